@@ -1,0 +1,346 @@
+// serve(): composes the parts. The server's thread reads calls, answers the control service itself, so that a ping is answered whatever the
+// handlers do, and queues the rest; the thread that called serve() and, with concurrency above 1, others take them from there.
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+#include <typeinfo>
+
+#include <cxxabi.h>
+
+#include <thrift/Thrift.h>
+
+#include "call.h"
+#include "idl.h"
+#include "katamari/chassis.h"
+#include "log.h"
+#include "server.h"
+#include "wire.h"
+
+namespace katamari {
+
+using namespace apache::thrift::protocol;
+using apache::thrift::TApplicationException;
+using apache::thrift::TProcessor;
+using apache::thrift::TProcessorEventHandler;
+using detail::Call;
+
+namespace {
+
+/** Calls that wait for a thread. With a mesh there are none: it sends as many as may be worked on. */
+class Queue {
+ public:
+  void push(std::unique_ptr<Call> call) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    calls_.push_back(std::move(call));
+    changed_.notify_one();
+  }
+
+  /** Waits for the next one; null when there will be none. */
+  std::unique_ptr<Call> pop() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [this] { return isClosed_ || !calls_.empty(); });
+    if (calls_.empty()) return nullptr;
+    auto call = std::move(calls_.front());
+    calls_.pop_front();
+    return call;
+  }
+
+  void close() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    isClosed_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::unique_ptr<Call>> calls_;
+  bool isClosed_ = false;
+};
+
+/** The exception that is being handled: its type for the log, its message for the caller. */
+struct Thrown {
+  std::string type;
+  std::string message;
+};
+
+Thrown beingHandled() {
+  try {
+    throw;
+  } catch (const std::exception& error) {
+    int status = 0;
+    const std::unique_ptr<char, void (*)(void*)> name(
+        abi::__cxa_demangle(typeid(error).name(), nullptr, nullptr, &status), std::free);
+    return {status == 0 ? name.get() : typeid(error).name(), error.what()};
+  } catch (const std::string& text) {
+    return {"std::string", text};
+  } catch (const char* text) {
+    return {"const char*", text};
+  } catch (...) {
+    return {"unknown type", "something that is no std::exception was thrown"};
+  }
+}
+
+/** Hears from the generated code what it does with a call. One that the author has set before goes on hearing all of it. */
+class Observer : public TProcessorEventHandler {
+ public:
+  explicit Observer(std::shared_ptr<TProcessorEventHandler> other) : other_(std::move(other)) {}
+
+  void postRead(void* ctx, const char* name, std::uint32_t bytes) override {
+    detail::currentCall()->wasRead = true;
+    if (other_) other_->postRead(ctx, name, bytes);
+  }
+  /** Called inside the catch clause that has caught what the handler threw undeclared. */
+  void handlerError(void* ctx, const char* name) override {
+    fail(*detail::currentCall());
+    if (other_) other_->handlerError(ctx, name);
+  }
+  /** Notes the exception that is being handled. */
+  static void fail(Call& call) {
+    const auto thrown = beingHandled();
+    call.failure = thrown.message.empty() ? thrown.type : thrown.message;
+    log(Level::error) << call.method << " threw " << thrown.type << ": " << thrown.message;
+  }
+
+  void* getContext(const char* name, void* server) override { return other_ ? other_->getContext(name, server) : nullptr; }
+  void freeContext(void* ctx, const char* name) override { if (other_) other_->freeContext(ctx, name); }
+  void preRead(void* ctx, const char* name) override { if (other_) other_->preRead(ctx, name); }
+  void preWrite(void* ctx, const char* name) override { if (other_) other_->preWrite(ctx, name); }
+  void postWrite(void* ctx, const char* name, std::uint32_t bytes) override { if (other_) other_->postWrite(ctx, name, bytes); }
+  void asyncComplete(void* ctx, const char* name) override { if (other_) other_->asyncComplete(ctx, name); }
+
+ private:
+  const std::shared_ptr<TProcessorEventHandler> other_;
+};
+
+class Chassis {
+ public:
+  Chassis(std::shared_ptr<TProcessor> processor, const Options& options);
+  /** Until drained. */
+  void run();
+  void drain() noexcept { server_.drain(); }
+  std::string address() const { return server_.address(); }
+
+ private:
+  void take(const std::shared_ptr<detail::Connection>& from, std::string&& frame);
+  void control(const Call& call);
+  void describe(TProtocol& out) const;
+  void work();
+  void answer(Call& call);
+  std::string answerOf(Call& call);
+  std::string failed(const Call& call, TApplicationException::TApplicationExceptionType type, const std::string& why) const;
+
+  const std::shared_ptr<TProcessor> processor_;
+  const Options options_;
+  const detail::Idl idl_;
+  detail::Server server_;
+  Queue queue_;
+};
+
+std::string environment(const char* name, const std::string& otherwise) {
+  const char* const value = std::getenv(name);
+  return value == nullptr ? otherwise : value;
+}
+
+Options checked(const Options& options) {
+  if (options.service.empty() || options.version.empty() || options.idl.empty())
+    throw std::invalid_argument("katamari::Options needs idl, service and version");
+  if (options.concurrency < 1)
+    throw std::invalid_argument("katamari::Options::concurrency is " + std::to_string(options.concurrency) + ", it must be 1 at least");
+  return options;
+}
+
+detail::Idl readIdl(const Options& options) {
+  auto idl = detail::readIdl(options.idl);
+  const auto& services = idl.services;
+  if (std::find(services.begin(), services.end(), options.service) != services.end()) return idl;
+  std::string names;
+  for (const auto& name : services) names += (names.empty() ? "" : ", ") + name;
+  throw std::invalid_argument(idl.main + " has no service \"" + options.service + "\"; it has " + (names.empty() ? "none" : names));
+}
+
+Chassis::Chassis(std::shared_ptr<TProcessor> processor, const Options& options)
+    : processor_(std::move(processor)),
+      options_(checked(options)),
+      idl_(readIdl(options_)),
+      server_(environment("KATAMARI_LISTEN", "tcp:127.0.0.1:9095")) {
+  if (processor_ == nullptr) throw std::invalid_argument("katamari::serve() needs a processor");
+  processor_->setEventHandler(std::make_shared<Observer>(processor_->getEventHandler()));
+}
+
+void Chassis::run() {
+  std::thread reader([this] {
+    server_.run([this](const auto& from, std::string&& frame) { take(from, std::move(frame)); });
+    queue_.close();
+  });
+  std::vector<std::thread> others;
+  for (int i = 1; i < options_.concurrency; i++) others.emplace_back([this] { work(); });
+  work();
+  for (auto& other : others) other.join();
+  reader.join();
+}
+
+/** On the thread of the server. */
+void Chassis::take(const std::shared_ptr<detail::Connection>& from, std::string&& frame) {
+  auto call = Call::read(from, std::move(frame));
+  if (call->isFromMesh) from->isOfMesh = true;
+  if (call->service == "katamari.Chassis" || call->service == "katamari.Link") {
+    control(*call);
+  } else if (server_.isDraining()) {
+    call->refuse(ErrorCode::draining, TApplicationException::INTERNAL_ERROR,
+                 "Cannot take " + call->method + ": this process drains, send it to another");
+  } else if (!call->service.empty() && call->service != options_.service) {
+    call->refuse(ErrorCode::noPool, TApplicationException::UNKNOWN_METHOD,
+                 "This is " + options_.service + "@" + options_.version + ", it does not offer " + call->service);
+  } else {
+    server_.begin(*from);
+    queue_.push(std::move(call));
+  }
+}
+
+/** What the kit itself answers (idl/chassis.thrift, and the ping of idl/link.thrift), at once, whatever the handlers do. */
+void Chassis::control(const Call& call) {
+  const bool isChassis = call.service == "katamari.Chassis";
+  const auto isVoid = call.method == "ping" || (isChassis && call.method == "drain");
+  if (isVoid) {
+    call.answer(detail::message(T_REPLY, call.method, call.seqId, [](TProtocol& out) { out.writeFieldStop(); }));
+  } else if (isChassis && call.method == "describe") {
+    call.answer(detail::message(T_REPLY, call.method, call.seqId, [this](TProtocol& out) { describe(out); }));
+  } else {
+    call.refuse(ErrorCode::noPool, TApplicationException::UNKNOWN_METHOD, call.service + " has no method \"" + call.method + "\"");
+  }
+  if (isChassis && call.method == "drain") server_.drain();
+}
+
+/** The result of `describe`: in its field 0 the details of the chassis. */
+void Chassis::describe(TProtocol& out) const {
+  out.writeFieldBegin("success", T_STRUCT, 0);
+  detail::Fields(out)
+      .text(1, options_.service)
+      .text(2, options_.version)
+      .texts(3, options_.roles)
+      .texts(4, options_.tags)
+      .map(5, options_.more)
+      .text(6, idl_.main)
+      .map(7, idl_.files)
+      .i32(8, options_.concurrency)
+      .text(9, "cpp " KATAMARI_VERSION)
+      .stop();
+  out.writeFieldEnd();
+  out.writeFieldStop();
+}
+
+/** Takes calls one after the other until the chassis is drained. */
+void Chassis::work() {
+  while (const auto call = queue_.pop()) {
+    // Of a call whose caller has gone nobody waits for the answer.
+    if (!call->from->isGone()) answer(*call);
+    server_.end(*call->from);
+  }
+}
+
+void Chassis::answer(Call& call) {
+  detail::currentCall() = &call;
+  const auto frame = answerOf(call);
+  detail::currentCall() = nullptr;
+  call.answer(frame);
+  if (call.isRetiring) server_.drain();
+}
+
+/** Lets the generated code read the arguments, call the handler and write what it returned or threw declared. */
+std::string Chassis::answerOf(Call& call) {
+  const auto in = detail::memory(call.bytes.data() + call.start, call.bytes.size() - call.start);
+  const auto out = detail::memory();
+  try {
+    processor_->process(detail::binary(in, call.bytes.size()), detail::binary(out), nullptr);
+  } catch (const std::exception& error) {
+    if (!call.wasRead)
+      return failed(call, TApplicationException::PROTOCOL_ERROR,
+                    "Cannot read the arguments of " + options_.service + "." + call.method + ": " + error.what());
+    // The handler has returned, and what it returned cannot be written.
+    Observer::fail(call);
+  } catch (...) {
+    Observer::fail(call);
+  }
+  const auto whatFailed = options_.service + "." + call.method + " failed: ";
+  if (!call.failure.empty()) return failed(call, TApplicationException::INTERNAL_ERROR, whatFailed + call.failure);
+  detail::ReplyContext context;
+  context.retire = call.isRetiring && call.isFromMesh;
+  // Oneway calls come from the mesh as ordinary ones; the generated code writes no answer to them.
+  if (out->available_read() == 0)
+    return detail::message(T_REPLY, call.method, call.seqId, [&](TProtocol& reply) {
+      detail::writeReplyContext(reply, context);
+      reply.writeFieldStop();
+    });
+  if (out->available_read() > static_cast<std::uint32_t>(detail::frameBytesMax))
+    return failed(call, TApplicationException::INTERNAL_ERROR,
+                  whatFailed + "its answer has " + std::to_string(out->available_read()) + " bytes, the limit is " +
+                      std::to_string(detail::frameBytesMax));
+  return detail::withReplyContext(detail::framed(*out), call.method, context);
+}
+
+std::string Chassis::failed(const Call& call, TApplicationException::TApplicationExceptionType type, const std::string& why) const {
+  detail::ReplyContext context;
+  context.retire = call.isRetiring && call.isFromMesh;
+  return detail::exceptionMessage(call.method, call.seqId, context, type, why);
+}
+
+/** The chassis that SIGTERM drains. */
+std::atomic<Chassis*> ofSignals{nullptr};
+
+void onSigterm(int) {
+  if (auto* const chassis = ofSignals.load()) chassis->drain();
+}
+
+/** SIGTERM means: finish what is under way and end. */
+class Sigterm {
+ public:
+  explicit Sigterm(Chassis& chassis) {
+    ofSignals = &chassis;
+    struct sigaction action {};
+    action.sa_handler = onSigterm;
+    action.sa_flags = SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    ::sigaction(SIGTERM, &action, &before_);
+  }
+  ~Sigterm() {
+    ::sigaction(SIGTERM, &before_, nullptr);
+    ofSignals = nullptr;
+  }
+  Sigterm(const Sigterm&) = delete;
+  Sigterm& operator=(const Sigterm&) = delete;
+
+ private:
+  struct sigaction before_ {};
+};
+
+}  // namespace
+
+int serve(std::shared_ptr<TProcessor> processor, const Options& options) {
+  detail::resourceName() = environment("KATAMARI_RESOURCE", options.service + "@" + options.version);
+  // The mesh takes both streams line by line, and what was printed shall be there although the process is killed.
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
+  apache::thrift::GlobalOutput.setOutputFunction([](const char* text) { log(Level::warning) << "thrift: " << text; });
+  try {
+    Chassis chassis(std::move(processor), options);
+    const Sigterm sigterm(chassis);
+    if (std::getenv("KATAMARI_LISTEN") == nullptr)
+      std::printf("%s listens on %s (framed Thrift)\n", detail::resourceName().c_str(), chassis.address().c_str());
+    chassis.run();
+    return 0;
+  } catch (const std::exception& error) {
+    log(Level::error) << "cannot start: " << error.what();
+    return 1;
+  }
+}
+
+}  // namespace katamari

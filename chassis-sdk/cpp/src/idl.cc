@@ -1,0 +1,131 @@
+// Finds what an IDL file includes. It reads no more of the language than that: comments, literals, and the words `include` and `service`,
+// both of which Thrift reserves. Whether the IDL is right is for the Thrift compiler and for the mesh to say.
+
+#include "idl.h"
+
+#include <cctype>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+
+namespace katamari::detail {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::size_t filesMax = 100;
+constexpr std::uintmax_t fileBytesMax = 4 * 1024 * 1024;
+
+struct Declared {
+  std::vector<std::string> includes;
+  std::vector<std::string> services;
+};
+
+bool isWordChar(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.'; }
+
+/** Where a comment or a literal that begins at `at` ends; `at` itself when none begins there. */
+std::size_t endOfCommentOrLiteral(const std::string& text, std::size_t at) {
+  const auto behind = [&](const std::string& closing, std::size_t from) {
+    const auto found = text.find(closing, from);
+    return found == std::string::npos ? text.size() : found + closing.size();
+  };
+  if (text[at] == '#' || text.compare(at, 2, "//") == 0) return behind("\n", at);
+  if (text.compare(at, 2, "/*") == 0) return behind("*/", at + 2);
+  if (text[at] == '"' || text[at] == '\'') return behind(std::string(1, text[at]), at + 1);
+  return at;
+}
+
+Declared scan(const std::string& text) {
+  Declared found;
+  std::string before;  // the word that stands directly before this place
+  for (std::size_t at = 0; at < text.size();) {
+    const char c = text[at];
+    const auto end = endOfCommentOrLiteral(text, at);
+    if (end != at) {
+      const bool isLiteral = c == '"' || c == '\'';
+      if (isLiteral && before == "include") found.includes.push_back(text.substr(at + 1, end - at - 2));
+      if (isLiteral) before.clear();
+      at = end;
+    } else if (isWordChar(c)) {
+      const auto start = at;
+      while (at < text.size() && isWordChar(text[at])) at++;
+      const auto word = text.substr(start, at - start);
+      if (before == "service") found.services.push_back(word);
+      before = word;
+    } else {
+      if (!std::isspace(static_cast<unsigned char>(c))) before.clear();
+      at++;
+    }
+  }
+  return found;
+}
+
+std::string readText(const fs::path& file) {
+  std::error_code failed;
+  const auto bytes = fs::file_size(file, failed);
+  if (failed)
+    throw std::runtime_error("Cannot read the IDL file \"" + file.string() + "\": " + failed.message() +
+                             ". Relative paths are looked up from the working directory, then beside the program");
+  if (bytes > fileBytesMax)
+    throw std::runtime_error("The IDL file \"" + file.string() + "\" has " + std::to_string(bytes) +
+                             " bytes, the limit is " + std::to_string(fileBytesMax));
+  std::ifstream in(file, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  if (!in || text.str().size() != bytes) throw std::runtime_error("Cannot read the IDL file \"" + file.string() + "\"");
+  return text.str();
+}
+
+class Reader {
+ public:
+  explicit Reader(const fs::path& main) : folder_(main.parent_path()) { idl_.main = main.filename().string(); }
+
+  Idl read() {
+    const auto declared = load(idl_.main);
+    idl_.services = declared.services;
+    return idl_;
+  }
+
+ private:
+  Declared load(const std::string& name) {
+    if (idl_.files.size() >= filesMax)
+      throw std::runtime_error(idl_.main + " includes more than " + std::to_string(filesMax) + " files, which is the limit");
+    const auto& text = idl_.files[name] = readText(folder_ / name);
+    const auto declared = scan(text);
+    for (const auto& wanted : declared.includes) include(name, wanted);
+    return declared;
+  }
+
+  /** As the Thrift compiler looks: beside the including file first, then from where the main file is. */
+  void include(const std::string& from, const std::string& wanted) {
+    for (const auto& place : {fs::path(from).parent_path() / wanted, fs::path(wanted)}) {
+      const auto name = place.lexically_normal().generic_string();
+      if (idl_.files.count(name) != 0) return;
+      if (!fs::is_regular_file(folder_ / name)) continue;
+      load(name);
+      return;
+    }
+    throw std::runtime_error(from + " includes \"" + wanted + "\", which was not found beside it");
+  }
+
+  fs::path folder_;
+  Idl idl_;
+};
+
+/** The folder of this program; "" where that cannot be known. */
+fs::path programFolder() {
+  std::error_code failed;
+  const auto program = fs::read_symlink("/proc/self/exe", failed);
+  return failed ? fs::path() : program.parent_path();
+}
+
+}  // namespace
+
+Idl readIdl(const std::string& path) {
+  const auto beside = programFolder() / path;
+  return Reader(fs::exists(path) || !fs::exists(beside) ? fs::path(path) : beside).read();
+}
+
+}  // namespace katamari::detail

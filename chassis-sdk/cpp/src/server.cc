@@ -1,0 +1,281 @@
+// See server.h.
+
+#include "server.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <vector>
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "address.h"
+#include "katamari/chassis.h"
+#include "wire.h"
+
+namespace katamari::detail {
+
+using apache::thrift::transport::TServerSocket;
+using apache::thrift::transport::TSocket;
+
+namespace {
+
+constexpr std::size_t connectionsMax = 200;
+/** Calls of one connection under way at once; then it is not read. */
+constexpr int pipelineMax = 1024;
+/** Time that a peer of the mesh has to close its connection after a drain notice and its last answer. */
+constexpr std::chrono::milliseconds leaveTime{1000};
+constexpr std::size_t readBytes = 64 * 1024;
+constexpr std::size_t frameLengthBytes = 4;
+
+bool isTemporary(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
+
+std::shared_ptr<TServerSocket> listenOn(const std::string& listen) {
+  const auto [path, host, port] = parseAddress(listen);
+  const auto socket = path.empty() ? std::make_shared<TServerSocket>(host, port) : std::make_shared<TServerSocket>(path);
+  socket->setInterruptableChildren(false);
+  try {
+    socket->listen();
+  } catch (const std::exception& error) {
+    throw std::runtime_error("cannot listen on " + listen + ": " + error.what() +
+                             ". Is another process there? KATAMARI_LISTEN says where else to listen");
+  }
+  ::fcntl(socket->getSocketFD(), F_SETFD, FD_CLOEXEC);
+  return socket;
+}
+
+/** Standard input, taken away from handlers and from what they start: they read an empty one. -1 when it is no lifeline. */
+int takeLifeline() {
+  const char* const lifeline = std::getenv("KATAMARI_LIFELINE");
+  if (lifeline == nullptr || std::strcmp(lifeline, "stdin") != 0) return -1;
+  const int taken = ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  const int empty = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (taken < 0 || empty < 0 || ::dup2(empty, STDIN_FILENO) < 0)
+    throw std::runtime_error(std::string("cannot watch standard input: ") + std::strerror(errno));
+  ::close(empty);
+  return taken;
+}
+
+}  // namespace
+
+Waker::Waker() {
+  if (::pipe(ends_) != 0) throw std::runtime_error(std::string("cannot make a pipe: ") + std::strerror(errno));
+  for (const int end : ends_) {
+    ::fcntl(end, F_SETFL, O_NONBLOCK);
+    ::fcntl(end, F_SETFD, FD_CLOEXEC);
+  }
+}
+
+Waker::~Waker() {
+  for (const int end : ends_) ::close(end);
+}
+
+void Waker::wake() const noexcept {
+  const int before = errno;
+  // A full pipe wakes as well as one byte more would.
+  if (::write(ends_[1], "w", 1) < 0) errno = before;
+}
+
+void Waker::quiet() const noexcept {
+  char bytes[64];
+  while (::read(ends_[0], bytes, sizeof bytes) > 0) {
+  }
+}
+
+Connection::Connection(std::shared_ptr<TSocket> socket, const Waker& waker)
+    : socket_(std::move(socket)), waker_(waker), fd_(socket_->getSocketFD()) {
+  const int yes = 1;
+  // Fails on Unix sockets, which wait for nothing anyway.
+  ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+  ::fcntl(fd_, F_SETFD, FD_CLOEXEC);
+}
+
+void Connection::send(const std::string& frame) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (isGone_) return;
+  std::size_t sent = 0;
+  while (unsent_.empty() && sent < frame.size()) {
+    const auto taken = ::send(fd_, frame.data() + sent, frame.size() - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (taken < 0 && errno == EINTR) continue;
+    // Whatever else is wrong with the connection, its reading end hears of it too.
+    if (taken <= 0) break;
+    sent += static_cast<std::size_t>(taken);
+  }
+  if (sent == frame.size()) return;
+  unsent_.append(frame, sent, std::string::npos);
+  waker_.wake();
+}
+
+void Connection::flush() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (isGone_ || unsent_.empty()) return;
+  const auto taken = ::send(fd_, unsent_.data(), unsent_.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (taken > 0) unsent_.erase(0, static_cast<std::size_t>(taken));
+  else if (!isTemporary(errno)) closeLocked();
+}
+
+std::size_t Connection::unsentBytes() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return unsent_.size();
+}
+
+void Connection::close() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  closeLocked();
+}
+
+void Connection::closeLocked() {
+  if (isGone_.exchange(true)) return;
+  unsent_.clear();
+  socket_->close();
+}
+
+bool Connection::read() {
+  char bytes[readBytes];
+  const auto taken = ::recv(fd_, bytes, sizeof bytes, MSG_DONTWAIT);
+  if (taken > 0) unread_.append(bytes, static_cast<std::size_t>(taken));
+  return taken > 0 || (taken < 0 && isTemporary(errno));
+}
+
+bool Connection::nextFrame(std::string& frame) {
+  const auto have = unread_.size() - unreadFrom_;
+  std::uint32_t word = 0;
+  if (have >= frameLengthBytes) std::memcpy(&word, unread_.data() + unreadFrom_, frameLengthBytes);
+  const std::size_t length = ntohl(word);
+  if (length > static_cast<std::size_t>(frameBytesMax))
+    throw std::runtime_error("a frame of " + std::to_string(length) + " bytes, the limit is " +
+                             std::to_string(frameBytesMax));
+  if (have < frameLengthBytes + length) {
+    unread_.erase(0, unreadFrom_);
+    unreadFrom_ = 0;
+    // After a large frame its room is given back.
+    if (unread_.empty() && unread_.capacity() > 16 * readBytes) unread_.shrink_to_fit();
+    return false;
+  }
+  frame.assign(unread_, unreadFrom_ + frameLengthBytes, length);
+  unreadFrom_ += frameLengthBytes + length;
+  return true;
+}
+
+Server::Server(const std::string& listen) : listener_(listenOn(listen)), lifeline_(takeLifeline()) {}
+
+std::string Server::address() const {
+  if (listener_->isUnixDomainSocket()) return "unix:" + listener_->getPath();
+  sockaddr_storage bound{};
+  socklen_t size = sizeof bound;
+  char host[INET6_ADDRSTRLEN] = "";
+  ::getsockname(listener_->getSocketFD(), reinterpret_cast<sockaddr*>(&bound), &size);
+  if (bound.ss_family == AF_INET6) {
+    const auto& found = reinterpret_cast<const sockaddr_in6&>(bound);
+    ::inet_ntop(AF_INET6, &found.sin6_addr, host, sizeof host);
+    return "tcp:[" + std::string(host) + "]:" + std::to_string(ntohs(found.sin6_port));
+  }
+  const auto& found = reinterpret_cast<const sockaddr_in&>(bound);
+  ::inet_ntop(AF_INET, &found.sin_addr, host, sizeof host);
+  return "tcp:" + std::string(host) + ":" + std::to_string(ntohs(found.sin_port));
+}
+
+void Server::run(const OnFrame& onFrame) {
+  while (!isDraining_ || !isDrained()) {
+    std::vector<pollfd> watched{{waker_.fd(), POLLIN, 0}};
+    watched.push_back({lifeline_, POLLIN, 0});
+    watched.push_back({isDraining_ ? -1 : listener_->getSocketFD(), POLLIN, 0});
+    for (const auto& peer : peers_) {
+      const auto unsent = peer->unsentBytes();
+      const bool mayRead = peer->underWay < pipelineMax && unsent < static_cast<std::size_t>(frameBytesMax);
+      const int events = (mayRead ? POLLIN : 0) | (unsent > 0 ? POLLOUT : 0);
+      watched.push_back({peer->fd(), static_cast<short>(events), 0});
+    }
+    const bool isWaitingForPeers = isDraining_ && underWay_ == 0;
+    if (::poll(watched.data(), watched.size(), isWaitingForPeers ? 20 : -1) < 0) continue;
+    if (watched[0].revents != 0) waker_.quiet();
+    if (watched[1].revents != 0) readLifeline();
+    auto seen = watched.begin() + 3;
+    for (auto peer = peers_.begin(); peer != peers_.end(); ++seen) {
+      if (seen->revents != 0) serve(*peer, seen->revents, onFrame);
+      peer = (*peer)->isGone() ? peers_.erase(peer) : std::next(peer);
+    }
+    // Last, because it adds to the peers.
+    if (watched[2].revents != 0 && !isDraining_) accept();
+  }
+  for (const auto& peer : peers_) peer->close();
+}
+
+void Server::drain() noexcept {
+  isDraining_ = true;
+  waker_.wake();
+}
+
+void Server::begin(Connection& peer) {
+  peer.underWay++;
+  underWay_++;
+}
+
+void Server::end(Connection& peer) {
+  underWay_--;
+  // The thread of the server waits for the last one, or has stopped reading this peer.
+  if (peer.underWay-- >= pipelineMax || isDraining_) waker_.wake();
+}
+
+/** No chassis outlives its resource manager: its end closes our standard input. Handlers may hang, so nobody is asked. */
+void Server::readLifeline() {
+  char bytes[256];
+  const auto taken = ::read(lifeline_, bytes, sizeof bytes);
+  if (taken == 0 || (taken < 0 && !isTemporary(errno))) std::_Exit(0);
+}
+
+void Server::accept() {
+  try {
+    const auto socket = std::dynamic_pointer_cast<TSocket>(listener_->accept());
+    if (socket == nullptr) return;
+    if (peers_.size() < connectionsMax) peers_.push_back(std::make_shared<Connection>(socket, waker_));
+    else log(Level::warning) << "turned a connection away: there are " << connectionsMax << ", which is the limit";
+  } catch (const std::exception& error) {
+    log(Level::warning) << "could not take a connection: " << error.what();
+  }
+}
+
+void Server::serve(const std::shared_ptr<Connection>& peer, short events, const OnFrame& onFrame) {
+  if ((events & POLLOUT) != 0) peer->flush();
+  if ((events & (POLLIN | POLLHUP | POLLERR)) == 0) return;
+  try {
+    const bool isThere = peer->read();
+    std::string frame;
+    while (peer->nextFrame(frame)) onFrame(peer, std::move(frame));
+    // A peer that has ended its side wants no answers.
+    if (!isThere) peer->close();
+  } catch (const std::exception& error) {
+    // Nothing sensible can be read from here on.
+    log(Level::warning) << "closed a connection that does not speak framed, strict-binary Thrift: " << error.what();
+    peer->close();
+  }
+}
+
+bool Server::isDrained() {
+  if (!isNoticed_) {
+    isNoticed_ = true;
+    listener_->close();
+    for (const auto& peer : peers_)
+      if (peer->isOfMesh)
+        peer->send(message(apache::thrift::protocol::T_ONEWAY, "katamari.Link:drain", 0,
+                           [](TProtocol& out) { out.writeFieldStop(); }));
+  }
+  if (underWay_ > 0) return false;
+  if (idleSince_ == Clock::time_point{}) idleSince_ = Clock::now();
+  // A peer of the mesh closes the connection itself, so that none of its calls is on its way here meanwhile.
+  for (auto peer = peers_.begin(); peer != peers_.end();) {
+    const bool hasAll = !(*peer)->isOfMesh && (*peer)->unsentBytes() == 0;
+    if (hasAll) (*peer)->close();
+    peer = hasAll ? peers_.erase(peer) : std::next(peer);
+  }
+  return peers_.empty() || Clock::now() - idleSince_ >= leaveTime;
+}
+
+}  // namespace katamari::detail

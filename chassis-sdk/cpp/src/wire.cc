@@ -1,0 +1,244 @@
+// See wire.h.
+
+#include "wire.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <arpa/inet.h>
+
+#include <thrift/protocol/TProtocolException.h>
+
+namespace katamari::detail {
+
+using namespace apache::thrift::protocol;
+using apache::thrift::TApplicationException;
+using apache::thrift::TConfiguration;
+using apache::thrift::transport::TMemoryBuffer;
+
+namespace {
+
+constexpr std::int16_t contextField = 32767;
+constexpr std::size_t fieldHeadBytes = 3;
+/** Longer messages of exceptions are cut. */
+constexpr std::size_t whyBytesMax = 8192;
+
+std::int32_t readI32(const std::string& bytes, std::size_t at) {
+  std::uint32_t word = 0;
+  std::memcpy(&word, bytes.data() + at, sizeof word);
+  return static_cast<std::int32_t>(ntohl(word));
+}
+
+std::string readText(TProtocol& in) {
+  std::string text;
+  in.readString(text);
+  return text;
+}
+
+std::map<std::string, std::string> readTextMap(TProtocol& in) {
+  TType keys;
+  TType values;
+  std::uint32_t count;
+  in.readMapBegin(keys, values, count);
+  if (count > 0 && (keys != T_STRING || values != T_STRING))
+    throw TProtocolException(TProtocolException::INVALID_DATA, "expected a map of strings");
+  std::map<std::string, std::string> found;
+  for (std::uint32_t i = 0; i < count; i++) {
+    auto key = readText(in);
+    found[std::move(key)] = readText(in);
+  }
+  in.readMapEnd();
+  return found;
+}
+
+/** At most so many bytes, cut between characters of UTF-8. */
+std::string cut(const std::string& text, std::size_t bytesMax) {
+  if (text.size() <= bytesMax) return text;
+  auto end = bytesMax;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80U) end--;
+  return text.substr(0, end) + "...";
+}
+
+/** One configuration for all buffers; libthrift holds sizes and depth to it. */
+std::shared_ptr<TConfiguration> limits() {
+  static const auto configuration = std::make_shared<TConfiguration>(frameBytesMax, frameBytesMax, nestingMax);
+  return configuration;
+}
+
+}  // namespace
+
+Head readHead(const std::string& frame) {
+  constexpr std::size_t wordBytes = 4;
+  const auto fail = [](const char* why) { throw TProtocolException(TProtocolException::BAD_VERSION, why); };
+  if (frame.size() < 3 * wordBytes) fail("a message that ends inside its head");
+  const auto word = static_cast<std::uint32_t>(readI32(frame, 0));
+  if ((word & 0xffff0000U) != 0x80010000U) fail("not a strict-binary Thrift message");
+  const auto type = word & 0xffU;
+  if (type < T_CALL || type > T_ONEWAY) fail("a message type that there is none of");
+  const auto nameBytes = readI32(frame, wordBytes);
+  if (nameBytes < 0 || nameBytes > nameBytesMax) fail("a method name that is too long");
+  const auto nameEnd = 2 * wordBytes + static_cast<std::size_t>(nameBytes);
+  if (frame.size() < nameEnd + wordBytes) fail("a message that ends inside its head");
+  return {static_cast<TMessageType>(type), frame.substr(2 * wordBytes, nameEnd - 2 * wordBytes),
+          readI32(frame, nameEnd), nameEnd + wordBytes};
+}
+
+bool hasContext(const std::string& frame, std::size_t at) {
+  return frame.size() >= at + fieldHeadBytes && frame[at] == T_STRUCT && frame[at + 1] == '\x7f' &&
+         frame[at + 2] == '\xff';
+}
+
+CallContext readCallContext(const std::string& frame, std::size_t& at) {
+  const auto start = at + fieldHeadBytes;
+  const auto buffer = memory(frame.data() + start, frame.size() - start);
+  const auto in = binary(buffer, frame.size());
+  CallContext found;
+  readFields(*in, [&](std::int16_t id, TType type) {
+    if (id == 1 && type == T_I64) in->readI64(found.timeLeftUs);
+    else if (id == 2 && type == T_STRING) in->readString(found.service);
+    else if (id == 3 && type == T_STRING) in->readString(found.version);
+    else if (id == 7 && type == T_STRING) in->readString(found.key);
+    else if (id == 8 && type == T_STRING) in->readString(found.traceparent);
+    else if (id == 9 && type == T_STRING) in->readString(found.tracestate);
+    else if (id == 10 && type == T_STRING) in->readString(found.caller);
+    else if (id == 11 && type == T_I32) in->readI32(found.attempt);
+    else if (id == 13 && type == T_MAP) found.headers = readTextMap(*in);
+    else return false;
+    return true;
+  });
+  at = frame.size() - buffer->available_read();
+  return found;
+}
+
+ReplyContext readReplyContext(TProtocol& in) {
+  ReplyContext found;
+  readFields(in, [&](std::int16_t id, TType type) {
+    std::int32_t code = 0;
+    if (id == 7 && type == T_I32) {
+      in.readI32(code);
+      const bool isKnown = code >= 1 && code <= static_cast<std::int32_t>(ErrorCode::cancelled);
+      found.error = isKnown ? static_cast<ErrorCode>(code) : ErrorCode::internal;
+    } else if (id == 8 && type == T_I64) in.readI64(found.retryAfterMs);
+    else if (id == 10 && type == T_BOOL) in.readBool(found.notRun);
+    else if (id == 11 && type == T_BOOL) in.readBool(found.retire);
+    else return false;
+    return true;
+  });
+  return found;
+}
+
+void writeCallContext(TProtocol& out, const CallContext& context) {
+  out.writeFieldBegin("", T_STRUCT, contextField);
+  Fields fields(out);
+  fields.i64(1, context.timeLeftUs).text(2, context.service).text(10, context.caller);
+  if (!context.version.empty()) fields.text(3, context.version);
+  if (!context.traceparent.empty()) fields.text(8, context.traceparent);
+  if (!context.tracestate.empty()) fields.text(9, context.tracestate);
+  fields.stop();
+  out.writeFieldEnd();
+}
+
+void writeReplyContext(TProtocol& out, const ReplyContext& context) {
+  if (!context.error && !context.retire) return;
+  out.writeFieldBegin("", T_STRUCT, contextField);
+  Fields fields(out);
+  if (context.error) fields.i32(7, static_cast<std::int32_t>(*context.error));
+  if (context.retryAfterMs > 0) fields.i64(8, context.retryAfterMs);
+  if (context.notRun) fields.yes(10);
+  if (context.retire) fields.yes(11);
+  fields.stop();
+  out.writeFieldEnd();
+}
+
+std::shared_ptr<TMemoryBuffer> memory() { return std::make_shared<TMemoryBuffer>(limits()); }
+
+std::shared_ptr<TMemoryBuffer> memory(const char* bytes, std::size_t size) {
+  // It takes bytes that are not const, and does not write to them.
+  auto* const start = reinterpret_cast<std::uint8_t*>(const_cast<char*>(bytes));
+  return std::make_shared<TMemoryBuffer>(start, static_cast<std::uint32_t>(size), TMemoryBuffer::OBSERVE, limits());
+}
+
+std::shared_ptr<TBinaryProtocol> binary(std::shared_ptr<TMemoryBuffer> buffer, std::size_t bytesMax) {
+  const auto most = static_cast<std::int32_t>(std::max<std::size_t>(bytesMax, 1));
+  return std::make_shared<TBinaryProtocol>(std::move(buffer), most, most, true, true);
+}
+
+std::string framed(TMemoryBuffer& buffer) {
+  std::uint8_t* bytes = nullptr;
+  std::uint32_t size = 0;
+  buffer.getBuffer(&bytes, &size);
+  const std::uint32_t word = htonl(size);
+  std::string frame(reinterpret_cast<const char*>(&word), sizeof word);
+  return frame.append(reinterpret_cast<const char*>(bytes), size);
+}
+
+std::string withReplyContext(std::string reply, const std::string& name, const ReplyContext& context) {
+  const auto buffer = memory();
+  writeReplyContext(*binary(buffer), context);
+  const auto field = buffer->getBufferAsString();
+  if (field.empty()) return reply;
+  // Behind the length, and the head: version, name with its length, sequence id.
+  reply.insert(4 + 12 + name.size(), field);
+  const std::uint32_t word = htonl(static_cast<std::uint32_t>(reply.size() - sizeof word));
+  std::memcpy(reply.data(), &word, sizeof word);
+  return reply;
+}
+
+std::string exceptionMessage(const std::string& name, std::int32_t seqId, const ReplyContext& context,
+                             TApplicationException::TApplicationExceptionType type, const std::string& why) {
+  return message(T_EXCEPTION, name, seqId, [&](TProtocol& out) {
+    writeReplyContext(out, context);
+    TApplicationException(type, cut(why, whyBytesMax)).write(&out);
+  });
+}
+
+Fields& Fields::text(std::int16_t id, const std::string& value) {
+  out_.writeFieldBegin("", T_STRING, id);
+  out_.writeString(value);
+  out_.writeFieldEnd();
+  return *this;
+}
+
+Fields& Fields::texts(std::int16_t id, const std::vector<std::string>& values) {
+  out_.writeFieldBegin("", T_LIST, id);
+  out_.writeListBegin(T_STRING, static_cast<std::uint32_t>(values.size()));
+  for (const auto& value : values) out_.writeString(value);
+  out_.writeListEnd();
+  out_.writeFieldEnd();
+  return *this;
+}
+
+Fields& Fields::map(std::int16_t id, const std::map<std::string, std::string>& values) {
+  out_.writeFieldBegin("", T_MAP, id);
+  out_.writeMapBegin(T_STRING, T_STRING, static_cast<std::uint32_t>(values.size()));
+  for (const auto& [key, value] : values) {
+    out_.writeString(key);
+    out_.writeString(value);
+  }
+  out_.writeMapEnd();
+  out_.writeFieldEnd();
+  return *this;
+}
+
+Fields& Fields::i32(std::int16_t id, std::int32_t value) {
+  out_.writeFieldBegin("", T_I32, id);
+  out_.writeI32(value);
+  out_.writeFieldEnd();
+  return *this;
+}
+
+Fields& Fields::i64(std::int16_t id, std::int64_t value) {
+  out_.writeFieldBegin("", T_I64, id);
+  out_.writeI64(value);
+  out_.writeFieldEnd();
+  return *this;
+}
+
+Fields& Fields::yes(std::int16_t id) {
+  out_.writeFieldBegin("", T_BOOL, id);
+  out_.writeBool(true);
+  out_.writeFieldEnd();
+  return *this;
+}
+
+}  // namespace katamari::detail

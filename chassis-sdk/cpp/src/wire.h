@@ -1,0 +1,132 @@
+// What travels between a chassis and the mesh beside the users' own messages: CallContext and ReplyContext in field 32767, placed first
+// (idl/katamari.thrift), what `describe` answers (idl/chassis.thrift), heads of messages. Written by hand with libthrift's protocol.
+
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <thrift/TConfiguration.h>
+#include <thrift/protocol/TBinaryProtocol.h>
+#include <thrift/transport/TBufferTransports.h>
+
+#include "katamari/chassis.h"
+
+namespace katamari::detail {
+
+using apache::thrift::protocol::TMessageType;
+using apache::thrift::protocol::TProtocol;
+
+constexpr std::int32_t frameBytesMax = 16 * 1024 * 1024;
+constexpr int nestingMax = 64;
+/** Longer method names are hostile. */
+constexpr std::int32_t nameBytesMax = 1024;
+
+/** What of a CallContext a chassis reads or writes. */
+struct CallContext {
+  std::int64_t timeLeftUs = 0;
+  std::string service;
+  std::string version;
+  std::string key;
+  std::string traceparent;
+  std::string tracestate;
+  std::string caller;
+  std::int32_t attempt = 0;
+  std::map<std::string, std::string> headers;
+};
+
+struct ReplyContext {
+  std::optional<ErrorCode> error;
+  std::int64_t retryAfterMs = 0;
+  bool notRun = false;
+  bool retire = false;
+};
+
+/** The head of a strict-binary message. */
+struct Head {
+  TMessageType type;
+  std::string name;
+  std::int32_t seqId;
+  /** Offset of the first byte behind it. */
+  std::size_t bodyStart;
+};
+
+/** Throws TProtocolException when the frame is no whole strict-binary message head. */
+Head readHead(const std::string& frame);
+
+/** Whether the struct at `at` begins with the field 32767. */
+bool hasContext(const std::string& frame, std::size_t at);
+
+/** Reads the context that begins at `at` and moves `at` behind it. Throws TProtocolException or TTransportException. */
+CallContext readCallContext(const std::string& frame, std::size_t& at);
+ReplyContext readReplyContext(TProtocol& in);
+
+void writeCallContext(TProtocol& out, const CallContext& context);
+void writeReplyContext(TProtocol& out, const ReplyContext& context);
+
+/** A buffer that holds its limits; with bytes it reads them and does not copy them. */
+std::shared_ptr<apache::thrift::transport::TMemoryBuffer> memory();
+std::shared_ptr<apache::thrift::transport::TMemoryBuffer> memory(const char* bytes, std::size_t size);
+
+/** Strict binary. No string and no container is believed to be larger than the bytes that are there. */
+std::shared_ptr<apache::thrift::protocol::TBinaryProtocol> binary(
+    std::shared_ptr<apache::thrift::transport::TMemoryBuffer> buffer, std::size_t bytesMax = frameBytesMax);
+
+/** The bytes of a buffer as a frame, with the length before them. */
+std::string framed(apache::thrift::transport::TMemoryBuffer& buffer);
+
+/** A framed reply with the context placed first in its body; as it was when the context says nothing. */
+std::string withReplyContext(std::string reply, const std::string& name, const ReplyContext& context);
+
+/** A framed message whose body, all fields and the stop, is written by `write`. */
+template <class Write>
+std::string message(TMessageType type, const std::string& name, std::int32_t seqId, Write write) {
+  const auto buffer = memory();
+  const auto out = binary(buffer);
+  out->writeMessageBegin(name, type, seqId);
+  write(*out);
+  out->writeMessageEnd();
+  return framed(*buffer);
+}
+
+/** A framed TApplicationException. */
+std::string exceptionMessage(const std::string& name, std::int32_t seqId, const ReplyContext& context,
+                             apache::thrift::TApplicationException::TApplicationExceptionType type,
+                             const std::string& why);
+
+/** Reads the fields of a struct; `onField` returns false for those it does not take. */
+template <class OnField>
+void readFields(TProtocol& in, OnField onField) {
+  std::string name;
+  in.readStructBegin(name);
+  for (;;) {
+    apache::thrift::protocol::TType type;
+    std::int16_t id;
+    in.readFieldBegin(name, type, id);
+    if (type == apache::thrift::protocol::T_STOP) break;
+    if (!onField(id, type)) in.skip(type);
+    in.readFieldEnd();
+  }
+  in.readStructEnd();
+}
+
+/** The fields of a struct as they are written one after the other. */
+class Fields {
+ public:
+  explicit Fields(TProtocol& out) : out_(out) {}
+  Fields& text(std::int16_t id, const std::string& value);
+  Fields& texts(std::int16_t id, const std::vector<std::string>& values);
+  Fields& map(std::int16_t id, const std::map<std::string, std::string>& values);
+  Fields& i32(std::int16_t id, std::int32_t value);
+  Fields& i64(std::int16_t id, std::int64_t value);
+  Fields& yes(std::int16_t id);
+  void stop() { out_.writeFieldStop(); }
+
+ private:
+  TProtocol& out_;
+};
+
+}  // namespace katamari::detail

@@ -1,0 +1,34 @@
+// The calculator's arithmetic: whole numbers in, a whole number that fits an i32 out, or NoAnswer that says why there is none.
+
+/** Numbers of the operations, as in `calculator.thrift`. */
+export const Operation = { add: 1, subtract: 2, multiply: 3, divide: 4 } as const;
+
+/** The calculation has no answer; the message says why. */
+export class NoAnswer extends Error {
+  override readonly name = 'NoAnswer';
+}
+
+/** Works out `num1 op num2`. Throws NoAnswer for a division by zero, an unknown operation, and a result beyond an i32. */
+export function workOut(op: number, num1: number, num2: number): number {
+  switch (op) {
+    case Operation.add:
+      return fitI32(num1 + num2, `${num1} + ${num2}`);
+    case Operation.subtract:
+      return fitI32(num1 - num2, `${num1} - ${num2}`);
+    case Operation.multiply:
+      return fitI32(num1 * num2, `${num1} * ${num2}`);
+    case Operation.divide:
+      if (num2 === 0) throw new NoAnswer(`Cannot divide ${num1} by 0`);
+      return fitI32(Math.trunc(num1 / num2), `${num1} / ${num2}`);
+    default:
+      throw new NoAnswer(`Unknown operation ${op}: it is 1 (ADD), 2 (SUBTRACT), 3 (MULTIPLY) or 4 (DIVIDE)`);
+  }
+}
+
+function fitI32(value: number, what: string): number {
+  if (value > 2_147_483_647 || value < -2_147_483_648) {
+    throw new NoAnswer(`${what} = ${value} does not fit an i32: results are -2147483648 to 2147483647`);
+  }
+  // -0 would be a surprise in a log of decimal digits.
+  return value + 0;
+}

@@ -1,0 +1,42 @@
+// Takes a query apart into words and numbers. Offsets are Unicode code points, so that they mean the same in every language.
+import { normalise } from './words.ts';
+
+/** As in `reformulate.thrift`. */
+export const TokenKind = { word: 1, number: 2 } as const;
+export type TokenKind = (typeof TokenKind)[keyof typeof TokenKind];
+
+export interface Token {
+  readonly text: string;
+  readonly normal: string;
+  /** In code points of the query, like `length`. */
+  readonly offset: number;
+  readonly length: number;
+  readonly kind: TokenKind;
+}
+
+/** The words and numbers of a query, in order. */
+export function tokenise(query: string): Token[] {
+  const tokens: Token[] = [];
+  let codePoints = 0;
+  let seen = 0;
+  for (const match of query.matchAll(tokenPattern)) {
+    const text = match[0];
+    const offset = codePoints + countCodePoints(query.slice(seen, match.index));
+    const length = countCodePoints(text);
+    codePoints = offset + length;
+    seen = match.index + text.length;
+    const kind = match.groups?.['number'] === undefined ? TokenKind.word : TokenKind.number;
+    tokens.push({ text, normal: normalise(text), offset, length, kind });
+  }
+  return tokens;
+}
+
+export function countCodePoints(text: string): number {
+  let count = 0;
+  for (const _ of text) count += 1;
+  return count;
+}
+
+/** A number is not cut out of a word (mp3 is one word), and a word may begin with digits (3d). */
+const tokenPattern =
+  /(?<number>\p{Nd}+(?:[.,]\p{Nd}+)*)(?![\p{L}\p{M}])|[\p{L}\p{Nd}][\p{L}\p{M}\p{Nd}]*(?:['’ʼ][\p{L}\p{M}]+)*/gu;

@@ -1,0 +1,103 @@
+// One IDL file to its syntax tree, by the grammar of @creditkarma/thrift-parser over our tokens. Grammar errors are put into
+// words that say what was expected where; the parser's own go to the console and name the token before.
+
+import {
+  createParser,
+  SyntaxType,
+  type TextLocation,
+  type ThriftDocument,
+  type Token,
+} from '@creditkarma/thrift-parser';
+import { type IdlFile, idlFault } from './fault.ts';
+import { type DocComment, index, scanIdl, shown } from './tokens.ts';
+
+export interface SyntaxFile extends IdlFile {
+  readonly document: ThriftDocument;
+  readonly docs: readonly DocComment[];
+}
+
+/** Longest text of one file. */
+export const FILE_LENGTH_MAX: number = 1024 * 1024;
+
+/** Reads one file; nothing is resolved yet. Throws bad_request with the place of the first mistake. */
+export function parseSyntax(file: IdlFile): SyntaxFile {
+  if (file.text.length > FILE_LENGTH_MAX) {
+    throw idlFault(file, 0, `the file has ${file.text.length} characters, the limit is ${FILE_LENGTH_MAX}: split it`);
+  }
+  const { tokens, docs } = scanIdl(file);
+  const parser = createParser(tokens, (error) => {
+    // The parser trips over its own report when the very first token is wrong: then it names no place.
+    const loc = error.loc as TextLocation | undefined;
+    throw loc === undefined
+      ? unexpected(file, tokens[0], DEFINITION)
+      : explain(file, tokens, error.message, loc.start.index);
+  });
+  return { ...file, document: parser.parse(), docs };
+}
+
+/** The last doc comment between two places, '' for none. */
+export function docBetween(file: SyntaxFile, start: number, end: number): string {
+  let low = 0;
+  let high = file.docs.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((file.docs[middle]?.end ?? 0) <= end) low = middle + 1;
+    else high = middle;
+  }
+  const doc = file.docs[low - 1];
+  return doc !== undefined && doc.start >= start ? doc.text : '';
+}
+
+function explain(file: IdlFile, tokens: readonly Token[], message: string, reported: number): Error {
+  // The parser names the token before the wrong one, except where it has taken the wrong one already (unless there is no more).
+  const at = tokens.findIndex((token) => index(token) === reported);
+  const isTaken = message.startsWith('FieldType expected') || message.startsWith('IntConstant expected');
+  const next = tokens[Math.min(at + 1, tokens.length - 1)];
+  const wrong = isTaken && next?.type !== SyntaxType.EOF ? tokens[at] : next;
+  return unexpected(file, wrong, EXPECTED.find(([start]) => message.startsWith(start))?.[1] ?? message);
+}
+
+function unexpected(file: IdlFile, wrong: Token | undefined, expected: string): Error {
+  if (wrong === undefined) return idlFault(file, 0, `expected ${expected}`);
+  const isNameWanted = /^(?:a|the(?: new)?) name/.test(expected) && KEYWORD_LIKE.test(wrong.text);
+  const hint = isNameWanted ? ', which is a word of the IDL itself; choose another name' : '';
+  return idlFault(file, index(wrong), `expected ${expected}, got ${shown(wrong)}${hint}`);
+}
+
+const DEFINITION = 'a definition (include, const, typedef, enum, struct, union, exception or service)';
+const KEYWORD_LIKE =
+  /^(?:list|set|map|bool|byte|i8|i16|i32|i64|double|string|binary|required|optional|true|false|void|oneway|throws|extends)$/;
+
+/** What the parser says, by its beginning, and what we say. */
+const EXPECTED: readonly (readonly [string, string])[] = [
+  ['Invalid start', DEFINITION],
+  ['Include statement', 'a file name in quotes after "include"'],
+  ['Unable to find identifier for service', 'the name of the service'],
+  ['Identifier expected after', 'the name of the service to extend'],
+  ['Expected opening', '"{"'],
+  ['Struct-like body must begin', '"{"'],
+  ['Expected closing', '"}"'],
+  ['Closing curly brace', '"}"'],
+  ['Struct-like body must end', '"}"'],
+  ['Closing paren', '")"'],
+  ['Opening paren', '"(" and the parameters'],
+  ['Unable to find function identifier', 'the name of the method'],
+  ['Const definition', 'the name of the constant'],
+  ['Const must be', '"=" and the value of the constant'],
+  ['Annotation must have a name', 'the name of an annotation, or ")"'],
+  ['Annotation must have a value', 'the value of the annotation in quotes'],
+  ['Typedef is', 'the new name of the type'],
+  ['Expected identifier for enum', 'the name of the enum'],
+  ['EnumMember must', 'the name of a value, or "}"'],
+  ['Equals token', 'a whole number after "="'],
+  ['Struct-like must have', 'a name'],
+  ['Unable to find identifier for field', 'the name of the field'],
+  ['Closing brace missing', '"}"'],
+  ['Closing square-bracket', '"]"'],
+  ['Key expected', 'a key'],
+  ['Semicolon expected after key', '":" and the value of that key'],
+  ['Map needs', '"<" and ">" around the types'],
+  ['Comma expected', '"," between the types of key and value'],
+  ['FieldType expected', 'a type'],
+  ['IntConstant expected', 'a whole number'],
+];

@@ -1,0 +1,381 @@
+// IDL text to the tokens that @creditkarma/thrift-parser's grammar reads. Its own scanner is not used: it stops at
+// `namespace *`, negative hex numbers, `+5` and `.5`, takes fields named `constructor` for keywords, leaves \n in strings as it
+// is and moves columns at comments. Here also everything old or without meaning for us is taken out (namespaces, cpp_include,
+// xsd_*), so that the grammar never meets it; places in the file stay right because tokens keep their index.
+
+import { SyntaxType, type TextLocation, type Token } from '@creditkarma/thrift-parser';
+import { type IdlFile, idlFault, quote } from './fault.ts';
+
+/** A `/** ... *\/` comment: where it is, and its text without the stars. */
+export interface DocComment {
+  readonly start: number;
+  readonly end: number;
+  readonly text: string;
+}
+
+export interface Scanned {
+  /** Ends with the end-of-file token. Every `loc.start.index` is a place in the file. */
+  readonly tokens: Token[];
+  readonly docs: readonly DocComment[];
+}
+
+/** Brackets of any kind inside one another; deeper text is refused before the recursive grammar sees it. */
+export const NESTING_MAX = 64;
+
+/** Longest number: reading very long ones takes very long. */
+export const NUMBER_LENGTH_MAX = 400;
+
+export function scanIdl(file: IdlFile): Scanned {
+  const { tokens, docs } = scan(file);
+  return { tokens: normalise(file, tokens), docs };
+}
+
+const PATTERN =
+  /(?<space>\s+)|(?<comment>\/\/[^\n]*|#[^\n]*|\/\*[\s\S]*?\*\/)|(?<word>[A-Za-z_](?:[.-]?[A-Za-z_0-9])*)|(?<hex>[+-]?0[xX][0-9A-Fa-f]+)|(?<number>[+-]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?)|(?<mark>[{}()[\]<>,;:=*&])/uy;
+
+function scan(file: IdlFile): { tokens: Token[]; docs: DocComment[] } {
+  const { text } = file;
+  const tokens: Token[] = [];
+  const docs: DocComment[] = [];
+  const pattern = new RegExp(PATTERN);
+  let at = text.startsWith('\uFEFF') ? 1 : 0;
+  while (at < text.length) {
+    const first = text[at];
+    if (first === '"' || first === "'") {
+      const literal = scanString(file, at, first);
+      tokens.push(token(SyntaxType.StringLiteral, literal.value, at, literal.end));
+      at = literal.end;
+      continue;
+    }
+    pattern.lastIndex = at;
+    const match = pattern.exec(text);
+    if (match === null) throw unreadable(file, at);
+    const end = at + match[0].length;
+    const { comment, word, hex, number, mark } = match.groups ?? {};
+    if ((hex ?? number ?? '').length > NUMBER_LENGTH_MAX) {
+      throw idlFault(file, at, `a number of ${end - at} characters, the limit is ${NUMBER_LENGTH_MAX}`);
+    }
+    if (comment !== undefined) {
+      if (comment.startsWith('/**') && comment.length > 4) docs.push({ start: at, end, text: docText(comment) });
+    } else if (word !== undefined) {
+      tokens.push(token(KEYWORDS.get(word) ?? SyntaxType.Identifier, word, at, end));
+    } else if (hex !== undefined) {
+      tokens.push(token(SyntaxType.HexLiteral, hex.replace('+', ''), at, end));
+    } else if (number !== undefined) {
+      const type = /^[+-]?\d+$/.test(number) ? SyntaxType.IntegerLiteral : SyntaxType.FloatLiteral;
+      tokens.push(token(type, number.replace(/^\+/, ''), at, end));
+    } else if (mark !== undefined && mark !== '&') {
+      tokens.push(token(MARKS.get(mark) ?? SyntaxType.StarToken, mark, at, end));
+    }
+    at = end;
+  }
+  tokens.push(token(SyntaxType.EOF, '', text.length, text.length));
+  return { tokens, docs };
+}
+
+function unreadable(file: IdlFile, at: number): Error {
+  if (file.text.startsWith('/*', at)) return idlFault(file, at, 'this comment never ends, close it with */');
+  const char = String.fromCodePoint(file.text.codePointAt(at) ?? 0);
+  return idlFault(file, at, `${quote(char)} has no meaning in Thrift IDL, remove it or put it into quotes`);
+}
+
+function scanString(file: IdlFile, start: number, mark: string): { value: string; end: number } {
+  const { text } = file;
+  let value = '';
+  let from = start + 1;
+  for (let at = from; at < text.length; at++) {
+    const char = text[at];
+    if (char === mark) return { value: value + text.slice(from, at), end: at + 1 };
+    if (char === '\n') break;
+    if (char !== '\\') continue;
+    const escaped = ESCAPES[text[at + 1] ?? ''];
+    if (escaped === undefined) {
+      throw idlFault(
+        file,
+        at,
+        `unknown escape ${quote(text.slice(at, at + 2))} in a string; known: \\n \\r \\t \\" \\' \\\\`,
+      );
+    }
+    value += text.slice(from, at) + escaped;
+    from = at + 2;
+    at++;
+  }
+  throw idlFault(file, start, `this string never ends, close it with ${mark} on the same line`);
+}
+
+/**
+ * The same tokens without what has no meaning for us, with one way to write what has several: `async` is `oneway`, `slist` is
+ * `string`, `0x1:` is `1:`, and the parts of constant lists and maps stand between commas.
+ */
+function normalise(file: IdlFile, tokens: readonly Token[]): Token[] {
+  const out: Token[] = [];
+  const open: Token[] = [];
+  const at = (i: number): Token => tokens[Math.max(0, Math.min(i, tokens.length - 1))] as Token;
+  for (let i = 0; i < tokens.length; i++) {
+    const token = at(i);
+    const next = at(i + 1);
+    if (OPENERS.has(token.type)) {
+      open.push(token);
+      if (open.length > NESTING_MAX)
+        throw idlFault(file, index(token), `more than ${NESTING_MAX} brackets inside one another`);
+    } else if (CLOSERS.has(token.type)) open.pop();
+
+    if (open.length > 0 && DEFINERS.has(token.type) && isName(at(i - 1), next)) {
+      out.push({ ...token, type: SyntaxType.Identifier });
+      continue;
+    }
+    if (token.type === SyntaxType.NamespaceKeyword) {
+      i = skipNamespace(file, tokens, i);
+      continue;
+    }
+    if (token.type === SyntaxType.SenumKeyword) {
+      throw idlFault(file, index(token), 'senum is not supported, use an enum, or a string');
+    }
+    if (token.text.includes('-') && token.type === SyntaxType.Identifier) {
+      throw idlFault(
+        file,
+        index(token),
+        `${quote(token.text)} is not a name, use letters, digits and underscores only`,
+      );
+    }
+    if (
+      token.type === SyntaxType.CppIncludeKeyword ||
+      (OLD_PAIRS.has(token.text) && token.type === SyntaxType.Identifier)
+    ) {
+      // One argument follows: cpp_include "x", cpp_type "x", php_namespace X.
+      if (next.type !== SyntaxType.StringLiteral && next.type !== SyntaxType.Identifier) {
+        throw idlFault(file, index(next), `expected a quoted text after ${token.text}, got ${shown(next)}`);
+      }
+      i++;
+      continue;
+    }
+    if (OLD_WORDS.has(token.text) && token.type === SyntaxType.Identifier) {
+      if (token.text === 'xsd_attrs' && next.type === SyntaxType.LeftBraceToken) i = skipGroup(file, tokens, i + 1);
+      continue;
+    }
+    if (open.length === 0 && SEPARATORS.has(token.type)) continue;
+    if (token.text === 'async' && next.type === SyntaxType.VoidKeyword) {
+      out.push({ ...token, type: SyntaxType.OnewayKeyword, text: 'oneway' });
+    } else if (token.text === 'slist' && token.type === SyntaxType.Identifier) {
+      out.push({ ...token, type: SyntaxType.StringKeyword, text: 'string' });
+    } else if (token.type === SyntaxType.HexLiteral && next.type === SyntaxType.ColonToken) {
+      out.push({ ...token, type: SyntaxType.IntegerLiteral, text: String(Number(token.text)) });
+    } else if (token.type === SyntaxType.EqualToken) {
+      out.push(token);
+      if (!VALUE_STARTS.has(next.type)) {
+        throw idlFault(file, index(next), `expected a value after "=", got ${shown(next)}`);
+      }
+      if (OPENERS.has(next.type)) i = copyConstant(file, tokens, i + 1, out, open.length);
+    } else out.push(token);
+  }
+  return out;
+}
+
+/** A field may be called `service` or `include`: definitions do not nest, so after a type the word can only be a name. */
+function isName(before: Token, next: Token): boolean {
+  return TYPE_ENDS.has(before.type) && next.type !== SyntaxType.Identifier && next.type !== SyntaxType.StringLiteral;
+}
+
+/** namespace SCOPE NAME (annotations): skipped, the mesh has its own names. Returns the index of its last token. */
+function skipNamespace(file: IdlFile, tokens: readonly Token[], from: number): number {
+  const [keyword, scope, name, after] = [0, 1, 2, 3].map((k) => tokens[Math.min(from + k, tokens.length - 1)] as Token);
+  if (keyword === undefined || scope === undefined || name === undefined) return from;
+  if (scope.type !== SyntaxType.Identifier && scope.type !== SyntaxType.StarToken) {
+    throw idlFault(file, index(scope), `expected a language or * after "namespace", got ${shown(scope)}`);
+  }
+  if (name.type !== SyntaxType.Identifier && name.type !== SyntaxType.StringLiteral) {
+    throw idlFault(file, index(name), `expected a name after "namespace ${scope.text}", got ${shown(name)}`);
+  }
+  return after?.type === SyntaxType.LeftParenToken ? skipGroup(file, tokens, from + 3) : from + 2;
+}
+
+/** Index of the bracket that closes the one at `from`. */
+function skipGroup(file: IdlFile, tokens: readonly Token[], from: number): number {
+  let depth = 0;
+  for (let i = from; i < tokens.length; i++) {
+    const { type } = tokens[i] as Token;
+    if (OPENERS.has(type)) depth++;
+    else if (CLOSERS.has(type) && --depth === 0) return i;
+  }
+  throw idlFault(file, index(tokens[from] as Token), 'this bracket is never closed');
+}
+
+/** Copies a constant list or map, its parts separated by commas however the file does it. Returns its last index. */
+function copyConstant(file: IdlFile, tokens: readonly Token[], from: number, out: Token[], depth: number): number {
+  const outside = depth;
+  let isAfterValue = false;
+  for (let i = from; i < tokens.length; i++) {
+    const token = tokens[i] as Token;
+    if (SEPARATORS.has(token.type) && isAfterValue) {
+      out.push({ ...token, type: SyntaxType.CommaToken });
+      isAfterValue = false;
+    } else if (token.type === SyntaxType.ColonToken && isAfterValue) {
+      out.push(token);
+      isAfterValue = false;
+    } else if (VALUE_STARTS.has(token.type)) {
+      if (isAfterValue) out.push({ ...token, type: SyntaxType.CommaToken, text: ',' });
+      out.push(token);
+      isAfterValue = !OPENERS.has(token.type);
+      if (!isAfterValue && ++depth > NESTING_MAX) {
+        throw idlFault(file, index(token), `more than ${NESTING_MAX} brackets inside one another`);
+      }
+    } else if (token.type === SyntaxType.RightBraceToken || token.type === SyntaxType.RightBracketToken) {
+      out.push(token);
+      isAfterValue = true;
+      if (--depth === outside) return i;
+    } else throw idlFault(file, index(token), `expected a value, got ${shown(token)}`);
+  }
+  throw idlFault(file, index(tokens[from] as Token), 'this bracket is never closed');
+}
+
+/** A token as a message quotes it. */
+export function shown(token: Token): string {
+  if (token.type === SyntaxType.EOF) return 'the end of the file';
+  return quote(token.text);
+}
+
+export function index(node: { readonly loc: TextLocation }): number {
+  return node.loc.start.index;
+}
+
+function token(type: SyntaxType, text: string, start: number, end: number): Token {
+  // Line and column are worked out from the index when somebody asks (fault.ts).
+  return { type, text, loc: { start: place(start), end: place(end) } };
+}
+
+function place(index: number): TextLocation['start'] {
+  return { line: 0, column: 0, index };
+}
+
+function docText(comment: string): string {
+  return comment
+    .slice(3, -2)
+    .split('\n')
+    .map((line) => line.replace(/^[ \t]*\*? ?/, '').trimEnd())
+    .join('\n')
+    .trim();
+}
+
+const ESCAPES: Readonly<Record<string, string>> = Object.assign(Object.create(null) as Record<string, string>, {
+  n: '\n',
+  r: '\r',
+  t: '\t',
+  '"': '"',
+  "'": "'",
+  '\\': '\\',
+});
+
+/** Old words with an argument. */
+const OLD_PAIRS: ReadonlySet<string> = new Set([
+  'cpp_type',
+  'cpp_namespace',
+  'php_namespace',
+  'py_module',
+  'perl_package',
+  'ruby_namespace',
+  'smalltalk_category',
+  'smalltalk_prefix',
+  'java_package',
+  'cocoa_prefix',
+  'csharp_namespace',
+  'delphi_namespace',
+  'xsd_namespace',
+]);
+const OLD_WORDS: ReadonlySet<string> = new Set(['xsd_all', 'xsd_optional', 'xsd_nillable', 'xsd_attrs']);
+
+const MARKS: ReadonlyMap<string, SyntaxType> = new Map([
+  ['{', SyntaxType.LeftBraceToken],
+  ['}', SyntaxType.RightBraceToken],
+  ['(', SyntaxType.LeftParenToken],
+  [')', SyntaxType.RightParenToken],
+  ['[', SyntaxType.LeftBracketToken],
+  [']', SyntaxType.RightBracketToken],
+  ['<', SyntaxType.LessThanToken],
+  ['>', SyntaxType.GreaterThanToken],
+  [',', SyntaxType.CommaToken],
+  [';', SyntaxType.SemicolonToken],
+  [':', SyntaxType.ColonToken],
+  ['=', SyntaxType.EqualToken],
+]);
+const OPENERS: ReadonlySet<SyntaxType> = new Set([
+  SyntaxType.LeftBraceToken,
+  SyntaxType.LeftParenToken,
+  SyntaxType.LeftBracketToken,
+  SyntaxType.LessThanToken,
+]);
+const CLOSERS: ReadonlySet<SyntaxType> = new Set([
+  SyntaxType.RightBraceToken,
+  SyntaxType.RightParenToken,
+  SyntaxType.RightBracketToken,
+  SyntaxType.GreaterThanToken,
+]);
+const SEPARATORS: ReadonlySet<SyntaxType> = new Set([SyntaxType.CommaToken, SyntaxType.SemicolonToken]);
+/** Words that begin a definition. */
+const DEFINERS: ReadonlySet<SyntaxType> = new Set([
+  SyntaxType.NamespaceKeyword,
+  SyntaxType.IncludeKeyword,
+  SyntaxType.ConstKeyword,
+  SyntaxType.StructKeyword,
+  SyntaxType.UnionKeyword,
+  SyntaxType.ExceptionKeyword,
+  SyntaxType.ServiceKeyword,
+  SyntaxType.TypedefKeyword,
+  SyntaxType.EnumKeyword,
+]);
+const TYPE_ENDS: ReadonlySet<SyntaxType> = new Set([
+  SyntaxType.Identifier,
+  SyntaxType.BoolKeyword,
+  SyntaxType.ByteKeyword,
+  SyntaxType.I8Keyword,
+  SyntaxType.I16Keyword,
+  SyntaxType.I32Keyword,
+  SyntaxType.I64Keyword,
+  SyntaxType.DoubleKeyword,
+  SyntaxType.StringKeyword,
+  SyntaxType.BinaryKeyword,
+  SyntaxType.GreaterThanToken,
+]);
+const VALUE_STARTS: ReadonlySet<SyntaxType> = new Set([
+  SyntaxType.Identifier,
+  SyntaxType.StringLiteral,
+  SyntaxType.IntegerLiteral,
+  SyntaxType.HexLiteral,
+  SyntaxType.FloatLiteral,
+  SyntaxType.TrueKeyword,
+  SyntaxType.FalseKeyword,
+  SyntaxType.LeftBraceToken,
+  SyntaxType.LeftBracketToken,
+]);
+const KEYWORDS: ReadonlyMap<string, SyntaxType> = new Map([
+  ['namespace', SyntaxType.NamespaceKeyword],
+  ['include', SyntaxType.IncludeKeyword],
+  ['cpp_include', SyntaxType.CppIncludeKeyword],
+  ['const', SyntaxType.ConstKeyword],
+  ['struct', SyntaxType.StructKeyword],
+  ['union', SyntaxType.UnionKeyword],
+  ['exception', SyntaxType.ExceptionKeyword],
+  ['service', SyntaxType.ServiceKeyword],
+  ['extends', SyntaxType.ExtendsKeyword],
+  ['throws', SyntaxType.ThrowsKeyword],
+  ['typedef', SyntaxType.TypedefKeyword],
+  ['enum', SyntaxType.EnumKeyword],
+  ['senum', SyntaxType.SenumKeyword],
+  ['list', SyntaxType.ListKeyword],
+  ['set', SyntaxType.SetKeyword],
+  ['map', SyntaxType.MapKeyword],
+  ['bool', SyntaxType.BoolKeyword],
+  ['byte', SyntaxType.ByteKeyword],
+  ['i8', SyntaxType.I8Keyword],
+  ['i16', SyntaxType.I16Keyword],
+  ['i32', SyntaxType.I32Keyword],
+  ['i64', SyntaxType.I64Keyword],
+  ['double', SyntaxType.DoubleKeyword],
+  ['string', SyntaxType.StringKeyword],
+  ['binary', SyntaxType.BinaryKeyword],
+  ['required', SyntaxType.RequiredKeyword],
+  ['optional', SyntaxType.OptionalKeyword],
+  ['true', SyntaxType.TrueKeyword],
+  ['false', SyntaxType.FalseKeyword],
+  ['void', SyntaxType.VoidKeyword],
+  ['oneway', SyntaxType.OnewayKeyword],
+]);

@@ -1,0 +1,262 @@
+"""The socket of a chassis: listens, reads calls, writes answers, drains. Each connection has a thread that reads it; who works on the calls is
+the chassis' business. The resource manager holds one connection; others are those of people who try the chassis by hand.
+
+A peer that sends what is no message, or more than a frame may hold, is closed, for nothing behind that can be read. Limits: connections, calls
+under way on each, and the time in which a frame that was begun must have come and an answer must have been taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import struct
+import threading
+import time
+from typing import Callable, Iterator
+
+from thrift.Thrift import TMessageType
+
+from . import address
+from .errors import KatamariError
+from .service import Answer, failure_bytes
+from .wire import (
+    CONTEXT_FIELD,
+    DRAIN_NOTICE,
+    FRAME_BYTES_MAX,
+    CallContext,
+    Head,
+    Malformed,
+    ReplyContext,
+    check_struct,
+    context_bytes,
+    framed_message,
+    position,
+    read_head,
+    reader,
+)
+
+
+class Call:
+    """One call as it came. It ends once: `answer` or `refuse`."""
+
+    def __init__(self, connection: _Connection, head: Head, frame: bytes) -> None:
+        self._connection = connection
+        self._head = head
+        self.frame = frame
+        self.context = CallContext()
+        #: Offset of the arguments in the frame, behind the context.
+        self.start = head.body_start
+        self.is_of_mesh = frame.startswith(CONTEXT_FIELD, head.body_start)
+        if self.is_of_mesh:
+            self._read_context()
+        target, _, self.method = head.name.rpartition(':')
+        self.service = target.partition('@')[0] or self.context.service or ''
+        left_us = self.context.time_left_us
+        self.deadline = time.monotonic() + (TIMEOUT_WITHOUT_MESH_S if left_us is None else left_us / 1e6)
+
+    def answer(self, answer: Answer, retire: bool = False) -> None:
+        context = context_bytes(ReplyContext(retire=True)) if retire and self.is_of_mesh else b''
+        self._end(TMessageType.EXCEPTION if answer.is_exception else TMessageType.REPLY, context, answer.body)
+
+    def refuse(self, error: KatamariError) -> None:
+        """Ends it with what the chassis itself has to say against it."""
+        context = b''
+        if self.is_of_mesh:
+            context = context_bytes(error.to_wire())
+        self._end(TMessageType.EXCEPTION, context, failure_bytes(error.message, error.type))
+
+    def _end(self, type: int, context: bytes, body: bytes) -> None:
+        # The mesh sends oneway calls as ordinary ones, to hear of their end. A client by hand wants no answer to one.
+        is_oneway = self._head.type == TMessageType.ONEWAY
+        message = b'' if is_oneway else framed_message(type, self.method, self._head.seq_id, context, body)
+        self._connection.end_call(message)
+
+    def _read_context(self) -> None:
+        source = reader(self.frame, self.start + len(CONTEXT_FIELD))
+        try:
+            self.context.read(source)
+        except Exception as error:
+            raise Malformed(f'the context in field 32767 cannot be read: {error}') from error
+        self.start = position(source)
+
+
+class Server:
+    def __init__(self, listen: str, take: Callable[[Call], None]) -> None:
+        """@param take is given every call, in the thread of its connection @raises ValueError, OSError"""
+        self._listener, self.address = address.listen(listen)
+        self.take = take
+        self._changed = threading.Condition()
+        self._connections: set[_Connection] = set()
+        self._under_way = 0
+        self.is_draining = False
+        threading.Thread(target=self._accept, name='katamari-accept', daemon=True).start()
+
+    def drain(self) -> None:
+        """Stops listening, tells the mesh to call elsewhere, waits for what is under way, closes. Nobody is answered afterwards."""
+        with self._changed:
+            if self.is_draining:
+                return
+            self.is_draining = True
+            connections = list(self._connections)
+        self._stop_listening()
+        for connection in connections:
+            connection.announce_drain()
+        with self._changed:
+            self._changed.wait_for(lambda: self._under_way == 0)
+        end = time.monotonic() + LEAVE_S
+        for connection in connections:
+            connection.leave(max(0.0, end - time.monotonic()))
+
+    def count(self, change: int) -> None:
+        with self._changed:
+            self._under_way += change
+            self._changed.notify_all()
+
+    def forget(self, connection: _Connection) -> None:
+        with self._changed:
+            self._connections.discard(connection)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                peer, _ = self._listener.accept()
+            except OSError:
+                if self.is_draining:
+                    return
+                # Out of descriptors, most likely: those who are in will leave.
+                time.sleep(0.05)
+                continue
+            with self._changed:
+                is_welcome = not self.is_draining and len(self._connections) < CONNECTIONS_MAX
+                if is_welcome:
+                    connection = _Connection(self, peer)
+                    self._connections.add(connection)
+            if is_welcome:
+                connection.start()
+            else:
+                peer.close()
+
+    def _stop_listening(self) -> None:
+        # Closing alone leaves a thread inside `accept`, and the socket open with it.
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        if self.address.startswith('unix:'):
+            with contextlib.suppress(OSError):
+                os.unlink(self.address[5:])
+
+
+class _Connection:
+    def __init__(self, server: Server, peer: socket.socket) -> None:
+        self._server = server
+        self._socket = peer
+        self._writing = threading.Lock()
+        self._places = threading.Semaphore(PIPELINE_MAX)
+        self._gone = threading.Event()
+        #: The peer has put a context first: it knows what a drain notice is.
+        self._is_of_mesh = False
+
+    def start(self) -> None:
+        self._socket.settimeout(REQUEST_S)
+        address.send_at_once(self._socket)
+        threading.Thread(target=self._read, name='katamari-read', daemon=True).start()
+
+    def end_call(self, message: bytes) -> None:
+        """@param message its answer; empty when nobody wants one"""
+        if message:
+            self._write(message)
+        self._places.release()
+        self._server.count(-1)
+
+    def announce_drain(self) -> None:
+        if self._is_of_mesh:
+            self._write(DRAIN_NOTICE)
+
+    def leave(self, within: float) -> None:
+        """A peer of the mesh closes the connection itself when it has heard of the drain, and gets a moment for that."""
+        if self._is_of_mesh:
+            self._gone.wait(within)
+        self._hang_up()
+
+    def _read(self) -> None:
+        try:
+            for frame in self._frames():
+                self._take(frame)
+        except Malformed as error:
+            _log.warning('A connection was closed that sent what is no call of the mesh: %s', error)
+        except OSError:
+            pass
+        finally:
+            self._hang_up()
+            self._socket.close()
+            self._gone.set()
+            self._server.forget(self)
+
+    def _frames(self) -> Iterator[bytes]:
+        unread = bytearray()
+        begun = 0.0
+        while True:
+            try:
+                chunk = self._socket.recv(CHUNK_BYTES)
+            except socket.timeout:
+                chunk = None
+            if chunk == b'' or (unread and time.monotonic() - begun > REQUEST_S):
+                return
+            if not unread:
+                begun = time.monotonic()
+            unread += chunk or b''
+            while len(unread) >= 4:
+                (size,) = _SIZE.unpack_from(unread)
+                if not 0 <= size <= FRAME_BYTES_MAX:
+                    raise Malformed(f'a frame of {size} bytes, limit is {FRAME_BYTES_MAX}')
+                if len(unread) < 4 + size:
+                    break
+                frame = bytes(memoryview(unread)[4 : 4 + size])
+                del unread[: 4 + size]
+                begun = time.monotonic()
+                yield frame
+
+    def _take(self, frame: bytes) -> None:
+        head = read_head(frame)
+        if head.type not in (TMessageType.CALL, TMessageType.ONEWAY):
+            raise Malformed(f'message type {head.type}, expected a call (1) or a oneway call (4)')
+        check_struct(frame, head.body_start)
+        call = Call(self, head, frame)
+        self._is_of_mesh = self._is_of_mesh or call.is_of_mesh
+        # A peer with so many calls under way is not read meanwhile.
+        self._places.acquire()
+        self._server.count(+1)
+        if self._server.is_draining:
+            why = f'Cannot take {call.method}: this process drains, send it to another'
+            call.refuse(KatamariError('draining', why, not_run=True))
+        else:
+            self._server.take(call)
+
+    def _write(self, message: bytes) -> None:
+        try:
+            with self._writing:
+                self._socket.sendall(message)
+        except OSError:
+            # It has gone, or does not read: half an answer may be out, so nothing can follow.
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """The thread that reads closes the socket: its number must not be another's while that thread is inside `recv`."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+
+#: Time of a call that came without a deadline, from a client that is not the mesh.
+TIMEOUT_WITHOUT_MESH_S = 60.0
+CONNECTIONS_MAX = 64
+#: Calls under way on one connection.
+PIPELINE_MAX = 1_024
+#: Time for a frame that was begun to come whole, and for an answer to be taken.
+REQUEST_S = 30.0
+#: Time that the mesh has to close its connection after a drain notice and its last answer.
+LEAVE_S = 1.0
+CHUNK_BYTES = 65_536
+_SIZE = struct.Struct('>i')
+_log = logging.getLogger('katamari')

@@ -1,0 +1,166 @@
+"""A generated service and the handler written for it: which methods there are, and how the bytes of a call become those of its answer. Of the
+generated code it uses what every version of the compiler writes: the argument and result structs, `Iface` and the names in `Processor`. Its
+`process` is not used: that answers 'Internal error' whatever a handler said.
+
+What a handler raises and the IDL declares is an ordinary answer. Anything else answers with its message, never with its stack, which goes to
+the log; the process stays up.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import Any, Callable, NamedTuple
+
+from thrift.Thrift import TApplicationException
+
+from .errors import KatamariError
+from .required import required_check
+from .wire import EMPTY_STRUCT, FRAME_BYTES_MAX, reader, struct_bytes
+
+
+class Answer(NamedTuple):
+    body: bytes
+    is_exception: bool = False
+
+
+class Service:
+    def __init__(self, module: Any, handler: object) -> None:
+        """@raises TypeError when the module is no generated service, or a method has no handler"""
+        if not all(hasattr(module, name) for name in ('Processor', 'Iface', 'Client')):
+            raise TypeError(
+                f'{module!r} is no generated service: pass its module, such as `from tutorial import Calculator`'
+            )
+        #: As in the IDL: the compiler names the module for the service.
+        self.name: str = module.__name__.rpartition('.')[2]
+        functions: dict[str, Any] = module.Processor(handler)._processMap
+        self._methods = {name: _Method(self.name, name, functions[name], module.Iface, handler) for name in functions}
+
+    def check_handler(self) -> None:
+        """@raises TypeError when a method has no handler that can be called here"""
+        missing = [name for name, method in self._methods.items() if not callable(method.handler)]
+        if missing:
+            raise TypeError(
+                f'{self.name} has no handler for {", ".join(missing)}; write a method for each one of the IDL'
+            )
+        coroutines = [name for name, method in self._methods.items() if inspect.iscoroutinefunction(method.handler)]
+        if coroutines:
+            raise TypeError(
+                f'The handlers {", ".join(coroutines)} of {self.name} are async; write plain functions, and concurrency=N '
+                'for N of them at once in threads'
+            )
+
+    def method(self, name: str) -> _Method:
+        found = self._methods.get(name)
+        if found is not None:
+            return found
+        raise KatamariError('no_pool', f'{self.name} has no method "{name}"; it has {", ".join(self._methods)}')
+
+
+class _Method:
+    def __init__(self, service: str, name: str, process: Any, interface: Any, handler: object) -> None:
+        # The structs of an inherited method are in the module of the service that declares it.
+        generated: dict[str, Any] = process.__globals__
+        self.handler: Callable[..., Any] = getattr(handler, name, None)  # type: ignore[assignment]
+        self._label = f'{service}.{name}'
+        self._arguments = generated[f'{name}_args']
+        #: Names of the arguments, in the order of the IDL, which is not that of their ids.
+        self._parameters = list(inspect.signature(getattr(interface, name)).parameters)[1:]
+        #: None for oneway methods.
+        self._check_required = required_check(self._arguments)
+        self._result: Any = generated.get(f'{name}_result')
+        self._returns = False
+        self._declared: list[tuple[type[BaseException], str]] = []
+        self._read_result()
+
+    def _read_result(self) -> None:
+        if self._result is None:
+            return
+        if self._result.thrift_spec is None:
+            raise TypeError(f'{self._label} throws exceptions without field ids: write `throws (1: ...)` in the IDL')
+        for field in self._result.thrift_spec:
+            if field is None:
+                continue
+            if field[0] == 0:
+                self._returns = True
+            else:
+                self._declared.append((field[3][0], field[2]))
+
+    def read(self, frame: bytes, at: int) -> list[Any]:
+        """The arguments in the order of the handler. @raises KatamariError bad_request"""
+        arguments = self._arguments()
+        try:
+            arguments.read(reader(frame, at))
+            self._check_required(arguments)
+        except Exception as error:
+            why = f'The arguments of {self._label} do not fit its interface: {error}'
+            raise KatamariError('bad_request', why) from error
+        return [getattr(arguments, name) for name in self._parameters]
+
+    def run(self, arguments: list[Any]) -> Answer:
+        """Runs the handler. Lets through nothing but what is to end the process."""
+        try:
+            return self._answer(self.handler(*arguments))
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            declared = self._declared_answer(error)
+            if declared is not None:
+                return declared
+            _log.error('%s failed', self._label, exc_info=error)
+            message = f'{self._label} failed: {_words_of(error)}'
+            return Answer(failure_bytes(message, TApplicationException.INTERNAL_ERROR), is_exception=True)
+
+    def _answer(self, returned: Any) -> Answer:
+        if self._result is None or not self._returns:
+            return _VOID
+        if returned is None:
+            raise ValueError('it returned None, where the IDL declares a result')
+        result = self._result()
+        result.success = returned
+        return Answer(self._written(result, 'what it returned'))
+
+    def _declared_answer(self, error: BaseException) -> Answer | None:
+        for kind, field in self._declared:
+            if not isinstance(error, kind):
+                continue
+            result = self._result()
+            setattr(result, field, error)
+            try:
+                return Answer(self._written(result, f'the {kind.__name__} it raised'))
+            except ValueError as misfit:
+                why = failure_bytes(f'{self._label} failed: {misfit}', TApplicationException.INTERNAL_ERROR)
+                return Answer(why, is_exception=True)
+        return None
+
+    def _written(self, result: Any, what: str) -> bytes:
+        try:
+            body = struct_bytes(result)
+        except Exception as error:
+            raise ValueError(f'{what} does not fit the IDL: {error}') from error
+        if len(body) > FRAME_BYTES_MAX - _HEAD_BYTES_MAX:
+            raise ValueError(
+                f'{what} is {len(body)} bytes long, a frame holds {FRAME_BYTES_MAX}; answer in smaller pieces'
+            )
+        return body
+
+
+def _words_of(error: BaseException) -> str:
+    try:
+        return str(error) or type(error).__name__
+    except Exception:
+        # Its own __str__ fails.
+        return type(error).__name__
+
+
+def failure_bytes(message: str, kind: int) -> bytes:
+    """A TApplicationException. Long messages are cut."""
+    cut = message if len(message) <= _MESSAGE_CHARS_MAX else message[:_MESSAGE_CHARS_MAX] + '…'
+    return struct_bytes(TApplicationException(kind, cut.encode('utf-8', 'replace').decode('utf-8')))
+
+
+_VOID = Answer(EMPTY_STRUCT)
+_MESSAGE_CHARS_MAX = 8192
+#: Room for the head of the message and a ReplyContext.
+_HEAD_BYTES_MAX = 4096
+_log = logging.getLogger('katamari')

@@ -1,0 +1,291 @@
+"""Framed strict-binary Thrift messages as bytes: their heads, the size of the struct behind, and the structs of Katamari that travel in field
+32767, placed first. The structs are written by hand after idl/katamari.thrift and idl/chassis.thrift; whoever changes those changes these.
+
+Nothing that a peer declares is believed before it was compared with what really came: the library's fast reader makes room for as many
+elements as a list claims to have, and follows nesting until the stack ends. Limits: 16 MiB a frame, 64 levels.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+from thrift.protocol.TBase import TBase
+from thrift.protocol.TBinaryProtocol import TBinaryProtocolAccelerated
+from thrift.Thrift import TMessageType, TType
+from thrift.transport.TTransport import TMemoryBuffer
+
+_HEAD = struct.Struct('>Ii')
+_I32 = struct.Struct('>i')
+_VERSION_1 = 0x80010000
+_STRING = TType.STRING
+#: Bytes of the types that have a fixed size; 16 is uuid.
+_SIZES = {
+    TType.BOOL: 1,
+    TType.BYTE: 1,
+    TType.I16: 2,
+    TType.I32: 4,
+    TType.I64: 8,
+    TType.DOUBLE: 8,
+    16: 16,
+}
+_LEAST = {TType.STRING: 4, TType.STRUCT: 1, TType.MAP: 6, TType.SET: 5, TType.LIST: 5}
+
+FRAME_BYTES_MAX = 16 * 1024 * 1024
+#: Structs and containers in each other, the arguments themselves counted.
+NESTING_MAX = 64
+NAME_BYTES_MAX = 1024
+
+
+class Malformed(Exception):
+    """What came is no Thrift message as the mesh sends it. Nothing sensible can be read behind it."""
+
+
+class Head(NamedTuple):
+    type: int
+    name: str
+    seq_id: int
+    #: Offset of the first byte behind the head.
+    body_start: int
+
+
+def read_head(frame: bytes) -> Head:
+    try:
+        word, name_bytes = _HEAD.unpack_from(frame)
+        if word & 0xFFFF0000 != _VERSION_1:
+            raise Malformed(f'it begins with 0x{word:08x}, expected 0x8001 and the message type')
+        if not 0 <= name_bytes <= NAME_BYTES_MAX:
+            raise Malformed(f'a method name of {name_bytes} bytes, limit is {NAME_BYTES_MAX}')
+        name = frame[8 : 8 + name_bytes].decode('utf-8')
+        (seq_id,) = _I32.unpack_from(frame, 8 + name_bytes)
+    except (struct.error, UnicodeDecodeError) as error:
+        raise Malformed(f'its head cannot be read: {error}') from error
+    return Head(word & 0xFF, name, seq_id, 12 + name_bytes)
+
+
+def framed_message(type: int, name: str, seq_id: int, *parts: bytes) -> bytes:
+    """One message with its length before it."""
+    text = name.encode('utf-8')
+    body = b''.join((_HEAD.pack(_VERSION_1 | type, len(text)), text, _I32.pack(seq_id), *parts))
+    return _I32.pack(len(body)) + body
+
+
+def check_struct(frame: bytes, start: int) -> None:
+    """@raises Malformed unless the bytes from `start` to the end are exactly one struct, nested no deeper than NESTING_MAX."""
+    try:
+        end = _skip(frame, start, TType.STRUCT, NESTING_MAX)
+    except (IndexError, struct.error) as error:
+        raise Malformed('the struct in it ends before its stop byte') from error
+    if end != len(frame):
+        raise Malformed(f'the struct in it is {end - start} bytes long, {len(frame) - start} came')
+
+
+def _skip(data: bytes, at: int, kind: int, levels: int) -> int:
+    """The offset behind a value. May lie behind the end; whoever reads on there finds nothing."""
+    size = _SIZES.get(kind)
+    if size is not None:
+        return at + size
+    if kind == _STRING:
+        return at + 4 + _count(data, at, 1)
+    if levels == 0:
+        raise Malformed(f'structs and containers are nested deeper than {NESTING_MAX}, the limit')
+    if kind == TType.STRUCT:
+        return _skip_struct(data, at, levels - 1)
+    if kind == TType.MAP:
+        key, value = data[at], data[at + 1]
+        count = _count(data, at + 2, _least(key) + _least(value))
+        at += 6
+        for _ in range(count):
+            at = _skip(data, _skip(data, at, key, levels - 1), value, levels - 1)
+        return at
+    if kind not in (TType.LIST, TType.SET):
+        raise Malformed(f'type {kind} is no Thrift type')
+    element = data[at]
+    count = _count(data, at + 1, _least(element))
+    return _skip_elements(data, at + 5, element, count, levels - 1)
+
+
+# These two are where the time goes with large values, so they do the common kinds themselves.
+
+
+def _skip_struct(data: bytes, at: int, levels: int) -> int:
+    while True:
+        kind = data[at]
+        if kind == 0:
+            return at + 1
+        at += 3
+        size = _SIZES.get(kind)
+        at = _skip(data, at, kind, levels) if size is None else at + size
+
+
+def _skip_elements(data: bytes, at: int, kind: int, count: int, levels: int) -> int:
+    if kind in _SIZES:
+        return at + count * _SIZES[kind]
+    if kind == _STRING:
+        length_at = _I32.unpack_from
+        for _ in range(count):
+            (length,) = length_at(data, at)
+            if length < 0:
+                raise Malformed(f'{length} bytes are declared')
+            at += 4 + length
+        return at
+    if kind == TType.STRUCT and levels > 0:
+        for _ in range(count):
+            at = _skip_struct(data, at, levels - 1)
+        return at
+    for _ in range(count):
+        at = _skip(data, at, kind, levels)
+    return at
+
+
+def _count(data: bytes, at: int, each: int) -> int:
+    """A declared number of things of at least `each` bytes, if so many can follow."""
+    count: int = _I32.unpack_from(data, at)[0]
+    if count < 0 or count * each > len(data) - at - 4:
+        raise Malformed(f'{count} elements or bytes are declared, {len(data) - at - 4} bytes follow')
+    return count
+
+
+def _least(kind: int) -> int:
+    """Fewest bytes of a value."""
+    size = _SIZES.get(kind) or _LEAST.get(kind)
+    if size is None:
+        raise Malformed(f'type {kind} is no Thrift type')
+    return size
+
+
+class _Struct(TBase):  # type: ignore[misc]
+    """Absent fields are None."""
+
+    thrift_spec: tuple[Any, ...]
+
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update({field[2]: None for field in self.thrift_spec if field is not None})
+        self.__dict__.update(fields)
+
+
+class CallContext(_Struct):
+    """What travels with a call."""
+
+    time_left_us: int | None
+    service: str | None
+    version: str | None
+    key: str | None
+    traceparent: str | None
+    tracestate: str | None
+    caller: str | None
+    attempt: int | None
+    headers: dict[str, str] | None
+
+
+class ReplyContext(_Struct):
+    """What travels with an answer."""
+
+    error_code: int | None
+    retry_after_ms: int | None
+    stage: int | None
+    not_run: bool | None
+    retire: bool | None
+
+
+class ChassisDetails(_Struct):
+    """What a chassis says it is."""
+
+    service_name: str
+    version: str
+    roles: list[str]
+    tags: list[str]
+    more: dict[str, str]
+    idl_main: str
+    idl_files: dict[str, str]
+    concurrency: int
+    sdk: str
+
+
+class Described(_Struct):
+    """The result of katamari.Chassis.describe."""
+
+    success: ChassisDetails
+
+
+def _text(id: int, name: str) -> tuple[Any, ...]:
+    return (id, TType.STRING, name, 'UTF8', None)
+
+
+def _texts(id: int, name: str) -> tuple[Any, ...]:
+    return (id, TType.LIST, name, (TType.STRING, 'UTF8', False), None)
+
+
+def _text_map(id: int, name: str) -> tuple[Any, ...]:
+    return (id, TType.MAP, name, (TType.STRING, 'UTF8', TType.STRING, 'UTF8', False), None)
+
+
+# As the compiler writes them: a field stands at the index that is its id. None: unknown here, stepped over.
+CallContext.thrift_spec = (
+    None,
+    (1, TType.I64, 'time_left_us', None, None),
+    _text(2, 'service'),
+    _text(3, 'version'),
+    None,
+    None,
+    None,
+    _text(7, 'key'),
+    _text(8, 'traceparent'),
+    _text(9, 'tracestate'),
+    _text(10, 'caller'),
+    (11, TType.I32, 'attempt', None, None),
+    None,
+    _text_map(13, 'headers'),
+)
+ReplyContext.thrift_spec = (
+    *(None,) * 7,
+    (7, TType.I32, 'error_code', None, None),
+    (8, TType.I64, 'retry_after_ms', None, None),
+    (9, TType.I32, 'stage', None, None),
+    (10, TType.BOOL, 'not_run', None, None),
+    (11, TType.BOOL, 'retire', None, None),
+)
+ChassisDetails.thrift_spec = (
+    None,
+    _text(1, 'service_name'),
+    _text(2, 'version'),
+    _texts(3, 'roles'),
+    _texts(4, 'tags'),
+    _text_map(5, 'more'),
+    _text(6, 'idl_main'),
+    _text_map(7, 'idl_files'),
+    (8, TType.I32, 'concurrency', None, None),
+    _text(9, 'sdk'),
+)
+Described.thrift_spec = ((0, TType.STRUCT, 'success', [ChassisDetails, ChassisDetails.thrift_spec], None),)
+
+
+def struct_bytes(value: Any) -> bytes:
+    """A struct of generated code, or of this file, in binary."""
+    buffer = TMemoryBuffer()
+    value.write(TBinaryProtocolAccelerated(buffer))
+    written: bytes = buffer.getvalue()
+    return written
+
+
+def context_bytes(value: TBase) -> bytes:
+    """A context as the field that goes before the first field of a struct."""
+    return CONTEXT_FIELD + struct_bytes(value)
+
+
+def reader(frame: bytes, at: int) -> TBinaryProtocolAccelerated:
+    """A protocol that reads from there; `position` tells where it has come to."""
+    buffer = TMemoryBuffer(frame)
+    buffer.cstringio_buf.seek(at)
+    return TBinaryProtocolAccelerated(buffer)
+
+
+def position(protocol: TBinaryProtocolAccelerated) -> int:
+    at: int = protocol.trans.cstringio_buf.tell()
+    return at
+
+
+#: Head of field 32767 of type struct.
+CONTEXT_FIELD = b'\x0c\x7f\xff'
+EMPTY_STRUCT = b'\x00'
+DRAIN_NOTICE = framed_message(TMessageType.ONEWAY, 'katamari.Link:drain', 0, EMPTY_STRUCT)

@@ -1,0 +1,152 @@
+# frozen_string_literal: true
+
+# One peer: the resource manager, or by hand any client that speaks framed strict binary. A thread of its own reads it, answers the
+# control service at once, whatever the handler is doing, and hands calls to the server's queue. Who sends what is no message is
+# disconnected. An answer goes out when it is ready, with the sequence id that its call had.
+
+module Katamari
+  # One call that has come, from reading to answer.
+  class Call
+    attr_reader :connection, :context, :service_name, :method_name, :body, :sequence_id
+
+    def initialize(connection, message)
+      @connection = connection
+      @sequence_id = message.sequence_id
+      @is_oneway = message.type == Thrift::MessageTypes::ONEWAY
+      @body = message.body
+      sent = message.read_context(Contract::CallContext)
+      @of_mesh = !sent.nil?
+      service, _version, @method_name = message.target
+      @service_name = service.empty? ? sent&.serviceName.to_s : service
+      seconds = sent ? sent.timeLeftUs.to_i / 1_000_000.0 : Context::SECONDS_WITHOUT_MESH
+      @context = Context.new(@method_name, sent || Contract::CallContext.new(caller: 'a client that is not the mesh'), Wire.now + seconds)
+    end
+
+    # The mesh sends a call of a oneway method as an ordinary one and wants an answer; a plain client does not.
+    def wants_answer?
+      !@is_oneway
+    end
+
+    # It came from the mesh, which understands a ReplyContext.
+    def of_mesh?
+      @of_mesh
+    end
+  end
+
+  class Connection
+    CONTROL = 'katamari.Chassis:'
+    LINK = 'katamari.Link:'
+
+    # server - takes calls, tells details, drains.
+    def initialize(io, server)
+      @socket = Wire::FrameSocket.new(io)
+      @server = server
+      @calls = {}.compare_by_identity
+      @lock = Mutex.new
+      @of_mesh = false
+    end
+
+    # It put a context first or asked the control service: it knows what a drain notice is.
+    def of_mesh?
+      @of_mesh
+    end
+
+    # Reads until the peer goes or breaks the protocol.
+    def run
+      while (frame = @socket.read)
+        receive(Wire::Message.parse(frame))
+      end
+    rescue Wire::Malformed, Wire::Late => e
+      Katamari.logger.warn("Closed a connection: #{e.message}")
+    rescue IOError, SystemCallError
+      nil
+    rescue StandardError => e
+      # A defect of this kit harms no more than one connection.
+      Katamari.logger.error("Closed a connection: #{e.full_message(highlight: false)}")
+    ensure
+      close
+    end
+
+    # Sends the reply, unless nobody waits for it any more.
+    def answer(call, reply)
+      wanted = @lock.synchronize { @calls.delete(call) }
+      return unless wanted && call.wants_answer?
+
+      context = call.of_mesh? ? reply.context : nil
+      write(Wire.frame(reply.type, call.method_name, call.sequence_id, reply.body, context))
+    end
+
+    # The word of this side that it takes no further call.
+    def say_drain
+      write(Wire.frame(Thrift::MessageTypes::ONEWAY, "#{LINK}drain", 0, Wire::EMPTY_STRUCT))
+    end
+
+    # Ends it now; of its calls nobody waits for the answer.
+    def close
+      @lock.synchronize do
+        @calls.each_key { |call| call.context.abandon }
+        @calls.clear
+      end
+      @socket.close
+    end
+
+    private
+
+    def receive(message)
+      unless [Thrift::MessageTypes::CALL, Thrift::MessageTypes::ONEWAY].include?(message.type)
+        raise Wire::Malformed, "a message of type #{message.type}, expected a call"
+      end
+      return control(message) if message.name.start_with?(CONTROL)
+      return link(message) if message.name.start_with?(LINK)
+
+      call = Call.new(self, message)
+      @of_mesh ||= call.of_mesh?
+      @lock.synchronize { @calls[call] = true }
+      return if @server.take(call)
+
+      why = Error.new(:draining, "Cannot take #{call.method_name}: this process drains, send it to another", not_run: true)
+      answer(call, Service::Reply.refusal(why))
+    end
+
+    def control(message)
+      @of_mesh = true
+      case message.target.last
+      when 'describe' then reply(message, @server.description)
+      when 'ping' then reply(message)
+      when 'drain'
+        reply(message)
+        @server.drain
+      else unknown(message)
+      end
+    end
+
+    # What a link says beside calls (idl/link.thrift).
+    def link(message)
+      case message.target.last
+      when 'ping' then reply(message)
+      when 'cancel'
+        id = Wire.read(Contract::CancelArgs, message.body).sequenceId
+        taken_back = @lock.synchronize { @calls.keys.find { |call| call.sequence_id == id }.tap { |call| @calls.delete(call) } }
+        taken_back&.context&.abandon
+      else unknown(message)
+      end
+    end
+
+    def reply(message, body = Wire::EMPTY_STRUCT, type = Thrift::MessageTypes::REPLY)
+      return if message.type == Thrift::MessageTypes::ONEWAY
+
+      write(Wire.frame(type, message.target.last, message.sequence_id, body))
+    end
+
+    def unknown(message)
+      why = Wire.application_exception(Thrift::ApplicationException::UNKNOWN_METHOD, "A chassis has no method #{message.name}")
+      reply(message, why, Thrift::MessageTypes::EXCEPTION)
+    end
+
+    def write(frame)
+      @socket.write(frame)
+    rescue Wire::Late, IOError, SystemCallError
+      close
+    end
+  end
+end

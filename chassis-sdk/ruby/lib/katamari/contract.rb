@@ -1,0 +1,71 @@
+# frozen_string_literal: true
+
+# The structs of idl/chassis.thrift and idl/katamari.thrift that a chassis meets, written by hand on the library's Struct as the compiler
+# would write them: generated, the module Katamari would fill with the whole admin interface. A change there is a change here.
+
+module Katamari
+  module Contract
+    T = Thrift::Types
+    TEXT = { type: T::STRING }.freeze
+
+    # Makes a class of one struct: `fields` are [id, type, name, and what else describes the type].
+    def self.struct(*fields)
+      Class.new do
+        include Thrift::Struct
+        include Thrift::Struct_Union
+        const_set(:FIELDS, fields.to_h { |id, type, name, more| [id, { type: type, name: name, optional: true, **(more || {}) }] }.freeze)
+
+        def struct_fields
+          self.class::FIELDS
+        end
+
+        # Every field is optional.
+        def validate; end
+
+        Thrift::Struct.generate_accessors(self)
+      end
+    end
+    private_class_method :struct
+
+    # Field 32767 of the argument struct of every call from the mesh.
+    CallContext = struct(
+      [1, T::I64, 'timeLeftUs'],
+      [2, T::STRING, 'serviceName'],
+      [3, T::STRING, 'version'],
+      [7, T::STRING, 'key'],
+      [8, T::STRING, 'traceparent'],
+      [9, T::STRING, 'tracestate'],
+      [10, T::STRING, 'caller'],
+      [11, T::I32, 'attempt'],
+      [13, T::MAP, 'headers', { key: TEXT, value: TEXT }]
+    )
+
+    # Field 32767 of the result struct, or of the application exception.
+    ReplyContext = struct(
+      [7, T::I32, 'errorCode'],
+      [8, T::I64, 'retryAfterMs'],
+      [9, T::I32, 'stage'],
+      [10, T::BOOL, 'notRun'],
+      [11, T::BOOL, 'retire']
+    )
+
+    # What a chassis says it is.
+    ChassisDetails = struct(
+      [1, T::STRING, 'serviceName'],
+      [2, T::STRING, 'version'],
+      [3, T::LIST, 'roles', { element: TEXT }],
+      [4, T::LIST, 'tags', { element: TEXT }],
+      [5, T::MAP, 'more', { key: TEXT, value: TEXT }],
+      [6, T::STRING, 'idlMain'],
+      [7, T::MAP, 'idlFiles', { key: TEXT, value: TEXT }],
+      [8, T::I32, 'concurrency'],
+      [9, T::STRING, 'sdk']
+    )
+
+    # The result of katamari.Chassis.describe.
+    DescribeResult = struct([0, T::STRUCT, 'success', { class: ChassisDetails }])
+
+    # The argument of katamari.Link.cancel.
+    CancelArgs = struct([1, T::I32, 'sequenceId'])
+  end
+end

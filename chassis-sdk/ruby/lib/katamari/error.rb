@@ -1,0 +1,53 @@
+# frozen_string_literal: true
+
+# What the mesh says against a call, by code. A subclass of Thrift's own application exception, so code that rescues that one, as any
+# Thrift client does, need not know of meshes.
+
+module Katamari
+  class Error < Thrift::ApplicationException
+    # Codes by their number in idl/katamari.thrift.
+    CODES = {
+      1 => :no_pool, 2 => :overloaded, 3 => :timeout, 4 => :resource_failed, 5 => :draining, 6 => :denied, 7 => :rate_limited,
+      8 => :too_large, 9 => :bad_request, 10 => :internal, 11 => :cancelled
+    }.freeze
+    NUMBERS = CODES.invert.freeze
+    THRIFT_TYPES = Hash.new(INTERNAL_ERROR).merge(no_pool: UNKNOWN_METHOD, bad_request: PROTOCOL_ERROR).freeze
+
+    # One of CODES.
+    attr_reader :code
+    # Where the deadline passed, :queue or :service; nil when that is not known or not the matter.
+    attr_reader :stage
+    # When another try may succeed, in seconds from now; nil when the mesh did not say.
+    attr_reader :retry_after
+
+    def initialize(code, message, not_run: false, stage: nil, retry_after: nil)
+      super(THRIFT_TYPES[code], message)
+      @code = code
+      @not_run = not_run
+      @stage = stage
+      @retry_after = retry_after
+    end
+
+    # True when the call certainly never ran, so that sending it again is safe.
+    def not_run?
+      @not_run
+    end
+
+    # What a peer of the mesh is told beside the message.
+    def to_reply_context
+      Contract::ReplyContext.new(
+        errorCode: NUMBERS.fetch(code), notRun: not_run? || nil, stage: { queue: 1, service: 2 }[stage]
+      )
+    end
+
+    # The error that a ReplyContext tells of, nil for none. Codes of newer peers read as :internal.
+    def self.from(reply_context, message)
+      number = reply_context.errorCode
+      return if number.nil? || number.zero?
+
+      new(CODES.fetch(number, :internal), message, not_run: reply_context.notRun ? true : false,
+                                                   stage: { 1 => :queue, 2 => :service }[reply_context.stage],
+                                                   retry_after: reply_context.retryAfterMs&.fdiv(1000))
+    end
+  end
+end

@@ -1,0 +1,66 @@
+# frozen_string_literal: true
+
+# The text of an interface: the main IDL file and all that it includes, by the names they have in each other. Found as the Thrift compiler
+# finds them: beside the including file, then beside the main one. Reads words and literals only; whether it is good IDL the mesh says.
+
+require 'pathname'
+
+module Katamari
+  class IdlText
+    FILES_MAX = 100
+    TOKEN = %r{//[^\n]*|\#[^\n]*|/\*.*?\*/|"[^"]*"|'[^']*'|[\w.]+|\S}m.freeze
+    private_constant :TOKEN
+
+    # Name of the main file, and texts by name.
+    attr_reader :main, :files
+
+    # Raises ArgumentError when a file is missing or the main one has no such service.
+    def self.read(path, service)
+      new(path).tap { |text| text.check_service(service) }
+    end
+
+    def initialize(path)
+      @folder = Pathname(path).dirname
+      @main = File.basename(path)
+      @files = {}
+      load(@main) || raise(ArgumentError, "Cannot read the IDL file #{path.to_s.inspect}: there is no such file")
+    end
+
+    def check_service(name)
+      services = tokens(files.fetch(main)).each_cons(2).select { |word, _| word == 'service' }.map(&:last)
+      return if services.include?(name)
+
+      raise ArgumentError, "#{main} has no service #{name.inspect}; it has #{services.empty? ? 'none' : services.join(', ')}"
+    end
+
+    private
+
+    # True when there is such a file, now or before.
+    def load(name)
+      return true if files.key?(name)
+
+      path = @folder.join(name)
+      return false unless path.file?
+      raise ArgumentError, "#{main} includes more than #{FILES_MAX} files, which is the limit" if files.size >= FILES_MAX
+
+      files[name] = path.read(encoding: Encoding::UTF_8)
+      includes(files[name]).each { |wanted| include_from(name, wanted) }
+      true
+    end
+
+    def include_from(name, wanted)
+      names = [Pathname(name).dirname.join(wanted), Pathname(wanted)].map { |path| path.cleanpath.to_s }.uniq
+      return if names.any? { |found| load(found) }
+
+      raise ArgumentError, "#{name} includes #{wanted.inspect}, which is not there; looked for #{names.join(' and ')} in #{@folder}"
+    end
+
+    def includes(text)
+      tokens(text).each_cons(2).select { |word, path| word == 'include' && path.start_with?('"', "'") }.map { |_, path| path[1..-2] }
+    end
+
+    def tokens(text)
+      text.scan(TOKEN).reject { |token| token.start_with?('//', '#', '/*') }
+    end
+  end
+end

@@ -1,0 +1,133 @@
+# frozen_string_literal: true
+
+# Calls from a handler to other services: through KATAMARI_MESH, one call at a time on a connection, connections kept for the next. The
+# context goes first in the arguments, so that deadline and trace are handed on; to stop waiting is to close the connection, which the mesh
+# takes for the caller having gone.
+
+module Katamari
+  class MeshClient
+    # How much longer than the deadline to wait for the mesh itself to say that it has passed, in seconds.
+    GRACE_SECONDS = 0.5
+    CONNECT_SECONDS_MAX = 5
+    IDLE_MAX = 16
+
+    # address - KATAMARI_MESH; '' when there is no mesh, then every call fails and says so.
+    # caller  - how this process names itself: `chassis Shop@1.0.0/2`.
+    def initialize(address, caller)
+      @address = address
+      @caller = caller
+      @idle = []
+      @lock = Mutex.new
+    end
+
+    # Sends a call and waits for its answer, a Wire::Message; nil for a oneway call. Raises Error.
+    def exchange(type, method_name, body, call_context, deadline)
+      name = "#{call_context.serviceName}.#{method_name}"
+      raise Error.new(:no_pool, "Cannot call #{name}: KATAMARI_MESH is not set, only a mesh sets it for the chassis it starts") if @address.empty?
+      raise Error.new(:timeout, "Cannot call #{name}: no time is left", not_run: true, stage: :queue) if deadline <= Wire.now
+
+      call_context.caller = @caller
+      call_context.timeLeftUs = ((deadline - Wire.now) * 1_000_000).round
+      request = Wire.frame(type, method_name, 1, body, call_context)
+      if request.bytesize - 4 > Wire::FRAME_BYTES_MAX
+        raise Error.new(:too_large, "Cannot call #{name}: the call has #{request.bytesize} bytes, limit is #{Wire::FRAME_BYTES_MAX}", not_run: true)
+      end
+
+      on_a_connection(name) do |socket|
+        socket.write(request)
+        type == Thrift::MessageTypes::ONEWAY ? nil : await(socket, deadline + GRACE_SECONDS)
+      end
+    end
+
+    private
+
+    # The frames before the answer are the mesh's own word, such as that it drains; then the connection ends and is not used again.
+    def await(socket, deadline)
+      loop do
+        frame = socket.read(deadline)
+        raise EOFError, 'the connection was closed' if frame.nil?
+
+        message = Wire::Message.parse(frame)
+        return message if message.sequence_id == 1
+      end
+    end
+
+    def on_a_connection(name)
+      socket = checkout
+      answer = yield socket
+      checkin(socket)
+      answer
+    rescue Wire::Late
+      socket&.close
+      raise Error.new(:timeout, "#{name} was not answered in the time that was left", stage: :service)
+    rescue Wire::Malformed, IOError, SystemCallError => e
+      socket&.close
+      raise Error.new(:resource_failed, "The mesh at #{@address} failed while it worked on #{name}: #{e.message}")
+    end
+
+    def checkout
+      kept = @lock.synchronize { @idle.pop }
+      return connect if kept.nil?
+      return kept unless kept.readable?
+
+      kept.close
+      checkout
+    end
+
+    def checkin(socket)
+      @lock.synchronize do
+        return @idle.push(socket) if @idle.size < IDLE_MAX
+      end
+      socket.close
+    end
+
+    def connect
+      kind, host, port = Wire.parse_address(@address)
+      Wire::FrameSocket.new(kind == :unix ? UNIXSocket.new(host) : Socket.tcp(host, port, connect_timeout: CONNECT_SECONDS_MAX))
+    rescue SystemCallError, SocketError => e
+      raise Error.new(:resource_failed, "The mesh at #{@address} cannot be reached: #{e.message}", not_run: true)
+    end
+  end
+
+  # The protocol under a generated client: what it writes as a message becomes one call into the mesh, whose answer it then reads.
+  class MeshProtocol < Output
+    def initialize(mesh, context, service, version, timeout)
+      super(Thrift::MemoryBufferTransport.new)
+      @mesh = mesh
+      @context = context
+      @service = service
+      @version = version
+      @timeout = timeout
+    end
+
+    def write_message_begin(name, type, sequence_id)
+      super
+      @depth = 0
+      # Of a message that could not be written to its end something may be left.
+      trans.reset_buffer(+'')
+    end
+
+    def write_message_end
+      call_context = Contract::CallContext.new(
+        serviceName: @service, version: @version, traceparent: @context.traceparent, tracestate: @context.tracestate
+      )
+      deadline = Wire.now + [@context.time_left, @timeout].min
+      @answer = @mesh.exchange(message_type, message_name, trans.read(trans.available), call_context, deadline)
+      accept(@answer) unless @answer.nil?
+    end
+
+    def read_message_begin
+      [message_name, @answer.type, 0]
+    end
+
+    private
+
+    def accept(answer)
+      reply_context = answer.read_context(Contract::ReplyContext)
+      error = reply_context && Error.from(reply_context, Wire.message_of(answer.body))
+      raise error if error
+
+      trans.reset_buffer(answer.body)
+    end
+  end
+end

@@ -1,0 +1,6 @@
+# frozen_string_literal: true
+
+# The version of this kit.
+module Katamari
+  VERSION = '0.1.0'
+end

@@ -1,0 +1,55 @@
+// Strict binary behind a 4-byte length: what the mesh itself speaks, and the shortest way through it. A message is looked at when it is
+// whole, its head as soon as it is there; its struct is passed on as it came.
+
+import { KatamariError } from '../../errors.ts';
+import { frameMessage, messageHead, NOTHING, readHead, type MessageType } from '../message.ts';
+import { StructScanner } from '../struct-scanner.ts';
+import { COPY_BYTES_MAX, type Encoding, type EncodingLimits, type MessageFacts } from './encoding.ts';
+import { checkFrameLength } from './framed.ts';
+
+export class FramedBinary implements Encoding {
+  head: MessageFacts | undefined;
+  body: Uint8Array = NOTHING;
+  readonly #frameBytesMax: number;
+  readonly #scanner: StructScanner;
+
+  constructor(limits: EncodingLimits) {
+    this.#frameBytesMax = limits.frameBytesMax;
+    this.#scanner = new StructScanner(limits.nestingMax, limits.frameBytesMax);
+  }
+
+  next(bytes: Buffer, at: number, end: number): number {
+    this.head = undefined;
+    if (end - at < 4) return -1;
+    const length = bytes.readInt32BE(at);
+    const start = at + 4;
+    const frameEnd = start + length;
+    // Of a frame that is too large the head is read if it has come, so that the refusal carries the client's sequence id.
+    const head = readHead(bytes, start, length >= 0 && frameEnd < end ? frameEnd : end);
+    this.head = head;
+    checkFrameLength(length, this.#frameBytesMax);
+    if (frameEnd > end) return -1;
+    if (head === undefined) {
+      throw new KatamariError('bad_request', `A frame of ${length} bytes ends inside the head of its message`);
+    }
+    this.#scanner.reset();
+    const structEnd = this.#scanner.scan(bytes, head.bodyStart, frameEnd);
+    if (structEnd === -1) throw new KatamariError('bad_request', 'The frame ends before its struct does');
+    if (structEnd < frameEnd) {
+      throw new KatamariError(
+        'bad_request',
+        `The frame has ${frameEnd - structEnd} bytes behind its struct, expected none`,
+      );
+    }
+    this.body = bytes.subarray(head.bodyStart, frameEnd);
+    return frameEnd;
+  }
+
+  write(type: MessageType, name: string, seqId: number, body: Uint8Array, out: Uint8Array[]): void {
+    if (body.length <= COPY_BYTES_MAX) {
+      out.push(frameMessage(type, name, seqId, body, NOTHING));
+      return;
+    }
+    out.push(messageHead(type, name, seqId, body.length), body);
+  }
+}

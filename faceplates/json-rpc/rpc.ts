@@ -1,0 +1,175 @@
+// JSON-RPC 2.0 itself: a parsed request, or a batch of them, in; the text of the answer out. Checking a request, telling notifications
+// from requests and shaping answers is jayson's; what it does otherwise than the specification is put right here:
+// - `id: null` is a request, not a notification (section 4.1);
+// - an array inside a batch is an invalid request that must be answered; jayson's own batches never end on one, so each request of a
+//   batch is a call to it and the batch is put together here;
+// - a JSON string is not a request, even if what is in it could be parsed as one.
+
+import jayson from 'jayson';
+import { LRUCache } from 'lru-cache';
+import { KatamariError } from '../../chassis-sdk/internal.ts';
+import type { Calls, Exchange } from './calls.ts';
+import { parseMethodName } from './method-name.ts';
+import { rpcErrorOf, type RpcError } from './rpc-error.ts';
+import { unmarked } from './text.ts';
+
+export interface RpcOptions {
+  readonly calls: Calls;
+  readonly batchMax: number;
+  /** The OpenRPC document of what is in the mesh, or of one `Service[@version]` of it. */
+  readonly discover: (path: string) => unknown;
+}
+
+/** As jayson hands an answer over. */
+interface RpcResponse {
+  readonly jsonrpc: string;
+  readonly id: unknown;
+  readonly result?: unknown;
+  error?: { readonly code: number; readonly message: string; readonly data?: unknown };
+}
+
+type Done = (error: RpcError | null, result?: unknown) => void;
+type Handler = (params: unknown, exchange: Exchange, done: Done) => void;
+
+export class Rpc {
+  readonly #calls: Calls;
+  readonly #batchMax: number;
+  readonly #discover: (path: string) => unknown;
+  readonly #jayson: jayson.Server;
+  /** jayson tells a handler everything but its name, so there is one for each name. Names come from strangers: bounded. */
+  readonly #methods = new LRUCache<string, jayson.Method>({ max: METHODS_MAX });
+
+  constructor({ calls, batchMax, discover }: RpcOptions) {
+    this.#calls = calls;
+    this.#batchMax = batchMax;
+    this.#discover = discover;
+    this.#jayson = new jayson.Server({}, { router: (name) => this.#methodOf(name) });
+  }
+
+  /** The text of the answer; '' when there is nothing to answer. @throws KatamariError for a batch that is refused as a whole */
+  async answer(request: unknown, exchange: Exchange): Promise<string> {
+    const answered = Array.isArray(request)
+      ? await this.#answerBatch(request, exchange)
+      : await this.#answerOne(request, exchange);
+    return answered === undefined ? '' : unmarked(JSON.stringify(answered), exchange.mark);
+  }
+
+  async #answerBatch(requests: readonly unknown[], exchange: Exchange): Promise<unknown> {
+    if (requests.length === 0) throw new KatamariError('bad_request', 'Invalid request: the batch is empty');
+    if (requests.length > this.#batchMax) {
+      throw new KatamariError(
+        'too_large',
+        `Batch is too long: ${requests.length} requests, limit is ${this.#batchMax}`,
+      );
+    }
+    const answers = await Promise.all(requests.map((request) => this.#answerOne(request, exchange)));
+    const toSend = answers.filter((answer) => answer !== undefined);
+    return toSend.length === 0 ? undefined : toSend;
+  }
+
+  #answerOne(request: unknown, exchange: Exchange): Promise<RpcResponse | undefined> {
+    const readable =
+      typeof request === 'object' && !Array.isArray(request) && prepare(request, exchange.path) ? request : null;
+    return new Promise((resolve) => {
+      this.#jayson.call(readable as jayson.JSONRPCRequest, exchange, (error: unknown, response: unknown) => {
+        const answered = (error ?? response ?? undefined) as RpcResponse | undefined;
+        // Without data it is jayson's own refusal; all of ours carry some.
+        if (answered?.error !== undefined && answered.error.data === undefined) {
+          const refusal = new KatamariError('bad_request', `Invalid request: ${whatIsWrong(request)}`);
+          this.#calls.enter('bad_request');
+          exchange.ending = { kind: 'refused', error: refusal };
+          answered.error = rpcErrorOf(refusal);
+        }
+        resolve(answered);
+      });
+    });
+  }
+
+  #methodOf(name: string): jayson.Method {
+    const known = this.#methods.get(name);
+    if (known !== undefined) return known;
+    const handler = name.startsWith('rpc.') ? this.#ownMethod(name) : this.#meshMethod(name);
+    const method = new jayson.Method(handler as jayson.MethodHandlerContext, { useContext: true });
+    if (name.length <= NAME_CHARS_MAX) this.#methods.set(name, method);
+    return method;
+  }
+
+  #meshMethod(name: string): Handler {
+    const target = parseMethodName(name);
+    return (params, exchange, done) => {
+      void this.#calls.call(target, params, exchange).then((answer) => {
+        if (answer.error === undefined) done(null, answer.result);
+        else done(answer.error);
+      });
+    };
+  }
+
+  /** Names that begin with `rpc.` are the protocol's own. */
+  #ownMethod(name: string): Handler {
+    return (_params, exchange, done) => {
+      try {
+        if (name !== 'rpc.discover') {
+          throw new KatamariError(
+            'no_pool',
+            `There is no method "${name}": of the protocol's own there is rpc.discover`,
+            {
+              jsonRpcCode: METHOD_NOT_FOUND,
+            },
+          );
+        }
+        const document = this.#discover(exchange.path);
+        this.#calls.enter('ok');
+        done(null, document);
+      } catch (thrown) {
+        if (!(thrown instanceof KatamariError)) throw thrown;
+        this.#calls.enter(thrown.code);
+        exchange.ending = { kind: 'refused', error: thrown };
+        done(rpcErrorOf(thrown));
+      }
+    };
+  }
+}
+
+/** Makes a request ready for jayson; false when its id cannot be answered. */
+function prepare(request: object | null, path: string): boolean {
+  if (request === null) return false;
+  const { id, method } = request as { id?: unknown; method?: unknown };
+  if (id === null) {
+    // jayson takes a null id for none. NaN is a number to it, cannot come from JSON, and is written as null.
+    (request as { id: unknown }).id = Number.NaN;
+  } else if (typeof id === 'number' && !Number.isFinite(id)) {
+    return false;
+  }
+  if (path !== '' && typeof method === 'string' && !method.startsWith('rpc.')) {
+    (request as { method: unknown }).method = `${path}.${method}`;
+  }
+  return true;
+}
+
+function whatIsWrong(request: unknown): string {
+  if (typeof request !== 'object' || request === null || Array.isArray(request)) {
+    return `expected an object, got ${Array.isArray(request) ? 'an array' : shown(request)}`;
+  }
+  const { jsonrpc, method, id } = request as Record<string, unknown>;
+  if (jsonrpc !== '2.0') return `jsonrpc: expected "2.0", got ${shown(jsonrpc)}`;
+  if (typeof method !== 'string') return `method: expected a string, got ${shown(method)}`;
+  if (
+    id !== undefined &&
+    typeof id !== 'string' &&
+    (typeof id !== 'number' || id === Number.POSITIVE_INFINITY || id === -Infinity)
+  ) {
+    return `id: expected a string, a number or null, got ${typeof id === 'number' ? 'a number too large to answer' : shown(id)}`;
+  }
+  return `params: expected an object or an array, got ${shown((request as Record<string, unknown>)['params'])}`;
+}
+
+function shown(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  const text = JSON.stringify(value);
+  return text.length > SHOWN_CHARS ? `${text.slice(0, SHOWN_CHARS)}…` : text;
+}
+
+const METHOD_NOT_FOUND = -32_601;
+const METHODS_MAX = 2_000;
+const NAME_CHARS_MAX = 300;
+const SHOWN_CHARS = 60;

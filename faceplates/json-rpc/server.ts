@@ -1,0 +1,283 @@
+// The HTTP side of JSON-RPC: paths, methods, origins, status codes and headers around rpc.ts. Content types are not looked at, so that a plain
+// `curl -d` works; what keeps a web page on some other site from calling a mesh on its reader's machine is the Origin that browsers
+// send: unless it is in `allowedOrigins` the request is refused before it is read.
+
+import { Hono } from 'hono';
+import type { Context } from 'hono';
+import type { Logger } from 'pino';
+import { clientSignal, remoteAddress, requestBody, serveHttp } from '../../chassis-sdk/http-server.ts';
+import type { HttpEnv, HttpRefusal, HttpServer } from '../../chassis-sdk/http-server.ts';
+import { asKatamariError, KatamariError, systemClock } from '../../chassis-sdk/internal.ts';
+import type { Clock, FaceplateLimits, MeshDoor, StatsBook } from '../../chassis-sdk/internal.ts';
+import { Calls, type Exchange } from './calls.ts';
+import { Catalogue, type Document } from './catalogue.ts';
+import { Rpc } from './rpc.ts';
+import { errorAnswer, httpStatusOf, retryAfterOf } from './rpc-error.ts';
+import { parseText } from './text.ts';
+import { readWishes } from '../../chassis-sdk/internal.ts';
+
+export interface JsonRpcFaceplateOptions {
+  readonly mesh: MeshDoor;
+  readonly book: StatsBook;
+  readonly limits: FaceplateLimits;
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  /** Web pages that may call: `https://app.example`, or `*` for all. None unless told. */
+  readonly allowedOrigins?: readonly string[];
+  readonly clock?: Clock;
+  readonly log?: Pick<Logger, 'error'>;
+}
+
+/** Starts the faceplate; it listens when this resolves. */
+export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): Promise<HttpServer> {
+  const { mesh, book, limits, host, port, clock = systemClock, log } = options;
+  const calls = new Calls({ mesh, book, clock });
+  const catalogue = new Catalogue(mesh.directory);
+  const rpc = new Rpc({ calls, batchMax: limits.batchMax, discover: (path) => catalogue.openRpc(path) });
+  const front = new Front({ calls, catalogue, rpc, limits, log, allowedOrigins: options.allowedOrigins ?? [] });
+  const server = await serveHttp({
+    fetch: front.app.fetch as (request: Request, env: HttpEnv) => Response | Promise<Response>,
+    host,
+    port,
+    limits,
+    refusal: (refusal) => front.refused(refusal),
+  });
+  return {
+    address: server.address,
+    port: server.port,
+    connections: () => server.connections(),
+    drain() {
+      return server.drain({
+        lastCallMs: LAST_CALL_MS,
+        onRefusing: () => {
+          calls.isDraining = true;
+        },
+      });
+    },
+    close() {
+      calls.isDraining = true;
+      return server.close();
+    },
+  };
+}
+
+interface FrontOptions {
+  readonly calls: Calls;
+  readonly catalogue: Catalogue;
+  readonly rpc: Rpc;
+  readonly limits: FaceplateLimits;
+  readonly allowedOrigins: readonly string[];
+  readonly log: JsonRpcFaceplateOptions['log'];
+}
+
+type AppContext = Context<{ Bindings: HttpEnv }>;
+type AnswerHeaders = Record<string, string>;
+
+/** The Hono app and what its routes share. */
+class Front {
+  readonly app: Hono<{ Bindings: HttpEnv }> = new Hono<{ Bindings: HttpEnv }>();
+  readonly #options: FrontOptions;
+
+  constructor(options: FrontOptions) {
+    this.#options = options;
+    const { app } = this;
+    app.post('/rpc', (c) => this.#guarded(c, (headers) => this.#rpc(c, '', headers)));
+    app.post('/rpc/:service', (c) => this.#guarded(c, (headers) => this.#rpc(c, c.req.param('service'), headers)));
+    app.get('/openrpc.json', (c) => this.#guarded(c, (headers) => this.#openRpc(c, headers)));
+    app.get('/idl/:file', (c) => this.#guarded(c, (headers) => this.#idl(c, c.req.param('file'), headers)));
+    app.get('/', (c) => this.#guarded(c, (headers) => this.#welcome(c, headers)));
+    app.all('*', (c) => this.#guarded(c, (headers) => this.#elsewhere(c, headers)));
+    app.onError((thrown, c) => this.#failed(asKatamariError(thrown), this.#corsHeaders(originOf(c) ?? '')));
+  }
+
+  /** What the HTTP server refused by itself, as JSON-RPC says it. */
+  refused({ status, message }: HttpRefusal): string {
+    const code = status === 413 || status === 431 ? 'too_large' : status === 500 ? 'internal' : 'bad_request';
+    this.#options.calls.enter(code);
+    return errorAnswer(new KatamariError(code, message));
+  }
+
+  #guarded(c: AppContext, act: (headers: AnswerHeaders) => Response | Promise<Response>): Response | Promise<Response> {
+    const origin = originOf(c);
+    if (origin === undefined) return act({});
+    const { allowedOrigins, calls } = this.#options;
+    if (allowedOrigins.includes(origin) || allowedOrigins.includes('*')) return act(this.#corsHeaders(origin));
+    calls.enter('denied');
+    return refusal(
+      new KatamariError(
+        'denied',
+        `Pages of ${JSON.stringify(origin.slice(0, 100))} may not call this mesh: add the origin to the allowed origins of its JSON-RPC faceplate`,
+      ),
+      { vary: 'Origin' },
+    );
+  }
+
+  #corsHeaders(origin: string): AnswerHeaders {
+    if (origin === '') return {};
+    return {
+      'access-control-allow-origin': origin,
+      'access-control-expose-headers': 'katamari-version, server-timing, retry-after, etag',
+      vary: 'Origin',
+    };
+  }
+
+  async #rpc(c: AppContext, path: string, headers: AnswerHeaders): Promise<Response> {
+    const { rpc, limits, calls } = this.#options;
+    let exchange: Exchange;
+    let request: unknown;
+    let answer: string;
+    try {
+      const { value, mark } = parseText(requestBody(c.env), limits.nestingMax);
+      request = value;
+      exchange = {
+        path,
+        wishes: readWishes(c.env.incoming.headers),
+        signal: clientSignal(c.env),
+        caller: `json-rpc ${remoteAddress(c.env)}`,
+        mark,
+        ending: undefined,
+      };
+      answer = await rpc.answer(request, exchange);
+    } catch (thrown) {
+      // Nothing of it became a call: counted here, answered as a whole.
+      const error = asKatamariError(thrown);
+      calls.enter(error.code);
+      if (error.code === 'internal') this.#options.log?.error({ err: error }, 'json-rpc: a request met a defect');
+      return refusal(error, headers);
+    }
+    if (answer === '') return new Response(null, { status: 204, headers });
+    headers['content-type'] = JSON_TYPE;
+    headers['content-length'] = String(Buffer.byteLength(answer));
+    const { ending } = exchange;
+    if (ending === undefined || Array.isArray(request)) return new Response(answer, { status: 200, headers });
+    if (ending.kind === 'refused') {
+      const { error } = ending;
+      if (error.code === 'internal') this.#options.log?.error({ err: error }, 'json-rpc: a call met a defect');
+      const retryAfter = retryAfterOf(error);
+      if (retryAfter !== '') headers['retry-after'] = retryAfter;
+      return new Response(answer, { status: httpStatusOf(error), headers });
+    }
+    const { queueUs, serviceUs } = ending.context;
+    headers['katamari-version'] = ending.version;
+    headers['server-timing'] = `queue;dur=${queueUs / 1_000}, service;dur=${serviceUs / 1_000}`;
+    return new Response(answer, { status: 200, headers });
+  }
+
+  #openRpc(c: AppContext, headers: AnswerHeaders): Response {
+    return handOut(c, this.#options.catalogue.openRpcDocument(), { ...headers, 'content-type': JSON_TYPE });
+  }
+
+  #idl(c: AppContext, file: string, headers: AnswerHeaders): Response {
+    if (!file.endsWith('.thrift')) return this.#elsewhere(c, headers);
+    try {
+      const document = this.#options.catalogue.idl(file.slice(0, -'.thrift'.length));
+      return handOut(c, document, { ...headers, 'content-type': TEXT_TYPE, 'katamari-version': document.version });
+    } catch (thrown) {
+      return refusal(asKatamariError(thrown), headers);
+    }
+  }
+
+  #welcome(c: AppContext, headers: AnswerHeaders): Response {
+    const { host } = new URL(c.req.url);
+    const example = this.#options.catalogue.exampleRequest();
+    const text = [
+      'This is a Katamari mesh. It speaks JSON-RPC 2.0 here:',
+      '',
+      example === undefined
+        ? '  (no service is up yet; look again in a moment)'
+        : `  curl -s http://${host}/rpc -d '${example.replaceAll("'", String.raw`'\''`)}'`,
+      '',
+      'What there is to call:',
+      '',
+      `  curl -s http://${host}/openrpc.json`,
+      `  curl -s http://${host}/idl/SERVICE.thrift`,
+      '',
+    ].join('\n');
+    return new Response(text, {
+      headers: { ...headers, 'content-type': TEXT_TYPE, 'content-length': String(Buffer.byteLength(text)) },
+    });
+  }
+
+  /** Everything that no route took: a preflight, a wrong method on a path there is, or no path at all. */
+  #elsewhere(c: AppContext, headers: AnswerHeaders): Response {
+    const { path, method } = c.req;
+    const allow = /^\/rpc(\/[^/]+)?$/.test(path) ? 'POST, OPTIONS' : READABLE.test(path) ? 'GET, HEAD, OPTIONS' : '';
+    if (allow === '') {
+      const error = new KatamariError('bad_request', `There is no ${path.slice(0, 200)} here; there are ${PATHS}`, {
+        httpStatus: 404,
+      });
+      return refusal(error, headers);
+    }
+    if (method === 'OPTIONS') {
+      return new Response(null, {
+        status: 204,
+        headers: {
+          ...headers,
+          allow,
+          ...('vary' in headers
+            ? {
+                'access-control-allow-methods': allow,
+                'access-control-allow-headers': CORS_HEADERS_IN,
+                'access-control-max-age': '600',
+              }
+            : {}),
+        },
+      });
+    }
+    // A path that exists, asked for rightly, whose file does not.
+    if (allow.includes(method)) {
+      const error = new KatamariError('bad_request', `There is no ${path.slice(0, 200)} here; there are ${PATHS}`, {
+        httpStatus: 404,
+      });
+      return refusal(error, headers);
+    }
+    const error = new KatamariError(
+      'bad_request',
+      `${method} cannot be done with ${path.slice(0, 200)}; use ${allow}`,
+      { httpStatus: 405 },
+    );
+    return refusal(error, { ...headers, allow });
+  }
+
+  #failed(error: KatamariError, headers: AnswerHeaders): Response {
+    this.#options.log?.error({ err: error }, 'json-rpc: a request met a defect');
+    return refusal(error, headers);
+  }
+}
+
+/** An error for a request as a whole; its status is the table's. */
+function refusal(error: KatamariError, headers: AnswerHeaders): Response {
+  const body = errorAnswer(error);
+  const retryAfter = retryAfterOf(error);
+  return new Response(body, {
+    status: httpStatusOf(error),
+    headers: {
+      ...headers,
+      'content-type': JSON_TYPE,
+      'content-length': String(Buffer.byteLength(body)),
+      ...(retryAfter === '' ? {} : { 'retry-after': retryAfter }),
+    },
+  });
+}
+
+function handOut(c: AppContext, { text, etag }: Document, headers: AnswerHeaders): Response {
+  const known = c.req.header('if-none-match') ?? '';
+  const fresh = { ...headers, etag, 'cache-control': 'no-cache' };
+  if (known.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag))
+    return new Response(null, { status: 304, headers: fresh });
+  return new Response(text, { headers: { ...fresh, 'content-length': String(Buffer.byteLength(text)) } });
+}
+
+function originOf(c: AppContext): string | undefined {
+  return c.env.incoming.headers.origin;
+}
+
+/** What an idle connection has for one more call when a drain begins; its answer says that it is the last. */
+const LAST_CALL_MS = 250;
+const JSON_TYPE = 'application/json; charset=utf-8';
+const TEXT_TYPE = 'text/plain; charset=utf-8';
+const READABLE = /^\/(openrpc\.json|idl\/[^/]+)?$/;
+const PATHS = 'POST /rpc, POST /rpc/Service[@version], GET /openrpc.json, GET /idl/Service[@version].thrift, GET /';
+const CORS_HEADERS_IN =
+  'authorization, content-type, katamari-version, katamari-timeout-ms, katamari-key, katamari-tags, katamari-roles, traceparent, tracestate';

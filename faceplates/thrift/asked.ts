@@ -1,0 +1,46 @@
+// What the headers of one message ask for, beside what the message says itself.
+
+import { withCall, type Call } from '../../chassis-sdk/call.ts';
+import { asKatamariError, type KatamariError } from '../../chassis-sdk/errors.ts';
+import { foreignHeaders, readWishes, type HeadersIn, type Wishes } from '../../chassis-sdk/wishes.ts';
+
+export class Asked {
+  readonly #wishes: Wishes | undefined;
+  readonly #headers: HeadersIn;
+  /** Of the method, with the service that a header names in place of the message's own. */
+  readonly name: string;
+  /** Set when a header's value makes no sense: then the call is refused, and the connection goes on. */
+  readonly refusal: KatamariError | undefined;
+
+  private constructor(headers: HeadersIn, name: string) {
+    this.#headers = headers;
+    try {
+      this.#wishes = readWishes(headers);
+    } catch (error) {
+      this.refusal = asKatamariError(error);
+    }
+    const service = this.#wishes?.service ?? '';
+    this.name = service === '' ? name : `${service}:${name.slice(name.lastIndexOf(':') + 1)}`;
+  }
+
+  /** undefined when the transport carried no headers. */
+  static read(headers: HeadersIn | undefined, name: string): Asked | undefined {
+    return headers === undefined ? undefined : new Asked(headers, name);
+  }
+
+  /** The call as it is asked for. */
+  of(call: Call, nowMs: number): Call {
+    if (this.#wishes === undefined) return call;
+    const { version, timeoutMs, key, tags, roles, traceparent, tracestate } = this.#wishes;
+    return withCall(call, {
+      version: version === '' ? call.version : version,
+      deadlineMs: Math.min(call.deadlineMs, nowMs + timeoutMs),
+      key,
+      tags,
+      roles,
+      traceparent,
+      tracestate,
+      headers: foreignHeaders(this.#headers),
+    });
+  }
+}

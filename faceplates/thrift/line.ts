@@ -1,0 +1,102 @@
+// The calls of one connection that wait for their answers, in the order in which they came. Ordinary Thrift clients match answers by order,
+// so an answer that is ready early stays in its place until those before it have left. Places are used again: a busy connection makes none.
+
+import type { Reply } from '../../chassis-sdk/call.ts';
+import { asKatamariError, type KatamariError } from '../../chassis-sdk/errors.ts';
+import type { CallStats } from '../../chassis-sdk/stats.ts';
+import { NOTHING } from '../../chassis-sdk/wire/message.ts';
+import type { Target } from './targets.ts';
+
+/** Who is told when a call has ended. */
+export interface PlaceOwner {
+  onReply(place: Place, reply: Reply): void;
+  onError(place: Place, error: KatamariError): void;
+}
+
+/** One call that is under way. */
+export class Place {
+  next: Place | undefined;
+  target: Target;
+  /** The page of the book on which this call was entered; the target's may be another by the time the call ends. */
+  stats: CallStats;
+  seqId = 0;
+  isOneway = false;
+  acceptedAtMs = 0;
+  /** What the answer is: 0 none yet, 2 a result, 3 an exception. */
+  type: 0 | 2 | 3 = 0;
+  body: Uint8Array = NOTHING;
+  /** Its answer says only that it was taken: a oneway call over a transport that answers all. */
+  isSilent = false;
+  /** Version that answered; '' unknown. */
+  version = '';
+  /** Entered in the book as cancelled; what its dispatch still says is of no interest. */
+  isCancelled = false;
+  // The two ends of a dispatch, bound once for every call that will ever stand here.
+  readonly onReply: (reply: Reply) => void;
+  readonly onError: (thrown: unknown) => void;
+
+  constructor(owner: PlaceOwner, target: Target) {
+    this.target = target;
+    this.stats = target.stats;
+    this.onReply = (reply) => owner.onReply(this, reply);
+    this.onError = (thrown) => owner.onError(this, asKatamariError(thrown));
+  }
+}
+
+export class Line {
+  readonly #owner: PlaceOwner;
+  #first: Place | undefined;
+  #last: Place | undefined;
+  #free: Place | undefined;
+  #freeCount = 0;
+
+  constructor(owner: PlaceOwner) {
+    this.#owner = owner;
+  }
+
+  get first(): Place | undefined {
+    return this.#first;
+  }
+
+  /** A place for a call, not in the line yet; those of oneway calls never are. */
+  take(target: Target): Place {
+    const place = this.#free;
+    if (place === undefined) return new Place(this.#owner, target);
+    this.#free = place.next;
+    this.#freeCount--;
+    place.next = undefined;
+    place.target = target;
+    place.stats = target.stats;
+    place.version = '';
+    place.isSilent = false;
+    return place;
+  }
+
+  /** Puts a place at the end of the line. */
+  join(place: Place): void {
+    if (this.#last === undefined) this.#first = place;
+    else this.#last.next = place;
+    this.#last = place;
+  }
+
+  /** Takes the first place out of the line. */
+  shift(): void {
+    const place = this.#first as Place;
+    this.#first = place.next;
+    if (this.#first === undefined) this.#last = undefined;
+    place.next = undefined;
+  }
+
+  /** Gives back a place whose dispatch has ended and which is not in the line. */
+  free(place: Place): void {
+    place.type = 0;
+    place.body = NOTHING;
+    if (this.#freeCount >= FREE_MAX) return;
+    this.#freeCount++;
+    place.next = this.#free;
+    this.#free = place;
+  }
+}
+
+/** Places that a connection keeps for its next calls. */
+const FREE_MAX = 16;

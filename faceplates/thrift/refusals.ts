@@ -1,0 +1,41 @@
+// What the faceplate says to those it cannot serve at all.
+
+import { KatamariError } from '../../chassis-sdk/errors.ts';
+import { applicationExceptionOf } from '../../chassis-sdk/wire/application-exception.ts';
+import { frameMessage, MESSAGE_TYPE, NOTHING } from '../../chassis-sdk/wire/message.ts';
+
+/** A framed TApplicationException to a client that has sent nothing yet; most clients read frames. */
+export function framedRefusal(error: KatamariError): Buffer {
+  return frameMessage(MESSAGE_TYPE.exception, '', 0, NOTHING, applicationExceptionOf(error));
+}
+
+export function unknownProtocol(seen: string): KatamariError {
+  return new KatamariError(
+    'bad_request',
+    `This port speaks Thrift (framed, buffered, THeader or HTTP POST; binary, compact or JSON protocol) and saw ${seen}; set the client to one of these`,
+  );
+}
+
+export function wantsTls(): KatamariError {
+  return new KatamariError('denied', 'This Thrift port wants TLS; connect with an SSL socket (TSSLSocket or its like)');
+}
+
+export function tooManyConnections(limit: number): KatamariError {
+  return new KatamariError(
+    'overloaded',
+    `Cannot take another connection: ${limit} are open, the limit; try again later or share connections`,
+  );
+}
+
+export function draining(): KatamariError {
+  return new KatamariError('draining', 'This Thrift port is shutting down; connect again and repeat the call', {
+    notRun: true,
+  });
+}
+
+export function halfSent(bytes: number, limitMs: number): KatamariError {
+  return new KatamariError(
+    'bad_request',
+    `A message of which ${bytes} bytes have come is incomplete after ${limitMs} ms, the limit; send messages whole`,
+  );
+}

@@ -1,0 +1,27 @@
+// How the command ends: one error type that carries the exit code, and the table of codes that scripts may rely on.
+
+/** Exit codes of `katamari`; docs/command.md lists them for users. */
+export const EXIT = {
+  done: 0,
+  /** It was understood and tried, and did not work. */
+  failed: 1,
+  /** The command line itself is wrong. */
+  usage: 2,
+  /** No mesh answers at the address (EX_UNAVAILABLE). */
+  unreachable: 69,
+  /** A configuration or IDL file is wrong (EX_CONFIG). */
+  badConfiguration: 78,
+} as const;
+
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+/** Ends the command with `message` on stderr and `exitCode`. The message says what to do next. */
+export class CliError extends Error {
+  override readonly name = 'CliError';
+  readonly exitCode: ExitCode;
+
+  constructor(exitCode: ExitCode, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.exitCode = exitCode;
+  }
+}

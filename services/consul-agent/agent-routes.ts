@@ -1,0 +1,305 @@
+// /v1/agent/: the services and checks of this agent, maintenance, and what it says of itself; /v1/status/.
+
+import { checkCommon, empty, json, type Answer, type Ask, type Route } from './ask.ts';
+import type { CheckStatus } from './catalog-table.ts';
+import { checkPlanOf, CHECK_FIELDS } from './check-definition.ts';
+import { decodeStruct, parseBool, parseJson, Refusal, type Decoded, type Fields } from './go.ts';
+import type { LocalAgent, LocalCheck } from './local-agent.ts';
+import type { State } from './state.ts';
+
+export interface AgentRoutesOptions {
+  readonly local: LocalAgent;
+  readonly state: State;
+  readonly node: string;
+  readonly nodeId: string;
+  readonly datacenter: string;
+  readonly version: string;
+  /** Shortest time after which a critical service may be taken away. */
+  readonly deregisterAfterMinMs: number;
+  /** HOST:PORT the agent is reached at. */
+  readonly address: () => { host: string; port: number };
+  readonly gauges: () => Readonly<Record<string, number>>;
+}
+
+const PREFIX = 'Request decode failed';
+const SERVICE_FIELDS: Fields = {
+  Name: 'string',
+  ID: 'string',
+  Tags: 'strings',
+  Port: 'int',
+  Address: 'string',
+  TaggedAddresses: 'any',
+  Meta: 'map',
+  Weights: 'any',
+  EnableTagOverride: 'bool',
+  Check: 'any',
+  Checks: 'any',
+  Kind: 'string',
+  Proxy: 'any',
+  Connect: 'any',
+  Token: 'string',
+  Namespace: 'string',
+};
+const WEIGHT_FIELDS: Fields = { Passing: 'int', Warning: 'int' };
+const UPDATE_FIELDS: Fields = { Status: 'string', Output: 'string' };
+const STATUSES: readonly string[] = ['passing', 'warning', 'critical'];
+
+export function agentRoutes(options: AgentRoutesOptions): Route[] {
+  const { local } = options;
+  const beat =
+    (status: CheckStatus) =>
+    (ask: Ask): Answer => {
+      local.beat(ask.rest, status, ask.query.get('note') ?? '');
+      return empty();
+    };
+  return [
+    {
+      path: '/v1/agent/services',
+      methods: ['GET'],
+      run: (ask) => json(Object.fromEntries(local.services().map((service) => [service.ID, service])), ask),
+    },
+    {
+      path: '/v1/agent/checks',
+      methods: ['GET'],
+      run: (ask) => json(Object.fromEntries(local.checks().map((check) => [check['CheckID'], check])), ask),
+    },
+    { path: '/v1/agent/service/register', methods: ['PUT'], run: (ask) => registerService(options, ask) },
+    { path: '/v1/agent/service/deregister/', methods: ['PUT'], run: (ask) => deregisterService(local, ask) },
+    { path: '/v1/agent/service/maintenance/', methods: ['PUT'], run: (ask) => maintainService(local, ask) },
+    { path: '/v1/agent/service/', methods: ['GET'], run: (ask) => showService(local, ask) },
+    { path: '/v1/agent/check/register', methods: ['PUT'], run: (ask) => registerCheck(options, ask) },
+    {
+      path: '/v1/agent/check/deregister/',
+      methods: ['PUT'],
+      run: (ask) => {
+        local.deleteCheck(ask.rest);
+        return empty();
+      },
+    },
+    { path: '/v1/agent/check/pass/', methods: ['PUT'], run: beat('passing') },
+    { path: '/v1/agent/check/warn/', methods: ['PUT'], run: beat('warning') },
+    { path: '/v1/agent/check/fail/', methods: ['PUT'], run: beat('critical') },
+    { path: '/v1/agent/check/update/', methods: ['PUT'], run: (ask) => updateCheck(local, ask) },
+    { path: '/v1/agent/maintenance', methods: ['PUT'], run: (ask) => maintainNode(local, ask) },
+    { path: '/v1/agent/self', methods: ['GET'], run: (ask) => json(self(options), ask) },
+    { path: '/v1/agent/members', methods: ['GET'], run: (ask) => json([member(options)], ask) },
+    { path: '/v1/agent/metrics', methods: ['GET'], run: (ask) => json(metrics(options.gauges()), ask) },
+    { path: '/v1/status/leader', methods: ['GET'], run: (ask) => json(hostPort(options), ask) },
+    { path: '/v1/status/peers', methods: ['GET'], run: (ask) => json([hostPort(options)], ask) },
+  ];
+}
+
+async function registerService(options: AgentRoutesOptions, ask: Ask): Promise<Answer> {
+  checkCommon(ask, options.datacenter);
+  const given = decodeStruct(parseJson(await ask.body(), PREFIX), SERVICE_FIELDS, PREFIX, 'refuse');
+  const name = given.string('Name');
+  if (name === '') throw new Refusal(400, 'Missing service name');
+  const kind = given.string('Kind');
+  if (kind !== '' || given.has('Proxy'))
+    throw new Refusal(400, 'The embedded agent has no proxies. Register a plain service, or use a Consul server');
+  const id = given.string('ID') || name;
+  const checks = serviceChecks(options, given, id, name);
+  const weights = decodeStruct(given.any('Weights') ?? {}, WEIGHT_FIELDS, PREFIX, 'ignore');
+  const tagged = given.any('TaggedAddresses');
+  options.local.putService({
+    ID: id,
+    Service: name,
+    Tags: given.strings('Tags') ?? [],
+    Meta: given.map('Meta') ?? {},
+    Port: given.number('Port'),
+    Address: given.string('Address'),
+    ...(typeof tagged === 'object' && tagged !== null ? { TaggedAddresses: tagged as Record<string, unknown> } : {}),
+    Weights: {
+      Passing: weights.has('Passing') ? weights.number('Passing') : 1,
+      Warning: weights.has('Warning') ? weights.number('Warning') : 1,
+    },
+    EnableTagOverride: given.bool('EnableTagOverride'),
+  });
+  for (const { check, status } of checks) options.local.putCheck(check, status, '');
+  return empty();
+}
+
+/** The checks that come with a service; all are looked at before anything is registered. */
+function serviceChecks(
+  options: AgentRoutesOptions,
+  given: Decoded,
+  id: string,
+  name: string,
+): { check: LocalCheck; status: CheckStatus }[] {
+  const raw = given.any('Checks') ?? [];
+  if (!Array.isArray(raw))
+    throw new Refusal(400, `${PREFIX}: json: cannot unmarshal into Go struct field .Checks of type structs.CheckTypes`);
+  const items = [...(given.has('Check') ? [given.any('Check')] : []), ...raw]
+    .map((item) => decodeStruct(item, CHECK_FIELDS, PREFIX, 'refuse'))
+    .filter(
+      (item) =>
+        item.has('TTL') ||
+        item.has('TCP') ||
+        item.has('HTTP') ||
+        item.has('Interval') ||
+        item.has('Args') ||
+        item.has('AliasService') ||
+        item.has('GRPC'),
+    );
+  return items.map((item, at) => {
+    const status = item.string('Status');
+    if (status !== '' && !STATUSES.includes(status))
+      throw new Refusal(400, "Status for checks must 'passing', 'warning', 'critical'");
+    const checkId = item.string('CheckID') || (items.length === 1 ? `service:${id}` : `service:${id}:${at + 1}`);
+    const plan = checkPlanOf(item, options.deregisterAfterMinMs);
+    const check = {
+      CheckID: checkId,
+      Name: item.string('Name') || `Service '${name}' check`,
+      Notes: item.string('Notes'),
+      ServiceID: id,
+      ...plan,
+    };
+    return { check, status: (status || 'critical') as CheckStatus };
+  });
+}
+
+async function registerCheck(options: AgentRoutesOptions, ask: Ask): Promise<Answer> {
+  checkCommon(ask, options.datacenter);
+  const item = decodeStruct(parseJson(await ask.body(), PREFIX), CHECK_FIELDS, PREFIX, 'refuse');
+  const status = item.string('Status');
+  if (status !== '' && !STATUSES.includes(status)) throw new Refusal(400, 'Bad check status');
+  const name = item.string('Name');
+  if (name === '') throw new Refusal(400, 'Missing check name');
+  const plan = checkPlanOf(item, options.deregisterAfterMinMs);
+  const serviceId = item.string('ServiceID');
+  if (serviceId !== '' && options.local.service(serviceId) === undefined) {
+    throw new Refusal(500, `ServiceID ${JSON.stringify(serviceId)} does not exist`);
+  }
+  const check = {
+    CheckID: item.string('ID') || item.string('CheckID') || name,
+    Name: name,
+    Notes: item.string('Notes'),
+    ServiceID: serviceId,
+    ...plan,
+  };
+  options.local.putCheck(check, (status || 'critical') as CheckStatus, '');
+  return empty();
+}
+
+function deregisterService(local: LocalAgent, ask: Ask): Answer {
+  if (ask.rest === '') throw new Refusal(500, 'ServiceID missing');
+  local.deleteService(ask.rest);
+  return empty();
+}
+
+function showService(local: LocalAgent, ask: Ask): Answer {
+  const service = local.service(ask.rest);
+  if (service === undefined) throw new Refusal(404, `unknown service ID: ${ask.rest}`);
+  return json(service, ask);
+}
+
+async function updateCheck(local: LocalAgent, ask: Ask): Promise<Answer> {
+  const given = decodeStruct(parseJson(await ask.body(), PREFIX), UPDATE_FIELDS, PREFIX, 'ignore');
+  const status = given.string('Status');
+  if (!STATUSES.includes(status)) throw new Refusal(400, `Invalid check status: '${status}'`);
+  local.beat(ask.rest, status as CheckStatus, given.string('Output'));
+  return empty();
+}
+
+function maintainService(local: LocalAgent, ask: Ask): Answer {
+  if (ask.rest === '') throw new Refusal(400, 'Missing service ID');
+  const isOn = enableOf(ask);
+  if (local.service(ask.rest) === undefined)
+    throw new Refusal(404, `No service registered with ID ${JSON.stringify(ask.rest)}`);
+  maintain(local, `_service_maintenance:${ask.rest}`, 'Service Maintenance Mode', 'service', ask.rest, isOn, ask);
+  return empty();
+}
+
+function maintainNode(local: LocalAgent, ask: Ask): Answer {
+  maintain(local, '_node_maintenance', 'Node Maintenance Mode', 'node', '', enableOf(ask), ask);
+  return empty();
+}
+
+function enableOf(ask: Ask): boolean {
+  const raw = ask.query.get('enable');
+  if (raw === null || raw === '') throw new Refusal(400, 'Missing value for enable');
+  const isOn = parseBool(raw);
+  if (isOn === undefined) throw new Refusal(400, `Invalid value for enable: ${JSON.stringify(raw)}`);
+  return isOn;
+}
+
+function maintain(
+  local: LocalAgent,
+  id: string,
+  name: string,
+  what: string,
+  serviceId: string,
+  isOn: boolean,
+  ask: Ask,
+): void {
+  if (!isOn) local.deleteCheck(id);
+  else if (!local.hasCheck(id)) {
+    const notes =
+      ask.query.get('reason') ||
+      `Maintenance mode is enabled for this ${what}, but no reason was provided. This is a default message.`;
+    const plan = { intervalMs: 0, timeoutMs: 0 };
+    local.putCheck(
+      { CheckID: id, Name: name, Notes: notes, ServiceID: serviceId, Type: 'maintenance', plan, deregisterAfterMs: 0 },
+      'critical',
+      '',
+    );
+  }
+}
+
+function self(options: AgentRoutesOptions): unknown {
+  const { datacenter, node, nodeId, version } = options;
+  return {
+    Config: {
+      Datacenter: datacenter,
+      NodeName: node,
+      NodeID: nodeId,
+      Revision: 'katamari',
+      Server: true,
+      Version: version,
+    },
+    DebugConfig: {},
+    Coord: { Vec: [0, 0, 0, 0, 0, 0, 0, 0], Error: 1.5, Adjustment: 0, Height: 0.00001 },
+    Member: member(options),
+    Meta: {},
+    Stats: {
+      agent: { services: String(options.local.services().length), checks: String(options.local.checks().length) },
+    },
+  };
+}
+
+function member(options: AgentRoutesOptions): unknown {
+  const { host, port } = options.address();
+  const tags = {
+    acls: '0',
+    bootstrap: '1',
+    build: `${options.version}:katamari`,
+    dc: options.datacenter,
+    id: options.nodeId,
+    port: String(port),
+    role: 'consul',
+    segment: '',
+  };
+  return {
+    Name: options.node,
+    Addr: host,
+    Port: port,
+    Tags: tags,
+    Status: 1,
+    ProtocolMin: 1,
+    ProtocolMax: 5,
+    ProtocolCur: 2,
+    DelegateMin: 2,
+    DelegateMax: 5,
+    DelegateCur: 4,
+  };
+}
+
+function metrics(gauges: Readonly<Record<string, number>>): unknown {
+  const Gauges = Object.entries(gauges).map(([Name, Value]) => ({ Name, Value, Labels: {} }));
+  return { Timestamp: new Date().toISOString(), Gauges, Points: [], Counters: [], Samples: [] };
+}
+
+function hostPort(options: AgentRoutesOptions): string {
+  const { host, port } = options.address();
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+}

@@ -1,0 +1,247 @@
+// /v1/catalog/ and /v1/health/: what all nodes offer and how it is. Every read can be watched.
+
+import { checkCommon, indexHeaders, json, waitOf, type Answer, type Ask, type Route } from './ask.ts';
+import type { CatalogCheck, CatalogNode, CatalogService, CatalogTable } from './catalog-table.ts';
+import { decodeStruct, parseBool, parseJson, Refusal, type Decoded, type Fields } from './go.ts';
+import type { State } from './state.ts';
+import type { Watchers } from './watchers.ts';
+
+export function catalogRoutes(state: State, watchers: Watchers, datacenter: string): Route[] {
+  const { catalog } = state;
+  /** A read of the catalog: `look` gives its index and its body. */
+  const read = (path: string, what: string, look: (ask: Ask) => { index: number; found: unknown }): Route => ({
+    path,
+    methods: ['GET'],
+    run: async (ask): Promise<Answer> => {
+      checkCommon(ask, datacenter);
+      if (what !== '' && ask.rest === '') throw new Refusal(400, `Missing ${what}`);
+      const { above, waitMs } = waitOf(ask);
+      const { index, found } = await watchers.query({ kind: 'catalog' }, above, waitMs, ask.signal, () => look(ask));
+      const answer = json(found, ask);
+      return {
+        ...answer,
+        headers: { ...answer.headers, ...indexHeaders(index), 'X-Consul-Effective-Consistency': 'leader' },
+      };
+    },
+  });
+  return [
+    { path: '/v1/catalog/datacenters', methods: ['GET'], run: (ask) => json([datacenter], ask) },
+    { path: '/v1/catalog/register', methods: ['PUT'], run: (ask) => register(state, ask, datacenter) },
+    { path: '/v1/catalog/deregister', methods: ['PUT'], run: (ask) => deregister(state, ask) },
+    read('/v1/catalog/nodes', '', () => ({ index: catalog.nodesIndex(), found: catalog.nodes() })),
+    read('/v1/catalog/services', '', () => ({ index: catalog.servicesIndex(), found: servicesWithTags(catalog) })),
+    read('/v1/catalog/service/', 'service name', (ask) => ({
+      index: catalog.serviceIndex(ask.rest, false),
+      found: instances(catalog, ask).map(({ node, service }) => flatService(node, service)),
+    })),
+    read('/v1/catalog/node/', 'node name', (ask) => {
+      const node = catalog.node(ask.rest);
+      if (node === undefined) return { index: catalog.nodeServicesIndex(), found: null };
+      const Services = Object.fromEntries(
+        catalog.services(ask.rest).map((service) => [service.ID, fullService(service)]),
+      );
+      return { index: catalog.nodeServicesIndex(), found: { Node: node, Services } };
+    }),
+    read('/v1/health/node/', 'node name', (ask) => ({ index: catalog.checksIndex(), found: catalog.checks(ask.rest) })),
+    read('/v1/health/checks/', 'service name', (ask) => ({
+      index: catalog.checksIndex(),
+      found: allChecks(catalog).filter((check) => check.ServiceName === ask.rest),
+    })),
+    read('/v1/health/state/', 'check state', (ask) => ({
+      index: catalog.checksIndex(),
+      found: allChecks(catalog).filter((check) => ask.rest === 'any' || check.Status === ask.rest),
+    })),
+    read('/v1/health/service/', 'service name', (ask) => {
+      const isPassingOnly = passingOf(ask);
+      const found = instances(catalog, ask)
+        .map(({ node, service }) => ({
+          Node: node,
+          Service: fullService(service),
+          Checks: checksFor(catalog, node, service),
+        }))
+        .filter((entry) => !isPassingOnly || entry.Checks.every((check) => check.Status === 'passing'));
+      return { index: catalog.serviceIndex(ask.rest, true), found };
+    }),
+  ];
+}
+
+/** `?passing`, `?passing=1`: yes; `?passing=false`: no. */
+function passingOf(ask: Ask): boolean {
+  const raw = ask.query.get('passing');
+  if (raw === null) return false;
+  const isOn = raw === '' ? true : parseBool(raw);
+  if (isOn === undefined) throw new Refusal(400, 'Invalid value for ?passing');
+  return isOn;
+}
+
+/** All instances of the service asked for that have every tag asked for. */
+function instances(catalog: CatalogTable, ask: Ask): { node: CatalogNode; service: CatalogService }[] {
+  const tags = ask.query.getAll('tag').map((tag) => tag.toLowerCase());
+  return catalog.nodes().flatMap((node) =>
+    catalog
+      .services(node.Node)
+      .filter((service) => service.Service === ask.rest)
+      .filter((service) => tags.every((tag) => service.Tags.some((own) => own.toLowerCase() === tag)))
+      .map((service) => ({ node, service })),
+  );
+}
+
+function servicesWithTags(catalog: CatalogTable): Record<string, string[]> {
+  const tags = new Map<string, Set<string>>();
+  for (const node of catalog.nodes()) {
+    for (const service of catalog.services(node.Node)) {
+      const known = tags.get(service.Service) ?? new Set();
+      for (const tag of service.Tags) known.add(tag);
+      tags.set(service.Service, known);
+    }
+  }
+  return Object.fromEntries([...tags].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, own]) => [name, [...own]]));
+}
+
+function allChecks(catalog: CatalogTable): CatalogCheck[] {
+  return catalog.nodes().flatMap((node) => catalog.checks(node.Node));
+}
+
+/** Checks of the node come first: they concern everything on it. */
+function checksFor(catalog: CatalogTable, node: CatalogNode, service: CatalogService): CatalogCheck[] {
+  const checks = catalog.checks(node.Node);
+  return [
+    ...checks.filter((check) => check.ServiceID === ''),
+    ...checks.filter((check) => check.ServiceID === service.ID),
+  ];
+}
+
+function fullService(service: CatalogService): unknown {
+  const { CreateIndex, ModifyIndex, ...rest } = service;
+  return { ...rest, Proxy: { MeshGateway: {}, Expose: {} }, Connect: {}, CreateIndex, ModifyIndex };
+}
+
+function flatService(node: CatalogNode, service: CatalogService): unknown {
+  return {
+    ID: node.ID,
+    Node: node.Node,
+    Address: node.Address,
+    Datacenter: node.Datacenter,
+    TaggedAddresses: node.TaggedAddresses,
+    NodeMeta: node.Meta,
+    ServiceKind: '',
+    ServiceID: service.ID,
+    ServiceName: service.Service,
+    ServiceTags: service.Tags,
+    ServiceAddress: service.Address,
+    ...(service.TaggedAddresses === undefined ? {} : { ServiceTaggedAddresses: service.TaggedAddresses }),
+    ServiceWeights: service.Weights,
+    ServiceMeta: service.Meta ?? {},
+    ServicePort: service.Port,
+    ServiceEnableTagOverride: service.EnableTagOverride,
+    ServiceProxy: { MeshGateway: {}, Expose: {} },
+    ServiceConnect: {},
+    CreateIndex: service.CreateIndex,
+    ModifyIndex: service.ModifyIndex,
+  };
+}
+
+const PREFIX = 'Request decode failed';
+const REGISTER_FIELDS: Fields = {
+  ID: 'string',
+  Node: 'string',
+  Address: 'string',
+  Datacenter: 'string',
+  TaggedAddresses: 'map',
+  NodeMeta: 'map',
+  Service: 'any',
+  Check: 'any',
+  Checks: 'any',
+  SkipNodeUpdate: 'bool',
+};
+const SERVICE_FIELDS: Fields = {
+  ID: 'string',
+  Service: 'string',
+  Tags: 'strings',
+  Address: 'string',
+  Meta: 'map',
+  Port: 'int',
+  EnableTagOverride: 'bool',
+};
+const CHECK_FIELDS: Fields = {
+  Node: 'string',
+  CheckID: 'string',
+  Name: 'string',
+  Status: 'string',
+  Notes: 'string',
+  Output: 'string',
+  ServiceID: 'string',
+  Type: 'string',
+};
+const DEREGISTER_FIELDS: Fields = { Node: 'string', Datacenter: 'string', ServiceID: 'string', CheckID: 'string' };
+
+/** Nodes that have no agent are entered by hand. */
+async function register(state: State, ask: Ask, datacenter: string): Promise<Answer> {
+  const given = decodeStruct(parseJson(await ask.body(), PREFIX), REGISTER_FIELDS, PREFIX, 'ignore');
+  const node = given.string('Node');
+  if (node === '') throw new Refusal(500, 'Must provide node');
+  if (given.string('Address') === '' && !given.bool('SkipNodeUpdate'))
+    throw new Refusal(500, 'Must provide address if SkipNodeUpdate is not set');
+  const known = state.catalog.node(node);
+  if (!given.bool('SkipNodeUpdate') || known === undefined) {
+    state.putNode({
+      ID: given.string('ID') || (known?.ID ?? ''),
+      Node: node,
+      Address: given.string('Address'),
+      Datacenter: datacenter,
+      TaggedAddresses: given.map('TaggedAddresses') ?? null,
+      Meta: given.map('NodeMeta') ?? null,
+    });
+  }
+  if (given.has('Service'))
+    putService(state, node, decodeStruct(given.any('Service'), SERVICE_FIELDS, PREFIX, 'ignore'));
+  const checks = given.any('Checks');
+  for (const item of [...(given.has('Check') ? [given.any('Check')] : []), ...(Array.isArray(checks) ? checks : [])]) {
+    putCheck(state, node, decodeStruct(item, CHECK_FIELDS, PREFIX, 'ignore'));
+  }
+  return json(true, ask);
+}
+
+function putService(state: State, node: string, given: Decoded): void {
+  const name = given.string('Service');
+  if (name === '') throw new Refusal(500, 'Must provide service name with ID');
+  state.putService(node, {
+    ID: given.string('ID') || name,
+    Service: name,
+    Tags: given.strings('Tags') ?? [],
+    Address: given.string('Address'),
+    Meta: given.map('Meta') ?? null,
+    Port: given.number('Port'),
+    Weights: { Passing: 1, Warning: 1 },
+    EnableTagOverride: given.bool('EnableTagOverride'),
+  });
+}
+
+function putCheck(state: State, node: string, given: Decoded): void {
+  const serviceId = given.string('ServiceID');
+  if (serviceId !== '' && state.catalog.service(node, serviceId) === undefined) {
+    throw new Refusal(500, `Missing service registration`);
+  }
+  const status = given.string('Status');
+  state.putCheck({
+    Node: node,
+    CheckID: given.string('CheckID') || given.string('Name'),
+    Name: given.string('Name'),
+    Status: status === 'passing' || status === 'warning' ? status : 'critical',
+    Notes: given.string('Notes'),
+    Output: given.string('Output'),
+    ServiceID: serviceId,
+    Type: given.string('Type'),
+    Definition: {},
+  });
+}
+
+async function deregister(state: State, ask: Ask): Promise<Answer> {
+  const given = decodeStruct(parseJson(await ask.body(), PREFIX), DEREGISTER_FIELDS, PREFIX, 'ignore');
+  const node = given.string('Node');
+  if (node === '') throw new Refusal(500, 'Must provide node');
+  if (given.string('ServiceID') !== '') state.deleteService(node, given.string('ServiceID'));
+  else if (given.string('CheckID') !== '') state.deleteCheck(node, given.string('CheckID'));
+  else state.deleteNode(node);
+  return json(true, ask);
+}

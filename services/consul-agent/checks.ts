@@ -1,0 +1,168 @@
+// Runs one health check: waits for a TTL, connects by TCP or asks by HTTP at an interval, and reports each result. Texts are those of
+// the real agent. A check costs one timer, and one socket while it runs.
+
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import { connect } from 'node:net';
+import type { Clock } from '../../chassis-sdk/clock.ts';
+import type { CheckStatus } from './catalog-table.ts';
+
+/** How to check; exactly one of ttl, tcp and http is there, or none (maintenance). */
+export interface CheckPlan {
+  readonly ttlMs?: number;
+  /** HOST:PORT */
+  readonly tcp?: string;
+  readonly http?: {
+    readonly url: string;
+    readonly method: string;
+    readonly headers: Readonly<Record<string, readonly string[]>>;
+    readonly body: string;
+    readonly skipsTlsVerification: boolean;
+  };
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+}
+
+export type Report = (status: CheckStatus, output: string) => void;
+
+/** Output kept of an HTTP answer. */
+const OUTPUT_BYTES_MAX = 4096;
+
+/** A running check. */
+export interface CheckRun {
+  /** A TTL check was told that all is as said; its time starts again. */
+  beat(output: string): void;
+  stop(): void;
+}
+
+export function runCheck(plan: CheckPlan, clock: Clock, random: () => number, report: Report): CheckRun {
+  if (plan.ttlMs !== undefined) return runTtl(plan.ttlMs, clock, report);
+  if (plan.tcp === undefined && plan.http === undefined) return { beat() {}, stop() {} };
+  return runAtInterval(plan, clock, random, report);
+}
+
+function runTtl(ttlMs: number, clock: Clock, report: Report): CheckRun {
+  let lastOutput = '';
+  const expire = (): void => {
+    report(
+      'critical',
+      lastOutput === '' ? 'TTL expired' : `TTL expired (last output before timeout follows): ${lastOutput}`,
+    );
+  };
+  let takeBack = clock.after(ttlMs, expire);
+  return {
+    beat(output) {
+      lastOutput = output;
+      takeBack();
+      takeBack = clock.after(ttlMs, expire);
+    },
+    stop: () => takeBack(),
+  };
+}
+
+function runAtInterval(plan: CheckPlan, clock: Clock, random: () => number, report: Report): CheckRun {
+  const end = new AbortController();
+  const look = async (): Promise<void> => {
+    const [status, output] =
+      plan.tcp === undefined ? await askHttp(plan, end.signal) : await dialTcp(plan.tcp, plan.timeoutMs, end.signal);
+    if (end.signal.aborted) return;
+    report(status, output);
+    takeBack = clock.after(plan.intervalMs, begin);
+  };
+  const begin = (): void => void look();
+  // The first look comes at a random point of the first interval, so that many checks do not run in step.
+  let takeBack = clock.after(plan.intervalMs * random(), begin);
+  return {
+    beat() {},
+    stop() {
+      end.abort();
+      takeBack();
+    },
+  };
+}
+
+type Look = [CheckStatus, string];
+
+function dialTcp(address: string, timeoutMs: number, signal: AbortSignal): Promise<Look> {
+  const { host, port } = splitAddress(address);
+  return new Promise((resolve) => {
+    const socket = connect({ host, port });
+    const end = (look: Look): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', abort);
+      socket.destroy();
+      resolve(look);
+    };
+    const abort = (): void => end(['critical', '']);
+    const timer = setTimeout(() => end(['critical', `dial tcp ${address}: i/o timeout`]), timeoutMs);
+    signal.addEventListener('abort', abort, { once: true });
+    socket.once('connect', () => end(['passing', `TCP connect ${address}: Success`]));
+    socket.on('error', (error) => end(['critical', `dial tcp ${address}: ${reason(error)}`]));
+  });
+}
+
+function askHttp(plan: CheckPlan, signal: AbortSignal): Promise<Look> {
+  const { url, method, headers, body, skipsTlsVerification } = plan.http!;
+  return new Promise((resolve) => {
+    const verb = `${method.slice(0, 1)}${method.slice(1).toLowerCase()}`;
+    const fail = (why: string): void => resolve(['critical', `${verb} ${JSON.stringify(url)}: ${why}`]);
+    let request;
+    try {
+      const send = url.startsWith('https:') ? httpsRequest : httpRequest;
+      request = send(url, {
+        method,
+        agent: false,
+        headers: { 'User-Agent': 'Consul Health Check', Accept: 'text/plain, text/*, */*', ...flatten(headers) },
+        rejectUnauthorized: !skipsTlsVerification,
+        signal: AbortSignal.any([signal, AbortSignal.timeout(plan.timeoutMs)]),
+      });
+    } catch (error) {
+      fail(reason(error));
+      return;
+    }
+    request.on('error', (error) =>
+      fail(error.name === 'AbortError' || error.name === 'TimeoutError' ? 'context deadline exceeded' : reason(error)),
+    );
+    request.on('response', (response) => {
+      void readStart(response).then((text) => {
+        const code = response.statusCode ?? 0;
+        const status = code >= 200 && code <= 299 ? 'passing' : code === 429 ? 'warning' : 'critical';
+        resolve([status, `HTTP ${method} ${url}: ${code} ${response.statusMessage ?? ''} Output: ${text}`]);
+      });
+    });
+    request.end(body);
+  });
+}
+
+/** The first bytes of an answer; the rest is not read. */
+async function readStart(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of response as AsyncIterable<Buffer>) {
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes >= OUTPUT_BYTES_MAX) break;
+    }
+  } catch {
+    // What came before the connection broke is all there is.
+  }
+  response.destroy();
+  return Buffer.concat(chunks).toString('utf8', 0, OUTPUT_BYTES_MAX);
+}
+
+function flatten(headers: Readonly<Record<string, readonly string[]>>): Record<string, string[]> {
+  return Object.fromEntries(Object.entries(headers).map(([name, values]) => [name, [...values]]));
+}
+
+function splitAddress(address: string): { host: string; port: number } {
+  const at = address.lastIndexOf(':');
+  return { host: address.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(address.slice(at + 1)) };
+}
+
+function reason(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === 'ECONNREFUSED') return 'connect: connection refused';
+  if (code === 'EHOSTUNREACH') return 'connect: no route to host';
+  return message;
+}

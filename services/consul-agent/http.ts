@@ -1,0 +1,105 @@
+// The routes as one Hono app: which route, which methods, paths as Go's server cleans them, and refusals as plain text with their status.
+
+import { Hono, type Context } from 'hono';
+import { requestBody, type HttpEnv } from '../../chassis-sdk/http-server.ts';
+import type { Answer, Ask, Route } from './ask.ts';
+import { Refusal } from './go.ts';
+
+/** Size of a value, as in the real agent, and of every other body. */
+const BODY_BYTES_MAX = 512 * 1024;
+
+export function consulApp(routes: readonly Route[], onDefect: (error: unknown) => void): Hono<{ Bindings: HttpEnv }> {
+  const app = new Hono<{ Bindings: HttpEnv }>();
+  const none = new AbortController().signal;
+  app.all('*', async (context, next) => cleanPath(context.req.url) ?? next());
+  // Hono takes the first that matches, so a longer path goes before the one it lies under.
+  for (const route of [...routes].sort((a, b) => b.path.length - a.path.length)) {
+    app.all(route.path.endsWith('/') ? `${route.path}*` : route.path, (context) => answer(context, route, onDefect));
+  }
+  app.all('/v1/acl/*', () => respond(text(401, 'ACL support disabled'), none));
+  app.get('/', () => respond(text(200, 'Consul Agent'), none));
+  app.notFound(() => respond({ status: 404, headers: {}, body: '' }, none));
+  app.onError((error) => {
+    onDefect(error);
+    return respond(text(500, `Defect in the embedded agent, please report it: ${error.message}`), none);
+  });
+  return app;
+}
+
+async function answer(
+  context: Context<{ Bindings: HttpEnv }>,
+  route: Route,
+  onDefect: (error: unknown) => void,
+): Promise<Response> {
+  const { method, signal } = context.req.raw;
+  const allow = { Allow: ['OPTIONS', ...route.methods].join(',') };
+  if (method === 'OPTIONS') return respond({ status: 200, headers: allow, body: '' }, signal);
+  if (!route.methods.includes(method)) {
+    const refused = text(405, `method ${method} not allowed`);
+    return respond({ ...refused, headers: { ...refused.headers, ...allow } }, signal);
+  }
+  try {
+    return respond(await route.run(askOf(context, route)), signal);
+  } catch (error) {
+    if (error instanceof Refusal) return respond(text(error.status, error.message), signal);
+    onDefect(error);
+    return respond(text(500, `Defect in the embedded agent, please report it: ${String(error)}`), signal);
+  }
+}
+
+function askOf(context: Context<{ Bindings: HttpEnv }>, route: Route): Ask {
+  const url = new URL(context.req.url);
+  return {
+    method: context.req.method,
+    rest: decodePath(url.pathname).slice(route.path.length),
+    query: url.searchParams,
+    signal: context.req.raw.signal,
+    body: () => {
+      const body = requestBody(context.env);
+      if (body.length > BODY_BYTES_MAX) {
+        return Promise.reject(
+          new Refusal(413, `Request body(${body.length} bytes) too large, max size: ${BODY_BYTES_MAX} bytes.`),
+        );
+      }
+      return Promise.resolve(body);
+    },
+  };
+}
+
+/** Go's server sends clients to the clean form of a path; a key that begins with a slash ends there too. */
+function cleanPath(given: string): Response | undefined {
+  const { pathname, search } = new URL(given);
+  let path: string;
+  try {
+    path = decodePath(pathname);
+  } catch (error) {
+    return respond(text(400, (error as Error).message), undefined);
+  }
+  if (!path.includes('//') && !/\/\.\.?(\/|$)/.test(path)) return undefined;
+  const parts: string[] = [];
+  for (const part of path.split('/')) {
+    if (part === '..') parts.pop();
+    else if (part !== '' && part !== '.') parts.push(encodeURIComponent(part));
+  }
+  const clean = `/${parts.join('/')}${path.endsWith('/') && parts.length > 0 ? '/' : ''}`;
+  return respond({ status: 301, headers: { Location: clean + search }, body: '' }, undefined);
+}
+
+function decodePath(path: string): string {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    throw new Refusal(400, 'Bad Request: the path is not percent-encoded UTF-8');
+  }
+}
+
+function text(status: number, body: string): Answer {
+  return { status, headers: { 'Content-Type': 'text/plain; charset=utf-8' }, body };
+}
+
+function respond(given: Answer, signal: AbortSignal | undefined): Response {
+  // Nobody reads it; a body would only be copied.
+  const body = signal?.aborted ? '' : given.body;
+  const headers = { Vary: 'Accept-Encoding', 'Content-Length': String(Buffer.byteLength(body)), ...given.headers };
+  return new Response(body as string | Uint8Array<ArrayBuffer>, { status: given.status, headers });
+}

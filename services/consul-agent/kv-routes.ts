@@ -1,0 +1,170 @@
+// /v1/kv/ and /v1/txn.
+
+import { checkCommon, empty, indexHeaders, json, waitOf, type Answer, type Ask, type Route } from './ask.ts';
+import { decodeStruct, parseJson, parseUint, Refusal, type Fields } from './go.ts';
+import type { KvEntry, KvOperation, KvVerb } from './kv-table.ts';
+import type { State } from './state.ts';
+import type { Watchers } from './watchers.ts';
+
+/** Operations in one transaction. */
+const OPERATIONS_MAX = 64;
+
+export function kvRoutes(state: State, watchers: Watchers, datacenter: string): Route[] {
+  const run = (ask: Ask): Answer | Promise<Answer> => {
+    checkCommon(ask, datacenter);
+    if (ask.method === 'PUT') return put(state, ask);
+    if (ask.method === 'DELETE') return remove(state, ask);
+    return ask.query.has('keys') ? keys(state, watchers, ask) : get(state, watchers, ask);
+  };
+  return [
+    { path: '/v1/kv/', methods: ['GET', 'PUT', 'DELETE'], run },
+    { path: '/v1/txn', methods: ['PUT'], run: (ask) => transact(state, ask, datacenter) },
+  ];
+}
+
+async function get(state: State, watchers: Watchers, ask: Ask): Promise<Answer> {
+  const { above, waitMs } = waitOf(ask);
+  if (ask.query.has('recurse')) {
+    const topic = { kind: 'prefix', prefix: ask.rest } as const;
+    const { index, entries } = await watchers.query(topic, above, waitMs, ask.signal, () => state.kv.list(ask.rest));
+    return entries.length === 0 ? empty(404, index) : json(entries, ask, index);
+  }
+  if (ask.rest === '') throw new Refusal(400, 'Missing key name');
+  const topic = { kind: 'key', key: ask.rest } as const;
+  const { index, entry } = await watchers.query(topic, above, waitMs, ask.signal, () => state.kv.get(ask.rest));
+  if (entry === undefined) return empty(404, index);
+  if (!ask.query.has('raw')) return json([entry], ask, index);
+  return {
+    status: 200,
+    // A stored value must never run as a page of the agent.
+    headers: {
+      'Content-Type': 'text/plain',
+      'X-Content-Type-Options': 'nosniff',
+      'Content-Security-Policy': 'sandbox',
+      ...indexHeaders(index),
+    },
+    body: Buffer.from(entry.Value ?? '', 'base64'),
+  };
+}
+
+async function keys(state: State, watchers: Watchers, ask: Ask): Promise<Answer> {
+  const { above, waitMs } = waitOf(ask);
+  const topic = { kind: 'prefix', prefix: ask.rest } as const;
+  const { index, entries } = await watchers.query(topic, above, waitMs, ask.signal, () => state.kv.list(ask.rest));
+  const separator = ask.query.get('separator') ?? '';
+  const names = new Set<string>();
+  for (const { Key } of entries) {
+    const at = separator === '' ? -1 : Key.indexOf(separator, ask.rest.length);
+    names.add(at < 0 ? Key : Key.slice(0, at + separator.length));
+  }
+  return names.size === 0 ? empty(404, index) : json([...names], ask, index);
+}
+
+async function put(state: State, ask: Ask): Promise<Answer> {
+  if (ask.rest === '') throw new Refusal(400, 'Missing key name');
+  const { query } = ask;
+  refuseTogether(query, ['cas', 'acquire', 'release']);
+  let verb: KvVerb = 'set';
+  let index = 0;
+  if (query.has('cas')) {
+    index = parseUint(query.get('cas')!);
+    verb = 'cas';
+  }
+  if (query.has('acquire')) verb = 'lock';
+  if (query.has('release')) verb = 'unlock';
+  const flags = query.has('flags') ? parseUint(query.get('flags')!) : 0;
+  const session = query.get('acquire') ?? query.get('release') ?? '';
+  const body = await ask.body();
+  const value = body.length === 0 ? null : body.toString('base64');
+  return json(state.write({ verb, key: ask.rest, value, flags, session, index }).isDone, ask);
+}
+
+function remove(state: State, ask: Ask): Answer {
+  const { query } = ask;
+  refuseTogether(query, ['cas', 'recurse']);
+  const isTree = query.has('recurse');
+  if (ask.rest === '' && !isTree) throw new Refusal(400, 'Missing key name');
+  const verb = isTree ? 'delete-tree' : query.has('cas') ? 'delete-cas' : 'delete';
+  const index = query.has('cas') ? parseUint(query.get('cas')!) : 0;
+  return json(state.write({ verb, key: ask.rest, value: null, flags: 0, session: '', index }).isDone, ask);
+}
+
+function refuseTogether(query: URLSearchParams, names: readonly string[]): void {
+  const given = names.filter((name) => query.has(name));
+  if (given.length > 1)
+    throw new Refusal(400, `Conflicting flags: ${given.map((name) => `${name}=${query.get(name)}`).join('&')}`);
+}
+
+const OPERATION_FIELDS: Fields = { KV: 'any', Node: 'any', Service: 'any', Check: 'any', Session: 'any' };
+const KV_FIELDS: Fields = {
+  Verb: 'string',
+  Key: 'string',
+  Value: 'string',
+  Flags: 'uint',
+  Index: 'uint',
+  Session: 'string',
+  Namespace: 'string',
+};
+const VERBS: readonly string[] = [
+  'set',
+  'cas',
+  'lock',
+  'unlock',
+  'delete',
+  'delete-cas',
+  'delete-tree',
+  'get',
+  'get-tree',
+  'check-session',
+  'check-index',
+  'check-not-exists',
+];
+const READS: readonly string[] = ['get', 'get-tree', 'check-session', 'check-index', 'check-not-exists'];
+
+async function transact(state: State, ask: Ask, datacenter: string): Promise<Answer> {
+  checkCommon(ask, datacenter);
+  const prefix = 'Failed to parse body';
+  const given = parseJson(await ask.body(), prefix);
+  if (!Array.isArray(given))
+    throw new Refusal(400, `${prefix}: json: cannot unmarshal ${typeof given} into Go value of type api.TxnOps`);
+  if (given.length > OPERATIONS_MAX) {
+    throw new Refusal(413, `Transaction contains too many operations (${given.length} > ${OPERATIONS_MAX})`);
+  }
+  const operations: KvOperation[] = [];
+  const errors: { OpIndex: number; What: string }[] = [];
+  for (const [at, item] of given.entries()) {
+    const operation = decodeStruct(item, OPERATION_FIELDS, prefix, 'ignore');
+    for (const other of ['Node', 'Service', 'Check', 'Session']) {
+      if (operation.has(other))
+        throw new Refusal(400, `The embedded agent has transactions on keys only, operation ${at} is ${other}`);
+    }
+    if (!operation.has('KV')) continue;
+    const kv = decodeStruct(operation.any('KV'), KV_FIELDS, prefix, 'ignore');
+    const verb = kv.string('Verb');
+    if (!VERBS.includes(verb)) errors.push({ OpIndex: at, What: `unknown KV verb ${JSON.stringify(verb)}` });
+    else if (kv.string('Key') === '' && verb !== 'delete-tree' && verb !== 'get-tree')
+      errors.push({ OpIndex: at, What: 'Must provide key' });
+    const value = kv.string('Value');
+    checkBase64(value, prefix);
+    operations.push({
+      verb: verb as KvVerb,
+      key: kv.string('Key'),
+      value: value === '' ? null : value,
+      flags: kv.number('Flags'),
+      session: kv.string('Session'),
+      index: kv.number('Index'),
+    });
+  }
+  // Transactions that only read are answered as queries are, with what a query's answer has besides.
+  const isRead = operations.every((operation) => READS.includes(operation.verb));
+  const meta = isRead ? { Index: 0, LastContact: 0, KnownLeader: true, ConsistencyLevel: '' } : {};
+  if (errors.length > 0) return json({ Results: null, Errors: errors, ...meta }, ask, undefined, 409);
+  const result = state.transact(operations);
+  if (!result.isDone) return json({ Results: null, Errors: result.errors, ...meta }, ask, undefined, 409);
+  return json({ Results: result.entries.map((entry: KvEntry) => ({ KV: entry })), Errors: null, ...meta }, ask);
+}
+
+function checkBase64(text: string, prefix: string): void {
+  const bad = /[^A-Za-z0-9+/=]/.exec(text)?.index ?? (text.length % 4 === 0 ? -1 : text.length);
+  if (bad >= 0) throw new Refusal(400, `${prefix}: illegal base64 data at input byte ${bad}`);
+}

@@ -1,0 +1,160 @@
+// /v1/session/: create, destroy, renew, info, node, list.
+
+import { randomUUID } from 'node:crypto';
+import { checkCommon, json, waitOf, type Answer, type Ask, type Route } from './ask.ts';
+import { decodeStruct, formatDuration, parseDuration, parseJson, Refusal, type Decoded, type Fields } from './go.ts';
+import { checkSessionId } from './kv-table.ts';
+import type { NewSession } from './session-table.ts';
+import type { SessionTimers } from './session-timers.ts';
+import type { State } from './state.ts';
+import type { Watchers } from './watchers.ts';
+
+export interface SessionRoutesOptions {
+  readonly state: State;
+  readonly watchers: Watchers;
+  readonly timers: SessionTimers;
+  readonly node: string;
+  readonly datacenter: string;
+  /** Shortest TTL a client may ask for. */
+  readonly ttlMinMs: number;
+  readonly sessionsMax: number;
+}
+
+const LOCK_DELAY_DEFAULT_NS = 15e9;
+/** A lock delay below this is meant in seconds. */
+const LOCK_DELAY_SECONDS_BELOW = 1000;
+const TTL_MAX_NS = 24 * 3600e9;
+const FIELDS: Fields = {
+  ID: 'string',
+  Name: 'string',
+  Node: 'string',
+  LockDelay: 'any',
+  Behavior: 'string',
+  TTL: 'string',
+  Checks: 'strings',
+  NodeChecks: 'strings',
+  ServiceChecks: 'any',
+};
+const SERVICE_CHECK_FIELDS: Fields = { ID: 'string', Namespace: 'string' };
+
+export function sessionRoutes(options: SessionRoutesOptions): Route[] {
+  const { state, watchers, timers, datacenter } = options;
+  const watch = async (ask: Ask, pick: () => unknown[]): Promise<Answer> => {
+    checkCommon(ask, datacenter);
+    const { above, waitMs } = waitOf(ask);
+    const look = (): { index: number; found: unknown[] } => ({ index: state.sessions.index(), found: pick() });
+    const { index, found } = await watchers.query({ kind: 'sessions' }, above, waitMs, ask.signal, look);
+    return json(found, ask, index);
+  };
+  return [
+    { path: '/v1/session/create', methods: ['PUT'], run: (ask) => create(options, ask) },
+    {
+      path: '/v1/session/destroy/',
+      methods: ['PUT'],
+      run: (ask) => {
+        state.destroySession(idOf(ask));
+        return json(true, ask);
+      },
+    },
+    {
+      path: '/v1/session/renew/',
+      methods: ['PUT'],
+      run: (ask) => {
+        const id = idOf(ask);
+        const session = state.sessions.get(id);
+        if (session === undefined) throw new Refusal(404, `Session id '${id}' not found`);
+        timers.renew(session);
+        return json([session], ask);
+      },
+    },
+    {
+      path: '/v1/session/info/',
+      methods: ['GET'],
+      run: (ask) => {
+        const id = idOf(ask);
+        return watch(ask, () => [state.sessions.get(id)].filter((session) => session !== undefined));
+      },
+    },
+    {
+      path: '/v1/session/node/',
+      methods: ['GET'],
+      run: (ask) => {
+        if (ask.rest === '') throw new Refusal(400, 'Missing node name');
+        return watch(ask, () => state.sessions.list().filter((session) => session.Node === ask.rest));
+      },
+    },
+    { path: '/v1/session/list', methods: ['GET'], run: (ask) => watch(ask, () => state.sessions.list()) },
+  ];
+}
+
+function idOf(ask: Ask): string {
+  if (ask.rest === '') throw new Refusal(400, 'Missing session');
+  return checkSessionId(ask.rest);
+}
+
+async function create(options: SessionRoutesOptions, ask: Ask): Promise<Answer> {
+  checkCommon(ask, options.datacenter);
+  const body = await ask.body();
+  const prefix = 'Request decode failed';
+  const given = decodeStruct(body.length === 0 ? {} : parseJson(body, prefix), FIELDS, prefix, 'ignore');
+  const behavior = given.string('Behavior') || 'release';
+  if (behavior !== 'release' && behavior !== 'delete') throw new Refusal(500, `Invalid Behavior setting '${behavior}'`);
+  const ttl = given.string('TTL');
+  checkTtl(ttl, options.ttlMinMs * 1e6);
+  if (options.state.sessions.list().length >= options.sessionsMax) {
+    throw new Refusal(429, `Cannot create a session: there are ${options.sessionsMax}, the limit. Destroy some`);
+  }
+  const checks = given.strings('Checks');
+  const session: NewSession = {
+    ID: randomUUID(),
+    Name: given.string('Name'),
+    Node: given.string('Node') || options.node,
+    LockDelay: lockDelayOf(given, prefix),
+    Behavior: behavior,
+    TTL: ttl,
+    NodeChecks: given.strings('NodeChecks') ?? ['serfHealth'],
+    ServiceChecks: serviceChecksOf(given, prefix),
+    ...(checks === undefined || checks.length === 0 ? {} : { Checks: checks }),
+  };
+  options.timers.renew(options.state.createSession(session));
+  return json({ ID: session.ID }, ask);
+}
+
+function checkTtl(ttl: string, minNs: number): void {
+  if (ttl === '') return;
+  const ns = parseDuration(ttl);
+  if (ns === undefined)
+    throw new Refusal(500, `Session TTL '${ttl}' invalid: time: invalid duration ${JSON.stringify(ttl)}`);
+  if (ns !== 0 && (ns < minNs || ns > TTL_MAX_NS)) {
+    throw new Refusal(
+      500,
+      `Invalid Session TTL '${ns}', must be between [${formatDuration(minNs)}=${formatDuration(TTL_MAX_NS)}]`,
+    );
+  }
+}
+
+function lockDelayOf(given: Decoded, prefix: string): number {
+  const raw = given.any('LockDelay');
+  if (raw === undefined) return LOCK_DELAY_DEFAULT_NS;
+  if (typeof raw === 'string') {
+    const ns = parseDuration(raw);
+    if (ns === undefined) throw new Refusal(400, `${prefix}: time: invalid duration ${JSON.stringify(raw)}`);
+    return ns;
+  }
+  if (typeof raw !== 'number') throw new Refusal(400, `${prefix}: invalid LockDelay`);
+  return Math.trunc(raw < LOCK_DELAY_SECONDS_BELOW ? raw * 1e9 : raw);
+}
+
+function serviceChecksOf(given: Decoded, prefix: string): NewSession['ServiceChecks'] {
+  const raw = given.any('ServiceChecks');
+  if (raw === undefined) return null;
+  if (!Array.isArray(raw))
+    throw new Refusal(
+      400,
+      `${prefix}: json: cannot unmarshal into Go struct field .ServiceChecks of type []structs.ServiceCheck`,
+    );
+  return raw.map((item) => {
+    const check = decodeStruct(item, SERVICE_CHECK_FIELDS, prefix, 'ignore');
+    return { ID: check.string('ID'), Namespace: check.string('Namespace') };
+  });
+}

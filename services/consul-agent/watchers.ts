@@ -1,0 +1,130 @@
+// Blocking queries: a query waits for its topic and then looks again. A topic that fires too often costs a look, not a wrong answer, because only
+// a higher index ends the wait. A query that waits is one entry and one timer; nothing polls.
+
+import type { Clock } from '../../chassis-sdk/clock.ts';
+import { Refusal } from './go.ts';
+
+/** What a query depends on. */
+export type Topic =
+  | { readonly kind: 'key'; readonly key: string }
+  | { readonly kind: 'prefix'; readonly prefix: string }
+  | { readonly kind: 'sessions' }
+  | { readonly kind: 'catalog' };
+
+/** What a write touched. */
+export interface Touched {
+  readonly keys: readonly string[];
+  readonly hasSessions: boolean;
+  readonly hasCatalog: boolean;
+}
+
+export interface Seen {
+  readonly index: number;
+}
+
+interface Watcher {
+  readonly topic: Topic;
+  readonly wake: () => void;
+}
+
+/** As the real agent: 5 minutes when the client names no time, 10 at most, and up to a sixteenth more so that clients spread out. */
+const WAIT_DEFAULT_MS = 300_000;
+const WAIT_MAX_MS = 600_000;
+const JITTER_FRACTION = 16;
+
+export class Watchers {
+  readonly #clock: Clock;
+  readonly #max: number;
+  readonly #random: () => number;
+  readonly #newest: () => number;
+  readonly #watchers = new Set<Watcher>();
+  #closed = false;
+
+  /** @param newest index of the last change of anything. */
+  constructor(clock: Clock, max: number, random: () => number, newest: () => number) {
+    this.#newest = newest;
+    this.#clock = clock;
+    this.#max = max;
+    this.#random = random;
+  }
+
+  /** Queries that wait now. */
+  get count(): number {
+    return this.#watchers.size;
+  }
+
+  /** Runs `look` until its index is above `above` or the time is over; `above` 0 looks once. */
+  async query<T extends Seen>(
+    topic: Topic,
+    above: number,
+    waitMs: number,
+    signal: AbortSignal,
+    look: () => T,
+  ): Promise<T> {
+    let seen = look();
+    if (above <= 0 || atLeastOne(seen.index) > above || this.#closed) return seen;
+    // An index that this agent has not reached is of another history: the client's Consul was this one before it lost its data. A real
+    // agent lets it wait all the same; here it learns at once.
+    if (above > Math.max(1, this.#newest())) return seen;
+    if (this.#watchers.size >= this.#max) {
+      throw new Refusal(
+        429,
+        `Too many blocking queries: ${this.#watchers.size} wait, limit is ${this.#max}. Close some or wait without an index`,
+      );
+    }
+    const wanted = Math.min(waitMs > 0 ? waitMs : WAIT_DEFAULT_MS, WAIT_MAX_MS);
+    const endMs = this.#clock.nowMs() + wanted + (wanted / JITTER_FRACTION) * this.#random();
+    for (;;) {
+      const woken = await this.#wait(topic, endMs - this.#clock.nowMs(), signal);
+      if (!woken) return seen;
+      seen = look();
+      if (atLeastOne(seen.index) > above) return seen;
+    }
+  }
+
+  touch(touched: Touched): void {
+    if (this.#watchers.size === 0) return;
+    for (const watcher of this.#watchers) if (isConcerned(watcher.topic, touched)) watcher.wake();
+  }
+
+  /** Ends all waits; queries answer with what they saw last. */
+  close(): void {
+    this.#closed = true;
+    for (const watcher of this.#watchers) watcher.wake();
+  }
+
+  #wait(topic: Topic, forMs: number, signal: AbortSignal): Promise<boolean> {
+    if (forMs <= 0 || signal.aborted || this.#closed) return Promise.resolve(false);
+    return new Promise((resolve) => {
+      const end = (woken: boolean): void => {
+        this.#watchers.delete(watcher);
+        takeBack();
+        signal.removeEventListener('abort', giveUp);
+        resolve(woken && !this.#closed);
+      };
+      const giveUp = (): void => end(false);
+      const watcher: Watcher = { topic, wake: () => end(true) };
+      const takeBack = this.#clock.after(forMs, giveUp);
+      signal.addEventListener('abort', giveUp, { once: true });
+      this.#watchers.add(watcher);
+    });
+  }
+}
+
+function isConcerned(topic: Topic, touched: Touched): boolean {
+  switch (topic.kind) {
+    case 'key':
+      return touched.keys.includes(topic.key);
+    case 'prefix':
+      return touched.keys.some((key) => key.startsWith(topic.prefix));
+    case 'sessions':
+      return touched.hasSessions;
+    case 'catalog':
+      return touched.hasCatalog;
+  }
+}
+
+/** Index 0 means "no index" to a client, so an empty table answers 1. */
+export function atLeastOne(index: number): number {
+  return index < 1 ? 1 : index;
+}

@@ -1,0 +1,43 @@
+// Deployments as idl/katamari.thrift has them, and back. There `service` is a reserved word, and what nobody has is left out.
+
+import { z } from 'zod';
+import { DEPLOYMENT, type Deployment } from '../mesh/internal.ts';
+import type { DeployOutcome } from './deployment-store.ts';
+
+/** Struct `Deployment` as it comes: maps are Maps. */
+export interface ThriftDeployment {
+  readonly serviceName: string;
+  readonly version: string;
+  readonly env: ReadonlyMap<string, string>;
+  readonly more: ReadonlyMap<string, string>;
+  readonly idl?: { readonly main: string; readonly files: ReadonlyMap<string, string> };
+  readonly concurrency?: number;
+  /** The others are as in a Deployment, and are checked there. */
+  readonly [field: string]: unknown;
+}
+
+/** Checked; an Error says what is wrong. */
+export function deploymentOf(thrift: ThriftDeployment): Deployment | Error {
+  const { serviceName, env, more, idl, concurrency, ...rest } = thrift;
+  const read = DEPLOYMENT.safeParse({
+    ...rest,
+    service: serviceName,
+    env: Object.fromEntries(env),
+    more: Object.fromEntries(more),
+    idl: idl === undefined ? null : { main: idl.main, files: Object.fromEntries(idl.files) },
+    concurrency: concurrency ?? null,
+  });
+  return read.success ? read.data : new Error(z.prettifyError(read.error));
+}
+
+export function thriftDeployment({ service, idl, concurrency, ...rest }: Deployment): unknown {
+  return {
+    ...rest,
+    serviceName: service,
+    ...(idl === null ? {} : { idl }),
+    ...(concurrency === null ? {} : { concurrency }),
+  };
+}
+
+/** Enum `DeployOutcome`. */
+export const OUTCOMES: Readonly<Record<DeployOutcome, number>> = { created: 1, changed: 2, unchanged: 3 };

@@ -1,0 +1,74 @@
+// Gathers what happens in the managers into this process's event log, so that any faceplate can tell of the whole mesh. Asks each manager over
+// its link for what came after the last event seen, and waits there for the next; a manager that began anew is asked from its beginning.
+
+import { asKatamariError, type Clock } from '../../chassis-sdk/internal.ts';
+import type { EventLog } from './event-log.ts';
+import { ManagerClient } from './manager-service.ts';
+import { pause } from './pause.ts';
+import type { Peer } from './peer.ts';
+
+export interface EventGathererOptions {
+  readonly events: EventLog;
+  readonly clock: Clock;
+  /** Managers there are now. */
+  readonly peers: () => readonly Peer[];
+}
+
+export class EventGatherer {
+  readonly #options: EventGathererOptions;
+  readonly #end = new AbortController();
+  readonly #followed = new Set<Peer>();
+  /** Last number seen, by manager; kept while its link is made anew. */
+  readonly #lastSeq = new Map<string, number>();
+
+  constructor(options: EventGathererOptions) {
+    this.#options = options;
+  }
+
+  /** The set of managers, or their links, have changed. */
+  changed(): void {
+    if (this.#end.signal.aborted) return;
+    const peers = this.#options.peers();
+    for (const peer of peers) {
+      if (peer.state !== 'up' || this.#followed.has(peer)) continue;
+      this.#followed.add(peer);
+      void this.#follow(peer).finally(() => this.#followed.delete(peer));
+    }
+    const names = new Set(peers.map(({ name }) => name));
+    if (this.#lastSeq.size > KEPT_MAX) {
+      for (const name of this.#lastSeq.keys()) if (!names.has(name)) this.#lastSeq.delete(name);
+    }
+  }
+
+  close(): void {
+    this.#end.abort();
+  }
+
+  async #follow(peer: Peer): Promise<void> {
+    const { events, clock } = this.#options;
+    const client = new ManagerClient(peer, clock);
+    const { signal } = this.#end;
+    let isFirst = true;
+    while (!signal.aborted && peer.state === 'up') {
+      try {
+        const after = this.#lastSeq.get(peer.name) ?? 0;
+        const isAnew = isFirst && after > 0 && (await client.events(0, 0)).every(({ seq }) => seq < after);
+        if (isAnew) this.#lastSeq.set(peer.name, 0);
+        const found = await client.events(isAnew ? 0 : after, WAIT_MS);
+        isFirst = false;
+        if (signal.aborted) return;
+        for (const event of found) {
+          this.#lastSeq.set(peer.name, event.seq);
+          events.import(event);
+        }
+      } catch (thrown) {
+        // The link broke, or it is a version that does not know: nothing to report, the link's own event says what there is to say.
+        if (asKatamariError(thrown).code !== 'timeout') await pause(clock, PAUSE_MS, signal);
+      }
+    }
+  }
+}
+
+const WAIT_MS = 20_000;
+const PAUSE_MS = 1_000;
+const KEPT_MAX = 1_000;

@@ -1,0 +1,120 @@
+// What a resource manager answers on its link beside calls (idl/manager.thrift), and the other end of it: status, events and operators' orders
+// go from faceplate to manager over the link that is there anyway, so they work while Consul is away.
+
+import {
+  createCall,
+  decodeResult,
+  encodeParams,
+  KatamariError,
+  parseIdl,
+  readApplicationException,
+  readIdlFile,
+  serveHandlers,
+  type Call,
+  type Clock,
+  type Dispatch,
+  type EventKind,
+  type Interface,
+  type MeshEvent,
+  type MeshStatus,
+} from '../../chassis-sdk/internal.ts';
+import type { EventLog } from './event-log.ts';
+import type { Peer } from './peer.ts';
+import { statusOfThrift, thriftStatus, type ThriftStatus } from './thrift-status.ts';
+
+export interface ManagerActions {
+  readonly status: () => MeshStatus;
+  readonly events: EventLog;
+  /** Name of this process: only its own events are told, those it gathered from others they tell themselves. */
+  readonly name: string;
+  readonly roll: (service: string, version: string) => Promise<number>;
+  readonly restart: (resource: string) => Promise<void>;
+}
+
+/** Answers `katamari.Manager`, hands everything else on. */
+export function withManagerService(actions: ManagerActions, dispatch: Dispatch): Dispatch {
+  const { status, events, name, roll, restart } = actions;
+  const serve = serveHandlers<undefined>({
+    interface: managerInterface(),
+    i64: 'number',
+    contextOf: () => undefined,
+    handlers: {
+      status: () => thriftStatus(status()),
+      events: async ({ afterSeq, waitMs }: { afterSeq: number; waitMs: number }) =>
+        (await events.next(afterSeq, waitMs)).filter(({ process, kind }) => process === name && !isSeenByAll(kind)),
+      roll: ({ serviceName, version }: { serviceName: string; version: string }) => roll(serviceName, version),
+      restart: ({ resource }: { resource: string }) => restart(resource),
+    },
+  });
+  return (call) => (call.service === SERVICE ? serve(call) : dispatch(call));
+}
+
+/** The service of one manager, over its link. */
+export class ManagerClient {
+  readonly #peer: Peer;
+  readonly #clock: Clock;
+
+  constructor(peer: Peer, clock: Clock) {
+    this.#peer = peer;
+    this.#clock = clock;
+  }
+
+  async status(): Promise<MeshStatus> {
+    return statusOfThrift((await this.#call('status', {}, STATUS_MS)) as ThriftStatus);
+  }
+
+  events(afterSeq: number, waitMs: number): Promise<readonly MeshEvent[]> {
+    return this.#call('events', { afterSeq, waitMs }, waitMs + ANSWER_MS) as Promise<readonly MeshEvent[]>;
+  }
+
+  roll(serviceName: string, version: string, waitMs: number): Promise<number> {
+    return this.#call('roll', { serviceName, version }, waitMs) as Promise<number>;
+  }
+
+  async restart(resource: string, waitMs: number): Promise<void> {
+    await this.#call('restart', { resource }, waitMs);
+  }
+
+  async #call(name: string, params: Readonly<Record<string, unknown>>, waitMs: number): Promise<unknown> {
+    const method = managerInterface().methods.get(name);
+    if (method === undefined) throw new KatamariError('internal', `idl/manager.thrift has no method ${name}`);
+    const call: Call = createCall({
+      service: SERVICE,
+      method: name,
+      args: encodeParams(method, params),
+      deadlineMs: this.#clock.nowMs() + waitMs,
+      caller: 'a faceplate',
+    });
+    const reply = await this.#peer.dispatch(call, `${SERVICE}:${name}`);
+    if (reply.isException) throw new KatamariError('internal', readApplicationException(reply.body).message);
+    const result = decodeResult(method, reply.body);
+    if (!result.ok) throw new KatamariError('internal', `katamari.Manager.${name} threw ${result.exception}`);
+    return result.value;
+  }
+}
+
+/** What every process sees for itself would be told as often as there are processes. */
+function isSeenByAll(kind: EventKind): boolean {
+  return SEEN_BY_ALL.has(kind);
+}
+
+function managerInterface(): Interface {
+  known ??= parseIdl(readIdlFile(new URL('../../idl/manager.thrift', import.meta.url))).services.get('Manager');
+  if (known === undefined) throw new KatamariError('internal', 'idl/manager.thrift has no service Manager');
+  return known;
+}
+
+const SEEN_BY_ALL: ReadonlySet<EventKind> = new Set([
+  'manager_joined',
+  'manager_left',
+  'link_lost',
+  'link_found',
+  'leader_changed',
+  'settings_changed',
+  'routes_changed',
+]);
+const SERVICE = 'katamari.Manager';
+/** Parsed when first needed. */
+let known: Interface | undefined;
+const STATUS_MS = 2_000;
+const ANSWER_MS = 5_000;

@@ -1,0 +1,302 @@
+// The way to one resource manager of the mesh: a link that is kept, re-made with growing pauses when it breaks, and pinged, so that a manager
+// that is frozen or cut off is avoided within two seconds though nothing says that it is gone. Owns the time of the calls on the link:
+// each settles at its deadline at the latest, whatever the other side does, and one whose caller has gone is taken back there too.
+
+import {
+  connectLink,
+  DeadlineWheel,
+  KatamariError,
+  Link,
+  type Call,
+  type Clock,
+  type DeadlineEntry,
+  type LinkSecurity,
+  type Reply,
+  type ReplySink,
+} from '../../chassis-sdk/internal.ts';
+import { Backoff } from './backoff.ts';
+import { pause } from './pause.ts';
+
+/**
+ * - waiting: not connected, none wanted yet (connects when first used).   - connecting: between tries too.
+ * - up: connected and answering.   - silent: connected, but the last ping was not answered in time; nothing new is sent.
+ * - leaving: the manager said that it drains; nothing new is sent, what is under way is answered.
+ * - closed: for good.
+ */
+export type PeerState = 'waiting' | 'connecting' | 'up' | 'silent' | 'leaving' | 'closed';
+
+export interface PeerOptions {
+  /** Name of the manager. */
+  readonly name: string;
+  /** `host:port` of its link. */
+  readonly address: string;
+  readonly security: LinkSecurity | undefined;
+  readonly frameBytesMax: number;
+  /** Connect at once, or when the first call wants to go there. */
+  readonly connects: 'at once' | 'on demand';
+  readonly clock: Clock;
+  readonly deadlines: DeadlineWheel;
+  /** `why` says why it is not up. */
+  readonly onState: (state: PeerState, why: string) => void;
+}
+
+export class Peer {
+  readonly #options: PeerOptions;
+  readonly #end = new AbortController();
+  #state: PeerState = 'waiting';
+  #link: Link | undefined;
+  #isRunning = false;
+
+  constructor(options: PeerOptions) {
+    this.#options = options;
+    if (options.connects === 'at once') this.#run();
+  }
+
+  get name(): string {
+    return this.#options.name;
+  }
+
+  get address(): string {
+    return this.#options.address;
+  }
+
+  get state(): PeerState {
+    return this.#state;
+  }
+
+  /** Whether a call may be sent there now; one that waits to be used counts. */
+  get isUsable(): boolean {
+    return this.#state === 'up' || this.#state === 'waiting';
+  }
+
+  /** Calls under way from here. */
+  get underWay(): number {
+    return this.#link?.underWay ?? 0;
+  }
+
+  /** Changes with every word from there. */
+  get heard(): number {
+    return this.#link?.heard ?? 0;
+  }
+
+  /** Asks for a word at once, which shows in `heard`. */
+  ask(): void {
+    // That there was no answer is for the pings that go out all the time; they share this one.
+    this.#link?.ping(PING_TIMEOUT_MS, this.#options.clock).catch(() => undefined);
+  }
+
+  /**
+   * Sends a call. @param name method name to write, for services of the mesh itself; else the call's
+   * Rejects with resource_failed (facts.notRun when nothing was written), timeout, cancelled, or what the other side says.
+   */
+  dispatch(call: Call, name?: string): Promise<Reply> {
+    if (this.#state === 'waiting') return this.#whenUp(call).then(() => this.dispatch(call, name));
+    const link = this.#link;
+    if (link === undefined || !this.isUsable) return Promise.reject(this.#unreachable());
+    return new Promise((resolve, reject) => {
+      const remote = new RemoteCall(call, link, this.#options, resolve, reject);
+      try {
+        remote.send(name);
+      } catch (error) {
+        remote.fail(error as KatamariError);
+      }
+    });
+  }
+
+  /** Ends now: calls under way fail, nothing is tried again. */
+  close(why: string): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    this.#end.abort();
+    this.#link?.close(why);
+    this.#link = undefined;
+  }
+
+  #unreachable(): KatamariError {
+    const { name, address } = this.#options;
+    return new KatamariError('resource_failed', `Manager ${name} at ${address} cannot be reached`, { notRun: true });
+  }
+
+  #run(): void {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    void this.#keepUp();
+  }
+
+  /** For the first call of a peer that connects on demand. */
+  async #whenUp(call: Call): Promise<void> {
+    this.#run();
+    const { clock } = this.#options;
+    const signal = this.#end.signal;
+    // The first try decides: when it fails, the call goes elsewhere.
+    while (this.#state === 'waiting' && clock.nowMs() < call.deadlineMs) await pause(clock, LOOK_EVERY_MS, signal);
+    if (this.#link === undefined) throw this.#unreachable();
+  }
+
+  async #keepUp(): Promise<void> {
+    const { clock, address, security } = this.#options;
+    const { signal } = this.#end;
+    const backoff = new Backoff({ firstMs: BACKOFF_FIRST_MS, maxMs: BACKOFF_MAX_MS, random: Math.random });
+    while (!signal.aborted) {
+      try {
+        if (this.#options.connects === 'at once') this.#setState('connecting', '');
+        const socket = await connectLink(`tcp:${address}`, { security, timeoutMs: CONNECT_TIMEOUT_MS, signal });
+        if (signal.aborted) {
+          socket.destroy();
+          return;
+        }
+        await this.#hold(socket, backoff);
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#setState('connecting', (error as Error).message);
+      }
+      await pause(clock, backoff.next(), signal);
+    }
+  }
+
+  /** From connected to broken; resolves then. */
+  async #hold(socket: Awaited<ReturnType<typeof connectLink>>, backoff: Backoff): Promise<void> {
+    const { name, frameBytesMax, clock } = this.#options;
+    const broken = new AbortController();
+    const link = new Link(socket, {
+      peer: `Manager ${name}`,
+      frameBytesMax,
+      withContext: true,
+      onDrain: () => this.#setState('leaving', 'it is leaving'),
+      onClose: (error) => {
+        if (this.#link === link) this.#link = undefined;
+        if (this.#state !== 'closed') this.#setState('connecting', error.message);
+        broken.abort();
+      },
+    });
+    try {
+      // A listening socket of a frozen process still accepts: it is up when it has answered.
+      await link.ping(CONNECT_TIMEOUT_MS, clock);
+    } catch (error) {
+      link.close((error as Error).message);
+      return;
+    }
+    if (!link.isOpen) return;
+    this.#link = link;
+    backoff.reset();
+    this.#setState('up', '');
+    await this.#watch(link, broken.signal);
+  }
+
+  /** Pings until the link breaks; one that has been silent for long is given up and made anew. */
+  async #watch(link: Link, broken: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    let silentSinceMs = 0;
+    while (!broken.aborted) {
+      await pause(clock, PING_EVERY_MS, broken);
+      if (broken.aborted) return;
+      const sentMs = clock.nowMs();
+      try {
+        await link.ping(PING_TIMEOUT_MS, clock);
+        silentSinceMs = 0;
+        if (!broken.aborted && !link.isDraining) this.#setState('up', '');
+      } catch (error) {
+        if (broken.aborted) return;
+        silentSinceMs ||= sentMs;
+        this.#setState('silent', (error as Error).message);
+        if (clock.nowMs() - silentSinceMs >= SILENT_MAX_MS) link.close('has not answered for long');
+      }
+    }
+  }
+
+  #setState(state: PeerState, why: string): void {
+    if (this.#state === state || this.#state === 'closed') return;
+    this.#state = state;
+    this.#options.onState(state, why);
+  }
+}
+
+/** A call on its way to another process. Settles once: answered, failed, out of time, or its caller gone. */
+class RemoteCall implements ReplySink, DeadlineEntry {
+  readonly #call: Call;
+  readonly #link: Link;
+  readonly #options: PeerOptions;
+  readonly #resolve: (reply: Reply) => void;
+  readonly #reject: (error: KatamariError) => void;
+  #sentId = 0;
+  #isSettled = false;
+  /** The wheel's. */
+  readonly expiresAtMs: number;
+  slot = -1;
+  place = -1;
+
+  constructor(
+    call: Call,
+    link: Link,
+    options: PeerOptions,
+    resolve: (reply: Reply) => void,
+    reject: (error: KatamariError) => void,
+  ) {
+    this.#call = call;
+    this.#link = link;
+    this.#options = options;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.expiresAtMs = call.deadlineMs + LATE_MS;
+  }
+
+  /** @throws KatamariError when nothing was written */
+  send(name: string | undefined): void {
+    const { clock, deadlines } = this.#options;
+    const { signal } = this.#call;
+    if (signal?.aborted === true) throw new KatamariError('cancelled', 'The caller has gone', { notRun: true });
+    this.#sentId = this.#link.send(this.#call, this, clock.nowMs(), name);
+    deadlines.add(this);
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  reply(reply: Reply): void {
+    if (this.#settle()) this.#resolve(reply);
+  }
+
+  fail(error: KatamariError): void {
+    if (this.#settle()) this.#reject(error === this.#link.closedBy ? this.#explain(error) : error);
+  }
+
+  /** The link broke: whether the call ran nobody knows. */
+  #explain(error: KatamariError): KatamariError {
+    const { name } = this.#options;
+    const why = `Manager ${name} failed while it worked on ${this.#call.method}: ${error.message}. Others serve; send the call again if it may run twice`;
+    return new KatamariError(error.code, why, error.facts, error);
+  }
+
+  /** The other side keeps the deadline; this is for one that does not. */
+  expire(): void {
+    if (!this.#settle()) return;
+    this.#link.cancel(this.#sentId);
+    const why = `Manager ${this.#options.name} did not answer ${this.#call.method} in time`;
+    this.#reject(new KatamariError('timeout', why, { stage: 'service' }));
+  }
+
+  readonly #onAbort = (): void => {
+    if (!this.#settle()) return;
+    this.#link.cancel(this.#sentId);
+    this.#reject(new KatamariError('cancelled', 'The caller has gone'));
+  };
+
+  /** True the first time. */
+  #settle(): boolean {
+    if (this.#isSettled) return false;
+    this.#isSettled = true;
+    this.#options.deadlines.remove(this);
+    this.#call.signal?.removeEventListener('abort', this.#onAbort);
+    return true;
+  }
+}
+
+/** What a manager's own answer may take beyond the deadline; DESIGN allows 50 ms in all. */
+const LATE_MS = 20;
+const CONNECT_TIMEOUT_MS = 2_000;
+const PING_EVERY_MS = 400;
+/** A manager that does not answer for so long is not used until it does. */
+const PING_TIMEOUT_MS = 1_000;
+/** A link that was silent for so long is closed and made anew: after a cut, the kernel's own retries come later and later. */
+const SILENT_MAX_MS = 5_000;
+const BACKOFF_FIRST_MS = 20;
+const BACKOFF_MAX_MS = 1_000;
+const LOOK_EVERY_MS = 10;

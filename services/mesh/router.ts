@@ -1,0 +1,447 @@
+// The router: picks the pool of every call (DESIGN: details, roles, tags, then the route's weights), shortens its deadline to what the
+// method allows, and sends again what certainly did not run or may run twice, within the deadline and a retry budget.
+// The plain call, which asks for nothing but a service, costs one map look-up and one step through the weights.
+//
+// A pool that several managers have is bound late, in two steps. First those believed to have a free resource are asked, 'do not queue': a
+// wrong guess costs a round trip and is put right by the refusal. Only when none is free the call waits, in the queue of the least loaded. So no
+// call waits for a busy worker while another is idle. While no manager can be reached the call waits here, until one can or its time is up.
+
+import { satisfies, rcompare, validRange } from 'semver';
+import {
+  asKatamariError,
+  ERROR_TABLE,
+  KatamariError,
+  withCall,
+  type Call,
+  type Clock,
+  type Details,
+  type Directory,
+  type Interface,
+  type Method,
+  type PoolView,
+  type Reply,
+  type Wanted,
+} from '../../chassis-sdk/internal.ts';
+import type { Offer } from './offer.ts';
+import { poolKey } from './pool-key.ts';
+import { RetryBudget } from './retry-budget.ts';
+
+/** Shares of a service's calls by version. A version that is not named gets none; no weights at all: shares by living resources. */
+export interface Route {
+  readonly weights: Readonly<Record<string, number>>;
+}
+
+export interface RouterOptions {
+  readonly clock: Clock;
+}
+
+/** All that is known of one service. */
+interface ServiceEntry {
+  readonly name: string;
+  readonly offers: readonly Offer[];
+  readonly route: Route | undefined;
+  /** Calls so far that were split by weight. */
+  turn: number;
+}
+
+export class Router implements Directory {
+  readonly #clock: Clock;
+  readonly #budget: RetryBudget;
+  #services: ReadonlyMap<string, ServiceEntry> = new Map();
+  /** Services by the methods they have, for calls that name none. */
+  #servicesByMethod: ReadonlyMap<string, readonly string[]> = new Map();
+  #offers: readonly Offer[] = [];
+  #routes: Readonly<Record<string, Route>> = {};
+  #views: readonly PoolView[] = [];
+  /** Calls that wait for a manager that can be reached. */
+  readonly #waiting = new Set<() => void>();
+
+  constructor({ clock }: RouterOptions) {
+    this.#clock = clock;
+    this.#budget = new RetryBudget(clock);
+  }
+
+  /** Takes over a new set of pools; calls under way are not touched, the next call sees it. */
+  setOffers(offers: readonly Offer[]): void {
+    this.#offers = [...offers].sort(byServiceThenVersion);
+    this.#rebuild();
+  }
+
+  setRoutes(routes: Readonly<Record<string, Route>>): void {
+    this.#routes = routes;
+    this.#rebuild();
+  }
+
+  /** Each pool once, however many managers have it. */
+  pools(): readonly PoolView[] {
+    return this.#views;
+  }
+
+  choose(wanted: Wanted): PoolView {
+    return this.#chooseOffers(wanted)[0] as Offer;
+  }
+
+  /** The share of its service's calls that a version gets, 0..1. */
+  weightOf(service: string, version: string): number {
+    const entry = this.#services.get(service);
+    if (entry === undefined) return 0;
+    const sum = entry.offers.reduce((total, offer) => total + weight(entry, offer), 0);
+    const own = entry.offers
+      .filter(({ details }) => details.version === version)
+      .reduce((total, offer) => total + weight(entry, offer), 0);
+    return sum === 0 ? 0 : own / sum;
+  }
+
+  /** The Dispatch of the mesh. */
+  readonly dispatch = async (call: Call): Promise<Reply> => {
+    this.#budget.called();
+    let attempt = call;
+    let failed: Offer | undefined;
+    /** Managers that had no free resource when they were asked. */
+    let busy: Offer[] | undefined;
+    for (;;) {
+      const offers = this.#chooseOffers(attempt);
+      const offer = pickManager(offers, failed, busy);
+      if (offer === undefined) {
+        await this.#change(attempt);
+        continue;
+      }
+      const method = offer.interface.methods.get(call.method) as Method;
+      const isAsked = offers.length > 1 && offer.free > 0 && busy?.includes(offer) !== true;
+      const toSend = this.#prepared(attempt, offer, method, isAsked || call.doNotQueue);
+      try {
+        return await offer.dispatch(toSend);
+      } catch (thrown) {
+        const error = asKatamariError(thrown);
+        // It did not run, and another may be free: part of the first try, not another one.
+        if (
+          isAsked &&
+          isRefusal(error) &&
+          (!call.doNotQueue || busy === undefined || busy.length + 1 < offers.length)
+        ) {
+          (busy ??= []).push(offer);
+          attempt = withCall(toSend, { doNotQueue: call.doNotQueue });
+          continue;
+        }
+        if (!this.#mayRetry(toSend, method, offer, error)) throw error;
+        failed = offer;
+        busy = undefined;
+        attempt = withCall(toSend, { attempt: toSend.attempt + 1, doNotQueue: call.doNotQueue });
+      }
+    }
+  };
+
+  /** Resolves when something about the pools has changed. @throws KatamariError when the call's time or caller is gone first */
+  #change(call: Call): Promise<void> {
+    const { deadlineMs, signal } = call;
+    const asked = `${call.service}${call.version === '' ? '' : `@${call.version}`}`;
+    if (call.doNotQueue || this.#waiting.size >= WAITING_MAX) {
+      const why = `No manager that has ${asked} can be reached at the moment`;
+      return Promise.reject(new KatamariError('overloaded', why, { notRun: true, retryAfterMs: RETRY_AFTER_MS }));
+    }
+    return new Promise((resolve, reject) => {
+      const end = (error?: KatamariError): void => {
+        this.#waiting.delete(wake);
+        stop();
+        signal?.removeEventListener('abort', onAbort);
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      const wake = (): void => end();
+      const onAbort = (): void => end(new KatamariError('cancelled', 'The caller has gone', { notRun: true }));
+      const onDeadline = (): void => {
+        const why = `Waited for a manager that has ${asked}: none could be reached`;
+        end(new KatamariError('timeout', why, { stage: 'queue', notRun: true }));
+      };
+      const stop = this.#clock.after(Math.max(0, deadlineMs - this.#clock.nowMs()), onDeadline);
+      this.#waiting.add(wake);
+      if (signal?.aborted === true) onAbort();
+      else signal?.addEventListener('abort', onAbort, { once: true });
+    });
+  }
+
+  /** The call as it goes to the pool: exact service, deadline no later than the method allows. */
+  #prepared(call: Call, { details: { service, version } }: Offer, method: Method, doNotQueue: boolean): Call {
+    const latestMs =
+      method.timeoutMs === 0 ? call.deadlineMs : Math.min(call.deadlineMs, this.#clock.nowMs() + method.timeoutMs);
+    const isAsItIs = call.version === version && call.service === service && call.doNotQueue === doNotQueue;
+    if (isAsItIs && latestMs === call.deadlineMs) return call;
+    return withCall(call, { service, version, deadlineMs: latestMs, doNotQueue });
+  }
+
+  #mayRetry(call: Call, method: Method, offer: Offer, error: KatamariError): boolean {
+    // A call that ran out of time, or waited until it had too little left, has none for another try.
+    if (error.code === 'timeout') return false;
+    // A manager that does not have what Consul says it has (it is starting, or ending that pool) is like a full one.
+    const rule = error.code === 'no_pool' && error.facts.notRun === true ? 'yes' : ERROR_TABLE[error.code].retry;
+    const isSafe = rule === 'yes' || (rule === 'if idempotent' && (method.isIdempotent || error.facts.notRun === true));
+    if (
+      !isSafe ||
+      call.attempt >= ATTEMPTS_MAX ||
+      this.#clock.nowMs() >= call.deadlineMs ||
+      call.signal?.aborted === true
+    )
+      return false;
+    // A full queue is not tried again where it is full: only another pool of the same kind may have room.
+    if (rule === 'yes' && !this.#hasSibling(offer)) return false;
+    return this.#budget.take();
+  }
+
+  #hasSibling({ details: { service, version }, manager }: Offer): boolean {
+    const { offers = [] } = this.#services.get(service) ?? {};
+    return offers.some((other) => other.details.version === version && other.manager !== manager && other.isReachable);
+  }
+
+  /** The pool that the call is for, once for each manager that has it; never empty. @throws KatamariError no_pool */
+  #chooseOffers(wanted: Wanted): readonly Offer[] {
+    const entry = this.#services.get(wanted.service) ?? this.#serviceOf(wanted);
+    const isPlain =
+      wanted.version === '' &&
+      wanted.roles.length === 0 &&
+      wanted.tags.length === 0 &&
+      Object.keys(wanted.details).length === 0;
+    const matching = isPlain ? plainOffers(entry) : matchingOffers(entry.offers, wanted);
+    const offers = matching.filter((offer) => offer.interface.methods.has(wanted.method));
+    if (offers.length === 0) throw this.#nothingOffers(entry, wanted);
+    return wanted.version === '' ? splitByWeight(entry, offers, wanted.key) : bestVersion(offers, wanted);
+  }
+
+  /** The service of a call that names none: the only one that has the method. */
+  #serviceOf(wanted: Wanted): ServiceEntry {
+    if (wanted.service !== '') throw this.#unknownService(wanted);
+    const names = this.#servicesByMethod.get(wanted.method) ?? [];
+    const entry = this.#services.get(names[0] ?? '');
+    if (entry === undefined) {
+      throw new KatamariError('no_pool', `No service here has a method "${wanted.method}"; ${this.#known()}`, {
+        jsonRpcCode: METHOD_NOT_FOUND,
+        notRun: true,
+      });
+    }
+    if (names.length > 1) {
+      throw new KatamariError(
+        'no_pool',
+        `Method "${wanted.method}" is in ${names.join(' and ')}; name the one that is meant, for example ${names[0]}:${wanted.method}`,
+        { notRun: true },
+      );
+    }
+    return entry;
+  }
+
+  #unknownService(wanted: Wanted): KatamariError {
+    const jsonRpcCode = this.#servicesByMethod.has(wanted.method) ? undefined : METHOD_NOT_FOUND;
+    const facts = { notRun: true, ...(jsonRpcCode === undefined ? {} : { jsonRpcCode }) };
+    return new KatamariError('no_pool', `No pool offers ${wanted.service}; ${this.#known()}`, facts);
+  }
+
+  #nothingOffers(entry: ServiceEntry, wanted: Wanted): KatamariError {
+    const versions = viewsOf(entry.offers).map(({ details: { version, roles }, alive }) => {
+      const onlyFor = roles.length === 0 ? '' : ` for roles ${roles.join(', ')}`;
+      return `${version} (${alive} ${alive === 1 ? 'resource' : 'resources'}${onlyFor})`;
+    });
+    const asked = `${entry.name}${wanted.version === '' ? '' : `@${wanted.version}`}`;
+    const withRoles = wanted.roles.length === 0 ? '' : ` for roles ${wanted.roles.join(', ')}`;
+    if (!entry.offers.some((offer) => offer.interface.methods.has(wanted.method))) {
+      const methods = [...(entry.offers[0]?.interface.methods.keys() ?? [])].join(', ');
+      const jsonRpcCode = this.#servicesByMethod.has(wanted.method) ? {} : { jsonRpcCode: METHOD_NOT_FOUND };
+      return new KatamariError('no_pool', `${entry.name} has no method "${wanted.method}"; it has ${methods}`, {
+        notRun: true,
+        ...jsonRpcCode,
+      });
+    }
+    return new KatamariError(
+      'no_pool',
+      `No pool offers ${asked}${withRoles}: versions here are ${versions.join(', ')}`,
+      { notRun: true },
+    );
+  }
+
+  #known(): string {
+    const names = [...this.#services.keys()].filter((name) => name !== 'Katamari');
+    return names.length === 0
+      ? 'no chassis is up yet'
+      : `services here are ${names.slice(0, NAMES_SHOWN_MAX).join(', ')}`;
+  }
+
+  #rebuild(): void {
+    const services = new Map<string, ServiceEntry & { readonly offers: Offer[] }>();
+    const byMethod = new Map<string, Set<string>>();
+    for (const offer of this.#offers) {
+      const { service } = offer.details;
+      const known = services.get(service);
+      if (known !== undefined) known.offers.push(offer);
+      else {
+        const turn = this.#services.get(service)?.turn ?? 0;
+        services.set(service, { name: service, offers: [offer], route: this.#routes[service], turn });
+      }
+      for (const method of offer.interface.methods.keys()) {
+        const names = byMethod.get(method) ?? new Set();
+        byMethod.set(method, names.add(service));
+      }
+    }
+    this.#services = services;
+    this.#servicesByMethod = new Map([...byMethod].map(([method, names]) => [method, [...names]]));
+    this.#views = viewsOf(this.#offers);
+    for (const wake of this.#waiting) wake();
+  }
+}
+
+/** Offers of the same pool by several managers as one. */
+function viewsOf(offers: readonly Offer[]): readonly PoolView[] {
+  const byPool = new Map<string, Offer[]>();
+  for (const offer of offers) {
+    const key = poolKey(offer.details, offer.interface.id);
+    const same = byPool.get(key);
+    if (same === undefined) byPool.set(key, [offer]);
+    else same.push(offer);
+  }
+  return [...byPool.values()].map((same) => (same.length === 1 ? (same[0] as Offer) : new MergedView(same)));
+}
+
+class MergedView implements PoolView {
+  readonly #offers: readonly Offer[];
+  readonly id: string;
+  readonly details: Details;
+  readonly interface: Interface;
+
+  constructor(offers: readonly Offer[]) {
+    const [{ id, details, interface: found }] = offers as [Offer];
+    this.#offers = offers;
+    this.id = id;
+    this.details = details;
+    this.interface = found;
+  }
+
+  get free(): number {
+    return this.#offers.reduce((sum, { free }) => sum + free, 0);
+  }
+
+  get alive(): number {
+    return this.#offers.reduce((sum, { alive }) => sum + alive, 0);
+  }
+
+  get queued(): number {
+    return this.#offers.reduce((sum, { queued }) => sum + queued, 0);
+  }
+}
+
+/** Pools for a call that asks for nothing: those without roles. */
+function plainOffers({ offers }: ServiceEntry): readonly Offer[] {
+  return offers.filter(({ details }) => details.roles.length === 0);
+}
+
+/** Pools that the wall of roles, the version and the details let through; of those, the ones that match most. */
+function matchingOffers(offers: readonly Offer[], wanted: Wanted): readonly Offer[] {
+  const allowed = offers.filter(({ details }) => {
+    if (!isSameSet(details.roles, wanted.roles) || !isWantedVersion(details.version, wanted.version)) return false;
+    return Object.entries(wanted.details).every(
+      ([key, value]) => details.more[key] === undefined || details.more[key] === value,
+    );
+  });
+  const scores = allowed.map((offer) => score(offer, wanted));
+  const best = Math.max(...scores);
+  return allowed.filter((_, index) => scores[index] === best);
+}
+
+function isWantedVersion(version: string, wanted: string): boolean {
+  if (wanted === '' || wanted === version) return true;
+  return validRange(wanted) !== null && satisfies(version, wanted);
+}
+
+function score({ details }: Offer, wanted: Wanted): number {
+  const tags = wanted.tags.filter((tag) => details.tags.includes(tag)).length;
+  return tags + Object.entries(wanted.details).filter(([key, value]) => details.more[key] === value).length;
+}
+
+/** One version for the call: the same one for equal keys, else each in its share, evenly spread. */
+function splitByWeight(entry: ServiceEntry, offers: readonly Offer[], key: string): readonly Offer[] {
+  const [first] = offers;
+  if (offers.length === 1 || first === undefined) return offers;
+  // A version none of whose resources is alive gets nothing while another one lives.
+  const living = offers.filter(({ alive }) => alive > 0);
+  const among = living.length > 0 ? living : offers;
+  const weights = among.map((offer) => weight(entry, offer));
+  const sum = weights.reduce((total, one) => total + one, 0);
+  if (sum === 0) return sameVersion(among, among[0] as Offer);
+  let point = (key === '' ? evenly(entry.turn++) : hashed(key)) * sum;
+  const index = weights.findIndex((one) => (point -= one) < 0);
+  return sameVersion(among, among[index === -1 ? 0 : index] as Offer);
+}
+
+/** The highest version that matches; of several pools of it, all. */
+function bestVersion(offers: readonly Offer[], wanted: Wanted): readonly Offer[] {
+  if (offers.length === 1 || offers.every(({ details }) => details.version === wanted.version)) return offers;
+  const [highest] = [...offers].sort((a, b) => rcompare(a.details.version, b.details.version));
+  return sameVersion(offers, highest as Offer);
+}
+
+function sameVersion(offers: readonly Offer[], chosen: Offer): readonly Offer[] {
+  return offers.filter(({ details }) => details.version === chosen.details.version);
+}
+
+/**
+ * The manager to send to next: of those that can be reached the one with most free resources, but for those that were asked; when none is free
+ * the least loaded. The one that just failed only when there is no other. undefined: none can be reached.
+ */
+function pickManager(
+  offers: readonly Offer[],
+  failed: Offer | undefined,
+  busy: readonly Offer[] | undefined,
+): Offer | undefined {
+  if (offers.length === 1) return offers[0]?.isReachable === true ? offers[0] : undefined;
+  let best: Offer | undefined;
+  let bestLoad = Number.POSITIVE_INFINITY;
+  for (const offer of offers) {
+    if (!offer.isReachable) continue;
+    const isFree = offer.free > 0 && busy?.includes(offer) !== true;
+    const load = offer === failed ? Number.MAX_VALUE : isFree ? -offer.free : queueLoad(offer);
+    if (best !== undefined && load >= bestLoad) continue;
+    best = offer;
+    bestLoad = load;
+  }
+  return best;
+}
+
+function queueLoad({ queued, alive }: Offer): number {
+  return alive === 0 ? Number.MAX_SAFE_INTEGER : (queued + 1) / alive;
+}
+
+/** Had no free resource and was asked not to let the call wait. */
+function isRefusal({ code, facts }: KatamariError): boolean {
+  return code === 'overloaded' && facts.notRun === true;
+}
+
+/** A route's weight, or the living resources when the service has none. Split among a version's pools by their resources. */
+function weight({ route, offers }: ServiceEntry, { details, alive }: Offer): number {
+  if (route === undefined || Object.keys(route.weights).length === 0) return alive;
+  const ofVersion = offers.filter((other) => other.details.version === details.version);
+  return (route.weights[details.version] ?? 0) / ofVersion.length;
+}
+
+/** Points in 0..1 that fill it evenly from the first ones on: multiples of the golden ratio. */
+function evenly(turn: number): number {
+  return (turn * 0.618033988749895) % 1;
+}
+
+/** A key as a point in 0..1: FNV-1a, well mixed for short keys by a final shuffle. */
+function hashed(key: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  return ((hash ^ (hash >>> 13)) >>> 0) / 2 ** 32;
+}
+
+function isSameSet(some: readonly string[], others: readonly string[]): boolean {
+  return some.length === others.length && some.every((one) => others.includes(one));
+}
+
+function byServiceThenVersion(a: Offer, b: Offer): number {
+  if (a.details.service !== b.details.service) return a.details.service < b.details.service ? -1 : 1;
+  return a.details.version === b.details.version ? 0 : a.details.version < b.details.version ? -1 : 1;
+}
+
+const ATTEMPTS_MAX = 3;
+/** Calls that may wait for a manager to be reachable. */
+const WAITING_MAX = 10_000;
+const RETRY_AFTER_MS = 500;
+const METHOD_NOT_FOUND = -32_601;
+const NAMES_SHOWN_MAX = 20;

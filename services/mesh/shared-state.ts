@@ -1,0 +1,163 @@
+// Settings and routes, which all processes of a mesh share through Consul: they come in by watches and hold at once. While Consul is away, and
+// when it comes back without them, what was last known holds.
+
+import { setMaxListeners } from 'node:events';
+import { z } from 'zod';
+import { systemClock, type Clock } from '../../chassis-sdk/internal.ts';
+import type { ConsulClient } from './consul.ts';
+import type { EventLog } from './event-log.ts';
+import type { Reachability } from './reachability.ts';
+import { keysOf, readRecord, type Keys } from './records.ts';
+import type { Route } from './router.ts';
+import { watchPrefix, type ChangeFacts, type Watch, type WatchedEntries, type WatchStats } from './watch.ts';
+
+export interface SharedStateOptions {
+  readonly client: ConsulClient;
+  readonly mesh: string;
+  readonly events: EventLog;
+  readonly reachability: Reachability;
+  /** What holds until Consul says otherwise. */
+  readonly initial: { readonly timeoutMs: number; readonly routes: Readonly<Record<string, Route>> };
+  readonly clock?: Clock;
+}
+
+export class SharedState {
+  readonly #options: SharedStateOptions;
+  readonly #clock: Clock;
+  readonly #keys: Keys;
+  readonly #end = new AbortController();
+  readonly #watches: Watch[] = [];
+  #timeoutMs: number;
+  #routes: Readonly<Record<string, Route>>;
+  #onRoutes: (routes: Readonly<Record<string, Route>>) => void = () => undefined;
+
+  constructor(options: SharedStateOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#keys = keysOf(options.mesh);
+    // Each request under way listens.
+    setMaxListeners(0, this.#end.signal);
+    this.#timeoutMs = options.initial.timeoutMs;
+    this.#routes = options.initial.routes;
+  }
+
+  /** Global timeout in ms. */
+  get timeoutMs(): number {
+    return this.#timeoutMs;
+  }
+
+  get routes(): Readonly<Record<string, Route>> {
+    return this.#routes;
+  }
+
+  /** Of the watches, for the metrics. */
+  stats(): readonly WatchStats[] {
+    return this.#watches.map((watch) => watch.stats());
+  }
+
+  /** What a snapshot says, for a start without Consul. */
+  begin({ timeoutMs, routes }: { timeoutMs: number; routes: Readonly<Record<string, Route>> }): void {
+    this.#setTimeout(timeoutMs);
+    this.#setRoutes(routes);
+  }
+
+  /**
+   * Begins to watch. Resolves when settings and routes are known, or after a moment when Consul does not answer: the mesh starts
+   * without it, with what the configuration says.
+   */
+  async start(onRoutes: (routes: Readonly<Record<string, Route>>) => void): Promise<void> {
+    this.#onRoutes = onRoutes;
+    onRoutes(this.#routes);
+    this.#watch(this.#keys.settings, (entries, facts) => this.#takeSettings(entries, facts));
+    this.#watch(this.#keys.routes, (entries, facts) => this.#takeRoutes(entries, facts));
+    const patience = new Promise<void>((resolve) => {
+      const stop = this.#clock.after(PATIENCE_MS, resolve);
+      this.#end.signal.addEventListener('abort', stop, { once: true });
+    });
+    await Promise.race([Promise.all(this.#watches.map(({ ready }) => ready)), patience]);
+  }
+
+  /** Changes the global timeout of the whole mesh; undefined: back to what the configuration says. @throws ConsulError */
+  async setTimeoutMs(timeoutMs: number | undefined): Promise<void> {
+    const key = this.#keys.settings;
+    if (timeoutMs === undefined) await this.#options.client.delete(key);
+    else await this.#options.client.put(key, JSON.stringify({ timeoutMs }));
+    this.#setTimeout(timeoutMs ?? this.#options.initial.timeoutMs);
+  }
+
+  /** Changes the route of a service for the whole mesh; no weights: back to what the configuration says. @throws ConsulError */
+  async setRoute(service: string, route: Route): Promise<void> {
+    const key = this.#keys.routes + service;
+    const isReset = Object.keys(route.weights).length === 0;
+    if (isReset) await this.#options.client.delete(key);
+    else await this.#options.client.put(key, JSON.stringify(route));
+    // Here it holds at once; elsewhere when the watch tells.
+    const { [service]: _, ...others } = this.#routes;
+    const initial = this.#options.initial.routes[service];
+    const next = isReset ? initial : route;
+    this.#setRoutes(next === undefined ? others : { ...others, [service]: next });
+  }
+
+  /** Ends the watches. */
+  close(): void {
+    this.#end.abort();
+  }
+
+  #watch(prefix: string, onChange: (entries: WatchedEntries, facts: ChangeFacts) => void): void {
+    const { client, reachability } = this.#options;
+    const watch = watchPrefix(client, prefix, onChange, {
+      signal: this.#end.signal,
+      onAnswer: reachability.answered,
+      onError: reachability.failed,
+      clock: this.#clock,
+    });
+    this.#watches.push(watch);
+  }
+
+  #takeSettings(entries: WatchedEntries, { isAfterReset }: ChangeFacts): void {
+    const found = entries.get(this.#keys.settings);
+    if (found === undefined && isAfterReset) return;
+    const parsed = found === undefined ? undefined : readRecord(SETTINGS, found.value);
+    if (parsed instanceof Error)
+      this.#options.events.add('settings_changed', 'settings', `ignored, the last ones stay: ${parsed.message}`);
+    else this.#setTimeout(parsed?.timeoutMs ?? this.#options.initial.timeoutMs);
+  }
+
+  #setTimeout(timeoutMs: number): void {
+    if (timeoutMs === this.#timeoutMs) return;
+    this.#timeoutMs = timeoutMs;
+    this.#options.events.add('settings_changed', 'timeoutMs', `${timeoutMs}`);
+  }
+
+  #takeRoutes(entries: WatchedEntries, { isAfterReset }: ChangeFacts): void {
+    const routes: Record<string, Route> = { ...(isAfterReset ? this.#routes : this.#options.initial.routes) };
+    for (const [key, { value }] of entries) {
+      const service = key.slice(this.#keys.routes.length);
+      const parsed = readRecord(ROUTE, value);
+      if (parsed instanceof Error) {
+        this.#options.events.add('routes_changed', service, `ignored, the last one stays: ${parsed.message}`);
+        const last = this.#routes[service];
+        if (last !== undefined) routes[service] = last;
+      } else routes[service] = parsed;
+    }
+    this.#setRoutes(routes);
+  }
+
+  #setRoutes(routes: Readonly<Record<string, Route>>): void {
+    let isChanged = false;
+    for (const service of new Set([...Object.keys(routes), ...Object.keys(this.#routes)])) {
+      const weights = JSON.stringify(routes[service]?.weights ?? {});
+      if (weights === JSON.stringify(this.#routes[service]?.weights ?? {})) continue;
+      isChanged = true;
+      this.#options.events.add('routes_changed', service, weights);
+    }
+    if (!isChanged) return;
+    this.#routes = routes;
+    this.#onRoutes(routes);
+  }
+}
+
+const SETTINGS = z.object({ timeoutMs: z.int().min(1).max(3_600_000).optional() });
+const ROUTE = z.object({ weights: z.record(z.string(), z.int().min(0)) });
+/** How long a start waits for Consul. */
+const PATIENCE_MS = 2_000;

@@ -1,0 +1,153 @@
+// One operating-system process of a chassis, leader of its own process group: launched, its output captured line by line, stopped in
+// steps (drain is the caller's, then SIGTERM, then SIGKILL to the whole group). Speaks to nobody; what it says on its socket is elsewhere.
+
+import { spawn, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import type { Clock } from '../../chassis-sdk/internal.ts';
+import { LineSplitter } from './line-splitter.ts';
+import type { Reaper } from './reaper.ts';
+
+export interface Launch {
+  readonly command: readonly string[];
+  /** '' for this process's own. */
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** How a process ended. `code` and `signal` as in node:child_process; `failure` when it could not even be launched. */
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: string | null;
+  readonly failure: string;
+}
+
+export interface ChassisProcessOptions extends Launch {
+  readonly reaper: Reaper;
+  readonly clock: Clock;
+  readonly onLine: (line: string) => void;
+  readonly onExit: (exit: Exit) => void;
+}
+
+export class ChassisProcess {
+  readonly #options: ChassisProcessOptions;
+  readonly #child: ChildProcess;
+  readonly #lastLines: string[] = [];
+  readonly startedAtMs: number;
+  readonly exited: Promise<Exit>;
+  #exit: Exit | undefined;
+  #killTimer: (() => void) | undefined;
+
+  constructor(options: ChassisProcessOptions) {
+    this.#options = options;
+    this.startedAtMs = options.clock.nowMs();
+    const [program = '', ...args] = options.command;
+    this.#child = spawn(program, args, {
+      ...(options.cwd === '' ? {} : { cwd: options.cwd }),
+      env: { ...inheritedEnv(), ...options.env },
+      // A group of its own: whatever the chassis starts can be killed with it.
+      detached: true,
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    if (this.#child.pid !== undefined) options.reaper.watch(this.#child.pid);
+    this.exited = new Promise((resolve) => {
+      const end = (exit: Exit): void => {
+        if (this.#exit !== undefined) return;
+        this.#exit = exit;
+        this.#afterExit();
+        options.onExit(exit);
+        resolve(exit);
+      };
+      this.#child.once('error', (error) => {
+        // Also raised when a kill fails; only a launch that failed has no pid.
+        if (this.#child.pid === undefined) end({ code: null, signal: null, failure: error.message });
+      });
+      this.#child.once('exit', (code, signal) => end({ code, signal, failure: '' }));
+    });
+    this.#child.stdin?.on('error', () => undefined);
+    this.#capture();
+  }
+
+  /** 0 when it could not be launched. */
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  get hasExited(): boolean {
+    return this.#exit !== undefined;
+  }
+
+  /** The last lines of its output, oldest first. */
+  get lastLines(): readonly string[] {
+    return this.#lastLines;
+  }
+
+  /** Asks with SIGTERM, and kills the group with SIGKILL when it has not ended after `graceMs`. The first call counts. */
+  stop(graceMs: number): Promise<Exit> {
+    if (this.#exit === undefined && this.#killTimer === undefined) {
+      this.#signal('SIGTERM', this.pid);
+      this.#killTimer = this.#options.clock.after(graceMs, () => this.kill());
+    }
+    return this.exited;
+  }
+
+  /** SIGKILL to the whole group, now. Also ends processes that are stopped. */
+  kill(): void {
+    this.#signal('SIGKILL', -this.pid);
+  }
+
+  /** Resident memory in bytes; 0 when it cannot be read (ended, or no /proc). */
+  rssBytes(): number {
+    if (this.pid === 0 || this.hasExited) return 0;
+    try {
+      const pages = Number(readFileSync(`/proc/${this.pid}/statm`, 'utf8').split(' ')[1]);
+      return Number.isNaN(pages) ? 0 : pages * PAGE_BYTES;
+    } catch {
+      return 0;
+    }
+  }
+
+  #capture(): void {
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      const splitter = new LineSplitter((line) => {
+        this.#lastLines.push(line);
+        if (this.#lastLines.length > LAST_LINES_MAX) this.#lastLines.shift();
+        this.#options.onLine(line);
+      });
+      stream?.on('data', (chunk: Buffer) => splitter.push(chunk));
+      stream?.on('end', () => splitter.end());
+      stream?.on('error', () => undefined);
+    }
+  }
+
+  /** The leader has gone: so must what it started. */
+  #afterExit(): void {
+    this.#killTimer?.();
+    if (this.pid === 0) return;
+    this.#signal('SIGKILL', -this.pid);
+    this.#options.reaper.forget(this.pid);
+  }
+
+  #signal(signal: 'SIGTERM' | 'SIGKILL', target: number): void {
+    if (this.pid === 0) return;
+    try {
+      process.kill(target, signal);
+    } catch {
+      // ESRCH: it has ended already.
+    }
+  }
+}
+
+/** The environment without what is the mesh's own business: its tokens, addresses and settings are none of a chassis'. */
+function inheritedEnv(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(KATAMARI|CONSUL)_/.test(name)));
+}
+
+/** What an exit means, for people. */
+export function describeExit(exit: Exit): string {
+  if (exit.failure !== '') return `could not be launched: ${exit.failure}`;
+  if (exit.signal !== null) return `was ended by ${exit.signal}`;
+  return `exited with status ${exit.code}`;
+}
+
+const LAST_LINES_MAX = 50;
+const PAGE_BYTES = 4096;

@@ -1,0 +1,37 @@
+// Output of a chassis as lines of text. A line without an end is cut at its limit, so a chassis that prints for ever costs nothing.
+
+import { StringDecoder } from 'node:string_decoder';
+
+export class LineSplitter {
+  readonly #onLine: (line: string) => void;
+  readonly #decoder = new StringDecoder('utf8');
+  #rest = '';
+
+  constructor(onLine: (line: string) => void) {
+    this.#onLine = onLine;
+  }
+
+  push(chunk: Buffer): void {
+    const lines = (this.#rest + this.#decoder.write(chunk)).split('\n');
+    this.#rest = lines.pop() ?? '';
+    for (const line of lines) this.#onLine(cut(line));
+    if (this.#rest.length > LINE_CHARS_MAX) {
+      this.#onLine(cut(this.#rest));
+      this.#rest = '';
+    }
+  }
+
+  /** The stream has ended; an unfinished line counts. */
+  end(): void {
+    const last = this.#rest + this.#decoder.end();
+    this.#rest = '';
+    if (last !== '') this.#onLine(cut(last));
+  }
+}
+
+function cut(line: string): string {
+  const bare = line.endsWith('\r') ? line.slice(0, -1) : line;
+  return bare.length > LINE_CHARS_MAX ? `${bare.slice(0, LINE_CHARS_MAX)}…` : bare;
+}
+
+const LINE_CHARS_MAX = 4096;

@@ -1,0 +1,102 @@
+// The client examples in other languages, run as their heads say, against a mesh with the Calculator sample; and the paper that shows them.
+
+import { execFile } from 'node:child_process';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { scriptCommand } from '../../chassis-sdk/internal.ts';
+import { startTestMesh, type TestMesh } from '../kit/mesh.ts';
+import { REPOSITORY, toolPath } from '../kit/tools.ts';
+
+const EXAMPLES = path.join(REPOSITORY, 'chassis-sdk', 'examples');
+const CLIENTS = path.join(EXAMPLES, 'clients');
+/** Compiling the client in C++ on a busy machine. */
+const COMPILE_MS = 240_000;
+
+interface Example {
+  readonly file: string;
+  /** Has THeader, so shows a third way. */
+  readonly withHeaders?: boolean;
+  /** The lines of its head, but for the Thrift compiler's; the last one runs it. */
+  readonly steps: readonly (readonly string[])[];
+}
+
+const JARS = 'classes:/usr/share/java/thrift.jar:/usr/share/java/slf4j-api.jar';
+const EXAMPLE_OF: Readonly<Record<string, Example>> = {
+  Python: { file: 'calculator.py', withHeaders: true, steps: [['/usr/bin/python3', 'calculator.py']] },
+  Ruby: { file: 'calculator.rb', steps: [['ruby', 'calculator.rb']] },
+  'C++': {
+    file: 'calculator.cpp',
+    withHeaders: true,
+    steps: [
+      ['sh', '-c', 'g++ -std=c++17 -Igen-cpp calculator.cpp gen-cpp/*.cpp -lthrift -lthriftz -o calculator'],
+      ['./calculator'],
+    ],
+  },
+  Java: {
+    file: 'CalculatorClient.java',
+    steps: [
+      ['sh', '-c', `CLASSPATH=${JARS} javac -d classes CalculatorClient.java gen-java/*/*.java`],
+      ['java', '-cp', JARS, 'CalculatorClient'],
+    ],
+  },
+  Perl: { file: 'calculator.pl', steps: [['perl', '-Igen-perl', 'calculator.pl']] },
+  Node: { file: 'calculator.cjs', steps: [['node', 'calculator.cjs']] },
+};
+
+let mesh: TestMesh | undefined;
+beforeAll(async () => {
+  const command = scriptCommand(path.join(EXAMPLES, 'calculator.ts'));
+  mesh = await startTestMesh([{ service: 'Calculator', version: '1.0.0', command, count: 1 }]);
+  await mesh.mesh.whenReady;
+}, 60_000);
+afterAll(() => mesh?.end());
+
+describe('A client example in', () => {
+  for (const [language, { file, withHeaders = false, steps }] of Object.entries(EXAMPLE_OF)) {
+    test(
+      `${language} calls, has a declared exception and an error explained, and names a version`,
+      async () => {
+        const directory = mkdtempSync(path.join(tmpdir(), 'katamari-client-'));
+        try {
+          copyFileSync(path.join(CLIENTS, file), path.join(directory, file));
+          symlinkSync(path.join(REPOSITORY, 'node_modules'), path.join(directory, 'node_modules'));
+          const options = { cwd: directory, timeout: COMPILE_MS };
+          const generate = generatorIn(path.join(CLIENTS, file));
+          await run(toolPath('thrift'), [...generate, path.join(EXAMPLES, 'calculator.thrift')], options);
+          for (const [program = '', ...args] of steps.slice(0, -1)) await run(program, args, options);
+          const [program = '', ...args] = steps.at(-1) ?? [];
+          const port = mesh?.mesh.addresses.thrift.split(':').at(-1) ?? '';
+          const { stdout } = await run(program, [...args, port], options);
+          expect(stdout.trim().split('\n')).toEqual([
+            '2 + 40 = 42',
+            expect.stringMatching(/^1 \/ 0: Cannot divide 1 by 0$/) as string,
+            expect.stringMatching(/^error 6: .*add failed: .*2147483648/) as string,
+            '15 - 10 = 5',
+            ...(withHeaders ? ['6 * 7 = 42'] : []),
+          ]);
+        } finally {
+          rmSync(directory, { recursive: true, force: true });
+        }
+      },
+      COMPILE_MS,
+    );
+  }
+
+  test('docs/clients.md is shown as it is in its file', () => {
+    const page = readFileSync(path.join(REPOSITORY, 'docs', 'clients.md'), 'utf8');
+    for (const { file } of Object.values(EXAMPLE_OF)) {
+      expect(page.includes(readFileSync(path.join(CLIENTS, file), 'utf8').trimEnd()), file).toBe(true);
+    }
+  });
+});
+
+/** What the head of an example says to the Thrift compiler. */
+function generatorIn(file: string): string[] {
+  const [, text = ''] = /thrift (-r --gen \S+) /.exec(readFileSync(file, 'utf8')) ?? [];
+  return ['-nowarn', ...text.split(' ')];
+}
+
+const run = promisify(execFile);

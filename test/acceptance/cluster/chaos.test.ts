@@ -1,0 +1,34 @@
+import { describe, expect, test } from 'vitest';
+import { runChaos } from '../../kit/chaos.ts';
+
+const SECONDS = Number(process.env['KATAMARI_CHAOS_S'] ?? 45);
+const SEED = Number(process.env['KATAMARI_CHAOS_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+
+describe('A whole mesh of many machines, whatever befalls it,', () => {
+  // The long run, with every figure, is `npm run chaos`.
+  test(
+    'settles every call, runs none twice, explains every failure, and is whole again',
+    async () => {
+      // Ways can be cut in namespaces only, which are root's; cut.test.ts insists on it.
+      const network = process.getuid?.() === 0 ? 'namespaces' : 'loopback';
+      const said: string[] = [];
+      console.log(`chaos: ${SECONDS} s on ${network}, KATAMARI_CHAOS_SEED=${SEED}`);
+      const report = await runChaos({
+        seconds: SECONDS,
+        clients: 32,
+        seed: SEED,
+        network,
+        onProgress: ({ secondsLeft, sent, failed, news }) => {
+          if (news !== '') said.push(`${secondsLeft.toFixed(1)} s left, ${sent} calls, ${failed} failed: ${news}`);
+        },
+      });
+      const { violations, ...figures } = report;
+      console.log(`chaos: ${JSON.stringify(figures)}`);
+      if (violations.length > 0) console.log(said.join('\n'));
+      expect(violations).toEqual([]);
+      expect(report.ends['ok']).toBeGreaterThan(0);
+      expect(Object.keys(report.faults).length).toBeGreaterThan(2);
+    },
+    (SECONDS + 400) * 1_000,
+  );
+});

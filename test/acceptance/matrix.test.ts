@@ -1,0 +1,93 @@
+// The cross-language matrix, a good part of it: each client language against each chassis language, in several of its manners, different ones for
+// each chassis so that all of them occur; and the same calls over JSON-RPC. `npm run matrix` runs the whole and prints it.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { decodeParams, encodeResult, decodeStruct, encodeStruct } from '../../chassis-sdk/idl/mod.ts';
+import { cppPrograms, javaClient } from '../kit/matrix-build.ts';
+import { returned, matrixCalls } from '../kit/matrix-calls.ts';
+import { startMatrixMesh, thriftPort, type ChassisLanguage } from '../kit/matrix-chassis.ts';
+import { LANGUAGES, mannersOf } from '../kit/matrix-languages.ts';
+import { runClient, runsOf } from '../kit/matrix.ts';
+import type { TestMesh } from '../kit/mesh.ts';
+
+const TRIED: readonly ChassisLanguage[] = ['TypeScript', 'Python', 'Ruby', 'C++'];
+/** Of the runs of a client, every fourth to each of the four chassis; of a client that has few, all. */
+const SHARE = TRIED.length;
+const FEW = 8;
+
+function isTurn(run: number, runs: number, place: number, turn: number): boolean {
+  // Plain and multiplexed ones take turns too.
+  return runs <= FEW || (run + (run >> 1) + place) % SHARE === turn;
+}
+
+beforeAll(async () => {
+  await javaClient();
+  await cppPrograms();
+}, 300_000);
+
+for (const [turn, chassis] of TRIED.entries()) {
+  describe(`A chassis in ${chassis}`, () => {
+    let mesh: TestMesh | undefined;
+    beforeAll(async () => {
+      mesh = await startMatrixMesh(chassis);
+    }, 60_000);
+    afterAll(() => mesh?.end());
+
+    for (const [place, language] of LANGUAGES.entries()) {
+      test(`gives a client in ${language} the answers that it gives directly, however that client speaks`, async () => {
+        const all = runsOf(language, thriftPort(mesh as TestMesh));
+        const runs = all.filter((_, n) => isTurn(n, all.length, place, turn));
+        const results = await runClient(language, runs);
+        expect(
+          results.flatMap(({ run, differences }) =>
+            differences.map((line) => `${run.transport} ${run.protocol} ${line}`),
+          ),
+        ).toEqual([]);
+        expect(results.length).toBeGreaterThan(0);
+        for (const { compared } of results) expect(compared).toBeGreaterThan(70);
+      }, 120_000);
+    }
+
+    test('gives the same answers over JSON-RPC', async () => {
+      const answers: string[] = [];
+      const calls = matrixCalls(`json ${chassis}`);
+      for (const { method, args } of calls) {
+        const params = decodeParams(method, encodeStruct(method.args, args));
+        const { result, error } = await (mesh as TestMesh).call(`Mirror.${method.name}`, params);
+        if (error === undefined) {
+          const bytes = encodeResult(method, { ok: true, value: result });
+          answers.push(returned(method.returns, decodeStruct(method.result, bytes)['success']));
+        } else if (error.code === -32_050) {
+          const { exception, ...fields } = error.data ?? {};
+          answers.push(`threw ${String(exception)} ${Object.keys(fields).sort().join()}`);
+        } else {
+          answers.push('error');
+        }
+      }
+      // JSON has no minus zero; what is in an exception is compared by the Thrift clients.
+      const expected = calls.map(({ title, expected: text }) =>
+        title === 'real minus zero'
+          ? 'ok "0000000000000000"'
+          : text.startsWith('threw Refused')
+            ? 'threw Refused code,level,why'
+            : text.startsWith('threw Broken')
+              ? 'threw Broken tree,why'
+              : text,
+      );
+      expect(answers.filter((answer, n) => answer !== expected[n])).toEqual([]);
+      expect(answers.length).toBe(expected.length);
+    }, 60_000);
+  });
+}
+
+test('Over the chassis, every manner of every client has a turn', () => {
+  for (const [place, language] of LANGUAGES.entries()) {
+    const all = runsOf(language, 0);
+    const seen = new Set(
+      TRIED.flatMap((_, turn) => all.filter((__, n) => isTurn(n, all.length, place, turn))).map(
+        ({ transport, protocol, multiplexed }) => `${transport} ${protocol} ${multiplexed}`,
+      ),
+    );
+    expect(seen.size).toBe(mannersOf(language).length * 2);
+  }
+});

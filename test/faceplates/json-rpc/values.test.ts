@@ -1,0 +1,156 @@
+// The table of types between IDL and JSON (DESIGN.md section 4), through HTTP and back.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startParlour, type Parlour } from './parlour.ts';
+
+let parlour: Parlour;
+beforeAll(async () => {
+  parlour = await startParlour();
+});
+afterAll(() => parlour.end());
+
+const MAX = '9223372036854775807';
+const MIN = '-9223372036854775808';
+
+/** Sends `things` as JSON text, so that what is on the wire is what is written here. */
+async function echoed(things: string): Promise<string> {
+  const answer = await parlour.post(`{"jsonrpc":"2.0","id":1,"method":"Parlour.echo","params":{"things":${things}}}`);
+  return answer.text.replace(/^{"jsonrpc":"2.0","id":1,"result":/, '').replace(/,?"defaulted":7}}$/, '}');
+}
+
+async function result(method: string, params: string): Promise<string> {
+  const answer = await parlour.post(`{"jsonrpc":"2.0","id":1,"method":"Parlour.${method}","params":${params}}`);
+  const found = /"result":(.*)}$/.exec(answer.text)?.[1];
+  return found ?? `${answer.status} ${String(answer.json.error?.code)} ${String(answer.json.error?.message)}`;
+}
+
+describe('values that come back as they went', () => {
+  for (const things of [
+    '{"yes":true}',
+    '{"yes":false}',
+    '{"tiny":-128,"small":32767,"middling":-2147483648}',
+    '{"large":9007199254740991}',
+    `{"large":"${MAX}"}`,
+    `{"large":"${MIN}"}`,
+    '{"real":1.5}',
+    '{"real":1e+300}',
+    '{"real":"NaN"}',
+    '{"real":"Infinity"}',
+    '{"real":"-Infinity"}',
+    '{"text":"héllo \\u0000 \u{1f600}"}',
+    '{"bytes":"AAECAw=="}',
+    '{"name":"00112233-4455-6677-8899-aabbccddeeff"}',
+    '{"mood":"MERRY"}',
+    `{"numbers":[1,"${MAX}",-3]}`,
+    '{"words":["a","b"]}',
+    '{"words":[]}',
+    '{"counts":{"a":1,"__proto__":2,"constructor":3}}',
+    '{"labels":{"7":"seven","-5":"minus five"}}',
+    '{"moods":{"CALM":0.5}}',
+    `{"paired":[[[1,2],3],[["${MAX}"],4]]}`,
+    '{"either":{"left":5}}',
+    '{"either":{"right":"x"}}',
+  ]) {
+    test(things, async () => {
+      expect(await echoed(things)).toBe(things);
+    });
+  }
+
+  test('a struct in a struct, with its defaults filled in', async () => {
+    expect(await result('echo', '{"things":{"inner":{"text":"in"}}}')).toBe(
+      '{"inner":{"text":"in","defaulted":7},"defaulted":7}',
+    );
+  });
+});
+
+describe('values that are taken in another form', () => {
+  test('an enum by its number', async () => {
+    expect(await echoed('{"mood":1}')).toBe('{"mood":"CALM"}');
+  });
+
+  test('an i64 that fits a double as a decimal string', async () => {
+    expect(await echoed('{"large":"42"}')).toBe('{"large":42}');
+  });
+
+  test('an i64 as a number with more digits than a double holds: none is lost', async () => {
+    expect(await echoed(`{"large":${MAX}}`)).toBe(`{"large":"${MAX}"}`);
+    expect(await echoed(`{"large":${MIN}}`)).toBe(`{"large":"${MIN}"}`);
+    expect(await echoed('{"large":9007199254740993}')).toBe('{"large":"9007199254740993"}');
+    expect(await result('addLong', '{"a":9223372036854775806,"b":1}')).toBe(`"${MAX}"`);
+    expect(await result('addLong', '[9223372036854775806,1]')).toBe(`"${MAX}"`);
+  });
+
+  test('long numbers wherever an i64 can be: lists, values and keys of maps, unions, structs in structs', async () => {
+    const things = `{"numbers":[${MAX}],"counts":{"a":${MAX}},"paired":[[[${MAX}],${MIN}]],"inner":{"either":{"left":${MAX}}}}`;
+    expect(await result('echo', `{"things":${things}}`)).toBe(
+      `{"numbers":["${MAX}"],"counts":{"a":"${MAX}"},"paired":[[["${MAX}"],"${MIN}"]],` +
+        `"inner":{"either":{"left":"${MAX}"},"defaulted":7},"defaulted":7}`,
+    );
+  });
+
+  test('a double written with many digits stays a double, and a text of digits a text', async () => {
+    expect(await result('half', '{"x":100000000000000000000}')).toBe('50000000000000000000');
+    expect(await result('half', '{"x":0.25000000000000000000}')).toBe('0.125');
+    expect(await echoed(`{"large":${MAX},"text":"12345678901234567890"}`)).toBe(
+      `{"large":"${MAX}","text":"12345678901234567890"}`,
+    );
+    expect(await echoed(`{"large":${MAX},"text":"whole0:1234567890123456789"}`)).toBe(
+      `{"large":"${MAX}","text":"whole0:1234567890123456789"}`,
+    );
+    expect(await echoed(String.raw`{"large":${MAX},"text":"a\" 12345678901234567890 \\"}`)).toBe(
+      String.raw`{"large":"${MAX}","text":"a\" 12345678901234567890 \\"}`,
+    );
+  });
+});
+
+describe('values that are refused with -32602, their path and what was expected', () => {
+  for (const [things, said] of [
+    ['{"yes":1}', 'params.things.yes: expected bool, got 1'],
+    ['{"tiny":128}', 'params.things.tiny: expected'],
+    ['{"small":1.5}', 'params.things.small: expected'],
+    ['{"middling":"seven"}', 'params.things.middling: expected i32, got "seven"'],
+    ['{"middling":12345678901234567890}', 'params.things.middling: expected'],
+    ['{"large":9223372036854775808}', 'params.things.large: expected'],
+    ['{"large":"12x"}', 'params.things.large: expected'],
+    ['{"real":"fast"}', 'params.things.real: expected'],
+    ['{"text":5}', 'params.things.text: expected'],
+    ['{"text":12345678901234567890}', 'params.things.text: expected'],
+    ['{"bytes":"%%%"}', 'params.things.bytes: expected'],
+    ['{"name":"not-a-uuid"}', 'params.things.name: expected'],
+    ['{"mood":"SAD"}', 'params.things.mood: expected'],
+    ['{"mood":9}', 'params.things.mood: expected'],
+    ['{"words":["a","a"]}', 'params.things.words'],
+    ['{"numbers":{}}', 'params.things.numbers: expected'],
+    ['{"labels":{"x":"y"}}', 'params.things.labels'],
+    ['{"paired":[[[1]]]}', 'params.things.paired'],
+    ['{"either":{}}', 'params.things.either: expected'],
+    ['{"either":{"left":1,"right":"x"}}', 'params.things.either: expected'],
+    ['{"inner":{"unknown":1}}', 'params.things.inner'],
+    ['{"__proto__":{}}', 'params.things'],
+    ['{"constructor":1}', 'params.things'],
+    ['[]', 'params.things: expected'],
+    ['null', 'params.things: expected'],
+  ] as const) {
+    test(things, async () => {
+      const before = parlour.door.ran.length;
+      const answer = await parlour.post(
+        `{"jsonrpc":"2.0","id":1,"method":"Parlour.echo","params":{"things":${things}}}`,
+      );
+      expect([answer.status, answer.json.error?.code, answer.json.error?.data]).toEqual([
+        400,
+        -32602,
+        { code: 'bad_request' },
+      ]);
+      expect(answer.json.error?.message).toContain(said);
+      expect(parlour.door.ran.length).toBe(before);
+    });
+  }
+
+  test('required fields that are missing, params that are missing, too many or unknown', async () => {
+    expect(await result('strict', '{"strict":{"may":"x"}}')).toMatch(/^400 -32602 params\.strict\.must: expected/);
+    expect(await result('addLong', '{"a":1}')).toMatch(/^400 -32602 params\.b: expected/);
+    expect(await result('addLong', '{"a":1,"b":2,"c":3}')).toMatch(/^400 -32602 .*"?c"?/);
+    expect(await result('addLong', '[1,2,3]')).toMatch(/^400 -32602 /);
+    expect(await result('addLong', '{"a":1,"b":2,"__proto__":{"c":3}}')).toMatch(/^400 -32602 /);
+  });
+});

@@ -1,0 +1,236 @@
+// What the port makes of each encoding, end to end: calls, exceptions, errors, pipelines, headers. The clients here are the encodings
+// themselves, turned around; those of other libraries are in the matrix.
+
+import { connect, type Socket } from 'node:net';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { DEFAULT_LIMITS, decodeResult, encodeStruct, type Method } from '../../../chassis-sdk/internal.ts';
+import type { Encoding } from '../../../chassis-sdk/wire/encodings/encoding.ts';
+import { encodingOf, PROTOCOLS, type Manner } from '../../../chassis-sdk/wire/encodings/protocols.ts';
+import { readApplicationException } from '../../../chassis-sdk/wire/application-exception.ts';
+import { until } from '../../kit/wait.ts';
+import { MANNERS } from '../../kit/manners.ts';
+import { startFixture, type Fixture } from './fixture.ts';
+
+let fixture: Fixture;
+let clients: Client[] = [];
+beforeEach(async () => {
+  fixture = await startFixture();
+});
+afterEach(async () => {
+  for (const client of clients) client.socket.destroy();
+  clients = [];
+  await fixture.end();
+});
+
+interface Said {
+  readonly type: number;
+  readonly seqId: number;
+  readonly body: Buffer;
+  readonly headers: unknown;
+}
+
+/** A connection that writes calls and reads answers in one encoding. */
+class Client {
+  readonly socket: Socket;
+  readonly answers: Said[] = [];
+  bytes: Buffer = Buffer.alloc(0);
+  isEnded = false;
+
+  constructor(manner?: Manner) {
+    const schemaOf = ({ name }: { name: string }) => fixture.behind.interface.methods.get(name)?.result;
+    const reader = manner === undefined ? undefined : encodingOf(manner, DEFAULT_LIMITS, schemaOf);
+    this.socket = connect(fixture.faceplate.port, '127.0.0.1');
+    this.socket.on('data', (chunk: Buffer) => {
+      this.bytes = Buffer.concat([this.bytes, chunk]);
+      for (let end = 0; reader !== undefined && end !== -1;) {
+        end = this.bytes.length === 0 ? -1 : reader.next(this.bytes, 0, this.bytes.length);
+        if (end === -1) break;
+        const { type, seqId } = reader.head as NonNullable<Encoding['head']>;
+        this.answers.push({ type, seqId, body: Buffer.from(reader.body), headers: { ...reader.headers } });
+        this.bytes = this.bytes.subarray(end);
+      }
+    });
+    this.socket.on('error', () => {});
+    this.socket.on('close', () => (this.isEnded = true));
+    clients.push(this);
+  }
+
+  async count(count: number): Promise<readonly Said[]> {
+    await until(`${count} answers`, () => this.answers.length >= count);
+    return this.answers;
+  }
+}
+
+function method(name: string): Method {
+  return fixture.behind.interface.methods.get(name) as Method;
+}
+
+function callBytes(
+  manner: Manner,
+  name: string,
+  args: Record<string, unknown>,
+  more: { seqId?: number; type?: 1 | 4; headers?: Record<string, string>; as?: string } = {},
+): Buffer {
+  const out: Uint8Array[] = [];
+  const { args: schema } = method(name);
+  const { seqId = 1, type = 1, headers, as = name } = more;
+  encodingOf(manner, DEFAULT_LIMITS).write(type, as, seqId, encodeStruct(schema, args), out, schema, headers);
+  return Buffer.concat(out);
+}
+
+for (const manner of MANNERS) {
+  describe(`A client that speaks ${manner.transport} ${manner.protocol}`, () => {
+    test('is answered in kind: values, declared exceptions, errors of the mesh; multiplexed too', async () => {
+      const client = new Client(manner);
+      const item = {
+        id: -7,
+        text: 'ünïcödé',
+        numbers: [1n, -(2n ** 63n)],
+        children: new Map([['a', { id: 1, text: '' }]]),
+      };
+      client.socket.write(callBytes(manner, 'turn', { item }));
+      client.socket.write(callBytes(manner, 'refuse', { why: 'because' }, { seqId: 2 }));
+      client.socket.write(callBytes(manner, 'add', { a: 20, b: 22 }, { seqId: 3, as: 'Exchange:add' }));
+      const [turned, refused, added] = await client.count(3);
+      expect(decodeResult(method('turn'), turned?.body as Buffer)).toMatchObject({
+        ok: true,
+        value: { id: -7, text: 'ünïcödé', numbers: [1, '-9223372036854775808'] },
+      });
+      expect(decodeResult(method('refuse'), refused?.body as Buffer)).toMatchObject({
+        ok: false,
+        exception: 'Refused',
+      });
+      expect(decodeResult(method('add'), added?.body as Buffer)).toMatchObject({ ok: true, value: 42 });
+      fixture.behind.setIsOffered(false);
+      client.socket.write(callBytes(manner, 'add', { a: 1, b: 1 }, { seqId: 4 }));
+      const error = (await client.count(4))[3];
+      expect([error?.type, error?.seqId]).toEqual([3, 4]);
+      expect(readApplicationException(error?.body as Buffer).message).toMatch(/No pool|nobody/i);
+    });
+
+    test('gets 300 pipelined answers in order, and none to oneway calls', async () => {
+      const client = new Client(manner);
+      const calls = Array.from({ length: 300 }, (_, n) =>
+        n % 3 === 2
+          ? callBytes(manner, 'note', { text: `${n}` }, { seqId: n, type: 4 })
+          : callBytes(manner, 'add', { a: n, b: 1 }, { seqId: n }),
+      );
+      client.socket.write(Buffer.concat(calls));
+      const answers = await client.count(200);
+      expect(answers.map(({ seqId }) => seqId)).toEqual(calls.map((_, n) => n).filter((n) => n % 3 !== 2));
+      await until('all to have run', () => fixture.behind.handled.length === 300);
+      expect(answers).toHaveLength(200);
+    });
+
+    test('is told what it did wrong, behind the answers to what came before, and let go', async () => {
+      const client = new Client(manner);
+      const wrong = callBytes(manner, 'add', { a: 1, b: 2 }, { seqId: 9, type: 1 });
+      // The type of the message becomes one that a client may not send.
+      const reply: Uint8Array[] = [];
+      encodingOf(manner, DEFAULT_LIMITS).write(2, 'add', 9, Buffer.of(0), reply);
+      client.socket.write(Buffer.concat([wrong, ...reply, wrong]));
+      const [, second] = await client.count(2);
+      expect(readApplicationException(second?.body as Buffer).message).toContain('Message type is 2');
+      await until('it to be let go', () => client.isEnded);
+      expect(client.answers).toHaveLength(2);
+    });
+  });
+}
+
+describe('Headers of THeader', () => {
+  const manner = { transport: 'header', protocol: 'binary' } as const;
+
+  test('choose service, version, tags, roles, key and time, carry the trace, and go on to the chassis when they mean nothing here', async () => {
+    const client = new Client(manner);
+    const headers = {
+      'katamari-service': 'Exchange',
+      'katamari-version': '1.0.0',
+      'katamari-tags': 'gpu, fast',
+      'katamari-key': 'user-7',
+      'katamari-timeout-ms': '500',
+      traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+      tracestate: 'a=b',
+      'Client-Build': '42',
+    };
+    client.socket.write(callBytes(manner, 'add', { a: 1, b: 2 }, { headers, as: 'Other:add' }));
+    expect((await client.count(1))[0]?.headers).toEqual({ 'katamari-version': '1.0.0' });
+    const call = fixture.behind.calls.at(-1);
+    expect(call).toMatchObject({
+      service: 'Exchange',
+      version: '1.0.0',
+      tags: ['gpu', 'fast'],
+      key: 'user-7',
+      traceparent: headers.traceparent,
+      tracestate: 'a=b',
+      headers: { 'client-build': '42' },
+    });
+    expect((call?.deadlineMs ?? 0) - performance.now()).toBeLessThanOrEqual(500);
+    // Those of one call are not those of the next.
+    client.socket.write(callBytes(manner, 'add', { a: 1, b: 2 }));
+    await client.count(2);
+    expect(fixture.behind.calls.at(-1)).toMatchObject({ version: '', key: '', tags: [], headers: {} });
+  });
+
+  test('that make no sense refuse their call, and the connection goes on', async () => {
+    const client = new Client(manner);
+    client.socket.write(callBytes(manner, 'add', { a: 1, b: 2 }, { headers: { 'katamari-timeout-ms': 'soon' } }));
+    const [answer] = await client.count(1);
+    expect(readApplicationException(answer?.body as Buffer).message).toContain('Header katamari-timeout-ms: expected');
+    client.socket.write(callBytes(manner, 'add', { a: 1, b: 2 }, { seqId: 2 }));
+    expect((await client.count(2))[1]).toMatchObject({ type: 2, seqId: 2 });
+  });
+});
+
+describe('HTTP on the Thrift port', () => {
+  const post = (body: Buffer, headers = ''): Buffer =>
+    Buffer.concat([
+      Buffer.from(`POST / HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n${headers}\r\n`),
+      body,
+    ]);
+  const bare = (protocol: Manner['protocol']): Manner => ({ transport: 'buffered', protocol });
+
+  test('keeps its connection, whatever protocol comes next, and takes headers', async () => {
+    const client = new Client();
+    for (const protocol of PROTOCOLS) {
+      const response = await fetch(`http://127.0.0.1:${fixture.faceplate.port}/any`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/x-thrift', 'katamari-version': '1.0.0', 'x-user': 'me' },
+        body: new Uint8Array(callBytes(bare(protocol), 'add', { a: 40, b: 2 })),
+      });
+      expect([response.status, response.headers.get('katamari-version')]).toEqual([200, '1.0.0']);
+      const reader = encodingOf(bare(protocol), DEFAULT_LIMITS);
+      const body = Buffer.from(await response.arrayBuffer());
+      expect(reader.next(body, 0, body.length)).toBe(body.length);
+      expect(decodeResult(method('add'), reader.body)).toMatchObject({ ok: true, value: 42 });
+      expect(fixture.behind.calls.at(-1)).toMatchObject({ version: '1.0.0', headers: { 'x-user': 'me' } });
+      client.socket.write(post(callBytes(bare(protocol), 'add', { a: 1, b: 2 })));
+    }
+    await until('four answers', () => client.bytes.toString('latin1').split('HTTP/1.1 200 OK').length === 5);
+    expect(client.isEnded).toBe(false);
+  });
+
+  test('answers oneway calls with nothing in it, in their place, and ends after the last request', async () => {
+    const client = new Client();
+    client.socket.write(
+      Buffer.concat([
+        post(callBytes(bare('binary'), 'note', { text: 'x' }, { type: 4 })),
+        post(callBytes(bare('binary'), 'add', { a: 1, b: 2 }), 'connection: close\r\n'),
+        post(callBytes(bare('binary'), 'add', { a: 1, b: 2 })),
+      ]),
+    );
+    await until('it to end', () => client.isEnded);
+    const said = client.bytes.toString('latin1');
+    expect(said.match(/content-length: (\d+)/g)).toEqual(['content-length: 0', expect.stringMatching(/: [1-9]/)]);
+    expect(said).toContain('connection: close');
+    expect(fixture.behind.handled.map(({ method: name }) => name)).toEqual(['note', 'add']);
+  });
+
+  test('does not make a client wait that wants to be told to go on', async () => {
+    const client = new Client();
+    const body = callBytes(bare('compact'), 'add', { a: 1, b: 2 });
+    client.socket.write(post(body, 'expect: 100-continue\r\n').subarray(0, -body.length));
+    await until('a word', () => client.bytes.toString().startsWith('HTTP/1.1 100 Continue\r\n\r\n'));
+    client.socket.write(body);
+    await until('an answer', () => client.bytes.toString('latin1').includes('200 OK'));
+  });
+});

@@ -1,0 +1,53 @@
+// A faceplate before the Exchange service, with limits of the test's choice; everything ends with `end()`.
+
+import { DEFAULT_LIMITS, StatsBook, type Clock, type FaceplateLimits } from '../../../chassis-sdk/internal.ts';
+import { startThriftFaceplate, type ThriftFaceplate, type ThriftTls } from '../../../faceplates/thrift/mod.ts';
+import { exchange, type Exchange } from '../../kit/exchange.ts';
+import { callBytes, rawThrift, type RawThrift } from '../../kit/raw-thrift.ts';
+
+export interface Fixture {
+  readonly behind: Exchange;
+  readonly book: StatsBook;
+  readonly faceplate: ThriftFaceplate;
+  connect(framed?: boolean, tls?: Parameters<typeof rawThrift>[2]): Promise<RawThrift>;
+  /** The bytes of a call to Exchange. */
+  bytes(method: string, args: Record<string, unknown>, options?: Parameters<typeof callBytes>[3]): Buffer;
+  end(): Promise<void>;
+}
+
+export async function startFixture(
+  options: {
+    limits?: Partial<FaceplateLimits>;
+    clock?: Clock;
+    defaultService?: string;
+    behind?: Exchange;
+    tls?: ThriftTls;
+  } = {},
+): Promise<Fixture> {
+  const { behind = exchange(), limits, ...rest } = options;
+  const book = new StatsBook();
+  const clients: RawThrift[] = [];
+  const faceplate = await startThriftFaceplate({
+    mesh: behind.mesh,
+    book,
+    limits: { ...DEFAULT_LIMITS, ...limits },
+    host: '127.0.0.1',
+    port: 0,
+    ...rest,
+  });
+  return {
+    behind,
+    book,
+    faceplate,
+    async connect(framed = true, tls) {
+      const client = await rawThrift(faceplate.port, framed, tls);
+      clients.push(client);
+      return client;
+    },
+    bytes: (method, args, more) => callBytes(behind.interface, method, args, more),
+    async end() {
+      for (const client of clients) client.destroy();
+      await faceplate.close();
+    },
+  };
+}

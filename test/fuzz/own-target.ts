@@ -1,0 +1,228 @@
+// The fuzzer's target in this process: both faceplates and a link server before the Exchange service. Judges every call that gets as far as
+// the mesh or a handler: was it one whole struct, without a context of a client's own, and values that the IDL allows?
+
+import { setTimeout as pause } from 'node:timers/promises';
+import v8 from 'node:v8';
+import vm from 'node:vm';
+import {
+  createCall,
+  DEFAULT_LIMITS,
+  encodeStruct,
+  hasContext,
+  Link,
+  startLinkServer,
+  StatsBook,
+  systemClock,
+  type Call,
+  type MeshDoor,
+  type Method,
+} from '../../chassis-sdk/internal.ts';
+import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
+import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
+import { connect } from 'node:net';
+import { exchange, type Handled, type Item } from '../kit/exchange.ts';
+import { isOneStruct } from '../kit/random-struct.ts';
+import { callBytes, rawThrift } from '../kit/raw-thrift.ts';
+import { until } from '../kit/wait.ts';
+import type { FuzzTarget, GoodCall, Memory } from './target.ts';
+
+export interface OwnTarget extends FuzzTarget {
+  /** Calls that came to the mesh, and those that reached a handler. */
+  readonly seen: { dispatched: number; handled: number };
+  readonly book: StatsBook;
+  close(): Promise<void>;
+}
+
+export async function startOwnTarget(): Promise<OwnTarget> {
+  const seen = { dispatched: 0, handled: 0 };
+  const wrongs: string[] = [];
+  const wrong = (what: string): void => {
+    if (wrongs.length < 20) wrongs.push(what);
+  };
+  const behind = exchange({
+    remembers: false,
+    onHandled: (handled) => {
+      seen.handled++;
+      if (!isPossible(handled)) wrong(`a handler got ${handled.method} ${show(handled.args)}`);
+    },
+  });
+  behind.setTimeoutMs(300);
+  const judged: MeshDoor = {
+    ...behind.mesh,
+    dispatch: (call) => {
+      seen.dispatched++;
+      judge(call, wrong);
+      return behind.mesh.dispatch(call);
+    },
+  };
+  const book = new StatsBook();
+  const limits = { ...DEFAULT_LIMITS, frameBytesMax: 4 << 20 };
+  const common = { mesh: judged, book, limits, host: '127.0.0.1', port: 0 };
+  const thrift = await startThriftFaceplate(common);
+  const jsonRpc = await startJsonRpcFaceplate(common);
+  const link = await startLinkServer('tcp:127.0.0.1:0', {
+    dispatch: judged.dispatch,
+    limits,
+    timeoutMs: () => judged.timeoutMs(),
+    caller: 'fuzz',
+  });
+  const open = {
+    thrift: () => thrift.connections(),
+    jsonRpc: () => jsonRpc.connections(),
+    link: () => link.connections(),
+  };
+
+  return {
+    thriftPort: thrift.port,
+    jsonRpcPort: jsonRpc.port,
+    linkAddress: link.address,
+    goodCalls: goodCalls(behind.interface.methods),
+    seen,
+    book,
+    memory: async () => {
+      await settled();
+      return collected();
+    },
+    async check() {
+      await settled();
+      if (wrongs.length > 0) throw new Error(`Reached what it should not: ${wrongs.join('; ')}`);
+      await goodCallsWork();
+      await settled();
+      const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = book.sums();
+      if (inFlight !== 0 || accepted !== replied + failed + refused + timed_out + cancelled) {
+        throw new Error(`The book does not add up: ${JSON.stringify(book.sums())}`);
+      }
+      for (const { service, method, stats } of book.entries()) {
+        if (stats.inFlight !== 0)
+          throw new Error(`The page of ${service}.${method} says ${stats.inFlight} are under way`);
+        if ((stats.errors.internal ?? 0) > 0)
+          throw new Error(`${service}.${method} met ${stats.errors.internal} defects`);
+      }
+    },
+    async close() {
+      await Promise.all([thrift.close(), jsonRpc.close(), link.close()]);
+    },
+  };
+
+  /** No connection is open and no call under way. */
+  async function settled(): Promise<void> {
+    for (const [lane, connections] of Object.entries(open))
+      await until(`all ${lane} connections to close`, () => connections() === 0, 15_000);
+    await until('all calls to settle', () => book.sums().inFlight === 0, 5_000);
+  }
+
+  async function goodCallsWork(): Promise<void> {
+    for (const framed of [true, false]) {
+      const client = await rawThrift(thrift.port, framed);
+      client.send(callBytes(behind.interface, 'add', { a: 20, b: 22 }, { framed, seqId: -9 }));
+      const [answer] = await client.count(1);
+      client.destroy();
+      if (answer?.type !== 2 || answer.seqId !== -9)
+        throw new Error(`A good Thrift call was answered with ${show(answer)}`);
+    }
+    const response = await fetch(`http://127.0.0.1:${jsonRpc.port}/rpc`, {
+      method: 'POST',
+      headers: { connection: 'close' },
+      body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'Exchange.add', params: { a: 20, b: 22 } }),
+    });
+    const { result } = (await response.json()) as { result?: unknown };
+    if (result !== 42) throw new Error(`A good JSON-RPC call was answered with ${response.status} ${show(result)}`);
+    const port = Number(link.address.split(':').at(-1));
+    const peer = new Link(connect(port, '127.0.0.1'), {
+      peer: 'The link server',
+      frameBytesMax: 1 << 20,
+      withContext: true,
+    });
+    const add = behind.interface.methods.get('add') as Method;
+    const args = encodeStruct(add.args, { a: 20, b: 22 });
+    const reply = await peer.dispatch(systemClock)(
+      createCall({ service: 'Exchange', method: 'add', args, deadlineMs: performance.now() + 5_000 }),
+    );
+    peer.close();
+    if (reply.isException || Buffer.from(reply.body).readInt32BE(3) !== 42)
+      throw new Error(`A good call over a link was answered with ${show(reply)}`);
+  }
+}
+
+/** Calls that the fuzzer starts from. */
+function goodCalls(methods: ReadonlyMap<string, Method>): GoodCall[] {
+  const values: readonly (readonly [method: string, params: Record<string, unknown>])[] = [
+    ['add', { a: 1, b: -2 }],
+    ['echo', { text: 'Größe und 乳酪' }],
+    ['turn', { item: { id: 1, text: 'a', numbers: [1, -2, 3], children: { b: { id: 2, text: 'c' } } } }],
+    ['refuse', { why: 'closed' }],
+    ['fail', { why: 'broken' }],
+    ['hold', { key: 'never released' }],
+    ['note', { text: 'x' }],
+  ];
+  return values.map(([method, params]) => ({
+    service: 'Exchange',
+    method,
+    params,
+    args: encodeStruct((methods.get(method) as Method).args, params),
+  }));
+}
+
+function judge(call: Call, wrong: (what: string) => void): void {
+  const args = Buffer.from(call.args.buffer, call.args.byteOffset, call.args.byteLength);
+  if (!isOneStruct(args))
+    wrong(`the mesh got ${call.method} from ${call.caller} with ${args.toString('hex').slice(0, 400)}`);
+  if (call.caller.startsWith('thrift') && hasContext(args, 0))
+    wrong(`a client's own context came through in ${call.method}`);
+}
+
+/** Whether a handler of Exchange can be called with this. Absent fields are left out or null. */
+function isPossible({ method, args }: Handled): boolean {
+  const text = (value: unknown): boolean => value === undefined || value === null || typeof value === 'string';
+  const int = (value: unknown): boolean =>
+    value === undefined || value === null || (Number.isInteger(value) && Number(value) === (Number(value) | 0));
+  switch (method) {
+    case 'add':
+      return int(args['a']) && int(args['b']);
+    case 'turn':
+      return args['item'] === undefined || args['item'] === null || isItem(args['item']);
+    case 'echo':
+    case 'note':
+      return text(args['text']);
+    case 'refuse':
+    case 'fail':
+      return text(args['why']);
+    case 'hold':
+      return text(args['key']);
+    default:
+      return false;
+  }
+
+  function isItem(value: unknown): boolean {
+    const { id, text: words, numbers = [], children = new Map<string, Item>() } = value as Item;
+    return (
+      int(id) &&
+      text(words) &&
+      numbers.every((n) => typeof n === 'bigint') &&
+      [...children].every(([key, child]) => text(key) && isItem(child))
+    );
+  }
+}
+
+function show(value: unknown): string {
+  return (
+    JSON.stringify(value, (_key, inner: unknown) => (typeof inner === 'bigint' ? `${inner}n` : inner))?.slice(0, 400) ??
+    'undefined'
+  );
+}
+
+/** Bytes in use after a collection, where the runtime has a way to ask for one. */
+async function collected(): Promise<Memory> {
+  const runtime = globalThis as { gc?: () => void; Bun?: { gc(isSync: boolean): void } };
+  let collect = runtime.gc ?? (runtime.Bun === undefined ? undefined : (): void => runtime.Bun?.gc(true));
+  if (collect === undefined) {
+    v8.setFlagsFromString('--expose-gc');
+    collect = vm.runInNewContext('typeof gc === "function" ? gc : undefined') as (() => void) | undefined;
+  }
+  for (let i = 0; i < 4; i++) {
+    collect?.();
+    await pause(20);
+  }
+  const { heapUsed, external, rss } = process.memoryUsage();
+  return { heapBytes: heapUsed + external, rssBytes: rss };
+}

@@ -1,0 +1,24 @@
+// The OpenRPC meta-schema as a function, from its own package.
+
+import { createRequire } from 'node:module';
+import { Ajv } from 'ajv';
+import type { AnySchema, ValidateFunction } from 'ajv';
+
+/**
+ * The meta-schema refers to a JSON Schema dialect that is a document on the web. It accepts what draft 7 does, so draft 7 stands in
+ * for it under its name, and the one place that points inside that document is filled in: a reference is a string.
+ */
+export function openRpcValidator(): ValidateFunction {
+  const require = createRequire(import.meta.url);
+  const metaSchema = (require('@open-rpc/meta-schema') as { default: Record<string, unknown> }).default;
+  const draft7 = JSON.stringify(require('ajv/dist/refs/json-schema-draft-07.json'));
+  const dialect = 'https://meta.json-schema.tools';
+  const ajv = new Ajv({ strict: false, validateFormats: false });
+  ajv.addSchema({ ...(JSON.parse(draft7) as Record<string, unknown>), $id: dialect });
+  const text = JSON.stringify({ ...metaSchema, $schema: undefined });
+  const filled = text.replaceAll(
+    `{"$ref":"${dialect}/#/definitions/JSONSchemaObject/properties/$ref"}`,
+    '{"type":"string"}',
+  );
+  return ajv.compile(JSON.parse(filled) as AnySchema);
+}

@@ -1,0 +1,72 @@
+// A client without manners: writes the bytes it is given to a socket and tells what came back and how it ended.
+
+import { connect } from 'node:net';
+import type { Socket } from 'node:net';
+
+export interface RawClient {
+  readonly socket: Socket;
+  /** All that came so far, as latin1. */
+  received(): string;
+  write(bytes: string | Uint8Array): void;
+  /** Resolves with all that came once the other side has closed; rejects after `withinMs`. */
+  closed(withinMs?: number): Promise<string>;
+  /** Resolves once what came satisfies the pattern; rejects when the connection ends or `withinMs` passes before. */
+  seen(pattern: RegExp, withinMs?: number): Promise<string>;
+  destroy(): void;
+}
+
+export function rawClient(port: number, first: string | Uint8Array = ''): Promise<RawClient> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1');
+    let text = '';
+    let isClosed = false;
+    const watchers = new Set<() => void>();
+    const wake = (): void => {
+      for (const watcher of watchers) watcher();
+    };
+    const when = (what: string, isDone: () => boolean | Error, withinMs: number): Promise<string> =>
+      new Promise((done, fail) => {
+        const look = (): void => {
+          const seen = isDone();
+          if (seen === false) return;
+          watchers.delete(look);
+          clearTimeout(timer);
+          if (seen === true) done(text);
+          else fail(seen);
+        };
+        const timer = setTimeout(() => {
+          watchers.delete(look);
+          fail(new Error(`Waited ${withinMs} ms for ${what}; came: ${JSON.stringify(text.slice(0, 500))}`));
+        }, withinMs);
+        watchers.add(look);
+        look();
+      });
+    socket.on('data', (chunk) => {
+      text += chunk.toString('latin1');
+      wake();
+    });
+    socket.on('error', (error) => {
+      reject(error); // of no effect once connected
+    });
+    socket.on('close', () => {
+      isClosed = true;
+      wake();
+    });
+    socket.on('connect', () => {
+      if (first.length > 0) socket.write(first);
+      resolve({
+        socket,
+        received: () => text,
+        write: (bytes) => void socket.write(bytes),
+        closed: (withinMs = 10_000) => when('the connection to close', () => isClosed, withinMs),
+        seen: (pattern, withinMs = 10_000) =>
+          when(
+            String(pattern),
+            () => pattern.test(text) || (isClosed && new Error(`Closed before ${String(pattern)}; came: ${text}`)),
+            withinMs,
+          ),
+        destroy: () => void socket.destroy(),
+      });
+    });
+  });
+}

@@ -1,0 +1,39 @@
+// Where the programs are that tests need beyond npm: `.tools/bin` first, then PATH. A missing one fails the test that asked, with the
+// command that installs it; nothing is skipped.
+
+import { accessSync, constants, statSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The repository, wherever tests run from; this file may be the built one. */
+export const REPOSITORY: string = fileURLToPath(
+  new URL(import.meta.url.includes('/dist/test/kit/') ? '../../../' : '../../', import.meta.url),
+);
+
+/** Absolute path of a program such as `consul`, `thrift`, `promtool` or `chromium`. Throws, saying how to install it. */
+export function toolPath(name: string): string {
+  // As scripts/install-test-tools.sh looks: some of them are for root, whose folders are not on every PATH.
+  const folders = [
+    join(REPOSITORY, '.tools', 'bin'),
+    ...(process.env['PATH'] ?? '').split(delimiter),
+    '/usr/sbin',
+    '/sbin',
+  ];
+  for (const folder of folders) {
+    if (folder === '') continue;
+    const path = join(folder, name);
+    if (isProgram(path)) return path;
+  }
+  throw new Error(
+    `Cannot find "${name}" in .tools/bin or on PATH. Run: sh scripts/install-test-tools.sh (it installs on Debian as root, and elsewhere says what is needed)`,
+  );
+}
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,12 @@
+// Waiting in tests: for a fact, with a bound, never for luck.
+
+/** Polls until `check` returns something truthy and returns it; fails with `what` after `withinMs`. */
+export async function until<T>(what: string, check: () => T | Promise<T>, withinMs = 10_000): Promise<NonNullable<T>> {
+  const end = performance.now() + withinMs;
+  for (;;) {
+    const seen = await check();
+    if (seen) return seen as NonNullable<T>;
+    if (performance.now() > end) throw new Error(`Waited ${withinMs} ms for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}

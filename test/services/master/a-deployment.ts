@@ -1,0 +1,16 @@
+// A deployment for tests of what is written about deployments; nothing ever starts it.
+
+import type { Deployment } from '../../../services/mesh/internal.ts';
+import { deploymentFor } from '../../kit/deployments.ts';
+
+export function aDeployment(change: Partial<Deployment> = {}): Deployment {
+  return deploymentFor({
+    service: 'Search',
+    count: 2,
+    command: ['/bin/search', '--listen', '{listen}'],
+    cwd: '/srv/search',
+    env: { MODEL: 'small' },
+    queueMax: 256,
+    ...change,
+  });
+}

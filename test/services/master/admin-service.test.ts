@@ -1,0 +1,170 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { keysOf, consulClient, type ConsulClient } from '../../../services/mesh/internal.ts';
+import { work } from '../../kit/mesh.ts';
+import { startMeshProcess, type MeshProcess } from '../../kit/mesh-process.ts';
+import { until } from '../../kit/wait.ts';
+import { aDeployment } from './a-deployment.ts';
+
+/** A mesh of its own starts slowly on a machine that runs all tests at once. */
+const BUSY_MS = 60_000;
+
+let mesh: MeshProcess;
+let consul: ConsulClient;
+beforeAll(async () => {
+  mesh = await startMeshProcess({ deployments: [work()], settings: { timeout: '7s' } });
+  consul = consulClient({ address: mesh.addresses.consul });
+}, BUSY_MS);
+afterAll(() => mesh?.end());
+
+const keys = keysOf('test');
+
+const ask = async (method: string, params: Record<string, unknown> = {}): Promise<unknown> => {
+  const { result, error } = await mesh.call(`Katamari.${method}`, { token: mesh.adminToken, ...params });
+  if (error === undefined) return result;
+  // A declared exception; anything else fails the test that did not expect it.
+  if (error.data?.['exception'] === 'AdminRefused') return `refused: ${String(error.data['why'])}`;
+  return `${error.code}: ${error.message}`;
+};
+
+/** As JSON clients write it: no null, `service` is reserved. */
+const wanted = (change: Record<string, unknown> = {}): Record<string, unknown> => {
+  const { service, idl: _, concurrency: __, ...rest } = aDeployment();
+  return { ...rest, serviceName: service, version: '9.0.0', ...change };
+};
+
+describe('The admin service', () => {
+  test('writes a deployment to Consul as the leader reads it, changes it, and takes it away', async () => {
+    const key = `${keys.deployments}Later/9.0.0`;
+    // No copies: what starts them is not what is looked at here.
+    const none = wanted({ serviceName: 'Later', count: 0 });
+    expect(await ask('deploy', { deployment: none })).toBe('CREATED');
+    expect(await ask('deploy', { deployment: none })).toBe('UNCHANGED');
+    const idl = { main: 'a.thrift', files: { 'a.thrift': 'service Later {}' } };
+    const plain = { idl, concurrency: 3, transport: 'header', protocol: 'compact', healthCheck: 'isWell' } as const;
+    expect(await ask('deploy', { deployment: { ...none, ...plain } })).toBe('CHANGED');
+    const written = JSON.parse((await consul.get(key))?.value ?? 'null') as unknown;
+    const asItIs = aDeployment({ service: 'Later', version: '9.0.0', count: 0, ...plain });
+    expect(written).toEqual(asItIs);
+    expect(await ask('getDeployments')).toEqual([{ ...none, ...plain }]);
+    expect(await ask('undeploy', { serviceName: 'Later', version: '9.0.0' })).toBe(null);
+    expect(await consul.get(key)).toBe(undefined);
+    expect(await ask('undeploy', { serviceName: 'Later', version: '9.0.0' })).toBe(
+      'refused: Later@9.0.0 is no deployment of the mesh; those are none',
+    );
+  });
+
+  test('scales a deployment', async () => {
+    await ask('deploy', { deployment: wanted({ serviceName: 'Sized', count: 0 }) });
+    expect(await ask('scale', { serviceName: 'Sized', version: '9.0.0', count: 0 })).toMatchObject({ count: 0 });
+    expect(await ask('scale', { serviceName: 'Sized', version: '9.0.0', count: -1 })).toContain(
+      'refused: The count is -1, expected a whole number',
+    );
+    expect(await ask('scale', { serviceName: 'Sized', version: '8.0.0', count: 1 })).toContain(
+      'refused: Sized@8.0.0 is no deployment of the mesh; those are ',
+    );
+    await ask('undeploy', { serviceName: 'Sized', version: '9.0.0' });
+  });
+
+  test('refuses to scale or take away what a manager has in its file, and says where it is', async () => {
+    const asked = { serviceName: 'Work', version: '1.0.0' };
+    for (const answer of [await ask('scale', { ...asked, count: 5 }), await ask('undeploy', asked)]) {
+      expect(answer).toContain(
+        'refused: Work@1.0.0 is no deployment of the mesh: manager one runs it by a configuration file; change or remove it there',
+      );
+      expect(answer).toContain('katamari deploy');
+    }
+    expect((await mesh.status()).pools[0]?.wanted).toBe(1);
+  });
+
+  test('refuses what is no deployment, naming the field', async () => {
+    for (const [change, text] of [
+      [{ version: 'latest' }, 'version'],
+      [{ serviceName: '../x' }, 'service'],
+      [{ command: [] }, 'command'],
+      [{ listen: 'http' }, 'listen'],
+      [{ transport: 'pigeon' }, 'transport'],
+      [{ transport: 'header', protocol: 'json' }, 'protocol'],
+      [{ healthCheck: 'is well' }, 'healthCheck'],
+      [{ count: 10_001 }, 'count'],
+      [{ queueMax: -1 }, 'queueMax'],
+    ] as const) {
+      const answer = await ask('deploy', { deployment: wanted(change) });
+      expect(answer).toContain('refused: that is no deployment: ');
+      expect(answer).toContain(`at ${text}`);
+    }
+    expect(await ask('getDeployments')).toEqual([]);
+  });
+
+  test('lets nobody do anything with another token', async () => {
+    const token = 'x'.repeat(mesh.adminToken.length);
+    for (const [method, params] of [
+      ['deploy', { deployment: wanted() }],
+      ['scale', { serviceName: 'A', version: '1', count: 1 }],
+      ['undeploy', { serviceName: 'A', version: '1' }],
+      ['getDeployments', {}],
+      ['drain', { manager: 'one' }],
+      ['undrain', { manager: 'one' }],
+      ['getDrained', {}],
+      ['status', {}],
+    ] as const)
+      expect([method, await ask(method, { ...params, token })]).toEqual([
+        method,
+        expect.stringContaining('the token is wrong'),
+      ]);
+    expect((await consul.list(keys.deployments)).entries).toEqual([]);
+    expect((await consul.list(keys.drained)).entries).toEqual([]);
+  });
+
+  test('drains the managers that there are, until they are given back', async () => {
+    await until('the manager to be known', async () => (await consul.list(keys.managers)).entries.length === 1);
+    expect(await ask('drain', { manager: 'tow' })).toBe(
+      'refused: No manager of this mesh is called "tow"; there are one',
+    );
+    // Of a manager that is known and has no process here, so that nothing ends.
+    await consul.put(`${keys.managers}two`, '{}');
+    expect(await ask('drain', { manager: 'two' })).toBe(null);
+    expect(await ask('getDrained')).toEqual(['two']);
+    expect(await ask('undrain', { manager: 'two' })).toBe(null);
+    expect(await ask('getDrained')).toEqual([]);
+    await consul.delete(`${keys.managers}two`);
+  });
+
+  test('gives the timeout back to the file', async () => {
+    expect(await ask('setSettings', { settings: { timeoutMs: 1_234 } })).toEqual({ timeoutMs: 1_234 });
+    expect(JSON.parse((await consul.get(keys.settings))?.value ?? 'null')).toEqual({ timeoutMs: 1_234 });
+    expect(await ask('setSettings', { settings: {} })).toEqual({ timeoutMs: 7_000 });
+    expect(await consul.get(keys.settings)).toBe(undefined);
+    expect(await ask('getSettings')).toEqual({ timeoutMs: 7_000 });
+    expect(await ask('setSettings', { settings: { timeoutMs: 0 } })).toBe(
+      'refused: timeoutMs is 0, expected 1 to 3600000',
+    );
+  });
+
+  test('refuses routes that route nothing or are no name of a service', async () => {
+    const route = (serviceName: string, weights: object): Promise<unknown> =>
+      ask('setRoute', { route: { serviceName, weights } });
+    expect(await route('Work', { '1.0.0': 0 })).toContain('refused: the weights of Work are all 0');
+    expect(await route('Work', { '1.0.0': -1 })).toContain('refused: the weight of version 1.0.0 is -1');
+    expect(await route('../settings', { '1.0.0': 1 })).toContain('refused: "../settings" cannot be the name');
+    expect(await route('Work', { '1.0.0': 3 })).toBe(null);
+    expect(await ask('getRoutes')).toEqual([{ serviceName: 'Work', weights: { '1.0.0': 3 } }]);
+    expect(await route('Work', {})).toBe(null);
+    expect(await ask('getRoutes')).toEqual([]);
+  });
+
+  test('restarts one resource, also by its manager', async () => {
+    const pid = async (): Promise<number> => (await mesh.status()).pools[0]?.resources[0]?.pid ?? 0;
+    const subject = { serviceName: '', version: '' };
+    expect(await ask('restart', { ...subject, resource: 'Work@1.0.0/7' })).toContain(
+      'refused: No resource is called "Work@1.0.0/7"; names look like Service@1.0.0/1',
+    );
+    expect(await ask('restart', { ...subject, resource: 'two:Work@1.0.0/1' })).toBe(
+      'refused: No resource is called "two:Work@1.0.0/1"; managers with a Work@1.0.0/1 are one',
+    );
+    for (const resource of ['Work@1.0.0/1', 'one:Work@1.0.0/1']) {
+      const before = await pid();
+      expect(await ask('restart', { ...subject, resource })).toBe(1);
+      await until('another process', async () => (await pid()) !== before);
+    }
+  });
+});

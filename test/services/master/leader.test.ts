@@ -1,0 +1,498 @@
+// What a leader orders, on both Consuls: made-up managers whose entries the test writes under sessions of their own come, live, die, return,
+// and say what lives. Consul loses its data; leaders change; documents make no sense.
+
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { Election } from '../../../services/master/election.ts';
+import { Leader, type LeaderOptions } from '../../../services/master/leader.ts';
+import {
+  ASSIGNMENT,
+  consulClient,
+  EventLog,
+  keysOf,
+  readRecord,
+  type AssignmentRecord,
+  type ConsulClient,
+  type Deployment,
+  type Keys,
+  type ManagerRecord,
+} from '../../../services/mesh/internal.ts';
+import { CONSUL_KINDS, startConsul, type TestConsul } from '../../kit/consul.ts';
+import { deploymentFor } from '../../kit/deployments.ts';
+import { until } from '../../kit/wait.ts';
+
+const A = 'A@1.0.0';
+const B = 'B@1.0.0';
+
+for (const kind of CONSUL_KINDS) {
+  describe(`Leader on the ${kind} Consul`, () => {
+    let consul: TestConsul;
+    let client: ConsulClient;
+    let door: Server;
+    let directory: string;
+    let meshes = 0;
+    let probes = 0;
+    let mesh = '';
+    let keys: Keys;
+    let ends: (() => Promise<unknown>)[] = [];
+
+    beforeAll(async () => {
+      consul = await startConsul(kind);
+      client = consulClient({ address: consul.address, timeoutMs: 2_000 });
+      directory = mkdtempSync(path.join(tmpdir(), 'katamari-masters-'));
+      door = createServer((socket) => socket.destroy());
+      await new Promise<void>((resolve) => door.listen(0, '127.0.0.1', resolve));
+    });
+    beforeEach(() => {
+      mesh = `mesh-${++meshes}`;
+      keys = keysOf(mesh);
+    });
+    afterEach(async () => {
+      await Promise.all(ends.map((end) => end()));
+      ends = [];
+    });
+    afterAll(async () => {
+      client?.close();
+      await new Promise((resolve) => door.close(resolve));
+      await consul?.close();
+      rmSync(directory, { recursive: true, force: true });
+    });
+
+    interface Master {
+      readonly election: Election;
+      readonly leader: Leader;
+      readonly events: EventLog;
+    }
+    const startMaster = async (name = 'master', options: Partial<LeaderOptions> = {}): Promise<Master> => {
+      const events = new EventLog(name);
+      const { port } = door.address() as { port: number };
+      const stats = { host: '127.0.0.1', port };
+      const election = new Election({ client, mesh, name, rank: 1, machine: 'x', stats, events });
+      const dataDir = path.join(directory, mesh, name);
+      const leader = new Leader({
+        client,
+        mesh,
+        name,
+        election,
+        events,
+        dataDir,
+        graceMs: 100,
+        settleMs: 100,
+        ...options,
+      });
+      ends.push(async () => {
+        await leader.close();
+        await election.close();
+      });
+      await election.start();
+      leader.start();
+      return { election, leader, events };
+    };
+
+    /** A manager that runs what it is told, as far as the test lets it. */
+    class Manager {
+      readonly name: string;
+      readonly #given: Partial<ManagerRecord>;
+      #session = '';
+      alive: Record<string, number> = {};
+
+      constructor(name: string, given: Partial<ManagerRecord> = {}) {
+        this.name = name;
+        this.#given = given;
+      }
+      /** Comes, or comes back: with an entry under a session. */
+      async come(): Promise<this> {
+        // A Consul that was restarted may have kept the session of before.
+        if (this.#session !== '') await this.die();
+        const checks = ['serfHealth'];
+        const request = { name: this.name, ttlMs: 600_000, lockDelayMs: 0, behavior: 'delete', checks } as const;
+        this.#session = await client.createSession(request);
+        return this.say();
+      }
+      /** Says how many live. */
+      async say(alive: Record<string, number> = this.alive): Promise<this> {
+        this.alive = alive;
+        const pools = Object.entries(alive).map(([id, count]) => {
+          const [service = '', version = ''] = id.split('@');
+          return { id, service, version, roles: [], tags: [], more: {}, interfaceId: 'i', alive: count };
+        });
+        const record: ManagerRecord = {
+          address: `${this.name}:1`,
+          machine: `machine-of-${this.name}`,
+          capacity: 1,
+          isDraining: false,
+          stats: '',
+          pools,
+          ...this.#given,
+        };
+        const value = JSON.stringify(record);
+        expect(await client.put(`${keys.managers}${this.name}`, value, { acquire: this.#session })).toBe(true);
+        return this;
+      }
+      async order(): Promise<AssignmentRecord | undefined> {
+        const entry = await client.get(`${keys.assignments}${this.name}`);
+        const record = entry === undefined ? undefined : readRecord(ASSIGNMENT, entry.value);
+        if (record instanceof Error) throw record;
+        return record;
+      }
+      /** What it is to run. */
+      async counts(): Promise<Record<string, number> | undefined> {
+        const order = await this.order();
+        return (
+          order && Object.fromEntries(order.deployments.map((one) => [`${one.service}@${one.version}`, one.count]))
+        );
+      }
+      /** Everything that was ordered lives now. */
+      async obey(): Promise<void> {
+        await this.say((await this.counts()) ?? {});
+      }
+      async die(): Promise<void> {
+        await client.destroySession(this.#session);
+      }
+    }
+    const threeManagers = async (): Promise<[Manager, Manager, Manager]> => [
+      await new Manager('m1').come(),
+      await new Manager('m2').come(),
+      await new Manager('m3').come(),
+    ];
+    const deploy = async (service: string, count: number, more: Partial<Deployment> = {}): Promise<void> => {
+      const deployment = deploymentFor({ service, count, ...more });
+      await client.put(`${keys.deployments}${service}/${deployment.version}`, JSON.stringify(deployment));
+    };
+    const ordered = async (managers: readonly Manager[]): Promise<unknown[]> =>
+      Promise.all(managers.map((manager) => manager.counts()));
+    const toBeOrdered = async (managers: readonly Manager[], what: readonly unknown[]): Promise<void> => {
+      let last: unknown[] = [];
+      await until(
+        `${JSON.stringify(what)} to be ordered`,
+        async () => {
+          last = await ordered(managers);
+          return JSON.stringify(last) === JSON.stringify(what);
+        },
+        15_000,
+      ).catch((error: unknown) => {
+        expect(last).toEqual(what);
+        throw error;
+      });
+    };
+    const texts = ({ events }: Master, of: string): string[] =>
+      events.after(0).flatMap(({ kind: its, subject, text }) => (its === of ? [`${subject}: ${text}`] : []));
+    /** Asks for something that takes effect after everything before was looked at. */
+    const settled = async (): Promise<void> => {
+      const manager = await new Manager(`probe-${++probes}`, { isDraining: true }).come();
+      await until('the probe to have an order', () => manager.order());
+      await manager.die();
+      await client.delete(`${keys.assignments}${manager.name}`);
+    };
+
+    test('spreads copies over managers, in its term, and says what it ordered', async () => {
+      const managers = await threeManagers();
+      await deploy('A', 4);
+      await deploy('B', 2, { env: { X: 'y' }, version: '1.0.0' });
+      const master = await startMaster();
+      await toBeOrdered(managers, [{ [A]: 2 }, { [A]: 1, [B]: 1 }, { [A]: 1, [B]: 1 }]);
+      const order = await managers[1].order();
+      expect(order).toMatchObject({ term: master.election.term, leader: 'master' });
+      expect(order?.deployments[1]).toEqual(deploymentFor({ service: 'B', count: 1, env: { X: 'y' } }));
+      expect(texts(master, 'assigned')).toEqual([`m1: 2 x ${A}`, `m2: 1 x ${A}, 1 x ${B}`, `m3: 1 x ${A}, 1 x ${B}`]);
+      expect(master.leader.pools()).toEqual([]);
+      await managers[0].obey();
+      await until('its pools to be known', () => master.leader.pools()[0]?.alive === 2);
+    });
+
+    test('follows scaling up and down, another deployment, and one that is taken back, and writes nothing else', async () => {
+      const managers = await threeManagers();
+      await deploy('A', 3);
+      await startMaster();
+      await toBeOrdered(managers, [{ [A]: 1 }, { [A]: 1 }, { [A]: 1 }]);
+      await deploy('A', 6);
+      await toBeOrdered(managers, [{ [A]: 2 }, { [A]: 2 }, { [A]: 2 }]);
+      for (const manager of managers) await manager.obey();
+      await deploy('A', 1);
+      await toBeOrdered(managers, [{ [A]: 1 }, {}, {}]);
+      await deploy('B', 1);
+      await toBeOrdered(managers, [{ [A]: 1 }, { [B]: 1 }, {}]);
+      // What changes besides the count reaches those who run it.
+      const indexOf = async (manager: Manager): Promise<number | undefined> =>
+        (await client.get(`${keys.assignments}${manager.name}`))?.modifyIndex;
+      const before = await Promise.all(managers.map(indexOf));
+      await deploy('B', 1, { command: ['other'] });
+      await until('it to be told', async () => (await managers[1].order())?.deployments[0]?.command[0] === 'other');
+      // Nothing has changed for the others, and nothing is written when they say that they are as they are to be.
+      for (const manager of managers) await manager.obey();
+      await settled();
+      expect([await indexOf(managers[0]), await indexOf(managers[2])]).toEqual([before[0], before[2]]);
+      await client.delete(`${keys.deployments}A/1.0.0`);
+      await toBeOrdered(managers, [{}, { [B]: 1 }, {}]);
+      await client.delete(`${keys.deployments}B/1.0.0`);
+      await toBeOrdered(managers, [{}, {}, {}]);
+    }, 20_000);
+
+    test('gives the copies of one that died to the others, and takes back its share when it returns, once it lives', async () => {
+      const managers = await threeManagers();
+      const [m1, m2, m3] = managers;
+      await deploy('A', 6);
+      await startMaster();
+      await toBeOrdered(managers, [{ [A]: 2 }, { [A]: 2 }, { [A]: 2 }]);
+      for (const manager of managers) await manager.obey();
+      await m3.die();
+      // Its own order stays for it to go by where no leader reaches it.
+      await toBeOrdered(managers, [{ [A]: 3 }, { [A]: 3 }, { [A]: 2 }]);
+      for (const manager of [m1, m2]) await manager.obey();
+      m3.alive = {};
+      await m3.come();
+      await settled();
+      // Nothing is ended elsewhere before what it has been told to run lives.
+      expect(await ordered(managers)).toEqual([{ [A]: 3 }, { [A]: 3 }, { [A]: 2 }]);
+      await m3.say({ [A]: 1 });
+      await toBeOrdered(managers, [{ [A]: 2 }, { [A]: 3 }, { [A]: 2 }]);
+      await m1.obey();
+      await m3.say({ [A]: 2 });
+      await toBeOrdered(managers, [{ [A]: 2 }, { [A]: 2 }, { [A]: 2 }]);
+    }, 20_000);
+
+    test('moves everything off a drained manager without ending anything too early, and back afterwards', async () => {
+      const managers = await threeManagers();
+      const [m1, m2, m3] = managers;
+      await deploy('A', 3);
+      await startMaster();
+      await toBeOrdered(managers, [{ [A]: 1 }, { [A]: 1 }, { [A]: 1 }]);
+      for (const manager of managers) await manager.obey();
+      await client.put(`${keys.drained}m1`, JSON.stringify({ since: 'now' }));
+      await toBeOrdered(managers, [{ [A]: 1 }, { [A]: 2 }, { [A]: 1 }]);
+      await m2.obey();
+      await toBeOrdered(managers, [{}, { [A]: 2 }, { [A]: 1 }]);
+      await m1.obey();
+      await client.delete(`${keys.drained}m1`);
+      await toBeOrdered(managers, [{ [A]: 1 }, { [A]: 2 }, { [A]: 1 }]);
+      await m1.obey();
+      await toBeOrdered(managers, [{ [A]: 1 }, { [A]: 1 }, { [A]: 1 }]);
+      expect(await m3.counts()).toEqual({ [A]: 1 });
+    }, 20_000);
+
+    test('says that nobody is there to run what is wanted, once, and goes on when somebody comes', async () => {
+      await deploy('A', 2);
+      const master = await startMaster();
+      await until('it to be said', () => texts(master, 'assigned').length > 0);
+      const manager = await new Manager('m1').come();
+      await toBeOrdered([manager], [{ [A]: 2 }]);
+      await client.put(`${keys.drained}m1`, '{"since":""}');
+      await toBeOrdered([manager], [{}]);
+      expect(texts(master, 'assigned')).toEqual([
+        `: Cannot assign 2 x ${A}: no manager is there: start one (katamari manager)`,
+        `m1: 2 x ${A}`,
+        `: Cannot assign 2 x ${A}: each of the 1 managers is drained: end the drain of one`,
+        'm1: nothing',
+      ]);
+    });
+
+    test('waits a moment for one that is missing, and lets nobody move when it comes back in time', async () => {
+      const managers = await threeManagers();
+      await deploy('A', 3);
+      const master = await startMaster('master', { graceMs: 60_000 });
+      await toBeOrdered(managers, [{ [A]: 1 }, { [A]: 1 }, { [A]: 1 }]);
+      for (const manager of managers) await manager.obey();
+      await managers[2].die();
+      await settled();
+      await managers[2].come();
+      await settled();
+      expect(await ordered(managers)).toEqual([{ [A]: 1 }, { [A]: 1 }, { [A]: 1 }]);
+      expect(texts(master, 'assigned').filter((text) => text.startsWith('m'))).toHaveLength(3);
+    }, 20_000);
+
+    test('hands over: the next leader puts its term on the orders and changes nothing else; the one before writes no more', async () => {
+      const managers = await threeManagers();
+      await deploy('A', 3);
+      const one = await startMaster('one');
+      await toBeOrdered(managers, [{ [A]: 1 }, { [A]: 1 }, { [A]: 1 }]);
+      const first = one.election.term;
+      const two = await startMaster('two');
+      await until('two to stand', () => two.election.masters().length === 2);
+      await one.election.resign();
+      await until('the orders to be of the new term', async () => {
+        const orders = await Promise.all(managers.map((manager) => manager.order()));
+        return orders.every((order) => order?.leader === 'two' && order.term === two.election.term);
+      });
+      expect(two.election.term).toBeGreaterThan(first ?? 0);
+      expect(await ordered(managers)).toEqual([{ [A]: 1 }, { [A]: 1 }, { [A]: 1 }]);
+      expect(texts(two, 'assigned')).toEqual([]);
+      const told = texts(one, 'assigned').length;
+      await deploy('A', 6);
+      await toBeOrdered(managers, [{ [A]: 2 }, { [A]: 2 }, { [A]: 2 }]);
+      expect(texts(one, 'assigned')).toHaveLength(told);
+    }, 20_000);
+
+    test('writes an order anew that somebody has damaged or deleted', async () => {
+      const manager = await new Manager('m1').come();
+      await deploy('A', 2);
+      const master = await startMaster();
+      await toBeOrdered([manager], [{ [A]: 2 }]);
+      await client.put(`${keys.assignments}m1`, 'nonsense');
+      await until('it to be whole', async () => (await client.get(`${keys.assignments}m1`))?.value !== 'nonsense');
+      expect(await manager.counts()).toEqual({ [A]: 2 });
+      await client.delete(`${keys.assignments}m1`);
+      await toBeOrdered([manager], [{ [A]: 2 }]);
+      expect(texts(master, 'assigned').filter((text) => text.includes('is ignored'))).toHaveLength(1);
+    });
+
+    test('ends nothing because a document makes no sense, and says so', async () => {
+      const manager = await new Manager('m1').come();
+      await deploy('A', 2);
+      const master = await startMaster();
+      await toBeOrdered([manager], [{ [A]: 2 }]);
+      await manager.obey();
+      await client.put(`${keys.deployments}A/1.0.0`, '{"count": "many"}');
+      await client.put(`${keys.deployments}C/1.0.0`, JSON.stringify(deploymentFor({ service: 'Other' })));
+      await deploy('B', 1);
+      await toBeOrdered([manager], [{ [A]: 2, [B]: 1 }]);
+      expect(texts(master, 'deployment_changed')).toEqual([
+        expect.stringContaining('A/1.0.0: what stands under'),
+        expect.stringMatching(/^C\/1\.0\.0: .*it says that it is Other@1\.0\.0/),
+      ]);
+      // A leader that never saw a good one leaves what was ordered as it is.
+      await master.leader.close();
+      await master.election.close();
+      await startMaster('next');
+      await until('it to lead', async () => (await manager.order())?.leader === 'next');
+      expect(await manager.counts()).toEqual({ [A]: 2, [B]: 1 });
+      await deploy('A', 1);
+      await toBeOrdered([manager], [{ [A]: 1, [B]: 1 }]);
+    });
+
+    test('says which order is too large for Consul, and writes the others', async () => {
+      const [m1, m2] = [await new Manager('m1').come(), await new Manager('m2').come()];
+      await deploy('A', 1, { env: { BIG: 'x'.repeat(60_000), BIG2: 'x'.repeat(60_000) } });
+      const master = await startMaster();
+      await toBeOrdered([m1, m2], [{ [A]: 1 }, {}]);
+      // Each is small enough, all of one manager together are not.
+      for (const version of ['2.0.0', '3.0.0', '4.0.0', '5.0.0', '6.0.0', '7.0.0', '8.0.0']) {
+        await deploy('A', 1, { version, env: { BIG: 'x'.repeat(60_000), BIG2: 'x'.repeat(60_000) } });
+      }
+      await until('it to be said', () => texts(master, 'order_refused').length > 0);
+      expect(texts(master, 'order_refused')[0]).toMatch(
+        /^m1: The order for m1 has \d+ bytes in \d deployments, limit is 390000/,
+      );
+      // As large as it may be: one that fits is written, through the transaction.
+      for (const version of ['4.0.0', '5.0.0', '6.0.0', '7.0.0', '8.0.0'])
+        await client.delete(`${keys.deployments}A/${version}`);
+      await deploy('B', 2);
+      await until('both to run B', async () =>
+        (await ordered([m1, m2])).every((counts) => JSON.stringify(counts).includes(B)),
+      );
+    }, 20_000);
+
+    test('goes on when Consul was killed, and orders the same again when it came back without its data', async () => {
+      const [m2, m3] = [await new Manager('m2').come(), await new Manager('m3').come()];
+      await deploy('A', 4);
+      const master = await startMaster('master', { settleMs: 60_000 });
+      await toBeOrdered([m2, m3], [{ [A]: 2 }, { [A]: 2 }]);
+      await m2.obey();
+      await m3.obey();
+      const m1 = await new Manager('m1').come();
+      const managers = [m1, m2, m3];
+      await until('m1 to have an order', () => m1.order());
+      await m1.obey();
+      // Thought out from the beginning it would be m1 that has two.
+      await toBeOrdered(managers, [{ [A]: 1 }, { [A]: 2 }, { [A]: 1 }]);
+      await deploy('B', 1);
+      await toBeOrdered(managers, [{ [A]: 1, [B]: 1 }, { [A]: 2 }, { [A]: 1 }]);
+      for (const manager of managers) await manager.obey();
+      const before = await ordered(managers);
+      for (const isEmpty of [false, true]) {
+        await settled();
+        await consul.kill();
+        await consul.start({ isEmpty });
+        // They come back one by one, and run what they ran.
+        for (const manager of [m3, m1, m2]) {
+          await until('it to be back', () => manager.come().catch(() => undefined), 15_000);
+        }
+        await until(
+          'orders of the term',
+          async () => {
+            const orders = await Promise.all(managers.map((manager) => manager.order()));
+            const { term } = master.election;
+            return term !== undefined && orders.every((order) => order?.term === term);
+          },
+          30_000,
+        );
+        expect(await ordered(managers)).toEqual(before);
+        expect(texts(master, 'deployment_changed')).toEqual(
+          isEmpty ? [A, B].map((id) => `${id}: put back: Consul came back without its data`) : [],
+        );
+      }
+    }, 120_000);
+
+    test('gives a Consul that lost its data back what admins wrote, though every master was restarted meanwhile', async () => {
+      const remembered = (): Record<string, string> => {
+        const file = path.join(directory, mesh, 'master', 'wanted.json');
+        if (!existsSync(file)) return {};
+        return (JSON.parse(readFileSync(file, 'utf8')) as { documents: Record<string, string> }).documents;
+      };
+      const emptied = async (): Promise<void> => {
+        await consul.kill();
+        await consul.start({ isEmpty: true });
+        await until('the manager to be back', () => manager.come().catch(() => undefined), 15_000);
+      };
+      const manager = await new Manager('m1').come();
+      const route = '{"weights":{"1.0.0":3}}';
+      await deploy('A', 1);
+      await deploy('B', 1);
+      await client.put(`${keys.routes}A`, route);
+      await client.put(keys.settings, '{"timeoutMs":5000}');
+      await client.put(`${keys.drained}m9`, '{}');
+      let master = await startMaster();
+      await toBeOrdered([manager], [{ [A]: 1, [B]: 1 }]);
+      await client.delete(`${keys.deployments}B/1.0.0`);
+      await until('it to be remembered', () => Object.keys(remembered()).length === 4);
+      await master.leader.close();
+      await master.election.close();
+
+      await emptied();
+      master = await startMaster();
+      await toBeOrdered([manager], [{ [A]: 1 }]);
+      expect((await client.get(`${keys.routes}A`))?.value).toBe(route);
+      expect((await client.get(keys.settings))?.value).toBe('{"timeoutMs":5000}');
+      expect(await client.get(`${keys.drained}m9`)).toBeDefined();
+      expect(texts(master, 'deployment_changed').sort()).toEqual(
+        ['A@1.0.0', 'drained/m9', 'routes/A', 'settings'].map(
+          (what) => `${what}: put back: Consul came back without its data`,
+        ),
+      );
+
+      // What was taken back stays so, also through the next loss.
+      await client.delete(keys.deployments, { isTree: true });
+      await toBeOrdered([manager], [{}]);
+      await until('it to be forgotten', () => Object.keys(remembered()).length === 3);
+      await master.leader.close();
+      await master.election.close();
+      await emptied();
+      await startMaster();
+      await deploy('C', 1);
+      await toBeOrdered([manager], [{ 'C@1.0.0': 1 }]);
+      expect((await client.list(keys.deployments)).entries).toHaveLength(1);
+    }, 60_000);
+
+    test('does not deploy again what was taken back just after an outage', async () => {
+      const manager = await new Manager('m1').come();
+      await deploy('A', 1);
+      const master = await startMaster();
+      await toBeOrdered([manager], [{ [A]: 1 }]);
+      await consul.kill();
+      await consul.start();
+      await until('it to be back', () => manager.come().catch(() => undefined), 15_000);
+      // The leader has come through it and acts.
+      await deploy('B', 1);
+      await toBeOrdered([manager], [{ [A]: 1, [B]: 1 }]);
+      await client.delete(keys.deployments, { isTree: true });
+      await toBeOrdered([manager], [{}]);
+      // Whatever else it were to write, it would have written by now.
+      await deploy('C', 1);
+      await toBeOrdered([manager], [{ 'C@1.0.0': 1 }]);
+      expect((await client.list(keys.deployments)).entries).toHaveLength(1);
+      expect(texts(master, 'deployment_changed')).toEqual([]);
+    }, 60_000);
+  });
+}

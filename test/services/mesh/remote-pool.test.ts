@@ -1,0 +1,101 @@
+// How free a remote pool is believed to be: by what its manager said last, and what was sent there since.
+
+import { describe, expect, test } from 'vitest';
+import { createCall, EMPTY_STRUCT, KatamariError, parseIdl } from '../../../chassis-sdk/internal.ts';
+import type { Call, Interface, Reply } from '../../../chassis-sdk/internal.ts';
+import type { Peer } from '../../../services/mesh/peer.ts';
+import { RemotePool } from '../../../services/mesh/remote-pool.ts';
+import { ManualClock } from '../../kit/manual-clock.ts';
+
+const source = { main: 'work.thrift', files: { 'work.thrift': 'service Work { i32 plain() }' } };
+const work = parseIdl(source).services.get('Work') as Interface;
+const clock = new ManualClock();
+
+/** A manager that answers when it is told to. */
+class Manager {
+  readonly name = 'one';
+  readonly isUsable = true;
+  heard = 0;
+  asked = 0;
+  readonly #calls: { resolve: (reply: Reply) => void; reject: (error: Error) => void }[] = [];
+  ask(): void {
+    this.asked++;
+  }
+  dispatch(): Promise<Reply> {
+    return new Promise((resolve, reject) => this.#calls.push({ resolve, reject }));
+  }
+  async answer(freeNow: number): Promise<void> {
+    this.heard++;
+    const context = { queueUs: 0, serviceUs: 0, version: '1.0.0', freeNow, queuedNow: 0 };
+    this.#calls.shift()?.resolve({ isException: false, body: EMPTY_STRUCT, context } as unknown as Reply);
+    await turns();
+  }
+  async refuse(): Promise<void> {
+    this.heard++;
+    this.#calls.shift()?.reject(new KatamariError('overloaded', 'none is free', { notRun: true }));
+    await turns();
+  }
+}
+
+function start(alive = 2) {
+  const manager = new Manager();
+  const record = { id: 'Work@1.0.0', service: 'Work', version: '1.0.0', roles: [], tags: [], more: {} };
+  const pool = new RemotePool({ ...record, interfaceId: work.id, alive }, work, manager as unknown as Peer, clock);
+  const send = (doNotQueue: boolean): void => {
+    void pool.dispatch(callOf(doNotQueue)).catch(() => undefined);
+  };
+  return { manager, pool, send };
+}
+
+describe('RemotePool.free', () => {
+  test('is what the manager said last, less what was sent since', async () => {
+    const { manager, pool, send } = start();
+    expect(pool.free).toBe(2);
+    send(true);
+    expect(pool.free).toBe(1);
+    send(true);
+    expect([pool.free, pool.queued]).toEqual([0, 0]);
+    send(false);
+    expect([pool.free, pool.queued]).toEqual([0, 1]);
+    await manager.answer(1);
+    expect([pool.free, pool.queued]).toEqual([1, 0]);
+  });
+
+  test('is one when the word is old, and put to the test once until the manager is heard', async () => {
+    const { manager, pool, send } = start();
+    send(true);
+    send(true);
+    expect([pool.free, manager.asked]).toEqual([0, 0]);
+    clock.advance(100);
+    expect(pool.free).toBe(1);
+    send(true);
+    // One that is frozen would take every call that finds the others busy.
+    expect([pool.free, manager.asked]).toEqual([0, 1]);
+    clock.advance(10_000);
+    expect(pool.free).toBe(0);
+    manager.heard++;
+    expect(pool.free).toBe(1);
+    send(true);
+    await manager.refuse();
+    expect(pool.free).toBe(0);
+    clock.advance(100);
+    expect(pool.free).toBe(1);
+  });
+
+  test('is not in doubt because of calls that may wait', () => {
+    const { manager, pool, send } = start(1);
+    send(true);
+    send(false);
+    clock.advance(100);
+    expect([pool.free, manager.asked]).toEqual([1, 0]);
+  });
+});
+
+function callOf(doNotQueue: boolean): Call {
+  const deadlineMs = clock.nowMs() + 60_000;
+  return createCall({ service: 'Work', version: '1.0.0', method: 'plain', args: EMPTY_STRUCT, deadlineMs, doNotQueue });
+}
+
+async function turns(): Promise<void> {
+  await new Promise((resolve) => setImmediate(resolve));
+}

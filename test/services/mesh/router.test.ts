@@ -1,0 +1,207 @@
+import { describe, expect, test } from 'vitest';
+import {
+  createCall,
+  EMPTY_STRUCT,
+  KatamariError,
+  NO_REPLY_CONTEXT,
+  parseIdl,
+  type Call,
+  type Interface,
+  type Reply,
+} from '../../../chassis-sdk/internal.ts';
+import { Router, type Offer } from '../../../services/mesh/internal.ts';
+import { ManualClock } from '../../kit/manual-clock.ts';
+import { Random } from '../../kit/random.ts';
+
+const idl = `service Work { i32 plain(), i32 again() (katamari.idempotent = "true") }`;
+const face = parseIdl({ main: 'work.thrift', files: { 'work.thrift': idl } }).services.get('Work') as Interface;
+
+/** A pool of a manager that does what the test says. */
+class PlayedOffer implements Offer {
+  readonly id = 'Work@1.0.0';
+  readonly details = { service: 'Work', version: '1.0.0', roles: [], tags: [], more: {} };
+  readonly interface = face;
+  readonly manager: string;
+  isReachable = true;
+  free = 1;
+  alive = 2;
+  queued = 0;
+  readonly got: Call[] = [];
+  answer: (call: Call) => Promise<Reply> = () => Promise.resolve(reply(this.manager));
+
+  constructor(manager: string, change: Partial<PlayedOffer> = {}) {
+    this.manager = manager;
+    Object.assign(this, change);
+  }
+
+  readonly dispatch = (call: Call): Promise<Reply> => {
+    this.got.push(call);
+    return this.answer(call);
+  };
+}
+
+function reply(resource: string): Reply {
+  return { isException: false, body: EMPTY_STRUCT, context: { ...NO_REPLY_CONTEXT, resource } };
+}
+
+/** What a call failed with. */
+function failure(reply: Promise<unknown>): Promise<unknown> {
+  return reply.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+}
+
+function fails(code: KatamariError['code'], notRun = true): () => Promise<never> {
+  return () => Promise.reject(new KatamariError(code, `played ${code}`, { notRun }));
+}
+
+function routerOf(offers: readonly Offer[], clock = new ManualClock()): { router: Router; clock: ManualClock } {
+  const router = new Router({ clock });
+  router.setOffers(offers);
+  return { router, clock };
+}
+
+function call(clock: ManualClock, change: Partial<Call> = {}): Call {
+  return createCall({
+    service: 'Work',
+    method: 'plain',
+    args: EMPTY_STRUCT,
+    deadlineMs: clock.nowMs() + 1_000,
+    ...change,
+  });
+}
+
+describe('A pool that several managers have', () => {
+  test('is asked where most is free first, not to let the call wait', async () => {
+    const [a, b] = [new PlayedOffer('a', { free: 1 }), new PlayedOffer('b', { free: 2 })];
+    const { router, clock } = routerOf([a, b]);
+    expect((await router.dispatch(call(clock))).context.resource).toBe('b');
+    expect(b.got[0]?.doNotQueue).toBe(true);
+    expect(a.got).toHaveLength(0);
+  });
+
+  test('is asked elsewhere after a refusal, as often as there are managers, and none of that counts as another try', async () => {
+    const busy = Array.from(
+      { length: 6 },
+      (_, n) => new PlayedOffer(`m${n}`, { free: 9 - n, answer: fails('overloaded') }),
+    );
+    const last = new PlayedOffer('last', { free: 1 });
+    const { router, clock } = routerOf([...busy, last]);
+    // More refusals than the budget has retries.
+    for (let n = 0; n < 20; n++) expect((await router.dispatch(call(clock))).context.resource).toBe('last');
+    expect(busy.every(({ got }) => got.length === 20)).toBe(true);
+    expect(last.got.every(({ attempt, doNotQueue }) => attempt === 0 && doNotQueue)).toBe(true);
+  });
+
+  test('lets the call wait at the least loaded, once, when none is free', async () => {
+    const [a, b, c] = [
+      new PlayedOffer('a', { free: 0, queued: 3 }),
+      new PlayedOffer('b', { free: 0, queued: 1 }),
+      new PlayedOffer('c', { free: 1, queued: 0, alive: 1, answer: fails('overloaded') }),
+    ];
+    const { router, clock } = routerOf([a, b, c]);
+    await router.dispatch(call(clock));
+    expect([a.got.length, b.got.length, c.got.length]).toEqual([0, 1, 1]);
+    expect(b.got[0]?.doNotQueue).toBe(false);
+  });
+
+  test('refuses a call that is not to wait when none is free, with what the last one said', async () => {
+    const offers = ['a', 'b'].map((name) => new PlayedOffer(name, { answer: fails('overloaded') }));
+    const { router, clock } = routerOf(offers);
+    await expect(router.dispatch(call(clock, { doNotQueue: true }))).rejects.toMatchObject({ code: 'overloaded' });
+    expect(offers.flatMap(({ got }) => got).every(({ doNotQueue }) => doNotQueue)).toBe(true);
+  });
+
+  test('never makes a call wait for a busy manager while another is believed free, however many guesses are wrong', async () => {
+    const seed = Date.now() % 2 ** 31;
+    const random = new Random(seed);
+    for (let round = 0; round < 500; round++) {
+      const truth = Array.from({ length: 4 }, () => random.below(3));
+      const offers = truth.map((free, n) => {
+        const offer = new PlayedOffer(`m${n}`, { free: free === 0 ? random.below(3) : 1 + random.below(3), alive: 3 });
+        offer.answer = (one) =>
+          free === 0 && one.doNotQueue ? fails('overloaded')() : Promise.resolve(reply(`m${n}`));
+        return offer;
+      });
+      const { router, clock } = routerOf(offers);
+      const answered = Number((await router.dispatch(call(clock))).context.resource.slice(1));
+      const isAnyFree = truth.some((free) => free > 0);
+      if (isAnyFree) expect([seed, round, truth[answered]]).not.toEqual([seed, round, 0]);
+    }
+  });
+
+  test('is one pool for those who ask what there is', () => {
+    const { router } = routerOf([new PlayedOffer('a', { free: 2 }), new PlayedOffer('b', { free: 0, queued: 4 })]);
+    expect(router.pools().map(({ id, free, alive, queued }) => ({ id, free, alive, queued }))).toEqual([
+      { id: 'Work@1.0.0', free: 2, alive: 4, queued: 4 },
+    ]);
+  });
+});
+
+describe('A call that fails', () => {
+  test('goes to another manager when it certainly did not run: draining, not there yet, link not up', async () => {
+    for (const code of ['draining', 'no_pool', 'resource_failed'] as const) {
+      const [a, b] = [new PlayedOffer('a', { free: 5, answer: fails(code) }), new PlayedOffer('b')];
+      const { router, clock } = routerOf([a, b]);
+      expect((await router.dispatch(call(clock))).context.resource).toBe('b');
+      expect(b.got[0]?.attempt).toBe(1);
+    }
+  });
+
+  test('is not sent again when it may have run, unless its method is idempotent', async () => {
+    const [a, b] = [new PlayedOffer('a', { free: 5, answer: fails('resource_failed', false) }), new PlayedOffer('b')];
+    const { router, clock } = routerOf([a, b]);
+    await expect(router.dispatch(call(clock))).rejects.toMatchObject({ code: 'resource_failed' });
+    expect(b.got).toHaveLength(0);
+    expect((await router.dispatch(call(clock, { method: 'again' }))).context.resource).toBe('b');
+  });
+
+  test('says that there is no such pool when the only manager says so', async () => {
+    const { router, clock } = routerOf([new PlayedOffer('a', { answer: fails('no_pool') })]);
+    await expect(router.dispatch(call(clock))).rejects.toMatchObject({ code: 'no_pool' });
+  });
+});
+
+describe('While no manager can be reached', () => {
+  test('calls wait, and go on as soon as one can', async () => {
+    const a = new PlayedOffer('a', { isReachable: false });
+    const { router, clock } = routerOf([a]);
+    const waiting = [router.dispatch(call(clock)), router.dispatch(call(clock))];
+    await Promise.resolve();
+    expect(a.got).toHaveLength(0);
+    a.isReachable = true;
+    router.setOffers([a]);
+    expect((await Promise.all(waiting)).map(({ context }) => context.resource)).toEqual(['a', 'a']);
+  });
+
+  test('a call waits no longer than its time', async () => {
+    const { router, clock } = routerOf([new PlayedOffer('a', { isReachable: false })]);
+    const waiting = router.dispatch(call(clock));
+    const ended = failure(waiting);
+    clock.advance(1_000);
+    expect(await ended).toMatchObject({ code: 'timeout', facts: { stage: 'queue', notRun: true } });
+  });
+
+  test('a call whose caller goes away waits no more', async () => {
+    const { router, clock } = routerOf([new PlayedOffer('a', { isReachable: false })]);
+    const gone = new AbortController();
+    const ended = failure(router.dispatch(call(clock, { signal: gone.signal })));
+    gone.abort();
+    expect(await ended).toMatchObject({
+      code: 'cancelled',
+    });
+  });
+
+  test('a call that is not to wait is refused at once', async () => {
+    const { router, clock } = routerOf([new PlayedOffer('a', { isReachable: false })]);
+    await expect(router.dispatch(call(clock, { doNotQueue: true }))).rejects.toMatchObject({ code: 'overloaded' });
+  });
+
+  test('calls that wait are told when the last manager is gone for good', async () => {
+    const { router, clock } = routerOf([new PlayedOffer('a', { isReachable: false })]);
+    const ended = failure(router.dispatch(call(clock)));
+    router.setOffers([]);
+    expect(await ended).toMatchObject({ code: 'no_pool' });
+  });
+});

@@ -1,0 +1,84 @@
+// What a process knew last, kept on disk: written a moment after a change, read at the next start, and never replaced by what a process that
+// has only just begun does not know yet.
+
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { EventLog, SnapshotFile, type Snapshot } from '../../../services/mesh/internal.ts';
+import { ManualClock } from '../../kit/manual-clock.ts';
+
+const KNOWN: Snapshot = {
+  managers: {
+    one: { address: '10.0.0.1:9070', machine: 'a', capacity: 1, isDraining: false, stats: '', pools: [] },
+  },
+  interfaces: { id: { service: 'Work', source: { main: 'work.thrift', files: { 'work.thrift': 'service Work {}' } } } },
+  timeoutMs: 5_000,
+  takenAt: '2026-01-01T00:00:00.000Z',
+  routes: { Work: { weights: { '1.0.0': 3 } } },
+};
+const NOTHING: Snapshot = { ...KNOWN, managers: {}, interfaces: {}, routes: {} };
+
+let directory: string;
+let clock: ManualClock;
+let events: EventLog;
+
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'katamari-snapshot-'));
+  clock = new ManualClock();
+  events = new EventLog('test');
+});
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+function open(take: () => Snapshot): SnapshotFile {
+  return new SnapshotFile({ dataDir: directory, events, clock, take });
+}
+
+async function write(known: Snapshot): Promise<void> {
+  const file = open(() => known);
+  file.begin();
+  await file.close();
+}
+
+describe('SnapshotFile', () => {
+  test('is read as it was written, and leaves no other file', async () => {
+    await write(KNOWN);
+    expect(await open(() => NOTHING).read()).toEqual(KNOWN);
+    expect(readdirSync(directory)).toEqual(['snapshot.json']);
+  });
+
+  test('writes nothing before begin(): a process that has heard of nobody keeps what it knew last', async () => {
+    await write(KNOWN);
+    const next = open(() => NOTHING);
+    next.changed();
+    clock.advance(60_000);
+    next.changed();
+    await next.close();
+    expect(await open(() => NOTHING).read()).toEqual(KNOWN);
+  });
+
+  test('writes changes that come together once, with what is true by then', async () => {
+    let [known, taken] = [NOTHING, 0];
+    const file = open(() => (taken++, known));
+    file.begin();
+    file.changed();
+    known = KNOWN;
+    file.changed();
+    clock.advance(1_000);
+    await file.close();
+    expect([taken, await file.read()]).toEqual([1, KNOWN]);
+  });
+
+  test('that cannot be read counts as none, and is told', async () => {
+    writeFileSync(path.join(directory, 'snapshot.json'), '{"managers":');
+    expect(await open(() => NOTHING).read()).toBeUndefined();
+    expect(events.after(0).map(({ text }) => text)).toEqual([expect.stringContaining('is not used')]);
+    await write(KNOWN);
+    expect(JSON.parse(readFileSync(path.join(directory, 'snapshot.json'), 'utf8'))).toMatchObject({ timeoutMs: 5_000 });
+  });
+
+  test('that is not there counts as none, and is nothing to tell', async () => {
+    expect(await open(() => NOTHING).read()).toBeUndefined();
+    expect(events.after(0)).toEqual([]);
+  });
+});

@@ -1,0 +1,393 @@
+import { describe, expect, test } from 'vitest';
+import {
+  createCall,
+  DeadlineWheel,
+  KatamariError,
+  parseIdl,
+  type Call,
+  type Reply,
+  type ReplySink,
+} from '../../../chassis-sdk/internal.ts';
+import { ResourcePool } from '../../../services/resource-manager/pool.ts';
+import { Resource } from '../../../services/resource-manager/resource.ts';
+import { ManualClock } from '../../kit/manual-clock.ts';
+
+const IDL = { main: 'echo.thrift', files: { 'echo.thrift': 'service Echo { string say(1: string text) }' } };
+
+/** A link worked by hand: the test says when and how each call ends. */
+class HandLink {
+  isOpen = true;
+  readonly sent: { call: Call; sink: ReplySink }[] = [];
+
+  send(call: Call, sink: ReplySink): number {
+    this.sent.push({ call, sink });
+    return this.sent.length;
+  }
+
+  /** Answers the oldest call. */
+  answer(): Call {
+    const { call, sink } = this.sent.shift() as { call: Call; sink: ReplySink };
+    sink.reply({ isException: false, body: call.args, context: EMPTY_CONTEXT }, undefined);
+    return call;
+  }
+
+  close(why = 'closed'): void {
+    this.isOpen = false;
+    for (const { sink } of this.sent.splice(0)) sink.fail(new KatamariError('resource_failed', why));
+  }
+}
+
+const EMPTY_CONTEXT = { version: '', queueUs: 0, serviceUs: 0, freeNow: -1, queuedNow: -1, resource: '' };
+
+function bench(options: { queueMax?: number; resources?: number; places?: number; onAliveChanged?: () => void } = {}) {
+  const clock = new ManualClock();
+  const echo = parseIdl(IDL).services.get('Echo');
+  if (echo === undefined) throw new Error('no service Echo');
+  const pool = new ResourcePool({
+    id: 'Echo@1.0.0',
+    details: { service: 'Echo', version: '1.0.0', roles: [], tags: [], more: {} },
+    interface: echo,
+    queueMax: options.queueMax ?? 64,
+    clock,
+    deadlines: new DeadlineWheel(clock),
+    ...(options.onAliveChanged === undefined ? {} : { onAliveChanged: options.onAliveChanged }),
+  });
+  const hung: string[] = [];
+  const newResource = (name: string): { resource: Resource; link: HandLink } => {
+    const link = new HandLink();
+    const resource = new Resource({
+      name,
+      link,
+      places: options.places ?? 1,
+      hangGraceMs: 1000,
+      clock,
+      onHung: (why) => hung.push(`${name}: ${why}`),
+      onRetire: () => undefined,
+      onServed: () => undefined,
+      obituary: () => 'was ended by SIGKILL',
+    });
+    return { resource, link };
+  };
+  const members = Array.from({ length: options.resources ?? 1 }, (_, n) => newResource(`Echo@1.0.0/${n + 1}`));
+  for (const { resource } of members) pool.add(resource);
+  const call = (text: string, change: Partial<Call> = {}): Call =>
+    createCall({
+      service: 'Echo',
+      method: 'say',
+      args: Buffer.from(text),
+      deadlineMs: clock.nowMs() + 10_000,
+      ...change,
+    });
+  return { clock, pool, members, hung, call, newResource };
+}
+
+/** How a dispatched call ended, as text that tests compare. */
+function ending(work: Promise<Reply>): { text: string } {
+  const end = { text: 'pending' };
+  work.then(
+    (reply) => (end.text = `ok ${Buffer.from(reply.body).toString()}`),
+    (error: KatamariError) =>
+      (end.text = `${error.code}${error.facts.stage === undefined ? '' : ` ${error.facts.stage}`}`),
+  );
+  return end;
+}
+
+/** Lets settled promises tell their listeners. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+function sums({ stats }: ResourcePool): Record<string, number> {
+  const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = stats;
+  return { accepted, replied, failed, refused, timed_out, cancelled, inFlight };
+}
+
+describe('ResourcePool.dispatch()', () => {
+  test('gives a resource one call at a time and the freed resource to the longest waiter', async () => {
+    const { pool, members, call } = bench();
+    const [{ link }] = members as unknown as [{ link: HandLink }];
+    const ends = ['a', 'b', 'c'].map((text) => ending(pool.dispatch(call(text))));
+    expect(link.sent.length).toBe(1);
+    expect(pool.queued).toBe(2);
+    for (const text of ['a', 'b', 'c']) expect(Buffer.from(link.answer().args).toString()).toBe(text);
+    await turn();
+    expect(ends.map(({ text }) => text)).toEqual(['ok a', 'ok b', 'ok c']);
+    expect(sums(pool)).toEqual({
+      accepted: 3,
+      replied: 3,
+      failed: 0,
+      refused: 0,
+      timed_out: 0,
+      cancelled: 0,
+      inFlight: 0,
+    });
+  });
+
+  test('says with each answer how free the pool is after the freed resource has found its next call', async () => {
+    const { pool, members, call } = bench({ resources: 2 });
+    const links = members.map(({ link }) => link);
+    const replies = ['a', 'b', 'c'].map((text) => pool.dispatch(call(text)));
+    for (const link of [...links].reverse()) link.answer();
+    const told = async (nth: number): Promise<number[]> => {
+      const { context } = (await replies[nth]) as Reply;
+      return [context.freeNow, context.queuedNow];
+    };
+    // The first answer frees a resource for the third call, the second leaves one idle.
+    expect([await told(0), await told(1)]).toEqual([
+      [0, 0],
+      [1, 0],
+    ]);
+    for (const link of links) if (link.sent.length > 0) link.answer();
+    expect(await told(2)).toEqual([2, 0]);
+  });
+
+  test('tells when a resource comes or goes, and refuses all once it is closed', async () => {
+    let told = 0;
+    const { pool, members, call, newResource } = bench({ onAliveChanged: () => told++ });
+    expect(told).toBe(1);
+    const { resource } = newResource('Echo@1.0.0/2');
+    pool.add(resource);
+    pool.remove(resource);
+    pool.remove(resource);
+    expect(told).toBe(3);
+    const running = ending(pool.dispatch(call('running')));
+    const waiting = ending(pool.dispatch(call('waiting')));
+    const moving = ending(pool.dispatch(call('moving')));
+    const other = bench();
+    pool.close('gone', ({ args }) => (Buffer.from(args).toString() === 'moving' ? other.pool.dispatch : undefined));
+    const late = ending(pool.dispatch(call('late')));
+    for (const { link } of [...members, ...other.members]) link.answer();
+    await turn();
+    expect([running, waiting, moving, late].map(({ text }) => text)).toEqual([
+      'ok running',
+      'draining',
+      'ok moving',
+      'draining',
+    ]);
+    const { accepted, replied, refused, inFlight } = sums(pool);
+    expect([accepted, replied, refused, inFlight]).toEqual([4, 1, 3, 0]);
+  });
+
+  test('gives a new resource to the longest waiter', () => {
+    const { pool, call, newResource } = bench({ resources: 0 });
+    void pool.dispatch(call('first'));
+    void pool.dispatch(call('second'));
+    const { resource, link } = newResource('Echo@1.0.0/9');
+    pool.add(resource);
+    expect(link.sent.map((one) => Buffer.from(one.call.args).toString())).toEqual(['first']);
+  });
+
+  test('fills every place of a resource that takes several calls', () => {
+    const { pool, members, call } = bench({ places: 3 });
+    for (const text of ['a', 'b', 'c', 'd']) void pool.dispatch(call(text));
+    expect(members[0]?.link.sent.length).toBe(3);
+    expect(pool.queued).toBe(1);
+  });
+
+  test('answers 2 of 6 calls of 4 s on one resource within 10 s, times 4 out in the queue, and runs none of those', async () => {
+    const { clock, pool, members, call } = bench();
+    const [{ link }] = members as unknown as [{ link: HandLink }];
+    const ends = Array.from({ length: 6 }, (_, n) => ending(pool.dispatch(call(`${n}`))));
+    let ran = 0;
+    for (let second = 0; second < 12; second++) {
+      clock.advance(1000);
+      if (link.sent.length > 0 && second % 4 === 3) {
+        link.answer();
+        ran++;
+      }
+      await turn();
+    }
+    expect(ends.map(({ text }) => text)).toEqual([
+      'ok 0',
+      'ok 1',
+      'timeout queue',
+      'timeout queue',
+      'timeout queue',
+      'timeout queue',
+    ]);
+    expect(ran).toBe(2);
+    const after = ending(pool.dispatch(call('after')));
+    link.answer();
+    await turn();
+    expect(after.text).toBe('ok after');
+    expect(sums(pool)).toMatchObject({ accepted: 7, replied: 3, timed_out: 4, inFlight: 0 });
+  });
+
+  test('refuses a call that comes after its deadline, and never sends it', async () => {
+    const { clock, pool, members, call } = bench();
+    const end = ending(pool.dispatch(call('late', { deadlineMs: clock.nowMs() })));
+    await turn();
+    expect(end.text).toBe('timeout queue');
+    expect(members[0]?.link.sent.length).toBe(0);
+  });
+
+  test('refuses at once with retry-after when the queue is full', async () => {
+    const { pool, call } = bench({ queueMax: 2 });
+    for (const text of ['runs', 'waits', 'waits']) void pool.dispatch(call(text)).catch(() => undefined);
+    const refusal = await pool.dispatch(call('too many')).catch((error: KatamariError) => error);
+    expect(refusal).toMatchObject({ code: 'overloaded', facts: { notRun: true } });
+    expect((refusal as KatamariError).facts.retryAfterMs).toBeGreaterThan(0);
+    expect((refusal as KatamariError).message).toContain('2 calls are waiting, limit is 2');
+  });
+
+  test('refuses a call that asked not to queue when nothing is free', async () => {
+    const { pool, call } = bench();
+    void pool.dispatch(call('runs'));
+    const end = ending(pool.dispatch(call('now or never', { doNotQueue: true })));
+    await turn();
+    expect(end.text).toBe('overloaded');
+    expect(pool.queued).toBe(0);
+  });
+
+  test('refuses a call whose wait would outlast its deadline, once it knows how long calls take', async () => {
+    const { clock, pool, members, call } = bench();
+    const [{ link }] = members as unknown as [{ link: HandLink }];
+    for (let n = 0; n < 40; n++) {
+      const end = ending(pool.dispatch(call('learn')));
+      clock.advance(100);
+      link.answer();
+      await turn();
+      expect(end.text).toBe('ok learn');
+    }
+    void pool.dispatch(call('runs'));
+    for (let n = 0; n < 5; n++) void pool.dispatch(call('waits'));
+    const hasty = ending(pool.dispatch(call('hasty', { deadlineMs: clock.nowMs() + 300 })));
+    const patient = ending(pool.dispatch(call('patient', { deadlineMs: clock.nowMs() + 3000 })));
+    await turn();
+    expect(hasty.text).toBe('overloaded');
+    expect(patient.text).toBe('pending');
+  });
+
+  test('lets a call whose caller has gone leave the queue, and never sends it', async () => {
+    const { pool, members, call } = bench();
+    const [{ link }] = members as unknown as [{ link: HandLink }];
+    const connection = new AbortController();
+    void pool.dispatch(call('runs'));
+    const gone = ending(pool.dispatch(call('gone', { signal: connection.signal })));
+    const stays = ending(pool.dispatch(call('stays')));
+    connection.abort();
+    await turn();
+    expect(gone.text).toBe('cancelled');
+    link.answer();
+    expect(link.sent.map((one) => Buffer.from(one.call.args).toString())).toEqual(['stays']);
+    link.answer();
+    await turn();
+    expect(stays.text).toBe('ok stays');
+    expect(sums(pool)).toMatchObject({ accepted: 3, replied: 2, cancelled: 1, inFlight: 0 });
+  });
+
+  test('times a call out in service, keeps its place taken, and has the chassis killed after the grace time', async () => {
+    const { clock, pool, members, call, hung } = bench();
+    const end = ending(pool.dispatch(call('hangs')));
+    clock.advance(10_020);
+    await turn();
+    expect(end.text).toBe('timeout service');
+    expect(pool.free).toBe(0);
+    expect(hung).toEqual([]);
+    clock.advance(1000);
+    expect(hung).toEqual(['Echo@1.0.0/1: say outlived its deadline by 1000 ms']);
+    members[0]?.resource.close();
+    expect(sums(pool)).toMatchObject({ accepted: 1, timed_out: 1, inFlight: 0 });
+  });
+
+  test('frees the place of a call that answers within the grace time, and drops the answer', async () => {
+    const { clock, pool, members, call, hung } = bench();
+    const end = ending(pool.dispatch(call('slow')));
+    clock.advance(10_500);
+    members[0]?.link.answer();
+    clock.advance(5000);
+    await turn();
+    expect(end.text).toBe('timeout service');
+    expect(pool.free).toBe(1);
+    expect(hung).toEqual([]);
+  });
+
+  test('fails the calls inside a chassis that dies, and only those', async () => {
+    const { pool, members, call } = bench({ resources: 2 });
+    const ends = ['a', 'b', 'c'].map((text) => ending(pool.dispatch(call(text))));
+    const [other, dying] = members as unknown as [{ link: HandLink }, { resource: Resource; link: HandLink }];
+    pool.remove(dying.resource);
+    dying.link.close('closed the connection');
+    other.link.answer();
+    other.link.answer();
+    await turn();
+    expect(ends.map(({ text }) => text)).toEqual(['resource_failed', 'ok b', 'ok c']);
+  });
+
+  test('hands a call on when the link turns out to be closed before anything was written', async () => {
+    const { pool, members, call } = bench({ resources: 2 });
+    const [living, dead] = members as unknown as [{ link: HandLink }, { link: HandLink }];
+    dead.link.isOpen = false;
+    const end = ending(pool.dispatch(call('handed on')));
+    living.link.answer();
+    await turn();
+    expect(end.text).toBe('ok handed on');
+    expect(pool.alive).toBe(1);
+  });
+
+  test('refuses what still waits when it is closed', async () => {
+    const { pool, call } = bench({ resources: 0 });
+    const end = ending(pool.dispatch(call('waits')));
+    pool.close('The mesh is stopping');
+    await turn();
+    expect(end.text).toBe('draining');
+  });
+
+  test('settles every call once and keeps its books level whatever happens, in any order', async () => {
+    const seed = Number(process.env['KATAMARI_SEED'] ?? 20_261_122);
+    const random = mulberry(seed);
+    for (let round = 0; round < 50; round++) {
+      const { clock, pool, members, call, newResource } = bench({ resources: 3, queueMax: 8, places: 1 + (round % 2) });
+      const settled = new Map<number, number>();
+      const connections = Array.from({ length: 4 }, () => new AbortController());
+      let calls = 0;
+      for (let step = 0; step < 200; step++) {
+        const dice = random();
+        const member = members[Math.floor(random() * members.length)];
+        if (dice < 0.5) {
+          const id = calls++;
+          const signal = connections[Math.floor(random() * 4)]?.signal;
+          const work = pool.dispatch(
+            call(`${id}`, { deadlineMs: clock.nowMs() + random() * 5000, doNotQueue: random() < 0.1, signal }),
+          );
+          work.then(
+            () => settled.set(id, (settled.get(id) ?? 0) + 1),
+            () => settled.set(id, (settled.get(id) ?? 0) + 1),
+          );
+        } else if (dice < 0.8) {
+          if (member !== undefined && member.link.sent.length > 0) member.link.answer();
+        } else if (dice < 0.9) {
+          clock.advance(random() * 2000);
+        } else if (dice < 0.95 && member !== undefined) {
+          pool.remove(member.resource);
+          member.link.close();
+          members.splice(members.indexOf(member), 1);
+          const fresh = newResource(`Echo@1.0.0/${step}`);
+          members.push(fresh);
+          pool.add(fresh.resource);
+        } else if (dice < 0.96) {
+          connections[Math.floor(random() * 4)]?.abort();
+        }
+        expect(members.every(({ link }) => link.sent.length <= 1 + (round % 2))).toBe(true);
+        expect(sums(pool)['inFlight']).toBeGreaterThanOrEqual(0);
+      }
+      clock.advance(6000);
+      await turn();
+      expect(
+        [settled.size, [...settled.values()].every((times) => times === 1)],
+        `seed ${seed}, round ${round}`,
+      ).toEqual([calls, true]);
+      expect(sums(pool), `seed ${seed}, round ${round}`).toMatchObject({ accepted: calls, inFlight: 0 });
+      expect(pool.queued).toBe(0);
+    }
+  });
+});
+
+/** A small seeded generator: equal seeds, equal runs. */
+function mulberry(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

@@ -1,0 +1,61 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, describe, expect, test } from 'vitest';
+import { Reaper } from '../../../services/resource-manager/reaper.ts';
+import { until } from '../../kit/wait.ts';
+
+const started: ChildProcess[] = [];
+
+/** A process that leads its own group and has a child in it. */
+function group(): ChildProcess & { pid: number } {
+  const child = spawn('/bin/sh', ['-c', 'sleep 300 & wait'], { detached: true, stdio: 'ignore' });
+  started.push(child);
+  return child as ChildProcess & { pid: number };
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+afterEach(() => {
+  for (const { pid } of started.splice(0)) {
+    try {
+      process.kill(-(pid ?? 0), 'SIGKILL');
+    } catch {
+      // It has ended.
+    }
+  }
+});
+
+describe('Reaper', () => {
+  test('kills the process groups it was told of when its pipe ends, and no others', async () => {
+    const reaper = new Reaper(mkdtempSync(path.join(tmpdir(), 'katamari-reaper-')));
+    const [first, second, stranger] = [group(), group(), group()];
+    reaper.watch(first.pid);
+    reaper.watch(second.pid);
+    reaper.watch(stranger.pid);
+    reaper.forget(stranger.pid);
+    await reaper.close();
+    await until('both groups to end', () => first.signalCode !== null && second.signalCode !== null);
+    expect(isAlive(stranger.pid)).toBe(true);
+  });
+
+  test('is started anew and told all again when somebody kills it', async () => {
+    const reaper = new Reaper(mkdtempSync(path.join(tmpdir(), 'katamari-reaper-')));
+    const child = group();
+    reaper.watch(child.pid);
+    const before = reaper.pid;
+    process.kill(before, 'SIGKILL');
+    await until('another shell', () => reaper.pid !== before && isAlive(reaper.pid));
+    await reaper.close();
+    await until('the group to end', () => child.signalCode !== null);
+    expect(child.signalCode).toBe('SIGKILL');
+  });
+});

@@ -1,0 +1,98 @@
+// The papers against the repository: links lead somewhere, every page can be found, what is named is there.
+
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { REPOSITORY } from '../kit/tools.ts';
+import { pages, read } from './repository.ts';
+
+/** Links of a page to files here: the file, from the root of the repository, and the heading if there is one. */
+function linksOf(page: string): { readonly link: string; readonly file: string; readonly heading: string }[] {
+  const text = read(page).replaceAll(/^```.*?^```/gms, '');
+  return [...text.matchAll(/\]\(([^)\s]+)\)/g)]
+    .map(([, link]) => link as string)
+    .filter((link) => !/^[a-z]+:/.test(link))
+    .map((link) => {
+      const [file = '', heading = ''] = link.split('#');
+      return { link, file: file === '' ? page : path.posix.join(path.posix.dirname(page), file), heading };
+    });
+}
+
+/** Headings of a page as links name them. */
+function headingsOf(page: string): string[] {
+  return [...read(page).matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+    (heading as string)
+      .toLowerCase()
+      .replaceAll(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-'),
+  );
+}
+
+const ofDocs = pages().filter((page) => page.startsWith('docs/') && page !== 'docs/README.md');
+
+describe('Links', () => {
+  test('between pages lead to files and headings that exist', () => {
+    const broken = pages().flatMap((page) =>
+      linksOf(page)
+        .filter(
+          ({ file, heading }) =>
+            !existsSync(path.join(REPOSITORY, file)) || (heading !== '' && !headingsOf(file).includes(heading)),
+        )
+        .map(({ link }) => `${page}: ${link}`),
+    );
+    expect(broken).toEqual([]);
+  });
+
+  test('lead from README.md and from docs/README.md to every page of docs/', () => {
+    expect(ofDocs.length).toBeGreaterThan(8);
+    for (const index of ['README.md', 'docs/README.md']) {
+      const linked = new Set(linksOf(index).map(({ file }) => file));
+      expect([index, ofDocs.filter((page) => !linked.has(page))]).toEqual([index, []]);
+    }
+  });
+});
+
+describe('README.md', () => {
+  const { dependencies, devDependencies } = JSON.parse(read('package.json')) as Readonly<
+    Record<'dependencies' | 'devDependencies', Readonly<Record<string, string>>>
+  >;
+  const readme = read('README.md');
+  const [, usedSection = '', toDevelopSection = ''] =
+    /^## What it stands on\n(.*?)^To develop and test:\n(.*?)^## /ms.exec(readme) ?? [];
+  /** Names at the head of the list's items. */
+  const listed = (section: string): string[] =>
+    [...section.matchAll(/^- (.*?):/gm)].flatMap(([, names]) =>
+      [...(names as string).matchAll(/`([^`]+)`/g)].map(([, name]) => name as string),
+    );
+
+  test('says of every dependency why it is there, and names none that is not', () => {
+    expect(listed(usedSection).sort()).toEqual(Object.keys(dependencies).sort());
+    expect(listed(toDevelopSection).sort()).toEqual(Object.keys(devDependencies).sort());
+  });
+
+  test('names commands of npm that package.json has', () => {
+    const { scripts } = JSON.parse(read('package.json')) as { scripts: Readonly<Record<string, string>> };
+    const named = pages().flatMap((page) => [...read(page).matchAll(/\bnpm run (?:-s )?([\w:]+)/g)]);
+    expect(named.length).toBeGreaterThan(2);
+    expect(named.map(([, name]) => name as string).filter((name) => !(name in scripts))).toEqual([]);
+  });
+});
+
+describe('ARCHITECTURE.md', () => {
+  const text = read('ARCHITECTURE.md');
+
+  test('points to lines that occur exactly once in the file named beside them', () => {
+    const pointers = [...text.matchAll(/^\|[^|]*\| `([^`]+\.ts)` \| `([^`]+)` \|/gm)];
+    expect(pointers.length).toBeGreaterThan(6);
+    const lost = pointers.filter(([, file = '', line = '']) => read(file).split(line).length !== 2);
+    expect(lost.map(([, file, line]) => `${file}: ${line}`)).toEqual([]);
+  });
+
+  test('names files that exist', () => {
+    const named = [...text.matchAll(/`((?:chassis-sdk|services|faceplates|test|idl|scripts)\/[\w./-]+)`/g)];
+    expect(named.length).toBeGreaterThan(20);
+    expect(named.map(([, file]) => file as string).filter((file) => !existsSync(path.join(REPOSITORY, file)))).toEqual(
+      [],
+    );
+  });
+});

@@ -1,0 +1,170 @@
+// Tables that are written down twice, in TypeScript and in IDL or in a paper, and must agree.
+
+import { describe, expect, test } from 'vitest';
+import { createCall, type ReplyContext } from '../../chassis-sdk/call.ts';
+import { ERROR_TABLE, KatamariError, type ErrorCode } from '../../chassis-sdk/errors.ts';
+import { decodeStruct, encodeStruct, parseIdl, readIdlFile, type StructType } from '../../chassis-sdk/idl/mod.ts';
+import { StatsBook } from '../../chassis-sdk/stats.ts';
+import { EVENT_KINDS, RESOURCE_STATES, RESTART_REASONS } from '../../chassis-sdk/status.ts';
+import {
+  hasContext,
+  readCallContext,
+  readReplyContext,
+  writeCallContext,
+  writeReplyContext,
+} from '../../chassis-sdk/wire/context.ts';
+import { read } from './repository.ts';
+
+const idl = parseIdl(readIdlFile(new URL('../../idl/katamari.thrift', import.meta.url)));
+
+function structOf(name: string): StructType {
+  const found = idl.structs.get(name);
+  if (found === undefined) throw new Error(`idl/katamari.thrift has no struct ${name}`);
+  return found;
+}
+
+const fieldNames = (struct: StructType): string[] => struct.fields.map(({ name }) => name);
+
+describe('ERROR_TABLE', () => {
+  test('has the numbers of enum ErrorCode in idl/katamari.thrift', () => {
+    const codes = Object.entries(ERROR_TABLE).map(([code, { wire }]) => [code.toUpperCase(), wire]);
+    expect(Object.fromEntries(codes)).toEqual(Object.fromEntries(idl.enums.get('ErrorCode')?.byName ?? []));
+  });
+
+  test('is what docs/operations.md shows', () => {
+    const rows = [
+      ...read('docs/operations.md').matchAll(
+        /^\| `(\w+)` \| [^|]+ \| (\d) \| (-\d+) \| (\d+) \| (\w+) \| ([\w ]+) \|$/gm,
+      ),
+    ].map(([, code, thrift, jsonRpc, http, outcome, retry]) => [
+      code,
+      { thrift: Number(thrift), jsonRpc: Number(jsonRpc), http: Number(http), outcome, retry },
+    ]);
+    const table = Object.entries(ERROR_TABLE).map(([code, { thrift, jsonRpc, http, outcome, retry }]) => [
+      code,
+      { thrift, jsonRpc, http, outcome, retry },
+    ]);
+    expect(rows).toEqual(table);
+  });
+});
+
+describe('The contexts in field 32767', () => {
+  const call = createCall({
+    service: 'Ranker',
+    method: 'rank',
+    args: Uint8Array.of(0),
+    deadlineMs: 0,
+    version: '1.2.3',
+    roles: ['staging'],
+    headers: { 'client-build': '42' },
+    tags: ['fast', 'eu'],
+    details: { model: 'small', ort: 'Zürich' },
+    key: 'user-17',
+    traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+    tracestate: 'a=b',
+    caller: 'a test',
+    attempt: 2,
+    doNotQueue: true,
+  });
+  const { service, version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue } = call;
+  const callFields = { version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue };
+
+  test('are written as struct CallContext says, every field of it', () => {
+    const bytes = writeCallContext(call, 1_500_000);
+    expect(hasContext(bytes, 0)).toBe(true);
+    const found = decodeStruct(structOf('CallContext'), bytes.subarray(3), { i64: 'number' });
+    expect(found).toEqual({
+      ...callFields,
+      timeLeftUs: 1_500_000,
+      serviceName: service,
+      details: new Map(Object.entries(call.details)),
+      headers: new Map(Object.entries(call.headers)),
+    });
+    expect(Object.keys(found).sort()).toEqual(fieldNames(structOf('CallContext')).sort());
+  });
+
+  test('are read as struct CallContext says, every field of it', () => {
+    const struct = encodeStruct(structOf('CallContext'), {
+      ...callFields,
+      timeLeftUs: 2 ** 40,
+      serviceName: service,
+      details: call.details,
+      headers: call.headers,
+    });
+    const bytes = Buffer.concat([Buffer.of(12, 0x7f, 0xff), struct]);
+    expect(readCallContext(bytes, 0)).toEqual({
+      context: { ...callFields, timeLeftUs: 2 ** 40, service, details: call.details, headers: call.headers },
+      end: bytes.length,
+    });
+  });
+
+  const reply: ReplyContext = {
+    version: '1.2.3',
+    queueUs: 12_000,
+    serviceUs: 3_400,
+    freeNow: 2,
+    queuedNow: 5,
+    resource: 'Ranker@1.2.3/1',
+  };
+  const error = new KatamariError('overloaded', 'x', { retryAfterMs: 250, stage: 'service', notRun: true });
+  const replyFields = { ...reply, errorCode: 2, retryAfterMs: 250, stage: 2, notRun: true, retire: true };
+
+  test('are written as struct ReplyContext says, every field of it', () => {
+    const bytes = writeReplyContext(reply, error, true);
+    const found = decodeStruct(structOf('ReplyContext'), bytes.subarray(3), { i64: 'number' });
+    expect(found).toEqual(replyFields);
+    expect(Object.keys(found).sort()).toEqual(fieldNames(structOf('ReplyContext')).sort());
+  });
+
+  test('are read as struct ReplyContext says, every field of it', () => {
+    const bytes = Buffer.concat([Buffer.of(12, 0x7f, 0xff), encodeStruct(structOf('ReplyContext'), replyFields)]);
+    expect(readReplyContext(bytes, 0)).toEqual({
+      context: { ...reply, retire: true, error: { code: 2, retryAfterMs: 250, stage: 2, notRun: true } },
+      end: bytes.length,
+    });
+  });
+});
+
+describe('chassis-sdk/status.ts', () => {
+  const source = read('chassis-sdk/status.ts');
+
+  /** Fields of an interface as they are written there; those of objects within it are indented deeper. */
+  function fieldsOf(name: string): string[] {
+    const body = new RegExp(`^export interface ${name} \\{\\n(.*?)^\\}`, 'ms').exec(source)?.[1] ?? '';
+    return [...body.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, field]) => field as string);
+  }
+
+  for (const [name, struct] of [
+    ['ResourceStatus', 'ResourceStatus'],
+    ['PoolStatus', 'PoolStatus'],
+    ['MeshStatus', 'MeshStatus'],
+    ['MeshEvent', 'Event'],
+  ] as const) {
+    test(`has in ${name} the fields of struct ${struct} in idl/katamari.thrift`, () => {
+      // `service` is a word that Thrift compilers reserve.
+      const fields = fieldsOf(name).map((field) => (field === 'service' ? 'serviceName' : field));
+      expect(fields.length).toBeGreaterThan(5);
+      expect(fields.sort()).toEqual(fieldNames(structOf(struct)).sort());
+    });
+  }
+
+  test('has the sums of the book in struct CallSums', () => {
+    expect(fieldNames(structOf('CallSums')).sort()).toEqual(Object.keys(new StatsBook().sums()).sort());
+  });
+
+  test('has states, reasons and events that the papers explain', () => {
+    const [operations, observability] = [read('docs/operations.md'), read('docs/observability.md')];
+    expect(EVENT_KINDS.filter((kind) => !operations.includes(`\`${kind}\``))).toEqual([]);
+    expect(RESTART_REASONS.filter((reason) => !operations.includes(`\`${reason}\``))).toEqual([]);
+    expect(RESOURCE_STATES.filter((state) => !observability.includes(state))).toEqual([]);
+  });
+});
+
+describe('The codes of ERROR_TABLE', () => {
+  test('are explained in docs/json-rpc.md, but for those that no client of it can meet', () => {
+    const paper = read('docs/json-rpc.md');
+    const unmet: readonly ErrorCode[] = ['rate_limited', 'cancelled'];
+    const codes = (Object.keys(ERROR_TABLE) as ErrorCode[]).filter((code) => !unmet.includes(code));
+    expect(codes.filter((code) => !paper.includes(`\`${code}\``))).toEqual([]);
+  });
+});

@@ -1,0 +1,78 @@
+// What `katamari types` writes for the samples, against the real library: an author who uses it gets handlers that chassis() takes.
+
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parseIdl, readIdlFile, writeTypes } from '../../chassis-sdk/idl/mod.ts';
+import { REPOSITORY } from '../kit/tools.ts';
+
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(path.join(tmpdir(), 'katamari-types-'));
+  const compilerOptions = {
+    strict: true,
+    noEmit: true,
+    target: 'es2022',
+    lib: ['es2023', 'esnext.disposable'],
+    module: 'nodenext',
+    allowImportingTsExtensions: true,
+    skipLibCheck: true,
+    types: ['node'],
+    typeRoots: [path.join(REPOSITORY, 'node_modules', '@types')],
+    paths: { katamari: [path.join(REPOSITORY, 'chassis-sdk', 'mod.ts')] },
+  };
+  writeFileSync(path.join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.ts'] }));
+  writeFileSync(path.join(folder, 'package.json'), '{"type": "module"}');
+  for (const name of ['calculator', 'reformulate', 'troublemaker']) {
+    const idl = parseIdl(readIdlFile(new URL(`../../chassis-sdk/examples/${name}.thrift`, import.meta.url)));
+    writeFileSync(path.join(folder, `${name}-types.ts`), writeTypes(idl, `${name}.thrift`));
+  }
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** What the compiler says; '' when it is content. */
+function compile(chassis: string): string {
+  writeFileSync(path.join(folder, 'chassis.ts'), chassis);
+  const tsc = path.join(REPOSITORY, 'node_modules', 'typescript', 'bin', 'tsc');
+  try {
+    return execFileSync('node', [tsc, '-p', folder], { cwd: folder, encoding: 'utf8', stdio: 'pipe' });
+  } catch (error) {
+    return (error as { stdout: string }).stdout;
+  }
+}
+
+const CHASSIS = `
+import { chassis, ThriftException } from 'katamari';
+import { Operation, type CalculatorHandlers } from './calculator-types.ts';
+import type { ReformulateHandlers } from './reformulate-types.ts';
+import type { TroublemakerHandlers } from './troublemaker-types.ts';
+
+export type All = [ReformulateHandlers, TroublemakerHandlers];
+const handlers: CalculatorHandlers = {
+  ping() {},
+  add: ({ num1, num2 }) => num1 + num2,
+  async calculate({ w }, ctx) {
+    if (w.op !== Operation.ADD) throw new ThriftException('InvalidOperation', { whatOp: w.op, why: 'only sums' });
+    return (await ctx.call('Calculator', 'add', { num1: w.num1, num2: w.num2 })) as number;
+  },
+  zip() {},
+  getStruct: ({ key }) => ({ key, value: '' }),
+};
+await chassis({ idl: new URL('./calculator.thrift', import.meta.url), service: 'Calculator', version: '1.0.0', handlers });
+`;
+
+describe('Types written for the samples', () => {
+  test('compile, and handlers of these types are what chassis() takes', () => {
+    expect(compile(CHASSIS)).toBe('');
+  });
+
+  test('let the compiler refuse a handler that answers something else', () => {
+    expect(compile(CHASSIS.replace("value: ''", 'value: 7'))).toContain(
+      "Type 'number' is not assignable to type 'string'",
+    );
+  });
+});
