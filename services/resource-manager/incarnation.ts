@@ -159,14 +159,15 @@ export class Incarnation {
         await sleep(times.pingEveryMs, signal);
         if (recycle.afterAgeMs > 0 && clock.nowMs() - this.process.startedAtMs > recycle.afterAgeMs) wear('age');
         if (recycle.memoryBytesMax > 0 && this.process.rssBytes() > recycle.memoryBytesMax) wear('memory');
-        if (introduced.isWell !== undefined && this.resource?.inFlight === 0) await this.#ping(introduced.isWell);
+        if (introduced.isWell !== undefined && this.resource?.inFlight === 0)
+          await this.#ping(introduced, introduced.isWell);
       }
     };
     // Ends with the life of the chassis; the only rejection is that end.
     check().catch(() => undefined);
   }
 
-  async #ping(isWell: () => Promise<unknown>): Promise<void> {
+  async #ping(introduced: Introduced, isWell: () => Promise<unknown>): Promise<void> {
     const { clock, times, expected } = this.#options;
     const what = expected.healthCheck === '' ? 'a ping' : `its health check ${expected.healthCheck}`;
     let stopTimer = clock.after(times.pingTimeoutMs, () => {
@@ -180,9 +181,11 @@ export class Incarnation {
     try {
       await isWell();
     } catch (error) {
+      // A ping that its link took along says nothing of its own: onLinkClosed judges, and the exit may be the reason.
+      if (!introduced.link.isOpen || this.#life.signal.aborted) return;
       const { message } = error as Error;
       const why = expected.healthCheck === '' ? `a ping failed: ${message}` : message;
-      if (!this.#life.signal.aborted) this.end('ping_failed', why);
+      this.end('ping_failed', why);
     } finally {
       stopTimer();
     }

@@ -122,6 +122,13 @@ describe('A chassis that will not stay up', () => {
     expect(ended.text).toContain('broke the protocol');
   });
 
+  test('is said to have crashed, also when a ping was under way and its link closed first', async () => {
+    const command = fixture('dies-when-pinged.ts');
+    const mesh = await up([{ service: 'Conformance', version: '1.0.0', command, pingEvery: '100ms' }]);
+    const ended = await until('the report', () => mesh.events.find(({ kind }) => kind === 'resource_ended'));
+    expect(ended.text).toContain('crashed: exited with status 3');
+  });
+
   test("is reported with the system's words when its program does not exist", async () => {
     const mesh = await up([{ service: 'Other', version: '1.0.0', command: ['/no/such/program'] }]);
     const ended = await until('the report', () => mesh.events.find(({ kind }) => kind === 'resource_ended'));
