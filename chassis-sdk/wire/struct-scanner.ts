@@ -3,6 +3,7 @@
 // value; a declared size is compared with what may still come before it is believed. Limits: depth and bytes, given by the caller.
 
 import { KatamariError } from '../errors.ts';
+import { declaredSize, tooDeep, tooLarge } from './struct-limits.ts';
 
 /** Type numbers of the binary protocol. */
 export const WIRE_TYPE = {
@@ -106,7 +107,7 @@ export class StructScanner {
     }
     if (type === WIRE_TYPE.string) {
       if (end - at < 4) return -1;
-      const length = this.#declared(bytes.readInt32BE(at), 1);
+      const length = declaredSize(bytes.readInt32BE(at), 1, this.#bytesMax);
       return end - at - 4 < length ? -1 : at + 4 + length;
     }
     if (type === WIRE_TYPE.map) {
@@ -114,7 +115,7 @@ export class StructScanner {
       const [key, value] = [bytes[at] as number, bytes[at + 1] as number];
       const count = bytes.readInt32BE(at + 2);
       if (count === 0) return at + 6;
-      this.#declared(count, minimumSize(known(key)) + minimumSize(known(value)));
+      declaredSize(count, minimumSize(known(key)) + minimumSize(known(value)), this.#bytesMax);
       this.#push(type, key, value, count * 2);
       return at + 6;
     }
@@ -123,7 +124,7 @@ export class StructScanner {
     const count = bytes.readInt32BE(at + 1);
     if (count === 0) return at + 5;
     const elementSize = fixedSize(known(element));
-    this.#declared(count, minimumSize(element));
+    declaredSize(count, minimumSize(element), this.#bytesMax);
     // A list of scalars is stepped over in one go.
     if (elementSize > 0) return end - at - 5 < count * elementSize ? -1 : at + 5 + count * elementSize;
     this.#push(type, element, 0, count);
@@ -132,23 +133,11 @@ export class StructScanner {
 
   #push(kind: number, first: number, second: number, left: number): void {
     const depth = ++this.#depth;
-    if (depth >= this.#depthMax) {
-      throw new KatamariError(
-        'bad_request',
-        `Structs and containers are nested deeper than ${this.#depthMax}, the limit`,
-      );
-    }
+    if (depth >= this.#depthMax) throw tooDeep(this.#depthMax);
     this.#kind[depth] = kind;
     this.#first[depth] = first;
     this.#second[depth] = second;
     this.#left[depth] = left;
-  }
-
-  /** A declared count of things of at least `each` bytes, if it can be true at all. */
-  #declared(count: number, each: number): number {
-    if (count < 0) throw new KatamariError('bad_request', `A size of ${count} is declared, expected 0 or more`);
-    if (count * each > this.#bytesMax) throw tooLarge(count * each, this.#bytesMax);
-    return count;
   }
 }
 
@@ -184,11 +173,4 @@ function minimumSize(type: number): number {
 function known(type: number): number {
   if (fixedSize(type) > 0 || (type >= WIRE_TYPE.string && type <= WIRE_TYPE.list)) return type;
   throw new KatamariError('bad_request', `Type ${type} is no Thrift type; expected 2, 3, 4, 6, 8 or 10 to 16`);
-}
-
-function tooLarge(found: number, limit: number): KatamariError {
-  return new KatamariError(
-    'too_large',
-    `The message declares or holds ${found} bytes, limit is ${limit}; send it in smaller pieces`,
-  );
 }

@@ -5,6 +5,7 @@
 import { BinaryWriter } from '../binary.ts';
 import { KatamariError } from '../../errors.ts';
 import { NOTHING } from '../message.ts';
+import { declaredSize, tooDeep, tooLarge } from '../struct-limits.ts';
 import { WIRE_TYPE } from '../struct-scanner.ts';
 import type { EncodingLimits } from './encoding.ts';
 
@@ -188,7 +189,7 @@ export class CompactReader {
       case COMPACT_TYPE.string: {
         const next = varint.read(bytes, at, end, VARINT_32_BYTES);
         if (next === -1) return -1;
-        const length = this.#declared(varint.low, 1);
+        const length = declaredSize(varint.low, 1, this.#bytesMax);
         if (end - next < length) return -1;
         out.bytes(bytes.subarray(next, next + length));
         return next + length;
@@ -212,7 +213,7 @@ export class CompactReader {
     if (count === 15) {
       next = this.#varint.read(bytes, next, end, VARINT_32_BYTES);
       if (next === -1) return -1;
-      count = this.#declared(this.#varint.low, 1);
+      count = declaredSize(this.#varint.low, 1, this.#bytesMax);
     }
     // An empty list need not know of what.
     out.byte(count === 0 ? (WIRE_OF_COMPACT[element] ?? 0) : wireOf(element));
@@ -224,7 +225,7 @@ export class CompactReader {
   #map(out: BinaryWriter, bytes: Buffer, at: number, end: number): number {
     const next = this.#varint.read(bytes, at, end, VARINT_32_BYTES);
     if (next === -1) return -1;
-    const count = this.#declared(this.#varint.low, 2);
+    const count = declaredSize(this.#varint.low, 2, this.#bytesMax);
     if (count === 0) {
       // Here an empty map says not even of what. Strict binary has to, and some readers refuse what is no type even for nothing.
       out.byte(WIRE_TYPE.string);
@@ -243,24 +244,12 @@ export class CompactReader {
 
   #push(kind: number, first: number, second: number, left: number): void {
     const depth = ++this.#depth;
-    if (depth >= this.#depthMax) {
-      throw new KatamariError(
-        'bad_request',
-        `Structs and containers are nested deeper than ${this.#depthMax}, the limit`,
-      );
-    }
+    if (depth >= this.#depthMax) throw tooDeep(this.#depthMax);
     this.#kind[depth] = kind;
     this.#first[depth] = first;
     this.#second[depth] = second;
     this.#left[depth] = left;
     this.#lastId[depth] = 0;
-  }
-
-  /** A declared count of things of at least `each` bytes, if it can be true at all. */
-  #declared(count: number, each: number): number {
-    if (count < 0) throw new KatamariError('bad_request', `A size of ${count} is declared, expected 0 or more`);
-    if (count * each > this.#bytesMax) throw tooLarge(count * each, this.#bytesMax);
-    return count;
   }
 }
 
@@ -306,13 +295,6 @@ function wireOf(type: number): number {
   const wire = WIRE_OF_COMPACT[type] ?? 0;
   if (wire !== 0) return wire;
   throw new KatamariError('bad_request', `Type ${type} is no type of the compact protocol; expected 1 to 13`);
-}
-
-function tooLarge(found: number, limit: number): KatamariError {
-  return new KatamariError(
-    'too_large',
-    `The message declares, holds or becomes ${found} bytes, limit is ${limit}; send it in smaller pieces`,
-  );
 }
 
 export const VARINT_32_BYTES = 5;

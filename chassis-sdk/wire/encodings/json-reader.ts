@@ -6,6 +6,7 @@ import { BinaryWriter, Wrong } from '../binary.ts';
 import type { StructType, Type } from '../../idl/model.ts';
 import { KatamariError } from '../../errors.ts';
 import { checkType, NAME_BYTES_MAX } from '../message.ts';
+import { tooDeep, tooLarge } from '../struct-limits.ts';
 import { WIRE_TYPE } from '../struct-scanner.ts';
 import type { EncodingLimits, MessageFacts, SchemaOf } from './encoding.ts';
 
@@ -128,12 +129,7 @@ export class JsonReader {
       default:
         this.#list(type?.kind === 'list' || type?.kind === 'set' ? type.element : undefined);
     }
-    if (out.position > this.#limits.frameBytesMax) {
-      throw new KatamariError(
-        'too_large',
-        `The message becomes more than ${this.#limits.frameBytesMax} bytes, the limit; send it in smaller pieces`,
-      );
-    }
+    if (out.position > this.#limits.frameBytesMax) throw tooLarge(out.position, this.#limits.frameBytesMax);
   }
 
   /** `["i32",2,1,2]` */
@@ -179,11 +175,7 @@ export class JsonReader {
   }
 
   #enter(): void {
-    if (++this.#depth <= this.#limits.nestingMax) return;
-    throw new KatamariError(
-      'bad_request',
-      `Structs and containers are nested deeper than ${this.#limits.nestingMax}, the limit`,
-    );
+    if (++this.#depth > this.#limits.nestingMax) throw tooDeep(this.#limits.nestingMax);
   }
 
   #type(): number {
