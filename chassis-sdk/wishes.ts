@@ -14,6 +14,8 @@ export interface Wishes {
   readonly roles: readonly string[];
   readonly traceparent: string;
   readonly tracestate: string;
+  /** The answer may overtake those before it on the connection, where the transport has an order. */
+  readonly anyOrder: boolean;
   /** From `Authorization: Bearer`; '' for none. */
   readonly token: string;
 }
@@ -33,6 +35,7 @@ export function readWishes(headers: HeadersIn): Wishes {
     roles: listOf(text(headers['katamari-roles'])),
     traceparent,
     tracestate: traceparent === '' ? '' : text(headers['tracestate']),
+    anyOrder: anyOrderOf(text(headers['katamari-any-order'])),
     token: BEARER.exec(text(headers['authorization']))?.[1] ?? '',
   };
 }
@@ -63,6 +66,14 @@ function timeoutOf(value: string): number {
   );
 }
 
+function anyOrderOf(value: string): boolean {
+  if (value === '' || value === '1') return value === '1';
+  throw new KatamariError(
+    'bad_request',
+    `Header katamari-any-order: expected 1 or nothing, got "${value.slice(0, SHOWN_CHARS)}"`,
+  );
+}
+
 /** An invalid traceparent counts as none. */
 function traceOf(value: string): string {
   return TRACEPARENT.test(value) && !ZERO_ID.test(value) ? value : '';
@@ -81,4 +92,4 @@ const SHOWN_CHARS = 40;
 const BEARER = /^bearer +(\S+)$/i;
 const TRACEPARENT = /^(?!ff)[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}(?:-.*)?$/;
 const ZERO_ID = /^..-0{32}-|^..-.{32}-0{16}-/;
-const OWN = /^(?:katamari-(?:service|version|timeout-ms|key|tags|roles)|traceparent|tracestate)$/;
+const OWN = /^(?:katamari-(?:service|version|timeout-ms|key|tags|roles|any-order)|traceparent|tracestate)$/;

@@ -28,6 +28,11 @@ export class Asked {
     return headers === undefined ? undefined : new Asked(headers, name);
   }
 
+  /** The answer need not wait for those before it. */
+  get isAnyOrder(): boolean {
+    return this.#wishes?.anyOrder ?? false;
+  }
+
   /** The call as it is asked for. */
   of(call: Call, nowMs: number): Call {
     if (this.#wishes === undefined) return call;

@@ -1,4 +1,5 @@
-// One client: reads its calls, hands them to the mesh, and writes the answers in the order of the calls. Two speeds: the answer to the only
+// One client: reads its calls, hands them to the mesh, and writes the answers in the order of the calls; those of calls that ask for any order
+// (`katamari-any-order`) as they become ready. Two speeds: the answer to the only
 // call in line goes straight to the socket, those of several leave together at the end of the turn. Nothing here makes a timer: the
 // faceplate sweeps over all of its connections instead. Limits: calls under way and answers not read (then the socket is not read
 // either), time for a message that was begun, idle time. Who breaks the protocol gets the answers to what came before, the reason, and the end.
@@ -18,7 +19,8 @@ import { MESSAGE_TYPE, NOTHING } from '../../chassis-sdk/wire/message.ts';
 import { Asked } from './asked.ts';
 import { Line, type Place, type PlaceOwner } from './line.ts';
 import { recognise } from './recognise.ts';
-import { draining, framedRefusal, halfSent, unknownProtocol, wantsTls } from './refusals.ts';
+import { headersOfAnswer, headersOfError } from './answer-headers.ts';
+import { drainBegins, draining, framedRefusal, halfSent, unknownProtocol, wantsTls } from './refusals.ts';
 import type { Target, TargetTable } from './targets.ts';
 
 /** What all connections of a faceplate share. */
@@ -49,6 +51,8 @@ export class Connection implements PlaceOwner {
   readonly #host: ConnectionHost;
   readonly #isSecure: boolean;
   readonly #line: Line = new Line(this);
+  /** Calls whose answers keep no order; made for the first one. A client that makes such calls is told before the end, see #sayGoodbye. */
+  #anyOrder: Set<Place> | undefined;
   readonly #inbox = new Inbox();
   #encoding: Encoding | undefined;
   #state: State = 'open';
@@ -102,8 +106,10 @@ export class Connection implements PlaceOwner {
 
   /** Busy, it drains. Idle, it serves what comes next, and drains then: who calls all the time sees the end behind an answer. */
   lastCall(): void {
-    if (this.#isIdle && this.#inbox.isEmpty) this.#isLastCall = true;
-    else this.drain();
+    if (this.#isIdle && this.#inbox.isEmpty) {
+      this.#isLastCall = true;
+      this.#sayGoodbye(false);
+    } else this.drain();
   }
 
   /** Serves what has begun, refuses what begins now, and ends after the last answer. */
@@ -112,9 +118,10 @@ export class Connection implements PlaceOwner {
     this.#isDraining = true;
     this.#begunBytes = this.#inbox.bytes;
     const isIdle = this.#isIdle;
+    if (!isIdle) this.#sayGoodbye(false);
     this.#leaveIfDone();
-    // Nothing can be lost on it, so nobody need wait for the client to end too.
-    if (isIdle && this.#state === 'leaving') this.close();
+    // Nothing can be lost on it, so nobody need wait for the client to end too; but for one that has been told, and will.
+    if (isIdle && this.#state === 'leaving' && this.#anyOrder === undefined) this.close();
   }
 
   /** Ends now. Calls that still wait are cancelled, oneway calls go on. */
@@ -123,11 +130,8 @@ export class Connection implements PlaceOwner {
     this.#state = 'gone';
     this.#socket.destroy();
     const nowMs = this.#host.clock.nowMs();
-    for (let place = this.#line.first; place !== undefined; place = place.next) {
-      if (place.type !== 0) continue;
-      place.isCancelled = true;
-      place.stats.settle('cancelled', nowMs - place.acceptedAtMs, 0);
-    }
+    for (let place = this.#line.first; place !== undefined; place = place.next) cancel(place, nowMs);
+    for (const place of this.#anyOrder ?? []) cancel(place, nowMs);
     this.#gone?.abort(GONE);
     this.#host.onClose(this);
   }
@@ -144,7 +148,8 @@ export class Connection implements PlaceOwner {
     if (this.#state === 'leaving') {
       if (quietMs >= LEAVE_MS) this.close();
     } else if (quietMs >= idleMs && (this.#underWay === 0 || unsent > 0)) {
-      this.close();
+      if (this.#isIdle && this.#anyOrder !== undefined) this.drain();
+      else this.close();
     } else if (!this.#isPaused && !this.#inbox.isEmpty && nowMs - this.#begunAtMs >= requestMs) {
       this.#break(halfSent(this.#inbox.bytes, requestMs), nowMs);
     }
@@ -165,6 +170,7 @@ export class Connection implements PlaceOwner {
     this.#activeAtMs = this.#host.clock.nowMs();
     const tookMs = this.#activeAtMs - place.acceptedAtMs;
     place.stats.settle(error.code, tookMs, error.facts.stage === 'queue' ? tookMs * 1000 : 0);
+    place.error = error;
     this.#settle(place, MESSAGE_TYPE.exception, place.isOneway ? NOTHING : applicationExceptionOf(error));
   }
 
@@ -268,7 +274,8 @@ export class Connection implements PlaceOwner {
     this.#flush();
   }
 
-  #serve(head: MessageFacts, { body, headers, answersOneway }: Encoding, nowMs: number, isLate: boolean): void {
+  #serve(head: MessageFacts, encoding: Encoding, nowMs: number, isLate: boolean): void {
+    const { body, headers, answersOneway, keepsNoOrder } = encoding;
     if (head.type !== MESSAGE_TYPE.call && head.type !== MESSAGE_TYPE.oneway) {
       throw new KatamariError('bad_request', `Message type is ${head.type}, expected 1 (call) or 4 (oneway)`);
     }
@@ -276,7 +283,8 @@ export class Connection implements PlaceOwner {
     const asked = Asked.read(headers, head.name);
     const target = targets.of(asked?.name ?? head.name, nowMs);
     const isOneway = head.type === MESSAGE_TYPE.oneway || target.isOneway;
-    const place = this.#accept(target, head.seqId, isOneway && answersOneway !== true, nowMs);
+    const isAnyOrder = keepsNoOrder === true && asked?.isAnyOrder === true;
+    const place = this.#accept(target, head.seqId, isOneway && answersOneway !== true, isAnyOrder, nowMs);
     place.isSilent = isOneway;
     const refusal = isLate ? draining() : asked?.refusal;
     if (refusal !== undefined) {
@@ -304,13 +312,16 @@ export class Connection implements PlaceOwner {
   }
 
   /** Enters a call in the book and gives it a place in the line. */
-  #accept(target: Target, seqId: number, isOneway: boolean, nowMs: number): Place {
+  #accept(target: Target, seqId: number, isOneway: boolean, isAnyOrder: boolean, nowMs: number): Place {
     const place = this.#line.take(target);
     place.seqId = seqId;
     place.acceptedAtMs = nowMs;
     place.isOneway = isOneway;
     place.stats.accept();
+    place.isAnyOrder = isAnyOrder;
+    if (isAnyOrder) this.#anyOrder ??= new Set();
     if (isOneway) this.#host.onewayStarted();
+    else if (isAnyOrder) this.#anyOrder?.add(place);
     else this.#line.join(place);
     if (++this.#underWay >= this.#host.limits.pipelineMax) this.#pause();
     return place;
@@ -322,6 +333,9 @@ export class Connection implements PlaceOwner {
       this.#underWay--;
       this.#line.free(place);
       this.#host.onewayEnded();
+    } else if (place.isAnyOrder) {
+      place.body = body;
+      this.#overtake(place, type);
     } else {
       place.type = type;
       place.body = body;
@@ -347,9 +361,39 @@ export class Connection implements PlaceOwner {
     if (this.#line.first === undefined) this.#flush();
   }
 
-  #write(encoding: Encoding, { target, seqId, isSilent, body, version }: Place, type: 2 | 3): void {
+  /** Hands out one answer before all that stand in line. */
+  #overtake(place: Place, type: 2 | 3): void {
+    this.#anyOrder?.delete(place);
+    if (this.#outgoing.length === 0 && this.#underWay > 1) queueMicrotask(this.#flush);
+    this.#write(this.#encoding as Encoding, place, type);
+    this.#line.free(place);
+    this.#underWay--;
+    if (this.#underWay === 0) this.#flush();
+  }
+
+  /**
+   * Tells a client that goes by sequence ids, in a message of id 0, that no further call is taken here. At the end it is told once more: what it has
+   * no answer to by then has certainly not run.
+   */
+  #sayGoodbye(isEnd: boolean): void {
+    if (this.#anyOrder === undefined || this.#encoding === undefined) return;
+    const error = isEnd ? draining() : drainBegins();
+    const headers = headersOfError(error);
+    this.#encoding.write(
+      MESSAGE_TYPE.exception,
+      '',
+      0,
+      applicationExceptionOf(error),
+      this.#outgoing,
+      undefined,
+      headers,
+    );
+    this.#flush();
+  }
+
+  #write(encoding: Encoding, { target, seqId, isSilent, body, version, error }: Place, type: 2 | 3): void {
     const { method, schema } = target;
-    const headers = encoding.carriesHeaders === true && version !== '' ? { 'katamari-version': version } : undefined;
+    const headers = encoding.carriesHeaders === true ? headersOfAnswer(version, error) : undefined;
     const result = type === MESSAGE_TYPE.reply ? schema?.result : undefined;
     const before = this.#outgoing.length;
     try {
@@ -412,16 +456,17 @@ export class Connection implements PlaceOwner {
     const head = this.#encoding?.head;
     const target = head === undefined ? this.#host.targets.nameless : this.#host.targets.of(head.name, nowMs);
     const isOneway = head?.type === MESSAGE_TYPE.oneway && this.#encoding?.answersOneway !== true;
-    this.onError(this.#accept(target, head?.seqId ?? 0, isOneway, nowMs), error);
+    this.onError(this.#accept(target, head?.seqId ?? 0, isOneway, false, nowMs), error);
   }
 
   #leaveIfDone(): void {
-    if (this.#line.first !== undefined || this.#isReading) return;
+    if (this.#line.first !== undefined || this.#isReading || (this.#anyOrder?.size ?? 0) > 0) return;
     if (this.#state === 'ending' || (this.#state === 'open' && this.#isDraining && this.#begunBytes === 0))
       this.#leave();
   }
 
   #leave(): void {
+    this.#sayGoodbye(true);
     this.#flush();
     if (this.#state === 'gone') return;
     this.#state = 'leaving';
@@ -444,6 +489,12 @@ function goneController(): AbortController {
   const controller = new AbortController();
   setMaxListeners(0, controller.signal);
   return controller;
+}
+
+function cancel(place: Place, nowMs: number): void {
+  if (place.type !== 0) return;
+  place.isCancelled = true;
+  place.stats.settle('cancelled', nowMs - place.acceptedAtMs, 0);
 }
 
 /** A result struct whose one field is not `success` (id 0): a declared exception. */

@@ -29,6 +29,10 @@ export class Place {
   isSilent = false;
   /** Version that answered; '' unknown. */
   version = '';
+  /** What the mesh had to say against the call; transports with headers say its code and facts there. */
+  error: KatamariError | undefined;
+  /** Its answer leaves as soon as it is ready; it stands in no line. */
+  isAnyOrder = false;
   /** Entered in the book as cancelled; what its dispatch still says is of no interest. */
   isCancelled = false;
   // The two ends of a dispatch, bound once for every call that will ever stand here.
@@ -69,6 +73,7 @@ export class Line {
     place.stats = target.stats;
     place.version = '';
     place.isSilent = false;
+    place.isAnyOrder = false;
     return place;
   }
 
@@ -91,6 +96,7 @@ export class Line {
   free(place: Place): void {
     place.type = 0;
     place.body = NOTHING;
+    place.error = undefined;
     if (this.#freeCount >= FREE_MAX) return;
     this.#freeCount++;
     place.next = this.#free;

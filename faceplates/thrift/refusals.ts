@@ -27,6 +27,11 @@ export function tooManyConnections(limit: number): KatamariError {
   );
 }
 
+/** Of the connection as a whole: what was sent on it may still be answered. */
+export function drainBegins(): KatamariError {
+  return new KatamariError('draining', 'This Thrift port is shutting down; send what comes next on another connection');
+}
+
 export function draining(): KatamariError {
   return new KatamariError('draining', 'This Thrift port is shutting down; connect again and repeat the call', {
     notRun: true,

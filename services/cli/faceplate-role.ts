@@ -10,6 +10,7 @@ import { ensureAdminToken } from './admin-token.ts';
 import { urlOf } from './command.ts';
 import { thriftTlsOf } from './link-settings.ts';
 import type { ManagerRole } from './manager-role.ts';
+import { withMeshService } from './mesh-service.ts';
 import type { ProcessBase } from './process-base.ts';
 import { StatusGatherer } from './status-gatherer.ts';
 import { VERSION } from './version.ts';
@@ -74,6 +75,7 @@ export class FaceplateRole {
     const tls = thriftTlsOf(config);
     const forThrift = await startThriftFaceplate({
       ...common,
+      mesh: { ...mesh, dispatch: withMeshService(router, router.dispatch) },
       port: ports.thrift,
       ...(defaultService === '' ? {} : { defaultService }),
       ...(tls === undefined ? {} : { tls }),

@@ -1,36 +1,42 @@
-// The service `katamari.Mesh`, which chassis ask how another service looks before they call it.
+// The service `katamari.Mesh`, which chassis and clients ask how a service looks before they call it.
 
 import {
+  decodeStruct,
+  encodeStruct,
   KatamariError,
   meshInterface,
-  serveHandlers,
+  NO_REPLY_CONTEXT,
   type Call,
   type Dispatch,
+  type Method,
   type Reply,
 } from '../../chassis-sdk/internal.ts';
-import type { Router } from '../mesh/internal.ts';
+import { isWantedVersion, type Router } from '../mesh/internal.ts';
 
 /** Answers `katamari.Mesh`, hands everything else on. */
 export function withMeshService(router: Router, dispatch: Dispatch): Dispatch {
-  const describe = serveHandlers<undefined>({
-    interface: meshInterface(),
-    i64: 'number',
-    contextOf: () => undefined,
-    handlers: {
-      describe: ({ serviceName: service, version }: { serviceName: string; version: string }) => {
-        const found = router
-          .pools()
-          .find(({ details }) => details.service === service && (version === '' || details.version === version));
-        if (found === undefined)
-          throw new KatamariError('no_pool', `No pool offers ${service}${version === '' ? '' : `@${version}`}`);
-        return {
-          serviceName: service,
-          version: found.details.version,
-          idlMain: found.interface.source.main,
-          idlFiles: found.interface.source.files,
-        };
-      },
-    },
-  });
+  const method = meshInterface().methods.get('describe') as Method;
+  const describe = async (call: Call): Promise<Reply> => {
+    if (call.method !== method.name) {
+      throw new KatamariError(
+        'no_pool',
+        `katamari.Mesh has no method "${call.method}"; it has ${method.name}`,
+        NOT_RUN,
+      );
+    }
+    const { serviceName, version } = decodeStruct(method.args, call.args) as { serviceName: string; version: string };
+    const found = router
+      .pools()
+      .find(({ details }) => details.service === serviceName && isWantedVersion(details.version, version));
+    if (found === undefined) {
+      const asked = `${serviceName}${version === '' ? '' : `@${version}`}`;
+      throw new KatamariError('no_pool', `No pool offers ${asked}`, NOT_RUN);
+    }
+    const { main: idlMain, files: idlFiles } = found.interface.source;
+    const success = { serviceName, version: found.details.version, idlMain, idlFiles };
+    return { isException: false, body: encodeStruct(method.result, { success }), context: NO_REPLY_CONTEXT };
+  };
   return (call: Call): Promise<Reply> => (call.service === 'katamari.Mesh' ? describe(call) : dispatch(call));
 }
+
+const NOT_RUN = { notRun: true } as const;

@@ -2,7 +2,7 @@
 // Prometheus find it. Nothing in the mesh depends on it. The entry is looked at now and then and made again when an agent forgot it.
 
 import { systemClock, type Clock } from '../../chassis-sdk/clock.ts';
-import { Backoff } from './backoff.ts';
+import { Backoff } from '../../chassis-sdk/backoff.ts';
 import { ConsulError, type ConsulClient, type ServiceRequest } from './consul.ts';
 import { FAREWELL_MS, pause, within } from './pause.ts';
 

@@ -3,7 +3,7 @@
 
 import { parseIdl, type Clock, type IdlSource, type Interface } from '../../chassis-sdk/internal.ts';
 import { z } from 'zod';
-import { Backoff } from './backoff.ts';
+import { Backoff } from '../../chassis-sdk/backoff.ts';
 import type { ConsulClient, ConsulError } from './consul.ts';
 import { pause } from './pause.ts';
 import { readRecord, type Keys } from './records.ts';

@@ -23,7 +23,7 @@ export {
 export { EventLog } from './event-log.ts';
 export { measured } from './measured.ts';
 export type { Offer } from './offer.ts';
-export { Router, type Route, type RouterOptions } from './router.ts';
+export { isWantedVersion, Router, type Route, type RouterOptions } from './router.ts';
 export { SharedState, type SharedStateOptions } from './shared-state.ts';
 export {
   ASSIGNMENT,
@@ -45,7 +45,7 @@ export {
 } from './records.ts';
 export { ConsulSession, type ConsulSessionOptions, type SessionStats } from './session.ts';
 export { watchPrefix, type Watch, type WatchedEntries, type WatchStats } from './watch.ts';
-export { Backoff } from './backoff.ts';
+export { Backoff } from '../../chassis-sdk/backoff.ts';
 export { pause, within } from './pause.ts';
 export { replaceFile } from './replace-file.ts';
 export { Fleet, type FleetOptions } from './fleet.ts';

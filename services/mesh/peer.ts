@@ -14,7 +14,7 @@ import {
   type Reply,
   type ReplySink,
 } from '../../chassis-sdk/internal.ts';
-import { Backoff } from './backoff.ts';
+import { Backoff } from '../../chassis-sdk/backoff.ts';
 import { pause } from './pause.ts';
 
 /**

@@ -24,7 +24,7 @@ import {
 } from '../../chassis-sdk/internal.ts';
 import type { Offer } from './offer.ts';
 import { poolKey } from './pool-key.ts';
-import { RetryBudget } from './retry-budget.ts';
+import { RetryBudget } from '../../chassis-sdk/retry-budget.ts';
 
 /** Shares of a service's calls by version. A version that is not named gets none; no weights at all: shares by living resources. */
 export interface Route {
@@ -342,7 +342,8 @@ function matchingOffers(offers: readonly Offer[], wanted: Wanted): readonly Offe
   return allowed.filter((_, index) => scores[index] === best);
 }
 
-function isWantedVersion(version: string, wanted: string): boolean {
+/** Whether a version is the one that is asked for: that one, one in the range, or any for ''. */
+export function isWantedVersion(version: string, wanted: string): boolean {
   if (wanted === '' || wanted === version) return true;
   return validRange(wanted) !== null && satisfies(version, wanted);
 }

@@ -6,7 +6,7 @@
 // again. While Consul cannot be reached nothing is given up: it tries on, with growing pauses, and says in `stats` how it goes.
 
 import { systemClock, type Clock } from '../../chassis-sdk/clock.ts';
-import { Backoff } from './backoff.ts';
+import { Backoff } from '../../chassis-sdk/backoff.ts';
 import { ConsulError, type ConsulClient, type ProcessCheck } from './consul.ts';
 import { FAREWELL_MS, pause, within } from './pause.ts';
 

@@ -6,7 +6,7 @@
 // before, so restarts and spurious answers are silent unless something is really different.
 
 import { systemClock, type Clock } from '../../chassis-sdk/clock.ts';
-import { Backoff } from './backoff.ts';
+import { Backoff } from '../../chassis-sdk/backoff.ts';
 import { ConsulError, type ConsulClient, type ConsulEntry } from './consul.ts';
 import { pause } from './pause.ts';
 

@@ -25,6 +25,8 @@ export interface Encoding {
   readonly headers?: HeadersIn | undefined;
   /** Answers may carry headers too. */
   readonly carriesHeaders?: boolean;
+  /** Answers may leave in any order, where the peer asks for it: sequence ids tell which call they are to. */
+  readonly keepsNoOrder?: boolean;
   /** The peer waits for an answer even to a oneway call, with nothing in it. */
   readonly answersOneway?: boolean;
   /** The peer has said that the message found last is its last one. */

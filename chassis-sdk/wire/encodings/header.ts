@@ -24,6 +24,7 @@ const KEY_VALUES = 1;
 
 export class HeaderEncoding implements Encoding {
   readonly carriesHeaders = true;
+  readonly keepsNoOrder = true;
   headers: HeadersIn | undefined;
   readonly #limits: EncodingLimits;
   readonly #varint = new Varint();
@@ -91,7 +92,7 @@ export class HeaderEncoding implements Encoding {
     const pieces: Uint8Array[] = [];
     this.#inner.write(type, name, seqId, body, pieces);
     const payload = this.#isCompressed ? [deflateSync(Buffer.concat(pieces))] : pieces;
-    const header = this.#header(headers);
+    const header = headerBlock(this.#protocol, this.#isCompressed, headers);
     const fixed = Buffer.allocUnsafe(4 + FIXED_BYTES);
     fixed.writeInt32BE(FIXED_BYTES + header.length + bytesFrom(payload, 0), 0);
     fixed.writeUInt16BE(HEADER_MAGIC, 4);
@@ -176,25 +177,30 @@ export class HeaderEncoding implements Encoding {
       throw new KatamariError('bad_request', `The message cannot be decompressed: ${(error as Error).message}`);
     }
   }
+}
 
-  #header(headers: Readonly<Record<string, string>>): Buffer {
-    const out = new BinaryWriter(64);
-    writeVarint(out, this.#protocol);
-    writeVarint(out, this.#isCompressed ? 1 : 0);
-    if (this.#isCompressed) writeVarint(out, ZLIB);
-    const entries = Object.entries(headers);
-    if (entries.length > 0) {
-      writeVarint(out, KEY_VALUES);
-      writeVarint(out, entries.length);
-      for (const text of entries.flat()) {
-        const bytes = Buffer.from(text);
-        writeVarint(out, bytes.length);
-        out.raw(bytes);
-      }
+/** What stands between the fixed part of a frame and its message: protocol, transforms, headers, padding to whole words. */
+export function headerBlock(
+  protocol: number,
+  isCompressed: boolean,
+  headers: Readonly<Record<string, string>>,
+): Buffer {
+  const out = new BinaryWriter(64);
+  writeVarint(out, protocol);
+  writeVarint(out, isCompressed ? 1 : 0);
+  if (isCompressed) writeVarint(out, ZLIB);
+  const entries = Object.entries(headers);
+  if (entries.length > 0) {
+    writeVarint(out, KEY_VALUES);
+    writeVarint(out, entries.length);
+    for (const text of entries.flat()) {
+      const bytes = Buffer.from(text);
+      writeVarint(out, bytes.length);
+      out.raw(bytes);
     }
-    while (out.position % 4 !== 0) out.byte(0);
-    return out.buffer.subarray(0, out.position);
   }
+  while (out.position % 4 !== 0) out.byte(0);
+  return out.buffer.subarray(0, out.position);
 }
 
 function headerEnds(): KatamariError {

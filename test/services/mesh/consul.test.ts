@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { announceService } from '../../../services/mesh/announce.ts';
-import { Backoff } from '../../../services/mesh/backoff.ts';
+import { Backoff } from '../../../chassis-sdk/backoff.ts';
 import { consulClient, consulOptionsOf, ConsulError, type ConsulClient } from '../../../services/mesh/consul.ts';
 import { CONSUL_KINDS, freePorts, startConsul, type TestConsul } from '../../kit/consul.ts';
 import { until } from '../../kit/wait.ts';

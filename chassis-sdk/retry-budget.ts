@@ -1,6 +1,6 @@
 // How many calls may be sent again: 20 % of the calls of late and 10 a second on top, so that retries never become the load.
 
-import type { Clock } from '../../chassis-sdk/internal.ts';
+import type { Clock } from './clock.ts';
 
 export class RetryBudget {
   readonly #clock: Clock;
