@@ -2,7 +2,7 @@
 // JavaScript values that handlers see. References to constants and enum values are followed, circles are refused.
 
 import { type ConstValue, SyntaxType } from '@creditkarma/thrift-parser';
-import { idlFault, quote, suggest } from './fault.ts';
+import { type IdlFile, idlFault, quote, suggest } from './fault.ts';
 import type { EnumType, StructType, Type } from './model.ts';
 import { type Scope, wholeNumber } from './scope.ts';
 import { index } from './tokens.ts';
@@ -64,13 +64,14 @@ export class Constants {
   #value(scope: Scope, syntax: ConstValue, type: Type): unknown {
     this.#count(scope, syntax, 1);
     const wrong = (got: string, hint = ''): Error =>
-      idlFault(scope.file, index(syntax), `expected ${nameOfType(type)}, got ${got}${hint}`);
+      idlFault(scope.file, placeOf(scope.file, syntax), `expected ${nameOfType(type)}, got ${got}${hint}`);
     switch (syntax.type) {
       case SyntaxType.Identifier:
         return this.#reference(scope, syntax.value, index(syntax), type, syntax);
       case SyntaxType.BooleanLiteral:
-        if (type.kind !== 'bool') throw wrong(String(syntax.value));
-        return syntax.value;
+        if (type.kind === 'bool') return syntax.value;
+        // To the Apache compiler these words are the numbers 1 and 0.
+        return fromInteger(syntax.value ? 1n : 0n, type, (_got, hint) => wrong(String(syntax.value), hint));
       case SyntaxType.IntConstant:
         return fromInteger(wholeNumber(syntax.value.value), type, wrong);
       case SyntaxType.DoubleConstant: {
@@ -86,6 +87,7 @@ export class Constants {
         if (type.kind === 'enum') throw wrong(quote(syntax.value), `, write ${type.enum.name}.NAME without quotes`);
         throw wrong(quote(syntax.value));
       case SyntaxType.ConstList: {
+        if (type.kind === 'map' && syntax.elements.length === 0) return new Map();
         if (type.kind !== 'list' && type.kind !== 'set') throw wrong('a list');
         const values = syntax.elements.map((element) => this.#value(scope, element, type.element));
         if (type.kind === 'list') return values;
@@ -108,6 +110,9 @@ export class Constants {
           return new Map(pairs);
         }
         if (type.kind === 'struct') return this.#struct(scope, syntax, type.struct);
+        // With nothing inside, either bracket will do, as for the Apache compiler.
+        if (type.kind === 'list' && syntax.properties.length === 0) return [];
+        if (type.kind === 'set' && syntax.properties.length === 0) return new Set();
         throw wrong('a map');
       default:
         throw wrong('something else');
@@ -137,7 +142,7 @@ export class Constants {
     if (struct.kind === 'union' && given.size !== 1) {
       throw idlFault(
         scope.file,
-        index(syntax),
+        placeOf(scope.file, syntax),
         `a value of union ${struct.name} has exactly one field, here are ${given.size}`,
       );
     }
@@ -148,7 +153,11 @@ export class Constants {
         this.#count(scope, syntax, found.weight);
         setOwn(result, field.name, found.value);
       } else if (field.requiredness === 'required') {
-        throw idlFault(scope.file, index(syntax), `required field ${quote(field.name)} of ${struct.name} is missing`);
+        throw idlFault(
+          scope.file,
+          placeOf(scope.file, syntax),
+          `required field ${quote(field.name)} of ${struct.name} is missing`,
+        );
       }
     }
     return result;
@@ -190,6 +199,13 @@ export class Constants {
       throw idlFault(scope.file, index(syntax), `this value is made of more than ${VALUE_WEIGHT_MAX} values`);
     }
   }
+}
+
+/** The grammar's place of a list or map is somewhere behind its opening bracket. */
+function placeOf({ text }: IdlFile, syntax: ConstValue): number {
+  const at = index(syntax);
+  if (syntax.type === SyntaxType.ConstList) return text.lastIndexOf('[', at - 1);
+  return syntax.type === SyntaxType.ConstMap ? text.lastIndexOf('{', at - 1) : at;
 }
 
 /** Sets an own property whatever its name: plain assignment to `__proto__` would change the prototype. */

@@ -161,6 +161,9 @@ class Compiler {
       into.push(field);
       if (syntax.defaultValue !== null) {
         const pending = this.#pending.get(struct) ?? new Map<string, Pending>();
+        if (struct.kind === 'union' && pending.size > 0) {
+          throw idlFault(scope.file, at, `a second default in union ${struct.name}, which holds one field; keep one`);
+        }
         pending.set(name, { scope, field, syntax });
         this.#pending.set(struct, pending);
       }

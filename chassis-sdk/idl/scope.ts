@@ -59,14 +59,14 @@ export class Scope {
           this.#claim(this.constants, statement.name, 'constant').set(statement.name.value, statement);
           break;
         case SyntaxType.ServiceDefinition:
-          this.#claim(this.services, statement.name, 'service').set(statement.name.value, statement);
+          this.#claim(this.services, statement.name, 'service', this.#syntax).set(statement.name.value, statement);
           break;
         case SyntaxType.TypedefDefinition:
         case SyntaxType.EnumDefinition:
         case SyntaxType.StructDefinition:
         case SyntaxType.UnionDefinition:
         case SyntaxType.ExceptionDefinition:
-          this.#claim(this.#syntax, statement.name, 'type').set(statement.name.value, statement);
+          this.#claim(this.#syntax, statement.name, 'type', this.services).set(statement.name.value, statement);
           break;
         case SyntaxType.NamespaceDefinition:
         case SyntaxType.IncludeDefinition:
@@ -150,7 +150,9 @@ export class Scope {
       throw idlFault(
         this.file,
         at,
-        `unknown type ${quote(syntax.value)}${suggest(syntax.value, [...known, ...BASE_NAMES])}`,
+        syntax.value === 'float'
+          ? 'unknown type "float": Thrift has no numbers of that size, use double'
+          : `unknown type ${quote(syntax.value)}${suggest(syntax.value, [...known, ...BASE_NAMES])}`,
       );
     }
     return found.scope.#resolveOwn(found.name);
@@ -244,9 +246,16 @@ export class Scope {
     return type;
   }
 
-  #claim<T>(map: Map<string, T>, name: Identifier, what: string): Map<string, T> {
+  /** `others` are of another kind, but have names that no other may have. */
+  #claim<T>(
+    map: Map<string, T>,
+    name: Identifier,
+    what: string,
+    others?: ReadonlyMap<string, unknown>,
+  ): Map<string, T> {
     const at = index(name);
-    if (map.has(name.value)) throw idlFault(this.file, at, `duplicate ${what} ${quote(name.value)}, rename one`);
+    if (map.has(name.value) || others?.has(name.value) === true)
+      throw idlFault(this.file, at, `duplicate ${what} ${quote(name.value)}, rename one`);
     if (name.value.includes('.'))
       throw idlFault(this.file, at, `${quote(name.value)} has a dot, which names of a file's own things cannot have`);
     return map;

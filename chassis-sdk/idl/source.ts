@@ -72,14 +72,15 @@ function loadFiles(main: string, read: (name: string) => string | undefined): So
       const at = index(statement.path);
       const wanted = statement.path.value;
       const prefix = prefixOf(wanted);
-      if (includes.has(prefix)) {
+      const included = include(syntax, at, wanted, stack);
+      if ((includes.get(prefix) ?? included) !== included) {
         throw idlFault(
           file,
           at,
           `two included files are named "${prefix}" here, rename one so that ${prefix}.X means one thing`,
         );
       }
-      includes.set(prefix, include(syntax, at, wanted, stack));
+      includes.set(prefix, included);
     }
     const result = { ...syntax, includes };
     loaded.set(name, result);

@@ -76,6 +76,10 @@ function scan(file: IdlFile): { tokens: Token[]; docs: DocComment[] } {
 function unreadable(file: IdlFile, at: number): Error {
   if (file.text.startsWith('/*', at)) return idlFault(file, at, 'this comment never ends, close it with */');
   const char = String.fromCodePoint(file.text.codePointAt(at) ?? 0);
+  if (char === '@') {
+    const advice = 'take it out, or write (name = "value") behind what it is about';
+    return idlFault(file, at, `annotations with @ are of fbthrift, Thrift has others: ${advice}`);
+  }
   return idlFault(file, at, `${quote(char)} has no meaning in Thrift IDL, remove it or put it into quotes`);
 }
 
@@ -120,7 +124,7 @@ function normalise(file: IdlFile, tokens: readonly Token[]): Token[] {
         throw idlFault(file, index(token), `more than ${NESTING_MAX} brackets inside one another`);
     } else if (CLOSERS.has(token.type)) open.pop();
 
-    if (open.length > 0 && DEFINERS.has(token.type) && isName(at(i - 1), next)) {
+    if (open.length > 0 && isWord(token) && isName(at(i - 2), at(i - 1), token, next)) {
       out.push({ ...token, type: SyntaxType.Identifier });
       continue;
     }
@@ -171,9 +175,21 @@ function normalise(file: IdlFile, tokens: readonly Token[]): Token[] {
   return out;
 }
 
-/** A field may be called `service` or `include`: definitions do not nest, so after a type the word can only be a name. */
-function isName(before: Token, next: Token): boolean {
-  return TYPE_ENDS.has(before.type) && next.type !== SyntaxType.Identifier && next.type !== SyntaxType.StringLiteral;
+/** Whether a name could have these letters: keywords too, but not `true` and `false`, which are values everywhere. */
+function isWord({ type, text }: Token): boolean {
+  return type === SyntaxType.Identifier ? !text.includes('-') : KEYWORDS.has(text) && !VALUE_STARTS.has(type);
+}
+
+/** A field may be called `service` or `list`: what stands between a type and the end of the field can only be its name. */
+function isName(beforeThat: Token, before: Token, token: Token, next: Token): boolean {
+  // Definitions do not nest, so their words need less of a proof.
+  if (DEFINERS.has(token.type) && TYPE_ENDS.has(before.type)) {
+    return next.type !== SyntaxType.Identifier && next.type !== SyntaxType.StringLiteral;
+  }
+  // After `1: T` a type is complete; without a number, T could be the name of the field before.
+  const isTyped =
+    before.type === SyntaxType.Identifier ? TYPE_OPENERS.has(beforeThat.type) : TYPE_ENDS.has(before.type);
+  return isTyped && FIELD_ENDS.has(next.type);
 }
 
 /** namespace SCOPE NAME (annotations): skipped, the mesh has its own names. Returns the index of its last token. */
@@ -321,6 +337,21 @@ const DEFINERS: ReadonlySet<SyntaxType> = new Set([
   SyntaxType.ServiceKeyword,
   SyntaxType.TypedefKeyword,
   SyntaxType.EnumKeyword,
+]);
+/** What stands before the type of a field. */
+const TYPE_OPENERS: ReadonlySet<SyntaxType> = new Set([
+  SyntaxType.ColonToken,
+  SyntaxType.RequiredKeyword,
+  SyntaxType.OptionalKeyword,
+]);
+/** What comes after the name of a field. */
+const FIELD_ENDS: ReadonlySet<SyntaxType> = new Set([
+  SyntaxType.CommaToken,
+  SyntaxType.SemicolonToken,
+  SyntaxType.EqualToken,
+  SyntaxType.RightBraceToken,
+  SyntaxType.RightParenToken,
+  SyntaxType.IntegerLiteral,
 ]);
 const TYPE_ENDS: ReadonlySet<SyntaxType> = new Set([
   SyntaxType.Identifier,

@@ -1,5 +1,5 @@
 // TypeScript types from an interface: what `katamari types FILE.thrift` writes. Structs are interfaces, unions are unions, enums a
-// const object and a type of its name, and each service gets the type of its handlers.
+// const object and a type of its name, and each service gets the type of its handlers and, under its own name, of what its callers see.
 
 import { KatamariError } from '../errors.ts';
 import type { EnumType, Field, Interface, Method, StructType, Type } from './model.ts';
@@ -19,7 +19,7 @@ export function writeTypes(idl: Idl, from: string, options: TypesOptions = {}): 
 
 /** Names that the text itself uses, or that cannot be declared. */
 const TAKEN = [
-  'HandlerContext Buffer Map Set Promise Array Object String Number Boolean Symbol BigInt Function Error Date RegExp',
+  'HandlerContext CallOptions Buffer Map Set Promise Array Object String Number Boolean Symbol BigInt Function Error Date RegExp',
   'any bigint boolean never null number object string symbol undefined unknown void true false',
   'as async await break case catch class const continue debugger default delete do else enum export extends finally for from function',
   'if implements import in instanceof interface let new of package private protected public return static super switch this throw',
@@ -49,11 +49,19 @@ class TypesWriter {
     this.#out.push(
       `// Written by \`katamari types ${from.replace(/\s+/g, ' ')}\`. Do not edit: change the IDL and write it again.\n`,
     );
-    if (hasMethods) this.#out.push("import type { HandlerContext } from 'katamari';\n");
+    if (hasMethods) {
+      this.#out.push(
+        "import type { HandlerContext } from 'katamari';",
+        "import type { CallOptions } from 'katamari/client';\n",
+      );
+    }
     for (const type of this.#sorted(this.#idl.enums.values())) this.#enum(type);
     for (const struct of this.#sorted(this.#idl.structs.values())) this.#struct(struct);
     for (const [name, { type, value }] of this.#idl.constants) this.#constant(name, type, value);
-    for (const service of services) this.#handlers(service);
+    for (const service of services) {
+      this.#handlers(service);
+      this.#callers(service);
+    }
     return `${this.#out.join('\n').trimEnd()}\n`;
   }
 
@@ -110,28 +118,44 @@ class TypesWriter {
 
   /** An alias, not an interface: only those may be given where any record of handlers is wanted. */
   #handlers(service: Interface): void {
-    let name = `${service.service}Handlers`;
+    const about = service.doc === '' ? `The handlers of ${service.service}.` : service.doc;
+    this.#functions(`${service.service}Handlers`, about, service, (method) => {
+      const result = this.#type(method.returns);
+      const fields = method.args.fields.map((field) => this.#field(field));
+      return this.#function(method, 'args', fields, 'ctx: HandlerContext', `${result} | Promise<${result}>`);
+    });
+  }
+
+  #callers(service: Interface): void {
+    const name = service.service;
+    this.#functions(name, `${name} as its callers see it: \`mesh.service<${name}>('${name}')\`.`, service, (method) => {
+      const fields = method.args.fields.map((field) => this.#field(field, field.defaultValue !== undefined));
+      const args = fields.every((field) => /^\w+\?:/.test(field)) ? 'args?' : 'args';
+      return this.#function(method, args, fields, 'options?: CallOptions', `Promise<${this.#type(method.returns)}>`);
+    });
+  }
+
+  #functions(wanted: string, about: string, service: Interface, write: (method: Method) => string): void {
+    let name = wanted;
     while (this.#taken.has(name)) name += '_';
     this.#taken.add(name);
-    const about = service.doc === '' ? `The handlers of ${service.service}.` : service.doc;
-    const methods = [...service.methods.values()].map((method) => `${doc(method.doc, '  ')}${this.#method(method)}`);
+    const methods = [...service.methods.values()].map((method) => `${doc(method.doc, '  ')}${write(method)}`);
     this.#out.push(
       `${doc(about, '')}export type ${name} = {${methods.length === 0 ? '' : `\n${methods.join('')}`}};\n`,
     );
   }
 
-  #method(method: Method): string {
-    const result = this.#type(method.returns);
-    const fields = method.args.fields.map((field) => this.#field(field));
-    const args = fields.length === 0 ? 'Record<string, never>' : `{ ${fields.join('; ')} }`;
-    const line = `  ${method.name}: (args: ${args}, ctx: HandlerContext) => ${result} | Promise<${result}>;`;
+  #function({ name }: Method, args: string, fields: readonly string[], second: string, result: string): string {
+    const given = fields.length === 0 ? 'Record<string, never>' : `{ ${fields.join('; ')} }`;
+    const line = `  ${name}: (${args}: ${given}, ${second}) => ${result};`;
     if (line.length <= WIDTH_MAX || fields.length === 0) return `${line}\n`;
     const broken = fields.map((field) => `      ${field};\n`).join('');
-    return `  ${method.name}: (\n    args: {\n${broken}    },\n    ctx: HandlerContext,\n  ) => ${result} | Promise<${result}>;\n`;
+    return `  ${name}: (\n    ${args}: {\n${broken}    },\n    ${second},\n  ) => ${result};\n`;
   }
 
-  #field(field: Field): string {
-    const isOptional = field.requiredness === 'optional' && field.defaultValue === undefined;
+  /** @param mayLack the other side fills in its default */
+  #field(field: Field, mayLack = false): string {
+    const isOptional = mayLack || (field.requiredness === 'optional' && field.defaultValue === undefined);
     return `${field.name}${isOptional ? '?' : ''}: ${this.#type(field.type)}${isOptional ? ' | undefined' : ''}`;
   }
 

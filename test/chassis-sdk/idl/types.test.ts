@@ -15,7 +15,7 @@ let folder: string;
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'katamari-types-'));
-  // As in a project of somebody's: the types of Node, and a package `katamari` with the one type that is imported from it.
+  // As in a project of somebody's: the types of Node, and a package `katamari` with the two types that are imported from it.
   mkdirSync(join(folder, 'node_modules', 'katamari'), { recursive: true });
   symlinkSync(join(REPOSITORY, 'node_modules', '@types'), join(folder, 'node_modules', '@types'));
   symlinkSync(join(REPOSITORY, 'node_modules', 'undici-types'), join(folder, 'node_modules', 'undici-types'));
@@ -25,7 +25,11 @@ beforeAll(() => {
   );
   writeFileSync(
     join(folder, 'node_modules', 'katamari', 'package.json'),
-    '{"name": "katamari", "types": "index.d.ts"}',
+    '{"name": "katamari", "exports": {".": {"types": "./index.d.ts"}, "./client": {"types": "./client.d.ts"}}}',
+  );
+  writeFileSync(
+    join(folder, 'node_modules', 'katamari', 'client.d.ts'),
+    'export interface CallOptions { readonly timeoutMs?: number }',
   );
   writeFileSync(join(folder, 'package.json'), '{"type": "module"}');
 });
