@@ -1,0 +1,77 @@
+// A Consul that lists many pools: managers that exist as records and as a port that answers, all in this process. What is crowded is the
+// membership that a faceplate has to know; nobody calls them.
+
+import {
+  DEFAULT_LIMITS,
+  EMPTY_STRUCT,
+  NO_REPLY_CONTEXT,
+  parseIdl,
+  startLinkServer,
+  type Interface,
+} from '../chassis-sdk/internal.ts';
+import { consulClient, EventLog, keysOf, Presence, type PoolRecord } from '../services/mesh/internal.ts';
+import { startRealConsul } from '../test/kit/consul.ts';
+
+export interface Crowd {
+  /** URL of the Consul, which is real. */
+  readonly consul: string;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export async function startCrowd(pools: number): Promise<Crowd> {
+  const consul = await startRealConsul();
+  const link = await startLinkServer('tcp:127.0.0.1:0', {
+    dispatch: () => Promise.resolve({ isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT }),
+    limits: DEFAULT_LIMITS,
+    timeoutMs: () => 10_000,
+    caller: 'bench',
+  });
+  const port = Number(link.address.split(':').at(-1));
+  const keys = keysOf('bench');
+  const client = consulClient({ address: consul.address });
+  const presences: Presence[] = [];
+  for (let first = 0; first < pools; first += POOLS_A_MANAGER) {
+    const records: PoolRecord[] = [];
+    for (let n = first; n < Math.min(pools, first + POOLS_A_MANAGER); n++) {
+      const service = `Crowd${n}`;
+      const source = { main: 'crowd.thrift', files: { 'crowd.thrift': `service ${service} { i32 crowded() }` } };
+      const { id } = parseIdl(source).services.get(service) as Interface;
+      await client.put(keys.idl + id, JSON.stringify(source));
+      const version = '1.0.0';
+      records.push({
+        id: `${service}@${version}`,
+        service,
+        version,
+        roles: [],
+        tags: [],
+        more: {},
+        interfaceId: id,
+        alive: 1,
+      });
+    }
+    const name = `crowd-${first}`;
+    const presence = new Presence({
+      client: consulClient({ address: consul.address }),
+      mesh: 'bench',
+      name,
+      roles: ['manager'],
+      listeners: [{ service: 'katamari-manager', host: '127.0.0.1', port }],
+      events: new EventLog(name),
+      onError: () => undefined,
+    });
+    const address = `127.0.0.1:${port}`;
+    const record = { address, machine: name, capacity: 1, isDraining: false, stats: '', pools: records };
+    presence.keep(keys.managers + name, () => record);
+    presences.push(presence);
+  }
+  return {
+    consul: `http://${consul.address}`,
+    async [Symbol.asyncDispose]() {
+      await Promise.all(presences.map((presence) => presence.close()));
+      await link.close();
+      await consul.close();
+    },
+  };
+}
+
+const POOLS_A_MANAGER = 100;

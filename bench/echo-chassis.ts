@@ -1,0 +1,13 @@
+// The chassis of the bench: hands back what it is given. `echo-chassis.ts IDL-FILE [CONCURRENCY]`
+
+import { chassis } from '../chassis-sdk/mod.ts';
+
+const [idl = '', concurrency = '1'] = process.argv.slice(2);
+await chassis({
+  idl,
+  service: 'Echo',
+  version: '1.0.0',
+  concurrency: Number(concurrency),
+  handlers: { echo: ({ value }: { value: string }) => value },
+});
+console.log('ready');

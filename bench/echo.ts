@@ -1,0 +1,71 @@
+// The one thing that every contender does, as bytes of what it speaks: the echo of a text.
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { parseIdl, encodeStruct, readIdlFile, type Method } from '../chassis-sdk/internal.ts';
+import { REPOSITORY } from '../test/kit/tools.ts';
+
+export const ECHO_IDL: string = path.join(REPOSITORY, 'bench', 'echo.thrift');
+export const BENCH_FILES: string = path.join(REPOSITORY, '.tools', 'bench');
+
+export interface Prepared {
+  /** Files for the load generator. */
+  readonly request: string;
+  readonly reply: string;
+}
+
+/** Framed strict binary: the message of a call and that of its answer, in files. */
+export function framedEcho(bytes: number): Prepared {
+  const method = parseIdl(readIdlFile(ECHO_IDL)).services.get('Echo')?.methods.get('echo') as Method;
+  const value = textOf(bytes);
+  return {
+    request: written(`request-${bytes}`, message(1, encodeStruct(method.args, { value }))),
+    reply: written(`reply-${bytes}`, message(2, encodeStruct(method.result, { success: value }))),
+  };
+}
+
+/** The bare text, for NATS. */
+export function plainEcho(bytes: number): Prepared {
+  const file = written(`text-${bytes}`, Buffer.from(textOf(bytes)));
+  return { request: file, reply: file };
+}
+
+/** A script for wrk that posts a JSON body. */
+export function httpEcho(kind: 'json-rpc' | 'plain', method: string, bytes: number): string {
+  const params = { value: textOf(bytes) };
+  const body = JSON.stringify(kind === 'plain' ? params : { jsonrpc: '2.0', id: 1, method, params });
+  const script = `wrk.method = "POST"
+wrk.headers["content-type"] = "application/json"
+wrk.body = '${body}'
+function done(summary, latency)
+  local e = summary.errors
+  io.write(string.format('RESULT {"requests":%d,"us":%d,"errors":%d,"p50Us":%g,"p99Us":%g,"p999Us":%g}\\n', summary.requests, summary.duration,
+    e.connect + e.read + e.write + e.status + e.timeout, latency:percentile(50), latency:percentile(99), latency:percentile(99.9)))
+end
+`;
+  return written(`post-${kind}-${method}-${bytes}.lua`, Buffer.from(script));
+}
+
+/** Text that compresses and interns no better than real one would: no two neighbours alike. */
+export function textOf(bytes: number): string {
+  return Array.from({ length: bytes }, (_, i) => ALPHABET[(i * 7 + (i >> 5)) % ALPHABET.length]).join('');
+}
+
+function message(type: 1 | 2, body: Uint8Array): Buffer {
+  const name = Buffer.from('echo');
+  const head = Buffer.alloc(12 + name.length + 4);
+  head.writeInt32BE(head.length - 4 + body.length, 0);
+  head.writeUInt32BE(0x80010000 + type, 4);
+  head.writeInt32BE(name.length, 8);
+  name.copy(head, 12);
+  return Buffer.concat([head, body]);
+}
+
+function written(name: string, content: Uint8Array): string {
+  mkdirSync(BENCH_FILES, { recursive: true });
+  const file = path.join(BENCH_FILES, name);
+  writeFileSync(file, content);
+  return file;
+}
+
+const ALPHABET = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789';
