@@ -147,7 +147,6 @@ export class MeshClient {
           new Link(socket, {
             peer: 'The mesh',
             frameBytesMax: DEFAULT_LIMITS.frameBytesMax,
-            withContext: true,
             onClose,
           }),
         );

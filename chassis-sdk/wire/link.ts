@@ -25,8 +25,6 @@ export interface LinkOptions {
   /** For messages: who is at the other end. */
   readonly peer: string;
   readonly frameBytesMax: number;
-  /** Whether the peer understands CallContext and puts a ReplyContext first. A plain Thrift server does neither. */
-  readonly withContext: boolean;
   /** Called once when the connection has ended, with the reason. */
   readonly onClose?: (error: KatamariError) => void;
   /** Called once when the peer has said that it takes no further call; what is under way is still answered. */
@@ -101,9 +99,8 @@ export class Link {
   }
 
   /**
-   * Sends a call; its end goes to `sink`. Peers of the mesh are sent oneway calls as ordinary ones and answer them, so that their end is
-   * known; for a plain server a oneway call is over once it was written, and the sink gets an empty reply.
-   * @returns what `cancel` takes; 0 when there is nothing to take back
+   * Sends a call; its end goes to `sink`. Oneway calls are sent as ordinary ones and answered, so that their end is known.
+   * @returns what `cancel` takes
    * @throws KatamariError resource_failed or draining with facts.notRun when the link takes no calls: nothing was written.
    * @param name method name to write, if other than the call's (multiplexed names)
    * @param nowMs the clock on which call.deadlineMs is
@@ -111,24 +108,21 @@ export class Link {
   send(call: Call, sink: ReplySink, nowMs: number, name: string = call.method): number {
     if (!this.isOpen) throw this.#notSent();
     const seqId = this.#nextSeqId();
-    const context = this.#options.withContext ? writeCallContext(call, (call.deadlineMs - nowMs) * 1000) : NOTHING;
-    const isUnanswered = call.oneway && !this.#options.withContext;
-    if (!isUnanswered) this.#underWay.set(seqId, sink);
-    this.#write(frameMessage(isUnanswered ? MESSAGE_TYPE.oneway : MESSAGE_TYPE.call, name, seqId, context, call.args));
-    if (!isUnanswered) return seqId;
-    sink.reply({ isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT }, undefined);
-    return 0;
+    const context = writeCallContext(call, (call.deadlineMs - nowMs) * 1000);
+    this.#underWay.set(seqId, sink);
+    this.#write(frameMessage(MESSAGE_TYPE.call, name, seqId, context, call.args));
+    return seqId;
   }
 
   /**
-   * Takes a call back: its sink hears nothing any more, whoever sent it settles it. A peer of the mesh is told, so that the call leaves its
+   * Takes a call back: its sink hears nothing any more, whoever sent it settles it. The peer is told, so that the call leaves its
    * queue; one that is being worked on may still run to its end.
    * @param id what `send` returned
    * @returns false when the call had ended before
    */
   cancel(id: number): boolean {
     if (!this.#underWay.delete(id)) return false;
-    if (this.#options.withContext) this.#write(cancelMessage(id));
+    this.#write(cancelMessage(id));
     this.#leaveWhenDrained();
     return true;
   }
@@ -248,7 +242,7 @@ export class Link {
       throw new KatamariError('bad_request', `a reply of ${frame.length} bytes whose body is not one whole struct`);
     }
     const isException = type === MESSAGE_TYPE.exception;
-    if (!this.#options.withContext || !hasContext(frame, bodyStart)) {
+    if (!hasContext(frame, bodyStart)) {
       sink.reply({ isException, body: frame.subarray(bodyStart), context: NO_REPLY_CONTEXT }, undefined);
       return;
     }

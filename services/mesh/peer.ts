@@ -161,7 +161,6 @@ export class Peer {
     const link = new Link(socket, {
       peer: `Manager ${name}`,
       frameBytesMax,
-      withContext: true,
       onDrain: () => this.#setState('leaving', 'it is leaving'),
       onClose: (error) => {
         if (this.#link === link) this.#link = undefined;

@@ -70,7 +70,6 @@ async function gotToKnow(options: IntroduceOptions): Promise<Introduced> {
   const link = new Link(await connect(), {
     peer: options.name,
     frameBytesMax: options.frameBytesMax,
-    withContext: true,
     onClose: options.onLinkClosed,
   });
   try {

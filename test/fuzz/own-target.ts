@@ -131,7 +131,6 @@ export async function startOwnTarget(): Promise<OwnTarget> {
     const peer = new Link(connect(port, '127.0.0.1'), {
       peer: 'The link server',
       frameBytesMax: 1 << 20,
-      withContext: true,
     });
     const add = behind.interface.methods.get('add') as Method;
     const args = encodeStruct(add.args, { a: 20, b: 22 });

@@ -103,7 +103,7 @@ async function linkTo(socketPath: string): Promise<Link | undefined> {
     // The file is there a moment before anybody listens.
     return undefined;
   }
-  return new Link(socket, { peer: 'the sample', frameBytesMax: 16 * 2 ** 20, withContext: false });
+  return new Link(socket, { peer: 'the sample', frameBytesMax: 16 * 2 ** 20 });
 }
 
 async function callOver(

@@ -211,7 +211,7 @@ describe('The C++ kit', () => {
     });
     try {
       const connected = await until('it to listen', () => connectedTo(socket));
-      const link = new Link(connected, { peer: 'the chassis', frameBytesMax: 2 ** 20, withContext: true });
+      const link = new Link(connected, { peer: 'the chassis', frameBytesMax: 2 ** 20 });
       await use((method, args) => {
         const deadlineMs = systemClock.nowMs() + 60_000;
         return link.dispatch(systemClock)(createCall({ service: '', method, args, deadlineMs }));

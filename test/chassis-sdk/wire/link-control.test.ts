@@ -55,23 +55,12 @@ describe('Link.cancel()', () => {
     expect(link.underWay).toBe(0);
   });
 
-  test('knows nothing of calls that were answered, or that a plain server got as oneway', async () => {
+  test('knows nothing of calls that were answered', async () => {
     const { link } = await linkAndServer({});
     const sink = new Ends();
     const id = link.send(aCall(), sink, performance.now());
     await until('the answer', () => sink.ends.length === 1);
     expect([link.cancel(id), link.cancel(0), link.cancel(99)]).toEqual([false, false, false]);
-    const { link: plain } = await linkAndServer({}, { withContext: false });
-    expect(plain.send(aCall({ oneway: true }), sink, performance.now())).toBe(0);
-  });
-
-  test('tells a plain Thrift server nothing', async () => {
-    const names: string[] = [];
-    const { link } = await linkToPeer((head) => void names.push(head.name), { withContext: false });
-    expect(link.cancel(link.send(aCall(), new Ends(), performance.now()))).toBe(true);
-    link.send(aCall({ method: 'last' }), new Ends(), performance.now());
-    await until('the last call to come', () => names.at(-1) === 'last');
-    expect(names).toEqual(['add', 'last']);
   });
 
   test('takes but the first of two calls back that have one number; both are told when their peer goes', async () => {
@@ -408,14 +397,13 @@ async function serve(options: Partial<LinkServerOptions> & { clock?: Clock }): P
 }
 
 interface LinkParts {
-  readonly withContext?: boolean;
   readonly onDrain?: () => void;
   readonly onClose?: (error: KatamariError) => void;
 }
 
-async function linkTo(address: string, { withContext = true, ...hooks }: LinkParts = {}): Promise<Link> {
+async function linkTo(address: string, hooks: LinkParts = {}): Promise<Link> {
   const socket = await connectLink(address, { security: undefined, timeoutMs: 10_000 });
-  const link = new Link(socket, { peer: 'The server', frameBytesMax: 1 << 24, withContext, ...hooks });
+  const link = new Link(socket, { peer: 'The server', frameBytesMax: 1 << 24, ...hooks });
   closers.push(() => link.close());
   return link;
 }
@@ -431,7 +419,6 @@ async function linkAndServer(
 /** A link, without a handshake, to a peer that does `onFrame` with whatever it is sent. */
 async function linkToPeer(
   onFrame: (head: MessageHead, frame: Buffer, socket: Socket) => void,
-  { withContext = true }: LinkParts = {},
 ): Promise<{ link: Link; socket: () => Socket }> {
   let at: Socket | undefined;
   const server = createServer((socket) => {
@@ -446,7 +433,7 @@ async function linkToPeer(
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   closers.push(() => new Promise((resolve) => server.close(resolve)));
   const socket = await socketTo(`tcp:127.0.0.1:${(server.address() as AddressInfo).port}`);
-  const link = new Link(socket, { peer: 'The peer', frameBytesMax: 1 << 20, withContext });
+  const link = new Link(socket, { peer: 'The peer', frameBytesMax: 1 << 20 });
   closers.push(() => link.close());
   return { link, socket: () => at as Socket };
 }

@@ -324,7 +324,7 @@ describe('connectLink()', () => {
     const socket = await dial(address, { secret: SECRET, tls: undefined });
     await new Promise((resolve) => setImmediate(resolve));
     await new Promise((resolve) => setImmediate(resolve));
-    const link = new Link(socket, { peer: 'The peer', frameBytesMax: 1 << 20, withContext: true });
+    const link = new Link(socket, { peer: 'The peer', frameBytesMax: 1 << 20 });
     await until('the notice to be read', () => link.isDraining);
   });
 
@@ -343,7 +343,6 @@ describe('connectLink()', () => {
     const link = new Link(socket, {
       peer: 'The peer',
       frameBytesMax: 1 << 20,
-      withContext: true,
       onClose: (error) => ends.push(error.code),
     });
     await until('the link to learn of it', () => !link.isOpen && ends.length === 1);
@@ -608,7 +607,7 @@ async function dial(address: string, security: LinkSecurity | undefined, timeout
 async function linkTo(address: string, security: LinkSecurity | undefined): Promise<Link> {
   const socket = await dial(address, security);
   const { frameBytesMax } = DEFAULT_LIMITS;
-  const link = new Link(socket, { peer: 'The server', frameBytesMax, withContext: true });
+  const link = new Link(socket, { peer: 'The server', frameBytesMax });
   closers.push(() => link.close());
   return link;
 }
