@@ -1,4 +1,4 @@
-// `katamari types FILE.thrift`: the TypeScript types of an interface, for the handlers of a chassis.
+// `katamari types FILE.thrift`: the TypeScript types of an interface, for the handlers of a chassis and for those who call them.
 
 import { existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

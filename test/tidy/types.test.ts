@@ -1,4 +1,5 @@
-// What `katamari types` writes for the samples, against the real library: an author who uses it gets handlers that chassis() takes.
+// What `katamari types` writes for the samples, against the real library: an author who uses it gets handlers that chassis() takes, a caller
+// services whose methods are typed.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,7 +23,10 @@ beforeAll(() => {
     skipLibCheck: true,
     types: ['node'],
     typeRoots: [path.join(REPOSITORY, 'node_modules', '@types')],
-    paths: { katamari: [path.join(REPOSITORY, 'chassis-sdk', 'mod.ts')] },
+    paths: {
+      katamari: [path.join(REPOSITORY, 'chassis-sdk', 'mod.ts')],
+      'katamari/client': [path.join(REPOSITORY, 'chassis-sdk', 'client', 'mod.ts')],
+    },
   };
   writeFileSync(path.join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.ts'] }));
   writeFileSync(path.join(folder, 'package.json'), '{"type": "module"}');
@@ -65,9 +69,31 @@ const handlers: CalculatorHandlers = {
 await chassis({ idl: new URL('./calculator.thrift', import.meta.url), service: 'Calculator', version: '1.0.0', handlers });
 `;
 
+const CALLER = `
+import { connect } from 'katamari/client';
+import { Operation, type Calculator } from './calculator-types.ts';
+
+await using mesh = connect({ addresses: '127.0.0.1:9090' });
+const calculator = mesh.service<Calculator>('Calculator');
+const sum: number = await calculator.add({ num1: 1, num2: 2 }, { timeoutMs: 500 });
+const w = { num1: sum, num2: 0, op: Operation.ADD };
+export const all: [number, void, void] = [await calculator.calculate({ logid: 1, w }), await calculator.ping(), await calculator.zip({})];
+export const untyped: unknown = await mesh.service('Calculator').add?.({ num1: 1 });
+`;
+
 describe('Types written for the samples', () => {
   test('compile, and handlers of these types are what chassis() takes', () => {
     expect(compile(CHASSIS)).toBe('');
+  });
+
+  test('compile, and callers get what the methods return', () => {
+    expect(compile(CALLER)).toBe('');
+  });
+
+  test('let the compiler refuse arguments that the method does not have', () => {
+    expect(compile(CALLER.replace('num2: 2 }', "num2: '2' }"))).toContain(
+      "Type 'string' is not assignable to type 'number'",
+    );
   });
 
   test('let the compiler refuse a handler that answers something else', () => {

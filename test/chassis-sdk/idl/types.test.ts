@@ -64,7 +64,7 @@ function compile(files: Record<string, string>): string {
 }
 
 describe('writeTypes()', () => {
-  test('writes structs, enums, constants and handlers, with their docs', () => {
+  test('writes structs, enums, constants, handlers and what callers see, with their docs', () => {
     const idl = parseIdl({
       main: 'a.thrift',
       files: {
@@ -89,6 +89,7 @@ describe('writeTypes()', () => {
       .toBe(`// Written by \`katamari types a.thrift\`. Do not edit: change the IDL and write it again.
 
 import type { HandlerContext } from 'katamari';
+import type { CallOptions } from 'katamari/client';
 
 /** Colours. */
 export const Colour = {
@@ -125,6 +126,13 @@ export type ThingsHandlers = {
   /** Makes one. */
   make: (args: { name: string; how?: Either | undefined }, ctx: HandlerContext) => Thing | Promise<Thing>;
   forget: (args: Record<string, never>, ctx: HandlerContext) => void | Promise<void>;
+};
+
+/** Things as its callers see it: \`mesh.service<Things>('Things')\`. */
+export type Things = {
+  /** Makes one. */
+  make: (args: { name: string; how?: Either | undefined }, options?: CallOptions) => Promise<Thing>;
+  forget: (args?: Record<string, never>, options?: CallOptions) => Promise<void>;
 };
 `);
   });
