@@ -83,7 +83,8 @@ export class Constants {
       case SyntaxType.StringLiteral:
         if (type.kind === 'string') return syntax.value;
         if (type.kind === 'binary') return Buffer.from(syntax.value);
-        if (type.kind === 'uuid' && UUID_PATTERN.test(syntax.value)) return syntax.value.toLowerCase();
+        if (type.kind === 'uuid' && UUID_PATTERN.test(syntax.value))
+          return syntax.value.toLowerCase().replace(/[{}]/g, '');
         if (type.kind === 'enum') throw wrong(quote(syntax.value), `, write ${type.enum.name}.NAME without quotes`);
         throw wrong(quote(syntax.value));
       case SyntaxType.ConstList: {
@@ -91,9 +92,8 @@ export class Constants {
         if (type.kind !== 'list' && type.kind !== 'set') throw wrong('a list');
         const values = syntax.elements.map((element) => this.#value(scope, element, type.element));
         if (type.kind === 'list') return values;
-        return distinct(values, (value) => {
-          throw wrong(`${quote(value)} twice`, ', a set holds each value once');
-        });
+        // A value written twice is in the set once, as in every language that the Apache compiler writes.
+        return new Set(new Map(values.map((value) => [keyOf(value), value])).values());
       }
       case SyntaxType.ConstMap:
         if (type.kind === 'map') {
@@ -101,12 +101,11 @@ export class Constants {
             ({ name, initializer }) =>
               [this.#value(scope, name, type.key), this.#value(scope, initializer, type.value)] as const,
           );
-          distinct(
-            pairs.map(([key]) => key),
-            (key) => {
-              throw wrong(`the key ${quote(key)} twice`);
-            },
-          );
+          const keys = new Set<unknown>();
+          for (const [key] of pairs) {
+            if (keys.has(keyOf(key))) throw wrong(`the key ${quote(key)} twice`);
+            keys.add(keyOf(key));
+          }
           return new Map(pairs);
         }
         if (type.kind === 'struct') return this.#struct(scope, syntax, type.struct);
@@ -215,7 +214,9 @@ export function setOwn(target: Record<string, unknown>, name: string, value: unk
   else target[name] = value;
 }
 
-const UUID_PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+/** With curly braces around it or without. */
+const UUID_PATTERN =
+  /^(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\{[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\})$/i;
 /** Constants that refer to one another in a row: each is a step of recursion. */
 const CHAIN_MAX = 200;
 const INTEGER_BITS: ReadonlyMap<Type['kind'], bigint> = new Map([
@@ -252,16 +253,6 @@ function convert(value: unknown, from: Type, to: Type, wrong: (got: string) => E
 
 function namesOf(type: EnumType): string {
   return [...type.byName].map(([name, value]) => `${name} = ${value}`).join(', ');
-}
-
-function distinct(values: readonly unknown[], refuse: (value: unknown) => never): Set<unknown> {
-  const seen = new Set<unknown>();
-  for (const value of values) {
-    const key = keyOf(value);
-    if (seen.has(key)) refuse(value);
-    seen.add(key);
-  }
-  return new Set(values);
 }
 
 /** Something equal for equal values: text for those that JavaScript compares by identity. */
