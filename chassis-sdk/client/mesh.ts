@@ -33,6 +33,8 @@ export class Mesh implements AsyncDisposable {
    * Its calls reject with ThriftException for a declared exception and KatamariError for everything else.
    * @throws KatamariError bad_request for options or an IDL that cannot be meant
    */
+  // The type is the caller's word for what the IDL says; nothing here can infer it.
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters
   service<Service extends object = AnyService>(name: string, options: ServiceOptions = {}): Service {
     return serviceObject(name, options, this.#settings, this.#office, this.#book) as Service;
   }
