@@ -200,8 +200,11 @@ export class Router implements Directory {
       wanted.roles.length === 0 &&
       wanted.tags.length === 0 &&
       Object.keys(wanted.details).length === 0;
-    const matching = isPlain ? plainOffers(entry) : matchingOffers(entry.offers, wanted);
-    const offers = matching.filter((offer) => offer.interface.methods.has(wanted.method));
+    // The method comes first: a pool that fits better in all else, but is of a state of the interface without it, is no offer.
+    const having = (isPlain ? plainOffers(entry) : entry.offers).filter(({ interface: { methods } }) =>
+      methods.has(wanted.method),
+    );
+    const offers = isPlain ? having : matchingOffers(having, wanted);
     if (offers.length === 0) throw this.#nothingOffers(entry, wanted);
     return wanted.version === '' ? splitByWeight(entry, offers, wanted.key) : bestVersion(offers, wanted);
   }
@@ -246,6 +249,13 @@ export class Router implements Directory {
       return new KatamariError('no_pool', `${entry.name} has no method "${wanted.method}"; it has ${methods}`, {
         notRun: true,
         ...jsonRpcCode,
+      });
+    }
+    if (matchingOffers(entry.offers, wanted).length > 0) {
+      const having = entry.offers.filter((offer) => offer.interface.methods.has(wanted.method));
+      const where = [...new Set(having.map(({ details }) => details.version))].join(', ');
+      return new KatamariError('no_pool', `${asked}${withRoles} has no method "${wanted.method}"; it is in ${where}`, {
+        notRun: true,
       });
     }
     return new KatamariError(

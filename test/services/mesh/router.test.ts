@@ -205,3 +205,27 @@ describe('While no manager can be reached', () => {
     expect(await ended).toMatchObject({ code: 'no_pool' });
   });
 });
+
+describe('A method that only some versions have', () => {
+  const newer = parseIdl({ main: 'w.thrift', files: { 'w.thrift': 'service Work { i32 plain(), i32 added() }' } });
+  const details = { service: 'Work', version: '2.0.0', roles: [], tags: [], more: {} };
+  const two = new PlayedOffer('two', { details, interface: newer.services.get('Work') as Interface });
+  const one = new PlayedOffer('one', { details: { ...details, version: '1.0.0', tags: ['fast'] } as never });
+  const { router, clock } = routerOf([one, two]);
+
+  test('is asked of those, even where another fits better', async () => {
+    for (const change of [{ method: 'added' }, { method: 'added', tags: ['fast'] }]) {
+      expect((await router.dispatch(call(clock, change))).context.resource).toBe('two');
+    }
+  });
+
+  test('is refused where a version without it is named, saying where it is', async () => {
+    expect(await failure(router.dispatch(call(clock, { method: 'added', version: '1.0.0' })))).toMatchObject({
+      code: 'no_pool',
+      message: 'Work@1.0.0 has no method "added"; it is in 2.0.0',
+    });
+    expect(await failure(router.dispatch(call(clock, { method: 'added', version: '3.0.0' })))).toMatchObject({
+      message: 'No pool offers Work@3.0.0: versions here are 1.0.0 (2 resources), 2.0.0 (2 resources)',
+    });
+  });
+});
