@@ -79,9 +79,14 @@ export function errorCodeOfWire(wire: number): ErrorCode {
 
 /** Any thrown value as a KatamariError: itself, or `internal` with the value as cause. */
 export function asKatamariError(thrown: unknown): KatamariError {
-  if (thrown instanceof KatamariError) return thrown;
+  if (thrown instanceof KatamariError || isCopy(thrown)) return thrown;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   return new KatamariError('internal', `Defect in the mesh, please report it: ${message}`, {}, thrown);
+}
+
+/** Of another copy of this file: a faceplate of the user's own may have the built library while the mesh runs from its sources. */
+function isCopy(thrown: unknown): thrown is KatamariError {
+  return thrown instanceof Error && thrown.name === 'KatamariError' && 'code' in thrown && 'facts' in thrown;
 }
 
 const codeByWire: ReadonlyMap<number, ErrorCode> = new Map(

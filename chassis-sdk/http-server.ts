@@ -47,6 +47,8 @@ export interface ServeHttpOptions {
 export interface HttpServer {
   readonly address: string;
   readonly port: number;
+  /** `http://127.0.0.1:9080` */
+  readonly url: string;
   /** Connections that are open now. */
   connections(): number;
   /**
@@ -169,6 +171,11 @@ class HttpFront implements HttpServer {
 
   get port(): number {
     return (this.#server.address() as AddressInfo | null)?.port ?? this.#options.port;
+  }
+
+  get url(): string {
+    const { address, port } = this;
+    return `http://${address.includes(':') ? `[${address}]` : address}:${port}`;
   }
 
   connections(): number {

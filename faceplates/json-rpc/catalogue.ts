@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { KatamariError, paramsOf, schemaOf } from '../../chassis-sdk/internal.ts';
 import type { Directory, Interface, Method } from '../../chassis-sdk/internal.ts';
 import { exampleOf } from './example.ts';
-import { parseServiceName } from './method-name.ts';
+import { parseServiceName } from '../../chassis-sdk/faceplate/mod.ts';
 import { DECLARED_EXCEPTION } from './rpc-error.ts';
 
 /** A text that can be handed out, with what tells it from another. */

@@ -1,3 +1,3 @@
 // The door of the JSON-RPC faceplate.
 
-export { startJsonRpcFaceplate, type JsonRpcFaceplateOptions } from './server.ts';
+export { startJsonRpcFaceplate, type JsonRpcFaceplate, type JsonRpcFaceplateOptions } from './server.ts';

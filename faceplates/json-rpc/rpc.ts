@@ -7,9 +7,9 @@
 
 import jayson from 'jayson';
 import { LRUCache } from 'lru-cache';
+import { parseMethodName } from '../../chassis-sdk/faceplate/mod.ts';
 import { KatamariError } from '../../chassis-sdk/internal.ts';
 import type { Calls, Exchange } from './calls.ts';
-import { parseMethodName } from './method-name.ts';
 import { rpcErrorOf, type RpcError } from './rpc-error.ts';
 import { unmarked } from './text.ts';
 

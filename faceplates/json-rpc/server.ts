@@ -6,7 +6,8 @@ import { Hono } from 'hono';
 import type { Context } from 'hono';
 import type { Logger } from 'pino';
 import { clientSignal, remoteAddress, requestBody, serveHttp } from '../../chassis-sdk/http-server.ts';
-import type { HttpEnv, HttpRefusal, HttpServer } from '../../chassis-sdk/http-server.ts';
+import type { HttpEnv, HttpRefusal } from '../../chassis-sdk/http-server.ts';
+import type { Faceplate } from '../../chassis-sdk/faceplate/mod.ts';
 import { asKatamariError, KatamariError, systemClock } from '../../chassis-sdk/internal.ts';
 import type { Clock, FaceplateLimits, MeshDoor, StatsBook } from '../../chassis-sdk/internal.ts';
 import { Calls, type Exchange } from './calls.ts';
@@ -29,8 +30,12 @@ export interface JsonRpcFaceplateOptions {
   readonly log?: Pick<Logger, 'error'>;
 }
 
-/** Starts the faceplate; it listens when this resolves. */
-export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): Promise<HttpServer> {
+export interface JsonRpcFaceplate extends Faceplate {
+  readonly port: number;
+}
+
+/** Starts the faceplate; it listens when this resolves. Its address is a URL. */
+export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): Promise<JsonRpcFaceplate> {
   const { mesh, book, limits, host, port, clock = systemClock, log } = options;
   const calls = new Calls({ mesh, book, clock });
   const catalogue = new Catalogue(mesh.directory);
@@ -44,19 +49,17 @@ export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): P
     refusal: (refusal) => front.refused(refusal),
   });
   return {
-    address: server.address,
+    address: server.url,
     port: server.port,
     connections: () => server.connections(),
     drain() {
       return server.drain({
         lastCallMs: LAST_CALL_MS,
-        onRefusing: () => {
-          calls.isDraining = true;
-        },
+        onRefusing: () => calls.drain(),
       });
     },
     close() {
-      calls.isDraining = true;
+      calls.drain();
       return server.close();
     },
   };

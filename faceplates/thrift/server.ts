@@ -4,6 +4,7 @@
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { systemClock, type Clock } from '../../chassis-sdk/clock.ts';
 import type { FaceplateLimits, MeshDoor } from '../../chassis-sdk/directory.ts';
+import type { Faceplate } from '../../chassis-sdk/faceplate/faceplate.ts';
 import type { StatsBook } from '../../chassis-sdk/stats.ts';
 import { Connection, type ConnectionHost } from './connection.ts';
 import { tooManyConnections } from './refusals.ts';
@@ -25,19 +26,14 @@ export interface ThriftFaceplateOptions {
 }
 
 /** The running faceplate. */
-export interface ThriftFaceplate {
-  /** `HOST:PORT`, as it really listens. */
-  readonly address: string;
+export interface ThriftFaceplate extends Faceplate {
   readonly port: number;
-  connections(): number;
   /**
    * Takes no new connection and lets calls that have begun end, each connection after its last answer; later ones are refused with
    * `draining`. Idle connections have a moment for one more call: Thrift cannot say "no more on this connection", so one that is closed with a
    * call on its way loses it. Resolves when all are gone, at the latest when every deadline has passed.
    */
   drain(): Promise<void>;
-  /** Ends now; twice is fine. */
-  close(): Promise<void>;
 }
 
 /** Listens. @throws the error of node:net when the address cannot be had. */

@@ -12,7 +12,7 @@ import type { Role } from './roles.ts';
 import type { Terminal } from './terminal.ts';
 
 /** What `up` needs of the mesh that it runs. */
-export type RunningMesh = Pick<Mesh, 'addresses' | 'whenReady' | 'status' | 'drain' | 'close'>;
+export type RunningMesh = Pick<Mesh, 'addresses' | 'added' | 'whenReady' | 'status' | 'drain' | 'close'>;
 
 /** The world outside; main.ts fills it with the process's own. */
 export interface Surroundings {

@@ -45,26 +45,80 @@ export function checkTogether(data: ConfigFile, values: Record<string, unknown>)
     ...checkConsul(data),
     ...checkLink(data),
     ...checkThriftTls(data),
+    ...checkSites(data),
+    ...checkFaceplates(data),
     ...Object.entries(data.routes).flatMap(([service, { weights }]) => checkWeights(service, weights)),
     ...data.deployments.flatMap((_, index) => checkDeployment(data, index)),
   ];
 }
 
-function checkPorts({ ports }: ConfigFile, values: Record<string, unknown>): Problem[] {
+function checkPorts(data: ConfigFile, values: Record<string, unknown>): Problem[] {
   const problems: Problem[] = [];
-  const written = (values['ports'] ?? {}) as Record<string, unknown>;
   const takenBy = new Map<number, string>();
-  const names = Object.keys(ports) as (keyof typeof ports)[];
+  const isWritten = (path: readonly PropertyKey[]): boolean => valueAt(values, path) !== undefined;
   // Defaults first, so that the key somebody wrote is the one that has to give way.
-  for (const name of names.sort((a, b) => Number(a in written) - Number(b in written))) {
-    const port = ports[name];
+  const inOrder = portsOf(data).sort((a, b) => Number(isWritten(a.path)) - Number(isWritten(b.path)));
+  for (const { path, port } of inOrder) {
     const other = takenBy.get(port);
-    if (other !== undefined) {
-      problems.push({ path: ['ports', name], text: `found ${port}, expected another port than ports.${other} has` });
-    } else if (port !== 0) takenBy.set(port, name);
+    if (other !== undefined) problems.push({ path, text: `found ${port}, expected another port than ${other} has` });
+    else if (port !== 0) takenBy.set(port, keyText(path));
   }
   return problems;
 }
+
+interface ListeningConfig {
+  readonly ports: ConfigFile['ports'];
+  readonly web: { readonly port: number; readonly sites: readonly unknown[] };
+  readonly faceplates: readonly { readonly port: number }[];
+}
+
+/** Every port that a process of all roles would listen on, and its key. */
+export function portsOf({
+  ports,
+  web,
+  faceplates,
+}: ListeningConfig): { readonly path: readonly PropertyKey[]; readonly port: number }[] {
+  return [
+    ...Object.entries(ports).map(([name, port]) => ({ path: ['ports', name], port })),
+    ...(web.sites.length === 0 ? [] : [{ path: ['web', 'port'], port: web.port }]),
+    ...faceplates.map(({ port }, index) => ({ path: ['faceplates', index, 'port'], port })),
+  ];
+}
+
+function checkSites({ web: { sites } }: ConfigFile): Problem[] {
+  return sites.flatMap(({ prefix, service, files, version, stickyCookie }, index) => {
+    const path = ['web', 'sites', index];
+    const problems: Problem[] = [];
+    if (service === undefined && files === undefined) {
+      problems.push({ path, text: 'found neither service nor files, expected one of them or both' });
+    }
+    for (const [key, value] of Object.entries({ version, stickyCookie })) {
+      if (value === undefined || service !== undefined) continue;
+      problems.push({ path: [...path, key], text: 'found without service, expected it only beside that' });
+    }
+    const same = sites.findIndex((site) => site.prefix === prefix);
+    if (same !== index) {
+      const text = `found ${describeValue(prefix)} again, expected it once: ${keyText(['web', 'sites', same])} has it`;
+      problems.push({ path: [...path, 'prefix'], text });
+    }
+    return problems;
+  });
+}
+
+function checkFaceplates({ faceplates }: ConfigFile): Problem[] {
+  return faceplates.flatMap(({ name }, index) => {
+    const path = ['faceplates', index, 'name'];
+    if (OWN_NAMES.includes(name)) {
+      return [{ path, text: `found "${name}", which Katamari has itself, expected another name` }];
+    }
+    const same = faceplates.findIndex((one) => one.name === name);
+    if (same === index) return [];
+    return [{ path, text: `found "${name}" again, expected another name than ${keyText(['faceplates', same])} has` }];
+  });
+}
+
+/** Names of what listens in any mesh: they are in status, metrics and Consul already. */
+const OWN_NAMES: readonly string[] = ['thrift', 'json-rpc', 'web', 'stats', 'link', 'manager', 'master', 'inside'];
 
 function checkConsul({ consul }: ConfigFile): Problem[] {
   if (consul.embedded !== true || consul.address === undefined) return [];

@@ -43,6 +43,8 @@ export interface ConfigFile {
     };
   };
   jsonRpc: { allowedOrigins: string[] };
+  web: { port: number; trustProxy: boolean; sites: SiteEntry[] };
+  faceplates: FaceplateEntry[];
   limits: {
     frame: number;
     nesting: number;
@@ -55,6 +57,25 @@ export interface ConfigFile {
   };
   routes: Record<string, { weights: Record<string, number> }>;
   deployments: DeploymentEntry[];
+}
+
+/** One entry of `web.sites` after checking. */
+export interface SiteEntry {
+  prefix: string;
+  service?: string | undefined;
+  version?: string | undefined;
+  files?: string | undefined;
+  cacheControl: string;
+  timeout?: number | undefined;
+  stickyCookie?: string | undefined;
+}
+
+/** One entry of `faceplates` after checking. */
+export interface FaceplateEntry {
+  module: string;
+  name: string;
+  port: number;
+  options: Record<string, unknown>;
 }
 
 /** One entry of `deployments` after checking. */
@@ -88,7 +109,7 @@ export interface DeploymentEntry {
 }
 
 /** How a value is written, which decides how a variable's text is read and how a value is shown. */
-export type LeafKind = 'text' | 'number' | 'boolean' | 'duration' | 'size' | 'list' | 'secret';
+export type LeafKind = 'text' | 'number' | 'boolean' | 'duration' | 'size' | 'list' | 'map' | 'secret';
 
 /** What the schema remembers of a leaf beside its type. */
 export interface LeafFacts {
@@ -165,6 +186,13 @@ const atLeast = (kind: 'duration' | 'size', min: number): string =>
 const duration = (min = 1) => measured('duration', parseDuration, min);
 const size = (min = 1) => measured('size', parseSize, min);
 
+/** Header values are written as they stand here. */
+const PRINTABLE = /^[\x20-\x7e]+$/;
+/** `/shop`, `/shop/en`: no `..`, nothing percent-encoded, no slash at the end. */
+const PREFIX = /^\/$|^(\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/;
+/** What ends up in the names of a metric's label and a Consul service. */
+const FACEPLATE_NAME = /^[a-z][a-z0-9-]{0,30}[a-z0-9]$/;
+
 /** A Thrift identifier; dots as in a service of an included file. */
 const SERVICE = /^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$/;
 const METHOD = /^[A-Za-z_][A-Za-z0-9_]*$/;
@@ -219,6 +247,42 @@ const deploymentSchema = z.strictObject({
     })
     .prefault({}),
   queue: z.strictObject({ max: count(0, 1_000_000).prefault(256) }).prefault({}),
+});
+
+const siteSchema = z.strictObject({
+  prefix: leaf(z.string().max(200).regex(PREFIX), 'text', 'a path such as "/shop", or "/"'),
+  service: leaf(z.string().max(200).regex(SERVICE), 'text', 'the name of a Thrift service').optional(),
+  version: text('a version or a range in quotes such as "^1.0.0"').optional(),
+  files: text('a directory').optional(),
+  cacheControl: leaf(
+    z.string().max(200).regex(PRINTABLE),
+    'text',
+    'the value of a Cache-Control header such as "max-age=3600"',
+  ).prefault('no-cache'),
+  timeout: duration().optional(),
+  stickyCookie: leaf(
+    z
+      .string()
+      .max(200)
+      .regex(/^[\w.-]+$/),
+    'text',
+    'the name of a cookie',
+  ).optional(),
+});
+
+const faceplateSchema = z.strictObject({
+  module: leaf(
+    z.string().min(1).max(4_096),
+    'text',
+    'a JavaScript or TypeScript file such as "./line.js", or a package',
+  ),
+  name: leaf(
+    z.string().regex(FACEPLATE_NAME),
+    'text',
+    'a name of lower-case letters, digits and "-", 2 to 32 characters',
+  ),
+  port: port(),
+  options: leaf(z.record(z.string(), z.unknown()), 'map', "a map of the module's own options").prefault({}),
 });
 
 export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
@@ -303,6 +367,14 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
       ).prefault([]),
     })
     .prefault({}),
+  web: z
+    .strictObject({
+      port: port().prefault(9082),
+      trustProxy: yesNo().prefault(false),
+      sites: z.array(siteSchema).max(1_000).prefault([]),
+    })
+    .prefault({}),
+  faceplates: z.array(faceplateSchema).max(100).prefault([]),
   limits: z
     .strictObject({
       frame: size(1024).prefault('16MiB'),

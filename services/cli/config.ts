@@ -5,6 +5,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import type { FaceplateLimits } from '../../chassis-sdk/internal.ts';
+import type { Site } from '../../faceplates/web/mod.ts';
+import type { AddedFaceplate } from './added-faceplate.ts';
 import { CliError, EXIT } from './cli-error.ts';
 import { checkTogether, describeIssue, type Problem } from './config-check.ts';
 import { findConfigFile, keyText, readConfigFile, type ConfigText } from './config-file.ts';
@@ -74,6 +76,10 @@ export interface Config {
     };
   };
   readonly jsonRpc: { readonly allowedOrigins: readonly string[] };
+  /** Off without sites. */
+  readonly web: { readonly port: number; readonly trustProxy: boolean; readonly sites: readonly Site[] };
+  /** Fronts of the user's own. */
+  readonly faceplates: readonly AddedFaceplate[];
   readonly limits: FaceplateLimits;
   readonly routes: Readonly<Record<string, { readonly weights: Readonly<Record<string, number>> }>>;
   readonly deployments: readonly Deployment[];
@@ -135,7 +141,13 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   if (clashes.length > 0) throw refusal(clashes, where);
   const settings: EffectiveSetting[] = [];
   listEffective(configSchema, filled, [], originOf, settings);
-  return { config: resolve(filled, text?.directory ?? sources.cwd), file: text?.shown, settings, warnings, where };
+  return {
+    config: resolve(filled, text?.directory ?? sources.cwd, where),
+    file: text?.shown,
+    settings,
+    warnings,
+    where,
+  };
 }
 
 function refusal(problems: readonly Problem[], where: (path: readonly PropertyKey[]) => string): CliError {
@@ -193,6 +205,13 @@ function fillIn(
         caFile: at(data.thrift.tls.caFile, ['thrift', 'tls', 'caFile']),
       },
     },
+    web: {
+      ...data.web,
+      sites: data.web.sites.map((site, index) => ({
+        ...site,
+        files: at(site.files, ['web', 'sites', String(index), 'files']),
+      })),
+    },
     manager: { capacity: data.manager.capacity ?? os.availableParallelism() },
     consul: {
       ...data.consul,
@@ -214,7 +233,7 @@ function fillIn(
   };
 }
 
-function resolve(data: ConfigFile, directory: string): Config {
+function resolve(data: ConfigFile, directory: string, where: LoadedConfig['where']): Config {
   const { limits } = data;
   return {
     mesh: data.mesh,
@@ -253,6 +272,12 @@ function resolve(data: ConfigFile, directory: string): Config {
       },
     },
     jsonRpc: data.jsonRpc,
+    web: { ...data.web, sites: data.web.sites.map(siteOf) },
+    faceplates: data.faceplates.map((entry, index) => ({
+      ...entry,
+      directory,
+      where: (path) => where(['faceplates', index, ...path]),
+    })),
     limits: {
       frameBytesMax: limits.frame,
       nestingMax: limits.nesting,
@@ -265,6 +290,18 @@ function resolve(data: ConfigFile, directory: string): Config {
     },
     routes: data.routes,
     deployments: data.deployments.map((entry) => resolveDeployment(entry, directory)),
+  };
+}
+
+function siteOf(entry: ConfigFile['web']['sites'][number]): Site {
+  return {
+    prefix: entry.prefix,
+    service: entry.service ?? '',
+    version: entry.version ?? '',
+    files: entry.files ?? '',
+    cacheControl: entry.cacheControl,
+    timeoutMs: entry.timeout ?? Number.POSITIVE_INFINITY,
+    stickyCookie: entry.stickyCookie ?? '',
   };
 }
 
@@ -303,6 +340,7 @@ function showValue(value: unknown, kind: LeafKind): string {
     case 'text':
       return value === '' ? '""' : (value as string);
     case 'list':
+    case 'map':
     case 'number':
     case 'boolean':
       return JSON.stringify(value);

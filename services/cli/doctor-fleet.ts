@@ -49,8 +49,8 @@ interface Member {
   readonly name: string;
   readonly role: Role;
   readonly machine: string;
-  /** What it listens on, by what for. */
-  readonly places: readonly { readonly what: 'link' | 'stats' | 'Thrift' | 'JSON-RPC'; readonly address: string }[];
+  /** What it listens on, by what for: `link`, `stats`, `Thrift`, the name of another front. */
+  readonly places: readonly { readonly what: string; readonly address: string }[];
 }
 
 function readFleet(mesh: string, entries: ReadonlyMap<string, ConsulEntry>, wrong: Finding[]): Member[] {
@@ -75,15 +75,15 @@ function readFleet(mesh: string, entries: ReadonlyMap<string, ConsulEntry>, wron
     machine,
     places: Object.entries(places)
       .filter(([, address]) => address !== '')
-      .map(([what, address]) => ({ what: what as Member['places'][number]['what'], address })),
+      .map(([what, address]) => ({ what, address })),
   });
   return [
     ...[...masters].map(([name, { machine, stats }]) => member('master', name, machine, { stats })),
     ...[...managers].map(([name, { machine, stats, address }]) =>
       member('manager', name, machine, { link: address, stats }),
     ),
-    ...[...faceplates].map(([name, { machine, stats, thrift, jsonRpc }]) =>
-      member('faceplate', name, machine, { Thrift: thrift, 'JSON-RPC': jsonRpc, stats }),
+    ...[...faceplates].map(([name, { machine, stats, thrift, jsonRpc, web, added }]) =>
+      member('faceplate', name, machine, { Thrift: thrift, 'JSON-RPC': jsonRpc, web, ...added, stats }),
     ),
   ];
 }
@@ -197,7 +197,7 @@ async function checkPlace({ member, places }: Place, config: Config): Promise<Fi
 }
 
 /** Why an address cannot be used from here, '' when it can. */
-async function troubleWith(what: Member['places'][number]['what'], address: string, config: Config): Promise<string> {
+async function troubleWith(what: string, address: string, config: Config): Promise<string> {
   try {
     if (what === 'stats') return await troubleWithStats(address);
     if (what !== 'link') return await troubleWithPort(address.replace(/^[a-z]+:\/\//, ''));

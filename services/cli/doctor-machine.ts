@@ -7,6 +7,8 @@ import path from 'node:path';
 import { runtimeName, runtimeVersion, type MeshStatus } from '../../chassis-sdk/internal.ts';
 import { dialable, urlOf } from './command.ts';
 import type { Config } from './config.ts';
+import { portsOf } from './config-check.ts';
+import { keyText } from './config-file.ts';
 import type { Finding } from './doctor.ts';
 import { findListener } from './port-holder.ts';
 
@@ -132,24 +134,25 @@ export async function checkOpenFiles({ limits, deployments }: Config): Promise<F
 }
 
 export async function checkPorts(config: Config): Promise<Finding[]> {
-  const names = (Object.keys(config.ports) as (keyof Config['ports'])[]).filter(
-    (name) => name !== 'consul' || config.consul.embedded,
-  );
+  const ports = portsOf(config).map(({ path: steps, port }) => ({ key: keyText(steps), port }));
+  const used = ports.filter(({ key }) => key !== 'ports.consul' || config.consul.embedded);
   const running = await findRunning(config);
-  return Promise.all(names.map((name) => checkPort(config, name, running)));
+  return Promise.all(used.map(({ key, port }) => checkPort(config, key, port, running)));
 }
 
 async function checkPort(
   config: Config,
-  name: keyof Config['ports'],
+  key: string,
+  port: number,
   running: RunningProcess | undefined,
 ): Promise<Finding> {
-  const port = config.ports[name];
-  const subject = `port ${name}`;
+  const [, added] = /^faceplates\[(\d+)\]/.exec(key) ?? [];
+  const name = added === undefined ? undefined : config.faceplates[Number(added)]?.name;
+  const subject = `port ${name ?? key.replace(/^ports\.|\.port$/g, '')}`;
   if (port === 0) return { verdict: 'OK', subject, text: 'any free one', advice: '' };
   const code = await tryListen(config.host, port);
   if (code === undefined) return { verdict: 'OK', subject, text: `${config.host}:${port} is free`, advice: '' };
-  const flag = `choose another with --set ports.${name}=PORT`;
+  const flag = name === undefined ? `choose another with --set ${key}=PORT` : `choose another in ${key}`;
   if (code === 'EACCES')
     return { verdict: 'FAIL', subject, text: `${port} is not allowed for this account`, advice: flag };
   if (code !== 'EADDRINUSE')

@@ -1,13 +1,17 @@
 // The faceplate role of a process: the fronts for clients, the admin service that every faceplate offers, and the view of the whole mesh that
 // `katamari status`, the dashboard and health checks ask any faceplate for.
 
+import { statSync } from 'node:fs';
+import type { Faceplate } from '../../chassis-sdk/faceplate/mod.ts';
 import { KatamariError, type MeshDoor, type MeshStatus } from '../../chassis-sdk/internal.ts';
 import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
 import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
+import { startWebFaceplate, type Site } from '../../faceplates/web/mod.ts';
 import { adminOffer, DeploymentStore } from '../master/internal.ts';
 import { EventGatherer, ManagerClient, type Offer, type Peer } from '../mesh/internal.ts';
+import { startAddedFaceplate } from './added-faceplate.ts';
 import { ensureAdminToken } from './admin-token.ts';
-import { urlOf } from './command.ts';
+import { CliError, EXIT } from './cli-error.ts';
 import { thriftTlsOf } from './link-settings.ts';
 import type { ManagerRole } from './manager-role.ts';
 import { withMeshService } from './mesh-service.ts';
@@ -22,7 +26,8 @@ export class FaceplateRole {
   readonly #view: StatusGatherer;
   readonly adminToken: string;
   readonly admin: Offer;
-  addresses: { readonly thrift: string; readonly jsonRpc: string } = { thrift: '', jsonRpc: '' };
+  /** Where each front listens, by its name: thrift, json-rpc, web when it has sites, and those that the user has added. */
+  readonly addresses: Map<string, string> = new Map();
 
   private constructor(base: ProcessBase, manager: ManagerRole | undefined) {
     const { config, clock, events, client, shared, fleet } = base;
@@ -67,8 +72,8 @@ export class FaceplateRole {
   }
 
   async #openFronts(): Promise<void> {
-    const { config, router, shared, book } = this.#base;
-    const { host, ports, limits, thrift, jsonRpc } = config;
+    const { config, hooks, router, shared, book } = this.#base;
+    const { host, ports, limits, thrift, jsonRpc, web, faceplates } = config;
     const mesh: MeshDoor = { dispatch: router.dispatch, directory: router, timeoutMs: () => shared.timeoutMs };
     const common = { mesh, book, limits, host };
     const { defaultService } = thrift;
@@ -80,18 +85,23 @@ export class FaceplateRole {
       ...(defaultService === '' ? {} : { defaultService }),
       ...(tls === undefined ? {} : { tls }),
     });
-    this.#opened('thrift', forThrift.address, forThrift);
+    this.#opened('thrift', forThrift);
     const { allowedOrigins } = jsonRpc;
     const forJsonRpc = await startJsonRpcFaceplate({ ...common, port: ports.jsonRpc, allowedOrigins });
-    this.addresses = { thrift: forThrift.address, jsonRpc: urlOf(forJsonRpc.address, forJsonRpc.port) };
-    this.#opened('json-rpc', this.addresses.jsonRpc, forJsonRpc);
+    this.#opened('json-rpc', forJsonRpc);
+    if (web.sites.length > 0) {
+      checkFolders(web.sites);
+      this.#opened('web', await startWebFaceplate({ ...common, ...web }));
+    }
+    for (const entry of faceplates) {
+      const tell = (line: string): void => hooks.onLine?.(entry.name, line);
+      this.#opened(entry.name, await startAddedFaceplate(entry, common, tell));
+    }
   }
 
-  #opened(
-    name: string,
-    address: string,
-    front: { connections(): number; drain(): Promise<void>; close(): Promise<void> },
-  ): void {
+  #opened(name: string, front: Faceplate): void {
+    const { address } = front;
+    this.addresses.set(name, address);
     this.#base.opened(
       { phase: 'fronts', drain: () => front.drain(), close: () => front.close() },
       { name, address, connections: () => front.connections() },
@@ -124,6 +134,17 @@ export class FaceplateRole {
       throw new KatamariError('no_pool', `No manager that can be reached has ${what}; managers are ${there}`);
     }
     return this.#manager;
+  }
+}
+
+/** A folder that is not there would look like a site without files. */
+function checkFolders(sites: readonly Site[]): void {
+  for (const { prefix, files } of sites) {
+    if (files === '' || statSync(files, { throwIfNoEntry: false })?.isDirectory() === true) continue;
+    throw new CliError(
+      EXIT.badConfiguration,
+      `web.sites: the site ${prefix} has the files ${files}, which is no directory; make it, or name another`,
+    );
   }
 }
 

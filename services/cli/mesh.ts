@@ -43,10 +43,14 @@ export interface Mesh {
   readonly addresses: {
     readonly thrift: string;
     readonly jsonRpc: string;
+    /** '' without sites. */
+    readonly web: string;
     readonly stats: string;
     readonly link: string;
     readonly consul: string;
   };
+  /** Of the faceplates that the user has added, by name. */
+  readonly added: Readonly<Record<string, string>>;
   /** '' without a faceplate. */
   readonly adminToken: string;
   /** Resolves when every copy of every deployment of the configuration serves for the first time. */
@@ -138,12 +142,21 @@ class MeshProcess implements Mesh, ProcessBase {
 
   get addresses(): Mesh['addresses'] {
     return {
-      thrift: this.#faceplate?.addresses.thrift ?? '',
-      jsonRpc: this.#faceplate?.addresses.jsonRpc ?? '',
+      thrift: this.#addressOf('thrift'),
+      jsonRpc: this.#addressOf('json-rpc'),
+      web: this.#addressOf('web'),
       stats: this.#statsAddress,
       link: this.#manager?.linkAddress ?? '',
       consul: this.#consulAddress,
     };
+  }
+
+  get added(): Mesh['added'] {
+    return Object.fromEntries(this.config.faceplates.map(({ name }) => [name, this.#addressOf(name)]));
+  }
+
+  #addressOf(front: string): string {
+    return this.#faceplate?.addresses.get(front) ?? '';
   }
 
   get adminToken(): string {
@@ -334,12 +347,7 @@ class MeshProcess implements Mesh, ProcessBase {
     const { config, events, client, reachability } = this;
     const own = [
       ...(this.#manager === undefined ? [] : [this.#listener('katamari-manager', this.#manager.linkAddress)]),
-      ...(this.#faceplate === undefined
-        ? []
-        : [
-            this.#listener('katamari-thrift', this.#faceplate.addresses.thrift),
-            this.#listener('katamari-json-rpc', this.#faceplate.addresses.jsonRpc),
-          ]),
+      ...[...(this.#faceplate?.addresses ?? [])].map(([name, address]) => this.#listener(`katamari-${name}`, address)),
       this.#listener('katamari-stats', this.#statsAddress),
     ] as unknown as readonly [Listener, ...Listener[]];
     const presence = new Presence({
@@ -359,12 +367,15 @@ class MeshProcess implements Mesh, ProcessBase {
     if (manager !== undefined) {
       presence.keep(keys.managers + config.name, () => manager.record(stats, this.#isDraining));
     }
-    const faceplate = this.#faceplate;
-    if (faceplate !== undefined) {
+    if (this.#faceplate !== undefined) {
       presence.keep(keys.faceplates + config.name, () => ({
         machine: config.machine,
-        thrift: this.#advertise(faceplate.addresses.thrift),
-        jsonRpc: this.#advertisedUrl(faceplate.addresses.jsonRpc),
+        thrift: this.#advertise(this.addresses.thrift),
+        jsonRpc: this.#advertisedUrl(this.addresses.jsonRpc),
+        web: this.#advertisedUrl(this.addresses.web),
+        added: Object.fromEntries(
+          Object.entries(this.added).map(([name, address]) => [name, this.#advertise(address)]),
+        ),
         stats,
       }));
     }
@@ -372,13 +383,13 @@ class MeshProcess implements Mesh, ProcessBase {
   }
 
   #listener(service: string, address: string): Listener {
-    const [, port = ''] = /:(\d+)$/.exec(address) ?? [];
+    const [, port = ''] = /:(\d+)\D*$/.exec(address) ?? [];
     const isLocal = service === 'katamari-manager' && this.#manager?.isLocal === true;
     return { service, host: isLocal ? '127.0.0.1' : this.advertised, port: Number(port) };
   }
 
   #advertise(address: string): string {
-    const [, port = ''] = /:(\d+)$/.exec(address) ?? [];
+    const [, port = ''] = /:(\d+)\D*$/.exec(address) ?? [];
     return `${this.advertised.includes(':') ? `[${this.advertised}]` : this.advertised}:${port}`;
   }
 

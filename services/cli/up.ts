@@ -5,6 +5,8 @@ import { sleep } from '../../chassis-sdk/internal.ts';
 import { CliError, EXIT, type ExitCode } from './cli-error.ts';
 import { loadFor, type ConfigOptions, type RunningMesh, type Surroundings } from './command.ts';
 import type { Config } from './config.ts';
+import { portsOf } from './config-check.ts';
+import { keyText } from './config-file.ts';
 import { LOG_LEVELS } from './event-lines.ts';
 import type { MeshHooks } from './process-base.ts';
 import { ROLES, type Role } from './roles.ts';
@@ -109,10 +111,11 @@ async function start(
     progress.end();
     const { code, port } = error as NodeJS.ErrnoException & { port?: number };
     if (code !== 'EADDRINUSE') throw error;
-    const key = Object.entries(config.ports).find(([, number]) => number === port)?.[0] ?? 'of one faceplate';
+    const found = portsOf(config).find((one) => one.port === port)?.path ?? ['ports', 'of one faceplate'];
+    const key = keyText(found);
     throw new CliError(
       EXIT.failed,
-      `Port ${port} (ports.${key}) is taken; is another mesh up? \`katamari doctor\` tells who holds it. Choose another with --set ports.${key}=PORT, 0 for any.`,
+      `Port ${port} (${key}) is taken; is another mesh up? \`katamari doctor\` tells who holds it. Choose another with --set ${key}=PORT, 0 for any.`,
       error,
     );
   }
@@ -153,6 +156,8 @@ async function announce(
   const rows = [
     ['Thrift', addresses.thrift],
     ['JSON-RPC', addresses.jsonRpc === '' ? '' : `${httpUrl(addresses.jsonRpc)}/rpc`],
+    ['Web', addresses.web === '' ? '' : `${httpUrl(addresses.web)}/`],
+    ...Object.entries(mesh.added),
     ['Stats', `${httpUrl(addresses.stats)}/`],
     ['Link', addresses.link],
     ['Consul', `${httpUrl(addresses.consul)}${config.consul.embedded ? '  (embedded)' : ''}`],

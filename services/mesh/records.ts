@@ -84,6 +84,10 @@ export interface FaceplateRecord {
   readonly machine: string;
   readonly thrift: string;
   readonly jsonRpc: string;
+  /** '' without sites. */
+  readonly web: string;
+  /** Fronts that the user has added, by name. */
+  readonly added: Readonly<Record<string, string>>;
   readonly stats: string;
 }
 
@@ -135,6 +139,9 @@ export const FACEPLATE: z.ZodType<FaceplateRecord> = z.object({
   machine: text(),
   thrift: text(),
   jsonRpc: text(),
+  // Those of before had none.
+  web: text().default(''),
+  added: z.record(text(), text()).default({}),
   stats: text(),
 });
 

@@ -9,7 +9,8 @@ import { read, ROOMS, sourcesOf } from './repository.ts';
 /** What each room may import besides its own files, by the path that the import has to begin with. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'chassis-sdk': [],
-  'chassis-sdk/examples': ['chassis-sdk/mod.ts'],
+  'chassis-sdk/client': ['chassis-sdk'],
+  'chassis-sdk/examples': ['chassis-sdk/mod.ts', 'chassis-sdk/faceplate/mod.ts'],
   'services/mesh': ['chassis-sdk'],
   'services/consul-agent': ['chassis-sdk'],
   'services/resource-manager': ['chassis-sdk', 'services/mesh'],
@@ -18,6 +19,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'faceplates/thrift': ['chassis-sdk'],
   'faceplates/json-rpc': ['chassis-sdk'],
   'faceplates/stats': ['chassis-sdk'],
+  'faceplates/web': ['chassis-sdk'],
 };
 
 interface Import {

@@ -7,15 +7,18 @@ import {
   type FaceplateLimits,
   type Handlers,
 } from '../../../chassis-sdk/internal.ts';
-import type { HttpServer } from '../../../chassis-sdk/http-server.ts';
-import { startJsonRpcFaceplate, type JsonRpcFaceplateOptions } from '../../../faceplates/json-rpc/mod.ts';
+import {
+  startJsonRpcFaceplate,
+  type JsonRpcFaceplate,
+  type JsonRpcFaceplateOptions,
+} from '../../../faceplates/json-rpc/mod.ts';
 import { idlFixture, meshDoor, type PoolText, type TestDoor } from '../../kit/mesh-door.ts';
 
 export const PARLOUR_IDL: string = idlFixture('parlour.thrift');
 
 export interface Parlour {
   readonly door: TestDoor;
-  readonly server: HttpServer;
+  readonly server: JsonRpcFaceplate;
   readonly url: string;
   /** Lets a call of `wait` answer. */
   release(name: string): void;

@@ -1,0 +1,162 @@
+// HTTP requests as `idl/web.thrift` has them, and its responses checked before a byte of them is written: a chassis that returns a status
+// or a header that HTTP cannot carry has failed (`resource_failed`, 502), and cannot make two responses of one.
+
+import type { IncomingMessage } from 'node:http';
+import { KatamariError } from '../../chassis-sdk/internal.ts';
+
+/** struct Header */
+export interface Header {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** struct Request */
+export interface WebRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly query: string;
+  readonly headers: readonly Header[];
+  readonly body: Buffer;
+  readonly remote_address: string;
+  readonly scheme: string;
+  readonly host: string;
+  readonly prefix: string;
+}
+
+/** struct Response, checked */
+export interface WebResponse {
+  readonly status: number;
+  /** By name in lower case; several values for a name that stood several times. */
+  readonly headers: ReadonlyMap<string, readonly string[]>;
+  /** Of the chassis, for answers without a body; '' for none. */
+  readonly contentLength: string;
+  readonly body: Buffer;
+}
+
+export interface RequestParts {
+  readonly incoming: IncomingMessage;
+  readonly path: string;
+  readonly query: string;
+  readonly body: Buffer;
+  /** Address of the other end of the connection. */
+  readonly peer: string;
+  readonly prefix: string;
+  /** The peer is a proxy of ours: what it says in X-Forwarded-* is believed and handed on. */
+  readonly trustProxy: boolean;
+}
+
+export function requestOf(parts: RequestParts): WebRequest {
+  const { incoming, path, query, body, peer, prefix, trustProxy } = parts;
+  const given = (name: string): string => (trustProxy ? last(incoming.headers[name]) : '');
+  const host = given('x-forwarded-host') || (incoming.headers.host ?? '');
+  const scheme = given('x-forwarded-proto') === 'https' ? 'https' : 'http';
+  const remote = given('x-forwarded-for') || peer;
+  const through = trustProxy ? [incoming.headers['x-forwarded-for'] ?? ''].flat().join(', ') : '';
+  const dropped = hopByHop(incoming.headers.connection);
+  const headers = pairsOf(incoming.rawHeaders).filter(({ name }) => {
+    const lower = name.toLowerCase();
+    return !dropped.has(lower) && !FORWARDED.has(lower);
+  });
+  headers.push(
+    { name: 'X-Forwarded-For', value: through === '' ? peer : `${through}, ${peer}` },
+    { name: 'X-Forwarded-Proto', value: scheme },
+    { name: 'X-Forwarded-Host', value: host },
+  );
+  return {
+    method: incoming.method ?? 'GET',
+    path,
+    query,
+    headers,
+    body,
+    remote_address: remote,
+    scheme,
+    host,
+    prefix,
+  };
+}
+
+/** @throws KatamariError resource_failed that says what is wrong with it */
+export function responseOf(value: unknown, pool: string): WebResponse {
+  const wrong = (what: string): KatamariError =>
+    new KatamariError('resource_failed', `${pool} answered with ${what}; it has to be as idl/web.thrift says`);
+  const { status, headers, body } = (value ?? {}) as Readonly<Record<string, unknown>>;
+  if (typeof status !== 'number' || !Number.isInteger(status) || status < STATUS_MIN || status > STATUS_MAX) {
+    throw wrong(`the status ${JSON.stringify(status)}, expected ${STATUS_MIN} to ${STATUS_MAX}`);
+  }
+  if (!Array.isArray(headers) || !(body instanceof Uint8Array)) throw wrong('no headers or no body');
+  if (headers.length > HEADERS_MAX) throw wrong(`${headers.length} headers, limit is ${HEADERS_MAX}`);
+  const given = headers as readonly Partial<Header>[];
+  const dropped = hopByHop(given.find(({ name }) => name?.toLowerCase() === 'connection')?.value);
+  const byName = new Map<string, string[]>();
+  let contentLength = '';
+  let bytes = 0;
+  for (const { name = '', value: text = '' } of given) {
+    if (!TOKEN.test(name)) throw wrong(`a header named ${quoted(name)}`);
+    if (!HEADER_TEXT.test(text)) throw wrong(`the header ${quoted(name)} with characters that HTTP does not allow`);
+    bytes += name.length + text.length;
+    if (bytes > HEADER_BYTES_MAX) throw wrong(`headers of more than ${HEADER_BYTES_MAX} bytes`);
+    const lower = name.toLowerCase();
+    if (lower === 'content-length') contentLength = text;
+    else if (!dropped.has(lower)) byName.set(lower, [...(byName.get(lower) ?? []), text]);
+  }
+  const isBare = status === 204 || status === 205 || status === 304;
+  return {
+    status,
+    headers: byName,
+    contentLength: /^\d{1,15}$/.test(contentLength) ? contentLength : '',
+    body: isBare ? NO_BODY : Buffer.from(body.buffer, body.byteOffset, body.byteLength),
+  };
+}
+
+/** The value of a cookie; '' for none. */
+export function cookieOf(header: string | undefined, name: string): string {
+  for (const pair of (header ?? '').split(';')) {
+    const equals = pair.indexOf('=');
+    if (equals > 0 && pair.slice(0, equals).trim() === name) return pair.slice(equals + 1).trim();
+  }
+  return '';
+}
+
+function pairsOf(raw: readonly string[]): Header[] {
+  const pairs: Header[] = [];
+  for (let at = 0; at + 1 < raw.length; at += 2) pairs.push({ name: raw[at] as string, value: raw[at + 1] as string });
+  return pairs;
+}
+
+/** RFC 9110 section 7.6.1: the known ones, and those that Connection names. */
+function hopByHop(connection: string | undefined): ReadonlySet<string> {
+  const named = (connection ?? '').toLowerCase().split(',');
+  return new Set([...HOP_BY_HOP, ...named.map((name) => name.trim())]);
+}
+
+/** What the proxy nearest to us wrote: earlier entries may be the client's own invention. */
+function last(value: string | string[] | undefined): string {
+  return ([value ?? ''].flat().join(',').split(',').at(-1) as string).trim();
+}
+
+function quoted(text: string): string {
+  return JSON.stringify(text.slice(0, SHOWN_CHARS));
+}
+
+const HOP_BY_HOP = [
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'expect',
+] as const;
+const FORWARDED: ReadonlySet<string> = new Set(['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host']);
+const TOKEN = /^[!#$%&'*+.^_`|~\dA-Za-z-]{1,256}$/;
+/** Tab, space, what is printable in Latin-1: no line can begin inside. */
+const HEADER_TEXT = /^[\t\x20-\x7e\x80-\xff]*$/;
+const STATUS_MIN = 200;
+const STATUS_MAX = 599;
+const HEADERS_MAX = 200;
+const HEADER_BYTES_MAX = 65_536;
+const SHOWN_CHARS = 60;
+const NO_BODY = Buffer.alloc(0);
