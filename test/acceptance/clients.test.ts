@@ -1,7 +1,7 @@
-// The client examples in other languages, run as their heads say, against a mesh with the Calculator sample; and the paper that shows them.
+// The client examples, run as their heads say, against a mesh with the Calculator sample; and the paper that shows them.
 
 import { execFile } from 'node:child_process';
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -17,14 +17,33 @@ const COMPILE_MS = 240_000;
 
 interface Example {
   readonly file: string;
-  /** Has THeader, so shows a third way. */
+  /** Goes by the client of Katamari and not by generated code: no Thrift compiler, errors have the names that the mesh gives them. */
+  readonly isOwn?: boolean;
+  /** Shows a third way: THeader, or many at once. */
   readonly withHeaders?: boolean;
   /** The lines of its head, but for the Thrift compiler's; the last one runs it. */
   readonly steps: readonly (readonly string[])[];
 }
 
 const JARS = 'classes:/usr/share/java/thrift.jar:/usr/share/java/slf4j-api.jar';
+const BIN = path.join(REPOSITORY, 'node_modules', '.bin');
+const TYPES = ['types', path.join(EXAMPLES, 'calculator.thrift'), '--out', 'calculator-types.ts'];
+const TSC = ['--target', 'es2022', '--module', 'nodenext', '--types', 'node', '--rewriteRelativeImportExtensions'];
+const own = (...run: string[]): Example => ({
+  file: 'calculator.ts',
+  isOwn: true,
+  withHeaders: true,
+  steps: [
+    ['node', path.join(REPOSITORY, 'dist', 'services', 'cli', 'main.js'), ...TYPES],
+    ...(run[0] === 'node' ? [['node', path.join(BIN, 'tsc'), ...TSC, 'calculator.ts']] : []),
+    run,
+  ],
+});
+
 const EXAMPLE_OF: Readonly<Record<string, Example>> = {
+  'TypeScript on Node': own('node', 'calculator.js'),
+  'TypeScript on Bun': own(path.join(BIN, 'bun'), 'calculator.ts'),
+  'TypeScript on Deno': own(path.join(BIN, 'deno'), 'run', '-A', 'calculator.ts'),
   Python: { file: 'calculator.py', withHeaders: true, steps: [['/usr/bin/python3', 'calculator.py']] },
   Ruby: { file: 'calculator.rb', steps: [['ruby', 'calculator.rb']] },
   'C++': {
@@ -55,17 +74,18 @@ beforeAll(async () => {
 afterAll(() => mesh?.end());
 
 describe('A client example in', () => {
-  for (const [language, { file, withHeaders = false, steps }] of Object.entries(EXAMPLE_OF)) {
+  for (const [language, { file, isOwn = false, withHeaders = false, steps }] of Object.entries(EXAMPLE_OF)) {
     test(
       `${language} calls, has a declared exception and an error explained, and names a version`,
       async () => {
         const directory = mkdtempSync(path.join(tmpdir(), 'katamari-client-'));
         try {
           copyFileSync(path.join(CLIENTS, file), path.join(directory, file));
-          symlinkSync(path.join(REPOSITORY, 'node_modules'), path.join(directory, 'node_modules'));
+          if (isOwn) projectIn(directory);
+          else symlinkSync(path.join(REPOSITORY, 'node_modules'), path.join(directory, 'node_modules'));
           const options = { cwd: directory, timeout: COMPILE_MS };
-          const generate = generatorIn(path.join(CLIENTS, file));
-          await run(toolPath('thrift'), [...generate, path.join(EXAMPLES, 'calculator.thrift')], options);
+          const thrift = [...generatorIn(path.join(CLIENTS, file)), path.join(EXAMPLES, 'calculator.thrift')];
+          if (!isOwn) await run(toolPath('thrift'), thrift, options);
           for (const [program = '', ...args] of steps.slice(0, -1)) await run(program, args, options);
           const [program = '', ...args] = steps.at(-1) ?? [];
           const port = mesh?.mesh.addresses.thrift.split(':').at(-1) ?? '';
@@ -73,7 +93,7 @@ describe('A client example in', () => {
           expect(stdout.trim().split('\n')).toEqual([
             '2 + 40 = 42',
             expect.stringMatching(/^1 \/ 0: Cannot divide 1 by 0$/) as string,
-            expect.stringMatching(/^error 6: .*add failed: .*2147483648/) as string,
+            expect.stringMatching(/^error (6|internal): .*add failed: .*2147483648/) as string,
             '15 - 10 = 5',
             ...(withHeaders ? ['6 * 7 = 42'] : []),
           ]);
@@ -92,6 +112,17 @@ describe('A client example in', () => {
     }
   });
 });
+
+/** A project of somebody's: Katamari and the types of Node installed in it. */
+function projectIn(directory: string): void {
+  const modules = path.join(directory, 'node_modules');
+  mkdirSync(modules);
+  symlinkSync(REPOSITORY, path.join(modules, 'katamari'));
+  for (const name of ['@types', 'undici-types']) {
+    symlinkSync(path.join(REPOSITORY, 'node_modules', name), path.join(modules, name));
+  }
+  writeFileSync(path.join(directory, 'package.json'), '{"type": "module", "dependencies": {"katamari": "*"}}');
+}
 
 /** What the head of an example says to the Thrift compiler. */
 function generatorIn(file: string): string[] {

@@ -2,7 +2,7 @@
 // services whose methods are typed.
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -88,6 +88,15 @@ describe('Types written for the samples', () => {
 
   test('compile, and callers get what the methods return', () => {
     expect(compile(CALLER)).toBe('');
+  });
+
+  test('are those beside the example of a client', () => {
+    const bare = (text: string): string => text.replaceAll(/[\s,]/g, '');
+    const kept = readFileSync(
+      path.join(REPOSITORY, 'chassis-sdk', 'examples', 'clients', 'calculator-types.ts'),
+      'utf8',
+    );
+    expect(bare(kept)).toBe(bare(readFileSync(path.join(folder, 'calculator-types.ts'), 'utf8')));
   });
 
   test('let the compiler refuse arguments that the method does not have', () => {

@@ -2,7 +2,6 @@
 
 import { afterEach } from 'vitest';
 import { connect, type CallOptions, type ConnectOptions, type Mesh } from '../../../chassis-sdk/client/mod.ts';
-import { parseIdl, readIdlFile, type Interface } from '../../../chassis-sdk/internal.ts';
 import { EXCHANGE_IDL, type Item } from '../../kit/exchange.ts';
 
 export type ExchangeCalls = {
@@ -14,8 +13,6 @@ export type ExchangeCalls = {
   hold: (args: { key: string }, options?: CallOptions) => Promise<string>;
   note: (args: { text: string }, options?: CallOptions) => Promise<void>;
 };
-
-export const exchangeInterface: Interface = parseIdl(readIdlFile(EXCHANGE_IDL)).services.get('Exchange') as Interface;
 
 const open: Mesh[] = [];
 
