@@ -3,7 +3,7 @@
 
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
 export type RuntimeName = 'node' | 'bun' | 'deno';
 
@@ -25,15 +25,18 @@ export function runtimeVersion(): string {
  * @throws Error when there is no built file to run.
  */
 export function scriptCommand(file: string | URL): string[] {
+  const script = runnable(file);
+  return runtimeName() === 'deno' ? [process.execPath, 'run', '-A', script] : [process.execPath, script];
+}
+
+/** The same script for a thread of this process. @throws Error when there is no built file to run */
+export function threadScript(file: string | URL): URL {
+  return pathToFileURL(runnable(file));
+}
+
+function runnable(file: string | URL): string {
   const script = path.resolve(typeof file === 'string' && !file.startsWith('file:') ? file : fileURLToPath(file));
-  switch (runtimeName()) {
-    case 'bun':
-      return [process.execPath, script];
-    case 'deno':
-      return [process.execPath, 'run', '-A', script];
-    case 'node':
-      return [process.execPath, nodeCanRun(script) ? script : builtFrom(script)];
-  }
+  return runtimeName() !== 'node' || nodeCanRun(script) ? script : builtFrom(script);
 }
 
 function nodeCanRun(script: string): boolean {

@@ -114,7 +114,8 @@ function valueText(text: string): string {
   }
 }
 
-function wholeJson(text: string, source: string): string {
+/** A JSON object or array, as it stands. @throws CliError usage */
+export function wholeJson(text: string, source: string): string {
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value === 'object' && value !== null) return text;
@@ -158,7 +159,8 @@ async function namesNoMethod(client: MeshClient, target: CallTarget): Promise<Cl
   return new CliError(EXIT.usage, `"${target.service}" names no method, expected ${target.service}.method${methods}`);
 }
 
-function listMethods(known: Interface): string {
+/** The signatures of a service's methods, for people who named none of them. */
+export function listMethods(known: Interface): string {
   return `${known.service} has:\n${[...known.methods.values()].map((method) => `  ${describeMethod(method).split('\n')[0]}`).join('\n')}`;
 }
 

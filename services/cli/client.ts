@@ -168,10 +168,20 @@ export class MeshClient {
 
   /** The IDL of a service as the mesh has it, or undefined when it has none to give. */
   async idl(service: string, version: string): Promise<string | undefined> {
-    const query = version === '' ? '' : `?version=${encodeURIComponent(version)}`;
-    const answer = await this.#fetch(`/idl/${encodeURIComponent(service)}.thrift${query}`, {}, ANSWER_MS);
-    const text = await answer.text();
-    return answer.ok ? text : undefined;
+    const found = await this.findIdl(service, version);
+    return 'text' in found ? found.text : undefined;
+  }
+
+  /** The same, or what the mesh says against it. '' is the newest version. */
+  async findIdl(
+    service: string,
+    version: string,
+  ): Promise<{ readonly text: string; readonly version: string } | { readonly why: string }> {
+    const name = encodeURIComponent(version === '' ? service : `${service}@${version}`);
+    const answer = await this.#fetch(`/idl/${name}.thrift`, {}, ANSWER_MS);
+    const text = await readBody(answer, this.url);
+    if (answer.ok) return { text, version: answer.headers.get('katamari-version') ?? version };
+    return { why: parseReply(text, answer.status, this.url).error?.message ?? `HTTP ${answer.status}` };
   }
 
   /** `mayGoOn`: undefined when the time is over, and no failure. */

@@ -2,6 +2,7 @@
 // themselves are functions in files of their own; those that stand on much (mesh, logs, Consul) are loaded when they are run.
 
 import { Command, CommanderError, Option } from 'commander';
+import type { BenchOptions } from './bench-plan.ts';
 import { runCall, type CallOptions } from './call.ts';
 import { CliError, EXIT, type ExitCode } from './cli-error.ts';
 import type { ClientOptions, Surroundings } from './command.ts';
@@ -51,6 +52,8 @@ function describeProgram(surroundings: Surroundings, ended: Ended): Command {
     .version(VERSION, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .exitOverride()
+    // Only before a command is --version the program's own; behind one it may be that of a service.
+    .enablePositionalOptions()
     .showHelpAfterError('(see `katamari --help`)')
     .configureOutput({
       writeOut: (text) => terminal.write(text),
@@ -64,6 +67,7 @@ function describeProgram(surroundings: Surroundings, ended: Ended): Command {
   for (const role of ROLE_COMMANDS) addRole(program, surroundings, ended, role);
   addStatus(program, surroundings, ended);
   addCall(program, surroundings, ended);
+  addBench(program, surroundings, ended);
   addEvents(program, surroundings, ended);
   addTop(program, surroundings, ended);
   addDeploy(program, surroundings, ended);
@@ -152,6 +156,42 @@ function addCall(program: Command, surroundings: Surroundings, ended: Ended): vo
         `katamari call Calculator.calculate '{"logid": 1, "w": {"num1": 6, "num2": 7, "op": "MULTIPLY"}}'`,
         'echo \'{"num1": 2, "num2": 40}\' | katamari call Calculator.add -',
       ),
+    );
+}
+
+function addBench(program: Command, surroundings: Surroundings, ended: Ended): void {
+  withMesh(command(program, 'bench', 'measure how fast a method answers under load'))
+    .argument('<method>', 'Service.method or Service@version.method')
+    .argument('[arguments...]', 'as for `katamari call`, or @file.json')
+    .option('--rate <calls>', 'open loop: so many calls a second at given instants, whatever becomes of those before')
+    .option('--concurrency <callers>', 'closed loop: so many callers that wait for their answers (default: 16)')
+    .option('--seconds <seconds>', 'measure for so long; with --compare each version', '10')
+    .option('--warm-up <seconds>', 'before each round, not counted', '1')
+    .option('-t, --timeout <duration>', 'give each call so long, such as 2s')
+    .option('--version <version>', 'this version only')
+    .option('--compare <versions>', 'two versions, such as 1.0.0,2.0.0, by turns, and their ratio')
+    .option('--from <file>', 'one call a line, its arguments as JSON, in turn')
+    .option('--tags <tags>', 'prefer pools with these tags (comma separated)')
+    .option('--key <key>', 'sticky key of all calls')
+    .option('--connections <count>', 'how many (default: one a caller up to 256; 64 with --rate)')
+    .option('--in-flight-max <calls>', 'with --rate: at most so many under way, the others wait (default: 1024)')
+    .option('--thrift <host:port>', 'the Thrift port, if the mesh does not tell')
+    .option('--max-errors <share>', 'end with 1 when more calls fail, such as 1%')
+    .option('--p99 <duration>', 'end with 1 when fewer than 99 % of the calls are answered within it, such as 20ms')
+    .option('--json', 'print one JSON document')
+    .action(async (method: string, args: string[], options: BenchOptions) =>
+      ended(await (await import('./bench.ts')).runBench(surroundings, method, args, options)),
+    )
+    .addHelpText(
+      'after',
+      `
+The method is really called, all those times. Ctrl-C ends early and tells what there is.
+${examples(
+  'katamari bench Calculator.add num1=2 num2=40 --rate 500',
+  'katamari bench Calculator.add 2 40 --concurrency 64 --seconds 30',
+  'katamari bench Search.find --from queries.ndjson --rate 200 --compare 1.0.0,2.0.0',
+  'katamari bench Search.find @query.json --rate 200 --max-errors 0.1% --p99 20ms',
+)}`,
     );
 }
 

@@ -116,6 +116,18 @@ export function cut(line: string, columns: number): string {
   return kept;
 }
 
+/** A sentence in lines that fit on the screen, broken between words; one line where there is no screen. */
+export function wrapped(terminal: Terminal, text: string): string[] {
+  if (!terminal.isScreen) return [text];
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last === undefined || widthOf(last) + 1 + widthOf(word) > terminal.columns()) lines.push(word);
+    else lines[lines.length - 1] = `${last} ${word}`;
+  }
+  return lines;
+}
+
 /** Redraws a few lines in place while things go on; plain output may be put above them. */
 export class LiveLines {
   readonly #terminal: Terminal;

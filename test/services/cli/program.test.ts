@@ -73,6 +73,7 @@ describe('katamari', () => {
         'up',
         'status',
         'call',
+        'bench',
         'events',
         'top',
         'restart',
