@@ -83,6 +83,7 @@ function page(status: number, request: Request, note: string): Response {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Guest book</title>
+<link rel="icon" href="${request.prefix}/icon.svg">
 <link rel="stylesheet" href="${request.prefix}/style.css">
 <main>
   <h1>Guest book</h1>

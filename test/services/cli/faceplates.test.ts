@@ -85,7 +85,9 @@ describe('A faceplate in katamari.yaml', () => {
     expect(await refusal(undefined, { as: 'not-there' })).toMatch(
       /^katamari\.yaml:2: faceplates\[0\]\.module: no package not-there can be found from DIR; npm install it there/,
     );
-    expect(await refusal(module(''), { name: 'front.mjs', as: 'front.mjs' })).toContain('write "./front.mjs" for the file');
+    expect(await refusal(module(''), { name: 'front.mjs', as: 'front.mjs' })).toContain(
+      'write "./front.mjs" for the file',
+    );
   });
 
   test('that cannot be loaded is told with its place and what to do', async () => {
@@ -94,7 +96,9 @@ describe('A faceplate in katamari.yaml', () => {
       `${place}there is no file DIR/front.mjs; name it relative to the configuration`,
     );
     expect(await refusal('throw new Error("not today")')).toBe(`${place}./front.mjs cannot be loaded: not today`);
-    expect(await refusal('export const start = 1')).toContain('has no default export, expected export default { start(');
+    expect(await refusal('export const start = 1')).toContain(
+      'has no default export, expected export default { start(',
+    );
     expect(await refusal('export default { begin() {} }')).toContain('a default export that has no function start');
   });
 
@@ -106,7 +110,9 @@ describe('A faceplate in katamari.yaml', () => {
       'katamari.yaml:5: faceplates[0].options.size: expected a size above 0',
     );
     const throwing = "options() { throw new Error('color has to be a colour'); },";
-    expect(await refusal(module('', throwing))).toBe('katamari.yaml:5: faceplates[0].options: color has to be a colour');
+    expect(await refusal(module('', throwing))).toBe(
+      'katamari.yaml:5: faceplates[0].options: color has to be a colour',
+    );
     expect(await refusal(module(`return ${FRONT};`), { options: '{ size: 0 }' })).toBe(
       'katamari.yaml:5: faceplates[0].options.size: unknown key, ./front.mjs takes no options',
     );
@@ -116,7 +122,12 @@ describe('A faceplate in katamari.yaml', () => {
     expect(await refusal(module("throw new Error('no licence');"))).toBe(
       'katamari.yaml:2: faceplates[0]: faceplate own (./front.mjs) did not start: no licence',
     );
-    for (const wrong of ['', 'return 5;', "return { address: '127.0.0.1:1' };", `return { ...${FRONT}, address: 'here' };`]) {
+    for (const wrong of [
+      '',
+      'return 5;',
+      "return { address: '127.0.0.1:1' };",
+      `return { ...${FRONT}, address: 'here' };`,
+    ]) {
       expect(await refusal(module(wrong))).toContain('expected an object with address (text with the port)');
     }
     const holder = createServer().listen(0, '127.0.0.1');
@@ -262,9 +273,15 @@ describe('The line protocol in a mesh', () => {
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line) as { result?: unknown; error?: { code: string; message: string } });
-    expect(answers.slice(0, 3)).toEqual([{ result: 'grüße' }, { result: 'by position' }, { result: '9007199254740994' }]);
+    expect(answers.slice(0, 3)).toEqual([
+      { result: 'grüße' },
+      { result: 'by position' },
+      { result: '9007199254740994' },
+    ]);
     expect(answers[3]).toEqual({ result: null });
-    expect(answers[4]).toEqual({ error: { code: 'exception', message: 'Sorry: no', exception: { name: 'Sorry', why: 'no' } } });
+    expect(answers[4]).toEqual({
+      error: { code: 'exception', message: 'Sorry: no', exception: { name: 'Sorry', why: 'no' } },
+    });
     expect(answers.slice(5).map(({ error }) => error?.code)).toEqual([
       'application',
       'bad_request',
