@@ -7,6 +7,8 @@ import { foreignHeaders, readWishes, type HeadersIn, type Wishes } from '../../c
 export class Asked {
   readonly #wishes: Wishes | undefined;
   readonly #headers: HeadersIn;
+  readonly #givenName: string;
+  #foreign: Readonly<Record<string, string>> | undefined;
   /** Of the method, with the service that a header names in place of the message's own. */
   readonly name: string;
   /** Set when a header's value makes no sense: then the call is refused, and the connection goes on. */
@@ -14,6 +16,7 @@ export class Asked {
 
   private constructor(headers: HeadersIn, name: string) {
     this.#headers = headers;
+    this.#givenName = name;
     try {
       this.#wishes = readWishes(headers);
     } catch (error) {
@@ -23,9 +26,14 @@ export class Asked {
     this.name = service === '' ? name : `${service}:${name.slice(name.lastIndexOf(':') + 1)}`;
   }
 
-  /** undefined when the transport carried no headers. */
-  static read(headers: HeadersIn | undefined, name: string): Asked | undefined {
-    return headers === undefined ? undefined : new Asked(headers, name);
+  /**
+   * undefined when the transport carried no headers.
+   * @param before of the message before: when this one says the same, it is the answer
+   */
+  static read(headers: HeadersIn | undefined, name: string, before?: Asked): Asked | undefined {
+    if (headers === undefined) return undefined;
+    if (before !== undefined && before.#headers === headers && before.#givenName === name) return before;
+    return new Asked(headers, name);
   }
 
   /** The answer need not wait for those before it. */
@@ -45,7 +53,7 @@ export class Asked {
       roles,
       traceparent,
       tracestate,
-      headers: foreignHeaders(this.#headers),
+      headers: (this.#foreign ??= foreignHeaders(this.#headers)),
     });
   }
 }

@@ -19,7 +19,7 @@ import { MESSAGE_TYPE, NOTHING } from '../../chassis-sdk/wire/message.ts';
 import { Asked } from './asked.ts';
 import { Line, type Place, type PlaceOwner } from './line.ts';
 import { recognise } from './recognise.ts';
-import { headersOfAnswer, headersOfError } from './answer-headers.ts';
+import { headersOfError } from './error-headers.ts';
 import { drainBegins, draining, framedRefusal, halfSent, unknownProtocol, wantsTls } from './refusals.ts';
 import type { Target, TargetTable } from './targets.ts';
 
@@ -67,6 +67,10 @@ export class Connection implements PlaceOwner {
   /** Bytes of answers that are ready and wait for those before them. */
   #waitingBytes = 0;
   #outgoing: Uint8Array[] = [];
+  /** What the headers of the message before asked for. */
+  #asked: Asked | undefined;
+  /** What answers of a version say in headers; the same object each time, so that its bytes are made once. */
+  #versionHeaders: Readonly<Record<string, string>> | undefined;
   /** Aborted when the client has gone; made for the first call. */
   #gone: AbortController | undefined;
   #caller = '';
@@ -280,7 +284,8 @@ export class Connection implements PlaceOwner {
       throw new KatamariError('bad_request', `Message type is ${head.type}, expected 1 (call) or 4 (oneway)`);
     }
     const { mesh, targets } = this.#host;
-    const asked = Asked.read(headers, head.name);
+    const asked = Asked.read(headers, head.name, this.#asked);
+    this.#asked = asked;
     const target = targets.of(asked?.name ?? head.name, nowMs);
     const isOneway = head.type === MESSAGE_TYPE.oneway || target.isOneway;
     const isAnyOrder = keepsNoOrder === true && asked?.isAnyOrder === true;
@@ -393,7 +398,7 @@ export class Connection implements PlaceOwner {
 
   #write(encoding: Encoding, { target, seqId, isSilent, body, version, error }: Place, type: 2 | 3): void {
     const { method, schema } = target;
-    const headers = encoding.carriesHeaders === true ? headersOfAnswer(version, error) : undefined;
+    const headers = encoding.carriesHeaders === true ? this.#headersOf(version, error) : undefined;
     const result = type === MESSAGE_TYPE.reply ? schema?.result : undefined;
     const before = this.#outgoing.length;
     try {
@@ -404,6 +409,13 @@ export class Connection implements PlaceOwner {
       const why = applicationExceptionOf(asKatamariError(error));
       encoding.write(MESSAGE_TYPE.exception, method, seqId, why, this.#outgoing, undefined, headers);
     }
+  }
+
+  #headersOf(version: string, error: KatamariError | undefined): Readonly<Record<string, string>> | undefined {
+    if (error !== undefined) return headersOfError(error);
+    if (version === '') return undefined;
+    if (this.#versionHeaders?.['katamari-version'] !== version) this.#versionHeaders = { 'katamari-version': version };
+    return this.#versionHeaders;
   }
 
   readonly #flush = (): void => {

@@ -1,6 +1,6 @@
 // THeader: frames that carry headers beside the message, and say in which protocol it is (binary or compact) and whether it was compressed
 // (zlib). Answers go the way of the message that came last. Source: doc/specs/HeaderFormat.md of Apache Thrift. Limits: the frame before
-// and after decompression, number and size of the headers.
+// and after decompression, number and size of the headers. Most frames of a connection have the header of the one before: it is read, and made, once.
 
 import { deflateSync, inflateSync } from 'node:zlib';
 import type { StructType } from '../../idl/model.ts';
@@ -33,6 +33,11 @@ export class HeaderEncoding implements Encoding {
   #protocol: number;
   #isCompressed: boolean;
   #isHeadless = true;
+  /** The header that was read last, byte by byte; what it said is in the fields above. */
+  #lastRead: Buffer | undefined;
+  /** What was written last, and the bytes that it became. */
+  #lastHeaders: Readonly<Record<string, string>> | undefined;
+  #lastBlock: Buffer | undefined;
   /** Of the frame found last: the frame of its answer has the same. */
   #flags = 0;
 
@@ -71,7 +76,12 @@ export class HeaderEncoding implements Encoding {
         `The header is declared ${payload - start} bytes long, longer than its frame`,
       );
     this.#flags = bytes.readUInt16BE(at + 6);
-    this.#readHeader(bytes, start, payload);
+    if (!this.#isAsBefore(bytes, start, payload)) {
+      this.#lastRead = undefined;
+      this.#lastBlock = undefined;
+      this.#readHeader(bytes, start, payload);
+      if (payload - start <= REMEMBERED_BYTES_MAX) this.#lastRead = Buffer.from(bytes.subarray(start, payload));
+    }
     const message = this.#isCompressed
       ? this.#inflate(bytes.subarray(payload, frameEnd))
       : bytes.subarray(payload, frameEnd);
@@ -87,19 +97,34 @@ export class HeaderEncoding implements Encoding {
     body: Uint8Array,
     out: Uint8Array[],
     _schema?: StructType,
-    headers: Readonly<Record<string, string>> = {},
+    headers: Readonly<Record<string, string>> = NO_HEADERS,
   ): void {
     const pieces: Uint8Array[] = [];
     this.#inner.write(type, name, seqId, body, pieces);
     const payload = this.#isCompressed ? [deflateSync(Buffer.concat(pieces))] : pieces;
-    const header = headerBlock(this.#protocol, this.#isCompressed, headers);
+    const header = this.#blockOf(headers);
     const fixed = Buffer.allocUnsafe(4 + FIXED_BYTES);
     fixed.writeInt32BE(FIXED_BYTES + header.length + bytesFrom(payload, 0), 0);
     fixed.writeUInt16BE(HEADER_MAGIC, 4);
     fixed.writeUInt16BE(this.#flags, 6);
     fixed.writeInt32BE(seqId, 8);
     fixed.writeUInt16BE(header.length / 4, 12);
-    out.push(fixed, header, ...payload);
+    // One piece costs less than three, up to a size.
+    if (payload.length === 1) out.push(Buffer.concat([fixed, header, ...payload]));
+    else out.push(fixed, header, ...payload);
+  }
+
+  #isAsBefore(bytes: Buffer, start: number, end: number): boolean {
+    const last = this.#lastRead;
+    return last?.length === end - start && bytes.compare(last, 0, last.length, start, end) === 0;
+  }
+
+  #blockOf(headers: Readonly<Record<string, string>>): Buffer {
+    if (this.#lastBlock === undefined || this.#lastHeaders !== headers) {
+      this.#lastBlock = headerBlock(this.#protocol, this.#isCompressed, headers);
+      this.#lastHeaders = headers;
+    }
+    return this.#lastBlock;
   }
 
   get #inner(): Encoding {
@@ -210,3 +235,6 @@ function headerEnds(): KatamariError {
 /** Magic, flags, sequence id and size of the header. */
 const FIXED_BYTES = 10;
 const HEADERS_MAX = 100;
+const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
+/** Longer headers are read anew each time. */
+const REMEMBERED_BYTES_MAX = 1_024;
