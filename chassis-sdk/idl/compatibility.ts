@@ -2,6 +2,7 @@
 // fields by number and type, as Thrift reads them (unknown ones skipped, absent ones at their default). Names matter only to callers by
 // JSON, who are told apart. Whoever writes has one state, whoever reads the other: old callers write old arguments and read new results.
 
+import { defaultText } from './diff.ts';
 import { nameOfType } from './typename.ts';
 import type { EnumType, Field, Interface, Method, StructType, Type } from './model.ts';
 
@@ -86,7 +87,9 @@ class Judge {
         `${name}: exception ${id} ${exception}`,
         'was added',
         ['sometimes', 'fine'],
-        'callers of yesterday do not know it when it is thrown',
+        newer.returns.kind === 'void'
+          ? 'callers of yesterday take it for success when it is thrown'
+          : 'callers of yesterday do not know it when it is thrown',
       );
     }
   }
@@ -108,6 +111,20 @@ class Judge {
     }
     for (const field of newer) {
       if (!older.some(({ id }) => id === field.id)) this.#present(name(field), 'was added', field, flow, 'new');
+    }
+  }
+
+  /** A union with a field that its reader does not know is read as one that holds nothing. */
+  #choices(older: StructType, newer: StructType, flow: Flow, name: (field: Field) => string): void {
+    const why = 'whoever does not know the field reads a union that holds nothing';
+    for (const field of older.fields) {
+      const now = newer.fields.find(({ id }) => id === field.id);
+      if (now === undefined) this.#add(name(field), 'was removed', written('old', flow, 'sometimes', 'fine'), why);
+      else this.#field(name(field), field, now, flow);
+    }
+    for (const field of newer.fields) {
+      if (older.fields.some(({ id }) => id === field.id)) continue;
+      this.#add(name(field), 'was added', written('new', flow, 'sometimes', 'fine'), why);
     }
   }
 
@@ -133,6 +150,7 @@ class Judge {
     if (older.name !== newer.name) {
       this.#add(where, `is called ${newer.name} now`, ['json', 'json'], 'Thrift goes by numbers; JSON has the name');
     }
+    this.#defaults(where, older, newer, flow);
     if (older.requiredness !== newer.requiredness) {
       const what = `${older.requiredness} became ${newer.requiredness}`;
       const insistsNow = newer.requiredness === 'required';
@@ -149,6 +167,16 @@ class Judge {
     this.#types(where, older.type, newer.type, flow);
   }
 
+  /** Whoever leaves a field out means the own default. Most writers send it then; in JSON and in optional fields it is the reader's that counts. */
+  #defaults(where: string, older: Field, newer: Field, flow: Flow): void {
+    const [was, is] = [defaultText(older), defaultText(newer)];
+    if (was === is || older.type.kind !== newer.type.kind) return;
+    const meant = (field: Field): Verdict =>
+      field.defaultValue === undefined ? 'fine' : field.requiredness === 'optional' ? 'sometimes' : 'json';
+    const verdicts = written('old', flow, meant(older), meant(newer));
+    this.#add(where, `default ${was} became ${is}`, verdicts, 'whoever leaves it out gets the default of who reads it');
+  }
+
   #types(where: string, older: Type, newer: Type, flow: Flow): void {
     const [was, is] = [shapeOf(older), shapeOf(newer)];
     if (was !== is) {
@@ -157,12 +185,13 @@ class Judge {
       return;
     }
     if (older.kind !== newer.kind) {
-      // Alike on the wire: enum and i32, string and binary.
+      // Alike on the wire: enum and i32, string and binary. But not all bytes are text, nor all numbers values of an enum.
+      const isNarrower = newer.kind === 'string' || newer.kind === 'enum';
       this.#add(
         where,
         `${nameOfType(older)} became ${nameOfType(newer)}`,
-        ['json', 'json'],
-        'the same bytes in Thrift; JSON writes them otherwise',
+        written(isNarrower ? 'old' : 'new', flow, 'sometimes', 'json'),
+        'the same bytes in Thrift, where they are a value of both; JSON writes them otherwise',
       );
       return;
     }
@@ -179,8 +208,22 @@ class Judge {
 
   #structs(older: StructType, newer: StructType, flow: Flow): void {
     if (this.#isMet(older, newer, flow)) return;
-    const name = plain(older.name);
-    this.#fields(older.fields, newer.fields, flow, (field) => `${older.kind} ${name}: field ${field.id} ${field.name}`);
+    const what = `${older.kind} ${plain(older.name)}`;
+    const name = (field: Field): string => `${what}: field ${field.id} ${field.name}`;
+    if (older.kind === 'union' && newer.kind === 'union') {
+      this.#choices(older, newer, flow, name);
+      return;
+    }
+    if (older.kind === 'union' || newer.kind === 'union') {
+      const why = 'a union holds one field, others any number';
+      this.#add(
+        what,
+        `became ${newer.kind}`,
+        written(newer.kind === 'union' ? 'old' : 'new', flow, 'sometimes', 'json'),
+        why,
+      );
+    }
+    this.#fields(older.fields, newer.fields, flow, name);
   }
 
   #enums(older: EnumType, newer: EnumType, flow: Flow): void {
@@ -196,13 +239,16 @@ class Judge {
           'the same name means another value',
         );
       } else if (!newer.byValue.has(value)) {
-        const verdicts: [Verdict, Verdict] = flow === 'to chassis' ? ['sometimes', 'fine'] : ['fine', 'sometimes'];
+        const verdicts = written('old', flow, 'sometimes', 'fine');
         this.#add(`${where}: ${name} = ${value}`, 'was removed', verdicts, 'it breaks when the value is used');
+      } else if (now === undefined) {
+        const is = newer.byValue.get(value) ?? '';
+        this.#add(`${where}: ${name} = ${value}`, `is called ${is} now`, ['json', 'json'], 'JSON has the name');
       }
     }
     for (const [name, value] of newer.byName) {
       if (older.byName.has(name) || older.byValue.has(value)) continue;
-      const verdicts: [Verdict, Verdict] = flow === 'to chassis' ? ['fine', 'sometimes'] : ['sometimes', 'fine'];
+      const verdicts = written('new', flow, 'sometimes', 'fine');
       this.#add(`${where}: ${name} = ${value}`, 'was added', verdicts, 'it breaks when the value is used');
     }
   }
@@ -233,6 +279,11 @@ class Judge {
       why: before.why || reason,
     };
   }
+}
+
+/** The verdicts where only what that state writes is not always understood: old callers write arguments, new chassis results. */
+function written(state: 'old' | 'new', flow: Flow, its: Verdict, others: Verdict): [Verdict, Verdict] {
+  return (state === 'old') === (flow === 'to chassis') ? [its, others] : [others, its];
 }
 
 const SEVERITY: readonly Verdict[] = ['fine', 'json', 'sometimes', 'breaks'];

@@ -144,6 +144,7 @@ function duration(ms: number): string {
   return ms === 0 ? 'none' : `${ms}ms`;
 }
 
-function defaultText(field: Field): string {
+/** As JSON, or "none". */
+export function defaultText(field: Field): string {
   return field.defaultValue === undefined ? 'none' : JSON.stringify(jsonOf(field.type, field.defaultValue));
 }

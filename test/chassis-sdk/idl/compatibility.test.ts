@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { changesBetween, parseIdl, type Interface } from '../../../chassis-sdk/internal.ts';
+import { changesBetween, parseIdl, type Interface, type Verdict } from '../../../chassis-sdk/internal.ts';
+import { drift, type Drift } from '../../kit/drift.ts';
 
 function serviceOf(text: string): Interface {
   const found = parseIdl({ main: 'x.thrift', files: { 'x.thrift': text } }).services.get('S');
@@ -9,6 +10,16 @@ function serviceOf(text: string): Interface {
 
 const BASE = 'enum E { A = 1, B = 2 } struct P { 1: i32 n } exception X { 1: string why }';
 const one = (line: string, types = BASE): Interface => serviceOf(`${types} service S { ${line} }`);
+
+/** What is said of the changes together, and what became of calls. */
+function expectTruth(verdicts: readonly Verdict[], { understood, lost }: Drift): void {
+  const says = { understood: verdicts.includes('breaks') ? undefined : true, lost: verdicts.some(isBad) };
+  expect({ understood: says.understood && understood > 0, lost: lost > 0 }).toEqual(says);
+}
+
+function isBad(verdict: Verdict): boolean {
+  return verdict === 'sometimes' || verdict === 'breaks';
+}
 
 describe('changesBetween()', () => {
   const cases: readonly [old: Interface, now: Interface, changes: readonly string[]][] = [
@@ -21,8 +32,31 @@ describe('changesBetween()', () => {
       ['a: parameter 2 m was added: fine, fine', 'a: order of parameters 1 became 1, 2: json, json'],
     ],
     [one('void a(1: i32 n)'), one('void a(1: i64 n)'), ['a: parameter 1 n i32 became i64: breaks, breaks']],
-    [one('void a(1: i32 n)'), one('void a(1: E n)'), ['a: parameter 1 n i32 became E: json, json']],
+    [one('void a(1: i32 n)'), one('void a(1: E n)'), ['a: parameter 1 n i32 became E: sometimes, json']],
     [one('void a(1: string n)'), one('void a(1: string m)'), ['a: parameter 1 n is called m now: json, json']],
+    [one('i32 a()'), one('E a()'), ['a: result i32 became E: json, sometimes']],
+    [one('E a()'), one('i32 a()'), ['a: result E became i32: sometimes, json']],
+    [
+      one('void a(1: binary n)'),
+      one('void a(1: string n)'),
+      ['a: parameter 1 n binary became string: sometimes, json'],
+    ],
+    [
+      one('void a(1: string n)'),
+      one('void a(1: binary n)'),
+      ['a: parameter 1 n string became binary: json, sometimes'],
+    ],
+    [
+      one('P a()'),
+      one('P a()', BASE.replace('1: i32 n', '1: i32 n = 7')),
+      ['struct P: field 1 n default none became 7: json, fine'],
+    ],
+    [one('void a(1: i32 n = 1)'), one('void a(1: i32 n = 2)'), ['a: parameter 1 n default 1 became 2: json, json']],
+    [
+      one('void a(1: optional i32 n = 1)'),
+      one('void a(1: optional i32 n)'),
+      ['a: parameter 1 n default 1 became none: sometimes, fine'],
+    ],
     [
       one('void a(1: list<i32> n)'),
       one('void a(1: list<i64> n)'),
@@ -74,6 +108,22 @@ describe('changesBetween()', () => {
       one('void a(1: P p)', BASE.replace('1: i32 n', '1: optional i32 n')),
       ['struct P: field 1 n default became optional: fine, fine'],
     ],
+    // A union holds one field, so a field that its reader does not know is all there is.
+    [
+      one('void a(1: U u)', `${BASE} union U { 1: i32 n }`),
+      one('void a(1: U u)', `${BASE} union U { 1: i32 n, 2: string t }`),
+      ['union U: field 2 t was added: fine, sometimes'],
+    ],
+    [
+      one('U a()', `${BASE} union U { 1: i32 n, 2: string t }`),
+      one('U a()', `${BASE} union U { 1: i32 n }`),
+      ['union U: field 2 t was removed: fine, sometimes'],
+    ],
+    [
+      one('void a(1: U u)', `${BASE} struct U { 1: optional i32 n, 2: optional string t }`),
+      one('void a(1: U u)', `${BASE} union U { 1: i32 n, 2: string t }`),
+      ['struct U became union: sometimes, json'],
+    ],
     // Values of enums: whoever reads meets what it does not know.
     [
       one('void a(1: E e)'),
@@ -82,6 +132,7 @@ describe('changesBetween()', () => {
     ],
     [one('E a()'), one('E a()', BASE.replace('B = 2', 'B = 2, C = 3')), ['enum E: C = 3 was added: sometimes, fine']],
     [one('E a()'), one('E a()', BASE.replace(', B = 2', '')), ['enum E: B = 2 was removed: fine, sometimes']],
+    [one('E a()'), one('E a()', BASE.replace('B = 2', 'Z = 2')), ['enum E: B = 2 is called Z now: json, json']],
     [one('E a()'), one('E a()', BASE.replace('B = 2', 'B = 3')), ['enum E: B 2 became 3: breaks, breaks']],
   ];
   for (const [old, now, changes] of cases) {
@@ -93,6 +144,15 @@ describe('changesBetween()', () => {
       // Whoever is told that something breaks is told why.
       for (const { oldCallers, newCallers, why } of found)
         expect(why === '').toBe(oldCallers === 'fine' && newCallers === 'fine');
+      // And it is what happens.
+      expectTruth(
+        found.map(({ oldCallers }) => oldCallers),
+        drift(old, now),
+      );
+      expectTruth(
+        found.map(({ newCallers }) => newCallers),
+        drift(now, old),
+      );
     });
   }
 
