@@ -280,6 +280,10 @@ class Load {
     // In an open loop, what was due gets a second to be answered.
     const Micros end = measureTo_ + (options_.rate > 0 ? 1000000 + options_.deadline : 0);
     while (now() < end) turn(end);
+    // Some servers do not survive a connection that is reset: what is under way is answered first.
+    isEnding_ = true;
+    const Micros patience = now() + 1000000;
+    while (now() < patience && isBusy()) turn(patience);
     for (auto& connection : connections_)
       for (auto& [id, from] : connection->underWay)
         if (options_.rate > 0 && isMeasured(from)) results_.lost++;
@@ -411,7 +415,7 @@ class Load {
     underWay.erase(found);
     // A closed loop counts what ends within its time, an open one what was due within it.
     if (options_.rate > 0 ? isMeasured(from) : isMeasured(at)) count(seen, at - from);
-    if (options_.rate == 0) send(connection, at);
+    if (options_.rate == 0 && !isEnding_) send(connection, at);
     else if (underWay.empty()) idle_.push_back(static_cast<size_t>(connection.number));
   }
 
@@ -454,7 +458,11 @@ class Load {
     connection.fd = -1;
     results_.lost += connection.underWay.size();
     connection.underWay.clear();
-    if (options_.rate == 0) die("a server closed a connection");
+    if (options_.rate == 0 && !isEnding_) die("a server closed a connection");
+  }
+
+  bool isBusy() const {
+    return std::any_of(connections_.begin(), connections_.end(), [](auto& one) { return !one->underWay.empty(); });
   }
 
   bool isMeasured(Micros at) const { return at >= measureFrom_ && at < measureTo_; }
@@ -481,6 +489,7 @@ class Load {
   /// Open loop: connections with nothing under way, as a client's pool has them; when there is none, calls line up in turn.
   std::vector<size_t> idle_;
   size_t nextConnection_ = 0;
+  bool isEnding_ = false;
   Micros measureFrom_ = 0, measureTo_ = 0;
   double dueAt_ = 0;
   std::mt19937_64 random_{20080101};

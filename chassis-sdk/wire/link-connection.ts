@@ -10,7 +10,7 @@ import { systemClock, type Clock } from '../clock.ts';
 import { asKatamariError, KatamariError } from '../errors.ts';
 import { applicationExceptionOf, APPLICATION_EXCEPTION, writeApplicationException } from './application-exception.ts';
 import { CallSignal } from './call-signal.ts';
-import { hasContext, readCallContext, writeReplyContext, type CallContext } from './context.ts';
+import { hasContext, readCallContext, writeReplyContext } from './context.ts';
 import { FrameReader } from './frame-reader.ts';
 import { drainNotice, LINK_CALLS, LINK_SERVICE, readCancelled } from './link-control.ts';
 import { helloAnswer, ServerHandshake } from './link-handshake.ts';
@@ -244,25 +244,42 @@ export class LinkConnection {
   }
 
   #callOf(frame: Buffer, head: MessageHead, isFromMesh: boolean, signal: AbortSignal): Call {
-    let [context, argsStart]: [CallContext | undefined, number] = [undefined, head.bodyStart];
-    if (isFromMesh) {
-      const found = readCallContext(frame, head.bodyStart);
-      [context, argsStart] = [found.context, found.end];
-    }
     const target = parseTarget(head.name);
+    const oneway = head.type === MESSAGE_TYPE.oneway;
+    const nowMs = this.#clock.nowMs();
+    if (!isFromMesh) {
+      return createCall({
+        service: target.service,
+        version: target.version,
+        method: target.method,
+        oneway,
+        args: frame.subarray(head.bodyStart),
+        deadlineMs: nowMs + this.#options.timeoutMs(),
+        caller: this.#options.caller,
+        signal,
+      });
+    }
+    const { context, end } = readCallContext(frame, head.bodyStart);
     const mostMs = this.#options.timeoutMsMax?.() ?? Number.POSITIVE_INFINITY;
-    const leftMs = context === undefined ? this.#options.timeoutMs() : Math.min(context.timeLeftUs / 1000, mostMs);
-    return createCall({
-      ...context,
-      service: target.service || (context?.service ?? ''),
-      version: target.version || (context?.version ?? ''),
+    return {
+      service: target.service || context.service,
       method: target.method,
-      args: frame.subarray(argsStart),
-      oneway: head.type === MESSAGE_TYPE.oneway,
-      caller: context?.caller || this.#options.caller,
-      deadlineMs: this.#clock.nowMs() + leftMs,
+      oneway,
+      args: frame.subarray(end),
+      deadlineMs: nowMs + Math.min(context.timeLeftUs / 1000, mostMs),
+      version: target.version || context.version,
+      roles: context.roles,
+      tags: context.tags,
+      details: context.details,
+      key: context.key,
+      traceparent: context.traceparent,
+      tracestate: context.tracestate,
+      headers: context.headers,
+      caller: context.caller || this.#options.caller,
+      attempt: context.attempt,
+      doNotQueue: context.doNotQueue,
       signal,
-    });
+    };
   }
 
   #answer(head: MessageHead, key: number, isFromMesh: boolean, reply: Reply): void {
