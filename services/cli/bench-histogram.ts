@@ -24,7 +24,8 @@ export class LatencyHistogram {
 
   /** So many percent of the latencies are this or less; 0 when there are none. */
   percentileMs(percent: number): number {
-    return this.count === 0 ? 0 : this.#us.getValueAtPercentile(percent) / US;
+    // It names the end of a bucket, which may lie behind the longest of all.
+    return this.count === 0 ? 0 : Math.min(this.maxMs, this.#us.getValueAtPercentile(percent) / US);
   }
 
   /** How many are this or less. */

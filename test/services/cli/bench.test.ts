@@ -2,6 +2,16 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { asKatamariError, ERROR_TABLE } from '../../../chassis-sdk/internal.ts';
+import { FrameReader } from '../../../chassis-sdk/wire/frame-reader.ts';
+import {
+  draining,
+  halfSent,
+  tooManyConnections,
+  unknownProtocol,
+  wantsTls,
+} from '../../../faceplates/thrift/refusals.ts';
+import { failureCodeOf } from '../../../services/cli/bench-error-codes.ts';
 import { startTestMesh, work, type TestMesh } from '../../kit/mesh.ts';
 import { startKatamari, type RunResult } from '../../kit/run.ts';
 import { until } from '../../kit/wait.ts';
@@ -388,6 +398,40 @@ describe('The checks of katamari bench', () => {
     },
     BUSY_MS,
   );
+});
+
+describe('katamari bench about itself', () => {
+  test(
+    'says that it was held up when something else has its core',
+    async () => {
+      // The server is in this process: while it computes, nobody looks at the clock.
+      const busy = (call: ScriptedCall): void => {
+        const end = performance.now() + 20;
+        while (performance.now() < end);
+        call.reply();
+      };
+      const { stdout } = await runScripted(busy, ['Search.find', 'x', '7', '--rate', '100', '--seconds', '0.5']);
+      expect(stdout).toMatch(/^This command was (held up|the limit): /m);
+      expect(stdout).toContain('so these figures are those of this command at least as much as of the mesh');
+    },
+    BUSY_MS,
+  );
+
+  test('knows by their words the refusals that are not easily had', () => {
+    const refusals = [wantsTls(), tooManyConnections(5), draining(), halfSent(3, 50), unknownProtocol('HTTP GET')];
+    const codes = refusals.map((error) => failureCodeOf(ERROR_TABLE[error.code].thrift, error.message));
+    expect(codes).toEqual(refusals.map(({ code }) => code));
+    const defect = asKatamariError(new Error('x'));
+    expect(failureCodeOf(ERROR_TABLE.internal.thrift, defect.message)).toBe('internal');
+    const large = new FrameReader(10, () => undefined);
+    let said = '';
+    try {
+      large.push(Buffer.from([0, 0, 0, 11]));
+    } catch (error) {
+      said = (error as Error).message;
+    }
+    expect(failureCodeOf(ERROR_TABLE.too_large.thrift, said)).toBe('too_large');
+  });
 });
 
 describe('katamari bench refuses', () => {
