@@ -5,7 +5,7 @@
  *   include "web.thrift"
  *   service Shop extends web.WebApplication {}
  */
-namespace * katamari.web
+namespace * katamari_web
 
 /** One header line. A name that comes several times (Set-Cookie) stands several times in the list. */
 struct Header {

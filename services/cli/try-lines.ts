@@ -30,12 +30,16 @@ export async function linesToTry(
     line: [...program, 'status', '-v', ...meshWords(mesh), ...(isUsual ? [] : ['--config', shellWord(file)])].join(' '),
   };
   const stats = { what: 'Pools, queues and rates, live: open in a browser', line: `${httpUrl(mesh.addresses.stats)}/` };
+  const web = config.web.sites.slice(0, 1).map(({ prefix }) => ({
+    what: 'Web: open in a browser',
+    line: `${httpUrl(mesh.addresses.web)}${prefix === '/' ? '' : prefix}/`,
+  }));
   for (const service of new Set(config.deployments.map((deployment) => deployment.service))) {
     const known = await interfaceOf(mesh, service);
     const method = known === undefined ? undefined : tryableMethod(known);
-    if (method !== undefined) return [...callLines(program, mesh, config, service, method), status, stats];
+    if (method !== undefined) return [...callLines(program, mesh, config, service, method), ...web, status, stats];
   }
-  return [status, stats];
+  return [...web, status, stats];
 }
 
 /** An address with its scheme, whether it came with one or as `host:port`. */
