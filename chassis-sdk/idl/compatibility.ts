@@ -181,7 +181,7 @@ class Judge {
     const [was, is] = [shapeOf(older), shapeOf(newer)];
     if (was !== is) {
       const what = `${nameOfType(older)} became ${nameOfType(newer)}`;
-      this.#add(where, what, ['breaks', 'breaks'], 'the other type is read as if nothing had come');
+      this.#add(where, what, ['breaks', 'breaks'], 'whoever reads it refuses it, or reads it as if nothing had come');
       return;
     }
     if (older.kind !== newer.kind) {

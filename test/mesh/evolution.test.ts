@@ -87,6 +87,12 @@ function plain(value: unknown): unknown {
   return value === undefined ? null : JSON.parse(JSON.stringify(value), (_key, part: unknown) => part ?? undefined);
 }
 
+/** What `seen` says of the parcel that came. */
+function fieldsSeen(seen: Outcome): unknown {
+  if (!('result' in seen)) throw new Error(`the call failed: ${JSON.stringify(seen)}`);
+  return JSON.parse(seen.result as string);
+}
+
 const LANGUAGES: Readonly<Record<string, (state: State) => DeploymentText>> = {
   TypeScript: (state) => ({
     service: 'Parcels',
@@ -131,11 +137,22 @@ for (const [language, deployment] of Object.entries(LANGUAGES)) {
 
         test('fields that the chassis does not know are ignored, those that it misses have their defaults', async () => {
           const old = await toNewer('seen', 'Parcel', { ...parcel, note: 'gone', layers: 9 });
-          expect(JSON.parse((old as { result: string }).result)).toEqual({ ...parcel, size: 1, fragile: true });
-          const { result } = (await toOlder('seen', 'Parcel', { id: 'p', stops: ['A'], fragile: false })) as {
-            result: string;
-          };
-          expect(JSON.parse(result)).toEqual({ id: 'p', grams: 100, size: 1, layers: 3 });
+          expect(fieldsSeen(old)).toEqual({ ...parcel, size: 1, fragile: true });
+          const newer = await toOlder('seen', 'Parcel', { id: 'p', stops: ['A'], fragile: false });
+          expect(fieldsSeen(newer)).toEqual({ id: 'p', grams: 100, size: 1, layers: 3 });
+        });
+
+        test('another type is refused, saying where it is, or read as if nothing had come', async () => {
+          const label = await toNewer('seen', 'Parcel', { ...parcel, label: 7 });
+          const codes = await toOlder('seen', 'Parcel', { ...parcel, codes: ['one'] });
+          if (language === 'Python') {
+            expect(fieldsSeen(label)).not.toHaveProperty('label');
+            // Its generated code reads elements before it looks at their type.
+            expect(codes).toMatchObject({ refused: 7, message: expect.stringMatching(/Parcels.seen .* wrong ttype/) });
+          } else {
+            expect(label).toEqual({ refused: 7, message: 'parcel.label: expected string, got i32' });
+            expect(codes).toEqual({ refused: 7, message: 'parcel.codes: expected elements of type i32, got string' });
+          }
         });
 
         test('results are read by what the client knows; a new value of an enum is its number', async () => {
@@ -239,8 +256,8 @@ describe('Fields that the mesh itself does not know', () => {
       const inside = { id: 'q', grams: 1, size: 1, fragile: true };
       for (const protocol of ['binary', 'compact', 'json']) {
         const asked = ['seen', 'Parcel', { ...parcel, inside: {} }] as const;
-        const seen = (await pythonCall(mesh, 'newer', 'Parcels', asked, protocol)) as { result: string };
-        expect(JSON.parse(seen.result)).toEqual({ ...parcel, inside: {} });
+        const seen = await pythonCall(mesh, 'newer', 'Parcels', asked, protocol);
+        expect(fieldsSeen(seen)).toEqual({ ...parcel, inside: {} });
         const turned = await pythonCall(mesh, 'newer', 'Parcels', ['turn', 'Parcel', inside], protocol);
         expect(turned).toEqual({ result: { ...inside, size: 3, stops: ['A', 'B'], inside: { box: inside } } });
       }

@@ -190,7 +190,7 @@ describe('means to us what a plainer text means to the Thrift compiler, which re
     });
   });
 
-  test('uuid, a type since 0.18, and its values', () => {
+  test('uuid, which not every compiler knows, and its values', () => {
     const idl = parse('struct A { 1: uuid a = "{123E4567-e89b-12d3-a456-426614174000}", 2: list<uuid> b }');
     expect(meaningOf(idl).structs['A']?.fields).toEqual([
       ['1 default uuid a', '123e4567-e89b-12d3-a456-426614174000'],

@@ -27,7 +27,7 @@ describe('katamari idl diff', () => {
     expect(code).toBe(1);
     expect(stdout.split('\n')).toEqual([
       'OLD CALLERS  NEW CALLERS  CHANGE',
-      'breaks       breaks       a: parameter 2 m i32 became i64: the other type is read as if nothing had come',
+      'breaks       breaks       a: parameter 2 m i32 became i64: whoever reads it refuses it, or reads it as if nothing had come',
       'fine         breaks       c was added: a chassis of yesterday does not have it',
       '',
       'S: callers of the old state are not understood by chassis of the new one. Give it another major version and run both side by side.',
