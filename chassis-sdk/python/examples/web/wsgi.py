@@ -1,0 +1,67 @@
+"""Any WSGI application (PEP 3333: Flask, Django, a function) as the handler of a web chassis. One request at a time, as a chassis works; what the
+application writes to wsgi.errors is in the chassis' log."""
+
+import io
+import sys
+from urllib.parse import unquote_to_bytes
+
+from katamari_web.ttypes import Header, Response
+
+
+class WsgiHandler:
+    def __init__(self, application):
+        self._application = application
+
+    def handle_request(self, request):
+        started = []
+
+        def start_response(status, headers, exc_info=None):
+            # A second call replaces what the first one said: an error that was met later.
+            if started and exc_info is None:
+                raise AssertionError('start_response was called twice')
+            started[:] = [int(status.split()[0]), headers]
+            return parts.append
+
+        parts = []
+        answer = self._application(environ_of(request), start_response)
+        try:
+            parts.extend(answer)
+        finally:
+            if hasattr(answer, 'close'):
+                answer.close()
+        status, headers = started
+        return Response(status, [Header(name, value) for name, value in headers], b''.join(parts))
+
+
+def environ_of(request):
+    path = unquote_to_bytes(request.path).decode('latin-1')
+    host, _, port = request.host.rpartition(':')
+    if not port.isdigit():
+        host, port = request.host, ''
+    environ = {
+        'REQUEST_METHOD': request.method,
+        'SCRIPT_NAME': request.prefix,
+        'PATH_INFO': path[len(request.prefix) :],
+        'QUERY_STRING': request.query,
+        'REMOTE_ADDR': request.remote_address,
+        'SERVER_NAME': host,
+        'SERVER_PORT': port or ('443' if request.scheme == 'https' else '80'),
+        'SERVER_PROTOCOL': 'HTTP/1.1',
+        'CONTENT_LENGTH': str(len(request.body)),
+        'wsgi.version': (1, 0),
+        'wsgi.url_scheme': request.scheme,
+        'wsgi.input': io.BytesIO(request.body),
+        'wsgi.errors': sys.stderr,
+        'wsgi.multithread': False,
+        'wsgi.multiprocess': True,
+        'wsgi.run_once': False,
+    }
+    for header in request.headers:
+        name = header.name.upper().replace('-', '_')
+        if name == 'CONTENT_TYPE':
+            environ[name] = header.value
+        elif name != 'CONTENT_LENGTH':
+            joint = '; ' if name == 'COOKIE' else ','
+            before = environ.get(f'HTTP_{name}')
+            environ[f'HTTP_{name}'] = header.value if before is None else before + joint + header.value
+    return environ
