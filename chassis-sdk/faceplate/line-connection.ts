@@ -37,8 +37,8 @@ export class LineConnection implements LineClient {
   readonly #socket: Socket;
   readonly #options: LineConnectionOptions;
   readonly #gone = new AbortController();
-  /** Of the line that is not complete yet. */
-  #parts: Buffer[] = [];
+  /** Of the line that is not complete yet: one buffer that grows, since a line may come in millions of pieces. */
+  #part: Buffer = NOTHING;
   #partBytes = 0;
   #partSinceMs = 0;
   /** What was cut and is not under way yet: at most what one read of the socket held. */
@@ -114,38 +114,45 @@ export class LineConnection implements LineClient {
     this.#lastMs = this.#options.nowMs();
     let from = 0;
     for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, from)) {
-      this.#keep(chunk.subarray(from, end));
-      if (this.#isTooLong()) return;
-      const line = this.#parts.length === 1 ? (this.#parts[0] as Buffer) : Buffer.concat(this.#parts);
-      this.#parts = [];
-      this.#partBytes = 0;
-      this.#items.push(this.#state === 'draining' ? draining() : line);
+      if (!this.#keep(chunk.subarray(from, end))) return;
+      this.#items.push(this.#state === 'draining' ? draining() : this.#part.subarray(0, this.#partBytes));
+      this.#forget();
       from = end + 1;
     }
     if (from < chunk.length) {
       if (this.#partBytes === 0) this.#partSinceMs = this.#lastMs;
-      this.#keep(chunk.subarray(from));
-      if (this.#isTooLong()) return;
+      if (!this.#keep(chunk.subarray(from))) return;
     }
     this.#serve();
   }
 
-  #keep(part: Buffer): void {
-    this.#parts.push(part);
-    this.#partBytes += part.length;
+  /** False when the line has become too long. */
+  #keep(piece: Buffer): boolean {
+    const { lineBytesMax } = this.#options;
+    const bytes = this.#partBytes + piece.length;
+    if (bytes > lineBytesMax) {
+      this.#giveUp(new KatamariError('too_large', `The line is too long: limit is ${lineBytesMax} bytes`));
+      return false;
+    }
+    if (bytes > this.#part.length) {
+      const grown = Buffer.allocUnsafe(this.#partBytes === 0 ? bytes : Math.min(bytes * 2, lineBytesMax));
+      this.#part.copy(grown, 0, 0, this.#partBytes);
+      this.#part = grown;
+    }
+    piece.copy(this.#part, this.#partBytes);
+    this.#partBytes = bytes;
+    return true;
   }
 
-  #isTooLong(): boolean {
-    const { lineBytesMax } = this.#options;
-    if (this.#partBytes <= lineBytesMax) return false;
-    this.#giveUp(new KatamariError('too_large', `The line is too long: limit is ${lineBytesMax} bytes`));
-    return true;
+  /** The buffer is the line's now. */
+  #forget(): void {
+    this.#part = NOTHING;
+    this.#partBytes = 0;
   }
 
   /** Nobody knows where the next line begins: answers what came before, says why, ends. */
   #giveUp(error: KatamariError): void {
-    this.#parts = [];
-    this.#partBytes = 0;
+    this.#forget();
     this.refuse(error);
   }
 
@@ -229,6 +236,7 @@ function draining(): KatamariError {
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
+const NOTHING = Buffer.alloc(0);
 const NEWLINE = 10;
 const RETURN = 13;
 /** Answers that a client may leave unread before no more of its lines are taken. */

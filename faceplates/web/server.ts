@@ -51,7 +51,7 @@ export async function startWebFaceplate(options: WebFaceplateOptions): Promise<W
     fetch: (_request, env) => front.answer(env),
     host,
     port,
-    limits: { ...limits, frameBytesMax: Math.max(1, limits.frameBytesMax - ENVELOPE_BYTES) },
+    limits: { ...limits, frameBytesMax: limits.frameBytesMax - Math.min(ENVELOPE_BYTES, limits.frameBytesMax / 2) },
     refusal: (refusal) => front.refused(refusal),
   });
   return {

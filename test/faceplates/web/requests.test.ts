@@ -132,6 +132,10 @@ describe('A request', () => {
     const over = await raw(shop, `POST /shop/ HTTP/1.1\nHost: x\nContent-Length: ${limit + 1}`);
     expect(over).toMatch(/^HTTP\/1\.1 413 [\s\S]*"code":"too_large"/);
     expect(over).toContain(`limit is ${limit} bytes`);
+    const size = 1_048_576;
+    const pieces = `${size.toString(16)}\r\n${'z'.repeat(size)}\r\n`.repeat(16);
+    const chunked = await raw(shop, 'POST /shop/ HTTP/1.1\nHost: x\nTransfer-Encoding: chunked', `${pieces}0\r\n\r\n`);
+    expect(chunked).toMatch(/^HTTP\/1\.1 413 /);
     expect(sizes).toEqual([limit]);
     expectBalanced(shop);
   });
@@ -179,6 +183,13 @@ describe('A response', () => {
       '</a>; rel=preload',
       '</b>; rel=preload',
     ]);
+  });
+
+  test('has the letters of Latin-1 in its headers as they are', async () => {
+    const shop = await start({ answer: () => ({ headers: [header('X-Town', 'Zürich'), header('X-Tab', 'a\tb')] }) });
+    const text = await raw(shop, 'GET /shop/ HTTP/1.1\nHost: x');
+    expect(text).toContain('Zürich');
+    expect(text).toContain('a\tb');
   });
 
   test('of nothing is 200 and empty', async () => {
