@@ -169,7 +169,7 @@ function inOrderOfUse(sorted: readonly StructType[]): Set<StructType> {
     visited.add(struct);
     for (const field of byId(struct.fields)) {
       if (field.defaultValue === undefined) continue;
-      for (const type of namedIn(field.type)) visit(type);
+      for (const inside of structsIn(field.defaultValue, field.type)) visit(inside);
     }
     done.add(struct);
   };
@@ -177,11 +177,21 @@ function inOrderOfUse(sorted: readonly StructType[]): Set<StructType> {
   return done;
 }
 
-/** The structs that a type names, itself or in its containers. */
-function namedIn(type: Type): StructType[] {
-  if (type.kind === 'struct') return [type.struct];
-  if (type.kind === 'list' || type.kind === 'set') return namedIn(type.element);
-  return type.kind === 'map' ? [...namedIn(type.key), ...namedIn(type.value)] : [];
+/** The structs that a value is made of, itself or anywhere inside. */
+function structsIn(value: unknown, type: Type): StructType[] {
+  if (type.kind === 'list' || type.kind === 'set') {
+    return [...(value as Iterable<unknown>)].flatMap((part) => structsIn(part, type.element));
+  }
+  if (type.kind === 'map') {
+    return [...(value as Map<unknown, unknown>)].flatMap(([key, part]) => [
+      ...structsIn(key, type.key),
+      ...structsIn(part, type.value),
+    ]);
+  }
+  if (type.kind !== 'struct') return [];
+  const given = value as Record<string, unknown>;
+  const fields = type.struct.fields.filter(({ name }) => Object.hasOwn(given, name));
+  return [type.struct, ...fields.flatMap((field) => structsIn(given[field.name], field.type))];
 }
 
 /** Positive ids ascending, then those the compiler gave: -1, -2, ... in the order it gives them. */

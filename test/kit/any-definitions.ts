@@ -31,8 +31,15 @@ class Inventor {
   }
 
   write(): string {
-    const makers = [this.#enum, this.#typedef, this.#struct, this.#union, this.#constant, this.#constant];
-    for (let i = 0; i < this.#below(12); i++) this.#one(makers).call(this, i);
+    const makers = [
+      (i: number) => this.#enum(i),
+      (i: number) => this.#typedef(i),
+      (i: number) => this.#struct(i),
+      (i: number) => this.#union(i),
+      (i: number) => this.#constant(i),
+    ];
+    const count = this.#below(12);
+    for (let i = 0; i < count; i++) this.#one(makers)(i);
     this.#lines.push(`exception X0 { 1: string why${this.#annotation()}}`);
     this.#exceptions.push('X0');
     const parent = this.#chance() ? ' extends P' : '';

@@ -142,7 +142,14 @@ function valueOf(type: Type, value: unknown): unknown {
           .filter(({ name }) => Object.hasOwn(value as object, name))
           .map((field) => [field.name, valueOf(field.type, (value as Record<string, unknown>)[field.name])]),
       );
-    default:
+    case 'void':
+    case 'i8':
+    case 'i16':
+    case 'i32':
+    case 'double':
+    case 'string':
+    case 'uuid':
+    case 'enum':
       return value;
   }
 }

@@ -154,6 +154,15 @@ service S {
     expect(service(canonical).canonical).toBe(canonical);
   });
 
+  test('writes those that are deep inside a value before it too', () => {
+    const { canonical } = service(
+      'union Y { 1: i32 n } union Z { 1: list<Y> ys } struct A { 1: map<string, Z> z = {"k": {"ys": [{"n": 1}]}} } service S { A f() }',
+    );
+    expect(canonical.match(/(?:struct|union) \w/g)).toEqual(['union Z', 'union Y', 'struct A']);
+    compile(canonical, 'json');
+    expect(service(canonical).canonical).toBe(canonical);
+  });
+
   test('the fixture itself is accepted by the Thrift compiler, so that the tests speak of real IDL', () => {
     const folder = mkdtempSync(join(tmpdir(), 'katamari-fixture-'));
     const file = new URL('../../fixtures/idl/everything.thrift', import.meta.url).pathname;
