@@ -37,8 +37,16 @@ function load(yaml: string, files: Readonly<Record<string, string>> = {}): Loade
 /** The front that a module of that text makes; what went wrong later is in `told`. */
 async function start(
   module: string | undefined,
-  { name = 'front.mjs', options = '{}', port = 0, said = [] as string[], as = `./${name}` } = {},
+  how: {
+    readonly name?: string;
+    readonly options?: string;
+    readonly port?: number;
+    readonly said?: string[];
+    /** How the configuration names it; by its file unless told. */
+    readonly as?: string;
+  } = {},
 ): Promise<Faceplate> {
+  const { name = 'front.mjs', options = '{}', port = 0, said = [], as = `./${name}` } = how;
   const yaml = `faceplates:\n  - module: ${as}\n    name: own\n    port: ${port}\n    options: ${options}\n`;
   const { config } = load(yaml, module === undefined ? {} : { [name]: module });
   const [entry] = config.faceplates;
