@@ -222,7 +222,9 @@ export class Connection {
     if (!this.#isLeaving || this.#isGone || this.#underWay.size > 0) return;
     this.#isGone = true;
     const socket = this.#socket;
-    socket.end(() => socket.destroy());
+    // What is unsent here is of calls that nobody waits for any more.
+    if (socket.writableLength > 0) socket.destroy();
+    else socket.end(() => socket.destroy());
     this.#owner.ended(this, [], this.#why('is not needed any more'));
   }
 

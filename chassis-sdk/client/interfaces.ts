@@ -1,5 +1,5 @@
 // The interfaces of services that the caller gave no IDL for: asked of the mesh when first needed, and again when they are old. Who asks at the
-// same time waits for the same answer. Limits: how many are kept, and for how long one is believed.
+// same time waits for the same answer, and an old one is better than none. Limits: how many are kept, and for how long one is believed.
 
 import { LRUCache } from 'lru-cache';
 import { KatamariError } from '../errors.ts';
@@ -41,7 +41,8 @@ export class InterfaceBook {
     const key = `${service}@${version}`;
     const kept = this.#kept.get(key);
     if (kept !== undefined && this.#nowMs() < kept.untilMs) return kept.promise;
-    const asked: Kept = { promise: this.#ask(service, version), found: undefined, untilMs: Number.POSITIVE_INFINITY };
+    const promise = this.#askAgain(service, version, kept?.found);
+    const asked: Kept = { promise, found: undefined, untilMs: Number.POSITIVE_INFINITY };
     this.#kept.set(key, asked);
     asked.promise.then(
       (found) => {
@@ -53,6 +54,17 @@ export class InterfaceBook {
       },
     );
     return asked.promise;
+  }
+
+  async #askAgain(service: string, version: string, before: Interface | undefined): Promise<Interface> {
+    try {
+      const found = await this.#ask(service, version);
+      // The same object, for those who have prepared calls by it.
+      return found.id === before?.id ? before : found;
+    } catch (error) {
+      if (before === undefined) throw error;
+      return before;
+    }
   }
 
   async #ask(service: string, version: string): Promise<Interface> {

@@ -212,7 +212,8 @@ export class Office implements CallOwner, ConnectionOwner {
     this.#leaving.delete(connection);
     for (const call of left) {
       call.connection = undefined;
-      this.#failedTry(call, error);
+      if (error.facts.notRun === true && this.#settings.retries) this.#sendElsewhere(call, error);
+      else this.#failedTry(call, error);
     }
     this.#pump();
   }
@@ -293,6 +294,14 @@ export class Office implements CallOwner, ConnectionOwner {
     }
     this.#isDialling = false;
     this.#pump();
+  }
+
+  /** The connection was no good, which says nothing about the call: it is as if it had not been sent. The dialler knows when to pause. */
+  #sendElsewhere(call: PendingCall, error: KatamariError): void {
+    if (call.isSettled) return;
+    call.lastError = error;
+    this.#retried++;
+    this.#submit(call);
   }
 
   /** The call was not answered with a result: again, or the end. */

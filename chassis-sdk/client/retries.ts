@@ -21,7 +21,7 @@ export function pauseBeforeRetry(
   if (!isSafe || error.code === 'timeout') return undefined;
   if (call.tries >= (isCertain ? CERTAIN_TRIES_MAX : TRIES_MAX)) return undefined;
   // Who leaves sends its callers elsewhere: that is no load, and costs nothing.
-  const isMove = error.code === 'draining' || (isCertain && error.code === 'resource_failed');
+  const isMove = error.code === 'draining';
   const grownMs = Math.min(PAUSE_MAX_MS, PAUSE_FIRST_MS * 2 ** (call.tries - 1)) * (1 - random() / 2);
   const askedMs = (error.facts.retryAfterMs ?? 0) * (1 + random() / 5);
   const pauseMs = isMove && call.tries === 1 ? 0 : Math.max(grownMs, askedMs);

@@ -32,7 +32,7 @@ export function serviceObject(
   }
   return new Proxy(functions, {
     // Whoever awaits the object, or prints it, asks for names that no method has.
-    get: (_, method) => (typeof method === 'string' && method !== 'then' ? callerOf(method) : undefined),
+    get: (_, method) => (typeof method === 'string' && !ASKED_BY_RUNTIMES.has(method) ? callerOf(method) : undefined),
   });
 }
 
@@ -48,9 +48,8 @@ class ServiceCalls {
   readonly #wishes: CallWishes;
   /** Of calls with options of their own. */
   readonly #otherWishes = new LRUCache<string, CallWishes>({ max: WISHES_MAX });
-  #plans: Map<string, MethodPlan> = new Map();
-  /** What the plans were made from. */
-  #plansOf: Interface | undefined;
+  /** Several when calls ask for several versions. */
+  readonly #plans = new WeakMap<Interface, Map<string, MethodPlan>>();
 
   constructor(name: string, options: ServiceOptions, settings: Settings, office: Office, book: InterfaceBook) {
     if (!/^[A-Za-z_][\w.]*$/.test(name)) {
@@ -106,11 +105,12 @@ class ServiceCalls {
   }
 
   #planOf(known: Interface, name: string): MethodPlan {
-    if (known !== this.#plansOf) {
-      this.#plansOf = known;
-      this.#plans = new Map();
+    let plans = this.#plans.get(known);
+    if (plans === undefined) {
+      plans = new Map();
+      this.#plans.set(known, plans);
     }
-    let plan = this.#plans.get(name);
+    let plan = plans.get(name);
     if (plan === undefined) {
       const method = known.methods.get(name);
       if (method === undefined) {
@@ -118,7 +118,7 @@ class ServiceCalls {
         throw new KatamariError('no_pool', why, { notRun: true });
       }
       plan = planOf(this.#name, method, this.#options.i64 ?? 'bigint');
-      this.#plans.set(name, plan);
+      plans.set(name, plan);
     }
     return plan;
   }
@@ -155,6 +155,7 @@ function interfaceIn(idl: string | URL | IdlSource, service: string): Interface 
   throw new KatamariError('bad_request', `${source.main} has no service ${service}; services there are ${there}`);
 }
 
+const ASKED_BY_RUNTIMES: ReadonlySet<string> = new Set(['then', 'toJSON']);
 const NO_OPTIONS: CallOptions = Object.freeze({});
 /** Different sets of options of single calls that are remembered. */
 const WISHES_MAX = 256;

@@ -252,7 +252,9 @@ describe('An AbortSignal', () => {
   test('may be that of many calls, and has none of them when they have ended', async () => {
     const { exchange } = client(address);
     const { signal } = aborter();
-    await Promise.all(Array.from({ length: 100 }, (_, i) => exchange.add({ a: i, b: 0 }, { signal })));
+    const calls = Array.from({ length: 100 }, (_, i) => exchange.add({ a: i, b: 0 }, { signal }));
+    expect(getEventListeners(signal, 'abort').length).toBe(1);
+    await Promise.all(calls);
     expect(getEventListeners(signal, 'abort')).toEqual([]);
   });
 });

@@ -135,7 +135,7 @@ describe('A client of a whole mesh', () => {
 
   test('lets the process end that has nothing to wait for, and no sooner', async () => {
     const script = fileURLToPath(new URL('../../fixtures/client/one-call.ts', import.meta.url));
-    const [program = '', ...args] = [...scriptCommand(script), mesh.mesh.addresses.thrift];
+    const [program, ...args] = [...scriptCommand(script), mesh.mesh.addresses.thrift];
     const { stdout } = await promisify(execFile)(program, args, { timeout: 30_000 });
     expect(stdout).toBe('answered 300 ms later\nnothing is left to do\n');
   });

@@ -208,6 +208,15 @@ describe('A drain', () => {
     expect(fixture.behind.handled.map(({ method }) => method)).toEqual(['hold']);
   });
 
+  test('of one connection only, idle for too long, is told in the same words', async () => {
+    await fixture.end();
+    fixture = await startFixture({ limits: { idleMs: 60 } });
+    const client = await headerClient();
+    client.call(1, 'add', { a: 1, b: 2 }, ANY);
+    await until('the end', () => client.isEnded());
+    expect(client.answers.slice(1)).toEqual([lastWord]);
+  });
+
   test('is not told to clients that go by the order of answers', async () => {
     const client = await headerClient();
     client.call(1, 'add', { a: 1, b: 2 });
