@@ -135,6 +135,9 @@ function normalise(file: IdlFile, tokens: readonly Token[]): Token[] {
     if (token.type === SyntaxType.SenumKeyword) {
       throw idlFault(file, index(token), 'senum is not supported, use an enum, or a string');
     }
+    if (token.type === SyntaxType.Identifier && next.type === SyntaxType.LessThanToken) {
+      throw idlFault(file, index(next), `${quote(token.text)} takes no types in <>, only list, set and map do`);
+    }
     if (token.text.includes('-') && token.type === SyntaxType.Identifier) {
       throw idlFault(
         file,

@@ -276,7 +276,7 @@ describe('is refused by us as by the Thrift compiler:', () => {
       '1:1: annotations with @ are of fbthrift, Thrift has others: take it out, or write (name = "value") behind what it is about',
     ],
     ['struct A { 1: float a }', '1:15: unknown type "float": Thrift has no numbers of that size, use double'],
-    ['service S { stream<i32> a() }', '1:19: expected the name of the method, got "<"'],
+    ['service S { stream<i32> a() }', '1:19: "stream" takes no types in <>, only list, set and map do'],
     [
       'package "x.y/z"',
       '1:1: expected a definition (include, const, typedef, enum, struct, union, exception or service), got "package"',
