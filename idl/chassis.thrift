@@ -36,7 +36,7 @@ struct InterfaceText {
   4: map<string, string> idlFiles
 }
 
-/** Answered by the mesh at KATAMARI_MESH, under the multiplexed name `katamari.Mesh`. */
+/** Answered by the mesh at KATAMARI_MESH and on its Thrift ports, under the multiplexed name `katamari.Mesh`. */
 service Mesh {
   InterfaceText describe(1: string serviceName, 2: string version) (katamari.readonly = "true")
 }
