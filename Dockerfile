@@ -40,7 +40,7 @@ ENV NODE_ENV=production \
 USER node
 VOLUME /var/lib/katamari
 # Thrift, JSON-RPC, stats, link.
-EXPOSE 9090 9080 9081 9070
+EXPOSE 9090 9080 9081 9082 9070
 # Alive, not ready: a process that waits for its chassis or drains is not to be killed.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 CMD ["node", "/usr/local/lib/katamari/healthcheck.mjs", "livez"]
 STOPSIGNAL SIGTERM

@@ -134,10 +134,10 @@ class WebFront {
       throw new KatamariError('bad_request', 'A file can only be read; use GET or HEAD', { httpStatus: 405 });
     }
     if (found.kind === 'folder') {
-      // Two slashes at the beginning would be another server's name.
+      // Two slashes at the beginning would be another server's name. Not for good: a page of the application may come to stand here.
       const location = `${path.replace(/^\/+/, '/')}/${query === '' ? '' : `?${query}`}`;
       this.#calls.enter('ok');
-      outgoing.writeHead(308, { location, 'content-length': '0' });
+      outgoing.writeHead(307, { location, 'content-length': '0' });
       outgoing.end();
       return true;
     }

@@ -118,7 +118,17 @@ function checkFaceplates({ faceplates }: ConfigFile): Problem[] {
 }
 
 /** Names of what listens in any mesh: they are in status, metrics and Consul already. */
-const OWN_NAMES: readonly string[] = ['thrift', 'json-rpc', 'web', 'stats', 'link', 'manager', 'master', 'inside'];
+const OWN_NAMES: readonly string[] = [
+  'thrift',
+  'json-rpc',
+  'web',
+  'stats',
+  'link',
+  'manager',
+  'master',
+  'doctor',
+  'inside',
+];
 
 function checkConsul({ consul }: ConfigFile): Problem[] {
   if (consul.embedded !== true || consul.address === undefined) return [];
