@@ -179,7 +179,7 @@ export class Connection {
     this.#owner.heard(this);
   }
 
-  #take({ type, seqId }: MessageFacts, body: Uint8Array, headers: HeadersIn | undefined): void {
+  #take({ type, seqId, name }: MessageFacts, body: Uint8Array, headers: HeadersIn | undefined): void {
     if (type !== MESSAGE_TYPE.reply && type !== MESSAGE_TYPE.exception) {
       throw new KatamariError('bad_request', `message type ${type} where a reply (2) or an exception (3) was due`);
     }
@@ -194,6 +194,10 @@ export class Connection {
     const call = this.#underWay.get(seqId);
     // The answer to a call that was cancelled, or had no time left.
     if (call === undefined) return;
+    const due = call.plan?.method.name;
+    if (name !== due && name !== '') {
+      throw new KatamariError('bad_request', `answered "${name}" where the answer to "${due}" was due`);
+    }
     this.#underWay.delete(seqId);
     this.#owner.answered(call, type === MESSAGE_TYPE.exception, body, headers);
   }

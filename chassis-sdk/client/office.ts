@@ -69,8 +69,7 @@ export class Office implements CallOwner, ConnectionOwner {
   }
 
   stats(): OfficeStats {
-    let underWay = this.#connection?.underWay ?? 0;
-    for (const connection of this.#leaving) underWay += connection.underWay;
+    const underWay = this.#underWay;
     return {
       address: this.#connection?.address ?? '',
       underWay,
@@ -83,7 +82,7 @@ export class Office implements CallOwner, ConnectionOwner {
     };
   }
 
-  /** A call that waits for nothing yet but its end; `send` or `fail` comes next. Undefined when it was refused: then its promise says why. */
+  /** A call that waits for nothing yet but its end; `send` or `fail` comes next. One that is refused has had its end already. */
   open(title: string, wishes: CallWishes, timeoutMs: number, signal: AbortSignal | undefined): PendingCall {
     const call = new PendingCall(this, title, wishes, this.#clock.nowMs(), timeoutMs, signal);
     this.#calls.add(call);
@@ -230,9 +229,15 @@ export class Office implements CallOwner, ConnectionOwner {
   /** On the connection, or in line behind it; the call that asks is counted already. */
   #hasRoom(): boolean {
     const { callsMax, waitingMax } = this.#settings;
-    const underWay = this.#connection?.underWay ?? 0;
-    const isFree = this.#connection !== undefined && underWay < callsMax;
-    return isFree || this.#calls.size - underWay <= waitingMax;
+    const connection = this.#connection;
+    if (connection !== undefined && connection.underWay < callsMax) return true;
+    return this.#calls.size - this.#underWay <= waitingMax;
+  }
+
+  get #underWay(): number {
+    let sum = this.#connection?.underWay ?? 0;
+    for (const connection of this.#leaving) sum += connection.underWay;
+    return sum;
   }
 
   #submit(call: PendingCall): void {
@@ -243,7 +248,7 @@ export class Office implements CallOwner, ConnectionOwner {
       return;
     }
     this.#waiting.add(call);
-    if (connection === undefined) void this.#dial();
+    this.#pump();
   }
 
   #put(call: PendingCall, connection: Connection): void {

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { connect, type ConnectOptions, type Mesh } from '../../../chassis-sdk/client/mod.ts';
 import { decodeStruct, KatamariError, parseIdl, type Interface, type Method } from '../../../chassis-sdk/internal.ts';
 import { ManualClock } from '../../kit/manual-clock.ts';
+import { Random } from '../../kit/random.ts';
 import { refusalOf } from '../../kit/rejection.ts';
 import { scriptedMesh, type ScriptedCall, type ScriptedMesh } from '../../kit/scripted-mesh.ts';
 import { until } from '../../kit/wait.ts';
@@ -51,6 +52,16 @@ function client(
 const nOf = ({ name, args }: ScriptedCall): number =>
   decodeStruct((sums.methods.get(name.split(':')[1] as string) as Method).args, args)['n'] as number;
 const answer = (call: ScriptedCall): void => call.answer(nOf(call) + 1);
+
+/** What would be written. */
+function bytesOf({ socket }: ScriptedCall, write: () => void): Buffer {
+  const pieces: Buffer[] = [];
+  const before = socket.write.bind(socket);
+  socket.write = ((bytes: Buffer) => pieces.push(bytes) > 0) as Socket['write'];
+  write();
+  socket.write = before;
+  return Buffer.concat(pieces);
+}
 
 /** A port on which nobody listens. */
 async function deadPort(): Promise<number> {
@@ -158,13 +169,7 @@ describe('A mesh that', () => {
 
   test('sends an answer byte by byte is understood', async () => {
     const mesh = await server((call) => {
-      const { socket } = call;
-      const pieces: Buffer[] = [];
-      const write = socket.write.bind(socket);
-      socket.write = ((bytes: Buffer) => pieces.push(bytes) > 0) as Socket['write'];
-      answer(call);
-      socket.write = write;
-      for (const byte of Buffer.concat(pieces)) write(Buffer.of(byte));
+      for (const byte of bytesOf(call, () => answer(call))) call.socket.write(Buffer.of(byte));
     });
     const { sums: calls } = client(mesh.address);
     expect(await Promise.all([1, 2, 3].map((n) => calls.next({ n })))).toEqual([2, 3, 4]);
@@ -331,6 +336,16 @@ describe('Where nobody listens', () => {
     expect(mesh.stats().address).toBe(dead);
   });
 
+  test('a mesh that accepts and never answers is left for the next address', async () => {
+    const [frozen, good] = [await server(() => {}), await server(answer)];
+    const { mesh, sums: calls } = client([frozen.address, good.address], {}, { random: () => 0 });
+    await until('an answer', async () => {
+      const all = await Promise.allSettled([1, 2, 3].map((n) => calls.next({ n }, { timeoutMs: 50 })));
+      return all.every(({ status }) => status === 'fulfilled');
+    });
+    expect(mesh.stats().address).toBe(good.address);
+  });
+
   test('addresses begin with a random one', async () => {
     const [a, b] = [await server(answer), await server(answer)];
     for (const [random, expected] of [
@@ -396,6 +411,36 @@ describe('Whatever happens', () => {
       60_000,
     );
   }, 70_000);
+
+  test('answers with bytes that are changed, missing, doubled or in pieces end calls, and nothing else', async () => {
+    const seed = Math.floor(Math.random() * 2 ** 31);
+    const random = new Random(seed);
+    const mesh = await server((call) => {
+      const bytes = bytesOf(call, () => answer(call));
+      if (random.chance(0.3)) bytes[random.below(bytes.length)] = random.below(256);
+      const from = random.chance(0.1) ? random.below(bytes.length) : 0;
+      const to = random.chance(0.1) ? random.between(from, bytes.length) : bytes.length;
+      const cut = random.between(from, to);
+      call.socket.write(bytes.subarray(from, cut));
+      call.socket.write(bytes.subarray(cut, to));
+      if (random.chance(0.05)) call.socket.write(bytes);
+    });
+    const { mesh: own, sums: calls } = client(mesh.address, { frameBytesMax: 100_000 });
+    let settled = 0;
+    for (let round = 0; round < 20; round++) {
+      const all = Array.from({ length: 50 }, async (_, n) => {
+        try {
+          await (n % 2 === 0 ? calls.again({ n }, { timeoutMs: 60 }) : calls.next({ n }, { timeoutMs: 60 }));
+        } catch (error) {
+          if (!(error instanceof KatamariError)) throw new Error(`seed ${seed}`, { cause: error });
+        }
+        settled++;
+      });
+      await Promise.all(all);
+    }
+    const { answered, failed, underWay, waiting } = own.stats();
+    expect([settled, answered + failed, underWay, waiting, seed]).toEqual([1_000, 1_000, 0, 0, seed]);
+  });
 
   test('a oneway call is never sent twice', async () => {
     const mesh = await server((call) => call.socket.destroy());
