@@ -2,12 +2,12 @@
 // themselves are functions in files of their own; those that stand on much (mesh, logs, Consul) are loaded when they are run.
 
 import { Command, CommanderError, Option } from 'commander';
-import type { BenchOptions } from './bench-plan.ts';
+import type { BenchOptions } from './bench/plan.ts';
 import { runCall, type CallOptions } from './call.ts';
 import { CliError, EXIT, type ExitCode } from './cli-error.ts';
 import type { ClientOptions, Surroundings } from './command.ts';
 import type { FlagValue } from './config-layers.ts';
-import type { ConformOptions } from './conform.ts';
+import type { ConformOptions } from './conform/conform.ts';
 import { runEvents, type EventsOptions } from './events.ts';
 import type { DeployOptions } from './deploy.ts';
 import { runDrain, runUndrain, type DrainOptions } from './drain.ts';
@@ -180,7 +180,7 @@ function addBench(program: Command, surroundings: Surroundings, ended: Ended): v
     .option('--p99 <duration>', 'end with 1 when fewer than 99 % of the calls are answered within it, such as 20ms')
     .option('--json', 'print one JSON document')
     .action(async (method: string, args: string[], options: BenchOptions) =>
-      ended(await (await import('./bench.ts')).runBench(surroundings, method, args, options)),
+      ended(await (await import('./bench/bench.ts')).runBench(surroundings, method, args, options)),
     )
     .addHelpText(
       'after',
@@ -397,7 +397,7 @@ function addConform(program: Command, surroundings: Surroundings, ended: Ended):
     .option('--only <checks...>', 'only these checks, by the ids that --json shows, beside those of the start')
     .option('--json', 'print JSON')
     .action(async (words: string[], options: ConformOptions) =>
-      ended(await (await import('./conform.ts')).runConform(surroundings, words, options)),
+      ended(await (await import('./conform/conform.ts')).runConform(surroundings, words, options)),
     )
     .addHelpText(
       'after',

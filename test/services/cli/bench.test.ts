@@ -11,7 +11,7 @@ import {
   unknownProtocol,
   wantsTls,
 } from '../../../faceplates/thrift/refusals.ts';
-import { failureCodeOf } from '../../../services/cli/bench-error-codes.ts';
+import { failureCodeOf } from '../../../services/cli/bench/error-codes.ts';
 import { startTestMesh, work, type TestMesh } from '../../kit/mesh.ts';
 import { startKatamari, type RunResult } from '../../kit/run.ts';
 import { until } from '../../kit/wait.ts';

@@ -5,7 +5,7 @@ import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { scriptCommand } from '../../../chassis-sdk/runtime.ts';
-import type { Result, Summary } from '../../../services/cli/conform-report.ts';
+import type { Result, Summary } from '../../../services/cli/conform/report.ts';
 import { marked } from '../../kit/mesh-process.ts';
 import { startKatamari, type RunResult } from '../../kit/run.ts';
 import { until } from '../../kit/wait.ts';

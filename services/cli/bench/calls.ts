@@ -1,0 +1,106 @@
+// The calls that a bench makes, as frames: arguments of the command line or of a file become bytes once, by the interface, before the first call is due.
+// Deadline, key and tags travel in a header (THeader); without them the frames are plain ones, which cost the mesh least.
+
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { encodeParams, KatamariError, type Method } from '../../../chassis-sdk/internal.ts';
+import { HeaderEncoding } from '../../../chassis-sdk/wire/encodings/header.ts';
+import { frameMessage, MESSAGE_TYPE, NOTHING } from '../../../chassis-sdk/wire/message.ts';
+import { paramsText, wholeJson } from '../call.ts';
+import type { Plan } from './plan.ts';
+import { CliError, EXIT } from '../cli-error.ts';
+import type { Surroundings } from '../command.ts';
+import { describeMethod } from '../method-help.ts';
+
+/** The arguments of one call as JSON text; '' for none. */
+interface Payload {
+  readonly text: string;
+  /** Where it stands, for messages. */
+  readonly source: string;
+}
+
+/** @throws CliError usage */
+export async function readPayloads(
+  surroundings: Surroundings,
+  args: readonly string[],
+  from: string | undefined,
+): Promise<readonly Payload[]> {
+  const { cwd } = surroundings;
+  if (from !== undefined) {
+    if (args.length > 0)
+      throw new CliError(EXIT.usage, `found arguments beside --from ${from}, expected one of the two`);
+    const lines = readText(cwd, from).split('\n');
+    const payloads = lines.flatMap((line, index) => {
+      const source = `${from}:${index + 1}`;
+      return line.trim() === '' ? [] : [{ text: wholeJson(line.trim(), source), source }];
+    });
+    if (payloads.length > 0) return payloads;
+    throw new CliError(EXIT.usage, `--from: ${from} has no line, expected the arguments of a call on each`);
+  }
+  const [only = ''] = args;
+  if (args.length === 1 && only.startsWith('@')) {
+    const file = only.slice(1);
+    return [{ text: wholeJson(readText(cwd, file).trim(), file), source: file }];
+  }
+  const input = args.includes('-') ? await surroundings.readInput() : '';
+  return [{ text: paramsText(args, input) ?? '', source: 'the arguments' }];
+}
+
+/** @throws CliError usage when arguments do not fit the method */
+export function buildFrames(
+  { service, key, tags, timeoutMs }: Plan,
+  version: string,
+  method: Method,
+  payloads: readonly Payload[],
+): readonly Buffer[] {
+  const name = `${service}${version === '' ? '' : `@${version}`}:${method.name}`;
+  const headers = {
+    ...(timeoutMs === undefined ? {} : { 'katamari-timeout-ms': String(timeoutMs) }),
+    ...(key === '' ? {} : { 'katamari-key': key }),
+    ...(tags === '' ? {} : { 'katamari-tags': tags }),
+  };
+  let bytes = 0;
+  return payloads.map(({ text, source }, index) => {
+    const args = encode(method, text, source);
+    bytes += args.length;
+    if (bytes > FRAMES_BYTES_MAX)
+      throw new CliError(
+        EXIT.usage,
+        `${source}: the calls have more than 256 MiB together, take fewer or smaller ones`,
+      );
+    if (Object.keys(headers).length === 0) return frameMessage(MESSAGE_TYPE.call, name, index + 1, args, NOTHING);
+    const pieces: Uint8Array[] = [];
+    const encoding = new HeaderEncoding({ frameBytesMax: FRAMES_BYTES_MAX, nestingMax: NESTING_MAX });
+    encoding.write(MESSAGE_TYPE.call, name, index + 1, args, pieces, undefined, headers);
+    return Buffer.concat(pieces);
+  });
+}
+
+function encode(method: Method, text: string, source: string): Buffer {
+  try {
+    return encodeParams(method, text === '' ? undefined : JSON.parse(withWholeNumbers(text)));
+  } catch (error) {
+    if (!(error instanceof KatamariError)) throw error;
+    const where = source === 'the arguments' ? '' : `${source}: `;
+    throw new CliError(EXIT.usage, `${where}${error.message}\n\n${describeMethod(method)}`, error);
+  }
+}
+
+/** Whole numbers that a double would bend become text, which is as good where the interface has an i64. */
+function withWholeNumbers(text: string): string {
+  return text.replace(STRING_OR_NUMBER, (token) =>
+    /^-?\d{16,}$/.test(token) && !Number.isSafeInteger(Number(token)) ? `"${token}"` : token,
+  );
+}
+
+function readText(cwd: string, file: string): string {
+  try {
+    return readFileSync(path.resolve(cwd, file), 'utf8');
+  } catch (error) {
+    throw new CliError(EXIT.usage, `Cannot read ${file}: ${(error as Error).message}`, error);
+  }
+}
+
+const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g;
+const FRAMES_BYTES_MAX = 256 * 1024 * 1024;
+const NESTING_MAX = 64;

@@ -1,0 +1,38 @@
+// `--max-errors` and `--p99`: what a build asks of a bench, answered in a sentence each. A call that failed is too slow for any limit; otherwise a mesh
+// would be the faster the more calls it refuses.
+
+import { count, latency, percent } from './figures.ts';
+import type { Checks } from './plan.ts';
+import type { Tally } from './tally.ts';
+import { formatDuration } from '../units.ts';
+
+export interface CheckResult {
+  readonly name: 'max-errors' | 'p99';
+  readonly version: string;
+  readonly holds: boolean;
+  readonly text: string;
+}
+
+/** @param version that of a comparison, else '' */
+export function checkTally({ errorsMax, p99Ms }: Checks, version: string, tally: Tally): readonly CheckResult[] {
+  const { calls, failed, latencies } = tally;
+  const of = version === '' ? '' : ` of ${version}`;
+  const results: CheckResult[] = [];
+  if (errorsMax !== undefined) {
+    const share = calls === 0 ? 1 : failed / calls;
+    const holds = share <= errorsMax;
+    const text = `${percent(share)} of ${count(calls)} calls${of} failed, ${holds ? 'allowed' : 'which is more than the'} ${percent(errorsMax)}${holds ? '' : ' of --max-errors'}`;
+    results.push({ name: 'max-errors', version, holds, text });
+  }
+  if (p99Ms !== undefined) {
+    const inTime = calls === 0 ? 0 : latencies.countUpTo(p99Ms) / calls;
+    const holds = inTime >= WANTED;
+    const limit = formatDuration(p99Ms);
+    const p99 = `p99 ${latency(latencies.percentileMs(99))} ms${failed > 0 ? `, ${count(failed)} failed` : ''}`;
+    const text = `${percent(inTime)} of ${count(calls)} calls${of} were answered within ${limit} (${p99}), ${holds ? 'enough' : 'fewer than the 99 %'} for --p99`;
+    results.push({ name: 'p99', version, holds, text });
+  }
+  return results;
+}
+
+const WANTED = 0.99;

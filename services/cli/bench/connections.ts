@@ -1,0 +1,131 @@
+// The connections that a bench spreads its calls over. One that breaks is opened again, after 50 ms and then ever later up to a second; while none has
+// been open for five seconds, the mesh is gone. Everything that happens on them goes to one sink, the round that is going on.
+
+import { BenchConnection, type ConnectionEvents, type ThriftAddress } from './connection.ts';
+import { CliError, EXIT } from '../cli-error.ts';
+import { printable } from '../terminal.ts';
+
+export interface ConnectionsSink extends ConnectionEvents {
+  /** One that had broken is open again. */
+  onReopened(connection: BenchConnection): void;
+  /** No connection has been open for GONE_MS. */
+  onGone(): void;
+}
+
+export class Connections {
+  /** Of all of them, broken or not. */
+  readonly count: number;
+  readonly #address: ThriftAddress;
+  readonly #open: BenchConnection[] = [];
+  readonly #timers = new Set<NodeJS.Timeout>();
+  #next = 0;
+  #isClosed = false;
+  #noneSince = 0;
+  sink: ConnectionsSink | undefined;
+
+  private constructor(address: ThriftAddress, count: number) {
+    this.#address = address;
+    this.count = count;
+  }
+
+  /** @throws CliError unreachable when not all of them can be opened */
+  static async open(address: ThriftAddress, count: number): Promise<Connections> {
+    const made = new Connections(address, count);
+    try {
+      // A few at a time: no listener likes a thousand at once.
+      while (made.#open.length < count) {
+        const some = Math.min(OPENED_AT_ONCE, count - made.#open.length);
+        const begun = await Promise.allSettled(Array.from({ length: some }, () => made.#connect()));
+        for (const one of begun) if (one.status === 'fulfilled') made.#open.push(one.value);
+        const failed = begun.find(({ status }) => status === 'rejected');
+        if (failed?.status === 'rejected') throw failed.reason;
+      }
+      return made;
+    } catch (error) {
+      made.close();
+      throw new CliError(
+        EXIT.unreachable,
+        `Cannot open connection ${made.#open.length + 1} of ${count} to the Thrift port at ${address.host}:${address.port}: ${printable((error as Error).message)}\n` +
+          'Name the port with --thrift HOST:PORT if it is elsewhere, or use fewer with --connections N.',
+        error,
+      );
+    }
+  }
+
+  get open(): readonly BenchConnection[] {
+    return this.#open;
+  }
+
+  /** One that is idle, in turn; when none is, the one with the fewest calls. Undefined when none is open. */
+  pick(): BenchConnection | undefined {
+    const { length } = this.#open;
+    let least: BenchConnection | undefined;
+    for (let n = 0; n < length; n++) {
+      this.#next = this.#next + 1 >= length ? 0 : this.#next + 1;
+      const one = this.#open[this.#next] as BenchConnection;
+      if (!one.isOpen) continue;
+      if (one.underWay === 0) return one;
+      if (least === undefined || one.underWay < least.underWay) least = one;
+    }
+    return least;
+  }
+
+  /** Gives up calls that were sent at `beforeMs` or earlier. */
+  giveUp(beforeMs: number): void {
+    // A copy: those that close leave the list.
+    for (const one of this.#open.slice()) one.giveUp(beforeMs);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+    for (const one of this.#open.slice()) one.close();
+  }
+
+  #connect(): Promise<BenchConnection> {
+    return BenchConnection.open(this.#address, {
+      onEnding: (connection, ending, dueAtMs) => this.sink?.onEnding(connection, ending, dueAtMs),
+      onLost: (connection) => this.#lost(connection),
+    });
+  }
+
+  #lost(connection: BenchConnection): void {
+    const at = this.#open.indexOf(connection);
+    if (at >= 0) this.#open.splice(at, 1);
+    if (this.#isClosed) return;
+    if (this.#open.length === 0) this.#noneSince = performance.now();
+    this.sink?.onLost(connection);
+    this.#reopenAfter(REOPEN_MS_MIN);
+  }
+
+  #reopenAfter(ms: number): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      void this.#connect().then(
+        (connection) => this.#reopened(connection),
+        () => this.#stillClosed(ms),
+      );
+    }, ms);
+    this.#timers.add(timer);
+  }
+
+  #reopened(connection: BenchConnection): void {
+    if (this.#isClosed) {
+      connection.close();
+      return;
+    }
+    this.#open.push(connection);
+    this.sink?.onReopened(connection);
+  }
+
+  #stillClosed(ms: number): void {
+    if (this.#isClosed) return;
+    if (this.#open.length === 0 && performance.now() - this.#noneSince >= GONE_MS) this.sink?.onGone();
+    else this.#reopenAfter(Math.min(REOPEN_MS_MAX, ms * 2));
+  }
+}
+
+const OPENED_AT_ONCE = 32;
+const REOPEN_MS_MIN = 50;
+const REOPEN_MS_MAX = 1_000;
+const GONE_MS = 5_000;

@@ -1,0 +1,198 @@
+// What a command line of `katamari bench` asks for, checked: nothing runs without a rate or a number of callers, an end, and a limit of calls under way.
+
+import { parseTarget, type CallTarget } from '../call.ts';
+import { CliError, EXIT } from '../cli-error.ts';
+import type { ClientOptions } from '../command.ts';
+import { parseDuration } from '../units.ts';
+
+export interface BenchOptions extends ClientOptions {
+  readonly rate?: string | undefined;
+  readonly concurrency?: string | undefined;
+  readonly inFlightMax?: string | undefined;
+  readonly connections?: string | undefined;
+  readonly seconds?: string | undefined;
+  readonly warmUp?: string | undefined;
+  readonly timeout?: string | undefined;
+  readonly version?: string | undefined;
+  readonly compare?: string | undefined;
+  readonly key?: string | undefined;
+  readonly tags?: string | undefined;
+  readonly from?: string | undefined;
+  readonly thrift?: string | undefined;
+  readonly maxErrors?: string | undefined;
+  readonly p99?: string | undefined;
+  readonly json?: boolean | undefined;
+}
+
+export type Load =
+  | { readonly kind: 'open'; readonly ratePerS: number; readonly inFlightMax: number }
+  | { readonly kind: 'closed'; readonly concurrency: number };
+
+export interface Checks {
+  /** Share of the calls that may fail, 0 to 1. */
+  readonly errorsMax: number | undefined;
+  readonly p99Ms: number | undefined;
+}
+
+export interface Plan {
+  readonly service: string;
+  /** '' when none was named. */
+  readonly method: string;
+  /** One, '' for whatever the route says, or two to compare. */
+  readonly versions: readonly string[];
+  readonly load: Load;
+  readonly connections: number;
+  /** For each version. */
+  readonly seconds: number;
+  /** Before each round. */
+  readonly warmUpSeconds: number;
+  /** How often the versions of a comparison take turns. */
+  readonly rounds: number;
+  readonly timeoutMs: number | undefined;
+  readonly key: string;
+  readonly tags: string;
+  readonly checks: Checks;
+}
+
+/**
+ * The clock that a load needs. Calls are due one at a time, each at its own tick, up to so many ticks a second as a busy machine can keep; above that in
+ * bunches. Between the calls of a slow rate lie ticks on which nothing is due.
+ */
+export interface Pace {
+  readonly periodMs: number;
+  readonly callsPerBunch: number;
+  readonly ticksPerBunch: number;
+}
+
+export function paceOf(load: Load): Pace {
+  if (load.kind === 'closed') return { periodMs: TICK_MS_MAX, callsPerBunch: 0, ticksPerBunch: 1 };
+  const callsPerBunch = Math.ceil((load.ratePerS * TICK_MS_MIN) / 1_000);
+  const bunchMs = (callsPerBunch * 1_000) / load.ratePerS;
+  const ticksPerBunch = Math.ceil(bunchMs / TICK_MS_MAX);
+  return { periodMs: bunchMs / ticksPerBunch, callsPerBunch, ticksPerBunch };
+}
+
+/** @throws CliError usage */
+export function readPlan(targetText: string, options: BenchOptions): Plan {
+  const target = parseTarget(targetText);
+  const versions = readVersions(target, options);
+  const load = readLoad(options);
+  return {
+    service: target.service,
+    method: target.method,
+    versions,
+    load,
+    connections: readConnections(options.connections, load),
+    seconds: readNumber('--seconds', options.seconds ?? '10', 0.1, SECONDS_MAX),
+    warmUpSeconds: readNumber('--warm-up', options.warmUp ?? '1', 0, SECONDS_MAX),
+    rounds: versions.length === 1 ? 1 : COMPARE_ROUNDS,
+    timeoutMs: options.timeout === undefined ? undefined : readDuration('--timeout', options.timeout),
+    key: options.key ?? '',
+    tags: options.tags ?? '',
+    checks: {
+      errorsMax: options.maxErrors === undefined ? undefined : readShare('--max-errors', options.maxErrors),
+      p99Ms: options.p99 === undefined ? undefined : readDuration('--p99', options.p99),
+    },
+  };
+}
+
+function readVersions(target: CallTarget, { version, compare }: BenchOptions): readonly string[] {
+  const said = [target.version, version ?? ''].filter((one) => one !== '');
+  if (compare === undefined) {
+    if (said.length === 2 && said[0] !== said[1])
+      throw new CliError(
+        EXIT.usage,
+        `found version "${said[0]}" in the method and --version "${said[1]}", expected one`,
+      );
+    return [said[0] ?? ''];
+  }
+  if (said.length > 0)
+    throw new CliError(
+      EXIT.usage,
+      `found version "${said[0]}" beside --compare, expected the versions in --compare only`,
+    );
+  const versions = compare.split(',').map((one) => one.trim());
+  if (versions.length === 2 && versions.every((one) => one !== '') && versions[0] !== versions[1]) return versions;
+  throw new CliError(
+    EXIT.usage,
+    `--compare: found ${JSON.stringify(compare)}, expected two different versions such as 1.0.0,2.0.0`,
+  );
+}
+
+function readLoad({ rate, concurrency, inFlightMax }: BenchOptions): Load {
+  if (rate === undefined) {
+    if (inFlightMax !== undefined)
+      throw new CliError(
+        EXIT.usage,
+        '--in-flight-max goes with --rate; callers of --concurrency wait for their answers',
+      );
+    return { kind: 'closed', concurrency: readWhole('--concurrency', concurrency ?? '16', UNDER_WAY_MAX) };
+  }
+  if (concurrency !== undefined) {
+    throw new CliError(
+      EXIT.usage,
+      'found --rate and --concurrency, expected one: --rate sends at given instants (and --in-flight-max bounds what is under way), --concurrency has callers that wait for their answers',
+    );
+  }
+  if (!(Number(rate) >= RATE_MIN && Number(rate) <= RATE_MAX)) {
+    throw new CliError(
+      EXIT.usage,
+      `--rate: found ${JSON.stringify(rate)}, expected calls a second, ${RATE_MIN} to ${RATE_MAX}; a rate without a limit is --concurrency N: as fast as N callers get answers`,
+    );
+  }
+  const most = inFlightMax ?? String(IN_FLIGHT_DEFAULT);
+  return { kind: 'open', ratePerS: Number(rate), inFlightMax: readWhole('--in-flight-max', most, UNDER_WAY_MAX) };
+}
+
+/** One for each caller that waits; for calls that are due at an instant, enough that few find none idle. */
+function readConnections(text: string | undefined, load: Load): number {
+  const most = load.kind === 'open' ? load.inFlightMax : load.concurrency;
+  if (text === undefined) return Math.min(most, load.kind === 'open' ? OPEN_CONNECTIONS : CONNECTIONS_DEFAULT_MAX);
+  const count = readWhole('--connections', text, CONNECTIONS_MAX);
+  if (count <= most) return count;
+  const limit = load.kind === 'open' ? '--in-flight-max' : '--concurrency';
+  throw new CliError(
+    EXIT.usage,
+    `--connections: found ${count}, expected at most ${most}, the calls under way (${limit})`,
+  );
+}
+
+function readNumber(option: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (text.trim() !== '' && value >= least && value <= most) return value;
+  throw new CliError(EXIT.usage, `${option}: found ${JSON.stringify(text)}, expected seconds, ${least} to ${most}`);
+}
+
+function readWhole(option: string, text: string, most: number): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= 1 && value <= most) return value;
+  throw new CliError(EXIT.usage, `${option}: found ${JSON.stringify(text)}, expected a whole number, 1 to ${most}`);
+}
+
+function readDuration(option: string, text: string): number {
+  const parsed = parseDuration(text);
+  if (parsed.ok && parsed.value > 0) return parsed.value;
+  throw new CliError(
+    EXIT.usage,
+    `${option}: found ${JSON.stringify(text)}, expected ${parsed.ok ? 'a duration above 0' : parsed.expected}`,
+  );
+}
+
+function readShare(option: string, text: string): number {
+  const [, percent] = /^(\d+(?:\.\d+)?)\s?%$/.exec(text === '0' ? '0%' : text) ?? [];
+  if (percent !== undefined && Number(percent) <= 100) return Number(percent) / 100;
+  throw new CliError(EXIT.usage, `${option}: found ${JSON.stringify(text)}, expected a share such as "1%" or "0.1%"`);
+}
+
+/** A comparison of fewer rounds could not tell the versions from what else goes on in the machine. */
+const COMPARE_ROUNDS = 4;
+const TICK_MS_MIN = 0.5;
+const TICK_MS_MAX = 20;
+const SECONDS_MAX = 86_400;
+const RATE_MIN = 0.1;
+const RATE_MAX = 1_000_000;
+const IN_FLIGHT_DEFAULT = 1_024;
+const UNDER_WAY_MAX = 100_000;
+const OPEN_CONNECTIONS = 64;
+const CONNECTIONS_DEFAULT_MAX = 256;
+const CONNECTIONS_MAX = 20_000;

@@ -1,0 +1,263 @@
+// One round of load: warm-up, then the measured time, then waiting for what is still under way. Two kinds.
+//
+// Open loop: calls are due at given instants, whatever becomes of those before, as from many users who know nothing of each other. A call that
+// cannot leave at its instant, because too many are under way or this process was busy, leaves later, and its latency counts from the instant all the
+// same. So a mesh that stands still for a second is charged for every call of that second (no coordinated omission).
+//
+// Closed loop: so many callers, each of which makes its next call when it has the answer to the last. They slow down with the mesh.
+//
+// A call is counted when it was due in the measured time. Limits: calls under way, and how long the mesh may leave one without any answer.
+
+import type { BenchConnection } from './connection.ts';
+import type { Connections, ConnectionsSink } from './connections.ts';
+import type { Pacemaker } from './pacemaker.ts';
+import { paceOf, type Load, type Pace } from './plan.ts';
+import type { Ending, Tally } from './tally.ts';
+
+export interface RoundOptions {
+  readonly load: Load;
+  readonly warmUpMs: number;
+  readonly measuredMs: number;
+  /** A call without any answer is given up after so long. */
+  readonly answerMsMax: number;
+  /** Sent in turn, over and over. */
+  readonly frames: readonly Buffer[];
+  readonly connections: Connections;
+  readonly pacemaker: Pacemaker;
+  readonly tally: Tally;
+  /** When the measured time begins. */
+  readonly onMeasured: () => void;
+  /** When it is over, and only answers are waited for. */
+  readonly onStopped: () => void;
+  /** Ends it early. */
+  readonly signal: AbortSignal;
+}
+
+/** Resolves when every call has ended, or soon after `signal`. */
+export async function runRound(options: RoundOptions): Promise<void> {
+  const round = options.load.kind === 'open' ? new OpenRound(options) : new ClosedRound(options);
+  await round.run();
+}
+
+abstract class Round implements ConnectionsSink {
+  protected readonly options: RoundOptions;
+  /** All on `performance.now()`. */
+  protected startAtMs = 0;
+  protected measuredFromMs = 0;
+  protected stopAtMs = 0;
+  protected isStopping = false;
+  protected underWay = 0;
+  #isMeasured = false;
+  #nextFrame = 0;
+  #finish: () => void = () => undefined;
+
+  constructor(options: RoundOptions) {
+    this.options = options;
+  }
+
+  /** When it begins, on `performance.now()`. */
+  protected abstract chooseStart(): number;
+  /** Sends what is not sent by the clock. */
+  protected abstract begin(): void;
+  /** The clock has moved on. */
+  protected abstract tick(): void;
+  /** An answer came, or a connection, so more may be sent. */
+  protected abstract hasRoom(connection: BenchConnection): void;
+
+  async run(): Promise<void> {
+    const { connections, pacemaker, signal, answerMsMax } = this.options;
+    const finished = new Promise<void>((resolve) => {
+      this.#finish = resolve;
+    });
+    const onAbort = (): void => this.#stopEarly();
+    const sweep = setInterval(() => connections.giveUp(performance.now() - answerMsMax), SWEEP_MS);
+    connections.sink = this;
+    this.startAtMs = this.chooseStart();
+    this.measuredFromMs = this.startAtMs + this.options.warmUpMs;
+    this.stopAtMs = this.measuredFromMs + this.options.measuredMs;
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      if (signal.aborted) this.#stopEarly();
+      else this.begin();
+      pacemaker.onTick = () => this.#onTick();
+      await finished;
+    } finally {
+      pacemaker.onTick = () => undefined;
+      connections.sink = undefined;
+      clearInterval(sweep);
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  onEnding(connection: BenchConnection, ending: Ending, dueAtMs: number): void {
+    const nowMs = performance.now();
+    this.underWay--;
+    const { tally } = this.options;
+    if (this.counts(dueAtMs)) tally.settle(ending, nowMs - dueAtMs);
+    if (ending.kind !== 'failed' && nowMs >= this.measuredFromMs && nowMs < this.stopAtMs) tally.answersInTime++;
+    if (!this.isStopping) this.hasRoom(connection);
+    else if (this.underWay === 0) this.#finish();
+  }
+
+  onLost(_connection: BenchConnection): void {
+    this.options.tally.connectionsLost++;
+  }
+
+  onReopened(connection: BenchConnection): void {
+    if (!this.isStopping) this.hasRoom(connection);
+  }
+
+  onGone(): void {
+    this.#stopEarly();
+  }
+
+  /** Whether a call that was due then is one of the measured. */
+  protected counts(dueAtMs: number): boolean {
+    return dueAtMs >= this.measuredFromMs && dueAtMs < this.stopAtMs;
+  }
+
+  protected send(connection: BenchConnection, dueAtMs: number, nowMs: number): void {
+    const { frames, tally } = this.options;
+    const frame = frames[this.#nextFrame] as Buffer;
+    this.#nextFrame = this.#nextFrame + 1 === frames.length ? 0 : this.#nextFrame + 1;
+    this.underWay++;
+    if (this.underWay > tally.underWayMax) tally.underWayMax = this.underWay;
+    connection.send(frame, dueAtMs, nowMs);
+  }
+
+  /** What was due and cannot be sent any more. */
+  protected leaveOut(): void {}
+
+  #onTick(): void {
+    const nowMs = performance.now();
+    if (!this.#isMeasured && nowMs >= this.measuredFromMs) {
+      this.#isMeasured = true;
+      this.options.onMeasured();
+    }
+    if (this.isStopping) return;
+    this.tick();
+    if (nowMs >= this.stopAtMs) this.#stop();
+  }
+
+  #stop(): void {
+    if (this.isStopping) return;
+    this.isStopping = true;
+    this.options.tally.measuredMs = Math.max(0, this.stopAtMs - this.measuredFromMs);
+    this.options.onStopped();
+    this.leaveOut();
+    if (this.underWay === 0) this.#finish();
+  }
+
+  /** What is under way has a moment to end. */
+  #stopEarly(): void {
+    if (this.isStopping) {
+      this.#abandon();
+      return;
+    }
+    this.stopAtMs = Math.min(this.stopAtMs, performance.now());
+    this.#stop();
+    setTimeout(() => this.#abandon(), LAST_ANSWERS_MS).unref();
+  }
+
+  #abandon(): void {
+    this.options.tally.unfinished = this.underWay;
+    this.#finish();
+  }
+}
+
+class OpenRound extends Round {
+  readonly #pace: Pace;
+  readonly #inFlightMax: number;
+  #firstTick = 0;
+  /** Calls by number: how many have been due, how many of these have left or failed, and up to which one they could not leave in time. */
+  #due = 0;
+  #done = 0;
+  #heldUpTo = 0;
+
+  constructor(options: RoundOptions) {
+    super(options);
+    const { load } = options;
+    this.#pace = paceOf(load);
+    this.#inFlightMax = (load as Extract<Load, { kind: 'open' }>).inFlightMax;
+  }
+
+  protected chooseStart(): number {
+    const { pacemaker } = this.options;
+    this.#firstTick = pacemaker.nextTick();
+    return pacemaker.instantOf(this.#firstTick);
+  }
+
+  protected begin(): void {}
+
+  protected tick(): void {
+    const { pacemaker } = this.options;
+    const { ticksPerBunch, callsPerBunch, periodMs } = this.#pace;
+    const ticks = Math.ceil((this.stopAtMs - this.startAtMs) / periodMs - ROUNDING);
+    const passed = Math.max(0, pacemaker.tick - this.#firstTick + 1);
+    const bunches = Math.ceil(Math.min(ticks, passed) / ticksPerBunch);
+    this.#due = bunches * callsPerBunch;
+    this.#sendDue();
+    this.#heldUpTo = this.#due;
+  }
+
+  protected hasRoom(): void {
+    this.#sendDue();
+  }
+
+  protected override leaveOut(): void {
+    const { tally } = this.options;
+    let left = 0;
+    for (; this.#done < this.#due; this.#done++) if (this.counts(this.#dueAtMs())) left++;
+    tally.fail('not_sent', `${this.#inFlightMax} calls were under way, the limit of --in-flight-max`, left);
+  }
+
+  #sendDue(): void {
+    const { connections, tally } = this.options;
+    const nowMs = performance.now();
+    while (this.#done < this.#due && this.underWay < this.#inFlightMax) {
+      const dueAtMs = this.#dueAtMs();
+      const connection = connections.pick();
+      if (connection !== undefined) this.send(connection, dueAtMs, nowMs);
+      else if (this.counts(dueAtMs)) tally.fail('no_connection', 'no connection to the mesh was open');
+      if (this.#done < this.#heldUpTo && this.counts(dueAtMs)) {
+        tally.heldBack++;
+        tally.heldBackMsMax = Math.max(tally.heldBackMsMax, nowMs - dueAtMs);
+      }
+      this.#done++;
+    }
+  }
+
+  /** Of the call that is next. */
+  #dueAtMs(): number {
+    const bunch = Math.floor(this.#done / this.#pace.callsPerBunch);
+    return this.options.pacemaker.instantOf(this.#firstTick + bunch * this.#pace.ticksPerBunch);
+  }
+}
+
+class ClosedRound extends Round {
+  protected chooseStart(): number {
+    return performance.now();
+  }
+
+  protected begin(): void {
+    for (const connection of this.options.connections.open) this.hasRoom(connection);
+  }
+
+  protected tick(): void {}
+
+  /** Each connection carries its share of the callers; those of a broken one wait until it is open again. */
+  protected hasRoom(connection: BenchConnection): void {
+    const { load, connections } = this.options;
+    const { concurrency } = load as Extract<Load, { kind: 'closed' }>;
+    const share = Math.ceil(concurrency / connections.count);
+    const nowMs = performance.now();
+    while (connection.isOpen && this.underWay < concurrency && connection.underWay < share)
+      this.send(connection, nowMs, nowMs);
+  }
+}
+
+const SWEEP_MS = 100;
+/** After an early end. */
+const LAST_ANSWERS_MS = 1_000;
+/** Of a division that should come out even. */
+const ROUNDING = 1e-6;

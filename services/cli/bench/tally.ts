@@ -1,0 +1,105 @@
+// What became of the calls of a round, or of several together. A call that was due is in it exactly once: answered (with a result or a declared
+// exception) or failed with a code. Latencies are those of answered calls, from the instant at which a call was due.
+
+import type { FailureCode } from './error-codes.ts';
+import { LatencyHistogram } from './histogram.ts';
+
+/** How a call ended. */
+export type Ending = typeof RESULT | typeof DECLARED | Failure;
+
+export const RESULT = { kind: 'result' } as const;
+/** One of the exceptions of its interface: an answer like another. */
+export const DECLARED = { kind: 'declared' } as const;
+
+export interface Failure {
+  readonly kind: 'failed';
+  readonly code: FailureCode;
+  /** In the words of whoever failed it; '' for none. */
+  readonly message: string;
+}
+
+interface FailureCount {
+  count: number;
+  /** What the first of them said. */
+  readonly message: string;
+}
+
+/** Times in the mesh itself, over all callers of the pools; undefined when the mesh would not tell. */
+export interface MeshTimes {
+  readonly queueMs: number;
+  readonly serviceMs: number;
+}
+
+export class Tally {
+  readonly latencies: LatencyHistogram = new LatencyHistogram();
+  /** Latencies since somebody last looked and cleared them. */
+  readonly recent: LatencyHistogram = new LatencyHistogram();
+  readonly failures: Map<FailureCode, FailureCount> = new Map();
+  answered = 0;
+  declared = 0;
+  failed = 0;
+  /** Answers that came within the measured time, whenever their calls were due: what the rate is made of. */
+  answersInTime = 0;
+  measuredMs = 0;
+  /** Calls that left late because too many were under way, and the longest that one waited so. */
+  heldBack = 0;
+  heldBackMsMax = 0;
+  underWayMax = 0;
+  /** Under way when the user ended it; neither answered nor failed. */
+  unfinished = 0;
+  connectionsLost = 0;
+  meshTimes: MeshTimes | undefined;
+
+  /** Calls that were due and have ended. */
+  get calls(): number {
+    return this.answered + this.failed;
+  }
+
+  get ratePerS(): number {
+    return this.measuredMs === 0 ? 0 : (this.answersInTime * 1_000) / this.measuredMs;
+  }
+
+  settle(ending: Ending, latencyMs: number): void {
+    if (ending.kind === 'failed') {
+      this.fail(ending.code, ending.message);
+      return;
+    }
+    this.answered++;
+    if (ending === DECLARED) this.declared++;
+    this.latencies.record(latencyMs);
+    this.recent.record(latencyMs);
+  }
+
+  fail(code: FailureCode, message: string, count = 1): void {
+    if (count === 0) return;
+    this.failed += count;
+    const known = this.failures.get(code);
+    if (known === undefined) this.failures.set(code, { count, message });
+    else known.count += count;
+  }
+
+  add(other: Tally): void {
+    this.latencies.add(other.latencies);
+    for (const [code, { count, message }] of other.failures) this.fail(code, message, count);
+    this.answered += other.answered;
+    this.declared += other.declared;
+    this.answersInTime += other.answersInTime;
+    this.heldBack += other.heldBack;
+    this.heldBackMsMax = Math.max(this.heldBackMsMax, other.heldBackMsMax);
+    this.underWayMax = Math.max(this.underWayMax, other.underWayMax);
+    this.unfinished += other.unfinished;
+    this.connectionsLost += other.connectionsLost;
+    this.meshTimes = meanOf(this, other);
+    this.measuredMs += other.measuredMs;
+  }
+}
+
+/** Weighted by the time that each was measured. */
+function meanOf(one: Tally, other: Tally): MeshTimes | undefined {
+  const [a, b] = [one.meshTimes, other.meshTimes];
+  if (one.measuredMs === 0 || a === undefined) return b;
+  if (b === undefined) return a;
+  const total = one.measuredMs + other.measuredMs;
+  const mean = (x: number, y: number): number => (x * one.measuredMs + y * other.measuredMs) / total;
+  return { queueMs: mean(a.queueMs, b.queueMs), serviceMs: mean(a.serviceMs, b.serviceMs) };
+}

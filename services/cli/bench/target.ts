@@ -1,0 +1,134 @@
+// What a bench needs to know of a mesh before it begins: the interface of the method in each version, from the JSON-RPC port as any client would ask;
+// and the Thrift port and the pages of metrics, which only the status tells (with the admin token), the configuration found here, or the user.
+
+import { parseIdl, type Interface, type Method, type MeshStatus } from '../../../chassis-sdk/internal.ts';
+import type { ThriftAddress } from './connection.ts';
+import type { BenchOptions, Plan } from './plan.ts';
+import { describeMethod } from '../method-help.ts';
+import { listMethods } from '../call.ts';
+import { CliError, EXIT } from '../cli-error.ts';
+import type { MeshClient } from '../client.ts';
+import { dialable, loadFor, urlOf, type Surroundings } from '../command.ts';
+import type { Config } from '../config.ts';
+import { didYouMean } from '../suggest.ts';
+import { printable } from '../terminal.ts';
+
+export interface BenchTarget {
+  /** Name of the mesh; '' when it would not say. */
+  readonly mesh: string;
+  readonly thrift: ThriftAddress;
+  /** The method as each version of the plan has it. */
+  readonly methods: readonly Method[];
+  /** Where managers tell of their pools; none when that is not known. */
+  readonly statsUrls: readonly string[];
+  /** The global timeout; undefined when the mesh would not say. */
+  readonly timeoutMs: number | undefined;
+}
+
+export async function findTarget(
+  surroundings: Surroundings,
+  client: MeshClient,
+  plan: Plan,
+  options: BenchOptions,
+): Promise<BenchTarget> {
+  const methods: Method[] = [];
+  for (const version of plan.versions) methods.push(await methodOf(client, plan, version));
+  const status = await statusOf(client);
+  const config = configOf(surroundings, client, options);
+  return {
+    mesh: status?.mesh ?? '',
+    thrift: findThrift(client, options, status, config),
+    methods,
+    statsUrls: statsUrlsOf(status, config),
+    timeoutMs: status?.timeoutMs,
+  };
+}
+
+async function methodOf(client: MeshClient, { service, method: name }: Plan, version: string): Promise<Method> {
+  const found = await client.findIdl(service, version);
+  if ('why' in found) throw new CliError(EXIT.failed, printable(found.why));
+  const known = interfaceOf(found.text, service);
+  if (name === '') {
+    throw new CliError(EXIT.usage, `"${service}" names no method, expected ${service}.method\n${listMethods(known)}`);
+  }
+  const method = known.methods.get(name);
+  if (method === undefined) {
+    const hint = didYouMean(name, known.methods.keys());
+    throw new CliError(
+      EXIT.failed,
+      `${service}@${printable(found.version)} has no method "${name}"${hint}\n${listMethods(known)}`,
+    );
+  }
+  if (!method.oneway) return method;
+  throw new CliError(
+    EXIT.failed,
+    `${service}.${name} is oneway: it is never answered, so there is nothing to measure\n${describeMethod(method)}`,
+  );
+}
+
+function interfaceOf(text: string, service: string): Interface {
+  const known = parseIdl({ main: 'mesh.thrift', files: { 'mesh.thrift': text } }).services.get(service);
+  if (known !== undefined) return known;
+  throw new CliError(EXIT.failed, `The mesh sent an IDL for ${service} that does not declare it`);
+}
+
+/** undefined without a token that opens the mesh: then other ways are tried. */
+async function statusOf(client: MeshClient): Promise<MeshStatus | undefined> {
+  try {
+    return await client.status();
+  } catch (error) {
+    if (error instanceof CliError && error.exitCode === EXIT.failed) return undefined;
+    throw error;
+  }
+}
+
+/** The configuration found here, when it is the one of the mesh that is meant. */
+function configOf(surroundings: Surroundings, client: MeshClient, options: BenchOptions): Config | undefined {
+  try {
+    const { config } = loadFor(surroundings, { config: options.config, flags: [] });
+    return urlOf(dialable(config.host), config.ports.jsonRpc) === client.url ? config : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function findThrift(
+  client: MeshClient,
+  options: BenchOptions,
+  status: MeshStatus | undefined,
+  config: Config | undefined,
+): ThriftAddress {
+  if (options.thrift !== undefined) {
+    const named = addressOf(options.thrift);
+    if (named !== undefined) return named;
+    throw new CliError(
+      EXIT.usage,
+      `--thrift: found ${JSON.stringify(options.thrift)}, expected HOST:PORT such as 127.0.0.1:9090`,
+    );
+  }
+  const listener = addressOf(status?.listeners.find(({ name }) => name === 'thrift')?.address ?? '');
+  // A faceplate that listens everywhere was reached by a name that leads to it.
+  if (listener !== undefined) return { host: reachable(listener.host, client.url), port: listener.port };
+  if (config !== undefined && config.ports.thrift > 0)
+    return { host: dialable(config.host), port: config.ports.thrift };
+  throw new CliError(
+    EXIT.usage,
+    `The mesh at ${client.url} tells its Thrift port only to those with its admin token: name the port with --thrift HOST:PORT, or give the token with --token, KATAMARI_TOKEN or --config FILE`,
+  );
+}
+
+function statsUrlsOf(status: MeshStatus | undefined, config: Config | undefined): readonly string[] {
+  const told = (status?.processes ?? []).filter(({ role, stats }) => role === 'manager' && stats !== '');
+  if (told.length > 0) return told.map(({ stats }) => stats);
+  return config === undefined || config.ports.stats === 0 ? [] : [urlOf(dialable(config.host), config.ports.stats)];
+}
+
+function addressOf(text: string): ThriftAddress | undefined {
+  const [, host = '', port = ''] = /^(.+):(\d{1,5})$/.exec(text) ?? [];
+  const isPort = Number(port) > 0 && Number(port) < 65_536;
+  return isPort ? { host: host.replace(/^\[|\]$/g, ''), port: Number(port) } : undefined;
+}
+
+function reachable(host: string, url: string): string {
+  return host === '0.0.0.0' || host === '::' ? new URL(url).hostname.replace(/^\[|\]$/g, '') : host;
+}

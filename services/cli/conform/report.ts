@@ -1,0 +1,143 @@
+// What `katamari conform` shows: a line for each check as soon as it is done, with what was expected, what came and what to do under those that
+// failed; at the end how many. For machines the same as one JSON object.
+
+import type { Described } from './exam.ts';
+import { paint, printable, type Terminal } from '../terminal.ts';
+
+export type Verdict = 'ok' | 'failed' | 'skipped';
+
+/** What became of one check. */
+export interface Result {
+  readonly id: string;
+  readonly what: string;
+  readonly verdict: Verdict;
+  readonly tookMs: number;
+  /** Of one that passed: what people should know; of one that was skipped: why. '' for nothing. */
+  readonly note: string;
+  /** Of one that failed; '' otherwise. */
+  readonly expected: string;
+  readonly came: string;
+  readonly advice: string;
+}
+
+export interface Summary {
+  readonly isConformant: boolean;
+  readonly chassis: Pick<Described, 'serviceName' | 'version' | 'concurrency' | 'sdk'> | null;
+  readonly counts: Readonly<Record<Verdict, number>>;
+  /** Methods of its own that were not called. */
+  readonly leftAlone: readonly string[];
+  readonly checks: readonly Result[];
+}
+
+export function summaryOf(
+  results: readonly Result[],
+  described: Described | undefined,
+  leftAlone: readonly string[],
+): Summary {
+  const count = (verdict: Verdict): number => results.filter((result) => result.verdict === verdict).length;
+  const counts = { ok: count('ok'), failed: count('failed'), skipped: count('skipped') };
+  const chassis =
+    described === undefined
+      ? null
+      : {
+          serviceName: described.serviceName,
+          version: described.version,
+          concurrency: described.concurrency,
+          sdk: described.sdk,
+        };
+  return { isConformant: counts.failed === 0, chassis, counts, leftAlone, checks: results };
+}
+
+export class Report {
+  readonly #terminal: Terminal;
+
+  constructor(terminal: Terminal) {
+    this.#terminal = terminal;
+  }
+
+  title(text: string): void {
+    this.#line(`\n${paint(this.#terminal, 'bold', text)}`);
+  }
+
+  result({ verdict, what, note, expected, came, advice }: Result): void {
+    const word = paint(this.#terminal, COLOUR[verdict], verdict.padEnd(VERDICT_WIDTH));
+    this.#line(`  ${word}  ${what}`);
+    if (note !== '') this.#detail('', note);
+    if (verdict !== 'failed') return;
+    this.#detail('expected', expected);
+    this.#detail('came', came);
+    this.#detail('do', advice);
+  }
+
+  /** Several checks that were skipped for one reason. */
+  skipped(results: readonly Result[], why: string): void {
+    const word = paint(this.#terminal, COLOUR.skipped, 'skipped'.padEnd(VERDICT_WIDTH));
+    const [first = '', ...more] = wrap(
+      `${countOf(results.length, 'check')}: ${why}`,
+      this.#columns() - VERDICT_WIDTH - 4,
+    );
+    this.#line(`  ${word}  ${first}`);
+    for (const line of more) this.#line(`${' '.repeat(VERDICT_WIDTH + 4)}${line}`);
+    this.#detail('', results.map(({ id }) => id).join(', '));
+  }
+
+  warning(text: string): void {
+    this.#line('');
+    for (const line of wrap(printable(text), this.#columns())) this.#line(paint(this.#terminal, 'yellow', line));
+  }
+
+  summary({ isConformant, chassis, counts, checks }: Summary): void {
+    const what =
+      chassis === null ? 'This chassis' : printable(`${chassis.serviceName}@${chassis.version} (${chassis.sdk})`);
+    const verdict = isConformant
+      ? paint(this.#terminal, 'green', 'conforms')
+      : paint(this.#terminal, 'red', 'does not conform');
+    const parts = [
+      `${counts.ok} ok`,
+      ...(counts.failed > 0 ? [`${counts.failed} failed`] : []),
+      ...(counts.skipped > 0 ? [`${counts.skipped} skipped`] : []),
+    ];
+    this.#line(`\n${what} ${verdict}: ${countOf(checks.length, 'check')}, ${parts.join(', ')}.`);
+  }
+
+  /** A part of a result, in its column. */
+  #detail(name: string, text: string): void {
+    const indent = ' '.repeat(VERDICT_WIDTH + 4);
+    const lines = text
+      .split('\n')
+      .flatMap((line) => wrap(printable(line), this.#columns() - indent.length - NAME_WIDTH));
+    for (const [i, line] of lines.entries()) {
+      const head = name === '' ? '' : (i === 0 ? name : '').padEnd(NAME_WIDTH);
+      this.#line(
+        `${indent}${paint(this.#terminal, 'dim', head)}${name === '' ? paint(this.#terminal, 'dim', line) : line}`,
+      );
+    }
+  }
+
+  #columns(): number {
+    return this.#terminal.isScreen ? this.#terminal.columns() : Number.POSITIVE_INFINITY;
+  }
+
+  #line(text: string): void {
+    this.#terminal.write(`${text}\n`);
+  }
+}
+
+/** Lines of at most `columns`, broken between words. */
+function wrap(text: string, columns: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= columns) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
+
+function countOf(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+const COLOUR = { ok: 'green', failed: 'red', skipped: 'yellow' } as const;
+const VERDICT_WIDTH = 7;
+const NAME_WIDTH = 10;

@@ -1,0 +1,107 @@
+// Values for any type of an interface, as handlers see them: harmless ones for calls of unknown methods, and the outermost ones for an echo.
+// The same type and style give the same value always. Recursion ends where optional fields and containers can be empty.
+
+import type { Field, StructType, Type } from '../../../chassis-sdk/internal.ts';
+
+/**
+ * plain: small numbers, short words, containers of two, every field.
+ * bare: zeros and empty containers, no optional field.
+ * most, least: the ends of every range, hard text, every field.
+ */
+export type Style = 'plain' | 'bare' | 'most' | 'least';
+
+/** The fields of a struct, or the one of a union. */
+export function structValue(struct: StructType, style: Style, depth = 0): Record<string, unknown> {
+  if (struct.kind === 'union') {
+    const { fields } = struct;
+    // Deep inside, one that ends there.
+    const leaf = fields.find(({ type }) => type.kind !== 'struct');
+    const field = depth > DEPTH_MAX ? (leaf ?? fields[0]) : style === 'most' ? fields.at(-1) : fields[0];
+    return field === undefined ? {} : { [field.name]: valueOf(field.type, style, depth + 1) };
+  }
+  return Object.fromEntries(
+    struct.fields
+      .filter((field) => isGiven(field, style, depth))
+      .map(({ name, type }) => [name, valueOf(type, style, depth + 1)]),
+  );
+}
+
+function isGiven({ requiredness }: Field, style: Style, depth: number): boolean {
+  return requiredness !== 'optional' || (style !== 'bare' && depth <= DEPTH_MAX);
+}
+
+function valueOf(type: Type, style: Style, depth: number): unknown {
+  switch (type.kind) {
+    case 'struct':
+      return structValue(type.struct, style, depth);
+    case 'enum': {
+      const values = [...type.enum.byValue.keys()];
+      return style === 'most' ? Math.max(...values) : style === 'least' ? Math.min(...values) : (values[0] ?? 0);
+    }
+    case 'list':
+      return depth > DEPTH_MAX ? [] : several(style).map((each) => valueOf(type.element, each, depth + 1));
+    case 'set':
+      return new Set(distinct(type.element, style, depth));
+    case 'map':
+      return new Map(distinct(type.key, style, depth).map((key) => [key, valueOf(type.value, style, depth + 1)]));
+    case 'void':
+      return undefined;
+    case 'bool':
+    case 'i8':
+    case 'i16':
+    case 'i32':
+    case 'i64':
+    case 'double':
+    case 'string':
+    case 'binary':
+    case 'uuid':
+      return LEAVES[type.kind][style];
+  }
+}
+
+/** Styles of the elements of a container. */
+function several(style: Style): Style[] {
+  return style === 'bare' ? [] : style === 'plain' ? ['plain', 'bare'] : ['most', 'least', 'bare', 'plain'];
+}
+
+/** Elements that differ, for sets and keys of maps. */
+function distinct(type: Type, style: Style, depth: number): unknown[] {
+  if (depth > DEPTH_MAX) return [];
+  const seen = new Set<string>();
+  return several(style)
+    .map((each) => valueOf(type, each, depth + 1))
+    .filter((value) => seen.size !== seen.add(keyOf(value)).size);
+}
+
+function keyOf(value: unknown): string {
+  if (value instanceof Map || value instanceof Set) return `(${[...value].map(keyOf).join()})`;
+  if (Array.isArray(value)) return `[${value.map(keyOf).join()}]`;
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('hex');
+  if (typeof value === 'object' && value !== null) return `{${Object.entries(value).map(keyOf).join()}}`;
+  return `${typeof value} ${String(value)}`;
+}
+
+type LeafKind = Exclude<Type['kind'], 'void' | 'struct' | 'enum' | 'list' | 'set' | 'map'>;
+
+const LEAVES: Readonly<Record<LeafKind, Readonly<Record<Style, unknown>>>> = {
+  bool: { plain: true, bare: false, most: true, least: false },
+  i8: { plain: 1, bare: 0, most: 127, least: -128 },
+  i16: { plain: 2, bare: 0, most: 32_767, least: -32_768 },
+  i32: { plain: 3, bare: 0, most: 2 ** 31 - 1, least: -(2 ** 31) },
+  i64: { plain: 4n, bare: 0n, most: 2n ** 63n - 1n, least: -(2n ** 63n) },
+  double: { plain: 0.5, bare: 0, most: Number.MAX_VALUE, least: Number.NEGATIVE_INFINITY },
+  string: { plain: 'words', bare: '', most: 'Größe \u{1f980} \u4e16\u754c "quoted"\n\ttwo lines', least: ' ' },
+  binary: {
+    plain: Buffer.from('bytes'),
+    bare: Buffer.alloc(0),
+    most: Buffer.from(Array.from({ length: 256 }, (_, byte) => byte)),
+    least: Buffer.of(0, 255, 254),
+  },
+  uuid: {
+    plain: '123e4567-e89b-12d3-a456-426614174000',
+    bare: '00000000-0000-0000-0000-000000000000',
+    most: 'ffffffff-ffff-ffff-ffff-ffffffffffff',
+    least: '00000000-0000-0000-0000-000000000001',
+  },
+};
+const DEPTH_MAX = 4;
