@@ -1,6 +1,6 @@
 // One connection to a faceplate, over which calls go out and answers come in as they are ready: THeader with strict binary inside, sequence
 // ids tell which answer is whose. It keeps no deadlines and decides nothing: what has become of a call it tells its owner. Limits: bytes of
-// an answer; and a peer that lets calls run out of time without a byte is given up.
+// an answer, bytes that the peer does not take; and a peer that lets calls run out of time without a byte is given up.
 //
 // A faceplate that drains says so (message 0): no further call goes out here, and the connection ends after the last answer. When it says so a
 // second time, what is unanswered has certainly not run.
@@ -21,7 +21,7 @@ export interface ConnectionOwner {
   answered(call: PendingCall, isException: boolean, body: Uint8Array, headers: HeadersIn | undefined): void;
   /** The answer is one that this side does not read, or the call is a oneway one and the kernel has it: `error` undefined. */
   finished(call: PendingCall, error: KatamariError | undefined): void;
-  /** Something was heard: answers have made room. */
+  /** Something was heard, or taken: there may be room for more. */
   heard(connection: Connection): void;
   /** The peer takes no further call here. */
   drains(connection: Connection): void;
@@ -62,6 +62,7 @@ export class Connection {
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
     socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    socket.on('drain', () => owner.heard(this));
     socket.on('error', (error) => this.#end(error.message));
     // A peer that has ended its side answers no more.
     socket.on('end', () => this.#end('closed the connection'));
@@ -73,8 +74,11 @@ export class Connection {
     return this.#underWay.size;
   }
 
-  get isOpen(): boolean {
-    return !this.#isGone && !this.#isLeaving;
+  /** For one more call. A peer that does not read must not be given more and more. */
+  hasRoom(callsMax: number): boolean {
+    return (
+      this.#underWay.size < callsMax && this.#socket.writableLength < Math.max(UNSENT_BYTES_MAX, this.#frameBytesMax)
+    );
   }
 
   /** Something has come from the peer: it is there. */
@@ -260,6 +264,8 @@ function refusalIn(bytes: Buffer, at: number): string | undefined {
   }
 }
 
+/** Above this, or one message of the largest size, calls wait until the peer has taken some. */
+const UNSENT_BYTES_MAX = 4 * 1024 * 1024;
 const KEEP_ALIVE_MS = 60_000;
 /** A mesh that is alive answers a call at its deadline at the latest; so many unanswered, over so long, and there is none. */
 const SILENT_TIMEOUTS_MAX = 3;

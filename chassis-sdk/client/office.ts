@@ -230,7 +230,7 @@ export class Office implements CallOwner, ConnectionOwner {
   #hasRoom(): boolean {
     const { callsMax, waitingMax } = this.#settings;
     const connection = this.#connection;
-    if (connection !== undefined && connection.underWay < callsMax) return true;
+    if (connection?.hasRoom(callsMax) === true) return true;
     return this.#calls.size - this.#underWay <= waitingMax;
   }
 
@@ -243,7 +243,7 @@ export class Office implements CallOwner, ConnectionOwner {
   #submit(call: PendingCall): void {
     call.state = 'waiting';
     const connection = this.#usable();
-    if (connection !== undefined && this.#waiting.size === 0 && connection.underWay < this.#settings.callsMax) {
+    if (connection !== undefined && this.#waiting.size === 0 && connection.hasRoom(this.#settings.callsMax)) {
       this.#put(call, connection);
       return;
     }
@@ -265,7 +265,7 @@ export class Office implements CallOwner, ConnectionOwner {
       return;
     }
     for (const call of this.#waiting) {
-      if (connection.underWay >= this.#settings.callsMax) return;
+      if (!connection.hasRoom(this.#settings.callsMax)) return;
       this.#waiting.delete(call);
       this.#put(call, connection);
     }

@@ -17,6 +17,7 @@ const IDL = {
       i32 next(1: i32 n)
       i32 again(1: i32 n) (katamari.idempotent = "true")
       oneway void note(1: i32 n)
+      i32 size(1: binary bytes)
     }`,
   },
 };
@@ -368,6 +369,26 @@ describe('Where nobody listens', () => {
     const error = await refusalOf(calls.next({ n: 1 }, { timeoutMs: 200 }));
     expect([error.code, error.message]).toEqual(['timeout', expect.stringContaining('no connection within 40 ms')]);
   });
+});
+
+test('A mesh that does not read is not given more and more', async () => {
+  let sleeper: Socket | undefined;
+  const mesh = await server((call) => call.answer(1), {
+    onConnection: (socket) => {
+      sleeper = socket.pause();
+      return false;
+    },
+  });
+  const { mesh: own } = client(mesh.address, { frameBytesMax: 1_000_000 });
+  const calls = own.service<{ size: (args: { bytes: Buffer }) => Promise<number> }>('Sums', { idl: IDL });
+  const bytes = Buffer.alloc(900_000);
+  const all = Array.from({ length: 60 }, () => calls.size({ bytes }));
+  await until('some to be sent', () => own.stats().sent > 0);
+  // What the kernels on both sides hold comes on top.
+  expect(own.stats().sent).toBeLessThan(30);
+  expect(own.stats().waiting).toBeGreaterThan(30);
+  sleeper?.resume();
+  expect(await Promise.all(all)).toEqual(all.map(() => 1));
 });
 
 describe('Whatever happens', () => {
