@@ -84,7 +84,7 @@ if (failed.length > 0) {
 }
 
 function chosenFiles() {
-  const all = readdirSync(path.join(root, 'test'), { recursive: true })
+  const all = readdirSync(path.join(root, 'test'), { recursive: true, encoding: 'utf8' })
     .map((file) => `test/${file}`)
     .filter((file) => file.endsWith('.test.ts'))
     .sort();

@@ -14,4 +14,4 @@ await measure(
   Number(seconds),
   Number(warmUp),
 );
-await mesh.close();
+mesh.close();
