@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url';
 import type { Logger } from 'pino';
 import type { Call, Dispatch, Reply } from './call.ts';
 import { DEFAULT_LIMITS } from './directory.ts';
+import { InLine } from './in-line.ts';
 import { KatamariError } from './errors.ts';
 import { HandlerContext } from './handler-context.ts';
 import { parseIdl, readIdlFile, type IdlSource, type Interface } from './idl/mod.ts';
@@ -62,6 +63,9 @@ export async function chassis(options: ChassisOptions): Promise<RunningChassis> 
       if (context.isRetiring) retiring.add(reply);
     },
   });
+  // What the deployment says counts: the mesh will send so many at once.
+  const concurrency = Number(process.env['KATAMARI_CONCURRENCY'] ?? options.concurrency ?? 1);
+  const line = new InLine(own, concurrency);
   let server: LinkServer | undefined;
   const drain = async (): Promise<void> => {
     await server?.drain();
@@ -69,13 +73,17 @@ export async function chassis(options: ChassisOptions): Promise<RunningChassis> 
   };
   const drainAndExit = (): void => void drain().finally(() => process.exit(0));
   server = await startLinkServer(process.env['KATAMARI_LISTEN'] ?? 'tcp:127.0.0.1:9095', {
-    dispatch: withControl(own, options, source, drainAndExit),
+    dispatch: withControl(line.dispatch, { ...options, concurrency }, source, drainAndExit),
     limits: DEFAULT_LIMITS,
     timeoutMs: () => TIMEOUT_WITHOUT_MESH_MS,
     caller: 'a client that is not the mesh',
     wantsToRetire: (reply) => retiring.has(reply),
-    onAnswered: (reply) => {
-      if (reply !== undefined && retiring.has(reply)) drainAndExit();
+    onEnded: (call, reply) => {
+      if (reply !== undefined && retiring.has(reply)) {
+        line.close(`${resource} retires`);
+        drainAndExit();
+      }
+      line.ended(call);
     },
   });
   endWithManager(drainAndExit);
@@ -120,6 +128,7 @@ function withControl(own: Dispatch, options: ChassisOptions, source: IdlSource, 
         idlMain: source.main,
         idlFiles: source.files,
         concurrency: options.concurrency ?? 1,
+        ahead: options.concurrency === 1 ? AHEAD_MAX : 0,
         sdk: `typescript on ${runtimeName()}`,
       }),
       ping: () => undefined,
@@ -145,5 +154,7 @@ function endWithManager(drainAndExit: () => void): void {
   process.stdin.resume();
 }
 
+/** Calls that it takes beyond the one it works on. */
+const AHEAD_MAX = 15;
 /** Time of a call that came without a deadline, from a client that is not the mesh, in ms. */
 const TIMEOUT_WITHOUT_MESH_MS = 60_000;

@@ -17,6 +17,11 @@ struct ChassisDetails {
   8: i32 concurrency
   /** Language and version of the SDK, for people: `typescript 0.1.0`. */
   9: string sdk
+  /**
+   * Calls that it takes beyond `concurrency` and keeps in line: each begins after the answer to the one before it was written. The mesh
+   * sends no more than these, of idempotent methods only, and may take them back (`katamari.Link:cancel`) until they begin. Default 0: none.
+   */
+  10: optional i32 ahead
 }
 
 service Chassis {

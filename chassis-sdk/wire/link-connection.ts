@@ -203,8 +203,8 @@ export class LinkConnection {
     if (++this.#underWay >= this.#options.limits.pipelineMax && !this.#isPeer) this.#socket.pause();
     // Settled both ways below; a Dispatch rejects with KatamariError only.
     void this.#options.dispatch(call).then(
-      (reply) => this.#answer(head, key, isFromMesh, reply),
-      (thrown: unknown) => this.#refuse(head, key, isFromMesh, asKatamariError(thrown)),
+      (reply) => this.#answer(call, head, key, isFromMesh, reply),
+      (thrown: unknown) => this.#refuse(call, head, key, isFromMesh, asKatamariError(thrown)),
     );
   }
 
@@ -282,7 +282,7 @@ export class LinkConnection {
     };
   }
 
-  #answer(head: MessageHead, key: number, isFromMesh: boolean, reply: Reply): void {
+  #answer(call: Call, head: MessageHead, key: number, isFromMesh: boolean, reply: Reply): void {
     // Of a call that was taken back nobody waits for the answer.
     if (head.type !== MESSAGE_TYPE.oneway && this.#isWanted(key)) {
       const retire = this.#options.wantsToRetire?.(reply) ?? false;
@@ -290,12 +290,12 @@ export class LinkConnection {
       const type = reply.isException ? MESSAGE_TYPE.exception : MESSAGE_TYPE.reply;
       this.#write(frameMessage(type, parseTarget(head.name).method, head.seqId, context, reply.body));
     }
-    this.#done(key, reply);
+    this.#done(call, key, reply);
   }
 
-  #refuse(head: MessageHead, key: number, isFromMesh: boolean, error: KatamariError): void {
+  #refuse(call: Call, head: MessageHead, key: number, isFromMesh: boolean, error: KatamariError): void {
     if (this.#isWanted(key)) this.#writeRefusal(head, isFromMesh, error);
-    this.#done(key, undefined);
+    this.#done(call, key, undefined);
   }
 
   /** Neither taken back nor left behind. */
@@ -331,12 +331,16 @@ export class LinkConnection {
     if (this.#socket.writableLength <= this.#options.limits.frameBytesMax) this.#socket.resume();
   }
 
-  #done(key: number, reply: Reply | undefined): void {
-    if (this.#underWay === 0) return;
-    this.#signals.delete(key);
-    this.#underWay--;
-    this.#readOn();
-    this.#options.onAnswered?.(reply);
+  #done(call: Call, key: number, reply: Reply | undefined): void {
+    // The connection may have ended meanwhile; the call has ended all the same.
+    const isThere = this.#underWay > 0;
+    if (isThere) {
+      this.#signals.delete(key);
+      this.#underWay--;
+      this.#readOn();
+    }
+    this.#options.onEnded?.(call, isThere ? reply : undefined);
+    if (!isThere) return;
     if (this.#underWay === 0) this.#onIdle?.();
   }
 }

@@ -5,7 +5,7 @@
 
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
-import type { Dispatch, Reply } from '../call.ts';
+import type { Call, Dispatch, Reply } from '../call.ts';
 import { systemClock, type Clock } from '../clock.ts';
 import type { FaceplateLimits } from '../directory.ts';
 import { parseAddress } from './link-address.ts';
@@ -31,8 +31,8 @@ export interface LinkServerOptions {
   readonly security?: LinkSecurity | undefined;
   /** A chassis says in the answer that it wants to be replaced. */
   readonly wantsToRetire?: (reply: Reply) => boolean;
-  /** After an answer was handed to the kernel. */
-  readonly onAnswered?: (reply: Reply | undefined) => void;
+  /** A call has ended: its answer was handed to the kernel, or nobody is there to get one (then without a reply). */
+  readonly onEnded?: (call: Call, reply: Reply | undefined) => void;
 }
 
 export interface LinkServer {

@@ -164,6 +164,7 @@ const OTHER_VARIABLES: readonly string[] = [
   'KATAMARI_LISTEN',
   'KATAMARI_RESOURCE',
   'KATAMARI_LIFELINE',
+  'KATAMARI_CONCURRENCY',
 ];
 
 const CONSUL_VARIABLES: Readonly<Record<string, string>> = {

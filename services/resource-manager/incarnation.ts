@@ -132,6 +132,8 @@ export class Incarnation {
       name,
       link: introduced.link,
       places: introduced.places,
+      // One that may serve so many calls is sent them one by one, or the last of them would have to be taken back.
+      ahead: recycle.afterCalls > 0 ? 0 : introduced.ahead,
       hangGraceMs: times.hangGraceMs,
       clock,
       onHung: (why) => this.end('hung', why),

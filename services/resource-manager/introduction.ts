@@ -28,6 +28,8 @@ export interface Introduced {
   readonly details: Details;
   readonly interface: Interface;
   readonly places: number;
+  /** Calls it takes beyond these and keeps in line. */
+  readonly ahead: number;
   readonly link: ResourceLink;
   /** Asks it whether it is well, and rejects when it is not; undefined when there is nothing to ask. */
   readonly isWell: (() => Promise<unknown>) | undefined;
@@ -85,6 +87,7 @@ async function gotToKnow(options: IntroduceOptions): Promise<Introduced> {
       },
       interface: interfaceOf({ main: described.idlMain, files: described.idlFiles }, expected.service),
       places: expected.concurrency ?? Math.max(1, described.concurrency),
+      ahead: Math.max(0, described.ahead ?? 0),
       link,
       isWell: () => control(link, 'ping', options),
     };
@@ -130,6 +133,7 @@ interface Described {
   readonly idlMain: string;
   readonly idlFiles: Readonly<Record<string, string>>;
   readonly concurrency: number;
+  readonly ahead?: number;
 }
 
 /** Tries until something listens there; the pause is short because a start-up waits for it. */

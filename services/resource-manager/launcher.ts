@@ -51,6 +51,7 @@ export class Launcher {
           KATAMARI_LISTEN: address,
           KATAMARI_RESOURCE: slot.name,
           KATAMARI_LIFELINE: 'stdin',
+          ...(deployment.concurrency === null ? {} : { KATAMARI_CONCURRENCY: `${deployment.concurrency}` }),
         },
       },
       expected: deployment,

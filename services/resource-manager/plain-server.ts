@@ -40,7 +40,14 @@ export async function introducePlain(
       links.add(new PlainLink(socket, { peer: options.name, manner, limits, interface: offered, onClose }));
     }
     const isWell = healthMethod === undefined ? undefined : (): Promise<void> => links.check(healthMethod);
-    return { details: { service, version, roles, tags, more }, interface: offered, places, link: links, isWell };
+    return {
+      details: { service, version, roles, tags, more },
+      interface: offered,
+      places,
+      ahead: 0,
+      link: links,
+      isWell,
+    };
   } catch (error) {
     links.close();
     throw error;
@@ -66,10 +73,16 @@ class PlainLinks implements ResourceLink {
   }
 
   /** A connection on which nothing is under way, if there is one: a health check may hold one up. */
-  send(call: Call, sink: ReplySink): void {
+  send(call: Call, sink: ReplySink): number {
     let chosen = this.#links[0] as PlainLink;
     for (const link of this.#links) if (link.underWay < chosen.underWay) chosen = link;
     chosen.send(call, sink);
+    return 0;
+  }
+
+  /** What was sent cannot be taken back, and nothing is sent ahead. */
+  cancel(): boolean {
+    return false;
   }
 
   /** Asks on every connection: each may have a thread of its own behind it. @throws Error when one is not well */

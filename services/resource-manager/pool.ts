@@ -1,6 +1,6 @@
 // A pool: resources with equal details and interface, and the queue of calls that wait for one. First come, first served; a freed or new
 // resource serves the longest waiter. Refuses: calls beyond the queue's limit, calls that would wait past their deadline, calls that
-// asked not to queue. A call whose deadline passes or whose caller has gone leaves the queue and never reaches a chassis.
+// asked not to queue. Quick calls that may run twice are sent ahead to chassis that keep a line (resource.ts). A call whose deadline passes or whose caller has gone leaves the queue and never reaches a chassis.
 
 import {
   CallStats,
@@ -102,15 +102,20 @@ export class ResourcePool {
       lease.watchDeadline();
       const resource = this.#firstFree();
       if (resource !== undefined && this.#queue.length === 0) return lease.start(resource);
+      lease.watchCaller();
+      const ahead = this.#queue.length === 0 && lease.isQuick ? this.#shortestLine() : undefined;
+      if (ahead !== undefined) return lease.start(ahead);
       const refusal = this.#whyNotQueue(call, nowMs);
       if (refusal !== undefined) return lease.refuse(refusal);
       this.#queue.push(lease);
-      lease.watchCaller();
     });
 
   /** A place in `resource` is free: the longest waiter gets it, else it waits among the free ones. */
   onFreed(resource: Resource): void {
-    while (resource.hasPlace && this.#resources.has(resource)) {
+    while (
+      this.#resources.has(resource) &&
+      (resource.hasPlace || (this.#queue.head?.isQuick === true && resource.hasPlaceAhead))
+    ) {
       const waiting = this.#queue.shift();
       if (waiting === undefined) {
         if (!this.#free.includes(resource)) this.#free.push(resource);
@@ -122,15 +127,25 @@ export class ResourcePool {
     }
   }
 
-  /** A lease that has not run after all goes back to where it was: the head of the queue. */
+  /** A lease that has not run after all goes back to where it was in the queue, near its head. */
   requeue(lease: Lease): void {
-    this.#queue.unshift(lease);
+    if (this.#whyClosed !== '') {
+      lease.refuse(new KatamariError('draining', this.#whyClosed, { notRun: true }));
+      return;
+    }
+    this.#queue.putBack(lease);
     const resource = this.#firstFree();
     if (resource !== undefined) this.onFreed(resource);
   }
 
   leave(lease: Lease): void {
     this.#queue.remove(lease);
+  }
+
+  /** Whether calls of a method may be sent ahead: they may run twice, and take no time to speak of. */
+  isQuick(method: string): boolean {
+    if (this.#recent.get(method)?.isQuick !== true) return false;
+    return this.options.interface.methods.get(method)?.isIdempotent === true;
   }
 
   /** Bookkeeping for a resource whose last place was taken. */
@@ -165,6 +180,15 @@ export class ResourcePool {
     // Copies that take several calls at once share them evenly.
     if (best !== undefined && best.places > 1) {
       for (const resource of this.#free) if (resource.inFlight < best.inFlight) best = resource;
+    }
+    return best;
+  }
+
+  /** Of the busy chassis that keep a line, the one with the shortest. */
+  #shortestLine(): Resource | undefined {
+    let best: Resource | undefined;
+    for (const resource of this.#resources) {
+      if (resource.hasPlaceAhead && (best === undefined || resource.inFlight < best.inFlight)) best = resource;
     }
     return best;
   }
@@ -219,11 +243,14 @@ export class ResourcePool {
 /**
  * One call in a pool, from accepted to settled; settles exactly once.
  * queued -> serving (a resource was leased) -> settled; queued -> settled (refused, expired, caller gone);
+ * queued -> ahead (in the line of a resource) -> serving; ahead -> queued again (the resource died or is stuck), or settled as if queued;
  * serving -> queued again only when nothing was written.
  */
 export class Lease implements ReplySink, DeadlineEntry {
   readonly call: Call;
   readonly acceptedAtMs: number;
+  /** Of its pool's calls the so manieth. */
+  readonly turn: number;
   readonly #pool: ResourcePool;
   readonly #resolve: (reply: Reply) => void;
   readonly #reject: (error: KatamariError) => void;
@@ -231,6 +258,11 @@ export class Lease implements ReplySink, DeadlineEntry {
   #startedAtMs = 0;
   #isSettled = false;
   #onAbort: (() => void) | undefined;
+  /** May be sent ahead. */
+  readonly isQuick: boolean;
+  /** Sent, and certain not to have begun: another one is before it. The resource's. */
+  isAhead = false;
+  linkId = 0;
   /** Neighbours in the queue. */
   next: Lease | undefined;
   previous: Lease | undefined;
@@ -246,7 +278,9 @@ export class Lease implements ReplySink, DeadlineEntry {
     this.#resolve = resolve;
     this.#reject = reject;
     this.acceptedAtMs = pool.options.clock.nowMs();
+    this.turn = pool.stats.accepted;
     this.expiresAtMs = call.deadlineMs;
+    this.isQuick = pool.isQuick(call.method);
   }
 
   watchDeadline(): void {
@@ -256,9 +290,9 @@ export class Lease implements ReplySink, DeadlineEntry {
   /** A caller that goes away while the call waits takes the call along. */
   watchCaller(): void {
     const { signal } = this.call;
-    if (signal === undefined || this.#isSettled) return;
+    if (signal === undefined || this.#isSettled || this.#onAbort !== undefined) return;
     this.#onAbort = () => {
-      this.#pool.leave(this);
+      this.#leave();
       this.refuse(callerGone());
     };
     signal.addEventListener('abort', this.#onAbort, { once: true });
@@ -271,7 +305,6 @@ export class Lease implements ReplySink, DeadlineEntry {
       this.expire();
       return;
     }
-    this.#stopWatchingCaller();
     this.#resource = resource;
     this.#startedAtMs = nowMs;
     if (!resource.take(this, nowMs)) {
@@ -282,7 +315,22 @@ export class Lease implements ReplySink, DeadlineEntry {
       this.watchCaller();
       return;
     }
+    if (!this.isAhead) this.#stopWatchingCaller();
     this.#pool.onTaken(resource);
+  }
+
+  /** Its turn in the line of its resource has come. */
+  begin(nowMs: number): void {
+    this.isAhead = false;
+    this.#startedAtMs = nowMs;
+    this.#stopWatchingCaller();
+  }
+
+  /** Its resource will not serve it: another one may. */
+  isBack(): void {
+    this.isAhead = false;
+    this.#resource = undefined;
+    if (!this.#isSettled) this.#pool.requeue(this);
   }
 
   /** ReplySink: the chassis answered. */
@@ -290,7 +338,7 @@ export class Lease implements ReplySink, DeadlineEntry {
     const nowMs = this.#pool.options.clock.nowMs();
     const resource = this.#resource as Resource;
     if (wire?.retire === true) resource.retire();
-    resource.give(this);
+    resource.answered(this, nowMs);
     // The next one is served before the answer goes out, so that what it says of the pool is true when it is read.
     this.#pool.onFreed(resource);
     if (!this.#isSettled) {
@@ -309,10 +357,16 @@ export class Lease implements ReplySink, DeadlineEntry {
     }
   }
 
-  /** ReplySink: the chassis died, closed or broke the protocol, or said that the call was wrong. */
+  /** ReplySink: the chassis died, closed or broke the protocol, or said that the call was wrong, or that it leaves and has not run it. */
   fail(error: KatamariError): void {
     const resource = this.#resource as Resource;
-    resource.give(this);
+    resource.answered(this, this.#pool.options.clock.nowMs());
+    const isLeaving = error.code === 'draining' && error.facts.notRun === true;
+    if (isLeaving) resource.retire();
+    if (isLeaving || (this.isAhead && error.code === 'resource_failed')) {
+      this.isBack();
+      return;
+    }
     if (!this.#isSettled) {
       this.#settle(error.code, this.#pool.options.clock.nowMs(), (this.#startedAtMs - this.acceptedAtMs) * 1000);
       this.#reject(error.code === 'resource_failed' ? resource.explain(error, this.call) : error);
@@ -324,8 +378,8 @@ export class Lease implements ReplySink, DeadlineEntry {
   expire(): void {
     if (this.#isSettled) return;
     const nowMs = this.#pool.options.clock.nowMs();
-    if (this.#resource === undefined) {
-      this.#pool.leave(this);
+    if (this.#resource === undefined || this.isAhead) {
+      this.#leave();
       this.refuse(this.#pool.expiredInQueue(nowMs - this.acceptedAtMs));
       return;
     }
@@ -356,6 +410,12 @@ export class Lease implements ReplySink, DeadlineEntry {
     elsewhere(this.call).then(this.#resolve, this.#reject);
   }
 
+  /** Out of the queue, or out of the line of its resource. */
+  #leave(): void {
+    if (this.isAhead) this.#resource?.takeBack(this);
+    else this.#pool.leave(this);
+  }
+
   #settle(result: CallResult, nowMs: number, queueUs: number): void {
     this.#isSettled = true;
     this.#pool.options.deadlines.remove(this);
@@ -372,30 +432,37 @@ export class Lease implements ReplySink, DeadlineEntry {
 
 /** Waiting calls, longest first; joins and leaves in constant time. */
 class CallQueue {
-  #head: Lease | undefined;
+  head: Lease | undefined;
   #tail: Lease | undefined;
   length = 0;
 
   push(lease: Lease): void {
     lease.previous = this.#tail;
     lease.next = undefined;
-    if (this.#tail === undefined) this.#head = lease;
+    if (this.#tail === undefined) this.head = lease;
     else this.#tail.next = lease;
     this.#tail = lease;
     this.#entered(lease);
   }
 
-  unshift(lease: Lease): void {
-    lease.next = this.#head;
-    lease.previous = undefined;
-    if (this.#head === undefined) this.#tail = lease;
-    else this.#head.previous = lease;
-    this.#head = lease;
+  /** Before all that came later. */
+  putBack(lease: Lease): void {
+    let next = this.head;
+    while (next !== undefined && next.turn < lease.turn) next = next.next;
+    if (next === undefined) {
+      this.push(lease);
+      return;
+    }
+    lease.next = next;
+    lease.previous = next.previous;
+    if (next.previous === undefined) this.head = lease;
+    else next.previous.next = lease;
+    next.previous = lease;
     this.#entered(lease);
   }
 
   shift(): Lease | undefined {
-    const head = this.#head;
+    const head = this.head;
     if (head !== undefined) this.remove(head);
     return head;
   }
@@ -403,7 +470,7 @@ class CallQueue {
   remove(lease: Lease): void {
     if (!lease.isQueued) return;
     lease.isQueued = false;
-    if (lease.previous === undefined) this.#head = lease.next;
+    if (lease.previous === undefined) this.head = lease.next;
     else lease.previous.next = lease.next;
     if (lease.next === undefined) this.#tail = lease.previous;
     else lease.next.previous = lease.previous;
@@ -422,8 +489,18 @@ class CallQueue {
 class RecentTimes {
   readonly #times: number[] = [];
   #next = 0;
+  /** A mean in which the last calls weigh most, in ms: a single slow one of many is forgiven, one that hung is remembered for some 50 calls. */
+  #meanMs = 0;
+  #count = 0;
+
+  /** They take no time to speak of. */
+  get isQuick(): boolean {
+    return this.#meanMs <= QUICK_MS && this.#count >= ESTIMATE_CALLS_MIN;
+  }
 
   add(ms: number): void {
+    this.#count++;
+    this.#meanMs += (ms - this.#meanMs) / Math.min(this.#count, RECENT_CALLS);
     this.#times[this.#next] = ms;
     this.#next = (this.#next + 1) % RECENT_CALLS;
   }
@@ -437,6 +514,8 @@ function callerGone(): KatamariError {
   return new KatamariError('cancelled', 'The caller has gone', { notRun: true });
 }
 
+/** Calls that take no longer, on the mean, are quick, in ms. */
+const QUICK_MS = 2;
 /** Calls of a method that are looked at to tell how long it takes at least. */
 const RECENT_CALLS = 8;
 /** Calls over which the service time is smoothed. */

@@ -82,6 +82,41 @@ describe('A chassis that crashes', () => {
   });
 });
 
+describe('Calls that were sent ahead to a chassis', () => {
+  test('are all answered, also when it is stopped for a while or killed with others in its line', async () => {
+    const mesh = await ready([work({ count: 2 })]);
+    const failures: unknown[] = [];
+    const ranOut = new AbortController();
+    let answered = 0;
+    const caller = async (): Promise<void> => {
+      while (!ranOut.signal.aborted) {
+        const { error, result } = await mesh.call('Work.say', { text: 'quick' });
+        if (result === 'quick') answered++;
+        else failures.push(error);
+      }
+    };
+    const callers = Array.from({ length: 24 }, caller);
+    const inLine = (): number => Math.max(...mesh.pool('Work@1.0.0').resources.map(({ inFlight }) => inFlight));
+    const some = async (calls: number): Promise<void> => {
+      const before = answered;
+      await until(`${calls} more answers`, () => answered >= before + calls);
+    };
+    await until('calls to be in line', () => inLine() > 2, 20_000);
+    const [first = 0, second = 0] = mesh.mesh.pids();
+    process.kill(first, 'SIGSTOP');
+    await some(200);
+    process.kill(first, 'SIGCONT');
+    await until('calls to be in line again', () => inLine() > 2, 20_000);
+    process.kill(second, 'SIGKILL');
+    await some(200);
+    ranOut.abort();
+    await Promise.all(callers);
+    expect(failures).toEqual([]);
+    expect(mesh.pool('Work@1.0.0').restartsByReason).toEqual({ crashed: 1 });
+    expectLevelBooks(mesh);
+  }, 60_000);
+});
+
 describe('A chassis that will not stay up', () => {
   test('is tried again with growing pauses, and says why, while others serve', async () => {
     const mesh = await up([

@@ -140,10 +140,12 @@ describe('A busy pool', () => {
     const mesh = await ready([
       work({ env: { WORK_CONCURRENCY: '3' } }),
       work({ version: '2.0.0', concurrency: 2, env: { WORK_CONCURRENCY: '3' } }),
+      work({ version: '3.0.0', concurrency: 2 }),
     ]);
     for (const [version, places] of [
       ['1.0.0', 3],
       ['2.0.0', 2],
+      ['3.0.0', 2],
     ] as const) {
       const calls = Array.from({ length: 4 }, () => mesh.call(`Work@${version}.take`, { ms: 400 }));
       await until('its places to be taken', () => mesh.pool(`Work@${version}`).resources[0]?.inFlight === places);

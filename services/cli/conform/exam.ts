@@ -45,6 +45,8 @@ export interface Described {
   readonly idlMain: string;
   readonly idlFiles: Readonly<Record<string, string>>;
   readonly concurrency: number;
+  /** Absent for none. */
+  readonly ahead?: number;
   readonly sdk: string;
 }
 

@@ -137,6 +137,13 @@ export const HANDLERS: CheckGroup = {
       run: atOnce,
     },
     {
+      id: 'line-kept',
+      what: 'keeps in line what it says it takes ahead',
+      advice:
+        'begin a call after the answer to the one before it was written, and never one that katamari.Link:cancel took back meanwhile; or leave `ahead` out of describe',
+      run: inLine,
+    },
+    {
       id: 'nested-call',
       what: 'a handler calls through the mesh, with time and trace',
       advice:
@@ -235,6 +242,26 @@ async function atOnce(exam: Exam): Promise<string | void> {
   }
 }
 
+/** A long call, one that is taken back while it is in line, and a short one: answered in this order, but for the second, which never runs. */
+async function inLine(exam: Exam): Promise<string | void> {
+  exam.needsConformance();
+  const { ahead = 0, concurrency } = exam.details();
+  if (ahead === 0) return 'it takes none ahead';
+  if (concurrency !== 1) throw new Fault('a concurrency of 1, for calls to be in line', String(concurrency));
+  const peer = await exam.subject.reconnect();
+  const first = peer.arrivals.length;
+  const context = exam.context();
+  const [long] = peer.callAll([{ context, ...exam.told('work', { ms: LONG_MS }) }]) as [Promise<Answer>];
+  peer.takeBack({ context, ...exam.told('note', { line: TAKEN_BACK }) });
+  const [short] = peer.callAll([{ context, ...exam.told('work', { ms: SHORT_MS }) }]) as [Promise<Answer>];
+  const { seqId } = await exam.subject.told(long);
+  await exam.subject.told(short);
+  if (peer.arrivals[first] !== seqId)
+    throw new Fault('the first of two calls is answered first', 'they overtook each other');
+  const lines = (await exam.value('noted')) as string[];
+  if (lines.includes(TAKEN_BACK)) throw new Fault('a call that was taken back in line does not run', 'it ran');
+}
+
 async function nested(exam: Exam): Promise<void> {
   const { calls } = exam.door;
   const before = calls.length;
@@ -287,6 +314,7 @@ const REFUSED = 'No pool offers';
 const LARGE_BYTES = 1_000_000;
 const LONG_MS = 500;
 const SHORT_MS = 10;
+const TAKEN_BACK = 'taken back while it was in line';
 const AT_ONCE_MAX = 8;
 const NESTED_MS = 20_000;
 const NOTED_EVERY_MS = 20;

@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import { readApplicationException, type WireReplyContext } from '../../../chassis-sdk/internal.ts';
 import { hasContext, readReplyContext } from '../../../chassis-sdk/wire/context.ts';
 import { FrameReader } from '../../../chassis-sdk/wire/frame-reader.ts';
-import { LINK_CALLS } from '../../../chassis-sdk/wire/link-control.ts';
+import { cancelMessage, LINK_CALLS } from '../../../chassis-sdk/wire/link-control.ts';
 import {
   frameMessage,
   MESSAGE_TYPE,
@@ -121,6 +121,13 @@ export class Peer {
     const seqId = sent.seqId ?? this.#nextSeqId();
     this.#sent.add(seqId);
     this.write(frameOf(MESSAGE_TYPE.oneway, { ...sent, seqId }));
+  }
+
+  /** Sends a call and at once takes it back. */
+  takeBack(sent: Sent): void {
+    const seqId = sent.seqId ?? this.#nextSeqId();
+    this.#sent.add(seqId);
+    this.write(Buffer.concat([frameOf(MESSAGE_TYPE.call, { ...sent, seqId }), cancelMessage(seqId)]));
   }
 
   /** Sends bytes that hold a call of that number, in as many pieces; its answer. */

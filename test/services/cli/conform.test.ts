@@ -105,6 +105,7 @@ const FAULTS: readonly (readonly [fixture: string, check: string, expected: RegE
     /^the shortest of 4 calls is answered first, as concurrency 4 has it$/,
     /one after the other$/,
   ],
+  ['keeps-no-line', 'line-kept', /^the first of two calls is answered first$/, /^they overtook each other$/],
   ['small-frames', 'large-values', /^an answer to echoBinary$/, /^the connection was closed$/],
   ['rounds-numbers', 'echo', /^large "9223372036854775807"$/, /^large "-9223372036854775808"$/],
   ['forgets-the-trace', 'nested-call', /^a traceparent of trace 4bf92f3577b34da6a3ce929d0e0e4736$/, /^traceparent ""$/],

@@ -12,21 +12,39 @@ import { ResourcePool } from '../../../services/resource-manager/pool.ts';
 import { Resource } from '../../../services/resource-manager/resource.ts';
 import { ManualClock } from '../../kit/manual-clock.ts';
 
-const IDL = { main: 'echo.thrift', files: { 'echo.thrift': 'service Echo { string say(1: string text) }' } };
+const IDL = {
+  main: 'echo.thrift',
+  files: {
+    'echo.thrift':
+      'service Echo { string say(1: string text) string tell(1: string text) (katamari.idempotent = "true") }',
+  },
+};
 
 /** A link worked by hand: the test says when and how each call ends. */
 class HandLink {
   isOpen = true;
-  readonly sent: { call: Call; sink: ReplySink }[] = [];
+  readonly sent: { id: number; call: Call; sink: ReplySink }[] = [];
+  #lastId = 0;
 
   send(call: Call, sink: ReplySink): number {
-    this.sent.push({ call, sink });
-    return this.sent.length;
+    this.sent.push({ id: ++this.#lastId, call, sink });
+    return this.#lastId;
+  }
+
+  cancel(id: number): boolean {
+    const place = this.sent.findIndex((one) => one.id === id);
+    if (place !== -1) this.sent.splice(place, 1);
+    return place !== -1;
+  }
+
+  /** The texts of the calls that it has, oldest first. */
+  texts(): string[] {
+    return this.sent.map(({ call }) => Buffer.from(call.args).toString());
   }
 
   /** Answers the oldest call. */
   answer(): Call {
-    const { call, sink } = this.sent.shift() as { call: Call; sink: ReplySink };
+    const { call, sink } = this.sent.shift() as { id: number; call: Call; sink: ReplySink };
     sink.reply({ isException: false, body: call.args, context: EMPTY_CONTEXT }, undefined);
     return call;
   }
@@ -39,7 +57,15 @@ class HandLink {
 
 const EMPTY_CONTEXT = { version: '', queueUs: 0, serviceUs: 0, freeNow: -1, queuedNow: -1, resource: '' };
 
-function bench(options: { queueMax?: number; resources?: number; places?: number; onAliveChanged?: () => void } = {}) {
+interface BenchOptions {
+  readonly queueMax?: number;
+  readonly resources?: number;
+  readonly places?: number;
+  readonly ahead?: number;
+  readonly onAliveChanged?: () => void;
+}
+
+function bench(options: BenchOptions = {}) {
   const clock = new ManualClock();
   const echo = parseIdl(IDL).services.get('Echo');
   if (echo === undefined) throw new Error('no service Echo');
@@ -59,6 +85,7 @@ function bench(options: { queueMax?: number; resources?: number; places?: number
       name,
       link,
       places: options.places ?? 1,
+      ahead: options.ahead ?? 0,
       hangGraceMs: 1000,
       clock,
       onHung: (why) => hung.push(`${name}: ${why}`),
@@ -334,8 +361,13 @@ describe('ResourcePool.dispatch()', () => {
   test('settles every call once and keeps its books level whatever happens, in any order', async () => {
     const seed = Number(process.env['KATAMARI_SEED'] ?? 20_261_122);
     const random = mulberry(seed);
-    for (let round = 0; round < 50; round++) {
-      const { clock, pool, members, call, newResource } = bench({ resources: 3, queueMax: 8, places: 1 + (round % 2) });
+    for (let round = 0; round < 75; round++) {
+      // Every third round sends ahead.
+      const ahead = round % 3 === 2 ? 4 : 0;
+      const places = round % 3 === 1 ? 2 : 1;
+      const { clock, pool, members, call, newResource } = bench({ resources: 3, queueMax: 8, places, ahead });
+      if (ahead > 0) makeQuick({ pool, members, call });
+      const before = pool.stats.accepted;
       const settled = new Map<number, number>();
       const connections = Array.from({ length: 4 }, () => new AbortController());
       let calls = 0;
@@ -346,7 +378,12 @@ describe('ResourcePool.dispatch()', () => {
           const id = calls++;
           const signal = connections[Math.floor(random() * 4)]?.signal;
           const work = pool.dispatch(
-            call(`${id}`, { deadlineMs: clock.nowMs() + random() * 5000, doNotQueue: random() < 0.1, signal }),
+            call(`${id}`, {
+              method: ahead > 0 && random() < 0.9 ? 'tell' : 'say',
+              deadlineMs: clock.nowMs() + random() * 5000,
+              doNotQueue: random() < 0.1,
+              signal,
+            }),
           );
           work.then(
             () => settled.set(id, (settled.get(id) ?? 0) + 1),
@@ -355,7 +392,7 @@ describe('ResourcePool.dispatch()', () => {
         } else if (dice < 0.8) {
           if (member !== undefined && member.link.sent.length > 0) member.link.answer();
         } else if (dice < 0.9) {
-          clock.advance(random() * 2000);
+          clock.advance(random() * (random() < 0.7 ? 1 : 2000));
         } else if (dice < 0.95 && member !== undefined) {
           pool.remove(member.resource);
           member.link.close();
@@ -366,7 +403,7 @@ describe('ResourcePool.dispatch()', () => {
         } else if (dice < 0.96) {
           connections[Math.floor(random() * 4)]?.abort();
         }
-        expect(members.every(({ link }) => link.sent.length <= 1 + (round % 2))).toBe(true);
+        expect(members.every(({ link }) => link.sent.length <= places + ahead)).toBe(true);
         expect(sums(pool)['inFlight']).toBeGreaterThanOrEqual(0);
       }
       clock.advance(6000);
@@ -375,11 +412,136 @@ describe('ResourcePool.dispatch()', () => {
         [settled.size, [...settled.values()].every((times) => times === 1)],
         `seed ${seed}, round ${round}`,
       ).toEqual([calls, true]);
-      expect(sums(pool), `seed ${seed}, round ${round}`).toMatchObject({ accepted: calls, inFlight: 0 });
+      expect(sums(pool), `seed ${seed}, round ${round}`).toMatchObject({
+        accepted: before + calls,
+        inFlight: 0,
+      });
       expect(pool.queued).toBe(0);
     }
   });
 });
+
+describe('Calls sent ahead', () => {
+  const quick = (options: BenchOptions = {}) => {
+    const made = bench({ ahead: 2, ...options });
+    const [first] = made.members as [{ resource: Resource; link: HandLink }];
+    makeQuick(made);
+    const tell = (text: string, change: Partial<Call> = {}) =>
+      ending(made.pool.dispatch(made.call(text, { method: 'tell', ...change })));
+    return { ...made, ...first, tell };
+  };
+
+  test('are those that may run twice and were quick of late, as many as the chassis takes; the others wait in the queue', async () => {
+    const { pool, link, tell, call } = quick();
+    const ends = ['a', 'b', 'c', 'd'].map((text) => tell(text));
+    expect([link.texts(), pool.queued]).toEqual([['a', 'b', 'c'], 1]);
+    link.answer();
+    expect([link.texts(), pool.queued]).toEqual([['b', 'c', 'd'], 0]);
+    for (let i = 0; i < 3; i++) link.answer();
+    await turn();
+    expect(ends.map(({ text }) => text)).toEqual(['ok a', 'ok b', 'ok c', 'ok d']);
+    // Not idempotent, however quick.
+    ending(pool.dispatch(call('e')));
+    ending(pool.dispatch(call('f')));
+    expect([link.texts(), pool.queued]).toEqual([['e'], 1]);
+  });
+
+  test('are not sent behind a call of another kind, nor before one that waits longer', () => {
+    const { pool, link, tell, call } = quick();
+    ending(pool.dispatch(call('slow')));
+    tell('a');
+    expect([link.texts(), pool.queued]).toEqual([['slow'], 1]);
+    ending(pool.dispatch(call('other')));
+    link.answer();
+    // `a` is at work; `other` is next and may not be sent ahead, so what comes later is not either.
+    tell('b');
+    expect([link.texts(), pool.queued]).toEqual([['a'], 2]);
+  });
+
+  test('are not sent once calls of that method take long', () => {
+    const { pool, clock, link, tell } = quick();
+    tell('a');
+    clock.advance(17);
+    link.answer();
+    tell('b');
+    tell('c');
+    expect([link.texts(), pool.queued]).toEqual([['b'], 1]);
+  });
+
+  test('are served by another chassis when theirs answers nothing for a while, and the stuck one gets no more', async () => {
+    const { pool, clock, members, tell } = quick({ resources: 2 });
+    const [stuck, other] = members.map(({ link }) => link) as [HandLink, HandLink];
+    const ends = ['a', 'b', 'c', 'd'].map((text) => tell(text));
+    const [busy, well] = stuck.texts().includes('a') ? [stuck, other] : [other, stuck];
+    expect(busy.sent.length + well.sent.length).toBe(4);
+    while (well.sent.length > 0) well.answer();
+    clock.advance(20);
+    expect(busy.texts()).toEqual(['a']);
+    while (well.sent.length > 0) well.answer();
+    await turn();
+    expect(ends.map(({ text }) => text)).toEqual(['pending', 'ok b', 'ok c', 'ok d']);
+    const more = ['e', 'f'].map((text) => tell(text));
+    expect([busy.texts(), well.texts()]).toEqual([['a'], ['e', 'f']]);
+    well.answer();
+    well.answer();
+    busy.answer();
+    await turn();
+    expect([...ends, ...more].every(({ text }) => text.startsWith('ok'))).toBe(true);
+    expect(sums(pool)['inFlight']).toBe(0);
+  });
+
+  test('go back to the queue in their order when their chassis dies, for they have not begun; only the one at work fails', async () => {
+    const { pool, resource, link, tell, newResource } = quick();
+    const ends = ['a', 'b', 'c', 'd'].map((text) => tell(text));
+    pool.remove(resource);
+    link.close('was killed');
+    await turn();
+    expect(ends.map(({ text }) => text)).toEqual(['resource_failed', 'pending', 'pending', 'pending']);
+    const fresh = newResource('Echo@1.0.0/9');
+    pool.add(fresh.resource);
+    expect(fresh.link.texts()).toEqual(['b', 'c', 'd']);
+    while (fresh.link.sent.length > 0) fresh.link.answer();
+    await turn();
+    expect(ends.slice(1).map(({ text }) => text)).toEqual(['ok b', 'ok c', 'ok d']);
+    expect(sums(pool)['inFlight']).toBe(0);
+  });
+
+  test('end as if they waited in the queue: at their deadline and with their caller; the chassis is not judged by them', async () => {
+    const { pool, clock, hung, link, tell } = quick();
+    const gone = new AbortController();
+    const ends = [tell('a'), tell('b', { deadlineMs: clock.nowMs() + 10 }), tell('c', { signal: gone.signal })];
+    gone.abort();
+    clock.advance(19);
+    await turn();
+    expect(ends.map(({ text }) => text)).toEqual(['pending', 'timeout queue', 'cancelled']);
+    expect(link.texts()).toEqual(['a']);
+    clock.advance(2000);
+    expect(hung).toEqual([]);
+    link.answer();
+    await turn();
+    expect(ends[0]?.text).toBe('ok a');
+    expect(sums(pool)['inFlight']).toBe(0);
+  });
+
+  test('are counted as served from when their turn came', async () => {
+    const { pool, clock, link, call } = quick();
+    const replies = ['a', 'b'].map((text) => pool.dispatch(call(text, { method: 'tell' })));
+    clock.advance(1);
+    link.answer();
+    clock.advance(1.5);
+    link.answer();
+    const { context } = (await replies[1]) as Reply;
+    expect([context.queueUs, context.serviceUs]).toEqual([1000, 1500]);
+  });
+});
+
+/** Serves calls that take no time until the pool believes that those of `tell` and `say` are quick. */
+function makeQuick({ pool, members, call }: Pick<ReturnType<typeof bench>, 'pool' | 'members' | 'call'>): void {
+  for (let i = 0; i < 80; i++) {
+    void pool.dispatch(call('first', { method: i % 2 === 0 ? 'tell' : 'say' }));
+    for (const { link } of members) if (link.sent.length > 0) link.answer();
+  }
+}
 
 /** A small seeded generator: equal seeds, equal runs. */
 function mulberry(seed: number): () => number {
