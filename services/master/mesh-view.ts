@@ -46,6 +46,8 @@ export class MeshView {
   readonly #end = new AbortController();
   /** By prefix, then key. */
   readonly #parsed = new Map<string, ReadonlyMap<string, Parsed>>();
+  /** Consul's index at which a prefix was last read with certainty. */
+  readonly #certainAt = new Map<string, number>();
   #watches: readonly Watch[] = [];
   #deployments = new Map<string, Deployment>();
   #unreadable: ReadonlySet<string> = new Set();
@@ -101,7 +103,11 @@ export class MeshView {
       watchPrefix(
         client,
         prefix,
-        (entries, { isAfterReset }) => {
+        (entries, { isAfterReset, index }) => {
+          if (index < (this.#certainAt.get(prefix) ?? 0)) {
+            void this.#readAgain(prefix, take, entries);
+            return;
+          }
           take(entries, isAfterReset);
           onChange();
         },
@@ -121,11 +127,35 @@ export class MeshView {
   async refresh(signal: AbortSignal): Promise<void> {
     const lists = await Promise.all(
       this.#parts().map(async ([prefix, take]) => {
-        const { entries } = await this.#options.client.list(prefix, { signal });
-        return () => take(new Map(entries.map((entry) => [entry.key, entry])), true);
+        const { index, entries } = await this.#options.client.list(prefix, { signal });
+        return () => {
+          this.#certainAt.set(prefix, index);
+          take(new Map(entries.map((entry) => [entry.key, entry])), true);
+        };
       }),
     );
     for (const take of lists) take();
+  }
+
+  /**
+   * A watch has told of a time before the last certain reading: its answer was on its way, or Consul was put back to then. Taken as it is, it
+   * could make a leader end what was put back a moment ago; so Consul is asked.
+   */
+  async #readAgain(prefix: string, take: Take, told: WatchedEntries): Promise<void> {
+    const { client, onChange, onError } = this.#options;
+    const { signal } = this.#end;
+    try {
+      const { index, entries } = await client.list(prefix, { signal });
+      if (signal.aborted) return;
+      this.#certainAt.set(prefix, index);
+      take(new Map(entries.map((entry) => [entry.key, entry])), true);
+    } catch (error) {
+      if (signal.aborted) return;
+      onError(error as ConsulError);
+      this.#certainAt.delete(prefix);
+      take(told, true);
+    }
+    onChange();
   }
 
   /** An order was written or (without a record) deleted, which the watch has not told yet. */

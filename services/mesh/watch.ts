@@ -15,6 +15,8 @@ export type WatchedEntries = ReadonlyMap<string, ConsulEntry>;
 export interface ChangeFacts {
   /** Consul's history broke before this: its data may be older than what was seen, or gone. */
   readonly isAfterReset: boolean;
+  /** Consul's index at which this was so. */
+  readonly index: number;
 }
 
 export interface WatchOptions {
@@ -146,7 +148,7 @@ class PrefixWatch implements Watch {
     if (this.#seen !== undefined && isSame(this.#seen, next)) return;
     this.#seen = next;
     this.#changes++;
-    this.#onChange(next, { isAfterReset });
+    this.#onChange(next, { isAfterReset, index });
     this.#markReady();
   }
 }

@@ -256,6 +256,8 @@ ChassisDetails.thrift_spec = (
     _text_map(7, 'idl_files'),
     (8, TType.I32, 'concurrency', None, None),
     _text(9, 'sdk'),
+    # ahead: this kit takes no calls beyond `concurrency`.
+    None,
 )
 Described.thrift_spec = ((0, TType.STRUCT, 'success', [ChassisDetails, ChassisDetails.thrift_spec], None),)
 

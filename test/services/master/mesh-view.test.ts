@@ -1,0 +1,100 @@
+// What a master sees when answers of Consul overtake each other. The client is made up: a real Consul cannot be told to be late with one of two.
+
+import { afterEach, describe, expect, test } from 'vitest';
+import { systemClock } from '../../../chassis-sdk/internal.ts';
+import { MeshView } from '../../../services/master/mesh-view.ts';
+import { ConsulError, EventLog, keysOf, type ConsulClient, type ConsulEntry } from '../../../services/mesh/internal.ts';
+import { deploymentFor } from '../../kit/deployments.ts';
+import { until } from '../../kit/wait.ts';
+
+interface Listed {
+  readonly index: number;
+  readonly entries: readonly ConsulEntry[];
+}
+
+const keys = keysOf('test');
+const [A, B] = ['A@1.0.0', 'B@1.0.0'];
+
+function entryOf(id: string, modifyIndex: number): ConsulEntry {
+  const deployment = deploymentFor({ service: id.slice(0, 1) });
+  const key = `${keys.deployments}${id.replace('@', '/')}`;
+  return { key, value: JSON.stringify(deployment), modifyIndex, lockIndex: 0, flags: 0, session: '' } as ConsulEntry;
+}
+
+/** A Consul whose answers about deployments the test gives one by one; there is nothing else in it. */
+class SlowConsul {
+  readonly asked: ((answer: Listed | Error) => void)[] = [];
+
+  list(prefix: string, { index = 0 }: { index?: number } = {}): Promise<Listed> {
+    if (prefix !== keys.deployments) {
+      return index > 0 ? new Promise(() => undefined) : Promise.resolve({ index: 1, entries: [] });
+    }
+    return new Promise((resolve, reject) => {
+      this.asked.push((answer) => (answer instanceof Error ? reject(answer) : resolve(answer)));
+    });
+  }
+
+  /** Answers the question that was asked so manieth, which waits until it was asked. */
+  async answer(nth: number, answer: Listed | Error): Promise<void> {
+    (await until(`question ${nth}`, () => this.asked[nth]))(answer);
+  }
+}
+
+const views: MeshView[] = [];
+afterEach(() => {
+  for (const view of views.splice(0)) view.close();
+});
+
+/** A view that was read with certainty at index 6, with A and B, while the first answer to its watch is still on its way. */
+async function certain(): Promise<{ consul: SlowConsul; view: MeshView; errors: unknown[]; told: () => number }> {
+  const consul = new SlowConsul();
+  const errors: unknown[] = [];
+  let changes = 0;
+  const view = new MeshView({
+    client: consul as unknown as ConsulClient,
+    mesh: 'test',
+    events: new EventLog('test'),
+    clock: systemClock,
+    onChange: () => changes++,
+    onError: (error) => errors.push(error),
+  });
+  views.push(view);
+  view.start();
+  const refreshed = view.refresh(new AbortController().signal);
+  await consul.answer(1, { index: 6, entries: [entryOf(A, 5), entryOf(B, 6)] });
+  await refreshed;
+  await until('the other watches', () => changes === 3);
+  return { consul, view, errors, told: () => changes };
+}
+
+const seen = (view: MeshView): string[] => [...view.deployments.keys()];
+
+describe('MeshView', () => {
+  test('does not go back to what a late answer says: it asks', async () => {
+    const { consul, view, told } = await certain();
+    await consul.answer(0, { index: 5, entries: [entryOf(A, 5)] });
+    // The watch asks on, and the view asks for itself.
+    await until('both to ask', () => consul.asked.length === 4);
+    expect([seen(view), told()]).toEqual([[A, B], 3]);
+    for (const nth of [2, 3]) await consul.answer(nth, { index: 6, entries: [entryOf(A, 5), entryOf(B, 6)] });
+    await until('the answers', () => told() > 3);
+    expect(seen(view)).toEqual([A, B]);
+  });
+
+  test('goes back when Consul really was put back', async () => {
+    const { consul, view } = await certain();
+    await consul.answer(0, { index: 5, entries: [entryOf(A, 5)] });
+    for (const nth of [2, 3]) await consul.answer(nth, { index: 5, entries: [entryOf(A, 5)] });
+    await until('it to be seen', () => seen(view).length === 1);
+    expect(seen(view)).toEqual([A]);
+  });
+
+  test('believes the late answer when Consul does not say more', async () => {
+    const { consul, view, errors } = await certain();
+    await consul.answer(0, { index: 5, entries: [entryOf(A, 5)] });
+    const away = new ConsulError('away', 0, false, undefined);
+    for (const nth of [2, 3]) await consul.answer(nth, away);
+    await until('it to be seen', () => seen(view).length === 1);
+    expect(errors).toContain(away);
+  });
+});
