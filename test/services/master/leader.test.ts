@@ -181,6 +181,12 @@ for (const kind of CONSUL_KINDS) {
     const texts = ({ events }: Master, of: string): string[] =>
       events.after(0).flatMap(({ kind: its, subject, text }) => (its === of ? [`${subject}: ${text}`] : []));
     /** Asks for something that takes effect after everything before was looked at. */
+    /** What the master has on its disk, by key. */
+    const remembered = (): Record<string, string> => {
+      const file = path.join(directory, mesh, 'master', 'wanted.json');
+      if (!existsSync(file)) return {};
+      return (JSON.parse(readFileSync(file, 'utf8')) as { documents: Record<string, string> }).documents;
+    };
     const settled = async (): Promise<void> => {
       const manager = await new Manager(`probe-${++probes}`, { isDraining: true }).come();
       await until('the probe to have an order', () => manager.order());
@@ -403,6 +409,7 @@ for (const kind of CONSUL_KINDS) {
       const before = await ordered(managers);
       for (const isEmpty of [false, true]) {
         await settled();
+        await until('A and B to be remembered', () => Object.keys(remembered()).length === 2);
         await consul.kill();
         await consul.start({ isEmpty });
         // They come back one by one, and run what they ran.
@@ -426,11 +433,6 @@ for (const kind of CONSUL_KINDS) {
     }, 120_000);
 
     test('gives a Consul that lost its data back what admins wrote, though every master was restarted meanwhile', async () => {
-      const remembered = (): Record<string, string> => {
-        const file = path.join(directory, mesh, 'master', 'wanted.json');
-        if (!existsSync(file)) return {};
-        return (JSON.parse(readFileSync(file, 'utf8')) as { documents: Record<string, string> }).documents;
-      };
       const emptied = async (): Promise<void> => {
         await consul.kill();
         await consul.start({ isEmpty: true });
