@@ -74,9 +74,11 @@ export class CallStats {
 
   /** Enters the end of one accepted call. */
   settle(result: CallResult, totalMs: number, queueUs: number): void {
-    const outcome: Outcome = result === 'ok' ? 'replied' : ERROR_TABLE[result].outcome;
-    this[outcome]++;
-    if (result !== 'ok') this.errors[result] = (this.errors[result] ?? 0) + 1;
+    if (result === 'ok') this.replied++;
+    else {
+      this[ERROR_TABLE[result].outcome]++;
+      this.errors[result] = (this.errors[result] ?? 0) + 1;
+    }
     this.total.observe(totalMs / 1e3);
     this.queue.observe(queueUs / 1e6);
   }

@@ -4,13 +4,13 @@
 // faceplate sweeps over all of its connections instead. Limits: calls under way and answers not read (then the socket is not read
 // either), time for a message that was begun, idle time. Who breaks the protocol gets the answers to what came before, the reason, and the end.
 
-import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
 import { createCall, type Reply } from '../../chassis-sdk/call.ts';
 import type { Clock } from '../../chassis-sdk/clock.ts';
 import type { FaceplateLimits, MeshDoor } from '../../chassis-sdk/directory.ts';
 import { asKatamariError, KatamariError } from '../../chassis-sdk/errors.ts';
 import { applicationExceptionOf } from '../../chassis-sdk/wire/application-exception.ts';
+import { CallSignal } from '../../chassis-sdk/wire/call-signal.ts';
 import { withoutContext } from '../../chassis-sdk/wire/context.ts';
 import type { Encoding, MessageFacts } from '../../chassis-sdk/wire/encodings/encoding.ts';
 import { FramedBinary } from '../../chassis-sdk/wire/encodings/framed-binary.ts';
@@ -72,7 +72,7 @@ export class Connection implements PlaceOwner {
   /** What answers of a version say in headers; the same object each time, so that its bytes are made once. */
   #versionHeaders: Readonly<Record<string, string>> | undefined;
   /** Aborted when the client has gone; made for the first call. */
-  #gone: AbortController | undefined;
+  #gone: CallSignal | undefined;
   #caller = '';
   #activeAtMs: number;
   /** When the message that is incomplete was begun; means something while the inbox holds bytes. */
@@ -306,7 +306,7 @@ export class Connection implements PlaceOwner {
       deadlineMs: nowMs + mesh.timeoutMs(),
       caller: this.#callerName(),
       // A client may well close as soon as it has sent a oneway call; that call goes on.
-      signal: isOneway ? undefined : (this.#gone ??= goneController()).signal,
+      signal: isOneway ? undefined : (this.#gone ??= new CallSignal()),
     });
     try {
       // Both ends are handled, and the handlers do not throw.
@@ -494,13 +494,6 @@ export class Connection implements PlaceOwner {
     }
     return this.#caller;
   }
-}
-
-/** Each call that waits listens; a warning about many listeners would only say that the client pipelines. */
-function goneController(): AbortController {
-  const controller = new AbortController();
-  setMaxListeners(0, controller.signal);
-  return controller;
 }
 
 function cancel(place: Place, nowMs: number): void {

@@ -257,7 +257,7 @@ export class Lease implements ReplySink, DeadlineEntry {
   #resource: Resource | undefined;
   #startedAtMs = 0;
   #isSettled = false;
-  #onAbort: (() => void) | undefined;
+  #isWatching = false;
   /** May be sent ahead. */
   readonly isQuick: boolean;
   /** Sent, and certain not to have begun: another one is before it. The resource's. */
@@ -290,12 +290,15 @@ export class Lease implements ReplySink, DeadlineEntry {
   /** A caller that goes away while the call waits takes the call along. */
   watchCaller(): void {
     const { signal } = this.call;
-    if (signal === undefined || this.#isSettled || this.#onAbort !== undefined) return;
-    this.#onAbort = () => {
-      this.#leave();
-      this.refuse(callerGone());
-    };
-    signal.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal === undefined || this.#isSettled || this.#isWatching) return;
+    this.#isWatching = true;
+    signal.addEventListener('abort', this, { once: true });
+  }
+
+  /** The caller has gone. */
+  handleEvent(): void {
+    this.#leave();
+    this.refuse(callerGone());
   }
 
   /** Takes a place in `resource` and sends the call. */
@@ -424,9 +427,9 @@ export class Lease implements ReplySink, DeadlineEntry {
   }
 
   #stopWatchingCaller(): void {
-    if (this.#onAbort === undefined) return;
-    this.call.signal?.removeEventListener('abort', this.#onAbort);
-    this.#onAbort = undefined;
+    if (!this.#isWatching) return;
+    this.#isWatching = false;
+    this.call.signal?.removeEventListener('abort', this);
   }
 }
 
