@@ -45,6 +45,11 @@ if (values.help) {
 // With this process ends whatever it has started.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
 
+process.on('uncaughtException', (error) => {
+  console.error(`npm run bench: ${error.message}`);
+  process.exit(1);
+});
+
 const { quick } = values;
 const effort: Effort = {
   rounds: count('rounds', values.rounds, quick ? 1 : 3),

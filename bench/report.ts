@@ -50,6 +50,7 @@ export function gridTable(grid: readonly GridCell[]): string[][] {
     'p99 ms',
     'p99.9 ms',
     'CPU us/call',
+    'load',
   ];
   const rows = grid.map(({ contender, connections, bytes, rounds }) => {
     const of = (pick: (measured: GridCell['rounds'][number]) => number): number => median(rounds.map(pick));
@@ -64,9 +65,15 @@ export function gridTable(grid: readonly GridCell[]): string[][] {
       (of(({ p99Us }) => p99Us) / 1000).toFixed(2),
       (of(({ p999Us }) => p999Us) / 1000).toFixed(2),
       of(({ cpuUs }) => cpuUs).toFixed(0),
+      shareOf(of(({ generatorCpu }) => generatorCpu)),
     ];
   });
   return [head, ...rows];
+}
+
+/** Of a core, that the load generator took; wrk does not say. */
+function shareOf(generatorCpu: number): string {
+  return Number.isNaN(generatorCpu) ? '' : `${Math.round(generatorCpu * 100)} %`;
 }
 
 export function rowTable(rows: readonly Row[]): string[][] {
