@@ -7,7 +7,7 @@
 // back, to be served by others, when the chassis dies, or has answered nothing for STUCK_MS.
 
 import { KatamariError, type Call, type Clock, type ReplySink } from '../../chassis-sdk/internal.ts';
-import type { Lease } from './pool.ts';
+import type { Lease } from './lease.ts';
 
 /** What is asked of the way to a chassis: a Link, or what there is in place of one to a plain server. */
 export interface ResourceLink {

@@ -1,0 +1,212 @@
+// One call in a pool, from accepted to settled. It knows where it is (in the queue, in the line of a resource, at work, settled) and what may end
+// it there: an answer, a failure, its deadline, its caller. Which resource it gets, and when, is the pool's business.
+
+import {
+  KatamariError,
+  type Call,
+  type CallResult,
+  type DeadlineEntry,
+  type Dispatch,
+  type Reply,
+  type ReplySink,
+  type WireReplyContext,
+} from '../../chassis-sdk/internal.ts';
+import type { ResourcePool } from './pool.ts';
+import type { Resource } from './resource.ts';
+
+/**
+ * One call in a pool, from accepted to settled; settles exactly once.
+ * queued -> serving (a resource was leased) -> settled; queued -> settled (refused, expired, caller gone);
+ * queued -> ahead (in the line of a resource) -> serving; ahead -> queued again (the resource died or is stuck), or settled as if queued;
+ * serving -> queued again only when nothing was written.
+ */
+export class Lease implements ReplySink, DeadlineEntry {
+  readonly call: Call;
+  readonly acceptedAtMs: number;
+  /** Of its pool's calls the so manieth. */
+  readonly turn: number;
+  readonly #pool: ResourcePool;
+  readonly #resolve: (reply: Reply) => void;
+  readonly #reject: (error: KatamariError) => void;
+  #resource: Resource | undefined;
+  #startedAtMs = 0;
+  #isSettled = false;
+  #isWatching = false;
+  /** May be sent ahead. */
+  readonly isQuick: boolean;
+  /** Sent, and certain not to have begun: another one is before it. The resource's. */
+  isAhead = false;
+  linkId = 0;
+  /** Neighbours in the queue. */
+  next: Lease | undefined;
+  previous: Lease | undefined;
+  isQueued = false;
+  /** The wheel's. */
+  readonly expiresAtMs: number;
+  slot = -1;
+  place = -1;
+
+  constructor(pool: ResourcePool, call: Call, resolve: (reply: Reply) => void, reject: (error: KatamariError) => void) {
+    this.#pool = pool;
+    this.call = call;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.acceptedAtMs = pool.options.clock.nowMs();
+    this.turn = pool.stats.accepted;
+    this.expiresAtMs = call.deadlineMs;
+    this.isQuick = pool.isQuick(call.method);
+  }
+
+  watchDeadline(): void {
+    this.#pool.options.deadlines.add(this);
+  }
+
+  /** A caller that goes away while the call waits takes the call along. */
+  watchCaller(): void {
+    const { signal } = this.call;
+    if (signal === undefined || this.#isSettled || this.#isWatching) return;
+    this.#isWatching = true;
+    signal.addEventListener('abort', this, { once: true });
+  }
+
+  /** The caller has gone. */
+  handleEvent(): void {
+    this.#leave();
+    this.refuse(callerGone());
+  }
+
+  /** Takes a place in `resource` and sends the call. */
+  start(resource: Resource): void {
+    const nowMs = this.#pool.options.clock.nowMs();
+    if (nowMs >= this.call.deadlineMs) {
+      this.expire();
+      return;
+    }
+    this.#resource = resource;
+    this.#startedAtMs = nowMs;
+    if (!resource.take(this, nowMs)) {
+      // The link had closed and nothing was written: the next resource may have it.
+      this.#resource = undefined;
+      this.#pool.remove(resource);
+      this.#pool.requeue(this);
+      this.watchCaller();
+      return;
+    }
+    if (!this.isAhead) this.#stopWatchingCaller();
+    this.#pool.onTaken(resource);
+  }
+
+  /** Its turn in the line of its resource has come. */
+  begin(nowMs: number): void {
+    this.isAhead = false;
+    this.#startedAtMs = nowMs;
+    this.#stopWatchingCaller();
+  }
+
+  /** Its resource will not serve it: another one may. */
+  isBack(): void {
+    this.isAhead = false;
+    this.#resource = undefined;
+    if (!this.#isSettled) this.#pool.requeue(this);
+  }
+
+  /** ReplySink: the chassis answered. */
+  reply(reply: Reply, wire: WireReplyContext | undefined): void {
+    const nowMs = this.#pool.options.clock.nowMs();
+    const resource = this.#resource as Resource;
+    if (wire?.retire === true) resource.retire();
+    resource.answered(this, nowMs);
+    // The next one is served before the answer goes out, so that what it says of the pool is true when it is read.
+    this.#pool.onFreed(resource);
+    if (!this.#isSettled) {
+      const queueUs = (this.#startedAtMs - this.acceptedAtMs) * 1000;
+      const context = {
+        version: this.#pool.options.details.version,
+        queueUs,
+        serviceUs: (nowMs - this.#startedAtMs) * 1000,
+        freeNow: this.#pool.free,
+        queuedNow: this.#pool.queued,
+        resource: resource.name,
+      };
+      if (reply.isException) this.#pool.stats.exceptions++;
+      this.#settle('ok', nowMs, queueUs);
+      this.#resolve({ isException: reply.isException, body: reply.body, context });
+    }
+  }
+
+  /** ReplySink: the chassis died, closed or broke the protocol, or said that the call was wrong, or that it leaves and has not run it. */
+  fail(error: KatamariError): void {
+    const resource = this.#resource as Resource;
+    resource.answered(this, this.#pool.options.clock.nowMs());
+    const isLeaving = error.code === 'draining' && error.facts.notRun === true;
+    if (isLeaving) resource.retire();
+    if (isLeaving || (this.isAhead && error.code === 'resource_failed')) {
+      this.isBack();
+      return;
+    }
+    if (!this.#isSettled) {
+      this.#settle(error.code, this.#pool.options.clock.nowMs(), (this.#startedAtMs - this.acceptedAtMs) * 1000);
+      this.#reject(error.code === 'resource_failed' ? resource.explain(error, this.call) : error);
+    }
+    this.#pool.onFreed(resource);
+  }
+
+  /** DeadlineEntry: the deadline has passed. In service the resource keeps its place taken until it answers or is killed. */
+  expire(): void {
+    if (this.#isSettled) return;
+    const nowMs = this.#pool.options.clock.nowMs();
+    if (this.#resource === undefined || this.isAhead) {
+      this.#leave();
+      this.refuse(this.#pool.expiredInQueue(nowMs - this.acceptedAtMs));
+      return;
+    }
+    const { id } = this.#pool.options;
+    const ranMs = Math.round(nowMs - this.#startedAtMs);
+    const why = `${id} did not answer ${this.call.method} in time: ${this.#resource.name} has worked on it for ${ranMs} ms`;
+    this.#settle('timeout', nowMs, (this.#startedAtMs - this.acceptedAtMs) * 1000);
+    this.#reject(new KatamariError('timeout', why, { stage: 'service' }));
+    this.#resource.isOverdue(this);
+  }
+
+  /** Ends a call that never ran. */
+  refuse(error: KatamariError): void {
+    if (this.#isSettled) return;
+    const nowMs = this.#pool.options.clock.nowMs();
+    this.#settle(error.code, nowMs, (nowMs - this.acceptedAtMs) * 1000);
+    this.#reject(error);
+  }
+
+  /** Leaves the pool, which goes away, for another one, or with the error when there is none. */
+  leaveFor(elsewhere: Dispatch | undefined, error: KatamariError): void {
+    if (elsewhere === undefined || this.#isSettled) {
+      this.refuse(error);
+      return;
+    }
+    const nowMs = this.#pool.options.clock.nowMs();
+    this.#settle(error.code, nowMs, (nowMs - this.acceptedAtMs) * 1000);
+    elsewhere(this.call).then(this.#resolve, this.#reject);
+  }
+
+  /** Out of the queue, or out of the line of its resource. */
+  #leave(): void {
+    if (this.isAhead) this.#resource?.takeBack(this);
+    else this.#pool.leave(this);
+  }
+
+  #settle(result: CallResult, nowMs: number, queueUs: number): void {
+    this.#isSettled = true;
+    this.#pool.options.deadlines.remove(this);
+    this.#stopWatchingCaller();
+    this.#pool.entered(this.call.method, result, nowMs - this.acceptedAtMs, queueUs, nowMs - this.#startedAtMs);
+  }
+
+  #stopWatchingCaller(): void {
+    if (!this.#isWatching) return;
+    this.#isWatching = false;
+    this.call.signal?.removeEventListener('abort', this);
+  }
+}
+
+export function callerGone(): KatamariError {
+  return new KatamariError('cancelled', 'The caller has gone', { notRun: true });
+}
