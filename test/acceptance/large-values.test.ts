@@ -103,10 +103,12 @@ describe('Large values', () => {
       }
       return (await mesh.status()).rssBytes;
     };
-    await round();
-    const first = await round();
-    const last = [await round(), await round()].at(-1) as number;
-    // Some 170 MB go through in a round; if they were kept it would show. Collectors have their moods.
-    expect((last - first) / 2 ** 20).toBeLessThan(150);
+    // Some 170 MB go through in a round. Collectors let a process stand at several times what it keeps for a while, so the lowest of three rounds is
+    // what it needs, and it must come down to that again: one that kept a single value of each round would be some 200 MB above it after five more.
+    const needed = Math.min(await round(), await round(), await round());
+    for (let n = 0; n < 4; n++) await round();
+    let last = await round();
+    for (let more = 0; last > needed + 100 * 2 ** 20 && more < 15; more++) last = await round();
+    expect((last - needed) / 2 ** 20).toBeLessThanOrEqual(100);
   }, 180_000);
 });
