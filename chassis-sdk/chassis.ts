@@ -10,7 +10,7 @@ import { InLine } from './in-line.ts';
 import { KatamariError } from './errors.ts';
 import { HandlerContext } from './handler-context.ts';
 import { parseIdl, readIdlFile, type IdlSource, type Interface } from './idl/mod.ts';
-import { chassisInterface, MeshClient } from './mesh-client.ts';
+import { chassisInterface, MeshClient, type ChassisDetails } from './mesh-client.ts';
 import { serveHandlers, type Handlers } from './service.ts';
 import { runtimeName } from './runtime.ts';
 import { startLinkServer, type LinkServer } from './wire/link-server.ts';
@@ -119,7 +119,7 @@ function withControl(own: Dispatch, options: ChassisOptions, source: IdlSource, 
     i64: 'number',
     contextOf: () => undefined,
     handlers: {
-      describe: () => ({
+      describe: (): ChassisDetails => ({
         serviceName: options.service,
         version: options.version,
         roles: options.roles ?? [],

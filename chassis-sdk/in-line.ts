@@ -1,7 +1,7 @@
 // A Dispatch that works on so many calls at a time and keeps those beyond in line: the mesh may send a chassis the next calls before it has
-// answered the one it works on, which saves both of them a wake-up a call. Each begins after the answer to the one before it was handed to the
-// socket, so whoever misses that answer knows that those behind it have not begun. A call that is taken back while it is in line never
-// runs. The line is as long as the mesh makes it; it sends no more than the chassis has said it takes.
+// answered the one it works on, which saves both of them a wake-up a call. Each begins after the answer to the one before it has gone to the kernel, so
+// neither a long computation nor the end of the process keeps that answer back. A call that is taken back while it is in line never runs. The line
+// is as long as the mesh makes it; it sends no more than the chassis has said it takes.
 
 import type { Call, Dispatch, Reply } from './call.ts';
 import { KatamariError } from './errors.ts';
@@ -41,7 +41,12 @@ export class InLine {
     return this.#dispatch(call);
   }
 
-  /** The answer to a call has been handed on: the next may begin. */
+  #beginSoon(call: Call): Promise<Reply> {
+    this.#begun.add(call);
+    return Promise.resolve().then(() => this.#dispatch(call));
+  }
+
+  /** The answer to a call was given to the socket, which sends what it has at the end of this turn: the next call begins after that. */
   ended(call: Call): void {
     if (!this.#begun.delete(call)) return;
     while (this.#begun.size < this.#atOnce) {
@@ -49,7 +54,7 @@ export class InLine {
       if (next === undefined) return;
       if (next.call.signal?.aborted === true)
         next.reject(new KatamariError('cancelled', 'Taken back before it began', { notRun: true }));
-      else next.resolve(this.#begin(next.call));
+      else next.resolve(this.#beginSoon(next.call));
     }
   }
 }

@@ -160,6 +160,21 @@ export function meshInterface(): Interface {
   return controlIdl().Mesh;
 }
 
+/** What a chassis says of itself: ChassisDetails of idl/chassis.thrift, decoded. */
+export interface ChassisDetails {
+  readonly serviceName: string;
+  readonly version: string;
+  readonly roles: readonly string[];
+  readonly tags: readonly string[];
+  readonly more: Readonly<Record<string, string>>;
+  readonly idlMain: string;
+  readonly idlFiles: Readonly<Record<string, string>>;
+  readonly concurrency: number;
+  /** Absent for none. */
+  readonly ahead?: number;
+  readonly sdk: string;
+}
+
 /** The interface of the control service `katamari.Chassis`. */
 export function chassisInterface(): Interface {
   return controlIdl().Chassis;

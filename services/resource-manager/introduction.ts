@@ -14,6 +14,7 @@ import {
   parseIdl,
   readApplicationException,
   sleep,
+  type ChassisDetails,
   type Clock,
   type Details,
   type IdlSource,
@@ -75,7 +76,7 @@ async function gotToKnow(options: IntroduceOptions): Promise<Introduced> {
     onClose: options.onLinkClosed,
   });
   try {
-    const described = (await control(link, 'describe', options)) as Described;
+    const described = (await control(link, 'describe', options)) as ChassisDetails;
     checkExpected(described, expected);
     return {
       details: {
@@ -124,18 +125,6 @@ async function control(
   return result.value;
 }
 
-interface Described {
-  readonly serviceName: string;
-  readonly version: string;
-  readonly roles: readonly string[];
-  readonly tags: readonly string[];
-  readonly more: Readonly<Record<string, string>>;
-  readonly idlMain: string;
-  readonly idlFiles: Readonly<Record<string, string>>;
-  readonly concurrency: number;
-  readonly ahead?: number;
-}
-
 /** Tries until something listens there; the pause is short because a start-up waits for it. */
 async function connectWhenListening(address: string, signal: AbortSignal): Promise<Socket> {
   const where = parseAddress(address);
@@ -152,7 +141,7 @@ async function connectWhenListening(address: string, signal: AbortSignal): Promi
   }
 }
 
-function checkExpected(described: Described, expected: Expected): void {
+function checkExpected(described: ChassisDetails, expected: Expected): void {
   if (described.serviceName === expected.service && described.version === expected.version) return;
   throw new Error(
     `it says it is ${described.serviceName}@${described.version}, its deployment says ${expected.service}@${expected.version}; make the two agree`,

@@ -34,7 +34,7 @@ export class Lease implements ReplySink, DeadlineEntry {
   #isWatching = false;
   /** May be sent ahead. */
   readonly isQuick: boolean;
-  /** Sent, and certain not to have begun: another one is before it. The resource's. */
+  /** Sent, and not begun as far as is known here: the one before it is not answered yet. The resource's. */
   isAhead = false;
   linkId = 0;
   /** Neighbours in the queue. */
@@ -156,8 +156,9 @@ export class Lease implements ReplySink, DeadlineEntry {
     if (this.#isSettled) return;
     const nowMs = this.#pool.options.clock.nowMs();
     if (this.#resource === undefined || this.isAhead) {
+      const mayHaveRun = this.isAhead;
       this.#leave();
-      this.refuse(this.#pool.expiredInQueue(nowMs - this.acceptedAtMs));
+      this.refuse(this.#pool.expiredInQueue(nowMs - this.acceptedAtMs, mayHaveRun));
       return;
     }
     const { id } = this.#pool.options;

@@ -172,8 +172,9 @@ export class ResourcePool {
     return (this.#serviceMs * (this.#queue.length + 1)) / places;
   }
 
-  expiredInQueue(waitedMs: number): KatamariError {
-    return this.#expired(waitedMs);
+  /** @param mayHaveRun it was in the line of a chassis, whose last answer may be on its way here */
+  expiredInQueue(waitedMs: number, mayHaveRun: boolean): KatamariError {
+    return this.#expired(waitedMs, mayHaveRun);
   }
 
   #firstFree(): Resource | undefined {
@@ -229,7 +230,7 @@ export class ResourcePool {
     return undefined;
   }
 
-  #expired(waitedMs: number): KatamariError {
+  #expired(waitedMs: number, mayHaveRun = false): KatamariError {
     const { id } = this.options;
     const alive =
       this.#resources.size === 0 ? 'none of its resources is alive' : `its ${this.#resources.size} resources are busy`;
@@ -237,7 +238,7 @@ export class ResourcePool {
       waitedMs === 0
         ? `The deadline had passed before the call reached ${id}`
         : `Waited ${Math.round(waitedMs)} ms in the queue of ${id}: ${alive}`;
-    return new KatamariError('timeout', why, { stage: 'queue', notRun: true });
+    return new KatamariError('timeout', why, { stage: 'queue', ...(mayHaveRun ? {} : { notRun: true }) });
   }
 }
 

@@ -3,8 +3,9 @@
 //
 // A chassis that says it keeps calls in line is sent the next ones before it has answered the one it works on: it then goes from one to the
 // next without sleeping, and both ends read and write several messages at a time, which doubles what small calls come to. It begins each
-// after it has written the answer to the one before, so of those whose turn has not come it is certain that they have not run. They are taken
-// back, to be served by others, when the chassis dies, or has answered nothing for STUCK_MS.
+// after it has written the answer to the one before, so those behind a call that is not answered have not begun, but for the first of them when the
+// answer is on its way here. They are taken back, to be served by others, when the chassis dies, or has answered nothing for STUCK_MS; only calls
+// that may run twice are ever sent ahead.
 
 import { KatamariError, type Call, type Clock, type ReplySink } from '../../chassis-sdk/internal.ts';
 import type { Lease } from './lease.ts';

@@ -2,8 +2,14 @@
 // mesh takes from `describe` here, it takes from there when a chassis is introduced.
 
 import { valid } from 'semver';
-import { chassisInterface, describeDifference, parseIdl, type Interface } from '../../../chassis-sdk/internal.ts';
-import { decoded, PING, type Check, type CheckGroup, type Described, type Exam } from './exam.ts';
+import {
+  chassisInterface,
+  describeDifference,
+  parseIdl,
+  type ChassisDetails,
+  type Interface,
+} from '../../../chassis-sdk/internal.ts';
+import { decoded, PING, type Check, type CheckGroup, type Exam } from './exam.ts';
 import { Fault } from './fault.ts';
 import { describeAnswer } from './peer.ts';
 import { LISTEN_ADVICE } from './subject.ts';
@@ -121,7 +127,7 @@ async function describe(exam: Exam): Promise<Record<string, unknown>> {
 }
 
 /** @throws Fault that names the fields that are not there */
-function complete(fields: Record<string, unknown>): Described {
+function complete(fields: Record<string, unknown>): ChassisDetails {
   const missing = FIELDS.filter((name) => fields[name] === undefined);
   const empty = (['serviceName', 'version', 'idlMain'] as const).filter((name) => fields[name] === '');
   if (missing.length > 0 || empty.length > 0) {
@@ -132,13 +138,13 @@ function complete(fields: Record<string, unknown>): Described {
     throw new Fault('all fields of ChassisDetails', came.filter((part) => part !== '').join('; '));
   }
   return {
-    ...(fields as unknown as Described),
+    ...(fields as unknown as ChassisDetails),
     more: Object.fromEntries(fields['more'] as Map<string, string>),
     idlFiles: Object.fromEntries(fields['idlFiles'] as Map<string, string>),
   };
 }
 
-function interfaceOf({ serviceName, idlMain, idlFiles }: Described): Interface {
+function interfaceOf({ serviceName, idlMain, idlFiles }: ChassisDetails): Interface {
   if (idlFiles[idlMain] === undefined)
     throw new Fault(
       `the text of ${idlMain} (idlMain) in idlFiles`,
@@ -176,4 +182,4 @@ const FIELDS = [
   'idlFiles',
   'concurrency',
   'sdk',
-] as const satisfies readonly (keyof Described)[];
+] as const satisfies readonly (keyof ChassisDetails)[];

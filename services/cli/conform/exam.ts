@@ -7,6 +7,7 @@ import {
   EMPTY_STRUCT,
   encodeStruct,
   type Call,
+  type ChassisDetails,
   type Interface,
   type Method,
 } from '../../../chassis-sdk/internal.ts';
@@ -35,21 +36,6 @@ export interface CheckGroup {
   readonly checks: readonly Check[];
 }
 
-/** What `describe` answered. */
-export interface Described {
-  readonly serviceName: string;
-  readonly version: string;
-  readonly roles: readonly string[];
-  readonly tags: readonly string[];
-  readonly more: Readonly<Record<string, string>>;
-  readonly idlMain: string;
-  readonly idlFiles: Readonly<Record<string, string>>;
-  readonly concurrency: number;
-  /** Absent for none. */
-  readonly ahead?: number;
-  readonly sdk: string;
-}
-
 /** A method that may be called, with arguments for it. */
 export interface Callable {
   readonly method: Method;
@@ -69,7 +55,7 @@ export class Exam {
   readonly door: Door;
   readonly timeoutMs: number;
   readonly conformance: Interface;
-  described: Described | undefined;
+  described: ChassisDetails | undefined;
   interface: Interface | undefined;
   /** Methods of its own that may be called. */
   callables: readonly Callable[] = [];
@@ -87,7 +73,7 @@ export class Exam {
   }
 
   /** What it says it is. @throws Skip */
-  details(): Described {
+  details(): ChassisDetails {
     if (this.described === undefined) throw new Skip('it does not say what it is: see describe');
     return this.described;
   }

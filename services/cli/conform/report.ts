@@ -1,7 +1,7 @@
 // What `katamari conform` shows: a line for each check as soon as it is done, with what was expected, what came and what to do under those that
 // failed; at the end how many. For machines the same as one JSON object.
 
-import type { Described } from './exam.ts';
+import type { ChassisDetails } from '../../../chassis-sdk/internal.ts';
 import { paint, printable, type Terminal } from '../terminal.ts';
 
 export type Verdict = 'ok' | 'failed' | 'skipped';
@@ -22,7 +22,7 @@ export interface Result {
 
 export interface Summary {
   readonly isConformant: boolean;
-  readonly chassis: Pick<Described, 'serviceName' | 'version' | 'concurrency' | 'sdk'> | null;
+  readonly chassis: Pick<ChassisDetails, 'serviceName' | 'version' | 'concurrency' | 'sdk'> | null;
   readonly counts: Readonly<Record<Verdict, number>>;
   /** Methods of its own that were not called. */
   readonly leftAlone: readonly string[];
@@ -31,7 +31,7 @@ export interface Summary {
 
 export function summaryOf(
   results: readonly Result[],
-  described: Described | undefined,
+  described: ChassisDetails | undefined,
   leftAlone: readonly string[],
 ): Summary {
   const count = (verdict: Verdict): number => results.filter((result) => result.verdict === verdict).length;
