@@ -111,7 +111,7 @@ export async function katamari(options: KatamariOptions): Promise<Target & { rea
   const consul = processes === 'separate' ? await startRealConsul() : undefined;
   const ports = { thrift, jsonRpc, stats, link, consul: consulPort };
   const deployments = [
-    { service: 'Echo', version: '1.0.0', command: echoChassis(concurrency), count, queue: { max: 1000 } },
+    { service: 'Echo', version: '1.0.0', command: echoChassis(concurrency), count, queue: { max: 4_000 } },
   ];
   const start = async (role: 'up' | 'manager' | 'faceplate', own: object): Promise<Program> => {
     const file = path.join(folder, `${role}.yaml`);

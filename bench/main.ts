@@ -12,8 +12,8 @@ with the same work from another process, in alternating rounds, and prints media
 about 20 minutes; keep the machine quiet meanwhile.
 
   --quick             a round of a second each, one setting: to see that it works, not for figures
-  --rounds N          default 3
-  --seconds N         of each measurement, default 4
+  --rounds N          default 5
+  --seconds N         of each measurement, default 2
   --runtime NAME      what the mesh runs on: ${RUNTIMES.join(', ')}; its chassis run on Node
   --only WORDS        only contenders whose name contains one of these, separated by commas
   --rows NAMES        only these of the rows with arrangements of their own: ${Object.keys(SPECIAL).join(', ')}, idle; none for none
@@ -52,8 +52,8 @@ process.on('uncaughtException', (error) => {
 
 const { quick } = values;
 const effort: Effort = {
-  rounds: count('rounds', values.rounds, quick ? 1 : 3),
-  seconds: count('seconds', values.seconds, quick ? 1 : 4),
+  rounds: count('rounds', values.rounds, quick ? 1 : 5),
+  seconds: count('seconds', values.seconds, quick ? 1 : 2),
   warmUp: quick ? 0.5 : 2,
   runtime: runtimeOf(values.runtime),
   onProgress: (line) => console.error(`  ${line}`),

@@ -76,23 +76,31 @@ export async function measureGrid(
   isWanted: (contender: string) => boolean,
   settings: typeof SETTINGS,
 ): Promise<GridCell[]> {
-  const { rounds, seconds, warmUp, runtime, onProgress } = effort;
+  const { rounds, seconds, runtime, onProgress } = effort;
+  const running: { readonly contender: string; readonly target: Target }[] = [];
   const cells = new Map<string, { connections: number; bytes: number; contender: string; rounds: Measured[] }>();
-  const wanted = Object.entries(gridOf(runtime)).filter(([contender]) => isWanted(contender));
-  for (let round = 1; round <= rounds; round++) {
-    for (const [contender, start] of wanted) {
-      await using running = disposable(await start());
-      for (const setting of settings) {
-        const key = `${contender} ${setting.connections} ${setting.bytes}`;
-        const measured = await drive(running.target, { ...setting, seconds, warmUp });
-        const cell = cells.get(key) ?? { contender, ...setting, rounds: [] };
-        cell.rounds.push(measured);
-        cells.set(key, cell);
-        onProgress(
-          `round ${round}: ${contender}, ${setting.connections} connections, ${setting.bytes} bytes: ${Math.round(measured.perSecond)}/s`,
-        );
+  try {
+    for (const [contender, start] of Object.entries(gridOf(runtime)).filter(([name]) => isWanted(name))) {
+      onProgress(`starting and warming: ${contender}`);
+      running.push({ contender, target: await start() });
+      await warmed(running.at(-1)?.target as Target, effort);
+    }
+    for (const setting of settings) {
+      for (let round = 1; round <= rounds; round++) {
+        for (const { contender, target } of running) {
+          const measured = await drive(target, { ...setting, seconds, warmUp: SETTLE_S });
+          const key = `${contender} ${setting.connections} ${setting.bytes}`;
+          const cell = cells.get(key) ?? { contender, ...setting, rounds: [] };
+          cell.rounds.push(measured);
+          cells.set(key, cell);
+          onProgress(
+            `round ${round}: ${contender}, ${setting.connections} connections, ${setting.bytes} bytes: ${Math.round(measured.perSecond)}/s`,
+          );
+        }
       }
     }
+  } finally {
+    for (const { target } of running) await target.close();
   }
   return [...cells.values()];
 }
@@ -153,7 +161,6 @@ export const SPECIAL: Readonly<Record<string, (effort: Effort) => Promise<Row>>>
 
 /** One client with one connection and 64 calls under way, and one worker that takes many calls at once. */
 async function remoteCalls({ rounds, seconds, warmUp, runtime, onProgress }: Effort): Promise<Row> {
-  const [ours, theirs]: [number[], number[]] = [[], []];
   const call = async (name: string, ...args: readonly (string | number)[]): Promise<number> => {
     const file = path.join(REPOSITORY, 'bench', 'contenders', `${name}.mjs`);
     const line = [process.execPath, file, ...args.map(String), '64', String(seconds), String(warmUp), '16'];
@@ -161,16 +168,18 @@ async function remoteCalls({ rounds, seconds, warmUp, runtime, onProgress }: Eff
     const { right } = JSON.parse(said.trim().split('\n').at(-1) ?? '') as { right: number };
     return right / seconds;
   };
-  for (let round = 0; round < rounds; round++) {
-    const service = await contenders.moleculerService();
-    try {
+  const service = await contenders.moleculerService();
+  const mesh = await contenders.katamari({ front: 'framed', count: 1, concurrency: 64, runtime });
+  const [ours, theirs]: [number[], number[]] = [[], []];
+  try {
+    for (let round = 1; round <= rounds; round++) {
       theirs.push(await call('moleculer-caller', service.ports));
-    } finally {
-      await service.program.close();
+      ours.push(await call('katamari-caller', mesh.addresses[0] ?? '', ECHO_IDL));
+      onProgress(`round ${round}: ${Math.round(ours.at(-1) as number)} / ${Math.round(theirs.at(-1) as number)}`);
     }
-    await using mesh = disposable(await contenders.katamari({ front: 'framed', count: 1, concurrency: 64, runtime }));
-    ours.push(await call('katamari-caller', mesh.target.addresses[0] ?? '', ECHO_IDL));
-    onProgress(`round ${round + 1}: ${Math.round(ours.at(-1) as number)} / ${Math.round(theirs.at(-1) as number)}`);
+  } finally {
+    await mesh.close();
+    await service.program.close();
   }
   const work = 'TypeScript client, one connection, 64 calls in flight, one chassis / Moleculer remote call';
   return { work, bound: 1.3, ours, theirs, unit: '/s' };
@@ -178,142 +187,125 @@ async function remoteCalls({ rounds, seconds, warmUp, runtime, onProgress }: Eff
 
 /** Open loop at half of what the mesh can do. */
 async function tailAtHalf(effort: Effort): Promise<Row> {
-  const rate = (await most(effort)) / 2;
-  const options = { ...loadOf(effort), rate, mayFail: true };
-  const [ours, theirs] = await alternating(
-    effort,
-    async () => (await driven(await contenders.katamari({ front: 'framed', runtime: effort.runtime }), options)).p99Us,
-    async () => (await driven(await contenders.chassisAlone(), options)).p99Us,
-  );
+  const mesh = await contenders.katamari({ front: 'framed', runtime: effort.runtime });
+  const rates: number[] = [];
+  const pair = await sideBySide(effort, mesh, await contenders.chassisAlone(), {
+    ours: async () => {
+      // What it can do changes with the machine, so it is asked each time.
+      const { perSecond } = await drive(mesh, { ...loadOf(effort), warmUp: SETTLE_S });
+      rates.push(perSecond / 2);
+      return (await drive(mesh, openLoop(effort, perSecond / 2))).p99Us;
+    },
+    theirs: async (direct) => (await drive(direct, openLoop(effort, rates.at(-1) as number))).p99Us,
+  });
   const work =
     'p99 through the mesh at half of its maximum rate (open loop) / p99 calling the chassis directly at that rate';
-  return { work, bound: 3, isAtMost: true, ours, theirs, unit: ' us', note: `${Math.round(rate)} calls/s` };
+  return { work, bound: 3, isAtMost: true, ...pair, unit: ' us', note: `${Math.round(median(rates))} calls/s` };
 }
 
 async function largePayloads(effort: Effort): Promise<Row> {
   const options = { ...loadOf(effort), connections: 8, bytes: 2 ** 20 };
-  const [ours, theirs] = await alternating(
-    effort,
-    async () =>
-      (await driven(await contenders.katamari({ front: 'framed', runtime: effort.runtime }), options)).perSecond,
-    async () => (await driven(await contenders.chassisAlone(), options)).perSecond,
-  );
-  return {
-    work: '1 MiB payloads through the mesh / calling the chassis directly',
-    bound: 0.6,
-    ours,
-    theirs,
-    unit: '/s',
-  };
+  const mesh = await contenders.katamari({ front: 'framed', runtime: effort.runtime });
+  const pair = await sideBySide(effort, mesh, await contenders.chassisAlone(), throughput(options));
+  return { work: '1 MiB payloads through the mesh / calling the chassis directly', bound: 0.6, ...pair, unit: '/s' };
 }
 
 /** A Consul that lists 1,000 pools on 100 managers, and routes for 10,000 services, beside the one pool that is called. */
 async function manyPools(effort: Effort): Promise<Row> {
-  const throughput = async (pools: number, routes: number): Promise<number> => {
-    await using crowd = await startCrowd(pools);
+  await using crowd = await startCrowd(1_000);
+  await using alone = await startCrowd(0);
+  const start = (consul: string, routes: number): Promise<Target> => {
     const settings = {
-      consul: { address: crowd.consul },
+      consul: { address: consul },
       routes: Object.fromEntries(
         Array.from({ length: routes }, (_, i) => [`Crowd${i}`, { weights: { '1.0.0': 50, '2.0.0': 50 } }]),
       ),
     };
-    const target = await contenders.katamari({ front: 'framed', runtime: effort.runtime, settings });
-    return (await driven(target, loadOf(effort))).perSecond;
+    return contenders.katamari({ front: 'framed', runtime: effort.runtime, settings });
   };
-  const [ours, theirs] = await alternating(
-    effort,
-    () => throughput(1000, 10_000),
-    () => throughput(0, 0),
-  );
-  return {
-    work: 'throughput with 1,000 pools and 10,000 routes known / with one',
-    bound: 0.95,
-    ours,
-    theirs,
-    unit: '/s',
-  };
+  const mesh = await start(crowd.consul, 10_000);
+  const pair = await sideBySide(effort, mesh, await start(alone.consul, 0), throughput(loadOf(effort)));
+  const work = 'throughput with 1,000 pools and 10,000 routes known / with one';
+  return { work, bound: 0.95, ...pair, unit: '/s' };
 }
 
 async function withAndWithoutMetrics(effort: Effort): Promise<Row> {
   const without = path.join(REPOSITORY, 'dist', 'bench', 'without-metrics.js');
-  const throughput = async (runtimeFlags: readonly string[], isScraped: boolean): Promise<number> => {
-    const mesh = await contenders.katamari({ front: 'framed', runtimeFlags });
-    const scraper = setInterval(() => {
-      if (isScraped) void fetch(`${mesh.statsUrl}/metrics`).then((answer) => answer.text());
-    }, 1000);
-    try {
-      return (await driven(mesh, loadOf(effort))).perSecond;
-    } finally {
-      clearInterval(scraper);
-    }
-  };
-  const [ours, theirs] = await alternating(
-    effort,
-    () => throughput([], true),
-    () => throughput(['--import', without], false),
-  );
-  const work = 'throughput with metrics on, scraped every second / with metrics off';
-  return { work, bound: 0.93, ours, theirs, unit: '/s' };
+  const mesh = await contenders.katamari({ front: 'framed' });
+  const bare = await contenders.katamari({ front: 'framed', runtimeFlags: ['--import', without] });
+  const scraper = setInterval(() => {
+    void fetch(`${mesh.statsUrl}/metrics`).then((answer) => answer.text());
+  }, 1000);
+  try {
+    const pair = await sideBySide(effort, mesh, bare, throughput(loadOf(effort)));
+    const work = 'throughput with metrics on, scraped every second / with metrics off';
+    return { work, bound: 0.93, ...pair, unit: '/s' };
+  } finally {
+    clearInterval(scraper);
+  }
 }
 
 /** The mesh has a global timeout of 1 s; what comes later than that is not counted. */
 async function twiceTheLoad(effort: Effort): Promise<Row> {
-  const start = (): Promise<Target> =>
-    contenders.katamari({ front: 'framed', runtime: effort.runtime, settings: { timeout: '1s' } });
+  const { runtime } = effort;
+  const mesh = await contenders.katamari({ front: 'framed', runtime, settings: { timeout: '1s' } });
   const max: number[] = [];
-  const [ours, theirs] = await alternating(
-    effort,
-    async () => {
-      const rate = 2 * (max.at(-1) ?? (await most(effort)));
-      // As many clients as can be waiting, each with one call: nobody sends a second before the first is answered.
-      const options = { ...loadOf(effort), connections: 2_000, rate, deadlineMs: 1050, mayFail: true };
-      return (await driven(await start(), options)).perSecond;
+  const pair = await sideBySide(effort, mesh, undefined, {
+    theirs: async () => {
+      max.push((await drive(mesh, { ...loadOf(effort), warmUp: SETTLE_S })).perSecond);
+      return max.at(-1) as number;
     },
-    async () => {
-      const { perSecond } = await driven(await start(), { ...loadOf(effort), connections: 256 });
-      max.push(perSecond);
-      return perSecond;
-    },
-  );
+    ours: async () => (await drive(mesh, openLoop(effort, 2 * (max.at(-1) as number)))).perSecond,
+  });
   const work = 'goodput with twice the load it can carry (deadline 1 s) / goodput at its maximum';
-  return { work, bound: 0.95, ours, theirs, unit: '/s' };
+  return { work, bound: 0.95, ...pair, unit: '/s' };
 }
 
 /** Ten chassis, one of which is stopped in the middle. The call inside it is not counted. */
 async function oneFrozen(effort: Effort): Promise<Row> {
-  const settings = { timeout: '1s' };
-  const start = (): Promise<Target> =>
-    contenders.katamari({ front: 'framed', count: 10, runtime: effort.runtime, settings });
-  const full = await driven(await start(), { ...loadOf(effort), connections: 256 });
-  const rate = 0.7 * full.perSecond;
-  const [due, inTime]: [number[], number[]] = [[], []];
-  for (let round = 0; round < effort.rounds; round++) {
-    await using running = disposable(await start());
-    const [mesh = 0] = running.target.pids;
-    const chassis = familyOf(mesh).find((pid) => isEchoChassis(pid)) ?? 0;
-    const seconds = Math.max(4, effort.seconds);
-    const freeze = setTimeout(() => process.kill(chassis, 'SIGSTOP'), (effort.warmUp + 1) * 1000);
-    const options = { ...loadOf(effort), connections: 256, rate, deadlineMs: 1050, mayFail: true, seconds };
-    const measured = await drive(running.target, options);
-    clearTimeout(freeze);
-    due.push(measured.due - INSIDE_FROZEN);
-    inTime.push(Math.min(measured.right, measured.due - INSIDE_FROZEN));
+  const { runtime, rounds } = effort;
+  const [due, inTime, rates]: [number[], number[], number[]] = [[], [], []];
+  for (let round = 0; round < rounds; round++) {
+    const mesh = await contenders.katamari({ front: 'framed', count: 10, runtime, settings: { timeout: '1s' } });
+    try {
+      await warmed(mesh, effort);
+      const rate = 0.7 * (await drive(mesh, { ...loadOf(effort), warmUp: SETTLE_S })).perSecond;
+      const seconds = Math.max(4, effort.seconds);
+      const chassis = familyOf(mesh.pids[0] ?? 0).find((pid) => isEchoChassis(pid)) ?? 0;
+      const freeze = setTimeout(() => process.kill(chassis, 'SIGSTOP'), 1_000);
+      const measured = await drive(mesh, { ...openLoop(effort, rate), seconds });
+      clearTimeout(freeze);
+      rates.push(rate);
+      due.push(measured.due - INSIDE_FROZEN);
+      inTime.push(Math.min(measured.right, measured.due - INSIDE_FROZEN));
+    } finally {
+      await mesh.close();
+    }
   }
   const ratio = inTime.reduce((sum, one) => sum + one, 0) / due.reduce((sum, one) => sum + one, 0);
   const work = 'share of calls answered in time with one of ten chassis frozen, at 70 % load, non-frozen calls';
-  return { work, bound: 0.999, ours: inTime, theirs: due, unit: ' calls', ratio, note: `${Math.round(rate)} calls/s` };
+  const note = `${Math.round(median(rates))} calls/s`;
+  return { work, bound: 0.999, ours: inTime, theirs: due, unit: ' calls', ratio, note };
 }
 
 /** What the whole mesh in one process takes while nothing happens. */
 export async function idleFigures(runtime: contenders.Runtime, seconds: number, connections: number): Promise<Idle> {
-  await using running = disposable(await contenders.katamari({ front: 'framed', runtime }));
-  const [pid = 0] = running.target.pids;
+  const mesh = await contenders.katamari({ front: 'framed', runtime });
+  try {
+    return await idleFiguresOf(mesh, seconds, connections);
+  } finally {
+    await mesh.close();
+  }
+}
+
+async function idleFiguresOf(mesh: Target, seconds: number, connections: number): Promise<Idle> {
+  const [pid = 0] = mesh.pids;
   await new Promise((resolve) => setTimeout(resolve, 2_000));
   const before = cpuMs([pid]);
   await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
   const cpuShare = (cpuMs([pid]) - before) / (seconds * 1000);
   const rss = rssBytes(pid);
-  const [host = '', port = ''] = (running.target.addresses[0] ?? '').split(':');
+  const [host = '', port = ''] = (mesh.addresses[0] ?? '').split(':');
   const sockets: Socket[] = [];
   for (let i = 0; i < connections; i++) {
     const socket = connect({ host, port: Number(port) });
@@ -329,34 +321,54 @@ export async function idleFigures(runtime: contenders.Runtime, seconds: number, 
   return { rssMiB: rss / MIB, cpuShare, connections, rssMoreMiB: more / MIB };
 }
 
-/** What the mesh can carry, closed loop. */
-async function most(effort: Effort): Promise<number> {
-  const target = await contenders.katamari({ front: 'framed', runtime: effort.runtime });
-  return (await driven(target, loadOf(effort))).perSecond;
+/** Compilers get to work where nobody is late: at the pace of the target itself. */
+async function warmed(target: Target, { warmUp }: Effort): Promise<void> {
+  await drive(target, { connections: 64, bytes: 16, seconds: Math.ceil(warmUp), warmUp: 0 });
 }
 
-/** Drives a target and ends it. */
-async function driven(target: Target, options: LoadOptions): Promise<Measured> {
+interface SideBySide {
+  readonly ours: (target: Target) => Promise<number>;
+  readonly theirs: (target: Target) => Promise<number>;
+}
+
+/**
+ * Measures two that both run all the time, in turn: a shared machine is twice as fast in one minute as in the next, and alike for two that
+ * follow each other. Ends both.
+ * @param theirTarget undefined when both are one
+ */
+async function sideBySide(
+  effort: Effort,
+  ourTarget: Target,
+  theirTarget: Target | undefined,
+  measure: SideBySide,
+): Promise<{ readonly ours: readonly number[]; readonly theirs: readonly number[] }> {
+  const { rounds, onProgress } = effort;
+  const isTheirsFirst = theirTarget === undefined;
+  const [ours, theirs]: [number[], number[]] = [[], []];
   try {
-    return await drive(target, options);
+    for (const target of [ourTarget, theirTarget]) if (target !== undefined) await warmed(target, effort);
+    for (let round = 1; round <= rounds; round++) {
+      if (isTheirsFirst) theirs.push(await measure.theirs(ourTarget));
+      ours.push(await measure.ours(ourTarget));
+      if (!isTheirsFirst) theirs.push(await measure.theirs(theirTarget));
+      onProgress(`round ${round}: ${Math.round(ours.at(-1) as number)} / ${Math.round(theirs.at(-1) as number)}`);
+    }
+    return { ours, theirs };
   } finally {
-    await target.close();
+    await ourTarget.close();
+    await theirTarget?.close();
   }
 }
 
-async function alternating(
-  { rounds, onProgress }: Effort,
-  ours: () => Promise<number>,
-  theirs: () => Promise<number>,
-): Promise<[number[], number[]]> {
-  const [first, second]: [number[], number[]] = [[], []];
-  for (let round = 1; round <= rounds; round++) {
-    second.push(await theirs());
-    first.push(await ours());
-    onProgress(`round ${round}: ${Math.round(first.at(-1) as number)} / ${Math.round(second.at(-1) as number)}`);
-  }
-  onProgress(`medians: ${Math.round(median(first))} / ${Math.round(median(second))}`);
-  return [first, second];
+function throughput(options: LoadOptions): SideBySide {
+  const measure = async (target: Target): Promise<number> =>
+    (await drive(target, { ...options, warmUp: SETTLE_S })).perSecond;
+  return { ours: measure, theirs: measure };
+}
+
+/** Calls that are due at that rate whatever the answers do, with a deadline that shows whether they came in time. */
+function openLoop(effort: Effort, rate: number): LoadOptions {
+  return { ...loadOf(effort), warmUp: SETTLE_S, rate, deadlineMs: DEADLINE_MS, mayFail: true };
 }
 
 function loadOf({ seconds, warmUp }: Effort): LoadOptions {
@@ -367,9 +379,9 @@ function isEchoChassis(pid: number): boolean {
   return commandOf(pid).includes('echo-chassis');
 }
 
-function disposable<T extends Target>(target: T): { readonly target: T; [Symbol.asyncDispose](): Promise<void> } {
-  return { target, [Symbol.asyncDispose]: () => target.close() };
-}
-
+/** A second of a mesh's own timeout, and the 50 ms that DESIGN allows beyond. */
+const DEADLINE_MS = 1_050;
+/** Before each measurement of what is warm, in s. */
+const SETTLE_S = 0.3;
 const INSIDE_FROZEN = 1;
 const MIB = 2 ** 20;

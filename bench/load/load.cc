@@ -358,12 +358,17 @@ class Load {
       if (isMeasured(from)) results_.due++;
       Connection& connection = *connections_[idle_.empty() ? nextConnection_++ % connections_.size() : idle_.back()];
       if (!idle_.empty()) idle_.pop_back();
-      if (connection.fd >= 0) send(connection, from);
-      else if (isMeasured(from)) results_.lost++;
+      if (connection.fd >= 0) {
+        if (connection.sent == connection.out.size()) touched_.push_back(&connection);
+        send(connection, from);
+      } else if (isMeasured(from)) {
+        results_.lost++;
+      }
       dueAt_ += pause_(random_) * 1e6 / options_.rate;
     }
-    for (auto& connection : connections_)
+    for (Connection* connection : touched_)
       if (connection->fd >= 0) flush(*connection);
+    touched_.clear();
   }
 
   void send(Connection& connection, Micros from) {
@@ -489,6 +494,8 @@ class Load {
   /// Open loop: connections with nothing under way, as a client's pool has them; when there is none, calls line up in turn.
   std::vector<size_t> idle_;
   size_t nextConnection_ = 0;
+  /// Open loop: connections that were given something to send in this round.
+  std::vector<Connection*> touched_;
   bool isEnding_ = false;
   Micros measureFrom_ = 0, measureTo_ = 0;
   double dueAt_ = 0;

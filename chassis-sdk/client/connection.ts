@@ -14,7 +14,7 @@ import type { MessageFacts } from '../wire/encodings/encoding.ts';
 import { Inbox } from '../wire/inbox.ts';
 import { MESSAGE_TYPE, readHead } from '../wire/message.ts';
 import type { HeadersIn } from '../wishes.ts';
-import { Outbox } from './outbox.ts';
+import { Outbox } from '../wire/outbox.ts';
 import type { MethodPlan, PendingCall } from './pending.ts';
 
 export interface ConnectionOwner {

@@ -12,7 +12,7 @@ type Listener = ((event: Event) => void) | { handleEvent(event: Event): void };
 export class CallSignal implements AbortSignal {
   onabort: ((this: AbortSignal, event: Event) => void) | null = null;
   #reason: KatamariError | undefined;
-  #listeners: Listener[] | undefined;
+  #listeners: Set<Listener> | undefined;
 
   get aborted(): boolean {
     return this.#reason !== undefined;
@@ -37,14 +37,13 @@ export class CallSignal implements AbortSignal {
   /** Only 'abort' is ever sent. It is sent once, so `once` needs no care. */
   addEventListener(type: string, listener: Listener | null): void {
     if (type !== 'abort' || listener === null || this.aborted) return;
-    this.#listeners ??= [];
-    if (!this.#listeners.includes(listener)) this.#listeners.push(listener);
+    this.#listeners ??= new Set();
+    this.#listeners.add(listener);
   }
 
   removeEventListener(type: string, listener: Listener | null): void {
     if (type !== 'abort' || listener === null) return;
-    const place = this.#listeners?.indexOf(listener) ?? -1;
-    if (place !== -1) this.#listeners?.splice(place, 1);
+    this.#listeners?.delete(listener);
   }
 
   dispatchEvent(event: Event): boolean {

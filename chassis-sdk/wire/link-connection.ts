@@ -15,7 +15,8 @@ import { FrameReader } from './frame-reader.ts';
 import { drainNotice, LINK_CALLS, LINK_SERVICE, readCancelled } from './link-control.ts';
 import { helloAnswer, ServerHandshake } from './link-handshake.ts';
 import type { LinkServerOptions } from './link-server.ts';
-import { frameMessage, MESSAGE_TYPE, NOTHING, parseTarget, readHead, type MessageHead } from './message.ts';
+import { MESSAGE_TYPE, NOTHING, parseTarget, readHead, type MessageHead } from './message.ts';
+import { Outbox } from './outbox.ts';
 import { StructScanner } from './struct-scanner.ts';
 
 export interface ConnectionHooks {
@@ -32,6 +33,7 @@ export class LinkConnection {
   readonly #clock: Clock;
   readonly #scanner: StructScanner;
   readonly #reader: FrameReader;
+  readonly #outbox: Outbox;
   /** Signals of the calls under way, by sequence id. */
   readonly #signals = new Map<number, CallSignal>();
   /** Beyond every sequence id. */
@@ -45,7 +47,6 @@ export class LinkConnection {
   #isOfMesh = false;
   #isDraining = false;
   #underWay = 0;
-  #isCorked = false;
   #onIdle: (() => void) | undefined;
   /** When the frame that is incomplete was begun. */
   #begunAtMs = 0;
@@ -56,6 +57,7 @@ export class LinkConnection {
     this.#socket = socket;
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#outbox = new Outbox(socket, options.gathering);
     this.#onProved = hooks.onProved;
     const secret = options.security?.secret ?? '';
     if (secret !== '') this.#handshake = new ServerHandshake(secret, (bytes) => void socket.write(bytes));
@@ -89,7 +91,7 @@ export class LinkConnection {
    */
   async drain(): Promise<void> {
     this.#isDraining = true;
-    if (this.#isOfMesh) this.#write(drainNotice());
+    if (this.#isOfMesh) this.#outbox.add(drainNotice());
     if (this.#underWay > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
     if (this.#isOfMesh) await this.#left();
     this.#finish();
@@ -111,6 +113,7 @@ export class LinkConnection {
   /** Flushes what was answered, then closes; at once when the peer does not read. */
   #finish(): void {
     if (this.#socket.destroyed) return;
+    this.#outbox.flush();
     this.#socket.end();
     const stopTimer = this.#clock.after(FLUSH_MS, () => this.#socket.destroy());
     this.#socket.once('close', stopTimer);
@@ -215,18 +218,17 @@ export class LinkConnection {
       case LINK_CALLS.hello:
         // Nobody has to prove anything here, or it has been done.
         [this.#isPeer, this.#isOfMesh] = [true, true];
-        this.#write(helloAnswer(head, NOTHING));
+        this.#outbox.add(helloAnswer(head, NOTHING));
         return;
       case LINK_CALLS.ping:
-        this.#write(frameMessage(MESSAGE_TYPE.reply, method, head.seqId, NOTHING, EMPTY_STRUCT));
+        this.#write(MESSAGE_TYPE.reply, method, head.seqId, NOTHING, EMPTY_STRUCT);
         return;
       case LINK_CALLS.cancel:
         this.#signals.get(readCancelled(frame, head.bodyStart))?.abort(TAKEN_BACK);
         return;
       default: {
         const answer = writeApplicationException(`A link has no method ${method}`, APPLICATION_EXCEPTION.unknownMethod);
-        if (head.type === MESSAGE_TYPE.call)
-          this.#write(frameMessage(MESSAGE_TYPE.exception, method, head.seqId, NOTHING, answer));
+        if (head.type === MESSAGE_TYPE.call) this.#write(MESSAGE_TYPE.exception, method, head.seqId, NOTHING, answer);
       }
     }
   }
@@ -288,7 +290,7 @@ export class LinkConnection {
       const retire = this.#options.wantsToRetire?.(reply) ?? false;
       const context = isFromMesh ? writeReplyContext(reply.context, undefined, retire) : NOTHING;
       const type = reply.isException ? MESSAGE_TYPE.exception : MESSAGE_TYPE.reply;
-      this.#write(frameMessage(type, parseTarget(head.name).method, head.seqId, context, reply.body));
+      this.#write(type, parseTarget(head.name).method, head.seqId, context, reply.body);
     }
     this.#done(call, key, reply);
   }
@@ -307,22 +309,14 @@ export class LinkConnection {
     if (head.type === MESSAGE_TYPE.oneway) return;
     const context = isFromMesh ? writeReplyContext(NO_REPLY_CONTEXT, error) : NOTHING;
     const method = parseTarget(head.name).method;
-    this.#write(frameMessage(MESSAGE_TYPE.exception, method, head.seqId, context, applicationExceptionOf(error)));
+    this.#write(MESSAGE_TYPE.exception, method, head.seqId, context, applicationExceptionOf(error));
   }
 
-  #write(frame: Buffer): void {
+  #write(type: 2 | 3, method: string, seqId: number, context: Uint8Array, body: Uint8Array): void {
     if (this.#socket.destroyed) return;
-    if (!this.#isCorked) {
-      this.#isCorked = true;
-      this.#socket.cork();
-      queueMicrotask(() => {
-        this.#isCorked = false;
-        this.#socket.uncork();
-      });
-    }
     // A peer that calls and does not read its answers is not read either, until it does.
     if (this.#socket.writableLength > this.#options.limits.frameBytesMax) this.#socket.pause();
-    this.#socket.write(frame);
+    this.#outbox.message(type, method, seqId, context, body);
   }
 
   #readOn(): void {

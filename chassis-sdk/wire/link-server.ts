@@ -11,6 +11,7 @@ import type { FaceplateLimits } from '../directory.ts';
 import { parseAddress } from './link-address.ts';
 import { LinkConnection } from './link-connection.ts';
 import { checkCertificates, KEEP_ALIVE_MS, type LinkSecurity } from './link-security.ts';
+import type { Gathering } from './outbox.ts';
 
 export { parseAddress } from './link-address.ts';
 
@@ -27,6 +28,8 @@ export interface LinkServerOptions {
   /** Who is on the other side, for messages and `Call.caller` where the context names nobody. */
   readonly caller: string;
   readonly clock?: Clock;
+  /** When answers leave, default at the end of the turn. */
+  readonly gathering?: Gathering;
   /** What peers must show before a call of theirs is read. Without it this server asks nothing: see whyNotListen. */
   readonly security?: LinkSecurity | undefined;
   /** A chassis says in the answer that it wants to be replaced. */

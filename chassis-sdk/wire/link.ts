@@ -12,7 +12,8 @@ import { readApplicationException } from './application-exception.ts';
 import { errorOfContext, hasContext, readReplyContext, writeCallContext, type WireReplyContext } from './context.ts';
 import { FrameReader } from './frame-reader.ts';
 import { cancelMessage, LINK_CALLS } from './link-control.ts';
-import { frameMessage, MESSAGE_TYPE, NOTHING, readHead, type MessageHead } from './message.ts';
+import { MESSAGE_TYPE, NOTHING, readHead, type MessageHead } from './message.ts';
+import { Outbox } from './outbox.ts';
 import { StructScanner } from './struct-scanner.ts';
 
 /** Takes the end of one call; exactly one of the two is called, once. */
@@ -34,6 +35,7 @@ export interface LinkOptions {
 export class Link {
   readonly #socket: Socket;
   readonly #options: LinkOptions;
+  readonly #outbox: Outbox;
   readonly #underWay = new Map<number, ReplySink>();
   readonly #scanner: StructScanner;
   readonly #reader: FrameReader;
@@ -42,12 +44,12 @@ export class Link {
   #isDraining = false;
   #ping: Ping | undefined;
   #lastPing = 0;
-  #isCorked = false;
 
   /** @param socket connected already */
   constructor(socket: Socket, options: LinkOptions) {
     this.#socket = socket;
     this.#options = options;
+    this.#outbox = new Outbox(socket, 'round');
     this.#scanner = new StructScanner(DEFAULT_LIMITS.nestingMax, options.frameBytesMax);
     const reader = new FrameReader(options.frameBytesMax, (frame) => this.#onFrame(frame));
     this.#reader = reader;
@@ -93,11 +95,6 @@ export class Link {
     return this.#isDraining;
   }
 
-  /** Bytes that wait in this process because the peer does not read. */
-  get unsentBytes(): number {
-    return this.#socket.writableLength;
-  }
-
   /**
    * Sends a call; its end goes to `sink`. Oneway calls are sent as ordinary ones and answered, so that their end is known.
    * @returns what `cancel` takes
@@ -110,7 +107,7 @@ export class Link {
     const seqId = this.#nextSeqId();
     const context = writeCallContext(call, (call.deadlineMs - nowMs) * 1000);
     this.#underWay.set(seqId, sink);
-    this.#write(frameMessage(MESSAGE_TYPE.call, name, seqId, context, call.args));
+    this.#outbox.message(MESSAGE_TYPE.call, name, seqId, context, call.args);
     return seqId;
   }
 
@@ -122,7 +119,7 @@ export class Link {
    */
   cancel(id: number): boolean {
     if (!this.#underWay.delete(id)) return false;
-    this.#write(cancelMessage(id));
+    this.#outbox.add(cancelMessage(id));
     this.#leaveWhenDrained();
     return true;
   }
@@ -175,21 +172,8 @@ export class Link {
     };
     // When this process itself was held up, the answer may lie unread: one round of the loop reads it.
     ping.stopTimer = clock.after(timeoutMs, () => setImmediate(overdue));
-    this.#write(frameMessage(MESSAGE_TYPE.call, LINK_CALLS.ping, ping.seqId, NOTHING, EMPTY_STRUCT));
+    this.#outbox.message(MESSAGE_TYPE.call, LINK_CALLS.ping, ping.seqId, NOTHING, EMPTY_STRUCT);
     return ping;
-  }
-
-  /** Writes of one turn of the loop go to the kernel together. */
-  #write(frame: Buffer): void {
-    if (!this.#isCorked) {
-      this.#isCorked = true;
-      this.#socket.cork();
-      queueMicrotask(() => {
-        this.#isCorked = false;
-        this.#socket.uncork();
-      });
-    }
-    this.#socket.write(frame);
   }
 
   #onFrame(frame: Buffer): void {

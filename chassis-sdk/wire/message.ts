@@ -58,17 +58,32 @@ export function frameMessage(
   second: Uint8Array,
 ): Buffer {
   const nameBytes = Buffer.byteLength(name);
-  const headBytes = 12 + nameBytes;
-  const total = headBytes + first.length + second.length;
-  const frame = Buffer.allocUnsafe(4 + total);
-  frame.writeInt32BE(total, 0);
-  frame.writeInt32BE(STRICT_VERSION_1 | type, 4);
-  frame.writeInt32BE(nameBytes, 8);
-  frame.write(name, 12, 'utf8');
-  frame.writeInt32BE(seqId, 12 + nameBytes);
-  frame.set(first, 4 + headBytes);
-  frame.set(second, 4 + headBytes + first.length);
+  const frame = Buffer.allocUnsafe(16 + nameBytes + first.length + second.length);
+  const behind = putFrameHead(frame, 0, type, name, nameBytes, seqId, first.length + second.length);
+  frame.set(first, behind);
+  frame.set(second, behind + first.length);
   return frame;
+}
+
+/**
+ * Writes length and head of a framed message into memory that has room for them.
+ * @param nameBytes bytes of the name in UTF-8
+ * @returns the offset behind the head, where the body of `bodyBytes` belongs
+ */
+export function putFrameHead(
+  into: Buffer,
+  at: number,
+  type: MessageType,
+  name: string,
+  nameBytes: number,
+  seqId: number,
+  bodyBytes: number,
+): number {
+  into.writeInt32BE(12 + nameBytes + bodyBytes, at);
+  into.writeInt32BE(STRICT_VERSION_1 | type, at + 4);
+  into.writeInt32BE(nameBytes, at + 8);
+  into.write(name, at + 12, 'utf8');
+  return into.writeInt32BE(seqId, at + 12 + nameBytes);
 }
 
 /** Length and head of a framed message whose body of `bodyBytes` is written behind it, so that a long body need not be copied. */

@@ -130,6 +130,7 @@ export class ManagerRole {
       limits: { ...config.limits, pipelineMax: Math.max(config.limits.pipelineMax, INSIDE_CALLS_MAX) },
       timeoutMs,
       caller: 'a chassis',
+      gathering: 'round',
     });
     this.#opened('inside', 'inside', inside);
   }
@@ -161,6 +162,7 @@ export class ManagerRole {
       limits: { ...limits, pipelineMax: Math.max(limits.pipelineMax, LINK_CALLS_MAX) },
       timeoutMs,
       caller: 'a faceplate',
+      gathering: 'round',
       ...(security === undefined ? {} : { security }),
     });
     this.linkAddress = link.address.replace(/^tcp:/, '');
