@@ -1,7 +1,7 @@
 // What a faceplate may know of the mesh: which pools there are, and which of them a call would meet.
 // The router implements it; faceplates and the admin service only read it. Nothing here waits or changes anything.
 
-import type { Call, Dispatch } from './call.ts';
+import type { Call, Dispatch, Send } from './call.ts';
 import type { Interface } from './idl/model.ts';
 
 /** What a chassis says it is. Equal details and equal interface make a pool. */
@@ -47,6 +47,8 @@ export interface Directory {
 /** The mesh as a faceplate gets it. */
 export interface MeshDoor {
   readonly dispatch: Dispatch;
+  /** The same, for faceplates that pass bytes through. */
+  readonly send: Send;
   readonly directory: Directory;
   /** Global timeout in ms; changes while running. */
   timeoutMs(): number;

@@ -165,7 +165,7 @@ export class Connection {
     if (this.#isGone) return;
     this.#silentTimeouts = 0;
     const encoding = this.#encoding;
-    const bytes = this.#inbox.join(chunk);
+    const bytes = this.#inbox.join(chunk, encoding.declaredBytes);
     let at = 0;
     try {
       while (at < bytes.length && !this.#isGone) {

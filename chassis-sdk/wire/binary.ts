@@ -79,9 +79,13 @@ export class BinaryWriter {
     if (this.buffer.length > SCRATCH_BYTES_KEPT) this.#resize(SCRATCH_BYTES);
   }
 
-  /** A copy of what was written. */
+  /** What was written: a copy, or of much the memory itself, which is not used again then. */
   finish(): Buffer {
-    return copyOf(this.buffer, 0, this.position);
+    if (this.buffer.length <= SCRATCH_BYTES_KEPT || this.position * 2 < this.buffer.length)
+      return copyOf(this.buffer, 0, this.position);
+    const written = this.buffer.subarray(0, this.position);
+    this.#resize(SCRATCH_BYTES);
+    return written;
   }
 
   enter(): void {
@@ -98,7 +102,8 @@ export class BinaryWriter {
     if (wanted > ENCODED_BYTES_MAX)
       throw new Wrong(`the value is longer than ${ENCODED_BYTES_MAX} bytes, the limit`, true);
     const old = this.buffer;
-    this.#resize(Math.min(ENCODED_BYTES_MAX, Math.max(wanted, old.length * 2)));
+    // Behind a long text there is at least a stop byte.
+    this.#resize(Math.min(ENCODED_BYTES_MAX, Math.max(wanted + SLACK_BYTES, old.length * 2)));
     old.copy(this.buffer, 0, 0, this.position);
   }
 
@@ -415,7 +420,8 @@ export function minimumBytes(wire: number): number {
 
 const MINIMUM_BYTES: readonly number[] = [1, 1, 1, 1, 8, 1, 2, 1, 4, 1, 8, 4, 1, 6, 5, 5, 16];
 const SCRATCH_BYTES = 64 * 1024;
-const SCRATCH_BYTES_KEPT = 1024 * 1024;
+const SLACK_BYTES = 1024;
+const SCRATCH_BYTES_KEPT = 256 * 1024;
 /** Up to here a loop over characters beats the call into the runtime. */
 const SHORT_STRING = 24;
 const EXACT_FROM = 16 * 1024;

@@ -1,7 +1,8 @@
 // Cuts a byte stream into frames (4-byte length, then so many bytes). A frame that arrived in one piece is handed on without a copy.
-// Memory grows with what was received, never with what was declared. Limit: bytes of one frame.
+// Memory grows with what was received; what is declared is believed for some times as much. Limit: bytes of one frame.
 
 import { KatamariError } from '../errors.ts';
+import { roomFor } from './inbox.ts';
 
 export class FrameReader {
   readonly #frameBytesMax: number;
@@ -77,12 +78,18 @@ export class FrameReader {
   #hold(chunk: Buffer, from: number, to: number): void {
     const need = this.#held + to - from;
     if (this.#pending === undefined || this.#pending.length < need) {
-      const grown = Buffer.allocUnsafe(Math.max(need, Math.min(need * 2, this.#frameBytesMax + 4), 64));
+      const grown = Buffer.allocUnsafe(Math.max(need, roomFor(need, this.#declared(chunk, from, to)), 64));
       this.#pending?.copy(grown, 0, 0, this.#held);
       this.#pending = grown;
     }
     chunk.copy(this.#pending, this.#held, from, to);
     this.#held = need;
+  }
+
+  /** Bytes of the frame of which a part is held, or is about to be; four where not even its length has come. */
+  #declared(chunk: Buffer, from: number, to: number): number {
+    if (this.#held >= 4) return 4 + this.#lengthAt(this.#pending as Buffer, 0);
+    return this.#held === 0 && to - from >= 4 ? 4 + this.#lengthAt(chunk, from) : 4;
   }
 
   #lengthAt(bytes: Buffer, at: number): number {

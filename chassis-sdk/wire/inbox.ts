@@ -1,5 +1,5 @@
 // What a connection has received and not used yet. A chunk that holds whole messages passes through untouched; only the beginning of an
-// incomplete one is kept, in memory that grows with what came, never with what was declared.
+// incomplete one is kept, in memory that grows with what came: what is declared is believed for some times as much.
 
 export class Inbox {
   #kept: Buffer | undefined;
@@ -16,14 +16,19 @@ export class Inbox {
     return this.#length;
   }
 
-  /** Everything there is now, the chunk included. Give back what was not used with `keep`. */
-  join(chunk: Buffer): Buffer {
+  /**
+   * Everything there is now, the chunk included. Give back what was not used with `keep`.
+   * @param declaredBytes how long the message that is incomplete says it is; 0 when nobody knows. Room is made for all of it at once when a part
+   * worth naming has come: growing step by step moves it again and again.
+   */
+  join(chunk: Buffer, declaredBytes = 0): Buffer {
     const kept = this.#kept;
     if (kept === undefined) return chunk;
     const total = this.#length + chunk.length;
     if (!this.#isOwn || kept.length < total) {
+      const stepBytes = total < DOUBLE_BYTES_MAX ? total * 2 : total + DOUBLE_BYTES_MAX;
       const grown = Buffer.allocUnsafe(
-        Math.max(ROOM_BYTES_MIN, total < DOUBLE_BYTES_MAX ? total * 2 : total + DOUBLE_BYTES_MAX),
+        declaredBytes >= total ? roomFor(total, declaredBytes) : Math.max(ROOM_BYTES_MIN, stepBytes),
       );
       kept.copy(grown, 0, 0, this.#length);
       this.#kept = grown;
@@ -58,6 +63,13 @@ export class Inbox {
   }
 }
 
+/** Room for a message of which `come` bytes are here: for all of it, but not for more than so many times what has come. */
+export function roomFor(come: number, declaredBytes: number): number {
+  return Math.min(declaredBytes, Math.max(ROOM_BYTES_MIN, come * BELIEVED_FACTOR));
+}
+
+/** What is declared and never sent costs its sender a part that is not too small. */
+const BELIEVED_FACTOR = 16;
 const EMPTY: Buffer = Buffer.alloc(0);
 const ROOM_BYTES_MIN = 256;
 /** Above this size memory grows by steps instead of doubling. */

@@ -120,7 +120,7 @@ export class PlainLink {
   #onData(chunk: Buffer): void {
     if (this.#closed !== undefined) return;
     const encoding = this.#encoding;
-    const bytes = this.#inbox.join(chunk);
+    const bytes = this.#inbox.join(chunk, this.#encoding.declaredBytes);
     let at = 0;
     try {
       while (at < bytes.length && this.isOpen) {

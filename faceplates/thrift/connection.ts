@@ -188,7 +188,7 @@ export class Connection implements PlaceOwner {
     const nowMs = this.#host.clock.nowMs();
     this.#activeAtMs = nowMs;
     if (this.#inbox.isEmpty) this.#begunAtMs = nowMs;
-    const bytes = this.#inbox.join(chunk);
+    const bytes = this.#inbox.join(chunk, this.#encoding?.declaredBytes);
     if (this.#isLastCall && !this.#isDraining) {
       this.#isDraining = true;
       this.#begunBytes = bytes.length;
@@ -308,12 +308,7 @@ export class Connection implements PlaceOwner {
       // A client may well close as soon as it has sent a oneway call; that call goes on.
       signal: isOneway ? undefined : (this.#gone ??= new CallSignal()),
     });
-    try {
-      // Both ends are handled, and the handlers do not throw.
-      void mesh.dispatch(asked?.of(call, nowMs) ?? call).then(place.onReply, place.onError);
-    } catch (defect) {
-      place.onError(defect);
-    }
+    mesh.send(asked?.of(call, nowMs) ?? call, place);
   }
 
   /** Enters a call in the book and gives it a place in the line. */

@@ -1,8 +1,8 @@
 // The calls of one connection that wait for their answers, in the order in which they came. Ordinary Thrift clients match answers by order,
 // so an answer that is ready early stays in its place until those before it have left. Places are used again: a busy connection makes none.
 
-import type { Reply } from '../../chassis-sdk/call.ts';
-import { asKatamariError, type KatamariError } from '../../chassis-sdk/errors.ts';
+import type { CallSink, Reply } from '../../chassis-sdk/call.ts';
+import type { KatamariError } from '../../chassis-sdk/errors.ts';
 import type { CallStats } from '../../chassis-sdk/stats.ts';
 import { NOTHING } from '../../chassis-sdk/wire/message.ts';
 import type { Target } from './targets.ts';
@@ -14,7 +14,7 @@ export interface PlaceOwner {
 }
 
 /** One call that is under way. */
-export class Place {
+export class Place implements CallSink {
   next: Place | undefined;
   target: Target;
   /** The page of the book on which this call was entered; the target's may be another by the time the call ends. */
@@ -33,17 +33,22 @@ export class Place {
   error: KatamariError | undefined;
   /** Its answer leaves as soon as it is ready; it stands in no line. */
   isAnyOrder = false;
-  /** Entered in the book as cancelled; what its dispatch still says is of no interest. */
+  /** Entered in the book as cancelled; what the mesh still says is of no interest. */
   isCancelled = false;
-  // The two ends of a dispatch, bound once for every call that will ever stand here.
-  readonly onReply: (reply: Reply) => void;
-  readonly onError: (thrown: unknown) => void;
+  readonly #owner: PlaceOwner;
 
   constructor(owner: PlaceOwner, target: Target) {
     this.target = target;
     this.stats = target.stats;
-    this.onReply = (reply) => owner.onReply(this, reply);
-    this.onError = (thrown) => owner.onError(this, asKatamariError(thrown));
+    this.#owner = owner;
+  }
+
+  reply(reply: Reply): void {
+    this.#owner.onReply(this, reply);
+  }
+
+  fail(error: KatamariError): void {
+    this.#owner.onError(this, error);
   }
 }
 
@@ -92,7 +97,7 @@ export class Line {
     place.next = undefined;
   }
 
-  /** Gives back a place whose dispatch has ended and which is not in the line. */
+  /** Gives back a place whose call has ended and which is not in the line. */
   free(place: Place): void {
     place.type = 0;
     place.body = NOTHING;

@@ -36,7 +36,8 @@ export function withMeshService(router: Router, dispatch: Dispatch): Dispatch {
     const success = { serviceName, version: found.details.version, idlMain, idlFiles };
     return { isException: false, body: encodeStruct(method.result, { success }), context: NO_REPLY_CONTEXT };
   };
-  return (call: Call): Promise<Reply> => (call.service === 'katamari.Mesh' ? describe(call) : dispatch(call));
+  return (call: Call): Promise<Reply> => (call.service === MESH_SERVICE ? describe(call) : dispatch(call));
 }
 
+export const MESH_SERVICE = 'katamari.Mesh';
 const NOT_RUN = { notRun: true } as const;

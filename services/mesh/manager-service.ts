@@ -4,6 +4,7 @@
 import {
   createCall,
   decodeResult,
+  dispatchOf,
   encodeParams,
   KatamariError,
   parseIdl,
@@ -85,7 +86,7 @@ export class ManagerClient {
       deadlineMs: this.#clock.nowMs() + waitMs,
       caller: 'a faceplate',
     });
-    const reply = await this.#peer.dispatch(call, `${SERVICE}:${name}`);
+    const reply = await dispatchOf((one, sink) => this.#peer.send(one, sink, `${SERVICE}:${name}`))(call);
     if (reply.isException) throw new KatamariError('internal', readApplicationException(reply.body).message);
     const result = decodeResult(method, reply.body);
     if (!result.ok) throw new KatamariError('internal', `katamari.Manager.${name} threw ${result.exception}`);

@@ -1,11 +1,11 @@
-// A pool as a resource manager offers it to routers: what it is, how free it is now, and the Dispatch that reaches it.
+// A pool as a resource manager offers it to routers: what it is, how free it is now, and the Send that reaches it.
 
-import type { Dispatch, PoolView } from '../../chassis-sdk/internal.ts';
+import type { PoolView, Send } from '../../chassis-sdk/internal.ts';
 
 export interface Offer extends PoolView {
   /** Name of the resource manager. */
   readonly manager: string;
   /** False while its manager cannot be reached from here: calls go elsewhere, or wait until one can be. */
   readonly isReachable: boolean;
-  readonly dispatch: Dispatch;
+  readonly send: Send;
 }

@@ -3,11 +3,13 @@
 // each settles at its deadline at the latest, whatever the other side does, and one whose caller has gone is taken back there too.
 
 import {
+  asKatamariError,
   connectLink,
   DeadlineWheel,
   KatamariError,
   Link,
   type Call,
+  type CallSink,
   type Clock,
   type DeadlineEntry,
   type LinkSecurity,
@@ -87,20 +89,27 @@ export class Peer {
 
   /**
    * Sends a call. @param name method name to write, for services of the mesh itself; else the call's
-   * Rejects with resource_failed (facts.notRun when nothing was written), timeout, cancelled, or what the other side says.
+   * Fails with resource_failed (facts.notRun when nothing was written), timeout, cancelled, or what the other side says.
    */
-  dispatch(call: Call, name?: string): Promise<Reply> {
-    if (this.#state === 'waiting') return this.#whenUp(call).then(() => this.dispatch(call, name));
+  send(call: Call, sink: CallSink, name?: string): void {
+    if (this.#state === 'waiting') {
+      this.#whenUp(call).then(
+        () => this.send(call, sink, name),
+        (thrown: unknown) => sink.fail(asKatamariError(thrown)),
+      );
+      return;
+    }
     const link = this.#link;
-    if (link === undefined || !this.isUsable) return Promise.reject(this.#unreachable());
-    return new Promise((resolve, reject) => {
-      const remote = new RemoteCall(call, link, this.#options, resolve, reject);
-      try {
-        remote.send(name);
-      } catch (error) {
-        remote.fail(error as KatamariError);
-      }
-    });
+    if (link === undefined || !this.isUsable) {
+      sink.fail(this.#unreachable());
+      return;
+    }
+    const remote = new RemoteCall(call, link, this.#options, sink);
+    try {
+      remote.send(name);
+    } catch (error) {
+      remote.fail(error as KatamariError);
+    }
   }
 
   /** Ends now: calls under way fail, nothing is tried again. */
@@ -215,8 +224,7 @@ class RemoteCall implements ReplySink, DeadlineEntry {
   readonly #call: Call;
   readonly #link: Link;
   readonly #options: PeerOptions;
-  readonly #resolve: (reply: Reply) => void;
-  readonly #reject: (error: KatamariError) => void;
+  readonly #sink: CallSink;
   #sentId = 0;
   #isSettled = false;
   /** The wheel's. */
@@ -224,18 +232,11 @@ class RemoteCall implements ReplySink, DeadlineEntry {
   slot = -1;
   place = -1;
 
-  constructor(
-    call: Call,
-    link: Link,
-    options: PeerOptions,
-    resolve: (reply: Reply) => void,
-    reject: (error: KatamariError) => void,
-  ) {
+  constructor(call: Call, link: Link, options: PeerOptions, sink: CallSink) {
     this.#call = call;
     this.#link = link;
     this.#options = options;
-    this.#resolve = resolve;
-    this.#reject = reject;
+    this.#sink = sink;
     this.expiresAtMs = call.deadlineMs + LATE_MS;
   }
 
@@ -250,11 +251,11 @@ class RemoteCall implements ReplySink, DeadlineEntry {
   }
 
   reply(reply: Reply): void {
-    if (this.#settle()) this.#resolve(reply);
+    if (this.#settle()) this.#sink.reply(reply);
   }
 
   fail(error: KatamariError): void {
-    if (this.#settle()) this.#reject(error === this.#link.closedBy ? this.#explain(error) : error);
+    if (this.#settle()) this.#sink.fail(error === this.#link.closedBy ? this.#explain(error) : error);
   }
 
   /** The link broke: whether the call ran nobody knows. */
@@ -269,13 +270,13 @@ class RemoteCall implements ReplySink, DeadlineEntry {
     if (!this.#settle()) return;
     this.#link.cancel(this.#sentId);
     const why = `Manager ${this.#options.name} did not answer ${this.#call.method} in time`;
-    this.#reject(new KatamariError('timeout', why, { stage: 'service' }));
+    this.#sink.fail(new KatamariError('timeout', why, { stage: 'service' }));
   }
 
   readonly #onAbort = (): void => {
     if (!this.#settle()) return;
     this.#link.cancel(this.#sentId);
-    this.#reject(new KatamariError('cancelled', 'The caller has gone'));
+    this.#sink.fail(new KatamariError('cancelled', 'The caller has gone'));
   };
 
   /** True the first time. */

@@ -2,14 +2,7 @@
 // right by the next answer. When it is old, one more resource is believed free: asking costs a round trip, not asking lets a worker idle. A
 // manager that has said nothing since it was asked that way is not asked again: one that is frozen would swallow every call.
 
-import {
-  asKatamariError,
-  type Call,
-  type Clock,
-  type Details,
-  type Interface,
-  type Reply,
-} from '../../chassis-sdk/internal.ts';
+import type { CallSink, Clock, Details, Interface, KatamariError, Reply, Send } from '../../chassis-sdk/internal.ts';
 import type { Offer } from './offer.ts';
 import type { Peer } from './peer.ts';
 import type { PoolRecord } from './records.ts';
@@ -73,33 +66,53 @@ export class RemotePool implements Offer {
     this.#avoidedUntilMs = 0;
   }
 
-  readonly dispatch = async (call: Call): Promise<Reply> => {
+  readonly send: Send = (call, sink) => {
     if (call.doNotQueue && this.#sentSince >= this.#freeTold) {
       this.#heardAtTest = this.#peer.heard;
       this.#peer.ask();
     }
     this.#sentSince++;
-    try {
-      const reply = await this.#peer.dispatch(call);
-      const { freeNow, queuedNow } = reply.context;
-      if (freeNow >= 0) this.#told(freeNow, Math.max(0, queuedNow));
-      return reply;
-    } catch (thrown) {
-      const error = asKatamariError(thrown);
-      if (error.code === 'overloaded') this.#told(0, this.#queuedTold);
-      // It is leaving, has ended that pool or does not have it yet: Consul will say so in a moment, or it is tried again.
-      else if (error.facts.notRun === true && (error.code === 'draining' || error.code === 'no_pool')) {
-        this.#avoidedUntilMs = this.#clock.nowMs() + AVOID_MS;
-      }
-      throw error;
-    }
+    this.#peer.send(call, new Listening(this, sink));
   };
+
+  replied({ context: { freeNow, queuedNow } }: Reply): void {
+    if (freeNow >= 0) this.#told(freeNow, Math.max(0, queuedNow));
+  }
+
+  failed(error: KatamariError): void {
+    if (error.code === 'overloaded') this.#told(0, this.#queuedTold);
+    // It is leaving, has ended that pool or does not have it yet: Consul will say so in a moment, or it is tried again.
+    else if (error.facts.notRun === true && (error.code === 'draining' || error.code === 'no_pool')) {
+      this.#avoidedUntilMs = this.#clock.nowMs() + AVOID_MS;
+    }
+  }
 
   #told(free: number, queued: number): void {
     this.#freeTold = free;
     this.#queuedTold = queued;
     this.#toldAtMs = this.#clock.nowMs();
     this.#sentSince = 0;
+  }
+}
+
+/** Hears the end of a call, to learn how free the pool is, and hands it on. */
+class Listening implements CallSink {
+  readonly #pool: RemotePool;
+  readonly #sink: CallSink;
+
+  constructor(pool: RemotePool, sink: CallSink) {
+    this.#pool = pool;
+    this.#sink = sink;
+  }
+
+  reply(reply: Reply): void {
+    this.#pool.replied(reply);
+    this.#sink.reply(reply);
+  }
+
+  fail(error: KatamariError): void {
+    this.#pool.failed(error);
+    this.#sink.fail(error);
   }
 }
 

@@ -9,17 +9,21 @@
 import { satisfies, rcompare, validRange } from 'semver';
 import {
   asKatamariError,
+  dispatchOf,
   ERROR_TABLE,
   KatamariError,
   withCall,
   type Call,
+  type CallSink,
   type Clock,
   type Details,
   type Directory,
+  type Dispatch,
   type Interface,
   type Method,
   type PoolView,
   type Reply,
+  type Send,
   type Wanted,
 } from '../../chassis-sdk/internal.ts';
 import type { Offer } from './offer.ts';
@@ -92,44 +96,61 @@ export class Router implements Directory {
     return sum === 0 ? 0 : own / sum;
   }
 
-  /** The Dispatch of the mesh. */
-  readonly dispatch = async (call: Call): Promise<Reply> => {
+  /** The way into the mesh. */
+  readonly send: Send = (call, sink) => {
     this.#budget.called();
-    let attempt = call;
-    let failed: Offer | undefined;
-    /** Managers that had no free resource when they were asked. */
-    let busy: Offer[] | undefined;
-    for (;;) {
-      const offers = this.#chooseOffers(attempt);
-      const offer = pickManager(offers, failed, busy);
-      if (offer === undefined) {
-        await this.#change(attempt);
-        continue;
-      }
-      const method = offer.interface.methods.get(call.method) as Method;
-      const isAsked = offers.length > 1 && offer.free > 0 && busy?.includes(offer) !== true;
-      const toSend = this.#prepared(attempt, offer, method, isAsked || call.doNotQueue);
-      try {
-        return await offer.dispatch(toSend);
-      } catch (thrown) {
-        const error = asKatamariError(thrown);
-        // It did not run, and another may be free: part of the first try, not another one.
-        if (
-          isAsked &&
-          isRefusal(error) &&
-          (!call.doNotQueue || busy === undefined || busy.length + 1 < offers.length)
-        ) {
-          (busy ??= []).push(offer);
-          attempt = withCall(toSend, { doNotQueue: call.doNotQueue });
-          continue;
-        }
-        if (!this.#mayRetry(toSend, method, offer, error)) throw error;
-        failed = offer;
-        busy = undefined;
-        attempt = withCall(toSend, { attempt: toSend.attempt + 1, doNotQueue: call.doNotQueue });
-      }
-    }
+    this.#go(new Way(this, call, sink));
   };
+
+  readonly dispatch: Dispatch = dispatchOf(this.send);
+
+  /** Picks a pool for the next try of a call, and sends it there. */
+  #go(way: Way): void {
+    let offer: Offer | undefined;
+    try {
+      const offers = this.#chooseOffers(way.next);
+      offer = pickManager(offers, way.failed, way.busy);
+      if (offer !== undefined) {
+        const { doNotQueue } = way.call;
+        way.isAsked = offers.length > 1 && offer.free > 0 && way.busy?.includes(offer) !== true;
+        way.offersCount = offers.length;
+        way.offer = offer;
+        way.method = offer.interface.methods.get(way.call.method) as Method;
+        way.next = this.#prepared(way.next, offer, way.method, way.isAsked || doNotQueue);
+      }
+    } catch (thrown) {
+      way.sink.fail(asKatamariError(thrown));
+      return;
+    }
+    if (offer !== undefined) {
+      offer.send(way.next, way);
+      return;
+    }
+    this.#change(way.next).then(
+      () => this.#go(way),
+      (thrown: unknown) => way.sink.fail(asKatamariError(thrown)),
+    );
+  }
+
+  /** A try has failed: another one, or the end. */
+  failed(way: Way, error: KatamariError): void {
+    const { call, next, busy } = way;
+    const offer = way.offer as Offer;
+    // It did not run, and another may be free: part of the first try, not another one.
+    const isOthersTurn = !call.doNotQueue || busy === undefined || busy.length + 1 < way.offersCount;
+    if (way.isAsked && isRefusal(error) && isOthersTurn) {
+      (way.busy ??= []).push(offer);
+      way.next = withCall(next, { doNotQueue: call.doNotQueue });
+    } else if (this.#mayRetry(next, way.method as Method, offer, error)) {
+      way.failed = offer;
+      way.busy = undefined;
+      way.next = withCall(next, { attempt: next.attempt + 1, doNotQueue: call.doNotQueue });
+    } else {
+      way.sink.fail(error);
+      return;
+    }
+    this.#go(way);
+  }
 
   /** Resolves when something about the pools has changed. @throws KatamariError when the call's time or caller is gone first */
   #change(call: Call): Promise<void> {
@@ -292,6 +313,40 @@ export class Router implements Directory {
     this.#servicesByMethod = new Map([...byMethod].map(([method, names]) => [method, [...names]]));
     this.#views = viewsOf(this.#offers);
     for (const wake of this.#waiting) wake();
+  }
+}
+
+/** A call on its way through the router: what was tried, and who waits for its end. */
+class Way implements CallSink {
+  readonly #router: Router;
+  /** As it came. */
+  readonly call: Call;
+  readonly sink: CallSink;
+  /** As it was sent last, or is to be sent next. */
+  next: Call;
+  /** Where it was sent last. */
+  offer: Offer | undefined = undefined;
+  method: Method | undefined = undefined;
+  /** It was sent to one believed free, and was not to wait there. */
+  isAsked = false;
+  offersCount = 0;
+  failed: Offer | undefined = undefined;
+  /** Managers that had no free resource when they were asked. */
+  busy: Offer[] | undefined = undefined;
+
+  constructor(router: Router, call: Call, sink: CallSink) {
+    this.#router = router;
+    this.call = call;
+    this.sink = sink;
+    this.next = call;
+  }
+
+  reply(reply: Reply): void {
+    this.sink.reply(reply);
+  }
+
+  fail(error: KatamariError): void {
+    this.#router.failed(this, error);
   }
 }
 

@@ -5,10 +5,11 @@ import {
   KatamariError,
   type Call,
   type CallResult,
+  type CallSink,
   type DeadlineEntry,
-  type Dispatch,
   type Reply,
   type ReplySink,
+  type Send,
   type WireReplyContext,
 } from '../../chassis-sdk/internal.ts';
 import type { ResourcePool } from './pool.ts';
@@ -26,8 +27,7 @@ export class Lease implements ReplySink, DeadlineEntry {
   /** Of its pool's calls the so manieth. */
   readonly turn: number;
   readonly #pool: ResourcePool;
-  readonly #resolve: (reply: Reply) => void;
-  readonly #reject: (error: KatamariError) => void;
+  readonly #sink: CallSink;
   #resource: Resource | undefined;
   #startedAtMs = 0;
   #isSettled = false;
@@ -46,11 +46,10 @@ export class Lease implements ReplySink, DeadlineEntry {
   slot = -1;
   place = -1;
 
-  constructor(pool: ResourcePool, call: Call, resolve: (reply: Reply) => void, reject: (error: KatamariError) => void) {
+  constructor(pool: ResourcePool, call: Call, sink: CallSink) {
     this.#pool = pool;
     this.call = call;
-    this.#resolve = resolve;
-    this.#reject = reject;
+    this.#sink = sink;
     this.acceptedAtMs = pool.options.clock.nowMs();
     this.turn = pool.stats.accepted;
     this.expiresAtMs = call.deadlineMs;
@@ -130,7 +129,7 @@ export class Lease implements ReplySink, DeadlineEntry {
       };
       if (reply.isException) this.#pool.stats.exceptions++;
       this.#settle('ok', nowMs, queueUs);
-      this.#resolve({ isException: reply.isException, body: reply.body, context });
+      this.#sink.reply({ isException: reply.isException, body: reply.body, context });
     }
   }
 
@@ -144,11 +143,10 @@ export class Lease implements ReplySink, DeadlineEntry {
       this.isBack();
       return;
     }
-    if (!this.#isSettled) {
-      this.#settle(error.code, this.#pool.options.clock.nowMs(), (this.#startedAtMs - this.acceptedAtMs) * 1000);
-      this.#reject(error.code === 'resource_failed' ? resource.explain(error, this.call) : error);
-    }
     this.#pool.onFreed(resource);
+    if (this.#isSettled) return;
+    this.#settle(error.code, this.#pool.options.clock.nowMs(), (this.#startedAtMs - this.acceptedAtMs) * 1000);
+    this.#sink.fail(error.code === 'resource_failed' ? resource.explain(error, this.call) : error);
   }
 
   /** DeadlineEntry: the deadline has passed. In service the resource keeps its place taken until it answers or is killed. */
@@ -165,8 +163,8 @@ export class Lease implements ReplySink, DeadlineEntry {
     const ranMs = Math.round(nowMs - this.#startedAtMs);
     const why = `${id} did not answer ${this.call.method} in time: ${this.#resource.name} has worked on it for ${ranMs} ms`;
     this.#settle('timeout', nowMs, (this.#startedAtMs - this.acceptedAtMs) * 1000);
-    this.#reject(new KatamariError('timeout', why, { stage: 'service' }));
     this.#resource.isOverdue(this);
+    this.#sink.fail(new KatamariError('timeout', why, { stage: 'service' }));
   }
 
   /** Ends a call that never ran. */
@@ -174,18 +172,18 @@ export class Lease implements ReplySink, DeadlineEntry {
     if (this.#isSettled) return;
     const nowMs = this.#pool.options.clock.nowMs();
     this.#settle(error.code, nowMs, (nowMs - this.acceptedAtMs) * 1000);
-    this.#reject(error);
+    this.#sink.fail(error);
   }
 
   /** Leaves the pool, which goes away, for another one, or with the error when there is none. */
-  leaveFor(elsewhere: Dispatch | undefined, error: KatamariError): void {
+  leaveFor(elsewhere: Send | undefined, error: KatamariError): void {
     if (elsewhere === undefined || this.#isSettled) {
       this.refuse(error);
       return;
     }
     const nowMs = this.#pool.options.clock.nowMs();
     this.#settle(error.code, nowMs, (nowMs - this.acceptedAtMs) * 1000);
-    elsewhere(this.call).then(this.#resolve, this.#reject);
+    elsewhere(this.call, this.#sink);
   }
 
   /** Out of the queue, or out of the line of its resource. */

@@ -9,9 +9,9 @@ import {
   type Call,
   type Clock,
   type Details,
-  type Dispatch,
   type Interface,
   type Reply,
+  type Send,
 } from '../../chassis-sdk/internal.ts';
 import { deploymentId, type Offer } from '../mesh/internal.ts';
 import { EarlyCalls } from './early-calls.ts';
@@ -116,7 +116,7 @@ export class PoolSet {
     else this.#places.delete(id);
     this.#byPool.delete(pool);
     entry.window.close();
-    pool.close(why, (call): Dispatch | undefined => chosen(left, call)?.dispatch);
+    pool.close(why, (call): Send | undefined => chosen(left, call)?.send);
   }
 
   /** `Service@version` is not run here any more. */
@@ -249,7 +249,7 @@ function offerOf(pool: ResourcePool, manager: string): Offer {
     interface: pool.options.interface,
     manager,
     isReachable: true,
-    dispatch: pool.dispatch,
+    send: pool.send,
     get free() {
       return pool.free;
     },

@@ -5,15 +5,17 @@
 
 import {
   CallStats,
+  dispatchOf,
   KatamariError,
   type Call,
   type CallResult,
+  type CallSink,
   type Clock,
   type DeadlineWheel,
   type Details,
-  type Dispatch,
   type Interface,
   type Reply,
+  type Send,
 } from '../../chassis-sdk/internal.ts';
 import { CallQueue } from './call-queue.ts';
 import { callerGone, Lease } from './lease.ts';
@@ -84,32 +86,33 @@ export class ResourcePool {
    * The whole pool goes away: what still waits is refused, to be sent elsewhere, and so is what comes later. What it works on goes on.
    * @param elsewhere another pool here for a call that waits, if there is one
    */
-  close(why: string, elsewhere: (call: Call) => Dispatch | undefined = () => undefined): void {
+  close(why: string, elsewhere: (call: Call) => Send | undefined = () => undefined): void {
     if (this.#whyClosed === '') this.#whyClosed = why;
     for (let waiting = this.#queue.shift(); waiting !== undefined; waiting = this.#queue.shift()) {
       waiting.leaveFor(elsewhere(waiting.call), new KatamariError('draining', why, { notRun: true }));
     }
   }
 
-  /** The Dispatch of this pool. */
-  readonly dispatch = (call: Call): Promise<Reply> =>
-    new Promise((resolve, reject) => {
-      this.stats.accept();
-      const lease = new Lease(this, call, resolve, reject);
-      const nowMs = lease.acceptedAtMs;
-      if (this.#whyClosed !== '') return lease.refuse(new KatamariError('draining', this.#whyClosed, { notRun: true }));
-      if (call.signal?.aborted === true) return lease.refuse(callerGone());
-      if (nowMs >= call.deadlineMs) return lease.refuse(this.#expired(0));
-      lease.watchDeadline();
-      const resource = this.#firstFree();
-      if (resource !== undefined && this.#queue.length === 0) return lease.start(resource);
-      lease.watchCaller();
-      const ahead = this.#queue.length === 0 && lease.isQuick ? this.#shortestLine() : undefined;
-      if (ahead !== undefined) return lease.start(ahead);
-      const refusal = this.#whyNotQueue(call, nowMs);
-      if (refusal !== undefined) return lease.refuse(refusal);
-      this.#queue.push(lease);
-    });
+  /** The way into this pool. */
+  readonly send = (call: Call, sink: CallSink): void => {
+    this.stats.accept();
+    const lease = new Lease(this, call, sink);
+    const nowMs = lease.acceptedAtMs;
+    if (this.#whyClosed !== '') return lease.refuse(new KatamariError('draining', this.#whyClosed, { notRun: true }));
+    if (call.signal?.aborted === true) return lease.refuse(callerGone());
+    if (nowMs >= call.deadlineMs) return lease.refuse(this.#expired(0));
+    const isFirst = this.#queue.length === 0;
+    const resource = isFirst ? (this.#firstFree() ?? (lease.isQuick ? this.#shortestLine() : undefined)) : undefined;
+    const refusal = resource === undefined ? this.#whyNotQueue(call, nowMs) : undefined;
+    if (refusal !== undefined) return lease.refuse(refusal);
+    lease.watchDeadline();
+    // One that is at work at once goes on without its caller; all others leave with him.
+    if (resource?.hasPlace !== true) lease.watchCaller();
+    if (resource === undefined) this.#queue.push(lease);
+    else lease.start(resource);
+  };
+
+  readonly dispatch: (call: Call) => Promise<Reply> = dispatchOf(this.send);
 
   /** A place in `resource` is free: the longest waiter gets it, else it waits among the free ones. */
   onFreed(resource: Resource): void {

@@ -54,6 +54,11 @@ export async function startOwnTarget(): Promise<OwnTarget> {
       judge(call, wrong);
       return behind.mesh.dispatch(call);
     },
+    send: (call, sink) => {
+      seen.dispatched++;
+      judge(call, wrong);
+      behind.mesh.send(call, sink);
+    },
   };
   const book = new StatsBook();
   const limits = { ...DEFAULT_LIMITS, frameBytesMax: 4 << 20 };

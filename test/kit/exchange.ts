@@ -14,6 +14,7 @@ import {
   type MeshDoor,
   type PoolView,
   type Reply,
+  sendOf,
 } from '../../chassis-sdk/internal.ts';
 
 export const EXCHANGE_IDL: string = fileURLToPath(new URL('../fixtures/idl/exchange.thrift', import.meta.url));
@@ -123,7 +124,12 @@ export function exchange(options: { remembers?: boolean; onHandled?: (handled: H
     return { ...reply, context: { ...reply.context, version, queueUs: 1, serviceUs: 1 } };
   };
   return {
-    mesh: { dispatch, directory: { pools: () => (isOffered ? pools : []), choose }, timeoutMs: () => timeoutMs },
+    mesh: {
+      dispatch,
+      send: sendOf(dispatch),
+      directory: { pools: () => (isOffered ? pools : []), choose },
+      timeoutMs: () => timeoutMs,
+    },
     interface: found,
     calls,
     handled,

@@ -6,6 +6,7 @@ import {
   KatamariError,
   parseIdl,
   readIdlFile,
+  sendOf,
   serveHandlers,
   StatsBook,
   systemClock,
@@ -52,6 +53,7 @@ export function meshDoor(pools: readonly PoolText[], timeoutMs = 10_000): TestDo
   setPools(pools);
   return {
     dispatch: router.dispatch,
+    send: router.send,
     directory: router,
     timeoutMs: () => globalTimeoutMs,
     router,
@@ -90,7 +92,7 @@ function offerOf(text: PoolText, ran: Call[]): Offer {
     get queued() {
       return pool.waiting.length;
     },
-    dispatch: pool.dispatch,
+    send: sendOf(pool.dispatch),
   };
 }
 

@@ -31,6 +31,8 @@ export interface Encoding {
   readonly answersOneway?: boolean;
   /** The peer has said that the message found last is its last one. */
   readonly isLast?: boolean;
+  /** How long a message that was found incomplete says it is, in bytes from its beginning; 0 or absent where none says so. */
+  readonly declaredBytes?: number;
   /** What the peer waits for before it sends the rest of its message; once. */
   takeInterim?(): Uint8Array | undefined;
   /**

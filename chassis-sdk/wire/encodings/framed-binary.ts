@@ -10,6 +10,7 @@ import { checkFrameLength } from './framed.ts';
 export class FramedBinary implements Encoding {
   head: MessageFacts | undefined;
   body: Uint8Array = NOTHING;
+  declaredBytes = 0;
   readonly #frameBytesMax: number;
   readonly #scanner: StructScanner;
 
@@ -20,6 +21,7 @@ export class FramedBinary implements Encoding {
 
   next(bytes: Buffer, at: number, end: number): number {
     this.head = undefined;
+    this.declaredBytes = 0;
     if (end - at < 4) return -1;
     const length = bytes.readInt32BE(at);
     const start = at + 4;
@@ -28,6 +30,7 @@ export class FramedBinary implements Encoding {
     const head = readHead(bytes, start, length >= 0 && frameEnd < end ? frameEnd : end);
     this.head = head;
     checkFrameLength(length, this.#frameBytesMax);
+    this.declaredBytes = frameEnd - at;
     if (frameEnd > end) return -1;
     if (head === undefined) {
       throw new KatamariError('bad_request', `A frame of ${length} bytes ends inside the head of its message`);

@@ -9,6 +9,7 @@ export class FramedEncoding implements Encoding {
   readonly #inner: Encoding;
   readonly #frameBytesMax: number;
   #isHeadless = false;
+  declaredBytes = 0;
 
   constructor(inner: Encoding, frameBytesMax: number) {
     this.#inner = inner;
@@ -25,6 +26,7 @@ export class FramedEncoding implements Encoding {
 
   next(bytes: Buffer, at: number, end: number): number {
     this.#isHeadless = true;
+    this.declaredBytes = declaredBytes(bytes, at, end);
     const frameEnd = endOfFrame(bytes, at, end, this.#frameBytesMax);
     if (frameEnd === -1) return -1;
     this.#isHeadless = false;
@@ -57,6 +59,11 @@ export function readWhole(inner: Encoding, bytes: Buffer, start: number, end: nu
       ? `A frame of ${end - start} bytes ends before its message does`
       : `The frame has ${end - messageEnd} bytes behind its message, expected none`,
   );
+}
+
+/** Bytes of the frame that begins at `at`, as it says; 0 when its length has not come. */
+export function declaredBytes(bytes: Buffer, at: number, end: number): number {
+  return end - at < 4 ? 0 : 4 + bytes.readInt32BE(at);
 }
 
 /** The offset behind the frame that begins at `at`, -1 when it does not end before `end`. @throws KatamariError bad_request or too_large */

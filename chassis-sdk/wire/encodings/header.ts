@@ -13,7 +13,7 @@ import { CompactEncoding } from './compact.ts';
 import { Varint, VARINT_32_BYTES } from './compact-reader.ts';
 import { writeVarint } from './compact-writer.ts';
 import type { Encoding, EncodingLimits, MessageFacts } from './encoding.ts';
-import { bytesFrom, endOfFrame, readWhole } from './framed.ts';
+import { bytesFrom, declaredBytes, endOfFrame, readWhole } from './framed.ts';
 
 /** Behind the length of every frame. */
 export const HEADER_MAGIC = 0x0fff;
@@ -33,6 +33,7 @@ export class HeaderEncoding implements Encoding {
   #protocol: number;
   #isCompressed: boolean;
   #isHeadless = true;
+  declaredBytes = 0;
   /** The header that was read last, byte by byte; what it said is in the fields above. */
   #lastRead: Buffer | undefined;
   /** What was written last, and the bytes that it became. */
@@ -63,6 +64,7 @@ export class HeaderEncoding implements Encoding {
 
   next(bytes: Buffer, at: number, end: number): number {
     this.#isHeadless = true;
+    this.declaredBytes = declaredBytes(bytes, at, end);
     const frameEnd = endOfFrame(bytes, at, end, this.#limits.frameBytesMax);
     if (frameEnd === -1) return -1;
     const length = frameEnd - at - 4;

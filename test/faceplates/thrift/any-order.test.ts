@@ -2,7 +2,7 @@
 
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { encodeStruct, KatamariError, type Method } from '../../../chassis-sdk/internal.ts';
+import { encodeStruct, KatamariError, type Method, type Send } from '../../../chassis-sdk/internal.ts';
 import { HeaderEncoding } from '../../../chassis-sdk/wire/encodings/header.ts';
 import { Inbox } from '../../../chassis-sdk/wire/inbox.ts';
 import { exchange } from '../../kit/exchange.ts';
@@ -157,9 +157,9 @@ describe('The headers of an error', () => {
   test('say that a call has certainly not run, and when to come again', async () => {
     await fixture.end();
     const behind = exchange();
-    const dispatch = (): Promise<never> =>
-      Promise.reject(new KatamariError('overloaded', 'full', { retryAfterMs: 12.3, notRun: true }));
-    fixture = await startFixture({ behind: { ...behind, mesh: { ...behind.mesh, dispatch } } });
+    const full = new KatamariError('overloaded', 'full', { retryAfterMs: 12.3, notRun: true });
+    const send: Send = (_call, sink) => sink.fail(full);
+    fixture = await startFixture({ behind: { ...behind, mesh: { ...behind.mesh, send } } });
     const client = await headerClient();
     client.call(1, 'add', { a: 1, b: 2 });
     await until('it', () => client.answers.length === 1);

@@ -3,6 +3,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import {
   createCall,
+  dispatchOf,
   DEFAULT_LIMITS,
   EMPTY_STRUCT,
   KatamariError,
@@ -23,10 +24,17 @@ import {
   keysOf,
   type ConsulClient,
   type ManagerRecord,
+  type Offer,
 } from '../../../services/mesh/internal.ts';
 import { startConsul, type TestConsul } from '../../kit/consul.ts';
 import { until } from '../../kit/wait.ts';
 import { createServer, type Server } from 'node:net';
+
+/** The end of a call that is sent to a pool; rejects where there is none. */
+function sentTo(offer: Offer | undefined, call: Call): Promise<Reply> {
+  if (offer === undefined) return Promise.reject(new Error('There is no pool to send to'));
+  return dispatchOf(offer.send)(call);
+}
 
 const keys = keysOf('fleet');
 const source = { main: 'work.thrift', files: { 'work.thrift': 'service Work { i32 plain() }' } };
@@ -144,7 +152,7 @@ describe('A manager that enters Consul', () => {
     const [offer] = fleet.offers();
     expect(offer).toMatchObject({ id: 'Work@1.0.0', manager: 'one', alive: 2, free: 2, queued: 0 });
     expect(offer?.interface.id).toBe(face.id);
-    expect((await offer?.dispatch(call()))?.isException).toBe(false);
+    expect((await sentTo(offer, call()))?.isException).toBe(false);
     expect(offer?.free).toBe(1);
     expect(events.after(0).map(({ kind }) => kind)).toContain('manager_joined');
   });
@@ -194,7 +202,7 @@ describe('A manager that enters Consul', () => {
     await fleet.start();
     await until('its pool', () => usable(fleet) === 1);
     expect(link.connections()).toBe(0);
-    await fleet.offers()[0]?.dispatch(call());
+    await sentTo(fleet.offers()[0], call());
     expect(link.connections()).toBe(1);
   });
 });
@@ -208,15 +216,15 @@ describe('A link', () => {
     await enter(client, session, 'one', recordOf(link));
     await fleet.start();
     await until('the link', () => usable(fleet) === 1);
-    const lost = failure(fleet.offers()[0]?.dispatch(call()));
+    const lost = failure(sentTo(fleet.offers()[0], call()));
     await until('the call to be there', () => fleet.peers[0]?.underWay === 1);
     await link.close();
     expect(await lost).toMatchObject({ code: 'resource_failed' });
     expect(usable(fleet)).toBe(0);
-    await expect(fleet.offers()[0]?.dispatch(call())).rejects.toMatchObject({ facts: { notRun: true } });
+    await expect(sentTo(fleet.offers()[0], call())).rejects.toMatchObject({ facts: { notRun: true } });
     link = await managerPort(answering, port);
     await until('the link again', () => usable(fleet) === 1);
-    await fleet.offers()[0]?.dispatch(call());
+    await sentTo(fleet.offers()[0], call());
   });
 
   test('on which nobody answers is not used though it is open', async () => {
@@ -242,7 +250,7 @@ describe('A link', () => {
     await enter(client, session, 'one', recordOf(link));
     await fleet.start();
     await until('the link', () => usable(fleet) === 1);
-    await expect(fleet.offers()[0]?.dispatch(call(100))).rejects.toMatchObject({ code: 'timeout' });
+    await expect(sentTo(fleet.offers()[0], call(100))).rejects.toMatchObject({ code: 'timeout' });
     expect(fleet.peers[0]?.underWay).toBe(0);
   });
 
@@ -261,7 +269,7 @@ describe('A link', () => {
     await fleet.start();
     await until('the link', () => usable(fleet) === 1);
     const gone = new AbortController();
-    const ended = failure(fleet.offers()[0]?.dispatch(call(5_000, gone.signal)));
+    const ended = failure(sentTo(fleet.offers()[0], call(5_000, gone.signal)));
     await until('the call to be there', () => seen.length === 1);
     gone.abort();
     expect(await ended).toMatchObject({ code: 'cancelled' });
@@ -281,7 +289,7 @@ describe('A manager that Consul has no more', () => {
     await client.destroySession(session);
     await until('the change to be seen', () => changes() > before);
     expect(usable(fleet)).toBe(1);
-    await fleet.offers()[0]?.dispatch(call());
+    await sentTo(fleet.offers()[0], call());
     await link.close();
     await until('it to be gone', () => fleet.offers().length === 0);
     expect(fleet.records.size).toBe(0);
@@ -295,12 +303,12 @@ describe('A manager that Consul has no more', () => {
     await fleet.start();
     await until('the link', () => usable(fleet) === 1);
     await server.kill();
-    await fleet.offers()[0]?.dispatch(call());
+    await sentTo(fleet.offers()[0], call());
     const { answers = 0 } = fleet.stats() ?? {};
     await server.start({ isEmpty: true });
     await until('Consul to have answered', () => (fleet.stats()?.answers ?? 0) > answers);
     expect(usable(fleet)).toBe(1);
-    await fleet.offers()[0]?.dispatch(call());
+    await sentTo(fleet.offers()[0], call());
   });
 });
 
@@ -322,5 +330,5 @@ test('What a snapshot says is used until Consul says otherwise', async () => {
   fleet.interfaces.knowSource({ id: face.id, service: 'Work' }, source);
   fleet.begin(new Map([['one', recordOf(link)]]));
   await until('the link', () => usable(fleet) === 1);
-  await fleet.offers()[0]?.dispatch(call());
+  await sentTo(fleet.offers()[0], call());
 });

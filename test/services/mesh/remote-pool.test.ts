@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { createCall, EMPTY_STRUCT, KatamariError, parseIdl } from '../../../chassis-sdk/internal.ts';
-import type { Call, Interface, Reply } from '../../../chassis-sdk/internal.ts';
+import type { Call, CallSink, Interface, Reply } from '../../../chassis-sdk/internal.ts';
 import type { Peer } from '../../../services/mesh/peer.ts';
 import { RemotePool } from '../../../services/mesh/remote-pool.ts';
 import { ManualClock } from '../../kit/manual-clock.ts';
@@ -17,23 +17,21 @@ class Manager {
   readonly isUsable = true;
   heard = 0;
   asked = 0;
-  readonly #calls: { resolve: (reply: Reply) => void; reject: (error: Error) => void }[] = [];
+  readonly #calls: CallSink[] = [];
   ask(): void {
     this.asked++;
   }
-  dispatch(): Promise<Reply> {
-    return new Promise((resolve, reject) => this.#calls.push({ resolve, reject }));
+  send(_call: Call, sink: CallSink): void {
+    this.#calls.push(sink);
   }
-  async answer(freeNow: number): Promise<void> {
+  answer(freeNow: number): void {
     this.heard++;
     const context = { queueUs: 0, serviceUs: 0, version: '1.0.0', freeNow, queuedNow: 0 };
-    this.#calls.shift()?.resolve({ isException: false, body: EMPTY_STRUCT, context } as unknown as Reply);
-    await turns();
+    this.#calls.shift()?.reply({ isException: false, body: EMPTY_STRUCT, context } as unknown as Reply);
   }
-  async refuse(): Promise<void> {
+  refuse(): void {
     this.heard++;
-    this.#calls.shift()?.reject(new KatamariError('overloaded', 'none is free', { notRun: true }));
-    await turns();
+    this.#calls.shift()?.fail(new KatamariError('overloaded', 'none is free', { notRun: true }));
   }
 }
 
@@ -42,13 +40,13 @@ function start(alive = 2) {
   const record = { id: 'Work@1.0.0', service: 'Work', version: '1.0.0', roles: [], tags: [], more: {} };
   const pool = new RemotePool({ ...record, interfaceId: work.id, alive }, work, manager as unknown as Peer, clock);
   const send = (doNotQueue: boolean): void => {
-    void pool.dispatch(callOf(doNotQueue)).catch(() => undefined);
+    pool.send(callOf(doNotQueue), { reply: () => undefined, fail: () => undefined });
   };
   return { manager, pool, send };
 }
 
 describe('RemotePool.free', () => {
-  test('is what the manager said last, less what was sent since', async () => {
+  test('is what the manager said last, less what was sent since', () => {
     const { manager, pool, send } = start();
     expect(pool.free).toBe(2);
     send(true);
@@ -57,11 +55,11 @@ describe('RemotePool.free', () => {
     expect([pool.free, pool.queued]).toEqual([0, 0]);
     send(false);
     expect([pool.free, pool.queued]).toEqual([0, 1]);
-    await manager.answer(1);
+    manager.answer(1);
     expect([pool.free, pool.queued]).toEqual([1, 0]);
   });
 
-  test('is one when the word is old, and put to the test once until the manager is heard', async () => {
+  test('is one when the word is old, and put to the test once until the manager is heard', () => {
     const { manager, pool, send } = start();
     send(true);
     send(true);
@@ -76,7 +74,7 @@ describe('RemotePool.free', () => {
     manager.heard++;
     expect(pool.free).toBe(1);
     send(true);
-    await manager.refuse();
+    manager.refuse();
     expect(pool.free).toBe(0);
     clock.advance(100);
     expect(pool.free).toBe(1);
@@ -94,8 +92,4 @@ describe('RemotePool.free', () => {
 function callOf(doNotQueue: boolean): Call {
   const deadlineMs = clock.nowMs() + 60_000;
   return createCall({ service: 'Work', version: '1.0.0', method: 'plain', args: EMPTY_STRUCT, deadlineMs, doNotQueue });
-}
-
-async function turns(): Promise<void> {
-  await new Promise((resolve) => setImmediate(resolve));
 }

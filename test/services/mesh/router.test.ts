@@ -5,9 +5,11 @@ import {
   KatamariError,
   NO_REPLY_CONTEXT,
   parseIdl,
+  sendOf,
   type Call,
   type Interface,
   type Reply,
+  type Send,
 } from '../../../chassis-sdk/internal.ts';
 import { Router, type Offer } from '../../../services/mesh/internal.ts';
 import { ManualClock } from '../../kit/manual-clock.ts';
@@ -34,10 +36,10 @@ class PlayedOffer implements Offer {
     Object.assign(this, change);
   }
 
-  readonly dispatch = (call: Call): Promise<Reply> => {
+  readonly send: Send = sendOf((call) => {
     this.got.push(call);
     return this.answer(call);
-  };
+  });
 }
 
 function reply(resource: string): Reply {

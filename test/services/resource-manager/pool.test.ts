@@ -179,7 +179,7 @@ describe('ResourcePool.dispatch()', () => {
     const waiting = ending(pool.dispatch(call('waiting')));
     const moving = ending(pool.dispatch(call('moving')));
     const other = bench();
-    pool.close('gone', ({ args }) => (Buffer.from(args).toString() === 'moving' ? other.pool.dispatch : undefined));
+    pool.close('gone', ({ args }) => (Buffer.from(args).toString() === 'moving' ? other.pool.send : undefined));
     const late = ending(pool.dispatch(call('late')));
     for (const { link } of [...members, ...other.members]) link.answer();
     await turn();
