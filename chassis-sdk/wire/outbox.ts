@@ -18,6 +18,8 @@ export class Outbox {
   #start = 0;
   #end = 0;
   #isScheduled = false;
+  /** Messages that were added since all was handed over last. */
+  #waiting = 0;
   /** Bytes that were handed over since the last time all was. */
   #gone = 0;
   /** The body of the message that is being written, when it is too long to be copied. */
@@ -53,6 +55,8 @@ export class Outbox {
       this.#handOver();
       this.#socket.write(this.#long);
       this.#long = undefined;
+    } else if (++this.#waiting >= GATHERED_MAX) {
+      this.flush();
     } else if (!this.#isScheduled) {
       this.#isScheduled = true;
       this.#schedule(this.#onTime);
@@ -78,6 +82,7 @@ export class Outbox {
   flush(): void {
     this.#handOver();
     this.#gone = 0;
+    this.#waiting = 0;
   }
 
   /** Calls back when the kernel has taken all that was added. */
@@ -101,6 +106,8 @@ export class Outbox {
   }
 }
 
+/** So many messages leave at once: the other side begins with them while this one goes on. */
+const GATHERED_MAX = 16;
 const NO_SLAB: Buffer = Buffer.alloc(0);
 /** Length, version and type, length of the name, sequence id. */
 const FRAME_HEAD_BYTES = 16;
