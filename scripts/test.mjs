@@ -43,6 +43,7 @@ const onNodeOnly = [
   'test/kit-self/',
   'test/tidy/',
   'test/chassis-sdk/kits/',
+  'test/acceptance/cost-of-a-call.test.ts',
   'test/acceptance/matrix.test.ts',
   'test/acceptance/clients.test.ts',
   'test/acceptance/stock-servers.test.ts',

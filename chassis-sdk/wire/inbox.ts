@@ -69,7 +69,7 @@ export function roomFor(come: number, declaredBytes: number): number {
 }
 
 /** What is declared and never sent costs its sender a part that is not too small. */
-const BELIEVED_FACTOR = 16;
+const BELIEVED_FACTOR = 32;
 const EMPTY: Buffer = Buffer.alloc(0);
 const ROOM_BYTES_MIN = 256;
 /** Above this size memory grows by steps instead of doubling. */

@@ -1,0 +1,135 @@
+// What a call costs the mesh in things that can be counted and are the same on every machine: promises, timers, writes, memory asked for, and what is
+// said to Consul while nothing happens. The mesh runs in this process, its chassis in others; the client here is one socket and makes nothing of its own.
+
+import { createHook } from 'node:async_hooks';
+import { connect, Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { encodeStruct, parseIdl, readIdlFile, type Interface, type Method } from '../../chassis-sdk/internal.ts';
+import { frameMessage, NOTHING } from '../../chassis-sdk/wire/message.ts';
+import { fixture, startTestMesh, type TestMesh } from '../kit/mesh.ts';
+import { until } from '../kit/wait.ts';
+
+const IDL = fileURLToPath(new URL('../../idl/conformance.thrift', import.meta.url));
+const { args, result } = (parseIdl(readIdlFile(IDL)).services.get('Conformance') as Interface).methods.get(
+  'echoText',
+) as Method;
+
+let mesh: TestMesh;
+let socket: Socket;
+beforeAll(async () => {
+  const deployment = { service: 'Conformance', version: '1.0.0', command: fixture('conformance.ts'), count: 2 };
+  mesh = await startTestMesh([deployment]);
+  await until('the chassis', () => mesh.pool('Conformance@1.0.0').alive === 2);
+  socket = connect(Number(mesh.mesh.addresses.thrift.split(':').at(-1)), '127.0.0.1');
+  await new Promise((resolve) => socket.once('connect', resolve));
+  await calls(500, 8, 'warm');
+}, 60_000);
+afterAll(async () => {
+  socket?.destroy();
+  await mesh?.end();
+});
+
+/** Makes so many calls, so many at a time, and sees that all answers came. */
+async function calls(count: number, atOnce: number, text: string): Promise<void> {
+  const call = frameMessage(1, 'echoText', 1, NOTHING, encodeStruct(args, { value: text }));
+  const answer = frameMessage(2, 'echoText', 1, NOTHING, encodeStruct(result, { success: text }));
+  const batch = Buffer.concat(Array.from({ length: atOnce }, () => call));
+  let left = count / atOnce;
+  let came = 0;
+  let isRight = true;
+  await new Promise<void>((resolve) => {
+    const onData = (chunk: Buffer): void => {
+      for (let at = 0; at < chunk.length;) {
+        const from = (came + at) % answer.length;
+        const bytes = Math.min(answer.length - from, chunk.length - at);
+        isRight &&= chunk.compare(answer, from, from + bytes, at, at + bytes) === 0;
+        at += bytes;
+      }
+      came += chunk.length;
+      if (came < answer.length * atOnce) return;
+      came -= answer.length * atOnce;
+      if (--left > 0) {
+        socket.write(batch);
+        return;
+      }
+      socket.off('data', onData);
+      resolve();
+    };
+    socket.on('data', onData);
+    socket.write(batch);
+  });
+  expect([isRight, came]).toEqual([true, 0]);
+}
+
+/** What was made meanwhile, by the runtime's names for it, and how often sockets were written to. */
+async function made(work: () => Promise<void>): Promise<(kind: string) => number> {
+  const counts = new Map<string, number>();
+  const count = (kind: string): void => void counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  const hook = createHook({ init: (_id, kind) => count(kind) });
+  const { _write: one, _writev: several } = Socket.prototype;
+  Socket.prototype._write = function (...given) {
+    count('write');
+    one.apply(this, given);
+  };
+  Socket.prototype._writev = function (...given) {
+    count('write');
+    several?.apply(this, given);
+  };
+  hook.enable();
+  try {
+    await work();
+  } finally {
+    hook.disable();
+    Object.assign(Socket.prototype, { _write: one, _writev: several });
+  }
+  return (kind) => counts.get(kind) ?? 0;
+}
+
+describe('A call', () => {
+  test('alone makes no promise and no timer, and three writes: the client, to the chassis, the answer', async () => {
+    const of = await made(() => calls(4_000, 1, 'x'.repeat(16)));
+    // What the mesh does beside makes a few, however many calls there are.
+    expect(of('PROMISE')).toBeLessThan(2_000);
+    expect(of('Timeout')).toBeLessThan(1_000);
+    expect(of('Immediate')).toBeLessThan(4_200);
+    expect(of('write')).toBeGreaterThan(11_900);
+    expect(of('write')).toBeLessThan(12_400);
+  });
+
+  test('among others on its connection shares its writes with them', async () => {
+    const of = await made(() => calls(6_400, 32, 'x'.repeat(16)));
+    expect(of('PROMISE')).toBeLessThan(2_000);
+    // One write each would be 19,200. What the chassis answers comes in pieces of their choosing.
+    expect(of('write')).toBeLessThan(6_400);
+  });
+
+  test('of a megabyte is kept in memory once on its way in and once on its way out', async () => {
+    const text = 'x'.repeat(2 ** 20);
+    await calls(4, 1, text);
+    const asked = { bytes: 0 };
+    const own = { allocUnsafe: Buffer.allocUnsafe, allocUnsafeSlow: Buffer.allocUnsafeSlow };
+    const counted = (allocate: (size: number) => Buffer<ArrayBuffer>) => (size: number) => {
+      asked.bytes += size;
+      return allocate(size);
+    };
+    Object.assign(Buffer, {
+      allocUnsafe: counted(own.allocUnsafe),
+      allocUnsafeSlow: counted(own.allocUnsafeSlow),
+    });
+    try {
+      await calls(20, 1, text);
+    } finally {
+      Object.assign(Buffer, own);
+    }
+    // What the runtime reads into is not counted; the messages of this test are, once.
+    expect(asked.bytes / 2 ** 20 / 20).toBeLessThan(2.6);
+  });
+});
+
+test('A mesh at rest asks Consul less than once a second, with its watches, its sessions and its checks', async () => {
+  const seconds = 6;
+  const of = await made(() => new Promise((resolve) => setTimeout(resolve, seconds * 1_000)));
+  // Both ends of a request are in this process, and each makes one.
+  expect(of('HTTPINCOMINGMESSAGE') / 2 / seconds).toBeLessThan(1);
+});
