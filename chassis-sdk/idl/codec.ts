@@ -168,8 +168,8 @@ export const SAME_LEAVES: Readonly<Record<'bool' | 'i8' | 'i16' | 'i32' | 'strin
   },
   i32: {
     write(out, value) {
-      if ((value as number) !== ((value as number) | 0)) wholeIn('i32', value, -(2 ** 31), 2 ** 31 - 1);
-      out.i32(value as number);
+      const isFit = typeof value === 'number' && value === (value | 0);
+      out.i32(isFit ? value : wholeIn('i32', value, -(2 ** 31), 2 ** 31 - 1));
     },
     read: (from) => from.i32(),
   },

@@ -244,8 +244,9 @@ export class Link {
     this.#ping = undefined;
     const left = [...this.#underWay.values()];
     this.#underWay.clear();
-    for (const sink of left) sink.fail(this.#closed);
+    // First, because whoever hears that a call has failed may send it again at once, and shall not choose this link.
     this.#options.onClose?.(this.#closed);
+    for (const sink of left) sink.fail(this.#closed);
   }
 }
 

@@ -183,8 +183,9 @@ export class PlainLink {
     const left = [...[...this.#underWay.values()].map(({ sink }) => sink), ...this.#unwritten];
     this.#underWay.clear();
     this.#unwritten.clear();
-    for (const sink of left) sink.fail(this.#closed);
+    // First, because whoever hears that a call has failed may send it again at once, and shall not choose this link.
     this.#options.onClose?.(this.#closed);
+    for (const sink of left) sink.fail(this.#closed);
   }
 }
 

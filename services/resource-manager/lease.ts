@@ -2,6 +2,7 @@
 // it there: an answer, a failure, its deadline, its caller. Which resource it gets, and when, is the pool's business.
 
 import {
+  asKatamariError,
   KatamariError,
   type Call,
   type CallResult,
@@ -83,7 +84,16 @@ export class Lease implements ReplySink, DeadlineEntry {
     }
     this.#resource = resource;
     this.#startedAtMs = nowMs;
-    if (!resource.take(this, nowMs)) {
+    let isTaken: boolean;
+    try {
+      isTaken = resource.take(this, nowMs);
+    } catch (thrown) {
+      this.#resource = undefined;
+      this.#pool.onFreed(resource);
+      this.refuse(asKatamariError(thrown));
+      return;
+    }
+    if (!isTaken) {
       // The link had closed and nothing was written: the next resource may have it.
       this.#resource = undefined;
       this.#pool.remove(resource);

@@ -90,14 +90,20 @@ export class Resource {
     return this.#leases.size;
   }
 
-  /** Sends the call; false when the link has closed and nothing was written. */
+  /** Sends the call; false when the link has closed and nothing was written. @throws KatamariError when this call cannot be written at all */
   take(lease: Lease, nowMs: number): boolean {
     if (!this.#options.link.isOpen) return false;
     lease.isAhead = this.#leases.size >= this.#options.places;
     if (lease.isAhead) this.#lookSoon();
     else this.#isQuick = lease.isQuick;
     this.#leases.add(lease);
-    lease.linkId = this.#options.link.send(lease.call, lease, nowMs);
+    try {
+      lease.linkId = this.#options.link.send(lease.call, lease, nowMs);
+    } catch (error) {
+      this.#leases.delete(lease);
+      if (this.#options.link.isOpen) throw error;
+      return false;
+    }
     return true;
   }
 

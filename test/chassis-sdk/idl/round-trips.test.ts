@@ -129,6 +129,28 @@ describe('encoding and decoding of any interface', () => {
     );
   });
 
+  test('an object that cannot be made text is refused as any other', () => {
+    for (const type of [
+      'bool',
+      'i8',
+      'i16',
+      'i32',
+      'i64',
+      'double',
+      'string',
+      'binary',
+      'list<i32>',
+      'map<i32, i32>',
+    ]) {
+      const method = methodOf(`service Any { i32 m(1: ${type} a) }`);
+      for (const value of [{ toString: false }, [{ toString: false }], { valueOf: 1, toString: 2 }]) {
+        expect(() => encodeParams(method, [value]), type).toThrowError(
+          expect.objectContaining({ code: 'bad_request' }),
+        );
+      }
+    }
+  });
+
   test('any JSON is encoded or refused with -32602, and nothing else', () => {
     fc.assert(
       fc.property(anyIdl, fc.jsonValue(), fc.jsonValue(), (text, a, b) => {
