@@ -174,6 +174,22 @@ describe('Link, when its peer', () => {
     expect(link.isOpen).toBe(false);
   });
 
+  test('dies, is known to be gone before the calls on it fail: they may be sent again at once, elsewhere', async () => {
+    const told: string[] = [];
+    const link = await linkToPeer(
+      (_head, _frame, socket) => void socket.destroy(),
+      () => told.push('closed'),
+    );
+    await new Promise<void>((resolve) => {
+      const fail = (): void => {
+        told.push(`failed, open: ${link.isOpen}`);
+        resolve();
+      };
+      link.send(aCall(), { reply: () => told.push('reply'), fail }, performance.now());
+    });
+    expect(told).toEqual(['closed', 'failed, open: false']);
+  });
+
   test('answers twice, or answers calls that nobody made, takes the first answer and goes on', async () => {
     const link = await linkToPeer((head, _frame, socket) => {
       const answer = frameMessage(2, head.name, head.seqId, NOTHING, EMPTY_STRUCT);
