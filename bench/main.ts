@@ -7,9 +7,9 @@ import { gridOf, idleFigures, measureGrid, rowsOfGrid, SETTINGS, SPECIAL, type E
 
 const HELP = `npm run bench -- [options]
 
-Starts what people use instead (an Apache Thrift server, jayson, Moleculer, NATS, HAProxy before HTTP workers) and Katamari in turn, drives each
-with the same work from another process, in alternating rounds, and prints medians, spread, percentiles and ratios. The whole takes
-about 20 minutes; keep the machine quiet meanwhile.
+Starts what people use instead (an Apache Thrift server, jayson, Moleculer, NATS, HAProxy before HTTP workers) and Katamari, drives them in turn
+with the same work from another process, round after round, and prints medians, spread, percentiles and ratios. The whole takes
+about 15 minutes; keep the machine quiet meanwhile.
 
   --quick             a round of a second each, one setting: to see that it works, not for figures
   --rounds N          default 5

@@ -34,7 +34,7 @@ export interface LinkServerOptions {
   readonly security?: LinkSecurity | undefined;
   /** A chassis says in the answer that it wants to be replaced. */
   readonly wantsToRetire?: (reply: Reply) => boolean;
-  /** A call has ended: its answer was handed to the kernel, or nobody is there to get one (then without a reply). */
+  /** A call has ended: its answer was written and leaves when `gathering` says, or nobody is there to get one (then without a reply). */
   readonly onEnded?: (call: Call, reply: Reply | undefined) => void;
 }
 
