@@ -1,4 +1,4 @@
-// A call on its way and its reply, and the one function type everything that answers calls has.
+// A call on its way and its reply, and the one function type everything that answers calls has, with a promise or without.
 // Bytes of arguments and results are strict-binary Thrift structs and are passed through untouched.
 
 import { asKatamariError, type ErrorCode, type KatamariError } from './errors.ts';
