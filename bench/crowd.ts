@@ -21,7 +21,7 @@ export interface Crowd {
 export async function startCrowd(pools: number): Promise<Crowd> {
   const consul = await startRealConsul();
   const link = await startLinkServer('tcp:127.0.0.1:0', {
-    dispatch: () => Promise.resolve({ isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT }),
+    send: (_call, sink) => sink.reply({ isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT }),
     limits: DEFAULT_LIMITS,
     timeoutMs: () => 10_000,
     caller: 'bench',

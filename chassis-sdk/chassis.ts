@@ -4,7 +4,7 @@
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import type { Logger } from 'pino';
-import type { Call, Dispatch, Reply } from './call.ts';
+import type { Reply, Send } from './call.ts';
 import { DEFAULT_LIMITS } from './directory.ts';
 import { InLine } from './in-line.ts';
 import { KatamariError } from './errors.ts';
@@ -73,7 +73,7 @@ export async function chassis(options: ChassisOptions): Promise<RunningChassis> 
   };
   const drainAndExit = (): void => void drain().finally(() => process.exit(0));
   server = await startLinkServer(process.env['KATAMARI_LISTEN'] ?? 'tcp:127.0.0.1:9095', {
-    dispatch: withControl(line.dispatch, { ...options, concurrency }, source, drainAndExit),
+    send: withControl(line.send, { ...options, concurrency }, source, drainAndExit),
     limits: DEFAULT_LIMITS,
     timeoutMs: () => TIMEOUT_WITHOUT_MESH_MS,
     caller: 'a client that is not the mesh',
@@ -113,7 +113,7 @@ function interfaceOf(source: IdlSource, service: string): Interface {
 }
 
 /** The chassis' own service, and beside it `katamari.Chassis`. */
-function withControl(own: Dispatch, options: ChassisOptions, source: IdlSource, drainAndExit: () => void): Dispatch {
+function withControl(own: Send, options: ChassisOptions, source: IdlSource, drainAndExit: () => void): Send {
   const control = serveHandlers<undefined>({
     interface: chassisInterface(),
     i64: 'number',
@@ -135,12 +135,13 @@ function withControl(own: Dispatch, options: ChassisOptions, source: IdlSource, 
       drain: () => drainAndExit(),
     },
   });
-  return (call: Call) => {
-    if (call.service === 'katamari.Chassis') return control(call);
-    if (call.service === '' || call.service === options.service) return own(call);
-    return Promise.reject(
-      new KatamariError('no_pool', `This is ${options.service}@${options.version}, it does not offer ${call.service}`),
-    );
+  return (call, sink) => {
+    if (call.service === 'katamari.Chassis') control(call, sink);
+    else if (call.service === '' || call.service === options.service) own(call, sink);
+    else {
+      const why = `This is ${options.service}@${options.version}, it does not offer ${call.service}`;
+      sink.fail(new KatamariError('no_pool', why));
+    }
   };
 }
 

@@ -1,9 +1,9 @@
-// Handlers as a Dispatch: decodes the arguments, runs the handler, encodes the result or the declared exception. What a handler throws
+// Handlers as a Send: decodes the arguments, runs the handler, encodes the result or the declared exception. What a handler throws
 // undeclared is answered with its message, not its stack, and the process stays up. Refuses: unknown methods, malformed arguments.
 
-import type { Call, Dispatch, Reply } from './call.ts';
+import type { Call, Reply, Send } from './call.ts';
 import { EMPTY_STRUCT, NO_REPLY_CONTEXT } from './call.ts';
-import { KatamariError } from './errors.ts';
+import { asKatamariError, KatamariError } from './errors.ts';
 import { decodeStruct, encodeStruct, type Interface, type Method } from './idl/mod.ts';
 import { declaredException } from './thrift-exception.ts';
 import { APPLICATION_EXCEPTION, writeApplicationException } from './wire/application-exception.ts';
@@ -25,30 +25,52 @@ export interface ServiceOptions<Context> {
   readonly onSettled?: (context: Context, reply: Reply) => void;
 }
 
-/** @throws KatamariError bad_request when a method has no handler or a handler no method. */
-export function serveHandlers<Context>(options: ServiceOptions<Context>): Dispatch {
+/**
+ * A call whose handler returns no promise settles before the sending has returned.
+ * @throws KatamariError bad_request when a method has no handler or a handler no method
+ */
+export function serveHandlers<Context>(options: ServiceOptions<Context>): Send {
   checkHandlers(options.interface, options.handlers);
-  return async (call) => {
-    const method = options.interface.methods.get(call.method);
-    if (method === undefined) {
-      throw new KatamariError(
-        'no_pool',
-        `${options.interface.service} has no method "${call.method}"; it has ${[...options.interface.methods.keys()].join(', ')}`,
-      );
+  return (call, sink) => {
+    let method: Method;
+    let args: unknown;
+    let context: Context;
+    try {
+      method = methodOf(options.interface, call);
+      args = decodeStruct(method.args, call.args, { i64: options.i64 });
+      context = options.contextOf(call, method);
+    } catch (thrown) {
+      sink.fail(asKatamariError(thrown));
+      return;
     }
-    const args = decodeStruct(method.args, call.args, { i64: options.i64 });
-    const context = options.contextOf(call, method);
+    const end = (reply: Reply): void => {
+      options.onSettled?.(context, reply);
+      sink.reply(reply);
+    };
+    const onThrown = (thrown: unknown): void =>
+      end(thrownReply(method, thrown) ?? undeclaredReply(options, call, thrown));
     const handler = options.handlers[method.name] as (args: unknown, context: Context) => unknown;
     let reply: Reply;
     try {
       const returned = handler(args, context);
-      reply = resultReply(method, isThenable(returned) ? await returned : returned);
+      if (isThenable(returned)) {
+        returned.then((value) => resultReply(method, value)).then(end, onThrown);
+        return;
+      }
+      reply = resultReply(method, returned);
     } catch (thrown) {
-      reply = thrownReply(method, thrown) ?? undeclaredReply(options, call, thrown);
+      onThrown(thrown);
+      return;
     }
-    options.onSettled?.(context, reply);
-    return reply;
+    end(reply);
   };
+}
+
+function methodOf({ service, methods }: Interface, call: Call): Method {
+  const method = methods.get(call.method);
+  if (method !== undefined) return method;
+  const known = [...methods.keys()].join(', ');
+  throw new KatamariError('no_pool', `${service} has no method "${call.method}"; it has ${known}`);
 }
 
 function checkHandlers(found: Interface, handlers: Readonly<Record<string, unknown>>): void {

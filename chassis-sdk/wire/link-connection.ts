@@ -1,13 +1,13 @@
-// One peer of a link server: reads calls, hands them to the dispatch, writes answers in the order in which they are ready. Each call has its own
+// One peer of a link server: reads calls, hands them to the Send, writes answers in the order in which they are ready. Each call has its own
 // signal, aborted when the peer takes the call back or has gone.
 // Limits: frame bytes, nesting, a frame must arrive whole within its time, calls under way. A peer of the mesh (one that said hello) that has too
 // many of them under way is refused further ones, to send them elsewhere, and goes on being read: its pings and cancels must come through. Any
 // other peer is not read meanwhile.
 
 import type { Socket } from 'node:net';
-import { createCall, EMPTY_STRUCT, NO_REPLY_CONTEXT, type Call, type Reply } from '../call.ts';
+import { createCall, EMPTY_STRUCT, NO_REPLY_CONTEXT, type Call, type CallSink, type Reply } from '../call.ts';
 import { systemClock, type Clock } from '../clock.ts';
-import { asKatamariError, KatamariError } from '../errors.ts';
+import { KatamariError } from '../errors.ts';
 import { applicationExceptionOf, APPLICATION_EXCEPTION, writeApplicationException } from './application-exception.ts';
 import { CallSignal } from './call-signal.ts';
 import { hasContext, readCallContext, writeReplyContext } from './context.ts';
@@ -204,11 +204,7 @@ export class LinkConnection {
     const key = this.#signals.has(head.seqId) ? this.#nextSpareKey++ : head.seqId;
     this.#signals.set(key, signal);
     if (++this.#underWay >= this.#options.limits.pipelineMax && !this.#isPeer) this.#socket.pause();
-    // Settled both ways below; a Dispatch rejects with KatamariError only.
-    void this.#options.dispatch(call).then(
-      (reply) => this.#answer(call, head, key, isFromMesh, reply),
-      (thrown: unknown) => this.#refuse(call, head, key, isFromMesh, asKatamariError(thrown)),
-    );
+    this.#options.send(call, new TakenCall(this, call, head, key, isFromMesh));
   }
 
   /** What the link itself answers. */
@@ -284,7 +280,8 @@ export class LinkConnection {
     };
   }
 
-  #answer(call: Call, head: MessageHead, key: number, isFromMesh: boolean, reply: Reply): void {
+  /** A call that was taken ended well. */
+  answer({ call, head, key, isFromMesh }: TakenCall, reply: Reply): void {
     // Of a call that was taken back nobody waits for the answer.
     if (head.type !== MESSAGE_TYPE.oneway && this.#isWanted(key)) {
       const retire = this.#options.wantsToRetire?.(reply) ?? false;
@@ -295,7 +292,8 @@ export class LinkConnection {
     this.#done(call, key, reply);
   }
 
-  #refuse(call: Call, head: MessageHead, key: number, isFromMesh: boolean, error: KatamariError): void {
+  /** A call that was taken failed. */
+  refuse({ call, head, key, isFromMesh }: TakenCall, error: KatamariError): void {
     if (this.#isWanted(key)) this.#writeRefusal(head, isFromMesh, error);
     this.#done(call, key, undefined);
   }
@@ -336,6 +334,32 @@ export class LinkConnection {
     this.#options.onEnded?.(call, isThere ? reply : undefined);
     if (!isThere) return;
     if (this.#underWay === 0) this.#onIdle?.();
+  }
+}
+
+/** A call that was read, and all that its answer needs. */
+class TakenCall implements CallSink {
+  readonly #connection: LinkConnection;
+  readonly call: Call;
+  readonly head: MessageHead;
+  /** Of its signal. */
+  readonly key: number;
+  readonly isFromMesh: boolean;
+
+  constructor(connection: LinkConnection, call: Call, head: MessageHead, key: number, isFromMesh: boolean) {
+    this.#connection = connection;
+    this.call = call;
+    this.head = head;
+    this.key = key;
+    this.isFromMesh = isFromMesh;
+  }
+
+  reply(reply: Reply): void {
+    this.#connection.answer(this, reply);
+  }
+
+  fail(error: KatamariError): void {
+    this.#connection.refuse(this, error);
   }
 }
 

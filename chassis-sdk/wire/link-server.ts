@@ -5,7 +5,7 @@
 
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
-import type { Call, Dispatch, Reply } from '../call.ts';
+import type { Call, Reply, Send } from '../call.ts';
 import { systemClock, type Clock } from '../clock.ts';
 import type { FaceplateLimits } from '../directory.ts';
 import { parseAddress } from './link-address.ts';
@@ -16,7 +16,8 @@ import type { Gathering } from './outbox.ts';
 export { parseAddress } from './link-address.ts';
 
 export interface LinkServerOptions {
-  readonly dispatch: Dispatch;
+  /** Answers the calls, perhaps at once. */
+  readonly send: Send;
   readonly limits: Pick<
     FaceplateLimits,
     'frameBytesMax' | 'nestingMax' | 'pipelineMax' | 'requestMs' | 'connectionsMax'

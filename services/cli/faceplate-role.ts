@@ -3,7 +3,7 @@
 
 import { statSync } from 'node:fs';
 import type { Faceplate } from '../../chassis-sdk/faceplate/mod.ts';
-import { KatamariError, sendOf, type MeshDoor, type MeshStatus, type Send } from '../../chassis-sdk/internal.ts';
+import { KatamariError, type MeshDoor, type MeshStatus } from '../../chassis-sdk/internal.ts';
 import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
 import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { startWebFaceplate, type Site } from '../../faceplates/web/mod.ts';
@@ -14,7 +14,7 @@ import { ensureAdminToken } from './admin-token.ts';
 import { CliError, EXIT } from './cli-error.ts';
 import { thriftTlsOf } from './link-settings.ts';
 import type { ManagerRole } from './manager-role.ts';
-import { MESH_SERVICE, withMeshService } from './mesh-service.ts';
+import { withMeshService } from './mesh-service.ts';
 import type { ProcessBase } from './process-base.ts';
 import { StatusGatherer } from './status-gatherer.ts';
 import { VERSION } from './version.ts';
@@ -76,14 +76,12 @@ export class FaceplateRole {
     const { host, ports, limits, thrift, jsonRpc, web, faceplates } = config;
     const { dispatch, send } = router;
     const mesh: MeshDoor = { dispatch, send, directory: router, timeoutMs: () => shared.timeoutMs };
-    const own = sendOf(withMeshService(router, dispatch));
-    const withOwn: Send = (call, sink) => (call.service === MESH_SERVICE ? own : send)(call, sink);
     const common = { mesh, book, limits, host };
     const { defaultService } = thrift;
     const tls = thriftTlsOf(config);
     const forThrift = await startThriftFaceplate({
       ...common,
-      mesh: { ...mesh, send: withOwn },
+      mesh: { ...mesh, send: withMeshService(router, send) },
       port: ports.thrift,
       ...(defaultService === '' ? {} : { defaultService }),
       ...(tls === undefined ? {} : { tls }),

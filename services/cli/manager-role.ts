@@ -126,7 +126,7 @@ export class ManagerRole {
     const timeoutMs = (): number => shared.timeoutMs;
     const inside = await startLinkServer(this.#insideAddress, {
       timeoutMsMax: timeoutMs,
-      dispatch: withMeshService(router, this.#base.counted('inside', router.dispatch)),
+      send: withMeshService(router, this.#base.counted('inside', router.send)),
       limits: { ...config.limits, pipelineMax: Math.max(config.limits.pipelineMax, INSIDE_CALLS_MAX) },
       timeoutMs,
       caller: 'a chassis',
@@ -145,10 +145,10 @@ export class ManagerRole {
       throw new CliError(EXIT.badConfiguration, `${why} (link.secret, link.secretFile, link.caFile ...)`);
     }
     const timeoutMs = (): number => shared.timeoutMs;
-    const own = this.#base.counted('link', this.manager.dispatch);
+    const own = this.#base.counted('link', this.manager.send);
     const link = await startLinkServer(linkAddressOf(this.isLocal ? '127.0.0.1' : host, ports.link), {
       timeoutMsMax: timeoutMs,
-      dispatch: withManagerService(
+      send: withManagerService(
         {
           status: () => this.#base.status(),
           events,

@@ -6,15 +6,16 @@ import {
   KatamariError,
   meshInterface,
   NO_REPLY_CONTEXT,
+  sendOf,
   type Call,
-  type Dispatch,
   type Method,
   type Reply,
+  type Send,
 } from '../../chassis-sdk/internal.ts';
 import { isWantedVersion, type Router } from '../mesh/internal.ts';
 
 /** Answers `katamari.Mesh`, hands everything else on. */
-export function withMeshService(router: Router, dispatch: Dispatch): Dispatch {
+export function withMeshService(router: Router, send: Send): Send {
   const method = meshInterface().methods.get('describe') as Method;
   const describe = async (call: Call): Promise<Reply> => {
     if (call.method !== method.name) {
@@ -36,8 +37,9 @@ export function withMeshService(router: Router, dispatch: Dispatch): Dispatch {
     const success = { serviceName, version: found.details.version, idlMain, idlFiles };
     return { isException: false, body: encodeStruct(method.result, { success }), context: NO_REPLY_CONTEXT };
   };
-  return (call: Call): Promise<Reply> => (call.service === MESH_SERVICE ? describe(call) : dispatch(call));
+  const own = sendOf(describe);
+  return (call, sink) => (call.service === MESH_SERVICE ? own : send)(call, sink);
 }
 
-export const MESH_SERVICE = 'katamari.Mesh';
+const MESH_SERVICE = 'katamari.Mesh';
 const NOT_RUN = { notRun: true } as const;

@@ -7,7 +7,7 @@ import {
   StatsBook,
   systemClock,
   type Clock,
-  type Dispatch,
+  type Send,
   type LinkSecurity,
   type MeshStatus,
 } from '../../chassis-sdk/internal.ts';
@@ -190,8 +190,8 @@ class MeshProcess implements Mesh, ProcessBase {
     if (front !== undefined) this.#fronts.push(front);
   }
 
-  counted(name: string, dispatch: Dispatch): Dispatch {
-    return measured(dispatch, this.book, name, this.router, this.clock);
+  counted(name: string, send: Send): Send {
+    return measured(send, this.book, name, this.router, this.clock);
   }
 
   poolsChanged(): void {

@@ -1,6 +1,6 @@
 // What the roles of a process are plugged into: what all of them share, and the list of what was opened and must be closed.
 
-import type { Clock, Dispatch, LinkSecurity, MeshEvent, MeshStatus, StatsBook } from '../../chassis-sdk/internal.ts';
+import type { Clock, Send, LinkSecurity, MeshEvent, MeshStatus, StatsBook } from '../../chassis-sdk/internal.ts';
 import type { ConsulClient, EventLog, Fleet, Reachability, Router, SharedState } from '../mesh/internal.ts';
 import type { Config } from './config.ts';
 import type { Role } from './roles.ts';
@@ -49,6 +49,6 @@ export interface ProcessBase {
   poolsChanged(): void;
   /** Of this process. */
   status(): MeshStatus;
-  /** A Dispatch with books, for fronts that have none of their own. */
-  counted(name: string, dispatch: Dispatch): Dispatch;
+  /** A Send with books, for fronts that have none of their own. */
+  counted(name: string, send: Send): Send;
 }

@@ -8,6 +8,7 @@ import {
   parseIdl,
   readIdlFile,
   sendOf,
+  dispatchOf,
   serveHandlers,
   ThriftException,
   type Clock,
@@ -56,12 +57,13 @@ export function adminOffer(options: AdminOptions): Offer {
   const source = readIdlFile(new URL('../../idl/katamari.thrift', import.meta.url));
   const found = parseIdl(source).services.get('Katamari');
   if (found === undefined) throw new KatamariError('internal', 'idl/katamari.thrift has no service Katamari');
-  const dispatch = serveHandlers<undefined>({
+  const serve = serveHandlers<undefined>({
     interface: found,
     i64: 'number',
     contextOf: () => undefined,
     handlers: handlersOf(options),
   });
+  const dispatch = dispatchOf(serve);
   return {
     id: `Katamari@${options.version}`,
     details: { service: 'Katamari', version: options.version, roles: [], tags: [], more: {} },

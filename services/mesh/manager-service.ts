@@ -13,11 +13,11 @@ import {
   serveHandlers,
   type Call,
   type Clock,
-  type Dispatch,
   type EventKind,
   type Interface,
   type MeshEvent,
   type MeshStatus,
+  type Send,
 } from '../../chassis-sdk/internal.ts';
 import type { EventLog } from './event-log.ts';
 import type { Peer } from './peer.ts';
@@ -33,7 +33,7 @@ export interface ManagerActions {
 }
 
 /** Answers `katamari.Manager`, hands everything else on. */
-export function withManagerService(actions: ManagerActions, dispatch: Dispatch): Dispatch {
+export function withManagerService(actions: ManagerActions, send: Send): Send {
   const { status, events, name, roll, restart } = actions;
   const serve = serveHandlers<undefined>({
     interface: managerInterface(),
@@ -47,7 +47,7 @@ export function withManagerService(actions: ManagerActions, dispatch: Dispatch):
       restart: ({ resource }: { resource: string }) => restart(resource),
     },
   });
-  return (call) => (call.service === SERVICE ? serve(call) : dispatch(call));
+  return (call, sink) => (call.service === SERVICE ? serve : send)(call, sink);
 }
 
 /** The service of one manager, over its link. */

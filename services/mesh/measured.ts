@@ -1,40 +1,53 @@
-// A Dispatch with its books: every call is entered once when it comes and once when it settles. For the fronts that have no books of
+// A Send with its books: every call is entered once when it comes and once when it settles. For the fronts that have no books of
 // their own: calls from chassis into the mesh, and the manager's port.
 
 import { LRUCache } from 'lru-cache';
 import {
-  asKatamariError,
   type Call,
+  type CallSink,
   type CallStats,
   type Clock,
   type Directory,
-  type Dispatch,
+  type KatamariError,
+  type Reply,
+  type Send,
   type StatsBook,
 } from '../../chassis-sdk/internal.ts';
 
-export function measured(
-  dispatch: Dispatch,
-  book: StatsBook,
-  faceplate: string,
-  directory: Directory,
-  clock: Clock,
-): Dispatch {
+export function measured(send: Send, book: StatsBook, faceplate: string, directory: Directory, clock: Clock): Send {
   const pages = new Pages(book, faceplate, directory);
-  return async (call) => {
+  return (call, sink) => {
     const startedMs = clock.nowMs();
     const stats = pages.of(call, startedMs);
     stats.accept();
-    try {
-      const reply = await dispatch(call);
-      if (reply.isException) stats.exceptions++;
-      stats.settle('ok', clock.nowMs() - startedMs, reply.context.queueUs);
-      return reply;
-    } catch (thrown) {
-      const error = asKatamariError(thrown);
-      stats.settle(error.code, clock.nowMs() - startedMs, 0);
-      throw error;
-    }
+    send(call, new Entered(stats, startedMs, clock, sink));
   };
+}
+
+/** One call in the books. */
+class Entered implements CallSink {
+  readonly #stats: CallStats;
+  readonly #startedMs: number;
+  readonly #clock: Clock;
+  readonly #sink: CallSink;
+
+  constructor(stats: CallStats, startedMs: number, clock: Clock, sink: CallSink) {
+    this.#stats = stats;
+    this.#startedMs = startedMs;
+    this.#clock = clock;
+    this.#sink = sink;
+  }
+
+  reply(reply: Reply): void {
+    if (reply.isException) this.#stats.exceptions++;
+    this.#stats.settle('ok', this.#clock.nowMs() - this.#startedMs, reply.context.queueUs);
+    this.#sink.reply(reply);
+  }
+
+  fail(error: KatamariError): void {
+    this.#stats.settle(error.code, this.#clock.nowMs() - this.#startedMs, 0);
+    this.#sink.fail(error);
+  }
 }
 
 /** The pages of calls by what they are. Names that nobody here knows are entered under '-': a stranger cannot make the book grow. */

@@ -3,12 +3,11 @@
 
 import {
   CallStats,
-  type Call,
   type Clock,
   type EventKind,
   type PoolStatus,
-  type Reply,
   type RestartReason,
+  type Send,
   KatamariError,
 } from '../../chassis-sdk/internal.ts';
 import { deploymentId, type Deployment, type EventLog, type Offer } from '../mesh/internal.ts';
@@ -101,7 +100,7 @@ export class ResourceManager {
    * Routes a call to a pool of this machine alone, as the manager's own port does: by exact service and version. Where chassis of one
    * version say different details there are several pools; then by the call's roles and details, or by a pool's id in detail `katamari-pool`.
    */
-  readonly dispatch = (call: Call): Promise<Reply> => this.#pools.dispatch(call);
+  readonly send: Send = (call, sink) => this.#pools.send(call, sink);
 
   /**
    * Rolling restart of a service's pools, one resource after the other, the new one before the old goes.

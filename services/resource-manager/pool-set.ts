@@ -3,14 +3,15 @@
 
 import { LRUCache } from 'lru-cache';
 import {
+  asKatamariError,
   DeadlineWheel,
   describeDifference,
   KatamariError,
   type Call,
+  type CallSink,
   type Clock,
   type Details,
   type Interface,
-  type Reply,
   type Send,
 } from '../../chassis-sdk/internal.ts';
 import { deploymentId, type Offer } from '../mesh/internal.ts';
@@ -69,14 +70,15 @@ export class PoolSet {
     return pool === undefined ? undefined : this.#byPool.get(pool)?.window;
   }
 
-  /** The Dispatch of the manager's own port: by exact service and version. */
-  readonly dispatch = (call: Call): Promise<Reply> => {
+  /** The way in from the manager's own port: by exact service and version. */
+  send(call: Call, sink: CallSink): void {
     const id = `${call.service}@${call.version}`;
     const entries = this.#places.get(id);
-    if (entries === undefined) return this.#dispatchEarly(id, call);
+    if (entries === undefined) return this.#sendEarly(id, call, sink);
     const pool = entries.length === 1 && isPlain(call) ? onlyFor(entries[0], call) : chosen(entries, call);
-    return pool === undefined ? Promise.reject(noneFits(id, entries, call)) : pool.dispatch(call);
-  };
+    if (pool === undefined) sink.fail(noneFits(id, entries, call));
+    else pool.send(call, sink);
+  }
 
   /** Finds or makes the pool of what was introduced. @throws Error when its interface is not that of its service and version */
   admit(details: Details, found: Interface, queueMax: number): ResourcePool {
@@ -140,14 +142,18 @@ export class PoolSet {
     }
   }
 
-  async #dispatchEarly(id: string, call: Call): Promise<Reply> {
-    if (this.#whyLeaving !== '') throw new KatamariError('draining', this.#whyLeaving, { notRun: true });
+  #sendEarly(id: string, call: Call, sink: CallSink): void {
     const queueMax = this.#options.queueMaxOf(id);
-    if (queueMax === undefined) throw this.#notHere(id);
-    const waitedMs = await this.#early.wait(id, call, queueMax);
-    const reply = await this.dispatch(call);
-    const queueUs = reply.context.queueUs + Math.round(waitedMs * 1000);
-    return { ...reply, context: { ...reply.context, queueUs } };
+    if (this.#whyLeaving !== '') {
+      sink.fail(new KatamariError('draining', this.#whyLeaving, { notRun: true }));
+    } else if (queueMax === undefined) {
+      sink.fail(this.#notHere(id));
+    } else {
+      this.#early.wait(id, call, queueMax).then(
+        (waitedMs) => this.send(call, addingWait(sink, waitedMs)),
+        (thrown: unknown) => sink.fail(asKatamariError(thrown)),
+      );
+    }
   }
 
   #notHere(id: string): KatamariError {
@@ -177,6 +183,17 @@ export class PoolSet {
       );
     }
   }
+}
+
+/** The time before there was a pool counts as time in the queue. */
+function addingWait(sink: CallSink, waitedMs: number): CallSink {
+  return {
+    reply: (reply) => {
+      const queueUs = reply.context.queueUs + Math.round(waitedMs * 1000);
+      sink.reply({ ...reply, context: { ...reply.context, queueUs } });
+    },
+    fail: (error) => sink.fail(error),
+  };
 }
 
 /** Name of the detail by which a call asks for one pool, by its id. */

@@ -66,7 +66,7 @@ beforeAll(async () => {
   consul = await startRealConsul({ config: { limits: { http_max_conns_per_client: 2_000 } } });
   // All of them at one address: what is simulated is the membership, not the work.
   link = await startLinkServer('tcp:127.0.0.1:0', {
-    dispatch: () => Promise.resolve({ isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT }),
+    send: (_call, sink) => sink.reply({ isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT }),
     limits: DEFAULT_LIMITS,
     timeoutMs: () => 10_000,
     caller: 'test',

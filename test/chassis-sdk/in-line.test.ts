@@ -1,5 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { createCall, EMPTY_STRUCT, NO_REPLY_CONTEXT, type Call, type Reply } from '../../chassis-sdk/call.ts';
+import {
+  createCall,
+  dispatchOf,
+  EMPTY_STRUCT,
+  NO_REPLY_CONTEXT,
+  type Call,
+  type Reply,
+} from '../../chassis-sdk/call.ts';
 import { KatamariError } from '../../chassis-sdk/errors.ts';
 import { InLine } from '../../chassis-sdk/in-line.ts';
 import { CallSignal } from '../../chassis-sdk/wire/call-signal.ts';
@@ -9,13 +16,13 @@ const REPLY: Reply = { isException: false, body: EMPTY_STRUCT, context: NO_REPLY
 /** A line whose calls end when the test says so. */
 function bench(atOnce: number) {
   const begun: Call[] = [];
-  const line = new InLine((call) => {
+  const line = new InLine((call, sink) => {
     begun.push(call);
-    return Promise.resolve(REPLY);
+    sink.reply(REPLY);
   }, atOnce);
   const call = (method: string, signal?: CallSignal): Call =>
     createCall({ service: '', method, args: EMPTY_STRUCT, deadlineMs: 1_000, signal });
-  return { line, call, begun: () => begun.map(({ method }) => method) };
+  return { line, dispatch: dispatchOf(line.send), call, begun: () => begun.map(({ method }) => method) };
 }
 
 /** The code of the error that a call ends with; '' for none. */
@@ -30,9 +37,9 @@ async function codeOf(work: Promise<Reply>): Promise<string> {
 
 describe('InLine', () => {
   test('begins a call when the answer to the one before it was handed on, in the order of the calls', async () => {
-    const { line, call, begun } = bench(1);
+    const { line, dispatch, call, begun } = bench(1);
     const calls = ['a', 'b', 'c'].map((method) => call(method));
-    const work = calls.map((one) => line.dispatch(one));
+    const work = calls.map((one) => dispatch(one));
     await work[0];
     expect(begun()).toEqual(['a']);
     line.ended(calls[0] as Call);
@@ -47,9 +54,9 @@ describe('InLine', () => {
   });
 
   test('works on so many at once', async () => {
-    const { line, call, begun } = bench(2);
+    const { line, dispatch, call, begun } = bench(2);
     const calls = ['a', 'b', 'c'].map((method) => call(method));
-    for (const one of calls) void line.dispatch(one);
+    for (const one of calls) void dispatch(one);
     expect(begun()).toEqual(['a', 'b']);
     line.ended(calls[1] as Call);
     await Promise.resolve();
@@ -57,10 +64,10 @@ describe('InLine', () => {
   });
 
   test('never begins one that was taken back while it waited', async () => {
-    const { line, call, begun } = bench(1);
+    const { line, dispatch, call, begun } = bench(1);
     const signal = new CallSignal();
     const calls = [call('a'), call('b', signal), call('c')];
-    const work = calls.map((one) => line.dispatch(one));
+    const work = calls.map((one) => dispatch(one));
     signal.abort(new KatamariError('cancelled', 'taken back'));
     line.ended(calls[0] as Call);
     await Promise.resolve();
@@ -69,21 +76,21 @@ describe('InLine', () => {
   });
 
   test('closed, refuses those that wait and those that come: they have not run', async () => {
-    const { line, call, begun } = bench(1);
+    const { line, dispatch, call, begun } = bench(1);
     const first = call('a');
-    void line.dispatch(first);
-    const waiting = line.dispatch(call('b'));
+    void dispatch(first);
+    const waiting = dispatch(call('b'));
     line.close('Work@1.0.0/1 retires');
     expect(await codeOf(waiting)).toBe('draining true');
-    expect(await codeOf(line.dispatch(call('c')))).toBe('draining true');
+    expect(await codeOf(dispatch(call('c')))).toBe('draining true');
     line.ended(first);
     expect(begun()).toEqual(['a']);
   });
 
   test('is not moved on by answers to calls that did not pass through it', () => {
-    const { line, call, begun } = bench(1);
-    void line.dispatch(call('a'));
-    void line.dispatch(call('b'));
+    const { line, dispatch, call, begun } = bench(1);
+    void dispatch(call('a'));
+    void dispatch(call('b'));
     line.ended(call('ping'));
     expect(begun()).toEqual(['a']);
   });

@@ -10,6 +10,7 @@ import {
   encodeStruct,
   hasContext,
   Link,
+  sendOf,
   startLinkServer,
   StatsBook,
   systemClock,
@@ -66,7 +67,7 @@ export async function startOwnTarget(): Promise<OwnTarget> {
   const thrift = await startThriftFaceplate(common);
   const jsonRpc = await startJsonRpcFaceplate(common);
   const link = await startLinkServer('tcp:127.0.0.1:0', {
-    dispatch: judged.dispatch,
+    send: sendOf(judged.dispatch),
     limits,
     timeoutMs: () => judged.timeoutMs(),
     caller: 'fuzz',

@@ -6,6 +6,7 @@ import {
   KatamariError,
   parseIdl,
   readIdlFile,
+  dispatchOf,
   serveHandlers,
   ThriftException,
   type Call,
@@ -77,20 +78,22 @@ export function exchange(options: { remembers?: boolean; onHandled?: (handled: H
       new Promise((resolve) => holding.set(call, { key, letGo: () => resolve(key) })),
     note: () => {},
   };
-  const serve = serveHandlers<Call>({
-    interface: found,
-    handlers: Object.fromEntries(
-      Object.entries(handlers).map(([method, handler]) => [
-        method,
-        (args: never, call: Call) => {
-          handle(method, args);
-          return handler(args, call);
-        },
-      ]),
-    ),
-    i64: 'bigint',
-    contextOf: (call) => call,
-  });
+  const serve = dispatchOf(
+    serveHandlers<Call>({
+      interface: found,
+      handlers: Object.fromEntries(
+        Object.entries(handlers).map(([method, handler]) => [
+          method,
+          (args: never, call: Call) => {
+            handle(method, args);
+            return handler(args, call);
+          },
+        ]),
+      ),
+      i64: 'bigint',
+      contextOf: (call) => call,
+    }),
+  );
 
   const pools: PoolView[] = ['1.0.0', '2.0.0'].map((version) => ({
     id: `Exchange@${version}`,

@@ -9,6 +9,7 @@ import {
   createCall,
   encodeStruct,
   decodeResult,
+  dispatchOf,
   KatamariError,
   parseIdl,
   readIdlFile,
@@ -121,7 +122,7 @@ export class ManagerBench {
   }
 
   reply(method: string, args: Readonly<Record<string, unknown>>, change: Partial<Call> = {}): Promise<Reply> {
-    return this.manager.dispatch(this.call(method, args, change));
+    return dispatchOf(this.manager.send)(this.call(method, args, change));
   }
 
   /** The value that a call returned, or its error as `code: message`, with `(ran?)` when it may have run. */

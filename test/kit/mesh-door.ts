@@ -7,6 +7,7 @@ import {
   parseIdl,
   readIdlFile,
   sendOf,
+  dispatchOf,
   serveHandlers,
   StatsBook,
   systemClock,
@@ -69,7 +70,7 @@ export function meshDoor(pools: readonly PoolText[], timeoutMs = 10_000): TestDo
 function offerOf(text: PoolText, ran: Call[]): Offer {
   const { idl, service, version = '1.0.0', roles = [], tags = [], handlers, resources = 1, queueMax = 1_000 } = text;
   const face = parseIdl(readIdlFile(idl)).services.get(service) as Interface;
-  const work = serveHandlers<Call>({ interface: face, handlers, i64: 'bigint', contextOf: (call) => call });
+  const work = dispatchOf(serveHandlers<Call>({ interface: face, handlers, i64: 'bigint', contextOf: (call) => call }));
   const pool = new LinePool(
     async (call) => {
       ran.push(call);

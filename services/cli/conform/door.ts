@@ -13,6 +13,7 @@ import {
   type Method,
   NO_REPLY_CONTEXT,
   type Reply,
+  sendOf,
   startLinkServer,
   systemClock,
 } from '../../../chassis-sdk/internal.ts';
@@ -38,7 +39,7 @@ export interface Door {
 export async function openDoor(folder: string, known: Interface): Promise<Door> {
   const calls: Nested[] = [];
   const server = await startLinkServer(`unix:${path.join(folder, 'mesh.sock')}`, {
-    dispatch: (call) => answer(call, known, calls),
+    send: sendOf((call) => answer(call, known, calls)),
     limits: DEFAULT_LIMITS,
     timeoutMs: () => TIMEOUT_WITHOUT_CONTEXT_MS,
     caller: 'a caller without context',

@@ -6,6 +6,7 @@ import {
   createCall,
   EMPTY_STRUCT,
   NO_REPLY_CONTEXT,
+  sendOf,
   type Call,
   type Dispatch,
   type Reply,
@@ -36,7 +37,7 @@ afterEach(async () => {
 describe('Link.cancel()', () => {
   test('takes a call back: its sink hears nothing, the server is told and sends no answer', async () => {
     const waiting = waitingCalls();
-    const { server, link } = await linkAndServer({ dispatch: waiting.dispatch });
+    const { server, link } = await linkAndServer({ send: sendOf(waiting.dispatch) });
     const sink = new Ends();
     const id = link.send(aCall(), sink, performance.now());
     const kept = link.dispatch(systemClock)(aCall());
@@ -65,7 +66,7 @@ describe('Link.cancel()', () => {
 
   test('takes but the first of two calls back that have one number; both are told when their peer goes', async () => {
     const waiting = waitingCalls();
-    const server = await serve({ dispatch: waiting.dispatch });
+    const server = await serve({ send: sendOf(waiting.dispatch) });
     const socket = await socketTo(server.address);
     const received: Buffer[] = [];
     socket.on('data', (chunk) => received.push(chunk));
@@ -102,7 +103,10 @@ describe('Link.cancel()', () => {
         };
         call.signal?.addEventListener('abort', onAbort);
       });
-    const { server, link } = await linkAndServer({ dispatch, limits: { ...DEFAULT_LIMITS, pipelineMax: 10_000 } });
+    const { server, link } = await linkAndServer({
+      send: sendOf(dispatch),
+      limits: { ...DEFAULT_LIMITS, pipelineMax: 10_000 },
+    });
     const settled = new Map<number, string[]>();
     const cancelled = new Set<number>();
     for (let i = 0; i < 5_000; i++) {
@@ -139,7 +143,7 @@ describe('Link.ping()', () => {
   test('is answered while as many calls as may be are under way; further calls are refused to be sent elsewhere', async () => {
     const waiting = waitingCalls();
     const { server, link } = await linkAndServer({
-      dispatch: waiting.dispatch,
+      send: sendOf(waiting.dispatch),
       limits: { ...DEFAULT_LIMITS, pipelineMax: 3 },
     });
     const dispatch = link.dispatch(systemClock);
@@ -199,7 +203,7 @@ describe('Link.ping()', () => {
 describe('drain() of a link server', () => {
   test('tells its peers, answers what is under way, and each link closes after its last answer', async () => {
     const waiting = waitingCalls();
-    const { server, link: busy } = await linkAndServer({ dispatch: waiting.dispatch });
+    const { server, link: busy } = await linkAndServer({ send: sendOf(waiting.dispatch) });
     const told: string[] = [];
     const options = {
       onDrain: () => void told.push('drain'),
@@ -228,7 +232,7 @@ describe('drain() of a link server', () => {
 
   test('refuses calls that come all the same, while what is under way goes on', async () => {
     const waiting = waitingCalls();
-    const server = await serve({ dispatch: waiting.dispatch });
+    const server = await serve({ send: sendOf(waiting.dispatch) });
     const socket = await socketTo(server.address);
     const frames: MessageHead[] = [];
     const texts: string[] = [];
@@ -264,7 +268,7 @@ describe('drain() of a link server', () => {
         if (ran % 3 === 0) await new Promise((resolve) => setImmediate(resolve));
         return { isException: false, body: args, context: NO_REPLY_CONTEXT };
       };
-      const server = await serve({ dispatch });
+      const server = await serve({ send: sendOf(dispatch) });
       const links = await Promise.all([1, 2, 3].map(() => linkTo(server.address)));
       let [replied, refused] = [0, 0];
       const callers = links.map(async (link) => {
@@ -289,7 +293,7 @@ describe('drain() of a link server', () => {
   test('ends although a peer neither reads nor leaves, and although its link is taken back to nothing', async () => {
     const clock = new ManualClock();
     const waiting = waitingCalls();
-    const server = await serve({ dispatch: waiting.dispatch, clock });
+    const server = await serve({ send: sendOf(waiting.dispatch), clock });
     const frozen = await connectLink(server.address, { security: undefined, timeoutMs: 10_000 });
     closers.push(() => frozen.destroy());
     const link = await linkTo(server.address);
@@ -386,7 +390,7 @@ function aCall(change: Partial<Call> = {}): Call {
 
 async function serve(options: Partial<LinkServerOptions> & { clock?: Clock }): Promise<LinkServer> {
   const server = await startLinkServer('tcp:127.0.0.1:0', {
-    dispatch: async ({ args }) => ({ isException: false, body: args, context: NO_REPLY_CONTEXT }),
+    send: sendOf(async ({ args }) => ({ isException: false, body: args, context: NO_REPLY_CONTEXT })),
     limits: DEFAULT_LIMITS,
     timeoutMs: () => 10_000,
     caller: 'test',

@@ -6,7 +6,14 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { createCall, EMPTY_STRUCT, NO_REPLY_CONTEXT, type Call, type Dispatch } from '../../../chassis-sdk/call.ts';
+import {
+  createCall,
+  EMPTY_STRUCT,
+  NO_REPLY_CONTEXT,
+  sendOf,
+  type Call,
+  type Dispatch,
+} from '../../../chassis-sdk/call.ts';
 import { systemClock, type Clock } from '../../../chassis-sdk/clock.ts';
 import { DEFAULT_LIMITS } from '../../../chassis-sdk/directory.ts';
 import { KatamariError } from '../../../chassis-sdk/errors.ts';
@@ -115,7 +122,7 @@ for (const [name, security] of kinds) {
             reject(new KatamariError('cancelled', 'gone'));
           });
         });
-      const server = await serve({ security: security(), dispatch: never });
+      const server = await serve({ security: security(), send: sendOf(never) });
       const [first, second] = [await linkTo(server.address, security()), await linkTo(server.address, security())];
       const ends = [first, second].map((link) => codeOf(link.dispatch(systemClock)(aCall())));
       await until('both calls to begin', () => begun === 2);
@@ -205,7 +212,7 @@ describe('connectLink()', () => {
         calls++;
         return { isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT };
       };
-      const server = await serve({ security: serverSide(), dispatch });
+      const server = await serve({ security: serverSide(), send: sendOf(dispatch) });
       const error = await failureOf(dial(server.address, clientSide()));
       expect(error.message).toMatch(message);
       expect(error.message).toContain(server.address);
@@ -358,7 +365,7 @@ describe('A link server with a secret', () => {
       calls++;
       return { isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT };
     };
-    const server = await serve({ security: secured, dispatch });
+    const server = await serve({ security: secured, send: sendOf(dispatch) });
     const stranger = await raw(server.address);
     stranger.socket.write(Buffer.concat([PLAIN_CALL, PLAIN_CALL]));
     await stranger.closed;
@@ -588,7 +595,7 @@ async function serve(
   listen = 'tcp:127.0.0.1:0',
 ): Promise<LinkServer> {
   const server = await startLinkServer(listen, {
-    dispatch: async ({ args }) => ({ isException: false, body: args, context: NO_REPLY_CONTEXT }),
+    send: sendOf(async ({ args }) => ({ isException: false, body: args, context: NO_REPLY_CONTEXT })),
     limits: DEFAULT_LIMITS,
     timeoutMs: () => 10_000,
     caller: 'test',

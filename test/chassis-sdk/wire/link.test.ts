@@ -6,6 +6,7 @@ import {
   createCall,
   EMPTY_STRUCT,
   NO_REPLY_CONTEXT,
+  sendOf,
   type Call,
   type Dispatch,
   type Reply,
@@ -344,7 +345,7 @@ async function linkAndServer(
 ): Promise<{ server: LinkServer; link: Link }> {
   const { clock } = options;
   const server = await startLinkServer('tcp:127.0.0.1:0', {
-    dispatch,
+    send: sendOf(dispatch),
     limits: DEFAULT_LIMITS,
     timeoutMs: () => 10_000,
     caller: 'test',

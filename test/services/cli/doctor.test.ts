@@ -8,7 +8,7 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { startLinkServer } from '../../../chassis-sdk/internal.ts';
+import { KatamariError, startLinkServer } from '../../../chassis-sdk/internal.ts';
 import { runDoctor, type Finding } from '../../../services/cli/doctor.ts';
 import { consulClient, ConsulSession, type ConsulClient } from '../../../services/mesh/internal.ts';
 import { makeAuthority } from '../../kit/certificates.ts';
@@ -277,7 +277,7 @@ describe('katamari doctor, on the mesh', () => {
 
   async function startLink(secret: string): Promise<string> {
     const link = await startLinkServer('tcp:127.0.0.1:0', {
-      dispatch: () => Promise.reject(new Error('nothing is called')),
+      send: (_call, sink) => sink.fail(new KatamariError('internal', 'nothing is called')),
       limits: { frameBytesMax: 1_000, nestingMax: 8, pipelineMax: 8, requestMs: 1_000, connectionsMax: 8 },
       timeoutMs: () => 1_000,
       caller: 'the doctor',

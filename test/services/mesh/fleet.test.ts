@@ -9,6 +9,7 @@ import {
   KatamariError,
   NO_REPLY_CONTEXT,
   parseIdl,
+  sendOf,
   startLinkServer,
   systemClock,
   type Call,
@@ -64,7 +65,7 @@ async function consul(): Promise<{ server: TestConsul; client: ConsulClient; ses
 /** A manager's port that answers as it is told. */
 async function managerPort(dispatch: Dispatch, port = 0): Promise<LinkServer> {
   const link = await startLinkServer(`tcp:127.0.0.1:${port}`, {
-    dispatch,
+    send: sendOf(dispatch),
     limits: DEFAULT_LIMITS,
     timeoutMs: () => 10_000,
     caller: 'test',
