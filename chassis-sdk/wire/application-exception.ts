@@ -31,9 +31,12 @@ export function writeApplicationException(message: string, type: number): Buffer
   return out;
 }
 
-/** What a client of a Thrift faceplate gets for an error of the mesh. */
+/** What a client of a Thrift faceplate gets for an error of the mesh. A full queue refuses many calls with one error: its bytes are made once. */
 export function applicationExceptionOf(error: KatamariError): Buffer {
-  return writeApplicationException(error.message, ERROR_TABLE[error.code].thrift);
+  if (error !== last.error) {
+    last = { error, bytes: writeApplicationException(error.message, ERROR_TABLE[error.code].thrift) };
+  }
+  return last.bytes;
 }
 
 /** Reads the struct; fields that are missing or of another type read as '' and 0. @throws KatamariError bad_request */
@@ -56,5 +59,9 @@ export function readApplicationException(body: Uint8Array): { message: string; t
   throw new KatamariError('bad_request', 'The TApplicationException struct ends before its stop byte');
 }
 
+let last: { readonly error: KatamariError | undefined; readonly bytes: Buffer } = {
+  error: undefined,
+  bytes: Buffer.alloc(0),
+};
 const MESSAGE_CHARS_MAX = 8192;
 const DEPTH_MAX = 64;

@@ -47,14 +47,14 @@ export class Lease implements ReplySink, DeadlineEntry {
   slot = -1;
   place = -1;
 
-  constructor(pool: ResourcePool, call: Call, sink: CallSink) {
+  constructor(pool: ResourcePool, call: Call, sink: CallSink, nowMs: number, isQuick: boolean) {
     this.#pool = pool;
     this.call = call;
     this.#sink = sink;
-    this.acceptedAtMs = pool.options.clock.nowMs();
+    this.acceptedAtMs = nowMs;
     this.turn = pool.stats.accepted;
     this.expiresAtMs = call.deadlineMs;
-    this.isQuick = pool.isQuick(call.method);
+    this.isQuick = isQuick;
   }
 
   watchDeadline(): void {

@@ -46,6 +46,8 @@ export class ResourcePool {
   /** Smoothed service time, in ms, for the estimate of a wait. */
   #serviceMs = 0;
   #served = 0;
+  /** The refusal of the last call that found the queue full. */
+  #full: KatamariError | undefined;
   /** Why it takes no more calls; '' while it does. */
   #whyClosed = '';
   /** Calls that may wait; the deployment may change it while the pool stays. */
@@ -96,15 +98,18 @@ export class ResourcePool {
   /** The way into this pool. */
   readonly send = (call: Call, sink: CallSink): void => {
     this.stats.accept();
-    const lease = new Lease(this, call, sink);
-    const nowMs = lease.acceptedAtMs;
-    if (this.#whyClosed !== '') return lease.refuse(new KatamariError('draining', this.#whyClosed, { notRun: true }));
-    if (call.signal?.aborted === true) return lease.refuse(callerGone());
-    if (nowMs >= call.deadlineMs) return lease.refuse(this.#expired(0));
+    const nowMs = this.options.clock.nowMs();
+    const isQuick = this.isQuick(call.method);
     const isFirst = this.#queue.length === 0;
-    const resource = isFirst ? (this.#firstFree() ?? (lease.isQuick ? this.#shortestLine() : undefined)) : undefined;
-    const refusal = resource === undefined ? this.#whyNotQueue(call, nowMs) : undefined;
-    if (refusal !== undefined) return lease.refuse(refusal);
+    const resource = isFirst ? (this.#firstFree() ?? (isQuick ? this.#shortestLine() : undefined)) : undefined;
+    const refusal =
+      this.#whyNotTake(call, nowMs) ?? (resource === undefined ? this.#whyNotQueue(call, nowMs) : undefined);
+    if (refusal !== undefined) {
+      this.stats.settle(refusal.code, 0, 0);
+      sink.fail(refusal);
+      return;
+    }
+    const lease = new Lease(this, call, sink, nowMs, isQuick);
     lease.watchDeadline();
     // One that is at work at once goes on without its caller; all others leave with him.
     if (resource?.hasPlace !== true) lease.watchCaller();
@@ -215,22 +220,34 @@ export class ResourcePool {
     return new KatamariError('timeout', why, { stage: 'queue', notRun: true });
   }
 
+  #whyNotTake({ signal, deadlineMs }: Call, nowMs: number): KatamariError | undefined {
+    if (this.#whyClosed !== '') return new KatamariError('draining', this.#whyClosed, { notRun: true });
+    if (signal?.aborted === true) return callerGone();
+    return nowMs >= deadlineMs ? this.#expired(0) : undefined;
+  }
+
   #whyNotQueue(call: Call, nowMs: number): KatamariError | undefined {
-    const { queueMax } = this;
-    const { id } = this.options;
+    const { length } = this.#queue;
     const waitMs = this.estimatedWaitMs();
-    const facts = { retryAfterMs: Math.max(RETRY_AFTER_MIN_MS, Math.ceil(waitMs)), notRun: true };
+    const retryAfterMs = Math.max(RETRY_AFTER_MIN_MS, Math.ceil(waitMs));
+    if (!call.doNotQueue && length >= this.queueMax) return this.#isFull(length, retryAfterMs);
+    const { id } = this.options;
+    const facts = { retryAfterMs, notRun: true };
     if (call.doNotQueue)
       return new KatamariError('overloaded', `${id} has no free resource and the call was not to wait`, facts);
-    if (this.#queue.length >= queueMax) {
-      const why = `Cannot queue for ${id}: ${this.#queue.length} calls are waiting, limit is ${queueMax}; try again in ${facts.retryAfterMs} ms or start more copies`;
-      return new KatamariError('overloaded', why, facts);
-    }
     if (waitMs > call.deadlineMs - nowMs) {
       const why = `Cannot queue for ${id}: the wait would be about ${Math.ceil(waitMs)} ms and the call has ${Math.floor(call.deadlineMs - nowMs)} ms left`;
       return new KatamariError('overloaded', why, facts);
     }
     return undefined;
+  }
+
+  /** One error for all calls that meet the same full queue: to say it anew for each costs more than to refuse it. */
+  #isFull(length: number, retryAfterMs: number): KatamariError {
+    const { queueMax } = this;
+    const why = `Cannot queue for ${this.options.id}: ${length} calls are waiting, limit is ${queueMax}; try again in ${retryAfterMs} ms or start more copies`;
+    if (this.#full?.message !== why) this.#full = new KatamariError('overloaded', why, { retryAfterMs, notRun: true });
+    return this.#full;
   }
 
   #expired(waitedMs: number, mayHaveRun = false): KatamariError {
