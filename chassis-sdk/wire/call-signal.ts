@@ -12,7 +12,8 @@ type Listener = ((event: Event) => void) | { handleEvent(event: Event): void };
 export class CallSignal implements AbortSignal {
   onabort: ((this: AbortSignal, event: Event) => void) | null = null;
   #reason: KatamariError | undefined;
-  #listeners: Set<Listener> | undefined;
+  /** No Set, for the reason told in outstanding.ts. */
+  #listeners: Listener[] | undefined;
 
   get aborted(): boolean {
     return this.#reason !== undefined;
@@ -37,13 +38,15 @@ export class CallSignal implements AbortSignal {
   /** Only 'abort' is ever sent. It is sent once, so `once` needs no care. */
   addEventListener(type: string, listener: Listener | null): void {
     if (type !== 'abort' || listener === null || this.aborted) return;
-    this.#listeners ??= new Set();
-    this.#listeners.add(listener);
+    if (this.#listeners === undefined) this.#listeners = [listener];
+    else if (!this.#listeners.includes(listener)) this.#listeners.push(listener);
   }
 
   removeEventListener(type: string, listener: Listener | null): void {
-    if (type !== 'abort' || listener === null) return;
-    this.#listeners?.delete(listener);
+    if (type !== 'abort' || listener === null || this.#listeners === undefined) return;
+    const place = this.#listeners.indexOf(listener);
+    if (place === 0) this.#listeners.shift();
+    else if (place > 0) this.#listeners.splice(place, 1);
   }
 
   dispatchEvent(event: Event): boolean {

@@ -14,6 +14,7 @@ import { FrameReader } from './frame-reader.ts';
 import { cancelMessage, LINK_CALLS } from './link-control.ts';
 import { MESSAGE_TYPE, NOTHING, readHead, type MessageHead } from './message.ts';
 import { Outbox } from './outbox.ts';
+import { Outstanding } from './outstanding.ts';
 import { StructScanner } from './struct-scanner.ts';
 
 /** Takes the end of one call; exactly one of the two is called, once. */
@@ -36,10 +37,9 @@ export class Link {
   readonly #socket: Socket;
   readonly #options: LinkOptions;
   readonly #outbox: Outbox;
-  readonly #underWay = new Map<number, ReplySink>();
+  readonly #underWay = new Outstanding<ReplySink>();
   readonly #scanner: StructScanner;
   readonly #reader: FrameReader;
-  #lastSeqId = 0;
   #closed: KatamariError | undefined;
   #isDraining = false;
   #ping: Ping | undefined;
@@ -104,9 +104,9 @@ export class Link {
    */
   send(call: Call, sink: ReplySink, nowMs: number, name: string = call.method): number {
     if (!this.isOpen) throw this.#notSent();
-    const seqId = this.#nextSeqId();
     const context = writeCallContext(call, (call.deadlineMs - nowMs) * 1000);
-    this.#underWay.set(seqId, sink);
+    // 1 and above: 0 is the peer's own word, pings count downwards from -1.
+    const seqId = this.#underWay.add(sink);
     this.#outbox.message(MESSAGE_TYPE.call, name, seqId, context, call.args);
     return seqId;
   }
@@ -118,7 +118,7 @@ export class Link {
    * @returns false when the call had ended before
    */
   cancel(id: number): boolean {
-    if (!this.#underWay.delete(id)) return false;
+    if (this.#underWay.take(id) === undefined) return false;
     this.#outbox.add(cancelMessage(id));
     this.#leaveWhenDrained();
     return true;
@@ -149,13 +149,6 @@ export class Link {
     this.#end(why);
   }
 
-  /** 1 and above: 0 is the peer's own word, pings count downwards from -1. */
-  #nextSeqId(): number {
-    do this.#lastSeqId = (this.#lastSeqId + 1) & 0x7fffffff;
-    while (this.#lastSeqId === 0 || this.#underWay.has(this.#lastSeqId));
-    return this.#lastSeqId;
-  }
-
   #notSent(): KatamariError {
     const why = this.#closed ?? drains(this.#options.peer);
     return new KatamariError(why.code, why.message, { notRun: true });
@@ -184,10 +177,9 @@ export class Link {
       this.#onControl(head);
       return;
     }
-    const sink = this.#underWay.get(head.seqId);
+    const sink = this.#underWay.take(head.seqId);
     // An answer nobody waits for: a peer that answers twice, or answers a oneway call. Harmless.
     if (sink === undefined) return;
-    this.#underWay.delete(head.seqId);
     try {
       this.#settle(sink, frame, head.type, head.bodyStart);
     } catch (error) {
@@ -242,8 +234,7 @@ export class Link {
     this.#socket.destroy();
     this.#ping?.fail(this.#closed);
     this.#ping = undefined;
-    const left = [...this.#underWay.values()];
-    this.#underWay.clear();
+    const left = this.#underWay.takeAll();
     // First, because whoever hears that a call has failed may send it again at once, and shall not choose this link.
     this.#options.onClose?.(this.#closed);
     for (const sink of left) sink.fail(this.#closed);

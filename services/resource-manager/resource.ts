@@ -42,7 +42,8 @@ export interface ResourceOptions {
 
 export class Resource {
   readonly #options: ResourceOptions;
-  readonly #leases = new Set<Lease>();
+  /** In the order of their coming; few, and no Set, for the reason told in chassis-sdk/wire/outstanding.ts. */
+  readonly #leases: Lease[] = [];
   /** Timers of calls that are past their deadline. */
   readonly #graces = new Map<Lease, () => void>();
   #onIdle: (() => void) | undefined;
@@ -69,14 +70,14 @@ export class Resource {
   }
 
   get hasPlace(): boolean {
-    return this.#leases.size < this.#options.places && this.#options.link.isOpen && !this.#isRetired;
+    return this.#leases.length < this.#options.places && this.#options.link.isOpen && !this.#isRetired;
   }
 
   /** Whether it may be sent a quick call beyond the one it works on. */
   get hasPlaceAhead(): boolean {
     const { places, ahead, link } = this.#options;
     if (ahead === 0 || places !== 1 || !this.#isQuick || this.#isStuck) return false;
-    return this.#leases.size <= ahead && link.isOpen && !this.#isRetired;
+    return this.#leases.length <= ahead && link.isOpen && !this.#isRetired;
   }
 
   /** It takes no further call. */
@@ -87,20 +88,20 @@ export class Resource {
   }
 
   get inFlight(): number {
-    return this.#leases.size;
+    return this.#leases.length;
   }
 
   /** Sends the call; false when the link has closed and nothing was written. @throws KatamariError when this call cannot be written at all */
   take(lease: Lease, nowMs: number): boolean {
     if (!this.#options.link.isOpen) return false;
-    lease.isAhead = this.#leases.size >= this.#options.places;
+    lease.isAhead = this.#leases.length >= this.#options.places;
     if (lease.isAhead) this.#lookSoon();
     else this.#isQuick = lease.isQuick;
-    this.#leases.add(lease);
+    this.#leases.push(lease);
     try {
       lease.linkId = this.#options.link.send(lease.call, lease, nowMs);
     } catch (error) {
-      this.#leases.delete(lease);
+      this.#remove(lease);
       if (this.#options.link.isOpen) throw error;
       return false;
     }
@@ -109,23 +110,32 @@ export class Resource {
 
   /** A call was answered, or failed: its place is free, and the next in line begins if there still is a chassis. */
   answered(lease: Lease, nowMs: number): void {
-    if (!this.#leases.delete(lease)) return;
+    if (!this.#remove(lease)) return;
     this.callsServed++;
     this.#isStuck = false;
     this.#graces.get(lease)?.();
     this.#graces.delete(lease);
     this.#options.onServed();
-    if (this.#leases.size === 0) {
+    if (this.#leases.length === 0) {
       this.#onIdle?.();
       return;
     }
-    const [next] = this.#leases;
+    const next = this.#leases[0];
     if (next?.isAhead === true && this.#options.link.isOpen) next.begin(nowMs);
+  }
+
+  /** Takes it out; false when it was not in. */
+  #remove(lease: Lease): boolean {
+    const place = this.#leases.indexOf(lease);
+    if (place === -1) return false;
+    if (place === 0) this.#leases.shift();
+    else this.#leases.splice(place, 1);
+    return true;
   }
 
   /** Takes a call back that has not begun. */
   takeBack(lease: Lease): void {
-    if (!this.#leases.delete(lease)) return;
+    if (!this.#remove(lease)) return;
     this.#options.link.cancel(lease.linkId);
   }
 
@@ -141,7 +151,7 @@ export class Resource {
 
   /** Resolves when no call is inside. */
   whenIdle(): Promise<void> {
-    if (this.#leases.size === 0) return Promise.resolve();
+    if (this.#leases.length === 0) return Promise.resolve();
     return new Promise((resolve) => {
       this.#onIdle = resolve;
     });
@@ -163,7 +173,7 @@ export class Resource {
 
   #look(): void {
     this.#stopLooking = undefined;
-    const ahead = [...this.#leases].filter((lease) => lease.isAhead);
+    const ahead = this.#leases.filter((lease) => lease.isAhead);
     if (ahead.length === 0) return;
     if (this.callsServed !== this.#servedBefore) {
       this.#lookSoon();
