@@ -78,12 +78,10 @@ export async function chassis(options: ChassisOptions): Promise<RunningChassis> 
     timeoutMs: () => TIMEOUT_WITHOUT_MESH_MS,
     caller: 'a client that is not the mesh',
     wantsToRetire: (reply) => retiring.has(reply),
-    onEnded: (call, reply) => {
-      if (reply !== undefined && retiring.has(reply)) {
-        line.close(`${resource} retires`);
-        drainAndExit();
-      }
-      line.ended(call);
+    onEnded: (reply) => {
+      if (reply === undefined || !retiring.has(reply)) return;
+      line.close(`${resource} retires`);
+      drainAndExit();
     },
   });
   endWithManager(drainAndExit);

@@ -3,22 +3,17 @@
 // neither a long computation nor the end of the process keeps that answer back. A call that is taken back while it is in line never runs. The line
 // is as long as the mesh makes it; it sends no more than the chassis has said it takes.
 
-import type { Call, CallSink, Send } from './call.ts';
+import type { Call, CallSink, Reply, Send } from './call.ts';
 import { KatamariError } from './errors.ts';
-
-interface Waiting {
-  readonly call: Call;
-  readonly sink: CallSink;
-}
 
 export class InLine {
   readonly #send: Send;
   readonly #atOnce: number;
-  readonly #waiting: Waiting[] = [];
+  readonly #waiting: CallInLine[] = [];
   /** Begun, and the answer has not left. */
-  readonly #begun = new Set<Call>();
+  #begun = 0;
   /** Of those, the ones whose answer leaves at the end of this turn. */
-  #leaving: Call[] = [];
+  #leaving = 0;
   #whyClosed: KatamariError | undefined;
 
   constructor(send: Send, atOnce: number) {
@@ -27,9 +22,13 @@ export class InLine {
   }
 
   readonly send: Send = (call, sink) => {
-    if (this.#whyClosed !== undefined) sink.fail(this.#whyClosed);
-    else if (this.#begun.size < this.#atOnce) this.#begin(call, sink);
-    else this.#waiting.push({ call, sink });
+    if (this.#whyClosed !== undefined) {
+      sink.fail(this.#whyClosed);
+      return;
+    }
+    const inLine = new CallInLine(this, call, sink);
+    if (this.#begun < this.#atOnce) this.#begin(inLine);
+    else this.#waiting.push(inLine);
   };
 
   /** Refuses what is in line, and all that comes. */
@@ -39,27 +38,47 @@ export class InLine {
   }
 
   /** The answer to a call was given to the socket, which sends what it has at the end of this turn: the next call begins after that. */
-  ended(call: Call): void {
-    if (!this.#begun.has(call)) return;
-    if (this.#leaving.push(call) === 1) queueMicrotask(this.#goOn);
+  ended(): void {
+    if (this.#leaving++ === 0) queueMicrotask(this.#goOn);
   }
 
-  #begin(call: Call, sink: CallSink): void {
-    this.#begun.add(call);
-    this.#send(call, sink);
+  #begin(inLine: CallInLine): void {
+    this.#begun++;
+    this.#send(inLine.call, inLine);
   }
 
   readonly #goOn = (): void => {
-    const left = this.#leaving;
-    this.#leaving = [];
-    for (const call of left) this.#begun.delete(call);
-    while (this.#begun.size < this.#atOnce) {
+    this.#begun -= this.#leaving;
+    this.#leaving = 0;
+    while (this.#begun < this.#atOnce) {
       const next = this.#waiting.shift();
       if (next === undefined) return;
-      const { call, sink } = next;
-      if (call.signal?.aborted === true)
-        sink.fail(new KatamariError('cancelled', 'Taken back before it began', { notRun: true }));
-      else this.#begin(call, sink);
+      if (next.call.signal?.aborted === true)
+        next.sink.fail(new KatamariError('cancelled', 'Taken back before it began', { notRun: true }));
+      else this.#begin(next);
     }
   };
+}
+
+/** A call that came through the line. */
+class CallInLine implements CallSink {
+  readonly #line: InLine;
+  readonly call: Call;
+  readonly sink: CallSink;
+
+  constructor(line: InLine, call: Call, sink: CallSink) {
+    this.#line = line;
+    this.call = call;
+    this.sink = sink;
+  }
+
+  reply(reply: Reply): void {
+    this.sink.reply(reply);
+    this.#line.ended();
+  }
+
+  fail(error: KatamariError): void {
+    this.sink.fail(error);
+    this.#line.ended();
+  }
 }

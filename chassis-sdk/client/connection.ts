@@ -15,6 +15,7 @@ import { Inbox } from '../wire/inbox.ts';
 import { MESSAGE_TYPE, readHead } from '../wire/message.ts';
 import type { HeadersIn } from '../wishes.ts';
 import { Outbox } from '../wire/outbox.ts';
+import { Outstanding } from '../wire/outstanding.ts';
 import type { MethodPlan, PendingCall } from './pending.ts';
 
 export interface ConnectionOwner {
@@ -38,8 +39,7 @@ export class Connection {
   readonly #encoding: HeaderEncoding;
   readonly #inbox = new Inbox();
   readonly #outbox: Outbox;
-  readonly #underWay = new Map<number, PendingCall>();
-  #lastSeqId = 0;
+  readonly #underWay = new Outstanding<PendingCall>();
   #hasHeard = false;
   #isLeaving = false;
   /** The peer has said that what is unanswered did not run. */
@@ -95,7 +95,7 @@ export class Connection {
   send(call: PendingCall, nowMs: number): void {
     const { head, method } = call.plan as MethodPlan;
     const { args } = call;
-    const seqId = this.#nextSeqId();
+    const seqId = this.#underWay.add(call);
     const block = call.wishes.blockFor(call.timeLeftMs(nowMs));
     const headBytes = 14 + block.length + head.length + 4;
     call.state = 'sent';
@@ -104,7 +104,6 @@ export class Connection {
     call.sentAtMs = nowMs;
     call.tries++;
     this.#usedAtMs = nowMs;
-    this.#underWay.set(seqId, call);
     const { slab, at } = this.#outbox.room(headBytes, args);
     slab.writeInt32BE(headBytes - 4 + args.length, at);
     slab.writeUInt16BE(HEADER_MAGIC, at + 4);
@@ -120,7 +119,7 @@ export class Connection {
 
   /** Forgets a call that has ended on this side; its answer will be nobody's. */
   forget(call: PendingCall): void {
-    if (this.#underWay.delete(call.seqId)) this.#leaveIfDone();
+    if (this.#underWay.take(call.seqId) !== undefined) this.#leaveIfDone();
   }
 
   /** As `forget`, for a call that had no answer in its time. */
@@ -145,18 +144,11 @@ export class Connection {
     this.#end('was closed by this side');
   }
 
-  #nextSeqId(): number {
-    do this.#lastSeqId = (this.#lastSeqId + 1) & 0x7fffffff;
-    while (this.#lastSeqId === 0 || this.#underWay.has(this.#lastSeqId));
-    return this.#lastSeqId;
-  }
-
   #onWritten(seqId: number, error: Error | null | undefined): void {
     // On some runtimes this hears first that the connection has ended.
     if (error) this.#end(error.message);
-    const call = this.#underWay.get(seqId);
+    const call = this.#underWay.take(seqId);
     if (call === undefined) return;
-    this.#underWay.delete(seqId);
     this.#owner.finished(call, undefined);
     this.#leaveIfDone();
   }
@@ -202,7 +194,7 @@ export class Connection {
     if (name !== due && name !== '') {
       throw new KatamariError('bad_request', `answered "${name}" where the answer to "${due}" was due`);
     }
-    this.#underWay.delete(seqId);
+    this.#underWay.take(seqId);
     this.#owner.answered(call, type === MESSAGE_TYPE.exception, body, headers);
   }
 
@@ -215,9 +207,8 @@ export class Connection {
       return;
     }
     if (error.code === 'too_large' && bytes.length - at >= 12 && bytes.readUInt16BE(at + 4) === HEADER_MAGIC) {
-      const call = this.#underWay.get(bytes.readInt32BE(at + 8));
+      const call = this.#underWay.take(bytes.readInt32BE(at + 8));
       if (call !== undefined) {
-        this.#underWay.delete(call.seqId);
         const why = `The answer to ${call.title} has ${bytes.readInt32BE(at)} bytes, the limit is ${this.#frameBytesMax}: ask for less, or raise frameBytesMax`;
         this.#owner.finished(call, new KatamariError('too_large', why));
       }
@@ -240,8 +231,7 @@ export class Connection {
     if (this.#isGone) return;
     this.#isGone = true;
     this.#socket.destroy();
-    const left = [...this.#underWay.values()];
-    this.#underWay.clear();
+    const left = this.#underWay.takeAll();
     this.#owner.ended(this, left, this.#why(why));
   }
 

@@ -7,6 +7,7 @@ import type { Clock } from '../clock.ts';
 import { asKatamariError, ERROR_TABLE, KatamariError } from '../errors.ts';
 import { RetryBudget } from '../retry-budget.ts';
 import { DeadlineWheel, type DeadlineEntry } from '../wire/deadlines.ts';
+import { Roster } from '../wire/roster.ts';
 import type { HeadersIn } from '../wishes.ts';
 import { errorOf, valueOf } from './answers.ts';
 import { Connection, type ConnectionOwner } from './connection.ts';
@@ -39,7 +40,7 @@ export class Office implements CallOwner, ConnectionOwner {
   readonly #dialer: Dialer;
   readonly #signals = new Signals((call) => this.#aborted(call));
   /** All that have not ended. */
-  readonly #calls = new Set<PendingCall>();
+  readonly #calls = new Roster<PendingCall>();
   /** Those that could be sent now, in the order in which they came. */
   readonly #waiting = new Set<PendingCall>();
   /** Its timer does nothing; while calls have not ended it keeps the process alive. */
@@ -134,7 +135,7 @@ export class Office implements CallOwner, ConnectionOwner {
     this.#closed = closed('is closed');
     this.#isClosed = true;
     this.#dialer.close();
-    for (const call of this.#calls) this.#reject(call, this.#closed);
+    for (const call of this.#calls.all()) this.#reject(call, this.#closed);
     this.#connection?.close();
     for (const connection of this.#leaving) connection.close();
     clearInterval(this.#keeper);
@@ -382,7 +383,7 @@ export class Office implements CallOwner, ConnectionOwner {
     this.#wheel.remove(call);
     if (call.signal !== undefined) this.#signals.forget(call.signal, call);
     this.#waiting.delete(call);
-    this.#calls.delete(call);
+    this.#calls.remove(call);
     if (this.#calls.size > 0) return;
     this.#keeper.unref();
     this.#onEmpty?.();

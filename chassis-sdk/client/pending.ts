@@ -4,6 +4,7 @@ import type { KatamariError } from '../errors.ts';
 import type { Method } from '../idl/mod.ts';
 import type { DeadlineEntry } from '../wire/deadlines.ts';
 import { NOTHING } from '../wire/message.ts';
+import type { RosterEntry } from '../wire/roster.ts';
 import type { Connection } from './connection.ts';
 import type { CallWishes } from './wishes.ts';
 
@@ -27,12 +28,13 @@ export interface CallOwner {
   expired(call: PendingCall): void;
 }
 
-export class PendingCall implements DeadlineEntry {
+export class PendingCall implements DeadlineEntry, RosterEntry {
   // For the wheel.
   expiresAtMs: number;
   slot = -1;
   place = 0;
 
+  rosterPlace = -1;
   state: State = 'preparing';
   /** For messages: `Calculator.add`. */
   readonly title: string;

@@ -17,6 +17,7 @@ import { helloAnswer, ServerHandshake } from './link-handshake.ts';
 import type { LinkServerOptions } from './link-server.ts';
 import { MESSAGE_TYPE, NOTHING, parseTarget, readHead, type MessageHead } from './message.ts';
 import { Outbox } from './outbox.ts';
+import { Roster, type RosterEntry } from './roster.ts';
 import { StructScanner } from './struct-scanner.ts';
 
 export interface ConnectionHooks {
@@ -34,10 +35,8 @@ export class LinkConnection {
   readonly #scanner: StructScanner;
   readonly #reader: FrameReader;
   readonly #outbox: Outbox;
-  /** Signals of the calls under way, by sequence id. */
-  readonly #signals = new Map<number, CallSignal>();
-  /** Beyond every sequence id. */
-  #nextSpareKey = 2 ** 32;
+  /** Calls that were read and have not ended. */
+  readonly #taken = new Roster<TakenCall>();
   /** Until the peer has proved itself; no call is read before. */
   #handshake: ServerHandshake | undefined;
   readonly #onProved: () => void;
@@ -46,7 +45,6 @@ export class LinkConnection {
   /** The peer knows what a drain notice is: it said hello or put a context first. */
   #isOfMesh = false;
   #isDraining = false;
-  #underWay = 0;
   #onIdle: (() => void) | undefined;
   /** When the frame that is incomplete was begun. */
   #begunAtMs = 0;
@@ -82,7 +80,7 @@ export class LinkConnection {
 
   /** Calls that were read and have not ended. */
   get underWay(): number {
-    return this.#underWay;
+    return this.#taken.size;
   }
 
   /**
@@ -92,7 +90,7 @@ export class LinkConnection {
   async drain(): Promise<void> {
     this.#isDraining = true;
     if (this.#isOfMesh) this.#outbox.add(drainNotice());
-    if (this.#underWay > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
+    if (this.underWay > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
     if (this.#isOfMesh) await this.#left();
     this.#finish();
     await this.closed;
@@ -122,9 +120,7 @@ export class LinkConnection {
   #onClose(): void {
     this.#watch(false);
     const gone = new KatamariError('cancelled', 'The connection of the caller has closed');
-    for (const signal of this.#signals.values()) signal.abort(gone);
-    this.#signals.clear();
-    this.#underWay = 0;
+    for (const { signal } of this.#taken.takeAll()) signal.abort(gone);
     this.#onIdle?.();
   }
 
@@ -200,11 +196,10 @@ export class LinkConnection {
     }
     const signal = new CallSignal();
     const call = this.#callOf(frame, head, isFromMesh, signal);
-    // A peer that uses a number twice can take back but the first of the two; when it goes, both are told.
-    const key = this.#signals.has(head.seqId) ? this.#nextSpareKey++ : head.seqId;
-    this.#signals.set(key, signal);
-    if (++this.#underWay >= this.#options.limits.pipelineMax && !this.#isPeer) this.#socket.pause();
-    this.#options.send(call, new TakenCall(this, call, head, key, isFromMesh));
+    const taken = new TakenCall(this, call, head, signal, isFromMesh);
+    this.#taken.add(taken);
+    if (this.underWay >= this.#options.limits.pipelineMax && !this.#isPeer) this.#socket.pause();
+    this.#options.send(call, taken);
   }
 
   /** What the link itself answers. */
@@ -220,13 +215,18 @@ export class LinkConnection {
         this.#write(MESSAGE_TYPE.reply, method, head.seqId, NOTHING, EMPTY_STRUCT);
         return;
       case LINK_CALLS.cancel:
-        this.#signals.get(readCancelled(frame, head.bodyStart))?.abort(TAKEN_BACK);
+        this.#takeBack(readCancelled(frame, head.bodyStart));
         return;
       default: {
         const answer = writeApplicationException(`A link has no method ${method}`, APPLICATION_EXCEPTION.unknownMethod);
         if (head.type === MESSAGE_TYPE.call) this.#write(MESSAGE_TYPE.exception, method, head.seqId, NOTHING, answer);
       }
     }
+  }
+
+  /** Of a peer that uses a number twice, one of the two. Looked for one by one: few calls are ever taken back. */
+  #takeBack(seqId: number): void {
+    this.#taken.find(({ head }) => head.seqId === seqId)?.signal.abort(TAKEN_BACK);
   }
 
   #whyNotTake(method: string): KatamariError | undefined {
@@ -236,8 +236,8 @@ export class LinkConnection {
       });
     }
     const { pipelineMax } = this.#options.limits;
-    if (!this.#isPeer || this.#underWay < pipelineMax) return undefined;
-    const why = `Cannot take ${method}: ${this.#underWay} calls of ${this.#options.caller} are under way on its link, limit is ${pipelineMax}`;
+    if (!this.#isPeer || this.underWay < pipelineMax) return undefined;
+    const why = `Cannot take ${method}: ${this.underWay} calls of ${this.#options.caller} are under way on its link, limit is ${pipelineMax}`;
     return new KatamariError('overloaded', why, { notRun: true });
   }
 
@@ -281,26 +281,22 @@ export class LinkConnection {
   }
 
   /** A call that was taken ended well. */
-  answer({ call, head, key, isFromMesh }: TakenCall, reply: Reply): void {
+  answer(taken: TakenCall, reply: Reply): void {
+    const { head, isFromMesh } = taken;
     // Of a call that was taken back nobody waits for the answer.
-    if (head.type !== MESSAGE_TYPE.oneway && this.#isWanted(key)) {
+    if (head.type !== MESSAGE_TYPE.oneway && taken.isWanted) {
       const retire = this.#options.wantsToRetire?.(reply) ?? false;
       const context = isFromMesh ? writeReplyContext(reply.context, undefined, retire) : NOTHING;
       const type = reply.isException ? MESSAGE_TYPE.exception : MESSAGE_TYPE.reply;
       this.#write(type, parseTarget(head.name).method, head.seqId, context, reply.body);
     }
-    this.#done(call, key, reply);
+    this.#done(taken, reply);
   }
 
   /** A call that was taken failed. */
-  refuse({ call, head, key, isFromMesh }: TakenCall, error: KatamariError): void {
-    if (this.#isWanted(key)) this.#writeRefusal(head, isFromMesh, error);
-    this.#done(call, key, undefined);
-  }
-
-  /** Neither taken back nor left behind. */
-  #isWanted(key: number): boolean {
-    return this.#signals.get(key)?.aborted === false;
+  refuse(taken: TakenCall, error: KatamariError): void {
+    if (taken.isWanted) this.#writeRefusal(taken.head, taken.isFromMesh, error);
+    this.#done(taken, undefined);
   }
 
   #writeRefusal(head: MessageHead, isFromMesh: boolean, error: KatamariError): void {
@@ -319,39 +315,39 @@ export class LinkConnection {
 
   #readOn(): void {
     if (!this.#socket.isPaused()) return;
-    if (this.#underWay >= this.#options.limits.pipelineMax && !this.#isPeer) return;
+    if (this.underWay >= this.#options.limits.pipelineMax && !this.#isPeer) return;
     if (this.#socket.writableLength <= this.#options.limits.frameBytesMax) this.#socket.resume();
   }
 
-  #done(call: Call, key: number, reply: Reply | undefined): void {
+  #done(taken: TakenCall, reply: Reply | undefined): void {
     // The connection may have ended meanwhile; the call has ended all the same.
-    const isThere = this.#underWay > 0;
-    if (isThere) {
-      this.#signals.delete(key);
-      this.#underWay--;
-      this.#readOn();
-    }
-    this.#options.onEnded?.(call, isThere ? reply : undefined);
-    if (!isThere) return;
-    if (this.#underWay === 0) this.#onIdle?.();
+    const isThere = this.#taken.remove(taken);
+    if (isThere) this.#readOn();
+    this.#options.onEnded?.(isThere ? reply : undefined);
+    if (isThere && this.underWay === 0) this.#onIdle?.();
   }
 }
 
 /** A call that was read, and all that its answer needs. */
-class TakenCall implements CallSink {
+class TakenCall implements CallSink, RosterEntry {
   readonly #connection: LinkConnection;
   readonly call: Call;
   readonly head: MessageHead;
-  /** Of its signal. */
-  readonly key: number;
+  readonly signal: CallSignal;
   readonly isFromMesh: boolean;
+  rosterPlace = -1;
 
-  constructor(connection: LinkConnection, call: Call, head: MessageHead, key: number, isFromMesh: boolean) {
+  constructor(connection: LinkConnection, call: Call, head: MessageHead, signal: CallSignal, isFromMesh: boolean) {
     this.#connection = connection;
     this.call = call;
     this.head = head;
-    this.key = key;
+    this.signal = signal;
     this.isFromMesh = isFromMesh;
+  }
+
+  /** Neither taken back nor left behind. */
+  get isWanted(): boolean {
+    return !this.signal.aborted;
   }
 
   reply(reply: Reply): void {

@@ -5,7 +5,7 @@
 
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
-import type { Call, Reply, Send } from '../call.ts';
+import type { Reply, Send } from '../call.ts';
 import { systemClock, type Clock } from '../clock.ts';
 import type { FaceplateLimits } from '../directory.ts';
 import { parseAddress } from './link-address.ts';
@@ -36,7 +36,7 @@ export interface LinkServerOptions {
   /** A chassis says in the answer that it wants to be replaced. */
   readonly wantsToRetire?: (reply: Reply) => boolean;
   /** A call has ended: its answer was written and leaves when `gathering` says, or nobody is there to get one (then without a reply). */
-  readonly onEnded?: (call: Call, reply: Reply | undefined) => void;
+  readonly onEnded?: (reply: Reply | undefined) => void;
 }
 
 export interface LinkServer {

@@ -29,12 +29,17 @@ export class Outstanding<Entry> {
     return number;
   }
 
+  /** undefined when there is none of that number. */
+  get(number: number): Entry | undefined {
+    const place = number & (this.#entries.length - 1);
+    return this.#numbers[place] === number ? this.#entries[place] : undefined;
+  }
+
   /** Takes an entry out; undefined when there is none of that number. */
   take(number: number): Entry | undefined {
-    const place = number & (this.#entries.length - 1);
-    const entry = this.#entries[place];
-    if (entry === undefined || this.#numbers[place] !== number) return undefined;
-    this.#entries[place] = undefined;
+    const entry = this.get(number);
+    if (entry === undefined) return undefined;
+    this.#entries[number & (this.#entries.length - 1)] = undefined;
     this.#size--;
     return entry;
   }

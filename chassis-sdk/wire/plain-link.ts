@@ -26,6 +26,7 @@ export interface PlainLinkOptions {
 }
 
 interface UnderWay {
+  readonly seqId: number;
   readonly method: string;
   readonly sink: ReplySink;
 }
@@ -35,8 +36,8 @@ export class PlainLink {
   readonly #options: PlainLinkOptions;
   readonly #encoding: Encoding;
   readonly #inbox = new Inbox();
-  /** By sequence id, in the order in which they were sent. */
-  readonly #underWay = new Map<number, UnderWay>();
+  /** In the order in which they were sent. Few, and no Map, for the reason told in outstanding.ts. */
+  readonly #underWay: UnderWay[] = [];
   /** Of oneway calls that the kernel has not taken yet. */
   readonly #unwritten = new Set<ReplySink>();
   #lastSeqId = SEQ_ID_FIRST - 1;
@@ -64,7 +65,7 @@ export class PlainLink {
 
   /** Calls that have not ended. */
   get underWay(): number {
-    return this.#underWay.size + this.#unwritten.size;
+    return this.#underWay.length + this.#unwritten.size;
   }
 
   get isOpen(): boolean {
@@ -91,7 +92,7 @@ export class PlainLink {
       return;
     }
     if (isOneway) this.#unwritten.add(sink);
-    else this.#underWay.set(seqId, { method, sink });
+    else this.#underWay.push({ seqId, method, sink });
     this.#socket.cork();
     for (const piece of pieces) this.#socket.write(piece);
     // Only now: a server that does not read must not be given more and more.
@@ -106,7 +107,7 @@ export class PlainLink {
 
   #nextSeqId(): number {
     do this.#lastSeqId = this.#lastSeqId === 0x7fffffff ? SEQ_ID_FIRST : this.#lastSeqId + 1;
-    while (this.#underWay.has(this.#lastSeqId));
+    while (this.#underWay.some(({ seqId }) => seqId === this.#lastSeqId));
     return this.#lastSeqId;
   }
 
@@ -150,27 +151,26 @@ export class PlainLink {
   #take({ seqId, name }: MessageFacts): ReplySink | undefined {
     if (seqId >= SEQ_ID_FIRST) {
       this.#keepsSeqIds = true;
-      const found = this.#underWay.get(seqId);
-      this.#underWay.delete(seqId);
-      return found?.sink;
+      const place = this.#underWay.findIndex((call) => call.seqId === seqId);
+      return place === -1 ? undefined : this.#underWay.splice(place, 1)[0]?.sink;
     }
     const [oldest] = this.#underWay;
     if (oldest === undefined) throw new KatamariError('bad_request', `answered "${name}", which it was not asked`);
-    const [oldestId, { method, sink }] = oldest;
+    const { method, sink } = oldest;
     if (this.#keepsSeqIds)
       throw new KatamariError(
         'bad_request',
-        `answered with sequence id ${seqId}, expected that of the call, ${oldestId}`,
+        `answered with sequence id ${seqId}, expected that of the call, ${oldest.seqId}`,
       );
     if (name !== method && name !== '')
       throw new KatamariError('bad_request', `answered "${name}" where the answer to "${method}" was due`);
-    this.#underWay.delete(oldestId);
+    this.#underWay.shift();
     return sink;
   }
 
   /** Most servers that cannot read a call say nothing and hang up. */
   #onEnd(): void {
-    const isPuzzled = this.#underWay.size > 0 && !this.#hasAnswered;
+    const isPuzzled = this.#underWay.length > 0 && !this.#hasAnswered;
     const { transport, protocol } = this.#options.manner;
     const why = `: it crashed, or does not speak transport ${transport} and protocol ${protocol}, as its deployment says`;
     this.#end(`closed the connection${isPuzzled ? ` before it answered anything${why}` : ''}`);
@@ -180,8 +180,7 @@ export class PlainLink {
     if (this.#closed !== undefined) return;
     this.#closed = new KatamariError('resource_failed', `${this.#options.peer} ${why}`);
     this.#socket.destroy();
-    const left = [...[...this.#underWay.values()].map(({ sink }) => sink), ...this.#unwritten];
-    this.#underWay.clear();
+    const left = [...this.#underWay.splice(0).map(({ sink }) => sink), ...this.#unwritten];
     this.#unwritten.clear();
     // First, because whoever hears that a call has failed may send it again at once, and shall not choose this link.
     this.#options.onClose?.(this.#closed);

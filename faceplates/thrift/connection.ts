@@ -16,6 +16,7 @@ import type { Encoding, MessageFacts } from '../../chassis-sdk/wire/encodings/en
 import { FramedBinary } from '../../chassis-sdk/wire/encodings/framed-binary.ts';
 import { Inbox } from '../../chassis-sdk/wire/inbox.ts';
 import { MESSAGE_TYPE, NOTHING } from '../../chassis-sdk/wire/message.ts';
+import { Roster } from '../../chassis-sdk/wire/roster.ts';
 import { Asked } from './asked.ts';
 import { Line, type Place, type PlaceOwner } from './line.ts';
 import { recognise } from './recognise.ts';
@@ -52,7 +53,7 @@ export class Connection implements PlaceOwner {
   readonly #isSecure: boolean;
   readonly #line: Line = new Line(this);
   /** Calls whose answers keep no order; made for the first one. A client that makes such calls is told before the end, see #sayGoodbye. */
-  #anyOrder: Set<Place> | undefined;
+  #anyOrder: Roster<Place> | undefined;
   readonly #inbox = new Inbox();
   #encoding: Encoding | undefined;
   #state: State = 'open';
@@ -135,7 +136,7 @@ export class Connection implements PlaceOwner {
     this.#socket.destroy();
     const nowMs = this.#host.clock.nowMs();
     for (let place = this.#line.first; place !== undefined; place = place.next) cancel(place, nowMs);
-    for (const place of this.#anyOrder ?? []) cancel(place, nowMs);
+    for (const place of this.#anyOrder?.all() ?? []) cancel(place, nowMs);
     this.#gone?.abort(GONE);
     this.#host.onClose(this);
   }
@@ -319,7 +320,7 @@ export class Connection implements PlaceOwner {
     place.isOneway = isOneway;
     place.stats.accept();
     place.isAnyOrder = isAnyOrder;
-    if (isAnyOrder) this.#anyOrder ??= new Set();
+    if (isAnyOrder) this.#anyOrder ??= new Roster();
     if (isOneway) this.#host.onewayStarted();
     else if (isAnyOrder) this.#anyOrder?.add(place);
     else this.#line.join(place);
@@ -363,7 +364,7 @@ export class Connection implements PlaceOwner {
 
   /** Hands out one answer before all that stand in line. */
   #overtake(place: Place, type: 2 | 3): void {
-    this.#anyOrder?.delete(place);
+    this.#anyOrder?.remove(place);
     if (this.#outgoing.length === 0 && this.#underWay > 1) queueMicrotask(this.#flush);
     this.#write(this.#encoding as Encoding, place, type);
     this.#line.free(place);

@@ -5,6 +5,7 @@ import type { CallSink, Reply } from '../../chassis-sdk/call.ts';
 import type { KatamariError } from '../../chassis-sdk/errors.ts';
 import type { CallStats } from '../../chassis-sdk/stats.ts';
 import { NOTHING } from '../../chassis-sdk/wire/message.ts';
+import type { RosterEntry } from '../../chassis-sdk/wire/roster.ts';
 import type { Target } from './targets.ts';
 
 /** Who is told when a call has ended. */
@@ -14,7 +15,7 @@ export interface PlaceOwner {
 }
 
 /** One call that is under way. */
-export class Place implements CallSink {
+export class Place implements CallSink, RosterEntry {
   next: Place | undefined;
   target: Target;
   /** The page of the book on which this call was entered; the target's may be another by the time the call ends. */
@@ -33,6 +34,7 @@ export class Place implements CallSink {
   error: KatamariError | undefined;
   /** Its answer leaves as soon as it is ready; it stands in no line. */
   isAnyOrder = false;
+  rosterPlace = -1;
   /** Entered in the book as cancelled; what the mesh still says is of no interest. */
   isCancelled = false;
   readonly #owner: PlaceOwner;

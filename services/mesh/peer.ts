@@ -247,7 +247,7 @@ class RemoteCall implements ReplySink, DeadlineEntry {
     if (signal?.aborted === true) throw new KatamariError('cancelled', 'The caller has gone', { notRun: true });
     this.#sentId = this.#link.send(this.#call, this, clock.nowMs(), name);
     deadlines.add(this);
-    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    signal?.addEventListener('abort', this);
   }
 
   reply(reply: Reply): void {
@@ -273,18 +273,19 @@ class RemoteCall implements ReplySink, DeadlineEntry {
     this.#sink.fail(new KatamariError('timeout', why, { stage: 'service' }));
   }
 
-  readonly #onAbort = (): void => {
+  /** The caller has gone. */
+  handleEvent(): void {
     if (!this.#settle()) return;
     this.#link.cancel(this.#sentId);
     this.#sink.fail(new KatamariError('cancelled', 'The caller has gone'));
-  };
+  }
 
   /** True the first time. */
   #settle(): boolean {
     if (this.#isSettled) return false;
     this.#isSettled = true;
     this.#options.deadlines.remove(this);
-    this.#call.signal?.removeEventListener('abort', this.#onAbort);
+    this.#call.signal?.removeEventListener('abort', this);
     return true;
   }
 }

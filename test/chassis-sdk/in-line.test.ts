@@ -5,6 +5,7 @@ import {
   EMPTY_STRUCT,
   NO_REPLY_CONTEXT,
   type Call,
+  type CallSink,
   type Reply,
 } from '../../chassis-sdk/call.ts';
 import { KatamariError } from '../../chassis-sdk/errors.ts';
@@ -15,14 +16,12 @@ const REPLY: Reply = { isException: false, body: EMPTY_STRUCT, context: NO_REPLY
 
 /** A line whose calls end when the test says so. */
 function bench(atOnce: number) {
-  const begun: Call[] = [];
-  const line = new InLine((call, sink) => {
-    begun.push(call);
-    sink.reply(REPLY);
-  }, atOnce);
+  const begun: { readonly method: string; readonly sink: CallSink }[] = [];
+  const line = new InLine(({ method }, sink) => void begun.push({ method, sink }), atOnce);
   const call = (method: string, signal?: CallSignal): Call =>
     createCall({ service: '', method, args: EMPTY_STRUCT, deadlineMs: 1_000, signal });
-  return { line, dispatch: dispatchOf(line.send), call, begun: () => begun.map(({ method }) => method) };
+  const end = (method: string): void => begun.find((one) => one.method === method)?.sink.reply(REPLY);
+  return { line, dispatch: dispatchOf(line.send), call, end, begun: () => begun.map(({ method }) => method) };
 }
 
 /** The code of the error that a call ends with; '' for none. */
@@ -36,62 +35,61 @@ async function codeOf(work: Promise<Reply>): Promise<string> {
 }
 
 describe('InLine', () => {
-  test('begins a call when the answer to the one before it was handed on, in the order of the calls', async () => {
-    const { line, dispatch, call, begun } = bench(1);
-    const calls = ['a', 'b', 'c'].map((method) => call(method));
-    const work = calls.map((one) => dispatch(one));
-    await work[0];
+  test('begins a call when the answer to the one before it has left, in the order of the calls', async () => {
+    const { dispatch, call, end, begun } = bench(1);
+    const work = ['a', 'b', 'c'].map((method) => dispatch(call(method)));
     expect(begun()).toEqual(['a']);
-    line.ended(calls[0] as Call);
+    end('a');
     // Not before what was given to the socket in this turn has left.
     expect(begun()).toEqual(['a']);
     await Promise.resolve();
     expect(begun()).toEqual(['a', 'b']);
-    line.ended(calls[1] as Call);
+    end('b');
     await Promise.resolve();
-    line.ended(calls[2] as Call);
+    end('c');
     expect(await Promise.all(work)).toEqual([REPLY, REPLY, REPLY]);
   });
 
-  test('works on so many at once', async () => {
-    const { line, dispatch, call, begun } = bench(2);
-    const calls = ['a', 'b', 'c'].map((method) => call(method));
-    for (const one of calls) void dispatch(one);
+  test('begins none in the turn in which the one before it was answered, not even one that comes only then', async () => {
+    const { dispatch, call, end, begun } = bench(1);
+    void dispatch(call('a'));
+    end('a');
+    void dispatch(call('b'));
+    expect(begun()).toEqual(['a']);
+    await Promise.resolve();
     expect(begun()).toEqual(['a', 'b']);
-    line.ended(calls[1] as Call);
+  });
+
+  test('works on so many at once', async () => {
+    const { dispatch, call, end, begun } = bench(2);
+    for (const method of ['a', 'b', 'c']) void dispatch(call(method));
+    expect(begun()).toEqual(['a', 'b']);
+    end('b');
     await Promise.resolve();
     expect(begun()).toEqual(['a', 'b', 'c']);
   });
 
   test('never begins one that was taken back while it waited', async () => {
-    const { line, dispatch, call, begun } = bench(1);
+    const { dispatch, call, end, begun } = bench(1);
     const signal = new CallSignal();
-    const calls = [call('a'), call('b', signal), call('c')];
-    const work = calls.map((one) => dispatch(one));
+    const work = [call('a'), call('b', signal), call('c')].map((one) => dispatch(one));
+    const ends = work.map((one) => codeOf(one));
     signal.abort(new KatamariError('cancelled', 'taken back'));
-    line.ended(calls[0] as Call);
+    end('a');
     await Promise.resolve();
     expect(begun()).toEqual(['a', 'c']);
-    expect(await codeOf(work[1] as Promise<Reply>)).toBe('cancelled true');
+    expect(await ends[1]).toBe('cancelled true');
   });
 
   test('closed, refuses those that wait and those that come: they have not run', async () => {
-    const { line, dispatch, call, begun } = bench(1);
-    const first = call('a');
-    void dispatch(first);
-    const waiting = dispatch(call('b'));
-    line.close('Work@1.0.0/1 retires');
-    expect(await codeOf(waiting)).toBe('draining true');
-    expect(await codeOf(dispatch(call('c')))).toBe('draining true');
-    line.ended(first);
-    expect(begun()).toEqual(['a']);
-  });
-
-  test('is not moved on by answers to calls that did not pass through it', () => {
-    const { line, dispatch, call, begun } = bench(1);
+    const { line, dispatch, call, end, begun } = bench(1);
     void dispatch(call('a'));
-    void dispatch(call('b'));
-    line.ended(call('ping'));
+    const waiting = codeOf(dispatch(call('b')));
+    line.close('Work@1.0.0/1 retires');
+    expect(await waiting).toBe('draining true');
+    expect(await codeOf(dispatch(call('c')))).toBe('draining true');
+    end('a');
+    await Promise.resolve();
     expect(begun()).toEqual(['a']);
   });
 });
