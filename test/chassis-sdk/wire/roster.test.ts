@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import { array, assert, boolean, nat, property, tuple } from 'fast-check';
 import { expect, test } from 'vitest';
 import { Roster, type RosterEntry } from '../../../chassis-sdk/wire/roster.ts';
 
@@ -7,8 +7,8 @@ class Entry implements RosterEntry {
 }
 
 test('holds those that came and have not left, whatever the order', () => {
-  fc.assert(
-    fc.property(fc.array(fc.tuple(fc.boolean(), fc.nat(9))), (steps) => {
+  assert(
+    property(array(tuple(boolean(), nat(9))), (steps) => {
       const entries = Array.from({ length: 10 }, () => new Entry());
       const roster = new Roster<Entry>();
       const inside = new Set<Entry>();
