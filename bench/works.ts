@@ -234,7 +234,10 @@ async function withAndWithoutMetrics(effort: Effort): Promise<Row> {
   const mesh = await contenders.katamari({ front: 'framed' });
   const bare = await contenders.katamari({ front: 'framed', runtimeFlags: ['--import', without] });
   const scraper = setInterval(() => {
-    void fetch(`${mesh.statsUrl}/metrics`).then((answer) => answer.text());
+    // The last one may be under way when the mesh ends.
+    fetch(`${mesh.statsUrl}/metrics`)
+      .then((answer) => answer.text())
+      .catch(() => undefined);
   }, 1000);
   try {
     const pair = await sideBySide(effort, mesh, bare, throughput(loadOf(effort)));

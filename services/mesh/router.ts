@@ -44,6 +44,8 @@ interface ServiceEntry {
   readonly name: string;
   readonly offers: readonly Offer[];
   readonly route: Route | undefined;
+  /** What was found for calls that ask for no more than a method ('') or a method of a version that there is: by version, then by method. */
+  readonly plain: Map<string, Map<string, readonly Offer[]>>;
   /** Calls so far that were split by weight. */
   turn: number;
 }
@@ -216,16 +218,8 @@ export class Router implements Directory {
   /** The pool that the call is for, once for each manager that has it; never empty. @throws KatamariError no_pool */
   #chooseOffers(wanted: Wanted): readonly Offer[] {
     const entry = this.#services.get(wanted.service) ?? this.#serviceOf(wanted);
-    const isPlain =
-      wanted.version === '' &&
-      wanted.roles.length === 0 &&
-      wanted.tags.length === 0 &&
-      Object.keys(wanted.details).length === 0;
-    // The method comes first: a pool that fits better in all else, but is of a state of the interface without it, is no offer.
-    const having = (isPlain ? plainOffers(entry) : entry.offers).filter(({ interface: { methods } }) =>
-      methods.has(wanted.method),
-    );
-    const offers = isPlain ? having : matchingOffers(having, wanted);
+    const isPlain = wanted.roles.length === 0 && wanted.tags.length === 0 && isEmpty(wanted.details);
+    const offers = isPlain ? plainOffers(entry, wanted) : matchingOffers(entry, wanted);
     if (offers.length === 0) throw this.#nothingOffers(entry, wanted);
     return wanted.version === '' ? splitByWeight(entry, offers, wanted.key) : bestVersion(offers, wanted);
   }
@@ -272,7 +266,7 @@ export class Router implements Directory {
         ...jsonRpcCode,
       });
     }
-    if (matchingOffers(entry.offers, wanted).length > 0) {
+    if (fittingOffers(entry.offers, wanted).length > 0) {
       const having = entry.offers.filter((offer) => offer.interface.methods.has(wanted.method));
       const where = [...new Set(having.map(({ details }) => details.version))].join(', ');
       return new KatamariError('no_pool', `${asked}${withRoles} has no method "${wanted.method}"; it is in ${where}`, {
@@ -302,7 +296,13 @@ export class Router implements Directory {
       if (known !== undefined) known.offers.push(offer);
       else {
         const turn = this.#services.get(service)?.turn ?? 0;
-        services.set(service, { name: service, offers: [offer], route: this.#routes[service], turn });
+        services.set(service, {
+          name: service,
+          offers: [offer],
+          route: this.#routes[service],
+          plain: new Map(),
+          turn,
+        });
       }
       for (const method of offer.interface.methods.keys()) {
         const names = byMethod.get(method) ?? new Set();
@@ -389,13 +389,29 @@ class MergedView implements PoolView {
   }
 }
 
-/** Pools for a call that asks for nothing: those without roles. */
-function plainOffers({ offers }: ServiceEntry): readonly Offer[] {
-  return offers.filter(({ details }) => details.roles.length === 0);
+/** As `matchingOffers`, remembered until the offers change. Methods that are not there, versions that are not and ranges are not remembered. */
+function plainOffers(entry: ServiceEntry, wanted: Wanted): readonly Offer[] {
+  const { method, version } = wanted;
+  const known = entry.plain.get(version)?.get(method);
+  if (known !== undefined) return known;
+  const offers = matchingOffers(entry, wanted);
+  if (offers.length > 0 && (version === '' || offers.every(({ details }) => details.version === version))) {
+    const ofVersion = entry.plain.get(version) ?? new Map<string, readonly Offer[]>();
+    entry.plain.set(version, ofVersion.set(method, offers));
+  }
+  return offers;
+}
+
+/** The method comes first: a pool that fits better in all else, but is of a state of the interface without it, is no offer. */
+function matchingOffers({ offers }: ServiceEntry, wanted: Wanted): readonly Offer[] {
+  return fittingOffers(
+    offers.filter(({ interface: { methods } }) => methods.has(wanted.method)),
+    wanted,
+  );
 }
 
 /** Pools that the wall of roles, the version and the details let through; of those, the ones that match most. */
-function matchingOffers(offers: readonly Offer[], wanted: Wanted): readonly Offer[] {
+function fittingOffers(offers: readonly Offer[], wanted: Wanted): readonly Offer[] {
   const allowed = offers.filter(({ details }) => {
     if (!isSameSet(details.roles, wanted.roles) || !isWantedVersion(details.version, wanted.version)) return false;
     return Object.entries(wanted.details).every(
@@ -494,6 +510,11 @@ function hashed(key: string): number {
   for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
   hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
   return ((hash ^ (hash >>> 13)) >>> 0) / 2 ** 32;
+}
+
+function isEmpty(details: Readonly<Record<string, string>>): boolean {
+  for (const _ in details) return false;
+  return true;
 }
 
 function isSameSet(some: readonly string[], others: readonly string[]): boolean {

@@ -231,3 +231,31 @@ describe('A method that only some versions have', () => {
     });
   });
 });
+
+describe('What was found for a call', () => {
+  const of = (version: string, manager = version): PlayedOffer =>
+    new PlayedOffer(manager, { details: { service: 'Work', version, roles: [], tags: [], more: {} } } as never);
+  const answering = async (router: Router, clock: ManualClock, change: Partial<Call>): Promise<string> =>
+    (await router.dispatch(call(clock, change))).context.resource;
+
+  test('is not held against what is there now', async () => {
+    const { router, clock } = routerOf([of('1.0.0')]);
+    expect(await answering(router, clock, {})).toBe('1.0.0');
+    expect(await answering(router, clock, { version: '1.0.0' })).toBe('1.0.0');
+    router.setOffers([of('2.0.0')]);
+    expect(await answering(router, clock, {})).toBe('2.0.0');
+    expect(await failure(router.dispatch(call(clock, { version: '1.0.0' })))).toMatchObject({ code: 'no_pool' });
+    router.setOffers([of('1.0.0', 'again'), of('2.0.0')]);
+    expect(await answering(router, clock, { version: '1.0.0' })).toBe('again');
+  });
+
+  test('is not taken for that of another version or method, whatever a stranger calls them', async () => {
+    const { router, clock } = routerOf([of('1.0.0'), of('1.5.0')]);
+    expect(await answering(router, clock, { version: '1.0.0' })).toBe('1.0.0');
+    expect(await answering(router, clock, { version: '^1.0.0' })).toBe('1.5.0');
+    expect(await answering(router, clock, { version: '1.0.0' })).toBe('1.0.0');
+    for (const method of ['plain@1.0.0', '1.0.0 plain', '', 'constructor']) {
+      expect(await failure(router.dispatch(call(clock, { method })))).toMatchObject({ code: 'no_pool' });
+    }
+  });
+});
