@@ -291,7 +291,7 @@ async function oneFrozen(effort: Effort): Promise<Row> {
   return { work, bound: 0.999, ours: inTime, theirs: due, unit: ' calls', ratio, note };
 }
 
-/** What the whole mesh in one process takes while nothing happens. */
+/** What the whole mesh in one process takes while nothing happens, and nothing has happened for as long before. */
 export async function idleFigures(runtime: contenders.Runtime, seconds: number, connections: number): Promise<Idle> {
   const mesh = await contenders.katamari({ front: 'framed', runtime });
   try {
@@ -303,7 +303,8 @@ export async function idleFigures(runtime: contenders.Runtime, seconds: number, 
 
 async function idleFiguresOf(mesh: Target, seconds: number, connections: number): Promise<Idle> {
   const [pid = 0] = mesh.pids;
-  await new Promise((resolve) => setTimeout(resolve, 2_000));
+  // The engine tidies up its memory some ten seconds after a process has become quiet, once.
+  await new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
   const before = cpuMs([pid]);
   await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
   const cpuShare = (cpuMs([pid]) - before) / (seconds * 1000);
