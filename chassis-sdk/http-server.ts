@@ -1,6 +1,6 @@
 // One HTTP/1.1 server under a Hono app, with the limits of DESIGN.md section 6 item 9. Every front that speaks HTTP stands on it.
 //
-// It is `node:http` under @hono/node-server on all three runtimes. The other two have servers of their own, but those cannot be told
+// It is `node:http` under @hono/node-server on all three runtimes; before it, where that can be, stands a shorter way for ordinary POSTs (post-door.ts). The other two have servers of their own, but those cannot be told
 // how long a client may take over its headers, how many connections there may be or how many there are, and one aborts the
 // signal of requests that succeeded; their `node:http` can do all of it, at the same speed within a tenth.
 //
@@ -10,12 +10,15 @@
 import { setMaxListeners } from 'node:events';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { STATUS_CODES } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import type { HttpBindings } from '@hono/node-server';
 import type { FaceplateLimits } from './directory.ts';
+import type { PostApp, PostConnection } from './post-connection.ts';
+import { PostDoor } from './post-door.ts';
+import { httpTakesSockets } from './runtime.ts';
 
 const CONNECTION: unique symbol = Symbol('connection');
 
@@ -36,6 +39,8 @@ export interface HttpRefusal {
 
 export interface ServeHttpOptions {
   readonly fetch: (request: Request, env: HttpEnv) => Response | Promise<Response>;
+  /** Answers ordinary POSTs where they can be had without `fetch`; it must answer them as `fetch` does, which gets all others. */
+  readonly posts?: PostApp;
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
@@ -103,6 +108,8 @@ interface Connection {
   gone: AbortController | undefined;
   /** The idle time passed while a call was worked on. */
   isOverdue: boolean;
+  /** What reads it until `node:http` does. */
+  readonly posts: PostConnection | undefined;
 }
 
 type Listener = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
@@ -114,6 +121,7 @@ class HttpFront implements HttpServer {
   readonly #options: ServeHttpOptions;
   readonly #server: Server;
   readonly #answer: Listener;
+  readonly #posts: PostDoor | undefined;
   readonly #connections = new Map<Duplex, Connection>();
   #isDraining = false;
   #endLastCall: () => void = ignore;
@@ -144,6 +152,14 @@ class HttpFront implements HttpServer {
     server.maxHeadersCount = limits.headersMax + 1;
     server.maxConnections = limits.connectionsMax;
     server.setTimeout(limits.idleMs);
+    if (options.posts !== undefined && httpTakesSockets()) {
+      this.#posts = new PostDoor(server, {
+        app: options.posts,
+        limits: { ...limits, requestMs: inTimeMs },
+        sweepMs: Math.min(checkMs, Math.ceil(limits.idleMs / 4)),
+        overdue: (socket) => this.#clientError(OVERDUE, socket),
+      });
+    }
     server.on('connection', (socket) => this.#connected(socket));
     server.on('request', (incoming, outgoing) => this.#take(incoming, outgoing));
     server.on('checkContinue', (incoming, outgoing) => this.#take(incoming, outgoing, true));
@@ -183,16 +199,24 @@ class HttpFront implements HttpServer {
   }
 
   async drain({ lastCallMs = 0, onRefusing = ignore }: Parameters<HttpServer['drain']>[0] = {}): Promise<void> {
-    this.#isDraining = true;
-    for (const { busy, latest } of this.#connections.values()) {
+    this.#beginDrain();
+    for (const { busy, latest, posts } of this.#connections.values()) {
+      posts?.lastCall();
       if (busy > 0 && latest !== undefined && !latest.headersSent) latest.shouldKeepAlive = false;
     }
     // Also new connections are served meanwhile, for one request each: node closes idle ones together with the listener.
     if (lastCallMs > 0) await this.#lastCall(lastCallMs);
     onRefusing();
     const stopped = this.#stop();
-    for (const [socket, { busy }] of this.#connections) if (busy === 0) socket.destroy();
+    for (const [socket, { busy, posts }] of this.#connections) {
+      if (busy === 0 && posts?.isBusy !== true) socket.destroy();
+    }
     await stopped;
+  }
+
+  #beginDrain(): void {
+    this.#isDraining = true;
+    if (this.#posts !== undefined) this.#posts.isDraining = true;
   }
 
   /** Over early when everything ends now. */
@@ -207,7 +231,7 @@ class HttpFront implements HttpServer {
   }
 
   async close(): Promise<void> {
-    this.#isDraining = true;
+    this.#beginDrain();
     this.#endLastCall();
     const stopped = this.#stop();
     for (const socket of this.#connections.keys()) socket.destroy();
@@ -222,8 +246,9 @@ class HttpFront implements HttpServer {
     return this.#closed;
   }
 
-  #connected(socket: Duplex): void {
-    const connection: Connection = { busy: 0, latest: undefined, gone: undefined, isOverdue: false };
+  #connected(socket: Socket): void {
+    const posts = this.#posts?.take(socket);
+    const connection: Connection = { busy: 0, latest: undefined, gone: undefined, isOverdue: false, posts };
     this.#connections.set(socket, connection);
     socket.once('close', () => {
       this.#connections.delete(socket);
@@ -403,6 +428,10 @@ function refusalOf(error: NodeJS.ErrnoException, limits: HttpLimits): HttpRefusa
 
 function ignore(): void {}
 
+/** As `node:http` says it. */
+const OVERDUE: NodeJS.ErrnoException = Object.assign(new Error('Request timeout'), {
+  code: 'ERR_HTTP_REQUEST_TIMEOUT',
+});
 const NO_BODY = Buffer.alloc(0);
 const HEADER_BYTES_MAX = 16_384;
 const SWALLOW_BYTES_MAX = 1_048_576;

@@ -20,6 +20,14 @@ export function runtimeVersion(): string {
 }
 
 /**
+ * Whether the server of `node:http` reads a socket that its listener for connections is given, with what was put back by `unshift`.
+ * The others' `node:http` is a server of their own under the same names, and reads its sockets itself.
+ */
+export function httpTakesSockets(): boolean {
+  return runtimeName() === 'node';
+}
+
+/**
  * The command line that runs a script on this same runtime; arguments of the script are appended by the caller.
  * Node without type stripping cannot run `.ts`: there the built `.js` beside the file, or in the package's `dist/`, is meant.
  * @throws Error when there is no built file to run.

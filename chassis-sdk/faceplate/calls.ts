@@ -1,8 +1,18 @@
 // One call of a front on its way through the mesh: pool, bytes of the arguments, dispatch, value of the result; entered in the book
 // when it comes and settled once when it ends, at once when its client has gone. Talks to the MeshDoor only. For fronts that make the
 // bytes themselves (from JSON, from an HTTP request); those that pass bytes through, as Thrift does, have ways of their own.
+//
+// There is one way, without promises (`begin`), and the same with one on top (`call`).
 
-import { createCall, NO_DETAILS, type CallResult, type Reply, type ReplyContext } from '../call.ts';
+import {
+  createCall,
+  NO_DETAILS,
+  type Call,
+  type CallResult,
+  type CallSink,
+  type Reply,
+  type ReplyContext,
+} from '../call.ts';
 import { systemClock, type Clock } from '../clock.ts';
 import type { MeshDoor, PoolView } from '../directory.ts';
 import { asKatamariError, KatamariError } from '../errors.ts';
@@ -95,13 +105,21 @@ export class FaceplateCalls {
   }
 
   /** Settles with an outcome always; never rejects. */
-  async call<Answer extends Answered>(asked: Asked, reading: Reading<Answer>): Promise<Outcome<Answer>> {
+  call<Answer extends Answered>(asked: Asked, reading: Reading<Answer>): Promise<Outcome<Answer>> {
+    return new Promise((resolve) => this.begin(asked, reading, resolve));
+  }
+
+  /** Calls `end` with an outcome, once, perhaps before this returns. `end` must not throw. */
+  begin<Answer extends Answered>(
+    asked: Asked,
+    reading: Reading<Answer>,
+    end: (outcome: Outcome<Answer>) => void,
+  ): void {
     const startedMs = this.#clock.nowMs();
-    const { target, wishes = NO_WISHES } = asked;
+    const { target, wishes = NO_WISHES, signal } = asked;
     let stats: CallStats | undefined;
-    let queueUs = 0;
-    let result: CallResult = 'ok';
-    let outcome: Outcome<Answer>;
+    let work: Work<Answer>;
+    let call: Call;
     try {
       if (this.isDraining) throw draining();
       const pool = this.#mesh.directory.choose({
@@ -116,18 +134,31 @@ export class FaceplateCalls {
       stats = this.#accept(pool.details.service, target.method);
       const method = pool.interface.methods.get(target.method);
       if (method === undefined) throw new KatamariError('no_pool', `${pool.id} has no method "${target.method}"`);
-      const reply = await this.#send(pool, method, asked, reading, startedMs);
-      queueUs = reply.context.queueUs;
-      outcome = outcomeOf(pool, method, reply, reading);
-      if (outcome.kind === 'failed' || (outcome.kind === 'answered' && !outcome.answer.ok)) stats.exceptions++;
+      if (signal?.aborted === true) throw gone();
+      call = createCall({
+        service: pool.details.service,
+        method: method.name,
+        oneway: method.oneway,
+        args: reading.encode(method, pool),
+        deadlineMs: startedMs + Math.min(this.#mesh.timeoutMs(), wishes.timeoutMs),
+        version: pool.details.version,
+        roles: wishes.roles,
+        tags: wishes.tags,
+        key: wishes.key,
+        traceparent: wishes.traceparent,
+        tracestate: wishes.tracestate,
+        caller: asked.caller,
+        signal,
+      });
+      work = new Work({ pool, method, reading, stats, signal, end, clock: this.#clock, startedMs });
     } catch (thrown) {
       const error = asKatamariError(thrown);
       stats ??= this.#accept(...this.#pageOf(target));
-      result = error.code;
-      outcome = { kind: 'refused', error };
+      stats.settle(error.code, this.#clock.nowMs() - startedMs, 0);
+      end({ kind: 'refused', error });
+      return;
     }
-    stats.settle(result, this.#clock.nowMs() - startedMs, queueUs);
-    return outcome;
+    this.#mesh.send(call, work);
   }
 
   /** Enters what came in and was refused (or answered by the front itself) before there was a call. */
@@ -142,33 +173,6 @@ export class FaceplateCalls {
     if (decoded.ok) return { ok: true, value: decoded.value };
     const { exception, fields } = decoded;
     return { ok: false, exception, message: exceptionMessage(exception, fields), fields };
-  }
-
-  #send(
-    pool: PoolView,
-    method: Method,
-    { wishes = NO_WISHES, caller, signal }: Asked,
-    reading: Reading<Answered>,
-    startedMs: number,
-  ): Promise<Reply> {
-    if (signal?.aborted === true) throw gone();
-    const call = createCall({
-      service: pool.details.service,
-      method: method.name,
-      oneway: method.oneway,
-      args: reading.encode(method, pool),
-      deadlineMs: startedMs + Math.min(this.#mesh.timeoutMs(), wishes.timeoutMs),
-      version: pool.details.version,
-      roles: wishes.roles,
-      tags: wishes.tags,
-      key: wishes.key,
-      traceparent: wishes.traceparent,
-      tracestate: wishes.tracestate,
-      caller,
-      signal,
-    });
-    const work = this.#mesh.dispatch(call);
-    return signal === undefined ? work : orGone(work, signal);
   }
 
   #accept(service: string, method: string): CallStats {
@@ -188,22 +192,59 @@ export class FaceplateCalls {
 
 const NO_WISHES: Wishes = readWishes({});
 
-/** The reply, or `cancelled` as soon as the client has gone: what the mesh still says then is of no interest. */
-function orGone(work: Promise<Reply>, signal: AbortSignal): Promise<Reply> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(gone());
-    signal.addEventListener('abort', onAbort);
-    work.then(
-      (reply) => {
-        signal.removeEventListener('abort', onAbort);
-        resolve(reply);
-      },
-      (thrown: unknown) => {
-        signal.removeEventListener('abort', onAbort);
-        reject(thrown as Error);
-      },
-    );
-  });
+interface WorkOptions<Answer extends Answered> {
+  readonly pool: PoolView;
+  readonly method: Method;
+  readonly reading: Reading<Answer>;
+  readonly stats: CallStats;
+  readonly signal: AbortSignal | undefined;
+  readonly end: (outcome: Outcome<Answer>) => void;
+  readonly clock: Clock;
+  readonly startedMs: number;
+}
+
+/** A call that was sent: its reply, its error, or that its client has gone, whichever is first. What the mesh still says then is of no interest. */
+class Work<Answer extends Answered> implements CallSink {
+  readonly #options: WorkOptions<Answer>;
+  #isEnded = false;
+
+  constructor(options: WorkOptions<Answer>) {
+    this.#options = options;
+    options.signal?.addEventListener('abort', this);
+  }
+
+  reply(reply: Reply): void {
+    if (this.#isEnded) return;
+    const { pool, method, reading, stats } = this.#options;
+    let outcome: Outcome<Answer>;
+    let result: CallResult = 'ok';
+    try {
+      outcome = outcomeOf(pool, method, reply, reading);
+      if (outcome.kind === 'failed' || (outcome.kind === 'answered' && !outcome.answer.ok)) stats.exceptions++;
+    } catch (thrown) {
+      const error = asKatamariError(thrown);
+      result = error.code;
+      outcome = { kind: 'refused', error };
+    }
+    this.#end(result, reply.context.queueUs, outcome);
+  }
+
+  fail(error: KatamariError): void {
+    if (!this.#isEnded) this.#end(error.code, 0, { kind: 'refused', error });
+  }
+
+  /** The client has gone. */
+  handleEvent(): void {
+    this.fail(gone());
+  }
+
+  #end(result: CallResult, queueUs: number, outcome: Outcome<Answer>): void {
+    this.#isEnded = true;
+    const { stats, signal, clock, startedMs, end } = this.#options;
+    signal?.removeEventListener('abort', this);
+    stats.settle(result, clock.nowMs() - startedMs, queueUs);
+    end(outcome);
+  }
 }
 
 function outcomeOf<Answer extends Answered>(

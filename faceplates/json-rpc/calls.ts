@@ -48,19 +48,23 @@ export class Calls {
     this.#calls.isDraining = true;
   }
 
-  /** Settles with an answer always; never rejects. */
-  async call(target: Target, params: unknown, exchange: Exchange): Promise<Answer> {
+  /** Calls `end` with an answer, once, perhaps before this returns. */
+  begin(target: Target, params: unknown, exchange: Exchange, end: (answer: Answer) => void): void {
     const { wishes, signal, caller } = exchange;
-    const outcome = await this.#calls.call(
+    this.#calls.begin(
       { target, wishes, signal, caller },
       {
         encode: (method, pool) => encodeParams(method, given(params, method, pool, exchange)),
         decode: FaceplateCalls.readJson,
       },
+      (outcome) => {
+        exchange.ending =
+          outcome.kind === 'refused'
+            ? outcome
+            : { kind: 'answered', version: outcome.version, context: outcome.context };
+        end(answerOf(outcome));
+      },
     );
-    exchange.ending =
-      outcome.kind === 'refused' ? outcome : { kind: 'answered', version: outcome.version, context: outcome.context };
-    return answerOf(outcome);
   }
 
   /** Enters what came in and was refused (or answered by the faceplate itself) before there was a call. */

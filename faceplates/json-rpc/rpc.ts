@@ -1,5 +1,8 @@
-// JSON-RPC 2.0 itself: a parsed request, or a batch of them, in; the text of the answer out. Checking a request, telling notifications
-// from requests and shaping answers is jayson's; what it does otherwise than the specification is put right here:
+// JSON-RPC 2.0 itself: a parsed request, or a batch of them, in; the text of the answer out.
+//
+// Two speeds. A plain call (well-formed, by itself, with an id that is a text or a number) needs no checking beyond that and goes straight
+// to the mesh. For all else, checking a request, telling notifications from requests and shaping answers is jayson's; what it does otherwise than
+// the specification is put right here:
 // - `id: null` is a request, not a notification (section 4.1);
 // - an array inside a batch is an invalid request that must be answered; jayson's own batches never end on one, so each request of a
 //   batch is a call to it and the batch is put together here;
@@ -7,9 +10,9 @@
 
 import jayson from 'jayson';
 import { LRUCache } from 'lru-cache';
-import { parseMethodName } from '../../chassis-sdk/faceplate/mod.ts';
+import { parseMethodName, type Target } from '../../chassis-sdk/faceplate/mod.ts';
 import { KatamariError } from '../../chassis-sdk/internal.ts';
-import type { Calls, Exchange } from './calls.ts';
+import type { Answer, Calls, Exchange } from './calls.ts';
 import { rpcErrorOf, type RpcError } from './rpc-error.ts';
 import { unmarked } from './text.ts';
 
@@ -28,6 +31,13 @@ interface RpcResponse {
   error?: { readonly code: number; readonly message: string; readonly data?: unknown };
 }
 
+/** A request that is to be answered and can be no other than it seems. */
+interface PlainCall {
+  readonly id: string | number;
+  readonly method: string;
+  readonly params?: object;
+}
+
 type Done = (error: RpcError | null, result?: unknown) => void;
 type Handler = (params: unknown, exchange: Exchange, done: Done) => void;
 
@@ -38,6 +48,7 @@ export class Rpc {
   readonly #jayson: jayson.Server;
   /** jayson tells a handler everything but its name, so there is one for each name. Names come from strangers: bounded. */
   readonly #methods = new LRUCache<string, jayson.Method>({ max: METHODS_MAX });
+  readonly #targets = new LRUCache<string, Target>({ max: METHODS_MAX });
 
   constructor({ calls, batchMax, discover }: RpcOptions) {
     this.#calls = calls;
@@ -46,8 +57,20 @@ export class Rpc {
     this.#jayson = new jayson.Server({}, { router: (name) => this.#methodOf(name) });
   }
 
-  /** The text of the answer; '' when there is nothing to answer. @throws KatamariError for a batch that is refused as a whole */
-  async answer(request: unknown, exchange: Exchange): Promise<string> {
+  /**
+   * Calls `end` with the text of the answer, '' when there is nothing to answer, or `fail` for a batch that is refused as a whole; perhaps before it
+   * returns.
+   */
+  answer(request: unknown, exchange: Exchange, end: (text: string) => void, fail: (thrown: unknown) => void): void {
+    if (isPlainCall(request) && exchange.mark === '') {
+      const { id, method, params } = request;
+      this.#calls.begin(this.#targetOf(method, exchange.path), params, exchange, (answer) => end(textOf(id, answer)));
+      return;
+    }
+    this.#answerAny(request, exchange).then(end, fail);
+  }
+
+  async #answerAny(request: unknown, exchange: Exchange): Promise<string> {
     const answered = Array.isArray(request)
       ? await this.#answerBatch(request, exchange)
       : await this.#answerOne(request, exchange);
@@ -85,6 +108,16 @@ export class Rpc {
     });
   }
 
+  #targetOf(method: string, path: string): Target {
+    const name = path === '' ? method : `${path}.${method}`;
+    let target = this.#targets.get(name);
+    if (target === undefined) {
+      target = parseMethodName(name);
+      if (name.length <= NAME_CHARS_MAX) this.#targets.set(name, target);
+    }
+    return target;
+  }
+
   #methodOf(name: string): jayson.Method {
     const known = this.#methods.get(name);
     if (known !== undefined) return known;
@@ -97,7 +130,7 @@ export class Rpc {
   #meshMethod(name: string): Handler {
     const target = parseMethodName(name);
     return (params, exchange, done) => {
-      void this.#calls.call(target, params, exchange).then((answer) => {
+      this.#calls.begin(target, params, exchange, (answer) => {
         if (answer.error === undefined) done(null, answer.result);
         else done(answer.error);
       });
@@ -128,6 +161,25 @@ export class Rpc {
       }
     };
   }
+}
+
+function isPlainCall(request: unknown): request is PlainCall {
+  if (typeof request !== 'object' || request === null || Array.isArray(request)) return false;
+  const { jsonrpc, id, method, params } = request as Record<string, unknown>;
+  return (
+    jsonrpc === '2.0' &&
+    typeof method === 'string' &&
+    !method.startsWith('rpc.') &&
+    (typeof id === 'string' || (typeof id === 'number' && Number.isFinite(id))) &&
+    (params === undefined || (typeof params === 'object' && params !== null))
+  );
+}
+
+/** The members in jayson's order. */
+function textOf(id: string | number, answer: Answer): string {
+  return answer.error === undefined
+    ? `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${JSON.stringify(answer.result ?? null)}}`
+    : `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"error":${JSON.stringify(answer.error)}}`;
 }
 
 /** Makes a request ready for jayson; false when its id cannot be answered. */

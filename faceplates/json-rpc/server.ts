@@ -1,6 +1,8 @@
 // The HTTP side of JSON-RPC: paths, methods, origins, status codes and headers around rpc.ts. Content types are not looked at, so that a plain
 // `curl -d` works; what keeps a web page on some other site from calling a mesh on its reader's machine is the Origin that browsers
 // send: unless it is in `allowedOrigins` the request is refused before it is read.
+//
+// Two ways lead to post.ts: nearly every call comes as an ordinary POST (chassis-sdk/post-door.ts), all else through Hono.
 
 import { Hono } from 'hono';
 import type { Context } from 'hono';
@@ -8,13 +10,14 @@ import type { Logger } from 'pino';
 import { clientSignal, remoteAddress, requestBody, serveHttp } from '../../chassis-sdk/http-server.ts';
 import type { HttpEnv, HttpRefusal } from '../../chassis-sdk/http-server.ts';
 import type { Faceplate } from '../../chassis-sdk/faceplate/mod.ts';
+import type { PostApp } from '../../chassis-sdk/post-connection.ts';
 import { asKatamariError, KatamariError, systemClock } from '../../chassis-sdk/internal.ts';
-import type { Clock, FaceplateLimits, MeshDoor, StatsBook } from '../../chassis-sdk/internal.ts';
+import type { Clock, FaceplateLimits, MeshDoor, StatsBook, Wishes } from '../../chassis-sdk/internal.ts';
 import { Calls, type Exchange } from './calls.ts';
 import { Catalogue, type Document } from './catalogue.ts';
+import { JSON_TYPE, Posts, refusalOf, type HttpAnswer } from './post.ts';
 import { Rpc } from './rpc.ts';
-import { errorAnswer, httpStatusOf, retryAfterOf } from './rpc-error.ts';
-import { parseText } from './text.ts';
+import { errorAnswer } from './rpc-error.ts';
 import { readWishes } from '../../chassis-sdk/internal.ts';
 
 export interface JsonRpcFaceplateOptions {
@@ -40,9 +43,11 @@ export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): P
   const calls = new Calls({ mesh, book, clock });
   const catalogue = new Catalogue(mesh.directory);
   const rpc = new Rpc({ calls, batchMax: limits.batchMax, discover: (path) => catalogue.openRpc(path) });
-  const front = new Front({ calls, catalogue, rpc, limits, log, allowedOrigins: options.allowedOrigins ?? [] });
+  const posts = new Posts({ rpc, calls, limits, log });
+  const front = new Front({ calls, catalogue, posts, log, allowedOrigins: options.allowedOrigins ?? [] });
   const server = await serveHttp({
     fetch: front.app.fetch as (request: Request, env: HttpEnv) => Response | Promise<Response>,
+    posts: directWayTo(posts),
     host,
     port,
     limits,
@@ -65,11 +70,32 @@ export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): P
   };
 }
 
+/** For ordinary POSTs to the paths that Hono has too; one with a header that makes no sense goes there, to be refused. */
+function directWayTo(posts: Posts): PostApp {
+  return {
+    handlerOf({ path, headers }, client) {
+      const service = RPC_PATH.exec(path);
+      if (service === null) return undefined;
+      let wishes: Wishes;
+      try {
+        wishes = readWishes(headers);
+      } catch {
+        return undefined;
+      }
+      const asked = service[1] ?? '';
+      const { signal } = client;
+      const caller = `json-rpc ${client.address}`;
+      const exchangeOf = (mark: string): Exchange => ({ path: asked, wishes, signal, caller, mark, ending: undefined });
+      return (bytes, place) =>
+        posts.answer(bytes, exchangeOf, ({ status, type, fields, body }) => place.answer(status, type, fields, body));
+    },
+  };
+}
+
 interface FrontOptions {
   readonly calls: Calls;
   readonly catalogue: Catalogue;
-  readonly rpc: Rpc;
-  readonly limits: FaceplateLimits;
+  readonly posts: Posts;
   readonly allowedOrigins: readonly string[];
   readonly log: JsonRpcFaceplateOptions['log'];
 }
@@ -125,46 +151,19 @@ class Front {
     };
   }
 
-  async #rpc(c: AppContext, path: string, headers: AnswerHeaders): Promise<Response> {
-    const { rpc, limits, calls } = this.#options;
-    let exchange: Exchange;
-    let request: unknown;
-    let answer: string;
-    try {
-      const { value, mark } = parseText(requestBody(c.env), limits.nestingMax);
-      request = value;
-      exchange = {
-        path,
-        wishes: readWishes(c.env.incoming.headers),
-        signal: clientSignal(c.env),
-        caller: `json-rpc ${remoteAddress(c.env)}`,
-        mark,
-        ending: undefined,
-      };
-      answer = await rpc.answer(request, exchange);
-    } catch (thrown) {
-      // Nothing of it became a call: counted here, answered as a whole.
-      const error = asKatamariError(thrown);
-      calls.enter(error.code);
-      if (error.code === 'internal') this.#options.log?.error({ err: error }, 'json-rpc: a request met a defect');
-      return refusal(error, headers);
-    }
-    if (answer === '') return new Response(null, { status: 204, headers });
-    headers['content-type'] = JSON_TYPE;
-    headers['content-length'] = String(Buffer.byteLength(answer));
-    const { ending } = exchange;
-    if (ending === undefined || Array.isArray(request)) return new Response(answer, { status: 200, headers });
-    if (ending.kind === 'refused') {
-      const { error } = ending;
-      if (error.code === 'internal') this.#options.log?.error({ err: error }, 'json-rpc: a call met a defect');
-      const retryAfter = retryAfterOf(error);
-      if (retryAfter !== '') headers['retry-after'] = retryAfter;
-      return new Response(answer, { status: httpStatusOf(error), headers });
-    }
-    const { queueUs, serviceUs } = ending.context;
-    headers['katamari-version'] = ending.version;
-    headers['server-timing'] = `queue;dur=${queueUs / 1_000}, service;dur=${serviceUs / 1_000}`;
-    return new Response(answer, { status: 200, headers });
+  #rpc(c: AppContext, path: string, headers: AnswerHeaders): Promise<Response> {
+    const exchangeOf = (mark: string): Exchange => ({
+      path,
+      wishes: readWishes(c.env.incoming.headers),
+      signal: clientSignal(c.env),
+      caller: `json-rpc ${remoteAddress(c.env)}`,
+      mark,
+      ending: undefined,
+    });
+    const answered = new Promise<HttpAnswer>((resolve) => {
+      this.#options.posts.answer(requestBody(c.env), exchangeOf, resolve);
+    });
+    return answered.then((answer) => responseOf(answer, headers));
   }
 
   #openRpc(c: AppContext, headers: AnswerHeaders): Response {
@@ -249,19 +248,15 @@ class Front {
   }
 }
 
-/** An error for a request as a whole; its status is the table's. */
+function responseOf({ status, type, fields, body }: HttpAnswer, headers: AnswerHeaders): Response {
+  if (type === '') return new Response(null, { status, headers });
+  const content = { 'content-type': type, 'content-length': String(Buffer.byteLength(body)) };
+  return new Response(body, { status, headers: { ...headers, ...content, ...fields } });
+}
+
+/** An error for a request as a whole. */
 function refusal(error: KatamariError, headers: AnswerHeaders): Response {
-  const body = errorAnswer(error);
-  const retryAfter = retryAfterOf(error);
-  return new Response(body, {
-    status: httpStatusOf(error),
-    headers: {
-      ...headers,
-      'content-type': JSON_TYPE,
-      'content-length': String(Buffer.byteLength(body)),
-      ...(retryAfter === '' ? {} : { 'retry-after': retryAfter }),
-    },
-  });
+  return responseOf(refusalOf(error), headers);
 }
 
 function handOut(c: AppContext, { text, etag }: Document, headers: AnswerHeaders): Response {
@@ -278,8 +273,8 @@ function originOf(c: AppContext): string | undefined {
 
 /** What an idle connection has for one more call when a drain begins; its answer says that it is the last. */
 const LAST_CALL_MS = 250;
-const JSON_TYPE = 'application/json; charset=utf-8';
 const TEXT_TYPE = 'text/plain; charset=utf-8';
+const RPC_PATH = /^\/rpc(?:\/([^/]+))?$/;
 const READABLE = /^\/(openrpc\.json|idl\/[^/]+)?$/;
 const PATHS = 'POST /rpc, POST /rpc/Service[@version], GET /openrpc.json, GET /idl/Service[@version].thrift, GET /';
 const CORS_HEADERS_IN =

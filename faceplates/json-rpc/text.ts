@@ -15,10 +15,11 @@ export interface ParsedText {
 
 /** @throws KatamariError bad_request: -32700 for what is no JSON, -32600 for what is nested too deep */
 export function parseText(bytes: Buffer, nestingMax: number): ParsedText {
-  const hasLongNumbers = inspect(bytes, nestingMax + ENVELOPE_DEPTH);
+  const { hasLongNumbers, isAscii } = inspect(bytes, nestingMax + ENVELOPE_DEPTH);
   let text: string;
   try {
-    text = utf8.decode(bytes);
+    // A decoder costs as much as all else that is done here.
+    text = isAscii ? bytes.toString('latin1') : utf8.decode(bytes);
   } catch (cause) {
     throw notJson('it is not valid UTF-8', cause);
   }
@@ -56,9 +57,16 @@ export function unmarked(answer: string, mark: string): string {
   return mark === '' ? answer : answer.replace(new RegExp(`"${mark}(-?\\d+)"`, 'g'), '$1');
 }
 
-/** Depth within limits, or it throws; true when there is a run of digits outside of strings that a double may not hold. */
-function inspect(bytes: Buffer, depthMax: number): boolean {
+interface Inspection {
+  /** There is a run of digits outside of strings that a double may not hold. */
+  readonly hasLongNumbers: boolean;
+  readonly isAscii: boolean;
+}
+
+/** Depth within limits, or it throws. */
+function inspect(bytes: Buffer, depthMax: number): Inspection {
   let depth = 0;
+  let seen = 0;
   let digits = 0;
   let hasLongNumbers = false;
   const { length } = bytes;
@@ -69,9 +77,13 @@ function inspect(bytes: Buffer, depthMax: number): boolean {
       continue;
     }
     digits = 0;
+    seen |= byte;
     if (byte === QUOTE) {
-      at++;
-      while (at < length && bytes[at] !== QUOTE) at += bytes[at] === BACKSLASH ? 2 : 1;
+      for (at++; at < length && bytes[at] !== QUOTE; at++) {
+        // What is escaped is looked at, and is no end.
+        if (bytes[at] === BACKSLASH) at++;
+        seen |= bytes[at] ?? 0;
+      }
     } else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) {
       if (++depth > depthMax) {
         throw new KatamariError(
@@ -83,7 +95,7 @@ function inspect(bytes: Buffer, depthMax: number): boolean {
       depth--;
     }
   }
-  return hasLongNumbers;
+  return { hasLongNumbers, isAscii: seen < FIRST_BEYOND_ASCII };
 }
 
 function parse(text: string): unknown {
@@ -136,5 +148,6 @@ const ENVELOPE_DEPTH = 2;
 const LONG_DIGITS = 16;
 const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g;
 const LONG_WHOLE = /^-?\d{16,}$/;
+const FIRST_BEYOND_ASCII = 0x80;
 const [QUOTE, BACKSLASH, DIGIT_0, DIGIT_9] = [0x22, 0x5c, 0x30, 0x39];
 const [OPEN_OBJECT, CLOSE_OBJECT, OPEN_ARRAY, CLOSE_ARRAY] = [0x7b, 0x7d, 0x5b, 0x5d];

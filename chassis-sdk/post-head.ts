@@ -1,0 +1,72 @@
+// The head of an ordinary POST, as nearly every client writes it: a request line, headers with plain names and values, one length in
+// digits, one host. It is accepted whole or not at all. This is no reader of HTTP: whatever is written in any other way (chunks, odd
+// spaces, a name that comes twice, bytes above 0x7e, an upgrade, a page's Origin, a body too large) is left to `node:http`,
+// which reads it anew from its first byte. So nothing here can be read in two ways, which is what smuggled requests live on.
+
+export interface PostHead {
+  /** Plain characters only; nothing to decode, no query, no dot segments. */
+  readonly path: string;
+  /** By name in lower case, as `node:http` gives them. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly bodyBytes: number;
+}
+
+export interface PostHeadLimits {
+  readonly frameBytesMax: number;
+  readonly headersMax: number;
+}
+
+/** Every ordinary POST begins with this. */
+export const POST_START = 'POST /';
+/** What ends a head, and belongs to it. */
+export const HEAD_END = '\r\n\r\n';
+/** A longer one is not ordinary; `node:http` refuses those that are too long. */
+export const POST_HEAD_BYTES_MAX = 8_192;
+
+/** Reads a head, its end included, each byte a character. undefined: not ordinary. */
+export function readPostHead(text: string, { frameBytesMax, headersMax }: PostHeadLimits): PostHead | undefined {
+  const path = REQUEST_LINE.exec(text)?.[1];
+  if (path === undefined || DOT_SEGMENT.test(path)) return undefined;
+  const headers: Record<string, string> = {};
+  let count = 0;
+  let at = path.length + REQUEST_LINE_REST;
+  while (at < text.length - LINE_END) {
+    HEADER.lastIndex = at;
+    const found = HEADER.exec(text);
+    if (found === null || ++count > headersMax) return undefined;
+    const name = (found[1] as string).toLowerCase();
+    if (name in headers || LEFT_TO_NODE.has(name)) return undefined;
+    headers[name] = found[2] as string;
+    at = HEADER.lastIndex;
+  }
+  const { host, connection = KEEP_ALIVE, 'content-length': length } = headers;
+  if (host === undefined || !isPlainHost(host) || connection.toLowerCase() !== KEEP_ALIVE) return undefined;
+  if (length === undefined || !LENGTH.test(length) || Number(length) > frameBytesMax) return undefined;
+  return { path, headers, bodyBytes: Number(length) };
+}
+
+/** One that makes a URL, and the same host in it. */
+function isPlainHost(host: string): boolean {
+  if (!HOST.test(host) || !URL.canParse(`http://${host}/`)) return false;
+  return new URL(`http://${host}/`).hostname === host.replace(/:\d+$/, '').toLowerCase();
+}
+
+const REQUEST_LINE = /^POST (\/[A-Za-z0-9_.@/-]*) HTTP\/1\.1\r\n/;
+/** What is in the request line beside the path. */
+const REQUEST_LINE_REST = 'POST  HTTP/1.1\r\n'.length;
+const LINE_END = 2;
+const DOT_SEGMENT = /\/\.{0,2}(?:\/|$)/;
+const HEADER = /([A-Za-z0-9-]+): ?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)\r\n/y;
+const HOST = /^[A-Za-z0-9.-]+(?::\d{1,5})?$/;
+const LENGTH = /^(?:0|[1-9]\d{0,9})$/;
+const KEEP_ALIVE = 'keep-alive';
+/** Whose meaning is more than a value for the app. */
+const LEFT_TO_NODE: ReadonlySet<string> = new Set([
+  'expect',
+  'origin',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
