@@ -26,7 +26,7 @@ export const POST_HEAD_BYTES_MAX = 8_192;
 /** Reads a head, its end included, each byte a character. undefined: not ordinary. */
 export function readPostHead(text: string, { frameBytesMax, headersMax }: PostHeadLimits): PostHead | undefined {
   const path = REQUEST_LINE.exec(text)?.[1];
-  if (path === undefined || DOT_SEGMENT.test(path)) return undefined;
+  if (path === undefined || DOT_SEGMENT.test(path) || !text.endsWith(HEAD_END)) return undefined;
   const headers: Record<string, string> = {};
   let count = 0;
   let at = path.length + REQUEST_LINE_REST;
