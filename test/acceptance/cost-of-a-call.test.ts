@@ -4,6 +4,8 @@
 import { createHook } from 'node:async_hooks';
 import { connect, Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { encodeStruct, parseIdl, readIdlFile, type Interface, type Method } from '../../chassis-sdk/internal.ts';
 import { frameMessage, NOTHING } from '../../chassis-sdk/wire/message.ts';
@@ -17,6 +19,8 @@ const { args, result } = (parseIdl(readIdlFile(IDL)).services.get('Conformance')
 
 let mesh: TestMesh;
 let socket: Socket;
+/** To the JSON-RPC port. */
+let http: Socket;
 beforeAll(async () => {
   const deployment = { service: 'Conformance', version: '1.0.0', command: fixture('conformance.ts'), count: 2 };
   mesh = await startTestMesh([deployment]);
@@ -24,9 +28,13 @@ beforeAll(async () => {
   socket = connect(Number(mesh.mesh.addresses.thrift.split(':').at(-1)), '127.0.0.1');
   await new Promise((resolve) => socket.once('connect', resolve));
   await calls(500, 8, 'warm');
+  http = connect(Number(mesh.mesh.addresses.jsonRpc.split(':').at(-1)), '127.0.0.1');
+  await new Promise((resolve) => http.once('connect', resolve));
+  await posts(500, 1);
 }, 60_000);
 afterAll(async () => {
   socket?.destroy();
+  http?.destroy();
   await mesh?.end();
 });
 
@@ -60,6 +68,32 @@ async function calls(count: number, atOnce: number, text: string): Promise<void>
     socket.write(batch);
   });
   expect([isRight, came]).toEqual([true, 0]);
+}
+
+/** The same over JSON-RPC. Heads of answers differ in length from one to the next, so answers are told by their ends. */
+async function posts(count: number, atOnce: number): Promise<void> {
+  const text = 'x'.repeat(16);
+  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'Conformance.echoText', params: { value: text } });
+  const post = `POST /rpc HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+  const answer = `\r\n\r\n{"jsonrpc":"2.0","id":1,"result":"${text}"}`;
+  let left = count / atOnce;
+  let came = '';
+  await new Promise<void>((resolve) => {
+    const onData = (chunk: Buffer): void => {
+      came += chunk.toString('latin1');
+      if (came.split(answer).length - 1 < atOnce) return;
+      expect(came.endsWith(answer)).toBe(true);
+      came = '';
+      if (--left > 0) {
+        http.write(post.repeat(atOnce));
+        return;
+      }
+      http.off('data', onData);
+      resolve();
+    };
+    http.on('data', onData);
+    http.write(post.repeat(atOnce));
+  });
 }
 
 /** What was made meanwhile, by the runtime's names for it, and how often sockets were written to. */
@@ -113,6 +147,41 @@ describe('A call', () => {
     // What the runtime reads into is not counted; the messages of this test are, once.
     expect(bytes / 2 ** 20 / 20).toBeLessThan(2.6);
   });
+});
+
+describe('A JSON-RPC call', () => {
+  test('alone makes no promise, no timer and no object of HTTP, and three writes', async () => {
+    const of = await made(() => posts(4_000, 1));
+    expect(of('PROMISE')).toBeLessThan(2_000);
+    expect(of('Timeout')).toBeLessThan(1_000);
+    expect(of('HTTPINCOMINGMESSAGE')).toBeLessThan(100);
+    expect(of('write')).toBeGreaterThan(11_900);
+    expect(of('write')).toBeLessThan(12_400);
+  });
+
+  test('among others on its connection shares its writes with them', async () => {
+    const of = await made(() => posts(6_400, 32));
+    expect(of('PROMISE')).toBeLessThan(2_000);
+    expect(of('HTTPINCOMINGMESSAGE')).toBeLessThan(100);
+    expect(of('write')).toBeLessThan(6_400);
+  });
+});
+
+test('Calls leave nothing in old memory, also after all memory was looked through', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const oldBytes = (): number =>
+    getHeapSpaceStatistics().find((space) => space.space_name === 'old_space')?.space_used_size ?? 0;
+  const traffic = (): Promise<unknown> => Promise.all([calls(32_000, 32, 'x'.repeat(16)), posts(16_000, 16)]);
+  // While calls are under way: their tables and lists become old memory.
+  const work = traffic();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  collect();
+  await work;
+  const before = oldBytes();
+  await traffic();
+  // A call with all that belongs to it has some kilobytes. The collector may run meanwhile, and then there is less.
+  expect((oldBytes() - before) / 48_000).toBeLessThan(100);
 });
 
 test('A mesh at rest asks Consul less than once a second, with its watches, its sessions and its checks', async () => {
