@@ -418,6 +418,7 @@ function fittingOffers(offers: readonly Offer[], wanted: Wanted): readonly Offer
       ([key, value]) => details.more[key] === undefined || details.more[key] === value,
     );
   });
+  if (allowed.length <= 1) return allowed;
   const scores = allowed.map((offer) => score(offer, wanted));
   const best = Math.max(...scores);
   return allowed.filter((_, index) => scores[index] === best);
