@@ -1,8 +1,9 @@
 // One HTTP/1.1 server under a Hono app, with the limits of DESIGN.md section 6 item 9. Every front that speaks HTTP stands on it.
 //
-// It is `node:http` under @hono/node-server on all three runtimes; before it, where that can be, stands a shorter way for ordinary POSTs (post-door.ts). The other two have servers of their own, but those cannot be told
-// how long a client may take over its headers, how many connections there may be or how many there are, and one aborts the
-// signal of requests that succeeded; their `node:http` can do all of it, at the same speed within a tenth.
+// It is `node:http` under @hono/node-server on all three runtimes; before it, where that can be, stands a shorter way for ordinary POSTs
+// (post-door.ts). The other two runtimes have servers of their own, but those cannot be told how long a client may take over its headers,
+// how many connections there may be or how many there are, and one aborts the signal of requests that succeeded; their `node:http`
+// can do all of it, at the same speed within a tenth.
 //
 // A body is read here, whole and bounded, before the app sees the request: the app finds it ready (`requestBody(env)`, or the usual
 // `c.req.text()`), and a slow, half-sent or oversized one never reaches it. `request.signal` aborts when the client has gone.
