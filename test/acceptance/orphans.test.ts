@@ -31,8 +31,9 @@ async function deafMesh(): Promise<{ mesh: MeshProcess; all: number[] }> {
   await until('the first to compute', async () =>
     (await up.status()).pools.some(({ version, resources }) => version === '1.0.0' && resources[0]?.state === 'busy'),
   );
+  // In the moment of its exec a process shows no environment, by which it would be known.
+  await until('the grandchild to be seen', () => up.descendants().includes(grandchild));
   const all = up.descendants();
-  expect(all).toContain(grandchild);
   // Four chassis, the grandchild, and the helper that ends them.
   expect(all.length).toBe(6);
   return { mesh: up, all };
