@@ -55,7 +55,9 @@ export async function drive(target: Target, options: LoadOptions): Promise<Measu
   const before = cpuMs(family);
   const isHttp = target.speech === 'json-rpc' || target.speech === 'plain http';
   const measured = isHttp ? await byWrk(target, options) : await byLoad(target, options);
-  const calls = measured.perSecond * (options.seconds + options.warmUp);
+  // wrk takes whole seconds.
+  const warmUp = isHttp ? Math.ceil(options.warmUp) : options.warmUp;
+  const calls = measured.perSecond * (options.seconds + warmUp);
   return { ...measured, cpuUs: ((cpuMs(family) - before) * 1000) / Math.max(1, calls) };
 }
 
