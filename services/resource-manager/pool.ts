@@ -5,7 +5,6 @@
 
 import {
   CallStats,
-  dispatchOf,
   KatamariError,
   type Call,
   type CallResult,
@@ -14,7 +13,6 @@ import {
   type DeadlineWheel,
   type Details,
   type Interface,
-  type Reply,
   type Send,
 } from '../../chassis-sdk/internal.ts';
 import { CallQueue } from './call-queue.ts';
@@ -116,8 +114,6 @@ export class ResourcePool {
     if (resource === undefined) this.#queue.push(lease);
     else lease.start(resource);
   };
-
-  readonly dispatch: (call: Call) => Promise<Reply> = dispatchOf(this.send);
 
   /** A place in `resource` is free: the longest waiter gets it, else it waits among the free ones. */
   onFreed(resource: Resource): void {

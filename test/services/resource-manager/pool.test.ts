@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import {
+  dispatchOf,
   createCall,
   DeadlineWheel,
   KatamariError,
@@ -127,11 +128,11 @@ function sums({ stats }: ResourcePool): Record<string, number> {
   return { accepted, replied, failed, refused, timed_out, cancelled, inFlight };
 }
 
-describe('ResourcePool.dispatch()', () => {
+describe('ResourcePool.send()', () => {
   test('gives a resource one call at a time and the freed resource to the longest waiter', async () => {
     const { pool, members, call } = bench();
     const [{ link }] = members as unknown as [{ link: HandLink }];
-    const ends = ['a', 'b', 'c'].map((text) => ending(pool.dispatch(call(text))));
+    const ends = ['a', 'b', 'c'].map((text) => ending(dispatchOf(pool.send)(call(text))));
     expect(link.sent.length).toBe(1);
     expect(pool.queued).toBe(2);
     for (const text of ['a', 'b', 'c']) expect(Buffer.from(link.answer().args).toString()).toBe(text);
@@ -151,7 +152,7 @@ describe('ResourcePool.dispatch()', () => {
   test('says with each answer how free the pool is after the freed resource has found its next call', async () => {
     const { pool, members, call } = bench({ resources: 2 });
     const links = members.map(({ link }) => link);
-    const replies = ['a', 'b', 'c'].map((text) => pool.dispatch(call(text)));
+    const replies = ['a', 'b', 'c'].map((text) => dispatchOf(pool.send)(call(text)));
     for (const link of [...links].reverse()) link.answer();
     const told = async (nth: number): Promise<number[]> => {
       const { context } = (await replies[nth]) as Reply;
@@ -175,12 +176,12 @@ describe('ResourcePool.dispatch()', () => {
     pool.remove(resource);
     pool.remove(resource);
     expect(told).toBe(3);
-    const running = ending(pool.dispatch(call('running')));
-    const waiting = ending(pool.dispatch(call('waiting')));
-    const moving = ending(pool.dispatch(call('moving')));
+    const running = ending(dispatchOf(pool.send)(call('running')));
+    const waiting = ending(dispatchOf(pool.send)(call('waiting')));
+    const moving = ending(dispatchOf(pool.send)(call('moving')));
     const other = bench();
     pool.close('gone', ({ args }) => (Buffer.from(args).toString() === 'moving' ? other.pool.send : undefined));
-    const late = ending(pool.dispatch(call('late')));
+    const late = ending(dispatchOf(pool.send)(call('late')));
     for (const { link } of [...members, ...other.members]) link.answer();
     await turn();
     expect([running, waiting, moving, late].map(({ text }) => text)).toEqual([
@@ -195,8 +196,8 @@ describe('ResourcePool.dispatch()', () => {
 
   test('gives a new resource to the longest waiter', () => {
     const { pool, call, newResource } = bench({ resources: 0 });
-    void pool.dispatch(call('first'));
-    void pool.dispatch(call('second'));
+    void dispatchOf(pool.send)(call('first'));
+    void dispatchOf(pool.send)(call('second'));
     const { resource, link } = newResource('Echo@1.0.0/9');
     pool.add(resource);
     expect(link.sent.map((one) => Buffer.from(one.call.args).toString())).toEqual(['first']);
@@ -204,7 +205,7 @@ describe('ResourcePool.dispatch()', () => {
 
   test('fills every place of a resource that takes several calls', () => {
     const { pool, members, call } = bench({ places: 3 });
-    for (const text of ['a', 'b', 'c', 'd']) void pool.dispatch(call(text));
+    for (const text of ['a', 'b', 'c', 'd']) void dispatchOf(pool.send)(call(text));
     expect(members[0]?.link.sent.length).toBe(3);
     expect(pool.queued).toBe(1);
   });
@@ -212,7 +213,7 @@ describe('ResourcePool.dispatch()', () => {
   test('answers 2 of 6 calls of 4 s on one resource within 10 s, times 4 out in the queue, and runs none of those', async () => {
     const { clock, pool, members, call } = bench();
     const [{ link }] = members as unknown as [{ link: HandLink }];
-    const ends = Array.from({ length: 6 }, (_, n) => ending(pool.dispatch(call(`${n}`))));
+    const ends = Array.from({ length: 6 }, (_, n) => ending(dispatchOf(pool.send)(call(`${n}`))));
     let ran = 0;
     for (let second = 0; second < 12; second++) {
       clock.advance(1000);
@@ -231,7 +232,7 @@ describe('ResourcePool.dispatch()', () => {
       'timeout queue',
     ]);
     expect(ran).toBe(2);
-    const after = ending(pool.dispatch(call('after')));
+    const after = ending(dispatchOf(pool.send)(call('after')));
     link.answer();
     await turn();
     expect(after.text).toBe('ok after');
@@ -240,7 +241,7 @@ describe('ResourcePool.dispatch()', () => {
 
   test('refuses a call that comes after its deadline, and never sends it', async () => {
     const { clock, pool, members, call } = bench();
-    const end = ending(pool.dispatch(call('late', { deadlineMs: clock.nowMs() })));
+    const end = ending(dispatchOf(pool.send)(call('late', { deadlineMs: clock.nowMs() })));
     await turn();
     expect(end.text).toBe('timeout queue');
     expect(members[0]?.link.sent.length).toBe(0);
@@ -248,8 +249,8 @@ describe('ResourcePool.dispatch()', () => {
 
   test('refuses at once with retry-after when the queue is full', async () => {
     const { pool, call } = bench({ queueMax: 2 });
-    for (const text of ['runs', 'waits', 'waits']) void pool.dispatch(call(text)).catch(() => undefined);
-    const refusal = await pool.dispatch(call('too many')).catch((error: KatamariError) => error);
+    for (const text of ['runs', 'waits', 'waits']) void dispatchOf(pool.send)(call(text)).catch(() => undefined);
+    const refusal = await dispatchOf(pool.send)(call('too many')).catch((error: KatamariError) => error);
     expect(refusal).toMatchObject({ code: 'overloaded', facts: { notRun: true } });
     expect((refusal as KatamariError).facts.retryAfterMs).toBeGreaterThan(0);
     expect((refusal as KatamariError).message).toContain('2 calls are waiting, limit is 2');
@@ -257,8 +258,8 @@ describe('ResourcePool.dispatch()', () => {
 
   test('refuses a call that asked not to queue when nothing is free', async () => {
     const { pool, call } = bench();
-    void pool.dispatch(call('runs'));
-    const end = ending(pool.dispatch(call('now or never', { doNotQueue: true })));
+    void dispatchOf(pool.send)(call('runs'));
+    const end = ending(dispatchOf(pool.send)(call('now or never', { doNotQueue: true })));
     await turn();
     expect(end.text).toBe('overloaded');
     expect(pool.queued).toBe(0);
@@ -268,16 +269,16 @@ describe('ResourcePool.dispatch()', () => {
     const { clock, pool, members, call } = bench();
     const [{ link }] = members as unknown as [{ link: HandLink }];
     for (let n = 0; n < 40; n++) {
-      const end = ending(pool.dispatch(call('learn')));
+      const end = ending(dispatchOf(pool.send)(call('learn')));
       clock.advance(100);
       link.answer();
       await turn();
       expect(end.text).toBe('ok learn');
     }
-    void pool.dispatch(call('runs'));
-    for (let n = 0; n < 5; n++) void pool.dispatch(call('waits'));
-    const hasty = ending(pool.dispatch(call('hasty', { deadlineMs: clock.nowMs() + 300 })));
-    const patient = ending(pool.dispatch(call('patient', { deadlineMs: clock.nowMs() + 3000 })));
+    void dispatchOf(pool.send)(call('runs'));
+    for (let n = 0; n < 5; n++) void dispatchOf(pool.send)(call('waits'));
+    const hasty = ending(dispatchOf(pool.send)(call('hasty', { deadlineMs: clock.nowMs() + 300 })));
+    const patient = ending(dispatchOf(pool.send)(call('patient', { deadlineMs: clock.nowMs() + 3000 })));
     await turn();
     expect(hasty.text).toBe('overloaded');
     expect(patient.text).toBe('pending');
@@ -287,9 +288,9 @@ describe('ResourcePool.dispatch()', () => {
     const { pool, members, call } = bench();
     const [{ link }] = members as unknown as [{ link: HandLink }];
     const connection = new AbortController();
-    void pool.dispatch(call('runs'));
-    const gone = ending(pool.dispatch(call('gone', { signal: connection.signal })));
-    const stays = ending(pool.dispatch(call('stays')));
+    void dispatchOf(pool.send)(call('runs'));
+    const gone = ending(dispatchOf(pool.send)(call('gone', { signal: connection.signal })));
+    const stays = ending(dispatchOf(pool.send)(call('stays')));
     connection.abort();
     await turn();
     expect(gone.text).toBe('cancelled');
@@ -303,7 +304,7 @@ describe('ResourcePool.dispatch()', () => {
 
   test('times a call out in service, keeps its place taken, and has the chassis killed after the grace time', async () => {
     const { clock, pool, members, call, hung } = bench();
-    const end = ending(pool.dispatch(call('hangs')));
+    const end = ending(dispatchOf(pool.send)(call('hangs')));
     clock.advance(10_020);
     await turn();
     expect(end.text).toBe('timeout service');
@@ -317,7 +318,7 @@ describe('ResourcePool.dispatch()', () => {
 
   test('frees the place of a call that answers within the grace time, and drops the answer', async () => {
     const { clock, pool, members, call, hung } = bench();
-    const end = ending(pool.dispatch(call('slow')));
+    const end = ending(dispatchOf(pool.send)(call('slow')));
     clock.advance(10_500);
     members[0]?.link.answer();
     clock.advance(5000);
@@ -329,7 +330,7 @@ describe('ResourcePool.dispatch()', () => {
 
   test('fails the calls inside a chassis that dies, and only those', async () => {
     const { pool, members, call } = bench({ resources: 2 });
-    const ends = ['a', 'b', 'c'].map((text) => ending(pool.dispatch(call(text))));
+    const ends = ['a', 'b', 'c'].map((text) => ending(dispatchOf(pool.send)(call(text))));
     const [other, dying] = members as unknown as [{ link: HandLink }, { resource: Resource; link: HandLink }];
     pool.remove(dying.resource);
     dying.link.close('closed the connection');
@@ -343,7 +344,7 @@ describe('ResourcePool.dispatch()', () => {
     const { pool, members, call } = bench({ resources: 2 });
     const [living, dead] = members as unknown as [{ link: HandLink }, { link: HandLink }];
     dead.link.isOpen = false;
-    const end = ending(pool.dispatch(call('handed on')));
+    const end = ending(dispatchOf(pool.send)(call('handed on')));
     living.link.answer();
     await turn();
     expect(end.text).toBe('ok handed on');
@@ -352,7 +353,7 @@ describe('ResourcePool.dispatch()', () => {
 
   test('refuses what still waits when it is closed', async () => {
     const { pool, call } = bench({ resources: 0 });
-    const end = ending(pool.dispatch(call('waits')));
+    const end = ending(dispatchOf(pool.send)(call('waits')));
     pool.close('The mesh is stopping');
     await turn();
     expect(end.text).toBe('draining');
@@ -377,7 +378,7 @@ describe('ResourcePool.dispatch()', () => {
         if (dice < 0.5) {
           const id = calls++;
           const signal = connections[Math.floor(random() * 4)]?.signal;
-          const work = pool.dispatch(
+          const work = dispatchOf(pool.send)(
             call(`${id}`, {
               method: ahead > 0 && random() < 0.9 ? 'tell' : 'say',
               deadlineMs: clock.nowMs() + random() * 5000,
@@ -427,7 +428,7 @@ describe('Calls sent ahead', () => {
     const [first] = made.members as [{ resource: Resource; link: HandLink }];
     makeQuick(made);
     const tell = (text: string, change: Partial<Call> = {}) =>
-      ending(made.pool.dispatch(made.call(text, { method: 'tell', ...change })));
+      ending(dispatchOf(made.pool.send)(made.call(text, { method: 'tell', ...change })));
     return { ...made, ...first, tell };
   };
 
@@ -441,17 +442,17 @@ describe('Calls sent ahead', () => {
     await turn();
     expect(ends.map(({ text }) => text)).toEqual(['ok a', 'ok b', 'ok c', 'ok d']);
     // Not idempotent, however quick.
-    ending(pool.dispatch(call('e')));
-    ending(pool.dispatch(call('f')));
+    ending(dispatchOf(pool.send)(call('e')));
+    ending(dispatchOf(pool.send)(call('f')));
     expect([link.texts(), pool.queued]).toEqual([['e'], 1]);
   });
 
   test('are not sent behind a call of another kind, nor before one that waits longer', () => {
     const { pool, link, tell, call } = quick();
-    ending(pool.dispatch(call('slow')));
+    ending(dispatchOf(pool.send)(call('slow')));
     tell('a');
     expect([link.texts(), pool.queued]).toEqual([['slow'], 1]);
-    ending(pool.dispatch(call('other')));
+    ending(dispatchOf(pool.send)(call('other')));
     link.answer();
     // `a` is at work; `other` is next and may not be sent ahead, so what comes later is not either.
     tell('b');
@@ -525,7 +526,7 @@ describe('Calls sent ahead', () => {
 
   test('are counted as served from when their turn came', async () => {
     const { pool, clock, link, call } = quick();
-    const replies = ['a', 'b'].map((text) => pool.dispatch(call(text, { method: 'tell' })));
+    const replies = ['a', 'b'].map((text) => dispatchOf(pool.send)(call(text, { method: 'tell' })));
     clock.advance(1);
     link.answer();
     clock.advance(1.5);
@@ -538,7 +539,7 @@ describe('Calls sent ahead', () => {
 /** Serves calls that take no time until the pool believes that those of `tell` and `say` are quick. */
 function makeQuick({ pool, members, call }: Pick<ReturnType<typeof bench>, 'pool' | 'members' | 'call'>): void {
   for (let i = 0; i < 80; i++) {
-    void pool.dispatch(call('first', { method: i % 2 === 0 ? 'tell' : 'say' }));
+    void dispatchOf(pool.send)(call('first', { method: i % 2 === 0 ? 'tell' : 'say' }));
     for (const { link } of members) if (link.sent.length > 0) link.answer();
   }
 }
