@@ -165,3 +165,9 @@ export type CallResult = 'ok' | ErrorCode;
 export const NONE: readonly string[] = Object.freeze([]);
 /** No details, no headers. */
 export const NO_DETAILS: Readonly<Record<string, string>> = Object.freeze({});
+
+/** Whether a call asks for no detail; for each call, so without a list of keys. */
+export function hasNoDetails({ details }: Pick<Call, 'details'>): boolean {
+  for (const _ in details) return false;
+  return true;
+}

@@ -11,6 +11,7 @@ import {
   asKatamariError,
   dispatchOf,
   ERROR_TABLE,
+  hasNoDetails,
   KatamariError,
   withCall,
   type Call,
@@ -218,7 +219,7 @@ export class Router implements Directory {
   /** The pool that the call is for, once for each manager that has it; never empty. @throws KatamariError no_pool */
   #chooseOffers(wanted: Wanted): readonly Offer[] {
     const entry = this.#services.get(wanted.service) ?? this.#serviceOf(wanted);
-    const isPlain = wanted.roles.length === 0 && wanted.tags.length === 0 && isEmpty(wanted.details);
+    const isPlain = wanted.roles.length === 0 && wanted.tags.length === 0 && hasNoDetails(wanted);
     const offers = isPlain ? plainOffers(entry, wanted) : matchingOffers(entry, wanted);
     if (offers.length === 0) throw this.#nothingOffers(entry, wanted);
     return wanted.version === '' ? splitByWeight(entry, offers, wanted.key) : bestVersion(offers, wanted);
@@ -511,11 +512,6 @@ function hashed(key: string): number {
   for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
   hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
   return ((hash ^ (hash >>> 13)) >>> 0) / 2 ** 32;
-}
-
-function isEmpty(details: Readonly<Record<string, string>>): boolean {
-  for (const _ in details) return false;
-  return true;
 }
 
 function isSameSet(some: readonly string[], others: readonly string[]): boolean {

@@ -6,6 +6,7 @@ import {
   asKatamariError,
   DeadlineWheel,
   describeDifference,
+  hasNoDetails,
   KatamariError,
   type Call,
   type CallSink,
@@ -75,7 +76,7 @@ export class PoolSet {
     const id = `${call.service}@${call.version}`;
     const entries = this.#places.get(id);
     if (entries === undefined) return this.#sendEarly(id, call, sink);
-    const pool = entries.length === 1 && isPlain(call) ? onlyFor(entries[0], call) : chosen(entries, call);
+    const pool = entries.length === 1 && hasNoDetails(call) ? onlyFor(entries[0], call) : chosen(entries, call);
     if (pool === undefined) sink.fail(noneFits(id, entries, call));
     else pool.send(call, sink);
   }
@@ -198,11 +199,6 @@ function addingWait(sink: CallSink, waitedMs: number): CallSink {
 
 /** Name of the detail by which a call asks for one pool, by its id. */
 const POOL_DETAIL = 'katamari-pool';
-
-function isPlain({ details }: Call): boolean {
-  for (const _ in details) return false;
-  return true;
-}
 
 /** The wall of roles stands for a lone pool too. */
 function onlyFor(entry: Entry | undefined, call: Call): ResourcePool | undefined {
