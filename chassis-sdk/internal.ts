@@ -8,7 +8,7 @@ export * from './idl/mod.ts';
 export * from './stats.ts';
 export * from './status.ts';
 export { chassisInterface, meshInterface, type ChassisDetails } from './mesh-client.ts';
-export { runtimeName, runtimeVersion, scriptCommand, threadScript } from './runtime.ts';
+export { markMemoryInSteps, runtimeName, runtimeVersion, scriptCommand, threadScript } from './runtime.ts';
 export { serveHandlers, type Handlers, type ServiceOptions } from './service.ts';
 export { ThriftException } from './thrift-exception.ts';
 export { readWishes, type HeadersIn, type Wishes } from './wishes.ts';

@@ -4,6 +4,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
 
 export type RuntimeName = 'node' | 'bun' | 'deno';
 
@@ -25,6 +26,15 @@ export function runtimeVersion(): string {
  */
 export function httpTakesSockets(): boolean {
   return runtimeName() === 'node';
+}
+
+/**
+ * Has V8 look for garbage in the old memory of this process in small steps between other work, not with threads beside it. What passes through a
+ * mesh is gone at once and what stays is little, but long messages set such a search off every few calls, and its threads take more time than the
+ * work itself from the processors that chassis need. Does nothing where the engine is another one.
+ */
+export function markMemoryInSteps(): void {
+  setFlagsFromString('--no-concurrent-marking');
 }
 
 /**

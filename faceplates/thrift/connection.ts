@@ -210,6 +210,7 @@ export class Connection implements PlaceOwner {
       this.#break(asKatamariError(error), nowMs);
     }
     this.#isReading = false;
+    this.#flush();
     this.#inbox.keep(bytes, this.#state === 'open' ? at : bytes.length);
     this.#begunBytes = Math.max(0, this.#begunBytes - at);
     this.#leaveIfDone();
@@ -353,23 +354,28 @@ export class Connection implements PlaceOwner {
     const encoding = (this.#encoding ??= new FramedBinary(this.#host.limits));
     for (let place = this.#line.first; place !== undefined && place.type !== 0; place = this.#line.first) {
       this.#waitingBytes -= place.body.length;
-      if (this.#outgoing.length === 0 && place.next !== undefined) queueMicrotask(this.#flush);
+      if (this.#outgoing.length === 0 && place.next !== undefined && !this.#isReading) queueMicrotask(this.#flush);
       this.#write(encoding, place, place.type);
       this.#line.shift();
       this.#line.free(place);
       this.#underWay--;
     }
-    if (this.#line.first === undefined) this.#flush();
+    this.#flushIfAlone(this.#line.first === undefined);
   }
 
   /** Hands out one answer before all that stand in line. */
   #overtake(place: Place, type: 2 | 3): void {
     this.#anyOrder?.remove(place);
-    if (this.#outgoing.length === 0 && this.#underWay > 1) queueMicrotask(this.#flush);
+    if (this.#outgoing.length === 0 && this.#underWay > 1 && !this.#isReading) queueMicrotask(this.#flush);
     this.#write(this.#encoding as Encoding, place, type);
     this.#line.free(place);
     this.#underWay--;
-    if (this.#underWay === 0) this.#flush();
+    this.#flushIfAlone(this.#underWay === 0);
+  }
+
+  /** An answer behind which no other is to come leaves now; those to calls that are still being read leave together, when all are read. */
+  #flushIfAlone(isLast: boolean): void {
+    if (this.#isReading ? this.#outgoing.length >= GATHERED_MAX : isLast) this.#flush();
   }
 
   /**
@@ -515,6 +521,8 @@ const KEEP_ALIVE_MS = 60_000;
 const LEAVE_MS = 1_000;
 /** Answers that leave together are copied into one piece up to so many bytes. */
 const JOINED_BYTES_MAX = 16_384;
+/** Answers to calls that were read together leave once there are so many. */
+const GATHERED_MAX = 64;
 /** Answers that a client has not read, in bytes: above this it is not read either. */
 const UNREAD_BYTES_MAX = 1024 * 1024;
 /** The same in frames of the largest size: above this the client is let go. */

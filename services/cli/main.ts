@@ -3,7 +3,7 @@
 
 import { isatty } from 'node:tty';
 import { fileURLToPath } from 'node:url';
-import { scriptCommand } from '../../chassis-sdk/internal.ts';
+import { markMemoryInSteps, scriptCommand } from '../../chassis-sdk/internal.ts';
 import { processTerminal } from './terminal.ts';
 import { runProgram } from './program.ts';
 
@@ -24,7 +24,10 @@ const exitCode = await runProgram(process.argv.slice(2), {
     return text;
   },
   // Loaded only by `up`, so that a client command does not pay for a mesh.
-  startMesh: async (config, hooks, roles) => (await import('./mesh.ts')).startMesh(config, hooks, roles),
+  async startMesh(config, hooks, roles) {
+    markMemoryInSteps();
+    return (await import('./mesh.ts')).startMesh(config, hooks, roles);
+  },
   onStopSignal(act) {
     process.on('SIGTERM', act);
     process.on('SIGINT', act);

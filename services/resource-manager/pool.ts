@@ -44,8 +44,10 @@ export class ResourcePool {
   /** Smoothed service time, in ms, for the estimate of a wait. */
   #serviceMs = 0;
   #served = 0;
-  /** The refusal of the last call that found the queue full. */
-  #full: KatamariError | undefined;
+  /** What the last call that found the queue full was told, and what it depends on. */
+  #full: { length: number; queueMax: number; retryAfterMs: number; error: KatamariError } | undefined;
+  /** What the last call was told that found none free and was not to wait. */
+  #busy: KatamariError | undefined;
   /** Why it takes no more calls; '' while it does. */
   #whyClosed = '';
   /** Calls that may wait; the deployment may change it while the pool stays. */
@@ -225,12 +227,12 @@ export class ResourcePool {
   #whyNotQueue(call: Call, nowMs: number): KatamariError | undefined {
     const { length } = this.#queue;
     const waitMs = this.estimatedWaitMs();
-    const retryAfterMs = Math.max(RETRY_AFTER_MIN_MS, Math.ceil(waitMs));
-    if (!call.doNotQueue && length >= this.queueMax) return this.#isFull(length, retryAfterMs);
+    // In coarse steps, so that many calls are refused with one error.
+    const retryAfterMs = Math.max(1, Math.ceil(waitMs / RETRY_AFTER_STEP_MS)) * RETRY_AFTER_STEP_MS;
+    if (call.doNotQueue) return this.#noneFree(retryAfterMs);
+    if (length >= this.queueMax) return this.#isFull(length, retryAfterMs);
     const { id } = this.options;
     const facts = { retryAfterMs, notRun: true };
-    if (call.doNotQueue)
-      return new KatamariError('overloaded', `${id} has no free resource and the call was not to wait`, facts);
     if (waitMs > call.deadlineMs - nowMs) {
       const why = `Cannot queue for ${id}: the wait would be about ${Math.ceil(waitMs)} ms and the call has ${Math.floor(call.deadlineMs - nowMs)} ms left`;
       return new KatamariError('overloaded', why, facts);
@@ -241,9 +243,20 @@ export class ResourcePool {
   /** One error for all calls that meet the same full queue: to say it anew for each costs more than to refuse it. */
   #isFull(length: number, retryAfterMs: number): KatamariError {
     const { queueMax } = this;
+    const known = this.#full;
+    if (known?.length === length && known.queueMax === queueMax && known.retryAfterMs === retryAfterMs)
+      return known.error;
     const why = `Cannot queue for ${this.options.id}: ${length} calls are waiting, limit is ${queueMax}; try again in ${retryAfterMs} ms or start more copies`;
-    if (this.#full?.message !== why) this.#full = new KatamariError('overloaded', why, { retryAfterMs, notRun: true });
-    return this.#full;
+    const error = new KatamariError('overloaded', why, { retryAfterMs, notRun: true });
+    this.#full = { length, queueMax, retryAfterMs, error };
+    return error;
+  }
+
+  /** Likewise for calls that were not to wait: a faceplate sends many of those while all are busy. */
+  #noneFree(retryAfterMs: number): KatamariError {
+    if (this.#busy?.facts.retryAfterMs === retryAfterMs) return this.#busy;
+    const why = `${this.options.id} has no free resource and the call was not to wait`;
+    return (this.#busy = new KatamariError('overloaded', why, { retryAfterMs, notRun: true }));
   }
 
   #expired(waitedMs: number, mayHaveRun = false): KatamariError {
@@ -260,4 +273,4 @@ export class ResourcePool {
 
 /** Calls over which the service time is smoothed. */
 const SMOOTHING_CALLS = 64;
-const RETRY_AFTER_MIN_MS = 50;
+const RETRY_AFTER_STEP_MS = 50;

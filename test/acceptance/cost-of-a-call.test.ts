@@ -70,7 +70,34 @@ async function calls(count: number, atOnce: number, text: string): Promise<void>
   expect([isRight, came]).toEqual([true, 0]);
 }
 
-/** The same over JSON-RPC. Heads of answers differ in length from one to the next, so answers are told by their ends. */
+/** The same, of a service that nobody has. */
+async function refusedCalls(count: number, atOnce: number): Promise<void> {
+  const call = frameMessage(1, 'Nobody:echoText', 1, NOTHING, encodeStruct(args, { value: 'x' }));
+  const batch = Buffer.concat(Array.from({ length: atOnce }, () => call));
+  let came = Buffer.alloc(0);
+  let left = count;
+  await new Promise<void>((resolve, reject) => {
+    const onData = (chunk: Buffer): void => {
+      came = Buffer.concat([came, chunk]);
+      while (came.length >= 4 && came.length >= 4 + came.readInt32BE(0)) {
+        if (came.readInt32BE(4) !== REFUSED) reject(new Error('expected an exception, got another answer'));
+        came = came.subarray(4 + came.readInt32BE(0));
+        left--;
+        if (left > 0 && left % atOnce === 0) socket.write(batch);
+      }
+      if (left > 0) return;
+      socket.off('data', onData);
+      resolve();
+    };
+    socket.on('data', onData);
+    socket.write(batch);
+  });
+}
+
+/** Strict binary, version 1, an exception. */
+const REFUSED = 0x80010003 | 0;
+
+/** Calls over JSON-RPC. Heads of answers differ in length from one to the next, so answers are told by their ends. */
 async function posts(count: number, atOnce: number): Promise<void> {
   const text = 'x'.repeat(16);
   const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'Conformance.echoText', params: { value: text } });
@@ -131,6 +158,13 @@ describe('A call', () => {
     expect(of('PROMISE')).toBeLessThan(2_000);
     // One write each would be 19,200. What the chassis answers comes in pieces of their choosing.
     expect(of('write')).toBeLessThan(6_400);
+  });
+
+  test('that is refused at once, among others that are, shares its writes with them', async () => {
+    const of = await made(() => refusedCalls(6_400, 32));
+    expect(of('PROMISE')).toBeLessThan(2_000);
+    // One write each would be 6,400, beside the 200 of the client.
+    expect(of('write')).toBeLessThan(1_000);
   });
 
   test('of a megabyte is kept in memory once on its way in and once on its way out', async () => {
