@@ -3,6 +3,7 @@
 
 import { NO_DETAILS, NONE, type Call, type ReplyContext } from '../call.ts';
 import { ERROR_TABLE, errorCodeOfWire, KatamariError } from '../errors.ts';
+import { readShortText, writeShortText } from './short-text.ts';
 import { StructScanner, WIRE_TYPE } from './struct-scanner.ts';
 
 /** What a CallContext says; the receiver makes a Call of it. */
@@ -81,10 +82,10 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
         timeLeftUs = found.i64();
         break;
       case 2:
-        service = found.string();
+        service = found.recurring();
         break;
       case 3:
-        version = found.string();
+        version = found.recurring();
         break;
       case 4:
         roles = found.strings();
@@ -105,7 +106,7 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
         tracestate = found.string();
         break;
       case 10:
-        caller = found.string();
+        caller = found.recurring();
         break;
       case 11:
         attempt = found.i32();
@@ -165,7 +166,7 @@ export function readReplyContext(bytes: Buffer, at: number): { context: WireRepl
   while (found.next()) {
     switch (found.id) {
       case 1:
-        version = found.string();
+        version = found.recurring();
         break;
       case 2:
         queueUs = found.i64();
@@ -180,7 +181,7 @@ export function readReplyContext(bytes: Buffer, at: number): { context: WireRepl
         queuedNow = found.i32();
         break;
       case 6:
-        resource = found.string();
+        resource = found.recurring();
         break;
       case 7:
         code = found.i32();
@@ -285,7 +286,7 @@ class FieldWriter {
   #text(value: string): void {
     // Three bytes of UTF-8 at most for each UTF-16 unit.
     reserve(this.#at + 4 + value.length * 3);
-    const bytes = scratch.write(value, this.#at + 4, 'utf8');
+    const bytes = writeShortText(scratch, this.#at + 4, value);
     scratch.writeInt32BE(bytes, this.#at);
     this.#at += 4 + bytes;
   }
@@ -347,6 +348,15 @@ class FieldReader {
     return this.#text();
   }
 
+  /** A text that other calls have too. */
+  recurring(): string {
+    this.#expect(WIRE_TYPE.string, 4);
+    const end = this.#end();
+    const text = readShortText(this.#bytes, this.at, end);
+    this.at = end;
+    return text;
+  }
+
   strings(): string[] {
     this.#expect(WIRE_TYPE.list, 5);
     const count = this.#count(this.#bytes[this.at] === WIRE_TYPE.string, this.at + 1);
@@ -372,14 +382,20 @@ class FieldReader {
   }
 
   #text(): string {
+    const end = this.#end();
+    const text = this.#bytes.toString('utf8', this.at, end);
+    this.at = end;
+    return text;
+  }
+
+  /** Steps over a length; returns the offset behind the bytes that it announces. */
+  #end(): number {
     this.#need(4);
     const length = this.#bytes.readInt32BE(this.at);
     this.at += 4;
     if (length < 0) throw malformed();
     this.#need(length);
-    const text = this.#bytes.toString('utf8', this.at, this.at + length);
-    this.at += length;
-    return text;
+    return this.at + length;
   }
 
   /** An element count, if the elements are strings and so many can follow. */
