@@ -77,9 +77,11 @@ export function refusalOf(error: KatamariError): HttpAnswer {
   return { status: httpStatusOf(error), type: JSON_TYPE, fields: retryFields(error), body: errorAnswer(error) };
 }
 
-/** Whole microseconds: what is below is noise, and takes long to print. */
-function msOf(us: number): number {
-  return Math.round(us) / 1_000;
+/** Milliseconds with three places. By whole numbers: a fraction takes longer to print than the answer to be read. */
+function msOf(us: number): string {
+  const whole = Math.round(us);
+  const ms = Math.floor(whole / 1_000);
+  return `${ms}${THOUSANDTHS[whole - ms * 1_000] ?? ''}`;
 }
 
 function retryFields(error: KatamariError): Readonly<Record<string, string>> {
@@ -90,3 +92,5 @@ function retryFields(error: KatamariError): Readonly<Record<string, string>> {
 export const JSON_TYPE = 'application/json; charset=utf-8';
 const NO_FIELDS: Readonly<Record<string, string>> = Object.freeze({});
 const NO_CONTENT: HttpAnswer = { status: 204, type: '', fields: NO_FIELDS, body: '' };
+/** '' to '.999', without zeros at the end. */
+const THOUSANDTHS: readonly string[] = Array.from({ length: 1_000 }, (_, i) => String(i / 1_000).slice(1));
