@@ -77,7 +77,7 @@ function shareOf(generatorCpu: number): string {
 }
 
 export function rowTable(rows: readonly Row[]): string[][] {
-  const head = ['work', 'wanted', 'ratio', '', 'ours', 'theirs'];
+  const head = ['work', 'wanted', 'ratio', '', 'in each round', 'ours', 'theirs'];
   return [
     head,
     ...rows.map((row) => [
@@ -85,10 +85,19 @@ export function rowTable(rows: readonly Row[]): string[][] {
       `${row.isAtMost === true ? 'at most' : 'at least'} ${row.bound}`,
       ratioOf(row).toFixed(row.bound > 0.99 && row.bound < 1 ? 5 : 2),
       isReached(row) ? 'reached' : 'NOT REACHED',
+      inEachRound(row),
       `${Math.round(median(row.ours)).toLocaleString('en')}${row.unit} ±${Math.round(spread(row.ours) * 100)} %`,
       `${Math.round(median(row.theirs)).toLocaleString('en')}${row.unit} ±${Math.round(spread(row.theirs) * 100)} %`,
     ]),
   ];
+}
+
+/** The quotients of the rounds: their median, and from where to where they go. A machine whose speed changes from round to round changes them less. */
+function inEachRound({ ours, theirs, ratio }: Row): string {
+  if (ratio !== undefined) return '';
+  const quotients = ours.map((one, i) => one / (theirs[i] ?? Number.NaN));
+  const [least, most] = [Math.min(...quotients), Math.max(...quotients)];
+  return `${median(quotients).toFixed(2)} (${least.toFixed(2)} to ${most.toFixed(2)})`;
 }
 
 export function idleLines({ rssMiB, cpuShare, connections, rssMoreMiB }: Idle): string[] {
