@@ -81,7 +81,8 @@ export async function startParlour(
         ['tracestate', call.tracestate],
         ['caller', call.caller],
         ['version', call.version],
-        ['timeLeftMs', String(Math.round(call.deadlineMs - performance.now()))],
+        // As many digits however much it is, so that answers of two moments are equally long.
+        ['timeLeftMs', String(Math.round(call.deadlineMs - performance.now())).padStart(9, '0')],
       ]),
   };
   const door = meshDoor(options.pools?.(handlers) ?? [{ idl: PARLOUR_IDL, service: 'Parlour', handlers }]);
