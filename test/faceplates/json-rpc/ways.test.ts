@@ -7,7 +7,7 @@ import { startParlour, type Parlour } from './parlour.ts';
 
 let parlour: Parlour;
 beforeAll(async () => {
-  parlour = await startParlour({ limits: { batchMax: 5, idleMs: 400, frameBytesMax: 20_000 } });
+  parlour = await startParlour({ limits: { batchMax: 5, idleMs: 1_500, frameBytesMax: 20_000 } });
 });
 afterAll(() => parlour.end());
 
