@@ -45,7 +45,7 @@ export class ResourcePool {
   #serviceMs = 0;
   #served = 0;
   /** What the last call that found the queue full was told, and what it depends on. */
-  #full: { length: number; queueMax: number; retryAfterMs: number; error: KatamariError } | undefined;
+  #full: { readonly length: number; readonly queueMax: number; readonly error: KatamariError } | undefined;
   /** What the last call was told that found none free and was not to wait. */
   #busy: KatamariError | undefined;
   /** Why it takes no more calls; '' while it does. */
@@ -244,11 +244,11 @@ export class ResourcePool {
   #isFull(length: number, retryAfterMs: number): KatamariError {
     const { queueMax } = this;
     const known = this.#full;
-    if (known?.length === length && known.queueMax === queueMax && known.retryAfterMs === retryAfterMs)
-      return known.error;
+    const isSame = known?.length === length && known.queueMax === queueMax;
+    if (isSame && known.error.facts.retryAfterMs === retryAfterMs) return known.error;
     const why = `Cannot queue for ${this.options.id}: ${length} calls are waiting, limit is ${queueMax}; try again in ${retryAfterMs} ms or start more copies`;
     const error = new KatamariError('overloaded', why, { retryAfterMs, notRun: true });
-    this.#full = { length, queueMax, retryAfterMs, error };
+    this.#full = { length, queueMax, error };
     return error;
   }
 
