@@ -12,9 +12,12 @@ RUN npm install --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json tsconfig.build.json ./
 COPY scripts/build.mjs scripts/
 COPY idl idl
+COPY core core
+COPY client client
 COPY chassis-sdk chassis-sdk
-COPY services services
 COPY faceplates faceplates
+COPY services services
+COPY examples examples
 COPY test/fixtures test/fixtures
 RUN node scripts/build.mjs \
   && rm -rf dist/test dist/.tsbuildinfo \

@@ -3,8 +3,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { freePorts, startRealConsul } from '../test/kit/consul.ts';
-import { REPOSITORY, toolPath } from '../test/kit/tools.ts';
+import { freePorts, startRealConsul } from '../test/kit/consul/consul.ts';
+import { REPOSITORY, toolPath } from '../test/kit/tools/tools.ts';
 import { BENCH_FILES, ECHO_IDL } from './echo.ts';
 import type { Target } from './load.ts';
 import { startProgram, type Program, type ProgramOptions } from './programs.ts';

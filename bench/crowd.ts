@@ -8,9 +8,9 @@ import {
   parseIdl,
   startLinkServer,
   type Interface,
-} from '../chassis-sdk/internal.ts';
+} from '../core/mod.ts';
 import { consulClient, EventLog, keysOf, Presence, type PoolRecord } from '../services/mesh/internal.ts';
-import { startRealConsul } from '../test/kit/consul.ts';
+import { startRealConsul } from '../test/kit/consul/consul.ts';
 
 export interface Crowd {
   /** URL of the Consul, which is real. */

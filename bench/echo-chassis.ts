@@ -1,6 +1,6 @@
 // The chassis of the bench: hands back what it is given. `echo-chassis.ts IDL-FILE [CONCURRENCY]`
 
-import { chassis } from '../chassis-sdk/mod.ts';
+import { chassis } from '../chassis-sdk/typescript/mod.ts';
 
 const [idl = '', concurrency = '1'] = process.argv.slice(2);
 await chassis({

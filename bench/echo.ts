@@ -2,8 +2,8 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { parseIdl, encodeStruct, readIdlFile, type Method } from '../chassis-sdk/internal.ts';
-import { REPOSITORY } from '../test/kit/tools.ts';
+import { parseIdl, encodeStruct, readIdlFile, type Method } from '../core/mod.ts';
+import { REPOSITORY } from '../test/kit/tools/tools.ts';
 
 export const ECHO_IDL: string = path.join(REPOSITORY, 'bench', 'echo.thrift');
 export const BENCH_FILES: string = path.join(REPOSITORY, '.tools', 'bench');

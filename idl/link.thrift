@@ -1,7 +1,7 @@
 /**
  * What the two ends of a link say to each other beside calls, under the multiplexed name `katamari.Link`. The link server answers it
  * itself. The proofs are HMAC-SHA256 with the secret as key, over a label, the role and both nonces: see
- * chassis-sdk/wire/link-handshake.ts.
+ * core/link/handshake.ts.
  */
 namespace * katamari
 

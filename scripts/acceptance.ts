@@ -7,20 +7,20 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs, promisify } from 'node:util';
-import { parseIdl, readIdlFile, sleep, type Interface, type MeshStatus } from '../chassis-sdk/internal.ts';
-import { jsonRpcCaller } from '../test/kit/callers.ts';
-import { freePorts } from '../test/kit/consul.ts';
-import { LagMeter } from '../test/kit/lag-meter.ts';
-import { fixture, isAlive, jsonRpc, work, type JsonRpcAnswer } from '../test/kit/mesh.ts';
-import { startMeshProcess, type MeshProcess } from '../test/kit/mesh-process.ts';
-import { openRpcValidator } from '../test/kit/open-rpc.ts';
-import { promtool } from '../test/kit/promtool.ts';
-import { callBytes, rawThrift } from '../test/kit/raw-thrift.ts';
-import { runKatamari } from '../test/kit/run.ts';
-import { runSoak } from '../test/kit/soak.ts';
-import { generate, python } from '../test/kit/thrift-client.ts';
-import { REPOSITORY } from '../test/kit/tools.ts';
-import { until } from '../test/kit/wait.ts';
+import { parseIdl, readIdlFile, sleep, type Interface, type MeshStatus } from '../core/mod.ts';
+import { jsonRpcCaller } from '../test/kit/mesh/callers.ts';
+import { freePorts } from '../test/kit/consul/consul.ts';
+import { LagMeter } from '../test/kit/tools/lag-meter.ts';
+import { fixture, isAlive, jsonRpc, work, type JsonRpcAnswer } from '../test/kit/mesh/mesh.ts';
+import { startMeshProcess, type MeshProcess } from '../test/kit/mesh/mesh-process.ts';
+import { openRpcValidator } from '../test/kit/wire/open-rpc.ts';
+import { promtool } from '../test/kit/tools/promtool.ts';
+import { callBytes, rawThrift } from '../test/kit/wire/raw-thrift.ts';
+import { runKatamari } from '../test/kit/tools/run.ts';
+import { runSoak } from '../test/kit/mesh/soak.ts';
+import { generate, python } from '../test/kit/wire/thrift-client.ts';
+import { REPOSITORY } from '../test/kit/tools/tools.ts';
+import { until } from '../test/kit/tools/wait.ts';
 
 const STOCK_CLIENT = `
 import sys
@@ -106,7 +106,7 @@ async function firstCalls(samples: SampleMesh): Promise<void> {
     expectThat((JSON.parse(stdout) as { result: unknown }).result === 42, stdout);
     return stdout;
   });
-  const generated = await generate(path.join(REPOSITORY, 'chassis-sdk', 'examples', 'calculator.thrift'));
+  const generated = await generate(path.join(REPOSITORY, 'examples', 'calculator.thrift'));
   for (const flags of [['buffered'], ['framed'], ['buffered', 'multiplexed'], ['framed', 'multiplexed']]) {
     await line('2', `stock Python Thrift client, ${flags.join(', ')}`, async () => {
       const said = await python(generated, STOCK_CLIENT, String(samples.thriftPort), ...flags);

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
-const rooms = ['idl', 'chassis-sdk', 'services', 'faceplates', 'test/fixtures'];
+const rooms = ['idl', 'core', 'client', 'chassis-sdk', 'faceplates', 'services', 'examples', 'test/fixtures'];
 const settings = ['package.json', 'tsconfig.json', 'tsconfig.build.json'];
 const stamp = path.join(root, 'dist', '.built');
 

@@ -1,9 +1,9 @@
-// `npm run chaos`: the chaos of test/kit/chaos.ts for people. Shows what is done to the mesh and how it goes, then a summary; exit code 1 when
+// `npm run chaos`: the chaos of test/kit/chaos/chaos.ts for people. Shows what is done to the mesh and how it goes, then a summary; exit code 1 when
 // anything did not hold.
 
 import { mkdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { runChaos, type ChaosProgress, type ChaosReport } from '../test/kit/chaos.ts';
+import { runChaos, type ChaosProgress, type ChaosReport } from '../test/kit/chaos/chaos.ts';
 
 const HELP = `npm run chaos -- [options]
 

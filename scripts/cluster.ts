@@ -1,6 +1,6 @@
 // `npm run cluster`: many machines on this one, for people: Consul servers, masters, managers and faceplates as processes of their own, each on
 // an address of its own, running the sample chassis. Tells what is where, takes orders (kill, freeze, cut ...) from the keyboard, and
-// goes on until Ctrl-C, which ends all of it. What tests use is test/kit/cluster.ts; this only shows it.
+// goes on until Ctrl-C, which ends all of it. What tests use is test/kit/cluster/cluster.ts; this only shows it.
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,10 +8,10 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { parse } from 'yaml';
-import { formatTable, processTerminal, type Column } from '../services/cli/terminal.ts';
-import { startCluster, type Cluster } from '../test/kit/cluster.ts';
-import { REPOSITORY } from '../test/kit/tools.ts';
-import { until } from '../test/kit/wait.ts';
+import { formatTable, processTerminal, type Column } from '../services/cli/kit/terminal.ts';
+import { startCluster, type Cluster } from '../test/kit/cluster/cluster.ts';
+import { REPOSITORY } from '../test/kit/tools/tools.ts';
+import { until } from '../test/kit/tools/wait.ts';
 
 const HELP = `npm run cluster -- [options]
 
@@ -216,7 +216,7 @@ async function wholeOrTold(up: Cluster): Promise<void> {
 
 /** The deployments and routes of `npm start`, for the leader to spread. */
 function samples() {
-  const folder = path.join(REPOSITORY, 'chassis-sdk', 'examples');
+  const folder = path.join(REPOSITORY, 'examples');
   const text = parse(readFileSync(path.join(folder, 'katamari.yaml'), 'utf8')) as {
     readonly deployments: readonly { readonly service: string; readonly version: string; readonly script: string }[];
     readonly routes: unknown;

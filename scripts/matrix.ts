@@ -1,10 +1,10 @@
-// `npm run matrix`: the cross-language matrix of test/kit/matrix-table.ts for people. Prints it as a table, then what differs and what was not
+// `npm run matrix`: the cross-language matrix of test/kit/matrix/table.ts for people. Prints it as a table, then what differs and what was not
 // compared with the reason; exit code 1 when anything differs.
 
 import { parseArgs } from 'node:util';
-import { CHASSIS } from '../test/kit/matrix-chassis.ts';
-import { LANGUAGES } from '../test/kit/matrix-languages.ts';
-import { differenceLines, exceptionLines, matrixTable, runMatrix } from '../test/kit/matrix-table.ts';
+import { CHASSIS } from '../test/kit/matrix/chassis.ts';
+import { LANGUAGES } from '../test/kit/matrix/languages.ts';
+import { differenceLines, exceptionLines, matrixTable, runMatrix } from '../test/kit/matrix/table.ts';
 
 const HELP = `npm run matrix -- [options]
 

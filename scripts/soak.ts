@@ -1,7 +1,7 @@
-// `npm run soak`: the soak of test/kit/soak.ts for people. Shows how it goes, then a summary; exit code 1 when anything did not hold.
+// `npm run soak`: the soak of test/kit/mesh/soak.ts for people. Shows how it goes, then a summary; exit code 1 when anything did not hold.
 
 import { parseArgs } from 'node:util';
-import { runSoak, type SoakProgress, type SoakReport } from '../test/kit/soak.ts';
+import { runSoak, type SoakProgress, type SoakReport } from '../test/kit/mesh/soak.ts';
 
 const { values } = parseArgs({
   options: {

@@ -42,7 +42,7 @@ const onNodeOnly = [
   'test/deploy/',
   'test/kit-self/',
   'test/tidy/',
-  'test/chassis-sdk/kits/',
+  'test/chassis-sdk/',
   'test/acceptance/cost-of-a-call.test.ts',
   'test/acceptance/matrix.test.ts',
   'test/acceptance/clients.test.ts',

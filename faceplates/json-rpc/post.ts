@@ -2,7 +2,7 @@
 // here what never became a call.
 
 import type { Logger } from 'pino';
-import { asKatamariError, KatamariError, type FaceplateLimits } from '../../chassis-sdk/internal.ts';
+import { asKatamariError, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
 import type { Calls, Exchange } from './calls.ts';
 import type { Rpc } from './rpc.ts';
 import { errorAnswer, httpStatusOf, retryAfterOf } from './rpc-error.ts';

@@ -1,6 +1,6 @@
 // The table of DESIGN.md section 5 as JSON-RPC sees it.
 
-import { ERROR_TABLE, type KatamariError } from '../../chassis-sdk/internal.ts';
+import { ERROR_TABLE, type KatamariError } from '../../core/mod.ts';
 
 /** The `error` member of an answer. */
 export interface RpcError {

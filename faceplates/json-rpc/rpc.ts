@@ -10,8 +10,8 @@
 
 import jayson from 'jayson';
 import { LRUCache } from 'lru-cache';
-import { parseMethodName, type Target } from '../../chassis-sdk/faceplate/mod.ts';
-import { KatamariError } from '../../chassis-sdk/internal.ts';
+import { parseMethodName, type Target } from '../kit/mod.ts';
+import { KatamariError } from '../../core/mod.ts';
 import type { Answer, Calls, Exchange } from './calls.ts';
 import { rpcErrorOf, type RpcError } from './rpc-error.ts';
 import { unmarked } from './text.ts';

@@ -4,8 +4,8 @@
 // then `JSON.parse` does the rest. A request that has some gets them quoted behind a mark that occurs nowhere else in it, so that
 // what is an i64 in the IDL keeps every digit (`withNumbers`) and an id is answered as it came (`unmarked`).
 
-import { KatamariError } from '../../chassis-sdk/internal.ts';
-import type { Field, Type } from '../../chassis-sdk/internal.ts';
+import { KatamariError } from '../../core/mod.ts';
+import type { Field, Type } from '../../core/mod.ts';
 
 export interface ParsedText {
   readonly value: unknown;

@@ -2,8 +2,8 @@
 // Everything is read in one synchronous pass, so the sums of one scrape agree: accepted = settled outcomes + in flight.
 // Limits: SERIES_MAX entries of the book, and as many pools, get series of their own; what is beyond is summed under '-'.
 
-import { CallStats, DURATION_BOUNDS_S, type DurationHistogram } from '../../chassis-sdk/stats.ts';
-import { RESOURCE_STATES, type MeshStatus, type PoolStatus } from '../../chassis-sdk/status.ts';
+import { CallStats, DURATION_BOUNDS_S, type DurationHistogram } from '../../core/rpc/call-stats.ts';
+import { RESOURCE_STATES, type MeshStatus, type PoolStatus } from '../../core/rpc/status.ts';
 import type { StatsSources } from './sources.ts';
 
 interface MetricSample {

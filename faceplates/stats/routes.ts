@@ -2,8 +2,8 @@
 // Read only (GET and HEAD). Every answer forbids the browser to run or load anything but the page's own files.
 
 import { Hono, type Context } from 'hono';
-import { DURATION_BOUNDS_S, type DurationHistogram } from '../../chassis-sdk/stats.ts';
-import type { MeshStatus } from '../../chassis-sdk/status.ts';
+import { DURATION_BOUNDS_S, type DurationHistogram } from '../../core/rpc/call-stats.ts';
+import type { MeshStatus } from '../../core/rpc/status.ts';
 import type { Asset } from './assets.ts';
 import { METRICS_CONTENT_TYPE, writeMetrics } from './exposition.ts';
 import { healthOf, poolsOf, readServiceName, readiness, sum, type Health } from './health.ts';

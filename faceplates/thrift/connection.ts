@@ -5,24 +5,24 @@
 // either), time for a message that was begun, idle time. Who breaks the protocol gets the answers to what came before, the reason, and the end.
 
 import type { Socket } from 'node:net';
-import { createCall, type Reply } from '../../chassis-sdk/call.ts';
-import type { Clock } from '../../chassis-sdk/clock.ts';
-import type { FaceplateLimits, MeshDoor } from '../../chassis-sdk/directory.ts';
-import { asKatamariError, KatamariError } from '../../chassis-sdk/errors.ts';
-import { applicationExceptionOf } from '../../chassis-sdk/wire/application-exception.ts';
-import { CallSignal } from '../../chassis-sdk/wire/call-signal.ts';
-import { withoutContext } from '../../chassis-sdk/wire/context.ts';
-import type { Encoding, MessageFacts } from '../../chassis-sdk/wire/encodings/encoding.ts';
-import { FramedBinary } from '../../chassis-sdk/wire/encodings/framed-binary.ts';
-import { Inbox } from '../../chassis-sdk/wire/inbox.ts';
-import { MESSAGE_TYPE, NOTHING } from '../../chassis-sdk/wire/message.ts';
-import { Roster } from '../../chassis-sdk/wire/roster.ts';
-import { Asked } from './asked.ts';
-import { Line, type Place, type PlaceOwner } from './line.ts';
-import { recognise } from './recognise.ts';
+import { createCall, type Reply } from '../../core/rpc/call.ts';
+import type { Clock } from '../../core/clock.ts';
+import type { FaceplateLimits, MeshDoor } from '../../core/rpc/mesh-access.ts';
+import { asKatamariError, KatamariError } from '../../core/errors.ts';
+import { applicationExceptionOf } from '../../core/thrift/application-exception.ts';
+import { CallSignal } from '../../core/link/call-signal.ts';
+import { withoutContext } from '../../core/link/context.ts';
+import type { Encoding, MessageFacts } from '../../core/thrift/encodings/encoding.ts';
+import { FramedBinary } from '../../core/thrift/encodings/framed-binary.ts';
+import { Inbox } from '../../core/link/receive-buffer.ts';
+import { MESSAGE_TYPE, NOTHING } from '../../core/thrift/message.ts';
+import { Roster } from '../../core/link/dense-set.ts';
+import { Asked } from './call-options.ts';
+import { Line, type Place, type PlaceOwner } from './reply-queue.ts';
+import { recognise } from './detect-protocol.ts';
 import { headersOfError } from './error-headers.ts';
 import { drainBegins, draining, framedRefusal, halfSent, unknownProtocol, wantsTls } from './refusals.ts';
-import type { Target, TargetTable } from './targets.ts';
+import type { Target, TargetTable } from './method-targets.ts';
 
 /** What all connections of a faceplate share. */
 export interface ConnectionHost {

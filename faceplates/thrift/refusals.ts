@@ -1,8 +1,8 @@
 // What the faceplate says to those it cannot serve at all.
 
-import { KatamariError } from '../../chassis-sdk/errors.ts';
-import { applicationExceptionOf } from '../../chassis-sdk/wire/application-exception.ts';
-import { frameMessage, MESSAGE_TYPE, NOTHING } from '../../chassis-sdk/wire/message.ts';
+import { KatamariError } from '../../core/errors.ts';
+import { applicationExceptionOf } from '../../core/thrift/application-exception.ts';
+import { frameMessage, MESSAGE_TYPE, NOTHING } from '../../core/thrift/message.ts';
 
 /** A framed TApplicationException to a client that has sent nothing yet; most clients read frames. */
 export function framedRefusal(error: KatamariError): Buffer {

@@ -2,13 +2,13 @@
 // them with one timer, and ends them; what a connection does is in connection.ts. It knows no service: names go to the mesh as they come.
 
 import { createServer, type AddressInfo, type Socket } from 'node:net';
-import { systemClock, type Clock } from '../../chassis-sdk/clock.ts';
-import type { FaceplateLimits, MeshDoor } from '../../chassis-sdk/directory.ts';
-import type { Faceplate } from '../../chassis-sdk/faceplate/faceplate.ts';
-import type { StatsBook } from '../../chassis-sdk/stats.ts';
+import { systemClock, type Clock } from '../../core/clock.ts';
+import type { FaceplateLimits, MeshDoor } from '../../core/rpc/mesh-access.ts';
+import type { Faceplate } from '../kit/faceplate.ts';
+import type { StatsBook } from '../../core/rpc/call-stats.ts';
 import { Connection, type ConnectionHost } from './connection.ts';
 import { tooManyConnections } from './refusals.ts';
-import { TargetTable } from './targets.ts';
+import { TargetTable } from './method-targets.ts';
 import { TlsDoor, type ThriftTls } from './tls-door.ts';
 
 export interface ThriftFaceplateOptions {

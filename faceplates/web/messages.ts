@@ -2,7 +2,7 @@
 // or a header that HTTP cannot carry has failed (`resource_failed`, 502), and cannot make two responses of one.
 
 import type { IncomingMessage } from 'node:http';
-import { KatamariError } from '../../chassis-sdk/internal.ts';
+import { KatamariError } from '../../core/mod.ts';
 
 /** struct Header */
 export interface Header {

@@ -7,9 +7,9 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
-import { FaceplateCalls, type Faceplate, type Outcome } from '../../chassis-sdk/faceplate/mod.ts';
-import { clientSignal, remoteAddress, requestBody, serveHttp } from '../../chassis-sdk/http-server.ts';
-import type { HttpEnv, HttpRefusal } from '../../chassis-sdk/http-server.ts';
+import { FaceplateCalls, type Faceplate, type Outcome } from '../kit/mod.ts';
+import { clientSignal, remoteAddress, requestBody, serveHttp } from '../../core/http/server.ts';
+import type { HttpEnv, HttpRefusal } from '../../core/http/server.ts';
 import {
   asKatamariError,
   decodeStruct,
@@ -22,7 +22,7 @@ import {
   type MeshDoor,
   type Method,
   type StatsBook,
-} from '../../chassis-sdk/internal.ts';
+} from '../../core/mod.ts';
 import { findFile, sendFile } from './files.ts';
 import { cookieOf, requestOf, responseOf, type WebRequest, type WebResponse } from './messages.ts';
 import { baseOf, SiteTable, type Site } from './site.ts';

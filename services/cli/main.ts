@@ -3,8 +3,8 @@
 
 import { isatty } from 'node:tty';
 import { fileURLToPath } from 'node:url';
-import { markMemoryInSteps, scriptCommand } from '../../chassis-sdk/internal.ts';
-import { processTerminal } from './terminal.ts';
+import { markMemoryInSteps, scriptCommand } from '../../core/mod.ts';
+import { processTerminal } from './kit/terminal.ts';
 import { runProgram } from './program.ts';
 
 const terminal = processTerminal(process.env);
@@ -26,7 +26,7 @@ const exitCode = await runProgram(process.argv.slice(2), {
   // Loaded only by `up`, so that a client command does not pay for a mesh.
   async startMesh(config, hooks, roles) {
     markMemoryInSteps();
-    return (await import('./mesh.ts')).startMesh(config, hooks, roles);
+    return (await import('../process/process.ts')).startMesh(config, hooks, roles);
   },
   onStopSignal(act) {
     process.on('SIGTERM', act);

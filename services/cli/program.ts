@@ -3,24 +3,24 @@
 
 import { Command, CommanderError, Option } from 'commander';
 import type { BenchOptions } from './bench/plan.ts';
-import { runCall, type CallOptions } from './call.ts';
-import { CliError, EXIT, type ExitCode } from './cli-error.ts';
-import type { ClientOptions, Surroundings } from './command.ts';
-import type { FlagValue } from './config-layers.ts';
+import { runCall, type CallOptions } from './commands/call.ts';
+import { CliError, EXIT, type ExitCode } from '../config/exit-error.ts';
+import type { ClientOptions, Surroundings } from './kit/context.ts';
+import type { FlagValue } from '../config/layers.ts';
 import type { ConformOptions } from './conform/conform.ts';
-import { runEvents, type EventsOptions } from './events.ts';
-import type { DeployOptions } from './deploy.ts';
-import { runDrain, runUndrain, type DrainOptions } from './drain.ts';
-import { runRestart, type RestartOptions } from './restart.ts';
-import { runRoute, type RouteOptions } from './route.ts';
-import type { ScaleOptions } from './scale.ts';
-import { runConfig } from './show-config.ts';
-import { runStatus, type StatusOptions } from './status.ts';
-import { paint, printable } from './terminal.ts';
-import { runTop, type TopOptions } from './top.ts';
-import type { IdlDiffOptions } from './idl.ts';
-import type { TypesOptions } from './types.ts';
-import { VERSION } from './version.ts';
+import { runEvents, type EventsOptions } from './commands/events.ts';
+import type { DeployOptions } from './commands/deploy.ts';
+import { runDrain, runUndrain, type DrainOptions } from './commands/drain.ts';
+import { runRestart, type RestartOptions } from './commands/restart.ts';
+import { runRoute, type RouteOptions } from './commands/route.ts';
+import type { ScaleOptions } from './commands/scale.ts';
+import { runConfig } from './commands/show-config.ts';
+import { runStatus, type StatusOptions } from './commands/status.ts';
+import { paint, printable } from './kit/terminal.ts';
+import { runTop, type TopOptions } from './commands/top.ts';
+import type { IdlDiffOptions } from './commands/idl.ts';
+import type { TypesOptions } from './commands/types.ts';
+import { VERSION } from '../process/version.ts';
 
 /** Runs one command line (without program and script) to its end and returns the exit code; never throws. */
 export async function runProgram(args: readonly string[], surroundings: Surroundings): Promise<number> {
@@ -91,7 +91,7 @@ function addUp(program: Command, surroundings: Surroundings, ended: Ended): void
     .option('--log <format>', 'how to log: pretty, json', 'pretty')
     .option('--log-level <level>', 'what to log: debug, info, warn, error', 'info')
     .action(async (options: { config?: string; log: string; logLevel: string }) =>
-      ended(await (await import('./up.ts')).runUp(surroundings, { ...options, flags })),
+      ended(await (await import('./commands/up.ts')).runUp(surroundings, { ...options, flags })),
     )
     .addHelpText(
       'after',
@@ -116,7 +116,7 @@ function addRole(
     .option('--log <format>', 'how to log: pretty, json', 'pretty')
     .option('--log-level <level>', 'what to log: debug, info, warn, error', 'info')
     .action(async (options: { config?: string; also?: string; log: string; logLevel: string }) =>
-      ended(await (await import('./up.ts')).runRole(surroundings, role, { ...options, flags })),
+      ended(await (await import('./commands/up.ts')).runRole(surroundings, role, { ...options, flags })),
     )
     .addHelpText(
       'after',
@@ -231,7 +231,7 @@ function addDeploy(program: Command, surroundings: Surroundings, ended: Ended): 
     )
     .option('--count <copies>', 'so many copies in the whole mesh, whatever the file says')
     .action(async (words: string[], options: DeployOptions) =>
-      ended(await (await import('./deploy.ts')).runDeploy(surroundings, words, options)),
+      ended(await (await import('./commands/deploy.ts')).runDeploy(surroundings, words, options)),
     )
     .addHelpText(
       'after',
@@ -248,7 +248,7 @@ function addScale(program: Command, surroundings: Surroundings, ended: Ended): v
     .argument('<what>', 'Service@version')
     .argument('<copies>', 'how many in the whole mesh')
     .action(async (what: string, copies: string, options: ScaleOptions) =>
-      ended(await (await import('./scale.ts')).runScale(surroundings, what, copies, options)),
+      ended(await (await import('./commands/scale.ts')).runScale(surroundings, what, copies, options)),
     )
     .addHelpText('after', examples('katamari scale Search@2.0.0 12', 'katamari scale Search@1.0.0 0 --no-wait'));
 }
@@ -257,7 +257,7 @@ function addUndeploy(program: Command, surroundings: Surroundings, ended: Ended)
   withWait(withMesh(command(program, 'undeploy', 'take a deployment away from the mesh')))
     .argument('<what>', 'Service@version')
     .action(async (what: string, options: ScaleOptions) =>
-      ended(await (await import('./scale.ts')).runUndeploy(surroundings, what, options)),
+      ended(await (await import('./commands/scale.ts')).runUndeploy(surroundings, what, options)),
     )
     .addHelpText('after', examples('katamari undeploy Search@1.0.0'));
 }
@@ -331,7 +331,7 @@ function addDoctor(program: Command, surroundings: Surroundings, ended: Ended): 
   withSettings(command(program, 'doctor', 'check that this machine can run the mesh, and say what to do if not'), flags)
     .option('--json', 'print JSON')
     .action(async (options: { config?: string; json?: boolean }) =>
-      ended(await (await import('./doctor.ts')).runDoctor(surroundings, { ...options, flags })),
+      ended(await (await import('./doctor/doctor.ts')).runDoctor(surroundings, { ...options, flags })),
     )
     .addHelpText('after', examples('katamari doctor', 'katamari doctor --config mesh/katamari.yaml'));
 }
@@ -342,7 +342,7 @@ function addTypes(program: Command, surroundings: Surroundings, ended: Ended): v
     .option('-o, --out <file>', 'write to a file instead of standard output')
     .option('--i64 <type>', 'what i64 is in TypeScript: bigint, number', 'bigint')
     .action(async (file: string, options: TypesOptions) =>
-      ended((await import('./types.ts')).runTypes(surroundings, file, options)),
+      ended((await import('./commands/types.ts')).runTypes(surroundings, file, options)),
     )
     .addHelpText(
       'after',
@@ -368,7 +368,7 @@ function addIdl(program: Command, surroundings: Surroundings, ended: Ended): voi
     .option('--service <name>', 'only this service; all of the old file unless told')
     .option('--json', 'print JSON')
     .action(async (older: string, newer: string, options: IdlDiffOptions) =>
-      ended((await import('./idl.ts')).runIdlDiff(surroundings, older, newer, options)),
+      ended((await import('./commands/idl.ts')).runIdlDiff(surroundings, older, newer, options)),
     )
     .addHelpText(
       'after',

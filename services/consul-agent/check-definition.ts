@@ -1,7 +1,7 @@
 // Reads a check definition of the API into a plan, with the rules and texts of the real agent.
 
 import type { CheckPlan } from './checks.ts';
-import { Refusal, type Decoded, type Fields } from './go.ts';
+import { Refusal, type Decoded, type Fields } from './go-compat.ts';
 
 /** Fields of a check, on its own or with its service. Later versions' names are accepted so that newer clients can register. */
 export const CHECK_FIELDS: Fields = {

@@ -4,7 +4,7 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
-import type { Clock } from '../../chassis-sdk/clock.ts';
+import type { Clock } from '../../core/clock.ts';
 import type { CheckStatus } from './catalog-table.ts';
 
 /** How to check; exactly one of ttl, tcp and http is there, or none (maintenance). */

@@ -1,7 +1,7 @@
 // /v1/kv/ and /v1/txn.
 
-import { checkCommon, empty, indexHeaders, json, waitOf, type Answer, type Ask, type Route } from './ask.ts';
-import { decodeStruct, parseJson, parseUint, Refusal, type Fields } from './go.ts';
+import { checkCommon, empty, indexHeaders, json, waitOf, type Answer, type Ask, type Route } from './request.ts';
+import { decodeStruct, parseJson, parseUint, Refusal, type Fields } from './go-compat.ts';
 import type { KvEntry, KvOperation, KvVerb } from './kv-table.ts';
 import type { State } from './state.ts';
 import type { Watchers } from './watchers.ts';

@@ -1,7 +1,7 @@
 // The key-value table: entries, the marks that deletes leave, and every write that Consul knows. It is driven by State, which gives each
 // write its index and undoes a transaction that fails half-way. Values are kept as base64, the form in which they travel and are stored.
 
-import { Refusal } from './go.ts';
+import { Refusal } from './go-compat.ts';
 import { KeyTable } from './key-table.ts';
 
 /** One key. Field names are those of the API. */

@@ -4,8 +4,8 @@
 
 import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
-import { systemClock, type Clock } from '../../chassis-sdk/clock.ts';
-import { serveHttp, type HttpServer } from '../../chassis-sdk/http-server.ts';
+import { systemClock, type Clock } from '../../core/clock.ts';
+import { serveHttp, type HttpServer } from '../../core/http/server.ts';
 import { agentRoutes } from './agent-routes.ts';
 import { catalogRoutes } from './catalog-routes.ts';
 import { lockDirectory } from './directory-lock.ts';

@@ -1,8 +1,16 @@
 // /v1/session/: create, destroy, renew, info, node, list.
 
 import { randomUUID } from 'node:crypto';
-import { checkCommon, json, waitOf, type Answer, type Ask, type Route } from './ask.ts';
-import { decodeStruct, formatDuration, parseDuration, parseJson, Refusal, type Decoded, type Fields } from './go.ts';
+import { checkCommon, json, waitOf, type Answer, type Ask, type Route } from './request.ts';
+import {
+  decodeStruct,
+  formatDuration,
+  parseDuration,
+  parseJson,
+  Refusal,
+  type Decoded,
+  type Fields,
+} from './go-compat.ts';
 import { checkSessionId } from './kv-table.ts';
 import type { NewSession } from './session-table.ts';
 import type { SessionTimers } from './session-timers.ts';

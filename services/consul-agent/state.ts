@@ -2,9 +2,9 @@
 // `onCommit` (the journal) and then made known to waiting queries, all in one turn. Applying the same commands to the same snapshot gives
 // the same state, which is how a restart gets it back. Time enters only through lock delays, which live in memory, as in the real agent.
 
-import type { Clock } from '../../chassis-sdk/clock.ts';
+import type { Clock } from '../../core/clock.ts';
 import { CatalogTable, type NewCheck, type NewNode, type NewService } from './catalog-table.ts';
-import { Refusal } from './go.ts';
+import { Refusal } from './go-compat.ts';
 import { KvTable, runKv, type KvEntry, type KvOperation, type Undo } from './kv-table.ts';
 import { checksOf, SessionTable, type NewSession, type Session } from './session-table.ts';
 import type { Touched } from './watchers.ts';

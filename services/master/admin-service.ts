@@ -13,7 +13,7 @@ import {
   ThriftException,
   type Clock,
   type MeshStatus,
-} from '../../chassis-sdk/internal.ts';
+} from '../../core/mod.ts';
 import { ConsulError, deploymentId, thriftStatus, type EventLog, type Offer, type Route } from '../mesh/internal.ts';
 import { deploymentOf, OUTCOMES, thriftDeployment, type ThriftDeployment } from './admin-shapes.ts';
 import type { DeploymentStore } from './deployment-store.ts';

@@ -3,7 +3,7 @@
 // one is told to look again. A document is at most what Consul takes in one value.
 
 import { isDeepStrictEqual } from 'node:util';
-import { KatamariError } from '../../chassis-sdk/internal.ts';
+import { KatamariError } from '../../core/mod.ts';
 import {
   DEPLOYMENT,
   deploymentId,

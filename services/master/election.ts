@@ -8,7 +8,7 @@
 // A lock that is given back on purpose is taken by the next at once; a killed leader is noticed by the check of its port, in about a second; a
 // frozen one by the TTL. When the first in the order lives and does not take the lock (it cannot, or is stuck), the next does after a while.
 
-import { systemClock, type Clock } from '../../chassis-sdk/internal.ts';
+import { systemClock, type Clock } from '../../core/mod.ts';
 import {
   Backoff,
   ConsulError,

@@ -7,7 +7,7 @@
 // no leader reaches it, until it comes back and gets a fresh one.
 
 import { isDeepStrictEqual } from 'node:util';
-import { systemClock, type Clock } from '../../chassis-sdk/internal.ts';
+import { systemClock, type Clock } from '../../core/mod.ts';
 import {
   Backoff,
   ConsulError,
@@ -26,8 +26,8 @@ import {
 import { assign, type ManagerView } from './assign.ts';
 import type { Election, WriteOutcome } from './election.ts';
 import { MeshView } from './mesh-view.ts';
-import { nextStep } from './next-step.ts';
-import { WantedMemory } from './wanted-memory.ts';
+import { nextStep } from './rollout-step.ts';
+import { WantedMemory } from './desired-state-backup.ts';
 
 export interface LeaderOptions {
   readonly client: ConsulClient;

@@ -2,7 +2,7 @@
 // given. Every master follows it all the time, so one that begins to lead knows what was before. Documents that make no sense are reported; a
 // deployment of which there was a better version before keeps that, for nothing is to be ended by a slip of the pen.
 
-import type { Clock, EventKind } from '../../chassis-sdk/internal.ts';
+import type { Clock, EventKind } from '../../core/mod.ts';
 import {
   ASSIGNMENT,
   DEPLOYMENT,

@@ -11,7 +11,7 @@ import {
   type Interface,
   type Protocol,
   type Transport,
-} from '../../chassis-sdk/internal.ts';
+} from '../../core/mod.ts';
 
 /** How often a place may be filled anew before its manager slows down. */
 export interface RestartRules {

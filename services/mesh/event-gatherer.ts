@@ -1,10 +1,10 @@
 // Gathers what happens in the managers into this process's event log, so that any faceplate can tell of the whole mesh. Asks each manager over
 // its link for what came after the last event seen, and waits there for the next; a manager that began anew is asked from its beginning.
 
-import { asKatamariError, type Clock } from '../../chassis-sdk/internal.ts';
+import { asKatamariError, type Clock } from '../../core/mod.ts';
 import type { EventLog } from './event-log.ts';
 import { ManagerClient } from './manager-service.ts';
-import { pause } from './pause.ts';
+import { pause } from '../consul/pause.ts';
 import type { Peer } from './peer.ts';
 
 export interface EventGathererOptions {

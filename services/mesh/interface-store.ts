@@ -1,11 +1,11 @@
 // The interfaces of the mesh's pools by their id. Managers publish the text of theirs in Consul (`idl/<id>`, written once: the id is a hash of
 // what it says), others learn it from there when a pool that they hear of has it. What is learned is kept while a pool needs it.
 
-import { parseIdl, type Clock, type IdlSource, type Interface } from '../../chassis-sdk/internal.ts';
+import { parseIdl, type Clock, type IdlSource, type Interface } from '../../core/mod.ts';
 import { z } from 'zod';
-import { Backoff } from '../../chassis-sdk/backoff.ts';
-import type { ConsulClient, ConsulError } from './consul.ts';
-import { pause } from './pause.ts';
+import { Backoff } from '../../core/backoff.ts';
+import type { ConsulClient, ConsulError } from '../consul/client.ts';
+import { pause } from '../consul/pause.ts';
 import { readRecord, type Keys } from './records.ts';
 
 export interface InterfaceStoreOptions {

@@ -9,7 +9,7 @@ export {
   type ConsulEntry,
   type ProcessCheck,
   type TransactionStep,
-} from './consul.ts';
+} from '../consul/client.ts';
 export {
   DEPLOYMENT,
   deploymentId,
@@ -21,7 +21,7 @@ export {
   type RestartRules,
 } from './deployment.ts';
 export { EventLog } from './event-log.ts';
-export { measured } from './measured.ts';
+export { measured } from './with-stats.ts';
 export type { Offer } from './offer.ts';
 export { isWantedVersion, Router, type Route, type RouterOptions } from './router.ts';
 export { SharedState, type SharedStateOptions } from './shared-state.ts';
@@ -43,10 +43,10 @@ export {
   type MasterRecord,
   type PoolRecord,
 } from './records.ts';
-export { ConsulSession, type ConsulSessionOptions, type SessionStats } from './session.ts';
-export { watchPrefix, type Watch, type WatchedEntries, type WatchStats } from './watch.ts';
-export { Backoff } from '../../chassis-sdk/backoff.ts';
-export { pause, within } from './pause.ts';
+export { ConsulSession, type ConsulSessionOptions, type SessionStats } from '../consul/session.ts';
+export { watchPrefix, type Watch, type WatchedEntries, type WatchStats } from '../consul/watch.ts';
+export { Backoff } from '../../core/backoff.ts';
+export { pause, within } from '../consul/pause.ts';
 export { replaceFile } from './replace-file.ts';
 export { Fleet, type FleetOptions } from './fleet.ts';
 export { Presence, type Listener } from './presence.ts';

@@ -18,7 +18,7 @@ import {
   type MeshEvent,
   type MeshStatus,
   type Send,
-} from '../../chassis-sdk/internal.ts';
+} from '../../core/mod.ts';
 import type { EventLog } from './event-log.ts';
 import type { Peer } from './peer.ts';
 import { statusOfThrift, thriftStatus, type ThriftStatus } from './thrift-status.ts';

@@ -15,9 +15,9 @@ import {
   type LinkSecurity,
   type Reply,
   type ReplySink,
-} from '../../chassis-sdk/internal.ts';
-import { Backoff } from '../../chassis-sdk/backoff.ts';
-import { pause } from './pause.ts';
+} from '../../core/mod.ts';
+import { Backoff } from '../../core/backoff.ts';
+import { pause } from '../consul/pause.ts';
 
 /**
  * - waiting: not connected, none wanted yet (connects when first used).   - connecting: between tries too.

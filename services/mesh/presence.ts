@@ -1,11 +1,11 @@
 // This process as the mesh sees it: its records in Consul under its session, its listeners as Consul services. Records go out at once when
 // they change, and then at most every so often, however fast things come and go; nothing is written when nothing changed.
 
-import { systemClock, type Clock } from '../../chassis-sdk/internal.ts';
-import { announceService, type Announcement } from './announce.ts';
-import type { ConsulClient, ConsulError } from './consul.ts';
+import { systemClock, type Clock } from '../../core/mod.ts';
+import { announceService, type Announcement } from '../consul/announce.ts';
+import type { ConsulClient, ConsulError } from '../consul/client.ts';
 import type { EventLog } from './event-log.ts';
-import { ConsulSession, type SessionStats } from './session.ts';
+import { ConsulSession, type SessionStats } from '../consul/session.ts';
 
 /** A listener of this process, to be found as a Consul service. */
 export interface Listener {

@@ -2,7 +2,7 @@
 // through `readRecord`; a document that is not as it should be is reported and left out, it never ends anything.
 
 import { z } from 'zod';
-import type { ConsulEntry } from './consul.ts';
+import type { ConsulEntry } from '../consul/client.ts';
 import { DEPLOYMENT, type Deployment } from './deployment.ts';
 
 /** Full keys, and prefixes that end in `/`. */

@@ -26,10 +26,10 @@ import {
   type Reply,
   type Send,
   type Wanted,
-} from '../../chassis-sdk/internal.ts';
+} from '../../core/mod.ts';
 import type { Offer } from './offer.ts';
 import { poolKey } from './pool-key.ts';
-import { RetryBudget } from '../../chassis-sdk/retry-budget.ts';
+import { RetryBudget } from '../../core/retry-budget.ts';
 
 /** Shares of a service's calls by version. A version that is not named gets none; no weights at all: shares by living resources. */
 export interface Route {

@@ -3,13 +3,13 @@
 
 import { setMaxListeners } from 'node:events';
 import { z } from 'zod';
-import { systemClock, type Clock } from '../../chassis-sdk/internal.ts';
-import type { ConsulClient } from './consul.ts';
+import { systemClock, type Clock } from '../../core/mod.ts';
+import type { ConsulClient } from '../consul/client.ts';
 import type { EventLog } from './event-log.ts';
 import type { Reachability } from './reachability.ts';
 import { keysOf, readRecord, type Keys } from './records.ts';
 import type { Route } from './router.ts';
-import { watchPrefix, type ChangeFacts, type Watch, type WatchedEntries, type WatchStats } from './watch.ts';
+import { watchPrefix, type ChangeFacts, type Watch, type WatchedEntries, type WatchStats } from '../consul/watch.ts';
 
 export interface SharedStateOptions {
   readonly client: ConsulClient;

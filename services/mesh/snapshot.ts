@@ -4,7 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import type { Clock, IdlSource } from '../../chassis-sdk/internal.ts';
+import type { Clock, IdlSource } from '../../core/mod.ts';
 import type { EventLog } from './event-log.ts';
 import { replaceFile } from './replace-file.ts';
 import { MANAGER, readRecord, type ManagerRecord } from './records.ts';

@@ -3,7 +3,7 @@
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import type { Clock } from '../../chassis-sdk/internal.ts';
+import type { Clock } from '../../core/mod.ts';
 import { LineSplitter } from './line-splitter.ts';
 import type { Reaper } from './reaper.ts';
 

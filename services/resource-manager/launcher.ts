@@ -4,9 +4,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type { Clock } from '../../chassis-sdk/internal.ts';
+import type { Clock } from '../../core/mod.ts';
 import type { Deployment } from '../mesh/internal.ts';
-import { Incarnation } from './incarnation.ts';
+import { Incarnation } from './instance.ts';
 import { Reaper } from './reaper.ts';
 import type { Slot } from './slot.ts';
 

@@ -12,7 +12,7 @@ import {
   type ReplySink,
   type Send,
   type WireReplyContext,
-} from '../../chassis-sdk/internal.ts';
+} from '../../core/mod.ts';
 import type { ResourcePool } from './pool.ts';
 import type { Resource } from './resource.ts';
 

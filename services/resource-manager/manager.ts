@@ -9,15 +9,15 @@ import {
   type RestartReason,
   type Send,
   KatamariError,
-} from '../../chassis-sdk/internal.ts';
+} from '../../core/mod.ts';
 import { deploymentId, type Deployment, type EventLog, type Offer } from '../mesh/internal.ts';
-import { Group } from './group.ts';
-import type { Incarnation } from './incarnation.ts';
+import { Group } from './replica-set.ts';
+import type { Incarnation } from './instance.ts';
 import { Launcher, type LauncherOptions } from './launcher.ts';
 import { PoolSet, type KnownInterface } from './pool-set.ts';
 import type { ResourcePool } from './pool.ts';
 import { Slot } from './slot.ts';
-import { StartTurns } from './start-turns.ts';
+import { StartTurns } from './start-limiter.ts';
 
 export interface ManagerOptions extends LauncherOptions {
   readonly name: string;

@@ -6,7 +6,7 @@
 // made anew, they count from the start again.
 
 import { setMaxListeners } from 'node:events';
-import type { Clock } from '../../chassis-sdk/internal.ts';
+import type { Clock } from '../../core/mod.ts';
 import {
   ASSIGNMENT,
   deploymentId,

@@ -15,9 +15,9 @@ import {
   type Method,
   type Reply,
   type ReplySink,
-} from '../../chassis-sdk/internal.ts';
+} from '../../core/mod.ts';
 import { whyNoHealthCheck } from '../mesh/internal.ts';
-import type { Introduced, IntroduceOptions } from './introduction.ts';
+import type { Introduced, IntroduceOptions } from './readiness.ts';
 import type { ResourceLink } from './resource.ts';
 
 /** @param connect makes one connection more @throws Error saying what is wrong with it; nothing is left open then. */

@@ -14,9 +14,9 @@ import {
   type Details,
   type Interface,
   type Send,
-} from '../../chassis-sdk/internal.ts';
+} from '../../core/mod.ts';
 import { deploymentId, type Offer } from '../mesh/internal.ts';
-import { EarlyCalls } from './early-calls.ts';
+import { EarlyCalls } from './pending-pool-calls.ts';
 import { ResourcePool } from './pool.ts';
 import { RateWindow } from './rate-window.ts';
 

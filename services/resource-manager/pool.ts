@@ -14,10 +14,10 @@ import {
   type Details,
   type Interface,
   type Send,
-} from '../../chassis-sdk/internal.ts';
+} from '../../core/mod.ts';
 import { CallQueue } from './call-queue.ts';
 import { callerGone, Lease } from './lease.ts';
-import { ESTIMATE_CALLS_MIN, RecentTimes } from './recent-times.ts';
+import { ESTIMATE_CALLS_MIN, RecentTimes } from './latency-samples.ts';
 import type { Resource } from './resource.ts';
 
 export interface PoolOptions {

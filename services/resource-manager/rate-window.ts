@@ -1,6 +1,6 @@
 // Rates and latencies of a pool over the last ten seconds: a copy of its books each second, and differences when somebody asks.
 
-import { DURATION_BOUNDS_S, quantileOf, type CallStats, type Clock } from '../../chassis-sdk/internal.ts';
+import { DURATION_BOUNDS_S, quantileOf, type CallStats, type Clock } from '../../core/mod.ts';
 
 interface Snapshot {
   readonly atMs: number;

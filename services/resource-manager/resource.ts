@@ -7,7 +7,7 @@
 // answer is on its way here. They are taken back, to be served by others, when the chassis dies, or has answered nothing for STUCK_MS; only calls
 // that may run twice are ever sent ahead.
 
-import { KatamariError, type Call, type Clock, type ReplySink } from '../../chassis-sdk/internal.ts';
+import { KatamariError, type Call, type Clock, type ReplySink } from '../../core/mod.ts';
 import type { Lease } from './lease.ts';
 
 /** What is asked of the way to a chassis: a Link, or what there is in place of one to a plain server. */
@@ -42,7 +42,7 @@ export interface ResourceOptions {
 
 export class Resource {
   readonly #options: ResourceOptions;
-  /** In the order of their coming; few, and no Set, for the reason told in chassis-sdk/wire/outstanding.ts. */
+  /** In the order of their coming; few, and no Set, for the reason told in core/link/pending-table.ts. */
   readonly #leases: Lease[] = [];
   /** Timers of calls that are past their deadline. */
   readonly #graces = new Map<Lease, () => void>();

@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { scriptCommand } from '../../chassis-sdk/internal.ts';
-import { startTestMesh, type TestMesh } from '../kit/mesh.ts';
-import { REPOSITORY, toolPath } from '../kit/tools.ts';
+import { scriptCommand } from '../../core/mod.ts';
+import { startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
+import { REPOSITORY, toolPath } from '../kit/tools/tools.ts';
 
-const EXAMPLES = path.join(REPOSITORY, 'chassis-sdk', 'examples');
+const EXAMPLES = path.join(REPOSITORY, 'examples');
 const CLIENTS = path.join(EXAMPLES, 'clients');
 /** Compiling the client in C++ on a busy machine. */
 const COMPILE_MS = 240_000;

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { startConsul, type TestConsul } from '../kit/consul.ts';
-import { isAlive, work } from '../kit/mesh.ts';
-import { startMeshProcess, type MeshProcess, type MeshProcessOptions } from '../kit/mesh-process.ts';
-import { until } from '../kit/wait.ts';
+import { startConsul, type TestConsul } from '../kit/consul/consul.ts';
+import { isAlive, work } from '../kit/mesh/mesh.ts';
+import { startMeshProcess, type MeshProcess, type MeshProcessOptions } from '../kit/mesh/mesh-process.ts';
+import { until } from '../kit/tools/wait.ts';
 
 const open: (() => Promise<void>)[] = [];
 afterEach(async () => {

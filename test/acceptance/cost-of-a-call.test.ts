@@ -7,10 +7,10 @@ import { fileURLToPath } from 'node:url';
 import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { encodeStruct, parseIdl, readIdlFile, type Interface, type Method } from '../../chassis-sdk/internal.ts';
-import { frameMessage, NOTHING } from '../../chassis-sdk/wire/message.ts';
-import { fixture, startTestMesh, type TestMesh } from '../kit/mesh.ts';
-import { until } from '../kit/wait.ts';
+import { encodeStruct, parseIdl, readIdlFile, type Interface, type Method } from '../../core/mod.ts';
+import { frameMessage, NOTHING } from '../../core/thrift/message.ts';
+import { fixture, startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
+import { until } from '../kit/tools/wait.ts';
 
 const IDL = fileURLToPath(new URL('../../idl/conformance.thrift', import.meta.url));
 const { args, result } = (parseIdl(readIdlFile(IDL)).services.get('Conformance') as Interface).methods.get(

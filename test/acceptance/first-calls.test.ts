@@ -2,11 +2,11 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { startMeshProcess, type MeshProcess } from '../kit/mesh-process.ts';
-import { runKatamari } from '../kit/run.ts';
-import { generate, python, type Generated } from '../kit/thrift-client.ts';
+import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
+import { runKatamari } from '../kit/tools/run.ts';
+import { generate, python, type Generated } from '../kit/wire/thrift-client.ts';
 
-const examples = new URL('../../chassis-sdk/examples/', import.meta.url);
+const examples = new URL('../../examples/', import.meta.url);
 
 let mesh: MeshProcess;
 let generated: Generated;

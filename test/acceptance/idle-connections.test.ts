@@ -1,10 +1,10 @@
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { parseIdl, readIdlFile, type MeshStatus } from '../../chassis-sdk/internal.ts';
-import { thriftCaller, type Caller } from '../kit/callers.ts';
-import { work } from '../kit/mesh.ts';
-import { startMeshProcess, type MeshProcess } from '../kit/mesh-process.ts';
-import { until } from '../kit/wait.ts';
+import { parseIdl, readIdlFile, type MeshStatus } from '../../core/mod.ts';
+import { thriftCaller, type Caller } from '../kit/mesh/callers.ts';
+import { work } from '../kit/mesh/mesh.ts';
+import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
+import { until } from '../kit/tools/wait.ts';
 
 const interfaces = parseIdl(readIdlFile(new URL('../fixtures/chassis/work.thrift', import.meta.url))).services;
 

@@ -4,17 +4,10 @@
 import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  DEFAULT_LIMITS,
-  encodeStruct,
-  parseIdl,
-  readIdlFile,
-  type Interface,
-  type Method,
-} from '../../chassis-sdk/internal.ts';
-import { encodingOf, type Manner } from '../../chassis-sdk/wire/encodings/protocols.ts';
-import { fixture } from '../kit/mesh.ts';
-import { startMeshProcess, type MeshProcess } from '../kit/mesh-process.ts';
+import { DEFAULT_LIMITS, encodeStruct, parseIdl, readIdlFile, type Interface, type Method } from '../../core/mod.ts';
+import { encodingOf, type Manner } from '../../core/thrift/encodings/protocols.ts';
+import { fixture } from '../kit/mesh/mesh.ts';
+import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
 
 const IDL = fileURLToPath(new URL('../../idl/conformance.thrift', import.meta.url));
 const conformance = parseIdl(readIdlFile(IDL)).services.get('Conformance') as Interface;

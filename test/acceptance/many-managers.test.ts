@@ -11,7 +11,7 @@ import {
   systemClock,
   type Interface,
   type LinkServer,
-} from '../../chassis-sdk/internal.ts';
+} from '../../core/mod.ts';
 import {
   consulClient,
   EventLog,
@@ -21,8 +21,8 @@ import {
   type ManagerRecord,
   type PoolRecord,
 } from '../../services/mesh/internal.ts';
-import { startRealConsul, type TestConsul } from '../kit/consul.ts';
-import { until } from '../kit/wait.ts';
+import { startRealConsul, type TestConsul } from '../kit/consul/consul.ts';
+import { until } from '../kit/tools/wait.ts';
 
 const MANAGERS = 100;
 const POOLS = 200;

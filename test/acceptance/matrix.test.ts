@@ -2,13 +2,13 @@
 // each chassis so that all of them occur; and the same calls over JSON-RPC. `npm run matrix` runs the whole and prints it.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { decodeParams, encodeResult, decodeStruct, encodeStruct } from '../../chassis-sdk/idl/mod.ts';
-import { cppPrograms, javaClient } from '../kit/matrix-build.ts';
-import { returned, matrixCalls } from '../kit/matrix-calls.ts';
-import { startMatrixMesh, thriftPort, type ChassisLanguage } from '../kit/matrix-chassis.ts';
-import { LANGUAGES, mannersOf } from '../kit/matrix-languages.ts';
-import { runClient, runsOf } from '../kit/matrix.ts';
-import type { TestMesh } from '../kit/mesh.ts';
+import { decodeParams, encodeResult, decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
+import { cppPrograms, javaClient } from '../kit/matrix/build.ts';
+import { returned, matrixCalls } from '../kit/matrix/calls.ts';
+import { startMatrixMesh, thriftPort, type ChassisLanguage } from '../kit/matrix/chassis.ts';
+import { LANGUAGES, mannersOf } from '../kit/matrix/languages.ts';
+import { runClient, runsOf } from '../kit/matrix/matrix.ts';
+import type { TestMesh } from '../kit/mesh/mesh.ts';
 
 const TRIED: readonly ChassisLanguage[] = ['TypeScript', 'Python', 'Ruby', 'C++'];
 /** Of the runs of a client, every fourth to each of the four chassis; of a client that has few, all. */

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
-import { fixture, isAlive, work } from '../kit/mesh.ts';
-import { startMeshProcess, type MeshProcess } from '../kit/mesh-process.ts';
-import { until } from '../kit/wait.ts';
+import { fixture, isAlive, work } from '../kit/mesh/mesh.ts';
+import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
+import { until } from '../kit/tools/wait.ts';
 
 let mesh: MeshProcess | undefined;
 afterEach(async () => {

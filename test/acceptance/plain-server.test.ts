@@ -2,9 +2,9 @@ import path from 'node:path';
 import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fileURLToPath } from 'node:url';
-import { startTestMesh, type TestMesh } from '../kit/mesh.ts';
-import { generate, python, type Generated } from '../kit/thrift-client.ts';
-import { until } from '../kit/wait.ts';
+import { startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
+import { generate, python, type Generated } from '../kit/wire/thrift-client.ts';
+import { until } from '../kit/tools/wait.ts';
 
 const IDL = fileURLToPath(new URL('../fixtures/idl/plain.thrift', import.meta.url));
 

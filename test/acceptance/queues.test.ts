@@ -1,9 +1,9 @@
 import { request } from 'node:http';
 import { afterEach, describe, expect, test } from 'vitest';
-import { callBytes, rawThrift } from '../kit/raw-thrift.ts';
-import { isAlive, startTestMesh, work, type JsonRpcAnswer, type TestMesh } from '../kit/mesh.ts';
-import { parseIdl, readIdlFile, type Interface } from '../../chassis-sdk/internal.ts';
-import { until } from '../kit/wait.ts';
+import { callBytes, rawThrift } from '../kit/wire/raw-thrift.ts';
+import { isAlive, startTestMesh, work, type JsonRpcAnswer, type TestMesh } from '../kit/mesh/mesh.ts';
+import { parseIdl, readIdlFile, type Interface } from '../../core/mod.ts';
+import { until } from '../kit/tools/wait.ts';
 
 const WORK = parseIdl(readIdlFile(new URL('../fixtures/chassis/work.thrift', import.meta.url))).services.get(
   'Work',

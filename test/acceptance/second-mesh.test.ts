@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { work } from '../kit/mesh.ts';
-import { MeshEnded, startMeshProcess, type MeshProcess, type MeshProcessOptions } from '../kit/mesh-process.ts';
+import { work } from '../kit/mesh/mesh.ts';
+import { MeshEnded, startMeshProcess, type MeshProcess, type MeshProcessOptions } from '../kit/mesh/mesh-process.ts';
 
 const meshes: MeshProcess[] = [];
 afterEach(async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { runSoak } from '../kit/soak.ts';
+import { runSoak } from '../kit/mesh/soak.ts';
 
 describe('The mesh under load', () => {
   // The long run, with every figure, is `npm run soak`.

@@ -1,13 +1,13 @@
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { jsonRpcCaller, thriftCaller } from '../kit/callers.ts';
-import { startMeshProcess, type MeshProcess } from '../kit/mesh-process.ts';
-import { until } from '../kit/wait.ts';
-import { openRpcValidator } from '../kit/open-rpc.ts';
-import { promtool } from '../kit/promtool.ts';
-import { parseIdl, readIdlFile } from '../../chassis-sdk/internal.ts';
+import { jsonRpcCaller, thriftCaller } from '../kit/mesh/callers.ts';
+import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
+import { until } from '../kit/tools/wait.ts';
+import { openRpcValidator } from '../kit/wire/open-rpc.ts';
+import { promtool } from '../kit/tools/promtool.ts';
+import { parseIdl, readIdlFile } from '../../core/mod.ts';
 
-const examples = new URL('../../chassis-sdk/examples/', import.meta.url);
+const examples = new URL('../../examples/', import.meta.url);
 
 let mesh: MeshProcess;
 beforeAll(async () => {

@@ -5,15 +5,15 @@
 // - An index that the agent has not reached yet is answered at once instead of after the wait: it is of data that was lost.
 // - The text of 413 for a value that is too large leaves out the link to the manual.
 // - After a restart its checks keep their last status; the real agent starts them as critical, which ends the sessions on them. (Not in this
-//   exam, because it is about the store; test/services/mesh/session.test.ts restarts both.)
+//   exam, because it is about the store; test/services/consul/session.test.ts restarts both.)
 
 import Consul from 'consul';
 import { EventEmitter } from 'node:events';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CONSUL_KINDS, startConsul, type TestConsul } from '../kit/consul.ts';
-import { until } from '../kit/wait.ts';
+import { CONSUL_KINDS, startConsul, type TestConsul } from '../kit/consul/consul.ts';
+import { until } from '../kit/tools/wait.ts';
 
 /** The package's methods, without its types, which name only some of the options. (A `false` it resolves as undefined.) */
 type Method = (options: unknown) => Promise<unknown>;

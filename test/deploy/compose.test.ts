@@ -7,9 +7,9 @@ import path from 'node:path';
 import { Ajv } from 'ajv';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { loadConfig, type LoadedConfig } from '../../services/cli/config.ts';
+import { loadConfig, type LoadedConfig } from '../../services/config/config.ts';
 import { runProgram } from '../../services/cli/program.ts';
-import { REPOSITORY } from '../kit/tools.ts';
+import { REPOSITORY } from '../kit/tools/tools.ts';
 
 interface Service {
   readonly image: string;
@@ -104,7 +104,7 @@ describe('compose.yaml', () => {
       if (!/^(master|manager)-/.test(name)) expect([name, healthcheck]).not.toEqual([name, undefined]);
     }
     const samples = loadConfig({
-      file: path.join(REPOSITORY, 'chassis-sdk/examples/katamari.yaml'),
+      file: path.join(REPOSITORY, 'examples/katamari.yaml'),
       env: {},
       cwd: '/',
       flags: [],

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, describe, expect, test } from 'vitest';
-import { REPOSITORY } from '../kit/tools.ts';
+import { REPOSITORY } from '../kit/tools/tools.ts';
 
 const dockerfile = readFileSync(path.join(REPOSITORY, 'Dockerfile'), 'utf8');
 const context = mkdtempSync(path.join(tmpdir(), 'katamari-image-'));
@@ -55,7 +55,7 @@ describe('The image', () => {
     const help = run('katamari', '--help');
     expect([help.status, help.said]).toEqual([0, expect.stringContaining('Usage: katamari')]);
     for (const role of ['master', 'manager', 'faceplate']) expect(help.said).toMatch(new RegExp(`^  ${role}\\b`, 'm'));
-    const file = 'dist/chassis-sdk/examples/katamari.yaml';
+    const file = 'dist/examples/katamari.yaml';
     expect(run('katamari', 'config', 'deployments[0].service', '--config', file).said).toContain('Calculator');
   }, 120_000);
 

@@ -13,10 +13,10 @@ import { parse, stringify } from 'yaml';
 import { EventLog } from '../../services/mesh/event-log.ts';
 import { consulClient } from '../../services/mesh/internal.ts';
 import { Presence } from '../../services/mesh/presence.ts';
-import { freePorts, startConsul } from '../kit/consul.ts';
-import { promtoolConfig } from '../kit/promtool.ts';
-import { REPOSITORY, toolPath } from '../kit/tools.ts';
-import { until } from '../kit/wait.ts';
+import { freePorts, startConsul } from '../kit/consul/consul.ts';
+import { promtoolConfig } from '../kit/tools/promtool.ts';
+import { REPOSITORY, toolPath } from '../kit/tools/tools.ts';
+import { until } from '../kit/tools/wait.ts';
 
 interface Job {
   readonly job_name: string;

@@ -2,10 +2,10 @@
 // messages, written by the encodings themselves, and the same spoilt, and what only these can do: bombs, depths, sizes of their own.
 
 import { deflateSync } from 'node:zlib';
-import type { EncodingLimits } from '../../chassis-sdk/wire/encodings/encoding.ts';
-import { HeaderEncoding } from '../../chassis-sdk/wire/encodings/header.ts';
-import { bareEncoding, PROTOCOLS, type Protocol } from '../../chassis-sdk/wire/encodings/protocols.ts';
-import type { Random } from '../kit/random.ts';
+import type { EncodingLimits } from '../../core/thrift/encodings/encoding.ts';
+import { HeaderEncoding } from '../../core/thrift/encodings/header.ts';
+import { bareEncoding, PROTOCOLS, type Protocol } from '../../core/thrift/encodings/protocols.ts';
+import type { Random } from '../kit/tools/random.ts';
 import type { GoodCall } from './target.ts';
 import type { Input } from './thrift-inputs.ts';
 

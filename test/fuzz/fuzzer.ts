@@ -2,7 +2,7 @@
 // that does harm can be made again whatever the others did. It never judges answers: the target's own check does, afterwards.
 
 import { connect, type Socket } from 'node:net';
-import { Random } from '../kit/random.ts';
+import { Random } from '../kit/tools/random.ts';
 import { jsonInput } from './json-inputs.ts';
 import type { FuzzTarget, Memory } from './target.ts';
 import { encodingInput } from './encoding-inputs.ts';

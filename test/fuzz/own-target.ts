@@ -17,14 +17,14 @@ import {
   type Call,
   type MeshDoor,
   type Method,
-} from '../../chassis-sdk/internal.ts';
+} from '../../core/mod.ts';
 import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
 import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { connect } from 'node:net';
-import { exchange, type Handled, type Item } from '../kit/exchange.ts';
-import { isOneStruct } from '../kit/random-struct.ts';
-import { callBytes, rawThrift } from '../kit/raw-thrift.ts';
-import { until } from '../kit/wait.ts';
+import { exchange, type Handled, type Item } from '../kit/wire/exchange.ts';
+import { isOneStruct } from '../kit/interfaces/random-struct.ts';
+import { callBytes, rawThrift } from '../kit/wire/raw-thrift.ts';
+import { until } from '../kit/tools/wait.ts';
 import type { FuzzTarget, GoodCall, Memory } from './target.ts';
 
 export interface OwnTarget extends FuzzTarget {

@@ -2,9 +2,9 @@
 // KATAMARI_FUZZ_MESH_INPUTS sets how many (10,000 unless told), KATAMARI_FUZZ_SEED runs the same ones again.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { encodeParams, parseIdl, readIdlFile, type Method } from '../../chassis-sdk/internal.ts';
-import { startTestMesh, work, type TestMesh } from '../kit/mesh.ts';
-import { until } from '../kit/wait.ts';
+import { encodeParams, parseIdl, readIdlFile, type Method } from '../../core/mod.ts';
+import { startTestMesh, work, type TestMesh } from '../kit/mesh/mesh.ts';
+import { until } from '../kit/tools/wait.ts';
 import { fuzz } from './fuzzer.ts';
 import type { FuzzTarget, GoodCall } from './target.ts';
 

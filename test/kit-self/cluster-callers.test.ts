@@ -5,10 +5,10 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import { checkLedger, ClusterCallers, type Door } from '../kit/cluster-callers.ts';
-import { tally } from '../kit/cluster.ts';
-import { startMeshProcess, type MeshProcess } from '../kit/mesh-process.ts';
-import { until } from '../kit/wait.ts';
+import { checkLedger, ClusterCallers, type Door } from '../kit/cluster/callers.ts';
+import { tally } from '../kit/cluster/cluster.ts';
+import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
+import { until } from '../kit/tools/wait.ts';
 
 /** A faceplate for JSON-RPC that answers as it is told. Client 0 speaks JSON-RPC. */
 interface FakeDoor {

@@ -4,10 +4,10 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { get } from 'node:https';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { makeAuthority } from '../kit/certificates.ts';
-import { startConsulCluster, type ConsulCluster, type ConsulServer } from '../kit/consul-cluster.ts';
-import { isAlive } from '../kit/mesh.ts';
-import { loopbackNetwork, type Host } from '../kit/network.ts';
+import { makeAuthority } from '../kit/tools/certificates.ts';
+import { startConsulCluster, type ConsulCluster, type ConsulServer } from '../kit/cluster/consul-cluster.ts';
+import { isAlive } from '../kit/mesh/mesh.ts';
+import { loopbackNetwork, type Host } from '../kit/cluster/network.ts';
 
 describe('A Consul cluster of three servers', () => {
   let consul: ConsulCluster;

@@ -4,10 +4,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { namespaceLeftovers, namespaceNetwork, type NamespaceNetwork } from '../kit/namespaces.ts';
-import type { Host } from '../kit/network.ts';
-import { toolPath } from '../kit/tools.ts';
-import { until } from '../kit/wait.ts';
+import { namespaceLeftovers, namespaceNetwork, type NamespaceNetwork } from '../kit/cluster/namespaces.ts';
+import type { Host } from '../kit/cluster/network.ts';
+import { toolPath } from '../kit/tools/tools.ts';
+import { until } from '../kit/tools/wait.ts';
 
 /** Sends every line that comes to it on standard input to a UDP port, and tells what comes to its own. A tiny program of Python's. */
 const TALKER = `

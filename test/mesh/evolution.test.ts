@@ -3,10 +3,10 @@
 
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { scriptCommand } from '../../chassis-sdk/internal.ts';
-import { startTestMesh, type DeploymentText, type TestMesh } from '../kit/mesh.ts';
-import { generate, python, thriftPackage, type Generated } from '../kit/thrift-client.ts';
-import { REPOSITORY } from '../kit/tools.ts';
+import { scriptCommand } from '../../core/mod.ts';
+import { startTestMesh, type DeploymentText, type TestMesh } from '../kit/mesh/mesh.ts';
+import { generate, python, thriftPackage, type Generated } from '../kit/wire/thrift-client.ts';
+import { REPOSITORY } from '../kit/tools/tools.ts';
 
 const FIXTURES = path.join(REPOSITORY, 'test', 'fixtures', 'evolution');
 const STATES = { older: '1.0.0', newer: '2.0.0' } as const;

@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import { fixture, isAlive, startTestMesh, work, type TestMesh } from '../kit/mesh.ts';
-import { until } from '../kit/wait.ts';
+import { fixture, isAlive, startTestMesh, work, type TestMesh } from '../kit/mesh/mesh.ts';
+import { until } from '../kit/tools/wait.ts';
 
 const meshes: TestMesh[] = [];
 

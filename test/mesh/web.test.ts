@@ -1,10 +1,10 @@
 // The web faceplate in a whole mesh: real chassis, real links, their deaths and their ends.
 
 import { afterEach, describe, expect, test } from 'vitest';
-import { DEFAULT_LIMITS } from '../../chassis-sdk/internal.ts';
-import { fixture, startTestMesh, type TestMesh } from '../kit/mesh.ts';
-import { rawClient } from '../kit/raw-http.ts';
-import { until } from '../kit/wait.ts';
+import { DEFAULT_LIMITS } from '../../core/mod.ts';
+import { fixture, startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
+import { rawClient } from '../kit/wire/raw-http.ts';
+import { until } from '../kit/tools/wait.ts';
 
 const meshes: TestMesh[] = [];
 afterEach(async () => {

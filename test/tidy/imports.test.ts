@@ -3,14 +3,14 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { REPOSITORY } from '../kit/tools.ts';
+import { REPOSITORY } from '../kit/tools/tools.ts';
 import { read, ROOMS, sourcesOf } from './repository.ts';
 
 /** What each room may import besides its own files, by the path that the import has to begin with. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'chassis-sdk': [],
   'chassis-sdk/client': ['chassis-sdk'],
-  'chassis-sdk/examples': ['chassis-sdk/mod.ts', 'chassis-sdk/faceplate/mod.ts'],
+  examples: ['chassis-sdk/typescript/mod.ts', 'faceplates/kit/mod.ts'],
   'services/mesh': ['chassis-sdk'],
   'services/consul-agent': ['chassis-sdk'],
   'services/resource-manager': ['chassis-sdk', 'services/mesh'],
@@ -77,12 +77,12 @@ describe('Imports', () => {
       ({ from, to }) => to.startsWith('chassis-sdk/idl/') && !from.startsWith('chassis-sdk/idl/') && !isDoor(to),
     );
     // What needs nothing but the model's types may take them from where they are declared.
-    const left = throughWindow.filter(({ to }) => to !== 'chassis-sdk/idl/model.ts');
+    const left = throughWindow.filter(({ to }) => to !== 'core/thrift/model.ts');
     expect([...wrong, ...left].map(show)).toEqual([]);
   });
 
   test('never reach a sample: chassis are started, not imported', () => {
-    const wrong = crossing.filter(({ to }) => to.startsWith('chassis-sdk/examples/'));
+    const wrong = crossing.filter(({ to }) => to.startsWith('examples/'));
     expect(wrong.map(show)).toEqual([]);
   });
 });

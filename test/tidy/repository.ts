@@ -2,7 +2,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { REPOSITORY } from '../kit/tools.ts';
+import { REPOSITORY } from '../kit/tools/tools.ts';
 
 /** Rooms that make the product. */
 export const ROOMS: readonly string[] = ['chassis-sdk', 'services', 'faceplates'];

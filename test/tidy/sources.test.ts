@@ -2,7 +2,7 @@
 
 import { readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { REPOSITORY } from '../kit/tools.ts';
+import { REPOSITORY } from '../kit/tools/tools.ts';
 import { filesBelow, pages, read, ROOMS, sourcesOf } from './repository.ts';
 
 /** Says what nobody may say. */
@@ -37,8 +37,8 @@ describe('A source file', () => {
     expect(withHead.filter((file) => !opening.test(read(file)))).toEqual([]);
   });
 
-  test('of the product names the other runtimes in chassis-sdk/runtime.ts only', () => {
-    const sources = [...sourcesOf(ROOMS), ...filesBelow('idl')].filter((file) => file !== 'chassis-sdk/runtime.ts');
+  test('of the product names the other runtimes in core/runtime.ts only', () => {
+    const sources = [...sourcesOf(ROOMS), ...filesBelow('idl')].filter((file) => file !== 'core/runtime.ts');
     expect(occurrences(sources, /\b(bun|deno)\b/i)).toEqual([]);
   });
 });

@@ -1,18 +1,18 @@
 // Tables that are written down twice, in TypeScript and in IDL or in a paper, and must agree.
 
 import { describe, expect, test } from 'vitest';
-import { createCall, type ReplyContext } from '../../chassis-sdk/call.ts';
-import { ERROR_TABLE, KatamariError, type ErrorCode } from '../../chassis-sdk/errors.ts';
-import { decodeStruct, encodeStruct, parseIdl, readIdlFile, type StructType } from '../../chassis-sdk/idl/mod.ts';
-import { StatsBook } from '../../chassis-sdk/stats.ts';
-import { EVENT_KINDS, RESOURCE_STATES, RESTART_REASONS } from '../../chassis-sdk/status.ts';
+import { createCall, type ReplyContext } from '../../core/rpc/call.ts';
+import { ERROR_TABLE, KatamariError, type ErrorCode } from '../../core/errors.ts';
+import { decodeStruct, encodeStruct, parseIdl, readIdlFile, type StructType } from '../../core/idl/mod.ts';
+import { StatsBook } from '../../core/rpc/call-stats.ts';
+import { EVENT_KINDS, RESOURCE_STATES, RESTART_REASONS } from '../../core/rpc/status.ts';
 import {
   hasContext,
   readCallContext,
   readReplyContext,
   writeCallContext,
   writeReplyContext,
-} from '../../chassis-sdk/wire/context.ts';
+} from '../../core/link/context.ts';
 import { read } from './repository.ts';
 
 const idl = parseIdl(readIdlFile(new URL('../../idl/katamari.thrift', import.meta.url)));
@@ -125,8 +125,8 @@ describe('The contexts in field 32767', () => {
   });
 });
 
-describe('chassis-sdk/status.ts', () => {
-  const source = read('chassis-sdk/status.ts');
+describe('core/rpc/status.ts', () => {
+  const source = read('core/rpc/status.ts');
 
   /** Fields of an interface as they are written there; those of objects within it are indented deeper. */
   function fieldsOf(name: string): string[] {

@@ -6,8 +6,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { parseIdl, readIdlFile, writeTypes } from '../../chassis-sdk/idl/mod.ts';
-import { REPOSITORY } from '../kit/tools.ts';
+import { parseIdl, readIdlFile, writeTypes } from '../../core/idl/mod.ts';
+import { REPOSITORY } from '../kit/tools/tools.ts';
 
 let folder: string;
 
@@ -31,7 +31,7 @@ beforeAll(() => {
   writeFileSync(path.join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.ts'] }));
   writeFileSync(path.join(folder, 'package.json'), '{"type": "module"}');
   for (const name of ['calculator', 'reformulate', 'troublemaker']) {
-    const idl = parseIdl(readIdlFile(new URL(`../../chassis-sdk/examples/${name}.thrift`, import.meta.url)));
+    const idl = parseIdl(readIdlFile(new URL(`../../examples/${name}.thrift`, import.meta.url)));
     writeFileSync(path.join(folder, `${name}-types.ts`), writeTypes(idl, `${name}.thrift`));
   }
 });
@@ -92,10 +92,7 @@ describe('Types written for the samples', () => {
 
   test('are those beside the example of a client', () => {
     const bare = (text: string): string => text.replaceAll(/[\s,]/g, '');
-    const kept = readFileSync(
-      path.join(REPOSITORY, 'chassis-sdk', 'examples', 'clients', 'calculator-types.ts'),
-      'utf8',
-    );
+    const kept = readFileSync(path.join(REPOSITORY, 'examples', 'clients', 'calculator-types.ts'), 'utf8');
     expect(bare(kept)).toBe(bare(readFileSync(path.join(folder, 'calculator-types.ts'), 'utf8')));
   });
 

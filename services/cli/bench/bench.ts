@@ -7,16 +7,16 @@ import { buildFrames, readPayloads } from './calls.ts';
 import { Connections } from './connections.ts';
 import { GeneratorWatch } from './generator.ts';
 import { readPoolSums, timesBetween, type PoolSums } from './mesh-times.ts';
-import { Pacemaker } from './pacemaker.ts';
+import { Pacemaker } from './precise-timer.ts';
 import { paceOf, readPlan, type BenchOptions, type Plan } from './plan.ts';
 import { BenchProgress } from './progress.ts';
 import { describePlan, formatResult, resultAsJson, type Measured } from './report.ts';
 import { runRound } from './round.ts';
 import { Tally } from './tally.ts';
 import { findTarget, type BenchTarget } from './target.ts';
-import { EXIT, type ExitCode } from '../cli-error.ts';
-import { connect, urlOf, type Surroundings } from '../command.ts';
-import { paint } from '../terminal.ts';
+import { EXIT, type ExitCode } from '../../config/exit-error.ts';
+import { connect, urlOf, type Surroundings } from '../kit/context.ts';
+import { paint } from '../kit/terminal.ts';
 
 export async function runBench(
   surroundings: Surroundings,

@@ -3,14 +3,14 @@
 
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { encodeParams, KatamariError, type Method } from '../../../chassis-sdk/internal.ts';
-import { HeaderEncoding } from '../../../chassis-sdk/wire/encodings/header.ts';
-import { frameMessage, MESSAGE_TYPE, NOTHING } from '../../../chassis-sdk/wire/message.ts';
-import { paramsText, wholeJson } from '../call.ts';
+import { encodeParams, KatamariError, type Method } from '../../../core/mod.ts';
+import { HeaderEncoding } from '../../../core/thrift/encodings/header.ts';
+import { frameMessage, MESSAGE_TYPE, NOTHING } from '../../../core/thrift/message.ts';
+import { paramsText, wholeJson } from '../commands/call.ts';
 import type { Plan } from './plan.ts';
-import { CliError, EXIT } from '../cli-error.ts';
-import type { Surroundings } from '../command.ts';
-import { describeMethod } from '../method-help.ts';
+import { CliError, EXIT } from '../../config/exit-error.ts';
+import type { Surroundings } from '../kit/context.ts';
+import { describeMethod } from '../kit/method-help.ts';
 
 /** The arguments of one call as JSON text; '' for none. */
 interface Payload {

@@ -4,7 +4,7 @@
 import { count, latency, percent } from './figures.ts';
 import type { Checks } from './plan.ts';
 import type { Tally } from './tally.ts';
-import { formatDuration } from '../units.ts';
+import { formatDuration } from '../../config/units.ts';
 
 export interface CheckResult {
   readonly name: 'max-errors' | 'p99';

@@ -2,10 +2,10 @@
 // Answers come in the order of the calls, so a line of instants is all that is known of those under way. It never opens itself again.
 
 import { connect, type Socket } from 'node:net';
-import { readApplicationException } from '../../../chassis-sdk/wire/application-exception.ts';
-import { HEADER_MAGIC } from '../../../chassis-sdk/wire/encodings/header.ts';
-import { FrameReader } from '../../../chassis-sdk/wire/frame-reader.ts';
-import { MESSAGE_TYPE } from '../../../chassis-sdk/wire/message.ts';
+import { readApplicationException } from '../../../core/thrift/application-exception.ts';
+import { HEADER_MAGIC } from '../../../core/thrift/encodings/header.ts';
+import { FrameReader } from '../../../core/link/frame-reader.ts';
+import { MESSAGE_TYPE } from '../../../core/thrift/message.ts';
 import { failureCodeOf } from './error-codes.ts';
 import { DECLARED, RESULT, type Ending } from './tally.ts';
 

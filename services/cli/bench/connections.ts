@@ -2,8 +2,8 @@
 // been open for five seconds, the mesh is gone. Everything that happens on them goes to one sink, the round that is going on.
 
 import { BenchConnection, type ConnectionEvents, type ThriftAddress } from './connection.ts';
-import { CliError, EXIT } from '../cli-error.ts';
-import { printable } from '../terminal.ts';
+import { CliError, EXIT } from '../../config/exit-error.ts';
+import { printable } from '../kit/terminal.ts';
 
 export interface ConnectionsSink extends ConnectionEvents {
   /** One that had broken is open again. */

@@ -1,9 +1,9 @@
 // What a command line of `katamari bench` asks for, checked: nothing runs without a rate or a number of callers, an end, and a limit of calls under way.
 
-import { parseTarget, type CallTarget } from '../call.ts';
-import { CliError, EXIT } from '../cli-error.ts';
-import type { ClientOptions } from '../command.ts';
-import { parseDuration } from '../units.ts';
+import { parseTarget, type CallTarget } from '../commands/call.ts';
+import { CliError, EXIT } from '../../config/exit-error.ts';
+import type { ClientOptions } from '../kit/context.ts';
+import { parseDuration } from '../../config/units.ts';
 
 export interface BenchOptions extends ClientOptions {
   readonly rate?: string | undefined;

@@ -2,7 +2,7 @@
 // Nothing with --json, whose output is one document.
 
 import type { Tally } from './tally.ts';
-import { formatBar, LiveLines, paint, type Terminal } from '../terminal.ts';
+import { formatBar, LiveLines, paint, type Terminal } from '../kit/terminal.ts';
 import { count, latency, rate } from './figures.ts';
 
 /** A round that is going on. */

@@ -4,10 +4,10 @@
 import type { CheckResult } from './checks.ts';
 import { count, latency, percent, rate } from './figures.ts';
 import type { GeneratorFigures } from './generator.ts';
-import { describePicture, stepsOf } from './picture.ts';
+import { describePicture, stepsOf } from './latency-chart.ts';
 import type { Plan } from './plan.ts';
 import type { Tally } from './tally.ts';
-import { formatTable, paint, printable, wrapped, type Column, type Terminal } from '../terminal.ts';
+import { formatTable, paint, printable, wrapped, type Column, type Terminal } from '../kit/terminal.ts';
 
 export interface BenchResult {
   readonly plan: Plan;

@@ -10,7 +10,7 @@
 
 import type { BenchConnection } from './connection.ts';
 import type { Connections, ConnectionsSink } from './connections.ts';
-import type { Pacemaker } from './pacemaker.ts';
+import type { Pacemaker } from './precise-timer.ts';
 import { paceOf, type Load, type Pace } from './plan.ts';
 import type { Ending, Tally } from './tally.ts';
 

@@ -1,17 +1,17 @@
 // What a bench needs to know of a mesh before it begins: the interface of the method in each version, from the JSON-RPC port as any client would ask;
 // and the Thrift port and the pages of metrics, which only the status tells (with the admin token), the configuration found here, or the user.
 
-import { parseIdl, type Interface, type Method, type MeshStatus } from '../../../chassis-sdk/internal.ts';
+import { parseIdl, type Interface, type Method, type MeshStatus } from '../../../core/mod.ts';
 import type { ThriftAddress } from './connection.ts';
 import type { BenchOptions, Plan } from './plan.ts';
-import { describeMethod } from '../method-help.ts';
-import { listMethods } from '../call.ts';
-import { CliError, EXIT } from '../cli-error.ts';
-import type { MeshClient } from '../client.ts';
-import { dialable, loadFor, urlOf, type Surroundings } from '../command.ts';
-import type { Config } from '../config.ts';
-import { didYouMean } from '../suggest.ts';
-import { printable } from '../terminal.ts';
+import { describeMethod } from '../kit/method-help.ts';
+import { listMethods } from '../commands/call.ts';
+import { CliError, EXIT } from '../../config/exit-error.ts';
+import type { MeshClient } from '../kit/admin-client.ts';
+import { dialable, loadFor, urlOf, type Surroundings } from '../kit/context.ts';
+import type { Config } from '../../config/config.ts';
+import { didYouMean } from '../../config/suggest.ts';
+import { printable } from '../kit/terminal.ts';
 
 export interface BenchTarget {
   /** Name of the mesh; '' when it would not say. */

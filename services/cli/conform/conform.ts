@@ -5,21 +5,21 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { parseIdl, readIdlFile, type Interface } from '../../../chassis-sdk/internal.ts';
-import { CliError, EXIT, type ExitCode } from '../cli-error.ts';
-import type { Surroundings } from '../command.ts';
+import { parseIdl, readIdlFile, type Interface } from '../../../core/mod.ts';
+import { CliError, EXIT, type ExitCode } from '../../config/exit-error.ts';
+import type { Surroundings } from '../kit/context.ts';
 import { CONFORMANCE_IDL, DETAILS, START } from './details.ts';
-import { openDoor, type Door } from './door.ts';
-import { ENDS, TCP } from './ends.ts';
-import { Exam, type CheckGroup } from './exam.ts';
+import { openDoor, type Door } from './stub-mesh.ts';
+import { ENDS, TCP } from './shutdown-checks.ts';
+import { Exam, type CheckGroup } from './test-context.ts';
 import { HANDLER_CHECKS } from './handlers.ts';
 import { CONTEXT, MESSAGES } from './messages.ts';
 import { callablesOf, leftAlone, methodChecks, readCalls, type MethodWishes } from './methods.ts';
 import { REFUSALS } from './refusals.ts';
 import { Report, summaryOf } from './report.ts';
-import { Sitting } from './sitting.ts';
-import { Subject } from './subject.ts';
-import { parseDuration } from '../units.ts';
+import { Sitting } from './run.ts';
+import { Subject } from './chassis-under-test.ts';
+import { parseDuration } from '../../config/units.ts';
 
 export interface ConformOptions {
   readonly tcp?: boolean;

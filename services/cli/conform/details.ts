@@ -8,11 +8,11 @@ import {
   parseIdl,
   type ChassisDetails,
   type Interface,
-} from '../../../chassis-sdk/internal.ts';
-import { decoded, PING, type Check, type CheckGroup, type Exam } from './exam.ts';
-import { Fault } from './fault.ts';
-import { describeAnswer } from './peer.ts';
-import { LISTEN_ADVICE } from './subject.ts';
+} from '../../../core/mod.ts';
+import { decoded, PING, type Check, type CheckGroup, type Exam } from './test-context.ts';
+import { Fault } from './check-result.ts';
+import { describeAnswer } from './test-link.ts';
+import { LISTEN_ADVICE } from './chassis-under-test.ts';
 
 export const START: CheckGroup = {
   title: 'It starts',

@@ -2,18 +2,13 @@
 // told, those of idl/conformance.thrift, so only a chassis that implements it can be asked.
 
 import { isDeepStrictEqual } from 'node:util';
-import {
-  decodeStruct,
-  encodeStruct,
-  readApplicationException,
-  type StructType,
-} from '../../../chassis-sdk/internal.ts';
-import { WIRE_TYPE } from '../../../chassis-sdk/wire/struct-scanner.ts';
-import { throughMesh } from './door.ts';
-import { decoded, PING, TRACE_ID, type Check, type CheckGroup, type Exam } from './exam.ts';
-import { Fault } from './fault.ts';
+import { decodeStruct, encodeStruct, readApplicationException, type StructType } from '../../../core/mod.ts';
+import { WIRE_TYPE } from '../../../core/thrift/struct-scanner.ts';
+import { throughMesh } from './stub-mesh.ts';
+import { decoded, PING, TRACE_ID, type Check, type CheckGroup, type Exam } from './test-context.ts';
+import { Fault } from './check-result.ts';
 import { field } from './messages.ts';
-import { describeAnswer, fieldIds, Lost, type Answer } from './peer.ts';
+import { describeAnswer, fieldIds, Lost, type Answer } from './test-link.ts';
 import { structValue, type Style } from './values.ts';
 
 export const HANDLERS: CheckGroup = {

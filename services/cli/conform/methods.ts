@@ -8,13 +8,13 @@ import {
   nameOfType,
   type Interface,
   type Method,
-} from '../../../chassis-sdk/internal.ts';
-import { CliError, EXIT } from '../cli-error.ts';
-import { decoded, type Callable, type Check, type Exam } from './exam.ts';
-import { Fault } from './fault.ts';
-import { describeAnswer, type Answer } from './peer.ts';
+} from '../../../core/mod.ts';
+import { CliError, EXIT } from '../../config/exit-error.ts';
+import { decoded, type Callable, type Check, type Exam } from './test-context.ts';
+import { Fault } from './check-result.ts';
+import { describeAnswer, type Answer } from './test-link.ts';
 import { structValue } from './values.ts';
-import { didYouMean } from '../suggest.ts';
+import { didYouMean } from '../../config/suggest.ts';
 
 /** What the command line says of methods. */
 export interface MethodWishes {

@@ -1,14 +1,14 @@
 // Checks of bad traffic: what is unknown is refused by its proper name, what is malformed is answered with an exception or a closed connection, no
 // declared size is believed, and the process lives through all of it. No handler runs: the arguments cannot be read.
 
-import { readApplicationException } from '../../../chassis-sdk/internal.ts';
-import { MESSAGE_TYPE } from '../../../chassis-sdk/wire/message.ts';
-import { WIRE_TYPE } from '../../../chassis-sdk/wire/struct-scanner.ts';
-import { PING, type Check, type CheckGroup, type Exam } from './exam.ts';
-import { Fault } from './fault.ts';
+import { readApplicationException } from '../../../core/mod.ts';
+import { MESSAGE_TYPE } from '../../../core/thrift/message.ts';
+import { WIRE_TYPE } from '../../../core/thrift/struct-scanner.ts';
+import { PING, type Check, type CheckGroup, type Exam } from './test-context.ts';
+import { Fault } from './check-result.ts';
 import { field, int32, UNKNOWN_METHOD } from './messages.ts';
-import { describeAnswer, frameOf, Lost } from './peer.ts';
-import { describeSize } from '../units.ts';
+import { describeAnswer, frameOf, Lost } from './test-link.ts';
+import { describeSize } from '../../config/units.ts';
 
 /** Something malformed, with a name for people. */
 interface Bad {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { runChaos } from '../../kit/chaos.ts';
+import { runChaos } from '../../kit/chaos/chaos.ts';
 
 const SECONDS = Number(process.env['KATAMARI_CHAOS_S'] ?? 45);
 const SEED = Number(process.env['KATAMARI_CHAOS_SEED'] ?? Math.floor(Math.random() * 2 ** 31));

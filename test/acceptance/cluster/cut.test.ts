@@ -2,12 +2,12 @@
 // others are served by the other managers, and the link is there again by itself soon after the way is. Needs root, for network namespaces.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { sleep } from '../../../chassis-sdk/internal.ts';
-import { checkLedger, ClusterCallers, type CallRecord } from '../../kit/cluster-callers.ts';
-import { callsLine, seconds, untilSpread } from '../../kit/cluster-view.ts';
-import { startCluster, tally, type Cluster } from '../../kit/cluster.ts';
-import type { Ways } from '../../kit/namespaces.ts';
-import { until } from '../../kit/wait.ts';
+import { sleep } from '../../../core/mod.ts';
+import { checkLedger, ClusterCallers, type CallRecord } from '../../kit/cluster/callers.ts';
+import { callsLine, seconds, untilSpread } from '../../kit/cluster/view.ts';
+import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
+import type { Ways } from '../../kit/cluster/namespaces.ts';
+import { until } from '../../kit/tools/wait.ts';
 
 const TIMEOUT_MS = 4_000;
 /** From the cut on, new calls may go there for so long; promised are 2 s. */

@@ -2,9 +2,9 @@
 // from the cold gives no order of its old term; one that is given all the same is refused.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { checkLedger, ClusterCallers } from '../../kit/cluster-callers.ts';
-import type { ClusterProcess } from '../../kit/cluster-process.ts';
-import { startCluster, tally, type Cluster } from '../../kit/cluster.ts';
+import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';
+import type { ClusterProcess } from '../../kit/cluster/process.ts';
+import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
 import {
   callsLine,
   copiesOf,
@@ -15,8 +15,8 @@ import {
   seconds,
   untilSpread,
   type Lead,
-} from '../../kit/cluster-view.ts';
-import { until } from '../../kit/wait.ts';
+} from '../../kit/cluster/view.ts';
+import { until } from '../../kit/tools/wait.ts';
 
 const TIMEOUT_MS = 10_000;
 let cluster: Cluster;

@@ -2,10 +2,10 @@
 // there, and when it is thawed it serves again.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { checkLedger, ClusterCallers } from '../../kit/cluster-callers.ts';
-import { startCluster, tally, type Cluster } from '../../kit/cluster.ts';
-import { callsLine, seconds, sharesOf, untilSpread } from '../../kit/cluster-view.ts';
-import { until } from '../../kit/wait.ts';
+import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';
+import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
+import { callsLine, seconds, sharesOf, untilSpread } from '../../kit/cluster/view.ts';
+import { until } from '../../kit/tools/wait.ts';
 
 const TIMEOUT_MS = 2_000;
 /** What a deadline allows on top, and what a machine with other work takes. */

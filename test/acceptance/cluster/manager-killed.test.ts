@@ -2,11 +2,11 @@
 // elsewhere, nothing later fails. The others get its copies; it comes back by itself, gets its share again, and is registered once.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { checkLedger, ClusterCallers } from '../../kit/cluster-callers.ts';
-import { startCluster, tally, type Cluster } from '../../kit/cluster.ts';
-import { untilRegistered } from '../../kit/cluster-registrations.ts';
-import { callsLine, seconds, sharesOf, untilSpread } from '../../kit/cluster-view.ts';
-import { until } from '../../kit/wait.ts';
+import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';
+import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
+import { untilRegistered } from '../../kit/cluster/registrations.ts';
+import { callsLine, seconds, sharesOf, untilSpread } from '../../kit/cluster/view.ts';
+import { until } from '../../kit/tools/wait.ts';
 
 const TIMEOUT_MS = 10_000;
 const EVENLY = { 'manager-1': 2, 'manager-2': 2, 'manager-3': 2 };

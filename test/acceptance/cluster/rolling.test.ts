@@ -2,12 +2,12 @@
 // clients call without pause: no call fails, over raw Thrift neither, and who is connected to a faceplate that stays notices nothing.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { checkLedger, ClusterCallers } from '../../kit/cluster-callers.ts';
-import { startCluster, tally, type Cluster } from '../../kit/cluster.ts';
-import { callsLine, copiesOf, seconds, sharesOf, untilSpread } from '../../kit/cluster-view.ts';
-import { untilRegistered } from '../../kit/cluster-registrations.ts';
-import { runKatamari, type RunResult } from '../../kit/run.ts';
-import { until } from '../../kit/wait.ts';
+import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';
+import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
+import { callsLine, copiesOf, seconds, sharesOf, untilSpread } from '../../kit/cluster/view.ts';
+import { untilRegistered } from '../../kit/cluster/registrations.ts';
+import { runKatamari, type RunResult } from '../../kit/tools/run.ts';
+import { until } from '../../kit/tools/wait.ts';
 
 const TIMEOUT_MS = 10_000;
 const EVENLY = { 'manager-1': 2, 'manager-2': 2, 'manager-3': 2 };

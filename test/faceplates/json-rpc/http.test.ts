@@ -1,9 +1,9 @@
 // What is around the calls: headers, refusals, limits, origins, clients that leave, the end.
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { rawClient } from '../../kit/raw-http.ts';
-import { until } from '../../kit/wait.ts';
-import { startParlour, type Parlour } from './parlour.ts';
+import { rawClient } from '../../kit/wire/raw-http.ts';
+import { until } from '../../kit/tools/wait.ts';
+import { startParlour, type Parlour } from './fixture.ts';
 
 const PING = '{"jsonrpc":"2.0","id":1,"method":"Parlour.ping"}';
 const waitFor = (name: string): string =>

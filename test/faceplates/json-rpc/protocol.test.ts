@@ -2,7 +2,7 @@
 
 import jayson from 'jayson';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { startParlour, type Json, type Parlour } from './parlour.ts';
+import { startParlour, type Json, type Parlour } from './fixture.ts';
 
 let parlour: Parlour;
 beforeAll(async () => {

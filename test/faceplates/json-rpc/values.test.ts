@@ -1,7 +1,7 @@
 // The table of types between IDL and JSON (DESIGN.md section 4), through HTTP and back.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { startParlour, type Parlour } from './parlour.ts';
+import { startParlour, type Parlour } from './fixture.ts';
 
 let parlour: Parlour;
 beforeAll(async () => {

@@ -1,10 +1,10 @@
 // The metrics of the stats faceplate: what Prometheus would read, checked by Prometheus's own tool.
 
 import { afterEach, describe, expect, test } from 'vitest';
-import { RESOURCE_STATES } from '../../../chassis-sdk/status.ts';
+import { RESOURCE_STATES } from '../../../core/rpc/status.ts';
 import type { StatsFaceplate } from '../../../faceplates/stats/mod.ts';
-import { promtool } from '../../kit/promtool.ts';
-import { MadeMesh, madePool } from './made-mesh.ts';
+import { promtool } from '../../kit/tools/promtool.ts';
+import { MadeMesh, madePool } from './fake-mesh.ts';
 
 let faceplate: StatsFaceplate | undefined;
 

@@ -2,12 +2,12 @@
 
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { encodeStruct, KatamariError, type Method, type Send } from '../../../chassis-sdk/internal.ts';
-import { HeaderEncoding } from '../../../chassis-sdk/wire/encodings/header.ts';
-import { Inbox } from '../../../chassis-sdk/wire/inbox.ts';
-import { exchange } from '../../kit/exchange.ts';
-import { rawClient } from '../../kit/raw-http.ts';
-import { until } from '../../kit/wait.ts';
+import { encodeStruct, KatamariError, type Method, type Send } from '../../../core/mod.ts';
+import { HeaderEncoding } from '../../../core/thrift/encodings/header.ts';
+import { Inbox } from '../../../core/link/receive-buffer.ts';
+import { exchange } from '../../kit/wire/exchange.ts';
+import { rawClient } from '../../kit/wire/raw-http.ts';
+import { until } from '../../kit/tools/wait.ts';
 import { startFixture, type Fixture } from './fixture.ts';
 
 interface Seen {

@@ -1,11 +1,11 @@
 // The faceplate with the clients that people have: the `thrift` package and Debian's Python library, framed and buffered, multiplexed or not.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { DEFAULT_LIMITS, StatsBook } from '../../../chassis-sdk/internal.ts';
+import { DEFAULT_LIMITS, StatsBook } from '../../../core/mod.ts';
 import { startThriftFaceplate, type ThriftFaceplate } from '../../../faceplates/thrift/mod.ts';
-import { exchange, EXCHANGE_IDL, type Exchange } from '../../kit/exchange.ts';
-import { generate, python, thriftPackage, type Connection, type Generated } from '../../kit/thrift-client.ts';
-import { until } from '../../kit/wait.ts';
+import { exchange, EXCHANGE_IDL, type Exchange } from '../../kit/wire/exchange.ts';
+import { generate, python, thriftPackage, type Connection, type Generated } from '../../kit/wire/thrift-client.ts';
+import { until } from '../../kit/tools/wait.ts';
 
 interface ExchangeClient {
   add(a: number, b: number): Promise<number>;

@@ -3,12 +3,12 @@
 
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { DEFAULT_LIMITS, decodeResult, encodeStruct, type Method } from '../../../chassis-sdk/internal.ts';
-import type { Encoding } from '../../../chassis-sdk/wire/encodings/encoding.ts';
-import { encodingOf, PROTOCOLS, type Manner } from '../../../chassis-sdk/wire/encodings/protocols.ts';
-import { readApplicationException } from '../../../chassis-sdk/wire/application-exception.ts';
-import { until } from '../../kit/wait.ts';
-import { MANNERS } from '../../kit/manners.ts';
+import { DEFAULT_LIMITS, decodeResult, encodeStruct, type Method } from '../../../core/mod.ts';
+import type { Encoding } from '../../../core/thrift/encodings/encoding.ts';
+import { encodingOf, PROTOCOLS, type Manner } from '../../../core/thrift/encodings/protocols.ts';
+import { readApplicationException } from '../../../core/thrift/application-exception.ts';
+import { until } from '../../kit/tools/wait.ts';
+import { MANNERS } from '../../kit/wire/wire-formats.ts';
 import { startFixture, type Fixture } from './fixture.ts';
 
 let fixture: Fixture;

@@ -2,11 +2,11 @@
 
 import { createServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { decodeStruct, readApplicationException, type Method } from '../../../chassis-sdk/internal.ts';
+import { decodeStruct, readApplicationException, type Method } from '../../../core/mod.ts';
 import { startThriftFaceplate } from '../../../faceplates/thrift/mod.ts';
-import { bareMessage, frameMessage, NOTHING } from '../../../chassis-sdk/wire/message.ts';
-import type { Answer, RawThrift } from '../../kit/raw-thrift.ts';
-import { until } from '../../kit/wait.ts';
+import { bareMessage, frameMessage, NOTHING } from '../../../core/thrift/message.ts';
+import type { Answer, RawThrift } from '../../kit/wire/raw-thrift.ts';
+import { until } from '../../kit/tools/wait.ts';
 import { startFixture, type Fixture } from './fixture.ts';
 
 let fixture: Fixture;

@@ -1,9 +1,9 @@
 // A faceplate before the Exchange service, with limits of the test's choice; everything ends with `end()`.
 
-import { DEFAULT_LIMITS, StatsBook, type Clock, type FaceplateLimits } from '../../../chassis-sdk/internal.ts';
+import { DEFAULT_LIMITS, StatsBook, type Clock, type FaceplateLimits } from '../../../core/mod.ts';
 import { startThriftFaceplate, type ThriftFaceplate, type ThriftTls } from '../../../faceplates/thrift/mod.ts';
-import { exchange, type Exchange } from '../../kit/exchange.ts';
-import { callBytes, rawThrift, type RawThrift } from '../../kit/raw-thrift.ts';
+import { exchange, type Exchange } from '../../kit/wire/exchange.ts';
+import { callBytes, rawThrift, type RawThrift } from '../../kit/wire/raw-thrift.ts';
 
 export interface Fixture {
   readonly behind: Exchange;

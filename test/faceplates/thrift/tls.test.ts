@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { ThriftTls } from '../../../faceplates/thrift/mod.ts';
-import { frameMessage, NOTHING } from '../../../chassis-sdk/wire/message.ts';
-import { makeAuthority, type CertificateFiles, type TestAuthority } from '../../kit/certificates.ts';
-import { startTestMesh, work } from '../../kit/mesh.ts';
-import { rawThrift } from '../../kit/raw-thrift.ts';
-import { until } from '../../kit/wait.ts';
+import { frameMessage, NOTHING } from '../../../core/thrift/message.ts';
+import { makeAuthority, type CertificateFiles, type TestAuthority } from '../../kit/tools/certificates.ts';
+import { startTestMesh, work } from '../../kit/mesh/mesh.ts';
+import { rawThrift } from '../../kit/wire/raw-thrift.ts';
+import { until } from '../../kit/tools/wait.ts';
 import { startFixture, type Fixture } from './fixture.ts';
 
 let authority: TestAuthority;

@@ -3,8 +3,8 @@
 import { readdirSync, readlinkSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { rawClient } from '../../kit/raw-http.ts';
-import { until } from '../../kit/wait.ts';
+import { rawClient } from '../../kit/wire/raw-http.ts';
+import { until } from '../../kit/tools/wait.ts';
 import { makeFiles, site, startShop, type Shop } from './shop.ts';
 
 let files: ReturnType<typeof makeFiles>;

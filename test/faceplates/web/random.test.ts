@@ -2,9 +2,9 @@
 // up, nothing stays open, and no file outside the folder was seen. The seed is in the name of the test and comes from KATAMARI_SEED when that is set.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Random } from '../../kit/random.ts';
-import { rawClient } from '../../kit/raw-http.ts';
-import { until } from '../../kit/wait.ts';
+import { Random } from '../../kit/tools/random.ts';
+import { rawClient } from '../../kit/wire/raw-http.ts';
+import { until } from '../../kit/tools/wait.ts';
 import { makeFiles, site, startShop, type Shop } from './shop.ts';
 
 const SEED = Number(process.env['KATAMARI_SEED'] ?? Math.floor(Math.random() * 2 ** 31));

@@ -5,9 +5,9 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { DEFAULT_LIMITS, type Call, type FaceplateLimits, type Handlers } from '../../../chassis-sdk/internal.ts';
+import { DEFAULT_LIMITS, type Call, type FaceplateLimits, type Handlers } from '../../../core/mod.ts';
 import { startWebFaceplate, type Site, type WebFaceplate } from '../../../faceplates/web/mod.ts';
-import { meshDoor, type PoolText, type TestDoor } from '../../kit/mesh-door.ts';
+import { meshDoor, type PoolText, type TestDoor } from '../../kit/mesh/mesh-access.ts';
 
 export interface Header {
   readonly name: string;

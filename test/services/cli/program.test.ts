@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { runKatamari, startKatamari, type RunOptions, type Running, type RunResult } from '../../kit/run.ts';
+import { runKatamari, startKatamari, type RunOptions, type Running, type RunResult } from '../../kit/tools/run.ts';
 import { runInside } from './run-inside.ts';
 import { startRpcServer, type Asked, type RpcServer } from './rpc-server.ts';
 

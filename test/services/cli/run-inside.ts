@@ -2,7 +2,7 @@
 // reads, its keyboard a function that a test calls.
 
 import { runProgram } from '../../../services/cli/program.ts';
-import type { RunResult } from '../../kit/run.ts';
+import type { RunResult } from '../../kit/tools/run.ts';
 
 export interface InsideOptions {
   readonly cwd: string;

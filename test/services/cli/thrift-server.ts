@@ -2,9 +2,9 @@
 // the other side stalls, breaks off or says nothing. Framed calls, with THeader around them or without.
 
 import { createServer, type AddressInfo, type Socket } from 'node:net';
-import { FrameReader } from '../../../chassis-sdk/wire/frame-reader.ts';
-import { writeApplicationException } from '../../../chassis-sdk/wire/application-exception.ts';
-import { frameMessage, MESSAGE_TYPE, NOTHING, readHead } from '../../../chassis-sdk/wire/message.ts';
+import { FrameReader } from '../../../core/link/frame-reader.ts';
+import { writeApplicationException } from '../../../core/thrift/application-exception.ts';
+import { frameMessage, MESSAGE_TYPE, NOTHING, readHead } from '../../../core/thrift/message.ts';
 import { startRpcServer, type RpcServer } from './rpc-server.ts';
 
 export interface ScriptedCall {

@@ -1,7 +1,7 @@
 // A deployment for tests of what is written about deployments; nothing ever starts it.
 
 import type { Deployment } from '../../../services/mesh/internal.ts';
-import { deploymentFor } from '../../kit/deployments.ts';
+import { deploymentFor } from '../../kit/mesh/deployments.ts';
 
 export function aDeployment(change: Partial<Deployment> = {}): Deployment {
   return deploymentFor({

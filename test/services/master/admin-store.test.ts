@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EventLog, keysOf, consulClient, type ConsulClient, type Deployment } from '../../../services/mesh/internal.ts';
 import { changedFields, DeploymentStore, describeChange } from '../../../services/master/internal.ts';
-import { CONSUL_KINDS, startConsul, type TestConsul } from '../../kit/consul.ts';
+import { CONSUL_KINDS, startConsul, type TestConsul } from '../../kit/consul/consul.ts';
 import { aDeployment } from './a-deployment.ts';
 
 /** A real Consul takes its time to start on a busy machine. */

@@ -20,9 +20,9 @@ import {
   type Keys,
   type ManagerRecord,
 } from '../../../services/mesh/internal.ts';
-import { CONSUL_KINDS, startConsul, type TestConsul } from '../../kit/consul.ts';
-import { deploymentFor } from '../../kit/deployments.ts';
-import { until } from '../../kit/wait.ts';
+import { CONSUL_KINDS, startConsul, type TestConsul } from '../../kit/consul/consul.ts';
+import { deploymentFor } from '../../kit/mesh/deployments.ts';
+import { until } from '../../kit/tools/wait.ts';
 
 const A = 'A@1.0.0';
 const B = 'B@1.0.0';

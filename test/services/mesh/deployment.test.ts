@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { parseIdl, type Interface } from '../../../chassis-sdk/internal.ts';
+import { parseIdl, type Interface } from '../../../core/mod.ts';
 import { DEPLOYMENT, whyNoHealthCheck } from '../../../services/mesh/internal.ts';
-import { deploymentFor } from '../../kit/deployments.ts';
+import { deploymentFor } from '../../kit/mesh/deployments.ts';
 
 const idl = {
   main: 'a.thrift',

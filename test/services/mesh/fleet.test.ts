@@ -17,7 +17,7 @@ import {
   type Interface,
   type LinkServer,
   type Reply,
-} from '../../../chassis-sdk/internal.ts';
+} from '../../../core/mod.ts';
 import {
   consulClient,
   EventLog,
@@ -27,8 +27,8 @@ import {
   type ManagerRecord,
   type Offer,
 } from '../../../services/mesh/internal.ts';
-import { startConsul, type TestConsul } from '../../kit/consul.ts';
-import { until } from '../../kit/wait.ts';
+import { startConsul, type TestConsul } from '../../kit/consul/consul.ts';
+import { until } from '../../kit/tools/wait.ts';
 import { createServer, type Server } from 'node:net';
 
 /** The end of a call that is sent to a pool; rejects where there is none. */

@@ -1,11 +1,11 @@
 // How free a remote pool is believed to be: by what its manager said last, and what was sent there since.
 
 import { describe, expect, test } from 'vitest';
-import { createCall, EMPTY_STRUCT, KatamariError, parseIdl } from '../../../chassis-sdk/internal.ts';
-import type { Call, CallSink, Interface, Reply } from '../../../chassis-sdk/internal.ts';
+import { createCall, EMPTY_STRUCT, KatamariError, parseIdl } from '../../../core/mod.ts';
+import type { Call, CallSink, Interface, Reply } from '../../../core/mod.ts';
 import type { Peer } from '../../../services/mesh/peer.ts';
 import { RemotePool } from '../../../services/mesh/remote-pool.ts';
-import { ManualClock } from '../../kit/manual-clock.ts';
+import { ManualClock } from '../../kit/tools/manual-clock.ts';
 
 const source = { main: 'work.thrift', files: { 'work.thrift': 'service Work { i32 plain() }' } };
 const work = parseIdl(source).services.get('Work') as Interface;

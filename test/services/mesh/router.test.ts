@@ -10,10 +10,10 @@ import {
   type Interface,
   type Reply,
   type Send,
-} from '../../../chassis-sdk/internal.ts';
+} from '../../../core/mod.ts';
 import { Router, type Offer } from '../../../services/mesh/internal.ts';
-import { ManualClock } from '../../kit/manual-clock.ts';
-import { Random } from '../../kit/random.ts';
+import { ManualClock } from '../../kit/tools/manual-clock.ts';
+import { Random } from '../../kit/tools/random.ts';
 
 const idl = `service Work { i32 plain(), i32 again() (katamari.idempotent = "true") }`;
 const face = parseIdl({ main: 'work.thrift', files: { 'work.thrift': idl } }).services.get('Work') as Interface;

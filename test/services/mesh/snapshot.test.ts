@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { EventLog, SnapshotFile, type Snapshot } from '../../../services/mesh/internal.ts';
-import { ManualClock } from '../../kit/manual-clock.ts';
+import { ManualClock } from '../../kit/tools/manual-clock.ts';
 
 const KNOWN: Snapshot = {
   managers: {

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { parseIdl, systemClock } from '../../../chassis-sdk/internal.ts';
-import { fixture } from '../../kit/mesh.ts';
-import { ManagerBench, workDeployment } from '../../kit/manager-bench.ts';
-import { until } from '../../kit/wait.ts';
+import { parseIdl, systemClock } from '../../../core/mod.ts';
+import { fixture } from '../../kit/mesh/mesh.ts';
+import { ManagerBench, workDeployment } from '../../kit/mesh/manager-fixture.ts';
+import { until } from '../../kit/tools/wait.ts';
 
 let bench: ManagerBench;
 

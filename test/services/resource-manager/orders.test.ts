@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { systemClock } from '../../../chassis-sdk/internal.ts';
+import { systemClock } from '../../../core/mod.ts';
 import {
   consulClient,
   EventLog,
@@ -12,9 +12,9 @@ import {
   type Deployment,
 } from '../../../services/mesh/internal.ts';
 import { Orders } from '../../../services/resource-manager/internal.ts';
-import { startConsul, type TestConsul } from '../../kit/consul.ts';
-import { ManagerBench, workDeployment } from '../../kit/manager-bench.ts';
-import { until } from '../../kit/wait.ts';
+import { startConsul, type TestConsul } from '../../kit/consul/consul.ts';
+import { ManagerBench, workDeployment } from '../../kit/mesh/manager-fixture.ts';
+import { until } from '../../kit/tools/wait.ts';
 
 const KEYS = keysOf('test');
 const MINE = `${KEYS.assignments}one`;

@@ -8,10 +8,10 @@ import {
   type Call,
   type Reply,
   type ReplySink,
-} from '../../../chassis-sdk/internal.ts';
+} from '../../../core/mod.ts';
 import { ResourcePool } from '../../../services/resource-manager/pool.ts';
 import { Resource } from '../../../services/resource-manager/resource.ts';
-import { ManualClock } from '../../kit/manual-clock.ts';
+import { ManualClock } from '../../kit/tools/manual-clock.ts';
 
 const IDL = {
   main: 'echo.thrift',

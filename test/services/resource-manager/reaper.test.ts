@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { Reaper } from '../../../services/resource-manager/reaper.ts';
-import { until } from '../../kit/wait.ts';
+import { until } from '../../kit/tools/wait.ts';
 
 const started: ChildProcess[] = [];
 

@@ -2,10 +2,10 @@
 
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Deployment } from '../../../services/mesh/internal.ts';
-import { fixture, isAlive } from '../../kit/mesh.ts';
-import { ManagerBench, workDeployment } from '../../kit/manager-bench.ts';
-import { Random } from '../../kit/random.ts';
-import { until } from '../../kit/wait.ts';
+import { fixture, isAlive } from '../../kit/mesh/mesh.ts';
+import { ManagerBench, workDeployment } from '../../kit/mesh/manager-fixture.ts';
+import { Random } from '../../kit/tools/random.ts';
+import { until } from '../../kit/tools/wait.ts';
 
 const VERSIONS = ['1.0.0', '2.0.0', '3.0.0'];
 const STEPS = 40;

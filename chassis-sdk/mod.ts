@@ -1,7 +1,0 @@
-// What a chassis author imports: `import { chassis, ThriftException } from 'katamari'`.
-
-export { chassis, type ChassisOptions, type RunningChassis } from './chassis.ts';
-export type { HandlerContext } from './handler-context.ts';
-export type { Handler, Handlers } from './service.ts';
-export { ThriftException } from './thrift-exception.ts';
-export { KatamariError, type ErrorCode, type ErrorFacts } from './errors.ts';

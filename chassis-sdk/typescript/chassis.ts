@@ -1,0 +1,159 @@
+// A chassis: your handlers as one process of the mesh. Listens at KATAMARI_LISTEN, answers its own service and the control service
+// (describe, ping, drain), ends when its resource manager does. Run by hand it is a plain framed Thrift server on 127.0.0.1:9095.
+
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
+import type { Logger } from 'pino';
+import type { Reply, Send } from '../../core/rpc/call.ts';
+import { DEFAULT_LIMITS } from '../../core/rpc/mesh-access.ts';
+import { InLine } from '../../core/rpc/concurrency-limit.ts';
+import { KatamariError } from '../../core/errors.ts';
+import { HandlerContext } from './handler-context.ts';
+import { parseIdl, readIdlFile, type IdlSource, type Interface } from '../../core/idl/mod.ts';
+import { chassisInterface, MeshClient, type ChassisDetails } from './mesh-client.ts';
+import { serveHandlers, type Handlers } from '../../core/rpc/handlers.ts';
+import { runtimeName } from '../../core/runtime.ts';
+import { startLinkServer, type LinkServer } from '../../core/link/server.ts';
+
+export interface ChassisOptions {
+  /** IDL file; its includes are read beside it. */
+  readonly idl: string | URL;
+  /** Name of the service in the IDL. */
+  readonly service: string;
+  /** SemVer, for example `1.2.0`. */
+  readonly version: string;
+  /** One function for each method: arguments by name, then the context. Sync or async. */
+  readonly handlers: Handlers<HandlerContext>;
+  readonly tags?: readonly string[];
+  readonly roles?: readonly string[];
+  readonly more?: Readonly<Record<string, string>>;
+  /** How i64 values reach the handlers. `number` refuses values that a double cannot hold. Default `bigint`. */
+  readonly i64?: 'bigint' | 'number';
+  /** Calls to work on at once. Default 1: the code is single-threaded. */
+  readonly concurrency?: number;
+}
+
+/** A chassis that is up. */
+export interface RunningChassis {
+  readonly address: string;
+  /** Finishes what is under way and closes. */
+  drain(): Promise<void>;
+}
+
+/**
+ * Starts the chassis of this process.
+ * @throws KatamariError bad_request when the IDL, the service name or the handlers do not fit together
+ */
+export async function chassis(options: ChassisOptions): Promise<RunningChassis> {
+  const source = readIdlFile(typeof options.idl === 'string' ? pathToFileURL(options.idl) : options.idl);
+  const found = interfaceOf(source, options.service);
+  const resource = process.env['KATAMARI_RESOURCE'] ?? `${options.service}@${options.version}`;
+  const log = lazyLog(resource);
+  const mesh = new MeshClient(process.env['KATAMARI_MESH'] ?? '', `chassis ${resource}`);
+  const retiring = new WeakSet<Reply>();
+  const own = serveHandlers<HandlerContext>({
+    interface: found,
+    handlers: options.handlers,
+    i64: options.i64 ?? 'bigint',
+    contextOf: (call) => new HandlerContext(call, mesh, log),
+    onUndeclared: (call, thrown) =>
+      log().error({ err: thrown, method: call.method }, 'a handler threw something undeclared'),
+    onSettled: (context, reply) => {
+      context.settled();
+      if (context.isRetiring) retiring.add(reply);
+    },
+  });
+  // What the deployment says counts: the mesh will send so many at once.
+  const concurrency = Number(process.env['KATAMARI_CONCURRENCY'] ?? options.concurrency ?? 1);
+  const line = new InLine(own, concurrency);
+  let server: LinkServer | undefined;
+  const drain = async (): Promise<void> => {
+    await server?.drain();
+    mesh.close();
+  };
+  const drainAndExit = (): void => void drain().finally(() => process.exit(0));
+  server = await startLinkServer(process.env['KATAMARI_LISTEN'] ?? 'tcp:127.0.0.1:9095', {
+    send: withControl(line.send, { ...options, concurrency }, source, drainAndExit),
+    limits: DEFAULT_LIMITS,
+    timeoutMs: () => TIMEOUT_WITHOUT_MESH_MS,
+    caller: 'a client that is not the mesh',
+    wantsToRetire: (reply) => retiring.has(reply),
+    onEnded: (reply) => {
+      if (reply === undefined || !retiring.has(reply)) return;
+      line.close(`${resource} retires`);
+      drainAndExit();
+    },
+  });
+  endWithManager(drainAndExit);
+  if (process.env['KATAMARI_LISTEN'] === undefined)
+    console.log(`${resource} listens on ${server.address} (framed Thrift)`);
+  return { address: server.address, drain };
+}
+
+/** The logger, loaded when somebody logs: it would be a third of the start-up time. */
+function lazyLog(resource: string): () => Logger {
+  let log: Logger | undefined;
+  return () => {
+    const { pino } = createRequire(import.meta.url)('pino') as typeof import('pino');
+    log ??= pino({ base: null, name: resource }, pino.destination({ dest: 2, sync: true }));
+    return log;
+  };
+}
+
+function interfaceOf(source: IdlSource, service: string): Interface {
+  const { services } = parseIdl(source);
+  const found = services.get(service);
+  if (found !== undefined) return found;
+  throw new KatamariError(
+    'bad_request',
+    `${source.main} has no service "${service}"; it has ${[...services.keys()].join(', ') || 'none'}`,
+  );
+}
+
+/** The chassis' own service, and beside it `katamari.Chassis`. */
+function withControl(own: Send, options: ChassisOptions, source: IdlSource, drainAndExit: () => void): Send {
+  const control = serveHandlers<undefined>({
+    interface: chassisInterface(),
+    i64: 'number',
+    contextOf: () => undefined,
+    handlers: {
+      describe: (): ChassisDetails => ({
+        serviceName: options.service,
+        version: options.version,
+        roles: options.roles ?? [],
+        tags: options.tags ?? [],
+        more: options.more ?? {},
+        idlMain: source.main,
+        idlFiles: source.files,
+        concurrency: options.concurrency ?? 1,
+        ahead: options.concurrency === 1 ? AHEAD_MAX : 0,
+        sdk: `typescript on ${runtimeName()}`,
+      }),
+      ping: () => undefined,
+      drain: () => drainAndExit(),
+    },
+  });
+  return (call, sink) => {
+    if (call.service === 'katamari.Chassis') control(call, sink);
+    else if (call.service === '' || call.service === options.service) own(call, sink);
+    else {
+      const why = `This is ${options.service}@${options.version}, it does not offer ${call.service}`;
+      sink.fail(new KatamariError('no_pool', why));
+    }
+  };
+}
+
+/** No chassis outlives its resource manager: its end closes our standard input. */
+function endWithManager(drainAndExit: () => void): void {
+  process.on('SIGTERM', drainAndExit);
+  if (process.env['KATAMARI_LIFELINE'] !== 'stdin') return;
+  process.stdin.on('end', () => process.exit(0));
+  process.stdin.on('close', () => process.exit(0));
+  process.stdin.on('error', () => process.exit(0));
+  process.stdin.resume();
+}
+
+/** Calls that it takes beyond the one it works on. */
+const AHEAD_MAX = 15;
+/** Time of a call that came without a deadline, from a client that is not the mesh, in ms. */
+const TIMEOUT_WITHOUT_MESH_MS = 60_000;

@@ -1,0 +1,198 @@
+// How a handler calls other services: one link to the mesh at KATAMARI_MESH, opened when first needed and opened anew when it broke.
+// The interface of a service is asked from the mesh and kept for a few seconds, so a chassis needs no IDL but its own.
+
+import { connect } from 'node:net';
+import { LRUCache } from 'lru-cache';
+import type { Call, Reply } from '../../core/rpc/call.ts';
+import { createCall } from '../../core/rpc/call.ts';
+import { systemClock, type Clock } from '../../core/clock.ts';
+import { KatamariError } from '../../core/errors.ts';
+import { decodeResult, decodeStruct, encodeStruct, parseIdl, readIdlFile, type Interface } from '../../core/idl/mod.ts';
+import { ThriftException } from '../../core/thrift/thrift-exception.ts';
+import { readApplicationException } from '../../core/thrift/application-exception.ts';
+import { Link } from '../../core/link/link.ts';
+import { parseAddress } from '../../core/link/server.ts';
+import { DEFAULT_LIMITS } from '../../core/rpc/mesh-access.ts';
+
+/** What is handed on from the call being worked on to the calls it makes. */
+export type Inherited = Pick<Call, 'deadlineMs' | 'traceparent' | 'tracestate' | 'signal'>;
+
+export class MeshClient {
+  readonly #address: string;
+  readonly #caller: string;
+  readonly #clock: Clock;
+  #link: Promise<Link> | undefined;
+  readonly #interfaces = new LRUCache<string, Interface>({ max: 100, ttl: INTERFACE_TTL_MS });
+
+  /**
+   * @param address KATAMARI_MESH; '' when there is no mesh, then every call fails and says so
+   * @param caller how this process names itself, for example `chassis Reformulate@2.0.0/1` */
+  constructor(address: string, caller: string, clock: Clock = systemClock) {
+    this.#address = address;
+    this.#caller = caller;
+    this.#clock = clock;
+  }
+
+  /**
+   * Calls a method of another service and returns its plain value (i64 as bigint).
+   * @throws ThriftException for a declared exception, KatamariError for everything else
+   */
+  async call(
+    service: string,
+    method: string,
+    args: Readonly<Record<string, unknown>>,
+    inherited: Inherited,
+    version = '',
+  ): Promise<unknown> {
+    const known = await this.#interfaceOf(service, version, inherited);
+    const found = known.methods.get(method);
+    if (found === undefined) {
+      throw new KatamariError(
+        'no_pool',
+        `${service} has no method "${method}"; it has ${[...known.methods.keys()].join(', ')}`,
+      );
+    }
+    const sent = this.#send(
+      createCall({
+        ...inherited,
+        service,
+        method,
+        version,
+        oneway: found.oneway,
+        args: encodeStruct(found.args, args),
+        caller: this.#caller,
+      }),
+    );
+    if (found.oneway) {
+      // Nobody waits for a oneway call; its end is in the mesh's books.
+      sent.catch(() => undefined);
+      return undefined;
+    }
+    const reply = await sent;
+    const result = decodeStruct(found.result, reply.body);
+    for (const { name, type } of found.throws) {
+      const fields = result[name];
+      if (fields !== undefined && type.kind === 'struct') {
+        throw new ThriftException(type.struct.name.split('.').at(-1) as string, fields as Record<string, unknown>);
+      }
+    }
+    return result['success'];
+  }
+
+  close(): void {
+    void this.#link?.then(
+      (link) => link.close(),
+      () => undefined,
+    );
+  }
+
+  async #interfaceOf(service: string, version: string, inherited: Inherited): Promise<Interface> {
+    const key = `${service}@${version}`;
+    const kept = this.#interfaces.get(key);
+    if (kept !== undefined) return kept;
+    const describe = meshInterface().methods.get('describe');
+    if (describe === undefined) throw new KatamariError('internal', 'idl/chassis.thrift has no katamari.Mesh.describe');
+    const reply = await this.#send(
+      createCall({
+        ...inherited,
+        service: 'katamari.Mesh',
+        method: 'describe',
+        args: encodeStruct(describe.args, { serviceName: service, version }),
+      }),
+    );
+    const result = decodeResult(describe, reply.body);
+    if (!result.ok) throw new KatamariError('internal', `katamari.Mesh.describe threw ${result.exception}`);
+    const text = result.value as { idlMain: string; idlFiles: Record<string, string> };
+    const found = parseIdl({ main: text.idlMain, files: text.idlFiles }).services.get(service);
+    if (found === undefined)
+      throw new KatamariError('internal', `The mesh sent an IDL for ${service} that does not declare it`);
+    this.#interfaces.set(key, found);
+    return found;
+  }
+
+  async #send(call: Call): Promise<Reply> {
+    if (this.#address === '') {
+      throw new KatamariError(
+        'no_pool',
+        'KATAMARI_MESH is not set: only a chassis that a mesh has started can call other services',
+      );
+    }
+    this.#link ??= this.#connect();
+    const link = await this.#link;
+    const reply = await link.dispatch(this.#clock, ({ method }) =>
+      call.service === 'katamari.Mesh' ? `katamari.Mesh:${method}` : method,
+    )(call);
+    if (!reply.isException) return reply;
+    throw new KatamariError('internal', readApplicationException(reply.body).message);
+  }
+
+  #connect(): Promise<Link> {
+    return new Promise((resolve, reject) => {
+      const socket = connect(parseAddress(this.#address));
+      const onError = (error: Error): void => {
+        this.#link = undefined;
+        reject(
+          new KatamariError('resource_failed', `The mesh at ${this.#address} cannot be reached: ${error.message}`, {
+            notRun: true,
+          }),
+        );
+      };
+      socket.once('error', onError);
+      socket.once('connect', () => {
+        socket.off('error', onError);
+        const onClose = (): void => {
+          this.#link = undefined;
+        };
+        resolve(
+          new Link(socket, {
+            peer: 'The mesh',
+            frameBytesMax: DEFAULT_LIMITS.frameBytesMax,
+            onClose,
+          }),
+        );
+      });
+    });
+  }
+}
+
+/** The interface of `katamari.Mesh`, read from idl/chassis.thrift once. */
+export function meshInterface(): Interface {
+  return controlIdl().Mesh;
+}
+
+/** What a chassis says of itself: ChassisDetails of idl/chassis.thrift, decoded. */
+export interface ChassisDetails {
+  readonly serviceName: string;
+  readonly version: string;
+  readonly roles: readonly string[];
+  readonly tags: readonly string[];
+  readonly more: Readonly<Record<string, string>>;
+  readonly idlMain: string;
+  readonly idlFiles: Readonly<Record<string, string>>;
+  readonly concurrency: number;
+  /** Absent for none. */
+  readonly ahead?: number;
+  readonly sdk: string;
+}
+
+/** The interface of the control service `katamari.Chassis`. */
+export function chassisInterface(): Interface {
+  return controlIdl().Chassis;
+}
+
+function controlIdl(): { Mesh: Interface; Chassis: Interface } {
+  control ??= readControlIdl();
+  return control;
+}
+
+function readControlIdl(): { Mesh: Interface; Chassis: Interface } {
+  const { services } = parseIdl(readIdlFile(new URL('../../idl/chassis.thrift', import.meta.url)));
+  const [Mesh, Chassis] = [services.get('Mesh'), services.get('Chassis')];
+  if (Mesh === undefined || Chassis === undefined)
+    throw new KatamariError('internal', 'idl/chassis.thrift lacks service Mesh or Chassis');
+  return { Mesh, Chassis };
+}
+
+/** Parsed when first needed: a chassis that calls nobody and is only described once pays once. */
+let control: { Mesh: Interface; Chassis: Interface } | undefined;
+const INTERFACE_TTL_MS = 5_000;

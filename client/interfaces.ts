@@ -1,0 +1,84 @@
+// The interfaces of services that the caller gave no IDL for: asked of the mesh when first needed, and again when they are old. Who asks at the
+// same time waits for the same answer, and an old one is better than none. Limits: how many are kept, and for how long one is believed.
+
+import { LRUCache } from 'lru-cache';
+import { KatamariError } from '../core/errors.ts';
+import { encodeStruct, parseIdl, type Interface, type Method } from '../core/idl/mod.ts';
+import { meshInterface } from '../chassis-sdk/typescript/mesh-client.ts';
+import { planOf } from './prepared-method.ts';
+import type { Office } from './channel.ts';
+import { CallWishes } from './request-headers.ts';
+
+interface Kept {
+  readonly promise: Promise<Interface>;
+  /** Once it is known. */
+  found: Interface | undefined;
+  untilMs: number;
+}
+
+export class InterfaceBook {
+  readonly #office: Office;
+  readonly #timeoutMs: number;
+  readonly #nowMs: () => number;
+  readonly #kept = new LRUCache<string, Kept>({ max: KEPT_MAX });
+  readonly #wishes = new CallWishes({});
+
+  /** @param timeoutMs for asking */
+  constructor(office: Office, timeoutMs: number, nowMs: () => number) {
+    this.#office = office;
+    this.#timeoutMs = timeoutMs;
+    this.#nowMs = nowMs;
+  }
+
+  /** What is known already, without waiting. */
+  known(service: string, version: string): Interface | undefined {
+    const kept = this.#kept.get(`${service}@${version}`);
+    return kept !== undefined && this.#nowMs() < kept.untilMs ? kept.found : undefined;
+  }
+
+  /** @throws KatamariError what the mesh had to say */
+  of(service: string, version: string): Promise<Interface> {
+    const key = `${service}@${version}`;
+    const kept = this.#kept.get(key);
+    if (kept !== undefined && this.#nowMs() < kept.untilMs) return kept.promise;
+    const promise = this.#askAgain(service, version, kept?.found);
+    const asked: Kept = { promise, found: undefined, untilMs: Number.POSITIVE_INFINITY };
+    this.#kept.set(key, asked);
+    asked.promise.then(
+      (found) => {
+        asked.found = found;
+        asked.untilMs = this.#nowMs() + BELIEVED_MS;
+      },
+      () => {
+        if (this.#kept.peek(key) === asked) this.#kept.delete(key);
+      },
+    );
+    return asked.promise;
+  }
+
+  async #askAgain(service: string, version: string, before: Interface | undefined): Promise<Interface> {
+    try {
+      const found = await this.#ask(service, version);
+      // The same object, for those who have prepared calls by it.
+      return found.id === before?.id ? before : found;
+    } catch (error) {
+      if (before === undefined) throw error;
+      return before;
+    }
+  }
+
+  async #ask(service: string, version: string): Promise<Interface> {
+    const describe = meshInterface().methods.get('describe') as Method;
+    const call = this.#office.open(`katamari.Mesh.describe(${service})`, this.#wishes, this.#timeoutMs, undefined);
+    const args = encodeStruct(describe.args, { serviceName: service, version });
+    this.#office.send(call, planOf('katamari.Mesh', describe, 'bigint'), args);
+    const { idlMain, idlFiles } = (await call.promise) as { idlMain: string; idlFiles: Map<string, string> };
+    const files = Object.fromEntries(idlFiles);
+    const found = parseIdl({ main: idlMain, files }).services.get(service);
+    if (found !== undefined) return found;
+    throw new KatamariError('internal', `The mesh sent an IDL for ${service} that does not declare it`);
+  }
+}
+
+const KEPT_MAX = 100;
+const BELIEVED_MS = 60_000;

@@ -1,0 +1,163 @@
+// A service as its callers see it: an object with one function for each method. When the interface is known from the start it has exactly those;
+// else a function for whatever name it is asked for, and the call learns whether there is such a method.
+
+import { LRUCache } from 'lru-cache';
+import { KatamariError } from '../core/errors.ts';
+import { encodeStruct, parseIdl, readIdlFile, type IdlSource, type Interface } from '../core/idl/mod.ts';
+import type { InterfaceBook } from './interfaces.ts';
+import type { Office } from './channel.ts';
+import { checkMs, type CallOptions, type ServiceOptions, type Settings } from './options.ts';
+import type { MethodPlan, PendingCall } from './pending-call.ts';
+import { planOf } from './prepared-method.ts';
+import { CallWishes } from './request-headers.ts';
+
+type Caller = (args?: Readonly<Record<string, unknown>>, options?: CallOptions) => Promise<unknown>;
+
+/** The object with the functions. @throws KatamariError bad_request for options or an IDL that cannot be meant */
+export function serviceObject(
+  name: string,
+  options: ServiceOptions,
+  settings: Settings,
+  office: Office,
+  book: InterfaceBook,
+): object {
+  const service = new ServiceCalls(name, options, settings, office, book);
+  const { known } = service;
+  const functions: Record<string, Caller> = Object.create(null) as Record<string, Caller>;
+  const callerOf = (method: string): Caller =>
+    (functions[method] ??= (args, given) => service.call(method, args, given));
+  if (known !== undefined) {
+    for (const method of known.methods.keys()) callerOf(method);
+    return Object.freeze(functions);
+  }
+  return new Proxy(functions, {
+    // Whoever awaits the object, or prints it, asks for names that no method has.
+    get: (_, method) => (typeof method === 'string' && !ASKED_BY_RUNTIMES.has(method) ? callerOf(method) : undefined),
+  });
+}
+
+class ServiceCalls {
+  /** From the IDL that the caller gave. */
+  readonly known: Interface | undefined;
+  readonly #name: string;
+  readonly #options: ServiceOptions;
+  readonly #settings: Settings;
+  readonly #office: Office;
+  readonly #book: InterfaceBook;
+  readonly #timeoutMs: number;
+  readonly #wishes: CallWishes;
+  /** Of calls with options of their own. */
+  readonly #otherWishes = new LRUCache<string, CallWishes>({ max: WISHES_MAX });
+  /** Several when calls ask for several versions. */
+  readonly #plans = new WeakMap<Interface, Map<string, MethodPlan>>();
+
+  constructor(name: string, options: ServiceOptions, settings: Settings, office: Office, book: InterfaceBook) {
+    if (!/^[A-Za-z_][\w.]*$/.test(name)) {
+      throw new KatamariError('bad_request', `${JSON.stringify(name)} is no name of a service, such as Calculator`);
+    }
+    this.#name = name;
+    this.#options = options;
+    this.#settings = settings;
+    this.#office = office;
+    this.#book = book;
+    this.#timeoutMs = checkMs('timeoutMs', options.timeoutMs ?? settings.timeoutMs);
+    this.#wishes = new CallWishes(options);
+    this.known = options.idl === undefined ? undefined : interfaceIn(options.idl, name);
+  }
+
+  call(
+    method: string,
+    args: Readonly<Record<string, unknown>> = {},
+    given: CallOptions = NO_OPTIONS,
+  ): Promise<unknown> {
+    const version = given.version ?? this.#options.version ?? '';
+    const known = this.known ?? this.#book.known(this.#name, version);
+    try {
+      const timeoutMs = given.timeoutMs === undefined ? this.#timeoutMs : checkMs('timeoutMs', given.timeoutMs);
+      const wishes = given === NO_OPTIONS ? this.#wishes : this.#wishesOf(given);
+      if (known !== undefined) {
+        const plan = this.#planOf(known, method);
+        const body = this.#encode(plan, args);
+        const call = this.#office.open(plan.title, wishes, timeoutMs, given.signal);
+        this.#office.send(call, plan, body);
+        return call.promise;
+      }
+      const call = this.#office.open(`${this.#name}.${method}`, wishes, timeoutMs, given.signal);
+      void this.#prepare(call, version, method, args);
+      return call.promise;
+    } catch (error) {
+      return Promise.reject(error as KatamariError);
+    }
+  }
+
+  async #prepare(
+    call: PendingCall,
+    version: string,
+    method: string,
+    args: Readonly<Record<string, unknown>>,
+  ): Promise<void> {
+    try {
+      const plan = this.#planOf(await this.#book.of(this.#name, version), method);
+      this.#office.send(call, plan, this.#encode(plan, args));
+    } catch (error) {
+      this.#office.fail(call, error);
+    }
+  }
+
+  #planOf(known: Interface, name: string): MethodPlan {
+    let plans = this.#plans.get(known);
+    if (plans === undefined) {
+      plans = new Map();
+      this.#plans.set(known, plans);
+    }
+    let plan = plans.get(name);
+    if (plan === undefined) {
+      const method = known.methods.get(name);
+      if (method === undefined) {
+        const why = `${this.#name} has no method "${name}"; it has ${[...known.methods.keys()].join(', ')}`;
+        throw new KatamariError('no_pool', why, { notRun: true });
+      }
+      plan = planOf(this.#name, method, this.#options.i64 ?? 'bigint');
+      plans.set(name, plan);
+    }
+    return plan;
+  }
+
+  #encode({ method, title }: MethodPlan, args: Readonly<Record<string, unknown>>): Buffer {
+    const body = encodeStruct(method.args, args);
+    const { frameBytesMax } = this.#settings;
+    if (body.length + HEAD_BYTES_MAX <= frameBytesMax) return body;
+    // The mesh would end the connection over it.
+    const why = `The arguments of ${title} have ${body.length} bytes, the limit is ${frameBytesMax} with what goes before them`;
+    throw new KatamariError('too_large', why, { notRun: true });
+  }
+
+  #wishesOf(given: CallOptions): CallWishes {
+    const { version, key, tags, roles, traceparent, tracestate } = given;
+    if (traceparent !== undefined || tracestate !== undefined) return new CallWishes({ ...this.#options, ...given });
+    if (version === undefined && key === undefined && tags === undefined && roles === undefined) return this.#wishes;
+    const name = JSON.stringify([version, key, tags, roles]);
+    let wishes = this.#otherWishes.get(name);
+    if (wishes === undefined) {
+      wishes = new CallWishes({ ...this.#options, ...given });
+      this.#otherWishes.set(name, wishes);
+    }
+    return wishes;
+  }
+}
+
+function interfaceIn(idl: string | URL | IdlSource, service: string): Interface {
+  const source = typeof idl === 'string' || idl instanceof URL ? readIdlFile(idl) : idl;
+  const { services } = parseIdl(source);
+  const found = services.get(service);
+  if (found !== undefined) return found;
+  const there = [...services.keys()].join(', ') || 'none';
+  throw new KatamariError('bad_request', `${source.main} has no service ${service}; services there are ${there}`);
+}
+
+const ASKED_BY_RUNTIMES: ReadonlySet<string> = new Set(['then', 'toJSON']);
+const NO_OPTIONS: CallOptions = Object.freeze({});
+/** Different sets of options of single calls that are remembered. */
+const WISHES_MAX = 256;
+/** Headers, name and sequence ids before the arguments. */
+const HEAD_BYTES_MAX = 18_432;

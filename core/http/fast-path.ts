@@ -1,0 +1,90 @@
+// The way in front of `node:http` for ordinary POSTs: takes the connections of an http.Server, keeps those on which such requests come
+// (post-connection.ts), and gives the others to the listener that the server had for them. Listening, the number of connections and the errors of the
+// port remain the server's. One sweep looks after the times of all connections; it runs only while there are some.
+
+import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
+import { systemClock } from '../clock.ts';
+import { PostConnection, type PostApp, type PostHost } from './fast-connection.ts';
+
+export interface PostDoorOptions {
+  readonly app: PostApp;
+  readonly limits: PostHost['limits'];
+  /** Also the longest that a limit in time is passed by, in ms. */
+  readonly sweepMs: number;
+  readonly overdue: (socket: Socket) => void;
+}
+
+type IntoHttp = (this: Server, socket: Socket) => void;
+
+export class PostDoor implements PostHost {
+  readonly app: PostApp;
+  readonly limits: PostHost['limits'];
+  readonly overdue: (socket: Socket) => void;
+  isDraining = false;
+  readonly #server: Server;
+  readonly #intoHttp: IntoHttp;
+  readonly #sweepMs: number;
+  readonly #connections = new Set<PostConnection>();
+  #isSweeping = false;
+  #second = 0;
+  #dateLine = '';
+  #keptLines = '';
+
+  /** The server must be new: its only listener for connections is its own. */
+  constructor(server: Server, { app, limits, sweepMs, overdue }: PostDoorOptions) {
+    this.app = app;
+    this.limits = limits;
+    this.overdue = overdue;
+    this.#server = server;
+    this.#sweepMs = sweepMs;
+    this.#intoHttp = server.listeners('connection')[0] as IntoHttp;
+    server.removeAllListeners('connection');
+  }
+
+  take(socket: Socket): PostConnection {
+    const connection = new PostConnection(socket, this);
+    this.#connections.add(connection);
+    this.#keepSweeping();
+    return connection;
+  }
+
+  handOver(socket: Socket): void {
+    this.#intoHttp.call(this.#server, socket);
+  }
+
+  onClose(connection: PostConnection): void {
+    this.#connections.delete(connection);
+  }
+
+  keptLines(): string {
+    this.#readDate();
+    return this.#keptLines;
+  }
+
+  lastLines(): string {
+    this.#readDate();
+    return `${this.#dateLine}Connection: close\r\n`;
+  }
+
+  /** Once a second. */
+  #readDate(): void {
+    const second = Math.floor(Date.now() / 1_000);
+    if (second === this.#second) return;
+    this.#second = second;
+    this.#dateLine = `Date: ${new Date(second * 1_000).toUTCString()}\r\n`;
+    const keptS = Math.floor(this.limits.idleMs / 1_000);
+    this.#keptLines = `${this.#dateLine}Connection: keep-alive\r\nKeep-Alive: timeout=${keptS}\r\n`;
+  }
+
+  #keepSweeping(): void {
+    if (this.#isSweeping) return;
+    this.#isSweeping = true;
+    systemClock.after(this.#sweepMs, () => {
+      this.#isSweeping = false;
+      const nowMs = performance.now();
+      for (const connection of this.#connections) connection.sweep(nowMs);
+      if (this.#connections.size > 0) this.#keepSweeping();
+    });
+  }
+}

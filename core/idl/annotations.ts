@@ -1,0 +1,62 @@
+// The annotations that the mesh obeys, on methods: katamari.idempotent, katamari.readonly, katamari.timeout, katamari.cache.
+// All others are kept for whoever reads them; one that begins with `katamari.` and is not known is refused as a slip.
+
+import type { Annotations as AnnotationSyntax } from '@creditkarma/thrift-parser';
+import { type IdlFile, idlFault, quote, suggest } from './fault.ts';
+import type { Annotations, Method } from '../thrift/model.ts';
+import { index } from './tokens.ts';
+
+export type MethodRules = Pick<Method, 'isIdempotent' | 'isReadonly' | 'timeoutMs' | 'cacheMs'>;
+
+/** Longest duration an annotation may name: a day. */
+export const DURATION_MS_MAX: number = 24 * 60 * 60 * 1000;
+
+/** Annotations by name; one without a value reads "true"; given twice, the last counts, as in the Apache compiler. */
+export function readAnnotations(syntax: AnnotationSyntax | undefined): Annotations {
+  if (syntax === undefined || syntax.annotations.length === 0) return NONE;
+  const result = Object.create(null) as Record<string, string>;
+  for (const { name, value } of syntax.annotations) result[name.value] = value?.value ?? 'true';
+  return Object.freeze(result);
+}
+
+/** What the annotations of a method tell the mesh. Throws on a value that is not understood. */
+export function methodRules(file: IdlFile, syntax: AnnotationSyntax | undefined): MethodRules {
+  let isIdempotent = false;
+  let isReadonly = false;
+  let timeoutMs = 0;
+  let cacheMs = 0;
+  for (const annotation of syntax?.annotations ?? []) {
+    const name = annotation.name.value;
+    if (!name.startsWith('katamari.')) continue;
+    const at = index(annotation);
+    const value = annotation.value?.value ?? 'true';
+    if (name === 'katamari.idempotent') isIdempotent = flag(file, at, name, value);
+    else if (name === 'katamari.readonly') isReadonly = flag(file, at, name, value);
+    else if (name === 'katamari.timeout') timeoutMs = duration(file, at, name, value);
+    else if (name === 'katamari.cache') cacheMs = duration(file, at, name, value);
+    else throw idlFault(file, at, `unknown annotation ${quote(name)}${suggest(name, KNOWN)}`);
+  }
+  return { isIdempotent: isIdempotent || isReadonly, isReadonly, timeoutMs, cacheMs };
+}
+
+const NONE: Annotations = Object.freeze(Object.create(null) as Record<string, string>);
+const KNOWN = ['katamari.idempotent', 'katamari.readonly', 'katamari.timeout', 'katamari.cache'];
+const UNIT_MS: ReadonlyMap<string, number> = new Map([
+  ['ms', 1],
+  ['s', 1000],
+  ['m', 60_000],
+  ['h', 3_600_000],
+]);
+
+function flag(file: IdlFile, at: number, name: string, value: string): boolean {
+  if (value === 'true') return true;
+  if (value === 'false') return false;
+  throw idlFault(file, at, `${name} is ${quote(value)}, write "true" or "false"`);
+}
+
+function duration(file: IdlFile, at: number, name: string, value: string): number {
+  const [, amount, unit] = /^(\d{1,12}(?:\.\d{1,6})?) ?(ms|s|m|h)$/.exec(value) ?? [];
+  const ms = Math.round(Number(amount) * (UNIT_MS.get(unit ?? '') ?? Number.NaN));
+  if (ms >= 1 && ms <= DURATION_MS_MAX) return ms;
+  throw idlFault(file, at, `${name} is ${quote(value)}, write a duration from 1ms to 24h: "250ms", "2s", "1.5m", "1h"`);
+}

@@ -1,0 +1,366 @@
+// Strict binary <-> plain JavaScript values, as handlers see them: struct and union are objects, list an array, set a Set, map a
+// Map, i64 a bigint (or number), binary a Buffer, enum a number, uuid a string. Nothing is guessed or rounded: what does not fit
+// its type is a bad_request with the path to it.
+
+import { KatamariError } from '../errors.ts';
+import { at, type BinaryReader, BinaryReader as Reader, BinaryWriter, WIRE_OF_KIND, Wrong } from '../thrift/binary.ts';
+import {
+  type Coder,
+  Dialect,
+  expected,
+  type LeafKind,
+  type MapType,
+  readListHead,
+  readMapHead,
+  type SetType,
+  twice,
+} from './coder.ts';
+import { quote } from './fault.ts';
+import type { EnumType, StructType, Type } from '../thrift/model.ts';
+import { nameOfType } from './typename.ts';
+
+export interface DecodeOptions {
+  /** What i64 values become: bigint (default), or number, which refuses values that a double cannot hold exactly. */
+  readonly i64?: 'bigint' | 'number';
+}
+
+/**
+ * The struct in strict binary, stop byte included. Absent (undefined) fields are left out, or written with their default.
+ * Throws bad_request: `work.num1: expected i32, got "seven"`.
+ */
+export function encodeStruct(struct: StructType, value: Record<string, unknown>): Buffer {
+  return encodeWith(PLAIN, struct, value, '');
+}
+
+/**
+ * The value of a struct in strict binary. Unknown fields are skipped, defaults applied. Throws bad_request with the path on anything
+ * that is not exactly one well-formed struct of this type.
+ */
+export function decodeStruct(
+  struct: StructType,
+  bytes: Uint8Array,
+  options: DecodeOptions = {},
+): Record<string, unknown> {
+  return decodeWith(options.i64 === 'number' ? PLAIN_NUMBERS : PLAIN, struct, bytes, '');
+}
+
+/** Encodes in a dialect; the path in an error begins with `root`. */
+export function encodeWith(
+  dialect: Dialect,
+  struct: StructType,
+  value: unknown,
+  root: string,
+  facts?: KatamariError['facts'],
+): Buffer {
+  // A getter in the value may encode something else meanwhile: that one gets a writer of its own.
+  const out = idleWriter ?? new BinaryWriter();
+  idleWriter = undefined;
+  out.reset();
+  try {
+    dialect.struct(struct).write(out, value);
+    return out.finish();
+  } catch (thrown) {
+    throw refusal(thrown, root, struct, facts);
+  } finally {
+    idleWriter = out;
+  }
+}
+
+/** Decodes in a dialect; the path in an error begins with `root`. */
+export function decodeWith(
+  dialect: Dialect,
+  struct: StructType,
+  bytes: Uint8Array,
+  root: string,
+): Record<string, unknown> {
+  const from = new Reader(bytes);
+  try {
+    const value = dialect.struct(struct).read(from);
+    if (from.position < from.end) throw new Wrong(`${from.end - from.position} bytes follow after the end`);
+    return value;
+  } catch (thrown) {
+    throw refusal(thrown, root, struct);
+  }
+}
+
+function refusal(thrown: unknown, root: string, struct: StructType, facts: KatamariError['facts'] = {}): unknown {
+  if (!(thrown instanceof Wrong)) return thrown;
+  return new KatamariError(
+    thrown.isTooLarge ? 'too_large' : 'bad_request',
+    thrown.describe(root, struct.name),
+    thrown.isTooLarge ? {} : facts,
+  );
+}
+
+/** The scratch buffer that encodes share; undefined while one is under way. */
+let idleWriter: BinaryWriter | undefined;
+
+class PlainDialect extends Dialect {
+  readonly defaults: Dialect = this;
+  readonly #isNumber: boolean;
+
+  constructor(isNumber: boolean) {
+    super();
+    this.#isNumber = isNumber;
+  }
+
+  protected leaf(kind: LeafKind): Coder {
+    if (kind === 'i64') return this.#isNumber ? I64_AS_NUMBER : I64_AS_BIGINT;
+    return LEAVES[kind];
+  }
+
+  protected enum(type: EnumType): Coder {
+    return new EnumCoder(type);
+  }
+
+  protected set(type: SetType): Coder {
+    return new SetCoder(type, this.coder(type.element));
+  }
+
+  protected map(type: MapType): Coder {
+    return new MapCoder(type, this.coder(type.key), this.coder(type.value));
+  }
+}
+
+/** A whole number within the bits, or the refusal. */
+export function wholeIn(type: string, value: unknown, minimum: number, maximum: number): number {
+  if (typeof value !== 'number' || !Number.isInteger(value)) throw expected(type, value);
+  if (value < minimum || value > maximum) throw expected(`${type} (${minimum} to ${maximum})`, value);
+  return value;
+}
+
+const writeI64 = (out: BinaryWriter, value: unknown): void => {
+  if (typeof value === 'bigint') {
+    if (BigInt.asIntN(64, value) !== value) throw expected('i64 (64 bits)', value);
+    out.i64(value);
+  } else if (Number.isSafeInteger(value)) out.i64Number(value as number);
+  else if (typeof value === 'number') throw expected('i64 as bigint (or a whole number up to 2^53)', value);
+  else throw expected('i64', value);
+};
+
+const I64_AS_BIGINT: Coder = { write: writeI64, read: (from) => from.i64() };
+
+const I64_AS_NUMBER: Coder = {
+  write: writeI64,
+  read(from) {
+    const value = from.i64Number();
+    if (typeof value === 'number') return value;
+    throw new Wrong(`expected i64 that a number holds exactly, got ${value}; decode with i64: 'bigint'`);
+  },
+};
+
+/** Leaves that are the same in JSON and in plain JavaScript, then those that are not. */
+export const SAME_LEAVES: Readonly<Record<'bool' | 'i8' | 'i16' | 'i32' | 'string' | 'uuid', Coder>> = {
+  bool: {
+    write(out, value) {
+      if (typeof value !== 'boolean') throw expected('bool', value);
+      out.byte(value ? 1 : 0);
+    },
+    read: (from) => from.byte() !== 0,
+  },
+  i8: {
+    write: (out, value) => out.byte(wholeIn('i8', value, -128, 127) & 0xff),
+    read: (from) => from.i8(),
+  },
+  i16: {
+    write: (out, value) => out.i16(wholeIn('i16', value, -32768, 32767)),
+    read: (from) => from.i16(),
+  },
+  i32: {
+    write(out, value) {
+      const isFit = typeof value === 'number' && value === (value | 0);
+      out.i32(isFit ? value : wholeIn('i32', value, -(2 ** 31), 2 ** 31 - 1));
+    },
+    read: (from) => from.i32(),
+  },
+  string: {
+    write(out, value) {
+      if (typeof value !== 'string') throw expected('string', value);
+      out.string(value);
+    },
+    read: (from) => from.string(),
+  },
+  uuid: {
+    write(out, value) {
+      if (typeof value !== 'string' || !UUID_PATTERN.test(value))
+        throw expected('uuid like 123e4567-e89b-12d3-a456-426614174000', value);
+      out.raw(Buffer.from(value.replaceAll('-', ''), 'hex'));
+    },
+    read: (from) => from.hex(16).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'),
+  },
+};
+
+const LEAVES: Readonly<Record<Exclude<LeafKind, 'i64'>, Coder>> = {
+  ...SAME_LEAVES,
+  double: {
+    write(out, value) {
+      if (typeof value !== 'number') throw expected('double', value);
+      out.double(value);
+    },
+    read: (from) => from.double(),
+  },
+  binary: {
+    write(out, value) {
+      if (!(value instanceof Uint8Array)) throw expected('binary (a Buffer or Uint8Array)', value);
+      out.bytes(value);
+    },
+    read: (from) => from.binary(),
+  },
+};
+
+/** Enums are numbers, also those that this side does not know: a newer peer may. */
+class EnumCoder implements Coder {
+  readonly #enum: EnumType;
+
+  constructor(type: EnumType) {
+    this.#enum = type;
+  }
+
+  write(out: BinaryWriter, value: unknown): void {
+    if (typeof value !== 'number' || value !== (value | 0)) {
+      const known = [...this.#enum.byName].map(([name, number]) => `${name} = ${number}`).join(', ');
+      throw new Wrong(`expected a number of enum ${this.#enum.name} (${known}), got ${quote(value)}`);
+    }
+    out.i32(value);
+  }
+
+  read(from: BinaryReader): number {
+    return from.i32();
+  }
+}
+
+class SetCoder implements Coder {
+  readonly #type: SetType;
+  readonly #element: Coder;
+  readonly #wire: number;
+
+  constructor(type: SetType, element: Coder) {
+    this.#type = type;
+    this.#element = element;
+    this.#wire = WIRE_OF_KIND[type.element.kind];
+  }
+
+  write(out: BinaryWriter, value: unknown): void {
+    if (!(value instanceof Set) && !Array.isArray(value)) throw expected(nameOfType(this.#type), value);
+    out.enter();
+    out.byte(this.#wire);
+    out.i32(value instanceof Set ? value.size : value.length);
+    const seen = new Set<string>();
+    let i = 0;
+    try {
+      for (const element of value as Iterable<unknown>) {
+        const start = out.position;
+        this.#element.write(out, element);
+        if (seen.size === seen.add(out.keyFrom(start)).size) throw twice(element);
+        i++;
+      }
+    } catch (thrown) {
+      throw at(thrown, `[${i}]`);
+    }
+    out.leave();
+  }
+
+  read(from: BinaryReader): Set<unknown> {
+    from.enter();
+    const size = readListHead(from, this.#wire, this.#type.element);
+    const seen = new Set<string>();
+    const result = new Set<unknown>();
+    let i = 0;
+    try {
+      for (; i < size; i++) {
+        const start = from.position;
+        const value = this.#element.read(from);
+        if (seen.size === seen.add(from.keyFrom(start)).size) throw twice(value);
+        result.add(value);
+      }
+    } catch (thrown) {
+      throw at(thrown, `[${i}]`);
+    }
+    from.leave();
+    return result;
+  }
+}
+
+/** Maps; plain objects are taken too where every key has one text: string, enum, whole numbers, bool. */
+class MapCoder implements Coder {
+  readonly #type: MapType;
+  readonly #key: Coder;
+  readonly #value: Coder;
+
+  constructor(type: MapType, key: Coder, value: Coder) {
+    this.#type = type;
+    this.#key = key;
+    this.#value = value;
+  }
+
+  write(out: BinaryWriter, value: unknown): void {
+    const entries = this.#entries(value);
+    out.enter();
+    out.byte(WIRE_OF_KIND[this.#type.key.kind]);
+    out.byte(WIRE_OF_KIND[this.#type.value.kind]);
+    out.i32(entries.size);
+    const seen = new Set<string>();
+    let key: unknown;
+    try {
+      for (const entry of entries.pairs) {
+        key = entry[0];
+        const start = out.position;
+        this.#key.write(out, key);
+        if (seen.size === seen.add(out.keyFrom(start)).size) throw new Wrong('the key is in the map twice');
+        this.#value.write(out, entry[1]);
+      }
+    } catch (thrown) {
+      throw at(thrown, `[${quote(key)}]`);
+    }
+    out.leave();
+  }
+
+  read(from: BinaryReader): Map<unknown, unknown> {
+    from.enter();
+    const size = readMapHead(from, this.#type);
+    const result = new Map<unknown, unknown>();
+    let key: unknown;
+    try {
+      for (let i = 0; i < size; i++) {
+        key = undefined;
+        key = this.#key.read(from);
+        result.set(key, this.#value.read(from));
+      }
+    } catch (thrown) {
+      throw at(thrown, key === undefined ? '[key]' : `[${quote(key)}]`);
+    }
+    if (result.size !== size) throw new Wrong('a key is in the map twice');
+    from.leave();
+    return result;
+  }
+
+  #entries(value: unknown): { size: number; pairs: Iterable<readonly [unknown, unknown]> } {
+    if (value instanceof Map) return { size: value.size, pairs: value as Map<unknown, unknown> };
+    const ofText = keyOfText(this.#type.key);
+    const isObject = typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Set);
+    if (!isObject || ofText === undefined) throw expected(nameOfType(this.#type), value);
+    const pairs = Object.entries(value).map(([text, part]): readonly [unknown, unknown] => [ofText(text), part]);
+    return { size: pairs.length, pairs };
+  }
+}
+
+/** How the text of an object's key becomes a key of this type; undefined when such maps are not objects. */
+export function keyOfText(type: Type): ((text: string) => unknown) | undefined {
+  if (type.kind === 'string') return (text) => text;
+  if (type.kind === 'bool') return (text) => (text === 'true' ? true : text === 'false' ? false : text);
+  if (type.kind === 'i64') return (text) => (WHOLE_TEXT.test(text) ? BigInt(text) : text);
+  if (type.kind === 'i8' || type.kind === 'i16' || type.kind === 'i32') {
+    return (text) => (WHOLE_TEXT.test(text) ? Number(text) : text);
+  }
+  if (type.kind !== 'enum') return undefined;
+  const { byName } = type.enum;
+  return (text) => byName.get(text) ?? (WHOLE_TEXT.test(text) ? Number(text) : text);
+}
+
+/** A whole number written in the one way that it can be. */
+export const WHOLE_TEXT: RegExp = /^(?:0|-?[1-9]\d{0,19})$/;
+const UUID_PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/** Plain JavaScript values, i64 as bigint. */
+export const PLAIN: Dialect = new PlainDialect(false);
+const PLAIN_NUMBERS: Dialect = new PlainDialect(true);

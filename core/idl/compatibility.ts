@@ -1,0 +1,307 @@
+// Whether callers and chassis of two states of an interface understand each other, change by change, and why not. Judged by what travels:
+// fields by number and type, as Thrift reads them (unknown ones skipped, absent ones at their default). Names matter only to callers by
+// JSON, who are told apart. Whoever writes has one state, whoever reads the other: old callers write old arguments and read new results.
+
+import { defaultText } from './diff.ts';
+import { nameOfType } from './typename.ts';
+import type { EnumType, Field, Interface, Method, StructType, Type } from '../thrift/model.ts';
+
+/** - fine: nothing is lost.   - json: only callers by JSON-RPC notice, who use names.   - sometimes: breaks when that value or exception occurs.   - breaks */
+export type Verdict = 'fine' | 'json' | 'sometimes' | 'breaks';
+
+export interface Change {
+  /** Where: `add: parameter 2 num2`. */
+  readonly where: string;
+  /** What: `i32 became i64`. */
+  readonly what: string;
+  /** Those of yesterday, who call a chassis of today. */
+  readonly oldCallers: Verdict;
+  /** Those of today, who call a chassis of yesterday (while a version is being rolled out). */
+  readonly newCallers: Verdict;
+  /** What goes wrong; '' when nothing does. */
+  readonly why: string;
+}
+
+/** Every change between two states of one service, in the order of the old one; empty when what travels is the same. */
+export function changesBetween(older: Interface, newer: Interface): Change[] {
+  return new Judge().interfaces(older, newer);
+}
+
+/** Who writes a value, and so who reads it. */
+type Flow = 'to chassis' | 'to caller';
+
+class Judge {
+  readonly #changes: Change[] = [];
+  /** Pairs of types looked into, by the way they travel. */
+  readonly #met = new Map<string, Set<object>>();
+
+  interfaces(older: Interface, newer: Interface): Change[] {
+    for (const [name, method] of older.methods) {
+      const now = newer.methods.get(name);
+      if (now !== undefined) this.#methods(method, now);
+      else this.#add(name, 'was removed', ['breaks', 'fine'], 'callers of it get "unknown method"');
+    }
+    for (const name of newer.methods.keys()) {
+      if (!older.methods.has(name))
+        this.#add(name, 'was added', ['fine', 'breaks'], 'a chassis of yesterday does not have it');
+    }
+    return this.#changes;
+  }
+
+  #methods(older: Method, newer: Method): void {
+    const { name } = older;
+    if (older.oneway !== newer.oneway) {
+      const what = newer.oneway ? 'became oneway' : 'is not oneway any more';
+      this.#add(name, what, ['breaks', 'breaks'], 'one side waits for an answer that the other does not give');
+    }
+    this.#fields(
+      older.args.fields,
+      newer.args.fields,
+      'to chassis',
+      (field) => `${name}: parameter ${field.id} ${field.name}`,
+    );
+    if (order(older.args) !== order(newer.args)) {
+      this.#add(
+        `${name}: order of parameters`,
+        `${order(older.args)} became ${order(newer.args)}`,
+        ['json', 'json'],
+        'JSON-RPC params by position mean others',
+      );
+    }
+    this.#returns(older, newer);
+    for (const field of older.throws) {
+      const now = newer.throws.find(({ id }) => id === field.id);
+      const where = `${name}: exception ${field.id} ${field.name}`;
+      if (now === undefined)
+        this.#add(
+          where,
+          'was removed',
+          ['fine', 'sometimes'],
+          'a chassis of yesterday that throws it is not understood',
+        );
+      else this.#types(where, field.type, now.type, 'to caller');
+    }
+    for (const { id, name: exception } of newer.throws) {
+      if (older.throws.some((field) => field.id === id)) continue;
+      this.#add(
+        `${name}: exception ${id} ${exception}`,
+        'was added',
+        ['sometimes', 'fine'],
+        newer.returns.kind === 'void'
+          ? 'callers of yesterday take it for success when it is thrown'
+          : 'callers of yesterday do not know it when it is thrown',
+      );
+    }
+  }
+
+  #returns(older: Method, newer: Method): void {
+    const where = `${older.name}: result`;
+    const [was, is] = [older.returns.kind, newer.returns.kind];
+    if (was !== 'void' && is !== 'void') this.#types(where, older.returns, newer.returns, 'to caller');
+    else if (was !== is && is === 'void')
+      this.#add(where, 'was removed', ['breaks', 'fine'], 'callers of yesterday wait for one');
+    else if (was !== is) this.#add(where, 'was added', ['fine', 'breaks'], 'a chassis of yesterday gives none');
+  }
+
+  #fields(older: readonly Field[], newer: readonly Field[], flow: Flow, name: (field: Field) => string): void {
+    for (const field of older) {
+      const now = newer.find(({ id }) => id === field.id);
+      if (now === undefined) this.#present(name(field), 'was removed', field, flow, 'old');
+      else this.#field(name(field), field, now, flow);
+    }
+    for (const field of newer) {
+      if (!older.some(({ id }) => id === field.id)) this.#present(name(field), 'was added', field, flow, 'new');
+    }
+  }
+
+  /** A union with a field that its reader does not know is read as one that holds nothing. */
+  #choices(older: StructType, newer: StructType, flow: Flow, name: (field: Field) => string): void {
+    const why = 'whoever does not know the field reads a union that holds nothing';
+    for (const field of older.fields) {
+      const now = newer.fields.find(({ id }) => id === field.id);
+      if (now === undefined) this.#add(name(field), 'was removed', written('old', flow, 'sometimes', 'fine'), why);
+      else this.#field(name(field), field, now, flow);
+    }
+    for (const field of newer.fields) {
+      if (older.fields.some(({ id }) => id === field.id)) continue;
+      this.#add(name(field), 'was added', written('new', flow, 'sometimes', 'fine'), why);
+    }
+  }
+
+  /** A field that one state alone has: missed by readers of that state which insist on it. */
+  #present(where: string, what: string, field: Field, flow: Flow, state: 'old' | 'new'): void {
+    const isMissed = field.requiredness === 'required';
+    // New readers of what old ones wrote are the new chassis for arguments, the new callers for results.
+    const missesOld = (state === 'new') === (flow === 'to chassis');
+    const verdicts: [Verdict, Verdict] = isMissed
+      ? missesOld
+        ? ['breaks', 'fine']
+        : ['fine', 'breaks']
+      : ['fine', 'fine'];
+    this.#add(
+      where,
+      `${what}${isMissed ? ', required' : ''}`,
+      verdicts,
+      'whoever reads it insists on it and whoever writes does not know it',
+    );
+  }
+
+  #field(where: string, older: Field, newer: Field, flow: Flow): void {
+    if (older.name !== newer.name) {
+      this.#add(where, `is called ${newer.name} now`, ['json', 'json'], 'Thrift goes by numbers; JSON has the name');
+    }
+    this.#defaults(where, older, newer, flow);
+    if (older.requiredness !== newer.requiredness) {
+      const what = `${older.requiredness} became ${newer.requiredness}`;
+      const insistsNow = newer.requiredness === 'required';
+      if (insistsNow || older.requiredness === 'required') {
+        const hitsOld = insistsNow === (flow === 'to chassis');
+        this.#add(
+          where,
+          what,
+          hitsOld ? ['sometimes', 'fine'] : ['fine', 'sometimes'],
+          'it breaks when the one leaves out what the other insists on',
+        );
+      } else this.#add(where, what, ['fine', 'fine'], '');
+    }
+    this.#types(where, older.type, newer.type, flow);
+  }
+
+  /** Whoever leaves a field out means the own default. Most writers send it then; in JSON and in optional fields it is the reader's that counts. */
+  #defaults(where: string, older: Field, newer: Field, flow: Flow): void {
+    const [was, is] = [defaultText(older), defaultText(newer)];
+    if (was === is || older.type.kind !== newer.type.kind) return;
+    const meant = (field: Field): Verdict =>
+      field.defaultValue === undefined ? 'fine' : field.requiredness === 'optional' ? 'sometimes' : 'json';
+    const verdicts = written('old', flow, meant(older), meant(newer));
+    this.#add(where, `default ${was} became ${is}`, verdicts, 'whoever leaves it out gets the default of who reads it');
+  }
+
+  #types(where: string, older: Type, newer: Type, flow: Flow): void {
+    const [was, is] = [shapeOf(older), shapeOf(newer)];
+    if (was !== is) {
+      const what = `${nameOfType(older)} became ${nameOfType(newer)}`;
+      this.#add(where, what, ['breaks', 'breaks'], 'whoever reads it refuses it, or reads it as if nothing had come');
+      return;
+    }
+    if (older.kind !== newer.kind) {
+      // Alike on the wire: enum and i32, string and binary. But not all bytes are text, nor all numbers values of an enum.
+      const isNarrower = newer.kind === 'string' || newer.kind === 'enum';
+      this.#add(
+        where,
+        `${nameOfType(older)} became ${nameOfType(newer)}`,
+        written(isNarrower ? 'old' : 'new', flow, 'sometimes', 'json'),
+        'the same bytes in Thrift, where they are a value of both; JSON writes them otherwise',
+      );
+      return;
+    }
+    if (older.kind === 'enum' && newer.kind === 'enum') this.#enums(older.enum, newer.enum, flow);
+    if (older.kind === 'struct' && newer.kind === 'struct') this.#structs(older.struct, newer.struct, flow);
+    if ((older.kind === 'list' || older.kind === 'set') && 'element' in newer) {
+      this.#types(`${where} [element]`, older.element, newer.element, flow);
+    }
+    if (older.kind === 'map' && newer.kind === 'map') {
+      this.#types(`${where} [key]`, older.key, newer.key, flow);
+      this.#types(`${where} [value]`, older.value, newer.value, flow);
+    }
+  }
+
+  #structs(older: StructType, newer: StructType, flow: Flow): void {
+    if (this.#isMet(older, newer, flow)) return;
+    const what = `${older.kind} ${plain(older.name)}`;
+    const name = (field: Field): string => `${what}: field ${field.id} ${field.name}`;
+    if (older.kind === 'union' && newer.kind === 'union') {
+      this.#choices(older, newer, flow, name);
+      return;
+    }
+    if (older.kind === 'union' || newer.kind === 'union') {
+      const why = 'a union holds one field, others any number';
+      this.#add(
+        what,
+        `became ${newer.kind}`,
+        written(newer.kind === 'union' ? 'old' : 'new', flow, 'sometimes', 'json'),
+        why,
+      );
+    }
+    this.#fields(older.fields, newer.fields, flow, name);
+  }
+
+  #enums(older: EnumType, newer: EnumType, flow: Flow): void {
+    if (this.#isMet(older, newer, flow)) return;
+    const where = `enum ${plain(older.name)}`;
+    for (const [name, value] of older.byName) {
+      const now = newer.byName.get(name);
+      if (now !== undefined && now !== value) {
+        this.#add(
+          `${where}: ${name}`,
+          `${value} became ${now}`,
+          ['breaks', 'breaks'],
+          'the same name means another value',
+        );
+      } else if (!newer.byValue.has(value)) {
+        const verdicts = written('old', flow, 'sometimes', 'fine');
+        this.#add(`${where}: ${name} = ${value}`, 'was removed', verdicts, 'it breaks when the value is used');
+      } else if (now === undefined) {
+        const is = newer.byValue.get(value) ?? '';
+        this.#add(`${where}: ${name} = ${value}`, `is called ${is} now`, ['json', 'json'], 'JSON has the name');
+      }
+    }
+    for (const [name, value] of newer.byName) {
+      if (older.byName.has(name) || older.byValue.has(value)) continue;
+      const verdicts = written('new', flow, 'sometimes', 'fine');
+      this.#add(`${where}: ${name} = ${value}`, 'was added', verdicts, 'it breaks when the value is used');
+    }
+  }
+
+  /** A type that travels both ways is looked into twice, one that refers to itself not for ever. */
+  #isMet(older: object, newer: object, flow: Flow): boolean {
+    const met = this.#met.get(flow) ?? new Set();
+    this.#met.set(flow, met);
+    if (met.has(older) && met.has(newer)) return true;
+    met.add(older).add(newer);
+    return false;
+  }
+
+  /** The same change met again, on the other way, has the worse of both verdicts. */
+  #add(where: string, what: string, [oldCallers, newCallers]: readonly [Verdict, Verdict], why: string): void {
+    const reason = oldCallers === 'fine' && newCallers === 'fine' ? '' : why;
+    const index = this.#changes.findIndex((change) => change.where === where && change.what === what);
+    const before = this.#changes[index];
+    if (before === undefined) {
+      this.#changes.push({ where, what, oldCallers, newCallers, why: reason });
+      return;
+    }
+    this.#changes[index] = {
+      where,
+      what,
+      oldCallers: worse(before.oldCallers, oldCallers),
+      newCallers: worse(before.newCallers, newCallers),
+      why: before.why || reason,
+    };
+  }
+}
+
+/** The verdicts where only what that state writes is not always understood: old callers write arguments, new chassis results. */
+function written(state: 'old' | 'new', flow: Flow, its: Verdict, others: Verdict): [Verdict, Verdict] {
+  return (state === 'old') === (flow === 'to chassis') ? [its, others] : [others, its];
+}
+
+const SEVERITY: readonly Verdict[] = ['fine', 'json', 'sometimes', 'breaks'];
+
+function worse(one: Verdict, other: Verdict): Verdict {
+  return SEVERITY.indexOf(one) > SEVERITY.indexOf(other) ? one : other;
+}
+
+function order({ fields }: StructType): string {
+  return fields.map(({ id }) => id).join(', ');
+}
+
+/** What the wire shows of a type: its own number, not what is inside. */
+function shapeOf({ kind }: Type): string {
+  if (kind === 'enum') return 'i32';
+  return kind === 'binary' ? 'string' : kind;
+}
+
+function plain(name: string): string {
+  return name.slice(name.lastIndexOf('.') + 1);
+}

@@ -1,0 +1,267 @@
+// Values written in the IDL, as constants and as defaults of fields, checked against their type and turned into the plain
+// JavaScript values that handlers see. References to constants and enum values are followed, circles are refused.
+
+import { type ConstValue, SyntaxType } from '@creditkarma/thrift-parser';
+import { type IdlFile, idlFault, quote, suggest } from './fault.ts';
+import type { EnumType, StructType, Type } from '../thrift/model.ts';
+import { type Scope, wholeNumber } from './scope.ts';
+import { index } from './tokens.ts';
+import { isSameType, nameOfType } from './typename.ts';
+
+/** A value with its type and its weight (how many values it is made of). */
+export interface Valued {
+  readonly type: Type;
+  readonly value: unknown;
+  readonly weight: number;
+}
+
+/** The default of a field of a struct, undefined for none. */
+export type DefaultOf = (struct: StructType, field: string) => Valued | undefined;
+
+/** Values that one default or constant may be made of, references followed: they can double with each line. */
+export const VALUE_WEIGHT_MAX = 10_000;
+
+export class Constants {
+  readonly #done: Map<object, Valued> = new Map();
+  readonly #underWay: Set<object> = new Set();
+  readonly #defaultOf: DefaultOf;
+  #weight = 0;
+
+  /** `defaultOf` gives the default of a field of a struct, for struct values that leave it out. */
+  constructor(defaultOf: DefaultOf) {
+    this.#defaultOf = defaultOf;
+  }
+
+  /** The constant of that name in the scope, which must have it. */
+  constant(scope: Scope, name: string, at: number): Valued {
+    const syntax = scope.constants.get(name);
+    if (syntax === undefined) throw idlFault(scope.file, at, `unknown constant ${quote(name)}`);
+    const done = this.#done.get(syntax);
+    if (done !== undefined) return done;
+    if (this.#underWay.has(syntax)) {
+      throw idlFault(scope.file, index(syntax.name), `constant ${quote(name)} is defined by itself, give it a value`);
+    }
+    if (this.#underWay.size >= CHAIN_MAX) {
+      throw idlFault(scope.file, index(syntax.name), `more than ${CHAIN_MAX} constants defined by one another`);
+    }
+    this.#underWay.add(syntax);
+    const result = this.evaluate(scope, syntax.initializer, scope.resolve(syntax.fieldType));
+    this.#underWay.delete(syntax);
+    this.#done.set(syntax, result);
+    return result;
+  }
+
+  /** The value that the syntax means as the type wanted, and its weight. Throws with its place when it does not fit. */
+  evaluate(scope: Scope, syntax: ConstValue, type: Type): Valued {
+    const outside = this.#weight;
+    this.#weight = 0;
+    const value = this.#value(scope, syntax, type);
+    const result = { type, value, weight: this.#weight };
+    this.#weight = outside;
+    return result;
+  }
+
+  #value(scope: Scope, syntax: ConstValue, type: Type): unknown {
+    this.#count(scope, syntax, 1);
+    const wrong = (got: string, hint = ''): Error =>
+      idlFault(scope.file, placeOf(scope.file, syntax), `expected ${nameOfType(type)}, got ${got}${hint}`);
+    switch (syntax.type) {
+      case SyntaxType.Identifier:
+        return this.#reference(scope, syntax.value, index(syntax), type, syntax);
+      case SyntaxType.BooleanLiteral:
+        if (type.kind === 'bool') return syntax.value;
+        // To the Apache compiler these words are the numbers 1 and 0.
+        return fromInteger(syntax.value ? 1n : 0n, type, (_got, hint) => wrong(String(syntax.value), hint));
+      case SyntaxType.IntConstant:
+        return fromInteger(wholeNumber(syntax.value.value), type, wrong);
+      case SyntaxType.DoubleConstant: {
+        if (type.kind !== 'double') throw wrong(syntax.value.value);
+        const number = Number(syntax.value.value);
+        if (!Number.isFinite(number)) throw wrong(syntax.value.value, ', which is beyond a double');
+        return number;
+      }
+      case SyntaxType.StringLiteral:
+        if (type.kind === 'string') return syntax.value;
+        if (type.kind === 'binary') return Buffer.from(syntax.value);
+        if (type.kind === 'uuid' && UUID_PATTERN.test(syntax.value))
+          return syntax.value.toLowerCase().replace(/[{}]/g, '');
+        if (type.kind === 'enum') throw wrong(quote(syntax.value), `, write ${type.enum.name}.NAME without quotes`);
+        throw wrong(quote(syntax.value));
+      case SyntaxType.ConstList: {
+        if (type.kind === 'map' && syntax.elements.length === 0) return new Map();
+        if (type.kind !== 'list' && type.kind !== 'set') throw wrong('a list');
+        const values = syntax.elements.map((element) => this.#value(scope, element, type.element));
+        if (type.kind === 'list') return values;
+        // A value written twice is in the set once, as in every language that the Apache compiler writes.
+        return new Set(new Map(values.map((value) => [keyOf(value), value])).values());
+      }
+      case SyntaxType.ConstMap:
+        if (type.kind === 'map') {
+          const pairs = syntax.properties.map(
+            ({ name, initializer }) =>
+              [this.#value(scope, name, type.key), this.#value(scope, initializer, type.value)] as const,
+          );
+          const keys = new Set<unknown>();
+          for (const [key] of pairs) {
+            if (keys.has(keyOf(key))) throw wrong(`the key ${quote(key)} twice`);
+            keys.add(keyOf(key));
+          }
+          return new Map(pairs);
+        }
+        if (type.kind === 'struct') return this.#struct(scope, syntax, type.struct);
+        // With nothing inside, either bracket will do, as for the Apache compiler.
+        if (type.kind === 'list' && syntax.properties.length === 0) return [];
+        if (type.kind === 'set' && syntax.properties.length === 0) return new Set();
+        throw wrong('a map');
+      default:
+        throw wrong('something else');
+    }
+  }
+
+  #struct(scope: Scope, syntax: ConstValue & { type: SyntaxType.ConstMap }, struct: StructType): unknown {
+    const result: Record<string, unknown> = {};
+    const given = new Set<string>();
+    for (const { name, initializer } of syntax.properties) {
+      if (name.type !== SyntaxType.StringLiteral) {
+        throw idlFault(scope.file, index(name), `expected the name of a field of ${struct.name} in quotes`);
+      }
+      const field = struct.fields.find((field) => field.name === name.value);
+      if (field === undefined) {
+        const known = struct.fields.map((field) => field.name);
+        throw idlFault(
+          scope.file,
+          index(name),
+          `${struct.name} has no field ${quote(name.value)}${suggest(name.value, known)}`,
+        );
+      }
+      if (given.has(field.name)) throw idlFault(scope.file, index(name), `field ${quote(field.name)} is given twice`);
+      given.add(field.name);
+      setOwn(result, field.name, this.#value(scope, initializer, field.type));
+    }
+    if (struct.kind === 'union' && given.size !== 1) {
+      throw idlFault(
+        scope.file,
+        placeOf(scope.file, syntax),
+        `a value of union ${struct.name} has exactly one field, here are ${given.size}`,
+      );
+    }
+    for (const field of struct.fields) {
+      if (given.has(field.name)) continue;
+      const found = struct.kind === 'union' ? undefined : this.#defaultOf(struct, field.name);
+      if (found !== undefined) {
+        this.#count(scope, syntax, found.weight);
+        setOwn(result, field.name, found.value);
+      } else if (field.requiredness === 'required') {
+        throw idlFault(
+          scope.file,
+          placeOf(scope.file, syntax),
+          `required field ${quote(field.name)} of ${struct.name} is missing`,
+        );
+      }
+    }
+    return result;
+  }
+
+  /** CONSTANT, Enum.VALUE, prefix.CONSTANT or prefix.Enum.VALUE. */
+  #reference(scope: Scope, name: string, at: number, type: Type, syntax: ConstValue): unknown {
+    const found = scope.find(name);
+    if (found?.scope.constants.has(found.name) === true) {
+      const { value, weight, type: from } = this.constant(found.scope, found.name, at);
+      this.#count(scope, syntax, weight);
+      return convert(value, from, type, (got) =>
+        idlFault(scope.file, at, `expected ${nameOfType(type)}, got ${got} (constant ${quote(name)})`),
+      );
+    }
+    const dot = name.lastIndexOf('.');
+    const enumType = dot === -1 ? undefined : scope.findEnum(name.slice(0, dot));
+    if (enumType === undefined) throw idlFault(scope.file, at, this.#unknown(scope, name, type));
+    const value = enumType.byName.get(name.slice(dot + 1));
+    if (value === undefined) {
+      const hint = suggest(name.slice(dot + 1), enumType.byName.keys());
+      throw idlFault(scope.file, at, `enum ${enumType.name} has no value ${quote(name.slice(dot + 1))}${hint}`);
+    }
+    return convert(value, { kind: 'enum', enum: enumType }, type, (got) =>
+      idlFault(scope.file, at, `expected ${nameOfType(type)}, got ${got}`),
+    );
+  }
+
+  #unknown(scope: Scope, name: string, type: Type): string {
+    if (type.kind === 'enum' && type.enum.byName.has(name)) {
+      return `unknown constant ${quote(name)}, did you mean "${type.enum.name}.${name}"?`;
+    }
+    return `unknown constant or enum value ${quote(name)}${suggest(name, scope.constants.keys())}`;
+  }
+
+  #count(scope: Scope, syntax: ConstValue, weight: number): void {
+    this.#weight += weight;
+    if (this.#weight > VALUE_WEIGHT_MAX) {
+      throw idlFault(scope.file, index(syntax), `this value is made of more than ${VALUE_WEIGHT_MAX} values`);
+    }
+  }
+}
+
+/** The grammar's place of a list or map is somewhere behind its opening bracket. */
+function placeOf({ text }: IdlFile, syntax: ConstValue): number {
+  const at = index(syntax);
+  if (syntax.type === SyntaxType.ConstList) return text.lastIndexOf('[', at - 1);
+  return syntax.type === SyntaxType.ConstMap ? text.lastIndexOf('{', at - 1) : at;
+}
+
+/** Sets an own property whatever its name: plain assignment to `__proto__` would change the prototype. */
+export function setOwn(target: Record<string, unknown>, name: string, value: unknown): void {
+  if (name === '__proto__')
+    Object.defineProperty(target, name, { value, enumerable: true, configurable: true, writable: true });
+  else target[name] = value;
+}
+
+/** With curly braces around it or without. */
+const UUID_PATTERN =
+  /^(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\{[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\})$/i;
+/** Constants that refer to one another in a row: each is a step of recursion. */
+const CHAIN_MAX = 200;
+const INTEGER_BITS: ReadonlyMap<Type['kind'], bigint> = new Map([
+  ['i8', 8n],
+  ['i16', 16n],
+  ['i32', 32n],
+  ['i64', 64n],
+]);
+
+function fromInteger(value: bigint, type: Type, wrong: (got: string, hint?: string) => Error): unknown {
+  if (type.kind === 'double') return Number(value);
+  if (type.kind === 'bool' && (value === 0n || value === 1n)) return value === 1n;
+  if (type.kind === 'enum') {
+    if (type.enum.byValue.has(Number(value))) return Number(value);
+    throw wrong(String(value), `; known: ${namesOf(type.enum)}`);
+  }
+  const bits = INTEGER_BITS.get(type.kind);
+  if (bits === undefined) throw wrong(String(value));
+  if (BigInt.asIntN(Number(bits), value) !== value)
+    throw wrong(String(value), `, which does not fit into ${bits} bits`);
+  return type.kind === 'i64' ? value : Number(value);
+}
+
+/** A constant's value where another type is wanted: numbers may widen or narrow when they fit. */
+function convert(value: unknown, from: Type, to: Type, wrong: (got: string) => Error): unknown {
+  if (isSameType(from, to)) return value;
+  if (typeof value === 'bigint' || (typeof value === 'number' && from.kind !== 'double')) {
+    if (from.kind === 'enum' && to.kind === 'enum') throw wrong(`a value of enum ${from.enum.name}`);
+    return fromInteger(BigInt(value), to, (got, hint = '') => wrong(got + hint));
+  }
+  if (typeof value === 'string' && to.kind === 'binary' && from.kind === 'string') return Buffer.from(value);
+  throw wrong(nameOfType(from));
+}
+
+function namesOf(type: EnumType): string {
+  return [...type.byName].map(([name, value]) => `${name} = ${value}`).join(', ');
+}
+
+/** Something equal for equal values: text for those that JavaScript compares by identity. */
+function keyOf(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  return JSON.stringify(value, (_key, part: unknown) => {
+    if (typeof part === 'bigint') return `${part}n`;
+    if (part instanceof Map) return ['map', ...part];
+    if (part instanceof Set) return ['set', ...part];
+    return part;
+  });
+}

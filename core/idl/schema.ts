@@ -1,0 +1,174 @@
+// Types as JSON Schema (draft-07) for OpenRPC: what json.ts takes and gives, no more and no less, as far as schemas can say it.
+// Structs and enums are components that others refer to, so recursive types end.
+
+import type { EnumType, Field, Method, StructType, Type } from '../thrift/model.ts';
+import { isParamRequired, jsonOf } from './json.ts';
+
+export type JsonSchema = Record<string, unknown>;
+
+/** One parameter as OpenRPC describes it. */
+export interface ParamDescription {
+  readonly name: string;
+  readonly description?: string;
+  readonly required: boolean;
+  readonly schema: JsonSchema;
+}
+
+/**
+ * The schema of a type. Structs and enums are added to `components` under their names (with a number behind when another type
+ * has the name) and referred to as `#/components/schemas/NAME`.
+ */
+export function schemaOf(type: Type, components: Record<string, object>): JsonSchema {
+  switch (type.kind) {
+    case 'void':
+      return { type: 'null' };
+    case 'bool':
+      return { type: 'boolean' };
+    case 'i8':
+      return whole(8);
+    case 'i16':
+      return whole(16);
+    case 'i32':
+      return whole(32);
+    case 'i64':
+      return {
+        description: 'A whole number of 64 bits: a number up to 2^53, a decimal string beyond; both are accepted.',
+        oneOf: [
+          { type: 'integer', minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER },
+          { type: 'string', pattern: WHOLE_PATTERN },
+        ],
+      };
+    case 'double':
+      return { oneOf: [{ type: 'number' }, { type: 'string', enum: ['NaN', 'Infinity', '-Infinity'] }] };
+    case 'string':
+      return { type: 'string' };
+    case 'binary':
+      return { type: 'string', contentEncoding: 'base64', pattern: BASE64_PATTERN };
+    case 'uuid':
+      return { type: 'string', format: 'uuid', pattern: UUID_PATTERN };
+    case 'list':
+      return { type: 'array', items: schemaOf(type.element, components) };
+    case 'set':
+      return { type: 'array', items: schemaOf(type.element, components), uniqueItems: true };
+    case 'map':
+      return mapSchema(type.key, type.value, components);
+    case 'enum':
+      return reference(type.enum, components, () => enumSchema(type.enum));
+    case 'struct':
+      return reference(type.struct, components, () => structSchema(type.struct, components));
+  }
+}
+
+/** The parameters of a method, in the order of the file. */
+export function paramsOf(method: Method, components: Record<string, object>): ParamDescription[] {
+  return method.args.fields.map((field) => ({
+    name: field.name,
+    ...(field.doc === '' ? {} : { description: field.doc }),
+    required: isParamRequired(field),
+    schema: fieldSchema(field, components),
+  }));
+}
+
+const WHOLE_PATTERN = '^(?:0|-?[1-9][0-9]{0,18})$';
+const BASE64_PATTERN = '^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$';
+const UUID_PATTERN = '^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$';
+
+/** Names given in each set of components, so that one type has one name in it. */
+const namesIn: WeakMap<object, Map<object, string>> = new WeakMap();
+
+function reference(
+  owner: { readonly name: string },
+  components: Record<string, object>,
+  make: () => JsonSchema,
+): JsonSchema {
+  const names = namesIn.get(components) ?? new Map<object, string>();
+  namesIn.set(components, names);
+  let name = names.get(owner);
+  if (name === undefined) {
+    name = owner.name;
+    for (let i = 2; Object.hasOwn(components, name) || name in Object.prototype; i++) name = `${owner.name}_${i}`;
+    names.set(owner, name);
+    // Taken before it is made: the type may refer to itself.
+    components[name] = {};
+    components[name] = make();
+  }
+  return { $ref: `#/components/schemas/${name}` };
+}
+
+function whole(bits: number): JsonSchema {
+  return { type: 'integer', minimum: -(2 ** (bits - 1)), maximum: 2 ** (bits - 1) - 1 };
+}
+
+function mapSchema(key: Type, value: Type, components: Record<string, object>): JsonSchema {
+  const names = keySchema(key);
+  if (names !== undefined) {
+    return { type: 'object', ...names, additionalProperties: schemaOf(value, components) };
+  }
+  return {
+    type: 'array',
+    items: {
+      type: 'array',
+      items: [schemaOf(key, components), schemaOf(value, components)],
+      minItems: 2,
+      maxItems: 2,
+    },
+  };
+}
+
+/** What the keys of an object may be; undefined when the map is an array of pairs. */
+function keySchema(key: Type): JsonSchema | undefined {
+  if (key.kind === 'string') return {};
+  if (key.kind === 'bool') return { propertyNames: { enum: ['true', 'false'] } };
+  if (key.kind === 'i8' || key.kind === 'i16' || key.kind === 'i32' || key.kind === 'i64') {
+    return { propertyNames: { pattern: WHOLE_PATTERN } };
+  }
+  if (key.kind !== 'enum') return undefined;
+  return { propertyNames: { enum: [...key.enum.byName.keys(), ...[...key.enum.byValue.keys()].map(String)] } };
+}
+
+function enumSchema(type: EnumType): JsonSchema {
+  return {
+    title: type.name,
+    ...(type.doc === '' ? {} : { description: type.doc }),
+    enum: [...type.byName.keys(), ...type.byValue.keys()],
+  };
+}
+
+function structSchema(struct: StructType, components: Record<string, object>): JsonSchema {
+  const head = { title: struct.name, ...(struct.doc === '' ? {} : { description: struct.doc }) };
+  if (struct.kind === 'union') {
+    const choices = struct.fields.map((field) => ({
+      type: 'object',
+      properties: properties([[field.name, schemaOf(field.type, components)]]),
+      required: [field.name],
+      additionalProperties: false,
+    }));
+    return choices.length === 0 ? { ...head, not: {} } : { ...head, oneOf: choices };
+  }
+  const required = struct.fields.filter(
+    (field) => field.requiredness === 'required' && field.defaultValue === undefined,
+  );
+  return {
+    ...head,
+    type: 'object',
+    properties: properties(struct.fields.map((field) => [field.name, fieldSchema(field, components)])),
+    ...(required.length === 0 ? {} : { required: required.map((field) => field.name) }),
+    additionalProperties: false,
+  };
+}
+
+function fieldSchema(field: Field, components: Record<string, object>): JsonSchema {
+  const schema = schemaOf(field.type, components);
+  const described: JsonSchema = {};
+  if (field.doc !== '') described['description'] = field.doc;
+  if (field.defaultValue !== undefined) described['default'] = jsonOf(field.type, field.defaultValue);
+  if (field.requiredness === 'optional') return { ...described, anyOf: [schema, { type: 'null' }] };
+  // Beside a $ref nothing else counts in draft-07.
+  if ('$ref' in schema && Object.keys(described).length > 0) return { ...described, allOf: [schema] };
+  return { ...schema, ...described };
+}
+
+/** An object whose keys come from the IDL, `__proto__` among them. */
+function properties(entries: readonly (readonly [string, JsonSchema])[]): JsonSchema {
+  return Object.fromEntries(entries);
+}

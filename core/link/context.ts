@@ -1,0 +1,423 @@
+// CallContext and ReplyContext (idl/katamari.thrift): the structs that travel in field 32767, placed first, inside the mesh only.
+// Written and read by hand because every call carries both; fields at their default are not written at all.
+
+import { NO_DETAILS, NONE, type Call, type ReplyContext } from '../rpc/call.ts';
+import { ERROR_TABLE, errorCodeOfWire, KatamariError } from '../errors.ts';
+import { readShortText, writeShortText } from '../thrift/string-cache.ts';
+import { StructScanner, WIRE_TYPE } from '../thrift/struct-scanner.ts';
+
+/** What a CallContext says; the receiver makes a Call of it. */
+export type CallContext = Omit<Call, 'method' | 'oneway' | 'args' | 'deadlineMs' | 'signal'> & {
+  /** Time left when it was written, in us. */
+  readonly timeLeftUs: number;
+};
+
+/** ReplyContext as it travels: also carries the mesh's own error. */
+export interface WireReplyContext extends ReplyContext {
+  readonly error:
+    | { readonly code: number; readonly retryAfterMs: number; readonly stage: number; readonly notRun: boolean }
+    | undefined;
+  /** The chassis wants to be replaced now that it has answered. */
+  readonly retire: boolean;
+}
+
+/** True when the struct at `at` begins with field 32767 of type struct. */
+export function hasContext(bytes: Uint8Array, at: number): boolean {
+  return bytes[at] === WIRE_TYPE.struct && bytes[at + 1] === 0x7f && bytes[at + 2] === 0xff;
+}
+
+/** A struct without the fields 32767 that stand first in it. The struct must have been scanned: its sizes are believed. */
+export function withoutContext(struct: Uint8Array): Uint8Array {
+  if (!hasContext(struct, 0)) return struct;
+  const bytes = Buffer.from(struct.buffer, struct.byteOffset, struct.byteLength);
+  const scanner = new StructScanner(Number.POSITIVE_INFINITY, bytes.length);
+  let at = 0;
+  while (hasContext(bytes, at)) {
+    scanner.reset();
+    at = scanner.scan(bytes, at + FIELD_HEAD_BYTES, bytes.length);
+  }
+  return bytes.subarray(at);
+}
+
+const FIELD_HEAD_BYTES = 3;
+
+/** The field 32767 with the call's context, to be placed before the call's `args`. */
+export function writeCallContext(call: Call, timeLeftUs: number): Buffer {
+  const out = new FieldWriter();
+  out.i64(1, Math.max(0, Math.round(timeLeftUs)));
+  if (call.service !== '') out.string(2, call.service);
+  if (call.version !== '') out.string(3, call.version);
+  if (call.roles.length > 0) out.strings(4, call.roles);
+  if (call.tags.length > 0) out.strings(5, call.tags);
+  const details = Object.entries(call.details);
+  if (details.length > 0) out.stringMap(6, details);
+  if (call.key !== '') out.string(7, call.key);
+  if (call.traceparent !== '') out.string(8, call.traceparent);
+  if (call.tracestate !== '') out.string(9, call.tracestate);
+  if (call.caller !== '') out.string(10, call.caller);
+  if (call.attempt !== 0) out.i32(11, call.attempt);
+  if (call.doNotQueue) out.bool(12, true);
+  if (call.headers !== NO_DETAILS) {
+    const headers = Object.entries(call.headers);
+    if (headers.length > 0) out.stringMap(13, headers);
+  }
+  return out.finish();
+}
+
+/**
+ * Reads the CallContext that begins at `at` (see hasContext).
+ * @returns the context, and the offset behind it, where the method's own fields begin.
+ * @throws KatamariError bad_request
+ */
+export function readCallContext(bytes: Buffer, at: number): { context: CallContext; end: number } {
+  const found = new FieldReader(bytes, at + 3);
+  // Locals and one literal at the end: an object whose fields change while it is read has a new shape each time, which took longer than the reading.
+  let [service, version, key, traceparent, tracestate, caller] = ['', '', '', '', '', ''];
+  let [timeLeftUs, attempt, doNotQueue] = [0, 0, false];
+  let [roles, tags] = [NONE, NONE];
+  let [details, headers] = [NO_DETAILS, NO_DETAILS];
+  while (found.next()) {
+    switch (found.id) {
+      case 1:
+        timeLeftUs = found.i64();
+        break;
+      case 2:
+        service = found.recurring();
+        break;
+      case 3:
+        version = found.recurring();
+        break;
+      case 4:
+        roles = found.strings();
+        break;
+      case 5:
+        tags = found.strings();
+        break;
+      case 6:
+        details = found.stringMap();
+        break;
+      case 7:
+        key = found.string();
+        break;
+      case 8:
+        traceparent = found.string();
+        break;
+      case 9:
+        tracestate = found.string();
+        break;
+      case 10:
+        caller = found.recurring();
+        break;
+      case 11:
+        attempt = found.i32();
+        break;
+      case 12:
+        doNotQueue = found.bool();
+        break;
+      case 13:
+        headers = found.stringMap();
+        break;
+      default:
+        found.skip();
+    }
+  }
+  const context = {
+    timeLeftUs,
+    service,
+    version,
+    roles,
+    tags,
+    details,
+    key,
+    traceparent,
+    tracestate,
+    headers,
+    caller,
+    attempt,
+    doNotQueue,
+  };
+  return { context, end: found.at };
+}
+
+/** The field 32767 with a reply's context, to be placed before the reply's body. */
+export function writeReplyContext(context: ReplyContext, error?: KatamariError, retire = false): Buffer {
+  const out = new FieldWriter();
+  if (context.version !== '') out.string(1, context.version);
+  if (context.queueUs !== 0) out.i64(2, Math.round(context.queueUs));
+  if (context.serviceUs !== 0) out.i64(3, Math.round(context.serviceUs));
+  if (context.freeNow !== -1) out.i32(4, context.freeNow);
+  if (context.queuedNow !== -1) out.i32(5, context.queuedNow);
+  if (context.resource !== '') out.string(6, context.resource);
+  if (error !== undefined) {
+    out.i32(7, ERROR_TABLE[error.code].wire);
+    if (error.facts.retryAfterMs !== undefined) out.i64(8, Math.round(error.facts.retryAfterMs));
+    if (error.facts.stage !== undefined) out.i32(9, error.facts.stage === 'queue' ? 1 : 2);
+    if (error.facts.notRun === true) out.bool(10, true);
+  }
+  if (retire) out.bool(11, true);
+  return out.finish();
+}
+
+/** Reads the ReplyContext that begins at `at` (see hasContext), and the offset behind it. */
+export function readReplyContext(bytes: Buffer, at: number): { context: WireReplyContext; end: number } {
+  const found = new FieldReader(bytes, at + 3);
+  let [version, queueUs, serviceUs, freeNow, queuedNow, resource, retire] = ['', 0, 0, -1, -1, '', false];
+  let [code, retryAfterMs, stage, notRun] = [0, -1, 0, false];
+  while (found.next()) {
+    switch (found.id) {
+      case 1:
+        version = found.recurring();
+        break;
+      case 2:
+        queueUs = found.i64();
+        break;
+      case 3:
+        serviceUs = found.i64();
+        break;
+      case 4:
+        freeNow = found.i32();
+        break;
+      case 5:
+        queuedNow = found.i32();
+        break;
+      case 6:
+        resource = found.recurring();
+        break;
+      case 7:
+        code = found.i32();
+        break;
+      case 8:
+        retryAfterMs = found.i64();
+        break;
+      case 9:
+        stage = found.i32();
+        break;
+      case 10:
+        notRun = found.bool();
+        break;
+      case 11:
+        retire = found.bool();
+        break;
+      default:
+        found.skip();
+    }
+  }
+  const error = code === 0 ? undefined : { code, retryAfterMs, stage, notRun };
+  return { context: { version, queueUs, serviceUs, freeNow, queuedNow, resource, retire, error }, end: found.at };
+}
+
+/** The mesh's own error that a ReplyContext and the TApplicationException behind it tell of. */
+export function errorOfContext(error: NonNullable<WireReplyContext['error']>, message: string): KatamariError {
+  return new KatamariError(errorCodeOfWire(error.code), message, {
+    ...(error.retryAfterMs >= 0 ? { retryAfterMs: error.retryAfterMs } : {}),
+    ...(error.stage === 1 ? { stage: 'queue' as const } : error.stage === 2 ? { stage: 'service' as const } : {}),
+    ...(error.notRun ? { notRun: true } : {}),
+  });
+}
+
+/** Writes struct fields behind the header of field 32767 into one shared scratch buffer. */
+class FieldWriter {
+  #at = 3;
+
+  constructor() {
+    scratch[0] = WIRE_TYPE.struct;
+    scratch[1] = 0x7f;
+    scratch[2] = 0xff;
+  }
+
+  i64(id: number, value: number): void {
+    this.#field(WIRE_TYPE.i64, id, 8);
+    // Numbers up to 2^53: high and low word, without a bigint per call.
+    scratch.writeUInt32BE(Math.floor(value / 2 ** 32), this.#at);
+    scratch.writeUInt32BE(value % 2 ** 32, this.#at + 4);
+    this.#at += 8;
+  }
+
+  i32(id: number, value: number): void {
+    this.#field(WIRE_TYPE.i32, id, 4);
+    this.#at = scratch.writeInt32BE(value, this.#at);
+  }
+
+  bool(id: number, value: boolean): void {
+    this.#field(WIRE_TYPE.bool, id, 1);
+    scratch[this.#at++] = value ? 1 : 0;
+  }
+
+  string(id: number, value: string): void {
+    this.#field(WIRE_TYPE.string, id, 0);
+    this.#text(value);
+  }
+
+  strings(id: number, values: readonly string[]): void {
+    this.#field(WIRE_TYPE.list, id, 5);
+    scratch[this.#at++] = WIRE_TYPE.string;
+    this.#at = scratch.writeInt32BE(values.length, this.#at);
+    for (const value of values) this.#text(value);
+  }
+
+  stringMap(id: number, entries: readonly (readonly [string, string])[]): void {
+    this.#field(WIRE_TYPE.map, id, 6);
+    scratch[this.#at++] = WIRE_TYPE.string;
+    scratch[this.#at++] = WIRE_TYPE.string;
+    this.#at = scratch.writeInt32BE(entries.length, this.#at);
+    for (const [key, value] of entries) {
+      this.#text(key);
+      this.#text(value);
+    }
+  }
+
+  /** A copy of what was written, with the stop byte. */
+  finish(): Buffer {
+    reserve(this.#at + 1);
+    scratch[this.#at++] = WIRE_TYPE.stop;
+    const out = Buffer.allocUnsafe(this.#at);
+    scratch.copy(out, 0, 0, this.#at);
+    return out;
+  }
+
+  #field(type: number, id: number, valueBytes: number): void {
+    reserve(this.#at + 3 + valueBytes);
+    scratch[this.#at] = type;
+    scratch[this.#at + 1] = 0;
+    scratch[this.#at + 2] = id;
+    this.#at += 3;
+  }
+
+  #text(value: string): void {
+    // Three bytes of UTF-8 at most for each UTF-16 unit.
+    reserve(this.#at + 4 + value.length * 3);
+    const bytes = writeShortText(scratch, this.#at + 4, value);
+    scratch.writeInt32BE(bytes, this.#at);
+    this.#at += 4 + bytes;
+  }
+}
+
+let scratch = Buffer.allocUnsafe(512);
+
+function reserve(bytes: number): void {
+  if (scratch.length >= bytes) return;
+  const grown = Buffer.allocUnsafe(bytes * 2);
+  scratch.copy(grown);
+  scratch = grown;
+}
+
+/** Reads the fields of a struct one after the other; every step is checked against the end of the bytes. */
+class FieldReader {
+  readonly #bytes: Buffer;
+  at: number;
+  type = 0;
+  id = 0;
+
+  constructor(bytes: Buffer, at: number) {
+    this.#bytes = bytes;
+    this.at = at;
+  }
+
+  /** Steps to the next field; false at the stop byte, which is consumed. */
+  next(): boolean {
+    this.#need(1);
+    this.type = this.#bytes[this.at++] as number;
+    if (this.type === WIRE_TYPE.stop) return false;
+    this.#need(2);
+    this.id = this.#bytes.readInt16BE(this.at);
+    this.at += 2;
+    return true;
+  }
+
+  i64(): number {
+    this.#expect(WIRE_TYPE.i64, 8);
+    const value = this.#bytes.readInt32BE(this.at) * 2 ** 32 + this.#bytes.readUInt32BE(this.at + 4);
+    this.at += 8;
+    return value;
+  }
+
+  i32(): number {
+    this.#expect(WIRE_TYPE.i32, 4);
+    const value = this.#bytes.readInt32BE(this.at);
+    this.at += 4;
+    return value;
+  }
+
+  bool(): boolean {
+    this.#expect(WIRE_TYPE.bool, 1);
+    return this.#bytes[this.at++] !== 0;
+  }
+
+  string(): string {
+    this.#expect(WIRE_TYPE.string, 4);
+    return this.#text();
+  }
+
+  /** A text that other calls have too. */
+  recurring(): string {
+    this.#expect(WIRE_TYPE.string, 4);
+    const end = this.#end();
+    const text = readShortText(this.#bytes, this.at, end);
+    this.at = end;
+    return text;
+  }
+
+  strings(): string[] {
+    this.#expect(WIRE_TYPE.list, 5);
+    const count = this.#count(this.#bytes[this.at] === WIRE_TYPE.string, this.at + 1);
+    this.at += 5;
+    return Array.from({ length: count }, () => this.#text());
+  }
+
+  stringMap(): Record<string, string> {
+    this.#expect(WIRE_TYPE.map, 6);
+    const areStrings = this.#bytes[this.at] === WIRE_TYPE.string && this.#bytes[this.at + 1] === WIRE_TYPE.string;
+    const count = this.#count(areStrings, this.at + 2);
+    this.at += 6;
+    return Object.fromEntries(Array.from({ length: count }, () => [this.#text(), this.#text()]));
+  }
+
+  /** Steps over a field that this version does not know. */
+  skip(): void {
+    const scanner = new StructScanner(CONTEXT_DEPTH_MAX, this.#bytes.length);
+    scanner.reset(this.type);
+    const end = scanner.scan(this.#bytes, this.at, this.#bytes.length);
+    if (end === -1) throw malformed();
+    this.at = end;
+  }
+
+  #text(): string {
+    const end = this.#end();
+    const text = this.#bytes.toString('utf8', this.at, end);
+    this.at = end;
+    return text;
+  }
+
+  /** Steps over a length; returns the offset behind the bytes that it announces. */
+  #end(): number {
+    this.#need(4);
+    const length = this.#bytes.readInt32BE(this.at);
+    this.at += 4;
+    if (length < 0) throw malformed();
+    this.#need(length);
+    return this.at + length;
+  }
+
+  /** An element count, if the elements are strings and so many can follow. */
+  #count(areStrings: boolean, at: number): number {
+    const count = this.#bytes.readInt32BE(at);
+    if (count === 0) return 0;
+    if (!areStrings || count < 0 || count * 4 > this.#bytes.length - at) throw malformed();
+    return count;
+  }
+
+  #expect(type: number, bytes: number): void {
+    if (this.type !== type) throw malformed();
+    this.#need(bytes);
+  }
+
+  #need(bytes: number): void {
+    if (this.#bytes.length - this.at < bytes) throw malformed();
+  }
+}
+
+const CONTEXT_DEPTH_MAX = 8;
+
+function malformed(): KatamariError {
+  return new KatamariError('bad_request', 'The context in field 32767 is not what idl/katamari.thrift says');
+}

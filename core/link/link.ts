@@ -1,0 +1,278 @@
+// One multiplexed connection on which this side calls: manager to chassis, faceplate to manager, chassis to mesh. Framed strict binary;
+// the sequence id is rewritten to number the calls under way, the context goes first in the arguments. Keeps no deadlines: whoever
+// sends owns the call's time. When the connection ends, every call that is under way fails at once with resource_failed.
+
+import type { Socket } from 'node:net';
+import type { Call, Dispatch, Reply } from '../rpc/call.ts';
+import { EMPTY_STRUCT, NO_REPLY_CONTEXT } from '../rpc/call.ts';
+import { systemClock, type Clock } from '../clock.ts';
+import { DEFAULT_LIMITS } from '../rpc/mesh-access.ts';
+import { KatamariError } from '../errors.ts';
+import { readApplicationException } from '../thrift/application-exception.ts';
+import { errorOfContext, hasContext, readReplyContext, writeCallContext, type WireReplyContext } from './context.ts';
+import { FrameReader } from './frame-reader.ts';
+import { cancelMessage, LINK_CALLS } from './control-messages.ts';
+import { MESSAGE_TYPE, NOTHING, readHead, type MessageHead } from '../thrift/message.ts';
+import { Outbox } from './write-buffer.ts';
+import { Outstanding } from './pending-table.ts';
+import { StructScanner } from '../thrift/struct-scanner.ts';
+
+/** Takes the end of one call; exactly one of the two is called, once. */
+export interface ReplySink {
+  reply(reply: Reply, wire: WireReplyContext | undefined): void;
+  fail(error: KatamariError): void;
+}
+
+export interface LinkOptions {
+  /** For messages: who is at the other end. */
+  readonly peer: string;
+  readonly frameBytesMax: number;
+  /** Called once when the connection has ended, with the reason. */
+  readonly onClose?: (error: KatamariError) => void;
+  /** Called once when the peer has said that it takes no further call; what is under way is still answered. */
+  readonly onDrain?: () => void;
+}
+
+export class Link {
+  readonly #socket: Socket;
+  readonly #options: LinkOptions;
+  readonly #outbox: Outbox;
+  readonly #underWay = new Outstanding<ReplySink>();
+  readonly #scanner: StructScanner;
+  readonly #reader: FrameReader;
+  #closed: KatamariError | undefined;
+  #isDraining = false;
+  #ping: Ping | undefined;
+  #lastPing = 0;
+
+  /** @param socket connected already */
+  constructor(socket: Socket, options: LinkOptions) {
+    this.#socket = socket;
+    this.#options = options;
+    this.#outbox = new Outbox(socket, 'round');
+    this.#scanner = new StructScanner(DEFAULT_LIMITS.nestingMax, options.frameBytesMax);
+    const reader = new FrameReader(options.frameBytesMax, (frame) => this.#onFrame(frame));
+    this.#reader = reader;
+    socket.setNoDelay(true);
+    socket.on('data', (chunk: Buffer) => {
+      try {
+        reader.push(chunk);
+      } catch (error) {
+        this.#end(`broke the protocol: ${(error as Error).message}`);
+      }
+    });
+    socket.on('error', (error) => this.#end(error.message));
+    // A peer that has ended its side answers no more, even if it leaves the other side open.
+    socket.on('end', () => this.#end('closed the connection'));
+    socket.on('close', () => this.#end('closed the connection'));
+    // One that connectLink made is paused. One that has closed before says nothing more.
+    socket.resume();
+    if (socket.destroyed) queueMicrotask(() => this.#end('closed the connection'));
+  }
+
+  /** Calls sent and not yet answered, oneway calls not counted. */
+  get underWay(): number {
+    return this.#underWay.size;
+  }
+
+  /** Whether it takes calls: the connection is there and the peer does not drain. */
+  get isOpen(): boolean {
+    return this.#closed === undefined && !this.#isDraining;
+  }
+
+  /** Frames that have come from the peer: while this grows it is there. */
+  get heard(): number {
+    return this.#reader.frames;
+  }
+
+  /** Why the connection has ended, as the calls that were under way were told; undefined while it is there. */
+  get closedBy(): KatamariError | undefined {
+    return this.#closed;
+  }
+
+  /** The peer has said that it takes no further call. */
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
+  /**
+   * Sends a call; its end goes to `sink`. Oneway calls are sent as ordinary ones and answered, so that their end is known.
+   * @returns what `cancel` takes
+   * @throws KatamariError resource_failed or draining with facts.notRun when the link takes no calls: nothing was written.
+   * @param name method name to write, if other than the call's (multiplexed names)
+   * @param nowMs the clock on which call.deadlineMs is
+   */
+  send(call: Call, sink: ReplySink, nowMs: number, name: string = call.method): number {
+    if (!this.isOpen) throw this.#notSent();
+    const context = writeCallContext(call, (call.deadlineMs - nowMs) * 1000);
+    // 1 and above: 0 is the peer's own word, pings count downwards from -1.
+    const seqId = this.#underWay.add(sink);
+    this.#outbox.message(MESSAGE_TYPE.call, name, seqId, context, call.args);
+    return seqId;
+  }
+
+  /**
+   * Takes a call back: its sink hears nothing any more, whoever sent it settles it. The peer is told, so that the call leaves its
+   * queue; one that is being worked on may still run to its end.
+   * @param id what `send` returned
+   * @returns false when the call had ended before
+   */
+  cancel(id: number): boolean {
+    if (this.#underWay.take(id) === undefined) return false;
+    this.#outbox.add(cancelMessage(id));
+    this.#leaveWhenDrained();
+    return true;
+  }
+
+  /**
+   * Asks the peer, which must be a link server, whether it is well; it answers whatever is under way. One at a time: asked again meanwhile,
+   * the first answer is for both.
+   * @returns the time that the answer took, in ms
+   * @throws KatamariError timeout when there was none within `timeoutMs`, resource_failed when the link is closed
+   */
+  ping(timeoutMs: number, clock: Clock = systemClock): Promise<number> {
+    if (this.#closed !== undefined) return Promise.reject(this.#closed);
+    this.#ping ??= this.#startPing(timeoutMs, clock);
+    return this.#ping.answered;
+  }
+
+  /** This link as a Dispatch, for callers that do not need more. */
+  dispatch(clock: { nowMs(): number }, nameOf?: (call: Call) => string): Dispatch {
+    return (call) =>
+      new Promise<Reply>((reply, fail) => {
+        this.send(call, { reply: (answer) => reply(answer), fail }, clock.nowMs(), nameOf?.(call));
+      });
+  }
+
+  /** Ends the connection now; what is under way fails. */
+  close(why = 'closed by this side'): void {
+    this.#end(why);
+  }
+
+  #notSent(): KatamariError {
+    const why = this.#closed ?? drains(this.#options.peer);
+    return new KatamariError(why.code, why.message, { notRun: true });
+  }
+
+  #startPing(timeoutMs: number, clock: Clock): Ping {
+    this.#lastPing = this.#lastPing === -0x7fffffff ? -1 : this.#lastPing - 1;
+    const ping = new Ping(this.#lastPing, clock);
+    const overdue = (): void => {
+      if (this.#ping !== ping) return;
+      this.#ping = undefined;
+      const why = `${this.#options.peer} did not answer a ping within ${timeoutMs} ms: it is frozen, or the way to it is cut`;
+      ping.fail(new KatamariError('timeout', why));
+    };
+    // When this process itself was held up, the answer may lie unread: one round of the loop reads it.
+    ping.stopTimer = clock.after(timeoutMs, () => setImmediate(overdue));
+    this.#outbox.message(MESSAGE_TYPE.call, LINK_CALLS.ping, ping.seqId, NOTHING, EMPTY_STRUCT);
+    return ping;
+  }
+
+  #onFrame(frame: Buffer): void {
+    const head = readHead(frame, 0, frame.length);
+    if (head === undefined)
+      throw new KatamariError('bad_request', `a reply of ${frame.length} bytes ends inside its head`);
+    if (head.seqId <= 0) {
+      this.#onControl(head);
+      return;
+    }
+    const sink = this.#underWay.take(head.seqId);
+    // An answer nobody waits for: a peer that answers twice, or answers a oneway call. Harmless.
+    if (sink === undefined) return;
+    try {
+      this.#settle(sink, frame, head.type, head.bodyStart);
+    } catch (error) {
+      sink.fail(
+        new KatamariError('resource_failed', `${this.#options.peer} broke the protocol: ${(error as Error).message}`),
+      );
+      throw error;
+    }
+    this.#leaveWhenDrained();
+  }
+
+  /** What is no answer to a call: that to a ping, and the peer's word that it drains. */
+  #onControl({ seqId, name, type }: MessageHead): void {
+    if (seqId === this.#ping?.seqId && type === MESSAGE_TYPE.reply) {
+      const ping = this.#ping;
+      this.#ping = undefined;
+      ping.succeed();
+    }
+    if (seqId !== 0 || name !== LINK_CALLS.drain || this.#isDraining) return;
+    this.#isDraining = true;
+    this.#options.onDrain?.();
+    this.#leaveWhenDrained();
+  }
+
+  #leaveWhenDrained(): void {
+    if (this.#isDraining && this.#underWay.size === 0) this.#end(drains(this.#options.peer));
+  }
+
+  #settle(sink: ReplySink, frame: Buffer, type: number, bodyStart: number): void {
+    if (type !== MESSAGE_TYPE.reply && type !== MESSAGE_TYPE.exception) {
+      throw new KatamariError('bad_request', `message type ${type} where a reply (2) or an exception (3) was expected`);
+    }
+    // What a chassis answers goes to clients as it is, and to some without a frame around it: it must be one whole struct.
+    this.#scanner.reset();
+    if (this.#scanner.scan(frame, bodyStart, frame.length) !== frame.length) {
+      throw new KatamariError('bad_request', `a reply of ${frame.length} bytes whose body is not one whole struct`);
+    }
+    const isException = type === MESSAGE_TYPE.exception;
+    if (!hasContext(frame, bodyStart)) {
+      sink.reply({ isException, body: frame.subarray(bodyStart), context: NO_REPLY_CONTEXT }, undefined);
+      return;
+    }
+    const { context, end } = readReplyContext(frame, bodyStart);
+    const body = frame.subarray(end);
+    if (context.error === undefined) sink.reply({ isException, body, context }, context);
+    else sink.fail(errorOfContext(context.error, readApplicationException(body).message));
+  }
+
+  #end(why: string | KatamariError): void {
+    if (this.#closed !== undefined) return;
+    this.#closed = typeof why === 'string' ? new KatamariError('resource_failed', `${this.#options.peer} ${why}`) : why;
+    this.#socket.destroy();
+    this.#ping?.fail(this.#closed);
+    this.#ping = undefined;
+    const left = this.#underWay.takeAll();
+    // First, because whoever hears that a call has failed may send it again at once, and shall not choose this link.
+    this.#options.onClose?.(this.#closed);
+    for (const sink of left) sink.fail(this.#closed);
+  }
+}
+
+/** A ping under way. */
+class Ping {
+  readonly seqId: number;
+  readonly answered: Promise<number>;
+  /** Takes back the timer that ends it. */
+  stopTimer: () => void = () => {};
+  readonly #clock: Clock;
+  readonly #startedAtMs: number;
+  #resolve!: (tookMs: number) => void;
+  #reject!: (error: KatamariError) => void;
+
+  constructor(seqId: number, clock: Clock) {
+    this.seqId = seqId;
+    this.#clock = clock;
+    this.#startedAtMs = clock.nowMs();
+    this.answered = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  succeed(): void {
+    this.stopTimer();
+    this.#resolve(this.#clock.nowMs() - this.#startedAtMs);
+  }
+
+  fail(error: KatamariError): void {
+    this.stopTimer();
+    this.#reject(error);
+  }
+}
+
+function drains(peer: string): KatamariError {
+  return new KatamariError('draining', `${peer} drains and takes no further call: send it elsewhere`);
+}

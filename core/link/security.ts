@@ -1,0 +1,268 @@
+// Who may be at the other end of a link, and the client's way to one: connects, does TLS, shakes hands, and hands over a socket for a Link.
+//
+// TLS is mutual: both sides show a certificate of one CA. The host name is not compared with the certificate, because managers are found by
+// addresses that change; the CA is the proof. So the CA must be the mesh's own: whoever holds a certificate of it, with both client
+// and server usage, is a member and may be any manager or faceplate. A CA that signs for others too would let those in.
+// The secret is a second, independent proof (link-handshake.ts); with both configured, both are asked for. It enciphers nothing.
+// Refuses: to wait longer than it was told, to go on with a side that did not prove itself, to do with less than was configured.
+
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { connect, type Socket } from 'node:net';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { KatamariError } from '../errors.ts';
+import { isLoopback, parseAddress, type LinkAddress } from './address.ts';
+import { ClientHandshake } from './handshake.ts';
+
+export interface LinkSecurity {
+  /** Shared by all processes of the mesh; '' for none. */
+  readonly secret: string;
+  /** PEM texts: the CA of the mesh, and this process's own certificate and key. */
+  readonly tls: { readonly ca: string; readonly cert: string; readonly key: string } | undefined;
+}
+
+export interface ConnectLinkOptions {
+  readonly security: LinkSecurity | undefined;
+  /** For all of it: connection, TLS and handshake. */
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Why a link server must not be opened on `address` (`unix:PATH` or `tcp:HOST:PORT`), with what to do; undefined when it may. Who can call on
+ * a link is believed in whatever it says of its calls, so other machines must prove themselves first.
+ * @throws KatamariError bad_request when it is no address
+ */
+export function whyNotListen(address: string, security: LinkSecurity | undefined): string | undefined {
+  if (isLoopback(parseAddress(address)) || security?.tls !== undefined) return undefined;
+  const secretBytes = Buffer.byteLength(security?.secret ?? '');
+  if (secretBytes >= SECRET_BYTES_MIN) return undefined;
+  const what =
+    secretBytes === 0
+      ? 'and neither certificates nor a secret are configured'
+      : `and the secret has ${secretBytes} bytes, which can be guessed; expected ${SECRET_BYTES_MIN} or more`;
+  return `The link on ${address} would be open to other machines ${what}. Configure certificates, or a secret (openssl rand -hex 32 makes one), or listen on 127.0.0.1`;
+}
+
+/** A shorter secret can be found by one who has heard a handshake. */
+export const SECRET_BYTES_MIN = 16;
+
+/**
+ * Connects to a link server and proves both sides to each other.
+ * @param address `unix:PATH` or `tcp:HOST:PORT`
+ * @returns a paused socket for `new Link(socket, ...)`, which reads on
+ * @throws KatamariError resource_failed (not there, not in time), denied (what the sides ask of each other does not fit) or cancelled,
+ * all with facts.notRun; bad_request when the address is none or the certificates cannot be read
+ */
+export async function connectLink(address: string, options: ConnectLinkOptions): Promise<Socket> {
+  const where = parseAddress(address);
+  if (options.signal?.aborted === true) throw cancelled(address);
+  return new Dial(address, where, options).ended;
+}
+
+/** One attempt; ends once, with the socket or with the first reason. */
+class Dial {
+  readonly ended: Promise<Socket>;
+  readonly #address: string;
+  readonly #options: ConnectLinkOptions;
+  readonly #socket: Socket;
+  readonly #handshake: ClientHandshake;
+  readonly #timer: NodeJS.Timeout;
+  #stage: 'connecting' | 'tls' | 'handshake' = 'connecting';
+  #isEnded = false;
+  #resolve!: (socket: Socket) => void;
+  #reject!: (error: KatamariError) => void;
+
+  constructor(address: string, where: LinkAddress, options: ConnectLinkOptions) {
+    this.ended = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    this.#address = address;
+    this.#options = options;
+    const tls = options.security?.tls;
+    this.#socket = tls === undefined ? connect(where) : connectWithTls(where, tls);
+    const socket = this.#socket;
+    this.#handshake = new ClientHandshake(options.security?.secret ?? '', address, (bytes) => void socket.write(bytes));
+    this.#timer = setTimeout(() => this.#fail(this.#timedOut()), options.timeoutMs);
+    options.signal?.addEventListener('abort', this.#onAbort, { once: true });
+    socket.once('connect', () => {
+      if (tls === undefined) this.#shake();
+      else if (this.#stage === 'connecting') this.#stage = 'tls';
+    });
+    socket.once('secureConnect', () => {
+      if ((socket as TLSSocket).authorized) this.#shake();
+      else this.#fail(this.#tlsFailed((socket as TLSSocket).authorizationError));
+    });
+    // Stays for good: between here and its Link nobody else listens, and an error that nobody listens to ends the process.
+    socket.on('error', (error: NodeJS.ErrnoException) => this.#fail(this.#failedBy(error)));
+    socket.once('end', this.#onGone);
+    socket.once('close', this.#onGone);
+  }
+
+  #shake(): void {
+    this.#stage = 'handshake';
+    this.#socket.setNoDelay(true);
+    this.#socket.on('data', this.#onData);
+    this.#handshake.begin();
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    let rest: Buffer | undefined;
+    try {
+      rest = this.#handshake.push(chunk);
+    } catch (error) {
+      this.#fail(error as KatamariError);
+      return;
+    }
+    if (rest === undefined || !this.#end()) return;
+    const socket = this.#socket;
+    socket.off('data', this.#onData);
+    socket.off('end', this.#onGone);
+    socket.off('close', this.#onGone);
+    // What comes before there is a Link waits in the socket.
+    socket.pause();
+    if (rest.length > 0) socket.unshift(rest);
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    this.#resolve(socket);
+  };
+
+  readonly #onAbort = (): void => this.#fail(cancelled(this.#address));
+
+  readonly #onGone = (): void => this.#fail(this.#closed());
+
+  #fail(error: KatamariError): void {
+    if (!this.#end()) return;
+    this.#socket.destroy();
+    this.#reject(error);
+  }
+
+  /** @returns false when it had ended before */
+  #end(): boolean {
+    if (this.#isEnded) return false;
+    this.#isEnded = true;
+    clearTimeout(this.#timer);
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    return true;
+  }
+
+  #timedOut(): KatamariError {
+    const { timeoutMs } = this.#options;
+    const why =
+      this.#stage === 'connecting'
+        ? `did not take a connection within ${timeoutMs} ms: its machine is off, or a firewall is between`
+        : `took a connection and did not answer within ${timeoutMs} ms: its process is frozen, or this is not its link address`;
+    return failed(this.#address, why);
+  }
+
+  #closed(): KatamariError {
+    if (this.#options.security?.tls === undefined) {
+      return denied(
+        this.#address,
+        'closed the connection before it answered: it wants TLS and this side has none, or it is stopping. If it has certificates configured, configure some of its CA here',
+      );
+    }
+    if (this.#stage === 'handshake') {
+      return denied(
+        this.#address,
+        'closed the connection when it had seen the certificate of this side: that is not of its CA, has expired or is not for clients',
+      );
+    }
+    return this.#tlsFailed('it closed the connection');
+  }
+
+  #failedBy(error: NodeJS.ErrnoException): KatamariError {
+    const code = error.code ?? '';
+    if (this.#options.security?.tls !== undefined && isCertificateTrouble(code)) return this.#tlsFailed(error);
+    // Closed in the middle of TLS or the handshake; some runtimes report it as an error.
+    if (code === 'ECONNRESET' || code === 'EPIPE') return this.#closed();
+    const hint = HINTS[code] ?? 'is it there, and is the way to it open?';
+    return failed(this.#address, `cannot be reached (${error.message || code}): ${hint}`, error);
+  }
+
+  #tlsFailed(cause: Error | string): KatamariError {
+    const { message, code = '' } = typeof cause === 'string' ? { message: cause } : (cause as NodeJS.ErrnoException);
+    const alert = /ALERT/.test(code);
+    let hint = `its certificate is not of the CA that is configured here, has expired or is not for servers`;
+    if (alert)
+      hint = 'it refuses the certificate of this side: that is not of its CA, has expired or is not for clients';
+    else if (code === '' || /WRONG_VERSION|PACKET_LENGTH|ECONNRESET/.test(code))
+      hint = 'it has no TLS: configure certificates there too, or none here';
+    return denied(
+      this.#address,
+      `failed at TLS (${code || message}): ${hint}`,
+      typeof cause === 'string' ? undefined : cause,
+    );
+  }
+}
+
+function connectWithTls(where: LinkAddress, tls: NonNullable<LinkSecurity['tls']>): TLSSocket {
+  checkCertificates(tls);
+  // Names are not compared: see the head of this file.
+  return connectTls({ ...where, ...tls, minVersion: 'TLSv1.3', checkServerIdentity: () => undefined });
+}
+
+/** Whose certificates are looked at, for messages. */
+interface CertificateOwner {
+  readonly name: string;
+  readonly expected: string;
+}
+
+const THE_LINK: CertificateOwner = {
+  name: 'the link',
+  expected: 'the CA of the mesh, a certificate of it and its key; openssl can make them',
+};
+
+/**
+ * Looks at the PEM texts before they are used: not every runtime says what is wrong with them, or says it at all.
+ * @param ca '' for none
+ * @throws KatamariError bad_request
+ */
+export function checkCertificates(
+  { ca, cert, key }: NonNullable<LinkSecurity['tls']>,
+  { name, expected }: CertificateOwner = THE_LINK,
+): void {
+  const bad = (what: string, cause?: unknown): KatamariError =>
+    new KatamariError('bad_request', `${what}. Expected ${expected}`, { notRun: true }, cause);
+  const parsed = <T>(what: string, parse: () => T): T => {
+    try {
+      return parse();
+    } catch (error) {
+      throw bad(`${what} is no PEM text that can be read (${(error as Error).message})`, error);
+    }
+  };
+  if (ca !== '') parsed(`The CA of ${name}`, () => new X509Certificate(ca));
+  const own = parsed(`The certificate of ${name}`, () => new X509Certificate(cert));
+  const ownKey = parsed(`The key of ${name}`, () => createPrivateKey(key));
+  if (!own.checkPrivateKey(ownKey)) throw bad(`The key of ${name} is not that of its certificate`);
+  if (Date.parse(own.validTo) < Date.now()) throw bad(`The certificate of ${name} expired ${own.validTo}`);
+}
+
+/** TLS and certificate codes, as opposed to those of the connection. */
+function isCertificateTrouble(code: string): boolean {
+  return /^ERR_(SSL|TLS|OSSL)|CERT|UNABLE_TO|SIGNATURE|EPROTO|CRL|HOSTNAME/.test(code);
+}
+
+const HINTS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there. Is that process running, and is this its link address?',
+  ENOENT: 'there is no such socket. Is that process running?',
+  ENOTFOUND: 'no such host name',
+  EAI_AGAIN: 'the name cannot be looked up now',
+  EHOSTUNREACH: 'there is no way to that machine',
+  ENETUNREACH: 'there is no way to that network',
+  EACCES: 'this user may not',
+};
+
+function failed(address: string, why: string, cause?: Error): KatamariError {
+  return new KatamariError('resource_failed', `${address} ${why}`, { notRun: true }, cause);
+}
+
+function denied(address: string, why: string, cause?: Error): KatamariError {
+  return new KatamariError('denied', `${address} ${why}`, { notRun: true }, cause);
+}
+
+function cancelled(address: string): KatamariError {
+  return new KatamariError('cancelled', `The connection to ${address} is not wanted any more`, { notRun: true });
+}
+
+/** The kernel asks a silent peer after this time, so that a machine that has vanished is noticed without a call. */
+export const KEEP_ALIVE_MS = 30_000;

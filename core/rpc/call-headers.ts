@@ -1,0 +1,95 @@
+// What the headers of a request (HTTP's, THeader's) ask for, for every call in it. A header that cannot be meant is refused, not ignored: a caller who
+// asks for 500 ms and gets ten seconds has been lied to. Trace headers are the exception, as W3C Trace Context section 3.2 says.
+
+import { NO_DETAILS } from './call.ts';
+import { KatamariError } from '../errors.ts';
+
+export interface Wishes {
+  readonly service: string;
+  readonly version: string;
+  /** Infinity when not asked for. */
+  readonly timeoutMs: number;
+  readonly key: string;
+  readonly tags: readonly string[];
+  readonly roles: readonly string[];
+  readonly traceparent: string;
+  readonly tracestate: string;
+  /** The answer may overtake those before it on the connection, where the transport has an order. */
+  readonly anyOrder: boolean;
+  /** From `Authorization: Bearer`; '' for none. */
+  readonly token: string;
+}
+
+/** Header names in lower case, as node gives them. */
+export type HeadersIn = Readonly<Record<string, string | string[] | undefined>>;
+
+/** @throws KatamariError bad_request when a header's value makes no sense */
+export function readWishes(headers: HeadersIn): Wishes {
+  const traceparent = traceOf(text(headers['traceparent']));
+  return {
+    service: text(headers['katamari-service']),
+    version: text(headers['katamari-version']),
+    timeoutMs: timeoutOf(text(headers['katamari-timeout-ms'])),
+    key: text(headers['katamari-key']),
+    tags: listOf(text(headers['katamari-tags'])),
+    roles: listOf(text(headers['katamari-roles'])),
+    traceparent,
+    tracestate: traceparent === '' ? '' : text(headers['tracestate']),
+    anyOrder: anyOrderOf(text(headers['katamari-any-order'])),
+    token: BEARER.exec(text(headers['authorization']))?.[1] ?? '',
+  };
+}
+
+/** The headers that mean nothing to the mesh: they go on to the chassis, as they are. */
+export function foreignHeaders(headers: HeadersIn): Readonly<Record<string, string>> {
+  let found: Record<string, string> | undefined;
+  for (const name in headers) {
+    if (OWN.test(name)) continue;
+    found ??= {};
+    found[name] = text(headers[name]);
+  }
+  return found ?? NO_DETAILS;
+}
+
+function text(value: string | string[] | undefined): string {
+  if (value === undefined) return '';
+  return typeof value === 'string' ? value.trim() : value.join(', ');
+}
+
+function timeoutOf(value: string): number {
+  if (value === '') return Number.POSITIVE_INFINITY;
+  const timeoutMs = /^\d{1,15}$/.test(value) ? Number(value) : 0;
+  if (timeoutMs > 0) return timeoutMs;
+  throw new KatamariError(
+    'bad_request',
+    `Header katamari-timeout-ms: expected a whole number of milliseconds above 0, got "${value.slice(0, SHOWN_CHARS)}"`,
+  );
+}
+
+function anyOrderOf(value: string): boolean {
+  if (value === '' || value === '1') return value === '1';
+  throw new KatamariError(
+    'bad_request',
+    `Header katamari-any-order: expected 1 or nothing, got "${value.slice(0, SHOWN_CHARS)}"`,
+  );
+}
+
+/** An invalid traceparent counts as none. */
+function traceOf(value: string): string {
+  return TRACEPARENT.test(value) && !ZERO_ID.test(value) ? value : '';
+}
+
+function listOf(value: string): readonly string[] {
+  if (value === '') return NONE;
+  return value
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
+}
+
+const NONE: readonly string[] = Object.freeze([]);
+const SHOWN_CHARS = 40;
+const BEARER = /^bearer +(\S+)$/i;
+const TRACEPARENT = /^(?!ff)[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}(?:-.*)?$/;
+const ZERO_ID = /^..-0{32}-|^..-.{32}-0{16}-/;
+const OWN = /^(?:katamari-(?:service|version|timeout-ms|key|tags|roles|any-order)|traceparent|tracestate)$/;

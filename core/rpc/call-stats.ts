@@ -1,0 +1,127 @@
+// The books of a process: every call that comes in is entered once and settled once, so the sums always agree
+// (DESIGN.md section 6 item 1). Hot path: integer additions on objects of one shape; text is made only when somebody looks.
+
+import type { CallResult, Outcome } from './call.ts';
+import { ERROR_TABLE } from '../errors.ts';
+
+/** Upper bounds of the duration buckets, in seconds; one more bucket counts what is above the last. */
+export const DURATION_BOUNDS_S: readonly number[] = [
+  0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
+];
+
+/** Counts of durations by bucket, Prometheus style but not cumulative. */
+export class DurationHistogram {
+  readonly counts: number[] = Array.from({ length: DURATION_BOUNDS_S.length + 1 }, () => 0);
+  sumS = 0;
+  count = 0;
+
+  observe(seconds: number): void {
+    let bucket = 0;
+    while (bucket < DURATION_BOUNDS_S.length && seconds > (DURATION_BOUNDS_S[bucket] as number)) bucket++;
+    this.counts[bucket] = (this.counts[bucket] as number) + 1;
+    this.sumS += seconds;
+    this.count++;
+  }
+
+  /** The duration below which a share `q` (0..1) of the calls were, in seconds, interpolated within its bucket; NaN when empty. */
+  quantile(q: number): number {
+    return quantileOf(this.counts, q);
+  }
+}
+
+/** As DurationHistogram.quantile, for a bare list of bucket counts (for example the difference of two snapshots). */
+export function quantileOf(counts: readonly number[], q: number): number {
+  const total = counts.reduce((sum, n) => sum + n, 0);
+  if (total === 0) return Number.NaN;
+  let below = 0;
+  const rank = q * total;
+  for (let i = 0; i < counts.length; i++) {
+    const here = counts[i] as number;
+    if (below + here >= rank && here > 0) {
+      const low = i === 0 ? 0 : (DURATION_BOUNDS_S[i - 1] as number);
+      const high = DURATION_BOUNDS_S[i] ?? low;
+      return low + (high - low) * ((rank - below) / here);
+    }
+    below += here;
+  }
+  return DURATION_BOUNDS_S.at(-1) as number;
+}
+
+/** Calls of one kind: how many came, how each ended, how long they took. */
+export class CallStats {
+  accepted = 0;
+  replied = 0;
+  failed = 0;
+  refused = 0;
+  timed_out = 0;
+  cancelled = 0;
+  /** Of the replied ones, those that were an exception (declared or from the chassis). */
+  exceptions = 0;
+  /** By error code; no entry for codes that never came. */
+  readonly errors: Partial<Record<CallResult, number>> = {};
+  /** From accepted to settled. */
+  readonly total: DurationHistogram = new DurationHistogram();
+  /** Waiting for a resource. */
+  readonly queue: DurationHistogram = new DurationHistogram();
+
+  get inFlight(): number {
+    return this.accepted - this.replied - this.failed - this.refused - this.timed_out - this.cancelled;
+  }
+
+  accept(): void {
+    this.accepted++;
+  }
+
+  /** Enters the end of one accepted call. */
+  settle(result: CallResult, totalMs: number, queueUs: number): void {
+    if (result === 'ok') this.replied++;
+    else {
+      this[ERROR_TABLE[result].outcome]++;
+      this.errors[result] = (this.errors[result] ?? 0) + 1;
+    }
+    this.total.observe(totalMs / 1e3);
+    this.queue.observe(queueUs / 1e6);
+  }
+}
+
+/** Who a CallStats is about. Unknown services and methods are entered under '-', so strangers cannot grow the book. */
+export interface StatsKey {
+  readonly faceplate: string;
+  readonly service: string;
+  readonly method: string;
+}
+
+export interface StatsEntry extends StatsKey {
+  readonly stats: CallStats;
+}
+
+/** All CallStats of a process by faceplate, service and method. */
+export class StatsBook {
+  readonly #entries = new Map<string, StatsEntry>();
+
+  of(faceplate: string, service: string, method: string): CallStats {
+    const key = `${faceplate} ${service} ${method}`;
+    let entry = this.#entries.get(key);
+    if (entry === undefined) {
+      if (this.#entries.size >= ENTRIES_MAX && service !== '-') return this.of(faceplate, '-', '-');
+      entry = { faceplate, service, method, stats: new CallStats() };
+      this.#entries.set(key, entry);
+    }
+    return entry.stats;
+  }
+
+  entries(): Iterable<StatsEntry> {
+    return this.#entries.values();
+  }
+
+  /** The sums over all entries: what must add up. */
+  sums(): Record<Outcome | 'accepted' | 'inFlight', number> {
+    const sums = { accepted: 0, replied: 0, failed: 0, refused: 0, timed_out: 0, cancelled: 0, inFlight: 0 };
+    for (const { stats } of this.#entries.values()) {
+      for (const name of Object.keys(sums) as (keyof typeof sums)[]) sums[name] += stats[name];
+    }
+    return sums;
+  }
+}
+
+const ENTRIES_MAX = 10_000;

@@ -1,0 +1,81 @@
+// What a faceplate may know of the mesh: which pools there are, and which of them a call would meet.
+// The router implements it; faceplates and the admin service only read it. Nothing here waits or changes anything.
+
+import type { Call, Dispatch, Send } from './call.ts';
+import type { Interface } from '../thrift/model.ts';
+
+/** What a chassis says it is. Equal details and equal interface make a pool. */
+export interface Details {
+  readonly service: string;
+  readonly version: string;
+  /** A wall: calls with other roles never get here. */
+  readonly roles: readonly string[];
+  /** A preference. */
+  readonly tags: readonly string[];
+  /** Any other key. */
+  readonly more: Readonly<Record<string, string>>;
+}
+
+/** A pool as seen from outside, at this moment. */
+export interface PoolView {
+  /** `Service@version`, with a suffix when several pools share both. */
+  readonly id: string;
+  readonly details: Details;
+  readonly interface: Interface;
+  /** Resources that can take a call now. */
+  readonly free: number;
+  /** Resources that are alive: free and busy. */
+  readonly alive: number;
+  /** Calls waiting. */
+  readonly queued: number;
+}
+
+/** What picks the pool of a call. */
+export type Wanted = Pick<Call, 'service' | 'method' | 'version' | 'roles' | 'tags' | 'details' | 'key'>;
+
+export interface Directory {
+  /** Every pool known now, ordered by service, then version. */
+  pools(): readonly PoolView[];
+  /**
+   * The pool a call would go to now: details, roles, tags, then the route's weights. Faceplates that need the interface to
+   * encode call this first and then send the call with that pool's exact version.
+   * @throws KatamariError `no_pool` (facts.jsonRpcCode -32601 when the method exists nowhere in the mesh).
+   */
+  choose(wanted: Wanted): PoolView;
+}
+
+/** The mesh as a faceplate gets it. */
+export interface MeshDoor {
+  readonly dispatch: Dispatch;
+  /** The same, for faceplates that pass bytes through. */
+  readonly send: Send;
+  readonly directory: Directory;
+  /** Global timeout in ms; changes while running. */
+  timeoutMs(): number;
+}
+
+/** Bytes and counts a faceplate accepts from outside; one place, DESIGN.md section 6 item 9. */
+export interface FaceplateLimits {
+  readonly frameBytesMax: number;
+  readonly nestingMax: number;
+  readonly batchMax: number;
+  readonly connectionsMax: number;
+  /** A connection on which nothing happens for so long is closed. */
+  readonly idleMs: number;
+  /** A request that was begun must be complete within this time (slow senders). */
+  readonly requestMs: number;
+  /** Calls of one connection that may be under way at once; then its socket is not read. */
+  readonly pipelineMax: number;
+  readonly headersMax: number;
+}
+
+export const DEFAULT_LIMITS: FaceplateLimits = {
+  frameBytesMax: 16 * 1024 * 1024,
+  nestingMax: 64,
+  batchMax: 100,
+  connectionsMax: 20_000,
+  idleMs: 600_000,
+  requestMs: 30_000,
+  pipelineMax: 256,
+  headersMax: 100,
+};

@@ -1,0 +1,425 @@
+// Strict-binary Thrift at the level of single values: a writer into a growing buffer and a reader that checks every size against
+// the bytes that are left before it allocates anything. Knows no types; coder.ts puts it to use.
+
+import { isUtf8 } from 'node:buffer';
+import { writeShortText } from './string-cache.ts';
+import { WIRE_TYPE as WIRE } from './struct-scanner.ts';
+import type { Type } from './model.ts';
+
+/** Structs and containers inside one another, in both directions. */
+export const DEPTH_MAX = 64;
+/** Longest encoded value. What reads it has its own, lower limits; this one stops defaults from multiplying. */
+export const ENCODED_BYTES_MAX: number = 64 * 1024 * 1024;
+/** Structs, containers and defaults in one decoded value: a byte on the wire can cost fifty in memory. */
+export const DECODED_PARTS_MAX = 1_000_000;
+
+export const WIRE_OF_KIND: Readonly<Record<Type['kind'], number>> = {
+  void: WIRE.stop,
+  bool: WIRE.bool,
+  i8: WIRE.i8,
+  i16: WIRE.i16,
+  i32: WIRE.i32,
+  i64: WIRE.i64,
+  double: WIRE.double,
+  string: WIRE.string,
+  binary: WIRE.string,
+  uuid: WIRE.uuid,
+  enum: WIRE.i32,
+  struct: WIRE.struct,
+  list: WIRE.list,
+  set: WIRE.set,
+  map: WIRE.map,
+};
+
+/** A wire number as a message names it. */
+export function wireName(wire: number): string {
+  return Object.entries(WIRE).find(([, value]) => value === wire)?.[0] ?? `unknown type ${wire}`;
+}
+
+/** A wrong value. The path grows outwards while it is thrown; the entry point turns it into a KatamariError. */
+export class Wrong extends Error {
+  readonly what: string;
+  readonly isTooLarge: boolean;
+  /** Innermost first: `.name`, `[3]`. */
+  readonly path: string[] = [];
+
+  constructor(what: string, isTooLarge = false) {
+    super(what);
+    this.what = what;
+    this.isTooLarge = isTooLarge;
+  }
+
+  /** The path under a root (`params`, or '' for none) and what is wrong there. */
+  describe(root: string, otherwise: string): string {
+    const path = root + [...this.path].reverse().join('');
+    return `${path.replace(/^\./, '') || otherwise}: ${this.what}`;
+  }
+}
+
+/** The thrown thing with one more step of path in front, for rethrowing. */
+export function at(thrown: unknown, step: string): unknown {
+  if (thrown instanceof Wrong) thrown.path.push(step);
+  return thrown;
+}
+
+export class BinaryWriter {
+  buffer: Buffer;
+  view: DataView;
+  position = 0;
+  depth = 0;
+
+  constructor(bytes: number = SCRATCH_BYTES) {
+    this.buffer = Buffer.allocUnsafe(bytes);
+    this.view = viewOf(this.buffer);
+  }
+
+  reset(): void {
+    this.position = 0;
+    this.depth = 0;
+    // One huge message must not hold its memory for ever.
+    if (this.buffer.length > SCRATCH_BYTES_KEPT) this.#resize(SCRATCH_BYTES);
+  }
+
+  /** What was written: a copy, or of much the memory itself, which is not used again then. */
+  finish(): Buffer {
+    if (this.buffer.length <= SCRATCH_BYTES_KEPT || this.position * 2 < this.buffer.length)
+      return copyOf(this.buffer, 0, this.position);
+    const written = this.buffer.subarray(0, this.position);
+    this.#resize(SCRATCH_BYTES);
+    return written;
+  }
+
+  enter(): void {
+    if (++this.depth > DEPTH_MAX) throw new Wrong(`more than ${DEPTH_MAX} values inside one another`);
+  }
+
+  leave(): void {
+    this.depth--;
+  }
+
+  ensure(bytes: number): void {
+    const wanted = this.position + bytes;
+    if (wanted <= this.buffer.length) return;
+    if (wanted > ENCODED_BYTES_MAX)
+      throw new Wrong(`the value is longer than ${ENCODED_BYTES_MAX} bytes, the limit`, true);
+    const old = this.buffer;
+    // Behind a long text there is at least a stop byte.
+    this.#resize(Math.min(ENCODED_BYTES_MAX, Math.max(wanted + SLACK_BYTES, old.length * 2)));
+    old.copy(this.buffer, 0, 0, this.position);
+  }
+
+  byte(value: number): void {
+    this.ensure(1);
+    this.buffer[this.position++] = value;
+  }
+
+  i16(value: number): void {
+    this.ensure(2);
+    this.view.setInt16(this.position, value);
+    this.position += 2;
+  }
+
+  i32(value: number): void {
+    this.ensure(4);
+    this.view.setInt32(this.position, value);
+    this.position += 4;
+  }
+
+  i64(value: bigint): void {
+    this.ensure(8);
+    this.view.setBigInt64(this.position, value);
+    this.position += 8;
+  }
+
+  /** A whole number that is exact in a double, without a detour over bigint. */
+  i64Number(value: number): void {
+    this.ensure(8);
+    this.view.setInt32(this.position, Math.floor(value / 2 ** 32));
+    this.view.setUint32(this.position + 4, value >>> 0);
+    this.position += 8;
+  }
+
+  double(value: number): void {
+    this.ensure(8);
+    this.view.setFloat64(this.position, value);
+    this.position += 8;
+  }
+
+  fieldHead(wire: number, id: number): void {
+    this.ensure(3);
+    this.buffer[this.position] = wire;
+    this.view.setInt16(this.position + 1, id);
+    this.position += 3;
+  }
+
+  string(text: string): void {
+    const { length } = text;
+    // The exact count costs a pass over the text: only where three times the length would be much too much.
+    this.ensure(4 + (length > EXACT_FROM ? Buffer.byteLength(text) : length * 3));
+    const start = this.position + 4;
+    const written = writeShortText(this.buffer, start, text);
+    if (written !== length && LONE_SURROGATE.test(text)) {
+      throw new Wrong('expected text, got half a surrogate pair, which UTF-8 cannot carry');
+    }
+    this.view.setInt32(this.position, written);
+    this.position = start + written;
+  }
+
+  bytes(bytes: Uint8Array): void {
+    this.ensure(4 + bytes.byteLength);
+    this.view.setInt32(this.position, bytes.byteLength);
+    this.buffer.set(bytes, this.position + 4);
+    this.position += 4 + bytes.byteLength;
+  }
+
+  /** Bytes that are encoded already. */
+  raw(bytes: Uint8Array): void {
+    this.ensure(bytes.byteLength);
+    this.buffer.set(bytes, this.position);
+    this.position += bytes.byteLength;
+  }
+
+  /** Base64 text as binary; false when it is not exactly what encoding the same bytes gives. */
+  base64(text: string): boolean {
+    const bytes = Buffer.from(text, 'base64');
+    if (bytes.toString('base64') !== text) return false;
+    this.bytes(bytes);
+    return true;
+  }
+
+  /** What was written since `start`, as a key that is equal for equal bytes. */
+  keyFrom(start: number): string {
+    return this.buffer.toString('latin1', start, this.position);
+  }
+
+  #resize(bytes: number): void {
+    this.buffer = Buffer.allocUnsafe(bytes);
+    this.view = viewOf(this.buffer);
+  }
+}
+
+export class BinaryReader {
+  readonly buffer: Buffer;
+  readonly end: number;
+  position = 0;
+  depth = 0;
+  #parts = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.end = bytes.byteLength;
+  }
+
+  enter(): void {
+    if (++this.depth > DEPTH_MAX) throw new Wrong(`more than ${DEPTH_MAX} values inside one another`);
+    this.spend(1);
+  }
+
+  leave(): void {
+    this.depth--;
+  }
+
+  /** Counts what decoding makes, so that few bytes cannot become much memory. */
+  spend(parts: number): void {
+    this.#parts += parts;
+    if (this.#parts > DECODED_PARTS_MAX) throw new Wrong(`more than ${DECODED_PARTS_MAX} values in one message`, true);
+  }
+
+  byte(): number {
+    if (this.position >= this.end) this.#short(1);
+    return this.buffer[this.position++] as number;
+  }
+
+  i8(): number {
+    return (this.byte() << 24) >> 24;
+  }
+
+  i16(): number {
+    const from = this.#take(2);
+    const { buffer } = this;
+    return (((buffer[from] as number) << 24) >> 16) | (buffer[from + 1] as number);
+  }
+
+  i32(): number {
+    return this.#int32(this.#take(4));
+  }
+
+  i64(): bigint {
+    const from = this.#take(8);
+    return this.buffer.readBigInt64BE(from);
+  }
+
+  /** A number when the value is exact in a double, else a bigint. */
+  i64Number(): number | bigint {
+    const from = this.#take(8);
+    const value = this.#int32(from) * 2 ** 32 + (this.#int32(from + 4) >>> 0);
+    return Number.isSafeInteger(value) ? value : this.buffer.readBigInt64BE(from);
+  }
+
+  double(): number {
+    const from = this.#take(8);
+    return this.buffer.readDoubleBE(from);
+  }
+
+  string(): string {
+    const length = this.size(1);
+    const from = this.position;
+    const end = from + length;
+    this.position = end;
+    if (length <= SHORT_STRING) {
+      const text = this.#ascii(from, end);
+      if (text !== undefined) return text;
+    }
+    const text = this.buffer.toString('utf8', from, end);
+    // Decoding replaces what is not UTF-8; only texts with the replacement character need a second look.
+    if (text.includes('\uFFFD') && !isUtf8(this.buffer.subarray(from, end)))
+      throw new Wrong('expected text in UTF-8, got other bytes');
+    return text;
+  }
+
+  /** A copy: the message it came in may be reused, or be much larger. */
+  binary(): Buffer {
+    const length = this.size(1);
+    const from = this.position;
+    this.position += length;
+    return copyOf(this.buffer, from, this.position);
+  }
+
+  base64(): string {
+    const length = this.size(1);
+    const from = this.position;
+    this.position += length;
+    return this.buffer.toString('base64', from, this.position);
+  }
+
+  hex(bytes: number): string {
+    const from = this.#take(bytes);
+    return this.buffer.toString('hex', from, from + bytes);
+  }
+
+  /** A count of things that take at least `bytesEach`, checked against what is left. */
+  size(bytesEach: number): number {
+    const size = this.i32();
+    const left = this.end - this.position;
+    if (size >= 0 && size * bytesEach <= left) return size;
+    throw new Wrong(`a size of ${size} is declared, but ${left} bytes are left`);
+  }
+
+  keyFrom(start: number): string {
+    return this.buffer.toString('latin1', start, this.position);
+  }
+
+  /** Skips a value of any type, its sizes and depth checked all the same. */
+  skip(wire: number): void {
+    switch (wire) {
+      case WIRE.bool:
+      case WIRE.i8:
+        this.#take(1);
+        return;
+      case WIRE.i16:
+        this.#take(2);
+        return;
+      case WIRE.i32:
+        this.#take(4);
+        return;
+      case WIRE.i64:
+      case WIRE.double:
+        this.#take(8);
+        return;
+      case WIRE.uuid:
+        this.#take(16);
+        return;
+      case WIRE.string: {
+        const length = this.size(1);
+        this.position += length;
+        return;
+      }
+      case WIRE.struct:
+        this.#enterSkipped();
+        for (let inner = this.byte(); inner !== WIRE.stop; inner = this.byte()) {
+          this.i16();
+          this.skip(inner);
+        }
+        this.leave();
+        return;
+      case WIRE.list:
+      case WIRE.set: {
+        this.#enterSkipped();
+        const inner = this.byte();
+        for (let left = this.size(minimumBytes(inner)); left > 0; left--) this.skip(inner);
+        this.leave();
+        return;
+      }
+      case WIRE.map: {
+        this.#enterSkipped();
+        const key = this.byte();
+        const value = this.byte();
+        for (let left = this.size(minimumBytes(key) + minimumBytes(value)); left > 0; left--) {
+          this.skip(key);
+          this.skip(value);
+        }
+        this.leave();
+        return;
+      }
+      default:
+        throw new Wrong(`type ${wire} does not exist on the wire`);
+    }
+  }
+
+  /** Skipped values cost depth but no memory. */
+  #enterSkipped(): void {
+    if (++this.depth > DEPTH_MAX) throw new Wrong(`more than ${DEPTH_MAX} values inside one another`);
+  }
+
+  #int32(from: number): number {
+    const { buffer } = this;
+    const high = ((buffer[from] as number) << 24) | ((buffer[from + 1] as number) << 16);
+    return high | ((buffer[from + 2] as number) << 8) | (buffer[from + 3] as number);
+  }
+
+  #take(bytes: number): number {
+    const from = this.position;
+    if (from + bytes > this.end) this.#short(bytes);
+    this.position = from + bytes;
+    return from;
+  }
+
+  #short(bytes: number): never {
+    throw new Wrong(`the bytes end in the middle: ${bytes} more were expected, ${this.end - this.position} are left`);
+  }
+
+  #ascii(from: number, end: number): string | undefined {
+    const { buffer } = this;
+    let text = '';
+    for (let i = from; i < end; i++) {
+      const code = buffer[i] as number;
+      if (code > 127) return undefined;
+      text += String.fromCharCode(code);
+    }
+    return text;
+  }
+}
+
+/** Fewest bytes that a value of this wire type takes. */
+export function minimumBytes(wire: number): number {
+  return MINIMUM_BYTES[wire] ?? 1;
+}
+
+const MINIMUM_BYTES: readonly number[] = [1, 1, 1, 1, 8, 1, 2, 1, 4, 1, 8, 4, 1, 6, 5, 5, 16];
+const SCRATCH_BYTES = 64 * 1024;
+const SLACK_BYTES = 1024;
+const SCRATCH_BYTES_KEPT = 256 * 1024;
+/** Up to here a loop over letters beats the call into the runtime; of 16 it takes more than twice as long. */
+const SHORT_STRING = 8;
+const EXACT_FROM = 16 * 1024;
+const LONE_SURROGATE = /\p{Surrogate}/u;
+
+function copyOf(bytes: Buffer, start: number, end: number): Buffer {
+  const copy = Buffer.allocUnsafe(end - start);
+  bytes.copy(copy, 0, start, end);
+  return copy;
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,95 @@
+// Any protocol behind a 4-byte length. A frame is looked at when it is whole and holds one message, nothing more.
+
+import type { StructType } from '../model.ts';
+import { KatamariError } from '../../errors.ts';
+import { NOTHING, type MessageType } from '../message.ts';
+import type { Encoding, MessageFacts } from './encoding.ts';
+
+export class FramedEncoding implements Encoding {
+  readonly #inner: Encoding;
+  readonly #frameBytesMax: number;
+  #isHeadless = false;
+  declaredBytes = 0;
+
+  constructor(inner: Encoding, frameBytesMax: number) {
+    this.#inner = inner;
+    this.#frameBytesMax = frameBytesMax;
+  }
+
+  get head(): MessageFacts | undefined {
+    return this.#isHeadless ? undefined : this.#inner.head;
+  }
+
+  get body(): Uint8Array {
+    return this.#inner.body;
+  }
+
+  next(bytes: Buffer, at: number, end: number): number {
+    this.#isHeadless = true;
+    this.declaredBytes = declaredBytes(bytes, at, end);
+    const frameEnd = endOfFrame(bytes, at, end, this.#frameBytesMax);
+    if (frameEnd === -1) return -1;
+    this.#isHeadless = false;
+    readWhole(this.#inner, bytes, at + 4, frameEnd);
+    return frameEnd;
+  }
+
+  write(
+    type: MessageType,
+    name: string,
+    seqId: number,
+    body: Uint8Array,
+    out: Uint8Array[],
+    schema?: StructType,
+  ): void {
+    const length = Buffer.allocUnsafe(4);
+    const first = out.push(length);
+    this.#inner.write(type, name, seqId, body, out, schema);
+    length.writeInt32BE(bytesFrom(out, first), 0);
+  }
+}
+
+/** Reads the one message that these bytes must be. @throws KatamariError bad_request or too_large */
+export function readWhole(inner: Encoding, bytes: Buffer, start: number, end: number): void {
+  const messageEnd = start === end ? -1 : inner.next(bytes, start, end);
+  if (messageEnd === end) return;
+  throw new KatamariError(
+    'bad_request',
+    messageEnd === -1
+      ? `A frame of ${end - start} bytes ends before its message does`
+      : `The frame has ${end - messageEnd} bytes behind its message, expected none`,
+  );
+}
+
+/** Bytes of the frame that begins at `at`, as it says; 0 when its length has not come. */
+export function declaredBytes(bytes: Buffer, at: number, end: number): number {
+  return end - at < 4 ? 0 : 4 + bytes.readInt32BE(at);
+}
+
+/** The offset behind the frame that begins at `at`, -1 when it does not end before `end`. @throws KatamariError bad_request or too_large */
+export function endOfFrame(bytes: Buffer, at: number, end: number, frameBytesMax: number): number {
+  if (end - at < 4) return -1;
+  const length = bytes.readInt32BE(at);
+  checkFrameLength(length, frameBytesMax);
+  const frameEnd = at + 4 + length;
+  return frameEnd > end ? -1 : frameEnd;
+}
+
+/** @throws KatamariError bad_request or too_large */
+export function checkFrameLength(length: number, frameBytesMax: number): void {
+  if (length < 0) {
+    throw new KatamariError('bad_request', `A frame of ${length} bytes is declared, expected 0 or more`);
+  }
+  if (length <= frameBytesMax) return;
+  throw new KatamariError(
+    'too_large',
+    `A frame of ${length} bytes is declared, limit is ${frameBytesMax}; send it in smaller pieces`,
+  );
+}
+
+/** Bytes of the pieces from `first` on. */
+export function bytesFrom(pieces: readonly Uint8Array[], first: number): number {
+  let bytes = 0;
+  for (let n = first; n < pieces.length; n++) bytes += (pieces[n] ?? NOTHING).length;
+  return bytes;
+}

@@ -1,0 +1,192 @@
+// Thrift over HTTP/1.1: each message is the body of a POST, its answer the body of a 200, whatever the answer says, as Thrift's own HTTP
+// clients expect. The protocol is told from the body, not from a content type that clients fill in as they like. Requests are read strictly
+// and within limits (head, number of headers, body); what is no such request gets an HTTP error in plain words and the end.
+
+import { KatamariError } from '../../errors.ts';
+import type { StructType } from '../model.ts';
+import type { HeadersIn } from '../../rpc/call-headers.ts';
+import { readApplicationException } from '../application-exception.ts';
+import { MESSAGE_TYPE, NOTHING, type MessageType } from '../message.ts';
+import type { Encoding, EncodingLimits, MessageFacts, SchemaOf } from './encoding.ts';
+import { bytesFrom, readWhole } from './framed.ts';
+import { HttpBody } from './http-body.ts';
+import { bareEncoding, protocolOf, type Protocol } from './protocols.ts';
+
+/** What is accepted of a request. */
+export interface HttpLimits extends EncodingLimits {
+  readonly headersMax: number;
+}
+
+interface Request {
+  /** Its head with the empty line behind it. */
+  readonly headBytes: number;
+  readonly headers: HeadersIn;
+  readonly body: HttpBody;
+  readonly isLast: boolean;
+}
+
+export class HttpEncoding implements Encoding {
+  readonly carriesHeaders = true;
+  readonly answersOneway = true;
+  headers: HeadersIn | undefined;
+  readonly #limits: HttpLimits;
+  readonly #schemaOf: SchemaOf;
+  #inner: Encoding | undefined;
+  #protocol: Protocol | undefined;
+  /** The request that is being read, once its head is there. */
+  #request: Request | undefined;
+  #isHeadless = true;
+  #isLast = false;
+  #interim: Uint8Array | undefined;
+  #contentType = CONTENT_TYPE;
+
+  constructor(limits: HttpLimits, schemaOf: SchemaOf = () => undefined) {
+    this.#limits = limits;
+    this.#schemaOf = schemaOf;
+  }
+
+  get head(): MessageFacts | undefined {
+    return this.#isHeadless ? undefined : this.#inner?.head;
+  }
+
+  get body(): Uint8Array {
+    return this.#inner?.body ?? NOTHING;
+  }
+
+  /** The client has said that it sends no further request. */
+  get isLast(): boolean {
+    return this.#isLast;
+  }
+
+  /** What the client waits for before it sends its body; once. */
+  takeInterim(): Uint8Array | undefined {
+    const interim = this.#interim;
+    this.#interim = undefined;
+    return interim;
+  }
+
+  next(bytes: Buffer, at: number, end: number): number {
+    this.#isHeadless = true;
+    this.#request ??= this.#readHead(bytes, at, end);
+    const request = this.#request;
+    if (request === undefined) return -1;
+    const body = request.body.read(bytes, at + request.headBytes, end);
+    if (body === undefined) return -1;
+    this.#request = undefined;
+    this.#interim = undefined;
+    this.headers = meant(request.headers);
+    this.#isLast = request.isLast;
+    const inner = this.#chooseInner(body.bytes);
+    this.#isHeadless = false;
+    readWhole(inner, body.bytes, 0, body.bytes.length);
+    return body.end;
+  }
+
+  write(
+    type: MessageType,
+    name: string,
+    seqId: number,
+    body: Uint8Array,
+    out: Uint8Array[],
+    schema?: StructType,
+    headers: Readonly<Record<string, string>> = {},
+  ): void {
+    if (this.#inner === undefined) {
+      out.push(
+        refusal(type === MESSAGE_TYPE.exception ? readApplicationException(Buffer.from(body)).message : 'Closed'),
+      );
+      return;
+    }
+    const pieces: Uint8Array[] = [];
+    if (body.length > 0) this.#inner.write(type, name, seqId, body, pieces, schema);
+    const head = [
+      'HTTP/1.1 200 OK',
+      `content-type: ${this.#contentType}`,
+      `content-length: ${bytesFrom(pieces, 0)}`,
+      ...Object.entries(headers).map(([key, value]) => `${key}: ${value}`),
+      ...(this.#isLast ? ['connection: close'] : []),
+    ];
+    out.push(Buffer.from(`${head.join('\r\n')}\r\n\r\n`, 'latin1'), ...pieces);
+  }
+  #chooseInner(body: Buffer): Encoding {
+    const protocol = protocolOf(body);
+    if (protocol === undefined) {
+      throw new KatamariError(
+        'bad_request',
+        `The body of the request is no Thrift message: it begins with "${body.toString('latin1', 0, 8).replace(UNPRINTABLE, '.')}", expected the binary, compact or JSON protocol without a frame. JSON-RPC 2.0 (POST /rpc) is served on the JSON-RPC port of the mesh`,
+      );
+    }
+    if (this.#inner === undefined || protocol !== this.#protocol) {
+      this.#inner = bareEncoding(protocol, this.#limits, this.#schemaOf);
+      this.#protocol = protocol;
+    }
+    return this.#inner;
+  }
+
+  /** undefined while it is not whole. @throws KatamariError */
+  #readHead(bytes: Buffer, at: number, end: number): Request | undefined {
+    const empty = bytes.subarray(at, Math.min(end, at + HEAD_BYTES_MAX)).indexOf('\r\n\r\n');
+    if (empty === -1) {
+      if (end - at < HEAD_BYTES_MAX) return undefined;
+      throw new KatamariError('too_large', `The head of the request is longer than ${HEAD_BYTES_MAX} bytes, the limit`);
+    }
+    const [first = '', ...lines] = bytes.toString('latin1', at, at + empty).split('\r\n');
+    const [, method = '', minor = ''] = /^([A-Z]+) \S+ HTTP\/1\.([01])$/.exec(first) ?? [];
+    if (method !== 'POST') throw notPost(method);
+    const headers = headersOf(lines, this.#limits.headersMax);
+    const connection = String(headers['connection'] ?? '').toLowerCase();
+    this.#contentType =
+      /^application\/[\w.+-]*thrift[\w.+-]*$/.exec(String(headers['content-type'] ?? ''))?.[0] ?? CONTENT_TYPE;
+    const body = HttpBody.of(headers, this.#limits.frameBytesMax);
+    if (String(headers['expect'] ?? '').toLowerCase() === '100-continue') this.#interim = CONTINUE;
+    return {
+      headBytes: empty + 4,
+      headers,
+      body,
+      isLast: connection === 'close' || (minor === '0' && connection !== 'keep-alive'),
+    };
+  }
+}
+
+/** Names in lower case. @throws KatamariError bad_request */
+function headersOf(lines: readonly string[], headersMax: number): HeadersIn {
+  if (lines.length > headersMax) throw new KatamariError('bad_request', `More than ${headersMax} headers, the limit`);
+  const headers = Object.create(null) as Record<string, string>;
+  for (const line of lines) {
+    const [, name = '', value = ''] = HEADER_LINE.exec(line) ?? [];
+    if (name === '') throw new KatamariError('bad_request', `Not a header of HTTP: "${line.slice(0, 40)}"`);
+    const key = name.toLowerCase();
+    const before = headers[key];
+    headers[key] = before === undefined ? value : `${before}, ${value}`;
+  }
+  return headers;
+}
+
+/** Those that are for the mesh or for the code behind it; the others are between the client and this port. */
+function meant(headers: HeadersIn): HeadersIn {
+  const kept = Object.create(null) as Record<string, string | string[] | undefined>;
+  for (const name in headers) if (MEANT.test(name)) kept[name] = headers[name];
+  return kept;
+}
+
+function notPost(method: string): KatamariError {
+  const what = method === '' ? 'something that is no request of HTTP/1.1' : method;
+  return new KatamariError(
+    'bad_request',
+    `This port speaks Thrift: over TCP, or as the body of a POST over HTTP, and saw ${what}. JSON-RPC 2.0 (POST /rpc) is served on the JSON-RPC port of the mesh, and its page on the stats port`,
+  );
+}
+
+/** For who speaks no Thrift: plain words. The connection is closed behind it. */
+function refusal(text: string): Buffer {
+  const head = `HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n`;
+  return Buffer.from(`${head}content-length: ${Buffer.byteLength(text) + 1}\r\n\r\n${text}\n`);
+}
+
+const MEANT = /^(?:katamari-|x-|traceparent$|tracestate$)/;
+const CONTENT_TYPE = 'application/x-thrift';
+const CONTINUE: Buffer = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n');
+const HEADER_LINE = /^([!#$%&'*+.^`|~\w-]+):[ \t]*([^\r\n\0]*?)[ \t]*$/;
+// oxlint-disable-next-line no-control-regex -- control characters are what is meant
+const UNPRINTABLE = /[^\u0020-\u007e]/g;
+const HEAD_BYTES_MAX = 16_384;

@@ -1,0 +1,157 @@
+// The head of a strict-binary Thrift message: version and type, method name, sequence id. Source: Thrift binary protocol specification.
+// The hot path reads this and nothing else; the argument bytes behind it are passed on as they came.
+
+import { KatamariError } from '../errors.ts';
+import { readShortText, writeShortText } from './string-cache.ts';
+
+export const MESSAGE_TYPE = { call: 1, reply: 2, exception: 3, oneway: 4 } as const;
+export type MessageType = (typeof MESSAGE_TYPE)[keyof typeof MESSAGE_TYPE];
+
+export interface MessageHead {
+  readonly type: MessageType;
+  /** As written, with a multiplexed prefix if there was one. */
+  readonly name: string;
+  /** Signed 32 bit, as the client wrote it. */
+  readonly seqId: number;
+  /** Offset of the first byte behind the head. */
+  readonly bodyStart: number;
+}
+
+/** Longest method name (with service and version before it) that is read; longer ones are hostile. */
+export const NAME_BYTES_MAX = 1024;
+
+/**
+ * Reads the head of the message that starts at `start`.
+ * @returns undefined when the bytes end before the head does (only an unframed stream can then wait for more).
+ * @throws KatamariError bad_request when this is no strict-binary message.
+ */
+export function readHead(bytes: Buffer, start: number, end: number): MessageHead | undefined {
+  if (end - start < 4) return undefined;
+  const word = bytes.readInt32BE(start);
+  if ((word & 0xffff0000) !== STRICT_VERSION_1) {
+    throw new KatamariError(
+      'bad_request',
+      `Not a strict-binary Thrift message: it begins with 0x${(word >>> 0).toString(16).padStart(8, '0')}, expected 0x8001 and the message type`,
+    );
+  }
+  const type = checkType(word & 0xff);
+  if (end - start < 8) return undefined;
+  const nameBytes = checkNameBytes(bytes.readInt32BE(start + 4));
+  const nameEnd = start + 8 + nameBytes;
+  if (end < nameEnd + 4) return undefined;
+  return {
+    type,
+    name: readShortText(bytes, start + 8, nameEnd),
+    seqId: bytes.readInt32BE(nameEnd),
+    bodyStart: nameEnd + 4,
+  };
+}
+
+/**
+ * One framed message in one buffer: length, head, then the two parts (the second may be empty).
+ * They are copied: gathering a second buffer in writev costs more than copying up to some 100 KB.
+ */
+export function frameMessage(
+  type: MessageType,
+  name: string,
+  seqId: number,
+  first: Uint8Array,
+  second: Uint8Array,
+): Buffer {
+  const nameBytes = Buffer.byteLength(name);
+  const frame = Buffer.allocUnsafe(16 + nameBytes + first.length + second.length);
+  const behind = putFrameHead(frame, 0, type, name, nameBytes, seqId, first.length + second.length);
+  frame.set(first, behind);
+  frame.set(second, behind + first.length);
+  return frame;
+}
+
+/**
+ * Writes length and head of a framed message into memory that has room for them.
+ * @param nameBytes bytes of the name in UTF-8
+ * @returns the offset behind the head, where the body of `bodyBytes` belongs
+ */
+export function putFrameHead(
+  into: Buffer,
+  at: number,
+  type: MessageType,
+  name: string,
+  nameBytes: number,
+  seqId: number,
+  bodyBytes: number,
+): number {
+  into.writeInt32BE(12 + nameBytes + bodyBytes, at);
+  into.writeInt32BE(STRICT_VERSION_1 | type, at + 4);
+  into.writeInt32BE(nameBytes, at + 8);
+  writeShortText(into, at + 12, name);
+  return into.writeInt32BE(seqId, at + 12 + nameBytes);
+}
+
+/** Length and head of a framed message whose body of `bodyBytes` is written behind it, so that a long body need not be copied. */
+export function messageHead(type: MessageType, name: string, seqId: number, bodyBytes: number): Buffer {
+  const head = frameMessage(type, name, seqId, NOTHING, NOTHING);
+  head.writeInt32BE(head.length - 4 + bodyBytes, 0);
+  return head;
+}
+
+/** One message without the length before it, for unframed answers. */
+export function bareMessage(type: MessageType, name: string, seqId: number, body: Uint8Array): Buffer {
+  return frameMessage(type, name, seqId, body, NOTHING).subarray(4);
+}
+
+/**
+ * Reads the head of a message in the old form of the binary protocol, without a version: name, type, sequence id.
+ * @returns undefined when the bytes end before the head does. @throws KatamariError bad_request when this is no such message.
+ */
+export function readOldHead(bytes: Buffer, start: number, end: number): MessageHead | undefined {
+  if (end - start < 4) return undefined;
+  const nameBytes = checkNameBytes(bytes.readInt32BE(start));
+  const nameEnd = start + 4 + nameBytes;
+  if (end < nameEnd + 5) return undefined;
+  return {
+    type: checkType(bytes[nameEnd] as number),
+    name: bytes.toString('utf8', start + 4, nameEnd),
+    seqId: bytes.readInt32BE(nameEnd + 1),
+    bodyStart: nameEnd + 5,
+  };
+}
+
+/** The same, written. */
+export function oldHead(type: MessageType, name: string, seqId: number): Buffer {
+  const nameBytes = Buffer.byteLength(name);
+  const head = Buffer.allocUnsafe(9 + nameBytes);
+  head.writeInt32BE(nameBytes, 0);
+  head.write(name, 4, 'utf8');
+  head[4 + nameBytes] = type;
+  head.writeInt32BE(seqId, 5 + nameBytes);
+  return head;
+}
+
+/** @throws KatamariError bad_request */
+export function checkType(type: number): MessageType {
+  if (type >= 1 && type <= 4) return type as MessageType;
+  throw new KatamariError('bad_request', `Message type is ${type}, expected 1 (call) to 4 (oneway)`);
+}
+
+/** @throws KatamariError bad_request */
+export function checkNameBytes(nameBytes: number): number {
+  if (nameBytes >= 0 && nameBytes <= NAME_BYTES_MAX) return nameBytes;
+  throw new KatamariError('bad_request', `Method name is declared ${nameBytes} bytes long, limit is ${NAME_BYTES_MAX}`);
+}
+
+/** What a message name asks for: `method`, `Service:method` or `Service@version:method`. Absent parts are ''. */
+export function parseTarget(name: string): { service: string; version: string; method: string } {
+  const colon = name.lastIndexOf(':');
+  if (colon === -1) return { service: '', version: '', method: name };
+  const before = name.slice(0, colon);
+  const at = before.indexOf('@');
+  return {
+    service: at === -1 ? before : before.slice(0, at),
+    version: at === -1 ? '' : before.slice(at + 1),
+    method: name.slice(colon + 1),
+  };
+}
+
+export const NOTHING: Uint8Array = new Uint8Array(0);
+
+const STRICT_VERSION_1 = 0x80010000 | 0;

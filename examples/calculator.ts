@@ -1,0 +1,38 @@
+// Calculator, the sample to read first: the service of the Apache Thrift tutorial as a chassis. It shows the whole of what an
+// author writes: where the IDL is, what it is called, and one function a method, which gets its arguments by name.
+import { chassis, ThriftException } from '../chassis-sdk/typescript/mod.ts';
+import { NoAnswer, Operation, workOut } from './arithmetic.ts';
+
+const logSizeMax = 1000;
+const log = new Map<number, string>();
+
+await chassis({
+  idl: new URL('./calculator.thrift', import.meta.url),
+  service: 'Calculator',
+  version: '1.0.0',
+  tags: ['sample'],
+  handlers: {
+    ping() {},
+    // What a handler throws and the IDL does not declare reaches the caller as an error with this message.
+    add: ({ num1, num2 }: { num1: number; num2: number }) => workOut(Operation.add, num1, num2),
+    calculate({ logid, w }: { logid: number; w: { num1: number; num2: number; op: number } }) {
+      try {
+        const result = workOut(w.op, w.num1, w.num2);
+        remember(logid, String(result));
+        return result;
+      } catch (error) {
+        if (error instanceof NoAnswer)
+          throw new ThriftException('InvalidOperation', { whatOp: w.op, why: error.message });
+        throw error;
+      }
+    },
+    zip() {},
+    getStruct: ({ key }: { key: number }) => ({ key, value: log.get(key) ?? '' }),
+  },
+});
+
+function remember(logid: number, result: string): void {
+  log.delete(logid);
+  log.set(logid, result);
+  if (log.size > logSizeMax) log.delete(log.keys().next().value!);
+}

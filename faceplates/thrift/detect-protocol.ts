@@ -1,0 +1,57 @@
+// What a client speaks, told from its first bytes: six at most, eight for HTTP. What is no Thrift gets a name, for the error.
+
+import type { FaceplateLimits } from '../../core/rpc/mesh-access.ts';
+import type { Encoding, SchemaOf } from '../../core/thrift/encodings/encoding.ts';
+import { HttpEncoding } from '../../core/thrift/encodings/http.ts';
+import { encodingOf, mannerOf, protocolOf } from '../../core/thrift/encodings/protocols.ts';
+
+export type Recognised =
+  | { readonly kind: 'encoding'; readonly encoding: Encoding }
+  /** Too few bytes to tell. */
+  | { readonly kind: 'more' }
+  | { readonly kind: 'tls' }
+  /** `seen` names it for people, for example `a TLS handshake`. */
+  | { readonly kind: 'unknown'; readonly seen: string };
+
+/** Which encoding the first bytes of a connection are. */
+export function recognise(bytes: Buffer, limits: FaceplateLimits, schemaOf: SchemaOf): Recognised {
+  const first = bytes[0];
+  if (first === undefined) return MORE;
+  if (isCapital(first)) {
+    const line = bytes.toString('latin1', 0, 8);
+    const method = HTTP_METHODS.find((name) => line.startsWith(name) || name.startsWith(line));
+    if (method !== undefined) {
+      return line.length < method.length ? MORE : { kind: 'encoding', encoding: new HttpEncoding(limits, schemaOf) };
+    }
+  }
+  if (first === 0x16 && bytes[1] === 0x03) return { kind: 'tls' };
+  if (first === OPENING_BRACE) return { kind: 'unknown', seen: 'JSON that is no Thrift message' };
+  // Most begin with a length; what does not says with one or two bytes what it is.
+  const wanted = first === 0x80 ? 2 : first !== 0 && protocolOf(bytes) !== undefined ? 1 : 6;
+  if (bytes.length < wanted) return MORE;
+  const manner = mannerOf(bytes);
+  if (manner !== undefined) return { kind: 'encoding', encoding: encodingOf(manner, limits, schemaOf) };
+  return {
+    kind: 'unknown',
+    seen: `bytes that begin with ${bytes.toString('hex', 0, 6).replace(/../g, '$& ').trim()}`,
+  };
+}
+
+function isCapital(byte: number): boolean {
+  return byte >= 0x41 && byte <= 0x5a;
+}
+
+const MORE: Recognised = { kind: 'more' };
+const OPENING_BRACE = 0x7b;
+const HTTP_METHODS: readonly string[] = [
+  'GET ',
+  'POST ',
+  'PUT ',
+  'HEAD ',
+  'OPTIONS ',
+  'DELETE ',
+  'PATCH ',
+  'CONNECT ',
+  'TRACE ',
+  'PRI * ',
+];

@@ -1,0 +1,24 @@
+// The thread behind bench-pacemaker.ts: it only sleeps, to the microsecond where timers of an event loop know milliseconds, and knocks when a tick
+// is due. It knocks once, however many ticks pass until the other side has looked.
+
+import { parentPort, workerData } from 'node:worker_threads';
+import type { PacemakerData } from './precise-timer.ts';
+
+const { shared, slot, periodMs } = workerData as PacemakerData;
+const startAtMs = nowMs();
+const knock = (what: number): void => parentPort?.postMessage(what); // oxlint-disable-line unicorn/require-post-message-target-origin -- threads have no origins
+knock(startAtMs);
+for (let tick = 1; ; tick++) {
+  const dueAtMs = startAtMs + tick * periodMs;
+  for (let leftMs = dueAtMs - nowMs(); leftMs > 0; leftMs = dueAtMs - nowMs()) {
+    if (Atomics.wait(shared, slot.end, 0, leftMs) !== 'timed-out') break;
+  }
+  if (Atomics.load(shared, slot.end) === 1) break;
+  Atomics.store(shared, slot.tick, tick);
+  if (Atomics.exchange(shared, slot.knocked, 1) === 0) knock(0);
+}
+
+/** On the clock that all threads of a process share. */
+function nowMs(): number {
+  return performance.timeOrigin + performance.now();
+}

@@ -1,0 +1,51 @@
+// `katamari events`: what happened in the mesh, oldest first, and with --follow what happens, as it happens; in which process, when there
+// is more than one.
+
+import { EXIT, type ExitCode, CliError } from '../../config/exit-error.ts';
+import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
+import { formatEvent } from '../kit/event-lines.ts';
+import { printable } from '../kit/terminal.ts';
+
+export interface EventsOptions extends ClientOptions {
+  readonly follow?: boolean | undefined;
+  readonly after?: string | undefined;
+  readonly last?: string | undefined;
+  readonly json?: boolean | undefined;
+}
+
+export async function runEvents(surroundings: Surroundings, options: EventsOptions): Promise<ExitCode> {
+  const { terminal } = surroundings;
+  let afterSeq = readCount(options.after, '--after') ?? 0;
+  const last = readCount(options.last, '--last');
+  const client = connect(surroundings, options);
+  let waitMs = 0;
+  const processes = new Set<string>();
+  do {
+    const events = await client.events(afterSeq, waitMs);
+    for (const { process } of events) processes.add(process);
+    // Where it happened is worth a column as soon as there is a choice.
+    const processWidth = processes.size > 1 ? Math.max(...[...processes].map((name) => printable(name).length)) : 0;
+    // --last is about what has happened already, never about what is to come.
+    const shown = waitMs === 0 && last !== undefined ? (last === 0 ? [] : events.slice(-last)) : events;
+    for (const event of shown) {
+      const lines =
+        options.json === true ? [JSON.stringify(event)] : formatEvent(terminal, event, OUTPUT_LINES_MAX, processWidth);
+      terminal.write(`${lines.join('\n')}\n`);
+    }
+    if (events.length === 0 && waitMs === 0 && options.follow !== true && options.json !== true)
+      terminal.writeError('Nothing has happened.\n');
+    afterSeq = events.at(-1)?.seq ?? afterSeq;
+    waitMs = FOLLOW_WAIT_MS;
+  } while (options.follow === true);
+  return EXIT.done;
+}
+
+function readCount(text: string | undefined, flag: string): number | undefined {
+  if (text === undefined) return undefined;
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw new CliError(EXIT.usage, `${flag}: found ${JSON.stringify(text)}, expected a whole number`);
+}
+
+const OUTPUT_LINES_MAX = 50;
+/** One question is left open for so long; shorter than what proxies cut off. */
+const FOLLOW_WAIT_MS = 20_000;

@@ -1,0 +1,143 @@
+// One line to paste for each faceplate, made from the interface of a pool that is up: the mesh is asked for its IDL like any client
+// would ask, so what is printed works for any service, not only for the samples.
+
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { encodeParams, parseIdl, type Interface, type Method } from '../../../core/mod.ts';
+import { shellWord } from './call.ts';
+import type { Config } from '../../config/config.ts';
+import { MeshClient } from '../kit/admin-client.ts';
+import { CONFIG_FILE_NAMES } from '../../config/file.ts';
+import { exampleParams, tryableMethod } from '../kit/method-help.ts';
+import type { RunningMesh, Surroundings } from '../kit/context.ts';
+
+export interface TryLine {
+  readonly what: string;
+  readonly line: string;
+}
+
+/** `file` is the configuration as it was found, which names the token that admin commands need. */
+export async function linesToTry(
+  surroundings: Surroundings,
+  mesh: RunningMesh,
+  config: Config,
+  file: string,
+): Promise<readonly TryLine[]> {
+  const program = howToRun(surroundings);
+  const isUsual = CONFIG_FILE_NAMES.some((name) => name === file);
+  const status = {
+    what: 'Pools and resources, here',
+    line: [...program, 'status', '-v', ...meshWords(mesh), ...(isUsual ? [] : ['--config', shellWord(file)])].join(' '),
+  };
+  const stats = { what: 'Pools, queues and rates, live: open in a browser', line: `${httpUrl(mesh.addresses.stats)}/` };
+  const web = config.web.sites.slice(0, 1).map(({ prefix }) => ({
+    what: 'Web: open in a browser',
+    line: `${httpUrl(mesh.addresses.web)}${prefix === '/' ? '' : prefix}/`,
+  }));
+  for (const service of new Set(config.deployments.map((deployment) => deployment.service))) {
+    const known = await interfaceOf(mesh, service);
+    const method = known === undefined ? undefined : tryableMethod(known);
+    if (method !== undefined) return [...callLines(program, mesh, config, service, method), ...web, status, stats];
+  }
+  return [...web, status, stats];
+}
+
+/** An address with its scheme, whether it came with one or as `host:port`. */
+export function httpUrl(address: string): string {
+  return (address.includes('://') ? address : `http://${address}`).replace(/\/$/, '');
+}
+
+/** What names the mesh on a command line, when it is not where commands look anyway. */
+function meshWords({ addresses }: RunningMesh): string[] {
+  const url = httpUrl(addresses.jsonRpc);
+  return url === DEFAULT_URL ? [] : ['--mesh', url];
+}
+
+function callLines(
+  program: readonly string[],
+  mesh: RunningMesh,
+  config: Config,
+  service: string,
+  method: Method,
+): TryLine[] {
+  const jsonRpc = httpUrl(mesh.addresses.jsonRpc);
+  const params = exampleParams(method);
+  const body = { jsonrpc: '2.0', id: 1, method: `${service}.${method.name}`, params };
+  const pairs = Object.entries(params).map(([name, value]) => shellWord(`${name}=${plainText(value)}`));
+  const { host, port } = splitAddress(mesh.addresses.thrift, config);
+  return [
+    {
+      what: 'JSON-RPC',
+      line: `curl -s ${jsonRpc}/rpc -H 'content-type: application/json' -d ${shellWord(JSON.stringify(body))}`,
+    },
+    {
+      what: 'The same with this command',
+      line: [...program, 'call', ...meshWords(mesh), `${service}.${method.name}`, ...pairs].join(' '),
+    },
+    {
+      what: 'Thrift: the same call as bytes, as any Thrift client of any language makes them; the answer in hex',
+      line: `node -e ${shellWord(
+        `require("net").connect(${port},"${host}").once("data",d=>{console.log(d.toString("hex"));process.exit()})` +
+          `.write(Buffer.from("${thriftMessage(service, method, params).toString('hex')}","hex"))`,
+      )}`,
+    },
+  ];
+}
+
+/** `katamari` when that is on PATH; else what runs it now, as short as it still works from this directory. */
+function howToRun({ program, env, cwd }: Surroundings): readonly string[] {
+  // npm puts folders of its own on PATH that the shell, in which the line is pasted, does not have.
+  const folders = (env['PATH'] ?? '').split(path.delimiter).filter((folder) => !folder.includes('node_modules'));
+  if (folders.some((folder) => existsSync(path.join(folder, 'katamari')))) return ['katamari'];
+  const short = (word: string): string => {
+    const name = path.basename(word);
+    if (folders.includes(path.dirname(word))) return name;
+    const below = path.relative(cwd, word);
+    return path.isAbsolute(word) && !below.startsWith('..') ? below : word;
+  };
+  return program.map((word) => shellWord(short(word)));
+}
+
+/** Text goes without quotes where `katamari call` would take it for text anyway. */
+function plainText(value: unknown): string {
+  return typeof value === 'string' && /^[A-Za-z]\w*$/.test(value) && !/^(true|false|null)$/.test(value)
+    ? value
+    : JSON.stringify(value);
+}
+
+/** A framed strict-binary call with the multiplexed name, as DESIGN.md section 3 has it. */
+function thriftMessage(service: string, method: Method, params: Record<string, unknown>): Buffer {
+  const name = Buffer.from(`${service}:${method.name}`);
+  const head = Buffer.alloc(12 + name.length);
+  head.writeUInt32BE(0x80010001, 0);
+  head.writeUInt32BE(name.length, 4);
+  name.copy(head, 8);
+  head.writeUInt32BE(1, 8 + name.length);
+  const message = Buffer.concat([head, encodeParams(method, params)]);
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(message.length);
+  return Buffer.concat([length, message]);
+}
+
+function splitAddress(address: string, config: Config): { host: string; port: string } {
+  const colon = address.lastIndexOf(':');
+  return { host: address.slice(0, colon).replace(/^\[|\]$/g, '') || config.host, port: address.slice(colon + 1) };
+}
+
+/** Only for the lines to try; when the mesh gives no IDL there are fewer of them. */
+async function interfaceOf(mesh: RunningMesh, service: string): Promise<Interface | undefined> {
+  try {
+    const text = await new MeshClient({
+      url: httpUrl(mesh.addresses.jsonRpc),
+      from: 'up',
+      findToken: () => ({ token: '', from: '' }),
+    }).idl(service, '');
+    return text === undefined
+      ? undefined
+      : parseIdl({ main: 'mesh.thrift', files: { 'mesh.thrift': text } }).services.get(service);
+  } catch {
+    return undefined;
+  }
+}
+
+const DEFAULT_URL = 'http://127.0.0.1:9080';

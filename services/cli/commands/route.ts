@@ -1,0 +1,130 @@
+// `katamari route`: which share of a service's calls each of its versions gets; shows it, sets it, and gives it back to the configuration.
+
+import type { MeshStatus } from '../../../core/mod.ts';
+import { mergePools, type MergedPool } from '../../../core/rpc/merged-pools.ts';
+import { CliError, EXIT, type ExitCode } from '../../config/exit-error.ts';
+import type { RouteOf } from '../kit/admin-client.ts';
+import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
+import { aliveColour } from './status.ts';
+import { unknownSubject } from '../kit/target-name.ts';
+import { formatTable, printable, type Column, type Terminal } from '../kit/terminal.ts';
+
+export interface RouteOptions extends ClientOptions {
+  readonly reset?: boolean | undefined;
+  readonly json?: boolean | undefined;
+}
+
+/** A version of the service, deployed or only named in its route. */
+interface Line {
+  readonly version: string;
+  /** As it was set; undefined for equal shares by resources. */
+  readonly weight: number | undefined;
+  readonly share: number;
+  readonly alive: number;
+  readonly wanted: number;
+  readonly ratePerS: number;
+}
+
+export async function runRoute(
+  surroundings: Surroundings,
+  service: string,
+  shares: readonly string[],
+  options: RouteOptions,
+): Promise<ExitCode> {
+  const { terminal } = surroundings;
+  const weights = shares.length === 0 ? undefined : readShares(shares);
+  if (options.reset === true && weights !== undefined)
+    throw new CliError(EXIT.usage, 'Found shares beside --reset, expected one of the two');
+  const client = connect(surroundings, options);
+  if (options.reset === true) await client.setRoute(service, {});
+  else if (weights !== undefined) await client.setRoute(service, weights);
+  const [status, routes] = [await client.status(), await client.routes()];
+  const route = routes.find(({ serviceName }) => serviceName === service);
+  const lines = linesOf(status, service, route);
+  if (options.json === true) {
+    terminal.write(`${JSON.stringify({ service, weights: route?.weights ?? {}, versions: lines })}\n`);
+    return EXIT.done;
+  }
+  if (lines.length === 0) {
+    const names = [...status.pools.map((pool) => pool.service), ...routes.map(({ serviceName }) => serviceName)];
+    throw unknownSubject(service, names);
+  }
+  terminal.write(`${formatRoute(terminal, service, route, lines).join('\n')}\n`);
+  return EXIT.done;
+}
+
+function linesOf({ pools }: MeshStatus, service: string, route: RouteOf | undefined): Line[] {
+  const weights = route?.weights ?? {};
+  const hasWeights = Object.keys(weights).length > 0;
+  const own = mergePools(pools).filter((pool) => pool.service === service);
+  const versions = [...new Set([...own.map(({ version }) => version), ...Object.keys(weights)])].sort();
+  // What nothing runs gets no call, and the others share its part.
+  const isThere = (version: string): boolean => own.some((pool) => pool.version === version);
+  const total = versions.reduce((sum, version) => sum + (isThere(version) ? (weights[version] ?? 0) : 0), 0);
+  return versions.map((version) => {
+    const ofVersion = own.filter((pool) => pool.version === version);
+    const sum = (figure: (pool: MergedPool) => number): number =>
+      ofVersion.reduce((all, pool) => all + figure(pool), 0);
+    const weight = hasWeights ? (weights[version] ?? 0) : undefined;
+    return {
+      version,
+      weight,
+      share: shareOf(weight, ofVersion, total),
+      alive: sum(({ alive }) => alive),
+      wanted: sum(({ wanted }) => wanted),
+      ratePerS: sum(({ ratePerS }) => ratePerS),
+    };
+  });
+}
+
+function shareOf(weight: number | undefined, pools: readonly MergedPool[], total: number): number {
+  if (weight === undefined) return Math.max(0, ...pools.map((pool) => pool.weight));
+  return pools.length === 0 || total === 0 ? 0 : weight / total;
+}
+
+function formatRoute(
+  terminal: Terminal,
+  service: string,
+  route: RouteOf | undefined,
+  lines: readonly Line[],
+): string[] {
+  const hasWeights = Object.keys(route?.weights ?? {}).length > 0;
+  const nowhere = lines.filter(({ weight, wanted }) => (weight ?? 0) > 0 && wanted === 0);
+  return [
+    hasWeights
+      ? `${printable(service)} is routed by weights.`
+      : `${printable(service)} has no route: a call goes to any version, by their resources.`,
+    '',
+    ...formatTable(terminal, COLUMNS, lines),
+    ...nowhere.map(
+      ({ version }) => `Nothing runs ${printable(service)}@${printable(version)}; its share goes to the others.`,
+    ),
+  ];
+}
+
+/** `1.0.0=90 2.0.0=10` */
+function readShares(words: readonly string[]): Record<string, number> {
+  const weights: Record<string, number> = {};
+  for (const word of words) {
+    const [, version, weight] = /^(\d[\w.+-]*)=(\d{1,9})$/.exec(word) ?? [];
+    if (version === undefined || weight === undefined) {
+      throw new CliError(
+        EXIT.usage,
+        `Found ${JSON.stringify(word)}, expected version=weight with a whole weight, such as 1.0.0=90`,
+      );
+    }
+    if (Object.hasOwn(weights, version)) throw new CliError(EXIT.usage, `Found "${version}=" twice, expected it once`);
+    weights[version] = Number(weight);
+  }
+  if (Object.values(weights).every((weight) => weight === 0))
+    throw new CliError(EXIT.usage, 'Found only weights of 0, expected one above 0');
+  return weights;
+}
+
+const COLUMNS: readonly Column<Line>[] = [
+  { head: 'VERSION', text: ({ version }) => version },
+  { head: 'WEIGHT', isNumber: true, text: ({ weight }) => (weight === undefined ? '-' : String(weight)) },
+  { head: 'SHARE', isNumber: true, text: ({ share }) => `${Math.round(share * 100)}%` },
+  { head: 'ALIVE', isNumber: true, text: ({ alive, wanted }) => `${alive}/${wanted}`, colour: aliveColour },
+  { head: 'CALLS/S', isNumber: true, text: ({ ratePerS }) => ratePerS.toFixed(1) },
+];

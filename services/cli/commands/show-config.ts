@@ -1,0 +1,42 @@
+// `katamari config`: what the mesh would run by, and where each value came from.
+
+import { CliError, EXIT, type ExitCode } from '../../config/exit-error.ts';
+import { loadFor, type ConfigOptions, type Surroundings } from '../kit/context.ts';
+import type { EffectiveSetting } from '../../config/config.ts';
+import { didYouMean } from '../../config/suggest.ts';
+import { formatTable, type Column } from '../kit/terminal.ts';
+
+export function runConfig(
+  surroundings: Surroundings,
+  below: string | undefined,
+  options: ConfigOptions & { readonly json?: boolean },
+): ExitCode {
+  const { terminal } = surroundings;
+  const { settings, warnings, file } = loadFor(surroundings, options);
+  const shown =
+    below === undefined
+      ? settings
+      : settings.filter(({ key }) => key === below || key.startsWith(`${below}.`) || key.startsWith(`${below}[`));
+  if (shown.length === 0) {
+    const keys = settings.flatMap(({ key }) => [key, key.replace(/[.[].*$/, '')]);
+    throw new CliError(
+      EXIT.usage,
+      `${JSON.stringify(below)} is not a key of the configuration${didYouMean(below ?? '', keys) || '; `katamari config` lists them'}`,
+    );
+  }
+  if (options.json === true) {
+    terminal.write(`${JSON.stringify({ file: file ?? null, settings: shown, warnings }, null, 2)}\n`);
+    return EXIT.done;
+  }
+  terminal.write(`${formatTable(terminal, COLUMNS, shown).join('\n')}\n`);
+  if (file === undefined)
+    terminal.writeError('No configuration file; everything not from a variable or flag is a default.\n');
+  for (const warning of warnings) terminal.writeError(`Warning: ${warning}\n`);
+  return EXIT.done;
+}
+
+const COLUMNS: readonly Column<EffectiveSetting>[] = [
+  { head: 'KEY', text: ({ key }) => key },
+  { head: 'VALUE', text: ({ value }) => value },
+  { head: 'FROM', text: ({ from }) => from, colour: ({ from }) => (from === 'default' ? 'dim' : 'green') },
+];

@@ -1,0 +1,235 @@
+// `katamari status`: the mesh in one sentence, the calls of the process that was asked in another, then tables: the processes of the mesh when
+// there is more than one, its pools over all managers, and with -v the resources with their managers.
+
+import {
+  sleep,
+  type MeshStatus,
+  type PoolStatus,
+  type ProcessState,
+  type ProcessStatus,
+  type ResourceState,
+} from '../../../core/mod.ts';
+import { mergePools, type MergedPool, type PlacedResource } from '../../../core/rpc/merged-pools.ts';
+import { EXIT, type ExitCode } from '../../config/exit-error.ts';
+import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
+import { formatTable, paint, printable, type Colour, type Column, type Terminal } from '../kit/terminal.ts';
+import { describeDuration, describeSize } from '../../config/units.ts';
+
+export interface StatusOptions extends ClientOptions {
+  readonly verbose?: boolean | undefined;
+  readonly watch?: boolean | undefined;
+  readonly json?: boolean | undefined;
+}
+
+export async function runStatus(surroundings: Surroundings, options: StatusOptions): Promise<ExitCode> {
+  const { terminal } = surroundings;
+  const client = connect(surroundings, options);
+  for (;;) {
+    const status = await client.status();
+    const lines =
+      options.json === true
+        ? [JSON.stringify(status)]
+        : formatStatus(terminal, status, client.url, options.verbose === true);
+    if (options.watch !== true) {
+      terminal.write(`${lines.join('\n')}\n`);
+      return EXIT.done;
+    }
+    if (terminal.isScreen) {
+      const fitting = lines.slice(0, terminal.rows() - 1);
+      // Each line is overwritten in place and what is left below is cleared, so nothing flickers.
+      terminal.write(`\x1b[H${fitting.map((line) => `${line}\x1b[K\n`).join('')}\x1b[J`);
+    } else terminal.write(`${lines.join('\n')}\n${options.json === true ? '' : '\n'}`);
+    await sleep(WATCH_EVERY_MS);
+  }
+}
+
+export function formatStatus(terminal: Terminal, status: MeshStatus, url: string, isVerbose: boolean): string[] {
+  const lines = [
+    `Mesh ${printable(status.mesh)} at ${url}: ${describeState(terminal, status)}`,
+    `Up ${describeDuration(status.uptimeMs)}, Katamari ${printable(status.version)} on ${printable(status.runtime)}, process ${status.pid}, ${describeSize(status.rssBytes)}, timeout ${describeDuration(status.timeoutMs)}`,
+    describeCalls(status.calls),
+    '',
+  ];
+  if (hasManyProcesses(status)) {
+    lines.push(...formatTable(terminal, PROCESS_COLUMNS, gatherRoles(status.processes)), '');
+    if (status.leader === '')
+      lines.push(paint(terminal, 'yellow', 'No master leads: deployments stay as they are.'), '');
+  }
+  if (status.pools.length === 0) return [...lines, 'No pools yet.'];
+  const pools = mergePools(status.pools);
+  lines.push(...formatTable(terminal, POOL_COLUMNS, pools));
+  if (isVerbose) {
+    const resources = pools.flatMap((pool) => pool.resources);
+    const isOneManager = new Set(resources.map(({ manager }) => manager)).size <= 1;
+    lines.push('', ...formatTable(terminal, isOneManager ? RESOURCE_COLUMNS : PLACED_COLUMNS, resources));
+  }
+  return lines;
+}
+
+/** `ready`, `not ready (why)`, `draining`. */
+export function describeState(
+  terminal: Terminal,
+  { isDraining, isReady, note }: Pick<MeshStatus, 'isDraining' | 'isReady' | 'note'>,
+): string {
+  const [state, colour] = isDraining
+    ? (['draining', 'yellow'] as const)
+    : isReady
+      ? (['ready', 'green'] as const)
+      : (['not ready', 'red'] as const);
+  return `${paint(terminal, colour, state)}${note === '' ? '' : ` (${printable(note)})`}`;
+}
+
+/** A process with all its roles. */
+export interface ProcessLine extends Omit<ProcessStatus, 'role' | 'isLeader'> {
+  /** `master, manager`; of the leader `master (leads)`. */
+  readonly roles: string;
+  readonly isManager: boolean;
+}
+
+/** A status has one entry for each role; a process is told by its name and where it is. In the order in which they come. */
+export function gatherRoles(processes: readonly ProcessStatus[]): ProcessLine[] {
+  const lines = new Map<string, ProcessLine>();
+  for (const { role, isLeader, ...process } of processes) {
+    const isManager = role === 'manager';
+    const roles = isLeader ? `${role} (leads)` : role;
+    // One that tells nobody where it is might be any.
+    const key = JSON.stringify([process.name, process.machine, process.stats || role]);
+    const before = lines.get(key);
+    if (before === undefined) lines.set(key, { ...process, roles, isManager });
+    else {
+      lines.set(key, {
+        ...(isManager ? process : before),
+        state: before.state === 'up' ? process.state : before.state,
+        roles: `${before.roles}, ${roles}`,
+        isManager: isManager || before.isManager,
+      });
+    }
+  }
+  return [...lines.values()];
+}
+
+export function hasManyProcesses({ processes }: Pick<MeshStatus, 'processes'>): boolean {
+  return gatherRoles(processes).length > 1;
+}
+
+/** The sum of the books, without the terms that are 0. */
+function describeCalls({
+  accepted,
+  replied,
+  failed,
+  refused,
+  timed_out,
+  cancelled,
+  inFlight,
+}: MeshStatus['calls']): string {
+  const rest = { failed, refused, 'timed out': timed_out, cancelled, 'in flight': inFlight };
+  const terms = Object.entries(rest).filter(([, count]) => count > 0);
+  return `Calls: ${accepted} accepted = ${[`${replied} replied`, ...terms.map(([name, count]) => `${count} ${name}`)].join(' + ')}`;
+}
+
+export function formatPools(terminal: Terminal, pools: readonly PoolStatus[]): string[] {
+  return formatTable(terminal, POOL_COLUMNS, mergePools(pools));
+}
+
+export const PROCESS_STATE_COLOURS: Readonly<Record<ProcessState, Colour>> = {
+  up: 'green',
+  draining: 'yellow',
+  unreachable: 'red',
+};
+
+const PROCESS_COLUMNS: readonly Column<ProcessLine>[] = [
+  { head: 'PROCESS', text: ({ name }) => name },
+  { head: 'ROLES', text: ({ roles }) => roles },
+  { head: 'MACHINE', dropOrder: 2, text: ({ machine }) => machine },
+  { head: 'STATE', text: ({ state }) => state, colour: ({ state }) => PROCESS_STATE_COLOURS[state] },
+  {
+    head: 'RESOURCES',
+    isNumber: true,
+    text: ({ isManager, resources }) => (isManager ? String(resources) : '-'),
+  },
+  {
+    head: 'CAPACITY',
+    isNumber: true,
+    dropOrder: 3,
+    text: ({ isManager, capacity }) => (isManager ? String(capacity) : '-'),
+  },
+  { head: 'STATS', dropOrder: 4, text: ({ stats }) => (stats === '' ? '-' : stats) },
+];
+
+const POOL_COLUMNS: readonly Column<MergedPool>[] = [
+  { head: 'POOL', text: ({ id }) => id },
+  { head: 'ALIVE', isNumber: true, text: ({ alive, wanted }) => `${alive}/${wanted}`, colour: aliveColour },
+  { head: 'FREE', isNumber: true, dropOrder: 2, text: ({ free }) => String(free) },
+  {
+    head: 'QUEUED',
+    isNumber: true,
+    text: ({ queued, queueMax }) => `${queued}/${queueMax}`,
+    colour: (pool) => (pool.queued > 0 ? 'yellow' : undefined),
+  },
+  { head: 'WEIGHT', isNumber: true, dropOrder: 5, text: ({ weight }) => `${Math.round(weight * 100)}%` },
+  { head: 'CALLS', isNumber: true, text: ({ calls }) => String(calls) },
+  {
+    head: 'ERRORS',
+    isNumber: true,
+    text: ({ errors }) => String(errors),
+    colour: ({ errors }) => (errors > 0 ? 'red' : undefined),
+  },
+  { head: 'CALLS/S', isNumber: true, dropOrder: 3, text: ({ ratePerS }) => ratePerS.toFixed(1) },
+  { head: 'P50 MS', isNumber: true, dropOrder: 4, text: ({ p50Ms }) => milliseconds(p50Ms) },
+  { head: 'P99 MS', isNumber: true, dropOrder: 3, text: ({ p99Ms }) => milliseconds(p99Ms) },
+  { head: 'QUEUE P99 MS', isNumber: true, dropOrder: 6, text: ({ queueP99Ms }) => milliseconds(queueP99Ms) },
+  {
+    head: 'RESTARTS',
+    isNumber: true,
+    dropOrder: 1,
+    text: (pool) => String(restartsOf(pool)),
+  },
+  { head: 'NOTE', text: ({ note }) => note, colour: () => 'yellow' },
+];
+
+const RESOURCE_COLUMNS: readonly Column<PlacedResource>[] = [
+  { head: 'RESOURCE', text: ({ name }) => name },
+  { head: 'STATE', text: ({ state }) => state.replace('_', ' '), colour: ({ state }) => STATE_COLOURS[state] },
+  { head: 'PID', isNumber: true, text: ({ pid }) => (pid > 0 ? String(pid) : '-') },
+  { head: 'IN FLIGHT', isNumber: true, dropOrder: 3, text: ({ inFlight }) => String(inFlight) },
+  { head: 'SERVED', isNumber: true, text: ({ callsServed }) => String(callsServed) },
+  { head: 'AGE', isNumber: true, dropOrder: 2, text: ({ ageMs }) => (ageMs > 0 ? describeDuration(ageMs) : '-') },
+  {
+    head: 'MEMORY',
+    isNumber: true,
+    dropOrder: 1,
+    text: ({ rssBytes }) => (rssBytes > 0 ? describeSize(rssBytes) : '-'),
+  },
+  { head: 'RESTARTS', isNumber: true, dropOrder: 4, text: ({ restarts }) => String(restarts) },
+  { head: 'NOTE', text: ({ note }) => note, colour: () => 'yellow' },
+];
+
+/** Names of resources repeat on each machine. */
+const PLACED_COLUMNS: readonly Column<PlacedResource>[] = [
+  { head: 'MANAGER', text: ({ manager }) => manager },
+  ...RESOURCE_COLUMNS,
+];
+
+const STATE_COLOURS = {
+  starting: 'cyan',
+  idle: 'green',
+  busy: 'green',
+  draining: 'yellow',
+  stopping: 'yellow',
+  backing_off: 'red',
+  failed: 'red',
+} satisfies Record<ResourceState, Colour>;
+
+export function aliveColour({ alive, wanted }: Pick<PoolStatus, 'alive' | 'wanted'>): Colour {
+  return alive >= wanted ? 'green' : alive > 0 ? 'yellow' : 'red';
+}
+
+export function milliseconds(ms: number | null | undefined): string {
+  return typeof ms !== 'number' ? '-' : ms < 10 ? ms.toFixed(1) : String(Math.round(ms));
+}
+
+export function restartsOf({ restartsByReason }: Pick<PoolStatus, 'restartsByReason'>): number {
+  return Object.values(restartsByReason).reduce((sum, count) => sum + count, 0);
+}
+
+const WATCH_EVERY_MS = 1_000;

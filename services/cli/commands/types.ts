@@ -1,0 +1,42 @@
+// `katamari types FILE.thrift`: the TypeScript types of an interface, for the handlers of a chassis and for those who call them.
+
+import { existsSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { KatamariError, parseIdl, readIdlFile, writeTypes } from '../../../core/mod.ts';
+import { CliError, EXIT, type ExitCode } from '../../config/exit-error.ts';
+import type { Surroundings } from '../kit/context.ts';
+
+export interface TypesOptions {
+  readonly out?: string | undefined;
+  readonly i64?: string | undefined;
+}
+
+export function runTypes({ terminal, cwd }: Surroundings, file: string, options: TypesOptions): ExitCode {
+  const text = render(path.resolve(cwd, file), file, readI64(options.i64));
+  if (options.out === undefined) {
+    terminal.write(text);
+    return EXIT.done;
+  }
+  try {
+    writeFileSync(path.resolve(cwd, options.out), text);
+  } catch (error) {
+    throw new CliError(EXIT.failed, `--out: cannot write ${options.out}: ${(error as Error).message}`, error);
+  }
+  terminal.writeError(`Wrote ${options.out}\n`);
+  return EXIT.done;
+}
+
+function render(file: string, shown: string, i64: 'bigint' | 'number'): string {
+  if (!existsSync(file)) throw new CliError(EXIT.usage, `${shown}: no such file, expected a .thrift file`);
+  try {
+    return writeTypes(parseIdl(readIdlFile(file)), path.basename(shown), { i64 });
+  } catch (error) {
+    if (error instanceof KatamariError) throw new CliError(EXIT.badConfiguration, error.message, error);
+    throw error;
+  }
+}
+
+function readI64(text: string | undefined): 'bigint' | 'number' {
+  if (text === undefined || text === 'bigint' || text === 'number') return text ?? 'bigint';
+  throw new CliError(EXIT.usage, `--i64: found ${JSON.stringify(text)}, expected "bigint" or "number"`);
+}

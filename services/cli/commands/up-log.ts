@@ -1,0 +1,70 @@
+// What `up` says while it runs: short lines for people, or one JSON object a line (pino) for whoever collects logs.
+
+import { pino } from 'pino';
+import type { MeshEvent } from '../../../core/mod.ts';
+import type { RunningMesh, Surroundings } from '../kit/context.ts';
+import type { Config } from '../../config/config.ts';
+import { formatEvent, levelOf, LOG_LEVELS, readableLine, type LogLevel } from '../kit/event-lines.ts';
+import { paint } from '../kit/terminal.ts';
+
+export interface UpLog {
+  /** Bars, tables and lines to try are wanted. */
+  readonly isForPeople: boolean;
+  event(event: MeshEvent): void;
+  /** What a chassis printed. */
+  line(resource: string, line: string): void;
+  info(text: string): void;
+  warn(text: string): void;
+  /** The mesh is up; `announce` tells people. */
+  up(mesh: RunningMesh, announce: () => Promise<void>): Promise<void>;
+}
+
+export function prettyLog({ terminal }: Surroundings, level: LogLevel): UpLog {
+  let isUp = false;
+  const isLoudEnough = (of: LogLevel): boolean => LOG_LEVELS.indexOf(of) >= LOG_LEVELS.indexOf(level);
+  return {
+    isForPeople: true,
+    event(event) {
+      // While the mesh comes up, the bars tell this better.
+      if (!isUp && event.lines.length === 0 && (event.kind === 'pool_ready' || event.kind === 'mesh_ready')) return;
+      if (isLoudEnough(levelOf(event)))
+        terminal.write(`${formatEvent(terminal, event, OUTPUT_LINES_MAX).join('\n')}\n`);
+    },
+    line(resource, line) {
+      if (isLoudEnough('info')) terminal.write(`${paint(terminal, 'dim', `${resource} |`)} ${readableLine(line)}\n`);
+    },
+    info(text) {
+      if (isLoudEnough('info')) terminal.write(`${text}\n`);
+    },
+    warn(text) {
+      if (isLoudEnough('warn')) terminal.writeError(`${paint(terminal, 'yellow', 'Warning:')} ${text}\n`);
+    },
+    async up(_, announce) {
+      await announce();
+      isUp = true;
+    },
+  };
+}
+
+export function jsonLog({ terminal }: Surroundings, config: Config, level: LogLevel): UpLog {
+  const logger = pino(
+    { level, base: { mesh: config.mesh, name: config.name }, timestamp: pino.stdTimeFunctions.isoTime },
+    { write: (line: string) => terminal.write(line) },
+  );
+  return {
+    isForPeople: false,
+    event(event) {
+      const { kind, subject, text, lines, seq } = event;
+      logger[levelOf(event)]({ seq, kind, subject, ...(lines.length > 0 ? { lines } : {}) }, text);
+    },
+    line: (resource, line) => logger.info({ resource }, line),
+    info: (text) => logger.info(text),
+    warn: (text) => logger.warn(text),
+    up(mesh) {
+      logger.info({ addresses: mesh.addresses, isReady: mesh.status().isReady }, `Mesh ${config.mesh} is up`);
+      return Promise.resolve();
+    },
+  };
+}
+
+const OUTPUT_LINES_MAX = 12;

@@ -1,0 +1,99 @@
+// `katamari doctor`: can this machine run the mesh that the configuration describes, and if not, what to do. Changes nothing that
+// outlasts it: it listens for a moment, writes and removes one file, starts and ends one shell, and leaves nothing in Consul.
+
+import { EXIT, type CliError, type ExitCode } from '../../config/exit-error.ts';
+import { loadFor, type ConfigOptions, type Surroundings } from '../kit/context.ts';
+import type { Config, LoadedConfig } from '../../config/config.ts';
+import { checkDataDir, checkOpenFiles, checkPorts, checkRuntime, checkShell, checkTokenFile } from './machine.ts';
+import { examineConsul } from './consul.ts';
+import { checkFleet } from './fleet.ts';
+import { checkDeployments, checkRoutes } from './mesh.ts';
+import { paint, type Terminal } from '../kit/terminal.ts';
+
+/** One line of the doctor's. */
+export interface Finding {
+  readonly verdict: 'OK' | 'warn' | 'FAIL';
+  /** What was looked at. */
+  readonly subject: string;
+  readonly text: string;
+  /** What to do about it; '' when nothing is to be done. */
+  readonly advice: string;
+}
+
+export async function runDoctor(
+  surroundings: Surroundings,
+  options: ConfigOptions & { readonly json?: boolean },
+): Promise<ExitCode> {
+  const { terminal } = surroundings;
+  const findings = await examine(surroundings, options);
+  const failed = findings.filter(({ verdict }) => verdict === 'FAIL').length;
+  if (options.json === true) terminal.write(`${JSON.stringify({ isHealthy: failed === 0, findings }, null, 2)}\n`);
+  else {
+    terminal.write(`${findings.flatMap((finding) => formatFinding(terminal, finding)).join('\n')}\n\n`);
+    const warned = findings.filter(({ verdict }) => verdict === 'warn').length;
+    terminal.write(
+      `${failed === 0 ? 'This mesh can run here' : `${failed} of ${countOf(findings.length, 'check')} failed`}${warned > 0 ? `, ${warned} with a warning` : ''}.\n`,
+    );
+  }
+  return failed === 0 ? EXIT.done : EXIT.failed;
+}
+
+async function examine(surroundings: Surroundings, options: ConfigOptions): Promise<Finding[]> {
+  const findings = [checkRuntime(), await checkShell()];
+  let loaded: LoadedConfig;
+  try {
+    loaded = loadFor(surroundings, options);
+  } catch (error) {
+    // The rest is about what a configuration says, so it ends here.
+    const lines = (error as CliError).message.split('\n');
+    return [
+      ...findings,
+      ...lines.map((text): Finding => ({ verdict: 'FAIL', subject: 'configuration', text, advice: '' })),
+    ];
+  }
+  const { config, file, warnings } = loaded;
+  findings.push(
+    file === undefined
+      ? {
+          verdict: 'warn',
+          subject: 'configuration',
+          text: 'there is no katamari.yaml here',
+          advice: 'name one with --config FILE; `katamari up` needs it',
+        }
+      : {
+          verdict: 'OK',
+          subject: 'configuration',
+          text: `${file}, ${countOf(config.deployments.length, 'deployment')}`,
+          advice: '',
+        },
+    ...warnings.map((text): Finding => ({ verdict: 'warn', subject: 'environment', text, advice: '' })),
+    checkDataDir(config),
+    checkTokenFile(config),
+    await checkOpenFiles(config),
+    ...(await checkPorts(config)),
+    ...(await lookIntoConsul(config, surroundings.env)),
+    ...checkDeployments(loaded, surroundings.env),
+    ...checkRoutes(loaded),
+  );
+  return findings;
+}
+
+async function lookIntoConsul(config: Config, env: NodeJS.ProcessEnv): Promise<Finding[]> {
+  const { findings, client } = await examineConsul(config, env);
+  if (client === undefined) return [...findings];
+  try {
+    return [...findings, ...(await checkFleet(config, client))];
+  } finally {
+    client.close();
+  }
+}
+
+function countOf(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+function formatFinding(terminal: Terminal, { verdict, subject, text, advice }: Finding): string[] {
+  const colour = verdict === 'OK' ? 'green' : verdict === 'warn' ? 'yellow' : 'red';
+  const line = `${paint(terminal, colour, verdict.padEnd(4))}  ${subject}: ${text}`;
+  return advice === '' ? [line] : [line, `      ${paint(terminal, 'dim', '->')} ${advice}`];
+}

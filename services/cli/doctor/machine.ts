@@ -1,0 +1,215 @@
+// What the doctor looks at that is the machine's: runtime, shell, process groups, ports, files, limits.
+
+import { spawn } from 'node:child_process';
+import { accessSync, constants, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import path from 'node:path';
+import { runtimeName, runtimeVersion, type MeshStatus } from '../../../core/mod.ts';
+import { dialable, urlOf } from '../kit/context.ts';
+import type { Config } from '../../config/config.ts';
+import { portsOf } from '../../config/check.ts';
+import { keyText } from '../../config/file.ts';
+import type { Finding } from './doctor.ts';
+import { findListener } from './port-owner.ts';
+
+export function checkRuntime(): Finding {
+  const [name, version] = [runtimeName(), runtimeVersion()];
+  const subject = 'runtime';
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  if (name === 'node' && (major < 20 || (major === 20 && minor < 19))) {
+    return {
+      verdict: 'FAIL',
+      subject,
+      text: `node ${version}, expected 20.19 or later`,
+      advice: 'install a newer Node',
+    };
+  }
+  return { verdict: 'OK', subject, text: `${name} ${version}`, advice: '' };
+}
+
+/** Chassis are started through the shell's process groups, and ended by them. */
+export async function checkShell(): Promise<Finding> {
+  const subject = 'process groups';
+  const child = spawn('/bin/sh', ['-c', 'sleep 30 & echo up; wait'], {
+    detached: true,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  const ended = new Promise<string>((resolve) => {
+    child.once('error', (error) => resolve(error.message));
+    child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`));
+  });
+  const isUp = new Promise<void>((resolve) => child.stdout.once('data', () => resolve()));
+  const { pid } = child;
+  if (pid === undefined) {
+    return {
+      verdict: 'FAIL',
+      subject,
+      text: `cannot run /bin/sh: ${await ended}`,
+      advice: 'the mesh starts chassis with /bin/sh; install one',
+    };
+  }
+  await Promise.race([isUp, ended]);
+  let how: string;
+  try {
+    process.kill(-pid, 'SIGKILL');
+    how = await ended;
+  } catch (error) {
+    child.kill('SIGKILL');
+    how = (error as Error).message;
+  }
+  if (how === 'SIGKILL')
+    return { verdict: 'OK', subject, text: '/bin/sh runs, and its whole group can be ended', advice: '' };
+  return {
+    verdict: 'FAIL',
+    subject,
+    text: `a process group could not be ended: ${how}`,
+    advice: 'chassis could outlive their mesh here; run it where kill(-pid) is allowed',
+  };
+}
+
+export function checkDataDir({ dataDir }: Config): Finding {
+  const subject = 'data directory';
+  const probe = path.join(dataDir, `.doctor-${process.pid}`);
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    writeFileSync(probe, 'x');
+    rmSync(probe);
+    return { verdict: 'OK', subject, text: `${dataDir} can be written`, advice: '' };
+  } catch (error) {
+    return {
+      verdict: 'FAIL',
+      subject,
+      text: `${dataDir}: ${(error as Error).message}`,
+      advice: 'make it writable, or choose another with --data-dir',
+    };
+  }
+}
+
+export function checkTokenFile({ admin: { token, tokenFile } }: Config): Finding {
+  const subject = 'admin token';
+  if (!existsSync(tokenFile)) {
+    return {
+      verdict: 'OK',
+      subject,
+      text: token === '' ? `${tokenFile} will be made by \`katamari up\`` : 'given by the configuration',
+      advice: '',
+    };
+  }
+  try {
+    accessSync(tokenFile, constants.R_OK);
+  } catch (error) {
+    return {
+      verdict: 'FAIL',
+      subject,
+      text: (error as Error).message,
+      advice: 'make it readable for this account, or choose another with admin.tokenFile',
+    };
+  }
+  const mode = statSync(tokenFile).mode & 0o777;
+  if ((mode & 0o077) !== 0) {
+    return {
+      verdict: 'warn',
+      subject,
+      text: `${tokenFile} has mode ${mode.toString(8)}: others may read it and restart chassis`,
+      advice: `chmod 600 ${tokenFile}`,
+    };
+  }
+  return { verdict: 'OK', subject, text: `${tokenFile}, for its owner only`, advice: '' };
+}
+
+/** Node raises its soft limit to the hard one at start, so a shell of ours tells what we have. */
+export async function checkOpenFiles({ limits, deployments }: Config): Promise<Finding> {
+  const subject = 'open files';
+  const limit = (await outputOf('/bin/sh', ['-c', 'ulimit -n'])).trim();
+  // A connection is one; a chassis has its socket, its output and its lifeline.
+  const wanted = limits.connectionsMax + deployments.reduce((sum, { count }) => sum + count * 6, 0) + 200;
+  if (limit === 'unlimited' || Number(limit) >= wanted)
+    return { verdict: 'OK', subject, text: `${limit} allowed, up to ${wanted} wanted`, advice: '' };
+  return {
+    verdict: 'warn',
+    subject,
+    text: `${limit || 'an unknown number'} allowed, but limits.connections and the chassis may need ${wanted}`,
+    advice: `raise it (ulimit -n ${wanted}), or lower limits.connections`,
+  };
+}
+
+export async function checkPorts(config: Config): Promise<Finding[]> {
+  const ports = portsOf(config).map(({ path: steps, port }) => ({ key: keyText(steps), port }));
+  const used = ports.filter(({ key }) => key !== 'ports.consul' || config.consul.embedded);
+  const running = await findRunning(config);
+  return Promise.all(used.map(({ key, port }) => checkPort(config, key, port, running)));
+}
+
+async function checkPort(
+  config: Config,
+  key: string,
+  port: number,
+  running: RunningProcess | undefined,
+): Promise<Finding> {
+  const [, added] = /^faceplates\[(\d+)\]/.exec(key) ?? [];
+  const name = added === undefined ? undefined : config.faceplates[Number(added)]?.name;
+  const subject = `port ${name ?? key.replace(/^ports\.|\.port$/g, '')}`;
+  if (port === 0) return { verdict: 'OK', subject, text: 'any free one', advice: '' };
+  const code = await tryListen(config.host, port);
+  if (code === undefined) return { verdict: 'OK', subject, text: `${config.host}:${port} is free`, advice: '' };
+  const flag = name === undefined ? `choose another with --set ${key}=PORT` : `choose another in ${key}`;
+  if (code === 'EACCES')
+    return { verdict: 'FAIL', subject, text: `${port} is not allowed for this account`, advice: flag };
+  if (code !== 'EADDRINUSE')
+    return {
+      verdict: 'FAIL',
+      subject,
+      text: `cannot listen on ${config.host}:${port}: ${code}`,
+      advice: 'give an address of this machine with --host',
+    };
+  const holder = findListener(port);
+  if (running !== undefined && (holder?.pid === running.pid || running.ports.includes(port)))
+    return { verdict: 'OK', subject, text: `${port} is held by ${running.who}, which is running`, advice: '' };
+  const who =
+    holder === undefined
+      ? 'by a process that cannot be told from here'
+      : `by process ${holder.pid} (${holder.command})`;
+  return { verdict: 'FAIL', subject, text: `${port} is held ${who}`, advice: `end that process, or ${flag}` };
+}
+
+/** The process that this configuration describes, when it is running already. */
+interface RunningProcess {
+  readonly pid: number;
+  readonly who: string;
+  readonly ports: readonly number[];
+}
+
+/** Asks what answers at the configured stats port who it is: only this very process of this very mesh counts. */
+async function findRunning({ mesh, name, host, ports }: Config): Promise<RunningProcess | undefined> {
+  try {
+    const url = `${urlOf(dialable(host), ports.stats)}/status`;
+    const answer = await fetch(url, { signal: AbortSignal.timeout(ANSWER_MS) });
+    const status = (await answer.json()) as Partial<MeshStatus>;
+    if (!answer.ok || status.mesh !== mesh || status.name !== name) return undefined;
+    const listening = (status.listeners ?? []).map(({ address }) => Number(/:(\d+)$/.exec(address)?.[1] ?? 0));
+    return { pid: status.pid ?? 0, who: `${name} of this mesh (process ${status.pid})`, ports: listening };
+  } catch {
+    return undefined;
+  }
+}
+
+/** The error code that listening there gives, or undefined when it works. */
+function tryListen(host: string, port: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+    server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(undefined)));
+  });
+}
+
+function outputOf(program: string, args: readonly string[]): Promise<string> {
+  return new Promise((resolve) => {
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'ignore'] });
+    let output = '';
+    child.stdout.on('data', (part: Buffer) => (output += part.toString()));
+    child.once('error', () => resolve(''));
+    child.once('close', () => resolve(output));
+  });
+}
+
+const ANSWER_MS = 1_000;

@@ -1,0 +1,124 @@
+// What the doctor looks at that the configuration names: the programs of chassis, their interfaces, routes.
+
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { parseIdl, readIdlFile } from '../../../core/mod.ts';
+import { whyNoHealthCheck } from '../../mesh/internal.ts';
+import type { Deployment, LoadedConfig } from '../../config/config.ts';
+import type { Finding } from './doctor.ts';
+import { didYouMean } from '../../config/suggest.ts';
+
+export function checkDeployments({ config, where }: LoadedConfig, env: NodeJS.ProcessEnv): Finding[] {
+  return config.deployments.flatMap((deployment, index) => {
+    const at = (key: string): string => where(['deployments', index, key]).replace(/: .*$/, '');
+    return [checkCommand(deployment, env, at), ...checkIdl(deployment, at)];
+  });
+}
+
+export function checkRoutes({ config, where }: LoadedConfig): Finding[] {
+  return Object.entries(config.routes).flatMap(([service, { weights }]) => {
+    const versions = config.deployments
+      .filter((deployment) => deployment.service === service)
+      .map(({ version }) => version);
+    return Object.keys(weights)
+      .filter((version) => !versions.includes(version))
+      .map((version): Finding => ({
+        verdict: 'warn',
+        subject: `route ${service}`,
+        text: `${where(['routes', service, 'weights', version])}: no deployment has this version${didYouMean(version, versions)}`,
+        advice: 'right if another machine runs it, else correct the version',
+      }));
+  });
+}
+
+function checkCommand(
+  { id, command, cwd, env: own }: Deployment,
+  env: NodeJS.ProcessEnv,
+  at: (key: string) => string,
+): Finding {
+  const subject = `chassis ${id}`;
+  const [program = '', first = ''] = command;
+  if (!isDirectory(cwd))
+    return { verdict: 'FAIL', subject, text: `${at('cwd')}: ${cwd} is no directory`, advice: 'correct cwd' };
+  const found = findProgram(program, cwd, own['PATH'] ?? env['PATH'] ?? '');
+  if (typeof found === 'object')
+    return { verdict: 'FAIL', subject, text: `${at('command')}: ${found.why}`, advice: found.advice };
+  // A script that is missing would be found out only by chassis that will not start.
+  const script = [first, command.at(-1) ?? ''].find((word) => /\.[cm]?[jt]s$|\.py$|\.rb$/.test(word));
+  if (script !== undefined && !existsSync(path.resolve(cwd, script))) {
+    return {
+      verdict: 'FAIL',
+      subject,
+      text: `${at('script')}: ${path.resolve(cwd, script)} does not exist`,
+      advice: 'correct script or command; script is relative to the configuration, arguments of command to cwd',
+    };
+  }
+  return { verdict: 'OK', subject, text: `${found}${script === undefined ? '' : ` ${script}`}`, advice: '' };
+}
+
+function checkIdl({ id, service, idl, healthCheck }: Deployment, at: (key: string) => string): Finding[] {
+  if (idl === '') return [];
+  const subject = `IDL ${id}`;
+  try {
+    const { services } = parseIdl(readIdlFile(idl));
+    const offered = services.get(service);
+    const why = offered === undefined || healthCheck === '' ? undefined : whyNoHealthCheck(offered, healthCheck);
+    if (why !== undefined)
+      return [
+        {
+          verdict: 'FAIL',
+          subject,
+          text: `${at('healthCheck')}: healthCheck: ${why}`,
+          advice: 'name another method, or none',
+        },
+      ];
+    if (offered !== undefined) return [{ verdict: 'OK', subject, text: idl, advice: '' }];
+    const names = [...services.keys()];
+    return [
+      {
+        verdict: 'FAIL',
+        subject,
+        text: `${idl} has no service ${service}${didYouMean(service, names) || `; it has ${names.join(', ') || 'none'}`}`,
+        advice: 'correct service or idl',
+      },
+    ];
+  } catch (error) {
+    return [{ verdict: 'FAIL', subject, text: `${at('idl')}: ${describe(error)}`, advice: '' }];
+  }
+}
+
+/** The file that would be run, looked up as the system will: with a slash from `cwd`, else along PATH. */
+function findProgram(program: string, cwd: string, pathList: string): string | { why: string; advice: string } {
+  const places = program.includes('/')
+    ? [path.resolve(cwd, program)]
+    : pathList.split(path.delimiter).map((folder) => path.resolve(cwd, folder, program));
+  const there = places.filter((file) => existsSync(file) && !isDirectory(file));
+  const runnable = there.find((file) => isExecutable(file));
+  if (runnable !== undefined) return runnable;
+  const [file] = there;
+  if (file !== undefined) return { why: `${file} is not executable`, advice: `chmod +x ${file}` };
+  return program.includes('/')
+    ? {
+        why: `${places[0] ?? program} does not exist`,
+        advice: 'correct command; a path with a slash is relative to cwd',
+      }
+    : { why: `no program "${program}" on PATH`, advice: 'install it, or give its path' };
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function isDirectory(file: string): boolean {
+  return statSync(file, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+function describe(error: unknown): string {
+  const { message, code } = error as Error & { code?: string };
+  return message || code || String(error);
+}

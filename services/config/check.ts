@@ -1,0 +1,257 @@
+// What is wrong with a configuration, in words: zod's findings translated to "found X, expected Y", and the rules that tie several
+// keys together, which a schema cannot say.
+
+import { z } from 'zod';
+import { HEADER_PROTOCOLS, isManner } from '../../core/mod.ts';
+import { PLAIN_CONCURRENCY_MAX } from '../mesh/internal.ts';
+import { describeValue, keyText, type ConfigText } from './file.ts';
+import { keysAt, leafFacts, schemaAt, unwrap, type ConfigFile } from './schema.ts';
+import { didYouMean } from './suggest.ts';
+
+/** One thing wrong; the reader of it puts file, line and key in front. */
+export interface Problem {
+  readonly path: readonly PropertyKey[];
+  readonly text: string;
+}
+
+/** A finding of zod's as problems: usually one, one a key when keys are unknown. */
+export function describeIssue(issue: z.core.$ZodIssue, values: unknown, text: ConfigText | undefined): Problem[] {
+  const { path } = issue;
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => ({ path: [...path, key], text: `unknown key${describeKnown(key, keysAt(path))}` }));
+  }
+  if (issue.code === 'invalid_key') {
+    const record = unwrap(schemaAt(path.slice(0, -1)) as z.ZodType) as z.ZodRecord;
+    const expected = leafFacts(record.keyType as z.ZodType)?.expected ?? 'another key';
+    return [{ path, text: `found the key ${describeValue(path.at(-1))}, expected ${expected}` }];
+  }
+  const value = valueAt(values, path);
+  const expected = issue.code === 'custom' ? issue.message : describeExpected(path);
+  if (value === undefined) return [{ path, text: `missing, expected ${expected}` }];
+  return [{ path, text: `found ${describeFound(value, path, text)}, expected ${expected}` }];
+}
+
+/** As it stands in the file where that tells more: 1.0 and not 1. Secrets are never shown. */
+function describeFound(value: unknown, path: readonly PropertyKey[], text: ConfigText | undefined): string {
+  const schema = schemaAt(path);
+  if (schema !== undefined && leafFacts(schema)?.kind === 'secret') return '********';
+  return typeof value === 'string' ? describeValue(value) : (text?.sourceOf(path) ?? describeValue(value));
+}
+
+/** The rules between keys. `values` is what was written, so that a default is never blamed. */
+export function checkTogether(data: ConfigFile, values: Record<string, unknown>): Problem[] {
+  return [
+    ...checkPorts(data, values),
+    ...checkConsul(data),
+    ...checkLink(data),
+    ...checkThriftTls(data),
+    ...checkSites(data),
+    ...checkFaceplates(data),
+    ...Object.entries(data.routes).flatMap(([service, { weights }]) => checkWeights(service, weights)),
+    ...data.deployments.flatMap((_, index) => checkDeployment(data, index)),
+  ];
+}
+
+function checkPorts(data: ConfigFile, values: Record<string, unknown>): Problem[] {
+  const problems: Problem[] = [];
+  const takenBy = new Map<number, string>();
+  const isWritten = (path: readonly PropertyKey[]): boolean => valueAt(values, path) !== undefined;
+  // Defaults first, so that the key somebody wrote is the one that has to give way.
+  const inOrder = portsOf(data).sort((a, b) => Number(isWritten(a.path)) - Number(isWritten(b.path)));
+  for (const { path, port } of inOrder) {
+    const other = takenBy.get(port);
+    if (other !== undefined) problems.push({ path, text: `found ${port}, expected another port than ${other} has` });
+    else if (port !== 0) takenBy.set(port, keyText(path));
+  }
+  return problems;
+}
+
+interface ListeningConfig {
+  readonly ports: ConfigFile['ports'];
+  readonly web: { readonly port: number; readonly sites: readonly unknown[] };
+  readonly faceplates: readonly { readonly port: number }[];
+}
+
+/** Every port that a process of all roles would listen on, and its key. */
+export function portsOf({
+  ports,
+  web,
+  faceplates,
+}: ListeningConfig): { readonly path: readonly PropertyKey[]; readonly port: number }[] {
+  return [
+    ...Object.entries(ports).map(([name, port]) => ({ path: ['ports', name], port })),
+    ...(web.sites.length === 0 ? [] : [{ path: ['web', 'port'], port: web.port }]),
+    ...faceplates.map(({ port }, index) => ({ path: ['faceplates', index, 'port'], port })),
+  ];
+}
+
+function checkSites({ web: { sites } }: ConfigFile): Problem[] {
+  return sites.flatMap(({ prefix, service, files, version, stickyCookie }, index) => {
+    const path = ['web', 'sites', index];
+    const problems: Problem[] = [];
+    if (service === undefined && files === undefined) {
+      problems.push({ path, text: 'found neither service nor files, expected one of them or both' });
+    }
+    for (const [key, value] of Object.entries({ version, stickyCookie })) {
+      if (value === undefined || service !== undefined) continue;
+      problems.push({ path: [...path, key], text: 'found without service, expected it only beside that' });
+    }
+    const same = sites.findIndex((site) => site.prefix === prefix);
+    if (same !== index) {
+      const text = `found ${describeValue(prefix)} again, expected it once: ${keyText(['web', 'sites', same])} has it`;
+      problems.push({ path: [...path, 'prefix'], text });
+    }
+    return problems;
+  });
+}
+
+function checkFaceplates({ faceplates }: ConfigFile): Problem[] {
+  return faceplates.flatMap(({ name }, index) => {
+    const path = ['faceplates', index, 'name'];
+    if (OWN_NAMES.includes(name)) {
+      return [{ path, text: `found "${name}", which Katamari has itself, expected another name` }];
+    }
+    const same = faceplates.findIndex((one) => one.name === name);
+    if (same === index) return [];
+    return [{ path, text: `found "${name}" again, expected another name than ${keyText(['faceplates', same])} has` }];
+  });
+}
+
+/** Names of what listens in any mesh: they are in status, metrics and Consul already. */
+const OWN_NAMES: readonly string[] = [
+  'thrift',
+  'json-rpc',
+  'web',
+  'stats',
+  'link',
+  'manager',
+  'master',
+  'doctor',
+  'inside',
+];
+
+function checkConsul({ consul }: ConfigFile): Problem[] {
+  if (consul.embedded !== true || consul.address === undefined) return [];
+  return [
+    {
+      path: ['consul', 'address'],
+      text: `found ${describeValue(consul.address)} beside embedded: true, expected only one of the two`,
+    },
+  ];
+}
+
+function checkLink({ link }: ConfigFile): Problem[] {
+  const problems: Problem[] = [];
+  if (link.secret !== undefined && link.secretFile !== undefined) {
+    problems.push({ path: ['link', 'secretFile'], text: 'found beside link.secret, expected only one of the two' });
+  }
+  const files = ['caFile', 'certFile', 'keyFile'] as const;
+  const missing = files.filter((name) => link[name] === undefined);
+  for (const name of missing.length === files.length ? [] : missing) {
+    const text = 'missing, expected a file: link certificates need caFile, certFile and keyFile';
+    problems.push({ path: ['link', name], text });
+  }
+  return problems;
+}
+
+function checkThriftTls({ thrift: { tls } }: ConfigFile): Problem[] {
+  const problems: Problem[] = [];
+  const isUsed = tls.certFile !== undefined || tls.keyFile !== undefined || tls.caFile !== undefined || tls.required;
+  for (const name of ['certFile', 'keyFile'] as const) {
+    if (!isUsed || tls[name] !== undefined) continue;
+    const text = 'missing, expected a file: TLS on the Thrift port needs certFile and keyFile';
+    problems.push({ path: ['thrift', 'tls', name], text });
+  }
+  return problems;
+}
+
+function checkWeights(service: string, weights: Readonly<Record<string, number>>): Problem[] {
+  const all = Object.values(weights);
+  if (all.length === 0 || all.some((weight) => weight > 0)) return [];
+  return [{ path: ['routes', service, 'weights'], text: 'found only weights of 0, expected one above 0' }];
+}
+
+function checkDeployment({ deployments }: ConfigFile, index: number): Problem[] {
+  const entry = deployments[index] as ConfigFile['deployments'][number];
+  const path = ['deployments', index];
+  const problems: Problem[] = [];
+  if (entry.command === undefined && entry.script === undefined) {
+    problems.push({
+      path,
+      text: 'found neither, expected command (a list) or script (a JavaScript or TypeScript file)',
+    });
+  }
+  if (entry.command !== undefined && entry.script !== undefined) {
+    problems.push({ path: [...path, 'script'], text: 'found command and script, expected only one of the two' });
+  }
+  if (entry.kit === 'none' && entry.idl === undefined) {
+    problems.push({
+      path: [...path, 'idl'],
+      text: 'missing, expected a .thrift file, because a server with kit: none cannot describe itself',
+    });
+  }
+  problems.push(...checkPlain(entry, path));
+  if (entry.restart.backoffFirst > entry.restart.backoffMax) {
+    problems.push({
+      path: [...path, 'restart', 'backoffFirst'],
+      text: 'found more than backoffMax, expected at most that',
+    });
+  }
+  const same = deployments.findIndex(({ service, version }) => service === entry.service && version === entry.version);
+  if (same !== index) {
+    problems.push({
+      path: [...path, 'version'],
+      text: `found ${entry.service}@${entry.version} again, expected it once: ${keyText(['deployments', same])} has it, raise its count`,
+    });
+  }
+  return problems;
+}
+
+/** What only a server without the library needs said. */
+function checkPlain(entry: ConfigFile['deployments'][number], path: readonly PropertyKey[]): Problem[] {
+  const { kit, transport = 'framed', protocol = 'binary', concurrency = 1 } = entry;
+  if (kit === 'sdk') {
+    return (['transport', 'protocol', 'healthCheck'] as const)
+      .filter((key) => entry[key] !== undefined)
+      .map((key) => ({
+        path: [...path, key],
+        text: `found ${describeValue(entry[key])} without kit: none, expected it only beside that: the library needs no telling`,
+      }));
+  }
+  const problems: Problem[] = [];
+  if (!isManner({ transport, protocol })) {
+    const text = `found ${describeValue(protocol)} beside transport: ${transport}, expected ${HEADER_PROTOCOLS.map(describeValue).join(' or ')}`;
+    problems.push({ path: [...path, 'protocol'], text });
+  }
+  if (concurrency > PLAIN_CONCURRENCY_MAX) {
+    const text = `found ${concurrency}, expected at most ${PLAIN_CONCURRENCY_MAX} beside kit: none, where each is a connection`;
+    problems.push({ path: [...path, 'concurrency'], text });
+  }
+  return problems;
+}
+
+/** What should stand at a place that has something else. */
+function describeExpected(path: readonly PropertyKey[]): string {
+  const schema = schemaAt(path);
+  if (schema === undefined) return 'nothing here';
+  const facts = leafFacts(schema);
+  if (facts !== undefined) return facts.expected;
+  const keys = keysAt(path);
+  if (unwrap(schema) instanceof z.ZodArray) return 'a list';
+  return keys.length === 0 ? 'a map' : `a map with ${keys.slice(0, 4).join(', ')}${keys.length > 4 ? ' ...' : ''}`;
+}
+
+function describeKnown(key: string, known: readonly string[]): string {
+  const guess = didYouMean(key, known);
+  if (guess !== '') return guess;
+  return known.length > 0 && known.length <= 12 ? `, expected one of ${known.join(', ')}` : '';
+}
+
+function valueAt(values: unknown, path: readonly PropertyKey[]): unknown {
+  let value = values;
+  for (const step of path) {
+    if (typeof value !== 'object' || value === null) return undefined;
+    value = (value as Record<PropertyKey, unknown>)[step];
+  }
+  return value;
+}

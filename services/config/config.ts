@@ -1,0 +1,380 @@
+// The configuration of a process: one file, laid under KATAMARI_* variables, laid under flags, checked once, then plain data that
+// everything else trusts. Every error names where it stands, the key, what was found and what was expected; exit code 78.
+
+import os from 'node:os';
+import path from 'node:path';
+import { z } from 'zod';
+import type { FaceplateLimits } from '../../core/mod.ts';
+import type { Site } from '../../faceplates/web/mod.ts';
+import type { AddedFaceplate } from '../process/added-faceplate.ts';
+import { CliError, EXIT } from './exit-error.ts';
+import { checkTogether, describeIssue, type Problem } from './check.ts';
+import { findConfigFile, keyText, readConfigFile, type ConfigText } from './file.ts';
+import { layer, type FlagValue } from './layers.ts';
+import { resolveDeployment, type Deployment } from './deployment.ts';
+import { configSchema, leafFacts, schemaAt, unwrap, type ConfigFile, type LeafKind } from './schema.ts';
+import { formatDuration, formatSize } from './units.ts';
+
+export type { Deployment } from './deployment.ts';
+
+/** What a process runs by. Durations in ms, sizes in bytes, paths absolute; nothing here is left to be defaulted. */
+export interface Config {
+  readonly mesh: string;
+  /** Of this process, unique in its mesh. */
+  readonly name: string;
+  /** The machine it runs on; copies are spread over machines. */
+  readonly machine: string;
+  /** Where other machines reach this one; '' for `host`. */
+  readonly advertise: string;
+  readonly dataDir: string;
+  readonly host: string;
+  /** 0 stands for any free port. */
+  readonly ports: {
+    readonly thrift: number;
+    readonly jsonRpc: number;
+    readonly stats: number;
+    readonly link: number;
+    readonly consul: number;
+  };
+  readonly consul: {
+    readonly embedded: boolean;
+    /** Of the real Consul, with scheme; '' when embedded. */
+    readonly address: string;
+    readonly token: string;
+    /** '' for none. */
+    readonly caFile: string;
+    readonly certFile: string;
+    readonly keyFile: string;
+  };
+  /** How faceplates and managers know each other. All '' on one machine. */
+  readonly link: {
+    readonly secret: string;
+    readonly secretFile: string;
+    readonly caFile: string;
+    readonly certFile: string;
+    readonly keyFile: string;
+  };
+  /** Lower ranks lead first. */
+  readonly master: { readonly rank: number };
+  /** Share of the copies a manager gets, relative to others. */
+  readonly manager: { readonly capacity: number };
+  readonly timeoutMs: number;
+  readonly admin: {
+    /** '' when it is to be read from, or made and written to, `tokenFile`. */
+    readonly token: string;
+    readonly tokenFile: string;
+  };
+  readonly thrift: {
+    /** Service of calls that name none; '' for none. */
+    readonly defaultService: string;
+    /** Files; '' for none. */
+    readonly tls: {
+      readonly certFile: string;
+      readonly keyFile: string;
+      readonly caFile: string;
+      readonly required: boolean;
+    };
+  };
+  readonly jsonRpc: { readonly allowedOrigins: readonly string[] };
+  /** Off without sites. */
+  readonly web: { readonly port: number; readonly trustProxy: boolean; readonly sites: readonly Site[] };
+  /** Fronts of the user's own. */
+  readonly faceplates: readonly AddedFaceplate[];
+  readonly limits: FaceplateLimits;
+  readonly routes: Readonly<Record<string, { readonly weights: Readonly<Record<string, number>> }>>;
+  readonly deployments: readonly Deployment[];
+}
+
+/** Where configuration is looked for. */
+export interface ConfigSources {
+  /** `--config`; undefined for KATAMARI_CONFIG, then the usual names in `cwd`. */
+  readonly file: string | undefined;
+  readonly env: NodeJS.ProcessEnv;
+  readonly cwd: string;
+  readonly flags: readonly FlagValue[];
+}
+
+/** One line of `katamari config`. */
+export interface EffectiveSetting {
+  readonly key: string;
+  /** As it would be written in the file; secrets are masked. */
+  readonly value: string;
+  /** `default`, `katamari.yaml:12`, `env KATAMARI_HOST`, `flag --host`. */
+  readonly from: string;
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  /** As shown in messages; undefined when there is none. */
+  readonly file: string | undefined;
+  readonly settings: readonly EffectiveSetting[];
+  readonly warnings: readonly string[];
+  /** `katamari.yaml:12: deployments[0].script`, to begin a message about a value with. */
+  readonly where: (path: readonly PropertyKey[]) => string;
+}
+
+/**
+ * Reads, checks and resolves the configuration.
+ * @throws CliError with exit code 78 and every problem found, one a line; exit code 2 for a flag that names no setting.
+ */
+export function loadConfig(sources: ConfigSources): LoadedConfig {
+  const named = sources.file ?? sources.env['KATAMARI_CONFIG'];
+  const file = findConfigFile(named, sources.cwd);
+  const text = file === undefined ? undefined : readConfigFile(file, sources.cwd);
+  const { values, origins, warnings } = layer(text, sources.env, sources.flags);
+  const originOf = (path: readonly PropertyKey[]): string =>
+    origins.get(keyText(path)) ??
+    (text !== undefined && has(values, path) ? `${text.shown}:${text.lineOf(path)}` : 'default');
+  const where = (path: readonly PropertyKey[]): string => describePlace(path, origins, text);
+
+  const checked = configSchema.safeParse(values);
+  if (!checked.success) {
+    throw refusal(
+      checked.error.issues.flatMap((issue) => describeIssue(issue, values, text)),
+      where,
+    );
+  }
+  const filled = fillIn(checked.data, sources, (path) =>
+    origins.has(keyText(path)) ? sources.cwd : (text?.directory ?? sources.cwd),
+  );
+  const clashes = checkTogether(filled, values);
+  if (clashes.length > 0) throw refusal(clashes, where);
+  const settings: EffectiveSetting[] = [];
+  listEffective(configSchema, filled, [], originOf, settings);
+  return {
+    config: resolve(filled, text?.directory ?? sources.cwd, where),
+    file: text?.shown,
+    settings,
+    warnings,
+    where,
+  };
+}
+
+function refusal(problems: readonly Problem[], where: (path: readonly PropertyKey[]) => string): CliError {
+  const lines = problems.map(({ path, text }) => `${where(path)}: ${text}`).sort((a, b) => lineIn(a) - lineIn(b));
+  const more = lines.length > PROBLEMS_SHOWN_MAX ? [`... and ${lines.length - PROBLEMS_SHOWN_MAX} more`] : [];
+  return new CliError(EXIT.badConfiguration, [...lines.slice(0, PROBLEMS_SHOWN_MAX), ...more].join('\n'));
+}
+
+/** So that problems are read from the top of the file down; those of variables and flags come first. */
+function lineIn(problem: string): number {
+  return Number(/^[^:]+:(\d+): /.exec(problem)?.[1] ?? 0);
+}
+
+function describePlace(
+  path: readonly PropertyKey[],
+  origins: ReadonlyMap<string, string>,
+  text: ConfigText | undefined,
+): string {
+  for (let length = path.length; length > 0; length--) {
+    const origin = origins.get(keyText(path.slice(0, length)));
+    if (origin !== undefined) return `${origin.replace(/^(env|flag) /, '')}: ${keyText(path)}`;
+  }
+  const file = text === undefined ? 'configuration' : `${text.shown}:${text.lineOf(path)}`;
+  return path.length === 0 ? file : `${file}: ${keyText(path)}`;
+}
+
+/** Defaults that depend on the machine or on other settings; paths made absolute, from the file's place or the caller's. */
+function fillIn(
+  data: ConfigFile,
+  { env, cwd }: ConfigSources,
+  baseOf: (path: readonly string[]) => string,
+): ConfigFile {
+  const at = (value: string | undefined, steps: readonly string[]): string | undefined =>
+    value === undefined ? undefined : path.resolve(baseOf(steps), value.replace(/^~(?=\/)/, os.homedir()));
+  const dataDir = at(data.dataDir, ['dataDir']) ?? defaultDataDir(data.mesh, env, cwd);
+  const embedded = data.consul.embedded ?? data.consul.address === undefined;
+  return {
+    ...data,
+    name: data.name ?? defaultName(),
+    machine: data.machine ?? defaultName(),
+    dataDir,
+    link: {
+      ...data.link,
+      secretFile: at(data.link.secretFile, ['link', 'secretFile']),
+      caFile: at(data.link.caFile, ['link', 'caFile']),
+      certFile: at(data.link.certFile, ['link', 'certFile']),
+      keyFile: at(data.link.keyFile, ['link', 'keyFile']),
+    },
+    thrift: {
+      ...data.thrift,
+      tls: {
+        ...data.thrift.tls,
+        certFile: at(data.thrift.tls.certFile, ['thrift', 'tls', 'certFile']),
+        keyFile: at(data.thrift.tls.keyFile, ['thrift', 'tls', 'keyFile']),
+        caFile: at(data.thrift.tls.caFile, ['thrift', 'tls', 'caFile']),
+      },
+    },
+    web: {
+      ...data.web,
+      sites: data.web.sites.map((site, index) => ({
+        ...site,
+        files: at(site.files, ['web', 'sites', String(index), 'files']),
+      })),
+    },
+    manager: { capacity: data.manager.capacity ?? os.availableParallelism() },
+    consul: {
+      ...data.consul,
+      embedded,
+      address: embedded ? data.consul.address : withScheme(data.consul.address ?? '127.0.0.1:8500'),
+      caFile: at(data.consul.caFile, ['consul', 'caFile']),
+      certFile: at(data.consul.certFile, ['consul', 'certFile']),
+      keyFile: at(data.consul.keyFile, ['consul', 'keyFile']),
+    },
+    admin: {
+      ...data.admin,
+      tokenFile: at(data.admin.tokenFile, ['admin', 'tokenFile']) ?? path.join(dataDir, 'admin-token'),
+    },
+    deployments: data.deployments.map((entry) => ({
+      ...entry,
+      listen: entry.listen ?? (entry.kit === 'sdk' ? 'unix' : 'tcp'),
+      ...(entry.kit === 'sdk' ? {} : { transport: entry.transport ?? 'framed', protocol: entry.protocol ?? 'binary' }),
+    })),
+  };
+}
+
+function resolve(data: ConfigFile, directory: string, where: LoadedConfig['where']): Config {
+  const { limits } = data;
+  return {
+    mesh: data.mesh,
+    name: data.name as string,
+    machine: data.machine as string,
+    advertise: data.advertise ?? '',
+    dataDir: data.dataDir as string,
+    host: data.host,
+    ports: data.ports,
+    consul: {
+      embedded: data.consul.embedded as boolean,
+      address: data.consul.address ?? '',
+      token: data.consul.token,
+      caFile: data.consul.caFile ?? '',
+      certFile: data.consul.certFile ?? '',
+      keyFile: data.consul.keyFile ?? '',
+    },
+    link: {
+      secret: data.link.secret ?? '',
+      secretFile: data.link.secretFile ?? '',
+      caFile: data.link.caFile ?? '',
+      certFile: data.link.certFile ?? '',
+      keyFile: data.link.keyFile ?? '',
+    },
+    master: data.master,
+    manager: { capacity: data.manager.capacity as number },
+    timeoutMs: data.timeout,
+    admin: { token: data.admin.token ?? '', tokenFile: data.admin.tokenFile as string },
+    thrift: {
+      defaultService: data.thrift.defaultService,
+      tls: {
+        certFile: data.thrift.tls.certFile ?? '',
+        keyFile: data.thrift.tls.keyFile ?? '',
+        caFile: data.thrift.tls.caFile ?? '',
+        required: data.thrift.tls.required,
+      },
+    },
+    jsonRpc: data.jsonRpc,
+    web: { ...data.web, sites: data.web.sites.map(siteOf) },
+    faceplates: data.faceplates.map((entry, index) => ({
+      ...entry,
+      directory,
+      where: (path) => where(['faceplates', index, ...path]),
+    })),
+    limits: {
+      frameBytesMax: limits.frame,
+      nestingMax: limits.nesting,
+      batchMax: limits.batch,
+      connectionsMax: limits.connections,
+      idleMs: limits.idle,
+      requestMs: limits.request,
+      pipelineMax: limits.pipeline,
+      headersMax: limits.headers,
+    },
+    routes: data.routes,
+    deployments: data.deployments.map((entry) => resolveDeployment(entry, directory)),
+  };
+}
+
+function siteOf(entry: ConfigFile['web']['sites'][number]): Site {
+  return {
+    prefix: entry.prefix,
+    service: entry.service ?? '',
+    version: entry.version ?? '',
+    files: entry.files ?? '',
+    cacheControl: entry.cacheControl,
+    timeoutMs: entry.timeout ?? Number.POSITIVE_INFINITY,
+    stickyCookie: entry.stickyCookie ?? '',
+  };
+}
+
+function listEffective(
+  schema: z.ZodType,
+  value: unknown,
+  path: readonly PropertyKey[],
+  originOf: (path: readonly PropertyKey[]) => string,
+  into: EffectiveSetting[],
+): void {
+  const inner = unwrap(schema);
+  const facts = leafFacts(schema);
+  if (facts !== undefined) {
+    if (value === undefined) return;
+    into.push({ key: keyText(path), value: showValue(value, facts.kind), from: originOf(path) });
+  } else if (Array.isArray(value) && inner instanceof z.ZodArray) {
+    value.forEach((item, index) => listEffective(inner.element as z.ZodType, item, [...path, index], originOf, into));
+  } else {
+    const keys = inner instanceof z.ZodObject ? Object.keys(inner.shape) : Object.keys(value as object);
+    for (const key of keys) {
+      const below = schemaAt([...path, key]);
+      if (below !== undefined)
+        listEffective(below, (value as Record<string, unknown>)[key], [...path, key], originOf, into);
+    }
+  }
+}
+
+function showValue(value: unknown, kind: LeafKind): string {
+  switch (kind) {
+    case 'duration':
+      return formatDuration(value as number);
+    case 'size':
+      return formatSize(value as number);
+    case 'secret':
+      return value === '' ? '""' : '********';
+    case 'text':
+      return value === '' ? '""' : (value as string);
+    case 'list':
+    case 'map':
+    case 'number':
+    case 'boolean':
+      return JSON.stringify(value);
+  }
+}
+
+function has(values: unknown, path: readonly PropertyKey[]): boolean {
+  let value = values;
+  for (const step of path) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, step)) return false;
+    value = (value as Record<PropertyKey, unknown>)[step];
+  }
+  return value !== undefined;
+}
+
+/** `$XDG_STATE_HOME/katamari/<mesh>`: it survives a restart, and two meshes on one machine do not meet in it. */
+function defaultDataDir(mesh: string, env: NodeJS.ProcessEnv, cwd: string): string {
+  const home = env['XDG_STATE_HOME'] || path.join(env['HOME'] || os.homedir(), '.local', 'state');
+  return path.resolve(cwd, home, 'katamari', mesh);
+}
+
+/** The host's name, with what may not stand in a Consul key taken out. */
+function defaultName(): string {
+  return (
+    os
+      .hostname()
+      .replace(/[^A-Za-z0-9._-]/g, '-')
+      .replace(/^[^A-Za-z0-9]+|[^A-Za-z0-9]+$/g, '')
+      .slice(0, 63) || 'katamari'
+  );
+}
+
+function withScheme(address: string): string {
+  return (address.includes('://') ? address : `http://${address}`).replace(/\/$/, '');
+}
+
+const PROBLEMS_SHOWN_MAX = 20;

@@ -1,0 +1,157 @@
+// katamari.yaml as text: found, read, parsed, with the line of every key kept for messages. Knows nothing of what the keys mean.
+// JSON is read by the same parser, being a subset of YAML. Aliases are bounded by the parser, the size by FILE_BYTES_MAX.
+
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, visit, type Document } from 'yaml';
+import { CliError, EXIT } from './exit-error.ts';
+
+/** Names that are looked for in the working directory when none is given, first found wins. */
+export const CONFIG_FILE_NAMES = ['katamari.yaml', 'katamari.yml', 'katamari.json'] as const;
+
+const FILE_BYTES_MAX = 1024 * 1024;
+
+/** A parsed file: plain values, and where each of them stands. */
+export interface ConfigText {
+  /** As it is named in messages: relative to the working directory when below it. */
+  readonly shown: string;
+  /** Paths in the file are relative to this. */
+  readonly directory: string;
+  readonly values: Readonly<Record<string, unknown>>;
+  /** The line (from 1) of what `path` leads to, or of the closest thing above it. */
+  lineOf(path: readonly PropertyKey[]): number;
+  /** The characters of the scalar at `path` as they stand in the file, or undefined. */
+  sourceOf(path: readonly PropertyKey[]): string | undefined;
+}
+
+/** The file to read: the named one, else the first of CONFIG_FILE_NAMES in `cwd`, else undefined. */
+export function findConfigFile(named: string | undefined, cwd: string): string | undefined {
+  if (named !== undefined && named !== '') return path.resolve(cwd, named);
+  return CONFIG_FILE_NAMES.map((name) => path.join(cwd, name)).find((file) => existsSync(file));
+}
+
+/** Reads and parses; every problem is a CliError with exit code 78 that names the file and the line. */
+export function readConfigFile(file: string, cwd: string): ConfigText {
+  const relative = path.relative(cwd, file);
+  const shown = relative.startsWith('..') || relative === '' ? file : relative;
+  return parseConfigText(readText(file, shown), shown, path.dirname(file));
+}
+
+export function parseConfigText(text: string, shown: string, directory: string): ConfigText {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, merge: true, logLevel: 'silent' });
+  // One slip often makes several errors of syntax; only the first is worth reading.
+  const [wrong] = document.errors;
+  if (wrong !== undefined) {
+    const [what = ''] = wrong.message.split(/ at line \d+|\n/);
+    const said = SYNTAX_WORDS[wrong.code] ?? sentence(what);
+    throw new CliError(EXIT.badConfiguration, `${shown}:${wrong.linePos?.[0].line ?? 1}: ${said}`);
+  }
+  refuseNumberKeys(document, lines, shown);
+  const values: unknown = toPlain(document, shown) ?? {};
+  if (typeof values !== 'object' || Array.isArray(values)) {
+    throw new CliError(
+      EXIT.badConfiguration,
+      `${shown}:1: found ${describeValue(values)}, expected a map of settings such as "timeout: 10s"`,
+    );
+  }
+  return {
+    shown,
+    directory,
+    values: values as Record<string, unknown>,
+    lineOf: (path) => lines.linePos(locate(document, path).offset).line || 1,
+    sourceOf: (path) => locate(document, path).source,
+  };
+}
+
+/** A value for a message: text quoted and cut, maps and lists by what they are. */
+export function describeValue(value: unknown): string {
+  if (value === undefined || value === null) return 'nothing';
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
+  if (typeof value === 'object') return 'a map';
+  if (typeof value !== 'string') return String(value as number | boolean | bigint);
+  return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
+}
+
+/** `deployments[0].env["x y"]`: a path as it is shown. */
+export function keyText(steps: readonly PropertyKey[]): string {
+  let text = '';
+  for (const step of steps) {
+    if (typeof step === 'number') text += `[${step}]`;
+    else if (/^[A-Za-z_][\w-]*$/.test(String(step))) text += text === '' ? String(step) : `.${String(step)}`;
+    else text += `[${JSON.stringify(String(step))}]`;
+  }
+  return text;
+}
+
+function readText(file: string, shown: string): string {
+  try {
+    const { size } = statSync(file);
+    if (size > FILE_BYTES_MAX) {
+      throw new CliError(
+        EXIT.badConfiguration,
+        `${shown}: found ${size} bytes, expected a configuration of at most 1 MiB`,
+      );
+    }
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    if (error instanceof CliError) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    const why =
+      code === 'ENOENT' ? 'no such file' : code === 'EISDIR' ? 'this is a directory' : (error as Error).message;
+    throw new CliError(
+      EXIT.badConfiguration,
+      `${shown}: ${why}; name the configuration with --config FILE or KATAMARI_CONFIG`,
+      error,
+    );
+  }
+}
+
+/** `1.0: 50` would quietly become the key "1", which is another version. */
+function refuseNumberKeys(document: Document, lines: LineCounter, shown: string): void {
+  visit(document, {
+    Pair(_, { key }) {
+      if (!isScalar(key) || typeof key.value !== 'number' || key.source === String(key.value)) return;
+      throw new CliError(
+        EXIT.badConfiguration,
+        `${shown}:${lines.linePos(key.range?.[0] ?? 0).line}: found the key ${key.source}, which reads as the number ${key.value}; write "${key.source}"`,
+      );
+    },
+  });
+}
+
+function toPlain(document: Document, shown: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 1_000 });
+  } catch (error) {
+    throw new CliError(EXIT.badConfiguration, `${shown}:1: ${sentence((error as Error).message)}`, error);
+  }
+}
+
+function locate(document: Document, steps: readonly PropertyKey[]): { offset: number; source: string | undefined } {
+  let node: unknown = document.contents;
+  let offset = 0;
+  for (const step of steps) {
+    if (isAlias(node)) node = node.resolve(document);
+    if (isMap(node)) {
+      const pair = node.items.find(({ key }) => isScalar(key) && String(key.value) === String(step));
+      if (pair === undefined) return { offset, source: undefined };
+      offset = (isScalar(pair.key) ? pair.key.range?.[0] : undefined) ?? offset;
+      node = pair.value;
+    } else if (isSeq(node)) {
+      node = node.items[Number(step)];
+      offset = (node as { range?: [number] } | undefined)?.range?.[0] ?? offset;
+    } else return { offset, source: undefined };
+  }
+  return { offset, source: isScalar(node) && typeof node.value !== 'string' ? node.source : undefined };
+}
+
+function sentence(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}
+
+const SYNTAX_WORDS: Readonly<Record<string, string>> = {
+  DUPLICATE_KEY: 'this key stands twice in one map, expected once',
+  MULTIPLE_DOCS: 'found a second document, expected one',
+  TAB_AS_INDENT: 'found a tab as indentation, expected spaces',
+};

@@ -1,0 +1,176 @@
+// Settings from outside the file: KATAMARI_* variables and flags. Each is laid over the file's values before they are checked, and
+// it is remembered where each value came from, so that a message and `katamari config` can say so.
+
+import { z } from 'zod';
+import { CliError, EXIT } from './exit-error.ts';
+import { describeValue, keyText, type ConfigText } from './file.ts';
+import { configSchema, leafFacts, unwrap, type LeafFacts } from './schema.ts';
+import { didYouMean } from './suggest.ts';
+
+/** A setting that a variable or a flag may give: every leaf outside `routes` and `deployments`. */
+export interface Setting {
+  /** `ports.jsonRpc` */
+  readonly key: string;
+  readonly path: readonly string[];
+  /** `KATAMARI_PORTS_JSON_RPC`, from the key by rule; NAMES_OF_THEIR_OWN has the exceptions. */
+  readonly variable: string;
+  /** What other tools call it, read only when the mesh does not embed its Consul. */
+  readonly foreignVariable: string | undefined;
+  readonly facts: LeafFacts;
+}
+
+/** A value given on the command line: `--thrift-port 0`, `--set limits.frame=32MiB`. */
+export interface FlagValue {
+  /** As it was written, for messages. */
+  readonly flag: string;
+  readonly key: string;
+  readonly value: string;
+}
+
+/** The values of all sources in one tree, unchecked, and where each came from. */
+export interface Layered {
+  readonly values: Record<string, unknown>;
+  /** `env KATAMARI_HOST`, `flag --host` by key, for keys that do not come from the file. */
+  readonly origins: ReadonlyMap<string, string>;
+  /** Things that are not wrong but surely not meant. */
+  readonly warnings: readonly string[];
+}
+
+/** Every setting that a variable or flag may give, in the order of the schema. */
+export function listSettings(): readonly Setting[] {
+  return leavesOf(configSchema, []).map(({ path, facts }) => {
+    const key = path.join('.');
+    return {
+      key,
+      path,
+      facts,
+      variable: NAMES_OF_THEIR_OWN[key] ?? `KATAMARI_${path.map(upperSnake).join('_')}`,
+      foreignVariable: CONSUL_VARIABLES[key],
+    };
+  });
+}
+
+/** Lays variables over the file and flags over both. */
+export function layer(file: ConfigText | undefined, env: NodeJS.ProcessEnv, flags: readonly FlagValue[]): Layered {
+  const values = structuredClone(file?.values ?? {}) as Record<string, unknown>;
+  for (const key of Object.keys(values)) if (key.startsWith('x-')) delete values[key];
+  const origins = new Map<string, string>();
+  const settings = listSettings();
+  for (const setting of settings) {
+    const text = env[setting.variable];
+    if (text !== undefined && text !== '') put(values, origins, setting, text, `env ${setting.variable}`);
+  }
+  for (const { flag, key, value } of flags) {
+    const setting = settings.find((one) => one.key === key);
+    if (setting === undefined) throw new CliError(EXIT.usage, `${flag}: ${unknownKey(key, settings)}`);
+    put(values, origins, setting, value, `flag ${flag}`);
+  }
+  const warnings = [...readConsulVariables(values, origins, settings, env), ...unknownVariables(settings, env)];
+  return { values, origins, warnings };
+}
+
+/**
+ * CONSUL_HTTP_ADDR and its kin count where nothing of ours was said, and only for a mesh that was told to use a real Consul: a
+ * mesh tried out on a laptop must not write to the company's because its address is in the environment.
+ */
+function readConsulVariables(
+  values: Record<string, unknown>,
+  origins: Map<string, string>,
+  settings: readonly Setting[],
+  env: NodeJS.ProcessEnv,
+): string[] {
+  const consul = (values['consul'] ?? {}) as Record<string, unknown>;
+  const isEmbedded = consul['embedded'] ?? consul['address'] === undefined;
+  if (isEmbedded === true) {
+    return env['CONSUL_HTTP_ADDR']
+      ? ['CONSUL_HTTP_ADDR is set, but this mesh embeds its Consul; to use the real one say consul.embedded: false']
+      : [];
+  }
+  for (const setting of settings) {
+    const text = setting.foreignVariable === undefined ? undefined : env[setting.foreignVariable];
+    const last = setting.path.at(-1) as string;
+    if (!text || consul[last] !== undefined) continue;
+    const withScheme =
+      last === 'address' && env['CONSUL_HTTP_SSL'] === 'true' && !text.includes('://') ? `https://${text}` : text;
+    put(values, origins, setting, withScheme, `env ${setting.foreignVariable}`);
+  }
+  return [];
+}
+
+/** A misspelt variable does nothing, silently; so it is said. */
+function unknownVariables(settings: readonly Setting[], env: NodeJS.ProcessEnv): string[] {
+  const known = settings.map(({ variable }) => variable);
+  return Object.keys(env)
+    .filter((name) => name.startsWith('KATAMARI_') && !known.includes(name) && !OTHER_VARIABLES.includes(name))
+    .map((name) => `${name} is not a setting${didYouMean(name, [...known, ...OTHER_VARIABLES])}`);
+}
+
+function unknownKey(key: string, settings: readonly Setting[]): string {
+  const known = settings.map((setting) => setting.key);
+  return `${describeValue(key)} is not a setting that a flag can give${didYouMean(key, known) || '; `katamari config` lists them'}`;
+}
+
+function put(
+  values: Record<string, unknown>,
+  origins: Map<string, string>,
+  setting: Setting,
+  text: string,
+  origin: string,
+): void {
+  let parent = values;
+  for (const step of setting.path.slice(0, -1)) {
+    const next = parent[step];
+    // A file that has something else there is wrong and will be told so under its own line.
+    if (next !== undefined && next !== null && (typeof next !== 'object' || Array.isArray(next))) return;
+    parent = (parent[step] = (next as Record<string, unknown> | null | undefined) ?? {}) as Record<string, unknown>;
+  }
+  parent[setting.path.at(-1) as string] = readText(text, setting.facts);
+  origins.set(keyText(setting.path), origin);
+}
+
+/** The text of a variable or flag as the value the file would have; what does not fit is left for the check to refuse. */
+function readText(text: string, { kind }: LeafFacts): unknown {
+  if (kind === 'number' && /^-?\d+(\.\d+)?$/.test(text)) return Number(text);
+  if (kind === 'boolean' && /^(true|false)$/.test(text)) return text === 'true';
+  if (kind === 'list') return text.split(',').map((part) => part.trim());
+  return text;
+}
+
+function leavesOf(schema: z.ZodType, path: readonly string[]): { path: readonly string[]; facts: LeafFacts }[] {
+  const inner = unwrap(schema);
+  if (inner instanceof z.ZodObject) {
+    return Object.entries(inner.shape).flatMap(([key, below]) => leavesOf(below as z.ZodType, [...path, key]));
+  }
+  const facts = leafFacts(schema);
+  return facts === undefined ? [] : [{ path, facts }];
+}
+
+function upperSnake(word: string): string {
+  return word.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
+}
+
+/** KATAMARI_MESH is what a chassis finds its mesh by; the admin token has one name for servers and clients. */
+const NAMES_OF_THEIR_OWN: Readonly<Record<string, string>> = {
+  mesh: 'KATAMARI_MESH_NAME',
+  'admin.token': 'KATAMARI_TOKEN',
+  'admin.tokenFile': 'KATAMARI_TOKEN_FILE',
+};
+
+/** Variables with our prefix that are no settings: of the command itself, and those a chassis is started with. */
+const OTHER_VARIABLES: readonly string[] = [
+  'KATAMARI_CONFIG',
+  'KATAMARI_URL',
+  'KATAMARI_MESH',
+  'KATAMARI_LISTEN',
+  'KATAMARI_RESOURCE',
+  'KATAMARI_LIFELINE',
+  'KATAMARI_CONCURRENCY',
+];
+
+const CONSUL_VARIABLES: Readonly<Record<string, string>> = {
+  'consul.address': 'CONSUL_HTTP_ADDR',
+  'consul.token': 'CONSUL_HTTP_TOKEN',
+  'consul.caFile': 'CONSUL_CACERT',
+  'consul.certFile': 'CONSUL_CLIENT_CERT',
+  'consul.keyFile': 'CONSUL_CLIENT_KEY',
+};

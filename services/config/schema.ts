@@ -1,0 +1,399 @@
+// What may stand in katamari.yaml: every key with its type, its default (written as a user would write it) and the words that say
+// what was expected. The one source for checking, for `katamari config`, for KATAMARI_* variables and for docs/configuration.md.
+
+import { z } from 'zod';
+import { PROTOCOLS, TRANSPORTS, type Protocol, type Transport } from '../../core/mod.ts';
+import { formatDuration, formatSize, parseDuration, parseSize, type Parsed } from './units.ts';
+
+/** The file after checking: defaults filled in, durations in ms, sizes in bytes, paths still as written. */
+export interface ConfigFile {
+  mesh: string;
+  name?: string | undefined;
+  machine?: string | undefined;
+  advertise?: string | undefined;
+  dataDir?: string | undefined;
+  host: string;
+  ports: { thrift: number; jsonRpc: number; stats: number; link: number; consul: number };
+  consul: {
+    embedded?: boolean | undefined;
+    address?: string | undefined;
+    token: string;
+    caFile?: string | undefined;
+    certFile?: string | undefined;
+    keyFile?: string | undefined;
+  };
+  link: {
+    secret?: string | undefined;
+    secretFile?: string | undefined;
+    caFile?: string | undefined;
+    certFile?: string | undefined;
+    keyFile?: string | undefined;
+  };
+  master: { rank: number };
+  manager: { capacity?: number | undefined };
+  timeout: number;
+  admin: { token?: string | undefined; tokenFile?: string | undefined };
+  thrift: {
+    defaultService: string;
+    tls: {
+      certFile?: string | undefined;
+      keyFile?: string | undefined;
+      caFile?: string | undefined;
+      required: boolean;
+    };
+  };
+  jsonRpc: { allowedOrigins: string[] };
+  web: { port: number; trustProxy: boolean; sites: SiteEntry[] };
+  faceplates: FaceplateEntry[];
+  limits: {
+    frame: number;
+    nesting: number;
+    batch: number;
+    connections: number;
+    idle: number;
+    request: number;
+    pipeline: number;
+    headers: number;
+  };
+  routes: Record<string, { weights: Record<string, number> }>;
+  deployments: DeploymentEntry[];
+}
+
+/** One entry of `web.sites` after checking. */
+export interface SiteEntry {
+  prefix: string;
+  service?: string | undefined;
+  version?: string | undefined;
+  files?: string | undefined;
+  cacheControl: string;
+  timeout?: number | undefined;
+  stickyCookie?: string | undefined;
+}
+
+/** One entry of `faceplates` after checking. */
+export interface FaceplateEntry {
+  module: string;
+  name: string;
+  port: number;
+  options: Record<string, unknown>;
+}
+
+/** One entry of `deployments` after checking. */
+export interface DeploymentEntry {
+  service: string;
+  version: string;
+  command?: string[] | undefined;
+  script?: string | undefined;
+  count: number;
+  cwd: string;
+  env: Record<string, string>;
+  tags: string[];
+  roles: string[];
+  more: Record<string, string>;
+  idl?: string | undefined;
+  kit: 'sdk' | 'none';
+  listen?: 'unix' | 'tcp' | undefined;
+  transport?: Transport | undefined;
+  protocol?: Protocol | undefined;
+  healthCheck?: string | undefined;
+  concurrency?: number | undefined;
+  startTimeout: number;
+  pingEvery: number;
+  pingTimeout: number;
+  drainTimeout: number;
+  stopGrace: number;
+  hangGrace: number;
+  restart: { intensity: number; period: number; backoffFirst: number; backoffMax: number };
+  recycle: { afterCalls: number; afterAge: number; memoryMax: number };
+  queue: { max: number };
+}
+
+/** How a value is written, which decides how a variable's text is read and how a value is shown. */
+export type LeafKind = 'text' | 'number' | 'boolean' | 'duration' | 'size' | 'list' | 'map' | 'secret';
+
+/** What the schema remembers of a leaf beside its type. */
+export interface LeafFacts {
+  readonly kind: LeafKind;
+  readonly expected: string;
+}
+
+/** The facts of a leaf, whatever optional or default wraps it; undefined for maps of keys and lists of maps. */
+export function leafFacts(schema: z.ZodType): LeafFacts | undefined {
+  return unwrap(schema).meta() as LeafFacts | undefined;
+}
+
+/** The schema below optional and default. */
+export function unwrap(schema: z.ZodType): z.ZodType {
+  return schema instanceof z.ZodOptional || schema instanceof z.ZodPrefault
+    ? unwrap(schema.unwrap() as z.ZodType)
+    : schema;
+}
+
+/** What stands for a key that nobody set, as a user would write it; undefined for none. */
+export function defaultOf(schema: z.ZodType): unknown {
+  return schema instanceof z.ZodPrefault ? schema.def.defaultValue : undefined;
+}
+
+/** The schema of what `path` leads to, or undefined when the schema knows no such place. */
+export function schemaAt(path: readonly PropertyKey[]): z.ZodType | undefined {
+  let schema: z.ZodType | undefined = configSchema;
+  for (const step of path) {
+    const inner: z.ZodType = unwrap(schema);
+    if (inner instanceof z.ZodObject) schema = (inner.shape as Record<PropertyKey, z.ZodType>)[step];
+    else if (inner instanceof z.ZodArray) schema = inner.element as z.ZodType;
+    else if (inner instanceof z.ZodRecord) schema = inner.valueType as z.ZodType;
+    else return undefined;
+    if (schema === undefined) return undefined;
+  }
+  return schema;
+}
+
+/** The keys that may stand at `path`. */
+export function keysAt(path: readonly PropertyKey[]): string[] {
+  const schema = schemaAt(path);
+  const inner = schema === undefined ? undefined : unwrap(schema);
+  return inner instanceof z.ZodObject ? Object.keys(inner.shape) : [];
+}
+
+/** Largest number that may be asked for where a count has no closer bound. */
+const COUNT_MAX = 1_000_000_000;
+
+const leaf = <T extends z.ZodType>(schema: T, kind: LeafKind, expected: string): T =>
+  schema.meta({ kind, expected }) as T;
+
+const text = (expected = 'text') => leaf(z.string(), 'text', expected);
+const count = (min: number, max: number, what = 'a whole number') =>
+  leaf(z.int().min(min).max(max), 'number', `${what}, ${min} to ${max}`);
+const port = () => count(0, 65_535, 'a port');
+const yesNo = () => leaf(z.boolean(), 'boolean', 'true or false');
+const texts = (expected = 'a list of text') => leaf(z.array(text()).max(1_000), 'list', expected);
+const textMap = () => z.record(z.string(), leaf(z.string(), 'text', 'text; put it in quotes'));
+
+const measured = (kind: 'duration' | 'size', parse: (found: unknown) => Parsed, min: number) =>
+  leaf(
+    z.unknown().transform((found, context): number => {
+      const parsed = parse(found);
+      const wrong = !parsed.ok ? parsed.expected : parsed.value < min ? atLeast(kind, min) : undefined;
+      if (parsed.ok && wrong === undefined) return parsed.value;
+      context.issues.push({ code: 'custom', message: wrong as string, input: found });
+      return z.NEVER;
+    }),
+    kind,
+    kind === 'duration' ? 'a duration such as "10s"' : 'a size such as "16MiB"',
+  );
+const atLeast = (kind: 'duration' | 'size', min: number): string =>
+  min === 1 ? `a ${kind} above 0` : `a ${kind} of at least ${kind === 'size' ? formatSize(min) : formatDuration(min)}`;
+const duration = (min = 1) => measured('duration', parseDuration, min);
+const size = (min = 1) => measured('size', parseSize, min);
+
+/** Header values are written as they stand here. */
+const PRINTABLE = /^[\x20-\x7e]+$/;
+/** `/shop`, `/shop/en`: no `..`, nothing percent-encoded, no slash at the end. */
+const PREFIX = /^\/$|^(\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/;
+/** What ends up in the names of a metric's label and a Consul service. */
+const FACEPLATE_NAME = /^[a-z][a-z0-9-]{0,30}[a-z0-9]$/;
+
+/** A Thrift identifier; dots as in a service of an included file. */
+const SERVICE = /^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$/;
+const METHOD = /^[A-Za-z_][A-Za-z0-9_]*$/;
+/** SemVer, with fewer than three numbers allowed. */
+const VERSION = /^\d+(\.\d+){0,2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$/;
+const VERSION_EXPECTED = 'a version in quotes such as "1.0.0"';
+/** What may stand in a Consul key and in a file name. */
+const NAME = /^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
+const NAME_EXPECTED = 'a name of letters, digits, ".", "_" and "-", at most 63';
+
+const deploymentSchema = z.strictObject({
+  service: leaf(z.string().max(200).regex(SERVICE), 'text', 'the name of a Thrift service, such as "Calculator"'),
+  version: leaf(z.string().max(100).regex(VERSION), 'text', VERSION_EXPECTED),
+  command: leaf(
+    z.array(text('text; put it in quotes')).min(1).max(1_000),
+    'list',
+    'a list such as ["python3", "worker.py"]',
+  ).optional(),
+  script: text('a file').optional(),
+  count: count(0, 10_000).prefault(1),
+  cwd: text('a directory').prefault('.'),
+  env: textMap().prefault({}),
+  tags: texts().prefault([]),
+  roles: texts().prefault([]),
+  more: textMap().prefault({}),
+  idl: text('a .thrift file').optional(),
+  kit: leaf(z.enum(['sdk', 'none']), 'text', '"sdk" or "none"').prefault('sdk'),
+  listen: leaf(z.enum(['unix', 'tcp']), 'text', '"unix" or "tcp"').optional(),
+  transport: leaf(z.enum(TRANSPORTS), 'text', '"framed", "buffered" or "header"').optional(),
+  protocol: leaf(z.enum(PROTOCOLS), 'text', '"binary", "old-binary", "compact" or "json"').optional(),
+  healthCheck: leaf(z.string().max(200).regex(METHOD), 'text', 'the name of a method').optional(),
+  concurrency: count(1, 100_000).optional(),
+  startTimeout: duration().prefault('10s'),
+  pingEvery: duration().prefault('5s'),
+  pingTimeout: duration().prefault('2s'),
+  drainTimeout: duration(0).prefault('10s'),
+  stopGrace: duration(0).prefault('2s'),
+  hangGrace: duration(0).prefault('1s'),
+  restart: z
+    .strictObject({
+      intensity: count(1, 1_000).prefault(5),
+      period: duration().prefault('30s'),
+      backoffFirst: duration().prefault('500ms'),
+      backoffMax: duration().prefault('30s'),
+    })
+    .prefault({}),
+  recycle: z
+    .strictObject({
+      afterCalls: count(0, COUNT_MAX).prefault(0),
+      afterAge: duration(0).prefault(0),
+      memoryMax: size(0).prefault(0),
+    })
+    .prefault({}),
+  queue: z.strictObject({ max: count(0, 1_000_000).prefault(256) }).prefault({}),
+});
+
+const siteSchema = z.strictObject({
+  prefix: leaf(z.string().max(200).regex(PREFIX), 'text', 'a path such as "/shop", or "/"'),
+  service: leaf(z.string().max(200).regex(SERVICE), 'text', 'the name of a Thrift service').optional(),
+  version: text('a version or a range in quotes such as "^1.0.0"').optional(),
+  files: text('a directory').optional(),
+  cacheControl: leaf(
+    z.string().max(200).regex(PRINTABLE),
+    'text',
+    'the value of a Cache-Control header such as "max-age=3600"',
+  ).prefault('no-cache'),
+  timeout: duration().optional(),
+  stickyCookie: leaf(
+    z
+      .string()
+      .max(200)
+      .regex(/^[\w.-]+$/),
+    'text',
+    'the name of a cookie',
+  ).optional(),
+});
+
+const faceplateSchema = z.strictObject({
+  module: leaf(
+    z.string().min(1).max(4_096),
+    'text',
+    'a JavaScript or TypeScript file such as "./line.js", or a package',
+  ),
+  name: leaf(
+    z.string().regex(FACEPLATE_NAME),
+    'text',
+    'a name of lower-case letters, digits and "-", 2 to 32 characters',
+  ),
+  port: port(),
+  options: leaf(z.record(z.string(), z.unknown()), 'map', "a map of the module's own options").prefault({}),
+});
+
+export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
+  mesh: leaf(z.string().regex(NAME), 'text', NAME_EXPECTED).prefault('default'),
+  name: leaf(z.string().regex(NAME), 'text', NAME_EXPECTED).optional(),
+  machine: leaf(z.string().regex(NAME), 'text', NAME_EXPECTED).optional(),
+  advertise: leaf(z.string().regex(/^[A-Za-z0-9.:_-]+$/), 'text', 'an address or host name').optional(),
+  dataDir: text('a directory').optional(),
+  host: leaf(z.string().regex(/^[A-Za-z0-9.:_%-]+$/), 'text', 'an address or host name').prefault('127.0.0.1'),
+  ports: z
+    .strictObject({
+      thrift: port().prefault(9090),
+      jsonRpc: port().prefault(9080),
+      stats: port().prefault(9081),
+      link: port().prefault(9070),
+      consul: port().prefault(9085),
+    })
+    .prefault({}),
+  consul: z
+    .strictObject({
+      embedded: yesNo().optional(),
+      address: leaf(
+        z.string().regex(/^(https?:\/\/)?[^\s/]+\/?$/),
+        'text',
+        'an address such as "http://127.0.0.1:8500"',
+      ).optional(),
+      token: leaf(z.string(), 'secret', 'text').prefault(''),
+      caFile: text('a file').optional(),
+      certFile: text('a file').optional(),
+      keyFile: text('a file').optional(),
+    })
+    .prefault({}),
+  link: z
+    .strictObject({
+      secret: leaf(z.string().min(16).max(1_000), 'secret', 'text of at least 16 characters').optional(),
+      secretFile: text('a file').optional(),
+      caFile: text('a file').optional(),
+      certFile: text('a file').optional(),
+      keyFile: text('a file').optional(),
+    })
+    .prefault({}),
+  master: z.strictObject({ rank: count(0, 1_000).prefault(100) }).prefault({}),
+  manager: z.strictObject({ capacity: count(1, 100_000).optional() }).prefault({}),
+  timeout: duration().prefault('10s'),
+  admin: z
+    .strictObject({
+      token: leaf(z.string().min(16).max(1_000), 'secret', 'text of at least 16 characters').optional(),
+      tokenFile: text('a file').optional(),
+    })
+    .prefault({}),
+  thrift: z
+    .strictObject({
+      defaultService: leaf(
+        z.string().regex(new RegExp(`^$|${SERVICE.source}`)),
+        'text',
+        'the name of a Thrift service',
+      ).prefault(''),
+      tls: z
+        .strictObject({
+          certFile: text('a file').optional(),
+          keyFile: text('a file').optional(),
+          caFile: text('a file').optional(),
+          required: yesNo().prefault(false),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
+  jsonRpc: z
+    .strictObject({
+      allowedOrigins: leaf(
+        z
+          .array(
+            leaf(
+              z.string().regex(/^(\*|https?:\/\/[^\s/]+)$/),
+              'text',
+              'an origin such as "https://example.org", or "*"',
+            ),
+          )
+          .max(1_000),
+        'list',
+        'a list of origins',
+      ).prefault([]),
+    })
+    .prefault({}),
+  web: z
+    .strictObject({
+      port: port().prefault(9082),
+      trustProxy: yesNo().prefault(false),
+      sites: z.array(siteSchema).max(1_000).prefault([]),
+    })
+    .prefault({}),
+  faceplates: z.array(faceplateSchema).max(100).prefault([]),
+  limits: z
+    .strictObject({
+      frame: size(1024).prefault('16MiB'),
+      nesting: count(1, 1_000).prefault(64),
+      batch: count(1, 100_000).prefault(100),
+      connections: count(1, 1_000_000).prefault(20_000),
+      idle: duration().prefault('10m'),
+      request: duration().prefault('30s'),
+      pipeline: count(1, 100_000).prefault(256),
+      headers: count(1, 10_000).prefault(100),
+    })
+    .prefault({}),
+  routes: z
+    .record(
+      leaf(z.string().regex(SERVICE), 'text', 'the name of a Thrift service'),
+      z.strictObject({
+        weights: z.record(leaf(z.string().regex(VERSION), 'text', VERSION_EXPECTED), count(0, 1_000_000)),
+      }),
+    )
+    .prefault({}),
+  deployments: z.array(deploymentSchema).max(1_000).prefault([]),
+});

@@ -1,0 +1,67 @@
+// How this process's link and its Thrift port are secured and where others find this process, from its configuration.
+
+import { readFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
+import { checkCertificates, type LinkSecurity } from '../../core/mod.ts';
+import type { ThriftTls } from '../../faceplates/thrift/mod.ts';
+import { CliError, EXIT } from '../config/exit-error.ts';
+import type { Config } from '../config/config.ts';
+
+/** undefined: neither a secret nor certificates are configured. @throws CliError when a file cannot be read */
+export function linkSecurityOf({ link }: Config): LinkSecurity | undefined {
+  const secret = link.secretFile === '' ? link.secret : read('link.secretFile', link.secretFile).trim();
+  if (link.secretFile !== '' && secret.length < SECRET_LENGTH_MIN) {
+    throw new CliError(
+      EXIT.badConfiguration,
+      `link.secretFile: ${link.secretFile} holds ${secret.length} characters, expected at least ${SECRET_LENGTH_MIN}; make one with: openssl rand -base64 32`,
+    );
+  }
+  const tls =
+    link.caFile === ''
+      ? undefined
+      : {
+          ca: read('link.caFile', link.caFile),
+          cert: read('link.certFile', link.certFile),
+          key: read('link.keyFile', link.keyFile),
+        };
+  return secret === '' && tls === undefined ? undefined : { secret, tls };
+}
+
+/** undefined: no certificate is configured. @throws CliError when a file cannot be read, or the two do not fit together */
+export function thriftTlsOf({ thrift: { tls } }: Config): ThriftTls | undefined {
+  if (tls.certFile === '') return undefined;
+  const cert = read('thrift.tls.certFile', tls.certFile);
+  const key = read('thrift.tls.keyFile', tls.keyFile);
+  const ca = tls.caFile === '' ? '' : read('thrift.tls.caFile', tls.caFile);
+  try {
+    checkCertificates({ cert, key, ca }, THE_THRIFT_PORT);
+  } catch (error) {
+    throw new CliError(EXIT.badConfiguration, `thrift.tls: ${(error as Error).message}`, error);
+  }
+  return { cert, key, ca, isRequired: tls.required };
+}
+
+/** The address that other machines are told: `advertise`, else where it listens, else the first address of this machine. */
+export function advertisedHost({ advertise, host }: Pick<Config, 'advertise' | 'host'>): string {
+  if (advertise !== '') return advertise;
+  if (host !== '0.0.0.0' && host !== '::') return host;
+  const family = host === '::' ? 'IPv6' : 'IPv4';
+  const found = Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .find((one) => !one.internal && one.family === family && !one.address.startsWith('fe80'));
+  return found?.address ?? (family === 'IPv6' ? '::1' : '127.0.0.1');
+}
+
+function read(key: string, file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new CliError(EXIT.badConfiguration, `${key}: cannot read ${file}: ${(error as Error).message}`, error);
+  }
+}
+
+const SECRET_LENGTH_MIN = 16;
+const THE_THRIFT_PORT = {
+  name: 'the Thrift port',
+  expected: 'a certificate in certFile, its key in keyFile, and in caFile, if anything, the authority of the clients',
+};

@@ -1,0 +1,45 @@
+// The service `katamari.Mesh`, which chassis and clients ask how a service looks before they call it.
+
+import {
+  decodeStruct,
+  encodeStruct,
+  KatamariError,
+  meshInterface,
+  NO_REPLY_CONTEXT,
+  sendOf,
+  type Call,
+  type Method,
+  type Reply,
+  type Send,
+} from '../../core/mod.ts';
+import { isWantedVersion, type Router } from '../mesh/internal.ts';
+
+/** Answers `katamari.Mesh`, hands everything else on. */
+export function withMeshService(router: Router, send: Send): Send {
+  const method = meshInterface().methods.get('describe') as Method;
+  const describe = async (call: Call): Promise<Reply> => {
+    if (call.method !== method.name) {
+      throw new KatamariError(
+        'no_pool',
+        `katamari.Mesh has no method "${call.method}"; it has ${method.name}`,
+        NOT_RUN,
+      );
+    }
+    const { serviceName, version } = decodeStruct(method.args, call.args) as { serviceName: string; version: string };
+    const found = router
+      .pools()
+      .find(({ details }) => details.service === serviceName && isWantedVersion(details.version, version));
+    if (found === undefined) {
+      const asked = `${serviceName}${version === '' ? '' : `@${version}`}`;
+      throw new KatamariError('no_pool', `No pool offers ${asked}`, NOT_RUN);
+    }
+    const { main: idlMain, files: idlFiles } = found.interface.source;
+    const success = { serviceName, version: found.details.version, idlMain, idlFiles };
+    return { isException: false, body: encodeStruct(method.result, { success }), context: NO_REPLY_CONTEXT };
+  };
+  const own = sendOf(describe);
+  return (call, sink) => (call.service === MESH_SERVICE ? own : send)(call, sink);
+}
+
+const MESH_SERVICE = 'katamari.Mesh';
+const NOT_RUN = { notRun: true } as const;

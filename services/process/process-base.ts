@@ -1,0 +1,54 @@
+// What the roles of a process are plugged into: what all of them share, and the list of what was opened and must be closed.
+
+import type { Clock, Send, LinkSecurity, MeshEvent, MeshStatus, StatsBook } from '../../core/mod.ts';
+import type { ConsulClient, EventLog, Fleet, Reachability, Router, SharedState } from '../mesh/internal.ts';
+import type { Config } from '../config/config.ts';
+import type { Role } from '../config/roles.ts';
+
+export interface MeshHooks {
+  readonly onEvent: (event: MeshEvent) => void;
+  /** A line that a chassis printed. */
+  readonly onLine?: (resource: string, line: string) => void;
+}
+
+/** In which order the parts of a process end; those of one phase end together. */
+export const PHASES = ['master', 'fronts', 'link', 'manager', 'inside', 'fleet', 'presence', 'consul'] as const;
+
+/** Something that was opened and must be closed. */
+export interface Part {
+  readonly phase: (typeof PHASES)[number];
+  drain?(): Promise<void>;
+  close(): Promise<void> | void;
+}
+
+/** A listener of this process. */
+export interface Front {
+  readonly name: string;
+  readonly address: string;
+  connections(): number;
+}
+
+/** What the roles are plugged into. */
+export interface ProcessBase {
+  readonly config: Config;
+  readonly hooks: MeshHooks;
+  readonly roles: readonly Role[];
+  readonly clock: Clock;
+  readonly events: EventLog;
+  readonly book: StatsBook;
+  readonly router: Router;
+  readonly client: ConsulClient;
+  readonly reachability: Reachability;
+  readonly shared: SharedState;
+  readonly fleet: Fleet;
+  readonly security: LinkSecurity | undefined;
+  /** Host under which others reach this process. */
+  readonly advertised: string;
+  opened(part: Part, front?: Front): void;
+  /** Pools of this process have changed. */
+  poolsChanged(): void;
+  /** Of this process. */
+  status(): MeshStatus;
+  /** A Send with books, for fronts that have none of their own. */
+  counted(name: string, send: Send): Send;
+}

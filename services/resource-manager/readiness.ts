@@ -1,0 +1,182 @@
+// Getting to know a chassis that was just launched: connect as soon as it listens, ask who it is, hear a ping. What it says is checked
+// against what its deployment says; a plain Thrift server says nothing, so its deployment speaks for it (plain-server.ts).
+
+import { connect as connectTo, type Socket } from 'node:net';
+import { LRUCache } from 'lru-cache';
+import {
+  chassisInterface,
+  createCall,
+  decodeResult,
+  EMPTY_STRUCT,
+  KatamariError,
+  Link,
+  parseAddress,
+  parseIdl,
+  readApplicationException,
+  sleep,
+  type ChassisDetails,
+  type Clock,
+  type Details,
+  type IdlSource,
+  type Interface,
+} from '../../core/mod.ts';
+import type { Deployment } from '../mesh/internal.ts';
+import { introducePlain } from './plain-server.ts';
+import type { ResourceLink } from './resource.ts';
+
+/** What a chassis turned out to be. */
+export interface Introduced {
+  readonly details: Details;
+  readonly interface: Interface;
+  readonly places: number;
+  /** Calls it takes beyond these and keeps in line. */
+  readonly ahead: number;
+  readonly link: ResourceLink;
+  /** Asks it whether it is well, and rejects when it is not; undefined when there is nothing to ask. */
+  readonly isWell: (() => Promise<unknown>) | undefined;
+}
+
+/** What the deployment says; the chassis may not contradict it. */
+export type Expected = Pick<
+  Deployment,
+  'service' | 'version' | 'roles' | 'tags' | 'more' | 'idl' | 'transport' | 'protocol' | 'healthCheck' | 'concurrency'
+>;
+
+export interface IntroduceOptions {
+  readonly name: string;
+  /** `unix:PATH` or `tcp:HOST:PORT` where it listens. */
+  readonly address: string;
+  readonly expected: Expected;
+  readonly frameBytesMax: number;
+  readonly clock: Clock;
+  /** Aborted when the process ends or the start takes too long. */
+  readonly signal: AbortSignal;
+  readonly onLinkClosed: (error: KatamariError) => void;
+}
+
+/** @throws Error saying what is wrong with the chassis; the link is closed then. */
+export async function introduce(options: IntroduceOptions): Promise<Introduced> {
+  const introduced = await gotToKnow(options);
+  try {
+    if (introduced.isWell !== undefined) await unlessAborted(introduced.isWell(), options.signal);
+    return introduced;
+  } catch (error) {
+    introduced.link.close();
+    throw error;
+  }
+}
+
+async function gotToKnow(options: IntroduceOptions): Promise<Introduced> {
+  const { expected, address, signal } = options;
+  const connect = (): Promise<Socket> => connectWhenListening(address, signal);
+  if (expected.idl !== null) return introducePlain(options, interfaceOf(expected.idl, expected.service), connect);
+  const link = new Link(await connect(), {
+    peer: options.name,
+    frameBytesMax: options.frameBytesMax,
+    onClose: options.onLinkClosed,
+  });
+  try {
+    const described = (await control(link, 'describe', options)) as ChassisDetails;
+    checkExpected(described, expected);
+    return {
+      details: {
+        service: expected.service,
+        version: expected.version,
+        roles: union(described.roles, expected.roles),
+        tags: union(described.tags, expected.tags),
+        more: { ...described.more, ...expected.more },
+      },
+      interface: interfaceOf({ main: described.idlMain, files: described.idlFiles }, expected.service),
+      places: expected.concurrency ?? Math.max(1, described.concurrency),
+      ahead: Math.max(0, described.ahead ?? 0),
+      link,
+      isWell: () => control(link, 'ping', options),
+    };
+  } catch (error) {
+    link.close();
+    throw error;
+  }
+}
+
+/** Calls a method of the control service. Rejects when the signal is aborted first. */
+async function control(
+  link: Link,
+  method: 'describe' | 'ping',
+  options: Pick<IntroduceOptions, 'clock' | 'signal'>,
+): Promise<unknown> {
+  const found = chassisInterface().methods.get(method);
+  if (found === undefined) throw new KatamariError('internal', `idl/chassis.thrift has no method ${method}`);
+  const call = createCall({
+    service: 'katamari.Chassis',
+    method,
+    args: EMPTY_STRUCT,
+    deadlineMs: options.clock.nowMs() + CONTROL_TIMEOUT_MS,
+  });
+  const answered = link.dispatch(options.clock, () => `katamari.Chassis:${method}`)(call);
+  const reply = await unlessAborted(answered, options.signal);
+  if (reply.isException) {
+    throw new Error(
+      `it answered katamari.Chassis.${method} with: ${readApplicationException(reply.body).message}. A server without the SDK needs "kit: none" and "idl" in its deployment`,
+    );
+  }
+  if (found.returns.kind === 'void') return undefined;
+  const result = decodeResult(found, reply.body);
+  if (!result.ok) throw new Error(`it answered katamari.Chassis.${method} with exception ${result.exception}`);
+  return result.value;
+}
+
+/** Tries until something listens there; the pause is short because a start-up waits for it. */
+async function connectWhenListening(address: string, signal: AbortSignal): Promise<Socket> {
+  const where = parseAddress(address);
+  for (;;) {
+    signal.throwIfAborted();
+    const socket = connectTo(where);
+    const isConnected = await new Promise<boolean>((resolve) => {
+      socket.once('connect', () => resolve(true));
+      socket.once('error', () => resolve(false));
+    });
+    if (isConnected) return socket;
+    socket.destroy();
+    await sleep(CONNECT_EVERY_MS, signal);
+  }
+}
+
+function checkExpected(described: ChassisDetails, expected: Expected): void {
+  if (described.serviceName === expected.service && described.version === expected.version) return;
+  throw new Error(
+    `it says it is ${described.serviceName}@${described.version}, its deployment says ${expected.service}@${expected.version}; make the two agree`,
+  );
+}
+
+/** Copies of one chassis bring the same text: it is compiled once. */
+function interfaceOf(source: IdlSource, service: string): Interface {
+  const key = JSON.stringify([service, source.main, source.files]);
+  const kept = compiled.get(key);
+  if (kept !== undefined) return kept;
+  const { services } = parseIdl(source);
+  const found = services.get(service);
+  if (found === undefined)
+    throw new Error(
+      `its IDL ${source.main} has no service "${service}"; it has ${[...services.keys()].join(', ') || 'none'}`,
+    );
+  compiled.set(key, found);
+  return found;
+}
+
+function union(some: readonly string[], others: readonly string[]): readonly string[] {
+  return [...new Set([...some, ...others])].sort();
+}
+
+/** The work's end, or the signal's reason if that comes first. Leaves no listener behind. */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error);
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}
+
+const compiled = new LRUCache<string, Interface>({ max: 500 });
+const CONNECT_EVERY_MS = 10;
+const CONTROL_TIMEOUT_MS = 10_000;

@@ -1,0 +1,299 @@
+// The C++ kit, built and installed as a user would, in a real mesh: the tour of chassis-sdk/cpp/examples, and the service that
+// `katamari conform` asks for everything. What conform shows is not shown again here.
+
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  chassisInterface,
+  createCall,
+  decodeResult,
+  EMPTY_STRUCT,
+  Link,
+  type Method,
+  type Reply,
+  systemClock,
+} from '../../core/mod.ts';
+import { CONFORMANCE, CPP_BUILD_MS, CPP_TOUR, cppPrograms, type CppPrograms } from '../kit/tools/cpp-kit.ts';
+import { isAlive, startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
+import { runKatamari } from '../kit/tools/run.ts';
+import { toolPath } from '../kit/tools/tools.ts';
+import { until } from '../kit/tools/wait.ts';
+
+let programs: CppPrograms;
+let mesh: TestMesh;
+beforeAll(async () => {
+  programs = await cppPrograms();
+  const tour = { service: 'Tour', command: [programs.tour], cwd: CPP_TOUR };
+  mesh = await startTestMesh(
+    [
+      { ...tour, version: '1.0.0', count: 2 },
+      { ...tour, version: '2.0.0', env: { TOUR_VERSION: '2.0.0', TOUR_CONCURRENCY: '4' } },
+    ],
+    { timeout: '10s', routes: { Tour: { weights: { '1.0.0': 1 } } } },
+  );
+  await mesh.mesh.whenReady;
+}, CPP_BUILD_MS);
+afterAll(async () => {
+  await mesh?.end();
+});
+
+const V2 = { 'katamari-version': '2.0.0' };
+
+async function value(
+  method: string,
+  params: unknown = {},
+  headers: Readonly<Record<string, string>> = {},
+): Promise<unknown> {
+  const { result, error } = await mesh.call(`Tour.${method}`, params, headers);
+  if (error !== undefined) throw new Error(error.message);
+  return result;
+}
+
+const pidOf = async (headers = {}): Promise<number> => ((await value('whoAreYou', {}, headers)) as { pid: number }).pid;
+
+describe('A chassis in C++', () => {
+  test('says what it is: details, and an interface with all that it includes', async () => {
+    const pool = mesh.pool('Tour@2.0.0');
+    expect([pool.tags, pool.alive]).toEqual([['sample'], 1]);
+    const { result } = await mesh.call('rpc.discover');
+    const names = (result as { methods: { name: string }[] }).methods.map(({ name }) => name);
+    expect(names).toEqual(expect.arrayContaining(['Tour.add', 'Tour.whoAreYou']));
+  });
+
+  test('answers, with values and with the exceptions that are declared', async () => {
+    expect(await value('add', { a: 2, b: 40 })).toBe(42);
+    expect(await value('whoAreYou')).toMatchObject({ resource: expect.stringMatching(/^Tour@1\.0\.0\/[12]$/) });
+    expect((await mesh.call('Tour.divide', { dividend: 7, divisor: 0 })).error).toMatchObject({
+      code: -32_050,
+      data: { exception: 'DivisionByZero', dividend: 7 },
+    });
+  });
+
+  test('answers what is thrown undeclared with its message, logs it with its type, and stays up', async () => {
+    const before = await pidOf();
+    const { error } = await mesh.call('Tour.fail', { why: 'the roof fell in' });
+    expect(error?.message).toContain('Tour.fail failed: the roof fell in');
+    expect(await pidOf()).toBe(before);
+    const line = /Tour@1\.0\.0\/\d .* error Tour@1\.0\.0\/\d: fail threw std::runtime_error: the roof fell in$/;
+    await until('the line in the log', () => mesh.lines.some((one) => line.test(one)));
+  });
+
+  test('runs oneway methods, and what it logs has its name', async () => {
+    await value('note', { text: 'hello' });
+    const line = /info Tour@1\.0\.0\/\d: json-rpc 127\.0\.0\.1.* notes: hello$/;
+    await until('the line in the log', () => mesh.lines.some((one) => line.test(one)));
+  });
+
+  test('knows of its call who makes it, for how long, in which trace', async () => {
+    const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+    const facts = await value(
+      'facts',
+      {},
+      {
+        traceparent,
+        tracestate: 'a=b',
+        'katamari-key': 'user-17',
+        'katamari-timeout-ms': '5000',
+      },
+    );
+    expect(facts).toMatchObject({
+      method: 'facts',
+      caller: expect.stringContaining('json-rpc'),
+      key: 'user-17',
+      tracestate: 'a=b',
+      traceparent: expect.stringContaining('0af7651916cd43dd8448eb211c80319c'),
+      attempt: 0,
+    });
+    const { timeLeftMs } = facts as { timeLeftMs: number };
+    expect(timeLeftMs > 0 && timeLeftMs <= 5000).toBe(true);
+  });
+
+  test('calls other services with their generated clients', async () => {
+    expect(await value('sum', { numbers: [1, 2, 3], version: '2.0.0' })).toBe(6);
+    expect(await value('sum', { numbers: [-1, 50], version: '1.0.0' }, V2)).toBe(49);
+  });
+
+  test('hears what the mesh says against such a call', async () => {
+    const { error } = await mesh.call('Tour.sum', { numbers: [1], version: '3.0.0' });
+    expect(error?.message).toMatch(/Tour\.sum failed: No pool offers Tour@3\.0\.0/);
+  });
+
+  test('ends a call that waits for its own pool within its time', async () => {
+    const working = mesh.call('Tour.work', { ms: 60_000 }, { 'katamari-timeout-ms': '1500' });
+    await until('one copy to work', () => mesh.pool('Tour@1.0.0').free === 1);
+    const { error } = await mesh.call('Tour.sum', { numbers: [1], version: '1.0.0' }, { 'katamari-timeout-ms': '600' });
+    expect(error?.message).toContain('Tour.sum failed: ');
+    // The one that works looks whether anybody still waits, and ends then: it is not taken for hung.
+    await working;
+    await until('both to be free again', () => mesh.pool('Tour@1.0.0').free === 2);
+    expect(mesh.pool('Tour@1.0.0').restartsByReason).toEqual({});
+  });
+
+  test('works on as many calls at once as it says', async () => {
+    const calls = [1, 2, 3, 4].map(() => mesh.call('Tour.work', { ms: 1_000 }, V2));
+    await until('four calls in one process', () => mesh.pool('Tour@2.0.0').resources[0]?.inFlight === 4);
+    expect((await Promise.all(calls)).map(({ result }) => result)).toEqual([true, true, true, true]);
+  });
+
+  test('is replaced when a handler asks for it, after the answer', async () => {
+    const before = await pidOf(V2);
+    expect(await value('lastWords', {}, V2)).toBe('That was all.');
+    await until('its end', () => !isAlive(before));
+    await until('the next one', () => mesh.pool('Tour@2.0.0').alive === 1);
+    expect(await pidOf(V2)).not.toBe(before);
+    expect(mesh.pool('Tour@2.0.0').restartsByReason).toEqual({ retired: 1 });
+  });
+
+  test('is replaced when it is told to end with SIGTERM', async () => {
+    const before = await pidOf(V2);
+    process.kill(before, 'SIGTERM');
+    await until('its end', () => !isAlive(before));
+    await until('the next one', () => mesh.pool('Tour@2.0.0').alive === 1);
+    expect(await pidOf(V2)).not.toBe(before);
+  });
+});
+
+/** A connection; undefined while nothing listens there. */
+function connectedTo(path: string): Promise<Socket | undefined> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('connect', () => resolve(socket));
+    socket.once('error', () => resolve(undefined));
+  });
+}
+
+describe('The C++ kit', () => {
+  test.each(['1', '4'])(
+    'conforms with concurrency %s',
+    async (concurrency) => {
+      const { code, stdout, stderr } = await runKatamari(['conform', '--tcp', '--', programs.conformance], {
+        env: { CONFORMANCE_IDL: CONFORMANCE, CONFORMANCE_CONCURRENCY: concurrency },
+      });
+      expect([code, /(\d+) checks, \1 ok\.\n$/.test(stdout) || stdout + stderr]).toEqual([0, true]);
+    },
+    120_000,
+  );
+
+  test('is an ordinary framed server on 127.0.0.1:9095 when it is run by hand', async () => {
+    // In a network of its own: the port may be taken here.
+    const script = 'ip link set lo up && exec "$0"';
+    const own = process.getuid?.() === 0 ? '-n' : '-rn';
+    const child = spawn(toolPath('unshare'), [own, '/bin/sh', '-c', script, programs.tour], { cwd: CPP_TOUR });
+    let said = '';
+    child.stdout.on('data', (part: Buffer) => (said += part.toString()));
+    child.stderr.on('data', (part: Buffer) => (said += part.toString()));
+    const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+    try {
+      await until('it to speak', () => said.includes('\n'));
+      expect(said).toBe('Tour@1.0.0 listens on tcp:127.0.0.1:9095 (framed Thrift)\n');
+    } finally {
+      process.kill(child.pid as number, 'SIGTERM');
+    }
+    expect(await ended).toBe(0);
+  });
+
+  /** Linked to a program as by its manager, for as long as `use` takes. */
+  async function linked(
+    program: string,
+    env: Readonly<Record<string, string>>,
+    use: (call: (method: string, args: Uint8Array) => Promise<Reply>, child: ChildProcess) => Promise<void>,
+  ): Promise<void> {
+    const folder = mkdtempSync(path.join(tmpdir(), 'katamari-cpp-'));
+    const socket = path.join(folder, 'sock');
+    const child = spawn(program, [], {
+      cwd: CPP_TOUR,
+      env: { ...env, KATAMARI_LISTEN: `unix:${socket}`, KATAMARI_LIFELINE: 'stdin' },
+      stdio: ['pipe', 'ignore', 'ignore'],
+    });
+    try {
+      const connected = await until('it to listen', () => connectedTo(socket));
+      const link = new Link(connected, { peer: 'the chassis', frameBytesMax: 2 ** 20 });
+      await use((method, args) => {
+        const deadlineMs = systemClock.nowMs() + 60_000;
+        return link.dispatch(systemClock)(createCall({ service: '', method, args, deadlineMs }));
+      }, child);
+      link.close();
+    } finally {
+      child.kill('SIGKILL');
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }
+
+  test('describes all that it was told', async () => {
+    await linked(programs.conformance, { CONFORMANCE_IDL: CONFORMANCE, CONFORMANCE_CONCURRENCY: '3' }, async (call) => {
+      const describe = chassisInterface().methods.get('describe') as Method;
+      const { body } = await call('katamari.Chassis:describe', EMPTY_STRUCT);
+      expect(decodeResult(describe, body)).toEqual({
+        ok: true,
+        value: {
+          serviceName: 'Conformance',
+          version: '1.0.0',
+          roles: ['exam'],
+          tags: ['cpp', 'fixture'],
+          more: { language: 'C++' },
+          idlMain: 'conformance.thrift',
+          idlFiles: { 'conformance.thrift': readFileSync(CONFORMANCE, 'utf8') },
+          concurrency: 3,
+          sdk: 'cpp 0.1.0',
+        },
+      });
+    });
+  });
+
+  test('answers pings while its only thread is busy, and ends with its manager all the same', async () => {
+    await linked(programs.tour, {}, async (call, child) => {
+      const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+      let isAnswered = false;
+      // work(1: i32 ms = 1,000,000)
+      const answered = call('work', Buffer.from('080001000f424000', 'hex')).finally(() => (isAnswered = true));
+      answered.catch(() => undefined);
+      expect((await call('katamari.Chassis:ping', EMPTY_STRUCT)).isException).toBe(false);
+      expect(isAnswered).toBe(false);
+      child.stdin?.end();
+      expect(await ended).toBe(0);
+    });
+  });
+
+  const start = (env: Readonly<Record<string, string>>): Promise<{ code: number | null; said: string }> =>
+    new Promise((resolve) => {
+      const child = spawn(programs.conformance, [], { cwd: CPP_TOUR, env });
+      let said = '';
+      child.stderr.on('data', (part: Buffer) => (said += part.toString()));
+      child.once('close', (code) => resolve({ code, said }));
+    });
+
+  test.each([
+    [
+      'an IDL file that is not there',
+      { CONFORMANCE_IDL: 'missing.thrift' },
+      'Cannot read the IDL file "missing.thrift"',
+    ],
+    [
+      'an IDL without its service',
+      { CONFORMANCE_IDL: 'tour.thrift' },
+      'tour.thrift has no service "Conformance"; it has Tour',
+    ],
+    [
+      'an address that is none',
+      { KATAMARI_LISTEN: 'somewhere' },
+      '"somewhere" is no address; expected unix:PATH or tcp:HOST:PORT',
+    ],
+    [
+      'a place to listen that is none',
+      { KATAMARI_LISTEN: 'unix:/nowhere/sock' },
+      'cannot listen on unix:/nowhere/sock',
+    ],
+    ['no call at a time', { CONFORMANCE_CONCURRENCY: '0' }, 'concurrency is 0, it must be 1 at least'],
+  ])('says why it cannot start: %s', async (_what, env, why) => {
+    const { code, said } = await start({ CONFORMANCE_IDL: CONFORMANCE, ...env });
+    expect([code, said.includes('error Conformance@1.0.0: cannot start: '), said.includes(why)]).toEqual([
+      1,
+      true,
+      true,
+    ]);
+  });
+});

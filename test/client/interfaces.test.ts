@@ -1,0 +1,96 @@
+// Interfaces that the client asks of the mesh: how often, and what when it gets none.
+
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { connect, type Mesh } from '../../client/mod.ts';
+import { decodeStruct, meshInterface, parseIdl, type Interface, type Method } from '../../core/mod.ts';
+import { ManualClock } from '../kit/tools/manual-clock.ts';
+import { refusalOf } from '../kit/tools/rejection.ts';
+import { scriptedMesh, type ScriptedMesh } from '../kit/mesh/scripted-mesh.ts';
+
+const SUMS = 'service Sums { i32 next(1: i32 n) }';
+const DESCRIBE = meshInterface().methods.get('describe') as Method;
+const known = parseIdl({ main: 'sums.thrift', files: { 'sums.thrift': SUMS } }).services.get('Sums') as Interface;
+const both: Interface = { ...known, methods: new Map([...known.methods, ['describe', DESCRIBE]]) };
+
+let clock: ManualClock;
+let server: ScriptedMesh;
+let mesh: Mesh;
+let sums: { next: (args: object, options?: { version?: string }) => Promise<unknown>; more: () => Promise<unknown> };
+/** What is asked for, as `Service@version`. */
+let asked: string[];
+let text: string | undefined;
+
+beforeEach(async () => {
+  [clock, asked, text] = [new ManualClock(), [], SUMS];
+  server = await scriptedMesh(both, (call) => {
+    if (call.name !== 'katamari.Mesh:describe') {
+      call.answer(7);
+      return;
+    }
+    const { serviceName, version } = decodeStruct(DESCRIBE.args, call.args) as { serviceName: string; version: string };
+    asked.push(`${serviceName}@${version}`);
+    if (text === undefined) call.refuse({ 'katamari-error': 'no_pool', 'katamari-not-run': '1' }, 'gone');
+    else call.answer({ serviceName, version: '1.0.0', idlMain: 'a.thrift', idlFiles: { 'a.thrift': text } });
+  });
+  mesh = connect({ addresses: server.address }, { clock });
+  sums = mesh.service<typeof sums>('Sums');
+});
+afterEach(async () => {
+  mesh.close();
+  await server.close();
+});
+
+describe('An interface', () => {
+  test('is asked for once by calls that begin together, and believed for a minute', async () => {
+    await Promise.all([sums.next({ n: 1 }), sums.next({ n: 2 }), sums.next({ n: 3 })]);
+    clock.advance(59_000);
+    await sums.next({ n: 4 });
+    expect(asked).toEqual(['Sums@']);
+    clock.advance(2_000);
+    await sums.next({ n: 5 });
+    expect(asked).toEqual(['Sums@', 'Sums@']);
+  });
+
+  test('is asked for by version', async () => {
+    await sums.next({ n: 1 }, { version: '^1' });
+    await sums.next({ n: 1 }, { version: '^1' });
+    await sums.next({ n: 1 });
+    expect(asked).toEqual(['Sums@^1', 'Sums@']);
+  });
+
+  test('that has changed is seen after a minute', async () => {
+    expect((await refusalOf(sums.more())).message).toBe('Sums has no method "more"; it has next');
+    text = 'service Sums { i32 next(1: i32 n)  void more() }';
+    clock.advance(61_000);
+    expect((await refusalOf(sums.next({ m: 1 }))).message).toContain('has no field "m"');
+    expect(asked).toEqual(['Sums@', 'Sums@']);
+  });
+
+  test('that is old is better than none', async () => {
+    await sums.next({ n: 1 });
+    text = undefined;
+    clock.advance(61_000);
+    expect(await sums.next({ n: 2 })).toBe(7);
+    expect(asked.length).toBe(2);
+  });
+
+  test('that the mesh does not have fails the calls, and is asked for again by the next', async () => {
+    text = undefined;
+    const errors = await Promise.all([refusalOf(sums.next({ n: 1 })), refusalOf(sums.next({ n: 1 }))]);
+    expect(errors.map(({ code, message }) => [code, message])).toEqual([
+      ['no_pool', 'gone'],
+      ['no_pool', 'gone'],
+    ]);
+    text = SUMS;
+    expect(await sums.next({ n: 1 })).toBe(7);
+    expect(asked.length).toBe(2);
+  });
+
+  test('that cannot be read, or is of something else, says so', async () => {
+    text = 'service Sums { i32 next(';
+    expect((await refusalOf(sums.next({ n: 1 }))).code).toBe('bad_request');
+    text = 'service Other {}';
+    const { code, message } = await refusalOf(sums.next({ n: 1 }));
+    expect([code, message]).toEqual(['internal', 'The mesh sent an IDL for Sums that does not declare it']);
+  });
+});

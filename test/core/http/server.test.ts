@@ -1,0 +1,368 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import { DEFAULT_LIMITS } from '../../../core/rpc/mesh-access.ts';
+import { clientSignal, remoteAddress, requestBody, serveHttp } from '../../../core/http/server.ts';
+import type { HttpEnv, HttpLimits, HttpServer } from '../../../core/http/server.ts';
+import { rawClient } from '../../kit/wire/raw-http.ts';
+import { until } from '../../kit/tools/wait.ts';
+
+const servers: HttpServer[] = [];
+afterEach(async () => {
+  for (const server of servers.splice(0)) await server.close();
+});
+
+async function start(
+  fetch: (request: Request, env: HttpEnv) => Response | Promise<Response>,
+  limits: Partial<HttpLimits> = {},
+  refused: number[] = [],
+): Promise<HttpServer> {
+  const server = await serveHttp({
+    fetch,
+    host: '127.0.0.1',
+    port: 0,
+    limits: { ...DEFAULT_LIMITS, ...limits },
+    refusal: ({ status, message }) => {
+      refused.push(status);
+      return JSON.stringify({ refused: message });
+    },
+  });
+  servers.push(server);
+  return server;
+}
+
+const echo = (_request: Request, env: HttpEnv): Response => {
+  const body = requestBody(env);
+  return new Response(`got ${body.length} from ${remoteAddress(env)}`);
+};
+
+/** A promise and the function that resolves it. */
+function gate(): { opened: Promise<void>; open: () => void } {
+  let open: () => void = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open };
+}
+
+describe('serveHttp()', () => {
+  test('answers with the app, gives it the whole body and the address of the client', async () => {
+    const server = await start(echo);
+    const url = `http://${server.address}:${server.port}/`;
+    expect(await (await fetch(url)).text()).toBe('got 0 from 127.0.0.1');
+    expect(await (await fetch(url, { method: 'POST', body: 'x'.repeat(100_000) })).text()).toBe(
+      'got 100000 from 127.0.0.1',
+    );
+    const chunked = await rawClient(
+      server.port,
+      'POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n',
+    );
+    chunked.write('2\r\nde\r\n0\r\n\r\n');
+    await chunked.seen(/got 5 /);
+    chunked.destroy();
+  });
+
+  test.each(['GET', 'HEAD'])(
+    'reads the body of a %s too, so that it sees the client go away afterwards',
+    async (method) => {
+      const server = await start(echo);
+      const client = await rawClient(server.port, `${method} / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n`);
+      client.write('x'.repeat(200_000));
+      client.write('x'.repeat(100_000));
+      await client.seen(/HTTP\/1.1 200/);
+      client.destroy();
+      await until('the connection to be gone', () => server.connections() === 0);
+    },
+  );
+
+  test('refuses a GET whose body is too large', async () => {
+    const server = await start(echo, { frameBytesMax: 1_000 });
+    const client = await rawClient(server.port, 'GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n');
+    await client.seen(/HTTP\/1.1 413/);
+    client.destroy();
+  });
+
+  test('lets the app read the body in the usual ways too', async () => {
+    const server = await start(async (request) => new Response(JSON.stringify(await request.json())));
+    const answer = await fetch(`http://127.0.0.1:${server.port}/`, { method: 'POST', body: '{"a":1}' });
+    expect(await answer.text()).toBe('{"a":1}');
+  });
+
+  test('rejects when the port is taken', async () => {
+    const server = await start(echo);
+    await expect(
+      serveHttp({ fetch: echo, host: '127.0.0.1', port: server.port, limits: DEFAULT_LIMITS }),
+    ).rejects.toThrow(/EADDRINUSE|in use/);
+  });
+
+  test('aborts request.signal when the client goes away, and not when the request succeeds', async () => {
+    const ended: string[] = [];
+    const release = gate();
+    const started = gate();
+    const server = await start(async (request, env) => {
+      const { pathname } = new URL(request.url);
+      request.signal.addEventListener('abort', () => ended.push(pathname));
+      clientSignal(env).addEventListener('abort', () => ended.push(`${pathname}, connection`));
+      if (pathname === '/slow') {
+        started.open();
+        await release.opened;
+      }
+      return new Response('done');
+    });
+    expect(await (await fetch(`http://127.0.0.1:${server.port}/fast`, { method: 'POST', body: 'x' })).text()).toBe(
+      'done',
+    );
+    const client = await rawClient(server.port, 'POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx');
+    await started.opened;
+    client.destroy();
+    await until('the signals', () => ended.length >= 2);
+    release.open();
+    await until('the end of every connection but the kept one', () => server.connections() <= 1);
+    expect(ended.filter((what) => !what.startsWith('/fast, ')).sort()).toEqual(['/slow', '/slow, connection']);
+  });
+
+  for (const [name, sent] of [
+    ['a silent connection', ''],
+    ['half a header', 'GET / HTTP/1.1\r\nHost: x\r\n'],
+    ['half a body', 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc'],
+  ] as const) {
+    test(`closes ${name} when its time is over, and says so`, async () => {
+      const refused: number[] = [];
+      const server = await start(echo, { requestMs: 400 }, refused);
+      const client = await rawClient(server.port, sent);
+      const answer = await client.closed();
+      if (sent !== '') {
+        expect(answer).toMatch(/^HTTP\/1\.1 408 /);
+        expect(answer).toContain('not complete within 400 ms');
+        expect(refused).toEqual([408]);
+      }
+      await until('no connection left', () => server.connections() === 0);
+    });
+  }
+
+  test('closes a sender that drips one header at a time', async () => {
+    const server = await start(echo, { requestMs: 400 });
+    const client = await rawClient(server.port, 'GET / HTTP/1.1\r\nHost: x\r\n');
+    const drip = setInterval(() => client.write('a: b\r\n'), 50);
+    const answer = await client.closed();
+    clearInterval(drip);
+    expect(answer).toMatch(/^HTTP\/1\.1 408 /);
+  });
+
+  test('does not end a call that takes longer than the time for sending a request or the idle time', async () => {
+    const release = gate();
+    const started = gate();
+    const server = await start(
+      async () => {
+        started.open();
+        await release.opened;
+        return new Response('at last');
+      },
+      { requestMs: 200, idleMs: 200 },
+    );
+    const client = await rawClient(server.port, 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx');
+    await started.opened;
+    // A silent connection opened now is ended for its age; by then the older one has outlived the same limits.
+    await (await rawClient(server.port, 'GET / HTTP/1.1\r\n')).closed();
+    release.open();
+    expect(await client.seen(/at last/)).toMatch(/^HTTP\/1\.1 200 /);
+    await client.closed();
+  });
+
+  test('closes a kept connection after the idle time', async () => {
+    const server = await start(echo, { idleMs: 200 });
+    const client = await rawClient(server.port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    expect(await client.closed()).toMatch(/^HTTP\/1\.1 200 /);
+  });
+
+  test('closes the connection of a client that does not read its answer', async () => {
+    const server = await start(() => new Response('x'.repeat(30_000_000)), { idleMs: 300 });
+    const client = await rawClient(server.port);
+    client.socket.pause();
+    client.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await until('the connection to be seen', () => server.connections() === 1);
+    await until('the connection to be ended', () => server.connections() === 0);
+    client.destroy();
+  });
+
+  test('refuses a body that is declared too large before it is sent, even when the client asks first', async () => {
+    const refused: number[] = [];
+    const server = await start(echo, { frameBytesMax: 1_000 }, refused);
+    for (const expectation of ['', 'Expect: 100-continue\r\n']) {
+      const client = await rawClient(
+        server.port,
+        `POST / HTTP/1.1\r\nHost: x\r\n${expectation}Content-Length: 1001\r\n\r\n`,
+      );
+      const answer = await client.closed();
+      expect(answer).toMatch(/^HTTP\/1\.1 413 /);
+      expect(answer).toContain('1001 bytes, limit is 1000 bytes');
+    }
+    expect(refused).toEqual([413, 413]);
+  });
+
+  test('refuses a chunked body as soon as it has grown too large', async () => {
+    const server = await start(echo, { frameBytesMax: 1_000 });
+    const client = await rawClient(server.port, 'POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n');
+    client.write(`258\r\n${'a'.repeat(600)}\r\n`);
+    client.write(`258\r\n${'a'.repeat(600)}\r\n`);
+    expect(await client.closed()).toMatch(/^HTTP\/1\.1 413 /);
+  });
+
+  test('tells a client that asks first to go on', async () => {
+    const server = await start(echo);
+    const client = await rawClient(
+      server.port,
+      'POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n',
+    );
+    await client.seen(/100 Continue/);
+    client.write('abc');
+    await client.seen(/got 3 /);
+    client.destroy();
+  });
+
+  test('refuses too many headers and too large ones', async () => {
+    const refused: number[] = [];
+    const server = await start(echo, { headersMax: 20 }, refused);
+    const many = Array.from({ length: 21 }, (_, i) => `h${i}: v\r\n`).join('');
+    const counted = await rawClient(server.port, `GET / HTTP/1.1\r\nHost: x\r\n${many}\r\n`);
+    expect(await counted.closed()).toMatch(/^HTTP\/1\.1 431 [^]*20/);
+    const large = await rawClient(server.port, `GET / HTTP/1.1\r\nHost: x\r\nz: ${'q'.repeat(20_000)}\r\n\r\n`);
+    expect(await large.closed()).toMatch(/^HTTP\/1\.1 431 [^]*16384 bytes/);
+    expect(refused).toEqual([431, 431]);
+  });
+
+  for (const [name, sent] of [
+    ['bytes that are not HTTP', 'blah blah\r\n\r\n'],
+    ['a TLS hello', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'],
+    ['two lengths', 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabcde'],
+    [
+      'a length and chunks',
+      'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n',
+    ],
+    ['a negative length', 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n'],
+    ['a Host that makes no URL', 'GET / HTTP/1.1\r\nHost: a b<>\r\n\r\n'],
+    ['NUL in a header', 'GET / HTTP/1.1\r\nHost: x\r\na: \0\r\n\r\n'],
+  ] as const) {
+    test(`refuses ${name} with 400`, async () => {
+      const server = await start(echo);
+      const client = await rawClient(server.port, sent);
+      expect(await client.seen(/\r\n\r\n/)).toMatch(/^HTTP\/1\.1 400 /);
+      client.destroy();
+      expect((await fetch(`http://127.0.0.1:${server.port}/`)).status).toBe(200);
+    });
+  }
+
+  test('takes no more connections than the limit, and new ones once some have gone', async () => {
+    const server = await start(echo, { connectionsMax: 3 });
+    const kept = [];
+    for (let i = 0; i < 3; i++) kept.push(await rawClient(server.port));
+    await until('three connections', () => server.connections() === 3);
+    const fourth = await rawClient(server.port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    expect(await fourth.closed()).toBe('');
+    kept[0]?.destroy();
+    await until('a place', () => server.connections() === 2);
+    const fifth = await rawClient(server.port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await fifth.seen(/got 0/);
+    for (const client of [...kept, fifth]) client.destroy();
+  });
+
+  test('ends a connection that has more requests under way than the limit', async () => {
+    const release = gate();
+    const server = await start(
+      async () => {
+        await release.opened;
+        return new Response('late');
+      },
+      { pipelineMax: 4 },
+    );
+    const client = await rawClient(server.port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(5));
+    await client.closed();
+    release.open();
+    await until('no connection left', () => server.connections() === 0);
+  });
+
+  test('answers 500 when the app throws, and goes on', async () => {
+    let isBroken = true;
+    const server = await start(() => {
+      if (isBroken) throw new Error('oops');
+      return new Response('fine');
+    });
+    const url = `http://127.0.0.1:${server.port}/`;
+    const broken = await fetch(url);
+    expect(broken.status).toBe(500);
+    expect(await broken.text()).toContain('oops');
+    isBroken = false;
+    expect(await (await fetch(url)).text()).toBe('fine');
+  });
+
+  test('drain() finishes what is under way, closes idle connections and takes no new ones', async () => {
+    const release = gate();
+    const started = gate();
+    const server = await start(async (request) => {
+      if (new URL(request.url).pathname === '/slow') {
+        started.open();
+        await release.opened;
+      }
+      return new Response('finished');
+    });
+    const idle = await rawClient(server.port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await idle.seen(/finished/);
+    const slow = await rawClient(server.port, 'GET /slow HTTP/1.1\r\nHost: x\r\n\r\n');
+    await started.opened;
+    const half = await rawClient(server.port, 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na');
+    await until('three connections', () => server.connections() === 3);
+    // The server knows of the half request once its head was read; a whole one on another connection comes after it.
+    const after = await rawClient(server.port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await after.seen(/finished/);
+
+    let isDrained = false;
+    const drained = server.drain().then(() => {
+      isDrained = true;
+    });
+    await idle.closed();
+    await after.closed();
+    await expect(rawClient(server.port)).rejects.toThrow(/ECONNREFUSED/);
+    expect(isDrained).toBe(false);
+    half.write('bc');
+    release.open();
+    expect(await slow.closed()).toMatch(/^HTTP\/1\.1 200 [^]*connection: close[^]*finished/i);
+    expect(await half.closed()).toMatch(/^HTTP\/1\.1 200 [^]*finished/i);
+    await drained;
+    expect(server.connections()).toBe(0);
+    await server.drain();
+    await server.close();
+  });
+
+  test('close() ends everything at once, and twice is fine', async () => {
+    const started = gate();
+    const server = await start(() => {
+      started.open();
+      return new Promise<Response>(() => {});
+    });
+    const client = await rawClient(server.port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await started.opened;
+    await server.close();
+    expect(await client.closed()).toBe('');
+    await server.close();
+    expect(server.connections()).toBe(0);
+  });
+
+  test('keeps nothing of requests that were aborted', async () => {
+    let [begun, aborted] = [0, 0];
+    const server = await start((request) => {
+      begun++;
+      return new Promise<Response>((resolve) => {
+        request.signal.addEventListener('abort', () => {
+          aborted++;
+          resolve(new Response('nobody'));
+        });
+      });
+    });
+    for (let round = 1; round <= 10; round++) {
+      const sent = 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx';
+      const clients = await Promise.all(Array.from({ length: 20 }, () => rawClient(server.port, sent)));
+      await until('all to be under way', () => begun === round * 20);
+      for (const client of clients) client.destroy();
+      await until('all to be gone', () => server.connections() === 0 && aborted === begun);
+    }
+    expect(aborted).toBe(200);
+  });
+});

@@ -1,0 +1,96 @@
+import { describe, expect, test } from 'vitest';
+import { DeadlineWheel, type DeadlineEntry } from '../../../core/link/deadline-wheel.ts';
+import { ManualClock } from '../../kit/tools/manual-clock.ts';
+import { Random } from '../../kit/tools/random.ts';
+
+describe('DeadlineWheel', () => {
+  test('ends every entry at its time and at most one tick late', () => {
+    const clock = new ManualClock();
+    const wheel = new DeadlineWheel(clock);
+    const random = new Random(21);
+    const late: number[] = [];
+    const startMs = clock.nowMs();
+    for (let i = 0; i < 1_000; i++) {
+      const entry = entryAt(startMs + random.next() * 60_000, () => late.push(clock.nowMs() - entry.expiresAtMs));
+      wheel.add(entry);
+    }
+    for (let passed = 0; passed < 60_020; passed += 5) clock.advance(5);
+    expect(late).toHaveLength(1_000);
+    expect(Math.min(...late)).toBeGreaterThanOrEqual(0);
+    expect(Math.max(...late)).toBeLessThanOrEqual(20);
+  });
+
+  test('never ends an entry that was taken back, and has no timer when it is empty', () => {
+    const clock = new ManualClock();
+    const wheel = new DeadlineWheel(clock);
+    const ended: number[] = [];
+    const entries = Array.from({ length: 100 }, (_, i) => entryAt(clock.nowMs() + 100, () => ended.push(i)));
+    for (const entry of entries) wheel.add(entry);
+    for (const [i, entry] of entries.entries()) if (i % 3 !== 0) wheel.remove(entry);
+    wheel.remove(entries[1] as DeadlineEntry);
+    clock.advance(200);
+    expect(ended.sort((a, b) => a - b)).toEqual(entries.map((_, i) => i).filter((i) => i % 3 === 0));
+    expect(clock.waiting).toBe(0);
+  });
+
+  test('ends what is already past at the next tick', () => {
+    const clock = new ManualClock();
+    const wheel = new DeadlineWheel(clock);
+    let ended = 0;
+    wheel.add(entryAt(clock.nowMs() - 5_000, () => ended++));
+    expect(ended).toBe(0);
+    clock.advance(20);
+    expect(ended).toBe(1);
+  });
+
+  test('catches up after the process stood still for more than a round', () => {
+    const clock = new JumpingClock();
+    const wheel = new DeadlineWheel(clock);
+    let ended = 0;
+    for (let i = 0; i < 50; i++) wheel.add(entryAt(clock.nowMs() + i * 1_000, () => ended++));
+    wheel.add(entryAt(clock.nowMs() + 10_000_000, () => ended++));
+    clock.jump(100_000);
+    expect(ended).toBe(50);
+  });
+
+  test('an entry that ends may take others back and add new ones', () => {
+    const clock = new ManualClock();
+    const wheel = new DeadlineWheel(clock);
+    const ended: string[] = [];
+    const second = entryAt(clock.nowMs() + 50, () => ended.push('second'));
+    const third = entryAt(clock.nowMs() + 90, () => ended.push('third'));
+    const first = entryAt(clock.nowMs() + 50, () => {
+      ended.push('first');
+      wheel.remove(second);
+      wheel.add(third);
+    });
+    wheel.add(first);
+    wheel.add(second);
+    clock.advance(200);
+    expect(ended).toEqual(['first', 'third']);
+  });
+});
+
+function entryAt(expiresAtMs: number, expire: () => void): DeadlineEntry {
+  return { expiresAtMs, expire, slot: -1, place: -1 };
+}
+
+/** A clock whose time jumps before its one timer is called, as after SIGSTOP. */
+class JumpingClock {
+  #nowMs = 5_000;
+  #act: (() => void) | undefined;
+
+  nowMs(): number {
+    return this.#nowMs;
+  }
+
+  after(_delayMs: number, act: () => void): () => void {
+    this.#act = act;
+    return () => {};
+  }
+
+  jump(byMs: number): void {
+    this.#nowMs += byMs;
+    this.#act?.();
+  }
+}

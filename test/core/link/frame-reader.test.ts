@@ -1,0 +1,67 @@
+import { describe, expect, test } from 'vitest';
+import { FrameReader } from '../../../core/link/frame-reader.ts';
+import { Random } from '../../kit/tools/random.ts';
+
+const FRAME_BYTES_MAX = 1_000;
+
+describe('FrameReader.push()', () => {
+  test('hands on the same frames however the stream is cut', () => {
+    const random = new Random(11);
+    for (let round = 0; round < 300; round++) {
+      const frames = Array.from({ length: random.between(1, 8) }, () =>
+        random.bytes(random.below(random.chance(0.2) ? FRAME_BYTES_MAX : 30)),
+      );
+      const stream = Buffer.concat(frames.map(framed));
+      const seen: Buffer[] = [];
+      // Copies, because a reader that hands on memory it writes into later must be found out.
+      const kept: Buffer[] = [];
+      const reader = new FrameReader(FRAME_BYTES_MAX, (frame) => {
+        seen.push(frame);
+        kept.push(Buffer.from(frame));
+      });
+      const longest = random.pick([1, 3, 20, 4_000]);
+      for (let at = 0; at < stream.length;) {
+        const end = Math.min(stream.length, at + random.between(1, longest));
+        reader.push(Buffer.from(stream.subarray(at, end)));
+        at = end;
+      }
+      expect(hex(kept), `seed 11, round ${round}`).toEqual(hex(frames));
+      expect(hex(seen), `seed 11, round ${round}`).toEqual(hex(frames));
+      expect(reader.isMidFrame).toBe(false);
+    }
+  });
+
+  test('knows that a frame was begun', () => {
+    const reader = new FrameReader(FRAME_BYTES_MAX, () => {});
+    expect(reader.isMidFrame).toBe(false);
+    reader.push(Buffer.of(0));
+    expect(reader.isMidFrame).toBe(true);
+    reader.push(Buffer.of(0, 0, 1));
+    expect(reader.isMidFrame).toBe(true);
+    reader.push(Buffer.of(9));
+    expect(reader.isMidFrame).toBe(false);
+  });
+
+  test('refuses sizes below zero and above the limit, at once and in pieces', () => {
+    for (const [hex, message] of [
+      ['ffffffff', /-1 bytes is declared/],
+      ['000003e9', /1001 bytes is declared, limit is 1000/],
+    ] as const) {
+      const bytes = Buffer.from(hex, 'hex');
+      expect(() => new FrameReader(FRAME_BYTES_MAX, () => {}).push(bytes)).toThrow(message);
+      const reader = new FrameReader(FRAME_BYTES_MAX, () => {});
+      for (let i = 0; i < 3; i++) reader.push(bytes.subarray(i, i + 1));
+      expect(() => reader.push(bytes.subarray(3))).toThrow(message);
+    }
+  });
+});
+
+function framed(bytes: Buffer): Buffer {
+  const length = Buffer.alloc(4);
+  length.writeInt32BE(bytes.length);
+  return Buffer.concat([length, bytes]);
+}
+
+function hex(frames: readonly Buffer[]): string[] {
+  return frames.map((frame) => frame.toString('hex'));
+}

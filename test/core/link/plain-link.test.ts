@@ -1,0 +1,297 @@
+import { createServer, connect, type AddressInfo, type Server, type Socket } from 'node:net';
+import { afterEach, describe, expect, test } from 'vitest';
+import {
+  createCall,
+  EMPTY_STRUCT,
+  encodeParams,
+  encodeResult,
+  parseIdl,
+  type Call,
+  type Interface,
+  type KatamariError,
+  type Reply,
+} from '../../../core/mod.ts';
+import { writeApplicationException } from '../../../core/thrift/application-exception.ts';
+import type { MessageFacts } from '../../../core/thrift/encodings/encoding.ts';
+import { encodingOf, isManner, PROTOCOLS, TRANSPORTS, type Manner } from '../../../core/thrift/encodings/protocols.ts';
+import { frameMessage, MESSAGE_TYPE, NOTHING, type MessageType } from '../../../core/thrift/message.ts';
+import { PlainLink } from '../../../core/link/plain-link.ts';
+import { until } from '../../kit/tools/wait.ts';
+
+const shop = parseIdl({
+  main: 'shop.thrift',
+  files: {
+    'shop.thrift': `
+      service Shop {
+        binary pack(1: binary goods, 2: string label)
+        i32 price(1: string item)
+        oneway void seen(1: string item)
+      }`,
+  },
+}).services.get('Shop') as Interface;
+
+const LIMITS = { frameBytesMax: 4_096, nestingMax: 8 };
+const STRICT: Manner = { transport: 'framed', protocol: 'binary' };
+const MANNERS = TRANSPORTS.flatMap((transport) => PROTOCOLS.map((protocol) => ({ transport, protocol }))).filter(
+  isManner,
+);
+const PACKED = encodeResult(method('pack'), { ok: true, value: Buffer.from([0, 0xff, 1]).toString('base64') });
+const GOODS = { goods: Buffer.from([0x80, 0, 0xfe]).toString('base64'), label: 'ein "Wort"' };
+
+const opened: { close(): void }[] = [];
+afterEach(() => {
+  for (const one of opened.splice(0).reverse()) one.close();
+});
+
+describe('PlainLink', () => {
+  test.each(MANNERS)('calls a server that speaks $transport and $protocol, and hears its answers', async (manner) => {
+    const { link, server } = await linkTo(manner);
+    const encoding = encodingOf(manner, LIMITS, () => shop.methods.get('pack')?.args);
+    const seen: { head: MessageFacts; body: Buffer }[] = [];
+    server.on('data', (bytes: Buffer) => {
+      for (let at = 0; at < bytes.length;) {
+        at = encoding.next(bytes, at, bytes.length);
+        const head = encoding.head as MessageFacts;
+        seen.push({ head, body: Buffer.from(encoding.body) });
+        const pieces: Uint8Array[] = [];
+        const isLast = seen.length === 2;
+        const [type, body] = isLast
+          ? [MESSAGE_TYPE.exception, writeApplicationException('sold out', 6)]
+          : [MESSAGE_TYPE.reply, PACKED];
+        encoding.write(type, head.name, head.seqId, body, pieces, isLast ? undefined : method('pack').result);
+        // One byte after the other: nothing may depend on how it is cut.
+        for (const byte of Buffer.concat(pieces)) server.write(Buffer.of(byte));
+      }
+    });
+    const first = await send(link, callOf('pack', GOODS));
+    expect(first).toMatchObject({ isException: false, body: PACKED });
+    expect(await send(link, callOf('pack', GOODS))).toMatchObject({ isException: true });
+    expect(seen.map(({ head }) => [head.type, head.name])).toEqual([1, 2].map(() => [MESSAGE_TYPE.call, 'pack']));
+    // Nothing but the arguments: no context.
+    expect(seen.map(({ body }) => body)).toEqual(Array(2).fill(encodeParams(method('pack'), GOODS)));
+    expect(link.underWay).toBe(0);
+  });
+
+  test('takes a oneway call for done when it is written, whatever the client called it', async () => {
+    const { link, calls } = await linkTo(STRICT);
+    expect(await send(link, callOf('seen', { item: 'tea' }))).toMatchObject({ isException: false, body: EMPTY_STRUCT });
+    const asked = send(link, { ...callOf('price', { item: 'tea' }), oneway: true });
+    await until('both calls', () => calls.length === 2);
+    expect(calls.map(({ type }) => type)).toEqual([MESSAGE_TYPE.oneway, MESSAGE_TYPE.call]);
+    calls[1]?.answer(PACKED);
+    expect(await asked).toMatchObject({ body: PACKED });
+  });
+
+  test('does not take a oneway call for done while the server does not read', async () => {
+    const { link, server } = await linkTo({ transport: 'buffered', protocol: 'binary' });
+    let read = 0;
+    server.on('data', (bytes: Buffer) => (read += bytes.length)).pause();
+    // More than kernels hold.
+    const item = 'x'.repeat(32 * 2 ** 20);
+    const sent = send(link, callOf('seen', { item }));
+    let isDone = false;
+    void sent.then(() => (isDone = true));
+    for (let n = 0; n < 10; n++) await new Promise((resolve) => setImmediate(resolve));
+    expect([isDone, link.underWay]).toEqual([false, 1]);
+    server.resume();
+    await sent;
+    expect(link.underWay).toBe(0);
+    await until('all of it', () => read > item.length);
+
+    server.pause();
+    const lost = failure(link, callOf('seen', { item }));
+    server.destroy();
+    expect((await lost).code).toBe('resource_failed');
+  });
+
+  test('gives each call its own answer, in whatever order a server gives them', async () => {
+    const { link, calls } = await linkTo(STRICT);
+    const answers = [1, 2, 3].map((n) => send(link, callOf('price', { item: String(n) })));
+    await until('the calls', () => calls.length === 3);
+    for (const n of [2, 0, 1]) calls[n]?.answer(price(n));
+    expect((await Promise.all(answers)).map(({ body }) => body)).toEqual([price(0), price(1), price(2)]);
+  });
+
+  test.each([0, 1, -7])('believes the order of a server that answers with sequence id %i', async (seqId) => {
+    const { link, calls } = await linkTo(STRICT);
+    for (let round = 0; round < 2; round++) {
+      const answers = [1, 2].map((n) => send(link, callOf('price', { item: String(n) })));
+      await until('the calls', () => calls.length === round * 2 + 2);
+      calls.at(-2)?.answer(price(1), { seqId, name: round === 0 ? 'price' : '' });
+      calls.at(-1)?.answer(price(2), { seqId });
+      expect((await Promise.all(answers)).map(({ body }) => body)).toEqual([price(1), price(2)]);
+    }
+  });
+
+  test('gives an answer to a oneway call, as some servers do when it failed, to nobody', async () => {
+    const { link, calls } = await linkTo(STRICT);
+    await send(link, callOf('seen', { item: 'tea' }));
+    const asked = send(link, callOf('price', { item: 'tea' }));
+    await until('both calls', () => calls.length === 2);
+    calls[0]?.answer(writeApplicationException('broken', 6), { type: MESSAGE_TYPE.exception });
+    calls[1]?.answer(price(5));
+    expect(await asked).toMatchObject({ isException: false, body: price(5) });
+  });
+
+  const DEPTH = Buffer.concat([...Array.from({ length: 9 }, () => Buffer.of(12, 0, 1)), Buffer.alloc(10)]);
+  const BREACHES: readonly (readonly [what: string, answer: Buffer, why: RegExp])[] = [
+    [
+      'what is no Thrift',
+      Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'),
+      /Not a strict-binary.*transport framed and protocol binary; check/,
+    ],
+    ['another protocol', frame(Buffer.from('[1,"price",2,0,{}]')), /Not a strict-binary/],
+    ['a frame that is too large', Buffer.of(0, 0, 0x10, 1), /4097 bytes is declared, limit is 4096/],
+    ['nesting that is too deep', frameMessage(2, 'price', 0, DEPTH, NOTHING), /deeper than 8/],
+    ['half a struct', frameMessage(2, 'price', 0, Buffer.of(8, 0, 0, 0, 0), NOTHING), /ends before its struct/],
+    ['a call', frameMessage(1, 'price', 0, price(1), NOTHING), /message type 1 where a reply/],
+    [
+      'the answer to another method',
+      frameMessage(2, 'pack', 0, PACKED, NOTHING),
+      /answered "pack" where the answer to "price" was due/,
+    ],
+  ];
+  test.each(BREACHES)('ends the connection and fails the call when it is answered with %s', async (_, answer, why) => {
+    const { link, server, calls, ends } = await linkTo(STRICT);
+    const failed = failure(link, callOf('price', { item: 'tea' }));
+    await until('the call', () => calls.length === 1);
+    server.write(answer);
+    const error = await failed;
+    expect([error.code, link.isOpen, ends]).toEqual(['resource_failed', false, [error]]);
+    expect(error.message).toMatch(/^The server broke the protocol: /);
+    expect(error.message).toMatch(why);
+    await until('the end', () => server.destroyed || server.readableEnded);
+  });
+
+  test('ends the connection when a server that hands ids back hands back another, and when it talks unasked', async () => {
+    const kept = await linkTo(STRICT);
+    const first = send(kept.link, callOf('price', { item: 'tea' }));
+    await until('the call', () => kept.calls.length === 1);
+    kept.calls[0]?.answer(price(1));
+    await first;
+    const failed = failure(kept.link, callOf('price', { item: 'tea' }));
+    await until('the call', () => kept.calls.length === 2);
+    kept.calls[1]?.answer(price(1), { seqId: 2 });
+    expect((await failed).message).toContain('answered with sequence id 2, expected that of the call');
+
+    const unasked = await linkTo(STRICT);
+    unasked.server.write(frameMessage(2, 'price', 0, price(1), NOTHING));
+    await until('the end', () => unasked.ends.length === 1);
+    expect(unasked.ends[0]?.message).toContain('answered "price", which it was not asked');
+  });
+
+  test('fails what is under way when the server goes, and takes nothing more', async () => {
+    const { link, server, calls, ends } = await linkTo({ transport: 'buffered', protocol: 'json' });
+    const failed = failure(link, callOf('price', { item: 'tea' }));
+    server.once('data', () => server.end());
+    const { code, message } = await failed;
+    expect([code, message]).toEqual([
+      'resource_failed',
+      'The server closed the connection before it answered anything: it crashed, or does not speak transport buffered and protocol json, as its deployment says',
+    ]);
+    expect([link.isOpen, link.underWay, ends.length, calls.length]).toEqual([false, 0, 1, 0]);
+    const late = { reply: () => {}, fail: () => {} };
+    let thrown: unknown;
+    try {
+      link.send(callOf('price', { item: 'tea' }), late);
+    } catch (error) {
+      thrown = error;
+    }
+    expect(thrown).toMatchObject({ code: 'resource_failed', facts: { notRun: true } });
+  });
+
+  test('refuses a call that its protocol cannot write, and goes on', async () => {
+    const { link, server } = await linkTo({ transport: 'buffered', protocol: 'compact' });
+    const noType = Buffer.of(7, 0, 1, 0);
+    expect((await failure(link, { ...callOf('price', { item: 'tea' }), args: noType })).code).toBe('bad_request');
+    const heard: Buffer[] = [];
+    server.on('data', (bytes: Buffer) => heard.push(bytes));
+    void failure(link, callOf('price', { item: 'tea' }));
+    await until('the next call', () => heard.length > 0);
+    expect(Buffer.concat(heard).toString('latin1')).toContain('price');
+    expect([link.isOpen, link.underWay]).toEqual([true, 1]);
+  });
+});
+
+interface Heard {
+  readonly type: MessageType;
+  answer(
+    body: Uint8Array,
+    change?: { readonly type?: MessageType; readonly seqId?: number; readonly name?: string },
+  ): void;
+}
+
+/** A link, and the other end of it, which collects calls that come framed and binary. */
+async function linkTo(
+  manner: Manner,
+): Promise<{ link: PlainLink; server: Socket; calls: Heard[]; ends: KatamariError[] }> {
+  const listener: Server = createServer();
+  await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
+  const accepted = new Promise<Socket>((resolve) => listener.once('connection', resolve));
+  const socket = connect((listener.address() as AddressInfo).port, '127.0.0.1');
+  await new Promise((resolve) => socket.once('connect', resolve));
+  const server = await accepted;
+  server.on('error', () => {});
+  const ends: KatamariError[] = [];
+  const link = new PlainLink(socket, {
+    peer: 'The server',
+    manner,
+    limits: LIMITS,
+    interface: shop,
+    onClose: (error) => ends.push(error),
+  });
+  opened.push(listener, { close: () => server.destroy() }, link);
+  return { link, server, calls: manner === STRICT ? heardOn(server) : [], ends };
+}
+
+function heardOn(server: Socket): Heard[] {
+  const calls: Heard[] = [];
+  const encoding = encodingOf(STRICT, LIMITS);
+  let left: Buffer = Buffer.alloc(0);
+  server.on('data', (bytes: Buffer) => {
+    left = Buffer.concat([left, bytes]);
+    for (let end = encoding.next(left, 0, left.length); end !== -1; end = encoding.next(left, 0, left.length)) {
+      left = left.subarray(end);
+      const { type, name, seqId } = encoding.head as MessageFacts;
+      calls.push({
+        type,
+        answer: (body, change = {}) =>
+          void server.write(
+            frameMessage(change.type ?? MESSAGE_TYPE.reply, change.name ?? name, change.seqId ?? seqId, body, NOTHING),
+          ),
+      });
+    }
+  });
+  return calls;
+}
+
+function callOf(name: string, params: Readonly<Record<string, unknown>>): Call {
+  const args = encodeParams(method(name), params);
+  return createCall({ service: 'Shop', method: name, args, deadlineMs: 0, oneway: method(name).oneway });
+}
+
+function method(name: string) {
+  const found = shop.methods.get(name);
+  if (found === undefined) throw new Error(`no method ${name}`);
+  return found;
+}
+
+function price(value: number): Buffer {
+  return encodeResult(method('price'), { ok: true, value });
+}
+
+function frame(bytes: Buffer): Buffer {
+  const length = Buffer.alloc(4);
+  length.writeInt32BE(bytes.length);
+  return Buffer.concat([length, bytes]);
+}
+
+function send(link: PlainLink, call: Call): Promise<Reply> {
+  return new Promise((resolve, reject) => link.send(call, { reply: resolve, fail: reject }));
+}
+
+function failure(link: PlainLink, call: Call): Promise<KatamariError> {
+  return new Promise((resolve, reject) =>
+    link.send(call, { reply: () => reject(new Error('it was answered')), fail: resolve }),
+  );
+}

@@ -1,0 +1,664 @@
+// Who gets onto a link and who does not: TLS, shared secret, both and none, over real sockets; and what those are told who do not fit.
+
+import { readFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import {
+  createCall,
+  EMPTY_STRUCT,
+  NO_REPLY_CONTEXT,
+  sendOf,
+  type Call,
+  type Dispatch,
+} from '../../../core/rpc/call.ts';
+import { systemClock, type Clock } from '../../../core/clock.ts';
+import { DEFAULT_LIMITS } from '../../../core/rpc/mesh-access.ts';
+import { KatamariError } from '../../../core/errors.ts';
+import { writeApplicationException } from '../../../core/thrift/application-exception.ts';
+import { drainNotice } from '../../../core/link/control-messages.ts';
+import { ClientHandshake, ServerHandshake } from '../../../core/link/handshake.ts';
+import { connectLink, whyNotListen, type LinkSecurity } from '../../../core/link/security.ts';
+import {
+  startLinkServer,
+  STRANGER_MS,
+  STRANGERS_MAX,
+  type LinkServer,
+  type LinkServerOptions,
+} from '../../../core/link/server.ts';
+import { Link } from '../../../core/link/link.ts';
+import { frameMessage, MESSAGE_TYPE, NOTHING } from '../../../core/thrift/message.ts';
+import { makeAuthority, type TestAuthority } from '../../kit/tools/certificates.ts';
+import { ManualClock } from '../../kit/tools/manual-clock.ts';
+import { until } from '../../kit/tools/wait.ts';
+
+/** Field 1 as i32, and the stop byte. */
+const ARGS = Buffer.from('0800010000002a00', 'hex');
+const PLAIN_CALL = frameMessage(MESSAGE_TYPE.call, 'Calculator:add', 7, NOTHING, ARGS);
+const SECRET = 'a long and random secret of the mesh';
+
+const closers: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+});
+
+const authorities: TestAuthority[] = [];
+type Tls = NonNullable<LinkSecurity['tls']>;
+let [own, other, ownButTrustsOther, otherButTrustsOwn] = [] as unknown as [Tls, Tls, Tls, Tls];
+beforeAll(() => {
+  const [ours, theirs] = [makeAuthority('the mesh'), makeAuthority('somebody else')];
+  authorities.push(ours, theirs);
+  own = tlsOf(ours);
+  other = tlsOf(theirs);
+  ownButTrustsOther = { ...own, ca: other.ca };
+  otherButTrustsOwn = { ...other, ca: own.ca };
+});
+afterAll(() => {
+  for (const authority of authorities) authority.close();
+});
+
+/** A certificate for a name that nobody connects to, as names are not compared. */
+function tlsOf(authority: TestAuthority): Tls {
+  const { certFile, keyFile } = authority.sign('member', ['DNS:member.example']);
+  return {
+    ca: readFileSync(authority.caFile, 'utf8'),
+    cert: readFileSync(certFile, 'utf8'),
+    key: readFileSync(keyFile, 'utf8'),
+  };
+}
+
+const kinds: readonly (readonly [name: string, security: () => LinkSecurity | undefined])[] = [
+  ['no security', () => undefined],
+  ['an empty security', () => ({ secret: '', tls: undefined })],
+  ['a secret', () => ({ secret: SECRET, tls: undefined })],
+  ['TLS', () => ({ secret: '', tls: own })],
+  ['TLS and a secret', () => ({ secret: SECRET, tls: own })],
+];
+
+for (const [name, security] of kinds) {
+  describe(`A link with ${name}`, () => {
+    const listens = {
+      'over IPv4': () => 'tcp:127.0.0.1:0',
+      'over a host name': () => 'tcp:localhost:0',
+      'over a Unix socket': () => {
+        const folder = mkdtempSync(path.join(tmpdir(), 'katamari-link-'));
+        closers.push(() => rmSync(folder, { recursive: true }));
+        return `unix:${path.join(folder, 'link')}`;
+      },
+    };
+    for (const [where, listen] of Object.entries(listens)) {
+      test(`carries calls ${where}, long after it was made`, async () => {
+        const clock = new ManualClock();
+        const server = await serve({ security: security(), clock }, listen());
+        const link = await linkTo(server.address, security());
+        const args = Buffer.concat([Buffer.from('0b000100100000', 'hex'), Buffer.alloc(1 << 20, 'x'), EMPTY_STRUCT]);
+        for (let i = 0; i < 3; i++) {
+          const replies = await Promise.all([
+            link.dispatch(systemClock)(aCall({ args })),
+            link.dispatch(systemClock)(aCall()),
+          ]);
+          expect(replies.map(({ body }) => body.length)).toEqual([args.length, ARGS.length]);
+          expect([server.connections(), server.strangers()]).toEqual([1, 0]);
+          clock.advance(STRANGER_MS * 2);
+        }
+        expect(await link.ping(5_000)).toBeGreaterThanOrEqual(0);
+        await server.drain();
+        await until('the link to close', () => !link.isOpen);
+        expect(server.connections()).toBe(0);
+      });
+    }
+
+    test('closes with calls under way when its peer does, at either end', async () => {
+      let begun = 0;
+      const aborted: string[] = [];
+      const never: Dispatch = (call) =>
+        new Promise((_, reject) => {
+          begun++;
+          const signal = call.signal as AbortSignal;
+          signal.addEventListener('abort', () => {
+            aborted.push((signal.reason as KatamariError).code);
+            reject(new KatamariError('cancelled', 'gone'));
+          });
+        });
+      const server = await serve({ security: security(), send: sendOf(never) });
+      const [first, second] = [await linkTo(server.address, security()), await linkTo(server.address, security())];
+      const ends = [first, second].map((link) => codeOf(link.dispatch(systemClock)(aCall())));
+      await until('both calls to begin', () => begun === 2);
+      first.close();
+      await until('the first call to be given up', () => aborted.length === 1);
+      await server.close();
+      expect(await Promise.all(ends)).toEqual(['resource_failed', 'resource_failed']);
+      expect(aborted).toEqual(['cancelled', 'cancelled']);
+      expect([server.connections(), server.underWay()]).toEqual([0, 0]);
+    });
+  });
+}
+
+describe('connectLink()', () => {
+  type Case = readonly [
+    what: string,
+    server: () => LinkSecurity,
+    client: () => LinkSecurity | undefined,
+    message: RegExp,
+  ];
+  const misfits: readonly Case[] = [
+    [
+      'has another secret',
+      () => ({ secret: SECRET, tls: undefined }),
+      () => ({ secret: 'some other secret', tls: undefined }),
+      /refused this side: The secrets differ: configure the same one/,
+    ],
+    [
+      'has another secret, over TLS',
+      () => ({ secret: SECRET, tls: own }),
+      () => ({ secret: 'some other secret', tls: own }),
+      /refused this side: The secrets differ: configure the same one/,
+    ],
+    [
+      'has no secret where one is wanted',
+      () => ({ secret: SECRET, tls: undefined }),
+      () => undefined,
+      /wants the secret of the mesh and this side has none: configure/,
+    ],
+    [
+      'has certificates where the secret is wanted too',
+      () => ({ secret: SECRET, tls: own }),
+      () => ({ secret: '', tls: own }),
+      /wants the secret of the mesh and this side has none: configure/,
+    ],
+    [
+      'has a secret where none is wanted',
+      () => ({ secret: '', tls: undefined }),
+      () => ({ secret: SECRET, tls: undefined }),
+      /asks for no secret and this side has one: configure/,
+    ],
+    [
+      'has no TLS where it is wanted',
+      () => ({ secret: '', tls: own }),
+      () => undefined,
+      /wants TLS and this side has none.*configure/s,
+    ],
+    [
+      'has only the secret where TLS is wanted',
+      () => ({ secret: SECRET, tls: own }),
+      () => ({ secret: SECRET, tls: undefined }),
+      /wants TLS and this side has none.*configure/s,
+    ],
+    [
+      'has TLS where there is none',
+      () => ({ secret: SECRET, tls: undefined }),
+      () => ({ secret: SECRET, tls: own }),
+      /failed at TLS.*it has no TLS: configure/s,
+    ],
+    [
+      'shows a certificate of another CA',
+      () => ({ secret: '', tls: own }),
+      () => ({ secret: '', tls: otherButTrustsOwn }),
+      /certificate of this side.*not of its CA/s,
+    ],
+    [
+      'is shown a certificate of another CA',
+      () => ({ secret: '', tls: own }),
+      () => ({ secret: '', tls: ownButTrustsOther }),
+      /failed at TLS.*its certificate is not of the CA that is configured here/s,
+    ],
+  ];
+  for (const [what, serverSide, clientSide, message] of misfits) {
+    test(`that ${what} is denied and says what to do; no call is read`, async () => {
+      let calls = 0;
+      const dispatch: Dispatch = async () => {
+        calls++;
+        return { isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT };
+      };
+      const server = await serve({ security: serverSide(), send: sendOf(dispatch) });
+      const error = await failureOf(dial(server.address, clientSide()));
+      expect(error.message).toMatch(message);
+      expect(error.message).toContain(server.address);
+      expect({ code: error.code, facts: error.facts }).toEqual({ code: 'denied', facts: { notRun: true } });
+      await until('the stranger to be forgotten', () => server.strangers() + server.connections() === 0);
+      expect(calls).toBe(0);
+    });
+  }
+
+  const strange: readonly (readonly [what: string, answer: (socket: Socket) => void, code: string, message: RegExp])[] =
+    [
+      [
+        'closes at once',
+        (socket) => socket.destroy(),
+        'denied',
+        /closed the connection before it answered: it wants TLS/,
+      ],
+      [
+        'speaks HTTP',
+        (socket) => void socket.write('HTTP/1.1 400 Bad Request\r\n\r\n'),
+        'denied',
+        /did not answer as a link does .*is this its link address/,
+      ],
+      [
+        'is a plain Thrift server',
+        (socket) =>
+          void socket.write(frameMessage(3, 'hello', 1, NOTHING, writeApplicationException('no such method', 1))),
+        'denied',
+        /refused this side: no such method/,
+      ],
+      [
+        'answers with a call',
+        (socket) => void socket.write(frameMessage(1, 'hello', 1, NOTHING, EMPTY_STRUCT)),
+        'denied',
+        /did not answer as a link does/,
+      ],
+      [
+        'answers with too long a frame',
+        (socket) => void socket.write(Buffer.from('00ffffff', 'hex')),
+        'denied',
+        /did not answer as a link does \(a frame of 16777215 bytes, limit is/,
+      ],
+      [
+        'says that it wants TLS',
+        (socket) => void socket.write(Buffer.from('15030100020246', 'hex')),
+        'denied',
+        /wants TLS and this side has none: configure/,
+      ],
+      ['says nothing', () => {}, 'resource_failed', /took a connection and did not answer within 50 ms/],
+    ];
+  for (const [what, answer, code, message] of strange) {
+    test(`to somebody who ${what} fails in time and says so`, async () => {
+      const address = await peerThat((socket) => socket.once('data', () => answer(socket)));
+      const error = await failureOf(
+        dial(address, { secret: SECRET, tls: undefined }, 50 + (code === 'denied' ? 9_950 : 0)),
+      );
+      expect(error.message).toMatch(message);
+      expect({ code: error.code, facts: error.facts }).toEqual({ code, facts: { notRun: true } });
+    });
+  }
+
+  test('over TLS to somebody who says nothing fails in time', async () => {
+    const error = await failureOf(dial(await peerThat(() => {}), { secret: '', tls: own }, 50));
+    expect(error.message).toMatch(/did not answer within 50 ms/);
+    expect(error.code).toBe('resource_failed');
+  });
+
+  test('to a port on which nothing listens says so, and to a socket that is not there', async () => {
+    const server = await serve({});
+    await server.close();
+    for (const tls of [undefined, own]) {
+      const error = await failureOf(dial(server.address, { secret: '', tls }));
+      expect(error.message).toMatch(/cannot be reached .*nothing listens there. Is that process running/s);
+      expect({ code: error.code, facts: error.facts }).toEqual({ code: 'resource_failed', facts: { notRun: true } });
+    }
+    const error = await failureOf(dial(`unix:${path.join(tmpdir(), 'katamari-link-nobody')}`, undefined));
+    expect(error.message).toMatch(/there is no such socket/);
+  });
+
+  test('to what is no address, or with what are no certificates, says so', async () => {
+    await expect(dial('127.0.0.1:9070', undefined)).rejects.toMatchObject({ code: 'bad_request' });
+    const server = await serve({ security: { secret: '', tls: own } });
+    const broken: readonly (readonly [Partial<Tls>, RegExp])[] = [
+      [{ ca: 'no CA' }, /The CA of the link is no PEM text/],
+      [{ cert: '' }, /The certificate of the link is no PEM text/],
+      [{ key: own.cert }, /The key of the link is no PEM text/],
+      [{ key: other.key }, /The key of the link is not that of its certificate\. Expected the CA/],
+    ];
+    for (const [change, message] of broken) {
+      const security = { secret: '', tls: { ...own, ...change } };
+      const errors = [await failureOf(dial(server.address, security)), await failureOf(serve({ security }))];
+      for (const error of errors) expect(error.message).toMatch(message);
+      expect(errors.map(({ code }) => code)).toEqual(['bad_request', 'bad_request']);
+    }
+  });
+
+  test('is given up when its signal says so, before and meanwhile', async () => {
+    const address = await peerThat(() => {});
+    const end = new AbortController();
+    const dialled = failureOf(connectLink(address, { security: undefined, timeoutMs: 60_000, signal: end.signal }));
+    end.abort();
+    expect((await dialled).code).toBe('cancelled');
+    const again = failureOf(connectLink(address, { security: undefined, timeoutMs: 60_000, signal: end.signal }));
+    expect((await again).code).toBe('cancelled');
+  });
+
+  test('hands over what came behind the handshake, however long the Link is waited for', async () => {
+    const address = await peerThat((socket) => {
+      const out: Buffer[] = [];
+      const handshake = new ServerHandshake(SECRET, (bytes) => void out.push(bytes));
+      socket.on('data', (chunk) => {
+        if (handshake.push(chunk) !== undefined) out.push(drainNotice());
+        socket.write(Buffer.concat(out.splice(0)));
+      });
+    });
+    const socket = await dial(address, { secret: SECRET, tls: undefined });
+    await new Promise((resolve) => setImmediate(resolve));
+    await new Promise((resolve) => setImmediate(resolve));
+    const link = new Link(socket, { peer: 'The peer', frameBytesMax: 1 << 20 });
+    await until('the notice to be read', () => link.isDraining);
+  });
+
+  test('leaves a socket whose end its Link still learns, and whose errors end no process', async () => {
+    let peer: Socket | undefined;
+    const address = await peerThat((socket) => {
+      peer = socket;
+      const handshake = new ServerHandshake(SECRET, (bytes) => void socket.write(bytes));
+      socket.on('data', (chunk) => void handshake.push(chunk));
+    });
+    const socket = await dial(address, { secret: SECRET, tls: undefined });
+    peer?.resetAndDestroy();
+    socket.write('x');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const ends: string[] = [];
+    const link = new Link(socket, {
+      peer: 'The peer',
+      frameBytesMax: 1 << 20,
+      onClose: (error) => ends.push(error.code),
+    });
+    await until('the link to learn of it', () => !link.isOpen && ends.length === 1);
+  });
+});
+
+describe('A link server with a secret', () => {
+  const secured = { secret: SECRET, tls: undefined };
+
+  test('reads no call of a stranger who sends one first, says why and closes', async () => {
+    let calls = 0;
+    const dispatch: Dispatch = async () => {
+      calls++;
+      return { isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT };
+    };
+    const server = await serve({ security: secured, send: sendOf(dispatch) });
+    const stranger = await raw(server.address);
+    stranger.socket.write(Buffer.concat([PLAIN_CALL, PLAIN_CALL]));
+    await stranger.closed;
+    expect(stranger.received().toString('latin1')).toMatch(/This link wants the secret of the mesh first/);
+    await until('it to be forgotten', () => server.strangers() === 0);
+    expect([calls, server.connections()]).toEqual([0, 0]);
+  });
+
+  const early: readonly (readonly [what: string, bytes: Buffer])[] = [
+    ['a proof without a hello', frameMessage(1, 'katamari.Link:prove', 1, binary(Buffer.alloc(32)), EMPTY_STRUCT)],
+    ['a ping', frameMessage(1, 'katamari.Link:ping', -1, NOTHING, EMPTY_STRUCT)],
+    ['a short nonce', frameMessage(1, 'katamari.Link:hello', 1, binary(Buffer.alloc(8)), EMPTY_STRUCT)],
+    ['no nonce', frameMessage(1, 'katamari.Link:hello', 1, NOTHING, EMPTY_STRUCT)],
+    ['a oneway call', frameMessage(4, 'Calculator:add', 1, NOTHING, ARGS)],
+    ['an empty frame', Buffer.alloc(4)],
+    ['a frame over the limit of a handshake', Buffer.from('00000101', 'hex')],
+    ['HTTP', Buffer.from('GET / HTTP/1.1\r\n\r\n')],
+    ['TLS', Buffer.from('16030100c8010000c40303', 'hex')],
+  ];
+  for (const [what, bytes] of early) {
+    test(`closes the connection of a stranger who sends ${what}`, async () => {
+      const server = await serve({ security: secured });
+      const stranger = await raw(server.address);
+      stranger.socket.write(bytes);
+      await stranger.closed;
+      await until('it to be forgotten', () => server.strangers() === 0);
+    });
+  }
+
+  test('closes the connection of a stranger who sends nothing, or who drips, in time; and of one who does nothing over TLS', async () => {
+    for (const security of [secured, { secret: '', tls: own }, { secret: SECRET, tls: own }]) {
+      const clock = new ManualClock();
+      const server = await serve({ security, clock });
+      const [silent, dripping] = [await raw(server.address), await raw(server.address)];
+      await until('both to be there', () => server.strangers() === 2);
+      for (let i = 0; i < 4; i++) {
+        dripping.socket.write(Buffer.from([security.tls === undefined ? 0 : [0x16, 3, 1, 0][i]!]));
+        clock.advance(STRANGER_MS / 4 - 1);
+      }
+      expect(server.strangers()).toBe(2);
+      clock.advance(4);
+      await Promise.all([silent.closed, dripping.closed]);
+      expect([server.strangers(), clock.waiting]).toEqual([0, 0]);
+    }
+  });
+
+  test('over TLS closes the connection of a member who does not say the secret in time', async () => {
+    const clock = new ManualClock();
+    const server = await serve({ security: { secret: SECRET, tls: own }, clock });
+    const { connect: connectTls } = await import('node:tls');
+    const socket = connectTls({
+      port: portOf(server.address),
+      host: '127.0.0.1',
+      ...own,
+      checkServerIdentity: () => undefined,
+    });
+    socket.on('error', () => {});
+    closers.push(() => socket.destroy());
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    await new Promise((resolve) => socket.once('secureConnect', resolve));
+    socket.resume();
+    await until('it to wait for the secret', () => server.strangers() === 1 && clock.waiting === 1);
+    clock.advance(STRANGER_MS * 2);
+    await closed;
+    expect([server.strangers(), server.connections(), clock.waiting]).toEqual([0, 0, 0]);
+  });
+
+  test('keeps its strangers few: the oldest makes room, and members come in all the same', async () => {
+    const server = await serve({ security: secured });
+    const oldest = await raw(server.address);
+    await until('the oldest to be there', () => server.strangers() === 1);
+    const more = await Promise.all(Array.from({ length: STRANGERS_MAX - 1 }, () => raw(server.address)));
+    await until('all to be there', () => server.strangers() === STRANGERS_MAX);
+    const link = await linkTo(server.address, secured);
+    await oldest.closed;
+    expect((await link.dispatch(systemClock)(aCall())).body.length).toBe(ARGS.length);
+    expect([server.connections(), server.strangers()]).toEqual([1, STRANGERS_MAX - 1]);
+    await server.drain();
+    await Promise.all(more.map(({ closed }) => closed));
+  });
+
+  test('counts strangers among its connections', async () => {
+    const server = await serve({ security: secured, limits: { ...DEFAULT_LIMITS, connectionsMax: 2 } });
+    await raw(server.address);
+    await raw(server.address);
+    await until('both to be there', () => server.strangers() === 2);
+    const third = await raw(server.address);
+    await third.closed;
+    expect(server.strangers()).toBe(2);
+  });
+
+  test('takes a call that comes together with the proof, wherever that is cut', async () => {
+    const server = await serve({ security: secured });
+    for (let cut = 1; cut < 160; cut += 7) {
+      const member = await raw(server.address);
+      const out: Buffer[] = [];
+      const handshake = new ClientHandshake(SECRET, 'the server', (bytes) => void out.push(bytes));
+      handshake.begin();
+      member.socket.write(Buffer.concat(out.splice(0)));
+      const nonce = await until('the nonce', () => (member.received().length > 60 ? member.received() : undefined));
+      handshake.push(nonce);
+      const bytes = Buffer.concat([...out, PLAIN_CALL]);
+      member.socket.write(bytes.subarray(0, cut));
+      await new Promise((resolve) => setImmediate(resolve));
+      member.socket.write(bytes.subarray(cut));
+      await until('the answer', () => member.received().includes(frameMessage(2, 'add', 7, NOTHING, ARGS)));
+      member.socket.destroy();
+    }
+  });
+
+  test('lets nobody in who sends again what a member once sent', async () => {
+    const server = await serve({ security: secured });
+    const sent: Buffer[] = [];
+    const wiretap = await peerThat((socket) => {
+      const onward = connect(portOf(server.address), '127.0.0.1');
+      closers.push(() => onward.destroy());
+      onward.on('error', () => {});
+      socket.on('data', (chunk) => {
+        sent.push(chunk);
+        onward.write(chunk);
+      });
+      onward.on('data', (chunk) => socket.write(chunk));
+    });
+    (await linkTo(wiretap, secured)).close();
+    const again = await raw(server.address);
+    for (const bytes of sent) again.socket.write(bytes);
+    await again.closed;
+    expect(again.received().toString('latin1')).toMatch(/The secrets differ/);
+  });
+
+  test('is not believed by a client whose own proof it sends back', async () => {
+    let proof: Buffer | undefined;
+    const address = await peerThat((socket) => {
+      let nonce: Buffer | undefined;
+      socket.on('data', (chunk) => {
+        // Framed: 4 bytes length, head, field header of 7 bytes, 32 bytes, stop byte.
+        const value = chunk.subarray(chunk.length - 33, chunk.length - 1);
+        if (nonce === undefined) {
+          nonce = value;
+          socket.write(frameMessage(2, 'hello', 1, binary(nonce, 0), EMPTY_STRUCT));
+        } else {
+          proof = value;
+          socket.write(frameMessage(2, 'prove', 2, binary(proof, 0), EMPTY_STRUCT));
+        }
+      });
+    });
+    const error = await failureOf(dial(address, secured));
+    expect(error.message).toMatch(/it does not know the secret. Find out what listens there/);
+    expect([error.code, proof?.length]).toEqual(['denied', 32]);
+  });
+
+  test('never has the secret on the wire', async () => {
+    const server = await serve({ security: secured });
+    const seen: Buffer[] = [];
+    const wiretap = await peerThat((socket) => {
+      const onward = connect(portOf(server.address), '127.0.0.1');
+      closers.push(() => onward.destroy());
+      socket.on('data', (chunk) => void (seen.push(chunk), onward.write(chunk)));
+      onward.on('data', (chunk) => void (seen.push(chunk), socket.write(chunk)));
+    });
+    const link = await linkTo(wiretap, secured);
+    await link.dispatch(systemClock)(aCall());
+    const bytes = Buffer.concat(seen);
+    expect(bytes.length).toBeGreaterThan(200);
+    expect([bytes.includes(SECRET), bytes.includes(SECRET.slice(0, 8))]).toEqual([false, false]);
+  });
+});
+
+describe('whyNotListen()', () => {
+  const secret = (text: string): LinkSecurity => ({ secret: text, tls: undefined });
+
+  test('lets everybody listen where other machines cannot reach', () => {
+    const near = [
+      '127.0.0.1',
+      '127.9.8.7',
+      'localhost',
+      'LOCALHOST',
+      '[::1]',
+      '[0:0:0:0:0:0:0:1]',
+      '[::ffff:127.0.0.1]',
+    ];
+    for (const host of near) expect(whyNotListen(`tcp:${host}:9070`, undefined)).toBeUndefined();
+    expect(whyNotListen('unix:/run/link', undefined)).toBeUndefined();
+  });
+
+  test('elsewhere wants certificates or a secret that cannot be guessed, and says how to get one', () => {
+    const far = [
+      '0.0.0.0',
+      '10.0.0.1',
+      '[::]',
+      '::',
+      '[fe80::1%lo]',
+      '[::ffff:10.0.0.1]',
+      '127.example',
+      'worker-1',
+      '',
+    ];
+    for (const host of far) {
+      const address = `tcp:${host}:9070`;
+      for (const open of [undefined, secret('')])
+        expect(whyNotListen(address, open)).toMatch(/neither certificates nor a secret.*openssl rand -hex 32/);
+      expect(whyNotListen(address, secret('guess me'))).toMatch(/the secret has 8 bytes/);
+      expect(whyNotListen(address, secret('0123456789abcdef'))).toBeUndefined();
+      expect(whyNotListen(address, { secret: '', tls: own })).toBeUndefined();
+    }
+  });
+});
+
+function aCall(change: Partial<Call> = {}): Call {
+  return createCall({
+    service: 'Calculator',
+    method: 'add',
+    args: ARGS,
+    deadlineMs: performance.now() + 10_000,
+    ...change,
+  });
+}
+
+/** A struct field of type binary. */
+function binary(value: Buffer, id = 1): Buffer {
+  const head = Buffer.from([11, 0, id, 0, 0, 0, value.length]);
+  return Buffer.concat([head, value]);
+}
+
+async function serve(
+  options: Partial<Omit<LinkServerOptions, 'clock'>> & { clock?: Clock },
+  listen = 'tcp:127.0.0.1:0',
+): Promise<LinkServer> {
+  const server = await startLinkServer(listen, {
+    send: sendOf(async ({ args }) => ({ isException: false, body: args, context: NO_REPLY_CONTEXT })),
+    limits: DEFAULT_LIMITS,
+    timeoutMs: () => 10_000,
+    caller: 'test',
+    ...options,
+  });
+  closers.push(() => server.close());
+  return server;
+}
+
+async function dial(address: string, security: LinkSecurity | undefined, timeoutMs = 10_000): Promise<Socket> {
+  const socket = await connectLink(address, { security, timeoutMs });
+  closers.push(() => socket.destroy());
+  return socket;
+}
+
+async function linkTo(address: string, security: LinkSecurity | undefined): Promise<Link> {
+  const socket = await dial(address, security);
+  const { frameBytesMax } = DEFAULT_LIMITS;
+  const link = new Link(socket, { peer: 'The server', frameBytesMax });
+  closers.push(() => link.close());
+  return link;
+}
+
+/** Somebody who listens and does that with each connection. */
+async function peerThat(act: (socket: Socket) => void): Promise<string> {
+  const server: Server = createServer((socket) => {
+    socket.on('error', () => {});
+    closers.push(() => socket.destroy());
+    act(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  closers.push(() => new Promise((resolve) => server.close(resolve)));
+  return `tcp:127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** A connection that does nothing by itself. */
+async function raw(address: string): Promise<{ socket: Socket; closed: Promise<unknown>; received: () => Buffer }> {
+  const socket = connect(portOf(address), '127.0.0.1');
+  const chunks: Buffer[] = [];
+  socket.on('error', () => {});
+  socket.on('data', (chunk) => chunks.push(chunk));
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  closers.push(() => socket.destroy());
+  await new Promise((resolve) => socket.once('connect', resolve));
+  return { socket, closed, received: () => Buffer.concat(chunks) };
+}
+
+function portOf(address: string): number {
+  return Number(address.split(':').at(-1));
+}
+
+function codeOf(settles: Promise<unknown>): Promise<string> {
+  return settles.then(
+    () => 'ok',
+    (error: unknown) => (error instanceof KatamariError ? error.code : String(error)),
+  );
+}
+
+async function failureOf(settles: Promise<unknown>): Promise<KatamariError> {
+  const error = await settles.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  if (error instanceof KatamariError) return error;
+  throw new Error(`Expected a KatamariError, got ${String(error)}`);
+}

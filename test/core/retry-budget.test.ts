@@ -1,0 +1,37 @@
+import { describe, expect, test } from 'vitest';
+import { RetryBudget } from '../../core/retry-budget.ts';
+import { ManualClock } from '../kit/tools/manual-clock.ts';
+
+/** How many it gives now. */
+function taken(budget: RetryBudget): number {
+  let count = 0;
+  while (budget.take()) count++;
+  return count;
+}
+
+describe('RetryBudget', () => {
+  test('gives ten at once, and ten with every second', () => {
+    const clock = new ManualClock();
+    const budget = new RetryBudget(clock);
+    expect(taken(budget)).toBe(10);
+    clock.advance(1_000);
+    expect(taken(budget)).toBe(10);
+    clock.advance(250);
+    expect(taken(budget)).toBe(2);
+  });
+
+  test('gives one more for five calls', () => {
+    const budget = new RetryBudget(new ManualClock());
+    taken(budget);
+    for (let call = 0; call < 50; call++) budget.called();
+    expect(Math.abs(taken(budget) - 10)).toBeLessThanOrEqual(1);
+  });
+
+  test('saves up no more than 200', () => {
+    const clock = new ManualClock();
+    const budget = new RetryBudget(clock);
+    for (let call = 0; call < 10_000; call++) budget.called();
+    clock.advance(3_600_000);
+    expect(taken(budget)).toBe(200);
+  });
+});

@@ -1,0 +1,111 @@
+// A JSON-RPC faceplate on an ephemeral port with the Parlour behind it, for the tests of this room.
+
+import { DEFAULT_LIMITS, ThriftException, type Call, type FaceplateLimits, type Handlers } from '../../../core/mod.ts';
+import {
+  startJsonRpcFaceplate,
+  type JsonRpcFaceplate,
+  type JsonRpcFaceplateOptions,
+} from '../../../faceplates/json-rpc/mod.ts';
+import { idlFixture, meshDoor, type PoolText, type TestDoor } from '../../kit/mesh/mesh-access.ts';
+
+export const PARLOUR_IDL: string = idlFixture('parlour.thrift');
+
+export interface Parlour {
+  readonly door: TestDoor;
+  readonly server: JsonRpcFaceplate;
+  readonly url: string;
+  /** Lets a call of `wait` answer. */
+  release(name: string): void;
+  /** POSTs a body as it is; `path` is what follows the origin. */
+  post(body: string | Uint8Array, headers?: Readonly<Record<string, string>>, path?: string): Promise<HttpAnswer>;
+  /** One call; its whole answer. */
+  call(method: string, params?: unknown, headers?: Readonly<Record<string, string>>): Promise<HttpAnswer>;
+  end(): Promise<void>;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  /** The parsed text; undefined when there is none. */
+  readonly json: Json;
+}
+
+/** What a test looks into without knowing its type. */
+export interface Json {
+  readonly id?: unknown;
+  readonly result?: unknown;
+  readonly error?: {
+    readonly code: number;
+    readonly message: string;
+    readonly data?: Readonly<Record<string, unknown>>;
+  };
+}
+
+export async function startParlour(
+  options: Partial<Pick<JsonRpcFaceplateOptions, 'allowedOrigins'>> & {
+    readonly limits?: Partial<FaceplateLimits>;
+    readonly pools?: (handlers: Handlers<Call>) => readonly PoolText[];
+  } = {},
+): Promise<Parlour> {
+  const waiting = new Map<string, () => void>();
+  const handlers: Handlers<Call> = {
+    echo: ({ things }: { things: unknown }) => things,
+    addLong: ({ a, b }: { a: bigint; b: bigint }) => a + b,
+    half: ({ x }: { x: number }) => x / 2,
+    strict: ({ strict }: { strict: unknown }) => strict,
+    ping: () => {},
+    refuse: ({ why, number }: { why: string; number: bigint }) => {
+      throw new ThriftException('Refused', { why, number });
+    },
+    crash: () => {
+      throw new Error('a wheel came off');
+    },
+    tell: () => {},
+    wait: ({ name }: { name: string }) =>
+      new Promise<string>((resolve) => {
+        waiting.set(name, () => resolve(name));
+      }),
+    context: (_args: unknown, call: Call) =>
+      new Map([
+        ['key', call.key],
+        ['tags', call.tags.join(' ')],
+        ['roles', call.roles.join(' ')],
+        ['traceparent', call.traceparent],
+        ['tracestate', call.tracestate],
+        ['caller', call.caller],
+        ['version', call.version],
+        // As many digits however much it is, so that answers of two moments are equally long.
+        ['timeLeftMs', String(Math.round(call.deadlineMs - performance.now())).padStart(9, '0')],
+      ]),
+  };
+  const door = meshDoor(options.pools?.(handlers) ?? [{ idl: PARLOUR_IDL, service: 'Parlour', handlers }]);
+  const server = await startJsonRpcFaceplate({
+    mesh: door,
+    book: door.book,
+    limits: { ...DEFAULT_LIMITS, ...options.limits },
+    host: '127.0.0.1',
+    port: 0,
+    ...(options.allowedOrigins === undefined ? {} : { allowedOrigins: options.allowedOrigins }),
+  });
+  const url = `http://127.0.0.1:${server.port}`;
+  const post: Parlour['post'] = async (body, headers = {}, path = '/rpc') => {
+    const answer = await fetch(url + path, { method: 'POST', body: body as string, headers });
+    const text = await answer.text();
+    return {
+      status: answer.status,
+      headers: answer.headers,
+      text,
+      json: (text === '' ? undefined : JSON.parse(text)) as Json,
+    };
+  };
+  return {
+    door,
+    server,
+    url,
+    release: (name) => waiting.get(name)?.(),
+    post,
+    call: (method, params, headers) => post(JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }), headers),
+    end: () => server.close(),
+  };
+}

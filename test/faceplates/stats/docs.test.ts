@@ -1,0 +1,60 @@
+// docs/observability.md against what is served: its table of metrics, and its examples for Prometheus through Prometheus's own tool.
+
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { parse, stringify } from 'yaml';
+import { promtoolConfig } from '../../kit/tools/promtool.ts';
+import { REPOSITORY, toolPath } from '../../kit/tools/tools.ts';
+import { MadeMesh } from './fake-mesh.ts';
+
+const paper = readFileSync(join(REPOSITORY, 'docs', 'observability.md'), 'utf8');
+
+describe('docs/observability.md', () => {
+  test('lists every metric of the mesh with its type, and none that is not served', async () => {
+    const faceplate = await new MadeMesh().serve();
+    const metrics = await (await fetch(`http://127.0.0.1:${faceplate.port}/metrics`)).text();
+    await faceplate.close();
+    const served = [...metrics.matchAll(/^# TYPE (katamari_\w+) (\w+)$/gm)].map(([, name, type]) => `${name} ${type}`);
+    const listed = [...paper.matchAll(/^\| `(katamari_\w+)` \| (\w+) \|/gm)].map(([, name, type]) => `${name} ${type}`);
+    expect(listed.toSorted()).toEqual(served.toSorted());
+  });
+
+  test('gives scrape configurations and alert rules that promtool accepts', async () => {
+    const examples = [...paper.matchAll(/^```yaml\n(.*?)^```$/gms)].map((match) => match[1] ?? '');
+    const scrapes = examples.filter((text) => text.startsWith('scrape_configs:'));
+    const rules = examples.filter((text) => text.startsWith('groups:'));
+    expect([scrapes.length, rules.length]).toEqual([3, 1]);
+    const folder = mkdtempSync(join(tmpdir(), 'katamari-paper-'));
+    try {
+      const file = join(folder, 'example.yaml');
+      for (const text of scrapes) {
+        writeFileSync(file, withoutConsul(text));
+        expect(await promtoolConfig(file)).toEqual({ code: 0, said: expect.stringContaining('SUCCESS') });
+      }
+      for (const text of rules) {
+        writeFileSync(file, text);
+        expect(execFileSync(toolPath('promtool'), ['check', 'rules', file], { encoding: 'utf8' })).toContain('SUCCESS');
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
+
+interface Job {
+  readonly consul_sd_configs?: readonly { readonly server: string; readonly services: readonly string[] }[];
+}
+
+/** Debian's Prometheus is built without Consul's discovery: its place is held by a list of the same targets, and it is looked at here. */
+function withoutConsul(text: string): string {
+  const { scrape_configs: jobs } = parse(text) as { scrape_configs: readonly Job[] };
+  const others = jobs.map(({ consul_sd_configs: consul, ...job }) => {
+    if (consul === undefined) return job;
+    expect(consul).toEqual([{ server: '127.0.0.1:8500', services: ['katamari-stats'] }]);
+    return { ...job, static_configs: [{ targets: consul.map(({ server }) => server) }] };
+  });
+  return stringify({ scrape_configs: others });
+}

@@ -1,0 +1,566 @@
+// Chaos: a whole cluster under clients that never pause, while everything that can befall it does, at random. Three hands strike at once: one at the
+// masters and Consul, one at the faceplates, one at the managers, their chassis and what is deployed; each waits until what it struck is
+// well again before it strikes anew, so that some of everything is always there. What must hold meanwhile and afterwards is checked: the
+// books of every process, each failed call against a fault that can explain it, the ledger of the chassis, the whole mesh at the end.
+
+import { sleep } from '../../../core/mod.ts';
+import { Books } from './books.ts';
+import { explains, type Fault, type FaultKind } from './faults.ts';
+import { checkLedger, ClusterCallers, type CallRecord } from '../cluster/callers.ts';
+import type { ClusterProcess } from '../cluster/process.ts';
+import { untilRegistered } from '../cluster/registrations.ts';
+import { leadOf } from '../cluster/view.ts';
+import { startCluster, tally, type Cluster } from '../cluster/cluster.ts';
+import { isAlive, jsonRpc } from '../mesh/mesh.ts';
+import { Random } from '../tools/random.ts';
+import { Starvation } from '../mesh/starvation.ts';
+import { until } from '../tools/wait.ts';
+
+export interface ChaosOptions {
+  readonly seconds: number;
+  readonly clients: number;
+  /** Same seed, same choices; not the same moments. */
+  readonly seed: number;
+  /** Ways are cut in namespaces only, which need root. */
+  readonly network: 'loopback' | 'namespaces';
+  readonly directory?: string;
+  /** Called every second or so, and with each fault. */
+  readonly onProgress?: (progress: ChaosProgress) => void;
+}
+
+export interface ChaosProgress {
+  readonly secondsLeft: number;
+  readonly sent: number;
+  readonly failed: number;
+  readonly faults: number;
+  /** A fault that has just begun; '' when it is only the time. */
+  readonly news: string;
+}
+
+export interface ChaosReport {
+  readonly seed: number;
+  readonly lastedMs: number;
+  readonly sent: number;
+  readonly ends: Readonly<Record<string, number>>;
+  readonly faults: Readonly<Partial<Record<FaultKind, number>>>;
+  /** Failed calls by the fault that explains them. */
+  readonly explained: Readonly<Record<string, number>>;
+  readonly executions: number;
+  readonly ranAgain: number;
+  /** Calls whose connection ended before the faceplate saw them, on a faceplate that was stopped: none of them ran. */
+  readonly crossed: number;
+  /** Times that a client found no faceplate. */
+  readonly nobodyTook: number;
+  readonly tookMs: { readonly p50: number; readonly p99: number; readonly most: number };
+  /** Beyond the deadline, of calls on which no fault lay. */
+  readonly worstLateMs: number;
+  readonly wholeAfterMs: number;
+  readonly registeredAfterMs: number;
+  readonly booksRead: number;
+  /** Calls of the calm at the end, which had all to be answered. */
+  readonly calm: number;
+  /** What did not hold; empty when all is well. */
+  readonly violations: readonly string[];
+}
+
+/** @throws Error when the cluster does not even start */
+export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
+  const cluster = await startCluster({
+    network: options.network,
+    settings: { timeout: `${TIMEOUT_MS}ms` },
+    wanted: [chaosTally(COPIES)],
+    ...(options.directory === undefined ? {} : { directory: options.directory }),
+    onProgress: (news) => options.onProgress?.({ secondsLeft: options.seconds, sent: 0, failed: 0, faults: 0, news }),
+  });
+  const chaos = new Chaos(cluster, options);
+  try {
+    return await chaos.run();
+  } finally {
+    await chaos.close();
+    await cluster.end();
+  }
+}
+
+class Chaos {
+  readonly #cluster: Cluster;
+  readonly #options: ChaosOptions;
+  readonly #faults: Fault[] = [];
+  readonly #violations: string[] = [];
+  readonly #books: Books;
+  readonly #starvation: Starvation;
+  readonly #random: Random;
+  #callers: ClusterCallers | undefined;
+  #copies = COPIES;
+  #endAt = 0;
+
+  constructor(cluster: Cluster, options: ChaosOptions) {
+    this.#cluster = cluster;
+    this.#options = options;
+    this.#random = new Random(options.seed);
+    this.#books = new Books(cluster);
+    this.#starvation = new Starvation([...cluster.processes, { name: CLIENTS, pid: process.pid }]);
+  }
+
+  async run(): Promise<ChaosReport> {
+    const { seconds, clients, seed } = this.#options;
+    const cluster = this.#cluster;
+    await this.#whole();
+    await untilRegistered(cluster, WHOLE_MS);
+    const callers = this.#call(clients, seed);
+    const startedAt = performance.now();
+    this.#endAt = startedAt + seconds * 1_000;
+    this.#books.start();
+    const hands = [this.#strikeMastersAndConsul(), this.#strikeFaceplates(), this.#strikeManagers()];
+    while (performance.now() < this.#endAt) {
+      await sleep(Math.min(1_000, Math.max(1, this.#endAt - performance.now())));
+      this.#progress('');
+    }
+    await Promise.all(hands);
+    const lastedMs = performance.now() - startedAt;
+    this.#progress('the last fault is undone, waiting for the mesh to be whole');
+    const wholeAfterMs = await this.#whole();
+    const registeredAfterMs = await untilRegistered(cluster, WHOLE_MS).catch((error: Error) => {
+      this.#violations.push(`Not everything is registered at the end: ${error.message}`);
+      return WHOLE_MS;
+    });
+    await callers.stop();
+    await this.#checkLeader();
+    const ledger = cluster.ledger();
+    const { explained, crossed } = this.#checkFailures(callers, ledger);
+    const worstLateMs = this.#checkDeadlines(callers);
+    const { executions, ranAgain } = this.#checkLedger(callers, ledger);
+    const calm = await this.#calm();
+    await this.#books.stop();
+    this.#violations.push(...this.#books.faults);
+    await this.#checkStrays();
+    await this.#checkEnd();
+    const faults: Partial<Record<FaultKind, number>> = {};
+    for (const { kind } of this.#faults) faults[kind] = (faults[kind] ?? 0) + 1;
+    return {
+      seed,
+      lastedMs,
+      sent: callers.sent,
+      ends: callers.ends,
+      faults,
+      explained,
+      executions,
+      ranAgain,
+      crossed,
+      nobodyTook: callers.nobodyTook,
+      tookMs: { p50: callers.tookMs(50), p99: callers.tookMs(99), most: callers.tookMs(100) },
+      worstLateMs,
+      wholeAfterMs,
+      registeredAfterMs,
+      booksRead: this.#books.read,
+      calm,
+      violations: this.#violations,
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#endAt = 0;
+    this.#starvation.close();
+    await Promise.all([this.#callers?.stop(), this.#books.stop()]);
+  }
+
+  #call(clients: number, seed: number): ClusterCallers {
+    this.#callers = new ClusterCallers({ doors: this.#cluster.doors, clients, timeoutMs: TIMEOUT_MS, seed });
+    return this.#callers;
+  }
+
+  // What strikes.
+
+  /** Masters are killed, stopped, frozen; so are Consul's servers, one or all. Nothing of that may cost a call. */
+  async #strikeMastersAndConsul(): Promise<void> {
+    const random = new Random(this.#random.seed ^ 0x11);
+    await this.#strikeOnAndOn(random, async () => {
+      const dice = random.below(100);
+      if (dice < 55) return await this.#strikeProcess(random, random.pick(this.#cluster.masters), ANY_OF_PROCESS);
+      if (dice < 85) return await this.#strikeConsul(random, [random.below(3)]);
+      return await this.#strikeConsul(random, [0, 1, 2]);
+    });
+  }
+
+  async #strikeFaceplates(): Promise<void> {
+    const random = new Random(this.#random.seed ^ 0x22);
+    await this.#strikeOnAndOn(random, () =>
+      this.#strikeProcess(random, random.pick(this.#cluster.faceplates), ANY_OF_PROCESS),
+    );
+  }
+
+  async #strikeManagers(): Promise<void> {
+    const random = new Random(this.#random.seed ^ 0x33);
+    const cuts = this.#options.network === 'namespaces' ? 15 : 0;
+    await this.#strikeOnAndOn(random, async () => {
+      const manager = random.pick(this.#cluster.managers);
+      const dice = random.below(85 + cuts);
+      if (dice < 30) {
+        await this.#strikeProcess(random, manager, ANY_OF_PROCESS);
+        await this.#untilServes(manager);
+      } else if (dice < 55) await this.#strikeChassis(random, manager);
+      else if (dice < 65) await this.#drain(random, manager);
+      else if (dice < 75) await this.#scale(random);
+      else if (dice < 85) await this.#roll();
+      else await this.#cut(random, manager);
+    });
+  }
+
+  /** Until the time is up; a strike that has begun is seen to its end. */
+  async #strikeOnAndOn(random: Random, strike: () => Promise<void>): Promise<void> {
+    for (;;) {
+      await sleep(random.between(PAUSE_MIN_MS, PAUSE_MAX_MS));
+      if (performance.now() >= this.#endAt) return;
+      try {
+        await strike();
+      } catch (error) {
+        this.#violations.push(`Did not recover: ${(error as Error).message}`);
+      }
+    }
+  }
+
+  async #strikeProcess(random: Random, process: ClusterProcess, kinds: readonly ProcessFault[]): Promise<void> {
+    const kind = random.pick(kinds);
+    const fault = this.#begin(kind, process.name);
+    switch (kind) {
+      case 'freeze':
+        process.signal('SIGSTOP');
+        await sleep(random.between(500, FROZEN_MAX_MS));
+        process.signal('SIGCONT');
+        this.#end(fault);
+        return;
+      case 'kill':
+        await process.kill();
+        break;
+      case 'term': {
+        const { code } = await process.stop();
+        if (code !== 0) this.#violations.push(`${process.name} ended with ${code} on SIGTERM, expected 0`);
+      }
+    }
+    this.#end(fault);
+    await sleep(random.below(DOWN_MAX_MS));
+    process.start();
+    await process.untilReady();
+  }
+
+  async #strikeConsul(random: Random, servers: readonly number[]): Promise<void> {
+    const { consul } = this.#cluster;
+    const what = servers.length === 1 ? `consul-${(servers[0] as number) + 1}` : 'all of Consul';
+    if (servers.length === 1 && random.chance(0.4)) {
+      const fault = this.#begin('consul freeze', what);
+      const server = consul.servers[servers[0] as number];
+      server?.signal('SIGSTOP');
+      await sleep(random.between(500, CONSUL_AWAY_MAX_MS));
+      server?.signal('SIGCONT');
+      this.#end(fault);
+    } else {
+      const isWiped = servers.length > 1 && random.chance(0.25);
+      const fault = this.#begin(isWiped ? 'consul wipe' : 'consul kill', what);
+      await Promise.all(servers.map((server) => consul.kill(server)));
+      await sleep(random.between(500, CONSUL_AWAY_MAX_MS));
+      if (isWiped) for (const server of servers) consul.wipe(server);
+      for (const server of servers) consul.start(server);
+      this.#end(fault);
+    }
+    await consul.waitForLeader();
+  }
+
+  async #strikeChassis(random: Random, manager: ClusterProcess): Promise<void> {
+    const { pools } = await manager.status();
+    const well = pools.flatMap(({ resources }) =>
+      resources.filter(({ state }) => state === 'idle' || state === 'busy'),
+    );
+    if (well.length === 0) return;
+    const { pid, name } = random.pick(well);
+    const kind = random.pick(['chassis kill', 'chassis freeze'] as const);
+    const fault = this.#begin(kind, manager.name, name);
+    try {
+      process.kill(pid, kind === 'chassis kill' ? 'SIGKILL' : 'SIGSTOP');
+    } catch {
+      // It was replaced since the status was read: nothing was done to anybody.
+    }
+    // A frozen one is found by its pings.
+    await until(`${name} at ${manager.name} to be replaced`, () => !isAlive(pid), WHOLE_MS);
+    this.#end(fault);
+    await this.#untilServes(manager);
+  }
+
+  async #drain(random: Random, { name: manager }: ClusterProcess): Promise<void> {
+    const fault = this.#begin('drain', manager);
+    await this.#admin('drain', { manager });
+    await sleep(random.between(1_000, DOWN_MAX_MS));
+    await this.#admin('undrain', { manager });
+    this.#end(fault);
+  }
+
+  async #scale(random: Random): Promise<void> {
+    this.#copies = random.between(COPIES - 2, COPIES + 3);
+    const fault = this.#begin('scale', `to ${this.#copies}`);
+    await this.#admin('scale', { serviceName: 'Tally', version: '1.0.0', count: this.#copies });
+    this.#end(fault);
+  }
+
+  async #roll(): Promise<void> {
+    const fault = this.#begin('roll', 'Tally');
+    // It goes on when the call that asked for it ends at its deadline, or with the faceplate that took it.
+    await this.#tryAdmin('restart', { serviceName: 'Tally', version: '', resource: '' });
+    this.#end(fault);
+  }
+
+  async #cut(random: Random, manager: ClusterProcess): Promise<void> {
+    const faceplate = random.pick(this.#cluster.faceplates).name;
+    const [from, to] = random.pick([[faceplate, manager.name] as const, [manager.name, faceplate] as const]);
+    const ways = random.pick(['both', 'one way'] as const);
+    const fault = this.#begin(
+      'cut',
+      manager.name,
+      '',
+      faceplate,
+      ` ${ways === 'both' ? 'both ways' : `from ${from} to ${to}`}`,
+    );
+    await this.#cluster.cut(from, to, ways);
+    await sleep(random.between(500, CUT_MAX_MS));
+    await this.#cluster.heal(from, to, ways);
+    this.#end(fault);
+  }
+
+  #begin(kind: FaultKind, target: string, resource = '', other = '', how = ''): Fault {
+    const fault: Fault = {
+      kind,
+      target,
+      resource,
+      other,
+      fromMs: performance.now(),
+      untilMs: Number.POSITIVE_INFINITY,
+    };
+    this.#faults.push(fault);
+    this.#progress(
+      `${kind} ${resource === '' ? '' : `${resource} at `}${target}${other === '' ? '' : ` and ${other}`}${how}`,
+    );
+    return fault;
+  }
+
+  #end(fault: Fault): void {
+    fault.untilMs = performance.now();
+  }
+
+  // What is asked.
+
+  /** Asks one faceplate after the other until one has done it: they are struck too, and Consul may be away. */
+  async #admin(method: string, params: Readonly<Record<string, unknown>>): Promise<void> {
+    let said = 'nothing';
+    await until(
+      `${method} to be taken`,
+      async () => {
+        said = await this.#tryAdmin(method, params);
+        return said === '';
+      },
+      WHOLE_MS,
+    ).catch((error: Error) => {
+      throw new Error(`${error.message}: ${said}`, { cause: error });
+    });
+  }
+
+  /** '' when it was done. */
+  async #tryAdmin(method: string, params: Readonly<Record<string, unknown>>): Promise<string> {
+    let said = 'no faceplate runs';
+    for (const { addresses, isRunning } of this.#cluster.faceplates) {
+      if (!isRunning) continue;
+      const asked = jsonRpc(`${addresses.jsonRpc}/rpc`, `Katamari.${method}`, {
+        token: this.#cluster.adminToken,
+        ...params,
+      });
+      const patience = sleep(ADMIN_MS).then(() => undefined);
+      const answer = await Promise.race([asked, patience]).catch((error: Error) => (said = error.message));
+      if (typeof answer === 'string') continue;
+      if (answer?.error === undefined) return answer === undefined ? 'no answer in time' : '';
+      said = answer.error.message;
+    }
+    return said;
+  }
+
+  /** The manager has chassis that live, unless it is to have none. */
+  async #untilServes(manager: ClusterProcess): Promise<void> {
+    await until(
+      `${manager.name} to have what it is to run`,
+      async () => {
+        const { pools } = await manager.status().catch(() => ({ pools: undefined }));
+        return pools?.every(({ alive, wanted }) => alive >= wanted) === true;
+      },
+      WHOLE_MS,
+    );
+  }
+
+  /** Every copy lives, evenly spread, and every faceplate reaches all of them. */
+  async #whole(): Promise<number> {
+    const since = performance.now();
+    let seen = '';
+    const isSpread = async (faceplate: ClusterProcess): Promise<boolean> => {
+      const { pools } = await faceplate.status();
+      const alive = this.#cluster.managers.map(({ name }) =>
+        pools.reduce((sum, pool) => sum + (pool.manager === name ? pool.alive : 0), 0),
+      );
+      seen = `${faceplate.name} sees ${alive.join(', ')} copies`;
+      const sum = alive.reduce((total, one) => total + one, 0);
+      return sum === this.#copies && Math.max(...alive) - Math.min(...alive) <= 1;
+    };
+    await until(
+      'the mesh to be whole',
+      async () => {
+        for (const faceplate of this.#cluster.faceplates)
+          if (!(await isSpread(faceplate).catch(() => false))) return false;
+        return true;
+      },
+      WHOLE_MS,
+    ).catch((error: Error) => this.#violations.push(`${error.message} with ${this.#copies} copies: ${seen}`));
+    return performance.now() - since;
+  }
+
+  #progress(news: string): void {
+    const { sent = 0, ends = {} } = this.#callers ?? {};
+    this.#options.onProgress?.({
+      secondsLeft: Math.max(0, (this.#endAt - performance.now()) / 1_000),
+      sent,
+      failed: Object.entries(ends).reduce((sum, [code, count]) => sum + (code === 'ok' ? 0 : count), 0),
+      faults: this.#faults.length,
+      news,
+    });
+  }
+
+  // What is checked.
+
+  /** Every failure is of a fault that can explain it. */
+  #checkFailures(
+    callers: ClusterCallers,
+    ledger: readonly string[],
+  ): { explained: Record<string, number>; crossed: number } {
+    const explained: Record<string, number> = {};
+    const failures = callers.failures(ledger);
+    for (const record of failures) {
+      const causes = this.#faults.filter((fault) => explains(fault, record, TIMEOUT_MS));
+      const [cause] = causes;
+      if (cause === undefined && this.#isStarved(record)) explained[STARVED] = (explained[STARVED] ?? 0) + 1;
+      else if (cause === undefined) this.#violations.push(`${describe(record)}: no fault explains that`);
+      else explained[cause.kind] = (explained[cause.kind] ?? 0) + 1;
+    }
+    return { explained, crossed: callers.failedSince(0).length - failures.length };
+  }
+
+  /** No call settles late, but where a fault lay on its way. */
+  #checkDeadlines(callers: ClusterCallers): number {
+    let worstMs = 0;
+    for (const record of callers.remarkable) {
+      if (record.lateMs <= 0) continue;
+      if (this.#faults.some((fault) => explains(fault, { ...record, end: TIMED_OUT }, TIMEOUT_MS))) continue;
+      const lateMs = record.lateMs - this.#starvedMs(record);
+      worstMs = Math.max(worstMs, lateMs);
+      // What is far too late is no matter of load any more.
+      if (lateMs > LATE_MS) this.#violations.push(`${describe(record)}: ${Math.round(lateMs)} ms after its deadline`);
+    }
+    return worstMs;
+  }
+
+  /** Its time ran out while those on its way waited for a processor for a good part of it. */
+  #isStarved(record: CallRecord): boolean {
+    return !record.end.ok && record.end.code === 'timeout' && this.#starvedMs(record) > TIMEOUT_MS / STARVED_PART;
+  }
+
+  /** How long the processes on the way of the call waited for a processor; of the managers the one that waited longest. */
+  #starvedMs({ faceplate, sentAtMs, settledAtMs }: CallRecord): number {
+    const waitedMs = (name: string): number => this.#starvation.waitedMs(name, sentAtMs, settledAtMs);
+    const managers = this.#cluster.managers.map(({ name }) => waitedMs(name));
+    return waitedMs(CLIENTS) + waitedMs(faceplate) + Math.max(...managers);
+  }
+
+  #checkLedger(callers: ClusterCallers, ledger: readonly string[]): { executions: number; ranAgain: number } {
+    const { executions, ranAgain, ranTwice, answeredUnrun, refusedRan } = checkLedger(ledger, callers);
+    for (const id of ranTwice) this.#violations.push(`Call ${id} ran twice and must not`);
+    for (const id of answeredUnrun) this.#violations.push(`Call ${id} was answered and never ran`);
+    for (const id of refusedRan) this.#violations.push(`Call ${id} was refused as not run, and ran`);
+    return { executions, ranAgain };
+  }
+
+  /** One leads, and both masters know it. */
+  async #checkLeader(): Promise<void> {
+    await until(
+      'one leader',
+      async () => {
+        const lead = await leadOf(this.#cluster);
+        const told = await Promise.all(this.#cluster.masters.map((master) => master.status()));
+        return lead !== undefined && told.every(({ leader, term }) => leader === lead.name && term === lead.term);
+      },
+      WHOLE_MS,
+    ).catch((error: Error) => this.#violations.push(error.message));
+  }
+
+  /** With nothing done to it the mesh answers everything, and its faceplates count what their clients count. */
+  async #calm(): Promise<number> {
+    const before = await this.#books.settled();
+    const callers = this.#call(this.#options.clients, this.#options.seed + CALM_SEED);
+    await until('calls', () => callers.sent >= CALM_CALLS, WHOLE_MS).catch(() => undefined);
+    await callers.stop();
+    for (const record of callers.failedSince(0))
+      this.#violations.push(`${describe(record)}: nothing was done any more`);
+    const after = await this.#books.settled();
+    for (const what of ['accepted', 'replied'] as const) {
+      const counted = after[what] - before[what];
+      if (counted !== callers.sent)
+        this.#violations.push(`The faceplates counted ${counted} calls ${what}, the clients ${callers.sent}`);
+    }
+    return callers.sent;
+  }
+
+  async #checkStrays(): Promise<void> {
+    await until('strays to end', () => this.#cluster.strays().length === 0, WHOLE_MS).catch(() =>
+      this.#violations.push(`Stray processes: ${this.#cluster.strays().join(', ')}`),
+    );
+  }
+
+  /** All end when they are told to, with status 0, and leave nothing. */
+  async #checkEnd(): Promise<void> {
+    await this.#cluster.stop().catch((error: Error) => this.#violations.push(error.message));
+    for (const { name, ended, isRunning } of this.#cluster.processes) {
+      if (isRunning) continue;
+      const { code, signal } = await ended;
+      if (code !== 0) this.#violations.push(`${name} ended with ${code ?? signal} on SIGTERM, expected 0`);
+    }
+    await until('every process to end', () => this.#cluster.descendants().length === 0, WHOLE_MS).catch(() =>
+      this.#violations.push(`Left behind: ${this.#cluster.descendants().join(', ')}`),
+    );
+  }
+}
+
+/** The chassis that counts, with health checks close enough to find a frozen one soon. */
+function chaosTally(count: number) {
+  return tally({ count, hangGrace: '500ms', pingEvery: '1s', pingTimeout: '1s' });
+}
+
+function describe({ id, method, protocol, faceplate, sentAtMs, settledAtMs, end }: CallRecord): string {
+  const how = end.ok ? 'answered' : `${end.code}: ${end.message}`;
+  return `Call ${id}, ${method} over ${protocol} at ${faceplate}, from ${Math.round(sentAtMs)} to ${Math.round(settledAtMs)} ms, ${how}`;
+}
+
+type ProcessFault = (typeof ANY_OF_PROCESS)[number];
+
+const ANY_OF_PROCESS = ['kill', 'term', 'freeze'] as const satisfies readonly FaultKind[];
+/** The process of the clients, this one. */
+const CLIENTS = 'clients';
+const STARVED = 'machine too busy';
+/** Of the time of a call. */
+const STARVED_PART = 4;
+const TIMED_OUT = { ok: false, code: 'timeout', message: '' } as const;
+const COPIES = 7;
+/** Global timeout of the mesh under test. */
+const TIMEOUT_MS = 5_000;
+const PAUSE_MIN_MS = 300;
+const PAUSE_MAX_MS = 2_500;
+const FROZEN_MAX_MS = 6_000;
+/** From its end until a process is started again. */
+const DOWN_MAX_MS = 4_000;
+const CONSUL_AWAY_MAX_MS = 8_000;
+const CUT_MAX_MS = 8_000;
+const ADMIN_MS = 10_000;
+const WHOLE_MS = 90_000;
+const LATE_MS = 2_000;
+const CALM_CALLS = 2_000;
+/** Ids of calls are of one run of callers; chance is another. */
+const CALM_SEED = 1_000;

@@ -1,0 +1,431 @@
+// Clients that call a cluster without pause, each over one connection that stays open: JSON-RPC over HTTP, Thrift framed and unframed.
+// Every call has an id of its own, which the chassis `tally` writes down, and comes to an end that is remembered. A faceplate that closes
+// a connection between calls is left for the next one, which is no error; a connection that ends during a call makes that call `lost`.
+
+import { connect, type Socket } from 'node:net';
+import { encodeParams, parseIdl, readIdlFile, type Interface, type Method } from '../../../core/mod.ts';
+import { bareMessage, frameMessage, MESSAGE_TYPE, NOTHING } from '../../../core/thrift/message.ts';
+import { framedAnswer, lost, readAnswer, readJson, unframedAnswer, type CallEnd } from '../mesh/callers.ts';
+import { Random } from '../tools/random.ts';
+
+export interface Door {
+  /** Of the faceplate. */
+  readonly name: string;
+  readonly host: string;
+  readonly thriftPort: number;
+  readonly jsonRpcPort: number;
+}
+
+export interface ClusterCallersOptions {
+  /** Clients are spread over these evenly; each goes on with the next when its own does not take it, and comes back to its own. */
+  readonly doors: readonly Door[];
+  readonly clients: number;
+  /** The deadline that the mesh sets to each call. */
+  readonly timeoutMs: number;
+  /** Longest call that is asked for. */
+  readonly longestMs?: number;
+  readonly seed: number;
+}
+
+export interface CallRecord {
+  readonly id: string;
+  readonly method: string;
+  readonly protocol: string;
+  readonly faceplate: string;
+  readonly sentAtMs: number;
+  readonly settledAtMs: number;
+  /** Beyond its deadline; negative when it came in time. */
+  readonly lateMs: number;
+  readonly end: CallEnd;
+  /**
+   * Its connection ended with no byte of an answer: the faceplate may have closed it before it saw the call. Thrift has no word for "no
+   * more on this connection", so this can happen to any client. Whether the call ran is in the ledger.
+   */
+  readonly mayHaveCrossed: boolean;
+}
+
+export class ClusterCallers {
+  /**
+   * Ends of calls by code: `ok`, one of the mesh's, `lost` (the connection ended during the call), `silent` (nothing came long after
+   * the deadline), `wrong_answer` (to another call).
+   */
+  readonly ends: Record<string, number> = {};
+  readonly byFaceplate: Record<string, number> = {};
+  /** Calls that got no answer or a late one; the others are only counted. */
+  readonly remarkable: CallRecord[] = [];
+  /** Connections that a faceplate closed between calls. */
+  closedBetween = 0;
+  /** The same, by faceplate. */
+  readonly closedBy: Record<string, number> = {};
+  /** Connections that were not taken; another faceplate was tried. */
+  notTaken = 0;
+  /** Times that a client found no faceplate at all that took it. */
+  nobodyTook = 0;
+  sent = 0;
+  readonly #options: ClusterCallersOptions;
+  readonly #clients: Client[];
+  readonly #running: Promise<void>[];
+  /** Calls by how many ms they took, the last place for all that took longer. */
+  readonly #tookMs = new Uint32Array(TOOK_MS_MAX + 1);
+  #isOver = false;
+
+  /** They begin at once. */
+  constructor(options: ClusterCallersOptions) {
+    this.#options = options;
+    const tally = tallyInterface();
+    this.#clients = Array.from({ length: options.clients }, (_, index) => new Client(index, tally, options.doors));
+    this.#running = this.#clients.map((client) => this.#run(client));
+  }
+
+  /** Calls since then that ended in anything but an answer. */
+  failedSince(ms: number): CallRecord[] {
+    return this.remarkable.filter(({ end, settledAtMs }) => !end.ok && settledAtMs >= ms);
+  }
+
+  /** Calls that ended in anything but an answer, less those that crossed the end of their connection and never ran. */
+  failures(ledger: readonly string[], sinceMs: number = 0): CallRecord[] {
+    const ran = new Set(ledger.map((line) => line.split(' ')[1] ?? ''));
+    return this.failedSince(sinceMs).filter(({ id, mayHaveCrossed }) => !mayHaveCrossed || ran.has(id));
+  }
+
+  /** What so many of a hundred calls took at most, in ms. */
+  tookMs(percent: number): number {
+    let left = (this.#tookMs.reduce((sum, count) => sum + count, 0) * percent) / 100;
+    return this.#tookMs.findIndex((count) => (left -= count) <= 0);
+  }
+
+  /** How the call ended; undefined for one that is under way or was never sent. */
+  endOf(id: string): string | undefined {
+    const [client = '', number = ''] = id.split('-');
+    return this.#clients[Number(client)]?.ends[Number(number)];
+  }
+
+  /** Ids of all calls that ended so. */
+  idsOf(code: string): string[] {
+    return this.#clients.flatMap(({ index, ends }) =>
+      ends.flatMap((end, n) => (end === code ? [`${index}-${n}`] : [])),
+    );
+  }
+
+  /** Every client finishes its call and leaves. */
+  async stop(): Promise<void> {
+    this.#isOver = true;
+    await Promise.all(this.#running);
+    for (const client of this.#clients) client.line?.close();
+  }
+
+  async #run(client: Client): Promise<void> {
+    // Each has chance of its own, so that what one does hangs on no other.
+    const random = new Random(this.#options.seed + 1 + client.index);
+    while (!this.#isOver) {
+      const line = await this.#lineOf(client);
+      if (line === undefined) {
+        this.nobodyTook++;
+        await sleep(NOBODY_TAKES_MS);
+        continue;
+      }
+      const method = random.chance(0.5) ? 'once' : 'often';
+      await this.#call(client, line, method, random.below((this.#options.longestMs ?? 15) + 1));
+      // The end of a connection that comes right behind an answer is to be seen before the next call. The loop hands out the end of a
+      // stream a turn after the bytes before it.
+      for (let turns = 0; turns < 2; turns++) await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  /** The open connection, or a new one to the first faceplate that takes it, its own before others. */
+  async #lineOf(client: Client): Promise<Line | undefined> {
+    const { doors } = this.#options;
+    const old = client.line;
+    if (old !== undefined && !old.isOpen) {
+      client.line = undefined;
+      if (old.wasClosedIdle) {
+        const { name } = doors[client.door] as Door;
+        this.closedBetween++;
+        this.closedBy[name] = (this.closedBy[name] ?? 0) + 1;
+      }
+    }
+    const isDueHome = client.door !== client.home && performance.now() >= client.homeAtMs;
+    if (client.line !== undefined && !isDueHome) return client.line;
+    for (let n = 0; n < (client.line === undefined ? doors.length : 1); n++) {
+      const door = doors[(client.home + n) % doors.length] as Door;
+      const line = await Line.open(door.host, client.isHttp ? door.jsonRpcPort : door.thriftPort);
+      if (line === undefined) {
+        this.notTaken++;
+        continue;
+      }
+      client.line?.close();
+      client.line = line;
+      client.door = (client.home + n) % doors.length;
+      break;
+    }
+    client.homeAtMs = performance.now() + HOME_AFTER_MS;
+    return client.line;
+  }
+
+  async #call(client: Client, line: Line, method: string, ms: number): Promise<void> {
+    const { timeoutMs, doors } = this.#options;
+    const door = doors[client.door] as Door;
+    const id = client.nextId();
+    this.sent++;
+    this.byFaceplate[door.name] = (this.byFaceplate[door.name] ?? 0) + 1;
+    const { bytes, read } = client.encode(method, { id, ms }, door);
+    const sentAtMs = performance.now();
+    const came = await line.exchange(bytes, read, timeoutMs + PATIENCE_MS);
+    const settledAtMs = performance.now();
+    const end = isOtherAnswer(came, id) ? wrongAnswer(came) : came;
+    const code = end.ok ? 'ok' : end.code;
+    client.ends.push(code);
+    this.ends[code] = (this.ends[code] ?? 0) + 1;
+    const tookMs = settledAtMs - sentAtMs;
+    const place = Math.min(TOOK_MS_MAX, Math.ceil(tookMs));
+    this.#tookMs[place] = (this.#tookMs[place] ?? 0) + 1;
+    const lateMs = tookMs - timeoutMs;
+    if (end.ok && lateMs <= 0) return;
+    const { protocol } = client;
+    const mayHaveCrossed = code === 'lost' && line.wasClosedEmpty;
+    const facts = { id, method, protocol, faceplate: door.name, sentAtMs, settledAtMs, lateMs };
+    this.remarkable.push({ ...facts, end, mayHaveCrossed });
+  }
+}
+
+/** What one client has: a protocol, a faceplate of its own, at most one connection. */
+class Client {
+  readonly index: number;
+  readonly protocol: 'JSON-RPC' | 'Thrift framed' | 'Thrift unframed';
+  readonly home: number;
+  /** How its calls ended, in order. */
+  readonly ends: string[] = [];
+  line: Line | undefined;
+  /** Where the line leads. */
+  door: number;
+  /** When it tries to go back to its own faceplate. */
+  homeAtMs = 0;
+  readonly #tally: Interface;
+  #seqId = 0;
+
+  constructor(index: number, tally: Interface, doors: readonly Door[]) {
+    this.index = index;
+    this.#tally = tally;
+    // All protocols at each faceplate.
+    this.home = index % doors.length;
+    this.door = this.home;
+    const turn = Math.floor(index / doors.length) % 4;
+    this.protocol = turn % 2 === 0 ? 'JSON-RPC' : turn === 1 ? 'Thrift framed' : 'Thrift unframed';
+  }
+
+  get isHttp(): boolean {
+    return this.protocol === 'JSON-RPC';
+  }
+
+  nextId(): string {
+    return `${this.index}-${this.ends.length}`;
+  }
+
+  encode(name: string, params: { id: string; ms: number }, { host, jsonRpcPort }: Door): Message {
+    if (this.isHttp) {
+      const body = JSON.stringify({ jsonrpc: '2.0', id: params.id, method: `Tally.${name}`, params });
+      const head = `POST /rpc HTTP/1.1\r\nhost: ${host}:${jsonRpcPort}\r\ncontent-type: application/json\r\n`;
+      return { bytes: Buffer.from(`${head}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`), read: readHttp };
+    }
+    const isFramed = this.protocol === 'Thrift framed';
+    const method = this.#tally.methods.get(name) as Method;
+    const seqId = (this.#seqId = (this.#seqId + 1) | 0);
+    const [target, args] = [`Tally:${name}`, encodeParams(method, params)];
+    const bytes = isFramed
+      ? frameMessage(MESSAGE_TYPE.call, target, seqId, args, NOTHING)
+      : bareMessage(MESSAGE_TYPE.call, target, seqId, args);
+    const read = (inbox: Buffer): Read | undefined => {
+      const answer = isFramed ? framedAnswer(inbox) : unframedAnswer(inbox);
+      return answer === undefined ? undefined : { end: readAnswer(answer, method, seqId), isLast: false };
+    };
+    return { bytes, read };
+  }
+}
+
+interface Message {
+  readonly bytes: Uint8Array;
+  /** The answer, once it is whole. */
+  readonly read: (inbox: Buffer) => Read | undefined;
+}
+
+interface Read {
+  readonly end: CallEnd;
+  /** The other side has said that it takes no more on this connection. */
+  readonly isLast: boolean;
+}
+
+/** One connection, one call at a time. */
+class Line {
+  isOpen = true;
+  /** The other side ended it while no call was under way. */
+  wasClosedIdle = false;
+  /** The other side ended it, and nothing had come that was not taken. */
+  wasClosedEmpty = false;
+  readonly #socket: Socket;
+  #inbox: Buffer = Buffer.alloc(0);
+  #onChange: (() => void) | undefined;
+  #why = 'closed';
+
+  /** undefined when nobody takes it in time. */
+  static open(host: string, port: number): Promise<Line | undefined> {
+    return new Promise((resolve) => {
+      const socket = connect(port, host).setNoDelay(true);
+      const giveUp = (): void => {
+        clearTimeout(timer);
+        socket.destroy();
+        resolve(undefined);
+      };
+      const timer = setTimeout(giveUp, CONNECT_MS);
+      socket.once('error', giveUp);
+      socket.once('connect', () => {
+        clearTimeout(timer);
+        socket.off('error', giveUp);
+        resolve(new Line(socket));
+      });
+    });
+  }
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    const ended = (why: string) => (): void => {
+      if (!this.isOpen) return;
+      this.wasClosedEmpty = this.#inbox.length === 0;
+      this.isOpen = false;
+      this.wasClosedIdle = this.#onChange === undefined;
+      this.#why = why;
+      this.#onChange?.();
+    };
+    socket.on('data', (part: Buffer) => {
+      this.#inbox = this.#inbox.length === 0 ? part : Buffer.concat([this.#inbox, part]);
+      this.#onChange?.();
+    });
+    socket.on('error', (error) => ended(`broken: ${error.message}`)());
+    socket.on('end', ended('closed'));
+    socket.on('close', ended('closed'));
+  }
+
+  /** Settles within `patienceMs`, never rejects. */
+  exchange(bytes: Uint8Array, read: Message['read'], patienceMs: number): Promise<CallEnd> {
+    const sentAt = performance.now();
+    return new Promise((resolve) => {
+      const settle = (end: CallEnd): void => {
+        clearTimeout(timer);
+        this.#onChange = undefined;
+        resolve(end);
+      };
+      const timer = setTimeout(() => {
+        this.close();
+        settle({ ok: false, code: 'silent', message: `no answer within ${patienceMs} ms` });
+      }, patienceMs);
+      this.#onChange = () => {
+        const found = this.#inbox.length === 0 ? undefined : read(this.#inbox);
+        if (found !== undefined) {
+          this.#inbox = Buffer.alloc(0);
+          if (found.isLast) {
+            this.wasClosedIdle = true;
+            this.close();
+          }
+          settle(found.end);
+        } else if (!this.isOpen) {
+          const after = `${(performance.now() - sentAt).toFixed(1)} ms after the call was written`;
+          settle(lost(`the connection was ${this.#why} ${after}, ${this.#inbox.length} bytes of an answer had come`));
+        }
+      };
+      if (this.isOpen) this.#socket.write(bytes);
+      else this.#onChange();
+    });
+  }
+
+  close(): void {
+    this.isOpen = false;
+    this.#socket.destroy();
+  }
+}
+
+/** What became of the calls in the chassis. */
+export interface LedgerFindings {
+  readonly executions: number;
+  /** Ids of calls that may run once and ran more often, with the pids. */
+  readonly ranTwice: readonly string[];
+  /** Executions beyond the first of calls that may be sent again. */
+  readonly ranAgain: number;
+  /** Ids of calls with an answer that never ran. */
+  readonly answeredUnrun: readonly string[];
+  /** Ids of calls that the mesh refused as not to be run, and which ran. */
+  readonly refusedRan: readonly string[];
+  /** Ids of calls that ran and got no answer. */
+  readonly ranUnanswered: readonly string[];
+}
+
+/** Compares what chassis wrote down, lines `method id pid`, with what the callers saw. They have stopped before. */
+export function checkLedger(
+  lines: readonly string[],
+  callers: Pick<ClusterCallers, 'endOf' | 'idsOf' | 'ends'>,
+): LedgerFindings {
+  const ran = new Map<string, { readonly method: string; readonly pids: string[] }>();
+  for (const line of lines) {
+    const [method = '', id = '', pid = ''] = line.split(' ');
+    const known = ran.get(id);
+    if (known === undefined) ran.set(id, { method, pids: [pid] });
+    else known.pids.push(pid);
+  }
+  const ranTwice: string[] = [];
+  const refusedRan: string[] = [];
+  const ranUnanswered: string[] = [];
+  let [ranAgain, answered] = [0, 0];
+  for (const [id, { method, pids }] of ran) {
+    const end = callers.endOf(id);
+    if (end === 'ok') answered++;
+    else if (end !== undefined && NOT_RUN.has(end)) refusedRan.push(id);
+    else ranUnanswered.push(id);
+    if (pids.length === 1) continue;
+    if (method === 'once') ranTwice.push(`${id} in ${pids.join(', ')}`);
+    else ranAgain += pids.length - 1;
+  }
+  const answeredUnrun = answered === (callers.ends['ok'] ?? 0) ? [] : callers.idsOf('ok').filter((id) => !ran.has(id));
+  return {
+    executions: lines.length,
+    ranTwice,
+    ranAgain,
+    answeredUnrun,
+    refusedRan,
+    ranUnanswered,
+  };
+}
+
+function readHttp(inbox: Buffer): Read | undefined {
+  const headEnd = inbox.indexOf('\r\n\r\n');
+  if (headEnd === -1) return undefined;
+  const head = inbox.toString('latin1', 0, headEnd);
+  const length = /^content-length: *(\d+)/im.exec(head)?.[1];
+  if (length === undefined) return { end: lost(`an answer without a length: ${head.slice(0, 200)}`), isLast: true };
+  const end = headEnd + 4 + Number(length);
+  if (inbox.length < end) return undefined;
+  return { end: readJson(inbox.toString('utf8', headEnd + 4, end)), isLast: /^connection: *close/im.test(head) };
+}
+
+function isOtherAnswer(end: CallEnd, id: string): boolean {
+  return end.ok && String(end.value).split(' ')[0] !== id;
+}
+
+function wrongAnswer(end: CallEnd): CallEnd {
+  return { ok: false, code: 'wrong_answer', message: JSON.stringify(end) };
+}
+
+function tallyInterface(): Interface {
+  const idl = parseIdl(readIdlFile(new URL('../../fixtures/chassis/tally.thrift', import.meta.url)));
+  return idl.services.get('Tally') as Interface;
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Ends of calls that certainly did not run. */
+const NOT_RUN: ReadonlySet<string> = new Set(['overloaded', 'no_pool', 'draining', 'denied', 'rate_limited']);
+/** A call that has not settled so long after its deadline never will. */
+const PATIENCE_MS = 5_000;
+const CONNECT_MS = 2_000;
+const NOBODY_TAKES_MS = 50;
+const HOME_AFTER_MS = 2_000;
+const TOOK_MS_MAX = 60_000;

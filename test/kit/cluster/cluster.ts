@@ -1,0 +1,335 @@
+// "Many machines" on one: real Consul servers, and masters, managers and faceplates as processes of the real command, each on a host of
+// its own (network.ts), with a directory of its own, on the runtime of the caller. Every process that descends from it carries a
+// mark in its environment, by which strays are found (Linux). Nothing is left at the end.
+
+import { randomBytes, randomUUID } from 'node:crypto';
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { scriptCommand } from '../../../core/mod.ts';
+import { loadConfig } from '../../../services/config/config.ts';
+import { wantedOf } from '../../../services/config/deployment.ts';
+import { keysOf } from '../../../services/mesh/internal.ts';
+import type { Door } from './callers.ts';
+import { ClusterProcess, type Role } from './process.ts';
+import { startConsulCluster, type ConsulCluster, type ConsulClusterOptions } from './consul-cluster.ts';
+import { killAll } from '../tools/logged-process.ts';
+import { fixture, type DeploymentText } from '../mesh/mesh.ts';
+import { marked } from '../mesh/mesh-process.ts';
+import { namespaceNetwork, type NamespaceNetwork, type Ways } from './namespaces.ts';
+import { loopbackNetwork, type Network } from './network.ts';
+import { until } from '../tools/wait.ts';
+
+export interface ClusterOptions {
+  readonly consuls?: number;
+  readonly masters?: number;
+  readonly managers?: number;
+  readonly faceplates?: number;
+  /** Namespaces need root; with them ways can be cut. */
+  readonly network?: 'loopback' | 'namespaces';
+  /** Top-level keys of the katamari.yaml of every process, or of each by its name and role. */
+  readonly settings?: Settings | ((name: string, role: Role) => Settings);
+  /** In the files of the managers: each runs so many copies. */
+  readonly deployments?: readonly DeploymentText[];
+  /** In Consul, as an admin writes them: so many copies in the whole mesh, spread by the leader. */
+  readonly wanted?: readonly DeploymentText[];
+  readonly consul?: Pick<ConsulClusterOptions, 'config' | 'token'>;
+  /** Where everything is; one that is given is kept at the end. */
+  readonly directory?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Told what comes up, for people. */
+  readonly onProgress?: (what: string) => void;
+}
+
+type Settings = Readonly<Record<string, unknown>>;
+
+export interface Cluster {
+  readonly directory: string;
+  readonly network: Network;
+  readonly consul: ConsulCluster;
+  /** Masters, managers, faceplates, in this order. */
+  readonly processes: readonly ClusterProcess[];
+  readonly masters: readonly ClusterProcess[];
+  readonly managers: readonly ClusterProcess[];
+  readonly faceplates: readonly ClusterProcess[];
+  readonly adminToken: string;
+  /** Where clients call, for ClusterCallers. */
+  readonly doors: readonly Door[];
+  process(name: string): ClusterProcess;
+  /** Writes the deployment to Consul, as `katamari deploy` would have it. */
+  deploy(deployment: DeploymentText): Promise<void>;
+  undeploy(service: string, version: string): Promise<void>;
+  /** What the test chassis wrote, one line an execution. */
+  ledger(): string[];
+  /** Packets from one process's host to the other's are lost; `consul-1` and so on are names too. Namespaces only. */
+  cut(from: string, to: string, ways?: Ways): Promise<void>;
+  heal(from: string, to: string, ways?: Ways): Promise<void>;
+  /** Living processes of this cluster that are none of its own: chassis, helpers, what they started. */
+  descendants(): number[];
+  /** Those of them that none of its living processes has started, not even by others: nobody's any more. */
+  strays(): number[];
+  /** SIGTERM to faceplates, managers, masters, in this order; Consul goes on. */
+  stop(): Promise<void>;
+  /** Ends whatever is left, hard, and removes it all. */
+  end(): Promise<void>;
+}
+
+/** The deployment of the chassis that counts (test/fixtures/chassis/tally.ts); `change` adds and overrides keys. */
+export function tally(change: Readonly<Record<string, unknown>> = {}): DeploymentText {
+  const { env, ...rest } = change;
+  const version = (rest['version'] as string | undefined) ?? '1.0.0';
+  const given = env as Record<string, string> | undefined;
+  return {
+    service: 'Tally',
+    version,
+    command: fixture('tally.ts'),
+    ...rest,
+    env: { TALLY_VERSION: version, ...given },
+  };
+}
+
+/** @throws Error with the last lines of what did not come up */
+export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
+  const say = options.onProgress ?? (() => undefined);
+  const network = options.network === 'namespaces' ? await namespaceNetwork() : await loopbackNetwork();
+  const cluster = new TestCluster(options, network);
+  try {
+    say(`${options.consuls ?? 3} Consul servers on ${network.range}`);
+    await cluster.startConsul();
+    say(`Consul has a leader after ${Math.round(cluster.consul.upAfterMs)} ms`);
+    for (const deployment of options.wanted ?? []) await cluster.deploy(deployment);
+    await cluster.startProcesses(say);
+    return cluster;
+  } catch (error) {
+    await cluster.end();
+    throw error;
+  }
+}
+
+class TestCluster implements Cluster {
+  readonly directory: string;
+  readonly network: Network;
+  readonly processes: ClusterProcess[] = [];
+  readonly adminToken: string = randomBytes(24).toString('hex');
+  readonly #options: ClusterOptions;
+  readonly #secret = randomBytes(24).toString('hex');
+  readonly #ledger: string;
+  readonly #mark = `MESH_MARK=${randomUUID()}`;
+  readonly #env: Readonly<Record<string, string>>;
+  #consul: ConsulCluster | undefined;
+
+  constructor(options: ClusterOptions, network: Network) {
+    this.#options = options;
+    this.network = network;
+    this.directory = options.directory ?? mkdtempSync(path.join(tmpdir(), 'katamari-cluster-'));
+    this.#ledger = path.join(this.directory, 'ledger');
+    appendFileSync(this.#ledger, '');
+    const [name = '', value = ''] = this.#mark.split('=');
+    this.#env = { [name]: value };
+  }
+
+  get consul(): ConsulCluster {
+    if (this.#consul === undefined) throw new Error('Consul has not been started');
+    return this.#consul;
+  }
+
+  get masters(): readonly ClusterProcess[] {
+    return this.#of('master');
+  }
+
+  get managers(): readonly ClusterProcess[] {
+    return this.#of('manager');
+  }
+
+  get faceplates(): readonly ClusterProcess[] {
+    return this.#of('faceplate');
+  }
+
+  get doors(): readonly Door[] {
+    return this.faceplates.map(({ name, host, ports }) => ({
+      name,
+      host: host.address,
+      thriftPort: ports.thrift,
+      jsonRpcPort: ports.jsonRpc,
+    }));
+  }
+
+  async startConsul(): Promise<void> {
+    this.#consul = await startConsulCluster({
+      ...this.#options.consul,
+      network: this.network,
+      servers: this.#options.consuls ?? 3,
+      directory: this.directory,
+      env: this.#env,
+    });
+  }
+
+  async startProcesses(say: (what: string) => void): Promise<void> {
+    const { masters = 2, managers = 3, faceplates = 2 } = this.#options;
+    for (let n = 1; n <= masters; n++) await this.#add('master', n);
+    for (let n = 1; n <= managers; n++) await this.#add('manager', n);
+    for (let n = 1; n <= faceplates; n++) await this.#add('faceplate', n);
+    for (const process of this.processes) process.start();
+    await Promise.all(
+      this.processes.map(async (process) => {
+        await process.untilReady();
+        say(`${process.name} is ready, process ${process.pid} on ${process.host.address}`);
+      }),
+    );
+  }
+
+  process(name: string): ClusterProcess {
+    const found = this.processes.find((process) => process.name === name);
+    if (found !== undefined) return found;
+    throw new Error(`No process "${name}": there are ${this.processes.map((process) => process.name).join(', ')}`);
+  }
+
+  async deploy(deployment: DeploymentText): Promise<void> {
+    const file = path.join(this.directory, 'deploy.yaml');
+    writeFileSync(file, JSON.stringify({ deployments: [this.#withLedger(deployment)] }));
+    const { config } = loadConfig({ file, env: {}, cwd: this.directory, flags: [] });
+    for (const one of config.deployments) await this.#put(deploymentKey(one.service, one.version), wantedOf(one));
+  }
+
+  async undeploy(service: string, version: string): Promise<void> {
+    await this.#changed(await this.consul.ask(`/v1/kv/${deploymentKey(service, version)}`, { method: 'DELETE' }));
+  }
+
+  ledger(): string[] {
+    return readFileSync(this.#ledger, 'utf8')
+      .split('\n')
+      .filter((line) => line !== '');
+  }
+
+  async cut(from: string, to: string, ways: Ways = 'both'): Promise<void> {
+    await this.#namespaces.cut(this.#host(from), this.#host(to), ways);
+  }
+
+  async heal(from: string, to: string, ways: Ways = 'both'): Promise<void> {
+    await this.#namespaces.heal(this.#host(from), this.#host(to), ways);
+  }
+
+  descendants(): number[] {
+    const own = [...this.processes, ...(this.#consul?.servers ?? [])].map(({ pid }) => pid);
+    return marked(this.#mark).filter((pid) => !own.includes(pid));
+  }
+
+  strays(): number[] {
+    const own = new Set(this.processes.map(({ pid }) => pid));
+    return this.descendants().filter((pid) => !ancestors(pid).some((ancestor) => own.has(ancestor)));
+  }
+
+  async stop(): Promise<void> {
+    for (const group of [this.faceplates, this.managers, this.masters])
+      await Promise.all(group.map((process) => process.stop()));
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(this.processes.map((process) => process.kill()));
+    await this.#consul?.end();
+    // Chassis end with their manager, by themselves or by its reaper; whoever does not is ended here.
+    await until('chassis to end', () => marked(this.#mark).length === 0, LEAVE_MS).catch(() => undefined);
+    await killAll(marked(this.#mark));
+    await this.network.end();
+    if (this.#options.directory === undefined) rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  async #add(role: Role, number: number): Promise<void> {
+    const name = `${role}-${number}`;
+    const host = await this.network.addHost(name);
+    const directory = path.join(this.directory, name);
+    mkdirSync(directory, { recursive: true });
+    const { servers } = this.consul;
+    const { settings = {}, deployments = [] } = this.#options;
+    const text = {
+      mesh: MESH,
+      name,
+      // What is one host here is one machine to the mesh.
+      machine: name,
+      dataDir: path.join(directory, 'data'),
+      host: host.address,
+      ports: PORTS,
+      consul: { embedded: false, address: `http://${servers[this.processes.length % servers.length]?.address}` },
+      link: { secret: this.#secret },
+      admin: { token: this.adminToken },
+      ...(role === 'master' ? { master: { rank: number } } : {}),
+      ...(role === 'manager' ? { deployments: deployments.map((one) => this.#withLedger(one)) } : {}),
+      ...(typeof settings === 'function' ? settings(name, role) : settings),
+    };
+    const config = path.join(directory, 'katamari.yaml');
+    writeFileSync(config, JSON.stringify(text, null, 1));
+    const main = scriptCommand(fileURLToPath(new URL('../../../services/cli/main.ts', import.meta.url)));
+    this.processes.push(
+      new ClusterProcess({
+        name,
+        role,
+        host,
+        directory,
+        ports: PORTS,
+        command: [...main, role, '--config', config],
+        env: {
+          PATH: process.env['PATH'],
+          HOME: directory,
+          LANG: 'C.UTF-8',
+          ...this.#env,
+          ...this.#options.env,
+        },
+      }),
+    );
+  }
+
+  #withLedger(deployment: DeploymentText): DeploymentText {
+    const ledgers = { WORK_LEDGER: this.#ledger, TALLY_LEDGER: this.#ledger };
+    return { ...deployment, env: { ...ledgers, ...(deployment['env'] as object | undefined) } };
+  }
+
+  async #put(key: string, value: unknown): Promise<void> {
+    await this.#changed(await this.consul.ask(`/v1/kv/${key}`, { method: 'PUT', body: JSON.stringify(value) }));
+  }
+
+  async #changed(response: Response): Promise<void> {
+    const said = await response.text();
+    if (said.trim() !== 'true') throw new Error(`Consul refused a change with ${response.status}: ${said}`);
+  }
+
+  #of(role: Role): ClusterProcess[] {
+    return this.processes.filter((process) => process.role === role);
+  }
+
+  get #namespaces(): NamespaceNetwork {
+    if ('cut' in this.network) return this.network as NamespaceNetwork;
+    throw new Error('Ways can be cut between namespaces only, and this cluster is on loopback');
+  }
+
+  #host(name: string) {
+    if (name === 'outside') return this.#namespaces.outside;
+    return this.#consul?.servers.find((server) => server.name === name)?.host ?? this.process(name).host;
+  }
+}
+
+/** Parents and their parents, nearest first. */
+function ancestors(pid: number): number[] {
+  const found: number[] = [];
+  for (let at = parentOf(pid); at > 1 && !found.includes(at); at = parentOf(at)) found.push(at);
+  return found;
+}
+
+/** 0 when there is none. */
+function parentOf(pid: number): number {
+  try {
+    return Number(/^PPid:\t(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
+  } catch {
+    return 0;
+  }
+}
+
+function deploymentKey(service: string, version: string): string {
+  return `${keysOf(MESH).deployments}${service}/${version}`;
+}
+
+const MESH = 'test';
+/** The usual ones: every host has them for itself. */
+const PORTS = { thrift: 9090, jsonRpc: 9080, stats: 9081, link: 9070 };
+/** Until chassis of managers that were killed have gone. */
+const LEAVE_MS = 10_000;

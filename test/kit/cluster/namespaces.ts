@@ -1,0 +1,167 @@
+// A network of Linux network namespaces: one namespace for each host, all on one bridge, on which this process has an address too. The way
+// from one host to another can be cut so that packets vanish without a word, as they do when a switch fails. Needs root.
+//
+// How a way is cut: the sender gets a permanent neighbour entry for the other with the address of a card that does not exist. The
+// bridge floods such frames and nobody takes them. A blackhole route would not do: the kernel tells a local sender of it at once.
+
+import { execFile, spawnSync } from 'node:child_process';
+import { networkInterfaces } from 'node:os';
+import { promisify } from 'node:util';
+import { isAlive } from '../mesh/mesh.ts';
+import { HOSTS_MAX, type Host, type Network } from './network.ts';
+import { Random } from '../tools/random.ts';
+import { toolPath } from '../tools/tools.ts';
+
+export type Ways = 'both' | 'one way';
+
+export interface NamespaceNetwork extends Network {
+  /** This process, as the hosts see it. */
+  readonly outside: Host;
+  /** Packets of `from` to `to` are lost from now on, and with `both` those back too. Connections that are open stay so. */
+  cut(from: Host, to: Host, ways?: Ways): Promise<void>;
+  heal(from: Host, to: Host, ways?: Ways): Promise<void>;
+}
+
+/** @throws Error that says what is missing, when this process may not make namespaces */
+export async function namespaceNetwork(
+  random: Random = new Random(Date.now() ^ process.pid),
+): Promise<NamespaceNetwork> {
+  if (process.getuid?.() !== 0) throw new Error(`${CANNOT}: that needs root, run this as root or use loopback`);
+  await sweep();
+  // The pid says whose it is, so that what was left by a process that was killed can be found. 15 characters are the limit.
+  const tag = `${PREFIX}${process.pid.toString(36)}-${random.below(36 ** 2).toString(36)}`;
+  const network = new Namespaces(tag, freePrefix(random));
+  try {
+    await network.open();
+  } catch (error) {
+    await network.end();
+    throw new Error(`${CANNOT}: ${(error as Error).message.trim()}. In a container it takes NET_ADMIN and SYS_ADMIN`, {
+      cause: error,
+    });
+  }
+  return network;
+}
+
+/** Names of the namespaces, bridges and cards of such networks that are there now, anybody's. */
+export async function namespaceLeftovers(): Promise<string[]> {
+  const [namespaces, links] = await Promise.all([ip('netns', 'list'), ip('-o', 'link')]);
+  const names = [
+    ...namespaces.split('\n').map((line) => line.split(' ')[0] ?? ''),
+    ...links.split('\n').map((line) => /^\d+: ([^:@]+)/.exec(line)?.[1] ?? ''),
+  ];
+  return names.filter((name) => name.startsWith(PREFIX));
+}
+
+class Namespaces implements NamespaceNetwork {
+  readonly range: string;
+  readonly outside: Host;
+  readonly #tag: string;
+  readonly #prefix: string;
+  readonly #hosts: Host[] = [];
+  /** Undoes everything, newest first. */
+  readonly #undo: string[][] = [];
+  readonly #endWithTests = (): void => {
+    for (const line of this.#undo.reverse()) spawnSync(toolPath('ip'), line, { stdio: 'ignore' });
+  };
+
+  constructor(tag: string, prefix: string) {
+    this.#tag = tag;
+    this.#prefix = prefix;
+    this.range = `${prefix}.0/24`;
+    this.outside = { name: 'outside', address: `${prefix}.1`, command: (line) => [...line] };
+    process.once('exit', this.#endWithTests);
+  }
+
+  async open(): Promise<void> {
+    await this.#do(['link', 'add', this.#tag, 'type', 'bridge'], ['link', 'del', this.#tag]);
+    await ip('addr', 'add', `${this.outside.address}/24`, 'dev', this.#tag);
+    await ip('link', 'set', this.#tag, 'up');
+  }
+
+  async addHost(name: string): Promise<Host> {
+    const index = this.#hosts.length + 1;
+    if (index > HOSTS_MAX) throw new Error(`Cannot add host "${name}": ${HOSTS_MAX} are there`);
+    const namespace = `${this.#tag}-${index}`;
+    const address = `${this.#prefix}.${index + 1}`;
+    const ipPath = toolPath('ip');
+    const host = { name, address, command: (line: readonly string[]) => [ipPath, 'netns', 'exec', namespace, ...line] };
+    this.#hosts.push(host);
+    await this.#do(['netns', 'add', namespace], ['netns', 'del', namespace]);
+    // Named like the namespace: what is seen in a list tells where it belongs.
+    await this.#do(
+      ['link', 'add', namespace, 'type', 'veth', 'peer', 'name', CARD, 'netns', namespace],
+      ['link', 'del', namespace],
+    );
+    await ip('link', 'set', namespace, 'master', this.#tag, 'up');
+    await ip('-n', namespace, 'link', 'set', 'lo', 'up');
+    await ip('-n', namespace, 'addr', 'add', `${address}/24`, 'dev', CARD);
+    await ip('-n', namespace, 'link', 'set', CARD, 'up');
+    return host;
+  }
+
+  async cut(from: Host, to: Host, ways: Ways = 'both'): Promise<void> {
+    const entry = ['lladdr', NO_CARD, 'nud', 'permanent'];
+    await this.#neighbour(from, 'replace', to, entry);
+    if (ways === 'both') await this.#neighbour(to, 'replace', from, entry);
+  }
+
+  async heal(from: Host, to: Host, ways: Ways = 'both'): Promise<void> {
+    await this.#neighbour(from, 'del', to, []);
+    // Only one way may have been cut.
+    if (ways === 'both') await this.#neighbour(to, 'del', from, []);
+  }
+
+  async end(): Promise<void> {
+    process.off('exit', this.#endWithTests);
+    for (const line of this.#undo.splice(0).reverse()) await ip(...line).catch(() => undefined);
+  }
+
+  async #neighbour(of: Host, what: 'replace' | 'del', to: Host, entry: readonly string[]): Promise<void> {
+    const index = this.#hosts.indexOf(of);
+    if (index === -1 && of !== this.outside) throw new Error(`Host "${of.name}" is not of this network`);
+    const [where, card] = index === -1 ? [[], this.#tag] : [['-n', `${this.#tag}-${index + 1}`], CARD];
+    const done = ip(...where, 'neigh', what, to.address, ...entry, 'dev', card);
+    await (what === 'replace' ? done : done.catch(absent));
+  }
+
+  async #do(line: string[], undo: string[]): Promise<void> {
+    await ip(...line);
+    this.#undo.push(undo);
+  }
+}
+
+/** Removes what processes that are gone have left. */
+async function sweep(): Promise<void> {
+  for (const name of await namespaceLeftovers()) {
+    const owner = parseInt(name.slice(PREFIX.length).split('-')[0] ?? '', 36);
+    if (isAlive(owner)) continue;
+    await ip('netns', 'del', name).catch(() => undefined);
+    await ip('link', 'del', name).catch(() => undefined);
+  }
+}
+
+/** Three numbers out of 10.64.0.0/10 that no card of this machine has. */
+function freePrefix(random: Random): string {
+  const used = Object.values(networkInterfaces()).flatMap((cards) => (cards ?? []).map(({ address }) => address));
+  for (;;) {
+    const prefix = `10.${random.between(64, 127)}.${random.between(0, 255)}`;
+    if (!used.some((address) => address.startsWith(`${prefix}.`))) return prefix;
+  }
+}
+
+async function ip(...line: string[]): Promise<string> {
+  return (await run(toolPath('ip'), line, { timeout: IP_MS })).stdout;
+}
+
+/** A way that was not cut needs no healing. */
+function absent(error: Error): void {
+  if (!error.message.includes('No such file')) throw error;
+}
+
+const run = promisify(execFile);
+const CANNOT = 'Cannot make network namespaces';
+const PREFIX = 'ktm-';
+const CARD = 'eth0';
+/** Of a locally administered range; nobody has it. */
+const NO_CARD = '02:00:00:00:00:00';
+const IP_MS = 10_000;

@@ -1,0 +1,62 @@
+// Where the processes of a cluster stand: hosts with an address each. On loopback every host is an address of 127.0.0.0/8 and all share
+// one network stack; in namespaces (namespaces.ts) each has a stack of its own, and the way between two can be cut. Linux only.
+
+import { createServer } from 'node:net';
+import { Random } from '../tools/random.ts';
+
+export interface Host {
+  readonly name: string;
+  readonly address: string;
+  /** The command line that runs a command there. It becomes that command, so the pid is the command's own. */
+  command(line: readonly string[]): string[];
+}
+
+export interface Network {
+  /** As people know it: `127.31.7.0/24`. */
+  readonly range: string;
+  addHost(name: string): Promise<Host>;
+  /** Removes all of it. The processes on its hosts have ended before. */
+  end(): Promise<void>;
+}
+
+/** Hosts on loopback: 127.X.Y.1, 127.X.Y.2, ..., with X and Y of this run only. */
+export async function loopbackNetwork(random: Random = new Random(Date.now() ^ process.pid)): Promise<Network> {
+  for (let tries = 1; ; tries++) {
+    const prefix = `127.${random.between(1, 254)}.${random.between(0, 254)}`;
+    try {
+      // What uses this network stands here; a network that is taken is found by the address of its first host.
+      await bindOnce(`${prefix}.1`);
+    } catch (error) {
+      if (tries < TRIES_MAX) continue;
+      throw new Error(
+        `Cannot listen on ${prefix}.1: clusters on loopback need Linux, where all of 127.0.0.0/8 is local`,
+        {
+          cause: error,
+        },
+      );
+    }
+    let hosts = 0;
+    return {
+      range: `${prefix}.0/24`,
+      addHost(name) {
+        hosts++;
+        if (hosts > HOSTS_MAX) return Promise.reject(new Error(`Cannot add host "${name}": ${HOSTS_MAX} are there`));
+        return Promise.resolve({ name, address: `${prefix}.${hosts}`, command: (line) => [...line] });
+      },
+      end: () => Promise.resolve(),
+    };
+  }
+}
+
+/** Fails when somebody listens there on the port that every cluster uses. */
+function bindOnce(address: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const server = createServer().once('error', reject);
+    server.listen(CONSUL_PORT, address, () => server.close(() => resolve()));
+  });
+}
+
+export const HOSTS_MAX = 200;
+/** Of a Consul server, HTTP. */
+export const CONSUL_PORT = 8500;
+const TRIES_MAX = 20;

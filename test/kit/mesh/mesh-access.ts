@@ -1,0 +1,162 @@
+// The mesh as a faceplate sees it, inside the test: the real router in front of real handlers that are called through the codec, one call
+// at a time per resource, waiting in line no longer than the deadline. No process, no socket.
+
+import { fileURLToPath } from 'node:url';
+import {
+  KatamariError,
+  parseIdl,
+  readIdlFile,
+  sendOf,
+  dispatchOf,
+  serveHandlers,
+  StatsBook,
+  systemClock,
+  type Call,
+  type Dispatch,
+  type Handlers,
+  type Interface,
+  type MeshDoor,
+  type Reply,
+} from '../../../core/mod.ts';
+import { Router, type Offer } from '../../../services/mesh/internal.ts';
+
+export interface PoolText {
+  readonly idl: string;
+  readonly service: string;
+  readonly version?: string;
+  readonly roles?: readonly string[];
+  readonly tags?: readonly string[];
+  readonly handlers: Handlers<Call>;
+  /** Calls at once; 1 unless told. */
+  readonly resources?: number;
+  readonly queueMax?: number;
+}
+
+export interface TestDoor extends MeshDoor {
+  readonly router: Router;
+  readonly book: StatsBook;
+  /** Calls that reached a handler, in order. */
+  readonly ran: Call[];
+  setTimeoutMs(timeoutMs: number): void;
+  setPools(pools: readonly PoolText[]): void;
+}
+
+/** Path of a file in test/fixtures/idl. */
+export function idlFixture(name: string): string {
+  return fileURLToPath(new URL(`../../fixtures/idl/${name}`, import.meta.url));
+}
+
+export function meshDoor(pools: readonly PoolText[], timeoutMs = 10_000): TestDoor {
+  const router = new Router({ clock: systemClock });
+  const ran: Call[] = [];
+  let globalTimeoutMs = timeoutMs;
+  const setPools = (texts: readonly PoolText[]): void => router.setOffers(texts.map((text) => offerOf(text, ran)));
+  setPools(pools);
+  return {
+    dispatch: router.dispatch,
+    send: router.send,
+    directory: router,
+    timeoutMs: () => globalTimeoutMs,
+    router,
+    book: new StatsBook(),
+    ran,
+    setTimeoutMs(next) {
+      globalTimeoutMs = next;
+    },
+    setPools,
+  };
+}
+
+function offerOf(text: PoolText, ran: Call[]): Offer {
+  const { idl, service, version = '1.0.0', roles = [], tags = [], handlers, resources = 1, queueMax = 1_000 } = text;
+  const face = parseIdl(readIdlFile(idl)).services.get(service) as Interface;
+  const work = dispatchOf(serveHandlers<Call>({ interface: face, handlers, i64: 'bigint', contextOf: (call) => call }));
+  const pool = new LinePool(
+    async (call) => {
+      ran.push(call);
+      return work(call);
+    },
+    version,
+    resources,
+    queueMax,
+  );
+  return {
+    id: `${service}@${version}`,
+    manager: 'test',
+    details: { service, version, roles, tags, more: {} },
+    interface: face,
+    isReachable: true,
+    get free() {
+      return pool.free;
+    },
+    alive: resources,
+    get queued() {
+      return pool.waiting.length;
+    },
+    send: sendOf(pool.dispatch),
+  };
+}
+
+/** First come, first served; who waits past the deadline or goes away leaves the line. */
+class LinePool {
+  readonly waiting: (() => void)[] = [];
+  free: number;
+  readonly #work: Dispatch;
+  readonly #version: string;
+  readonly #queueMax: number;
+
+  constructor(work: Dispatch, version: string, resources: number, queueMax: number) {
+    this.#work = work;
+    this.#version = version;
+    this.free = resources;
+    this.#queueMax = queueMax;
+  }
+
+  readonly dispatch: Dispatch = (call) =>
+    new Promise<Reply>((resolve, reject) => {
+      const cameMs = performance.now();
+      let stage: 'queue' | 'service' = 'queue';
+      const leave = (error: KatamariError): void => {
+        clearTimeout(timer);
+        call.signal?.removeEventListener('abort', onAbort);
+        const place = this.waiting.indexOf(begin);
+        if (place >= 0) this.waiting.splice(place, 1);
+        reject(error);
+      };
+      const onAbort = (): void => leave(new KatamariError('cancelled', 'The caller has gone'));
+      const begin = (): void => {
+        this.free--;
+        stage = 'service';
+        const begunMs = performance.now();
+        void this.#work(call)
+          .then((reply) => {
+            const queueUs = Math.round((begunMs - cameMs) * 1_000);
+            const serviceUs = Math.round((performance.now() - begunMs) * 1_000);
+            resolve({ ...reply, context: { ...reply.context, version: this.#version, queueUs, serviceUs } });
+          }, reject)
+          .finally(() => {
+            clearTimeout(timer);
+            call.signal?.removeEventListener('abort', onAbort);
+            this.free++;
+            this.waiting.shift()?.();
+          });
+      };
+      const timer = setTimeout(
+        () =>
+          leave(
+            new KatamariError('timeout', `The deadline passed in the ${stage}`, { stage, notRun: stage === 'queue' }),
+          ),
+        Math.max(0, call.deadlineMs - cameMs),
+      );
+      call.signal?.addEventListener('abort', onAbort);
+      if (this.free > 0) begin();
+      else if (this.waiting.length < this.#queueMax) this.waiting.push(begin);
+      else
+        leave(
+          new KatamariError('overloaded', `The queue is full: ${this.#queueMax} calls are waiting`, {
+            retryAfterMs: 1_200,
+            notRun: true,
+          }),
+        );
+    });
+}

@@ -1,0 +1,132 @@
+// A whole mesh in this process for tests, with the test chassis: real processes, real sockets, ephemeral ports, a directory of its own.
+
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { scriptCommand, type MeshEvent, type PoolStatus } from '../../../core/mod.ts';
+import { loadConfig } from '../../../services/config/config.ts';
+import { startMesh, type Mesh } from '../../../services/process/process.ts';
+
+/** As in katamari.yaml. */
+export type DeploymentText = Readonly<Record<string, unknown>> & { readonly service: string; readonly version: string };
+
+export interface TestMesh {
+  readonly mesh: Mesh;
+  readonly events: MeshEvent[];
+  readonly lines: string[];
+  /** What the test chassis ran, one line an execution: `method argument pid`. */
+  ledger(): string[];
+  /** One JSON-RPC call; the whole answer. */
+  call(method: string, params?: unknown, headers?: Readonly<Record<string, string>>): Promise<JsonRpcAnswer>;
+  pool(id: string): PoolStatus;
+  end(): Promise<void>;
+}
+
+export interface JsonRpcAnswer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly result?: unknown;
+  readonly error?: {
+    readonly code: number;
+    readonly message: string;
+    readonly data?: Readonly<Record<string, unknown>>;
+  };
+}
+
+/** Command line of a chassis in test/fixtures/chassis on the runtime of the test. */
+export function fixture(name: string): string[] {
+  return scriptCommand(fileURLToPath(new URL(`../../fixtures/chassis/${name}`, import.meta.url)));
+}
+
+/** A deployment of the test chassis; `change` adds and overrides keys. */
+export function work(change: Readonly<Record<string, unknown>> = {}): DeploymentText {
+  const { env, ...rest } = change;
+  const version = (rest['version'] as string | undefined) ?? '1.0.0';
+  return {
+    service: 'Work',
+    version,
+    command: fixture('work.ts'),
+    count: 1,
+    ...rest,
+    env: { WORK_VERSION: version, ...(env as Record<string, string> | undefined) },
+  };
+}
+
+/** @param settings top-level keys of katamari.yaml beside the deployments */
+export async function startTestMesh(
+  deployments: readonly DeploymentText[],
+  settings: Readonly<Record<string, unknown>> = {},
+): Promise<TestMesh> {
+  const directory = mkdtempSync(path.join(tmpdir(), 'katamari-test-'));
+  const ledger = path.join(directory, 'ledger');
+  writeFileSync(ledger, '');
+  const file = path.join(directory, 'katamari.yaml');
+  const text = {
+    mesh: 'test',
+    name: 'one',
+    dataDir: 'data',
+    ports: { thrift: 0, jsonRpc: 0, stats: 0, link: 0, consul: 0 },
+    deployments: deployments.map((one) => ({
+      ...one,
+      env: { ...(one['env'] as object | undefined), WORK_LEDGER: ledger },
+    })),
+    ...settings,
+  };
+  writeFileSync(file, JSON.stringify(text, null, 1));
+  const { config } = loadConfig({ file, env: {}, cwd: directory, flags: [] });
+  const events: MeshEvent[] = [];
+  const lines: string[] = [];
+  const mesh = await startMesh(config, {
+    onEvent: (event) => events.push(event),
+    onLine: (resource, line) => lines.push(`${resource} ${line}`),
+  });
+  return {
+    mesh,
+    events,
+    lines,
+    ledger: () =>
+      readFileSync(ledger, 'utf8')
+        .split('\n')
+        .filter((line) => line !== ''),
+    call: (method, params, headers) => jsonRpc(`${mesh.addresses.jsonRpc}/rpc`, method, params, headers),
+    pool: (id) => {
+      const found = mesh.status().pools.find((pool) => pool.id === id);
+      if (found === undefined) throw new Error(`no pool ${id}`);
+      return found;
+    },
+    end: async () => {
+      await mesh.close();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+export async function jsonRpc(
+  url: string,
+  method: string,
+  params: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<JsonRpcAnswer> {
+  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, ...(params === undefined ? {} : { params }) });
+  const response = await fetch(url, {
+    method: 'POST',
+    body,
+    headers: { 'content-type': 'application/json', ...headers },
+  });
+  return {
+    status: response.status,
+    headers: response.headers,
+    ...((await response.json()) as Pick<JsonRpcAnswer, 'result' | 'error'>),
+  };
+}
+
+/** True while the process exists and is no zombie. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}

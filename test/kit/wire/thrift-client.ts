@@ -1,0 +1,64 @@
+// Real Thrift clients for tests: code that the stock compiler generates, for the `thrift` package and for Debian's Python library.
+
+import { execFile } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { REPOSITORY, toolPath } from '../tools/tools.ts';
+
+export interface Generated {
+  /** Where the generated code lies; `gen-py` is for PYTHONPATH. */
+  readonly directory: string;
+  /** A module of the generated JavaScript, for example `Exchange` or `exchange_types`. */
+  load(module: string): unknown;
+  remove(): void;
+}
+
+/** Compiles an IDL file for Node and Python. */
+export async function generate(idl: string): Promise<Generated> {
+  const directory = mkdtempSync(path.join(tmpdir(), 'katamari-idl-'));
+  // The generated code requires `thrift`.
+  symlinkSync(path.join(REPOSITORY, 'node_modules'), path.join(directory, 'node_modules'));
+  writeFileSync(path.join(directory, 'package.json'), '{"type":"commonjs"}');
+  mkdirSync(path.join(directory, 'js'));
+  const thrift = toolPath('thrift');
+  // With `es6` the code uses the language's own promises; without, a library that the package no longer brings.
+  await run(thrift, ['-r', '-out', path.join(directory, 'js'), '--gen', 'js:node,es6', idl]);
+  await run(thrift, ['-r', '-o', directory, '--gen', 'py', idl]);
+  const load = createRequire(path.join(directory, 'js', 'index.js'));
+  return {
+    directory,
+    load: (module) => load(`./${module}.js`) as unknown,
+    remove: () => rmSync(directory, { recursive: true, force: true }),
+  };
+}
+
+/** Runs a Python program with the stock Thrift library and the generated code; its standard output. */
+export async function python(generated: Generated, program: string, ...args: readonly string[]): Promise<string> {
+  const env = { ...process.env, PYTHONPATH: path.join(generated.directory, 'gen-py') };
+  const { stdout } = await run('/usr/bin/python3', ['-c', program, ...args], { env, timeout: 15_000 });
+  return stdout;
+}
+
+/** What is used here of the `thrift` package. */
+export interface ThriftPackage {
+  readonly TFramedTransport: unknown;
+  readonly TBufferedTransport: unknown;
+  readonly TBinaryProtocol: unknown;
+  readonly Thrift: { readonly TApplicationException: new (...args: never[]) => Error & { readonly type: number } };
+  readonly Multiplexer: new () => { createClient(service: string, client: unknown, connection: Connection): unknown };
+  readonly createConnection: (host: string, port: number, options: Readonly<Record<string, unknown>>) => Connection;
+  readonly createClient: (client: unknown, connection: Connection) => unknown;
+}
+
+export interface Connection {
+  on(event: 'connect' | 'close', listener: () => void): void;
+  on(event: 'error', listener: (error: Error) => void): void;
+  end(): void;
+}
+
+export const thriftPackage: ThriftPackage = createRequire(import.meta.url)('thrift') as ThriftPackage;
+
+const run = promisify(execFile);

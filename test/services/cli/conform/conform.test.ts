@@ -1,0 +1,283 @@
+// `katamari conform` against chassis that do everything right and against those that do one thing wrong, each named for its fault: it must say
+// of each what is wrong, in words that help, and find nothing else.
+
+import os from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { scriptCommand } from '../../../../core/runtime.ts';
+import type { Result, Summary } from '../../../../services/cli/conform/report.ts';
+import { marked } from '../../../kit/mesh/mesh-process.ts';
+import { startKatamari, type RunResult } from '../../../kit/tools/run.ts';
+import { until } from '../../../kit/tools/wait.ts';
+import { runInside } from '../run-inside.ts';
+
+/** Chassis start slowly on a machine that runs all tests at once. */
+const BUSY_MS = 120_000;
+
+/** The fault, the check that finds it, what it expected and what came. */
+const FAULTS: readonly (readonly [fixture: string, check: string, expected: RegExp, came: RegExp])[] = [
+  [
+    'never-listens',
+    'listens',
+    /takes a connection at KATAMARI_LISTEN \(unix:.+\) within 1\.5s/,
+    /^nothing listens there; the process runs/,
+  ],
+  [
+    'dies-at-start',
+    'listens',
+    /takes a connection at KATAMARI_LISTEN/,
+    /exited with status 3; its last words: no model found$/,
+  ],
+  ['describes-nothing', 'describe', /^all fields of ChassisDetails$/, /^no details at all$/],
+  ['bad-version', 'version', /^a SemVer version such as 1\.4\.0$/, /^"1\.0"$/],
+  ['idl-without-service', 'idl', /^service Conformance in other\.thrift$/, /^an IDL with service Other$/],
+  [
+    'changes-its-mind',
+    'describe-same',
+    /^the same answer to describe twice$/,
+    /^more \[\["asked","1"\]\], then \[\["asked","2"\]\]$/,
+  ],
+  ['one-connection-only', 'reconnect', /takes a connection at KATAMARI_LISTEN/, /^nothing listens there/],
+  [
+    'wrong-sequence-id',
+    'sequence-ids',
+    /^an answer to echo with sequence id 1$/,
+    /^a result with sequence id 100, which was never sent$/,
+  ],
+  ['short-sequence-id', 'sequence-ids', /with sequence id 65536$/, /^no answer within 4\.0s$/],
+  ['answers-twice', 'pipelining', /^one answer to each call$/, /^an? .*result more, with sequence id \d+$/],
+  ['one-call-a-read', 'pieces', /a ping that came in four pieces/, /^the connection was closed$/],
+  [
+    'context-not-skipped',
+    'context-unknown',
+    /^a result of katamari\.Chassis:ping with a CallContext with unknown fields/,
+    /CallContext has no field 31001/,
+  ],
+  [
+    'context-required',
+    'context-absent',
+    /^a result of .+ with no context, as without/,
+    /^TApplicationException of type 7/,
+  ],
+  ['reply-context-last', 'reply-context', /a whole one that stands first$/, /^field 32767 stands behind other fields/],
+  [
+    'dies-on-unknown-method',
+    'unknown-method',
+    /^TApplicationException of type 1 for method/,
+    /^the process exited with status 1; its last words: no handler for/,
+  ],
+  [
+    'dies-on-garbage',
+    'malformed-arguments',
+    /after arguments that end inside a text/,
+    /^the process exited with status 1/,
+  ],
+  [
+    'believes-sizes',
+    'frames',
+    /after a frame of 2 GiB declared, and no memory taken for it$/,
+    /^its memory grew by \d+\.\d MiB$/,
+  ],
+  [
+    'waits-for-frames',
+    'frames',
+    /after a frame of 2 GiB declared$/,
+    /^no answer within 4\.0s, and the connection stays open$/,
+  ],
+  ['stack-in-message', 'no-stack', /^one line, the message$/, /the roof fell in\\n.*at /],
+  [
+    'dies-of-exceptions',
+    'undeclared-exception',
+    /^an answer to collapse$/,
+    /^the process exited with status 1; its last words: the roof fell in$/,
+  ],
+  [
+    'declared-as-undeclared',
+    'declared-exception',
+    /exception Declared .* in field 1$/,
+    /^TApplicationException of type 6/,
+  ],
+  ['oneway-unanswered', 'oneway', /^an answer to note$/, /^no answer within 4\.0s$/],
+  ['oneway-answered', 'oneway-message', /^no answer$/, /^an empty result$/],
+  [
+    'one-after-the-other',
+    'concurrency-kept',
+    /^the shortest of 4 calls is answered first, as concurrency 4 has it$/,
+    /one after the other$/,
+  ],
+  ['keeps-no-line', 'line-kept', /^the first of two calls is answered first$/, /^they overtook each other$/],
+  ['small-frames', 'large-values', /^an answer to echoBinary$/, /^the connection was closed$/],
+  ['rounds-numbers', 'echo', /^large "9223372036854775807"$/, /^large "-9223372036854775808"$/],
+  ['forgets-the-trace', 'nested-call', /^a traceparent of trace 4bf92f3577b34da6a3ce929d0e0e4736$/, /^traceparent ""$/],
+  ['ignores-drain', 'drain', /^its end within 4\.0s of drain$/, /^it goes on$/],
+  [
+    'drops-work',
+    'sigterm-busy',
+    /^the answer of the call that was under way at SIGTERM$/,
+    /^the process exited with status 0$/,
+  ],
+  ['ignores-lifeline', 'lifeline', /of that of its standard input$/, /^it goes on, an orphan$/],
+  ['retires-in-silence', 'retire', /^a ReplyContext with retire = true in the answer$/, /^none that says so$/],
+];
+
+interface Outcome {
+  readonly code: number | null;
+  readonly summary: Summary;
+}
+
+const fixture = (name: string): string[] =>
+  scriptCommand(fileURLToPath(new URL(`../../../fixtures/chassis/${name}.ts`, import.meta.url)));
+
+const runHere = (options: readonly string[], name: string): Promise<RunResult> =>
+  runInside(['conform', ...options, '--', ...fixture(name)], { cwd: os.tmpdir(), env: process.env });
+
+async function conform(name: string, ...options: string[]): Promise<Outcome> {
+  const { code, stdout, stderr } = await runHere(['--json', ...options], name);
+  if (stderr !== '') throw new Error(stderr);
+  return { code, summary: JSON.parse(stdout) as Summary };
+}
+
+/** All of them, so many at once; the promises come at once. */
+function inTurns<T>(works: readonly (() => Promise<T>)[], atOnce: number): Promise<T>[] {
+  const ends: Promise<unknown>[] = [];
+  return works.map((work, i) => {
+    const begun = (ends[i - atOnce] ?? Promise.resolve()).then(work);
+    ends.push(begun.catch(() => undefined));
+    return begun;
+  });
+}
+
+const outcomes = new Map<string, Promise<Outcome>>();
+beforeAll(() => {
+  const works = FAULTS.map(([name, check]) => {
+    const startTimeout = name === 'never-listens' ? '1500ms' : '60s';
+    return () => conform(`broken/${name}`, '--timeout', '4s', '--start-timeout', startTimeout, '--only', check);
+  });
+  for (const [i, run] of inTurns(works, AT_ONCE).entries()) {
+    outcomes.set(FAULTS[i]?.[0] ?? '', run);
+  }
+});
+afterAll(() => Promise.allSettled(outcomes.values()));
+
+const AT_ONCE = 3;
+
+const failed = ({ summary }: Outcome): Result[] => summary.checks.filter(({ verdict }) => verdict === 'failed');
+
+describe('katamari conform', () => {
+  for (const [name, check, expected, came] of FAULTS) {
+    test(
+      `finds what is wrong with a chassis that is ${name}`,
+      async () => {
+        const outcome = (await outcomes.get(name)) as Outcome;
+        const [first, ...others] = failed(outcome);
+        expect([first?.id, others.map(({ id }) => id)]).toEqual([check, []]);
+        expect(first?.expected).toMatch(expected);
+        expect(first?.came).toMatch(came);
+        expect(first?.advice.length).toBeGreaterThan(20);
+        expect([outcome.code, outcome.summary.isConformant]).toEqual([1, false]);
+      },
+      BUSY_MS,
+    );
+  }
+
+  for (const name of ['conformance', 'broken/nothing-broken']) {
+    test(
+      `finds nothing wrong with ${name}.ts, at a Unix socket and over TCP`,
+      async () => {
+        const outcome = await conform(name, '--tcp', '--start-timeout', '60s');
+        expect(failed(outcome)).toEqual([]);
+        expect(outcome.summary.counts).toEqual({ ok: outcome.summary.checks.length, failed: 0, skipped: 0 });
+        expect(outcome.summary.checks.length).toBeGreaterThan(50);
+        expect(outcome.code).toBe(0);
+      },
+      BUSY_MS,
+    );
+  }
+
+  test(
+    'asks a chassis of any interface, calls of it only what is harmless or named, and tells which',
+    async () => {
+      const { code, stdout } = await runHere(
+        ['--call', 'Work.say', '{"text": "hello"}', '--call', 'sorry', '--skip', 'pid'],
+        'work',
+      );
+      expect([code, stdout]).toEqual([0, expect.stringContaining('Work@1.0.0 (typescript on ')]);
+      expect(stdout).toMatch(/^Called: say, sorry, /m);
+      expect(stdout).toMatch(/Not called: .*\bpid\b.*\bdie\b/);
+      expect(stdout).toMatch(/^ {2}ok {7}say answers as its interface says$/m);
+      expect(stdout).toMatch(
+        /^ {2}ok {7}sorry answers as its interface says\n {11}answered with its declared exception Sorry$/m,
+      );
+      expect(stdout).toMatch(/^ {2}skipped {2}\d+ checks: only a chassis that implements .+\n {11}pipelined-values, /m);
+    },
+    BUSY_MS,
+  );
+
+  test(
+    'tells a fault with what was expected, what came and what to do, each in its column, and once',
+    async () => {
+      const { code, stdout } = await runHere(['--timeout', '4s', '--start-timeout', '60s'], 'broken/wrong-sequence-id');
+      expect(code).toBe(1);
+      expect(stdout).toContain(
+        [
+          '  failed   sequence ids come back as they came',
+          '           expected  an answer to echo with sequence id 1',
+          '           came      a result with sequence id 100, which was never sent',
+          '           do        copy the sequence id from the head of the call',
+        ].join('\n'),
+      );
+      expect(stdout).toMatch(/ checks: answers cannot be told apart: put the sequence ids right first\n/);
+      expect(stdout).toMatch(
+        /\nConformance@1\.0\.0 \(by hand\) does not conform: \d+ checks, \d+ ok, 1 failed, \d+ skipped\.\n$/,
+      );
+    },
+    BUSY_MS,
+  );
+
+  test(
+    'says which word of its own command line is wrong',
+    async () => {
+      const wrong = async (...options: string[]): Promise<unknown[]> => {
+        const { code, stderr } = await runHere(options, 'conformance');
+        return [code, stderr];
+      };
+      expect(await wrong('--timeout', '5')).toEqual([
+        2,
+        expect.stringContaining('--timeout: found "5", expected a duration with its unit'),
+      ]);
+      expect(await wrong('--only', 'drian')).toEqual([
+        2,
+        expect.stringContaining('--only: there is no check "drian", did you mean "drain"?'),
+      ]);
+      expect(await wrong('--skip', 'ehco')).toEqual([
+        2,
+        expect.stringContaining('--skip: Conformance has no method "ehco", did you mean "echo"?'),
+      ]);
+      expect(await wrong('--call', '{}')).toEqual([
+        2,
+        expect.stringContaining('--call: found {}, expected the name of a method before it'),
+      ]);
+      expect(await wrong('--call', 'refuse', '{"why": 1, "number": 2}')).toEqual([
+        2,
+        expect.stringContaining('--call refuse: params.why: expected string, got 1'),
+      ]);
+    },
+    BUSY_MS,
+  );
+
+  test(
+    'takes the chassis along when it is stopped',
+    async () => {
+      const mark = `CONFORM_TEST_MARK=${process.pid}-${Date.now()}`;
+      const [name = '', value = ''] = mark.split('=');
+      const env = { [name]: value };
+      const running = startKatamari(['conform', '--', ...fixture('broken/never-listens')], { env });
+      // The command itself is one of them.
+      await until('the chassis to run', () => marked(mark).length >= 2, BUSY_MS);
+      running.signal('SIGTERM');
+      const { code } = await running.ended;
+      expect([code, marked(mark)]).toEqual([143, []]);
+    },
+    BUSY_MS,
+  );
+});

@@ -1,0 +1,431 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CliError } from '../../../services/config/exit-error.ts';
+import type { FlagValue } from '../../../services/config/layers.ts';
+import { loadConfig, type LoadedConfig } from '../../../services/config/config.ts';
+
+let directory = '';
+beforeAll(() => {
+  directory = mkdtempSync(path.join(os.tmpdir(), 'katamari-config-'));
+});
+afterAll(() => rmSync(directory, { recursive: true }));
+
+function load(
+  text: string,
+  env: Record<string, string> = {},
+  flags: FlagValue[] = [],
+  name = 'katamari.yaml',
+): LoadedConfig {
+  writeFileSync(path.join(directory, name), text);
+  return loadConfig({ file: name, cwd: directory, env: { HOME: directory, ...env }, flags });
+}
+
+function problems(text: string, env: Record<string, string> = {}, flags: FlagValue[] = []): string[] {
+  try {
+    load(text, env, flags);
+  } catch (error) {
+    expect(error).toBeInstanceOf(CliError);
+    expect((error as CliError).exitCode).toBe(78);
+    return (error as CliError).message.split('\n');
+  }
+  return [];
+}
+
+function from(loaded: LoadedConfig, key: string): [value: string, from: string] | undefined {
+  const found = loaded.settings.find((setting) => setting.key === key);
+  return found === undefined ? undefined : [found.value, found.from];
+}
+
+const CALCULATOR = 'deployments:\n  - service: Calculator\n    version: 1.0.0\n    command: [calc]\n';
+
+describe('loadConfig()', () => {
+  test('needs no file: everything has a default', () => {
+    const { config, file } = loadConfig({ file: undefined, cwd: directory, env: { HOME: '/home/x' }, flags: [] });
+    expect(file).toBe(undefined);
+    expect(config.mesh).toBe('default');
+    expect(config.host).toBe('127.0.0.1');
+    expect(config.ports).toEqual({ thrift: 9090, jsonRpc: 9080, stats: 9081, link: 9070, consul: 9085 });
+    expect(config.timeoutMs).toBe(10_000);
+    expect(config.limits).toEqual({
+      frameBytesMax: 16 * 1024 * 1024,
+      nestingMax: 64,
+      batchMax: 100,
+      connectionsMax: 20_000,
+      idleMs: 600_000,
+      requestMs: 30_000,
+      pipelineMax: 256,
+      headersMax: 100,
+    });
+    expect(config.dataDir).toBe('/home/x/.local/state/katamari/default');
+    expect(config.admin).toEqual({ token: '', tokenFile: '/home/x/.local/state/katamari/default/admin-token' });
+    expect(config.consul.embedded).toBe(true);
+    expect(config.deployments).toEqual([]);
+  });
+
+  test('fills a deployment with its defaults and makes its paths absolute from the file', () => {
+    const { config } = load(`${CALCULATOR}    idl: idl/calculator.thrift\n    cwd: work\n`);
+    expect(config.deployments[0]).toEqual({
+      id: 'Calculator@1.0.0',
+      service: 'Calculator',
+      version: '1.0.0',
+      command: ['calc'],
+      count: 1,
+      cwd: path.join(directory, 'work'),
+      env: {},
+      tags: [],
+      roles: [],
+      more: {},
+      idl: path.join(directory, 'idl/calculator.thrift'),
+      kit: 'sdk',
+      listen: 'unix',
+      transport: 'framed',
+      protocol: 'binary',
+      healthCheck: '',
+      concurrency: undefined,
+      startTimeoutMs: 10_000,
+      pingEveryMs: 5_000,
+      pingTimeoutMs: 2_000,
+      drainTimeoutMs: 10_000,
+      stopGraceMs: 2_000,
+      hangGraceMs: 1_000,
+      restart: { intensity: 5, periodMs: 30_000, backoffFirstMs: 500, backoffMaxMs: 30_000 },
+      recycle: { afterCalls: 0, afterAgeMs: 0, memoryMaxBytes: 0 },
+      queueMax: 256,
+    });
+  });
+
+  test('runs a script on the runtime that the mesh itself runs on', () => {
+    const { config } = load('deployments:\n  - {service: A, version: "1", script: sub/a.js}\n');
+    expect(config.deployments[0]?.command[0]).toBe(process.execPath);
+    expect(config.deployments[0]?.command.at(-1)).toBe(path.join(directory, 'sub/a.js'));
+  });
+
+  test('lets a plain Thrift server listen on TCP unless told', () => {
+    expect(load(`${CALCULATOR}    kit: none\n    idl: c.thrift\n`).config.deployments[0]?.listen).toBe('tcp');
+    expect(
+      load(`${CALCULATOR}    kit: none\n    idl: c.thrift\n    listen: unix\n`).config.deployments[0]?.listen,
+    ).toBe('unix');
+  });
+
+  test('takes a plain Thrift server for framed and binary unless told', () => {
+    const plain = `${CALCULATOR}    kit: none\n    idl: c.thrift\n`;
+    expect(load(plain).config.deployments[0]).toMatchObject({
+      transport: 'framed',
+      protocol: 'binary',
+      healthCheck: '',
+    });
+    const told = load(`${plain}    transport: header\n    protocol: compact\n    healthCheck: ready\n`);
+    expect(told.config.deployments[0]).toMatchObject({
+      transport: 'header',
+      protocol: 'compact',
+      healthCheck: 'ready',
+    });
+  });
+
+  test('reads durations and sizes with their units', () => {
+    const { config } = load('timeout: 1m30s\nlimits: { frame: 512KB, idle: 250ms, request: 2m }\n');
+    expect(config.timeoutMs).toBe(90_000);
+    expect(config.limits.frameBytesMax).toBe(512_000);
+    expect(config.limits.idleMs).toBe(250);
+    expect(config.limits.requestMs).toBe(120_000);
+  });
+
+  test('reads JSON as well, and finds the file by its usual names', () => {
+    const sub = path.join(directory, 'json');
+    mkdirSync(sub);
+    writeFileSync(path.join(sub, 'katamari.json'), '{\n\t"mesh": "lab",\n\t"tmeout": "1s"\n}');
+    expect(() => loadConfig({ file: undefined, cwd: sub, env: {}, flags: [] })).toThrow(
+      'katamari.json:3: tmeout: unknown key, did you mean "timeout"?',
+    );
+  });
+
+  test('shares entries by anchors and keeps them under x- keys', () => {
+    const { config } = load(
+      'x-base: &base { count: 3, tags: [a] }\ndeployments:\n  - { <<: *base, service: A, version: "1", command: [a] }\n',
+    );
+    expect(config.deployments[0]?.count).toBe(3);
+    expect(config.deployments[0]?.tags).toEqual(['a']);
+  });
+});
+
+describe('Precedence', () => {
+  const file = 'host: 10.0.0.1\ntimeout: 1s\nports:\n  thrift: 1001\n  stats: 1003\n';
+  const env = {
+    KATAMARI_HOST: '10.0.0.2',
+    KATAMARI_PORTS_THRIFT: '1002',
+    KATAMARI_JSON_RPC_ALLOWED_ORIGINS: 'https://a.example, https://b.example',
+  };
+
+  test('a flag beats a variable beats the file beats the default, and each says so', () => {
+    const loaded = load(file, env, [{ flag: '--host', key: 'host', value: '10.0.0.3' }]);
+    expect(from(loaded, 'host')).toEqual(['10.0.0.3', 'flag --host']);
+    expect(from(loaded, 'ports.thrift')).toEqual(['1002', 'env KATAMARI_PORTS_THRIFT']);
+    expect(from(loaded, 'ports.stats')).toEqual(['1003', 'katamari.yaml:5']);
+    expect(from(loaded, 'timeout')).toEqual(['1s', 'katamari.yaml:2']);
+    expect(from(loaded, 'ports.link')).toEqual(['9070', 'default']);
+    expect(from(loaded, 'limits.frame')).toEqual(['16MiB', 'default']);
+    expect(loaded.config.jsonRpc.allowedOrigins).toEqual(['https://a.example', 'https://b.example']);
+    expect(loaded.config.host).toBe('10.0.0.3');
+  });
+
+  test('an empty variable counts as not set', () => {
+    expect(from(load(file, { KATAMARI_HOST: '' }), 'host')).toEqual(['10.0.0.1', 'katamari.yaml:1']);
+  });
+
+  test('paths are relative to the file when it has them, to the caller when a flag or variable does', () => {
+    const sub = path.join(directory, 'sub');
+    mkdirSync(sub, { recursive: true });
+    writeFileSync(path.join(sub, 'k.yaml'), 'dataDir: data\n');
+    const sources = { file: 'sub/k.yaml', cwd: directory, env: {} };
+    expect(loadConfig({ ...sources, flags: [] }).config.dataDir).toBe(path.join(sub, 'data'));
+    expect(
+      loadConfig({ ...sources, flags: [{ flag: '--data-dir', key: 'dataDir', value: 'data' }] }).config.dataDir,
+    ).toBe(path.join(directory, 'data'));
+  });
+
+  test('secrets are not shown', () => {
+    const loaded = load('admin: { token: abcdefghijklmnopqrst }\n');
+    expect(loaded.config.admin.token).toBe('abcdefghijklmnopqrst');
+    expect(from(loaded, 'admin.token')).toEqual(['********', 'katamari.yaml:1']);
+  });
+
+  test('variables of Consul count only for a mesh that uses a real one', () => {
+    const consulEnv = { CONSUL_HTTP_ADDR: 'consul.example:8501', CONSUL_HTTP_SSL: 'true', CONSUL_HTTP_TOKEN: 'secret' };
+    const embedded = load('', consulEnv);
+    expect(embedded.config.consul).toEqual({
+      embedded: true,
+      address: '',
+      token: '',
+      caFile: '',
+      certFile: '',
+      keyFile: '',
+    });
+    expect(embedded.warnings).toEqual([
+      'CONSUL_HTTP_ADDR is set, but this mesh embeds its Consul; to use the real one say consul.embedded: false',
+    ]);
+    const real = load('consul: { embedded: false }', consulEnv);
+    expect(real.config.consul.address).toBe('https://consul.example:8501');
+    expect(real.config.consul.token).toBe('secret');
+    expect(load('consul: { embedded: false }').config.consul.address).toBe('http://127.0.0.1:8500');
+    expect(load('consul: { address: "10.0.0.1:8500" }').config.consul).toMatchObject({
+      embedded: false,
+      address: 'http://10.0.0.1:8500',
+    });
+  });
+
+  test('a variable that is no setting is told, with what may have been meant', () => {
+    expect(load('', { KATAMARI_TIMEUOT: '1s', KATAMARI_LISTEN: 'unix:/x' }).warnings).toEqual([
+      'KATAMARI_TIMEUOT is not a setting, did you mean "KATAMARI_TIMEOUT"?',
+    ]);
+  });
+});
+
+describe('Configuration errors', () => {
+  const cases: readonly [name: string, text: string, ...expected: string[]][] = [
+    [
+      'a misspelt key',
+      `${CALCULATOR}    cuont: 3\n`,
+      'katamari.yaml:5: deployments[0].cuont: unknown key, did you mean "count"?',
+    ],
+    [
+      'an unknown key among few',
+      'ports:\n  http: 1\n',
+      'katamari.yaml:2: ports.http: unknown key, expected one of thrift, jsonRpc, stats, link, consul',
+    ],
+    [
+      'the beginning of a key',
+      'ports:\n  json: 1\n',
+      'katamari.yaml:2: ports.json: unknown key, did you mean "jsonRpc"?',
+    ],
+    [
+      'a bare number for a duration',
+      'timeout: 10',
+      'katamari.yaml:1: timeout: found 10, expected a duration with its unit, such as "10ms" or "10s"',
+    ],
+    [
+      'a bare number for a size',
+      'limits: {frame: "16"}',
+      'katamari.yaml:1: limits.frame: found "16", expected a size with its unit, such as "16B" or "16MiB"',
+    ],
+    [
+      'a size too small',
+      'limits: {frame: 10B}',
+      'katamari.yaml:1: limits.frame: found "10B", expected a size of at least 1KiB',
+    ],
+    ['a duration of nothing', 'timeout: 0', 'katamari.yaml:1: timeout: found 0, expected a duration above 0'],
+    [
+      'a duration no timer can hold',
+      'timeout: 400d',
+      'katamari.yaml:1: timeout: found "400d", expected a duration of at most "24d"',
+    ],
+    [
+      'a port out of range',
+      'ports:\n  thrift: 99999\n',
+      'katamari.yaml:2: ports.thrift: found 99999, expected a port, 0 to 65535',
+    ],
+    [
+      'a port twice',
+      'ports: {stats: 9080}',
+      'katamari.yaml:1: ports.stats: found 9080, expected another port than ports.jsonRpc has',
+    ],
+    [
+      'a version that reads as a number',
+      'deployments:\n  - {service: A, version: 1.0, command: [a]}',
+      'katamari.yaml:2: deployments[0].version: found 1.0, expected a version in quotes such as "1.0.0"',
+    ],
+    [
+      'a service that is no identifier',
+      'deployments:\n  - {service: 9to5, version: "1", command: [a]}',
+      'katamari.yaml:2: deployments[0].service: found "9to5", expected the name of a Thrift service, such as "Calculator"',
+    ],
+    [
+      'a command as text',
+      'deployments:\n  - {service: A, version: "1", command: python3 a.py}',
+      'katamari.yaml:2: deployments[0].command: found "python3 a.py", expected a list such as ["python3", "worker.py"]',
+    ],
+    [
+      'neither command nor script',
+      'deployments:\n  - {service: A, version: "1"}',
+      'katamari.yaml:2: deployments[0]: found neither, expected command (a list) or script (a JavaScript or TypeScript file)',
+    ],
+    [
+      'both command and script',
+      `${CALCULATOR}    script: a.js\n`,
+      'katamari.yaml:5: deployments[0].script: found command and script, expected only one of the two',
+    ],
+    [
+      'missing keys',
+      'deployments:\n  - {command: [a]}',
+      'katamari.yaml:2: deployments[0].service: missing, expected the name of a Thrift service, such as "Calculator"',
+      'katamari.yaml:2: deployments[0].version: missing, expected a version in quotes such as "1.0.0"',
+    ],
+    [
+      'a deployment twice',
+      `${CALCULATOR}${CALCULATOR.replace('deployments:\n', '')}`,
+      'katamari.yaml:6: deployments[1].version: found Calculator@1.0.0 again, expected it once: deployments[0] has it, raise its count',
+    ],
+    [
+      'a plain server without an interface',
+      `${CALCULATOR}    kit: none\n`,
+      'katamari.yaml:2: deployments[0].idl: missing, expected a .thrift file, because a server with kit: none cannot describe itself',
+    ],
+    [
+      'a transport that nobody has, and a protocol that the mesh knows by another name',
+      `${CALCULATOR}    kit: none\n    idl: c.thrift\n    transport: unframed\n    protocol: TCompact\n`,
+      'katamari.yaml:7: deployments[0].transport: found "unframed", expected "framed", "buffered" or "header"',
+      'katamari.yaml:8: deployments[0].protocol: found "TCompact", expected "binary", "old-binary", "compact" or "json"',
+    ],
+    [
+      'a protocol that its transport does not carry',
+      `${CALCULATOR}    kit: none\n    idl: c.thrift\n    transport: header\n    protocol: json\n`,
+      'katamari.yaml:8: deployments[0].protocol: found "json" beside transport: header, expected "binary" or "compact"',
+    ],
+    [
+      'a health check that is no name',
+      `${CALCULATOR}    kit: none\n    idl: c.thrift\n    healthCheck: ready()\n`,
+      'katamari.yaml:7: deployments[0].healthCheck: found "ready()", expected the name of a method',
+    ],
+    [
+      'what a chassis with the library is not told',
+      `${CALCULATOR}    transport: buffered\n    healthCheck: ready\n`,
+      'katamari.yaml:5: deployments[0].transport: found "buffered" without kit: none, expected it only beside that: the library needs no telling',
+      'katamari.yaml:6: deployments[0].healthCheck: found "ready" without kit: none, expected it only beside that: the library needs no telling',
+    ],
+    [
+      'more connections to a plain server than anybody has',
+      `${CALCULATOR}    kit: none\n    idl: c.thrift\n    concurrency: 5000\n`,
+      'katamari.yaml:7: deployments[0].concurrency: found 5000, expected at most 1000 beside kit: none, where each is a connection',
+    ],
+    [
+      'TLS that is required and not there',
+      'thrift:\n  tls:\n    required: true\n    keyFile: x.key\n',
+      'katamari.yaml:2: thrift.tls.certFile: missing, expected a file: TLS on the Thrift port needs certFile and keyFile',
+    ],
+    [
+      'a number in the environment',
+      `${CALCULATOR}    env: { PORT: 80 }\n`,
+      'katamari.yaml:5: deployments[0].env.PORT: found 80, expected text; put it in quotes',
+    ],
+    [
+      'a list where a map belongs',
+      'limits: [1]',
+      'katamari.yaml:1: limits: found a list, expected a map with frame, nesting, batch, connections ...',
+    ],
+    ['a map where a list belongs', 'deployments: {}', 'katamari.yaml:1: deployments: found a map, expected a list'],
+    [
+      'a route to no version',
+      'routes:\n  A:\n    weights: { one: 1 }',
+      'katamari.yaml:3: routes.A.weights.one: found the key "one", expected a version in quotes such as "1.0.0"',
+    ],
+    [
+      'weights of nothing',
+      'routes:\n  A:\n    weights: { "1": 0 }',
+      'katamari.yaml:3: routes.A.weights: found only weights of 0, expected one above 0',
+    ],
+    [
+      'a version key that reads as a number',
+      'routes:\n  A:\n    weights: { 1.0: 1 }',
+      'katamari.yaml:3: found the key 1.0, which reads as the number 1; write "1.0"',
+    ],
+    [
+      'two Consuls at once',
+      'consul:\n  embedded: true\n  address: 127.0.0.1:8500\n',
+      'katamari.yaml:3: consul.address: found "127.0.0.1:8500" beside embedded: true, expected only one of the two',
+    ],
+    [
+      'a short token',
+      'admin: {token: abc}',
+      'katamari.yaml:1: admin.token: found ********, expected text of at least 16 characters',
+    ],
+    ['text at the top', 'hello', 'katamari.yaml:1: found "hello", expected a map of settings such as "timeout: 10s"'],
+    ['a key twice', 'mesh: a\nmesh: b', 'katamari.yaml:2: this key stands twice in one map, expected once'],
+    ['a tab', 'ports:\n\tthrift: 1', 'katamari.yaml:2: found a tab as indentation, expected spaces'],
+    [
+      'an alias to nothing',
+      'mesh: *x',
+      'katamari.yaml:1: unresolved alias (the anchor must be set before the alias): x',
+    ],
+  ];
+  for (const [name, text, ...expected] of cases) {
+    test(`${name} is refused with its line, what was found and what was expected`, () => {
+      expect(problems(text)).toEqual(expected);
+    });
+  }
+
+  test('all problems are told at once, from the top of the file down', () => {
+    expect(problems('tiemout: 1s\nhost: 3\nlimits:\n  batch: 0\n')).toEqual([
+      'katamari.yaml:1: tiemout: unknown key, did you mean "timeout"?',
+      'katamari.yaml:2: host: found 3, expected an address or host name',
+      'katamari.yaml:4: limits.batch: found 0, expected a whole number, 1 to 100000',
+    ]);
+  });
+
+  test('a wrong variable or flag is blamed under its own name, not the file’s', () => {
+    expect(problems('ports: { thrift: 1 }', { KATAMARI_PORTS_THRIFT: 'abc' })).toEqual([
+      'KATAMARI_PORTS_THRIFT: ports.thrift: found "abc", expected a port, 0 to 65535',
+    ]);
+    expect(problems('', {}, [{ flag: '--timeout', key: 'timeout', value: '5' }])).toEqual([
+      '--timeout: timeout: found "5", expected a duration with its unit, such as "5ms" or "5s"',
+    ]);
+  });
+
+  test('a flag for a key that does not exist is a wrong command line', () => {
+    try {
+      load('', {}, [{ flag: '--set limts.frame', key: 'limts.frame', value: '1MiB' }]);
+      expect('refused').toBe('accepted');
+    } catch (error) {
+      expect((error as CliError).exitCode).toBe(2);
+      expect((error as CliError).message).toBe(
+        '--set limts.frame: "limts.frame" is not a setting that a flag can give, did you mean "limits.frame"?',
+      );
+    }
+  });
+
+  test('a file that is not there is named', () => {
+    expect(() => loadConfig({ file: 'no.yaml', cwd: directory, env: {}, flags: [] })).toThrow(
+      'no.yaml: no such file; name the configuration with --config FILE or KATAMARI_CONFIG',
+    );
+  });
+});
