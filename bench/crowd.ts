@@ -1,15 +1,13 @@
 // A Consul that lists many pools: managers that exist as records and as a port that answers, all in this process. What is crowded is the
-// membership that a faceplate has to know; nobody calls them.
+import { parseIdl } from '../core/idl/mod.ts';
+import { startLinkServer } from '../core/link/mod.ts';
+import { DEFAULT_LIMITS } from '../core/mod.ts';
+import { EMPTY_STRUCT, NO_REPLY_CONTEXT } from '../core/rpc/mod.ts';
+import type { Interface } from '../core/thrift/mod.ts';
+import { consulClient } from '../services/consul/mod.ts';
+import { EventLog, keysOf, Presence, type PoolRecord } from '../services/mesh/mod.ts';
 
-import {
-  DEFAULT_LIMITS,
-  EMPTY_STRUCT,
-  NO_REPLY_CONTEXT,
-  parseIdl,
-  startLinkServer,
-  type Interface,
-} from '../core/mod.ts';
-import { consulClient, EventLog, keysOf, Presence, type PoolRecord } from '../services/mesh/internal.ts';
+// membership that a faceplate has to know; nobody calls them.
 import { startRealConsul } from '../test/kit/consul/consul.ts';
 
 export interface Crowd {

@@ -2,7 +2,8 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { parseIdl, encodeStruct, readIdlFile, type Method } from '../core/mod.ts';
+import { parseIdl, encodeStruct, readIdlFile } from '../core/idl/mod.ts';
+import type { Method } from '../core/thrift/mod.ts';
 import { REPOSITORY } from '../test/kit/tools/tools.ts';
 
 export const ECHO_IDL: string = path.join(REPOSITORY, 'bench', 'echo.thrift');

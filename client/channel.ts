@@ -1,22 +1,21 @@
 // Where calls are kept from the moment they are made until they have ended: in line while there is no connection or no room on it, on the
+import { DeadlineWheel, type DeadlineEntry, Roster } from '../core/link/mod.ts';
+import { type Clock, asKatamariError, ERROR_TABLE, KatamariError, RetryBudget } from '../core/mod.ts';
+import type { HeadersIn } from '../core/thrift/mod.ts';
+import { Signals } from './abort-signals.ts';
+import { Connection, type ConnectionOwner } from './connection.ts';
+import { Dialer } from './dialer.ts';
+import type { Settings } from './options.ts';
+import { PendingCall, type CallOwner } from './pending-call.ts';
+import type { MethodPlan } from './prepared-method.ts';
+import { errorOf, valueOf } from './replies.ts';
+import type { CallWishes } from './request-headers.ts';
+import { pauseBeforeRetry } from './retry-policy.ts';
+
 // connection, or pausing before another try. One wheel ends all of them at their deadlines. There is one connection at a time for new calls;
 // others only finish what is on them. Limits: calls under way and in line, tries, time.
 
 import { setInterval } from 'node:timers';
-import type { Clock } from '../core/clock.ts';
-import { asKatamariError, ERROR_TABLE, KatamariError } from '../core/errors.ts';
-import { RetryBudget } from '../core/retry-budget.ts';
-import { DeadlineWheel, type DeadlineEntry } from '../core/link/deadline-wheel.ts';
-import { Roster } from '../core/link/dense-set.ts';
-import type { HeadersIn } from '../core/rpc/call-headers.ts';
-import { errorOf, valueOf } from './replies.ts';
-import { Connection, type ConnectionOwner } from './connection.ts';
-import { Dialer } from './dialer.ts';
-import type { Settings } from './options.ts';
-import { PendingCall, type CallOwner, type MethodPlan } from './pending-call.ts';
-import { pauseBeforeRetry } from './retry-policy.ts';
-import { Signals } from './abort-signals.ts';
-import type { CallWishes } from './request-headers.ts';
 
 /** Counted since the client was made, but for the first three. */
 export interface OfficeStats {

@@ -1,4 +1,11 @@
 // One connection to a faceplate, over which calls go out and answers come in as they are ready: THeader with strict binary inside, sequence
+import { Inbox, Outbox, Outstanding } from '../core/link/mod.ts';
+import { asKatamariError, KatamariError, DEFAULT_LIMITS } from '../core/mod.ts';
+import { HeaderEncoding, HEADER_MAGIC, type MessageFacts } from '../core/thrift/encodings/mod.ts';
+import { readApplicationException, MESSAGE_TYPE, readHead, type HeadersIn } from '../core/thrift/mod.ts';
+import type { PendingCall } from './pending-call.ts';
+import type { MethodPlan } from './prepared-method.ts';
+
 // ids tell which answer is whose. It keeps no deadlines and decides nothing: what has become of a call it tells its owner. Limits: bytes of
 // an answer, bytes that the peer does not take; and a peer that lets calls run out of time without a byte is given up.
 //
@@ -6,17 +13,6 @@
 // second time, what is unanswered has certainly not run.
 
 import type { Socket } from 'node:net';
-import { asKatamariError, KatamariError } from '../core/errors.ts';
-import { readApplicationException } from '../core/thrift/application-exception.ts';
-import { DEFAULT_LIMITS } from '../core/rpc/mesh-access.ts';
-import { HeaderEncoding, HEADER_MAGIC } from '../core/thrift/encodings/header.ts';
-import type { MessageFacts } from '../core/thrift/encodings/encoding.ts';
-import { Inbox } from '../core/link/receive-buffer.ts';
-import { MESSAGE_TYPE, readHead } from '../core/thrift/message.ts';
-import type { HeadersIn } from '../core/rpc/call-headers.ts';
-import { Outbox } from '../core/link/write-buffer.ts';
-import { Outstanding } from '../core/link/pending-table.ts';
-import type { MethodPlan, PendingCall } from './pending-call.ts';
 
 export interface ConnectionOwner {
   answered(call: PendingCall, isException: boolean, body: Uint8Array, headers: HeadersIn | undefined): void;

@@ -1,13 +1,15 @@
 // The interfaces of services that the caller gave no IDL for: asked of the mesh when first needed, and again when they are old. Who asks at the
+import { encodeStruct, parseIdl } from '../core/idl/mod.ts';
+import { KatamariError } from '../core/mod.ts';
+import { meshInterface } from '../core/rpc/mod.ts';
+import type { Interface, Method } from '../core/thrift/mod.ts';
+import type { Office } from './channel.ts';
+import { planOf } from './prepared-method.ts';
+import { CallWishes } from './request-headers.ts';
+
 // same time waits for the same answer, and an old one is better than none. Limits: how many are kept, and for how long one is believed.
 
 import { LRUCache } from 'lru-cache';
-import { KatamariError } from '../core/errors.ts';
-import { encodeStruct, parseIdl, type Interface, type Method } from '../core/idl/mod.ts';
-import { meshInterface } from '../chassis-sdk/typescript/mesh-client.ts';
-import { planOf } from './prepared-method.ts';
-import type { Office } from './channel.ts';
-import { CallWishes } from './request-headers.ts';
 
 interface Kept {
   readonly promise: Promise<Interface>;

@@ -1,9 +1,9 @@
 // A mesh as its callers see it: `connect()` gives one, `service()` the services in it. Nothing is opened before the first call; an idle client keeps no
 // process alive. What becomes of calls is in office.ts.
 
-import { systemClock, type Clock } from '../core/clock.ts';
-import { InterfaceBook } from './interfaces.ts';
+import { systemClock, type Clock } from '../core/mod.ts';
 import { Office, type OfficeStats } from './channel.ts';
+import { InterfaceBook } from './interfaces.ts';
 import { settingsOf, type AnyService, type ConnectOptions, type ServiceOptions, type Settings } from './options.ts';
 import { serviceObject } from './service.ts';
 

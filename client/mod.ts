@@ -1,7 +1,7 @@
 // What callers import: `import { connect } from 'katamari/client'`.
 
-export { KatamariError, type ErrorCode, type ErrorFacts } from '../core/errors.ts';
-export type { IdlSource } from '../core/idl/mod.ts';
-export { ThriftException } from '../core/thrift/thrift-exception.ts';
+export { KatamariError, type ErrorCode, type ErrorFacts } from '../core/mod.ts';
+export type { IdlSource } from '../core/thrift/mod.ts';
+export { ThriftException } from '../core/thrift/mod.ts';
 export { connect, type Mesh, type MeshStats } from './mesh.ts';
 export type { AnyService, CallOptions, ClientTls, ConnectOptions, ServiceOptions } from './options.ts';

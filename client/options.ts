@@ -1,12 +1,11 @@
 // What callers may say: once for a mesh, once for a service, or for one call. Checked here, in words that name the option; a call with an option
+import { parseAddress, type LinkAddress } from '../core/link/mod.ts';
+import { KatamariError, DEFAULT_LIMITS } from '../core/mod.ts';
+import type { IdlSource } from '../core/thrift/mod.ts';
+
 // that cannot be meant is refused before anything is sent.
 
 import type { ConnectionOptions } from 'node:tls';
-import { DEFAULT_LIMITS } from '../core/rpc/mesh-access.ts';
-import { KatamariError } from '../core/errors.ts';
-import type { IdlSource } from '../core/idl/mod.ts';
-import { parseAddress, type LinkAddress } from '../core/link/address.ts';
-
 /** As node:tls takes them; without `ca` the authorities that the runtime trusts. */
 export type ClientTls = Pick<ConnectionOptions, 'ca' | 'cert' | 'key' | 'passphrase' | 'servername'>;
 

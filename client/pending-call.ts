@@ -1,28 +1,25 @@
 // One call from the moment it is made to its one end. It is its own entry in the wheel of deadlines, so that it makes no timer.
 
-import type { KatamariError } from '../core/errors.ts';
-import type { Method } from '../core/idl/mod.ts';
-import type { DeadlineEntry } from '../core/link/deadline-wheel.ts';
-import { NOTHING } from '../core/thrift/message.ts';
-import type { RosterEntry } from '../core/link/dense-set.ts';
-import type { Connection } from './connection.ts';
+import type { DeadlineEntry, RosterEntry } from '../core/link/mod.ts';
+import type { KatamariError } from '../core/mod.ts';
+import { NOTHING } from '../core/thrift/mod.ts';
+import type { MethodPlan } from './prepared-method.ts';
 import type { CallWishes } from './request-headers.ts';
-
-/** A method as calls need it at hand; made once. */
-export interface MethodPlan {
-  readonly method: Method;
-  /** For messages: `Calculator.add`. */
-  readonly title: string;
-  /** Version, type, length and name of the message, up to its sequence id. */
-  readonly head: Buffer;
-  readonly i64: 'bigint' | 'number';
-}
 
 /**
  * - preparing: the interface is not known yet.   - waiting: for a connection, or for room on it.   - sent: on a connection; an answer may come.
  * - pausing: was refused, and is sent again after a moment.   - settled: the caller has heard.
  */
 type State = 'preparing' | 'waiting' | 'sent' | 'pausing' | 'settled';
+
+/** What a call needs of the connection that it was sent on. */
+export interface SendingConnection {
+  readonly address: string;
+  /** Drops the call; a reply that comes later is ignored. */
+  forget(call: PendingCall): void;
+  /** Drops a call that ran out of time; counts as a sign that the connection is dead. */
+  forgetLate(call: PendingCall, nowMs: number): void;
+}
 
 export interface CallOwner {
   expired(call: PendingCall): void;
@@ -47,7 +44,7 @@ export class PendingCall implements DeadlineEntry, RosterEntry {
   plan: MethodPlan | undefined;
   args: Uint8Array = NOTHING;
   /** While it is sent. */
-  connection: Connection | undefined;
+  connection: SendingConnection | undefined;
   seqId = 0;
   sentAtMs = 0;
   tries = 0;

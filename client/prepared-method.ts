@@ -1,9 +1,7 @@
 // What every call of a method begins with, made once: the bytes of the message up to its sequence id.
 
-import { KatamariError } from '../core/errors.ts';
-import type { Method } from '../core/idl/mod.ts';
-import { frameMessage, MESSAGE_TYPE, NAME_BYTES_MAX, NOTHING } from '../core/thrift/message.ts';
-import type { MethodPlan } from './pending-call.ts';
+import { KatamariError } from '../core/mod.ts';
+import { type Method, frameMessage, MESSAGE_TYPE, NAME_BYTES_MAX, NOTHING } from '../core/thrift/mod.ts';
 
 /** @throws KatamariError bad_request when the name is too long for a message */
 export function planOf(service: string, method: Method, i64: 'bigint' | 'number'): MethodPlan {
@@ -18,4 +16,14 @@ export function planOf(service: string, method: Method, i64: 'bigint' | 'number'
   // A whole message with an empty body: a length in front, a sequence id behind.
   const head = frameMessage(type, name, 0, NOTHING, NOTHING).subarray(4, -4);
   return { method, title: `${service}.${method.name}`, head, i64 };
+}
+
+/** A method as calls need it at hand; made once. */
+export interface MethodPlan {
+  readonly method: Method;
+  /** For messages: `Calculator.add`. */
+  readonly title: string;
+  /** Version, type, length and name of the message, up to its sequence id. */
+  readonly head: Buffer;
+  readonly i64: 'bigint' | 'number';
 }

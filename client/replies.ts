@@ -1,11 +1,14 @@
 // What a caller gets for an answer: the plain value, the declared exception thrown, or the error of the mesh with its code and facts.
 
-import { asKatamariError, ERROR_TABLE, KatamariError, type ErrorCode, type ErrorFacts } from '../core/errors.ts';
 import { decodeStruct } from '../core/idl/mod.ts';
-import { ThriftException } from '../core/thrift/thrift-exception.ts';
-import { APPLICATION_EXCEPTION, readApplicationException } from '../core/thrift/application-exception.ts';
-import type { HeadersIn } from '../core/rpc/call-headers.ts';
-import type { MethodPlan } from './pending-call.ts';
+import { asKatamariError, ERROR_TABLE, KatamariError, type ErrorCode, type ErrorFacts } from '../core/mod.ts';
+import {
+  ThriftException,
+  APPLICATION_EXCEPTION,
+  readApplicationException,
+  type HeadersIn,
+} from '../core/thrift/mod.ts';
+import type { MethodPlan } from './prepared-method.ts';
 
 /** @throws ThriftException for a declared exception, KatamariError internal for what the interface does not explain */
 export function valueOf({ method, title, i64 }: MethodPlan, body: Uint8Array): unknown {

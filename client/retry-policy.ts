@@ -1,8 +1,7 @@
 // Whether a call is sent once more, and when. What certainly did not run is, within its deadline and a budget; what may have run is only when its
 // method is idempotent, and not for ever: it may be what kills its chassis.
 
-import { ERROR_TABLE, type KatamariError } from '../core/errors.ts';
-import type { RetryBudget } from '../core/retry-budget.ts';
+import { ERROR_TABLE, type KatamariError, type RetryBudget } from '../core/mod.ts';
 import type { PendingCall } from './pending-call.ts';
 
 /** The pause before the next try in ms; undefined for none. Takes from the budget. */

@@ -1,16 +1,17 @@
 // A service as its callers see it: an object with one function for each method. When the interface is known from the start it has exactly those;
+import { encodeStruct, parseIdl, readIdlFile } from '../core/idl/mod.ts';
+import { KatamariError } from '../core/mod.ts';
+import type { IdlSource, Interface } from '../core/thrift/mod.ts';
+import type { Office } from './channel.ts';
+import type { InterfaceBook } from './interfaces.ts';
+import { checkMs, type CallOptions, type ServiceOptions, type Settings } from './options.ts';
+import type { PendingCall } from './pending-call.ts';
+import { planOf, type MethodPlan } from './prepared-method.ts';
+import { CallWishes } from './request-headers.ts';
+
 // else a function for whatever name it is asked for, and the call learns whether there is such a method.
 
 import { LRUCache } from 'lru-cache';
-import { KatamariError } from '../core/errors.ts';
-import { encodeStruct, parseIdl, readIdlFile, type IdlSource, type Interface } from '../core/idl/mod.ts';
-import type { InterfaceBook } from './interfaces.ts';
-import type { Office } from './channel.ts';
-import { checkMs, type CallOptions, type ServiceOptions, type Settings } from './options.ts';
-import type { MethodPlan, PendingCall } from './pending-call.ts';
-import { planOf } from './prepared-method.ts';
-import { CallWishes } from './request-headers.ts';
-
 type Caller = (args?: Readonly<Record<string, unknown>>, options?: CallOptions) => Promise<unknown>;
 
 /** The object with the functions. @throws KatamariError bad_request for options or an IDL that cannot be meant */

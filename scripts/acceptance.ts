@@ -7,7 +7,6 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs, promisify } from 'node:util';
-import { parseIdl, readIdlFile, sleep, type Interface, type MeshStatus } from '../core/mod.ts';
 import { jsonRpcCaller } from '../test/kit/mesh/callers.ts';
 import { freePorts } from '../test/kit/consul/consul.ts';
 import { LagMeter } from '../test/kit/tools/lag-meter.ts';
@@ -19,6 +18,10 @@ import { callBytes, rawThrift } from '../test/kit/wire/raw-thrift.ts';
 import { runKatamari } from '../test/kit/tools/run.ts';
 import { runSoak } from '../test/kit/mesh/soak.ts';
 import { generate, python } from '../test/kit/wire/thrift-client.ts';
+import { parseIdl, readIdlFile } from '../core/idl/mod.ts';
+import { sleep } from '../core/mod.ts';
+import type { MeshStatus } from '../core/rpc/mod.ts';
+import type { Interface } from '../core/thrift/mod.ts';
 import { REPOSITORY } from '../test/kit/tools/tools.ts';
 import { until } from '../test/kit/tools/wait.ts';
 

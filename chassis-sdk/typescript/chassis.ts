@@ -2,18 +2,23 @@
 // (describe, ping, drain), ends when its resource manager does. Run by hand it is a plain framed Thrift server on 127.0.0.1:9095.
 
 import { createRequire } from 'node:module';
+import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
+import { startLinkServer, type LinkServer } from '../../core/link/mod.ts';
+import { KatamariError, runtimeName, DEFAULT_LIMITS } from '../../core/mod.ts';
+import {
+  type Reply,
+  type Send,
+  InLine,
+  serveHandlers,
+  type Handlers,
+  chassisInterface,
+  type ChassisDetails,
+} from '../../core/rpc/mod.ts';
+import type { IdlSource, Interface } from '../../core/thrift/mod.ts';
+import { HandlerContext } from './handler-context.ts';
+import { MeshClient } from './mesh-client.ts';
 import { pathToFileURL } from 'node:url';
 import type { Logger } from 'pino';
-import type { Reply, Send } from '../../core/rpc/call.ts';
-import { DEFAULT_LIMITS } from '../../core/rpc/mesh-access.ts';
-import { InLine } from '../../core/rpc/concurrency-limit.ts';
-import { KatamariError } from '../../core/errors.ts';
-import { HandlerContext } from './handler-context.ts';
-import { parseIdl, readIdlFile, type IdlSource, type Interface } from '../../core/idl/mod.ts';
-import { chassisInterface, MeshClient, type ChassisDetails } from './mesh-client.ts';
-import { serveHandlers, type Handlers } from '../../core/rpc/handlers.ts';
-import { runtimeName } from '../../core/runtime.ts';
-import { startLinkServer, type LinkServer } from '../../core/link/server.ts';
 
 export interface ChassisOptions {
   /** IDL file; its includes are read beside it. */

@@ -1,10 +1,11 @@
 // What a handler knows of the call it works on, and what it may ask for. Costs nothing until it is used: the signal and its timer
+import { systemClock } from '../../core/mod.ts';
+import type { Call } from '../../core/rpc/mod.ts';
+import type { MeshClient } from './mesh-client.ts';
+
 // exist only for handlers that look at it.
 
 import type { Logger } from 'pino';
-import type { Call } from '../../core/rpc/call.ts';
-import { systemClock } from '../../core/clock.ts';
-import type { MeshClient } from './mesh-client.ts';
 
 export class HandlerContext {
   readonly #call: Call;

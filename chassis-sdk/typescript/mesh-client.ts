@@ -1,19 +1,12 @@
 // How a handler calls other services: one link to the mesh at KATAMARI_MESH, opened when first needed and opened anew when it broke.
 // The interface of a service is asked from the mesh and kept for a few seconds, so a chassis needs no IDL but its own.
-
+import { decodeResult, decodeStruct, encodeStruct, parseIdl } from '../../core/idl/mod.ts';
+import { Link, parseAddress } from '../../core/link/mod.ts';
+import { systemClock, type Clock, KatamariError, DEFAULT_LIMITS } from '../../core/mod.ts';
+import { type Call, type Reply, createCall, meshInterface } from '../../core/rpc/mod.ts';
+import { type Interface, ThriftException, readApplicationException } from '../../core/thrift/mod.ts';
 import { connect } from 'node:net';
 import { LRUCache } from 'lru-cache';
-import type { Call, Reply } from '../../core/rpc/call.ts';
-import { createCall } from '../../core/rpc/call.ts';
-import { systemClock, type Clock } from '../../core/clock.ts';
-import { KatamariError } from '../../core/errors.ts';
-import { decodeResult, decodeStruct, encodeStruct, parseIdl, readIdlFile, type Interface } from '../../core/idl/mod.ts';
-import { ThriftException } from '../../core/thrift/thrift-exception.ts';
-import { readApplicationException } from '../../core/thrift/application-exception.ts';
-import { Link } from '../../core/link/link.ts';
-import { parseAddress } from '../../core/link/server.ts';
-import { DEFAULT_LIMITS } from '../../core/rpc/mesh-access.ts';
-
 /** What is handed on from the call being worked on to the calls it makes. */
 export type Inherited = Pick<Call, 'deadlineMs' | 'traceparent' | 'tracestate' | 'signal'>;
 
@@ -155,44 +148,4 @@ export class MeshClient {
   }
 }
 
-/** The interface of `katamari.Mesh`, read from idl/chassis.thrift once. */
-export function meshInterface(): Interface {
-  return controlIdl().Mesh;
-}
-
-/** What a chassis says of itself: ChassisDetails of idl/chassis.thrift, decoded. */
-export interface ChassisDetails {
-  readonly serviceName: string;
-  readonly version: string;
-  readonly roles: readonly string[];
-  readonly tags: readonly string[];
-  readonly more: Readonly<Record<string, string>>;
-  readonly idlMain: string;
-  readonly idlFiles: Readonly<Record<string, string>>;
-  readonly concurrency: number;
-  /** Absent for none. */
-  readonly ahead?: number;
-  readonly sdk: string;
-}
-
-/** The interface of the control service `katamari.Chassis`. */
-export function chassisInterface(): Interface {
-  return controlIdl().Chassis;
-}
-
-function controlIdl(): { Mesh: Interface; Chassis: Interface } {
-  control ??= readControlIdl();
-  return control;
-}
-
-function readControlIdl(): { Mesh: Interface; Chassis: Interface } {
-  const { services } = parseIdl(readIdlFile(new URL('../../idl/chassis.thrift', import.meta.url)));
-  const [Mesh, Chassis] = [services.get('Mesh'), services.get('Chassis')];
-  if (Mesh === undefined || Chassis === undefined)
-    throw new KatamariError('internal', 'idl/chassis.thrift lacks service Mesh or Chassis');
-  return { Mesh, Chassis };
-}
-
-/** Parsed when first needed: a chassis that calls nobody and is only described once pays once. */
-let control: { Mesh: Interface; Chassis: Interface } | undefined;
 const INTERFACE_TTL_MS = 5_000;

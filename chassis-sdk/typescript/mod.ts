@@ -2,6 +2,6 @@
 
 export { chassis, type ChassisOptions, type RunningChassis } from './chassis.ts';
 export type { HandlerContext } from './handler-context.ts';
-export type { Handler, Handlers } from '../../core/rpc/handlers.ts';
-export { ThriftException } from '../../core/thrift/thrift-exception.ts';
-export { KatamariError, type ErrorCode, type ErrorFacts } from '../../core/errors.ts';
+export type { Handler, Handlers } from '../../core/rpc/mod.ts';
+export { ThriftException } from '../../core/thrift/mod.ts';
+export { KatamariError, type ErrorCode, type ErrorFacts } from '../../core/mod.ts';

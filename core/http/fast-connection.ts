@@ -1,5 +1,9 @@
 // A connection for as long as nothing but ordinary POSTs (post-head.ts) comes on it: reads them, hands them to the app, and writes the answers in
 // the order of the requests. No stream and no object of HTTP is made for a request: those of `node:http` cost more than the rest of a small call.
+import { CallSignal, Inbox } from '../link/mod.ts';
+import { KatamariError, type FaceplateLimits } from '../mod.ts';
+import { HEAD_END, POST_HEAD_BYTES_MAX, POST_START, readPostHead, type PostHead } from './fast-head.ts';
+
 // Whatever else comes, the socket goes to `node:http` for good, with every byte that was not served, once the answers before it are written.
 //
 // Two speeds, twice. A head that is byte for byte the one before is not read again, since clients repeat themselves. The answer to the only request
@@ -10,11 +14,6 @@
 
 import type { Socket } from 'node:net';
 import { STATUS_CODES } from 'node:http';
-import type { FaceplateLimits } from '../rpc/mesh-access.ts';
-import { KatamariError } from '../errors.ts';
-import { HEAD_END, POST_HEAD_BYTES_MAX, POST_START, readPostHead, type PostHead } from './fast-head.ts';
-import { CallSignal } from '../link/call-signal.ts';
-import { Inbox } from '../link/receive-buffer.ts';
 
 /** Who sends the requests of one connection. */
 export interface PostClient {

@@ -1,11 +1,12 @@
 // The way in front of `node:http` for ordinary POSTs: takes the connections of an http.Server, keeps those on which such requests come
 // (post-connection.ts), and gives the others to the listener that the server had for them. Listening, the number of connections and the errors of the
+import { systemClock } from '../mod.ts';
+import { PostConnection, type PostApp, type PostHost } from './fast-connection.ts';
+
 // port remain the server's. One sweep looks after the times of all connections; it runs only while there are some.
 
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
-import { systemClock } from '../clock.ts';
-import { PostConnection, type PostApp, type PostHost } from './fast-connection.ts';
 
 export interface PostDoorOptions {
   readonly app: PostApp;

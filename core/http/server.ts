@@ -6,6 +6,10 @@
 // can do all of it, at the same speed within a tenth.
 //
 // A body is read here, whole and bounded, before the app sees the request: the app finds it ready (`requestBody(env)`, or the usual
+import { httpTakesSockets, type FaceplateLimits } from '../mod.ts';
+import type { PostApp, PostConnection } from './fast-connection.ts';
+import { PostDoor } from './fast-path.ts';
+
 // `c.req.text()`), and a slow, half-sent or oversized one never reaches it. `request.signal` aborts when the client has gone.
 
 import { setMaxListeners } from 'node:events';
@@ -16,11 +20,6 @@ import type { Duplex } from 'node:stream';
 import { STATUS_CODES } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import type { HttpBindings } from '@hono/node-server';
-import type { FaceplateLimits } from '../rpc/mesh-access.ts';
-import type { PostApp, PostConnection } from './fast-connection.ts';
-import { PostDoor } from './fast-path.ts';
-import { httpTakesSockets } from '../runtime.ts';
-
 const CONNECTION: unique symbol = Symbol('connection');
 
 /** What a Hono app gets as `c.env`. */

@@ -1,11 +1,11 @@
 // The annotations that the mesh obeys, on methods: katamari.idempotent, katamari.readonly, katamari.timeout, katamari.cache.
+import type { Annotations, Method } from '../thrift/mod.ts';
+import { type IdlFile, idlFault, quote, suggest } from './fault.ts';
+import { index } from './tokens.ts';
+
 // All others are kept for whoever reads them; one that begins with `katamari.` and is not known is refused as a slip.
 
 import type { Annotations as AnnotationSyntax } from '@creditkarma/thrift-parser';
-import { type IdlFile, idlFault, quote, suggest } from './fault.ts';
-import type { Annotations, Method } from '../thrift/model.ts';
-import { index } from './tokens.ts';
-
 export type MethodRules = Pick<Method, 'isIdempotent' | 'isReadonly' | 'timeoutMs' | 'cacheMs'>;
 
 /** Longest duration an annotation may name: a day. */

@@ -2,8 +2,8 @@
 // and constants expanded, comments and foreign annotations gone. Two interfaces are equal when these texts are. It is valid
 // Thrift IDL: any Thrift compiler generates working clients from it.
 
-import { KatamariError } from '../errors.ts';
-import type { EnumType, Field, Method, StructType, Type } from '../thrift/model.ts';
+import { KatamariError } from '../mod.ts';
+import type { EnumType, Field, Method, StructType, Type } from '../thrift/mod.ts';
 import { compareText, flatNames } from './names.ts';
 import { reachable } from './typename.ts';
 

@@ -2,8 +2,18 @@
 // Map, i64 a bigint (or number), binary a Buffer, enum a number, uuid a string. Nothing is guessed or rounded: what does not fit
 // its type is a bad_request with the path to it.
 
-import { KatamariError } from '../errors.ts';
-import { at, type BinaryReader, BinaryReader as Reader, BinaryWriter, WIRE_OF_KIND, Wrong } from '../thrift/binary.ts';
+import { KatamariError } from '../mod.ts';
+import {
+  at,
+  type BinaryReader,
+  BinaryReader as Reader,
+  BinaryWriter,
+  WIRE_OF_KIND,
+  Wrong,
+  type EnumType,
+  type StructType,
+  type Type,
+} from '../thrift/mod.ts';
 import {
   type Coder,
   Dialect,
@@ -16,7 +26,6 @@ import {
   twice,
 } from './coder.ts';
 import { quote } from './fault.ts';
-import type { EnumType, StructType, Type } from '../thrift/model.ts';
 import { nameOfType } from './typename.ts';
 
 export interface DecodeOptions {

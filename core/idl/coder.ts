@@ -4,8 +4,8 @@
 //
 // Errors carry their path by growing it while they unwind, so the way that succeeds pays nothing for it.
 
-import { WIRE_TYPE as WIRE } from '../thrift/struct-scanner.ts';
 import {
+  WIRE_TYPE as WIRE,
   at,
   type BinaryReader,
   BinaryWriter,
@@ -14,10 +14,13 @@ import {
   WIRE_OF_KIND,
   wireName,
   Wrong,
-} from '../thrift/binary.ts';
+  type EnumType,
+  type Field,
+  type StructType,
+  type Type,
+} from '../thrift/mod.ts';
 import { setOwn } from './constants.ts';
 import { quote, suggest } from './fault.ts';
-import type { EnumType, Field, StructType, Type } from '../thrift/model.ts';
 import { nameOfType } from './typename.ts';
 
 export interface Coder {

@@ -2,9 +2,9 @@
 // fields by number and type, as Thrift reads them (unknown ones skipped, absent ones at their default). Names matter only to callers by
 // JSON, who are told apart. Whoever writes has one state, whoever reads the other: old callers write old arguments and read new results.
 
+import type { EnumType, Field, Interface, Method, StructType, Type } from '../thrift/mod.ts';
 import { defaultText } from './diff.ts';
 import { nameOfType } from './typename.ts';
-import type { EnumType, Field, Interface, Method, StructType, Type } from '../thrift/model.ts';
 
 /** - fine: nothing is lost.   - json: only callers by JSON-RPC notice, who use names.   - sometimes: breaks when that value or exception occurs.   - breaks */
 export type Verdict = 'fine' | 'json' | 'sometimes' | 'breaks';

@@ -1,12 +1,13 @@
 // Values written in the IDL, as constants and as defaults of fields, checked against their type and turned into the plain
-// JavaScript values that handlers see. References to constants and enum values are followed, circles are refused.
-
-import { type ConstValue, SyntaxType } from '@creditkarma/thrift-parser';
+import type { EnumType, StructType, Type } from '../thrift/mod.ts';
 import { type IdlFile, idlFault, quote, suggest } from './fault.ts';
-import type { EnumType, StructType, Type } from '../thrift/model.ts';
 import { type Scope, wholeNumber } from './scope.ts';
 import { index } from './tokens.ts';
 import { isSameType, nameOfType } from './typename.ts';
+
+// JavaScript values that handlers see. References to constants and enum values are followed, circles are refused.
+
+import { type ConstValue, SyntaxType } from '@creditkarma/thrift-parser';
 
 /** A value with its type and its weight (how many values it is made of). */
 export interface Valued {

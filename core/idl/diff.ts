@@ -1,6 +1,6 @@
 // How two interfaces differ, in lines for people: said when a chassis does not fit the pool it wants to join.
 
-import type { EnumType, Field, Interface, Method, StructType, Type } from '../thrift/model.ts';
+import type { EnumType, Field, Interface, Method, StructType, Type } from '../thrift/mod.ts';
 import { jsonOf } from './json.ts';
 
 /** Lines shown at most; what follows is counted. */

@@ -1,7 +1,7 @@
 // Errors of this room: where in which file, what, and what to do. Also the small words around them: how a wrong value is
 // quoted, and which known name was probably meant.
 
-import { KatamariError } from '../errors.ts';
+import { KatamariError } from '../mod.ts';
 
 /** One IDL file while it is being read: the name it is included under, and its text. */
 export interface IdlFile {

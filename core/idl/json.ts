@@ -1,8 +1,19 @@
 // Strict binary <-> JSON values by the table of DESIGN section 4, straight from one to the other. What comes in is refused with the path
 // and what was expected; what goes out loses no digit. Object keys from outside (`__proto__`, `constructor`) are only ever data.
 
-import { KatamariError } from '../errors.ts';
-import { at, BinaryReader, BinaryWriter, WIRE_OF_KIND, Wrong } from '../thrift/binary.ts';
+import { KatamariError } from '../mod.ts';
+import {
+  at,
+  BinaryReader,
+  BinaryWriter,
+  WIRE_OF_KIND,
+  Wrong,
+  type EnumType,
+  type Field,
+  type Method,
+  type StructType,
+  type Type,
+} from '../thrift/mod.ts';
 import { decodeWith, encodeWith, keyOfText, PLAIN, SAME_LEAVES, WHOLE_TEXT } from './codec.ts';
 import {
   type Coder,
@@ -16,7 +27,6 @@ import {
 } from './coder.ts';
 import { setOwn } from './constants.ts';
 import { quote, suggest } from './fault.ts';
-import type { EnumType, Field, Method, StructType, Type } from '../thrift/model.ts';
 import { nameOfType } from './typename.ts';
 
 export type JsonResult =

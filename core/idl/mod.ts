@@ -1,11 +1,11 @@
-// The door to the IDL room: text to meaning, values to bytes, and what is written from an interface.
+// The door of core/idl: what other rooms may import.
 
-export { decodeStruct, type DecodeOptions, encodeStruct } from './codec.ts';
-export { changesBetween, type Change, type Verdict } from './compatibility.ts';
+export { decodeStruct, encodeStruct } from './codec.ts';
+export { type Change, changesBetween, type Verdict } from './compatibility.ts';
 export { describeDifference } from './diff.ts';
-export { decodeParams, decodeResult, encodeParams, encodeResult, type JsonResult } from './json.ts';
-export type { Annotations, EnumType, Field, IdlSource, Interface, Method, StructType, Type } from '../thrift/model.ts';
-export { type Idl, parseIdl, readIdlFile } from './parse.ts';
-export { type JsonSchema, type ParamDescription, paramsOf, schemaOf } from './schema.ts';
-export { type TypesOptions, writeTypes } from './types.ts';
+export { decodeResult, encodeParams } from './json.ts';
+export { type Idl, parseIdl } from './parse.ts';
+export { paramsOf, schemaOf } from './schema.ts';
+export { readIdlFile } from './source.ts';
 export { nameOfType } from './typename.ts';
+export { writeTypes } from './types.ts';

@@ -1,6 +1,6 @@
 // Plain names for the types of several files in one text.
 
-import type { Type } from '../thrift/model.ts';
+import type { Type } from '../thrift/mod.ts';
 
 /**
  * Plain names wherever they are unambiguous, so that it does not matter in which file a type stands; where two files define the

@@ -1,19 +1,19 @@
 // IDL text to what it means. The one way in: reads the files, resolves every name, checks every default, and gives the services
 // with their inherited methods. Anything wrong is one bad_request that names file, line, column and what to do.
-// Hostile text is bounded: characters, files, nesting, type and value sizes, methods.
-
-import type { FieldDefinition, FunctionDefinition, Identifier, ServiceDefinition } from '@creditkarma/thrift-parser';
-import { createHash } from 'node:crypto';
+import type { EnumType, Field, IdlSource, Interface, Method, StructType, Type } from '../thrift/mod.ts';
 import { methodRules, readAnnotations } from './annotations.ts';
 import { canonicalText } from './canonical.ts';
 import { Constants, type Valued } from './constants.ts';
 import { idlFault, quote, suggest } from './fault.ts';
-import type { EnumType, Field, IdlSource, Interface, Method, StructType, Type } from '../thrift/model.ts';
 import { type OpenStruct, Scope } from './scope.ts';
 import { loadSource, prefixOf, type SourceFile } from './source.ts';
 import { docBetween } from './syntax.ts';
 import { index } from './tokens.ts';
 
+// Hostile text is bounded: characters, files, nesting, type and value sizes, methods.
+
+import type { FieldDefinition, FunctionDefinition, Identifier, ServiceDefinition } from '@creditkarma/thrift-parser';
+import { createHash } from 'node:crypto';
 export { readIdlFile } from './source.ts';
 
 /** A compiled IDL source. Names from included files are qualified: `shared.SharedStruct`. */

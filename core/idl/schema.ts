@@ -1,7 +1,7 @@
 // Types as JSON Schema (draft-07) for OpenRPC: what json.ts takes and gives, no more and no less, as far as schemas can say it.
 // Structs and enums are components that others refer to, so recursive types end.
 
-import type { EnumType, Field, Method, StructType, Type } from '../thrift/model.ts';
+import type { EnumType, Field, Method, StructType, Type } from '../thrift/mod.ts';
 import { isParamRequired, jsonOf } from './json.ts';
 
 export type JsonSchema = Record<string, unknown>;

@@ -1,4 +1,11 @@
 // The names of one IDL file and what they stand for: types (typedefs followed), constants, services, and through its includes
+import type { EnumType, Field, StructType, Type } from '../thrift/mod.ts';
+import { readAnnotations } from './annotations.ts';
+import { idlFault, quote, suggest } from './fault.ts';
+import type { SourceFile } from './source.ts';
+import { docBetween } from './syntax.ts';
+import { index } from './tokens.ts';
+
 // those of other files. Types are resolved when first asked for, so that the order of definitions does not matter.
 
 import {
@@ -14,13 +21,6 @@ import {
   type TypedefDefinition,
   type UnionDefinition,
 } from '@creditkarma/thrift-parser';
-import { idlFault, quote, suggest } from './fault.ts';
-import type { EnumType, Field, StructType, Type } from '../thrift/model.ts';
-import { readAnnotations } from './annotations.ts';
-import type { SourceFile } from './source.ts';
-import { docBetween } from './syntax.ts';
-import { index } from './tokens.ts';
-
 type StructSyntax = StructDefinition | UnionDefinition | ExceptionDefinition;
 type TypeSyntax = StructSyntax | TypedefDefinition | EnumDefinition;
 

@@ -3,13 +3,13 @@
 
 import { readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, posix } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { SyntaxType } from '@creditkarma/thrift-parser';
-import { KatamariError } from '../errors.ts';
+import { KatamariError } from '../mod.ts';
+import type { IdlSource } from '../thrift/mod.ts';
 import { idlFault, suggest } from './fault.ts';
-import type { IdlSource } from '../thrift/model.ts';
 import { FILE_LENGTH_MAX, parseSyntax, type SyntaxFile } from './syntax.ts';
 import { index } from './tokens.ts';
+import { fileURLToPath } from 'node:url';
+import { SyntaxType } from '@creditkarma/thrift-parser';
 
 /** A file with the files it includes, by the prefix their names have in it. */
 export interface SourceFile extends SyntaxFile {

@@ -1,4 +1,7 @@
 // One IDL file to its syntax tree, by the grammar of @creditkarma/thrift-parser over our tokens. Grammar errors are put into
+import { type IdlFile, idlFault } from './fault.ts';
+import { type DocComment, index, scanIdl, shown } from './tokens.ts';
+
 // words that say what was expected where; the parser's own go to the console and name the token before.
 
 import {
@@ -8,8 +11,6 @@ import {
   type ThriftDocument,
   type Token,
 } from '@creditkarma/thrift-parser';
-import { type IdlFile, idlFault } from './fault.ts';
-import { type DocComment, index, scanIdl, shown } from './tokens.ts';
 
 export interface SyntaxFile extends IdlFile {
   readonly document: ThriftDocument;

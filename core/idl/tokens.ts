@@ -1,10 +1,11 @@
 // IDL text to the tokens that @creditkarma/thrift-parser's grammar reads. Its own scanner is not used: it stops at
+import { type IdlFile, idlFault, quote } from './fault.ts';
+
 // `namespace *`, negative hex numbers, `+5` and `.5`, takes fields named `constructor` for keywords, leaves \n in strings as it
 // is and moves columns at comments. Here also everything old or without meaning for us is taken out (namespaces, cpp_include,
 // xsd_*), so that the grammar never meets it; places in the file stay right because tokens keep their index.
 
 import { SyntaxType, type TextLocation, type Token } from '@creditkarma/thrift-parser';
-import { type IdlFile, idlFault, quote } from './fault.ts';
 
 /** A `/** ... *\/` comment: where it is, and its text without the stars. */
 export interface DocComment {

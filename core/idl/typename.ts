@@ -1,6 +1,6 @@
 // How a type is called in messages, and whether two are the same.
 
-import type { StructType, Type } from '../thrift/model.ts';
+import type { StructType, Type } from '../thrift/mod.ts';
 
 /** `list<map<string, Work>>`. */
 export function nameOfType(type: Type): string {

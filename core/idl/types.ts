@@ -1,8 +1,8 @@
 // TypeScript types from an interface: what `katamari types FILE.thrift` writes. Structs are interfaces, unions are unions, enums a
 // const object and a type of its name, and each service gets the type of its handlers and, under its own name, of what its callers see.
 
-import { KatamariError } from '../errors.ts';
-import type { EnumType, Field, Interface, Method, StructType, Type } from '../thrift/model.ts';
+import { KatamariError } from '../mod.ts';
+import type { EnumType, Field, Interface, Method, StructType, Type } from '../thrift/mod.ts';
 import { compareText, flatNames } from './names.ts';
 import type { Idl } from './parse.ts';
 import { reachable } from './typename.ts';

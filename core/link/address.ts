@@ -1,8 +1,6 @@
 // Addresses of links: `unix:PATH` or `tcp:HOST:PORT`, and which of them only this machine can reach.
-
+import { KatamariError } from '../mod.ts';
 import { isIPv4, isIPv6 } from 'node:net';
-import { KatamariError } from '../errors.ts';
-
 export type LinkAddress = { readonly path: string } | { readonly host: string; readonly port: number };
 
 /** Parses `unix:PATH` or `tcp:HOST:PORT` into what node:net takes. @throws KatamariError bad_request */

@@ -5,7 +5,7 @@
 // It does what an AbortSignal does for code that asks `aborted` or listens for 'abort'. The runtime's own functions (fetch,
 // AbortSignal.any) want a real one: give them that of an AbortController which a listener on this one aborts.
 
-import type { KatamariError } from '../errors.ts';
+import type { KatamariError } from '../mod.ts';
 
 type Listener = ((event: Event) => void) | { handleEvent(event: Event): void };
 

@@ -1,10 +1,9 @@
 // CallContext and ReplyContext (idl/katamari.thrift): the structs that travel in field 32767, placed first, inside the mesh only.
 // Written and read by hand because every call carries both; fields at their default are not written at all.
 
-import { NO_DETAILS, NONE, type Call, type ReplyContext } from '../rpc/call.ts';
-import { ERROR_TABLE, errorCodeOfWire, KatamariError } from '../errors.ts';
-import { readShortText, writeShortText } from '../thrift/string-cache.ts';
-import { StructScanner, WIRE_TYPE } from '../thrift/struct-scanner.ts';
+import { ERROR_TABLE, errorCodeOfWire, KatamariError } from '../mod.ts';
+import { NO_DETAILS, NONE, type Call, type ReplyContext } from '../rpc/mod.ts';
+import { readShortText, writeShortText, StructScanner, WIRE_TYPE } from '../thrift/mod.ts';
 
 /** What a CallContext says; the receiver makes a Call of it. */
 export type CallContext = Omit<Call, 'method' | 'oneway' | 'args' | 'deadlineMs' | 'signal'> & {

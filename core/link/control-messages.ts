@@ -1,9 +1,8 @@
 // Messages of a link that are no calls of anybody's (idl/link.thrift): ping, cancel, drain. The link server answers them itself.
 
-import { EMPTY_STRUCT } from '../rpc/call.ts';
-import { KatamariError } from '../errors.ts';
-import { frameMessage, MESSAGE_TYPE, NOTHING } from '../thrift/message.ts';
-import { WIRE_TYPE } from '../thrift/struct-scanner.ts';
+import { KatamariError } from '../mod.ts';
+import { EMPTY_STRUCT } from '../rpc/mod.ts';
+import { frameMessage, MESSAGE_TYPE, NOTHING, WIRE_TYPE } from '../thrift/mod.ts';
 
 export const LINK_CALLS = {
   hello: 'katamari.Link:hello',

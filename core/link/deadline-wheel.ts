@@ -1,7 +1,7 @@
 // One timer for all deadlines: a wheel of slots, a tick each 10 ms, running only while something waits. Adding and removing an entry
 // costs a few assignments, where a timer per call costs an object, a list operation and a wake-up each.
 
-import type { Clock } from '../clock.ts';
+import type { Clock } from '../mod.ts';
 
 /** Something that must end at a time. Keep one per wait and reuse nothing: `slot` belongs to the wheel. */
 export interface DeadlineEntry {

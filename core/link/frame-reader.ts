@@ -1,7 +1,7 @@
 // Cuts a byte stream into frames (4-byte length, then so many bytes). A frame that arrived in one piece is handed on without a copy.
 // Memory grows with what was received; what is declared is believed for some times as much. Limit: bytes of one frame.
 
-import { KatamariError } from '../errors.ts';
+import { KatamariError } from '../mod.ts';
 import { roomFor } from './receive-buffer.ts';
 
 export class FrameReader {

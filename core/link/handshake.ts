@@ -1,4 +1,19 @@
 // How the two ends of a new connection prove to each other that they know the secret of the mesh, before a call is read. Bytes only: both
+import { KatamariError } from '../mod.ts';
+import {
+  applicationExceptionOf,
+  readApplicationException,
+  frameMessage,
+  MESSAGE_TYPE,
+  NOTHING,
+  parseTarget,
+  readHead,
+  type MessageHead,
+  StructScanner,
+  WIRE_TYPE,
+} from '../thrift/mod.ts';
+import { LINK_CALLS } from './control-messages.ts';
+
 // sides are fed with what arrives and hand over what is to be written; time and sockets are the callers' (link-security.ts, link-guard.ts).
 //
 //   client                                server
@@ -15,11 +30,6 @@
 // The messages are framed strict binary (idl/link.thrift). Limits: bytes of a frame before it is read.
 
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
-import { KatamariError } from '../errors.ts';
-import { applicationExceptionOf, readApplicationException } from '../thrift/application-exception.ts';
-import { LINK_CALLS } from './control-messages.ts';
-import { frameMessage, MESSAGE_TYPE, NOTHING, parseTarget, readHead, type MessageHead } from '../thrift/message.ts';
-import { StructScanner, WIRE_TYPE } from '../thrift/struct-scanner.ts';
 
 /** The server's side. */
 export class ServerHandshake {

@@ -1,21 +1,24 @@
 // One multiplexed connection on which this side calls: manager to chassis, faceplate to manager, chassis to mesh. Framed strict binary;
+import { systemClock, type Clock, KatamariError, DEFAULT_LIMITS } from '../mod.ts';
+import { type Call, type Dispatch, type Reply, EMPTY_STRUCT, NO_REPLY_CONTEXT } from '../rpc/mod.ts';
+import {
+  readApplicationException,
+  MESSAGE_TYPE,
+  NOTHING,
+  readHead,
+  type MessageHead,
+  StructScanner,
+} from '../thrift/mod.ts';
+import { errorOfContext, hasContext, readReplyContext, writeCallContext, type WireReplyContext } from './context.ts';
+import { cancelMessage, LINK_CALLS } from './control-messages.ts';
+import { FrameReader } from './frame-reader.ts';
+import { Outstanding } from './pending-table.ts';
+import { Outbox } from './write-buffer.ts';
+
 // the sequence id is rewritten to number the calls under way, the context goes first in the arguments. Keeps no deadlines: whoever
 // sends owns the call's time. When the connection ends, every call that is under way fails at once with resource_failed.
 
 import type { Socket } from 'node:net';
-import type { Call, Dispatch, Reply } from '../rpc/call.ts';
-import { EMPTY_STRUCT, NO_REPLY_CONTEXT } from '../rpc/call.ts';
-import { systemClock, type Clock } from '../clock.ts';
-import { DEFAULT_LIMITS } from '../rpc/mesh-access.ts';
-import { KatamariError } from '../errors.ts';
-import { readApplicationException } from '../thrift/application-exception.ts';
-import { errorOfContext, hasContext, readReplyContext, writeCallContext, type WireReplyContext } from './context.ts';
-import { FrameReader } from './frame-reader.ts';
-import { cancelMessage, LINK_CALLS } from './control-messages.ts';
-import { MESSAGE_TYPE, NOTHING, readHead, type MessageHead } from '../thrift/message.ts';
-import { Outbox } from './write-buffer.ts';
-import { Outstanding } from './pending-table.ts';
-import { StructScanner } from '../thrift/struct-scanner.ts';
 
 /** Takes the end of one call; exactly one of the two is called, once. */
 export interface ReplySink {

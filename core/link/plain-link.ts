@@ -1,17 +1,22 @@
 // One connection to a plain Thrift server, which knows nothing of a mesh: it is written to as its deployment says it reads, and sent nothing
+import { asKatamariError, KatamariError } from '../mod.ts';
+import { EMPTY_STRUCT, NO_REPLY_CONTEXT, type Call } from '../rpc/mod.ts';
+import {
+  type Encoding,
+  type EncodingLimits,
+  type MessageFacts,
+  encodingOf,
+  type Manner,
+} from '../thrift/encodings/mod.ts';
+import { type Interface, MESSAGE_TYPE, NOTHING } from '../thrift/mod.ts';
+import type { ReplySink } from './link.ts';
+import { Inbox } from './receive-buffer.ts';
+
 // but calls as any client would send them. No context, no ping; a oneway call is over once it was written. Servers that do not hand sequence
 // ids back are believed to answer in the order of the calls. Whatever else a server gets wrong ends the connection, and every call that is
 // under way fails with resource_failed. Keeps no deadlines: whoever sends owns the call's time. Limits: bytes and nesting of an answer.
 
 import type { Socket } from 'node:net';
-import { EMPTY_STRUCT, NO_REPLY_CONTEXT, type Call } from '../rpc/call.ts';
-import { asKatamariError, KatamariError } from '../errors.ts';
-import type { Interface } from '../thrift/model.ts';
-import type { Encoding, EncodingLimits, MessageFacts } from '../thrift/encodings/encoding.ts';
-import { encodingOf, type Manner } from '../thrift/encodings/protocols.ts';
-import { Inbox } from './receive-buffer.ts';
-import type { ReplySink } from './link.ts';
-import { MESSAGE_TYPE, NOTHING } from '../thrift/message.ts';
 
 export interface PlainLinkOptions {
   /** For messages: who is at the other end. */

@@ -1,6 +1,10 @@
 // Who may be at the other end of a link, and the client's way to one: connects, does TLS, shakes hands, and hands over a socket for a Link.
 //
 // TLS is mutual: both sides show a certificate of one CA. The host name is not compared with the certificate, because managers are found by
+import { KatamariError } from '../mod.ts';
+import { isLoopback, parseAddress, type LinkAddress } from './address.ts';
+import { ClientHandshake } from './handshake.ts';
+
 // addresses that change; the CA is the proof. So the CA must be the mesh's own: whoever holds a certificate of it, with both client
 // and server usage, is a member and may be any manager or faceplate. A CA that signs for others too would let those in.
 // The secret is a second, independent proof (link-handshake.ts); with both configured, both are asked for. It enciphers nothing.
@@ -9,9 +13,6 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
-import { KatamariError } from '../errors.ts';
-import { isLoopback, parseAddress, type LinkAddress } from './address.ts';
-import { ClientHandshake } from './handshake.ts';
 
 export interface LinkSecurity {
   /** Shared by all processes of the mesh; '' for none. */

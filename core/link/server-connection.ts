@@ -1,28 +1,32 @@
 // One peer of a link server: reads calls, hands them to the Send, writes answers in the order in which they are ready. Each call has its own
+import { systemClock, type Clock, KatamariError } from '../mod.ts';
+import { createCall, EMPTY_STRUCT, NO_REPLY_CONTEXT, type Call, type CallSink, type Reply } from '../rpc/mod.ts';
+import {
+  applicationExceptionOf,
+  APPLICATION_EXCEPTION,
+  writeApplicationException,
+  MESSAGE_TYPE,
+  NOTHING,
+  parseTarget,
+  readHead,
+  type MessageHead,
+  StructScanner,
+} from '../thrift/mod.ts';
+import { CallSignal } from './call-signal.ts';
+import { hasContext, readCallContext, writeReplyContext } from './context.ts';
+import { drainNotice, LINK_CALLS, LINK_SERVICE, readCancelled } from './control-messages.ts';
+import { Roster, type RosterEntry } from './dense-set.ts';
+import { FrameReader } from './frame-reader.ts';
+import { helloAnswer, ServerHandshake } from './handshake.ts';
+import type { LinkServerOptions } from './server-options.ts';
+import { Outbox } from './write-buffer.ts';
+
 // signal, aborted when the peer takes the call back or has gone.
 // Limits: frame bytes, nesting, a frame must arrive whole within its time, calls under way. A peer of the mesh (one that said hello) that has too
 // many of them under way is refused further ones, to send them elsewhere, and goes on being read: its pings and cancels must come through. Any
 // other peer is not read meanwhile.
 
 import type { Socket } from 'node:net';
-import { createCall, EMPTY_STRUCT, NO_REPLY_CONTEXT, type Call, type CallSink, type Reply } from '../rpc/call.ts';
-import { systemClock, type Clock } from '../clock.ts';
-import { KatamariError } from '../errors.ts';
-import {
-  applicationExceptionOf,
-  APPLICATION_EXCEPTION,
-  writeApplicationException,
-} from '../thrift/application-exception.ts';
-import { CallSignal } from './call-signal.ts';
-import { hasContext, readCallContext, writeReplyContext } from './context.ts';
-import { FrameReader } from './frame-reader.ts';
-import { drainNotice, LINK_CALLS, LINK_SERVICE, readCancelled } from './control-messages.ts';
-import { helloAnswer, ServerHandshake } from './handshake.ts';
-import type { LinkServerOptions } from './server.ts';
-import { MESSAGE_TYPE, NOTHING, parseTarget, readHead, type MessageHead } from '../thrift/message.ts';
-import { Outbox } from './write-buffer.ts';
-import { Roster, type RosterEntry } from './dense-set.ts';
-import { StructScanner } from '../thrift/struct-scanner.ts';
 
 export interface ConnectionHooks {
   /** It knows the secret, and its calls are read from now on. Only where one is asked for. */

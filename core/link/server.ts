@@ -1,43 +1,17 @@
 // The answering side of links: listens, lets peers in, drains. What a peer may do once it is in is in link-connection.ts.
 // Used by the chassis SDK (for its manager), by the manager (for faceplates) and for calls from chassis back into the mesh.
+import { systemClock, type Clock } from '../mod.ts';
+import { parseAddress } from './address.ts';
+import { checkCertificates, KEEP_ALIVE_MS } from './security.ts';
+import { LinkConnection } from './server-connection.ts';
+import type { LinkServerOptions } from './server-options.ts';
+
 // With security, nobody is in before having proved itself: over TLS by its certificate, with the secret, or both. Strangers are few (the
 // oldest makes room), get a few seconds and a few bytes, and none of their calls is read.
 
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
-import type { Reply, Send } from '../rpc/call.ts';
-import { systemClock, type Clock } from '../clock.ts';
-import type { FaceplateLimits } from '../rpc/mesh-access.ts';
-import { parseAddress } from './address.ts';
-import { LinkConnection } from './server-connection.ts';
-import { checkCertificates, KEEP_ALIVE_MS, type LinkSecurity } from './security.ts';
-import type { Gathering } from './write-buffer.ts';
-
 export { parseAddress } from './address.ts';
-
-export interface LinkServerOptions {
-  /** Answers the calls, perhaps at once. */
-  readonly send: Send;
-  readonly limits: Pick<
-    FaceplateLimits,
-    'frameBytesMax' | 'nestingMax' | 'pipelineMax' | 'requestMs' | 'connectionsMax'
-  >;
-  /** Time a call without a context has, in ms. */
-  readonly timeoutMs: () => number;
-  /** Most time that a context may ask for, in ms; none: what it says holds. */
-  readonly timeoutMsMax?: () => number;
-  /** Who is on the other side, for messages and `Call.caller` where the context names nobody. */
-  readonly caller: string;
-  readonly clock?: Clock;
-  /** When answers leave, default at the end of the turn. */
-  readonly gathering?: Gathering;
-  /** What peers must show before a call of theirs is read. Without it this server asks nothing: see whyNotListen. */
-  readonly security?: LinkSecurity | undefined;
-  /** A chassis says in the answer that it wants to be replaced. */
-  readonly wantsToRetire?: (reply: Reply) => boolean;
-  /** A call has ended: its answer was written and leaves when `gathering` says, or nobody is there to get one (then without a reply). */
-  readonly onEnded?: (reply: Reply | undefined) => void;
-}
 
 export interface LinkServer {
   /** `unix:PATH` or `tcp:HOST:PORT`, as it really listens. */

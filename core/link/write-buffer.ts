@@ -1,10 +1,10 @@
 // What leaves on a connection: messages are written one behind the other into one piece of memory and go to the kernel together. Long bodies are
+import { COPY_BYTES_MAX } from '../thrift/encodings/mod.ts';
+import { putFrameHead, type MessageType } from '../thrift/mod.ts';
+
 // not copied. Memory that was handed over is never written again. Small as long as little is said, so that thousands of quiet connections cost little.
 
 import type { Socket } from 'node:net';
-import { COPY_BYTES_MAX } from '../thrift/encodings/encoding.ts';
-import { putFrameHead, type MessageType } from '../thrift/message.ts';
-
 /**
  * When messages leave. 'turn': when what runs now has ended, before anything else is read. 'round': when all that the kernel had for this
  * process was read, so that many connections that each say a little become one write; for those who never work long between two reads.

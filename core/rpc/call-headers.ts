@@ -1,8 +1,9 @@
 // What the headers of a request (HTTP's, THeader's) ask for, for every call in it. A header that cannot be meant is refused, not ignored: a caller who
 // asks for 500 ms and gets ten seconds has been lied to. Trace headers are the exception, as W3C Trace Context section 3.2 says.
 
+import { KatamariError } from '../mod.ts';
+import type { HeadersIn } from '../thrift/mod.ts';
 import { NO_DETAILS } from './call.ts';
-import { KatamariError } from '../errors.ts';
 
 export interface Wishes {
   readonly service: string;
@@ -19,9 +20,6 @@ export interface Wishes {
   /** From `Authorization: Bearer`; '' for none. */
   readonly token: string;
 }
-
-/** Header names in lower case, as node gives them. */
-export type HeadersIn = Readonly<Record<string, string | string[] | undefined>>;
 
 /** @throws KatamariError bad_request when a header's value makes no sense */
 export function readWishes(headers: HeadersIn): Wishes {

@@ -1,8 +1,8 @@
 // The books of a process: every call that comes in is entered once and settled once, so the sums always agree
 // (DESIGN.md section 6 item 1). Hot path: integer additions on objects of one shape; text is made only when somebody looks.
 
+import { ERROR_TABLE } from '../mod.ts';
 import type { CallResult, Outcome } from './call.ts';
-import { ERROR_TABLE } from '../errors.ts';
 
 /** Upper bounds of the duration buckets, in seconds; one more bucket counts what is above the last. */
 export const DURATION_BOUNDS_S: readonly number[] = [

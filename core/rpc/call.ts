@@ -1,7 +1,7 @@
 // A call on its way and its reply, and the one function type everything that answers calls has, with a promise or without.
 // Bytes of arguments and results are strict-binary Thrift structs and are passed through untouched.
 
-import { asKatamariError, type ErrorCode, type KatamariError } from '../errors.ts';
+import { asKatamariError, type ErrorCode, type KatamariError } from '../mod.ts';
 
 /**
  * One request on its way. `args` is the argument struct in strict binary, stop byte included, without any CallContext.

@@ -3,8 +3,8 @@
 // neither a long computation nor the end of the process keeps that answer back. A call that is taken back while it is in line never runs. The line
 // is as long as the mesh makes it; it sends no more than the chassis has said it takes.
 
+import { KatamariError } from '../mod.ts';
 import type { Call, CallSink, Reply, Send } from './call.ts';
-import { KatamariError } from '../errors.ts';
 
 export class InLine {
   readonly #send: Send;

@@ -1,12 +1,16 @@
 // Handlers as a Send: decodes the arguments, runs the handler, encodes the result or the declared exception. What a handler throws
 // undeclared is answered with its message, not its stack, and the process stays up. Refuses: unknown methods, malformed arguments.
 
-import type { Call, Reply, Send } from './call.ts';
-import { EMPTY_STRUCT, NO_REPLY_CONTEXT } from './call.ts';
-import { asKatamariError, KatamariError } from '../errors.ts';
-import { decodeStruct, encodeStruct, type Interface, type Method } from '../idl/mod.ts';
-import { declaredException } from '../thrift/thrift-exception.ts';
-import { APPLICATION_EXCEPTION, writeApplicationException } from '../thrift/application-exception.ts';
+import { decodeStruct, encodeStruct } from '../idl/mod.ts';
+import { asKatamariError, KatamariError } from '../mod.ts';
+import {
+  type Interface,
+  type Method,
+  declaredException,
+  APPLICATION_EXCEPTION,
+  writeApplicationException,
+} from '../thrift/mod.ts';
+import { type Call, type Reply, type Send, EMPTY_STRUCT, NO_REPLY_CONTEXT } from './call.ts';
 
 /** A function written for one method: the arguments by name, then the context. */
 export type Handler<Context> = (args: never, context: Context) => unknown;

@@ -1,8 +1,8 @@
 // What a faceplate may know of the mesh: which pools there are, and which of them a call would meet.
 // The router implements it; faceplates and the admin service only read it. Nothing here waits or changes anything.
 
+import type { Interface } from '../thrift/mod.ts';
 import type { Call, Dispatch, Send } from './call.ts';
-import type { Interface } from '../thrift/model.ts';
 
 /** What a chassis says it is. Equal details and equal interface make a pool. */
 export interface Details {
@@ -53,29 +53,3 @@ export interface MeshDoor {
   /** Global timeout in ms; changes while running. */
   timeoutMs(): number;
 }
-
-/** Bytes and counts a faceplate accepts from outside; one place, DESIGN.md section 6 item 9. */
-export interface FaceplateLimits {
-  readonly frameBytesMax: number;
-  readonly nestingMax: number;
-  readonly batchMax: number;
-  readonly connectionsMax: number;
-  /** A connection on which nothing happens for so long is closed. */
-  readonly idleMs: number;
-  /** A request that was begun must be complete within this time (slow senders). */
-  readonly requestMs: number;
-  /** Calls of one connection that may be under way at once; then its socket is not read. */
-  readonly pipelineMax: number;
-  readonly headersMax: number;
-}
-
-export const DEFAULT_LIMITS: FaceplateLimits = {
-  frameBytesMax: 16 * 1024 * 1024,
-  nestingMax: 64,
-  batchMax: 100,
-  connectionsMax: 20_000,
-  idleMs: 600_000,
-  requestMs: 30_000,
-  pipelineMax: 256,
-  headersMax: 100,
-};

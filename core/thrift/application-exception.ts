@@ -1,7 +1,7 @@
 // TApplicationException: how a Thrift server says that a call failed outside of its declared exceptions.
 // Struct {1: string message, 2: i32 type}; source: the Thrift RPC specification.
 
-import { KatamariError, ERROR_TABLE } from '../errors.ts';
+import { KatamariError, ERROR_TABLE } from '../mod.ts';
 import { StructScanner, WIRE_TYPE } from './struct-scanner.ts';
 
 export const APPLICATION_EXCEPTION = {

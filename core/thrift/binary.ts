@@ -1,11 +1,11 @@
 // Strict-binary Thrift at the level of single values: a writer into a growing buffer and a reader that checks every size against
+import type { Type } from './model.ts';
+import { writeShortText } from './string-cache.ts';
+import { WIRE_TYPE as WIRE } from './struct-scanner.ts';
+
 // the bytes that are left before it allocates anything. Knows no types; coder.ts puts it to use.
 
 import { isUtf8 } from 'node:buffer';
-import { writeShortText } from './string-cache.ts';
-import { WIRE_TYPE as WIRE } from './struct-scanner.ts';
-import type { Type } from './model.ts';
-
 /** Structs and containers inside one another, in both directions. */
 export const DEPTH_MAX = 64;
 /** Longest encoded value. What reads it has its own, lower limits; this one stops defaults from multiplying. */

@@ -1,7 +1,7 @@
 // The head of a strict-binary Thrift message: version and type, method name, sequence id. Source: Thrift binary protocol specification.
 // The hot path reads this and nothing else; the argument bytes behind it are passed on as they came.
 
-import { KatamariError } from '../errors.ts';
+import { KatamariError } from '../mod.ts';
 import { readShortText, writeShortText } from './string-cache.ts';
 
 export const MESSAGE_TYPE = { call: 1, reply: 2, exception: 3, oneway: 4 } as const;

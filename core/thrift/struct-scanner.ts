@@ -2,7 +2,7 @@
 // Resumable: an unframed stream that drips one byte at a time is scanned once, not once per byte. No recursion, no allocation per
 // value; a declared size is compared with what may still come before it is believed. Limits: depth and bytes, given by the caller.
 
-import { KatamariError } from '../errors.ts';
+import { KatamariError } from '../mod.ts';
 import { declaredSize, tooDeep, tooLarge } from './struct-limits.ts';
 
 /** Type numbers of the binary protocol. */

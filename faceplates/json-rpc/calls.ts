@@ -1,9 +1,10 @@
 // One JSON-RPC call: the params with their numbers and the admin's token put in place, handed to FaceplateCalls, and what came of it
 // as the `result` or the `error` member. Talks to rpc.ts above it.
 
-import { encodeParams, type KatamariError } from '../../core/mod.ts';
-import type { MeshDoor, Method, PoolView, ReplyContext, StatsBook, Wishes } from '../../core/mod.ts';
-import type { CallResult, Clock } from '../../core/mod.ts';
+import { encodeParams } from '../../core/idl/mod.ts';
+import type { KatamariError, Clock } from '../../core/mod.ts';
+import type { MeshDoor, PoolView, ReplyContext, StatsBook, Wishes, CallResult } from '../../core/rpc/mod.ts';
+import type { Method } from '../../core/thrift/mod.ts';
 import { FaceplateCalls, type JsonAnswer, type Outcome, type Target } from '../kit/mod.ts';
 import { DECLARED_EXCEPTION, rpcErrorOf, type RpcError } from './rpc-error.ts';
 import { paramsWithNumbers } from './text.ts';

@@ -1,12 +1,15 @@
 // What is in the mesh, for people and programs: the OpenRPC document (`rpc.discover`), IDL files, and a call to begin with.
+import { paramsOf, schemaOf } from '../../core/idl/mod.ts';
+import { KatamariError } from '../../core/mod.ts';
+import type { Directory } from '../../core/rpc/mod.ts';
+import type { Interface, Method } from '../../core/thrift/mod.ts';
+import { parseServiceName } from '../kit/mod.ts';
+import { exampleOf } from './example.ts';
+import { DECLARED_EXCEPTION } from './rpc-error.ts';
+
 // Reads the directory each time it is asked and keeps the document until the pools it was made from change.
 
 import { createHash } from 'node:crypto';
-import { KatamariError, paramsOf, schemaOf } from '../../core/mod.ts';
-import type { Directory, Interface, Method } from '../../core/mod.ts';
-import { exampleOf } from './example.ts';
-import { parseServiceName } from '../kit/mod.ts';
-import { DECLARED_EXCEPTION } from './rpc-error.ts';
 
 /** A text that can be handed out, with what tells it from another. */
 export interface Document {

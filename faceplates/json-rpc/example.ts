@@ -1,6 +1,6 @@
 // An example value for a type: what `GET /` shows as a request that works.
 
-import type { Type } from '../../core/mod.ts';
+import type { Type } from '../../core/thrift/mod.ts';
 
 /** A value of the type that the mesh accepts, as small as it can be. */
 export function exampleOf(type: Type): unknown {

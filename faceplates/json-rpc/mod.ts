@@ -1,3 +1,3 @@
-// The door of the JSON-RPC faceplate.
+// The door of faceplates/json-rpc: what other rooms may import.
 
-export { startJsonRpcFaceplate, type JsonRpcFaceplate, type JsonRpcFaceplateOptions } from './server.ts';
+export { startJsonRpcFaceplate } from './server.ts';

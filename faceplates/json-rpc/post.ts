@@ -1,12 +1,13 @@
 // One POST: the bytes of its body in, status, headers and text of its answer out, however it came and whoever writes it. Talks to rpc.ts; counts
+import { asKatamariError, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
+import type { Calls, Exchange } from './calls.ts';
+import { errorAnswer, httpStatusOf, retryAfterOf } from './rpc-error.ts';
+import type { Rpc } from './rpc.ts';
+import { parseText } from './text.ts';
+
 // here what never became a call.
 
 import type { Logger } from 'pino';
-import { asKatamariError, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
-import type { Calls, Exchange } from './calls.ts';
-import type { Rpc } from './rpc.ts';
-import { errorAnswer, httpStatusOf, retryAfterOf } from './rpc-error.ts';
-import { parseText } from './text.ts';
 
 /** As it goes out; `content-length` is for whoever writes it. */
 export interface HttpAnswer {

@@ -1,5 +1,11 @@
 // JSON-RPC 2.0 itself: a parsed request, or a batch of them, in; the text of the answer out.
 //
+import { KatamariError } from '../../core/mod.ts';
+import { parseMethodName, type Target } from '../kit/mod.ts';
+import type { Answer, Calls, Exchange } from './calls.ts';
+import { rpcErrorOf, type RpcError } from './rpc-error.ts';
+import { unmarked } from './text.ts';
+
 // Two speeds. A plain call (well-formed, by itself, with an id that is a text or a number) needs no checking beyond that and goes straight
 // to the mesh. For all else, checking a request, telling notifications from requests and shaping answers is jayson's; what it does otherwise than
 // the specification is put right here:
@@ -10,11 +16,6 @@
 
 import jayson from 'jayson';
 import { LRUCache } from 'lru-cache';
-import { parseMethodName, type Target } from '../kit/mod.ts';
-import { KatamariError } from '../../core/mod.ts';
-import type { Answer, Calls, Exchange } from './calls.ts';
-import { rpcErrorOf, type RpcError } from './rpc-error.ts';
-import { unmarked } from './text.ts';
 
 export interface RpcOptions {
   readonly calls: Calls;

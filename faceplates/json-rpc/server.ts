@@ -1,24 +1,30 @@
 // The HTTP side of JSON-RPC: paths, methods, origins, status codes and headers around rpc.ts. Content types are not looked at, so that a plain
 // `curl -d` works; what keeps a web page on some other site from calling a mesh on its reader's machine is the Origin that browsers
 // send: unless it is in `allowedOrigins` the request is refused before it is read.
+import {
+  clientSignal,
+  remoteAddress,
+  requestBody,
+  serveHttp,
+  type HttpEnv,
+  type HttpRefusal,
+  type PostApp,
+} from '../../core/http/mod.ts';
+import { asKatamariError, KatamariError, systemClock, type Clock, type FaceplateLimits } from '../../core/mod.ts';
+import { type MeshDoor, type StatsBook, type Wishes, readWishes } from '../../core/rpc/mod.ts';
+import type { Faceplate } from '../kit/mod.ts';
+import { Calls, type Exchange } from './calls.ts';
+import { Catalogue, type Document } from './catalog.ts';
+import { JSON_TYPE, Posts, refusalOf, type HttpAnswer } from './post.ts';
+import { errorAnswer } from './rpc-error.ts';
+import { Rpc } from './rpc.ts';
+
 //
 // Two ways lead to post.ts: nearly every call comes as an ordinary POST (core/http/fast-path.ts), all else through Hono.
 
 import { Hono } from 'hono';
 import type { Context } from 'hono';
 import type { Logger } from 'pino';
-import { clientSignal, remoteAddress, requestBody, serveHttp } from '../../core/http/server.ts';
-import type { HttpEnv, HttpRefusal } from '../../core/http/server.ts';
-import type { Faceplate } from '../kit/mod.ts';
-import type { PostApp } from '../../core/http/fast-connection.ts';
-import { asKatamariError, KatamariError, systemClock } from '../../core/mod.ts';
-import type { Clock, FaceplateLimits, MeshDoor, StatsBook, Wishes } from '../../core/mod.ts';
-import { Calls, type Exchange } from './calls.ts';
-import { Catalogue, type Document } from './catalog.ts';
-import { JSON_TYPE, Posts, refusalOf, type HttpAnswer } from './post.ts';
-import { Rpc } from './rpc.ts';
-import { errorAnswer } from './rpc-error.ts';
-import { readWishes } from '../../core/mod.ts';
 
 export interface JsonRpcFaceplateOptions {
   readonly mesh: MeshDoor;

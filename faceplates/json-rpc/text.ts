@@ -5,7 +5,7 @@
 // what is an i64 in the IDL keeps every digit (`withNumbers`) and an id is answered as it came (`unmarked`).
 
 import { KatamariError } from '../../core/mod.ts';
-import type { Field, Type } from '../../core/mod.ts';
+import type { Field, Type } from '../../core/thrift/mod.ts';
 
 export interface ParsedText {
   readonly value: unknown;

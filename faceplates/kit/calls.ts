@@ -4,6 +4,8 @@
 //
 // There is one way, without promises (`begin`), and the same with one on top (`call`).
 
+import { decodeResult, encodeParams } from '../../core/idl/mod.ts';
+import { systemClock, type Clock, asKatamariError, KatamariError } from '../../core/mod.ts';
 import {
   createCall,
   NO_DETAILS,
@@ -12,14 +14,14 @@ import {
   type CallSink,
   type Reply,
   type ReplyContext,
-} from '../../core/rpc/call.ts';
-import { systemClock, type Clock } from '../../core/clock.ts';
-import type { MeshDoor, PoolView } from '../../core/rpc/mesh-access.ts';
-import { asKatamariError, KatamariError } from '../../core/errors.ts';
-import { decodeResult, encodeParams, type Method } from '../../core/idl/mod.ts';
-import type { CallStats, StatsBook } from '../../core/rpc/call-stats.ts';
-import { readApplicationException } from '../../core/thrift/application-exception.ts';
-import { readWishes, type Wishes } from '../../core/rpc/call-headers.ts';
+  type MeshDoor,
+  type PoolView,
+  type CallStats,
+  type StatsBook,
+  readWishes,
+  type Wishes,
+} from '../../core/rpc/mod.ts';
+import { type Method, readApplicationException } from '../../core/thrift/mod.ts';
 import type { Target } from './method-name.ts';
 
 /** What is asked for, and by whom. */

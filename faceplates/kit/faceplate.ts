@@ -1,8 +1,8 @@
 // What a faceplate is: a network front for one protocol, which turns what comes into calls of the mesh. The built-in ones and those that a
 // user adds in katamari.yaml are the same thing: started with a FaceplateContext, held and ended by these four members.
 
-import type { FaceplateLimits, MeshDoor } from '../../core/rpc/mesh-access.ts';
-import type { StatsBook } from '../../core/rpc/call-stats.ts';
+import type { FaceplateLimits } from '../../core/mod.ts';
+import type { MeshDoor, StatsBook } from '../../core/rpc/mod.ts';
 
 /** A running front: it listens. */
 export interface Faceplate {

@@ -1,5 +1,7 @@
 // One connection of a line server: bytes to lines, lines to whoever answers them, answers back in the order of the lines. Talks to a
 // socket, and to its server through LineConnectionOptions.
+import { asKatamariError, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
+
 //
 // What it refuses, each with one line that says so: a line longer than `lineBytesMax`, half a line that is not finished within `requestMs`
 // (both end the connection, since nobody knows where the next line begins), text that is not UTF-8, lines that come while it drains.
@@ -9,8 +11,6 @@
 
 import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
-import type { FaceplateLimits } from '../../core/rpc/mesh-access.ts';
-import { asKatamariError, KatamariError } from '../../core/errors.ts';
 
 /** The other side, as those who answer its lines see it. */
 export interface LineClient {

@@ -1,13 +1,13 @@
 // A TCP server for protocols of one line a question and one line an answer: it listens, counts and sweeps connections, drains. What a line
+import { systemClock, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
+import type { MeshDoor } from '../../core/rpc/mod.ts';
+import type { Faceplate } from './faceplate.ts';
+import { LineConnection, type LineClient, type LineConnectionOptions } from './line-connection.ts';
+
 // means is its user's business (`answer`); what may go wrong with a line is line-connection.ts. Limit that matters: `connectionsMax`;
 // those beyond are told so in one line.
 
 import { createServer, type AddressInfo } from 'node:net';
-import { systemClock } from '../../core/clock.ts';
-import type { FaceplateLimits, MeshDoor } from '../../core/rpc/mesh-access.ts';
-import { KatamariError } from '../../core/errors.ts';
-import type { Faceplate } from './faceplate.ts';
-import { LineConnection, type LineClient, type LineConnectionOptions } from './line-connection.ts';
 
 export interface ServeLinesOptions {
   /** Its timeout is how long a drain waits for the last answers. */

@@ -23,11 +23,13 @@ export {
   type HttpRefusal,
   type HttpServer,
   type ServeHttpOptions,
-} from '../../core/http/server.ts';
-export { readWishes, type HeadersIn, type Wishes } from '../../core/rpc/call-headers.ts';
-export type { Directory, FaceplateLimits, MeshDoor, PoolView, Wanted } from '../../core/rpc/mesh-access.ts';
-export type { CallResult, ReplyContext } from '../../core/rpc/call.ts';
-export type { Interface, Method } from '../../core/idl/mod.ts';
-export type { CallStats, StatsBook } from '../../core/rpc/call-stats.ts';
-export { asKatamariError, ERROR_TABLE, KatamariError } from '../../core/errors.ts';
-export type { ErrorCode, ErrorFace, ErrorFacts } from '../../core/errors.ts';
+} from '../../core/http/mod.ts';
+export { readWishes, type Wishes } from '../../core/rpc/mod.ts';
+export type { Directory, MeshDoor, PoolView, Wanted } from '../../core/rpc/mod.ts';
+export type { CallResult, ReplyContext } from '../../core/rpc/mod.ts';
+export type { Interface, Method } from '../../core/thrift/mod.ts';
+export type { CallStats, StatsBook } from '../../core/rpc/mod.ts';
+export { asKatamariError, ERROR_TABLE, KatamariError } from '../../core/mod.ts';
+export type { ErrorCode, ErrorFace, ErrorFacts } from '../../core/mod.ts';
+export { type FaceplateLimits } from '../../core/mod.ts';
+export { type HeadersIn } from '../../core/thrift/mod.ts';

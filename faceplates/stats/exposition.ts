@@ -1,9 +1,9 @@
 // Metrics as the text that Prometheus reads, written by prom-client. Our own families come as plain data and live in a registry
+import type { MetricFamily } from './metric-family.ts';
+
 // for one scrape; the figures of the process itself (memory, CPU, event loop) come from prom-client's collectors.
 
 import { Registry, collectDefaultMetrics, type Metric } from 'prom-client';
-import type { MetricFamily } from './metrics.ts';
-
 export const METRICS_CONTENT_TYPE: string = Registry.PROMETHEUS_CONTENT_TYPE;
 
 /**

@@ -1,8 +1,8 @@
 // The stats faceplate: a small HTTP server that tells people and programs how the mesh is doing. It answers no calls and
 // changes nothing; whoever may reach its port may read everything on it, so it listens on loopback unless told otherwise.
 
-import type { FaceplateLimits } from '../../core/rpc/mesh-access.ts';
-import { serveHttp, type HttpServer } from '../../core/http/server.ts';
+import { serveHttp, type HttpServer } from '../../core/http/mod.ts';
+import type { FaceplateLimits } from '../../core/mod.ts';
 import { readAssets } from './assets.ts';
 import { statsRoutes } from './routes.ts';
 import type { StatsSources } from './sources.ts';

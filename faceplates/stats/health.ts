@@ -1,7 +1,7 @@
 // Answers to 'is enough of it alive?', for load balancers and people. Idle and busy resources count as alive: a pool that
 // works hard is healthy. Reads a MeshStatus, touches nothing.
 
-import type { MeshStatus, PoolStatus } from '../../core/rpc/status.ts';
+import type { MeshStatus, PoolStatus } from '../../core/rpc/mod.ts';
 
 /** A health check's answer: HTTP status and one line for whoever reads the log. */
 export interface Health {

@@ -2,24 +2,16 @@
 // Everything is read in one synchronous pass, so the sums of one scrape agree: accepted = settled outcomes + in flight.
 // Limits: SERIES_MAX entries of the book, and as many pools, get series of their own; what is beyond is summed under '-'.
 
-import { CallStats, DURATION_BOUNDS_S, type DurationHistogram } from '../../core/rpc/call-stats.ts';
-import { RESOURCE_STATES, type MeshStatus, type PoolStatus } from '../../core/rpc/status.ts';
+import {
+  CallStats,
+  DURATION_BOUNDS_S,
+  type DurationHistogram,
+  RESOURCE_STATES,
+  type MeshStatus,
+  type PoolStatus,
+} from '../../core/rpc/mod.ts';
+import type { MetricSample, MetricFamily } from './metric-family.ts';
 import type { StatsSources } from './sources.ts';
-
-interface MetricSample {
-  readonly labels: Readonly<Record<string, string>>;
-  readonly value: number;
-  /** Name of the series where it is not the family's: `..._bucket`, `..._sum`, `..._count` of a histogram. */
-  readonly metricName?: string;
-}
-
-/** One metric with its samples, plain data. Names and units follow the Prometheus conventions: counters end in `_total`, seconds, bytes. */
-export interface MetricFamily {
-  readonly name: string;
-  readonly help: string;
-  readonly type: 'counter' | 'gauge' | 'histogram';
-  readonly samples: readonly MetricSample[];
-}
 
 /** Everything the mesh has to tell now, the figures of other rooms last. */
 export function readMetrics(sources: StatsSources): MetricFamily[] {

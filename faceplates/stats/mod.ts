@@ -1,5 +1,4 @@
-// The door of the stats faceplate.
+// The door of faceplates/stats: what other rooms may import.
 
-export { startStatsFaceplate, type StatsFaceplate } from './faceplate.ts';
-export type { MetricFamily } from './metrics.ts';
-export type { PoolCallStats } from './sources.ts';
+export { startStatsFaceplate } from './faceplate.ts';
+export type { MetricFamily } from './metric-family.ts';

@@ -1,8 +1,7 @@
 // The mesh as a person wants it: one entry a pool, whatever its number of managers, and one a process, whatever its number of roles. For the
 // page, which thereby agrees with `katamari status`. Reads a MeshStatus, touches nothing.
 
-import { mergePools, type MergedPool } from '../../core/rpc/merged-pools.ts';
-import type { MeshStatus, ProcessStatus } from '../../core/rpc/status.ts';
+import { mergePools, type MergedPool, type MeshStatus, type ProcessStatus } from '../../core/rpc/mod.ts';
 
 /** A MeshStatus whose pools are merged over their managers and whose processes have all their roles. */
 export interface MeshOverview extends Omit<MeshStatus, 'pools' | 'processes'> {

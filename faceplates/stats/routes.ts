@@ -1,15 +1,15 @@
 // The addresses of the stats faceplate: metrics, status, health checks, events, and the page that shows them.
-// Read only (GET and HEAD). Every answer forbids the browser to run or load anything but the page's own files.
-
-import { Hono, type Context } from 'hono';
-import { DURATION_BOUNDS_S, type DurationHistogram } from '../../core/rpc/call-stats.ts';
-import type { MeshStatus } from '../../core/rpc/status.ts';
+import { DURATION_BOUNDS_S, type DurationHistogram, type MeshStatus } from '../../core/rpc/mod.ts';
 import type { Asset } from './assets.ts';
 import { METRICS_CONTENT_TYPE, writeMetrics } from './exposition.ts';
 import { healthOf, poolsOf, readServiceName, readiness, sum, type Health } from './health.ts';
 import { readMetrics } from './metrics.ts';
 import { overviewOf } from './overview.ts';
 import type { StatsSources } from './sources.ts';
+
+// Read only (GET and HEAD). Every answer forbids the browser to run or load anything but the page's own files.
+
+import { Hono, type Context } from 'hono';
 
 /** The faceplate as a function from request to response. */
 export function statsRoutes(sources: StatsSources, assets: ReadonlyMap<string, Asset>): Hono {

@@ -1,9 +1,8 @@
 // Where the stats faceplate gets its figures: functions that hand out what this process knows at that moment.
 // They are called when somebody looks (a scrape, a health check, an open page), never on the path of a call.
 
-import type { CallStats, StatsBook } from '../../core/rpc/call-stats.ts';
-import type { MeshEvent, MeshStatus } from '../../core/rpc/status.ts';
-import type { MetricFamily } from './metrics.ts';
+import type { CallStats, StatsBook, MeshEvent, MeshStatus } from '../../core/rpc/mod.ts';
+import type { MetricFamily } from './metric-family.ts';
 
 /** The books of one pool: every call that was dispatched to it, queue included. */
 export interface PoolCallStats {

@@ -1,8 +1,8 @@
 // What the headers of one message ask for, beside what the message says itself.
 
-import { withCall, type Call } from '../../core/rpc/call.ts';
-import { asKatamariError, type KatamariError } from '../../core/errors.ts';
-import { foreignHeaders, readWishes, type HeadersIn, type Wishes } from '../../core/rpc/call-headers.ts';
+import { asKatamariError, type KatamariError } from '../../core/mod.ts';
+import { withCall, type Call, foreignHeaders, readWishes, type Wishes } from '../../core/rpc/mod.ts';
+import type { HeadersIn } from '../../core/thrift/mod.ts';
 
 export class Asked {
   readonly #wishes: Wishes | undefined;

@@ -1,28 +1,22 @@
 // One client: reads its calls, hands them to the mesh, and writes the answers in the order of the calls; those of calls that ask for any order
+import { CallSignal, withoutContext, Inbox, Roster } from '../../core/link/mod.ts';
+import { type Clock, asKatamariError, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
+import { createCall, type Reply, type MeshDoor } from '../../core/rpc/mod.ts';
+import { type Encoding, type MessageFacts, FramedBinary } from '../../core/thrift/encodings/mod.ts';
+import { applicationExceptionOf, MESSAGE_TYPE, NOTHING } from '../../core/thrift/mod.ts';
+import { Asked } from './call-options.ts';
+import { recognise } from './detect-protocol.ts';
+import { headersOfError } from './error-headers.ts';
+import type { Target, TargetTable } from './method-targets.ts';
+import { drainBegins, draining, framedRefusal, halfSent, unknownProtocol, wantsTls } from './refusals.ts';
+import { Line, type Place, type PlaceOwner } from './reply-queue.ts';
+
 // (`katamari-any-order`) as they become ready. Two speeds: the answer to the only
 // call in line goes straight to the socket, those of several leave together at the end of the turn. Nothing here makes a timer: the
 // faceplate sweeps over all of its connections instead. Limits: calls under way and answers not read (then the socket is not read
 // either), time for a message that was begun, idle time. Who breaks the protocol gets the answers to what came before, the reason, and the end.
 
 import type { Socket } from 'node:net';
-import { createCall, type Reply } from '../../core/rpc/call.ts';
-import type { Clock } from '../../core/clock.ts';
-import type { FaceplateLimits, MeshDoor } from '../../core/rpc/mesh-access.ts';
-import { asKatamariError, KatamariError } from '../../core/errors.ts';
-import { applicationExceptionOf } from '../../core/thrift/application-exception.ts';
-import { CallSignal } from '../../core/link/call-signal.ts';
-import { withoutContext } from '../../core/link/context.ts';
-import type { Encoding, MessageFacts } from '../../core/thrift/encodings/encoding.ts';
-import { FramedBinary } from '../../core/thrift/encodings/framed-binary.ts';
-import { Inbox } from '../../core/link/receive-buffer.ts';
-import { MESSAGE_TYPE, NOTHING } from '../../core/thrift/message.ts';
-import { Roster } from '../../core/link/dense-set.ts';
-import { Asked } from './call-options.ts';
-import { Line, type Place, type PlaceOwner } from './reply-queue.ts';
-import { recognise } from './detect-protocol.ts';
-import { headersOfError } from './error-headers.ts';
-import { drainBegins, draining, framedRefusal, halfSent, unknownProtocol, wantsTls } from './refusals.ts';
-import type { Target, TargetTable } from './method-targets.ts';
 
 /** What all connections of a faceplate share. */
 export interface ConnectionHost {

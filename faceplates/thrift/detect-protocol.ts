@@ -1,9 +1,14 @@
 // What a client speaks, told from its first bytes: six at most, eight for HTTP. What is no Thrift gets a name, for the error.
 
-import type { FaceplateLimits } from '../../core/rpc/mesh-access.ts';
-import type { Encoding, SchemaOf } from '../../core/thrift/encodings/encoding.ts';
-import { HttpEncoding } from '../../core/thrift/encodings/http.ts';
-import { encodingOf, mannerOf, protocolOf } from '../../core/thrift/encodings/protocols.ts';
+import type { FaceplateLimits } from '../../core/mod.ts';
+import {
+  type Encoding,
+  type SchemaOf,
+  HttpEncoding,
+  encodingOf,
+  mannerOf,
+  protocolOf,
+} from '../../core/thrift/encodings/mod.ts';
 
 export type Recognised =
   | { readonly kind: 'encoding'; readonly encoding: Encoding }

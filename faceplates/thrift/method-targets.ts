@@ -1,11 +1,10 @@
 // What a method name on the wire means: service, version and method, and the page of the book its calls are entered on. Worked out once per name
+import type { MeshDoor, CallStats, StatsBook } from '../../core/rpc/mod.ts';
+import { type Method, parseTarget } from '../../core/thrift/mod.ts';
+
 // and looked up after that. Names that no pool has are entered under '-', so that strangers cannot grow the book.
 
 import { LRUCache } from 'lru-cache';
-import type { MeshDoor } from '../../core/rpc/mesh-access.ts';
-import type { Method } from '../../core/thrift/model.ts';
-import type { CallStats, StatsBook } from '../../core/rpc/call-stats.ts';
-import { parseTarget } from '../../core/thrift/message.ts';
 
 export interface Target {
   /** '' when the client named none and the listener has no default. */

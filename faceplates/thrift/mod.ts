@@ -1,4 +1,4 @@
-// The door of the Thrift faceplate.
+// The door of faceplates/thrift: what other rooms may import.
 
-export { startThriftFaceplate, type ThriftFaceplate, type ThriftFaceplateOptions } from './server.ts';
+export { startThriftFaceplate } from './server.ts';
 export type { ThriftTls } from './tls-door.ts';

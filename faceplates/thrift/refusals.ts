@@ -1,8 +1,7 @@
 // What the faceplate says to those it cannot serve at all.
 
-import { KatamariError } from '../../core/errors.ts';
-import { applicationExceptionOf } from '../../core/thrift/application-exception.ts';
-import { frameMessage, MESSAGE_TYPE, NOTHING } from '../../core/thrift/message.ts';
+import { KatamariError } from '../../core/mod.ts';
+import { applicationExceptionOf, frameMessage, MESSAGE_TYPE, NOTHING } from '../../core/thrift/mod.ts';
 
 /** A framed TApplicationException to a client that has sent nothing yet; most clients read frames. */
 export function framedRefusal(error: KatamariError): Buffer {

@@ -1,11 +1,10 @@
 // The calls of one connection that wait for their answers, in the order in which they came. Ordinary Thrift clients match answers by order,
 // so an answer that is ready early stays in its place until those before it have left. Places are used again: a busy connection makes none.
 
-import type { CallSink, Reply } from '../../core/rpc/call.ts';
-import type { KatamariError } from '../../core/errors.ts';
-import type { CallStats } from '../../core/rpc/call-stats.ts';
-import { NOTHING } from '../../core/thrift/message.ts';
-import type { RosterEntry } from '../../core/link/dense-set.ts';
+import type { RosterEntry } from '../../core/link/mod.ts';
+import type { KatamariError } from '../../core/mod.ts';
+import type { CallSink, Reply, CallStats } from '../../core/rpc/mod.ts';
+import { NOTHING } from '../../core/thrift/mod.ts';
 import type { Target } from './method-targets.ts';
 
 /** Who is told when a call has ended. */

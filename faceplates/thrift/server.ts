@@ -1,15 +1,15 @@
 // The Thrift faceplate: one TCP port on which ordinary Thrift clients call the mesh. It accepts connections up to its limit, sweeps over
+import { systemClock, type Clock, type FaceplateLimits } from '../../core/mod.ts';
+import type { MeshDoor, StatsBook } from '../../core/rpc/mod.ts';
+import type { Faceplate } from '../kit/mod.ts';
+import { Connection, type ConnectionHost } from './connection.ts';
+import { TargetTable } from './method-targets.ts';
+import { tooManyConnections } from './refusals.ts';
+import { TlsDoor, type ThriftTls } from './tls-door.ts';
+
 // them with one timer, and ends them; what a connection does is in connection.ts. It knows no service: names go to the mesh as they come.
 
 import { createServer, type AddressInfo, type Socket } from 'node:net';
-import { systemClock, type Clock } from '../../core/clock.ts';
-import type { FaceplateLimits, MeshDoor } from '../../core/rpc/mesh-access.ts';
-import type { Faceplate } from '../kit/faceplate.ts';
-import type { StatsBook } from '../../core/rpc/call-stats.ts';
-import { Connection, type ConnectionHost } from './connection.ts';
-import { tooManyConnections } from './refusals.ts';
-import { TargetTable } from './method-targets.ts';
-import { TlsDoor, type ThriftTls } from './tls-door.ts';
 
 export interface ThriftFaceplateOptions {
   readonly mesh: MeshDoor;

@@ -1,8 +1,9 @@
 // HTTP requests as `idl/web.thrift` has them, and its responses checked before a byte of them is written: a chassis that returns a status
+import { KatamariError } from '../../core/mod.ts';
+
 // or a header that HTTP cannot carry has failed (`resource_failed`, 502), and cannot make two responses of one.
 
 import type { IncomingMessage } from 'node:http';
-import { KatamariError } from '../../core/mod.ts';
 
 /** struct Header */
 export interface Header {

@@ -1,4 +1,4 @@
-// The door of the web faceplate.
+// The door of faceplates/web: what other rooms may import.
 
-export { startWebFaceplate, type WebFaceplate, type WebFaceplateOptions } from './server.ts';
+export { startWebFaceplate } from './server.ts';
 export type { Site } from './site.ts';

@@ -1,5 +1,22 @@
 // The web faceplate: plain HTTP for browsers. A request goes to the site with the longest prefix that fits: to its files, if there is one
 // of that name, else to method `handle_request` of a chassis of its service, and what that returns goes back as it is. Headers that a
+import {
+  clientSignal,
+  remoteAddress,
+  requestBody,
+  serveHttp,
+  type HttpEnv,
+  type HttpRefusal,
+} from '../../core/http/mod.ts';
+import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
+import { asKatamariError, ERROR_TABLE, KatamariError, type ErrorCode, type FaceplateLimits } from '../../core/mod.ts';
+import { readWishes, type MeshDoor, type StatsBook } from '../../core/rpc/mod.ts';
+import type { Method } from '../../core/thrift/mod.ts';
+import { FaceplateCalls, type Faceplate, type Outcome } from '../kit/mod.ts';
+import { findFile, sendFile } from './files.ts';
+import { cookieOf, requestOf, responseOf, type WebRequest, type WebResponse } from './messages.ts';
+import { baseOf, SiteTable, type Site } from './site.ts';
+
 // client may send to choose: those of wishes.ts. Never sends a request twice.
 //
 // It writes to node's response itself: a header that stands twice must reach the browser twice, which a `Response` cannot promise.
@@ -7,25 +24,6 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
-import { FaceplateCalls, type Faceplate, type Outcome } from '../kit/mod.ts';
-import { clientSignal, remoteAddress, requestBody, serveHttp } from '../../core/http/server.ts';
-import type { HttpEnv, HttpRefusal } from '../../core/http/server.ts';
-import {
-  asKatamariError,
-  decodeStruct,
-  encodeStruct,
-  ERROR_TABLE,
-  KatamariError,
-  readWishes,
-  type ErrorCode,
-  type FaceplateLimits,
-  type MeshDoor,
-  type Method,
-  type StatsBook,
-} from '../../core/mod.ts';
-import { findFile, sendFile } from './files.ts';
-import { cookieOf, requestOf, responseOf, type WebRequest, type WebResponse } from './messages.ts';
-import { baseOf, SiteTable, type Site } from './site.ts';
 
 export interface WebFaceplateOptions {
   readonly mesh: MeshDoor;

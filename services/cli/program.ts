@@ -1,26 +1,26 @@
 // The command line of `katamari`: what commands and options there are, their help with examples, and how each ends. Commands
-// themselves are functions in files of their own; those that stand on much (mesh, logs, Consul) are loaded when they are run.
-
-import { Command, CommanderError, Option } from 'commander';
+import { CliError, EXIT, type ExitCode, type FlagValue } from '../config/mod.ts';
+import { VERSION } from '../process/mod.ts';
 import type { BenchOptions } from './bench/plan.ts';
 import { runCall, type CallOptions } from './commands/call.ts';
-import { CliError, EXIT, type ExitCode } from '../config/exit-error.ts';
-import type { ClientOptions, Surroundings } from './kit/context.ts';
-import type { FlagValue } from '../config/layers.ts';
-import type { ConformOptions } from './conform/conform.ts';
-import { runEvents, type EventsOptions } from './commands/events.ts';
 import type { DeployOptions } from './commands/deploy.ts';
 import { runDrain, runUndrain, type DrainOptions } from './commands/drain.ts';
+import { runEvents, type EventsOptions } from './commands/events.ts';
+import type { IdlDiffOptions } from './commands/idl.ts';
 import { runRestart, type RestartOptions } from './commands/restart.ts';
 import { runRoute, type RouteOptions } from './commands/route.ts';
 import type { ScaleOptions } from './commands/scale.ts';
 import { runConfig } from './commands/show-config.ts';
 import { runStatus, type StatusOptions } from './commands/status.ts';
-import { paint, printable } from './kit/terminal.ts';
 import { runTop, type TopOptions } from './commands/top.ts';
-import type { IdlDiffOptions } from './commands/idl.ts';
 import type { TypesOptions } from './commands/types.ts';
-import { VERSION } from '../process/version.ts';
+import type { ConformOptions } from './conform/conform.ts';
+import type { ClientOptions, Surroundings } from './kit/context.ts';
+import { paint, printable } from './kit/terminal.ts';
+
+// themselves are functions in files of their own; those that stand on much (mesh, logs, Consul) are loaded when they are run.
+
+import { Command, CommanderError, Option } from 'commander';
 
 /** Runs one command line (without program and script) to its end and returns the exit code; never throws. */
 export async function runProgram(args: readonly string[], surroundings: Surroundings): Promise<number> {

@@ -1,12 +1,13 @@
 // What is wrong with a configuration, in words: zod's findings translated to "found X, expected Y", and the rules that tie several
-// keys together, which a schema cannot say.
-
-import { z } from 'zod';
-import { HEADER_PROTOCOLS, isManner } from '../../core/mod.ts';
-import { PLAIN_CONCURRENCY_MAX } from '../mesh/internal.ts';
+import { HEADER_PROTOCOLS, isManner } from '../../core/thrift/encodings/mod.ts';
+import { PLAIN_CONCURRENCY_MAX } from '../mesh/mod.ts';
 import { describeValue, keyText, type ConfigText } from './file.ts';
 import { keysAt, leafFacts, schemaAt, unwrap, type ConfigFile } from './schema.ts';
 import { didYouMean } from './suggest.ts';
+
+// keys together, which a schema cannot say.
+
+import { z } from 'zod';
 
 /** One thing wrong; the reader of it puts file, line and key in front. */
 export interface Problem {

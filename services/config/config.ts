@@ -2,19 +2,18 @@
 // everything else trusts. Every error names where it stands, the key, what was found and what was expected; exit code 78.
 
 import os from 'node:os';
-import path from 'node:path';
-import { z } from 'zod';
 import type { FaceplateLimits } from '../../core/mod.ts';
 import type { Site } from '../../faceplates/web/mod.ts';
-import type { AddedFaceplate } from '../process/added-faceplate.ts';
-import { CliError, EXIT } from './exit-error.ts';
+import type { AddedFaceplate } from './added-faceplate.ts';
 import { checkTogether, describeIssue, type Problem } from './check.ts';
+import { resolveDeployment, type Deployment } from './deployment.ts';
+import { CliError, EXIT } from './exit-error.ts';
 import { findConfigFile, keyText, readConfigFile, type ConfigText } from './file.ts';
 import { layer, type FlagValue } from './layers.ts';
-import { resolveDeployment, type Deployment } from './deployment.ts';
 import { configSchema, leafFacts, schemaAt, unwrap, type ConfigFile, type LeafKind } from './schema.ts';
 import { formatDuration, formatSize } from './units.ts';
-
+import path from 'node:path';
+import { z } from 'zod';
 export type { Deployment } from './deployment.ts';
 
 /** What a process runs by. Durations in ms, sizes in bytes, paths absolute; nothing here is left to be defaulted. */

@@ -1,19 +1,13 @@
 // A deployment as the mesh runs it: one version of a service, how its processes are started and kept. Paths are absolute here;
 // in the file they are relative to the file.
-
+import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
+import { KatamariError, scriptCommand } from '../../core/mod.ts';
+import type { Protocol, Transport } from '../../core/thrift/encodings/mod.ts';
+import type { IdlSource } from '../../core/thrift/mod.ts';
+import { whyNoHealthCheck, type Deployment as Wanted } from '../mesh/mod.ts';
+import type { DeploymentEntry } from './schema.ts';
 import os from 'node:os';
 import path from 'node:path';
-import {
-  KatamariError,
-  parseIdl,
-  readIdlFile,
-  scriptCommand,
-  type IdlSource,
-  type Protocol,
-  type Transport,
-} from '../../core/mod.ts';
-import { whyNoHealthCheck, type Deployment as Wanted } from '../mesh/internal.ts';
-import type { DeploymentEntry } from './schema.ts';
 
 /** The wanted state of one version of a service. A count, age or size of 0 under `recycle` means never. */
 export interface Deployment {

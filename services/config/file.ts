@@ -2,10 +2,9 @@
 // JSON is read by the same parser, being a subset of YAML. Aliases are bounded by the parser, the size by FILE_BYTES_MAX.
 
 import { existsSync, readFileSync, statSync } from 'node:fs';
+import { CliError, EXIT } from './exit-error.ts';
 import path from 'node:path';
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, visit, type Document } from 'yaml';
-import { CliError, EXIT } from './exit-error.ts';
-
 /** Names that are looked for in the working directory when none is given, first found wins. */
 export const CONFIG_FILE_NAMES = ['katamari.yaml', 'katamari.yml', 'katamari.json'] as const;
 

@@ -1,11 +1,12 @@
 // Settings from outside the file: KATAMARI_* variables and flags. Each is laid over the file's values before they are checked, and
-// it is remembered where each value came from, so that a message and `katamari config` can say so.
-
-import { z } from 'zod';
 import { CliError, EXIT } from './exit-error.ts';
 import { describeValue, keyText, type ConfigText } from './file.ts';
 import { configSchema, leafFacts, unwrap, type LeafFacts } from './schema.ts';
 import { didYouMean } from './suggest.ts';
+
+// it is remembered where each value came from, so that a message and `katamari config` can say so.
+
+import { z } from 'zod';
 
 /** A setting that a variable or a flag may give: every leaf outside `routes` and `deployments`. */
 export interface Setting {

@@ -1,9 +1,10 @@
 // What may stand in katamari.yaml: every key with its type, its default (written as a user would write it) and the words that say
+import { PROTOCOLS, TRANSPORTS, type Protocol, type Transport } from '../../core/thrift/encodings/mod.ts';
+import { formatDuration, formatSize, parseDuration, parseSize, type Parsed } from './units.ts';
+
 // what was expected. The one source for checking, for `katamari config`, for KATAMARI_* variables and for docs/configuration.md.
 
 import { z } from 'zod';
-import { PROTOCOLS, TRANSPORTS, type Protocol, type Transport } from '../../core/mod.ts';
-import { formatDuration, formatSize, parseDuration, parseSize, type Parsed } from './units.ts';
 
 /** The file after checking: defaults filled in, durations in ms, sizes in bytes, paths still as written. */
 export interface ConfigFile {

@@ -1,10 +1,10 @@
 // /v1/agent/: the services and checks of this agent, maintenance, and what it says of itself; /v1/status/.
 
-import { checkCommon, empty, json, type Answer, type Ask, type Route } from './request.ts';
 import type { CheckStatus } from './catalog-table.ts';
 import { checkPlanOf, CHECK_FIELDS } from './check-definition.ts';
 import { decodeStruct, parseBool, parseJson, Refusal, type Decoded, type Fields } from './go-compat.ts';
 import type { LocalAgent, LocalCheck } from './local-agent.ts';
+import { checkCommon, empty, json, type Answer, type Ask, type Route } from './request.ts';
 import type { State } from './state.ts';
 
 export interface AgentRoutesOptions {

@@ -1,8 +1,8 @@
 // /v1/catalog/ and /v1/health/: what all nodes offer and how it is. Every read can be watched.
 
-import { checkCommon, indexHeaders, json, waitOf, type Answer, type Ask, type Route } from './request.ts';
 import type { CatalogCheck, CatalogNode, CatalogService, CatalogTable } from './catalog-table.ts';
 import { decodeStruct, parseBool, parseJson, Refusal, type Decoded, type Fields } from './go-compat.ts';
+import { checkCommon, indexHeaders, json, waitOf, type Answer, type Ask, type Route } from './request.ts';
 import type { State } from './state.ts';
 import type { Watchers } from './watchers.ts';
 

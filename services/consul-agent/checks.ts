@@ -2,10 +2,10 @@
 // the real agent. A check costs one timer, and one socket while it runs.
 
 import { request as httpRequest, type IncomingMessage } from 'node:http';
+import type { Clock } from '../../core/mod.ts';
+import type { CheckStatus } from './catalog-table.ts';
 import { request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
-import type { Clock } from '../../core/clock.ts';
-import type { CheckStatus } from './catalog-table.ts';
 
 /** How to check; exactly one of ttl, tcp and http is there, or none (maintenance). */
 export interface CheckPlan {

@@ -1,10 +1,8 @@
 // The routes as one Hono app: which route, which methods, paths as Go's server cleans them, and refusals as plain text with their status.
-
-import { Hono, type Context } from 'hono';
-import { requestBody, type HttpEnv } from '../../core/http/server.ts';
-import type { Answer, Ask, Route } from './request.ts';
+import { requestBody, type HttpEnv } from '../../core/http/mod.ts';
 import { Refusal } from './go-compat.ts';
-
+import type { Answer, Ask, Route } from './request.ts';
+import { Hono, type Context } from 'hono';
 /** Size of a value, as in the real agent, and of every other body. */
 const BODY_BYTES_MAX = 512 * 1024;
 

@@ -1,8 +1,8 @@
 // /v1/kv/ and /v1/txn.
 
-import { checkCommon, empty, indexHeaders, json, waitOf, type Answer, type Ask, type Route } from './request.ts';
 import { decodeStruct, parseJson, parseUint, Refusal, type Fields } from './go-compat.ts';
 import type { KvEntry, KvOperation, KvVerb } from './kv-table.ts';
+import { checkCommon, empty, indexHeaders, json, waitOf, type Answer, type Ask, type Route } from './request.ts';
 import type { State } from './state.ts';
 import type { Watchers } from './watchers.ts';
 

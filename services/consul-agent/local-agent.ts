@@ -2,7 +2,7 @@
 // what changes into the catalog. A status goes there at once; an output that alone changed goes after five minutes, as in the real agent, so that
 // a check that prints the time does not wake every watch.
 
-import type { Clock } from '../../core/clock.ts';
+import type { Clock } from '../../core/mod.ts';
 import type { CheckStatus } from './catalog-table.ts';
 import { runCheck, type CheckPlan, type CheckRun } from './checks.ts';
 import { Refusal } from './go-compat.ts';

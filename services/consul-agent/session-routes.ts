@@ -1,7 +1,4 @@
 // /v1/session/: create, destroy, renew, info, node, list.
-
-import { randomUUID } from 'node:crypto';
-import { checkCommon, json, waitOf, type Answer, type Ask, type Route } from './request.ts';
 import {
   decodeStruct,
   formatDuration,
@@ -12,10 +9,12 @@ import {
   type Fields,
 } from './go-compat.ts';
 import { checkSessionId } from './kv-table.ts';
+import { checkCommon, json, waitOf, type Answer, type Ask, type Route } from './request.ts';
 import type { NewSession } from './session-table.ts';
 import type { SessionTimers } from './session-timers.ts';
 import type { State } from './state.ts';
 import type { Watchers } from './watchers.ts';
+import { randomUUID } from 'node:crypto';
 
 export interface SessionRoutesOptions {
   readonly state: State;

@@ -2,7 +2,7 @@
 // `onCommit` (the journal) and then made known to waiting queries, all in one turn. Applying the same commands to the same snapshot gives
 // the same state, which is how a restart gets it back. Time enters only through lock delays, which live in memory, as in the real agent.
 
-import type { Clock } from '../../core/clock.ts';
+import type { Clock } from '../../core/mod.ts';
 import { CatalogTable, type NewCheck, type NewNode, type NewService } from './catalog-table.ts';
 import { Refusal } from './go-compat.ts';
 import { KvTable, runKv, type KvEntry, type KvOperation, type Undo } from './kv-table.ts';

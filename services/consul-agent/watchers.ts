@@ -1,7 +1,7 @@
 // Blocking queries: a query waits for its topic and then looks again. A topic that fires too often costs a look, not a wrong answer, because only
 // a higher index ends the wait. A query that waits is one entry and one timer; nothing polls.
 
-import type { Clock } from '../../core/clock.ts';
+import type { Clock } from '../../core/mod.ts';
 import { Refusal } from './go-compat.ts';
 
 /** What a query depends on. */

@@ -1,8 +1,7 @@
 // Enters a listener of this process (katamari-thrift, katamari-json-rpc, ...) as a Consul service with a health check, so that Consul DNS, its UI and
 // Prometheus find it. Nothing in the mesh depends on it. The entry is looked at now and then and made again when an agent forgot it.
 
-import { systemClock, type Clock } from '../../core/clock.ts';
-import { Backoff } from '../../core/backoff.ts';
+import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import { ConsulError, type ConsulClient, type ServiceRequest } from './client.ts';
 import { FAREWELL_MS, pause, within } from './pause.ts';
 

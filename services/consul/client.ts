@@ -4,10 +4,10 @@
 
 import { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { adviceFor, codeOf, type ConsulTrouble } from './advice.ts';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import Consul from 'consul';
-import { adviceFor, codeOf, type ConsulTrouble } from './advice.ts';
 
 export interface ConsulClientOptions {
   /** `HOST:PORT`, `http://HOST:PORT`, `https://HOST:PORT` or `unix:///PATH`. */

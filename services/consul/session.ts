@@ -5,8 +5,7 @@
 // (Consul was restarted, the process was frozen, somebody destroyed it) it is made anew and every key announced through it is announced
 // again. While Consul cannot be reached nothing is given up: it tries on, with growing pauses, and says in `stats` how it goes.
 
-import { systemClock, type Clock } from '../../core/clock.ts';
-import { Backoff } from '../../core/backoff.ts';
+import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import { ConsulError, type ConsulClient, type ProcessCheck } from './client.ts';
 import { FAREWELL_MS, pause, within } from './pause.ts';
 

@@ -5,8 +5,7 @@
 // back with, newer, older or empty. The same when the index went backwards. What it hands on is compared with what it handed on
 // before, so restarts and spurious answers are silent unless something is really different.
 
-import { systemClock, type Clock } from '../../core/clock.ts';
-import { Backoff } from '../../core/backoff.ts';
+import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import { ConsulError, type ConsulClient, type ConsulEntry } from './client.ts';
 import { pause } from './pause.ts';
 

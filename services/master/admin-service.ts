@@ -1,22 +1,17 @@
 // The admin service `Katamari` of idl/katamari.thrift, behind a token: what `katamari status`, `deploy`, `drain`, `restart` and the rest call.
+import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
+import { KatamariError, type Clock } from '../../core/mod.ts';
+import { sendOf, dispatchOf, serveHandlers, type MeshStatus } from '../../core/rpc/mod.ts';
+import { ThriftException } from '../../core/thrift/mod.ts';
+import { ConsulError } from '../consul/mod.ts';
+import { deploymentId, thriftStatus, type EventLog, type Offer, type Route } from '../mesh/mod.ts';
+import { deploymentOf, OUTCOMES, thriftDeployment, type ThriftDeployment } from './admin-shapes.ts';
+import type { DeploymentStore } from './deployment-store.ts';
+
 // Served through the same faceplates as every other service. It checks and translates; what is done is done by the store and the
 // actions it is given. Deployments that stand in the configuration of a manager are none of its business, and it says so.
 
 import { timingSafeEqual, createHash } from 'node:crypto';
-import {
-  KatamariError,
-  parseIdl,
-  readIdlFile,
-  sendOf,
-  dispatchOf,
-  serveHandlers,
-  ThriftException,
-  type Clock,
-  type MeshStatus,
-} from '../../core/mod.ts';
-import { ConsulError, deploymentId, thriftStatus, type EventLog, type Offer, type Route } from '../mesh/internal.ts';
-import { deploymentOf, OUTCOMES, thriftDeployment, type ThriftDeployment } from './admin-shapes.ts';
-import type { DeploymentStore } from './deployment-store.ts';
 
 export interface AdminActions {
   /** Of the whole mesh: a pool of each manager, every process that is known. */

@@ -1,8 +1,7 @@
 // Deployments as idl/katamari.thrift has them, and back. There `service` is a reserved word, and what nobody has is left out.
-
-import { z } from 'zod';
-import { DEPLOYMENT, type Deployment } from '../mesh/internal.ts';
+import { DEPLOYMENT, type Deployment } from '../mesh/mod.ts';
 import type { DeployOutcome } from './deployment-store.ts';
+import { z } from 'zod';
 
 /** Struct `Deployment` as it comes: maps are Maps. */
 export interface ThriftDeployment {

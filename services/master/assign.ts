@@ -6,7 +6,7 @@
 // whoever has the least altogether. At last copies that were left over move from those with too many altogether to those with too few, which is how
 // a manager that comes back gets its share. Two copies or more are never on one machine alone while there is another.
 
-import type { Deployment } from '../mesh/internal.ts';
+import type { Deployment } from '../mesh/mod.ts';
 
 /** A manager that is there. */
 export interface ManagerView {

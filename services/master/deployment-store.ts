@@ -1,20 +1,20 @@
 // The wanted state of the mesh as admins write it into Consul: deployments, and the managers that are to run nothing. The leader reads the same
-// keys and acts on them; nothing here starts anything. Each write depends on what was read before it, so of two admins at the same moment
-// one is told to look again. A document is at most what Consul takes in one value.
-
-import { isDeepStrictEqual } from 'node:util';
 import { KatamariError } from '../../core/mod.ts';
+import type { ConsulClient } from '../consul/mod.ts';
 import {
   DEPLOYMENT,
   deploymentId,
   keysOf,
   readRecord,
-  type ConsulClient,
   type Deployment,
   type EventLog,
   type Keys,
-} from '../mesh/internal.ts';
+} from '../mesh/mod.ts';
 
+// keys and acts on them; nothing here starts anything. Each write depends on what was read before it, so of two admins at the same moment
+// one is told to look again. A document is at most what Consul takes in one value.
+
+import { isDeepStrictEqual } from 'node:util';
 export type DeployOutcome = 'created' | 'changed' | 'unchanged';
 
 export interface DeploymentStoreOptions {

@@ -1,22 +1,13 @@
 // What admins have written into Consul (deployments, routes, settings, drains), remembered on this master's disk. A Consul that lost its data
 // lacks a marker; whichever master leads then puts everything back that it remembers, and the marker last. While the marker is missing nothing is
 // learned: an empty Consul must not make anybody forget. What was taken back by somebody while the marker stood is not remembered.
-
+import type { Clock } from '../../core/mod.ts';
+import { watchPrefix, type ConsulClient, type ConsulError, type Watch } from '../consul/mod.ts';
+import { keysOf, readRecord, replaceFile, type EventLog } from '../mesh/mod.ts';
+import type { Election } from './election.ts';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import type { Clock } from '../../core/mod.ts';
-import {
-  keysOf,
-  readRecord,
-  replaceFile,
-  watchPrefix,
-  type ConsulClient,
-  type ConsulError,
-  type EventLog,
-  type Watch,
-} from '../mesh/internal.ts';
-import type { Election } from './election.ts';
 
 export interface WantedMemoryOptions {
   readonly client: ConsulClient;

@@ -8,30 +8,31 @@
 // A lock that is given back on purpose is taken by the next at once; a killed leader is noticed by the check of its port, in about a second; a
 // frozen one by the TTL. When the first in the order lives and does not take the lock (it cannot, or is stuck), the next does after a while.
 
-import { systemClock, type Clock } from '../../core/mod.ts';
+import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import {
-  Backoff,
   ConsulError,
   ConsulSession,
-  keysOf,
-  LEADER,
-  MASTER,
   pause,
-  readRecord,
-  readRecords,
   watchPrefix,
   type ConsulClient,
   type ConsulEntry,
-  type EventLog,
-  type Keys,
-  type LeaderRecord,
-  type MasterRecord,
   type SessionStats,
   type TransactionStep,
   type Watch,
   type WatchedEntries,
   type WatchStats,
-} from '../mesh/internal.ts';
+} from '../consul/mod.ts';
+import {
+  keysOf,
+  LEADER,
+  MASTER,
+  readRecord,
+  readRecords,
+  type EventLog,
+  type Keys,
+  type LeaderRecord,
+  type MasterRecord,
+} from '../mesh/mod.ts';
 import { highestTermOrdered, raiseTerm } from './terms.ts';
 
 export interface ElectionOptions {

@@ -1,4 +1,22 @@
 // Acts on the wanted state while this master leads: gives each manager its order under `assignments/<manager>`, and changes it when
+import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
+import { ConsulError, pause, type ConsulClient, type WatchStats } from '../consul/mod.ts';
+import {
+  deploymentId,
+  keysOf,
+  poolSetOf,
+  type AssignmentRecord,
+  type Deployment,
+  type EventLog,
+  type ManagerRecord,
+  type PoolSetEntry,
+} from '../mesh/mod.ts';
+import { assign, type ManagerView } from './assign.ts';
+import { WantedMemory } from './desired-state-backup.ts';
+import type { Election, WriteOutcome } from './election.ts';
+import { MeshView } from './mesh-view.ts';
+import { nextStep } from './rollout-step.ts';
+
 // deployments, managers or what lives have changed. It starts and stops nothing itself and speaks to no manager; Consul is the only way.
 //
 // Every order is written with the fence of the election and only over the one it was thought out for. A new leader puts its term on all
@@ -7,27 +25,6 @@
 // no leader reaches it, until it comes back and gets a fresh one.
 
 import { isDeepStrictEqual } from 'node:util';
-import { systemClock, type Clock } from '../../core/mod.ts';
-import {
-  Backoff,
-  ConsulError,
-  deploymentId,
-  keysOf,
-  pause,
-  poolSetOf,
-  type AssignmentRecord,
-  type ConsulClient,
-  type Deployment,
-  type EventLog,
-  type ManagerRecord,
-  type PoolSetEntry,
-  type WatchStats,
-} from '../mesh/internal.ts';
-import { assign, type ManagerView } from './assign.ts';
-import type { Election, WriteOutcome } from './election.ts';
-import { MeshView } from './mesh-view.ts';
-import { nextStep } from './rollout-step.ts';
-import { WantedMemory } from './desired-state-backup.ts';
 
 export interface LeaderOptions {
   readonly client: ConsulClient;

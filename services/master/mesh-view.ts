@@ -2,7 +2,16 @@
 // given. Every master follows it all the time, so one that begins to lead knows what was before. Documents that make no sense are reported; a
 // deployment of which there was a better version before keeps that, for nothing is to be ended by a slip of the pen.
 
-import type { Clock, EventKind } from '../../core/mod.ts';
+import type { Clock } from '../../core/mod.ts';
+import type { EventKind } from '../../core/rpc/mod.ts';
+import {
+  watchPrefix,
+  type ConsulClient,
+  type ConsulError,
+  type Watch,
+  type WatchedEntries,
+  type WatchStats,
+} from '../consul/mod.ts';
 import {
   ASSIGNMENT,
   DEPLOYMENT,
@@ -10,18 +19,12 @@ import {
   keysOf,
   MANAGER,
   readRecord,
-  watchPrefix,
   type AssignmentRecord,
-  type ConsulClient,
-  type ConsulError,
   type Deployment,
   type EventLog,
   type Keys,
   type ManagerRecord,
-  type Watch,
-  type WatchedEntries,
-  type WatchStats,
-} from '../mesh/internal.ts';
+} from '../mesh/mod.ts';
 
 export interface MeshViewOptions {
   readonly client: ConsulClient;

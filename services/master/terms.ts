@@ -2,7 +2,8 @@
 // orders of a term that is not above what they saw. A term is how often the key was locked, so it is raised by locking it again and again,
 // in transactions, in which nobody else can have it in between.
 
-import { ASSIGNMENT, readRecords, type ConsulClient, type Keys } from '../mesh/internal.ts';
+import type { ConsulClient } from '../consul/mod.ts';
+import { ASSIGNMENT, readRecords, type Keys } from '../mesh/mod.ts';
 
 /** Times a lock is taken anew in one transaction: two steps each, and Consul takes 64. */
 const RAISES_MAX = 32;

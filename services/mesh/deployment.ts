@@ -1,17 +1,17 @@
 // The wanted state of one version of a service: how to run it, how many copies, by which rules. The same shape in a configuration, in
-// Consul and in the orders of the leader; plain data, JSON-safe, checked when it comes from outside.
-
-import { z } from 'zod';
 import {
   HEADER_PROTOCOLS,
   isManner,
   PROTOCOLS,
   TRANSPORTS,
-  type IdlSource,
-  type Interface,
   type Protocol,
   type Transport,
-} from '../../core/mod.ts';
+} from '../../core/thrift/encodings/mod.ts';
+import type { IdlSource, Interface } from '../../core/thrift/mod.ts';
+
+// Consul and in the orders of the leader; plain data, JSON-safe, checked when it comes from outside.
+
+import { z } from 'zod';
 
 /** How often a place may be filled anew before its manager slows down. */
 export interface RestartRules {

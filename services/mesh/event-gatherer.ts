@@ -2,9 +2,9 @@
 // its link for what came after the last event seen, and waits there for the next; a manager that began anew is asked from its beginning.
 
 import { asKatamariError, type Clock } from '../../core/mod.ts';
+import { pause } from '../consul/mod.ts';
 import type { EventLog } from './event-log.ts';
 import { ManagerClient } from './manager-service.ts';
-import { pause } from '../consul/pause.ts';
 import type { Peer } from './peer.ts';
 
 export interface EventGathererOptions {

@@ -1,6 +1,6 @@
 // What happened, in order, for `katamari events`, the dashboard and the log. A ring: old entries go, numbers never repeat.
 
-import type { EventKind, MeshEvent } from '../../core/mod.ts';
+import type { EventKind, MeshEvent } from '../../core/rpc/mod.ts';
 
 export class EventLog {
   readonly #process: string;

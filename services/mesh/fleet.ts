@@ -2,14 +2,21 @@
 // Makes an offer of every pool of every other manager. What Consul said last stays true while Consul is away; and a manager that vanished
 // from Consul stays for as long as its link answers: its session may have been lost, or Consul emptied, while it works on.
 
-import { DeadlineWheel, type Clock, type LinkSecurity } from '../../core/mod.ts';
-import type { ConsulClient, ConsulError } from '../consul/client.ts';
+import { DeadlineWheel, type LinkSecurity } from '../../core/link/mod.ts';
+import type { Clock } from '../../core/mod.ts';
+import {
+  type ConsulClient,
+  type ConsulError,
+  watchPrefix,
+  type Watch,
+  type WatchedEntries,
+  type WatchStats,
+} from '../consul/mod.ts';
 import type { EventLog } from './event-log.ts';
 import { InterfaceStore } from './interface-store.ts';
 import { Peer, type PeerState } from './peer.ts';
 import { keysOf, MANAGER, readRecords, type ManagerRecord, type PoolRecord, type RecordCache } from './records.ts';
 import { RemotePool } from './remote-pool.ts';
-import { watchPrefix, type Watch, type WatchedEntries, type WatchStats } from '../consul/watch.ts';
 
 export interface FleetOptions {
   readonly client: ConsulClient;

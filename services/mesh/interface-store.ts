@@ -1,12 +1,12 @@
 // The interfaces of the mesh's pools by their id. Managers publish the text of theirs in Consul (`idl/<id>`, written once: the id is a hash of
-// what it says), others learn it from there when a pool that they hear of has it. What is learned is kept while a pool needs it.
-
-import { parseIdl, type Clock, type IdlSource, type Interface } from '../../core/mod.ts';
-import { z } from 'zod';
-import { Backoff } from '../../core/backoff.ts';
-import type { ConsulClient, ConsulError } from '../consul/client.ts';
-import { pause } from '../consul/pause.ts';
+import { parseIdl } from '../../core/idl/mod.ts';
+import { type Clock, Backoff } from '../../core/mod.ts';
+import type { IdlSource, Interface } from '../../core/thrift/mod.ts';
+import { type ConsulClient, type ConsulError, pause } from '../consul/mod.ts';
 import { readRecord, type Keys } from './records.ts';
+
+// what it says), others learn it from there when a pool that they hear of has it. What is learned is kept while a pool needs it.
+import { z } from 'zod';
 
 export interface InterfaceStoreOptions {
   readonly client: ConsulClient;

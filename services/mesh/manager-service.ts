@@ -1,24 +1,19 @@
 // What a resource manager answers on its link beside calls (idl/manager.thrift), and the other end of it: status, events and operators' orders
 // go from faceplate to manager over the link that is there anyway, so they work while Consul is away.
 
+import { decodeResult, encodeParams, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
+import { KatamariError, type Clock } from '../../core/mod.ts';
 import {
   createCall,
-  decodeResult,
   dispatchOf,
-  encodeParams,
-  KatamariError,
-  parseIdl,
-  readApplicationException,
-  readIdlFile,
   serveHandlers,
   type Call,
-  type Clock,
   type EventKind,
-  type Interface,
   type MeshEvent,
   type MeshStatus,
   type Send,
-} from '../../core/mod.ts';
+} from '../../core/rpc/mod.ts';
+import { readApplicationException, type Interface } from '../../core/thrift/mod.ts';
 import type { EventLog } from './event-log.ts';
 import type { Peer } from './peer.ts';
 import { statusOfThrift, thriftStatus, type ThriftStatus } from './thrift-status.ts';

@@ -1,6 +1,6 @@
 // A pool as a resource manager offers it to routers: what it is, how free it is now, and the Send that reaches it.
 
-import type { PoolView, Send } from '../../core/mod.ts';
+import type { PoolView, Send } from '../../core/rpc/mod.ts';
 
 export interface Offer extends PoolView {
   /** Name of the resource manager. */

@@ -3,21 +3,16 @@
 // each settles at its deadline at the latest, whatever the other side does, and one whose caller has gone is taken back there too.
 
 import {
-  asKatamariError,
   connectLink,
   DeadlineWheel,
-  KatamariError,
   Link,
-  type Call,
-  type CallSink,
-  type Clock,
   type DeadlineEntry,
   type LinkSecurity,
-  type Reply,
   type ReplySink,
-} from '../../core/mod.ts';
-import { Backoff } from '../../core/backoff.ts';
-import { pause } from '../consul/pause.ts';
+} from '../../core/link/mod.ts';
+import { asKatamariError, KatamariError, type Clock, Backoff } from '../../core/mod.ts';
+import type { Call, CallSink, Reply } from '../../core/rpc/mod.ts';
+import { pause } from '../consul/mod.ts';
 
 /**
  * - waiting: not connected, none wanted yet (connects when first used).   - connecting: between tries too.

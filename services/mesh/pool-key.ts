@@ -1,6 +1,6 @@
 // What makes a pool this pool: equal details and equal interface, whatever the order in which anything was written.
 
-import type { Details } from '../../core/mod.ts';
+import type { Details } from '../../core/rpc/mod.ts';
 
 export function poolKey({ service, version, roles, tags, more }: Details, interfaceId: string): string {
   const sorted = Object.entries(more).sort(([a], [b]) => (a < b ? -1 : 1));

@@ -2,10 +2,15 @@
 // they change, and then at most every so often, however fast things come and go; nothing is written when nothing changed.
 
 import { systemClock, type Clock } from '../../core/mod.ts';
-import { announceService, type Announcement } from '../consul/announce.ts';
-import type { ConsulClient, ConsulError } from '../consul/client.ts';
+import {
+  announceService,
+  type Announcement,
+  type ConsulClient,
+  type ConsulError,
+  ConsulSession,
+  type SessionStats,
+} from '../consul/mod.ts';
 import type { EventLog } from './event-log.ts';
-import { ConsulSession, type SessionStats } from '../consul/session.ts';
 
 /** A listener of this process, to be found as a Consul service. */
 export interface Listener {

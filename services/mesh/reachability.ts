@@ -1,6 +1,6 @@
 // Whether Consul answers, as all of this process's uses of it find: one event when it is lost, one when it is back.
 
-import type { ConsulError } from '../consul/client.ts';
+import type { ConsulError } from '../consul/mod.ts';
 import type { EventLog } from './event-log.ts';
 
 export class Reachability {

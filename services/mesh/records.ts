@@ -1,9 +1,10 @@
 // What stands in Consul under `katamari/<mesh>/`: the keys, and the documents as zod schemas. Everything that is read from there goes
+import type { ConsulEntry } from '../consul/mod.ts';
+import { DEPLOYMENT, type Deployment } from './deployment.ts';
+
 // through `readRecord`; a document that is not as it should be is reported and left out, it never ends anything.
 
 import { z } from 'zod';
-import type { ConsulEntry } from '../consul/client.ts';
-import { DEPLOYMENT, type Deployment } from './deployment.ts';
 
 /** Full keys, and prefixes that end in `/`. */
 export interface Keys {

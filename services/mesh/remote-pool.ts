@@ -2,7 +2,9 @@
 // right by the next answer. When it is old, one more resource is believed free: asking costs a round trip, not asking lets a worker idle. A
 // manager that has said nothing since it was asked that way is not asked again: one that is frozen would swallow every call.
 
-import type { CallSink, Clock, Details, Interface, KatamariError, Reply, Send } from '../../core/mod.ts';
+import type { Clock, KatamariError } from '../../core/mod.ts';
+import type { CallSink, Details, Reply, Send } from '../../core/rpc/mod.ts';
+import type { Interface } from '../../core/thrift/mod.ts';
 import type { Offer } from './offer.ts';
 import type { Peer } from './peer.ts';
 import type { PoolRecord } from './records.ts';

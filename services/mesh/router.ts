@@ -1,4 +1,26 @@
 // The router: picks the pool of every call (DESIGN: details, roles, tags, then the route's weights), shortens its deadline to what the
+import { asKatamariError, ERROR_TABLE, KatamariError, type Clock, RetryBudget } from '../../core/mod.ts';
+import {
+  dispatchOf,
+  hasNoDetails,
+  withCall,
+  type Call,
+  type CallSink,
+  type Details,
+  type Directory,
+  type Dispatch,
+  type PoolView,
+  type Reply,
+  type Send,
+  type Wanted,
+} from '../../core/rpc/mod.ts';
+import type { Interface, Method } from '../../core/thrift/mod.ts';
+import { pickManager } from './choose-manager.ts';
+import { type ServiceEntry, score, splitByWeight, bestVersion, weight } from './choose-version.ts';
+import type { Offer } from './offer.ts';
+import { poolKey } from './pool-key.ts';
+import type { Route } from './route.ts';
+
 // method allows, and sends again what certainly did not run or may run twice, within the deadline and a retry budget.
 // The plain call, which asks for nothing but a service, costs one map look-up and one step through the weights.
 //
@@ -6,49 +28,10 @@
 // wrong guess costs a round trip and is put right by the refusal. Only when none is free the call waits, in the queue of the least loaded. So no
 // call waits for a busy worker while another is idle. While no manager can be reached the call waits here, until one can or its time is up.
 
-import { satisfies, rcompare, validRange } from 'semver';
-import {
-  asKatamariError,
-  dispatchOf,
-  ERROR_TABLE,
-  hasNoDetails,
-  KatamariError,
-  withCall,
-  type Call,
-  type CallSink,
-  type Clock,
-  type Details,
-  type Directory,
-  type Dispatch,
-  type Interface,
-  type Method,
-  type PoolView,
-  type Reply,
-  type Send,
-  type Wanted,
-} from '../../core/mod.ts';
-import type { Offer } from './offer.ts';
-import { poolKey } from './pool-key.ts';
-import { RetryBudget } from '../../core/retry-budget.ts';
-
-/** Shares of a service's calls by version. A version that is not named gets none; no weights at all: shares by living resources. */
-export interface Route {
-  readonly weights: Readonly<Record<string, number>>;
-}
+import { satisfies, validRange } from 'semver';
 
 export interface RouterOptions {
   readonly clock: Clock;
-}
-
-/** All that is known of one service. */
-interface ServiceEntry {
-  readonly name: string;
-  readonly offers: readonly Offer[];
-  readonly route: Route | undefined;
-  /** What was found for calls that ask for no more than a method ('') or a method of a version that there is: by version, then by method. */
-  readonly plain: Map<string, Map<string, readonly Offer[]>>;
-  /** Calls so far that were split by weight. */
-  turn: number;
 }
 
 export class Router implements Directory {
@@ -431,87 +414,9 @@ export function isWantedVersion(version: string, wanted: string): boolean {
   return validRange(wanted) !== null && satisfies(version, wanted);
 }
 
-function score({ details }: Offer, wanted: Wanted): number {
-  const tags = wanted.tags.filter((tag) => details.tags.includes(tag)).length;
-  return tags + Object.entries(wanted.details).filter(([key, value]) => details.more[key] === value).length;
-}
-
-/** One version for the call: the same one for equal keys, else each in its share, evenly spread. */
-function splitByWeight(entry: ServiceEntry, offers: readonly Offer[], key: string): readonly Offer[] {
-  const [first] = offers;
-  if (offers.length === 1 || first === undefined) return offers;
-  // A version none of whose resources is alive gets nothing while another one lives.
-  const living = offers.filter(({ alive }) => alive > 0);
-  const among = living.length > 0 ? living : offers;
-  const weights = among.map((offer) => weight(entry, offer));
-  const sum = weights.reduce((total, one) => total + one, 0);
-  if (sum === 0) return sameVersion(among, among[0] as Offer);
-  let point = (key === '' ? evenly(entry.turn++) : hashed(key)) * sum;
-  const index = weights.findIndex((one) => (point -= one) < 0);
-  return sameVersion(among, among[index === -1 ? 0 : index] as Offer);
-}
-
-/** The highest version that matches; of several pools of it, all. */
-function bestVersion(offers: readonly Offer[], wanted: Wanted): readonly Offer[] {
-  if (offers.length === 1 || offers.every(({ details }) => details.version === wanted.version)) return offers;
-  const [highest] = [...offers].sort((a, b) => rcompare(a.details.version, b.details.version));
-  return sameVersion(offers, highest as Offer);
-}
-
-function sameVersion(offers: readonly Offer[], chosen: Offer): readonly Offer[] {
-  return offers.filter(({ details }) => details.version === chosen.details.version);
-}
-
-/**
- * The manager to send to next: of those that can be reached the one with most free resources, but for those that were asked; when none is free
- * the least loaded. The one that just failed only when there is no other. undefined: none can be reached.
- */
-function pickManager(
-  offers: readonly Offer[],
-  failed: Offer | undefined,
-  busy: readonly Offer[] | undefined,
-): Offer | undefined {
-  if (offers.length === 1) return offers[0]?.isReachable === true ? offers[0] : undefined;
-  let best: Offer | undefined;
-  let bestLoad = Number.POSITIVE_INFINITY;
-  for (const offer of offers) {
-    if (!offer.isReachable) continue;
-    const isFree = offer.free > 0 && busy?.includes(offer) !== true;
-    const load = offer === failed ? Number.MAX_VALUE : isFree ? -offer.free : queueLoad(offer);
-    if (best !== undefined && load >= bestLoad) continue;
-    best = offer;
-    bestLoad = load;
-  }
-  return best;
-}
-
-function queueLoad({ queued, alive }: Offer): number {
-  return alive === 0 ? Number.MAX_SAFE_INTEGER : (queued + 1) / alive;
-}
-
 /** Had no free resource and was asked not to let the call wait. */
 function isRefusal({ code, facts }: KatamariError): boolean {
   return code === 'overloaded' && facts.notRun === true;
-}
-
-/** A route's weight, or the living resources when the service has none. Split among a version's pools by their resources. */
-function weight({ route, offers }: ServiceEntry, { details, alive }: Offer): number {
-  if (route === undefined || Object.keys(route.weights).length === 0) return alive;
-  const ofVersion = offers.filter((other) => other.details.version === details.version);
-  return (route.weights[details.version] ?? 0) / ofVersion.length;
-}
-
-/** Points in 0..1 that fill it evenly from the first ones on: multiples of the golden ratio. */
-function evenly(turn: number): number {
-  return (turn * 0.618033988749895) % 1;
-}
-
-/** A key as a point in 0..1: FNV-1a, well mixed for short keys by a final shuffle. */
-function hashed(key: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
-  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
-  return ((hash ^ (hash >>> 13)) >>> 0) / 2 ** 32;
 }
 
 function isSameSet(some: readonly string[], others: readonly string[]): boolean {

@@ -1,15 +1,20 @@
 // Settings and routes, which all processes of a mesh share through Consul: they come in by watches and hold at once. While Consul is away, and
 // when it comes back without them, what was last known holds.
-
-import { setMaxListeners } from 'node:events';
-import { z } from 'zod';
 import { systemClock, type Clock } from '../../core/mod.ts';
-import type { ConsulClient } from '../consul/client.ts';
+import {
+  type ConsulClient,
+  watchPrefix,
+  type ChangeFacts,
+  type Watch,
+  type WatchedEntries,
+  type WatchStats,
+} from '../consul/mod.ts';
 import type { EventLog } from './event-log.ts';
 import type { Reachability } from './reachability.ts';
 import { keysOf, readRecord, type Keys } from './records.ts';
-import type { Route } from './router.ts';
-import { watchPrefix, type ChangeFacts, type Watch, type WatchedEntries, type WatchStats } from '../consul/watch.ts';
+import type { Route } from './route.ts';
+import { setMaxListeners } from 'node:events';
+import { z } from 'zod';
 
 export interface SharedStateOptions {
   readonly client: ConsulClient;

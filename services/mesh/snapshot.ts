@@ -2,12 +2,13 @@
 // of those, settings and routes. Written a moment after a change, whole or not at all. One that cannot be read counts as none, and is said.
 
 import { readFile } from 'node:fs/promises';
+import type { Clock } from '../../core/mod.ts';
+import type { IdlSource } from '../../core/thrift/mod.ts';
+import type { EventLog } from './event-log.ts';
+import { MANAGER, readRecord, type ManagerRecord } from './records.ts';
+import { replaceFile } from './replace-file.ts';
 import path from 'node:path';
 import { z } from 'zod';
-import type { Clock, IdlSource } from '../../core/mod.ts';
-import type { EventLog } from './event-log.ts';
-import { replaceFile } from './replace-file.ts';
-import { MANAGER, readRecord, type ManagerRecord } from './records.ts';
 
 export interface Snapshot {
   readonly managers: Readonly<Record<string, ManagerRecord>>;

@@ -1,6 +1,6 @@
 // A MeshStatus as idl/katamari.thrift has it, and back: there `service` is a reserved word, and figures that nobody has are left out.
 
-import type { MeshStatus, PoolStatus } from '../../core/mod.ts';
+import type { MeshStatus, PoolStatus } from '../../core/rpc/mod.ts';
 
 type Figures = 'p50Ms' | 'p99Ms' | 'queueP99Ms';
 

@@ -1,18 +1,10 @@
 // A Send with its books: every call is entered once when it comes and once when it settles. For the fronts that have no books of
+import type { Clock, KatamariError } from '../../core/mod.ts';
+import type { Call, CallSink, CallStats, Directory, Reply, Send, StatsBook } from '../../core/rpc/mod.ts';
+
 // their own: calls from chassis into the mesh, and the manager's port.
 
 import { LRUCache } from 'lru-cache';
-import {
-  type Call,
-  type CallSink,
-  type CallStats,
-  type Clock,
-  type Directory,
-  type KatamariError,
-  type Reply,
-  type Send,
-  type StatsBook,
-} from '../../core/mod.ts';
 
 export function measured(send: Send, book: StatsBook, faceplate: string, directory: Directory, clock: Clock): Send {
   const pages = new Pages(book, faceplate, directory);

@@ -4,26 +4,11 @@
 import { createRequire } from 'node:module';
 import { existsSync } from 'node:fs';
 import os from 'node:os';
+import { sleep, threadScript } from '../../core/mod.ts';
+import type { Faceplate, FaceplateContext, FaceplateModule, OptionsCheck } from '../../faceplates/kit/mod.ts';
+import { CliError, EXIT, describeValue, type AddedFaceplate } from '../config/mod.ts';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type { Faceplate, FaceplateContext, FaceplateModule, OptionsCheck } from '../../faceplates/kit/mod.ts';
-import { sleep, threadScript } from '../../core/mod.ts';
-import { CliError, EXIT } from '../config/exit-error.ts';
-import { describeValue } from '../config/file.ts';
-
-/** One entry of `faceplates`. */
-export interface AddedFaceplate {
-  readonly name: string;
-  /** A file (`./`, `../`, `/`, `~/`), from the configuration file's place, or a package. */
-  readonly module: string;
-  readonly port: number;
-  readonly options: Readonly<Record<string, unknown>>;
-  /** Of the configuration file. */
-  readonly directory: string;
-  /** Where a key of this entry stands, to begin a message with. */
-  readonly where: (path: readonly PropertyKey[]) => string;
-}
-
 /** What is the mesh's and not the entry's. */
 export type GivenToFaceplate = Pick<FaceplateContext, 'mesh' | 'book' | 'limits' | 'host'>;
 

@@ -2,9 +2,9 @@
 // user alone.
 
 import { randomBytes } from 'node:crypto';
+import type { Config } from '../config/mod.ts';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import type { Config } from '../config/config.ts';
 
 export function ensureAdminToken({ admin }: Config): string {
   if (admin.token !== '') return admin.token;

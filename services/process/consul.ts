@@ -1,11 +1,11 @@
 // This process's Consul: the embedded agent, or the client to a real one as the configuration and CONSUL_* say; and the figures of its use.
-
-import path from 'node:path';
+import { urlOf } from '../../core/mod.ts';
 import type { MetricFamily } from '../../faceplates/stats/mod.ts';
+import type { Config } from '../config/mod.ts';
 import { startConsulAgent } from '../consul-agent/mod.ts';
-import { consulClient, consulOptionsOf, type ConsulClient, type EventLog } from '../mesh/internal.ts';
-import { urlOf } from '../cli/kit/context.ts';
-import type { Config } from '../config/config.ts';
+import { consulClient, consulOptionsOf, type ConsulClient } from '../consul/mod.ts';
+import type { EventLog } from '../mesh/mod.ts';
+import path from 'node:path';
 
 export interface OpenedConsul {
   readonly client: ConsulClient;

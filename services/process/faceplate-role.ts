@@ -1,23 +1,25 @@
 // The faceplate role of a process: the fronts for clients, the admin service that every faceplate offers, and the view of the whole mesh that
-// `katamari status`, the dashboard and health checks ask any faceplate for.
-
-import { statSync } from 'node:fs';
-import type { Faceplate } from '../../faceplates/kit/mod.ts';
-import { KatamariError, type MeshDoor, type MeshStatus } from '../../core/mod.ts';
+import { KatamariError } from '../../core/mod.ts';
+import type { MeshDoor, MeshStatus } from '../../core/rpc/mod.ts';
 import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
+import type { Faceplate } from '../../faceplates/kit/mod.ts';
 import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { startWebFaceplate, type Site } from '../../faceplates/web/mod.ts';
-import { adminOffer, DeploymentStore } from '../master/internal.ts';
-import { EventGatherer, ManagerClient, type Offer, type Peer } from '../mesh/internal.ts';
+import { CliError, EXIT } from '../config/mod.ts';
+import { adminOffer, DeploymentStore } from '../master/mod.ts';
+import { EventGatherer, ManagerClient, type Offer, type Peer } from '../mesh/mod.ts';
 import { startAddedFaceplate } from './added-faceplate.ts';
 import { ensureAdminToken } from './admin-token.ts';
-import { CliError, EXIT } from '../config/exit-error.ts';
 import { thriftTlsOf } from './link-settings.ts';
 import type { ManagerRole } from './manager-role.ts';
 import { withMeshService } from './mesh-service.ts';
 import type { ProcessBase } from './process-base.ts';
 import { StatusGatherer } from './status-gatherer.ts';
 import { VERSION } from './version.ts';
+
+// `katamari status`, the dashboard and health checks ask any faceplate for.
+
+import { statSync } from 'node:fs';
 
 export class FaceplateRole {
   readonly #base: ProcessBase;

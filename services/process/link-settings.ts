@@ -1,11 +1,10 @@
 // How this process's link and its Thrift port are secured and where others find this process, from its configuration.
 
 import { readFileSync } from 'node:fs';
-import { networkInterfaces } from 'node:os';
-import { checkCertificates, type LinkSecurity } from '../../core/mod.ts';
+import { checkCertificates, type LinkSecurity } from '../../core/link/mod.ts';
 import type { ThriftTls } from '../../faceplates/thrift/mod.ts';
-import { CliError, EXIT } from '../config/exit-error.ts';
-import type { Config } from '../config/config.ts';
+import { CliError, EXIT, type Config } from '../config/mod.ts';
+import { networkInterfaces } from 'node:os';
 
 /** undefined: neither a secret nor certificates are configured. @throws CliError when a file cannot be read */
 export function linkSecurityOf({ link }: Config): LinkSecurity | undefined {

@@ -1,14 +1,16 @@
 // The manager role of a process: its resource manager, the port on which faceplates of other processes reach its pools, the socket on which
+import { startLinkServer, whyNotListen, type LinkServer } from '../../core/link/mod.ts';
+import type { PoolStatus } from '../../core/rpc/mod.ts';
+import { CliError, EXIT, wantedOf } from '../config/mod.ts';
+import type { WatchStats } from '../consul/mod.ts';
+import { withManagerService, type ManagerRecord, type Offer } from '../mesh/mod.ts';
+import { Orders, ResourceManager, type KnownInterface } from '../resource-manager/mod.ts';
+import { withMeshService } from './mesh-service.ts';
+import type { ProcessBase } from './process-base.ts';
+
 // its chassis reach the mesh, and the leader's orders.
 
 import path from 'node:path';
-import { startLinkServer, whyNotListen, type LinkServer, type PoolStatus } from '../../core/mod.ts';
-import { withManagerService, type ManagerRecord, type Offer, type WatchStats } from '../mesh/internal.ts';
-import { Orders, ResourceManager, type KnownInterface } from '../resource-manager/internal.ts';
-import { CliError, EXIT } from '../config/exit-error.ts';
-import { wantedOf } from '../config/deployment.ts';
-import { withMeshService } from './mesh-service.ts';
-import type { ProcessBase } from './process-base.ts';
 
 export class ManagerRole {
   readonly #base: ProcessBase;

@@ -1,7 +1,7 @@
 // The master role of a process: stands for election, and leads while elected.
 
-import { Election, Leader } from '../master/internal.ts';
-import type { SessionStats } from '../mesh/internal.ts';
+import type { SessionStats } from '../consul/mod.ts';
+import { Election, Leader } from '../master/mod.ts';
 import type { ProcessBase } from './process-base.ts';
 
 export class MasterRole {

@@ -1,18 +1,10 @@
 // The service `katamari.Mesh`, which chassis and clients ask how a service looks before they call it.
 
-import {
-  decodeStruct,
-  encodeStruct,
-  KatamariError,
-  meshInterface,
-  NO_REPLY_CONTEXT,
-  sendOf,
-  type Call,
-  type Method,
-  type Reply,
-  type Send,
-} from '../../core/mod.ts';
-import { isWantedVersion, type Router } from '../mesh/internal.ts';
+import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
+import { KatamariError } from '../../core/mod.ts';
+import { meshInterface, NO_REPLY_CONTEXT, sendOf, type Call, type Reply, type Send } from '../../core/rpc/mod.ts';
+import type { Method } from '../../core/thrift/mod.ts';
+import { isWantedVersion, type Router } from '../mesh/mod.ts';
 
 /** Answers `katamari.Mesh`, hands everything else on. */
 export function withMeshService(router: Router, send: Send): Send {

@@ -1,9 +1,11 @@
 // What the roles of a process are plugged into: what all of them share, and the list of what was opened and must be closed.
 
-import type { Clock, Send, LinkSecurity, MeshEvent, MeshStatus, StatsBook } from '../../core/mod.ts';
-import type { ConsulClient, EventLog, Fleet, Reachability, Router, SharedState } from '../mesh/internal.ts';
-import type { Config } from '../config/config.ts';
-import type { Role } from '../config/roles.ts';
+import type { LinkSecurity } from '../../core/link/mod.ts';
+import type { Clock } from '../../core/mod.ts';
+import type { Send, MeshEvent, MeshStatus, StatsBook } from '../../core/rpc/mod.ts';
+import type { Config, Role } from '../config/mod.ts';
+import type { ConsulClient } from '../consul/mod.ts';
+import type { EventLog, Fleet, Reachability, Router, SharedState } from '../mesh/mod.ts';
 
 export interface MeshHooks {
   readonly onEvent: (event: MeshEvent) => void;

@@ -1,17 +1,12 @@
 // One process of a mesh, with one role or several: reads nothing, decides nothing, only plugs the rooms together and takes them apart again.
 // The path of a call: faceplate -> router -> (link -> manager's link port ->) pool -> link -> chassis.
 
-import {
-  runtimeName,
-  runtimeVersion,
-  StatsBook,
-  systemClock,
-  type Clock,
-  type Send,
-  type LinkSecurity,
-  type MeshStatus,
-} from '../../core/mod.ts';
+import type { LinkSecurity } from '../../core/link/mod.ts';
+import { runtimeName, runtimeVersion, systemClock, type Clock, urlOf } from '../../core/mod.ts';
+import { StatsBook, type Send, type MeshStatus } from '../../core/rpc/mod.ts';
 import { startStatsFaceplate } from '../../faceplates/stats/mod.ts';
+import { type Config, ROLES, type Role } from '../config/mod.ts';
+import type { ConsulClient } from '../consul/mod.ts';
 import {
   EventLog,
   Fleet,
@@ -22,20 +17,16 @@ import {
   Router,
   SharedState,
   SnapshotFile,
-  type ConsulClient,
   type Listener,
   type Route,
   type Snapshot,
-} from '../mesh/internal.ts';
-import { urlOf } from '../cli/kit/context.ts';
-import type { Config } from '../config/config.ts';
+} from '../mesh/mod.ts';
+import { consulFigures, openConsul } from './consul.ts';
 import { FaceplateRole } from './faceplate-role.ts';
 import { advertisedHost, linkSecurityOf } from './link-settings.ts';
 import { ManagerRole } from './manager-role.ts';
 import { MasterRole } from './master-role.ts';
-import { consulFigures, openConsul } from './consul.ts';
 import { PHASES, type Front, type MeshHooks, type Part, type ProcessBase } from './process-base.ts';
-import { ROLES, type Role } from '../config/roles.ts';
 import { VERSION } from './version.ts';
 
 export interface Mesh {

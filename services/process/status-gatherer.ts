@@ -1,23 +1,21 @@
 // The whole mesh as a faceplate tells of it: the pools of every manager, asked over the links, and every process that Consul knows. Gathered
 // when somebody looks, the others at most once in a short while; a manager that does not answer is told with what its record says.
 
-import type { MeshStatus, PoolStatus, ProcessStatus } from '../../core/mod.ts';
+import type { MeshStatus, PoolStatus, ProcessStatus } from '../../core/rpc/mod.ts';
+import { ConsulError, within, type ConsulEntry } from '../consul/mod.ts';
 import {
-  ConsulError,
   FACEPLATE,
   keysOf,
   ManagerClient,
   MASTER,
   readRecord,
   readRecords,
-  within,
   LEADER,
-  type ConsulEntry,
   type FaceplateRecord,
   type ManagerRecord,
   type MasterRecord,
   type PoolRecord,
-} from '../mesh/internal.ts';
+} from '../mesh/mod.ts';
 import type { ProcessBase } from './process-base.ts';
 
 /** Who is there beside the managers, as Consul said last. */

@@ -1,11 +1,10 @@
 // One operating-system process of a chassis, leader of its own process group: launched, its output captured line by line, stopped in
 // steps (drain is the caller's, then SIGTERM, then SIGKILL to the whole group). Speaks to nobody; what it says on its socket is elsewhere.
-
-import { spawn, type ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import type { Clock } from '../../core/mod.ts';
 import { LineSplitter } from './line-splitter.ts';
 import type { Reaper } from './reaper.ts';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 
 export interface Launch {
   readonly command: readonly string[];

@@ -1,14 +1,16 @@
 // One life of a chassis: launched, introduced, serving, ended. Ends once, for the first reason that was given; whatever it held (timers,
-// link, socket file) goes with it. Its slot decides what comes after.
-
-import { rmSync } from 'node:fs';
-import { KatamariError, sleep, type Clock, type RestartReason } from '../../core/mod.ts';
+import { KatamariError, sleep, type Clock } from '../../core/mod.ts';
+import type { RestartReason } from '../../core/rpc/mod.ts';
+import type { ChassisTimes, RecycleRules } from '../mesh/mod.ts';
 import { ChassisProcess, describeExit, type Exit, type Launch } from './chassis-process.ts';
-import type { ChassisTimes, RecycleRules } from '../mesh/internal.ts';
-import { introduce, type Expected, type Introduced } from './readiness.ts';
+import type { Expected, Introduced } from './introduced.ts';
+import { introduce } from './readiness.ts';
 import type { Reaper } from './reaper.ts';
 import { Resource } from './resource.ts';
 
+// link, socket file) goes with it. Its slot decides what comes after.
+
+import { rmSync } from 'node:fs';
 /** `stopped`: nobody wants it any more. */
 export type EndReason = RestartReason | 'stopped';
 

@@ -2,13 +2,13 @@
 // sockets and the reaper; decides nothing about when or why.
 
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import type { Clock } from '../../core/mod.ts';
-import type { Deployment } from '../mesh/internal.ts';
+import type { Deployment } from '../mesh/mod.ts';
 import { Incarnation } from './instance.ts';
 import { Reaper } from './reaper.ts';
 import type { Slot } from './slot.ts';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 
 export interface LauncherOptions {
   readonly clock: Clock;

@@ -1,20 +1,50 @@
 // One call in a pool, from accepted to settled. It knows where it is (in the queue, in the line of a resource, at work, settled) and what may end
 // it there: an answer, a failure, its deadline, its caller. Which resource it gets, and when, is the pool's business.
 
-import {
-  asKatamariError,
-  KatamariError,
-  type Call,
-  type CallResult,
-  type CallSink,
-  type DeadlineEntry,
-  type Reply,
-  type ReplySink,
-  type Send,
-  type WireReplyContext,
-} from '../../core/mod.ts';
-import type { ResourcePool } from './pool.ts';
-import type { Resource } from './resource.ts';
+import type { DeadlineEntry, DeadlineWheel, ReplySink, WireReplyContext } from '../../core/link/mod.ts';
+import { asKatamariError, KatamariError, type Clock } from '../../core/mod.ts';
+import type { Call, CallResult, CallSink, CallStats, Reply, Send } from '../../core/rpc/mod.ts';
+
+/** What a lease needs of its pool. The pool implements it; the interface keeps the two files from importing each other. */
+export interface LeaseOwner {
+  readonly options: {
+    readonly id: string;
+    readonly details: { readonly version: string };
+    readonly clock: Clock;
+    readonly deadlines: DeadlineWheel;
+  };
+  readonly stats: CallStats;
+  /** Resources that can take a call now. */
+  readonly free: number;
+  /** Calls in the queue. */
+  readonly queued: number;
+  /** The resource has taken a call and may be full. */
+  onTaken(resource: LeasedResource): void;
+  /** The resource can take another call. */
+  onFreed(resource: LeasedResource): void;
+  /** Takes the resource out of the pool. */
+  remove(resource: LeasedResource): void;
+  /** Puts the lease back at its old position in the queue. */
+  requeue(lease: Lease): void;
+  /** Takes the lease out of the queue. */
+  leave(lease: Lease): void;
+  /** Records the end of a call in the statistics of the pool. */
+  record(method: string, result: CallResult, totalMs: number, queueUs: number, serviceMs: number): void;
+  expiredInQueue(waitedMs: number, mayHaveRun: boolean): KatamariError;
+}
+
+/** What a lease needs of the resource that serves it. */
+export interface LeasedResource {
+  /** `Service@version/index` */
+  readonly name: string;
+  /** Sends the call; false when the link has closed and nothing was written. */
+  take(lease: Lease, nowMs: number): boolean;
+  answered(lease: Lease, nowMs: number): void;
+  takeBack(lease: Lease): void;
+  retire(): void;
+  startKillTimer(lease: Lease): void;
+  explain(error: KatamariError, call: Call): KatamariError;
+}
 
 /**
  * One call in a pool, from accepted to settled; settles exactly once.
@@ -27,9 +57,9 @@ export class Lease implements ReplySink, DeadlineEntry {
   readonly acceptedAtMs: number;
   /** Of its pool's calls the so manieth. */
   readonly turn: number;
-  readonly #pool: ResourcePool;
+  readonly #pool: LeaseOwner;
   readonly #sink: CallSink;
-  #resource: Resource | undefined;
+  #resource: LeasedResource | undefined;
   #startedAtMs = 0;
   #isSettled = false;
   #isWatching = false;
@@ -47,7 +77,7 @@ export class Lease implements ReplySink, DeadlineEntry {
   slot = -1;
   place = -1;
 
-  constructor(pool: ResourcePool, call: Call, sink: CallSink, nowMs: number, isQuick: boolean) {
+  constructor(pool: LeaseOwner, call: Call, sink: CallSink, nowMs: number, isQuick: boolean) {
     this.#pool = pool;
     this.call = call;
     this.#sink = sink;
@@ -76,7 +106,7 @@ export class Lease implements ReplySink, DeadlineEntry {
   }
 
   /** Takes a place in `resource` and sends the call. */
-  start(resource: Resource): void {
+  start(resource: LeasedResource): void {
     const nowMs = this.#pool.options.clock.nowMs();
     if (nowMs >= this.call.deadlineMs) {
       this.expire();
@@ -113,7 +143,7 @@ export class Lease implements ReplySink, DeadlineEntry {
   }
 
   /** Its resource will not serve it: another one may. */
-  isBack(): void {
+  requeue(): void {
     this.isAhead = false;
     this.#resource = undefined;
     if (!this.#isSettled) this.#pool.requeue(this);
@@ -122,7 +152,7 @@ export class Lease implements ReplySink, DeadlineEntry {
   /** ReplySink: the chassis answered. */
   reply(reply: Reply, wire: WireReplyContext | undefined): void {
     const nowMs = this.#pool.options.clock.nowMs();
-    const resource = this.#resource as Resource;
+    const resource = this.#resource as LeasedResource;
     if (wire?.retire === true) resource.retire();
     resource.answered(this, nowMs);
     // The next one is served before the answer goes out, so that what it says of the pool is true when it is read.
@@ -145,12 +175,12 @@ export class Lease implements ReplySink, DeadlineEntry {
 
   /** ReplySink: the chassis died, closed or broke the protocol, or said that the call was wrong, or that it leaves and has not run it. */
   fail(error: KatamariError): void {
-    const resource = this.#resource as Resource;
+    const resource = this.#resource as LeasedResource;
     resource.answered(this, this.#pool.options.clock.nowMs());
     const isLeaving = error.code === 'draining' && error.facts.notRun === true;
     if (isLeaving) resource.retire();
     if (isLeaving || (this.isAhead && error.code === 'resource_failed')) {
-      this.isBack();
+      this.requeue();
       return;
     }
     this.#pool.onFreed(resource);
@@ -173,7 +203,7 @@ export class Lease implements ReplySink, DeadlineEntry {
     const ranMs = Math.round(nowMs - this.#startedAtMs);
     const why = `${id} did not answer ${this.call.method} in time: ${this.#resource.name} has worked on it for ${ranMs} ms`;
     this.#settle('timeout', nowMs, (this.#startedAtMs - this.acceptedAtMs) * 1000);
-    this.#resource.isOverdue(this);
+    this.#resource.startKillTimer(this);
     this.#sink.fail(new KatamariError('timeout', why, { stage: 'service' }));
   }
 
@@ -206,7 +236,7 @@ export class Lease implements ReplySink, DeadlineEntry {
     this.#isSettled = true;
     this.#pool.options.deadlines.remove(this);
     this.#stopWatchingCaller();
-    this.#pool.entered(this.call.method, result, nowMs - this.acceptedAtMs, queueUs, nowMs - this.#startedAtMs);
+    this.#pool.record(this.call.method, result, nowMs - this.acceptedAtMs, queueUs, nowMs - this.#startedAtMs);
   }
 
   #stopWatchingCaller(): void {

@@ -1,21 +1,14 @@
 // The resource manager of this machine: runs the deployments of its file and those that the leader ordered, sorts what was introduced into
 // pools, tells the mesh which pools it offers. Owns processes, sockets and queues; knows nothing of faceplates, Consul or routes.
 
-import {
-  CallStats,
-  type Clock,
-  type EventKind,
-  type PoolStatus,
-  type RestartReason,
-  type Send,
-  KatamariError,
-} from '../../core/mod.ts';
-import { deploymentId, type Deployment, type EventLog, type Offer } from '../mesh/internal.ts';
-import { Group } from './replica-set.ts';
+import { type Clock, KatamariError } from '../../core/mod.ts';
+import { CallStats, type EventKind, type PoolStatus, type RestartReason, type Send } from '../../core/rpc/mod.ts';
+import { deploymentId, type Deployment, type EventLog, type Offer } from '../mesh/mod.ts';
 import type { Incarnation } from './instance.ts';
 import { Launcher, type LauncherOptions } from './launcher.ts';
 import { PoolSet, type KnownInterface } from './pool-set.ts';
 import type { ResourcePool } from './pool.ts';
+import { Group } from './replica-set.ts';
 import { Slot } from './slot.ts';
 import { StartTurns } from './start-limiter.ts';
 

@@ -2,9 +2,9 @@
 // disk before the next one. A file that cannot be read, or that is another manager's, is set aside and reported, never obeyed.
 
 import { readFile, rename } from 'node:fs/promises';
+import { ASSIGNMENT, readRecord, replaceFile, type AssignmentRecord } from '../mesh/mod.ts';
 import path from 'node:path';
 import { z } from 'zod';
-import { ASSIGNMENT, readRecord, replaceFile, type AssignmentRecord } from '../mesh/internal.ts';
 
 export interface SavedOrder {
   readonly mesh: string;

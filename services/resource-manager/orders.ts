@@ -1,4 +1,17 @@
 // The leader's orders as this manager obeys them: follows its assignment in Consul and keeps the last one on disk. Refuses an order of an
+import type { Clock } from '../../core/mod.ts';
+import { pause, watchPrefix, type ConsulClient, type ConsulEntry, type Watch } from '../consul/mod.ts';
+import {
+  ASSIGNMENT,
+  deploymentId,
+  keysOf,
+  readRecord,
+  type AssignmentRecord,
+  type Deployment,
+  type EventLog,
+} from '../mesh/mod.ts';
+import { OrderFile } from './order-file.ts';
+
 // older term than it has seen, since who gave it leads no more. What was ordered goes on until another order says otherwise: neither a Consul
 // that is away nor one that came back empty ends anything; only an order of nothing does.
 //
@@ -6,22 +19,6 @@
 // made anew, they count from the start again.
 
 import { setMaxListeners } from 'node:events';
-import type { Clock } from '../../core/mod.ts';
-import {
-  ASSIGNMENT,
-  deploymentId,
-  keysOf,
-  pause,
-  readRecord,
-  watchPrefix,
-  type AssignmentRecord,
-  type ConsulClient,
-  type ConsulEntry,
-  type Deployment,
-  type EventLog,
-  type Watch,
-} from '../mesh/internal.ts';
-import { OrderFile } from './order-file.ts';
 
 export interface OrdersOptions {
   readonly client: ConsulClient;

@@ -1,7 +1,8 @@
 // Calls that came before the first chassis of their deployment: they wait until there is a pool, as calls wait in a pool's queue. Refuses
 // calls beyond the limit of that queue and calls that asked not to wait; a call whose deadline passes or whose caller has gone leaves.
 
-import { KatamariError, type Call, type Clock } from '../../core/mod.ts';
+import { KatamariError, type Clock } from '../../core/mod.ts';
+import type { Call } from '../../core/rpc/mod.ts';
 
 interface Waiting {
   readonly go: () => void;

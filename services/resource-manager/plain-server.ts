@@ -1,24 +1,16 @@
 // A plain Thrift server as a chassis: its deployment says what it is, and its health is a method of its own, when the deployment names one. Most
+import { decodeResult } from '../../core/idl/mod.ts';
+import { PlainLink, type ReplySink } from '../../core/link/mod.ts';
+import { DEFAULT_LIMITS, type KatamariError } from '../../core/mod.ts';
+import { createCall, EMPTY_STRUCT, type Call, type Reply } from '../../core/rpc/mod.ts';
+import { readApplicationException, type Interface, type Method } from '../../core/thrift/mod.ts';
+import { whyNoHealthCheck } from '../mesh/mod.ts';
+import type { Introduced, IntroduceOptions } from './introduced.ts';
+import type { ResourceLink } from './resource.ts';
+
 // servers work on one call a connection at a time, so there is a connection for each place; with one place that is the only one it gets.
 
 import type { Socket } from 'node:net';
-import {
-  createCall,
-  decodeResult,
-  DEFAULT_LIMITS,
-  EMPTY_STRUCT,
-  PlainLink,
-  readApplicationException,
-  type Call,
-  type Interface,
-  type KatamariError,
-  type Method,
-  type Reply,
-  type ReplySink,
-} from '../../core/mod.ts';
-import { whyNoHealthCheck } from '../mesh/internal.ts';
-import type { Introduced, IntroduceOptions } from './readiness.ts';
-import type { ResourceLink } from './resource.ts';
 
 /** @param connect makes one connection more @throws Error saying what is wrong with it; nothing is left open then. */
 export async function introducePlain(

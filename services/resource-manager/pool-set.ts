@@ -1,24 +1,17 @@
 // The pools of this manager by service and version: made as chassis come that fit none, gone with their last place. Finds the pool of a call
-// that came over the link. Refuses chassis whose interface differs from that of their service and version, here or elsewhere in the mesh.
-
-import { LRUCache } from 'lru-cache';
-import {
-  asKatamariError,
-  DeadlineWheel,
-  describeDifference,
-  hasNoDetails,
-  KatamariError,
-  type Call,
-  type CallSink,
-  type Clock,
-  type Details,
-  type Interface,
-  type Send,
-} from '../../core/mod.ts';
-import { deploymentId, type Offer } from '../mesh/internal.ts';
+import { describeDifference } from '../../core/idl/mod.ts';
+import { DeadlineWheel } from '../../core/link/mod.ts';
+import { asKatamariError, KatamariError, type Clock } from '../../core/mod.ts';
+import { hasNoDetails, type Call, type CallSink, type Details, type Send } from '../../core/rpc/mod.ts';
+import type { Interface } from '../../core/thrift/mod.ts';
+import { deploymentId, type Offer } from '../mesh/mod.ts';
 import { EarlyCalls } from './pending-pool-calls.ts';
 import { ResourcePool } from './pool.ts';
 import { RateWindow } from './rate-window.ts';
+
+// that came over the link. Refuses chassis whose interface differs from that of their service and version, here or elsewhere in the mesh.
+
+import { LRUCache } from 'lru-cache';
 
 /** An interface that the mesh knows, and where: `manager two`. */
 export interface KnownInterface {

@@ -3,21 +3,13 @@
 // asked not to queue. Quick calls that may run twice are sent ahead to chassis that keep a line (resource.ts). A call whose deadline passes or
 // whose caller has gone leaves the queue and never reaches a chassis.
 
-import {
-  CallStats,
-  KatamariError,
-  type Call,
-  type CallResult,
-  type CallSink,
-  type Clock,
-  type DeadlineWheel,
-  type Details,
-  type Interface,
-  type Send,
-} from '../../core/mod.ts';
+import type { DeadlineWheel } from '../../core/link/mod.ts';
+import { KatamariError, type Clock } from '../../core/mod.ts';
+import { CallStats, type Call, type CallResult, type CallSink, type Details, type Send } from '../../core/rpc/mod.ts';
+import type { Interface } from '../../core/thrift/mod.ts';
 import { CallQueue } from './call-queue.ts';
-import { callerGone, Lease } from './lease.ts';
 import { ESTIMATE_CALLS_MIN, RecentTimes } from './latency-samples.ts';
+import { callerGone, Lease } from './lease.ts';
 import type { Resource } from './resource.ts';
 
 export interface PoolOptions {
@@ -160,7 +152,7 @@ export class ResourcePool {
     if (!resource.hasPlace) this.#unfree(resource);
   }
 
-  entered(method: string, result: CallResult, totalMs: number, queueUs: number, serviceMs: number): void {
+  record(method: string, result: CallResult, totalMs: number, queueUs: number, serviceMs: number): void {
     this.stats.settle(result, totalMs, queueUs);
     if (result !== 'ok') return;
     let recent = this.#recent.get(method);
@@ -230,7 +222,7 @@ export class ResourcePool {
     // In coarse steps, so that many calls are refused with one error.
     const retryAfterMs = Math.max(1, Math.ceil(waitMs / RETRY_AFTER_STEP_MS)) * RETRY_AFTER_STEP_MS;
     if (call.doNotQueue) return this.#noneFree(retryAfterMs);
-    if (length >= this.queueMax) return this.#isFull(length, retryAfterMs);
+    if (length >= this.queueMax) return this.#fullError(length, retryAfterMs);
     const { id } = this.options;
     const facts = { retryAfterMs, notRun: true };
     if (waitMs > call.deadlineMs - nowMs) {
@@ -241,7 +233,7 @@ export class ResourcePool {
   }
 
   /** One error for all calls that meet the same full queue: to say it anew for each costs more than to refuse it. */
-  #isFull(length: number, retryAfterMs: number): KatamariError {
+  #fullError(length: number, retryAfterMs: number): KatamariError {
     const { queueMax } = this;
     const known = this.#full;
     const isSame = known?.length === length && known.queueMax === queueMax;

@@ -1,6 +1,7 @@
 // Rates and latencies of a pool over the last ten seconds: a copy of its books each second, and differences when somebody asks.
 
-import { DURATION_BOUNDS_S, quantileOf, type CallStats, type Clock } from '../../core/mod.ts';
+import type { Clock } from '../../core/mod.ts';
+import { DURATION_BOUNDS_S, quantileOf, type CallStats } from '../../core/rpc/mod.ts';
 
 interface Snapshot {
   readonly atMs: number;

@@ -1,58 +1,14 @@
 // Getting to know a chassis that was just launched: connect as soon as it listens, ask who it is, hear a ping. What it says is checked
 // against what its deployment says; a plain Thrift server says nothing, so its deployment speaks for it (plain-server.ts).
-
+import { decodeResult, parseIdl } from '../../core/idl/mod.ts';
+import { Link, parseAddress } from '../../core/link/mod.ts';
+import { KatamariError, sleep } from '../../core/mod.ts';
+import { chassisInterface, createCall, EMPTY_STRUCT, type ChassisDetails } from '../../core/rpc/mod.ts';
+import { readApplicationException, type IdlSource, type Interface } from '../../core/thrift/mod.ts';
+import type { Introduced, Expected, IntroduceOptions } from './introduced.ts';
+import { introducePlain } from './plain-server.ts';
 import { connect as connectTo, type Socket } from 'node:net';
 import { LRUCache } from 'lru-cache';
-import {
-  chassisInterface,
-  createCall,
-  decodeResult,
-  EMPTY_STRUCT,
-  KatamariError,
-  Link,
-  parseAddress,
-  parseIdl,
-  readApplicationException,
-  sleep,
-  type ChassisDetails,
-  type Clock,
-  type Details,
-  type IdlSource,
-  type Interface,
-} from '../../core/mod.ts';
-import type { Deployment } from '../mesh/internal.ts';
-import { introducePlain } from './plain-server.ts';
-import type { ResourceLink } from './resource.ts';
-
-/** What a chassis turned out to be. */
-export interface Introduced {
-  readonly details: Details;
-  readonly interface: Interface;
-  readonly places: number;
-  /** Calls it takes beyond these and keeps in line. */
-  readonly ahead: number;
-  readonly link: ResourceLink;
-  /** Asks it whether it is well, and rejects when it is not; undefined when there is nothing to ask. */
-  readonly isWell: (() => Promise<unknown>) | undefined;
-}
-
-/** What the deployment says; the chassis may not contradict it. */
-export type Expected = Pick<
-  Deployment,
-  'service' | 'version' | 'roles' | 'tags' | 'more' | 'idl' | 'transport' | 'protocol' | 'healthCheck' | 'concurrency'
->;
-
-export interface IntroduceOptions {
-  readonly name: string;
-  /** `unix:PATH` or `tcp:HOST:PORT` where it listens. */
-  readonly address: string;
-  readonly expected: Expected;
-  readonly frameBytesMax: number;
-  readonly clock: Clock;
-  /** Aborted when the process ends or the start takes too long. */
-  readonly signal: AbortSignal;
-  readonly onLinkClosed: (error: KatamariError) => void;
-}
 
 /** @throws Error saying what is wrong with the chassis; the link is closed then. */
 export async function introduce(options: IntroduceOptions): Promise<Introduced> {

@@ -3,8 +3,9 @@
 // deployment are replaced one after the other, each only by a chassis that has come up. One that does not come up ends the rolling: the
 // rest stays as it is until the deployment changes again or somebody asks for a restart.
 
-import { CallStats, KatamariError, type PoolStatus, type ResourceStatus, type RestartReason } from '../../core/mod.ts';
-import { deploymentId, type Deployment, type EventLog } from '../mesh/internal.ts';
+import { KatamariError } from '../../core/mod.ts';
+import { CallStats, type PoolStatus, type ResourceStatus, type RestartReason } from '../../core/rpc/mod.ts';
+import { deploymentId, type Deployment, type EventLog } from '../mesh/mod.ts';
 import type { ResourcePool } from './pool.ts';
 import type { RateWindow } from './rate-window.ts';
 import type { Slot } from './slot.ts';

@@ -7,7 +7,9 @@
 // answer is on its way here. They are taken back, to be served by others, when the chassis dies, or has answered nothing for STUCK_MS; only calls
 // that may run twice are ever sent ahead.
 
-import { KatamariError, type Call, type Clock, type ReplySink } from '../../core/mod.ts';
+import type { ReplySink } from '../../core/link/mod.ts';
+import { KatamariError, type Clock } from '../../core/mod.ts';
+import type { Call } from '../../core/rpc/mod.ts';
 import type { Lease } from './lease.ts';
 
 /** What is asked of the way to a chassis: a Link, or what there is in place of one to a plain server. */
@@ -140,7 +142,7 @@ export class Resource {
   }
 
   /** The deadline of a call inside has passed: its chassis gets the grace time to answer. */
-  isOverdue(lease: Lease): void {
+  startKillTimer(lease: Lease): void {
     const { clock, hangGraceMs, onHung } = this.#options;
     const why = `${lease.call.method} outlived its deadline by ${hangGraceMs} ms`;
     this.#graces.set(
@@ -182,7 +184,7 @@ export class Resource {
     this.#isStuck = true;
     for (const lease of ahead) {
       this.takeBack(lease);
-      lease.isBack();
+      lease.requeue();
     }
   }
 

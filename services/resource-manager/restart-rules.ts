@@ -1,7 +1,7 @@
 // When a chassis is started again and when it is recycled: rules as data, as in Erlang's supervisors, and the one function that applies
 // them. Nothing here starts anything.
 
-import type { RestartRules } from '../mesh/internal.ts';
+import type { RestartRules } from '../mesh/mod.ts';
 
 /** The starts of one place, newest last. */
 export interface StartHistory {

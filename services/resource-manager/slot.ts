@@ -3,8 +3,9 @@
 // so that capacity never drops. Given up never, reported always. A slot keeps the deployment
 // that its chassis came up with: another one takes over only with a chassis that has proven it.
 
-import type { Clock, ResourceState, ResourceStatus, RestartReason } from '../../core/mod.ts';
-import type { Deployment } from '../mesh/internal.ts';
+import type { Clock } from '../../core/mod.ts';
+import type { ResourceState, ResourceStatus, RestartReason } from '../../core/rpc/mod.ts';
+import type { Deployment } from '../mesh/mod.ts';
 import type { EndReason, Incarnation } from './instance.ts';
 import type { ResourcePool } from './pool.ts';
 import { afterStart, NO_STARTS, pauseBeforeStart, type StartHistory } from './restart-rules.ts';

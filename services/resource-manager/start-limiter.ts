@@ -1,10 +1,11 @@
 // First starts take turns: a few at a time, the first copies of every deployment before the second ones, so that everything answers early.
+import type { Clock } from '../../core/mod.ts';
+import type { EventLog } from '../mesh/mod.ts';
+import type { Slot } from './slot.ts';
+
 // All at once they would share the processors and all be late. One that takes long gives its turn on.
 
 import { availableParallelism } from 'node:os';
-import type { Clock } from '../../core/mod.ts';
-import type { EventLog } from '../mesh/internal.ts';
-import type { Slot } from './slot.ts';
 
 export class StartTurns {
   readonly #events: EventLog;

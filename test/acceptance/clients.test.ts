@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { scriptCommand } from '../../core/mod.ts';
 import { startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
+import { scriptCommand } from '../../core/mod.ts';
 import { REPOSITORY, toolPath } from '../kit/tools/tools.ts';
 
 const EXAMPLES = path.join(REPOSITORY, 'examples');

@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { encodeStruct, parseIdl, readIdlFile, type Interface, type Method } from '../../core/mod.ts';
-import { frameMessage, NOTHING } from '../../core/thrift/message.ts';
+import { encodeStruct, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
+import { type Interface, type Method, frameMessage, NOTHING } from '../../core/thrift/mod.ts';
 import { fixture, startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
 import { until } from '../kit/tools/wait.ts';
 

@@ -1,10 +1,11 @@
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { parseIdl, readIdlFile, type MeshStatus } from '../../core/mod.ts';
 import { thriftCaller, type Caller } from '../kit/mesh/callers.ts';
 import { work } from '../kit/mesh/mesh.ts';
 import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
 import { until } from '../kit/tools/wait.ts';
+import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
+import type { MeshStatus } from '../../core/rpc/mod.ts';
 
 const interfaces = parseIdl(readIdlFile(new URL('../fixtures/chassis/work.thrift', import.meta.url))).services;
 

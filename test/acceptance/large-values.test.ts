@@ -4,8 +4,10 @@
 import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { DEFAULT_LIMITS, encodeStruct, parseIdl, readIdlFile, type Interface, type Method } from '../../core/mod.ts';
-import { encodingOf, type Manner } from '../../core/thrift/encodings/protocols.ts';
+import { encodeStruct, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
+import { DEFAULT_LIMITS } from '../../core/mod.ts';
+import { encodingOf, type Manner } from '../../core/thrift/encodings/mod.ts';
+import type { Interface, Method } from '../../core/thrift/mod.ts';
 import { fixture } from '../kit/mesh/mesh.ts';
 import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
 

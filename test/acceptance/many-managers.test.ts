@@ -2,25 +2,13 @@
 // that link to all of them. How fast a change reaches every faceplate, and what Consul has to write while nothing changes.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  DEFAULT_LIMITS,
-  EMPTY_STRUCT,
-  NO_REPLY_CONTEXT,
-  parseIdl,
-  startLinkServer,
-  systemClock,
-  type Interface,
-  type LinkServer,
-} from '../../core/mod.ts';
-import {
-  consulClient,
-  EventLog,
-  Fleet,
-  keysOf,
-  Presence,
-  type ManagerRecord,
-  type PoolRecord,
-} from '../../services/mesh/internal.ts';
+import { parseIdl } from '../../core/idl/mod.ts';
+import { startLinkServer, type LinkServer } from '../../core/link/mod.ts';
+import { DEFAULT_LIMITS, systemClock } from '../../core/mod.ts';
+import { EMPTY_STRUCT, NO_REPLY_CONTEXT } from '../../core/rpc/mod.ts';
+import type { Interface } from '../../core/thrift/mod.ts';
+import { consulClient } from '../../services/consul/mod.ts';
+import { EventLog, Fleet, keysOf, Presence, type ManagerRecord, type PoolRecord } from '../../services/mesh/mod.ts';
 import { startRealConsul, type TestConsul } from '../kit/consul/consul.ts';
 import { until } from '../kit/tools/wait.ts';
 

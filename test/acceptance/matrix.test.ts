@@ -2,11 +2,12 @@
 // each chassis so that all of them occur; and the same calls over JSON-RPC. `npm run matrix` runs the whole and prints it.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { decodeParams, encodeResult, decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
 import { cppPrograms, javaClient } from '../kit/matrix/build.ts';
 import { returned, matrixCalls } from '../kit/matrix/calls.ts';
 import { startMatrixMesh, thriftPort, type ChassisLanguage } from '../kit/matrix/chassis.ts';
 import { LANGUAGES, mannersOf } from '../kit/matrix/languages.ts';
+import { decodeParams, encodeResult } from '../../core/idl/json.ts';
+import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
 import { runClient, runsOf } from '../kit/matrix/matrix.ts';
 import type { TestMesh } from '../kit/mesh/mesh.ts';
 

@@ -2,8 +2,9 @@ import { request } from 'node:http';
 import { afterEach, describe, expect, test } from 'vitest';
 import { callBytes, rawThrift } from '../kit/wire/raw-thrift.ts';
 import { isAlive, startTestMesh, work, type JsonRpcAnswer, type TestMesh } from '../kit/mesh/mesh.ts';
-import { parseIdl, readIdlFile, type Interface } from '../../core/mod.ts';
 import { until } from '../kit/tools/wait.ts';
+import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
+import type { Interface } from '../../core/thrift/mod.ts';
 
 const WORK = parseIdl(readIdlFile(new URL('../fixtures/chassis/work.thrift', import.meta.url))).services.get(
   'Work',

@@ -5,7 +5,7 @@ import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts'
 import { until } from '../kit/tools/wait.ts';
 import { openRpcValidator } from '../kit/wire/open-rpc.ts';
 import { promtool } from '../kit/tools/promtool.ts';
-import { parseIdl, readIdlFile } from '../../core/mod.ts';
+import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 
 const examples = new URL('../../examples/', import.meta.url);
 

@@ -4,11 +4,11 @@ import { execFile } from 'node:child_process';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { frameMessage, MESSAGE_TYPE } from '../../core/thrift/message.ts';
 import { startTestMesh, type DeploymentText, type TestMesh } from '../kit/mesh/mesh.ts';
 import { rawThrift } from '../kit/wire/raw-thrift.ts';
 import { generate, type Generated } from '../kit/wire/thrift-client.ts';
 import { REPOSITORY, toolPath } from '../kit/tools/tools.ts';
+import { frameMessage, MESSAGE_TYPE } from '../../core/thrift/mod.ts';
 import { until } from '../kit/tools/wait.ts';
 
 const IDL = path.join(REPOSITORY, 'test/fixtures/idl/stock.thrift');

@@ -7,19 +7,14 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  chassisInterface,
-  createCall,
-  decodeResult,
-  EMPTY_STRUCT,
-  Link,
-  type Method,
-  type Reply,
-  systemClock,
-} from '../../core/mod.ts';
 import { CONFORMANCE, CPP_BUILD_MS, CPP_TOUR, cppPrograms, type CppPrograms } from '../kit/tools/cpp-kit.ts';
 import { isAlive, startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
 import { runKatamari } from '../kit/tools/run.ts';
+import { decodeResult } from '../../core/idl/mod.ts';
+import { Link } from '../../core/link/mod.ts';
+import { systemClock } from '../../core/mod.ts';
+import { chassisInterface, createCall, EMPTY_STRUCT, type Reply } from '../../core/rpc/mod.ts';
+import type { Method } from '../../core/thrift/mod.ts';
 import { toolPath } from '../kit/tools/tools.ts';
 import { until } from '../kit/tools/wait.ts';
 

@@ -8,10 +8,10 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { runtimeName } from '../../core/runtime.ts';
 import { isAlive, startTestMesh, type DeploymentText, type TestMesh } from '../kit/mesh/mesh.ts';
 import { runKatamari } from '../kit/tools/run.ts';
 import { generate, python, type Generated } from '../kit/wire/thrift-client.ts';
+import { runtimeName } from '../../core/mod.ts';
 import { REPOSITORY, toolPath } from '../kit/tools/tools.ts';
 import { until } from '../kit/tools/wait.ts';
 

@@ -2,11 +2,12 @@
 
 import { getEventListeners } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { connect, ThriftException } from '../../client/mod.ts';
 import { startFixture, type Fixture } from '../faceplates/thrift/fixture.ts';
 import { EXCHANGE_IDL, type Item } from '../kit/wire/exchange.ts';
 import { refusalOf, rejectionOf } from '../kit/tools/rejection.ts';
 import { until } from '../kit/tools/wait.ts';
+import { connect } from '../../client/mod.ts';
+import { ThriftException } from '../../core/thrift/mod.ts';
 import { client, type ExchangeCalls } from './fixture.ts';
 
 let fixture: Fixture;

@@ -2,12 +2,14 @@
 
 import { connect as connectTcp, createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { connect, type ConnectOptions, type Mesh } from '../../client/mod.ts';
-import { decodeStruct, KatamariError, parseIdl, type Interface, type Method } from '../../core/mod.ts';
 import { ManualClock } from '../kit/tools/manual-clock.ts';
 import { Random } from '../kit/tools/random.ts';
 import { refusalOf } from '../kit/tools/rejection.ts';
 import { scriptedMesh, type ScriptedCall, type ScriptedMesh } from '../kit/mesh/scripted-mesh.ts';
+import { connect, type ConnectOptions, type Mesh } from '../../client/mod.ts';
+import { decodeStruct, parseIdl } from '../../core/idl/mod.ts';
+import { KatamariError } from '../../core/mod.ts';
+import type { Interface, Method } from '../../core/thrift/mod.ts';
 import { until } from '../kit/tools/wait.ts';
 
 const IDL = {

@@ -1,10 +1,12 @@
 // Interfaces that the client asks of the mesh: how often, and what when it gets none.
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { connect, type Mesh } from '../../client/mod.ts';
-import { decodeStruct, meshInterface, parseIdl, type Interface, type Method } from '../../core/mod.ts';
 import { ManualClock } from '../kit/tools/manual-clock.ts';
 import { refusalOf } from '../kit/tools/rejection.ts';
+import { connect, type Mesh } from '../../client/mod.ts';
+import { decodeStruct, parseIdl } from '../../core/idl/mod.ts';
+import { meshInterface } from '../../core/rpc/mod.ts';
+import type { Interface, Method } from '../../core/thrift/mod.ts';
 import { scriptedMesh, type ScriptedMesh } from '../kit/mesh/scripted-mesh.ts';
 
 const SUMS = 'service Sums { i32 next(1: i32 n) }';

@@ -5,15 +5,17 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { connect, ThriftException, type CallOptions, type Mesh } from '../../client/mod.ts';
-import { DEFAULT_LIMITS, scriptCommand, StatsBook } from '../../core/mod.ts';
-import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { startFixture } from '../faceplates/thrift/fixture.ts';
 import { makeAuthority } from '../kit/tools/certificates.ts';
 import { exchange, EXCHANGE_IDL } from '../kit/wire/exchange.ts';
 import { startTestMesh, work, type TestMesh } from '../kit/mesh/mesh.ts';
 import { refusalOf, rejectionOf } from '../kit/tools/rejection.ts';
 import { until } from '../kit/tools/wait.ts';
+import { connect, type CallOptions, type Mesh } from '../../client/mod.ts';
+import { DEFAULT_LIMITS, scriptCommand } from '../../core/mod.ts';
+import { StatsBook } from '../../core/rpc/mod.ts';
+import { ThriftException } from '../../core/thrift/mod.ts';
+import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { client, type ExchangeCalls } from './fixture.ts';
 
 type Work = Readonly<{

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { RetryBudget } from '../../core/retry-budget.ts';
 import { ManualClock } from '../kit/tools/manual-clock.ts';
+import { RetryBudget } from '../../core/mod.ts';
 
 /** How many it gives now. */
 function taken(budget: RetryBudget): number {

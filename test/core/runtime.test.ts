@@ -5,7 +5,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { runtimeName, runtimeVersion, scriptCommand } from '../../core/runtime.ts';
+import { runtimeName, runtimeVersion, scriptCommand } from '../../core/mod.ts';
 
 let folder: string;
 beforeAll(() => {

@@ -6,9 +6,9 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { Ajv } from 'ajv';
 import { describe, expect, test } from 'vitest';
-import { parse } from 'yaml';
-import { loadConfig, type LoadedConfig } from '../../services/config/config.ts';
 import { runProgram } from '../../services/cli/program.ts';
+import { loadConfig, type LoadedConfig } from '../../services/config/mod.ts';
+import { parse } from 'yaml';
 import { REPOSITORY } from '../kit/tools/tools.ts';
 
 interface Service {

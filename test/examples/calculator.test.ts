@@ -5,9 +5,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { toolPath } from '../kit/tools/tools.ts';
 import { NoAnswer, Operation, workOut } from '../../examples/arithmetic.ts';
-
+import { toolPath } from '../kit/tools/tools.ts';
 describe('workOut()', () => {
   test('adds, subtracts, multiplies, and divides towards zero', () => {
     expect(workOut(Operation.add, 2, 40)).toBe(42);

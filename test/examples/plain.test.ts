@@ -5,9 +5,10 @@ import { appendFileSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync 
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { loadConfig } from '../../services/config/config.ts';
-import { startMesh, type Mesh } from '../../services/process/process.ts';
 import { jsonRpc, type JsonRpcAnswer } from '../kit/mesh/mesh.ts';
+import { loadConfig } from '../../services/config/mod.ts';
+import type { Mesh } from '../../services/process/mod.ts';
+import { startMesh } from '../../services/process/process.ts';
 import { REPOSITORY, toolPath } from '../kit/tools/tools.ts';
 
 const SAMPLE = path.join(REPOSITORY, 'examples/plain');

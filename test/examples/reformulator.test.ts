@@ -1,5 +1,4 @@
 // Tokens, synonyms and the whole analysis of a query, in both versions.
-import { describe, expect, test } from 'vitest';
 import { porterStem } from '../../examples/reformulate/porter.ts';
 import { porter2Stem } from '../../examples/reformulate/porter2.ts';
 import { createReformulator, QueryRefused } from '../../examples/reformulate/reformulator.ts';
@@ -7,7 +6,7 @@ import { oneEditSpeller, twoEditSpeller } from '../../examples/reformulate/spell
 import { plainThesaurus, stemmingThesaurus } from '../../examples/reformulate/synonyms.ts';
 import { tokenise, TokenKind } from '../../examples/reformulate/tokens.ts';
 import { lazily, readWordList } from '../../examples/reformulate/words.ts';
-
+import { describe, expect, test } from 'vitest';
 const words = lazily(readWordList);
 const versions = {
   one: createReformulator({ stem: porterStem, suggest: oneEditSpeller(words), synonyms: plainThesaurus() }),

@@ -7,12 +7,11 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { createCall, type Reply } from '../../core/rpc/call.ts';
-import { systemClock } from '../../core/clock.ts';
-import { decodeResult, encodeParams, parseIdl, readIdlFile, type Interface } from '../../core/idl/mod.ts';
-import { scriptCommand } from '../../core/runtime.ts';
-import { readApplicationException } from '../../core/thrift/application-exception.ts';
-import { Link } from '../../core/link/link.ts';
+import { decodeResult, encodeParams, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
+import { Link } from '../../core/link/mod.ts';
+import { systemClock, scriptCommand } from '../../core/mod.ts';
+import { createCall, type Reply } from '../../core/rpc/mod.ts';
+import { type Interface, readApplicationException } from '../../core/thrift/mod.ts';
 import { until } from '../kit/tools/wait.ts';
 
 /** Result of a call: the value in the JSON mapping, a declared exception with its fields, or the message of an undeclared one. */

@@ -1,9 +1,8 @@
 // Both spellers over the real word list, and the edit distance they measure by against its definition.
 import { assert, constantFrom, integer, property, string } from 'fast-check';
-import { describe, expect, test } from 'vitest';
 import { editDistance, oneEditSpeller, twoEditSpeller } from '../../examples/reformulate/spelling.ts';
 import { lazily, readWordList } from '../../examples/reformulate/words.ts';
-
+import { describe, expect, test } from 'vitest';
 const words = lazily(readWordList);
 const one = oneEditSpeller(words);
 const two = twoEditSpeller(words);

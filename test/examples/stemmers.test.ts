@@ -1,7 +1,7 @@
 // Both stemmers against the examples in Porter's paper and in the published vocabulary of the English stemmer.
-import { describe, expect, test } from 'vitest';
 import { porterStem } from '../../examples/reformulate/porter.ts';
 import { porter2Stem } from '../../examples/reformulate/porter2.ts';
+import { describe, expect, test } from 'vitest';
 
 /** `word stem` pairs separated by commas. */
 function pairs(text: string): [word: string, stem: string][] {

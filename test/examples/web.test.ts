@@ -4,8 +4,8 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { scriptCommand } from '../../core/mod.ts';
 import { startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
+import { scriptCommand } from '../../core/mod.ts';
 import { toolPath } from '../kit/tools/tools.ts';
 
 const FOLDER = fileURLToPath(new URL('../../examples/web/', import.meta.url));

@@ -2,10 +2,9 @@
 // messages, written by the encodings themselves, and the same spoilt, and what only these can do: bombs, depths, sizes of their own.
 
 import { deflateSync } from 'node:zlib';
-import type { EncodingLimits } from '../../core/thrift/encodings/encoding.ts';
-import { HeaderEncoding } from '../../core/thrift/encodings/header.ts';
-import { bareEncoding, PROTOCOLS, type Protocol } from '../../core/thrift/encodings/protocols.ts';
 import type { Random } from '../kit/tools/random.ts';
+import { type EncodingLimits, HeaderEncoding, PROTOCOLS, type Protocol } from '../../core/thrift/encodings/mod.ts';
+import { bareEncoding } from '../../core/thrift/encodings/protocols.ts';
 import type { GoodCall } from './target.ts';
 import type { Input } from './thrift-inputs.ts';
 

@@ -4,26 +4,17 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import v8 from 'node:v8';
 import vm from 'node:vm';
-import {
-  createCall,
-  DEFAULT_LIMITS,
-  encodeStruct,
-  hasContext,
-  Link,
-  sendOf,
-  startLinkServer,
-  StatsBook,
-  systemClock,
-  type Call,
-  type MeshDoor,
-  type Method,
-} from '../../core/mod.ts';
-import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
-import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { connect } from 'node:net';
 import { exchange, type Handled, type Item } from '../kit/wire/exchange.ts';
 import { isOneStruct } from '../kit/interfaces/random-struct.ts';
 import { callBytes, rawThrift } from '../kit/wire/raw-thrift.ts';
+import { encodeStruct } from '../../core/idl/mod.ts';
+import { hasContext, Link, startLinkServer } from '../../core/link/mod.ts';
+import { DEFAULT_LIMITS, systemClock } from '../../core/mod.ts';
+import { createCall, sendOf, StatsBook, type Call, type MeshDoor } from '../../core/rpc/mod.ts';
+import type { Method } from '../../core/thrift/mod.ts';
+import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
+import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { until } from '../kit/tools/wait.ts';
 import type { FuzzTarget, GoodCall, Memory } from './target.ts';
 

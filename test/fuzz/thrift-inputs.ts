@@ -1,8 +1,7 @@
 // Invented bytes for ports that speak Thrift: good messages, and good messages spoilt in every way we could think of.
-
-import { frameMessage, NOTHING, type MessageType } from '../../core/thrift/message.ts';
 import type { Random } from '../kit/tools/random.ts';
 import { randomStruct } from '../kit/interfaces/random-struct.ts';
+import { frameMessage, NOTHING, type MessageType } from '../../core/thrift/mod.ts';
 import type { GoodCall } from './target.ts';
 
 /** How a client ends after its input. */

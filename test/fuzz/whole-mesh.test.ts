@@ -2,9 +2,10 @@
 // KATAMARI_FUZZ_MESH_INPUTS sets how many (10,000 unless told), KATAMARI_FUZZ_SEED runs the same ones again.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { encodeParams, parseIdl, readIdlFile, type Method } from '../../core/mod.ts';
 import { startTestMesh, work, type TestMesh } from '../kit/mesh/mesh.ts';
 import { until } from '../kit/tools/wait.ts';
+import { encodeParams, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
+import type { Method } from '../../core/thrift/mod.ts';
 import { fuzz } from './fuzzer.ts';
 import type { FuzzTarget, GoodCall } from './target.ts';
 

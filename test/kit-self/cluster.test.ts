@@ -2,12 +2,12 @@
 
 import { existsSync, readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { DEPLOYMENT, keysOf, readRecord } from '../../services/mesh/internal.ts';
 import { checkLedger, ClusterCallers } from '../kit/cluster/callers.ts';
 import { startCluster, tally, type Cluster } from '../kit/cluster/cluster.ts';
 import { isAlive } from '../kit/mesh/mesh.ts';
 import { sumOf } from '../kit/mesh/metrics.ts';
 import { namespaceLeftovers } from '../kit/cluster/namespaces.ts';
+import { DEPLOYMENT, keysOf, readRecord } from '../../services/mesh/mod.ts';
 import { until } from '../kit/tools/wait.ts';
 
 const UP_MS = 120_000;

@@ -3,8 +3,8 @@
 
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { scriptCommand } from '../../core/mod.ts';
 import { startTestMesh, type DeploymentText, type TestMesh } from '../kit/mesh/mesh.ts';
+import { scriptCommand } from '../../core/mod.ts';
 import { generate, python, thriftPackage, type Generated } from '../kit/wire/thrift-client.ts';
 import { REPOSITORY } from '../kit/tools/tools.ts';
 

@@ -1,8 +1,8 @@
 import { connect } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { MeshStatus } from '../../core/mod.ts';
 import { startTestMesh, work, type TestMesh } from '../kit/mesh/mesh.ts';
 import { until } from '../kit/tools/wait.ts';
+import type { MeshStatus } from '../../core/rpc/mod.ts';
 
 const meshes: TestMesh[] = [];
 

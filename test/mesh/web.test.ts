@@ -1,9 +1,9 @@
 // The web faceplate in a whole mesh: real chassis, real links, their deaths and their ends.
 
 import { afterEach, describe, expect, test } from 'vitest';
-import { DEFAULT_LIMITS } from '../../core/mod.ts';
 import { fixture, startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
 import { rawClient } from '../kit/wire/raw-http.ts';
+import { DEFAULT_LIMITS } from '../../core/mod.ts';
 import { until } from '../kit/tools/wait.ts';
 
 const meshes: TestMesh[] = [];

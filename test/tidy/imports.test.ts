@@ -1,53 +1,58 @@
-// Who may import whom, as ARCHITECTURE.md says: down only, never a sibling, through doors.
+// Which room may import which: imports point down only, through the door of the room, and never in a circle.
 
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { REPOSITORY } from '../kit/tools/tools.ts';
-import { read, ROOMS, sourcesOf } from './repository.ts';
+import { importsOf, roomOf, sourcesOf, ROOM_FOLDERS, ROOMS, type Import } from './repository.ts';
 
-/** What each room may import besides its own files, by the path that the import has to begin with. */
-const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
-  'chassis-sdk': [],
-  'chassis-sdk/client': ['chassis-sdk'],
-  examples: ['chassis-sdk/typescript/mod.ts', 'faceplates/kit/mod.ts'],
-  'services/mesh': ['chassis-sdk'],
-  'services/consul-agent': ['chassis-sdk'],
-  'services/resource-manager': ['chassis-sdk', 'services/mesh'],
-  'services/master': ['chassis-sdk', 'services/mesh'],
-  'services/cli': ['chassis-sdk', 'services', 'faceplates'],
-  'faceplates/thrift': ['chassis-sdk'],
-  'faceplates/json-rpc': ['chassis-sdk'],
-  'faceplates/stats': ['chassis-sdk'],
-  'faceplates/web': ['chassis-sdk'],
-};
-
-interface Import {
-  readonly from: string;
-  /** The file, from the root of the repository. */
-  readonly to: string;
-}
-
-/** Every import of a file of ours, types too. */
-function importsOf(file: string): Import[] {
-  const named =
-    /(?:^|\n)\s*(?:import|export)\b[^'";]*?\bfrom\s*['"](\.[^'"]+)|\bimport\(\s*['"](\.[^'"]+)|(?:^|\n)import\s*['"](\.[^'"]+)/g;
-  return [...read(file).matchAll(named)].map((found) => ({
-    from: file,
-    to: path.posix.join(path.posix.dirname(file), found[1] ?? found[2] ?? found[3] ?? ''),
-  }));
-}
-
-/** The room that a file is in: the longest name that fits; '' for none. */
-function roomOf(file: string): string {
-  const rooms = Object.keys(MAY_IMPORT).filter((room) => file.startsWith(`${room}/`));
-  return rooms.sort((a, b) => b.length - a.length)[0] ?? '';
-}
-
-const sources = sourcesOf(ROOMS);
+const sources = sourcesOf(ROOM_FOLDERS).filter((file) => !file.startsWith('faceplates/stats/page/'));
 const imports = sources.flatMap(importsOf);
-const show = ({ from, to }: Import): string => `${from} imports ${to}`;
 const crossing = imports.filter(({ from, to }) => roomOf(from) !== roomOf(to));
+const show = ({ from, to }: Import): string => `${from} imports ${to}`;
+
+/** Imports that go up, sideways or into a sample. */
+function forbiddenDirections(some: readonly Import[]): string[] {
+  return some
+    .filter(({ from, to }) => ROOMS[roomOf(from)]?.includes(roomOf(to)) !== true)
+    .map((wrong) => `${show(wrong)}: ${roomOf(wrong.from)} may not import ${roomOf(wrong.to)}`);
+}
+
+/** Imports of another room that bypass its door. */
+function bypassedDoors(some: readonly Import[]): string[] {
+  return some.filter(({ to }) => path.posix.basename(to) !== 'mod.ts').map(show);
+}
+
+/** Circles among nodes, each as its members in order of discovery (Tarjan's strongly connected components). */
+function circles(edges: ReadonlyMap<string, readonly string[]>): string[][] {
+  const found: string[][] = [];
+  const index = new Map<string, number>();
+  const low = new Map<string, number>();
+  const stack: string[] = [];
+  const visit = (node: string): void => {
+    index.set(node, index.size);
+    low.set(node, index.get(node) as number);
+    stack.push(node);
+    for (const next of edges.get(node) ?? []) {
+      if (!index.has(next)) visit(next);
+      if (stack.includes(next)) low.set(node, Math.min(low.get(node) as number, low.get(next) as number));
+    }
+    if (low.get(node) !== index.get(node)) return;
+    const members = stack.splice(stack.indexOf(node));
+    if (members.length > 1) found.push(members);
+  };
+  for (const node of edges.keys()) if (!index.has(node)) visit(node);
+  return found;
+}
+
+function edgesOf(some: readonly Import[], name: (file: string) => string): Map<string, string[]> {
+  const edges = new Map<string, string[]>();
+  for (const one of some) {
+    if (name(one.from) === name(one.to)) continue;
+    edges.set(name(one.from), [...(edges.get(name(one.from)) ?? []), name(one.to)]);
+  }
+  return edges;
+}
 
 describe('Imports', () => {
   test('are all found: each points to a file that exists', () => {
@@ -56,33 +61,36 @@ describe('Imports', () => {
   });
 
   test('are made by files that are in a room', () => {
-    // A new room is added to MAY_IMPORT and to ARCHITECTURE.md.
+    // A new room is added to ROOMS in repository.ts and to ARCHITECTURE.md.
     expect(sources.filter((file) => roomOf(file) === '')).toEqual([]);
   });
 
-  test('leave a room only downwards, never to a sibling', () => {
-    const wrong = crossing.filter(
-      ({ from, to }) =>
-        !(MAY_IMPORT[roomOf(from)] as readonly string[]).some(
-          (allowed) => to === allowed || to.startsWith(`${allowed}/`),
-        ),
-    );
-    expect(wrong.map(show)).toEqual([]);
+  test('leave a room only downward', () => {
+    expect(forbiddenDirections(crossing)).toEqual([]);
   });
 
-  test('enter services and faceplates by their doors, and the IDL room by its own', () => {
-    const isDoor = (file: string): boolean => /\/(mod|internal)\.ts$/.test(file);
-    const wrong = crossing.filter(({ to }) => !to.startsWith('chassis-sdk/') && !isDoor(to));
-    const throughWindow = imports.filter(
-      ({ from, to }) => to.startsWith('chassis-sdk/idl/') && !from.startsWith('chassis-sdk/idl/') && !isDoor(to),
-    );
-    // What needs nothing but the model's types may take them from where they are declared.
-    const left = throughWindow.filter(({ to }) => to !== 'core/thrift/model.ts');
-    expect([...wrong, ...left].map(show)).toEqual([]);
+  test('enter a room by its door, mod.ts', () => {
+    expect(bypassedDoors(crossing)).toEqual([]);
   });
 
-  test('never reach a sample: chassis are started, not imported', () => {
-    const wrong = crossing.filter(({ to }) => to.startsWith('examples/'));
-    expect(wrong.map(show)).toEqual([]);
+  test('form no circle of files, types included', () => {
+    expect(circles(edgesOf(imports, (file) => file))).toEqual([]);
+  });
+
+  test('form no circle of rooms', () => {
+    expect(circles(edgesOf(imports, roomOf))).toEqual([]);
+  });
+});
+
+describe('The import rules', () => {
+  test('find a wrong direction, a bypassed door and a circle', () => {
+    expect(forbiddenDirections([{ from: 'core/rpc/call.ts', to: 'services/mesh/mod.ts' }])).toHaveLength(1);
+    expect(bypassedDoors([{ from: 'client/mesh.ts', to: 'core/link/link.ts' }])).toHaveLength(1);
+    const edges = new Map([
+      ['a', ['b']],
+      ['b', ['c']],
+      ['c', ['b']],
+    ]);
+    expect(circles(edges)).toEqual([['b', 'c']]);
   });
 });

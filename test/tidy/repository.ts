@@ -1,15 +1,87 @@
-// The repository as the house rules see it: its files, without what is built, installed or somebody's scratch.
+// The repository as the house rules see it: its files, without build output, installed packages and local scratch files.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { REPOSITORY } from '../kit/tools/tools.ts';
 
-/** Rooms that make the product. */
-export const ROOMS: readonly string[] = ['chassis-sdk', 'services', 'faceplates'];
+/** Top-level folders that hold the rooms of the product, and its samples. */
+export const ROOM_FOLDERS: readonly string[] = ['core', 'client', 'chassis-sdk', 'faceplates', 'services', 'examples'];
 
-/** Files below a folder of the repository, as paths from its root with `/`, in order. */
+const CORE = ['core', 'core/thrift', 'core/thrift/encodings', 'core/idl', 'core/rpc', 'core/link', 'core/http'];
+
+/** Every room, and the rooms that it may import. Keep ARCHITECTURE.md in step. */
+export const ROOMS: Readonly<Record<string, readonly string[]>> = {
+  core: [],
+  'core/thrift': ['core'],
+  'core/thrift/encodings': ['core', 'core/thrift'],
+  'core/idl': ['core', 'core/thrift'],
+  'core/rpc': ['core', 'core/thrift', 'core/idl'],
+  'core/link': ['core', 'core/thrift', 'core/thrift/encodings', 'core/rpc'],
+  'core/http': ['core', 'core/link'],
+  client: CORE,
+  'chassis-sdk/typescript': CORE,
+  'faceplates/kit': CORE,
+  'faceplates/thrift': [...CORE, 'faceplates/kit'],
+  'faceplates/json-rpc': [...CORE, 'faceplates/kit'],
+  'faceplates/web': [...CORE, 'faceplates/kit'],
+  'faceplates/stats': [...CORE, 'faceplates/kit'],
+  'services/consul': CORE,
+  'services/consul-agent': CORE,
+  'services/mesh': [...CORE, 'services/consul'],
+  'services/config': [...CORE, 'services/mesh', 'faceplates/web'],
+  'services/resource-manager': [...CORE, 'services/consul', 'services/mesh'],
+  'services/master': [...CORE, 'services/consul', 'services/mesh'],
+  'services/process': [
+    ...CORE,
+    'faceplates/kit',
+    'faceplates/thrift',
+    'faceplates/json-rpc',
+    'faceplates/web',
+    'faceplates/stats',
+    'services/consul',
+    'services/consul-agent',
+    'services/mesh',
+    'services/config',
+    'services/resource-manager',
+    'services/master',
+  ],
+  'services/cli': [
+    ...CORE,
+    'services/consul',
+    'services/mesh',
+    'services/config',
+    'services/master',
+    'services/process',
+  ],
+  examples: [],
+};
+
+/** The room that a file is in: the longest name that fits; '' for none. */
+export function roomOf(file: string): string {
+  const rooms = Object.keys(ROOMS).filter((room) => file.startsWith(`${room}/`));
+  return rooms.sort((a, b) => b.length - a.length)[0] ?? '';
+}
+
+export interface Import {
+  readonly from: string;
+  /** The imported file, as a path from the root of the repository. */
+  readonly to: string;
+}
+
+/** Every relative import of a file, type imports and dynamic imports included. */
+export function importsOf(file: string): Import[] {
+  const named =
+    /(?:^|\n)\s*(?:import|export)\b[^'";]*?\bfrom\s*['"](\.[^'"]+)|\bimport\(\s*['"](\.[^'"]+)|(?:^|\n)import\s*['"](\.[^'"]+)/g;
+  return [...read(file).matchAll(named)].map((found) => ({
+    from: file,
+    to: path.posix.join(path.posix.dirname(file), found[1] ?? found[2] ?? found[3] ?? ''),
+  }));
+}
+
+/** Files below a folder of the repository, as sorted paths from its root with `/`. */
 export function filesBelow(folder: string): string[] {
   return readdirSync(path.join(REPOSITORY, folder), { withFileTypes: true })
+    .filter(({ name }) => name !== 'node_modules')
     .flatMap((entry) => {
       const below = folder === '' ? entry.name : `${folder}/${entry.name}`;
       return entry.isDirectory() ? filesBelow(below) : [below];
@@ -17,7 +89,7 @@ export function filesBelow(folder: string): string[] {
     .sort();
 }
 
-/** Source files of the rooms named. */
+/** Source files of the named folders. */
 export function sourcesOf(folders: readonly string[]): string[] {
   return folders.flatMap(filesBelow).filter((file) => /\.(ts|js|mjs)$/.test(file));
 }

@@ -3,7 +3,7 @@
 import { readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { REPOSITORY } from '../kit/tools/tools.ts';
-import { filesBelow, pages, read, ROOMS, sourcesOf } from './repository.ts';
+import { filesBelow, pages, read, ROOM_FOLDERS, sourcesOf } from './repository.ts';
 
 /** Says what nobody may say. */
 const THIS = 'test/tidy/sources.test.ts';
@@ -12,7 +12,7 @@ const tests = sourcesOf(['test']).filter((file) => file !== THIS);
 /** Files of the root that people and tools read. */
 const inRoot = readdirSync(REPOSITORY).filter((name) => /\.(json|md|ts)$/.test(name));
 const everything = [
-  ...[...ROOMS, 'idl', 'scripts', 'test', 'docs'].flatMap(filesBelow),
+  ...[...ROOM_FOLDERS, 'idl', 'scripts', 'test', 'docs'].flatMap(filesBelow),
   ...inRoot.filter((name) => /^(package|tsconfig|knip|vitest|[A-Z])/.test(name)),
 ].filter((file) => /\.(ts|js|mjs|sh|py|thrift|md|json|yaml|html|css)$/.test(file) && file !== THIS);
 
@@ -28,8 +28,8 @@ function occurrences(files: readonly string[], pattern: RegExp): string[] {
 describe('A source file', () => {
   test('opens with a comment that says what it is', () => {
     const withHead = [
-      ...sourcesOf([...ROOMS, 'scripts', 'test/kit', 'test/tidy', 'test/fuzz']),
-      ...filesBelow('chassis-sdk').filter((file) => /\.(thrift|sh|py|yaml)$/.test(file)),
+      ...sourcesOf([...ROOM_FOLDERS, 'scripts', 'test/kit', 'test/tidy', 'test/fuzz']),
+      ...['chassis-sdk', 'examples'].flatMap(filesBelow).filter((file) => /\.(thrift|sh|py|yaml)$/.test(file)),
       ...filesBelow('idl'),
     ];
     expect(withHead.length).toBeGreaterThan(150);
@@ -38,7 +38,7 @@ describe('A source file', () => {
   });
 
   test('of the product names the other runtimes in core/runtime.ts only', () => {
-    const sources = [...sourcesOf(ROOMS), ...filesBelow('idl')].filter((file) => file !== 'core/runtime.ts');
+    const sources = [...sourcesOf(ROOM_FOLDERS), ...filesBelow('idl')].filter((file) => file !== 'core/runtime.ts');
     expect(occurrences(sources, /\b(bun|deno)\b/i)).toEqual([]);
   });
 });

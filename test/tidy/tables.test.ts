@@ -1,18 +1,13 @@
 // Tables that are written down twice, in TypeScript and in IDL or in a paper, and must agree.
 
 import { describe, expect, test } from 'vitest';
-import { createCall, type ReplyContext } from '../../core/rpc/call.ts';
-import { ERROR_TABLE, KatamariError, type ErrorCode } from '../../core/errors.ts';
-import { decodeStruct, encodeStruct, parseIdl, readIdlFile, type StructType } from '../../core/idl/mod.ts';
-import { StatsBook } from '../../core/rpc/call-stats.ts';
-import { EVENT_KINDS, RESOURCE_STATES, RESTART_REASONS } from '../../core/rpc/status.ts';
-import {
-  hasContext,
-  readCallContext,
-  readReplyContext,
-  writeCallContext,
-  writeReplyContext,
-} from '../../core/link/context.ts';
+import { decodeStruct, encodeStruct, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
+import { readCallContext, writeReplyContext } from '../../core/link/context.ts';
+import { hasContext, readReplyContext, writeCallContext } from '../../core/link/mod.ts';
+import { ERROR_TABLE, KatamariError, type ErrorCode } from '../../core/mod.ts';
+import { createCall, type ReplyContext, StatsBook, RESOURCE_STATES } from '../../core/rpc/mod.ts';
+import { EVENT_KINDS, RESTART_REASONS } from '../../core/rpc/status.ts';
+import type { StructType } from '../../core/thrift/mod.ts';
 import { read } from './repository.ts';
 
 const idl = parseIdl(readIdlFile(new URL('../../idl/katamari.thrift', import.meta.url)));

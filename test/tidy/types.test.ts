@@ -5,8 +5,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseIdl, readIdlFile, writeTypes } from '../../core/idl/mod.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { REPOSITORY } from '../kit/tools/tools.ts';
 
 let folder: string;

@@ -2,8 +2,16 @@
 // on where it stopped when more bytes come, so a peer that sends one byte at a time costs no more than one that sends all at once. The
 // strict and the old form differ in the head alone; the struct behind it is passed on as it came.
 
-import { bareMessage, messageHead, NOTHING, oldHead, readHead, readOldHead, type MessageType } from '../message.ts';
-import { StructScanner } from '../struct-scanner.ts';
+import {
+  bareMessage,
+  messageHead,
+  NOTHING,
+  oldHead,
+  readHead,
+  readOldHead,
+  type MessageType,
+  StructScanner,
+} from '../mod.ts';
 import { COPY_BYTES_MAX, type Encoding, type EncodingLimits, type MessageFacts } from './encoding.ts';
 
 export class BinaryEncoding implements Encoding {

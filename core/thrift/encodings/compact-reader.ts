@@ -2,11 +2,8 @@
 // was read of an incomplete struct is not read again when more bytes come. Limits as in StructScanner: depth, and bytes on both sides, for a
 // byte here can become eight there; a declared size is compared with what may still come before it is believed.
 
-import { BinaryWriter } from '../binary.ts';
-import { KatamariError } from '../../errors.ts';
-import { NOTHING } from '../message.ts';
-import { declaredSize, tooDeep, tooLarge } from '../struct-limits.ts';
-import { WIRE_TYPE } from '../struct-scanner.ts';
+import { KatamariError } from '../../mod.ts';
+import { BinaryWriter, NOTHING, declaredSize, tooDeep, tooLarge, WIRE_TYPE } from '../mod.ts';
 import type { EncodingLimits } from './encoding.ts';
 
 /** Type numbers of the compact protocol. A field that is a bool has its value in its type. */

@@ -1,8 +1,7 @@
 // Writes a strict-binary struct in the compact protocol. The struct was checked, its depth too, when it was read: its sizes are believed.
 
-import { BinaryWriter } from '../binary.ts';
-import { KatamariError } from '../../errors.ts';
-import { WIRE_TYPE } from '../struct-scanner.ts';
+import { KatamariError } from '../../mod.ts';
+import { BinaryWriter, WIRE_TYPE } from '../mod.ts';
 import { COMPACT_TYPE } from './compact-reader.ts';
 
 /** Compact type numbers by strict-binary ones. */

@@ -1,8 +1,7 @@
 // The compact protocol, one message behind the other; behind lengths through FramedEncoding.
 
-import { BinaryWriter } from '../binary.ts';
-import { KatamariError } from '../../errors.ts';
-import { checkNameBytes, checkType, NOTHING, type MessageType } from '../message.ts';
+import { KatamariError } from '../../mod.ts';
+import { BinaryWriter, checkNameBytes, checkType, NOTHING, type MessageType } from '../mod.ts';
 import { CompactReader, Varint, VARINT_32_BYTES } from './compact-reader.ts';
 import { writeCompactStruct, writeVarint } from './compact-writer.ts';
 import type { Encoding, EncodingLimits, MessageFacts } from './encoding.ts';

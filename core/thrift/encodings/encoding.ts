@@ -2,9 +2,7 @@
 // and strict binary into what the peer reads. The faceplate stands on one side of it (reads calls, writes answers), the link to a plain
 // Thrift server on the other (writes calls, reads answers); neither knows anything else about how its peer writes.
 
-import type { StructType } from '../model.ts';
-import type { HeadersIn } from '../../rpc/call-headers.ts';
-import type { MessageType } from '../message.ts';
+import type { StructType, MessageType, HeadersIn } from '../mod.ts';
 
 /** What a message said of itself before its struct. */
 export interface MessageFacts {

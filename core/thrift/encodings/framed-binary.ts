@@ -1,9 +1,8 @@
 // Strict binary behind a 4-byte length: what the mesh itself speaks, and the shortest way through it. A message is looked at when it is
 // whole, its head as soon as it is there; its struct is passed on as it came.
 
-import { KatamariError } from '../../errors.ts';
-import { frameMessage, messageHead, NOTHING, readHead, type MessageType } from '../message.ts';
-import { StructScanner } from '../struct-scanner.ts';
+import { KatamariError } from '../../mod.ts';
+import { frameMessage, messageHead, NOTHING, readHead, type MessageType, StructScanner } from '../mod.ts';
 import { COPY_BYTES_MAX, type Encoding, type EncodingLimits, type MessageFacts } from './encoding.ts';
 import { checkFrameLength } from './framed.ts';
 

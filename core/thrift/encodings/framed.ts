@@ -1,8 +1,7 @@
 // Any protocol behind a 4-byte length. A frame is looked at when it is whole and holds one message, nothing more.
 
-import type { StructType } from '../model.ts';
-import { KatamariError } from '../../errors.ts';
-import { NOTHING, type MessageType } from '../message.ts';
+import { KatamariError } from '../../mod.ts';
+import { type StructType, NOTHING, type MessageType } from '../mod.ts';
 import type { Encoding, MessageFacts } from './encoding.ts';
 
 export class FramedEncoding implements Encoding {

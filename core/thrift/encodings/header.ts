@@ -1,20 +1,17 @@
 // THeader: frames that carry headers beside the message, and say in which protocol it is (binary or compact) and whether it was compressed
+import { KatamariError } from '../../mod.ts';
+import { type StructType, BinaryWriter, type MessageType, type HeadersIn } from '../mod.ts';
+import { BinaryEncoding } from './binary.ts';
+import { Varint, VARINT_32_BYTES } from './compact-reader.ts';
+import { writeVarint } from './compact-writer.ts';
+import { CompactEncoding } from './compact.ts';
+import type { Encoding, EncodingLimits, MessageFacts } from './encoding.ts';
+import { bytesFrom, declaredBytes, endOfFrame, readWhole } from './framed.ts';
+
 // (zlib). Answers go the way of the message that came last. Source: doc/specs/HeaderFormat.md of Apache Thrift. Limits: the frame before
 // and after decompression, number and size of the headers. Most frames of a connection have the header of the one before: it is read, and made, once.
 
 import { deflateSync, inflateSync } from 'node:zlib';
-import type { StructType } from '../model.ts';
-import { BinaryWriter } from '../binary.ts';
-import { KatamariError } from '../../errors.ts';
-import type { HeadersIn } from '../../rpc/call-headers.ts';
-import type { MessageType } from '../message.ts';
-import { BinaryEncoding } from './binary.ts';
-import { CompactEncoding } from './compact.ts';
-import { Varint, VARINT_32_BYTES } from './compact-reader.ts';
-import { writeVarint } from './compact-writer.ts';
-import type { Encoding, EncodingLimits, MessageFacts } from './encoding.ts';
-import { bytesFrom, declaredBytes, endOfFrame, readWhole } from './framed.ts';
-
 /** Behind the length of every frame. */
 export const HEADER_MAGIC = 0x0fff;
 

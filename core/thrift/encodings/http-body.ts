@@ -1,8 +1,8 @@
 // The body of one HTTP request: so many bytes, or chunks. Goes on where it stopped when more bytes come. A body that could be read in two
 // ways is refused; a declared length is compared with the limit before anything is kept.
 
-import { KatamariError } from '../../errors.ts';
-import type { HeadersIn } from '../../rpc/call-headers.ts';
+import { KatamariError } from '../../mod.ts';
+import type { HeadersIn } from '../mod.ts';
 
 /** A whole body, and the offset behind it. */
 export interface WholeBody {

@@ -2,11 +2,15 @@
 // clients expect. The protocol is told from the body, not from a content type that clients fill in as they like. Requests are read strictly
 // and within limits (head, number of headers, body); what is no such request gets an HTTP error in plain words and the end.
 
-import { KatamariError } from '../../errors.ts';
-import type { StructType } from '../model.ts';
-import type { HeadersIn } from '../../rpc/call-headers.ts';
-import { readApplicationException } from '../application-exception.ts';
-import { MESSAGE_TYPE, NOTHING, type MessageType } from '../message.ts';
+import { KatamariError } from '../../mod.ts';
+import {
+  type StructType,
+  readApplicationException,
+  MESSAGE_TYPE,
+  NOTHING,
+  type MessageType,
+  type HeadersIn,
+} from '../mod.ts';
 import type { Encoding, EncodingLimits, MessageFacts, SchemaOf } from './encoding.ts';
 import { bytesFrom, readWhole } from './framed.ts';
 import { HttpBody } from './http-body.ts';

@@ -2,12 +2,18 @@
 // binary. It reads whole messages, whose end `JsonEnd` finds. Text and bytes look alike in it, so the schema says which is base64; where the
 // mesh knows none, everything is text.
 
-import { BinaryWriter, Wrong } from '../binary.ts';
-import type { StructType, Type } from '../model.ts';
-import { KatamariError } from '../../errors.ts';
-import { checkType, NAME_BYTES_MAX } from '../message.ts';
-import { tooDeep, tooLarge } from '../struct-limits.ts';
-import { WIRE_TYPE } from '../struct-scanner.ts';
+import { KatamariError } from '../../mod.ts';
+import {
+  BinaryWriter,
+  Wrong,
+  type StructType,
+  type Type,
+  checkType,
+  NAME_BYTES_MAX,
+  tooDeep,
+  tooLarge,
+  WIRE_TYPE,
+} from '../mod.ts';
 import type { EncodingLimits, MessageFacts, SchemaOf } from './encoding.ts';
 
 /** Strict-binary type numbers by the names that the JSON protocol has for them. */

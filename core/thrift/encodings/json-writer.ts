@@ -1,10 +1,8 @@
 // Writes a strict-binary struct in Thrift's JSON protocol. The schema says which strings are bytes and become base64 (with its padding, which
 // some libraries insist on and none refuses); without one all are text. The struct was checked, its depth too, when it was read.
 
-import { BinaryReader } from '../binary.ts';
-import type { StructType, Type } from '../model.ts';
-import { KatamariError } from '../../errors.ts';
-import { WIRE_TYPE } from '../struct-scanner.ts';
+import { KatamariError } from '../../mod.ts';
+import { BinaryReader, type StructType, type Type, WIRE_TYPE } from '../mod.ts';
 import { WIRE_OF_JSON } from './json-reader.ts';
 
 /** `{"1":{"i32":5}}` */

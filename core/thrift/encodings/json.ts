@@ -1,8 +1,7 @@
 // Thrift's JSON protocol, one message behind the other; behind lengths through FramedEncoding. A message is read when it is whole.
 
-import type { StructType } from '../model.ts';
-import { KatamariError } from '../../errors.ts';
-import { NOTHING, type MessageType } from '../message.ts';
+import { KatamariError } from '../../mod.ts';
+import { type StructType, NOTHING, type MessageType } from '../mod.ts';
 import type { Encoding, EncodingLimits, MessageFacts, SchemaOf } from './encoding.ts';
 import { isSpace, JsonEnd, JsonReader } from './json-reader.ts';
 import { jsonOfStruct } from './json-writer.ts';

@@ -1,11 +1,11 @@
 // The protocols by name, for those who know which one their peer speaks, and by their first bytes, for those who have to find out.
 
-import { HEADER_MAGIC, HeaderEncoding } from './header.ts';
 import { BinaryEncoding } from './binary.ts';
 import { COMPACT_ID, CompactEncoding } from './compact.ts';
 import type { Encoding, EncodingLimits, SchemaOf } from './encoding.ts';
 import { FramedBinary } from './framed-binary.ts';
 import { FramedEncoding } from './framed.ts';
+import { HEADER_MAGIC, HeaderEncoding } from './header.ts';
 import { JsonEncoding } from './json.ts';
 
 /** `old-binary`: the binary protocol without a version, as very old clients write it. */

@@ -2,21 +2,22 @@
 // Plans (bench-plan.ts), finds the mesh (bench-target.ts), makes the calls as bytes (bench-calls.ts), runs rounds of load (bench-round.ts) and tells
 // (bench-report.ts). Everything is in this one process, and it says when that was too little.
 
-import { checkTally } from './checks.ts';
+import { urlOf } from '../../../core/mod.ts';
+import { EXIT, type ExitCode } from '../../config/mod.ts';
+import { connect, type Surroundings } from '../kit/context.ts';
+import { paint } from '../kit/terminal.ts';
 import { buildFrames, readPayloads } from './calls.ts';
+import { checkTally } from './checks.ts';
 import { Connections } from './connections.ts';
 import { GeneratorWatch } from './generator.ts';
 import { readPoolSums, timesBetween, type PoolSums } from './mesh-times.ts';
-import { Pacemaker } from './precise-timer.ts';
 import { paceOf, readPlan, type BenchOptions, type Plan } from './plan.ts';
+import { Pacemaker } from './precise-timer.ts';
 import { BenchProgress } from './progress.ts';
 import { describePlan, formatResult, resultAsJson, type Measured } from './report.ts';
 import { runRound } from './round.ts';
 import { Tally } from './tally.ts';
 import { findTarget, type BenchTarget } from './target.ts';
-import { EXIT, type ExitCode } from '../../config/exit-error.ts';
-import { connect, urlOf, type Surroundings } from '../kit/context.ts';
-import { paint } from '../kit/terminal.ts';
 
 export async function runBench(
   surroundings: Surroundings,

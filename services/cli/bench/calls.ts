@@ -1,16 +1,16 @@
 // The calls that a bench makes, as frames: arguments of the command line or of a file become bytes once, by the interface, before the first call is due.
 // Deadline, key and tags travel in a header (THeader); without them the frames are plain ones, which cost the mesh least.
-
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
-import { encodeParams, KatamariError, type Method } from '../../../core/mod.ts';
-import { HeaderEncoding } from '../../../core/thrift/encodings/header.ts';
-import { frameMessage, MESSAGE_TYPE, NOTHING } from '../../../core/thrift/message.ts';
+import { encodeParams } from '../../../core/idl/mod.ts';
+import { KatamariError } from '../../../core/mod.ts';
+import { HeaderEncoding } from '../../../core/thrift/encodings/mod.ts';
+import { type Method, frameMessage, MESSAGE_TYPE, NOTHING } from '../../../core/thrift/mod.ts';
+import { CliError, EXIT } from '../../config/mod.ts';
 import { paramsText, wholeJson } from '../commands/call.ts';
-import type { Plan } from './plan.ts';
-import { CliError, EXIT } from '../../config/exit-error.ts';
 import type { Surroundings } from '../kit/context.ts';
 import { describeMethod } from '../kit/method-help.ts';
+import type { Plan } from './plan.ts';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 
 /** The arguments of one call as JSON text; '' for none. */
 interface Payload {

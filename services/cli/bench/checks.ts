@@ -1,10 +1,10 @@
 // `--max-errors` and `--p99`: what a build asks of a bench, answered in a sentence each. A call that failed is too slow for any limit; otherwise a mesh
 // would be the faster the more calls it refuses.
 
+import { formatDuration } from '../../config/mod.ts';
 import { count, latency, percent } from './figures.ts';
 import type { Checks } from './plan.ts';
 import type { Tally } from './tally.ts';
-import { formatDuration } from '../../config/units.ts';
 
 export interface CheckResult {
   readonly name: 'max-errors' | 'p99';

@@ -1,13 +1,13 @@
 // One connection of `katamari bench` to the Thrift port: writes frames that were made before, and looks at no more of an answer than whether it is one.
+import { FrameReader } from '../../../core/link/mod.ts';
+import { HEADER_MAGIC } from '../../../core/thrift/encodings/mod.ts';
+import { readApplicationException, MESSAGE_TYPE } from '../../../core/thrift/mod.ts';
+import { failureCodeOf } from './error-codes.ts';
+import { DECLARED, RESULT, type Ending } from './tally.ts';
+
 // Answers come in the order of the calls, so a line of instants is all that is known of those under way. It never opens itself again.
 
 import { connect, type Socket } from 'node:net';
-import { readApplicationException } from '../../../core/thrift/application-exception.ts';
-import { HEADER_MAGIC } from '../../../core/thrift/encodings/header.ts';
-import { FrameReader } from '../../../core/link/frame-reader.ts';
-import { MESSAGE_TYPE } from '../../../core/thrift/message.ts';
-import { failureCodeOf } from './error-codes.ts';
-import { DECLARED, RESULT, type Ending } from './tally.ts';
 
 export interface ThriftAddress {
   readonly host: string;

@@ -1,9 +1,9 @@
 // The connections that a bench spreads its calls over. One that breaks is opened again, after 50 ms and then ever later up to a second; while none has
 // been open for five seconds, the mesh is gone. Everything that happens on them goes to one sink, the round that is going on.
 
-import { BenchConnection, type ConnectionEvents, type ThriftAddress } from './connection.ts';
-import { CliError, EXIT } from '../../config/exit-error.ts';
+import { CliError, EXIT } from '../../config/mod.ts';
 import { printable } from '../kit/terminal.ts';
+import { BenchConnection, type ConnectionEvents, type ThriftAddress } from './connection.ts';
 
 export interface ConnectionsSink extends ConnectionEvents {
   /** One that had broken is open again. */

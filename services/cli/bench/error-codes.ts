@@ -1,8 +1,8 @@
 // The code of DESIGN's error table for what the Thrift port answered. A TApplicationException has only a coarse type and a message, so the message is
 // looked at; what fits nothing is the chassis' own exception, which nobody declared. test/services/cli/bench/bench.test.ts holds this to what the mesh says.
 
-import { APPLICATION_EXCEPTION } from '../../../core/thrift/application-exception.ts';
 import type { ErrorCode } from '../../../core/mod.ts';
+import { APPLICATION_EXCEPTION } from '../../../core/thrift/mod.ts';
 
 /** How a call of the bench may fail: as the mesh says, or as only its caller sees it. */
 export type FailureCode =

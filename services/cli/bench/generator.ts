@@ -1,8 +1,8 @@
 // Whether the figures of a bench are those of the mesh or of the bench itself: what of a core it used, and how late it noticed its own ticks.
 
-import type { Pacemaker } from './precise-timer.ts';
+import { describeDuration } from '../../config/mod.ts';
 import { LatencyHistogram } from './histogram.ts';
-import { describeDuration } from '../../config/units.ts';
+import type { Pacemaker } from './precise-timer.ts';
 
 export interface GeneratorFigures {
   /** Share of one core, 0 to 1 or a little more. */

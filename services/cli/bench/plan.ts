@@ -1,9 +1,8 @@
 // What a command line of `katamari bench` asks for, checked: nothing runs without a rate or a number of callers, an end, and a limit of calls under way.
 
+import { CliError, EXIT, parseDuration } from '../../config/mod.ts';
 import { parseTarget, type CallTarget } from '../commands/call.ts';
-import { CliError, EXIT } from '../../config/exit-error.ts';
 import type { ClientOptions } from '../kit/context.ts';
-import { parseDuration } from '../../config/units.ts';
 
 export interface BenchOptions extends ClientOptions {
   readonly rate?: string | undefined;

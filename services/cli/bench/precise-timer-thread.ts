@@ -1,9 +1,9 @@
 // The thread behind bench-pacemaker.ts: it only sleeps, to the microsecond where timers of an event loop know milliseconds, and knocks when a tick
+import type { PacemakerData } from './precise-timer.ts';
+
 // is due. It knocks once, however many ticks pass until the other side has looked.
 
 import { parentPort, workerData } from 'node:worker_threads';
-import type { PacemakerData } from './precise-timer.ts';
-
 const { shared, slot, periodMs } = workerData as PacemakerData;
 const startAtMs = nowMs();
 const knock = (what: number): void => parentPort?.postMessage(what); // oxlint-disable-line unicorn/require-post-message-target-origin -- threads have no origins

@@ -1,9 +1,9 @@
 // What a bench shows while it runs: on a screen a bar and the figures of the last second, redrawn in place; elsewhere a quiet line every second.
 // Nothing with --json, whose output is one document.
 
-import type { Tally } from './tally.ts';
 import { formatBar, LiveLines, paint, type Terminal } from '../kit/terminal.ts';
 import { count, latency, rate } from './figures.ts';
+import type { Tally } from './tally.ts';
 
 /** A round that is going on. */
 export interface Stage {

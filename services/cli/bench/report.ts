@@ -1,13 +1,13 @@
 // What a bench says at the end: a table with a column for each version and their ratio, a picture of the latencies, what failed and in which words, and
 // whether the figures can be trusted; or all of it as one JSON document.
 
+import { formatTable, paint, printable, wrapped, type Column, type Terminal } from '../kit/terminal.ts';
 import type { CheckResult } from './checks.ts';
 import { count, latency, percent, rate } from './figures.ts';
 import type { GeneratorFigures } from './generator.ts';
 import { describePicture, stepsOf } from './latency-chart.ts';
 import type { Plan } from './plan.ts';
 import type { Tally } from './tally.ts';
-import { formatTable, paint, printable, wrapped, type Column, type Terminal } from '../kit/terminal.ts';
 
 export interface BenchResult {
   readonly plan: Plan;

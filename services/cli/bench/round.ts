@@ -10,8 +10,8 @@
 
 import type { BenchConnection } from './connection.ts';
 import type { Connections, ConnectionsSink } from './connections.ts';
-import type { Pacemaker } from './precise-timer.ts';
 import { paceOf, type Load, type Pace } from './plan.ts';
+import type { Pacemaker } from './precise-timer.ts';
 import type { Ending, Tally } from './tally.ts';
 
 export interface RoundOptions {

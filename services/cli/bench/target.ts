@@ -1,17 +1,18 @@
 // What a bench needs to know of a mesh before it begins: the interface of the method in each version, from the JSON-RPC port as any client would ask;
 // and the Thrift port and the pages of metrics, which only the status tells (with the admin token), the configuration found here, or the user.
 
-import { parseIdl, type Interface, type Method, type MeshStatus } from '../../../core/mod.ts';
+import { parseIdl } from '../../../core/idl/mod.ts';
+import { dialable, urlOf } from '../../../core/mod.ts';
+import type { MeshStatus } from '../../../core/rpc/mod.ts';
+import type { Interface, Method } from '../../../core/thrift/mod.ts';
+import { CliError, EXIT, type Config, didYouMean } from '../../config/mod.ts';
+import { listMethods } from '../commands/call.ts';
+import type { MeshClient } from '../kit/admin-client.ts';
+import { loadFor, type Surroundings } from '../kit/context.ts';
+import { describeMethod } from '../kit/method-help.ts';
+import { printable } from '../kit/terminal.ts';
 import type { ThriftAddress } from './connection.ts';
 import type { BenchOptions, Plan } from './plan.ts';
-import { describeMethod } from '../kit/method-help.ts';
-import { listMethods } from '../commands/call.ts';
-import { CliError, EXIT } from '../../config/exit-error.ts';
-import type { MeshClient } from '../kit/admin-client.ts';
-import { dialable, loadFor, urlOf, type Surroundings } from '../kit/context.ts';
-import type { Config } from '../../config/config.ts';
-import { didYouMean } from '../../config/suggest.ts';
-import { printable } from '../kit/terminal.ts';
 
 export interface BenchTarget {
   /** Name of the mesh; '' when it would not say. */

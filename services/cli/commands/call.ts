@@ -1,13 +1,13 @@
 // `katamari call Service[@version].method ...`: one call through the JSON-RPC faceplate, its result as JSON on standard output.
 // Arguments go out as the text the user wrote wherever that is JSON, so that a 64-bit number keeps its digits.
 
-import { parseIdl, type Interface } from '../../../core/mod.ts';
-import { CliError, EXIT, type ExitCode } from '../../config/exit-error.ts';
+import { parseIdl } from '../../../core/idl/mod.ts';
+import type { Interface } from '../../../core/thrift/mod.ts';
+import { CliError, EXIT, type ExitCode, parseDuration } from '../../config/mod.ts';
 import type { MeshClient, RpcAnswer, RpcError } from '../kit/admin-client.ts';
 import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
 import { describeMethod, exampleParams } from '../kit/method-help.ts';
 import { printable } from '../kit/terminal.ts';
-import { parseDuration } from '../../config/units.ts';
 
 export interface CallOptions extends ClientOptions {
   readonly timeout?: string | undefined;

@@ -1,20 +1,17 @@
 // `katamari deploy`: sends deployments of a configuration to the mesh, which spreads their copies over its managers, tells what each
 // changed, and follows until they are up. Paths and programs go as they are here; they have to be the same on the machines of the managers.
-
+import { KatamariError } from '../../../core/mod.ts';
+import type { MeshStatus } from '../../../core/rpc/mod.ts';
+import { CliError, EXIT, type ExitCode, wantedOf, CONFIG_FILE_NAMES, didYouMean } from '../../config/mod.ts';
+import { changedFields, describeChange, type DeployOutcome } from '../../master/mod.ts';
+import { deploymentId, type Deployment } from '../../mesh/mod.ts';
+import { connect, loadFor, type ClientOptions, type Surroundings } from '../kit/context.ts';
+import { comingUp, copiesOf, placeOf } from '../kit/rollout.ts';
+import { parseSubject } from '../kit/target-name.ts';
+import { paint, type Colour } from '../kit/terminal.ts';
+import { describeCount, follow, readWait } from '../kit/wait-for-rollout.ts';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { KatamariError, type MeshStatus } from '../../../core/mod.ts';
-import { changedFields, describeChange, type DeployOutcome } from '../../master/internal.ts';
-import { deploymentId, type Deployment } from '../../mesh/internal.ts';
-import { CliError, EXIT, type ExitCode } from '../../config/exit-error.ts';
-import { connect, loadFor, type ClientOptions, type Surroundings } from '../kit/context.ts';
-import { wantedOf } from '../../config/deployment.ts';
-import { CONFIG_FILE_NAMES } from '../../config/file.ts';
-import { comingUp, copiesOf, placeOf } from '../kit/rollout.ts';
-import { describeCount, follow, readWait } from '../kit/wait-for-rollout.ts';
-import { parseSubject } from '../kit/target-name.ts';
-import { didYouMean } from '../../config/suggest.ts';
-import { paint, type Colour } from '../kit/terminal.ts';
 
 export interface DeployOptions extends ClientOptions {
   readonly count?: string | undefined;

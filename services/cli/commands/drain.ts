@@ -1,11 +1,10 @@
 // `katamari drain` and `katamari undrain`: empties a manager, so that its machine can be worked on, and gives it back.
 
-import { CliError, EXIT, type ExitCode } from '../../config/exit-error.ts';
+import { CliError, EXIT, type ExitCode, didYouMean } from '../../config/mod.ts';
 import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
 import { copiesOf, countOf, ending } from '../kit/rollout.ts';
-import { follow, readWait } from '../kit/wait-for-rollout.ts';
-import { didYouMean } from '../../config/suggest.ts';
 import { printable } from '../kit/terminal.ts';
+import { follow, readWait } from '../kit/wait-for-rollout.ts';
 
 export interface DrainOptions extends ClientOptions {
   /** As commander has `--wait` and `--no-wait`: a duration, or false. */

@@ -1,7 +1,7 @@
 // `katamari events`: what happened in the mesh, oldest first, and with --follow what happens, as it happens; in which process, when there
 // is more than one.
 
-import { EXIT, type ExitCode, CliError } from '../../config/exit-error.ts';
+import { EXIT, type ExitCode, CliError } from '../../config/mod.ts';
 import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
 import { formatEvent } from '../kit/event-lines.ts';
 import { printable } from '../kit/terminal.ts';

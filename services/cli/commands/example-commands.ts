@@ -1,15 +1,14 @@
 // One line to paste for each faceplate, made from the interface of a pool that is up: the mesh is asked for its IDL like any client
 // would ask, so what is printed works for any service, not only for the samples.
-
+import { encodeParams, parseIdl } from '../../../core/idl/mod.ts';
+import type { Interface, Method } from '../../../core/thrift/mod.ts';
+import { type Config, CONFIG_FILE_NAMES } from '../../config/mod.ts';
+import { MeshClient } from '../kit/admin-client.ts';
+import type { RunningMesh, Surroundings } from '../kit/context.ts';
+import { exampleParams, tryableMethod } from '../kit/method-help.ts';
+import { shellWord } from './call.ts';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { encodeParams, parseIdl, type Interface, type Method } from '../../../core/mod.ts';
-import { shellWord } from './call.ts';
-import type { Config } from '../../config/config.ts';
-import { MeshClient } from '../kit/admin-client.ts';
-import { CONFIG_FILE_NAMES } from '../../config/file.ts';
-import { exampleParams, tryableMethod } from '../kit/method-help.ts';
-import type { RunningMesh, Surroundings } from '../kit/context.ts';
 
 export interface TryLine {
   readonly what: string;

@@ -1,19 +1,12 @@
 // `katamari idl diff OLD NEW`: whether callers and chassis of two states of an interface understand each other, change by change.
 
 import { existsSync } from 'node:fs';
-import path from 'node:path';
-import {
-  changesBetween,
-  KatamariError,
-  parseIdl,
-  readIdlFile,
-  type Change,
-  type Idl,
-  type Verdict,
-} from '../../../core/mod.ts';
-import { CliError, EXIT, type ExitCode } from '../../config/exit-error.ts';
+import { changesBetween, parseIdl, readIdlFile, type Change, type Idl, type Verdict } from '../../../core/idl/mod.ts';
+import { KatamariError } from '../../../core/mod.ts';
+import { CliError, EXIT, type ExitCode } from '../../config/mod.ts';
 import type { Surroundings } from '../kit/context.ts';
 import { paint, printable, type Terminal } from '../kit/terminal.ts';
+import path from 'node:path';
 
 export interface IdlDiffOptions {
   readonly service?: string | undefined;

@@ -1,12 +1,11 @@
 // `katamari restart`: replaces the processes of a pool one after the other, or one resource, and shows how far it has come. What has
 // been replaced is told by the process ids, so it is right whatever else happens to the pool meanwhile.
 
-import type { MeshStatus, PoolStatus } from '../../../core/mod.ts';
-import type { PlacedResource } from '../../../core/rpc/merged-pools.ts';
-import { EXIT, type ExitCode } from '../../config/exit-error.ts';
+import type { MeshStatus, PoolStatus, PlacedResource } from '../../../core/rpc/mod.ts';
+import { EXIT, type ExitCode } from '../../config/mod.ts';
 import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
-import { describeCount, describeResources, follow, readWait, type Step } from '../kit/wait-for-rollout.ts';
 import { parseSubject, poolNames, unknownSubject, type Subject } from '../kit/target-name.ts';
+import { describeCount, describeResources, follow, readWait, type Step } from '../kit/wait-for-rollout.ts';
 
 export interface RestartOptions extends ClientOptions {
   /** As commander has `--wait` and `--no-wait`: a duration, or false. */

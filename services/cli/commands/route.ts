@@ -1,13 +1,12 @@
 // `katamari route`: which share of a service's calls each of its versions gets; shows it, sets it, and gives it back to the configuration.
 
-import type { MeshStatus } from '../../../core/mod.ts';
-import { mergePools, type MergedPool } from '../../../core/rpc/merged-pools.ts';
-import { CliError, EXIT, type ExitCode } from '../../config/exit-error.ts';
+import { type MeshStatus, mergePools, type MergedPool } from '../../../core/rpc/mod.ts';
+import { CliError, EXIT, type ExitCode } from '../../config/mod.ts';
 import type { RouteOf } from '../kit/admin-client.ts';
 import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
-import { aliveColour } from './status.ts';
 import { unknownSubject } from '../kit/target-name.ts';
 import { formatTable, printable, type Column, type Terminal } from '../kit/terminal.ts';
+import { aliveColour } from './status.ts';
 
 export interface RouteOptions extends ClientOptions {
   readonly reset?: boolean | undefined;

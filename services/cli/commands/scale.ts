@@ -1,11 +1,11 @@
 // `katamari scale` and `katamari undeploy`: how many copies of one version the mesh runs, down to none at all.
 
-import { EXIT, type ExitCode } from '../../config/exit-error.ts';
+import { EXIT, type ExitCode } from '../../config/mod.ts';
 import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
 import { comingUp, copiesOf, countOf, ending } from '../kit/rollout.ts';
-import { readCopies } from './deploy.ts';
-import { describeCount, follow, readWait } from '../kit/wait-for-rollout.ts';
 import { parseVersion } from '../kit/target-name.ts';
+import { describeCount, follow, readWait } from '../kit/wait-for-rollout.ts';
+import { readCopies } from './deploy.ts';
 
 export interface ScaleOptions extends ClientOptions {
   /** As commander has `--wait` and `--no-wait`: a duration, or false. */

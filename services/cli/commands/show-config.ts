@@ -1,9 +1,7 @@
 // `katamari config`: what the mesh would run by, and where each value came from.
 
-import { CliError, EXIT, type ExitCode } from '../../config/exit-error.ts';
+import { CliError, EXIT, type ExitCode, type EffectiveSetting, didYouMean } from '../../config/mod.ts';
 import { loadFor, type ConfigOptions, type Surroundings } from '../kit/context.ts';
-import type { EffectiveSetting } from '../../config/config.ts';
-import { didYouMean } from '../../config/suggest.ts';
 import { formatTable, type Column } from '../kit/terminal.ts';
 
 export function runConfig(

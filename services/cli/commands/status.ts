@@ -1,19 +1,20 @@
 // `katamari status`: the mesh in one sentence, the calls of the process that was asked in another, then tables: the processes of the mesh when
 // there is more than one, its pools over all managers, and with -v the resources with their managers.
 
+import { sleep } from '../../../core/mod.ts';
 import {
-  sleep,
   type MeshStatus,
   type PoolStatus,
   type ProcessState,
   type ProcessStatus,
   type ResourceState,
-} from '../../../core/mod.ts';
-import { mergePools, type MergedPool, type PlacedResource } from '../../../core/rpc/merged-pools.ts';
-import { EXIT, type ExitCode } from '../../config/exit-error.ts';
+  mergePools,
+  type MergedPool,
+  type PlacedResource,
+} from '../../../core/rpc/mod.ts';
+import { EXIT, type ExitCode, describeDuration, describeSize } from '../../config/mod.ts';
 import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
 import { formatTable, paint, printable, type Colour, type Column, type Terminal } from '../kit/terminal.ts';
-import { describeDuration, describeSize } from '../../config/units.ts';
 
 export interface StatusOptions extends ClientOptions {
   readonly verbose?: boolean | undefined;

@@ -1,11 +1,12 @@
 // `katamari top`: processes and pools of a mesh as a live screen, drawn anew every second, sorted by the figure of one's choice. It keeps to
 // the size of the screen: what does not fit is counted. Without a screen it prints once. A mesh that does not answer for a while is waited for.
 
-import { sleep, type MeshStatus } from '../../../core/mod.ts';
-import { mergePools, type MergedPool } from '../../../core/rpc/merged-pools.ts';
-import { CliError, EXIT, type ExitCode } from '../../config/exit-error.ts';
+import { sleep } from '../../../core/mod.ts';
+import { type MeshStatus, mergePools, type MergedPool } from '../../../core/rpc/mod.ts';
+import { CliError, EXIT, type ExitCode, didYouMean, describeDuration } from '../../config/mod.ts';
 import type { MeshClient } from '../kit/admin-client.ts';
 import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
+import { cut, formatTable, paint, printable, type Column, type Terminal } from '../kit/terminal.ts';
 import {
   aliveColour,
   describeState,
@@ -16,9 +17,6 @@ import {
   restartsOf,
   type ProcessLine,
 } from './status.ts';
-import { didYouMean } from '../../config/suggest.ts';
-import { cut, formatTable, paint, printable, type Column, type Terminal } from '../kit/terminal.ts';
-import { describeDuration } from '../../config/units.ts';
 
 export interface TopOptions extends ClientOptions {
   readonly sort?: string | undefined;

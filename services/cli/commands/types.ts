@@ -1,10 +1,11 @@
 // `katamari types FILE.thrift`: the TypeScript types of an interface, for the handlers of a chassis and for those who call them.
 
 import { existsSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
-import { KatamariError, parseIdl, readIdlFile, writeTypes } from '../../../core/mod.ts';
-import { CliError, EXIT, type ExitCode } from '../../config/exit-error.ts';
+import { parseIdl, readIdlFile, writeTypes } from '../../../core/idl/mod.ts';
+import { KatamariError } from '../../../core/mod.ts';
+import { CliError, EXIT, type ExitCode } from '../../config/mod.ts';
 import type { Surroundings } from '../kit/context.ts';
+import path from 'node:path';
 
 export interface TypesOptions {
   readonly out?: string | undefined;

@@ -1,11 +1,10 @@
 // What `up` says while it runs: short lines for people, or one JSON object a line (pino) for whoever collects logs.
-
-import { pino } from 'pino';
-import type { MeshEvent } from '../../../core/mod.ts';
+import type { MeshEvent } from '../../../core/rpc/mod.ts';
+import type { Config } from '../../config/mod.ts';
 import type { RunningMesh, Surroundings } from '../kit/context.ts';
-import type { Config } from '../../config/config.ts';
 import { formatEvent, levelOf, LOG_LEVELS, readableLine, type LogLevel } from '../kit/event-lines.ts';
 import { paint } from '../kit/terminal.ts';
+import { pino } from 'pino';
 
 export interface UpLog {
   /** Bars, tables and lines to try are wanted. */

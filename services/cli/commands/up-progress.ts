@@ -1,8 +1,8 @@
 // The pools filling while a mesh comes up: on a screen one live line a pool with a bar of its resources, elsewhere a plain line as
 // each pool becomes whole. Gone from the screen once all is told.
 
-import type { MeshStatus, PoolStatus } from '../../../core/mod.ts';
-import type { Config } from '../../config/config.ts';
+import type { MeshStatus, PoolStatus } from '../../../core/rpc/mod.ts';
+import type { Config } from '../../config/mod.ts';
 import { formatBar, LiveLines, paint, printable, type Terminal } from '../kit/terminal.ts';
 
 export class UpProgress {

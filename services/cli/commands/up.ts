@@ -2,21 +2,27 @@
 // faceplate, then what happens. The first SIGTERM or SIGINT drains, the second ends at once.
 
 import { sleep } from '../../../core/mod.ts';
-import { CliError, EXIT, type ExitCode } from '../../config/exit-error.ts';
+import {
+  CliError,
+  EXIT,
+  type ExitCode,
+  type Config,
+  portsOf,
+  keyText,
+  ROLES,
+  type Role,
+  didYouMean,
+  describeDuration,
+  DURATION_MS_MAX,
+} from '../../config/mod.ts';
+import type { MeshHooks } from '../../process/mod.ts';
 import { loadFor, type ConfigOptions, type RunningMesh, type Surroundings } from '../kit/context.ts';
-import type { Config } from '../../config/config.ts';
-import { portsOf } from '../../config/check.ts';
-import { keyText } from '../../config/file.ts';
 import { LOG_LEVELS } from '../kit/event-lines.ts';
-import type { MeshHooks } from '../../process/process-base.ts';
-import { ROLES, type Role } from '../../config/roles.ts';
-import { formatPools } from './status.ts';
-import { didYouMean } from '../../config/suggest.ts';
 import { paint, printable } from '../kit/terminal.ts';
 import { httpUrl, linesToTry } from './example-commands.ts';
-import { describeDuration, DURATION_MS_MAX } from '../../config/units.ts';
-import { UpProgress } from './up-progress.ts';
+import { formatPools } from './status.ts';
 import { jsonLog, prettyLog, type UpLog } from './up-log.ts';
+import { UpProgress } from './up-progress.ts';
 
 export interface UpOptions extends ConfigOptions {
   readonly log: string;

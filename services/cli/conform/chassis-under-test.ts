@@ -3,13 +3,14 @@
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
-import path from 'node:path';
-import { parseAddress, sleep } from '../../../core/mod.ts';
+import { parseAddress } from '../../../core/link/mod.ts';
+import { sleep } from '../../../core/mod.ts';
+import { describeDuration } from '../../config/mod.ts';
+import { printable } from '../kit/terminal.ts';
 import { Fault } from './check-result.ts';
 import { Lost, Peer, type Answer, type Sent } from './test-link.ts';
-import { printable } from '../kit/terminal.ts';
-import { describeDuration } from '../../config/units.ts';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import path from 'node:path';
 
 export interface SubjectOptions {
   readonly command: readonly string[];

@@ -1,25 +1,24 @@
 // `katamari conform -- COMMAND`: puts a chassis, in whatever language, through everything that the mesh will ask of it. Launches COMMAND as a resource
 // manager does, several times, one after the other; needs no mesh. A check that fails says what was expected, what came and what to do, and the
 // next one gets a new process, so that one fault is told once. Nothing of the chassis outlives the command.
-
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import { parseIdl, readIdlFile, type Interface } from '../../../core/mod.ts';
-import { CliError, EXIT, type ExitCode } from '../../config/exit-error.ts';
+import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
+import type { Interface } from '../../../core/thrift/mod.ts';
+import { CliError, EXIT, type ExitCode, parseDuration } from '../../config/mod.ts';
 import type { Surroundings } from '../kit/context.ts';
+import { Subject } from './chassis-under-test.ts';
 import { CONFORMANCE_IDL, DETAILS, START } from './details.ts';
-import { openDoor, type Door } from './stub-mesh.ts';
-import { ENDS, TCP } from './shutdown-checks.ts';
-import { Exam, type CheckGroup } from './test-context.ts';
 import { HANDLER_CHECKS } from './handlers.ts';
 import { CONTEXT, MESSAGES } from './messages.ts';
 import { callablesOf, leftAlone, methodChecks, readCalls, type MethodWishes } from './methods.ts';
 import { REFUSALS } from './refusals.ts';
 import { Report, summaryOf } from './report.ts';
 import { Sitting } from './run.ts';
-import { Subject } from './chassis-under-test.ts';
-import { parseDuration } from '../../config/units.ts';
+import { ENDS, TCP } from './shutdown-checks.ts';
+import { openDoor, type Door } from './stub-mesh.ts';
+import { Exam, type CheckGroup } from './test-context.ts';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 
 export interface ConformOptions {
   readonly tcp?: boolean;

@@ -1,19 +1,15 @@
 // Checks of a start: that the chassis listens, and that what it says of itself is complete, true to its IDL, and the same each time. What the
+import { describeDifference, parseIdl } from '../../../core/idl/mod.ts';
+import { chassisInterface, type ChassisDetails } from '../../../core/rpc/mod.ts';
+import type { Interface } from '../../../core/thrift/mod.ts';
+import { LISTEN_ADVICE } from './chassis-under-test.ts';
+import { Fault } from './check-result.ts';
+import { decoded, PING, type Check, type CheckGroup, type Exam } from './test-context.ts';
+import { describeAnswer } from './test-link.ts';
+
 // mesh takes from `describe` here, it takes from there when a chassis is introduced.
 
 import { valid } from 'semver';
-import {
-  chassisInterface,
-  describeDifference,
-  parseIdl,
-  type ChassisDetails,
-  type Interface,
-} from '../../../core/mod.ts';
-import { decoded, PING, type Check, type CheckGroup, type Exam } from './test-context.ts';
-import { Fault } from './check-result.ts';
-import { describeAnswer } from './test-link.ts';
-import { LISTEN_ADVICE } from './chassis-under-test.ts';
-
 export const START: CheckGroup = {
   title: 'It starts',
   checks: [

@@ -1,16 +1,16 @@
 // Checks of what a kit makes of its handlers: values, exceptions, oneway calls, nested calls, several at once. They need handlers that do as they are
-// told, those of idl/conformance.thrift, so only a chassis that implements it can be asked.
-
-import { isDeepStrictEqual } from 'node:util';
-import { decodeStruct, encodeStruct, readApplicationException, type StructType } from '../../../core/mod.ts';
-import { WIRE_TYPE } from '../../../core/thrift/struct-scanner.ts';
-import { throughMesh } from './stub-mesh.ts';
-import { decoded, PING, TRACE_ID, type Check, type CheckGroup, type Exam } from './test-context.ts';
+import { decodeStruct, encodeStruct } from '../../../core/idl/mod.ts';
+import { readApplicationException, type StructType, WIRE_TYPE } from '../../../core/thrift/mod.ts';
 import { Fault } from './check-result.ts';
 import { field } from './messages.ts';
+import { throughMesh } from './stub-mesh.ts';
+import { decoded, PING, TRACE_ID, type Check, type CheckGroup, type Exam } from './test-context.ts';
 import { describeAnswer, fieldIds, Lost, type Answer } from './test-link.ts';
 import { structValue, type Style } from './values.ts';
 
+// told, those of idl/conformance.thrift, so only a chassis that implements it can be asked.
+
+import { isDeepStrictEqual } from 'node:util';
 export const HANDLERS: CheckGroup = {
   title: 'Handlers',
   checks: [

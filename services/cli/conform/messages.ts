@@ -1,11 +1,10 @@
 // Checks of ordinary traffic: sequence ids, pipelining, pieces, contexts and what a newer peer may add to a message. Asked with calls of the control
 // service and of methods that do no harm, so that any chassis can be asked.
 
-import type { Call } from '../../../core/mod.ts';
-import { WIRE_TYPE } from '../../../core/thrift/struct-scanner.ts';
-import { MESSAGE_TYPE } from '../../../core/thrift/message.ts';
-import { decoded, PING, type CheckGroup, type Exam } from './test-context.ts';
+import type { Call } from '../../../core/rpc/mod.ts';
+import { WIRE_TYPE, MESSAGE_TYPE } from '../../../core/thrift/mod.ts';
 import { Fault } from './check-result.ts';
+import { decoded, PING, type CheckGroup, type Exam } from './test-context.ts';
 import { describeAnswer, frameOf, Lost, type Answer, type Sent } from './test-link.ts';
 
 export const MESSAGES: CheckGroup = {

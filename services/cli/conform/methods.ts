@@ -1,20 +1,14 @@
 // Checks that call methods of the chassis' own: those that are said to be read-only or idempotent, with arguments made from the IDL, and those that
 // the author named with --call. Whatever comes is right, so long as it is an answer that the interface allows.
 
-import {
-  encodeParams,
-  encodeStruct,
-  KatamariError,
-  nameOfType,
-  type Interface,
-  type Method,
-} from '../../../core/mod.ts';
-import { CliError, EXIT } from '../../config/exit-error.ts';
-import { decoded, type Callable, type Check, type Exam } from './test-context.ts';
+import { encodeParams, encodeStruct, nameOfType } from '../../../core/idl/mod.ts';
+import { KatamariError } from '../../../core/mod.ts';
+import type { Interface, Method } from '../../../core/thrift/mod.ts';
+import { CliError, EXIT, didYouMean } from '../../config/mod.ts';
 import { Fault } from './check-result.ts';
+import { decoded, type Callable, type Check, type Exam } from './test-context.ts';
 import { describeAnswer, type Answer } from './test-link.ts';
 import { structValue } from './values.ts';
-import { didYouMean } from '../../config/suggest.ts';
 
 /** What the command line says of methods. */
 export interface MethodWishes {

@@ -1,14 +1,12 @@
 // Checks of bad traffic: what is unknown is refused by its proper name, what is malformed is answered with an exception or a closed connection, no
 // declared size is believed, and the process lives through all of it. No handler runs: the arguments cannot be read.
 
-import { readApplicationException } from '../../../core/mod.ts';
-import { MESSAGE_TYPE } from '../../../core/thrift/message.ts';
-import { WIRE_TYPE } from '../../../core/thrift/struct-scanner.ts';
-import { PING, type Check, type CheckGroup, type Exam } from './test-context.ts';
+import { readApplicationException, MESSAGE_TYPE, WIRE_TYPE } from '../../../core/thrift/mod.ts';
+import { describeSize } from '../../config/mod.ts';
 import { Fault } from './check-result.ts';
 import { field, int32, UNKNOWN_METHOD } from './messages.ts';
+import { PING, type Check, type CheckGroup, type Exam } from './test-context.ts';
 import { describeAnswer, frameOf, Lost } from './test-link.ts';
-import { describeSize } from '../../config/units.ts';
 
 /** Something malformed, with a name for people. */
 interface Bad {

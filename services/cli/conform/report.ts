@@ -1,7 +1,7 @@
 // What `katamari conform` shows: a line for each check as soon as it is done, with what was expected, what came and what to do under those that
 // failed; at the end how many. For machines the same as one JSON object.
 
-import type { ChassisDetails } from '../../../core/mod.ts';
+import type { ChassisDetails } from '../../../core/rpc/mod.ts';
 import { paint, printable, type Terminal } from '../kit/terminal.ts';
 
 export type Verdict = 'ok' | 'failed' | 'skipped';

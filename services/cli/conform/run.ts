@@ -1,14 +1,13 @@
 // One run of `katamari conform` through the checks, group by group: tells each result as it comes. After a fault the next check gets a new process;
 // after one that would only be told again by every other check, those are not made.
 
-import { CliError, EXIT } from '../../config/exit-error.ts';
+import { CliError, EXIT, didYouMean } from '../../config/mod.ts';
+import { Fault, Skip } from './check-result.ts';
 import { DETAILS, START } from './details.ts';
+import type { Report, Result } from './report.ts';
 import { ENDS } from './shutdown-checks.ts';
 import type { Check, CheckGroup, Exam } from './test-context.ts';
-import { Fault, Skip } from './check-result.ts';
 import { Lost } from './test-link.ts';
-import type { Report, Result } from './report.ts';
-import { didYouMean } from '../../config/suggest.ts';
 
 export class Sitting {
   readonly results: Result[] = [];

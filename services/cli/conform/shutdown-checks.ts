@@ -1,10 +1,10 @@
 // Checks of every way in which a chassis ends: drain, SIGTERM, the end of its manager, and its own wish to be replaced. Each takes a process of
 // its own. Nothing that was under way may be lost, and nothing may be left behind.
 
+import { describeDuration } from '../../config/mod.ts';
 import { Fault, Skip } from './check-result.ts';
 import { PING, type Check, type CheckGroup, type Exam } from './test-context.ts';
 import { describeAnswer, Lost, type Answer } from './test-link.ts';
-import { describeDuration } from '../../config/units.ts';
 
 /** What tells the chassis to end. */
 type Cause = 'drain' | 'SIGTERM';

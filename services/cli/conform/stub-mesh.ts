@@ -1,22 +1,13 @@
 // The mesh as a chassis under test finds it at KATAMARI_MESH: a link server that knows one service, Conformance with `echoText`, and writes down
+import { decodeStruct, encodeStruct } from '../../../core/idl/mod.ts';
+import { startLinkServer } from '../../../core/link/mod.ts';
+import { DEFAULT_LIMITS, KatamariError, systemClock } from '../../../core/mod.ts';
+import { type Call, meshInterface, NO_REPLY_CONTEXT, type Reply, sendOf } from '../../../core/rpc/mod.ts';
+import type { Interface, Method } from '../../../core/thrift/mod.ts';
+
 // every call that comes. A text that begins with "refuse" is refused as the mesh refuses a call that it has no pool for.
 
 import path from 'node:path';
-import {
-  type Call,
-  decodeStruct,
-  DEFAULT_LIMITS,
-  encodeStruct,
-  type Interface,
-  KatamariError,
-  meshInterface,
-  type Method,
-  NO_REPLY_CONTEXT,
-  type Reply,
-  sendOf,
-  startLinkServer,
-  systemClock,
-} from '../../../core/mod.ts';
 
 /** A call that came through the door. */
 export interface Nested {

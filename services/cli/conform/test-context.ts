@@ -1,21 +1,14 @@
 // What the checks of `katamari conform` share: the chassis under test, what it says it is, and short ways to call it as the mesh would.
 // Methods of its own are called only when they are known to do no harm: read-only, idempotent, named by --call, or those of Conformance.
 
-import {
-  createCall,
-  decodeStruct,
-  EMPTY_STRUCT,
-  encodeStruct,
-  type Call,
-  type ChassisDetails,
-  type Interface,
-  type Method,
-} from '../../../core/mod.ts';
-import { writeCallContext } from '../../../core/link/context.ts';
-import type { Door } from './stub-mesh.ts';
-import { Fault, Skip } from './check-result.ts';
-import { describeAnswer, Lost, type Answer, type Sent } from './test-link.ts';
+import { decodeStruct, encodeStruct } from '../../../core/idl/mod.ts';
+import { writeCallContext } from '../../../core/link/mod.ts';
+import { createCall, EMPTY_STRUCT, type Call, type ChassisDetails } from '../../../core/rpc/mod.ts';
+import type { Interface, Method } from '../../../core/thrift/mod.ts';
 import type { Subject } from './chassis-under-test.ts';
+import { Fault, Skip } from './check-result.ts';
+import type { Door } from './stub-mesh.ts';
+import { describeAnswer, Lost, type Answer, type Sent } from './test-link.ts';
 import { structValue } from './values.ts';
 
 /** One thing that is looked at. */

@@ -1,22 +1,29 @@
 // One connection to a chassis under test, as its manager would hold it, but suspicious: every answer is taken apart, kept in the order of
-// arrival, and what nobody asked for is noted. Waits for each answer so long and no longer, and says what came instead.
-// Malformed traffic goes out by `write`, byte by byte as the check made it.
-
-import type { Socket } from 'node:net';
-import { readApplicationException, type WireReplyContext } from '../../../core/mod.ts';
-import { hasContext, readReplyContext } from '../../../core/link/context.ts';
-import { FrameReader } from '../../../core/link/frame-reader.ts';
-import { cancelMessage, LINK_CALLS } from '../../../core/link/control-messages.ts';
 import {
+  type WireReplyContext,
+  hasContext,
+  readReplyContext,
+  FrameReader,
+  cancelMessage,
+  LINK_CALLS,
+} from '../../../core/link/mod.ts';
+import {
+  readApplicationException,
   frameMessage,
   MESSAGE_TYPE,
   NOTHING,
   readHead,
   type MessageHead,
   type MessageType,
-} from '../../../core/thrift/message.ts';
-import { StructScanner, WIRE_TYPE } from '../../../core/thrift/struct-scanner.ts';
-import { describeDuration } from '../../config/units.ts';
+  StructScanner,
+  WIRE_TYPE,
+} from '../../../core/thrift/mod.ts';
+import { describeDuration } from '../../config/mod.ts';
+
+// arrival, and what nobody asked for is noted. Waits for each answer so long and no longer, and says what came instead.
+// Malformed traffic goes out by `write`, byte by byte as the check made it.
+
+import type { Socket } from 'node:net';
 
 /** A call to be sent. */
 export interface Sent {

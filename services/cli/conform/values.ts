@@ -1,7 +1,7 @@
 // Values for any type of an interface, as handlers see them: harmless ones for calls of unknown methods, and the outermost ones for an echo.
 // The same type and style give the same value always. Recursion ends where optional fields and containers can be empty.
 
-import type { Field, StructType, Type } from '../../../core/mod.ts';
+import type { Field, StructType, Type } from '../../../core/thrift/mod.ts';
 
 /**
  * plain: small numbers, short words, containers of two, every field.

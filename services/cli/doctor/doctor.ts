@@ -1,24 +1,14 @@
 // `katamari doctor`: can this machine run the mesh that the configuration describes, and if not, what to do. Changes nothing that
 // outlasts it: it listens for a moment, writes and removes one file, starts and ends one shell, and leaves nothing in Consul.
 
-import { EXIT, type CliError, type ExitCode } from '../../config/exit-error.ts';
+import { EXIT, type CliError, type ExitCode, type Config, type LoadedConfig } from '../../config/mod.ts';
 import { loadFor, type ConfigOptions, type Surroundings } from '../kit/context.ts';
-import type { Config, LoadedConfig } from '../../config/config.ts';
-import { checkDataDir, checkOpenFiles, checkPorts, checkRuntime, checkShell, checkTokenFile } from './machine.ts';
-import { examineConsul } from './consul.ts';
-import { checkFleet } from './fleet.ts';
-import { checkDeployments, checkRoutes } from './mesh.ts';
 import { paint, type Terminal } from '../kit/terminal.ts';
-
-/** One line of the doctor's. */
-export interface Finding {
-  readonly verdict: 'OK' | 'warn' | 'FAIL';
-  /** What was looked at. */
-  readonly subject: string;
-  readonly text: string;
-  /** What to do about it; '' when nothing is to be done. */
-  readonly advice: string;
-}
+import { examineConsul } from './consul.ts';
+import type { Finding } from './finding.ts';
+import { checkFleet } from './fleet.ts';
+import { checkDataDir, checkOpenFiles, checkPorts, checkRuntime, checkShell, checkTokenFile } from './machine.ts';
+import { checkDeployments, checkRoutes } from './mesh.ts';
 
 export async function runDoctor(
   surroundings: Surroundings,

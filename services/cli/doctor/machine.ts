@@ -3,14 +3,12 @@
 import { spawn } from 'node:child_process';
 import { accessSync, constants, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import path from 'node:path';
-import { runtimeName, runtimeVersion, type MeshStatus } from '../../../core/mod.ts';
-import { dialable, urlOf } from '../kit/context.ts';
-import type { Config } from '../../config/config.ts';
-import { portsOf } from '../../config/check.ts';
-import { keyText } from '../../config/file.ts';
-import type { Finding } from './doctor.ts';
+import { runtimeName, runtimeVersion, dialable, urlOf } from '../../../core/mod.ts';
+import type { MeshStatus } from '../../../core/rpc/mod.ts';
+import { type Config, portsOf, keyText } from '../../config/mod.ts';
+import type { Finding } from './finding.ts';
 import { findListener } from './port-owner.ts';
+import path from 'node:path';
 
 export function checkRuntime(): Finding {
   const [name, version] = [runtimeName(), runtimeVersion()];

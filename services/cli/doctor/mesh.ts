@@ -1,12 +1,11 @@
 // What the doctor looks at that the configuration names: the programs of chassis, their interfaces, routes.
 
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
+import { type Deployment, type LoadedConfig, didYouMean } from '../../config/mod.ts';
+import { whyNoHealthCheck } from '../../mesh/mod.ts';
+import type { Finding } from './finding.ts';
 import path from 'node:path';
-import { parseIdl, readIdlFile } from '../../../core/mod.ts';
-import { whyNoHealthCheck } from '../../mesh/internal.ts';
-import type { Deployment, LoadedConfig } from '../../config/config.ts';
-import type { Finding } from './doctor.ts';
-import { didYouMean } from '../../config/suggest.ts';
 
 export function checkDeployments({ config, where }: LoadedConfig, env: NodeJS.ProcessEnv): Finding[] {
   return config.deployments.flatMap((deployment, index) => {

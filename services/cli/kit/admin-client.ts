@@ -1,12 +1,14 @@
 // The command's side of a running mesh: JSON-RPC over HTTP to its faceplate, for users' calls and for the admin service Katamari.
+import { ERROR_TABLE } from '../../../core/mod.ts';
+import type { MeshEvent, MeshStatus, PoolStatus } from '../../../core/rpc/mod.ts';
+import { CliError, EXIT } from '../../config/mod.ts';
+import type { DeployOutcome } from '../../master/mod.ts';
+import type { Deployment } from '../../mesh/mod.ts';
+import { printable } from './terminal.ts';
+
 // It has the address and the token only when a command needs them, and tells "nobody answers" (exit 69) from "it said no" (exit 1).
 
 import { readFileSync } from 'node:fs';
-import { ERROR_TABLE, type MeshEvent, type MeshStatus, type PoolStatus } from '../../../core/mod.ts';
-import type { DeployOutcome } from '../../master/internal.ts';
-import type { Deployment } from '../../mesh/internal.ts';
-import { CliError, EXIT } from '../../config/exit-error.ts';
-import { printable } from './terminal.ts';
 
 /** Where a mesh is and what opens its admin service. */
 export interface MeshAddress {

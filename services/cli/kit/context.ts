@@ -1,14 +1,18 @@
 // What every command is given: its surroundings as arguments, so that a command is a function that tests can call, and how the
 // address of a mesh is found when a command is a client of one.
 
-import type { Config } from '../../config/config.ts';
-import { loadConfig, type LoadedConfig } from '../../config/config.ts';
-import { CliError, EXIT } from '../../config/exit-error.ts';
+import { urlOf, dialable } from '../../../core/mod.ts';
+import {
+  type Config,
+  loadConfig,
+  type LoadedConfig,
+  CliError,
+  EXIT,
+  type FlagValue,
+  type Role,
+} from '../../config/mod.ts';
+import type { Mesh, MeshHooks } from '../../process/mod.ts';
 import { MeshClient, type AdminToken, type MeshAddress } from './admin-client.ts';
-import type { FlagValue } from '../../config/layers.ts';
-import type { Mesh } from '../../process/process.ts';
-import type { MeshHooks } from '../../process/process-base.ts';
-import type { Role } from '../../config/roles.ts';
 import type { Terminal } from './terminal.ts';
 
 /** What `up` needs of the mesh that it runs. */
@@ -88,16 +92,6 @@ function findToken(options: ClientOptions, env: NodeJS.ProcessEnv, load: () => L
   if (env['KATAMARI_TOKEN']) return { token: env['KATAMARI_TOKEN'], from: 'KATAMARI_TOKEN' };
   const { admin } = load().config;
   return { token: admin.token, from: admin.token === '' ? admin.tokenFile : 'the configuration' };
-}
-
-/** `http://host:port`, with brackets where IPv6 needs them. */
-export function urlOf(host: string, port: number): string {
-  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
-}
-
-/** An address to connect to, for one that is listened on: the unspecified ones mean this machine. */
-export function dialable(host: string): string {
-  return host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
 }
 
 function checkUrl(text: string, source: string): string {

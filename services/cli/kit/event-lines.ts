@@ -1,6 +1,6 @@
 // Events for people: one short line each, the last words of a chassis that ended badly below it.
 
-import type { EventKind, MeshEvent } from '../../../core/mod.ts';
+import type { EventKind, MeshEvent } from '../../../core/rpc/mod.ts';
 import { paint, printable, type Colour, type Terminal } from './terminal.ts';
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;

@@ -1,7 +1,7 @@
 // A method for people who have not read its IDL: the signature with the structs it needs, and example arguments that it accepts.
 
-import { nameOfType } from '../../../core/mod.ts';
-import type { Field, Interface, Method, StructType, Type } from '../../../core/mod.ts';
+import { nameOfType } from '../../../core/idl/mod.ts';
+import type { Field, Interface, Method, StructType, Type } from '../../../core/thrift/mod.ts';
 
 /** A method's signature as the IDL would have it, and below it the structs and enums that its arguments are made of. */
 export function describeMethod(method: Method): string {

@@ -1,9 +1,8 @@
 // The copies of one version of a service over all managers, and how far an order about them has come: coming up, or ending.
 
-import type { MeshStatus } from '../../../core/mod.ts';
-import type { PlacedResource } from '../../../core/rpc/merged-pools.ts';
-import { describeResources, type Step } from './wait-for-rollout.ts';
+import type { MeshStatus, PlacedResource } from '../../../core/rpc/mod.ts';
 import { printable } from './terminal.ts';
+import { describeResources, type Step } from './wait-for-rollout.ts';
 
 export interface Copies {
   readonly alive: number;

@@ -1,9 +1,8 @@
 // How commands name parts of a mesh: `Service`, `Service@version`, `Service@version/index`, `manager:Service@version/index`; and what they
 // say when nothing has such a name.
 
-import type { MeshStatus } from '../../../core/mod.ts';
-import { CliError, EXIT } from '../../config/exit-error.ts';
-import { didYouMean } from '../../config/suggest.ts';
+import type { MeshStatus } from '../../../core/rpc/mod.ts';
+import { CliError, EXIT, didYouMean } from '../../config/mod.ts';
 import { printable } from './terminal.ts';
 
 /** '' for what was not said. With a resource, the others are ''. */

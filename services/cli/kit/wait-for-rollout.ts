@@ -1,11 +1,11 @@
 // What a command that gave an order shows until the order is carried out: a bar for each subject on a screen, a line for each step in a pipe.
 // It asks for the status again and again, at most for as long as it was told, then says what is missing and why; the mesh goes on either way.
 
-import { sleep, type MeshStatus, type ResourceStatus } from '../../../core/mod.ts';
-import { CliError, EXIT } from '../../config/exit-error.ts';
+import { sleep } from '../../../core/mod.ts';
+import type { MeshStatus, ResourceStatus } from '../../../core/rpc/mod.ts';
+import { CliError, EXIT, describeDuration, parseDuration } from '../../config/mod.ts';
 import type { MeshClient } from './admin-client.ts';
 import { cut, formatBar, LiveLines, paint, printable, type Terminal } from './terminal.ts';
-import { describeDuration, parseDuration } from '../../config/units.ts';
 
 /** How far one subject of the order has come. */
 export interface Step {

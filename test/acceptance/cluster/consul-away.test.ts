@@ -5,10 +5,10 @@
 import { cpSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { sleep } from '../../../core/mod.ts';
 import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';
 import { untilRegistered } from '../../kit/cluster/registrations.ts';
 import { callsLine, leadOf, poolsOf, seconds, untilSpread } from '../../kit/cluster/view.ts';
+import { sleep } from '../../../core/mod.ts';
 import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
 import { isAlive } from '../../kit/mesh/mesh.ts';
 import { until } from '../../kit/tools/wait.ts';

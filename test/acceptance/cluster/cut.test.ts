@@ -2,10 +2,10 @@
 // others are served by the other managers, and the link is there again by itself soon after the way is. Needs root, for network namespaces.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { sleep } from '../../../core/mod.ts';
 import { checkLedger, ClusterCallers, type CallRecord } from '../../kit/cluster/callers.ts';
 import { callsLine, seconds, untilSpread } from '../../kit/cluster/view.ts';
 import { startCluster, tally, type Cluster } from '../../kit/cluster/cluster.ts';
+import { sleep } from '../../../core/mod.ts';
 import type { Ways } from '../../kit/cluster/namespaces.ts';
 import { until } from '../../kit/tools/wait.ts';
 

@@ -5,17 +5,21 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import * as fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { DEFAULT_LIMITS } from '../../../core/rpc/mesh-access.ts';
-import { clientSignal, requestBody, serveHttp } from '../../../core/http/server.ts';
-import type { HttpLimits, HttpServer, ServeHttpOptions } from '../../../core/http/server.ts';
-import type { PostApp } from '../../../core/http/fast-connection.ts';
-import type { HeadersIn } from '../../../core/rpc/call-headers.ts';
-import { readPostHead } from '../../../core/http/fast-head.ts';
-import { httpTakesSockets } from '../../../core/runtime.ts';
 import { cut, exchangeBytes } from '../../kit/wire/http-bytes.ts';
+import { readPostHead } from '../../../core/http/fast-head.ts';
+import {
+  clientSignal,
+  requestBody,
+  serveHttp,
+  type HttpServer,
+  type ServeHttpOptions,
+  type PostApp,
+} from '../../../core/http/mod.ts';
+import type { HttpLimits } from '../../../core/http/server.ts';
+import { httpTakesSockets, DEFAULT_LIMITS } from '../../../core/mod.ts';
+import type { HeadersIn } from '../../../core/thrift/mod.ts';
 import { rawClient } from '../../kit/wire/raw-http.ts';
 import { until } from '../../kit/tools/wait.ts';
-
 /** Requests answered on the way in front. */
 let direct = 0;
 

@@ -1,9 +1,16 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { DEFAULT_LIMITS } from '../../../core/rpc/mesh-access.ts';
-import { clientSignal, remoteAddress, requestBody, serveHttp } from '../../../core/http/server.ts';
-import type { HttpEnv, HttpLimits, HttpServer } from '../../../core/http/server.ts';
 import { rawClient } from '../../kit/wire/raw-http.ts';
 import { until } from '../../kit/tools/wait.ts';
+import {
+  clientSignal,
+  remoteAddress,
+  requestBody,
+  serveHttp,
+  type HttpEnv,
+  type HttpServer,
+} from '../../../core/http/mod.ts';
+import type { HttpLimits } from '../../../core/http/server.ts';
+import { DEFAULT_LIMITS } from '../../../core/mod.ts';
 
 const servers: HttpServer[] = [];
 afterEach(async () => {

@@ -5,7 +5,8 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type Interface, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
+import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
+import type { Interface } from '../../../core/thrift/mod.ts';
 import { toolPath } from '../../kit/tools/tools.ts';
 
 function service(text: string, more: Record<string, string> = {}, name = 'S'): Interface {

@@ -1,8 +1,7 @@
 // Strict binary and plain JavaScript values: what is taken, what is refused and with which words, and that hostile bytes cost little.
-
+import { decodeStruct, encodeStruct, type Idl, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
+import type { StructType } from '../../../core/thrift/mod.ts';
 import { describe, expect, test } from 'vitest';
-import { decodeStruct, encodeStruct, type Idl, parseIdl, readIdlFile, type StructType } from '../../../core/idl/mod.ts';
-
 const idl = parseIdl(readIdlFile(new URL('../../fixtures/idl/everything.thrift', import.meta.url)));
 const old = parseIdl(readIdlFile(new URL('../../fixtures/idl/old.thrift', import.meta.url)));
 

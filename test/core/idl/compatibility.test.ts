@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { changesBetween, parseIdl, type Interface, type Verdict } from '../../../core/mod.ts';
 import { drift, type Drift } from '../../kit/tools/drift.ts';
+import { changesBetween, parseIdl, type Verdict } from '../../../core/idl/mod.ts';
+import type { Interface } from '../../../core/thrift/mod.ts';
 
 function serviceOf(text: string): Interface {
   const found = parseIdl({ main: 'x.thrift', files: { 'x.thrift': text } }).services.get('S');

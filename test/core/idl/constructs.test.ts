@@ -1,9 +1,8 @@
 // Every construct of the Thrift language, with the official compiler (0.17 or later) as the judge. What both take must mean the same to
 // both, types, ids, defaults and constants compared with the compiler's own JSON. What we refuse says where, what, and what to write.
-
-import { describe, expect, test } from 'vitest';
-import { KatamariError } from '../../../core/errors.ts';
 import { parseIdl, type Idl } from '../../../core/idl/mod.ts';
+import { KatamariError } from '../../../core/mod.ts';
+import { describe, expect, test } from 'vitest';
 import { judge, meaningOf } from '../../kit/interfaces/idl-judge.ts';
 
 type Files = Readonly<Record<string, string>>;

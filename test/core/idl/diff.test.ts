@@ -1,7 +1,7 @@
 // How two interfaces differ, in words.
-
+import { describeDifference, parseIdl } from '../../../core/idl/mod.ts';
+import type { Interface } from '../../../core/thrift/mod.ts';
 import { describe, expect, test } from 'vitest';
-import { describeDifference, type Interface, parseIdl } from '../../../core/idl/mod.ts';
 
 function service(text: string): Interface {
   const found = parseIdl({ main: 'main.thrift', files: { 'main.thrift': text } }).services.get('S');

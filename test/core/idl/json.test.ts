@@ -1,19 +1,16 @@
 // The JSON mapping: every row of the table, both ways, and what is refused with which words.
-
-import { describe, expect, test } from 'vitest';
-import { KatamariError } from '../../../core/errors.ts';
+import { decodeParams, encodeResult } from '../../../core/idl/json.ts';
 import {
-  decodeParams,
   decodeResult,
   decodeStruct,
   encodeParams,
-  encodeResult,
   encodeStruct,
-  type Method,
   parseIdl,
   readIdlFile,
 } from '../../../core/idl/mod.ts';
-
+import { KatamariError } from '../../../core/mod.ts';
+import type { Method } from '../../../core/thrift/mod.ts';
+import { describe, expect, test } from 'vitest';
 const everything = parseIdl(readIdlFile(new URL('../../fixtures/idl/everything.thrift', import.meta.url)));
 const old = parseIdl(readIdlFile(new URL('../../fixtures/idl/old.thrift', import.meta.url)));
 

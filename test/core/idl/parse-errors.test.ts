@@ -1,9 +1,10 @@
 // Mistakes in IDL text: each gives one message with its place, what was found and what to do. And text made to do harm is refused
+import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
+import { KatamariError } from '../../../core/mod.ts';
+
 // in bounded time and memory.
 
 import { describe, expect, test } from 'vitest';
-import { KatamariError } from '../../../core/errors.ts';
-import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 
 function refusal(files: Record<string, string>): KatamariError {
   try {

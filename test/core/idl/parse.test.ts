@@ -4,9 +4,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { type Idl, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
+import type { Type } from '../../../core/thrift/mod.ts';
 import { describe, expect, test } from 'vitest';
-import { type Idl, parseIdl, readIdlFile, type Type } from '../../../core/idl/mod.ts';
-
 const EVERYTHING = new URL('../../fixtures/idl/everything.thrift', import.meta.url);
 const OLD = new URL('../../fixtures/idl/old.thrift', import.meta.url);
 

@@ -3,16 +3,9 @@
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  decodeParams,
-  decodeResult,
-  decodeStruct,
-  encodeParams,
-  encodeResult,
-  encodeStruct,
-  parseIdl,
-  type Method,
-} from '../../../core/idl/mod.ts';
+import { decodeParams, encodeResult } from '../../../core/idl/json.ts';
+import { decodeResult, decodeStruct, encodeParams, encodeStruct, parseIdl } from '../../../core/idl/mod.ts';
+import type { Method } from '../../../core/thrift/mod.ts';
 import { anyArgs, anyIdl, anyValue, comparable } from '../../kit/interfaces/any-interface.ts';
 import { stockStruct } from '../../kit/wire/stock-writer.ts';
 

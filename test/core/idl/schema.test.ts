@@ -3,17 +3,17 @@
 import { Ajv } from 'ajv';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { decodeParams } from '../../../core/idl/json.ts';
 import {
-  decodeParams,
   encodeParams,
   encodeStruct,
   type Idl,
-  type Method,
   paramsOf,
   parseIdl,
   readIdlFile,
   schemaOf,
 } from '../../../core/idl/mod.ts';
+import type { Method } from '../../../core/thrift/mod.ts';
 import { anyArgs, anyIdl } from '../../kit/interfaces/any-interface.ts';
 
 const everything = parseIdl(readIdlFile(new URL('../../fixtures/idl/everything.thrift', import.meta.url)));

@@ -2,6 +2,20 @@
 
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
+import { ManualClock } from '../../kit/tools/manual-clock.ts';
+import { Random } from '../../kit/tools/random.ts';
+import {
+  CallSignal,
+  FrameReader,
+  cancelMessage,
+  connectLink,
+  startLinkServer,
+  type LinkServer,
+  Link,
+  type ReplySink,
+} from '../../../core/link/mod.ts';
+import type { LinkServerOptions } from '../../../core/link/server-options.ts';
+import { systemClock, type Clock, KatamariError, DEFAULT_LIMITS } from '../../../core/mod.ts';
 import {
   createCall,
   EMPTY_STRUCT,
@@ -10,21 +24,9 @@ import {
   type Call,
   type Dispatch,
   type Reply,
-} from '../../../core/rpc/call.ts';
-import { systemClock, type Clock } from '../../../core/clock.ts';
-import { DEFAULT_LIMITS } from '../../../core/rpc/mesh-access.ts';
-import { KatamariError } from '../../../core/errors.ts';
-import { CallSignal } from '../../../core/link/call-signal.ts';
-import { FrameReader } from '../../../core/link/frame-reader.ts';
-import { cancelMessage } from '../../../core/link/control-messages.ts';
-import { connectLink } from '../../../core/link/security.ts';
-import { startLinkServer, type LinkServer, type LinkServerOptions } from '../../../core/link/server.ts';
-import { Link, type ReplySink } from '../../../core/link/link.ts';
-import { frameMessage, NOTHING, readHead, type MessageHead } from '../../../core/thrift/message.ts';
-import { ManualClock } from '../../kit/tools/manual-clock.ts';
-import { Random } from '../../kit/tools/random.ts';
+} from '../../../core/rpc/mod.ts';
+import { frameMessage, NOTHING, readHead, type MessageHead } from '../../../core/thrift/mod.ts';
 import { until } from '../../kit/tools/wait.ts';
-
 /** Field 1 as i32, and the stop byte. */
 const ARGS = Buffer.from('0800010000002a00', 'hex');
 const seed = Number(process.env['KATAMARI_SEED'] ?? Date.now() % 2 ** 32);

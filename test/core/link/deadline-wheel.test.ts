@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { DeadlineWheel, type DeadlineEntry } from '../../../core/link/deadline-wheel.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
 import { Random } from '../../kit/tools/random.ts';
+import { DeadlineWheel, type DeadlineEntry } from '../../../core/link/mod.ts';
 
 describe('DeadlineWheel', () => {
   test('ends every entry at its time and at most one tick late', () => {

@@ -1,6 +1,6 @@
 import { array, assert, boolean, nat, property, tuple } from 'fast-check';
 import { expect, test } from 'vitest';
-import { Roster, type RosterEntry } from '../../../core/link/dense-set.ts';
+import { Roster, type RosterEntry } from '../../../core/link/mod.ts';
 
 class Entry implements RosterEntry {
   rosterPlace = -1;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { FrameReader } from '../../../core/link/frame-reader.ts';
 import { Random } from '../../kit/tools/random.ts';
+import { FrameReader } from '../../../core/link/mod.ts';
 
 const FRAME_BYTES_MAX = 1_000;
 

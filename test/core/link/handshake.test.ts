@@ -1,8 +1,8 @@
 // The handshake of links as bytes: cut anywhere, and against peers that send anything at all. The run prints its seed when it fails.
 
 import { describe, expect, test } from 'vitest';
-import { KatamariError } from '../../../core/errors.ts';
 import { ClientHandshake, ServerHandshake } from '../../../core/link/handshake.ts';
+import { KatamariError } from '../../../core/mod.ts';
 import { Random } from '../../kit/tools/random.ts';
 
 const SECRET = 'a long and random secret of the mesh';

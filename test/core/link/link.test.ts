@@ -2,6 +2,9 @@
 
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
+import { FrameReader, startLinkServer, type LinkServer, Link } from '../../../core/link/mod.ts';
+import type { LinkServerOptions } from '../../../core/link/server-options.ts';
+import { systemClock, KatamariError, DEFAULT_LIMITS } from '../../../core/mod.ts';
 import {
   createCall,
   EMPTY_STRUCT,
@@ -10,17 +13,15 @@ import {
   type Call,
   type Dispatch,
   type Reply,
-} from '../../../core/rpc/call.ts';
-import { systemClock } from '../../../core/clock.ts';
-import { DEFAULT_LIMITS } from '../../../core/rpc/mesh-access.ts';
-import { KatamariError } from '../../../core/errors.ts';
-import { writeApplicationException } from '../../../core/thrift/application-exception.ts';
-import { FrameReader } from '../../../core/link/frame-reader.ts';
-import { startLinkServer, type LinkServer, type LinkServerOptions } from '../../../core/link/server.ts';
-import { Link } from '../../../core/link/link.ts';
-import { frameMessage, NOTHING, readHead, type MessageHead } from '../../../core/thrift/message.ts';
+} from '../../../core/rpc/mod.ts';
+import {
+  writeApplicationException,
+  frameMessage,
+  NOTHING,
+  readHead,
+  type MessageHead,
+} from '../../../core/thrift/mod.ts';
 import { until } from '../../kit/tools/wait.ts';
-
 const closers: (() => unknown)[] = [];
 afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close();

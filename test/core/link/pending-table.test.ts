@@ -1,6 +1,6 @@
 import { array, assert, constant, nat, oneof, property } from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Outstanding } from '../../../core/link/pending-table.ts';
+import { Outstanding } from '../../../core/link/mod.ts';
 
 describe('Outstanding', () => {
   test('gives and takes as a map by number does, whatever comes and goes', () => {

@@ -1,22 +1,27 @@
 import { createServer, connect, type AddressInfo, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import {
-  createCall,
-  EMPTY_STRUCT,
-  encodeParams,
-  encodeResult,
-  parseIdl,
-  type Call,
-  type Interface,
-  type KatamariError,
-  type Reply,
-} from '../../../core/mod.ts';
-import { writeApplicationException } from '../../../core/thrift/application-exception.ts';
-import type { MessageFacts } from '../../../core/thrift/encodings/encoding.ts';
-import { encodingOf, isManner, PROTOCOLS, TRANSPORTS, type Manner } from '../../../core/thrift/encodings/protocols.ts';
-import { frameMessage, MESSAGE_TYPE, NOTHING, type MessageType } from '../../../core/thrift/message.ts';
-import { PlainLink } from '../../../core/link/plain-link.ts';
 import { until } from '../../kit/tools/wait.ts';
+import { encodeResult } from '../../../core/idl/json.ts';
+import { encodeParams, parseIdl } from '../../../core/idl/mod.ts';
+import { PlainLink } from '../../../core/link/mod.ts';
+import type { KatamariError } from '../../../core/mod.ts';
+import { createCall, EMPTY_STRUCT, type Call, type Reply } from '../../../core/rpc/mod.ts';
+import {
+  type MessageFacts,
+  encodingOf,
+  isManner,
+  PROTOCOLS,
+  TRANSPORTS,
+  type Manner,
+} from '../../../core/thrift/encodings/mod.ts';
+import {
+  type Interface,
+  writeApplicationException,
+  frameMessage,
+  MESSAGE_TYPE,
+  NOTHING,
+  type MessageType,
+} from '../../../core/thrift/mod.ts';
 
 const shop = parseIdl({
   main: 'shop.thrift',

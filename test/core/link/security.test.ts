@@ -6,34 +6,24 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import {
-  createCall,
-  EMPTY_STRUCT,
-  NO_REPLY_CONTEXT,
-  sendOf,
-  type Call,
-  type Dispatch,
-} from '../../../core/rpc/call.ts';
-import { systemClock, type Clock } from '../../../core/clock.ts';
-import { DEFAULT_LIMITS } from '../../../core/rpc/mesh-access.ts';
-import { KatamariError } from '../../../core/errors.ts';
-import { writeApplicationException } from '../../../core/thrift/application-exception.ts';
-import { drainNotice } from '../../../core/link/control-messages.ts';
-import { ClientHandshake, ServerHandshake } from '../../../core/link/handshake.ts';
-import { connectLink, whyNotListen, type LinkSecurity } from '../../../core/link/security.ts';
-import {
-  startLinkServer,
-  STRANGER_MS,
-  STRANGERS_MAX,
-  type LinkServer,
-  type LinkServerOptions,
-} from '../../../core/link/server.ts';
-import { Link } from '../../../core/link/link.ts';
-import { frameMessage, MESSAGE_TYPE, NOTHING } from '../../../core/thrift/message.ts';
 import { makeAuthority, type TestAuthority } from '../../kit/tools/certificates.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
+import { drainNotice } from '../../../core/link/control-messages.ts';
+import { ClientHandshake, ServerHandshake } from '../../../core/link/handshake.ts';
+import {
+  connectLink,
+  whyNotListen,
+  type LinkSecurity,
+  startLinkServer,
+  type LinkServer,
+  Link,
+} from '../../../core/link/mod.ts';
+import type { LinkServerOptions } from '../../../core/link/server-options.ts';
+import { STRANGER_MS, STRANGERS_MAX } from '../../../core/link/server.ts';
+import { systemClock, type Clock, KatamariError, DEFAULT_LIMITS } from '../../../core/mod.ts';
+import { createCall, EMPTY_STRUCT, NO_REPLY_CONTEXT, sendOf, type Call, type Dispatch } from '../../../core/rpc/mod.ts';
+import { writeApplicationException, frameMessage, MESSAGE_TYPE, NOTHING } from '../../../core/thrift/mod.ts';
 import { until } from '../../kit/tools/wait.ts';
-
 /** Field 1 as i32, and the stop byte. */
 const ARGS = Buffer.from('0800010000002a00', 'hex');
 const PLAIN_CALL = frameMessage(MESSAGE_TYPE.call, 'Calculator:add', 7, NOTHING, ARGS);

@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { CallSignal } from '../../../core/link/mod.ts';
+import { KatamariError } from '../../../core/mod.ts';
 import {
   createCall,
   dispatchOf,
@@ -7,10 +9,8 @@ import {
   type Call,
   type CallSink,
   type Reply,
-} from '../../../core/rpc/call.ts';
-import { KatamariError } from '../../../core/errors.ts';
-import { InLine } from '../../../core/rpc/concurrency-limit.ts';
-import { CallSignal } from '../../../core/link/call-signal.ts';
+  InLine,
+} from '../../../core/rpc/mod.ts';
 
 const REPLY: Reply = { isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT };
 

@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { mergePools } from '../../../core/rpc/merged-pools.ts';
-import type { PoolStatus, ResourceStatus } from '../../../core/rpc/status.ts';
+import { mergePools, type PoolStatus, type ResourceStatus } from '../../../core/rpc/mod.ts';
 
 function resource(name: string, change: Partial<ResourceStatus> = {}): ResourceStatus {
   const figures = { pid: 1, inFlight: 0, callsServed: 0, ageMs: 1, rssBytes: 0, restarts: 0 };

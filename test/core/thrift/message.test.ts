@@ -7,7 +7,7 @@ import {
   NOTHING,
   parseTarget,
   readHead,
-} from '../../../core/thrift/message.ts';
+} from '../../../core/thrift/mod.ts';
 
 describe('readHead()', () => {
   test('reads back what frameMessage() wrote, names in UTF-8 and negative sequence ids too', () => {

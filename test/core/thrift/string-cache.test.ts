@@ -1,9 +1,8 @@
 // Texts that are known by their bytes are what the runtime would have read, whoever took whose place in the table.
 
 import { array, assert, constantFrom, oneof, property, string, uint8Array } from 'fast-check';
+import { readShortText, writeShortText } from '../../../core/thrift/mod.ts';
 import { describe, expect, test } from 'vitest';
-import { readShortText, writeShortText } from '../../../core/thrift/string-cache.ts';
-
 const SEED = Date.now() & 0x7fffffff;
 const texts = oneof(
   string({ maxLength: 60 }),

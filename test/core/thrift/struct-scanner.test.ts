@@ -1,8 +1,8 @@
 // The scanner against invented structs in every chunking, and against what must be refused.
 
 import { describe, expect, test } from 'vitest';
-import { StructScanner } from '../../../core/thrift/struct-scanner.ts';
 import { Random } from '../../kit/tools/random.ts';
+import { StructScanner } from '../../../core/thrift/mod.ts';
 import { isOneStruct, randomStruct } from '../../kit/interfaces/random-struct.ts';
 
 const BYTES_MAX = 1 << 20;

@@ -6,8 +6,8 @@ import { promisify } from 'node:util';
 import { Ajv } from 'ajv';
 import type { AnySchema } from 'ajv';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { parseIdl, readIdlFile } from '../../../core/mod.ts';
 import { openRpcValidator } from '../../kit/wire/open-rpc.ts';
+import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import { PARLOUR_IDL, startParlour, type Parlour } from './fixture.ts';
 
 const CALCULATOR_IDL = new URL('../../../examples/calculator.thrift', import.meta.url).pathname;

@@ -1,11 +1,9 @@
 // A JSON-RPC faceplate on an ephemeral port with the Parlour behind it, for the tests of this room.
-
-import { DEFAULT_LIMITS, ThriftException, type Call, type FaceplateLimits, type Handlers } from '../../../core/mod.ts';
-import {
-  startJsonRpcFaceplate,
-  type JsonRpcFaceplate,
-  type JsonRpcFaceplateOptions,
-} from '../../../faceplates/json-rpc/mod.ts';
+import { DEFAULT_LIMITS, type FaceplateLimits } from '../../../core/mod.ts';
+import type { Call, Handlers } from '../../../core/rpc/mod.ts';
+import { ThriftException } from '../../../core/thrift/mod.ts';
+import { startJsonRpcFaceplate } from '../../../faceplates/json-rpc/mod.ts';
+import type { JsonRpcFaceplate, JsonRpcFaceplateOptions } from '../../../faceplates/json-rpc/server.ts';
 import { idlFixture, meshDoor, type PoolText, type TestDoor } from '../../kit/mesh/mesh-access.ts';
 
 export const PARLOUR_IDL: string = idlFixture('parlour.thrift');

@@ -1,9 +1,9 @@
 // The keeper of line connections: order, limits, clients without manners, the end. What a line means is made up here.
 
 import { afterEach, describe, expect, test } from 'vitest';
-import { serveLines, type LineServer, type ServeLinesOptions } from '../../../faceplates/kit/mod.ts';
-import { DEFAULT_LIMITS, type FaceplateLimits } from '../../../core/mod.ts';
 import { rawClient, type RawClient } from '../../kit/wire/raw-http.ts';
+import { DEFAULT_LIMITS, type FaceplateLimits } from '../../../core/mod.ts';
+import { serveLines, type LineServer, type ServeLinesOptions } from '../../../faceplates/kit/mod.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 const ends: (() => Promise<void> | void)[] = [];

@@ -1,23 +1,21 @@
 // A mesh for the stats faceplate's tests: true books and true shapes whose content a test sets, since the faceplate only
 // ever reads. Nothing of the faceplate itself is replaced.
 
-import { DEFAULT_LIMITS } from '../../../core/rpc/mesh-access.ts';
-import { CallStats, StatsBook } from '../../../core/rpc/call-stats.ts';
-import type {
-  EventKind,
-  MeshEvent,
-  MeshStatus,
-  PoolStatus,
-  ProcessStatus,
-  ResourceState,
-  ResourceStatus,
-} from '../../../core/rpc/status.ts';
+import { DEFAULT_LIMITS } from '../../../core/mod.ts';
 import {
-  startStatsFaceplate,
-  type MetricFamily,
-  type PoolCallStats,
-  type StatsFaceplate,
-} from '../../../faceplates/stats/mod.ts';
+  CallStats,
+  StatsBook,
+  type EventKind,
+  type MeshEvent,
+  type MeshStatus,
+  type PoolStatus,
+  type ProcessStatus,
+  type ResourceState,
+  type ResourceStatus,
+} from '../../../core/rpc/mod.ts';
+import type { StatsFaceplate } from '../../../faceplates/stats/faceplate.ts';
+import { startStatsFaceplate, type MetricFamily } from '../../../faceplates/stats/mod.ts';
+import type { PoolCallStats } from '../../../faceplates/stats/sources.ts';
 
 export class MadeMesh {
   readonly book: StatsBook = new StatsBook();

@@ -1,9 +1,9 @@
 // The metrics of the stats faceplate: what Prometheus would read, checked by Prometheus's own tool.
 
 import { afterEach, describe, expect, test } from 'vitest';
-import { RESOURCE_STATES } from '../../../core/rpc/status.ts';
-import type { StatsFaceplate } from '../../../faceplates/stats/mod.ts';
 import { promtool } from '../../kit/tools/promtool.ts';
+import { RESOURCE_STATES } from '../../../core/rpc/mod.ts';
+import type { StatsFaceplate } from '../../../faceplates/stats/faceplate.ts';
 import { MadeMesh, madePool } from './fake-mesh.ts';
 
 let faceplate: StatsFaceplate | undefined;

@@ -2,9 +2,9 @@
 
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { StatsFaceplate } from '../../../faceplates/stats/mod.ts';
 import { toolPath } from '../../kit/tools/tools.ts';
 import { until } from '../../kit/tools/wait.ts';
+import type { StatsFaceplate } from '../../../faceplates/stats/faceplate.ts';
 import { MadeMesh, madeFleet, madePool, madeProcess } from './fake-mesh.ts';
 
 const FLAGS = [

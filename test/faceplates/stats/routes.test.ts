@@ -1,8 +1,8 @@
 // Health checks, status and events of the stats faceplate, over a real connection.
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { MeshEvent, MeshStatus, PoolStatus } from '../../../core/rpc/status.ts';
-import type { StatsFaceplate } from '../../../faceplates/stats/mod.ts';
+import type { MeshEvent, MeshStatus, PoolStatus } from '../../../core/rpc/mod.ts';
+import type { StatsFaceplate } from '../../../faceplates/stats/faceplate.ts';
 import type { MeshOverview } from '../../../faceplates/stats/overview.ts';
 import { MadeMesh, madeFleet, madePool, madeProcess } from './fake-mesh.ts';
 

@@ -2,12 +2,15 @@
 
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { encodeStruct, KatamariError, type Method, type Send } from '../../../core/mod.ts';
-import { HeaderEncoding } from '../../../core/thrift/encodings/header.ts';
-import { Inbox } from '../../../core/link/receive-buffer.ts';
 import { exchange } from '../../kit/wire/exchange.ts';
 import { rawClient } from '../../kit/wire/raw-http.ts';
 import { until } from '../../kit/tools/wait.ts';
+import { encodeStruct } from '../../../core/idl/mod.ts';
+import { Inbox } from '../../../core/link/mod.ts';
+import { KatamariError } from '../../../core/mod.ts';
+import type { Send } from '../../../core/rpc/mod.ts';
+import { HeaderEncoding } from '../../../core/thrift/encodings/mod.ts';
+import type { Method } from '../../../core/thrift/mod.ts';
 import { startFixture, type Fixture } from './fixture.ts';
 
 interface Seen {

@@ -1,10 +1,12 @@
 // The faceplate with the clients that people have: the `thrift` package and Debian's Python library, framed and buffered, multiplexed or not.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { DEFAULT_LIMITS, StatsBook } from '../../../core/mod.ts';
-import { startThriftFaceplate, type ThriftFaceplate } from '../../../faceplates/thrift/mod.ts';
 import { exchange, EXCHANGE_IDL, type Exchange } from '../../kit/wire/exchange.ts';
 import { generate, python, thriftPackage, type Connection, type Generated } from '../../kit/wire/thrift-client.ts';
+import { DEFAULT_LIMITS } from '../../../core/mod.ts';
+import { StatsBook } from '../../../core/rpc/mod.ts';
+import { startThriftFaceplate } from '../../../faceplates/thrift/mod.ts';
+import type { ThriftFaceplate } from '../../../faceplates/thrift/server.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 interface ExchangeClient {

@@ -3,11 +3,11 @@
 
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { DEFAULT_LIMITS, decodeResult, encodeStruct, type Method } from '../../../core/mod.ts';
-import type { Encoding } from '../../../core/thrift/encodings/encoding.ts';
-import { encodingOf, PROTOCOLS, type Manner } from '../../../core/thrift/encodings/protocols.ts';
-import { readApplicationException } from '../../../core/thrift/application-exception.ts';
 import { until } from '../../kit/tools/wait.ts';
+import { decodeResult, encodeStruct } from '../../../core/idl/mod.ts';
+import { DEFAULT_LIMITS } from '../../../core/mod.ts';
+import { type Encoding, encodingOf, PROTOCOLS, type Manner } from '../../../core/thrift/encodings/mod.ts';
+import { type Method, readApplicationException } from '../../../core/thrift/mod.ts';
 import { MANNERS } from '../../kit/wire/wire-formats.ts';
 import { startFixture, type Fixture } from './fixture.ts';
 

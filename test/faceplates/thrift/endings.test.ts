@@ -1,11 +1,12 @@
 // How connections end: the client goes, the faceplate drains or closes, a limit is reached. Nothing may be left under way in the book.
 
 import { afterEach, describe, expect, test } from 'vitest';
-import { readApplicationException, type FaceplateLimits } from '../../../core/mod.ts';
 import { exchange } from '../../kit/wire/exchange.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
 import type { RawThrift } from '../../kit/wire/raw-thrift.ts';
 import { until } from '../../kit/tools/wait.ts';
+import type { FaceplateLimits } from '../../../core/mod.ts';
+import { readApplicationException } from '../../../core/thrift/mod.ts';
 import { startFixture, type Fixture } from './fixture.ts';
 
 /** Tells how often it was read, which a connection does when something came. */

@@ -2,11 +2,11 @@
 
 import { createServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { decodeStruct, readApplicationException, type Method } from '../../../core/mod.ts';
-import { startThriftFaceplate } from '../../../faceplates/thrift/mod.ts';
-import { bareMessage, frameMessage, NOTHING } from '../../../core/thrift/message.ts';
 import type { Answer, RawThrift } from '../../kit/wire/raw-thrift.ts';
 import { until } from '../../kit/tools/wait.ts';
+import { decodeStruct } from '../../../core/idl/mod.ts';
+import { readApplicationException, type Method, bareMessage, frameMessage, NOTHING } from '../../../core/thrift/mod.ts';
+import { startThriftFaceplate } from '../../../faceplates/thrift/mod.ts';
 import { startFixture, type Fixture } from './fixture.ts';
 
 let fixture: Fixture;

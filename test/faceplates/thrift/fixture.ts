@@ -1,8 +1,9 @@
 // A faceplate before the Exchange service, with limits of the test's choice; everything ends with `end()`.
-
-import { DEFAULT_LIMITS, StatsBook, type Clock, type FaceplateLimits } from '../../../core/mod.ts';
-import { startThriftFaceplate, type ThriftFaceplate, type ThriftTls } from '../../../faceplates/thrift/mod.ts';
 import { exchange, type Exchange } from '../../kit/wire/exchange.ts';
+import { DEFAULT_LIMITS, type Clock, type FaceplateLimits } from '../../../core/mod.ts';
+import { StatsBook } from '../../../core/rpc/mod.ts';
+import { startThriftFaceplate, type ThriftTls } from '../../../faceplates/thrift/mod.ts';
+import type { ThriftFaceplate } from '../../../faceplates/thrift/server.ts';
 import { callBytes, rawThrift, type RawThrift } from '../../kit/wire/raw-thrift.ts';
 
 export interface Fixture {

@@ -1,10 +1,11 @@
 // Several calls under way on one connection: the order of answers, and every way to cut a stream into pieces.
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { decodeStruct, type Method } from '../../../core/mod.ts';
 import { Random } from '../../kit/tools/random.ts';
 import type { Answer } from '../../kit/wire/raw-thrift.ts';
 import { until } from '../../kit/tools/wait.ts';
+import { decodeStruct } from '../../../core/idl/mod.ts';
+import type { Method } from '../../../core/thrift/mod.ts';
 import { startFixture, type Fixture } from './fixture.ts';
 
 let fixture: Fixture;

@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { ThriftTls } from '../../../faceplates/thrift/mod.ts';
-import { frameMessage, NOTHING } from '../../../core/thrift/message.ts';
 import { makeAuthority, type CertificateFiles, type TestAuthority } from '../../kit/tools/certificates.ts';
 import { startTestMesh, work } from '../../kit/mesh/mesh.ts';
 import { rawThrift } from '../../kit/wire/raw-thrift.ts';
 import { until } from '../../kit/tools/wait.ts';
 import { startFixture, type Fixture } from './fixture.ts';
+import { frameMessage, NOTHING } from '../../../core/thrift/mod.ts';
+import type { ThriftTls } from '../../../faceplates/thrift/mod.ts';
 
 let authority: TestAuthority;
 let stranger: TestAuthority;

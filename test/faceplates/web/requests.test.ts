@@ -1,9 +1,9 @@
 // Requests that go to an application, and its responses: what reaches either side, what is refused, how failures look.
 
 import { afterEach, describe, expect, test } from 'vitest';
-import { DEFAULT_LIMITS } from '../../../core/mod.ts';
 import { rawClient } from '../../kit/wire/raw-http.ts';
 import { until } from '../../kit/tools/wait.ts';
+import { DEFAULT_LIMITS } from '../../../core/mod.ts';
 import { SHOP_IDL, site, startShop, type Got, type Header, type Shop } from './shop.ts';
 
 const started: Shop[] = [];

@@ -4,9 +4,11 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { DEFAULT_LIMITS, type FaceplateLimits } from '../../../core/mod.ts';
+import type { Call, Handlers } from '../../../core/rpc/mod.ts';
+import { startWebFaceplate, type Site } from '../../../faceplates/web/mod.ts';
+import type { WebFaceplate } from '../../../faceplates/web/server.ts';
 import { fileURLToPath } from 'node:url';
-import { DEFAULT_LIMITS, type Call, type FaceplateLimits, type Handlers } from '../../../core/mod.ts';
-import { startWebFaceplate, type Site, type WebFaceplate } from '../../../faceplates/web/mod.ts';
 import { meshDoor, type PoolText, type TestDoor } from '../../kit/mesh/mesh-access.ts';
 
 export interface Header {

@@ -1,9 +1,8 @@
 // The books of every process of a cluster, read from /metrics again and again: what was accepted is what was replied, failed, refused, timed out,
 // cancelled and is in flight, at every moment, in each line of the books by itself; nothing is settled that was not accepted, and when
 // nobody calls any more nothing is in flight.
-
-import { sleep } from '../../../core/mod.ts';
 import type { ClusterProcess } from '../cluster/process.ts';
+import { sleep } from '../../../core/mod.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import { sumOf, type Metrics } from '../mesh/metrics.ts';
 import { until } from '../tools/wait.ts';

@@ -2,8 +2,6 @@
 // masters and Consul, one at the faceplates, one at the managers, their chassis and what is deployed; each waits until what it struck is
 // well again before it strikes anew, so that some of everything is always there. What must hold meanwhile and afterwards is checked: the
 // books of every process, each failed call against a fault that can explain it, the ledger of the chassis, the whole mesh at the end.
-
-import { sleep } from '../../../core/mod.ts';
 import { Books } from './books.ts';
 import { explains, type Fault, type FaultKind } from './faults.ts';
 import { checkLedger, ClusterCallers, type CallRecord } from '../cluster/callers.ts';
@@ -11,6 +9,7 @@ import type { ClusterProcess } from '../cluster/process.ts';
 import { untilRegistered } from '../cluster/registrations.ts';
 import { leadOf } from '../cluster/view.ts';
 import { startCluster, tally, type Cluster } from '../cluster/cluster.ts';
+import { sleep } from '../../../core/mod.ts';
 import { isAlive, jsonRpc } from '../mesh/mesh.ts';
 import { Random } from '../tools/random.ts';
 import { Starvation } from '../mesh/starvation.ts';

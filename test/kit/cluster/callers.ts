@@ -1,10 +1,16 @@
 // Clients that call a cluster without pause, each over one connection that stays open: JSON-RPC over HTTP, Thrift framed and unframed.
 // Every call has an id of its own, which the chassis `tally` writes down, and comes to an end that is remembered. A faceplate that closes
 // a connection between calls is left for the next one, which is no error; a connection that ends during a call makes that call `lost`.
-
+import { encodeParams, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
+import {
+  type Interface,
+  type Method,
+  bareMessage,
+  frameMessage,
+  MESSAGE_TYPE,
+  NOTHING,
+} from '../../../core/thrift/mod.ts';
 import { connect, type Socket } from 'node:net';
-import { encodeParams, parseIdl, readIdlFile, type Interface, type Method } from '../../../core/mod.ts';
-import { bareMessage, frameMessage, MESSAGE_TYPE, NOTHING } from '../../../core/thrift/message.ts';
 import { framedAnswer, lost, readAnswer, readJson, unframedAnswer, type CallEnd } from '../mesh/callers.ts';
 import { Random } from '../tools/random.ts';
 

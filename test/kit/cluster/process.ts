@@ -1,10 +1,10 @@
 // One process of a cluster: started, asked, hurt and started again.
 
 import path from 'node:path';
-import type { MeshStatus } from '../../../core/mod.ts';
 import { LoggedProcess, type ProcessEnd } from '../tools/logged-process.ts';
 import { readMetrics, type Metrics } from '../mesh/metrics.ts';
 import type { Host } from './network.ts';
+import type { MeshStatus } from '../../../core/rpc/mod.ts';
 import { until } from '../tools/wait.ts';
 
 export type Role = 'master' | 'manager' | 'faceplate';

@@ -1,8 +1,7 @@
 // What Consul has of the processes of a cluster, against what it has to have: of each process every service, session and key, held and once.
-
-import { keysOf } from '../../../services/mesh/internal.ts';
 import type { Role } from './process.ts';
 import type { Cluster } from './cluster.ts';
+import { keysOf } from '../../../services/mesh/mod.ts';
 import { until } from '../tools/wait.ts';
 
 /**

@@ -1,10 +1,9 @@
 // What a cluster says of itself, for tests: who leads, what was ordered, what lives where, what each process noticed. Read from Consul and
 // from the processes' own pages, by nothing of the mesh's own code but the names of keys.
-
-import type { MeshEvent, PoolStatus } from '../../../core/mod.ts';
-import { keysOf, type AssignmentRecord } from '../../../services/mesh/internal.ts';
 import type { ClusterCallers } from './callers.ts';
 import type { ClusterProcess } from './process.ts';
+import type { MeshEvent, PoolStatus } from '../../../core/rpc/mod.ts';
+import { keysOf, type AssignmentRecord } from '../../../services/mesh/mod.ts';
 import type { Cluster } from './cluster.ts';
 import { until } from '../tools/wait.ts';
 

@@ -1,9 +1,9 @@
 // Invented interfaces and values for them, for properties that must hold of every interface: IDL text with structs, unions, enums
+import type { Method, StructType, Type } from '../../../core/thrift/mod.ts';
+
 // and containers that refer to one another at random, and plain JavaScript values of any type of a compiled one.
 
 import * as fc from 'fast-check';
-import type { Method, StructType, Type } from '../../../core/idl/mod.ts';
-
 /** IDL text of a service `Any` with one method `m`; compiles always. */
 export const anyIdl: fc.Arbitrary<string> = fc
   .record({

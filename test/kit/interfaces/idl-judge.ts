@@ -4,9 +4,10 @@
 
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { Idl } from '../../../core/idl/mod.ts';
+import type { Field, StructType, Type } from '../../../core/thrift/mod.ts';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type { Field, Idl, StructType, Type } from '../../../core/idl/mod.ts';
 import { toolPath } from '../tools/tools.ts';
 
 export interface Meaning {

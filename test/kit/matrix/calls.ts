@@ -1,8 +1,8 @@
 // The calls of the matrix and their right answers: every type of test/fixtures/matrix/mirror.thrift with its extremes. Values are as handlers
 // see them. The answers are known, not asked of anybody: most methods give back what they get.
-
+import { decodeStruct, encodeStruct, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
+import type { Method, Type } from '../../../core/thrift/mod.ts';
 import path from 'node:path';
-import { decodeStruct, encodeStruct, parseIdl, readIdlFile, type Method, type Type } from '../../../core/idl/mod.ts';
 import { REPOSITORY } from '../tools/tools.ts';
 
 export const MATRIX: string = path.join(REPOSITORY, 'test', 'fixtures', 'matrix');

@@ -1,10 +1,10 @@
 // The chassis of the matrix: the Mirror in four languages with their kits, and in three as a stock server, each the only one in a mesh of its own.
 
 import path from 'node:path';
-import { scriptCommand } from '../../../core/mod.ts';
 import { cppPrograms, generatedCode } from './build.ts';
 import { MATRIX, MIRROR_IDL } from './calls.ts';
 import { startTestMesh, type DeploymentText, type TestMesh } from '../mesh/mesh.ts';
+import { scriptCommand } from '../../../core/mod.ts';
 import { REPOSITORY, toolPath } from '../tools/tools.ts';
 
 /** With the kit of the language. */

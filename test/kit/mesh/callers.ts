@@ -1,13 +1,19 @@
 // Clients for load: one connection each, one call at a time, and what came of it as data. Thrift over a bare socket, framed or not, and
 // JSON-RPC over a kept-alive HTTP connection. Nothing of the mesh's own client code is used, and nothing waits longer than it is told.
-
+import { decodeResult, encodeParams } from '../../../core/idl/mod.ts';
+import {
+  type Interface,
+  type Method,
+  readApplicationException,
+  bareMessage,
+  frameMessage,
+  MESSAGE_TYPE,
+  NOTHING,
+  readHead,
+  StructScanner,
+} from '../../../core/thrift/mod.ts';
 import { Agent, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
-import { decodeResult, encodeParams, type Interface, type Method } from '../../../core/mod.ts';
-import { readApplicationException } from '../../../core/thrift/application-exception.ts';
-import { bareMessage, frameMessage, MESSAGE_TYPE, NOTHING, readHead } from '../../../core/thrift/message.ts';
-import { StructScanner } from '../../../core/thrift/struct-scanner.ts';
-
 /** `code` is the mesh's (resource_failed, timeout, ...); `lost` when the connection ended, `silent` when nothing came in time. */
 export type CallEnd =
   | { readonly ok: true; readonly value: unknown }

@@ -1,6 +1,6 @@
 // A deployment for tests that start nothing: whole, with what a configuration would fill in.
 
-import type { Deployment } from '../../../services/mesh/internal.ts';
+import type { Deployment } from '../../../services/mesh/mod.ts';
 
 export function deploymentFor(given: Partial<Deployment> & { readonly service: string }): Deployment {
   return {

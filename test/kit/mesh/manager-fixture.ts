@@ -5,21 +5,13 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import {
-  createCall,
-  encodeStruct,
-  decodeResult,
-  dispatchOf,
-  KatamariError,
-  parseIdl,
-  readIdlFile,
-  systemClock,
-  type Call,
-  type Method,
-  type Reply,
-} from '../../../core/mod.ts';
-import { EventLog, type Deployment } from '../../../services/mesh/internal.ts';
-import { ResourceManager, type ManagerOptions } from '../../../services/resource-manager/internal.ts';
+import { encodeStruct, decodeResult, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
+import { KatamariError, systemClock } from '../../../core/mod.ts';
+import { createCall, dispatchOf, type Call, type Reply } from '../../../core/rpc/mod.ts';
+import type { Method } from '../../../core/thrift/mod.ts';
+import { EventLog, type Deployment } from '../../../services/mesh/mod.ts';
+import type { ManagerOptions } from '../../../services/resource-manager/manager.ts';
+import { ResourceManager } from '../../../services/resource-manager/mod.ts';
 import { fixture, isAlive } from './mesh.ts';
 import { until } from '../tools/wait.ts';
 

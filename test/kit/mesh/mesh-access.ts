@@ -1,24 +1,23 @@
 // The mesh as a faceplate sees it, inside the test: the real router in front of real handlers that are called through the codec, one call
-// at a time per resource, waiting in line no longer than the deadline. No process, no socket.
-
-import { fileURLToPath } from 'node:url';
+import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
+import { KatamariError, systemClock } from '../../../core/mod.ts';
 import {
-  KatamariError,
-  parseIdl,
-  readIdlFile,
   sendOf,
   dispatchOf,
   serveHandlers,
   StatsBook,
-  systemClock,
   type Call,
   type Dispatch,
   type Handlers,
-  type Interface,
   type MeshDoor,
   type Reply,
-} from '../../../core/mod.ts';
-import { Router, type Offer } from '../../../services/mesh/internal.ts';
+} from '../../../core/rpc/mod.ts';
+import type { Interface } from '../../../core/thrift/mod.ts';
+import { Router, type Offer } from '../../../services/mesh/mod.ts';
+
+// at a time per resource, waiting in line no longer than the deadline. No process, no socket.
+
+import { fileURLToPath } from 'node:url';
 
 export interface PoolText {
   readonly idl: string;

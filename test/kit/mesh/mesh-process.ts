@@ -7,8 +7,9 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { scriptCommand } from '../../../core/mod.ts';
+import type { MeshStatus } from '../../../core/rpc/mod.ts';
 import { fileURLToPath } from 'node:url';
-import { scriptCommand, type MeshStatus } from '../../../core/mod.ts';
 import { isAlive, jsonRpc, type DeploymentText, type JsonRpcAnswer } from './mesh.ts';
 import { until } from '../tools/wait.ts';
 

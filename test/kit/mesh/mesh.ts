@@ -3,11 +3,12 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { scriptCommand } from '../../../core/mod.ts';
+import type { MeshEvent, PoolStatus } from '../../../core/rpc/mod.ts';
+import { loadConfig } from '../../../services/config/mod.ts';
+import type { Mesh } from '../../../services/process/mod.ts';
+import { startMesh } from '../../../services/process/process.ts';
 import { fileURLToPath } from 'node:url';
-import { scriptCommand, type MeshEvent, type PoolStatus } from '../../../core/mod.ts';
-import { loadConfig } from '../../../services/config/config.ts';
-import { startMesh, type Mesh } from '../../../services/process/process.ts';
-
 /** As in katamari.yaml. */
 export type DeploymentText = Readonly<Record<string, unknown>> & { readonly service: string; readonly version: string };
 

@@ -1,10 +1,9 @@
 // What a client of THeader meets at the other end, as the test says: it reads calls properly, and answers, refuses, breaks off or keeps silent as it is told.
-
+import { encodeStruct } from '../../../core/idl/mod.ts';
+import { Inbox } from '../../../core/link/mod.ts';
+import { HeaderEncoding } from '../../../core/thrift/encodings/mod.ts';
+import { type Interface, type Method, writeApplicationException } from '../../../core/thrift/mod.ts';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
-import { encodeStruct, type Interface, type Method } from '../../../core/mod.ts';
-import { writeApplicationException } from '../../../core/thrift/application-exception.ts';
-import { HeaderEncoding } from '../../../core/thrift/encodings/header.ts';
-import { Inbox } from '../../../core/link/receive-buffer.ts';
 
 export interface ScriptedCall {
   /** As written: `Service:method`. */

@@ -4,10 +4,13 @@
 
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { parseIdl, readIdlFile, scriptCommand, sleep, type Interface, type MeshStatus } from '../../../core/mod.ts';
 import { jsonRpcCaller, thriftCaller, type CallEnd, type Caller } from './callers.ts';
 import { LagMeter } from '../tools/lag-meter.ts';
 import { startMeshProcess, type MeshProcess } from './mesh-process.ts';
+import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
+import { scriptCommand, sleep } from '../../../core/mod.ts';
+import type { MeshStatus } from '../../../core/rpc/mod.ts';
+import type { Interface } from '../../../core/thrift/mod.ts';
 import { work, isAlive } from './mesh.ts';
 import { Random } from '../tools/random.ts';
 import { until } from '../tools/wait.ts';
@@ -469,8 +472,8 @@ function sample(script: string, service: string, count: number): { service: stri
 }
 
 function interfaces(): ReadonlyMap<string, Interface> {
-  const files = ['../../examples/calculator.thrift', '../../examples/troublemaker.thrift'];
-  const urls = [...files, '../fixtures/chassis/work.thrift'].map((file) => new URL(file, import.meta.url));
+  const files = ['../../../examples/calculator.thrift', '../../../examples/troublemaker.thrift'];
+  const urls = [...files, '../../fixtures/chassis/work.thrift'].map((file) => new URL(file, import.meta.url));
   return new Map(urls.flatMap((url) => [...parseIdl(readIdlFile(url)).services]));
 }
 

@@ -1,15 +1,8 @@
 // What really happens when a caller has one state of an interface and a chassis another: values of every kind are written with the one and
 // read with the other, as the kits do, and what was meant is compared with what was read. The truth that verdicts are held against.
-
+import { decodeStruct, encodeStruct } from '../../../core/idl/mod.ts';
+import type { Interface, Method, StructType, Type } from '../../../core/thrift/mod.ts';
 import * as fc from 'fast-check';
-import {
-  decodeStruct,
-  encodeStruct,
-  type Interface,
-  type Method,
-  type StructType,
-  type Type,
-} from '../../../core/idl/mod.ts';
 import { anyValue } from '../interfaces/any-interface.ts';
 
 export interface Drift {

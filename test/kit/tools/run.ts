@@ -5,8 +5,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { scriptCommand } from '../../../core/mod.ts';
 import { fileURLToPath } from 'node:url';
-import { scriptCommand } from '../../../core/runtime.ts';
 import { until } from './wait.ts';
 
 export interface RunOptions {

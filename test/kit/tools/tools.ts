@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 /** The repository, wherever tests run from; this file may be the built one. */
 export const REPOSITORY: string = fileURLToPath(
-  new URL(import.meta.url.includes('/dist/test/kit/') ? '../../../' : '../../', import.meta.url),
+  new URL(import.meta.url.includes('/dist/test/kit/tools/') ? '../../../../' : '../../../', import.meta.url),
 );
 
 /** Absolute path of a program such as `consul`, `thrift`, `promtool` or `chromium`. Throws, saying how to install it. */

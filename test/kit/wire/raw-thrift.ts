@@ -2,9 +2,17 @@
 
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { encodeStruct, type Interface, type Method } from '../../../core/mod.ts';
-import { bareMessage, frameMessage, NOTHING, readHead, type MessageType } from '../../../core/thrift/message.ts';
-import { StructScanner } from '../../../core/thrift/struct-scanner.ts';
+import { encodeStruct } from '../../../core/idl/mod.ts';
+import {
+  type Interface,
+  type Method,
+  bareMessage,
+  frameMessage,
+  NOTHING,
+  readHead,
+  type MessageType,
+  StructScanner,
+} from '../../../core/thrift/mod.ts';
 import { until } from '../tools/wait.ts';
 
 export interface Answer {

@@ -1,7 +1,6 @@
 // What the `thrift` package writes for a value of any interface, in any of its protocols: the second opinion for properties.
-
+import type { StructType, Type } from '../../../core/thrift/mod.ts';
 import { createRequire } from 'node:module';
-import type { StructType, Type } from '../../../core/idl/mod.ts';
 
 /** The struct alone, field by field in the order of the file. */
 export function stockStruct(protocol: StockProtocol, struct: StructType, value: Record<string, unknown>): Buffer {

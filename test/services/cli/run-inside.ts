@@ -1,7 +1,7 @@
 // The `katamari` program inside this process: as fast as a function, for what needs no process of its own. Its screen is text that a test
-// reads, its keyboard a function that a test calls.
-
 import { runProgram } from '../../../services/cli/program.ts';
+
+// reads, its keyboard a function that a test calls.
 import type { RunResult } from '../../kit/tools/run.ts';
 
 export interface InsideOptions {

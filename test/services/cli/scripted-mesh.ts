@@ -1,7 +1,6 @@
 // A mesh of several machines that is played behind the JSON-RPC of its admin service: it keeps deployments, gives their copies to managers one
 // at each look at its status, and ends them likewise, so that what commands show of it can be told line by line. Nothing is ever started.
-
-import type { Deployment } from '../../../services/mesh/internal.ts';
+import type { Deployment } from '../../../services/mesh/mod.ts';
 import { aDeployment } from '../master/a-deployment.ts';
 import { startRpcServer, type Asked, type RpcServer } from './rpc-server.ts';
 

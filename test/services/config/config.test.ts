@@ -2,9 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CliError } from '../../../services/config/exit-error.ts';
-import type { FlagValue } from '../../../services/config/layers.ts';
-import { loadConfig, type LoadedConfig } from '../../../services/config/config.ts';
+import { CliError, type FlagValue, loadConfig, type LoadedConfig } from '../../../services/config/mod.ts';
 
 let directory = '';
 beforeAll(() => {

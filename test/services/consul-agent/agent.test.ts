@@ -13,9 +13,9 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { startConsulAgent, type ConsulAgent, type ConsulAgentOptions } from '../../../services/consul-agent/mod.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
 import { rawClient } from '../../kit/wire/raw-http.ts';
+import { startConsulAgent, type ConsulAgent, type ConsulAgentOptions } from '../../../services/consul-agent/mod.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 describe('the embedded Consul agent', () => {

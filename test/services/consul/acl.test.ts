@@ -5,13 +5,18 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { announceService } from '../../../services/consul/announce.ts';
-import { consulClient, ConsulError, type ConsulClient } from '../../../services/consul/client.ts';
-import { ConsulSession } from '../../../services/consul/session.ts';
-import { watchPrefix, type WatchedEntries } from '../../../services/consul/watch.ts';
 import { startRealConsul, type RealTestConsul } from '../../kit/consul/consul.ts';
 import { startMeshProcess, type MeshProcess } from '../../kit/mesh/mesh-process.ts';
 import { work } from '../../kit/mesh/mesh.ts';
+import {
+  announceService,
+  consulClient,
+  ConsulError,
+  type ConsulClient,
+  ConsulSession,
+  watchPrefix,
+  type WatchedEntries,
+} from '../../../services/consul/mod.ts';
 import { REPOSITORY } from '../../kit/tools/tools.ts';
 import { until } from '../../kit/tools/wait.ts';
 

@@ -6,10 +6,15 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { announceService } from '../../../services/consul/announce.ts';
-import { Backoff } from '../../../core/backoff.ts';
-import { consulClient, consulOptionsOf, ConsulError, type ConsulClient } from '../../../services/consul/client.ts';
 import { CONSUL_KINDS, freePorts, startConsul, type TestConsul } from '../../kit/consul/consul.ts';
+import { Backoff } from '../../../core/mod.ts';
+import {
+  announceService,
+  consulClient,
+  consulOptionsOf,
+  ConsulError,
+  type ConsulClient,
+} from '../../../services/consul/mod.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 describe('consulOptionsOf()', () => {

@@ -2,9 +2,9 @@
 
 import { createServer, type Server } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { consulClient, type ConsulClient, type ConsulError } from '../../../services/consul/client.ts';
-import { ConsulSession, type ConsulSessionOptions } from '../../../services/consul/session.ts';
 import { CONSUL_KINDS, startConsul, type TestConsul } from '../../kit/consul/consul.ts';
+import { consulClient, type ConsulClient, type ConsulError, ConsulSession } from '../../../services/consul/mod.ts';
+import type { ConsulSessionOptions } from '../../../services/consul/session.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 for (const kind of CONSUL_KINDS) {

@@ -1,7 +1,7 @@
 // ConsulClient.transact() on both Consuls: what fences a leader that is none any more.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { consulClient, ConsulError, type ConsulClient } from '../../../services/consul/client.ts';
+import { consulClient, ConsulError, type ConsulClient } from '../../../services/consul/mod.ts';
 import { CONSUL_KINDS, startConsul, type TestConsul } from '../../kit/consul/consul.ts';
 
 for (const kind of CONSUL_KINDS) {

@@ -3,9 +3,16 @@
 import { createServer as createHttpServer, type ServerResponse } from 'node:http';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { consulClient, type ConsulClient, type ConsulError } from '../../../services/consul/client.ts';
-import { watchPrefix, type Watch, type WatchedEntries, type WatchOptions } from '../../../services/consul/watch.ts';
 import { CONSUL_KINDS, startConsul, type TestConsul } from '../../kit/consul/consul.ts';
+import {
+  consulClient,
+  type ConsulClient,
+  type ConsulError,
+  watchPrefix,
+  type Watch,
+  type WatchedEntries,
+} from '../../../services/consul/mod.ts';
+import type { WatchOptions } from '../../../services/consul/watch.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 interface Followed {

@@ -1,6 +1,5 @@
 // A deployment for tests of what is written about deployments; nothing ever starts it.
-
-import type { Deployment } from '../../../services/mesh/internal.ts';
+import type { Deployment } from '../../../services/mesh/mod.ts';
 import { deploymentFor } from '../../kit/mesh/deployments.ts';
 
 export function aDeployment(change: Partial<Deployment> = {}): Deployment {

@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { keysOf, consulClient, type ConsulClient } from '../../../services/mesh/internal.ts';
 import { work } from '../../kit/mesh/mesh.ts';
 import { startMeshProcess, type MeshProcess } from '../../kit/mesh/mesh-process.ts';
 import { until } from '../../kit/tools/wait.ts';
 import { aDeployment } from './a-deployment.ts';
+import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts';
+import { keysOf } from '../../../services/mesh/mod.ts';
 
 /** A mesh of its own starts slowly on a machine that runs all tests at once. */
 const BUSY_MS = 60_000;

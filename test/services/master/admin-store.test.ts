@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { EventLog, keysOf, consulClient, type ConsulClient, type Deployment } from '../../../services/mesh/internal.ts';
-import { changedFields, DeploymentStore, describeChange } from '../../../services/master/internal.ts';
 import { CONSUL_KINDS, startConsul, type TestConsul } from '../../kit/consul/consul.ts';
 import { aDeployment } from './a-deployment.ts';
+import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts';
+import { changedFields, DeploymentStore, describeChange } from '../../../services/master/mod.ts';
+import { EventLog, keysOf, type Deployment } from '../../../services/mesh/mod.ts';
 
 /** A real Consul takes its time to start on a busy machine. */
 const BUSY_MS = 60_000;

@@ -4,7 +4,7 @@ import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { assign, type Copies, type ManagerView } from '../../../services/master/assign.ts';
 import { nextStep } from '../../../services/master/rollout-step.ts';
-import type { Deployment } from '../../../services/mesh/internal.ts';
+import type { Deployment } from '../../../services/mesh/mod.ts';
 import { deploymentFor } from '../../kit/mesh/deployments.ts';
 
 const SEED = Number(process.env['KATAMARI_SEED'] ?? Date.now() % 2 ** 31);

@@ -2,11 +2,12 @@
 
 import { createServer, type Server } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { systemClock, type Clock } from '../../../core/mod.ts';
-import { Election, type ElectionOptions } from '../../../services/master/election.ts';
-import { ConsulClient, ConsulError } from '../../../services/consul/client.ts';
-import { consulClient, EventLog, keysOf } from '../../../services/mesh/internal.ts';
 import { CONSUL_KINDS, startConsul, type TestConsul } from '../../kit/consul/consul.ts';
+import { systemClock, type Clock } from '../../../core/mod.ts';
+import { ConsulClient, ConsulError, consulClient } from '../../../services/consul/mod.ts';
+import type { ElectionOptions } from '../../../services/master/election.ts';
+import { Election } from '../../../services/master/mod.ts';
+import { EventLog, keysOf } from '../../../services/mesh/mod.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 /** The real clock, which can jump ahead without any timer having fired: what a process sees that was frozen. */

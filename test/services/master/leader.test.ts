@@ -6,21 +6,20 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { Election } from '../../../services/master/election.ts';
-import { Leader, type LeaderOptions } from '../../../services/master/leader.ts';
+import { CONSUL_KINDS, startConsul, type TestConsul } from '../../kit/consul/consul.ts';
+import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts';
+import type { LeaderOptions } from '../../../services/master/leader.ts';
+import { Election, Leader } from '../../../services/master/mod.ts';
 import {
   ASSIGNMENT,
-  consulClient,
   EventLog,
   keysOf,
   readRecord,
   type AssignmentRecord,
-  type ConsulClient,
   type Deployment,
   type Keys,
   type ManagerRecord,
-} from '../../../services/mesh/internal.ts';
-import { CONSUL_KINDS, startConsul, type TestConsul } from '../../kit/consul/consul.ts';
+} from '../../../services/mesh/mod.ts';
 import { deploymentFor } from '../../kit/mesh/deployments.ts';
 import { until } from '../../kit/tools/wait.ts';
 

@@ -1,10 +1,11 @@
 // What a master sees when answers of Consul overtake each other. The client is made up: a real Consul cannot be told to be late with one of two.
 
 import { afterEach, describe, expect, test } from 'vitest';
-import { systemClock } from '../../../core/mod.ts';
-import { MeshView } from '../../../services/master/mesh-view.ts';
-import { ConsulError, EventLog, keysOf, type ConsulClient, type ConsulEntry } from '../../../services/mesh/internal.ts';
 import { deploymentFor } from '../../kit/mesh/deployments.ts';
+import { systemClock } from '../../../core/mod.ts';
+import { ConsulError, type ConsulClient, type ConsulEntry } from '../../../services/consul/mod.ts';
+import { MeshView } from '../../../services/master/mesh-view.ts';
+import { EventLog, keysOf } from '../../../services/mesh/mod.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 interface Listed {

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { parseIdl, type Interface } from '../../../core/mod.ts';
-import { DEPLOYMENT, whyNoHealthCheck } from '../../../services/mesh/internal.ts';
 import { deploymentFor } from '../../kit/mesh/deployments.ts';
+import { parseIdl } from '../../../core/idl/mod.ts';
+import type { Interface } from '../../../core/thrift/mod.ts';
+import { DEPLOYMENT, whyNoHealthCheck } from '../../../services/mesh/mod.ts';
 
 const idl = {
   main: 'a.thrift',

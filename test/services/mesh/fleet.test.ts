@@ -1,34 +1,24 @@
 // The managers of a mesh as another process sees them: real links, a real agent for what Consul says, records as managers write them.
 
 import { afterEach, describe, expect, test } from 'vitest';
+import { startConsul, type TestConsul } from '../../kit/consul/consul.ts';
+import { until } from '../../kit/tools/wait.ts';
+import { parseIdl } from '../../../core/idl/mod.ts';
+import { startLinkServer, type LinkServer } from '../../../core/link/mod.ts';
+import { DEFAULT_LIMITS, KatamariError, systemClock } from '../../../core/mod.ts';
 import {
   createCall,
   dispatchOf,
-  DEFAULT_LIMITS,
   EMPTY_STRUCT,
-  KatamariError,
   NO_REPLY_CONTEXT,
-  parseIdl,
   sendOf,
-  startLinkServer,
-  systemClock,
   type Call,
   type Dispatch,
-  type Interface,
-  type LinkServer,
   type Reply,
-} from '../../../core/mod.ts';
-import {
-  consulClient,
-  EventLog,
-  Fleet,
-  keysOf,
-  type ConsulClient,
-  type ManagerRecord,
-  type Offer,
-} from '../../../services/mesh/internal.ts';
-import { startConsul, type TestConsul } from '../../kit/consul/consul.ts';
-import { until } from '../../kit/tools/wait.ts';
+} from '../../../core/rpc/mod.ts';
+import type { Interface } from '../../../core/thrift/mod.ts';
+import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts';
+import { EventLog, Fleet, keysOf, type ManagerRecord, type Offer } from '../../../services/mesh/mod.ts';
 import { createServer, type Server } from 'node:net';
 
 /** The end of a call that is sent to a pool; rejects where there is none. */

@@ -1,10 +1,8 @@
 // The pools of the mesh as everybody computes them from the same entries.
 
 import * as fc from 'fast-check';
+import { poolSetOf, type ManagerRecord, type PoolRecord } from '../../../services/mesh/mod.ts';
 import { describe, expect, test } from 'vitest';
-import { poolSetOf } from '../../../services/mesh/pool-set.ts';
-import type { ManagerRecord, PoolRecord } from '../../../services/mesh/records.ts';
-
 const SEED = Number(process.env['KATAMARI_SEED'] ?? Date.now() % 2 ** 31);
 console.log(`pool set: KATAMARI_SEED=${SEED}`);
 

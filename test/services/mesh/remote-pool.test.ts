@@ -1,9 +1,11 @@
 // How free a remote pool is believed to be: by what its manager said last, and what was sent there since.
 
 import { describe, expect, test } from 'vitest';
-import { createCall, EMPTY_STRUCT, KatamariError, parseIdl } from '../../../core/mod.ts';
-import type { Call, CallSink, Interface, Reply } from '../../../core/mod.ts';
-import type { Peer } from '../../../services/mesh/peer.ts';
+import { parseIdl } from '../../../core/idl/mod.ts';
+import { KatamariError } from '../../../core/mod.ts';
+import { createCall, EMPTY_STRUCT, type Call, type CallSink, type Reply } from '../../../core/rpc/mod.ts';
+import type { Interface } from '../../../core/thrift/mod.ts';
+import type { Peer } from '../../../services/mesh/mod.ts';
 import { RemotePool } from '../../../services/mesh/remote-pool.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
 

@@ -1,19 +1,19 @@
 import { describe, expect, test } from 'vitest';
+import { ManualClock } from '../../kit/tools/manual-clock.ts';
+import { Random } from '../../kit/tools/random.ts';
+import { parseIdl } from '../../../core/idl/mod.ts';
+import { KatamariError } from '../../../core/mod.ts';
 import {
   createCall,
   EMPTY_STRUCT,
-  KatamariError,
   NO_REPLY_CONTEXT,
-  parseIdl,
   sendOf,
   type Call,
-  type Interface,
   type Reply,
   type Send,
-} from '../../../core/mod.ts';
-import { Router, type Offer } from '../../../services/mesh/internal.ts';
-import { ManualClock } from '../../kit/tools/manual-clock.ts';
-import { Random } from '../../kit/tools/random.ts';
+} from '../../../core/rpc/mod.ts';
+import type { Interface } from '../../../core/thrift/mod.ts';
+import { Router, type Offer } from '../../../services/mesh/mod.ts';
 
 const idl = `service Work { i32 plain(), i32 again() (katamari.idempotent = "true") }`;
 const face = parseIdl({ main: 'work.thrift', files: { 'work.thrift': idl } }).services.get('Work') as Interface;

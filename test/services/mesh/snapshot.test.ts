@@ -4,8 +4,8 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { EventLog, SnapshotFile, type Snapshot } from '../../../services/mesh/mod.ts';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { EventLog, SnapshotFile, type Snapshot } from '../../../services/mesh/internal.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
 
 const KNOWN: Snapshot = {

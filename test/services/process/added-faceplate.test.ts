@@ -7,12 +7,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { Faceplate } from '../../../faceplates/kit/mod.ts';
-import { DEFAULT_LIMITS, StatsBook } from '../../../core/mod.ts';
-import { startAddedFaceplate } from '../../../services/process/added-faceplate.ts';
-import { loadConfig, type LoadedConfig } from '../../../services/config/config.ts';
 import { meshDoor } from '../../kit/mesh/mesh-access.ts';
 import { startTestMesh, work, type TestMesh } from '../../kit/mesh/mesh.ts';
+import { DEFAULT_LIMITS } from '../../../core/mod.ts';
+import { StatsBook } from '../../../core/rpc/mod.ts';
+import type { Faceplate } from '../../../faceplates/kit/mod.ts';
+import { loadConfig, type LoadedConfig } from '../../../services/config/mod.ts';
+import { startAddedFaceplate } from '../../../services/process/added-faceplate.ts';
 import { rawClient, type RawClient } from '../../kit/wire/raw-http.ts';
 import { until } from '../../kit/tools/wait.ts';
 

@@ -1,8 +1,9 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { parseIdl, systemClock } from '../../../core/mod.ts';
 import { fixture } from '../../kit/mesh/mesh.ts';
 import { ManagerBench, workDeployment } from '../../kit/mesh/manager-fixture.ts';
 import { until } from '../../kit/tools/wait.ts';
+import { parseIdl } from '../../../core/idl/mod.ts';
+import { systemClock } from '../../../core/mod.ts';
 
 let bench: ManagerBench;
 

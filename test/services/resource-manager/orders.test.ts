@@ -2,19 +2,13 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { systemClock } from '../../../core/mod.ts';
-import {
-  consulClient,
-  EventLog,
-  keysOf,
-  type AssignmentRecord,
-  type ConsulClient,
-  type Deployment,
-} from '../../../services/mesh/internal.ts';
-import { Orders } from '../../../services/resource-manager/internal.ts';
 import { startConsul, type TestConsul } from '../../kit/consul/consul.ts';
 import { ManagerBench, workDeployment } from '../../kit/mesh/manager-fixture.ts';
 import { until } from '../../kit/tools/wait.ts';
+import { systemClock } from '../../../core/mod.ts';
+import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts';
+import { EventLog, keysOf, type AssignmentRecord, type Deployment } from '../../../services/mesh/mod.ts';
+import { Orders } from '../../../services/resource-manager/mod.ts';
 
 const KEYS = keysOf('test');
 const MINE = `${KEYS.assignments}one`;

@@ -1,17 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import {
-  dispatchOf,
-  createCall,
-  DeadlineWheel,
-  KatamariError,
-  parseIdl,
-  type Call,
-  type Reply,
-  type ReplySink,
-} from '../../../core/mod.ts';
+import { ManualClock } from '../../kit/tools/manual-clock.ts';
+import { parseIdl } from '../../../core/idl/mod.ts';
+import { DeadlineWheel, type ReplySink } from '../../../core/link/mod.ts';
+import { KatamariError } from '../../../core/mod.ts';
+import { dispatchOf, createCall, type Call, type Reply } from '../../../core/rpc/mod.ts';
 import { ResourcePool } from '../../../services/resource-manager/pool.ts';
 import { Resource } from '../../../services/resource-manager/resource.ts';
-import { ManualClock } from '../../kit/tools/manual-clock.ts';
 
 const IDL = {
   main: 'echo.thrift',

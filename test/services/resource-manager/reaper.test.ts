@@ -3,8 +3,8 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import { Reaper } from '../../../services/resource-manager/reaper.ts';
 import { until } from '../../kit/tools/wait.ts';
+import { Reaper } from '../../../services/resource-manager/reaper.ts';
 
 const started: ChildProcess[] = [];
 

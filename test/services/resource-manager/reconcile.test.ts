@@ -1,10 +1,10 @@
 // Random wishes under load: whatever a manager was told meanwhile, at the end it runs exactly what it was told last.
 
 import { afterEach, describe, expect, test } from 'vitest';
-import type { Deployment } from '../../../services/mesh/internal.ts';
 import { fixture, isAlive } from '../../kit/mesh/mesh.ts';
 import { ManagerBench, workDeployment } from '../../kit/mesh/manager-fixture.ts';
 import { Random } from '../../kit/tools/random.ts';
+import type { Deployment } from '../../../services/mesh/mod.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 const VERSIONS = ['1.0.0', '2.0.0', '3.0.0'];

@@ -3,13 +3,19 @@
 
 import { deflateSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { KatamariError } from '../../../../core/errors.ts';
-import { parseIdl } from '../../../../core/mod.ts';
-import type { Encoding, EncodingLimits } from '../../../../core/thrift/encodings/encoding.ts';
-import { HttpEncoding } from '../../../../core/thrift/encodings/http.ts';
-import { HeaderEncoding } from '../../../../core/thrift/encodings/header.ts';
-import { encodingOf, mannerOf, PROTOCOLS, type Manner } from '../../../../core/thrift/encodings/protocols.ts';
 import { Random } from '../../../kit/tools/random.ts';
+import { parseIdl } from '../../../../core/idl/mod.ts';
+import { KatamariError } from '../../../../core/mod.ts';
+import {
+  type Encoding,
+  type EncodingLimits,
+  HttpEncoding,
+  HeaderEncoding,
+  encodingOf,
+  mannerOf,
+  PROTOCOLS,
+  type Manner,
+} from '../../../../core/thrift/encodings/mod.ts';
 import { MANNERS } from '../../../kit/wire/wire-formats.ts';
 import { randomStruct } from '../../../kit/interfaces/random-struct.ts';
 

@@ -3,11 +3,12 @@
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { decodeStruct, encodeStruct, parseIdl, type Method, type Type } from '../../../../core/idl/mod.ts';
+import { anyArgs, anyIdl, comparable } from '../../../kit/interfaces/any-interface.ts';
+import { decodeStruct, encodeStruct, parseIdl } from '../../../../core/idl/mod.ts';
 import { DEFAULT_LIMITS } from '../../../../core/mod.ts';
 import { JsonEncoding } from '../../../../core/thrift/encodings/json.ts';
-import { encodingOf } from '../../../../core/thrift/encodings/protocols.ts';
-import { anyArgs, anyIdl, comparable } from '../../../kit/interfaces/any-interface.ts';
+import { encodingOf } from '../../../../core/thrift/encodings/mod.ts';
+import type { Method, Type } from '../../../../core/thrift/mod.ts';
 import { MANNERS } from '../../../kit/wire/wire-formats.ts';
 import { stockCall } from '../../../kit/wire/stock-writer.ts';
 

@@ -2,8 +2,14 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { startTestMesh, work, type TestMesh } from '../../../kit/mesh/mesh.ts';
+import { startKatamari, type RunResult } from '../../../kit/tools/run.ts';
+import { until } from '../../../kit/tools/wait.ts';
+import { startRpcServer } from '../rpc-server.ts';
+import { runInside, type InsideOptions } from '../run-inside.ts';
+import { startScriptedMesh, type ScriptedCall, type ScriptedMesh } from '../thrift-server.ts';
+import { FrameReader } from '../../../../core/link/mod.ts';
 import { asKatamariError, ERROR_TABLE } from '../../../../core/mod.ts';
-import { FrameReader } from '../../../../core/link/frame-reader.ts';
 import {
   draining,
   halfSent,
@@ -12,12 +18,6 @@ import {
   wantsTls,
 } from '../../../../faceplates/thrift/refusals.ts';
 import { failureCodeOf } from '../../../../services/cli/bench/error-codes.ts';
-import { startTestMesh, work, type TestMesh } from '../../../kit/mesh/mesh.ts';
-import { startKatamari, type RunResult } from '../../../kit/tools/run.ts';
-import { until } from '../../../kit/tools/wait.ts';
-import { startRpcServer } from '../rpc-server.ts';
-import { runInside, type InsideOptions } from '../run-inside.ts';
-import { startScriptedMesh, type ScriptedCall, type ScriptedMesh } from '../thrift-server.ts';
 
 /** Meshes start slowly on a machine that runs all tests at once, and one runner gives 5 s unless told. */
 const BUSY_MS = 60_000;

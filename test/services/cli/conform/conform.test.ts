@@ -4,10 +4,10 @@
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { scriptCommand } from '../../../../core/runtime.ts';
-import type { Result, Summary } from '../../../../services/cli/conform/report.ts';
 import { marked } from '../../../kit/mesh/mesh-process.ts';
 import { startKatamari, type RunResult } from '../../../kit/tools/run.ts';
+import { scriptCommand } from '../../../../core/mod.ts';
+import type { Result, Summary } from '../../../../services/cli/conform/report.ts';
 import { until } from '../../../kit/tools/wait.ts';
 import { runInside } from '../run-inside.ts';
 

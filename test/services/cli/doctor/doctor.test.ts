@@ -8,14 +8,15 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { KatamariError, startLinkServer } from '../../../../core/mod.ts';
-import { runDoctor, type Finding } from '../../../../services/cli/doctor/doctor.ts';
-import { consulClient, ConsulSession, type ConsulClient } from '../../../../services/mesh/internal.ts';
 import { makeAuthority } from '../../../kit/tools/certificates.ts';
 import { startConsul, startRealConsul, type RealTestConsul, type TestConsul } from '../../../kit/consul/consul.ts';
+import { startLinkServer } from '../../../../core/link/mod.ts';
+import { KatamariError } from '../../../../core/mod.ts';
+import { runDoctor } from '../../../../services/cli/doctor/doctor.ts';
+import type { Finding } from '../../../../services/cli/doctor/finding.ts';
+import { consulClient, ConsulSession, type ConsulClient } from '../../../../services/consul/mod.ts';
 import { REPOSITORY } from '../../../kit/tools/tools.ts';
 import { until } from '../../../kit/tools/wait.ts';
-
 const directory = mkdtempSync(path.join(tmpdir(), 'katamari-doctor-'));
 const ends: (() => unknown)[] = [];
 

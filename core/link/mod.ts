@@ -1,0 +1,16 @@
+// The door of core/link: what other rooms may import.
+
+export { type LinkAddress, parseAddress } from './address.ts';
+export { CallSignal } from './call-signal.ts';
+export { hasContext, readReplyContext, type WireReplyContext, withoutContext, writeCallContext } from './context.ts';
+export { cancelMessage, LINK_CALLS } from './control-messages.ts';
+export { type DeadlineEntry, DeadlineWheel } from './deadline-wheel.ts';
+export { Roster, type RosterEntry } from './dense-set.ts';
+export { FrameReader } from './frame-reader.ts';
+export { Link, type ReplySink } from './link.ts';
+export { Outstanding } from './pending-table.ts';
+export { PlainLink } from './plain-link.ts';
+export { Inbox } from './receive-buffer.ts';
+export { checkCertificates, connectLink, type LinkSecurity, whyNotListen } from './security.ts';
+export { type LinkServer, startLinkServer } from './server.ts';
+export { Outbox } from './write-buffer.ts';

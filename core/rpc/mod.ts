@@ -1,0 +1,39 @@
+// The door of core/rpc: what other rooms may import.
+
+export { foreignHeaders, readWishes, type Wishes } from './call-headers.ts';
+export { CallStats, DURATION_BOUNDS_S, DurationHistogram, quantileOf, StatsBook } from './call-stats.ts';
+export {
+  type Call,
+  type CallResult,
+  type CallSink,
+  createCall,
+  type Dispatch,
+  dispatchOf,
+  EMPTY_STRUCT,
+  hasNoDetails,
+  NO_DETAILS,
+  NO_REPLY_CONTEXT,
+  NONE,
+  type Reply,
+  type ReplyContext,
+  type Send,
+  sendOf,
+  withCall,
+} from './call.ts';
+export { InLine } from './concurrency-limit.ts';
+export { type ChassisDetails, chassisInterface, meshInterface } from './control-interfaces.ts';
+export { type Handler, type Handlers, serveHandlers } from './handlers.ts';
+export { type MergedPool, mergePools, type PlacedResource } from './merged-pools.ts';
+export type { Details, Directory, MeshDoor, PoolView, Wanted } from './mesh-access.ts';
+export {
+  type EventKind,
+  type MeshEvent,
+  type MeshStatus,
+  type PoolStatus,
+  type ProcessState,
+  type ProcessStatus,
+  RESOURCE_STATES,
+  type ResourceState,
+  type ResourceStatus,
+  type RestartReason,
+} from './status.ts';

@@ -1,0 +1,18 @@
+// The door of core/thrift/encodings: what other rooms may import.
+
+export { COPY_BYTES_MAX, type Encoding, type EncodingLimits, type MessageFacts, type SchemaOf } from './encoding.ts';
+export { FramedBinary } from './framed-binary.ts';
+export { HEADER_MAGIC, headerBlock, HeaderEncoding } from './header.ts';
+export { HttpEncoding } from './http.ts';
+export {
+  encodingOf,
+  HEADER_PROTOCOLS,
+  isManner,
+  type Manner,
+  mannerOf,
+  type Protocol,
+  protocolOf,
+  PROTOCOLS,
+  type Transport,
+  TRANSPORTS,
+} from './protocols.ts';

@@ -1,0 +1,32 @@
+// The door of core/thrift: what other rooms may import.
+
+export {
+  APPLICATION_EXCEPTION,
+  applicationExceptionOf,
+  readApplicationException,
+  writeApplicationException,
+} from './application-exception.ts';
+export { at, BinaryReader, BinaryWriter, minimumBytes, WIRE_OF_KIND, wireName, Wrong } from './binary.ts';
+export type { HeadersIn } from './headers.ts';
+export {
+  bareMessage,
+  checkNameBytes,
+  checkType,
+  frameMessage,
+  MESSAGE_TYPE,
+  type MessageHead,
+  messageHead,
+  type MessageType,
+  NAME_BYTES_MAX,
+  NOTHING,
+  oldHead,
+  parseTarget,
+  putFrameHead,
+  readHead,
+  readOldHead,
+} from './message.ts';
+export type { Annotations, EnumType, Field, IdlSource, Interface, Method, StructType, Type } from './model.ts';
+export { readShortText, writeShortText } from './string-cache.ts';
+export { declaredSize, tooDeep, tooLarge } from './struct-limits.ts';
+export { StructScanner, WIRE_TYPE } from './struct-scanner.ts';
+export { declaredException, ThriftException } from './thrift-exception.ts';

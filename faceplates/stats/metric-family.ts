@@ -1,0 +1,16 @@
+// A metric as plain data, before it is formatted as Prometheus text.
+
+export interface MetricSample {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+  /** Name of the series where it is not the family's: `..._bucket`, `..._sum`, `..._count` of a histogram. */
+  readonly metricName?: string;
+}
+
+/** One metric with its samples, plain data. Names and units follow the Prometheus conventions: counters end in `_total`, seconds, bytes. */
+export interface MetricFamily {
+  readonly name: string;
+  readonly help: string;
+  readonly type: 'counter' | 'gauge' | 'histogram';
+  readonly samples: readonly MetricSample[];
+}

@@ -1,0 +1,12 @@
+// The door of services/config: what other rooms may import.
+
+export type { AddedFaceplate } from './added-faceplate.ts';
+export { portsOf } from './check.ts';
+export { type Config, type EffectiveSetting, loadConfig, type LoadedConfig } from './config.ts';
+export { type Deployment, wantedOf } from './deployment.ts';
+export { CliError, EXIT, type ExitCode } from './exit-error.ts';
+export { CONFIG_FILE_NAMES, describeValue, keyText } from './file.ts';
+export type { FlagValue } from './layers.ts';
+export { type Role, ROLES } from './roles.ts';
+export { didYouMean } from './suggest.ts';
+export { describeDuration, describeSize, DURATION_MS_MAX, formatDuration, parseDuration } from './units.ts';

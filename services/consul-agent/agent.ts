@@ -1,0 +1,271 @@
+// The embedded agent: enough of a Consul server's HTTP API, in this process, that a mesh on one machine needs no Consul. It speaks to whoever
+// speaks Consul (here the `consul` package), holds its data in memory and, given a directory, on disk. It has one node, itself: no gossip, no
+// raft, no ACLs, no DNS. docs/consul.md says what it covers. With nothing registered and nobody waiting it has no timer at all.
+
+import { randomUUID } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { systemClock, type Clock } from '../../core/mod.ts';
+import { serveHttp, type HttpServer } from '../../core/http/mod.ts';
+import { agentRoutes } from './agent-routes.ts';
+import { catalogRoutes } from './catalog-routes.ts';
+import { lockDirectory } from './directory-lock.ts';
+import { consulApp } from './http.ts';
+import { Journal } from './journal.ts';
+import { kvRoutes } from './kv-routes.ts';
+import { LocalAgent, type LocalRecord } from './local-agent.ts';
+import { sessionRoutes } from './session-routes.ts';
+import { SessionTimers } from './session-timers.ts';
+import { State, type Command, type StateRecord } from './state.ts';
+import { Watchers } from './watchers.ts';
+
+export interface ConsulAgentOptions {
+  /** Loopback unless told; there is no access control. */
+  readonly host?: string;
+  /** 0, the default, takes any free port. */
+  readonly port?: number;
+  /** Keeps its data here; without one it forgets with its process. */
+  readonly dataDir?: string;
+  readonly node?: string;
+  readonly datacenter?: string;
+  readonly clock?: Clock;
+  /** 0 up to 1; jitter of waits and checks. */
+  readonly random?: () => number;
+  /** Shortest session TTL a client may ask for, 10 s as in a real agent. */
+  readonly sessionTtlMinMs?: number;
+  /** Shortest DeregisterCriticalServiceAfter, a minute as in a real agent; shorter ones are raised to it. */
+  readonly deregisterAfterMinMs?: number;
+  /** Blocking queries at once. */
+  readonly blockingMax?: number;
+  readonly connectionsMax?: number;
+  /** Sum of all keys and values (as base64). */
+  readonly dataBytesMax?: number;
+  /** What a person should know: damage found in the data, a full disk, a defect. */
+  readonly onNote?: (text: string) => void;
+}
+
+export interface ConsulAgent {
+  readonly address: string;
+  readonly port: number;
+  /** Ends all waits, closes all connections and leaves the data on disk. */
+  close(): Promise<void>;
+}
+
+const CONNECTIONS_MAX = 8_192;
+const BLOCKING_MAX = 4_096;
+const DATA_BYTES_MAX = 64 * 1024 * 1024;
+const LOCAL_ENTRIES_MAX = 4_096;
+const SESSIONS_MAX = 4_096;
+/** Larger than any body the API takes, so that its own texts answer first. */
+const FRAME_BYTES_MAX = 2 * 1024 * 1024;
+/** The API level that is kept. */
+const VERSION = '1.8.7';
+
+/** Starts an agent and resolves when it listens. Rejects when the port or the data directory is taken. */
+export async function startConsulAgent(options: ConsulAgentOptions = {}): Promise<ConsulAgent> {
+  const agent = new EmbeddedAgent(options);
+  await agent.start();
+  return agent;
+}
+
+class EmbeddedAgent implements ConsulAgent {
+  readonly #options: ConsulAgentOptions;
+  readonly #node: string;
+  readonly #datacenter: string;
+  readonly #state: State;
+  readonly #watchers: Watchers;
+  readonly #timers: SessionTimers;
+  readonly #local: LocalAgent;
+  #nodeId: string = randomUUID();
+  #journal: Journal | undefined;
+  #unlock: (() => Promise<void>) | undefined;
+  #server: HttpServer | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: ConsulAgentOptions) {
+    this.#options = options;
+    const clock = options.clock ?? systemClock;
+    const random = options.random ?? Math.random;
+    this.#node = options.node ?? 'katamari';
+    this.#datacenter = options.datacenter ?? 'dc1';
+    this.#watchers = new Watchers(clock, options.blockingMax ?? BLOCKING_MAX, random, () => this.#state.index);
+    this.#state = new State({
+      clock,
+      dataBytesMax: options.dataBytesMax ?? DATA_BYTES_MAX,
+      onCommit: (index, command) => this.#journal?.append({ i: index, c: command }),
+      onTouched: (touched) => this.#watchers.touch(touched),
+      onSessionGone: (id) => this.#timers.forget(id),
+    });
+    this.#timers = new SessionTimers(clock, (id) => this.#state.destroySession(id));
+    this.#local = new LocalAgent({
+      node: this.#node,
+      state: this.#state,
+      clock,
+      random,
+      entriesMax: LOCAL_ENTRIES_MAX,
+      onRecord: (record) => this.#journal?.append(record),
+    });
+  }
+
+  get address(): string {
+    return this.#server?.address ?? this.#options.host ?? '127.0.0.1';
+  }
+  get port(): number {
+    return this.#server?.port ?? 0;
+  }
+
+  async start(): Promise<void> {
+    try {
+      if (this.#options.dataDir !== undefined) {
+        mkdirSync(this.#options.dataDir, { recursive: true, mode: 0o700 });
+        this.#unlock = await lockDirectory(this.#options.dataDir);
+        this.#openJournal(this.#options.dataDir);
+      }
+      this.#registerSelf();
+      // Checks and sessions that were there before go on from here: a session has its whole time again, as after a change of leader.
+      this.#local.start();
+      for (const session of this.#state.sessions.list()) this.#timers.renew(session);
+      this.#server = await this.#listen();
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    // Connections are cut before the waits end: a client that were answered would go on waiting at the next agent with an index of this
+    // one, while a client that sees the end asks afresh.
+    await this.#server?.close();
+    this.#watchers.close();
+    this.#local.close();
+    this.#timers.close();
+    this.#journal?.close();
+    this.#journal = undefined;
+    await this.#unlock?.();
+  }
+
+  #openJournal(directory: string): void {
+    let skipped = 0;
+    const note = this.#options.onNote ?? (() => {});
+    this.#journal = new Journal({
+      directory,
+      onNote: note,
+      records: () => this.#records(),
+      onRecord: (record) => {
+        // A record that no longer fits (its session was in a damaged part, say) is left out; the rest is worth having.
+        try {
+          this.#restore(record as { i?: number; c?: Command; local?: unknown; nodeId?: string });
+        } catch {
+          skipped++;
+        }
+      },
+    });
+    if (skipped > 0) note(`Left out ${skipped} records in ${directory} that do not fit the others`);
+  }
+
+  *#records(): Iterable<unknown> {
+    yield { nodeId: this.#nodeId };
+    yield* this.#state.records();
+    yield* this.#local.records();
+  }
+
+  #restore(record: { i?: number; c?: Command; local?: unknown; nodeId?: string }): void {
+    if (record.c !== undefined) this.#state.replay(record.i ?? 0, record.c);
+    else if (record.local !== undefined) this.#local.restore(record as LocalRecord);
+    else if (record.nodeId !== undefined) this.#nodeId = record.nodeId;
+    else this.#state.restore(record as StateRecord);
+  }
+
+  /** A server is a node, a service and a check in its own catalog. */
+  #registerSelf(): void {
+    const known = this.#state.catalog.node(this.#node);
+    if (known !== undefined) this.#nodeId = known.ID;
+    const address = this.#options.host ?? '127.0.0.1';
+    this.#state.putNode({
+      ID: this.#nodeId,
+      Node: this.#node,
+      Address: address,
+      Datacenter: this.#datacenter,
+      TaggedAddresses: { lan: address, wan: address },
+      Meta: { 'consul-network-segment': '' },
+    });
+    this.#state.putService(this.#node, {
+      ID: 'consul',
+      Service: 'consul',
+      Tags: [],
+      Address: '',
+      Meta: { version: VERSION },
+      Port: this.#options.port ?? 0,
+      Weights: { Passing: 1, Warning: 1 },
+      EnableTagOverride: false,
+    });
+    this.#state.putCheck({
+      Node: this.#node,
+      CheckID: 'serfHealth',
+      Name: 'Serf Health Status',
+      Status: 'passing',
+      Notes: '',
+      Output: 'Agent alive and reachable',
+      ServiceID: '',
+      Type: '',
+      Definition: {},
+    });
+  }
+
+  #listen(): Promise<HttpServer> {
+    const { dataDir: _, ...options } = this.#options;
+    const app = consulApp(
+      [
+        ...kvRoutes(this.#state, this.#watchers, this.#datacenter),
+        ...sessionRoutes({
+          state: this.#state,
+          watchers: this.#watchers,
+          timers: this.#timers,
+          node: this.#node,
+          datacenter: this.#datacenter,
+          ttlMinMs: options.sessionTtlMinMs ?? 10_000,
+          sessionsMax: SESSIONS_MAX,
+        }),
+        ...catalogRoutes(this.#state, this.#watchers, this.#datacenter),
+        ...agentRoutes({
+          local: this.#local,
+          state: this.#state,
+          node: this.#node,
+          nodeId: this.#nodeId,
+          datacenter: this.#datacenter,
+          version: VERSION,
+          deregisterAfterMinMs: options.deregisterAfterMinMs ?? 60_000,
+          address: () => ({ host: this.address, port: this.port }),
+          gauges: () => ({
+            'consul.raft.applied_index': this.#state.index,
+            'consul.katamari.blocking_queries': this.#watchers.count,
+            'consul.katamari.kv_bytes': this.#state.kv.bytes,
+            'consul.katamari.connections': this.#server?.connections() ?? 0,
+          }),
+        }),
+      ],
+      (error) =>
+        options.onNote?.(
+          `Defect in the embedded agent: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+        ),
+    );
+    return serveHttp({
+      fetch: (request, env) => app.fetch(request, env),
+      host: options.host ?? '127.0.0.1',
+      port: options.port ?? 0,
+      limits: {
+        frameBytesMax: FRAME_BYTES_MAX,
+        connectionsMax: options.connectionsMax ?? CONNECTIONS_MAX,
+        // Blocking queries wait up to 10 minutes and 37.5 s; idle connections are kept as long.
+        idleMs: 660_000,
+        requestMs: 30_000,
+        pipelineMax: 64,
+        headersMax: 100,
+      },
+    });
+  }
+}

@@ -1,0 +1,14 @@
+// The door of services/consul: what other rooms may import.
+
+export { type Announcement, announceService } from './announce.ts';
+export {
+  ConsulClient,
+  consulClient,
+  type ConsulEntry,
+  ConsulError,
+  consulOptionsOf,
+  type TransactionStep,
+} from './client.ts';
+export { pause, within } from './pause.ts';
+export { ConsulSession, type SessionStats } from './session.ts';
+export { type ChangeFacts, type Watch, type WatchedEntries, watchPrefix, type WatchStats } from './watch.ts';

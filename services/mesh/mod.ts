@@ -1,0 +1,45 @@
+// The door of services/mesh: what other rooms may import.
+
+export {
+  type ChassisTimes,
+  type Deployment,
+  DEPLOYMENT,
+  deploymentId,
+  PLAIN_CONCURRENCY_MAX,
+  type RecycleRules,
+  type RestartRules,
+  whyNoHealthCheck,
+} from './deployment.ts';
+export { EventGatherer } from './event-gatherer.ts';
+export { EventLog } from './event-log.ts';
+export { Fleet } from './fleet.ts';
+export { ManagerClient, withManagerService } from './manager-service.ts';
+export type { Offer } from './offer.ts';
+export { Peer } from './peer.ts';
+export { type PoolSetEntry, poolSetOf } from './pool-set.ts';
+export { type Listener, Presence } from './presence.ts';
+export { Reachability } from './reachability.ts';
+export {
+  ASSIGNMENT,
+  type AssignmentRecord,
+  FACEPLATE,
+  type FaceplateRecord,
+  type Keys,
+  keysOf,
+  LEADER,
+  type LeaderRecord,
+  MANAGER,
+  type ManagerRecord,
+  MASTER,
+  type MasterRecord,
+  type PoolRecord,
+  readRecord,
+  readRecords,
+} from './records.ts';
+export { replaceFile } from './replace-file.ts';
+export type { Route } from './route.ts';
+export { isWantedVersion, Router } from './router.ts';
+export { SharedState } from './shared-state.ts';
+export { type Snapshot, SnapshotFile } from './snapshot.ts';
+export { thriftStatus } from './thrift-status.ts';
+export { measured } from './with-stats.ts';
