@@ -5,11 +5,12 @@
 
 FROM node:20-bookworm-slim AS build
 WORKDIR /app
-# What is installed depends on these two alone, so a changed source does not install anew. Scripts of packages are not run: none that is
+# What is installed depends on these alone, so a changed source does not install anew. Scripts of packages are not run: none that is
 # needed here has any, and our own would build before the sources are there.
 COPY package.json package-lock.json ./
-RUN npm install --ignore-scripts --no-audit --no-fund
-COPY tsconfig.json tsconfig.build.json ./
+COPY examples/package.json examples/
+RUN npm ci --ignore-scripts --no-audit --no-fund
+COPY tsconfig.json tsconfig.build.json tsconfig.examples.json ./
 COPY scripts/build.mjs scripts/
 COPY idl idl
 COPY core core
@@ -18,9 +19,8 @@ COPY chassis-sdk chassis-sdk
 COPY faceplates faceplates
 COPY services services
 COPY examples examples
-COPY test/fixtures test/fixtures
-RUN node scripts/build.mjs \
-  && rm -rf dist/test dist/.tsbuildinfo \
+RUN node scripts/build.mjs --examples \
+  && rm -f dist/.tsbuildinfo* \
   && npm prune --omit=dev --ignore-scripts --no-audit --no-fund
 
 FROM node:20-bookworm-slim

@@ -3,8 +3,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Server, Socket } from 'node:net';
-import { chassis, ThriftException } from '../chassis-sdk/typescript/mod.ts';
-import type { HandlerContext } from '../chassis-sdk/typescript/mod.ts';
+import { chassis, ThriftException } from 'katamari';
+import type { HandlerContext } from 'katamari';
 
 /** Limits on how much trouble one call may ask for. */
 const limits = { ms: 60_000, leakMegabytes: 512, replyMegabytes: 64, lines: 10_000, exitCode: 255 } as const;

@@ -14,7 +14,6 @@ import { index } from './tokens.ts';
 
 import type { FieldDefinition, FunctionDefinition, Identifier, ServiceDefinition } from '@creditkarma/thrift-parser';
 import { createHash } from 'node:crypto';
-export { readIdlFile } from './source.ts';
 
 /** A compiled IDL source. Names from included files are qualified: `shared.SharedStruct`. */
 export interface Idl {

@@ -1,3 +1,5 @@
+// What the owner of a link server decides: the handler of calls, the limits, and what peers must prove.
+
 import type { Clock, FaceplateLimits } from '../mod.ts';
 import type { Reply, Send } from '../rpc/mod.ts';
 import type { LinkSecurity } from './security.ts';

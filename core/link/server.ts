@@ -11,7 +11,6 @@ import type { LinkServerOptions } from './server-options.ts';
 
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
-export { parseAddress } from './address.ts';
 
 export interface LinkServer {
   /** `unix:PATH` or `tcp:HOST:PORT`, as it really listens. */

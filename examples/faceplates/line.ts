@@ -13,7 +13,7 @@ import {
   type FaceplateModule,
   type JsonAnswer,
   type Outcome,
-} from '../../faceplates/kit/mod.ts';
+} from 'katamari/faceplate';
 
 interface Options {
   /** Service of lines that name none: `add [1, 2]`. */

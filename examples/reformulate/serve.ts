@@ -1,5 +1,5 @@
 // The chassis of either version: the same IDL and handlers over different parts.
-import { chassis, ThriftException } from '../../chassis-sdk/typescript/mod.ts';
+import { chassis, ThriftException } from 'katamari';
 import { createReformulator, QueryRefused } from './reformulator.ts';
 import type { Parts } from './reformulator.ts';
 

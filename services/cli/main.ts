@@ -26,7 +26,7 @@ const exitCode = await runProgram(process.argv.slice(2), {
   // Loaded only by `up`, so that a client command does not pay for a mesh.
   async startMesh(config, hooks, roles) {
     markMemoryInSteps();
-    return (await import('../process/process.ts')).startMesh(config, hooks, roles);
+    return (await import('../process/mod.ts')).startMesh(config, hooks, roles);
   },
   onStopSignal(act) {
     process.on('SIGTERM', act);

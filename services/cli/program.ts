@@ -1,6 +1,5 @@
 // The command line of `katamari`: what commands and options there are, their help with examples, and how each ends. Commands
-import { CliError, EXIT, type ExitCode, type FlagValue } from '../config/mod.ts';
-import { VERSION } from '../process/mod.ts';
+import { CliError, EXIT, type ExitCode, type FlagValue, VERSION } from '../config/mod.ts';
 import type { BenchOptions } from './bench/plan.ts';
 import { runCall, type CallOptions } from './commands/call.ts';
 import type { DeployOptions } from './commands/deploy.ts';

@@ -7,6 +7,8 @@ export { type Deployment, wantedOf } from './deployment.ts';
 export { CliError, EXIT, type ExitCode } from './exit-error.ts';
 export { CONFIG_FILE_NAMES, describeValue, keyText } from './file.ts';
 export type { FlagValue } from './layers.ts';
+export { advertisedHost, linkSecurityOf, thriftTlsOf } from './link-settings.ts';
 export { type Role, ROLES } from './roles.ts';
 export { didYouMean } from './suggest.ts';
 export { describeDuration, describeSize, DURATION_MS_MAX, formatDuration, parseDuration } from './units.ts';
+export { VERSION } from './version.ts';

@@ -1,11 +1,7 @@
 // The embedded agent: enough of a Consul server's HTTP API, in this process, that a mesh on one machine needs no Consul. It speaks to whoever
 // speaks Consul (here the `consul` package), holds its data in memory and, given a directory, on disk. It has one node, itself: no gossip, no
-// raft, no ACLs, no DNS. docs/consul.md says what it covers. With nothing registered and nobody waiting it has no timer at all.
-
-import { randomUUID } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
-import { systemClock, type Clock } from '../../core/mod.ts';
 import { serveHttp, type HttpServer } from '../../core/http/mod.ts';
+import { systemClock, type Clock } from '../../core/mod.ts';
 import { agentRoutes } from './agent-routes.ts';
 import { catalogRoutes } from './catalog-routes.ts';
 import { lockDirectory } from './directory-lock.ts';
@@ -17,6 +13,11 @@ import { sessionRoutes } from './session-routes.ts';
 import { SessionTimers } from './session-timers.ts';
 import { State, type Command, type StateRecord } from './state.ts';
 import { Watchers } from './watchers.ts';
+
+// raft, no ACLs, no DNS. docs/consul.md says what it covers. With nothing registered and nobody waiting it has no timer at all.
+
+import { randomUUID } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
 
 export interface ConsulAgentOptions {
   /** Loopback unless told; there is no access control. */

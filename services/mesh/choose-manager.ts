@@ -1,3 +1,5 @@
+// Chooses the manager that gets a call among those that serve its pool.
+
 import type { Offer } from './offer.ts';
 
 // Which manager of a pool takes a call.

@@ -1,3 +1,5 @@
+// Chooses the version that gets a call: the one asked for, else a weighted split over all versions of the service.
+
 import { rcompare } from 'semver';
 import type { Wanted } from '../../core/rpc/mod.ts';
 import type { Offer } from './offer.ts';

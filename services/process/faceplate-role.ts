@@ -5,17 +5,15 @@ import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
 import type { Faceplate } from '../../faceplates/kit/mod.ts';
 import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { startWebFaceplate, type Site } from '../../faceplates/web/mod.ts';
-import { CliError, EXIT } from '../config/mod.ts';
+import { CliError, EXIT, thriftTlsOf, VERSION } from '../config/mod.ts';
 import { adminOffer, DeploymentStore } from '../master/mod.ts';
 import { EventGatherer, ManagerClient, type Offer, type Peer } from '../mesh/mod.ts';
 import { startAddedFaceplate } from './added-faceplate.ts';
 import { ensureAdminToken } from './admin-token.ts';
-import { thriftTlsOf } from './link-settings.ts';
 import type { ManagerRole } from './manager-role.ts';
 import { withMeshService } from './mesh-service.ts';
 import type { ProcessBase } from './process-base.ts';
 import { StatusGatherer } from './status-gatherer.ts';
-import { VERSION } from './version.ts';
 
 // `katamari status`, the dashboard and health checks ask any faceplate for.
 

@@ -5,7 +5,7 @@ import type { LinkSecurity } from '../../core/link/mod.ts';
 import { runtimeName, runtimeVersion, systemClock, type Clock, urlOf } from '../../core/mod.ts';
 import { StatsBook, type Send, type MeshStatus } from '../../core/rpc/mod.ts';
 import { startStatsFaceplate } from '../../faceplates/stats/mod.ts';
-import { type Config, ROLES, type Role } from '../config/mod.ts';
+import { type Config, ROLES, type Role, advertisedHost, linkSecurityOf, VERSION } from '../config/mod.ts';
 import type { ConsulClient } from '../consul/mod.ts';
 import {
   EventLog,
@@ -23,11 +23,9 @@ import {
 } from '../mesh/mod.ts';
 import { consulFigures, openConsul } from './consul.ts';
 import { FaceplateRole } from './faceplate-role.ts';
-import { advertisedHost, linkSecurityOf } from './link-settings.ts';
 import { ManagerRole } from './manager-role.ts';
 import { MasterRole } from './master-role.ts';
 import { PHASES, type Front, type MeshHooks, type Part, type ProcessBase } from './process-base.ts';
-import { VERSION } from './version.ts';
 
 export interface Mesh {
   /** '' for what a process of its roles does not have. */

@@ -1,3 +1,5 @@
+// What the readiness check expects of a new process, and what it learns about it.
+
 import { KatamariError, type Clock } from '../../core/mod.ts';
 import type { Details } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';

@@ -28,7 +28,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   'services/consul': CORE,
   'services/consul-agent': CORE,
   'services/mesh': [...CORE, 'services/consul'],
-  'services/config': [...CORE, 'services/mesh', 'faceplates/web'],
+  'services/config': [...CORE, 'services/mesh', 'faceplates/thrift', 'faceplates/web'],
   'services/resource-manager': [...CORE, 'services/consul', 'services/mesh'],
   'services/master': [...CORE, 'services/consul', 'services/mesh'],
   'services/process': [
@@ -53,6 +53,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
     'services/master',
     'services/process',
   ],
+  /** Samples import the public names: katamari, katamari/client, katamari/faceplate. */
   examples: [],
 };
 

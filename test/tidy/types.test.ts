@@ -24,8 +24,8 @@ beforeAll(() => {
     types: ['node'],
     typeRoots: [path.join(REPOSITORY, 'node_modules', '@types')],
     paths: {
-      katamari: [path.join(REPOSITORY, 'chassis-sdk', 'mod.ts')],
-      'katamari/client': [path.join(REPOSITORY, 'chassis-sdk', 'client', 'mod.ts')],
+      katamari: [path.join(REPOSITORY, 'chassis-sdk', 'typescript', 'mod.ts')],
+      'katamari/client': [path.join(REPOSITORY, 'client', 'mod.ts')],
     },
   };
   writeFileSync(path.join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.ts'] }));

@@ -1,9 +1,8 @@
 // What the doctor finds between this process and its Consul: whether it answers and is one, what the token may do, whether sessions and
 // checks come about. Everything is tried for real, on a key, a session and a service of the doctor's own, which are gone afterwards. Asks
-import type { Config } from '../../config/mod.ts';
+import { type Config, advertisedHost } from '../../config/mod.ts';
 import { consulClient, ConsulError, consulOptionsOf, type ConsulClient } from '../../consul/mod.ts';
 import { keysOf } from '../../mesh/mod.ts';
-import { advertisedHost } from '../../process/mod.ts';
 import type { Finding } from './finding.ts';
 
 // once and waits seconds, not for ever.

@@ -1,10 +1,9 @@
 // What the doctor finds out about the mesh from here: which processes are registered, who leads, whether each can be reached (link, stats,
 import { connectLink } from '../../../core/link/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
-import type { Config } from '../../config/mod.ts';
+import { type Config, linkSecurityOf } from '../../config/mod.ts';
 import { ConsulError, type ConsulClient, type ConsulEntry } from '../../consul/mod.ts';
 import { FACEPLATE, keysOf, LEADER, MANAGER, MASTER, readRecord, readRecords } from '../../mesh/mod.ts';
-import { linkSecurityOf } from '../../process/mod.ts';
 import type { Finding } from './finding.ts';
 
 // faceplates), and whether two share a name. Looks only; calls nothing that changes anything.

@@ -6,7 +6,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startConsulAgent, type ConsulAgent, type ConsulAgentOptions } from '../../../services/consul-agent/mod.ts';
+import type { ConsulAgent, ConsulAgentOptions } from '../../../services/consul-agent/agent.ts';
+import { startConsulAgent } from '../../../services/consul-agent/mod.ts';
 import { toolPath } from '../tools/tools.ts';
 import { until } from '../tools/wait.ts';
 

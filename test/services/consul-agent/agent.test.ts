@@ -15,7 +15,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
 import { rawClient } from '../../kit/wire/raw-http.ts';
-import { startConsulAgent, type ConsulAgent, type ConsulAgentOptions } from '../../../services/consul-agent/mod.ts';
+import type { ConsulAgent, ConsulAgentOptions } from '../../../services/consul-agent/agent.ts';
+import { startConsulAgent } from '../../../services/consul-agent/mod.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 describe('the embedded Consul agent', () => {

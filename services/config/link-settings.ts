@@ -3,7 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { checkCertificates, type LinkSecurity } from '../../core/link/mod.ts';
 import type { ThriftTls } from '../../faceplates/thrift/mod.ts';
-import { CliError, EXIT, type Config } from '../config/mod.ts';
+import type { Config } from './config.ts';
+import { CliError, EXIT } from './exit-error.ts';
 import { networkInterfaces } from 'node:os';
 
 /** undefined: neither a secret nor certificates are configured. @throws CliError when a file cannot be read */
