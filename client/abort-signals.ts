@@ -1,20 +1,20 @@
 // The callers' signals: one listener on each, however many calls it is for, and none when the last of them has ended. (Runtimes warn of many listeners
 // on one signal, and callers do share theirs.)
 
-import type { PendingCall } from './pending-call.ts';
+import type { ClientCall } from './pending-call.ts';
 
-export class Signals {
-  readonly #watches = new Map<AbortSignal, Watch>();
-  readonly #onAbort: (call: PendingCall) => void;
+export class AbortSignals {
+  readonly #watches = new Map<AbortSignal, AbortSubscription>();
+  readonly #onAbort: (call: ClientCall) => void;
 
-  constructor(onAbort: (call: PendingCall) => void) {
+  constructor(onAbort: (call: ClientCall) => void) {
     this.#onAbort = onAbort;
   }
 
-  watch(signal: AbortSignal, call: PendingCall): void {
+  watch(signal: AbortSignal, call: ClientCall): void {
     let watch = this.#watches.get(signal);
     if (watch === undefined) {
-      watch = new Watch(this.#onAbort);
+      watch = new AbortSubscription(this.#onAbort);
       this.#watches.set(signal, watch);
       signal.addEventListener('abort', watch);
     }
@@ -22,7 +22,7 @@ export class Signals {
   }
 
   /** Fine when it is not watched for this call. */
-  forget(signal: AbortSignal, call: PendingCall): void {
+  forget(signal: AbortSignal, call: ClientCall): void {
     const watch = this.#watches.get(signal);
     if (watch === undefined || !watch.calls.delete(call) || watch.calls.size > 0) return;
     this.#watches.delete(signal);
@@ -30,11 +30,11 @@ export class Signals {
   }
 }
 
-class Watch {
-  readonly calls = new Set<PendingCall>();
-  readonly #onAbort: (call: PendingCall) => void;
+class AbortSubscription {
+  readonly calls = new Set<ClientCall>();
+  readonly #onAbort: (call: ClientCall) => void;
 
-  constructor(onAbort: (call: PendingCall) => void) {
+  constructor(onAbort: (call: ClientCall) => void) {
     this.#onAbort = onAbort;
   }
 

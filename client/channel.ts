@@ -1,15 +1,15 @@
 // Where calls are kept from the moment they are made until they have ended: in line while there is no connection or no room on it, on the
-import { DeadlineWheel, type DeadlineEntry, Roster } from '../core/link/mod.ts';
+import { DeadlineWheel, type DeadlineEntry, DenseSet } from '../core/link/mod.ts';
 import { type Clock, asKatamariError, ERROR_TABLE, KatamariError, RetryBudget } from '../core/mod.ts';
 import type { HeadersIn } from '../core/thrift/mod.ts';
-import { Signals } from './abort-signals.ts';
-import { Connection, type ConnectionOwner } from './connection.ts';
+import { AbortSignals } from './abort-signals.ts';
+import { ClientConnection, type ConnectionOwner } from './connection.ts';
 import { Dialer } from './dialer.ts';
-import type { Settings } from './options.ts';
-import { PendingCall, type CallOwner } from './pending-call.ts';
-import type { MethodPlan } from './prepared-method.ts';
+import type { ClientSettings } from './options.ts';
+import { ClientCall, type CallOwner } from './pending-call.ts';
+import type { PreparedMethod } from './prepared-method.ts';
 import { errorOf, valueOf } from './replies.ts';
-import type { CallWishes } from './request-headers.ts';
+import type { RequestHeaders } from './request-headers.ts';
 import { pauseBeforeRetry } from './retry-policy.ts';
 
 // connection, or pausing before another try. One wheel ends all of them at their deadlines. There is one connection at a time for new calls;
@@ -18,7 +18,7 @@ import { pauseBeforeRetry } from './retry-policy.ts';
 import { setInterval } from 'node:timers';
 
 /** Counted since the client was made, but for the first three. */
-export interface OfficeStats {
+export interface ChannelStats {
   /** Where new calls go; '' while there is no connection. */
   readonly address: string;
   readonly underWay: number;
@@ -30,22 +30,22 @@ export interface OfficeStats {
   readonly reconnects: number;
 }
 
-export class Office implements CallOwner, ConnectionOwner {
-  readonly #settings: Settings;
+export class Channel implements CallOwner, ConnectionOwner {
+  readonly #settings: ClientSettings;
   readonly #clock: Clock;
   readonly #random: () => number;
   readonly #wheel: DeadlineWheel;
   readonly #budget: RetryBudget;
   readonly #dialer: Dialer;
-  readonly #signals = new Signals((call) => this.#aborted(call));
+  readonly #signals = new AbortSignals((call) => this.#aborted(call));
   /** All that have not ended. */
-  readonly #calls = new Roster<PendingCall>();
+  readonly #calls = new DenseSet<ClientCall>();
   /** Those that could be sent now, in the order in which they came. */
-  readonly #waiting = new Set<PendingCall>();
+  readonly #waiting = new Set<ClientCall>();
   /** Its timer does nothing; while calls have not ended it keeps the process alive. */
   readonly #keeper = setInterval(() => {}, KEEPER_MS);
-  #connection: Connection | undefined;
-  readonly #leaving = new Set<Connection>();
+  #connection: ClientConnection | undefined;
+  readonly #leaving = new Set<ClientConnection>();
   #isDialling = false;
   #dialError: KatamariError | undefined;
   /** Why no further call is taken. */
@@ -58,7 +58,7 @@ export class Office implements CallOwner, ConnectionOwner {
   #retried = 0;
   #connects = 0;
 
-  constructor(settings: Settings, clock: Clock, random: () => number) {
+  constructor(settings: ClientSettings, clock: Clock, random: () => number) {
     this.#settings = settings;
     this.#clock = clock;
     this.#random = random;
@@ -68,7 +68,7 @@ export class Office implements CallOwner, ConnectionOwner {
     this.#keeper.unref();
   }
 
-  stats(): OfficeStats {
+  stats(): ChannelStats {
     const underWay = this.#underWay;
     return {
       address: this.#connection?.address ?? '',
@@ -83,8 +83,8 @@ export class Office implements CallOwner, ConnectionOwner {
   }
 
   /** A call that waits for nothing yet but its end; `send` or `fail` comes next. One that is refused has had its end already. */
-  open(title: string, wishes: CallWishes, timeoutMs: number, signal: AbortSignal | undefined): PendingCall {
-    const call = new PendingCall(this, title, wishes, this.#clock.nowMs(), timeoutMs, signal);
+  open(title: string, wishes: RequestHeaders, timeoutMs: number, signal: AbortSignal | undefined): ClientCall {
+    const call = new ClientCall(this, title, wishes, this.#clock.nowMs(), timeoutMs, signal);
     this.#calls.add(call);
     if (this.#calls.size === 1) this.#keeper.ref();
     this.#wheel.add(call);
@@ -102,7 +102,7 @@ export class Office implements CallOwner, ConnectionOwner {
   }
 
   /** The call is ready to go. */
-  send(call: PendingCall, plan: MethodPlan, args: Uint8Array): void {
+  send(call: ClientCall, plan: PreparedMethod, args: Uint8Array): void {
     if (call.isSettled) return;
     call.plan = plan;
     call.args = args;
@@ -110,7 +110,7 @@ export class Office implements CallOwner, ConnectionOwner {
   }
 
   /** The call cannot be made. */
-  fail(call: PendingCall, error: unknown): void {
+  fail(call: ClientCall, error: unknown): void {
     this.#reject(call, asKatamariError(error));
   }
 
@@ -142,7 +142,7 @@ export class Office implements CallOwner, ConnectionOwner {
 
   // What calls say.
 
-  expired(call: PendingCall): void {
+  expired(call: ClientCall): void {
     const nowMs = this.#clock.nowMs();
     const { connection } = call;
     this.#reject(call, this.#timeout(call));
@@ -150,7 +150,7 @@ export class Office implements CallOwner, ConnectionOwner {
     this.#pump();
   }
 
-  #aborted(call: PendingCall): void {
+  #aborted(call: ClientCall): void {
     const facts = call.state === 'sent' || call.mayHaveRun ? {} : { notRun: true };
     const { connection } = call;
     const why = `${call.title} was cancelled by its signal`;
@@ -161,7 +161,7 @@ export class Office implements CallOwner, ConnectionOwner {
 
   // What connections say.
 
-  answered(call: PendingCall, isException: boolean, body: Uint8Array, headers: HeadersIn | undefined): void {
+  answered(call: ClientCall, isException: boolean, body: Uint8Array, headers: HeadersIn | undefined): void {
     call.connection = undefined;
     if (isException) {
       this.#failedTry(call, errorOf(body, headers));
@@ -169,7 +169,7 @@ export class Office implements CallOwner, ConnectionOwner {
     }
     let value: unknown;
     try {
-      value = valueOf(call.plan as MethodPlan, body);
+      value = valueOf(call.plan as PreparedMethod, body);
     } catch (error) {
       if (error instanceof KatamariError) {
         this.#reject(call, error);
@@ -184,22 +184,22 @@ export class Office implements CallOwner, ConnectionOwner {
     this.#resolve(call, value);
   }
 
-  finished(call: PendingCall, error: KatamariError | undefined): void {
+  finished(call: ClientCall, error: KatamariError | undefined): void {
     if (error !== undefined) this.#reject(call, error);
     else this.#resolve(call, undefined);
   }
 
-  heard(connection: Connection): void {
+  heard(connection: ClientConnection): void {
     if (connection.hasHeard) this.#dialer.succeeded();
     this.#pump();
   }
 
-  drains(connection: Connection): void {
+  drains(connection: ClientConnection): void {
     this.#setAside(connection);
     this.#pump();
   }
 
-  ended(connection: Connection, left: readonly PendingCall[], error: KatamariError): void {
+  ended(connection: ClientConnection, left: readonly ClientCall[], error: KatamariError): void {
     if (!connection.hasHeard) {
       this.#dialer.failed();
       this.#dialError = error;
@@ -218,7 +218,7 @@ export class Office implements CallOwner, ConnectionOwner {
   }
 
   /** New calls go elsewhere. */
-  #setAside(connection: Connection): void {
+  #setAside(connection: ClientConnection): void {
     if (this.#connection !== connection) return;
     this.#connection = undefined;
     this.#dialer.turn();
@@ -240,7 +240,7 @@ export class Office implements CallOwner, ConnectionOwner {
     return sum;
   }
 
-  #submit(call: PendingCall): void {
+  #submit(call: ClientCall): void {
     call.state = 'waiting';
     const connection = this.#usable();
     if (connection !== undefined && this.#waiting.size === 0 && connection.hasRoom(this.#settings.callsMax)) {
@@ -251,7 +251,7 @@ export class Office implements CallOwner, ConnectionOwner {
     this.#pump();
   }
 
-  #put(call: PendingCall, connection: Connection): void {
+  #put(call: ClientCall, connection: ClientConnection): void {
     this.#sent++;
     connection.send(call, this.#clock.nowMs());
   }
@@ -272,7 +272,7 @@ export class Office implements CallOwner, ConnectionOwner {
   }
 
   /** The connection for new calls. One that was idle for long may be dead without knowing it. */
-  #usable(): Connection | undefined {
+  #usable(): ClientConnection | undefined {
     const connection = this.#connection;
     if (connection?.isStale(this.#clock.nowMs(), this.#settings.idleMs) !== true) return connection;
     this.#connection = undefined;
@@ -292,7 +292,13 @@ export class Office implements CallOwner, ConnectionOwner {
           break;
         }
         this.#connects++;
-        this.#connection = new Connection(socket, address, this, this.#settings.frameBytesMax, this.#clock.nowMs());
+        this.#connection = new ClientConnection(
+          socket,
+          address,
+          this,
+          this.#settings.frameBytesMax,
+          this.#clock.nowMs(),
+        );
       } catch (error) {
         this.#dialError = asKatamariError(error);
       }
@@ -302,7 +308,7 @@ export class Office implements CallOwner, ConnectionOwner {
   }
 
   /** The connection was no good, which says nothing about the call: it is as if it had not been sent. The dialler knows when to pause. */
-  #sendElsewhere(call: PendingCall, error: KatamariError): void {
+  #sendElsewhere(call: ClientCall, error: KatamariError): void {
     if (call.isSettled) return;
     call.lastError = error;
     this.#retried++;
@@ -310,7 +316,7 @@ export class Office implements CallOwner, ConnectionOwner {
   }
 
   /** The call was not answered with a result: again, or the end. */
-  #failedTry(call: PendingCall, error: KatamariError): void {
+  #failedTry(call: ClientCall, error: KatamariError): void {
     if (call.isSettled) return;
     call.lastError = error;
     call.mayHaveRun ||= error.facts.notRun !== true && ERROR_TABLE[error.code].retry !== 'yes';
@@ -339,7 +345,7 @@ export class Office implements CallOwner, ConnectionOwner {
     this.#wheel.add(pause);
   }
 
-  #timeout(call: PendingCall): KatamariError {
+  #timeout(call: ClientCall): KatamariError {
     const within = `${call.title} has no answer within ${call.timeoutMs} ms`;
     switch (call.state) {
       case 'sent': {
@@ -365,20 +371,20 @@ export class Office implements CallOwner, ConnectionOwner {
     }
   }
 
-  #reject(call: PendingCall, error: KatamariError): void {
+  #reject(call: ClientCall, error: KatamariError): void {
     if (call.isSettled) return;
     this.#failed++;
     this.#remove(call);
     call.reject(error);
   }
 
-  #resolve(call: PendingCall, value: unknown): void {
+  #resolve(call: ClientCall, value: unknown): void {
     this.#answered++;
     this.#remove(call);
     call.resolve(value);
   }
 
-  #remove(call: PendingCall): void {
+  #remove(call: ClientCall): void {
     this.#wheel.remove(call);
     if (call.signal !== undefined) this.#signals.forget(call.signal, call);
     this.#waiting.delete(call);
@@ -389,7 +395,7 @@ export class Office implements CallOwner, ConnectionOwner {
   }
 }
 
-function tooMany({ title }: PendingCall, { callsMax, waitingMax }: Settings): KatamariError {
+function tooMany({ title }: ClientCall, { callsMax, waitingMax }: ClientSettings): KatamariError {
   const why = `Cannot take ${title}: ${callsMax} calls are under way and ${waitingMax} wait, the limits; call less at a time, or raise waitingMax`;
   return new KatamariError('overloaded', why, { notRun: true });
 }

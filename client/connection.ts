@@ -1,10 +1,10 @@
 // One connection to a faceplate, over which calls go out and answers come in as they are ready: THeader with strict binary inside, sequence
-import { Inbox, Outbox, Outstanding } from '../core/link/mod.ts';
+import { ReceiveBuffer, WriteBuffer, PendingTable } from '../core/link/mod.ts';
 import { asKatamariError, KatamariError, DEFAULT_LIMITS } from '../core/mod.ts';
 import { HeaderEncoding, HEADER_MAGIC, type MessageFacts } from '../core/thrift/encodings/mod.ts';
 import { readApplicationException, MESSAGE_TYPE, readHead, type HeadersIn } from '../core/thrift/mod.ts';
-import type { PendingCall } from './pending-call.ts';
-import type { MethodPlan } from './prepared-method.ts';
+import type { ClientCall } from './pending-call.ts';
+import type { PreparedMethod } from './prepared-method.ts';
 
 // ids tell which answer is whose. It keeps no deadlines and decides nothing: what has become of a call it tells its owner. Limits: bytes of
 // an answer, bytes that the peer does not take; and a peer that lets calls run out of time without a byte is given up.
@@ -15,27 +15,27 @@ import type { MethodPlan } from './prepared-method.ts';
 import type { Socket } from 'node:net';
 
 export interface ConnectionOwner {
-  answered(call: PendingCall, isException: boolean, body: Uint8Array, headers: HeadersIn | undefined): void;
+  answered(call: ClientCall, isException: boolean, body: Uint8Array, headers: HeadersIn | undefined): void;
   /** The answer is one that this side does not read, or the call is a oneway one and the kernel has it: `error` undefined. */
-  finished(call: PendingCall, error: KatamariError | undefined): void;
+  finished(call: ClientCall, error: KatamariError | undefined): void;
   /** Something was heard, or taken: there may be room for more. */
-  heard(connection: Connection): void;
+  heard(connection: ClientConnection): void;
   /** The peer takes no further call here. */
-  drains(connection: Connection): void;
+  drains(connection: ClientConnection): void;
   /** `left` have no answer; `error.facts.notRun` says whether that is certain to mean that they did not run. */
-  ended(connection: Connection, left: readonly PendingCall[], error: KatamariError): void;
+  ended(connection: ClientConnection, left: readonly ClientCall[], error: KatamariError): void;
 }
 
-export class Connection {
+export class ClientConnection {
   /** As it was given, for messages. */
   readonly address: string;
   readonly #socket: Socket;
   readonly #owner: ConnectionOwner;
   readonly #frameBytesMax: number;
   readonly #encoding: HeaderEncoding;
-  readonly #inbox = new Inbox();
-  readonly #outbox: Outbox;
-  readonly #underWay = new Outstanding<PendingCall>();
+  readonly #inbox = new ReceiveBuffer();
+  readonly #outbox: WriteBuffer;
+  readonly #underWay = new PendingTable<ClientCall>();
   #hasHeard = false;
   #isLeaving = false;
   /** The peer has said that what is unanswered did not run. */
@@ -53,7 +53,7 @@ export class Connection {
     this.#owner = owner;
     this.#frameBytesMax = frameBytesMax;
     this.#encoding = new HeaderEncoding({ frameBytesMax, nestingMax: DEFAULT_LIMITS.nestingMax });
-    this.#outbox = new Outbox(socket);
+    this.#outbox = new WriteBuffer(socket);
     this.#usedAtMs = nowMs;
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
@@ -88,8 +88,8 @@ export class Connection {
   }
 
   /** The call must have its plan and arguments. */
-  send(call: PendingCall, nowMs: number): void {
-    const { head, method } = call.plan as MethodPlan;
+  send(call: ClientCall, nowMs: number): void {
+    const { head, method } = call.plan as PreparedMethod;
     const { args } = call;
     const seqId = this.#underWay.add(call);
     const block = call.wishes.blockFor(call.timeLeftMs(nowMs));
@@ -114,12 +114,12 @@ export class Connection {
   }
 
   /** Forgets a call that has ended on this side; its answer will be nobody's. */
-  forget(call: PendingCall): void {
+  forget(call: ClientCall): void {
     if (this.#underWay.take(call.seqId) !== undefined) this.#leaveIfDone();
   }
 
   /** As `forget`, for a call that had no answer in its time. */
-  forgetLate(call: PendingCall, nowMs: number): void {
+  forgetLate(call: ClientCall, nowMs: number): void {
     this.forget(call);
     if (this.#silentTimeouts++ === 0) this.#silentSinceMs = call.sentAtMs;
     if (this.#silentTimeouts >= SILENT_TIMEOUTS_MAX && nowMs - this.#silentSinceMs >= SILENT_MS) {

@@ -1,17 +1,17 @@
 // Opens connections: the addresses in turn, from a random one on, and after a round in which none answered a pause that grows. A connection
 // counts as good when something was heard on it, not when it is there: who accepts and says nothing must not be dialled without a pause.
 import { Backoff, type Clock, KatamariError } from '../core/mod.ts';
-import type { Address, ClientTls, Settings } from './options.ts';
+import type { DialAddress, ClientTls, ClientSettings } from './options.ts';
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 
-export interface Dialled {
+export interface DialedSocket {
   readonly socket: Socket;
   readonly address: string;
 }
 
 export class Dialer {
-  readonly #settings: Settings;
+  readonly #settings: ClientSettings;
   readonly #clock: Clock;
   readonly #backoff: Backoff;
   readonly #stop = new AbortController();
@@ -19,7 +19,7 @@ export class Dialer {
   /** Attempts since something was last heard from a mesh. */
   #failures = 0;
 
-  constructor(settings: Settings, clock: Clock, random: () => number) {
+  constructor(settings: ClientSettings, clock: Clock, random: () => number) {
     this.#settings = settings;
     this.#clock = clock;
     this.#backoff = new Backoff({ firstMs: PAUSE_FIRST_MS, maxMs: PAUSE_MAX_MS, random });
@@ -43,10 +43,10 @@ export class Dialer {
   }
 
   /** A pause when one is due, and one attempt. @throws KatamariError resource_failed with notRun */
-  async dial(): Promise<Dialled> {
+  async dial(): Promise<DialedSocket> {
     const { addresses, tls, connectMs } = this.#settings;
     if (this.#failures > 0 && this.#failures % addresses.length === 0) await this.#pause(this.#backoff.next());
-    const address = addresses[this.#next] as Address;
+    const address = addresses[this.#next] as DialAddress;
     try {
       const socket = await this.#open(address, tls, connectMs);
       return { socket, address: address.text };
@@ -74,7 +74,7 @@ export class Dialer {
     });
   }
 
-  #open({ text, at }: Address, tls: ClientTls | undefined, connectMs: number): Promise<Socket> {
+  #open({ text, at }: DialAddress, tls: ClientTls | undefined, connectMs: number): Promise<Socket> {
     return new Promise((resolve, reject) => {
       const { signal } = this.#stop;
       const socket = tls === undefined ? connectTcp(at) : connectTls({ ...at, ...serverName(at), ...tls });
@@ -110,7 +110,7 @@ export class Dialer {
 }
 
 /** Certificates name hosts; an address in numbers is compared with theirs as it is. */
-function serverName(at: Address['at']): { servername?: string } {
+function serverName(at: DialAddress['at']): { servername?: string } {
   return 'host' in at && isIP(at.host) === 0 ? { servername: at.host } : {};
 }
 

@@ -3,30 +3,30 @@ import { encodeStruct, parseIdl } from '../core/idl/mod.ts';
 import { KatamariError } from '../core/mod.ts';
 import { meshInterface } from '../core/rpc/mod.ts';
 import type { Interface, Method } from '../core/thrift/mod.ts';
-import type { Office } from './channel.ts';
-import { planOf } from './prepared-method.ts';
-import { CallWishes } from './request-headers.ts';
+import type { Channel } from './channel.ts';
+import { prepareMethod } from './prepared-method.ts';
+import { RequestHeaders } from './request-headers.ts';
 
 // same time waits for the same answer, and an old one is better than none. Limits: how many are kept, and for how long one is believed.
 
 import { LRUCache } from 'lru-cache';
 
-interface Kept {
+interface CachedInterface {
   readonly promise: Promise<Interface>;
   /** Once it is known. */
   found: Interface | undefined;
   untilMs: number;
 }
 
-export class InterfaceBook {
-  readonly #office: Office;
+export class InterfaceCache {
+  readonly #office: Channel;
   readonly #timeoutMs: number;
   readonly #nowMs: () => number;
-  readonly #kept = new LRUCache<string, Kept>({ max: KEPT_MAX });
-  readonly #wishes = new CallWishes({});
+  readonly #kept = new LRUCache<string, CachedInterface>({ max: KEPT_MAX });
+  readonly #wishes = new RequestHeaders({});
 
   /** @param timeoutMs for asking */
-  constructor(office: Office, timeoutMs: number, nowMs: () => number) {
+  constructor(office: Channel, timeoutMs: number, nowMs: () => number) {
     this.#office = office;
     this.#timeoutMs = timeoutMs;
     this.#nowMs = nowMs;
@@ -44,7 +44,7 @@ export class InterfaceBook {
     const kept = this.#kept.get(key);
     if (kept !== undefined && this.#nowMs() < kept.untilMs) return kept.promise;
     const promise = this.#askAgain(service, version, kept?.found);
-    const asked: Kept = { promise, found: undefined, untilMs: Number.POSITIVE_INFINITY };
+    const asked: CachedInterface = { promise, found: undefined, untilMs: Number.POSITIVE_INFINITY };
     this.#kept.set(key, asked);
     asked.promise.then(
       (found) => {
@@ -73,7 +73,7 @@ export class InterfaceBook {
     const describe = meshInterface().methods.get('describe') as Method;
     const call = this.#office.open(`katamari.Mesh.describe(${service})`, this.#wishes, this.#timeoutMs, undefined);
     const args = encodeStruct(describe.args, { serviceName: service, version });
-    this.#office.send(call, planOf('katamari.Mesh', describe, 'bigint'), args);
+    this.#office.send(call, prepareMethod('katamari.Mesh', describe, 'bigint'), args);
     const { idlMain, idlFiles } = (await call.promise) as { idlMain: string; idlFiles: Map<string, string> };
     const files = Object.fromEntries(idlFiles);
     const found = parseIdl({ main: idlMain, files }).services.get(service);

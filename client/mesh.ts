@@ -2,12 +2,18 @@
 // process alive. What becomes of calls is in office.ts.
 
 import { systemClock, type Clock } from '../core/mod.ts';
-import { Office, type OfficeStats } from './channel.ts';
-import { InterfaceBook } from './interfaces.ts';
-import { settingsOf, type AnyService, type ConnectOptions, type ServiceOptions, type Settings } from './options.ts';
+import { Channel, type ChannelStats } from './channel.ts';
+import { InterfaceCache } from './interfaces.ts';
+import {
+  settingsOf,
+  type AnyService,
+  type ConnectOptions,
+  type ServiceOptions,
+  type ClientSettings,
+} from './options.ts';
 import { serviceObject } from './service.ts';
 
-export type MeshStats = OfficeStats;
+export type MeshStats = ChannelStats;
 
 /** @throws KatamariError bad_request when an option cannot be meant */
 export function connect(
@@ -18,14 +24,14 @@ export function connect(
 }
 
 export class Mesh implements AsyncDisposable {
-  readonly #settings: Settings;
-  readonly #office: Office;
-  readonly #book: InterfaceBook;
+  readonly #settings: ClientSettings;
+  readonly #office: Channel;
+  readonly #book: InterfaceCache;
 
-  constructor(settings: Settings, clock: Clock, random: () => number) {
+  constructor(settings: ClientSettings, clock: Clock, random: () => number) {
     this.#settings = settings;
-    this.#office = new Office(settings, clock, random);
-    this.#book = new InterfaceBook(this.#office, settings.timeoutMs, () => clock.nowMs());
+    this.#office = new Channel(settings, clock, random);
+    this.#book = new InterfaceCache(this.#office, settings.timeoutMs, () => clock.nowMs());
   }
 
   /**

@@ -64,8 +64,8 @@ export type AnyService = Readonly<
 >;
 
 /** All options of a mesh, checked. */
-export interface Settings {
-  readonly addresses: readonly Address[];
+export interface ClientSettings {
+  readonly addresses: readonly DialAddress[];
   readonly tls: ClientTls | undefined;
   readonly timeoutMs: number;
   readonly retries: boolean;
@@ -76,14 +76,14 @@ export interface Settings {
   readonly idleMs: number;
 }
 
-export interface Address {
+export interface DialAddress {
   /** As it was given, for messages. */
   readonly text: string;
   readonly at: LinkAddress;
 }
 
 /** @throws KatamariError bad_request */
-export function settingsOf(options: ConnectOptions): Settings {
+export function settingsOf(options: ConnectOptions): ClientSettings {
   const { addresses, tls = false } = options;
   const list = typeof addresses === 'string' ? [addresses] : addresses;
   if (!Array.isArray(list) || list.length === 0) {
@@ -113,7 +113,7 @@ function checkCount(name: string, value: unknown): number {
   throw new KatamariError('bad_request', `${name}: expected a whole number above 0, got ${String(value)}`);
 }
 
-function addressOf(text: unknown): Address {
+function addressOf(text: unknown): DialAddress {
   if (typeof text !== 'string' || !/^unix:.|:\d{1,5}$/.test(text)) {
     throw new KatamariError('bad_request', `addresses: expected host:port, got ${JSON.stringify(text)}`);
   }

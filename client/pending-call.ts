@@ -1,38 +1,38 @@
 // One call from the moment it is made to its one end. It is its own entry in the wheel of deadlines, so that it makes no timer.
 
-import type { DeadlineEntry, RosterEntry } from '../core/link/mod.ts';
+import type { DeadlineEntry, DenseSetEntry } from '../core/link/mod.ts';
 import type { KatamariError } from '../core/mod.ts';
 import { NOTHING } from '../core/thrift/mod.ts';
-import type { MethodPlan } from './prepared-method.ts';
-import type { CallWishes } from './request-headers.ts';
+import type { PreparedMethod } from './prepared-method.ts';
+import type { RequestHeaders } from './request-headers.ts';
 
 /**
  * - preparing: the interface is not known yet.   - waiting: for a connection, or for room on it.   - sent: on a connection; an answer may come.
  * - pausing: was refused, and is sent again after a moment.   - settled: the caller has heard.
  */
-type State = 'preparing' | 'waiting' | 'sent' | 'pausing' | 'settled';
+type PendingState = 'preparing' | 'waiting' | 'sent' | 'pausing' | 'settled';
 
 /** What a call needs of the connection that it was sent on. */
 export interface SendingConnection {
   readonly address: string;
   /** Drops the call; a reply that comes later is ignored. */
-  forget(call: PendingCall): void;
+  forget(call: ClientCall): void;
   /** Drops a call that ran out of time; counts as a sign that the connection is dead. */
-  forgetLate(call: PendingCall, nowMs: number): void;
+  forgetLate(call: ClientCall, nowMs: number): void;
 }
 
 export interface CallOwner {
-  expired(call: PendingCall): void;
+  expired(call: ClientCall): void;
 }
 
-export class PendingCall implements DeadlineEntry, RosterEntry {
+export class ClientCall implements DeadlineEntry, DenseSetEntry {
   // For the wheel.
   expiresAtMs: number;
   slot = -1;
   place = 0;
 
   rosterPlace = -1;
-  state: State = 'preparing';
+  state: PendingState = 'preparing';
   /** For messages: `Calculator.add`. */
   readonly title: string;
   readonly madeAtMs: number;
@@ -40,8 +40,8 @@ export class PendingCall implements DeadlineEntry, RosterEntry {
   /** No further try begins after this. */
   readonly deadlineMs: number;
   readonly signal: AbortSignal | undefined;
-  readonly wishes: CallWishes;
-  plan: MethodPlan | undefined;
+  readonly wishes: RequestHeaders;
+  plan: PreparedMethod | undefined;
   args: Uint8Array = NOTHING;
   /** While it is sent. */
   connection: SendingConnection | undefined;
@@ -60,7 +60,7 @@ export class PendingCall implements DeadlineEntry, RosterEntry {
   constructor(
     owner: CallOwner,
     title: string,
-    wishes: CallWishes,
+    wishes: RequestHeaders,
     nowMs: number,
     timeoutMs: number,
     signal: AbortSignal | undefined,

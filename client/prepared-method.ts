@@ -4,7 +4,7 @@ import { KatamariError } from '../core/mod.ts';
 import { type Method, frameMessage, MESSAGE_TYPE, NAME_BYTES_MAX, NOTHING } from '../core/thrift/mod.ts';
 
 /** @throws KatamariError bad_request when the name is too long for a message */
-export function planOf(service: string, method: Method, i64: 'bigint' | 'number'): MethodPlan {
+export function prepareMethod(service: string, method: Method, i64: 'bigint' | 'number'): PreparedMethod {
   const name = `${service}:${method.name}`;
   if (Buffer.byteLength(name) > NAME_BYTES_MAX) {
     throw new KatamariError(
@@ -19,7 +19,7 @@ export function planOf(service: string, method: Method, i64: 'bigint' | 'number'
 }
 
 /** A method as calls need it at hand; made once. */
-export interface MethodPlan {
+export interface PreparedMethod {
   readonly method: Method;
   /** For messages: `Calculator.add`. */
   readonly title: string;

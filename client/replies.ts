@@ -8,10 +8,10 @@ import {
   readApplicationException,
   type HeadersIn,
 } from '../core/thrift/mod.ts';
-import type { MethodPlan } from './prepared-method.ts';
+import type { PreparedMethod } from './prepared-method.ts';
 
 /** @throws ThriftException for a declared exception, KatamariError internal for what the interface does not explain */
-export function valueOf({ method, title, i64 }: MethodPlan, body: Uint8Array): unknown {
+export function valueOf({ method, title, i64 }: PreparedMethod, body: Uint8Array): unknown {
   let result: Record<string, unknown>;
   try {
     result = decodeStruct(method.result, body, { i64 });

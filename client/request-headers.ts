@@ -5,15 +5,15 @@ import { KatamariError } from '../core/mod.ts';
 import { headerBlock } from '../core/thrift/encodings/mod.ts';
 import type { CallOptions } from './options.ts';
 
-type Asked = Omit<CallOptions, 'signal' | 'timeoutMs'>;
+type RequestedOptions = Omit<CallOptions, 'signal' | 'timeoutMs'>;
 
-export class CallWishes {
+export class RequestHeaders {
   readonly #headers: Readonly<Record<string, string>>;
   #block: Buffer | undefined;
   #blockMs = 0;
 
   /** @throws KatamariError bad_request when an option cannot be said in a header */
-  constructor(asked: Asked) {
+  constructor(asked: RequestedOptions) {
     const { version = '', key = '', traceparent = '', tracestate = '' } = asked;
     const said = {
       'katamari-version': version,

@@ -2,11 +2,11 @@
 // method is idempotent, and not for ever: it may be what kills its chassis.
 
 import { ERROR_TABLE, type KatamariError, type RetryBudget } from '../core/mod.ts';
-import type { PendingCall } from './pending-call.ts';
+import type { ClientCall } from './pending-call.ts';
 
 /** The pause before the next try in ms; undefined for none. Takes from the budget. */
 export function pauseBeforeRetry(
-  call: PendingCall,
+  call: ClientCall,
   error: KatamariError,
   nowMs: number,
   budget: RetryBudget,

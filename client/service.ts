@@ -2,12 +2,12 @@
 import { encodeStruct, parseIdl, readIdlFile } from '../core/idl/mod.ts';
 import { KatamariError } from '../core/mod.ts';
 import type { IdlSource, Interface } from '../core/thrift/mod.ts';
-import type { Office } from './channel.ts';
-import type { InterfaceBook } from './interfaces.ts';
-import { checkMs, type CallOptions, type ServiceOptions, type Settings } from './options.ts';
-import type { PendingCall } from './pending-call.ts';
-import { planOf, type MethodPlan } from './prepared-method.ts';
-import { CallWishes } from './request-headers.ts';
+import type { Channel } from './channel.ts';
+import type { InterfaceCache } from './interfaces.ts';
+import { checkMs, type CallOptions, type ServiceOptions, type ClientSettings } from './options.ts';
+import type { ClientCall } from './pending-call.ts';
+import { prepareMethod, type PreparedMethod } from './prepared-method.ts';
+import { RequestHeaders } from './request-headers.ts';
 
 // else a function for whatever name it is asked for, and the call learns whether there is such a method.
 
@@ -18,9 +18,9 @@ type Caller = (args?: Readonly<Record<string, unknown>>, options?: CallOptions) 
 export function serviceObject(
   name: string,
   options: ServiceOptions,
-  settings: Settings,
-  office: Office,
-  book: InterfaceBook,
+  settings: ClientSettings,
+  office: Channel,
+  book: InterfaceCache,
 ): object {
   const service = new ServiceCalls(name, options, settings, office, book);
   const { known } = service;
@@ -42,17 +42,17 @@ class ServiceCalls {
   readonly known: Interface | undefined;
   readonly #name: string;
   readonly #options: ServiceOptions;
-  readonly #settings: Settings;
-  readonly #office: Office;
-  readonly #book: InterfaceBook;
+  readonly #settings: ClientSettings;
+  readonly #office: Channel;
+  readonly #book: InterfaceCache;
   readonly #timeoutMs: number;
-  readonly #wishes: CallWishes;
+  readonly #wishes: RequestHeaders;
   /** Of calls with options of their own. */
-  readonly #otherWishes = new LRUCache<string, CallWishes>({ max: WISHES_MAX });
+  readonly #otherWishes = new LRUCache<string, RequestHeaders>({ max: WISHES_MAX });
   /** Several when calls ask for several versions. */
-  readonly #plans = new WeakMap<Interface, Map<string, MethodPlan>>();
+  readonly #plans = new WeakMap<Interface, Map<string, PreparedMethod>>();
 
-  constructor(name: string, options: ServiceOptions, settings: Settings, office: Office, book: InterfaceBook) {
+  constructor(name: string, options: ServiceOptions, settings: ClientSettings, office: Channel, book: InterfaceCache) {
     if (!/^[A-Za-z_][\w.]*$/.test(name)) {
       throw new KatamariError('bad_request', `${JSON.stringify(name)} is no name of a service, such as Calculator`);
     }
@@ -62,7 +62,7 @@ class ServiceCalls {
     this.#office = office;
     this.#book = book;
     this.#timeoutMs = checkMs('timeoutMs', options.timeoutMs ?? settings.timeoutMs);
-    this.#wishes = new CallWishes(options);
+    this.#wishes = new RequestHeaders(options);
     this.known = options.idl === undefined ? undefined : interfaceIn(options.idl, name);
   }
 
@@ -92,7 +92,7 @@ class ServiceCalls {
   }
 
   async #prepare(
-    call: PendingCall,
+    call: ClientCall,
     version: string,
     method: string,
     args: Readonly<Record<string, unknown>>,
@@ -105,7 +105,7 @@ class ServiceCalls {
     }
   }
 
-  #planOf(known: Interface, name: string): MethodPlan {
+  #planOf(known: Interface, name: string): PreparedMethod {
     let plans = this.#plans.get(known);
     if (plans === undefined) {
       plans = new Map();
@@ -118,13 +118,13 @@ class ServiceCalls {
         const why = `${this.#name} has no method "${name}"; it has ${[...known.methods.keys()].join(', ')}`;
         throw new KatamariError('no_pool', why, { notRun: true });
       }
-      plan = planOf(this.#name, method, this.#options.i64 ?? 'bigint');
+      plan = prepareMethod(this.#name, method, this.#options.i64 ?? 'bigint');
       plans.set(name, plan);
     }
     return plan;
   }
 
-  #encode({ method, title }: MethodPlan, args: Readonly<Record<string, unknown>>): Buffer {
+  #encode({ method, title }: PreparedMethod, args: Readonly<Record<string, unknown>>): Buffer {
     const body = encodeStruct(method.args, args);
     const { frameBytesMax } = this.#settings;
     if (body.length + HEAD_BYTES_MAX <= frameBytesMax) return body;
@@ -133,14 +133,15 @@ class ServiceCalls {
     throw new KatamariError('too_large', why, { notRun: true });
   }
 
-  #wishesOf(given: CallOptions): CallWishes {
+  #wishesOf(given: CallOptions): RequestHeaders {
     const { version, key, tags, roles, traceparent, tracestate } = given;
-    if (traceparent !== undefined || tracestate !== undefined) return new CallWishes({ ...this.#options, ...given });
+    if (traceparent !== undefined || tracestate !== undefined)
+      return new RequestHeaders({ ...this.#options, ...given });
     if (version === undefined && key === undefined && tags === undefined && roles === undefined) return this.#wishes;
     const name = JSON.stringify([version, key, tags, roles]);
     let wishes = this.#otherWishes.get(name);
     if (wishes === undefined) {
-      wishes = new CallWishes({ ...this.#options, ...given });
+      wishes = new RequestHeaders({ ...this.#options, ...given });
       this.#otherWishes.set(name, wishes);
     }
     return wishes;

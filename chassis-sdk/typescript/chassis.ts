@@ -8,7 +8,7 @@ import { KatamariError, runtimeName, DEFAULT_LIMITS } from '../../core/mod.ts';
 import {
   type Reply,
   type Send,
-  InLine,
+  ConcurrencyLimit,
   serveHandlers,
   type Handlers,
   chassisInterface,
@@ -16,7 +16,7 @@ import {
 } from '../../core/rpc/mod.ts';
 import type { IdlSource, Interface } from '../../core/thrift/mod.ts';
 import { HandlerContext } from './handler-context.ts';
-import { MeshClient } from './mesh-client.ts';
+import { MeshCaller } from './mesh-client.ts';
 import { pathToFileURL } from 'node:url';
 import type { Logger } from 'pino';
 
@@ -54,7 +54,7 @@ export async function chassis(options: ChassisOptions): Promise<RunningChassis> 
   const found = interfaceOf(source, options.service);
   const resource = process.env['KATAMARI_RESOURCE'] ?? `${options.service}@${options.version}`;
   const log = lazyLog(resource);
-  const mesh = new MeshClient(process.env['KATAMARI_MESH'] ?? '', `chassis ${resource}`);
+  const mesh = new MeshCaller(process.env['KATAMARI_MESH'] ?? '', `chassis ${resource}`);
   const retiring = new WeakSet<Reply>();
   const own = serveHandlers<HandlerContext>({
     interface: found,
@@ -70,7 +70,7 @@ export async function chassis(options: ChassisOptions): Promise<RunningChassis> 
   });
   // What the deployment says counts: the mesh will send so many at once.
   const concurrency = Number(process.env['KATAMARI_CONCURRENCY'] ?? options.concurrency ?? 1);
-  const line = new InLine(own, concurrency);
+  const line = new ConcurrencyLimit(own, concurrency);
   let server: LinkServer | undefined;
   const drain = async (): Promise<void> => {
     await server?.drain();

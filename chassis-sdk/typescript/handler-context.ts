@@ -1,7 +1,7 @@
 // What a handler knows of the call it works on, and what it may ask for. Costs nothing until it is used: the signal and its timer
 import { systemClock } from '../../core/mod.ts';
 import type { Call } from '../../core/rpc/mod.ts';
-import type { MeshClient } from './mesh-client.ts';
+import type { MeshCaller } from './mesh-client.ts';
 
 // exist only for handlers that look at it.
 
@@ -9,13 +9,13 @@ import type { Logger } from 'pino';
 
 export class HandlerContext {
   readonly #call: Call;
-  readonly #mesh: MeshClient;
+  readonly #mesh: MeshCaller;
   readonly #log: () => Logger;
   #deadline: AbortController | undefined;
   #stopSignal: (() => void) | undefined;
   #isRetiring = false;
 
-  constructor(call: Call, mesh: MeshClient, log: () => Logger) {
+  constructor(call: Call, mesh: MeshCaller, log: () => Logger) {
     this.#call = call;
     this.#mesh = mesh;
     this.#log = log;

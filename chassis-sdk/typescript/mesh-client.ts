@@ -8,9 +8,9 @@ import { type Interface, ThriftException, readApplicationException } from '../..
 import { connect } from 'node:net';
 import { LRUCache } from 'lru-cache';
 /** What is handed on from the call being worked on to the calls it makes. */
-export type Inherited = Pick<Call, 'deadlineMs' | 'traceparent' | 'tracestate' | 'signal'>;
+export type InheritedContext = Pick<Call, 'deadlineMs' | 'traceparent' | 'tracestate' | 'signal'>;
 
-export class MeshClient {
+export class MeshCaller {
   readonly #address: string;
   readonly #caller: string;
   readonly #clock: Clock;
@@ -34,7 +34,7 @@ export class MeshClient {
     service: string,
     method: string,
     args: Readonly<Record<string, unknown>>,
-    inherited: Inherited,
+    inherited: InheritedContext,
     version = '',
   ): Promise<unknown> {
     const known = await this.#interfaceOf(service, version, inherited);
@@ -79,7 +79,7 @@ export class MeshClient {
     );
   }
 
-  async #interfaceOf(service: string, version: string, inherited: Inherited): Promise<Interface> {
+  async #interfaceOf(service: string, version: string, inherited: InheritedContext): Promise<Interface> {
     const key = `${service}@${version}`;
     const kept = this.#interfaces.get(key);
     if (kept !== undefined) return kept;

@@ -1,8 +1,8 @@
 // A connection for as long as nothing but ordinary POSTs (post-head.ts) comes on it: reads them, hands them to the app, and writes the answers in
 // the order of the requests. No stream and no object of HTTP is made for a request: those of `node:http` cost more than the rest of a small call.
-import { CallSignal, Inbox } from '../link/mod.ts';
+import { CallSignal, ReceiveBuffer } from '../link/mod.ts';
 import { KatamariError, type FaceplateLimits } from '../mod.ts';
-import { HEAD_END, POST_HEAD_BYTES_MAX, POST_START, readPostHead, type PostHead } from './fast-head.ts';
+import { HEAD_END, POST_HEAD_BYTES_MAX, POST_START, readFastHead, type FastHead } from './fast-head.ts';
 
 // Whatever else comes, the socket goes to `node:http` for good, with every byte that was not served, once the answers before it are written.
 //
@@ -16,7 +16,7 @@ import type { Socket } from 'node:net';
 import { STATUS_CODES } from 'node:http';
 
 /** Who sends the requests of one connection. */
-export interface PostClient {
+export interface HttpClient {
   /** For example `127.0.0.1`. */
   readonly address: string;
   /** Aborted when it has gone. */
@@ -24,16 +24,16 @@ export interface PostClient {
 }
 
 /** Answers one request: calls `place.answer` once, perhaps before it returns. The body is good until it returns. Must not throw. */
-export type PostHandler = (body: Buffer, place: PostPlace) => void;
+export type FastHandler = (body: Buffer, place: HttpCall) => void;
 
 /** What ordinary POSTs are answered by. */
-export interface PostApp {
+export interface FastApp {
   /** The handler of all requests with this head, on this connection; undefined leaves them to the other app, by way of `node:http`. */
-  handlerOf(head: PostHead, client: PostClient): PostHandler | undefined;
+  handlerOf(head: FastHead, client: HttpClient): FastHandler | undefined;
 }
 
-export interface PostHost {
-  readonly app: PostApp;
+export interface FastHost {
+  readonly app: FastApp;
   readonly limits: Pick<FaceplateLimits, 'frameBytesMax' | 'idleMs' | 'requestMs' | 'pipelineMax' | 'headersMax'>;
   /** Each answer says from now on that it is the last of its connection. */
   readonly isDraining: boolean;
@@ -45,12 +45,12 @@ export interface PostHost {
   handOver(socket: Socket): void;
   /** A request is not complete in time: the end, with a word about it. */
   overdue(socket: Socket): void;
-  onClose(connection: PostConnection): void;
+  onClose(connection: FastConnection): void;
 }
 
 /** A request that waits for its answer, in the line of its connection. */
-export class PostPlace {
-  readonly #connection: PostConnection;
+export class HttpCall {
+  readonly #connection: FastConnection;
   /** 0: not answered. */
   status = 0;
   /** Of the content; '' for an answer without. */
@@ -59,9 +59,9 @@ export class PostPlace {
   body = '';
   /** The connection ends with it. */
   isLast = false;
-  next: PostPlace | undefined = undefined;
+  next: HttpCall | undefined = undefined;
 
-  constructor(connection: PostConnection) {
+  constructor(connection: FastConnection) {
     this.#connection = connection;
   }
 
@@ -78,22 +78,22 @@ export class PostPlace {
  * - open: reads and answers.   - ending: an answer in line is the last; what still comes is thrown away.
  * - leaving: what came is not ordinary; goes to `node:http` behind the last answer in line.   - gone: closed, or somebody else's.
  */
-type State = 'open' | 'ending' | 'leaving' | 'gone';
+type FastConnectionState = 'open' | 'ending' | 'leaving' | 'gone';
 
-export class PostConnection implements PostClient {
+export class FastConnection implements HttpClient {
   readonly address: string;
   readonly #socket: Socket;
-  readonly #host: PostHost;
-  readonly #inbox = new Inbox();
-  #state: State = 'open';
+  readonly #host: FastHost;
+  readonly #inbox = new ReceiveBuffer();
+  #state: FastConnectionState = 'open';
   /** The head that was read last, and what was read from it. */
   #head: Buffer = NOTHING;
   #bodyBytes = 0;
-  #handler: PostHandler = unready;
+  #handler: FastHandler = unready;
   /** Of the request that is incomplete; 0 while its head is. */
   #declaredBytes = 0;
-  #first: PostPlace | undefined;
-  #last: PostPlace | undefined;
+  #first: HttpCall | undefined;
+  #last: HttpCall | undefined;
   #underWay = 0;
   #outgoing = '';
   #isAscii = true;
@@ -116,7 +116,7 @@ export class PostConnection implements PostClient {
     close: () => this.#onClose(),
   };
 
-  constructor(socket: Socket, host: PostHost) {
+  constructor(socket: Socket, host: FastHost) {
     this.#socket = socket;
     this.#host = host;
     this.address = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
@@ -135,7 +135,7 @@ export class PostConnection implements PostClient {
   }
 
   /** The drain begins: the answer to the last request that has begun is the last one. */
-  lastCall(): void {
+  beginGracefulClose(): void {
     const hasBegun = this.#declaredBytes > 0 && this.#state === 'open';
     if (this.#last === undefined || hasBegun || this.#state === 'gone') return;
     this.#last.isLast = true;
@@ -160,13 +160,13 @@ export class PostConnection implements PostClient {
   }
 
   /** The answer to a request is there; it leaves now or when its turn comes. */
-  onAnswer(place: PostPlace): void {
+  onAnswer(place: HttpCall): void {
     if (this.#first !== place || this.#state === 'gone') return;
     this.#isActive = true;
     const hasWaiting = this.#outgoing !== '';
     let isLast = false;
     for (
-      let next: PostPlace | undefined = place;
+      let next: HttpCall | undefined = place;
       next !== undefined && next.status !== 0 && !isLast;
       next = this.#first
     ) {
@@ -242,7 +242,7 @@ export class PostConnection implements PostClient {
       return isCut && POST_START.startsWith(bytes.toString('latin1', at, at + POST_START.length)) ? MORE : NOT_ORDINARY;
     }
     if (end - at > POST_HEAD_BYTES_MAX) return NOT_ORDINARY;
-    const head = readPostHead(bytes.toString('latin1', at, end), this.#host.limits);
+    const head = readFastHead(bytes.toString('latin1', at, end), this.#host.limits);
     const handler = head === undefined ? undefined : this.#host.app.handlerOf(head, this);
     if (head === undefined || handler === undefined) return NOT_ORDINARY;
     this.#head = Buffer.from(bytes.subarray(at, end));
@@ -257,7 +257,7 @@ export class PostConnection implements PostClient {
       this.#onClose();
       return;
     }
-    const place = new PostPlace(this);
+    const place = new HttpCall(this);
     if (this.#last === undefined) this.#first = place;
     else this.#last.next = place;
     this.#last = place;
@@ -268,7 +268,7 @@ export class PostConnection implements PostClient {
     this.#handler(body, place);
   }
 
-  #write({ status, type, fields, body, isLast }: PostPlace): void {
+  #write({ status, type, fields, body, isLast }: HttpCall): void {
     let head = status === 200 ? STATUS_LINE_OK : `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`;
     if (type !== '') {
       const bytes = Buffer.byteLength(body);

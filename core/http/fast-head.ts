@@ -3,7 +3,7 @@
 // spaces, a name that comes twice, bytes above 0x7e, an upgrade, a page's Origin, a body too large) is left to `node:http`,
 // which reads it anew from its first byte. So nothing here can be read in two ways, which is what smuggled requests live on.
 
-export interface PostHead {
+export interface FastHead {
   /** Plain characters only; nothing to decode, no query, no dot segments. */
   readonly path: string;
   /** By name in lower case, as `node:http` gives them. */
@@ -11,7 +11,7 @@ export interface PostHead {
   readonly bodyBytes: number;
 }
 
-export interface PostHeadLimits {
+export interface FastHeadLimits {
   readonly frameBytesMax: number;
   readonly headersMax: number;
 }
@@ -24,7 +24,7 @@ export const HEAD_END = '\r\n\r\n';
 export const POST_HEAD_BYTES_MAX = 8_192;
 
 /** Reads a head, its end included, each byte a character. undefined: not ordinary. */
-export function readPostHead(text: string, { frameBytesMax, headersMax }: PostHeadLimits): PostHead | undefined {
+export function readFastHead(text: string, { frameBytesMax, headersMax }: FastHeadLimits): FastHead | undefined {
   const path = REQUEST_LINE.exec(text)?.[1];
   if (path === undefined || DOT_SEGMENT.test(path) || !text.endsWith(HEAD_END)) return undefined;
   const headers: Record<string, string> = {};

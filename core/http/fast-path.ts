@@ -1,16 +1,16 @@
 // The way in front of `node:http` for ordinary POSTs: takes the connections of an http.Server, keeps those on which such requests come
 // (post-connection.ts), and gives the others to the listener that the server had for them. Listening, the number of connections and the errors of the
 import { systemClock } from '../mod.ts';
-import { PostConnection, type PostApp, type PostHost } from './fast-connection.ts';
+import { FastConnection, type FastApp, type FastHost } from './fast-connection.ts';
 
 // port remain the server's. One sweep looks after the times of all connections; it runs only while there are some.
 
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 
-export interface PostDoorOptions {
-  readonly app: PostApp;
-  readonly limits: PostHost['limits'];
+export interface FastPathOptions {
+  readonly app: FastApp;
+  readonly limits: FastHost['limits'];
   /** Also the longest that a limit in time is passed by, in ms. */
   readonly sweepMs: number;
   readonly overdue: (socket: Socket) => void;
@@ -18,22 +18,22 @@ export interface PostDoorOptions {
 
 type IntoHttp = (this: Server, socket: Socket) => void;
 
-export class PostDoor implements PostHost {
-  readonly app: PostApp;
-  readonly limits: PostHost['limits'];
+export class FastPath implements FastHost {
+  readonly app: FastApp;
+  readonly limits: FastHost['limits'];
   readonly overdue: (socket: Socket) => void;
   isDraining = false;
   readonly #server: Server;
   readonly #intoHttp: IntoHttp;
   readonly #sweepMs: number;
-  readonly #connections = new Set<PostConnection>();
+  readonly #connections = new Set<FastConnection>();
   #isSweeping = false;
   #second = 0;
   #dateLine = '';
   #keptLines = '';
 
   /** The server must be new: its only listener for connections is its own. */
-  constructor(server: Server, { app, limits, sweepMs, overdue }: PostDoorOptions) {
+  constructor(server: Server, { app, limits, sweepMs, overdue }: FastPathOptions) {
     this.app = app;
     this.limits = limits;
     this.overdue = overdue;
@@ -43,8 +43,8 @@ export class PostDoor implements PostHost {
     server.removeAllListeners('connection');
   }
 
-  take(socket: Socket): PostConnection {
-    const connection = new PostConnection(socket, this);
+  take(socket: Socket): FastConnection {
+    const connection = new FastConnection(socket, this);
     this.#connections.add(connection);
     this.#keepSweeping();
     return connection;
@@ -54,7 +54,7 @@ export class PostDoor implements PostHost {
     this.#intoHttp.call(this.#server, socket);
   }
 
-  onClose(connection: PostConnection): void {
+  onClose(connection: FastConnection): void {
     this.#connections.delete(connection);
   }
 

@@ -1,6 +1,6 @@
 // The door of core/http: what other rooms may import.
 
-export type { PostApp } from './fast-connection.ts';
+export type { FastApp } from './fast-connection.ts';
 export {
   clientSignal,
   type HttpEnv,

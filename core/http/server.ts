@@ -7,8 +7,8 @@
 //
 // A body is read here, whole and bounded, before the app sees the request: the app finds it ready (`requestBody(env)`, or the usual
 import { httpTakesSockets, type FaceplateLimits } from '../mod.ts';
-import type { PostApp, PostConnection } from './fast-connection.ts';
-import { PostDoor } from './fast-path.ts';
+import type { FastApp, FastConnection } from './fast-connection.ts';
+import { FastPath } from './fast-path.ts';
 
 // `c.req.text()`), and a slow, half-sent or oversized one never reaches it. `request.signal` aborts when the client has gone.
 
@@ -25,7 +25,7 @@ const CONNECTION: unique symbol = Symbol('connection');
 /** What a Hono app gets as `c.env`. */
 export type HttpEnv = HttpBindings;
 
-export type HttpLimits = Pick<
+export type HttpServerLimits = Pick<
   FaceplateLimits,
   'frameBytesMax' | 'connectionsMax' | 'idleMs' | 'requestMs' | 'pipelineMax' | 'headersMax'
 >;
@@ -40,11 +40,11 @@ export interface HttpRefusal {
 export interface ServeHttpOptions {
   readonly fetch: (request: Request, env: HttpEnv) => Response | Promise<Response>;
   /** Answers ordinary POSTs where they can be had without `fetch`; it must answer them as `fetch` does, which gets all others. */
-  readonly posts?: PostApp;
+  readonly posts?: FastApp;
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
-  readonly limits: HttpLimits;
+  readonly limits: HttpServerLimits;
   /** The JSON text a refusal is answered with; also the place to count it. */
   readonly refusal?: (refusal: HttpRefusal) => string;
 }
@@ -68,7 +68,7 @@ export interface HttpServer {
 
 /** Starts listening; rejects with the system's error (`EADDRINUSE`) when it cannot. */
 export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> {
-  const front = new HttpFront(options);
+  const front = new HttpListener(options);
   await front.listen();
   return front;
 }
@@ -83,7 +83,7 @@ export function requestBody(env: HttpEnv): Buffer {
  * AbortController per request than `request.signal`, which works too.
  */
 export function clientSignal(env: HttpEnv): AbortSignal {
-  const connection = (env.incoming as TakenRequest)[CONNECTION] as Connection;
+  const connection = (env.incoming as TakenRequest)[CONNECTION] as HttpConnection;
   if (connection.gone === undefined) {
     connection.gone = new AbortController();
     // Every call of a batch and every one that waits listens: many are no sign of a leak.
@@ -100,7 +100,7 @@ export function remoteAddress(env: HttpEnv): string {
 }
 
 /** A connection and what goes on in it. */
-interface Connection {
+interface HttpConnection {
   /** Requests whose response has not ended. */
   busy: number;
   /** The response begun last. */
@@ -109,20 +109,20 @@ interface Connection {
   /** The idle time passed while a call was worked on. */
   isOverdue: boolean;
   /** What reads it until `node:http` does. */
-  readonly posts: PostConnection | undefined;
+  readonly posts: FastConnection | undefined;
 }
 
-type Listener = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
+type NodeListener = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
 
 /** @hono/node-server takes a body that is already there from `rawBody`. */
-type TakenRequest = IncomingMessage & { rawBody?: Buffer; [CONNECTION]?: Connection };
+type TakenRequest = IncomingMessage & { rawBody?: Buffer; [CONNECTION]?: HttpConnection };
 
-class HttpFront implements HttpServer {
+class HttpListener implements HttpServer {
   readonly #options: ServeHttpOptions;
   readonly #server: Server;
-  readonly #answer: Listener;
-  readonly #posts: PostDoor | undefined;
-  readonly #connections = new Map<Duplex, Connection>();
+  readonly #answer: NodeListener;
+  readonly #posts: FastPath | undefined;
+  readonly #connections = new Map<Duplex, HttpConnection>();
   #isDraining = false;
   #endLastCall: () => void = ignore;
   #closed: Promise<void> | undefined;
@@ -133,7 +133,7 @@ class HttpFront implements HttpServer {
     this.#answer = getRequestListener(options.fetch as Parameters<typeof getRequestListener>[0], {
       hostname: 'localhost',
       errorHandler: (thrown) => this.#failed(thrown),
-    }) as Listener;
+    }) as NodeListener;
 
     // Overdue requests are looked for at intervals, so the time told to node is one interval less than the limit.
     const checkMs = Math.min(1_000, Math.ceil(limits.requestMs / 4));
@@ -153,7 +153,7 @@ class HttpFront implements HttpServer {
     server.maxConnections = limits.connectionsMax;
     server.setTimeout(limits.idleMs);
     if (options.posts !== undefined && httpTakesSockets()) {
-      this.#posts = new PostDoor(server, {
+      this.#posts = new FastPath(server, {
         app: options.posts,
         limits: { ...limits, requestMs: inTimeMs },
         sweepMs: Math.min(checkMs, Math.ceil(limits.idleMs / 4)),
@@ -201,11 +201,11 @@ class HttpFront implements HttpServer {
   async drain({ lastCallMs = 0, onRefusing = ignore }: Parameters<HttpServer['drain']>[0] = {}): Promise<void> {
     this.#beginDrain();
     for (const { busy, latest, posts } of this.#connections.values()) {
-      posts?.lastCall();
+      posts?.beginGracefulClose();
       if (busy > 0 && latest !== undefined && !latest.headersSent) latest.shouldKeepAlive = false;
     }
     // Also new connections are served meanwhile, for one request each: node closes idle ones together with the listener.
-    if (lastCallMs > 0) await this.#lastCall(lastCallMs);
+    if (lastCallMs > 0) await this.#beginGracefulClose(lastCallMs);
     onRefusing();
     const stopped = this.#stop();
     for (const [socket, { busy, posts }] of this.#connections) {
@@ -220,7 +220,7 @@ class HttpFront implements HttpServer {
   }
 
   /** Over early when everything ends now. */
-  async #lastCall(ms: number): Promise<void> {
+  async #beginGracefulClose(ms: number): Promise<void> {
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, ms);
       this.#endLastCall = () => {
@@ -248,7 +248,7 @@ class HttpFront implements HttpServer {
 
   #connected(socket: Socket): void {
     const posts = this.#posts?.take(socket);
-    const connection: Connection = { busy: 0, latest: undefined, gone: undefined, isOverdue: false, posts };
+    const connection: HttpConnection = { busy: 0, latest: undefined, gone: undefined, isOverdue: false, posts };
     this.#connections.set(socket, connection);
     socket.once('close', () => {
       this.#connections.delete(socket);
@@ -390,7 +390,7 @@ class HttpFront implements HttpServer {
   }
 
   /** A socket's timer that has fired once is not wound up again by every runtime, so its next idle time is watched here. */
-  #endIfUnused(socket: Duplex, connection: Connection, last: ServerResponse): void {
+  #endIfUnused(socket: Duplex, connection: HttpConnection, last: ServerResponse): void {
     connection.isOverdue = false;
     const timer = setTimeout(() => {
       if (connection.busy === 0 && connection.latest === last) socket.destroy();
@@ -413,7 +413,7 @@ class HttpFront implements HttpServer {
   }
 }
 
-function refusalOf(error: NodeJS.ErrnoException, limits: HttpLimits): HttpRefusal {
+function refusalOf(error: NodeJS.ErrnoException, limits: HttpServerLimits): HttpRefusal {
   if (error.code === 'HPE_HEADER_OVERFLOW') {
     return {
       status: 431,

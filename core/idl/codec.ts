@@ -9,7 +9,7 @@ import {
   BinaryReader as Reader,
   BinaryWriter,
   WIRE_OF_KIND,
-  Wrong,
+  WireError,
   type EnumType,
   type StructType,
   type Type,
@@ -18,7 +18,7 @@ import {
   type Coder,
   Dialect,
   expected,
-  type LeafKind,
+  type CoderLeafKind,
   type MapType,
   readListHead,
   readMapHead,
@@ -85,7 +85,7 @@ export function decodeWith(
   const from = new Reader(bytes);
   try {
     const value = dialect.struct(struct).read(from);
-    if (from.position < from.end) throw new Wrong(`${from.end - from.position} bytes follow after the end`);
+    if (from.position < from.end) throw new WireError(`${from.end - from.position} bytes follow after the end`);
     return value;
   } catch (thrown) {
     throw refusal(thrown, root, struct);
@@ -93,7 +93,7 @@ export function decodeWith(
 }
 
 function refusal(thrown: unknown, root: string, struct: StructType, facts: KatamariError['facts'] = {}): unknown {
-  if (!(thrown instanceof Wrong)) return thrown;
+  if (!(thrown instanceof WireError)) return thrown;
   return new KatamariError(
     thrown.isTooLarge ? 'too_large' : 'bad_request',
     thrown.describe(root, struct.name),
@@ -113,7 +113,7 @@ class PlainDialect extends Dialect {
     this.#isNumber = isNumber;
   }
 
-  protected leaf(kind: LeafKind): Coder {
+  protected leaf(kind: CoderLeafKind): Coder {
     if (kind === 'i64') return this.#isNumber ? I64_AS_NUMBER : I64_AS_BIGINT;
     return LEAVES[kind];
   }
@@ -154,7 +154,7 @@ const I64_AS_NUMBER: Coder = {
   read(from) {
     const value = from.i64Number();
     if (typeof value === 'number') return value;
-    throw new Wrong(`expected i64 that a number holds exactly, got ${value}; decode with i64: 'bigint'`);
+    throw new WireError(`expected i64 that a number holds exactly, got ${value}; decode with i64: 'bigint'`);
   },
 };
 
@@ -199,7 +199,7 @@ export const SAME_LEAVES: Readonly<Record<'bool' | 'i8' | 'i16' | 'i32' | 'strin
   },
 };
 
-const LEAVES: Readonly<Record<Exclude<LeafKind, 'i64'>, Coder>> = {
+const LEAVES: Readonly<Record<Exclude<CoderLeafKind, 'i64'>, Coder>> = {
   ...SAME_LEAVES,
   double: {
     write(out, value) {
@@ -228,7 +228,7 @@ class EnumCoder implements Coder {
   write(out: BinaryWriter, value: unknown): void {
     if (typeof value !== 'number' || value !== (value | 0)) {
       const known = [...this.#enum.byName].map(([name, number]) => `${name} = ${number}`).join(', ');
-      throw new Wrong(`expected a number of enum ${this.#enum.name} (${known}), got ${quote(value)}`);
+      throw new WireError(`expected a number of enum ${this.#enum.name} (${known}), got ${quote(value)}`);
     }
     out.i32(value);
   }
@@ -315,7 +315,7 @@ class MapCoder implements Coder {
         key = entry[0];
         const start = out.position;
         this.#key.write(out, key);
-        if (seen.size === seen.add(out.keyFrom(start)).size) throw new Wrong('the key is in the map twice');
+        if (seen.size === seen.add(out.keyFrom(start)).size) throw new WireError('the key is in the map twice');
         this.#value.write(out, entry[1]);
       }
     } catch (thrown) {
@@ -338,7 +338,7 @@ class MapCoder implements Coder {
     } catch (thrown) {
       throw at(thrown, key === undefined ? '[key]' : `[${quote(key)}]`);
     }
-    if (result.size !== size) throw new Wrong('a key is in the map twice');
+    if (result.size !== size) throw new WireError('a key is in the map twice');
     from.leave();
     return result;
   }

@@ -13,7 +13,7 @@ import {
   minimumBytes,
   WIRE_OF_KIND,
   wireName,
-  Wrong,
+  WireError,
   type EnumType,
   type Field,
   type StructType,
@@ -30,7 +30,7 @@ export interface Coder {
 
 type Of<K extends Type['kind']> = Extract<Type, { kind: K }>;
 /** Kinds of single values that say everything by themselves. */
-export type LeafKind = Exclude<Type['kind'], 'struct' | 'list' | 'set' | 'map' | 'void' | 'enum'>;
+export type CoderLeafKind = Exclude<Type['kind'], 'struct' | 'list' | 'set' | 'map' | 'void' | 'enum'>;
 export type SetType = { readonly kind: 'list' | 'set'; readonly element: Type };
 export type MapType = Of<'map'>;
 
@@ -61,7 +61,7 @@ export abstract class Dialect {
     return coder;
   }
 
-  protected abstract leaf(kind: LeafKind): Coder;
+  protected abstract leaf(kind: CoderLeafKind): Coder;
   protected abstract enum(type: EnumType): Coder;
   protected abstract set(type: SetType): Coder;
   protected abstract map(type: MapType): Coder;
@@ -77,7 +77,7 @@ export abstract class Dialect {
 }
 
 /** A field as its struct's coder needs it at hand. */
-interface Plan {
+interface FieldPlan {
   readonly field: Field;
   readonly name: string;
   readonly id: number;
@@ -95,10 +95,10 @@ interface Plan {
 export class StructCoder implements Coder {
   readonly #struct: StructType;
   readonly #dialect: Dialect;
-  #plan: readonly Plan[] | undefined;
-  readonly #byId: Map<number, Plan> = new Map();
+  #plan: readonly FieldPlan[] | undefined;
+  readonly #byId: Map<number, FieldPlan> = new Map();
   /** Those that need a look after reading: required ones and those with a default. */
-  #watched: readonly Plan[] = [];
+  #watched: readonly FieldPlan[] = [];
 
   constructor(struct: StructType, dialect: Dialect) {
     this.#struct = struct;
@@ -116,7 +116,7 @@ export class StructCoder implements Coder {
     out.enter();
     try {
       for (; i < plan.length; i++) {
-        const one = plan[i] as Plan;
+        const one = plan[i] as FieldPlan;
         const part = one.isInherited && !Object.hasOwn(given, one.name) ? undefined : given[one.name];
         if (part === undefined || (part === null && one.isNullable)) {
           if (part === null) found++;
@@ -143,7 +143,7 @@ export class StructCoder implements Coder {
   read(from: BinaryReader): Record<string, unknown> {
     const plan = this.#plan ?? this.#compile();
     const result: Record<string, unknown> = {};
-    let one: Plan | undefined;
+    let one: FieldPlan | undefined;
     let expectedNext = 0;
     let set = 0;
     from.enter();
@@ -161,7 +161,7 @@ export class StructCoder implements Coder {
           continue;
         }
         expectedNext = one.position + 1;
-        if (wire !== one.wire) throw new Wrong(`expected ${nameOfType(one.field.type)}, got ${wireName(wire)}`);
+        if (wire !== one.wire) throw new WireError(`expected ${nameOfType(one.field.type)}, got ${wireName(wire)}`);
         const value = one.coder.read(from);
         set++;
         if (one.isInherited) setOwn(result, one.name, value);
@@ -183,8 +183,8 @@ export class StructCoder implements Coder {
   }
 
   /** On first use, not before: recursive structs need each other's coders. */
-  #compile(): readonly Plan[] {
-    const plan = this.#struct.fields.map((field, position): Plan => ({
+  #compile(): readonly FieldPlan[] {
+    const plan = this.#struct.fields.map((field, position): FieldPlan => ({
       field,
       name: field.name,
       id: field.id,
@@ -212,16 +212,16 @@ export class StructCoder implements Coder {
     const names = this.#struct.fields.map((field) => field.name);
     for (const name of Object.keys(given)) {
       if (given[name] !== undefined && !names.includes(name)) {
-        throw new Wrong(
+        throw new WireError(
           `${this.#struct.name} has no field ${quote(name)}${suggest(name, names) || '; it has none at all'}`,
         );
       }
     }
   }
 
-  #notOne(set: number): Wrong {
+  #notOne(set: number): WireError {
     const names = this.#struct.fields.map((field) => field.name).join(', ');
-    return new Wrong(`expected exactly one field of union ${this.#struct.name} (${names}), got ${set}`);
+    return new WireError(`expected exactly one field of union ${this.#struct.name} (${names}), got ${set}`);
   }
 }
 
@@ -285,7 +285,7 @@ export function readListHead(from: BinaryReader, wire: number, element: Type): n
   const found = from.byte();
   const size = from.size(minimumBytes(found));
   if (size > 0 && found !== wire)
-    throw new Wrong(`expected elements of type ${nameOfType(element)}, got ${wireName(found)}`);
+    throw new WireError(`expected elements of type ${nameOfType(element)}, got ${wireName(found)}`);
   return size;
 }
 
@@ -295,17 +295,17 @@ export function readMapHead(from: BinaryReader, type: MapType): number {
   const value = from.byte();
   const size = from.size(minimumBytes(key) + minimumBytes(value));
   if (size > 0 && (key !== WIRE_OF_KIND[type.key.kind] || value !== WIRE_OF_KIND[type.value.kind])) {
-    throw new Wrong(`expected ${nameOfType(type)}, got a map of ${wireName(key)} to ${wireName(value)}`);
+    throw new WireError(`expected ${nameOfType(type)}, got a map of ${wireName(key)} to ${wireName(value)}`);
   }
   return size;
 }
 
-export function expected(what: string, got: unknown): Wrong {
-  return new Wrong(`expected ${what}, got ${quote(got)}`);
+export function expected(what: string, got: unknown): WireError {
+  return new WireError(`expected ${what}, got ${quote(got)}`);
 }
 
-export function twice(value: unknown): Wrong {
-  return new Wrong(`${quote(value)} is in the set twice`);
+export function twice(value: unknown): WireError {
+  return new WireError(`${quote(value)} is in the set twice`);
 }
 
 /** Own keys and inherited ones: an upper bound that costs no array. */
@@ -316,6 +316,6 @@ function countKeys(given: Record<string, unknown>): number {
   return count;
 }
 
-function missing({ field }: Plan): Wrong {
-  return new Wrong(`expected ${nameOfType(field.type)}, got nothing, and the field is required`);
+function missing({ field }: FieldPlan): WireError {
+  return new WireError(`expected ${nameOfType(field.type)}, got nothing, and the field is required`);
 }

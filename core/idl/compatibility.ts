@@ -7,7 +7,7 @@ import { defaultText } from './diff.ts';
 import { nameOfType } from './typename.ts';
 
 /** - fine: nothing is lost.   - json: only callers by JSON-RPC notice, who use names.   - sometimes: breaks when that value or exception occurs.   - breaks */
-export type Verdict = 'fine' | 'json' | 'sometimes' | 'breaks';
+export type Compatibility = 'fine' | 'json' | 'sometimes' | 'breaks';
 
 export interface Change {
   /** Where: `add: parameter 2 num2`. */
@@ -15,9 +15,9 @@ export interface Change {
   /** What: `i32 became i64`. */
   readonly what: string;
   /** Those of yesterday, who call a chassis of today. */
-  readonly oldCallers: Verdict;
+  readonly oldCallers: Compatibility;
   /** Those of today, who call a chassis of yesterday (while a version is being rolled out). */
-  readonly newCallers: Verdict;
+  readonly newCallers: Compatibility;
   /** What goes wrong; '' when nothing does. */
   readonly why: string;
 }
@@ -133,7 +133,7 @@ class Judge {
     const isMissed = field.requiredness === 'required';
     // New readers of what old ones wrote are the new chassis for arguments, the new callers for results.
     const missesOld = (state === 'new') === (flow === 'to chassis');
-    const verdicts: [Verdict, Verdict] = isMissed
+    const verdicts: [Compatibility, Compatibility] = isMissed
       ? missesOld
         ? ['breaks', 'fine']
         : ['fine', 'breaks']
@@ -171,7 +171,7 @@ class Judge {
   #defaults(where: string, older: Field, newer: Field, flow: Flow): void {
     const [was, is] = [defaultText(older), defaultText(newer)];
     if (was === is || older.type.kind !== newer.type.kind) return;
-    const meant = (field: Field): Verdict =>
+    const meant = (field: Field): Compatibility =>
       field.defaultValue === undefined ? 'fine' : field.requiredness === 'optional' ? 'sometimes' : 'json';
     const verdicts = written('old', flow, meant(older), meant(newer));
     this.#add(where, `default ${was} became ${is}`, verdicts, 'whoever leaves it out gets the default of who reads it');
@@ -263,7 +263,12 @@ class Judge {
   }
 
   /** The same change met again, on the other way, has the worse of both verdicts. */
-  #add(where: string, what: string, [oldCallers, newCallers]: readonly [Verdict, Verdict], why: string): void {
+  #add(
+    where: string,
+    what: string,
+    [oldCallers, newCallers]: readonly [Compatibility, Compatibility],
+    why: string,
+  ): void {
     const reason = oldCallers === 'fine' && newCallers === 'fine' ? '' : why;
     const index = this.#changes.findIndex((change) => change.where === where && change.what === what);
     const before = this.#changes[index];
@@ -282,13 +287,18 @@ class Judge {
 }
 
 /** The verdicts where only what that state writes is not always understood: old callers write arguments, new chassis results. */
-function written(state: 'old' | 'new', flow: Flow, its: Verdict, others: Verdict): [Verdict, Verdict] {
+function written(
+  state: 'old' | 'new',
+  flow: Flow,
+  its: Compatibility,
+  others: Compatibility,
+): [Compatibility, Compatibility] {
   return (state === 'old') === (flow === 'to chassis') ? [its, others] : [others, its];
 }
 
-const SEVERITY: readonly Verdict[] = ['fine', 'json', 'sometimes', 'breaks'];
+const SEVERITY: readonly Compatibility[] = ['fine', 'json', 'sometimes', 'breaks'];
 
-function worse(one: Verdict, other: Verdict): Verdict {
+function worse(one: Compatibility, other: Compatibility): Compatibility {
   return SEVERITY.indexOf(one) > SEVERITY.indexOf(other) ? one : other;
 }
 

@@ -7,7 +7,7 @@ import {
   BinaryReader,
   BinaryWriter,
   WIRE_OF_KIND,
-  Wrong,
+  WireError,
   type EnumType,
   type Field,
   type Method,
@@ -20,7 +20,7 @@ import {
   Dialect,
   expected,
   ListCoder,
-  type LeafKind,
+  type CoderLeafKind,
   type MapType,
   readMapHead,
   type SetType,
@@ -164,7 +164,7 @@ function own(name: string, value: unknown): Record<string, unknown> {
 class JsonDialect extends Dialect {
   readonly defaults: Dialect = PLAIN;
 
-  protected leaf(kind: LeafKind): Coder {
+  protected leaf(kind: CoderLeafKind): Coder {
     return LEAVES[kind];
   }
 
@@ -184,14 +184,14 @@ class JsonDialect extends Dialect {
   }
 }
 
-const LEAVES: Readonly<Record<LeafKind, Coder>> = {
+const LEAVES: Readonly<Record<CoderLeafKind, Coder>> = {
   ...SAME_LEAVES,
   i64: {
     write(out, value) {
       if (typeof value === 'number') {
         if (Number.isSafeInteger(value)) out.i64Number(value);
         else if (Number.isInteger(value))
-          throw new Wrong(`expected i64, got ${value}, which may have lost digits; write it as a string`);
+          throw new WireError(`expected i64, got ${value}, which may have lost digits; write it as a string`);
         else throw expected('i64', value);
         return;
       }
@@ -247,10 +247,10 @@ class JsonEnumCoder implements Coder {
     if (typeof value === 'string') {
       const number = byName.get(value);
       if (number === undefined)
-        throw new Wrong(`expected ${name}, got ${quote(value)}${suggest(value, byName.keys())}`);
+        throw new WireError(`expected ${name}, got ${quote(value)}${suggest(value, byName.keys())}`);
       out.i32(number);
     } else if (typeof value === 'number' && byValue.has(value)) out.i32(value);
-    else throw new Wrong(`expected ${name}, got ${quote(value)}; known: ${[...byName.keys()].join(', ')}`);
+    else throw new WireError(`expected ${name}, got ${quote(value)}; known: ${[...byName.keys()].join(', ')}`);
   }
 
   /** Its name; the number itself when a newer chassis sends one that this interface does not name. */
@@ -290,7 +290,7 @@ class ObjectCoder implements Coder {
     try {
       for (text of keys) {
         const key = this.#keyOfText(text);
-        if (seen !== undefined && seen.size === seen.add(key).size) throw new Wrong('the key is in the map twice');
+        if (seen !== undefined && seen.size === seen.add(key).size) throw new WireError('the key is in the map twice');
         this.#key.write(out, key);
         this.#value.write(out, given[text]);
       }
@@ -309,7 +309,7 @@ class ObjectCoder implements Coder {
       for (let i = 0; i < size; i++) {
         text = undefined;
         text = String(this.#key.read(from));
-        if (Object.hasOwn(result, text)) throw new Wrong('the key is in the map twice');
+        if (Object.hasOwn(result, text)) throw new WireError('the key is in the map twice');
         setOwn(result, text, this.#value.read(from));
       }
     } catch (thrown) {
@@ -350,7 +350,7 @@ class PairsCoder implements Coder {
         const start = out.position;
         step = '[0]';
         this.#key.write(out, pair[0]);
-        if (seen.size === seen.add(out.keyFrom(start)).size) throw new Wrong('the key is in the map twice');
+        if (seen.size === seen.add(out.keyFrom(start)).size) throw new WireError('the key is in the map twice');
         step = '[1]';
         this.#value.write(out, pair[1]);
       }
@@ -369,7 +369,7 @@ class PairsCoder implements Coder {
       for (let i = 0; i < size; i++) {
         const start = from.position;
         const key = this.#key.read(from);
-        if (seen.size === seen.add(from.keyFrom(start)).size) throw new Wrong('the key is in the map twice');
+        if (seen.size === seen.add(from.keyFrom(start)).size) throw new WireError('the key is in the map twice');
         result.push([key, this.#value.read(from)]);
       }
     } catch (thrown) {

@@ -1,7 +1,7 @@
 // The door of core/idl: what other rooms may import.
 
 export { decodeStruct, encodeStruct } from './codec.ts';
-export { type Change, changesBetween, type Verdict } from './compatibility.ts';
+export { type Change, changesBetween, type Compatibility } from './compatibility.ts';
 export { describeDifference } from './diff.ts';
 export { decodeResult, encodeParams } from './json.ts';
 export { type Idl, parseIdl } from './parse.ts';

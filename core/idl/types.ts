@@ -7,13 +7,13 @@ import { compareText, flatNames } from './names.ts';
 import type { Idl } from './parse.ts';
 import { reachable } from './typename.ts';
 
-export interface TypesOptions {
+export interface WriteTypesOptions {
   /** As the chassis declares it; bigint by default. */
   readonly i64?: 'bigint' | 'number';
 }
 
 /** TypeScript source text of all types, constants and handlers; `from` names the IDL file in the head. */
-export function writeTypes(idl: Idl, from: string, options: TypesOptions = {}): string {
+export function writeTypes(idl: Idl, from: string, options: WriteTypesOptions = {}): string {
   return new TypesWriter(idl, options.i64 ?? 'bigint').write(from);
 }
 

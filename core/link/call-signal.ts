@@ -7,13 +7,13 @@
 
 import type { KatamariError } from '../mod.ts';
 
-type Listener = ((event: Event) => void) | { handleEvent(event: Event): void };
+type AbortListener = ((event: Event) => void) | { handleEvent(event: Event): void };
 
 export class CallSignal implements AbortSignal {
   onabort: ((this: AbortSignal, event: Event) => void) | null = null;
   #reason: KatamariError | undefined;
   /** No Set, for the reason told in outstanding.ts. */
-  #listeners: Listener[] | undefined;
+  #listeners: AbortListener[] | undefined;
 
   get aborted(): boolean {
     return this.#reason !== undefined;
@@ -36,13 +36,13 @@ export class CallSignal implements AbortSignal {
   }
 
   /** Only 'abort' is ever sent. It is sent once, so `once` needs no care. */
-  addEventListener(type: string, listener: Listener | null): void {
+  addEventListener(type: string, listener: AbortListener | null): void {
     if (type !== 'abort' || listener === null || this.aborted) return;
     if (this.#listeners === undefined) this.#listeners = [listener];
     else if (!this.#listeners.includes(listener)) this.#listeners.push(listener);
   }
 
-  removeEventListener(type: string, listener: Listener | null): void {
+  removeEventListener(type: string, listener: AbortListener | null): void {
     if (type !== 'abort' || listener === null || this.#listeners === undefined) return;
     const place = this.#listeners.indexOf(listener);
     if (place === 0) this.#listeners.shift();

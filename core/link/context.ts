@@ -3,7 +3,7 @@
 
 import { ERROR_TABLE, errorCodeOfWire, KatamariError } from '../mod.ts';
 import { NO_DETAILS, NONE, type Call, type ReplyContext } from '../rpc/mod.ts';
-import { readShortText, writeShortText, StructScanner, WIRE_TYPE } from '../thrift/mod.ts';
+import { readCachedString, writeCachedString, StructScanner, WIRE_TYPE } from '../thrift/mod.ts';
 
 /** What a CallContext says; the receiver makes a Call of it. */
 export type CallContext = Omit<Call, 'method' | 'oneway' | 'args' | 'deadlineMs' | 'signal'> & {
@@ -285,7 +285,7 @@ class FieldWriter {
   #text(value: string): void {
     // Three bytes of UTF-8 at most for each UTF-16 unit.
     reserve(this.#at + 4 + value.length * 3);
-    const bytes = writeShortText(scratch, this.#at + 4, value);
+    const bytes = writeCachedString(scratch, this.#at + 4, value);
     scratch.writeInt32BE(bytes, this.#at);
     this.#at += 4 + bytes;
   }
@@ -351,7 +351,7 @@ class FieldReader {
   recurring(): string {
     this.#expect(WIRE_TYPE.string, 4);
     const end = this.#end();
-    const text = readShortText(this.#bytes, this.at, end);
+    const text = readCachedString(this.#bytes, this.at, end);
     this.at = end;
     return text;
   }

@@ -12,8 +12,8 @@ import {
 import { errorOfContext, hasContext, readReplyContext, writeCallContext, type WireReplyContext } from './context.ts';
 import { cancelMessage, LINK_CALLS } from './control-messages.ts';
 import { FrameReader } from './frame-reader.ts';
-import { Outstanding } from './pending-table.ts';
-import { Outbox } from './write-buffer.ts';
+import { PendingTable } from './pending-table.ts';
+import { WriteBuffer } from './write-buffer.ts';
 
 // the sequence id is rewritten to number the calls under way, the context goes first in the arguments. Keeps no deadlines: whoever
 // sends owns the call's time. When the connection ends, every call that is under way fails at once with resource_failed.
@@ -39,8 +39,8 @@ export interface LinkOptions {
 export class Link {
   readonly #socket: Socket;
   readonly #options: LinkOptions;
-  readonly #outbox: Outbox;
-  readonly #underWay = new Outstanding<ReplySink>();
+  readonly #outbox: WriteBuffer;
+  readonly #underWay = new PendingTable<ReplySink>();
   readonly #scanner: StructScanner;
   readonly #reader: FrameReader;
   #closed: KatamariError | undefined;
@@ -52,7 +52,7 @@ export class Link {
   constructor(socket: Socket, options: LinkOptions) {
     this.#socket = socket;
     this.#options = options;
-    this.#outbox = new Outbox(socket, 'round');
+    this.#outbox = new WriteBuffer(socket, 'round');
     this.#scanner = new StructScanner(DEFAULT_LIMITS.nestingMax, options.frameBytesMax);
     const reader = new FrameReader(options.frameBytesMax, (frame) => this.#onFrame(frame));
     this.#reader = reader;

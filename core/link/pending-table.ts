@@ -5,7 +5,7 @@
 // points to the new one. When the engine has once looked through all memory, the table of that moment is old memory, and keeps its
 // successor and all that follow, each with its calls, until the next time: garbage collection then took a third of a busy mesh's time.
 
-export class Outstanding<Entry> {
+export class PendingTable<Entry> {
   #entries: (Entry | undefined)[] = places(PLACES_MIN);
   #numbers: number[] = numbers(PLACES_MIN);
   #last = 0;

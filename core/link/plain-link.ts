@@ -6,11 +6,11 @@ import {
   type EncodingLimits,
   type MessageFacts,
   encodingOf,
-  type Manner,
+  type WireFormat,
 } from '../thrift/encodings/mod.ts';
 import { type Interface, MESSAGE_TYPE, NOTHING } from '../thrift/mod.ts';
 import type { ReplySink } from './link.ts';
-import { Inbox } from './receive-buffer.ts';
+import { ReceiveBuffer } from './receive-buffer.ts';
 
 // but calls as any client would send them. No context, no ping; a oneway call is over once it was written. Servers that do not hand sequence
 // ids back are believed to answer in the order of the calls. Whatever else a server gets wrong ends the connection, and every call that is
@@ -22,7 +22,7 @@ export interface PlainLinkOptions {
   /** For messages: who is at the other end. */
   readonly peer: string;
   /** How it reads and writes. */
-  readonly manner: Manner;
+  readonly manner: WireFormat;
   readonly limits: EncodingLimits;
   /** What it offers: where its protocol leaves open whether something is text or bytes, this says it. */
   readonly interface: Interface;
@@ -30,7 +30,7 @@ export interface PlainLinkOptions {
   readonly onClose?: (error: KatamariError) => void;
 }
 
-interface UnderWay {
+interface PlainLinkCall {
   readonly seqId: number;
   readonly method: string;
   readonly sink: ReplySink;
@@ -40,9 +40,9 @@ export class PlainLink {
   readonly #socket: Socket;
   readonly #options: PlainLinkOptions;
   readonly #encoding: Encoding;
-  readonly #inbox = new Inbox();
+  readonly #inbox = new ReceiveBuffer();
   /** In the order in which they were sent. Few, and no Map, for the reason told in outstanding.ts. */
-  readonly #underWay: UnderWay[] = [];
+  readonly #underWay: PlainLinkCall[] = [];
   /** Of oneway calls that the kernel has not taken yet. */
   readonly #unwritten = new Set<ReplySink>();
   #lastSeqId = SEQ_ID_FIRST - 1;

@@ -1,7 +1,7 @@
 // What a connection has received and not used yet. A chunk that holds whole messages passes through untouched; only the beginning of an
 // incomplete one is kept, in memory that grows with what came: what is declared is believed for some times as much.
 
-export class Inbox {
+export class ReceiveBuffer {
   #kept: Buffer | undefined;
   /** Bytes of `#kept` in use. */
   #length = 0;

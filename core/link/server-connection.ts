@@ -15,11 +15,11 @@ import {
 import { CallSignal } from './call-signal.ts';
 import { hasContext, readCallContext, writeReplyContext } from './context.ts';
 import { drainNotice, LINK_CALLS, LINK_SERVICE, readCancelled } from './control-messages.ts';
-import { Roster, type RosterEntry } from './dense-set.ts';
+import { DenseSet, type DenseSetEntry } from './dense-set.ts';
 import { FrameReader } from './frame-reader.ts';
 import { helloAnswer, ServerHandshake } from './handshake.ts';
 import type { LinkServerOptions } from './server-options.ts';
-import { Outbox } from './write-buffer.ts';
+import { WriteBuffer } from './write-buffer.ts';
 
 // signal, aborted when the peer takes the call back or has gone.
 // Limits: frame bytes, nesting, a frame must arrive whole within its time, calls under way. A peer of the mesh (one that said hello) that has too
@@ -28,13 +28,13 @@ import { Outbox } from './write-buffer.ts';
 
 import type { Socket } from 'node:net';
 
-export interface ConnectionHooks {
+export interface LinkConnectionHooks {
   /** It knows the secret, and its calls are read from now on. Only where one is asked for. */
   readonly onProved: () => void;
   readonly onClose: () => void;
 }
 
-export class LinkConnection {
+export class LinkServerConnection {
   /** Resolves when the connection has closed and its calls were told. */
   readonly closed: Promise<void>;
   readonly #socket: Socket;
@@ -42,9 +42,9 @@ export class LinkConnection {
   readonly #clock: Clock;
   readonly #scanner: StructScanner;
   readonly #reader: FrameReader;
-  readonly #outbox: Outbox;
+  readonly #outbox: WriteBuffer;
   /** Calls that were read and have not ended. */
-  readonly #taken = new Roster<TakenCall>();
+  readonly #taken = new DenseSet<LinkCall>();
   /** Until the peer has proved itself; no call is read before. */
   #handshake: ServerHandshake | undefined;
   readonly #onProved: () => void;
@@ -59,11 +59,11 @@ export class LinkConnection {
   /** Takes back the timer that watches an incomplete frame. */
   #stopWatching: (() => void) | undefined;
 
-  constructor(socket: Socket, options: LinkServerOptions, hooks: ConnectionHooks) {
+  constructor(socket: Socket, options: LinkServerOptions, hooks: LinkConnectionHooks) {
     this.#socket = socket;
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#outbox = new Outbox(socket, options.gathering);
+    this.#outbox = new WriteBuffer(socket, options.gathering);
     this.#onProved = hooks.onProved;
     const secret = options.security?.secret ?? '';
     if (secret !== '') this.#handshake = new ServerHandshake(secret, (bytes) => void socket.write(bytes));
@@ -204,7 +204,7 @@ export class LinkConnection {
     }
     const signal = new CallSignal();
     const call = this.#callOf(frame, head, isFromMesh, signal);
-    const taken = new TakenCall(this, call, head, signal, isFromMesh);
+    const taken = new LinkCall(this, call, head, signal, isFromMesh);
     this.#taken.add(taken);
     if (this.underWay >= this.#options.limits.pipelineMax && !this.#isPeer) this.#socket.pause();
     this.#options.send(call, taken);
@@ -289,7 +289,7 @@ export class LinkConnection {
   }
 
   /** A call that was taken ended well. */
-  answer(taken: TakenCall, reply: Reply): void {
+  answer(taken: LinkCall, reply: Reply): void {
     const { head, isFromMesh } = taken;
     // Of a call that was taken back nobody waits for the answer.
     if (head.type !== MESSAGE_TYPE.oneway && taken.isWanted) {
@@ -302,7 +302,7 @@ export class LinkConnection {
   }
 
   /** A call that was taken failed. */
-  refuse(taken: TakenCall, error: KatamariError): void {
+  refuse(taken: LinkCall, error: KatamariError): void {
     if (taken.isWanted) this.#writeRefusal(taken.head, taken.isFromMesh, error);
     this.#done(taken, undefined);
   }
@@ -327,7 +327,7 @@ export class LinkConnection {
     if (this.#socket.writableLength <= this.#options.limits.frameBytesMax) this.#socket.resume();
   }
 
-  #done(taken: TakenCall, reply: Reply | undefined): void {
+  #done(taken: LinkCall, reply: Reply | undefined): void {
     // The connection may have ended meanwhile; the call has ended all the same.
     const isThere = this.#taken.remove(taken);
     if (isThere) this.#readOn();
@@ -337,15 +337,21 @@ export class LinkConnection {
 }
 
 /** A call that was read, and all that its answer needs. */
-class TakenCall implements CallSink, RosterEntry {
-  readonly #connection: LinkConnection;
+class LinkCall implements CallSink, DenseSetEntry {
+  readonly #connection: LinkServerConnection;
   readonly call: Call;
   readonly head: MessageHead;
   readonly signal: CallSignal;
   readonly isFromMesh: boolean;
   rosterPlace = -1;
 
-  constructor(connection: LinkConnection, call: Call, head: MessageHead, signal: CallSignal, isFromMesh: boolean) {
+  constructor(
+    connection: LinkServerConnection,
+    call: Call,
+    head: MessageHead,
+    signal: CallSignal,
+    isFromMesh: boolean,
+  ) {
     this.#connection = connection;
     this.call = call;
     this.head = head;

@@ -3,7 +3,7 @@
 import type { Clock, FaceplateLimits } from '../mod.ts';
 import type { Reply, Send } from '../rpc/mod.ts';
 import type { LinkSecurity } from './security.ts';
-import type { Gathering } from './write-buffer.ts';
+import type { FlushAt } from './write-buffer.ts';
 
 // What the owner of a link server decides: who answers the calls, which limits hold, what peers must prove.
 
@@ -22,7 +22,7 @@ export interface LinkServerOptions {
   readonly caller: string;
   readonly clock?: Clock;
   /** When answers leave, default at the end of the turn. */
-  readonly gathering?: Gathering;
+  readonly gathering?: FlushAt;
   /** What peers must show before a call of theirs is read. Without it this server asks nothing: see whyNotListen. */
   readonly security?: LinkSecurity | undefined;
   /** A chassis says in the answer that it wants to be replaced. */

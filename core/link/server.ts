@@ -3,7 +3,7 @@
 import { systemClock, type Clock } from '../mod.ts';
 import { parseAddress } from './address.ts';
 import { checkCertificates, KEEP_ALIVE_MS } from './security.ts';
-import { LinkConnection } from './server-connection.ts';
+import { LinkServerConnection } from './server-connection.ts';
 import type { LinkServerOptions } from './server-options.ts';
 
 // With security, nobody is in before having proved itself: over TLS by its certificate, with the secret, or both. Strangers are few (the
@@ -34,13 +34,13 @@ export interface LinkServer {
  * @throws KatamariError bad_request when the address or the certificates are none
  */
 export async function startLinkServer(listen: string, options: LinkServerOptions): Promise<LinkServer> {
-  const connections = new Set<LinkConnection>();
-  const strangers = new Strangers(options.clock ?? systemClock);
+  const connections = new Set<LinkServerConnection>();
+  const strangers = new UnauthenticatedPeers(options.clock ?? systemClock);
   const isFull = (): boolean => connections.size + strangers.size >= options.limits.connectionsMax;
   const admit = (socket: Socket): void => {
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
     const asksSecret = options.security !== undefined && options.security.secret !== '';
-    const connection: LinkConnection = new LinkConnection(socket, options, {
+    const connection: LinkServerConnection = new LinkServerConnection(socket, options, {
       onProved: () => {
         strangers.leave(socket);
         connections.add(connection);
@@ -81,7 +81,7 @@ export async function startLinkServer(listen: string, options: LinkServerOptions
 /** A server that hands on sockets: those of plain connections at once, those of TLS when the certificate of the peer was found good. */
 function serverOf(
   { security }: LinkServerOptions,
-  strangers: Strangers,
+  strangers: UnauthenticatedPeers,
   door: { readonly isLocal: boolean; readonly isFull: () => boolean; readonly admit: (socket: Socket) => void },
 ): Server {
   const { isLocal, isFull, admit } = door;
@@ -114,7 +114,7 @@ function serverOf(
 }
 
 /** Connections that have proved nothing yet. Each has a few seconds; of too many the oldest is closed. */
-class Strangers {
+class UnauthenticatedPeers {
   readonly #clock: Clock;
   /** With what takes back the timer of each, oldest first. */
   readonly #inside = new Map<Socket, () => void>();

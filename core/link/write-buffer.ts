@@ -9,9 +9,9 @@ import type { Socket } from 'node:net';
  * When messages leave. 'turn': when what runs now has ended, before anything else is read. 'round': when all that the kernel had for this
  * process was read, so that many connections that each say a little become one write; for those who never work long between two reads.
  */
-export type Gathering = 'turn' | 'round';
+export type FlushAt = 'turn' | 'round';
 
-export class Outbox {
+export class WriteBuffer {
   readonly #socket: Socket;
   readonly #schedule: (flush: () => void) => void;
   #slab: Buffer | undefined;
@@ -27,7 +27,7 @@ export class Outbox {
   /** Used for every message: a pair for each would be one object a call. */
   readonly #room: { slab: Buffer; at: number } = { slab: NO_SLAB, at: 0 };
 
-  constructor(socket: Socket, gathering: Gathering = 'turn') {
+  constructor(socket: Socket, gathering: FlushAt = 'turn') {
     this.#socket = socket;
     this.#schedule = gathering === 'turn' ? queueMicrotask : setImmediate;
   }

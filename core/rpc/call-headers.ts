@@ -5,7 +5,7 @@ import { KatamariError } from '../mod.ts';
 import type { HeadersIn } from '../thrift/mod.ts';
 import { NO_DETAILS } from './call.ts';
 
-export interface Wishes {
+export interface CallHeaders {
   readonly service: string;
   readonly version: string;
   /** Infinity when not asked for. */
@@ -22,7 +22,7 @@ export interface Wishes {
 }
 
 /** @throws KatamariError bad_request when a header's value makes no sense */
-export function readWishes(headers: HeadersIn): Wishes {
+export function parseCallHeaders(headers: HeadersIn): CallHeaders {
   const traceparent = traceOf(text(headers['traceparent']));
   return {
     service: text(headers['katamari-service']),

@@ -2,7 +2,7 @@
 // (DESIGN.md section 6 item 1). Hot path: integer additions on objects of one shape; text is made only when somebody looks.
 
 import { ERROR_TABLE } from '../mod.ts';
-import type { CallResult, Outcome } from './call.ts';
+import type { CallResult, CallOutcome } from './call.ts';
 
 /** Upper bounds of the duration buckets, in seconds; one more bucket counts what is above the last. */
 export const DURATION_BOUNDS_S: readonly number[] = [
@@ -96,7 +96,7 @@ export interface StatsEntry extends StatsKey {
 }
 
 /** All CallStats of a process by faceplate, service and method. */
-export class StatsBook {
+export class StatsTable {
   readonly #entries = new Map<string, StatsEntry>();
 
   of(faceplate: string, service: string, method: string): CallStats {
@@ -115,7 +115,7 @@ export class StatsBook {
   }
 
   /** The sums over all entries: what must add up. */
-  sums(): Record<Outcome | 'accepted' | 'inFlight', number> {
+  sums(): Record<CallOutcome | 'accepted' | 'inFlight', number> {
     const sums = { accepted: 0, replied: 0, failed: 0, refused: 0, timed_out: 0, cancelled: 0, inFlight: 0 };
     for (const { stats } of this.#entries.values()) {
       for (const name of Object.keys(sums) as (keyof typeof sums)[]) sums[name] += stats[name];

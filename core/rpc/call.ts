@@ -156,7 +156,7 @@ export const NO_REPLY_CONTEXT: ReplyContext = {
 export const EMPTY_STRUCT: Uint8Array = Uint8Array.of(0);
 
 /** How a settled call is counted. accepted = replied + failed + refused + timed_out + cancelled + in flight, always. */
-export type Outcome = 'replied' | 'failed' | 'refused' | 'timed_out' | 'cancelled';
+export type CallOutcome = 'replied' | 'failed' | 'refused' | 'timed_out' | 'cancelled';
 
 /** Outcome by code, for readers of statistics. */
 export type CallResult = 'ok' | ErrorCode;

@@ -6,10 +6,10 @@
 import { KatamariError } from '../mod.ts';
 import type { Call, CallSink, Reply, Send } from './call.ts';
 
-export class InLine {
+export class ConcurrencyLimit {
   readonly #send: Send;
   readonly #atOnce: number;
-  readonly #waiting: CallInLine[] = [];
+  readonly #waiting: ChassisCall[] = [];
   /** Begun, and the answer has not left. */
   #begun = 0;
   /** Of those, the ones whose answer leaves at the end of this turn. */
@@ -26,7 +26,7 @@ export class InLine {
       sink.fail(this.#whyClosed);
       return;
     }
-    const inLine = new CallInLine(this, call, sink);
+    const inLine = new ChassisCall(this, call, sink);
     if (this.#begun < this.#atOnce) this.#begin(inLine);
     else this.#waiting.push(inLine);
   };
@@ -42,7 +42,7 @@ export class InLine {
     if (this.#leaving++ === 0) queueMicrotask(this.#goOn);
   }
 
-  #begin(inLine: CallInLine): void {
+  #begin(inLine: ChassisCall): void {
     this.#begun++;
     this.#send(inLine.call, inLine);
   }
@@ -61,12 +61,12 @@ export class InLine {
 }
 
 /** A call that came through the line. */
-class CallInLine implements CallSink {
-  readonly #line: InLine;
+class ChassisCall implements CallSink {
+  readonly #line: ConcurrencyLimit;
   readonly call: Call;
   readonly sink: CallSink;
 
-  constructor(line: InLine, call: Call, sink: CallSink) {
+  constructor(line: ConcurrencyLimit, call: Call, sink: CallSink) {
     this.#line = line;
     this.call = call;
     this.sink = sink;

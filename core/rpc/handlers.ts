@@ -16,7 +16,7 @@ import { type Call, type Reply, type Send, EMPTY_STRUCT, NO_REPLY_CONTEXT } from
 export type Handler<Context> = (args: never, context: Context) => unknown;
 export type Handlers<Context> = Readonly<Record<string, Handler<Context>>>;
 
-export interface ServiceOptions<Context> {
+export interface HandlerOptions<Context> {
   readonly interface: Interface;
   readonly handlers: Handlers<Context>;
   /** How i64 values reach handlers. */
@@ -33,7 +33,7 @@ export interface ServiceOptions<Context> {
  * A call whose handler returns no promise settles before the sending has returned.
  * @throws KatamariError bad_request when a method has no handler or a handler no method
  */
-export function serveHandlers<Context>(options: ServiceOptions<Context>): Send {
+export function serveHandlers<Context>(options: HandlerOptions<Context>): Send {
   checkHandlers(options.interface, options.handlers);
   return (call, sink) => {
     let method: Method;
@@ -113,7 +113,7 @@ function thrownReply(method: Method, thrown: unknown): Reply | undefined {
   };
 }
 
-function undeclaredReply<Context>(options: ServiceOptions<Context>, call: Call, thrown: unknown): Reply {
+function undeclaredReply<Context>(options: HandlerOptions<Context>, call: Call, thrown: unknown): Reply {
   options.onUndeclared?.(call, thrown);
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   return {

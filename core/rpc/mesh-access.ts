@@ -5,7 +5,7 @@ import type { Interface } from '../thrift/mod.ts';
 import type { Call, Dispatch, Send } from './call.ts';
 
 /** What a chassis says it is. Equal details and equal interface make a pool. */
-export interface Details {
+export interface PoolDetails {
   readonly service: string;
   readonly version: string;
   /** A wall: calls with other roles never get here. */
@@ -20,7 +20,7 @@ export interface Details {
 export interface PoolView {
   /** `Service@version`, with a suffix when several pools share both. */
   readonly id: string;
-  readonly details: Details;
+  readonly details: PoolDetails;
   readonly interface: Interface;
   /** Resources that can take a call now. */
   readonly free: number;
@@ -31,7 +31,7 @@ export interface PoolView {
 }
 
 /** What picks the pool of a call. */
-export type Wanted = Pick<Call, 'service' | 'method' | 'version' | 'roles' | 'tags' | 'details' | 'key'>;
+export type PoolQuery = Pick<Call, 'service' | 'method' | 'version' | 'roles' | 'tags' | 'details' | 'key'>;
 
 export interface Directory {
   /** Every pool known now, ordered by service, then version. */
@@ -41,11 +41,11 @@ export interface Directory {
    * encode call this first and then send the call with that pool's exact version.
    * @throws KatamariError `no_pool` (facts.jsonRpcCode -32601 when the method exists nowhere in the mesh).
    */
-  choose(wanted: Wanted): PoolView;
+  choose(wanted: PoolQuery): PoolView;
 }
 
 /** The mesh as a faceplate gets it. */
-export interface MeshDoor {
+export interface MeshAccess {
   readonly dispatch: Dispatch;
   /** The same, for faceplates that pass bytes through. */
   readonly send: Send;

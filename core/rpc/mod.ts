@@ -1,7 +1,7 @@
 // The door of core/rpc: what other rooms may import.
 
-export { foreignHeaders, readWishes, type Wishes } from './call-headers.ts';
-export { CallStats, DURATION_BOUNDS_S, DurationHistogram, quantileOf, StatsBook } from './call-stats.ts';
+export { foreignHeaders, parseCallHeaders, type CallHeaders } from './call-headers.ts';
+export { CallStats, DURATION_BOUNDS_S, DurationHistogram, quantileOf, StatsTable } from './call-stats.ts';
 export {
   type Call,
   type CallResult,
@@ -20,11 +20,11 @@ export {
   sendOf,
   withCall,
 } from './call.ts';
-export { InLine } from './concurrency-limit.ts';
+export { ConcurrencyLimit } from './concurrency-limit.ts';
 export { type ChassisDetails, chassisInterface, meshInterface } from './control-interfaces.ts';
 export { type Handler, type Handlers, serveHandlers } from './handlers.ts';
 export { type MergedPool, mergePools, type PlacedResource } from './merged-pools.ts';
-export type { Details, Directory, MeshDoor, PoolView, Wanted } from './mesh-access.ts';
+export type { PoolDetails, Directory, MeshAccess, PoolView, PoolQuery } from './mesh-access.ts';
 export {
   type EventKind,
   type MeshEvent,

@@ -1,6 +1,6 @@
 // Strict-binary Thrift at the level of single values: a writer into a growing buffer and a reader that checks every size against
 import type { Type } from './model.ts';
-import { writeShortText } from './string-cache.ts';
+import { writeCachedString } from './string-cache.ts';
 import { WIRE_TYPE as WIRE } from './struct-scanner.ts';
 
 // the bytes that are left before it allocates anything. Knows no types; coder.ts puts it to use.
@@ -37,7 +37,7 @@ export function wireName(wire: number): string {
 }
 
 /** A wrong value. The path grows outwards while it is thrown; the entry point turns it into a KatamariError. */
-export class Wrong extends Error {
+export class WireError extends Error {
   readonly what: string;
   readonly isTooLarge: boolean;
   /** Innermost first: `.name`, `[3]`. */
@@ -58,7 +58,7 @@ export class Wrong extends Error {
 
 /** The thrown thing with one more step of path in front, for rethrowing. */
 export function at(thrown: unknown, step: string): unknown {
-  if (thrown instanceof Wrong) thrown.path.push(step);
+  if (thrown instanceof WireError) thrown.path.push(step);
   return thrown;
 }
 
@@ -90,7 +90,7 @@ export class BinaryWriter {
   }
 
   enter(): void {
-    if (++this.depth > DEPTH_MAX) throw new Wrong(`more than ${DEPTH_MAX} values inside one another`);
+    if (++this.depth > DEPTH_MAX) throw new WireError(`more than ${DEPTH_MAX} values inside one another`);
   }
 
   leave(): void {
@@ -101,7 +101,7 @@ export class BinaryWriter {
     const wanted = this.position + bytes;
     if (wanted <= this.buffer.length) return;
     if (wanted > ENCODED_BYTES_MAX)
-      throw new Wrong(`the value is longer than ${ENCODED_BYTES_MAX} bytes, the limit`, true);
+      throw new WireError(`the value is longer than ${ENCODED_BYTES_MAX} bytes, the limit`, true);
     const old = this.buffer;
     // Behind a long text there is at least a stop byte.
     this.#resize(Math.min(ENCODED_BYTES_MAX, Math.max(wanted + SLACK_BYTES, old.length * 2)));
@@ -157,9 +157,9 @@ export class BinaryWriter {
     // The exact count costs a pass over the text: only where three times the length would be much too much.
     this.ensure(4 + (length > EXACT_FROM ? Buffer.byteLength(text) : length * 3));
     const start = this.position + 4;
-    const written = writeShortText(this.buffer, start, text);
+    const written = writeCachedString(this.buffer, start, text);
     if (written !== length && LONE_SURROGATE.test(text)) {
-      throw new Wrong('expected text, got half a surrogate pair, which UTF-8 cannot carry');
+      throw new WireError('expected text, got half a surrogate pair, which UTF-8 cannot carry');
     }
     this.view.setInt32(this.position, written);
     this.position = start + written;
@@ -211,7 +211,7 @@ export class BinaryReader {
   }
 
   enter(): void {
-    if (++this.depth > DEPTH_MAX) throw new Wrong(`more than ${DEPTH_MAX} values inside one another`);
+    if (++this.depth > DEPTH_MAX) throw new WireError(`more than ${DEPTH_MAX} values inside one another`);
     this.spend(1);
   }
 
@@ -222,7 +222,8 @@ export class BinaryReader {
   /** Counts what decoding makes, so that few bytes cannot become much memory. */
   spend(parts: number): void {
     this.#parts += parts;
-    if (this.#parts > DECODED_PARTS_MAX) throw new Wrong(`more than ${DECODED_PARTS_MAX} values in one message`, true);
+    if (this.#parts > DECODED_PARTS_MAX)
+      throw new WireError(`more than ${DECODED_PARTS_MAX} values in one message`, true);
   }
 
   byte(): number {
@@ -273,7 +274,7 @@ export class BinaryReader {
     const text = this.buffer.toString('utf8', from, end);
     // Decoding replaces what is not UTF-8; only texts with the replacement character need a second look.
     if (text.includes('\uFFFD') && !isUtf8(this.buffer.subarray(from, end)))
-      throw new Wrong('expected text in UTF-8, got other bytes');
+      throw new WireError('expected text in UTF-8, got other bytes');
     return text;
   }
 
@@ -302,7 +303,7 @@ export class BinaryReader {
     const size = this.i32();
     const left = this.end - this.position;
     if (size >= 0 && size * bytesEach <= left) return size;
-    throw new Wrong(`a size of ${size} is declared, but ${left} bytes are left`);
+    throw new WireError(`a size of ${size} is declared, but ${left} bytes are left`);
   }
 
   keyFrom(start: number): string {
@@ -362,13 +363,13 @@ export class BinaryReader {
         return;
       }
       default:
-        throw new Wrong(`type ${wire} does not exist on the wire`);
+        throw new WireError(`type ${wire} does not exist on the wire`);
     }
   }
 
   /** Skipped values cost depth but no memory. */
   #enterSkipped(): void {
-    if (++this.depth > DEPTH_MAX) throw new Wrong(`more than ${DEPTH_MAX} values inside one another`);
+    if (++this.depth > DEPTH_MAX) throw new WireError(`more than ${DEPTH_MAX} values inside one another`);
   }
 
   #int32(from: number): number {
@@ -385,7 +386,9 @@ export class BinaryReader {
   }
 
   #short(bytes: number): never {
-    throw new Wrong(`the bytes end in the middle: ${bytes} more were expected, ${this.end - this.position} are left`);
+    throw new WireError(
+      `the bytes end in the middle: ${bytes} more were expected, ${this.end - this.position} are left`,
+    );
   }
 
   #ascii(from: number, end: number): string | undefined {

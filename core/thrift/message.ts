@@ -2,7 +2,7 @@
 // The hot path reads this and nothing else; the argument bytes behind it are passed on as they came.
 
 import { KatamariError } from '../mod.ts';
-import { readShortText, writeShortText } from './string-cache.ts';
+import { readCachedString, writeCachedString } from './string-cache.ts';
 
 export const MESSAGE_TYPE = { call: 1, reply: 2, exception: 3, oneway: 4 } as const;
 export type MessageType = (typeof MESSAGE_TYPE)[keyof typeof MESSAGE_TYPE];
@@ -41,7 +41,7 @@ export function readHead(bytes: Buffer, start: number, end: number): MessageHead
   if (end < nameEnd + 4) return undefined;
   return {
     type,
-    name: readShortText(bytes, start + 8, nameEnd),
+    name: readCachedString(bytes, start + 8, nameEnd),
     seqId: bytes.readInt32BE(nameEnd),
     bodyStart: nameEnd + 4,
   };
@@ -83,7 +83,7 @@ export function putFrameHead(
   into.writeInt32BE(12 + nameBytes + bodyBytes, at);
   into.writeInt32BE(STRICT_VERSION_1 | type, at + 4);
   into.writeInt32BE(nameBytes, at + 8);
-  writeShortText(into, at + 12, name);
+  writeCachedString(into, at + 12, name);
   return into.writeInt32BE(seqId, at + 12 + nameBytes);
 }
 

@@ -6,7 +6,7 @@ export {
   readApplicationException,
   writeApplicationException,
 } from './application-exception.ts';
-export { at, BinaryReader, BinaryWriter, minimumBytes, WIRE_OF_KIND, wireName, Wrong } from './binary.ts';
+export { at, BinaryReader, BinaryWriter, minimumBytes, WIRE_OF_KIND, wireName, WireError } from './binary.ts';
 export type { HeadersIn } from './headers.ts';
 export {
   bareMessage,
@@ -26,7 +26,7 @@ export {
   readOldHead,
 } from './message.ts';
 export type { Annotations, EnumType, Field, IdlSource, Interface, Method, StructType, Type } from './model.ts';
-export { readShortText, writeShortText } from './string-cache.ts';
+export { readCachedString, writeCachedString } from './string-cache.ts';
 export { declaredSize, tooDeep, tooLarge } from './struct-limits.ts';
 export { StructScanner, WIRE_TYPE } from './struct-scanner.ts';
 export { declaredException, ThriftException } from './thrift-exception.ts';

@@ -2,13 +2,13 @@
 // again: nothing is decoded, nothing made, and who looks it up in a Map need not compare letters. Written, ASCII goes byte by byte: for so little a
 // call into the runtime costs more. What is known is a table of fixed size in which a newcomer takes the place of whoever was there.
 
-interface Known {
+interface CachedString {
   readonly bytes: Buffer;
   readonly text: string;
 }
 
 /** The text in UTF-8 from `start` to `end`. */
-export function readShortText(bytes: Buffer, start: number, end: number): string {
+export function readCachedString(bytes: Buffer, start: number, end: number): string {
   const length = end - start;
   if (length === 0) return '';
   if (length > KNOWN_BYTES_MAX) return bytes.toString('utf8', start, end);
@@ -21,7 +21,7 @@ export function readShortText(bytes: Buffer, start: number, end: number): string
 }
 
 /** Writes the text in UTF-8, for which there must be room. @returns how many bytes it took */
-export function writeShortText(into: Buffer, at: number, text: string): number {
+export function writeCachedString(into: Buffer, at: number, text: string): number {
   if (text.length > WRITTEN_HERE_MAX) return into.write(text, at, 'utf8');
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
@@ -50,4 +50,4 @@ const WRITTEN_HERE_MAX = 24;
 const ASCII_MAX = 0x7f;
 const MIXED_BYTES = 6;
 const PLACES = 512;
-const KNOWN: (Known | undefined)[] = Array.from({ length: PLACES }, () => undefined);
+const KNOWN: (CachedString | undefined)[] = Array.from({ length: PLACES }, () => undefined);

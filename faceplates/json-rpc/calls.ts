@@ -3,9 +3,9 @@
 
 import { encodeParams } from '../../core/idl/mod.ts';
 import type { KatamariError, Clock } from '../../core/mod.ts';
-import type { MeshDoor, PoolView, ReplyContext, StatsBook, Wishes, CallResult } from '../../core/rpc/mod.ts';
+import type { MeshAccess, PoolView, ReplyContext, StatsTable, CallHeaders, CallResult } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
-import { FaceplateCalls, type JsonAnswer, type Outcome, type Target } from '../kit/mod.ts';
+import { FaceplateCalls, type JsonAnswer, type Outcome, type MethodName } from '../kit/mod.ts';
 import { DECLARED_EXCEPTION, rpcErrorOf, type RpcError } from './rpc-error.ts';
 import { paramsWithNumbers } from './text.ts';
 
@@ -13,7 +13,7 @@ import { paramsWithNumbers } from './text.ts';
 export interface Exchange {
   /** What follows `/rpc/`: `Service`, `Service@version` or ''. */
   readonly path: string;
-  readonly wishes: Wishes;
+  readonly wishes: CallHeaders;
   /** Aborted when the client has gone. */
   readonly signal: AbortSignal;
   /** `json-rpc 10.0.0.7` */
@@ -21,26 +21,26 @@ export interface Exchange {
   /** See text.ts. */
   readonly mark: string;
   /** How the last call of this request ended; what the HTTP side of a single call is made from. */
-  ending: Ending | undefined;
+  ending: CallEnding | undefined;
 }
 
-export type Ending =
+export type CallEnding =
   | { readonly kind: 'answered'; readonly version: string; readonly context: ReplyContext }
   | { readonly kind: 'refused'; readonly error: KatamariError };
 
 /** What becomes the `result` or the `error` member. */
-export type Answer = { readonly error: RpcError } | { readonly error: undefined; readonly result: unknown };
+export type JsonRpcAnswer = { readonly error: RpcError } | { readonly error: undefined; readonly result: unknown };
 
-export interface CallsOptions {
-  readonly mesh: MeshDoor;
-  readonly book: StatsBook;
+export interface JsonRpcCallsOptions {
+  readonly mesh: MeshAccess;
+  readonly book: StatsTable;
   readonly clock: Clock;
 }
 
-export class Calls {
+export class JsonRpcCalls {
   readonly #calls: FaceplateCalls;
 
-  constructor(options: CallsOptions) {
+  constructor(options: JsonRpcCallsOptions) {
     this.#calls = new FaceplateCalls({ ...options, name: FACEPLATE });
   }
 
@@ -50,7 +50,7 @@ export class Calls {
   }
 
   /** Calls `end` with an answer, once, perhaps before this returns. */
-  begin(target: Target, params: unknown, exchange: Exchange, end: (answer: Answer) => void): void {
+  begin(target: MethodName, params: unknown, exchange: Exchange, end: (answer: JsonRpcAnswer) => void): void {
     const { wishes, signal, caller } = exchange;
     this.#calls.begin(
       { target, wishes, signal, caller },
@@ -79,7 +79,7 @@ function given(params: unknown, method: Method, pool: PoolView, { mark, wishes }
   return wishes.token !== '' && pool.details.service === ADMIN_SERVICE ? withToken(exact, method, wishes.token) : exact;
 }
 
-function answerOf(outcome: Outcome<JsonAnswer>): Answer {
+function answerOf(outcome: Outcome<JsonAnswer>): JsonRpcAnswer {
   switch (outcome.kind) {
     case 'refused':
       return { error: rpcErrorOf(outcome.error) };

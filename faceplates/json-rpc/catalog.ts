@@ -32,7 +32,7 @@ interface MeshDocument {
   readonly document: Document;
 }
 
-export class Catalogue {
+export class Catalog {
   readonly #directory: Directory;
   readonly #idl = new WeakMap<Interface, Document>();
   #openRpc: MeshDocument | undefined;

@@ -1,6 +1,6 @@
 // One POST: the bytes of its body in, status, headers and text of its answer out, however it came and whoever writes it. Talks to rpc.ts; counts
 import { asKatamariError, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
-import type { Calls, Exchange } from './calls.ts';
+import type { JsonRpcCalls, Exchange } from './calls.ts';
 import { errorAnswer, httpStatusOf, retryAfterOf } from './rpc-error.ts';
 import type { Rpc } from './rpc.ts';
 import { parseText } from './text.ts';
@@ -20,7 +20,7 @@ export interface HttpAnswer {
 
 export interface PostsOptions {
   readonly rpc: Rpc;
-  readonly calls: Calls;
+  readonly calls: JsonRpcCalls;
   readonly limits: Pick<FaceplateLimits, 'nestingMax'>;
   readonly log: Pick<Logger, 'error'> | undefined;
 }

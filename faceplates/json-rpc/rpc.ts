@@ -1,8 +1,8 @@
 // JSON-RPC 2.0 itself: a parsed request, or a batch of them, in; the text of the answer out.
 //
 import { KatamariError } from '../../core/mod.ts';
-import { parseMethodName, type Target } from '../kit/mod.ts';
-import type { Answer, Calls, Exchange } from './calls.ts';
+import { parseMethodName, type MethodName } from '../kit/mod.ts';
+import type { JsonRpcAnswer, JsonRpcCalls, Exchange } from './calls.ts';
 import { rpcErrorOf, type RpcError } from './rpc-error.ts';
 import { unmarked } from './text.ts';
 
@@ -18,7 +18,7 @@ import jayson from 'jayson';
 import { LRUCache } from 'lru-cache';
 
 export interface RpcOptions {
-  readonly calls: Calls;
+  readonly calls: JsonRpcCalls;
   readonly batchMax: number;
   /** The OpenRPC document of what is in the mesh, or of one `Service[@version]` of it. */
   readonly discover: (path: string) => unknown;
@@ -33,23 +33,23 @@ interface RpcResponse {
 }
 
 /** A request that is to be answered and can be no other than it seems. */
-interface PlainCall {
+interface SingleCall {
   readonly id: string | number;
   readonly method: string;
   readonly params?: object;
 }
 
 type Done = (error: RpcError | null, result?: unknown) => void;
-type Handler = (params: unknown, exchange: Exchange, done: Done) => void;
+type JaysonHandler = (params: unknown, exchange: Exchange, done: Done) => void;
 
 export class Rpc {
-  readonly #calls: Calls;
+  readonly #calls: JsonRpcCalls;
   readonly #batchMax: number;
   readonly #discover: (path: string) => unknown;
   readonly #jayson: jayson.Server;
   /** jayson tells a handler everything but its name, so there is one for each name. Names come from strangers: bounded. */
   readonly #methods = new LRUCache<string, jayson.Method>({ max: METHODS_MAX });
-  readonly #targets = new LRUCache<string, Target>({ max: METHODS_MAX });
+  readonly #targets = new LRUCache<string, MethodName>({ max: METHODS_MAX });
 
   constructor({ calls, batchMax, discover }: RpcOptions) {
     this.#calls = calls;
@@ -109,7 +109,7 @@ export class Rpc {
     });
   }
 
-  #targetOf(method: string, path: string): Target {
+  #targetOf(method: string, path: string): MethodName {
     const name = path === '' ? method : `${path}.${method}`;
     let target = this.#targets.get(name);
     if (target === undefined) {
@@ -128,7 +128,7 @@ export class Rpc {
     return method;
   }
 
-  #meshMethod(name: string): Handler {
+  #meshMethod(name: string): JaysonHandler {
     const target = parseMethodName(name);
     return (params, exchange, done) => {
       this.#calls.begin(target, params, exchange, (answer) => {
@@ -139,7 +139,7 @@ export class Rpc {
   }
 
   /** Names that begin with `rpc.` are the protocol's own. */
-  #ownMethod(name: string): Handler {
+  #ownMethod(name: string): JaysonHandler {
     return (_params, exchange, done) => {
       try {
         if (name !== 'rpc.discover') {
@@ -164,7 +164,7 @@ export class Rpc {
   }
 }
 
-function isPlainCall(request: unknown): request is PlainCall {
+function isPlainCall(request: unknown): request is SingleCall {
   if (typeof request !== 'object' || request === null || Array.isArray(request)) return false;
   const { jsonrpc, id, method, params } = request as Record<string, unknown>;
   return (
@@ -177,7 +177,7 @@ function isPlainCall(request: unknown): request is PlainCall {
 }
 
 /** The members in jayson's order. */
-function textOf(id: string | number, answer: Answer): string {
+function textOf(id: string | number, answer: JsonRpcAnswer): string {
   return answer.error === undefined
     ? `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${JSON.stringify(answer.result ?? null)}}`
     : `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"error":${JSON.stringify(answer.error)}}`;

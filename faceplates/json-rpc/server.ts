@@ -8,13 +8,13 @@ import {
   serveHttp,
   type HttpEnv,
   type HttpRefusal,
-  type PostApp,
+  type FastApp,
 } from '../../core/http/mod.ts';
 import { asKatamariError, KatamariError, systemClock, type Clock, type FaceplateLimits } from '../../core/mod.ts';
-import { type MeshDoor, type StatsBook, type Wishes, readWishes } from '../../core/rpc/mod.ts';
+import { type MeshAccess, type StatsTable, type CallHeaders, parseCallHeaders } from '../../core/rpc/mod.ts';
 import type { Faceplate } from '../kit/mod.ts';
-import { Calls, type Exchange } from './calls.ts';
-import { Catalogue, type Document } from './catalog.ts';
+import { JsonRpcCalls, type Exchange } from './calls.ts';
+import { Catalog, type Document } from './catalog.ts';
 import { JSON_TYPE, Posts, refusalOf, type HttpAnswer } from './post.ts';
 import { errorAnswer } from './rpc-error.ts';
 import { Rpc } from './rpc.ts';
@@ -27,8 +27,8 @@ import type { Context } from 'hono';
 import type { Logger } from 'pino';
 
 export interface JsonRpcFaceplateOptions {
-  readonly mesh: MeshDoor;
-  readonly book: StatsBook;
+  readonly mesh: MeshAccess;
+  readonly book: StatsTable;
   readonly limits: FaceplateLimits;
   readonly host: string;
   /** 0 takes any free port. */
@@ -46,11 +46,11 @@ export interface JsonRpcFaceplate extends Faceplate {
 /** Starts the faceplate; it listens when this resolves. Its address is a URL. */
 export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): Promise<JsonRpcFaceplate> {
   const { mesh, book, limits, host, port, clock = systemClock, log } = options;
-  const calls = new Calls({ mesh, book, clock });
-  const catalogue = new Catalogue(mesh.directory);
+  const calls = new JsonRpcCalls({ mesh, book, clock });
+  const catalogue = new Catalog(mesh.directory);
   const rpc = new Rpc({ calls, batchMax: limits.batchMax, discover: (path) => catalogue.openRpc(path) });
   const posts = new Posts({ rpc, calls, limits, log });
-  const front = new Front({ calls, catalogue, posts, log, allowedOrigins: options.allowedOrigins ?? [] });
+  const front = new JsonRpcServer({ calls, catalogue, posts, log, allowedOrigins: options.allowedOrigins ?? [] });
   const server = await serveHttp({
     fetch: front.app.fetch as (request: Request, env: HttpEnv) => Response | Promise<Response>,
     posts: directWayTo(posts),
@@ -77,14 +77,14 @@ export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): P
 }
 
 /** For ordinary POSTs to the paths that Hono has too; one with a header that makes no sense goes there, to be refused. */
-function directWayTo(posts: Posts): PostApp {
+function directWayTo(posts: Posts): FastApp {
   return {
     handlerOf({ path, headers }, client) {
       const service = RPC_PATH.exec(path);
       if (service === null) return undefined;
-      let wishes: Wishes;
+      let wishes: CallHeaders;
       try {
-        wishes = readWishes(headers);
+        wishes = parseCallHeaders(headers);
       } catch {
         return undefined;
       }
@@ -98,9 +98,9 @@ function directWayTo(posts: Posts): PostApp {
   };
 }
 
-interface FrontOptions {
-  readonly calls: Calls;
-  readonly catalogue: Catalogue;
+interface JsonRpcServerOptions {
+  readonly calls: JsonRpcCalls;
+  readonly catalogue: Catalog;
   readonly posts: Posts;
   readonly allowedOrigins: readonly string[];
   readonly log: JsonRpcFaceplateOptions['log'];
@@ -110,11 +110,11 @@ type AppContext = Context<{ Bindings: HttpEnv }>;
 type AnswerHeaders = Record<string, string>;
 
 /** The Hono app and what its routes share. */
-class Front {
+class JsonRpcServer {
   readonly app: Hono<{ Bindings: HttpEnv }> = new Hono<{ Bindings: HttpEnv }>();
-  readonly #options: FrontOptions;
+  readonly #options: JsonRpcServerOptions;
 
-  constructor(options: FrontOptions) {
+  constructor(options: JsonRpcServerOptions) {
     this.#options = options;
     const { app } = this;
     app.post('/rpc', (c) => this.#guarded(c, (headers) => this.#rpc(c, '', headers)));
@@ -160,7 +160,7 @@ class Front {
   #rpc(c: AppContext, path: string, headers: AnswerHeaders): Promise<Response> {
     const exchangeOf = (mark: string): Exchange => ({
       path,
-      wishes: readWishes(c.env.incoming.headers),
+      wishes: parseCallHeaders(c.env.incoming.headers),
       signal: clientSignal(c.env),
       caller: `json-rpc ${remoteAddress(c.env)}`,
       mark,

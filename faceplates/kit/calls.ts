@@ -14,21 +14,21 @@ import {
   type CallSink,
   type Reply,
   type ReplyContext,
-  type MeshDoor,
+  type MeshAccess,
   type PoolView,
   type CallStats,
-  type StatsBook,
-  readWishes,
-  type Wishes,
+  type StatsTable,
+  parseCallHeaders,
+  type CallHeaders,
 } from '../../core/rpc/mod.ts';
 import { type Method, readApplicationException } from '../../core/thrift/mod.ts';
-import type { Target } from './method-name.ts';
+import type { MethodName } from './method-name.ts';
 
 /** What is asked for, and by whom. */
-export interface Asked {
-  readonly target: Target;
+export interface FaceplateRequest {
+  readonly target: MethodName;
   /** Version, time, sticky key and the like; nothing unless told. */
-  readonly wishes?: Wishes;
+  readonly wishes?: CallHeaders;
   /** For people: `json-rpc 10.0.0.7`. */
   readonly caller: string;
   /** Aborted when the client has gone. */
@@ -36,7 +36,7 @@ export interface Asked {
 }
 
 /** How values become arguments and a result becomes a value, by the interface of the pool that was chosen. */
-export interface Reading<Answer extends Answered> {
+export interface ArgumentCodec<Answer extends Answered> {
   /** The argument struct in strict binary. @throws KatamariError bad_request */
   encode(method: Method, pool: PoolView): Uint8Array;
   /** From the result struct. @throws KatamariError */
@@ -81,15 +81,15 @@ export type Outcome<Answer extends Answered> =
 export interface FaceplateCallsOptions {
   /** Of the front, in the book. */
   readonly name: string;
-  readonly mesh: MeshDoor;
-  readonly book: StatsBook;
+  readonly mesh: MeshAccess;
+  readonly book: StatsTable;
   readonly clock?: Clock;
 }
 
 export class FaceplateCalls {
   readonly #name: string;
-  readonly #mesh: MeshDoor;
-  readonly #book: StatsBook;
+  readonly #mesh: MeshAccess;
+  readonly #book: StatsTable;
   readonly #clock: Clock;
   /** New calls are refused from now on. */
   isDraining = false;
@@ -102,25 +102,25 @@ export class FaceplateCalls {
   }
 
   /** A call with plain JSON values: params by name (object), by position (array) or none. Settles always; never rejects. */
-  json(asked: Asked, params: unknown): Promise<Outcome<JsonAnswer>> {
+  json(asked: FaceplateRequest, params: unknown): Promise<Outcome<JsonAnswer>> {
     return this.call(asked, { encode: (method) => encodeParams(method, params), decode: FaceplateCalls.readJson });
   }
 
   /** Settles with an outcome always; never rejects. */
-  call<Answer extends Answered>(asked: Asked, reading: Reading<Answer>): Promise<Outcome<Answer>> {
+  call<Answer extends Answered>(asked: FaceplateRequest, reading: ArgumentCodec<Answer>): Promise<Outcome<Answer>> {
     return new Promise((resolve) => this.begin(asked, reading, resolve));
   }
 
   /** Calls `end` with an outcome, once, perhaps before this returns. `end` must not throw. */
   begin<Answer extends Answered>(
-    asked: Asked,
-    reading: Reading<Answer>,
+    asked: FaceplateRequest,
+    reading: ArgumentCodec<Answer>,
     end: (outcome: Outcome<Answer>) => void,
   ): void {
     const startedMs = this.#clock.nowMs();
     const { target, wishes = NO_WISHES, signal } = asked;
     let stats: CallStats | undefined;
-    let work: Work<Answer>;
+    let work: FaceplateCall<Answer>;
     let call: Call;
     try {
       if (this.isDraining) throw draining();
@@ -152,7 +152,7 @@ export class FaceplateCalls {
         caller: asked.caller,
         signal,
       });
-      work = new Work({ pool, method, reading, stats, signal, end, clock: this.#clock, startedMs });
+      work = new FaceplateCall({ pool, method, reading, stats, signal, end, clock: this.#clock, startedMs });
     } catch (thrown) {
       const error = asKatamariError(thrown);
       stats ??= this.#accept(...this.#pageOf(target));
@@ -184,7 +184,7 @@ export class FaceplateCalls {
   }
 
   /** Where a call is entered that no pool was chosen for: under its name when the mesh has that service and method at all. */
-  #pageOf({ service, method }: Target): [string, string] {
+  #pageOf({ service, method }: MethodName): [string, string] {
     const isKnown = this.#mesh.directory
       .pools()
       .some((pool) => pool.details.service === service && pool.interface.methods.has(method));
@@ -192,12 +192,12 @@ export class FaceplateCalls {
   }
 }
 
-const NO_WISHES: Wishes = readWishes({});
+const NO_WISHES: CallHeaders = parseCallHeaders({});
 
-interface WorkOptions<Answer extends Answered> {
+interface FaceplateCallOptions<Answer extends Answered> {
   readonly pool: PoolView;
   readonly method: Method;
-  readonly reading: Reading<Answer>;
+  readonly reading: ArgumentCodec<Answer>;
   readonly stats: CallStats;
   readonly signal: AbortSignal | undefined;
   readonly end: (outcome: Outcome<Answer>) => void;
@@ -206,11 +206,11 @@ interface WorkOptions<Answer extends Answered> {
 }
 
 /** A call that was sent: its reply, its error, or that its client has gone, whichever is first. What the mesh still says then is of no interest. */
-class Work<Answer extends Answered> implements CallSink {
-  readonly #options: WorkOptions<Answer>;
+class FaceplateCall<Answer extends Answered> implements CallSink {
+  readonly #options: FaceplateCallOptions<Answer>;
   #isEnded = false;
 
-  constructor(options: WorkOptions<Answer>) {
+  constructor(options: FaceplateCallOptions<Answer>) {
     this.#options = options;
     options.signal?.addEventListener('abort', this);
   }
@@ -253,7 +253,7 @@ function outcomeOf<Answer extends Answered>(
   pool: PoolView,
   method: Method,
   reply: Reply,
-  reading: Reading<Answer>,
+  reading: ArgumentCodec<Answer>,
 ): Outcome<Answer> {
   const { context } = reply;
   const version = context.version || pool.details.version;

@@ -2,7 +2,7 @@
 // user adds in katamari.yaml are the same thing: started with a FaceplateContext, held and ended by these four members.
 
 import type { FaceplateLimits } from '../../core/mod.ts';
-import type { MeshDoor, StatsBook } from '../../core/rpc/mod.ts';
+import type { MeshAccess, StatsTable } from '../../core/rpc/mod.ts';
 
 /** A running front: it listens. */
 export interface Faceplate {
@@ -20,9 +20,9 @@ export interface Faceplate {
 export interface FaceplateContext<Options = unknown> {
   /** Its name in status, metrics and Consul (`katamari-<name>`); also the name of its page in the book. */
   readonly name: string;
-  readonly mesh: MeshDoor;
+  readonly mesh: MeshAccess;
   /** Every call is entered here once and settled once; FaceplateCalls does it. */
-  readonly book: StatsBook;
+  readonly book: StatsTable;
   /** All of them hold for every front. */
   readonly limits: FaceplateLimits;
   readonly host: string;

@@ -30,7 +30,7 @@ export interface LineConnectionOptions {
 }
 
 /** A line as it came, or why what came is none. */
-type Item = Buffer | KatamariError;
+type LineCall = Buffer | KatamariError;
 
 export class LineConnection implements LineClient {
   readonly address: string;
@@ -42,7 +42,7 @@ export class LineConnection implements LineClient {
   #partBytes = 0;
   #partSinceMs = 0;
   /** What was cut and is not under way yet: at most what one read of the socket held. */
-  readonly #items: Item[] = [];
+  readonly #items: LineCall[] = [];
   #underWay = 0;
   /** Settles when the last answer was written. */
   #written: Promise<void> = Promise.resolve();
@@ -161,7 +161,7 @@ export class LineConnection implements LineClient {
     const { pipelineMax } = this.#options.limits;
     const socket = this.#socket;
     while (this.#items.length > 0 && this.#underWay < pipelineMax && socket.writableLength <= UNREAD_BYTES_MAX) {
-      this.#take(this.#items.shift() as Item);
+      this.#take(this.#items.shift() as LineCall);
     }
     if (this.#items.length > 0) socket.pause();
     else if (socket.isPaused()) {
@@ -171,7 +171,7 @@ export class LineConnection implements LineClient {
     if (this.#items.length === 0 && this.#underWay === 0 && this.#state !== 'open') this.#end();
   }
 
-  #take(item: Item): void {
+  #take(item: LineCall): void {
     const answer = item instanceof KatamariError ? Promise.resolve(this.#options.refusal(item)) : this.#answer(item);
     // After a refusal of the connection itself nothing more is read from it.
     if (item instanceof KatamariError) this.#state = 'leaving';

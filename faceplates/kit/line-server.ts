@@ -1,6 +1,6 @@
 // A TCP server for protocols of one line a question and one line an answer: it listens, counts and sweeps connections, drains. What a line
 import { systemClock, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
-import type { MeshDoor } from '../../core/rpc/mod.ts';
+import type { MeshAccess } from '../../core/rpc/mod.ts';
 import type { Faceplate } from './faceplate.ts';
 import { LineConnection, type LineClient, type LineConnectionOptions } from './line-connection.ts';
 
@@ -11,7 +11,7 @@ import { createServer, type AddressInfo } from 'node:net';
 
 export interface ServeLinesOptions {
   /** Its timeout is how long a drain waits for the last answers. */
-  readonly mesh: Pick<MeshDoor, 'timeoutMs'>;
+  readonly mesh: Pick<MeshAccess, 'timeoutMs'>;
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;

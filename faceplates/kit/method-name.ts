@@ -2,13 +2,13 @@
 // A version may hold dots (`1.2.3`, `^1.2`), so the method is what follows the last one.
 
 /** What a call asks for by its name; '' where it says nothing. */
-export interface Target {
+export interface MethodName {
   readonly service: string;
   readonly version: string;
   readonly method: string;
 }
 
-export function parseMethodName(name: string): Target {
+export function parseMethodName(name: string): MethodName {
   const dot = name.lastIndexOf('.');
   return { ...parseServiceName(name.slice(0, Math.max(0, dot))), method: name.slice(dot + 1) };
 }

@@ -1,11 +1,11 @@
 // What the headers of one message ask for, beside what the message says itself.
 
 import { asKatamariError, type KatamariError } from '../../core/mod.ts';
-import { withCall, type Call, foreignHeaders, readWishes, type Wishes } from '../../core/rpc/mod.ts';
+import { withCall, type Call, foreignHeaders, parseCallHeaders, type CallHeaders } from '../../core/rpc/mod.ts';
 import type { HeadersIn } from '../../core/thrift/mod.ts';
 
-export class Asked {
-  readonly #wishes: Wishes | undefined;
+export class ThriftCallOptions {
+  readonly #wishes: CallHeaders | undefined;
   readonly #headers: HeadersIn;
   readonly #givenName: string;
   #foreign: Readonly<Record<string, string>> | undefined;
@@ -18,7 +18,7 @@ export class Asked {
     this.#headers = headers;
     this.#givenName = name;
     try {
-      this.#wishes = readWishes(headers);
+      this.#wishes = parseCallHeaders(headers);
     } catch (error) {
       this.refusal = asKatamariError(error);
     }
@@ -30,10 +30,10 @@ export class Asked {
    * undefined when the transport carried no headers.
    * @param before of the message before: when this one says the same, it is the answer
    */
-  static read(headers: HeadersIn | undefined, name: string, before?: Asked): Asked | undefined {
+  static read(headers: HeadersIn | undefined, name: string, before?: ThriftCallOptions): ThriftCallOptions | undefined {
     if (headers === undefined) return undefined;
     if (before !== undefined && before.#headers === headers && before.#givenName === name) return before;
-    return new Asked(headers, name);
+    return new ThriftCallOptions(headers, name);
   }
 
   /** The answer need not wait for those before it. */

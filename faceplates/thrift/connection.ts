@@ -1,15 +1,15 @@
 // One client: reads its calls, hands them to the mesh, and writes the answers in the order of the calls; those of calls that ask for any order
-import { CallSignal, withoutContext, Inbox, Roster } from '../../core/link/mod.ts';
+import { CallSignal, withoutContext, ReceiveBuffer, DenseSet } from '../../core/link/mod.ts';
 import { type Clock, asKatamariError, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
-import { createCall, type Reply, type MeshDoor } from '../../core/rpc/mod.ts';
+import { createCall, type Reply, type MeshAccess } from '../../core/rpc/mod.ts';
 import { type Encoding, type MessageFacts, FramedBinary } from '../../core/thrift/encodings/mod.ts';
 import { applicationExceptionOf, MESSAGE_TYPE, NOTHING } from '../../core/thrift/mod.ts';
-import { Asked } from './call-options.ts';
-import { recognise } from './detect-protocol.ts';
+import { ThriftCallOptions } from './call-options.ts';
+import { detectProtocol } from './detect-protocol.ts';
 import { headersOfError } from './error-headers.ts';
-import type { Target, TargetTable } from './method-targets.ts';
+import type { MethodTarget, MethodTargets } from './method-targets.ts';
 import { drainBegins, draining, framedRefusal, halfSent, unknownProtocol, wantsTls } from './refusals.ts';
-import { Line, type Place, type PlaceOwner } from './reply-queue.ts';
+import { ReplyQueue, type ThriftCall, type ThriftCallOwner } from './reply-queue.ts';
 
 // (`katamari-any-order`) as they become ready. Two speeds: the answer to the only
 // call in line goes straight to the socket, those of several leave together at the end of the turn. Nothing here makes a timer: the
@@ -20,14 +20,14 @@ import type { Socket } from 'node:net';
 
 /** What all connections of a faceplate share. */
 export interface ConnectionHost {
-  readonly mesh: MeshDoor;
+  readonly mesh: MeshAccess;
   readonly limits: FaceplateLimits;
   readonly clock: Clock;
-  readonly targets: TargetTable;
+  readonly targets: MethodTargets;
   /** Oneway calls outlive their connection; the faceplate's drain waits for them. */
   onewayStarted(): void;
   onewayEnded(): void;
-  onClose(connection: Connection): void;
+  onClose(connection: ThriftConnection): void;
   /** Takes over a connection that begins with a TLS handshake; undefined where none is spoken. */
   readonly startTls: ((socket: Socket, begun: Buffer) => void) | undefined;
   /** Whoever does not speak TLS is refused. */
@@ -39,18 +39,18 @@ export interface ConnectionHost {
  * - leaving: the last answer and the end were sent; what still comes is thrown away until the client ends too, because a kernel that
  *   closes on unread bytes discards what the client has not read.   - gone: the socket is closed.
  */
-type State = 'open' | 'ending' | 'leaving' | 'gone';
+type ThriftConnectionState = 'open' | 'ending' | 'leaving' | 'gone';
 
-export class Connection implements PlaceOwner {
+export class ThriftConnection implements ThriftCallOwner {
   readonly #socket: Socket;
   readonly #host: ConnectionHost;
   readonly #isSecure: boolean;
-  readonly #line: Line = new Line(this);
-  /** Calls whose answers keep no order; made for the first one. A client that makes such calls is told before the end, see #sayGoodbye. */
-  #anyOrder: Roster<Place> | undefined;
-  readonly #inbox = new Inbox();
+  readonly #line: ReplyQueue = new ReplyQueue(this);
+  /** Calls whose answers keep no order; made for the first one. A client that makes such calls is told before the end, see #sendGoAway. */
+  #anyOrder: DenseSet<ThriftCall> | undefined;
+  readonly #inbox = new ReceiveBuffer();
   #encoding: Encoding | undefined;
-  #state: State = 'open';
+  #state: ThriftConnectionState = 'open';
   #isPaused = false;
   #isReading = false;
   #isDraining = false;
@@ -63,7 +63,7 @@ export class Connection implements PlaceOwner {
   #waitingBytes = 0;
   #outgoing: Uint8Array[] = [];
   /** What the headers of the message before asked for. */
-  #asked: Asked | undefined;
+  #asked: ThriftCallOptions | undefined;
   /** What answers of a version say in headers; the same object each time, so that its bytes are made once. */
   #versionHeaders: Readonly<Record<string, string>> | undefined;
   /** Aborted when the client has gone; made for the first call. */
@@ -104,10 +104,10 @@ export class Connection implements PlaceOwner {
   }
 
   /** Busy, it drains. Idle, it serves what comes next, and drains then: who calls all the time sees the end behind an answer. */
-  lastCall(): void {
+  beginGracefulClose(): void {
     if (this.#isIdle && this.#inbox.isEmpty) {
       this.#isLastCall = true;
-      this.#sayGoodbye(false);
+      this.#sendGoAway(false);
     } else this.drain();
   }
 
@@ -117,7 +117,7 @@ export class Connection implements PlaceOwner {
     this.#isDraining = true;
     this.#begunBytes = this.#inbox.bytes;
     const isIdle = this.#isIdle;
-    if (!isIdle) this.#sayGoodbye(false);
+    if (!isIdle) this.#sendGoAway(false);
     this.#leaveIfDone();
     // Nothing can be lost on it, so nobody need wait for the client to end too; but for one that has been told, and will.
     if (isIdle && this.#state === 'leaving' && this.#anyOrder === undefined) this.close();
@@ -154,7 +154,7 @@ export class Connection implements PlaceOwner {
     }
   }
 
-  onReply(place: Place, reply: Reply): void {
+  onReply(place: ThriftCall, reply: Reply): void {
     if (place.isCancelled) return;
     const { stats } = place;
     this.#activeAtMs = this.#host.clock.nowMs();
@@ -164,7 +164,7 @@ export class Connection implements PlaceOwner {
     this.#settle(place, reply.isException ? MESSAGE_TYPE.exception : MESSAGE_TYPE.reply, reply.body);
   }
 
-  onError(place: Place, error: KatamariError): void {
+  onError(place: ThriftCall, error: KatamariError): void {
     if (place.isCancelled) return;
     this.#activeAtMs = this.#host.clock.nowMs();
     const tookMs = this.#activeAtMs - place.acceptedAtMs;
@@ -218,7 +218,7 @@ export class Connection implements PlaceOwner {
     while (at < bytes.length && this.#state === 'open' && !this.#isPaused) {
       const next = encoding.next(bytes, at, bytes.length);
       if (next === -1) {
-        this.#encourage(encoding);
+        this.#sendContinue(encoding);
         break;
       }
       const isLate = this.#isDraining && at >= this.#begunBytes;
@@ -233,7 +233,7 @@ export class Connection implements PlaceOwner {
 
   #recognise(bytes: Buffer, nowMs: number): Encoding | undefined {
     const { limits, targets, clock } = this.#host;
-    const found = recognise(bytes, limits, (head) => targets.of(head.name, clock.nowMs()).schema?.args);
+    const found = detectProtocol(bytes, limits, (head) => targets.of(head.name, clock.nowMs()).schema?.args);
     switch (found.kind) {
       case 'encoding':
         if (this.#host.isTlsRequired && !this.#isSecure) {
@@ -267,7 +267,7 @@ export class Connection implements PlaceOwner {
   }
 
   /** A client may wait for a word before it sends what it has announced. */
-  #encourage(encoding: Encoding): void {
+  #sendContinue(encoding: Encoding): void {
     const interim = this.#line.first === undefined ? encoding.takeInterim?.() : undefined;
     if (interim === undefined) return;
     this.#outgoing.push(interim);
@@ -280,7 +280,7 @@ export class Connection implements PlaceOwner {
       throw new KatamariError('bad_request', `Message type is ${head.type}, expected 1 (call) or 4 (oneway)`);
     }
     const { mesh, targets } = this.#host;
-    const asked = Asked.read(headers, head.name, this.#asked);
+    const asked = ThriftCallOptions.read(headers, head.name, this.#asked);
     this.#asked = asked;
     const target = targets.of(asked?.name ?? head.name, nowMs);
     const isOneway = head.type === MESSAGE_TYPE.oneway || target.isOneway;
@@ -308,14 +308,14 @@ export class Connection implements PlaceOwner {
   }
 
   /** Enters a call in the book and gives it a place in the line. */
-  #accept(target: Target, seqId: number, isOneway: boolean, isAnyOrder: boolean, nowMs: number): Place {
+  #accept(target: MethodTarget, seqId: number, isOneway: boolean, isAnyOrder: boolean, nowMs: number): ThriftCall {
     const place = this.#line.take(target);
     place.seqId = seqId;
     place.acceptedAtMs = nowMs;
     place.isOneway = isOneway;
     place.stats.accept();
     place.isAnyOrder = isAnyOrder;
-    if (isAnyOrder) this.#anyOrder ??= new Roster();
+    if (isAnyOrder) this.#anyOrder ??= new DenseSet();
     if (isOneway) this.#host.onewayStarted();
     else if (isAnyOrder) this.#anyOrder?.add(place);
     else this.#line.join(place);
@@ -324,7 +324,7 @@ export class Connection implements PlaceOwner {
   }
 
   /** A call has ended and is in the book; its answer leaves now or when its turn comes. */
-  #settle(place: Place, type: 2 | 3, body: Uint8Array): void {
+  #settle(place: ThriftCall, type: 2 | 3, body: Uint8Array): void {
     if (place.isOneway) {
       this.#underWay--;
       this.#line.free(place);
@@ -358,7 +358,7 @@ export class Connection implements PlaceOwner {
   }
 
   /** Hands out one answer before all that stand in line. */
-  #overtake(place: Place, type: 2 | 3): void {
+  #overtake(place: ThriftCall, type: 2 | 3): void {
     this.#anyOrder?.remove(place);
     if (this.#outgoing.length === 0 && this.#underWay > 1 && !this.#isReading) queueMicrotask(this.#flush);
     this.#write(this.#encoding as Encoding, place, type);
@@ -376,7 +376,7 @@ export class Connection implements PlaceOwner {
    * Tells a client that goes by sequence ids, in a message of id 0, that no further call is taken here. At the end it is told once more: what it has
    * no answer to by then has certainly not run.
    */
-  #sayGoodbye(isEnd: boolean): void {
+  #sendGoAway(isEnd: boolean): void {
     if (this.#anyOrder === undefined || this.#encoding === undefined) return;
     const error = isEnd ? draining() : drainBegins();
     const headers = headersOfError(error);
@@ -392,7 +392,7 @@ export class Connection implements PlaceOwner {
     this.#flush();
   }
 
-  #write(encoding: Encoding, { target, seqId, isSilent, body, version, error }: Place, type: 2 | 3): void {
+  #write(encoding: Encoding, { target, seqId, isSilent, body, version, error }: ThriftCall, type: 2 | 3): void {
     const { method, schema } = target;
     const headers = encoding.carriesHeaders === true ? this.#headersOf(version, error) : undefined;
     const result = type === MESSAGE_TYPE.reply ? schema?.result : undefined;
@@ -478,7 +478,7 @@ export class Connection implements PlaceOwner {
   }
 
   #leave(): void {
-    this.#sayGoodbye(true);
+    this.#sendGoAway(true);
     this.#flush();
     if (this.#state === 'gone') return;
     this.#state = 'leaving';
@@ -496,7 +496,7 @@ export class Connection implements PlaceOwner {
   }
 }
 
-function cancel(place: Place, nowMs: number): void {
+function cancel(place: ThriftCall, nowMs: number): void {
   if (place.type !== 0) return;
   place.isCancelled = true;
   place.stats.settle('cancelled', nowMs - place.acceptedAtMs, 0);

@@ -6,11 +6,11 @@ import {
   type SchemaOf,
   HttpEncoding,
   encodingOf,
-  mannerOf,
+  wireFormatOf,
   protocolOf,
 } from '../../core/thrift/encodings/mod.ts';
 
-export type Recognised =
+export type DetectedProtocol =
   | { readonly kind: 'encoding'; readonly encoding: Encoding }
   /** Too few bytes to tell. */
   | { readonly kind: 'more' }
@@ -19,7 +19,7 @@ export type Recognised =
   | { readonly kind: 'unknown'; readonly seen: string };
 
 /** Which encoding the first bytes of a connection are. */
-export function recognise(bytes: Buffer, limits: FaceplateLimits, schemaOf: SchemaOf): Recognised {
+export function detectProtocol(bytes: Buffer, limits: FaceplateLimits, schemaOf: SchemaOf): DetectedProtocol {
   const first = bytes[0];
   if (first === undefined) return MORE;
   if (isCapital(first)) {
@@ -34,7 +34,7 @@ export function recognise(bytes: Buffer, limits: FaceplateLimits, schemaOf: Sche
   // Most begin with a length; what does not says with one or two bytes what it is.
   const wanted = first === 0x80 ? 2 : first !== 0 && protocolOf(bytes) !== undefined ? 1 : 6;
   if (bytes.length < wanted) return MORE;
-  const manner = mannerOf(bytes);
+  const manner = wireFormatOf(bytes);
   if (manner !== undefined) return { kind: 'encoding', encoding: encodingOf(manner, limits, schemaOf) };
   return {
     kind: 'unknown',
@@ -46,7 +46,7 @@ function isCapital(byte: number): boolean {
   return byte >= 0x41 && byte <= 0x5a;
 }
 
-const MORE: Recognised = { kind: 'more' };
+const MORE: DetectedProtocol = { kind: 'more' };
 const OPENING_BRACE = 0x7b;
 const HTTP_METHODS: readonly string[] = [
   'GET ',

@@ -1,12 +1,12 @@
 // What a method name on the wire means: service, version and method, and the page of the book its calls are entered on. Worked out once per name
-import type { MeshDoor, CallStats, StatsBook } from '../../core/rpc/mod.ts';
+import type { MeshAccess, CallStats, StatsTable } from '../../core/rpc/mod.ts';
 import { type Method, parseTarget } from '../../core/thrift/mod.ts';
 
 // and looked up after that. Names that no pool has are entered under '-', so that strangers cannot grow the book.
 
 import { LRUCache } from 'lru-cache';
 
-export interface Target {
+export interface MethodTarget {
   /** '' when the client named none and the listener has no default. */
   readonly service: string;
   readonly version: string;
@@ -22,19 +22,19 @@ export interface Target {
   knownAtMs: number;
 }
 
-export interface TargetTableOptions {
-  readonly mesh: MeshDoor;
-  readonly book: StatsBook;
+export interface MethodTargetsOptions {
+  readonly mesh: MeshAccess;
+  readonly book: StatsTable;
   readonly defaultService: string;
 }
 
-export class TargetTable {
-  readonly #options: TargetTableOptions;
-  readonly #byName = new LRUCache<string, Target>({ max: NAMES_MAX });
+export class MethodTargets {
+  readonly #options: MethodTargetsOptions;
+  readonly #byName = new LRUCache<string, MethodTarget>({ max: NAMES_MAX });
   /** Of messages whose name could not be read. */
-  readonly nameless: Target;
+  readonly nameless: MethodTarget;
 
-  constructor(options: TargetTableOptions) {
+  constructor(options: MethodTargetsOptions) {
     this.#options = options;
     const stats = options.book.of(FACEPLATE, '-', '-');
     this.nameless = {
@@ -49,7 +49,7 @@ export class TargetTable {
   }
 
   /** The target of a call of that name, made at `nowMs`. */
-  of(name: string, nowMs: number): Target {
+  of(name: string, nowMs: number): MethodTarget {
     let target = this.#byName.get(name);
     if (target === undefined) {
       const { service, version, method } = parseTarget(name);
@@ -68,7 +68,7 @@ export class TargetTable {
     return target;
   }
 
-  #lookUp(target: Target, nowMs: number): void {
+  #lookUp(target: MethodTarget, nowMs: number): void {
     const { mesh, book } = this.#options;
     let service = '-';
     let found: Method | undefined;

@@ -1,22 +1,22 @@
 // The calls of one connection that wait for their answers, in the order in which they came. Ordinary Thrift clients match answers by order,
 // so an answer that is ready early stays in its place until those before it have left. Places are used again: a busy connection makes none.
 
-import type { RosterEntry } from '../../core/link/mod.ts';
+import type { DenseSetEntry } from '../../core/link/mod.ts';
 import type { KatamariError } from '../../core/mod.ts';
 import type { CallSink, Reply, CallStats } from '../../core/rpc/mod.ts';
 import { NOTHING } from '../../core/thrift/mod.ts';
-import type { Target } from './method-targets.ts';
+import type { MethodTarget } from './method-targets.ts';
 
 /** Who is told when a call has ended. */
-export interface PlaceOwner {
-  onReply(place: Place, reply: Reply): void;
-  onError(place: Place, error: KatamariError): void;
+export interface ThriftCallOwner {
+  onReply(place: ThriftCall, reply: Reply): void;
+  onError(place: ThriftCall, error: KatamariError): void;
 }
 
 /** One call that is under way. */
-export class Place implements CallSink, RosterEntry {
-  next: Place | undefined;
-  target: Target;
+export class ThriftCall implements CallSink, DenseSetEntry {
+  next: ThriftCall | undefined;
+  target: MethodTarget;
   /** The page of the book on which this call was entered; the target's may be another by the time the call ends. */
   stats: CallStats;
   seqId = 0;
@@ -36,9 +36,9 @@ export class Place implements CallSink, RosterEntry {
   rosterPlace = -1;
   /** Entered in the book as cancelled; what the mesh still says is of no interest. */
   isCancelled = false;
-  readonly #owner: PlaceOwner;
+  readonly #owner: ThriftCallOwner;
 
-  constructor(owner: PlaceOwner, target: Target) {
+  constructor(owner: ThriftCallOwner, target: MethodTarget) {
     this.target = target;
     this.stats = target.stats;
     this.#owner = owner;
@@ -53,25 +53,25 @@ export class Place implements CallSink, RosterEntry {
   }
 }
 
-export class Line {
-  readonly #owner: PlaceOwner;
-  #first: Place | undefined;
-  #last: Place | undefined;
-  #free: Place | undefined;
+export class ReplyQueue {
+  readonly #owner: ThriftCallOwner;
+  #first: ThriftCall | undefined;
+  #last: ThriftCall | undefined;
+  #free: ThriftCall | undefined;
   #freeCount = 0;
 
-  constructor(owner: PlaceOwner) {
+  constructor(owner: ThriftCallOwner) {
     this.#owner = owner;
   }
 
-  get first(): Place | undefined {
+  get first(): ThriftCall | undefined {
     return this.#first;
   }
 
   /** A place for a call, not in the line yet; those of oneway calls never are. */
-  take(target: Target): Place {
+  take(target: MethodTarget): ThriftCall {
     const place = this.#free;
-    if (place === undefined) return new Place(this.#owner, target);
+    if (place === undefined) return new ThriftCall(this.#owner, target);
     this.#free = place.next;
     this.#freeCount--;
     place.next = undefined;
@@ -84,7 +84,7 @@ export class Line {
   }
 
   /** Puts a place at the end of the line. */
-  join(place: Place): void {
+  join(place: ThriftCall): void {
     if (this.#last === undefined) this.#first = place;
     else this.#last.next = place;
     this.#last = place;
@@ -92,14 +92,14 @@ export class Line {
 
   /** Takes the first place out of the line. */
   shift(): void {
-    const place = this.#first as Place;
+    const place = this.#first as ThriftCall;
     this.#first = place.next;
     if (this.#first === undefined) this.#last = undefined;
     place.next = undefined;
   }
 
   /** Gives back a place whose call has ended and which is not in the line. */
-  free(place: Place): void {
+  free(place: ThriftCall): void {
     place.type = 0;
     place.body = NOTHING;
     place.error = undefined;

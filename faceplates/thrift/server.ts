@@ -1,19 +1,19 @@
 // The Thrift faceplate: one TCP port on which ordinary Thrift clients call the mesh. It accepts connections up to its limit, sweeps over
 import { systemClock, type Clock, type FaceplateLimits } from '../../core/mod.ts';
-import type { MeshDoor, StatsBook } from '../../core/rpc/mod.ts';
+import type { MeshAccess, StatsTable } from '../../core/rpc/mod.ts';
 import type { Faceplate } from '../kit/mod.ts';
-import { Connection, type ConnectionHost } from './connection.ts';
-import { TargetTable } from './method-targets.ts';
+import { ThriftConnection, type ConnectionHost } from './connection.ts';
+import { MethodTargets } from './method-targets.ts';
 import { tooManyConnections } from './refusals.ts';
-import { TlsDoor, type ThriftTls } from './tls-door.ts';
+import { TlsListener, type ThriftTls } from './tls-door.ts';
 
 // them with one timer, and ends them; what a connection does is in connection.ts. It knows no service: names go to the mesh as they come.
 
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 
 export interface ThriftFaceplateOptions {
-  readonly mesh: MeshDoor;
-  readonly book: StatsBook;
+  readonly mesh: MeshAccess;
+  readonly book: StatsTable;
   readonly limits: FaceplateLimits;
   readonly host: string;
   /** 0 for any free port. */
@@ -39,20 +39,20 @@ export interface ThriftFaceplate extends Faceplate {
 /** Listens. @throws the error of node:net when the address cannot be had. */
 export async function startThriftFaceplate(options: ThriftFaceplateOptions): Promise<ThriftFaceplate> {
   const { mesh, book, limits, host, port, defaultService = '', clock = systemClock } = options;
-  const connections = new Set<Connection>();
+  const connections = new Set<ThriftConnection>();
   let onewaysUnderWay = 0;
   let onChange: (() => void) | undefined;
   const door =
     options.tls === undefined
       ? undefined
-      : new TlsDoor({ tls: options.tls, handshakeMs: limits.requestMs, onSecure: (socket) => admit(socket, true) });
+      : new TlsListener({ tls: options.tls, handshakeMs: limits.requestMs, onSecure: (socket) => admit(socket, true) });
   const shared: ConnectionHost = {
     startTls: door === undefined ? undefined : (socket, begun) => door.enter(socket, begun),
     isTlsRequired: door?.isRequired ?? false,
     mesh,
     limits,
     clock,
-    targets: new TargetTable({ mesh, book, defaultService }),
+    targets: new MethodTargets({ mesh, book, defaultService }),
     onewayStarted() {
       onewaysUnderWay++;
     },
@@ -73,7 +73,7 @@ export async function startThriftFaceplate(options: ThriftFaceplateOptions): Pro
       socket.destroy();
       return;
     }
-    const connection = new Connection(socket, shared, isSecure);
+    const connection = new ThriftConnection(socket, shared, isSecure);
     connections.add(connection);
     if (taken >= limits.connectionsMax) connection.refuse(tooManyConnections(limits.connectionsMax));
   };
@@ -122,7 +122,7 @@ export async function startThriftFaceplate(options: ThriftFaceplateOptions): Pro
     const stopped = stopListening();
     // What the kernel has received already counts as begun.
     await new Promise((resolve) => setImmediate(resolve));
-    for (const connection of connections) connection.lastCall();
+    for (const connection of connections) connection.beginGracefulClose();
     await whenGone(LAST_CALL_MS);
     for (const connection of connections) connection.drain();
     await whenGone(mesh.timeoutMs() + FLUSH_MS);

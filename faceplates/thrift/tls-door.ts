@@ -14,13 +14,13 @@ export interface ThriftTls {
   readonly isRequired: boolean;
 }
 
-export interface TlsDoorOptions {
+export interface TlsListenerOptions {
   readonly tls: ThriftTls;
   readonly handshakeMs: number;
   readonly onSecure: (socket: TLSSocket) => void;
 }
 
-export class TlsDoor {
+export class TlsListener {
   readonly isRequired: boolean;
   /** Its listening is never used: connections are handed to it. */
   readonly #server: Server;
@@ -28,7 +28,7 @@ export class TlsDoor {
   readonly #handshakes = new Map<string, Socket>();
 
   /** @throws Error when certificate and key do not fit together */
-  constructor({ tls: { cert, key, ca, isRequired }, handshakeMs, onSecure }: TlsDoorOptions) {
+  constructor({ tls: { cert, key, ca, isRequired }, handshakeMs, onSecure }: TlsListenerOptions) {
     this.isRequired = isRequired;
     const trust = ca === '' ? {} : { ca, requestCert: true, rejectUnauthorized: true };
     this.#server = createServer({ cert, key, minVersion: 'TLSv1.2', handshakeTimeout: handshakeMs, ...trust });

@@ -8,14 +8,14 @@ import path from 'node:path';
 import send from 'send';
 
 /** What a path means below a folder. */
-export type Found =
+export type StaticFile =
   /** Name of the file from the folder, with `/`, links resolved. */
   | { readonly kind: 'file'; readonly root: string; readonly name: string }
   /** A folder with an index, asked for without the slash that relative links in it need. */
   | { readonly kind: 'folder' };
 
 /** @param rest the path below the site's prefix, percent-encoded, beginning with `/`; '' for the prefix itself */
-export async function findFile(folder: string, rest: string): Promise<Found | undefined> {
+export async function findFile(folder: string, rest: string): Promise<StaticFile | undefined> {
   const decoded = decodePath(rest);
   if (decoded === undefined) return undefined;
   const root = await realPathOf(folder);

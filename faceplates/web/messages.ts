@@ -6,7 +6,7 @@ import { KatamariError } from '../../core/mod.ts';
 import type { IncomingMessage } from 'node:http';
 
 /** struct Header */
-export interface Header {
+export interface WebHeader {
   readonly name: string;
   readonly value: string;
 }
@@ -16,7 +16,7 @@ export interface WebRequest {
   readonly method: string;
   readonly path: string;
   readonly query: string;
-  readonly headers: readonly Header[];
+  readonly headers: readonly WebHeader[];
   readonly body: Buffer;
   readonly remote_address: string;
   readonly scheme: string;
@@ -86,7 +86,7 @@ export function responseOf(value: unknown, pool: string): WebResponse {
   }
   if (!Array.isArray(headers) || !(body instanceof Uint8Array)) throw wrong('no headers or no body');
   if (headers.length > HEADERS_MAX) throw wrong(`${headers.length} headers, limit is ${HEADERS_MAX}`);
-  const given = headers as readonly Partial<Header>[];
+  const given = headers as readonly Partial<WebHeader>[];
   const dropped = hopByHop(given.find(({ name }) => name?.toLowerCase() === 'connection')?.value);
   const byName = new Map<string, string[]>();
   let contentLength = '';
@@ -118,8 +118,8 @@ export function cookieOf(header: string | undefined, name: string): string {
   return '';
 }
 
-function pairsOf(raw: readonly string[]): Header[] {
-  const pairs: Header[] = [];
+function pairsOf(raw: readonly string[]): WebHeader[] {
+  const pairs: WebHeader[] = [];
   for (let at = 0; at + 1 < raw.length; at += 2) pairs.push({ name: raw[at] as string, value: raw[at + 1] as string });
   return pairs;
 }

@@ -10,7 +10,7 @@ import {
 } from '../../core/http/mod.ts';
 import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
 import { asKatamariError, ERROR_TABLE, KatamariError, type ErrorCode, type FaceplateLimits } from '../../core/mod.ts';
-import { readWishes, type MeshDoor, type StatsBook } from '../../core/rpc/mod.ts';
+import { parseCallHeaders, type MeshAccess, type StatsTable } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
 import { FaceplateCalls, type Faceplate, type Outcome } from '../kit/mod.ts';
 import { findFile, sendFile } from './files.ts';
@@ -26,8 +26,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 
 export interface WebFaceplateOptions {
-  readonly mesh: MeshDoor;
-  readonly book: StatsBook;
+  readonly mesh: MeshAccess;
+  readonly book: StatsTable;
   readonly limits: FaceplateLimits;
   readonly host: string;
   /** 0 takes any free port. */
@@ -44,7 +44,7 @@ export interface WebFaceplate extends Faceplate {
 /** Starts the faceplate; it listens when this resolves. Its address is a URL. */
 export async function startWebFaceplate(options: WebFaceplateOptions): Promise<WebFaceplate> {
   const { mesh, book, limits, host, port } = options;
-  const front = new WebFront(options, new FaceplateCalls({ name: FACEPLATE, mesh, book }));
+  const front = new WebServer(options, new FaceplateCalls({ name: FACEPLATE, mesh, book }));
   const server = await serveHttp({
     fetch: (_request, env) => front.answer(env),
     host,
@@ -64,9 +64,9 @@ export async function startWebFaceplate(options: WebFaceplateOptions): Promise<W
   };
 }
 
-type Answer = { readonly ok: true; readonly response: WebResponse };
+type WebAnswer = { readonly ok: true; readonly response: WebResponse };
 
-class WebFront {
+class WebServer {
   readonly #options: WebFaceplateOptions;
   readonly #calls: FaceplateCalls;
   readonly #sites: SiteTable;
@@ -162,7 +162,7 @@ class WebFront {
       prefix: baseOf(site),
       trustProxy: this.#options.trustProxy,
     });
-    const asked = readWishes(incoming.headers);
+    const asked = parseCallHeaders(incoming.headers);
     const cookie = site.stickyCookie === '' ? '' : cookieOf(incoming.headers.cookie, site.stickyCookie);
     const wishes = {
       ...asked,
@@ -170,7 +170,7 @@ class WebFront {
       key: asked.key || cookie,
       timeoutMs: Math.min(asked.timeoutMs, site.timeoutMs),
     };
-    const outcome = await this.#calls.call<Answer>(
+    const outcome = await this.#calls.call<WebAnswer>(
       {
         target: { service: site.service, version: '', method: METHOD },
         wishes,
@@ -192,7 +192,7 @@ class WebFront {
 function write(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
-  outcome: Outcome<Answer>,
+  outcome: Outcome<WebAnswer>,
   isVersionAsked: boolean,
 ): void {
   switch (outcome.kind) {

@@ -1,7 +1,7 @@
 // The command line of `katamari`: what commands and options there are, their help with examples, and how each ends. Commands
-import { CliError, EXIT, type ExitCode, type FlagValue, VERSION } from '../config/mod.ts';
+import { ExitError, EXIT, type ExitCode, type FlagValue, VERSION } from '../config/mod.ts';
 import type { BenchOptions } from './bench/plan.ts';
-import { runCall, type CallOptions } from './commands/call.ts';
+import { runCall, type CallCommandOptions } from './commands/call.ts';
 import type { DeployOptions } from './commands/deploy.ts';
 import { runDrain, runUndrain, type DrainOptions } from './commands/drain.ts';
 import { runEvents, type EventsOptions } from './commands/events.ts';
@@ -12,9 +12,9 @@ import type { ScaleOptions } from './commands/scale.ts';
 import { runConfig } from './commands/show-config.ts';
 import { runStatus, type StatusOptions } from './commands/status.ts';
 import { runTop, type TopOptions } from './commands/top.ts';
-import type { TypesOptions } from './commands/types.ts';
+import type { TypesCommandOptions } from './commands/types.ts';
 import type { ConformOptions } from './conform/conform.ts';
-import type { ClientOptions, Surroundings } from './kit/context.ts';
+import type { ClientOptions, CliContext } from './kit/context.ts';
 import { paint, printable } from './kit/terminal.ts';
 
 // themselves are functions in files of their own; those that stand on much (mesh, logs, Consul) are loaded when they are run.
@@ -22,7 +22,7 @@ import { paint, printable } from './kit/terminal.ts';
 import { Command, CommanderError, Option } from 'commander';
 
 /** Runs one command line (without program and script) to its end and returns the exit code; never throws. */
-export async function runProgram(args: readonly string[], surroundings: Surroundings): Promise<number> {
+export async function runProgram(args: readonly string[], surroundings: CliContext): Promise<number> {
   const { terminal } = surroundings;
   let exitCode: ExitCode = EXIT.done;
   const program = describeProgram(surroundings, (code) => (exitCode = code));
@@ -31,7 +31,7 @@ export async function runProgram(args: readonly string[], surroundings: Surround
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
-    if (error instanceof CliError) {
+    if (error instanceof ExitError) {
       terminal.writeError(`${paint(terminal, 'red', 'katamari:')} ${error.message}\n`);
       return error.exitCode;
     }
@@ -44,7 +44,7 @@ export async function runProgram(args: readonly string[], surroundings: Surround
 
 type Ended = (code: ExitCode) => void;
 
-function describeProgram(surroundings: Surroundings, ended: Ended): Command {
+function describeProgram(surroundings: CliContext, ended: Ended): Command {
   const { terminal } = surroundings;
   const program = new Command('katamari')
     .description('Turns single-threaded, crash-prone code in any language into a reliable, distributed API.')
@@ -84,7 +84,7 @@ function describeProgram(surroundings: Surroundings, ended: Ended): Command {
   return program;
 }
 
-function addUp(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addUp(program: Command, surroundings: CliContext, ended: Ended): void {
   const flags: FlagValue[] = [];
   withSettings(command(program, 'up', 'run the whole mesh in this process'), flags)
     .option('--log <format>', 'how to log: pretty, json', 'pretty')
@@ -105,7 +105,7 @@ function addUp(program: Command, surroundings: Surroundings, ended: Ended): void
 /** One role of a mesh in a process of its own, or several. */
 function addRole(
   program: Command,
-  surroundings: Surroundings,
+  surroundings: CliContext,
   ended: Ended,
   { role, what, example }: (typeof ROLE_COMMANDS)[number],
 ): void {
@@ -123,7 +123,7 @@ function addRole(
     );
 }
 
-function addStatus(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addStatus(program: Command, surroundings: CliContext, ended: Ended): void {
   withMesh(command(program, 'status', 'show the processes and the pools of a running mesh'))
     .option('-v, --verbose', 'show the resources too')
     .option('-w, --watch', 'show it again every second')
@@ -135,7 +135,7 @@ function addStatus(program: Command, surroundings: Surroundings, ended: Ended): 
     );
 }
 
-function addCall(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addCall(program: Command, surroundings: CliContext, ended: Ended): void {
   withMesh(command(program, 'call', 'call a method and print its result as JSON'))
     .argument('<method>', 'Service.method or Service@version.method')
     .argument('[arguments...]', 'JSON object or array, key=value pairs, values by position, or - for standard input')
@@ -144,7 +144,7 @@ function addCall(program: Command, surroundings: Surroundings, ended: Ended): vo
     .option('--key <key>', 'sticky key: equal keys go to the same version')
     .option('--repeat <times>', 'make the call so many times, one after the other')
     .option('-v, --verbose', 'tell the version that answered and its times on standard error')
-    .action(async (method: string, args: string[], options: CallOptions) =>
+    .action(async (method: string, args: string[], options: CallCommandOptions) =>
       ended(await runCall(surroundings, method, args, options)),
     )
     .addHelpText(
@@ -158,7 +158,7 @@ function addCall(program: Command, surroundings: Surroundings, ended: Ended): vo
     );
 }
 
-function addBench(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addBench(program: Command, surroundings: CliContext, ended: Ended): void {
   withMesh(command(program, 'bench', 'measure how fast a method answers under load'))
     .argument('<method>', 'Service.method or Service@version.method')
     .argument('[arguments...]', 'as for `katamari call`, or @file.json')
@@ -194,7 +194,7 @@ ${examples(
     );
 }
 
-function addEvents(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addEvents(program: Command, surroundings: CliContext, ended: Ended): void {
   withMesh(command(program, 'events', 'show what happened in a running mesh'))
     .option('-f, --follow', 'go on with what happens')
     .option('-n, --last <count>', 'only the last so many')
@@ -211,7 +211,7 @@ function addEvents(program: Command, surroundings: Surroundings, ended: Ended): 
     );
 }
 
-function addTop(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addTop(program: Command, surroundings: CliContext, ended: Ended): void {
   withMesh(command(program, 'top', 'watch processes and pools live, the busiest first'))
     .option('--sort <figure>', 'rate, busy, queue, p99, errors, restarts or name', 'rate')
     .option('--json', 'print JSON, once')
@@ -222,7 +222,7 @@ function addTop(program: Command, surroundings: Surroundings, ended: Ended): voi
     );
 }
 
-function addDeploy(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addDeploy(program: Command, surroundings: CliContext, ended: Ended): void {
   withWait(withMesh(command(program, 'deploy', 'give deployments of a configuration to the mesh')))
     .argument(
       '[what...]',
@@ -242,7 +242,7 @@ function addDeploy(program: Command, surroundings: Surroundings, ended: Ended): 
     );
 }
 
-function addScale(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addScale(program: Command, surroundings: CliContext, ended: Ended): void {
   withWait(withMesh(command(program, 'scale', 'change how many copies of a deployment the mesh runs')))
     .argument('<what>', 'Service@version')
     .argument('<copies>', 'how many in the whole mesh')
@@ -252,7 +252,7 @@ function addScale(program: Command, surroundings: Surroundings, ended: Ended): v
     .addHelpText('after', examples('katamari scale Search@2.0.0 12', 'katamari scale Search@1.0.0 0 --no-wait'));
 }
 
-function addUndeploy(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addUndeploy(program: Command, surroundings: CliContext, ended: Ended): void {
   withWait(withMesh(command(program, 'undeploy', 'take a deployment away from the mesh')))
     .argument('<what>', 'Service@version')
     .action(async (what: string, options: ScaleOptions) =>
@@ -261,7 +261,7 @@ function addUndeploy(program: Command, surroundings: Surroundings, ended: Ended)
     .addHelpText('after', examples('katamari undeploy Search@1.0.0'));
 }
 
-function addRoute(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addRoute(program: Command, surroundings: CliContext, ended: Ended): void {
   withMesh(command(program, 'route', 'show or set which share of the calls each version of a service gets'))
     .argument('<service>', 'its name')
     .argument('[shares...]', 'version=weight of each version that is to get calls')
@@ -276,21 +276,21 @@ function addRoute(program: Command, surroundings: Surroundings, ended: Ended): v
     );
 }
 
-function addDrain(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addDrain(program: Command, surroundings: CliContext, ended: Ended): void {
   withWait(withMesh(command(program, 'drain', 'let a manager run nothing any more, losing no call')))
     .argument('<manager>', 'its name, as katamari status shows it')
     .action(async (manager: string, options: DrainOptions) => ended(await runDrain(surroundings, manager, options)))
     .addHelpText('after', examples('katamari drain machine-3', 'katamari drain machine-3 --no-wait'));
 }
 
-function addUndrain(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addUndrain(program: Command, surroundings: CliContext, ended: Ended): void {
   withMesh(command(program, 'undrain', 'let a drained manager run copies again'))
     .argument('<manager>', 'its name')
     .action(async (manager: string, options: ClientOptions) => ended(await runUndrain(surroundings, manager, options)))
     .addHelpText('after', examples('katamari undrain machine-3'));
 }
 
-function addRestart(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addRestart(program: Command, surroundings: CliContext, ended: Ended): void {
   withWait(withMesh(command(program, 'restart', 'replace the processes of a pool one after the other, losing no call')))
     .argument(
       '<what>',
@@ -307,7 +307,7 @@ function addRestart(program: Command, surroundings: Surroundings, ended: Ended):
     );
 }
 
-function addConfig(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addConfig(program: Command, surroundings: CliContext, ended: Ended): void {
   const flags: FlagValue[] = [];
   withSettings(command(program, 'config', 'print the effective configuration and where each value came from'), flags)
     .argument('[key]', 'only this key and what is below it')
@@ -325,7 +325,7 @@ function addConfig(program: Command, surroundings: Surroundings, ended: Ended): 
     );
 }
 
-function addDoctor(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addDoctor(program: Command, surroundings: CliContext, ended: Ended): void {
   const flags: FlagValue[] = [];
   withSettings(command(program, 'doctor', 'check that this machine can run the mesh, and say what to do if not'), flags)
     .option('--json', 'print JSON')
@@ -335,12 +335,12 @@ function addDoctor(program: Command, surroundings: Surroundings, ended: Ended): 
     .addHelpText('after', examples('katamari doctor', 'katamari doctor --config mesh/katamari.yaml'));
 }
 
-function addTypes(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addTypes(program: Command, surroundings: CliContext, ended: Ended): void {
   command(program, 'types', 'write the TypeScript types of an interface')
     .argument('<file>', 'a .thrift file')
     .option('-o, --out <file>', 'write to a file instead of standard output')
     .option('--i64 <type>', 'what i64 is in TypeScript: bigint, number', 'bigint')
-    .action(async (file: string, options: TypesOptions) =>
+    .action(async (file: string, options: TypesCommandOptions) =>
       ended((await import('./commands/types.ts')).runTypes(surroundings, file, options)),
     )
     .addHelpText(
@@ -352,7 +352,7 @@ function addTypes(program: Command, surroundings: Surroundings, ended: Ended): v
     );
 }
 
-function addIdl(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addIdl(program: Command, surroundings: CliContext, ended: Ended): void {
   const group = command(program, 'idl', 'compare interfaces').addHelpText(
     'after',
     examples('katamari idl diff calculator.thrift calculator-2.thrift'),
@@ -378,7 +378,7 @@ function addIdl(program: Command, surroundings: Surroundings, ended: Ended): voi
     );
 }
 
-function addConform(program: Command, surroundings: Surroundings, ended: Ended): void {
+function addConform(program: Command, surroundings: CliContext, ended: Ended): void {
   command(
     program,
     'conform',
@@ -433,7 +433,7 @@ function withSettings(of: Command, flags: FlagValue[]): Command {
       (text: string) => {
         const [, key, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
         if (key === undefined || value === undefined) {
-          throw new CliError(
+          throw new ExitError(
             EXIT.usage,
             `--set: found ${JSON.stringify(text)}, expected key=value such as limits.frame=32MiB`,
           );

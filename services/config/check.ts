@@ -1,5 +1,5 @@
 // What is wrong with a configuration, in words: zod's findings translated to "found X, expected Y", and the rules that tie several
-import { HEADER_PROTOCOLS, isManner } from '../../core/thrift/encodings/mod.ts';
+import { HEADER_PROTOCOLS, isWireFormat } from '../../core/thrift/encodings/mod.ts';
 import { PLAIN_CONCURRENCY_MAX } from '../mesh/mod.ts';
 import { describeValue, keyText, type ConfigText } from './file.ts';
 import { keysAt, leafFacts, schemaAt, unwrap, type ConfigFile } from './schema.ts';
@@ -220,7 +220,7 @@ function checkPlain(entry: ConfigFile['deployments'][number], path: readonly Pro
       }));
   }
   const problems: Problem[] = [];
-  if (!isManner({ transport, protocol })) {
+  if (!isWireFormat({ transport, protocol })) {
     const text = `found ${describeValue(protocol)} beside transport: ${transport}, expected ${HEADER_PROTOCOLS.map(describeValue).join(' or ')}`;
     problems.push({ path: [...path, 'protocol'], text });
   }

@@ -6,15 +6,15 @@ import type { FaceplateLimits } from '../../core/mod.ts';
 import type { Site } from '../../faceplates/web/mod.ts';
 import type { AddedFaceplate } from './added-faceplate.ts';
 import { checkTogether, describeIssue, type Problem } from './check.ts';
-import { resolveDeployment, type Deployment } from './deployment.ts';
-import { CliError, EXIT } from './exit-error.ts';
+import { resolveDeployment, type ConfiguredDeployment } from './deployment.ts';
+import { ExitError, EXIT } from './exit-error.ts';
 import { findConfigFile, keyText, readConfigFile, type ConfigText } from './file.ts';
 import { layer, type FlagValue } from './layers.ts';
-import { configSchema, leafFacts, schemaAt, unwrap, type ConfigFile, type LeafKind } from './schema.ts';
+import { configSchema, leafFacts, schemaAt, unwrap, type ConfigFile, type SettingKind } from './schema.ts';
 import { formatDuration, formatSize } from './units.ts';
 import path from 'node:path';
 import { z } from 'zod';
-export type { Deployment } from './deployment.ts';
+export type { ConfiguredDeployment } from './deployment.ts';
 
 /** What a process runs by. Durations in ms, sizes in bytes, paths absolute; nothing here is left to be defaulted. */
 export interface Config {
@@ -81,7 +81,7 @@ export interface Config {
   readonly faceplates: readonly AddedFaceplate[];
   readonly limits: FaceplateLimits;
   readonly routes: Readonly<Record<string, { readonly weights: Readonly<Record<string, number>> }>>;
-  readonly deployments: readonly Deployment[];
+  readonly deployments: readonly ConfiguredDeployment[];
 }
 
 /** Where configuration is looked for. */
@@ -149,10 +149,10 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   };
 }
 
-function refusal(problems: readonly Problem[], where: (path: readonly PropertyKey[]) => string): CliError {
+function refusal(problems: readonly Problem[], where: (path: readonly PropertyKey[]) => string): ExitError {
   const lines = problems.map(({ path, text }) => `${where(path)}: ${text}`).sort((a, b) => lineIn(a) - lineIn(b));
   const more = lines.length > PROBLEMS_SHOWN_MAX ? [`... and ${lines.length - PROBLEMS_SHOWN_MAX} more`] : [];
-  return new CliError(EXIT.badConfiguration, [...lines.slice(0, PROBLEMS_SHOWN_MAX), ...more].join('\n'));
+  return new ExitError(EXIT.badConfiguration, [...lines.slice(0, PROBLEMS_SHOWN_MAX), ...more].join('\n'));
 }
 
 /** So that problems are read from the top of the file down; those of variables and flags come first. */
@@ -328,7 +328,7 @@ function listEffective(
   }
 }
 
-function showValue(value: unknown, kind: LeafKind): string {
+function showValue(value: unknown, kind: SettingKind): string {
   switch (kind) {
     case 'duration':
       return formatDuration(value as number);

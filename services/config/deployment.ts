@@ -10,7 +10,7 @@ import os from 'node:os';
 import path from 'node:path';
 
 /** The wanted state of one version of a service. A count, age or size of 0 under `recycle` means never. */
-export interface Deployment {
+export interface ConfiguredDeployment {
   /** `Service@version` */
   readonly id: string;
   readonly service: string;
@@ -56,7 +56,7 @@ export interface Deployment {
 }
 
 /** `directory` is the configuration file's. */
-export function resolveDeployment(entry: DeploymentEntry, directory: string): Deployment {
+export function resolveDeployment(entry: DeploymentEntry, directory: string): ConfiguredDeployment {
   const from = (file: string): string => path.resolve(directory, file.replace(/^~(?=\/)/, os.homedir()));
   const { restart, recycle } = entry;
   return {
@@ -95,7 +95,7 @@ export function resolveDeployment(entry: DeploymentEntry, directory: string): De
 }
 
 /** A deployment as a manager takes it; reads the interface of a plain server. @throws KatamariError when that cannot be read, or says no */
-export function wantedOf(deployment: Deployment): Wanted {
+export function desiredDeployment(deployment: ConfiguredDeployment): Wanted {
   const { service, version, count, command, cwd, env, listen, roles, tags, more, concurrency, queueMax } = deployment;
   const { transport, protocol, healthCheck } = deployment;
   return {
@@ -132,7 +132,7 @@ export function wantedOf(deployment: Deployment): Wanted {
   };
 }
 
-function readInterface({ id, service, idl, healthCheck }: Deployment): IdlSource {
+function readInterface({ id, service, idl, healthCheck }: ConfiguredDeployment): IdlSource {
   const source = readIdlFile(idl);
   if (healthCheck === '') return source;
   const offered = parseIdl(source).services.get(service);

@@ -16,7 +16,7 @@ export const EXIT = {
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 /** Ends the command with `message` on stderr and `exitCode`. The message says what to do next. */
-export class CliError extends Error {
+export class ExitError extends Error {
   override readonly name = 'CliError';
   readonly exitCode: ExitCode;
 

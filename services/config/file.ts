@@ -2,7 +2,7 @@
 // JSON is read by the same parser, being a subset of YAML. Aliases are bounded by the parser, the size by FILE_BYTES_MAX.
 
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { CliError, EXIT } from './exit-error.ts';
+import { ExitError, EXIT } from './exit-error.ts';
 import path from 'node:path';
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, visit, type Document } from 'yaml';
 /** Names that are looked for in the working directory when none is given, first found wins. */
@@ -44,12 +44,12 @@ export function parseConfigText(text: string, shown: string, directory: string):
   if (wrong !== undefined) {
     const [what = ''] = wrong.message.split(/ at line \d+|\n/);
     const said = SYNTAX_WORDS[wrong.code] ?? sentence(what);
-    throw new CliError(EXIT.badConfiguration, `${shown}:${wrong.linePos?.[0].line ?? 1}: ${said}`);
+    throw new ExitError(EXIT.badConfiguration, `${shown}:${wrong.linePos?.[0].line ?? 1}: ${said}`);
   }
   refuseNumberKeys(document, lines, shown);
   const values: unknown = toPlain(document, shown) ?? {};
   if (typeof values !== 'object' || Array.isArray(values)) {
-    throw new CliError(
+    throw new ExitError(
       EXIT.badConfiguration,
       `${shown}:1: found ${describeValue(values)}, expected a map of settings such as "timeout: 10s"`,
     );
@@ -87,18 +87,18 @@ function readText(file: string, shown: string): string {
   try {
     const { size } = statSync(file);
     if (size > FILE_BYTES_MAX) {
-      throw new CliError(
+      throw new ExitError(
         EXIT.badConfiguration,
         `${shown}: found ${size} bytes, expected a configuration of at most 1 MiB`,
       );
     }
     return readFileSync(file, 'utf8');
   } catch (error) {
-    if (error instanceof CliError) throw error;
+    if (error instanceof ExitError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     const why =
       code === 'ENOENT' ? 'no such file' : code === 'EISDIR' ? 'this is a directory' : (error as Error).message;
-    throw new CliError(
+    throw new ExitError(
       EXIT.badConfiguration,
       `${shown}: ${why}; name the configuration with --config FILE or KATAMARI_CONFIG`,
       error,
@@ -111,7 +111,7 @@ function refuseNumberKeys(document: Document, lines: LineCounter, shown: string)
   visit(document, {
     Pair(_, { key }) {
       if (!isScalar(key) || typeof key.value !== 'number' || key.source === String(key.value)) return;
-      throw new CliError(
+      throw new ExitError(
         EXIT.badConfiguration,
         `${shown}:${lines.linePos(key.range?.[0] ?? 0).line}: found the key ${key.source}, which reads as the number ${key.value}; write "${key.source}"`,
       );
@@ -123,7 +123,7 @@ function toPlain(document: Document, shown: string): unknown {
   try {
     return document.toJS({ maxAliasCount: 1_000 });
   } catch (error) {
-    throw new CliError(EXIT.badConfiguration, `${shown}:1: ${sentence((error as Error).message)}`, error);
+    throw new ExitError(EXIT.badConfiguration, `${shown}:1: ${sentence((error as Error).message)}`, error);
   }
 }
 

@@ -1,5 +1,5 @@
 // Settings from outside the file: KATAMARI_* variables and flags. Each is laid over the file's values before they are checked, and
-import { CliError, EXIT } from './exit-error.ts';
+import { ExitError, EXIT } from './exit-error.ts';
 import { describeValue, keyText, type ConfigText } from './file.ts';
 import { configSchema, leafFacts, unwrap, type LeafFacts } from './schema.ts';
 import { didYouMean } from './suggest.ts';
@@ -63,7 +63,7 @@ export function layer(file: ConfigText | undefined, env: NodeJS.ProcessEnv, flag
   }
   for (const { flag, key, value } of flags) {
     const setting = settings.find((one) => one.key === key);
-    if (setting === undefined) throw new CliError(EXIT.usage, `${flag}: ${unknownKey(key, settings)}`);
+    if (setting === undefined) throw new ExitError(EXIT.usage, `${flag}: ${unknownKey(key, settings)}`);
     put(values, origins, setting, value, `flag ${flag}`);
   }
   const warnings = [...readConsulVariables(values, origins, settings, env), ...unknownVariables(settings, env)];

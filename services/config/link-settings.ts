@@ -4,14 +4,14 @@ import { readFileSync } from 'node:fs';
 import { checkCertificates, type LinkSecurity } from '../../core/link/mod.ts';
 import type { ThriftTls } from '../../faceplates/thrift/mod.ts';
 import type { Config } from './config.ts';
-import { CliError, EXIT } from './exit-error.ts';
+import { ExitError, EXIT } from './exit-error.ts';
 import { networkInterfaces } from 'node:os';
 
 /** undefined: neither a secret nor certificates are configured. @throws CliError when a file cannot be read */
 export function linkSecurityOf({ link }: Config): LinkSecurity | undefined {
   const secret = link.secretFile === '' ? link.secret : read('link.secretFile', link.secretFile).trim();
   if (link.secretFile !== '' && secret.length < SECRET_LENGTH_MIN) {
-    throw new CliError(
+    throw new ExitError(
       EXIT.badConfiguration,
       `link.secretFile: ${link.secretFile} holds ${secret.length} characters, expected at least ${SECRET_LENGTH_MIN}; make one with: openssl rand -base64 32`,
     );
@@ -36,7 +36,7 @@ export function thriftTlsOf({ thrift: { tls } }: Config): ThriftTls | undefined 
   try {
     checkCertificates({ cert, key, ca }, THE_THRIFT_PORT);
   } catch (error) {
-    throw new CliError(EXIT.badConfiguration, `thrift.tls: ${(error as Error).message}`, error);
+    throw new ExitError(EXIT.badConfiguration, `thrift.tls: ${(error as Error).message}`, error);
   }
   return { cert, key, ca, isRequired: tls.required };
 }
@@ -56,7 +56,7 @@ function read(key: string, file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    throw new CliError(EXIT.badConfiguration, `${key}: cannot read ${file}: ${(error as Error).message}`, error);
+    throw new ExitError(EXIT.badConfiguration, `${key}: cannot read ${file}: ${(error as Error).message}`, error);
   }
 }
 

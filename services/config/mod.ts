@@ -3,8 +3,8 @@
 export type { AddedFaceplate } from './added-faceplate.ts';
 export { portsOf } from './check.ts';
 export { type Config, type EffectiveSetting, loadConfig, type LoadedConfig } from './config.ts';
-export { type Deployment, wantedOf } from './deployment.ts';
-export { CliError, EXIT, type ExitCode } from './exit-error.ts';
+export { type ConfiguredDeployment, desiredDeployment } from './deployment.ts';
+export { ExitError, EXIT, type ExitCode } from './exit-error.ts';
 export { CONFIG_FILE_NAMES, describeValue, keyText } from './file.ts';
 export type { FlagValue } from './layers.ts';
 export { advertisedHost, linkSecurityOf, thriftTlsOf } from './link-settings.ts';

@@ -1,6 +1,6 @@
 // What may stand in katamari.yaml: every key with its type, its default (written as a user would write it) and the words that say
 import { PROTOCOLS, TRANSPORTS, type Protocol, type Transport } from '../../core/thrift/encodings/mod.ts';
-import { formatDuration, formatSize, parseDuration, parseSize, type Parsed } from './units.ts';
+import { formatDuration, formatSize, parseDuration, parseSize, type ParsedUnit } from './units.ts';
 
 // what was expected. The one source for checking, for `katamari config`, for KATAMARI_* variables and for docs/configuration.md.
 
@@ -110,11 +110,11 @@ export interface DeploymentEntry {
 }
 
 /** How a value is written, which decides how a variable's text is read and how a value is shown. */
-export type LeafKind = 'text' | 'number' | 'boolean' | 'duration' | 'size' | 'list' | 'map' | 'secret';
+export type SettingKind = 'text' | 'number' | 'boolean' | 'duration' | 'size' | 'list' | 'map' | 'secret';
 
 /** What the schema remembers of a leaf beside its type. */
 export interface LeafFacts {
-  readonly kind: LeafKind;
+  readonly kind: SettingKind;
   readonly expected: string;
 }
 
@@ -159,7 +159,7 @@ export function keysAt(path: readonly PropertyKey[]): string[] {
 /** Largest number that may be asked for where a count has no closer bound. */
 const COUNT_MAX = 1_000_000_000;
 
-const leaf = <T extends z.ZodType>(schema: T, kind: LeafKind, expected: string): T =>
+const leaf = <T extends z.ZodType>(schema: T, kind: SettingKind, expected: string): T =>
   schema.meta({ kind, expected }) as T;
 
 const text = (expected = 'text') => leaf(z.string(), 'text', expected);
@@ -170,7 +170,7 @@ const yesNo = () => leaf(z.boolean(), 'boolean', 'true or false');
 const texts = (expected = 'a list of text') => leaf(z.array(text()).max(1_000), 'list', expected);
 const textMap = () => z.record(z.string(), leaf(z.string(), 'text', 'text; put it in quotes'));
 
-const measured = (kind: 'duration' | 'size', parse: (found: unknown) => Parsed, min: number) =>
+const measured = (kind: 'duration' | 'size', parse: (found: unknown) => ParsedUnit, min: number) =>
   leaf(
     z.unknown().transform((found, context): number => {
       const parsed = parse(found);

@@ -5,10 +5,12 @@
 export const DURATION_MS_MAX: number = 2 ** 31 - 1;
 
 /** What a text is worth, or why it is not worth anything (for people, to follow `expected`). */
-export type Parsed = { readonly ok: true; readonly value: number } | { readonly ok: false; readonly expected: string };
+export type ParsedUnit =
+  | { readonly ok: true; readonly value: number }
+  | { readonly ok: false; readonly expected: string };
 
 /** `10s`, `250ms`, `2m`, `1m30s`, `12h`, `7d` in milliseconds. */
-export function parseDuration(found: unknown): Parsed {
+export function parseDuration(found: unknown): ParsedUnit {
   if (found === 0 || found === '0') return { ok: true, value: 0 };
   if (typeof found === 'number' || (typeof found === 'string' && BARE.test(found))) {
     return { ok: false, expected: `a duration with its unit, such as "${found}ms" or "${found}s"` };
@@ -23,7 +25,7 @@ export function parseDuration(found: unknown): Parsed {
 }
 
 /** `16MiB`, `512KB`, `100B` in bytes. */
-export function parseSize(found: unknown): Parsed {
+export function parseSize(found: unknown): ParsedUnit {
   if (found === 0 || found === '0') return { ok: true, value: 0 };
   if (typeof found === 'number' || (typeof found === 'string' && BARE.test(found))) {
     return { ok: false, expected: `a size with its unit, such as "${found}B" or "${found}MiB"` };

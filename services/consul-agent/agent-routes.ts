@@ -4,12 +4,12 @@ import type { CheckStatus } from './catalog-table.ts';
 import { checkPlanOf, CHECK_FIELDS } from './check-definition.ts';
 import { decodeStruct, parseBool, parseJson, Refusal, type Decoded, type Fields } from './go-compat.ts';
 import type { LocalAgent, LocalCheck } from './local-agent.ts';
-import { checkCommon, empty, json, type Answer, type Ask, type Route } from './request.ts';
-import type { State } from './state.ts';
+import { checkCommon, empty, json, type AgentResponse, type AgentRequest, type AgentRoute } from './request.ts';
+import type { AgentState } from './state.ts';
 
 export interface AgentRoutesOptions {
   readonly local: LocalAgent;
-  readonly state: State;
+  readonly state: AgentState;
   readonly node: string;
   readonly nodeId: string;
   readonly datacenter: string;
@@ -44,11 +44,11 @@ const WEIGHT_FIELDS: Fields = { Passing: 'int', Warning: 'int' };
 const UPDATE_FIELDS: Fields = { Status: 'string', Output: 'string' };
 const STATUSES: readonly string[] = ['passing', 'warning', 'critical'];
 
-export function agentRoutes(options: AgentRoutesOptions): Route[] {
+export function agentRoutes(options: AgentRoutesOptions): AgentRoute[] {
   const { local } = options;
   const beat =
     (status: CheckStatus) =>
-    (ask: Ask): Answer => {
+    (ask: AgentRequest): AgentResponse => {
       local.beat(ask.rest, status, ask.query.get('note') ?? '');
       return empty();
     };
@@ -89,7 +89,7 @@ export function agentRoutes(options: AgentRoutesOptions): Route[] {
   ];
 }
 
-async function registerService(options: AgentRoutesOptions, ask: Ask): Promise<Answer> {
+async function registerService(options: AgentRoutesOptions, ask: AgentRequest): Promise<AgentResponse> {
   checkCommon(ask, options.datacenter);
   const given = decodeStruct(parseJson(await ask.body(), PREFIX), SERVICE_FIELDS, PREFIX, 'refuse');
   const name = given.string('Name');
@@ -158,7 +158,7 @@ function serviceChecks(
   });
 }
 
-async function registerCheck(options: AgentRoutesOptions, ask: Ask): Promise<Answer> {
+async function registerCheck(options: AgentRoutesOptions, ask: AgentRequest): Promise<AgentResponse> {
   checkCommon(ask, options.datacenter);
   const item = decodeStruct(parseJson(await ask.body(), PREFIX), CHECK_FIELDS, PREFIX, 'refuse');
   const status = item.string('Status');
@@ -181,19 +181,19 @@ async function registerCheck(options: AgentRoutesOptions, ask: Ask): Promise<Ans
   return empty();
 }
 
-function deregisterService(local: LocalAgent, ask: Ask): Answer {
+function deregisterService(local: LocalAgent, ask: AgentRequest): AgentResponse {
   if (ask.rest === '') throw new Refusal(500, 'ServiceID missing');
   local.deleteService(ask.rest);
   return empty();
 }
 
-function showService(local: LocalAgent, ask: Ask): Answer {
+function showService(local: LocalAgent, ask: AgentRequest): AgentResponse {
   const service = local.service(ask.rest);
   if (service === undefined) throw new Refusal(404, `unknown service ID: ${ask.rest}`);
   return json(service, ask);
 }
 
-async function updateCheck(local: LocalAgent, ask: Ask): Promise<Answer> {
+async function updateCheck(local: LocalAgent, ask: AgentRequest): Promise<AgentResponse> {
   const given = decodeStruct(parseJson(await ask.body(), PREFIX), UPDATE_FIELDS, PREFIX, 'ignore');
   const status = given.string('Status');
   if (!STATUSES.includes(status)) throw new Refusal(400, `Invalid check status: '${status}'`);
@@ -201,7 +201,7 @@ async function updateCheck(local: LocalAgent, ask: Ask): Promise<Answer> {
   return empty();
 }
 
-function maintainService(local: LocalAgent, ask: Ask): Answer {
+function maintainService(local: LocalAgent, ask: AgentRequest): AgentResponse {
   if (ask.rest === '') throw new Refusal(400, 'Missing service ID');
   const isOn = enableOf(ask);
   if (local.service(ask.rest) === undefined)
@@ -210,12 +210,12 @@ function maintainService(local: LocalAgent, ask: Ask): Answer {
   return empty();
 }
 
-function maintainNode(local: LocalAgent, ask: Ask): Answer {
+function maintainNode(local: LocalAgent, ask: AgentRequest): AgentResponse {
   maintain(local, '_node_maintenance', 'Node Maintenance Mode', 'node', '', enableOf(ask), ask);
   return empty();
 }
 
-function enableOf(ask: Ask): boolean {
+function enableOf(ask: AgentRequest): boolean {
   const raw = ask.query.get('enable');
   if (raw === null || raw === '') throw new Refusal(400, 'Missing value for enable');
   const isOn = parseBool(raw);
@@ -230,7 +230,7 @@ function maintain(
   what: string,
   serviceId: string,
   isOn: boolean,
-  ask: Ask,
+  ask: AgentRequest,
 ): void {
   if (!isOn) local.deleteCheck(id);
   else if (!local.hasCheck(id)) {

@@ -11,7 +11,7 @@ import { kvRoutes } from './kv-routes.ts';
 import { LocalAgent, type LocalRecord } from './local-agent.ts';
 import { sessionRoutes } from './session-routes.ts';
 import { SessionTimers } from './session-timers.ts';
-import { State, type Command, type StateRecord } from './state.ts';
+import { AgentState, type Command, type StateRecord } from './state.ts';
 import { Watchers } from './watchers.ts';
 
 // raft, no ACLs, no DNS. docs/consul.md says what it covers. With nothing registered and nobody waiting it has no timer at all.
@@ -72,7 +72,7 @@ class EmbeddedAgent implements ConsulAgent {
   readonly #options: ConsulAgentOptions;
   readonly #node: string;
   readonly #datacenter: string;
-  readonly #state: State;
+  readonly #state: AgentState;
   readonly #watchers: Watchers;
   readonly #timers: SessionTimers;
   readonly #local: LocalAgent;
@@ -89,7 +89,7 @@ class EmbeddedAgent implements ConsulAgent {
     this.#node = options.node ?? 'katamari';
     this.#datacenter = options.datacenter ?? 'dc1';
     this.#watchers = new Watchers(clock, options.blockingMax ?? BLOCKING_MAX, random, () => this.#state.index);
-    this.#state = new State({
+    this.#state = new AgentState({
       clock,
       dataBytesMax: options.dataBytesMax ?? DATA_BYTES_MAX,
       onCommit: (index, command) => this.#journal?.append({ i: index, c: command }),

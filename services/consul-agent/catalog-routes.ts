@@ -2,17 +2,29 @@
 
 import type { CatalogCheck, CatalogNode, CatalogService, CatalogTable } from './catalog-table.ts';
 import { decodeStruct, parseBool, parseJson, Refusal, type Decoded, type Fields } from './go-compat.ts';
-import { checkCommon, indexHeaders, json, waitOf, type Answer, type Ask, type Route } from './request.ts';
-import type { State } from './state.ts';
+import {
+  checkCommon,
+  indexHeaders,
+  json,
+  waitOf,
+  type AgentResponse,
+  type AgentRequest,
+  type AgentRoute,
+} from './request.ts';
+import type { AgentState } from './state.ts';
 import type { Watchers } from './watchers.ts';
 
-export function catalogRoutes(state: State, watchers: Watchers, datacenter: string): Route[] {
+export function catalogRoutes(state: AgentState, watchers: Watchers, datacenter: string): AgentRoute[] {
   const { catalog } = state;
   /** A read of the catalog: `look` gives its index and its body. */
-  const read = (path: string, what: string, look: (ask: Ask) => { index: number; found: unknown }): Route => ({
+  const read = (
+    path: string,
+    what: string,
+    look: (ask: AgentRequest) => { index: number; found: unknown },
+  ): AgentRoute => ({
     path,
     methods: ['GET'],
-    run: async (ask): Promise<Answer> => {
+    run: async (ask): Promise<AgentResponse> => {
       checkCommon(ask, datacenter);
       if (what !== '' && ask.rest === '') throw new Refusal(400, `Missing ${what}`);
       const { above, waitMs } = waitOf(ask);
@@ -66,7 +78,7 @@ export function catalogRoutes(state: State, watchers: Watchers, datacenter: stri
 }
 
 /** `?passing`, `?passing=1`: yes; `?passing=false`: no. */
-function passingOf(ask: Ask): boolean {
+function passingOf(ask: AgentRequest): boolean {
   const raw = ask.query.get('passing');
   if (raw === null) return false;
   const isOn = raw === '' ? true : parseBool(raw);
@@ -75,7 +87,7 @@ function passingOf(ask: Ask): boolean {
 }
 
 /** All instances of the service asked for that have every tag asked for. */
-function instances(catalog: CatalogTable, ask: Ask): { node: CatalogNode; service: CatalogService }[] {
+function instances(catalog: CatalogTable, ask: AgentRequest): { node: CatalogNode; service: CatalogService }[] {
   const tags = ask.query.getAll('tag').map((tag) => tag.toLowerCase());
   return catalog.nodes().flatMap((node) =>
     catalog
@@ -176,7 +188,7 @@ const CHECK_FIELDS: Fields = {
 const DEREGISTER_FIELDS: Fields = { Node: 'string', Datacenter: 'string', ServiceID: 'string', CheckID: 'string' };
 
 /** Nodes that have no agent are entered by hand. */
-async function register(state: State, ask: Ask, datacenter: string): Promise<Answer> {
+async function register(state: AgentState, ask: AgentRequest, datacenter: string): Promise<AgentResponse> {
   const given = decodeStruct(parseJson(await ask.body(), PREFIX), REGISTER_FIELDS, PREFIX, 'ignore');
   const node = given.string('Node');
   if (node === '') throw new Refusal(500, 'Must provide node');
@@ -202,7 +214,7 @@ async function register(state: State, ask: Ask, datacenter: string): Promise<Ans
   return json(true, ask);
 }
 
-function putService(state: State, node: string, given: Decoded): void {
+function putService(state: AgentState, node: string, given: Decoded): void {
   const name = given.string('Service');
   if (name === '') throw new Refusal(500, 'Must provide service name with ID');
   state.putService(node, {
@@ -217,7 +229,7 @@ function putService(state: State, node: string, given: Decoded): void {
   });
 }
 
-function putCheck(state: State, node: string, given: Decoded): void {
+function putCheck(state: AgentState, node: string, given: Decoded): void {
   const serviceId = given.string('ServiceID');
   if (serviceId !== '' && state.catalog.service(node, serviceId) === undefined) {
     throw new Refusal(500, `Missing service registration`);
@@ -236,7 +248,7 @@ function putCheck(state: State, node: string, given: Decoded): void {
   });
 }
 
-async function deregister(state: State, ask: Ask): Promise<Answer> {
+async function deregister(state: AgentState, ask: AgentRequest): Promise<AgentResponse> {
   const given = decodeStruct(parseJson(await ask.body(), PREFIX), DEREGISTER_FIELDS, PREFIX, 'ignore');
   const node = given.string('Node');
   if (node === '') throw new Refusal(500, 'Must provide node');

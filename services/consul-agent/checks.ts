@@ -23,7 +23,7 @@ export interface CheckPlan {
   readonly timeoutMs: number;
 }
 
-export type Report = (status: CheckStatus, output: string) => void;
+export type CheckReport = (status: CheckStatus, output: string) => void;
 
 /** Output kept of an HTTP answer. */
 const OUTPUT_BYTES_MAX = 4096;
@@ -35,13 +35,13 @@ export interface CheckRun {
   stop(): void;
 }
 
-export function runCheck(plan: CheckPlan, clock: Clock, random: () => number, report: Report): CheckRun {
+export function runCheck(plan: CheckPlan, clock: Clock, random: () => number, report: CheckReport): CheckRun {
   if (plan.ttlMs !== undefined) return runTtl(plan.ttlMs, clock, report);
   if (plan.tcp === undefined && plan.http === undefined) return { beat() {}, stop() {} };
   return runAtInterval(plan, clock, random, report);
 }
 
-function runTtl(ttlMs: number, clock: Clock, report: Report): CheckRun {
+function runTtl(ttlMs: number, clock: Clock, report: CheckReport): CheckRun {
   let lastOutput = '';
   const expire = (): void => {
     report(
@@ -60,7 +60,7 @@ function runTtl(ttlMs: number, clock: Clock, report: Report): CheckRun {
   };
 }
 
-function runAtInterval(plan: CheckPlan, clock: Clock, random: () => number, report: Report): CheckRun {
+function runAtInterval(plan: CheckPlan, clock: Clock, random: () => number, report: CheckReport): CheckRun {
   const end = new AbortController();
   const look = async (): Promise<void> => {
     const [status, output] =

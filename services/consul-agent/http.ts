@@ -1,12 +1,15 @@
 // The routes as one Hono app: which route, which methods, paths as Go's server cleans them, and refusals as plain text with their status.
 import { requestBody, type HttpEnv } from '../../core/http/mod.ts';
 import { Refusal } from './go-compat.ts';
-import type { Answer, Ask, Route } from './request.ts';
+import type { AgentResponse, AgentRequest, AgentRoute } from './request.ts';
 import { Hono, type Context } from 'hono';
 /** Size of a value, as in the real agent, and of every other body. */
 const BODY_BYTES_MAX = 512 * 1024;
 
-export function consulApp(routes: readonly Route[], onDefect: (error: unknown) => void): Hono<{ Bindings: HttpEnv }> {
+export function consulApp(
+  routes: readonly AgentRoute[],
+  onDefect: (error: unknown) => void,
+): Hono<{ Bindings: HttpEnv }> {
   const app = new Hono<{ Bindings: HttpEnv }>();
   const none = new AbortController().signal;
   app.all('*', async (context, next) => cleanPath(context.req.url) ?? next());
@@ -26,7 +29,7 @@ export function consulApp(routes: readonly Route[], onDefect: (error: unknown) =
 
 async function answer(
   context: Context<{ Bindings: HttpEnv }>,
-  route: Route,
+  route: AgentRoute,
   onDefect: (error: unknown) => void,
 ): Promise<Response> {
   const { method, signal } = context.req.raw;
@@ -45,7 +48,7 @@ async function answer(
   }
 }
 
-function askOf(context: Context<{ Bindings: HttpEnv }>, route: Route): Ask {
+function askOf(context: Context<{ Bindings: HttpEnv }>, route: AgentRoute): AgentRequest {
   const url = new URL(context.req.url);
   return {
     method: context.req.method,
@@ -91,11 +94,11 @@ function decodePath(path: string): string {
   }
 }
 
-function text(status: number, body: string): Answer {
+function text(status: number, body: string): AgentResponse {
   return { status, headers: { 'Content-Type': 'text/plain; charset=utf-8' }, body };
 }
 
-function respond(given: Answer, signal: AbortSignal | undefined): Response {
+function respond(given: AgentResponse, signal: AbortSignal | undefined): Response {
   // Nobody reads it; a body would only be copied.
   const body = signal?.aborted ? '' : given.body;
   const headers = { Vary: 'Accept-Encoding', 'Content-Length': String(Buffer.byteLength(body)), ...given.headers };

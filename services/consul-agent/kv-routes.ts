@@ -2,15 +2,24 @@
 
 import { decodeStruct, parseJson, parseUint, Refusal, type Fields } from './go-compat.ts';
 import type { KvEntry, KvOperation, KvVerb } from './kv-table.ts';
-import { checkCommon, empty, indexHeaders, json, waitOf, type Answer, type Ask, type Route } from './request.ts';
-import type { State } from './state.ts';
+import {
+  checkCommon,
+  empty,
+  indexHeaders,
+  json,
+  waitOf,
+  type AgentResponse,
+  type AgentRequest,
+  type AgentRoute,
+} from './request.ts';
+import type { AgentState } from './state.ts';
 import type { Watchers } from './watchers.ts';
 
 /** Operations in one transaction. */
 const OPERATIONS_MAX = 64;
 
-export function kvRoutes(state: State, watchers: Watchers, datacenter: string): Route[] {
-  const run = (ask: Ask): Answer | Promise<Answer> => {
+export function kvRoutes(state: AgentState, watchers: Watchers, datacenter: string): AgentRoute[] {
+  const run = (ask: AgentRequest): AgentResponse | Promise<AgentResponse> => {
     checkCommon(ask, datacenter);
     if (ask.method === 'PUT') return put(state, ask);
     if (ask.method === 'DELETE') return remove(state, ask);
@@ -22,7 +31,7 @@ export function kvRoutes(state: State, watchers: Watchers, datacenter: string): 
   ];
 }
 
-async function get(state: State, watchers: Watchers, ask: Ask): Promise<Answer> {
+async function get(state: AgentState, watchers: Watchers, ask: AgentRequest): Promise<AgentResponse> {
   const { above, waitMs } = waitOf(ask);
   if (ask.query.has('recurse')) {
     const topic = { kind: 'prefix', prefix: ask.rest } as const;
@@ -47,7 +56,7 @@ async function get(state: State, watchers: Watchers, ask: Ask): Promise<Answer> 
   };
 }
 
-async function keys(state: State, watchers: Watchers, ask: Ask): Promise<Answer> {
+async function keys(state: AgentState, watchers: Watchers, ask: AgentRequest): Promise<AgentResponse> {
   const { above, waitMs } = waitOf(ask);
   const topic = { kind: 'prefix', prefix: ask.rest } as const;
   const { index, entries } = await watchers.query(topic, above, waitMs, ask.signal, () => state.kv.list(ask.rest));
@@ -60,7 +69,7 @@ async function keys(state: State, watchers: Watchers, ask: Ask): Promise<Answer>
   return names.size === 0 ? empty(404, index) : json([...names], ask, index);
 }
 
-async function put(state: State, ask: Ask): Promise<Answer> {
+async function put(state: AgentState, ask: AgentRequest): Promise<AgentResponse> {
   if (ask.rest === '') throw new Refusal(400, 'Missing key name');
   const { query } = ask;
   refuseTogether(query, ['cas', 'acquire', 'release']);
@@ -79,7 +88,7 @@ async function put(state: State, ask: Ask): Promise<Answer> {
   return json(state.write({ verb, key: ask.rest, value, flags, session, index }).isDone, ask);
 }
 
-function remove(state: State, ask: Ask): Answer {
+function remove(state: AgentState, ask: AgentRequest): AgentResponse {
   const { query } = ask;
   refuseTogether(query, ['cas', 'recurse']);
   const isTree = query.has('recurse');
@@ -121,7 +130,7 @@ const VERBS: readonly string[] = [
 ];
 const READS: readonly string[] = ['get', 'get-tree', 'check-session', 'check-index', 'check-not-exists'];
 
-async function transact(state: State, ask: Ask, datacenter: string): Promise<Answer> {
+async function transact(state: AgentState, ask: AgentRequest, datacenter: string): Promise<AgentResponse> {
   checkCommon(ask, datacenter);
   const prefix = 'Failed to parse body';
   const given = parseJson(await ask.body(), prefix);

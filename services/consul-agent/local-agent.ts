@@ -6,7 +6,7 @@ import type { Clock } from '../../core/mod.ts';
 import type { CheckStatus } from './catalog-table.ts';
 import { runCheck, type CheckPlan, type CheckRun } from './checks.ts';
 import { Refusal } from './go-compat.ts';
-import type { State } from './state.ts';
+import type { AgentState } from './state.ts';
 
 /** Field names are those of the API. */
 export interface LocalService {
@@ -39,7 +39,7 @@ export type LocalRecord =
   | { readonly local: 'check'; readonly check: LocalCheck }
   | { readonly local: 'check-delete'; readonly id: string };
 
-interface Running {
+interface RunningCheck {
   readonly check: LocalCheck;
   status: CheckStatus;
   output: string;
@@ -50,7 +50,7 @@ interface Running {
 
 export interface LocalAgentOptions {
   readonly node: string;
-  readonly state: State;
+  readonly state: AgentState;
   readonly clock: Clock;
   readonly random: () => number;
   readonly onRecord: (record: LocalRecord) => void;
@@ -63,7 +63,7 @@ const OUTPUT_DELAY_MS = 300_000;
 export class LocalAgent {
   readonly #options: LocalAgentOptions;
   readonly #services = new Map<string, LocalService>();
-  readonly #checks = new Map<string, Running>();
+  readonly #checks = new Map<string, RunningCheck>();
   #isStarted = false;
 
   constructor(options: LocalAgentOptions) {
@@ -209,13 +209,13 @@ export class LocalAgent {
   #start(check: LocalCheck, status: CheckStatus, output: string): void {
     const report = (next: CheckStatus, text: string): void => this.#report(running, next, text);
     const run = runCheck(check.plan, this.#options.clock, this.#options.random, report);
-    const running: Running = { check, status, output, run, stopDeregistration: undefined, stopOutput: undefined };
+    const running: RunningCheck = { check, status, output, run, stopDeregistration: undefined, stopOutput: undefined };
     this.#checks.set(check.CheckID, running);
     this.#publish(running);
     this.#watchForDeregistration(running);
   }
 
-  #stop(running: Running): void {
+  #stop(running: RunningCheck): void {
     running.run.stop();
     running.stopDeregistration?.();
     running.stopOutput?.();
@@ -223,7 +223,7 @@ export class LocalAgent {
     running.stopDeregistration = undefined;
   }
 
-  #report(running: Running, status: CheckStatus, output: string): void {
+  #report(running: RunningCheck, status: CheckStatus, output: string): void {
     if (running.status === status && running.output === output) return;
     const isOnlyOutput = running.status === status;
     running.status = status;
@@ -236,7 +236,7 @@ export class LocalAgent {
     this.#watchForDeregistration(running);
   }
 
-  #publish(running: Running): void {
+  #publish(running: RunningCheck): void {
     running.stopOutput?.();
     running.stopOutput = undefined;
     const { check, status, output } = running;
@@ -255,7 +255,7 @@ export class LocalAgent {
     });
   }
 
-  #watchForDeregistration(running: Running): void {
+  #watchForDeregistration(running: RunningCheck): void {
     const { check, status } = running;
     if (status !== 'critical') {
       running.stopDeregistration?.();

@@ -4,7 +4,7 @@ import { parseDuration, Refusal } from './go-compat.ts';
 import { atLeastOne } from './watchers.ts';
 
 /** One request. */
-export interface Ask {
+export interface AgentRequest {
   readonly method: string;
   /** What follows the route's path, percent-decoded. */
   readonly rest: string;
@@ -16,27 +16,27 @@ export interface Ask {
 }
 
 /** One answer. */
-export interface Answer {
+export interface AgentResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | Uint8Array;
 }
 
 /** A route: exact, or everything under a path that ends in a slash. */
-export interface Route {
+export interface AgentRoute {
   readonly path: string;
   readonly methods: readonly string[];
-  readonly run: (ask: Ask) => Answer | Promise<Answer>;
+  readonly run: (ask: AgentRequest) => AgentResponse | Promise<AgentResponse>;
 }
 
 /** A JSON answer; with an index it is one that can be watched. */
-export function json(value: unknown, ask: Ask, index?: number, status = 200): Answer {
+export function json(value: unknown, ask: AgentRequest, index?: number, status = 200): AgentResponse {
   const body = ask.query.has('pretty') ? `${JSON.stringify(value, null, 4)}\n` : JSON.stringify(value);
   return { status, headers: { 'Content-Type': 'application/json', ...indexHeaders(index) }, body };
 }
 
 /** 200 without a body, as most writes answer. */
-export function empty(status = 200, index?: number): Answer {
+export function empty(status = 200, index?: number): AgentResponse {
   return { status, headers: indexHeaders(index), body: '' };
 }
 
@@ -46,7 +46,7 @@ export function indexHeaders(index: number | undefined): Record<string, string> 
 }
 
 /** Index and wait of a blocking query. */
-export function waitOf(ask: Ask): { above: number; waitMs: number } {
+export function waitOf(ask: AgentRequest): { above: number; waitMs: number } {
   const index = ask.query.get('index') ?? '';
   const wait = ask.query.get('wait') ?? '';
   const waitNs = wait === '' ? 0 : parseDuration(wait);
@@ -57,7 +57,7 @@ export function waitOf(ask: Ask): { above: number; waitMs: number } {
 }
 
 /** Refuses what no agent can do: contradicting consistency, a datacenter that does not exist. */
-export function checkCommon(ask: Ask, datacenter: string): void {
+export function checkCommon(ask: AgentRequest, datacenter: string): void {
   if (ask.query.has('stale') && ask.query.has('consistent')) {
     throw new Refusal(400, 'Cannot specify ?stale with ?consistent, conflicting semantics.');
   }

@@ -9,15 +9,15 @@ import {
   type Fields,
 } from './go-compat.ts';
 import { checkSessionId } from './kv-table.ts';
-import { checkCommon, json, waitOf, type Answer, type Ask, type Route } from './request.ts';
+import { checkCommon, json, waitOf, type AgentResponse, type AgentRequest, type AgentRoute } from './request.ts';
 import type { NewSession } from './session-table.ts';
 import type { SessionTimers } from './session-timers.ts';
-import type { State } from './state.ts';
+import type { AgentState } from './state.ts';
 import type { Watchers } from './watchers.ts';
 import { randomUUID } from 'node:crypto';
 
 export interface SessionRoutesOptions {
-  readonly state: State;
+  readonly state: AgentState;
   readonly watchers: Watchers;
   readonly timers: SessionTimers;
   readonly node: string;
@@ -44,9 +44,9 @@ const FIELDS: Fields = {
 };
 const SERVICE_CHECK_FIELDS: Fields = { ID: 'string', Namespace: 'string' };
 
-export function sessionRoutes(options: SessionRoutesOptions): Route[] {
+export function sessionRoutes(options: SessionRoutesOptions): AgentRoute[] {
   const { state, watchers, timers, datacenter } = options;
-  const watch = async (ask: Ask, pick: () => unknown[]): Promise<Answer> => {
+  const watch = async (ask: AgentRequest, pick: () => unknown[]): Promise<AgentResponse> => {
     checkCommon(ask, datacenter);
     const { above, waitMs } = waitOf(ask);
     const look = (): { index: number; found: unknown[] } => ({ index: state.sessions.index(), found: pick() });
@@ -94,12 +94,12 @@ export function sessionRoutes(options: SessionRoutesOptions): Route[] {
   ];
 }
 
-function idOf(ask: Ask): string {
+function idOf(ask: AgentRequest): string {
   if (ask.rest === '') throw new Refusal(400, 'Missing session');
   return checkSessionId(ask.rest);
 }
 
-async function create(options: SessionRoutesOptions, ask: Ask): Promise<Answer> {
+async function create(options: SessionRoutesOptions, ask: AgentRequest): Promise<AgentResponse> {
   checkCommon(ask, options.datacenter);
   const body = await ask.body();
   const prefix = 'Request decode failed';

@@ -47,7 +47,7 @@ export interface StateOptions {
 /** Above this Consul shortens a session's lock delay. */
 const LOCK_DELAY_MAX_NS = 60e9;
 
-export class State {
+export class AgentState {
   readonly kv: KvTable = new KvTable();
   readonly sessions: SessionTable = new SessionTable();
   readonly catalog: CatalogTable = new CatalogTable();

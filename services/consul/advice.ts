@@ -4,7 +4,7 @@
 /** What is wrong, where that can be told: nobody listens there, a right is missing, TLS does not come about, or something else. */
 export type ConsulTrouble = 'refused' | 'denied' | 'tls' | 'other';
 
-interface Failure {
+interface ConsulFailure {
   /** Of HTTP; 0 when there was no answer. */
   readonly status: number;
   /** What Consul or the system said. */
@@ -18,7 +18,7 @@ interface Failure {
 }
 
 /** What kind of trouble it is, and words to follow the reason. */
-export function adviceFor(failure: Failure): { readonly trouble: ConsulTrouble; readonly hint: string } {
+export function adviceFor(failure: ConsulFailure): { readonly trouble: ConsulTrouble; readonly hint: string } {
   const { status, why, code, what, isTls, hasToken } = failure;
   if (status === 403) return { trouble: 'denied', hint: `. ${describeLack(what, why, hasToken)}` };
   if (status === 400 && !isTls && /HTTP request to an HTTPS server/i.test(why))

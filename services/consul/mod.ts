@@ -11,4 +11,4 @@ export {
 } from './client.ts';
 export { pause, within } from './pause.ts';
 export { ConsulSession, type SessionStats } from './session.ts';
-export { type ChangeFacts, type Watch, type WatchedEntries, watchPrefix, type WatchStats } from './watch.ts';
+export { type ChangeFacts, type ConsulWatch, type WatchedEntries, watchPrefix, type WatchStats } from './watch.ts';

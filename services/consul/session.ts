@@ -68,7 +68,7 @@ const HELD_PAUSE_MS = 500;
 const VERIFY_EVERY = 5;
 const WATCH_WAIT_MS = 60_000;
 
-interface Announced {
+interface AnnouncedKey {
   value: string;
   /** What Consul has under the present session; undefined when it is not ours. */
   written: string | undefined;
@@ -83,7 +83,7 @@ export class ConsulSession {
   readonly #clock: Clock;
   readonly #backoff: Backoff;
   readonly #end = new AbortController();
-  readonly #keys = new Map<string, Announced>();
+  readonly #keys = new Map<string, AnnouncedKey>();
   /** Ends what hangs on the present session; replaced with each new one. */
   #term = new AbortController();
   #id = '';
@@ -427,7 +427,7 @@ export class ConsulSession {
     }
   }
 
-  async #write(key: string, announced: Announced): Promise<boolean> {
+  async #write(key: string, announced: AnnouncedKey): Promise<boolean> {
     const id = this.#id;
     const { value } = announced;
     const isHeld = await this.#client.put(key, value, { acquire: id, signal: this.#end.signal });
@@ -465,7 +465,7 @@ export class ConsulSession {
   }
 }
 
-function announcedOf(value: string, written: string | undefined): Announced {
+function announcedOf(value: string, written: string | undefined): AnnouncedKey {
   let settle!: (isHeld: boolean) => void;
   const settled = new Promise<boolean>((resolve) => {
     settle = resolve;

@@ -42,7 +42,7 @@ export interface WatchStats {
   readonly resets: number;
 }
 
-export interface Watch {
+export interface ConsulWatch {
   stats(): WatchStats;
   /** Resolves when the first answer was handed on, or the watch was ended. */
   readonly ready: Promise<void>;
@@ -60,13 +60,13 @@ export function watchPrefix(
   prefix: string,
   onChange: (entries: WatchedEntries, facts: ChangeFacts) => void,
   options: WatchOptions,
-): Watch {
+): ConsulWatch {
   const watch = new PrefixWatch(client, prefix, onChange, options);
   void watch.run();
   return watch;
 }
 
-class PrefixWatch implements Watch {
+class PrefixWatch implements ConsulWatch {
   readonly ready: Promise<void>;
   readonly #client: ConsulClient;
   readonly #prefix: string;

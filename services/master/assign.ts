@@ -20,7 +20,7 @@ export interface ManagerView {
 }
 
 /** Copies by manager, then by deployment (`Service@version`); no zeros. */
-export type Copies = ReadonlyMap<string, ReadonlyMap<string, number>>;
+export type AssignedCopies = ReadonlyMap<string, ReadonlyMap<string, number>>;
 
 /**
  * The target. Each manager that is there has an entry, an empty one when it is to run nothing; with no manager that may run
@@ -29,7 +29,7 @@ export type Copies = ReadonlyMap<string, ReadonlyMap<string, number>>;
 export function assign(
   deployments: ReadonlyMap<string, Deployment>,
   managers: readonly ManagerView[],
-  current: Copies,
+  current: AssignedCopies,
 ): Map<string, Map<string, number>> {
   const items = [...deployments].map(([id, { count }]) => ({ id, count })).sort((a, b) => compare(a.id, b.id));
   const open = managers.filter(({ isDrained }) => !isDrained).sort((a, b) => compare(a.name, b.name));
@@ -67,7 +67,7 @@ interface Bin {
   readonly has: ReadonlyMap<string, number>;
 }
 
-interface Item {
+interface Placement {
   readonly id: string;
   readonly count: number;
 }
@@ -77,7 +77,7 @@ const NOTHING: ReadonlyMap<string, number> = new Map();
 const EPSILON = 1e-9;
 
 /** Counts by bin, then item. */
-function shareOut(items: readonly Item[], bins: readonly Bin[], rule: { readonly isApart: boolean }): number[][] {
+function shareOut(items: readonly Placement[], bins: readonly Bin[], rule: { readonly isApart: boolean }): number[][] {
   const counts = bins.map(() => items.map(() => 0));
   if (bins.length === 0) return counts;
   const capacity = bins.reduce((sum, bin) => sum + bin.capacity, 0);
@@ -133,7 +133,7 @@ function boundsOf(count: number, fraction: number, bins: number, { isApart }: { 
 
 /** The next copy to move from a bin with too many altogether to one with too few; each move makes the loads more alike, so they end. */
 function moveOf(
-  items: readonly Item[],
+  items: readonly Placement[],
   bounds: readonly (readonly Bounds[])[],
   counts: readonly (readonly number[])[],
   excess: readonly number[],
@@ -176,7 +176,7 @@ function leastBy(candidates: readonly number[], valueOf: (candidate: number) => 
   return best;
 }
 
-function sumOf(managers: readonly ManagerView[], current: Copies): Bin {
+function sumOf(managers: readonly ManagerView[], current: AssignedCopies): Bin {
   const has = new Map<string, number>();
   for (const { name } of managers) {
     for (const [id, count] of current.get(name) ?? NOTHING) has.set(id, (has.get(id) ?? 0) + count);

@@ -24,7 +24,7 @@ export interface DeploymentStoreOptions {
 }
 
 /** What was found under the key of a deployment. */
-interface Found {
+interface StoredDeployment {
   /** Undefined when it makes no sense. */
   readonly deployment: Deployment | undefined;
   readonly why: string;
@@ -147,7 +147,7 @@ export class DeploymentStore {
     return entries.map(({ key }) => key.slice(prefix.length)).sort(compare);
   }
 
-  async #find(service: string, version: string): Promise<Found | undefined> {
+  async #find(service: string, version: string): Promise<StoredDeployment | undefined> {
     checkSubject(service, version);
     const entry = await this.#options.client.get(this.#keyOf(service, version));
     if (entry === undefined) return undefined;

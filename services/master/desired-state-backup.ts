@@ -2,14 +2,14 @@
 // lacks a marker; whichever master leads then puts everything back that it remembers, and the marker last. While the marker is missing nothing is
 // learned: an empty Consul must not make anybody forget. What was taken back by somebody while the marker stood is not remembered.
 import type { Clock } from '../../core/mod.ts';
-import { watchPrefix, type ConsulClient, type ConsulError, type Watch } from '../consul/mod.ts';
+import { watchPrefix, type ConsulClient, type ConsulError, type ConsulWatch } from '../consul/mod.ts';
 import { keysOf, readRecord, replaceFile, type EventLog } from '../mesh/mod.ts';
 import type { Election } from './election.ts';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 
-export interface WantedMemoryOptions {
+export interface DesiredStateBackupOptions {
   readonly client: ConsulClient;
   readonly mesh: string;
   readonly dataDir: string;
@@ -18,19 +18,19 @@ export interface WantedMemoryOptions {
   readonly onError: (error: ConsulError) => void;
 }
 
-export class WantedMemory {
-  readonly #options: WantedMemoryOptions;
+export class DesiredStateBackup {
+  readonly #options: DesiredStateBackupOptions;
   readonly #file: string;
   readonly #marker: string;
   readonly #end = new AbortController();
-  #watches: readonly Watch[] = [];
+  #watches: readonly ConsulWatch[] = [];
   /** As the watches say, by prefix: values by key. */
   readonly #seen = new Map<string, ReadonlyMap<string, string>>();
   #remembered: ReadonlyMap<string, string> = new Map();
   #working: Promise<void> = Promise.resolve();
   #stopGathering: (() => void) | undefined;
 
-  constructor(options: WantedMemoryOptions) {
+  constructor(options: DesiredStateBackupOptions) {
     this.#options = options;
     this.#file = path.join(options.dataDir, 'wanted.json');
     this.#marker = keysOf(options.mesh).begun;
@@ -77,7 +77,7 @@ export class WantedMemory {
     await this.#working;
   }
 
-  #follow(prefix: string): Watch {
+  #follow(prefix: string): ConsulWatch {
     const { client, clock, onError } = this.#options;
     const take = (entries: ReadonlyMap<string, { readonly value: string }>): void => {
       this.#seen.set(prefix, new Map([...entries].map(([key, { value }]) => [key, value])));

@@ -18,7 +18,7 @@ import {
   type ConsulEntry,
   type SessionStats,
   type TransactionStep,
-  type Watch,
+  type ConsulWatch,
   type WatchedEntries,
   type WatchStats,
 } from '../consul/mod.ts';
@@ -114,7 +114,7 @@ export class Election {
   readonly #backoff: Backoff;
   readonly #end = new AbortController();
   readonly #listeners = new Set<() => void>();
-  #watches: readonly Watch[] = [];
+  #watches: readonly ConsulWatch[] = [];
   #masters: readonly MasterView[] | undefined;
   #leaderEntry: ConsulEntry | undefined;
   #hasSeenLeader = false;
@@ -282,7 +282,7 @@ export class Election {
     return JSON.stringify({ name: this.#options.name } satisfies LeaderRecord);
   }
 
-  #watch(prefix: string, onChange: (entries: WatchedEntries) => void): Watch {
+  #watch(prefix: string, onChange: (entries: WatchedEntries) => void): ConsulWatch {
     return watchPrefix(this.#client, prefix, onChange, {
       signal: this.#end.signal,
       onError: (error) => this.#options.onError?.(error),

@@ -12,7 +12,7 @@ import {
   type PoolSetEntry,
 } from '../mesh/mod.ts';
 import { assign, type ManagerView } from './assign.ts';
-import { WantedMemory } from './desired-state-backup.ts';
+import { DesiredStateBackup } from './desired-state-backup.ts';
 import type { Election, WriteOutcome } from './election.ts';
 import { MeshView } from './mesh-view.ts';
 import { nextStep } from './rollout-step.ts';
@@ -61,7 +61,7 @@ export class Leader {
   readonly #options: LeaderOptions;
   readonly #clock: Clock;
   readonly #view: MeshView;
-  readonly #memory: WantedMemory;
+  readonly #memory: DesiredStateBackup;
   readonly #backoff: Backoff;
   readonly #end = new AbortController();
   /** What is known of managers that are missing; undefined record: it was never seen, only its order. */
@@ -85,7 +85,7 @@ export class Leader {
     const onError = (error: ConsulError): void => options.onError?.(error);
     const common = { client, mesh, events, clock: this.#clock, onError };
     this.#view = new MeshView({ ...common, onChange: () => this.#changed() });
-    this.#memory = new WantedMemory({ ...common, dataDir: options.dataDir });
+    this.#memory = new DesiredStateBackup({ ...common, dataDir: options.dataDir });
   }
 
   /** The pools of the mesh: the same on every master. */

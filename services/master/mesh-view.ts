@@ -8,7 +8,7 @@ import {
   watchPrefix,
   type ConsulClient,
   type ConsulError,
-  type Watch,
+  type ConsulWatch,
   type WatchedEntries,
   type WatchStats,
 } from '../consul/mod.ts';
@@ -48,10 +48,10 @@ export class MeshView {
   readonly #keys: Keys;
   readonly #end = new AbortController();
   /** By prefix, then key. */
-  readonly #parsed = new Map<string, ReadonlyMap<string, Parsed>>();
+  readonly #parsed = new Map<string, ReadonlyMap<string, ParsedRecord>>();
   /** Consul's index at which a prefix was last read with certainty. */
   readonly #certainAt = new Map<string, number>();
-  #watches: readonly Watch[] = [];
+  #watches: readonly ConsulWatch[] = [];
   #deployments = new Map<string, Deployment>();
   #unreadable: ReadonlySet<string> = new Set();
   #managers = new Map<string, ManagerRecord>();
@@ -238,7 +238,7 @@ export class MeshView {
     parse: (name: string, value: string) => T | Error,
   ): Map<string, T | Error> {
     const before = this.#parsed.get(prefix);
-    const parsed = new Map<string, Parsed>();
+    const parsed = new Map<string, ParsedRecord>();
     const found = new Map<string, T | Error>();
     for (const { key, value } of [...entries.values()].sort((a, b) => (a.key < b.key ? -1 : 1))) {
       const name = key.slice(prefix.length);
@@ -259,7 +259,7 @@ export class MeshView {
 /** Takes what stands below a prefix; not certain is what may have been overtaken on its way. */
 type Take = (entries: WatchedEntries, isCertain: boolean) => void;
 
-interface Parsed {
+interface ParsedRecord {
   readonly value: string;
   readonly record: unknown;
 }

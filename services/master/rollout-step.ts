@@ -5,7 +5,7 @@
 // nobody. With all copies alive scaling down goes at once for the same reason: more live than are wanted. What nobody may run (undeployed,
 // or every manager is drained) goes at once too: the target does not have it, and that is what counts.
 
-import type { Copies } from './assign.ts';
+import type { AssignedCopies } from './assign.ts';
 
 /**
  * The orders to give now, by manager.
@@ -13,7 +13,11 @@ import type { Copies } from './assign.ts';
  * @param current the orders that stand, of the managers that are there
  * @param alive copies that live, as the managers say
  */
-export function nextStep(target: Copies, current: Copies, alive: Copies): Map<string, Map<string, number>> {
+export function nextStep(
+  target: AssignedCopies,
+  current: AssignedCopies,
+  alive: AssignedCopies,
+): Map<string, Map<string, number>> {
   const names = [...new Set([...target.keys(), ...current.keys()])].sort(compare);
   const ids = new Set<string>();
   for (const copies of [...target.values(), ...current.values()]) for (const id of copies.keys()) ids.add(id);
@@ -38,7 +42,7 @@ export function nextStep(target: Copies, current: Copies, alive: Copies): Map<st
   return next;
 }
 
-function countOf(copies: Copies, name: string, id: string): number {
+function countOf(copies: AssignedCopies, name: string, id: string): number {
   return copies.get(name)?.get(id) ?? 0;
 }
 

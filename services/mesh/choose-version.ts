@@ -1,7 +1,7 @@
 // Chooses the version that gets a call: the one asked for, else a weighted split over all versions of the service.
 
 import { rcompare } from 'semver';
-import type { Wanted } from '../../core/rpc/mod.ts';
+import type { PoolQuery } from '../../core/rpc/mod.ts';
 import type { Offer } from './offer.ts';
 import type { Route } from './route.ts';
 
@@ -18,7 +18,7 @@ export interface ServiceEntry {
   turn: number;
 }
 
-export function score({ details }: Offer, wanted: Wanted): number {
+export function score({ details }: Offer, wanted: PoolQuery): number {
   const tags = wanted.tags.filter((tag) => details.tags.includes(tag)).length;
   return tags + Object.entries(wanted.details).filter(([key, value]) => details.more[key] === value).length;
 }
@@ -39,7 +39,7 @@ export function splitByWeight(entry: ServiceEntry, offers: readonly Offer[], key
 }
 
 /** The highest version that matches; of several pools of it, all. */
-export function bestVersion(offers: readonly Offer[], wanted: Wanted): readonly Offer[] {
+export function bestVersion(offers: readonly Offer[], wanted: PoolQuery): readonly Offer[] {
   if (offers.length === 1 || offers.every(({ details }) => details.version === wanted.version)) return offers;
   const [highest] = [...offers].sort((a, b) => rcompare(a.details.version, b.details.version));
   return sameVersion(offers, highest as Offer);

@@ -1,7 +1,7 @@
 // The wanted state of one version of a service: how to run it, how many copies, by which rules. The same shape in a configuration, in
 import {
   HEADER_PROTOCOLS,
-  isManner,
+  isWireFormat,
   PROTOCOLS,
   TRANSPORTS,
   type Protocol,
@@ -142,7 +142,7 @@ export const DEPLOYMENT: z.ZodType<Deployment> = z
     recycle: z.strictObject({ afterCalls: z.int().min(0), afterAgeMs: ms(), memoryBytesMax: z.int().min(0) }),
     queueMax: z.int().min(0).max(1_000_000),
   })
-  .refine(isManner, {
+  .refine(isWireFormat, {
     path: ['protocol'],
     message: `transport header carries protocol ${HEADER_PROTOCOLS.join(' or ')}`,
   })

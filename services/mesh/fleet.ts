@@ -8,7 +8,7 @@ import {
   type ConsulClient,
   type ConsulError,
   watchPrefix,
-  type Watch,
+  type ConsulWatch,
   type WatchedEntries,
   type WatchStats,
 } from '../consul/mod.ts';
@@ -51,7 +51,7 @@ export class Fleet {
   readonly #deadlines: DeadlineWheel;
   readonly #end = new AbortController();
   readonly interfaces: InterfaceStore;
-  #watch: Watch | undefined;
+  #watch: ConsulWatch | undefined;
   /** All that is listed, this process's own too. */
   #records: ReadonlyMap<string, ManagerRecord> = new Map();
   readonly #read: RecordCache<ManagerRecord> = new Map();

@@ -20,7 +20,7 @@ export interface InterfaceStoreOptions {
 }
 
 /** What is asked for: the interface of a service, by the id of the interface. */
-export interface WantedInterface {
+export interface RequestedInterface {
   readonly id: string;
   readonly service: string;
 }
@@ -37,7 +37,7 @@ export class InterfaceStore {
   }
 
   /** undefined: not known yet; it is being looked for, and `onLearned` tells when it is there. */
-  get(wanted: WantedInterface): Interface | undefined {
+  get(wanted: RequestedInterface): Interface | undefined {
     const found = this.#known.get(wanted.id);
     if (found === undefined && !this.#asked.has(wanted.id) && !this.#end.signal.aborted) {
       this.#asked.add(wanted.id);
@@ -52,7 +52,7 @@ export class InterfaceStore {
   }
 
   /** From a snapshot; one that does not fit its id is left out. */
-  knowSource({ id, service }: WantedInterface, source: IdlSource): void {
+  knowSource({ id, service }: RequestedInterface, source: IdlSource): void {
     const found = compile(source, service);
     if (!(found instanceof Error) && found.id === id) this.#known.set(id, found);
   }
@@ -88,7 +88,7 @@ export class InterfaceStore {
     this.#end.abort();
   }
 
-  async #learn({ id, service }: WantedInterface): Promise<void> {
+  async #learn({ id, service }: RequestedInterface): Promise<void> {
     const { client, keys, clock, onLearned, onError, onWrong } = this.#options;
     const { signal } = this.#end;
     const backoff = new Backoff({ firstMs: BACKOFF_FIRST_MS, maxMs: BACKOFF_MAX_MS, random: Math.random });

@@ -17,7 +17,7 @@ export { ManagerClient, withManagerService } from './manager-service.ts';
 export type { Offer } from './offer.ts';
 export { Peer } from './peer.ts';
 export { type PoolSetEntry, poolSetOf } from './pool-set.ts';
-export { type Listener, Presence } from './presence.ts';
+export { type ListenAddress, Presence } from './presence.ts';
 export { Reachability } from './reachability.ts';
 export {
   ASSIGNMENT,
@@ -42,4 +42,4 @@ export { isWantedVersion, Router } from './router.ts';
 export { SharedState } from './shared-state.ts';
 export { type Snapshot, SnapshotFile } from './snapshot.ts';
 export { thriftStatus } from './thrift-status.ts';
-export { measured } from './with-stats.ts';
+export { withStats } from './with-stats.ts';

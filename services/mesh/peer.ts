@@ -99,7 +99,7 @@ export class Peer {
       sink.fail(this.#unreachable());
       return;
     }
-    const remote = new RemoteCall(call, link, this.#options, sink);
+    const remote = new PeerCall(call, link, this.#options, sink);
     try {
       remote.send(name);
     } catch (error) {
@@ -215,7 +215,7 @@ export class Peer {
 }
 
 /** A call on its way to another process. Settles once: answered, failed, out of time, or its caller gone. */
-class RemoteCall implements ReplySink, DeadlineEntry {
+class PeerCall implements ReplySink, DeadlineEntry {
   readonly #call: Call;
   readonly #link: Link;
   readonly #options: PeerOptions;

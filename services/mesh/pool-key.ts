@@ -1,8 +1,8 @@
 // What makes a pool this pool: equal details and equal interface, whatever the order in which anything was written.
 
-import type { Details } from '../../core/rpc/mod.ts';
+import type { PoolDetails } from '../../core/rpc/mod.ts';
 
-export function poolKey({ service, version, roles, tags, more }: Details, interfaceId: string): string {
+export function poolKey({ service, version, roles, tags, more }: PoolDetails, interfaceId: string): string {
   const sorted = Object.entries(more).sort(([a], [b]) => (a < b ? -1 : 1));
   return JSON.stringify([service, version, [...roles].sort(), [...tags].sort(), sorted, interfaceId]);
 }

@@ -29,7 +29,7 @@ export interface PoolSetEntry {
 
 /** Sorted by service, version and the other details, as text. */
 export function poolSetOf(managers: ReadonlyMap<string, ManagerRecord>): PoolSetEntry[] {
-  const found = new Map<string, { details: Details; parts: Map<string, PoolPart> }>();
+  const found = new Map<string, { details: AggregateDetails; parts: Map<string, PoolPart> }>();
   for (const [manager, { pools, isDraining }] of managers) {
     for (const pool of pools) {
       const details = detailsOf(pool);
@@ -49,9 +49,9 @@ export function poolSetOf(managers: ReadonlyMap<string, ManagerRecord>): PoolSet
     }));
 }
 
-type Details = Omit<PoolSetEntry, 'alive' | 'parts'>;
+type AggregateDetails = Omit<PoolSetEntry, 'alive' | 'parts'>;
 
-function detailsOf({ service, version, roles, tags, more, interfaceId }: PoolRecord): Details {
+function detailsOf({ service, version, roles, tags, more, interfaceId }: PoolRecord): AggregateDetails {
   return {
     service,
     version,

@@ -13,7 +13,7 @@ import {
 import type { EventLog } from './event-log.ts';
 
 /** A listener of this process, to be found as a Consul service. */
-export interface Listener {
+export interface ListenAddress {
   /** `katamari-thrift` and so on. */
   readonly service: string;
   readonly host: string;
@@ -28,7 +28,7 @@ export interface PresenceOptions {
   /** For Prometheus, which finds the stats faceplates by Consul. */
   readonly roles: readonly string[];
   /** The session hangs on a check of the first. */
-  readonly listeners: readonly [Listener, ...Listener[]];
+  readonly listeners: readonly [ListenAddress, ...ListenAddress[]];
   readonly events: EventLog;
   readonly onError: (error: ConsulError) => void;
   /** The process ends: its listeners close, and with them goes the check that its session hangs on, which is no news. */
@@ -152,7 +152,7 @@ export class Presence {
   }
 }
 
-function hostPort({ host, port }: Listener): string {
+function hostPort({ host, port }: ListenAddress): string {
   return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 

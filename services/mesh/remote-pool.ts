@@ -3,7 +3,7 @@
 // manager that has said nothing since it was asked that way is not asked again: one that is frozen would swallow every call.
 
 import type { Clock, KatamariError } from '../../core/mod.ts';
-import type { CallSink, Details, Reply, Send } from '../../core/rpc/mod.ts';
+import type { CallSink, PoolDetails, Reply, Send } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
 import type { Offer } from './offer.ts';
 import type { Peer } from './peer.ts';
@@ -11,7 +11,7 @@ import type { PoolRecord } from './records.ts';
 
 export class RemotePool implements Offer {
   readonly id: string;
-  readonly details: Details;
+  readonly details: PoolDetails;
   readonly interface: Interface;
   readonly #peer: Peer;
   readonly #clock: Clock;
@@ -74,7 +74,7 @@ export class RemotePool implements Offer {
       this.#peer.ask();
     }
     this.#sentSince++;
-    this.#peer.send(call, new Listening(this, sink));
+    this.#peer.send(call, new RemotePoolCall(this, sink));
   };
 
   replied({ context: { freeNow, queuedNow } }: Reply): void {
@@ -98,7 +98,7 @@ export class RemotePool implements Offer {
 }
 
 /** Hears the end of a call, to learn how free the pool is, and hands it on. */
-class Listening implements CallSink {
+class RemotePoolCall implements CallSink {
   readonly #pool: RemotePool;
   readonly #sink: CallSink;
 

@@ -6,13 +6,13 @@ import {
   withCall,
   type Call,
   type CallSink,
-  type Details,
+  type PoolDetails,
   type Directory,
   type Dispatch,
   type PoolView,
   type Reply,
   type Send,
-  type Wanted,
+  type PoolQuery,
 } from '../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../core/thrift/mod.ts';
 import { pickManager } from './choose-manager.ts';
@@ -67,7 +67,7 @@ export class Router implements Directory {
     return this.#views;
   }
 
-  choose(wanted: Wanted): PoolView {
+  choose(wanted: PoolQuery): PoolView {
     return this.#chooseOffers(wanted)[0] as Offer;
   }
 
@@ -85,13 +85,13 @@ export class Router implements Directory {
   /** The way into the mesh. */
   readonly send: Send = (call, sink) => {
     this.#budget.called();
-    this.#go(new Way(this, call, sink));
+    this.#go(new RoutedCall(this, call, sink));
   };
 
   readonly dispatch: Dispatch = dispatchOf(this.send);
 
   /** Picks a pool for the next try of a call, and sends it there. */
-  #go(way: Way): void {
+  #go(way: RoutedCall): void {
     let offer: Offer | undefined;
     try {
       const offers = this.#chooseOffers(way.next);
@@ -119,7 +119,7 @@ export class Router implements Directory {
   }
 
   /** A try has failed: another one, or the end. */
-  failed(way: Way, error: KatamariError): void {
+  failed(way: RoutedCall, error: KatamariError): void {
     const { call, next, busy } = way;
     const offer = way.offer as Offer;
     // It did not run, and another may be free: part of the first try, not another one.
@@ -200,7 +200,7 @@ export class Router implements Directory {
   }
 
   /** The pool that the call is for, once for each manager that has it; never empty. @throws KatamariError no_pool */
-  #chooseOffers(wanted: Wanted): readonly Offer[] {
+  #chooseOffers(wanted: PoolQuery): readonly Offer[] {
     const entry = this.#services.get(wanted.service) ?? this.#serviceOf(wanted);
     const isPlain = wanted.roles.length === 0 && wanted.tags.length === 0 && hasNoDetails(wanted);
     const offers = isPlain ? plainOffers(entry, wanted) : matchingOffers(entry, wanted);
@@ -209,7 +209,7 @@ export class Router implements Directory {
   }
 
   /** The service of a call that names none: the only one that has the method. */
-  #serviceOf(wanted: Wanted): ServiceEntry {
+  #serviceOf(wanted: PoolQuery): ServiceEntry {
     if (wanted.service !== '') throw this.#unknownService(wanted);
     const names = this.#servicesByMethod.get(wanted.method) ?? [];
     const entry = this.#services.get(names[0] ?? '');
@@ -229,13 +229,13 @@ export class Router implements Directory {
     return entry;
   }
 
-  #unknownService(wanted: Wanted): KatamariError {
+  #unknownService(wanted: PoolQuery): KatamariError {
     const jsonRpcCode = this.#servicesByMethod.has(wanted.method) ? undefined : METHOD_NOT_FOUND;
     const facts = { notRun: true, ...(jsonRpcCode === undefined ? {} : { jsonRpcCode }) };
     return new KatamariError('no_pool', `No pool offers ${wanted.service}; ${this.#known()}`, facts);
   }
 
-  #nothingOffers(entry: ServiceEntry, wanted: Wanted): KatamariError {
+  #nothingOffers(entry: ServiceEntry, wanted: PoolQuery): KatamariError {
     const versions = viewsOf(entry.offers).map(({ details: { version, roles }, alive }) => {
       const onlyFor = roles.length === 0 ? '' : ` for roles ${roles.join(', ')}`;
       return `${version} (${alive} ${alive === 1 ? 'resource' : 'resources'}${onlyFor})`;
@@ -301,7 +301,7 @@ export class Router implements Directory {
 }
 
 /** A call on its way through the router: what was tried, and who waits for its end. */
-class Way implements CallSink {
+class RoutedCall implements CallSink {
   readonly #router: Router;
   /** As it came. */
   readonly call: Call;
@@ -349,7 +349,7 @@ function viewsOf(offers: readonly Offer[]): readonly PoolView[] {
 class MergedView implements PoolView {
   readonly #offers: readonly Offer[];
   readonly id: string;
-  readonly details: Details;
+  readonly details: PoolDetails;
   readonly interface: Interface;
 
   constructor(offers: readonly Offer[]) {
@@ -374,7 +374,7 @@ class MergedView implements PoolView {
 }
 
 /** As `matchingOffers`, remembered until the offers change. Methods that are not there, versions that are not and ranges are not remembered. */
-function plainOffers(entry: ServiceEntry, wanted: Wanted): readonly Offer[] {
+function plainOffers(entry: ServiceEntry, wanted: PoolQuery): readonly Offer[] {
   const { method, version } = wanted;
   const known = entry.plain.get(version)?.get(method);
   if (known !== undefined) return known;
@@ -387,7 +387,7 @@ function plainOffers(entry: ServiceEntry, wanted: Wanted): readonly Offer[] {
 }
 
 /** The method comes first: a pool that fits better in all else, but is of a state of the interface without it, is no offer. */
-function matchingOffers({ offers }: ServiceEntry, wanted: Wanted): readonly Offer[] {
+function matchingOffers({ offers }: ServiceEntry, wanted: PoolQuery): readonly Offer[] {
   return fittingOffers(
     offers.filter(({ interface: { methods } }) => methods.has(wanted.method)),
     wanted,
@@ -395,7 +395,7 @@ function matchingOffers({ offers }: ServiceEntry, wanted: Wanted): readonly Offe
 }
 
 /** Pools that the wall of roles, the version and the details let through; of those, the ones that match most. */
-function fittingOffers(offers: readonly Offer[], wanted: Wanted): readonly Offer[] {
+function fittingOffers(offers: readonly Offer[], wanted: PoolQuery): readonly Offer[] {
   const allowed = offers.filter(({ details }) => {
     if (!isSameSet(details.roles, wanted.roles) || !isWantedVersion(details.version, wanted.version)) return false;
     return Object.entries(wanted.details).every(

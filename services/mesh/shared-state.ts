@@ -5,7 +5,7 @@ import {
   type ConsulClient,
   watchPrefix,
   type ChangeFacts,
-  type Watch,
+  type ConsulWatch,
   type WatchedEntries,
   type WatchStats,
 } from '../consul/mod.ts';
@@ -31,7 +31,7 @@ export class SharedState {
   readonly #clock: Clock;
   readonly #keys: Keys;
   readonly #end = new AbortController();
-  readonly #watches: Watch[] = [];
+  readonly #watches: ConsulWatch[] = [];
   #timeoutMs: number;
   #routes: Readonly<Record<string, Route>>;
   #onRoutes: (routes: Readonly<Record<string, Route>>) => void = () => undefined;

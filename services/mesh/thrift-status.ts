@@ -2,12 +2,12 @@
 
 import type { MeshStatus, PoolStatus } from '../../core/rpc/mod.ts';
 
-type Figures = 'p50Ms' | 'p99Ms' | 'queueP99Ms';
+type ThriftFigures = 'p50Ms' | 'p99Ms' | 'queueP99Ms';
 
 /** As it comes out of decoding. */
 export type ThriftStatus = Omit<MeshStatus, 'pools'> & {
-  readonly pools: readonly (Omit<PoolStatus, 'service' | Figures> &
-    Partial<Pick<PoolStatus, Figures>> & { readonly serviceName: string })[];
+  readonly pools: readonly (Omit<PoolStatus, 'service' | ThriftFigures> &
+    Partial<Pick<PoolStatus, ThriftFigures>> & { readonly serviceName: string })[];
 };
 
 export function thriftStatus(status: MeshStatus): unknown {

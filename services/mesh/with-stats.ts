@@ -1,23 +1,23 @@
 // A Send with its books: every call is entered once when it comes and once when it settles. For the fronts that have no books of
 import type { Clock, KatamariError } from '../../core/mod.ts';
-import type { Call, CallSink, CallStats, Directory, Reply, Send, StatsBook } from '../../core/rpc/mod.ts';
+import type { Call, CallSink, CallStats, Directory, Reply, Send, StatsTable } from '../../core/rpc/mod.ts';
 
 // their own: calls from chassis into the mesh, and the manager's port.
 
 import { LRUCache } from 'lru-cache';
 
-export function measured(send: Send, book: StatsBook, faceplate: string, directory: Directory, clock: Clock): Send {
-  const pages = new Pages(book, faceplate, directory);
+export function withStats(send: Send, book: StatsTable, faceplate: string, directory: Directory, clock: Clock): Send {
+  const pages = new StatsEntries(book, faceplate, directory);
   return (call, sink) => {
     const startedMs = clock.nowMs();
     const stats = pages.of(call, startedMs);
     stats.accept();
-    send(call, new Entered(stats, startedMs, clock, sink));
+    send(call, new CountedCall(stats, startedMs, clock, sink));
   };
 }
 
 /** One call in the books. */
-class Entered implements CallSink {
+class CountedCall implements CallSink {
   readonly #stats: CallStats;
   readonly #startedMs: number;
   readonly #clock: Clock;
@@ -43,13 +43,13 @@ class Entered implements CallSink {
 }
 
 /** The pages of calls by what they are. Names that nobody here knows are entered under '-': a stranger cannot make the book grow. */
-class Pages {
-  readonly #book: StatsBook;
+class StatsEntries {
+  readonly #book: StatsTable;
   readonly #faceplate: string;
   readonly #directory: Directory;
-  readonly #known = new LRUCache<string, Page>({ max: NAMES_MAX });
+  readonly #known = new LRUCache<string, MethodEntries>({ max: NAMES_MAX });
 
-  constructor(book: StatsBook, faceplate: string, directory: Directory) {
+  constructor(book: StatsTable, faceplate: string, directory: Directory) {
     this.#book = book;
     this.#faceplate = faceplate;
     this.#directory = directory;
@@ -74,7 +74,7 @@ class Pages {
   }
 }
 
-interface Page {
+interface MethodEntries {
   readonly stats: CallStats;
   readonly seenAtMs: number;
 }

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import os from 'node:os';
 import { sleep, threadScript } from '../../core/mod.ts';
 import type { Faceplate, FaceplateContext, FaceplateModule, OptionsCheck } from '../../faceplates/kit/mod.ts';
-import { CliError, EXIT, describeValue, type AddedFaceplate } from '../config/mod.ts';
+import { ExitError, EXIT, describeValue, type AddedFaceplate } from '../config/mod.ts';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 /** What is the mesh's and not the entry's. */
@@ -30,7 +30,7 @@ export async function startAddedFaceplate(
     throw refusalOf(entry, error);
   }
   if (isFaceplate(front)) return new GuardedFaceplate(entry.name, front, () => given.mesh.timeoutMs(), tell);
-  throw new CliError(
+  throw new ExitError(
     EXIT.failed,
     `${entry.where(['module'])}: start() of ${entry.module} returned ${describeValue(front)}, expected an object with address (text with the port) and the functions connections, drain and close`,
   );
@@ -43,12 +43,16 @@ async function loadModule(entry: AddedFaceplate): Promise<FaceplateModule> {
   try {
     loaded = (await within(START_MS, 'loading it has not ended', import(file.href))) as typeof loaded;
   } catch (error) {
-    throw new CliError(EXIT.badConfiguration, `${place}: ${entry.module} cannot be loaded: ${messageOf(error)}`, error);
+    throw new ExitError(
+      EXIT.badConfiguration,
+      `${place}: ${entry.module} cannot be loaded: ${messageOf(error)}`,
+      error,
+    );
   }
   const found = loaded.default as Partial<FaceplateModule> | null | undefined;
   if (typeof found === 'object' && found !== null && typeof found.start === 'function') return found as FaceplateModule;
   const what = found === undefined ? 'no default export' : `a default export that has no function start`;
-  throw new CliError(
+  throw new ExitError(
     EXIT.badConfiguration,
     `${place}: ${entry.module} has ${what}, expected export default { start(context) { ... } }; docs/faceplates.md shows one`,
   );
@@ -62,7 +66,7 @@ function fileOf({ module, directory }: AddedFaceplate, place: string): URL {
     if (existsSync(runnable)) return runnable;
   } catch (error) {
     if (!existsSync(file)) throw noFile(place, file);
-    throw new CliError(
+    throw new ExitError(
       EXIT.badConfiguration,
       `${place}: ${module} is TypeScript, which Node ${process.versions.node} does not run here, and there is no built .js of it; compile it, write it in JavaScript, or use Node 22.18 or later`,
       error,
@@ -71,8 +75,8 @@ function fileOf({ module, directory }: AddedFaceplate, place: string): URL {
   throw noFile(place, file);
 }
 
-function noFile(place: string, file: string): CliError {
-  return new CliError(
+function noFile(place: string, file: string): ExitError {
+  return new ExitError(
     EXIT.badConfiguration,
     `${place}: there is no file ${file}; name it relative to the configuration`,
   );
@@ -85,7 +89,7 @@ function packageOf(name: string, directory: string, place: string): URL {
     const hint = existsSync(path.join(directory, name))
       ? `write "./${name}" for the file`
       : `npm install it there, or write "./..." for a file`;
-    throw new CliError(
+    throw new ExitError(
       EXIT.badConfiguration,
       `${place}: no package ${name} can be found from ${directory}; ${hint}`,
       error,
@@ -98,32 +102,32 @@ function checkOptions(entry: AddedFaceplate, check: OptionsCheck<unknown> | unde
   if (check === undefined) {
     const [first] = Object.keys(options);
     if (first === undefined) return options;
-    throw new CliError(EXIT.badConfiguration, `${where(['options', first])}: unknown key, ${module} takes no options`);
+    throw new ExitError(EXIT.badConfiguration, `${where(['options', first])}: unknown key, ${module} takes no options`);
   }
   if (typeof check === 'function') {
     try {
       return check(options);
     } catch (error) {
-      throw new CliError(EXIT.badConfiguration, `${where(['options'])}: ${messageOf(error)}`, error);
+      throw new ExitError(EXIT.badConfiguration, `${where(['options'])}: ${messageOf(error)}`, error);
     }
   }
   const checked = check.safeParse(options);
   if (checked.success) return checked.data;
   const lines = checked.error.issues.map(({ path: steps, message }) => `${where(['options', ...steps])}: ${message}`);
-  throw new CliError(EXIT.badConfiguration, lines.join('\n'));
+  throw new ExitError(EXIT.badConfiguration, lines.join('\n'));
 }
 
 /** Why it does not listen: a port that is taken is told as it is for the built-in fronts. */
-function refusalOf(entry: AddedFaceplate, error: unknown): CliError {
+function refusalOf(entry: AddedFaceplate, error: unknown): ExitError {
   const { code, port = entry.port } = (error ?? {}) as { readonly code?: unknown; readonly port?: number };
   if (code === 'EADDRINUSE') {
-    return new CliError(
+    return new ExitError(
       EXIT.failed,
       `${entry.where(['port'])}: port ${port} is taken; \`katamari doctor\` tells who holds it. Choose another there, 0 for any.`,
       error,
     );
   }
-  return new CliError(
+  return new ExitError(
     EXIT.failed,
     `${entry.where([])}: faceplate ${entry.name} (${entry.module}) did not start: ${messageOf(error)}`,
     error,

@@ -1,11 +1,11 @@
 // The faceplate role of a process: the fronts for clients, the admin service that every faceplate offers, and the view of the whole mesh that
 import { KatamariError } from '../../core/mod.ts';
-import type { MeshDoor, MeshStatus } from '../../core/rpc/mod.ts';
+import type { MeshAccess, MeshStatus } from '../../core/rpc/mod.ts';
 import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
 import type { Faceplate } from '../../faceplates/kit/mod.ts';
 import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { startWebFaceplate, type Site } from '../../faceplates/web/mod.ts';
-import { CliError, EXIT, thriftTlsOf, VERSION } from '../config/mod.ts';
+import { ExitError, EXIT, thriftTlsOf, VERSION } from '../config/mod.ts';
 import { adminOffer, DeploymentStore } from '../master/mod.ts';
 import { EventGatherer, ManagerClient, type Offer, type Peer } from '../mesh/mod.ts';
 import { startAddedFaceplate } from './added-faceplate.ts';
@@ -75,7 +75,7 @@ export class FaceplateRole {
     const { config, hooks, router, shared, book } = this.#base;
     const { host, ports, limits, thrift, jsonRpc, web, faceplates } = config;
     const { dispatch, send } = router;
-    const mesh: MeshDoor = { dispatch, send, directory: router, timeoutMs: () => shared.timeoutMs };
+    const mesh: MeshAccess = { dispatch, send, directory: router, timeoutMs: () => shared.timeoutMs };
     const common = { mesh, book, limits, host };
     const { defaultService } = thrift;
     const tls = thriftTlsOf(config);
@@ -142,7 +142,7 @@ export class FaceplateRole {
 function checkFolders(sites: readonly Site[]): void {
   for (const { prefix, files } of sites) {
     if (files === '' || statSync(files, { throwIfNoEntry: false })?.isDirectory() === true) continue;
-    throw new CliError(
+    throw new ExitError(
       EXIT.badConfiguration,
       `web.sites: the site ${prefix} has the files ${files}, which is no directory; make it, or name another`,
     );

@@ -1,7 +1,7 @@
 // The manager role of a process: its resource manager, the port on which faceplates of other processes reach its pools, the socket on which
 import { startLinkServer, whyNotListen, type LinkServer } from '../../core/link/mod.ts';
 import type { PoolStatus } from '../../core/rpc/mod.ts';
-import { CliError, EXIT, wantedOf } from '../config/mod.ts';
+import { ExitError, EXIT, desiredDeployment } from '../config/mod.ts';
 import type { WatchStats } from '../consul/mod.ts';
 import { withManagerService, type ManagerRecord, type Offer } from '../mesh/mod.ts';
 import { Orders, ResourceManager, type KnownInterface } from '../resource-manager/mod.ts';
@@ -59,7 +59,7 @@ export class ManagerRole {
 
   /** Starts what is to run here. */
   run(): void {
-    this.manager.setDeployments('file', this.#base.config.deployments.map(wantedOf));
+    this.manager.setDeployments('file', this.#base.config.deployments.map(desiredDeployment));
     this.#isDeployed = true;
     void this.#orders.start();
     this.#base.opened({ phase: 'link', close: () => this.#orders.close() });
@@ -144,7 +144,7 @@ export class ManagerRole {
     // A whole mesh in one process needs nobody from outside: its link stays on this machine.
     this.isLocal = why !== undefined && roles.length === 3;
     if (why !== undefined && !this.isLocal) {
-      throw new CliError(EXIT.badConfiguration, `${why} (link.secret, link.secretFile, link.caFile ...)`);
+      throw new ExitError(EXIT.badConfiguration, `${why} (link.secret, link.secretFile, link.caFile ...)`);
     }
     const timeoutMs = (): number => shared.timeoutMs;
     const own = this.#base.counted('link', this.manager.send);
@@ -168,11 +168,11 @@ export class ManagerRole {
       ...(security === undefined ? {} : { security }),
     });
     this.linkAddress = link.address.replace(/^tcp:/, '');
-    this.#opened('link', 'link', link, () => this.#sayGoodbye());
+    this.#opened('link', 'link', link, () => this.#sendGoAway());
   }
 
   /** Faceplates hear from Consul that this manager leaves; until they have, calls are served as ever. */
-  async #sayGoodbye(): Promise<void> {
+  async #sendGoAway(): Promise<void> {
     this.#isLeaving = true;
     this.#base.poolsChanged();
     if (this.#base.config.consul.embedded) return;

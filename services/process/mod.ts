@@ -1,4 +1,4 @@
 // The door of services/process: what other rooms may import.
 
 export type { MeshHooks } from './process-base.ts';
-export { startMesh, type Mesh } from './process.ts';
+export { startMesh, type RunningMesh } from './process.ts';

@@ -2,7 +2,7 @@
 
 import type { LinkSecurity } from '../../core/link/mod.ts';
 import type { Clock } from '../../core/mod.ts';
-import type { Send, MeshEvent, MeshStatus, StatsBook } from '../../core/rpc/mod.ts';
+import type { Send, MeshEvent, MeshStatus, StatsTable } from '../../core/rpc/mod.ts';
 import type { Config, Role } from '../config/mod.ts';
 import type { ConsulClient } from '../consul/mod.ts';
 import type { EventLog, Fleet, Reachability, Router, SharedState } from '../mesh/mod.ts';
@@ -17,14 +17,14 @@ export interface MeshHooks {
 export const PHASES = ['master', 'fronts', 'link', 'manager', 'inside', 'fleet', 'presence', 'consul'] as const;
 
 /** Something that was opened and must be closed. */
-export interface Part {
+export interface Component {
   readonly phase: (typeof PHASES)[number];
   drain?(): Promise<void>;
   close(): Promise<void> | void;
 }
 
 /** A listener of this process. */
-export interface Front {
+export interface Listener {
   readonly name: string;
   readonly address: string;
   connections(): number;
@@ -37,7 +37,7 @@ export interface ProcessBase {
   readonly roles: readonly Role[];
   readonly clock: Clock;
   readonly events: EventLog;
-  readonly book: StatsBook;
+  readonly book: StatsTable;
   readonly router: Router;
   readonly client: ConsulClient;
   readonly reachability: Reachability;
@@ -46,7 +46,7 @@ export interface ProcessBase {
   readonly security: LinkSecurity | undefined;
   /** Host under which others reach this process. */
   readonly advertised: string;
-  opened(part: Part, front?: Front): void;
+  opened(part: Component, front?: Listener): void;
   /** Pools of this process have changed. */
   poolsChanged(): void;
   /** Of this process. */

@@ -3,7 +3,7 @@
 
 import type { LinkSecurity } from '../../core/link/mod.ts';
 import { runtimeName, runtimeVersion, systemClock, type Clock, urlOf } from '../../core/mod.ts';
-import { StatsBook, type Send, type MeshStatus } from '../../core/rpc/mod.ts';
+import { StatsTable, type Send, type MeshStatus } from '../../core/rpc/mod.ts';
 import { startStatsFaceplate } from '../../faceplates/stats/mod.ts';
 import { type Config, ROLES, type Role, advertisedHost, linkSecurityOf, VERSION } from '../config/mod.ts';
 import type { ConsulClient } from '../consul/mod.ts';
@@ -11,13 +11,13 @@ import {
   EventLog,
   Fleet,
   keysOf,
-  measured,
+  withStats,
   Presence,
   Reachability,
   Router,
   SharedState,
   SnapshotFile,
-  type Listener,
+  type ListenAddress,
   type Route,
   type Snapshot,
 } from '../mesh/mod.ts';
@@ -25,9 +25,9 @@ import { consulFigures, openConsul } from './consul.ts';
 import { FaceplateRole } from './faceplate-role.ts';
 import { ManagerRole } from './manager-role.ts';
 import { MasterRole } from './master-role.ts';
-import { PHASES, type Front, type MeshHooks, type Part, type ProcessBase } from './process-base.ts';
+import { PHASES, type Listener, type MeshHooks, type Component, type ProcessBase } from './process-base.ts';
 
-export interface Mesh {
+export interface RunningMesh {
   /** '' for what a process of its roles does not have. */
   readonly addresses: {
     readonly thrift: string;
@@ -55,7 +55,11 @@ export interface Mesh {
 }
 
 /** @throws KatamariError or the system's error (a port that is taken) when the process cannot start; nothing is left behind then */
-export async function startMesh(config: Config, hooks: MeshHooks, roles: readonly Role[] = ROLES): Promise<Mesh> {
+export async function startMesh(
+  config: Config,
+  hooks: MeshHooks,
+  roles: readonly Role[] = ROLES,
+): Promise<RunningMesh> {
   const mesh = new MeshProcess(config, hooks, roles);
   try {
     await mesh.start();
@@ -66,19 +70,19 @@ export async function startMesh(config: Config, hooks: MeshHooks, roles: readonl
   }
 }
 
-class MeshProcess implements Mesh, ProcessBase {
+class MeshProcess implements RunningMesh, ProcessBase {
   readonly config: Config;
   readonly hooks: MeshHooks;
   readonly roles: readonly Role[];
   readonly clock: Clock = systemClock;
   readonly events: EventLog;
-  readonly book: StatsBook = new StatsBook();
+  readonly book: StatsTable = new StatsTable();
   readonly router: Router;
   readonly security: LinkSecurity | undefined;
   readonly advertised: string;
   readonly #startedAtMs = systemClock.nowMs();
-  readonly #parts: Part[] = [];
-  readonly #fronts: Front[] = [];
+  readonly #parts: Component[] = [];
+  readonly #fronts: Listener[] = [];
   #client: ConsulClient | undefined;
   #reachability: Reachability | undefined;
   #shared: SharedState | undefined;
@@ -129,7 +133,7 @@ class MeshProcess implements Mesh, ProcessBase {
     return this.#fleet as Fleet;
   }
 
-  get addresses(): Mesh['addresses'] {
+  get addresses(): RunningMesh['addresses'] {
     return {
       thrift: this.#addressOf('thrift'),
       jsonRpc: this.#addressOf('json-rpc'),
@@ -140,7 +144,7 @@ class MeshProcess implements Mesh, ProcessBase {
     };
   }
 
-  get added(): Mesh['added'] {
+  get added(): RunningMesh['added'] {
     return Object.fromEntries(this.config.faceplates.map(({ name }) => [name, this.#addressOf(name)]));
   }
 
@@ -174,13 +178,13 @@ class MeshProcess implements Mesh, ProcessBase {
     this.poolsChanged();
   }
 
-  opened(part: Part, front?: Front): void {
+  opened(part: Component, front?: Listener): void {
     this.#parts.push(part);
     if (front !== undefined) this.#fronts.push(front);
   }
 
   counted(name: string, send: Send): Send {
-    return measured(send, this.book, name, this.router, this.clock);
+    return withStats(send, this.book, name, this.router, this.clock);
   }
 
   poolsChanged(): void {
@@ -243,7 +247,7 @@ class MeshProcess implements Mesh, ProcessBase {
     await this.#end((part) => part.close());
   }
 
-  async #end(how: (part: Part) => Promise<void> | void): Promise<void> {
+  async #end(how: (part: Component) => Promise<void> | void): Promise<void> {
     for (const phase of PHASES) {
       await Promise.all(this.#parts.filter((part) => part.phase === phase).map(async (part) => await how(part)));
     }
@@ -338,7 +342,7 @@ class MeshProcess implements Mesh, ProcessBase {
       ...(this.#manager === undefined ? [] : [this.#listener('katamari-manager', this.#manager.linkAddress)]),
       ...[...(this.#faceplate?.addresses ?? [])].map(([name, address]) => this.#listener(`katamari-${name}`, address)),
       this.#listener('katamari-stats', this.#statsAddress),
-    ] as unknown as readonly [Listener, ...Listener[]];
+    ] as unknown as readonly [ListenAddress, ...ListenAddress[]];
     const presence = new Presence({
       client,
       mesh: config.mesh,
@@ -371,7 +375,7 @@ class MeshProcess implements Mesh, ProcessBase {
     this.opened({ phase: 'presence', close: () => presence.close() });
   }
 
-  #listener(service: string, address: string): Listener {
+  #listener(service: string, address: string): ListenAddress {
     const [, port = ''] = /:(\d+)\D*$/.exec(address) ?? [];
     const isLocal = service === 'katamari-manager' && this.#manager?.isLocal === true;
     return { service, host: isLocal ? '127.0.0.1' : this.advertised, port: Number(port) };

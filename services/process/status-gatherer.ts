@@ -19,7 +19,7 @@ import {
 import type { ProcessBase } from './process-base.ts';
 
 /** Who is there beside the managers, as Consul said last. */
-interface Roster {
+interface ExpectedProcesses {
   readonly masters: ReadonlyMap<string, MasterRecord>;
   readonly faceplates: ReadonlyMap<string, FaceplateRecord>;
   readonly drained: ReadonlySet<string>;
@@ -29,7 +29,7 @@ interface Roster {
 
 export class StatusGatherer {
   readonly #base: ProcessBase;
-  #roster: Roster = { masters: new Map(), faceplates: new Map(), drained: new Set(), leader: '', term: 0 };
+  #roster: ExpectedProcesses = { masters: new Map(), faceplates: new Map(), drained: new Set(), leader: '', term: 0 };
   #gathering: Promise<PoolStatus[]> | undefined;
   #gathered: { readonly pools: PoolStatus[]; readonly atMs: number } | undefined;
 
@@ -93,7 +93,7 @@ export class StatusGatherer {
     }
   }
 
-  async #readRoster(signal: AbortSignal): Promise<Roster> {
+  async #readRoster(signal: AbortSignal): Promise<ExpectedProcesses> {
     const { client, config } = this.#base;
     const keys = keysOf(config.mesh);
     const list = async (prefix: string): Promise<Map<string, ConsulEntry>> =>

@@ -3,8 +3,8 @@ import { KatamariError, sleep, type Clock } from '../../core/mod.ts';
 import type { RestartReason } from '../../core/rpc/mod.ts';
 import type { ChassisTimes, RecycleRules } from '../mesh/mod.ts';
 import { ChassisProcess, describeExit, type Exit, type Launch } from './chassis-process.ts';
-import type { Expected, Introduced } from './introduced.ts';
-import { introduce } from './readiness.ts';
+import type { ExpectedChassis, ReadyChassis } from './introduced.ts';
+import { awaitReadiness } from './readiness.ts';
 import type { Reaper } from './reaper.ts';
 import { Resource } from './resource.ts';
 
@@ -14,11 +14,11 @@ import { rmSync } from 'node:fs';
 /** `stopped`: nobody wants it any more. */
 export type EndReason = RestartReason | 'stopped';
 
-export interface IncarnationOptions {
+export interface ProcessInstanceOptions {
   readonly name: string;
   readonly launch: Launch;
   readonly address: string;
-  readonly expected: Expected;
+  readonly expected: ExpectedChassis;
   readonly times: ChassisTimes;
   readonly recycle: RecycleRules;
   readonly frameBytesMax: number;
@@ -28,21 +28,21 @@ export interface IncarnationOptions {
   /** It should be replaced although it still works: age, calls, memory, retired. */
   readonly onWorn: (reason: RestartReason) => void;
   /** Its link has closed: it can serve nobody any more, whatever its process does. */
-  readonly onBroken: (incarnation: Incarnation) => void;
+  readonly onBroken: (incarnation: ProcessInstance) => void;
   /** Its process has ended, at last. */
-  readonly onEnded: (incarnation: Incarnation) => void;
+  readonly onEnded: (incarnation: ProcessInstance) => void;
 }
 
-export class Incarnation {
-  readonly #options: IncarnationOptions;
+export class ProcessInstance {
+  readonly #options: ProcessInstanceOptions;
   readonly process: ChassisProcess;
   readonly #life = new AbortController();
-  #introduced: Introduced | undefined;
+  #introduced: ReadyChassis | undefined;
   resource: Resource | undefined;
   #reason: EndReason | undefined;
   #why = '';
 
-  constructor(options: IncarnationOptions) {
+  constructor(options: ProcessInstanceOptions) {
     this.#options = options;
     this.process = new ChassisProcess({
       ...options.launch,
@@ -53,7 +53,7 @@ export class Incarnation {
     });
   }
 
-  get introduced(): Introduced | undefined {
+  get introduced(): ReadyChassis | undefined {
     return this.#introduced;
   }
 
@@ -76,7 +76,7 @@ export class Incarnation {
       );
     });
     try {
-      const introduced = await introduce({
+      const introduced = await awaitReadiness({
         name,
         address: this.#options.address,
         expected: this.#options.expected,
@@ -128,7 +128,7 @@ export class Incarnation {
     this.#why = why;
   }
 
-  #resourceOf(introduced: Introduced): Resource {
+  #resourceOf(introduced: ReadyChassis): Resource {
     const { recycle, clock, times, name, onWorn } = this.#options;
     const resource = new Resource({
       name,
@@ -143,13 +143,13 @@ export class Incarnation {
       onServed: () => {
         if (recycle.afterCalls > 0 && resource.callsServed === recycle.afterCalls) onWorn('calls');
       },
-      obituary: () => this.#why || 'closed the connection',
+      exitReason: () => this.#why || 'closed the connection',
     });
     return resource;
   }
 
   /** Pings while it is idle, and looks at its age and memory. A busy chassis is judged by the deadlines of its calls. */
-  #watchHealth(introduced: Introduced): void {
+  #watchHealth(introduced: ReadyChassis): void {
     const { clock, times, recycle } = this.#options;
     const { signal } = this.#life;
     let isWorn = false;
@@ -171,7 +171,7 @@ export class Incarnation {
     check().catch(() => undefined);
   }
 
-  async #ping(introduced: Introduced, isWell: () => Promise<unknown>): Promise<void> {
+  async #ping(introduced: ReadyChassis, isWell: () => Promise<unknown>): Promise<void> {
     const { clock, times, expected } = this.#options;
     const what = expected.healthCheck === '' ? 'a ping' : `its health check ${expected.healthCheck}`;
     let stopTimer = clock.after(times.pingTimeoutMs, () => {

@@ -1,7 +1,7 @@
 // What the readiness check expects of a new process, and what it learns about it.
 
 import { KatamariError, type Clock } from '../../core/mod.ts';
-import type { Details } from '../../core/rpc/mod.ts';
+import type { PoolDetails } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
 import type { Deployment } from '../mesh/mod.ts';
 import type { ResourceLink } from './resource.ts';
@@ -9,8 +9,8 @@ import type { ResourceLink } from './resource.ts';
 // What the readiness check expects of a new process and what it finds out.
 
 /** What a chassis turned out to be. */
-export interface Introduced {
-  readonly details: Details;
+export interface ReadyChassis {
+  readonly details: PoolDetails;
   readonly interface: Interface;
   readonly places: number;
   /** Calls it takes beyond these and keeps in line. */
@@ -21,16 +21,16 @@ export interface Introduced {
 }
 
 /** What the deployment says; the chassis may not contradict it. */
-export type Expected = Pick<
+export type ExpectedChassis = Pick<
   Deployment,
   'service' | 'version' | 'roles' | 'tags' | 'more' | 'idl' | 'transport' | 'protocol' | 'healthCheck' | 'concurrency'
 >;
 
-export interface IntroduceOptions {
+export interface ReadinessOptions {
   readonly name: string;
   /** `unix:PATH` or `tcp:HOST:PORT` where it listens. */
   readonly address: string;
-  readonly expected: Expected;
+  readonly expected: ExpectedChassis;
   readonly frameBytesMax: number;
   readonly clock: Clock;
   /** Aborted when the process ends or the start takes too long. */

@@ -1,7 +1,7 @@
 // How long the last calls of one method took: tells calls that cannot be answered in time any more, and methods whose calls are quick.
 
 /** Service times of the last calls of one method, in ms. */
-export class RecentTimes {
+export class LatencySamples {
   readonly #times: number[] = [];
   #next = 0;
   /** A mean in which the last calls weigh most, in ms: a single slow one of many is forgiven, one that hung is remembered for some 50 calls. */

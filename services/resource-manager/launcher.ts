@@ -4,7 +4,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import type { Clock } from '../../core/mod.ts';
 import type { Deployment } from '../mesh/mod.ts';
-import { Incarnation } from './instance.ts';
+import { ProcessInstance } from './instance.ts';
 import { Reaper } from './reaper.ts';
 import type { Slot } from './slot.ts';
 import { tmpdir } from 'node:os';
@@ -33,13 +33,13 @@ export class Launcher {
   }
 
   /** A new process for a slot, which hears of everything that becomes of it. */
-  launch(slot: Slot, deployment: Deployment): Incarnation {
+  launch(slot: Slot, deployment: Deployment): ProcessInstance {
     const { clock, frameBytesMax, onLine, env } = this.#options;
     const address =
       deployment.listen === 'unix'
         ? `unix:${path.join(this.socketDir, `${++this.#launches}.sock`)}`
         : `tcp:127.0.0.1:${this.#freePort()}`;
-    const incarnation: Incarnation = new Incarnation({
+    const incarnation: ProcessInstance = new ProcessInstance({
       name: slot.name,
       address,
       launch: {

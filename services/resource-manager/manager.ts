@@ -4,13 +4,13 @@
 import { type Clock, KatamariError } from '../../core/mod.ts';
 import { CallStats, type EventKind, type PoolStatus, type RestartReason, type Send } from '../../core/rpc/mod.ts';
 import { deploymentId, type Deployment, type EventLog, type Offer } from '../mesh/mod.ts';
-import type { Incarnation } from './instance.ts';
+import type { ProcessInstance } from './instance.ts';
 import { Launcher, type LauncherOptions } from './launcher.ts';
 import { PoolSet, type KnownInterface } from './pool-set.ts';
 import type { ResourcePool } from './pool.ts';
-import { Group } from './replica-set.ts';
+import { ReplicaSet } from './replica-set.ts';
 import { Slot } from './slot.ts';
-import { StartTurns } from './start-limiter.ts';
+import { StartLimiter } from './start-limiter.ts';
 
 export interface ManagerOptions extends LauncherOptions {
   readonly name: string;
@@ -28,10 +28,10 @@ export type DeploymentSource = 'file' | 'order';
 export class ResourceManager {
   readonly #options: ManagerOptions;
   readonly #launcher: Launcher;
-  readonly #turns: StartTurns;
+  readonly #turns: StartLimiter;
   readonly #pools: PoolSet;
   /** By `Service@version`; one that is not wanted any more stays until its last chassis has ended. */
-  readonly #groups = new Map<string, Group>();
+  readonly #groups = new Map<string, ReplicaSet>();
   readonly #said: Record<DeploymentSource, readonly Deployment[]> = { file: [], order: [] };
   /** By `Service@version`, of both sources. */
   #wanted: ReadonlyMap<string, Deployment> = new Map();
@@ -47,7 +47,7 @@ export class ResourceManager {
     this.#options = options;
     const { name, clock, events, knownInterfaces } = options;
     this.#launcher = new Launcher(options);
-    this.#turns = new StartTurns(events, clock);
+    this.#turns = new StartLimiter(events, clock);
     this.#pools = new PoolSet({
       manager: name,
       clock,
@@ -208,11 +208,11 @@ export class ResourceManager {
     return new Map([...ordered, ...[...ofFile].map(([id, one]) => [id, toRun(one)] as const)]);
   }
 
-  #groupOf(deployment: Deployment, id: string): Group {
+  #groupOf(deployment: Deployment, id: string): ReplicaSet {
     const found = this.#groups.get(id);
     if (found !== undefined) return found;
     const { events } = this.#options;
-    const group: Group = new Group({
+    const group: ReplicaSet = new ReplicaSet({
       deployment,
       events,
       turns: this.#turns,
@@ -223,7 +223,7 @@ export class ResourceManager {
     return group;
   }
 
-  #newSlot(group: Group, name: string, deployment: Deployment): Slot {
+  #newSlot(group: ReplicaSet, name: string, deployment: Deployment): Slot {
     return new Slot({
       name,
       deployment,
@@ -238,14 +238,14 @@ export class ResourceManager {
     });
   }
 
-  #admit(incarnation: Incarnation, { deployment }: Group): ResourcePool {
+  #admit(incarnation: ProcessInstance, { deployment }: ReplicaSet): ResourcePool {
     const { introduced } = incarnation;
     if (introduced === undefined)
       throw new KatamariError('internal', 'A chassis was admitted before it was introduced');
     return this.#pools.admit(introduced.details, introduced.interface, deployment.queueMax);
   }
 
-  #onPoolLeft(pool: ResourcePool, group: Group): void {
+  #onPoolLeft(pool: ResourcePool, group: ReplicaSet): void {
     if (group.slots.some((slot) => slot.pool === pool)) return;
     const { id } = pool.options;
     const why = group.slots.length > 0 ? 'its chassis have other details now' : 'no copy of it is to run here any more';
@@ -254,7 +254,7 @@ export class ResourceManager {
     this.#options.onPoolsChanged();
   }
 
-  #onGroupChanged(group: Group): void {
+  #onGroupChanged(group: ReplicaSet): void {
     if (group.isEmpty && !this.#wanted.has(group.id)) this.#groups.delete(group.id);
     this.#tellSoon();
   }
@@ -262,7 +262,7 @@ export class ResourceManager {
   #report(
     kind: 'starting' | 'ready' | 'ended' | 'backing_off' | 'refused',
     slot: Slot,
-    group: Group,
+    group: ReplicaSet,
     text: string,
     lines: readonly string[],
   ): void {

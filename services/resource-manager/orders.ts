@@ -1,6 +1,6 @@
 // The leader's orders as this manager obeys them: follows its assignment in Consul and keeps the last one on disk. Refuses an order of an
 import type { Clock } from '../../core/mod.ts';
-import { pause, watchPrefix, type ConsulClient, type ConsulEntry, type Watch } from '../consul/mod.ts';
+import { pause, watchPrefix, type ConsulClient, type ConsulEntry, type ConsulWatch } from '../consul/mod.ts';
 import {
   ASSIGNMENT,
   deploymentId,
@@ -39,7 +39,7 @@ export interface OrdersStats {
   /** Who gave the order that is obeyed; '' for none. */
   readonly leader: string;
   readonly refused: number;
-  readonly watches: readonly ReturnType<Watch['stats']>[];
+  readonly watches: readonly ReturnType<ConsulWatch['stats']>[];
 }
 
 export class Orders {
@@ -47,7 +47,7 @@ export class Orders {
   readonly #file: OrderFile;
   readonly #end = new AbortController();
   readonly #keys: { readonly assignment: string; readonly leader: string; readonly drained: string };
-  #watches: readonly Watch[] = [];
+  #watches: readonly ConsulWatch[] = [];
   /** What is obeyed. */
   #current: AssignmentRecord | undefined;
   /** What stands in Consul, obeyed or not. */
@@ -122,7 +122,7 @@ export class Orders {
   }
 
   /** Other keys may begin with this one. */
-  #watch(key: string, onChange: (entry: ConsulEntry | undefined, isAfterReset: boolean) => void): Watch {
+  #watch(key: string, onChange: (entry: ConsulEntry | undefined, isAfterReset: boolean) => void): ConsulWatch {
     const { client, clock } = this.#options;
     return watchPrefix(client, key, (entries, { isAfterReset }) => onChange(entries.get(key), isAfterReset), {
       signal: this.#end.signal,

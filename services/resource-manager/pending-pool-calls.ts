@@ -4,15 +4,15 @@
 import { KatamariError, type Clock } from '../../core/mod.ts';
 import type { Call } from '../../core/rpc/mod.ts';
 
-interface Waiting {
+interface WaitingForPool {
   readonly go: () => void;
   readonly refuse: (error: KatamariError) => void;
 }
 
-export class EarlyCalls {
+export class PendingPoolCalls {
   readonly #clock: Clock;
   /** By `Service@version`, longest first. */
-  readonly #waiting = new Map<string, Set<Waiting>>();
+  readonly #waiting = new Map<string, Set<WaitingForPool>>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -32,7 +32,7 @@ export class EarlyCalls {
         stopTimer();
         call.signal?.removeEventListener('abort', onAbort);
       };
-      const waiting: Waiting = {
+      const waiting: WaitingForPool = {
         go: () => {
           leave();
           resolve();

@@ -5,7 +5,7 @@ import { DEFAULT_LIMITS, type KatamariError } from '../../core/mod.ts';
 import { createCall, EMPTY_STRUCT, type Call, type Reply } from '../../core/rpc/mod.ts';
 import { readApplicationException, type Interface, type Method } from '../../core/thrift/mod.ts';
 import { whyNoHealthCheck } from '../mesh/mod.ts';
-import type { Introduced, IntroduceOptions } from './introduced.ts';
+import type { ReadyChassis, ReadinessOptions } from './introduced.ts';
 import type { ResourceLink } from './resource.ts';
 
 // servers work on one call a connection at a time, so there is a connection for each place; with one place that is the only one it gets.
@@ -13,11 +13,11 @@ import type { ResourceLink } from './resource.ts';
 import type { Socket } from 'node:net';
 
 /** @param connect makes one connection more @throws Error saying what is wrong with it; nothing is left open then. */
-export async function introducePlain(
-  options: IntroduceOptions,
+export async function awaitPlainServer(
+  options: ReadinessOptions,
   offered: Interface,
   connect: () => Promise<Socket>,
-): Promise<Introduced> {
+): Promise<ReadyChassis> {
   const { expected } = options;
   const { service, version, roles, tags, more, transport, protocol } = expected;
   const healthMethod = healthMethodOf(offered, expected.healthCheck);

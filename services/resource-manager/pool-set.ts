@@ -2,10 +2,10 @@
 import { describeDifference } from '../../core/idl/mod.ts';
 import { DeadlineWheel } from '../../core/link/mod.ts';
 import { asKatamariError, KatamariError, type Clock } from '../../core/mod.ts';
-import { hasNoDetails, type Call, type CallSink, type Details, type Send } from '../../core/rpc/mod.ts';
+import { hasNoDetails, type Call, type CallSink, type PoolDetails, type Send } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
 import { deploymentId, type Offer } from '../mesh/mod.ts';
-import { EarlyCalls } from './pending-pool-calls.ts';
+import { PendingPoolCalls } from './pending-pool-calls.ts';
 import { ResourcePool } from './pool.ts';
 import { RateWindow } from './rate-window.ts';
 
@@ -29,7 +29,7 @@ export interface PoolSetOptions {
   readonly onAliveChanged: () => void;
 }
 
-interface Entry {
+interface PoolSetSlot {
   readonly key: string;
   readonly pool: ResourcePool;
   readonly offer: Offer;
@@ -40,10 +40,10 @@ interface Entry {
 export class PoolSet {
   readonly #options: PoolSetOptions;
   readonly #deadlines: DeadlineWheel;
-  readonly #early: EarlyCalls;
+  readonly #early: PendingPoolCalls;
   /** By `Service@version`; mostly one, several when chassis of one version say different details. Never an empty list. */
-  readonly #places = new Map<string, readonly Entry[]>();
-  readonly #byPool = new Map<ResourcePool, Entry>();
+  readonly #places = new Map<string, readonly PoolSetSlot[]>();
+  readonly #byPool = new Map<ResourcePool, PoolSetSlot>();
   /** What was run here until lately. Calls for it are sent elsewhere: who sent them has not heard yet. */
   readonly #gone = new LRUCache<string, true>({ max: GONE_MAX });
 
@@ -53,7 +53,7 @@ export class PoolSet {
   constructor(options: PoolSetOptions) {
     this.#options = options;
     this.#deadlines = new DeadlineWheel(options.clock);
-    this.#early = new EarlyCalls(options.clock);
+    this.#early = new PendingPoolCalls(options.clock);
   }
 
   offers(): readonly Offer[] {
@@ -75,7 +75,7 @@ export class PoolSet {
   }
 
   /** Finds or makes the pool of what was introduced. @throws Error when its interface is not that of its service and version */
-  admit(details: Details, found: Interface, queueMax: number): ResourcePool {
+  admit(details: PoolDetails, found: Interface, queueMax: number): ResourcePool {
     const id = deploymentId(details);
     const key = poolKey(details, found);
     const entries = this.#places.get(id) ?? [];
@@ -164,7 +164,7 @@ export class PoolSet {
   }
 
   /** Copies of one service and version that do not have one interface would answer the same call differently. */
-  #checkInterface({ service, version }: Details, found: Interface, entries: readonly Entry[]): void {
+  #checkInterface({ service, version }: PoolDetails, found: Interface, entries: readonly PoolSetSlot[]): void {
     const here = entries.map(({ pool }) => ({
       interface: pool.options.interface,
       where: `pool ${pool.options.id}`,
@@ -194,12 +194,12 @@ function addingWait(sink: CallSink, waitedMs: number): CallSink {
 const POOL_DETAIL = 'katamari-pool';
 
 /** The wall of roles stands for a lone pool too. */
-function onlyFor(entry: Entry | undefined, call: Call): ResourcePool | undefined {
+function onlyFor(entry: PoolSetSlot | undefined, call: Call): ResourcePool | undefined {
   return entry !== undefined && isSameSet(entry.pool.options.details.roles, call.roles) ? entry.pool : undefined;
 }
 
 /** The pool that the call names, else, of those that roles and details let through, the one that matches most, then the freest. */
-function chosen(entries: readonly Entry[], call: Call): ResourcePool | undefined {
+function chosen(entries: readonly PoolSetSlot[], call: Call): ResourcePool | undefined {
   const pools = entries.map(({ pool }) => pool).filter((pool) => fits(pool, call));
   const named = pools.find(({ options }) => options.id === call.details[POOL_DETAIL]);
   if (named !== undefined || pools.length <= 1) return named ?? pools[0];
@@ -223,7 +223,7 @@ function isSameSet(some: readonly string[], others: readonly string[]): boolean 
   return some.length === others.length && some.every((one) => others.includes(one));
 }
 
-function noneFits(id: string, entries: readonly Entry[], { roles }: Call): KatamariError {
+function noneFits(id: string, entries: readonly PoolSetSlot[], { roles }: Call): KatamariError {
   const pools = entries.map(({ pool: { options } }) => {
     const { roles: of } = options.details;
     return `${options.id} ${of.length === 0 ? 'without roles' : `for roles ${of.join(', ')}`}`;
@@ -234,13 +234,13 @@ function noneFits(id: string, entries: readonly Entry[], { roles }: Call): Katam
 }
 
 /** Equal details and equal interface, whatever the order in which anything was written. */
-function poolKey({ roles, tags, more }: Details, found: Interface): string {
+function poolKey({ roles, tags, more }: PoolDetails, found: Interface): string {
   const sorted = Object.entries(more).sort(([a], [b]) => (a < b ? -1 : 1));
   return JSON.stringify([[...roles].sort(), [...tags].sort(), sorted, found.id]);
 }
 
 /** `Service@version`, with a number when several pools share both. */
-function poolId(plain: string, entries: readonly Entry[]): string {
+function poolId(plain: string, entries: readonly PoolSetSlot[]): string {
   const taken = new Set(entries.map(({ pool }) => pool.options.id));
   let id = plain;
   for (let n = 2; taken.has(id); n++) id = `${plain}#${n}`;

@@ -5,16 +5,23 @@
 
 import type { DeadlineWheel } from '../../core/link/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';
-import { CallStats, type Call, type CallResult, type CallSink, type Details, type Send } from '../../core/rpc/mod.ts';
+import {
+  CallStats,
+  type Call,
+  type CallResult,
+  type CallSink,
+  type PoolDetails,
+  type Send,
+} from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
 import { CallQueue } from './call-queue.ts';
-import { ESTIMATE_CALLS_MIN, RecentTimes } from './latency-samples.ts';
+import { ESTIMATE_CALLS_MIN, LatencySamples } from './latency-samples.ts';
 import { callerGone, Lease } from './lease.ts';
 import type { Resource } from './resource.ts';
 
 export interface PoolOptions {
   readonly id: string;
-  readonly details: Details;
+  readonly details: PoolDetails;
   readonly interface: Interface;
   readonly queueMax: number;
   readonly clock: Clock;
@@ -32,7 +39,7 @@ export class ResourcePool {
   readonly #free: Resource[] = [];
   readonly #queue = new CallQueue();
   /** How long the last calls of each method took, for calls that waited so long that they cannot be answered any more. */
-  readonly #recent = new Map<string, RecentTimes>();
+  readonly #recent = new Map<string, LatencySamples>();
   /** Smoothed service time, in ms, for the estimate of a wait. */
   #serviceMs = 0;
   #served = 0;
@@ -156,7 +163,7 @@ export class ResourcePool {
     this.stats.settle(result, totalMs, queueUs);
     if (result !== 'ok') return;
     let recent = this.#recent.get(method);
-    if (recent === undefined) this.#recent.set(method, (recent = new RecentTimes()));
+    if (recent === undefined) this.#recent.set(method, (recent = new LatencySamples()));
     recent.add(serviceMs);
     this.#served++;
     this.#serviceMs += (serviceMs - this.#serviceMs) / Math.min(this.#served, SMOOTHING_CALLS);

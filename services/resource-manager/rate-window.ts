@@ -3,7 +3,7 @@
 import type { Clock } from '../../core/mod.ts';
 import { DURATION_BOUNDS_S, quantileOf, type CallStats } from '../../core/rpc/mod.ts';
 
-interface Snapshot {
+interface CounterSample {
   readonly atMs: number;
   readonly accepted: number;
   readonly total: readonly number[];
@@ -13,7 +13,7 @@ interface Snapshot {
 export class RateWindow {
   readonly #stats: CallStats;
   readonly #clock: Clock;
-  readonly #snapshots: Snapshot[] = [];
+  readonly #snapshots: CounterSample[] = [];
   #stop: () => void = () => undefined;
 
   constructor(stats: CallStats, clock: Clock) {
@@ -42,7 +42,7 @@ export class RateWindow {
     this.#stop();
   }
 
-  #oldest(): Snapshot {
+  #oldest(): CounterSample {
     return (
       this.#snapshots[0] ?? { atMs: this.#clock.nowMs(), accepted: this.#stats.accepted, total: EMPTY, queue: EMPTY }
     );

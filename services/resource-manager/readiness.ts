@@ -5,13 +5,13 @@ import { Link, parseAddress } from '../../core/link/mod.ts';
 import { KatamariError, sleep } from '../../core/mod.ts';
 import { chassisInterface, createCall, EMPTY_STRUCT, type ChassisDetails } from '../../core/rpc/mod.ts';
 import { readApplicationException, type IdlSource, type Interface } from '../../core/thrift/mod.ts';
-import type { Introduced, Expected, IntroduceOptions } from './introduced.ts';
-import { introducePlain } from './plain-server.ts';
+import type { ReadyChassis, ExpectedChassis, ReadinessOptions } from './introduced.ts';
+import { awaitPlainServer } from './plain-server.ts';
 import { connect as connectTo, type Socket } from 'node:net';
 import { LRUCache } from 'lru-cache';
 
 /** @throws Error saying what is wrong with the chassis; the link is closed then. */
-export async function introduce(options: IntroduceOptions): Promise<Introduced> {
+export async function awaitReadiness(options: ReadinessOptions): Promise<ReadyChassis> {
   const introduced = await gotToKnow(options);
   try {
     if (introduced.isWell !== undefined) await unlessAborted(introduced.isWell(), options.signal);
@@ -22,10 +22,10 @@ export async function introduce(options: IntroduceOptions): Promise<Introduced> 
   }
 }
 
-async function gotToKnow(options: IntroduceOptions): Promise<Introduced> {
+async function gotToKnow(options: ReadinessOptions): Promise<ReadyChassis> {
   const { expected, address, signal } = options;
   const connect = (): Promise<Socket> => connectWhenListening(address, signal);
-  if (expected.idl !== null) return introducePlain(options, interfaceOf(expected.idl, expected.service), connect);
+  if (expected.idl !== null) return awaitPlainServer(options, interfaceOf(expected.idl, expected.service), connect);
   const link = new Link(await connect(), {
     peer: options.name,
     frameBytesMax: options.frameBytesMax,
@@ -58,7 +58,7 @@ async function gotToKnow(options: IntroduceOptions): Promise<Introduced> {
 async function control(
   link: Link,
   method: 'describe' | 'ping',
-  options: Pick<IntroduceOptions, 'clock' | 'signal'>,
+  options: Pick<ReadinessOptions, 'clock' | 'signal'>,
 ): Promise<unknown> {
   const found = chassisInterface().methods.get(method);
   if (found === undefined) throw new KatamariError('internal', `idl/chassis.thrift has no method ${method}`);
@@ -97,7 +97,7 @@ async function connectWhenListening(address: string, signal: AbortSignal): Promi
   }
 }
 
-function checkExpected(described: ChassisDetails, expected: Expected): void {
+function checkExpected(described: ChassisDetails, expected: ExpectedChassis): void {
   if (described.serviceName === expected.service && described.version === expected.version) return;
   throw new Error(
     `it says it is ${described.serviceName}@${described.version}, its deployment says ${expected.service}@${expected.version}; make the two agree`,

@@ -9,19 +9,19 @@ import { deploymentId, type Deployment, type EventLog } from '../mesh/mod.ts';
 import type { ResourcePool } from './pool.ts';
 import type { RateWindow } from './rate-window.ts';
 import type { Slot } from './slot.ts';
-import type { StartTurns } from './start-limiter.ts';
+import type { StartLimiter } from './start-limiter.ts';
 
-export interface GroupOptions {
+export interface ReplicaSetOptions {
   readonly deployment: Deployment;
   readonly events: EventLog;
-  readonly turns: StartTurns;
+  readonly turns: StartLimiter;
   readonly newSlot: (name: string, deployment: Deployment) => Slot;
   /** Its slots came, went, or changed their deployment. */
   readonly onChanged: () => void;
 }
 
-export class Group {
-  readonly #options: GroupOptions;
+export class ReplicaSet {
+  readonly #options: ReplicaSetOptions;
   /** `Service@version` */
   readonly id: string;
   readonly restartsByReason: Partial<Record<RestartReason, number>> = {};
@@ -36,7 +36,7 @@ export class Group {
   #rolling: Promise<number> | undefined;
   #isClosed = false;
 
-  constructor(options: GroupOptions) {
+  constructor(options: ReplicaSetOptions) {
     this.#options = options;
     this.id = deploymentId(options.deployment);
     this.#deployment = options.deployment;

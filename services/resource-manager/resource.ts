@@ -39,7 +39,7 @@ export interface ResourceOptions {
   /** Told after each call that was answered. */
   readonly onServed: () => void;
   /** What is known of the death of its process, for the error of calls that were inside: `exited with status 1`. */
-  readonly obituary: () => string;
+  readonly exitReason: () => string;
 }
 
 export class Resource {
@@ -164,7 +164,7 @@ export class Resource {
     for (const stop of this.#graces.values()) stop();
     this.#graces.clear();
     this.#stopLooking?.();
-    this.#options.link.close(this.#options.obituary());
+    this.#options.link.close(this.#options.exitReason());
   }
 
   #lookSoon(): void {

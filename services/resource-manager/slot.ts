@@ -6,7 +6,7 @@
 import type { Clock } from '../../core/mod.ts';
 import type { ResourceState, ResourceStatus, RestartReason } from '../../core/rpc/mod.ts';
 import type { Deployment } from '../mesh/mod.ts';
-import type { EndReason, Incarnation } from './instance.ts';
+import type { EndReason, ProcessInstance } from './instance.ts';
 import type { ResourcePool } from './pool.ts';
 import { afterStart, NO_STARTS, pauseBeforeStart, type StartHistory } from './restart-rules.ts';
 
@@ -16,9 +16,9 @@ export interface SlotOptions {
   readonly deployment: Deployment;
   readonly clock: Clock;
   /** Launches a chassis for this slot. */
-  readonly launch: (slot: Slot, deployment: Deployment) => Incarnation;
+  readonly launch: (slot: Slot, deployment: Deployment) => ProcessInstance;
   /** The pool for what was introduced. @throws Error when the mesh refuses it, with the difference */
-  readonly admit: (incarnation: Incarnation) => ResourcePool;
+  readonly admit: (incarnation: ProcessInstance) => ResourcePool;
   /** The slot left its pool for another or for good. */
   readonly onPoolLeft: (pool: ResourcePool) => void;
   readonly report: (
@@ -33,16 +33,16 @@ export interface SlotOptions {
 export class Slot {
   readonly #options: SlotOptions;
   /** In the pool, or on its way out of it. */
-  #current: Incarnation | undefined;
+  #current: ProcessInstance | undefined;
   /** Launched, not introduced yet. */
-  #next: Incarnation | undefined;
+  #next: ProcessInstance | undefined;
   /** What its chassis are launched from, and what the next one was. */
   #deployment: Deployment;
   #nextDeployment: Deployment;
   /** A chassis of its deployment was in the pool once. */
   #isProven = false;
   /** Retired ones that finish their calls. */
-  readonly #leaving = new Set<Incarnation>();
+  readonly #leaving = new Set<ProcessInstance>();
   #pool: ResourcePool | undefined;
   #history: StartHistory = NO_STARTS;
   #stopPause: (() => void) | undefined;
@@ -78,7 +78,7 @@ export class Slot {
   }
 
   /** Every process that belongs to this slot, for tests and for closing. */
-  get processes(): readonly Incarnation[] {
+  get processes(): readonly ProcessInstance[] {
     return [this.#current, this.#next, ...this.#leaving].filter((one) => one !== undefined);
   }
 
@@ -169,19 +169,19 @@ export class Slot {
   }
 
   /** A chassis still works but should be replaced: age, calls, memory, or its own wish. */
-  onWorn(incarnation: Incarnation, reason: RestartReason): void {
+  onWorn(incarnation: ProcessInstance, reason: RestartReason): void {
     if (this.#isClosed || incarnation !== this.#current) return;
     if (reason === 'retired') this.#retireAtOnce(incarnation);
     else this.replace(reason, `recycled by ${reason}`).catch(() => undefined);
   }
 
   /** The link of a chassis has closed. Calls must not wait for it until its process has ended too. */
-  onBroken(incarnation: Incarnation): void {
+  onBroken(incarnation: ProcessInstance): void {
     if (incarnation === this.#current && incarnation.resource !== undefined) this.#pool?.remove(incarnation.resource);
   }
 
   /** The process of one of this slot's incarnations has ended. */
-  onEnded(incarnation: Incarnation): void {
+  onEnded(incarnation: ProcessInstance): void {
     const wasLeaving = this.#leaving.delete(incarnation);
     const wasServing = incarnation === this.#current;
     if (wasServing) this.#takeOut(incarnation);
@@ -252,7 +252,7 @@ export class Slot {
     );
   }
 
-  #onIntroduced(incarnation: Incarnation): void {
+  #onIntroduced(incarnation: ProcessInstance): void {
     if (this.#isClosed || incarnation !== this.#next || incarnation.resource === undefined) return;
     let pool: ResourcePool;
     try {
@@ -283,7 +283,7 @@ export class Slot {
   }
 
   /** It has answered its last call and exits by itself: the place is filled anew meanwhile. */
-  #retireAtOnce(incarnation: Incarnation): void {
+  #retireAtOnce(incarnation: ProcessInstance): void {
     this.#takeOut(incarnation);
     this.#options.onRestart('retired');
     this.#restarts++;
@@ -292,12 +292,12 @@ export class Slot {
     this.start();
   }
 
-  async #leave(incarnation: Incarnation, reason: RestartReason, why: string): Promise<void> {
+  async #leave(incarnation: ProcessInstance, reason: RestartReason, why: string): Promise<void> {
     if (!incarnation.process.hasExited) this.#leaving.add(incarnation);
     await incarnation.retire(reason, why);
   }
 
-  #takeOut(incarnation: Incarnation): void {
+  #takeOut(incarnation: ProcessInstance): void {
     if (incarnation.resource !== undefined) this.#pool?.remove(incarnation.resource);
     this.#current = undefined;
   }

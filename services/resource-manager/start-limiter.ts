@@ -7,7 +7,7 @@ import type { Slot } from './slot.ts';
 
 import { availableParallelism } from 'node:os';
 
-export class StartTurns {
+export class StartLimiter {
   readonly #events: EventLog;
   readonly #clock: Clock;
   #waiting: Slot[] = [];

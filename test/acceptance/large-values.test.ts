@@ -6,14 +6,14 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { encodeStruct, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { DEFAULT_LIMITS } from '../../core/mod.ts';
-import { encodingOf, type Manner } from '../../core/thrift/encodings/mod.ts';
+import { encodingOf, type WireFormat } from '../../core/thrift/encodings/mod.ts';
 import type { Interface, Method } from '../../core/thrift/mod.ts';
 import { fixture } from '../kit/mesh/mesh.ts';
 import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
 
 const IDL = fileURLToPath(new URL('../../idl/conformance.thrift', import.meta.url));
 const conformance = parseIdl(readIdlFile(IDL)).services.get('Conformance') as Interface;
-const MANNERS: readonly Manner[] = [
+const MANNERS: readonly WireFormat[] = [
   { transport: 'framed', protocol: 'binary' },
   { transport: 'buffered', protocol: 'binary' },
   { transport: 'framed', protocol: 'compact' },
@@ -35,7 +35,11 @@ beforeAll(async () => {
 afterAll(() => mesh?.end());
 
 /** Sends calls on one connection, and reads as many answers. */
-async function exchange(manner: Manner, name: string, calls: readonly Record<string, unknown>[]): Promise<Buffer[]> {
+async function exchange(
+  manner: WireFormat,
+  name: string,
+  calls: readonly Record<string, unknown>[],
+): Promise<Buffer[]> {
   const { args, result } = conformance.methods.get(name) as Method;
   const encoding = encodingOf(manner, { ...DEFAULT_LIMITS, frameBytesMax: 32 << 20 }, () => result);
   const out: Uint8Array[] = [];
@@ -89,7 +93,7 @@ describe('Large values', () => {
     expect(expected.length).toBeGreaterThan(10_000_000);
     const numbers = Array.from({ length: 1_000_000 }, (_, n) => (n * 2_654_435_761) | 0);
     const round = async (): Promise<number> => {
-      for (const manner of [MANNERS[0], MANNERS[3], MANNERS[5]] as Manner[]) {
+      for (const manner of [MANNERS[0], MANNERS[3], MANNERS[5]] as WireFormat[]) {
         const [same] = await exchange(manner, 'echoText', [{ value: text }]);
         expect(same?.equals(expected)).toBe(true);
         const [list] = await exchange(manner, 'echo', [{ value: { numbers } }]);

@@ -13,7 +13,7 @@ import { refusalOf, rejectionOf } from '../kit/tools/rejection.ts';
 import { until } from '../kit/tools/wait.ts';
 import { connect, type CallOptions, type Mesh } from '../../client/mod.ts';
 import { DEFAULT_LIMITS, scriptCommand } from '../../core/mod.ts';
-import { StatsBook } from '../../core/rpc/mod.ts';
+import { StatsTable } from '../../core/rpc/mod.ts';
 import { ThriftException } from '../../core/thrift/mod.ts';
 import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { client, type ExchangeCalls } from './fixture.ts';
@@ -149,7 +149,7 @@ describe('Faceplates that are restarted one after the other', () => {
     const start = (port: number): ReturnType<typeof startThriftFaceplate> =>
       startThriftFaceplate({
         mesh: behind.mesh,
-        book: new StatsBook(),
+        book: new StatsTable(),
         limits: DEFAULT_LIMITS,
         host: '127.0.0.1',
         port,

@@ -7,13 +7,13 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { jsonRpc, type JsonRpcAnswer } from '../kit/mesh/mesh.ts';
 import { loadConfig } from '../../services/config/mod.ts';
-import type { Mesh } from '../../services/process/mod.ts';
+import type { RunningMesh } from '../../services/process/mod.ts';
 import { startMesh } from '../../services/process/process.ts';
 import { REPOSITORY, toolPath } from '../kit/tools/tools.ts';
 
 const SAMPLE = path.join(REPOSITORY, 'examples/plain');
 const directory = mkdtempSync(path.join(tmpdir(), 'katamari-plain-'));
-let mesh: Mesh;
+let mesh: RunningMesh;
 beforeAll(async () => {
   cpSync(SAMPLE, directory, { recursive: true });
   for (const language of ['py', 'rb'])

@@ -11,7 +11,7 @@ import { callBytes, rawThrift } from '../kit/wire/raw-thrift.ts';
 import { encodeStruct } from '../../core/idl/mod.ts';
 import { hasContext, Link, startLinkServer } from '../../core/link/mod.ts';
 import { DEFAULT_LIMITS, systemClock } from '../../core/mod.ts';
-import { createCall, sendOf, StatsBook, type Call, type MeshDoor } from '../../core/rpc/mod.ts';
+import { createCall, sendOf, StatsTable, type Call, type MeshAccess } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
 import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
 import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
@@ -21,7 +21,7 @@ import type { FuzzTarget, GoodCall, Memory } from './target.ts';
 export interface OwnTarget extends FuzzTarget {
   /** Calls that came to the mesh, and those that reached a handler. */
   readonly seen: { dispatched: number; handled: number };
-  readonly book: StatsBook;
+  readonly book: StatsTable;
   close(): Promise<void>;
 }
 
@@ -39,7 +39,7 @@ export async function startOwnTarget(): Promise<OwnTarget> {
     },
   });
   behind.setTimeoutMs(300);
-  const judged: MeshDoor = {
+  const judged: MeshAccess = {
     ...behind.mesh,
     dispatch: (call) => {
       seen.dispatched++;
@@ -52,7 +52,7 @@ export async function startOwnTarget(): Promise<OwnTarget> {
       behind.mesh.send(call, sink);
     },
   };
-  const book = new StatsBook();
+  const book = new StatsTable();
   const limits = { ...DEFAULT_LIMITS, frameBytesMax: 4 << 20 };
   const common = { mesh: judged, book, limits, host: '127.0.0.1', port: 0 };
   const thrift = await startThriftFaceplate(common);

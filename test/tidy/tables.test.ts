@@ -5,7 +5,7 @@ import { decodeStruct, encodeStruct, parseIdl, readIdlFile } from '../../core/id
 import { readCallContext, writeReplyContext } from '../../core/link/context.ts';
 import { hasContext, readReplyContext, writeCallContext } from '../../core/link/mod.ts';
 import { ERROR_TABLE, KatamariError, type ErrorCode } from '../../core/mod.ts';
-import { createCall, type ReplyContext, StatsBook, RESOURCE_STATES } from '../../core/rpc/mod.ts';
+import { createCall, type ReplyContext, StatsTable, RESOURCE_STATES } from '../../core/rpc/mod.ts';
 import { EVENT_KINDS, RESTART_REASONS } from '../../core/rpc/status.ts';
 import type { StructType } from '../../core/thrift/mod.ts';
 import { read } from './repository.ts';
@@ -144,7 +144,7 @@ describe('core/rpc/status.ts', () => {
   }
 
   test('has the sums of the book in struct CallSums', () => {
-    expect(fieldNames(structOf('CallSums')).sort()).toEqual(Object.keys(new StatsBook().sums()).sort());
+    expect(fieldNames(structOf('CallSums')).sort()).toEqual(Object.keys(new StatsTable().sums()).sort());
   });
 
   test('has states, reasons and events that the papers explain', () => {

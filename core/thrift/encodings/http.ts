@@ -17,11 +17,11 @@ import { HttpBody } from './http-body.ts';
 import { bareEncoding, protocolOf, type Protocol } from './protocols.ts';
 
 /** What is accepted of a request. */
-export interface HttpLimits extends EncodingLimits {
+export interface HttpEncodingLimits extends EncodingLimits {
   readonly headersMax: number;
 }
 
-interface Request {
+interface HttpRequestHead {
   /** Its head with the empty line behind it. */
   readonly headBytes: number;
   readonly headers: HeadersIn;
@@ -33,18 +33,18 @@ export class HttpEncoding implements Encoding {
   readonly carriesHeaders = true;
   readonly answersOneway = true;
   headers: HeadersIn | undefined;
-  readonly #limits: HttpLimits;
+  readonly #limits: HttpEncodingLimits;
   readonly #schemaOf: SchemaOf;
   #inner: Encoding | undefined;
   #protocol: Protocol | undefined;
   /** The request that is being read, once its head is there. */
-  #request: Request | undefined;
+  #request: HttpRequestHead | undefined;
   #isHeadless = true;
   #isLast = false;
   #interim: Uint8Array | undefined;
   #contentType = CONTENT_TYPE;
 
-  constructor(limits: HttpLimits, schemaOf: SchemaOf = () => undefined) {
+  constructor(limits: HttpEncodingLimits, schemaOf: SchemaOf = () => undefined) {
     this.#limits = limits;
     this.#schemaOf = schemaOf;
   }
@@ -128,7 +128,7 @@ export class HttpEncoding implements Encoding {
   }
 
   /** undefined while it is not whole. @throws KatamariError */
-  #readHead(bytes: Buffer, at: number, end: number): Request | undefined {
+  #readHead(bytes: Buffer, at: number, end: number): HttpRequestHead | undefined {
     const empty = bytes.subarray(at, Math.min(end, at + HEAD_BYTES_MAX)).indexOf('\r\n\r\n');
     if (empty === -1) {
       if (end - at < HEAD_BYTES_MAX) return undefined;

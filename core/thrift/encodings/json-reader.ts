@@ -5,7 +5,7 @@
 import { KatamariError } from '../../mod.ts';
 import {
   BinaryWriter,
-  Wrong,
+  WireError,
   type StructType,
   type Type,
   checkType,
@@ -71,7 +71,8 @@ export class JsonReader {
     try {
       this.#struct(schemaOf(head));
     } catch (error) {
-      if (error instanceof Wrong) throw new KatamariError(error.isTooLarge ? 'too_large' : 'bad_request', error.what);
+      if (error instanceof WireError)
+        throw new KatamariError(error.isTooLarge ? 'too_large' : 'bad_request', error.what);
       throw error;
     }
     this.#expect(']');

@@ -7,9 +7,9 @@ export { HttpEncoding } from './http.ts';
 export {
   encodingOf,
   HEADER_PROTOCOLS,
-  isManner,
-  type Manner,
-  mannerOf,
+  isWireFormat,
+  type WireFormat,
+  wireFormatOf,
   type Protocol,
   protocolOf,
   PROTOCOLS,

@@ -17,7 +17,7 @@ export const TRANSPORTS = ['framed', 'buffered', 'header'] as const;
 export type Transport = (typeof TRANSPORTS)[number];
 
 /** How a peer writes: a transport and a protocol in it. */
-export interface Manner {
+export interface WireFormat {
   readonly transport: Transport;
   /** In a header: one of HEADER_PROTOCOLS. */
   readonly protocol: Protocol;
@@ -27,12 +27,12 @@ export interface Manner {
 export const HEADER_PROTOCOLS = ['binary', 'compact'] as const;
 
 /** Whether there is such a pair. */
-export function isManner({ transport, protocol }: Manner): boolean {
+export function isWireFormat({ transport, protocol }: WireFormat): boolean {
   return transport !== 'header' || HEADER_PROTOCOLS.some((carried) => carried === protocol);
 }
 
 /** @throws Error for a pair that does not exist */
-export function encodingOf({ transport, protocol }: Manner, limits: EncodingLimits, schemaOf?: SchemaOf): Encoding {
+export function encodingOf({ transport, protocol }: WireFormat, limits: EncodingLimits, schemaOf?: SchemaOf): Encoding {
   if (transport === 'header') {
     if (protocol !== 'binary' && protocol !== 'compact')
       throw new Error(`Transport "header" carries protocol ${HEADER_PROTOCOLS.join(' or ')}, not ${protocol}`);
@@ -68,7 +68,7 @@ export function protocolOf(bytes: Uint8Array, at = 0): Protocol | undefined {
 }
 
 /** Transport and protocol of a connection that begins with these bytes; undefined when they are none. Six bytes are enough. */
-export function mannerOf(bytes: Uint8Array): Manner | undefined {
+export function wireFormatOf(bytes: Uint8Array): WireFormat | undefined {
   const bare = protocolOf(bytes);
   if (bare !== undefined) return { transport: 'buffered', protocol: bare };
   if ((((bytes[4] ?? 0) << 8) | (bytes[5] ?? 0)) === HEADER_MAGIC) return { transport: 'header', protocol: 'binary' };

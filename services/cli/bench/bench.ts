@@ -4,23 +4,23 @@
 
 import { urlOf } from '../../../core/mod.ts';
 import { EXIT, type ExitCode } from '../../config/mod.ts';
-import { connect, type Surroundings } from '../kit/context.ts';
+import { connect, type CliContext } from '../kit/context.ts';
 import { paint } from '../kit/terminal.ts';
 import { buildFrames, readPayloads } from './calls.ts';
 import { checkTally } from './checks.ts';
 import { Connections } from './connections.ts';
 import { GeneratorWatch } from './generator.ts';
 import { readPoolSums, timesBetween, type PoolSums } from './mesh-times.ts';
-import { paceOf, readPlan, type BenchOptions, type Plan } from './plan.ts';
-import { Pacemaker } from './precise-timer.ts';
+import { paceOf, readPlan, type BenchOptions, type BenchPlan } from './plan.ts';
+import { PreciseTimer } from './precise-timer.ts';
 import { BenchProgress } from './progress.ts';
-import { describePlan, formatResult, resultAsJson, type Measured } from './report.ts';
+import { describePlan, formatResult, resultAsJson, type MeasuredRound } from './report.ts';
 import { runRound } from './round.ts';
 import { Tally } from './tally.ts';
 import { findTarget, type BenchTarget } from './target.ts';
 
 export async function runBench(
-  surroundings: Surroundings,
+  surroundings: CliContext,
   targetText: string,
   args: readonly string[],
   options: BenchOptions,
@@ -42,7 +42,7 @@ export async function runBench(
   surroundings.onStopSignal(() => (stop.signal.aborted ? surroundings.exitNow(130) : stop.abort()));
   const connections = await Connections.open(target.thrift, plan.connections);
   try {
-    const pacemaker = await Pacemaker.start(paceOf(plan.load).periodMs);
+    const pacemaker = await PreciseTimer.start(paceOf(plan.load).periodMs);
     try {
       if (!isJson) terminal.write(`${describePlan(facts).join('\n')}\n\n`);
       const bench = new Bench(surroundings, { plan, target, frames, connections, pacemaker, stop, isJson });
@@ -67,18 +67,18 @@ export async function runBench(
 }
 
 interface BenchParts {
-  readonly plan: Plan;
+  readonly plan: BenchPlan;
   readonly target: BenchTarget;
   /** For each version of the plan. */
   readonly frames: readonly (readonly Buffer[])[];
   readonly connections: Connections;
-  readonly pacemaker: Pacemaker;
+  readonly pacemaker: PreciseTimer;
   readonly stop: AbortController;
   readonly isJson: boolean;
 }
 
 /** The rounds so far. */
-interface Growing extends Measured {
+interface Growing extends MeasuredRound {
   readonly rounds: Tally[];
 }
 
@@ -91,7 +91,7 @@ class Bench {
   /** A round was shorter than planned: by the user, or because the mesh has gone. */
   hasEndedEarly = false;
 
-  constructor({ terminal }: Surroundings, parts: BenchParts) {
+  constructor({ terminal }: CliContext, parts: BenchParts) {
     const { versions, seconds, warmUpSeconds, rounds } = parts.plan;
     this.#parts = parts;
     this.watch = new GeneratorWatch(parts.pacemaker);
@@ -100,7 +100,7 @@ class Bench {
     this.#measured = versions.map((version) => ({ version, sum: new Tally(), rounds: [] }));
   }
 
-  async run(): Promise<readonly Measured[]> {
+  async run(): Promise<readonly MeasuredRound[]> {
     const order = this.#measured.map((_, index) => index);
     try {
       for (let round = 0; round < this.#parts.plan.rounds && !this.hasEndedEarly; round++) {

@@ -4,11 +4,11 @@ import { encodeParams } from '../../../core/idl/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
 import { HeaderEncoding } from '../../../core/thrift/encodings/mod.ts';
 import { type Method, frameMessage, MESSAGE_TYPE, NOTHING } from '../../../core/thrift/mod.ts';
-import { CliError, EXIT } from '../../config/mod.ts';
+import { ExitError, EXIT } from '../../config/mod.ts';
 import { paramsText, wholeJson } from '../commands/call.ts';
-import type { Surroundings } from '../kit/context.ts';
+import type { CliContext } from '../kit/context.ts';
 import { describeMethod } from '../kit/method-help.ts';
-import type { Plan } from './plan.ts';
+import type { BenchPlan } from './plan.ts';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 
@@ -21,21 +21,21 @@ interface Payload {
 
 /** @throws CliError usage */
 export async function readPayloads(
-  surroundings: Surroundings,
+  surroundings: CliContext,
   args: readonly string[],
   from: string | undefined,
 ): Promise<readonly Payload[]> {
   const { cwd } = surroundings;
   if (from !== undefined) {
     if (args.length > 0)
-      throw new CliError(EXIT.usage, `found arguments beside --from ${from}, expected one of the two`);
+      throw new ExitError(EXIT.usage, `found arguments beside --from ${from}, expected one of the two`);
     const lines = readText(cwd, from).split('\n');
     const payloads = lines.flatMap((line, index) => {
       const source = `${from}:${index + 1}`;
       return line.trim() === '' ? [] : [{ text: wholeJson(line.trim(), source), source }];
     });
     if (payloads.length > 0) return payloads;
-    throw new CliError(EXIT.usage, `--from: ${from} has no line, expected the arguments of a call on each`);
+    throw new ExitError(EXIT.usage, `--from: ${from} has no line, expected the arguments of a call on each`);
   }
   const [only = ''] = args;
   if (args.length === 1 && only.startsWith('@')) {
@@ -48,7 +48,7 @@ export async function readPayloads(
 
 /** @throws CliError usage when arguments do not fit the method */
 export function buildFrames(
-  { service, key, tags, timeoutMs }: Plan,
+  { service, key, tags, timeoutMs }: BenchPlan,
   version: string,
   method: Method,
   payloads: readonly Payload[],
@@ -64,7 +64,7 @@ export function buildFrames(
     const args = encode(method, text, source);
     bytes += args.length;
     if (bytes > FRAMES_BYTES_MAX)
-      throw new CliError(
+      throw new ExitError(
         EXIT.usage,
         `${source}: the calls have more than 256 MiB together, take fewer or smaller ones`,
       );
@@ -82,7 +82,7 @@ function encode(method: Method, text: string, source: string): Buffer {
   } catch (error) {
     if (!(error instanceof KatamariError)) throw error;
     const where = source === 'the arguments' ? '' : `${source}: `;
-    throw new CliError(EXIT.usage, `${where}${error.message}\n\n${describeMethod(method)}`, error);
+    throw new ExitError(EXIT.usage, `${where}${error.message}\n\n${describeMethod(method)}`, error);
   }
 }
 
@@ -97,7 +97,7 @@ function readText(cwd: string, file: string): string {
   try {
     return readFileSync(path.resolve(cwd, file), 'utf8');
   } catch (error) {
-    throw new CliError(EXIT.usage, `Cannot read ${file}: ${(error as Error).message}`, error);
+    throw new ExitError(EXIT.usage, `Cannot read ${file}: ${(error as Error).message}`, error);
   }
 }
 

@@ -3,7 +3,7 @@ import { FrameReader } from '../../../core/link/mod.ts';
 import { HEADER_MAGIC } from '../../../core/thrift/encodings/mod.ts';
 import { readApplicationException, MESSAGE_TYPE } from '../../../core/thrift/mod.ts';
 import { failureCodeOf } from './error-codes.ts';
-import { DECLARED, RESULT, type Ending } from './tally.ts';
+import { DECLARED, RESULT, type CallResultKind } from './tally.ts';
 
 // Answers come in the order of the calls, so a line of instants is all that is known of those under way. It never opens itself again.
 
@@ -16,7 +16,7 @@ export interface ThriftAddress {
 
 export interface ConnectionEvents {
   /** `dueAtMs`: as it was given to `send`. */
-  onEnding(connection: BenchConnection, ending: Ending, dueAtMs: number): void;
+  onEnding(connection: BenchConnection, ending: CallResultKind, dueAtMs: number): void;
   /** It is gone; every call on it has had its ending. */
   onLost(connection: BenchConnection): void;
 }
@@ -24,7 +24,7 @@ export interface ConnectionEvents {
 export class BenchConnection {
   readonly #socket: Socket;
   readonly #events: ConnectionEvents;
-  readonly #line = new Line();
+  readonly #line = new PipelinedRequests();
   readonly #reader = new FrameReader(FRAME_BYTES_MAX, (frame) => this.#onFrame(frame));
   #isClosed = false;
 
@@ -93,7 +93,7 @@ export class BenchConnection {
 
   #onFrame(frame: Buffer): void {
     if (this.#isClosed) return;
-    let ending: Ending;
+    let ending: CallResultKind;
     try {
       ending = endingOf(frame);
     } catch (error) {
@@ -108,7 +108,7 @@ export class BenchConnection {
     this.#close(NOT_SENT_YET, { kind: 'failed', code: 'broken_answer', message });
   }
 
-  #end(ending: Ending): void {
+  #end(ending: CallResultKind): void {
     const dueAtMs = this.#line.shift();
     this.#events.onEnding(this, ending, dueAtMs);
   }
@@ -118,7 +118,7 @@ export class BenchConnection {
    * others are lost with it.
    * @param first what became of the first
    */
-  #close(beforeMs: number, first?: Ending): void {
+  #close(beforeMs: number, first?: CallResultKind): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#socket.destroy();
@@ -129,7 +129,7 @@ export class BenchConnection {
 }
 
 /** Result, declared exception or failure, by the head of the message and the first field of its struct. @throws Error when it is none */
-function endingOf(frame: Buffer): Ending {
+function endingOf(frame: Buffer): CallResultKind {
   // A frame with a header: magic, flags, sequence id, then the size of the header in words.
   const start = frame.readUInt16BE(0) === HEADER_MAGIC ? 10 + frame.readUInt16BE(8) * 4 : 0;
   const type = frame.readInt32BE(start) & 0xff;
@@ -141,7 +141,7 @@ function endingOf(frame: Buffer): Ending {
 }
 
 /** When each call under way was due and was sent, in a ring that grows. */
-class Line {
+class PipelinedRequests {
   #due = new Float64Array(LINE_LENGTH_MIN);
   #sent = new Float64Array(LINE_LENGTH_MIN);
   #first = 0;
@@ -178,8 +178,8 @@ class Line {
   }
 }
 
-const LOST: Ending = { kind: 'failed', code: 'connection_lost', message: 'the connection broke' };
-const NO_ANSWER: Ending = { kind: 'failed', code: 'no_answer', message: 'the mesh answered nothing in time' };
+const LOST: CallResultKind = { kind: 'failed', code: 'connection_lost', message: 'the connection broke' };
+const NO_ANSWER: CallResultKind = { kind: 'failed', code: 'no_answer', message: 'the mesh answered nothing in time' };
 /** Before every call. */
 const NOT_SENT_YET = Number.NEGATIVE_INFINITY;
 const STOP = 0;

@@ -1,7 +1,7 @@
 // The connections that a bench spreads its calls over. One that breaks is opened again, after 50 ms and then ever later up to a second; while none has
 // been open for five seconds, the mesh is gone. Everything that happens on them goes to one sink, the round that is going on.
 
-import { CliError, EXIT } from '../../config/mod.ts';
+import { ExitError, EXIT } from '../../config/mod.ts';
 import { printable } from '../kit/terminal.ts';
 import { BenchConnection, type ConnectionEvents, type ThriftAddress } from './connection.ts';
 
@@ -43,7 +43,7 @@ export class Connections {
       return made;
     } catch (error) {
       made.close();
-      throw new CliError(
+      throw new ExitError(
         EXIT.unreachable,
         `Cannot open connection ${made.#open.length + 1} of ${count} to the Thrift port at ${address.host}:${address.port}: ${printable((error as Error).message)}\n` +
           'Name the port with --thrift HOST:PORT if it is elsewhere, or use fewer with --connections N.',

@@ -2,7 +2,7 @@
 
 import { describeDuration } from '../../config/mod.ts';
 import { LatencyHistogram } from './histogram.ts';
-import type { Pacemaker } from './precise-timer.ts';
+import type { PreciseTimer } from './precise-timer.ts';
 
 export interface GeneratorFigures {
   /** Share of one core, 0 to 1 or a little more. */
@@ -15,13 +15,13 @@ export interface GeneratorFigures {
 
 /** Watches while calls are measured. */
 export class GeneratorWatch {
-  readonly #pacemaker: Pacemaker;
+  readonly #pacemaker: PreciseTimer;
   readonly #lag = new LatencyHistogram();
   #cpuUs = 0;
   #wallMs = 0;
   #begun: { readonly cpu: NodeJS.CpuUsage; readonly atMs: number } | undefined;
 
-  constructor(pacemaker: Pacemaker) {
+  constructor(pacemaker: PreciseTimer) {
     this.#pacemaker = pacemaker;
   }
 

@@ -5,7 +5,7 @@ import { paint, type Terminal } from '../kit/terminal.ts';
 import type { LatencyHistogram } from './histogram.ts';
 import type { Tally } from './tally.ts';
 
-export function describePicture(
+export function drawLatencyChart(
   terminal: Terminal,
   measured: readonly { readonly version: string; readonly sum: Tally }[],
 ): string[] {

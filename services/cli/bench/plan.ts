@@ -1,6 +1,6 @@
 // What a command line of `katamari bench` asks for, checked: nothing runs without a rate or a number of callers, an end, and a limit of calls under way.
 
-import { CliError, EXIT, parseDuration } from '../../config/mod.ts';
+import { ExitError, EXIT, parseDuration } from '../../config/mod.ts';
 import { parseTarget, type CallTarget } from '../commands/call.ts';
 import type { ClientOptions } from '../kit/context.ts';
 
@@ -33,7 +33,7 @@ export interface Checks {
   readonly p99Ms: number | undefined;
 }
 
-export interface Plan {
+export interface BenchPlan {
   readonly service: string;
   /** '' when none was named. */
   readonly method: string;
@@ -72,7 +72,7 @@ export function paceOf(load: Load): Pace {
 }
 
 /** @throws CliError usage */
-export function readPlan(targetText: string, options: BenchOptions): Plan {
+export function readPlan(targetText: string, options: BenchOptions): BenchPlan {
   const target = parseTarget(targetText);
   const versions = readVersions(target, options);
   const load = readLoad(options);
@@ -99,20 +99,20 @@ function readVersions(target: CallTarget, { version, compare }: BenchOptions): r
   const said = [target.version, version ?? ''].filter((one) => one !== '');
   if (compare === undefined) {
     if (said.length === 2 && said[0] !== said[1])
-      throw new CliError(
+      throw new ExitError(
         EXIT.usage,
         `found version "${said[0]}" in the method and --version "${said[1]}", expected one`,
       );
     return [said[0] ?? ''];
   }
   if (said.length > 0)
-    throw new CliError(
+    throw new ExitError(
       EXIT.usage,
       `found version "${said[0]}" beside --compare, expected the versions in --compare only`,
     );
   const versions = compare.split(',').map((one) => one.trim());
   if (versions.length === 2 && versions.every((one) => one !== '') && versions[0] !== versions[1]) return versions;
-  throw new CliError(
+  throw new ExitError(
     EXIT.usage,
     `--compare: found ${JSON.stringify(compare)}, expected two different versions such as 1.0.0,2.0.0`,
   );
@@ -121,20 +121,20 @@ function readVersions(target: CallTarget, { version, compare }: BenchOptions): r
 function readLoad({ rate, concurrency, inFlightMax }: BenchOptions): Load {
   if (rate === undefined) {
     if (inFlightMax !== undefined)
-      throw new CliError(
+      throw new ExitError(
         EXIT.usage,
         '--in-flight-max goes with --rate; callers of --concurrency wait for their answers',
       );
     return { kind: 'closed', concurrency: readWhole('--concurrency', concurrency ?? '16', UNDER_WAY_MAX) };
   }
   if (concurrency !== undefined) {
-    throw new CliError(
+    throw new ExitError(
       EXIT.usage,
       'found --rate and --concurrency, expected one: --rate sends at given instants (and --in-flight-max bounds what is under way), --concurrency has callers that wait for their answers',
     );
   }
   if (!(Number(rate) >= RATE_MIN && Number(rate) <= RATE_MAX)) {
-    throw new CliError(
+    throw new ExitError(
       EXIT.usage,
       `--rate: found ${JSON.stringify(rate)}, expected calls a second, ${RATE_MIN} to ${RATE_MAX}; a rate without a limit is --concurrency N: as fast as N callers get answers`,
     );
@@ -150,7 +150,7 @@ function readConnections(text: string | undefined, load: Load): number {
   const count = readWhole('--connections', text, CONNECTIONS_MAX);
   if (count <= most) return count;
   const limit = load.kind === 'open' ? '--in-flight-max' : '--concurrency';
-  throw new CliError(
+  throw new ExitError(
     EXIT.usage,
     `--connections: found ${count}, expected at most ${most}, the calls under way (${limit})`,
   );
@@ -159,19 +159,19 @@ function readConnections(text: string | undefined, load: Load): number {
 function readNumber(option: string, text: string, least: number, most: number): number {
   const value = Number(text);
   if (text.trim() !== '' && value >= least && value <= most) return value;
-  throw new CliError(EXIT.usage, `${option}: found ${JSON.stringify(text)}, expected seconds, ${least} to ${most}`);
+  throw new ExitError(EXIT.usage, `${option}: found ${JSON.stringify(text)}, expected seconds, ${least} to ${most}`);
 }
 
 function readWhole(option: string, text: string, most: number): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= 1 && value <= most) return value;
-  throw new CliError(EXIT.usage, `${option}: found ${JSON.stringify(text)}, expected a whole number, 1 to ${most}`);
+  throw new ExitError(EXIT.usage, `${option}: found ${JSON.stringify(text)}, expected a whole number, 1 to ${most}`);
 }
 
 function readDuration(option: string, text: string): number {
   const parsed = parseDuration(text);
   if (parsed.ok && parsed.value > 0) return parsed.value;
-  throw new CliError(
+  throw new ExitError(
     EXIT.usage,
     `${option}: found ${JSON.stringify(text)}, expected ${parsed.ok ? 'a duration above 0' : parsed.expected}`,
   );
@@ -180,7 +180,7 @@ function readDuration(option: string, text: string): number {
 function readShare(option: string, text: string): number {
   const [, percent] = /^(\d+(?:\.\d+)?)\s?%$/.exec(text === '0' ? '0%' : text) ?? [];
   if (percent !== undefined && Number(percent) <= 100) return Number(percent) / 100;
-  throw new CliError(EXIT.usage, `${option}: found ${JSON.stringify(text)}, expected a share such as "1%" or "0.1%"`);
+  throw new ExitError(EXIT.usage, `${option}: found ${JSON.stringify(text)}, expected a share such as "1%" or "0.1%"`);
 }
 
 /** A comparison of fewer rounds could not tell the versions from what else goes on in the machine. */

@@ -1,10 +1,10 @@
 // The thread behind bench-pacemaker.ts: it only sleeps, to the microsecond where timers of an event loop know milliseconds, and knocks when a tick
-import type { PacemakerData } from './precise-timer.ts';
+import type { PreciseTimerData } from './precise-timer.ts';
 
 // is due. It knocks once, however many ticks pass until the other side has looked.
 
 import { parentPort, workerData } from 'node:worker_threads';
-const { shared, slot, periodMs } = workerData as PacemakerData;
+const { shared, slot, periodMs } = workerData as PreciseTimerData;
 const startAtMs = nowMs();
 const knock = (what: number): void => parentPort?.postMessage(what); // oxlint-disable-line unicorn/require-post-message-target-origin -- threads have no origins
 knock(startAtMs);

@@ -8,7 +8,7 @@ import { LatencyHistogram } from './histogram.ts';
 import { Worker } from 'node:worker_threads';
 
 /** What the thread is given. */
-export interface PacemakerData {
+export interface PreciseTimerData {
   readonly shared: Int32Array<SharedArrayBuffer>;
   /** Places in `shared`. Handed over, so that the thread need not load what this side stands on. */
   readonly slot: typeof SLOT;
@@ -24,7 +24,7 @@ const SLOT = {
   end: 2,
 } as const;
 
-export class Pacemaker {
+export class PreciseTimer {
   readonly periodMs: number;
   /** How late ticks were noticed. */
   readonly lag: LatencyHistogram = new LatencyHistogram();
@@ -35,7 +35,7 @@ export class Pacemaker {
   readonly #startAtMs: number;
   #tick = 0;
 
-  private constructor(worker: Worker, data: PacemakerData, startAtMs: number) {
+  private constructor(worker: Worker, data: PreciseTimerData, startAtMs: number) {
     this.#worker = worker;
     this.#shared = data.shared;
     this.periodMs = data.periodMs;
@@ -43,7 +43,7 @@ export class Pacemaker {
     worker.on('message', () => this.#knocked());
   }
 
-  static async start(periodMs: number): Promise<Pacemaker> {
+  static async start(periodMs: number): Promise<PreciseTimer> {
     const shared = new Int32Array(new SharedArrayBuffer(3 * Int32Array.BYTES_PER_ELEMENT));
     const data = { shared, slot: SLOT, periodMs };
     const worker = new Worker(threadScript(new URL('./precise-timer-thread.ts', import.meta.url)), {
@@ -53,7 +53,7 @@ export class Pacemaker {
       worker.once('message', resolve);
       worker.once('error', reject);
     });
-    return new Pacemaker(worker, data, startAtMs - performance.timeOrigin);
+    return new PreciseTimer(worker, data, startAtMs - performance.timeOrigin);
   }
 
   /** The last tick that was due, as far as this side has noticed. */

@@ -5,23 +5,23 @@ import { formatTable, paint, printable, wrapped, type Column, type Terminal } fr
 import type { CheckResult } from './checks.ts';
 import { count, latency, percent, rate } from './figures.ts';
 import type { GeneratorFigures } from './generator.ts';
-import { describePicture, stepsOf } from './latency-chart.ts';
-import type { Plan } from './plan.ts';
+import { drawLatencyChart, stepsOf } from './latency-chart.ts';
+import type { BenchPlan } from './plan.ts';
 import type { Tally } from './tally.ts';
 
 export interface BenchResult {
-  readonly plan: Plan;
+  readonly plan: BenchPlan;
   readonly mesh: string;
   readonly thrift: string;
   /** In the order of the plan's versions. */
-  readonly measured: readonly Measured[];
+  readonly measured: readonly MeasuredRound[];
   readonly generator: GeneratorFigures;
   readonly checks: readonly CheckResult[];
   /** By the user, or because the mesh was gone. */
   readonly endedEarly: boolean;
 }
 
-export interface Measured {
+export interface MeasuredRound {
   /** '' for whatever the route says. */
   readonly version: string;
   readonly sum: Tally;
@@ -49,7 +49,7 @@ export function formatResult(terminal: Terminal, result: BenchResult): string[] 
   const lines: string[] = [];
   if (endedEarly) lines.push(paint(terminal, 'yellow', 'Ended early; this is what there is.'), '');
   lines.push(...formatTable(terminal, columnsOf(result), rowsOf(result)));
-  if (measured.some(({ sum }) => sum.answered > 0)) lines.push('', ...describePicture(terminal, measured));
+  if (measured.some(({ sum }) => sum.answered > 0)) lines.push('', ...drawLatencyChart(terminal, measured));
   const say = (text: string): void => void lines.push(...wrapped(terminal, text));
   lines.push('');
   for (const note of notesOn(result)) say(note);
@@ -146,7 +146,7 @@ function ratioText(ratio: number | undefined): string {
   return ratio === undefined ? '' : ratio.toFixed(2);
 }
 
-function spreadText(row: Row, one: Measured, other: Measured): string {
+function spreadText(row: Row, one: MeasuredRound, other: MeasuredRound): string {
   const ratios = one.rounds.flatMap((round, index) => {
     const beside = other.rounds[index];
     return (beside === undefined ? undefined : ratioOf(row, round, beside)) ?? [];

@@ -11,8 +11,8 @@
 import type { BenchConnection } from './connection.ts';
 import type { Connections, ConnectionsSink } from './connections.ts';
 import { paceOf, type Load, type Pace } from './plan.ts';
-import type { Pacemaker } from './precise-timer.ts';
-import type { Ending, Tally } from './tally.ts';
+import type { PreciseTimer } from './precise-timer.ts';
+import type { CallResultKind, Tally } from './tally.ts';
 
 export interface RoundOptions {
   readonly load: Load;
@@ -23,7 +23,7 @@ export interface RoundOptions {
   /** Sent in turn, over and over. */
   readonly frames: readonly Buffer[];
   readonly connections: Connections;
-  readonly pacemaker: Pacemaker;
+  readonly pacemaker: PreciseTimer;
   readonly tally: Tally;
   /** When the measured time begins. */
   readonly onMeasured: () => void;
@@ -89,7 +89,7 @@ abstract class Round implements ConnectionsSink {
     }
   }
 
-  onEnding(connection: BenchConnection, ending: Ending, dueAtMs: number): void {
+  onEnding(connection: BenchConnection, ending: CallResultKind, dueAtMs: number): void {
     const nowMs = performance.now();
     this.underWay--;
     const { tally } = this.options;

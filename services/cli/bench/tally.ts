@@ -5,13 +5,13 @@ import type { FailureCode } from './error-codes.ts';
 import { LatencyHistogram } from './histogram.ts';
 
 /** How a call ended. */
-export type Ending = typeof RESULT | typeof DECLARED | Failure;
+export type CallResultKind = typeof RESULT | typeof DECLARED | BenchFailure;
 
 export const RESULT = { kind: 'result' } as const;
 /** One of the exceptions of its interface: an answer like another. */
 export const DECLARED = { kind: 'declared' } as const;
 
-export interface Failure {
+export interface BenchFailure {
   readonly kind: 'failed';
   readonly code: FailureCode;
   /** In the words of whoever failed it; '' for none. */
@@ -59,7 +59,7 @@ export class Tally {
     return this.measuredMs === 0 ? 0 : (this.answersInTime * 1_000) / this.measuredMs;
   }
 
-  settle(ending: Ending, latencyMs: number): void {
+  settle(ending: CallResultKind, latencyMs: number): void {
     if (ending.kind === 'failed') {
       this.fail(ending.code, ending.message);
       return;

@@ -5,14 +5,14 @@ import { parseIdl } from '../../../core/idl/mod.ts';
 import { dialable, urlOf } from '../../../core/mod.ts';
 import type { MeshStatus } from '../../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../../core/thrift/mod.ts';
-import { CliError, EXIT, type Config, didYouMean } from '../../config/mod.ts';
+import { ExitError, EXIT, type Config, didYouMean } from '../../config/mod.ts';
 import { listMethods } from '../commands/call.ts';
-import type { MeshClient } from '../kit/admin-client.ts';
-import { loadFor, type Surroundings } from '../kit/context.ts';
+import type { AdminClient } from '../kit/admin-client.ts';
+import { loadFor, type CliContext } from '../kit/context.ts';
 import { describeMethod } from '../kit/method-help.ts';
 import { printable } from '../kit/terminal.ts';
 import type { ThriftAddress } from './connection.ts';
-import type { BenchOptions, Plan } from './plan.ts';
+import type { BenchOptions, BenchPlan } from './plan.ts';
 
 export interface BenchTarget {
   /** Name of the mesh; '' when it would not say. */
@@ -27,9 +27,9 @@ export interface BenchTarget {
 }
 
 export async function findTarget(
-  surroundings: Surroundings,
-  client: MeshClient,
-  plan: Plan,
+  surroundings: CliContext,
+  client: AdminClient,
+  plan: BenchPlan,
   options: BenchOptions,
 ): Promise<BenchTarget> {
   const methods: Method[] = [];
@@ -45,23 +45,23 @@ export async function findTarget(
   };
 }
 
-async function methodOf(client: MeshClient, { service, method: name }: Plan, version: string): Promise<Method> {
+async function methodOf(client: AdminClient, { service, method: name }: BenchPlan, version: string): Promise<Method> {
   const found = await client.findIdl(service, version);
-  if ('why' in found) throw new CliError(EXIT.failed, printable(found.why));
+  if ('why' in found) throw new ExitError(EXIT.failed, printable(found.why));
   const known = interfaceOf(found.text, service);
   if (name === '') {
-    throw new CliError(EXIT.usage, `"${service}" names no method, expected ${service}.method\n${listMethods(known)}`);
+    throw new ExitError(EXIT.usage, `"${service}" names no method, expected ${service}.method\n${listMethods(known)}`);
   }
   const method = known.methods.get(name);
   if (method === undefined) {
     const hint = didYouMean(name, known.methods.keys());
-    throw new CliError(
+    throw new ExitError(
       EXIT.failed,
       `${service}@${printable(found.version)} has no method "${name}"${hint}\n${listMethods(known)}`,
     );
   }
   if (!method.oneway) return method;
-  throw new CliError(
+  throw new ExitError(
     EXIT.failed,
     `${service}.${name} is oneway: it is never answered, so there is nothing to measure\n${describeMethod(method)}`,
   );
@@ -70,21 +70,21 @@ async function methodOf(client: MeshClient, { service, method: name }: Plan, ver
 function interfaceOf(text: string, service: string): Interface {
   const known = parseIdl({ main: 'mesh.thrift', files: { 'mesh.thrift': text } }).services.get(service);
   if (known !== undefined) return known;
-  throw new CliError(EXIT.failed, `The mesh sent an IDL for ${service} that does not declare it`);
+  throw new ExitError(EXIT.failed, `The mesh sent an IDL for ${service} that does not declare it`);
 }
 
 /** undefined without a token that opens the mesh: then other ways are tried. */
-async function statusOf(client: MeshClient): Promise<MeshStatus | undefined> {
+async function statusOf(client: AdminClient): Promise<MeshStatus | undefined> {
   try {
     return await client.status();
   } catch (error) {
-    if (error instanceof CliError && error.exitCode === EXIT.failed) return undefined;
+    if (error instanceof ExitError && error.exitCode === EXIT.failed) return undefined;
     throw error;
   }
 }
 
 /** The configuration found here, when it is the one of the mesh that is meant. */
-function configOf(surroundings: Surroundings, client: MeshClient, options: BenchOptions): Config | undefined {
+function configOf(surroundings: CliContext, client: AdminClient, options: BenchOptions): Config | undefined {
   try {
     const { config } = loadFor(surroundings, { config: options.config, flags: [] });
     return urlOf(dialable(config.host), config.ports.jsonRpc) === client.url ? config : undefined;
@@ -94,7 +94,7 @@ function configOf(surroundings: Surroundings, client: MeshClient, options: Bench
 }
 
 function findThrift(
-  client: MeshClient,
+  client: AdminClient,
   options: BenchOptions,
   status: MeshStatus | undefined,
   config: Config | undefined,
@@ -102,7 +102,7 @@ function findThrift(
   if (options.thrift !== undefined) {
     const named = addressOf(options.thrift);
     if (named !== undefined) return named;
-    throw new CliError(
+    throw new ExitError(
       EXIT.usage,
       `--thrift: found ${JSON.stringify(options.thrift)}, expected HOST:PORT such as 127.0.0.1:9090`,
     );
@@ -112,7 +112,7 @@ function findThrift(
   if (listener !== undefined) return { host: reachable(listener.host, client.url), port: listener.port };
   if (config !== undefined && config.ports.thrift > 0)
     return { host: dialable(config.host), port: config.ports.thrift };
-  throw new CliError(
+  throw new ExitError(
     EXIT.usage,
     `The mesh at ${client.url} tells its Thrift port only to those with its admin token: name the port with --thrift HOST:PORT, or give the token with --token, KATAMARI_TOKEN or --config FILE`,
   );

@@ -3,13 +3,13 @@
 
 import { parseIdl } from '../../../core/idl/mod.ts';
 import type { Interface } from '../../../core/thrift/mod.ts';
-import { CliError, EXIT, type ExitCode, parseDuration } from '../../config/mod.ts';
-import type { MeshClient, RpcAnswer, RpcError } from '../kit/admin-client.ts';
-import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
+import { ExitError, EXIT, type ExitCode, parseDuration } from '../../config/mod.ts';
+import type { AdminClient, RpcAnswer, AdminRpcError } from '../kit/admin-client.ts';
+import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { describeMethod, exampleParams } from '../kit/method-help.ts';
 import { printable } from '../kit/terminal.ts';
 
-export interface CallOptions extends ClientOptions {
+export interface CallCommandOptions extends ClientOptions {
   readonly timeout?: string | undefined;
   readonly tags?: string | undefined;
   readonly key?: string | undefined;
@@ -25,10 +25,10 @@ export interface CallTarget {
 }
 
 export async function runCall(
-  surroundings: Surroundings,
+  surroundings: CliContext,
   targetText: string,
   args: readonly string[],
-  options: CallOptions,
+  options: CallCommandOptions,
 ): Promise<ExitCode> {
   const { terminal } = surroundings;
   const target = parseTarget(targetText);
@@ -63,7 +63,7 @@ export function parseTarget(text: string): CallTarget {
   const [, service, version = '', method = ''] =
     /^([A-Za-z_][\w.]*?)(?:@([^/\s]*?))?(?:\.([A-Za-z_]\w*))?$/.exec(text) ?? [];
   if (service === undefined) {
-    throw new CliError(
+    throw new ExitError(
       EXIT.usage,
       `found ${JSON.stringify(text)}, expected Service.method or Service@version.method, such as Calculator@1.0.0.add`,
     );
@@ -80,7 +80,7 @@ export function paramsText(args: readonly string[], input: string): string | und
   const [only = ''] = args;
   if (args.length === 1 && only === '-') return wholeJson(input.trim(), 'standard input');
   if (args.includes('-'))
-    throw new CliError(
+    throw new ExitError(
       EXIT.usage,
       'found "-" among other arguments, expected it alone: standard input is then all of the arguments',
     );
@@ -89,12 +89,12 @@ export function paramsText(args: readonly string[], input: string): string | und
   if (pairs.every((pair) => pair !== null)) {
     const names = pairs.map(([, name]) => name as string);
     const twice = names.find((name, index) => names.indexOf(name) !== index);
-    if (twice !== undefined) throw new CliError(EXIT.usage, `found "${twice}=" twice, expected it once`);
+    if (twice !== undefined) throw new ExitError(EXIT.usage, `found "${twice}=" twice, expected it once`);
     return `{${pairs.map(([, name, value]) => `${JSON.stringify(name)}:${valueText(value as string)}`).join(',')}}`;
   }
   const stray = args.find((_, index) => pairs[index] === null);
   if (pairs.some((pair) => pair !== null)) {
-    throw new CliError(
+    throw new ExitError(
       EXIT.usage,
       `found ${JSON.stringify(stray)} beside key=value pairs, expected all arguments by name or all by position (for text with "=" write a JSON array)`,
     );
@@ -120,15 +120,15 @@ export function wholeJson(text: string, source: string): string {
     const value: unknown = JSON.parse(text);
     if (typeof value === 'object' && value !== null) return text;
   } catch (error) {
-    throw new CliError(EXIT.usage, `${source} is not JSON: ${printable((error as Error).message)}`, error);
+    throw new ExitError(EXIT.usage, `${source} is not JSON: ${printable((error as Error).message)}`, error);
   }
-  throw new CliError(
+  throw new ExitError(
     EXIT.usage,
     `found ${printable(text.slice(0, 60))} on ${source}, expected a JSON object (by name) or array (by position)`,
   );
 }
 
-async function describeError(client: MeshClient, target: CallTarget, error: RpcError): Promise<string> {
+async function describeError(client: AdminClient, target: CallTarget, error: AdminRpcError): Promise<string> {
   const { exception, ...fields } = error.data ?? {};
   if (error.code === DECLARED_EXCEPTION && typeof exception === 'string') {
     return `${target.service}.${target.method} threw ${printable(exception)} ${JSON.stringify(fields)}`;
@@ -144,7 +144,7 @@ async function describeError(client: MeshClient, target: CallTarget, error: RpcE
   return said;
 }
 
-async function signatureHint(client: MeshClient, target: CallTarget): Promise<string> {
+async function signatureHint(client: AdminClient, target: CallTarget): Promise<string> {
   const method = (await interfaceOf(client, target))?.methods.get(target.method);
   if (method === undefined) return '';
   const shown = Object.entries(exampleParams(method)).map(
@@ -153,10 +153,10 @@ async function signatureHint(client: MeshClient, target: CallTarget): Promise<st
   return `\n\n${describeMethod(method)}\n\nFor example: ${['katamari', 'call', `${target.service}.${target.method}`, ...shown].join(' ')}`;
 }
 
-async function namesNoMethod(client: MeshClient, target: CallTarget): Promise<CliError> {
+async function namesNoMethod(client: AdminClient, target: CallTarget): Promise<ExitError> {
   const known = await interfaceOf(client, target);
   const methods = known === undefined ? '' : `\n${listMethods(known)}`;
-  return new CliError(EXIT.usage, `"${target.service}" names no method, expected ${target.service}.method${methods}`);
+  return new ExitError(EXIT.usage, `"${target.service}" names no method, expected ${target.service}.method${methods}`);
 }
 
 /** The signatures of a service's methods, for people who named none of them. */
@@ -165,7 +165,7 @@ export function listMethods(known: Interface): string {
 }
 
 /** Only for hints: whatever goes wrong here, the hint is left out. */
-async function interfaceOf(client: MeshClient, { service, version }: CallTarget): Promise<Interface | undefined> {
+async function interfaceOf(client: AdminClient, { service, version }: CallTarget): Promise<Interface | undefined> {
   try {
     const text = await client.idl(service, version);
     return text === undefined
@@ -190,7 +190,7 @@ function readTimeout(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const parsed = parseDuration(text);
   if (parsed.ok && parsed.value > 0) return parsed.value;
-  throw new CliError(
+  throw new ExitError(
     EXIT.usage,
     `--timeout: found ${JSON.stringify(text)}, expected ${parsed.ok ? 'a duration above 0' : parsed.expected}`,
   );
@@ -200,7 +200,7 @@ function readRepeat(text: string | undefined): number {
   if (text === undefined) return 1;
   const times = Number(text);
   if (/^\d+$/.test(text) && times >= 1 && times <= 1_000_000) return times;
-  throw new CliError(EXIT.usage, `--repeat: found ${JSON.stringify(text)}, expected a whole number, 1 to 1000000`);
+  throw new ExitError(EXIT.usage, `--repeat: found ${JSON.stringify(text)}, expected a whole number, 1 to 1000000`);
 }
 
 const PAIR = /^([A-Za-z_]\w*)=(.*)$/s;

@@ -2,14 +2,14 @@
 // changed, and follows until they are up. Paths and programs go as they are here; they have to be the same on the machines of the managers.
 import { KatamariError } from '../../../core/mod.ts';
 import type { MeshStatus } from '../../../core/rpc/mod.ts';
-import { CliError, EXIT, type ExitCode, wantedOf, CONFIG_FILE_NAMES, didYouMean } from '../../config/mod.ts';
+import { ExitError, EXIT, type ExitCode, desiredDeployment, CONFIG_FILE_NAMES, didYouMean } from '../../config/mod.ts';
 import { changedFields, describeChange, type DeployOutcome } from '../../master/mod.ts';
 import { deploymentId, type Deployment } from '../../mesh/mod.ts';
-import { connect, loadFor, type ClientOptions, type Surroundings } from '../kit/context.ts';
+import { connect, loadFor, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { comingUp, copiesOf, placeOf } from '../kit/rollout.ts';
-import { parseSubject } from '../kit/target-name.ts';
-import { paint, type Colour } from '../kit/terminal.ts';
-import { describeCount, follow, readWait } from '../kit/wait-for-rollout.ts';
+import { parseTargetName } from '../kit/target-name.ts';
+import { paint, type Color } from '../kit/terminal.ts';
+import { describeCount, waitForRollout, readWait } from '../kit/wait-for-rollout.ts';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 
@@ -21,7 +21,7 @@ export interface DeployOptions extends ClientOptions {
 
 /** @param words a file of deployments, then which of them: `Service` or `Service@version` */
 export async function runDeploy(
-  surroundings: Surroundings,
+  surroundings: CliContext,
   words: readonly string[],
   options: DeployOptions,
 ): Promise<ExitCode> {
@@ -43,7 +43,9 @@ export async function runDeploy(
   }
   if (waitMs === 0) return EXIT.done;
   const old = new Map(wanted.map((one) => [one, oldPlaces(status, before.get(deploymentId(one)), one)]));
-  await follow(terminal, client, waitMs, (now) => wanted.map((one) => comingUp(now, one, one.count, old.get(one))));
+  await waitForRollout(terminal, client, waitMs, (now) =>
+    wanted.map((one) => comingUp(now, one, one.count, old.get(one))),
+  );
   const copies = wanted.reduce((sum, one) => sum + one.count, 0);
   terminal.write(`${describeCount(copies, 'copy is', 'copies are')} alive.\n`);
   return EXIT.done;
@@ -52,52 +54,52 @@ export async function runDeploy(
 /** `3`, `0`; for flags and arguments that say how many copies. */
 export function readCopies(text: string, what: string): number {
   if (/^\d{1,5}$/.test(text) && Number(text) <= COPIES_MAX) return Number(text);
-  throw new CliError(
+  throw new ExitError(
     EXIT.usage,
     `${what}: found ${JSON.stringify(text)}, expected a whole number of copies, 0 to ${COPIES_MAX}`,
   );
 }
 
 function readWanted(
-  surroundings: Surroundings,
+  surroundings: CliContext,
   named: string | undefined,
   subjects: readonly string[],
   count: number | undefined,
 ): Deployment[] {
   const { config, file } = loadFor(surroundings, { config: named, flags: [] });
   if (file === undefined) {
-    throw new CliError(
+    throw new ExitError(
       EXIT.usage,
       `No katamari.yaml in ${surroundings.cwd}: name the file with the deployments, as in \`katamari deploy search.yaml\``,
     );
   }
   const ids = config.deployments.map(({ id }) => id);
   if (ids.length === 0)
-    throw new CliError(EXIT.badConfiguration, `${file} has no deployments; add some under the key deployments`);
+    throw new ExitError(EXIT.badConfiguration, `${file} has no deployments; add some under the key deployments`);
   const isMeant = (subject: string, { service, version }: { service: string; version: string }): boolean => {
-    const meant = parseSubject(subject);
+    const meant = parseTargetName(subject);
     return meant.service === service && (meant.version === '' || meant.version === version);
   };
   for (const subject of subjects) {
     if (config.deployments.some((one) => isMeant(subject, one))) continue;
     const names = [...ids, ...config.deployments.map(({ service }) => service)];
     const hint = didYouMean(subject, names) || `; there are ${ids.join(', ')}`;
-    throw new CliError(EXIT.usage, `${file} has no deployment ${JSON.stringify(subject)}${hint}`);
+    throw new ExitError(EXIT.usage, `${file} has no deployment ${JSON.stringify(subject)}${hint}`);
   }
   const meant = config.deployments.filter(
     (one) => subjects.length === 0 || subjects.some((subject) => isMeant(subject, one)),
   );
   try {
-    return meant.map((one) => ({ ...wantedOf(one), ...(count === undefined ? {} : { count }) }));
+    return meant.map((one) => ({ ...desiredDeployment(one), ...(count === undefined ? {} : { count }) }));
   } catch (error) {
-    if (error instanceof KatamariError) throw new CliError(EXIT.badConfiguration, error.message, error);
+    if (error instanceof KatamariError) throw new ExitError(EXIT.badConfiguration, error.message, error);
     throw error;
   }
 }
 
 /** The file of deployments tells where the mesh is, too, when nothing else does. */
 function configOfMesh(
-  { cwd, env }: Surroundings,
+  { cwd, env }: CliContext,
   { config }: DeployOptions,
   file: string | undefined,
 ): string | undefined {
@@ -131,7 +133,7 @@ function describeOutcome(outcome: DeployOutcome, before: Deployment | undefined,
   }
 }
 
-const OUTCOME_COLOURS: Readonly<Record<DeployOutcome, Colour>> = {
+const OUTCOME_COLOURS: Readonly<Record<DeployOutcome, Color>> = {
   created: 'green',
   changed: 'yellow',
   unchanged: 'dim',

@@ -1,8 +1,8 @@
 // `katamari events`: what happened in the mesh, oldest first, and with --follow what happens, as it happens; in which process, when there
 // is more than one.
 
-import { EXIT, type ExitCode, CliError } from '../../config/mod.ts';
-import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
+import { EXIT, type ExitCode, ExitError } from '../../config/mod.ts';
+import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { formatEvent } from '../kit/event-lines.ts';
 import { printable } from '../kit/terminal.ts';
 
@@ -13,7 +13,7 @@ export interface EventsOptions extends ClientOptions {
   readonly json?: boolean | undefined;
 }
 
-export async function runEvents(surroundings: Surroundings, options: EventsOptions): Promise<ExitCode> {
+export async function runEvents(surroundings: CliContext, options: EventsOptions): Promise<ExitCode> {
   const { terminal } = surroundings;
   let afterSeq = readCount(options.after, '--after') ?? 0;
   const last = readCount(options.last, '--last');
@@ -43,7 +43,7 @@ export async function runEvents(surroundings: Surroundings, options: EventsOptio
 function readCount(text: string | undefined, flag: string): number | undefined {
   if (text === undefined) return undefined;
   if (/^\d{1,15}$/.test(text)) return Number(text);
-  throw new CliError(EXIT.usage, `${flag}: found ${JSON.stringify(text)}, expected a whole number`);
+  throw new ExitError(EXIT.usage, `${flag}: found ${JSON.stringify(text)}, expected a whole number`);
 }
 
 const OUTPUT_LINES_MAX = 50;

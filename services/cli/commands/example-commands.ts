@@ -3,25 +3,25 @@
 import { encodeParams, parseIdl } from '../../../core/idl/mod.ts';
 import type { Interface, Method } from '../../../core/thrift/mod.ts';
 import { type Config, CONFIG_FILE_NAMES } from '../../config/mod.ts';
-import { MeshClient } from '../kit/admin-client.ts';
-import type { RunningMesh, Surroundings } from '../kit/context.ts';
+import { AdminClient } from '../kit/admin-client.ts';
+import type { MeshHandle, CliContext } from '../kit/context.ts';
 import { exampleParams, tryableMethod } from '../kit/method-help.ts';
 import { shellWord } from './call.ts';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 
-export interface TryLine {
+export interface ExampleCommand {
   readonly what: string;
   readonly line: string;
 }
 
 /** `file` is the configuration as it was found, which names the token that admin commands need. */
-export async function linesToTry(
-  surroundings: Surroundings,
-  mesh: RunningMesh,
+export async function exampleCommands(
+  surroundings: CliContext,
+  mesh: MeshHandle,
   config: Config,
   file: string,
-): Promise<readonly TryLine[]> {
+): Promise<readonly ExampleCommand[]> {
   const program = howToRun(surroundings);
   const isUsual = CONFIG_FILE_NAMES.some((name) => name === file);
   const status = {
@@ -47,18 +47,18 @@ export function httpUrl(address: string): string {
 }
 
 /** What names the mesh on a command line, when it is not where commands look anyway. */
-function meshWords({ addresses }: RunningMesh): string[] {
+function meshWords({ addresses }: MeshHandle): string[] {
   const url = httpUrl(addresses.jsonRpc);
   return url === DEFAULT_URL ? [] : ['--mesh', url];
 }
 
 function callLines(
   program: readonly string[],
-  mesh: RunningMesh,
+  mesh: MeshHandle,
   config: Config,
   service: string,
   method: Method,
-): TryLine[] {
+): ExampleCommand[] {
   const jsonRpc = httpUrl(mesh.addresses.jsonRpc);
   const params = exampleParams(method);
   const body = { jsonrpc: '2.0', id: 1, method: `${service}.${method.name}`, params };
@@ -84,7 +84,7 @@ function callLines(
 }
 
 /** `katamari` when that is on PATH; else what runs it now, as short as it still works from this directory. */
-function howToRun({ program, env, cwd }: Surroundings): readonly string[] {
+function howToRun({ program, env, cwd }: CliContext): readonly string[] {
   // npm puts folders of its own on PATH that the shell, in which the line is pasted, does not have.
   const folders = (env['PATH'] ?? '').split(path.delimiter).filter((folder) => !folder.includes('node_modules'));
   if (folders.some((folder) => existsSync(path.join(folder, 'katamari')))) return ['katamari'];
@@ -124,9 +124,9 @@ function splitAddress(address: string, config: Config): { host: string; port: st
 }
 
 /** Only for the lines to try; when the mesh gives no IDL there are fewer of them. */
-async function interfaceOf(mesh: RunningMesh, service: string): Promise<Interface | undefined> {
+async function interfaceOf(mesh: MeshHandle, service: string): Promise<Interface | undefined> {
   try {
-    const text = await new MeshClient({
+    const text = await new AdminClient({
       url: httpUrl(mesh.addresses.jsonRpc),
       from: 'up',
       findToken: () => ({ token: '', from: '' }),

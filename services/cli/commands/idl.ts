@@ -1,10 +1,17 @@
 // `katamari idl diff OLD NEW`: whether callers and chassis of two states of an interface understand each other, change by change.
 
 import { existsSync } from 'node:fs';
-import { changesBetween, parseIdl, readIdlFile, type Change, type Idl, type Verdict } from '../../../core/idl/mod.ts';
+import {
+  changesBetween,
+  parseIdl,
+  readIdlFile,
+  type Change,
+  type Idl,
+  type Compatibility,
+} from '../../../core/idl/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
-import { CliError, EXIT, type ExitCode } from '../../config/mod.ts';
-import type { Surroundings } from '../kit/context.ts';
+import { ExitError, EXIT, type ExitCode } from '../../config/mod.ts';
+import type { CliContext } from '../kit/context.ts';
 import { paint, printable, type Terminal } from '../kit/terminal.ts';
 import path from 'node:path';
 
@@ -23,7 +30,7 @@ interface ServiceChanges {
 
 /** Done when callers of yesterday are understood by chassis of today, else failed. */
 export function runIdlDiff(
-  { terminal, cwd }: Surroundings,
+  { terminal, cwd }: CliContext,
   older: string,
   newer: string,
   options: IdlDiffOptions,
@@ -40,7 +47,10 @@ function compare(before: Idl, after: Idl, only: string | undefined, shown: strin
   const names = [...before.services.keys()].filter((name) => only === undefined || name === only);
   if (names.length === 0) {
     const there = [...before.services.keys()].join(', ') || 'none';
-    throw new CliError(EXIT.usage, `${shown} has no service${only === undefined ? '' : ` "${only}"`}; it has ${there}`);
+    throw new ExitError(
+      EXIT.usage,
+      `${shown} has no service${only === undefined ? '' : ` "${only}"`}; it has ${there}`,
+    );
   }
   return names.map((service) => {
     const [old, now] = [before.services.get(service), after.services.get(service)];
@@ -61,17 +71,17 @@ function compare(before: Idl, after: Idl, only: string | undefined, shown: strin
 }
 
 /** What only callers by JSON notice, or only when a new value comes up, is said and does not fail. */
-function isKind(verdict: Verdict): boolean {
+function isKind(verdict: Compatibility): boolean {
   return verdict !== 'breaks';
 }
 
 function read(cwd: string, shown: string): Idl {
   const file = path.resolve(cwd, shown);
-  if (!existsSync(file)) throw new CliError(EXIT.usage, `${shown}: no such file, expected a .thrift file`);
+  if (!existsSync(file)) throw new ExitError(EXIT.usage, `${shown}: no such file, expected a .thrift file`);
   try {
     return parseIdl(readIdlFile(file));
   } catch (error) {
-    if (error instanceof KatamariError) throw new CliError(EXIT.badConfiguration, error.message, error);
+    if (error instanceof KatamariError) throw new ExitError(EXIT.badConfiguration, error.message, error);
     throw error;
   }
 }
@@ -80,7 +90,7 @@ function read(cwd: string, shown: string): Idl {
 function format(terminal: Terminal, { service, isCompatible, changes }: ServiceChanges): string[] {
   const name = printable(service);
   if (changes.length === 0) return [`${name}: nothing that travels has changed`];
-  const shown = (verdict: Verdict): string => {
+  const shown = (verdict: Compatibility): string => {
     const text = verdict.padEnd(COLUMN);
     return verdict === 'breaks'
       ? paint(terminal, 'red', text)

@@ -3,27 +3,23 @@
 
 import type { MeshStatus, PoolStatus, PlacedResource } from '../../../core/rpc/mod.ts';
 import { EXIT, type ExitCode } from '../../config/mod.ts';
-import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
-import { parseSubject, poolNames, unknownSubject, type Subject } from '../kit/target-name.ts';
-import { describeCount, describeResources, follow, readWait, type Step } from '../kit/wait-for-rollout.ts';
+import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
+import { parseTargetName, poolNames, unknownTarget, type TargetName } from '../kit/target-name.ts';
+import { describeCount, describeResources, waitForRollout, readWait, type Step } from '../kit/wait-for-rollout.ts';
 
 export interface RestartOptions extends ClientOptions {
   /** As commander has `--wait` and `--no-wait`: a duration, or false. */
   readonly wait: string | false;
 }
 
-export async function runRestart(
-  surroundings: Surroundings,
-  target: string,
-  options: RestartOptions,
-): Promise<ExitCode> {
+export async function runRestart(surroundings: CliContext, target: string, options: RestartOptions): Promise<ExitCode> {
   const { terminal } = surroundings;
   const waitMs = readWait(options.wait);
   const client = connect(surroundings, options);
   const before = await client.status();
-  const { service, version, resource } = parseSubject(target);
+  const { service, version, resource } = parseTargetName(target);
   const concerned = findConcerned(before, { service, version, resource });
-  if (concerned.length === 0) throw unknownSubject(target, resource === '' ? poolNames(before) : resourceNames(before));
+  if (concerned.length === 0) throw unknownTarget(target, resource === '' ? poolNames(before) : resourceNames(before));
   if (waitMs === 0) {
     // A refusal comes at once; a roll takes its time.
     await client.restart(service, version, resource, REFUSAL_MS);
@@ -32,7 +28,7 @@ export async function runRestart(
   }
   const old = new Map(concerned.map((one) => [placeOf(one), one.pid]));
   const order = client.restart(service, version, resource);
-  await Promise.all([order, follow(terminal, client, waitMs, (status) => [stepOf(target, status, old)])]);
+  await Promise.all([order, waitForRollout(terminal, client, waitMs, (status) => [stepOf(target, status, old)])]);
   terminal.write(`Restarted ${describeResourceCount(old.size)} of ${target}.\n`);
   return EXIT.done;
 }
@@ -54,7 +50,7 @@ function stepOf(name: string, status: MeshStatus, old: ReadonlyMap<string, numbe
   };
 }
 
-function findConcerned(status: MeshStatus, { service, version, resource }: Subject): PlacedResource[] {
+function findConcerned(status: MeshStatus, { service, version, resource }: TargetName): PlacedResource[] {
   const isMeant = (pool: PoolStatus): boolean =>
     pool.service === service && (version === '' || pool.version === version);
   return resource === ''

@@ -1,12 +1,12 @@
 // `katamari route`: which share of a service's calls each of its versions gets; shows it, sets it, and gives it back to the configuration.
 
 import { type MeshStatus, mergePools, type MergedPool } from '../../../core/rpc/mod.ts';
-import { CliError, EXIT, type ExitCode } from '../../config/mod.ts';
+import { ExitError, EXIT, type ExitCode } from '../../config/mod.ts';
 import type { RouteOf } from '../kit/admin-client.ts';
-import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
-import { unknownSubject } from '../kit/target-name.ts';
+import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
+import { unknownTarget } from '../kit/target-name.ts';
 import { formatTable, printable, type Column, type Terminal } from '../kit/terminal.ts';
-import { aliveColour } from './status.ts';
+import { aliveColor } from './status.ts';
 
 export interface RouteOptions extends ClientOptions {
   readonly reset?: boolean | undefined;
@@ -14,7 +14,7 @@ export interface RouteOptions extends ClientOptions {
 }
 
 /** A version of the service, deployed or only named in its route. */
-interface Line {
+interface RouteLine {
   readonly version: string;
   /** As it was set; undefined for equal shares by resources. */
   readonly weight: number | undefined;
@@ -25,7 +25,7 @@ interface Line {
 }
 
 export async function runRoute(
-  surroundings: Surroundings,
+  surroundings: CliContext,
   service: string,
   shares: readonly string[],
   options: RouteOptions,
@@ -33,7 +33,7 @@ export async function runRoute(
   const { terminal } = surroundings;
   const weights = shares.length === 0 ? undefined : readShares(shares);
   if (options.reset === true && weights !== undefined)
-    throw new CliError(EXIT.usage, 'Found shares beside --reset, expected one of the two');
+    throw new ExitError(EXIT.usage, 'Found shares beside --reset, expected one of the two');
   const client = connect(surroundings, options);
   if (options.reset === true) await client.setRoute(service, {});
   else if (weights !== undefined) await client.setRoute(service, weights);
@@ -46,13 +46,13 @@ export async function runRoute(
   }
   if (lines.length === 0) {
     const names = [...status.pools.map((pool) => pool.service), ...routes.map(({ serviceName }) => serviceName)];
-    throw unknownSubject(service, names);
+    throw unknownTarget(service, names);
   }
   terminal.write(`${formatRoute(terminal, service, route, lines).join('\n')}\n`);
   return EXIT.done;
 }
 
-function linesOf({ pools }: MeshStatus, service: string, route: RouteOf | undefined): Line[] {
+function linesOf({ pools }: MeshStatus, service: string, route: RouteOf | undefined): RouteLine[] {
   const weights = route?.weights ?? {};
   const hasWeights = Object.keys(weights).length > 0;
   const own = mergePools(pools).filter((pool) => pool.service === service);
@@ -85,7 +85,7 @@ function formatRoute(
   terminal: Terminal,
   service: string,
   route: RouteOf | undefined,
-  lines: readonly Line[],
+  lines: readonly RouteLine[],
 ): string[] {
   const hasWeights = Object.keys(route?.weights ?? {}).length > 0;
   const nowhere = lines.filter(({ weight, wanted }) => (weight ?? 0) > 0 && wanted === 0);
@@ -107,23 +107,23 @@ function readShares(words: readonly string[]): Record<string, number> {
   for (const word of words) {
     const [, version, weight] = /^(\d[\w.+-]*)=(\d{1,9})$/.exec(word) ?? [];
     if (version === undefined || weight === undefined) {
-      throw new CliError(
+      throw new ExitError(
         EXIT.usage,
         `Found ${JSON.stringify(word)}, expected version=weight with a whole weight, such as 1.0.0=90`,
       );
     }
-    if (Object.hasOwn(weights, version)) throw new CliError(EXIT.usage, `Found "${version}=" twice, expected it once`);
+    if (Object.hasOwn(weights, version)) throw new ExitError(EXIT.usage, `Found "${version}=" twice, expected it once`);
     weights[version] = Number(weight);
   }
   if (Object.values(weights).every((weight) => weight === 0))
-    throw new CliError(EXIT.usage, 'Found only weights of 0, expected one above 0');
+    throw new ExitError(EXIT.usage, 'Found only weights of 0, expected one above 0');
   return weights;
 }
 
-const COLUMNS: readonly Column<Line>[] = [
+const COLUMNS: readonly Column<RouteLine>[] = [
   { head: 'VERSION', text: ({ version }) => version },
   { head: 'WEIGHT', isNumber: true, text: ({ weight }) => (weight === undefined ? '-' : String(weight)) },
   { head: 'SHARE', isNumber: true, text: ({ share }) => `${Math.round(share * 100)}%` },
-  { head: 'ALIVE', isNumber: true, text: ({ alive, wanted }) => `${alive}/${wanted}`, colour: aliveColour },
+  { head: 'ALIVE', isNumber: true, text: ({ alive, wanted }) => `${alive}/${wanted}`, colour: aliveColor },
   { head: 'CALLS/S', isNumber: true, text: ({ ratePerS }) => ratePerS.toFixed(1) },
 ];

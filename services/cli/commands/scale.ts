@@ -1,10 +1,10 @@
 // `katamari scale` and `katamari undeploy`: how many copies of one version the mesh runs, down to none at all.
 
 import { EXIT, type ExitCode } from '../../config/mod.ts';
-import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
+import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { comingUp, copiesOf, countOf, ending } from '../kit/rollout.ts';
 import { parseVersion } from '../kit/target-name.ts';
-import { describeCount, follow, readWait } from '../kit/wait-for-rollout.ts';
+import { describeCount, waitForRollout, readWait } from '../kit/wait-for-rollout.ts';
 import { readCopies } from './deploy.ts';
 
 export interface ScaleOptions extends ClientOptions {
@@ -13,7 +13,7 @@ export interface ScaleOptions extends ClientOptions {
 }
 
 export async function runScale(
-  surroundings: Surroundings,
+  surroundings: CliContext,
   target: string,
   text: string,
   options: ScaleOptions,
@@ -30,25 +30,21 @@ export async function runScale(
     terminal.write(`${target} is to have ${describeCount(count, 'copy', 'copies')}.\n`);
     return EXIT.done;
   }
-  await follow(terminal, client, waitMs, (status) => [
+  await waitForRollout(terminal, client, waitMs, (status) => [
     living > count ? ending(status, which, living, count) : comingUp(status, which, count),
   ]);
   terminal.write(`${target} has ${describeCount(count, 'copy', 'copies')}.\n`);
   return EXIT.done;
 }
 
-export async function runUndeploy(
-  surroundings: Surroundings,
-  target: string,
-  options: ScaleOptions,
-): Promise<ExitCode> {
+export async function runUndeploy(surroundings: CliContext, target: string, options: ScaleOptions): Promise<ExitCode> {
   const { terminal } = surroundings;
   const waitMs = readWait(options.wait);
   const which = parseVersion(target);
   const client = connect(surroundings, options);
   const living = countOf(copiesOf(await client.status(), which));
   await client.undeploy(which.service, which.version);
-  if (waitMs > 0) await follow(terminal, client, waitMs, (status) => [ending(status, which, living, 0)]);
+  if (waitMs > 0) await waitForRollout(terminal, client, waitMs, (status) => [ending(status, which, living, 0)]);
   terminal.write(waitMs > 0 ? `${target} is gone.\n` : `${target} is being taken away.\n`);
   return EXIT.done;
 }

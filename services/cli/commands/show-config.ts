@@ -1,11 +1,11 @@
 // `katamari config`: what the mesh would run by, and where each value came from.
 
-import { CliError, EXIT, type ExitCode, type EffectiveSetting, didYouMean } from '../../config/mod.ts';
-import { loadFor, type ConfigOptions, type Surroundings } from '../kit/context.ts';
+import { ExitError, EXIT, type ExitCode, type EffectiveSetting, didYouMean } from '../../config/mod.ts';
+import { loadFor, type ConfigOptions, type CliContext } from '../kit/context.ts';
 import { formatTable, type Column } from '../kit/terminal.ts';
 
 export function runConfig(
-  surroundings: Surroundings,
+  surroundings: CliContext,
   below: string | undefined,
   options: ConfigOptions & { readonly json?: boolean },
 ): ExitCode {
@@ -17,7 +17,7 @@ export function runConfig(
       : settings.filter(({ key }) => key === below || key.startsWith(`${below}.`) || key.startsWith(`${below}[`));
   if (shown.length === 0) {
     const keys = settings.flatMap(({ key }) => [key, key.replace(/[.[].*$/, '')]);
-    throw new CliError(
+    throw new ExitError(
       EXIT.usage,
       `${JSON.stringify(below)} is not a key of the configuration${didYouMean(below ?? '', keys) || '; `katamari config` lists them'}`,
     );

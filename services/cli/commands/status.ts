@@ -13,8 +13,8 @@ import {
   type PlacedResource,
 } from '../../../core/rpc/mod.ts';
 import { EXIT, type ExitCode, describeDuration, describeSize } from '../../config/mod.ts';
-import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
-import { formatTable, paint, printable, type Colour, type Column, type Terminal } from '../kit/terminal.ts';
+import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
+import { formatTable, paint, printable, type Color, type Column, type Terminal } from '../kit/terminal.ts';
 
 export interface StatusOptions extends ClientOptions {
   readonly verbose?: boolean | undefined;
@@ -22,7 +22,7 @@ export interface StatusOptions extends ClientOptions {
   readonly json?: boolean | undefined;
 }
 
-export async function runStatus(surroundings: Surroundings, options: StatusOptions): Promise<ExitCode> {
+export async function runStatus(surroundings: CliContext, options: StatusOptions): Promise<ExitCode> {
   const { terminal } = surroundings;
   const client = connect(surroundings, options);
   for (;;) {
@@ -132,7 +132,7 @@ export function formatPools(terminal: Terminal, pools: readonly PoolStatus[]): s
   return formatTable(terminal, POOL_COLUMNS, mergePools(pools));
 }
 
-export const PROCESS_STATE_COLOURS: Readonly<Record<ProcessState, Colour>> = {
+export const PROCESS_STATE_COLOURS: Readonly<Record<ProcessState, Color>> = {
   up: 'green',
   draining: 'yellow',
   unreachable: 'red',
@@ -159,7 +159,7 @@ const PROCESS_COLUMNS: readonly Column<ProcessLine>[] = [
 
 const POOL_COLUMNS: readonly Column<MergedPool>[] = [
   { head: 'POOL', text: ({ id }) => id },
-  { head: 'ALIVE', isNumber: true, text: ({ alive, wanted }) => `${alive}/${wanted}`, colour: aliveColour },
+  { head: 'ALIVE', isNumber: true, text: ({ alive, wanted }) => `${alive}/${wanted}`, colour: aliveColor },
   { head: 'FREE', isNumber: true, dropOrder: 2, text: ({ free }) => String(free) },
   {
     head: 'QUEUED',
@@ -219,9 +219,9 @@ const STATE_COLOURS = {
   stopping: 'yellow',
   backing_off: 'red',
   failed: 'red',
-} satisfies Record<ResourceState, Colour>;
+} satisfies Record<ResourceState, Color>;
 
-export function aliveColour({ alive, wanted }: Pick<PoolStatus, 'alive' | 'wanted'>): Colour {
+export function aliveColor({ alive, wanted }: Pick<PoolStatus, 'alive' | 'wanted'>): Color {
   return alive >= wanted ? 'green' : alive > 0 ? 'yellow' : 'red';
 }
 

@@ -3,12 +3,12 @@
 
 import { sleep } from '../../../core/mod.ts';
 import { type MeshStatus, mergePools, type MergedPool } from '../../../core/rpc/mod.ts';
-import { CliError, EXIT, type ExitCode, didYouMean, describeDuration } from '../../config/mod.ts';
-import type { MeshClient } from '../kit/admin-client.ts';
-import { connect, type ClientOptions, type Surroundings } from '../kit/context.ts';
+import { ExitError, EXIT, type ExitCode, didYouMean, describeDuration } from '../../config/mod.ts';
+import type { AdminClient } from '../kit/admin-client.ts';
+import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { cut, formatTable, paint, printable, type Column, type Terminal } from '../kit/terminal.ts';
 import {
-  aliveColour,
+  aliveColor,
   describeState,
   gatherRoles,
   hasManyProcesses,
@@ -23,7 +23,7 @@ export interface TopOptions extends ClientOptions {
   readonly json?: boolean | undefined;
 }
 
-export async function runTop(surroundings: Surroundings, options: TopOptions): Promise<ExitCode> {
+export async function runTop(surroundings: CliContext, options: TopOptions): Promise<ExitCode> {
   const { terminal } = surroundings;
   const sort = readSort(options.sort);
   const client = connect(surroundings, options);
@@ -49,8 +49,8 @@ interface View {
 
 /** The alternate screen of the terminal from begin to end, so that what was on it before comes back. */
 class Screen {
-  readonly #surroundings: Surroundings;
-  readonly #client: MeshClient;
+  readonly #surroundings: CliContext;
+  readonly #client: AdminClient;
   #status: MeshStatus;
   #sort: Sort;
   #lost = '';
@@ -60,7 +60,7 @@ class Screen {
     this.#end = () => resolve(undefined);
   });
 
-  constructor(surroundings: Surroundings, client: MeshClient, sort: Sort, status: MeshStatus) {
+  constructor(surroundings: CliContext, client: AdminClient, sort: Sort, status: MeshStatus) {
     this.#surroundings = surroundings;
     this.#client = client;
     this.#sort = sort;
@@ -90,7 +90,7 @@ class Screen {
         this.#status = status;
         this.#lost = '';
       } catch (error) {
-        if (!(error instanceof CliError) || error.exitCode !== EXIT.unreachable) throw error;
+        if (!(error instanceof ExitError) || error.exitCode !== EXIT.unreachable) throw error;
         this.#lost = 'no answer now, trying again';
       }
     }
@@ -148,7 +148,7 @@ function fitted<Row>(terminal: Terminal, columns: readonly Column<Row>[], all: r
 }
 
 /** The figures that both tables have. */
-interface Figures {
+interface TopFigures {
   readonly name: string;
   readonly ratePerS: number;
   readonly busy: number;
@@ -161,11 +161,11 @@ interface Figures {
   readonly restarts: number;
 }
 
-interface PoolRow extends Figures {
+interface PoolRow extends TopFigures {
   readonly note: string;
 }
 
-interface ProcessRow extends Figures {
+interface ProcessRow extends TopFigures {
   readonly process: ProcessLine;
 }
 
@@ -217,7 +217,7 @@ function describeSums(status: MeshStatus): string {
 interface Sort {
   readonly name: string;
   readonly key: string;
-  readonly figure?: (row: Figures) => number;
+  readonly figure?: (row: TopFigures) => number;
 }
 
 const SORTS: readonly Sort[] = [
@@ -230,7 +230,7 @@ const SORTS: readonly Sort[] = [
   { name: 'name', key: 'n' },
 ];
 
-function sorted<Row extends Figures>(rows: readonly Row[], { figure }: Sort): Row[] {
+function sorted<Row extends TopFigures>(rows: readonly Row[], { figure }: Sort): Row[] {
   const byName = (a: Row, b: Row): number => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
   return [...rows].sort((a, b) => (figure === undefined ? 0 : figure(b) - figure(a)) || byName(a, b));
 }
@@ -239,7 +239,7 @@ function readSort(text: string | undefined): Sort {
   const names = SORTS.map(({ name }) => name);
   const found = text === undefined ? SORTS[0] : SORTS.find(({ name }) => name === text);
   if (found !== undefined) return found;
-  throw new CliError(
+  throw new ExitError(
     EXIT.usage,
     `--sort: found ${JSON.stringify(text)}, expected one of ${names.join(', ')}${didYouMean(text ?? '', names)}`,
   );
@@ -252,9 +252,9 @@ function keyLine(terminal: Terminal, sort: Sort): string {
   return `q quit  ${paint(terminal, 'dim', 'sort:')} ${keys.join('  ')}`;
 }
 
-const FIGURES: readonly Column<Figures>[] = [
+const FIGURES: readonly Column<TopFigures>[] = [
   { head: 'CALLS/S', isNumber: true, text: ({ ratePerS }) => ratePerS.toFixed(1) },
-  { head: 'BUSY', isNumber: true, text: ({ busy, alive }) => `${busy}/${alive}`, colour: aliveColour },
+  { head: 'BUSY', isNumber: true, text: ({ busy, alive }) => `${busy}/${alive}`, colour: aliveColor },
   {
     head: 'QUEUE',
     isNumber: true,

@@ -3,16 +3,16 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { parseIdl, readIdlFile, writeTypes } from '../../../core/idl/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
-import { CliError, EXIT, type ExitCode } from '../../config/mod.ts';
-import type { Surroundings } from '../kit/context.ts';
+import { ExitError, EXIT, type ExitCode } from '../../config/mod.ts';
+import type { CliContext } from '../kit/context.ts';
 import path from 'node:path';
 
-export interface TypesOptions {
+export interface TypesCommandOptions {
   readonly out?: string | undefined;
   readonly i64?: string | undefined;
 }
 
-export function runTypes({ terminal, cwd }: Surroundings, file: string, options: TypesOptions): ExitCode {
+export function runTypes({ terminal, cwd }: CliContext, file: string, options: TypesCommandOptions): ExitCode {
   const text = render(path.resolve(cwd, file), file, readI64(options.i64));
   if (options.out === undefined) {
     terminal.write(text);
@@ -21,23 +21,23 @@ export function runTypes({ terminal, cwd }: Surroundings, file: string, options:
   try {
     writeFileSync(path.resolve(cwd, options.out), text);
   } catch (error) {
-    throw new CliError(EXIT.failed, `--out: cannot write ${options.out}: ${(error as Error).message}`, error);
+    throw new ExitError(EXIT.failed, `--out: cannot write ${options.out}: ${(error as Error).message}`, error);
   }
   terminal.writeError(`Wrote ${options.out}\n`);
   return EXIT.done;
 }
 
 function render(file: string, shown: string, i64: 'bigint' | 'number'): string {
-  if (!existsSync(file)) throw new CliError(EXIT.usage, `${shown}: no such file, expected a .thrift file`);
+  if (!existsSync(file)) throw new ExitError(EXIT.usage, `${shown}: no such file, expected a .thrift file`);
   try {
     return writeTypes(parseIdl(readIdlFile(file)), path.basename(shown), { i64 });
   } catch (error) {
-    if (error instanceof KatamariError) throw new CliError(EXIT.badConfiguration, error.message, error);
+    if (error instanceof KatamariError) throw new ExitError(EXIT.badConfiguration, error.message, error);
     throw error;
   }
 }
 
 function readI64(text: string | undefined): 'bigint' | 'number' {
   if (text === undefined || text === 'bigint' || text === 'number') return text ?? 'bigint';
-  throw new CliError(EXIT.usage, `--i64: found ${JSON.stringify(text)}, expected "bigint" or "number"`);
+  throw new ExitError(EXIT.usage, `--i64: found ${JSON.stringify(text)}, expected "bigint" or "number"`);
 }

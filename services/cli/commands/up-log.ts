@@ -1,7 +1,7 @@
 // What `up` says while it runs: short lines for people, or one JSON object a line (pino) for whoever collects logs.
 import type { MeshEvent } from '../../../core/rpc/mod.ts';
 import type { Config } from '../../config/mod.ts';
-import type { RunningMesh, Surroundings } from '../kit/context.ts';
+import type { MeshHandle, CliContext } from '../kit/context.ts';
 import { formatEvent, levelOf, LOG_LEVELS, readableLine, type LogLevel } from '../kit/event-lines.ts';
 import { paint } from '../kit/terminal.ts';
 import { pino } from 'pino';
@@ -15,10 +15,10 @@ export interface UpLog {
   info(text: string): void;
   warn(text: string): void;
   /** The mesh is up; `announce` tells people. */
-  up(mesh: RunningMesh, announce: () => Promise<void>): Promise<void>;
+  up(mesh: MeshHandle, announce: () => Promise<void>): Promise<void>;
 }
 
-export function prettyLog({ terminal }: Surroundings, level: LogLevel): UpLog {
+export function prettyLog({ terminal }: CliContext, level: LogLevel): UpLog {
   let isUp = false;
   const isLoudEnough = (of: LogLevel): boolean => LOG_LEVELS.indexOf(of) >= LOG_LEVELS.indexOf(level);
   return {
@@ -45,7 +45,7 @@ export function prettyLog({ terminal }: Surroundings, level: LogLevel): UpLog {
   };
 }
 
-export function jsonLog({ terminal }: Surroundings, config: Config, level: LogLevel): UpLog {
+export function jsonLog({ terminal }: CliContext, config: Config, level: LogLevel): UpLog {
   const logger = pino(
     { level, base: { mesh: config.mesh, name: config.name }, timestamp: pino.stdTimeFunctions.isoTime },
     { write: (line: string) => terminal.write(line) },

@@ -3,7 +3,7 @@
 
 import { sleep } from '../../../core/mod.ts';
 import {
-  CliError,
+  ExitError,
   EXIT,
   type ExitCode,
   type Config,
@@ -16,10 +16,10 @@ import {
   DURATION_MS_MAX,
 } from '../../config/mod.ts';
 import type { MeshHooks } from '../../process/mod.ts';
-import { loadFor, type ConfigOptions, type RunningMesh, type Surroundings } from '../kit/context.ts';
+import { loadFor, type ConfigOptions, type MeshHandle, type CliContext } from '../kit/context.ts';
 import { LOG_LEVELS } from '../kit/event-lines.ts';
 import { paint, printable } from '../kit/terminal.ts';
-import { httpUrl, linesToTry } from './example-commands.ts';
+import { httpUrl, exampleCommands } from './example-commands.ts';
 import { formatPools } from './status.ts';
 import { jsonLog, prettyLog, type UpLog } from './up-log.ts';
 import { UpProgress } from './up-progress.ts';
@@ -29,10 +29,10 @@ export interface UpOptions extends ConfigOptions {
   readonly logLevel: string;
 }
 
-export async function runUp(surroundings: Surroundings, options: UpOptions): Promise<ExitCode> {
+export async function runUp(surroundings: CliContext, options: UpOptions): Promise<ExitCode> {
   const { config, file, warnings } = loadFor(surroundings, options);
   if (file === undefined) {
-    throw new CliError(
+    throw new ExitError(
       EXIT.badConfiguration,
       `No katamari.yaml in ${surroundings.cwd}: write one, or name one with --config FILE or KATAMARI_CONFIG. The shortest:\n\n` +
         'deployments:\n  - service: Calculator\n    version: "1.0.0"\n    script: calculator.ts\n    count: 2',
@@ -43,7 +43,7 @@ export async function runUp(surroundings: Surroundings, options: UpOptions): Pro
 
 /** @param role the first role; `options.also` names further ones */
 export async function runRole(
-  surroundings: Surroundings,
+  surroundings: CliContext,
   role: Role,
   options: UpOptions & { readonly also?: string },
 ): Promise<ExitCode> {
@@ -64,7 +64,7 @@ interface Loaded {
 }
 
 async function runProcess(
-  surroundings: Surroundings,
+  surroundings: CliContext,
   loaded: Loaded,
   { log: logFormat, logLevel }: UpOptions,
 ): Promise<ExitCode> {
@@ -81,7 +81,7 @@ async function runProcess(
   }
 }
 
-async function run(surroundings: Surroundings, loaded: Loaded, log: UpLog): Promise<ExitCode> {
+async function run(surroundings: CliContext, loaded: Loaded, log: UpLog): Promise<ExitCode> {
   const { config } = loaded;
   const startedAt = performance.now();
   const progress = new UpProgress(surroundings.terminal, config, log.isForPeople);
@@ -106,11 +106,11 @@ async function run(surroundings: Surroundings, loaded: Loaded, log: UpLog): Prom
 }
 
 async function start(
-  { startMesh }: Surroundings,
+  { startMesh }: CliContext,
   { config, roles }: Loaded,
   hooks: MeshHooks,
   progress: UpProgress,
-): Promise<RunningMesh> {
+): Promise<MeshHandle> {
   try {
     return await startMesh(config, hooks, roles);
   } catch (error) {
@@ -119,7 +119,7 @@ async function start(
     if (code !== 'EADDRINUSE') throw error;
     const found = portsOf(config).find((one) => one.port === port)?.path ?? ['ports', 'of one faceplate'];
     const key = keyText(found);
-    throw new CliError(
+    throw new ExitError(
       EXIT.failed,
       `Port ${port} (${key}) is taken; is another mesh up? \`katamari doctor\` tells who holds it. Choose another with --set ${key}=PORT, 0 for any.`,
       error,
@@ -129,7 +129,7 @@ async function start(
 
 /** Until every pool is whole, or for as long as a healthy chassis may take to start: then the rest is told as it stands. */
 async function comingUp(
-  mesh: RunningMesh,
+  mesh: MeshHandle,
   config: Config,
   progress: UpProgress,
   isStopping: () => boolean,
@@ -147,8 +147,8 @@ async function comingUp(
 
 /** What a person wants to know once the mesh is up. */
 async function announce(
-  surroundings: Surroundings,
-  mesh: RunningMesh,
+  surroundings: CliContext,
+  mesh: MeshHandle,
   { config, file, roles }: Loaded,
   seconds: number,
 ): Promise<void> {
@@ -180,7 +180,7 @@ async function announce(
     );
     return;
   }
-  const tries = await linesToTry(surroundings, mesh, config, file);
+  const tries = await exampleCommands(surroundings, mesh, config, file);
   const lines = [
     '',
     took,
@@ -203,7 +203,7 @@ async function announce(
 
 /** The first signal asks for an orderly end; the second does not wait for it. */
 function stopRequest(
-  { onStopSignal, exitNow }: Surroundings,
+  { onStopSignal, exitNow }: CliContext,
   log: UpLog,
 ): { requested: Promise<void>; readonly isRequested: () => boolean } {
   let isRequested = false;
@@ -221,7 +221,7 @@ function stopRequest(
 function readChoice<Choice extends string>(text: string, choices: readonly Choice[], flag: string): Choice {
   const choice = choices.find((one) => one === text);
   if (choice !== undefined) return choice;
-  throw new CliError(
+  throw new ExitError(
     EXIT.usage,
     `${flag}: found ${JSON.stringify(text)}, expected one of ${choices.join(', ')}${didYouMean(text, choices)}`,
   );

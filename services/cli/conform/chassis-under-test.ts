@@ -7,12 +7,12 @@ import { parseAddress } from '../../../core/link/mod.ts';
 import { sleep } from '../../../core/mod.ts';
 import { describeDuration } from '../../config/mod.ts';
 import { printable } from '../kit/terminal.ts';
-import { Fault } from './check-result.ts';
-import { Lost, Peer, type Answer, type Sent } from './test-link.ts';
+import { CheckFailed } from './check-result.ts';
+import { PeerClosed, TestLink, type TestAnswer, type SentCall } from './test-link.ts';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import path from 'node:path';
 
-export interface SubjectOptions {
+export interface ChassisUnderTestOptions {
   readonly command: readonly string[];
   readonly cwd: string;
   readonly env: NodeJS.ProcessEnv;
@@ -28,36 +28,36 @@ export interface SubjectOptions {
 }
 
 /** How its process ended, for people: `exited with status 1`. */
-export interface Ending {
+export interface ProcessEnd {
   readonly text: string;
   readonly status: number | null;
 }
 
-interface Running {
+interface RunningChassisProcess {
   readonly child: ChildProcess;
   readonly address: string;
   readonly lines: string[];
-  readonly ended: Promise<Ending>;
-  ending: Ending | undefined;
+  readonly ended: Promise<ProcessEnd>;
+  ending: ProcessEnd | undefined;
 }
 
-export class Subject {
-  readonly #options: SubjectOptions;
-  #running: Running | undefined;
-  #peer: Peer | undefined;
+export class ChassisUnderTest {
+  readonly #options: ChassisUnderTestOptions;
+  #running: RunningChassisProcess | undefined;
+  #peer: TestLink | undefined;
   #launches = 0;
   /** Starts that came to nothing, one after the other. */
   failedStarts = 0;
 
-  constructor(options: SubjectOptions) {
+  constructor(options: ChassisUnderTestOptions) {
     this.#options = options;
   }
 
   /** The connection to it; starts it when it was not started or was ended by us. @throws Fault when it has ended of its own */
-  async peer(): Promise<Peer> {
+  async peer(): Promise<TestLink> {
     if (this.#running === undefined) await this.start();
     const ending = this.#running?.ending;
-    if (ending !== undefined) throw new Fault('that the process goes on', `it ${ending.text}${this.lastWords()}`);
+    if (ending !== undefined) throw new CheckFailed('that the process goes on', `it ${ending.text}${this.lastWords()}`);
     return (this.#peer ??= await this.#connected(this.#options.timeoutMs));
   }
 
@@ -77,14 +77,14 @@ export class Subject {
   }
 
   /** Ends the connection and opens another one. @throws Fault when it takes none */
-  async reconnect(): Promise<Peer> {
+  async reconnect(): Promise<TestLink> {
     this.#peer?.close();
     this.#peer = undefined;
     return this.peer();
   }
 
   /** Makes a call. @throws Lost, which tells of the end of the process, too */
-  async ask(sent: Sent): Promise<Answer> {
+  async ask(sent: SentCall): Promise<TestAnswer> {
     const peer = await this.peer();
     return this.told(peer.call(sent));
   }
@@ -94,14 +94,14 @@ export class Subject {
     try {
       return await answered;
     } catch (error) {
-      if (!(error instanceof Lost) || !error.isClosed) throw error;
+      if (!(error instanceof PeerClosed) || !error.isClosed) throw error;
       const ending = await this.ended(EXIT_NOTICED_MS);
-      throw ending === undefined ? error : new Lost(`the process ${ending.text}${this.lastWords()}`, true);
+      throw ending === undefined ? error : new PeerClosed(`the process ${ending.text}${this.lastWords()}`, true);
     }
   }
 
   /** How it ended, if it does within that time. */
-  async ended(withinMs: number): Promise<Ending | undefined> {
+  async ended(withinMs: number): Promise<ProcessEnd | undefined> {
     const running = this.#running;
     if (running === undefined) return undefined;
     const timer = new AbortController();
@@ -156,7 +156,7 @@ export class Subject {
     this.#running = undefined;
   }
 
-  async #launch(): Promise<Running> {
+  async #launch(): Promise<RunningChassisProcess> {
     const { transport, folder, command, cwd, env, mesh } = this.#options;
     const address =
       transport === 'unix'
@@ -178,9 +178,9 @@ export class Subject {
     child.stdin?.on('error', () => undefined);
     const lines: string[] = [];
     for (const stream of [child.stdout, child.stderr]) collect(stream, lines);
-    let settle: (ending: Ending) => void = () => undefined;
-    const ended = new Promise<Ending>((resolve) => (settle = resolve));
-    const running: Running = { child, address, lines, ended, ending: undefined };
+    let settle: (ending: ProcessEnd) => void = () => undefined;
+    const ended = new Promise<ProcessEnd>((resolve) => (settle = resolve));
+    const running: RunningChassisProcess = { child, address, lines, ended, ending: undefined };
     const end = (text: string, status: number | null): void => {
       running.ending ??= { text, status };
       settle(running.ending);
@@ -193,21 +193,21 @@ export class Subject {
   }
 
   /** Tries until something listens there. */
-  async #connected(withinMs: number): Promise<Peer> {
-    const running = this.#running as Running;
+  async #connected(withinMs: number): Promise<TestLink> {
+    const running = this.#running as RunningChassisProcess;
     const endMs = performance.now() + withinMs;
     for (;;) {
       const socket = await connected(running.address);
-      if (socket !== undefined) return new Peer(socket, this.#options.timeoutMs);
+      if (socket !== undefined) return new TestLink(socket, this.#options.timeoutMs);
       const expected = `that it takes a connection at KATAMARI_LISTEN (${running.address}) within ${describeDuration(withinMs)}`;
       if (running.ending !== undefined)
-        throw new Fault(
+        throw new CheckFailed(
           expected,
           `the process ${running.ending.text}${this.lastWords()}`,
           'look at what it printed; run it by hand with KATAMARI_LISTEN set',
         );
       if (performance.now() > endMs)
-        throw new Fault(expected, `nothing listens there; the process runs${this.lastWords()}`, LISTEN_ADVICE);
+        throw new CheckFailed(expected, `nothing listens there; the process runs${this.lastWords()}`, LISTEN_ADVICE);
       await sleep(CONNECT_EVERY_MS);
     }
   }

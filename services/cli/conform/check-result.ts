@@ -1,7 +1,7 @@
 // How a check of `katamari conform` ends when it does not pass: a Fault says what was expected, what came and what to do; a Skip why it was
 // not made.
 
-export class Fault extends Error {
+export class CheckFailed extends Error {
   readonly expected: string;
   readonly came: string;
   /** What to do; '' for what the check says in general. */
@@ -15,4 +15,4 @@ export class Fault extends Error {
   }
 }
 
-export class Skip extends Error {}
+export class CheckSkipped extends Error {}

@@ -3,19 +3,19 @@
 // next one gets a new process, so that one fault is told once. Nothing of the chassis outlives the command.
 import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import type { Interface } from '../../../core/thrift/mod.ts';
-import { CliError, EXIT, type ExitCode, parseDuration } from '../../config/mod.ts';
-import type { Surroundings } from '../kit/context.ts';
-import { Subject } from './chassis-under-test.ts';
+import { ExitError, EXIT, type ExitCode, parseDuration } from '../../config/mod.ts';
+import type { CliContext } from '../kit/context.ts';
+import { ChassisUnderTest } from './chassis-under-test.ts';
 import { CONFORMANCE_IDL, DETAILS, START } from './details.ts';
 import { HANDLER_CHECKS } from './handlers.ts';
 import { CONTEXT, MESSAGES } from './messages.ts';
-import { callablesOf, leftAlone, methodChecks, readCalls, type MethodWishes } from './methods.ts';
+import { callablesOf, leftAlone, methodChecks, readCalls, type MethodSelection } from './methods.ts';
 import { REFUSALS } from './refusals.ts';
-import { Report, summaryOf } from './report.ts';
-import { Sitting } from './run.ts';
+import { ConformReport, summaryOf } from './report.ts';
+import { TestRun } from './run.ts';
 import { ENDS, TCP } from './shutdown-checks.ts';
-import { openDoor, type Door } from './stub-mesh.ts';
-import { Exam, type CheckGroup } from './test-context.ts';
+import { openStubMesh, type StubMesh } from './stub-mesh.ts';
+import { TestContext, type CheckGroup } from './test-context.ts';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -31,7 +31,7 @@ export interface ConformOptions {
 }
 
 export async function runConform(
-  surroundings: Surroundings,
+  surroundings: CliContext,
   command: readonly string[],
   options: ConformOptions,
 ): Promise<ExitCode> {
@@ -40,10 +40,11 @@ export async function runConform(
   const wishes = { skip: options.skip ?? [], call: readCalls(options.call ?? []) };
   const folder = mkdtempSync(path.join(tmpdir(), 'katamari-conform-'));
   const conformance = conformanceService();
-  const door = await openDoor(folder, conformance);
+  const door = await openStubMesh(folder, conformance);
   const { cwd, env } = surroundings;
   const subjects = (['unix', 'tcp'] as const).map(
-    (transport) => new Subject({ command, cwd, env, folder, mesh: door.address, transport, startMs, timeoutMs }),
+    (transport) =>
+      new ChassisUnderTest({ command, cwd, env, folder, mesh: door.address, transport, startMs, timeoutMs }),
   );
   const close = (): Promise<void> => closeAll(subjects, door, folder);
   surroundings.onStopSignal(
@@ -56,12 +57,12 @@ export async function runConform(
   };
   process.once('exit', onExit);
   try {
-    const [exam, overTcp] = subjects.map((subject) => new Exam({ subject, door, timeoutMs, conformance })) as [
-      Exam,
-      Exam,
+    const [exam, overTcp] = subjects.map((subject) => new TestContext({ subject, door, timeoutMs, conformance })) as [
+      TestContext,
+      TestContext,
     ];
-    const report = options.json === true ? undefined : new Report(surroundings.terminal);
-    const sitting = new Sitting(report, options.only ?? []);
+    const report = options.json === true ? undefined : new ConformReport(surroundings.terminal);
+    const sitting = new TestRun(report, options.only ?? []);
     await examine(sitting, exam, wishes);
     if (options.tcp === true) await sitting.group(TCP, overTcp);
     sitting.close();
@@ -75,7 +76,7 @@ export async function runConform(
   }
 }
 
-async function examine(sitting: Sitting, exam: Exam, wishes: MethodWishes): Promise<void> {
+async function examine(sitting: TestRun, exam: TestContext, wishes: MethodSelection): Promise<void> {
   await sitting.group(START, exam);
   const isConformance = exam.described?.serviceName === exam.conformance.service;
   await sitting.group({ ...DETAILS, checks: [...DETAILS.checks, ...(isConformance ? [CONFORMANCE_IDL] : [])] }, exam);
@@ -87,7 +88,7 @@ async function examine(sitting: Sitting, exam: Exam, wishes: MethodWishes): Prom
   for (const group of rest) await sitting.group(group, exam);
 }
 
-function warningOn(exam: Exam): string {
+function warningOn(exam: TestContext): string {
   const called = exam.callables.map(({ method }) => method.name);
   const left = leftAlone(exam);
   const parts = [
@@ -101,7 +102,7 @@ function warningOn(exam: Exam): string {
   return parts.filter((part) => part !== '').join(' ');
 }
 
-async function closeAll(subjects: readonly Subject[], door: Door, folder: string): Promise<void> {
+async function closeAll(subjects: readonly ChassisUnderTest[], door: StubMesh, folder: string): Promise<void> {
   for (const subject of subjects) await subject.end();
   await door.close();
   rmSync(folder, { recursive: true, force: true });
@@ -117,7 +118,7 @@ function conformanceService(): Interface {
 function readTimeout(option: string, text: string): number {
   const parsed = parseDuration(text);
   if (parsed.ok && parsed.value > 0) return parsed.value;
-  throw new CliError(
+  throw new ExitError(
     EXIT.usage,
     `${option}: found ${JSON.stringify(text)}, expected ${parsed.ok ? 'more than 0' : parsed.expected}`,
   );

@@ -3,8 +3,8 @@ import { describeDifference, parseIdl } from '../../../core/idl/mod.ts';
 import { chassisInterface, type ChassisDetails } from '../../../core/rpc/mod.ts';
 import type { Interface } from '../../../core/thrift/mod.ts';
 import { LISTEN_ADVICE } from './chassis-under-test.ts';
-import { Fault } from './check-result.ts';
-import { decoded, PING, type Check, type CheckGroup, type Exam } from './test-context.ts';
+import { CheckFailed } from './check-result.ts';
+import { decoded, PING, type Check, type CheckGroup, type TestContext } from './test-context.ts';
 import { describeAnswer } from './test-link.ts';
 
 // mesh takes from `describe` here, it takes from there when a chassis is introduced.
@@ -34,7 +34,7 @@ export const START: CheckGroup = {
       async run(exam) {
         const answer = await exam.ask(PING);
         if (answer.isException || answer.body.length > 1)
-          throw new Fault('an empty result of katamari.Chassis:ping', describeAnswer(answer));
+          throw new CheckFailed('an empty result of katamari.Chassis:ping', describeAnswer(answer));
       },
     },
   ],
@@ -49,7 +49,8 @@ export const DETAILS: CheckGroup = {
       advice: 'name a version of three numbers, such as 1.4.0: routes and ranges are made of them',
       async run(exam) {
         const { version } = exam.details();
-        if (valid(version) !== version) throw new Fault('a SemVer version such as 1.4.0', JSON.stringify(version));
+        if (valid(version) !== version)
+          throw new CheckFailed('a SemVer version such as 1.4.0', JSON.stringify(version));
       },
     },
     {
@@ -66,7 +67,7 @@ export const DETAILS: CheckGroup = {
       advice: 'say 1 for code that works on one call at a time',
       async run(exam) {
         const { concurrency } = exam.details();
-        if (concurrency < 1) throw new Fault('a concurrency of 1 or more', String(concurrency));
+        if (concurrency < 1) throw new CheckFailed('a concurrency of 1 or more', String(concurrency));
       },
     },
     {
@@ -75,7 +76,7 @@ export const DETAILS: CheckGroup = {
       advice: 'say language and version, such as "python 0.1.0": people look for it when something is wrong',
       async run(exam) {
         const { sdk } = exam.details();
-        if (sdk.trim() === '') throw new Fault('the name of a kit in field sdk', 'an empty text');
+        if (sdk.trim() === '') throw new CheckFailed('the name of a kit in field sdk', 'an empty text');
       },
     },
     {
@@ -88,7 +89,7 @@ export const DETAILS: CheckGroup = {
         const after = complete(await describe(exam));
         const changed = FIELDS.filter((name) => shown(before[name]) !== shown(after[name]));
         if (changed.length > 0)
-          throw new Fault(
+          throw new CheckFailed(
             'the same answer to describe twice',
             changed.map((name) => `${name} ${shown(before[name])}, then ${shown(after[name])}`).join('; '),
           );
@@ -105,14 +106,14 @@ export const CONFORMANCE_IDL: Check = {
   async run(exam) {
     const found = exam.known();
     if (found.id === exam.conformance.id) return;
-    throw new Fault('the service of idl/conformance.thrift', describeDifference(exam.conformance, found));
+    throw new CheckFailed('the service of idl/conformance.thrift', describeDifference(exam.conformance, found));
   },
 };
 
-async function describe(exam: Exam): Promise<Record<string, unknown>> {
+async function describe(exam: TestContext): Promise<Record<string, unknown>> {
   const answer = await exam.ask({ name: 'katamari.Chassis:describe' });
   if (answer.isException)
-    throw new Fault(
+    throw new CheckFailed(
       'an answer to katamari.Chassis:describe',
       describeAnswer(answer),
       'answer the control service of idl/chassis.thrift. A plain Thrift server, without a kit, need not conform: its deployment says "kit: none" and "idl"',
@@ -131,7 +132,7 @@ function complete(fields: Record<string, unknown>): ChassisDetails {
       missing.length === FIELDS.length ? 'no details at all' : missing.length > 0 ? `no ${missing.join(', ')}` : '',
       empty.length > 0 ? `empty ${empty.join(', ')}` : '',
     ];
-    throw new Fault('all fields of ChassisDetails', came.filter((part) => part !== '').join('; '));
+    throw new CheckFailed('all fields of ChassisDetails', came.filter((part) => part !== '').join('; '));
   }
   return {
     ...(fields as unknown as ChassisDetails),
@@ -142,7 +143,7 @@ function complete(fields: Record<string, unknown>): ChassisDetails {
 
 function interfaceOf({ serviceName, idlMain, idlFiles }: ChassisDetails): Interface {
   if (idlFiles[idlMain] === undefined)
-    throw new Fault(
+    throw new CheckFailed(
       `the text of ${idlMain} (idlMain) in idlFiles`,
       `files ${Object.keys(idlFiles).join(', ') || 'none at all'}`,
     );
@@ -150,14 +151,14 @@ function interfaceOf({ serviceName, idlMain, idlFiles }: ChassisDetails): Interf
     const { services } = parseIdl({ main: idlMain, files: idlFiles });
     const found = services.get(serviceName);
     if (found !== undefined) return found;
-    throw new Fault(
+    throw new CheckFailed(
       `service ${serviceName} in ${idlMain}`,
       `an IDL with ${[...services.keys()].map((name) => `service ${name}`).join(', ') || 'no service'}`,
       'send the IDL that declares the service which describe names',
     );
   } catch (error) {
-    if (error instanceof Fault) throw error;
-    throw new Fault('an IDL that is understood', (error as Error).message);
+    if (error instanceof CheckFailed) throw error;
+    throw new CheckFailed('an IDL that is understood', (error as Error).message);
   }
 }
 

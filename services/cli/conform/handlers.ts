@@ -1,11 +1,11 @@
 // Checks of what a kit makes of its handlers: values, exceptions, oneway calls, nested calls, several at once. They need handlers that do as they are
 import { decodeStruct, encodeStruct } from '../../../core/idl/mod.ts';
 import { readApplicationException, type StructType, WIRE_TYPE } from '../../../core/thrift/mod.ts';
-import { Fault } from './check-result.ts';
+import { CheckFailed } from './check-result.ts';
 import { field } from './messages.ts';
 import { throughMesh } from './stub-mesh.ts';
-import { decoded, PING, TRACE_ID, type Check, type CheckGroup, type Exam } from './test-context.ts';
-import { describeAnswer, fieldIds, Lost, type Answer } from './test-link.ts';
+import { decoded, PING, TRACE_ID, type Check, type CheckGroup, type TestContext } from './test-context.ts';
+import { describeAnswer, fieldIds, PeerClosed, type TestAnswer } from './test-link.ts';
 import { structValue, type Style } from './values.ts';
 
 // told, those of idl/conformance.thrift, so only a chassis that implements it can be asked.
@@ -33,7 +33,8 @@ export const HANDLERS: CheckGroup = {
         const value = encodeStruct(lacking, structValue(lacking, 'plain'));
         const args = Buffer.concat([field(WIRE_TYPE.struct, 1, value), Buffer.of(WIRE_TYPE.stop)]);
         const got = exam.returned('echo', await exam.ask({ name: 'echo', args })) as { given?: string };
-        if (got.given !== 'unless told') throw new Fault('given "unless told"', `given ${JSON.stringify(got.given)}`);
+        if (got.given !== 'unless told')
+          throw new CheckFailed('given "unless told"', `given ${JSON.stringify(got.given)}`);
       },
     },
     {
@@ -44,10 +45,10 @@ export const HANDLERS: CheckGroup = {
       async run(exam) {
         const bytes = Buffer.alloc(LARGE_BYTES, 'all work and no play ');
         const got = (await exam.value('echoBinary', { value: bytes })) as Buffer;
-        if (!bytes.equals(got)) throw new Fault(`the same ${LARGE_BYTES} bytes`, `${got.length} others`);
+        if (!bytes.equals(got)) throw new CheckFailed(`the same ${LARGE_BYTES} bytes`, `${got.length} others`);
         const text = 'größer '.repeat(LARGE_BYTES / 8);
         const again = (await exam.value('echoText', { value: text })) as string;
-        if (again !== text) throw new Fault(`the same ${text.length} letters`, `${again.length} others`);
+        if (again !== text) throw new CheckFailed(`the same ${text.length} letters`, `${again.length} others`);
       },
     },
     {
@@ -64,11 +65,11 @@ export const HANDLERS: CheckGroup = {
       async run(exam) {
         const answer = await exam.ask(exam.told('refuse', { why: 'no tea left', number: 40 }));
         const expected = 'a result with exception Declared (why "no tea left", number 40) in field 1';
-        if (answer.isException) throw new Fault(expected, describeAnswer(answer));
+        if (answer.isException) throw new CheckFailed(expected, describeAnswer(answer));
         const result = decoded(exam.method('refuse'), answer);
         if (!isDeepStrictEqual({ ...(result['declared'] as object | undefined) }, { why: 'no tea left', number: 40 }))
-          throw new Fault(expected, shown(result));
-        if (result['success'] !== undefined) throw new Fault(`${expected}, and no value`, shown(result));
+          throw new CheckFailed(expected, shown(result));
+        if (result['success'] !== undefined) throw new CheckFailed(`${expected}, and no value`, shown(result));
       },
     },
     {
@@ -80,7 +81,7 @@ export const HANDLERS: CheckGroup = {
         const { message, type } = await collapsed(exam);
         const expected = 'TApplicationException of type 6, "Conformance.collapse failed: the roof fell in"';
         if (type !== INTERNAL_ERROR || !message.startsWith('Conformance.collapse failed: the roof fell in'))
-          throw new Fault(expected, `TApplicationException of type ${type}, ${JSON.stringify(cut(message))}`);
+          throw new CheckFailed(expected, `TApplicationException of type ${type}, ${JSON.stringify(cut(message))}`);
       },
     },
     {
@@ -91,7 +92,7 @@ export const HANDLERS: CheckGroup = {
       async run(exam) {
         const { message } = await collapsed(exam);
         if (STACK.test(message) || message.trim().includes('\n'))
-          throw new Fault('one line, the message', JSON.stringify(cut(message)));
+          throw new CheckFailed('one line, the message', JSON.stringify(cut(message)));
       },
     },
     {
@@ -122,7 +123,7 @@ export const HANDLERS: CheckGroup = {
         const peer = await exam.subject.reconnect();
         peer.tell({ context: exam.context(), ...exam.told('note', { line: 'unanswered' }) });
         await noted(exam, 'unanswered');
-        if (peer.strays.length > 0) throw new Fault('no answer', describeAnswer(peer.strays[0] as Answer));
+        if (peer.strays.length > 0) throw new CheckFailed('no answer', describeAnswer(peer.strays[0] as TestAnswer));
       },
     },
     {
@@ -151,27 +152,28 @@ export const HANDLERS: CheckGroup = {
       advice: 'throw what a TApplicationException of the mesh says in the handler that made the call, with its message',
       async run(exam) {
         const answer = await exam.ask(exam.told('relay', { value: 'refuse this' }));
-        if (!answer.isException) throw new Fault('an exception', describeAnswer(answer));
+        if (!answer.isException) throw new CheckFailed('an exception', describeAnswer(answer));
         const { message } = readApplicationException(answer.body);
-        if (!message.includes(REFUSED)) throw new Fault(`an exception that says "${REFUSED}"`, describeAnswer(answer));
+        if (!message.includes(REFUSED))
+          throw new CheckFailed(`an exception that says "${REFUSED}"`, describeAnswer(answer));
       },
     },
   ],
 };
 
-async function echoes(exam: Exam, style: Style): Promise<void> {
+async function echoes(exam: TestContext, style: Style): Promise<void> {
   const call = exam.told('echo', { value: structValue(echoed(exam).struct, style) });
   // What our own codec makes of it, so that defaults and the order of sets are no difference.
   const { value } = decodeStruct(exam.method('echo').args, call.args as Buffer) as { value: Record<string, unknown> };
   const got = exam.returned('echo', await exam.ask(call)) as Record<string, unknown>;
   const wrong = Object.keys(value).find((name) => !isDeepStrictEqual(plain(value[name]), plain(got[name])));
-  if (wrong !== undefined) throw new Fault(`${wrong} ${shown(value[wrong])}`, `${wrong} ${shown(got[wrong])}`);
+  if (wrong !== undefined) throw new CheckFailed(`${wrong} ${shown(value[wrong])}`, `${wrong} ${shown(got[wrong])}`);
   const more = Object.keys(got).find((name) => value[name] === undefined && got[name] !== undefined);
-  if (more !== undefined) throw new Fault(`no ${more}, which was not sent`, `${more} ${shown(got[more])}`);
+  if (more !== undefined) throw new CheckFailed(`no ${more}, which was not sent`, `${more} ${shown(got[more])}`);
 }
 
 /** The type of what `echo` takes and returns. */
-function echoed(exam: Exam): { readonly struct: StructType } {
+function echoed(exam: TestContext): { readonly struct: StructType } {
   const { returns } = exam.method('echo');
   if (returns.kind !== 'struct') throw new Error('echo of idl/conformance.thrift returns no struct');
   return returns;
@@ -187,30 +189,30 @@ function plain(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, plain(part)]));
 }
 
-function emptyResult(answer: Answer, name: string): void {
+function emptyResult(answer: TestAnswer, name: string): void {
   if (answer.isException || fieldIds(answer.body).length > 0)
-    throw new Fault(`an empty result of ${name}`, describeAnswer(answer));
+    throw new CheckFailed(`an empty result of ${name}`, describeAnswer(answer));
 }
 
-async function collapsed(exam: Exam): Promise<{ message: string; type: number }> {
+async function collapsed(exam: TestContext): Promise<{ message: string; type: number }> {
   const answer = await exam.ask(exam.told('collapse', { why: 'the roof fell in' }));
-  if (!answer.isException) throw new Fault('a TApplicationException', describeAnswer(answer));
+  if (!answer.isException) throw new CheckFailed('a TApplicationException', describeAnswer(answer));
   return readApplicationException(answer.body);
 }
 
 /** A line that was given to a oneway method is there, soon. */
-async function noted(exam: Exam, line: string): Promise<void> {
+async function noted(exam: TestContext, line: string): Promise<void> {
   const endMs = performance.now() + exam.timeoutMs;
   for (;;) {
     const lines = (await exam.value('noted')) as string[];
     if (lines.includes(line)) return;
-    if (performance.now() > endMs) throw new Fault(`"${line}" among what was noted`, shown(lines));
+    if (performance.now() > endMs) throw new CheckFailed(`"${line}" among what was noted`, shown(lines));
     await exam.subject.ended(NOTED_EVERY_MS);
   }
 }
 
 /** The last of N calls is the shortest: it ends first if all N are worked on, and whatever the machine's load. */
-async function atOnce(exam: Exam): Promise<string | void> {
+async function atOnce(exam: TestContext): Promise<string | void> {
   exam.needsConformance();
   const { concurrency } = exam.details();
   if (concurrency === 1) return 'it says 1: the mesh never sends it two at once';
@@ -220,61 +222,64 @@ async function atOnce(exam: Exam): Promise<string | void> {
   const context = exam.context();
   const works = Array.from({ length: count }, (_, i) => (i === count - 1 ? SHORT_MS : LONG_MS));
   const answers = peer.callAll(works.map((ms) => ({ context, ...exam.told('work', { ms }) })));
-  const last = answers.at(-1) as Promise<Answer>;
+  const last = answers.at(-1) as Promise<TestAnswer>;
   try {
     const short = await exam.subject.told(last);
     if (count > 1 && peer.arrivals[first] !== short.seqId)
-      throw new Fault(
+      throw new CheckFailed(
         `the shortest of ${count} calls is answered first, as concurrency ${concurrency} has it`,
         'calls are worked on one after the other',
       );
     await exam.subject.told(peer.call({ ...PING, context }));
     if (peer.arrivals.length - first > 2)
-      throw new Fault('a ping is answered while calls are worked on', 'it waited for them');
+      throw new CheckFailed('a ping is answered while calls are worked on', 'it waited for them');
     for (const answered of answers) await exam.subject.told(answered);
   } catch (error) {
-    throw error instanceof Lost ? new Fault(`answers to ${count} calls at once`, error.message) : error;
+    throw error instanceof PeerClosed ? new CheckFailed(`answers to ${count} calls at once`, error.message) : error;
   }
 }
 
 /** A long call, one that is taken back while it is in line, and a short one: answered in this order, but for the second, which never runs. */
-async function inLine(exam: Exam): Promise<string | void> {
+async function inLine(exam: TestContext): Promise<string | void> {
   exam.needsConformance();
   const { ahead = 0, concurrency } = exam.details();
   if (ahead === 0) return 'it takes none ahead';
-  if (concurrency !== 1) throw new Fault('a concurrency of 1, for calls to be in line', String(concurrency));
+  if (concurrency !== 1) throw new CheckFailed('a concurrency of 1, for calls to be in line', String(concurrency));
   const peer = await exam.subject.reconnect();
   const first = peer.arrivals.length;
   const context = exam.context();
-  const [long] = peer.callAll([{ context, ...exam.told('work', { ms: LONG_MS }) }]) as [Promise<Answer>];
+  const [long] = peer.callAll([{ context, ...exam.told('work', { ms: LONG_MS }) }]) as [Promise<TestAnswer>];
   peer.takeBack({ context, ...exam.told('note', { line: TAKEN_BACK }) });
-  const [short] = peer.callAll([{ context, ...exam.told('work', { ms: SHORT_MS }) }]) as [Promise<Answer>];
+  const [short] = peer.callAll([{ context, ...exam.told('work', { ms: SHORT_MS }) }]) as [Promise<TestAnswer>];
   const { seqId } = await exam.subject.told(long);
   await exam.subject.told(short);
   if (peer.arrivals[first] !== seqId)
-    throw new Fault('the first of two calls is answered first', 'they overtook each other');
+    throw new CheckFailed('the first of two calls is answered first', 'they overtook each other');
   const lines = (await exam.value('noted')) as string[];
-  if (lines.includes(TAKEN_BACK)) throw new Fault('a call that was taken back in line does not run', 'it ran');
+  if (lines.includes(TAKEN_BACK)) throw new CheckFailed('a call that was taken back in line does not run', 'it ran');
 }
 
-async function nested(exam: Exam): Promise<void> {
+async function nested(exam: TestContext): Promise<void> {
   const { calls } = exam.door;
   const before = calls.length;
   const answer = await exam.ask({ ...exam.told('relay', { value: 'hello' }), context: exam.context({}, NESTED_MS) });
   const call = calls[before];
   if (call === undefined)
-    throw new Fault('a call of Conformance.echoText at KATAMARI_MESH', `none came there; ${describeAnswer(answer)}`);
+    throw new CheckFailed(
+      'a call of Conformance.echoText at KATAMARI_MESH',
+      `none came there; ${describeAnswer(answer)}`,
+    );
   const got = exam.returned('relay', answer);
-  if (got !== throughMesh('hello')) throw new Fault(JSON.stringify(throughMesh('hello')), JSON.stringify(got));
+  if (got !== throughMesh('hello')) throw new CheckFailed(JSON.stringify(throughMesh('hello')), JSON.stringify(got));
   if (call.service !== 'Conformance')
-    throw new Fault('service Conformance, in the context or before the method name', `service "${call.service}"`);
+    throw new CheckFailed('service Conformance, in the context or before the method name', `service "${call.service}"`);
   if (call.timeLeftMs > NESTED_MS || call.timeLeftMs <= 0)
-    throw new Fault(
+    throw new CheckFailed(
       `a CallContext with what is left of ${NESTED_MS} ms`,
       `${Math.round(call.timeLeftMs)} ms (60 s means none)`,
     );
   if (!call.traceparent.includes(TRACE_ID))
-    throw new Fault(`a traceparent of trace ${TRACE_ID}`, `traceparent "${call.traceparent}"`);
+    throw new CheckFailed(`a traceparent of trace ${TRACE_ID}`, `traceparent "${call.traceparent}"`);
 }
 
 function shown(value: unknown): string {

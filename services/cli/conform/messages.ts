@@ -3,9 +3,9 @@
 
 import type { Call } from '../../../core/rpc/mod.ts';
 import { WIRE_TYPE, MESSAGE_TYPE } from '../../../core/thrift/mod.ts';
-import { Fault } from './check-result.ts';
-import { decoded, PING, type CheckGroup, type Exam } from './test-context.ts';
-import { describeAnswer, frameOf, Lost, type Answer, type Sent } from './test-link.ts';
+import { CheckFailed } from './check-result.ts';
+import { decoded, PING, type CheckGroup, type TestContext } from './test-context.ts';
+import { describeAnswer, frameOf, PeerClosed, type TestAnswer, type SentCall } from './test-link.ts';
 
 export const MESSAGES: CheckGroup = {
   title: 'Messages',
@@ -32,8 +32,8 @@ export const MESSAGES: CheckGroup = {
             try {
               await exam.subject.ask({ context: exam.context(), ...probe, seqId });
             } catch (error) {
-              if (!(error instanceof Lost)) throw error;
-              throw new Fault(`an answer to ${probe.name} with sequence id ${seqId}`, error.message);
+              if (!(error instanceof PeerClosed)) throw error;
+              throw new CheckFailed(`an answer to ${probe.name} with sequence id ${seqId}`, error.message);
             }
             // A number may be used again only on another connection: there an answer to the first would pass for one to the second.
           }
@@ -61,7 +61,10 @@ export const MESSAGES: CheckGroup = {
         await exam.ask(PING);
         const [stray] = peer.strays;
         if (stray !== undefined)
-          throw new Fault('one answer to each call', `${describeAnswer(stray)} more, with sequence id ${stray.seqId}`);
+          throw new CheckFailed(
+            'one answer to each call',
+            `${describeAnswer(stray)} more, with sequence id ${stray.seqId}`,
+          );
       },
     },
     {
@@ -77,7 +80,8 @@ export const MESSAGES: CheckGroup = {
         const answers = peer.callAll(words.map((value) => ({ context, ...exam.told('echoText', { value }) })));
         for (const [i, answered] of answers.entries()) {
           const got = exam.returned('echoText', await answeredIn(exam, 'an answer to echoText', answered));
-          if (got !== words[i]) throw new Fault(`"${words[i]}" for the call that brought it`, JSON.stringify(got));
+          if (got !== words[i])
+            throw new CheckFailed(`"${words[i]}" for the call that brought it`, JSON.stringify(got));
         }
       },
     },
@@ -169,7 +173,7 @@ export const CONTEXT: CheckGroup = {
         for (const probe of exam.probes()) {
           const answer = await exam.ask(probe);
           if (answer.contextFault !== '')
-            throw new Fault(
+            throw new CheckFailed(
               `no ReplyContext in the answer to ${probe.name}, or a whole one that stands first`,
               answer.contextFault,
             );
@@ -184,17 +188,24 @@ export const CONTEXT: CheckGroup = {
       advice: 'hand on what the CallContext of this call says; the time left counts down from when the call came',
       async run(exam) {
         exam.needsConformance();
-        const seen = (await exam.value('report', {}, { context: exam.context(FULL_CONTEXT, TIME_LEFT_MS) })) as Report;
+        const seen = (await exam.value(
+          'report',
+          {},
+          { context: exam.context(FULL_CONTEXT, TIME_LEFT_MS) },
+        )) as ReportCheck;
         const wrong: [string, string][] = EXPECTED_REPORT.filter(([name, value]) => seen[name] !== value).map(
           ([name, value]) => [`${name} ${JSON.stringify(value)}`, `${name} ${JSON.stringify(seen[name])}`],
         );
         const header = seen.headers?.get('x-colour');
         if (header !== 'blue') wrong.push(['header x-colour "blue"', `header x-colour ${JSON.stringify(header)}`]);
         if (wrong.length > 0)
-          throw new Fault(wrong.map(([expected]) => expected).join(', '), wrong.map(([, came]) => came).join(', '));
+          throw new CheckFailed(
+            wrong.map(([expected]) => expected).join(', '),
+            wrong.map(([, came]) => came).join(', '),
+          );
         const left = Number(seen.timeLeftMs);
         if (!(left > 0 && left <= TIME_LEFT_MS))
-          throw new Fault(`some of the ${TIME_LEFT_MS} ms that are left`, `timeLeftMs ${seen.timeLeftMs}`);
+          throw new CheckFailed(`some of the ${TIME_LEFT_MS} ms that are left`, `timeLeftMs ${seen.timeLeftMs}`);
       },
     },
     {
@@ -204,10 +215,10 @@ export const CONTEXT: CheckGroup = {
       async run(exam) {
         exam.needsConformance();
         await exam.value('report', {}, { context: exam.context(FULL_CONTEXT, TIME_LEFT_MS) });
-        const seen = (await exam.value('report', {}, { context: NONE })) as Report;
+        const seen = (await exam.value('report', {}, { context: NONE })) as ReportCheck;
         const left = (['traceparent', 'tracestate', 'key', 'attempt'] as const).filter((name) => seen[name]);
         if (left.length > 0)
-          throw new Fault(
+          throw new CheckFailed(
             'no traceparent, tracestate, key or attempt',
             left.map((name) => `${name} ${JSON.stringify(seen[name])}`).join(', '),
           );
@@ -216,7 +227,7 @@ export const CONTEXT: CheckGroup = {
   ],
 };
 
-interface Report {
+interface ReportCheck {
   readonly timeLeftMs?: bigint;
   readonly caller?: string;
   readonly traceparent?: string;
@@ -227,20 +238,20 @@ interface Report {
 }
 
 /** Holds when a probe that was changed a little is answered as the unchanged one is. */
-async function sameAsUsual(exam: Exam, probe: Sent, changed: Sent, what: string): Promise<void> {
+async function sameAsUsual(exam: TestContext, probe: SentCall, changed: SentCall, what: string): Promise<void> {
   const usual = kindOf(exam, probe, await exam.ask(probe));
   const expected = `${usual} of ${probe.name} with ${what}, as without`;
   try {
     const answer = await exam.subject.ask({ context: exam.context(), ...changed });
     const kind = kindOf(exam, probe, answer);
-    if (kind !== usual) throw new Fault(expected, describeAnswer(answer));
+    if (kind !== usual) throw new CheckFailed(expected, describeAnswer(answer));
   } catch (error) {
-    throw error instanceof Lost ? new Fault(expected, error.message) : error;
+    throw error instanceof PeerClosed ? new CheckFailed(expected, error.message) : error;
   }
 }
 
 /** What sort of answer it is; the values of methods that we know nothing of may differ each time. */
-function kindOf(exam: Exam, { name }: Sent, answer: Answer): string {
+function kindOf(exam: TestContext, { name }: SentCall, answer: TestAnswer): string {
   if (answer.isException) return describeAnswer(answer).replace(/,.*$/s, '');
   const method = exam.interface?.methods.get(name);
   if (method === undefined) return 'a result';
@@ -249,11 +260,11 @@ function kindOf(exam: Exam, { name }: Sent, answer: Answer): string {
   return thrown === undefined ? 'a result' : `exception ${thrown.name}`;
 }
 
-async function answeredIn(exam: Exam, expected: string, answered: Promise<Answer>): Promise<Answer> {
+async function answeredIn(exam: TestContext, expected: string, answered: Promise<TestAnswer>): Promise<TestAnswer> {
   try {
     return await exam.subject.told(answered);
   } catch (error) {
-    throw error instanceof Lost ? new Fault(expected, error.message) : error;
+    throw error instanceof PeerClosed ? new CheckFailed(expected, error.message) : error;
   }
 }
 
@@ -296,7 +307,7 @@ const FULL_CONTEXT = {
   doNotQueue: true,
   headers: { 'x-colour': 'blue' },
 } satisfies Partial<Call>;
-const EXPECTED_REPORT: readonly (readonly [keyof Report, string | number])[] = [
+const EXPECTED_REPORT: readonly (readonly [keyof ReportCheck, string | number])[] = [
   ['caller', 'katamari conform'],
   ['traceparent', '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'],
   ['tracestate', FULL_CONTEXT.tracestate],

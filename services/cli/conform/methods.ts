@@ -4,14 +4,14 @@
 import { encodeParams, encodeStruct, nameOfType } from '../../../core/idl/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
 import type { Interface, Method } from '../../../core/thrift/mod.ts';
-import { CliError, EXIT, didYouMean } from '../../config/mod.ts';
-import { Fault } from './check-result.ts';
-import { decoded, type Callable, type Check, type Exam } from './test-context.ts';
-import { describeAnswer, type Answer } from './test-link.ts';
+import { ExitError, EXIT, didYouMean } from '../../config/mod.ts';
+import { CheckFailed } from './check-result.ts';
+import { decoded, type Callable, type Check, type TestContext } from './test-context.ts';
+import { describeAnswer, type TestAnswer } from './test-link.ts';
 import { structValue } from './values.ts';
 
 /** What the command line says of methods. */
-export interface MethodWishes {
+export interface MethodSelection {
   /** Names of methods not to call: `Service.method` or `method`. */
   readonly skip: readonly string[];
   /** Methods to call, with their arguments as JSON, or '' for arguments made from the IDL. */
@@ -19,14 +19,14 @@ export interface MethodWishes {
 }
 
 /** The words behind --call: a method, and the JSON of its arguments if a word follows that begins one. @throws CliError usage */
-export function readCalls(words: readonly string[]): MethodWishes['call'] {
+export function readCalls(words: readonly string[]): MethodSelection['call'] {
   const calls: { method: string; json: string }[] = [];
   for (const word of words) {
     const last = calls.at(-1);
     if (!/^\s*[[{]/.test(word)) calls.push({ method: word, json: '' });
     else if (last !== undefined && last.json === '') last.json = word;
     else
-      throw new CliError(
+      throw new ExitError(
         EXIT.usage,
         `--call: found ${word}, expected the name of a method before it, such as Shop.order`,
       );
@@ -35,7 +35,7 @@ export function readCalls(words: readonly string[]): MethodWishes['call'] {
 }
 
 /** The methods that may be called. @throws CliError usage when a name is none of this interface's */
-export function callablesOf(known: Interface, wishes: MethodWishes): Callable[] {
+export function callablesOf(known: Interface, wishes: MethodSelection): Callable[] {
   const skipped = new Set(wishes.skip.map((name) => methodNamed(known, '--skip', name).name));
   const wished = wishes.call.map(({ method: name, json }) => {
     const method = methodNamed(known, '--call', name);
@@ -65,23 +65,23 @@ export function methodChecks(callables: readonly Callable[]): Check[] {
 }
 
 /** What an author should know of an answer that is allowed and still no result. @throws Fault */
-function noteOn(method: Method, answer: Answer): string | undefined {
+function noteOn(method: Method, answer: TestAnswer): string | undefined {
   if (answer.isException) return `answered with ${describeAnswer(answer)}`;
   const result = decoded(method, answer);
   const thrown = method.throws.filter((field) => result[field.name] !== undefined);
   const hasValue = result['success'] !== undefined;
   if (thrown.length + (hasValue ? 1 : 0) > 1)
-    throw new Fault('a value or one exception', `several in one result: ${Object.keys(result).join(', ')}`);
+    throw new CheckFailed('a value or one exception', `several in one result: ${Object.keys(result).join(', ')}`);
   if (thrown[0] !== undefined) return `answered with its declared exception ${nameOfType(thrown[0].type)}`;
   if (!hasValue && !method.oneway && method.returns.kind !== 'void')
-    throw new Fault(`a ${method.returns.kind} in field 0 of the result`, 'an empty result');
+    throw new CheckFailed(`a ${method.returns.kind} in field 0 of the result`, 'an empty result');
   return undefined;
 }
 
 /** Clients of some languages compare the name in the answer with that of the call. @throws Fault */
-function checkName(method: Method, answer: Answer): undefined {
+function checkName(method: Method, answer: TestAnswer): undefined {
   if (answer.name !== method.name)
-    throw new Fault(`the name ${method.name} in the head of the answer`, JSON.stringify(answer.name));
+    throw new CheckFailed(`the name ${method.name} in the head of the answer`, JSON.stringify(answer.name));
 }
 
 function methodNamed(known: Interface, option: string, name: string): Method {
@@ -89,7 +89,7 @@ function methodNamed(known: Interface, option: string, name: string): Method {
   const found = service === known.service ? known.methods.get(method) : undefined;
   if (found !== undefined) return found;
   const names = [...known.methods.keys()];
-  throw new CliError(
+  throw new ExitError(
     EXIT.usage,
     `${option}: ${known.service} has no method ${JSON.stringify(name)}${didYouMean(method, names) || `; it has ${names.join(', ')}`}`,
   );
@@ -104,13 +104,13 @@ function fromJson(name: string, method: Method, json: string): Buffer {
     return encodeParams(method, JSON.parse(json) as unknown);
   } catch (error) {
     if (error instanceof SyntaxError || error instanceof KatamariError)
-      throw new CliError(EXIT.usage, `--call ${name}: ${error.message}`, error);
+      throw new ExitError(EXIT.usage, `--call ${name}: ${error.message}`, error);
     throw error;
   }
 }
 
 /** The head of the report says which methods were left alone. */
-export function leftAlone(exam: Exam): string[] {
+export function leftAlone(exam: TestContext): string[] {
   const called = new Set(exam.callables.map(({ method }) => method.name));
   return [...exam.known().methods.keys()].filter((name) => !called.has(name));
 }

@@ -3,10 +3,10 @@
 
 import { readApplicationException, MESSAGE_TYPE, WIRE_TYPE } from '../../../core/thrift/mod.ts';
 import { describeSize } from '../../config/mod.ts';
-import { Fault } from './check-result.ts';
+import { CheckFailed } from './check-result.ts';
 import { field, int32, UNKNOWN_METHOD } from './messages.ts';
-import { PING, type Check, type CheckGroup, type Exam } from './test-context.ts';
-import { describeAnswer, frameOf, Lost } from './test-link.ts';
+import { PING, type Check, type CheckGroup, type TestContext } from './test-context.ts';
+import { describeAnswer, frameOf, PeerClosed } from './test-link.ts';
 
 /** Something malformed, with a name for people. */
 interface Bad {
@@ -30,11 +30,11 @@ export const REFUSALS: CheckGroup = {
           try {
             const answer = await exam.subject.ask({ name, context: exam.context() });
             if (!answer.isException || readApplicationException(answer.body).type !== UNKNOWN_METHOD_TYPE)
-              throw new Fault(expected, describeAnswer(answer));
+              throw new CheckFailed(expected, describeAnswer(answer));
             if (answer.contextFault !== '')
-              throw new Fault(`${expected}, its ReplyContext first if it has one`, answer.contextFault);
+              throw new CheckFailed(`${expected}, its ReplyContext first if it has one`, answer.contextFault);
           } catch (error) {
-            throw error instanceof Lost ? new Fault(expected, error.message) : error;
+            throw error instanceof PeerClosed ? new CheckFailed(expected, error.message) : error;
           }
         }
         await exam.staysUp('an unknown method');
@@ -167,7 +167,7 @@ function refusesAll(
   id: string,
   what: string,
   advice: string,
-  bads: (exam: Exam) => readonly Bad[],
+  bads: (exam: TestContext) => readonly Bad[],
   needsConformance = false,
 ): Check {
   return {
@@ -185,13 +185,13 @@ function refusesAll(
   };
 }
 
-async function refused(exam: Exam, { what, bytes, mayBeEmpty }: Bad): Promise<void> {
+async function refused(exam: TestContext, { what, bytes, mayBeEmpty }: Bad): Promise<void> {
   const peer = await exam.subject.reconnect();
   const before = exam.subject.memory();
   const answered = peer.callInPieces(1, [bytes]);
   const closed = answered.then(
     (answer) => answer,
-    (lost: Lost) => lost,
+    (lost: PeerClosed) => lost,
   );
   const expected = `an exception or a closed connection after ${what}`;
   for (;;) {
@@ -200,27 +200,27 @@ async function refused(exam: Exam, { what, bytes, mayBeEmpty }: Bad): Promise<vo
     if (before !== undefined && now !== undefined) {
       const grown = Math.max(now.used - before.used, (now.asked - before.asked) / ASKED_PER_USED);
       if (grown > GROWTH_BYTES_MAX)
-        throw new Fault(
+        throw new CheckFailed(
           `${expected}, and no memory taken for it`,
           `its memory grew by ${describeSize(Math.max(now.used - before.used, now.asked - before.asked))}`,
         );
     }
     if (ended === undefined) continue;
-    if ('text' in ended) throw new Fault(expected, `the process ${ended.text}${exam.subject.lastWords()}`);
-    if (!(ended instanceof Lost)) {
+    if ('text' in ended) throw new CheckFailed(expected, `the process ${ended.text}${exam.subject.lastWords()}`);
+    if (!(ended instanceof PeerClosed)) {
       // A ping may be answered without a look at its arguments.
       const isEmptyAllowed = mayBeEmpty === true || !exam.hasConformance;
       if (ended.isException || (isEmptyAllowed && ended.body.length === 1)) return;
-      throw new Fault(expected, describeAnswer(ended));
+      throw new CheckFailed(expected, describeAnswer(ended));
     }
     // Who cannot read the head cannot know the sequence id.
     if (ended.isClosed || peer.strays.some(({ isException }) => isException)) return;
-    throw new Fault(expected, `${ended.message}, and the connection stays open`);
+    throw new CheckFailed(expected, `${ended.message}, and the connection stays open`);
   }
 }
 
 /** A framed call with these bytes for arguments: of a method whose arguments count, where there is one that does no harm. */
-function badCall(exam: Exam, ...args: readonly Uint8Array[]): Buffer {
+function badCall(exam: TestContext, ...args: readonly Uint8Array[]): Buffer {
   const name = exam.hasConformance ? 'echoText' : PING.name;
   return frameOf(MESSAGE_TYPE.call, { name, args: Buffer.concat(args), seqId: 1 });
 }

@@ -4,13 +4,13 @@
 import type { ChassisDetails } from '../../../core/rpc/mod.ts';
 import { paint, printable, type Terminal } from '../kit/terminal.ts';
 
-export type Verdict = 'ok' | 'failed' | 'skipped';
+export type CheckVerdict = 'ok' | 'failed' | 'skipped';
 
 /** What became of one check. */
 export interface Result {
   readonly id: string;
   readonly what: string;
-  readonly verdict: Verdict;
+  readonly verdict: CheckVerdict;
   readonly tookMs: number;
   /** Of one that passed: what people should know; of one that was skipped: why. '' for nothing. */
   readonly note: string;
@@ -23,7 +23,7 @@ export interface Result {
 export interface Summary {
   readonly isConformant: boolean;
   readonly chassis: Pick<ChassisDetails, 'serviceName' | 'version' | 'concurrency' | 'sdk'> | null;
-  readonly counts: Readonly<Record<Verdict, number>>;
+  readonly counts: Readonly<Record<CheckVerdict, number>>;
   /** Methods of its own that were not called. */
   readonly leftAlone: readonly string[];
   readonly checks: readonly Result[];
@@ -34,7 +34,7 @@ export function summaryOf(
   described: ChassisDetails | undefined,
   leftAlone: readonly string[],
 ): Summary {
-  const count = (verdict: Verdict): number => results.filter((result) => result.verdict === verdict).length;
+  const count = (verdict: CheckVerdict): number => results.filter((result) => result.verdict === verdict).length;
   const counts = { ok: count('ok'), failed: count('failed'), skipped: count('skipped') };
   const chassis =
     described === undefined
@@ -48,7 +48,7 @@ export function summaryOf(
   return { isConformant: counts.failed === 0, chassis, counts, leftAlone, checks: results };
 }
 
-export class Report {
+export class ConformReport {
   readonly #terminal: Terminal;
 
   constructor(terminal: Terminal) {

@@ -1,23 +1,23 @@
 // One run of `katamari conform` through the checks, group by group: tells each result as it comes. After a fault the next check gets a new process;
 // after one that would only be told again by every other check, those are not made.
 
-import { CliError, EXIT, didYouMean } from '../../config/mod.ts';
-import { Fault, Skip } from './check-result.ts';
+import { ExitError, EXIT, didYouMean } from '../../config/mod.ts';
+import { CheckFailed, CheckSkipped } from './check-result.ts';
 import { DETAILS, START } from './details.ts';
-import type { Report, Result } from './report.ts';
+import type { ConformReport, Result } from './report.ts';
 import { ENDS } from './shutdown-checks.ts';
-import type { Check, CheckGroup, Exam } from './test-context.ts';
-import { Lost } from './test-link.ts';
+import type { Check, CheckGroup, TestContext } from './test-context.ts';
+import { PeerClosed } from './test-link.ts';
 
-export class Sitting {
+export class TestRun {
   readonly results: Result[] = [];
-  readonly #report: Report | undefined;
+  readonly #report: ConformReport | undefined;
   readonly #only: readonly string[];
   readonly #known: string[] = [];
   /** Why further checks would only say the same again. */
   readonly #gates: string[] = [];
 
-  constructor(report: Report | undefined, only: readonly string[]) {
+  constructor(report: ConformReport | undefined, only: readonly string[]) {
     this.#report = report;
     this.#only = only;
   }
@@ -31,14 +31,14 @@ export class Sitting {
     const known = [...this.#known, ...more.map(({ id }) => id)];
     const unknown = this.#only.find((id) => !known.includes(id));
     if (unknown === undefined || more.length === 0) return;
-    throw new CliError(
+    throw new ExitError(
       EXIT.usage,
       `--only: there is no check ${JSON.stringify(unknown)}${didYouMean(unknown, known) || `; there are ${known.join(', ')}`}`,
     );
   }
 
   /** Makes the checks of a group, one after the other. */
-  async group({ title, checks }: CheckGroup, exam: Exam): Promise<void> {
+  async group({ title, checks }: CheckGroup, exam: TestContext): Promise<void> {
     this.#known.push(...checks.map(({ id }) => id));
     // Those of the start tell what the others need to know.
     const wanted =
@@ -67,7 +67,7 @@ export class Sitting {
     }
   }
 
-  async #make(check: Check, exam: Exam): Promise<Result> {
+  async #make(check: Check, exam: TestContext): Promise<Result> {
     const startedAtMs = performance.now();
     const done = (verdict: Result['verdict'], more: Partial<Result>): Result => ({
       id: check.id,
@@ -86,7 +86,7 @@ export class Sitting {
     try {
       return done('ok', { note: (await check.run(exam)) ?? '' });
     } catch (error) {
-      if (error instanceof Skip) return done('skipped', { note: error.message });
+      if (error instanceof CheckSkipped) return done('skipped', { note: error.message });
       // The next check is to find a chassis that nothing has happened to.
       await exam.subject.end();
       this.#gates.push(...[GATES[check.id] ?? []].flat());
@@ -99,9 +99,9 @@ export class Sitting {
 }
 
 /** @throws what is no fault of the chassis */
-function asFault(error: unknown, check: Check): Fault {
-  if (error instanceof Fault) return error;
-  if (error instanceof Lost) return new Fault(check.what, error.message);
+function asFault(error: unknown, check: Check): CheckFailed {
+  if (error instanceof CheckFailed) return error;
+  if (error instanceof PeerClosed) return new CheckFailed(check.what, error.message);
   throw error;
 }
 

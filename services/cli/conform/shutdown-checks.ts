@@ -2,9 +2,9 @@
 // its own. Nothing that was under way may be lost, and nothing may be left behind.
 
 import { describeDuration } from '../../config/mod.ts';
-import { Fault, Skip } from './check-result.ts';
-import { PING, type Check, type CheckGroup, type Exam } from './test-context.ts';
-import { describeAnswer, Lost, type Answer } from './test-link.ts';
+import { CheckFailed, CheckSkipped } from './check-result.ts';
+import { PING, type Check, type CheckGroup, type TestContext } from './test-context.ts';
+import { describeAnswer, PeerClosed, type TestAnswer } from './test-link.ts';
 
 /** What tells the chassis to end. */
 type Cause = 'drain' | 'SIGTERM';
@@ -43,8 +43,8 @@ export const ENDS: CheckGroup = {
           try {
             exam.returned('work', await exam.subject.told(answered));
           } catch (error) {
-            const came = error instanceof Fault ? error.came : (error as Error).message;
-            throw new Fault(`the answer of the call that was under way at ${cause}`, came);
+            const came = error instanceof CheckFailed ? error.came : (error as Error).message;
+            throw new CheckFailed(`the answer of the call that was under way at ${cause}`, came);
           }
           await endsWell(exam, cause);
           await told.taken;
@@ -61,7 +61,7 @@ export const ENDS: CheckGroup = {
         exam.subject.endInput();
         const ending = await exam.subject.ended(exam.timeoutMs);
         if (ending === undefined)
-          throw new Fault(
+          throw new CheckFailed(
             `its end within ${describeDuration(exam.timeoutMs)} of that of its standard input`,
             'it goes on, an orphan',
           );
@@ -76,9 +76,9 @@ export const ENDS: CheckGroup = {
         await started(exam);
         exam.needsConformance();
         const answer = await exam.ask(exam.told('retire'));
-        if (answer.isException) throw new Skip(`it does not offer this: ${describeAnswer(answer)}`);
+        if (answer.isException) throw new CheckSkipped(`it does not offer this: ${describeAnswer(answer)}`);
         if (answer.context?.retire !== true)
-          throw new Fault(
+          throw new CheckFailed(
             'a ReplyContext with retire = true in the answer',
             answer.contextFault || 'none that says so',
           );
@@ -116,18 +116,18 @@ export const TCP: CheckGroup = {
 };
 
 /** A process that nothing was asked of yet but this. */
-async function started(exam: Exam): Promise<void> {
+async function started(exam: TestContext): Promise<void> {
   await exam.subject.start();
   await exam.ask(PING);
 }
 
 /** Until the call before has been read. One that works on one call at a time answers no ping meanwhile. */
-async function isUnderWay(exam: Exam): Promise<void> {
+async function isUnderWay(exam: TestContext): Promise<void> {
   await exam.subject.ended(READ_MS);
 }
 
 /** @returns a promise for later: drain may be answered, or cut short by the end that it asks for; an exception rejects it */
-async function tell(exam: Exam, cause: Cause): Promise<{ readonly taken: Promise<void> }> {
+async function tell(exam: TestContext, cause: Cause): Promise<{ readonly taken: Promise<void> }> {
   if (cause === 'SIGTERM') {
     exam.subject.terminate();
     return { taken: Promise.resolve() };
@@ -135,11 +135,11 @@ async function tell(exam: Exam, cause: Cause): Promise<{ readonly taken: Promise
   const peer = await exam.subject.peer();
   const answered = peer.call({ name: 'katamari.Chassis:drain', context: exam.context() });
   const taken = answered.then(
-    (answer: Answer) => {
-      if (answer.isException) throw new Fault('katamari.Chassis:drain is taken', describeAnswer(answer));
+    (answer: TestAnswer) => {
+      if (answer.isException) throw new CheckFailed('katamari.Chassis:drain is taken', describeAnswer(answer));
     },
     (error: unknown) => {
-      if (!(error instanceof Lost) || !error.isClosed) throw error;
+      if (!(error instanceof PeerClosed) || !error.isClosed) throw error;
     },
   );
   // Looked at when the process has ended.
@@ -148,19 +148,20 @@ async function tell(exam: Exam, cause: Cause): Promise<{ readonly taken: Promise
 }
 
 /** Ends with status 0, in time, and leaves no process behind. @throws Fault */
-async function endsWell(exam: Exam, cause: string): Promise<void> {
+async function endsWell(exam: TestContext, cause: string): Promise<void> {
   const ending = await exam.subject.ended(exam.timeoutMs);
   if (ending === undefined)
-    throw new Fault(`its end within ${describeDuration(exam.timeoutMs)} of ${cause}`, 'it goes on');
-  if (ending.status !== 0) throw new Fault(`status 0 after ${cause}`, `it ${ending.text}${exam.subject.lastWords()}`);
+    throw new CheckFailed(`its end within ${describeDuration(exam.timeoutMs)} of ${cause}`, 'it goes on');
+  if (ending.status !== 0)
+    throw new CheckFailed(`status 0 after ${cause}`, `it ${ending.text}${exam.subject.lastWords()}`);
   await leavesNothing(exam);
 }
 
-async function leavesNothing(exam: Exam): Promise<void> {
+async function leavesNothing(exam: TestContext): Promise<void> {
   const endMs = performance.now() + LEFTOVERS_MS;
   while (exam.subject.hasLeftovers()) {
     if (performance.now() > endMs)
-      throw new Fault(
+      throw new CheckFailed(
         'that nothing it started is left',
         'processes of its group live on',
         'end what the chassis started; when COMMAND is a shell that wraps it, use exec',

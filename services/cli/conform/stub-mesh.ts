@@ -18,7 +18,7 @@ export interface Nested {
   readonly caller: string;
 }
 
-export interface Door {
+export interface StubMesh {
   /** What KATAMARI_MESH says. */
   readonly address: string;
   /** Calls of methods of services, oldest first; questions about interfaces are not among them. */
@@ -27,7 +27,7 @@ export interface Door {
 }
 
 /** @param known the service Conformance */
-export async function openDoor(folder: string, known: Interface): Promise<Door> {
+export async function openStubMesh(folder: string, known: Interface): Promise<StubMesh> {
   const calls: Nested[] = [];
   const server = await startLinkServer(`unix:${path.join(folder, 'mesh.sock')}`, {
     send: sendOf((call) => answer(call, known, calls)),

@@ -5,10 +5,10 @@ import { decodeStruct, encodeStruct } from '../../../core/idl/mod.ts';
 import { writeCallContext } from '../../../core/link/mod.ts';
 import { createCall, EMPTY_STRUCT, type Call, type ChassisDetails } from '../../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../../core/thrift/mod.ts';
-import type { Subject } from './chassis-under-test.ts';
-import { Fault, Skip } from './check-result.ts';
-import type { Door } from './stub-mesh.ts';
-import { describeAnswer, Lost, type Answer, type Sent } from './test-link.ts';
+import type { ChassisUnderTest } from './chassis-under-test.ts';
+import { CheckFailed, CheckSkipped } from './check-result.ts';
+import type { StubMesh } from './stub-mesh.ts';
+import { describeAnswer, PeerClosed, type TestAnswer, type SentCall } from './test-link.ts';
 import { structValue } from './values.ts';
 
 /** One thing that is looked at. */
@@ -20,7 +20,7 @@ export interface Check {
   /** What the author of a chassis does when it fails. */
   readonly advice: string;
   /** @returns a note for people, if there is one @throws Fault, Skip, Lost */
-  readonly run: (exam: Exam) => Promise<string | void>;
+  readonly run: (exam: TestContext) => Promise<string | void>;
 }
 
 /** Checks that belong together. */
@@ -35,17 +35,17 @@ export interface Callable {
   readonly args: Uint8Array;
 }
 
-export interface ExamOptions {
-  readonly subject: Subject;
-  readonly door: Door;
+export interface TestContextOptions {
+  readonly subject: ChassisUnderTest;
+  readonly door: StubMesh;
   readonly timeoutMs: number;
   /** The service of idl/conformance.thrift. */
   readonly conformance: Interface;
 }
 
-export class Exam {
-  readonly subject: Subject;
-  readonly door: Door;
+export class TestContext {
+  readonly subject: ChassisUnderTest;
+  readonly door: StubMesh;
   readonly timeoutMs: number;
   readonly conformance: Interface;
   described: ChassisDetails | undefined;
@@ -53,7 +53,7 @@ export class Exam {
   /** Methods of its own that may be called. */
   callables: readonly Callable[] = [];
 
-  constructor({ subject, door, timeoutMs, conformance }: ExamOptions) {
+  constructor({ subject, door, timeoutMs, conformance }: TestContextOptions) {
     this.subject = subject;
     this.door = door;
     this.timeoutMs = timeoutMs;
@@ -67,23 +67,23 @@ export class Exam {
 
   /** What it says it is. @throws Skip */
   details(): ChassisDetails {
-    if (this.described === undefined) throw new Skip('it does not say what it is: see describe');
+    if (this.described === undefined) throw new CheckSkipped('it does not say what it is: see describe');
     return this.described;
   }
 
   /** Its interface. @throws Skip */
   known(): Interface {
-    if (this.interface === undefined) throw new Skip('its interface is not known: see idl');
+    if (this.interface === undefined) throw new CheckSkipped('its interface is not known: see idl');
     return this.interface;
   }
 
   /** @throws Skip unless it implements Conformance */
   needsConformance(): void {
-    if (!this.hasConformance) throw new Skip(NO_CONFORMANCE);
+    if (!this.hasConformance) throw new CheckSkipped(NO_CONFORMANCE);
   }
 
   /** A few calls that do no harm and that it must answer: of the control service, and of its own methods. */
-  probes(): Sent[] {
+  probes(): SentCall[] {
     const own = this.hasConformance
       ? [this.told('echo', { value: structValue(this.#everything(), 'plain') })]
       : this.callables.slice(0, PROBES_MAX).map(({ method, args }) => ({ name: method.name, args }));
@@ -91,7 +91,7 @@ export class Exam {
   }
 
   /** A call of a method of Conformance. */
-  told(name: string, args: Readonly<Record<string, unknown>> = {}): Sent {
+  told(name: string, args: Readonly<Record<string, unknown>> = {}): SentCall {
     return { name, args: encodeStruct(this.method(name).args, args) };
   }
 
@@ -116,28 +116,32 @@ export class Exam {
   }
 
   /** Calls as the mesh does, with a context. @throws Fault when there is no answer */
-  async ask(sent: Sent): Promise<Answer> {
+  async ask(sent: SentCall): Promise<TestAnswer> {
     try {
       return await this.subject.ask({ context: this.context(), ...sent });
     } catch (error) {
-      throw error instanceof Lost ? new Fault(`an answer to ${sent.name}`, error.message) : error;
+      throw error instanceof PeerClosed ? new CheckFailed(`an answer to ${sent.name}`, error.message) : error;
     }
   }
 
   /** Calls a method of Conformance. @returns what it returned @throws Fault when it did not */
-  async value(name: string, args: Readonly<Record<string, unknown>> = {}, more: Partial<Sent> = {}): Promise<unknown> {
+  async value(
+    name: string,
+    args: Readonly<Record<string, unknown>> = {},
+    more: Partial<SentCall> = {},
+  ): Promise<unknown> {
     return this.returned(name, await this.ask({ ...this.told(name, args), ...more }));
   }
 
   /** What an answer to a method of Conformance returned. @throws Fault */
-  returned(name: string, answer: Answer): unknown {
+  returned(name: string, answer: TestAnswer): unknown {
     const method = this.method(name);
-    if (answer.isException) throw new Fault(`a result of ${name}`, describeAnswer(answer));
+    if (answer.isException) throw new CheckFailed(`a result of ${name}`, describeAnswer(answer));
     const result = decoded(method, answer);
     const thrown = method.throws.find((field) => result[field.name] !== undefined);
-    if (thrown !== undefined) throw new Fault(`a result of ${name}`, `its declared exception ${thrown.name}`);
+    if (thrown !== undefined) throw new CheckFailed(`a result of ${name}`, `its declared exception ${thrown.name}`);
     if (method.returns.kind !== 'void' && result['success'] === undefined)
-      throw new Fault(`a result of ${name}, in field 0`, describeAnswer(answer));
+      throw new CheckFailed(`a result of ${name}, in field 0`, describeAnswer(answer));
     return result['success'];
   }
 
@@ -148,8 +152,8 @@ export class Exam {
       await this.subject.told(this.subject.ask(PING));
     } catch (error) {
       const expected = `that it takes a new connection and answers a ping there after ${after}`;
-      if (error instanceof Fault) throw new Fault(expected, error.came);
-      throw error instanceof Lost ? new Fault(expected, error.message) : error;
+      if (error instanceof CheckFailed) throw new CheckFailed(expected, error.came);
+      throw error instanceof PeerClosed ? new CheckFailed(expected, error.message) : error;
     }
   }
 
@@ -161,15 +165,15 @@ export class Exam {
 }
 
 /** The fields of a result. @throws Fault when it does not fit the interface */
-export function decoded(method: Method, answer: Answer): Record<string, unknown> {
+export function decoded(method: Method, answer: TestAnswer): Record<string, unknown> {
   try {
     return decodeStruct(method.result, answer.body);
   } catch (error) {
-    throw new Fault(`a result of ${method.name} as its IDL says`, (error as Error).message);
+    throw new CheckFailed(`a result of ${method.name} as its IDL says`, (error as Error).message);
   }
 }
 
-export const PING: Sent = { name: 'katamari.Chassis:ping' };
+export const PING: SentCall = { name: 'katamari.Chassis:ping' };
 export const CALLER = 'katamari conform';
 export const TRACE_ID = '4bf92f3577b34da6a3ce929d0e0e4736';
 export const TRACEPARENT: string = `00-${TRACE_ID}-00f067aa0ba902b7-01`;

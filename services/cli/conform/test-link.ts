@@ -26,7 +26,7 @@ import { describeDuration } from '../../config/mod.ts';
 import type { Socket } from 'node:net';
 
 /** A call to be sent. */
-export interface Sent {
+export interface SentCall {
   /** As written in the head: `echo`, `katamari.Chassis:ping`. */
   readonly name: string;
   /** Argument struct with its stop byte; an empty one unless told. */
@@ -37,7 +37,7 @@ export interface Sent {
   readonly seqId?: number;
 }
 
-export interface Answer {
+export interface TestAnswer {
   readonly seqId: number;
   readonly name: string;
   readonly isException: boolean;
@@ -49,7 +49,7 @@ export interface Answer {
 }
 
 /** No answer; `message` says what came instead, to follow "came". */
-export class Lost extends Error {
+export class PeerClosed extends Error {
   /** The connection has ended, so the process may have, too. */
   readonly isClosed: boolean;
 
@@ -60,24 +60,24 @@ export class Lost extends Error {
 }
 
 interface Waiter {
-  readonly resolve: (answer: Answer) => void;
-  readonly reject: (lost: Lost) => void;
+  readonly resolve: (answer: TestAnswer) => void;
+  readonly reject: (lost: PeerClosed) => void;
   readonly timer: NodeJS.Timeout;
 }
 
-export class Peer {
+export class TestLink {
   readonly #socket: Socket;
   readonly #timeoutMs: number;
   readonly #reader: FrameReader = new FrameReader(ANSWER_BYTES_MAX, (frame) => this.#onFrame(frame));
   readonly #waiting = new Map<number, Waiter>();
   readonly #sent = new Set<number>();
   #lastSeqId = 0;
-  #end: Lost | undefined;
+  #end: PeerClosed | undefined;
   #isDraining = false;
   /** Sequence ids of the answers, in the order in which they came. */
   readonly arrivals: number[] = [];
   /** Answers that nobody waited for. */
-  readonly strays: Answer[] = [];
+  readonly strays: TestAnswer[] = [];
   /** Resolves when the connection has ended, from whichever side. */
   readonly closed: Promise<void>;
 
@@ -106,7 +106,7 @@ export class Peer {
   }
 
   /** Sends a call; its answer. Rejects with Lost. */
-  call(sent: Sent): Promise<Answer> {
+  call(sent: SentCall): Promise<TestAnswer> {
     const seqId = sent.seqId ?? this.#nextSeqId();
     const answered = this.#expect(seqId);
     this.write(frameOf(MESSAGE_TYPE.call, { ...sent, seqId }));
@@ -114,7 +114,7 @@ export class Peer {
   }
 
   /** Several calls in one write; their answers, in the order of the calls. */
-  callAll(calls: readonly Sent[]): Promise<Answer>[] {
+  callAll(calls: readonly SentCall[]): Promise<TestAnswer>[] {
     const numbered = calls.map((sent) => ({ ...sent, seqId: sent.seqId ?? this.#nextSeqId() }));
     const answers = numbered.map(({ seqId }) => this.#expect(seqId));
     // Awaited one after the other: until then nobody may miss that one was lost.
@@ -124,21 +124,21 @@ export class Peer {
   }
 
   /** Sends a message that its sender wants no answer to. */
-  tell(sent: Sent): void {
+  tell(sent: SentCall): void {
     const seqId = sent.seqId ?? this.#nextSeqId();
     this.#sent.add(seqId);
     this.write(frameOf(MESSAGE_TYPE.oneway, { ...sent, seqId }));
   }
 
   /** Sends a call and at once takes it back. */
-  takeBack(sent: Sent): void {
+  takeBack(sent: SentCall): void {
     const seqId = sent.seqId ?? this.#nextSeqId();
     this.#sent.add(seqId);
     this.write(Buffer.concat([frameOf(MESSAGE_TYPE.call, { ...sent, seqId }), cancelMessage(seqId)]));
   }
 
   /** Sends bytes that hold a call of that number, in as many pieces; its answer. */
-  async callInPieces(seqId: number, pieces: readonly Uint8Array[]): Promise<Answer> {
+  async callInPieces(seqId: number, pieces: readonly Uint8Array[]): Promise<TestAnswer> {
     const answered = this.#expect(seqId);
     answered.catch(() => undefined);
     for (const piece of pieces) {
@@ -163,7 +163,7 @@ export class Peer {
     return this.#lastSeqId;
   }
 
-  #expect(seqId: number): Promise<Answer> {
+  #expect(seqId: number): Promise<TestAnswer> {
     this.#sent.add(seqId);
     return new Promise((resolve, reject) => {
       if (this.#end !== undefined) {
@@ -172,7 +172,7 @@ export class Peer {
       }
       const onLate = (): void => {
         this.#waiting.delete(seqId);
-        reject(new Lost(`no answer within ${describeDuration(this.#timeoutMs)}`, false));
+        reject(new PeerClosed(`no answer within ${describeDuration(this.#timeoutMs)}`, false));
       };
       this.#waiting.set(seqId, { resolve, reject, timer: setTimeout(onLate, this.#timeoutMs) });
     });
@@ -201,7 +201,9 @@ export class Peer {
     this.strays.push(answer);
     // Nothing that is waited for will come under a number of its own making.
     if (!this.#sent.has(head.seqId))
-      this.#failAll(new Lost(`${describeAnswer(answer)} with sequence id ${head.seqId}, which was never sent`, false));
+      this.#failAll(
+        new PeerClosed(`${describeAnswer(answer)} with sequence id ${head.seqId}, which was never sent`, false),
+      );
   }
 
   /** A chassis that drains waits for its manager to close the connection. */
@@ -212,12 +214,12 @@ export class Peer {
 
   #over(came: string, isClosed: boolean): void {
     if (this.#end !== undefined) return;
-    this.#end = new Lost(came, isClosed);
+    this.#end = new PeerClosed(came, isClosed);
     this.#socket.destroy();
     this.#failAll(this.#end);
   }
 
-  #failAll(lost: Lost): void {
+  #failAll(lost: PeerClosed): void {
     for (const { reject, timer } of this.#waiting.values()) {
       clearTimeout(timer);
       reject(lost);
@@ -227,12 +229,12 @@ export class Peer {
 }
 
 /** A framed call. */
-export function frameOf(type: MessageType, { name, args, context, seqId }: Sent): Buffer {
+export function frameOf(type: MessageType, { name, args, context, seqId }: SentCall): Buffer {
   return frameMessage(type, name, seqId ?? 0, context ?? NOTHING, args ?? EMPTY);
 }
 
 /** What an answer is, for people. */
-export function describeAnswer({ isException, body }: Answer): string {
+export function describeAnswer({ isException, body }: TestAnswer): string {
   if (!isException) return body.length === 1 ? 'an empty result' : 'a result';
   const { message, type } = readApplicationException(body);
   return `TApplicationException of type ${type}, "${message.length > 200 ? `${message.slice(0, 200)}...` : message}"`;
@@ -250,7 +252,7 @@ export function fieldIds(struct: Buffer): number[] {
   return ids;
 }
 
-function readAnswer(frame: Buffer, { type, name, seqId, bodyStart }: MessageHead): Answer {
+function readAnswer(frame: Buffer, { type, name, seqId, bodyStart }: MessageHead): TestAnswer {
   if (type !== MESSAGE_TYPE.reply && type !== MESSAGE_TYPE.exception)
     throw new Error(`message type ${type}, where a reply (2) or an exception (3) belongs`);
   const scanner = new StructScanner(NESTING_MAX, ANSWER_BYTES_MAX);

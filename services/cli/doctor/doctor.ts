@@ -1,8 +1,8 @@
 // `katamari doctor`: can this machine run the mesh that the configuration describes, and if not, what to do. Changes nothing that
 // outlasts it: it listens for a moment, writes and removes one file, starts and ends one shell, and leaves nothing in Consul.
 
-import { EXIT, type CliError, type ExitCode, type Config, type LoadedConfig } from '../../config/mod.ts';
-import { loadFor, type ConfigOptions, type Surroundings } from '../kit/context.ts';
+import { EXIT, type ExitError, type ExitCode, type Config, type LoadedConfig } from '../../config/mod.ts';
+import { loadFor, type ConfigOptions, type CliContext } from '../kit/context.ts';
 import { paint, type Terminal } from '../kit/terminal.ts';
 import { examineConsul } from './consul.ts';
 import type { Finding } from './finding.ts';
@@ -11,7 +11,7 @@ import { checkDataDir, checkOpenFiles, checkPorts, checkRuntime, checkShell, che
 import { checkDeployments, checkRoutes } from './mesh.ts';
 
 export async function runDoctor(
-  surroundings: Surroundings,
+  surroundings: CliContext,
   options: ConfigOptions & { readonly json?: boolean },
 ): Promise<ExitCode> {
   const { terminal } = surroundings;
@@ -28,14 +28,14 @@ export async function runDoctor(
   return failed === 0 ? EXIT.done : EXIT.failed;
 }
 
-async function examine(surroundings: Surroundings, options: ConfigOptions): Promise<Finding[]> {
+async function examine(surroundings: CliContext, options: ConfigOptions): Promise<Finding[]> {
   const findings = [checkRuntime(), await checkShell()];
   let loaded: LoadedConfig;
   try {
     loaded = loadFor(surroundings, options);
   } catch (error) {
     // The rest is about what a configuration says, so it ends here.
-    const lines = (error as CliError).message.split('\n');
+    const lines = (error as ExitError).message.split('\n');
     return [
       ...findings,
       ...lines.map((text): Finding => ({ verdict: 'FAIL', subject: 'configuration', text, advice: '' })),

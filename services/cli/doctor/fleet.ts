@@ -34,17 +34,17 @@ export async function checkFleet(config: Config, client: ConsulClient): Promise<
   ];
 }
 
-type Role = 'master' | 'manager' | 'faceplate';
+type ProcessRole = 'master' | 'manager' | 'faceplate';
 
-interface Member {
+interface MeshMember {
   readonly name: string;
-  readonly role: Role;
+  readonly role: ProcessRole;
   readonly machine: string;
   /** What it listens on, by what for: `link`, `stats`, `Thrift`, the name of another front. */
   readonly places: readonly { readonly what: string; readonly address: string }[];
 }
 
-function readFleet(mesh: string, entries: ReadonlyMap<string, ConsulEntry>, wrong: Finding[]): Member[] {
+function readFleet(mesh: string, entries: ReadonlyMap<string, ConsulEntry>, wrong: Finding[]): MeshMember[] {
   const keys = keysOf(mesh);
   const options = {
     onlyHeld: true,
@@ -60,7 +60,7 @@ function readFleet(mesh: string, entries: ReadonlyMap<string, ConsulEntry>, wron
   const masters = readRecords(MASTER, keys.masters, entries, options);
   const managers = readRecords(MANAGER, keys.managers, entries, options);
   const faceplates = readRecords(FACEPLATE, keys.faceplates, entries, options);
-  const member = (role: Role, name: string, machine: string, places: Record<string, string>): Member => ({
+  const member = (role: ProcessRole, name: string, machine: string, places: Record<string, string>): MeshMember => ({
     role,
     name,
     machine,
@@ -79,18 +79,22 @@ function readFleet(mesh: string, entries: ReadonlyMap<string, ConsulEntry>, wron
   ];
 }
 
-function describeFleet(mesh: string, fleet: readonly Member[]): Finding {
+function describeFleet(mesh: string, fleet: readonly MeshMember[]): Finding {
   const subject = `mesh ${mesh}`;
   if (fleet.length === 0)
     return { verdict: 'OK', subject, text: 'nothing is registered: this would be its first process', advice: '' };
-  const count = (role: Role): string => {
+  const count = (role: ProcessRole): string => {
     const names = fleet.filter((one) => one.role === role).map(({ name }) => name);
     return `${names.length} ${role}${names.length === 1 ? '' : 's'}${names.length === 0 ? '' : ` (${names.join(', ')})`}`;
   };
   return { verdict: 'OK', subject, text: `${count('master')}, ${count('manager')}, ${count('faceplate')}`, advice: '' };
 }
 
-function describeLeader(mesh: string, fleet: readonly Member[], entries: ReadonlyMap<string, ConsulEntry>): Finding[] {
+function describeLeader(
+  mesh: string,
+  fleet: readonly MeshMember[],
+  entries: ReadonlyMap<string, ConsulEntry>,
+): Finding[] {
   if (fleet.length === 0) return [];
   const subject = 'leader';
   const entry = entries.get(keysOf(mesh).leader);
@@ -137,7 +141,7 @@ function namesakes(mesh: string, sessions: Sessions): Finding[] {
 }
 
 /** A process that is to start here under a name that another machine uses. */
-function ownName({ name, machine }: Config, fleet: readonly Member[]): Finding[] {
+function ownName({ name, machine }: Config, fleet: readonly MeshMember[]): Finding[] {
   const elsewhere = fleet.find((one) => one.name === name && one.machine !== machine);
   if (elsewhere === undefined) return [];
   return [
@@ -150,23 +154,23 @@ function ownName({ name, machine }: Config, fleet: readonly Member[]): Finding[]
   ];
 }
 
-interface Place {
+interface RecordLocation {
   readonly member: string;
-  readonly places: Member['places'];
+  readonly places: MeshMember['places'];
 }
 
 /** One process may have several roles and one stats faceplate. */
-function placesOf(fleet: readonly Member[]): Place[] {
-  const byName = new Map<string, Map<string, Member['places'][number]>>();
+function placesOf(fleet: readonly MeshMember[]): RecordLocation[] {
+  const byName = new Map<string, Map<string, MeshMember['places'][number]>>();
   for (const { name, places } of fleet) {
-    const known = byName.get(name) ?? new Map<string, Member['places'][number]>();
+    const known = byName.get(name) ?? new Map<string, MeshMember['places'][number]>();
     for (const place of places) known.set(`${place.what} ${place.address}`, place);
     byName.set(name, known);
   }
   return [...byName].map(([member, places]) => ({ member, places: [...places.values()] }));
 }
 
-async function checkPlace({ member, places }: Place, config: Config): Promise<Finding> {
+async function checkPlace({ member, places }: RecordLocation, config: Config): Promise<Finding> {
   const subject = `process ${member}`;
   const told = await Promise.all(
     places.map(async ({ what, address }) => ({ what, address, trouble: await troubleWith(what, address, config) })),

@@ -2,7 +2,7 @@
 
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
-import { type Deployment, type LoadedConfig, didYouMean } from '../../config/mod.ts';
+import { type ConfiguredDeployment, type LoadedConfig, didYouMean } from '../../config/mod.ts';
 import { whyNoHealthCheck } from '../../mesh/mod.ts';
 import type { Finding } from './finding.ts';
 import path from 'node:path';
@@ -31,7 +31,7 @@ export function checkRoutes({ config, where }: LoadedConfig): Finding[] {
 }
 
 function checkCommand(
-  { id, command, cwd, env: own }: Deployment,
+  { id, command, cwd, env: own }: ConfiguredDeployment,
   env: NodeJS.ProcessEnv,
   at: (key: string) => string,
 ): Finding {
@@ -55,7 +55,7 @@ function checkCommand(
   return { verdict: 'OK', subject, text: `${found}${script === undefined ? '' : ` ${script}`}`, advice: '' };
 }
 
-function checkIdl({ id, service, idl, healthCheck }: Deployment, at: (key: string) => string): Finding[] {
+function checkIdl({ id, service, idl, healthCheck }: ConfiguredDeployment, at: (key: string) => string): Finding[] {
   if (idl === '') return [];
   const subject = `IDL ${id}`;
   try {

@@ -2,13 +2,13 @@
 
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
-export interface PortHolder {
+export interface PortOwner {
   readonly pid: number;
   /** Its name, as the system has it. */
   readonly command: string;
 }
 
-export function findListener(port: number): PortHolder | undefined {
+export function findListener(port: number): PortOwner | undefined {
   const inodes = new Set(['/proc/net/tcp', '/proc/net/tcp6'].flatMap((table) => listenersIn(readOr(table), port)));
   if (inodes.size === 0) return undefined;
   for (const pid of namesIn('/proc').filter((name) => /^\d+$/.test(name))) {

@@ -1,7 +1,7 @@
 // The command's side of a running mesh: JSON-RPC over HTTP to its faceplate, for users' calls and for the admin service Katamari.
 import { ERROR_TABLE } from '../../../core/mod.ts';
 import type { MeshEvent, MeshStatus, PoolStatus } from '../../../core/rpc/mod.ts';
-import { CliError, EXIT } from '../../config/mod.ts';
+import { ExitError, EXIT } from '../../config/mod.ts';
 import type { DeployOutcome } from '../../master/mod.ts';
 import type { Deployment } from '../../mesh/mod.ts';
 import { printable } from './terminal.ts';
@@ -30,28 +30,28 @@ export interface AdminToken {
 /** An answer of JSON-RPC, with what its headers told. */
 export interface RpcAnswer {
   readonly result?: unknown;
-  readonly error?: RpcError;
+  readonly error?: AdminRpcError;
   /** Version that answered; '' when the mesh did not say. */
   readonly version: string;
   /** `Server-Timing` as it came. */
   readonly timing: string;
 }
 
-export interface RpcError {
+export interface AdminRpcError {
   readonly code: number;
   readonly message: string;
   readonly data?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** A status as the admin service sends it: `service` is a reserved word of Thrift, and figures that nobody has are left out. */
-type ThriftStatus = Omit<MeshStatus, 'pools'> & {
+type AdminStatus = Omit<MeshStatus, 'pools'> & {
   readonly pools: readonly (Omit<PoolStatus, 'service' | keyof typeof NO_FIGURES> & {
     readonly serviceName: string;
   })[];
 };
 
 /** A deployment as the admin service sends it, likewise. */
-type ThriftDeployment = Omit<Deployment, 'service' | 'idl' | 'concurrency'> & {
+type AdminDeployment = Omit<Deployment, 'service' | 'idl' | 'concurrency'> & {
   readonly serviceName: string;
   readonly idl?: NonNullable<Deployment['idl']>;
   readonly concurrency?: number;
@@ -65,7 +65,7 @@ export interface RouteOf {
 
 const NO_FIGURES = { p50Ms: null, p99Ms: null, queueP99Ms: null };
 
-export class MeshClient {
+export class AdminClient {
   readonly #address: MeshAddress;
   #token: AdminToken | undefined;
 
@@ -78,7 +78,7 @@ export class MeshClient {
   }
 
   async status(): Promise<MeshStatus> {
-    const status = (await this.#admin('status', {})) as ThriftStatus;
+    const status = (await this.#admin('status', {})) as AdminStatus;
     const pools = status.pools.map(({ serviceName, ...pool }) => ({ ...NO_FIGURES, ...pool, service: serviceName }));
     return { ...status, pools };
   }
@@ -103,7 +103,7 @@ export class MeshClient {
 
   /** Wanted state of the mesh, without what managers have in files of their own. */
   async deployments(): Promise<Deployment[]> {
-    return ((await this.#admin('getDeployments', {})) as ThriftDeployment[]).map(fromThrift);
+    return ((await this.#admin('getDeployments', {})) as AdminDeployment[]).map(fromThrift);
   }
 
   async deploy({ service, idl, concurrency, ...rest }: Deployment): Promise<DeployOutcome> {
@@ -118,7 +118,7 @@ export class MeshClient {
 
   /** The deployment as it is now. */
   async scale(service: string, version: string, count: number): Promise<Deployment> {
-    return fromThrift((await this.#admin('scale', { serviceName: service, version, count })) as ThriftDeployment);
+    return fromThrift((await this.#admin('scale', { serviceName: service, version, count })) as AdminDeployment);
   }
 
   async undeploy(service: string, version: string): Promise<void> {
@@ -206,7 +206,7 @@ export class MeshClient {
     const hint = isAboutToken
       ? `; the one given is from ${from}, give another with --token or KATAMARI_TOKEN, or name the configuration of that mesh with --config FILE`
       : '';
-    throw new CliError(EXIT.failed, `The mesh at ${this.url} refused ${method}: ${printable(why)}${hint}`);
+    throw new ExitError(EXIT.failed, `The mesh at ${this.url} refused ${method}: ${printable(why)}${hint}`);
   }
 
   async #fetch(path: string, init: RequestInit, waitMs: number): Promise<Response> {
@@ -218,17 +218,17 @@ export class MeshClient {
   }
 }
 
-function fromThrift({ serviceName, idl, concurrency, ...rest }: ThriftDeployment): Deployment {
+function fromThrift({ serviceName, idl, concurrency, ...rest }: AdminDeployment): Deployment {
   return { ...rest, service: serviceName, idl: idl ?? null, concurrency: concurrency ?? null };
 }
 
-function unreachable({ url, from }: MeshAddress, error: Error, waitMs: number): CliError {
+function unreachable({ url, from }: MeshAddress, error: Error, waitMs: number): ExitError {
   const cause = error.cause as { code?: string; message?: string } | undefined;
   const why =
     error.name === 'TimeoutError'
       ? `no answer within ${Math.round(waitMs / 1_000)} s`
       : (cause?.code ?? cause?.message ?? error.message);
-  return new CliError(
+  return new ExitError(
     EXIT.unreachable,
     `No mesh answers at ${url} (${from}): ${printable(why)}\n` +
       'Start one with `katamari up`, or point elsewhere with --mesh URL or KATAMARI_URL.',
@@ -240,11 +240,15 @@ async function readBody(answer: Response, url: string): Promise<string> {
   try {
     return await answer.text();
   } catch (error) {
-    throw new CliError(EXIT.unreachable, `The mesh at ${url} broke off its answer: ${(error as Error).message}`, error);
+    throw new ExitError(
+      EXIT.unreachable,
+      `The mesh at ${url} broke off its answer: ${(error as Error).message}`,
+      error,
+    );
   }
 }
 
-function parseReply(text: string, status: number, url: string): { result?: unknown; error?: RpcError } {
+function parseReply(text: string, status: number, url: string): { result?: unknown; error?: AdminRpcError } {
   let reply: unknown;
   try {
     reply = JSON.parse(text);
@@ -252,12 +256,12 @@ function parseReply(text: string, status: number, url: string): { result?: unkno
     reply = undefined;
   }
   if (typeof reply === 'object' && reply !== null) {
-    const { error, result } = reply as { error?: RpcError; result?: unknown };
+    const { error, result } = reply as { error?: AdminRpcError; result?: unknown };
     if (typeof error?.message === 'string' && typeof error.code === 'number') return { error };
     if ('result' in reply) return { result };
   }
   const begin = printable(text.slice(0, 60));
-  throw new CliError(
+  throw new ExitError(
     EXIT.unreachable,
     `${url} answered with HTTP ${status} and no JSON-RPC ("${begin}"): is that the JSON-RPC faceplate of a mesh? Its port is 9080 unless configured.`,
   );
@@ -270,7 +274,7 @@ function readToken({ findToken, url }: MeshAddress): AdminToken {
     return { token: readFileSync(from, 'utf8').trim(), from };
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    throw new CliError(
+    throw new ExitError(
       EXIT.failed,
       `Cannot read the admin token of the mesh at ${url}: ${from} ${code === 'ENOENT' ? 'does not exist' : `(${code})`}.\n` +
         'Give it with --token or KATAMARI_TOKEN, or name the configuration that the mesh runs by with --config FILE.',

@@ -6,20 +6,20 @@ import {
   type Config,
   loadConfig,
   type LoadedConfig,
-  CliError,
+  ExitError,
   EXIT,
   type FlagValue,
   type Role,
 } from '../../config/mod.ts';
-import type { Mesh, MeshHooks } from '../../process/mod.ts';
-import { MeshClient, type AdminToken, type MeshAddress } from './admin-client.ts';
+import type { RunningMesh, MeshHooks } from '../../process/mod.ts';
+import { AdminClient, type AdminToken, type MeshAddress } from './admin-client.ts';
 import type { Terminal } from './terminal.ts';
 
 /** What `up` needs of the mesh that it runs. */
-export type RunningMesh = Pick<Mesh, 'addresses' | 'added' | 'whenReady' | 'status' | 'drain' | 'close'>;
+export type MeshHandle = Pick<RunningMesh, 'addresses' | 'added' | 'whenReady' | 'status' | 'drain' | 'close'>;
 
 /** The world outside; main.ts fills it with the process's own. */
-export interface Surroundings {
+export interface CliContext {
   readonly terminal: Terminal;
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
@@ -28,7 +28,7 @@ export interface Surroundings {
   /** All of standard input as text. */
   readonly readInput: () => Promise<string>;
   /** Starts the mesh that `up` runs, or the roles of it that are named. */
-  readonly startMesh: (config: Config, hooks: MeshHooks, roles?: readonly Role[]) => Promise<RunningMesh>;
+  readonly startMesh: (config: Config, hooks: MeshHooks, roles?: readonly Role[]) => Promise<MeshHandle>;
   /** Calls `act` at each SIGTERM or SIGINT, instead of their ending the process. */
   readonly onStopSignal: (act: (signal: 'SIGTERM' | 'SIGINT') => void) => void;
   /** Hands over each key as it is pressed, until the returned function is called; undefined when input is no keyboard. */
@@ -51,17 +51,17 @@ export interface ClientOptions {
   readonly token?: string | undefined;
 }
 
-export function loadFor(surroundings: Surroundings, options: ConfigOptions): LoadedConfig {
+export function loadFor(surroundings: CliContext, options: ConfigOptions): LoadedConfig {
   const { env, cwd } = surroundings;
   return loadConfig({ file: options.config, env, cwd, flags: options.flags });
 }
 
 /** A client of the mesh that is meant: `--mesh`, KATAMARI_URL, else where the configuration found here says it listens. */
-export function connect(surroundings: Surroundings, options: ClientOptions): MeshClient {
-  return new MeshClient(findMesh(surroundings, options));
+export function connect(surroundings: CliContext, options: ClientOptions): AdminClient {
+  return new AdminClient(findMesh(surroundings, options));
 }
 
-function findMesh(surroundings: Surroundings, options: ClientOptions): MeshAddress {
+function findMesh(surroundings: CliContext, options: ClientOptions): MeshAddress {
   const { env } = surroundings;
   let loaded: LoadedConfig | undefined;
   // Only when something is left to be told by it: a wrong file here is no reason not to call a mesh elsewhere.
@@ -78,7 +78,7 @@ function findUrl(
   if (env['KATAMARI_URL']) return { url: checkUrl(env['KATAMARI_URL'], 'KATAMARI_URL'), from: 'KATAMARI_URL' };
   const { config, settings } = load();
   if (config.ports.jsonRpc === 0) {
-    throw new CliError(
+    throw new ExitError(
       EXIT.usage,
       'The configuration leaves ports.jsonRpc to chance (0); name the address that `katamari up` printed with --mesh URL or KATAMARI_URL.',
     );
@@ -97,7 +97,7 @@ function findToken(options: ClientOptions, env: NodeJS.ProcessEnv, load: () => L
 function checkUrl(text: string, source: string): string {
   const withScheme = text.includes('://') ? text : `http://${text}`;
   if (URL.canParse(withScheme) && /^https?:$/.test(new URL(withScheme).protocol)) return new URL(withScheme).origin;
-  throw new CliError(
+  throw new ExitError(
     EXIT.usage,
     `${source}: found ${JSON.stringify(text)}, expected an address such as "http://127.0.0.1:9080"`,
   );

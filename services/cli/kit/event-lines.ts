@@ -1,7 +1,7 @@
 // Events for people: one short line each, the last words of a chassis that ended badly below it.
 
 import type { EventKind, MeshEvent } from '../../../core/rpc/mod.ts';
-import { paint, printable, type Colour, type Terminal } from './terminal.ts';
+import { paint, printable, type Color, type Terminal } from './terminal.ts';
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -55,9 +55,9 @@ function timeOfDay(atMs: number): string {
   return [at.getHours(), at.getMinutes(), at.getSeconds()].map((part) => String(part).padStart(2, '0')).join(':');
 }
 
-const LEVEL_COLOURS: Readonly<Record<LogLevel, Colour>> = { debug: 'dim', info: 'cyan', warn: 'yellow', error: 'red' };
+const LEVEL_COLOURS: Readonly<Record<LogLevel, Color>> = { debug: 'dim', info: 'cyan', warn: 'yellow', error: 'red' };
 
-const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly word: string; readonly colour: Colour }>> =
+const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly word: string; readonly colour: Color }>> =
   {
     resource_starting: { level: 'debug', word: 'starting', colour: 'dim' },
     resource_ready: { level: 'debug', word: 'ready', colour: 'green' },

@@ -4,7 +4,7 @@ import type { MeshStatus, PlacedResource } from '../../../core/rpc/mod.ts';
 import { printable } from './terminal.ts';
 import { describeResources, type Step } from './wait-for-rollout.ts';
 
-export interface Copies {
+export interface RolloutCopies {
   readonly alive: number;
   /** Those that have a process. */
   readonly living: readonly PlacedResource[];
@@ -19,7 +19,7 @@ export interface Copies {
 export function copiesOf(
   { pools }: MeshStatus,
   which: { readonly service: string; readonly version: string } | { readonly manager: string },
-): Copies {
+): RolloutCopies {
   const meant = pools.filter((pool) =>
     'manager' in which
       ? pool.manager === which.manager
@@ -37,7 +37,7 @@ export function copiesOf(
 }
 
 /** How many processes there are, or were. */
-export function countOf({ living, unseen }: Copies): number {
+export function countOf({ living, unseen }: RolloutCopies): number {
   return living.length + unseen;
 }
 

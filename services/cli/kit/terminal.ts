@@ -14,7 +14,7 @@ export interface Terminal {
   rows(): number;
 }
 
-export type Colour = keyof typeof COLOURS;
+export type Color = keyof typeof COLOURS;
 
 /** The process's own streams. NO_COLOR, TERM=dumb and a pipe each switch colour off. */
 export function processTerminal(env: NodeJS.ProcessEnv): Terminal {
@@ -32,7 +32,7 @@ export function processTerminal(env: NodeJS.ProcessEnv): Terminal {
   };
 }
 
-export function paint(terminal: Terminal, colour: Colour, text: string): string {
+export function paint(terminal: Terminal, colour: Color, text: string): string {
   return terminal.hasColour && text !== '' ? `\x1b[${COLOURS[colour]}m${text}\x1b[0m` : text;
 }
 
@@ -42,7 +42,7 @@ export interface Column<Row> {
   readonly isNumber?: boolean;
   readonly dropOrder?: number;
   readonly text: (row: Row) => string;
-  readonly colour?: (row: Row) => Colour | undefined;
+  readonly colour?: (row: Row) => Color | undefined;
 }
 
 /** Lines of a table: text to the left, numbers to the right, two spaces between, cut to the screen; no trailing spaces. */
@@ -69,7 +69,7 @@ export function formatTable<Row>(
     const shown = table.map(({ column, texts, width }, index) => {
       const text = texts[line] as string;
       const pad = ' '.repeat(width - widthOf(text));
-      const colour: Colour | undefined = row === undefined ? 'dim' : column.colour?.(row);
+      const colour: Color | undefined = row === undefined ? 'dim' : column.colour?.(row);
       const painted = colour === undefined ? text : paint(terminal, colour, text);
       if (column.isNumber === true) return pad + painted;
       return index === table.length - 1 ? painted : painted + pad;

@@ -3,8 +3,8 @@
 
 import { sleep } from '../../../core/mod.ts';
 import type { MeshStatus, ResourceStatus } from '../../../core/rpc/mod.ts';
-import { CliError, EXIT, describeDuration, parseDuration } from '../../config/mod.ts';
-import type { MeshClient } from './admin-client.ts';
+import { ExitError, EXIT, describeDuration, parseDuration } from '../../config/mod.ts';
+import type { AdminClient } from './admin-client.ts';
 import { cut, formatBar, LiveLines, paint, printable, type Terminal } from './terminal.ts';
 
 /** How far one subject of the order has come. */
@@ -23,9 +23,9 @@ export interface Step {
 }
 
 /** @throws CliError when some step is not done after `waitMs` */
-export async function follow(
+export async function waitForRollout(
   terminal: Terminal,
-  client: MeshClient,
+  client: AdminClient,
   waitMs: number,
   look: (status: MeshStatus) => readonly Step[],
 ): Promise<void> {
@@ -48,7 +48,7 @@ export function readWait(text: string | false): number {
   if (text === false) return 0;
   const parsed = parseDuration(text);
   if (parsed.ok) return parsed.value;
-  throw new CliError(EXIT.usage, `--wait: found ${JSON.stringify(text)}, expected ${parsed.expected}`);
+  throw new ExitError(EXIT.usage, `--wait: found ${JSON.stringify(text)}, expected ${parsed.expected}`);
 }
 
 /** A line for each resource that is not well, for `missing`. */
@@ -80,12 +80,12 @@ function sayChanges(terminal: Terminal, steps: readonly Step[], said: Map<string
   }
 }
 
-function notDone(steps: readonly Step[], waitMs: number): CliError {
+function notDone(steps: readonly Step[], waitMs: number): ExitError {
   const lines = steps.flatMap(({ name, done, wanted, word, note, missing }) => [
     `  ${printable(name)}: ${done} of ${wanted} ${word}${note === '' ? '' : `; ${printable(note)}`}`,
     ...missing.map((line) => `    ${line}`),
   ]);
-  return new CliError(
+  return new ExitError(
     EXIT.failed,
     `Not done after ${describeDuration(waitMs)}; the mesh goes on trying (see \`katamari events\`):\n${lines.join('\n')}`,
   );

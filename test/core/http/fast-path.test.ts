@@ -6,16 +6,16 @@ import type { AddressInfo } from 'node:net';
 import * as fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { cut, exchangeBytes } from '../../kit/wire/http-bytes.ts';
-import { readPostHead } from '../../../core/http/fast-head.ts';
+import { readFastHead } from '../../../core/http/fast-head.ts';
 import {
   clientSignal,
   requestBody,
   serveHttp,
   type HttpServer,
   type ServeHttpOptions,
-  type PostApp,
+  type FastApp,
 } from '../../../core/http/mod.ts';
-import type { HttpLimits } from '../../../core/http/server.ts';
+import type { HttpServerLimits } from '../../../core/http/server.ts';
 import { httpTakesSockets, DEFAULT_LIMITS } from '../../../core/mod.ts';
 import type { HeadersIn } from '../../../core/thrift/mod.ts';
 import { rawClient } from '../../kit/wire/raw-http.ts';
@@ -33,10 +33,10 @@ const requestLine = (method = '', url = '', headers: HeadersIn = {}): string =>
 
 const servers: HttpServer[] = [];
 async function start(
-  limits: Partial<HttpLimits>,
+  limits: Partial<HttpServerLimits>,
   served: string[] = [],
   isInFront = false,
-  other?: PostApp,
+  other?: FastApp,
 ): Promise<HttpServer> {
   const fetch: ServeHttpOptions['fetch'] = (request, env) => {
     const { method, url, headers } = env.incoming;
@@ -47,7 +47,7 @@ async function start(
     const length = String(Buffer.byteLength(text));
     return new Response(text, { headers: { 'content-type': TYPE, 'content-length': length, 'katamari-version': '1' } });
   };
-  const posts: PostApp = {
+  const posts: FastApp = {
     handlerOf: ({ path, headers }) =>
       path === '/elsewhere'
         ? undefined
@@ -269,10 +269,10 @@ describe.skipIf(!httpTakesSockets())('Two servers, one with the way in front and
 });
 
 /** A server whose POSTs are answered when the test says so, on either way. */
-async function startGated(limits: Partial<HttpLimits> = {}): Promise<Gated> {
+async function startGated(limits: Partial<HttpServerLimits> = {}): Promise<Gated> {
   const places: ((text: string) => void)[] = [];
   const gone: string[] = [];
-  const posts: PostApp = {
+  const posts: FastApp = {
     handlerOf: ({ path }, client) => {
       client.signal.addEventListener('abort', () => gone.push(path));
       return (body, place) => {
@@ -477,7 +477,7 @@ describe.skipIf(!httpTakesSockets())('A connection with ordinary POSTs', () => {
   });
 
   test('cannot have its head written by what is answered', async () => {
-    const posts: PostApp = {
+    const posts: FastApp = {
       handlerOf: () => (_body, place) => place.answer(200, TYPE, { a: 'b\r\nc: d\r\n\r\nx', e: 'ä' }, 'ü'),
     };
     const server = await start({}, [], true, posts);
@@ -493,7 +493,7 @@ describe('readPostHead()', () => {
 
   test('reads what is ordinary', () => {
     const text = 'POST /rpc/A@1.0 HTTP/1.1\r\nHost: [x]\r\ncontent-LENGTH: 12\r\n\r\n'.replace('[x]', 'a-b.c:80');
-    expect(readPostHead(text, LIMITS)).toEqual({
+    expect(readFastHead(text, LIMITS)).toEqual({
       path: '/rpc/A@1.0',
       headers: { host: 'a-b.c:80', 'content-length': '12' },
       bodyBytes: 12,
@@ -504,11 +504,11 @@ describe('readPostHead()', () => {
     const text = 'POST /rpc HTTP/1.1\r\nHost: x\r\nA: b\r\nContent-Length: 1\r\n\r\n';
     for (let at = 0; at < text.length; at++) {
       for (const byte of ['\0', '\x01', '\b', '\x7f', '\x80', '\xff']) {
-        expect(readPostHead(text.slice(0, at) + byte + text.slice(at), LIMITS)).toBeUndefined();
-        expect(readPostHead(text.slice(0, at) + byte + text.slice(at + 1), LIMITS)).toBeUndefined();
+        expect(readFastHead(text.slice(0, at) + byte + text.slice(at), LIMITS)).toBeUndefined();
+        expect(readFastHead(text.slice(0, at) + byte + text.slice(at + 1), LIMITS)).toBeUndefined();
       }
       // Nothing is missing from it that could be missing, but for a letter of a name or a value.
-      const without = readPostHead(text.slice(0, at) + text.slice(at + 1), LIMITS);
+      const without = readFastHead(text.slice(0, at) + text.slice(at + 1), LIMITS);
       if (without !== undefined) expect(text[at]).toMatch(/[a-z /-]/i);
     }
   });

@@ -9,7 +9,7 @@ import {
   type HttpEnv,
   type HttpServer,
 } from '../../../core/http/mod.ts';
-import type { HttpLimits } from '../../../core/http/server.ts';
+import type { HttpServerLimits } from '../../../core/http/server.ts';
 import { DEFAULT_LIMITS } from '../../../core/mod.ts';
 
 const servers: HttpServer[] = [];
@@ -19,7 +19,7 @@ afterEach(async () => {
 
 async function start(
   fetch: (request: Request, env: HttpEnv) => Response | Promise<Response>,
-  limits: Partial<HttpLimits> = {},
+  limits: Partial<HttpServerLimits> = {},
   refused: number[] = [],
 ): Promise<HttpServer> {
   const server = await serveHttp({

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { drift, type Drift } from '../../kit/tools/drift.ts';
-import { changesBetween, parseIdl, type Verdict } from '../../../core/idl/mod.ts';
+import { changesBetween, parseIdl, type Compatibility } from '../../../core/idl/mod.ts';
 import type { Interface } from '../../../core/thrift/mod.ts';
 
 function serviceOf(text: string): Interface {
@@ -13,12 +13,12 @@ const BASE = 'enum E { A = 1, B = 2 } struct P { 1: i32 n } exception X { 1: str
 const one = (line: string, types = BASE): Interface => serviceOf(`${types} service S { ${line} }`);
 
 /** What is said of the changes together, and what became of calls. */
-function expectTruth(verdicts: readonly Verdict[], { understood, lost }: Drift): void {
+function expectTruth(verdicts: readonly Compatibility[], { understood, lost }: Drift): void {
   const says = { understood: verdicts.includes('breaks') ? undefined : true, lost: verdicts.some(isBad) };
   expect({ understood: says.understood && understood > 0, lost: lost > 0 }).toEqual(says);
 }
 
-function isBad(verdict: Verdict): boolean {
+function isBad(verdict: Compatibility): boolean {
   return verdict === 'sometimes' || verdict === 'breaks';
 }
 

@@ -1,8 +1,8 @@
 import { array, assert, boolean, nat, property, tuple } from 'fast-check';
 import { expect, test } from 'vitest';
-import { Roster, type RosterEntry } from '../../../core/link/mod.ts';
+import { DenseSet, type DenseSetEntry } from '../../../core/link/mod.ts';
 
-class Entry implements RosterEntry {
+class Entry implements DenseSetEntry {
   rosterPlace = -1;
 }
 
@@ -10,7 +10,7 @@ test('holds those that came and have not left, whatever the order', () => {
   assert(
     property(array(tuple(boolean(), nat(9))), (steps) => {
       const entries = Array.from({ length: 10 }, () => new Entry());
-      const roster = new Roster<Entry>();
+      const roster = new DenseSet<Entry>();
       const inside = new Set<Entry>();
       for (const [comes, index] of steps) {
         const entry = entries[index] as Entry;
@@ -29,7 +29,7 @@ test('holds those that came and have not left, whatever the order', () => {
 });
 
 test('finds an entry', () => {
-  const roster = new Roster<Entry & { readonly name: string }>();
+  const roster = new DenseSet<Entry & { readonly name: string }>();
   const [a, b] = [
     { name: 'a', rosterPlace: -1 },
     { name: 'b', rosterPlace: -1 },

@@ -1,13 +1,13 @@
 import { array, assert, constant, nat, oneof, property } from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Outstanding } from '../../../core/link/mod.ts';
+import { PendingTable } from '../../../core/link/mod.ts';
 
 describe('Outstanding', () => {
   test('gives and takes as a map by number does, whatever comes and goes', () => {
     const step = oneof(constant('add' as const), nat({ max: 200 }));
     assert(
       property(array(step, { maxLength: 400 }), (steps) => {
-        const outstanding = new Outstanding<{ readonly of: number }>();
+        const outstanding = new PendingTable<{ readonly of: number }>();
         const known = new Map<number, { readonly of: number }>();
         for (const [of, what] of steps.entries()) {
           if (what === 'add') {
@@ -29,7 +29,7 @@ describe('Outstanding', () => {
   });
 
   test('numbers one after the other, and goes round those whose place is taken', () => {
-    const outstanding = new Outstanding<string>();
+    const outstanding = new PendingTable<string>();
     expect(outstanding.add('stays')).toBe(1);
     const numbers = Array.from({ length: 200 }, () => {
       const number = outstanding.add('goes');

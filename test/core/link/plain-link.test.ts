@@ -9,10 +9,10 @@ import { createCall, EMPTY_STRUCT, type Call, type Reply } from '../../../core/r
 import {
   type MessageFacts,
   encodingOf,
-  isManner,
+  isWireFormat,
   PROTOCOLS,
   TRANSPORTS,
-  type Manner,
+  type WireFormat,
 } from '../../../core/thrift/encodings/mod.ts';
 import {
   type Interface,
@@ -36,9 +36,9 @@ const shop = parseIdl({
 }).services.get('Shop') as Interface;
 
 const LIMITS = { frameBytesMax: 4_096, nestingMax: 8 };
-const STRICT: Manner = { transport: 'framed', protocol: 'binary' };
+const STRICT: WireFormat = { transport: 'framed', protocol: 'binary' };
 const MANNERS = TRANSPORTS.flatMap((transport) => PROTOCOLS.map((protocol) => ({ transport, protocol }))).filter(
-  isManner,
+  isWireFormat,
 );
 const PACKED = encodeResult(method('pack'), { ok: true, value: Buffer.from([0, 0xff, 1]).toString('base64') });
 const GOODS = { goods: Buffer.from([0x80, 0, 0xfe]).toString('base64'), label: 'ein "Wort"' };
@@ -228,7 +228,7 @@ interface Heard {
 
 /** A link, and the other end of it, which collects calls that come framed and binary. */
 async function linkTo(
-  manner: Manner,
+  manner: WireFormat,
 ): Promise<{ link: PlainLink; server: Socket; calls: Heard[]; ends: KatamariError[] }> {
   const listener: Server = createServer();
   await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));

@@ -9,7 +9,7 @@ import {
   type Call,
   type CallSink,
   type Reply,
-  InLine,
+  ConcurrencyLimit,
 } from '../../../core/rpc/mod.ts';
 
 const REPLY: Reply = { isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT };
@@ -17,7 +17,7 @@ const REPLY: Reply = { isException: false, body: EMPTY_STRUCT, context: NO_REPLY
 /** A line whose calls end when the test says so. */
 function bench(atOnce: number) {
   const begun: { readonly method: string; readonly sink: CallSink }[] = [];
-  const line = new InLine(({ method }, sink) => void begun.push({ method, sink }), atOnce);
+  const line = new ConcurrencyLimit(({ method }, sink) => void begun.push({ method, sink }), atOnce);
   const call = (method: string, signal?: CallSignal): Call =>
     createCall({ service: '', method, args: EMPTY_STRUCT, deadlineMs: 1_000, signal });
   const end = (method: string): void => begun.find((one) => one.method === method)?.sink.reply(REPLY);

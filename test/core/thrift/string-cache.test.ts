@@ -1,7 +1,7 @@
 // Texts that are known by their bytes are what the runtime would have read, whoever took whose place in the table.
 
 import { array, assert, constantFrom, oneof, property, string, uint8Array } from 'fast-check';
-import { readShortText, writeShortText } from '../../../core/thrift/mod.ts';
+import { readCachedString, writeCachedString } from '../../../core/thrift/mod.ts';
 import { describe, expect, test } from 'vitest';
 const SEED = Date.now() & 0x7fffffff;
 const texts = oneof(
@@ -21,7 +21,7 @@ describe(`A short text (seed ${SEED})`, () => {
       property(array(bytes, { maxLength: 50 }), (all) => {
         for (const one of [...all, ...all]) {
           const around = Buffer.concat([Buffer.from('xy'), one, Buffer.from('z')]);
-          expect(readShortText(around, 2, 2 + one.length)).toBe(Buffer.from(one).toString('utf8'));
+          expect(readCachedString(around, 2, 2 + one.length)).toBe(Buffer.from(one).toString('utf8'));
         }
       }),
       { seed: SEED, numRuns: 300 },
@@ -30,17 +30,17 @@ describe(`A short text (seed ${SEED})`, () => {
 
   test('does not change when the bytes that it was read from do', () => {
     const bytes = Buffer.from('echo');
-    expect(readShortText(bytes, 0, 4)).toBe('echo');
+    expect(readCachedString(bytes, 0, 4)).toBe('echo');
     bytes.write('ouch');
-    expect(readShortText(Buffer.from('echo'), 0, 4)).toBe('echo');
-    expect(readShortText(bytes, 0, 4)).toBe('ouch');
+    expect(readCachedString(Buffer.from('echo'), 0, 4)).toBe('echo');
+    expect(readCachedString(bytes, 0, 4)).toBe('ouch');
   });
 
   test('is written as the runtime writes it, and nothing behind it', () => {
     assert(
       property(texts, (text) => {
         const [own, other] = [Buffer.alloc(200, 7), Buffer.alloc(200, 7)];
-        expect(writeShortText(own, 3, text)).toBe(other.write(text, 3, 'utf8'));
+        expect(writeCachedString(own, 3, text)).toBe(other.write(text, 3, 'utf8'));
         expect(own.equals(other)).toBe(true);
       }),
       { seed: SEED, numRuns: 1_000 },

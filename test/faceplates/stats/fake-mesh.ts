@@ -4,7 +4,7 @@
 import { DEFAULT_LIMITS } from '../../../core/mod.ts';
 import {
   CallStats,
-  StatsBook,
+  StatsTable,
   type EventKind,
   type MeshEvent,
   type MeshStatus,
@@ -18,7 +18,7 @@ import { startStatsFaceplate, type MetricFamily } from '../../../faceplates/stat
 import type { PoolCallStats } from '../../../faceplates/stats/sources.ts';
 
 export class MadeMesh {
-  readonly book: StatsBook = new StatsBook();
+  readonly book: StatsTable = new StatsTable();
   readonly happened: MeshEvent[] = [];
   readonly families: MetricFamily[] = [];
   pools: PoolStatus[] = [];

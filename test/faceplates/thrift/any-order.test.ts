@@ -6,7 +6,7 @@ import { exchange } from '../../kit/wire/exchange.ts';
 import { rawClient } from '../../kit/wire/raw-http.ts';
 import { until } from '../../kit/tools/wait.ts';
 import { encodeStruct } from '../../../core/idl/mod.ts';
-import { Inbox } from '../../../core/link/mod.ts';
+import { ReceiveBuffer } from '../../../core/link/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
 import type { Send } from '../../../core/rpc/mod.ts';
 import { HeaderEncoding } from '../../../core/thrift/encodings/mod.ts';
@@ -45,7 +45,7 @@ async function headerClient(): Promise<Client> {
   const socket = connect({ port: fixture.faceplate.port, host: '127.0.0.1', allowHalfOpen: true });
   sockets.push(socket);
   const encoding = new HeaderEncoding(LIMITS);
-  const inbox = new Inbox();
+  const inbox = new ReceiveBuffer();
   const answers: Seen[] = [];
   let isEnded = false;
   socket.on('data', (chunk: Buffer) => {

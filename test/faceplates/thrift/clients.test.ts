@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { exchange, EXCHANGE_IDL, type Exchange } from '../../kit/wire/exchange.ts';
 import { generate, python, thriftPackage, type Connection, type Generated } from '../../kit/wire/thrift-client.ts';
 import { DEFAULT_LIMITS } from '../../../core/mod.ts';
-import { StatsBook } from '../../../core/rpc/mod.ts';
+import { StatsTable } from '../../../core/rpc/mod.ts';
 import { startThriftFaceplate } from '../../../faceplates/thrift/mod.ts';
 import type { ThriftFaceplate } from '../../../faceplates/thrift/server.ts';
 import { until } from '../../kit/tools/wait.ts';
@@ -18,11 +18,11 @@ interface ExchangeClient {
   note(text: string): void;
 }
 
-let [generated, behind, book, faceplate]: [Generated?, Exchange?, StatsBook?, ThriftFaceplate?] = [];
+let [generated, behind, book, faceplate]: [Generated?, Exchange?, StatsTable?, ThriftFaceplate?] = [];
 beforeAll(async () => {
   generated = await generate(EXCHANGE_IDL);
   behind = exchange();
-  book = new StatsBook();
+  book = new StatsTable();
   faceplate = await startThriftFaceplate({
     mesh: behind.mesh,
     book,
@@ -141,11 +141,11 @@ print('good')
 
 test('After all of this every call is in the book and none is under way', async () => {
   await until('the last oneway call', () => book?.sums().inFlight === 0);
-  const { accepted, replied, ...others } = (book as StatsBook).sums();
+  const { accepted, replied, ...others } = (book as StatsTable).sums();
   expect(accepted).toBe(behind?.calls.length);
   expect(replied).toBe(accepted);
   expect(others).toEqual({ failed: 0, refused: 0, timed_out: 0, cancelled: 0, inFlight: 0 });
-  const pages = [...(book as StatsBook).entries()].filter(({ stats }) => stats.accepted > 0);
+  const pages = [...(book as StatsTable).entries()].filter(({ stats }) => stats.accepted > 0);
   expect(pages.map(({ faceplate: front, service }) => `${front} ${service}`)).toEqual(
     pages.map(() => 'thrift Exchange'),
   );

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { until } from '../../kit/tools/wait.ts';
 import { decodeResult, encodeStruct } from '../../../core/idl/mod.ts';
 import { DEFAULT_LIMITS } from '../../../core/mod.ts';
-import { type Encoding, encodingOf, PROTOCOLS, type Manner } from '../../../core/thrift/encodings/mod.ts';
+import { type Encoding, encodingOf, PROTOCOLS, type WireFormat } from '../../../core/thrift/encodings/mod.ts';
 import { type Method, readApplicationException } from '../../../core/thrift/mod.ts';
 import { MANNERS } from '../../kit/wire/wire-formats.ts';
 import { startFixture, type Fixture } from './fixture.ts';
@@ -36,7 +36,7 @@ class Client {
   bytes: Buffer = Buffer.alloc(0);
   isEnded = false;
 
-  constructor(manner?: Manner) {
+  constructor(manner?: WireFormat) {
     const schemaOf = ({ name }: { name: string }) => fixture.behind.interface.methods.get(name)?.result;
     const reader = manner === undefined ? undefined : encodingOf(manner, DEFAULT_LIMITS, schemaOf);
     this.socket = connect(fixture.faceplate.port, '127.0.0.1');
@@ -66,7 +66,7 @@ function method(name: string): Method {
 }
 
 function callBytes(
-  manner: Manner,
+  manner: WireFormat,
   name: string,
   args: Record<string, unknown>,
   more: { seqId?: number; type?: 1 | 4; headers?: Record<string, string>; as?: string } = {},
@@ -187,7 +187,7 @@ describe('HTTP on the Thrift port', () => {
       Buffer.from(`POST / HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n${headers}\r\n`),
       body,
     ]);
-  const bare = (protocol: Manner['protocol']): Manner => ({ transport: 'buffered', protocol });
+  const bare = (protocol: WireFormat['protocol']): WireFormat => ({ transport: 'buffered', protocol });
 
   test('keeps its connection, whatever protocol comes next, and takes headers', async () => {
     const client = new Client();

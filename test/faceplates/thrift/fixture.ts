@@ -1,14 +1,14 @@
 // A faceplate before the Exchange service, with limits of the test's choice; everything ends with `end()`.
 import { exchange, type Exchange } from '../../kit/wire/exchange.ts';
 import { DEFAULT_LIMITS, type Clock, type FaceplateLimits } from '../../../core/mod.ts';
-import { StatsBook } from '../../../core/rpc/mod.ts';
+import { StatsTable } from '../../../core/rpc/mod.ts';
 import { startThriftFaceplate, type ThriftTls } from '../../../faceplates/thrift/mod.ts';
 import type { ThriftFaceplate } from '../../../faceplates/thrift/server.ts';
 import { callBytes, rawThrift, type RawThrift } from '../../kit/wire/raw-thrift.ts';
 
 export interface Fixture {
   readonly behind: Exchange;
-  readonly book: StatsBook;
+  readonly book: StatsTable;
   readonly faceplate: ThriftFaceplate;
   connect(framed?: boolean, tls?: Parameters<typeof rawThrift>[2]): Promise<RawThrift>;
   /** The bytes of a call to Exchange. */
@@ -26,7 +26,7 @@ export async function startFixture(
   } = {},
 ): Promise<Fixture> {
   const { behind = exchange(), limits, ...rest } = options;
-  const book = new StatsBook();
+  const book = new StatsTable();
   const clients: RawThrift[] = [];
   const faceplate = await startThriftFaceplate({
     mesh: behind.mesh,

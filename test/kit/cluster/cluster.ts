@@ -14,7 +14,7 @@ import { killAll } from '../tools/logged-process.ts';
 import { fixture, type DeploymentText } from '../mesh/mesh.ts';
 import { marked } from '../mesh/mesh-process.ts';
 import { scriptCommand } from '../../../core/mod.ts';
-import { loadConfig, wantedOf } from '../../../services/config/mod.ts';
+import { loadConfig, desiredDeployment } from '../../../services/config/mod.ts';
 import { keysOf } from '../../../services/mesh/mod.ts';
 import { namespaceNetwork, type NamespaceNetwork, type Ways } from './namespaces.ts';
 import { loopbackNetwork, type Network } from './network.ts';
@@ -188,7 +188,8 @@ class TestCluster implements Cluster {
     const file = path.join(this.directory, 'deploy.yaml');
     writeFileSync(file, JSON.stringify({ deployments: [this.#withLedger(deployment)] }));
     const { config } = loadConfig({ file, env: {}, cwd: this.directory, flags: [] });
-    for (const one of config.deployments) await this.#put(deploymentKey(one.service, one.version), wantedOf(one));
+    for (const one of config.deployments)
+      await this.#put(deploymentKey(one.service, one.version), desiredDeployment(one));
   }
 
   async undeploy(service: string, version: string): Promise<void> {

@@ -5,11 +5,11 @@ import {
   sendOf,
   dispatchOf,
   serveHandlers,
-  StatsBook,
+  StatsTable,
   type Call,
   type Dispatch,
   type Handlers,
-  type MeshDoor,
+  type MeshAccess,
   type Reply,
 } from '../../../core/rpc/mod.ts';
 import type { Interface } from '../../../core/thrift/mod.ts';
@@ -31,9 +31,9 @@ export interface PoolText {
   readonly queueMax?: number;
 }
 
-export interface TestDoor extends MeshDoor {
+export interface TestDoor extends MeshAccess {
   readonly router: Router;
-  readonly book: StatsBook;
+  readonly book: StatsTable;
   /** Calls that reached a handler, in order. */
   readonly ran: Call[];
   setTimeoutMs(timeoutMs: number): void;
@@ -57,7 +57,7 @@ export function meshDoor(pools: readonly PoolText[], timeoutMs = 10_000): TestDo
     directory: router,
     timeoutMs: () => globalTimeoutMs,
     router,
-    book: new StatsBook(),
+    book: new StatsTable(),
     ran,
     setTimeoutMs(next) {
       globalTimeoutMs = next;

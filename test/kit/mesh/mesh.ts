@@ -6,14 +6,14 @@ import path from 'node:path';
 import { scriptCommand } from '../../../core/mod.ts';
 import type { MeshEvent, PoolStatus } from '../../../core/rpc/mod.ts';
 import { loadConfig } from '../../../services/config/mod.ts';
-import type { Mesh } from '../../../services/process/mod.ts';
+import type { RunningMesh } from '../../../services/process/mod.ts';
 import { startMesh } from '../../../services/process/process.ts';
 import { fileURLToPath } from 'node:url';
 /** As in katamari.yaml. */
 export type DeploymentText = Readonly<Record<string, unknown>> & { readonly service: string; readonly version: string };
 
 export interface TestMesh {
-  readonly mesh: Mesh;
+  readonly mesh: RunningMesh;
   readonly events: MeshEvent[];
   readonly lines: string[];
   /** What the test chassis ran, one line an execution: `method argument pid`. */

@@ -1,6 +1,6 @@
 // What a client of THeader meets at the other end, as the test says: it reads calls properly, and answers, refuses, breaks off or keeps silent as it is told.
 import { encodeStruct } from '../../../core/idl/mod.ts';
-import { Inbox } from '../../../core/link/mod.ts';
+import { ReceiveBuffer } from '../../../core/link/mod.ts';
 import { HeaderEncoding } from '../../../core/thrift/encodings/mod.ts';
 import { type Interface, type Method, writeApplicationException } from '../../../core/thrift/mod.ts';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
@@ -49,7 +49,7 @@ export async function scriptedMesh(
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => {});
     if (options.onConnection?.(socket) === true) return;
-    const inbox = new Inbox();
+    const inbox = new ReceiveBuffer();
     socket.on('data', (chunk: Buffer) => {
       const bytes = inbox.join(chunk);
       let at = 0;

@@ -5,8 +5,8 @@ import {
   dispatchOf,
   serveHandlers,
   type Call,
-  type Details,
-  type MeshDoor,
+  type PoolDetails,
+  type MeshAccess,
   type PoolView,
   type Reply,
   sendOf,
@@ -32,7 +32,7 @@ export interface Handled {
 }
 
 export interface Exchange {
-  readonly mesh: MeshDoor;
+  readonly mesh: MeshAccess;
   readonly interface: Interface;
   /** Calls that came to the mesh, newest last. */
   readonly calls: Call[];
@@ -95,7 +95,7 @@ export function exchange(options: { remembers?: boolean; onHandled?: (handled: H
 
   const pools: PoolView[] = ['1.0.0', '2.0.0'].map((version) => ({
     id: `Exchange@${version}`,
-    details: { service: 'Exchange', version, roles: [], tags: [], more: {} } satisfies Details,
+    details: { service: 'Exchange', version, roles: [], tags: [], more: {} } satisfies PoolDetails,
     interface: found,
     free: 1,
     alive: 1,

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CliError, type FlagValue, loadConfig, type LoadedConfig } from '../../../services/config/mod.ts';
+import { ExitError, type FlagValue, loadConfig, type LoadedConfig } from '../../../services/config/mod.ts';
 
 let directory = '';
 beforeAll(() => {
@@ -24,9 +24,9 @@ function problems(text: string, env: Record<string, string> = {}, flags: FlagVal
   try {
     load(text, env, flags);
   } catch (error) {
-    expect(error).toBeInstanceOf(CliError);
-    expect((error as CliError).exitCode).toBe(78);
-    return (error as CliError).message.split('\n');
+    expect(error).toBeInstanceOf(ExitError);
+    expect((error as ExitError).exitCode).toBe(78);
+    return (error as ExitError).message.split('\n');
   }
   return [];
 }
@@ -414,8 +414,8 @@ describe('Configuration errors', () => {
       load('', {}, [{ flag: '--set limts.frame', key: 'limts.frame', value: '1MiB' }]);
       expect('refused').toBe('accepted');
     } catch (error) {
-      expect((error as CliError).exitCode).toBe(2);
-      expect((error as CliError).message).toBe(
+      expect((error as ExitError).exitCode).toBe(2);
+      expect((error as ExitError).message).toBe(
         '--set limts.frame: "limts.frame" is not a setting that a flag can give, did you mean "limits.frame"?',
       );
     }

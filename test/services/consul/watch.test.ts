@@ -9,14 +9,14 @@ import {
   type ConsulClient,
   type ConsulError,
   watchPrefix,
-  type Watch,
+  type ConsulWatch,
   type WatchedEntries,
 } from '../../../services/consul/mod.ts';
 import type { WatchOptions } from '../../../services/consul/watch.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 interface Followed {
-  readonly watch: Watch;
+  readonly watch: ConsulWatch;
   /** Every state handed on, as key=value words. */
   readonly states: string[];
   readonly resets: boolean[];

@@ -2,7 +2,7 @@
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { assign, type Copies, type ManagerView } from '../../../services/master/assign.ts';
+import { assign, type AssignedCopies, type ManagerView } from '../../../services/master/assign.ts';
 import { nextStep } from '../../../services/master/rollout-step.ts';
 import type { Deployment } from '../../../services/mesh/mod.ts';
 import { deploymentFor } from '../../kit/mesh/deployments.ts';
@@ -24,11 +24,11 @@ function managersOf(...names: string[]): ManagerView[] {
 }
 
 /** As a plain object, empty managers too. */
-function shown(copies: Copies): Record<string, Record<string, number>> {
+function shown(copies: AssignedCopies): Record<string, Record<string, number>> {
   return Object.fromEntries([...copies].map(([name, own]) => [name, Object.fromEntries(own)]));
 }
 
-function countsOf(copies: Copies, id: string): Map<string, number> {
+function countsOf(copies: AssignedCopies, id: string): Map<string, number> {
   return new Map([...copies].map(([name, own]) => [name, own.get(id) ?? 0]));
 }
 
@@ -37,7 +37,7 @@ function sum(numbers: Iterable<number>): number {
 }
 
 /** Copies that run somewhere in `after` where they did not in `before`. */
-function additions(before: Copies, after: Copies): number {
+function additions(before: AssignedCopies, after: AssignedCopies): number {
   return sum(
     [...after].flatMap(([name, own]) =>
       [...own].map(([id, count]) => Math.max(0, count - (before.get(name)?.get(id) ?? 0))),
@@ -62,7 +62,7 @@ const anyManagers = (given: { isEqual?: boolean; min?: number } = {}): fc.Arbitr
     .map((managers) => managers.map((one, at) => ({ name: `m${at}`, ...one })));
 
 /** Any orders at all, of managers and deployments that are there and of some that are not. */
-const anyCurrent: fc.Arbitrary<Copies> = fc
+const anyCurrent: fc.Arbitrary<AssignedCopies> = fc
   .array(fc.tuple(fc.nat(8), fc.nat(9), fc.integer({ min: 1, max: 6 })), { maxLength: 20 })
   .map((entries) => {
     const copies = new Map<string, Map<string, number>>();
@@ -253,7 +253,7 @@ describe('assign()', () => {
 });
 
 describe('nextStep()', () => {
-  const copies = (of: Record<string, Record<string, number>>): Copies =>
+  const copies = (of: Record<string, Record<string, number>>): AssignedCopies =>
     new Map(Object.entries(of).map(([name, own]) => [name, new Map(Object.entries(own))]));
 
   test('starts the copy of a move at once, and ends the old one only when the new one lives', () => {
@@ -284,12 +284,12 @@ describe('nextStep()', () => {
         fc.array(fc.nat(), { minLength: 1, maxLength: 30 }),
         (deployments, managers, orders, chances) => {
           const there = new Set(managers.map(({ name }) => name));
-          let current: Copies = new Map([...orders].filter(([name]) => there.has(name)));
+          let current: AssignedCopies = new Map([...orders].filter(([name]) => there.has(name)));
           const target = assign(deployments, managers, current);
           // Some live, as chance has it; from now on none dies that is not ended.
           let turn = 0;
           const chance = (below: number): number => (chances[turn++ % chances.length] as number) % below;
-          let alive: Copies = new Map(
+          let alive: AssignedCopies = new Map(
             [...current].map(([name, own]) => [name, new Map([...own].map(([id, count]) => [id, chance(count + 1)]))]),
           );
           const living = (id: string): number =>

@@ -10,7 +10,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { meshDoor } from '../../kit/mesh/mesh-access.ts';
 import { startTestMesh, work, type TestMesh } from '../../kit/mesh/mesh.ts';
 import { DEFAULT_LIMITS } from '../../../core/mod.ts';
-import { StatsBook } from '../../../core/rpc/mod.ts';
+import { StatsTable } from '../../../core/rpc/mod.ts';
 import type { Faceplate } from '../../../faceplates/kit/mod.ts';
 import { loadConfig, type LoadedConfig } from '../../../services/config/mod.ts';
 import { startAddedFaceplate } from '../../../services/process/added-faceplate.ts';
@@ -53,7 +53,7 @@ async function start(
   const [entry] = config.faceplates;
   if (entry === undefined) throw new Error('no entry');
   const door = meshDoor([], 100);
-  const given = { mesh: door, book: new StatsBook(), limits: DEFAULT_LIMITS, host: '127.0.0.1' };
+  const given = { mesh: door, book: new StatsTable(), limits: DEFAULT_LIMITS, host: '127.0.0.1' };
   return await startAddedFaceplate(entry, given, (line) => said.push(line));
 }
 
@@ -144,7 +144,7 @@ describe('A faceplate in katamari.yaml', () => {
     await until('the holder', () => holder.listening);
     const { port } = holder.address() as AddressInfo;
     const { config } = load(`faceplates:\n  - { module: ${LINE}, name: line, port: ${port} }\n`);
-    const given = { mesh: meshDoor([]), book: new StatsBook(), limits: DEFAULT_LIMITS, host: '127.0.0.1' };
+    const given = { mesh: meshDoor([]), book: new StatsTable(), limits: DEFAULT_LIMITS, host: '127.0.0.1' };
     let message = '';
     try {
       await startAddedFaceplate(config.faceplates[0] as LoadedConfig['config']['faceplates'][number], given, () => {});

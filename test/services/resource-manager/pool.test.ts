@@ -86,7 +86,7 @@ function bench(options: BenchOptions = {}) {
       onHung: (why) => hung.push(`${name}: ${why}`),
       onRetire: () => undefined,
       onServed: () => undefined,
-      obituary: () => 'was ended by SIGKILL',
+      exitReason: () => 'was ended by SIGKILL',
     });
     return { resource, link };
   };

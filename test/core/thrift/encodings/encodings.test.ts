@@ -12,9 +12,9 @@ import {
   HttpEncoding,
   HeaderEncoding,
   encodingOf,
-  mannerOf,
+  wireFormatOf,
   PROTOCOLS,
-  type Manner,
+  type WireFormat,
 } from '../../../../core/thrift/encodings/mod.ts';
 import { MANNERS } from '../../../kit/wire/wire-formats.ts';
 import { randomStruct } from '../../../kit/interfaces/random-struct.ts';
@@ -44,7 +44,7 @@ function refusalOf(act: () => unknown): [code: string, message: string] {
 }
 
 /** A struct as this encoding can carry it: not all carry bytes in text, the types of what is empty, or a true bool other than 1. */
-function carried(manner: Manner, struct: Buffer): Buffer {
+function carried(manner: WireFormat, struct: Buffer): Buffer {
   return read(encodingOf(manner, LIMITS), written(encodingOf(manner, LIMITS), 'm', 1, struct));
 }
 
@@ -54,7 +54,7 @@ for (const manner of MANNERS) {
       const bytes = written(encodingOf(manner, LIMITS), 'method', 7, Buffer.of(0));
       const { transport } = manner;
       // THeader says which protocol is inside only further on.
-      expect(mannerOf(bytes.subarray(0, 6))).toEqual(
+      expect(wireFormatOf(bytes.subarray(0, 6))).toEqual(
         transport === 'header' ? { transport, protocol: 'binary' } : manner,
       );
     });
@@ -146,7 +146,7 @@ for (const manner of MANNERS) {
 }
 
 describe('Sizes that are only declared', () => {
-  const cases: readonly [string, Manner, string][] = [
+  const cases: readonly [string, WireFormat, string][] = [
     ['a compact string', { transport: 'buffered', protocol: 'compact' }, '82210101 6d 18 ffffffff07'],
     ['a compact list', { transport: 'buffered', protocol: 'compact' }, '82210101 6d 19 f5 ffffffff07'],
     ['a compact map', { transport: 'buffered', protocol: 'compact' }, '82210101 6d 1b ffffffff07 88'],
