@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseIdl, encodeStruct, readIdlFile } from '../core/idl/mod.ts';
 import type { Method } from '../core/thrift/mod.ts';
-import { REPOSITORY } from '../test/kit/tools/tools.ts';
+import { REPOSITORY } from '../test/kit/tools/repository.ts';
 
 export const ECHO_IDL: string = path.join(REPOSITORY, 'bench', 'echo.thrift');
 export const BENCH_FILES: string = path.join(REPOSITORY, '.tools', 'bench');

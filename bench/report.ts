@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { REPOSITORY } from '../test/kit/tools/tools.ts';
+import { REPOSITORY } from '../test/kit/tools/repository.ts';
 import { median, spread } from './figures.ts';
 import type { GridCell, Idle, Row } from './works.ts';
 

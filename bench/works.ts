@@ -3,7 +3,7 @@
 
 import path from 'node:path';
 import { connect, type Socket } from 'node:net';
-import { REPOSITORY } from '../test/kit/tools/tools.ts';
+import { REPOSITORY } from '../test/kit/tools/repository.ts';
 import * as contenders from './contenders.ts';
 import { startCrowd } from './crowd.ts';
 import { ECHO_IDL } from './echo.ts';

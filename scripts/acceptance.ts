@@ -22,7 +22,7 @@ import { parseIdl, readIdlFile } from '../core/idl/mod.ts';
 import { sleep } from '../core/mod.ts';
 import type { MeshStatus } from '../core/rpc/mod.ts';
 import type { Interface } from '../core/thrift/mod.ts';
-import { REPOSITORY } from '../test/kit/tools/tools.ts';
+import { REPOSITORY } from '../test/kit/tools/repository.ts';
 import { until } from '../test/kit/tools/wait.ts';
 
 const STOCK_CLIENT = `

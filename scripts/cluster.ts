@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 import { parse } from 'yaml';
 import { formatTable, processTerminal, type Column } from '../services/cli/kit/terminal.ts';
 import { startCluster, type Cluster } from '../test/kit/cluster/cluster.ts';
-import { REPOSITORY } from '../test/kit/tools/tools.ts';
+import { REPOSITORY } from '../test/kit/tools/repository.ts';
 import { until } from '../test/kit/tools/wait.ts';
 
 const HELP = `npm run cluster -- [options]

@@ -1,10 +1,12 @@
-// Runs the tests: `node scripts/test.mjs node|bun|deno [FILE or folder ...]`. Under Node all of them; under the others all that the runtime can
-// make a difference to: left out are the tests of the repository and of the test kit, those of programs in other languages, and most of those
-// with many machines, which take minutes. They start real processes with real deadlines, on machines that others use too: a file that fails is
-// run once more, alone, and both runs are shown. Fails when a file fails twice, and at once when more than RERUN_MAX fail.
+// Runs the tests: `node scripts/test.mjs node|bun|deno|unit [FILE or folder ...]`.
+//   node       all tests, or those that are named
+//   bun, deno  the tests whose result can depend on the runtime
+//   unit       on Node, the tests that start no process, need no program beside Node and no build
+// Tests drive real processes with real deadlines, and the machine may be busy. A file that fails is run once more, alone. The end of the run
+// lists every test that had to be run twice, by name. The run fails when a file fails twice, or at once when more than RERUN_MAX files fail.
 
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,29 +17,28 @@ const bin = (program) => path.join(root, 'node_modules', '.bin', program);
 const vitest = path.join(root, 'node_modules', 'vitest', 'vitest.mjs');
 const vitestReport = (file) => ['--reporter=default', '--reporter=junit', `--outputFile.junit=${file}`];
 
-// What a runtime runs tests with, how it is told where to write its report, and the flags for several files at a time and for one.
+// The command of each runtime, the flag that names its report, and the flags for several files at a time and for one alone.
+const onNode = {
+  command: [process.execPath, vitest, 'run'],
+  report: vitestReport,
+  together: [],
+  alone: ['--no-file-parallelism'],
+};
 const runtimes = {
-  node: {
-    command: [process.execPath, vitest, 'run'],
-    report: vitestReport,
-    together: [],
-    alone: ['--no-file-parallelism'],
-  },
+  node: onNode,
+  unit: onNode,
   bun: {
     command: [bin('bun'), 'test', '--timeout', '60000'],
     report: (file) => ['--reporter=junit', `--reporter-outfile=${file}`],
     together: ['--parallel=2'],
     alone: [],
   },
-  deno: {
-    command: [bin('deno'), 'run', '-A', vitest, 'run'],
-    report: vitestReport,
-    together: [],
-    alone: ['--no-file-parallelism'],
-  },
+  deno: { ...onNode, command: [bin('deno'), 'run', '-A', vitest, 'run'] },
 };
 
+// These measure, or start many processes: they run one after the other, after all others.
 const ofManyMachines = 'test/acceptance/cluster/';
+// The runtime makes no difference to these: tests of the repository, of the test kit, and of programs in other languages.
 const onNodeOnly = [
   'test/deploy/',
   'test/kit-self/',
@@ -50,24 +51,28 @@ const onNodeOnly = [
 ];
 const machinesEverywhere = ['manager-killed', 'rolling'].map((name) => `${ofManyMachines}${name}.test.ts`);
 
-const [name = '', ...wanted] = process.argv.slice(2);
+const [name = '', ...named] = process.argv.slice(2);
 const runtime = runtimes[name];
 if (runtime === undefined) {
-  process.stderr.write('usage: node scripts/test.mjs node|bun|deno [FILE or folder ...]\n');
+  process.stderr.write('usage: node scripts/test.mjs node|bun|deno|unit [FILE or folder ...]\n');
   process.exit(2);
 }
 const files = chosenFiles();
 if (files.length === 0) {
-  process.stderr.write(`No test file is at ${wanted.join(' ')}: name files or folders below test/\n`);
+  process.stderr.write(
+    `No ${name === 'unit' ? 'unit test' : 'test'} file is at ${named.join(' ')}: name files or folders below test/\n`,
+  );
   process.exit(2);
 }
 
 const env = { ...process.env };
-if (name !== 'node') {
+if (name === 'bun' || name === 'deno') {
   env.KATAMARI_FUZZ_INPUTS ??= '20000';
   env.KATAMARI_FUZZ_MESH_INPUTS ??= '2000';
 }
 const folder = mkdtempSync(path.join(os.tmpdir(), 'katamari-tests-'));
+/** Tests that failed and were run once more, as `file: test`. */
+const repeated = [];
 const failed = [
   ...tested(
     files.filter((file) => !file.startsWith(ofManyMachines)),
@@ -79,8 +84,11 @@ const failed = [
   ),
 ];
 rmSync(folder, { recursive: true });
+if (repeated.length > 0) {
+  process.stdout.write(`\nRun twice under ${name}:\n${repeated.map((test) => `  ${test}\n`).join('')}`);
+}
 if (failed.length > 0) {
-  process.stderr.write(`\nUnder ${name} failed:\n${failed.map((file) => `  ${file}\n`).join('')}`);
+  process.stderr.write(`\nFailed under ${name}:\n${failed.map((file) => `  ${file}\n`).join('')}`);
   process.exit(1);
 }
 
@@ -89,23 +97,41 @@ function chosenFiles() {
     .map((file) => `test/${file}`)
     .filter((file) => file.endsWith('.test.ts'))
     .sort();
-  if (wanted.length > 0) return all.filter((file) => wanted.some((start) => file.startsWith(start)));
+  if (named.length > 0) {
+    const starts = named.map((one) => path.relative(root, path.resolve(one)));
+    return all.filter((file) => starts.some((start) => file.startsWith(start)));
+  }
   if (name === 'node') return all;
+  if (name === 'unit') return all.filter((file) => !startsPrograms(file));
   return all.filter((file) => {
     if (file.startsWith(ofManyMachines)) return machinesEverywhere.includes(file);
     return !onNodeOnly.some((start) => file.startsWith(start));
   });
 }
 
-/** @returns the files that failed, twice unless they were many */
-function tested(some, flags) {
-  const failures = run(some, flags);
-  if (failures.length === 0 || failures.length > RERUN_MAX) return failures;
-  process.stdout.write(`\nFailed, and run once more, alone: ${failures.join(' ')}\n`);
-  return failures.flatMap((file) => run([file], runtime.alone));
+/** Whether a test, or a file below test/ that it imports, starts a program or a mesh. */
+function startsPrograms(file, seen = new Set()) {
+  if (seen.has(file) || !file.startsWith('test/') || !existsSync(path.join(root, file))) return false;
+  seen.add(file);
+  const text = readFileSync(path.join(root, file), 'utf8');
+  if (/node:child_process|node:worker_threads|\bscriptCommand\b|\bstartMesh\b|\btoolPath\(/.test(text)) return true;
+  return [...text.matchAll(/(?:from|import\()\s*'(\.[^']+)'/g)].some(([, target]) =>
+    startsPrograms(path.posix.join(path.posix.dirname(file), target), seen),
+  );
 }
 
-/** @returns the files that are not reported as passed */
+/** @returns the files that failed: twice, unless they were many */
+function tested(some, flags) {
+  const failures = run(some, flags);
+  if (failures.length === 0 || failures.length > RERUN_MAX) return failures.map(({ file }) => file);
+  process.stdout.write(`\nThese failed and are run once more, alone: ${failures.map(({ file }) => file).join(' ')}\n`);
+  return failures.flatMap(({ file, tests }) => {
+    repeated.push(...(tests.length === 0 ? [`${file}: the whole file`] : tests.map((test) => `${file}: ${test}`)));
+    return run([file], runtime.alone).map((again) => again.file);
+  });
+}
+
+/** @returns the files that are not reported as passed, with the names of the tests that failed */
 function run(some, flags) {
   if (some.length === 0) return [];
   const report = path.join(folder, 'report.xml');
@@ -113,20 +139,29 @@ function run(some, flags) {
   const [program, ...args] = [...runtime.command, ...flags, ...runtime.report(report), ...some];
   const { status } = spawnSync(program, args, { cwd: root, env, stdio: 'inherit' });
   if (status === 0) return [];
-  const passed = passedFiles(report);
-  const failures = some.filter((file) => !passed.has(file));
-  // It failed, but no file did: all are suspect.
-  return failures.length > 0 ? failures : some;
+  const suites = readReport(report);
+  const failures = some.filter((file) => suites.get(file)?.isPassed !== true);
+  // The run failed though no file did: all of them are suspect.
+  return (failures.length > 0 ? failures : some).map((file) => ({ file, tests: suites.get(file)?.failed ?? [] }));
 }
 
-function passedFiles(report) {
-  let text = '';
-  try {
-    text = readFileSync(report, 'utf8');
-  } catch {
-    // It ended before it could report.
+/** The JUnit report, by file. Empty when the runner ended before it wrote one. */
+function readReport(report) {
+  const suites = new Map();
+  if (!existsSync(report)) return suites;
+  const text = readFileSync(report, 'utf8');
+  for (const part of text.split(/(?=<testsuite )/)) {
+    const head = /^<testsuite name="(test\/[^"]+\.test\.ts)"([^>]*)>/.exec(part);
+    if (head === null) continue;
+    const failed = [...part.matchAll(/<testcase\b([^>]*[^/])>(?:(?!<\/testcase>)[\s\S])*?<(?:failure|error)\b/g)].map(
+      ([, facts]) => unescaped(/ name="([^"]*)"/.exec(` ${facts}`)?.[1] ?? '?'),
+    );
+    suites.set(head[1], { isPassed: !/(?:failures|errors)="[1-9]/.test(head[2]), failed });
   }
-  const suites = [...text.matchAll(/<testsuite name="(?<file>test\/[^"]+\.test\.ts)"(?<facts>[^>]*)>/g)];
-  const isPassed = ({ groups }) => !/(?:failures|errors)="[1-9]/.test(groups.facts);
-  return new Set(suites.filter(isPassed).map(({ groups }) => groups.file));
+  return suites;
+}
+
+function unescaped(text) {
+  const characters = { '&lt;': '<', '&gt;': '>', '&quot;': '"', '&apos;': "'", '&amp;': '&' };
+  return text.replaceAll(/&(?:lt|gt|quot|apos|amp);/g, (entity) => characters[entity]);
 }

@@ -8,7 +8,8 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
 import { scriptCommand } from '../../core/mod.ts';
-import { REPOSITORY, toolPath } from '../kit/tools/tools.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
+import { toolPath } from '../kit/tools/tools.ts';
 
 const EXAMPLES = path.join(REPOSITORY, 'examples');
 const CLIENTS = path.join(EXAMPLES, 'clients');

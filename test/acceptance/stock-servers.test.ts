@@ -7,7 +7,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startTestMesh, type DeploymentText, type TestMesh } from '../kit/mesh/mesh.ts';
 import { rawThrift } from '../kit/wire/raw-thrift.ts';
 import { generate, type Generated } from '../kit/wire/thrift-client.ts';
-import { REPOSITORY, toolPath } from '../kit/tools/tools.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
+import { toolPath } from '../kit/tools/tools.ts';
 import { frameMessage, MESSAGE_TYPE } from '../../core/thrift/mod.ts';
 import { until } from '../kit/tools/wait.ts';
 

@@ -7,7 +7,7 @@ import { parse } from 'yaml';
 import { rawClient } from '../kit/wire/raw-http.ts';
 import { startTestMesh, type DeploymentText } from '../kit/mesh/mesh.ts';
 import { generate } from '../kit/wire/thrift-client.ts';
-import { REPOSITORY } from '../kit/tools/tools.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
 
 const KIT = path.join(REPOSITORY, 'chassis-sdk', 'python');
 const SAMPLE = path.join(KIT, 'examples', 'web');

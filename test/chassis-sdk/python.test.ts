@@ -12,7 +12,8 @@ import { isAlive, startTestMesh, type DeploymentText, type TestMesh } from '../k
 import { runKatamari } from '../kit/tools/run.ts';
 import { generate, python, type Generated } from '../kit/wire/thrift-client.ts';
 import { runtimeName } from '../../core/mod.ts';
-import { REPOSITORY, toolPath } from '../kit/tools/tools.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
+import { toolPath } from '../kit/tools/tools.ts';
 import { until } from '../kit/tools/wait.ts';
 
 const KIT = path.join(REPOSITORY, 'chassis-sdk', 'python');

@@ -8,7 +8,8 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isAlive, startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
 import { runKatamari } from '../kit/tools/run.ts';
-import { REPOSITORY, toolPath } from '../kit/tools/tools.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
+import { toolPath } from '../kit/tools/tools.ts';
 import { until } from '../kit/tools/wait.ts';
 
 const KIT = path.join(REPOSITORY, 'chassis-sdk', 'ruby');

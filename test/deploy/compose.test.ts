@@ -9,7 +9,7 @@ import { describe, expect, test } from 'vitest';
 import { runProgram } from '../../services/cli/program.ts';
 import { loadConfig, type LoadedConfig } from '../../services/config/mod.ts';
 import { parse } from 'yaml';
-import { REPOSITORY } from '../kit/tools/tools.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
 
 interface Service {
   readonly image: string;

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, describe, expect, test } from 'vitest';
-import { REPOSITORY } from '../kit/tools/tools.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
 
 const dockerfile = readFileSync(path.join(REPOSITORY, 'Dockerfile'), 'utf8');
 const context = mkdtempSync(path.join(tmpdir(), 'katamari-image-'));

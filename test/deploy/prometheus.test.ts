@@ -14,7 +14,8 @@ import { freePorts, startConsul } from '../kit/consul/consul.ts';
 import { consulClient } from '../../services/consul/mod.ts';
 import { EventLog, Presence } from '../../services/mesh/mod.ts';
 import { promtoolConfig } from '../kit/tools/promtool.ts';
-import { REPOSITORY, toolPath } from '../kit/tools/tools.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
+import { toolPath } from '../kit/tools/tools.ts';
 import { until } from '../kit/tools/wait.ts';
 
 interface Job {

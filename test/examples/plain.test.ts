@@ -9,7 +9,8 @@ import { jsonRpc, type JsonRpcAnswer } from '../kit/mesh/mesh.ts';
 import { loadConfig } from '../../services/config/mod.ts';
 import type { RunningMesh } from '../../services/process/mod.ts';
 import { startMesh } from '../../services/process/process.ts';
-import { REPOSITORY, toolPath } from '../kit/tools/tools.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
+import { toolPath } from '../kit/tools/tools.ts';
 
 const SAMPLE = path.join(REPOSITORY, 'examples/plain');
 const directory = mkdtempSync(path.join(tmpdir(), 'katamari-plain-'));

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startTestMesh, type DeploymentText, type TestMesh } from '../kit/mesh/mesh.ts';
 import { scriptCommand } from '../../core/mod.ts';
 import { generate, python, thriftPackage, type Generated } from '../kit/wire/thrift-client.ts';
-import { REPOSITORY } from '../kit/tools/tools.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
 
 const FIXTURES = path.join(REPOSITORY, 'test', 'fixtures', 'evolution');
 const STATES = { older: '1.0.0', newer: '2.0.0' } as const;

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { REPOSITORY } from '../kit/tools/tools.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
 import { importsOf, roomOf, sourcesOf, ROOM_FOLDERS, ROOMS, type Import } from './repository.ts';
 
 const sources = sourcesOf(ROOM_FOLDERS).filter((file) => !file.startsWith('faceplates/stats/page/'));

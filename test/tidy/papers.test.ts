@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { REPOSITORY } from '../kit/tools/tools.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
 import { pages, read } from './repository.ts';
 
 /** Links of a page to files here: the file, from the root of the repository, and the heading if there is one. */

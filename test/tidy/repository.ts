@@ -2,7 +2,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { REPOSITORY } from '../kit/tools/tools.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
 
 /** Top-level folders that hold the rooms of the product, and its samples. */
 export const ROOM_FOLDERS: readonly string[] = ['core', 'client', 'chassis-sdk', 'faceplates', 'services', 'examples'];

@@ -2,7 +2,7 @@
 
 import { readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { REPOSITORY } from '../kit/tools/tools.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
 import { filesBelow, pages, read, ROOM_FOLDERS, sourcesOf } from './repository.ts';
 
 /** Says what nobody may say. */

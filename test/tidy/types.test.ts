@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseIdl, readIdlFile, writeTypes } from '../../core/idl/mod.ts';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { REPOSITORY } from '../kit/tools/tools.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
 
 let folder: string;
 

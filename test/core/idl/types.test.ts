@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseIdl, readIdlFile, writeTypes } from '../../../core/idl/mod.ts';
-import { REPOSITORY } from '../../kit/tools/tools.ts';
+import { REPOSITORY } from '../../kit/tools/repository.ts';
 
 const everything = parseIdl(readIdlFile(new URL('../../fixtures/idl/everything.thrift', import.meta.url)));
 const old = parseIdl(readIdlFile(new URL('../../fixtures/idl/old.thrift', import.meta.url)));

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { promtoolConfig } from '../../kit/tools/promtool.ts';
-import { REPOSITORY, toolPath } from '../../kit/tools/tools.ts';
+import { REPOSITORY } from '../../kit/tools/repository.ts';
+import { toolPath } from '../../kit/tools/tools.ts';
 import { MadeMesh } from './fake-mesh.ts';
 
 const paper = readFileSync(join(REPOSITORY, 'docs', 'observability.md'), 'utf8');

@@ -17,7 +17,8 @@ import {
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { MATRIX, MIRROR_IDL } from './calls.ts';
-import { REPOSITORY, toolPath } from '../tools/tools.ts';
+import { REPOSITORY } from '../tools/repository.ts';
+import { toolPath } from '../tools/tools.ts';
 
 const CACHE = path.join(REPOSITORY, 'node_modules', '.cache', 'katamari-matrix');
 const JARS = ['thrift.jar', 'slf4j-api.jar', 'httpclient.jar', 'httpcore.jar'].map((name) => `/usr/share/java/${name}`);

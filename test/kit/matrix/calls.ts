@@ -3,7 +3,7 @@
 import { decodeStruct, encodeStruct, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import type { Method, Type } from '../../../core/thrift/mod.ts';
 import path from 'node:path';
-import { REPOSITORY } from '../tools/tools.ts';
+import { REPOSITORY } from '../tools/repository.ts';
 
 export const MATRIX: string = path.join(REPOSITORY, 'test', 'fixtures', 'matrix');
 export const MIRROR_IDL: string = path.join(MATRIX, 'mirror.thrift');

@@ -5,7 +5,8 @@ import { cppPrograms, generatedCode } from './build.ts';
 import { MATRIX, MIRROR_IDL } from './calls.ts';
 import { startTestMesh, type DeploymentText, type TestMesh } from '../mesh/mesh.ts';
 import { scriptCommand } from '../../../core/mod.ts';
-import { REPOSITORY, toolPath } from '../tools/tools.ts';
+import { REPOSITORY } from '../tools/repository.ts';
+import { toolPath } from '../tools/tools.ts';
 
 /** With the kit of the language. */
 const KITS = ['TypeScript', 'Python', 'Ruby', 'C++'] as const;

@@ -15,7 +15,8 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { REPOSITORY, toolPath } from './tools.ts';
+import { REPOSITORY } from './repository.ts';
+import { toolPath } from './tools.ts';
 
 export const CPP_TOUR: string = path.join(REPOSITORY, 'chassis-sdk', 'cpp', 'examples', 'tour');
 export const CONFORMANCE: string = path.join(REPOSITORY, 'idl', 'conformance.thrift');

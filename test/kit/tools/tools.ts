@@ -3,12 +3,7 @@
 
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-
-/** The repository, wherever tests run from; this file may be the built one. */
-export const REPOSITORY: string = fileURLToPath(
-  new URL(import.meta.url.includes('/dist/test/kit/tools/') ? '../../../../' : '../../../', import.meta.url),
-);
+import { REPOSITORY } from './repository.ts';
 
 /** Absolute path of a program such as `consul`, `thrift`, `promtool` or `chromium`. Throws, saying how to install it. */
 export function toolPath(name: string): string {

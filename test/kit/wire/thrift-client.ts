@@ -6,7 +6,8 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { REPOSITORY, toolPath } from '../tools/tools.ts';
+import { REPOSITORY } from '../tools/repository.ts';
+import { toolPath } from '../tools/tools.ts';
 
 export interface Generated {
   /** Where the generated code lies; `gen-py` is for PYTHONPATH. */

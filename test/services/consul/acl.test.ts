@@ -17,7 +17,7 @@ import {
   watchPrefix,
   type WatchedEntries,
 } from '../../../services/consul/mod.ts';
-import { REPOSITORY } from '../../kit/tools/tools.ts';
+import { REPOSITORY } from '../../kit/tools/repository.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 const POLICY = readFileSync(path.join(REPOSITORY, 'deploy/consul-policy.hcl'), 'utf8');

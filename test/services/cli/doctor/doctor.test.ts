@@ -15,7 +15,7 @@ import { KatamariError } from '../../../../core/mod.ts';
 import { runDoctor } from '../../../../services/cli/doctor/doctor.ts';
 import type { Finding } from '../../../../services/cli/doctor/finding.ts';
 import { consulClient, ConsulSession, type ConsulClient } from '../../../../services/consul/mod.ts';
-import { REPOSITORY } from '../../../kit/tools/tools.ts';
+import { REPOSITORY } from '../../../kit/tools/repository.ts';
 import { until } from '../../../kit/tools/wait.ts';
 const directory = mkdtempSync(path.join(tmpdir(), 'katamari-doctor-'));
 const ends: (() => unknown)[] = [];
