@@ -1,12 +1,12 @@
-# syntax=docker/dockerfile:1
-# Katamari in a container: any role, by the command given to it, such as `master`, `manager --set manager.capacity=8`, `faceplate`.
+# syntax=docker/dockerfile:1 Katamari in a container: any role, by the command given to it, such as `master`, `manager
+# --set manager.capacity=8`, `faceplate`.
 #   docker build -t katamari .
 #   docker run katamari --help
 
 FROM node:20-bookworm-slim AS build
 WORKDIR /app
-# What is installed depends on these alone, so a changed source does not install anew. Scripts of packages are not run: none that is
-# needed here has any, and our own would build before the sources are there.
+# What is installed depends on these alone, so a changed source does not install anew. Scripts of packages are not
+# run: none that is needed here has any, and our own would build before the sources are there.
 COPY package.json package-lock.json ./
 COPY examples/package.json examples/
 RUN npm ci --ignore-scripts --no-audit --no-fund
@@ -24,9 +24,10 @@ RUN node scripts/build.mjs --examples \
   && npm prune --omit=dev --ignore-scripts --no-audit --no-fund
 
 FROM node:20-bookworm-slim
-# An init is process 1. When a chassis is killed, what it had started becomes a child of process 1, and Node never waits for children that
-# it did not start: they would stay as zombies until no process can be made any more. tini waits for them, and passes SIGTERM on to
-# Katamari, which drains. When Katamari ends, however, so does tini, and with process 1 the kernel ends everything in the container.
+# An init is process 1. When a chassis is killed, what it had started becomes a child of process 1, and Node never
+# waits for children that it did not start: they would stay as zombies until no process can be made any more. tini
+# waits for them, and passes SIGTERM on to Katamari, which drains. When Katamari ends, however, so does tini, and with
+# process 1 the kernel ends everything in the container.
 RUN apt-get update \
   && apt-get install -y --no-install-recommends tini \
   && rm -rf /var/lib/apt/lists/* \

@@ -1,4 +1,5 @@
-// All that is measured, each started from nothing and ended again: what people use instead, and Katamari in several arrangements.
+// All that is measured, each started from nothing and ended again: what people use instead, and Katamari in several
+// arrangements.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';

@@ -1,4 +1,5 @@
-// A Consul that lists many pools: managers that exist as records and as a port that answers, all in this process. What is crowded is the
+// A Consul that lists many pools: managers that exist as records and as a port that answers, all in this process.
+// What is crowded is the
 import { parseIdl } from '../core/idl/mod.ts';
 import { startLinkServer } from '../core/link/mod.ts';
 import { DEFAULT_LIMITS } from '../core/mod.ts';

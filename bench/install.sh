@@ -1,7 +1,8 @@
 #!/bin/sh
-# Sees to it that what `npm run bench` needs beyond npm is there: wrk, HAProxy and nats-server (Debian packages of these names), a C++ compiler,
-# the Thrift compiler, a Consul server; then the packages of bench/package.json, the load generator and the generated code of the Thrift server.
-# What is missing is installed with apt-get where this runs as root on Debian, else it ends with 1 and says what to install.
+# Sees to it that what `npm run bench` needs beyond npm is there: wrk, HAProxy and nats-server (Debian packages of
+# these names), a C++ compiler, the Thrift compiler, a Consul server; then the packages of bench/package.json, the
+# load generator and the generated code of the Thrift server. What is missing is installed with apt-get where this
+# runs as root on Debian, else it ends with 1 and says what to install.
 set -eu
 
 cd "$(dirname "$0")/.."

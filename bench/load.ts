@@ -1,5 +1,6 @@
-// Drives one target for a while and says what came of it. Load comes from programs outside of all that is measured: bench/load/load.cc for
-// Thrift and NATS, wrk for HTTP. Throughput is of right answers only; a wrong or missing one fails the run unless the work expects it.
+// Drives one target for a while and says what came of it. Load comes from programs outside of all that is measured:
+// bench/load/load.cc for Thrift and NATS, wrk for HTTP. Throughput is of right answers only; a wrong or missing one
+// fails the run unless the work expects it.
 
 import path from 'node:path';
 import { BENCH_FILES, framedEcho, httpEcho, plainEcho } from './echo.ts';

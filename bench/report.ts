@@ -92,7 +92,10 @@ export function rowTable(rows: readonly Row[]): string[][] {
   ];
 }
 
-/** The quotients of the rounds: their median, and from where to where they go. A machine whose speed changes from round to round changes them less. */
+/**
+ * The quotients of the rounds: their median, and from where to where they go. A machine whose speed changes from
+ * round to round changes them less.
+ */
 function inEachRound({ ours, theirs, ratio }: Row): string {
   if (ratio !== undefined) return '';
   const quotients = ours.map((one, i) => one / (theirs[i] ?? Number.NaN));

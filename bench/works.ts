@@ -1,5 +1,5 @@
-// What is measured and how much is expected: the grid of throughputs, and the rows that need an arrangement of their own. Every figure of a row
-// is a ratio of two that were taken in the same run, in alternating rounds.
+// What is measured and how much is expected: the grid of throughputs, and the rows that need an arrangement of their
+// own. Every figure of a row is a ratio of two that were taken in the same run, in alternating rounds.
 
 import path from 'node:path';
 import { connect, type Socket } from 'node:net';
@@ -210,7 +210,10 @@ async function largePayloads(effort: Effort): Promise<Row> {
   return { work: '1 MiB payloads through the mesh / calling the chassis directly', bound: 0.6, ...pair, unit: '/s' };
 }
 
-/** A Consul that lists 1,000 pools on 100 managers, and routes for 10,000 services, beside the one pool that is called. */
+/**
+ * A Consul that lists 1,000 pools on 100 managers, and routes for 10,000 services, beside the one pool that is
+ * called.
+ */
 async function manyPools(effort: Effort): Promise<Row> {
   await using crowd = await startCrowd(1_000);
   await using alone = await startCrowd(0);
@@ -249,8 +252,8 @@ async function withAndWithoutMetrics(effort: Effort): Promise<Row> {
 }
 
 /**
- * The mesh has a global timeout of 1 s; what comes later than that is not counted. The maximum is measured before and after, and the mean of both
- * counts: a machine that gets slower or faster in between weighs on neither side.
+ * The mesh has a global timeout of 1 s; what comes later than that is not counted. The maximum is measured before and
+ * after, and the mean of both counts: a machine that gets slower or faster in between weighs on neither side.
  */
 async function twiceTheLoad(effort: Effort): Promise<Row> {
   const { runtime, rounds, onProgress } = effort;
@@ -344,8 +347,8 @@ interface SideBySide {
 }
 
 /**
- * Measures two that both run all the time, in turn: a shared machine is twice as fast in one minute as in the next, and alike for two that
- * follow each other. Ends both.
+ * Measures two that both run all the time, in turn: a shared machine is twice as fast in one minute as in the next,
+ * and alike for two that follow each other. Ends both.
  */
 async function sideBySide(
   effort: Effort,

@@ -1,5 +1,5 @@
-// The callers' signals: one listener on each, however many calls it is for, and none when the last of them has ended. (Runtimes warn of many listeners
-// on one signal, and callers do share theirs.)
+// The callers' signals: one listener on each, however many calls it is for, and none when the last of them has ended.
+// (Runtimes warn of many listeners on one signal, and callers do share theirs.)
 
 import type { ClientCall } from './pending-call.ts';
 

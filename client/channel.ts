@@ -1,4 +1,5 @@
-// Where calls are kept from the moment they are made until they have ended: in line while there is no connection or no room on it, on the
+// Where calls are kept from the moment they are made until they have ended: in line while there is no connection or
+// no room on it, on the
 import { DeadlineWheel, type DeadlineEntry, DenseSet } from '../core/link/mod.ts';
 import { type Clock, asKatamariError, ERROR_TABLE, KatamariError, RetryBudget } from '../core/mod.ts';
 import type { HeadersIn } from '../core/thrift/mod.ts';
@@ -12,8 +13,8 @@ import { errorOf, valueOf } from './replies.ts';
 import type { RequestHeaders } from './request-headers.ts';
 import { pauseBeforeRetry } from './retry-policy.ts';
 
-// connection, or pausing before another try. One wheel ends all of them at their deadlines. There is one connection at a time for new calls;
-// others only finish what is on them. Limits: calls under way and in line, tries, time.
+// connection, or pausing before another try. One wheel ends all of them at their deadlines. There is one connection
+// at a time for new calls; others only finish what is on them. Limits: calls under way and in line, tries, time.
 
 import { setInterval } from 'node:timers';
 
@@ -82,7 +83,10 @@ export class Channel implements CallOwner, ConnectionOwner {
     };
   }
 
-  /** A call that waits for nothing yet but its end; `send` or `fail` comes next. One that is refused has had its end already. */
+  /**
+   * A call that waits for nothing yet but its end; `send` or `fail` comes next. One that is refused has had its end
+   * already.
+   */
   open(title: string, wishes: RequestHeaders, timeoutMs: number, signal: AbortSignal | undefined): ClientCall {
     const call = new ClientCall(this, title, wishes, this.#clock.nowMs(), timeoutMs, signal);
     this.#calls.add(call);
@@ -307,7 +311,10 @@ export class Channel implements CallOwner, ConnectionOwner {
     this.#pump();
   }
 
-  /** The connection was no good, which says nothing about the call: it is as if it had not been sent. The dialler knows when to pause. */
+  /**
+   * The connection was no good, which says nothing about the call: it is as if it had not been sent. The dialler
+   * knows when to pause.
+   */
   #sendElsewhere(call: ClientCall, error: KatamariError): void {
     if (call.isSettled) return;
     call.lastError = error;

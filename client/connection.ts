@@ -1,4 +1,5 @@
-// One connection to a faceplate, over which calls go out and answers come in as they are ready: THeader with strict binary inside, sequence
+// One connection to a faceplate, over which calls go out and answers come in as they are ready: THeader with strict
+// binary inside, sequence
 import { ReceiveBuffer, WriteBuffer, PendingTable } from '../core/link/mod.ts';
 import { asKatamariError, KatamariError, DEFAULT_LIMITS } from '../core/mod.ts';
 import { HeaderEncoding, HEADER_MAGIC, type MessageFacts } from '../core/thrift/encodings/mod.ts';
@@ -6,17 +7,21 @@ import { readApplicationException, MESSAGE_TYPE, readHead, type HeadersIn } from
 import type { ClientCall } from './pending-call.ts';
 import type { PreparedMethod } from './prepared-method.ts';
 
-// ids tell which answer is whose. It keeps no deadlines and decides nothing: what has become of a call it tells its owner. Limits: bytes of
-// an answer, bytes that the peer does not take; and a peer that lets calls run out of time without a byte is given up.
+// ids tell which answer is whose. It keeps no deadlines and decides nothing: what has become of a call it tells its
+// owner. Limits: bytes of an answer, bytes that the peer does not take; and a peer that lets calls run out of time
+// without a byte is given up.
 //
-// A faceplate that drains says so (message 0): no further call goes out here, and the connection ends after the last answer. When it says so a
-// second time, what is unanswered has certainly not run.
+// A faceplate that drains says so (message 0): no further call goes out here, and the connection ends after the last
+// answer. When it says so a second time, what is unanswered has certainly not run.
 
 import type { Socket } from 'node:net';
 
 export interface ConnectionOwner {
   answered(call: ClientCall, isException: boolean, body: Uint8Array, headers: HeadersIn | undefined): void;
-  /** The answer is one that this side does not read, or the call is a oneway one and the kernel has it: `error` undefined. */
+  /**
+   * The answer is one that this side does not read, or the call is a oneway one and the kernel has it: `error`
+   * undefined.
+   */
   finished(call: ClientCall, error: KatamariError | undefined): void;
   /** Something was heard, or taken: there may be room for more. */
   heard(connection: ClientConnection): void;
@@ -253,6 +258,9 @@ function refusalIn(bytes: Buffer, at: number): string | undefined {
 /** Above this, or one message of the largest size, calls wait until the peer has taken some. */
 const UNSENT_BYTES_MAX = 4 * 1024 * 1024;
 const KEEP_ALIVE_MS = 60_000;
-/** A mesh that is alive answers a call at its deadline at the latest; so many unanswered, over so long, and there is none. */
+/**
+ * A mesh that is alive answers a call at its deadline at the latest; so many unanswered, over so long, and there is
+ * none.
+ */
 const SILENT_TIMEOUTS_MAX = 3;
 const SILENT_MS = 1_000;

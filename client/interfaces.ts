@@ -1,4 +1,5 @@
-// The interfaces of services that the caller gave no IDL for: asked of the mesh when first needed, and again when they are old. Who asks at the
+// The interfaces of services that the caller gave no IDL for: asked of the mesh when first needed, and again when
+// they are old. Who asks at the
 import { encodeStruct, parseIdl } from '../core/idl/mod.ts';
 import { KatamariError } from '../core/mod.ts';
 import { meshInterface } from '../core/rpc/mod.ts';
@@ -7,7 +8,8 @@ import type { Channel } from './channel.ts';
 import { prepareMethod } from './prepared-method.ts';
 import { RequestHeaders } from './request-headers.ts';
 
-// same time waits for the same answer, and an old one is better than none. Limits: how many are kept, and for how long one is believed.
+// same time waits for the same answer, and an old one is better than none. Limits: how many are kept, and for how
+// long one is believed.
 
 import { LRUCache } from 'lru-cache';
 

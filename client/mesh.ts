@@ -1,5 +1,5 @@
-// A mesh as its callers see it: `connect()` gives one, `service()` the services in it. Nothing is opened before the first call; an idle client keeps no
-// process alive. What becomes of calls is in office.ts.
+// A mesh as its callers see it: `connect()` gives one, `service()` the services in it. Nothing is opened before the
+// first call; an idle client keeps no process alive. What becomes of calls is in channel.ts.
 
 import { systemClock, type Clock } from '../core/mod.ts';
 import { Channel, type ChannelStats } from './channel.ts';
@@ -35,8 +35,8 @@ export class Mesh implements AsyncDisposable {
   }
 
   /**
-   * An object with a function for each method: `(args by name, options) => Promise<value>`. Costs little, and may be kept.
-   * Its calls reject with ThriftException for a declared exception and KatamariError for everything else.
+   * An object with a function for each method: `(args by name, options) => Promise<value>`. Costs little, and may be
+   * kept. Its calls reject with ThriftException for a declared exception and KatamariError for everything else.
    * @throws KatamariError bad_request for options or an IDL that cannot be meant
    */
   // The type is the caller's word for what the IDL says; nothing here can infer it.

@@ -1,4 +1,5 @@
-// What callers may say: once for a mesh, once for a service, or for one call. Checked here, in words that name the option; a call with an option
+// What callers may say: once for a mesh, once for a service, or for one call. Checked here, in words that name the
+// option; a call with an option
 import { parseAddress, type LinkAddress } from '../core/link/mod.ts';
 import { KatamariError, DEFAULT_LIMITS } from '../core/mod.ts';
 import type { IdlSource } from '../core/thrift/mod.ts';
@@ -19,7 +20,9 @@ export interface ConnectOptions {
   readonly retries?: boolean;
   /** Calls under way on the connection; others wait. 256 unless told, as many as a faceplate reads. */
   readonly callsMax?: number;
-  /** Calls that may wait for a connection or for room on it; 10,000 unless told. Others are refused with `overloaded`. */
+  /**
+   * Calls that may wait for a connection or for room on it; 10,000 unless told. Others are refused with `overloaded`.
+   */
   readonly waitingMax?: number;
   /** Bytes of one message, in either direction; 16 MiB unless told. */
   readonly frameBytesMax?: number;
@@ -47,7 +50,10 @@ export interface ServiceOptions {
 
 export interface CallOptions {
   readonly timeoutMs?: number;
-  /** Aborted: the call rejects with `cancelled` at once. What the mesh has begun is finished there, and its answer dropped. */
+  /**
+   * Aborted: the call rejects with `cancelled` at once. What the mesh has begun is finished there, and its answer
+   * dropped.
+   */
   readonly signal?: AbortSignal;
   readonly version?: string;
   readonly tags?: readonly string[];

@@ -1,4 +1,5 @@
-// One call from the moment it is made to its one end. It is its own entry in the wheel of deadlines, so that it makes no timer.
+// One call from the moment it is made to its one end. It is its own entry in the wheel of deadlines, so that it makes
+// no timer.
 
 import type { DeadlineEntry, DenseSetEntry } from '../core/link/mod.ts';
 import type { KatamariError } from '../core/mod.ts';
@@ -7,8 +8,9 @@ import type { PreparedMethod } from './prepared-method.ts';
 import type { RequestHeaders } from './request-headers.ts';
 
 /**
- * - preparing: the interface is not known yet.   - waiting: for a connection, or for room on it.   - sent: on a connection; an answer may come.
- * - pausing: was refused, and is sent again after a moment.   - settled: the caller has heard.
+ * - preparing: the interface is not known yet. - waiting: for a connection, or for room on it. - sent: on a
+ *   connection; an answer may come.
+ * - pausing: was refused, and is sent again after a moment. - settled: the caller has heard.
  */
 type PendingState = 'preparing' | 'waiting' | 'sent' | 'pausing' | 'settled';
 
@@ -88,7 +90,10 @@ export class ClientCall implements DeadlineEntry, DenseSetEntry {
     this.#owner.expired(this);
   }
 
-  /** What the mesh is told that it may take. A call that leaves soon after it was made says all of its time, so that its header can be used again. */
+  /**
+   * What the mesh is told that it may take. A call that leaves soon after it was made says all of its time, so that
+   * its header can be used again.
+   */
   timeLeftMs(nowMs: number): number {
     const goneMs = nowMs - this.madeAtMs;
     return Math.max(1, Math.ceil(goneMs < SOON_MS ? this.timeoutMs : this.timeoutMs - goneMs));

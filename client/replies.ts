@@ -1,4 +1,5 @@
-// What a caller gets for an answer: the plain value, the declared exception thrown, or the error of the mesh with its code and facts.
+// What a caller gets for an answer: the plain value, the declared exception thrown, or the error of the mesh with its
+// code and facts.
 
 import { decodeStruct } from '../core/idl/mod.ts';
 import { asKatamariError, ERROR_TABLE, KatamariError, type ErrorCode, type ErrorFacts } from '../core/mod.ts';

@@ -1,5 +1,5 @@
-// What a set of options asks of the mesh, as the header bytes that stand in front of every call with them. Built once for a set of options and a
-// time limit, so that a call costs a copy of them.
+// What a set of options asks of the mesh, as the header bytes that stand in front of every call with them. Built once
+// for a set of options and a time limit, so that a call costs a copy of them.
 
 import { KatamariError } from '../core/mod.ts';
 import { headerBlock } from '../core/thrift/encodings/mod.ts';

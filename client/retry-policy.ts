@@ -1,5 +1,5 @@
-// Whether a call is sent once more, and when. What certainly did not run is, within its deadline and a budget; what may have run is only when its
-// method is idempotent, and not for ever: it may be what kills its chassis.
+// Whether a call is sent once more, and when. What certainly did not run is, within its deadline and a budget; what
+// may have run is only when its method is idempotent, and not for ever: it may be what kills its chassis.
 
 import { ERROR_TABLE, type KatamariError, type RetryBudget } from '../core/mod.ts';
 import type { ClientCall } from './pending-call.ts';

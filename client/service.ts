@@ -1,4 +1,5 @@
-// A service as its callers see it: an object with one function for each method. When the interface is known from the start it has exactly those;
+// A service as its callers see it: an object with one function for each method. When the interface is known from the
+// start it has exactly those;
 import { encodeStruct, parseIdl, readIdlFile } from '../core/idl/mod.ts';
 import { KatamariError } from '../core/mod.ts';
 import type { IdlSource, Interface } from '../core/thrift/mod.ts';

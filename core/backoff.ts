@@ -1,4 +1,5 @@
-// Pauses between tries: doubling up to a bound, each shortened by up to half at random so that many processes do not come back in step.
+// Pauses between tries: doubling up to a bound, each shortened by up to half at random so that many processes do not
+// come back in step.
 
 export interface BackoffOptions {
   readonly firstMs: number;

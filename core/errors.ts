@@ -1,5 +1,5 @@
-// The one error type of the mesh and the one table that gives each code its face on every protocol (DESIGN.md section 5).
-// Errors cross processes as data (code, message, a few facts), never by instanceof; `cause` stays on this side.
+// The one error type of the mesh and the one table that gives each code its face on every protocol (DESIGN.md section
+// 5). Errors cross processes as data (code, message, a few facts), never by instanceof; `cause` stays on this side.
 
 /** What a refused or failed call looks like in each protocol, and what became of it for the counters. */
 export interface ErrorFace {
@@ -66,7 +66,8 @@ export class KatamariError extends Error {
   readonly facts: ErrorFacts;
 
   constructor(code: ErrorCode, message: string, facts: ErrorFacts = {}, cause?: unknown) {
-    // Where a defect is, its stack says. A refusal says all in its words, and a stack would cost more than the call that is refused.
+    // Where a defect is, its stack says. A refusal says all in its words, and a stack would cost more than the call
+    // that is refused.
     const { stackTraceLimit } = Error;
     if (code !== 'internal') Error.stackTraceLimit = 0;
     super(message, cause === undefined ? undefined : { cause });
@@ -88,7 +89,10 @@ export function asKatamariError(thrown: unknown): KatamariError {
   return new KatamariError('internal', `Defect in the mesh, please report it: ${message}`, {}, thrown);
 }
 
-/** Of another copy of this file: a faceplate of the user's own may have the built library while the mesh runs from its sources. */
+/**
+ * Of another copy of this file: a faceplate of the user's own may have the built library while the mesh runs from its
+ * sources.
+ */
 function isCopy(thrown: unknown): thrown is KatamariError {
   return thrown instanceof Error && thrown.name === 'KatamariError' && 'code' in thrown && 'facts' in thrown;
 }

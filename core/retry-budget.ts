@@ -1,4 +1,5 @@
-// How many calls may be sent again: 20 % of the calls of late and 10 a second on top, so that retries never become the load.
+// How many calls may be sent again: 20 % of the calls of late and 10 a second on top, so that retries never become
+// the load.
 
 import type { Clock } from './clock.ts';
 

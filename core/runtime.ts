@@ -1,5 +1,5 @@
-// Which JavaScript runtime this is, and how to start a script on the same one. The only file that knows the names Bun and Deno;
-// everything else speaks `node:` modules, which all three have.
+// Which JavaScript runtime this is, and how to start a script on the same one. The only file that knows the names Bun
+// and Deno; everything else speaks `node:` modules, which all three have.
 
 import { existsSync } from 'node:fs';
 import path from 'node:path';
@@ -21,25 +21,27 @@ export function runtimeVersion(): string {
 }
 
 /**
- * Whether the server of `node:http` reads a socket that its listener for connections is given, with what was put back by `unshift`.
- * The others' `node:http` is a server of their own under the same names, and reads its sockets itself.
+ * Whether the server of `node:http` reads a socket that its listener for connections is given, with what was put back
+ * by `unshift`. The others' `node:http` is a server of their own under the same names, and reads its sockets itself.
  */
 export function httpTakesSockets(): boolean {
   return runtimeName() === 'node';
 }
 
 /**
- * Has V8 look for garbage in the old memory of this process in small steps between other work, not with threads beside it. What passes through a
- * mesh is gone at once and what stays is little, but long messages set such a search off every few calls, and its threads take more time than the
- * work itself from the processors that chassis need. Does nothing where the engine is another one.
+ * Has V8 look for garbage in the old memory of this process in small steps between other work, not with threads
+ * beside it. What passes through a mesh is gone at once and what stays is little, but long messages set such a search
+ * off every few calls, and its threads take more time than the work itself from the processors that chassis need.
+ * Does nothing where the engine is another one.
  */
 export function markMemoryInSteps(): void {
   setFlagsFromString('--no-concurrent-marking');
 }
 
 /**
- * The command line that runs a script on this same runtime; arguments of the script are appended by the caller.
- * Node without type stripping cannot run `.ts`: there the built `.js` beside the file, or in the package's `dist/`, is meant.
+ * The command line that runs a script on this same runtime; arguments of the script are appended by the caller. Node
+ * without type stripping cannot run `.ts`: there the built `.js` beside the file, or in the package's `dist/`, is
+ * meant.
  * @throws Error when there is no built file to run.
  */
 export function scriptCommand(file: string | URL): string[] {

@@ -1,5 +1,5 @@
-// Health of the Katamari process in this container, for Docker: exit code 0 when its stats faceplate answers `livez` or `readyz` (the first
-// argument) with 200, else 1 and the reason. Needs no curl in the image.
+// Health of the Katamari process in this container, for Docker: exit code 0 when its stats faceplate answers `livez`
+// or `readyz` (the first argument) with 200, else 1 and the reason. Needs no curl in the image.
 
 const [what = 'livez'] = process.argv.slice(2);
 const port = process.env.KATAMARI_PORTS_STATS || '9081';

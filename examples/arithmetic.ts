@@ -1,4 +1,5 @@
-// The calculator's arithmetic: whole numbers in, a whole number that fits an i32 out, or NoAnswer that says why there is none.
+// The calculator's arithmetic: whole numbers in, a whole number that fits an i32 out, or NoAnswer that says why there
+// is none.
 
 /** Numbers of the operations, as in `calculator.thrift`. */
 export const Operation = { add: 1, subtract: 2, multiply: 3, divide: 4 } as const;
@@ -8,7 +9,9 @@ export class NoAnswer extends Error {
   override readonly name = 'NoAnswer';
 }
 
-/** Works out `num1 op num2`. Throws NoAnswer for a division by zero, an unknown operation, and a result beyond an i32. */
+/**
+ * Works out `num1 op num2`. Throws NoAnswer for a division by zero, an unknown operation, and a result beyond an i32.
+ */
 export function workOut(op: number, num1: number, num2: number): number {
   switch (op) {
     case Operation.add:

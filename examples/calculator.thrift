@@ -1,6 +1,6 @@
 /**
- * Calculator: whole-number arithmetic. On the wire this is the service of the Apache Thrift tutorial, so a tutorial client in any
- * language can call it unchanged.
+ * Calculator: whole-number arithmetic. On the wire this is the service of the Apache Thrift tutorial, so a tutorial
+ * client in any language can call it unchanged.
  */
 include "shared.thrift"
 
@@ -47,7 +47,10 @@ service Calculator extends shared.SharedService {
   /** num1 + num2. A sum that does not fit an i32 is an error, never a wrapped number. */
   i32 add(1: i32 num1, 2: i32 num2) (katamari.readonly = "true")
 
-  /** Works out `w` and logs the result under `logid`, for `getStruct`. The same work under the same id may safely be sent again. */
+  /**
+   * Works out `w` and logs the result under `logid`, for `getStruct`. The same work under the same id may safely be
+   * sent again.
+   */
   i32 calculate(1: i32 logid, 2: Work w) throws (1: InvalidOperation ouch) (katamari.idempotent = "true")
 
   /** A oneway method: the client does not wait, and no answer is ever sent. */

@@ -1,5 +1,6 @@
-// Calculator, the sample to read first: the service of the Apache Thrift tutorial as a chassis. It shows the whole of what an
-// author writes: where the IDL is, what it is called, and one function a method, which gets its arguments by name.
+// Calculator, the sample to read first: the service of the Apache Thrift tutorial as a chassis. It shows the whole of
+// what an author writes: where the IDL is, what it is called, and one function a method, which gets its arguments by
+// name.
 import { chassis, ThriftException } from 'katamari';
 import { NoAnswer, Operation, workOut } from './arithmetic.ts';
 

@@ -1,4 +1,5 @@
-// Reformulate 2.0.0: Porter's English stemmer, corrections two edits away ranked by how likely the slip, synonyms by stem too.
+// Reformulate 2.0.0: Porter's English stemmer, corrections two edits away ranked by how likely the slip, synonyms by
+// stem too.
 import { porter2Stem } from './reformulate/porter2.ts';
 import { serveReformulate } from './reformulate/serve.ts';
 import { twoEditSpeller } from './reformulate/spelling.ts';

@@ -1,7 +1,7 @@
 /**
- * Reformulate: what a search engine asks before it searches. Takes a query apart, reduces its words to stems, corrects what is
- * misspelt and finds other words for the rest. Two versions with this one interface run side by side, so that their answers can
- * be compared and traffic moved from one to the other.
+ * Reformulate: what a search engine asks before it searches. Takes a query apart, reduces its words to stems,
+ * corrects what is misspelt and finds other words for the rest. Two versions with this one interface run side by
+ * side, so that their answers can be compared and traffic moved from one to the other.
  */
 namespace * reformulate
 
@@ -60,24 +60,30 @@ exception QueryRefused {
 
 /** Tokens, stems, corrections and synonyms for the words of a search query. English only. */
 service Reformulate {
-  /** Everything about a query at once: tokens with stems, suggestions for what is misspelt (5 a word), synonyms (10 a word). */
+  /**
+   * Everything about a query at once: tokens with stems, suggestions for what is misspelt (5 a word), synonyms (10 a
+   * word).
+   */
   Analysis analyze(1: string query) throws (1: QueryRefused refused) (katamari.readonly = "true")
 
   /** The words and numbers of a query, in order. */
   list<Token> tokenize(1: string query) throws (1: QueryRefused refused) (katamari.readonly = "true")
 
-  /** The stem of one word: `connections` gives `connect`. Version 1 follows Porter's paper of 1980, version 2 his English stemmer. */
+  /**
+   * The stem of one word: `connections` gives `connect`. Version 1 follows Porter's paper of 1980, version 2 his
+   * English stemmer.
+   */
   string stem(1: string word) throws (1: QueryRefused refused) (katamari.readonly = "true")
 
   /**
-   * Words that may have been meant, best first; empty for a word that is spelt right. Version 1 finds those one edit away, version 2
-   * those two edits away, and knows which keys are neighbours and which words are common.
+   * Words that may have been meant, best first; empty for a word that is spelt right. Version 1 finds those one edit
+   * away, version 2 those two edits away, and knows which keys are neighbours and which words are common.
    */
   list<Suggestion> suggest(1: string word, 2: i32 limit = 5) throws (1: QueryRefused refused) (katamari.readonly = "true")
 
   /**
-   * Other words for a word. Version 1 looks up the word as it is, version 2 falls back on its stem (`searching` gives those of
-   * `search`) and puts common words first.
+   * Other words for a word. Version 1 looks up the word as it is, version 2 falls back on its stem (`searching` gives
+   * those of `search`) and puts common words first.
    */
   list<string> synonyms(1: string word, 2: i32 limit = 10) throws (1: QueryRefused refused) (katamari.readonly = "true")
 }

@@ -14,8 +14,8 @@ struct SharedStruct {
 /** Looks up what was logged. */
 service SharedService {
   /**
-   * The result that `calculate` logged under this id. Copies of a chassis share no memory: each knows the calculations it made
-   * itself, the latest 1000 of them.
+   * The result that `calculate` logged under this id. Copies of a chassis share no memory: each knows the
+   * calculations it made itself, the latest 1000 of them.
    */
   SharedStruct getStruct(1: i32 key) (katamari.readonly = "true")
 }

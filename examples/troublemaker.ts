@@ -1,5 +1,6 @@
-// Troublemaker: a chassis that misbehaves on request, so that people can watch the mesh heal. What each method does and what people
-// will see is told in `troublemaker.thrift`. Nothing here outlives its process group or touches anything outside its process.
+// Troublemaker: a chassis that misbehaves on request, so that people can watch the mesh heal. What each method does
+// and what people will see is told in `troublemaker.thrift`. Nothing here outlives its process group or touches
+// anything outside its process.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Server, Socket } from 'node:net';
@@ -101,8 +102,8 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /**
- * Every connection of this process's servers. The SDK does not hand out its sockets, and no honest handler wants one: this listens in where
- * node:net announces them.
+ * Every connection of this process's servers. The SDK does not hand out its sockets, and no honest handler wants one:
+ * this listens in where node:net announces them.
  */
 function watchConnections(): ReadonlySet<Socket> {
   const open = new Set<Socket>();
@@ -121,7 +122,9 @@ function watchConnections(): ReadonlySet<Socket> {
 
 const slowReplyPieces = 20;
 
-/** The next write on the socket goes out in pieces with pauses between them; writes after it wait until it is through. */
+/**
+ * The next write on the socket goes out in pieces with pauses between them; writes after it wait until it is through.
+ */
 function drip(socket: Socket, pauseMs: number): void {
   if (Object.hasOwn(socket, 'write')) return;
   const write: (bytes: Uint8Array) => boolean = socket.write.bind(socket);

@@ -1,5 +1,6 @@
 /**
- * The control service every chassis built with the SDK answers beside its own, under the multiplexed name `katamari.Chassis`.
+ * The control service every chassis built with the SDK answers beside its own, under the multiplexed name
+ * `katamari.Chassis`.
  */
 namespace * katamari
 
@@ -18,8 +19,9 @@ struct ChassisDetails {
   /** Language and version of the SDK, for people: `typescript 0.1.0`. */
   9: string sdk
   /**
-   * Calls that it takes beyond `concurrency` and keeps in line: each begins after the answer to the one before it was written. The mesh
-   * sends no more than these, of idempotent methods only, and may take them back (`katamari.Link:cancel`) until they begin. Default 0: none.
+   * Calls that it takes beyond `concurrency` and keeps in line: each begins after the answer to the one before it was
+   * written. The mesh sends no more than these, of idempotent methods only, and may take them back
+   * (`katamari.Link:cancel`) until they begin. Default 0: none.
    */
   10: optional i32 ahead
 }

@@ -1,6 +1,7 @@
 /**
- * A service whose handlers do as they are told, so that `katamari conform` can see how a chassis treats them. The authors of a kit implement it
- * in a test fixture of theirs: each method in a line or two. Nothing in it needs more than a Thrift library of 2020 (no uuid).
+ * A service whose handlers do as they are told, so that `katamari conform` can see how a chassis treats them. The
+ * authors of a kit implement it in a test fixture of theirs: each method in a line or two. Nothing in it needs more
+ * than a Thrift library of 2020 (no uuid).
  */
 namespace * conformance
 
@@ -100,7 +101,10 @@ service Conformance {
   /** What the context of this very call says; absent parts are '', 0 and empty. */
   ContextReport report() (katamari.readonly = "true")
 
-  /** Calls `echoText(value)` of the service `Conformance` through the mesh, within the time left, and answers with what came. */
+  /**
+   * Calls `echoText(value)` of the service `Conformance` through the mesh, within the time left, and answers with
+   * what came.
+   */
   string relay(1: string value)
 
   /** Asks to be replaced after this answer. A kit that does not offer it throws something. */

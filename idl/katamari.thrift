@@ -234,7 +234,10 @@ struct Deployment {
   15: RecycleRules recycle
   /** Calls that may wait for a resource of its pool. */
   16: i32 queueMax
-  /** How a plain Thrift server reads and writes: framed, buffered or header; binary, old-binary, compact or json. Absent: framed, binary. */
+  /**
+   * How a plain Thrift server reads and writes: framed, buffered or header; binary, old-binary, compact or json.
+   * Absent: framed, binary.
+   */
   17: optional string transport
   18: optional string protocol
   /** The method that is called to see whether a plain server is well. */
@@ -256,12 +259,16 @@ service Katamari {
   list<Event> events(1: string token, 2: i64 afterSeq, 3: i32 waitMs) throws (1: AdminRefused refused) (katamari.readonly = "true")
 
   /**
-   * Rolling restart of the pools of a service ('' version: all versions) on all managers, or of one resource by its name:
-   * `Service@version/index`, with `manager:` before it when several managers have one of that name. Returns the resources concerned.
+   * Rolling restart of the pools of a service ('' version: all versions) on all managers, or of one resource by its
+   * name: `Service@version/index`, with `manager:` before it when several managers have one of that name. Returns the
+   * resources concerned.
    */
   i32 restart(1: string token, 2: string serviceName, 3: string version, 4: string resource) throws (1: AdminRefused refused)
 
-  /** Makes a deployment of the mesh, or changes the one of that service and version. The leader gives its copies to the managers. */
+  /**
+   * Makes a deployment of the mesh, or changes the one of that service and version. The leader gives its copies to
+   * the managers.
+   */
   DeployOutcome deploy(1: string token, 2: Deployment deployment) throws (1: AdminRefused refused)
 
   /** Changes how many copies of a deployment there are in the mesh; returns it as it is now. */

@@ -1,9 +1,10 @@
 /**
- * Katamari: a web application as a chassis. The web faceplate hands each HTTP request below a site's prefix to `handle_request` of the pool
- * that the site names, and writes the response to the browser. Include this file and extend the service:
+ * Katamari: a web application as a chassis. The web faceplate hands each HTTP request below a site's prefix to
+ * `handle_request` of the pool that the site names, and writes the response to the browser. Include this file and
+ * extend the service:
  *
- *   include "web.thrift"
- *   service Shop extends web.WebApplication {}
+ * include "web.thrift"
+ * service Shop extends web.WebApplication {}
  */
 namespace * katamari_web
 

@@ -1,6 +1,7 @@
-// Builds dist/ for Node. `node scripts/build.mjs` builds the product, `--examples` the samples too, `--dev` also test fixtures, scripts and benches.
-// tsc compiles the code. The files beside it that it reads (IDL, pages, sample configuration) are copied, so that
-// `new URL('./file', import.meta.url)` works the same from the sources and from dist/. Does nothing when dist/ is up to date.
+// Builds dist/ for Node. `node scripts/build.mjs` builds the product, `--examples` the samples too, `--dev` also test
+// fixtures, scripts and benches. tsc compiles the code. The files beside it that it reads (IDL, pages, sample
+// configuration) are copied, so that `new URL('./file', import.meta.url)` works the same from the sources and from
+// dist/. Does nothing when dist/ is up to date.
 
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// `npm run chaos`: the chaos of test/kit/chaos/chaos.ts for people. Shows what is done to the mesh and how it goes, then a summary; exit code 1 when
-// anything did not hold.
+// `npm run chaos`: the chaos of test/kit/chaos/chaos.ts for people. Shows what is done to the mesh and how it goes,
+// then a summary; exit code 1 when anything did not hold.
 
 import { mkdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';

@@ -1,6 +1,7 @@
-// `npm run cluster`: many machines on this one, for people: Consul servers, masters, managers and faceplates as processes of their own, each on
-// an address of its own, running the sample chassis. Tells what is where, takes orders (kill, freeze, cut ...) from the keyboard, and
-// goes on until Ctrl-C, which ends all of it. What tests use is test/kit/cluster/cluster.ts; this only shows it.
+// `npm run cluster`: many machines on this one, for people: Consul servers, masters, managers and faceplates as
+// processes of their own, each on an address of its own, running the sample chassis. Tells what is where, takes
+// orders (kill, freeze, cut ...) from the keyboard, and goes on until Ctrl-C, which ends all of it. What tests use is
+// test/kit/cluster/cluster.ts; this only shows it.
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,11 +1,13 @@
 #!/bin/sh
-# Sees to it that what the tests need beyond npm is there: a Consul server, the Thrift compiler, the official Thrift libraries of Python, Ruby,
-# C++, Java and Perl with what runs or compiles them, promtool, chromium, ip (network namespaces) and openssl (certificates). Each is looked for in .tools/bin and on PATH; what is missing is
-# installed with apt-get where this runs as root on Debian, else the script ends with 1 and says what to install. Nothing to do takes
-# a fraction of a second and prints nothing.
+# Sees to it that what the tests need beyond npm is there: a Consul server, the Thrift compiler, the official Thrift
+# libraries of Python, Ruby, C++, Java and Perl with what runs or compiles them, promtool, chromium, ip (network
+# namespaces) and openssl (certificates). Each is looked for in .tools/bin and on PATH; what is missing is installed
+# with apt-get where this runs as root on Debian, else the script ends with 1 and says what to install. Nothing to do
+# takes a fraction of a second and prints nothing.
 #
-# Consul left Debian after bullseye. Its package is fetched from that suite, through a private apt configuration under .tools/ made
-# from this machine's own source file, and only the one binary is unpacked (.tools/bin/consul): the system stays as it is.
+# Consul left Debian after bullseye. Its package is fetched from that suite, through a private apt configuration under
+# .tools/ made from this machine's own source file, and only the one binary is unpacked (.tools/bin/consul): the
+# system stays as it is.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -1,5 +1,5 @@
-// `npm run matrix`: the cross-language matrix of test/kit/matrix/table.ts for people. Prints it as a table, then what differs and what was not
-// compared with the reason; exit code 1 when anything differs.
+// `npm run matrix`: the cross-language matrix of test/kit/matrix/table.ts for people. Prints it as a table, then what
+// differs and what was not compared with the reason; exit code 1 when anything differs.
 
 import { parseArgs } from 'node:util';
 import { CHASSIS } from '../test/kit/matrix/chassis.ts';

@@ -1,4 +1,5 @@
-// `npm run soak`: the soak of test/kit/mesh/soak.ts for people. Shows how it goes, then a summary; exit code 1 when anything did not hold.
+// `npm run soak`: the soak of test/kit/mesh/soak.ts for people. Shows how it goes, then a summary; exit code 1 when
+// anything did not hold.
 
 import { parseArgs } from 'node:util';
 import { runSoak, type SoakProgress, type SoakReport } from '../test/kit/mesh/soak.ts';

@@ -2,8 +2,9 @@
 //   node       all tests, or those that are named
 //   bun, deno  the tests whose result can depend on the runtime
 //   unit       on Node, the tests that start no process, need no program beside Node and no build
-// Tests drive real processes with real deadlines, and the machine may be busy. A file that fails is run once more, alone. The end of the run
-// lists every test that had to be run twice, by name. The run fails when a file fails twice, or at once when more than RERUN_MAX files fail.
+// Tests drive real processes with real deadlines, and the machine may be busy. A file that fails is run once more,
+// alone. The end of the run lists every test that had to be run twice, by name. The run fails when a file fails
+// twice, or at once when more than RERUN_MAX files fail.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -17,7 +18,8 @@ const bin = (program) => path.join(root, 'node_modules', '.bin', program);
 const vitest = path.join(root, 'node_modules', 'vitest', 'vitest.mjs');
 const vitestReport = (file) => ['--reporter=default', '--reporter=junit', `--outputFile.junit=${file}`];
 
-// The command of each runtime, the flag that names its report, and the flags for several files at a time and for one alone.
+// The command of each runtime, the flag that names its report, and the flags for several files at a time and for one
+// alone.
 const onNode = {
   command: [process.execPath, vitest, 'run'],
   report: vitestReport,
@@ -38,7 +40,8 @@ const runtimes = {
 
 // These measure, or start many processes: they run one after the other, after all others.
 const ofManyMachines = 'test/acceptance/cluster/';
-// The runtime makes no difference to these: tests of the repository, of the test kit, and of programs in other languages.
+// The runtime makes no difference to these: tests of the repository, of the test kit, and of programs in other
+// languages.
 const onNodeOnly = [
   'test/deploy/',
   'test/kit-self/',

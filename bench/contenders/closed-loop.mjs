@@ -1,4 +1,5 @@
-// A closed loop of promises: so many calls under way, the next when one is answered. The same for every client library that is measured.
+// A closed loop of promises: so many calls under way, the next when one is answered. The same for every client
+// library that is measured.
 
 /** Prints one line of JSON, as bench/load/load.cc does. */
 export async function measure(call, value, inFlight, seconds, warmUp) {

@@ -1,4 +1,5 @@
-// One single-threaded worker behind HAProxy: JSON-RPC by hand over node:http, with no library in between. `http-worker.mjs PORT`
+// One single-threaded worker behind HAProxy: JSON-RPC by hand over node:http, with no library in between.
+// `http-worker.mjs PORT`
 
 import { createServer } from 'node:http';
 

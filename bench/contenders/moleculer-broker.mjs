@@ -1,4 +1,5 @@
-// The settings that all Moleculer processes share: its own TCP transporter between addresses that are known, nothing that costs extra.
+// The settings that all Moleculer processes share: its own TCP transporter between addresses that are known, nothing
+// that costs extra.
 
 import { ServiceBroker } from 'moleculer';
 

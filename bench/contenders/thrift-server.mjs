@@ -1,4 +1,5 @@
-// An Apache Thrift server as its users write one: generated code, framed transport, binary protocol. `thrift-server.mjs PORT GENERATED-FOLDER`
+// An Apache Thrift server as its users write one: generated code, framed transport, binary protocol.
+// `thrift-server.mjs PORT GENERATED-FOLDER`
 
 import { createRequire } from 'node:module';
 import path from 'node:path';

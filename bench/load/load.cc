@@ -1,15 +1,16 @@
-// The load generator: one thread, epoll, no library. Sends one prepared request over and over to servers that answer each with one prepared
-// reply, compares every answer byte for byte, and prints what it saw as one line of JSON.
+// The load generator: one thread, epoll, no library. Sends one prepared request over and over to servers that answer
+// each with one prepared reply, compares every answer byte for byte, and prints what it saw as one line of JSON.
 //
 //   load framed --to HOST:PORT[,HOST:PORT...] --request FILE --reply FILE [--connections 64] [--depth 1]
 //               [--seconds 5] [--warm-up 1] [--rate CALLS_A_SECOND] [--deadline-ms 0]
 //   load nats   --to HOST:PORT --subject echo --request FILE ...
 //   load serve  --port PORT --reply FILE      answers framed requests, for measuring this program itself
 //
-// Closed loop: every connection has `depth` calls under way, the next is sent when one is answered. Open loop (--rate): calls are due at
-// random instants (exponential pauses, fixed seed), whatever the answers do; each is timed from the instant at which it was due, so a server
-// that stalls is charged for all that had to wait. An answer later than --deadline-ms counts as late. FILE holds a whole frame; in framed
-// mode the sequence id inside it is numbered, and answers may come in any order.
+// Closed loop: every connection has `depth` calls under way, the next is sent when one is answered. Open loop
+// (--rate): calls are due at random instants (exponential pauses, fixed seed), whatever the answers do; each is timed
+// from the instant at which it was due, so a server that stalls is charged for all that had to wait. An answer later
+// than --deadline-ms counts as late. FILE holds a whole frame; in framed mode the sequence id inside it is numbered,
+// and answers may come in any order.
 
 #include <arpa/inet.h>
 #include <errno.h>

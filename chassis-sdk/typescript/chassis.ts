@@ -1,5 +1,6 @@
-// A chassis: your handlers as one process of the mesh. Listens at KATAMARI_LISTEN, answers its own service and the control service
-// (describe, ping, drain), ends when its resource manager does. Run by hand it is a plain framed Thrift server on 127.0.0.1:9095.
+// A chassis: your handlers as one process of the mesh. Listens at KATAMARI_LISTEN, answers its own service and the
+// control service (describe, ping, drain), ends when its resource manager does. Run by hand it is a plain framed
+// Thrift server on 127.0.0.1:9095.
 
 import { createRequire } from 'node:module';
 import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';

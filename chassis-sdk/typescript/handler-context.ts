@@ -1,4 +1,5 @@
-// What a handler knows of the call it works on, and what it may ask for. Costs nothing until it is used: the signal and its timer
+// What a handler knows of the call it works on, and what it may ask for. Costs nothing until it is used: the signal
+// and its timer
 import { systemClock } from '../../core/mod.ts';
 import type { Call } from '../../core/rpc/mod.ts';
 import type { MeshCaller } from './mesh-client.ts';
@@ -44,7 +45,10 @@ export class HandlerContext {
     return this.#call.key;
   }
 
-  /** What the client said in headers of its transport (THeader, `x-...` of HTTP) that mean nothing to the mesh; names in lower case. */
+  /**
+   * What the client said in headers of its transport (THeader, `x-...` of HTTP) that mean nothing to the mesh; names
+   * in lower case.
+   */
   get headers(): Readonly<Record<string, string>> {
     return this.#call.headers;
   }

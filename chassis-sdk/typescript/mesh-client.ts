@@ -1,5 +1,6 @@
-// How a handler calls other services: one link to the mesh at KATAMARI_MESH, opened when first needed and opened anew when it broke.
-// The interface of a service is asked from the mesh and kept for a few seconds, so a chassis needs no IDL but its own.
+// How a handler calls other services: one link to the mesh at KATAMARI_MESH, opened when first needed and opened anew
+// when it broke. The interface of a service is asked from the mesh and kept for a few seconds, so a chassis needs no
+// IDL but its own.
 import { decodeResult, decodeStruct, encodeStruct, parseIdl } from '../../core/idl/mod.ts';
 import { Link, parseAddress } from '../../core/link/mod.ts';
 import { systemClock, type Clock, KatamariError, DEFAULT_LIMITS } from '../../core/mod.ts';

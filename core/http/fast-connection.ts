@@ -1,4 +1,4 @@
-// A connection for as long as nothing but ordinary POSTs (post-head.ts) comes on it: reads them, hands them to the app, and writes the answers in
+// A connection for as long as nothing but ordinary POSTs (fast-head.ts) comes on it: reads them, hands them to the app, and writes the answers in
 // the order of the requests. No stream and no object of HTTP is made for a request: those of `node:http` cost more than the rest of a small call.
 import { CallSignal, ReceiveBuffer } from '../link/mod.ts';
 import { KatamariError, type FaceplateLimits } from '../mod.ts';

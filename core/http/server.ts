@@ -1,7 +1,7 @@
 // One HTTP/1.1 server under a Hono app, with the limits of DESIGN.md section 6 item 9. Every front that speaks HTTP stands on it.
 //
 // It is `node:http` under @hono/node-server on all three runtimes; before it, where that can be, stands a shorter way for ordinary POSTs
-// (post-door.ts). The other two runtimes have servers of their own, but those cannot be told how long a client may take over its headers,
+// (fast-path.ts). The other two runtimes have servers of their own, but those cannot be told how long a client may take over its headers,
 // how many connections there may be or how many there are, and one aborts the signal of requests that succeeded; their `node:http`
 // can do all of it, at the same speed within a tenth.
 //

@@ -1,4 +1,5 @@
-// The annotations that the mesh obeys, on methods: katamari.idempotent, katamari.readonly, katamari.timeout, katamari.cache.
+// The annotations that the mesh obeys, on methods: katamari.idempotent, katamari.readonly, katamari.timeout,
+// katamari.cache.
 import type { Annotations, Method } from '../thrift/mod.ts';
 import { type IdlFile, idlFault, quote, suggest } from './fault.ts';
 import { index } from './tokens.ts';

@@ -1,6 +1,6 @@
-// The one text of an interface: the service with its inherited methods and every type it needs, in one file, in one order, typedefs
-// and constants expanded, comments and foreign annotations gone. Two interfaces are equal when these texts are. It is valid
-// Thrift IDL: any Thrift compiler generates working clients from it.
+// The one text of an interface: the service with its inherited methods and every type it needs, in one file, in one
+// order, typedefs and constants expanded, comments and foreign annotations gone. Two interfaces are equal when these
+// texts are. It is valid Thrift IDL: any Thrift compiler generates working clients from it.
 
 import { KatamariError } from '../mod.ts';
 import type { EnumType, Field, Method, StructType, Type } from '../thrift/mod.ts';
@@ -158,8 +158,8 @@ class Writer {
 }
 
 /**
- * By name, except that a struct stands before those that have a value of it as a default: compilers look into such values at once,
- * while they let types be named before they are defined.
+ * By name, except that a struct stands before those that have a value of it as a default: compilers look into such
+ * values at once, while they let types be named before they are defined.
  */
 function inOrderOfUse(sorted: readonly StructType[]): Set<StructType> {
   const done = new Set<StructType>();

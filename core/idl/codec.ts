@@ -1,6 +1,6 @@
-// Strict binary <-> plain JavaScript values, as handlers see them: struct and union are objects, list an array, set a Set, map a
-// Map, i64 a bigint (or number), binary a Buffer, enum a number, uuid a string. Nothing is guessed or rounded: what does not fit
-// its type is a bad_request with the path to it.
+// Strict binary <-> plain JavaScript values, as handlers see them: struct and union are objects, list an array, set a
+// Set, map a Map, i64 a bigint (or number), binary a Buffer, enum a number, uuid a string. Nothing is guessed or
+// rounded: what does not fit its type is a bad_request with the path to it.
 
 import { KatamariError } from '../mod.ts';
 import {
@@ -34,16 +34,16 @@ export interface DecodeOptions {
 }
 
 /**
- * The struct in strict binary, stop byte included. Absent (undefined) fields are left out, or written with their default.
- * Throws bad_request: `work.num1: expected i32, got "seven"`.
+ * The struct in strict binary, stop byte included. Absent (undefined) fields are left out, or written with their
+ * default. Throws bad_request: `work.num1: expected i32, got "seven"`.
  */
 export function encodeStruct(struct: StructType, value: Record<string, unknown>): Buffer {
   return encodeWith(PLAIN, struct, value, '');
 }
 
 /**
- * The value of a struct in strict binary. Unknown fields are skipped, defaults applied. Throws bad_request with the path on anything
- * that is not exactly one well-formed struct of this type.
+ * The value of a struct in strict binary. Unknown fields are skipped, defaults applied. Throws bad_request with the
+ * path on anything that is not exactly one well-formed struct of this type.
  */
 export function decodeStruct(
   struct: StructType,

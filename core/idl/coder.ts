@@ -1,6 +1,7 @@
-// Types compiled to coders, once each: a coder writes a value as strict binary and reads it back, with every check, straight from
-// and to what its dialect calls a value. Structs, lists and sets are the same in every dialect and live here; what differs
-// (numbers, binary, enums, sets, maps) a dialect brings along: codec.ts for plain JavaScript, json.ts for JSON.
+// Types compiled to coders, once each: a coder writes a value as strict binary and reads it back, with every check,
+// straight from and to what its dialect calls a value. Structs, lists and sets are the same in every dialect and live
+// here; what differs (numbers, binary, enums, sets, maps) a dialect brings along: codec.ts for plain JavaScript,
+// json.ts for JSON.
 //
 // Errors carry their path by growing it while they unwind, so the way that succeeds pays nothing for it.
 

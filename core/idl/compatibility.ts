@@ -1,12 +1,16 @@
-// Whether callers and chassis of two states of an interface understand each other, change by change, and why not. Judged by what travels:
-// fields by number and type, as Thrift reads them (unknown ones skipped, absent ones at their default). Names matter only to callers by
-// JSON, who are told apart. Whoever writes has one state, whoever reads the other: old callers write old arguments and read new results.
+// Whether callers and chassis of two states of an interface understand each other, change by change, and why not.
+// Judged by what travels: fields by number and type, as Thrift reads them (unknown ones skipped, absent ones at their
+// default). Names matter only to callers by JSON, who are told apart. Whoever writes has one state, whoever reads the
+// other: old callers write old arguments and read new results.
 
 import type { EnumType, Field, Interface, Method, StructType, Type } from '../thrift/mod.ts';
 import { defaultText } from './diff.ts';
 import { nameOfType } from './typename.ts';
 
-/** - fine: nothing is lost.   - json: only callers by JSON-RPC notice, who use names.   - sometimes: breaks when that value or exception occurs.   - breaks */
+/**
+ * - fine: nothing is lost. - json: only callers by JSON-RPC notice, who use names. - sometimes: breaks when that
+ * value or exception occurs. - breaks
+ */
 export type Compatibility = 'fine' | 'json' | 'sometimes' | 'breaks';
 
 export interface Change {
@@ -167,7 +171,10 @@ class Judge {
     this.#types(where, older.type, newer.type, flow);
   }
 
-  /** Whoever leaves a field out means the own default. Most writers send it then; in JSON and in optional fields it is the reader's that counts. */
+  /**
+   * Whoever leaves a field out means the own default. Most writers send it then; in JSON and in optional fields it is
+   * the reader's that counts.
+   */
   #defaults(where: string, older: Field, newer: Field, flow: Flow): void {
     const [was, is] = [defaultText(older), defaultText(newer)];
     if (was === is || older.type.kind !== newer.type.kind) return;
@@ -185,7 +192,8 @@ class Judge {
       return;
     }
     if (older.kind !== newer.kind) {
-      // Alike on the wire: enum and i32, string and binary. But not all bytes are text, nor all numbers values of an enum.
+      // Alike on the wire: enum and i32, string and binary. But not all bytes are text, nor all numbers values of an
+      // enum.
       const isNarrower = newer.kind === 'string' || newer.kind === 'enum';
       this.#add(
         where,
@@ -286,7 +294,10 @@ class Judge {
   }
 }
 
-/** The verdicts where only what that state writes is not always understood: old callers write arguments, new chassis results. */
+/**
+ * The verdicts where only what that state writes is not always understood: old callers write arguments, new chassis
+ * results.
+ */
 function written(
   state: 'old' | 'new',
   flow: Flow,

@@ -1,4 +1,5 @@
-// Values written in the IDL, as constants and as defaults of fields, checked against their type and turned into the plain
+// Values written in the IDL, as constants and as defaults of fields, checked against their type and turned into the
+// plain
 import type { EnumType, StructType, Type } from '../thrift/mod.ts';
 import { type IdlFile, idlFault, quote, suggest } from './fault.ts';
 import { type Scope, wholeNumber } from './scope.ts';

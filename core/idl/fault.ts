@@ -1,5 +1,5 @@
-// Errors of this room: where in which file, what, and what to do. Also the small words around them: how a wrong value is
-// quoted, and which known name was probably meant.
+// Errors of this room: where in which file, what, and what to do. Also the small words around them: how a wrong value
+// is quoted, and which known name was probably meant.
 
 import { KatamariError } from '../mod.ts';
 

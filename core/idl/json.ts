@@ -1,5 +1,6 @@
-// Strict binary <-> JSON values by the table of DESIGN section 4, straight from one to the other. What comes in is refused with the path
-// and what was expected; what goes out loses no digit. Object keys from outside (`__proto__`, `constructor`) are only ever data.
+// Strict binary <-> JSON values by the table of DESIGN section 4, straight from one to the other. What comes in is
+// refused with the path and what was expected; what goes out loses no digit. Object keys from outside (`__proto__`,
+// `constructor`) are only ever data.
 
 import { KatamariError } from '../mod.ts';
 import {
@@ -35,9 +36,9 @@ export type JsonResult =
   | { readonly ok: false; readonly exception: string; readonly fields: Record<string, unknown> };
 
 /**
- * JSON-RPC params as the method's argument struct. An object goes by name, an array by position in the order of the file, undefined
- * and null are none. Arguments without a default that are not `optional` must be given.
- * Throws bad_request with jsonRpcCode -32602: `params.work.num1: expected i32, got "seven"`.
+ * JSON-RPC params as the method's argument struct. An object goes by name, an array by position in the order of the
+ * file, undefined and null are none. Arguments without a default that are not `optional` must be given. Throws
+ * bad_request with jsonRpcCode -32602: `params.work.num1: expected i32, got "seven"`.
  */
 export function encodeParams(method: Method, params: unknown): Buffer {
   const { fields } = method.args;
@@ -59,7 +60,10 @@ export function encodeParams(method: Method, params: unknown): Buffer {
   return encodeWith(JSON_VALUES, method.args, given, 'params', INVALID_PARAMS);
 }
 
-/** The result struct of a method as JSON; void is null. Throws resource_failed when the chassis sent what its own interface does not allow. */
+/**
+ * The result struct of a method as JSON; void is null. Throws resource_failed when the chassis sent what its own
+ * interface does not allow.
+ */
 export function decodeResult(method: Method, result: Uint8Array): JsonResult {
   let decoded: Record<string, unknown>;
   try {

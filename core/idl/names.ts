@@ -3,8 +3,8 @@
 import type { Type } from '../thrift/mod.ts';
 
 /**
- * Plain names wherever they are unambiguous, so that it does not matter in which file a type stands; where two files define the
- * same name, the included one's is `shared_Name`. `taken` are names that stand for something else already.
+ * Plain names wherever they are unambiguous, so that it does not matter in which file a type stands; where two files
+ * define the same name, the included one's is `shared_Name`. `taken` are names that stand for something else already.
  */
 export function flatNames(types: readonly Type[], taken: Set<string>): Map<object, string> {
   const owners = new Map<string, { name: string }[]>();

@@ -1,5 +1,6 @@
-// IDL text to what it means. The one way in: reads the files, resolves every name, checks every default, and gives the services
-// with their inherited methods. Anything wrong is one bad_request that names file, line, column and what to do.
+// IDL text to what it means. The one way in: reads the files, resolves every name, checks every default, and gives
+// the services with their inherited methods. Anything wrong is one bad_request that names file, line, column and what
+// to do.
 import type { EnumType, Field, IdlSource, Interface, Method, StructType, Type } from '../thrift/mod.ts';
 import { methodRules, readAnnotations } from './annotations.ts';
 import { canonicalText } from './canonical.ts';
@@ -32,7 +33,10 @@ export const RESERVED_FIELD_ID = 32767;
 export const METHODS_MAX = 20_000;
 export const EXTENDS_MAX = 64;
 
-/** Compiles the source. Throws KatamariError bad_request: `calculator.thrift:12:3: unknown type "Wrok", did you mean "Work"?`. */
+/**
+ * Compiles the source. Throws KatamariError bad_request: `calculator.thrift:12:3: unknown type "Wrok", did you mean
+ * "Work"?`.
+ */
 export function parseIdl(source: IdlSource): Idl {
   return new Compiler(source).compile();
 }

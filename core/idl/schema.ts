@@ -1,5 +1,5 @@
-// Types as JSON Schema (draft-07) for OpenRPC: what json.ts takes and gives, no more and no less, as far as schemas can say it.
-// Structs and enums are components that others refer to, so recursive types end.
+// Types as JSON Schema (draft-07) for OpenRPC: what json.ts takes and gives, no more and no less, as far as schemas
+// can say it. Structs and enums are components that others refer to, so recursive types end.
 
 import type { EnumType, Field, Method, StructType, Type } from '../thrift/mod.ts';
 import { isParamRequired, jsonOf } from './json.ts';
@@ -15,8 +15,8 @@ export interface ParamDescription {
 }
 
 /**
- * The schema of a type. Structs and enums are added to `components` under their names (with a number behind when another type
- * has the name) and referred to as `#/components/schemas/NAME`.
+ * The schema of a type. Structs and enums are added to `components` under their names (with a number behind when
+ * another type has the name) and referred to as `#/components/schemas/NAME`.
  */
 export function schemaOf(type: Type, components: Record<string, object>): JsonSchema {
   switch (type.kind) {

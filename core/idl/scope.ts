@@ -1,4 +1,5 @@
-// The names of one IDL file and what they stand for: types (typedefs followed), constants, services, and through its includes
+// The names of one IDL file and what they stand for: types (typedefs followed), constants, services, and through its
+// includes
 import type { EnumType, Field, StructType, Type } from '../thrift/mod.ts';
 import { readAnnotations } from './annotations.ts';
 import { idlFault, quote, suggest } from './fault.ts';

@@ -1,4 +1,5 @@
-// One IDL file to its syntax tree, by the grammar of @creditkarma/thrift-parser over our tokens. Grammar errors are put into
+// One IDL file to its syntax tree, by the grammar of @creditkarma/thrift-parser over our tokens. Grammar errors are
+// put into
 import { type IdlFile, idlFault } from './fault.ts';
 import { type DocComment, index, scanIdl, shown } from './tokens.ts';
 
@@ -50,7 +51,8 @@ export function docBetween(file: SyntaxFile, start: number, end: number): string
 }
 
 function explain(file: IdlFile, tokens: readonly Token[], message: string, reported: number): Error {
-  // The parser names the token before the wrong one, except where it has taken the wrong one already (unless there is no more).
+  // The parser names the token before the wrong one, except where it has taken the wrong one already (unless there is
+  // no more).
   const at = tokens.findIndex((token) => index(token) === reported);
   const isTaken = message.startsWith('FieldType expected') || message.startsWith('IntConstant expected');
   const next = tokens[Math.min(at + 1, tokens.length - 1)];

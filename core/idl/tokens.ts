@@ -1,9 +1,10 @@
 // IDL text to the tokens that @creditkarma/thrift-parser's grammar reads. Its own scanner is not used: it stops at
 import { type IdlFile, idlFault, quote } from './fault.ts';
 
-// `namespace *`, negative hex numbers, `+5` and `.5`, takes fields named `constructor` for keywords, leaves \n in strings as it
-// is and moves columns at comments. Here also everything old or without meaning for us is taken out (namespaces, cpp_include,
-// xsd_*), so that the grammar never meets it; places in the file stay right because tokens keep their index.
+// `namespace *`, negative hex numbers, `+5` and `.5`, takes fields named `constructor` for keywords, leaves \n in
+// strings as it is and moves columns at comments. Here also everything old or without meaning for us is taken out
+// (namespaces, cpp_include, xsd_*), so that the grammar never meets it; places in the file stay right because tokens
+// keep their index.
 
 import { SyntaxType, type TextLocation, type Token } from '@creditkarma/thrift-parser';
 
@@ -109,8 +110,8 @@ function scanString(file: IdlFile, start: number, mark: string): { value: string
 }
 
 /**
- * The same tokens without what has no meaning for us, with one way to write what has several: `async` is `oneway`, `slist` is
- * `string`, `0x1:` is `1:`, and the parts of constant lists and maps stand between commas.
+ * The same tokens without what has no meaning for us, with one way to write what has several: `async` is `oneway`,
+ * `slist` is `string`, `0x1:` is `1:`, and the parts of constant lists and maps stand between commas.
  */
 function normalise(file: IdlFile, tokens: readonly Token[]): Token[] {
   const out: Token[] = [];
@@ -184,7 +185,10 @@ function isWord({ type, text }: Token): boolean {
   return type === SyntaxType.Identifier ? !text.includes('-') : KEYWORDS.has(text) && !VALUE_STARTS.has(type);
 }
 
-/** A field may be called `service` or `list`: what stands between a type and the end of the field can only be its name. */
+/**
+ * A field may be called `service` or `list`: what stands between a type and the end of the field can only be its
+ * name.
+ */
 function isName(beforeThat: Token, before: Token, token: Token, next: Token): boolean {
   // Definitions do not nest, so their words need less of a proof.
   if (DEFINERS.has(token.type) && TYPE_ENDS.has(before.type)) {

@@ -1,5 +1,6 @@
-// TypeScript types from an interface: what `katamari types FILE.thrift` writes. Structs are interfaces, unions are unions, enums a
-// const object and a type of its name, and each service gets the type of its handlers and, under its own name, of what its callers see.
+// TypeScript types from an interface: what `katamari types FILE.thrift` writes. Structs are interfaces, unions are
+// unions, enums a const object and a type of its name, and each service gets the type of its handlers and, under its
+// own name, of what its callers see.
 
 import { KatamariError } from '../mod.ts';
 import type { EnumType, Field, Interface, Method, StructType, Type } from '../thrift/mod.ts';

@@ -12,7 +12,7 @@ type AbortListener = ((event: Event) => void) | { handleEvent(event: Event): voi
 export class CallSignal implements AbortSignal {
   onabort: ((this: AbortSignal, event: Event) => void) | null = null;
   #reason: KatamariError | undefined;
-  /** No Set, for the reason told in outstanding.ts. */
+  /** No Set, for the reason told in pending-table.ts. */
   #listeners: AbortListener[] | undefined;
 
   get aborted(): boolean {

@@ -1,5 +1,5 @@
 // What is under way, in no order, for whoever must find all of it at the end. Each entry knows its place, so that coming and going are a few
-// assignments. No Set, for the reason told in outstanding.ts.
+// assignments. No Set, for the reason told in pending-table.ts.
 
 export interface DenseSetEntry {
   /** The roster's; -1 when it is on none. An entry is on one roster at most. */

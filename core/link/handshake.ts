@@ -14,7 +14,7 @@ import {
 } from '../thrift/mod.ts';
 import { LINK_CALLS } from './control-messages.ts';
 
-// sides are fed with what arrives and hand over what is to be written; time and sockets are the callers' (link-security.ts, link-guard.ts).
+// sides are fed with what arrives and hand over what is to be written; time and sockets are the callers' (security.ts, link-guard.ts).
 //
 //   client                                server
 //   hello(client nonce)             ->

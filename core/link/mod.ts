@@ -13,4 +13,12 @@ export { PlainLink } from './plain-link.ts';
 export { ReceiveBuffer } from './receive-buffer.ts';
 export { checkCertificates, connectLink, type LinkSecurity, whyNotListen } from './security.ts';
 export { type LinkServer, startLinkServer } from './server.ts';
+export {
+  callerGone,
+  WaitingCall,
+  WaitingCalls,
+  WaitingCallsByKey,
+  type Waitable,
+  type Waiter,
+} from './waiting-calls.ts';
 export { WriteBuffer } from './write-buffer.ts';

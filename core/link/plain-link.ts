@@ -41,7 +41,7 @@ export class PlainLink {
   readonly #options: PlainLinkOptions;
   readonly #encoding: Encoding;
   readonly #inbox = new ReceiveBuffer();
-  /** In the order in which they were sent. Few, and no Map, for the reason told in outstanding.ts. */
+  /** In the order in which they were sent. Few, and no Map, for the reason told in pending-table.ts. */
   readonly #underWay: PlainLinkCall[] = [];
   /** Of oneway calls that the kernel has not taken yet. */
   readonly #unwritten = new Set<ReplySink>();

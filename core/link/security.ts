@@ -7,7 +7,7 @@ import { ClientHandshake } from './handshake.ts';
 
 // addresses that change; the CA is the proof. So the CA must be the mesh's own: whoever holds a certificate of it, with both client
 // and server usage, is a member and may be any manager or faceplate. A CA that signs for others too would let those in.
-// The secret is a second, independent proof (link-handshake.ts); with both configured, both are asked for. It enciphers nothing.
+// The secret is a second, independent proof (handshake.ts); with both configured, both are asked for. It enciphers nothing.
 // Refuses: to wait longer than it was told, to go on with a side that did not prove itself, to do with less than was configured.
 
 import { createPrivateKey, X509Certificate } from 'node:crypto';

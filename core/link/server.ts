@@ -1,4 +1,4 @@
-// The answering side of links: listens, lets peers in, drains. What a peer may do once it is in is in link-connection.ts.
+// The answering side of links: listens, lets peers in, drains. What a peer may do once it is in is in server-connection.ts.
 // Used by the chassis SDK (for its manager), by the manager (for faceplates) and for calls from chassis back into the mesh.
 import { systemClock, type Clock } from '../mod.ts';
 import { parseAddress } from './address.ts';

@@ -1,5 +1,6 @@
-// What the headers of a request (HTTP's, THeader's) ask for, for every call in it. A header that cannot be meant is refused, not ignored: a caller who
-// asks for 500 ms and gets ten seconds has been lied to. Trace headers are the exception, as W3C Trace Context section 3.2 says.
+// What the headers of a request (HTTP's, THeader's) ask for, for every call in it. A header that cannot be meant is
+// refused, not ignored: a caller who asks for 500 ms and gets ten seconds has been lied to. Trace headers are the
+// exception, as W3C Trace Context section 3.2 says.
 
 import { KatamariError } from '../mod.ts';
 import type { HeadersIn } from '../thrift/mod.ts';

@@ -1,5 +1,6 @@
 // The books of a process: every call that comes in is entered once and settled once, so the sums always agree
-// (DESIGN.md section 6 item 1). Hot path: integer additions on objects of one shape; text is made only when somebody looks.
+// (DESIGN.md section 6 item 1). Hot path: integer additions on objects of one shape; text is made only when somebody
+// looks.
 
 import { ERROR_TABLE } from '../mod.ts';
 import type { CallResult, CallOutcome } from './call.ts';
@@ -23,7 +24,10 @@ export class DurationHistogram {
     this.count++;
   }
 
-  /** The duration below which a share `q` (0..1) of the calls were, in seconds, interpolated within its bucket; NaN when empty. */
+  /**
+   * The duration below which a share `q` (0..1) of the calls were, in seconds, interpolated within its bucket; NaN
+   * when empty.
+   */
   quantile(q: number): number {
     return quantileOf(this.counts, q);
   }

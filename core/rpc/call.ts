@@ -1,5 +1,5 @@
-// A call on its way and its reply, and the one function type everything that answers calls has, with a promise or without.
-// Bytes of arguments and results are strict-binary Thrift structs and are passed through untouched.
+// A call on its way and its reply, and the one function type everything that answers calls has, with a promise or
+// without. Bytes of arguments and results are strict-binary Thrift structs and are passed through untouched.
 
 import { asKatamariError, type ErrorCode, type KatamariError } from '../mod.ts';
 
@@ -27,7 +27,9 @@ export interface Call {
   readonly key: string;
   readonly traceparent: string;
   readonly tracestate: string;
-  /** What the client said beside the call in headers of its transport that mean nothing to the mesh; for the handler. */
+  /**
+   * What the client said beside the call in headers of its transport that mean nothing to the mesh; for the handler.
+   */
   readonly headers: Readonly<Record<string, string>>;
   /** Who calls, for people: `thrift 127.0.0.1:50312`, `json-rpc 10.0.0.7`, `chassis Calculator@1.0.0/2`. */
   readonly caller: string;
@@ -53,8 +55,8 @@ export interface ReplyContext {
 }
 
 /**
- * The answer to a call: the result struct (a value or a declared exception), or a TApplicationException struct that the chassis
- * itself sent. Errors of the mesh are never a Reply: they reject with KatamariError.
+ * The answer to a call: the result struct (a value or a declared exception), or a TApplicationException struct that
+ * the chassis itself sent. Errors of the mesh are never a Reply: they reject with KatamariError.
  */
 export interface Reply {
   /** True: `body` is a TApplicationException struct from the chassis. False: the method's result struct. */
@@ -67,15 +69,18 @@ export interface Reply {
 /** Everything that answers a call: the router, a pool, a link, a chassis. Rejects with KatamariError only. */
 export type Dispatch = (call: Call) => Promise<Reply>;
 
-/** Takes the end of one call: exactly one of the two is called, once, perhaps before the sending has returned. Neither throws. */
+/**
+ * Takes the end of one call: exactly one of the two is called, once, perhaps before the sending has returned. Neither
+ * throws.
+ */
 export interface CallSink {
   reply(reply: Reply): void;
   fail(error: KatamariError): void;
 }
 
 /**
- * A Dispatch without a promise, for the way that every call goes: a promise costs an object, a round of the engine's queue at each step, and for
- * a refused call more than the refusal.
+ * A Dispatch without a promise, for the way that every call goes: a promise costs an object, a round of the engine's
+ * queue at each step, and for a refused call more than the refusal.
  */
 export type Send = (call: Call, sink: CallSink) => void;
 
@@ -118,8 +123,8 @@ export function createCall(what: Pick<Call, 'service' | 'method' | 'args' | 'dea
 }
 
 /**
- * A copy of a call with some fields changed. Field by field: a literal with two spreads takes the engine ten times as long, and gives calls
- * many hidden classes where this gives them one.
+ * A copy of a call with some fields changed. Field by field: a literal with two spreads takes the engine ten times as
+ * long, and gives calls many hidden classes where this gives them one.
  */
 export function withCall(call: Call, change: Partial<Omit<Call, 'signal'>>): Call {
   return {

@@ -1,7 +1,8 @@
-// A Send that works on so many calls at a time and keeps those beyond in line: the mesh may send a chassis the next calls before it has
-// answered the one it works on, which saves both of them a wake-up a call. Each begins after the answer to the one before it has gone to the kernel, so
-// neither a long computation nor the end of the process keeps that answer back. A call that is taken back while it is in line never runs. The line
-// is as long as the mesh makes it; it sends no more than the chassis has said it takes.
+// A Send that works on so many calls at a time and keeps those beyond in line: the mesh may send a chassis the next
+// calls before it has answered the one it works on, which saves both of them a wake-up a call. Each begins after the
+// answer to the one before it has gone to the kernel, so neither a long computation nor the end of the process keeps
+// that answer back. A call that is taken back while it is in line never runs. The line is as long as the mesh makes
+// it; it sends no more than the chassis has said it takes.
 
 import { KatamariError } from '../mod.ts';
 import type { Call, CallSink, Reply, Send } from './call.ts';
@@ -37,7 +38,10 @@ export class ConcurrencyLimit {
     for (const { sink } of this.#waiting.splice(0)) sink.fail(this.#whyClosed);
   }
 
-  /** The answer to a call was given to the socket, which sends what it has at the end of this turn: the next call begins after that. */
+  /**
+   * The answer to a call was given to the socket, which sends what it has at the end of this turn: the next call
+   * begins after that.
+   */
   ended(): void {
     if (this.#leaving++ === 0) queueMicrotask(this.#goOn);
   }

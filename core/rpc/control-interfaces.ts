@@ -1,4 +1,5 @@
-// The control interfaces of idl/chassis.thrift: the service that every chassis answers, and the one that the mesh answers to a chassis.
+// The control interfaces of idl/chassis.thrift: the service that every chassis answers, and the one that the mesh
+// answers to a chassis.
 
 import { parseIdl, readIdlFile } from '../idl/mod.ts';
 import { KatamariError } from '../mod.ts';

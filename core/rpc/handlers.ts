@@ -1,5 +1,6 @@
-// Handlers as a Send: decodes the arguments, runs the handler, encodes the result or the declared exception. What a handler throws
-// undeclared is answered with its message, not its stack, and the process stays up. Refuses: unknown methods, malformed arguments.
+// Handlers as a Send: decodes the arguments, runs the handler, encodes the result or the declared exception. What a
+// handler throws undeclared is answered with its message, not its stack, and the process stays up. Refuses: unknown
+// methods, malformed arguments.
 
 import { decodeStruct, encodeStruct } from '../idl/mod.ts';
 import { asKatamariError, KatamariError } from '../mod.ts';

@@ -1,5 +1,5 @@
-// Pools as the mesh sees them: what each manager says of its own pool, put together where details and interface are equal. Pure; for the
-// command and for the dashboard, which get one PoolStatus for each pool of each manager.
+// Pools as the mesh sees them: what each manager says of its own pool, put together where details and interface are
+// equal. Pure; for the command and for the dashboard, which get one PoolStatus for each pool of each manager.
 
 import type { PoolStatus, ResourceStatus, RestartReason } from './status.ts';
 
@@ -8,7 +8,10 @@ export interface PlacedResource extends ResourceStatus {
   readonly manager: string;
 }
 
-/** One pool of the whole mesh. Counts and rates are sums; of times the median is weighted by calls, the others are the worst. */
+/**
+ * One pool of the whole mesh. Counts and rates are sums; of times the median is weighted by calls, the others are the
+ * worst.
+ */
 export interface MergedPool extends Omit<PoolStatus, 'manager' | 'resources'> {
   /** Those that have a part of it, by name. */
   readonly managers: readonly string[];

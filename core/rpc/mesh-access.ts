@@ -37,8 +37,8 @@ export interface Directory {
   /** Every pool known now, ordered by service, then version. */
   pools(): readonly PoolView[];
   /**
-   * The pool a call would go to now: details, roles, tags, then the route's weights. Faceplates that need the interface to
-   * encode call this first and then send the call with that pool's exact version.
+   * The pool a call would go to now: details, roles, tags, then the route's weights. Faceplates that need the
+   * interface to encode call this first and then send the call with that pool's exact version.
    * @throws KatamariError `no_pool` (facts.jsonRpcCode -32601 when the method exists nowhere in the mesh).
    */
   choose(wanted: PoolQuery): PoolView;

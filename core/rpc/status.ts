@@ -1,11 +1,13 @@
-// What a process tells about itself to people and programs: `/status`, `katamari status`, the dashboard and the metrics all read
-// these shapes. Plain data, JSON-safe, no bigint. `idl/katamari.thrift` has the same structs for the admin service.
+// What a process tells about itself to people and programs: `/status`, `katamari status`, the dashboard and the
+// metrics all read these shapes. Plain data, JSON-safe, no bigint. `idl/katamari.thrift` has the same structs for the
+// admin service.
 
 /**
  * Where a resource is in its life.
  * - starting: its process was launched and does not answer yet.
- * - idle: introduced, in its pool, free.   - busy: in its pool, every place taken.
- * - draining: takes no new call, finishes what it has, then stops.   - stopping: was told to end (SIGTERM, then SIGKILL).
+ * - idle: introduced, in its pool, free. - busy: in its pool, every place taken.
+ * - draining: takes no new call, finishes what it has, then stops. - stopping: was told to end (SIGTERM, then
+ *   SIGKILL).
  * - backing_off: died or failed its start; waits before the next one.
  * - failed: refused for good (its interface clashes with its pool's) until somebody restarts it.
  */
@@ -77,7 +79,8 @@ export interface PoolStatus {
 
 /**
  * How a process of the mesh stands, as seen from the one that is asked.
- * - up: it answers.   - draining: it is leaving, or was told to run nothing.   - unreachable: Consul knows it, its link does not answer.
+ * - up: it answers. - draining: it is leaving, or was told to run nothing. - unreachable: Consul knows it, its link
+ *   does not answer.
  */
 export type ProcessState = 'up' | 'draining' | 'unreachable';
 

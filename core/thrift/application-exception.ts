@@ -31,7 +31,10 @@ export function writeApplicationException(message: string, type: number): Buffer
   return out;
 }
 
-/** What a client of a Thrift faceplate gets for an error of the mesh. A full queue refuses many calls with one error: its bytes are made once. */
+/**
+ * What a client of a Thrift faceplate gets for an error of the mesh. A full queue refuses many calls with one error:
+ * its bytes are made once.
+ */
 export function applicationExceptionOf(error: KatamariError): Buffer {
   if (error !== last.error) {
     last = { error, bytes: writeApplicationException(error.message, ERROR_TABLE[error.code].thrift) };

@@ -1,4 +1,5 @@
-// Strict-binary Thrift at the level of single values: a writer into a growing buffer and a reader that checks every size against
+// Strict-binary Thrift at the level of single values: a writer into a growing buffer and a reader that checks every
+// size against
 import type { Type } from './model.ts';
 import { writeCachedString } from './string-cache.ts';
 import { WIRE_TYPE as WIRE } from './struct-scanner.ts';

@@ -1,5 +1,6 @@
-// The head of a strict-binary Thrift message: version and type, method name, sequence id. Source: Thrift binary protocol specification.
-// The hot path reads this and nothing else; the argument bytes behind it are passed on as they came.
+// The head of a strict-binary Thrift message: version and type, method name, sequence id. Source: Thrift binary
+// protocol specification. The hot path reads this and nothing else; the argument bytes behind it are passed on as
+// they came.
 
 import { KatamariError } from '../mod.ts';
 import { readCachedString, writeCachedString } from './string-cache.ts';
@@ -87,7 +88,10 @@ export function putFrameHead(
   return into.writeInt32BE(seqId, at + 12 + nameBytes);
 }
 
-/** Length and head of a framed message whose body of `bodyBytes` is written behind it, so that a long body need not be copied. */
+/**
+ * Length and head of a framed message whose body of `bodyBytes` is written behind it, so that a long body need not be
+ * copied.
+ */
 export function messageHead(type: MessageType, name: string, seqId: number, bodyBytes: number): Buffer {
   const head = frameMessage(type, name, seqId, NOTHING, NOTHING);
   head.writeInt32BE(head.length - 4 + bodyBytes, 0);
@@ -101,7 +105,8 @@ export function bareMessage(type: MessageType, name: string, seqId: number, body
 
 /**
  * Reads the head of a message in the old form of the binary protocol, without a version: name, type, sequence id.
- * @returns undefined when the bytes end before the head does. @throws KatamariError bad_request when this is no such message.
+ * @returns undefined when the bytes end before the head does. @throws KatamariError bad_request when this is no such
+ * message.
  */
 export function readOldHead(bytes: Buffer, start: number, end: number): MessageHead | undefined {
   if (end - start < 4) return undefined;

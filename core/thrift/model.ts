@@ -1,5 +1,6 @@
-// What an IDL file means once it is understood: every name resolved, every typedef followed, every service with the methods
-// it inherits. Everything downstream (codecs, JSON mapping, discovery, pool identity) reads this and never the syntax tree.
+// What an IDL file means once it is understood: every name resolved, every typedef followed, every service with the
+// methods it inherits. Everything downstream (codecs, JSON mapping, discovery, pool identity) reads this and never
+// the syntax tree.
 
 /** A resolved Thrift type. Typedefs are gone; `struct` covers struct, union and exception. */
 export type Type =

@@ -1,6 +1,7 @@
-// Short texts that come with every call: names of methods, versions, callers. Read, one that came before is known by its bytes and is the same string
-// again: nothing is decoded, nothing made, and who looks it up in a Map need not compare letters. Written, ASCII goes byte by byte: for so little a
-// call into the runtime costs more. What is known is a table of fixed size in which a newcomer takes the place of whoever was there.
+// Short texts that come with every call: names of methods, versions, callers. Read, one that came before is known by
+// its bytes and is the same string again: nothing is decoded, nothing made, and who looks it up in a Map need not
+// compare letters. Written, ASCII goes byte by byte: for so little a call into the runtime costs more. What is known
+// is a table of fixed size in which a newcomer takes the place of whoever was there.
 
 interface CachedString {
   readonly bytes: Buffer;

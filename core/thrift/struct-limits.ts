@@ -1,9 +1,12 @@
-// How deep and how large a struct may be, in one set of words for every reader of the wire. Called for each container and string of the
-// hot path: nothing is made here unless it is an error.
+// How deep and how large a struct may be, in one set of words for every reader of the wire. Called for each container
+// and string of the hot path: nothing is made here unless it is an error.
 
 import { KatamariError } from '../mod.ts';
 
-/** A declared count of things of at least `each` bytes, if it can be true at all. @throws KatamariError bad_request or too_large */
+/**
+ * A declared count of things of at least `each` bytes, if it can be true at all.
+ * @throws KatamariError bad_request or too_large
+ */
 export function declaredSize(count: number, each: number, bytesMax: number): number {
   if (count < 0) throw new KatamariError('bad_request', `A size of ${count} is declared, expected 0 or more`);
   if (count * each > bytesMax) throw tooLarge(count * each, bytesMax);

@@ -1,6 +1,7 @@
-// Finds the end of a strict-binary struct without knowing its IDL, and refuses what is malformed before anybody else sees it.
-// Resumable: an unframed stream that drips one byte at a time is scanned once, not once per byte. No recursion, no allocation per
-// value; a declared size is compared with what may still come before it is believed. Limits: depth and bytes, given by the caller.
+// Finds the end of a strict-binary struct without knowing its IDL, and refuses what is malformed before anybody else
+// sees it. Resumable: an unframed stream that drips one byte at a time is scanned once, not once per byte. No
+// recursion, no allocation per value; a declared size is compared with what may still come before it is believed.
+// Limits: depth and bytes, given by the caller.
 
 import { KatamariError } from '../mod.ts';
 import { declaredSize, tooDeep, tooLarge } from './struct-limits.ts';
@@ -50,7 +51,8 @@ export class StructScanner {
   }
 
   /**
-   * Goes on scanning the struct that begins at `start`; call again with the same beginning and a later `end` when more has come.
+   * Goes on scanning the struct that begins at `start`; call again with the same beginning and a later `end` when
+   * more has come.
    * @returns the offset behind the struct's stop byte, or -1 when it does not end before `end`.
    * @throws KatamariError bad_request (malformed, too deep) or too_large.
    */
@@ -97,7 +99,10 @@ export class StructScanner {
     return -1;
   }
 
-  /** Steps over a scalar, or opens a struct or container. Returns the offset behind what was consumed, -1 when bytes are missing. */
+  /**
+   * Steps over a scalar, or opens a struct or container. Returns the offset behind what was consumed, -1 when bytes
+   * are missing.
+   */
   #enter(type: number, bytes: Buffer, at: number, end: number): number {
     const size = fixedSize(type);
     if (size > 0) return end - at < size ? -1 : at + size;

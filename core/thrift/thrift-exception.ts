@@ -1,4 +1,5 @@
-// A declared exception as a handler throws it. Told apart by its shape, not by instanceof, so that two copies of the SDK agree.
+// A declared exception as a handler throws it. Told apart by its shape, not by instanceof, so that two copies of the
+// SDK agree.
 
 /** `throw new ThriftException('InvalidOperation', { whatOp: 4, why: 'Cannot divide by 0' })` */
 export class ThriftException extends Error {

@@ -3,8 +3,8 @@
 //   Calculator.add {"num1": 1, "num2": 2}        {"result":3}
 //   Calculator@1.0.0.calculate [1, {...}]        {"error":{"code":"exception","message":"InvalidOperation: ...","exception":{...}}}
 //
-// What may go wrong with a line (too long, half sent, unread answers) and the drain are serveLines' business; pool, deadline and statistics
-// are FaceplateCalls'. Here is only what a line means.
+// What may go wrong with a line (too long, half sent, unread answers) and the drain are serveLines' business; pool,
+// deadline and statistics are FaceplateCalls'. Here is only what a line means.
 import {
   FaceplateCalls,
   KatamariError,

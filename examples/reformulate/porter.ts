@@ -1,6 +1,7 @@
-// The stemmer of M. F. Porter, "An algorithm for suffix stripping", Program 14 (1980): what version 1 uses. Five steps, each
-// of which removes or replaces the longest suffix that its table knows, when enough of the word is left before it. The paper's measure m
-// counts vowel-consonant runs; "m > 0" says that the suffix lies behind the first such run, "m > 1" that it lies behind the second.
+// The stemmer of M. F. Porter, "An algorithm for suffix stripping", Program 14 (1980): what version 1 uses. Five
+// steps, each of which removes or replaces the longest suffix that its table knows, when enough of the word is left
+// before it. The paper's measure m counts vowel-consonant runs; "m > 0" says that the suffix lies behind the first
+// such run, "m > 1" that it lies behind the second.
 import { applyLongest, endsConsonantVowelConsonant, hasVowel, markConsonantY, regionAfter } from './suffixes.ts';
 import type { SuffixRule } from './suffixes.ts';
 

@@ -1,5 +1,5 @@
-// Porter's English stemmer ("Porter2", 2001): what version 2 uses. The 1980 steps with the mistakes of twenty years' use put right:
-// apostrophes, -ly, fewer y turned to i, words that the rules would damage listed by name.
+// Porter's English stemmer ("Porter2", 2001): what version 2 uses. The 1980 steps with the mistakes of twenty years'
+// use put right: apostrophes, -ly, fewer y turned to i, words that the rules would damage listed by name.
 import {
   applyLongest,
   endsConsonantVowelConsonant,
@@ -118,7 +118,10 @@ const lastSuffixes: readonly SuffixRule[] = [
   ['ic', ''],
 ];
 
-/** Three beginnings count as a whole, so that general and generous, communism and community, arsenic and arsenal stay apart. */
+/**
+ * Three beginnings count as a whole, so that general and generous, communism and community, arsenic and arsenal stay
+ * apart.
+ */
 function firstRegion(word: string): number {
   const beginning = /^(gener|commun|arsen)/.exec(word);
   return beginning ? beginning[0].length : regionAfter(word, 0);

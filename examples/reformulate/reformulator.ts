@@ -1,5 +1,6 @@
-// Reformulate without its chassis: the five methods of `reformulate.thrift` over a stemmer, a speller and a thesaurus. The two versions
-// of the service are two choices of these. Throws QueryRefused for input beyond the limits, and for nothing else.
+// Reformulate without its chassis: the five methods of `reformulate.thrift` over a stemmer, a speller and a
+// thesaurus. The two versions of the service are two choices of these. Throws QueryRefused for input beyond the
+// limits, and for nothing else.
 import { countCodePoints, tokenise, TokenKind } from './tokens.ts';
 import { normalise } from './words.ts';
 import type { Speller, Suggestion } from './spelling.ts';

@@ -19,8 +19,8 @@ export async function serveReformulate(version: string, parts: Parts): Promise<v
       synonyms: declared(methods.synonyms),
     },
   });
-  // The word list and the thesaurus take some tenths of a second to read: not at the start, when all copies of a mesh want the
-  // processor, but as a rule before anybody asks.
+  // The word list and the thesaurus take some tenths of a second to read: not at the start, when all copies of a mesh
+  // want the processor, but as a rule before anybody asks.
   setTimeout(() => methods.analyze({ query: 'wram up' }), warmUpAfterMs).unref();
 }
 

@@ -1,9 +1,10 @@
-// Two spellers over one word list. The first tries everything that one edit makes of a word and keeps what is a word. The second
-// finds every word up to two edits away, and ranks by how likely the slip is and how common the word.
+// Two spellers over one word list. The first tries everything that one edit makes of a word and keeps what is a word.
+// The second finds every word up to two edits away, and ranks by how likely the slip is and how common the word.
 //
-// The second needs no index of deletions, which for 100,000 words takes seconds and a hundred megabytes to build: each word has a signature,
-// one bit for each letter in it. One edit takes at most one letter from a word and brings at most one new, so words of which one has
-// three letters that the other has not are more than two edits away. Few are left to measure, and to find them takes under a millisecond.
+// The second needs no index of deletions, which for 100,000 words takes seconds and a hundred megabytes to build:
+// each word has a signature, one bit for each letter in it. One edit takes at most one letter from a word and brings
+// at most one new, so words of which one has three letters that the other has not are more than two edits away. Few
+// are left to measure, and to find them takes under a millisecond.
 import { lazily } from './words.ts';
 import type { WordList } from './words.ts';
 
@@ -56,14 +57,14 @@ export function twoEditSpeller(list: () => WordList): Speller {
 }
 
 /**
- * How many letters must be inserted, removed, replaced or swapped with their neighbour to make `b` of `a` (optimal string alignment:
- * no letter is edited twice); `most + 1` for anything beyond `most`.
+ * How many letters must be inserted, removed, replaced or swapped with their neighbour to make `b` of `a` (optimal
+ * string alignment: no letter is edited twice); `most + 1` for anything beyond `most`.
  */
 export function editDistance(a: string, b: string, most: number): number {
   const width = b.length + 1;
   if (Math.abs(a.length - b.length) > most) return most + 1;
-  // The whole table in one small array: rows of the distances between the beginnings of a and those of b. Cells further than
-  // `most` from the diagonal are not worked out, they only have to read as too far.
+  // The whole table in one small array: rows of the distances between the beginnings of a and those of b. Cells
+  // further than `most` from the diagonal are not worked out, they only have to read as too far.
   const table = new Uint8Array((a.length + 1) * width).fill(most + 1);
   for (let j = 0; j <= Math.min(most, b.length); j += 1) table[j] = j;
   for (let i = 1; i <= a.length; i += 1) {
@@ -188,7 +189,10 @@ function best(found: Suggestion[], limit: number): Suggestion[] {
 
 const vowels = 'aeiouy';
 
-/** The rows of a QWERTY keyboard, each shifted half a key against the one above: a key touches the next, and two in the row below. */
+/**
+ * The rows of a QWERTY keyboard, each shifted half a key against the one above: a key touches the next, and two in
+ * the row below.
+ */
 const keysAround: ReadonlyMap<string, ReadonlySet<string>> = keyboardNeighbours(['qwertyuiop', 'asdfghjkl', 'zxcvbnm']);
 
 function keyboardNeighbours(rows: readonly string[]): ReadonlyMap<string, ReadonlySet<string>> {

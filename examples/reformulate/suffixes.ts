@@ -1,7 +1,11 @@
-// What the two stemmers share: which letters are vowels, the regions of a word, and the longest suffix of a table.
-// A word is lower case; a y that stands for a consonant (first letter, or after a vowel) is written Y while it is being stemmed.
+// What the two stemmers share: which letters are vowels, the regions of a word, and the longest suffix of a table. A
+// word is lower case; a y that stands for a consonant (first letter, or after a vowel) is written Y while it is being
+// stemmed.
 
-/** A suffix and what takes its place; a function decides by the part before the suffix, and answers undefined to leave it. */
+/**
+ * A suffix and what takes its place; a function decides by the part before the suffix, and answers undefined to leave
+ * it.
+ */
 export type SuffixRule = readonly [suffix: string, replacement: string | ((before: string) => string | undefined)];
 
 export function isVowel(letter: string | undefined): boolean {
@@ -22,7 +26,10 @@ export function markConsonantY(word: string): string {
   return marked;
 }
 
-/** Where the region begins that follows the first non-vowel after a vowel, looking from `from` on; the length when there is none. */
+/**
+ * Where the region begins that follows the first non-vowel after a vowel, looking from `from` on; the length when
+ * there is none.
+ */
 export function regionAfter(word: string, from: number): number {
   let at = from;
   while (at < word.length && !isVowel(word[at])) at += 1;
@@ -39,8 +46,8 @@ export function endsConsonantVowelConsonant(part: string): boolean {
 }
 
 /**
- * Applies the rule with the longest suffix that the word has, provided that the suffix lies in the region from `regionStart` on; a
- * shorter one is not tried then. Tables are written longest suffix first.
+ * Applies the rule with the longest suffix that the word has, provided that the suffix lies in the region from
+ * `regionStart` on; a shorter one is not tried then. Tables are written longest suffix first.
  */
 export function applyLongest(word: string, rules: readonly SuffixRule[], regionStart: number): string {
   for (const [suffix, replacement] of rules) {

@@ -1,5 +1,6 @@
-// Other words for a word, from the thesaurus in the package synonyms (drawn from WordNet), read on first use.
-// Version 1 looks the word up as it stands; version 2 also by its stem and in the entries of other words, and puts common words first.
+// Other words for a word, from the thesaurus in the package synonyms (drawn from WordNet), read on first use. Version
+// 1 looks the word up as it stands; version 2 also by its stem and in the entries of other words, and puts common
+// words first.
 import { createRequire } from 'node:module';
 import { lazily } from './words.ts';
 import type { WordList } from './words.ts';
@@ -14,8 +15,9 @@ export function plainThesaurus(): Thesaurus {
 }
 
 /**
- * Version 2: also the words in whose entries it stands, and the same for the words with its stem, which count less. What several entries
- * agree on comes first, then common words. Words with the stem of what was asked for are left out: run is no synonym of running.
+ * Version 2: also the words in whose entries it stands, and the same for the words with its stem, which count less.
+ * What several entries agree on comes first, then common words. Words with the stem of what was asked for are left
+ * out: run is no synonym of running.
  */
 export function stemmingThesaurus(list: () => WordList, stem: (word: string) => string): Thesaurus {
   const index = lazily(() => indexEntries(readEntries()));
@@ -78,7 +80,10 @@ function beginningOf(word: string): string {
   return word.slice(0, 3);
 }
 
-/** Adds the weight to each word in the entries of `word`, and somewhat less of it to each word that has `word` in its entries. */
+/**
+ * Adds the weight to each word in the entries of `word`, and somewhat less of it to each word that has `word` in its
+ * entries.
+ */
 function collect(index: Index, word: string, weight: number, weights: Map<string, number>): void {
   const add = (synonym: string, more: number): void => {
     weights.set(synonym, (weights.get(synonym) ?? 0) + more);

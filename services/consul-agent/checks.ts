@@ -1,5 +1,5 @@
-// Runs one health check: waits for a TTL, connects by TCP or asks by HTTP at an interval, and reports each result. Texts are those of
-// the real agent. A check costs one timer, and one socket while it runs.
+// Runs one health check: waits for a TTL, connects by TCP or asks by HTTP at an interval, and reports each result.
+// Texts are those of the real agent. A check costs one timer, and one socket while it runs.
 
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Clock } from '../../core/mod.ts';

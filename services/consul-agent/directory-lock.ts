@@ -1,5 +1,5 @@
-// One agent per data directory: the owner listens on a Unix socket in it. The system closes the socket when its process ends, however it ends, so
-// a lock is never left behind, and no process id can be mistaken for another's.
+// One agent per data directory: the owner listens on a Unix socket in it. The system closes the socket when its
+// process ends, however it ends, so a lock is never left behind, and no process id can be mistaken for another's.
 
 import { createHash } from 'node:crypto';
 import { realpathSync, rmSync } from 'node:fs';

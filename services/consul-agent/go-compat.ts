@@ -1,5 +1,6 @@
-// The small ways in which a Consul agent shows that it is written in Go: durations, unsigned numbers, struct decoding that ignores
-// the case of names, and the texts of the errors of each. Clients and people match on these, so they are the same here.
+// The small ways in which a Consul agent shows that it is written in Go: durations, unsigned numbers, struct decoding
+// that ignores the case of names, and the texts of the errors of each. Clients and people match on these, so they are
+// the same here.
 
 /** An answer other than success, with the text the real agent gives. */
 export class Refusal extends Error {
@@ -49,7 +50,10 @@ export function formatDuration(nanoseconds: number): string {
   return minutes > 0 ? `${minutes}m${seconds}` : seconds;
 }
 
-/** `strconv.ParseUint(text, 10, 64)`. What a double cannot hold exactly is rounded: clients read these numbers as doubles. */
+/**
+ * `strconv.ParseUint(text, 10, 64)`. What a double cannot hold exactly is rounded: clients read these numbers as
+ * doubles.
+ */
 export function parseUint(text: string): number {
   if (!/^\d+$/.test(text)) throw new Refusal(500, `strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`);
   if (BigInt(text) > 0xffff_ffff_ffff_ffffn) {

@@ -1,4 +1,5 @@
-// The routes as one Hono app: which route, which methods, paths as Go's server cleans them, and refusals as plain text with their status.
+// The routes as one Hono app: which route, which methods, paths as Go's server cleans them, and refusals as plain
+// text with their status.
 import { requestBody, type HttpEnv } from '../../core/http/mod.ts';
 import { Refusal } from './go-compat.ts';
 import type { AgentResponse, AgentRequest, AgentRoute } from './request.ts';

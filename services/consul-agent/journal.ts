@@ -1,10 +1,11 @@
 // Keeps records over a restart: a snapshot and a journal of what came after it, in one directory.
 //
-// Each line is a checksum and a JSON record. A write is in the hands of the operating system before its caller is answered, so a killed
-// process loses nothing; it is forced to disk within SYNC_MS, so a machine that loses power loses at most that much. When the journal has
-// outgrown the snapshot, everything is written to a new snapshot (temporary file, fsync, rename, fsync of the directory) with a new, empty
-// journal, and only then the old pair goes: the directory stays within about three times the data. A journal that ends in a torn or damaged
-// line is used up to that line; what follows is set aside in a file ending in .damaged, never silently used.
+// Each line is a checksum and a JSON record. A write is in the hands of the operating system before its caller is
+// answered, so a killed process loses nothing; it is forced to disk within SYNC_MS, so a machine that loses power
+// loses at most that much. When the journal has outgrown the snapshot, everything is written to a new snapshot
+// (temporary file, fsync, rename, fsync of the directory) with a new, empty journal, and only then the old pair goes:
+// the directory stays within about three times the data. A journal that ends in a torn or damaged line is used up to
+// that line; what follows is set aside in a file ending in .damaged, never silently used.
 
 import {
   closeSync,
@@ -51,7 +52,10 @@ export class Journal {
   #retryAtMs = 0;
   #syncTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Opens the directory, making it when absent, and reads what it holds. Throws when it was written by a newer version. */
+  /**
+   * Opens the directory, making it when absent, and reads what it holds. Throws when it was written by a newer
+   * version.
+   */
   constructor(options: JournalOptions) {
     this.#options = options;
     mkdirSync(options.directory, { recursive: true, mode: 0o700 });

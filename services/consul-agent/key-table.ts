@@ -1,5 +1,6 @@
-// A map whose keys can be walked in order from a prefix. Keys are compared by UTF-16 unit: the same order as Consul's bytes for
-// everything below the surrogates. Inserting shifts an array, which is fast for the few ten thousand keys an agent on one machine has.
+// A map whose keys can be walked in order from a prefix. Keys are compared by UTF-16 unit: the same order as Consul's
+// bytes for everything below the surrogates. Inserting shifts an array, which is fast for the few ten thousand keys
+// an agent on one machine has.
 
 export class KeyTable<V> {
   readonly #values = new Map<string, V>();

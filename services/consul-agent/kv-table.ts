@@ -1,5 +1,6 @@
-// The key-value table: entries, the marks that deletes leave, and every write that Consul knows. It is driven by State, which gives each
-// write its index and undoes a transaction that fails half-way. Values are kept as base64, the form in which they travel and are stored.
+// The key-value table: entries, the marks that deletes leave, and every write that Consul knows. It is driven by
+// State, which gives each write its index and undoes a transaction that fails half-way. Values are kept as base64,
+// the form in which they travel and are stored.
 
 import { Refusal } from './go-compat.ts';
 import { KeyTable } from './key-table.ts';
@@ -199,7 +200,10 @@ function weight(entry: KvEntry | undefined): number {
   return entry === undefined ? 0 : entry.Key.length + (entry.Value?.length ?? 0);
 }
 
-/** What became of one operation: done (with the entry it left), or the text of why not. `false` is a lost race, not an error. */
+/**
+ * What became of one operation: done (with the entry it left), or the text of why not. `false` is a lost race, not an
+ * error.
+ */
 export type KvOutcome =
   | { readonly done: true; readonly entries: readonly KvEntry[]; readonly changed: readonly string[] }
   | { readonly done: false; readonly why: string };

@@ -1,6 +1,6 @@
-// The services and checks of this agent, as against the catalog of all nodes: keeps their definitions, runs the checks, and carries
-// what changes into the catalog. A status goes there at once; an output that alone changed goes after five minutes, as in the real agent, so that
-// a check that prints the time does not wake every watch.
+// The services and checks of this agent, as against the catalog of all nodes: keeps their definitions, runs the
+// checks, and carries what changes into the catalog. A status goes there at once; an output that alone changed goes
+// after five minutes, as in the real agent, so that a check that prints the time does not wake every watch.
 
 import type { Clock } from '../../core/mod.ts';
 import type { CheckStatus } from './catalog-table.ts';
@@ -115,7 +115,10 @@ export class LocalAgent {
     });
   }
 
-  /** A check that was there before keeps its status, so that registering again (with every start of a process, say) does not flap it. */
+  /**
+   * A check that was there before keeps its status, so that registering again (with every start of a process, say)
+   * does not flap it.
+   */
   putCheck(check: LocalCheck, status: CheckStatus, output: string): void {
     const before = this.#checks.get(check.CheckID);
     if (before === undefined && this.#checks.size >= this.#options.entriesMax) {
@@ -192,7 +195,10 @@ export class LocalAgent {
     }
   }
 
-  /** Runs what was restored, each check with the status the catalog last had: a check that is wrong by now says so within its interval. */
+  /**
+   * Runs what was restored, each check with the status the catalog last had: a check that is wrong by now says so
+   * within its interval.
+   */
   start(): void {
     if (this.#isStarted) return;
     this.#isStarted = true;

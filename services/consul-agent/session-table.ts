@@ -1,4 +1,5 @@
-// Sessions by id, and which of them hang on a check. Timers and locks are not here: State lets go of a dead session's keys.
+// Sessions by id, and which of them hang on a check. Timers and locks are not here: State lets go of a dead session's
+// keys.
 
 /** Field names are those of the API. */
 export interface Session {

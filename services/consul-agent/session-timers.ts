@@ -1,5 +1,6 @@
-// Ends sessions that were not renewed. As in the real agent a session lives twice its TTL after the last renewal, the slack that a slow
-// network or a busy client needs: a client that renews within its TTL is never cut off, one that died is noticed at the latest at 2 x TTL.
+// Ends sessions that were not renewed. As in the real agent a session lives twice its TTL after the last renewal, the
+// slack that a slow network or a busy client needs: a client that renews within its TTL is never cut off, one that
+// died is noticed at the latest at 2 x TTL.
 
 import type { Clock } from '../../core/mod.ts';
 import { parseDuration } from './go-compat.ts';

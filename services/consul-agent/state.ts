@@ -1,6 +1,7 @@
-// The agent's data and the only way to change it. A change is a command, plain data: it is checked, applied, given the next index, handed to
-// `onCommit` (the journal) and then made known to waiting queries, all in one turn. Applying the same commands to the same snapshot gives
-// the same state, which is how a restart gets it back. Time enters only through lock delays, which live in memory, as in the real agent.
+// The agent's data and the only way to change it. A change is a command, plain data: it is checked, applied, given
+// the next index, handed to `onCommit` (the journal) and then made known to waiting queries, all in one turn.
+// Applying the same commands to the same snapshot gives the same state, which is how a restart gets it back. Time
+// enters only through lock delays, which live in memory, as in the real agent.
 
 import type { Clock } from '../../core/mod.ts';
 import { CatalogTable, type NewCheck, type NewNode, type NewService } from './catalog-table.ts';

@@ -1,5 +1,6 @@
-// Blocking queries: a query waits for its topic and then looks again. A topic that fires too often costs a look, not a wrong answer, because only
-// a higher index ends the wait. A query that waits is one entry and one timer; nothing polls.
+// Blocking queries: a query waits for its topic and then looks again. A topic that fires too often costs a look, not
+// a wrong answer, because only a higher index ends the wait. A query that waits is one entry and one timer; nothing
+// polls.
 
 import type { Clock } from '../../core/mod.ts';
 import { Refusal } from './go-compat.ts';
@@ -27,7 +28,10 @@ interface Watcher {
   readonly wake: () => void;
 }
 
-/** As the real agent: 5 minutes when the client names no time, 10 at most, and up to a sixteenth more so that clients spread out. */
+/**
+ * As the real agent: 5 minutes when the client names no time, 10 at most, and up to a sixteenth more so that clients
+ * spread out.
+ */
 const WAIT_DEFAULT_MS = 300_000;
 const WAIT_MAX_MS = 600_000;
 const JITTER_FRACTION = 16;
@@ -63,8 +67,8 @@ export class Watchers {
   ): Promise<T> {
     let seen = look();
     if (above <= 0 || atLeastOne(seen.index) > above || this.#closed) return seen;
-    // An index that this agent has not reached is of another history: the client's Consul was this one before it lost its data. A real
-    // agent lets it wait all the same; here it learns at once.
+    // An index that this agent has not reached is of another history: the client's Consul was this one before it lost
+    // its data. A real agent lets it wait all the same; here it learns at once.
     if (above > Math.max(1, this.#newest())) return seen;
     if (this.#watchers.size >= this.#max) {
       throw new Refusal(

@@ -1,4 +1,5 @@
-// The admin service `Katamari` of idl/katamari.thrift, behind a token: what `katamari status`, `deploy`, `drain`, `restart` and the rest call.
+// The admin service `Katamari` of idl/katamari.thrift, behind a token: what `katamari status`, `deploy`, `drain`,
+// `restart` and the rest call.
 import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';
 import { sendOf, dispatchOf, serveHandlers, type MeshStatus } from '../../core/rpc/mod.ts';
@@ -8,8 +9,9 @@ import { deploymentId, thriftStatus, type EventLog, type Offer, type Route } fro
 import { deploymentOf, OUTCOMES, thriftDeployment, type ThriftDeployment } from './admin-shapes.ts';
 import type { DeploymentStore } from './deployment-store.ts';
 
-// Served through the same faceplates as every other service. It checks and translates; what is done is done by the store and the
-// actions it is given. Deployments that stand in the configuration of a manager are none of its business, and it says so.
+// Served through the same faceplates as every other service. It checks and translates; what is done is done by the
+// store and the actions it is given. Deployments that stand in the configuration of a manager are none of its
+// business, and it says so.
 
 import { timingSafeEqual, createHash } from 'node:crypto';
 
@@ -18,7 +20,10 @@ export interface AdminActions {
   readonly status: () => Promise<MeshStatus>;
   readonly events: EventLog;
   readonly deployments: DeploymentStore;
-  /** Rolling restart on every manager that has it, one manager after the other. Resolves to the number of resources that were replaced. */
+  /**
+   * Rolling restart on every manager that has it, one manager after the other. Resolves to the number of resources
+   * that were replaced.
+   */
   readonly roll: (service: string, version: string) => Promise<number>;
   /** Replaces one resource of one manager. */
   readonly restart: (resource: string, manager: string) => Promise<void>;

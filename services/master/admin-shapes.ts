@@ -1,4 +1,5 @@
-// Deployments as idl/katamari.thrift has them, and back. There `service` is a reserved word, and what nobody has is left out.
+// Deployments as idl/katamari.thrift has them, and back. There `service` is a reserved word, and what nobody has is
+// left out.
 import { DEPLOYMENT, type Deployment } from '../mesh/mod.ts';
 import type { DeployOutcome } from './deployment-store.ts';
 import { z } from 'zod';

@@ -1,10 +1,11 @@
-// Which manager runs how many copies of each deployment: a pure function of what is wanted, who is there and who has what now. It decides
-// the target only; how to get there without losing capacity is `nextStep`.
+// Which manager runs how many copies of each deployment: a pure function of what is wanted, who is there and who has
+// what now. It decides the target only; how to get there without losing capacity is `nextStep`.
 //
-// Copies are shared out twice by the same rules, first over machines, then over the managers of each machine. Everyone gets its share by
-// capacity, rounded down or up. Who gets the copy that is left over: whoever has it already (a copy that works stays where it is), else
-// whoever has the least altogether. At last copies that were left over move from those with too many altogether to those with too few, which is how
-// a manager that comes back gets its share. Two copies or more are never on one machine alone while there is another.
+// Copies are shared out twice by the same rules, first over machines, then over the managers of each machine.
+// Everyone gets its share by capacity, rounded down or up. Who gets the copy that is left over: whoever has it
+// already (a copy that works stays where it is), else whoever has the least altogether. At last copies that were left
+// over move from those with too many altogether to those with too few, which is how a manager that comes back gets
+// its share. Two copies or more are never on one machine alone while there is another.
 
 import type { Deployment } from '../mesh/mod.ts';
 
@@ -23,8 +24,8 @@ export interface ManagerView {
 export type AssignedCopies = ReadonlyMap<string, ReadonlyMap<string, number>>;
 
 /**
- * The target. Each manager that is there has an entry, an empty one when it is to run nothing; with no manager that may run
- * something nothing is assigned. The order of what is given never matters, and a target is its own target.
+ * The target. Each manager that is there has an entry, an empty one when it is to run nothing; with no manager that
+ * may run something nothing is assigned. The order of what is given never matters, and a target is its own target.
  */
 export function assign(
   deployments: ReadonlyMap<string, Deployment>,
@@ -91,7 +92,8 @@ function shareOut(items: readonly Placement[], bins: readonly Bin[], rule: { rea
     excess[bin] = (excess[bin] as number) + by;
   };
 
-  // What everyone gets in any case, then what is left over to those who have it, of several to those with the least of all.
+  // What everyone gets in any case, then what is left over to those who have it, of several to those with the least
+  // of all.
   const left = items.map(({ count }, item) => {
     for (const bin of bins.keys()) give(bin, item, leastOf(bounds, item, bin));
     return count - bins.reduce((sum, _, bin) => sum + countAt(counts, bin, item), 0);
@@ -131,7 +133,10 @@ function boundsOf(count: number, fraction: number, bins: number, { isApart }: { 
   return { least: Math.min(least, limit), most: Math.min(Math.max(most, least), limit) };
 }
 
-/** The next copy to move from a bin with too many altogether to one with too few; each move makes the loads more alike, so they end. */
+/**
+ * The next copy to move from a bin with too many altogether to one with too few; each move makes the loads more
+ * alike, so they end.
+ */
 function moveOf(
   items: readonly Placement[],
   bounds: readonly (readonly Bounds[])[],

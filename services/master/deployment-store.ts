@@ -1,4 +1,5 @@
-// The wanted state of the mesh as admins write it into Consul: deployments, and the managers that are to run nothing. The leader reads the same
+// The wanted state of the mesh as admins write it into Consul: deployments, and the managers that are to run nothing.
+// The leader reads the same
 import { KatamariError } from '../../core/mod.ts';
 import type { ConsulClient } from '../consul/mod.ts';
 import {
@@ -11,8 +12,8 @@ import {
   type Keys,
 } from '../mesh/mod.ts';
 
-// keys and acts on them; nothing here starts anything. Each write depends on what was read before it, so of two admins at the same moment
-// one is told to look again. A document is at most what Consul takes in one value.
+// keys and acts on them; nothing here starts anything. Each write depends on what was read before it, so of two
+// admins at the same moment one is told to look again. A document is at most what Consul takes in one value.
 
 import { isDeepStrictEqual } from 'node:util';
 export type DeployOutcome = 'created' | 'changed' | 'unchanged';
@@ -107,7 +108,10 @@ export class DeploymentStore {
     throw tooBusy(id);
   }
 
-  /** The manager is to run nothing from now on, also after it was restarted. @throws KatamariError no_pool when Consul knows no such manager */
+  /**
+   * The manager is to run nothing from now on, also after it was restarted.
+   * @throws KatamariError no_pool when Consul knows no such manager
+   */
   async drain(manager: string): Promise<void> {
     const { client, events } = this.#options;
     checkName(manager);

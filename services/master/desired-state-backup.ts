@@ -1,6 +1,7 @@
-// What admins have written into Consul (deployments, routes, settings, drains), remembered on this master's disk. A Consul that lost its data
-// lacks a marker; whichever master leads then puts everything back that it remembers, and the marker last. While the marker is missing nothing is
-// learned: an empty Consul must not make anybody forget. What was taken back by somebody while the marker stood is not remembered.
+// What admins have written into Consul (deployments, routes, settings, drains), remembered on this master's disk. A
+// Consul that lost its data lacks a marker; whichever master leads then puts everything back that it remembers, and
+// the marker last. While the marker is missing nothing is learned: an empty Consul must not make anybody forget. What
+// was taken back by somebody while the marker stood is not remembered.
 import type { Clock } from '../../core/mod.ts';
 import { watchPrefix, type ConsulClient, type ConsulError, type ConsulWatch } from '../consul/mod.ts';
 import { keysOf, readRecord, replaceFile, type EventLog } from '../mesh/mod.ts';

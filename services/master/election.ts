@@ -1,12 +1,15 @@
-// Which master leads. Each master that stands has `masters/<name>` under its session; the first of those that live, by rank, then name, asks
-// for the lock on `leader`. The lock's LockIndex is the term: it only grows, since a lost session releases the key instead of deleting it.
+// Which master leads. Each master that stands has `masters/<name>` under its session; the first of those that live,
+// by rank, then name, asks for the lock on `leader`. The lock's LockIndex is the term: it only grows, since a lost
+// session releases the key instead of deleting it.
 //
-// Three things keep a leader from acting when it is none any more. Its lease: it acts only while its own clock says that the session's TTL cannot
-// have run out, with a fifth to spare, also after it was frozen. The fence: what it writes is one transaction with the proof that it still holds the
-// lock, so Consul refuses a late one. The term on every order, for those who receive them.
+// Three things keep a leader from acting when it is none any more. Its lease: it acts only while its own clock says
+// that the session's TTL cannot have run out, with a fifth to spare, also after it was frozen. The fence: what it
+// writes is one transaction with the proof that it still holds the lock, so Consul refuses a late one. The term on
+// every order, for those who receive them.
 //
-// A lock that is given back on purpose is taken by the next at once; a killed leader is noticed by the check of its port, in about a second; a
-// frozen one by the TTL. When the first in the order lives and does not take the lock (it cannot, or is stuck), the next does after a while.
+// A lock that is given back on purpose is taken by the next at once; a killed leader is noticed by the check of its
+// port, in about a second; a frozen one by the TTL. When the first in the order lives and does not take the lock (it
+// cannot, or is stuck), the next does after a while.
 
 import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import {
@@ -213,7 +216,8 @@ export class Election {
   }
 
   /**
-   * Writes as the leader of this term: all steps at once, and only if the lock is still the one of that term when Consul does it.
+   * Writes as the leader of this term: all steps at once, and only if the lock is still the one of that term when
+   * Consul does it.
    * @throws ConsulError when Consul cannot be asked; then it may or may not have been written
    */
   async write(term: number, steps: readonly TransactionStep[], signal?: AbortSignal): Promise<WriteOutcome> {

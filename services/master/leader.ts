@@ -1,4 +1,5 @@
-// Acts on the wanted state while this master leads: gives each manager its order under `assignments/<manager>`, and changes it when
+// Acts on the wanted state while this master leads: gives each manager its order under `assignments/<manager>`, and
+// changes it when
 import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import { ConsulError, pause, type ConsulClient, type WatchStats } from '../consul/mod.ts';
 import {
@@ -17,12 +18,14 @@ import type { Election, WriteOutcome } from './election.ts';
 import { MeshView } from './mesh-view.ts';
 import { nextStep } from './rollout-step.ts';
 
-// deployments, managers or what lives have changed. It starts and stops nothing itself and speaks to no manager; Consul is the only way.
+// deployments, managers or what lives have changed. It starts and stops nothing itself and speaks to no manager;
+// Consul is the only way.
 //
-// Every order is written with the fence of the election and only over the one it was thought out for. A new leader puts its term on all
-// orders, since managers that saw its lock refuse older ones. A manager that is missing counts as there for a moment, longer after an outage of
-// Consul, when all of them come back one by one; then the others get its copies, and its old order stays for it to run by, should it live where
-// no leader reaches it, until it comes back and gets a fresh one.
+// Every order is written with the fence of the election and only over the one it was thought out for. A new leader
+// puts its term on all orders, since managers that saw its lock refuse older ones. A manager that is missing counts
+// as there for a moment, longer after an outage of Consul, when all of them come back one by one; then the others get
+// its copies, and its old order stays for it to run by, should it live where no leader reaches it, until it comes
+// back and gets a fresh one.
 
 import { isDeepStrictEqual } from 'node:util';
 
@@ -174,7 +177,8 @@ export class Leader {
     const current = new Map(
       [...there].map(([name, manager]): [string, ReadonlyMap<string, number>] => {
         const record = orders.get(name)?.record;
-        // Without an order a manager goes on with what it was told once; so it is when Consul came back without its data.
+        // Without an order a manager goes on with what it was told once; so it is when Consul came back without its
+        // data.
         return [name, record === undefined ? aliveOf(manager) : countsOf(record.deployments)];
       }),
     );
@@ -231,13 +235,17 @@ export class Leader {
     return wanted;
   }
 
-  /** Writes an order where it differs. False when this process leads no more, or Consul has something else than was thought. */
+  /**
+   * Writes an order where it differs. False when this process leads no more, or Consul has something else than was
+   * thought.
+   */
   async #order(term: number, manager: string, deployments: readonly Deployment[]): Promise<boolean> {
     const { election, events, mesh, name } = this.#options;
     const before = this.#view.orders.get(manager);
     const isSame =
       before === undefined
-        ? // Nothing is wanted of anybody: who has no order needs none. (A Consul that came back empty must end nothing.)
+        ? // Nothing is wanted of anybody: who has no order needs none. (A Consul that came back empty must end
+          // nothing.)
           deployments.length === 0 && this.#view.deployments.size === 0
         : before.record?.term === term && isDeepStrictEqual(before.record.deployments, deployments);
     if (isSame) return true;

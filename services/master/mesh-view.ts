@@ -1,6 +1,7 @@
-// What stands in Consul that a leader acts on, as this master sees it: deployments, managers, who is drained, and the orders that were
-// given. Every master follows it all the time, so one that begins to lead knows what was before. Documents that make no sense are reported; a
-// deployment of which there was a better version before keeps that, for nothing is to be ended by a slip of the pen.
+// What stands in Consul that a leader acts on, as this master sees it: deployments, managers, who is drained, and the
+// orders that were given. Every master follows it all the time, so one that begins to lead knows what was before.
+// Documents that make no sense are reported; a deployment of which there was a better version before keeps that, for
+// nothing is to be ended by a slip of the pen.
 
 import type { Clock } from '../../core/mod.ts';
 import type { EventKind } from '../../core/rpc/mod.ts';
@@ -141,8 +142,8 @@ export class MeshView {
   }
 
   /**
-   * A watch has told of a time before the last certain reading: its answer was on its way, or Consul was put back to then. Taken as it is, it
-   * could make a leader end what was put back a moment ago; so Consul is asked.
+   * A watch has told of a time before the last certain reading: its answer was on its way, or Consul was put back to
+   * then. Taken as it is, it could make a leader end what was put back a moment ago; so Consul is asked.
    */
   async #readAgain(prefix: string, take: Take, told: WatchedEntries): Promise<void> {
     const { client, onChange, onError } = this.#options;
@@ -228,8 +229,8 @@ export class MeshView {
   }
 
   /**
-   * All documents below a prefix, by what follows it, sorted. Each is parsed once as long as it stays the same, for managers say often how many
-   * live; and reported once when it makes no sense.
+   * All documents below a prefix, by what follows it, sorted. Each is parsed once as long as it stays the same, for
+   * managers say often how many live; and reported once when it makes no sense.
    */
   #readAll<T>(
     prefix: string,

@@ -1,9 +1,11 @@
-// How to get from what the managers were told to what they are to be told, without losing capacity: copies are added at once, and taken
-// away only as far as enough of the others live. Pure; asked again whenever something has changed, it arrives at the target by itself.
+// How to get from what the managers were told to what they are to be told, without losing capacity: copies are added
+// at once, and taken away only as far as enough of the others live. Pure; asked again whenever something has changed,
+// it arrives at the target by itself.
 //
-// A manager that is told to run fewer ends those that do not live first, so taking away copies that do not live costs nothing and waits for
-// nobody. With all copies alive scaling down goes at once for the same reason: more live than are wanted. What nobody may run (undeployed,
-// or every manager is drained) goes at once too: the target does not have it, and that is what counts.
+// A manager that is told to run fewer ends those that do not live first, so taking away copies that do not live costs
+// nothing and waits for nobody. With all copies alive scaling down goes at once for the same reason: more live than
+// are wanted. What nobody may run (undeployed, or every manager is drained) goes at once too: the target does not
+// have it, and that is what counts.
 
 import type { AssignedCopies } from './assign.ts';
 

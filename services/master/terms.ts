@@ -1,6 +1,7 @@
-// Terms only grow, also when Consul counts anew because it came back without its data or somebody deleted the leader's key: managers refuse
-// orders of a term that is not above what they saw. A term is how often the key was locked, so it is raised by locking it again and again,
-// in transactions, in which nobody else can have it in between.
+// Terms only grow, also when Consul counts anew because it came back without its data or somebody deleted the
+// leader's key: managers refuse orders of a term that is not above what they saw. A term is how often the key was
+// locked, so it is raised by locking it again and again, in transactions, in which nobody else can have it in
+// between.
 
 import type { ConsulClient } from '../consul/mod.ts';
 import { ASSIGNMENT, readRecords, type Keys } from '../mesh/mod.ts';
@@ -25,7 +26,10 @@ export async function highestTermOrdered(
   );
 }
 
-/** Raises the term of a lock that the session holds. Ends early when it does not hold it any more. @throws ConsulError */
+/**
+ * Raises the term of a lock that the session holds. Ends early when it does not hold it any more.
+ * @throws ConsulError
+ */
 export async function raiseTerm(
   client: ConsulClient,
   lock: { readonly key: string; readonly value: string; readonly session: string },

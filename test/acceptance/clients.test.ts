@@ -1,4 +1,5 @@
-// The client examples, run as their heads say, against a mesh with the Calculator sample; and the paper that shows them.
+// The client examples, run as their heads say, against a mesh with the Calculator sample; and the paper that shows
+// them.
 
 import { execFile } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -18,7 +19,10 @@ const COMPILE_MS = 240_000;
 
 interface Example {
   readonly file: string;
-  /** Goes by the client of Katamari and not by generated code: no Thrift compiler, errors have the names that the mesh gives them. */
+  /**
+   * Goes by the client of Katamari and not by generated code: no Thrift compiler, errors have the names that the mesh
+   * gives them.
+   */
   readonly isOwn?: boolean;
   /** Shows a third way: THeader, or many at once. */
   readonly withHeaders?: boolean;

@@ -1,5 +1,6 @@
-// What a call costs the mesh in things that can be counted and are the same on every machine: promises, timers, writes, memory asked for, and what is
-// said to Consul while nothing happens. The mesh runs in this process, its chassis in others; the client here is one socket and makes nothing of its own.
+// What a call costs the mesh in things that can be counted and are the same on every machine: promises, timers,
+// writes, memory asked for, and what is said to Consul while nothing happens. The mesh runs in this process, its
+// chassis in others; the client here is one socket and makes nothing of its own.
 
 import { createHook } from 'node:async_hooks';
 import { connect, Socket } from 'node:net';

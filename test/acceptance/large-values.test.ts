@@ -1,5 +1,6 @@
-// Long pipelines and large values through a whole mesh: 1,000 calls on one connection over four resources, strings of 10 MB and lists of a million
-// elements in every encoding of the Thrift port, again and again without the process growing.
+// Long pipelines and large values through a whole mesh: 1,000 calls on one connection over four resources, strings of
+// 10 MB and lists of a million elements in every encoding of the Thrift port, again and again without the process
+// growing.
 
 import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
@@ -102,8 +103,9 @@ describe('Large values', () => {
       }
       return (await mesh.status()).rssBytes;
     };
-    // Some 170 MB go through in a round. Collectors let a process stand at several times what it keeps for a while, so the lowest of three rounds is
-    // what it needs, and it must come down to that again: one that kept a single value of each round would be some 200 MB above it after five more.
+    // Some 170 MB go through in a round. Collectors let a process stand at several times what it keeps for a while,
+    // so the lowest of three rounds is what it needs, and it must come down to that again: one that kept a single
+    // value of each round would be some 200 MB above it after five more.
     const needed = Math.min(await round(), await round(), await round());
     for (let n = 0; n < 4; n++) await round();
     let last = await round();

@@ -1,5 +1,6 @@
-// A large mesh in one real Consul: 100 managers with 1,000 resources in 200 pools, each with its own session and record, and two faceplates
-// that link to all of them. How fast a change reaches every faceplate, and what Consul has to write while nothing changes.
+// A large mesh in one real Consul: 100 managers with 1,000 resources in 200 pools, each with its own session and
+// record, and two faceplates that link to all of them. How fast a change reaches every faceplate, and what Consul has
+// to write while nothing changes.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseIdl } from '../../core/idl/mod.ts';

@@ -1,5 +1,6 @@
-// The cross-language matrix, a good part of it: each client language against each chassis language, in several of its manners, different ones for
-// each chassis so that all of them occur; and the same calls over JSON-RPC. `npm run matrix` runs the whole and prints it.
+// The cross-language matrix, a good part of it: each client language against each chassis language, in several of its
+// manners, different ones for each chassis so that all of them occur; and the same calls over JSON-RPC. `npm run
+// matrix` runs the whole and prints it.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { cppPrograms, javaClient } from '../kit/matrix/build.ts';

@@ -10,7 +10,10 @@ afterEach(async () => {
   mesh = undefined;
 });
 
-/** A mesh of chassis that will not hear: one computes, one is stopped, one is deaf to SIGTERM, one has started a process of its own. */
+/**
+ * A mesh of chassis that will not hear: one computes, one is stopped, one is deaf to SIGTERM, one has started a
+ * process of its own.
+ */
 async function deafMesh(): Promise<{ mesh: MeshProcess; all: number[] }> {
   mesh = await startMeshProcess({
     settings: { timeout: '120s' },

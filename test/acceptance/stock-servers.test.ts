@@ -1,4 +1,5 @@
-// Servers as people have them, in Python and Ruby, with nothing of Katamari in them: each is made a pool of 4 by configuration alone.
+// Servers as people have them, in Python and Ruby, with nothing of Katamari in them: each is made a pool of 4 by
+// configuration alone.
 
 import { execFile } from 'node:child_process';
 import path from 'node:path';
@@ -105,7 +106,8 @@ describe.each(STOCKS.map((stock, n) => ({ ...stock, version: versionOf(n) })))(
       // The copy that was freed last is used first.
       await mesh.call(`${id}.add`, { num1: 1, num2: 2 }, headers);
       await mesh.call(`${id}.note`, { word: 'three' }, headers);
-      // Who sends a context of its own is not believed, and nobody hears of it; a field that a newer interface has passes, so notes are taken.
+      // Who sends a context of its own is not believed, and nobody hears of it; a field that a newer interface has
+      // passes, so notes are taken.
       const client = await rawThrift(Number(mesh.mesh.addresses.thrift.split(':').at(-1)));
       const context = Buffer.from('0c7fff0b0002000000013900', 'hex');
       const numbers = Buffer.from('0800010000000108000200000002', 'hex');

@@ -1,5 +1,5 @@
-// The C++ kit, built and installed as a user would, in a real mesh: the tour of chassis-sdk/cpp/examples, and the service that
-// `katamari conform` asks for everything. What conform shows is not shown again here.
+// The C++ kit, built and installed as a user would, in a real mesh: the tour of chassis-sdk/cpp/examples, and the
+// service that `katamari conform` asks for everything. What conform shows is not shown again here.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';

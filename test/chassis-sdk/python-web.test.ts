@@ -1,4 +1,5 @@
-// A WSGI application behind the web faceplate: the web sample of the Python kit, as its katamari.yaml says, with the code that the stock compiler writes.
+// A WSGI application behind the web faceplate: the web sample of the Python kit, as its katamari.yaml says, with the
+// code that the stock compiler writes.
 
 import { readFileSync } from 'node:fs';
 import path from 'node:path';

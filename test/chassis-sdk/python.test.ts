@@ -1,5 +1,5 @@
-// The Python kit in a real mesh: its fixture, which does as it is told, and its samples as a user runs them. What is easier seen inside is tested
-// by its own unit tests, which run from here.
+// The Python kit in a real mesh: its fixture, which does as it is told, and its samples as a user runs them. What is
+// easier seen inside is tested by its own unit tests, which run from here.
 
 import { execFile } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// The kit for Ruby in a real mesh, with the Probe of its own tests; then its own tests, what `katamari conform` says of it, and its gem.
+// The kit for Ruby in a real mesh, with the Probe of its own tests; then its own tests, what `katamari conform` says
+// of it, and its gem.
 
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// What the client makes of a mesh that misbehaves: every call settles once, and nothing that may have run is sent again unless it may.
+// What the client makes of a mesh that misbehaves: every call settles once, and nothing that may have run is sent
+// again unless it may.
 
 import { connect as connectTcp, createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';

@@ -1,4 +1,5 @@
-// The client and a whole mesh: interfaces asked of it, versions, full pools, dying chassis, faceplates that are restarted under load, TLS.
+// The client and a whole mesh: interfaces asked of it, versions, full pools, dying chassis, faceplates that are
+// restarted under load, TLS.
 
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';

@@ -1,10 +1,14 @@
-// One exam for everything the mesh asks of Consul, taken through the `consul` package by the embedded agent and by the real server.
+// One exam for everything the mesh asks of Consul, taken through the `consul` package by the embedded agent and by
+// the real server.
 //
 // Where the embedded agent is different on purpose, with the reason:
-// - Reads of ?filter, alias, gRPC and script checks, proxies, and transactions on nodes and services are refused: nothing here uses them.
-// - An index that the agent has not reached yet is answered at once instead of after the wait: it is of data that was lost.
+// - Reads of ?filter, alias, gRPC and script checks, proxies, and transactions on nodes and services are refused:
+//   nothing here uses them.
+// - An index that the agent has not reached yet is answered at once instead of after the wait: it is of data that was
+//   lost.
 // - The text of 413 for a value that is too large leaves out the link to the manual.
-// - After a restart its checks keep their last status; the real agent starts them as critical, which ends the sessions on them. (Not in this
+// - After a restart its checks keep their last status; the real agent starts them as critical, which ends the
+//   sessions on them. (Not in this
 //   exam, because it is about the store; test/services/consul/session.test.ts restarts both.)
 
 import Consul from 'consul';
@@ -15,7 +19,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CONSUL_KINDS, startConsul, type TestConsul } from '../kit/consul/consul.ts';
 import { until } from '../kit/tools/wait.ts';
 
-/** The package's methods, without its types, which name only some of the options. (A `false` it resolves as undefined.) */
+/**
+ * The package's methods, without its types, which name only some of the options. (A `false` it resolves as
+ * undefined.)
+ */
 type Method = (options: unknown) => Promise<unknown>;
 interface Api {
   readonly kv: { get: Method; set: Method; keys: Method; del: Method };

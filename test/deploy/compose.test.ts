@@ -1,5 +1,6 @@
-// compose.yaml: it is what the Compose specification allows, it is the mesh that it says it is, and every process in it gets a configuration
-// that the real loader takes, so that the two cannot drift apart. There may be no Docker here, so nothing is run.
+// compose.yaml: it is what the Compose specification allows, it is the mesh that it says it is, and every process in
+// it gets a configuration that the real loader takes, so that the two cannot drift apart. There may be no Docker
+// here, so nothing is run.
 
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';

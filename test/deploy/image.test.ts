@@ -1,5 +1,6 @@
-// The Dockerfile, as far as that goes without Docker: what .dockerignore lets through is enough to build what the image runs, the command
-// starts from there by the link that the image has, and the health check tells alive from dead.
+// The Dockerfile, as far as that goes without Docker: what .dockerignore lets through is enough to build what the
+// image runs, the command starts from there by the link that the image has, and the health check tells alive from
+// dead.
 
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,6 +1,7 @@
-// deploy/prometheus.yml: it asks the Consul servers of compose.yaml, promtool takes it, and a real Prometheus turns what a real Consul has of a
-// process into the labels that are wanted. Debian's Prometheus is built without Consul's discovery, so what that would hand on is
-// handed on by a file, word for word as the manual of consul_sd_configs has it; the rules are those of the file.
+// deploy/prometheus.yml: it asks the Consul servers of compose.yaml, promtool takes it, and a real Prometheus turns
+// what a real Consul has of a process into the labels that are wanted. Debian's Prometheus is built without Consul's
+// discovery, so what that would hand on is handed on by a file, word for word as the manual of consul_sd_configs has
+// it; the rules are those of the file.
 
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -14,7 +14,10 @@ import { createCall, type Reply } from '../../core/rpc/mod.ts';
 import { type Interface, readApplicationException } from '../../core/thrift/mod.ts';
 import { until } from '../kit/tools/wait.ts';
 
-/** Result of a call: the value in the JSON mapping, a declared exception with its fields, or the message of an undeclared one. */
+/**
+ * Result of a call: the value in the JSON mapping, a declared exception with its fields, or the message of an
+ * undeclared one.
+ */
 type Outcome =
   | { readonly value: unknown }
   | { readonly exception: string; readonly fields: Record<string, unknown> }

@@ -193,7 +193,10 @@ function watch(call: Promise<unknown>): { hung(): boolean } {
   return { hung: () => !isSettled };
 }
 
-/** Fields of /proc/PID/stat after the program's name, which may hold spaces: state, parent, group, ... user and system time. */
+/**
+ * Fields of /proc/PID/stat after the program's name, which may hold spaces: state, parent, group, ... user and system
+ * time.
+ */
 function statOf(pid: number): string[] {
   return readFileSync(`/proc/${pid}/stat`, 'utf8')
     .replace(/^.*\) /, '')

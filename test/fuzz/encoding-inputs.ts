@@ -1,5 +1,6 @@
-// Invented bytes for the other ways of speaking Thrift: old binary, compact and JSON, framed, buffered, in THeader and over HTTP. Good
-// messages, written by the encodings themselves, and the same spoilt, and what only these can do: bombs, depths, sizes of their own.
+// Invented bytes for the other ways of speaking Thrift: old binary, compact and JSON, framed, buffered, in THeader
+// and over HTTP. Good messages, written by the encodings themselves, and the same spoilt, and what only these can do:
+// bombs, depths, sizes of their own.
 
 import { deflateSync } from 'node:zlib';
 import type { Random } from '../kit/tools/random.ts';

@@ -1,5 +1,5 @@
-// Hostile input at every port: afterwards everything works as before, nothing was kept, and every call is accounted for.
-// KATAMARI_FUZZ_INPUTS sets how many (100,000 unless told), KATAMARI_FUZZ_SEED runs the same ones again.
+// Hostile input at every port: afterwards everything works as before, nothing was kept, and every call is accounted
+// for. KATAMARI_FUZZ_INPUTS sets how many (100,000 unless told), KATAMARI_FUZZ_SEED runs the same ones again.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { fuzz } from './fuzzer.ts';
@@ -9,8 +9,9 @@ const INPUTS = Number(process.env['KATAMARI_FUZZ_INPUTS'] ?? 100_000);
 const SEED = Number(process.env['KATAMARI_FUZZ_SEED'] ?? Date.now() % 2 ** 31);
 
 /**
- * What may be in use at the end beyond a third of the way, in bytes. Compiled code, caches with a bound (names, 4,096 of up to 1 KiB) and the collector's
- * slack are a few MiB; a leak of 250 bytes an input would be 16 MiB over the other 66,667.
+ * What may be in use at the end beyond a third of the way, in bytes. Compiled code, caches with a bound (names, 4,096
+ * of up to 1 KiB) and the collector's slack are a few MiB; a leak of 250 bytes an input would be 16 MiB over the
+ * other 66,667.
  */
 const HEAP_GROWTH_MAX = 16 << 20;
 /** The same for the whole process: allocators give pages back late and in large pieces. */

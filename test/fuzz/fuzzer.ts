@@ -1,5 +1,6 @@
-// Fires invented inputs at a target's ports, many connections at a time, one lane for each port. Input number i is made from seed and i alone, so one
-// that does harm can be made again whatever the others did. It never judges answers: the target's own check does, afterwards.
+// Fires invented inputs at a target's ports, many connections at a time, one lane for each port. Input number i is
+// made from seed and i alone, so one that does harm can be made again whatever the others did. It never judges
+// answers: the target's own check does, afterwards.
 
 import { connect, type Socket } from 'node:net';
 import { Random } from '../kit/tools/random.ts';

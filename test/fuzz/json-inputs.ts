@@ -1,4 +1,5 @@
-// Invented bytes for a port that speaks JSON-RPC over HTTP: good requests, bodies spoilt as text and as values, and HTTP that is none.
+// Invented bytes for a port that speaks JSON-RPC over HTTP: good requests, bodies spoilt as text and as values, and
+// HTTP that is none.
 
 import type { Random } from '../kit/tools/random.ts';
 import type { GoodCall } from './target.ts';

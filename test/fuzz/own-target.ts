@@ -1,5 +1,6 @@
-// The fuzzer's target in this process: both faceplates and a link server before the Exchange service. Judges every call that gets as far as
-// the mesh or a handler: was it one whole struct, without a context of a client's own, and values that the IDL allows?
+// The fuzzer's target in this process: both faceplates and a link server before the Exchange service. Judges every
+// call that gets as far as the mesh or a handler: was it one whole struct, without a context of a client's own, and
+// values that the IDL allows?
 
 import { setTimeout as pause } from 'node:timers/promises';
 import v8 from 'node:v8';

@@ -1,4 +1,5 @@
-// What the fuzzer fires at. A target is three addresses, good calls to start from, and a check; anything that has these can be fuzzed.
+// What the fuzzer fires at. A target is three addresses, good calls to start from, and a check; anything that has
+// these can be fuzzed.
 
 /** One call that the target answers, as bytes and as JSON. */
 export interface GoodCall {
@@ -17,11 +18,14 @@ export interface FuzzTarget {
   readonly linkAddress: string;
   readonly goodCalls: readonly GoodCall[];
   /**
-   * Called after the last input, when all connections of the fuzzer are gone. Throws when the target is not as it should be: good
-   * calls fail, something reached a handler that should not have, counters do not add up.
+   * Called after the last input, when all connections of the fuzzer are gone. Throws when the target is not as it
+   * should be: good calls fail, something reached a handler that should not have, counters do not add up.
    */
   check(): Promise<void>;
-  /** Bytes in use, after a collection if there is a way to ask for one; undefined when it is another process that cannot be asked. */
+  /**
+   * Bytes in use, after a collection if there is a way to ask for one; undefined when it is another process that
+   * cannot be asked.
+   */
   memory(): Promise<Memory | undefined>;
 }
 

@@ -73,7 +73,10 @@ function reframed(random: Random, message: Buffer): Buffer {
   return bytes;
 }
 
-/** What can be done to a framed message. Offsets below 4 are its length, which `reframed` puts right again most of the time. */
+/**
+ * What can be done to a framed message. Offsets below 4 are its length, which `reframed` puts right again most of the
+ * time.
+ */
 const SPOILERS: readonly (readonly [what: string, spoil: (random: Random, message: Buffer) => Buffer])[] = [
   ['good', (_random, message) => message],
   ['good again', (_random, message) => message],

@@ -1,4 +1,5 @@
-// The kit's cluster: every process is its own, answers for itself, can be hurt and comes back, and nothing is left at the end.
+// The kit's cluster: every process is its own, answers for itself, can be hurt and comes back, and nothing is left at
+// the end.
 
 import { existsSync, readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';

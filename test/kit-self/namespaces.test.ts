@@ -1,4 +1,5 @@
-// The kit's network of namespaces, seen with real sockets: what is cut is lost without a word, and comes again when healed.
+// The kit's network of namespaces, seen with real sockets: what is cut is lost without a word, and comes again when
+// healed.
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
@@ -9,7 +10,10 @@ import type { Host } from '../kit/cluster/network.ts';
 import { toolPath } from '../kit/tools/tools.ts';
 import { until } from '../kit/tools/wait.ts';
 
-/** Sends every line that comes to it on standard input to a UDP port, and tells what comes to its own. A tiny program of Python's. */
+/**
+ * Sends every line that comes to it on standard input to a UDP port, and tells what comes to its own. A tiny program
+ * of Python's.
+ */
 const TALKER = `
 import socket, sys, threading
 own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -1,5 +1,6 @@
-// An interface that changes while callers and chassis of both states are up. The two states of Parcels (test/fixtures/evolution) run side by
-// side, in TypeScript and in Python, and are called by stock clients with the code of the other state.
+// An interface that changes while callers and chassis of both states are up. The two states of Parcels
+// (test/fixtures/evolution) run side by side, in TypeScript and in Python, and are called by stock clients with the
+// code of the other state.
 
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';

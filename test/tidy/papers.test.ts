@@ -52,24 +52,34 @@ describe('Links', () => {
   });
 });
 
-describe('README.md', () => {
-  const { dependencies, devDependencies } = JSON.parse(read('package.json')) as Readonly<
-    Record<'dependencies' | 'devDependencies', Readonly<Record<string, string>>>
-  >;
-  const readme = read('README.md');
-  const [, usedSection = '', toDevelopSection = ''] =
-    /^## What it stands on\n(.*?)^To develop and test:\n(.*?)^## /ms.exec(readme) ?? [];
-  /** Names at the head of the list's items. */
-  const listed = (section: string): string[] =>
-    [...section.matchAll(/^- (.*?):/gm)].flatMap(([, names]) =>
+describe('docs/dependencies.md', () => {
+  const paper = read('docs/dependencies.md');
+
+  /** Names at the head of the list items below a heading. */
+  function listed(heading: string): string[] {
+    const [, section = ''] = paper.split(`## ${heading}\n`);
+    const [items = ''] = section.split(/^## /m);
+    return [...items.matchAll(/^- (.*?):/gm)].flatMap(([, names]) =>
       [...(names as string).matchAll(/`([^`]+)`/g)].map(([, name]) => name as string),
     );
+  }
 
-  test('says of every dependency why it is there, and names none that is not', () => {
-    expect(listed(usedSection).sort()).toEqual(Object.keys(dependencies).sort());
-    expect(listed(toDevelopSection).sort()).toEqual(Object.keys(devDependencies).sort());
+  /** Names of the packages that a package.json depends on; its own workspace is left out. */
+  function dependsOn(file: string, kind: 'dependencies' | 'devDependencies'): string[] {
+    const found = (JSON.parse(read(file)) as Readonly<Record<string, Readonly<Record<string, string>> | undefined>>)[
+      kind
+    ];
+    return Object.keys(found ?? {}).filter((name) => name !== 'katamari');
+  }
+
+  test('gives the reason for every dependency, and names none that is not one', () => {
+    expect(listed('At run time').sort()).toEqual(dependsOn('package.json', 'dependencies').sort());
+    expect(listed('To develop and test').sort()).toEqual(dependsOn('package.json', 'devDependencies').sort());
+    expect(listed('For the samples').sort()).toEqual(dependsOn('examples/package.json', 'dependencies').sort());
   });
+});
 
+describe('Pages', () => {
   test('names commands of npm that package.json has', () => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Readonly<Record<string, string>> };
     const named = pages().flatMap((page) => [...read(page).matchAll(/\bnpm run (?:-s )?([\w:]+)/g)]);

@@ -1,4 +1,5 @@
-// The repository as the house rules see it: its files, without build output, installed packages and local scratch files.
+// The repository as the house rules see it: its files, without build output, installed packages and local scratch
+// files.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -103,4 +104,48 @@ export function pages(): string[] {
 
 export function read(file: string): string {
   return readFileSync(path.join(REPOSITORY, file), 'utf8');
+}
+
+/** A line of text in a file. */
+export interface Line {
+  readonly file: string;
+  /** From 1. */
+  readonly line: number;
+  readonly text: string;
+}
+
+/** The comments of a source file, line by line. A comment behind code counts from its `//` or `#` on. */
+export function commentsOf(file: string, source: string): Line[] {
+  const found: Line[] = [];
+  const hasHash = /\.(py|rb|sh|ya?ml)$|Dockerfile$/.test(file);
+  let isInBlock = false;
+  for (const [index, text] of source.split('\n').entries()) {
+    const add = (part: string): number => found.push({ file, line: index + 1, text: part });
+    const trimmed = text.trim();
+    if (hasHash) {
+      if (/^#(?!!)/.test(trimmed)) add(text);
+    } else if (isInBlock || trimmed.startsWith('/*')) {
+      add(text);
+      isInBlock = !trimmed.includes('*/');
+    } else if (trimmed.startsWith('//')) add(text);
+    else {
+      // A comment behind code. Strings with two slashes, such as URLs, have no space before them.
+      const behind = /\s(\/\/ .*)$/.exec(text)?.[1];
+      if (behind !== undefined) add(behind);
+    }
+  }
+  return found;
+}
+
+/** The prose of a page, line by line: no code blocks, no tables. Links count as their text. */
+export function proseOfPage(page: string, markdown: string): Line[] {
+  let isCode = false;
+  return markdown.split('\n').flatMap((text, index) => {
+    if (/^\s*```/.test(text)) {
+      isCode = !isCode;
+      return [];
+    }
+    if (isCode || text.trim() === '' || text.trim().startsWith('|')) return [];
+    return [{ file: page, line: index + 1, text: text.replaceAll(/\]\([^)\s]*\)/g, ']') }];
+  });
 }

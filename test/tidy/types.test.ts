@@ -1,5 +1,5 @@
-// What `katamari types` writes for the samples, against the real library: an author who uses it gets handlers that chassis() takes, a caller
-// services whose methods are typed.
+// What `katamari types` writes for the samples, against the real library: an author who uses it gets handlers that
+// chassis() takes, a caller services whose methods are typed.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

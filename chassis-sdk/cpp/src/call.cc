@@ -48,7 +48,8 @@ std::unique_ptr<Call> Call::read(std::shared_ptr<Connection> from, std::string&&
   // A time that nobody lives to see must not overflow the clock.
   call->deadline = std::chrono::steady_clock::now() + std::min<std::chrono::microseconds>(left, std::chrono::hours(24 * 365));
 
-  // The generated code gets a head with the plain name directly before the arguments: there is room, the one that came was as long at least.
+  // The generated code gets a head with the plain name directly before the arguments: there is room, the one that
+  // came was as long at least.
   const auto nameBytes = call->method.size();
   call->start = argsStart - 12 - nameBytes;
   putI32(call->bytes, call->start, 0x80010000U | static_cast<std::uint32_t>(T_CALL));

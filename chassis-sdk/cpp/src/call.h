@@ -13,7 +13,10 @@ namespace katamari::detail {
 
 struct Call {
   std::shared_ptr<Connection> from;
-  /** The frame. From `start` on it holds what the generated code reads: the head with the method's plain name, the method's own arguments. */
+  /**
+   * The frame. From `start` on it holds what the generated code reads: the head with the method's plain name, the
+   * method's own arguments.
+   */
   std::string bytes;
   std::size_t start = 0;
   /** As in `Service@version:method`; "" when only the method was named. */

@@ -1,5 +1,6 @@
-// serve(): composes the parts. The server's thread reads calls, answers the control service itself, so that a ping is answered whatever the
-// handlers do, and queues the rest; the thread that called serve() and, with concurrency above 1, others take them from there.
+// serve(): composes the parts. The server's thread reads calls, answers the control service itself, so that a ping is
+// answered whatever the handlers do, and queues the rest; the thread that called serve() and, with concurrency above
+// 1, others take them from there.
 
 #include <algorithm>
 #include <atomic>
@@ -90,7 +91,10 @@ Thrown beingHandled() {
   }
 }
 
-/** Hears from the generated code what it does with a call. One that the author has set before goes on hearing all of it. */
+/**
+ * Hears from the generated code what it does with a call. One that the author has set before goes on hearing all of
+ * it.
+ */
 class Observer : public TProcessorEventHandler {
  public:
   explicit Observer(std::shared_ptr<TProcessorEventHandler> other) : other_(std::move(other)) {}
@@ -207,7 +211,10 @@ void Chassis::take(const std::shared_ptr<detail::Connection>& from, std::string&
   }
 }
 
-/** What the kit itself answers (idl/chassis.thrift, and the ping of idl/link.thrift), at once, whatever the handlers do. */
+/**
+ * What the kit itself answers (idl/chassis.thrift, and the ping of idl/link.thrift), at once, whatever the handlers
+ * do.
+ */
 void Chassis::control(const Call& call) {
   const bool isChassis = call.service == "katamari.Chassis";
   const auto isVoid = call.method == "ping" || (isChassis && call.method == "drain");

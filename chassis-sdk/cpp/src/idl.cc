@@ -1,5 +1,6 @@
-// Finds what an IDL file includes. It reads no more of the language than that: comments, literals, and the words `include` and `service`,
-// both of which Thrift reserves. Whether the IDL is right is for the Thrift compiler and for the mesh to say.
+// Finds what an IDL file includes. It reads no more of the language than that: comments, literals, and the words
+// `include` and `service`, both of which Thrift reserves. Whether the IDL is right is for the Thrift compiler and for
+// the mesh to say.
 
 #include "idl.h"
 

@@ -17,7 +17,10 @@ struct Idl {
   std::vector<std::string> services;
 };
 
-/** Reads the file, looked for from the working directory, then beside the program. Throws std::runtime_error saying what is wrong. */
+/**
+ * Reads the file, looked for from the working directory, then beside the program. Throws std::runtime_error saying
+ * what is wrong.
+ */
 Idl readIdl(const std::string& path);
 
 }  // namespace katamari::detail

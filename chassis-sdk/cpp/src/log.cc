@@ -1,4 +1,5 @@
-// The log: lines on standard error, each in one write, so that those of several threads do not mix. The manager takes them line by line.
+// The log: lines on standard error, each in one write, so that those of several threads do not mix. The manager takes
+// them line by line.
 
 #include <cstdio>
 #include <cstdlib>

@@ -1,6 +1,7 @@
-// Calls from a handler to other services of the mesh: a protocol and a transport for generated clients. The protocol puts the CallContext
-// first; the transport sends each call over a connection to KATAMARI_MESH and waits for its answer until the deadline, never longer.
-// Connections are kept for the next call, of any thread; one on which a call did not end well is closed.
+// Calls from a handler to other services of the mesh: a protocol and a transport for generated clients. The protocol
+// puts the CallContext first; the transport sends each call over a connection to KATAMARI_MESH and waits for its
+// answer until the deadline, never longer. Connections are kept for the next call, of any thread; one on which a call
+// did not end well is closed.
 
 #include <algorithm>
 #include <cerrno>

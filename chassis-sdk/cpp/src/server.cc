@@ -51,7 +51,10 @@ std::shared_ptr<TServerSocket> listenOn(const std::string& listen) {
   return socket;
 }
 
-/** Standard input, taken away from handlers and from what they start: they read an empty one. -1 when it is no lifeline. */
+/**
+ * Standard input, taken away from handlers and from what they start: they read an empty one. -1 when it is no
+ * lifeline.
+ */
 int takeLifeline() {
   const char* const lifeline = std::getenv("KATAMARI_LIFELINE");
   if (lifeline == nullptr || std::strcmp(lifeline, "stdin") != 0) return -1;
@@ -224,7 +227,9 @@ void Server::end(Connection& peer) {
   if (peer.underWay-- >= pipelineMax || isDraining_) waker_.wake();
 }
 
-/** No chassis outlives its resource manager: its end closes our standard input. Handlers may hang, so nobody is asked. */
+/**
+ * No chassis outlives its resource manager: its end closes our standard input. Handlers may hang, so nobody is asked.
+ */
 void Server::readLifeline() {
   char bytes[256];
   const auto taken = ::read(lifeline_, bytes, sizeof bytes);

@@ -1,5 +1,6 @@
-// The sockets of a chassis: one thread listens, reads frames, and watches for what ends the process. What a frame says is for others.
-// Limits: bytes of a frame, connections, calls under way and unread answers of one connection; a peer that has too many is not read.
+// The sockets of a chassis: one thread listens, reads frames, and watches for what ends the process. What a frame
+// says is for others. Limits: bytes of a frame, connections, calls under way and unread answers of one connection; a
+// peer that has too many is not read.
 
 #pragma once
 

@@ -1,5 +1,6 @@
-// What travels between a chassis and the mesh beside the users' own messages: CallContext and ReplyContext in field 32767, placed first
-// (idl/katamari.thrift), what `describe` answers (idl/chassis.thrift), heads of messages. Written by hand with libthrift's protocol.
+// What travels between a chassis and the mesh beside the users' own messages: CallContext and ReplyContext in field
+// 32767, placed first (idl/katamari.thrift), what `describe` answers (idl/chassis.thrift), heads of messages. Written
+// by hand with libthrift's protocol.
 
 #pragma once
 

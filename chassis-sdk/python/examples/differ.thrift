@@ -1,5 +1,6 @@
 /**
- * Differ: what has changed between two texts, and which of many words is most like one. The work is done by difflib of Python's own library.
+ * Differ: what has changed between two texts, and which of many words is most like one. The work is done by difflib
+ * of Python's own library.
  */
 namespace py differ
 

@@ -13,7 +13,8 @@ log = logging.getLogger('review')
 
 class Handler:
     def __init__(self):
-        # One client for every call and thread. It has the time that is left of the call that uses it, or two seconds if that is less.
+        # One client for every call and thread. It has the time that is left of the call that uses it, or two seconds
+        # if that is less.
         self.differ = katamari.client(Differ, timeout=2)
 
     def review(self, before, after):

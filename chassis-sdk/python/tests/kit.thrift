@@ -1,4 +1,7 @@
-/** What generated code can look like: inherited methods, ids out of order, required fields deep inside, recursive types. */
+/**
+ * What generated code can look like: inherited methods, ids out of order, required fields deep inside, recursive
+ * types.
+ */
 namespace py kit
 
 struct Strict {

@@ -104,7 +104,8 @@ class Calls(unittest.TestCase):
     def test_without_a_required_field_are_refused_however_deep_it_is(self):
         good = Tree(children=[Tree(leaves={'a': Strict('x')})])
         self.assertEqual(self.call('count', tree=good, lax=Lax(1)).success, 1)
-        # In bytes, because some versions of the compiler refuse to write this: tree { children [ { leaves { 'a': {} } } ] }
+        # In bytes, because some versions of the compiler refuse to write this: tree { children [ { leaves { 'a': {} }
+        # } ] }
         lacking = b'\x0c\x00\x01' b'\x0f\x00\x01\x0c\0\0\0\1' b'\x0d\x00\x02\x0b\x0c\0\0\0\1' b'\0\0\0\1a' b'\0\0\0\0'
         with self.assertRaisesRegex(
             KatamariError, 'The arguments of Kit.count do not fit its interface: Required field text'

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Calendar, the example to read first: a class with a method for each one of the interface, and one line that serves it. The generated code
-# in gen-rb is from `thrift -r --gen rb invoices.thrift`.
+# Calendar, the example to read first: a class with a method for each one of the interface, and one line that serves
+# it. The generated code in gen-rb is from `thrift -r --gen rb invoices.thrift`.
 
 $LOAD_PATH.unshift(File.join(__dir__, 'gen-rb'))
 # Not needed where the gem is installed.

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
-# Invoices: a handler that calls another service of the mesh, and works on several calls at once because it mostly waits.
+# Invoices: a handler that calls another service of the mesh, and works on several calls at once because it mostly
+# waits.
 
 $LOAD_PATH.unshift(File.join(__dir__, 'gen-rb'))
 # Not needed where the gem is installed.
@@ -12,7 +13,8 @@ require 'invoices'
 
 class InvoicesHandler
   def due(invoice)
-    # Ends in the time that is left to this call, two seconds at most. What Calendar declares and this method too goes on to the caller.
+    # Ends in the time that is left to this call, two seconds at most. What Calendar declares and this method too goes
+    # on to the caller.
     Katamari.context.client(Office::Calendar::Client, timeout: 2).workdaysAfter(invoice.written, invoice.terms)
   end
 

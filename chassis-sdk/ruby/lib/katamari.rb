@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Katamari's kit for Ruby: `Katamari.serve` makes a handler object one process of the mesh, `Katamari.context` tells what is known of the
-# call that this thread works on. Stands on the official thrift gem and on nothing else.
+# Katamari's kit for Ruby: `Katamari.serve` makes a handler object one process of the mesh, `Katamari.context` tells
+# what is known of the call that this thread works on. Stands on the official thrift gem and on nothing else.
 
 require 'logger'
 require 'thrift'
@@ -21,19 +21,17 @@ require 'katamari/chassis'
 
 module Katamari
   class << self
-    # Serves until the chassis is drained (SIGTERM, the mesh, Context#retire_after_reply), then returns; the script should end then.
+    # Serves until the chassis is drained (SIGTERM, the mesh, Context#retire_after_reply), then returns; the script
+    # should end then.
     #
     #   Katamari.serve(Calculator::Processor, Handler.new, idl: 'calculator.thrift', service: 'Calculator', version: '1.0.0')
     #
-    # processor   - the Processor class that `thrift --gen rb` wrote for the service.
-    # handler     - an object with a method for each one of the service. With concurrency above 1 it is called by several threads.
-    # idl         - path of the IDL file; what it includes is found beside it.
-    # service     - name of the service in that file.
-    # version     - SemVer, such as 1.2.0.
-    # tags        - calls can prefer pools that have them.
-    # roles       - a wall: only calls that ask for exactly these get here.
-    # more        - any other details, a Hash of Strings.
-    # concurrency - calls that this process works on at once. With 1, the default, handlers run in the thread that called `serve`.
+    # processor - the Processor class that `thrift --gen rb` wrote for the service. handler - an object with a method
+    # for each one of the service. With concurrency above 1 it is called by several threads. idl - path of the IDL
+    # file; what it includes is found beside it. service - name of the service in that file. version - SemVer, such as
+    # 1.2.0. tags - calls can prefer pools that have them. roles - a wall: only calls that ask for exactly these get
+    # here. more - any other details, a Hash of Strings. concurrency - calls that this process works on at once. With
+    # 1, the default, handlers run in the thread that called `serve`.
     #
     # Raises ArgumentError when these do not fit together.
     def serve(processor, handler, idl:, service:, version:, tags: [], roles: [], more: {}, concurrency: 1)
@@ -44,7 +42,8 @@ module Katamari
       Chassis.new(processor, handler, details, IdlText.read(idl, service)).run
     end
 
-    # The Context of the call that this thread works on; outside of one, a context without a deadline whose strings are empty.
+    # The Context of the call that this thread works on; outside of one, a context without a deadline whose strings
+    # are empty.
     def context
       Thread.current.thread_variable_get(:katamari_context) || Context.outside
     end

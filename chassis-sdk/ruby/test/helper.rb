@@ -134,7 +134,8 @@ class ProbeTest < Minitest::Test
 
   attr_reader :address
 
-  # What the last one that was launched has written to both its streams. To a file: a pipe that nobody reads would stop it.
+  # What the last one that was launched has written to both its streams. To a file: a pipe that nobody reads would
+  # stop it.
   def output
     File.read(file('output'), encoding: Encoding::UTF_8)
   end

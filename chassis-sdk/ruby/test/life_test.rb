@@ -118,7 +118,8 @@ class LifeTest < ProbeTest
 
   private
 
-  # Told to drain in the middle of a call: it says so, refuses what comes, answers what it has, leaves with status 0 and without its socket.
+  # Told to drain in the middle of a call: it says so, refuses what comes, answers what it has, leaves with status 0
+  # and without its socket.
   def drains
     process = start
     peer = connect

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
-# The Probe as a chassis. Takes what `Katamari.serve` is to be told from PROBE_OPTIONS, as JSON; the generated code is on the load path.
+# The Probe as a chassis. Takes what `Katamari.serve` is to be told from PROBE_OPTIONS, as JSON; the generated code is
+# on the load path.
 
 require 'json'
 require 'katamari'

@@ -1,6 +1,7 @@
-// The binary protocol one message behind the other, no lengths: where a message ends is known only by scanning its struct. The scan goes
-// on where it stopped when more bytes come, so a peer that sends one byte at a time costs no more than one that sends all at once. The
-// strict and the old form differ in the head alone; the struct behind it is passed on as it came.
+// The binary protocol one message behind the other, no lengths: where a message ends is known only by scanning its
+// struct. The scan goes on where it stopped when more bytes come, so a peer that sends one byte at a time costs no
+// more than one that sends all at once. The strict and the old form differ in the head alone; the struct behind it is
+// passed on as it came.
 
 import {
   bareMessage,

@@ -1,6 +1,7 @@
-// Reads a struct of the compact protocol and writes it as strict binary, token by token, with no IDL and no tree between. Resumable: what
-// was read of an incomplete struct is not read again when more bytes come. Limits as in StructScanner: depth, and bytes on both sides, for a
-// byte here can become eight there; a declared size is compared with what may still come before it is believed.
+// Reads a struct of the compact protocol and writes it as strict binary, token by token, with no IDL and no tree
+// between. Resumable: what was read of an incomplete struct is not read again when more bytes come. Limits as in
+// StructScanner: depth, and bytes on both sides, for a byte here can become eight there; a declared size is compared
+// with what may still come before it is believed.
 
 import { KatamariError } from '../../mod.ts';
 import { BinaryWriter, NOTHING, declaredSize, tooDeep, tooLarge, WIRE_TYPE } from '../mod.ts';
@@ -45,7 +46,10 @@ const WIRE_OF_COMPACT: readonly number[] = [
 export class CompactReader {
   readonly #depthMax: number;
   readonly #bytesMax: number;
-  /** Per level: what it is (compact type), types of keys and values or of elements, values left, id of the field before. */
+  /**
+   * Per level: what it is (compact type), types of keys and values or of elements, values left, id of the field
+   * before.
+   */
   readonly #kind: number[] = [];
   readonly #first: number[] = [];
   readonly #second: number[] = [];
@@ -79,7 +83,8 @@ export class CompactReader {
   }
 
   /**
-   * Goes on reading the struct that begins at `start`; call again with the same beginning and a later `end` when more has come.
+   * Goes on reading the struct that begins at `start`; call again with the same beginning and a later `end` when more
+   * has come.
    * @returns the offset behind the struct, or -1 when it does not end before `end`.
    * @throws KatamariError bad_request (malformed, too deep) or too_large
    */
@@ -98,7 +103,10 @@ export class CompactReader {
     return -1;
   }
 
-  /** One field head, one value, or the end of a level. Returns the offset behind it; -1 when bytes are missing, and nothing was done then. */
+  /**
+   * One field head, one value, or the end of a level. Returns the offset behind it; -1 when bytes are missing, and
+   * nothing was done then.
+   */
   #step(out: BinaryWriter, bytes: Buffer, at: number, end: number): number {
     if (this.#pending !== 0) {
       const next = this.#value(this.#pending, out, bytes, at, end);
@@ -224,7 +232,8 @@ export class CompactReader {
     if (next === -1) return -1;
     const count = declaredSize(this.#varint.low, 2, this.#bytesMax);
     if (count === 0) {
-      // Here an empty map says not even of what. Strict binary has to, and some readers refuse what is no type even for nothing.
+      // Here an empty map says not even of what. Strict binary has to, and some readers refuse what is no type even
+      // for nothing.
       out.byte(WIRE_TYPE.string);
       out.byte(WIRE_TYPE.string);
       out.i32(0);
@@ -255,7 +264,10 @@ export class Varint {
   low = 0;
   high = 0;
 
-  /** Returns the offset behind it, -1 when bytes are missing. @throws KatamariError bad_request when it is longer than `bytesMax`. */
+  /**
+   * Returns the offset behind it, -1 when bytes are missing.
+   * @throws KatamariError bad_request when it is longer than `bytesMax`.
+   */
   read(bytes: Buffer, at: number, end: number, bytesMax: number): number {
     let low = 0;
     let high = 0;

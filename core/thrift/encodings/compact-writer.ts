@@ -1,4 +1,5 @@
-// Writes a strict-binary struct in the compact protocol. The struct was checked, its depth too, when it was read: its sizes are believed.
+// Writes a strict-binary struct in the compact protocol. The struct was checked, its depth too, when it was read: its
+// sizes are believed.
 
 import { KatamariError } from '../../mod.ts';
 import { BinaryWriter, WIRE_TYPE } from '../mod.ts';

@@ -1,6 +1,7 @@
-// What is asked of an encoding: a transport and a protocol together turn a stream of bytes into messages whose structs are strict binary,
-// and strict binary into what the peer reads. The faceplate stands on one side of it (reads calls, writes answers), the link to a plain
-// Thrift server on the other (writes calls, reads answers); neither knows anything else about how its peer writes.
+// What is asked of an encoding: a transport and a protocol together turn a stream of bytes into messages whose
+// structs are strict binary, and strict binary into what the peer reads. The faceplate stands on one side of it
+// (reads calls, writes answers), the link to a plain Thrift server on the other (writes calls, reads answers);
+// neither knows anything else about how its peer writes.
 
 import type { StructType, MessageType, HeadersIn } from '../mod.ts';
 
@@ -29,13 +30,16 @@ export interface Encoding {
   readonly answersOneway?: boolean;
   /** The peer has said that the message found last is its last one. */
   readonly isLast?: boolean;
-  /** How long a message that was found incomplete says it is, in bytes from its beginning; 0 or absent where none says so. */
+  /**
+   * How long a message that was found incomplete says it is, in bytes from its beginning; 0 or absent where none says
+   * so.
+   */
   readonly declaredBytes?: number;
   /** What the peer waits for before it sends the rest of its message; once. */
   takeInterim?(): Uint8Array | undefined;
   /**
-   * Takes the message that begins at `at`. When it is incomplete the caller calls again with the same beginning and a later end
-   * (perhaps in another buffer).
+   * Takes the message that begins at `at`. When it is incomplete the caller calls again with the same beginning and a
+   * later end (perhaps in another buffer).
    * @returns the offset behind the message, or -1 when it does not end before `end`.
    * @throws KatamariError bad_request or too_large; the stream cannot be read on then.
    */
@@ -67,5 +71,8 @@ export interface EncodingLimits {
 /** What the struct of a message is, where the mesh knows it. */
 export type SchemaOf = (head: MessageFacts) => StructType | undefined;
 
-/** Bodies up to this size are copied behind their head: one write of one buffer. Longer ones are handed to the kernel as they are. */
+/**
+ * Bodies up to this size are copied behind their head: one write of one buffer. Longer ones are handed to the kernel
+ * as they are.
+ */
 export const COPY_BYTES_MAX = 65_536;

@@ -1,5 +1,5 @@
-// Strict binary behind a 4-byte length: what the mesh itself speaks, and the shortest way through it. A message is looked at when it is
-// whole, its head as soon as it is there; its struct is passed on as it came.
+// Strict binary behind a 4-byte length: what the mesh itself speaks, and the shortest way through it. A message is
+// looked at when it is whole, its head as soon as it is there; its struct is passed on as it came.
 
 import { KatamariError } from '../../mod.ts';
 import { frameMessage, messageHead, NOTHING, readHead, type MessageType, StructScanner } from '../mod.ts';
@@ -25,7 +25,8 @@ export class FramedBinary implements Encoding {
     const length = bytes.readInt32BE(at);
     const start = at + 4;
     const frameEnd = start + length;
-    // Of a frame that is too large the head is read if it has come, so that the refusal carries the client's sequence id.
+    // Of a frame that is too large the head is read if it has come, so that the refusal carries the client's sequence
+    // id.
     const head = readHead(bytes, start, length >= 0 && frameEnd < end ? frameEnd : end);
     this.head = head;
     checkFrameLength(length, this.#frameBytesMax);

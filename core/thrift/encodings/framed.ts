@@ -65,7 +65,10 @@ export function declaredBytes(bytes: Buffer, at: number, end: number): number {
   return end - at < 4 ? 0 : 4 + bytes.readInt32BE(at);
 }
 
-/** The offset behind the frame that begins at `at`, -1 when it does not end before `end`. @throws KatamariError bad_request or too_large */
+/**
+ * The offset behind the frame that begins at `at`, -1 when it does not end before `end`.
+ * @throws KatamariError bad_request or too_large
+ */
 export function endOfFrame(bytes: Buffer, at: number, end: number, frameBytesMax: number): number {
   if (end - at < 4) return -1;
   const length = bytes.readInt32BE(at);

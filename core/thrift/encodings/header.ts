@@ -1,4 +1,5 @@
-// THeader: frames that carry headers beside the message, and say in which protocol it is (binary or compact) and whether it was compressed
+// THeader: frames that carry headers beside the message, and say in which protocol it is (binary or compact) and
+// whether it was compressed
 import { KatamariError } from '../../mod.ts';
 import { type StructType, BinaryWriter, type MessageType, type HeadersIn } from '../mod.ts';
 import { BinaryEncoding } from './binary.ts';
@@ -8,8 +9,9 @@ import { CompactEncoding } from './compact.ts';
 import type { Encoding, EncodingLimits, MessageFacts } from './encoding.ts';
 import { bytesFrom, declaredBytes, endOfFrame, readWhole } from './framed.ts';
 
-// (zlib). Answers go the way of the message that came last. Source: doc/specs/HeaderFormat.md of Apache Thrift. Limits: the frame before
-// and after decompression, number and size of the headers. Most frames of a connection have the header of the one before: it is read, and made, once.
+// (zlib). Answers go the way of the message that came last. Source: doc/specs/HeaderFormat.md of Apache Thrift.
+// Limits: the frame before and after decompression, number and size of the headers. Most frames of a connection have
+// the header of the one before: it is read, and made, once.
 
 import { deflateSync, inflateSync } from 'node:zlib';
 /** Behind the length of every frame. */
@@ -203,7 +205,10 @@ export class HeaderEncoding implements Encoding {
   }
 }
 
-/** What stands between the fixed part of a frame and its message: protocol, transforms, headers, padding to whole words. */
+/**
+ * What stands between the fixed part of a frame and its message: protocol, transforms, headers, padding to whole
+ * words.
+ */
 export function headerBlock(
   protocol: number,
   isCompressed: boolean,

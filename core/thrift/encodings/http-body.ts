@@ -1,5 +1,5 @@
-// The body of one HTTP request: so many bytes, or chunks. Goes on where it stopped when more bytes come. A body that could be read in two
-// ways is refused; a declared length is compared with the limit before anything is kept.
+// The body of one HTTP request: so many bytes, or chunks. Goes on where it stopped when more bytes come. A body that
+// could be read in two ways is refused; a declared length is compared with the limit before anything is kept.
 
 import { KatamariError } from '../../mod.ts';
 import type { HeadersIn } from '../mod.ts';
@@ -48,7 +48,10 @@ export class HttpBody {
     return new HttpBody(Number(length), bytesMax);
   }
 
-  /** `start` is where the body begins, the same in every call. undefined while it is not whole. @throws KatamariError */
+  /**
+   * `start` is where the body begins, the same in every call. undefined while it is not whole.
+   * @throws KatamariError
+   */
   read(bytes: Buffer, start: number, end: number): WholeBody | undefined {
     if (this.#length === -1) return this.#readChunks(bytes, start, end);
     const bodyEnd = start + this.#length;

@@ -1,6 +1,7 @@
-// Thrift over HTTP/1.1: each message is the body of a POST, its answer the body of a 200, whatever the answer says, as Thrift's own HTTP
-// clients expect. The protocol is told from the body, not from a content type that clients fill in as they like. Requests are read strictly
-// and within limits (head, number of headers, body); what is no such request gets an HTTP error in plain words and the end.
+// Thrift over HTTP/1.1: each message is the body of a POST, its answer the body of a 200, whatever the answer says,
+// as Thrift's own HTTP clients expect. The protocol is told from the body, not from a content type that clients fill
+// in as they like. Requests are read strictly and within limits (head, number of headers, body); what is no such
+// request gets an HTTP error in plain words and the end.
 
 import { KatamariError } from '../../mod.ts';
 import {

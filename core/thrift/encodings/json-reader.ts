@@ -1,6 +1,6 @@
-// Reads Thrift's JSON protocol (not the JSON of JSON-RPC: fields by number, each value with the name of its type) and writes strict
-// binary. It reads whole messages, whose end `JsonEnd` finds. Text and bytes look alike in it, so the schema says which is base64; where the
-// mesh knows none, everything is text.
+// Reads Thrift's JSON protocol (not the JSON of JSON-RPC: fields by number, each value with the name of its type) and
+// writes strict binary. It reads whole messages, whose end `JsonEnd` finds. Text and bytes look alike in it, so the
+// schema says which is base64; where the mesh knows none, everything is text.
 
 import { KatamariError } from '../../mod.ts';
 import {

@@ -1,5 +1,6 @@
-// Writes a strict-binary struct in Thrift's JSON protocol. The schema says which strings are bytes and become base64 (with its padding, which
-// some libraries insist on and none refuses); without one all are text. The struct was checked, its depth too, when it was read.
+// Writes a strict-binary struct in Thrift's JSON protocol. The schema says which strings are bytes and become base64
+// (with its padding, which some libraries insist on and none refuses); without one all are text. The struct was
+// checked, its depth too, when it was read.
 
 import { KatamariError } from '../../mod.ts';
 import { BinaryReader, type StructType, type Type, WIRE_TYPE } from '../mod.ts';
@@ -42,7 +43,8 @@ function value(from: BinaryReader, wire: number, type: Type | undefined): string
       if (type?.kind === 'binary') return `"${from.base64()}"`;
       const start = from.position + 4;
       from.position = start + from.size(1);
-      // Not from.string(): what is no UTF-8 becomes replacement characters here instead of an error; a client has to get its answer.
+      // Not from.string(): what is no UTF-8 becomes replacement characters here instead of an error; a client has to
+      // get its answer.
       return JSON.stringify(from.buffer.toString('utf8', start, from.position));
     }
     case WIRE_TYPE.struct:

@@ -1,4 +1,5 @@
-// Thrift's JSON protocol, one message behind the other; behind lengths through FramedEncoding. A message is read when it is whole.
+// Thrift's JSON protocol, one message behind the other; behind lengths through FramedEncoding. A message is read when
+// it is whole.
 
 import { KatamariError } from '../../mod.ts';
 import { type StructType, NOTHING, type MessageType } from '../mod.ts';

@@ -1,4 +1,5 @@
-// The protocols by name, for those who know which one their peer speaks, and by their first bytes, for those who have to find out.
+// The protocols by name, for those who know which one their peer speaks, and by their first bytes, for those who have
+// to find out.
 
 import { BinaryEncoding } from './binary.ts';
 import { COMPACT_ID, CompactEncoding } from './compact.ts';
@@ -67,7 +68,10 @@ export function protocolOf(bytes: Uint8Array, at = 0): Protocol | undefined {
   return first === 0 && isNameSign(bytes[at + 4]) ? 'old-binary' : undefined;
 }
 
-/** Transport and protocol of a connection that begins with these bytes; undefined when they are none. Six bytes are enough. */
+/**
+ * Transport and protocol of a connection that begins with these bytes; undefined when they are none. Six bytes are
+ * enough.
+ */
 export function wireFormatOf(bytes: Uint8Array): WireFormat | undefined {
   const bare = protocolOf(bytes);
   if (bare !== undefined) return { transport: 'buffered', protocol: bare };

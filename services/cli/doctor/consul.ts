@@ -157,7 +157,7 @@ async function tried(subject: string, verdict: 'FAIL' | 'warn', trial: () => Pro
   } catch (error) {
     const { trouble, message } = asConsulError(error);
     const advice =
-      trouble === 'denied' ? 'give the token this rule: docs/consul.md, "Rights"' : 'look at the log of Consul';
+      trouble === 'denied' ? 'give the token this rule: docs/consul.md, "ACL rights"' : 'look at the log of Consul';
     return { verdict, subject, text: message, advice };
   }
 }

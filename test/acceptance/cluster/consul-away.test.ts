@@ -1,6 +1,7 @@
-// Consul dies: one server, all of them, and all of them with their memory. The calls of 32 clients do not notice, chassis that crash are replaced,
-// processes that are restarted serve from what they have on disk, and when Consul is back everything is registered again, once.
-// The outage is 15 s here; KATAMARI_OUTAGE_S=60 makes it the minute that is promised.
+// Consul dies: one server, all of them, and all of them with their memory. The calls of 32 clients do not notice,
+// chassis that crash are replaced, processes that are restarted serve from what they have on disk, and when Consul is
+// back everything is registered again, once. The outage is 15 s here; KATAMARI_OUTAGE_S=60 makes it the minute that
+// is promised.
 
 import { cpSync, rmSync } from 'node:fs';
 import path from 'node:path';

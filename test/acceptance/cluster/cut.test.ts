@@ -1,5 +1,6 @@
-// The way between one faceplate and one manager is cut: packets vanish without a word, both ways or one of them. Calls on their way settle, the
-// others are served by the other managers, and the link is there again by itself soon after the way is. Needs root, for network namespaces.
+// The way between one faceplate and one manager is cut: packets vanish without a word, both ways or one of them.
+// Calls on their way settle, the others are served by the other managers, and the link is there again by itself soon
+// after the way is. Needs root, for network namespaces.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { checkLedger, ClusterCallers, type CallRecord } from '../../kit/cluster/callers.ts';

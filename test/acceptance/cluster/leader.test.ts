@@ -1,5 +1,6 @@
-// The leader is killed, stopped, frozen, while 32 clients call without pause: a new one acts in time, no call notices, and one that comes back
-// from the cold gives no order of its old term; one that is given all the same is refused.
+// The leader is killed, stopped, frozen, while 32 clients call without pause: a new one acts in time, no call
+// notices, and one that comes back from the cold gives no order of its old term; one that is given all the same is
+// refused.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';

@@ -1,5 +1,5 @@
-// A resource manager is frozen while 32 clients call without pause: calls to it end at their deadline at the latest, soon no new one goes
-// there, and when it is thawed it serves again.
+// A resource manager is frozen while 32 clients call without pause: calls to it end at their deadline at the latest,
+// soon no new one goes there, and when it is thawed it serves again.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';

@@ -1,5 +1,6 @@
-// A resource manager is killed while 32 clients call without pause: what is under way there fails at once, what may run twice succeeds
-// elsewhere, nothing later fails. The others get its copies; it comes back by itself, gets its share again, and is registered once.
+// A resource manager is killed while 32 clients call without pause: what is under way there fails at once, what may
+// run twice succeeds elsewhere, nothing later fails. The others get its copies; it comes back by itself, gets its
+// share again, and is registered once.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';

@@ -1,5 +1,6 @@
-// A manager is drained and given back by the command, then every process is stopped and started again, one after the other, while 32
-// clients call without pause: no call fails, over raw Thrift neither, and who is connected to a faceplate that stays notices nothing.
+// A manager is drained and given back by the command, then every process is stopped and started again, one after the
+// other, while 32 clients call without pause: no call fails, over raw Thrift neither, and who is connected to a
+// faceplate that stays notices nothing.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';

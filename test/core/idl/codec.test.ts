@@ -1,4 +1,5 @@
-// Strict binary and plain JavaScript values: what is taken, what is refused and with which words, and that hostile bytes cost little.
+// Strict binary and plain JavaScript values: what is taken, what is refused and with which words, and that hostile
+// bytes cost little.
 import { decodeStruct, encodeStruct, type Idl, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import type { StructType } from '../../../core/thrift/mod.ts';
 import { describe, expect, test } from 'vitest';

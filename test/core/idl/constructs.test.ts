@@ -1,5 +1,6 @@
-// Every construct of the Thrift language, with the official compiler (0.17 or later) as the judge. What both take must mean the same to
-// both, types, ids, defaults and constants compared with the compiler's own JSON. What we refuse says where, what, and what to write.
+// Every construct of the Thrift language, with the official compiler (0.17 or later) as the judge. What both take
+// must mean the same to both, types, ids, defaults and constants compared with the compiler's own JSON. What we
+// refuse says where, what, and what to write.
 import { parseIdl, type Idl } from '../../../core/idl/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
 import { describe, expect, test } from 'vitest';

@@ -1,5 +1,5 @@
-// Properties of every text that the Thrift compiler takes: it means to us what it means to the compiler, and so does the canonical text
-// that we write of it.
+// Properties of every text that the Thrift compiler takes: it means to us what it means to the compiler, and so does
+// the canonical text that we write of it.
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';

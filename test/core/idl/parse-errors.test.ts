@@ -1,4 +1,5 @@
-// Mistakes in IDL text: each gives one message with its place, what was found and what to do. And text made to do harm is refused
+// Mistakes in IDL text: each gives one message with its place, what was found and what to do. And text made to do
+// harm is refused
 import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
 

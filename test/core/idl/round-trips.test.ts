@@ -1,5 +1,5 @@
-// Properties of every interface and value: what is encoded is decoded to the same, in binary and in JSON, and the bytes are those of the
-// stock Thrift library.
+// Properties of every interface and value: what is encoded is decoded to the same, in binary and in JSON, and the
+// bytes are those of the stock Thrift library.
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';

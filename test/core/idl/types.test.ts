@@ -1,4 +1,5 @@
-// The TypeScript types of an interface: what they say, and that the compiler takes them and what is written against them.
+// The TypeScript types of an interface: what they say, and that the compiler takes them and what is written against
+// them.
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -15,7 +16,8 @@ let folder: string;
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'katamari-types-'));
-  // As in a project of somebody's: the types of Node, and a package `katamari` with the two types that are imported from it.
+  // As in a project of somebody's: the types of Node, and a package `katamari` with the two types that are imported
+  // from it.
   mkdirSync(join(folder, 'node_modules', 'katamari'), { recursive: true });
   symlinkSync(join(REPOSITORY, 'node_modules', '@types'), join(folder, 'node_modules', '@types'));
   symlinkSync(join(REPOSITORY, 'node_modules', 'undici-types'), join(folder, 'node_modules', 'undici-types'));

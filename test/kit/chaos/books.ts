@@ -1,6 +1,6 @@
-// The books of every process of a cluster, read from /metrics again and again: what was accepted is what was replied, failed, refused, timed out,
-// cancelled and is in flight, at every moment, in each line of the books by itself; nothing is settled that was not accepted, and when
-// nobody calls any more nothing is in flight.
+// The books of every process of a cluster, read from /metrics again and again: what was accepted is what was replied,
+// failed, refused, timed out, cancelled and is in flight, at every moment, in each line of the books by itself;
+// nothing is settled that was not accepted, and when nobody calls any more nothing is in flight.
 import type { ClusterProcess } from '../cluster/process.ts';
 import { sleep } from '../../../core/mod.ts';
 import type { Cluster } from '../cluster/cluster.ts';

@@ -1,7 +1,8 @@
-// Chaos: a whole cluster under clients that never pause, while everything that can befall it does, at random. Three hands strike at once: one at the
-// masters and Consul, one at the faceplates, one at the managers, their chassis and what is deployed; each waits until what it struck is
-// well again before it strikes anew, so that some of everything is always there. What must hold meanwhile and afterwards is checked: the
-// books of every process, each failed call against a fault that can explain it, the ledger of the chassis, the whole mesh at the end.
+// Chaos: a whole cluster under clients that never pause, while everything that can befall it does, at random. Three
+// hands strike at once: one at the masters and Consul, one at the faceplates, one at the managers, their chassis and
+// what is deployed; each waits until what it struck is well again before it strikes anew, so that some of everything
+// is always there. What must hold meanwhile and afterwards is checked: the books of every process, each failed call
+// against a fault that can explain it, the ledger of the chassis, the whole mesh at the end.
 import { Books } from './books.ts';
 import { explains, type Fault, type FaultKind } from './faults.ts';
 import { checkLedger, ClusterCallers, type CallRecord } from '../cluster/callers.ts';
@@ -463,7 +464,10 @@ class Chaos {
     return !record.end.ok && record.end.code === 'timeout' && this.#starvedMs(record) > TIMEOUT_MS / STARVED_PART;
   }
 
-  /** How long the processes on the way of the call waited for a processor; of the managers the one that waited longest. */
+  /**
+   * How long the processes on the way of the call waited for a processor; of the managers the one that waited
+   * longest.
+   */
   #starvedMs({ faceplate, sentAtMs, settledAtMs }: CallRecord): number {
     const waitedMs = (name: string): number => this.#starvation.waitedMs(name, sentAtMs, settledAtMs);
     const managers = this.#cluster.managers.map(({ name }) => waitedMs(name));

@@ -3,10 +3,11 @@
 import type { CallRecord } from '../cluster/callers.ts';
 
 /**
- * - kill, term, freeze: SIGKILL, SIGTERM, SIGSTOP (and SIGCONT later) to a process.   - chassis kill, chassis freeze: the same to a chassis.
+ * - kill, term, freeze: SIGKILL, SIGTERM, SIGSTOP (and SIGCONT later) to a process. - chassis kill, chassis freeze:
+ *   the same to a chassis.
  * - consul kill, consul freeze: to one or all of its servers; consul wipe: all are killed and come back without data.
  * - cut: packets between a faceplate and a manager are lost.
- * - drain: a manager is to run nothing, for a while.   - scale: another number of copies.   - roll: a rolling restart.
+ * - drain: a manager is to run nothing, for a while. - scale: another number of copies. - roll: a rolling restart.
  */
 export type FaultKind =
   | 'kill'
@@ -36,8 +37,8 @@ export interface Fault {
 }
 
 /**
- * Whether this can be why the call failed. What is planned (term, drain, scale, roll) and whatever is done to masters and Consul may cost
- * no call, so it explains none.
+ * Whether this can be why the call failed. What is planned (term, drain, scale, roll) and whatever is done to masters
+ * and Consul may cost no call, so it explains none.
  */
 export function explains(
   { kind, target, resource, other, fromMs, untilMs }: Fault,
@@ -63,7 +64,8 @@ export function explains(
         isBroken(code) && call.method === 'once' && message.startsWith(`${resource} failed`) && overlaps(NOTICED_MS)
       );
     case 'chassis freeze':
-      // It takes one more call, which stays in it until it is killed; the faceplate may give that up before its manager does.
+      // It takes one more call, which stays in it until it is killed; the faceplate may give that up before its
+      // manager does.
       return (isBroken(code) || code === 'timeout') && (message.includes(resource) || isAt) && overlaps(timeoutMs);
     case 'cut':
       return (isBroken(code) || code === 'timeout') && faceplate === other && isAt && overlaps(CUT_NOTICED_MS);

@@ -1,6 +1,7 @@
-// Clients that call a cluster without pause, each over one connection that stays open: JSON-RPC over HTTP, Thrift framed and unframed.
-// Every call has an id of its own, which the chassis `tally` writes down, and comes to an end that is remembered. A faceplate that closes
-// a connection between calls is left for the next one, which is no error; a connection that ends during a call makes that call `lost`.
+// Clients that call a cluster without pause, each over one connection that stays open: JSON-RPC over HTTP, Thrift
+// framed and unframed. Every call has an id of its own, which the chassis `tally` writes down, and comes to an end
+// that is remembered. A faceplate that closes a connection between calls is left for the next one, which is no error;
+// a connection that ends during a call makes that call `lost`.
 import { encodeParams, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import {
   type Interface,
@@ -23,7 +24,10 @@ export interface Door {
 }
 
 export interface ClusterCallersOptions {
-  /** Clients are spread over these evenly; each goes on with the next when its own does not take it, and comes back to its own. */
+  /**
+   * Clients are spread over these evenly; each goes on with the next when its own does not take it, and comes back to
+   * its own.
+   */
   readonly doors: readonly Door[];
   readonly clients: number;
   /** The deadline that the mesh sets to each call. */
@@ -44,16 +48,17 @@ export interface CallRecord {
   readonly lateMs: number;
   readonly end: CallEnd;
   /**
-   * Its connection ended with no byte of an answer: the faceplate may have closed it before it saw the call. Thrift has no word for "no
-   * more on this connection", so this can happen to any client. Whether the call ran is in the ledger.
+   * Its connection ended with no byte of an answer: the faceplate may have closed it before it saw the call. Thrift
+   * has no word for "no more on this connection", so this can happen to any client. Whether the call ran is in the
+   * ledger.
    */
   readonly mayHaveCrossed: boolean;
 }
 
 export class ClusterCallers {
   /**
-   * Ends of calls by code: `ok`, one of the mesh's, `lost` (the connection ended during the call), `silent` (nothing came long after
-   * the deadline), `wrong_answer` (to another call).
+   * Ends of calls by code: `ok`, one of the mesh's, `lost` (the connection ended during the call), `silent` (nothing
+   * came long after the deadline), `wrong_answer` (to another call).
    */
   readonly ends: Record<string, number> = {};
   readonly byFaceplate: Record<string, number> = {};
@@ -132,8 +137,8 @@ export class ClusterCallers {
       }
       const method = random.chance(0.5) ? 'once' : 'often';
       await this.#call(client, line, method, random.below((this.#options.longestMs ?? 15) + 1));
-      // The end of a connection that comes right behind an answer is to be seen before the next call. The loop hands out the end of a
-      // stream a turn after the bytes before it.
+      // The end of a connection that comes right behind an answer is to be seen before the next call. The loop hands
+      // out the end of a stream a turn after the bytes before it.
       for (let turns = 0; turns < 2; turns++) await new Promise((resolve) => setImmediate(resolve));
     }
   }

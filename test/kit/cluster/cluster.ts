@@ -1,6 +1,7 @@
-// "Many machines" on one: real Consul servers, and masters, managers and faceplates as processes of the real command, each on a host of
-// its own (network.ts), with a directory of its own, on the runtime of the caller. Every process that descends from it carries a
-// mark in its environment, by which strays are found (Linux). Nothing is left at the end.
+// "Many machines" on one: real Consul servers, and masters, managers and faceplates as processes of the real command,
+// each on a host of its own (network.ts), with a directory of its own, on the runtime of the caller. Every process
+// that descends from it carries a mark in its environment, by which strays are found (Linux). Nothing is left at the
+// end.
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// Real Consul servers as one raft cluster, each on a host of its own with Consul's usual ports. They can be killed, started again with
-// their data or without, and are gone at the end. The elections are as quick as Consul allows.
+// Real Consul servers as one raft cluster, each on a host of its own with Consul's usual ports. They can be killed,
+// started again with their data or without, and are gone at the end. The elections are as quick as Consul allows.
 
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';

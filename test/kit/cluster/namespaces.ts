@@ -1,8 +1,10 @@
-// A network of Linux network namespaces: one namespace for each host, all on one bridge, on which this process has an address too. The way
-// from one host to another can be cut so that packets vanish without a word, as they do when a switch fails. Needs root.
+// A network of Linux network namespaces: one namespace for each host, all on one bridge, on which this process has an
+// address too. The way from one host to another can be cut so that packets vanish without a word, as they do when a
+// switch fails. Needs root.
 //
-// How a way is cut: the sender gets a permanent neighbour entry for the other with the address of a card that does not exist. The
-// bridge floods such frames and nobody takes them. A blackhole route would not do: the kernel tells a local sender of it at once.
+// How a way is cut: the sender gets a permanent neighbour entry for the other with the address of a card that does
+// not exist. The bridge floods such frames and nobody takes them. A blackhole route would not do: the kernel tells a
+// local sender of it at once.
 
 import { execFile, spawnSync } from 'node:child_process';
 import { networkInterfaces } from 'node:os';
@@ -17,7 +19,10 @@ export type Ways = 'both' | 'one way';
 export interface NamespaceNetwork extends Network {
   /** This process, as the hosts see it. */
   readonly outside: Host;
-  /** Packets of `from` to `to` are lost from now on, and with `both` those back too. Connections that are open stay so. */
+  /**
+   * Packets of `from` to `to` are lost from now on, and with `both` those back too. Connections that are open stay
+   * so.
+   */
   cut(from: Host, to: Host, ways?: Ways): Promise<void>;
   heal(from: Host, to: Host, ways?: Ways): Promise<void>;
 }
@@ -28,7 +33,8 @@ export async function namespaceNetwork(
 ): Promise<NamespaceNetwork> {
   if (process.getuid?.() !== 0) throw new Error(`${CANNOT}: that needs root, run this as root or use loopback`);
   await sweep();
-  // The pid says whose it is, so that what was left by a process that was killed can be found. 15 characters are the limit.
+  // The pid says whose it is, so that what was left by a process that was killed can be found. 15 characters are the
+  // limit.
   const tag = `${PREFIX}${process.pid.toString(36)}-${random.below(36 ** 2).toString(36)}`;
   const network = new Namespaces(tag, freePrefix(random));
   try {

@@ -1,5 +1,6 @@
-// Where the processes of a cluster stand: hosts with an address each. On loopback every host is an address of 127.0.0.0/8 and all share
-// one network stack; in namespaces (namespaces.ts) each has a stack of its own, and the way between two can be cut. Linux only.
+// Where the processes of a cluster stand: hosts with an address each. On loopback every host is an address of
+// 127.0.0.0/8 and all share one network stack; in namespaces (namespaces.ts) each has a stack of its own, and the way
+// between two can be cut. Linux only.
 
 import { createServer } from 'node:net';
 import { Random } from '../tools/random.ts';

@@ -1,11 +1,13 @@
-// What Consul has of the processes of a cluster, against what it has to have: of each process every service, session and key, held and once.
+// What Consul has of the processes of a cluster, against what it has to have: of each process every service, session
+// and key, held and once.
 import type { Role } from './process.ts';
 import type { Cluster } from './cluster.ts';
 import { keysOf } from '../../../services/mesh/mod.ts';
 import { until } from '../tools/wait.ts';
 
 /**
- * What is missing, there twice, or nobody's, a line each; none when every process that runs is registered once with all that it has.
+ * What is missing, there twice, or nobody's, a line each; none when every process that runs is registered once with
+ * all that it has.
  * @throws Error while Consul does not answer
  */
 export async function registrationFaults(cluster: Cluster): Promise<string[]> {

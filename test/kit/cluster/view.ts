@@ -1,5 +1,5 @@
-// What a cluster says of itself, for tests: who leads, what was ordered, what lives where, what each process noticed. Read from Consul and
-// from the processes' own pages, by nothing of the mesh's own code but the names of keys.
+// What a cluster says of itself, for tests: who leads, what was ordered, what lives where, what each process noticed.
+// Read from Consul and from the processes' own pages, by nothing of the mesh's own code but the names of keys.
 import type { ClusterCallers } from './callers.ts';
 import type { ClusterProcess } from './process.ts';
 import type { MeshEvent, PoolStatus } from '../../../core/rpc/mod.ts';

@@ -1,5 +1,5 @@
-// Consuls for tests: the embedded agent and the real server, both on ports that were free a moment ago, with their data in a folder of
-// their own, and gone at the end.
+// Consuls for tests: the embedded agent and the real server, both on ports that were free a moment ago, with their
+// data in a folder of their own, and gone at the end.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

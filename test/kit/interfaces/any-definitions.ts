@@ -1,6 +1,6 @@
-// Invented IDL text of every construct that the Thrift compiler of Debian takes: enums, typedefs, constants and defaults of every shape,
-// structs, unions, exceptions, services that extend, with the separators, comments and annotations that may stand between. What is
-// named was defined before, because compilers look into values at once.
+// Invented IDL text of every construct that the Thrift compiler of Debian takes: enums, typedefs, constants and
+// defaults of every shape, structs, unions, exceptions, services that extend, with the separators, comments and
+// annotations that may stand between. What is named was defined before, because compilers look into values at once.
 
 import * as fc from 'fast-check';
 
@@ -159,7 +159,10 @@ class Inventor {
   }
 }
 
-/** Spellings of the n-th value of each type; values of different n differ, but for bool, which is in no set or key with two of them. */
+/**
+ * Spellings of the n-th value of each type; values of different n differ, but for bool, which is in no set or key
+ * with two of them.
+ */
 const SCALARS: readonly (readonly [type: string, value: (n: number) => readonly string[]])[] = [
   ['i8', (n) => [String(n), hex(n), `+${n}`]],
   ['byte', (n) => [String(-n)]],

@@ -1,4 +1,5 @@
-// Invented interfaces and values for them, for properties that must hold of every interface: IDL text with structs, unions, enums
+// Invented interfaces and values for them, for properties that must hold of every interface: IDL text with structs,
+// unions, enums
 import type { Method, StructType, Type } from '../../../core/thrift/mod.ts';
 
 // and containers that refer to one another at random, and plain JavaScript values of any type of a compiled one.

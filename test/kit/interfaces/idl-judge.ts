@@ -1,6 +1,7 @@
-// The official Thrift compiler as the judge of IDL text: whether it takes it, what it says, and what the text means by its JSON. Our
-// reading of the same text is brought into the same shape, so that the two can be compared whole. What that JSON does not tell is left
-// out on both sides: enums are i32 there, and a method's exceptions and a union's fields are as they are whatever is written.
+// The official Thrift compiler as the judge of IDL text: whether it takes it, what it says, and what the text means
+// by its JSON. Our reading of the same text is brought into the same shape, so that the two can be compared whole.
+// What that JSON does not tell is left out on both sides: enums are i32 there, and a method's exceptions and a
+// union's fields are as they are whatever is written.
 
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -50,7 +50,10 @@ function int32(value: number): Buffer {
   return bytes;
 }
 
-/** Whether the bytes are exactly one strict-binary struct: written the plain way, by recursion, to judge the scanner by. */
+/**
+ * Whether the bytes are exactly one strict-binary struct: written the plain way, by recursion, to judge the scanner
+ * by.
+ */
 export function isOneStruct(bytes: Buffer, depthMax = 64): boolean {
   return endOf(12, bytes, 0, depthMax) === bytes.length;
 }

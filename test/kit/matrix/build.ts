@@ -1,5 +1,6 @@
-// Makes the programs of the matrix: what the Thrift compiler writes for each language, and the compiled clients and servers. They are kept in
-// node_modules/.cache under a name made of all that goes into them, so only the first run after a change compiles (half a minute of C++).
+// Makes the programs of the matrix: what the Thrift compiler writes for each language, and the compiled clients and
+// servers. They are kept in node_modules/.cache under a name made of all that goes into them, so only the first run
+// after a change compiles (half a minute of C++).
 
 import { createHash } from 'node:crypto';
 import { execFile } from 'node:child_process';

@@ -1,5 +1,6 @@
-// The calls of the matrix and their right answers: every type of test/fixtures/matrix/mirror.thrift with its extremes. Values are as handlers
-// see them. The answers are known, not asked of anybody: most methods give back what they get.
+// The calls of the matrix and their right answers: every type of test/fixtures/matrix/mirror.thrift with its
+// extremes. Values are as handlers see them. The answers are known, not asked of anybody: most methods give back what
+// they get.
 import { decodeStruct, encodeStruct, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import type { Method, Type } from '../../../core/thrift/mod.ts';
 import path from 'node:path';
@@ -141,7 +142,10 @@ export function callLines(calls: readonly MatrixCall[]): string {
     .join('');
 }
 
-/** What a client said of a call (`ok HEX`, `threw NAME HEX`, `error TYPE MESSAGE`, `broken WHY`), as the text that `expected` is. */
+/**
+ * What a client said of a call (`ok HEX`, `threw NAME HEX`, `error TYPE MESSAGE`, `broken WHY`), as the text that
+ * `expected` is.
+ */
 export function answerOf(method: Method, said: string): string {
   const [kind = '', first = '', second = ''] = said.split(' ');
   try {
@@ -168,7 +172,9 @@ export function returned(type: Type, value: unknown): string {
   return type.kind === 'void' ? 'ok' : `ok ${canonical(type, value)}`;
 }
 
-/** JSON with sorted keys; bytes in hex, doubles by their bits, i64 as text, sets and maps in the order of their texts. */
+/**
+ * JSON with sorted keys; bytes in hex, doubles by their bits, i64 as text, sets and maps in the order of their texts.
+ */
 export function canonical(type: Type, value: unknown): string {
   switch (type.kind) {
     case 'double': {
@@ -319,7 +325,7 @@ const CONTAINERS = {
   ]),
   sets: [new Set([1, 2]), new Set(), new Set([-32_768])],
 };
-/** Without what the package for Node gets wrong, see matrix-languages.ts. */
+/** Without what the package for Node gets wrong, see languages.ts. */
 const MOST_CONTAINERS = { ...CONTAINERS, flags: [], deep: [[[1]]] };
 const INDEXED = {
   byBig: new Map([

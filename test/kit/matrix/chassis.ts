@@ -1,4 +1,5 @@
-// The chassis of the matrix: the Mirror in four languages with their kits, and in three as a stock server, each the only one in a mesh of its own.
+// The chassis of the matrix: the Mirror in four languages with their kits, and in three as a stock server, each the
+// only one in a mesh of its own.
 
 import path from 'node:path';
 import { cppPrograms, generatedCode } from './build.ts';

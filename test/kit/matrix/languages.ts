@@ -1,5 +1,6 @@
-// The clients of the matrix: how each is started, what its library offers, and what it cannot do, with the reason. Nothing is left out silently:
-// a pair of transport and protocol is run or stands in `notOffered`, a call is compared or stands in `cannot`.
+// The clients of the matrix: how each is started, what its library offers, and what it cannot do, with the reason.
+// Nothing is left out silently: a pair of transport and protocol is run or stands in `notOffered`, a call is compared
+// or stands in `cannot`.
 
 import path from 'node:path';
 import { cppPrograms, generatedCode, javaClient } from './build.ts';

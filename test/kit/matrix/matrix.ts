@@ -1,5 +1,6 @@
-// The cross-language matrix: every client language in every transport and protocol of its library, plain and multiplexed, calls the Mirror of
-// every chassis language through a mesh. One process a language and run: its answers are compared with the right ones.
+// The cross-language matrix: every client language in every transport and protocol of its library, plain and
+// multiplexed, calls the Mirror of every chassis language through a mesh. One process a language and run: its answers
+// are compared with the right ones.
 
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -39,7 +40,8 @@ export async function runClient(language: Language, runs: readonly MatrixRun[]):
   const directory = mkdtempSync(path.join(tmpdir(), 'katamari-matrix-'));
   try {
     const results: RunResult[] = [];
-    // A note is new to a server once only, so each run has calls of its own. What the library cannot do is not sent: it may end the connection.
+    // A note is new to a server once only, so each run has calls of its own. What the library cannot do is not sent:
+    // it may end the connection.
     const calls = runs.map((run, n) =>
       matrixCalls(`${language} ${n} ${directory}`).filter(({ title }) => whyCannot(language, run, title) === undefined),
     );

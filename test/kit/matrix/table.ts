@@ -1,4 +1,5 @@
-// The whole matrix: runs of every client against every chassis, one mesh after the other, and the table of how they went.
+// The whole matrix: runs of every client against every chassis, one mesh after the other, and the table of how they
+// went.
 
 import { CHASSIS, startMatrixMesh, thriftPort, type ChassisLanguage } from './chassis.ts';
 import { LANGUAGES, missingOf, mannersOf, FACTS, type Language } from './languages.ts';
@@ -35,7 +36,10 @@ export async function runMatrix(options: MatrixOptions = {}): Promise<MatrixResu
   return results;
 }
 
-/** Rows: client, transport, protocol. Columns: chassis. A cell: how many answers were compared, plain and multiplexed, or how many differ. */
+/**
+ * Rows: client, transport, protocol. Columns: chassis. A cell: how many answers were compared, plain and multiplexed,
+ * or how many differ.
+ */
 export function matrixTable(results: readonly MatrixResult[]): string[] {
   const columns = CHASSIS.filter((chassis) => results.some((result) => result.chassis === chassis));
   const rows: string[][] = [['client', 'transport', 'protocol', ...columns]];

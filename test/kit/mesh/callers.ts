@@ -1,5 +1,6 @@
-// Clients for load: one connection each, one call at a time, and what came of it as data. Thrift over a bare socket, framed or not, and
-// JSON-RPC over a kept-alive HTTP connection. Nothing of the mesh's own client code is used, and nothing waits longer than it is told.
+// Clients for load: one connection each, one call at a time, and what came of it as data. Thrift over a bare socket,
+// framed or not, and JSON-RPC over a kept-alive HTTP connection. Nothing of the mesh's own client code is used, and
+// nothing waits longer than it is told.
 import { decodeResult, encodeParams } from '../../../core/idl/mod.ts';
 import {
   type Interface,
@@ -14,7 +15,10 @@ import {
 } from '../../../core/thrift/mod.ts';
 import { Agent, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
-/** `code` is the mesh's (resource_failed, timeout, ...); `lost` when the connection ended, `silent` when nothing came in time. */
+/**
+ * `code` is the mesh's (resource_failed, timeout, ...); `lost` when the connection ended, `silent` when nothing came
+ * in time.
+ */
 export type CallEnd =
   | { readonly ok: true; readonly value: unknown }
   | { readonly ok: false; readonly code: string; readonly message: string };

@@ -1,5 +1,5 @@
-// A resource manager in this process with the test chassis, for tests that call it without a mesh around: deployments as plain data, calls
-// by method, every process it ever launched by its pid.
+// A resource manager in this process with the test chassis, for tests that call it without a mesh around: deployments
+// as plain data, calls by method, every process it ever launched by its pid.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

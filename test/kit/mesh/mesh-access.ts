@@ -1,4 +1,5 @@
-// The mesh as a faceplate sees it, inside the test: the real router in front of real handlers that are called through the codec, one call
+// The mesh as a faceplate sees it, inside the test: the real router in front of real handlers that are called through
+// the codec, one call
 import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import { KatamariError, systemClock } from '../../../core/mod.ts';
 import {

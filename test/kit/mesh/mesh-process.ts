@@ -1,6 +1,7 @@
-// A whole mesh as a process of its own: the real `katamari up` with ephemeral ports and a directory of its own, on the runtime of the
-// caller. For what can only be seen from the outside: a mesh that is killed, what it leaves behind, what it keeps over a restart.
-// Every process that descends from it carries a mark in its environment, by which strays are found (Linux).
+// A whole mesh as a process of its own: the real `katamari up` with ephemeral ports and a directory of its own, on
+// the runtime of the caller. For what can only be seen from the outside: a mesh that is killed, what it leaves
+// behind, what it keeps over a restart. Every process that descends from it carries a mark in its environment, by
+// which strays are found (Linux).
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';

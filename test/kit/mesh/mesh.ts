@@ -1,4 +1,5 @@
-// A whole mesh in this process for tests, with the test chassis: real processes, real sockets, ephemeral ports, a directory of its own.
+// A whole mesh in this process for tests, with the test chassis: real processes, real sockets, ephemeral ports, a
+// directory of its own.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,5 @@
-// What a client of THeader meets at the other end, as the test says: it reads calls properly, and answers, refuses, breaks off or keeps silent as it is told.
+// What a client of THeader meets at the other end, as the test says: it reads calls properly, and answers, refuses,
+// breaks off or keeps silent as it is told.
 import { encodeStruct } from '../../../core/idl/mod.ts';
 import { ReceiveBuffer } from '../../../core/link/mod.ts';
 import { HeaderEncoding } from '../../../core/thrift/encodings/mod.ts';

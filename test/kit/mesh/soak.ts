@@ -1,6 +1,7 @@
-// The soak: a real mesh as a child process under clients that never pause, while chassis are killed and stopped at random, crash and
-// hang by themselves and are restarted one after the other. What must hold meanwhile and afterwards is checked, not assumed:
-// every call settles, only calls inside a chassis that failed may fail, nothing is lost, nothing is left.
+// The soak: a real mesh as a child process under clients that never pause, while chassis are killed and stopped at
+// random, crash and hang by themselves and are restarted one after the other. What must hold meanwhile and afterwards
+// is checked, not assumed: every call settles, only calls inside a chassis that failed may fail, nothing is lost,
+// nothing is left.
 
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -216,7 +217,10 @@ class Soak {
     return record;
   }
 
-  /** Does to the mesh what it must survive: kills in even steps over the time, trouble and one rolling restart between them. */
+  /**
+   * Does to the mesh what it must survive: kills in even steps over the time, trouble and one rolling restart between
+   * them.
+   */
   async #direct(endAt: number): Promise<void> {
     const caller = jsonRpcCaller(this.#mesh.addresses.jsonRpc);
     this.#callers.push(caller);
@@ -234,7 +238,10 @@ class Soak {
     await Promise.all([trouble, rolling]);
   }
 
-  /** A copy at random, but never the last one of a pool that nothing was done to: then calls would time out in the queue, rightly. */
+  /**
+   * A copy at random, but never the last one of a pool that nothing was done to: then calls would time out in the
+   * queue, rightly.
+   */
   async #kill(what: 'SIGKILL' | 'SIGSTOP'): Promise<void> {
     const victim = await until('a victim', async () => {
       const { pools } = await this.#mesh.status();
@@ -294,7 +301,10 @@ class Soak {
     this.#last = `${incident.what} ${incident.resource || 'Troublemaker'}`;
   }
 
-  /** Waits until what was struck has ended (a stopped copy that nobody calls is found by its pings) and every pool has all its copies. */
+  /**
+   * Waits until what was struck has ended (a stopped copy that nobody calls is found by its pings) and every pool has
+   * all its copies.
+   */
   async #whole(): Promise<number> {
     const since = performance.now();
     const struck = this.#incidents.filter(({ pid }) => pid !== 0);
@@ -359,7 +369,8 @@ class Soak {
         this.#violations.push(`${describe(record)}: only resource_failed and timeout may come`);
         continue;
       }
-      // A call that failed at once was met by a kill, if there was one: the stop of an earlier process of that name may explain another.
+      // A call that failed at once was met by a kill, if there was one: the stop of an earlier process of that name
+      // may explain another.
       const causes = this.#incidents.filter((incident) => !explained.has(incident) && explains(incident, record));
       const cause = causes.find(({ what }) => what !== 'SIGSTOP') ?? causes[0];
       if (cause === undefined) {
@@ -374,7 +385,10 @@ class Soak {
     return killToErrorMs;
   }
 
-  /** What ran and was not answered ran in a chassis that was struck, one call each: nothing ran twice, no dead call ran. */
+  /**
+   * What ran and was not answered ran in a chassis that was struck, one call each: nothing ran twice, no dead call
+   * ran.
+   */
   #checkLedger(): void {
     const ran = new Map<string, number>();
     for (const line of this.#mesh.ledger()) {
@@ -400,8 +414,9 @@ class Soak {
   }
 
   /**
-   * No call settles later than its deadline and 50 ms. Taken off is what is not the mesh's: the lag of this process at the deadline, and
-   * the time that the mesh was ready to run but got no processor, when it took the call in and from the deadline on.
+   * No call settles later than its deadline and 50 ms. Taken off is what is not the mesh's: the lag of this process
+   * at the deadline, and the time that the mesh was ready to run but got no processor, when it took the call in and
+   * from the deadline on.
    */
   #checkDeadlines(): { worstLateMs: number; worstLateRawMs: number } {
     let [worstLateMs, worstLateRawMs] = [0, 0];

@@ -1,5 +1,6 @@
-// How long processes were ready to run and got no processor: what a busy machine takes from them, which is not theirs. Linux tells it of each main
-// thread (/proc/PID/schedstat). A process that is frozen, or busy itself, does not count as starved.
+// How long processes were ready to run and got no processor: what a busy machine takes from them, which is not
+// theirs. Linux tells it of each main thread (/proc/PID/schedstat). A process that is frozen, or busy itself, does
+// not count as starved.
 
 import { readFileSync } from 'node:fs';
 

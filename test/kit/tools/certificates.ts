@@ -14,7 +14,9 @@ export interface CertificateFiles {
 
 export interface TestAuthority {
   readonly caFile: string;
-  /** A certificate for servers and clients; `names` as openssl writes them, such as `IP:127.0.0.1` or `DNS:localhost`. */
+  /**
+   * A certificate for servers and clients; `names` as openssl writes them, such as `IP:127.0.0.1` or `DNS:localhost`.
+   */
   sign(name: string, names?: readonly string[]): CertificateFiles;
   /** Removes all files. */
   close(): void;

@@ -1,5 +1,6 @@
-// Builds the C++ kit as a user would: installed with CMake, then found by find_package from the programs that use it. Kept in
-// node_modules/.cache under a name made of all that goes into it, so only the first run after a change compiles (20 s of one processor).
+// Builds the C++ kit as a user would: installed with CMake, then found by find_package from the programs that use it.
+// Kept in node_modules/.cache under a name made of all that goes into it, so only the first run after a change
+// compiles (20 s of one processor).
 
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';

@@ -1,5 +1,6 @@
-// What really happens when a caller has one state of an interface and a chassis another: values of every kind are written with the one and
-// read with the other, as the kits do, and what was meant is compared with what was read. The truth that verdicts are held against.
+// What really happens when a caller has one state of an interface and a chassis another: values of every kind are
+// written with the one and read with the other, as the kits do, and what was meant is compared with what was read.
+// The truth that verdicts are held against.
 import { decodeStruct, encodeStruct } from '../../../core/idl/mod.ts';
 import type { Interface, Method, StructType, Type } from '../../../core/thrift/mod.ts';
 import * as fc from 'fast-check';
@@ -52,7 +53,10 @@ function isUnderstood(writer: StructType, reader: StructType, value: Record<stri
   }
 }
 
-/** Some writers send the default of an optional field, as our own does; others leave it to the reader, as this struct has it. */
+/**
+ * Some writers send the default of an optional field, as our own does; others leave it to the reader, as this struct
+ * has it.
+ */
 function laconic(struct: StructType): StructType {
   const bare = { defaultValue: undefined };
   return {

@@ -1,7 +1,8 @@
-// How late this process itself is, and how long another one waited for a processor: what a client measures beyond what it is meant to
-// measure. Its own lag is a tick every few milliseconds and by how much each came late. The wait of the other process is told by Linux (time
-// that its main thread was ready to run and did not, /proc/PID/schedstat), so that a busy machine is not taken for a slow program,
-// while work that the program does itself counts in full.
+// How late this process itself is, and how long another one waited for a processor: what a client measures beyond
+// what it is meant to measure. Its own lag is a tick every few milliseconds and by how much each came late. The wait
+// of the other process is told by Linux (time that its main thread was ready to run and did not,
+// /proc/PID/schedstat), so that a busy machine is not taken for a slow program, while work that the program does
+// itself counts in full.
 
 import { readFileSync } from 'node:fs';
 

@@ -1,4 +1,5 @@
-// A process of a cluster: its output goes to a file, it gets signals by its id, and it is gone at the latest when the tests end.
+// A process of a cluster: its output goes to a file, it gets signals by its id, and it is gone at the latest when the
+// tests end.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';

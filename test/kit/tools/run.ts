@@ -1,5 +1,6 @@
-// Runs the real `katamari` program as a child: the built one on Node, the sources on the other runtimes. Each run gets an empty
-// working directory, home and environment of its own, so that nothing of the machine's leaks into a test.
+// Runs the real `katamari` program as a child: the built one on Node, the sources on the other runtimes. Each run
+// gets an empty working directory, home and environment of its own, so that nothing of the machine's leaks into a
+// test.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -1,11 +1,13 @@
-// Where the programs are that tests need beyond npm: `.tools/bin` first, then PATH. A missing one fails the test that asked, with the
-// command that installs it; nothing is skipped.
+// Where the programs are that tests need beyond npm: `.tools/bin` first, then PATH. A missing one fails the test that
+// asked, with the command that installs it; nothing is skipped.
 
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { REPOSITORY } from './repository.ts';
 
-/** Absolute path of a program such as `consul`, `thrift`, `promtool` or `chromium`. Throws, saying how to install it. */
+/**
+ * Absolute path of a program such as `consul`, `thrift`, `promtool` or `chromium`. Throws, saying how to install it.
+ */
 export function toolPath(name: string): string {
   // As scripts/install-test-tools.sh looks: some of them are for root, whose folders are not on every PATH.
   const folders = [

@@ -1,4 +1,5 @@
-// The mesh as a faceplate sees it, with one real service behind it: test/fixtures/idl/exchange.thrift, its handlers run through the
+// The mesh as a faceplate sees it, with one real service behind it: test/fixtures/idl/exchange.thrift, its handlers
+// run through the
 import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
 import {
@@ -13,7 +14,8 @@ import {
 } from '../../../core/rpc/mod.ts';
 import { ThriftException, type Interface } from '../../../core/thrift/mod.ts';
 
-// codec in this process. Keeps to deadlines and signals like the real dispatch, and remembers what reached the handlers.
+// codec in this process. Keeps to deadlines and signals like the real dispatch, and remembers what reached the
+// handlers.
 
 import { fileURLToPath } from 'node:url';
 export const EXCHANGE_IDL: string = fileURLToPath(new URL('../../fixtures/idl/exchange.thrift', import.meta.url));

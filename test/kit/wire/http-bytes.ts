@@ -1,4 +1,5 @@
-// What a server answers to bytes as they are, in pieces, until it closes: for comparing two servers that must not differ.
+// What a server answers to bytes as they are, in pieces, until it closes: for comparing two servers that must not
+// differ.
 
 import { connect } from 'node:net';
 

@@ -1,4 +1,5 @@
-// What the `thrift` package writes for a value of any interface, in any of its protocols: the second opinion for properties.
+// What the `thrift` package writes for a value of any interface, in any of its protocols: the second opinion for
+// properties.
 import type { StructType, Type } from '../../../core/thrift/mod.ts';
 import { createRequire } from 'node:module';
 

@@ -1,4 +1,5 @@
-// Real Thrift clients for tests: code that the stock compiler generates, for the `thrift` package and for Debian's Python library.
+// Real Thrift clients for tests: code that the stock compiler generates, for the `thrift` package and for Debian's
+// Python library.
 
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';

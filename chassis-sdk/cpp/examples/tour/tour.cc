@@ -1,4 +1,5 @@
-// The tour: a chassis with a method for each thing that the kit can do. Run it with `katamari up` in this folder, once it is built.
+// The tour: a chassis with a method for each thing that the kit can do. Run it with `katamari up` in this folder,
+// once it is built.
 
 #include <cstdlib>
 #include <stdexcept>

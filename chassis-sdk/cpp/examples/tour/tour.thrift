@@ -36,7 +36,10 @@ service Tour extends copy.Copy {
 
   CallFacts facts()
 
-  /** Adds by calling `add`, through the mesh, of the copies of a version ("" for any), each call with a part of the time that is left. */
+  /**
+   * Adds by calling `add`, through the mesh, of the copies of a version ("" for any), each call with a part of the
+   * time that is left.
+   */
   i32 sum(1: list<i32> numbers, 2: string version)
 
   /** Works for so long, or until nobody waits any more: then it is false. */

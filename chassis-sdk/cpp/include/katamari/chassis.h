@@ -5,8 +5,9 @@
 //     return katamari::serve(std::make_shared<CalculatorProcessor>(handler), {"calculator.thrift", "Calculator", "1.0.0"});
 //   }
 //
-// It listens at KATAMARI_LISTEN, answers its own service and the control service (describe, ping, drain), and ends when its resource
-// manager does. Run by hand it is a plain framed Thrift server on 127.0.0.1:9095. Frames have 16 MiB at most, nesting is 64 deep.
+// It listens at KATAMARI_LISTEN, answers its own service and the control service (describe, ping, drain), and ends
+// when its resource manager does. Run by hand it is a plain framed Thrift server on 127.0.0.1:9095. Frames have 16
+// MiB at most, nesting is 64 deep.
 
 #pragma once
 
@@ -27,7 +28,10 @@ namespace detail {
 struct Call;
 }
 
-/** What a chassis is. `{idl, service, version}` is enough; in C++20 the members can be named: `{.idl = ..., .service = ...}`. */
+/**
+ * What a chassis is. `{idl, service, version}` is enough; in C++20 the members can be named: `{.idl = ..., .service =
+ * ...}`.
+ */
 struct Options {
   /** The IDL file; looked for from the working directory, then beside the program. What it includes is read too. */
   std::string idl;
@@ -35,7 +39,10 @@ struct Options {
   std::string service;
   /** SemVer, such as `1.2.0`. Copies with equal version must have equal interfaces. */
   std::string version;
-  /** Calls to work on at once, each in a thread of its own. With 1 every handler runs in the thread that called `serve`. */
+  /**
+   * Calls to work on at once, each in a thread of its own. With 1 every handler runs in the thread that called
+   * `serve`.
+   */
   int concurrency = 1;
   /** Calls can prefer pools that have them. */
   std::vector<std::string> tags = {};
@@ -51,14 +58,20 @@ struct Options {
  */
 int serve(std::shared_ptr<apache::thrift::TProcessor> processor, const Options& options);
 
-/** For one client: which version it calls (exact, or a SemVer range; "" for any), and how long each of its calls may take at most. */
+/**
+ * For one client: which version it calls (exact, or a SemVer range; "" for any), and how long each of its calls may
+ * take at most.
+ */
 struct CallOptions {
   std::string version = {};
   /** Zero: as long as the call that is being worked on has left. */
   std::chrono::milliseconds timeout = std::chrono::milliseconds::zero();
 };
 
-/** What a handler knows of the call it works on, and what it may ask for. Belongs to the thread of the handler, and ends with the call. */
+/**
+ * What a handler knows of the call it works on, and what it may ask for. Belongs to the thread of the handler, and
+ * ends with the call.
+ */
 class Context {
  public:
   using Clock = std::chrono::steady_clock;
@@ -76,7 +89,10 @@ class Context {
   /** 0 for the first try, more when the mesh sends an idempotent call again. */
   int attempt() const;
 
-  /** When the caller gives up. A handler that works on past it is taken for hung, and its process is killed a second later. */
+  /**
+   * When the caller gives up. A handler that works on past it is taken for hung, and its process is killed a second
+   * later.
+   */
   Clock::time_point deadline() const;
   /** Until then; zero when it has passed. */
   std::chrono::microseconds timeLeft() const;
@@ -87,8 +103,9 @@ class Context {
   void retireAfterReply();
 
   /**
-   * A generated client of another service in the mesh. Its calls are made within the time that is left, and hand on the trace.
-   * They throw what their IDL declares, and katamari::Error for everything else. It may live longer than the call.
+   * A generated client of another service in the mesh. Its calls are made within the time that is left, and hand on
+   * the trace. They throw what their IDL declares, and katamari::Error for everything else. It may live longer than
+   * the call.
    */
   template <class Client>
   Client client(const std::string& service, const CallOptions& options = {}) const {
@@ -165,7 +182,10 @@ class LogLine {
   std::ostringstream text_;
 };
 
-/** `katamari::log() << "seen " << n;` writes one line with time, level and the name of this copy to standard error. Any thread may. */
+/**
+ * `katamari::log() << "seen " << n;` writes one line with time, level and the name of this copy to standard error.
+ * Any thread may.
+ */
 inline LogLine log(Level level = Level::info) { return LogLine(level); }
 
 }  // namespace katamari

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# The chassis of this process: listens at KATAMARI_LISTEN, works calls off, ends when it is drained or when its resource manager does. Run
-# by hand it is a plain framed Thrift server on 127.0.0.1:9095.
+# The chassis of this process: listens at KATAMARI_LISTEN, works calls off, ends when it is drained or when its
+# resource manager does. Run by hand it is a plain framed Thrift server on 127.0.0.1:9095.
 
 module Katamari
   class Chassis
@@ -23,8 +23,8 @@ module Katamari
 
     # Returns when it was drained and the last call is answered.
     def run
-      # Line by line, as a terminal would have it: what a handler prints must not lie in a buffer until the process ends.
-      # What the script has printed before is flushed first, or it and all that follows would stay.
+      # Line by line, as a terminal would have it: what a handler prints must not lie in a buffer until the process
+      # ends. What the script has printed before is flushed first, or it and all that follows would stay.
       $stdout.flush
       $stdout.sync = true
       drain_on_signals
@@ -78,7 +78,8 @@ module Katamari
       )
     end
 
-    # The first asks to finish, the second ends at once. A handler of signals may take no lock, so a thread does what they ask for.
+    # The first asks to finish, the second ends at once. A handler of signals may take no lock, so a thread does what
+    # they ask for.
     def drain_on_signals
       asked = Queue.new
       %w[TERM INT].each do |signal|

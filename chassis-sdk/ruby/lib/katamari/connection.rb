@@ -1,8 +1,9 @@
 # frozen_string_literal: true
 
-# One peer: the resource manager, or by hand any client that speaks framed strict binary. A thread of its own reads it, answers the
-# control service at once, whatever the handler is doing, and hands calls to the server's queue. Who sends what is no message is
-# disconnected. An answer goes out when it is ready, with the sequence id that its call had.
+# One peer: the resource manager, or by hand any client that speaks framed strict binary. A thread of its own reads
+# it, answers the control service at once, whatever the handler is doing, and hands calls to the server's queue. Who
+# sends what is no message is disconnected. An answer goes out when it is ready, with the sequence id that its call
+# had.
 
 module Katamari
   # One call that has come, from reading to answer.

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# What a handler knows of the call that it works on, and what it may ask for. Handed to other threads it goes on being of use until the
-# call is answered.
+# What a handler knows of the call that it works on, and what it may ask for. Handed to other threads it goes on being
+# of use until the call is answered.
 
 module Katamari
   class Context
@@ -45,7 +45,8 @@ module Katamari
       [@deadline - Wire.now, 0.0].max
     end
 
-    # True when nobody waits for the answer any more: the time is up, the caller has gone or has taken the call back. For long loops.
+    # True when nobody waits for the answer any more: the time is up, the caller has gone or has taken the call back.
+    # For long loops.
     def abandoned?
       @abandoned || time_left.zero?
     end
@@ -55,15 +56,15 @@ module Katamari
       Katamari.logger
     end
 
-    # A client for another service of the mesh: an object of the class that `thrift --gen rb` wrote for it. Each call that is made with it
-    # ends within the time that is left here, and carries the trace.
+    # A client for another service of the mesh: an object of the class that `thrift --gen rb` wrote for it. Each call
+    # that is made with it ends within the time that is left here, and carries the trace.
     #
     # service - its name in the mesh; by default the name of the module around the class.
     # version - exact or a range; any when empty.
     # timeout - seconds that each call may take, if that is less.
     #
-    # Its methods raise declared exceptions, Katamari::Error when the mesh failed the call, Thrift::ApplicationException when the other
-    # chassis did.
+    # Its methods raise declared exceptions, Katamari::Error when the mesh failed the call,
+    # Thrift::ApplicationException when the other chassis did.
     def client(client_class, service: client_class.name.split('::')[-2], version: '', timeout: SECONDS_WITHOUT_MESH)
       client_class.new(MeshProtocol.new(Katamari.mesh, self, service, version, timeout))
     end

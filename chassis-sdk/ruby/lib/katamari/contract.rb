@@ -1,7 +1,8 @@
 # frozen_string_literal: true
 
-# The structs of idl/chassis.thrift and idl/katamari.thrift that a chassis meets, written by hand on the library's Struct as the compiler
-# would write them: generated, the module Katamari would fill with the whole admin interface. A change there is a change here.
+# The structs of idl/chassis.thrift and idl/katamari.thrift that a chassis meets, written by hand on the library's
+# Struct as the compiler would write them: generated, the module Katamari would fill with the whole admin interface. A
+# change there is a change here.
 
 module Katamari
   module Contract

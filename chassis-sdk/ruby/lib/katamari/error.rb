@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# What the mesh says against a call, by code. A subclass of Thrift's own application exception, so code that rescues that one, as any
-# Thrift client does, need not know of meshes.
+# What the mesh says against a call, by code. A subclass of Thrift's own application exception, so code that rescues
+# that one, as any Thrift client does, need not know of meshes.
 
 module Katamari
   class Error < Thrift::ApplicationException

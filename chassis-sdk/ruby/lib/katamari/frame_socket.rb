@@ -1,7 +1,8 @@
 # frozen_string_literal: true
 
-# A socket as a row of frames: a length of 4 bytes, then so many bytes. Memory grows with what has come, never with what was declared, and
-# every wait within a frame has its limit. Limits: Wire::FRAME_BYTES_MAX, Wire::FRAME_SECONDS_MAX.
+# A socket as a row of frames: a length of 4 bytes, then so many bytes. Memory grows with what has come, never with
+# what was declared, and every wait within a frame has its limit. Limits: Wire::FRAME_BYTES_MAX,
+# Wire::FRAME_SECONDS_MAX.
 
 require 'socket'
 
@@ -17,8 +18,8 @@ module Katamari
         @writing = Mutex.new
       end
 
-      # The next frame, nil when the peer has closed. For its first byte it waits until `deadline`, for ever without one.
-      # Raises Malformed, Late, or what the socket raises.
+      # The next frame, nil when the peer has closed. For its first byte it waits until `deadline`, for ever without
+      # one. Raises Malformed, Late, or what the socket raises.
       def read(deadline = nil)
         return unless fill(1, deadline)
 
@@ -66,7 +67,8 @@ module Katamari
 
       private
 
-      # True when the buffer holds `bytes`, false when the stream ended before. It grows with what has come, not with what is declared.
+      # True when the buffer holds `bytes`, false when the stream ended before. It grows with what has come, not with
+      # what is declared.
       def fill(bytes, deadline)
         while @buffer.bytesize < bytes
           case @io.read_nonblock(CHUNK_BYTES, @chunk, exception: false)

@@ -1,7 +1,8 @@
 # frozen_string_literal: true
 
-# The text of an interface: the main IDL file and all that it includes, by the names they have in each other. Found as the Thrift compiler
-# finds them: beside the including file, then beside the main one. Reads words and literals only; whether it is good IDL the mesh says.
+# The text of an interface: the main IDL file and all that it includes, by the names they have in each other. Found as
+# the Thrift compiler finds them: beside the including file, then beside the main one. Reads words and literals only;
+# whether it is good IDL the mesh says.
 
 require 'pathname'
 

@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-# Calls from a handler to other services: through KATAMARI_MESH, one call at a time on a connection, connections kept for the next. The
-# context goes first in the arguments, so that deadline and trace are handed on; to stop waiting is to close the connection, which the mesh
-# takes for the caller having gone.
+# Calls from a handler to other services: through KATAMARI_MESH, one call at a time on a connection, connections kept
+# for the next. The context goes first in the arguments, so that deadline and trace are handed on; to stop waiting is
+# to close the connection, which the mesh takes for the caller having gone.
 
 module Katamari
   class MeshClient
@@ -41,7 +41,8 @@ module Katamari
 
     private
 
-    # The frames before the answer are the mesh's own word, such as that it drains; then the connection ends and is not used again.
+    # The frames before the answer are the mesh's own word, such as that it drains; then the connection ends and is
+    # not used again.
     def await(socket, deadline)
       loop do
         frame = socket.read(deadline)
@@ -89,7 +90,8 @@ module Katamari
     end
   end
 
-  # The protocol under a generated client: what it writes as a message becomes one call into the mesh, whose answer it then reads.
+  # The protocol under a generated client: what it writes as a message becomes one call into the mesh, whose answer it
+  # then reads.
   class MeshProtocol < Output
     def initialize(mesh, context, service, version, timeout)
       super(Thrift::MemoryBufferTransport.new)

@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-# The library's binary protocol for what this process sends, without the head of messages (the head is Wire's) and with what the library
-# leaves out: numbers that do not fit are refused, not cut; text must be UTF-8; a binary String keeps the encoding that its owner gave it;
-# nothing is nested deeper than the mesh lets pass.
+# The library's binary protocol for what this process sends, without the head of messages (the head is Wire's) and
+# with what the library leaves out: numbers that do not fit are refused, not cut; text must be UTF-8; a binary String
+# keeps the encoding that its owner gave it; nothing is nested deeper than the mesh lets pass.
 
 module Katamari
   class Output < Wire::BINARY

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Finds the end of a strict-binary struct without knowing its IDL, and refuses what is malformed or nested too deep. A declared size is
-# compared with the bytes that are there before it is believed. Allocates nothing for each value.
+# Finds the end of a strict-binary struct without knowing its IDL, and refuses what is malformed or nested too deep. A
+# declared size is compared with the bytes that are there before it is believed. Allocates nothing for each value.
 
 module Katamari
   module Wire
@@ -60,7 +60,8 @@ module Katamari
         at
       end
 
-      # The count at that offset, if so many values of each of these types can follow. An empty container may name any type.
+      # The count at that offset, if so many values of each of these types can follow. An empty container may name any
+      # type.
       def count(at, *types)
         found = integer(at)
         return found if found.zero?

@@ -1,7 +1,8 @@
 # frozen_string_literal: true
 
-# The address that this chassis listens on, its connections, and the queue between them and the threads that work. Knows how many calls
-# are under way, so that draining can wait for the last of them. Limits: connections, calls that wait (then their connection is not read).
+# The address that this chassis listens on, its connections, and the queue between them and the threads that work.
+# Knows how many calls are under way, so that draining can wait for the last of them. Limits: connections, calls that
+# wait (then their connection is not read).
 
 require 'socket'
 
@@ -60,8 +61,8 @@ module Katamari
       end
     end
 
-    # Takes no further call and tells the peers so; when the last answer is out, closes everything and lets `next_call` end. Returns at
-    # once. Twice is fine.
+    # Takes no further call and tells the peers so; when the last answer is out, closes everything and lets
+    # `next_call` end. Returns at once. Twice is fine.
     def drain
       @lock.synchronize do
         return if @draining

@@ -1,8 +1,9 @@
 # frozen_string_literal: true
 
-# The author's handler behind the processor that the compiler generated: one call in, one reply out, whatever the handler does. A declared
-# exception is an ordinary reply; what is raised undeclared is answered with its message, its stack goes to the log, and the process stays
-# up. Refuses methods that are not there and arguments that cannot be read.
+# The author's handler behind the processor that the compiler generated: one call in, one reply out, whatever the
+# handler does. A declared exception is an ordinary reply; what is raised undeclared is answered with its message, its
+# stack goes to the log, and the process stays up. Refuses methods that are not there and arguments that cannot be
+# read.
 
 module Katamari
   class Service

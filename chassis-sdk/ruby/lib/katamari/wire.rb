@@ -1,7 +1,8 @@
 # frozen_string_literal: true
 
-# Bytes and messages: framed, strict binary, the context first in the body (field 32767). What comes in is one whole struct within the
-# limits before any of it is decoded, because the library believes every size it reads. Limits: bytes of a frame, nesting, name.
+# Bytes and messages: framed, strict binary, the context first in the body (field 32767). What comes in is one whole
+# struct within the limits before any of it is decoded, because the library believes every size it reads. Limits:
+# bytes of a frame, nesting, name.
 
 require 'katamari/scanner'
 
@@ -26,7 +27,8 @@ module Katamari
     # The peer did not do in time what was waited for.
     class Late < StandardError; end
 
-    # One message that has come. `context` is the bytes of the struct in field 32767, nil for none; `body` is the struct without it.
+    # One message that has come. `context` is the bytes of the struct in field 32767, nil for none; `body` is the
+    # struct without it.
     Message = Struct.new(:type, :name, :sequence_id, :context, :body) do
       def self.parse(frame)
         size = frame.bytesize
@@ -66,8 +68,8 @@ module Katamari
         [bytes, STRICT_VERSION | type, name.bytesize].pack('NNN') << name.b << [sequence_id].pack('l>') << context_bytes << body
       end
 
-      # A struct of the class given, decoded; the bytes have been scanned. Raises Malformed where the library cannot read on, as at types
-      # that are younger than it.
+      # A struct of the class given, decoded; the bytes have been scanned. Raises Malformed where the library cannot
+      # read on, as at types that are younger than it.
       def read(struct_class, bytes)
         struct_class.new.tap { |struct| struct.read(input(bytes)) }
       rescue StandardError => e

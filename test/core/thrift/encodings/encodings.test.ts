@@ -1,5 +1,6 @@
-// Every encoding takes the same exam: what it writes it reads again as the same strict binary, in any pieces, many messages one behind the other;
-// what is cut short is never taken for whole; what is too deep, too long or not itself is refused, and declared sizes cost nothing.
+// Every encoding takes the same exam: what it writes it reads again as the same strict binary, in any pieces, many
+// messages one behind the other; what is cut short is never taken for whole; what is too deep, too long or not itself
+// is refused, and declared sizes cost nothing.
 
 import { deflateSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
@@ -43,7 +44,10 @@ function refusalOf(act: () => unknown): [code: string, message: string] {
   throw new Error('It was not refused');
 }
 
-/** A struct as this encoding can carry it: not all carry bytes in text, the types of what is empty, or a true bool other than 1. */
+/**
+ * A struct as this encoding can carry it: not all carry bytes in text, the types of what is empty, or a true bool
+ * other than 1.
+ */
 function carried(manner: WireFormat, struct: Buffer): Buffer {
   return read(encodingOf(manner, LIMITS), written(encodingOf(manner, LIMITS), 'm', 1, struct));
 }

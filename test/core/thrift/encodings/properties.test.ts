@@ -1,5 +1,5 @@
-// Properties of the encodings for every interface and value: what is written is read back as it was, in whatever pieces it comes, and what the
-// `thrift` package writes is understood. A failure prints its seed.
+// Properties of the encodings for every interface and value: what is written is read back as it was, in whatever
+// pieces it comes, and what the `thrift` package writes is understood. A failure prints its seed.
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
