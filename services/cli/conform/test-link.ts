@@ -59,7 +59,7 @@ export class PeerClosed extends Error {
   }
 }
 
-interface Waiter {
+interface ReplyWaiter {
   readonly resolve: (answer: TestAnswer) => void;
   readonly reject: (lost: PeerClosed) => void;
   readonly timer: NodeJS.Timeout;
@@ -69,7 +69,7 @@ export class TestLink {
   readonly #socket: Socket;
   readonly #timeoutMs: number;
   readonly #reader: FrameReader = new FrameReader(ANSWER_BYTES_MAX, (frame) => this.#onFrame(frame));
-  readonly #waiting = new Map<number, Waiter>();
+  readonly #waiting = new Map<number, ReplyWaiter>();
   readonly #sent = new Set<number>();
   #lastSeqId = 0;
   #end: PeerClosed | undefined;
