@@ -1,68 +1,90 @@
-// A connection for as long as nothing but ordinary POSTs (fast-head.ts) comes on it: reads them, hands them to the app, and writes the answers in
-// the order of the requests. No stream and no object of HTTP is made for a request: those of `node:http` cost more than the rest of a small call.
-import { CallSignal, ReceiveBuffer } from '../link/mod.ts';
-import { KatamariError, type FaceplateLimits } from '../mod.ts';
+// One HTTP connection on the fast path: serves ordinary POSTs (fast-head.ts) without `node:http`, whose streams and
+// request objects cost more than the rest of a small call. At the first request that is not ordinary, the socket goes
+// to `node:http` for good, with every byte that was not served, behind the replies to earlier requests.
+//
+// Backpressure, reply order, time limits and the graceful close are PipelinedConnection's. What differs is what
+// `node:http` does too, since a client must not be able to tell the two apart:
+//
+// - A client with more than `pipelineMax` requests in flight is disconnected instead of paused.
+// - After the last reply, or when the client ends its side, the socket closes once its output is written; it does not
+//   linger.
+// - A new connection counts as one incomplete request, so one that never sends anything ends after `requestMs`.
+// - An incomplete request is overdue only when the replies to earlier ones are written, because its 408 goes straight
+//   to the socket.
+//
+// A head that is byte for byte the previous one is not parsed again, since clients repeat themselves.
+import { CallSignal, PipelinedConnection, type PipelineLimits, type QueuedCall } from '../link/mod.ts';
+import { KatamariError, systemClock, type FaceplateLimits } from '../mod.ts';
 import { HEAD_END, POST_HEAD_BYTES_MAX, POST_START, readFastHead, type FastHead } from './fast-head.ts';
-
-// Whatever else comes, the socket goes to `node:http` for good, with every byte that was not served, once the answers before it are written.
-//
-// Two speeds, twice. A head that is byte for byte the one before is not read again, since clients repeat themselves. The answer to the only request
-// under way goes straight to the socket, those of several leave together at the end of the turn.
-//
-// Limits: requests under way (who has more is ended), answers that the client does not read (then the socket is not read either), and by the
-// sweep of PostDoor the idle time and the time for a request that was begun.
 
 import type { Socket } from 'node:net';
 import { STATUS_CODES } from 'node:http';
 
-/** Who sends the requests of one connection. */
+/** The sender of the requests of one connection. */
 export interface HttpClient {
   /** For example `127.0.0.1`. */
   readonly address: string;
-  /** Aborted when it has gone. */
+  /** Aborted when the client has gone. */
   readonly signal: AbortSignal;
 }
 
-/** Answers one request: calls `place.answer` once, perhaps before it returns. The body is good until it returns. Must not throw. */
-export type FastHandler = (body: Buffer, place: HttpCall) => void;
+/**
+ * Handles one request: calls `call.answer` once, perhaps before it returns. The body is valid until it returns. Must
+ * not throw.
+ */
+export type FastHandler = (body: Buffer, call: HttpCall) => void;
 
-/** What ordinary POSTs are answered by. */
+/** The application on the fast path. */
 export interface FastApp {
-  /** The handler of all requests with this head, on this connection; undefined leaves them to the other app, by way of `node:http`. */
+  /**
+   * Returns the handler of all requests with this head on this connection; undefined leaves them to `node:http` and
+   * its app.
+   */
   handlerOf(head: FastHead, client: HttpClient): FastHandler | undefined;
 }
 
+export type FastLimits = Pick<FaceplateLimits, 'frameBytesMax' | 'idleMs' | 'requestMs' | 'pipelineMax' | 'headersMax'>;
+
 export interface FastHost {
   readonly app: FastApp;
-  readonly limits: Pick<FaceplateLimits, 'frameBytesMax' | 'idleMs' | 'requestMs' | 'pipelineMax' | 'headersMax'>;
-  /** Each answer says from now on that it is the last of its connection. */
+  readonly limits: FastLimits;
+  readonly pipelineLimits: PipelineLimits;
+  /** The reply to each further request is the last of its connection. */
   readonly isDraining: boolean;
-  /** `date` and what says that the connection is kept, as lines of an answer's head. */
+  /** Header lines of a reply after which the connection stays open: `Date`, `Connection` and `Keep-Alive`. */
   keptLines(): string;
-  /** The same when it is not. */
+  /** Header lines of the last reply of a connection. */
   lastLines(): string;
-  /** Takes a socket whose next bytes are not for here; all listeners of this connection are off. */
+  /** Takes a socket whose next request is not ordinary; no listener of this connection is left on it. */
   handOver(socket: Socket): void;
-  /** A request is not complete in time: the end, with a word about it. */
+  /** Ends a connection whose request is not complete in time, with a 408. */
   overdue(socket: Socket): void;
   onClose(connection: FastConnection): void;
 }
 
-/** A request that waits for its answer, in the line of its connection. */
-export class HttpCall {
+/** The limits of connections on the fast path. */
+export function pipelineLimitsOf({ idleMs, requestMs }: FastLimits): PipelineLimits {
+  const none = Number.POSITIVE_INFINITY;
+  return { pipelineMax: none, unreadBytesMax: UNREAD_BYTES_MAX, unreadBytesClose: none, idleMs, requestMs };
+}
+
+/** One request in flight. */
+export class HttpCall implements QueuedCall<HttpCall> {
   readonly #connection: FastConnection;
-  /** 0: not answered. */
+  /** 0 until it is answered. */
   status = 0;
-  /** Of the content; '' for an answer without. */
+  /** Content type; '' for a reply without content. */
   type = '';
   fields: Readonly<Record<string, string>> = NO_FIELDS;
   body = '';
-  /** The connection ends with it. */
-  isLast = false;
   next: HttpCall | undefined = undefined;
 
   constructor(connection: FastConnection) {
     this.#connection = connection;
+  }
+
+  get isReady(): boolean {
+    return this.status !== 0;
   }
 
   answer(status: number, type: string, fields: Readonly<Record<string, string>>, body: string): void {
@@ -74,162 +96,80 @@ export class HttpCall {
   }
 }
 
-/**
- * - open: reads and answers.   - ending: an answer in line is the last; what still comes is thrown away.
- * - leaving: what came is not ordinary; goes to `node:http` behind the last answer in line.   - gone: closed, or somebody else's.
- */
-type FastConnectionState = 'open' | 'ending' | 'leaving' | 'gone';
-
-export class FastConnection implements HttpClient {
+export class FastConnection extends PipelinedConnection<HttpCall> implements HttpClient {
   readonly address: string;
-  readonly #socket: Socket;
   readonly #host: FastHost;
-  readonly #inbox = new ReceiveBuffer();
-  #state: FastConnectionState = 'open';
-  /** The head that was read last, and what was read from it. */
+  /** The head that was parsed last, and its result. */
   #head: Buffer = NOTHING;
   #bodyBytes = 0;
   #handler: FastHandler = unready;
-  /** Of the request that is incomplete; 0 while its head is. */
-  #declaredBytes = 0;
-  #first: HttpCall | undefined;
-  #last: HttpCall | undefined;
-  #underWay = 0;
-  #outgoing = '';
+  #output = '';
   #isAscii = true;
-  #isReading = false;
-  #isPaused = false;
   #gone: CallSignal | undefined;
-  /** Something came or went since the last sweep: cheaper than to ask for the time. */
-  #isActive = true;
-  #quietSinceMs: number;
-  #unsentSeen = 0;
-  /** When the request that is incomplete was begun; a new connection has begun one. */
-  #begunAtMs: number;
-
-  // `node:http` gets the socket without these; it has some of its own.
-  readonly #listeners: Readonly<Record<string, (chunk: Buffer) => void>> = {
-    data: (chunk) => this.#onData(chunk),
-    drain: () => this.#onDrain(),
-    end: () => this.#onEnd(),
-    error: () => this.#socket.destroy(),
-    close: () => this.#onClose(),
-  };
 
   constructor(socket: Socket, host: FastHost) {
-    this.#socket = socket;
+    super(socket, host.pipelineLimits, systemClock);
     this.#host = host;
     this.address = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
-    this.#quietSinceMs = performance.now();
-    this.#begunAtMs = this.#quietSinceMs;
-    for (const [event, listener] of Object.entries(this.#listeners)) socket.on(event, listener);
+    this.begunAtMs = systemClock.nowMs();
   }
 
   get signal(): AbortSignal {
     return (this.#gone ??= new CallSignal());
   }
 
-  /** A request is under way, or has come but for a part of its body. */
+  /** A request is in flight, or has arrived but for a part of its body. */
   get isBusy(): boolean {
-    return this.#first !== undefined || (this.#declaredBytes > 0 && this.#state === 'open');
+    return this.first !== undefined || (this.declaredBytes > 0 && this.state === 'open');
   }
 
-  /** The drain begins: the answer to the last request that has begun is the last one. */
-  beginGracefulClose(): void {
-    const hasBegun = this.#declaredBytes > 0 && this.#state === 'open';
-    if (this.#last === undefined || hasBegun || this.#state === 'gone') return;
-    this.#last.isLast = true;
-    this.#state = 'ending';
+  /** Makes the reply to the newest request the last one, unless a further request has begun. */
+  override beginGracefulClose(): void {
+    const hasBegun = this.declaredBytes > 0 && this.state === 'open';
+    if (this.first !== undefined && !hasBegun && this.state !== 'closed') this.state = 'finishing';
   }
 
-  /** Looks at the clock, in place of timers of its own. */
-  sweep(nowMs: number): void {
-    const { idleMs, requestMs } = this.#host.limits;
-    const unsent = this.#socket.writableLength;
-    if (this.#isActive || unsent !== this.#unsentSeen) {
-      this.#isActive = false;
-      this.#unsentSeen = unsent;
-      this.#quietSinceMs = nowMs;
-    }
-    const isWaiting = this.#first === undefined;
-    if (nowMs - this.#quietSinceMs >= idleMs && (isWaiting || unsent > 0)) this.#socket.destroy();
-    else if (isWaiting && this.#state === 'open' && !this.#isPaused && nowMs - this.#begunAtMs >= requestMs) {
-      this.#state = 'ending';
-      this.#host.overdue(this.#socket);
-    }
+  onAnswer(call: HttpCall): void {
+    this.ready(call);
   }
 
-  /** The answer to a request is there; it leaves now or when its turn comes. */
-  onAnswer(place: HttpCall): void {
-    if (this.#first !== place || this.#state === 'gone') return;
-    this.#isActive = true;
-    const hasWaiting = this.#outgoing !== '';
-    let isLast = false;
-    for (
-      let next: HttpCall | undefined = place;
-      next !== undefined && next.status !== 0 && !isLast;
-      next = this.#first
-    ) {
-      this.#write(next);
-      this.#first = next.next;
-      // What is done with holds on to nothing: in old memory it would keep the next, and that the next.
-      next.next = undefined;
-      this.#underWay--;
-      isLast = next.isLast;
-    }
-    if (this.#first === undefined) this.#last = undefined;
-    if (isLast) this.#end();
-    else if (this.#isReading) return;
-    else if (this.#first !== undefined) {
-      if (!hasWaiting) queueMicrotask(this.#flush);
-    } else {
-      this.#flush();
-      if (this.#state === 'leaving') this.#giveAway();
-    }
+  protected onClosed(): void {
+    this.#gone?.abort(GONE);
+    this.#host.onClose(this);
   }
 
-  #onData(chunk: Buffer): void {
-    if (this.#state === 'ending' || this.#state === 'gone') return;
-    this.#isActive = true;
-    const bytes = this.#inbox.join(chunk, this.#declaredBytes);
-    if (this.#state === 'open' && !this.#isPaused) {
-      this.#read(bytes);
-      return;
-    }
-    this.#inbox.keep(bytes, 0);
-    // What waits for its turn is not read on for ever, but for a while: the end of a connection that is not read is not seen.
-    if (this.#inbox.bytes > KEPT_BYTES_MAX) this.#socket.pause();
+  protected onOverdue(): void {
+    if (this.first !== undefined) return;
+    this.state = 'lingering';
+    this.#host.overdue(this.socket);
   }
 
-  /** Serves the requests that are whole and keeps the rest. */
-  #read(bytes: Buffer): void {
+  protected override onPeerEnd(): void {
+    this.#closeWhenWritten(() => this.socket.end());
+  }
+
+  protected read(bytes: Buffer): number {
     let at = 0;
-    this.#isReading = true;
-    this.#declaredBytes = 0;
-    while (at < bytes.length && this.#state === 'open' && !this.#isPaused) {
+    this.declaredBytes = 0;
+    while (at < bytes.length && this.state === 'open' && !this.isPaused) {
       const bodyAt = this.#readHead(bytes, at);
       if (bodyAt === MORE) break;
       if (bodyAt === NOT_ORDINARY) {
-        this.#state = 'leaving';
+        this.state = 'handing-over';
         break;
       }
       const end = bodyAt + this.#bodyBytes;
       if (end > bytes.length) {
-        this.#declaredBytes = end - at;
+        this.declaredBytes = end - at;
         break;
       }
       at = end;
       this.#serve(bytes.subarray(bodyAt, end));
     }
-    this.#isReading = false;
-    this.#inbox.keep(bytes, this.#state === 'open' || this.#state === 'leaving' ? at : bytes.length);
-    if (this.#inbox.isEmpty) this.#begunAtMs = NOTHING_BEGUN;
-    else if (at > 0 || this.#begunAtMs === NOTHING_BEGUN) this.#begunAtMs = performance.now();
-    this.#flush();
-    if (this.#state === 'leaving' && this.#first === undefined) this.#giveAway();
+    return at;
   }
 
-  /** Where the body of the request at `at` begins. */
+  /** Returns the offset of the body of the request at `at`, MORE or NOT_ORDINARY. */
   #readHead(bytes: Buffer, at: number): number {
     const known = this.#head;
     const whole = at + known.length;
@@ -237,7 +177,8 @@ export class FastConnection implements HttpClient {
       return whole;
     const end = bytes.indexOf(HEAD_END_BYTES, at) + HEAD_END.length;
     if (end < HEAD_END.length) {
-      // Part of a head is waited for behind another request, where a long read was cut. Clients who send heads in pieces are not ordinary.
+      // Behind another request, part of a head is where a long read was cut: it waits for the rest. Clients that send
+      // heads in pieces are not ordinary.
       const isCut = at > 0 && bytes.length - at <= POST_HEAD_BYTES_MAX;
       return isCut && POST_START.startsWith(bytes.toString('latin1', at, at + POST_START.length)) ? MORE : NOT_ORDINARY;
     }
@@ -252,23 +193,18 @@ export class FastConnection implements HttpClient {
   }
 
   #serve(body: Buffer): void {
-    if (++this.#underWay > this.#host.limits.pipelineMax) {
-      this.#socket.destroy();
-      this.#onClose();
+    this.begin();
+    if (this.inFlight > this.#host.limits.pipelineMax) {
+      this.close();
       return;
     }
-    const place = new HttpCall(this);
-    if (this.#last === undefined) this.#first = place;
-    else this.#last.next = place;
-    this.#last = place;
-    if (this.#host.isDraining) {
-      place.isLast = true;
-      this.#state = 'ending';
-    }
-    this.#handler(body, place);
+    const call = new HttpCall(this);
+    this.enqueue(call);
+    if (this.#host.isDraining) this.state = 'finishing';
+    this.#handler(body, call);
   }
 
-  #write({ status, type, fields, body, isLast }: HttpCall): void {
+  protected writeReply({ status, type, fields, body }: HttpCall): void {
     let head = status === 200 ? STATUS_LINE_OK : `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`;
     if (type !== '') {
       const bytes = Buffer.byteLength(body);
@@ -277,59 +213,45 @@ export class FastConnection implements HttpClient {
     }
     // Nothing that comes from a chassis may end a header line.
     for (const name in fields) head += `${name}: ${printable(fields[name] as string)}\r\n`;
-    this.#outgoing += `${head}${isLast ? this.#host.lastLines() : this.#host.keptLines()}\r\n${body}`;
+    const isLast = this.state === 'finishing' && this.first === undefined;
+    this.#output += `${head}${isLast ? this.#host.lastLines() : this.#host.keptLines()}\r\n${body}`;
   }
 
-  readonly #flush = (): void => {
-    const text = this.#outgoing;
-    if (text === '' || this.#state === 'gone') return;
-    this.#outgoing = '';
-    this.#socket.write(text, this.#isAscii ? 'latin1' : 'utf8');
+  protected writeOut(): void {
+    const text = this.#output;
+    this.#output = '';
+    this.socket.write(text, this.#isAscii ? 'latin1' : 'utf8');
     this.#isAscii = true;
-    if (!this.#socket.writableNeedDrain || this.#isPaused) return;
-    this.#isPaused = true;
-    this.#socket.pause();
-  };
-
-  #onDrain(): void {
-    if (!this.#isPaused) return;
-    this.#isPaused = false;
-    this.#socket.resume();
-    if (this.#state === 'open' && !this.#inbox.isEmpty) this.#read(this.#inbox.peek());
   }
 
-  #giveAway(): void {
-    this.#state = 'gone';
-    for (const [event, listener] of Object.entries(this.#listeners)) this.#socket.off(event, listener);
+  /** The last reply is written: closes, or hands the socket to `node:http`. */
+  protected override leave(): void {
+    this.flush();
+    if (this.state === 'handing-over') this.#handOver();
+    else this.#closeWhenWritten(() => this.socket.destroySoon());
+  }
+
+  #handOver(): void {
+    this.release();
     this.#host.onClose(this);
-    this.#socket.pause();
-    this.#socket.unshift(this.#inbox.peek());
-    this.#host.handOver(this.#socket);
-    this.#socket.resume();
+    this.socket.pause();
+    this.socket.unshift(this.input.peek());
+    this.#host.handOver(this.socket);
+    this.socket.resume();
   }
 
-  /** The last answer is written. */
-  #end(): void {
-    this.#flush();
-    this.#onClose();
-    this.#socket.destroySoon();
-  }
-
-  /** A client that ends its side waits for nothing more, as `node:http` sees it. */
-  #onEnd(): void {
-    this.#onClose();
-    this.#socket.end();
-  }
-
-  #onClose(): void {
-    if (this.#state === 'gone') return;
-    this.#state = 'gone';
-    this.#gone?.abort(GONE);
-    this.#host.onClose(this);
+  #closeWhenWritten(end: () => void): void {
+    if (this.state === 'closed') return;
+    this.state = 'closed';
+    this.onClosed();
+    end();
   }
 }
 
-/** Nearly always the text itself; to look for what is not costs less by hand than by a pattern. */
+/**
+ * Returns `text` with every character that is not printable ASCII as `?`. The loop costs less than the pattern, which
+ * hardly ever matches.
+ */
 function printable(text: string): string {
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
@@ -340,15 +262,15 @@ function printable(text: string): string {
 
 function unready(): void {}
 
+/** Created once: an error per connection would cost a stack trace each. */
 const GONE = new KatamariError('cancelled', 'The caller has gone');
 const NOTHING: Buffer = Buffer.alloc(0);
 const NO_FIELDS: Readonly<Record<string, string>> = Object.freeze({});
 const HEAD_END_BYTES: Buffer = Buffer.from(HEAD_END);
 const MORE = -1;
 const NOT_ORDINARY = -2;
-const NOTHING_BEGUN = Number.POSITIVE_INFINITY;
-/** Kept for `node:http` while answers are under way. */
-const KEPT_BYTES_MAX = 65_536;
+/** Reply bytes that a client has not read: at so many its socket is not read either. */
+const UNREAD_BYTES_MAX = 65_536;
 const STATUS_LINE_OK = 'HTTP/1.1 200 OK\r\n';
 const FIRST_PRINTABLE = 0x20;
 const LAST_PRINTABLE = 0x7e;

@@ -1,7 +1,8 @@
 // The way in front of `node:http` for ordinary POSTs: takes the connections of an http.Server, keeps those on which such requests come
 // (fast-connection.ts), and gives the others to the listener that the server had for them. Listening, the number of connections and the errors of the
 import { systemClock } from '../mod.ts';
-import { FastConnection, type FastApp, type FastHost } from './fast-connection.ts';
+import type { PipelineLimits } from '../link/mod.ts';
+import { FastConnection, type FastApp, type FastHost, type FastLimits, pipelineLimitsOf } from './fast-connection.ts';
 
 // port remain the server's. One sweep looks after the times of all connections; it runs only while there are some.
 
@@ -10,7 +11,7 @@ import type { Socket } from 'node:net';
 
 export interface FastPathOptions {
   readonly app: FastApp;
-  readonly limits: FastHost['limits'];
+  readonly limits: FastLimits;
   /** Also the longest that a limit in time is passed by, in ms. */
   readonly sweepMs: number;
   readonly overdue: (socket: Socket) => void;
@@ -20,7 +21,8 @@ type IntoHttp = (this: Server, socket: Socket) => void;
 
 export class FastPath implements FastHost {
   readonly app: FastApp;
-  readonly limits: FastHost['limits'];
+  readonly limits: FastLimits;
+  readonly pipelineLimits: PipelineLimits;
   readonly overdue: (socket: Socket) => void;
   isDraining = false;
   readonly #server: Server;
@@ -36,6 +38,7 @@ export class FastPath implements FastHost {
   constructor(server: Server, { app, limits, sweepMs, overdue }: FastPathOptions) {
     this.app = app;
     this.limits = limits;
+    this.pipelineLimits = pipelineLimitsOf(limits);
     this.overdue = overdue;
     this.#server = server;
     this.#sweepMs = sweepMs;

@@ -9,6 +9,13 @@ export { DenseSet, type DenseSetEntry } from './dense-set.ts';
 export { FrameReader } from './frame-reader.ts';
 export { Link, type ReplySink } from './link.ts';
 export { PendingTable } from './pending-table.ts';
+export {
+  type ConnectionState,
+  LINGER_MS,
+  PipelinedConnection,
+  type PipelineLimits,
+  type QueuedCall,
+} from './pipelined-connection.ts';
 export { PlainLink } from './plain-link.ts';
 export { ReceiveBuffer } from './receive-buffer.ts';
 export { checkCertificates, connectLink, type LinkSecurity, whyNotListen } from './security.ts';

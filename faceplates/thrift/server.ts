@@ -2,7 +2,7 @@
 import { systemClock, type Clock, type FaceplateLimits } from '../../core/mod.ts';
 import type { MeshAccess, StatsTable } from '../../core/rpc/mod.ts';
 import type { Faceplate } from '../kit/mod.ts';
-import { ThriftConnection, type ConnectionHost } from './connection.ts';
+import { type ConnectionHost, pipelineLimitsOf, ThriftConnection } from './connection.ts';
 import { MethodTargets } from './method-targets.ts';
 import { tooManyConnections } from './refusals.ts';
 import { TlsListener, type ThriftTls } from './tls-door.ts';
@@ -51,6 +51,7 @@ export async function startThriftFaceplate(options: ThriftFaceplateOptions): Pro
     isTlsRequired: door?.isRequired ?? false,
     mesh,
     limits,
+    pipelineLimits: pipelineLimitsOf(limits),
     clock,
     targets: new MethodTargets({ mesh, book, defaultService }),
     onewayStarted() {
