@@ -1,223 +1,165 @@
-// One connection of a line server: bytes to lines, lines to whoever answers them, answers back in the order of the lines. Talks to a
-// socket, and to its server through LineConnectionOptions.
-import { asKatamariError, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
-
+// One connection of a line server: cuts bytes into lines, asks for the reply to each, and writes the replies in the
+// order of the lines. Backpressure, reply order, time limits and the graceful close are PipelinedConnection's. What
+// differs:
 //
-// What it refuses, each with one line that says so: a line longer than `lineBytesMax`, half a line that is not finished within `requestMs`
-// (both end the connection, since nobody knows where the next line begins), text that is not UTF-8, lines that come while it drains.
-// At most `pipelineMax` lines are under way, and none is taken while UNREAD_BYTES_MAX of answers wait for their reader; then
-// the socket is not read. A last line without its newline is never served: it may be half of one. A client that closes its side (as
-// `printf ... | nc -N` does) still gets its answers; that it has gone altogether is known when they cannot be written.
+// - A client that closes its side (`printf ... | nc -N`) still gets its replies. A client that has gone altogether
+//   looks the same until a reply cannot be written, so only then its signal aborts.
+// - A last line without its newline is never served: it may be half of one.
+//
+// Each refusal is one line. A line longer than `lineBytesMax` and half a line that is not complete within `requestMs`
+// end the connection, since the start of the next line is unknown. Text that is not UTF-8 and lines that arrive
+// during a drain are refused one by one.
+import { PipelinedConnection, type PipelineLimits, type QueuedCall } from '../../core/link/mod.ts';
+import { asKatamariError, type Clock, KatamariError } from '../../core/mod.ts';
 
 import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
 
-/** The other side, as those who answer its lines see it. */
+/** The client of a connection, as the code that answers its lines sees it. */
 export interface LineClient {
   /** For example `127.0.0.1`. */
   readonly address: string;
-  /** Aborted when it has gone. */
+  /** Aborted when the client has gone. */
   readonly signal: AbortSignal;
 }
 
 export interface LineConnectionOptions {
-  readonly limits: Pick<FaceplateLimits, 'idleMs' | 'requestMs' | 'pipelineMax'>;
+  readonly limits: PipelineLimits;
   readonly lineBytesMax: number;
   answer(line: string, client: LineClient): Promise<string>;
   refusal(error: KatamariError): string;
-  readonly nowMs: () => number;
+  readonly clock: Clock;
   onClose(connection: LineConnection): void;
 }
 
-/** A line as it came, or why what came is none. */
-type LineCall = Buffer | KatamariError;
+/** One line in flight. */
+class LineCall implements QueuedCall<LineCall> {
+  next: LineCall | undefined = undefined;
+  /** Undefined until it is ready; '' for no reply. */
+  text: string | undefined = undefined;
 
-export class LineConnection implements LineClient {
+  get isReady(): boolean {
+    return this.text !== undefined;
+  }
+}
+
+export class LineConnection extends PipelinedConnection<LineCall> implements LineClient {
   readonly address: string;
-  readonly #socket: Socket;
   readonly #options: LineConnectionOptions;
-  readonly #gone = new AbortController();
-  /** Of the line that is not complete yet: one buffer that grows, since a line may come in millions of pieces. */
-  #part: Buffer = NOTHING;
-  #partBytes = 0;
-  #partSinceMs = 0;
-  /** What was cut and is not under way yet: at most what one read of the socket held. */
-  readonly #items: LineCall[] = [];
-  #underWay = 0;
-  /** Settles when the last answer was written. */
-  #written: Promise<void> = Promise.resolve();
-  #lastMs: number;
-  /** open: lines are taken. draining: new ones are refused. leaving: none is looked at, the connection ends with the last answer. */
-  #state: 'open' | 'draining' | 'leaving' = 'open';
-  #swallowed = 0;
+  /** Bytes at the start of the incomplete line that hold no newline: a line may arrive in millions of pieces. */
+  #searchedBytes = 0;
+  #output = '';
+  #gone: AbortController | undefined;
 
   constructor(socket: Socket, options: LineConnectionOptions) {
-    this.#socket = socket;
+    super(socket, options.limits, options.clock);
     this.#options = options;
     this.address = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
-    this.#lastMs = options.nowMs();
-    setMaxListeners(0, this.signal);
     socket.setNoDelay(true);
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
-    socket.on('end', () => this.#leave());
-    socket.on('drain', () => this.#serve());
-    // The end of it is told by 'close'.
-    socket.on('error', () => undefined);
-    socket.once('close', () => {
-      this.#state = 'leaving';
-      this.#gone.abort();
-      options.onClose(this);
-    });
   }
 
+  /** A real AbortSignal, since authors of faceplates give it to `fetch` and the like. */
   get signal(): AbortSignal {
+    if (this.#gone === undefined) {
+      this.#gone = new AbortController();
+      setMaxListeners(0, this.#gone.signal);
+      if (this.state === 'closed') this.#gone.abort();
+    }
     return this.#gone.signal;
   }
 
-  /** Says why, and ends. */
+  /** Reads no more lines; says why behind the earlier replies, and ends. */
   refuse(error: KatamariError): void {
-    this.#items.push(error);
-    this.#serve();
+    if (!this.isServing) return;
+    this.state = 'finishing';
+    this.#refuseLine(error);
   }
 
-  /** Nothing new is taken; what came before is answered. */
-  drain(): void {
-    if (this.#state === 'open') this.#state = 'draining';
-    if (this.#items.length === 0 && this.#underWay === 0) this.#leave();
+  protected onClosed(): void {
+    this.#gone?.abort();
+    this.#options.onClose(this);
   }
 
-  close(): void {
-    this.#socket.destroy();
+  protected onOverdue(): void {
+    const why = `The line was not complete within ${this.limits.requestMs} ms: send it whole, with its newline`;
+    this.refuse(new KatamariError('timeout', why));
   }
 
-  /** Called now and then: ends what has taken too long. */
-  sweep(nowMs: number): void {
-    const { idleMs, requestMs } = this.#options.limits;
-    const isWaitingForUs = this.#items.length > 0 || this.#underWay > 0;
-    if (this.#partBytes > 0 && !isWaitingForUs && nowMs - this.#partSinceMs > requestMs) {
-      this.#giveUp(
-        new KatamariError(
-          'timeout',
-          `The line was not complete within ${requestMs} ms: send it whole, with its newline`,
-        ),
-      );
-    } else if (this.#underWay === 0 && nowMs - this.#lastMs > idleMs) {
-      this.#socket.destroy();
-    }
+  protected override onPeerEnd(): void {
+    // Lines that wait for room are served first, see `read`.
+    if (!this.isServing || (this.isPaused && !this.input.isEmpty)) return;
+    this.state = 'finishing';
+    this.leaveIfDone();
   }
 
-  #onData(chunk: Buffer): void {
-    if (this.#state === 'leaving') {
-      this.#swallow(chunk);
-      return;
-    }
-    this.#lastMs = this.#options.nowMs();
-    let from = 0;
-    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, from)) {
-      if (!this.#keep(chunk.subarray(from, end))) return;
-      this.#items.push(this.#state === 'draining' ? draining() : this.#part.subarray(0, this.#partBytes));
-      this.#forget();
-      from = end + 1;
-    }
-    if (from < chunk.length) {
-      if (this.#partBytes === 0) this.#partSinceMs = this.#lastMs;
-      if (!this.#keep(chunk.subarray(from))) return;
-    }
-    this.#serve();
-  }
-
-  /** False when the line has become too long. */
-  #keep(piece: Buffer): boolean {
+  protected read(bytes: Buffer): number {
     const { lineBytesMax } = this.#options;
-    const bytes = this.#partBytes + piece.length;
-    if (bytes > lineBytesMax) {
-      this.#giveUp(new KatamariError('too_large', `The line is too long: limit is ${lineBytesMax} bytes`));
-      return false;
+    let at = 0;
+    while (this.isServing && !this.isPaused) {
+      const end = bytes.indexOf(NEWLINE, at + this.#searchedBytes);
+      const lineBytes = (end < 0 ? bytes.length : end) - at;
+      if (lineBytes > lineBytesMax) {
+        this.refuse(new KatamariError('too_large', `The line is too long: limit is ${lineBytesMax} bytes`));
+        break;
+      }
+      if (end < 0) {
+        this.#searchedBytes = lineBytes;
+        if (this.socket.readableEnded) this.state = 'finishing';
+        break;
+      }
+      this.#searchedBytes = 0;
+      if (this.isLate(at)) this.#refuseLine(draining());
+      else this.#serve(bytes.subarray(at, end));
+      at = end + 1;
     }
-    if (bytes > this.#part.length) {
-      const grown = Buffer.allocUnsafe(this.#partBytes === 0 ? bytes : Math.min(bytes * 2, lineBytesMax));
-      this.#part.copy(grown, 0, 0, this.#partBytes);
-      this.#part = grown;
-    }
-    piece.copy(this.#part, this.#partBytes);
-    this.#partBytes = bytes;
-    return true;
+    return at;
   }
 
-  /** The buffer is the line's now. */
-  #forget(): void {
-    this.#part = NOTHING;
-    this.#partBytes = 0;
-  }
-
-  /** Nobody knows where the next line begins: answers what came before, says why, ends. */
-  #giveUp(error: KatamariError): void {
-    this.#forget();
-    this.refuse(error);
-  }
-
-  /** Puts lines under way, in order, as long as there is room for their answers; reads on only when all of them are. */
-  #serve(): void {
-    const { pipelineMax } = this.#options.limits;
-    const socket = this.#socket;
-    while (this.#items.length > 0 && this.#underWay < pipelineMax && socket.writableLength <= UNREAD_BYTES_MAX) {
-      this.#take(this.#items.shift() as LineCall);
-    }
-    if (this.#items.length > 0) socket.pause();
-    else if (socket.isPaused()) {
-      this.#partSinceMs = this.#options.nowMs();
-      socket.resume();
-    }
-    if (this.#items.length === 0 && this.#underWay === 0 && this.#state !== 'open') this.#end();
-  }
-
-  #take(item: LineCall): void {
-    const answer = item instanceof KatamariError ? Promise.resolve(this.#options.refusal(item)) : this.#answer(item);
-    // After a refusal of the connection itself nothing more is read from it.
-    if (item instanceof KatamariError) this.#state = 'leaving';
-    this.#underWay++;
-    this.#written = this.#written.then(async () => {
-      const text = await answer;
-      if (text !== '') this.#socket.write(`${text}\n`, () => (this.#lastMs = this.#options.nowMs()));
-      this.#underWay--;
-      this.#serve();
-    });
-  }
-
-  /** '' for an empty line, which asks for nothing. Never rejects. */
-  async #answer(bytes: Buffer): Promise<string> {
+  #serve(bytes: Buffer): void {
+    const call = this.#accept();
     try {
       const line = readUtf8(bytes);
-      if (line.trim() === '') return '';
-      const text = await this.#options.answer(line, this);
-      if (!text.includes('\n')) return text;
-      throw new KatamariError('internal', 'The answer has several lines, which would be taken for several answers');
-    } catch (thrown) {
-      return this.#options.refusal(asKatamariError(thrown));
+      // An empty line asks for nothing.
+      if (line.trim() === '') this.#settle(call, '');
+      else {
+        this.#options.answer(line, this).then(
+          (text) => this.#settle(call, text.includes('\n') ? this.#options.refusal(severalLines()) : text),
+          (error: unknown) => this.#fail(call, error),
+        );
+      }
+    } catch (error) {
+      this.#fail(call, error);
     }
   }
 
-  #leave(): void {
-    if (this.#socket.destroyed) return;
-    this.#state = 'leaving';
-    this.#serve();
+  #refuseLine(error: KatamariError): void {
+    this.#fail(this.#accept(), error);
   }
 
-  /** A socket closed on unread bytes loses what its client has not read yet: so it is half closed, and read for a while. */
-  #end(): void {
-    const socket = this.#socket;
-    if (socket.writableEnded || socket.destroyed) return;
-    this.#state = 'leaving';
-    socket.end();
-    if (socket.readableEnded) return;
-    const timer = setTimeout(() => socket.destroy(), LINGER_MS);
-    socket.once('close', () => clearTimeout(timer));
-    socket.resume();
+  #accept(): LineCall {
+    const call = new LineCall();
+    this.enqueue(call);
+    this.begin();
+    return call;
   }
 
-  #swallow(chunk: Buffer): void {
-    this.#swallowed += chunk.length;
-    if (this.#swallowed > SWALLOW_BYTES_MAX) this.#socket.destroy();
+  #fail(call: LineCall, error: unknown): void {
+    this.#settle(call, this.#options.refusal(asKatamariError(error)));
+  }
+
+  #settle(call: LineCall, text: string): void {
+    call.text = text;
+    this.ready(call);
+  }
+
+  protected writeReply({ text }: LineCall): void {
+    if (text !== '') this.#output += `${text}\n`;
+  }
+
+  protected writeOut(): void {
+    const text = this.#output;
+    this.#output = '';
+    if (text !== '') this.socket.write(text);
   }
 }
 
@@ -229,6 +171,10 @@ function readUtf8(bytes: Buffer): string {
   }
 }
 
+function severalLines(): KatamariError {
+  return new KatamariError('internal', 'The answer has several lines, which would be taken for several answers');
+}
+
 function draining(): KatamariError {
   return new KatamariError('draining', 'This faceplate is stopping: send the line again on a new connection', {
     notRun: true,
@@ -236,11 +182,5 @@ function draining(): KatamariError {
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
-const NOTHING = Buffer.alloc(0);
 const NEWLINE = 10;
 const RETURN = 13;
-/** Answers that a client may leave unread before no more of its lines are taken. */
-const UNREAD_BYTES_MAX = 1_048_576;
-const SWALLOW_BYTES_MAX = 1_048_576;
-/** What a client has to read the last answer and close its side. */
-const LINGER_MS = 500;

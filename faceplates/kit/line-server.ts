@@ -34,11 +34,17 @@ export async function serveLines(options: ServeLinesOptions): Promise<LineServer
   const connections = new Set<LineConnection>();
   let onGone: () => void = () => undefined;
   const shared: LineConnectionOptions = {
-    limits,
+    limits: {
+      pipelineMax: limits.pipelineMax,
+      unreadBytesMax: UNREAD_BYTES_MAX,
+      unreadBytesClose: Number.POSITIVE_INFINITY,
+      idleMs: limits.idleMs,
+      requestMs: limits.requestMs,
+    },
     lineBytesMax: options.lineBytesMax ?? limits.frameBytesMax,
     answer: (line, client) => options.answer(line, client),
     refusal: (error) => options.refusal(error),
-    nowMs: () => systemClock.nowMs(),
+    clock: systemClock,
     onClose(connection) {
       connections.delete(connection);
       onGone();
@@ -97,7 +103,9 @@ export async function serveLines(options: ServeLinesOptions): Promise<LineServer
     });
   const drain = async (): Promise<void> => {
     const stopped = stopListening();
-    // What clients have sent by now is served as ever: it may be on its way.
+    // What the kernel has received already counts as begun.
+    await new Promise((resolve) => setImmediate(resolve));
+    for (const connection of connections) connection.beginGracefulClose();
     await whenGone(LAST_CALL_MS);
     for (const connection of connections) connection.drain();
     await whenGone(mesh.timeoutMs() + FLUSH_MS);
@@ -116,6 +124,8 @@ function tooMany(max: number): KatamariError {
   });
 }
 
+/** Reply bytes that a client has not read: at so many its socket is not read either. */
+const UNREAD_BYTES_MAX = 1_048_576;
 /** Connections over the limit that are told so at one time. */
 const REFUSALS_MAX = 1_000;
 const SWEEP_MS_MAX = 1_000;
