@@ -11,7 +11,9 @@ import { fileURLToPath } from 'node:url';
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const PRODUCT = ['idl', 'core', 'client', 'chassis-sdk', 'faceplates', 'services'];
 const DEV = ['test/fixtures', 'test/kit', 'scripts', 'bench'];
-const builds = [{ config: 'tsconfig.build.json', folders: PRODUCT, copied: PRODUCT }];
+const builds = [
+  { config: 'tsconfig.build.json', folders: PRODUCT, copied: ['idl', 'core', 'client', 'faceplates', 'services'] },
+];
 if (process.argv.some((flag) => flag === '--examples' || flag === '--dev')) {
   builds.push({ config: 'tsconfig.examples.json', folders: [...PRODUCT, 'examples'], copied: ['examples'] });
 }

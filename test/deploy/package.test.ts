@@ -1,0 +1,79 @@
+// The package that npm makes: it holds the product and nothing else, installs in an empty project, type-checks there with every
+// library check on, and runs on Node.
+
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { REPOSITORY } from '../kit/tools/repository.ts';
+
+const PROGRAM = `
+import { chassis, KatamariError, ThriftException, type ChassisOptions, type HandlerContext } from 'katamari';
+import { connect, type CallOptions, type ConnectOptions, type Mesh } from 'katamari/client';
+import { FaceplateCalls, serveLines, type Faceplate, type FaceplateModule } from 'katamari/faceplate';
+
+export type Public = [ChassisOptions, HandlerContext, CallOptions, ConnectOptions, Mesh, Faceplate, FaceplateModule];
+const named = { chassis, KatamariError, ThriftException, connect, FaceplateCalls, serveLines };
+console.log(Object.entries(named).map(([name, value]) => \`\${name} \${typeof value}\`).join(', '));
+`;
+
+let folder: string;
+let packed: readonly string[];
+
+const run = (program: string, args: readonly string[], cwd: string): string =>
+  execFileSync(program, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+
+beforeAll(() => {
+  folder = mkdtempSync(path.join(tmpdir(), 'katamari-package-'));
+  // Without scripts: dist/ is built already, and a build here would disturb tests that run at the same time.
+  const [made] = JSON.parse(
+    run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], REPOSITORY),
+  ) as { filename: string; files: { path: string }[] }[];
+  if (made === undefined) throw new Error('npm pack made no package');
+  packed = made.files.map((file) => file.path);
+  // Unpacked by hand, with the dependencies of the repository: the test needs no registry.
+  const modules = path.join(folder, 'node_modules');
+  mkdirSync(path.join(modules, 'katamari'), { recursive: true });
+  run('tar', ['xzf', made.filename, '-C', path.join(modules, 'katamari'), '--strip-components=1'], folder);
+  symlinkSync(path.join(REPOSITORY, 'node_modules'), path.join(modules, 'katamari', 'node_modules'));
+  symlinkSync(path.join(REPOSITORY, 'node_modules', '@types'), path.join(modules, '@types'));
+  writeFileSync(path.join(folder, 'package.json'), '{"type": "module"}');
+  writeFileSync(path.join(folder, 'program.ts'), PROGRAM);
+}, 60_000);
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('The npm package', () => {
+  test('holds the product, and no tests, samples or benches', () => {
+    const folders = new Set(packed.map((file) => file.replace(/^dist\//, '').split('/')[0]));
+    expect([...folders].filter((name) => /^(?:test|examples|bench|scripts|node_modules)$/.test(name ?? ''))).toEqual(
+      [],
+    );
+    expect(packed.filter((file) => /\.test\.|\/tests?\/|\/examples\//.test(file))).toEqual([]);
+    const needed = [
+      'README.md',
+      'LICENSE',
+      'idl/katamari.thrift',
+      'dist/idl/chassis.thrift',
+      'dist/services/cli/main.js',
+    ];
+    expect(packed).toEqual(expect.arrayContaining(needed));
+  });
+
+  test('type-checks in an empty project, strictly and with its libraries, and runs on Node', () => {
+    const compilerOptions = {
+      strict: true,
+      skipLibCheck: false,
+      target: 'esnext',
+      module: 'nodenext',
+      types: ['node'],
+    };
+    writeFileSync(path.join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['program.ts'] }));
+    const tsc = path.join(REPOSITORY, 'node_modules', 'typescript', 'bin', 'tsc');
+    expect(run('node', [tsc, '-p', folder], folder)).toBe('');
+    expect(run('node', ['program.js'], folder).trim()).toBe(
+      'chassis function, KatamariError function, ThriftException function, connect function, FaceplateCalls function, serveLines function',
+    );
+  }, 60_000);
+});
