@@ -2,7 +2,7 @@
 // request objects cost more than the rest of a small call. At the first request that is not ordinary, the socket goes
 // to `node:http` for good, with every byte that was not served, behind the replies to earlier requests.
 //
-// Backpressure, reply order, time limits and the graceful close are PipelinedConnection's. What differs is what
+// Backpressure, reply order, time limits and the graceful close are OrderedConnection's. What differs is what
 // `node:http` does too, since a client must not be able to tell the two apart:
 //
 // - A client with more than `pipelineMax` requests in flight is disconnected instead of paused.
@@ -13,7 +13,7 @@
 //   to the socket.
 //
 // A head that is byte for byte the previous one is not parsed again, since clients repeat themselves.
-import { CallSignal, PipelinedConnection, type PipelineLimits, type QueuedCall } from '../link/mod.ts';
+import { CallSignal, OrderedConnection, type TimedPipelineLimits, type QueuedCall } from '../link/mod.ts';
 import { KatamariError, systemClock, type FaceplateLimits } from '../mod.ts';
 import { HEAD_END, POST_HEAD_BYTES_MAX, POST_START, readFastHead, type FastHead } from './fast-head.ts';
 
@@ -48,7 +48,7 @@ export type FastLimits = Pick<FaceplateLimits, 'frameBytesMax' | 'idleMs' | 'req
 export interface FastHost {
   readonly app: FastApp;
   readonly limits: FastLimits;
-  readonly pipelineLimits: PipelineLimits;
+  readonly pipelineLimits: TimedPipelineLimits;
   /** The reply to each further request is the last of its connection. */
   readonly isDraining: boolean;
   /** Header lines of a reply after which the connection stays open: `Date`, `Connection` and `Keep-Alive`. */
@@ -63,7 +63,7 @@ export interface FastHost {
 }
 
 /** The limits of connections on the fast path. */
-export function pipelineLimitsOf({ idleMs, requestMs }: FastLimits): PipelineLimits {
+export function pipelineLimitsOf({ idleMs, requestMs }: FastLimits): TimedPipelineLimits {
   const none = Number.POSITIVE_INFINITY;
   return { pipelineMax: none, unreadBytesMax: UNREAD_BYTES_MAX, unreadBytesClose: none, idleMs, requestMs };
 }
@@ -96,7 +96,7 @@ export class HttpCall implements QueuedCall<HttpCall> {
   }
 }
 
-export class FastConnection extends PipelinedConnection<HttpCall> implements HttpClient {
+export class FastConnection extends OrderedConnection<HttpCall> implements HttpClient {
   readonly address: string;
   readonly #host: FastHost;
   /** The head that was parsed last, and its result. */

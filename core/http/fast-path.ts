@@ -1,7 +1,7 @@
 // The way in front of `node:http` for ordinary POSTs: takes the connections of an http.Server, keeps those on which such requests come
 // (fast-connection.ts), and gives the others to the listener that the server had for them. Listening, the number of connections and the errors of the
 import { systemClock } from '../mod.ts';
-import type { PipelineLimits } from '../link/mod.ts';
+import type { TimedPipelineLimits } from '../link/mod.ts';
 import { FastConnection, type FastApp, type FastHost, type FastLimits, pipelineLimitsOf } from './fast-connection.ts';
 
 // port remain the server's. One sweep looks after the times of all connections; it runs only while there are some.
@@ -22,7 +22,7 @@ type IntoHttp = (this: Server, socket: Socket) => void;
 export class FastPath implements FastHost {
   readonly app: FastApp;
   readonly limits: FastLimits;
-  readonly pipelineLimits: PipelineLimits;
+  readonly pipelineLimits: TimedPipelineLimits;
   readonly overdue: (socket: Socket) => void;
   isDraining = false;
   readonly #server: Server;

@@ -8,24 +8,22 @@ export { type DeadlineEntry, DeadlineWheel } from './deadline-wheel.ts';
 export { DenseSet, type DenseSetEntry } from './dense-set.ts';
 export { FrameReader } from './frame-reader.ts';
 export { Link, type ReplySink } from './link.ts';
+export { OrderedConnection, type QueuedCall, type TimedPipelineLimits } from './ordered-connection.ts';
 export { PendingTable } from './pending-table.ts';
-export {
-  type ConnectionState,
-  LINGER_MS,
-  PipelinedConnection,
-  type PipelineLimits,
-  type QueuedCall,
-} from './pipelined-connection.ts';
+export { type ConnectionState, LINGER_MS, PipelinedConnection, type PipelineLimits } from './pipelined-connection.ts';
 export { PlainLink } from './plain-link.ts';
 export { ReceiveBuffer } from './receive-buffer.ts';
 export { checkCertificates, connectLink, type LinkSecurity, whyNotListen } from './security.ts';
 export { type LinkServer, startLinkServer } from './server.ts';
 export {
   callerGone,
-  WaitingCall,
+  leaveList,
+  unwatchCaller,
+  type WaitingCall,
   WaitingCalls,
   WaitingCallsByKey,
   type Waitable,
   type Waiter,
+  watchCaller,
 } from './waiting-calls.ts';
 export { WriteBuffer } from './write-buffer.ts';

@@ -1,5 +1,18 @@
-// One peer of a link server: reads calls, hands them to the Send, writes answers in the order in which they are ready. Each call has its own
-import { systemClock, type Clock, KatamariError } from '../mod.ts';
+// One peer of a link server: reads calls, hands them to the Send, and writes each reply as soon as it is ready. Each
+// call has its own signal, which is aborted when the peer cancels the call or has gone. Backpressure and the graceful
+// close are PipelinedConnection's. What differs:
+//
+// - Replies have sequence ids and keep no order, so there is no queue, and WriteBuffer gathers them.
+// - Frames are cut by FrameReader. On a busy link nearly every chunk ends inside a frame, and a ReceiveBuffer would
+//   copy the whole next chunk.
+// - A peer of the mesh (one that said hello) with `pipelineMax` calls in flight is refused further ones, to send them
+//   elsewhere, and is read all the same: its pings and cancels must come through. Any other peer is paused.
+// - A peer of the mesh that is told of the drain closes the connection itself, so no call of its is lost on the way;
+//   it gets LEAVE_MS for that.
+// - No time limit for idleness (the client pings), and none is swept: links are few, and only an incomplete frame
+//   needs a timer.
+// - A peer that breaks the protocol is disconnected without a reply. A peer of the mesh never does that.
+import { systemClock, KatamariError } from '../mod.ts';
 import { createCall, EMPTY_STRUCT, NO_REPLY_CONTEXT, type Call, type CallSink, type Reply } from '../rpc/mod.ts';
 import {
   applicationExceptionOf,
@@ -18,137 +31,112 @@ import { drainNotice, LINK_CALLS, LINK_SERVICE, readCancelled } from './control-
 import { DenseSet, type DenseSetEntry } from './dense-set.ts';
 import { FrameReader } from './frame-reader.ts';
 import { helloAnswer, ServerHandshake } from './handshake.ts';
+import { LINGER_MS, PipelinedConnection } from './pipelined-connection.ts';
 import type { LinkServerOptions } from './server-options.ts';
 import { WriteBuffer } from './write-buffer.ts';
-
-// signal, aborted when the peer takes the call back or has gone.
-// Limits: frame bytes, nesting, a frame must arrive whole within its time, calls under way. A peer of the mesh (one that said hello) that has too
-// many of them under way is refused further ones, to send them elsewhere, and goes on being read: its pings and cancels must come through. Any
-// other peer is not read meanwhile.
 
 import type { Socket } from 'node:net';
 
 export interface LinkConnectionHooks {
-  /** It knows the secret, and its calls are read from now on. Only where one is asked for. */
+  /**
+   * The peer has proved that it knows the secret, and its calls are read from now on. Only where a secret is
+   * required.
+   */
   readonly onProved: () => void;
   readonly onClose: () => void;
 }
 
-export class LinkServerConnection {
-  /** Resolves when the connection has closed and its calls were told. */
+export class LinkServerConnection extends PipelinedConnection {
+  /** Resolves when the socket has closed and the calls in flight were told. */
   readonly closed: Promise<void>;
-  readonly #socket: Socket;
   readonly #options: LinkServerOptions;
-  readonly #clock: Clock;
+  readonly #hooks: LinkConnectionHooks;
   readonly #scanner: StructScanner;
   readonly #reader: FrameReader;
-  readonly #outbox: WriteBuffer;
-  /** Calls that were read and have not ended. */
-  readonly #taken = new DenseSet<LinkCall>();
+  readonly #writeBuffer: WriteBuffer;
+  readonly #calls = new DenseSet<LinkCall>();
   /** Until the peer has proved itself; no call is read before. */
   #handshake: ServerHandshake | undefined;
-  readonly #onProved: () => void;
   /** The peer said hello: it knows pings, cancels and refusals. */
   #isPeer = false;
-  /** The peer knows what a drain notice is: it said hello or put a context first. */
-  #isOfMesh = false;
-  #isDraining = false;
-  #onIdle: (() => void) | undefined;
-  /** When the frame that is incomplete was begun. */
+  /** When the incomplete frame began. */
   #begunAtMs = 0;
-  /** Takes back the timer that watches an incomplete frame. */
+  /** Cancels the timer of the incomplete frame. */
   #stopWatching: (() => void) | undefined;
+  /** Cancels the timer of the end: for the peer to close, then for it to read its last replies. */
+  #stopLeaving: (() => void) | undefined;
 
   constructor(socket: Socket, options: LinkServerOptions, hooks: LinkConnectionHooks) {
-    this.#socket = socket;
+    const { limits, security, gathering } = options;
+    const { pipelineMax, frameBytesMax } = limits;
+    const unreadBytesClose = Number.POSITIVE_INFINITY;
+    super(socket, { pipelineMax, unreadBytesMax: frameBytesMax, unreadBytesClose }, options.clock ?? systemClock);
     this.#options = options;
-    this.#clock = options.clock ?? systemClock;
-    this.#outbox = new WriteBuffer(socket, options.gathering);
-    this.#onProved = hooks.onProved;
-    const secret = options.security?.secret ?? '';
+    this.#hooks = hooks;
+    this.#writeBuffer = new WriteBuffer(socket, gathering);
+    const secret = security?.secret ?? '';
     if (secret !== '') this.#handshake = new ServerHandshake(secret, (bytes) => void socket.write(bytes));
-    this.#scanner = new StructScanner(options.limits.nestingMax, options.limits.frameBytesMax);
-    this.#reader = new FrameReader(options.limits.frameBytesMax, (frame) => this.#onFrame(frame));
+    this.#scanner = new StructScanner(limits.nestingMax, frameBytesMax);
+    this.#reader = new FrameReader(frameBytesMax, (frame) => this.#onFrame(frame));
     socket.setNoDelay(true);
-    socket.on('data', this.#onData);
-    socket.on('drain', () => this.#readOn());
-    socket.on('error', () => socket.destroy());
-    // A peer that has ended its side wants no answers; its calls that wait leave their queues now. After our own end, what is written leaves first.
-    socket.on('end', () => {
-      if (!socket.writableEnded) socket.destroy();
-    });
-    this.closed = new Promise((resolve) => {
-      socket.on('close', () => {
-        this.#onClose();
-        hooks.onClose();
-        resolve();
-      });
-    });
+    this.closed = new Promise((resolve) => socket.once('close', () => resolve()));
   }
 
   /** Calls that were read and have not ended. */
   get underWay(): number {
-    return this.#taken.size;
+    return this.inFlight;
   }
 
-  /**
-   * Takes no further call, answers what is under way, closes. A peer of the mesh is told and closes the connection itself, so that none of its
-   * calls is on its way here meanwhile; it gets a moment for that.
-   */
-  async drain(): Promise<void> {
-    this.#isDraining = true;
-    if (this.#isOfMesh) this.#outbox.add(drainNotice());
-    if (this.underWay > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
-    if (this.#isOfMesh) await this.#left();
-    this.#finish();
-    await this.closed;
+  /** Takes no further call, replies to those in flight and closes; `closed` says when. */
+  override drain(): void {
+    if (this.state !== 'open') return;
+    if (this.knowsGoAway) this.#writeBuffer.add(drainNotice());
+    this.flush();
+    super.drain();
   }
 
-  end(): void {
-    this.#socket.destroy();
+  protected override leave(): void {
+    if (this.#stopLeaving !== undefined) return;
+    if (this.knowsGoAway) this.#stopLeaving = this.clock.after(LEAVE_MS, () => this.#linger());
+    else this.#linger();
   }
 
-  /** Resolves when the peer has closed the connection, or had time for it. */
-  async #left(): Promise<void> {
-    let stopTimer: (() => void) | undefined;
-    const late = new Promise<void>((resolve) => (stopTimer = this.#clock.after(LEAVE_MS, resolve)));
-    await Promise.race([this.closed, late]);
-    stopTimer?.();
+  #linger(): void {
+    super.leave();
+    if (this.state === 'lingering') this.#stopLeaving = this.clock.after(LINGER_MS, () => this.close());
   }
 
-  /** Flushes what was answered, then closes; at once when the peer does not read. */
-  #finish(): void {
-    if (this.#socket.destroyed) return;
-    this.#outbox.flush();
-    this.#socket.end();
-    const stopTimer = this.#clock.after(FLUSH_MS, () => this.#socket.destroy());
-    this.#socket.once('close', stopTimer);
-  }
+  protected readonly flush = (): void => this.#writeBuffer.flush();
 
-  #onClose(): void {
+  protected onClosed(): void {
     this.#watch(false);
+    this.#stopLeaving?.();
+    this.inFlight = 0;
     const gone = new KatamariError('cancelled', 'The connection of the caller has closed');
-    for (const { signal } of this.#taken.takeAll()) signal.abort(gone);
-    this.#onIdle?.();
+    for (const { signal } of this.#calls.takeAll()) signal.abort(gone);
+    this.#hooks.onClose();
   }
 
-  readonly #onData = (chunk: Buffer): void => {
+  protected receive(chunk: Buffer): void {
+    this.isReading = true;
     try {
-      if (this.#handshake === undefined) this.#read(chunk);
+      if (this.#handshake === undefined) this.#readFrames(chunk);
       else this.#shake(this.#handshake, chunk);
     } catch {
-      // Nothing sensible can be read from here on, and a peer of the mesh never sends this: close, do not answer.
-      this.#socket.destroy();
+      // Nothing after this can be read.
+      this.close();
     }
-  };
+    this.isReading = false;
+    this.moveOn();
+  }
 
-  #read(chunk: Buffer): void {
+  #readFrames(chunk: Buffer): void {
     const reader = this.#reader;
     const wasMidFrame = reader.isMidFrame;
     const framesBefore = reader.frames;
     reader.push(chunk);
-    if (!wasMidFrame || reader.frames !== framesBefore) this.#begunAtMs = this.#clock.nowMs();
-    this.#watch(reader.isMidFrame);
+    if (!wasMidFrame || reader.frames !== framesBefore) this.#begunAtMs = this.clock.nowMs();
+    this.#watch(reader.isMidFrame && this.isServing);
   }
 
   #shake(handshake: ServerHandshake, chunk: Buffer): void {
@@ -156,30 +144,37 @@ export class LinkServerConnection {
     try {
       rest = handshake.push(chunk);
     } catch {
-      // Why, it was told if it speaks Thrift. Nothing of it is read any more.
-      this.#socket.off('data', this.#onData);
-      this.#socket.resume();
-      this.#finish();
+      // The handshake has written why, for a peer that speaks Thrift.
+      this.#linger();
       return;
     }
     if (rest === undefined) return;
     this.#handshake = undefined;
-    [this.#isPeer, this.#isOfMesh] = [true, true];
-    this.#onProved();
-    if (rest.length > 0) this.#read(rest);
+    this.#acceptPeer();
+    this.#hooks.onProved();
+    if (rest.length > 0) this.#readFrames(rest);
   }
 
-  /** A peer that began a frame must end it in time. On a busy link there is always one begun, so the timer looks at its age. */
+  #acceptPeer(): void {
+    this.#isPeer = true;
+    this.knowsGoAway = true;
+    this.limits = { ...this.limits, pipelineMax: Number.POSITIVE_INFINITY };
+  }
+
+  /**
+   * A frame must be complete in time. On a busy link one is always incomplete, so the timer checks the age of that
+   * one.
+   */
   #watch(isMidFrame: boolean): void {
     if (isMidFrame === (this.#stopWatching !== undefined)) return;
     this.#stopWatching?.();
-    this.#stopWatching = isMidFrame ? this.#clock.after(this.#options.limits.requestMs, this.#onOverdue) : undefined;
+    this.#stopWatching = isMidFrame ? this.clock.after(this.#options.limits.requestMs, this.#onOverdue) : undefined;
   }
 
   readonly #onOverdue = (): void => {
-    const leftMs = this.#begunAtMs + this.#options.limits.requestMs - this.#clock.nowMs();
-    if (leftMs <= 0) this.end();
-    else this.#stopWatching = this.#clock.after(leftMs, this.#onOverdue);
+    const leftMs = this.#begunAtMs + this.#options.limits.requestMs - this.clock.nowMs();
+    if (leftMs <= 0) this.close();
+    else this.#stopWatching = this.clock.after(leftMs, this.#onOverdue);
   };
 
   #onFrame(frame: Buffer): void {
@@ -196,34 +191,34 @@ export class LinkServerConnection {
       return;
     }
     const isFromMesh = hasContext(frame, head.bodyStart);
-    if (isFromMesh) this.#isOfMesh = true;
-    const refusal = this.#whyNotTake(head.name);
+    if (isFromMesh) this.knowsGoAway = true;
+    const refusal = this.#refusalOf(head.name);
     if (refusal !== undefined) {
       this.#writeRefusal(head, isFromMesh, refusal);
       return;
     }
     const signal = new CallSignal();
     const call = this.#callOf(frame, head, isFromMesh, signal);
-    const taken = new LinkCall(this, call, head, signal, isFromMesh);
-    this.#taken.add(taken);
-    if (this.underWay >= this.#options.limits.pipelineMax && !this.#isPeer) this.#socket.pause();
-    this.#options.send(call, taken);
+    const linkCall = new LinkCall(this, call, head, signal, isFromMesh);
+    this.#calls.add(linkCall);
+    this.begin();
+    this.#options.send(call, linkCall);
   }
 
-  /** What the link itself answers. */
+  /** Handles the calls that the link itself answers. */
   #onControl(head: MessageHead, frame: Buffer): void {
     const method = parseTarget(head.name).method;
     switch (head.name) {
       case LINK_CALLS.hello:
-        // Nobody has to prove anything here, or it has been done.
-        [this.#isPeer, this.#isOfMesh] = [true, true];
-        this.#outbox.add(helloAnswer(head, NOTHING));
+        // No proof is required here, or the peer has given it.
+        this.#acceptPeer();
+        this.#writeBuffer.add(helloAnswer(head, NOTHING));
         return;
       case LINK_CALLS.ping:
         this.#write(MESSAGE_TYPE.reply, method, head.seqId, NOTHING, EMPTY_STRUCT);
         return;
       case LINK_CALLS.cancel:
-        this.#takeBack(readCancelled(frame, head.bodyStart));
+        this.#cancel(readCancelled(frame, head.bodyStart));
         return;
       default: {
         const answer = writeApplicationException(`A link has no method ${method}`, APPLICATION_EXCEPTION.unknownMethod);
@@ -232,27 +227,27 @@ export class LinkServerConnection {
     }
   }
 
-  /** Of a peer that uses a number twice, one of the two. Looked for one by one: few calls are ever taken back. */
-  #takeBack(seqId: number): void {
-    this.#taken.find(({ head }) => head.seqId === seqId)?.signal.abort(TAKEN_BACK);
+  /** If the peer reuses a sequence id, one of the two calls. A linear search: calls are rarely cancelled. */
+  #cancel(seqId: number): void {
+    this.#calls.find(({ head }) => head.seqId === seqId)?.signal.abort(CANCELLED);
   }
 
-  #whyNotTake(method: string): KatamariError | undefined {
-    if (this.#isDraining) {
+  #refusalOf(method: string): KatamariError | undefined {
+    if (this.state !== 'open') {
       return new KatamariError('draining', `Cannot take ${method}: this process drains, send it to another`, {
         notRun: true,
       });
     }
     const { pipelineMax } = this.#options.limits;
-    if (!this.#isPeer || this.underWay < pipelineMax) return undefined;
-    const why = `Cannot take ${method}: ${this.underWay} calls of ${this.#options.caller} are under way on its link, limit is ${pipelineMax}`;
+    if (!this.#isPeer || this.inFlight < pipelineMax) return undefined;
+    const why = `Cannot take ${method}: ${this.inFlight} calls of ${this.#options.caller} are under way on its link, limit is ${pipelineMax}`;
     return new KatamariError('overloaded', why, { notRun: true });
   }
 
   #callOf(frame: Buffer, head: MessageHead, isFromMesh: boolean, signal: AbortSignal): Call {
     const target = parseTarget(head.name);
     const oneway = head.type === MESSAGE_TYPE.oneway;
-    const nowMs = this.#clock.nowMs();
+    const nowMs = this.clock.nowMs();
     if (!isFromMesh) {
       return createCall({
         service: target.service,
@@ -288,23 +283,23 @@ export class LinkServerConnection {
     };
   }
 
-  /** A call that was taken ended well. */
-  answer(taken: LinkCall, reply: Reply): void {
-    const { head, isFromMesh } = taken;
-    // Of a call that was taken back nobody waits for the answer.
-    if (head.type !== MESSAGE_TYPE.oneway && taken.isWanted) {
+  /** The call has a reply. */
+  onReply(call: LinkCall, reply: Reply): void {
+    const { head, isFromMesh } = call;
+    // The peer does not wait for the reply to a call that it has cancelled.
+    if (head.type !== MESSAGE_TYPE.oneway && call.isWanted) {
       const retire = this.#options.wantsToRetire?.(reply) ?? false;
       const context = isFromMesh ? writeReplyContext(reply.context, undefined, retire) : NOTHING;
       const type = reply.isException ? MESSAGE_TYPE.exception : MESSAGE_TYPE.reply;
       this.#write(type, parseTarget(head.name).method, head.seqId, context, reply.body);
     }
-    this.#done(taken, reply);
+    this.#done(call, reply);
   }
 
-  /** A call that was taken failed. */
-  refuse(taken: LinkCall, error: KatamariError): void {
-    if (taken.isWanted) this.#writeRefusal(taken.head, taken.isFromMesh, error);
-    this.#done(taken, undefined);
+  /** The call has failed. */
+  onError(call: LinkCall, error: KatamariError): void {
+    if (call.isWanted) this.#writeRefusal(call.head, call.isFromMesh, error);
+    this.#done(call, undefined);
   }
 
   #writeRefusal(head: MessageHead, isFromMesh: boolean, error: KatamariError): void {
@@ -315,28 +310,20 @@ export class LinkServerConnection {
   }
 
   #write(type: 2 | 3, method: string, seqId: number, context: Uint8Array, body: Uint8Array): void {
-    if (this.#socket.destroyed) return;
-    // A peer that calls and does not read its answers is not read either, until it does.
-    if (this.#socket.writableLength > this.#options.limits.frameBytesMax) this.#socket.pause();
-    this.#outbox.message(type, method, seqId, context, body);
+    if (!this.isServing) return;
+    this.checkUnread();
+    this.#writeBuffer.message(type, method, seqId, context, body);
   }
 
-  #readOn(): void {
-    if (!this.#socket.isPaused()) return;
-    if (this.underWay >= this.#options.limits.pipelineMax && !this.#isPeer) return;
-    if (this.#socket.writableLength <= this.#options.limits.frameBytesMax) this.#socket.resume();
-  }
-
-  #done(taken: LinkCall, reply: Reply | undefined): void {
-    // The connection may have ended meanwhile; the call has ended all the same.
-    const isThere = this.#taken.remove(taken);
-    if (isThere) this.#readOn();
-    this.#options.onEnded?.(isThere ? reply : undefined);
-    if (isThere && this.underWay === 0) this.#onIdle?.();
+  #done(call: LinkCall, reply: Reply | undefined): void {
+    // The connection may have closed meanwhile; the call has ended all the same.
+    const isKnown = this.#calls.remove(call);
+    this.#options.onEnded?.(isKnown ? reply : undefined);
+    if (isKnown) this.end();
   }
 }
 
-/** A call that was read, and all that its answer needs. */
+/** A call in flight, with what its reply needs. */
 class LinkCall implements CallSink, DenseSetEntry {
   readonly #connection: LinkServerConnection;
   readonly call: Call;
@@ -359,22 +346,20 @@ class LinkCall implements CallSink, DenseSetEntry {
     this.isFromMesh = isFromMesh;
   }
 
-  /** Neither taken back nor left behind. */
+  /** The peer has neither cancelled it nor gone. */
   get isWanted(): boolean {
     return !this.signal.aborted;
   }
 
   reply(reply: Reply): void {
-    this.#connection.answer(this, reply);
+    this.#connection.onReply(this, reply);
   }
 
   fail(error: KatamariError): void {
-    this.#connection.refuse(this, error);
+    this.#connection.onError(this, error);
   }
 }
 
-const TAKEN_BACK = new KatamariError('cancelled', 'The caller has taken the call back');
-/** Longest wait for a peer to read the last answers of a server that drains, in ms. */
-const FLUSH_MS = 1_000;
-/** Time that a peer has to close the connection after a drain notice and its last answer, in ms. */
+const CANCELLED = new KatamariError('cancelled', 'The caller has taken the call back');
+/** How long a peer may take to close the connection after the drain notice and its last reply, in ms. */
 const LEAVE_MS = 1_000;

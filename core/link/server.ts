@@ -66,13 +66,16 @@ export async function startLinkServer(listen: string, options: LinkServerOptions
     underWay: () => [...connections].reduce((sum, connection) => sum + connection.underWay, 0),
     drain: async () => {
       const closed = stopListening();
-      await Promise.all([...connections].map((connection) => connection.drain()));
+      const draining = [...connections];
+      for (const connection of draining) connection.drain();
+      await Promise.all(draining.map((connection) => connection.closed));
       await closed;
     },
     close: async () => {
       const closed = stopListening();
-      for (const connection of connections) connection.end();
-      await Promise.all([...connections].map((connection) => connection.closed));
+      const closing = [...connections];
+      for (const connection of closing) connection.close();
+      await Promise.all(closing.map((connection) => connection.closed));
       await closed;
     },
   };

@@ -1,5 +1,5 @@
 // One connection of a line server: cuts bytes into lines, asks for the reply to each, and writes the replies in the
-// order of the lines. Backpressure, reply order, time limits and the graceful close are PipelinedConnection's. What
+// order of the lines. Backpressure, reply order, time limits and the graceful close are OrderedConnection's. What
 // differs:
 //
 // - A client that closes its side (`printf ... | nc -N`) still gets its replies. A client that has gone altogether
@@ -9,7 +9,7 @@
 // Each refusal is one line. A line longer than `lineBytesMax` and half a line that is not complete within `requestMs`
 // end the connection, since the start of the next line is unknown. Text that is not UTF-8 and lines that arrive
 // during a drain are refused one by one.
-import { PipelinedConnection, type PipelineLimits, type QueuedCall } from '../../core/link/mod.ts';
+import { OrderedConnection, type TimedPipelineLimits, type QueuedCall } from '../../core/link/mod.ts';
 import { asKatamariError, type Clock, KatamariError } from '../../core/mod.ts';
 
 import { setMaxListeners } from 'node:events';
@@ -24,7 +24,7 @@ export interface LineClient {
 }
 
 export interface LineConnectionOptions {
-  readonly limits: PipelineLimits;
+  readonly limits: TimedPipelineLimits;
   readonly lineBytesMax: number;
   answer(line: string, client: LineClient): Promise<string>;
   refusal(error: KatamariError): string;
@@ -43,7 +43,7 @@ class LineCall implements QueuedCall<LineCall> {
   }
 }
 
-export class LineConnection extends PipelinedConnection<LineCall> implements LineClient {
+export class LineConnection extends OrderedConnection<LineCall> implements LineClient {
   readonly address: string;
   readonly #options: LineConnectionOptions;
   /** Bytes at the start of the incomplete line that hold no newline: a line may arrive in millions of pieces. */

@@ -1,5 +1,5 @@
 // One connection of a Thrift client: detects its transport and protocol, cuts messages, sends the calls to the mesh
-// and writes the replies. Backpressure, reply order, time limits and the graceful close are PipelinedConnection's;
+// and writes the replies. Backpressure, reply order, time limits and the graceful close are OrderedConnection's;
 // what Thrift adds:
 //
 // - Replies leave in the order of the calls, since ordinary clients match them by order. Calls that ask for
@@ -9,7 +9,13 @@
 // - A client that breaks the protocol gets the replies to its earlier calls, then an exception that says why, then
 //   the end.
 // - A connection that begins with a TLS handshake is handed to the TLS listener and begins again inside.
-import { CallSignal, DenseSet, PipelinedConnection, type PipelineLimits, withoutContext } from '../../core/link/mod.ts';
+import {
+  CallSignal,
+  DenseSet,
+  OrderedConnection,
+  type TimedPipelineLimits,
+  withoutContext,
+} from '../../core/link/mod.ts';
 import { type Clock, asKatamariError, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
 import { createCall, type Reply, type MeshAccess } from '../../core/rpc/mod.ts';
 import { type Encoding, type MessageFacts, FramedBinary } from '../../core/thrift/encodings/mod.ts';
@@ -27,7 +33,7 @@ import type { Socket } from 'node:net';
 export interface ConnectionHost {
   readonly mesh: MeshAccess;
   readonly limits: FaceplateLimits;
-  readonly pipelineLimits: PipelineLimits;
+  readonly pipelineLimits: TimedPipelineLimits;
   readonly clock: Clock;
   readonly targets: MethodTargets;
   /** Counts a oneway call, which outlives its connection; the faceplate's drain waits for it. */
@@ -41,7 +47,12 @@ export interface ConnectionHost {
 }
 
 /** The limits of Thrift connections. */
-export function pipelineLimitsOf({ pipelineMax, frameBytesMax, idleMs, requestMs }: FaceplateLimits): PipelineLimits {
+export function pipelineLimitsOf({
+  pipelineMax,
+  frameBytesMax,
+  idleMs,
+  requestMs,
+}: FaceplateLimits): TimedPipelineLimits {
   return {
     pipelineMax,
     unreadBytesMax: UNREAD_BYTES_MAX,
@@ -51,7 +62,7 @@ export function pipelineLimitsOf({ pipelineMax, frameBytesMax, idleMs, requestMs
   };
 }
 
-export class ThriftConnection extends PipelinedConnection<ThriftCall> implements ThriftCallOwner {
+export class ThriftConnection extends OrderedConnection<ThriftCall> implements ThriftCallOwner {
   readonly #host: ConnectionHost;
   readonly #isSecure: boolean;
   readonly #calls: ThriftCallPool = new ThriftCallPool(this);
@@ -258,8 +269,8 @@ export class ThriftConnection extends PipelinedConnection<ThriftCall> implements
     }
   }
 
-  protected override leaveIfDone(): void {
-    if (this.#anyOrder === undefined || this.#anyOrder.size === 0) super.leaveIfDone();
+  protected override get hasRepliesDue(): boolean {
+    return super.hasRepliesDue || (this.#anyOrder !== undefined && this.#anyOrder.size > 0);
   }
 
   /**
