@@ -51,6 +51,8 @@ export interface ErrorFacts {
   readonly stage?: 'queue' | 'service';
   /** When another try may succeed, in ms from now. */
   readonly retryAfterMs?: number;
+  /** True for `no_pool` when no service of the mesh has the method. */
+  readonly unknownMethod?: boolean;
   /** Finer JSON-RPC code than the table's, for example -32601, -32602, -32700. */
   readonly jsonRpcCode?: number;
   /** Finer HTTP status than the table's, for example 401. */

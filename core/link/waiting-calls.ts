@@ -14,56 +14,41 @@ export interface Waitable {
   readonly signal: AbortSignal | undefined;
 }
 
-/** A call that can wait in one `WaitingCalls` at a time. */
-export abstract class WaitingCall implements DeadlineEntry {
+/**
+ * A call that can wait in one `WaitingCalls` at a time. An interface and three functions instead of a base class: a pool makes one
+ * object for each of its calls, also for those that do not wait, and `super()` costs 20 ns of the 165 ns of such a call on Node 20.
+ */
+export interface WaitingCall extends DeadlineEntry {
+  readonly call: Waitable;
   /** Position in order of arrival; `WaitingCalls.putBack` sorts by it. */
   readonly arrival: number;
-  readonly expiresAtMs: number;
-  /** Owned by the deadline wheel. */
-  slot = -1;
-  place = -1;
   /** Owned by the list. */
-  next: this | undefined = undefined;
-  previous: this | undefined = undefined;
-  list: { remove(call: WaitingCall): void } | undefined = undefined;
-  readonly #signal: AbortSignal | undefined;
-  #isListening = false;
+  next: WaitingCall | undefined;
+  previous: WaitingCall | undefined;
+  list: { remove(call: WaitingCall): void } | undefined;
+  /** Owned by `watchCaller` and `unwatchCaller`. */
+  isListening: boolean;
+  /** The caller has gone. The call is still in its list. */
+  handleEvent(): void;
+}
 
-  constructor({ deadlineMs, signal }: Waitable, arrival: number) {
-    this.expiresAtMs = deadlineMs;
-    this.#signal = signal;
-    this.arrival = arrival;
-  }
+/** Calls `handleEvent` when the caller of a call goes; a second request changes nothing. */
+export function watchCaller(waiting: WaitingCall): void {
+  const { signal } = waiting.call;
+  if (signal === undefined || waiting.isListening) return;
+  waiting.isListening = true;
+  signal.addEventListener('abort', waiting, ONCE);
+}
 
-  /** The deadline has passed. The call may still be in its list. */
-  abstract expire(): void;
+export function unwatchCaller(waiting: WaitingCall): void {
+  if (!waiting.isListening) return;
+  waiting.isListening = false;
+  waiting.call.signal?.removeEventListener('abort', waiting);
+}
 
-  /** The caller has gone. The call has left its list. */
-  protected abstract onCallerGone(): void;
-
-  /** Listens for the abort of the caller; a second request changes nothing. */
-  watchCaller(): void {
-    if (this.#signal === undefined || this.#isListening) return;
-    this.#isListening = true;
-    this.#signal.addEventListener('abort', this, ONCE);
-  }
-
-  unwatchCaller(): void {
-    if (!this.#isListening) return;
-    this.#isListening = false;
-    this.#signal?.removeEventListener('abort', this);
-  }
-
-  /** EventListenerObject: the abort signal fired. */
-  handleEvent(): void {
-    this.leave();
-    this.onCallerGone();
-  }
-
-  /** Takes the call out of its list; does nothing when it is in none. */
-  leave(): void {
-    this.list?.remove(this);
-  }
+/** Takes a call out of its list; does nothing when it is in none. */
+export function leaveList(waiting: WaitingCall): void {
+  waiting.list?.remove(waiting);
 }
 
 /** A bounded list of waiting calls, oldest first. All operations take constant time, except `putBack`. */
@@ -95,7 +80,7 @@ export class WaitingCalls<Entry extends WaitingCall> {
    */
   putBack(call: Entry): void {
     let next = this.head;
-    while (next !== undefined && next.arrival < call.arrival) next = next.next;
+    while (next !== undefined && next.arrival < call.arrival) next = next.next as Entry | undefined;
     this.#insertBefore(call, next);
   }
 
@@ -109,7 +94,8 @@ export class WaitingCalls<Entry extends WaitingCall> {
   /** Takes a call out; does nothing when it is not in this list. */
   remove(call: Entry): void {
     if (call.list !== this) return;
-    const { next, previous } = call;
+    const next = call.next as Entry | undefined;
+    const previous = call.previous as Entry | undefined;
     if (previous === undefined) this.head = next;
     else previous.next = next;
     if (next === undefined) this.#tail = previous;
@@ -122,7 +108,7 @@ export class WaitingCalls<Entry extends WaitingCall> {
   }
 
   #insertBefore(call: Entry, next: Entry | undefined): void {
-    const previous = next === undefined ? this.#tail : next.previous;
+    const previous = next === undefined ? this.#tail : (next.previous as Entry | undefined);
     call.next = next;
     call.previous = previous;
     if (previous === undefined) this.head = call;
@@ -154,7 +140,7 @@ export interface WaitingCallsByKeyOptions {
 /** Calls that wait for an event, by key, with a bound per key and in sum. A key without calls takes no memory. */
 export class WaitingCallsByKey {
   readonly #options: WaitingCallsByKeyOptions;
-  readonly #lists = new Map<string, WaitingCalls<KeyedCall>>();
+  readonly #lists = new Map<string, KeyedList>();
   #length = 0;
   #arrivals = 0;
 
@@ -178,16 +164,15 @@ export class WaitingCallsByKey {
    */
   add(key: string, keyMax: number, call: Waitable, waiter: Waiter): boolean {
     if (this.isFull(key, keyMax)) return false;
-    const list = this.#lists.get(key) ?? new WaitingCalls<KeyedCall>(keyMax);
+    const list = this.#lists.get(key) ?? new KeyedList(key, keyMax, this.#onLeft);
     list.max = keyMax;
-    const { clock, deadlines } = this.#options;
-    const waiting = new KeyedCall(call, this.#arrivals++, clock, waiter, (left) => this.#onLeft(key, list, left));
+    const waiting = new KeyedCall(call, this.#arrivals++, this.#options.clock, waiter);
     list.push(waiting);
     this.#lists.set(key, list);
     this.#length++;
-    deadlines.add(waiting);
+    this.#options.deadlines.add(waiting);
     if (call.signal?.aborted === true) waiting.handleEvent();
-    else waiting.watchCaller();
+    else watchCaller(waiting);
     return true;
   }
 
@@ -210,40 +195,61 @@ export class WaitingCallsByKey {
     const taken: KeyedCall[] = [];
     for (const list of lists) {
       for (let waiting = list?.head; waiting !== undefined; waiting = list?.head) {
-        waiting.leave();
+        leaveList(waiting);
         taken.push(waiting);
       }
     }
     return taken;
   }
 
-  #onLeft(key: string, list: WaitingCalls<KeyedCall>, left: KeyedCall): void {
+  readonly #onLeft = (list: KeyedList, left: KeyedCall): void => {
     this.#length--;
     this.#options.deadlines.remove(left);
-    left.unwatchCaller();
-    if (list.length === 0 && this.#lists.get(key) === list) this.#lists.delete(key);
+    unwatchCaller(left);
+    if (list.length === 0) this.#lists.delete(list.key);
+  };
+}
+
+/** The calls of one key. Tells its owner of every call that leaves, for whatever reason. */
+class KeyedList extends WaitingCalls<KeyedCall> {
+  readonly key: string;
+  readonly #onLeft: (list: KeyedList, left: KeyedCall) => void;
+
+  constructor(key: string, max: number, onLeft: (list: KeyedList, left: KeyedCall) => void) {
+    super(max);
+    this.key = key;
+    this.#onLeft = onLeft;
+  }
+
+  override remove(call: KeyedCall): void {
+    if (call.list !== this) return;
+    super.remove(call);
+    this.#onLeft(this, call);
   }
 }
 
 /** A call that waits under a key. */
-class KeyedCall extends WaitingCall {
-  readonly #startMs: number;
+class KeyedCall implements WaitingCall {
+  readonly call: Waitable;
+  readonly arrival: number;
+  readonly expiresAtMs: number;
+  slot = -1;
+  place = -1;
+  next: KeyedCall | undefined = undefined;
+  previous: KeyedCall | undefined = undefined;
+  list: KeyedList | undefined = undefined;
+  isListening = false;
   readonly #clock: Clock;
+  readonly #startMs: number;
   readonly #waiter: Waiter;
-  readonly #onLeft: (left: KeyedCall) => void;
 
-  constructor(call: Waitable, arrival: number, clock: Clock, waiter: Waiter, onLeft: (left: KeyedCall) => void) {
-    super(call, arrival);
+  constructor(call: Waitable, arrival: number, clock: Clock, waiter: Waiter) {
+    this.call = call;
+    this.arrival = arrival;
+    this.expiresAtMs = call.deadlineMs;
     this.#clock = clock;
     this.#startMs = clock.nowMs();
     this.#waiter = waiter;
-    this.#onLeft = onLeft;
-  }
-
-  override leave(): void {
-    if (this.list === undefined) return;
-    super.leave();
-    this.#onLeft(this);
   }
 
   resume(): void {
@@ -254,12 +260,13 @@ class KeyedCall extends WaitingCall {
     this.#waiter.fail(error);
   }
 
-  override expire(): void {
-    this.leave();
+  expire(): void {
+    leaveList(this);
     this.#waiter.fail(this.#waiter.timeoutError(this.#clock.nowMs() - this.#startMs));
   }
 
-  protected override onCallerGone(): void {
+  handleEvent(): void {
+    leaveList(this);
     this.#waiter.fail(callerGone());
   }
 }

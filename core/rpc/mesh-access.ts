@@ -37,11 +37,12 @@ export interface Directory {
   /** Every pool known now, ordered by service, then version. */
   pools(): readonly PoolView[];
   /**
-   * The pool a call would go to now: details, roles, tags, then the route's weights. Faceplates that need the
-   * interface to encode call this first and then send the call with that pool's exact version.
-   * @throws KatamariError `no_pool` (facts.jsonRpcCode -32601 when the method exists nowhere in the mesh).
+   * Returns the pool that a call would go to now, by details, roles, tags, then the route's weights. A faceplate that
+   * needs the interface to encode the arguments calls this first, then sends the call with the exact version of that
+   * pool.
+   * @throws KatamariError `no_pool`, with `facts.unknownMethod` when no service of the mesh has the method.
    */
-  choose(wanted: PoolQuery): PoolView;
+  choose(query: PoolQuery): PoolView;
 }
 
 /** The mesh as a faceplate gets it. */

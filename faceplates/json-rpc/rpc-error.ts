@@ -9,6 +9,8 @@ export interface RpcError {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
+/** JSON-RPC code for a method that exists nowhere in the mesh. */
+export const METHOD_NOT_FOUND = -32_601;
 /** JSON-RPC code of an exception that the method declares. */
 export const DECLARED_EXCEPTION = -32_050;
 
@@ -17,7 +19,11 @@ export function rpcErrorOf({ code, message, facts }: KatamariError): RpcError {
   const data: Record<string, unknown> = { code };
   if (facts.stage !== undefined) data['stage'] = facts.stage;
   if (facts.retryAfterMs !== undefined) data['retryAfterMs'] = facts.retryAfterMs;
-  return { code: facts.jsonRpcCode ?? ERROR_TABLE[code].jsonRpc, message, data };
+  return {
+    code: facts.jsonRpcCode ?? (facts.unknownMethod === true ? METHOD_NOT_FOUND : ERROR_TABLE[code].jsonRpc),
+    message,
+    data,
+  };
 }
 
 /** HTTP status of a single call that the mesh refused, or of a request that holds no call. */

@@ -3,7 +3,7 @@
 import { KatamariError } from '../../core/mod.ts';
 import { parseMethodName, type MethodName } from '../kit/mod.ts';
 import type { JsonRpcAnswer, JsonRpcCalls, Exchange } from './calls.ts';
-import { rpcErrorOf, type RpcError } from './rpc-error.ts';
+import { METHOD_NOT_FOUND, rpcErrorOf, type RpcError } from './rpc-error.ts';
 import { unmarked } from './text.ts';
 
 // Two speeds. A plain call (well-formed, by itself, with an id that is a text or a number) needs no checking beyond that and goes straight
@@ -222,7 +222,6 @@ function shown(value: unknown): string {
   return text.length > SHOWN_CHARS ? `${text.slice(0, SHOWN_CHARS)}…` : text;
 }
 
-const METHOD_NOT_FOUND = -32_601;
 const METHODS_MAX = 2_000;
 const NAME_CHARS_MAX = 300;
 const SHOWN_CHARS = 60;

@@ -1,14 +1,14 @@
-// Chooses the manager that gets a call among those that serve its pool.
+// Chooses the manager that gets a call among the managers that serve its pool.
 
 import type { Offer } from './offer.ts';
 
-// Which manager of a pool takes a call.
-
 /**
- * The manager to send to next: of those that can be reached the one with most free resources, but for those that were asked; when none is free
- * the least loaded. The one that just failed only when there is no other. undefined: none can be reached.
+ * The reachable manager with the most free resources that did not refuse the call yet. If none has a free resource, the manager with the
+ * shortest queue per live resource. The manager that failed the last try is used only when it is the only one.
+ * @param busy managers that refused this call because no resource was free
+ * @returns undefined when no manager is reachable
  */
-export function pickManager(
+export function chooseManager(
   offers: readonly Offer[],
   failed: Offer | undefined,
   busy: readonly Offer[] | undefined,
@@ -27,6 +27,7 @@ export function pickManager(
   return best;
 }
 
+/** Calls per live resource if one more call queued there. */
 function queueLoad({ queued, alive }: Offer): number {
   return alive === 0 ? Number.MAX_SAFE_INTEGER : (queued + 1) / alive;
 }

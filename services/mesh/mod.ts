@@ -14,6 +14,7 @@ export { EventGatherer } from './event-gatherer.ts';
 export { EventLog } from './event-log.ts';
 export { Fleet } from './fleet.ts';
 export { ManagerClient, withManagerService } from './manager-service.ts';
+export { isVersionMatch } from './match-pools.ts';
 export type { Offer } from './offer.ts';
 export { Peer } from './peer.ts';
 export { type PoolSetEntry, poolSetOf } from './pool-set.ts';
@@ -38,7 +39,7 @@ export {
 } from './records.ts';
 export { replaceFile } from './replace-file.ts';
 export type { Route } from './route.ts';
-export { isWantedVersion, Router } from './router.ts';
+export { Router } from './router.ts';
 export { SharedState } from './shared-state.ts';
 export { type Snapshot, SnapshotFile } from './snapshot.ts';
 export { thriftStatus } from './thrift-status.ts';

@@ -1,11 +1,21 @@
-// One call in a pool, from accepted to settled. It knows where it is (in the queue, in the line of a resource, at work, settled) and what may end
-// it there: an answer, a failure, its deadline, its caller. Which resource it gets, and when, is the pool's business.
+// One call in a pool, from accepted to settled. A lease knows where its call is (in the queue, sent ahead to a busy resource, served,
+// settled) and what ends it there: a reply, a failure, its deadline or its caller. The pool decides which resource serves it, and when.
 
-import type { DeadlineEntry, DeadlineWheel, ReplySink, WireReplyContext } from '../../core/link/mod.ts';
+import {
+  callerGone,
+  leaveList,
+  unwatchCaller,
+  watchCaller,
+  type WaitingCall,
+  type WaitingCalls,
+  type DeadlineWheel,
+  type ReplySink,
+  type WireReplyContext,
+} from '../../core/link/mod.ts';
 import { asKatamariError, KatamariError, type Clock } from '../../core/mod.ts';
 import type { Call, CallResult, CallSink, CallStats, Reply, Send } from '../../core/rpc/mod.ts';
 
-/** What a lease needs of its pool. The pool implements it; the interface keeps the two files from importing each other. */
+/** What a lease needs from its pool. The interface keeps pool.ts and lease.ts from importing each other. */
 export interface LeaseOwner {
   readonly options: {
     readonly id: string;
@@ -26,14 +36,13 @@ export interface LeaseOwner {
   remove(resource: LeasedResource): void;
   /** Puts the lease back at its old position in the queue. */
   requeue(lease: Lease): void;
-  /** Takes the lease out of the queue. */
-  leave(lease: Lease): void;
   /** Records the end of a call in the statistics of the pool. */
   record(method: string, result: CallResult, totalMs: number, queueUs: number, serviceMs: number): void;
-  expiredInQueue(waitedMs: number, mayHaveRun: boolean): KatamariError;
+  /** The error for a call whose deadline passed in the queue. */
+  timeoutInQueue(waitedMs: number, mayHaveRun: boolean): KatamariError;
 }
 
-/** What a lease needs of the resource that serves it. */
+/** What a lease needs from the resource that serves it. */
 export interface LeasedResource {
   /** `Service@version/index` */
   readonly name: string;
@@ -47,43 +56,42 @@ export interface LeasedResource {
 }
 
 /**
- * One call in a pool, from accepted to settled; settles exactly once.
- * queued -> serving (a resource was leased) -> settled; queued -> settled (refused, expired, caller gone);
- * queued -> ahead (in the line of a resource) -> serving; ahead -> queued again (the resource died or is stuck), or settled as if queued;
- * serving -> queued again only when nothing was written.
+ * One call in a pool. It settles exactly once.
+ *
+ * - queued -> serving (a resource took it) -> settled
+ * - queued -> settled (refused, deadline passed, caller gone)
+ * - queued -> ahead (sent to a busy resource) -> serving; or back to queued when the resource dies or is stuck; or settled as if queued
+ * - serving -> queued only when nothing was written
  */
-export class Lease implements ReplySink, DeadlineEntry {
+export class Lease implements ReplySink, WaitingCall {
   readonly call: Call;
+  readonly arrival: number;
+  readonly expiresAtMs: number;
+  slot = -1;
+  place = -1;
+  next: Lease | undefined;
+  previous: Lease | undefined;
+  list: WaitingCalls<Lease> | undefined;
+  isListening = false;
   readonly acceptedAtMs: number;
-  /** Of its pool's calls the so manieth. */
-  readonly turn: number;
   readonly #pool: LeaseOwner;
   readonly #sink: CallSink;
   #resource: LeasedResource | undefined;
   #startedAtMs = 0;
   #isSettled = false;
-  #isWatching = false;
-  /** May be sent ahead. */
+  /** The call is quick and idempotent, so it may be sent ahead. */
   readonly isQuick: boolean;
-  /** Sent, and not begun as far as is known here: the one before it is not answered yet. The resource's. */
+  /** Sent behind a call that has no reply yet, so the chassis has not begun it as far as the manager knows. Set by the resource. */
   isAhead = false;
   linkId = 0;
-  /** Neighbours in the queue. */
-  next: Lease | undefined;
-  previous: Lease | undefined;
-  isQueued = false;
-  /** The wheel's. */
-  readonly expiresAtMs: number;
-  slot = -1;
-  place = -1;
 
   constructor(pool: LeaseOwner, call: Call, sink: CallSink, nowMs: number, isQuick: boolean) {
     this.#pool = pool;
     this.call = call;
+    this.arrival = pool.stats.accepted;
+    this.expiresAtMs = call.deadlineMs;
     this.#sink = sink;
     this.acceptedAtMs = nowMs;
-    this.turn = pool.stats.accepted;
-    this.expiresAtMs = call.deadlineMs;
     this.isQuick = isQuick;
   }
 
@@ -91,17 +99,9 @@ export class Lease implements ReplySink, DeadlineEntry {
     this.#pool.options.deadlines.add(this);
   }
 
-  /** A caller that goes away while the call waits takes the call along. */
-  watchCaller(): void {
-    const { signal } = this.call;
-    if (signal === undefined || this.#isSettled || this.#isWatching) return;
-    this.#isWatching = true;
-    signal.addEventListener('abort', this, { once: true });
-  }
-
   /** The caller has gone. */
   handleEvent(): void {
-    this.#leave();
+    this.#withdraw();
     this.refuse(callerGone());
   }
 
@@ -124,29 +124,33 @@ export class Lease implements ReplySink, DeadlineEntry {
       return;
     }
     if (!isTaken) {
-      // The link had closed and nothing was written: the next resource may have it.
-      this.#resource = undefined;
+      // The link was closed and nothing was written, so another resource can serve the call.
       this.#pool.remove(resource);
-      this.#pool.requeue(this);
-      this.watchCaller();
+      this.requeue();
       return;
     }
-    if (!this.isAhead) this.#stopWatchingCaller();
+    if (!this.isAhead) unwatchCaller(this);
     this.#pool.onTaken(resource);
   }
 
-  /** Its turn in the line of its resource has come. */
+  /** The resource begins a call that was sent ahead. */
   begin(nowMs: number): void {
     this.isAhead = false;
     this.#startedAtMs = nowMs;
-    this.#stopWatchingCaller();
+    unwatchCaller(this);
   }
 
-  /** Its resource will not serve it: another one may. */
+  /** The resource will not serve the call, so another one may. */
   requeue(): void {
     this.isAhead = false;
     this.#resource = undefined;
-    if (!this.#isSettled) this.#pool.requeue(this);
+    if (this.#isSettled) return;
+    if (this.call.signal?.aborted === true) {
+      this.refuse(callerGone());
+      return;
+    }
+    watchCaller(this);
+    this.#pool.requeue(this);
   }
 
   /** ReplySink: the chassis answered. */
@@ -155,7 +159,7 @@ export class Lease implements ReplySink, DeadlineEntry {
     const resource = this.#resource as LeasedResource;
     if (wire?.retire === true) resource.retire();
     resource.answered(this, nowMs);
-    // The next one is served before the answer goes out, so that what it says of the pool is true when it is read.
+    // Serve the next call before the reply goes out, so that the pool figures in the reply are still true when it is read.
     this.#pool.onFreed(resource);
     if (!this.#isSettled) {
       const queueUs = (this.#startedAtMs - this.acceptedAtMs) * 1000;
@@ -173,7 +177,7 @@ export class Lease implements ReplySink, DeadlineEntry {
     }
   }
 
-  /** ReplySink: the chassis died, closed or broke the protocol, or said that the call was wrong, or that it leaves and has not run it. */
+  /** ReplySink: the chassis died, closed the link, broke the protocol, rejected the call, or is draining and did not run it. */
   fail(error: KatamariError): void {
     const resource = this.#resource as LeasedResource;
     resource.answered(this, this.#pool.options.clock.nowMs());
@@ -189,14 +193,14 @@ export class Lease implements ReplySink, DeadlineEntry {
     this.#sink.fail(error.code === 'resource_failed' ? resource.explain(error, this.call) : error);
   }
 
-  /** DeadlineEntry: the deadline has passed. In service the resource keeps its place taken until it answers or is killed. */
+  /** DeadlineEntry: the deadline has passed. A call in service keeps its place taken until the chassis answers or is killed. */
   expire(): void {
     if (this.#isSettled) return;
     const nowMs = this.#pool.options.clock.nowMs();
     if (this.#resource === undefined || this.isAhead) {
       const mayHaveRun = this.isAhead;
-      this.#leave();
-      this.refuse(this.#pool.expiredInQueue(nowMs - this.acceptedAtMs, mayHaveRun));
+      this.#withdraw();
+      this.refuse(this.#pool.timeoutInQueue(nowMs - this.acceptedAtMs, mayHaveRun));
       return;
     }
     const { id } = this.#pool.options;
@@ -207,7 +211,7 @@ export class Lease implements ReplySink, DeadlineEntry {
     this.#sink.fail(new KatamariError('timeout', why, { stage: 'service' }));
   }
 
-  /** Ends a call that never ran. */
+  /** Fails a call that never ran. */
   refuse(error: KatamariError): void {
     if (this.#isSettled) return;
     const nowMs = this.#pool.options.clock.nowMs();
@@ -215,37 +219,27 @@ export class Lease implements ReplySink, DeadlineEntry {
     this.#sink.fail(error);
   }
 
-  /** Leaves the pool, which goes away, for another one, or with the error when there is none. */
-  leaveFor(elsewhere: Send | undefined, error: KatamariError): void {
-    if (elsewhere === undefined || this.#isSettled) {
+  /** Moves the call from a pool that closes to another pool, or fails it with `error` when there is no other. */
+  moveTo(other: Send | undefined, error: KatamariError): void {
+    if (other === undefined || this.#isSettled) {
       this.refuse(error);
       return;
     }
     const nowMs = this.#pool.options.clock.nowMs();
     this.#settle(error.code, nowMs, (nowMs - this.acceptedAtMs) * 1000);
-    elsewhere(this.call, this.#sink);
+    other(this.call, this.#sink);
   }
 
-  /** Out of the queue, or out of the line of its resource. */
-  #leave(): void {
+  /** Takes the call out of the queue, or back from the resource that it was sent ahead to. */
+  #withdraw(): void {
     if (this.isAhead) this.#resource?.takeBack(this);
-    else this.#pool.leave(this);
+    else leaveList(this);
   }
 
   #settle(result: CallResult, nowMs: number, queueUs: number): void {
     this.#isSettled = true;
     this.#pool.options.deadlines.remove(this);
-    this.#stopWatchingCaller();
+    unwatchCaller(this);
     this.#pool.record(this.call.method, result, nowMs - this.acceptedAtMs, queueUs, nowMs - this.#startedAtMs);
   }
-
-  #stopWatchingCaller(): void {
-    if (!this.#isWatching) return;
-    this.#isWatching = false;
-    this.call.signal?.removeEventListener('abort', this);
-  }
-}
-
-export function callerGone(): KatamariError {
-  return new KatamariError('cancelled', 'The caller has gone', { notRun: true });
 }

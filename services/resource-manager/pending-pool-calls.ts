@@ -1,95 +1,76 @@
-// Calls that came before the first chassis of their deployment: they wait until there is a pool, as calls wait in a pool's queue. Refuses
-// calls beyond the limit of that queue and calls that asked not to wait; a call whose deadline passes or whose caller has gone leaves.
+// Calls that arrive before the first chassis of their deployment is ready. They wait until there is a pool, with the same limit as the
+// queue of that pool. Refuses calls beyond the limit and calls that asked not to wait.
 
+import { callerGone, WaitingCallsByKey, type DeadlineWheel, type Waiter } from '../../core/link/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';
-import type { Call } from '../../core/rpc/mod.ts';
-
-interface WaitingForPool {
-  readonly go: () => void;
-  readonly refuse: (error: KatamariError) => void;
-}
+import type { Call, CallSink } from '../../core/rpc/mod.ts';
 
 export class PendingPoolCalls {
   readonly #clock: Clock;
-  /** By `Service@version`, longest first. */
-  readonly #waiting = new Map<string, Set<WaitingForPool>>();
+  /** By `Service@version`. */
+  readonly #calls: WaitingCallsByKey;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, deadlines: DeadlineWheel) {
     this.#clock = clock;
+    this.#calls = new WaitingCallsByKey({ clock, deadlines, max: WAITING_MAX });
   }
 
-  /** Resolves with the time waited, in ms, when there is a pool. @throws KatamariError when the call is to go elsewhere or has ended */
-  async wait(id: string, call: Call, queueMax: number): Promise<number> {
-    const startMs = this.#clock.nowMs();
-    const others = this.#waiting.get(id) ?? new Set();
-    const refusal = this.#whyNotWait(id, call, others.size, queueMax);
-    if (refusal !== undefined) throw refusal;
-    this.#waiting.set(id, others);
-    await new Promise<void>((resolve, reject) => {
-      const leave = (): void => {
-        others.delete(waiting);
-        if (others.size === 0 && this.#waiting.get(id) === others) this.#waiting.delete(id);
-        stopTimer();
-        call.signal?.removeEventListener('abort', onAbort);
-      };
-      const waiting: WaitingForPool = {
-        go: () => {
-          leave();
-          resolve();
-        },
-        refuse: (error) => {
-          leave();
-          reject(error);
-        },
-      };
-      const onAbort = (): void => waiting.refuse(callerGone());
-      const stopTimer = this.#clock.after(Math.max(0, call.deadlineMs - startMs), () =>
-        waiting.refuse(this.#expired(id, startMs)),
-      );
-      call.signal?.addEventListener('abort', onAbort, { once: true });
-      others.add(waiting);
-    });
-    return this.#clock.nowMs() - startMs;
+  /**
+   * Lets a call wait for the first pool of `Service@version`, or fails it at once when it cannot wait.
+   * @param resume called when there is a pool, with the time waited in ms
+   */
+  add(id: string, call: Call, queueMax: number, sink: CallSink, resume: (waitedMs: number) => void): void {
+    const refusal = this.#whyNotWait(id, call, queueMax);
+    if (refusal !== undefined) {
+      sink.fail(refusal);
+      return;
+    }
+    const waiter: Waiter = {
+      resume,
+      fail: (error) => sink.fail(error),
+      timeoutError: (waitedMs) => timeoutError(id, waitedMs),
+    };
+    this.#calls.add(id, queueMax, call, waiter);
   }
 
-  /** There is a pool now. */
-  open(id: string): void {
-    for (const waiting of this.#waiting.get(id) ?? []) waiting.go();
+  /** Resumes the calls for `Service@version`: it has a pool now. */
+  resume(id: string): void {
+    this.#calls.resume(id);
   }
 
-  /** There will be none. */
-  refuse(id: string, why: string): void {
-    for (const waiting of this.#waiting.get(id) ?? [])
-      waiting.refuse(new KatamariError('draining', why, { notRun: true }));
+  /** Fails the calls for `Service@version`, or all calls, with `draining`: there will be no pool. */
+  refuse(why: string, id?: string): void {
+    this.#calls.refuse(() => new KatamariError('draining', why, { notRun: true }), id);
   }
 
-  close(why: string): void {
-    for (const id of this.#waiting.keys()) this.refuse(id, why);
-  }
-
-  #whyNotWait(id: string, call: Call, waiting: number, queueMax: number): KatamariError | undefined {
+  #whyNotWait(id: string, call: Call, queueMax: number): KatamariError | undefined {
     const facts = { retryAfterMs: RETRY_AFTER_MS, notRun: true };
     if (call.signal?.aborted === true) return callerGone();
-    if (this.#clock.nowMs() >= call.deadlineMs) return this.#expired(id, this.#clock.nowMs());
+    if (this.#clock.nowMs() >= call.deadlineMs) return timeoutError(id, 0);
     if (call.doNotQueue)
       return new KatamariError('overloaded', `No chassis of ${id} is up yet and the call was not to wait`, facts);
-    if (waiting < queueMax) return undefined;
-    const why = `Cannot wait for the first chassis of ${id}: ${waiting} calls are waiting, limit is ${queueMax}; try again in ${RETRY_AFTER_MS} ms`;
-    return new KatamariError('overloaded', why, facts);
-  }
-
-  #expired(id: string, startMs: number): KatamariError {
-    const waitedMs = Math.round(this.#clock.nowMs() - startMs);
+    if (!this.#calls.isFull(id, queueMax)) return undefined;
+    const waiting = this.#calls.count(id);
     const why =
-      waitedMs === 0
-        ? `The deadline had passed before the call reached ${id}`
-        : `Waited ${waitedMs} ms for the first chassis of ${id}; katamari status says what keeps it`;
-    return new KatamariError('timeout', why, { stage: 'queue', notRun: true });
+      waiting >= queueMax
+        ? `${waiting} calls are waiting, limit is ${queueMax}`
+        : `${this.#calls.count()} calls are waiting for the first chassis of their deployments, limit is ${WAITING_MAX}`;
+    return new KatamariError(
+      'overloaded',
+      `Cannot wait for the first chassis of ${id}: ${why}; try again in ${RETRY_AFTER_MS} ms`,
+      facts,
+    );
   }
 }
 
-function callerGone(): KatamariError {
-  return new KatamariError('cancelled', 'The caller has gone', { notRun: true });
+function timeoutError(id: string, waitedMs: number): KatamariError {
+  const why =
+    Math.round(waitedMs) === 0
+      ? `The deadline had passed before the call reached ${id}`
+      : `Waited ${Math.round(waitedMs)} ms for the first chassis of ${id}; katamari status says what keeps it`;
+  return new KatamariError('timeout', why, { stage: 'queue', notRun: true });
 }
 
 const RETRY_AFTER_MS = 500;
+/** Calls of all deployments together that may wait for a first chassis. */
+const WAITING_MAX = 10_000;

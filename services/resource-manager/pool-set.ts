@@ -1,19 +1,19 @@
-// The pools of this manager by service and version: made as chassis come that fit none, gone with their last place. Finds the pool of a call
+// The pools of this manager, by service and version. A pool is created for the first chassis that fits no existing pool and removed when
+// its last chassis leaves. Finds the pool for a call that arrives over the link. Refuses a chassis whose interface differs from the
+// interface of its service and version on this manager or elsewhere in the mesh.
+
 import { describeDifference } from '../../core/idl/mod.ts';
 import { DeadlineWheel } from '../../core/link/mod.ts';
-import { asKatamariError, KatamariError, type Clock } from '../../core/mod.ts';
+import { KatamariError, type Clock } from '../../core/mod.ts';
 import { hasNoDetails, type Call, type CallSink, type PoolDetails, type Send } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
 import { deploymentId, type Offer } from '../mesh/mod.ts';
 import { PendingPoolCalls } from './pending-pool-calls.ts';
 import { ResourcePool } from './pool.ts';
 import { RateWindow } from './rate-window.ts';
-
-// that came over the link. Refuses chassis whose interface differs from that of their service and version, here or elsewhere in the mesh.
-
 import { LRUCache } from 'lru-cache';
 
-/** An interface that the mesh knows, and where: `manager two`. */
+/** An interface that the mesh knows, and who has it: `manager two`. */
 export interface KnownInterface {
   readonly interface: Interface;
   readonly where: string;
@@ -23,7 +23,7 @@ export interface PoolSetOptions {
   /** Name of the manager. */
   readonly manager: string;
   readonly clock: Clock;
-  /** Calls that may wait for the first chassis of a deployment; undefined when `Service@version` is not run here. */
+  /** Most calls that may wait for the first chassis of a deployment; undefined when this manager does not run it. */
   readonly queueMaxOf: (id: string) => number | undefined;
   readonly knownInterfaces: (service: string, version: string) => readonly KnownInterface[];
   readonly onAliveChanged: () => void;
@@ -33,27 +33,26 @@ interface PoolSetSlot {
   readonly key: string;
   readonly pool: ResourcePool;
   readonly offer: Offer;
-  /** Its rates over the last seconds. */
+  /** Call rates and latencies of the last ten seconds. */
   readonly window: RateWindow;
 }
 
 export class PoolSet {
   readonly #options: PoolSetOptions;
   readonly #deadlines: DeadlineWheel;
-  readonly #early: PendingPoolCalls;
-  /** By `Service@version`; mostly one, several when chassis of one version say different details. Never an empty list. */
-  readonly #places = new Map<string, readonly PoolSetSlot[]>();
+  readonly #pending: PendingPoolCalls;
+  /** By `Service@version`: usually one pool; several when chassis of one version report different details. Never empty. */
+  readonly #slots = new Map<string, readonly PoolSetSlot[]>();
   readonly #byPool = new Map<ResourcePool, PoolSetSlot>();
-  /** What was run here until lately. Calls for it are sent elsewhere: who sent them has not heard yet. */
+  /** Deployments that this manager ran until lately. Calls for them fail with `draining`: the sender has an old view. */
   readonly #gone = new LRUCache<string, true>({ max: GONE_MAX });
-
-  /** The manager is leaving; '' while it is not. */
-  #whyLeaving = '';
+  /** Why this manager accepts no new pools; '' while it does. */
+  #leaveReason = '';
 
   constructor(options: PoolSetOptions) {
     this.#options = options;
     this.#deadlines = new DeadlineWheel(options.clock);
-    this.#early = new PendingPoolCalls(options.clock);
+    this.#pending = new PendingPoolCalls(options.clock, this.#deadlines);
   }
 
   offers(): readonly Offer[] {
@@ -64,70 +63,71 @@ export class PoolSet {
     return pool === undefined ? undefined : this.#byPool.get(pool)?.window;
   }
 
-  /** The way in from the manager's own port: by exact service and version. */
+  /** Routes a call from the manager's own port, by exact service and version. */
   send(call: Call, sink: CallSink): void {
     const id = `${call.service}@${call.version}`;
-    const entries = this.#places.get(id);
-    if (entries === undefined) return this.#sendEarly(id, call, sink);
-    const pool = entries.length === 1 && hasNoDetails(call) ? onlyFor(entries[0], call) : chosen(entries, call);
-    if (pool === undefined) sink.fail(noneFits(id, entries, call));
+    const entries = this.#slots.get(id);
+    if (entries === undefined) return this.#sendPending(id, call, sink);
+    const pool =
+      entries.length === 1 && hasNoDetails(call) ? poolForRoles(entries[0], call) : choosePool(entries, call);
+    if (pool === undefined) sink.fail(noMatchError(id, entries, call));
     else pool.send(call, sink);
   }
 
-  /** Finds or makes the pool of what was introduced. @throws Error when its interface is not that of its service and version */
-  admit(details: PoolDetails, found: Interface, queueMax: number): ResourcePool {
+  /** Returns the pool for a ready chassis; creates it if needed. @throws Error when the interface differs from others of its version */
+  admit(details: PoolDetails, iface: Interface, queueMax: number): ResourcePool {
     const id = deploymentId(details);
-    const key = poolKey(details, found);
-    const entries = this.#places.get(id) ?? [];
+    const key = poolKey(details, iface);
+    const entries = this.#slots.get(id) ?? [];
     const same = entries.find((entry) => entry.key === key);
     if (same !== undefined) {
       same.pool.queueMax = queueMax;
       return same.pool;
     }
-    this.#checkInterface(details, found, entries);
+    this.#checkInterface(details, iface, entries);
     const { clock, manager, onAliveChanged } = this.#options;
     const pool = new ResourcePool({
       id: poolId(id, entries),
       details,
-      interface: found,
+      interface: iface,
       queueMax,
       clock,
       deadlines: this.#deadlines,
       onAliveChanged,
     });
     const entry = { key, pool, offer: offerOf(pool, manager), window: new RateWindow(pool.stats, clock) };
-    this.#places.set(id, [...entries, entry]);
+    this.#slots.set(id, [...entries, entry]);
     this.#byPool.set(pool, entry);
-    this.#early.open(id);
+    this.#pending.resume(id);
     return pool;
   }
 
-  /** Nothing will be in this pool any more: what waits goes to another pool here that fits, or elsewhere. */
+  /** Removes a pool that has no chassis left. Its waiting calls move to another matching pool, or fail with `draining`. */
   remove(pool: ResourcePool, why: string): void {
     const entry = this.#byPool.get(pool);
     if (entry === undefined) return;
     const id = deploymentId(pool.options.details);
-    const left = (this.#places.get(id) ?? []).filter((other) => other !== entry);
-    if (left.length > 0) this.#places.set(id, left);
-    else this.#places.delete(id);
+    const left = (this.#slots.get(id) ?? []).filter((other) => other !== entry);
+    if (left.length > 0) this.#slots.set(id, left);
+    else this.#slots.delete(id);
     this.#byPool.delete(pool);
     entry.window.close();
-    pool.close(why, (call): Send | undefined => chosen(left, call)?.send);
+    pool.close(why, (call): Send | undefined => choosePool(left, call)?.send);
   }
 
-  /** `Service@version` is not run here any more. */
+  /** Notes that this manager no longer runs `Service@version`, and refuses the calls that wait for its first chassis. */
   forget(id: string, why: string): void {
     this.#gone.set(id, true);
-    this.#early.refuse(id, why);
+    this.#pending.refuse(why, id);
   }
 
-  /** There will be no new pools; calls for what has none are sent elsewhere. */
+  /** Accepts no new pools. Calls for a deployment without a pool fail with `draining`. */
   leave(why: string): void {
-    this.#whyLeaving = why;
-    this.#early.close(why);
+    this.#leaveReason = why;
+    this.#pending.refuse(why);
   }
 
-  /** Refuses all that waits. Calls that are in a chassis go on. */
+  /** Refuses all waiting calls. Calls that a chassis runs continue. */
   close(why: string): void {
     this.leave(why);
     for (const { pool, window } of this.#byPool.values()) {
@@ -136,17 +136,14 @@ export class PoolSet {
     }
   }
 
-  #sendEarly(id: string, call: Call, sink: CallSink): void {
+  #sendPending(id: string, call: Call, sink: CallSink): void {
     const queueMax = this.#options.queueMaxOf(id);
-    if (this.#whyLeaving !== '') {
-      sink.fail(new KatamariError('draining', this.#whyLeaving, { notRun: true }));
+    if (this.#leaveReason !== '') {
+      sink.fail(new KatamariError('draining', this.#leaveReason, { notRun: true }));
     } else if (queueMax === undefined) {
       sink.fail(this.#notHere(id));
     } else {
-      this.#early.wait(id, call, queueMax).then(
-        (waitedMs) => this.send(call, addingWait(sink, waitedMs)),
-        (thrown: unknown) => sink.fail(asKatamariError(thrown)),
-      );
+      this.#pending.add(id, call, queueMax, sink, (waitedMs) => this.send(call, withWait(sink, waitedMs)));
     }
   }
 
@@ -156,22 +153,22 @@ export class PoolSet {
     if (this.#gone.has(id))
       return new KatamariError('draining', `Manager ${manager} does not run ${id} any more`, { notRun });
     const known = [...this.#byPool.keys()].map(({ options }) => options.id);
-    const more = known.length > NAMES_SHOWN_MAX ? ` and ${known.length - NAMES_SHOWN_MAX} more` : '';
+    const others = known.length > NAMES_SHOWN_MAX ? ` and ${known.length - NAMES_SHOWN_MAX} more` : '';
     const names = known.slice(0, NAMES_SHOWN_MAX).join(', ') || 'none';
-    return new KatamariError('no_pool', `Manager ${manager} has no pool ${id}; its pools are ${names}${more}`, {
+    return new KatamariError('no_pool', `Manager ${manager} has no pool ${id}; its pools are ${names}${others}`, {
       notRun,
     });
   }
 
-  /** Copies of one service and version that do not have one interface would answer the same call differently. */
-  #checkInterface({ service, version }: PoolDetails, found: Interface, entries: readonly PoolSetSlot[]): void {
+  /** Copies of one version with different interfaces would answer the same call differently. */
+  #checkInterface({ service, version }: PoolDetails, iface: Interface, entries: readonly PoolSetSlot[]): void {
     const here = entries.map(({ pool }) => ({
       interface: pool.options.interface,
       where: `pool ${pool.options.id}`,
     }));
     for (const other of [...here, ...this.#options.knownInterfaces(service, version)]) {
-      if (other.interface.id === found.id) continue;
-      const difference = describeDifference(found, other.interface);
+      if (other.interface.id === iface.id) continue;
+      const difference = describeDifference(iface, other.interface);
       throw new Error(
         `its interface differs from the one of ${other.where}; give it another version. Here, and there:\n${difference}`,
       );
@@ -179,8 +176,8 @@ export class PoolSet {
   }
 }
 
-/** The time before there was a pool counts as time in the queue. */
-function addingWait(sink: CallSink, waitedMs: number): CallSink {
+/** Counts the time before there was a pool as time in the queue. */
+function withWait(sink: CallSink, waitedMs: number): CallSink {
   return {
     reply: (reply) => {
       const queueUs = reply.context.queueUs + Math.round(waitedMs * 1000);
@@ -190,24 +187,24 @@ function addingWait(sink: CallSink, waitedMs: number): CallSink {
   };
 }
 
-/** Name of the detail by which a call asks for one pool, by its id. */
+/** Detail with which a call names one pool by its id. */
 const POOL_DETAIL = 'katamari-pool';
 
-/** The wall of roles stands for a lone pool too. */
-function onlyFor(entry: PoolSetSlot | undefined, call: Call): ResourcePool | undefined {
+/** The only pool of a version, if its roles equal those of the call. */
+function poolForRoles(entry: PoolSetSlot | undefined, call: Call): ResourcePool | undefined {
   return entry !== undefined && isSameSet(entry.pool.options.details.roles, call.roles) ? entry.pool : undefined;
 }
 
-/** The pool that the call names, else, of those that roles and details let through, the one that matches most, then the freest. */
-function chosen(entries: readonly PoolSetSlot[], call: Call): ResourcePool | undefined {
-  const pools = entries.map(({ pool }) => pool).filter((pool) => fits(pool, call));
+/** The pool that the call names; otherwise the matching pool with the best score, then the most free resources, then the shortest queue. */
+function choosePool(entries: readonly PoolSetSlot[], call: Call): ResourcePool | undefined {
+  const pools = entries.map(({ pool }) => pool).filter((pool) => isMatch(pool, call));
   const named = pools.find(({ options }) => options.id === call.details[POOL_DETAIL]);
   if (named !== undefined || pools.length <= 1) return named ?? pools[0];
   const scores = new Map(pools.map((pool) => [pool, score(pool, call)]));
   return pools.sort((a, b) => (scores.get(b) ?? 0) - (scores.get(a) ?? 0) || b.free - a.free || a.queued - b.queued)[0];
 }
 
-function fits({ options: { details } }: ResourcePool, call: Call): boolean {
+function isMatch({ options: { details } }: ResourcePool, call: Call): boolean {
   return (
     isSameSet(details.roles, call.roles) &&
     Object.entries(call.details).every(([key, value]) => details.more[key] === undefined || details.more[key] === value)
@@ -223,7 +220,7 @@ function isSameSet(some: readonly string[], others: readonly string[]): boolean 
   return some.length === others.length && some.every((one) => others.includes(one));
 }
 
-function noneFits(id: string, entries: readonly PoolSetSlot[], { roles }: Call): KatamariError {
+function noMatchError(id: string, entries: readonly PoolSetSlot[], { roles }: Call): KatamariError {
   const pools = entries.map(({ pool: { options } }) => {
     const { roles: of } = options.details;
     return `${options.id} ${of.length === 0 ? 'without roles' : `for roles ${of.join(', ')}`}`;
@@ -233,13 +230,13 @@ function noneFits(id: string, entries: readonly PoolSetSlot[], { roles }: Call):
   return new KatamariError('no_pool', why, { notRun: true });
 }
 
-/** Equal details and equal interface, whatever the order in which anything was written. */
-function poolKey({ roles, tags, more }: PoolDetails, found: Interface): string {
+/** Equal for pools with equal details and equal interface; the order of roles, tags and keys does not matter. */
+function poolKey({ roles, tags, more }: PoolDetails, iface: Interface): string {
   const sorted = Object.entries(more).sort(([a], [b]) => (a < b ? -1 : 1));
-  return JSON.stringify([[...roles].sort(), [...tags].sort(), sorted, found.id]);
+  return JSON.stringify([[...roles].sort(), [...tags].sort(), sorted, iface.id]);
 }
 
-/** `Service@version`, with a number when several pools share both. */
+/** `Service@version`, with `#2` and so on when several pools share both. */
 function poolId(plain: string, entries: readonly PoolSetSlot[]): string {
   const taken = new Set(entries.map(({ pool }) => pool.options.id));
   let id = plain;

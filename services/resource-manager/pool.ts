@@ -1,9 +1,9 @@
-// A pool: resources with equal details and interface, and the queue of calls that wait for one. First come, first served; a freed or new
-// resource serves the longest waiter. Refuses: calls beyond the queue's limit, calls that would wait past their deadline, calls that
-// asked not to queue. Quick calls that may run twice are sent ahead to chassis that keep a line (resource.ts). A call whose deadline passes or
-// whose caller has gone leaves the queue and never reaches a chassis.
+// A pool: resources with equal details and equal interface, and the FIFO queue of calls that wait for one of them. A freed or new
+// resource serves the call that has waited longest. The pool refuses calls beyond the queue limit, calls whose estimated wait exceeds
+// their deadline, and calls that asked not to queue. It sends quick idempotent calls ahead to chassis that buffer calls (resource.ts). A
+// call whose deadline passes or whose caller goes leaves the queue and never reaches a chassis.
 
-import type { DeadlineWheel } from '../../core/link/mod.ts';
+import { callerGone, WaitingCalls, watchCaller, type DeadlineWheel } from '../../core/link/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';
 import {
   CallStats,
@@ -14,9 +14,8 @@ import {
   type Send,
 } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
-import { CallQueue } from './call-queue.ts';
 import { ESTIMATE_CALLS_MIN, LatencySamples } from './latency-samples.ts';
-import { callerGone, Lease } from './lease.ts';
+import { Lease } from './lease.ts';
 import type { Resource } from './resource.ts';
 
 export interface PoolOptions {
@@ -26,35 +25,33 @@ export interface PoolOptions {
   readonly queueMax: number;
   readonly clock: Clock;
   readonly deadlines: DeadlineWheel;
-  /** A resource came or went. */
+  /** A resource joined or left. */
   readonly onAliveChanged?: () => void;
 }
 
 export class ResourcePool {
   readonly options: PoolOptions;
   readonly stats: CallStats = new CallStats();
-  /** All resources that are in the pool, free or not, in the order in which they came. */
+  /** All resources of the pool, free or busy, in order of arrival. */
   readonly #resources = new Set<Resource>();
-  /** Those with a free place. The one that was freed last is used first: its caches are warm, and a lone client keeps meeting it. */
+  /** Resources with a free place, used last in, first out: the last one has warm caches, and a lone client keeps the same one. */
   readonly #free: Resource[] = [];
-  readonly #queue = new CallQueue();
-  /** How long the last calls of each method took, for calls that waited so long that they cannot be answered any more. */
-  readonly #recent = new Map<string, LatencySamples>();
-  /** Smoothed service time, in ms, for the estimate of a wait. */
+  readonly #queue: WaitingCalls<Lease>;
+  /** Service times of recent calls by method; they show which waiting calls have too little time left. */
+  readonly #samples = new Map<string, LatencySamples>();
+  /** Smoothed service time in ms, for the estimate of a wait. */
   #serviceMs = 0;
   #served = 0;
-  /** What the last call that found the queue full was told, and what it depends on. */
-  #full: { readonly length: number; readonly queueMax: number; readonly error: KatamariError } | undefined;
-  /** What the last call was told that found none free and was not to wait. */
-  #busy: KatamariError | undefined;
-  /** Why it takes no more calls; '' while it does. */
-  #whyClosed = '';
-  /** Calls that may wait; the deployment may change it while the pool stays. */
-  queueMax: number;
+  /** The last error for a full queue, and the figures in its text. */
+  #lastFull: { readonly length: number; readonly queueMax: number; readonly error: KatamariError } | undefined;
+  /** The last error for a call that found no free resource and asked not to wait. */
+  #lastBusy: KatamariError | undefined;
+  /** Why the pool takes no calls; '' while it takes them. */
+  #closeReason = '';
 
   constructor(options: PoolOptions) {
     this.options = options;
-    this.queueMax = options.queueMax;
+    this.#queue = new WaitingCalls(options.queueMax);
   }
 
   get free(): number {
@@ -69,14 +66,23 @@ export class ResourcePool {
     return this.#queue.length;
   }
 
-  /** A chassis was introduced: it serves the longest waiters at once. */
+  /** Calls that may wait. The deployment can change it while the pool exists. */
+  get queueMax(): number {
+    return this.#queue.max;
+  }
+
+  set queueMax(queueMax: number) {
+    this.#queue.max = queueMax;
+  }
+
+  /** Adds a ready chassis; it serves the longest waiting calls at once. */
   add(resource: Resource): void {
     this.#resources.add(resource);
     this.onFreed(resource);
     this.options.onAliveChanged?.();
   }
 
-  /** A resource takes no further call: it died, drains or is stopped. What it works on goes on. */
+  /** Takes a resource out: it died, drains or is stopped. Its running calls continue. */
   remove(resource: Resource): void {
     if (!this.#resources.delete(resource)) return;
     this.#unfree(resource);
@@ -84,25 +90,26 @@ export class ResourcePool {
   }
 
   /**
-   * The whole pool goes away: what still waits is refused, to be sent elsewhere, and so is what comes later. What it works on goes on.
-   * @param elsewhere another pool here for a call that waits, if there is one
+   * Closes the pool: waiting calls and later calls fail with `draining`, so that the caller can send them elsewhere. Running calls
+   * continue.
+   * @param otherPoolOf another pool of this manager for a waiting call, if there is one
    */
-  close(why: string, elsewhere: (call: Call) => Send | undefined = () => undefined): void {
-    if (this.#whyClosed === '') this.#whyClosed = why;
+  close(why: string, otherPoolOf: (call: Call) => Send | undefined = () => undefined): void {
+    if (this.#closeReason === '') this.#closeReason = why;
     for (let waiting = this.#queue.shift(); waiting !== undefined; waiting = this.#queue.shift()) {
-      waiting.leaveFor(elsewhere(waiting.call), new KatamariError('draining', why, { notRun: true }));
+      waiting.moveTo(otherPoolOf(waiting.call), new KatamariError('draining', why, { notRun: true }));
     }
   }
 
-  /** The way into this pool. */
+  /** Accepts a call: starts it, queues it or refuses it. */
   readonly send = (call: Call, sink: CallSink): void => {
     this.stats.accept();
     const nowMs = this.options.clock.nowMs();
     const isQuick = this.isQuick(call.method);
     const isFirst = this.#queue.length === 0;
-    const resource = isFirst ? (this.#firstFree() ?? (isQuick ? this.#shortestLine() : undefined)) : undefined;
+    const resource = isFirst ? (this.#firstFree() ?? (isQuick ? this.#leastAhead() : undefined)) : undefined;
     const refusal =
-      this.#whyNotTake(call, nowMs) ?? (resource === undefined ? this.#whyNotQueue(call, nowMs) : undefined);
+      this.#whyNotAccept(call, nowMs) ?? (resource === undefined ? this.#whyNotQueue(call, nowMs) : undefined);
     if (refusal !== undefined) {
       this.stats.settle(refusal.code, 0, 0);
       sink.fail(refusal);
@@ -110,13 +117,13 @@ export class ResourcePool {
     }
     const lease = new Lease(this, call, sink, nowMs, isQuick);
     lease.watchDeadline();
-    // One that is at work at once goes on without its caller; all others leave with him.
-    if (resource?.hasPlace !== true) lease.watchCaller();
+    // A call that starts at once runs to its end without its caller; a waiting call leaves with its caller.
+    if (resource?.hasPlace !== true) watchCaller(lease);
     if (resource === undefined) this.#queue.push(lease);
     else lease.start(resource);
   };
 
-  /** A place in `resource` is free: the longest waiter gets it, else it waits among the free ones. */
+  /** Gives a free place of `resource` to the call that has waited longest, or marks the resource as free. */
   onFreed(resource: Resource): void {
     while (
       this.#resources.has(resource) &&
@@ -127,16 +134,16 @@ export class ResourcePool {
         if (!this.#free.includes(resource)) this.#free.push(resource);
         return;
       }
-      const refusal = this.#whyHopeless(waiting.call);
+      const refusal = this.#whyTooLate(waiting.call);
       if (refusal === undefined) waiting.start(resource);
       else waiting.refuse(refusal);
     }
   }
 
-  /** A lease that has not run after all goes back to where it was in the queue, near its head. */
+  /** Puts a lease that did not run back at its old position, near the head of the queue. */
   requeue(lease: Lease): void {
-    if (this.#whyClosed !== '') {
-      lease.refuse(new KatamariError('draining', this.#whyClosed, { notRun: true }));
+    if (this.#closeReason !== '') {
+      lease.refuse(new KatamariError('draining', this.#closeReason, { notRun: true }));
       return;
     }
     this.#queue.putBack(lease);
@@ -144,17 +151,13 @@ export class ResourcePool {
     if (resource !== undefined) this.onFreed(resource);
   }
 
-  leave(lease: Lease): void {
-    this.#queue.remove(lease);
-  }
-
-  /** Whether calls of a method may be sent ahead: they may run twice, and take no time to speak of. */
+  /** Whether calls of a method may be sent ahead: the method is idempotent and its calls take no more than about 2 ms. */
   isQuick(method: string): boolean {
-    if (this.#recent.get(method)?.isQuick !== true) return false;
+    if (this.#samples.get(method)?.isQuick !== true) return false;
     return this.options.interface.methods.get(method)?.isIdempotent === true;
   }
 
-  /** Bookkeeping for a resource whose last place was taken. */
+  /** Marks a resource as busy when its last place was taken. */
   onTaken(resource: Resource): void {
     if (!resource.hasPlace) this.#unfree(resource);
   }
@@ -162,14 +165,14 @@ export class ResourcePool {
   record(method: string, result: CallResult, totalMs: number, queueUs: number, serviceMs: number): void {
     this.stats.settle(result, totalMs, queueUs);
     if (result !== 'ok') return;
-    let recent = this.#recent.get(method);
-    if (recent === undefined) this.#recent.set(method, (recent = new LatencySamples()));
-    recent.add(serviceMs);
+    let samples = this.#samples.get(method);
+    if (samples === undefined) this.#samples.set(method, (samples = new LatencySamples()));
+    samples.add(serviceMs);
     this.#served++;
     this.#serviceMs += (serviceMs - this.#serviceMs) / Math.min(this.#served, SMOOTHING_CALLS);
   }
 
-  /** Estimated wait of a call that queues now, in ms; 0 while too little is known. */
+  /** Estimated wait in ms of a call that queues now; 0 until enough calls were served. */
   estimatedWaitMs(): number {
     if (this.#served < ESTIMATE_CALLS_MIN || this.#resources.size === 0) return 0;
     let places = 0;
@@ -177,22 +180,33 @@ export class ResourcePool {
     return (this.#serviceMs * (this.#queue.length + 1)) / places;
   }
 
-  /** @param mayHaveRun it was in the line of a chassis, whose last answer may be on its way here */
-  expiredInQueue(waitedMs: number, mayHaveRun: boolean): KatamariError {
-    return this.#expired(waitedMs, mayHaveRun);
+  /**
+   * The error for a call whose deadline passed before a resource began it.
+   * @param waitedMs 0: the call arrived too late
+   * @param mayHaveRun the call was sent ahead, and the chassis may have begun it while its previous reply was on its way
+   */
+  timeoutInQueue(waitedMs: number, mayHaveRun = false): KatamariError {
+    const { id } = this.options;
+    const alive =
+      this.#resources.size === 0 ? 'none of its resources is alive' : `its ${this.#resources.size} resources are busy`;
+    const why =
+      waitedMs === 0
+        ? `The deadline had passed before the call reached ${id}`
+        : `Waited ${Math.round(waitedMs)} ms in the queue of ${id}: ${alive}`;
+    return new KatamariError('timeout', why, { stage: 'queue', ...(mayHaveRun ? {} : { notRun: true }) });
   }
 
   #firstFree(): Resource | undefined {
     let best = this.#free.at(-1);
-    // Copies that take several calls at once share them evenly.
+    // Balance calls over resources that run several at once.
     if (best !== undefined && best.places > 1) {
       for (const resource of this.#free) if (resource.inFlight < best.inFlight) best = resource;
     }
     return best;
   }
 
-  /** Of the busy chassis that keep a line, the one with the shortest. */
-  #shortestLine(): Resource | undefined {
+  /** The busy resource that can be sent a call ahead and has the fewest calls. */
+  #leastAhead(): Resource | undefined {
     let best: Resource | undefined;
     for (const resource of this.#resources) {
       if (resource.hasPlaceAhead && (best === undefined || resource.inFlight < best.inFlight)) best = resource;
@@ -206,70 +220,56 @@ export class ResourcePool {
   }
 
   /**
-   * A call that waited and has less time left than each of the last calls of its method took would be cut off half-way, and the next
-   * caller would wait for nothing. Calls that find a free resource always run, so a method that became faster is noticed.
+   * Refuses a call that waited and has less time left than the fastest recent call of its method took: it would be cut off half-way and
+   * delay the next call for nothing. A call that finds a free resource always runs, so the pool notices when a method becomes faster.
    */
-  #whyHopeless(call: Call): KatamariError | undefined {
+  #whyTooLate(call: Call): KatamariError | undefined {
     const leftMs = call.deadlineMs - this.options.clock.nowMs();
-    const needMs = this.#recent.get(call.method)?.shortest() ?? 0;
+    const needMs = this.#samples.get(call.method)?.shortest() ?? 0;
     if (leftMs >= needMs) return undefined;
     const why = `Waited in the queue of ${this.options.id} until ${Math.max(0, Math.floor(leftMs))} ms were left; ${call.method} takes ${Math.ceil(needMs)} ms or more of late`;
     return new KatamariError('timeout', why, { stage: 'queue', notRun: true });
   }
 
-  #whyNotTake({ signal, deadlineMs }: Call, nowMs: number): KatamariError | undefined {
-    if (this.#whyClosed !== '') return new KatamariError('draining', this.#whyClosed, { notRun: true });
+  #whyNotAccept({ signal, deadlineMs }: Call, nowMs: number): KatamariError | undefined {
+    if (this.#closeReason !== '') return new KatamariError('draining', this.#closeReason, { notRun: true });
     if (signal?.aborted === true) return callerGone();
-    return nowMs >= deadlineMs ? this.#expired(0) : undefined;
+    return nowMs >= deadlineMs ? this.timeoutInQueue(0) : undefined;
   }
 
   #whyNotQueue(call: Call, nowMs: number): KatamariError | undefined {
-    const { length } = this.#queue;
     const waitMs = this.estimatedWaitMs();
-    // In coarse steps, so that many calls are refused with one error.
+    // Rounded to coarse steps, so that many refused calls share one error object.
     const retryAfterMs = Math.max(1, Math.ceil(waitMs / RETRY_AFTER_STEP_MS)) * RETRY_AFTER_STEP_MS;
-    if (call.doNotQueue) return this.#noneFree(retryAfterMs);
-    if (length >= this.queueMax) return this.#fullError(length, retryAfterMs);
-    const { id } = this.options;
-    const facts = { retryAfterMs, notRun: true };
+    if (call.doNotQueue) return this.#busyError(retryAfterMs);
+    if (this.#queue.isFull) return this.#fullError(retryAfterMs);
     if (waitMs > call.deadlineMs - nowMs) {
-      const why = `Cannot queue for ${id}: the wait would be about ${Math.ceil(waitMs)} ms and the call has ${Math.floor(call.deadlineMs - nowMs)} ms left`;
-      return new KatamariError('overloaded', why, facts);
+      const why = `Cannot queue for ${this.options.id}: the wait would be about ${Math.ceil(waitMs)} ms and the call has ${Math.floor(call.deadlineMs - nowMs)} ms left`;
+      return new KatamariError('overloaded', why, { retryAfterMs, notRun: true });
     }
     return undefined;
   }
 
-  /** One error for all calls that meet the same full queue: to say it anew for each costs more than to refuse it. */
-  #fullError(length: number, retryAfterMs: number): KatamariError {
-    const { queueMax } = this;
-    const known = this.#full;
-    const isSame = known?.length === length && known.queueMax === queueMax;
-    if (isSame && known.error.facts.retryAfterMs === retryAfterMs) return known.error;
+  /** Reuses one error for all calls that meet the same full queue: building the text costs more than refusing the call. */
+  #fullError(retryAfterMs: number): KatamariError {
+    const { length, max: queueMax } = this.#queue;
+    const last = this.#lastFull;
+    const isSame = last?.length === length && last.queueMax === queueMax;
+    if (isSame && last.error.facts.retryAfterMs === retryAfterMs) return last.error;
     const why = `Cannot queue for ${this.options.id}: ${length} calls are waiting, limit is ${queueMax}; try again in ${retryAfterMs} ms or start more copies`;
     const error = new KatamariError('overloaded', why, { retryAfterMs, notRun: true });
-    this.#full = { length, queueMax, error };
+    this.#lastFull = { length, queueMax, error };
     return error;
   }
 
-  /** Likewise for calls that were not to wait: a faceplate sends many of those while all are busy. */
-  #noneFree(retryAfterMs: number): KatamariError {
-    if (this.#busy?.facts.retryAfterMs === retryAfterMs) return this.#busy;
+  /** Reuses one error for `doNotQueue` calls too: routers send many of them while all resources are busy. */
+  #busyError(retryAfterMs: number): KatamariError {
+    if (this.#lastBusy?.facts.retryAfterMs === retryAfterMs) return this.#lastBusy;
     const why = `${this.options.id} has no free resource and the call was not to wait`;
-    return (this.#busy = new KatamariError('overloaded', why, { retryAfterMs, notRun: true }));
-  }
-
-  #expired(waitedMs: number, mayHaveRun = false): KatamariError {
-    const { id } = this.options;
-    const alive =
-      this.#resources.size === 0 ? 'none of its resources is alive' : `its ${this.#resources.size} resources are busy`;
-    const why =
-      waitedMs === 0
-        ? `The deadline had passed before the call reached ${id}`
-        : `Waited ${Math.round(waitedMs)} ms in the queue of ${id}: ${alive}`;
-    return new KatamariError('timeout', why, { stage: 'queue', ...(mayHaveRun ? {} : { notRun: true }) });
+    return (this.#lastBusy = new KatamariError('overloaded', why, { retryAfterMs, notRun: true }));
   }
 }
 
-/** Calls over which the service time is smoothed. */
+/** Number of calls over which the service time is smoothed. */
 const SMOOTHING_CALLS = 64;
 const RETRY_AFTER_STEP_MS = 50;

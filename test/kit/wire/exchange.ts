@@ -114,7 +114,7 @@ export function exchange(options: { remembers?: boolean; onHandled?: (handled: H
       : undefined;
     if (pool === undefined) {
       throw new KatamariError('no_pool', `No pool offers ${service}@${version}.${method}`, {
-        jsonRpcCode: found.methods.has(method) ? -32001 : -32601,
+        unknownMethod: !found.methods.has(method),
       });
     }
     return pool;

@@ -200,6 +200,21 @@ describe('While no manager can be reached', () => {
     await expect(router.dispatch(call(clock, { doNotQueue: true }))).rejects.toMatchObject({ code: 'overloaded' });
   });
 
+  test('calls wait in order, at most 5,000 for a service, and go on in that order', async () => {
+    const a = new PlayedOffer('a', { isReachable: false });
+    const { router, clock } = routerOf([a]);
+    const waiting = Array.from({ length: 5_000 }, (_, n) => router.dispatch(call(clock, { caller: `${n}` })));
+    expect(await failure(router.dispatch(call(clock)))).toMatchObject({
+      code: 'overloaded',
+      message: 'Cannot wait for a manager that has Work: 5000 calls are waiting, limit is 5000; try again in 500 ms',
+      facts: { notRun: true, retryAfterMs: 500 },
+    });
+    a.isReachable = true;
+    router.setOffers([a]);
+    await Promise.all(waiting);
+    expect(a.got.map(({ caller }) => caller)).toEqual(waiting.map((_, n) => `${n}`));
+  });
+
   test('calls that wait are told when the last manager is gone for good', async () => {
     const { router, clock } = routerOf([new PlayedOffer('a', { isReachable: false })]);
     const ended = failure(router.dispatch(call(clock)));
@@ -229,6 +244,21 @@ describe('A method that only some versions have', () => {
     expect(await failure(router.dispatch(call(clock, { method: 'added', version: '3.0.0' })))).toMatchObject({
       message: 'No pool offers Work@3.0.0: versions here are 1.0.0 (2 resources), 2.0.0 (2 resources)',
     });
+  });
+});
+
+describe('A no_pool error', () => {
+  const { router, clock } = routerOf([new PlayedOffer('a')]);
+  const factsOf = async (change: Partial<Call>): Promise<unknown> =>
+    ((await failure(router.dispatch(call(clock, change)))) as KatamariError).facts;
+
+  test('says that a method is unknown only when no service has it', async () => {
+    const unknown = { notRun: true, unknownMethod: true };
+    expect(await factsOf({ method: 'none' })).toEqual(unknown);
+    expect(await factsOf({ method: 'none', service: '' })).toEqual(unknown);
+    expect(await factsOf({ method: 'none', service: 'Other' })).toEqual(unknown);
+    expect(await factsOf({ service: 'Other' })).toEqual({ notRun: true });
+    expect(await factsOf({ version: '9.0.0' })).toEqual({ notRun: true });
   });
 });
 

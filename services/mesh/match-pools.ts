@@ -1,0 +1,72 @@
+// Finds the pools that can take a call: the method must exist, roles must be equal, the version must satisfy the request, and no detail
+// may contradict. Tags only prefer: of the remaining pools, the ones with the best score are returned.
+
+import type { PoolQuery } from '../../core/rpc/mod.ts';
+import type { Offer } from './offer.ts';
+import type { Route } from './route.ts';
+import { satisfies, validRange } from 'semver';
+
+/** All that the router knows about one service. */
+export interface ServiceEntry {
+  readonly name: string;
+  readonly offers: readonly Offer[];
+  readonly route: Route | undefined;
+  /** Cached matches of plain calls, by requested version ('' for none), then by method. */
+  readonly plainMatches: Map<string, Map<string, readonly Offer[]>>;
+  /** Number of calls that were split by weight so far. */
+  splitCalls: number;
+}
+
+/**
+ * `matchPools` for a call without roles, tags and details, with a cache that lives until the offers change. Misses and version ranges are
+ * not cached, so that clients cannot grow the cache with invented names.
+ */
+export function matchPlainCall(entry: ServiceEntry, query: PoolQuery): readonly Offer[] {
+  const { method, version } = query;
+  const cached = entry.plainMatches.get(version)?.get(method);
+  if (cached !== undefined) return cached;
+  const offers = matchPools(entry, query);
+  if (offers.length > 0 && (version === '' || offers.every(({ details }) => details.version === version))) {
+    const byMethod = entry.plainMatches.get(version) ?? new Map<string, readonly Offer[]>();
+    entry.plainMatches.set(version, byMethod.set(method, offers));
+  }
+  return offers;
+}
+
+/** The best matching pools of a service. The method is checked first: a pool that lacks it never wins by its tags or details. */
+export function matchPools({ offers }: ServiceEntry, query: PoolQuery): readonly Offer[] {
+  return matchDetails(
+    offers.filter(({ interface: { methods } }) => methods.has(query.method)),
+    query,
+  );
+}
+
+/** The offers that roles, version and details allow, with or without the method; of those, the ones with the best score. */
+export function matchDetails(offers: readonly Offer[], query: PoolQuery): readonly Offer[] {
+  const allowed = offers.filter(({ details }) => {
+    if (!isSameSet(details.roles, query.roles) || !isVersionMatch(details.version, query.version)) return false;
+    return Object.entries(query.details).every(
+      ([key, value]) => details.more[key] === undefined || details.more[key] === value,
+    );
+  });
+  if (allowed.length <= 1) return allowed;
+  const scores = allowed.map((offer) => score(offer, query));
+  const best = Math.max(...scores);
+  return allowed.filter((_, index) => scores[index] === best);
+}
+
+/** Whether a version satisfies a request: the exact version, a SemVer range, or '' for any version. */
+export function isVersionMatch(version: string, requested: string): boolean {
+  if (requested === '' || requested === version) return true;
+  return validRange(requested) !== null && satisfies(version, requested);
+}
+
+/** Number of requested tags and details that an offer has. */
+function score({ details }: Offer, query: PoolQuery): number {
+  const tags = query.tags.filter((tag) => details.tags.includes(tag)).length;
+  return tags + Object.entries(query.details).filter(([key, value]) => details.more[key] === value).length;
+}
+
+function isSameSet(some: readonly string[], others: readonly string[]): boolean {
+  return some.length === others.length && some.every((one) => others.includes(one));
+}

@@ -1,0 +1,70 @@
+// The `no_pool` errors of the router. Each says what was requested and what the mesh has instead. `facts.unknownMethod` is set when no
+// service of the mesh has the method.
+
+import { KatamariError } from '../../core/mod.ts';
+import type { PoolQuery } from '../../core/rpc/mod.ts';
+import { matchDetails, type ServiceEntry } from './match-pools.ts';
+import { mergeViews } from './merged-view.ts';
+
+/** What the router knows about the mesh, for the error texts. */
+export interface KnownServices {
+  readonly services: ReadonlyMap<string, ServiceEntry>;
+  /** Names of services by method. */
+  readonly servicesByMethod: ReadonlyMap<string, readonly string[]>;
+}
+
+/** The call names a service that has no pool. */
+export function unknownServiceError(query: PoolQuery, known: KnownServices): KatamariError {
+  return noPool(`No pool offers ${query.service}; ${listServices(known)}`, !known.servicesByMethod.has(query.method));
+}
+
+/** The call names no service, and no service has the method. */
+export function unknownMethodError({ method }: PoolQuery, known: KnownServices): KatamariError {
+  return noPool(`No service here has a method "${method}"; ${listServices(known)}`, true);
+}
+
+/** The call names no service, and several services have the method. */
+export function ambiguousMethodError({ method }: PoolQuery, names: readonly string[]): KatamariError {
+  return noPool(
+    `Method "${method}" is in ${names.join(' and ')}; name the one that is meant, for example ${names[0]}:${method}`,
+    false,
+  );
+}
+
+/** The service has pools, but none that matches the call. */
+export function noMatchError(entry: ServiceEntry, query: PoolQuery, known: KnownServices): KatamariError {
+  const { method, version, roles } = query;
+  const having = entry.offers.filter((offer) => offer.interface.methods.has(method));
+  if (having.length === 0) {
+    const methods = [...(entry.offers[0]?.interface.methods.keys() ?? [])].join(', ');
+    return noPool(`${entry.name} has no method "${method}"; it has ${methods}`, !known.servicesByMethod.has(method));
+  }
+  const requested = `${entry.name}${version === '' ? '' : `@${version}`}${roles.length === 0 ? '' : ` for roles ${roles.join(', ')}`}`;
+  if (matchDetails(entry.offers, query).length > 0) {
+    const versions = [...new Set(having.map(({ details }) => details.version))].join(', ');
+    return noPool(`${requested} has no method "${method}"; it is in ${versions}`, false);
+  }
+  return noPool(`No pool offers ${requested}: versions here are ${listVersions(entry)}`, false);
+}
+
+function noPool(message: string, unknownMethod: boolean): KatamariError {
+  return new KatamariError('no_pool', message, { notRun: true, ...(unknownMethod ? { unknownMethod } : {}) });
+}
+
+function listServices({ services }: KnownServices): string {
+  const names = [...services.keys()].filter((name) => name !== 'Katamari');
+  return names.length === 0
+    ? 'no chassis is up yet'
+    : `services here are ${names.slice(0, NAMES_SHOWN_MAX).join(', ')}`;
+}
+
+function listVersions({ offers }: ServiceEntry): string {
+  return mergeViews(offers)
+    .map(({ details: { version, roles }, alive }) => {
+      const forRoles = roles.length === 0 ? '' : ` for roles ${roles.join(', ')}`;
+      return `${version} (${alive} ${alive === 1 ? 'resource' : 'resources'}${forRoles})`;
+    })
+    .join(', ');
+}
+
+const NAMES_SHOWN_MAX = 20;
