@@ -53,15 +53,18 @@ export const MAPCONSTANT: Map<string, string> = new Map([
 /** Whole-number arithmetic with results that fit an i32. */
 export type CalculatorHandlers = {
   /**
-   * The result that `calculate` logged under this id. Copies of a chassis share no memory: each knows the calculations it made
-   * itself, the latest 1000 of them.
+   * The result that `calculate` logged under this id. Copies of a chassis share no memory: each knows the
+   * calculations it made itself, the latest 1000 of them.
    */
   getStruct: (args: { key: number }, ctx: HandlerContext) => SharedStruct | Promise<SharedStruct>;
   /** Does nothing, and answers: a call to try first. */
   ping: (args: Record<string, never>, ctx: HandlerContext) => void | Promise<void>;
   /** num1 + num2. A sum that does not fit an i32 is an error, never a wrapped number. */
   add: (args: { num1: number; num2: number }, ctx: HandlerContext) => number | Promise<number>;
-  /** Works out `w` and logs the result under `logid`, for `getStruct`. The same work under the same id may safely be sent again. */
+  /**
+   * Works out `w` and logs the result under `logid`, for `getStruct`. The same work under the same id may safely be
+   * sent again.
+   */
   calculate: (args: { logid: number; w: Work }, ctx: HandlerContext) => number | Promise<number>;
   /** A oneway method: the client does not wait, and no answer is ever sent. */
   zip: (args: Record<string, never>, ctx: HandlerContext) => void | Promise<void>;
@@ -70,15 +73,18 @@ export type CalculatorHandlers = {
 /** Calculator as its callers see it: `mesh.service<Calculator>('Calculator')`. */
 export type Calculator = {
   /**
-   * The result that `calculate` logged under this id. Copies of a chassis share no memory: each knows the calculations it made
-   * itself, the latest 1000 of them.
+   * The result that `calculate` logged under this id. Copies of a chassis share no memory: each knows the
+   * calculations it made itself, the latest 1000 of them.
    */
   getStruct: (args: { key: number }, options?: CallOptions) => Promise<SharedStruct>;
   /** Does nothing, and answers: a call to try first. */
   ping: (args?: Record<string, never>, options?: CallOptions) => Promise<void>;
   /** num1 + num2. A sum that does not fit an i32 is an error, never a wrapped number. */
   add: (args: { num1: number; num2: number }, options?: CallOptions) => Promise<number>;
-  /** Works out `w` and logs the result under `logid`, for `getStruct`. The same work under the same id may safely be sent again. */
+  /**
+   * Works out `w` and logs the result under `logid`, for `getStruct`. The same work under the same id may safely be
+   * sent again.
+   */
   calculate: (args: { logid: number; w: Work }, options?: CallOptions) => Promise<number>;
   /** A oneway method: the client does not wait, and no answer is ever sent. */
   zip: (args?: Record<string, never>, options?: CallOptions) => Promise<void>;

@@ -115,7 +115,7 @@ export async function cppPrograms(): Promise<CppPrograms> {
 async function made(name: string, from: readonly string[], make: (folder: string) => Promise<void>): Promise<string> {
   const hash = createHash('sha256');
   // How they are made counts too.
-  for (const file of [...from, path.join(REPOSITORY, 'test', 'kit', 'matrix-build.ts')])
+  for (const file of [...from, path.join(REPOSITORY, 'test', 'kit', 'matrix', 'build.ts')])
     hash.update(readFileSync(file));
   const folder = path.join(CACHE, `${name}-${hash.digest('hex').slice(0, 16)}`);
   if (existsSync(folder)) return folder;
