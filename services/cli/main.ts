@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// The `katamari` command: gives the program the process's own surroundings and ends with its exit code. Only composes.
+// Entry point of the `katamari` command: runs the program with the streams, environment and signals of this process,
+// and exits with its code.
 
 import { isatty } from 'node:tty';
 import { fileURLToPath } from 'node:url';
@@ -9,7 +10,7 @@ import { runProgram } from './program.ts';
 
 const terminal = processTerminal(process.env);
 
-// `katamari status | head` closes our output; that is how the reader says it has enough.
+// `katamari status | head` closes our output early. That is normal, so EPIPE exits with 0.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 
 const exitCode = await runProgram(process.argv.slice(2), {
@@ -23,7 +24,7 @@ const exitCode = await runProgram(process.argv.slice(2), {
     for await (const part of process.stdin) text += part as string;
     return text;
   },
-  // Loaded only by `up`, so that a client command does not pay for a mesh.
+  // Imported only by `up`, so that client commands start fast.
   async startMesh(config, hooks, roles) {
     markMemoryInSteps();
     return (await import('../process/mod.ts')).startMesh(config, hooks, roles);
@@ -36,11 +37,11 @@ const exitCode = await runProgram(process.argv.slice(2), {
   exitNow: (code) => process.exit(code),
 });
 
-// Kept-alive connections would hold the process for seconds; output is flushed first.
+// Flush the output, then exit: keep-alive connections would keep the process alive for seconds.
 await new Promise<void>((resolve) => process.stdout.write('', () => resolve()));
 process.exit(exitCode);
 
-/** Ctrl-C is a key then, too. */
+/** Calls `act` with each key. In raw mode Ctrl-C is a key, not a signal. */
 function listenToKeys(act: (key: string) => void): () => void {
   const { stdin } = process;
   const onData = (data: Buffer): void => act(data.toString());

@@ -1,4 +1,7 @@
-// The command line of `katamari`: what commands and options there are, their help with examples, and how each ends. Commands
+// The command line of `katamari`: all commands and options, their help with examples, and their exit codes. Each
+// command is a function in a file of its own. Commands with large dependencies (mesh, logs, Consul) are loaded when
+// they run.
+
 import { ExitError, EXIT, type ExitCode, type FlagValue, VERSION } from '../config/mod.ts';
 import type { BenchOptions } from './bench/plan.ts';
 import { runCall, type CallCommandOptions } from './commands/call.ts';
@@ -16,16 +19,13 @@ import type { TypesCommandOptions } from './commands/types.ts';
 import type { ConformOptions } from './conform/conform.ts';
 import type { ClientOptions, CliContext } from './kit/context.ts';
 import { paint, printable } from './kit/terminal.ts';
-
-// themselves are functions in files of their own; those that stand on much (mesh, logs, Consul) are loaded when they are run.
-
 import { Command, CommanderError, Option } from 'commander';
 
-/** Runs one command line (without program and script) to its end and returns the exit code; never throws. */
-export async function runProgram(args: readonly string[], surroundings: CliContext): Promise<number> {
-  const { terminal } = surroundings;
+/** Runs one command line (without the program and script) and returns the exit code. Never throws. */
+export async function runProgram(args: readonly string[], context: CliContext): Promise<number> {
+  const { terminal } = context;
   let exitCode: ExitCode = EXIT.done;
-  const program = describeProgram(surroundings, (code) => (exitCode = code));
+  const program = describeProgram(context, (code) => (exitCode = code));
   try {
     await program.parseAsync(args, { from: 'user' });
     return exitCode;
@@ -36,22 +36,22 @@ export async function runProgram(args: readonly string[], surroundings: CliConte
       return error.exitCode;
     }
     const told = error instanceof Error ? error : new Error(String(error));
-    const detail = surroundings.env['KATAMARI_DEBUG'] ? `\n${told.stack}` : '';
+    const detail = context.env['KATAMARI_DEBUG'] ? `\n${told.stack}` : '';
     terminal.writeError(`${paint(terminal, 'red', 'katamari:')} ${printable(told.message)}${detail}\n`);
     return EXIT.failed;
   }
 }
 
-type Ended = (code: ExitCode) => void;
+type SetExitCode = (code: ExitCode) => void;
 
-function describeProgram(surroundings: CliContext, ended: Ended): Command {
-  const { terminal } = surroundings;
+function describeProgram(context: CliContext, setExitCode: SetExitCode): Command {
+  const { terminal } = context;
   const program = new Command('katamari')
     .description('Turns single-threaded, crash-prone code in any language into a reliable, distributed API.')
     .version(VERSION, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .exitOverride()
-    // Only before a command is --version the program's own; behind one it may be that of a service.
+    // --version prints our version only before a command. After a command it may be an option of that command.
     .enablePositionalOptions()
     .showHelpAfterError('(see `katamari --help`)')
     .configureOutput({
@@ -62,35 +62,35 @@ function describeProgram(surroundings: CliContext, ended: Ended): Command {
       outputError: (text, write) => write(text.replace(/^error: /, 'katamari: ')),
     })
     .addHelpText('after', PROGRAM_NOTES);
-  addUp(program, surroundings, ended);
-  for (const role of ROLE_COMMANDS) addRole(program, surroundings, ended, role);
-  addStatus(program, surroundings, ended);
-  addCall(program, surroundings, ended);
-  addBench(program, surroundings, ended);
-  addEvents(program, surroundings, ended);
-  addTop(program, surroundings, ended);
-  addDeploy(program, surroundings, ended);
-  addScale(program, surroundings, ended);
-  addUndeploy(program, surroundings, ended);
-  addRoute(program, surroundings, ended);
-  addRestart(program, surroundings, ended);
-  addDrain(program, surroundings, ended);
-  addUndrain(program, surroundings, ended);
-  addConfig(program, surroundings, ended);
-  addDoctor(program, surroundings, ended);
-  addTypes(program, surroundings, ended);
-  addIdl(program, surroundings, ended);
-  addConform(program, surroundings, ended);
+  addUp(program, context, setExitCode);
+  for (const role of ROLE_COMMANDS) addRole(program, context, setExitCode, role);
+  addStatus(program, context, setExitCode);
+  addCall(program, context, setExitCode);
+  addBench(program, context, setExitCode);
+  addEvents(program, context, setExitCode);
+  addTop(program, context, setExitCode);
+  addDeploy(program, context, setExitCode);
+  addScale(program, context, setExitCode);
+  addUndeploy(program, context, setExitCode);
+  addRoute(program, context, setExitCode);
+  addRestart(program, context, setExitCode);
+  addDrain(program, context, setExitCode);
+  addUndrain(program, context, setExitCode);
+  addConfig(program, context, setExitCode);
+  addDoctor(program, context, setExitCode);
+  addTypes(program, context, setExitCode);
+  addIdl(program, context, setExitCode);
+  addConform(program, context, setExitCode);
   return program;
 }
 
-function addUp(program: Command, surroundings: CliContext, ended: Ended): void {
+function addUp(program: Command, context: CliContext, setExitCode: SetExitCode): void {
   const flags: FlagValue[] = [];
   withSettings(command(program, 'up', 'run the whole mesh in this process'), flags)
     .option('--log <format>', 'how to log: pretty, json', 'pretty')
     .option('--log-level <level>', 'what to log: debug, info, warn, error', 'info')
     .action(async (options: { config?: string; log: string; logLevel: string }) =>
-      ended(await (await import('./commands/up.ts')).runUp(surroundings, { ...options, flags })),
+      setExitCode(await (await import('./commands/up.ts')).runUp(context, { ...options, flags })),
     )
     .addHelpText(
       'after',
@@ -102,20 +102,20 @@ function addUp(program: Command, surroundings: CliContext, ended: Ended): void {
     );
 }
 
-/** One role of a mesh in a process of its own, or several. */
+/** Adds `master`, `manager` or `faceplate`. */
 function addRole(
   program: Command,
-  surroundings: CliContext,
-  ended: Ended,
+  context: CliContext,
+  setExitCode: SetExitCode,
   { role, what, example }: (typeof ROLE_COMMANDS)[number],
 ): void {
   const flags: FlagValue[] = [];
   withSettings(command(program, role, what), flags)
-    .option('--also <roles>', 'further roles in the same process, comma separated')
+    .option('--also <roles>', 'more roles in the same process, comma separated')
     .option('--log <format>', 'how to log: pretty, json', 'pretty')
     .option('--log-level <level>', 'what to log: debug, info, warn, error', 'info')
     .action(async (options: { config?: string; also?: string; log: string; logLevel: string }) =>
-      ended(await (await import('./commands/up.ts')).runRole(surroundings, role, { ...options, flags })),
+      setExitCode(await (await import('./commands/up.ts')).runRole(context, role, { ...options, flags })),
     )
     .addHelpText(
       'after',
@@ -123,29 +123,29 @@ function addRole(
     );
 }
 
-function addStatus(program: Command, surroundings: CliContext, ended: Ended): void {
+function addStatus(program: Command, context: CliContext, setExitCode: SetExitCode): void {
   withMesh(command(program, 'status', 'show the processes and the pools of a running mesh'))
-    .option('-v, --verbose', 'show the resources too')
-    .option('-w, --watch', 'show it again every second')
+    .option('-v, --verbose', 'also show the resources')
+    .option('-w, --watch', 'update every second')
     .option('--json', 'print JSON')
-    .action(async (options: StatusOptions) => ended(await runStatus(surroundings, options)))
+    .action(async (options: StatusOptions) => setExitCode(await runStatus(context, options)))
     .addHelpText(
       'after',
       examples('katamari status -v', 'katamari status --watch', "katamari status --json | jq '.pools[].id'"),
     );
 }
 
-function addCall(program: Command, surroundings: CliContext, ended: Ended): void {
+function addCall(program: Command, context: CliContext, setExitCode: SetExitCode): void {
   withMesh(command(program, 'call', 'call a method and print its result as JSON'))
     .argument('<method>', 'Service.method or Service@version.method')
     .argument('[arguments...]', 'JSON object or array, key=value pairs, values by position, or - for standard input')
-    .option('-t, --timeout <duration>', 'give the call so long, such as 2s')
+    .option('-t, --timeout <duration>', 'timeout of the call, such as 2s')
     .option('--tags <tags>', 'prefer pools with these tags (comma separated)')
-    .option('--key <key>', 'sticky key: equal keys go to the same version')
-    .option('--repeat <times>', 'make the call so many times, one after the other')
-    .option('-v, --verbose', 'tell the version that answered and its times on standard error')
+    .option('--key <key>', 'sticky key: calls with the same key go to the same version')
+    .option('--repeat <times>', 'make the call this many times, one after the other')
+    .option('-v, --verbose', 'print version, queue time and service time on standard error')
     .action(async (method: string, args: string[], options: CallCommandOptions) =>
-      ended(await runCall(surroundings, method, args, options)),
+      setExitCode(await runCall(context, method, args, options)),
     )
     .addHelpText(
       'after',
@@ -158,33 +158,33 @@ function addCall(program: Command, surroundings: CliContext, ended: Ended): void
     );
 }
 
-function addBench(program: Command, surroundings: CliContext, ended: Ended): void {
-  withMesh(command(program, 'bench', 'measure how fast a method answers under load'))
+function addBench(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withMesh(command(program, 'bench', 'load-test a method: latency, throughput, errors'))
     .argument('<method>', 'Service.method or Service@version.method')
     .argument('[arguments...]', 'as for `katamari call`, or @file.json')
-    .option('--rate <calls>', 'open loop: so many calls a second at given instants, whatever becomes of those before')
-    .option('--concurrency <callers>', 'closed loop: so many callers that wait for their answers (default: 16)')
-    .option('--seconds <seconds>', 'measure for so long; with --compare each version', '10')
-    .option('--warm-up <seconds>', 'before each round, not counted', '1')
-    .option('-t, --timeout <duration>', 'give each call so long, such as 2s')
-    .option('--version <version>', 'this version only')
-    .option('--compare <versions>', 'two versions, such as 1.0.0,2.0.0, by turns, and their ratio')
-    .option('--from <file>', 'one call a line, its arguments as JSON, in turn')
+    .option('--rate <calls>', 'open loop: calls per second at fixed times, even if earlier ones are slow')
+    .option('--concurrency <callers>', 'closed loop: callers that each wait for their reply (default: 16)')
+    .option('--seconds <seconds>', 'duration of the measurement; with --compare of each version', '10')
+    .option('--warm-up <seconds>', 'warm-up before each measurement, not counted', '1')
+    .option('-t, --timeout <duration>', 'timeout of each call, such as 2s')
+    .option('--version <version>', 'call only this version')
+    .option('--compare <versions>', 'measure two versions in turn, such as 1.0.0,2.0.0, and print their ratio')
+    .option('--from <file>', 'file with the arguments of one call per line, as JSON')
     .option('--tags <tags>', 'prefer pools with these tags (comma separated)')
     .option('--key <key>', 'sticky key of all calls')
-    .option('--connections <count>', 'how many (default: one a caller up to 256; 64 with --rate)')
-    .option('--in-flight-max <calls>', 'with --rate: at most so many under way, the others wait (default: 1024)')
-    .option('--thrift <host:port>', 'the Thrift port, if the mesh does not tell')
-    .option('--max-errors <share>', 'end with 1 when more calls fail, such as 1%')
-    .option('--p99 <duration>', 'end with 1 when fewer than 99 % of the calls are answered within it, such as 20ms')
+    .option('--connections <count>', 'number of connections (default: one per caller up to 256; 64 with --rate)')
+    .option('--in-flight-max <calls>', 'with --rate: limit of calls in flight, others wait (default: 1024)')
+    .option('--thrift <host:port>', 'Thrift port, if the mesh does not report it')
+    .option('--max-errors <share>', 'exit with 1 if more calls fail, such as 1%')
+    .option('--p99 <duration>', 'exit with 1 if fewer than 99 % of the calls are answered within it, such as 20ms')
     .option('--json', 'print one JSON document')
     .action(async (method: string, args: string[], options: BenchOptions) =>
-      ended(await (await import('./bench/bench.ts')).runBench(surroundings, method, args, options)),
+      setExitCode(await (await import('./bench/bench.ts')).runBench(context, method, args, options)),
     )
     .addHelpText(
       'after',
       `
-The method is really called, all those times. Ctrl-C ends early and tells what there is.
+This makes real calls. Ctrl-C stops early and prints the results so far.
 ${examples(
   'katamari bench Calculator.add num1=2 num2=40 --rate 500',
   'katamari bench Calculator.add 2 40 --concurrency 64 --seconds 30',
@@ -194,13 +194,13 @@ ${examples(
     );
 }
 
-function addEvents(program: Command, surroundings: CliContext, ended: Ended): void {
-  withMesh(command(program, 'events', 'show what happened in a running mesh'))
-    .option('-f, --follow', 'go on with what happens')
-    .option('-n, --last <count>', 'only the last so many')
-    .option('--after <seq>', 'only what came after the event of this number')
-    .option('--json', 'print one JSON object a line')
-    .action(async (options: EventsOptions) => ended(await runEvents(surroundings, options)))
+function addEvents(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withMesh(command(program, 'events', 'show the events of a running mesh'))
+    .option('-f, --follow', 'wait for new events')
+    .option('-n, --last <count>', 'only the last events')
+    .option('--after <seq>', 'only events after this sequence number')
+    .option('--json', 'print one JSON object per line')
+    .action(async (options: EventsOptions) => setExitCode(await runEvents(context, options)))
     .addHelpText(
       'after',
       examples(
@@ -211,26 +211,26 @@ function addEvents(program: Command, surroundings: CliContext, ended: Ended): vo
     );
 }
 
-function addTop(program: Command, surroundings: CliContext, ended: Ended): void {
+function addTop(program: Command, context: CliContext, setExitCode: SetExitCode): void {
   withMesh(command(program, 'top', 'watch processes and pools live, the busiest first'))
     .option('--sort <figure>', 'rate, busy, queue, p99, errors, restarts or name', 'rate')
     .option('--json', 'print JSON, once')
-    .action(async (options: TopOptions) => ended(await runTop(surroundings, options)))
+    .action(async (options: TopOptions) => setExitCode(await runTop(context, options)))
     .addHelpText(
       'after',
       examples('katamari top', 'katamari top --sort p99', 'katamari top --mesh http://faceplate-2:9080'),
     );
 }
 
-function addDeploy(program: Command, surroundings: CliContext, ended: Ended): void {
-  withWait(withMesh(command(program, 'deploy', 'give deployments of a configuration to the mesh')))
+function addDeploy(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withWait(withMesh(command(program, 'deploy', 'send deployments of a configuration to the mesh')))
     .argument(
       '[what...]',
-      'the file that has them (default: the configuration), then which: Service or Service@version',
+      'file with the deployments (default: the configuration), then Service or Service@version to select',
     )
-    .option('--count <copies>', 'so many copies in the whole mesh, whatever the file says')
+    .option('--count <copies>', 'copies in the whole mesh, instead of the count in the file')
     .action(async (words: string[], options: DeployOptions) =>
-      ended(await (await import('./commands/deploy.ts')).runDeploy(surroundings, words, options)),
+      setExitCode(await (await import('./commands/deploy.ts')).runDeploy(context, words, options)),
     )
     .addHelpText(
       'after',
@@ -242,33 +242,33 @@ function addDeploy(program: Command, surroundings: CliContext, ended: Ended): vo
     );
 }
 
-function addScale(program: Command, surroundings: CliContext, ended: Ended): void {
+function addScale(program: Command, context: CliContext, setExitCode: SetExitCode): void {
   withWait(withMesh(command(program, 'scale', 'change how many copies of a deployment the mesh runs')))
     .argument('<what>', 'Service@version')
-    .argument('<copies>', 'how many in the whole mesh')
+    .argument('<copies>', 'number of copies in the whole mesh')
     .action(async (what: string, copies: string, options: ScaleOptions) =>
-      ended(await (await import('./commands/scale.ts')).runScale(surroundings, what, copies, options)),
+      setExitCode(await (await import('./commands/scale.ts')).runScale(context, what, copies, options)),
     )
     .addHelpText('after', examples('katamari scale Search@2.0.0 12', 'katamari scale Search@1.0.0 0 --no-wait'));
 }
 
-function addUndeploy(program: Command, surroundings: CliContext, ended: Ended): void {
-  withWait(withMesh(command(program, 'undeploy', 'take a deployment away from the mesh')))
+function addUndeploy(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withWait(withMesh(command(program, 'undeploy', 'remove a deployment from the mesh')))
     .argument('<what>', 'Service@version')
     .action(async (what: string, options: ScaleOptions) =>
-      ended(await (await import('./commands/scale.ts')).runUndeploy(surroundings, what, options)),
+      setExitCode(await (await import('./commands/scale.ts')).runUndeploy(context, what, options)),
     )
     .addHelpText('after', examples('katamari undeploy Search@1.0.0'));
 }
 
-function addRoute(program: Command, surroundings: CliContext, ended: Ended): void {
-  withMesh(command(program, 'route', 'show or set which share of the calls each version of a service gets'))
-    .argument('<service>', 'its name')
-    .argument('[shares...]', 'version=weight of each version that is to get calls')
-    .option('--reset', 'back to what the configuration says')
+function addRoute(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withMesh(command(program, 'route', 'show or set the share of calls that each version of a service gets'))
+    .argument('<service>', 'name of the service')
+    .argument('[shares...]', 'version=weight for each version that gets calls')
+    .option('--reset', 'restore the route of the configuration')
     .option('--json', 'print JSON')
     .action(async (service: string, shares: string[], options: RouteOptions) =>
-      ended(await runRoute(surroundings, service, shares, options)),
+      setExitCode(await runRoute(context, service, shares, options)),
     )
     .addHelpText(
       'after',
@@ -276,27 +276,29 @@ function addRoute(program: Command, surroundings: CliContext, ended: Ended): voi
     );
 }
 
-function addDrain(program: Command, surroundings: CliContext, ended: Ended): void {
-  withWait(withMesh(command(program, 'drain', 'let a manager run nothing any more, losing no call')))
-    .argument('<manager>', 'its name, as katamari status shows it')
-    .action(async (manager: string, options: DrainOptions) => ended(await runDrain(surroundings, manager, options)))
+function addDrain(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withWait(withMesh(command(program, 'drain', 'move all copies away from a manager without losing calls')))
+    .argument('<manager>', 'name of the manager, as katamari status shows it')
+    .action(async (manager: string, options: DrainOptions) => setExitCode(await runDrain(context, manager, options)))
     .addHelpText('after', examples('katamari drain machine-3', 'katamari drain machine-3 --no-wait'));
 }
 
-function addUndrain(program: Command, surroundings: CliContext, ended: Ended): void {
+function addUndrain(program: Command, context: CliContext, setExitCode: SetExitCode): void {
   withMesh(command(program, 'undrain', 'let a drained manager run copies again'))
-    .argument('<manager>', 'its name')
-    .action(async (manager: string, options: ClientOptions) => ended(await runUndrain(surroundings, manager, options)))
+    .argument('<manager>', 'name of the manager')
+    .action(async (manager: string, options: ClientOptions) => setExitCode(await runUndrain(context, manager, options)))
     .addHelpText('after', examples('katamari undrain machine-3'));
 }
 
-function addRestart(program: Command, surroundings: CliContext, ended: Ended): void {
-  withWait(withMesh(command(program, 'restart', 'replace the processes of a pool one after the other, losing no call')))
+function addRestart(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withWait(
+    withMesh(command(program, 'restart', 'replace the processes of a pool one after the other without losing calls')),
+  )
     .argument(
       '<what>',
       'Service, Service@version, or one resource: Service@version/index, manager:Service@version/index',
     )
-    .action(async (what: string, options: RestartOptions) => ended(await runRestart(surroundings, what, options)))
+    .action(async (what: string, options: RestartOptions) => setExitCode(await runRestart(context, what, options)))
     .addHelpText(
       'after',
       examples(
@@ -307,13 +309,13 @@ function addRestart(program: Command, surroundings: CliContext, ended: Ended): v
     );
 }
 
-function addConfig(program: Command, surroundings: CliContext, ended: Ended): void {
+function addConfig(program: Command, context: CliContext, setExitCode: SetExitCode): void {
   const flags: FlagValue[] = [];
   withSettings(command(program, 'config', 'print the effective configuration and where each value came from'), flags)
-    .argument('[key]', 'only this key and what is below it')
+    .argument('[key]', 'only this key and the keys below it')
     .option('--json', 'print JSON')
     .action((key: string | undefined, options: { config?: string; json?: boolean }) =>
-      ended(runConfig(surroundings, key, { ...options, flags })),
+      setExitCode(runConfig(context, key, { ...options, flags })),
     )
     .addHelpText(
       'after',
@@ -325,23 +327,23 @@ function addConfig(program: Command, surroundings: CliContext, ended: Ended): vo
     );
 }
 
-function addDoctor(program: Command, surroundings: CliContext, ended: Ended): void {
+function addDoctor(program: Command, context: CliContext, setExitCode: SetExitCode): void {
   const flags: FlagValue[] = [];
-  withSettings(command(program, 'doctor', 'check that this machine can run the mesh, and say what to do if not'), flags)
+  withSettings(command(program, 'doctor', 'check that this machine can run the mesh, with advice'), flags)
     .option('--json', 'print JSON')
     .action(async (options: { config?: string; json?: boolean }) =>
-      ended(await (await import('./doctor/doctor.ts')).runDoctor(surroundings, { ...options, flags })),
+      setExitCode(await (await import('./doctor/doctor.ts')).runDoctor(context, { ...options, flags })),
     )
     .addHelpText('after', examples('katamari doctor', 'katamari doctor --config mesh/katamari.yaml'));
 }
 
-function addTypes(program: Command, surroundings: CliContext, ended: Ended): void {
-  command(program, 'types', 'write the TypeScript types of an interface')
+function addTypes(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  command(program, 'types', 'generate the TypeScript types of an interface')
     .argument('<file>', 'a .thrift file')
     .option('-o, --out <file>', 'write to a file instead of standard output')
-    .option('--i64 <type>', 'what i64 is in TypeScript: bigint, number', 'bigint')
+    .option('--i64 <type>', 'TypeScript type of i64: bigint, number', 'bigint')
     .action(async (file: string, options: TypesCommandOptions) =>
-      ended((await import('./commands/types.ts')).runTypes(surroundings, file, options)),
+      setExitCode((await import('./commands/types.ts')).runTypes(context, file, options)),
     )
     .addHelpText(
       'after',
@@ -352,22 +354,18 @@ function addTypes(program: Command, surroundings: CliContext, ended: Ended): voi
     );
 }
 
-function addIdl(program: Command, surroundings: CliContext, ended: Ended): void {
+function addIdl(program: Command, context: CliContext, setExitCode: SetExitCode): void {
   const group = command(program, 'idl', 'compare interfaces').addHelpText(
     'after',
     examples('katamari idl diff calculator.thrift calculator-2.thrift'),
   );
-  command(
-    group,
-    'diff',
-    'say whether callers and chassis of two states of an interface understand each other, and why not',
-  )
+  command(group, 'diff', 'check whether two versions of an interface are compatible, and show why not')
     .argument('<old>', 'a .thrift file')
     .argument('<new>', 'a .thrift file')
-    .option('--service <name>', 'only this service; all of the old file unless told')
+    .option('--service <name>', 'only this service (default: all of the old file)')
     .option('--json', 'print JSON')
     .action(async (older: string, newer: string, options: IdlDiffOptions) =>
-      ended((await import('./commands/idl.ts')).runIdlDiff(surroundings, older, newer, options)),
+      setExitCode((await import('./commands/idl.ts')).runIdlDiff(context, older, newer, options)),
     )
     .addHelpText(
       'after',
@@ -378,30 +376,26 @@ function addIdl(program: Command, surroundings: CliContext, ended: Ended): void 
     );
 }
 
-function addConform(program: Command, surroundings: CliContext, ended: Ended): void {
-  command(
-    program,
-    'conform',
-    'check that a chassis, in whatever language, does what the mesh needs, and say what it does not',
-  )
+function addConform(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  command(program, 'conform', 'test that a chassis in any language implements the protocol of the mesh')
     .argument(
       '<command...>',
-      'what starts it, after --; {listen}, {path}, {host} and {port} stand for where it is to listen',
+      'command that starts it, after --; {listen}, {path}, {host} and {port} become its address',
     )
-    .option('--call <words...>', 'call this method, too: Service.method, then its arguments as JSON if need be')
+    .option('--call <words...>', 'also call this method: Service.method, then its arguments as JSON')
     .option('--skip <methods...>', 'do not call these methods')
-    .option('-t, --timeout <duration>', 'how long each answer may take', '10s')
-    .option('--start-timeout <duration>', 'how long it may take until it listens', '30s')
-    .option('--tcp', 'check that it listens at a TCP port as well')
-    .option('--only <checks...>', 'only these checks, by the ids that --json shows, beside those of the start')
+    .option('-t, --timeout <duration>', 'timeout of each answer', '10s')
+    .option('--start-timeout <duration>', 'timeout until it listens', '30s')
+    .option('--tcp', 'also check that it listens on a TCP port')
+    .option('--only <checks...>', 'only these checks, by the ids that --json shows; start-up checks always run')
     .option('--json', 'print JSON')
     .action(async (words: string[], options: ConformOptions) =>
-      ended(await (await import('./conform/conform.ts')).runConform(surroundings, words, options)),
+      setExitCode(await (await import('./conform/conform.ts')).runConform(context, words, options)),
     )
     .addHelpText(
       'after',
       `
-Methods that are not said to be read-only or idempotent are not called, unless --call names them.
+Methods without a read-only or idempotent annotation are not called, unless --call names them.
 ${examples(
   'katamari conform -- node shop.js',
   `katamari conform --call Shop.order '{"order": {"item": "tea"}}' -- python3 shop.py`,
@@ -418,9 +412,12 @@ function command(program: Command, name: string, description: string): Command {
     .showHelpAfterError(`(see \`katamari ${name} --help\`)`);
 }
 
-/** Options of commands that read the configuration; values go to `flags` in the order they are given, the last one wins. */
+/**
+ * Adds the options of commands that read the configuration. Values go to `flags` in the order of the command line;
+ * the last one wins.
+ */
 function withSettings(of: Command, flags: FlagValue[]): Command {
-  of.option('-c, --config <file>', 'the configuration (default: katamari.yaml in the working directory)');
+  of.option('-c, --config <file>', 'configuration file (default: katamari.yaml in the working directory)');
   for (const [name, key, what] of NAMED_FLAGS) {
     of.addOption(
       new Option(`--${name} <value>`, what).argParser(
@@ -429,7 +426,7 @@ function withSettings(of: Command, flags: FlagValue[]): Command {
     );
   }
   return of.addOption(
-    new Option('--set <key=value...>', 'any setting by its key, such as limits.frame=32MiB').argParser(
+    new Option('--set <key=value...>', 'set any key of the configuration, such as limits.frame=32MiB').argParser(
       (text: string) => {
         const [, key, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
         if (key === undefined || value === undefined) {
@@ -444,20 +441,19 @@ function withSettings(of: Command, flags: FlagValue[]): Command {
   );
 }
 
-/** Options of commands that give an order and follow it. */
+/** Adds the options of commands that start a rollout and wait for it. */
 function withWait(of: Command): Command {
-  return of.option('--wait <duration>', 'follow it for so long', '5m').option('--no-wait', 'only give the order');
+  return of
+    .option('--wait <duration>', 'wait at most this long until it is done', '5m')
+    .option('--no-wait', 'do not wait');
 }
 
-/** Options of commands that are clients of a running mesh. */
+/** Adds the options of commands that talk to a running mesh. */
 function withMesh(of: Command): Command {
   return of
-    .option(
-      '-m, --mesh <url>',
-      'the JSON-RPC address of the mesh (default: KATAMARI_URL, else what the configuration says)',
-    )
-    .option('--token <token>', 'the admin token (default: KATAMARI_TOKEN, else the file in the data directory)')
-    .option('-c, --config <file>', 'the configuration the mesh runs by');
+    .option('-m, --mesh <url>', 'JSON-RPC address of the mesh (default: KATAMARI_URL, else from the configuration)')
+    .option('--token <token>', 'admin token (default: KATAMARI_TOKEN, else the file in the data directory)')
+    .option('-c, --config <file>', 'configuration file of the mesh');
 }
 
 function examples(...lines: string[]): string {
@@ -467,7 +463,7 @@ function examples(...lines: string[]): string {
 const ROLE_COMMANDS = [
   {
     role: 'master',
-    what: 'run a master: stands for election, and leads while elected',
+    what: 'run a master: takes part in the election and leads while elected',
     example: '--set master.rank=1',
   },
   {
@@ -477,7 +473,7 @@ const ROLE_COMMANDS = [
   },
   {
     role: 'faceplate',
-    what: 'run a faceplate: takes the calls of clients and finds a free chassis on any machine',
+    what: 'run a faceplate: accepts calls of clients and routes each to a free chassis on any machine',
     example: '--host 0.0.0.0 --also master',
   },
 ] as const;
@@ -485,9 +481,9 @@ const ROLE_COMMANDS = [
 const NAMED_FLAGS: readonly (readonly [flag: string, key: string, what: string])[] = [
   ['mesh-name', 'mesh', 'name of the mesh'],
   ['name', 'name', 'name of this process'],
-  ['machine', 'machine', 'machine it runs on'],
-  ['advertise', 'advertise', 'address that other machines reach it at'],
-  ['data-dir', 'dataDir', 'where it keeps its data'],
+  ['machine', 'machine', 'machine that it runs on'],
+  ['advertise', 'advertise', 'address at which other machines reach it'],
+  ['data-dir', 'dataDir', 'directory for its data'],
   ['host', 'host', 'address to listen on'],
   ['thrift-port', 'ports.thrift', 'port of the Thrift faceplate'],
   ['json-rpc-port', 'ports.jsonRpc', 'port of the JSON-RPC faceplate'],
@@ -504,8 +500,8 @@ const PROGRAM_NOTES = `
 Examples:
   $ katamari up                                    run the mesh that katamari.yaml describes
   $ katamari call Calculator.add num1=2 num2=40    call one of its methods
-  $ katamari status --watch                        see how it is
-  $ katamari manager --consul 10.0.0.5:8500         one of many machines; see docs/cluster.md
+  $ katamari status --watch                        show its state
+  $ katamari manager --consul 10.0.0.5:8500         run one of many machines; see docs/cluster.md
 
-Exit codes: 0 done, 1 failed, 2 wrong command line, 69 no mesh there, 78 wrong configuration.
-Flags beat KATAMARI_* variables, which beat the file. NO_COLOR is honoured.`;
+Exit codes: 0 success, 1 failed, 2 wrong command line, 69 no mesh answers, 78 wrong configuration.
+Flags override KATAMARI_* variables, which override the file. NO_COLOR turns colors off.`;

@@ -123,7 +123,7 @@ function columnsOf({ measured }: BenchResult): Column<Row>[] {
     head: version === '' ? 'VALUE' : version,
     isNumber: true,
     text: ({ text }) => text(sum),
-    colour: ({ isBad }) => (isBad === true && sum.failed > 0 ? 'red' : undefined),
+    color: ({ isBad }) => (isBad === true && sum.failed > 0 ? 'red' : undefined),
   }));
   const [one, other] = measured;
   const compared: Column<Row>[] =

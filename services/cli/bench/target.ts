@@ -50,7 +50,10 @@ async function methodOf(client: AdminClient, { service, method: name }: BenchPla
   if ('why' in found) throw new ExitError(EXIT.failed, printable(found.why));
   const known = interfaceOf(found.text, service);
   if (name === '') {
-    throw new ExitError(EXIT.usage, `"${service}" names no method, expected ${service}.method\n${listMethods(known)}`);
+    throw new ExitError(
+      EXIT.usage,
+      `"${service}" has no method name, expected ${service}.method\n${listMethods(known)}`,
+    );
   }
   const method = known.methods.get(name);
   if (method === undefined) {

@@ -1,5 +1,5 @@
-// `katamari call Service[@version].method ...`: one call through the JSON-RPC faceplate, its result as JSON on standard output.
-// Arguments go out as the text the user wrote wherever that is JSON, so that a 64-bit number keeps its digits.
+// `katamari call Service[@version].method ...` makes one call through the JSON-RPC faceplate and prints the result
+// as JSON. An argument that is valid JSON is sent as the user wrote it, so 64-bit numbers keep all digits.
 
 import { parseIdl } from '../../../core/idl/mod.ts';
 import type { Interface } from '../../../core/thrift/mod.ts';
@@ -17,7 +17,7 @@ export interface CallCommandOptions extends ClientOptions {
   readonly verbose?: boolean | undefined;
 }
 
-/** What a call is addressed to; '' for what was not said. */
+/** Service, version and method of a call; '' for a part that is not given. */
 export interface CallTarget {
   readonly service: string;
   readonly version: string;
@@ -25,18 +25,18 @@ export interface CallTarget {
 }
 
 export async function runCall(
-  surroundings: CliContext,
+  context: CliContext,
   targetText: string,
   args: readonly string[],
   options: CallCommandOptions,
 ): Promise<ExitCode> {
-  const { terminal } = surroundings;
+  const { terminal } = context;
   const target = parseTarget(targetText);
   const timeoutMs = readTimeout(options.timeout);
   const repeat = readRepeat(options.repeat);
-  const client = connect(surroundings, options);
-  if (target.method === '') throw await namesNoMethod(client, target);
-  const params = paramsText(args, args.includes('-') ? await surroundings.readInput() : '');
+  const client = connect(context, options);
+  if (target.method === '') throw await missingMethodError(client, target);
+  const params = paramsText(args, args.includes('-') ? await context.readInput() : '');
   const headers = {
     ...(timeoutMs === undefined ? {} : { 'katamari-timeout-ms': String(timeoutMs) }),
     ...(options.tags === undefined ? {} : { 'katamari-tags': options.tags }),
@@ -45,7 +45,7 @@ export async function runCall(
   const method = `${target.service}${target.version === '' ? '' : `@${target.version}`}.${target.method}`;
   let exitCode: ExitCode = EXIT.done;
   for (let round = 0; round < repeat; round++) {
-    // The mesh settles the call by its own deadline; this only guards against a mesh that hangs.
+    // The mesh enforces the deadline of the call. This timeout is longer and covers a mesh that hangs.
     const answer = await client.call('/rpc', method, params, headers, (timeoutMs ?? MESH_TIMEOUT_MS_MAX) + SETTLE_MS);
     if (answer.error === undefined)
       terminal.write(`${JSON.stringify(answer.result ?? null, null, repeat > 1 ? 0 : 2)}\n`);
@@ -58,7 +58,7 @@ export async function runCall(
   return exitCode;
 }
 
-/** `Service.method`, `Service@1.0.0.method`; without a method when there is no dot after the version. */
+/** Parses `Service.method` or `Service@1.0.0.method`. The method is '' if there is none. */
 export function parseTarget(text: string): CallTarget {
   const [, service, version = '', method = ''] =
     /^([A-Za-z_][\w.]*?)(?:@([^/\s]*?))?(?:\.([A-Za-z_]\w*))?$/.exec(text) ?? [];
@@ -72,8 +72,9 @@ export function parseTarget(text: string): CallTarget {
 }
 
 /**
- * The arguments of the command line as JSON text for `params`; undefined for none. One argument that is a JSON object or array is taken
- * whole, `-` is standard input, `key=value` pairs make an object, anything else is taken by position.
+ * Converts command-line arguments to JSON text for `params`; undefined without arguments. A single JSON object or
+ * array is used as it is, `-` reads standard input, `key=value` pairs become an object, and other arguments are
+ * passed by position.
  */
 export function paramsText(args: readonly string[], input: string): string | undefined {
   if (args.length === 0) return undefined;
@@ -82,7 +83,7 @@ export function paramsText(args: readonly string[], input: string): string | und
   if (args.includes('-'))
     throw new ExitError(
       EXIT.usage,
-      'found "-" among other arguments, expected it alone: standard input is then all of the arguments',
+      'found "-" among other arguments, expected it alone, because standard input holds all arguments',
     );
   if (args.length === 1 && /^\s*[[{]/.test(only)) return wholeJson(only.trim(), 'the argument');
   const pairs = args.map((arg) => PAIR.exec(arg));
@@ -102,7 +103,10 @@ export function paramsText(args: readonly string[], input: string): string | und
   return `[${args.map(valueText).join(',')}]`;
 }
 
-/** One argument as JSON text: as it stands when it is JSON, else as a string. Whole numbers too large for JSON's readers become text. */
+/**
+ * Converts one argument to JSON text: valid JSON stays as it is, other text becomes a string. Integers beyond the
+ * safe range become strings, because JSON parsers would round them.
+ */
 function valueText(text: string): string {
   try {
     const value: unknown = JSON.parse(text);
@@ -114,7 +118,7 @@ function valueText(text: string): string {
   }
 }
 
-/** A JSON object or array, as it stands. @throws CliError usage */
+/** Returns the text if it is a JSON object or array. @throws ExitError with exit code `usage` */
 export function wholeJson(text: string, source: string): string {
   try {
     const value: unknown = JSON.parse(text);
@@ -124,7 +128,7 @@ export function wholeJson(text: string, source: string): string {
   }
   throw new ExitError(
     EXIT.usage,
-    `found ${printable(text.slice(0, 60))} on ${source}, expected a JSON object (by name) or array (by position)`,
+    `found ${printable(text.slice(0, 60))} in ${source}, expected a JSON object (by name) or array (by position)`,
   );
 }
 
@@ -135,13 +139,13 @@ async function describeError(client: AdminClient, target: CallTarget, error: Adm
   }
   const retry =
     typeof error.data?.['retryAfterMs'] === 'number' ? `\nTry again in ${error.data['retryAfterMs']} ms.` : '';
-  const said = `${printable(error.message)} (${error.code})${retry}`;
-  if (error.code === INVALID_PARAMS) return `${said}${await signatureHint(client, target)}`;
+  const message = `${printable(error.message)} (${error.code})${retry}`;
+  if (error.code === INVALID_PARAMS) return `${message}${await signatureHint(client, target)}`;
   if (error.code === METHOD_NOT_FOUND) {
-    const known = await interfaceOf(client, target);
-    return known === undefined ? said : `${said}\n${listMethods(known)}`;
+    const iface = await interfaceOf(client, target);
+    return iface === undefined ? message : `${message}\n${listMethods(iface)}`;
   }
-  return said;
+  return message;
 }
 
 async function signatureHint(client: AdminClient, target: CallTarget): Promise<string> {
@@ -153,18 +157,21 @@ async function signatureHint(client: AdminClient, target: CallTarget): Promise<s
   return `\n\n${describeMethod(method)}\n\nFor example: ${['katamari', 'call', `${target.service}.${target.method}`, ...shown].join(' ')}`;
 }
 
-async function namesNoMethod(client: AdminClient, target: CallTarget): Promise<ExitError> {
-  const known = await interfaceOf(client, target);
-  const methods = known === undefined ? '' : `\n${listMethods(known)}`;
-  return new ExitError(EXIT.usage, `"${target.service}" names no method, expected ${target.service}.method${methods}`);
+async function missingMethodError(client: AdminClient, target: CallTarget): Promise<ExitError> {
+  const iface = await interfaceOf(client, target);
+  const methods = iface === undefined ? '' : `\n${listMethods(iface)}`;
+  return new ExitError(
+    EXIT.usage,
+    `"${target.service}" has no method name, expected ${target.service}.method${methods}`,
+  );
 }
 
-/** The signatures of a service's methods, for people who named none of them. */
-export function listMethods(known: Interface): string {
-  return `${known.service} has:\n${[...known.methods.values()].map((method) => `  ${describeMethod(method).split('\n')[0]}`).join('\n')}`;
+/** Lists the signatures of all methods of a service. */
+export function listMethods(iface: Interface): string {
+  return `${iface.service} has:\n${[...iface.methods.values()].map((method) => `  ${describeMethod(method).split('\n')[0]}`).join('\n')}`;
 }
 
-/** Only for hints: whatever goes wrong here, the hint is left out. */
+/** Interface of the service, for hints in error messages; undefined if it cannot be loaded. */
 async function interfaceOf(client: AdminClient, { service, version }: CallTarget): Promise<Interface | undefined> {
   try {
     const text = await client.idl(service, version);
@@ -181,7 +188,7 @@ function describeContext({ version, timing }: RpcAnswer): string {
   return `version ${version === '' ? 'unknown' : printable(version)}${times.map(([, name, ms]) => `, ${name} ${Number(ms).toFixed(1)} ms`).join('')}`;
 }
 
-/** A word that a shell takes as it is, or quoted. */
+/** Quotes a word for a POSIX shell if needed. */
 export function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
@@ -207,6 +214,6 @@ const PAIR = /^([A-Za-z_]\w*)=(.*)$/s;
 const DECLARED_EXCEPTION = -32050;
 const INVALID_PARAMS = -32602;
 const METHOD_NOT_FOUND = -32601;
-/** Upper bound of a call whose timeout only the mesh knows. */
+/** Longest timeout that a mesh can set; used if the command does not set one. */
 const MESH_TIMEOUT_MS_MAX = 3_600_000;
 const SETTLE_MS = 5_000;

@@ -1,5 +1,6 @@
-// `katamari deploy`: sends deployments of a configuration to the mesh, which spreads their copies over its managers, tells what each
-// changed, and follows until they are up. Paths and programs go as they are here; they have to be the same on the machines of the managers.
+// `katamari deploy` sends deployments of a configuration to the mesh, prints what changed, and waits until the
+// copies are alive. The leader spreads the copies over the managers. Paths and programs are resolved on this
+// machine, so they must exist at the same place on the machines of the managers.
 import { KatamariError } from '../../../core/mod.ts';
 import type { MeshStatus } from '../../../core/rpc/mod.ts';
 import { ExitError, EXIT, type ExitCode, desiredDeployment, CONFIG_FILE_NAMES, didYouMean } from '../../config/mod.ts';
@@ -15,43 +16,43 @@ import path from 'node:path';
 
 export interface DeployOptions extends ClientOptions {
   readonly count?: string | undefined;
-  /** As commander has `--wait` and `--no-wait`: a duration, or false. */
+  /** Value of `--wait`, or false for `--no-wait`. */
   readonly wait: string | false;
 }
 
-/** @param words a file of deployments, then which of them: `Service` or `Service@version` */
+/** @param words a file with deployments (optional), then names of deployments: `Service` or `Service@version` */
 export async function runDeploy(
-  surroundings: CliContext,
+  context: CliContext,
   words: readonly string[],
   options: DeployOptions,
 ): Promise<ExitCode> {
-  const { terminal } = surroundings;
+  const { terminal } = context;
   const waitMs = readWait(options.wait);
   const count = options.count === undefined ? undefined : readCopies(options.count, '--count');
   const [first] = words;
-  const file = first !== undefined && isFile(first, surroundings.cwd) ? first : undefined;
-  const wanted = readWanted(surroundings, file ?? options.config, words.slice(file === undefined ? 0 : 1), count);
-  const client = connect(surroundings, { ...options, config: configOfMesh(surroundings, options, file) });
+  const file = first !== undefined && isFile(first, context.cwd) ? first : undefined;
+  const deployments = readDeployments(context, file ?? options.config, words.slice(file === undefined ? 0 : 1), count);
+  const client = connect(context, { ...options, config: configOfMesh(context, options, file) });
   const before = new Map((await client.deployments()).map((one) => [deploymentId(one), one]));
   const status = await client.status();
-  const width = Math.max(...wanted.map((one) => deploymentId(one).length));
-  for (const deployment of wanted) {
+  const width = Math.max(...deployments.map((one) => deploymentId(one).length));
+  for (const deployment of deployments) {
     const id = deploymentId(deployment);
     const outcome = await client.deploy(deployment);
     const what = describeOutcome(outcome, before.get(id), deployment);
-    terminal.write(`${id.padEnd(width)}  ${paint(terminal, OUTCOME_COLOURS[outcome], what)}\n`);
+    terminal.write(`${id.padEnd(width)}  ${paint(terminal, OUTCOME_COLORS[outcome], what)}\n`);
   }
   if (waitMs === 0) return EXIT.done;
-  const old = new Map(wanted.map((one) => [one, oldPlaces(status, before.get(deploymentId(one)), one)]));
+  const old = new Map(deployments.map((one) => [one, oldPlaces(status, before.get(deploymentId(one)), one)]));
   await waitForRollout(terminal, client, waitMs, (now) =>
-    wanted.map((one) => comingUp(now, one, one.count, old.get(one))),
+    deployments.map((one) => comingUp(now, one, one.count, old.get(one))),
   );
-  const copies = wanted.reduce((sum, one) => sum + one.count, 0);
+  const copies = deployments.reduce((sum, one) => sum + one.count, 0);
   terminal.write(`${describeCount(copies, 'copy is', 'copies are')} alive.\n`);
   return EXIT.done;
 }
 
-/** `3`, `0`; for flags and arguments that say how many copies. */
+/** Parses a number of copies; `what` names the flag or argument in the error. */
 export function readCopies(text: string, what: string): number {
   if (/^\d{1,5}$/.test(text) && Number(text) <= COPIES_MAX) return Number(text);
   throw new ExitError(
@@ -60,44 +61,44 @@ export function readCopies(text: string, what: string): number {
   );
 }
 
-function readWanted(
-  surroundings: CliContext,
+function readDeployments(
+  context: CliContext,
   named: string | undefined,
-  subjects: readonly string[],
+  names: readonly string[],
   count: number | undefined,
 ): Deployment[] {
-  const { config, file } = loadFor(surroundings, { config: named, flags: [] });
+  const { config, file } = loadFor(context, { config: named, flags: [] });
   if (file === undefined) {
     throw new ExitError(
       EXIT.usage,
-      `No katamari.yaml in ${surroundings.cwd}: name the file with the deployments, as in \`katamari deploy search.yaml\``,
+      `No katamari.yaml in ${context.cwd}: name the file with the deployments, as in \`katamari deploy search.yaml\``,
     );
   }
   const ids = config.deployments.map(({ id }) => id);
   if (ids.length === 0)
-    throw new ExitError(EXIT.badConfiguration, `${file} has no deployments; add some under the key deployments`);
-  const isMeant = (subject: string, { service, version }: { service: string; version: string }): boolean => {
-    const meant = parseTargetName(subject);
-    return meant.service === service && (meant.version === '' || meant.version === version);
+    throw new ExitError(EXIT.badConfiguration, `${file} has no deployments; add one under the key deployments`);
+  const isSelected = (name: string, { service, version }: { service: string; version: string }): boolean => {
+    const target = parseTargetName(name);
+    return target.service === service && (target.version === '' || target.version === version);
   };
-  for (const subject of subjects) {
-    if (config.deployments.some((one) => isMeant(subject, one))) continue;
-    const names = [...ids, ...config.deployments.map(({ service }) => service)];
-    const hint = didYouMean(subject, names) || `; there are ${ids.join(', ')}`;
-    throw new ExitError(EXIT.usage, `${file} has no deployment ${JSON.stringify(subject)}${hint}`);
+  for (const name of names) {
+    if (config.deployments.some((one) => isSelected(name, one))) continue;
+    const known = [...ids, ...config.deployments.map(({ service }) => service)];
+    const hint = didYouMean(name, known) || `; there are ${ids.join(', ')}`;
+    throw new ExitError(EXIT.usage, `${file} has no deployment ${JSON.stringify(name)}${hint}`);
   }
-  const meant = config.deployments.filter(
-    (one) => subjects.length === 0 || subjects.some((subject) => isMeant(subject, one)),
+  const selected = config.deployments.filter(
+    (one) => names.length === 0 || names.some((name) => isSelected(name, one)),
   );
   try {
-    return meant.map((one) => ({ ...desiredDeployment(one), ...(count === undefined ? {} : { count }) }));
+    return selected.map((one) => ({ ...desiredDeployment(one), ...(count === undefined ? {} : { count }) }));
   } catch (error) {
     if (error instanceof KatamariError) throw new ExitError(EXIT.badConfiguration, error.message, error);
     throw error;
   }
 }
 
-/** The file of deployments tells where the mesh is, too, when nothing else does. */
+/** Configuration that gives the address of the mesh. If there is no other, the file with the deployments is used. */
 function configOfMesh(
   { cwd, env }: CliContext,
   { config }: DeployOptions,
@@ -107,17 +108,17 @@ function configOfMesh(
   return CONFIG_FILE_NAMES.some((name) => existsSync(path.join(cwd, name))) ? undefined : file;
 }
 
-/** A service has dots in its name at most; what ends like a configuration, or is a path, is a file. */
+/** Whether a word is a file: it ends in .yaml, .yml or .json, contains a slash, or exists and has no `@`. */
 function isFile(word: string, cwd: string): boolean {
   return (
     /\.(ya?ml|json)$/.test(word) || word.includes('/') || (!word.includes('@') && existsSync(path.join(cwd, word)))
   );
 }
 
-/** Processes that a change makes obsolete; none when they may stay as they are. */
+/** Processes that a change replaces; empty if they can keep running. */
 function oldPlaces(status: MeshStatus, before: Deployment | undefined, after: Deployment): ReadonlySet<string> {
   const isObsolete =
-    before !== undefined && changedFields(before, after).some((field) => OF_THE_PROCESS.includes(field));
+    before !== undefined && changedFields(before, after).some((field) => PROCESS_FIELDS.includes(field));
   return new Set(isObsolete ? copiesOf(status, after).living.map(placeOf) : []);
 }
 
@@ -129,17 +130,17 @@ function describeOutcome(outcome: DeployOutcome, before: Deployment | undefined,
     case 'unchanged':
       return `the same, ${copies}`;
     case 'changed':
-      return `changed: ${before === undefined ? 'what was there made no sense' : describeChange(before, after)}`;
+      return `changed: ${before === undefined ? 'the stored deployment was invalid' : describeChange(before, after)}`;
   }
 }
 
-const OUTCOME_COLOURS: Readonly<Record<DeployOutcome, Color>> = {
+const OUTCOME_COLORS: Readonly<Record<DeployOutcome, Color>> = {
   created: 'green',
   changed: 'yellow',
   unchanged: 'dim',
 };
-/** A change of one of these wants other processes. */
-const OF_THE_PROCESS: readonly (keyof Deployment)[] = [
+/** A change of one of these fields replaces the processes. */
+const PROCESS_FIELDS: readonly (keyof Deployment)[] = [
   'command',
   'cwd',
   'env',

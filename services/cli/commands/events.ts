@@ -1,5 +1,5 @@
-// `katamari events`: what happened in the mesh, oldest first, and with --follow what happens, as it happens; in which process, when there
-// is more than one.
+// `katamari events` prints the events of the mesh, oldest first. `--follow` continues with new events. If the events
+// come from several processes, a column names the process.
 
 import { EXIT, type ExitCode, ExitError } from '../../config/mod.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
@@ -13,27 +13,27 @@ export interface EventsOptions extends ClientOptions {
   readonly json?: boolean | undefined;
 }
 
-export async function runEvents(surroundings: CliContext, options: EventsOptions): Promise<ExitCode> {
-  const { terminal } = surroundings;
+export async function runEvents(context: CliContext, options: EventsOptions): Promise<ExitCode> {
+  const { terminal } = context;
   let afterSeq = readCount(options.after, '--after') ?? 0;
   const last = readCount(options.last, '--last');
-  const client = connect(surroundings, options);
+  const client = connect(context, options);
   let waitMs = 0;
   const processes = new Set<string>();
   do {
     const events = await client.events(afterSeq, waitMs);
     for (const { process } of events) processes.add(process);
-    // Where it happened is worth a column as soon as there is a choice.
+    // Print the process only if there are several.
     const processWidth = processes.size > 1 ? Math.max(...[...processes].map((name) => printable(name).length)) : 0;
-    // --last is about what has happened already, never about what is to come.
-    const shown = waitMs === 0 && last !== undefined ? (last === 0 ? [] : events.slice(-last)) : events;
-    for (const event of shown) {
+    // --last limits past events, never new ones.
+    const selected = waitMs === 0 && last !== undefined ? (last === 0 ? [] : events.slice(-last)) : events;
+    for (const event of selected) {
       const lines =
         options.json === true ? [JSON.stringify(event)] : formatEvent(terminal, event, OUTPUT_LINES_MAX, processWidth);
       terminal.write(`${lines.join('\n')}\n`);
     }
     if (events.length === 0 && waitMs === 0 && options.follow !== true && options.json !== true)
-      terminal.writeError('Nothing has happened.\n');
+      terminal.writeError('No events.\n');
     afterSeq = events.at(-1)?.seq ?? afterSeq;
     waitMs = FOLLOW_WAIT_MS;
   } while (options.follow === true);
@@ -47,5 +47,5 @@ function readCount(text: string | undefined, flag: string): number | undefined {
 }
 
 const OUTPUT_LINES_MAX = 50;
-/** One question is left open for so long; shorter than what proxies cut off. */
+/** Length of one long poll; shorter than the idle timeout of common proxies. */
 const FOLLOW_WAIT_MS = 20_000;

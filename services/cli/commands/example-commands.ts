@@ -1,11 +1,11 @@
-// One line to paste for each faceplate, made from the interface of a pool that is up: the mesh is asked for its IDL like any client
-// would ask, so what is printed works for any service, not only for the samples.
+// Example commands for `katamari up`: one per faceplate, built from the IDL of a pool that is up. The IDL comes from
+// the mesh, so the examples work for any service.
 import { encodeParams, parseIdl } from '../../../core/idl/mod.ts';
 import type { Interface, Method } from '../../../core/thrift/mod.ts';
 import { type Config, CONFIG_FILE_NAMES } from '../../config/mod.ts';
 import { AdminClient } from '../kit/admin-client.ts';
 import type { MeshHandle, CliContext } from '../kit/context.ts';
-import { exampleParams, tryableMethod } from '../kit/method-help.ts';
+import { exampleParams, exampleMethod } from '../kit/method-help.ts';
 import { shellWord } from './call.ts';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
@@ -15,38 +15,40 @@ export interface ExampleCommand {
   readonly line: string;
 }
 
-/** `file` is the configuration as it was found, which names the token that admin commands need. */
+/**
+ * Returns the example commands. `file` is the path of the configuration, which admin commands need to find the token.
+ */
 export async function exampleCommands(
-  surroundings: CliContext,
+  context: CliContext,
   mesh: MeshHandle,
   config: Config,
   file: string,
 ): Promise<readonly ExampleCommand[]> {
-  const program = howToRun(surroundings);
+  const program = howToRun(context);
   const isUsual = CONFIG_FILE_NAMES.some((name) => name === file);
   const status = {
-    what: 'Pools and resources, here',
+    what: 'Show pools and resources in this terminal',
     line: [...program, 'status', '-v', ...meshWords(mesh), ...(isUsual ? [] : ['--config', shellWord(file)])].join(' '),
   };
-  const stats = { what: 'Pools, queues and rates, live: open in a browser', line: `${httpUrl(mesh.addresses.stats)}/` };
+  const stats = { what: 'Live pools, queues and rates: open in a browser', line: `${httpUrl(mesh.addresses.stats)}/` };
   const web = config.web.sites.slice(0, 1).map(({ prefix }) => ({
     what: 'Web: open in a browser',
     line: `${httpUrl(mesh.addresses.web)}${prefix === '/' ? '' : prefix}/`,
   }));
   for (const service of new Set(config.deployments.map((deployment) => deployment.service))) {
-    const known = await interfaceOf(mesh, service);
-    const method = known === undefined ? undefined : tryableMethod(known);
+    const iface = await interfaceOf(mesh, service);
+    const method = iface === undefined ? undefined : exampleMethod(iface);
     if (method !== undefined) return [...callLines(program, mesh, config, service, method), ...web, status, stats];
   }
   return [...web, status, stats];
 }
 
-/** An address with its scheme, whether it came with one or as `host:port`. */
+/** Returns an address with a scheme, given as a URL or as `host:port`. */
 export function httpUrl(address: string): string {
   return (address.includes('://') ? address : `http://${address}`).replace(/\/$/, '');
 }
 
-/** What names the mesh on a command line, when it is not where commands look anyway. */
+/** Returns the `--mesh` option, or nothing if the mesh listens at the default address. */
 function meshWords({ addresses }: MeshHandle): string[] {
   const url = httpUrl(addresses.jsonRpc);
   return url === DEFAULT_URL ? [] : ['--mesh', url];
@@ -70,11 +72,11 @@ function callLines(
       line: `curl -s ${jsonRpc}/rpc -H 'content-type: application/json' -d ${shellWord(JSON.stringify(body))}`,
     },
     {
-      what: 'The same with this command',
+      what: 'The same call with the command line',
       line: [...program, 'call', ...meshWords(mesh), `${service}.${method.name}`, ...pairs].join(' '),
     },
     {
-      what: 'Thrift: the same call as bytes, as any Thrift client of any language makes them; the answer in hex',
+      what: 'Thrift: the same call as raw bytes, as any Thrift client sends it; prints the reply in hex',
       line: `node -e ${shellWord(
         `require("net").connect(${port},"${host}").once("data",d=>{console.log(d.toString("hex"));process.exit()})` +
           `.write(Buffer.from("${thriftMessage(service, method, params).toString('hex')}","hex"))`,
@@ -83,9 +85,12 @@ function callLines(
   ];
 }
 
-/** `katamari` when that is on PATH; else what runs it now, as short as it still works from this directory. */
+/**
+ * Returns `katamari` if it is on PATH, else the shortest form of the current command line that works from this
+ * directory.
+ */
 function howToRun({ program, env, cwd }: CliContext): readonly string[] {
-  // npm puts folders of its own on PATH that the shell, in which the line is pasted, does not have.
+  // npm adds its own folders to PATH. The shell of the user does not have them.
   const folders = (env['PATH'] ?? '').split(path.delimiter).filter((folder) => !folder.includes('node_modules'));
   if (folders.some((folder) => existsSync(path.join(folder, 'katamari')))) return ['katamari'];
   const short = (word: string): string => {
@@ -97,14 +102,14 @@ function howToRun({ program, env, cwd }: CliContext): readonly string[] {
   return program.map((word) => shellWord(short(word)));
 }
 
-/** Text goes without quotes where `katamari call` would take it for text anyway. */
+/** Leaves out the quotes if `katamari call` would read the value as text anyway. */
 function plainText(value: unknown): string {
   return typeof value === 'string' && /^[A-Za-z]\w*$/.test(value) && !/^(true|false|null)$/.test(value)
     ? value
     : JSON.stringify(value);
 }
 
-/** A framed strict-binary call with the multiplexed name, as DESIGN.md section 3 has it. */
+/** Encodes a call as a framed Thrift message: strict binary protocol, multiplexed name. */
 function thriftMessage(service: string, method: Method, params: Record<string, unknown>): Buffer {
   const name = Buffer.from(`${service}:${method.name}`);
   const head = Buffer.alloc(12 + name.length);
@@ -123,7 +128,7 @@ function splitAddress(address: string, config: Config): { host: string; port: st
   return { host: address.slice(0, colon).replace(/^\[|\]$/g, '') || config.host, port: address.slice(colon + 1) };
 }
 
-/** Only for the lines to try; when the mesh gives no IDL there are fewer of them. */
+/** Loads the interface of a service from the mesh. Without an IDL, there are fewer examples. */
 async function interfaceOf(mesh: MeshHandle, service: string): Promise<Interface | undefined> {
   try {
     const text = await new AdminClient({

@@ -1,4 +1,5 @@
-// `katamari idl diff OLD NEW`: whether callers and chassis of two states of an interface understand each other, change by change.
+// `katamari idl diff OLD NEW` lists the changes between two versions of an interface and whether callers and chassis
+// of different versions are compatible.
 
 import { existsSync } from 'node:fs';
 import {
@@ -20,15 +21,15 @@ export interface IdlDiffOptions {
   readonly json?: boolean | undefined;
 }
 
-/** What became of one service. */
+/** Changes of one service. */
 interface ServiceChanges {
   readonly service: string;
-  /** Callers of the old state are understood by chassis of the new one. */
+  /** Old callers can call a new chassis. */
   readonly isCompatible: boolean;
   readonly changes: readonly Change[];
 }
 
-/** Done when callers of yesterday are understood by chassis of today, else failed. */
+/** Exits with 0 if old callers can call a new chassis, else with 1. */
 export function runIdlDiff(
   { terminal, cwd }: CliContext,
   older: string,
@@ -62,16 +63,16 @@ function compare(before: Idl, after: Idl, only: string | undefined, shown: strin
               what: 'was removed',
               oldCallers: 'breaks',
               newCallers: 'fine',
-              why: 'nothing offers it any more',
+              why: 'the new file does not define it',
             } as const,
           ]
         : changesBetween(old, now);
-    return { service, isCompatible: changes.every(({ oldCallers }) => isKind(oldCallers)), changes };
+    return { service, isCompatible: changes.every(({ oldCallers }) => isTolerable(oldCallers)), changes };
   });
 }
 
-/** What only callers by JSON notice, or only when a new value comes up, is said and does not fail. */
-function isKind(verdict: Compatibility): boolean {
+/** Changes that affect only JSON callers, or only some values, are listed but do not fail the command. */
+function isTolerable(verdict: Compatibility): boolean {
   return verdict !== 'breaks';
 }
 
@@ -86,10 +87,10 @@ function read(cwd: string, shown: string): Idl {
   }
 }
 
-/** Not as a table: why something breaks is never cut to the screen. */
+/** Not a table, because a table would cut the reasons to the width of the terminal. */
 function format(terminal: Terminal, { service, isCompatible, changes }: ServiceChanges): string[] {
   const name = printable(service);
-  if (changes.length === 0) return [`${name}: nothing that travels has changed`];
+  if (changes.length === 0) return [`${name}: no change on the wire`];
   const shown = (verdict: Compatibility): string => {
     const text = verdict.padEnd(COLUMN);
     return verdict === 'breaks'
@@ -106,8 +107,8 @@ function format(terminal: Terminal, { service, isCompatible, changes }: ServiceC
     ),
     '',
     isCompatible
-      ? `${name}: callers of the old state are understood by chassis of the new one.`
-      : `${name}: callers of the old state are not understood by chassis of the new one. Give it another major version and run both side by side.`,
+      ? `${name}: compatible. A chassis of the new version understands old callers.`
+      : `${name}: incompatible. A chassis of the new version does not understand old callers. Give it a new major version and run both side by side.`,
   ];
 }
 

@@ -1,5 +1,5 @@
-// `katamari restart`: replaces the processes of a pool one after the other, or one resource, and shows how far it has come. What has
-// been replaced is told by the process ids, so it is right whatever else happens to the pool meanwhile.
+// `katamari restart` replaces the processes of a pool one after the other, or one resource, and shows the progress.
+// It compares process ids, so other restarts of the pool do not disturb the count.
 
 import type { MeshStatus, PoolStatus, PlacedResource } from '../../../core/rpc/mod.ts';
 import { EXIT, type ExitCode } from '../../config/mod.ts';
@@ -8,32 +8,35 @@ import { parseTargetName, poolNames, unknownTarget, type TargetName } from '../k
 import { describeCount, describeResources, waitForRollout, readWait, type Step } from '../kit/wait-for-rollout.ts';
 
 export interface RestartOptions extends ClientOptions {
-  /** As commander has `--wait` and `--no-wait`: a duration, or false. */
+  /** Value of `--wait`, or false for `--no-wait`. */
   readonly wait: string | false;
 }
 
-export async function runRestart(surroundings: CliContext, target: string, options: RestartOptions): Promise<ExitCode> {
-  const { terminal } = surroundings;
+export async function runRestart(context: CliContext, target: string, options: RestartOptions): Promise<ExitCode> {
+  const { terminal } = context;
   const waitMs = readWait(options.wait);
-  const client = connect(surroundings, options);
+  const client = connect(context, options);
   const before = await client.status();
   const { service, version, resource } = parseTargetName(target);
-  const concerned = findConcerned(before, { service, version, resource });
-  if (concerned.length === 0) throw unknownTarget(target, resource === '' ? poolNames(before) : resourceNames(before));
+  const affected = findAffected(before, { service, version, resource });
+  if (affected.length === 0) throw unknownTarget(target, resource === '' ? poolNames(before) : resourceNames(before));
   if (waitMs === 0) {
-    // A refusal comes at once; a roll takes its time.
+    // The mesh refuses at once. A rolling restart takes longer and continues without this command.
     await client.restart(service, version, resource, REFUSAL_MS);
-    terminal.write(`Restarting ${describeResourceCount(concerned.length)} of ${target}.\n`);
+    terminal.write(`Restarting ${describeResourceCount(affected.length)} of ${target}.\n`);
     return EXIT.done;
   }
-  const old = new Map(concerned.map((one) => [placeOf(one), one.pid]));
-  const order = client.restart(service, version, resource);
-  await Promise.all([order, waitForRollout(terminal, client, waitMs, (status) => [stepOf(target, status, old)])]);
+  const old = new Map(affected.map((one) => [placeOf(one), one.pid]));
+  const restarted = client.restart(service, version, resource);
+  await Promise.all([restarted, waitForRollout(terminal, client, waitMs, (status) => [stepOf(target, status, old)])]);
   terminal.write(`Restarted ${describeResourceCount(old.size)} of ${target}.\n`);
   return EXIT.done;
 }
 
-/** By place, because names of resources repeat on each machine. A place that is gone meanwhile is not waited for. */
+/**
+ * Identifies resources by manager and name, because managers use the same names. A resource that was removed counts
+ * as done.
+ */
 function stepOf(name: string, status: MeshStatus, old: ReadonlyMap<string, number>): Step {
   const waitingFor = placed(status).filter((one) => {
     const pid = old.get(placeOf(one));
@@ -42,7 +45,7 @@ function stepOf(name: string, status: MeshStatus, old: ReadonlyMap<string, numbe
   return {
     name,
     done: old.size - waitingFor.length,
-    wanted: old.size,
+    desired: old.size,
     word: 'replaced',
     isDone: waitingFor.length === 0,
     note: '',
@@ -50,11 +53,11 @@ function stepOf(name: string, status: MeshStatus, old: ReadonlyMap<string, numbe
   };
 }
 
-function findConcerned(status: MeshStatus, { service, version, resource }: TargetName): PlacedResource[] {
-  const isMeant = (pool: PoolStatus): boolean =>
+function findAffected(status: MeshStatus, { service, version, resource }: TargetName): PlacedResource[] {
+  const isSelected = (pool: PoolStatus): boolean =>
     pool.service === service && (version === '' || pool.version === version);
   return resource === ''
-    ? status.pools.filter(isMeant).flatMap(placedOf)
+    ? status.pools.filter(isSelected).flatMap(placedOf)
     : placed(status).filter(({ name, manager }) => name === resource || `${manager}:${name}` === resource);
 }
 

@@ -1,4 +1,5 @@
-// `katamari route`: which share of a service's calls each of its versions gets; shows it, sets it, and gives it back to the configuration.
+// `katamari route` shows or sets the share of calls that each version of a service gets. `--reset` restores the
+// route of the configuration.
 
 import { type MeshStatus, mergePools, type MergedPool } from '../../../core/rpc/mod.ts';
 import { ExitError, EXIT, type ExitCode } from '../../config/mod.ts';
@@ -13,10 +14,10 @@ export interface RouteOptions extends ClientOptions {
   readonly json?: boolean | undefined;
 }
 
-/** A version of the service, deployed or only named in its route. */
+/** One version of the service, deployed or only named in the route. */
 interface RouteLine {
   readonly version: string;
-  /** As it was set; undefined for equal shares by resources. */
+  /** Weight in the route; undefined without a route, when the resources of a version determine its share. */
   readonly weight: number | undefined;
   readonly share: number;
   readonly alive: number;
@@ -25,16 +26,16 @@ interface RouteLine {
 }
 
 export async function runRoute(
-  surroundings: CliContext,
+  context: CliContext,
   service: string,
   shares: readonly string[],
   options: RouteOptions,
 ): Promise<ExitCode> {
-  const { terminal } = surroundings;
+  const { terminal } = context;
   const weights = shares.length === 0 ? undefined : readShares(shares);
   if (options.reset === true && weights !== undefined)
-    throw new ExitError(EXIT.usage, 'Found shares beside --reset, expected one of the two');
-  const client = connect(surroundings, options);
+    throw new ExitError(EXIT.usage, 'Found both shares and --reset, expected one of them');
+  const client = connect(context, options);
   if (options.reset === true) await client.setRoute(service, {});
   else if (weights !== undefined) await client.setRoute(service, weights);
   const [status, routes] = [await client.status(), await client.routes()];
@@ -57,7 +58,7 @@ function linesOf({ pools }: MeshStatus, service: string, route: RouteOf | undefi
   const hasWeights = Object.keys(weights).length > 0;
   const own = mergePools(pools).filter((pool) => pool.service === service);
   const versions = [...new Set([...own.map(({ version }) => version), ...Object.keys(weights)])].sort();
-  // What nothing runs gets no call, and the others share its part.
+  // A version without a pool gets no calls. The others share its weight.
   const isThere = (version: string): boolean => own.some((pool) => pool.version === version);
   const total = versions.reduce((sum, version) => sum + (isThere(version) ? (weights[version] ?? 0) : 0), 0);
   return versions.map((version) => {
@@ -88,20 +89,21 @@ function formatRoute(
   lines: readonly RouteLine[],
 ): string[] {
   const hasWeights = Object.keys(route?.weights ?? {}).length > 0;
-  const nowhere = lines.filter(({ weight, wanted }) => (weight ?? 0) > 0 && wanted === 0);
+  const notRunning = lines.filter(({ weight, wanted }) => (weight ?? 0) > 0 && wanted === 0);
   return [
     hasWeights
       ? `${printable(service)} is routed by weights.`
-      : `${printable(service)} has no route: a call goes to any version, by their resources.`,
+      : `${printable(service)} has no route: versions share the calls by their number of resources.`,
     '',
     ...formatTable(terminal, COLUMNS, lines),
-    ...nowhere.map(
-      ({ version }) => `Nothing runs ${printable(service)}@${printable(version)}; its share goes to the others.`,
+    ...notRunning.map(
+      ({ version }) =>
+        `No process runs ${printable(service)}@${printable(version)}; its share goes to the other versions.`,
     ),
   ];
 }
 
-/** `1.0.0=90 2.0.0=10` */
+/** Parses `1.0.0=90 2.0.0=10`. */
 function readShares(words: readonly string[]): Record<string, number> {
   const weights: Record<string, number> = {};
   for (const word of words) {
@@ -124,6 +126,6 @@ const COLUMNS: readonly Column<RouteLine>[] = [
   { head: 'VERSION', text: ({ version }) => version },
   { head: 'WEIGHT', isNumber: true, text: ({ weight }) => (weight === undefined ? '-' : String(weight)) },
   { head: 'SHARE', isNumber: true, text: ({ share }) => `${Math.round(share * 100)}%` },
-  { head: 'ALIVE', isNumber: true, text: ({ alive, wanted }) => `${alive}/${wanted}`, colour: aliveColor },
+  { head: 'ALIVE', isNumber: true, text: ({ alive, wanted }) => `${alive}/${wanted}`, color: aliveColor },
   { head: 'CALLS/S', isNumber: true, text: ({ ratePerS }) => ratePerS.toFixed(1) },
 ];

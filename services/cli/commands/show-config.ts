@@ -1,16 +1,16 @@
-// `katamari config`: what the mesh would run by, and where each value came from.
+// `katamari config` prints the effective configuration and the source of each value.
 
 import { ExitError, EXIT, type ExitCode, type EffectiveSetting, didYouMean } from '../../config/mod.ts';
 import { loadFor, type ConfigOptions, type CliContext } from '../kit/context.ts';
 import { formatTable, type Column } from '../kit/terminal.ts';
 
 export function runConfig(
-  surroundings: CliContext,
+  context: CliContext,
   below: string | undefined,
   options: ConfigOptions & { readonly json?: boolean },
 ): ExitCode {
-  const { terminal } = surroundings;
-  const { settings, warnings, file } = loadFor(surroundings, options);
+  const { terminal } = context;
+  const { settings, warnings, file } = loadFor(context, options);
   const shown =
     below === undefined
       ? settings
@@ -28,7 +28,7 @@ export function runConfig(
   }
   terminal.write(`${formatTable(terminal, COLUMNS, shown).join('\n')}\n`);
   if (file === undefined)
-    terminal.writeError('No configuration file; everything not from a variable or flag is a default.\n');
+    terminal.writeError('No configuration file. Values without a variable or flag are defaults.\n');
   for (const warning of warnings) terminal.writeError(`Warning: ${warning}\n`);
   return EXIT.done;
 }
@@ -36,5 +36,5 @@ export function runConfig(
 const COLUMNS: readonly Column<EffectiveSetting>[] = [
   { head: 'KEY', text: ({ key }) => key },
   { head: 'VALUE', text: ({ value }) => value },
-  { head: 'FROM', text: ({ from }) => from, colour: ({ from }) => (from === 'default' ? 'dim' : 'green') },
+  { head: 'FROM', text: ({ from }) => from, color: ({ from }) => (from === 'default' ? 'dim' : 'green') },
 ];

@@ -1,5 +1,5 @@
-// `katamari status`: the mesh in one sentence, the calls of the process that was asked in another, then tables: the processes of the mesh when
-// there is more than one, its pools over all managers, and with -v the resources with their managers.
+// `katamari status` prints one line about the mesh and one about the calls of the process that answered. Then it
+// prints tables: the processes if there are several, the pools over all managers, and with -v the resources.
 
 import { sleep } from '../../../core/mod.ts';
 import {
@@ -22,9 +22,9 @@ export interface StatusOptions extends ClientOptions {
   readonly json?: boolean | undefined;
 }
 
-export async function runStatus(surroundings: CliContext, options: StatusOptions): Promise<ExitCode> {
-  const { terminal } = surroundings;
-  const client = connect(surroundings, options);
+export async function runStatus(context: CliContext, options: StatusOptions): Promise<ExitCode> {
+  const { terminal } = context;
+  const client = connect(context, options);
   for (;;) {
     const status = await client.status();
     const lines =
@@ -37,7 +37,7 @@ export async function runStatus(surroundings: CliContext, options: StatusOptions
     }
     if (terminal.isScreen) {
       const fitting = lines.slice(0, terminal.rows() - 1);
-      // Each line is overwritten in place and what is left below is cleared, so nothing flickers.
+      // Overwrite each line in place and clear the rest, so that the screen does not flicker.
       terminal.write(`\x1b[H${fitting.map((line) => `${line}\x1b[K\n`).join('')}\x1b[J`);
     } else terminal.write(`${lines.join('\n')}\n${options.json === true ? '' : '\n'}`);
     await sleep(WATCH_EVERY_MS);
@@ -53,8 +53,7 @@ export function formatStatus(terminal: Terminal, status: MeshStatus, url: string
   ];
   if (hasManyProcesses(status)) {
     lines.push(...formatTable(terminal, PROCESS_COLUMNS, gatherRoles(status.processes)), '');
-    if (status.leader === '')
-      lines.push(paint(terminal, 'yellow', 'No master leads: deployments stay as they are.'), '');
+    if (status.leader === '') lines.push(paint(terminal, 'yellow', 'No master leads: deployments do not change.'), '');
   }
   if (status.pools.length === 0) return [...lines, 'No pools yet.'];
   const pools = mergePools(status.pools);
@@ -67,33 +66,36 @@ export function formatStatus(terminal: Terminal, status: MeshStatus, url: string
   return lines;
 }
 
-/** `ready`, `not ready (why)`, `draining`. */
+/** Returns `ready`, `not ready (reason)` or `draining`. */
 export function describeState(
   terminal: Terminal,
   { isDraining, isReady, note }: Pick<MeshStatus, 'isDraining' | 'isReady' | 'note'>,
 ): string {
-  const [state, colour] = isDraining
+  const [state, color] = isDraining
     ? (['draining', 'yellow'] as const)
     : isReady
       ? (['ready', 'green'] as const)
       : (['not ready', 'red'] as const);
-  return `${paint(terminal, colour, state)}${note === '' ? '' : ` (${printable(note)})`}`;
+  return `${paint(terminal, color, state)}${note === '' ? '' : ` (${printable(note)})`}`;
 }
 
 /** A process with all its roles. */
 export interface ProcessLine extends Omit<ProcessStatus, 'role' | 'isLeader'> {
-  /** `master, manager`; of the leader `master (leads)`. */
+  /** For example `master, manager`; `master (leads)` for the leader. */
   readonly roles: string;
   readonly isManager: boolean;
 }
 
-/** A status has one entry for each role; a process is told by its name and where it is. In the order in which they come. */
+/**
+ * Merges the entries of a process into one; a status has one entry per role. Name, machine and stats address identify
+ * a process. Keeps the order of the first entries.
+ */
 export function gatherRoles(processes: readonly ProcessStatus[]): ProcessLine[] {
   const lines = new Map<string, ProcessLine>();
   for (const { role, isLeader, ...process } of processes) {
     const isManager = role === 'manager';
     const roles = isLeader ? `${role} (leads)` : role;
-    // One that tells nobody where it is might be any.
+    // Without a stats address, two entries may be different processes.
     const key = JSON.stringify([process.name, process.machine, process.stats || role]);
     const before = lines.get(key);
     if (before === undefined) lines.set(key, { ...process, roles, isManager });
@@ -113,7 +115,7 @@ export function hasManyProcesses({ processes }: Pick<MeshStatus, 'processes'>): 
   return gatherRoles(processes).length > 1;
 }
 
-/** The sum of the books, without the terms that are 0. */
+/** The call counters as a sum, without the terms that are 0. */
 function describeCalls({
   accepted,
   replied,
@@ -132,7 +134,7 @@ export function formatPools(terminal: Terminal, pools: readonly PoolStatus[]): s
   return formatTable(terminal, POOL_COLUMNS, mergePools(pools));
 }
 
-export const PROCESS_STATE_COLOURS: Readonly<Record<ProcessState, Color>> = {
+export const PROCESS_STATE_COLORS: Readonly<Record<ProcessState, Color>> = {
   up: 'green',
   draining: 'yellow',
   unreachable: 'red',
@@ -142,7 +144,7 @@ const PROCESS_COLUMNS: readonly Column<ProcessLine>[] = [
   { head: 'PROCESS', text: ({ name }) => name },
   { head: 'ROLES', text: ({ roles }) => roles },
   { head: 'MACHINE', dropOrder: 2, text: ({ machine }) => machine },
-  { head: 'STATE', text: ({ state }) => state, colour: ({ state }) => PROCESS_STATE_COLOURS[state] },
+  { head: 'STATE', text: ({ state }) => state, color: ({ state }) => PROCESS_STATE_COLORS[state] },
   {
     head: 'RESOURCES',
     isNumber: true,
@@ -159,13 +161,13 @@ const PROCESS_COLUMNS: readonly Column<ProcessLine>[] = [
 
 const POOL_COLUMNS: readonly Column<MergedPool>[] = [
   { head: 'POOL', text: ({ id }) => id },
-  { head: 'ALIVE', isNumber: true, text: ({ alive, wanted }) => `${alive}/${wanted}`, colour: aliveColor },
+  { head: 'ALIVE', isNumber: true, text: ({ alive, wanted }) => `${alive}/${wanted}`, color: aliveColor },
   { head: 'FREE', isNumber: true, dropOrder: 2, text: ({ free }) => String(free) },
   {
     head: 'QUEUED',
     isNumber: true,
     text: ({ queued, queueMax }) => `${queued}/${queueMax}`,
-    colour: (pool) => (pool.queued > 0 ? 'yellow' : undefined),
+    color: (pool) => (pool.queued > 0 ? 'yellow' : undefined),
   },
   { head: 'WEIGHT', isNumber: true, dropOrder: 5, text: ({ weight }) => `${Math.round(weight * 100)}%` },
   { head: 'CALLS', isNumber: true, text: ({ calls }) => String(calls) },
@@ -173,7 +175,7 @@ const POOL_COLUMNS: readonly Column<MergedPool>[] = [
     head: 'ERRORS',
     isNumber: true,
     text: ({ errors }) => String(errors),
-    colour: ({ errors }) => (errors > 0 ? 'red' : undefined),
+    color: ({ errors }) => (errors > 0 ? 'red' : undefined),
   },
   { head: 'CALLS/S', isNumber: true, dropOrder: 3, text: ({ ratePerS }) => ratePerS.toFixed(1) },
   { head: 'P50 MS', isNumber: true, dropOrder: 4, text: ({ p50Ms }) => milliseconds(p50Ms) },
@@ -185,12 +187,12 @@ const POOL_COLUMNS: readonly Column<MergedPool>[] = [
     dropOrder: 1,
     text: (pool) => String(restartsOf(pool)),
   },
-  { head: 'NOTE', text: ({ note }) => note, colour: () => 'yellow' },
+  { head: 'NOTE', text: ({ note }) => note, color: () => 'yellow' },
 ];
 
 const RESOURCE_COLUMNS: readonly Column<PlacedResource>[] = [
   { head: 'RESOURCE', text: ({ name }) => name },
-  { head: 'STATE', text: ({ state }) => state.replace('_', ' '), colour: ({ state }) => STATE_COLOURS[state] },
+  { head: 'STATE', text: ({ state }) => state.replace('_', ' '), color: ({ state }) => STATE_COLORS[state] },
   { head: 'PID', isNumber: true, text: ({ pid }) => (pid > 0 ? String(pid) : '-') },
   { head: 'IN FLIGHT', isNumber: true, dropOrder: 3, text: ({ inFlight }) => String(inFlight) },
   { head: 'SERVED', isNumber: true, text: ({ callsServed }) => String(callsServed) },
@@ -202,16 +204,16 @@ const RESOURCE_COLUMNS: readonly Column<PlacedResource>[] = [
     text: ({ rssBytes }) => (rssBytes > 0 ? describeSize(rssBytes) : '-'),
   },
   { head: 'RESTARTS', isNumber: true, dropOrder: 4, text: ({ restarts }) => String(restarts) },
-  { head: 'NOTE', text: ({ note }) => note, colour: () => 'yellow' },
+  { head: 'NOTE', text: ({ note }) => note, color: () => 'yellow' },
 ];
 
-/** Names of resources repeat on each machine. */
+/** Managers use the same resource names, so the manager is a column. */
 const PLACED_COLUMNS: readonly Column<PlacedResource>[] = [
   { head: 'MANAGER', text: ({ manager }) => manager },
   ...RESOURCE_COLUMNS,
 ];
 
-const STATE_COLOURS = {
+const STATE_COLORS = {
   starting: 'cyan',
   idle: 'green',
   busy: 'green',

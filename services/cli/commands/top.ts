@@ -1,5 +1,6 @@
-// `katamari top`: processes and pools of a mesh as a live screen, drawn anew every second, sorted by the figure of one's choice. It keeps to
-// the size of the screen: what does not fit is counted. Without a screen it prints once. A mesh that does not answer for a while is waited for.
+// `katamari top` shows processes and pools on the screen, updates every second, and sorts by a selectable column.
+// Rows that do not fit the screen are counted. Without a terminal it prints once. If the mesh does not answer, it
+// keeps the last data and tries again.
 
 import { sleep } from '../../../core/mod.ts';
 import { type MeshStatus, mergePools, type MergedPool } from '../../../core/rpc/mod.ts';
@@ -13,7 +14,7 @@ import {
   gatherRoles,
   hasManyProcesses,
   milliseconds,
-  PROCESS_STATE_COLOURS,
+  PROCESS_STATE_COLORS,
   restartsOf,
   type ProcessLine,
 } from './status.ts';
@@ -23,18 +24,18 @@ export interface TopOptions extends ClientOptions {
   readonly json?: boolean | undefined;
 }
 
-export async function runTop(surroundings: CliContext, options: TopOptions): Promise<ExitCode> {
-  const { terminal } = surroundings;
+export async function runTop(context: CliContext, options: TopOptions): Promise<ExitCode> {
+  const { terminal } = context;
   const sort = readSort(options.sort);
-  const client = connect(surroundings, options);
+  const client = connect(context, options);
   const status = await client.status();
   if (options.json === true) {
     terminal.write(`${JSON.stringify({ processes: status.processes, pools: sorted(poolRows(status), sort) })}\n`);
-  } else if (!terminal.isScreen || surroundings.onKey === undefined) {
+  } else if (!terminal.isScreen || context.onKey === undefined) {
     terminal.write(
       `${formatTop(terminal, { status, url: client.url, sort, lost: '' }, Number.POSITIVE_INFINITY).join('\n')}\n`,
     );
-  } else await new Screen(surroundings, client, sort, status).run();
+  } else await new Screen(context, client, sort, status).run();
   return EXIT.done;
 }
 
@@ -43,32 +44,32 @@ interface View {
   readonly status: MeshStatus;
   readonly url: string;
   readonly sort: Sort;
-  /** That the mesh does not answer now, and the rest is as it was before; '' when it does. */
+  /** Message while the mesh does not answer and the data is old; '' otherwise. */
   readonly lost: string;
 }
 
-/** The alternate screen of the terminal from begin to end, so that what was on it before comes back. */
+/** Uses the alternate screen of the terminal, so that the previous content returns at the end. */
 class Screen {
-  readonly #surroundings: CliContext;
+  readonly #context: CliContext;
   readonly #client: AdminClient;
   #status: MeshStatus;
   #sort: Sort;
   #lost = '';
   #end: () => void = () => undefined;
-  /** When the user has seen enough, whatever is being waited for. */
+  /** Resolves when the user quits, also while a request is pending. */
   readonly #ended: Promise<undefined> = new Promise((resolve) => {
     this.#end = () => resolve(undefined);
   });
 
-  constructor(surroundings: CliContext, client: AdminClient, sort: Sort, status: MeshStatus) {
-    this.#surroundings = surroundings;
+  constructor(context: CliContext, client: AdminClient, sort: Sort, status: MeshStatus) {
+    this.#context = context;
     this.#client = client;
     this.#sort = sort;
     this.#status = status;
   }
 
   async run(): Promise<void> {
-    const { terminal, onKey, onStopSignal } = this.#surroundings;
+    const { terminal, onKey, onStopSignal } = this.#context;
     onStopSignal(() => this.#end());
     const stopKeys = onKey?.((key) => this.#onKey(key));
     terminal.write('\x1b[?1049h\x1b[?25l');
@@ -83,7 +84,7 @@ class Screen {
   async #show(): Promise<void> {
     for (;;) {
       this.#draw();
-      if ((await Promise.race([sleep(EVERY_MS).then(() => true), this.#ended])) === undefined) return;
+      if ((await Promise.race([sleep(REFRESH_INTERVAL_MS).then(() => true), this.#ended])) === undefined) return;
       try {
         const status = await Promise.race([this.#client.status(), this.#ended]);
         if (status === undefined) return;
@@ -91,30 +92,30 @@ class Screen {
         this.#lost = '';
       } catch (error) {
         if (!(error instanceof ExitError) || error.exitCode !== EXIT.unreachable) throw error;
-        this.#lost = 'no answer now, trying again';
+        this.#lost = 'no answer, trying again';
       }
     }
   }
 
   #draw(): void {
-    const { terminal } = this.#surroundings;
+    const { terminal } = this.#context;
     const view = { status: this.#status, url: this.#client.url, sort: this.#sort, lost: this.#lost };
     const columns = terminal.columns();
     const lines = formatTop(terminal, view, terminal.rows() - 1).map((line) => cut(line, columns));
-    // Each line is overwritten in place and what is left below is cleared, so nothing flickers.
+    // Overwrite each line in place and clear the rest, so that the screen does not flicker.
     terminal.write(`\x1b[H${lines.map((line) => `${line}\x1b[K\r\n`).join('')}\x1b[J`);
   }
 
   #onKey(key: string): void {
     if (key === 'q' || key === CTRL_C) return this.#end();
     const step = NEXT_KEYS.includes(key) ? 1 : LAST_KEYS.includes(key) ? -1 : 0;
-    const beside = SORTS[(SORTS.indexOf(this.#sort) + step + SORTS.length) % SORTS.length] as Sort;
-    this.#sort = SORTS.find((one) => one.key === key) ?? beside;
+    const neighbor = SORTS[(SORTS.indexOf(this.#sort) + step + SORTS.length) % SORTS.length] as Sort;
+    this.#sort = SORTS.find((one) => one.key === key) ?? neighbor;
     this.#draw();
   }
 }
 
-/** At most `rows` lines. */
+/** Returns at most `rows` lines. */
 export function formatTop(terminal: Terminal, view: View, rows: number): string[] {
   const { status, sort, url, lost } = view;
   const pools = sorted(poolRows(status), sort);
@@ -125,11 +126,14 @@ export function formatTop(terminal: Terminal, view: View, rows: number): string[
     '',
   ];
   const foot = terminal.isScreen ? ['', keyLine(terminal, sort)] : [];
-  const room = rows - head.length - foot.length;
-  // The pools first; processes have what is left, but never less than a third.
+  const linesMax = rows - head.length - foot.length;
+  // Pools have priority. Processes get the remaining lines, at least a third.
   const gap = processes.length > 0 ? 1 : 0;
-  const ofPools = Math.min(pools.length + 1, Math.max(room - gap - processes.length - 1, Math.ceil((room * 2) / 3)));
-  const shown = processes.length === 0 ? [] : fitted(terminal, PROCESS_COLUMNS, processes, room - gap - ofPools);
+  const ofPools = Math.min(
+    pools.length + 1,
+    Math.max(linesMax - gap - processes.length - 1, Math.ceil((linesMax * 2) / 3)),
+  );
+  const shown = processes.length === 0 ? [] : fitted(terminal, PROCESS_COLUMNS, processes, linesMax - gap - ofPools);
   return [
     ...head,
     ...shown,
@@ -139,7 +143,7 @@ export function formatTop(terminal: Terminal, view: View, rows: number): string[
   ].slice(0, rows);
 }
 
-/** A table of at most `rows` lines; the last of them counts what does not fit. */
+/** Returns a table of at most `rows` lines; the last line counts the rows that do not fit. */
 function fitted<Row>(terminal: Terminal, columns: readonly Column<Row>[], all: readonly Row[], rows: number): string[] {
   if (rows < 2) return [];
   const lines = formatTable(terminal, columns, all);
@@ -147,7 +151,7 @@ function fitted<Row>(terminal: Terminal, columns: readonly Column<Row>[], all: r
   return [...lines.slice(0, rows - 1), paint(terminal, 'dim', `... and ${lines.length - rows + 1} more`)];
 }
 
-/** The figures that both tables have. */
+/** Columns of both tables. */
 interface TopFigures {
   readonly name: string;
   readonly ratePerS: number;
@@ -179,7 +183,7 @@ function rowOf(pool: MergedPool): PoolRow {
   return { name: id, ratePerS, busy, alive, wanted, queued, p50Ms, p99Ms, errors, restarts: restartsOf(pool), note };
 }
 
-/** Managers with the sums of their pools; the others have none. */
+/** Rows of all processes. Managers show the sums of their pools; other processes show no figures. */
 function processRows({ processes, pools }: MeshStatus): ProcessRow[] {
   return gatherRoles(processes).map((process) => {
     const own = process.isManager ? pools.filter(({ manager }) => manager === process.name) : [];
@@ -213,7 +217,7 @@ function describeSums(status: MeshStatus): string {
   );
 }
 
-/** A figure to sort by; the largest comes first, but for names. */
+/** A sort order: largest figure first, or by name. */
 interface Sort {
   readonly name: string;
   readonly key: string;
@@ -254,12 +258,12 @@ function keyLine(terminal: Terminal, sort: Sort): string {
 
 const FIGURES: readonly Column<TopFigures>[] = [
   { head: 'CALLS/S', isNumber: true, text: ({ ratePerS }) => ratePerS.toFixed(1) },
-  { head: 'BUSY', isNumber: true, text: ({ busy, alive }) => `${busy}/${alive}`, colour: aliveColor },
+  { head: 'BUSY', isNumber: true, text: ({ busy, alive }) => `${busy}/${alive}`, color: aliveColor },
   {
     head: 'QUEUE',
     isNumber: true,
     text: ({ queued }) => String(queued),
-    colour: ({ queued }) => (queued > 0 ? 'yellow' : undefined),
+    color: ({ queued }) => (queued > 0 ? 'yellow' : undefined),
   },
   { head: 'P50 MS', isNumber: true, dropOrder: 3, text: ({ p50Ms }) => milliseconds(p50Ms) },
   { head: 'P99 MS', isNumber: true, dropOrder: 2, text: ({ p99Ms }) => milliseconds(p99Ms) },
@@ -267,7 +271,7 @@ const FIGURES: readonly Column<TopFigures>[] = [
     head: 'ERRORS',
     isNumber: true,
     text: ({ errors }) => String(errors),
-    colour: ({ errors }) => (errors > 0 ? 'red' : undefined),
+    color: ({ errors }) => (errors > 0 ? 'red' : undefined),
   },
   { head: 'RESTARTS', isNumber: true, dropOrder: 1, text: ({ restarts }) => String(restarts) },
 ];
@@ -275,7 +279,7 @@ const FIGURES: readonly Column<TopFigures>[] = [
 const POOL_COLUMNS: readonly Column<PoolRow>[] = [
   { head: 'POOL', text: ({ name }) => name },
   ...FIGURES,
-  { head: 'NOTE', text: ({ note }) => note, colour: () => 'yellow' },
+  { head: 'NOTE', text: ({ note }) => note, color: () => 'yellow' },
 ];
 
 const PROCESS_COLUMNS: readonly Column<ProcessRow>[] = [
@@ -285,16 +289,16 @@ const PROCESS_COLUMNS: readonly Column<ProcessRow>[] = [
   {
     head: 'STATE',
     text: ({ process }) => process.state,
-    colour: ({ process }) => PROCESS_STATE_COLOURS[process.state],
+    color: ({ process }) => PROCESS_STATE_COLORS[process.state],
   },
   ...FIGURES.map((column) => ({
     ...column,
     text: (row: ProcessRow) => (row.process.isManager ? column.text(row) : '-'),
-    colour: (row: ProcessRow) => (row.process.isManager ? column.colour?.(row) : undefined),
+    color: (row: ProcessRow) => (row.process.isManager ? column.color?.(row) : undefined),
   })),
 ];
 
-const EVERY_MS = 1_000;
+const REFRESH_INTERVAL_MS = 1_000;
 const CTRL_C = '\x03';
 /** Right and down, left and up. */
 const NEXT_KEYS: readonly string[] = ['\x1b[C', '\x1b[B'];

@@ -1,4 +1,5 @@
-// `katamari types FILE.thrift`: the TypeScript types of an interface, for the handlers of a chassis and for those who call them.
+// `katamari types FILE.thrift` generates the TypeScript types of an interface, for handlers of a chassis and for
+// callers.
 
 import { existsSync, writeFileSync } from 'node:fs';
 import { parseIdl, readIdlFile, writeTypes } from '../../../core/idl/mod.ts';

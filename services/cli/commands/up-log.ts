@@ -1,4 +1,4 @@
-// What `up` says while it runs: short lines for people, or one JSON object a line (pino) for whoever collects logs.
+// Log output of `katamari up`: short lines for people, or one JSON object per line (pino) for log collectors.
 import type { MeshEvent } from '../../../core/rpc/mod.ts';
 import type { Config } from '../../config/mod.ts';
 import type { MeshHandle, CliContext } from '../kit/context.ts';
@@ -7,36 +7,35 @@ import { paint } from '../kit/terminal.ts';
 import { pino } from 'pino';
 
 export interface UpLog {
-  /** Bars, tables and lines to try are wanted. */
+  /** Whether to print progress bars, tables and example commands. */
   readonly isForPeople: boolean;
   event(event: MeshEvent): void;
-  /** What a chassis printed. */
+  /** A line of chassis output. */
   line(resource: string, line: string): void;
   info(text: string): void;
   warn(text: string): void;
-  /** The mesh is up; `announce` tells people. */
+  /** Called when the mesh is up. The pretty log runs `announce`. */
   up(mesh: MeshHandle, announce: () => Promise<void>): Promise<void>;
 }
 
 export function prettyLog({ terminal }: CliContext, level: LogLevel): UpLog {
   let isUp = false;
-  const isLoudEnough = (of: LogLevel): boolean => LOG_LEVELS.indexOf(of) >= LOG_LEVELS.indexOf(level);
+  const isLogged = (of: LogLevel): boolean => LOG_LEVELS.indexOf(of) >= LOG_LEVELS.indexOf(level);
   return {
     isForPeople: true,
     event(event) {
-      // While the mesh comes up, the bars tell this better.
+      // The progress bars show these events while the mesh starts.
       if (!isUp && event.lines.length === 0 && (event.kind === 'pool_ready' || event.kind === 'mesh_ready')) return;
-      if (isLoudEnough(levelOf(event)))
-        terminal.write(`${formatEvent(terminal, event, OUTPUT_LINES_MAX).join('\n')}\n`);
+      if (isLogged(levelOf(event))) terminal.write(`${formatEvent(terminal, event, OUTPUT_LINES_MAX).join('\n')}\n`);
     },
     line(resource, line) {
-      if (isLoudEnough('info')) terminal.write(`${paint(terminal, 'dim', `${resource} |`)} ${readableLine(line)}\n`);
+      if (isLogged('info')) terminal.write(`${paint(terminal, 'dim', `${resource} |`)} ${readableLine(line)}\n`);
     },
     info(text) {
-      if (isLoudEnough('info')) terminal.write(`${text}\n`);
+      if (isLogged('info')) terminal.write(`${text}\n`);
     },
     warn(text) {
-      if (isLoudEnough('warn')) terminal.writeError(`${paint(terminal, 'yellow', 'Warning:')} ${text}\n`);
+      if (isLogged('warn')) terminal.writeError(`${paint(terminal, 'yellow', 'Warning:')} ${text}\n`);
     },
     async up(_, announce) {
       await announce();

@@ -1,5 +1,5 @@
-// The pools filling while a mesh comes up: on a screen one live line a pool with a bar of its resources, elsewhere a plain line as
-// each pool becomes whole. Gone from the screen once all is told.
+// Progress of `katamari up` while pools fill: on a terminal one live bar per deployment, in a pipe one line when a
+// pool is complete. The bars disappear when the mesh is up.
 
 import type { MeshStatus, PoolStatus } from '../../../core/rpc/mod.ts';
 import type { Config } from '../../config/mod.ts';
@@ -10,7 +10,7 @@ export class UpProgress {
   readonly #config: Config;
   readonly #live: LiveLines;
   readonly #isShown: boolean;
-  readonly #whole = new Set<string>();
+  readonly #complete = new Set<string>();
   #lines: readonly string[] = [];
 
   constructor(terminal: Terminal, config: Config, isShown: boolean) {
@@ -35,16 +35,16 @@ export class UpProgress {
     this.#lines = this.#config.deployments.map(({ id, service, version, count }) => {
       const of = pools.filter((pool) => pool.service === service && pool.version === version);
       const alive = of.reduce((sum, pool) => sum + pool.alive, 0);
-      if (alive >= count && !this.#whole.has(id)) {
-        this.#whole.add(id);
+      if (alive >= count && !this.#complete.has(id)) {
+        this.#complete.add(id);
         if (!this.#terminal.isScreen) this.#terminal.write(`${id}: ${alive} of ${count} ready\n`);
       }
-      return this.#line(id.padEnd(width), alive, count, troubleOf(of));
+      return this.#line(id.padEnd(width), alive, count, problemOf(of));
     });
     if (this.#terminal.isScreen) this.#live.draw(this.#lines);
   }
 
-  /** Lets something else be written without tearing the bars. */
+  /** Prints other output above the bars. */
   around(write: () => void): void {
     if (this.#lines.length > 0 && this.#terminal.isScreen) this.#live.clear();
     write();
@@ -56,17 +56,17 @@ export class UpProgress {
     this.#lines = [];
   }
 
-  #line(id: string, alive: number, count: number, trouble: string): string {
+  #line(id: string, alive: number, count: number, problem: string): string {
     const bar = formatBar(this.#terminal, alive, count, BAR_PLACES_MAX);
-    // Bars of small pools are padded, so that the numbers stand below each other.
+    // Pad the bars of small pools, so that the numbers align.
     const pad = ' '.repeat(BAR_PLACES_MAX - Math.max(1, Math.min(BAR_PLACES_MAX, count)));
-    const note = trouble === '' ? '' : `  ${paint(this.#terminal, 'yellow', printable(trouble))}`;
+    const note = problem === '' ? '' : `  ${paint(this.#terminal, 'yellow', printable(problem))}`;
     return `  ${id}  ${bar}${pad}  ${alive}/${count}${note}`;
   }
 }
 
-/** What keeps a pool from filling, for people. */
-function troubleOf(pools: readonly PoolStatus[]): string {
+/** Returns the first problem that keeps a pool from filling; '' without one. */
+function problemOf(pools: readonly PoolStatus[]): string {
   for (const { note, resources } of pools) {
     if (note !== '') return note;
     const stuck = resources.find(

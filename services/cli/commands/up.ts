@@ -1,5 +1,6 @@
-// `katamari up`: all roles in one process; `katamari master`, `manager`, `faceplate`: one of them, or several. Shows the pools filling, then where everything is and one line to try for each
-// faceplate, then what happens. The first SIGTERM or SIGINT drains, the second ends at once.
+// `katamari up` runs all roles in one process; `katamari master`, `manager` and `faceplate` run one or several. It
+// shows the pools as they fill, then addresses and example commands, then events. The first SIGTERM or SIGINT starts
+// a graceful shutdown; the second exits at once.
 
 import { sleep } from '../../../core/mod.ts';
 import {
@@ -29,74 +30,74 @@ export interface UpOptions extends ConfigOptions {
   readonly logLevel: string;
 }
 
-export async function runUp(surroundings: CliContext, options: UpOptions): Promise<ExitCode> {
-  const { config, file, warnings } = loadFor(surroundings, options);
+export async function runUp(context: CliContext, options: UpOptions): Promise<ExitCode> {
+  const { config, file, warnings } = loadFor(context, options);
   if (file === undefined) {
     throw new ExitError(
       EXIT.badConfiguration,
-      `No katamari.yaml in ${surroundings.cwd}: write one, or name one with --config FILE or KATAMARI_CONFIG. The shortest:\n\n` +
+      `No katamari.yaml in ${context.cwd}: write one, or name one with --config FILE or KATAMARI_CONFIG. A minimal example:\n\n` +
         'deployments:\n  - service: Calculator\n    version: "1.0.0"\n    script: calculator.ts\n    count: 2',
     );
   }
-  return await runProcess(surroundings, { config, file, warnings, roles: undefined }, options);
+  return await runProcess(context, { config, file, warnings, roles: undefined }, options);
 }
 
-/** @param role the first role; `options.also` names further ones */
+/** @param role the first role; `options.also` lists more */
 export async function runRole(
-  surroundings: CliContext,
+  context: CliContext,
   role: Role,
   options: UpOptions & { readonly also?: string },
 ): Promise<ExitCode> {
   const also = (options.also ?? '').split(',').flatMap((name) => (name.trim() === '' ? [] : [name.trim()]));
   const roles = [role, ...also.map((name) => readChoice(name, ROLES, '--also'))];
-  // Processes of their own find each other through a Consul that all of them reach.
+  // Separate processes find each other through a Consul server that all can reach.
   const flags = [{ flag: `katamari ${role}`, key: 'consul.embedded', value: 'false' }, ...options.flags];
-  const { config, file = '', warnings } = loadFor(surroundings, { config: options.config, flags });
-  return await runProcess(surroundings, { config, file, warnings, roles }, options);
+  const { config, file = '', warnings } = loadFor(context, { config: options.config, flags });
+  return await runProcess(context, { config, file, warnings, roles }, options);
 }
 
 interface Loaded {
   readonly config: Config;
   readonly file: string;
   readonly warnings: readonly string[];
-  /** undefined: all, as `up` does. */
+  /** Undefined means all roles. */
   readonly roles: readonly Role[] | undefined;
 }
 
 async function runProcess(
-  surroundings: CliContext,
+  context: CliContext,
   loaded: Loaded,
   { log: logFormat, logLevel }: UpOptions,
 ): Promise<ExitCode> {
   const level = readChoice(logLevel, LOG_LEVELS, '--log-level');
   const format = readChoice(logFormat, ['pretty', 'json'] as const, '--log');
-  const log = format === 'json' ? jsonLog(surroundings, loaded.config, level) : prettyLog(surroundings, level);
+  const log = format === 'json' ? jsonLog(context, loaded.config, level) : prettyLog(context, level);
   for (const warning of loaded.warnings) log.warn(warning);
-  // Much of a mesh waits on timers that keep no process alive; while it drains there may be nothing else left to.
+  // Most timers of a mesh are unref'ed. During a drain they may be all that is left, and the process would exit.
   const alive = setInterval(() => undefined, DURATION_MS_MAX);
   try {
-    return await run(surroundings, loaded, log);
+    return await run(context, loaded, log);
   } finally {
     clearInterval(alive);
   }
 }
 
-async function run(surroundings: CliContext, loaded: Loaded, log: UpLog): Promise<ExitCode> {
+async function run(context: CliContext, loaded: Loaded, log: UpLog): Promise<ExitCode> {
   const { config } = loaded;
   const startedAt = performance.now();
-  const progress = new UpProgress(surroundings.terminal, config, log.isForPeople);
-  const stop = stopRequest(surroundings, log);
+  const progress = new UpProgress(context.terminal, config, log.isForPeople);
+  const stop = stopRequest(context, log);
   const hooks: MeshHooks = {
     onEvent: (event) => progress.around(() => log.event(event)),
     onLine: (resource, line) => progress.around(() => log.line(resource, line)),
   };
   if (loaded.roles === undefined) progress.begin();
-  const mesh = await start(surroundings, loaded, hooks, progress);
-  await Promise.race([comingUp(mesh, config, progress, stop.isRequested), stop.requested]);
+  const mesh = await start(context, loaded, hooks, progress);
+  await Promise.race([waitUntilReady(mesh, config, progress, stop.isRequested), stop.requested]);
   progress.end();
   if (!stop.isRequested()) {
     const seconds = (performance.now() - startedAt) / 1_000;
-    await log.up(mesh, () => announce(surroundings, mesh, loaded, seconds));
+    await log.up(mesh, () => announce(context, mesh, loaded, seconds));
     await stop.requested;
   }
   await mesh.drain();
@@ -121,44 +122,44 @@ async function start(
     const key = keyText(found);
     throw new ExitError(
       EXIT.failed,
-      `Port ${port} (${key}) is taken; is another mesh up? \`katamari doctor\` tells who holds it. Choose another with --set ${key}=PORT, 0 for any.`,
+      `Port ${port} (${key}) is in use. Is another mesh running? \`katamari doctor\` shows which process uses it. Choose another port with --set ${key}=PORT (0 for any free port).`,
       error,
     );
   }
 }
 
-/** Until every pool is whole, or for as long as a healthy chassis may take to start: then the rest is told as it stands. */
-async function comingUp(
+/** Waits until every pool is complete, but no longer than the longest start timeout plus a margin. */
+async function waitUntilReady(
   mesh: MeshHandle,
   config: Config,
   progress: UpProgress,
   isStopping: () => boolean,
 ): Promise<void> {
-  const patienceMs = Math.max(0, ...config.deployments.map(({ startTimeoutMs }) => startTimeoutMs)) + PATIENCE_MS;
-  const end = performance.now() + patienceMs;
+  const waitMs = Math.max(0, ...config.deployments.map(({ startTimeoutMs }) => startTimeoutMs)) + READY_MARGIN_MS;
+  const end = performance.now() + waitMs;
   const state = { isReady: false };
   const ready = mesh.whenReady.then(() => (state.isReady = true));
   while (!state.isReady && !isStopping() && performance.now() < end) {
     progress.show(mesh.status());
-    await Promise.race([ready, sleep(DRAW_EVERY_MS)]);
+    await Promise.race([ready, sleep(DRAW_INTERVAL_MS)]);
   }
   if (!isStopping()) progress.show(mesh.status());
 }
 
-/** What a person wants to know once the mesh is up. */
+/** Prints addresses, pools and example commands. */
 async function announce(
-  surroundings: CliContext,
+  context: CliContext,
   mesh: MeshHandle,
   { config, file, roles }: Loaded,
   seconds: number,
 ): Promise<void> {
-  const { terminal } = surroundings;
+  const { terminal } = context;
   const status = mesh.status();
   const { addresses } = mesh;
   const bold = (text: string): string => paint(terminal, 'bold', text);
   const missing = status.isReady
     ? ''
-    : paint(terminal, 'yellow', `, but not whole yet${status.note === '' ? '' : `: ${printable(status.note)}`}`);
+    : paint(terminal, 'yellow', `, but not complete yet${status.note === '' ? '' : `: ${printable(status.note)}`}`);
   const rows = [
     ['Thrift', addresses.thrift],
     ['JSON-RPC', addresses.jsonRpc === '' ? '' : `${httpUrl(addresses.jsonRpc)}/rpc`],
@@ -180,7 +181,7 @@ async function announce(
     );
     return;
   }
-  const tries = await exampleCommands(surroundings, mesh, config, file);
+  const commands = await exampleCommands(context, mesh, config, file);
   const lines = [
     '',
     took,
@@ -193,7 +194,7 @@ async function announce(
     '',
     `${bold('Try it')} (each is one line to paste):`,
     '',
-    ...tries.flatMap(({ what, line }) => [`  ${paint(terminal, 'dim', `# ${what}`)}`, `  ${line}`]),
+    ...commands.flatMap(({ what, line }) => [`  ${paint(terminal, 'dim', `# ${what}`)}`, `  ${line}`]),
     '',
     paint(terminal, 'dim', 'Ctrl-C drains and stops.'),
     '',
@@ -201,7 +202,7 @@ async function announce(
   terminal.write(`${lines.join('\n')}\n`);
 }
 
-/** The first signal asks for an orderly end; the second does not wait for it. */
+/** Handles stop signals: the first starts a graceful shutdown, the second exits at once. */
 function stopRequest(
   { onStopSignal, exitNow }: CliContext,
   log: UpLog,
@@ -211,7 +212,7 @@ function stopRequest(
     onStopSignal((signal) => {
       if (isRequested) exitNow(signal === 'SIGINT' ? 130 : 143);
       isRequested = true;
-      log.info('Draining: calls under way are finished, no new ones are taken. Once more ends at once.');
+      log.info('Draining: calls in progress finish, new calls are refused. A second signal stops at once.');
       resolve();
     });
   });
@@ -227,6 +228,6 @@ function readChoice<Choice extends string>(text: string, choices: readonly Choic
   );
 }
 
-const DRAW_EVERY_MS = 100;
-/** Beyond the longest start timeout: for the launch itself and the first introduction. */
-const PATIENCE_MS = 3_000;
+const DRAW_INTERVAL_MS = 100;
+/** Margin beyond the longest start timeout, for the launch and the readiness check. */
+const READY_MARGIN_MS = 3_000;

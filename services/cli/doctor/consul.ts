@@ -1,193 +1,203 @@
-// What the doctor finds between this process and its Consul: whether it answers and is one, what the token may do, whether sessions and
-// checks come about. Everything is tried for real, on a key, a session and a service of the doctor's own, which are gone afterwards. Asks
+// Checks of Consul: it answers, the token has the needed rights, and sessions and health checks work. Each check
+// performs the real operation, with a key, a session and a service of its own, and removes them afterwards. It tries
+// once, with a timeout of a few seconds.
+
 import { type Config, advertisedHost } from '../../config/mod.ts';
 import { consulClient, ConsulError, consulOptionsOf, type ConsulClient } from '../../consul/mod.ts';
 import { keysOf } from '../../mesh/mod.ts';
 import type { Finding } from './finding.ts';
-
-// once and waits seconds, not for ever.
-
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:net';
 
 export interface ConsulFindings {
   readonly findings: readonly Finding[];
-  /** To look further with; undefined when Consul cannot be used. Whoever gets it closes it. */
+  /** Client for further checks; undefined if Consul cannot be used. The caller closes it. */
   readonly client: ConsulClient | undefined;
 }
 
 export async function examineConsul(config: Config, env: NodeJS.ProcessEnv): Promise<ConsulFindings> {
-  if (config.consul.embedded) return { findings: [ok(SUBJECT, 'embedded in the mesh')], client: undefined };
+  if (config.consul.embedded) return { findings: [ok(CONSUL, 'embedded in the mesh')], client: undefined };
   const client = openClient(config, env);
   if (!('leader' in client)) return { findings: [client], client: undefined };
-  const answered = await askLeader(client, config);
+  const answered = await checkLeader(client, config);
   if (answered.verdict === 'FAIL') {
     client.close();
     return { findings: [answered], client: undefined };
   }
-  const findings = [answered, await askAgent(client), ...(await tryKeys(client, config))];
-  const service = await tryService(client, config);
-  const session = service.verdict === 'FAIL' ? [] : [await trySession(client, config)];
+  const findings = [answered, await checkAgent(client), ...(await checkKeys(client, config))];
+  const service = await checkHealthChecks(client, config);
+  const session = service.verdict === 'FAIL' ? [] : [await checkSessions(client, config)];
   return { findings: [...findings, service, ...session], client };
 }
 
-/** As the mesh makes its own: what the configuration does not say comes from CONSUL_* variables. */
+/** Opens a client as the mesh does: settings that the configuration lacks come from CONSUL_* variables. */
 function openClient({ consul }: Config, env: NodeJS.ProcessEnv): ConsulClient | Finding {
   try {
     const { address, token, caFile, certFile, keyFile } = consul;
-    const given = Object.entries({ address, token, caFile, certFile, keyFile }).filter(([, value]) => value !== '');
-    return consulClient({ ...consulOptionsOf(env).options, ...Object.fromEntries(given), timeoutMs: ANSWER_MS });
+    const settings = Object.entries({ address, token, caFile, certFile, keyFile }).filter(([, value]) => value !== '');
+    return consulClient({
+      ...consulOptionsOf(env).options,
+      ...Object.fromEntries(settings),
+      timeoutMs: REPLY_TIMEOUT_MS,
+    });
   } catch (error) {
-    return fail(SUBJECT, (error as Error).message, 'correct the address or the file in the section consul');
+    return fail(CONSUL, (error as Error).message, 'correct the address or the file in the section consul');
   }
 }
 
-async function askLeader(client: ConsulClient, { consul }: Config): Promise<Finding> {
+async function checkLeader(client: ConsulClient, { consul }: Config): Promise<Finding> {
   const where = `the Consul at ${consul.address}`;
   try {
     const leader = await client.leader();
-    if (leader !== '') return ok(SUBJECT, `${where} answers, its leader is ${leader}`);
+    if (leader !== '') return ok(CONSUL, `${where} answers, its leader is ${leader}`);
     const advice =
-      'start enough of its servers (two of three, three of five), let them reach each other, then look again';
-    return fail(SUBJECT, `${where} has no leader`, advice);
+      'start a majority of its servers (two of three, three of five) and let them reach each other, then run this again';
+    return fail(CONSUL, `${where} has no leader`, advice);
   } catch (error) {
     const { trouble, status, isCancelled, message } = asConsulError(error);
     if (trouble === 'refused') {
       const advice = 'start it, correct consul.address, or let the mesh embed its own (consul.embedded: true)';
-      return fail(SUBJECT, `${where} does not answer: ${message}`, advice);
+      return fail(CONSUL, `${where} does not answer: ${message}`, advice);
     }
-    if (trouble === 'tls' || trouble === 'denied') return fail(SUBJECT, message, 'correct the section consul as said');
-    // A server without a leader may say so with an error.
-    if (status === 500 && /no cluster leader/i.test(message))
-      return fail(SUBJECT, message, 'start more of its servers');
-    const text = `what listens at ${consul.address} does not answer as Consul does: ${message}`;
+    if (trouble === 'tls' || trouble === 'denied')
+      return fail(CONSUL, message, 'correct the section consul as described');
+    // Consul answers 500 if it has no leader, and only the message tells.
+    if (status === 500 && /no cluster leader/i.test(message)) return fail(CONSUL, message, 'start more of its servers');
+    const text = `the server at ${consul.address} does not answer like Consul: ${message}`;
     if (isCancelled || /timed? ?out/i.test(message))
-      return fail(SUBJECT, text, 'correct consul.address; if that is Consul, see why it does not answer in time');
-    return fail(SUBJECT, text, "correct consul.address: Consul's HTTP port is 8500, unless it was told otherwise");
+      return fail(CONSUL, text, 'correct consul.address; if that is Consul, find out why it does not answer in time');
+    return fail(CONSUL, text, 'correct consul.address: the default HTTP port of Consul is 8500');
   }
 }
 
-async function askAgent(client: ConsulClient): Promise<Finding> {
-  return tried('Consul agent', 'warn', async () => {
+async function checkAgent(client: ConsulClient): Promise<Finding> {
+  return attempt('Consul agent', 'warn', async () => {
     const { node, datacenter, version } = await client.agent();
     return ok('Consul agent', `node ${node} of ${datacenter}, Consul ${version}`);
   });
 }
 
-/** One line for all that a process does with keys; the first step that fails is the one to mend. */
-async function tryKeys(client: ConsulClient, { mesh }: Config): Promise<Finding[]> {
+/** Checks reads, lists, writes and deletes of keys. Returns one finding, for the first step that fails. */
+async function checkKeys(client: ConsulClient, { mesh }: Config): Promise<Finding[]> {
   const subject = 'Consul keys';
   const folder = `${keysOf(mesh).prefix}doctor/`;
   const key = `${folder}${randomUUID()}`;
-  const found = await tried(subject, 'FAIL', async () => {
+  const finding = await attempt(subject, 'FAIL', async () => {
     await client.put(key, 'written by katamari doctor');
     if ((await client.get(key)) === undefined)
-      return fail(subject, `${key} was written and cannot be read`, 'let the token read what it may write');
-    // Without the right to read, a list is not refused but empty.
+      return fail(subject, `${key} was written but cannot be read`, 'give the token read access to its key_prefix');
+    // Without read access, Consul returns an empty list instead of an error.
     if (!(await client.list(folder)).entries.some((entry) => entry.key === key))
-      return fail(subject, `${key} can be read but is not listed`, 'let the token read and list its key_prefix');
+      return fail(
+        subject,
+        `${key} can be read but is not listed`,
+        'give the token read and list access to its key_prefix',
+      );
     return ok(subject, `can read, list, write and delete below ${keysOf(mesh).prefix}`);
   });
-  const removed = await tried(subject, 'FAIL', async () => {
+  const removed = await attempt(subject, 'FAIL', async () => {
     await client.delete(key);
-    return found;
+    return finding;
   });
-  return [found.verdict === 'FAIL' ? found : removed];
+  return [finding.verdict === 'FAIL' ? finding : removed];
 }
 
-/** Registers a service whose check is a connection to this process: what each process of the mesh does, and what its session hangs on. */
-async function tryService(client: ConsulClient, config: Config): Promise<Finding> {
+/**
+ * Registers a service with a TCP check of this process. Every process of the mesh does the same, and its session
+ * depends on that check.
+ */
+async function checkHealthChecks(client: ConsulClient, config: Config): Promise<Finding> {
   const subject = 'Consul checks';
   const host = advertisedHost(config);
-  const knocked = await listenFor(config.host);
-  if (knocked instanceof Error) {
-    const text = `cannot listen on ${config.host} to be checked: ${knocked.message}`;
+  const listener = await listenFor(config.host);
+  if (listener instanceof Error) {
+    const text = `cannot listen on ${config.host} to be checked: ${listener.message}`;
     return fail(subject, text, 'give an address of this machine with --host');
   }
   const id = `${SERVICE}:${randomUUID()}`;
-  const address = `${host.includes(':') ? `[${host}]` : host}:${knocked.port}`;
+  const address = `${host.includes(':') ? `[${host}]` : host}:${listener.port}`;
   try {
-    return await tried(subject, 'FAIL', async () => {
+    return await attempt(subject, 'FAIL', async () => {
       const check = { kind: 'tcp', address, intervalMs: 1_000, timeoutMs: 1_000 } as const;
-      const place = { host, port: knocked.port, tags: [config.mesh], meta: {} };
+      const place = { host, port: listener.port, tags: [config.mesh], meta: {} };
       await client.registerService({ id, name: SERVICE, ...place, check, deregisterAfterMs: 60_000 });
-      if (await knocked.isKnocked(KNOCK_MS)) return ok(subject, `the agent reaches this process at ${host}`);
-      const text = `the agent took a check of ${address} but does not get there: sessions would end as soon as they begin`;
+      if (await listener.isReached(FIRST_CHECK_MS)) return ok(subject, `the agent reaches this process at ${host}`);
+      const text = `the agent accepted a check of ${address} but cannot reach it: sessions would end at once`;
       const advice =
-        'use the agent of this machine, or say with advertise (or host) which address of this machine the agent reaches';
+        'use the agent of this machine, or set advertise (or host) to an address of this machine that the agent reaches';
       return fail(subject, text, advice);
     });
   } finally {
-    knocked.close();
-    // What was refused is not there to be removed; what is left is removed by Consul in a minute.
+    listener.close();
+    // A service that was refused cannot be removed, and Consul removes one that stays after a minute.
     await client.deregisterService(id).catch(() => undefined);
   }
 }
 
-/** With a check that it beats itself, so that nothing but the session is tried. */
-async function trySession(client: ConsulClient, { mesh }: Config): Promise<Finding> {
+/** Checks sessions alone: this session has no health check. */
+async function checkSessions(client: ConsulClient, { mesh }: Config): Promise<Finding> {
   const subject = 'Consul sessions';
   const key = `${keysOf(mesh).prefix}doctor/${randomUUID()}`;
   let id = '';
-  const found = await tried(subject, 'FAIL', async () => {
+  const finding = await attempt(subject, 'FAIL', async () => {
     id = await client.createSession({ name: SERVICE, ttlMs: TTL_MS, lockDelayMs: 0, behavior: 'delete', checks: [] });
     if (!(await client.put(key, '', { acquire: id })))
-      return fail(subject, 'a session cannot lock a key', 'look at the log of the Consul servers');
+      return fail(subject, 'a session cannot lock a key', 'read the log of the Consul servers');
     if (!(await client.renewSession(id)))
-      return fail(subject, 'a session is gone at once', 'look at the health of the agent: `consul members`');
-    return ok(subject, `can be held for ${TTL_MS / 1_000} s, renewed and ended, and lock keys`);
+      return fail(subject, 'a session ended at once', 'check the health of the agent: `consul members`');
+    return ok(subject, `can be created (TTL ${TTL_MS / 1_000} s), renewed and destroyed, and lock keys`);
   });
   if (id === '') {
-    const isTtl = /Session TTL/i.test(found.text);
-    return isTtl ? { ...found, advice: 'set session_ttl_min to 10s or less on the Consul servers' } : found;
+    const isTtl = /Session TTL/i.test(finding.text);
+    return isTtl ? { ...finding, advice: 'set session_ttl_min to 10s or less on the Consul servers' } : finding;
   }
-  const ended = await tried(subject, 'FAIL', async () => {
+  const ended = await attempt(subject, 'FAIL', async () => {
     await client.destroySession(id);
-    if ((await client.get(key)) === undefined) return found;
+    if ((await client.get(key)) === undefined) return finding;
     await client.delete(key);
-    return fail(subject, 'a key outlives the session that holds it', 'look at the log of the Consul servers');
+    return fail(subject, 'a key still exists after the session that holds it', 'read the log of the Consul servers');
   });
-  return found.verdict === 'FAIL' ? found : ended;
+  return finding.verdict === 'FAIL' ? finding : ended;
 }
 
-/** Runs a trial; an error of Consul's becomes a finding in its own words, which say what to do. */
-async function tried(subject: string, verdict: 'FAIL' | 'warn', trial: () => Promise<Finding>): Promise<Finding> {
+/** Runs a check. A ConsulError becomes a finding with the message of the error. */
+async function attempt(subject: string, verdict: 'FAIL' | 'warn', check: () => Promise<Finding>): Promise<Finding> {
   try {
-    return await trial();
+    return await check();
   } catch (error) {
     const { trouble, message } = asConsulError(error);
     const advice =
-      trouble === 'denied' ? 'give the token this rule: docs/consul.md, "ACL rights"' : 'look at the log of Consul';
+      trouble === 'denied' ? 'give the token this rule: docs/consul.md, "ACL rights"' : 'read the log of Consul';
     return { verdict, subject, text: message, advice };
   }
 }
 
-interface Knocked {
+interface ProbeListener {
   readonly port: number;
-  /** Whether somebody connects within the time. */
-  isKnocked(withinMs: number): Promise<boolean>;
+  /** Whether a connection arrives within the time. */
+  isReached(withinMs: number): Promise<boolean>;
   close(): void;
 }
 
-function listenFor(host: string): Promise<Knocked | Error> {
+function listenFor(host: string): Promise<ProbeListener | Error> {
   return new Promise((resolve) => {
-    let tell: () => void = () => undefined;
-    const knock = new Promise<boolean>((hear) => (tell = () => hear(true)));
+    let onConnection: () => void = () => undefined;
+    const connected = new Promise<boolean>((settle) => (onConnection = () => settle(true)));
     const server = createServer((socket) => {
       socket.on('error', () => undefined);
       socket.destroy();
-      tell();
+      onConnection();
     });
     server.once('error', resolve);
     server.listen(0, host, () =>
       resolve({
         port: (server.address() as { port: number }).port,
-        isKnocked: async (withinMs) => {
+        isReached: async (withinMs) => {
           let timer: NodeJS.Timeout | undefined;
-          const late = new Promise<boolean>((hear) => (timer = setTimeout(() => hear(false), withinMs)));
-          const isKnocked = await Promise.race([knock, late]);
+          const timeout = new Promise<boolean>((settle) => (timer = setTimeout(() => settle(false), withinMs)));
+          const isReached = await Promise.race([connected, timeout]);
           clearTimeout(timer);
-          return isKnocked;
+          return isReached;
         },
         close: () => void server.close(),
       }),
@@ -208,10 +218,10 @@ function fail(subject: string, text: string, advice: string): Finding {
   return { verdict: 'FAIL', subject, text, advice };
 }
 
-const SUBJECT = 'Consul';
+const CONSUL = 'Consul';
 const SERVICE = 'katamari-doctor';
-const ANSWER_MS = 3_000;
-/** The agent looks for the first time within the check's interval, a second, and may take one. */
-const KNOCK_MS = 4_000;
-/** As the mesh's own sessions. */
+const REPLY_TIMEOUT_MS = 3_000;
+/** The agent runs the first check within its interval, 1 s, and the check may take 1 s. */
+const FIRST_CHECK_MS = 4_000;
+/** TTL of the sessions of the mesh. */
 const TTL_MS = 10_000;

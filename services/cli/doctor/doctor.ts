@@ -1,5 +1,6 @@
-// `katamari doctor`: can this machine run the mesh that the configuration describes, and if not, what to do. Changes nothing that
-// outlasts it: it listens for a moment, writes and removes one file, starts and ends one shell, and leaves nothing in Consul.
+// `katamari doctor` checks whether this machine can run the configured mesh, and gives advice if it cannot. It
+// leaves no changes: it opens ports for a moment, writes and deletes one file, starts and stops one shell, and
+// removes what it writes to Consul.
 
 import { EXIT, type ExitError, type ExitCode, type Config, type LoadedConfig } from '../../config/mod.ts';
 import { loadFor, type ConfigOptions, type CliContext } from '../kit/context.ts';
@@ -11,30 +12,30 @@ import { checkDataDir, checkOpenFiles, checkPorts, checkRuntime, checkShell, che
 import { checkDeployments, checkRoutes } from './mesh.ts';
 
 export async function runDoctor(
-  surroundings: CliContext,
+  context: CliContext,
   options: ConfigOptions & { readonly json?: boolean },
 ): Promise<ExitCode> {
-  const { terminal } = surroundings;
-  const findings = await examine(surroundings, options);
+  const { terminal } = context;
+  const findings = await examine(context, options);
   const failed = findings.filter(({ verdict }) => verdict === 'FAIL').length;
   if (options.json === true) terminal.write(`${JSON.stringify({ isHealthy: failed === 0, findings }, null, 2)}\n`);
   else {
     terminal.write(`${findings.flatMap((finding) => formatFinding(terminal, finding)).join('\n')}\n\n`);
-    const warned = findings.filter(({ verdict }) => verdict === 'warn').length;
+    const warnings = findings.filter(({ verdict }) => verdict === 'warn').length;
     terminal.write(
-      `${failed === 0 ? 'This mesh can run here' : `${failed} of ${countOf(findings.length, 'check')} failed`}${warned > 0 ? `, ${warned} with a warning` : ''}.\n`,
+      `${failed === 0 ? 'This mesh can run here' : `${failed} of ${countOf(findings.length, 'check')} failed`}${warnings > 0 ? `, ${warnings} with a warning` : ''}.\n`,
     );
   }
   return failed === 0 ? EXIT.done : EXIT.failed;
 }
 
-async function examine(surroundings: CliContext, options: ConfigOptions): Promise<Finding[]> {
+async function examine(context: CliContext, options: ConfigOptions): Promise<Finding[]> {
   const findings = [checkRuntime(), await checkShell()];
   let loaded: LoadedConfig;
   try {
-    loaded = loadFor(surroundings, options);
+    loaded = loadFor(context, options);
   } catch (error) {
-    // The rest is about what a configuration says, so it ends here.
+    // All further checks need a configuration.
     const lines = (error as ExitError).message.split('\n');
     return [
       ...findings,
@@ -47,7 +48,7 @@ async function examine(surroundings: CliContext, options: ConfigOptions): Promis
       ? {
           verdict: 'warn',
           subject: 'configuration',
-          text: 'there is no katamari.yaml here',
+          text: 'no katamari.yaml in this directory',
           advice: 'name one with --config FILE; `katamari up` needs it',
         }
       : {
@@ -61,14 +62,14 @@ async function examine(surroundings: CliContext, options: ConfigOptions): Promis
     checkTokenFile(config),
     await checkOpenFiles(config),
     ...(await checkPorts(config)),
-    ...(await lookIntoConsul(config, surroundings.env)),
-    ...checkDeployments(loaded, surroundings.env),
+    ...(await examineConsulAndFleet(config, context.env)),
+    ...checkDeployments(loaded, context.env),
     ...checkRoutes(loaded),
   );
   return findings;
 }
 
-async function lookIntoConsul(config: Config, env: NodeJS.ProcessEnv): Promise<Finding[]> {
+async function examineConsulAndFleet(config: Config, env: NodeJS.ProcessEnv): Promise<Finding[]> {
   const { findings, client } = await examineConsul(config, env);
   if (client === undefined) return [...findings];
   try {
@@ -83,7 +84,7 @@ function countOf(count: number, noun: string): string {
 }
 
 function formatFinding(terminal: Terminal, { verdict, subject, text, advice }: Finding): string[] {
-  const colour = verdict === 'OK' ? 'green' : verdict === 'warn' ? 'yellow' : 'red';
-  const line = `${paint(terminal, colour, verdict.padEnd(4))}  ${subject}: ${text}`;
+  const color = verdict === 'OK' ? 'green' : verdict === 'warn' ? 'yellow' : 'red';
+  const line = `${paint(terminal, color, verdict.padEnd(4))}  ${subject}: ${text}`;
   return advice === '' ? [line] : [line, `      ${paint(terminal, 'dim', '->')} ${advice}`];
 }

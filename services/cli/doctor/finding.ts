@@ -1,11 +1,11 @@
-// One result of `katamari doctor`.
+// The result of one check of `katamari doctor`.
 
-/** One line of the doctor's. */
+/** One line of output, with advice. */
 export interface Finding {
   readonly verdict: 'OK' | 'warn' | 'FAIL';
-  /** What was looked at. */
+  /** What was checked. */
   readonly subject: string;
   readonly text: string;
-  /** What to do about it; '' when nothing is to be done. */
+  /** How to fix it; '' if there is nothing to fix. */
   readonly advice: string;
 }

@@ -1,13 +1,12 @@
-// What the doctor finds out about the mesh from here: which processes are registered, who leads, whether each can be reached (link, stats,
+// Checks of the other processes of the mesh: which are registered, which master leads, whether each can be reached
+// (link, stats, faceplates), and whether two share a name. All checks are read-only.
+
 import { connectLink } from '../../../core/link/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
 import { type Config, linkSecurityOf } from '../../config/mod.ts';
 import { ConsulError, type ConsulClient, type ConsulEntry } from '../../consul/mod.ts';
 import { FACEPLATE, keysOf, LEADER, MANAGER, MASTER, readRecord, readRecords } from '../../mesh/mod.ts';
 import type { Finding } from './finding.ts';
-
-// faceplates), and whether two share a name. Looks only; calls nothing that changes anything.
-
 import { connect } from 'node:net';
 
 export async function checkFleet(config: Config, client: ConsulClient): Promise<Finding[]> {
@@ -17,20 +16,20 @@ export async function checkFleet(config: Config, client: ConsulClient): Promise<
   try {
     const list = await client.list(prefix);
     entries = new Map(list.entries.map((entry) => [entry.key, entry]));
-    shared = namesakes(config.mesh, await client.sessions());
+    shared = duplicateNames(config.mesh, await client.sessions());
   } catch (error) {
     if (!(error instanceof ConsulError)) throw error;
     return [{ verdict: 'FAIL', subject: `mesh ${config.mesh}`, text: error.message, advice: 'see the lines above' }];
   }
-  const wrong: Finding[] = [];
-  const fleet = readFleet(config.mesh, entries, wrong);
+  const invalid: Finding[] = [];
+  const fleet = readFleet(config.mesh, entries, invalid);
   return [
     describeFleet(config.mesh, fleet),
     ...describeLeader(config.mesh, fleet, entries),
-    ...wrong,
+    ...invalid,
     ...shared,
     ...ownName(config, fleet),
-    ...(await Promise.all(placesOf(fleet).map((place) => checkPlace(place, config)))),
+    ...(await Promise.all(addressesOf(fleet).map((endpoint) => checkReachable(endpoint, config)))),
   ];
 }
 
@@ -40,33 +39,33 @@ interface MeshMember {
   readonly name: string;
   readonly role: ProcessRole;
   readonly machine: string;
-  /** What it listens on, by what for: `link`, `stats`, `Thrift`, the name of another front. */
-  readonly places: readonly { readonly what: string; readonly address: string }[];
+  /** Addresses that it listens on, by purpose: `link`, `stats`, `Thrift`, or the name of another faceplate. */
+  readonly addresses: readonly { readonly purpose: string; readonly address: string }[];
 }
 
-function readFleet(mesh: string, entries: ReadonlyMap<string, ConsulEntry>, wrong: Finding[]): MeshMember[] {
+function readFleet(mesh: string, entries: ReadonlyMap<string, ConsulEntry>, invalid: Finding[]): MeshMember[] {
   const keys = keysOf(mesh);
   const options = {
     onlyHeld: true,
     onWrong: (name: string, error: Error): void => {
-      wrong.push({
+      invalid.push({
         verdict: 'warn',
         subject: `record ${name}`,
-        text: `is not as it should be: ${error.message.replaceAll(/\s+/g, ' ')}`,
-        advice: 'run the same version of Katamari everywhere, or end what writes there',
+        text: `is invalid: ${error.message.replaceAll(/\s+/g, ' ')}`,
+        advice: 'run the same version of Katamari everywhere, or stop the program that writes this key',
       });
     },
   };
   const masters = readRecords(MASTER, keys.masters, entries, options);
   const managers = readRecords(MANAGER, keys.managers, entries, options);
   const faceplates = readRecords(FACEPLATE, keys.faceplates, entries, options);
-  const member = (role: ProcessRole, name: string, machine: string, places: Record<string, string>): MeshMember => ({
+  const member = (role: ProcessRole, name: string, machine: string, addresses: Record<string, string>): MeshMember => ({
     role,
     name,
     machine,
-    places: Object.entries(places)
+    addresses: Object.entries(addresses)
       .filter(([, address]) => address !== '')
-      .map(([what, address]) => ({ what, address })),
+      .map(([purpose, address]) => ({ purpose, address })),
   });
   return [
     ...[...masters].map(([name, { machine, stats }]) => member('master', name, machine, { stats })),
@@ -82,7 +81,7 @@ function readFleet(mesh: string, entries: ReadonlyMap<string, ConsulEntry>, wron
 function describeFleet(mesh: string, fleet: readonly MeshMember[]): Finding {
   const subject = `mesh ${mesh}`;
   if (fleet.length === 0)
-    return { verdict: 'OK', subject, text: 'nothing is registered: this would be its first process', advice: '' };
+    return { verdict: 'OK', subject, text: 'no process is registered; this would be the first', advice: '' };
   const count = (role: ProcessRole): string => {
     const names = fleet.filter((one) => one.role === role).map(({ name }) => name);
     return `${names.length} ${role}${names.length === 1 ? '' : 's'}${names.length === 0 ? '' : ` (${names.join(', ')})`}`;
@@ -107,19 +106,22 @@ function describeLeader(
       verdict: 'warn',
       subject,
       text: hasMaster
-        ? 'there are masters and none leads'
-        : 'there is no master; calls go on, deployments from files too',
+        ? 'there are masters, but none leads'
+        : 'there is no master; calls and deployments from configuration files still work',
       advice: hasMaster
-        ? 'wait some seconds and look again; then look at the log of the masters'
-        : 'start one with `katamari master`, or what is written with `katamari deploy` stays undone',
+        ? 'wait a few seconds and run this again; if it stays so, read the log of the masters'
+        : 'start one with `katamari master`; until then, `katamari deploy` has no effect',
     },
   ];
 }
 
 type Sessions = Awaited<ReturnType<ConsulClient['sessions']>>;
 
-/** Sessions of this mesh that hang on equal checks are held by processes that take each other's place. */
-function namesakes(mesh: string, sessions: Sessions): Finding[] {
+/**
+ * Finds duplicate names: several sessions that depend on the same health check belong to processes with the same
+ * name.
+ */
+function duplicateNames(mesh: string, sessions: Sessions): Finding[] {
   const byCheck = new Map<string, string[]>();
   for (const { checks, node } of sessions) {
     for (const check of checks) byCheck.set(check, [...(byCheck.get(check) ?? []), node]);
@@ -132,15 +134,15 @@ function namesakes(mesh: string, sessions: Sessions): Finding[] {
       {
         verdict: 'FAIL',
         subject: `name ${name}`,
-        text: `${nodes.length} processes (${service}) have it, at the Consul nodes ${where}: each hides the others`,
+        text: `${nodes.length} processes (${service}) have this name, at the Consul nodes ${where}: each hides the others`,
         advice:
-          'give each process a name of its own (--name), then restart them. One that was killed a moment ago counts for a second or two',
+          'give each process its own name (--name) and restart them. A process that was just killed still counts for a second or two',
       },
     ];
   });
 }
 
-/** A process that is to start here under a name that another machine uses. */
+/** Reports if a process on another machine already has the name of this process. */
 function ownName({ name, machine }: Config, fleet: readonly MeshMember[]): Finding[] {
   const elsewhere = fleet.find((one) => one.name === name && one.machine !== machine);
   if (elsewhere === undefined) return [];
@@ -148,85 +150,104 @@ function ownName({ name, machine }: Config, fleet: readonly MeshMember[]): Findi
     {
       verdict: 'FAIL',
       subject: `name ${name}`,
-      text: `a ${elsewhere.role} of this name runs on ${elsewhere.machine}`,
-      advice: 'start this one with another name (--name)',
+      text: `a ${elsewhere.role} with this name runs on ${elsewhere.machine}`,
+      advice: 'give this process another name (--name)',
     },
   ];
 }
 
-interface RecordLocation {
+interface ProcessAddresses {
   readonly member: string;
-  readonly places: MeshMember['places'];
+  readonly addresses: MeshMember['addresses'];
 }
 
-/** One process may have several roles and one stats faceplate. */
-function placesOf(fleet: readonly MeshMember[]): RecordLocation[] {
-  const byName = new Map<string, Map<string, MeshMember['places'][number]>>();
-  for (const { name, places } of fleet) {
-    const known = byName.get(name) ?? new Map<string, MeshMember['places'][number]>();
-    for (const place of places) known.set(`${place.what} ${place.address}`, place);
+/** Groups addresses by process. A process with several roles has one stats faceplate. */
+function addressesOf(fleet: readonly MeshMember[]): ProcessAddresses[] {
+  const byName = new Map<string, Map<string, MeshMember['addresses'][number]>>();
+  for (const { name, addresses } of fleet) {
+    const known = byName.get(name) ?? new Map<string, MeshMember['addresses'][number]>();
+    for (const endpoint of addresses) known.set(`${endpoint.purpose} ${endpoint.address}`, endpoint);
     byName.set(name, known);
   }
-  return [...byName].map(([member, places]) => ({ member, places: [...places.values()] }));
+  return [...byName].map(([member, addresses]) => ({ member, addresses: [...addresses.values()] }));
 }
 
-async function checkPlace({ member, places }: RecordLocation, config: Config): Promise<Finding> {
+async function checkReachable({ member, addresses }: ProcessAddresses, config: Config): Promise<Finding> {
   const subject = `process ${member}`;
-  const told = await Promise.all(
-    places.map(async ({ what, address }) => ({ what, address, trouble: await troubleWith(what, address, config) })),
+  const results = await Promise.all(
+    addresses.map(async ({ purpose, address }) => ({
+      purpose,
+      address,
+      problem: await findProblem(purpose, address, config),
+    })),
   );
-  const failed = told.filter(({ trouble }) => trouble !== '');
+  const failed = results.flatMap(({ problem, ...rest }) => (problem === undefined ? [] : [{ ...rest, ...problem }]));
   if (failed.length === 0) {
-    const text = `can be reached: ${told.map(({ what, address }) => `${what} ${address}`).join(', ')}`;
+    const text = `can be reached: ${results.map(({ purpose, address }) => `${purpose} ${address}`).join(', ')}`;
     return { verdict: 'OK', subject, text, advice: '' };
   }
-  const isCalled = failed.some(({ what }) => what !== 'stats');
+  const affectsCalls = failed.some(({ purpose }) => purpose !== 'stats');
   return {
-    verdict: isCalled ? 'FAIL' : 'warn',
+    verdict: affectsCalls ? 'FAIL' : 'warn',
     subject,
-    text: failed.map(({ what, address, trouble }) => `${what} ${address}: ${trouble}`).join('; '),
-    advice: failed.some(({ trouble }) => trouble.includes(NOT_PROVED))
+    text: failed.map(({ purpose, address, text }) => `${purpose} ${address}: ${text}`).join('; '),
+    advice: failed.some(({ isDenied }) => isDenied)
       ? 'give all processes of the mesh the same link.secret, or certificates of one CA'
-      : 'see that it runs, let firewalls pass that port, and that its advertise is an address which others reach',
+      : 'check that it runs, that firewalls allow that port, and that its advertise is an address that others can reach',
   };
 }
 
-/** Why an address cannot be used from here, '' when it can. */
-async function troubleWith(what: string, address: string, config: Config): Promise<string> {
+/** Why an address cannot be used from this process. */
+interface Problem {
+  readonly text: string;
+  /** The process rejected the link secret or certificate. */
+  readonly isDenied: boolean;
+}
+
+/** Returns why an address cannot be reached, or undefined if it can. */
+async function findProblem(purpose: string, address: string, config: Config): Promise<Problem | undefined> {
   try {
-    if (what === 'stats') return await troubleWithStats(address);
-    if (what !== 'link') return await troubleWithPort(address.replace(/^[a-z]+:\/\//, ''));
-    const socket = await connectLink(`tcp:${address}`, { security: linkSecurityOf(config), timeoutMs: REACH_MS });
+    if (purpose !== 'link') {
+      const text = await (purpose === 'stats'
+        ? statsProblem(address)
+        : portProblem(address.replace(/^[a-z]+:\/\//, '')));
+      return text === '' ? undefined : { text, isDenied: false };
+    }
+    const socket = await connectLink(`tcp:${address}`, {
+      security: linkSecurityOf(config),
+      timeoutMs: CONNECT_TIMEOUT_MS,
+    });
     socket.destroy();
-    return '';
+    return undefined;
   } catch (error) {
     const isDenied = error instanceof KatamariError && error.code === 'denied';
-    return `${isDenied ? `${NOT_PROVED}: ` : ''}${(error as Error).message}`;
+    return { text: `${isDenied ? 'access denied: ' : ''}${(error as Error).message}`, isDenied };
   }
 }
 
-async function troubleWithStats(url: string): Promise<string> {
-  const answer = await fetch(`${url}/livez`, { signal: AbortSignal.timeout(REACH_MS) }).catch((error: Error) => error);
+async function statsProblem(url: string): Promise<string> {
+  const answer = await fetch(`${url}/livez`, { signal: AbortSignal.timeout(CONNECT_TIMEOUT_MS) }).catch(
+    (error: Error) => error,
+  );
   if (answer instanceof Error) return (answer.cause as Error | undefined)?.message ?? answer.message;
   await answer.arrayBuffer();
   return answer.ok ? '' : `/livez answers ${answer.status}`;
 }
 
-function troubleWithPort(address: string): Promise<string> {
+function portProblem(address: string): Promise<string> {
   const [, host = '', port = ''] = /^\[?(.*?)\]?:(\d+)$/.exec(address) ?? [];
-  if (port === '') return Promise.resolve('is no HOST:PORT');
+  if (port === '') return Promise.resolve('is not HOST:PORT');
   return new Promise((resolve) => {
     const socket = connect({ host, port: Number(port) });
-    const end = (trouble: string): void => {
+    const end = (problem: string): void => {
       clearTimeout(timer);
       socket.destroy();
-      resolve(trouble);
+      resolve(problem);
     };
-    const timer = setTimeout(() => end(`no answer within ${REACH_MS} ms`), REACH_MS);
+    const timer = setTimeout(() => end(`no answer within ${CONNECT_TIMEOUT_MS} ms`), CONNECT_TIMEOUT_MS);
     socket.once('connect', () => end(''));
     socket.once('error', (error) => end(error.message));
   });
 }
 
-const NOT_PROVED = 'it does not let us in';
-const REACH_MS = 2_000;
+const CONNECT_TIMEOUT_MS = 2_000;

@@ -1,4 +1,4 @@
-// What the doctor looks at that is the machine's: runtime, shell, process groups, ports, files, limits.
+// Checks of the machine: runtime, shell, process groups, ports, files, limits.
 
 import { spawn } from 'node:child_process';
 import { accessSync, constants, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -25,7 +25,7 @@ export function checkRuntime(): Finding {
   return { verdict: 'OK', subject, text: `${name} ${version}`, advice: '' };
 }
 
-/** Chassis are started through the shell's process groups, and ended by them. */
+/** The mesh starts each chassis in a process group through /bin/sh, and kills the group to end it. */
 export async function checkShell(): Promise<Finding> {
   const subject = 'process groups';
   const child = spawn('/bin/sh', ['-c', 'sleep 30 & echo up; wait'], {
@@ -56,11 +56,11 @@ export async function checkShell(): Promise<Finding> {
     how = (error as Error).message;
   }
   if (how === 'SIGKILL')
-    return { verdict: 'OK', subject, text: '/bin/sh runs, and its whole group can be ended', advice: '' };
+    return { verdict: 'OK', subject, text: '/bin/sh runs, and its process group can be killed', advice: '' };
   return {
     verdict: 'FAIL',
     subject,
-    text: `a process group could not be ended: ${how}`,
+    text: `a process group could not be killed: ${how}`,
     advice: 'chassis could outlive their mesh here; run it where kill(-pid) is allowed',
   };
 }
@@ -89,7 +89,7 @@ export function checkTokenFile({ admin: { token, tokenFile } }: Config): Finding
     return {
       verdict: 'OK',
       subject,
-      text: token === '' ? `${tokenFile} will be made by \`katamari up\`` : 'given by the configuration',
+      text: token === '' ? `${tokenFile} will be created by \`katamari up\`` : 'set in the configuration',
       advice: '',
     };
   }
@@ -100,7 +100,7 @@ export function checkTokenFile({ admin: { token, tokenFile } }: Config): Finding
       verdict: 'FAIL',
       subject,
       text: (error as Error).message,
-      advice: 'make it readable for this account, or choose another with admin.tokenFile',
+      advice: 'make it readable for this account, or set another file with admin.tokenFile',
     };
   }
   const mode = statSync(tokenFile).mode & 0o777;
@@ -108,33 +108,33 @@ export function checkTokenFile({ admin: { token, tokenFile } }: Config): Finding
     return {
       verdict: 'warn',
       subject,
-      text: `${tokenFile} has mode ${mode.toString(8)}: others may read it and restart chassis`,
+      text: `${tokenFile} has mode ${mode.toString(8)}: other accounts can read it and control the mesh`,
       advice: `chmod 600 ${tokenFile}`,
     };
   }
-  return { verdict: 'OK', subject, text: `${tokenFile}, for its owner only`, advice: '' };
+  return { verdict: 'OK', subject, text: `${tokenFile}, readable only by its owner`, advice: '' };
 }
 
-/** Node raises its soft limit to the hard one at start, so a shell of ours tells what we have. */
+/** Reads the limit in a child shell, because Node raises its own soft limit to the hard limit at start. */
 export async function checkOpenFiles({ limits, deployments }: Config): Promise<Finding> {
   const subject = 'open files';
   const limit = (await outputOf('/bin/sh', ['-c', 'ulimit -n'])).trim();
-  // A connection is one; a chassis has its socket, its output and its lifeline.
-  const wanted = limits.connectionsMax + deployments.reduce((sum, { count }) => sum + count * 6, 0) + 200;
-  if (limit === 'unlimited' || Number(limit) >= wanted)
-    return { verdict: 'OK', subject, text: `${limit} allowed, up to ${wanted} wanted`, advice: '' };
+  // A connection takes one descriptor. A chassis takes up to six: its socket, its output, its lifeline.
+  const needed = limits.connectionsMax + deployments.reduce((sum, { count }) => sum + count * 6, 0) + 200;
+  if (limit === 'unlimited' || Number(limit) >= needed)
+    return { verdict: 'OK', subject, text: `${limit} allowed, up to ${needed} needed`, advice: '' };
   return {
     verdict: 'warn',
     subject,
-    text: `${limit || 'an unknown number'} allowed, but limits.connections and the chassis may need ${wanted}`,
-    advice: `raise it (ulimit -n ${wanted}), or lower limits.connections`,
+    text: `${limit || 'an unknown number'} allowed, but limits.connections and the chassis may need ${needed}`,
+    advice: `raise it (ulimit -n ${needed}), or lower limits.connections`,
   };
 }
 
 export async function checkPorts(config: Config): Promise<Finding[]> {
   const ports = portsOf(config).map(({ path: steps, port }) => ({ key: keyText(steps), port }));
   const used = ports.filter(({ key }) => key !== 'ports.consul' || config.consul.embedded);
-  const running = await findRunning(config);
+  const running = await findRunningProcess(config);
   return Promise.all(used.map(({ key, port }) => checkPort(config, key, port, running)));
 }
 
@@ -147,12 +147,12 @@ async function checkPort(
   const [, added] = /^faceplates\[(\d+)\]/.exec(key) ?? [];
   const name = added === undefined ? undefined : config.faceplates[Number(added)]?.name;
   const subject = `port ${name ?? key.replace(/^ports\.|\.port$/g, '')}`;
-  if (port === 0) return { verdict: 'OK', subject, text: 'any free one', advice: '' };
+  if (port === 0) return { verdict: 'OK', subject, text: 'any free port', advice: '' };
   const code = await tryListen(config.host, port);
   if (code === undefined) return { verdict: 'OK', subject, text: `${config.host}:${port} is free`, advice: '' };
   const flag = name === undefined ? `choose another with --set ${key}=PORT` : `choose another in ${key}`;
   if (code === 'EACCES')
-    return { verdict: 'FAIL', subject, text: `${port} is not allowed for this account`, advice: flag };
+    return { verdict: 'FAIL', subject, text: `${port} needs privileges that this account lacks`, advice: flag };
   if (code !== 'EADDRINUSE')
     return {
       verdict: 'FAIL',
@@ -160,28 +160,28 @@ async function checkPort(
       text: `cannot listen on ${config.host}:${port}: ${code}`,
       advice: 'give an address of this machine with --host',
     };
-  const holder = findListener(port);
-  if (running !== undefined && (holder?.pid === running.pid || running.ports.includes(port)))
+  const owner = findListener(port);
+  if (running !== undefined && (owner?.pid === running.pid || running.ports.includes(port)))
     return { verdict: 'OK', subject, text: `${port} is held by ${running.who}, which is running`, advice: '' };
-  const who =
-    holder === undefined
-      ? 'by a process that cannot be told from here'
-      : `by process ${holder.pid} (${holder.command})`;
+  const who = owner === undefined ? 'by an unknown process' : `by process ${owner.pid} (${owner.command})`;
   return { verdict: 'FAIL', subject, text: `${port} is held ${who}`, advice: `end that process, or ${flag}` };
 }
 
-/** The process that this configuration describes, when it is running already. */
+/** The process of this configuration, if it already runs. */
 interface RunningProcess {
   readonly pid: number;
   readonly who: string;
   readonly ports: readonly number[];
 }
 
-/** Asks what answers at the configured stats port who it is: only this very process of this very mesh counts. */
-async function findRunning({ mesh, name, host, ports }: Config): Promise<RunningProcess | undefined> {
+/**
+ * Asks the server at the configured stats port for its status. It counts only if mesh and name match the
+ * configuration.
+ */
+async function findRunningProcess({ mesh, name, host, ports }: Config): Promise<RunningProcess | undefined> {
   try {
     const url = `${urlOf(dialable(host), ports.stats)}/status`;
-    const answer = await fetch(url, { signal: AbortSignal.timeout(ANSWER_MS) });
+    const answer = await fetch(url, { signal: AbortSignal.timeout(STATUS_TIMEOUT_MS) });
     const status = (await answer.json()) as Partial<MeshStatus>;
     if (!answer.ok || status.mesh !== mesh || status.name !== name) return undefined;
     const listening = (status.listeners ?? []).map(({ address }) => Number(/:(\d+)$/.exec(address)?.[1] ?? 0));
@@ -191,7 +191,7 @@ async function findRunning({ mesh, name, host, ports }: Config): Promise<Running
   }
 }
 
-/** The error code that listening there gives, or undefined when it works. */
+/** Returns the error code of an attempt to listen, or undefined if it works. */
 function tryListen(host: string, port: number): Promise<string | undefined> {
   return new Promise((resolve) => {
     const server = createServer();
@@ -210,4 +210,4 @@ function outputOf(program: string, args: readonly string[]): Promise<string> {
   });
 }
 
-const ANSWER_MS = 1_000;
+const STATUS_TIMEOUT_MS = 1_000;

@@ -1,4 +1,4 @@
-// What the doctor looks at that the configuration names: the programs of chassis, their interfaces, routes.
+// Checks of the configuration: the programs of chassis, their interfaces, and routes.
 
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
@@ -25,7 +25,7 @@ export function checkRoutes({ config, where }: LoadedConfig): Finding[] {
         verdict: 'warn',
         subject: `route ${service}`,
         text: `${where(['routes', service, 'weights', version])}: no deployment has this version${didYouMean(version, versions)}`,
-        advice: 'right if another machine runs it, else correct the version',
+        advice: 'correct the version, unless another machine runs it',
       }));
   });
 }
@@ -38,11 +38,11 @@ function checkCommand(
   const subject = `chassis ${id}`;
   const [program = '', first = ''] = command;
   if (!isDirectory(cwd))
-    return { verdict: 'FAIL', subject, text: `${at('cwd')}: ${cwd} is no directory`, advice: 'correct cwd' };
+    return { verdict: 'FAIL', subject, text: `${at('cwd')}: ${cwd} is not a directory`, advice: 'correct cwd' };
   const found = findProgram(program, cwd, own['PATH'] ?? env['PATH'] ?? '');
   if (typeof found === 'object')
     return { verdict: 'FAIL', subject, text: `${at('command')}: ${found.why}`, advice: found.advice };
-  // A script that is missing would be found out only by chassis that will not start.
+  // Without this check, a missing script shows only as a chassis that does not start.
   const script = [first, command.at(-1) ?? ''].find((word) => /\.[cm]?[jt]s$|\.py$|\.rb$/.test(word));
   if (script !== undefined && !existsSync(path.resolve(cwd, script))) {
     return {
@@ -68,7 +68,7 @@ function checkIdl({ id, service, idl, healthCheck }: ConfiguredDeployment, at: (
           verdict: 'FAIL',
           subject,
           text: `${at('healthCheck')}: healthCheck: ${why}`,
-          advice: 'name another method, or none',
+          advice: 'name another method, or remove healthCheck',
         },
       ];
     if (offered !== undefined) return [{ verdict: 'OK', subject, text: idl, advice: '' }];
@@ -86,7 +86,10 @@ function checkIdl({ id, service, idl, healthCheck }: ConfiguredDeployment, at: (
   }
 }
 
-/** The file that would be run, looked up as the system will: with a slash from `cwd`, else along PATH. */
+/**
+ * Returns the file that would run, resolved as the operating system does: a name with a slash from `cwd`, else along
+ * PATH.
+ */
 function findProgram(program: string, cwd: string, pathList: string): string | { why: string; advice: string } {
   const places = program.includes('/')
     ? [path.resolve(cwd, program)]
@@ -101,7 +104,7 @@ function findProgram(program: string, cwd: string, pathList: string): string | {
         why: `${places[0] ?? program} does not exist`,
         advice: 'correct command; a path with a slash is relative to cwd',
       }
-    : { why: `no program "${program}" on PATH`, advice: 'install it, or give its path' };
+    : { why: `no program "${program}" on PATH`, advice: 'install it, or write its path' };
 }
 
 function isExecutable(file: string): boolean {

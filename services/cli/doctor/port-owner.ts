@@ -1,10 +1,11 @@
-// Who listens on a TCP port, as far as this account may know: Linux tells it under /proc. Elsewhere nobody is named.
+// Finds the process that listens on a TCP port, through /proc on Linux. Returns nothing on other systems, or if the
+// process belongs to another account.
 
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 export interface PortOwner {
   readonly pid: number;
-  /** Its name, as the system has it. */
+  /** Name of the process, from /proc/PID/comm. */
   readonly command: string;
 }
 
@@ -21,17 +22,17 @@ export function findListener(port: number): PortOwner | undefined {
   return undefined;
 }
 
-/** Rows are `sl local_address rem_address st ... inode`; addresses in hex, state 0A is listening. */
+/** Rows are `sl local_address rem_address st ... inode`. Addresses are hexadecimal; state 0A means listening. */
 function listenersIn(table: string, port: number): string[] {
-  const wanted = port.toString(16).toUpperCase().padStart(4, '0');
+  const portHex = port.toString(16).toUpperCase().padStart(4, '0');
   return table
     .split('\n')
     .map((row) => row.trim().split(/\s+/))
-    .filter((row) => row[3] === '0A' && row[1]?.endsWith(`:${wanted}`) === true)
+    .filter((row) => row[3] === '0A' && row[1]?.endsWith(`:${portHex}`) === true)
     .flatMap((row) => row[9] ?? []);
 }
 
-// Processes come and go while they are looked at, and other accounts' are closed to us: what cannot be read counts as empty.
+// Processes may end while /proc is read, and those of other accounts are not readable. Errors count as empty.
 
 function readOr(file: string): string {
   try {

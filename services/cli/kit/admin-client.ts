@@ -1,39 +1,39 @@
-// The command's side of a running mesh: JSON-RPC over HTTP to its faceplate, for users' calls and for the admin service Katamari.
+// The client that commands use for a running mesh: JSON-RPC over HTTP to its faceplate, for calls of users and for
+// the admin service `Katamari`. It resolves the address and reads the token only when a command needs them. It tells
+// an unreachable mesh (exit 69) from a refusal by the mesh (exit 1).
+
 import { ERROR_TABLE } from '../../../core/mod.ts';
 import type { MeshEvent, MeshStatus, PoolStatus } from '../../../core/rpc/mod.ts';
 import { ExitError, EXIT } from '../../config/mod.ts';
 import type { DeployOutcome } from '../../master/mod.ts';
 import type { Deployment } from '../../mesh/mod.ts';
 import { printable } from './terminal.ts';
-
-// It has the address and the token only when a command needs them, and tells "nobody answers" (exit 69) from "it said no" (exit 1).
-
 import { readFileSync } from 'node:fs';
 
-/** Where a mesh is and what opens its admin service. */
+/** Address of a mesh and the source of its admin token. */
 export interface MeshAddress {
-  /** Of the JSON-RPC faceplate, without a path: `http://127.0.0.1:9080`. */
+  /** URL of the JSON-RPC faceplate, without a path: `http://127.0.0.1:9080`. */
   readonly url: string;
-  /** Where `url` came from, for messages: `--mesh`, `KATAMARI_URL`, `katamari.yaml:3`, `default`. */
+  /** Source of `url`, for messages: `--mesh`, `KATAMARI_URL`, `katamari.yaml:3`, `default`. */
   readonly from: string;
-  /** Asked for only by admin commands, because it may mean reading a configuration that a plain call does not need. */
+  /** Called only by admin commands, because it may load a configuration that `katamari call` does not need. */
   readonly findToken: () => AdminToken;
 }
 
 export interface AdminToken {
-  /** Given outright; '' when it stands in `file`. */
+  /** The token itself; '' if it must be read from the file `from`. */
   readonly token: string;
-  /** Where it came from, for messages, and to be read from when `token` is ''. */
+  /** Source of the token, for messages: a flag, a variable, or the path of the token file. */
   readonly from: string;
 }
 
-/** An answer of JSON-RPC, with what its headers told. */
+/** A JSON-RPC reply and the headers that describe it. */
 export interface RpcAnswer {
   readonly result?: unknown;
   readonly error?: AdminRpcError;
-  /** Version that answered; '' when the mesh did not say. */
+  /** Version of the service that answered; '' if the reply has no `katamari-version` header. */
   readonly version: string;
-  /** `Server-Timing` as it came. */
+  /** Header `Server-Timing`, unparsed; '' without one. */
   readonly timing: string;
 }
 
@@ -43,21 +43,24 @@ export interface AdminRpcError {
   readonly data?: Readonly<Record<string, unknown>> | undefined;
 }
 
-/** A status as the admin service sends it: `service` is a reserved word of Thrift, and figures that nobody has are left out. */
+/**
+ * A status as the admin service sends it. `service` is a reserved word of Thrift, and percentiles without data are
+ * left out.
+ */
 type AdminStatus = Omit<MeshStatus, 'pools'> & {
   readonly pools: readonly (Omit<PoolStatus, 'service' | keyof typeof NO_FIGURES> & {
     readonly serviceName: string;
   })[];
 };
 
-/** A deployment as the admin service sends it, likewise. */
+/** A deployment as the admin service sends it, with the same differences. */
 type AdminDeployment = Omit<Deployment, 'service' | 'idl' | 'concurrency'> & {
   readonly serviceName: string;
   readonly idl?: NonNullable<Deployment['idl']>;
   readonly concurrency?: number;
 };
 
-/** The route of a service; no weights: equal shares. */
+/** Route of a service. Without weights, versions share the calls by their number of resources. */
 export interface RouteOf {
   readonly serviceName: string;
   readonly weights: Readonly<Record<string, number>>;
@@ -83,25 +86,26 @@ export class AdminClient {
     return { ...status, pools };
   }
 
-  /** Events after `afterSeq`, waiting up to `waitMs` for the first. */
+  /** Returns the events after `afterSeq`. If there are none, the mesh waits up to `waitMs` for the first. */
   events(afterSeq: number, waitMs: number): Promise<MeshEvent[]> {
-    return this.#admin('events', { afterSeq, waitMs }, waitMs + ANSWER_MS) as Promise<MeshEvent[]>;
+    return this.#admin('events', { afterSeq, waitMs }, waitMs + REPLY_TIMEOUT_MS) as Promise<MeshEvent[]>;
   }
 
   /**
-   * How many resources were replaced; undefined when that takes longer than `waitMs`: it goes on, as the status shows.
+   * Restarts processes and returns the number of resources that were replaced. Returns undefined if that takes longer
+   * than `waitMs`; the restart then continues, and the status shows its progress.
    */
   async restart(
     service: string,
     version: string,
     resource: string,
-    waitMs: number = ANSWER_MS,
+    waitMs: number = REPLY_TIMEOUT_MS,
   ): Promise<number | undefined> {
     const params = { serviceName: service, version, resource };
     return (await this.#admin('restart', params, waitMs, true)) as number | undefined;
   }
 
-  /** Wanted state of the mesh, without what managers have in files of their own. */
+  /** Returns the desired state that Consul holds, without deployments from configuration files of managers. */
   async deployments(): Promise<Deployment[]> {
     return ((await this.#admin('getDeployments', {})) as AdminDeployment[]).map(fromThrift);
   }
@@ -116,7 +120,7 @@ export class AdminClient {
     return ((await this.#admin('deploy', { deployment })) as string).toLowerCase() as DeployOutcome;
   }
 
-  /** The deployment as it is now. */
+  /** Changes the number of copies and returns the deployment as it is now. */
   async scale(service: string, version: string, count: number): Promise<Deployment> {
     return fromThrift((await this.#admin('scale', { serviceName: service, version, count })) as AdminDeployment);
   }
@@ -137,14 +141,14 @@ export class AdminClient {
     return this.#admin('getRoutes', {}) as Promise<RouteOf[]>;
   }
 
-  /** No weights: back to what the configuration says. */
+  /** Sets the route of a service. Without weights, the route of the configuration applies again. */
   async setRoute(serviceName: string, weights: Readonly<Record<string, number>>): Promise<void> {
     await this.#admin('setRoute', { route: { serviceName, weights } });
   }
 
   /**
-   * One call of a method. `params` is JSON text and goes out as it is, so that no digit of a large number is lost on the way.
-   * `waitMs` bounds the whole exchange, and lies above the call's own timeout.
+   * Calls a method. `params` is JSON text and is sent unchanged, so that large numbers keep all digits. `waitMs`
+   * limits the whole exchange and must be above the timeout of the call.
    */
   async call(
     path: string,
@@ -154,43 +158,48 @@ export class AdminClient {
     waitMs: number,
   ): Promise<RpcAnswer> {
     const body = `{"jsonrpc":"2.0","id":1,"method":${JSON.stringify(method)}${params === undefined ? '' : `,"params":${params}`}}`;
-    const answer = await this.#fetch(
+    const response = await this.#fetch(
       path,
       { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body },
       waitMs,
     );
-    const text = await readBody(answer, this.url);
-    const reply = parseReply(text, answer.status, this.url);
+    const text = await readBody(response, this.url);
+    const reply = parseReply(text, response.status, this.url);
     return {
       ...reply,
-      version: answer.headers.get('katamari-version') ?? '',
-      timing: answer.headers.get('server-timing') ?? '',
+      version: response.headers.get('katamari-version') ?? '',
+      timing: response.headers.get('server-timing') ?? '',
     };
   }
 
-  /** The IDL of a service as the mesh has it, or undefined when it has none to give. */
+  /** Returns the IDL of a service, or undefined if the mesh has none. */
   async idl(service: string, version: string): Promise<string | undefined> {
     const found = await this.findIdl(service, version);
     return 'text' in found ? found.text : undefined;
   }
 
-  /** The same, or what the mesh says against it. '' is the newest version. */
+  /** Returns the IDL of a service and its version, or the reason why there is none. Version '' means the newest. */
   async findIdl(
     service: string,
     version: string,
   ): Promise<{ readonly text: string; readonly version: string } | { readonly why: string }> {
     const name = encodeURIComponent(version === '' ? service : `${service}@${version}`);
-    const answer = await this.#fetch(`/idl/${name}.thrift`, {}, ANSWER_MS);
-    const text = await readBody(answer, this.url);
-    if (answer.ok) return { text, version: answer.headers.get('katamari-version') ?? version };
-    return { why: parseReply(text, answer.status, this.url).error?.message ?? `HTTP ${answer.status}` };
+    const response = await this.#fetch(`/idl/${name}.thrift`, {}, REPLY_TIMEOUT_MS);
+    const text = await readBody(response, this.url);
+    if (response.ok) return { text, version: response.headers.get('katamari-version') ?? version };
+    return { why: parseReply(text, response.status, this.url).error?.message ?? `HTTP ${response.status}` };
   }
 
-  /** `mayGoOn`: undefined when the time is over, and no failure. */
-  async #admin(method: string, params: Record<string, unknown>, waitMs = ANSWER_MS, mayGoOn = false): Promise<unknown> {
+  /** Calls a method of the admin service. With `canOutlastWait`, a timeout returns undefined instead of an error. */
+  async #admin(
+    method: string,
+    params: Record<string, unknown>,
+    waitMs = REPLY_TIMEOUT_MS,
+    canOutlastWait = false,
+  ): Promise<unknown> {
     this.#token ??= readToken(this.#address);
     const { token, from } = this.#token;
-    // The mesh's own deadline for the call must lie above the time it is asked to wait.
+    // The deadline of the call must be later than the time that the mesh is asked to wait.
     const headers = { 'katamari-timeout-ms': String(waitMs) };
     const { result, error } = await this.call(
       '/rpc/Katamari',
@@ -200,11 +209,11 @@ export class AdminClient {
       waitMs + 1_000,
     );
     if (error === undefined) return result;
-    if (mayGoOn && error.code === TIMEOUT_CODE) return undefined;
+    if (canOutlastWait && error.code === TIMEOUT_CODE) return undefined;
     const why = error.data?.['exception'] === 'AdminRefused' ? String(error.data['why']) : error.message;
     const isAboutToken = /\btoken\b/i.test(why);
     const hint = isAboutToken
-      ? `; the one given is from ${from}, give another with --token or KATAMARI_TOKEN, or name the configuration of that mesh with --config FILE`
+      ? `; the token came from ${from}. Pass the right one with --token or KATAMARI_TOKEN, or the configuration of that mesh with --config FILE`
       : '';
     throw new ExitError(EXIT.failed, `The mesh at ${this.url} refused ${method}: ${printable(why)}${hint}`);
   }
@@ -231,18 +240,18 @@ function unreachable({ url, from }: MeshAddress, error: Error, waitMs: number): 
   return new ExitError(
     EXIT.unreachable,
     `No mesh answers at ${url} (${from}): ${printable(why)}\n` +
-      'Start one with `katamari up`, or point elsewhere with --mesh URL or KATAMARI_URL.',
+      'Start one with `katamari up`, or name another mesh with --mesh URL or KATAMARI_URL.',
     error,
   );
 }
 
-async function readBody(answer: Response, url: string): Promise<string> {
+async function readBody(response: Response, url: string): Promise<string> {
   try {
-    return await answer.text();
+    return await response.text();
   } catch (error) {
     throw new ExitError(
       EXIT.unreachable,
-      `The mesh at ${url} broke off its answer: ${(error as Error).message}`,
+      `The mesh at ${url} closed the connection during its answer: ${(error as Error).message}`,
       error,
     );
   }
@@ -263,7 +272,7 @@ function parseReply(text: string, status: number, url: string): { result?: unkno
   const begin = printable(text.slice(0, 60));
   throw new ExitError(
     EXIT.unreachable,
-    `${url} answered with HTTP ${status} and no JSON-RPC ("${begin}"): is that the JSON-RPC faceplate of a mesh? Its port is 9080 unless configured.`,
+    `${url} answered with HTTP ${status} and no JSON-RPC ("${begin}"). Is that the JSON-RPC faceplate of a mesh? Its default port is 9080.`,
   );
 }
 
@@ -277,12 +286,12 @@ function readToken({ findToken, url }: MeshAddress): AdminToken {
     throw new ExitError(
       EXIT.failed,
       `Cannot read the admin token of the mesh at ${url}: ${from} ${code === 'ENOENT' ? 'does not exist' : `(${code})`}.\n` +
-        'Give it with --token or KATAMARI_TOKEN, or name the configuration that the mesh runs by with --config FILE.',
+        'Pass it with --token or KATAMARI_TOKEN, or pass the configuration of that mesh with --config FILE.',
       error,
     );
   }
 }
 
-/** How long the mesh may take to answer something that it need not wait for. */
-const ANSWER_MS = 10_000;
+/** Timeout of requests that the mesh answers at once. */
+const REPLY_TIMEOUT_MS = 10_000;
 const TIMEOUT_CODE = ERROR_TABLE.timeout.jsonRpc;

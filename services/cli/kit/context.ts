@@ -1,5 +1,5 @@
-// What every command is given: its surroundings as arguments, so that a command is a function that tests can call, and how the
-// address of a mesh is found when a command is a client of one.
+// The arguments that every command takes, and how a command finds the address of a running mesh. Terminal,
+// environment and signals are parameters, so tests can call a command as a function.
 
 import { urlOf, dialable } from '../../../core/mod.ts';
 import {
@@ -15,32 +15,35 @@ import type { RunningMesh, MeshHooks } from '../../process/mod.ts';
 import { AdminClient, type AdminToken, type MeshAddress } from './admin-client.ts';
 import type { Terminal } from './terminal.ts';
 
-/** What `up` needs of the mesh that it runs. */
+/** The part of a running mesh that `up` uses. */
 export type MeshHandle = Pick<RunningMesh, 'addresses' | 'added' | 'whenReady' | 'status' | 'drain' | 'close'>;
 
-/** The world outside; main.ts fills it with the process's own. */
+/** Everything a command uses of the process around it; main.ts passes the real ones. */
 export interface CliContext {
   readonly terminal: Terminal;
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
-  /** The command line that runs this program, for lines to paste. */
+  /** The command line that started this program, for example commands to paste. */
   readonly program: readonly string[];
-  /** All of standard input as text. */
+  /** Reads standard input to its end. */
   readonly readInput: () => Promise<string>;
-  /** Starts the mesh that `up` runs, or the roles of it that are named. */
+  /** Starts the mesh that `up` runs, or only the given roles of it. */
   readonly startMesh: (config: Config, hooks: MeshHooks, roles?: readonly Role[]) => Promise<MeshHandle>;
-  /** Calls `act` at each SIGTERM or SIGINT, instead of their ending the process. */
+  /** Calls `act` on each SIGTERM or SIGINT; the signals then no longer end the process. */
   readonly onStopSignal: (act: (signal: 'SIGTERM' | 'SIGINT') => void) => void;
-  /** Hands over each key as it is pressed, until the returned function is called; undefined when input is no keyboard. */
+  /**
+   * Calls `act` with each key that is pressed, until the returned function is called. Undefined if standard input is
+   * not a terminal.
+   */
   readonly onKey?: ((act: (key: string) => void) => () => void) | undefined;
-  /** Ends the process now, whatever is under way. */
+  /** Ends the process at once, without cleanup. */
   readonly exitNow: (code: number) => void;
 }
 
 /** Options of commands that read the whole configuration. */
 export interface ConfigOptions {
   readonly config?: string | undefined;
-  /** By key; collected from `--set` and the flags that have a name of their own. */
+  /** Values from `--set` and from flags such as `--host`, in order of the command line. */
   readonly flags: readonly FlagValue[];
 }
 
@@ -51,21 +54,22 @@ export interface ClientOptions {
   readonly token?: string | undefined;
 }
 
-export function loadFor(surroundings: CliContext, options: ConfigOptions): LoadedConfig {
-  const { env, cwd } = surroundings;
+export function loadFor(context: CliContext, options: ConfigOptions): LoadedConfig {
+  const { env, cwd } = context;
   return loadConfig({ file: options.config, env, cwd, flags: options.flags });
 }
 
-/** A client of the mesh that is meant: `--mesh`, KATAMARI_URL, else where the configuration found here says it listens. */
-export function connect(surroundings: CliContext, options: ClientOptions): AdminClient {
-  return new AdminClient(findMesh(surroundings, options));
+/** Returns a client of the mesh at `--mesh`, else at KATAMARI_URL, else at the address in the configuration. */
+export function connect(context: CliContext, options: ClientOptions): AdminClient {
+  return new AdminClient(findMesh(context, options));
 }
 
-function findMesh(surroundings: CliContext, options: ClientOptions): MeshAddress {
-  const { env } = surroundings;
+function findMesh(context: CliContext, options: ClientOptions): MeshAddress {
+  const { env } = context;
   let loaded: LoadedConfig | undefined;
-  // Only when something is left to be told by it: a wrong file here is no reason not to call a mesh elsewhere.
-  const load = (): LoadedConfig => (loaded ??= loadFor(surroundings, { config: options.config, flags: [] }));
+  // Load the configuration only if an option is missing. An invalid file here must not prevent calls to another
+  // mesh.
+  const load = (): LoadedConfig => (loaded ??= loadFor(context, { config: options.config, flags: [] }));
   return { ...findUrl(options, env, load), findToken: () => findToken(options, env, load) };
 }
 
@@ -80,7 +84,7 @@ function findUrl(
   if (config.ports.jsonRpc === 0) {
     throw new ExitError(
       EXIT.usage,
-      'The configuration leaves ports.jsonRpc to chance (0); name the address that `katamari up` printed with --mesh URL or KATAMARI_URL.',
+      'ports.jsonRpc of the configuration is 0 (any free port). Pass the address that `katamari up` printed with --mesh URL or KATAMARI_URL.',
     );
   }
   const from = settings.find(({ key }) => key === 'ports.jsonRpc')?.from ?? 'default';

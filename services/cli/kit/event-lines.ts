@@ -1,4 +1,4 @@
-// Events for people: one short line each, the last words of a chassis that ended badly below it.
+// Formats events as text: one line per event, followed by the last output of a chassis that ended with an error.
 
 import type { EventKind, MeshEvent } from '../../../core/rpc/mod.ts';
 import { paint, printable, type Color, type Terminal } from './terminal.ts';
@@ -6,27 +6,34 @@ import { paint, printable, type Color, type Terminal } from './terminal.ts';
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** How loud an event is. One that carries last words of a chassis is never less than a warning. */
+/** Log level of an event. An event that carries output of a chassis is at least a warning. */
 export function levelOf({ kind, lines }: MeshEvent): LogLevel {
   const level = KINDS[kind]?.level ?? 'info';
   return lines.length > 0 && (level === 'info' || level === 'debug') ? 'warn' : level;
 }
 
-/** One line, and up to `linesMax` lines of output below it; with the process it happened in when `processWidth` places are for that. */
+/**
+ * Returns one line, followed by at most `linesMax` lines of chassis output. If `processWidth` is above 0, the line
+ * also names the process, padded to that width.
+ */
 export function formatEvent(terminal: Terminal, event: MeshEvent, linesMax: number, processWidth = 0): string[] {
-  const { word, colour } = KINDS[event.kind] ?? { word: printable(event.kind), colour: 'dim' };
-  const subject = event.text.startsWith(event.subject) ? '' : `${event.subject}: `;
+  const { word, color } = KINDS[event.kind] ?? { word: printable(event.kind), color: 'dim' };
+  const prefix = event.text.startsWith(event.subject) ? '' : `${event.subject}: `;
   const last = event.lines.slice(-linesMax);
-  const more = event.lines.length - last.length;
-  const place = processWidth === 0 ? '' : `${paint(terminal, 'dim', printable(event.process).padEnd(processWidth))}  `;
+  const omitted = event.lines.length - last.length;
+  const processColumn =
+    processWidth === 0 ? '' : `${paint(terminal, 'dim', printable(event.process).padEnd(processWidth))}  `;
   return [
-    `${paint(terminal, 'dim', timeOfDay(event.atMs))}  ${place}${paint(terminal, levelOf(event) === 'info' ? colour : LEVEL_COLOURS[levelOf(event)], word.padEnd(WORD_WIDTH))}  ${printable(subject + event.text)}`,
-    ...(more > 0 ? [quote(terminal, `(${more} lines more)`)] : []),
+    `${paint(terminal, 'dim', timeOfDay(event.atMs))}  ${processColumn}${paint(terminal, levelOf(event) === 'info' ? color : LEVEL_COLORS[levelOf(event)], word.padEnd(WORD_WIDTH))}  ${printable(prefix + event.text)}`,
+    ...(omitted > 0 ? [quote(terminal, `(${omitted} lines omitted)`)] : []),
     ...last.map((line) => quote(terminal, readableLine(line))),
   ];
 }
 
-/** A line that a chassis printed, safe to show; of a JSON log line (the SDK writes such) what people want of it. */
+/**
+ * Returns a line of chassis output without control characters. A JSON log line, such as the SDK writes, becomes its
+ * level, message and error.
+ */
 export function readableLine(line: string): string {
   const logged = line.startsWith('{"level":') ? parseLog(line) : undefined;
   const text = printable(logged ?? line);
@@ -55,36 +62,35 @@ function timeOfDay(atMs: number): string {
   return [at.getHours(), at.getMinutes(), at.getSeconds()].map((part) => String(part).padStart(2, '0')).join(':');
 }
 
-const LEVEL_COLOURS: Readonly<Record<LogLevel, Color>> = { debug: 'dim', info: 'cyan', warn: 'yellow', error: 'red' };
+const LEVEL_COLORS: Readonly<Record<LogLevel, Color>> = { debug: 'dim', info: 'cyan', warn: 'yellow', error: 'red' };
 
-const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly word: string; readonly colour: Color }>> =
-  {
-    resource_starting: { level: 'debug', word: 'starting', colour: 'dim' },
-    resource_ready: { level: 'debug', word: 'ready', colour: 'green' },
-    resource_ended: { level: 'info', word: 'ended', colour: 'yellow' },
-    resource_backing_off: { level: 'error', word: 'backing off', colour: 'red' },
-    resource_refused: { level: 'error', word: 'refused', colour: 'red' },
-    pool_ready: { level: 'info', word: 'pool ready', colour: 'green' },
-    pool_empty: { level: 'error', word: 'pool empty', colour: 'red' },
-    pool_gone: { level: 'warn', word: 'pool gone', colour: 'yellow' },
-    rolling_started: { level: 'info', word: 'restarting', colour: 'cyan' },
-    rolling_done: { level: 'info', word: 'restarted', colour: 'green' },
-    settings_changed: { level: 'info', word: 'settings', colour: 'cyan' },
-    routes_changed: { level: 'info', word: 'routes', colour: 'cyan' },
-    leader_changed: { level: 'info', word: 'leader', colour: 'cyan' },
-    manager_joined: { level: 'info', word: 'joined', colour: 'green' },
-    manager_left: { level: 'info', word: 'left', colour: 'yellow' },
-    link_lost: { level: 'error', word: 'link lost', colour: 'red' },
-    link_found: { level: 'info', word: 'linked', colour: 'green' },
-    assigned: { level: 'info', word: 'assigned', colour: 'cyan' },
-    order_refused: { level: 'error', word: 'refused', colour: 'red' },
-    deployment_changed: { level: 'info', word: 'deployment', colour: 'cyan' },
-    drained: { level: 'info', word: 'drained', colour: 'yellow' },
-    consul_lost: { level: 'error', word: 'consul lost', colour: 'red' },
-    consul_found: { level: 'info', word: 'consul back', colour: 'green' },
-    mesh_ready: { level: 'info', word: 'mesh ready', colour: 'green' },
-    mesh_draining: { level: 'info', word: 'draining', colour: 'yellow' },
-  };
+const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly word: string; readonly color: Color }>> = {
+  resource_starting: { level: 'debug', word: 'starting', color: 'dim' },
+  resource_ready: { level: 'debug', word: 'ready', color: 'green' },
+  resource_ended: { level: 'info', word: 'ended', color: 'yellow' },
+  resource_backing_off: { level: 'error', word: 'backing off', color: 'red' },
+  resource_refused: { level: 'error', word: 'refused', color: 'red' },
+  pool_ready: { level: 'info', word: 'pool ready', color: 'green' },
+  pool_empty: { level: 'error', word: 'pool empty', color: 'red' },
+  pool_gone: { level: 'warn', word: 'pool gone', color: 'yellow' },
+  rolling_started: { level: 'info', word: 'restarting', color: 'cyan' },
+  rolling_done: { level: 'info', word: 'restarted', color: 'green' },
+  settings_changed: { level: 'info', word: 'settings', color: 'cyan' },
+  routes_changed: { level: 'info', word: 'routes', color: 'cyan' },
+  leader_changed: { level: 'info', word: 'leader', color: 'cyan' },
+  manager_joined: { level: 'info', word: 'joined', color: 'green' },
+  manager_left: { level: 'info', word: 'left', color: 'yellow' },
+  link_lost: { level: 'error', word: 'link lost', color: 'red' },
+  link_found: { level: 'info', word: 'linked', color: 'green' },
+  assigned: { level: 'info', word: 'assigned', color: 'cyan' },
+  order_refused: { level: 'error', word: 'refused', color: 'red' },
+  deployment_changed: { level: 'info', word: 'deployment', color: 'cyan' },
+  drained: { level: 'info', word: 'drained', color: 'yellow' },
+  consul_lost: { level: 'error', word: 'consul lost', color: 'red' },
+  consul_found: { level: 'info', word: 'consul back', color: 'green' },
+  mesh_ready: { level: 'info', word: 'mesh ready', color: 'green' },
+  mesh_draining: { level: 'info', word: 'draining', color: 'yellow' },
+};
 const WORD_WIDTH = 11;
 const LINE_MAX = 500;
 const PINO_LEVELS: Readonly<Record<number, string>> = {

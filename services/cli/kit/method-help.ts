@@ -1,33 +1,37 @@
-// A method for people who have not read its IDL: the signature with the structs it needs, and example arguments that it accepts.
+// Describes a method for users who do not know its IDL: its signature, the structs that it needs, and valid example
+// arguments.
 
 import { nameOfType } from '../../../core/idl/mod.ts';
 import type { Field, Interface, Method, StructType, Type } from '../../../core/thrift/mod.ts';
 
-/** A method's signature as the IDL would have it, and below it the structs and enums that its arguments are made of. */
+/** Returns the signature in IDL syntax, followed by the structs and enums of the arguments. */
 export function describeMethod(method: Method): string {
   const needed = new Map<string, string>();
   for (const field of method.args.fields) collect(field.type, needed);
-  const fails = method.throws.map((field) => nameOfType(field.type)).join(', ');
+  const exceptions = method.throws.map((field) => nameOfType(field.type)).join(', ');
   const signature =
     `${method.oneway ? 'oneway ' : ''}${nameOfType(method.returns)} ${method.name}(${method.args.fields.map(fieldText).join(', ')})` +
-    (fails === '' ? '' : ` throws ${fails}`);
+    (exceptions === '' ? '' : ` throws ${exceptions}`);
   return [signature, ...needed.values()].join('\n');
 }
 
-/** Arguments by name that the method accepts, as JSON would have them. */
+/** Returns valid arguments by name, as JSON values. */
 export function exampleParams(method: Method): Record<string, unknown> {
   const state = { whole: 0 };
   return Object.fromEntries(method.args.fields.map((field) => [field.name, exampleOf(field.type, state, 0)]));
 }
 
-/** The method that shows best that a service answers: few plain arguments and a result; undefined when none is harmless enough. */
-export function tryableMethod(known: Interface): Method | undefined {
-  const methods = [...known.methods.values()].filter((method) => !method.oneway);
+/**
+ * Returns the method that is best for a first call: few scalar arguments and a result. Undefined if all methods are
+ * oneway or take structs or collections.
+ */
+export function exampleMethod(iface: Interface): Method | undefined {
+  const methods = [...iface.methods.values()].filter((method) => !method.oneway);
   const plain = methods.filter(({ args }) => args.fields.every(({ type }) => isPlain(type)));
   return plain.sort((a, b) => rank(a) - rank(b))[0];
 }
 
-/** Lower is better to show. */
+/** Lower is better. */
 function rank({ args, returns, isReadonly, isIdempotent }: Method): number {
   const { length } = args.fields;
   return (
@@ -75,7 +79,7 @@ function exampleOf(type: Type, state: { whole: number }, depth: number): unknown
     case 'i16':
     case 'i32':
     case 'i64':
-      // 2 and 40, so that a calculator says 42.
+      // Alternate between 2 and 40, so that Calculator.add returns 42.
       return state.whole++ % 2 === 0 ? 2 : 40;
     case 'double':
       return 0.5;

@@ -1,11 +1,11 @@
-// How commands name parts of a mesh: `Service`, `Service@version`, `Service@version/index`, `manager:Service@version/index`; and what they
-// say when nothing has such a name.
+// Names that commands accept: `Service`, `Service@version`, `Service@version/index`,
+// `manager:Service@version/index`; and the error for a name that nothing has.
 
 import type { MeshStatus } from '../../../core/rpc/mod.ts';
 import { ExitError, EXIT, didYouMean } from '../../config/mod.ts';
 import { printable } from './terminal.ts';
 
-/** '' for what was not said. With a resource, the others are ''. */
+/** Parts that are not given are ''. If `resource` is given, `service` and `version` are ''. */
 export interface TargetName {
   readonly service: string;
   readonly version: string;
@@ -20,14 +20,18 @@ export function parseTargetName(target: string): TargetName {
     : { service: target.slice(0, at), version: target.slice(at + 1), resource: '' };
 }
 
-/** For commands that are about exactly one version. @throws CliError usage */
+/** Parses a name that must have a version. @throws ExitError with exit code `usage` */
 export function parseVersion(target: string): TargetName {
-  const subject = parseTargetName(target);
-  if (subject.resource === '' && subject.service !== '' && subject.version !== '') return subject;
+  const parsed = parseTargetName(target);
+  if (parsed.resource === '' && parsed.service !== '' && parsed.version !== '') return parsed;
   throw new ExitError(EXIT.usage, `Found ${JSON.stringify(target)}, expected Service@version such as Calculator@1.0.0`);
 }
 
-/** @param names of what there is */
+/**
+ * Error for an unknown name, with a suggestion.
+ *
+ * @param names the names that exist
+ */
 export function unknownTarget(target: string, names: readonly string[]): ExitError {
   const there = [...new Set(names)].map(printable);
   const some = there.length > NAMES_MAX ? [...there.slice(0, NAMES_MAX), '...'] : there;

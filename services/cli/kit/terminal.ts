@@ -1,22 +1,22 @@
-// What a screen can do and how things look on it: colour only for terminals that want it, tables that fit, bars that fill.
-// Text that comes from chassis and meshes is stripped of control characters before it is shown: output is not allowed to move the cursor.
+// Terminal output: colors only where they are supported, tables that fit the width, progress bars. Text from chassis
+// and meshes is printed without control characters, so it cannot move the cursor.
 
-/** Where a command writes. Tests hand in strings; main.ts hands in the process's own streams. */
+/** Where a command writes. Tests collect strings; main.ts passes standard output and error. */
 export interface Terminal {
   write(text: string): void;
   writeError(text: string): void;
-  /** Standard output is a screen: things may move and be redrawn. */
+  /** Standard output is a terminal, so lines can be redrawn. */
   readonly isScreen: boolean;
-  readonly hasColour: boolean;
-  /** The screen can show more than ASCII. */
+  readonly hasColor: boolean;
+  /** The locale is UTF-8, so bars use block characters. */
   readonly hasUnicode: boolean;
   columns(): number;
   rows(): number;
 }
 
-export type Color = keyof typeof COLOURS;
+export type Color = keyof typeof COLORS;
 
-/** The process's own streams. NO_COLOR, TERM=dumb and a pipe each switch colour off. */
+/** Terminal on the streams of the process. NO_COLOR, TERM=dumb and a pipe each turn colors off. */
 export function processTerminal(env: NodeJS.ProcessEnv): Terminal {
   const { stdout, stderr } = process;
   const isScreen = stdout.isTTY === true && env['TERM'] !== 'dumb';
@@ -25,27 +25,33 @@ export function processTerminal(env: NodeJS.ProcessEnv): Terminal {
     write: (text) => void stdout.write(text),
     writeError: (text) => void stderr.write(text),
     isScreen,
-    hasColour: isScreen && !env['NO_COLOR'],
+    hasColor: isScreen && !env['NO_COLOR'],
     hasUnicode: /utf-?8/i.test(locale),
     columns: () => stdout.columns ?? 80,
     rows: () => stdout.rows ?? 24,
   };
 }
 
-export function paint(terminal: Terminal, colour: Color, text: string): string {
-  return terminal.hasColour && text !== '' ? `\x1b[${COLOURS[colour]}m${text}\x1b[0m` : text;
+export function paint(terminal: Terminal, color: Color, text: string): string {
+  return terminal.hasColor && text !== '' ? `\x1b[${COLORS[color]}m${text}\x1b[0m` : text;
 }
 
-/** One column of a table. Of columns that do not fit on the screen, those with the highest `dropOrder` go first; 0 never goes. */
+/**
+ * One column of a table. If the table is too wide, columns with the highest `dropOrder` are dropped first; 0 is never
+ * dropped. Column NOTE is dropped if it is empty.
+ */
 export interface Column<Row> {
   readonly head: string;
   readonly isNumber?: boolean;
   readonly dropOrder?: number;
   readonly text: (row: Row) => string;
-  readonly colour?: (row: Row) => Color | undefined;
+  readonly color?: (row: Row) => Color | undefined;
 }
 
-/** Lines of a table: text to the left, numbers to the right, two spaces between, cut to the screen; no trailing spaces. */
+/**
+ * Returns the lines of a table: text left-aligned, numbers right-aligned, two spaces between columns, cut to the
+ * width of the terminal, no trailing spaces.
+ */
 export function formatTable<Row>(
   terminal: Terminal,
   columns: readonly Column<Row>[],
@@ -59,8 +65,8 @@ export function formatTable<Row>(
     return { column, texts, width: Math.max(...texts.map(widthOf)) };
   });
   const limit = terminal.isScreen ? terminal.columns() - indent.length : Number.POSITIVE_INFINITY;
-  const total = (): number => table.reduce((sum, { width }) => sum + width + 2, -2);
-  while (total() > limit) {
+  const totalWidth = (): number => table.reduce((sum, { width }) => sum + width + 2, -2);
+  while (totalWidth() > limit) {
     const order = Math.max(...table.map(({ column }) => column.dropOrder ?? 0));
     if (order === 0) break;
     table = table.filter(({ column }) => column.dropOrder !== order);
@@ -69,8 +75,8 @@ export function formatTable<Row>(
     const shown = table.map(({ column, texts, width }, index) => {
       const text = texts[line] as string;
       const pad = ' '.repeat(width - widthOf(text));
-      const colour: Color | undefined = row === undefined ? 'dim' : column.colour?.(row);
-      const painted = colour === undefined ? text : paint(terminal, colour, text);
+      const color: Color | undefined = row === undefined ? 'dim' : column.color?.(row);
+      const painted = color === undefined ? text : paint(terminal, color, text);
       if (column.isNumber === true) return pad + painted;
       return index === table.length - 1 ? painted : painted + pad;
     });
@@ -78,10 +84,13 @@ export function formatTable<Row>(
   });
 }
 
-/** `▰▰▰▱▱` for 3 of 5, never wider than `width`; any progress shows, and only all of it fills the bar. */
-export function formatBar(terminal: Terminal, done: number, wanted: number, width: number): string {
-  const places = Math.max(1, Math.min(width, wanted));
-  const share = wanted === 0 ? 1 : Math.min(1, done / wanted);
+/**
+ * Returns `▰▰▰▱▱` for 3 of 5, at most `width` characters. Any progress shows at least one block; the bar is full only
+ * when all are done.
+ */
+export function formatBar(terminal: Terminal, done: number, total: number, width: number): string {
+  const places = Math.max(1, Math.min(width, total));
+  const share = total === 0 ? 1 : Math.min(1, done / total);
   const full = share === 1 ? places : Math.min(places - 1, Math.ceil(share * places));
   const [on, off] = terminal.hasUnicode ? ['▰', '▱'] : ['#', '.'];
   return (
@@ -90,12 +99,12 @@ export function formatBar(terminal: Terminal, done: number, wanted: number, widt
   );
 }
 
-/** Text from outside, safe to show: escape sequences taken out, other control characters made visible as spaces. */
+/** Returns the text without escape sequences; other control characters become spaces. */
 export function printable(text: string): string {
   return text.replace(ESCAPES, '').replace(CONTROLS, ' ');
 }
 
-/** Cuts a line to `columns` places, leaving escape sequences whole. */
+/** Cuts a line to `columns` characters. Escape sequences stay whole and do not count. */
 export function cut(line: string, columns: number): string {
   if (widthOf(line) <= columns) return line;
   let width = 0;
@@ -116,7 +125,7 @@ export function cut(line: string, columns: number): string {
   return kept;
 }
 
-/** A sentence in lines that fit on the screen, broken between words; one line where there is no screen. */
+/** Breaks a sentence between words into lines that fit the terminal; one line if there is no terminal. */
 export function wrapped(terminal: Terminal, text: string): string[] {
   if (!terminal.isScreen) return [text];
   const lines: string[] = [];
@@ -128,7 +137,7 @@ export function wrapped(terminal: Terminal, text: string): string[] {
   return lines;
 }
 
-/** Redraws a few lines in place while things go on; plain output may be put above them. */
+/** Redraws a block of lines in place. Other output can be printed above it after clear(). */
 export class LiveLines {
   readonly #terminal: Terminal;
   #shown = 0;
@@ -137,17 +146,19 @@ export class LiveLines {
     this.#terminal = terminal;
   }
 
-  /** Shows these lines instead of the ones before; more than the screen has are cut to what fits. */
+  /** Replaces the block. Lines that do not fit the height of the terminal are replaced by a count. */
   draw(lines: readonly string[]): void {
-    const room = Math.max(1, this.#terminal.rows() - 2);
+    const linesMax = Math.max(1, this.#terminal.rows() - 2);
     const fitting =
-      lines.length <= room ? lines : [...lines.slice(0, room - 1), `... and ${lines.length - room + 1} more`];
+      lines.length <= linesMax
+        ? lines
+        : [...lines.slice(0, linesMax - 1), `... and ${lines.length - linesMax + 1} more`];
     const columns = this.#terminal.columns() - 1;
     this.#terminal.write(this.#back() + fitting.map((line) => `${cut(line, columns)}\x1b[K\n`).join('') + '\x1b[J');
     this.#shown = fitting.length;
   }
 
-  /** Takes the lines off the screen. */
+  /** Removes the block from the terminal. */
   clear(): void {
     if (this.#shown > 0) this.#terminal.write(`${this.#back()}\x1b[J`);
     this.#shown = 0;
@@ -162,7 +173,7 @@ function widthOf(text: string): number {
   return Array.from(text.replace(SGR, '')).length;
 }
 
-const COLOURS = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
+const COLORS = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
 const SGR = /\x1b\[\d+m/g; // oxlint-disable-line no-control-regex -- escape sequences are what it looks for
 const SGR_SPLIT = /(\x1b\[\d+m)/; // oxlint-disable-line no-control-regex -- as above
 const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])/g; // oxlint-disable-line no-control-regex -- as above

@@ -1,5 +1,6 @@
-// What a command that gave an order shows until the order is carried out: a bar for each subject on a screen, a line for each step in a pipe.
-// It asks for the status again and again, at most for as long as it was told, then says what is missing and why; the mesh goes on either way.
+// Waits until a rollout is complete and shows its progress: a bar for each deployment on a terminal, one line per
+// change in a pipe. It polls the status up to a time limit, then reports what is missing and why. The mesh continues
+// in any case.
 
 import { sleep } from '../../../core/mod.ts';
 import type { MeshStatus, ResourceStatus } from '../../../core/rpc/mod.ts';
@@ -7,43 +8,43 @@ import { ExitError, EXIT, describeDuration, parseDuration } from '../../config/m
 import type { AdminClient } from './admin-client.ts';
 import { cut, formatBar, LiveLines, paint, printable, type Terminal } from './terminal.ts';
 
-/** How far one subject of the order has come. */
+/** Progress of one deployment or manager. */
 export interface Step {
   readonly name: string;
   readonly done: number;
-  readonly wanted: number;
-  /** What becomes of each: `alive`, `replaced`, `ended`. */
+  readonly desired: number;
+  /** What happens to each copy: `alive`, `replaced`, `ended`. */
   readonly word: string;
-  /** It may need more than the count says. */
+  /** May be false although the count is reached, for example while old processes still run. */
   readonly isDone: boolean;
-  /** What is in the way, for people; '' when nothing is known to be. */
+  /** What prevents progress; '' if nothing is known. */
   readonly note: string;
-  /** Lines for the end, when it did not come to be. */
+  /** Lines about the copies that are not done, for the error after the time limit. */
   readonly missing: readonly string[];
 }
 
-/** @throws CliError when some step is not done after `waitMs` */
+/** @throws ExitError if a step is not done after `waitMs` */
 export async function waitForRollout(
   terminal: Terminal,
   client: AdminClient,
   waitMs: number,
-  look: (status: MeshStatus) => readonly Step[],
+  stepsOf: (status: MeshStatus) => readonly Step[],
 ): Promise<void> {
   const end = performance.now() + waitMs;
   const live = new LiveLines(terminal);
-  const said = new Map<string, string>();
+  const printed = new Map<string, string>();
   for (;;) {
-    const steps = look(await client.status());
+    const steps = stepsOf(await client.status());
     if (terminal.isScreen) live.draw(steps.map((step) => barLine(terminal, step)));
-    else sayChanges(terminal, steps, said);
+    else printChanges(terminal, steps, printed);
     const missing = steps.filter(({ isDone }) => !isDone);
     if (missing.length === 0) return live.clear();
     if (performance.now() > end) throw notDone(missing, waitMs);
-    await sleep(LOOK_EVERY_MS);
+    await sleep(POLL_INTERVAL_MS);
   }
 }
 
-/** `--wait 5m`, `--no-wait`: how long to follow, 0 for not at all. */
+/** Parses `--wait 5m` and `--no-wait`. Returns milliseconds; 0 means not to wait. */
 export function readWait(text: string | false): number {
   if (text === false) return 0;
   const parsed = parseDuration(text);
@@ -51,7 +52,7 @@ export function readWait(text: string | false): number {
   throw new ExitError(EXIT.usage, `--wait: found ${JSON.stringify(text)}, expected ${parsed.expected}`);
 }
 
-/** A line for each resource that is not well, for `missing`. */
+/** Returns one line per resource, for `missing`; at most RESOURCES_MAX and a count of the rest. */
 export function describeResources(resources: readonly (ResourceStatus & { readonly manager?: string })[]): string[] {
   const lines = resources.map(({ name, state, note, manager }) => {
     const where = manager === undefined ? '' : ` on ${printable(manager)}`;
@@ -66,32 +67,32 @@ export function describeCount(count: number, one: string, many: string): string 
   return `${count} ${count === 1 ? one : many}`;
 }
 
-function barLine(terminal: Terminal, { name, done, wanted, word, note }: Step): string {
-  const figures = `${printable(name)}  ${formatBar(terminal, done, wanted, BAR_WIDTH)}  ${done}/${wanted} ${word}`;
+function barLine(terminal: Terminal, { name, done, desired, word, note }: Step): string {
+  const figures = `${printable(name)}  ${formatBar(terminal, done, desired, BAR_WIDTH)}  ${done}/${desired} ${word}`;
   return note === '' ? figures : `${figures}  ${paint(terminal, 'yellow', cut(printable(note), NOTE_WIDTH))}`;
 }
 
-function sayChanges(terminal: Terminal, steps: readonly Step[], said: Map<string, string>): void {
-  for (const { name, done, wanted, word, note } of steps) {
-    const line = `${printable(name)}: ${done} of ${wanted} ${word}${note === '' ? '' : `; ${printable(note)}`}`;
-    if (said.get(name) === line || wanted === 0) continue;
-    said.set(name, line);
+function printChanges(terminal: Terminal, steps: readonly Step[], printed: Map<string, string>): void {
+  for (const { name, done, desired, word, note } of steps) {
+    const line = `${printable(name)}: ${done} of ${desired} ${word}${note === '' ? '' : `; ${printable(note)}`}`;
+    if (printed.get(name) === line || desired === 0) continue;
+    printed.set(name, line);
     terminal.write(`${line}\n`);
   }
 }
 
 function notDone(steps: readonly Step[], waitMs: number): ExitError {
-  const lines = steps.flatMap(({ name, done, wanted, word, note, missing }) => [
-    `  ${printable(name)}: ${done} of ${wanted} ${word}${note === '' ? '' : `; ${printable(note)}`}`,
+  const lines = steps.flatMap(({ name, done, desired, word, note, missing }) => [
+    `  ${printable(name)}: ${done} of ${desired} ${word}${note === '' ? '' : `; ${printable(note)}`}`,
     ...missing.map((line) => `    ${line}`),
   ]);
   return new ExitError(
     EXIT.failed,
-    `Not done after ${describeDuration(waitMs)}; the mesh goes on trying (see \`katamari events\`):\n${lines.join('\n')}`,
+    `Not done after ${describeDuration(waitMs)}; the mesh continues to try (see \`katamari events\`):\n${lines.join('\n')}`,
   );
 }
 
-const LOOK_EVERY_MS = 150;
+const POLL_INTERVAL_MS = 150;
 const BAR_WIDTH = 30;
 const NOTE_WIDTH = 120;
 const RESOURCES_MAX = 10;

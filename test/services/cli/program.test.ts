@@ -91,7 +91,7 @@ describe('katamari', () => {
         expect(help.stdout).toContain(`Examples:\n  $ katamari ${name}`);
       }
       expect(stdout).toContain(
-        'Exit codes: 0 done, 1 failed, 2 wrong command line, 69 no mesh there, 78 wrong configuration.',
+        'Exit codes: 0 success, 1 failed, 2 wrong command line, 69 no mesh answers, 78 wrong configuration.',
       );
     },
     BUSY_MS,
@@ -135,7 +135,7 @@ describe('katamari', () => {
         expect(code).toBe(69);
         expect(stdout).toBe('');
         expect(stderr).toContain(`No mesh answers at ${gone.url} (KATAMARI_URL): `);
-        expect(stderr).toContain('Start one with `katamari up`, or point elsewhere with --mesh URL or KATAMARI_URL.');
+        expect(stderr).toContain('Start one with `katamari up`, or name another mesh with --mesh URL or KATAMARI_URL.');
       }
     },
     BUSY_MS,
@@ -343,7 +343,7 @@ describe('katamari call', () => {
       expect(stderr).toContain(`For example: katamari call Calculator.calculate logid=2 w='{"num1":40,"op":"ADD"}'`);
       const none = await runKatamari(['call', 'Calculator', '--mesh', server.url]);
       expect(none.code).toBe(2);
-      expect(none.stderr).toContain('"Calculator" names no method, expected Calculator.method');
+      expect(none.stderr).toContain('"Calculator" has no method name, expected Calculator.method');
       expect(none.stderr).toContain('  i32 calculate(1: i32 logid, 2: Work w) throws Bad');
     },
     BUSY_MS,
@@ -491,7 +491,7 @@ describe('katamari status', () => {
       const { code, stderr } = await runKatamari(['status', '--mesh', server.url], { env: TOKEN });
       expect(code).toBe(1);
       expect(stderr).toContain(
-        `refused status: wrong token; the one given is from KATAMARI_TOKEN, give another with --token`,
+        `refused status: wrong token; the token came from KATAMARI_TOKEN. Pass the right one with --token`,
       );
     },
     BUSY_MS,
@@ -581,7 +581,7 @@ describe('katamari restart', () => {
         { env: TOKEN },
       );
       expect(code).toBe(1);
-      expect(stderr).toContain('Not done after 10ms; the mesh goes on trying');
+      expect(stderr).toContain('Not done after 10ms; the mesh continues to try');
       expect(stderr).toContain('  Calculator@1.0.0/1: 0 of 1 replaced\n    Calculator@1.0.0/1 on m is backing off');
       expect(server.asked.find(({ method }) => method === 'restart')?.params).toMatchObject({
         resource: 'Calculator@1.0.0/1',
@@ -701,7 +701,7 @@ describe('katamari doctor', () => {
       expect(about('admin token')).toContain('chmod 600');
       expect(about('Consul')).toMatch(/^FAIL the Consul at http:\/\/127\.0\.0\.1:1 does not answer/);
       expect(about('chassis A@1')).toMatch(/^FAIL .*doctor\.yaml:6: .*not-executable is not executable; chmod \+x/);
-      expect(about('chassis B@1')).toMatch(/no program "no-such-program" on PATH; install it, or give its path$/);
+      expect(about('chassis B@1')).toMatch(/no program "no-such-program" on PATH; install it, or write its path$/);
       expect(about('IDL C@1')).toMatch(/^FAIL .*bad\.thrift/);
       expect(about('IDL E@1')).toMatch(
         /^FAIL .*doctor\.yaml:10: healthCheck: E has no method "reedy"; it has ready; name another/,
@@ -817,7 +817,7 @@ describe('katamari up', () => {
         env: { STAND_IN: 'taken' },
       });
       expect(code).toBe(1);
-      expect(stderr).toContain('Port 1234 (ports.thrift) is taken');
+      expect(stderr).toContain('Port 1234 (ports.thrift) is in use');
       expect(stderr).toContain('--set ports.thrift=PORT');
     },
     BUSY_MS,

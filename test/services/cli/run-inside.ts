@@ -28,7 +28,7 @@ export async function runInside(args: readonly string[], options: InsideOptions)
       },
       writeError: (text) => (stderr += text),
       isScreen: screen !== undefined,
-      hasColour: false,
+      hasColor: false,
       hasUnicode: true,
       columns: () => screen?.[0] ?? 80,
       rows: () => screen?.[1] ?? 24,

@@ -78,7 +78,7 @@ describe('katamari deploy', () => {
     mesh.broken.add('Rank@1.0.0');
     const { code, stderr } = await run(['deploy', 'search.yaml', 'Rank', '--wait', '200ms']);
     expect(code).toBe(1);
-    expect(stderr).toContain('Not done after 200ms; the mesh goes on trying (see `katamari events`):');
+    expect(stderr).toContain('Not done after 200ms; the mesh continues to try (see `katamari events`):');
     expect(stderr).toContain('  Rank@1.0.0: 0 of 1 alive; m1: exited with code 3 at once');
     expect(stderr).toContain('    Rank@1.0.0/1 on m1 is backing off: no module ranker');
   });
@@ -86,14 +86,14 @@ describe('katamari deploy', () => {
   test('says what is missing when nobody takes the copies', async () => {
     mesh.leader = '';
     const leaderless = await run(['deploy', 'search.yaml', 'Rank', '--wait', '50ms']);
-    expect(leaderless.stderr).toContain('0 of 1 alive; no master leads, so no manager is told; is a master up?');
+    expect(leaderless.stderr).toContain('0 of 1 alive; no leader, so no manager gets orders; is a master up?');
     mesh.leader = 'boss';
     for (const manager of mesh.managers) mesh.drained.add(manager);
     const drained = await run(['deploy', 'search.yaml', 'Rank', '--wait', '50ms']);
     expect(drained.stderr).toContain('no manager can take it: m1 is draining, m2 is draining');
     mesh.managers.splice(0);
     const empty = await run(['deploy', 'search.yaml', 'Rank', '--wait', '50ms']);
-    expect(empty.stderr).toContain('0 of 1 alive; no manager is up\n    1 of them no manager has begun to start');
+    expect(empty.stderr).toContain('0 of 1 alive; no manager is up\n    1 not started by any manager yet');
   });
 
   test('shows a bar for each on a screen, and takes them off at the end', async () => {
@@ -167,7 +167,7 @@ describe('katamari drain and katamari undrain', () => {
     const { code, stdout } = await run(['drain', 'm2']);
     expect(code).toBe(0);
     expect(stdout).toBe(
-      'm2: 1 of 2 ended\nm2: 2 of 2 ended\nNothing runs on m2 any more. `katamari undrain m2` gives it back.\n',
+      'm2: 1 of 2 ended\nm2: 2 of 2 ended\nNothing runs on m2 any more. `katamari undrain m2` lets it run copies again.\n',
     );
     expect(new Set(mesh.copies.map(({ manager }) => manager))).toEqual(new Set(['m1']));
     expect((await run(['undrain', 'm2'])).stdout).toBe('m2 may run copies again.\n');
@@ -201,7 +201,7 @@ describe('katamari route', () => {
     mesh.deploy({ version: '2.0.0', count: 1 });
     mesh.figures = { weight: 0.5 };
     expect((await run(['route', 'Search'])).stdout).toBe(
-      'Search has no route: a call goes to any version, by their resources.\n\n' +
+      'Search has no route: versions share the calls by their number of resources.\n\n' +
         'VERSION  WEIGHT  SHARE  ALIVE  CALLS/S\n1.0.0         -    50%    2/2     25.0\n2.0.0         -    50%    1/1     12.5\n',
     );
     expect((await run(['route', 'Search', '1.0.0=90', '2.0.0=10'])).stdout).toBe(
@@ -224,7 +224,7 @@ describe('katamari route', () => {
     const { stdout } = await run(['route', 'Search', '1.0.0=1', '3.0.0=1']);
     expect(stdout).toContain('1.0.0         1   100%    1/1');
     expect(stdout).toContain('3.0.0         1     0%    0/0');
-    expect(stdout).toContain('Nothing runs Search@3.0.0; its share goes to the others.');
+    expect(stdout).toContain('Nothing runs Search@3.0.0; its share goes to the other versions.');
   });
 
   test('refuses shares that make no sense, and services that nobody knows', async () => {
@@ -290,7 +290,7 @@ describe('katamari status over many processes', () => {
   test('says when no master leads', async () => {
     mesh.leader = '';
     const { stdout } = await run(['status']);
-    expect(stdout).toContain('No master leads: deployments stay as they are.\n\nNo pools yet.\n');
+    expect(stdout).toContain('No master leads: deployments do not change.\n\nNo pools yet.\n');
   });
 });
 
@@ -394,7 +394,7 @@ describe('katamari top', () => {
     });
     expect(code).toBe(0);
     expect(heads[0]).toBe(`Mesh lab at http://127.0.0.1:${port}: ready`);
-    expect(heads.at(-1)).toBe(`Mesh lab at http://127.0.0.1:${port}: no answer now, trying again`);
+    expect(heads.at(-1)).toBe(`Mesh lab at http://127.0.0.1:${port}: no answer, trying again`);
   });
 
   test('refuses a figure that it does not sort by', async () => {

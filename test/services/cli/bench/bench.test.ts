@@ -450,7 +450,7 @@ describe('katamari bench refuses', () => {
       expect(code).toBe(1);
       expect(stderr).toContain('has no method "fnd", did you mean "find"?');
       expect((await refused(['Search']))[1]).toContain(
-        '"Search" names no method, expected Search.method\nSearch has:\n  void find',
+        '"Search" has no method name, expected Search.method\nSearch has:\n  void find',
       );
       expect((await refused(['Search.note', 'x']))[1]).toContain('Search.note is oneway: it is never answered');
       const unknown = await runReal(['Nowhere.say', 'x']);

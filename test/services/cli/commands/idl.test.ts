@@ -30,8 +30,8 @@ describe('katamari idl diff', () => {
       'breaks       breaks       a: parameter 2 m i32 became i64: whoever reads it refuses it, or reads it as if nothing had come',
       'fine         breaks       c was added: a chassis of yesterday does not have it',
       '',
-      'S: callers of the old state are not understood by chassis of the new one. Give it another major version and run both side by side.',
-      'T: nothing that travels has changed',
+      'S: incompatible. A chassis of the new version does not understand old callers. Give it a new major version and run both side by side.',
+      'T: no change on the wire',
       '',
     ]);
   });

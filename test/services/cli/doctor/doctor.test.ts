@@ -59,7 +59,7 @@ async function diagnose(settings: Record<string, unknown>, env: Record<string, s
       write: (part: string) => void (text += part),
       writeError: (part: string) => void (text += part),
       isScreen: false,
-      hasColour: false,
+      hasColor: false,
       hasUnicode: false,
       columns: () => 80,
       rows: () => 24,
@@ -114,8 +114,8 @@ describe('katamari doctor, on Consul', () => {
     expect(about('Consul agent')).toMatch(/^OK node katamari of dc1, Consul 1\./);
     expect(about('Consul keys')).toBe('OK can read, list, write and delete below katamari/main/; ');
     expect(about('Consul checks')).toBe('OK the agent reaches this process at 127.0.0.1; ');
-    expect(about('Consul sessions')).toBe('OK can be held for 10 s, renewed and ended, and lock keys; ');
-    expect(about('mesh main')).toBe('OK nothing is registered: this would be its first process; ');
+    expect(about('Consul sessions')).toBe('OK can be created (TTL 10 s), renewed and destroyed, and lock keys; ');
+    expect(about('mesh main')).toBe('OK no process is registered; this would be the first; ');
     expect([code, findings.filter(({ verdict }) => verdict === 'FAIL')]).toEqual([0, []]);
     expect(await remains()).toEqual([]);
   });
@@ -137,7 +137,7 @@ describe('katamari doctor, on Consul', () => {
     for (const answer of answers) {
       const { about } = await diagnose(at(`127.0.0.1:${await listenHttp(answer)}`));
       expect(about('Consul')).toMatch(
-        /^FAIL what listens at .* does not answer as Consul does: .*; correct consul\.address/,
+        /^FAIL the server at .* does not answer like Consul: .*; correct consul\.address/,
       );
     }
   });
@@ -145,7 +145,7 @@ describe('katamari doctor, on Consul', () => {
   test('gives up on one that says nothing', async () => {
     const port = await listen(createServer((socket) => void ends.push(() => socket.destroy())));
     const { about } = await diagnose(at(`127.0.0.1:${port}`));
-    expect(about('Consul')).toMatch(/^FAIL what listens at .* does not answer as Consul does/);
+    expect(about('Consul')).toMatch(/^FAIL the server at .* does not answer like Consul/);
   });
 
   test('finds TLS where there is none, and files that cannot be read', async () => {
@@ -173,7 +173,7 @@ describe('katamari doctor, on Consul', () => {
     const lonely = await startRealConsul({ config: { bootstrap: false, bootstrap_expect: 3 }, hasLeader: false });
     ends.push(() => lonely.close());
     const { about, code } = await diagnose(at(lonely.address));
-    expect(about('Consul')).toMatch(/^FAIL the Consul at .* has no leader; start enough of its servers/);
+    expect(about('Consul')).toMatch(/^FAIL the Consul at .* has no leader; start a majority of its servers/);
     expect(code).toBe(1);
   }, 40_000);
 
@@ -188,7 +188,7 @@ describe('katamari doctor, on Consul', () => {
     // An address for documentation: nobody has it.
     const { about } = await diagnose({ ...at(consul.address), advertise: '192.0.2.1' });
     expect(about('Consul checks')).toMatch(
-      /^FAIL the agent took a check of 192\.0\.2\.1:\d+ but does not get there: .*; use the agent of this machine, or say with advertise/,
+      /^FAIL the agent accepted a check of 192\.0\.2\.1:\d+ but cannot reach it: .*; use the agent of this machine, or set advertise/,
     );
     expect(await remains()).toEqual([]);
   });
@@ -308,7 +308,7 @@ describe('katamari doctor, on the mesh', () => {
     });
     const settings = { ...at(consul.address), link: { secret: SECRET } };
     const early = await diagnose(settings);
-    expect(early.about('leader')).toMatch(/^warn there are masters and none leads; wait/);
+    expect(early.about('leader')).toMatch(/^warn there are masters, but none leads; wait/);
     expect(await two.lock('katamari/main/leader', '{"name":"two"}')).toBe(true);
     const { about, code } = await diagnose(settings);
     expect(about('mesh main')).toBe('OK 1 master (two), 1 manager (one), 1 faceplate (three); ');
@@ -326,13 +326,15 @@ describe('katamari doctor, on the mesh', () => {
     await register('silent', { 'managers/silent': manager(await startLink(SECRET), 'http://127.0.0.1:1') });
     await register('other', { 'managers/other': manager(await startLink('another secret of the tests'), stats) });
     const { about, code } = await diagnose({ ...at(consul.address), link: { secret: SECRET } });
-    expect(about('leader')).toMatch(/^warn there is no master; calls go on/);
+    expect(about('leader')).toMatch(
+      /^warn there is no master; calls and deployments from configuration files still work/,
+    );
     expect(about('process gone')).toMatch(
-      /^FAIL link 127\.0\.0\.1:1: .*; stats http:\/\/127\.0\.0\.1:1: .*; see that it runs/,
+      /^FAIL link 127\.0\.0\.1:1: .*; stats http:\/\/127\.0\.0\.1:1: .*; check that it runs/,
     );
     expect(about('process silent')).toMatch(/^warn stats http:\/\/127\.0\.0\.1:1: /);
     expect(about('process other')).toMatch(
-      /^FAIL link .*: it does not let us in: .*; give all processes of the mesh the same link\.secret/,
+      /^FAIL link .*: access denied: .*; give all processes of the mesh the same link\.secret/,
     );
     expect(code).toBe(1);
   });
@@ -343,9 +345,11 @@ describe('katamari doctor, on the mesh', () => {
     await register('here', { 'masters/here': { rank: 1, machine: 'm9', stats: '' } });
     const { about } = await diagnose(at(consul.address));
     expect(about('name twin')).toMatch(
-      /^FAIL 2 processes \(katamari-manager\) have it, at the Consul nodes katamari: each hides the others; give each process a name/,
+      /^FAIL 2 processes \(katamari-manager\) have this name, at the Consul nodes katamari: each hides the others; give each process its own name/,
     );
-    expect(about('name here')).toBe('FAIL a master of this name runs on m9; start this one with another name (--name)');
+    expect(about('name here')).toBe(
+      'FAIL a master with this name runs on m9; give this process another name (--name)',
+    );
   });
 
   test('lets another mesh use a name at another agent, and finds two agents with one name', async () => {
@@ -378,14 +382,14 @@ describe('katamari doctor, on the mesh', () => {
     await enter('main');
     await hold('main');
     expect((await diagnose(at(young.address))).about('name afar')).toMatch(
-      /^FAIL 2 processes \(katamari-manager\) have it, at the Consul nodes elsewhere, katamari:/,
+      /^FAIL 2 processes \(katamari-manager\) have this name, at the Consul nodes elsewhere, katamari:/,
     );
   }, 40_000);
 
   test('says which records make no sense', async () => {
     await register('odd', { 'managers/odd': { address: 7 } });
     const { about } = await diagnose(at(consul.address));
-    expect(about('record odd')).toMatch(/^warn is not as it should be: .*address.*; run the same version of Katamari/);
+    expect(about('record odd')).toMatch(/^warn is invalid: .*address.*; run the same version of Katamari/);
   });
 
   test('says that it is running instead of complaining of its ports', async () => {
