@@ -10,7 +10,7 @@ export { FrameReader } from './frame-reader.ts';
 export { Link, type ReplySink } from './link.ts';
 export { OrderedConnection, type QueuedCall, type TimedPipelineLimits } from './ordered-connection.ts';
 export { PendingTable } from './pending-table.ts';
-export { type ConnectionState, LINGER_MS, PipelinedConnection, type PipelineLimits } from './pipelined-connection.ts';
+export type { ConnectionState, PipelineLimits } from './pipelined-connection.ts';
 export { PlainLink } from './plain-link.ts';
 export { ReceiveBuffer } from './receive-buffer.ts';
 export { checkCertificates, connectLink, type LinkSecurity, whyNotListen } from './security.ts';
