@@ -1,5 +1,6 @@
-// One operating-system process of a chassis, leader of its own process group: launched, its output captured line by line, stopped in
-// steps (drain is the caller's, then SIGTERM, then SIGKILL to the whole group). Speaks to nobody; what it says on its socket is elsewhere.
+// One operating-system process of a chassis, the leader of its own process group. Captures its output line by line. Stops it in steps:
+// SIGTERM, then SIGKILL to the whole group; draining is up to the caller. Does not talk to the process over its socket.
+
 import type { Clock } from '../../core/mod.ts';
 import { LineSplitter } from './line-splitter.ts';
 import type { Reaper } from './reaper.ts';
@@ -8,12 +9,12 @@ import { readFileSync } from 'node:fs';
 
 export interface Launch {
   readonly command: readonly string[];
-  /** '' for this process's own. */
+  /** Working directory; '' for the one of this process. */
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** How a process ended. `code` and `signal` as in node:child_process; `failure` when it could not even be launched. */
+/** How a process ended. `code` and `signal` as in node:child_process; `failure` is set when the process could not be launched. */
 export interface Exit {
   readonly code: number | null;
   readonly signal: string | null;
@@ -43,7 +44,7 @@ export class ChassisProcess {
     this.#child = spawn(program, args, {
       ...(options.cwd === '' ? {} : { cwd: options.cwd }),
       env: { ...inheritedEnv(), ...options.env },
-      // A group of its own: whatever the chassis starts can be killed with it.
+      // Its own process group, so that processes that the chassis starts can be killed with it.
       detached: true,
       stdio: ['pipe', 'pipe', 'pipe'],
     });
@@ -57,7 +58,7 @@ export class ChassisProcess {
         resolve(exit);
       };
       this.#child.once('error', (error) => {
-        // Also raised when a kill fails; only a launch that failed has no pid.
+        // Node emits 'error' for a failed kill too. Only a failed launch has no pid.
         if (this.#child.pid === undefined) end({ code: null, signal: null, failure: error.message });
       });
       this.#child.once('exit', (code, signal) => end({ code, signal, failure: '' }));
@@ -75,12 +76,12 @@ export class ChassisProcess {
     return this.#exit !== undefined;
   }
 
-  /** The last lines of its output, oldest first. */
+  /** The last 50 lines of output, oldest first. */
   get lastLines(): readonly string[] {
     return this.#lastLines;
   }
 
-  /** Asks with SIGTERM, and kills the group with SIGKILL when it has not ended after `graceMs`. The first call counts. */
+  /** Sends SIGTERM, then SIGKILL to the group after `graceMs`. Later calls change nothing. Resolves with the exit. */
   stop(graceMs: number): Promise<Exit> {
     if (this.#exit === undefined && this.#killTimer === undefined) {
       this.#signal('SIGTERM', this.pid);
@@ -89,7 +90,7 @@ export class ChassisProcess {
     return this.exited;
   }
 
-  /** SIGKILL to the whole group, now. Also ends processes that are stopped. */
+  /** Sends SIGKILL to the whole group; this also ends processes stopped by SIGSTOP. */
   kill(): void {
     this.#signal('SIGKILL', -this.pid);
   }
@@ -118,7 +119,7 @@ export class ChassisProcess {
     }
   }
 
-  /** The leader has gone: so must what it started. */
+  /** Kills what the chassis started and left running. */
   #afterExit(): void {
     this.#killTimer?.();
     if (this.pid === 0) return;
@@ -131,17 +132,17 @@ export class ChassisProcess {
     try {
       process.kill(target, signal);
     } catch {
-      // ESRCH: it has ended already.
+      // ESRCH: the process has ended already.
     }
   }
 }
 
-/** The environment without what is the mesh's own business: its tokens, addresses and settings are none of a chassis'. */
+/** The environment of this process without the tokens, addresses and settings of the mesh, which a chassis must not see. */
 function inheritedEnv(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(KATAMARI|CONSUL)_/.test(name)));
 }
 
-/** What an exit means, for people. */
+/** An exit as text: `exited with status 1`. */
 export function describeExit(exit: Exit): string {
   if (exit.failure !== '') return `could not be launched: ${exit.failure}`;
   if (exit.signal !== null) return `was ended by ${exit.signal}`;

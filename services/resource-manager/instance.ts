@@ -1,17 +1,18 @@
-// One life of a chassis: launched, introduced, serving, ended. Ends once, for the first reason that was given; whatever it held (timers,
+// One process of a chassis from launch to exit: launched, ready, serving, ended. It ends once, with the first reason that was given, and
+// releases its timers, link and socket file. The slot decides what happens next.
+
 import { KatamariError, sleep, type Clock } from '../../core/mod.ts';
 import type { RestartReason } from '../../core/rpc/mod.ts';
 import type { ChassisTimes, RecycleRules } from '../mesh/mod.ts';
 import { ChassisProcess, describeExit, type Exit, type Launch } from './chassis-process.ts';
-import type { ExpectedChassis, ReadyChassis } from './introduced.ts';
+import type { ExpectedChassis, ReadyChassis } from './ready-chassis.ts';
 import { awaitReadiness } from './readiness.ts';
 import type { Reaper } from './reaper.ts';
 import { Resource } from './resource.ts';
 
-// link, socket file) goes with it. Its slot decides what comes after.
-
 import { rmSync } from 'node:fs';
-/** `stopped`: nobody wants it any more. */
+
+/** `stopped`: the chassis is not part of the desired state any more. */
 export type EndReason = RestartReason | 'stopped';
 
 export interface ProcessInstanceOptions {
@@ -25,19 +26,19 @@ export interface ProcessInstanceOptions {
   readonly reaper: Reaper;
   readonly clock: Clock;
   readonly onLine: (line: string) => void;
-  /** It should be replaced although it still works: age, calls, memory, retired. */
+  /** Called when a working chassis should be replaced: age, calls, memory, retired. */
   readonly onWorn: (reason: RestartReason) => void;
-  /** Its link has closed: it can serve nobody any more, whatever its process does. */
-  readonly onBroken: (incarnation: ProcessInstance) => void;
-  /** Its process has ended, at last. */
-  readonly onEnded: (incarnation: ProcessInstance) => void;
+  /** Called when the link has closed: the chassis can serve no calls, even if its process still runs. */
+  readonly onBroken: (instance: ProcessInstance) => void;
+  /** Called when the process has ended. */
+  readonly onEnded: (instance: ProcessInstance) => void;
 }
 
 export class ProcessInstance {
   readonly #options: ProcessInstanceOptions;
   readonly process: ChassisProcess;
   readonly #life = new AbortController();
-  #introduced: ReadyChassis | undefined;
+  #ready: ReadyChassis | undefined;
   resource: Resource | undefined;
   #reason: EndReason | undefined;
   #why = '';
@@ -53,21 +54,22 @@ export class ProcessInstance {
     });
   }
 
-  get introduced(): ReadyChassis | undefined {
-    return this.#introduced;
+  /** What the readiness check found; undefined until the chassis is ready. */
+  get ready(): ReadyChassis | undefined {
+    return this.#ready;
   }
 
-  /** Why it ended or is ending; undefined while it lives. */
+  /** Why it ended or is ending; undefined while it runs. */
   get reason(): EndReason | undefined {
     return this.#reason;
   }
 
-  /** The same for people: `exited with status 1`. */
+  /** The reason as text: `exited with status 1`. */
   get why(): string {
     return this.#why;
   }
 
-  /** Resolves when the chassis can be used. @throws Error what is wrong; it is being ended then. */
+  /** Resolves when the chassis is ready. @throws Error that says what is wrong; the process is killed then */
   async start(): Promise<Resource> {
     const { clock, times, name } = this.#options;
     const stopTimer = clock.after(times.startTimeoutMs, () => {
@@ -76,7 +78,7 @@ export class ProcessInstance {
       );
     });
     try {
-      const introduced = await awaitReadiness({
+      const ready = await awaitReadiness({
         name,
         address: this.#options.address,
         expected: this.#options.expected,
@@ -85,9 +87,9 @@ export class ProcessInstance {
         signal: this.#life.signal,
         onLinkClosed: (error) => this.#onLinkClosed(error),
       });
-      this.#introduced = introduced;
-      this.resource = this.#resourceOf(introduced);
-      this.#watchHealth(introduced);
+      this.#ready = ready;
+      this.resource = this.#resourceOf(ready);
+      this.#watchHealth(ready);
       return this.resource;
     } catch (error) {
       this.end('start_failed', (error as Error).message);
@@ -97,7 +99,7 @@ export class ProcessInstance {
     }
   }
 
-  /** Finishes the calls inside (bounded), then SIGTERM, then SIGKILL. */
+  /** Waits for running calls up to the drain timeout, then sends SIGTERM, and SIGKILL after the grace time. */
   async retire(reason: EndReason, why: string): Promise<void> {
     const { clock, times } = this.#options;
     this.#setReason(reason, why);
@@ -114,11 +116,11 @@ export class ProcessInstance {
     await this.process.stop(times.stopGraceMs);
   }
 
-  /** Ends it now: calls inside fail. */
+  /** Kills the process now. Its calls fail. */
   end(reason: EndReason, why: string): void {
     this.#setReason(reason, why);
     this.process.kill();
-    // A process that could not be launched has no exit of its own to wait for.
+    // A process that could not be launched emits no exit, so close the resource here.
     this.resource?.close();
   }
 
@@ -128,14 +130,14 @@ export class ProcessInstance {
     this.#why = why;
   }
 
-  #resourceOf(introduced: ReadyChassis): Resource {
+  #resourceOf(ready: ReadyChassis): Resource {
     const { recycle, clock, times, name, onWorn } = this.#options;
     const resource = new Resource({
       name,
-      link: introduced.link,
-      places: introduced.places,
-      // One that may serve so many calls is sent them one by one, or the last of them would have to be taken back.
-      ahead: recycle.afterCalls > 0 ? 0 : introduced.ahead,
+      link: ready.link,
+      places: ready.places,
+      // With a limit on calls nothing is sent ahead: calls beyond the limit would have to be taken back.
+      ahead: recycle.afterCalls > 0 ? 0 : ready.ahead,
       hangGraceMs: times.hangGraceMs,
       clock,
       onHung: (why) => this.end('hung', why),
@@ -148,12 +150,12 @@ export class ProcessInstance {
     return resource;
   }
 
-  /** Pings while it is idle, and looks at its age and memory. A busy chassis is judged by the deadlines of its calls. */
-  #watchHealth(introduced: ReadyChassis): void {
+  /** Checks age and memory, and pings while the chassis is idle. A busy chassis is judged by the deadlines of its calls. */
+  #watchHealth(ready: ReadyChassis): void {
     const { clock, times, recycle } = this.#options;
     const { signal } = this.#life;
     let isWorn = false;
-    const wear = (reason: RestartReason): void => {
+    const reportWorn = (reason: RestartReason): void => {
       if (isWorn) return;
       isWorn = true;
       this.#options.onWorn(reason);
@@ -161,32 +163,32 @@ export class ProcessInstance {
     const check = async (): Promise<void> => {
       while (!signal.aborted) {
         await sleep(times.pingEveryMs, signal);
-        if (recycle.afterAgeMs > 0 && clock.nowMs() - this.process.startedAtMs > recycle.afterAgeMs) wear('age');
-        if (recycle.memoryBytesMax > 0 && this.process.rssBytes() > recycle.memoryBytesMax) wear('memory');
-        if (introduced.isWell !== undefined && this.resource?.inFlight === 0)
-          await this.#ping(introduced, introduced.isWell);
+        if (recycle.afterAgeMs > 0 && clock.nowMs() - this.process.startedAtMs > recycle.afterAgeMs) reportWorn('age');
+        if (recycle.memoryBytesMax > 0 && this.process.rssBytes() > recycle.memoryBytesMax) reportWorn('memory');
+        if (ready.checkHealth !== undefined && this.resource?.inFlight === 0)
+          await this.#ping(ready, ready.checkHealth);
       }
     };
-    // Ends with the life of the chassis; the only rejection is that end.
+    // The loop ends with the process; the abort of `#life` is its only rejection.
     check().catch(() => undefined);
   }
 
-  async #ping(introduced: ReadyChassis, isWell: () => Promise<unknown>): Promise<void> {
+  async #ping(ready: ReadyChassis, checkHealth: () => Promise<unknown>): Promise<void> {
     const { clock, times, expected } = this.#options;
-    const what = expected.healthCheck === '' ? 'a ping' : `its health check ${expected.healthCheck}`;
+    const check = expected.healthCheck === '' ? 'a ping' : `its health check ${expected.healthCheck}`;
     let stopTimer = clock.after(times.pingTimeoutMs, () => {
-      // When this process was held up, the answer may be here and unread: it gets a second look before anybody is killed.
+      // If this process was blocked, the answer may have arrived unread. Look again before killing the chassis.
       stopTimer = clock.after(SECOND_LOOK_MS, () => {
-        // A call that came after the ping may keep the code busy; then the call's deadline judges.
+        // A call that arrived after the ping may keep the chassis busy. The deadline of that call applies then.
         if ((this.resource?.inFlight ?? 0) > 0) return;
-        this.end('ping_failed', `it did not answer ${what} within ${times.pingTimeoutMs} ms`);
+        this.end('ping_failed', `it did not answer ${check} within ${times.pingTimeoutMs} ms`);
       });
     });
     try {
-      await isWell();
+      await checkHealth();
     } catch (error) {
-      // A ping that its link took along says nothing of its own: onLinkClosed judges, and the exit may be the reason.
-      if (!introduced.link.isOpen || this.#life.signal.aborted) return;
+      // A ping that failed because the link closed is no reason of its own: onLinkClosed or the exit gives the reason.
+      if (!ready.link.isOpen || this.#life.signal.aborted) return;
       const { message } = error as Error;
       const why = expected.healthCheck === '' ? `a ping failed: ${message}` : message;
       this.end('ping_failed', why);
@@ -196,14 +198,14 @@ export class ProcessInstance {
   }
 
   #onLinkClosed(error: KatamariError): void {
-    // A process that dies closes its link a moment before its exit is known: then the exit is the reason.
+    // The link of a dying process closes a moment before its exit is reported. The exit is the better reason, so wait for it.
     const stop = this.#options.clock.after(EXIT_AFTER_LINK_MS, () => this.end('protocol', error.message));
     void this.process.exited.then(stop);
     this.#options.onBroken(this);
   }
 
   #onExit(exit: Exit): void {
-    const failedStart = this.#introduced === undefined;
+    const failedStart = this.#ready === undefined;
     this.#setReason(failedStart ? 'start_failed' : 'crashed', describeExit(exit));
     this.#life.abort(new Error(`it ${describeExit(exit)}`));
     this.resource?.close();

@@ -1,14 +1,14 @@
-// How long the last calls of one method took: tells calls that cannot be answered in time any more, and methods whose calls are quick.
+// Service times of the last calls of one method. They show which waiting calls cannot finish in time, and which methods are quick.
 
 /** Service times of the last calls of one method, in ms. */
 export class LatencySamples {
   readonly #times: number[] = [];
   #next = 0;
-  /** A mean in which the last calls weigh most, in ms: a single slow one of many is forgiven, one that hung is remembered for some 50 calls. */
+  /** Moving average in ms. One slow call among many hardly changes it; a call that hung affects it for some 50 calls. */
   #meanMs = 0;
   #count = 0;
 
-  /** They take no time to speak of. */
+  /** Whether calls take at most 2 ms on average. */
   get isQuick(): boolean {
     return this.#meanMs <= QUICK_MS && this.#count >= ESTIMATE_CALLS_MIN;
   }
@@ -20,14 +20,15 @@ export class LatencySamples {
     this.#next = (this.#next + 1) % RECENT_CALLS;
   }
 
+  /** The shortest of the last calls, in ms. */
   shortest(): number {
     return Math.min(...this.#times);
   }
 }
 
-/** Calls that take no longer, on the mean, are quick, in ms. */
+/** Longest average of quick calls, in ms. */
 const QUICK_MS = 2;
-/** Calls of a method that are looked at to tell how long it takes at least. */
+/** Number of calls in the samples. */
 const RECENT_CALLS = 8;
-/** Calls served before an estimate is believed. */
+/** Calls served before an estimate is used. */
 export const ESTIMATE_CALLS_MIN = 32;

@@ -1,5 +1,5 @@
-// Launches chassis: gives each an address to listen at, fills it into command and environment. Owns the folder with the
-// sockets and the reaper; decides nothing about when or why.
+// Launches processes for slots: assigns each an address to listen at and fills it into command and environment. Owns the folder of the
+// sockets and the reaper. Does not decide when a process starts or why.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import type { Clock } from '../../core/mod.ts';
@@ -13,33 +13,33 @@ import path from 'node:path';
 export interface LauncherOptions {
   readonly clock: Clock;
   readonly frameBytesMax: number;
-  /** Lines of output of chassis, with the resource's name. */
+  /** Called for each line of output of a chassis, with the name of the resource. */
   readonly onLine: (resource: string, line: string) => void;
-  /** What every chassis gets beside its own: KATAMARI_MESH for calls back into the mesh. */
+  /** Environment variables that every chassis gets: KATAMARI_MESH for calls back into the mesh. */
   readonly env: () => Readonly<Record<string, string>>;
 }
 
 export class Launcher {
   readonly #options: LauncherOptions;
-  /** Holds the sockets; only this user may enter. */
+  /** Folder of the sockets, accessible to this user only. */
   readonly socketDir: string = mkdtempSync(path.join(tmpdir(), 'katamari-'));
   readonly #reaper = new Reaper(this.socketDir);
   #launches = 0;
-  /** Far from those of other managers of this machine, whose process ids are near. */
+  /** Starts far from the ports of other managers on this machine, whose process ids are close to this one. */
   #lastPort = PORT_MIN + ((process.pid * PORT_STRIDE) % (PORT_MAX - PORT_MIN));
 
   constructor(options: LauncherOptions) {
     this.#options = options;
   }
 
-  /** A new process for a slot, which hears of everything that becomes of it. */
+  /** Launches a process for a slot. The slot is told of everything that happens to it. */
   launch(slot: Slot, deployment: Deployment): ProcessInstance {
     const { clock, frameBytesMax, onLine, env } = this.#options;
     const address =
       deployment.listen === 'unix'
         ? `unix:${path.join(this.socketDir, `${++this.#launches}.sock`)}`
         : `tcp:127.0.0.1:${this.#freePort()}`;
-    const incarnation: ProcessInstance = new ProcessInstance({
+    const instance: ProcessInstance = new ProcessInstance({
       name: slot.name,
       address,
       launch: {
@@ -61,11 +61,11 @@ export class Launcher {
       reaper: this.#reaper,
       clock,
       onLine: (line) => onLine(slot.name, line),
-      onWorn: (reason) => slot.onWorn(incarnation, reason),
+      onWorn: (reason) => slot.onWorn(instance, reason),
       onBroken: (broken) => slot.onBroken(broken),
       onEnded: (ended) => slot.onEnded(ended),
     });
-    return incarnation;
+    return instance;
   }
 
   async close(): Promise<void> {
@@ -74,8 +74,8 @@ export class Launcher {
   }
 
   /**
-   * A port below the range the kernel gives out by itself, so that only a stranger's server can hold it; then the chassis fails its start
-   * and the next one gets the next port.
+   * A port below the ephemeral range of the kernel, so that only an unrelated server can occupy it. In that case the chassis fails its
+   * start, and the next start uses the next port.
    */
   #freePort(): number {
     this.#lastPort = this.#lastPort >= PORT_MAX ? PORT_MIN : this.#lastPort + 1;

@@ -1,4 +1,4 @@
-// Output of a chassis as lines of text. A line without an end is cut at its limit, so a chassis that prints for ever costs nothing.
+// Splits the output of a chassis into lines of text. A line without an end is cut at its limit, so endless output takes no memory.
 
 import { StringDecoder } from 'node:string_decoder';
 
@@ -21,7 +21,7 @@ export class LineSplitter {
     }
   }
 
-  /** The stream has ended; an unfinished line counts. */
+  /** Emits the unfinished last line at the end of the stream. */
   end(): void {
     const last = this.#rest + this.#decoder.end();
     this.#rest = '';

@@ -1,5 +1,5 @@
-// The resource manager of this machine: runs the deployments of its file and those that the leader ordered, sorts what was introduced into
-// pools, tells the mesh which pools it offers. Owns processes, sockets and queues; knows nothing of faceplates, Consul or routes.
+// The resource manager of this machine. It runs the deployments of its file and those that the leader assigned, sorts ready chassis into
+// pools, and reports the pools that it offers. It owns processes, sockets and queues, and knows nothing of faceplates, Consul or routes.
 
 import { type Clock, KatamariError } from '../../core/mod.ts';
 import { CallStats, type EventKind, type PoolStatus, type RestartReason, type Send } from '../../core/rpc/mod.ts';
@@ -16,44 +16,44 @@ export interface ManagerOptions extends LauncherOptions {
   readonly name: string;
   readonly events: EventLog;
   readonly clock: Clock;
-  /** The set of pools has changed, or how many resources live in one. */
+  /** Called when pools were added or removed, or the number of live resources changed. */
   readonly onPoolsChanged: () => void;
-  /** Interfaces of a service and version elsewhere in the mesh; a chassis must agree with them. */
+  /** Interfaces of a service and version elsewhere in the mesh. A chassis must have the same interface. */
   readonly knownInterfaces?: (service: string, version: string) => readonly KnownInterface[];
 }
 
-/** Who says what is to run. The file's word counts where both speak. */
+/** Where a deployment comes from. The file wins if both have the same `Service@version`. */
 export type DeploymentSource = 'file' | 'order';
 
 export class ResourceManager {
   readonly #options: ManagerOptions;
   readonly #launcher: Launcher;
-  readonly #turns: StartLimiter;
+  readonly #starts: StartLimiter;
   readonly #pools: PoolSet;
-  /** By `Service@version`; one that is not wanted any more stays until its last chassis has ended. */
-  readonly #groups = new Map<string, ReplicaSet>();
-  readonly #said: Record<DeploymentSource, readonly Deployment[]> = { file: [], order: [] };
-  /** By `Service@version`, of both sources. */
-  #wanted: ReadonlyMap<string, Deployment> = new Map();
-  /** Orders that the file overrules, to tell each once. */
-  #overruled: ReadonlySet<string> = new Set();
-  /** The file's deployments are not run for the time being. */
+  /** By `Service@version`. A set that is not desired any more stays until its last chassis has ended. */
+  readonly #replicaSets = new Map<string, ReplicaSet>();
+  readonly #deployments: Record<DeploymentSource, readonly Deployment[]> = { file: [], order: [] };
+  /** The desired state from both sources, by `Service@version`. */
+  #desired: ReadonlyMap<string, Deployment> = new Map();
+  /** Assigned deployments that the file overrides, to report each once. */
+  #overridden: ReadonlySet<string> = new Set();
+  /** An operator has drained this manager: the deployments of the file do not run. */
   #isDrained = false;
-  /** It ends. */
+  /** The manager is shutting down. */
   #isDraining = false;
-  #isTellingSoon = false;
+  #isNotifyQueued = false;
 
   constructor(options: ManagerOptions) {
     this.#options = options;
     const { name, clock, events, knownInterfaces } = options;
     this.#launcher = new Launcher(options);
-    this.#turns = new StartLimiter(events, clock);
+    this.#starts = new StartLimiter(events, clock);
     this.#pools = new PoolSet({
       manager: name,
       clock,
       queueMaxOf: (id) => this.#queueMaxOf(id),
       knownInterfaces: knownInterfaces ?? (() => []),
-      onAliveChanged: () => this.#tellSoon(),
+      onAliveChanged: () => this.#notifySoon(),
     });
   }
 
@@ -62,19 +62,21 @@ export class ResourceManager {
   }
 
   /**
-   * Runs exactly these of this source, whatever ran before: new ones are launched, missing ones end when their calls have, changed ones are
-   * replaced chassis by chassis. The last call counts; the same again changes nothing.
+   * Sets the desired deployments of a source: starts new ones, drains missing ones and rolls changed ones chassis by chassis.
+   * Idempotent.
    */
   setDeployments(source: DeploymentSource, deployments: readonly Deployment[]): void {
-    this.#said[source] = deployments;
-    this.#reconcile(source === 'file' ? 'its file has changed' : 'ordered by the leader');
+    this.#deployments[source] = deployments;
+    this.#reconcile(source === 'file' ? 'its file has changed' : 'assigned by the leader');
   }
 
-  /** Ends the chassis of the file's deployments when their calls have ended, and starts them again when it is undone. */
+  /** Drains the chassis of the file's deployments, or starts them again. */
   setDrained(isDrained: boolean): void {
     if (this.#isDrained === isDrained) return;
     this.#isDrained = isDrained;
-    const what = isDrained ? 'runs nothing of its file until that is undone' : 'runs its file again';
+    const what = isDrained
+      ? 'the deployments of its file are stopped until the drain is undone'
+      : 'runs the deployments of its file again';
     this.#options.events.add('drained', this.#options.name, what);
     this.#reconcile(isDrained ? 'this manager is drained' : 'this manager is not drained any more');
   }
@@ -84,42 +86,42 @@ export class ResourceManager {
     return this.#pools.offers();
   }
 
-  /** True when every slot of every deployment serves. */
+  /** True when every desired slot of every deployment serves. */
   get isComplete(): boolean {
-    return [...this.#groups.values()].every((group) => group.isComplete);
+    return [...this.#replicaSets.values()].every((replicas) => replicas.isComplete);
   }
 
   /**
-   * Routes a call to a pool of this machine alone, as the manager's own port does: by exact service and version. Where chassis of one
-   * version say different details there are several pools; then by the call's roles and details, or by a pool's id in detail `katamari-pool`.
+   * Routes a call to a pool of this machine, by exact service and version. If chassis of one version report different details, there are
+   * several pools: then by the roles and details of the call, or by the id of a pool in detail `katamari-pool`.
    */
   readonly send: Send = (call, sink) => this.#pools.send(call, sink);
 
   /**
-   * Rolling restart of a service's pools, one resource after the other, the new one before the old goes.
+   * Restarts the chassis of a service, one at a time. An old chassis drains after its replacement is ready.
    * @param version '' for all versions
-   * @returns how many resources were replaced
-   * @throws Error when a replacement does not come up: the rest is left as it is
+   * @returns number of replaced chassis
+   * @throws KatamariError when a replacement does not come up (the other chassis stay as they are), or nothing is deployed by that name
    */
   async roll(service: string, version: string): Promise<number> {
-    const groups = [...this.#groups.values()].filter(
+    const replicaSets = [...this.#replicaSets.values()].filter(
       ({ id, deployment }) =>
-        this.#wanted.has(id) && deployment.service === service && (version === '' || deployment.version === version),
+        this.#desired.has(id) && deployment.service === service && (version === '' || deployment.version === version),
     );
-    if (groups.length === 0)
+    if (replicaSets.length === 0)
       throw new KatamariError(
         'no_pool',
-        `Nothing is deployed as ${service}${version === '' ? '' : `@${version}`}; deployed are ${[...this.#wanted.keys()].join(', ') || 'none'}`,
+        `Nothing is deployed as ${service}${version === '' ? '' : `@${version}`}; deployed are ${[...this.#desired.keys()].join(', ') || 'none'}`,
       );
-    const counts = await Promise.all(groups.map((group) => group.roll()));
+    const counts = await Promise.all(replicaSets.map((replicas) => replicas.roll()));
     return counts.reduce((sum, count) => sum + count, 0);
   }
 
-  /** Replaces one resource, by its name. */
+  /** Replaces one chassis. @param resource `Service@version/index` @throws KatamariError when there is none, or the new one does not come up */
   async restart(resource: string): Promise<void> {
-    for (const group of this.#groups.values()) {
-      const slot = group.slots.find(({ name }) => name === resource);
-      if (slot !== undefined) return await slot.replace('operator', 'restarted by an operator', group.deployment);
+    for (const replicas of this.#replicaSets.values()) {
+      const slot = replicas.slots.find(({ name }) => name === resource);
+      if (slot !== undefined) return await slot.replace('operator', 'restarted by an operator', replicas.deployment);
     }
     throw new KatamariError(
       'no_pool',
@@ -127,15 +129,15 @@ export class ResourceManager {
     );
   }
 
-  /** Every pool, and every deployment that has none yet. */
+  /** Status of every pool, and of every deployment that has no pool yet. */
   status(weightOf: (service: string, version: string) => number): PoolStatus[] {
     const { name } = this.#options;
-    return [...this.#groups.values()].map((group) =>
-      group.status(name, weightOf, (pool) => this.#pools.windowOf(pool)),
+    return [...this.#replicaSets.values()].map((replicas) =>
+      replicas.status(name, weightOf, (pool) => this.#pools.windowOf(pool)),
     );
   }
 
-  /** The books of each pool, for the metrics. */
+  /** Call statistics of each pool, for the metrics. */
   poolStats(): {
     pool: string;
     service: string;
@@ -143,7 +145,7 @@ export class ResourceManager {
     stats: CallStats;
     restartsByReason: Partial<Record<RestartReason, number>>;
   }[] {
-    return [...this.#groups.values()].map(({ id, deployment: { service, version }, pool, restartsByReason }) => ({
+    return [...this.#replicaSets.values()].map(({ id, deployment: { service, version }, pool, restartsByReason }) => ({
       pool: pool?.options.id ?? id,
       service,
       version,
@@ -152,40 +154,40 @@ export class ResourceManager {
     }));
   }
 
-  /** Pids of every chassis process there is now. */
+  /** Process ids of all chassis. */
   pids(): readonly number[] {
-    return [...this.#groups.values()]
+    return [...this.#replicaSets.values()]
       .flatMap(({ allSlots }) => allSlots)
       .flatMap(({ processes }) => processes.map((one) => one.process.pid));
   }
 
-  /** Finishes what is under way and ends every chassis, for good. What waits is refused, to be sent elsewhere. */
+  /** Shuts down gracefully: waiting calls fail with `draining`, running calls finish, then every chassis stops. */
   async drain(why: string = 'the mesh is stopping'): Promise<void> {
     this.#isDraining = true;
-    this.#turns.close();
+    this.#starts.close();
     this.#pools.leave(`Manager ${this.#options.name} is leaving: ${why}`);
-    await Promise.all([...this.#groups.values()].map((group) => group.drain(why)));
+    await Promise.all([...this.#replicaSets.values()].map((replicas) => replicas.drain(why)));
     await this.close();
   }
 
-  /** Ends everything now. */
+  /** Shuts down now: kills every chassis. */
   async close(): Promise<void> {
     this.#isDraining = true;
-    this.#turns.close();
+    this.#starts.close();
     this.#pools.close('The mesh is stopping');
-    await Promise.all([...this.#groups.values()].map((group) => group.close()));
+    await Promise.all([...this.#replicaSets.values()].map((replicas) => replicas.close()));
     await this.#launcher.close();
   }
 
   #reconcile(why: string): void {
     if (this.#isDraining) return;
-    const before = this.#wanted;
-    this.#wanted = this.#wantedNow();
-    for (const [id, deployment] of this.#wanted) this.#groupOf(deployment, id).want(deployment, why);
-    for (const [id, group] of this.#groups) {
-      if (this.#wanted.has(id)) continue;
-      group.want({ ...group.deployment, count: 0 }, why);
-      if (group.isEmpty) this.#groups.delete(id);
+    const before = this.#desired;
+    this.#desired = this.#mergeSources();
+    for (const [id, deployment] of this.#desired) this.#replicaSetOf(deployment, id).setDesired(deployment, why);
+    for (const [id, replicas] of this.#replicaSets) {
+      if (this.#desired.has(id)) continue;
+      replicas.setDesired({ ...replicas.deployment, count: 0 }, why);
+      if (replicas.isEmpty) this.#replicaSets.delete(id);
     }
     for (const id of before.keys()) {
       if (this.#queueMaxOf(id) === undefined)
@@ -194,101 +196,101 @@ export class ResourceManager {
     this.#options.onPoolsChanged();
   }
 
-  #wantedNow(): ReadonlyMap<string, Deployment> {
-    const ordered = new Map(this.#said.order.map((one) => [deploymentId(one), one]));
-    const ofFile = new Map(this.#said.file.map((one) => [deploymentId(one), one]));
-    const overruled = new Set([...ordered.keys()].filter((id) => ofFile.has(id)));
-    for (const id of overruled) {
-      if (this.#overruled.has(id)) continue;
-      const why = `ordered by the leader, and in the file of manager ${this.#options.name}: the file counts. Take it out of one of them`;
+  #mergeSources(): ReadonlyMap<string, Deployment> {
+    const assigned = new Map(this.#deployments.order.map((one) => [deploymentId(one), one]));
+    const fromFile = new Map(this.#deployments.file.map((one) => [deploymentId(one), one]));
+    const overridden = new Set([...assigned.keys()].filter((id) => fromFile.has(id)));
+    for (const id of overridden) {
+      if (this.#overridden.has(id)) continue;
+      const why = `assigned by the leader, and also in the file of manager ${this.#options.name}: the file wins. Remove it from one of them`;
       this.#options.events.add('order_refused', id, why);
     }
-    this.#overruled = overruled;
-    const toRun = (one: Deployment): Deployment => (this.#isDrained ? { ...one, count: 0 } : one);
-    return new Map([...ordered, ...[...ofFile].map(([id, one]) => [id, toRun(one)] as const)]);
+    this.#overridden = overridden;
+    const drained = (one: Deployment): Deployment => (this.#isDrained ? { ...one, count: 0 } : one);
+    return new Map([...assigned, ...[...fromFile].map(([id, one]) => [id, drained(one)] as const)]);
   }
 
-  #groupOf(deployment: Deployment, id: string): ReplicaSet {
-    const found = this.#groups.get(id);
+  #replicaSetOf(deployment: Deployment, id: string): ReplicaSet {
+    const found = this.#replicaSets.get(id);
     if (found !== undefined) return found;
     const { events } = this.#options;
-    const group: ReplicaSet = new ReplicaSet({
+    const replicas: ReplicaSet = new ReplicaSet({
       deployment,
       events,
-      turns: this.#turns,
-      newSlot: (name, of) => this.#newSlot(group, name, of),
-      onChanged: () => this.#onGroupChanged(group),
+      starts: this.#starts,
+      newSlot: (name, of) => this.#newSlot(replicas, name, of),
+      onChanged: () => this.#onReplicasChanged(replicas),
     });
-    this.#groups.set(id, group);
-    return group;
+    this.#replicaSets.set(id, replicas);
+    return replicas;
   }
 
-  #newSlot(group: ReplicaSet, name: string, deployment: Deployment): Slot {
+  #newSlot(replicas: ReplicaSet, name: string, deployment: Deployment): Slot {
     return new Slot({
       name,
       deployment,
       clock: this.#options.clock,
       launch: (slot, of) => this.#launcher.launch(slot, of),
-      admit: (incarnation) => this.#admit(incarnation, group),
-      onPoolLeft: (pool) => this.#onPoolLeft(pool, group),
-      report: (kind, slot, text, lines) => this.#report(kind, slot, group, text, lines),
+      admit: (instance) => this.#admit(instance, replicas),
+      onPoolLeft: (pool) => this.#onPoolLeft(pool, replicas),
+      report: (kind, slot, text, lines) => this.#report(kind, slot, replicas, text, lines),
       onRestart: (reason) => {
-        group.restartsByReason[reason] = (group.restartsByReason[reason] ?? 0) + 1;
+        replicas.restartsByReason[reason] = (replicas.restartsByReason[reason] ?? 0) + 1;
       },
     });
   }
 
-  #admit(incarnation: ProcessInstance, { deployment }: ReplicaSet): ResourcePool {
-    const { introduced } = incarnation;
-    if (introduced === undefined)
-      throw new KatamariError('internal', 'A chassis was admitted before it was introduced');
-    return this.#pools.admit(introduced.details, introduced.interface, deployment.queueMax);
+  #admit(instance: ProcessInstance, { deployment }: ReplicaSet): ResourcePool {
+    const { ready } = instance;
+    if (ready === undefined) throw new KatamariError('internal', 'A chassis was admitted before it was ready');
+    return this.#pools.admit(ready.details, ready.interface, deployment.queueMax);
   }
 
-  #onPoolLeft(pool: ResourcePool, group: ReplicaSet): void {
-    if (group.slots.some((slot) => slot.pool === pool)) return;
+  #onPoolLeft(pool: ResourcePool, replicas: ReplicaSet): void {
+    if (replicas.slots.some((slot) => slot.pool === pool)) return;
     const { id } = pool.options;
-    const why = group.slots.length > 0 ? 'its chassis have other details now' : 'no copy of it is to run here any more';
+    const why =
+      replicas.slots.length > 0 ? 'its chassis have other details now' : 'no copy of it is to run here any more';
     this.#pools.remove(pool, `Pool ${id} is gone: ${why}`);
     if (!this.#isDraining) this.#options.events.add('pool_gone', id, why);
     this.#options.onPoolsChanged();
   }
 
-  #onGroupChanged(group: ReplicaSet): void {
-    if (group.isEmpty && !this.#wanted.has(group.id)) this.#groups.delete(group.id);
-    this.#tellSoon();
+  #onReplicasChanged(replicas: ReplicaSet): void {
+    if (replicas.isEmpty && !this.#desired.has(replicas.id)) this.#replicaSets.delete(replicas.id);
+    this.#notifySoon();
   }
 
   #report(
     kind: 'starting' | 'ready' | 'ended' | 'backing_off' | 'refused',
     slot: Slot,
-    group: ReplicaSet,
+    replicas: ReplicaSet,
     text: string,
     lines: readonly string[],
   ): void {
     if (this.#isDraining && kind !== 'ended') return;
     const { events, onPoolsChanged } = this.#options;
     events.add(`resource_${kind}` satisfies EventKind, slot.name, text, lines);
-    if (kind === 'ready' && group.isComplete && slot.pool !== undefined)
-      events.add('pool_ready', slot.pool.options.id, `${group.slots.length} resources`);
+    if (kind === 'ready' && replicas.isComplete && slot.pool !== undefined)
+      events.add('pool_ready', slot.pool.options.id, `${replicas.slots.length} resources`);
     if (kind === 'ended' && slot.pool?.alive === 0 && !this.#isDraining)
       events.add('pool_empty', slot.pool.options.id, 'no resource is alive; calls wait');
     if (kind === 'ready') onPoolsChanged();
-    if (kind === 'ended') this.#tellSoon();
+    if (kind === 'ended') this.#notifySoon();
   }
 
-  /** Calls that may wait for what is to run here; undefined when it is not. */
+  /** Most calls that may wait for the first chassis of a deployment; undefined when it does not run here. */
   #queueMaxOf(id: string): number | undefined {
-    const wanted = this.#wanted.get(id);
-    return wanted === undefined || wanted.count === 0 ? undefined : wanted.queueMax;
+    const desired = this.#desired.get(id);
+    return desired === undefined || desired.count === 0 ? undefined : desired.queueMax;
   }
 
-  /** What changes together is told together. */
-  #tellSoon(): void {
-    if (this.#isTellingSoon) return;
-    this.#isTellingSoon = true;
+  /** Coalesces changes of one turn of the event loop into one notification. */
+  #notifySoon(): void {
+    if (this.#isNotifyQueued) return;
+    this.#isNotifyQueued = true;
     queueMicrotask(() => {
-      this.#isTellingSoon = false;
+      this.#isNotifyQueued = false;
       this.#options.onPoolsChanged();
     });
   }

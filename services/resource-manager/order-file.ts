@@ -1,5 +1,5 @@
-// The last order on disk, so that a manager that starts while Consul is away runs what it ran. Written whole or not at all, and safe on the
-// disk before the next one. A file that cannot be read, or that is another manager's, is set aside and reported, never obeyed.
+// The last assignment on disk, so that a manager that starts without Consul runs what it ran before. Each write is atomic and synced before
+// the next. A file that cannot be read, or that belongs to another manager, is moved aside and reported, and never applied.
 
 import { readFile, rename } from 'node:fs/promises';
 import { ASSIGNMENT, readRecord, replaceFile, type AssignmentRecord } from '../mesh/mod.ts';
@@ -8,9 +8,9 @@ import { z } from 'zod';
 
 export interface SavedOrder {
   readonly mesh: string;
-  /** Name of the manager it was for. */
+  /** Name of the manager that the assignment is for. */
   readonly manager: string;
-  /** CreateIndex of the leader's key: terms of another one cannot be compared. 0: not known. */
+  /** CreateIndex of the leader's key; terms with another CreateIndex do not compare. 0: unknown. */
   readonly history: number;
   readonly order: AssignmentRecord;
 }
@@ -19,7 +19,7 @@ export interface OrderFileOptions {
   readonly dataDir: string;
   readonly mesh: string;
   readonly manager: string;
-  /** Something is wrong with it, for people. */
+  /** Called with a text about the file when it cannot be used. */
   readonly onTrouble: (text: string) => void;
 }
 
@@ -34,7 +34,7 @@ export class OrderFile {
     this.path = path.join(options.dataDir, 'orders.json');
   }
 
-  /** undefined: there is none that counts. */
+  /** Returns the saved assignment; undefined when there is none that can be used. */
   async read(): Promise<SavedOrder | undefined> {
     let text: string;
     try {
@@ -46,20 +46,20 @@ export class OrderFile {
     }
     const found = readRecord(SAVED, text);
     const { mesh, manager } = this.#options;
-    if (found instanceof Error) return await this.#setAside(found.message);
+    if (found instanceof Error) return await this.#moveAside(found.message);
     if (found.mesh !== mesh || found.manager !== manager)
-      return await this.#setAside(`it is for manager ${found.manager} of mesh ${found.mesh}`);
+      return await this.#moveAside(`it is for manager ${found.manager} of mesh ${found.mesh}`);
     return found;
   }
 
-  /** Writes it soon; of several at once the last one. */
+  /** Writes soon; of several pending writes only the last one is made. */
   write(order: SavedOrder): void {
     const isWaiting = this.#due !== undefined;
     this.#due = order;
     if (!isWaiting) this.#writing = this.#writing.then(() => this.#writeDue());
   }
 
-  /** Resolves when all is written. */
+  /** Resolves when pending writes are done. */
   async close(): Promise<void> {
     await this.#writing;
   }
@@ -70,12 +70,12 @@ export class OrderFile {
     try {
       await replaceFile(this.path, text);
     } catch (error) {
-      const why = `cannot be written: ${(error as Error).message}; started without Consul, this manager would run an older order`;
+      const why = `cannot be written: ${(error as Error).message}; after a start without Consul this manager would run an older assignment`;
       this.#options.onTrouble(why);
     }
   }
 
-  async #setAside(why: string): Promise<undefined> {
+  async #moveAside(why: string): Promise<undefined> {
     const aside = `${this.path}.broken`;
     const where = await rename(this.path, aside).then(
       () => `kept as ${aside}`,

@@ -1,4 +1,10 @@
-// The leader's orders as this manager obeys them: follows its assignment in Consul and keeps the last one on disk. Refuses an order of an
+// The assignments of the leader to this manager. Follows the assignment in Consul and keeps the last one on disk. Rejects an assignment
+// with an older term than it has seen, because its author is not the leader any more. An assignment stays in force until another one
+// replaces it: neither an unreachable Consul nor an empty one ends anything; only an assignment of nothing does.
+//
+// A term is the lock index of the leader's key, so terms compare only within one history of that key. When Consul loses its data, or the
+// key is created anew, terms restart.
+
 import type { Clock } from '../../core/mod.ts';
 import { pause, watchPrefix, type ConsulClient, type ConsulEntry, type ConsulWatch } from '../consul/mod.ts';
 import {
@@ -12,31 +18,25 @@ import {
 } from '../mesh/mod.ts';
 import { OrderFile } from './order-file.ts';
 
-// older term than it has seen, since who gave it leads no more. What was ordered goes on until another order says otherwise: neither a Consul
-// that is away nor one that came back empty ends anything; only an order of nothing does.
-//
-// Terms are counted by the leader's key, so they can be compared only within one history of that key. When Consul starts over, or the key was
-// made anew, they count from the start again.
-
 import { setMaxListeners } from 'node:events';
 
 export interface OrdersOptions {
   readonly client: ConsulClient;
   readonly mesh: string;
-  /** Of this manager. */
+  /** Name of this manager. */
   readonly name: string;
   readonly dataDir: string;
   readonly events: EventLog;
   readonly clock: Clock;
-  /** Told what to run by order, all of it, whenever that changes. */
+  /** Called with all assigned deployments whenever they change. */
   readonly apply: (deployments: readonly Deployment[]) => void;
-  /** Told whenever this manager is to run nothing, and when that is over. */
+  /** Called when an operator drains this manager, and when the drain is undone. */
   readonly onDrained?: (isDrained: boolean) => void;
 }
 
 export interface OrdersStats {
   readonly term: number;
-  /** Who gave the order that is obeyed; '' for none. */
+  /** Author of the current assignment; '' for none. */
   readonly leader: string;
   readonly refused: number;
   readonly watches: readonly ReturnType<ConsulWatch['stats']>[];
@@ -48,16 +48,16 @@ export class Orders {
   readonly #end = new AbortController();
   readonly #keys: { readonly assignment: string; readonly leader: string; readonly drained: string };
   #watches: readonly ConsulWatch[] = [];
-  /** What is obeyed. */
+  /** The assignment in force. */
   #current: AssignmentRecord | undefined;
-  /** What stands in Consul, obeyed or not. */
-  #standing: AssignmentRecord | undefined;
+  /** The assignment in Consul, in force or rejected. */
+  #inConsul: AssignmentRecord | undefined;
   #hasSeenAssignment = false;
-  /** Highest seen, of orders and of the leader's lock. */
+  /** Highest term seen, in assignments and in the leader's lock. */
   #term = 0;
-  /** Of the leader's lock alone; it never goes back within a history. */
+  /** Term of the leader's lock; never decreases within a history. */
   #lockTerm = 0;
-  /** CreateIndex of the leader's key; 0 while it is not known. */
+  /** CreateIndex of the leader's key; 0 while unknown. */
   #history = 0;
   #isDrained = false;
   #refused = 0;
@@ -73,11 +73,11 @@ export class Orders {
       manager: name,
       onTrouble: (text) => events.add('order_refused', this.#file.path, text),
     });
-    // Three watches with several requests each: no leak.
+    // Three watches with several requests each listen on this signal; no leak.
     setMaxListeners(0, this.#end.signal);
   }
 
-  /** Resolves when the disk or Consul has said what to run, and after a moment when neither does. */
+  /** Resolves when an assignment was read from disk or from Consul, or after 3 s without one. */
   async start(): Promise<void> {
     const saved = await this.#file.read();
     const { signal } = this.#end;
@@ -85,23 +85,23 @@ export class Orders {
     if (saved !== undefined) {
       this.#term = this.#lockTerm = saved.order.term;
       this.#history = saved.history;
-      this.#obey(saved.order, 'as kept on disk, ');
+      this.#apply(saved.order, 'from disk, ');
     }
     const assignment = this.#watch(this.#keys.assignment, (entry, isAfterReset) =>
-      this.#sawAssignment(entry, isAfterReset),
+      this.#onAssignment(entry, isAfterReset),
     );
     const leader = this.#watch(this.#keys.leader, (entry, isAfterReset) => {
       if (isAfterReset) this.#forgetTerms();
-      this.#sawLeader(entry);
+      this.#onLeader(entry);
     });
-    this.#watches = [assignment, leader, this.#watch(this.#keys.drained, (entry) => this.#sawDrained(entry))];
+    this.#watches = [assignment, leader, this.#watch(this.#keys.drained, (entry) => this.#onDrainedKey(entry))];
     if (saved !== undefined) return;
-    const patience = new AbortController();
-    await Promise.race([assignment.ready, pause(this.#options.clock, PATIENCE_MS, patience.signal)]);
-    patience.abort();
+    const timer = new AbortController();
+    await Promise.race([assignment.ready, pause(this.#options.clock, START_WAIT_MS, timer.signal)]);
+    timer.abort();
   }
 
-  /** The highest that was seen. */
+  /** The highest term seen. */
   get term(): number {
     return this.#term;
   }
@@ -115,13 +115,13 @@ export class Orders {
     };
   }
 
-  /** Follows no more; resolves when the last order is on disk. What was ordered is left as it is. */
+  /** Stops the watches; resolves when the last assignment is on disk. The deployments keep running. */
   async close(): Promise<void> {
     this.#end.abort();
     await this.#file.close();
   }
 
-  /** Other keys may begin with this one. */
+  /** Watches one key. Consul watches by prefix, and other keys may begin with this one. */
   #watch(key: string, onChange: (entry: ConsulEntry | undefined, isAfterReset: boolean) => void): ConsulWatch {
     const { client, clock } = this.#options;
     return watchPrefix(client, key, (entries, { isAfterReset }) => onChange(entries.get(key), isAfterReset), {
@@ -130,44 +130,44 @@ export class Orders {
     });
   }
 
-  #sawAssignment(entry: ConsulEntry | undefined, isAfterReset: boolean): void {
+  #onAssignment(entry: ConsulEntry | undefined, isAfterReset: boolean): void {
     const isFirst = !this.#hasSeenAssignment;
     this.#hasSeenAssignment = true;
     if (isAfterReset) {
       this.#forgetTerms();
-      void this.#askForLeader();
+      void this.#readLeader();
     }
-    this.#standing = undefined;
+    this.#inConsul = undefined;
     if (entry === undefined) return;
     const record = readRecord(ASSIGNMENT, entry.value);
     if (record instanceof Error) {
-      this.#refuse(entry.key, `is not as an order has to be; what was ordered before goes on. ${record.message}`);
+      this.#refuse(entry.key, `is not a valid assignment; the previous one stays in force. ${record.message}`);
       return;
     }
     if (this.#lockTerm > 0 && record.term > this.#lockTerm + TERM_LEAP_MAX) {
-      const why = `is of term ${record.term} and the leader's lock has come to ${this.#lockTerm}: it is damaged; what was ordered before goes on`;
+      const why = `has term ${record.term}, but the leader's lock is at term ${this.#lockTerm}: the assignment is damaged; the previous one stays in force`;
       this.#refuse(entry.key, why);
       return;
     }
-    this.#standing = record;
-    // One that stood before this manager came is all there is to go by, also when its leader has gone since.
-    if (isFirst && this.#current === undefined) this.#obey(record, '');
+    this.#inConsul = record;
+    // At the start of this manager any assignment is better than none, even if its author is not the leader any more.
+    if (isFirst && this.#current === undefined) this.#apply(record, '');
     else this.#consider(record);
   }
 
   #consider(order: AssignmentRecord): void {
     if (order.term >= this.#term) {
-      this.#obey(order, '');
+      this.#apply(order, '');
       return;
     }
     if (isSame(order, this.#current)) return;
     this.#refuse(
       order.leader,
-      `its order is of term ${order.term}, term ${this.#term} has begun: it leads no more and may not know it. What was ordered before goes on`,
+      `its assignment has term ${order.term}, but term ${this.#term} has begun: it is not the leader any more. The previous assignment stays in force`,
     );
   }
 
-  #obey(order: AssignmentRecord, how: string): void {
+  #apply(order: AssignmentRecord, how: string): void {
     const { apply, events, name } = this.#options;
     const before = this.#current;
     this.#term = Math.max(this.#term, order.term);
@@ -184,7 +184,7 @@ export class Orders {
     this.#options.events.add('order_refused', subject, text);
   }
 
-  #sawLeader(entry: ConsulEntry | undefined): void {
+  #onLeader(entry: ConsulEntry | undefined): void {
     if (entry === undefined) return;
     const isOther = this.#history !== 0 && entry.createIndex !== this.#history;
     const isNew = isOther || entry.lockIndex < this.#lockTerm;
@@ -195,27 +195,27 @@ export class Orders {
       this.#history = entry.createIndex;
       this.#save();
     }
-    // What was refused by the terms of before may count now.
-    if (isNew && this.#standing !== undefined) this.#consider(this.#standing);
+    // An assignment that the old terms rejected may be valid now.
+    if (isNew && this.#inConsul !== undefined) this.#consider(this.#inConsul);
   }
 
-  /** After a reset this watch may speak before the one of the leader, or after it; so the leader is asked for once more. */
-  async #askForLeader(): Promise<void> {
+  /** Reads the leader's key once more after a reset, because its watch may report before or after the one of the assignment. */
+  async #readLeader(): Promise<void> {
     const { client } = this.#options;
     const entry = await client.get(this.#keys.leader, this.#end.signal).catch(() => undefined);
-    this.#sawLeader(entry);
+    this.#onLeader(entry);
   }
 
   #forgetTerms(): void {
     if (this.#term > 0) {
-      const text = `another history of terms has begun; they had come to ${this.#term}. What was ordered goes on`;
+      const text = `the history of terms has restarted; the last term was ${this.#term}. The assignment stays in force`;
       this.#options.events.add('consul_found', this.#options.client.address, text);
     }
     this.#term = 0;
     this.#lockTerm = 0;
   }
 
-  #sawDrained(entry: ConsulEntry | undefined): void {
+  #onDrainedKey(entry: ConsulEntry | undefined): void {
     const isDrained = entry !== undefined;
     if (isDrained === this.#isDrained) return;
     this.#isDrained = isDrained;
@@ -229,12 +229,12 @@ export class Orders {
   }
 }
 
-/** They say to run the same. */
+/** Whether two assignments have the same deployments. */
 function isSame(order: AssignmentRecord, other: AssignmentRecord | undefined): boolean {
   return other !== undefined && JSON.stringify(order.deployments) === JSON.stringify(other.deployments);
 }
 
-/** How long a start waits for Consul. */
-const PATIENCE_MS = 3_000;
-/** No order is so far ahead of the lock: obeyed, it would shut out every right one for good. */
+/** How long the start waits for Consul. */
+const START_WAIT_MS = 3_000;
+/** An assignment further ahead of the lock is damaged. Accepting it would reject every valid one for good. */
 const TERM_LEAP_MAX = 100_000;

@@ -1,44 +1,44 @@
-// A plain Thrift server as a chassis: its deployment says what it is, and its health is a method of its own, when the deployment names one. Most
+// A plain Thrift server as a chassis. Its deployment describes it; its health check is a method of its interface, if the deployment names
+// one. Most servers run one call per connection, so there is one connection per place. With one place there is exactly one connection.
+
 import { decodeResult } from '../../core/idl/mod.ts';
 import { PlainLink, type ReplySink } from '../../core/link/mod.ts';
 import { DEFAULT_LIMITS, type KatamariError } from '../../core/mod.ts';
 import { createCall, EMPTY_STRUCT, type Call, type Reply } from '../../core/rpc/mod.ts';
 import { readApplicationException, type Interface, type Method } from '../../core/thrift/mod.ts';
 import { whyNoHealthCheck } from '../mesh/mod.ts';
-import type { ReadyChassis, ReadinessOptions } from './introduced.ts';
+import type { ReadyChassis, ReadinessOptions } from './ready-chassis.ts';
 import type { ResourceLink } from './resource.ts';
-
-// servers work on one call a connection at a time, so there is a connection for each place; with one place that is the only one it gets.
 
 import type { Socket } from 'node:net';
 
-/** @param connect makes one connection more @throws Error saying what is wrong with it; nothing is left open then. */
+/** @param connect opens one more connection @throws Error that says what is wrong; no connection is left open then */
 export async function awaitPlainServer(
   options: ReadinessOptions,
-  offered: Interface,
+  iface: Interface,
   connect: () => Promise<Socket>,
 ): Promise<ReadyChassis> {
   const { expected } = options;
   const { service, version, roles, tags, more, transport, protocol } = expected;
-  const healthMethod = healthMethodOf(offered, expected.healthCheck);
+  const healthMethod = healthMethodOf(iface, expected.healthCheck);
   const places = expected.concurrency ?? 1;
   const links = new PlainLinks(options.onLinkClosed);
   try {
     for (let n = 0; n < places; n++) {
       const limits = { frameBytesMax: options.frameBytesMax, nestingMax: DEFAULT_LIMITS.nestingMax };
-      const manner = { transport, protocol };
+      const wireFormat = { transport, protocol };
       const onClose = (error: KatamariError): void => links.onClosed(error);
       const socket = await connect();
-      links.add(new PlainLink(socket, { peer: options.name, manner, limits, interface: offered, onClose }));
+      links.add(new PlainLink(socket, { peer: options.name, manner: wireFormat, limits, interface: iface, onClose }));
     }
-    const isWell = healthMethod === undefined ? undefined : (): Promise<void> => links.check(healthMethod);
+    const checkHealth = healthMethod === undefined ? undefined : (): Promise<void> => links.check(healthMethod);
     return {
       details: { service, version, roles, tags, more },
-      interface: offered,
+      interface: iface,
       places,
       ahead: 0,
       link: links,
-      isWell,
+      checkHealth,
     };
   } catch (error) {
     links.close();
@@ -46,7 +46,7 @@ export async function awaitPlainServer(
   }
 }
 
-/** The connections of one server. When one ends, all do: its process cannot be trusted any more. */
+/** The connections of one server. When one closes, all are closed: the process is not trusted any more. */
 class PlainLinks implements ResourceLink {
   readonly #links: PlainLink[] = [];
   readonly #onClose: (error: KatamariError) => void;
@@ -64,7 +64,7 @@ class PlainLinks implements ResourceLink {
     this.#links.push(link);
   }
 
-  /** A connection on which nothing is under way, if there is one: a health check may hold one up. */
+  /** Sends on the connection with the fewest calls in progress: a health check may occupy one. */
   send(call: Call, sink: ReplySink): number {
     let chosen = this.#links[0] as PlainLink;
     for (const link of this.#links) if (link.underWay < chosen.underWay) chosen = link;
@@ -72,20 +72,20 @@ class PlainLinks implements ResourceLink {
     return 0;
   }
 
-  /** What was sent cannot be taken back, and nothing is sent ahead. */
+  /** A plain server cannot cancel a call, and no call is sent ahead to it. */
   cancel(): boolean {
     return false;
   }
 
-  /** Asks on every connection: each may have a thread of its own behind it. @throws Error when one is not well */
+  /** Calls the health check on every connection, because each may be served by its own thread. @throws Error when one fails */
   async check(method: Method): Promise<void> {
-    // Whoever asks keeps the time.
+    // The caller enforces the timeout.
     const deadlineMs = Number.POSITIVE_INFINITY;
     const call = createCall({ service: method.declaredBy, method: method.name, args: EMPTY_STRUCT, deadlineMs });
     await Promise.all(
       this.#links.map(async (link) => {
         const reply = await new Promise<Reply>((resolve, reject) => link.send(call, { reply: resolve, fail: reject }));
-        throwUnlessWell(method, reply);
+        throwUnlessHealthy(method, reply);
       }),
     );
   }
@@ -102,16 +102,16 @@ class PlainLinks implements ResourceLink {
   }
 }
 
-function throwUnlessWell(method: Method, { isException, body }: Reply): void {
+function throwUnlessHealthy(method: Method, { isException, body }: Reply): void {
   if (isException) throw new Error(`its health check ${method.name} failed: ${readApplicationException(body).message}`);
   const result = decodeResult(method, body);
   if (!result.ok) throw new Error(`its health check ${method.name} answered with exception ${result.exception}`);
 }
 
 /** @throws Error when the method cannot be a health check */
-function healthMethodOf(offered: Interface, name: string): Method | undefined {
+function healthMethodOf(iface: Interface, name: string): Method | undefined {
   if (name === '') return undefined;
-  const why = whyNoHealthCheck(offered, name);
+  const why = whyNoHealthCheck(iface, name);
   if (why !== undefined) throw new Error(`its deployment has healthCheck ${name}, but ${why}`);
-  return offered.methods.get(name);
+  return iface.methods.get(name);
 }

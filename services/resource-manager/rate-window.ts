@@ -1,4 +1,4 @@
-// Rates and latencies of a pool over the last ten seconds: a copy of its books each second, and differences when somebody asks.
+// Call rate and latencies of a pool over the last ten seconds: copies the counters each second and subtracts the oldest copy on request.
 
 import type { Clock } from '../../core/mod.ts';
 import { DURATION_BOUNDS_S, quantileOf, type CallStats } from '../../core/rpc/mod.ts';
@@ -22,18 +22,19 @@ export class RateWindow {
     this.#tick();
   }
 
-  /** Calls a second. */
+  /** Accepted calls per second. */
   ratePerS(): number {
     const old = this.#oldest();
     const seconds = (this.#clock.nowMs() - old.atMs) / 1000;
     return seconds < 0.1 ? 0 : (this.#stats.accepted - old.accepted) / seconds;
   }
 
-  /** Time from accepted to settled below which a share of the calls were, in ms; null when there was none. */
+  /** Quantile of the time from accepted to settled, in ms; null without calls. */
   totalMs(quantile: number): number | null {
     return milliseconds(quantileOf(difference(this.#stats.total.counts, this.#oldest().total), quantile));
   }
 
+  /** Quantile of the time in the queue, in ms; null without calls. */
   queueMs(quantile: number): number | null {
     return milliseconds(quantileOf(difference(this.#stats.queue.counts, this.#oldest().queue), quantile));
   }

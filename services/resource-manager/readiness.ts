@@ -1,28 +1,29 @@
-// Getting to know a chassis that was just launched: connect as soon as it listens, ask who it is, hear a ping. What it says is checked
-// against what its deployment says; a plain Thrift server says nothing, so its deployment speaks for it (plain-server.ts).
+// The readiness check of a chassis that was just launched: connects as soon as it listens, calls `describe`, then `ping`. The description
+// must agree with the deployment. A plain Thrift server has no `describe`, so its deployment describes it (plain-server.ts).
+
 import { decodeResult, parseIdl } from '../../core/idl/mod.ts';
 import { Link, parseAddress } from '../../core/link/mod.ts';
 import { KatamariError, sleep } from '../../core/mod.ts';
 import { chassisInterface, createCall, EMPTY_STRUCT, type ChassisDetails } from '../../core/rpc/mod.ts';
 import { readApplicationException, type IdlSource, type Interface } from '../../core/thrift/mod.ts';
-import type { ReadyChassis, ExpectedChassis, ReadinessOptions } from './introduced.ts';
+import type { ReadyChassis, ExpectedChassis, ReadinessOptions } from './ready-chassis.ts';
 import { awaitPlainServer } from './plain-server.ts';
 import { connect as connectTo, type Socket } from 'node:net';
 import { LRUCache } from 'lru-cache';
 
-/** @throws Error saying what is wrong with the chassis; the link is closed then. */
+/** Resolves when the chassis is ready. @throws Error that says what is wrong; the link is closed then */
 export async function awaitReadiness(options: ReadinessOptions): Promise<ReadyChassis> {
-  const introduced = await gotToKnow(options);
+  const ready = await describeChassis(options);
   try {
-    if (introduced.isWell !== undefined) await unlessAborted(introduced.isWell(), options.signal);
-    return introduced;
+    if (ready.checkHealth !== undefined) await unlessAborted(ready.checkHealth(), options.signal);
+    return ready;
   } catch (error) {
-    introduced.link.close();
+    ready.link.close();
     throw error;
   }
 }
 
-async function gotToKnow(options: ReadinessOptions): Promise<ReadyChassis> {
+async function describeChassis(options: ReadinessOptions): Promise<ReadyChassis> {
   const { expected, address, signal } = options;
   const connect = (): Promise<Socket> => connectWhenListening(address, signal);
   if (expected.idl !== null) return awaitPlainServer(options, interfaceOf(expected.idl, expected.service), connect);
@@ -46,7 +47,7 @@ async function gotToKnow(options: ReadinessOptions): Promise<ReadyChassis> {
       places: expected.concurrency ?? Math.max(1, described.concurrency),
       ahead: Math.max(0, described.ahead ?? 0),
       link,
-      isWell: () => control(link, 'ping', options),
+      checkHealth: () => control(link, 'ping', options),
     };
   } catch (error) {
     link.close();
@@ -54,7 +55,7 @@ async function gotToKnow(options: ReadinessOptions): Promise<ReadyChassis> {
   }
 }
 
-/** Calls a method of the control service. Rejects when the signal is aborted first. */
+/** Calls a method of the control service `katamari.Chassis`. Rejects when the signal is aborted first. */
 async function control(
   link: Link,
   method: 'describe' | 'ping',
@@ -81,7 +82,7 @@ async function control(
   return result.value;
 }
 
-/** Tries until something listens there; the pause is short because a start-up waits for it. */
+/** Connects as soon as the chassis listens. Polls with a short pause, because the start of the chassis waits for it. */
 async function connectWhenListening(address: string, signal: AbortSignal): Promise<Socket> {
   const where = parseAddress(address);
   for (;;) {
@@ -104,11 +105,11 @@ function checkExpected(described: ChassisDetails, expected: ExpectedChassis): vo
   );
 }
 
-/** Copies of one chassis bring the same text: it is compiled once. */
+/** Compiles the IDL of a chassis; cached, because all replicas send the same text. */
 function interfaceOf(source: IdlSource, service: string): Interface {
   const key = JSON.stringify([service, source.main, source.files]);
-  const kept = compiled.get(key);
-  if (kept !== undefined) return kept;
+  const cached = compiled.get(key);
+  if (cached !== undefined) return cached;
   const { services } = parseIdl(source);
   const found = services.get(service);
   if (found === undefined)
@@ -123,7 +124,7 @@ function union(some: readonly string[], others: readonly string[]): readonly str
   return [...new Set([...some, ...others])].sort();
 }
 
-/** The work's end, or the signal's reason if that comes first. Leaves no listener behind. */
+/** Settles with the work, or rejects with the signal's reason if that comes first. Leaves no listener behind. */
 function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = (): void => reject(signal.reason as Error);

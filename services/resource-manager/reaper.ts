@@ -1,5 +1,6 @@
-// No chassis outlives its resource manager, even one killed with SIGKILL: a tiny shell process of its own session holds the end of a pipe
-// from the manager and knows every process group that was launched. When the pipe ends, for whatever reason, it kills them all.
+// Ensures that no chassis outlives its resource manager, even when the manager is killed with SIGKILL. A small shell process in its own
+// session reads a pipe from the manager and knows every process group that was launched. When the pipe closes, for whatever reason, the
+// shell kills all groups.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 
@@ -9,30 +10,30 @@ export class Reaper {
   readonly #groups = new Set<number>();
   #isClosed = false;
 
-  /** @param directory removed at the end: nobody else is left to do it after a SIGKILL */
+  /** @param directory the shell removes it at the end, because after a SIGKILL the manager cannot */
   constructor(directory: string) {
     this.#directory = directory;
     this.#start();
   }
 
-  /** Pid of the shell, for tests that kill it. */
+  /** Process id of the shell; 0 when it could not be started. */
   get pid(): number {
     return this.#shell?.pid ?? 0;
   }
 
-  /** From now on the process group dies with this process. */
+  /** Adds a process group that must end with this process. */
   watch(group: number): void {
     this.#groups.add(group);
-    this.#tell(`+${group}`);
+    this.#write(`+${group}`);
   }
 
-  /** The group has ended and its number may be given to somebody else. */
+  /** Removes a group that has ended: the kernel may reuse its number. */
   forget(group: number): void {
     this.#groups.delete(group);
-    this.#tell(`-${group}`);
+    this.#write(`-${group}`);
   }
 
-  /** Kills what is left and ends the shell. */
+  /** Ends the shell, which kills the remaining groups. Resolves when it has exited. */
   close(): Promise<void> {
     this.#isClosed = true;
     const shell = this.#shell;
@@ -44,7 +45,7 @@ export class Reaper {
   }
 
   #start(): void {
-    // One that takes the place of another knows all from its first moment, before it reads a line.
+    // A replacement shell gets all groups as arguments, so that it knows them before it reads a line.
     const groups = [...this.#groups].map(String);
     const shell = spawn('/bin/sh', ['-c', SCRIPT, 'katamari-reaper', this.#directory, ...groups], {
       detached: true,
@@ -54,21 +55,21 @@ export class Reaper {
     shell.stdin?.on('error', () => undefined);
     shell.on('error', () => undefined);
     shell.on('exit', () => {
-      // Somebody killed it.
+      // The shell was killed from outside.
       if (!this.#isClosed && this.#shell === shell) this.#start();
     });
     shell.unref();
     (shell.stdin as unknown as { unref?: () => void } | null)?.unref?.();
   }
 
-  #tell(line: string): void {
+  #write(line: string): void {
     this.#shell?.stdin?.write(`${line}\n`);
   }
 }
 
 /**
- * Is given a directory and groups, reads `+PGID` and `-PGID` lines; at the end of its input kills every group that is left and removes the
- * directory. Ignores the signals of a terminal.
+ * Arguments: a directory and process groups. Reads `+PGID` and `-PGID` lines. At the end of its input it kills the remaining groups and
+ * removes the directory. Ignores the signals of a terminal.
  */
 const SCRIPT = `
 trap '' INT TERM HUP

@@ -1,7 +1,7 @@
-// The copies of one deployment on this machine: as many slots as are wanted, all from the deployment that is wanted. Whatever it is told, told
-// when and how often, it goes towards what it was told last: more slots are started, the worst ones are drained, and slots with another
-// deployment are replaced one after the other, each only by a chassis that has come up. One that does not come up ends the rolling: the
-// rest stays as it is until the deployment changes again or somebody asks for a restart.
+// The replicas of one deployment on this machine. It always converges to the last desired state: it starts missing slots, drains surplus
+// ones (slots that do not serve go first), and rolls slots with an old deployment to the new one, one at a time. An old chassis ends only
+// after its replacement is ready. A replacement that does not come up stops the rolling restart: the other slots stay as they are until
+// the deployment changes again or an operator asks for a restart.
 
 import { KatamariError } from '../../core/mod.ts';
 import { CallStats, type PoolStatus, type ResourceStatus, type RestartReason } from '../../core/rpc/mod.ts';
@@ -14,9 +14,9 @@ import type { StartLimiter } from './start-limiter.ts';
 export interface ReplicaSetOptions {
   readonly deployment: Deployment;
   readonly events: EventLog;
-  readonly turns: StartLimiter;
+  readonly starts: StartLimiter;
   readonly newSlot: (name: string, deployment: Deployment) => Slot;
-  /** Its slots came, went, or changed their deployment. */
+  /** Called when slots were added, removed, or changed their deployment. */
   readonly onChanged: () => void;
 }
 
@@ -25,13 +25,13 @@ export class ReplicaSet {
   /** `Service@version` */
   readonly id: string;
   readonly restartsByReason: Partial<Record<RestartReason, number>> = {};
-  /** What its slots are to run; the number of slots is `#slots.length`. */
+  /** The desired deployment of each slot. The desired number of slots is `#slots.length`. */
   #deployment: Deployment;
   #spec: string;
   #slots: readonly Slot[] = [];
-  /** Slots that are not wanted any more and finish, until they have. */
+  /** Surplus slots that still drain. */
   readonly #leaving = new Map<Slot, Promise<void>>();
-  /** Slots whose chassis are to be replaced. */
+  /** Slots whose chassis must be replaced. */
   readonly #stale = new Set<Slot>();
   #rolling: Promise<number> | undefined;
   #isClosed = false;
@@ -43,22 +43,22 @@ export class ReplicaSet {
     this.#spec = specOf(options.deployment);
   }
 
-  /** What is wanted of each slot; its count means nothing. */
+  /** The desired deployment of each slot; its `count` is not current. */
   get deployment(): Deployment {
     return this.#deployment;
   }
 
-  /** Those that are wanted. */
+  /** Slots that are part of the desired state. */
   get slots(): readonly Slot[] {
     return this.#slots;
   }
 
-  /** Those that finish too. */
+  /** These and the slots that drain. */
   get allSlots(): readonly Slot[] {
     return [...this.#slots, ...this.#leaving.keys()];
   }
 
-  /** True when every slot serves. */
+  /** True when every desired slot serves. */
   get isComplete(): boolean {
     return this.#slots.every((slot) => slot.isServing);
   }
@@ -71,14 +71,14 @@ export class ReplicaSet {
     return this.#slots.find((slot) => slot.pool !== undefined)?.pool;
   }
 
-  /** Goes towards this many copies of this deployment; with the same again it does nothing. */
-  want(deployment: Deployment, why: string): void {
+  /** Sets the desired deployment and number of replicas, and converges to it. Idempotent. */
+  setDesired(deployment: Deployment, why: string): void {
     const countBefore = this.#slots.length;
     const spec = specOf(deployment);
     const hasChanged = spec !== this.#spec;
     if (hasChanged) {
       this.#spec = spec;
-      // Back to what some of them still are: those are left alone.
+      // A change back to the deployment that some slots still run leaves those slots alone.
       this.#deployment = this.#slots.find((slot) => specOf(slot.deployment) === spec)?.deployment ?? deployment;
     }
     this.#shrinkTo(deployment.count, why);
@@ -93,23 +93,23 @@ export class ReplicaSet {
   }
 
   /**
-   * Replaces every chassis, one after the other, the new one before the old goes.
-   * @returns how many were replaced
-   * @throws KatamariError when a replacement does not come up: the rest is left as it is
+   * Replaces every chassis, one at a time. An old chassis drains after its replacement is ready.
+   * @returns number of replaced chassis
+   * @throws KatamariError when a replacement does not come up; the other chassis stay as they are
    */
   async roll(): Promise<number> {
     for (const slot of this.#slots) this.#stale.add(slot);
     return await this.#roll();
   }
 
-  /** Finishes what is under way and ends every chassis. */
+  /** Lets running calls finish, then stops every chassis. */
   async drain(why: string): Promise<void> {
     this.#isClosed = true;
     this.#shrinkTo(0, why);
     await Promise.all(this.#leaving.values());
   }
 
-  /** Ends everything now. */
+  /** Kills every chassis now. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#stale.clear();
@@ -152,22 +152,22 @@ export class ReplicaSet {
     };
   }
 
-  /** The worst off go first: those that do not serve, then the last ones. */
+  /** Drains surplus slots: first those that do not serve, then the highest numbers. */
   #shrinkTo(count: number, why: string): void {
     if (this.#slots.length <= count) return;
-    const byWorth = [...this.#slots].sort((a, b) => Number(b.isServing) - Number(a.isServing));
-    const kept = new Set(byWorth.slice(0, count));
+    const servingFirst = [...this.#slots].sort((a, b) => Number(b.isServing) - Number(a.isServing));
+    const kept = new Set(servingFirst.slice(0, count));
     const gone = this.#slots.filter((slot) => !kept.has(slot));
-    // First, so that nobody counts on them: the pool goes with its last slot.
+    // Before the slots drain, because a pool is removed with its last slot.
     this.#slots = this.#slots.filter((slot) => kept.has(slot));
     for (const slot of gone) {
-      this.#options.turns.remove(slot);
+      this.#options.starts.remove(slot);
       this.#stale.delete(slot);
-      const left = slot.drain(why).then(() => {
+      const drained = slot.drain(why).then(() => {
         this.#leaving.delete(slot);
         this.#options.onChanged();
       });
-      this.#leaving.set(slot, left);
+      this.#leaving.set(slot, drained);
     }
   }
 
@@ -179,22 +179,22 @@ export class ReplicaSet {
       if (!taken.has(name)) added.push(this.#options.newSlot(name, this.#deployment));
     }
     this.#slots = [...this.#slots, ...added];
-    this.#options.turns.add(added);
+    this.#options.starts.add(added);
   }
 
   #changeSlots(): void {
     this.#stale.clear();
     const adopted: Slot[] = [];
     for (const slot of this.#slots) {
-      if (slot.deployment === this.#deployment) slot.keepTo(this.#deployment);
+      if (slot.deployment === this.#deployment) slot.cancelOtherReplacement(this.#deployment);
       else if (slot.adopt(this.#deployment)) adopted.push(slot);
       else {
-        slot.keepTo(this.#deployment);
+        slot.cancelOtherReplacement(this.#deployment);
         this.#stale.add(slot);
       }
     }
-    this.#options.turns.add(adopted);
-    // Whoever waits for a restart hears of its failure from the restart; here the events tell it.
+    this.#options.starts.add(adopted);
+    // No caller awaits this roll; its failure is reported as an event.
     if (this.#stale.size > 0) this.#roll().catch(() => undefined);
   }
 
@@ -217,12 +217,12 @@ export class ReplicaSet {
       events.add('rolling_done', this.id, `${replaced} resources were replaced`);
       return replaced;
     } finally {
-      // Here and not after the promise: what becomes stale from now on needs another round.
+      // Reset here and not after the promise: a slot that becomes stale from now on needs another roll.
       this.#rolling = undefined;
     }
   }
 
-  /** @returns false when that is not wanted any more */
+  /** @returns false when the slot or the deployment changed meanwhile */
   async #replace(slot: Slot): Promise<boolean> {
     const spec = this.#spec;
     for (let tries = 1; ; tries++) {
@@ -230,17 +230,17 @@ export class ReplicaSet {
         await slot.replace('rolling', 'rolling restart', this.#deployment);
         return true;
       } catch (error) {
-        // Its end, or another deployment, was seen to when it was said.
+        // The change that removed the slot or the deployment has handled it already.
         if (!this.#slots.includes(slot) || spec !== this.#spec) return false;
-        // One mishap is no proof against a deployment.
+        // One failure does not prove that the deployment is broken.
         if (tries < TRIES_MAX && !this.#isClosed) continue;
         this.#stale.clear();
-        throw this.#stopped(error as Error);
+        throw this.#stoppedError(error as Error);
       }
     }
   }
 
-  #stopped(error: Error): KatamariError {
+  #stoppedError(error: Error): KatamariError {
     const advice = 'change its deployment, or restart it when the cause is gone';
     if (!this.#isClosed)
       this.#options.events.add(
@@ -257,21 +257,21 @@ export class ReplicaSet {
   }
 }
 
-/** All of a deployment but how many, whatever the order in which it was written. */
+/** A deployment without its count, as text; the order of keys, roles and tags does not matter. */
 function specOf(deployment: Deployment): string {
   const { roles, tags } = deployment;
-  return JSON.stringify({ ...deployment, count: 0, roles: roles.toSorted(), tags: tags.toSorted() }, sorted);
+  return JSON.stringify({ ...deployment, count: 0, roles: roles.toSorted(), tags: tags.toSorted() }, sortKeys);
 }
 
-/** For JSON.stringify: objects with their keys in order. */
-function sorted(_key: string, value: unknown): unknown {
+/** Replacer for JSON.stringify that sorts the keys of objects. */
+function sortKeys(_key: string, value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-function noteOf(resources: readonly ResourceStatus[], wanted: number): string {
+function noteOf(resources: readonly ResourceStatus[], desired: number): string {
   const failed = resources.filter(({ state }) => state === 'failed' || state === 'backing_off');
-  return failed.length === 0 ? '' : `${failed.length} of ${wanted} resources do not stay up: ${failed[0]?.note ?? ''}`;
+  return failed.length === 0 ? '' : `${failed.length} of ${desired} resources do not stay up: ${failed[0]?.note ?? ''}`;
 }
 
 function first<T>(set: ReadonlySet<T>): T | undefined {
@@ -279,6 +279,6 @@ function first<T>(set: ReadonlySet<T>): T | undefined {
   return undefined;
 }
 
-/** Replacements of one chassis that may fail before the rolling stops. */
+/** Replacements of one chassis that may fail before the rolling restart stops. */
 const TRIES_MAX = 2;
 const NO_CALLS: CallStats = new CallStats();

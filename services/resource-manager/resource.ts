@@ -1,23 +1,23 @@
-// A resource: one introduced chassis with its places, the calls in it and its link. It knows when a call has outlived its deadline by the
-// grace time, and says so to its slot, which kills and replaces the process.
+// A resource: one ready chassis with its places, its calls and its link. When a call outlives its deadline by the grace time, the resource
+// tells its slot, which kills and replaces the process.
 //
-// A chassis that says it keeps calls in line is sent the next ones before it has answered the one it works on: it then goes from one to the
-// next without sleeping, and both ends read and write several messages at a time, which doubles what small calls come to. It begins each
-// after it has written the answer to the one before, so those behind a call that is not answered have not begun, but for the first of them when the
-// answer is on its way here. They are taken back, to be served by others, when the chassis dies, or has answered nothing for STUCK_MS; only calls
-// that may run twice are ever sent ahead.
+// Sending ahead: a chassis that reports a buffer (`ahead`) is sent the next calls before it has answered the current one. It then goes
+// from one call to the next without sleeping, and both ends read and write several messages at a time, which doubles the throughput of
+// small calls. The chassis begins a call after it has written the previous reply. So a call behind an unanswered one has not begun, except
+// the first of them when that reply is on its way. When the chassis dies, or answers nothing for STUCK_MS, the calls that were sent ahead
+// are taken back and served by other resources. Only idempotent calls are sent ahead.
 
 import type { ReplySink } from '../../core/link/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';
 import type { Call } from '../../core/rpc/mod.ts';
 import type { Lease } from './lease.ts';
 
-/** What is asked of the way to a chassis: a Link, or what there is in place of one to a plain server. */
+/** The connection to a chassis: a Link, or PlainLinks for a plain Thrift server. */
 export interface ResourceLink {
   readonly isOpen: boolean;
-  /** @returns what `cancel` takes @throws KatamariError when it is not open */
+  /** @returns the id for `cancel` @throws KatamariError when the link is not open */
   send(call: Call, sink: ReplySink, nowMs: number): number;
-  /** The sink of that call hears nothing any more. */
+  /** Cancels a call; its sink is not called any more. False when the call has ended or cannot be canceled. */
   cancel(id: number): boolean;
   close(why?: string): void;
 }
@@ -26,36 +26,36 @@ export interface ResourceOptions {
   /** `Service@version/index` */
   readonly name: string;
   readonly link: ResourceLink;
-  /** Calls it works on at once. */
+  /** Calls that the chassis runs at the same time. */
   readonly places: number;
-  /** Calls that it keeps in line beyond the one it works on; means something when it has one place. */
+  /** Calls that the chassis buffers beyond the one that it runs; used only with one place. */
   readonly ahead: number;
   readonly hangGraceMs: number;
   readonly clock: Clock;
-  /** A call outlived its deadline by the grace time. */
+  /** Called when a call has outlived its deadline by the grace time. */
   readonly onHung: (why: string) => void;
-  /** The chassis asked to be replaced with its answer. */
+  /** Called when the chassis asks to be replaced. */
   readonly onRetire: () => void;
-  /** Told after each call that was answered. */
+  /** Called after each answered call. */
   readonly onServed: () => void;
-  /** What is known of the death of its process, for the error of calls that were inside: `exited with status 1`. */
+  /** How the process ended, for the errors of the calls in it: `exited with status 1`. */
   readonly exitReason: () => string;
 }
 
 export class Resource {
   readonly #options: ResourceOptions;
-  /** In the order of their coming; few, and no Set, for the reason told in core/link/pending-table.ts. */
+  /** Calls in order of arrival. An array and no Set: few entries, and see core/link/pending-table.ts. */
   readonly #leases: Lease[] = [];
-  /** Timers of calls that are past their deadline. */
-  readonly #graces = new Map<Lease, () => void>();
+  /** Kill timers of the calls that are past their deadline. */
+  readonly #killTimers = new Map<Lease, () => void>();
   #onIdle: (() => void) | undefined;
-  /** The call it works on is of a kind that takes no time to speak of. */
+  /** The running call is quick and idempotent. */
   #isQuick = false;
-  /** Has answered nothing for a while, so nothing is sent ahead until it does. */
+  /** Answered nothing for STUCK_MS: no call is sent ahead until the next reply. */
   #isStuck = false;
-  #stopLooking: (() => void) | undefined;
-  /** Calls served at the last look. */
-  #servedBefore = 0;
+  #stopStuckTimer: (() => void) | undefined;
+  /** `callsServed` when the stuck timer was started. */
+  #servedAtTimerStart = 0;
   #isRetired = false;
   callsServed = 0;
 
@@ -75,14 +75,14 @@ export class Resource {
     return this.#leases.length < this.#options.places && this.#options.link.isOpen && !this.#isRetired;
   }
 
-  /** Whether it may be sent a quick call beyond the one it works on. */
+  /** Whether a quick call may be sent ahead now. */
   get hasPlaceAhead(): boolean {
     const { places, ahead, link } = this.#options;
     if (ahead === 0 || places !== 1 || !this.#isQuick || this.#isStuck) return false;
     return this.#leases.length <= ahead && link.isOpen && !this.#isRetired;
   }
 
-  /** It takes no further call. */
+  /** Takes no further calls and asks for a replacement. */
   retire(): void {
     if (this.#isRetired) return;
     this.#isRetired = true;
@@ -93,11 +93,11 @@ export class Resource {
     return this.#leases.length;
   }
 
-  /** Sends the call; false when the link has closed and nothing was written. @throws KatamariError when this call cannot be written at all */
+  /** Sends the call; false when the link has closed and nothing was written. @throws KatamariError when this call cannot be encoded */
   take(lease: Lease, nowMs: number): boolean {
     if (!this.#options.link.isOpen) return false;
     lease.isAhead = this.#leases.length >= this.#options.places;
-    if (lease.isAhead) this.#lookSoon();
+    if (lease.isAhead) this.#startStuckTimer();
     else this.#isQuick = lease.isQuick;
     this.#leases.push(lease);
     try {
@@ -110,13 +110,13 @@ export class Resource {
     return true;
   }
 
-  /** A call was answered, or failed: its place is free, and the next in line begins if there still is a chassis. */
+  /** Frees the place of a call that was answered or failed, and begins the next call that was sent ahead. */
   answered(lease: Lease, nowMs: number): void {
     if (!this.#remove(lease)) return;
     this.callsServed++;
     this.#isStuck = false;
-    this.#graces.get(lease)?.();
-    this.#graces.delete(lease);
+    this.#killTimers.get(lease)?.();
+    this.#killTimers.delete(lease);
     this.#options.onServed();
     if (this.#leases.length === 0) {
       this.#onIdle?.();
@@ -126,7 +126,7 @@ export class Resource {
     if (next?.isAhead === true && this.#options.link.isOpen) next.begin(nowMs);
   }
 
-  /** Takes it out; false when it was not in. */
+  /** Removes a lease; false when it was not here. */
   #remove(lease: Lease): boolean {
     const place = this.#leases.indexOf(lease);
     if (place === -1) return false;
@@ -135,23 +135,23 @@ export class Resource {
     return true;
   }
 
-  /** Takes a call back that has not begun. */
+  /** Cancels a call that was sent ahead. */
   takeBack(lease: Lease): void {
     if (!this.#remove(lease)) return;
     this.#options.link.cancel(lease.linkId);
   }
 
-  /** The deadline of a call inside has passed: its chassis gets the grace time to answer. */
+  /** Gives the chassis the grace time to answer a call whose deadline has passed. */
   startKillTimer(lease: Lease): void {
     const { clock, hangGraceMs, onHung } = this.#options;
     const why = `${lease.call.method} outlived its deadline by ${hangGraceMs} ms`;
-    this.#graces.set(
+    this.#killTimers.set(
       lease,
       clock.after(hangGraceMs, () => onHung(why)),
     );
   }
 
-  /** Resolves when no call is inside. */
+  /** Resolves when the resource has no calls. */
   whenIdle(): Promise<void> {
     if (this.#leases.length === 0) return Promise.resolve();
     return new Promise((resolve) => {
@@ -159,26 +159,26 @@ export class Resource {
     });
   }
 
-  /** The process is gone for good: timers end, the link closes, calls inside fail. */
+  /** Stops the timers and closes the link; calls of the resource fail. */
   close(): void {
-    for (const stop of this.#graces.values()) stop();
-    this.#graces.clear();
-    this.#stopLooking?.();
+    for (const stop of this.#killTimers.values()) stop();
+    this.#killTimers.clear();
+    this.#stopStuckTimer?.();
     this.#options.link.close(this.#options.exitReason());
   }
 
-  #lookSoon(): void {
-    if (this.#stopLooking !== undefined) return;
-    this.#servedBefore = this.callsServed;
-    this.#stopLooking = this.#options.clock.after(STUCK_MS, () => this.#look());
+  #startStuckTimer(): void {
+    if (this.#stopStuckTimer !== undefined) return;
+    this.#servedAtTimerStart = this.callsServed;
+    this.#stopStuckTimer = this.#options.clock.after(STUCK_MS, () => this.#checkStuck());
   }
 
-  #look(): void {
-    this.#stopLooking = undefined;
+  #checkStuck(): void {
+    this.#stopStuckTimer = undefined;
     const ahead = this.#leases.filter((lease) => lease.isAhead);
     if (ahead.length === 0) return;
-    if (this.callsServed !== this.#servedBefore) {
-      this.#lookSoon();
+    if (this.callsServed !== this.#servedAtTimerStart) {
+      this.#startStuckTimer();
       return;
     }
     this.#isStuck = true;
@@ -188,12 +188,12 @@ export class Resource {
     }
   }
 
-  /** The error a caller gets whose call was inside. */
+  /** The error for a caller whose call was running when the resource failed. */
   explain(error: KatamariError, call: Call): KatamariError {
     const why = `${this.name} failed while it worked on ${call.method}: ${error.message}. It is being replaced; send the call again if it may run twice`;
     return new KatamariError('resource_failed', why, error.facts, error);
   }
 }
 
-/** A chassis that works on calls that take a millisecond has answered one in this time, in ms. */
+/** A chassis that runs calls of about 1 ms has answered at least one within this time, in ms. */
 const STUCK_MS = 20;

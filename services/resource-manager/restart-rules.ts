@@ -1,22 +1,22 @@
-// When a chassis is started again and when it is recycled: rules as data, as in Erlang's supervisors, and the one function that applies
-// them. Nothing here starts anything.
+// When a chassis is started again: restart rules as data, as in Erlang's supervisors, and the functions that apply them. Pure functions;
+// nothing here starts a process.
 
 import type { RestartRules } from '../mesh/mod.ts';
 
-/** The starts of one place, newest last. */
+/** The starts of one slot, newest last. */
 export interface StartHistory {
   readonly startedAtMs: readonly number[];
-  /** Starts in a row that never got as far as being introduced. */
+  /** Consecutive starts that never became ready. */
   readonly failedStarts: number;
-  /** Pauses taken in a row. */
+  /** Consecutive pauses. */
   readonly pauses: number;
 }
 
 export const NO_STARTS: StartHistory = { startedAtMs: [], failedStarts: 0, pauses: 0 };
 
 /**
- * How long to wait before the next start, in ms; 0 for at once. A process that was introduced and then died is replaced at once until
- * the intensity is reached; one that failed its start always waits, longer each time.
+ * Pause before the next start in ms; 0 for at once. A process that was ready and then died is replaced at once until the intensity is
+ * reached. After a failed start there is always a pause, with exponential backoff.
  */
 export function pauseBeforeStart(rules: RestartRules, history: StartHistory, nowMs: number): number {
   const recent = history.startedAtMs.filter((atMs) => nowMs - atMs < rules.periodMs).length;
@@ -24,7 +24,7 @@ export function pauseBeforeStart(rules: RestartRules, history: StartHistory, now
   return Math.min(rules.backoffMaxMs, rules.backoffFirstMs * 2 ** Math.min(history.pauses, PAUSE_DOUBLINGS_MAX));
 }
 
-/** The history after another start. */
+/** Adds a start to the history. */
 export function afterStart(
   rules: RestartRules,
   history: StartHistory,

@@ -1,7 +1,7 @@
-// One place for a chassis, kept filled: starts an incarnation, puts it into its pool when it was introduced, starts the next one when it
-// ended, at once or after a pause as the restart rules say. A planned replacement starts the new one first and only then drains the old,
-// so that capacity never drops. Given up never, reported always. A slot keeps the deployment
-// that its chassis came up with: another one takes over only with a chassis that has proven it.
+// A slot keeps one chassis of a deployment running. It starts a process instance, puts it into its pool when it is ready, and starts the
+// next one when it ends, at once or after a pause as the restart rules say. A planned replacement starts the new instance first and then
+// drains the old one, so capacity never drops. A slot retries forever and reports every failure. It keeps the deployment that its last
+// ready chassis had: a new deployment takes over only with a chassis that came up.
 
 import type { Clock } from '../../core/mod.ts';
 import type { ResourceState, ResourceStatus, RestartReason } from '../../core/rpc/mod.ts';
@@ -15,11 +15,11 @@ export interface SlotOptions {
   readonly name: string;
   readonly deployment: Deployment;
   readonly clock: Clock;
-  /** Launches a chassis for this slot. */
+  /** Launches a process for this slot. */
   readonly launch: (slot: Slot, deployment: Deployment) => ProcessInstance;
-  /** The pool for what was introduced. @throws Error when the mesh refuses it, with the difference */
-  readonly admit: (incarnation: ProcessInstance) => ResourcePool;
-  /** The slot left its pool for another or for good. */
+  /** Returns the pool for a ready chassis. @throws Error that shows the difference when the mesh refuses its interface */
+  readonly admit: (instance: ProcessInstance) => ResourcePool;
+  /** Called when the slot left a pool. */
   readonly onPoolLeft: (pool: ResourcePool) => void;
   readonly report: (
     kind: 'starting' | 'ready' | 'ended' | 'backing_off' | 'refused',
@@ -32,16 +32,16 @@ export interface SlotOptions {
 
 export class Slot {
   readonly #options: SlotOptions;
-  /** In the pool, or on its way out of it. */
+  /** The instance in the pool, or the one that leaves it. */
   #current: ProcessInstance | undefined;
-  /** Launched, not introduced yet. */
+  /** The instance that was launched and is not ready yet. */
   #next: ProcessInstance | undefined;
-  /** What its chassis are launched from, and what the next one was. */
+  /** The deployment of the slot, and the one that `#next` was launched from. */
   #deployment: Deployment;
   #nextDeployment: Deployment;
-  /** A chassis of its deployment was in the pool once. */
+  /** A chassis of this deployment has been ready before. */
   #isProven = false;
-  /** Retired ones that finish their calls. */
+  /** Retired instances that finish their calls. */
   readonly #leaving = new Set<ProcessInstance>();
   #pool: ResourcePool | undefined;
   #history: StartHistory = NO_STARTS;
@@ -51,8 +51,8 @@ export class Slot {
   #isClosed = false;
   #restarts = 0;
   #note = '';
-  /** Told when the replacement under way is in the pool, or failed. */
-  #waiting: ((error: Error | undefined) => void)[] = [];
+  /** Callbacks for the end of the replacement in progress. */
+  #onReplaced: ((error: Error | undefined) => void)[] = [];
 
   constructor(options: SlotOptions) {
     this.#options = options;
@@ -68,7 +68,7 @@ export class Slot {
     return this.#pool;
   }
 
-  /** What its chassis runs, or is to run when none has come up yet. */
+  /** The deployment that the chassis runs, or will run when none has come up yet. */
   get deployment(): Deployment {
     return this.#deployment;
   }
@@ -77,7 +77,7 @@ export class Slot {
     return this.#current !== undefined;
   }
 
-  /** Every process that belongs to this slot, for tests and for closing. */
+  /** Every process of this slot. */
   get processes(): readonly ProcessInstance[] {
     return [this.#current, this.#next, ...this.#leaving].filter((one) => one !== undefined);
   }
@@ -100,44 +100,44 @@ export class Slot {
   }
 
   /**
-   * Takes over another deployment when none of its chassis has served, so that there is nothing to lose; its next start is from that.
-   * @returns false when one has: then `replace` it is
+   * Switches to another deployment if no chassis of this slot was ever ready; its next start uses it.
+   * @returns false when a chassis has served: use `replace` then
    */
   adopt(deployment: Deployment): boolean {
     if (this.#isClosed || this.#isProven) return false;
     this.#deployment = deployment;
     this.#isRefused = false;
     this.#history = NO_STARTS;
-    this.#forgetPause();
-    this.#giveUpNext();
+    this.#cancelPause();
+    this.#cancelNext();
     return true;
   }
 
-  /** A replacement that is under way from another deployment than this is not wanted any more. What serves goes on. */
-  keepTo(deployment: Deployment): void {
+  /** Cancels a replacement in progress that has another deployment. The serving chassis stays. */
+  cancelOtherReplacement(deployment: Deployment): void {
     if (this.#next === undefined || this.#nextDeployment === deployment) return;
-    this.#giveUpNext();
+    this.#cancelNext();
     if (this.#current === undefined) this.start();
   }
 
   /**
-   * Replaces the chassis: the new one first, then the old one drains. Resolves when the new one serves and the old one has ended.
-   * @param deployment what the new one is launched from; left out: the same as before, or what is being launched already
-   * @throws Error when the new one does not come up; the old one goes on then, and so does its deployment.
+   * Replaces the chassis: starts the new one, then drains the old one. Resolves when the new one serves and the old one has ended.
+   * @param deployment deployment of the new one; default: the current one, or the one that is starting already
+   * @throws Error when the new one does not come up; the old chassis and its deployment stay
    */
   async replace(reason: RestartReason, why: string, deployment?: Deployment): Promise<void> {
     if (this.#isClosed) throw new Error(`${this.name} is being ended`);
     const old = this.#current;
     this.#isRefused = false;
-    this.#forgetPause();
-    if (deployment !== undefined && deployment !== this.#nextDeployment) this.#giveUpNext();
+    this.#cancelPause();
+    if (deployment !== undefined && deployment !== this.#nextDeployment) this.#cancelNext();
     if (this.#next === undefined) this.#launch(deployment ?? this.#deployment, false);
     await new Promise<void>((resolve, reject) => {
-      this.#waiting.push((error) => (error === undefined ? resolve() : reject(error)));
+      this.#onReplaced.push((error) => (error === undefined ? resolve() : reject(error)));
     });
     if (old === undefined || old === this.#current) return;
     if (old.reason !== undefined) {
-      // It has died meanwhile, or another replacement has it.
+      // The old one died meanwhile, or another replacement retires it.
       await old.process.exited;
       return;
     }
@@ -146,7 +146,7 @@ export class Slot {
     await this.#leave(old, reason, why);
   }
 
-  /** Drains the chassis and fills the place no more. Resolves when its last process has ended. */
+  /** Drains the chassis and starts no other. Resolves when the last process of the slot has ended. */
   async drain(why: string): Promise<void> {
     const current = this.#current;
     const { processes } = this;
@@ -159,7 +159,7 @@ export class Slot {
     await Promise.all(processes.map((one) => (one === current ? one.retire('stopped', why) : one.process.exited)));
   }
 
-  /** Ends everything now. */
+  /** Kills every process now. */
   async close(): Promise<void> {
     const why = 'the mesh has stopped';
     this.#end(why);
@@ -168,47 +168,44 @@ export class Slot {
     await Promise.all(processes.map((one) => one.process.exited));
   }
 
-  /** A chassis still works but should be replaced: age, calls, memory, or its own wish. */
-  onWorn(incarnation: ProcessInstance, reason: RestartReason): void {
-    if (this.#isClosed || incarnation !== this.#current) return;
-    if (reason === 'retired') this.#retireAtOnce(incarnation);
+  /** Replaces a working chassis because of its age, calls or memory, or because it asked for it. */
+  onWorn(instance: ProcessInstance, reason: RestartReason): void {
+    if (this.#isClosed || instance !== this.#current) return;
+    if (reason === 'retired') this.#replaceRetired(instance);
     else this.replace(reason, `recycled by ${reason}`).catch(() => undefined);
   }
 
-  /** The link of a chassis has closed. Calls must not wait for it until its process has ended too. */
-  onBroken(incarnation: ProcessInstance): void {
-    if (incarnation === this.#current && incarnation.resource !== undefined) this.#pool?.remove(incarnation.resource);
+  /** Takes a chassis whose link has closed out of the pool at once, before its process ends. */
+  onBroken(instance: ProcessInstance): void {
+    if (instance === this.#current && instance.resource !== undefined) this.#pool?.remove(instance.resource);
   }
 
-  /** The process of one of this slot's incarnations has ended. */
-  onEnded(incarnation: ProcessInstance): void {
-    const wasLeaving = this.#leaving.delete(incarnation);
-    const wasServing = incarnation === this.#current;
-    if (wasServing) this.#takeOut(incarnation);
-    if (incarnation === this.#next) this.#next = undefined;
-    const reason = incarnation.reason ?? 'crashed';
+  /** Handles the end of a process of this slot. */
+  onEnded(instance: ProcessInstance): void {
+    const wasLeaving = this.#leaving.delete(instance);
+    const wasServing = instance === this.#current;
+    if (wasServing) this.#takeOut(instance);
+    if (instance === this.#next) this.#next = undefined;
+    const reason = instance.reason ?? 'crashed';
     this.#options.report(
       'ended',
       this,
-      `${reason}: ${incarnation.why}`,
-      isBadEnd(reason) ? incarnation.process.lastLines : [],
+      `${reason}: ${instance.why}`,
+      isBadEnd(reason) ? instance.process.lastLines : [],
     );
     if (this.#isClosed || wasLeaving) return;
-    this.#note = incarnation.why;
+    this.#note = instance.why;
     if (reason !== 'stopped') this.#options.onRestart(reason);
     this.#restarts++;
-    if (
-      wasServing &&
-      this.#options.clock.nowMs() - incarnation.process.startedAtMs > this.#deployment.restart.periodMs
-    ) {
-      // It stayed up for long: its place begins with short pauses again.
+    if (wasServing && this.#options.clock.nowMs() - instance.process.startedAtMs > this.#deployment.restart.periodMs) {
+      // The chassis was up for a full period, so the backoff starts again at its first pause.
       this.#history = { ...this.#history, pauses: 0 };
     }
     if (!wasServing) {
       this.#history = { ...this.#history, failedStarts: this.#history.failedStarts + 1 };
-      this.#tellWaiting(new Error(`${this.name} did not come up: ${incarnation.why}`));
+      this.#finishReplacement(new Error(`${this.name} did not come up: ${instance.why}`));
     }
-    // A place that still has a working chassis (a replacement failed) is left as it is; a refused one waits for a person.
+    // Nothing to start while a chassis serves (a replacement failed). A refused slot waits for an operator.
     if (this.#current === undefined && !this.#isRefused) this.start();
   }
 
@@ -241,28 +238,28 @@ export class Slot {
 
   #launch(deployment: Deployment, wasPaused: boolean): void {
     this.#history = afterStart(deployment.restart, this.#history, this.#options.clock.nowMs(), wasPaused);
-    const incarnation = this.#options.launch(this, deployment);
-    this.#next = incarnation;
+    const instance = this.#options.launch(this, deployment);
+    this.#next = instance;
     this.#nextDeployment = deployment;
-    this.#options.report('starting', this, `pid ${incarnation.process.pid}`, []);
-    incarnation.start().then(
-      () => this.#onIntroduced(incarnation),
-      // Its process is being ended; onEnded goes on from there.
+    this.#options.report('starting', this, `pid ${instance.process.pid}`, []);
+    instance.start().then(
+      () => this.#onReady(instance),
+      // The process is being killed; onEnded continues from there.
       () => undefined,
     );
   }
 
-  #onIntroduced(incarnation: ProcessInstance): void {
-    if (this.#isClosed || incarnation !== this.#next || incarnation.resource === undefined) return;
+  #onReady(instance: ProcessInstance): void {
+    if (this.#isClosed || instance !== this.#next || instance.resource === undefined) return;
     let pool: ResourcePool;
     try {
-      pool = this.#options.admit(incarnation);
+      pool = this.#options.admit(instance);
     } catch (error) {
-      // With another deployment the place goes back to the one it had.
+      // A refused replacement with a new deployment leaves the slot on its old deployment.
       this.#isRefused = this.#current === undefined && this.#nextDeployment === this.#deployment;
       this.#note = (error as Error).message;
       this.#options.report('refused', this, this.#note, []);
-      incarnation.end('start_failed', this.#note);
+      instance.end('start_failed', this.#note);
       return;
     }
     const old = this.#current;
@@ -270,69 +267,69 @@ export class Slot {
     if (old !== undefined) this.#leaving.add(old);
     const oldPool = this.#pool;
     this.#pool = pool;
-    this.#current = incarnation;
+    this.#current = instance;
     this.#next = undefined;
     this.#deployment = this.#nextDeployment;
     this.#isProven = true;
     this.#note = '';
     this.#history = { ...this.#history, failedStarts: 0 };
-    pool.add(incarnation.resource);
+    pool.add(instance.resource);
     if (oldPool !== undefined && oldPool !== pool) this.#options.onPoolLeft(oldPool);
-    this.#options.report('ready', this, `pid ${incarnation.process.pid}`, []);
-    this.#tellWaiting(undefined);
+    this.#options.report('ready', this, `pid ${instance.process.pid}`, []);
+    this.#finishReplacement(undefined);
   }
 
-  /** It has answered its last call and exits by itself: the place is filled anew meanwhile. */
-  #retireAtOnce(incarnation: ProcessInstance): void {
-    this.#takeOut(incarnation);
+  /** Starts the next chassis while the one that answered its last call exits by itself. */
+  #replaceRetired(instance: ProcessInstance): void {
+    this.#takeOut(instance);
     this.#options.onRestart('retired');
     this.#restarts++;
     this.#history = { ...this.#history, startedAtMs: [] };
-    void this.#leave(incarnation, 'retired', 'retired after its reply');
+    void this.#leave(instance, 'retired', 'retired after its reply');
     this.start();
   }
 
-  async #leave(incarnation: ProcessInstance, reason: RestartReason, why: string): Promise<void> {
-    if (!incarnation.process.hasExited) this.#leaving.add(incarnation);
-    await incarnation.retire(reason, why);
+  async #leave(instance: ProcessInstance, reason: RestartReason, why: string): Promise<void> {
+    if (!instance.process.hasExited) this.#leaving.add(instance);
+    await instance.retire(reason, why);
   }
 
-  #takeOut(incarnation: ProcessInstance): void {
-    if (incarnation.resource !== undefined) this.#pool?.remove(incarnation.resource);
+  #takeOut(instance: ProcessInstance): void {
+    if (instance.resource !== undefined) this.#pool?.remove(instance.resource);
     this.#current = undefined;
   }
 
-  /** A chassis that was launched and not introduced is not wanted any more. Its end starts nothing. */
-  #giveUpNext(): void {
+  /** Kills the instance that is not ready yet. Its end starts no other. */
+  #cancelNext(): void {
     const next = this.#next;
     if (next === undefined) return;
     const why = 'its deployment has changed';
     this.#next = undefined;
     this.#leaving.add(next);
     next.end('stopped', why);
-    this.#tellWaiting(new Error(`${this.name} was not replaced: ${why} meanwhile`));
+    this.#finishReplacement(new Error(`${this.name} was not replaced: ${why} meanwhile`));
   }
 
   #end(why: string): void {
     this.#isClosed = true;
-    this.#forgetPause();
-    this.#tellWaiting(new Error(`${this.name} is being ended: ${why}`));
+    this.#cancelPause();
+    this.#finishReplacement(new Error(`${this.name} is being ended: ${why}`));
   }
 
-  #forgetPause(): void {
+  #cancelPause(): void {
     this.#stopPause?.();
     this.#stopPause = undefined;
     this.#isPaused = false;
   }
 
-  #tellWaiting(error: Error | undefined): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const tell of waiting) tell(error);
+  #finishReplacement(error: Error | undefined): void {
+    const callbacks = this.#onReplaced;
+    this.#onReplaced = [];
+    for (const callback of callbacks) callback(error);
   }
 }
 
-/** Ends that nobody wanted: what the chassis said last tells why. */
+/** Whether an end is a failure, so that the last output lines of the chassis help to explain it. */
 function isBadEnd(reason: EndReason): boolean {
   switch (reason) {
     case 'crashed':

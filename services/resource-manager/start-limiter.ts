@@ -1,9 +1,9 @@
-// First starts take turns: a few at a time, the first copies of every deployment before the second ones, so that everything answers early.
+// Limits the number of first starts that run at the same time, so that they do not compete for the processors. The first replicas of all
+// deployments start before the second ones, so that every service answers early. A slow start gives up its turn after a second.
+
 import type { Clock } from '../../core/mod.ts';
 import type { EventLog } from '../mesh/mod.ts';
 import type { Slot } from './slot.ts';
-
-// All at once they would share the processors and all be late. One that takes long gives its turn on.
 
 import { availableParallelism } from 'node:os';
 
@@ -19,13 +19,14 @@ export class StartLimiter {
     this.#clock = clock;
   }
 
+  /** Queues slots for their first start. */
   add(slots: readonly Slot[]): void {
     this.#waiting.push(...slots.filter((slot) => !this.#waiting.includes(slot)));
     this.#waiting.sort((a, b) => indexOf(a) - indexOf(b));
     for (let n = this.#starting; n < STARTS_AT_ONCE; n++) this.#startNext();
   }
 
-  /** It is not to be started any more. */
+  /** Removes a slot that must not start any more. */
   remove(slot: Slot): void {
     this.#waiting = this.#waiting.filter((one) => one !== slot);
   }
@@ -40,27 +41,27 @@ export class StartLimiter {
     if (slot === undefined) return;
     this.#starting++;
     slot.start();
-    let isOver = false;
+    let isDone = false;
     const next = (): void => {
-      if (isOver) return;
-      isOver = true;
+      if (isDone) return;
+      isDone = true;
       stop();
       stopListening();
       this.#starting--;
       if (!this.#isClosed) this.#startNext();
     };
-    const stop = this.#clock.after(START_PATIENCE_MS, next);
+    const stop = this.#clock.after(TURN_MS, next);
     const stopListening = this.#events.listen(({ subject, kind }) => {
       if (subject === slot.name && kind !== 'resource_starting') next();
     });
   }
 }
 
-/** The number in `Service@1.0.0/3`. */
+/** The index in `Service@version/index`. */
 function indexOf({ name }: Slot): number {
   return Number(name.slice(name.lastIndexOf('/') + 1));
 }
 
 const STARTS_AT_ONCE = Math.max(2, availableParallelism());
-/** A first start that takes longer does not hold the others up. */
-const START_PATIENCE_MS = 1_000;
+/** A first start that takes longer does not delay the others. */
+const TURN_MS = 1_000;

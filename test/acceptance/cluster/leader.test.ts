@@ -83,7 +83,7 @@ test('A leader that was frozen does nothing in its old term, and a stale order i
   });
   expect(refused).toMatchObject({
     subject: 'master-1',
-    text: expect.stringContaining(`its order is of term ${term},`),
+    text: expect.stringContaining(`its assignment has term ${term},`),
   });
   await until('the leader to put it right', async () => (await orderedAfter(cluster, again.term - 1)) === 9, 30_000);
   expect(await copiesOf(cluster)).toEqual({ 'manager-1': 3, 'manager-2': 3, 'manager-3': 3 });

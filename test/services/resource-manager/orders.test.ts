@@ -122,7 +122,7 @@ describe('Orders', () => {
     // The old leader was frozen and knows nothing of it.
     await order(1, 'm1', SECOND);
     await until('the refusal', () => orders.stats().refused === 1);
-    expect(told('order_refused')[0]).toMatch(/^m1: its order is of term 1, term 2 has begun/);
+    expect(told('order_refused')[0]).toMatch(/^m1: its assignment has term 1, but term 2 has begun/);
     expect(versions()).toEqual([['1.0.0']]);
     await order(1_000_000_000, 'm1', SECOND);
     await until('the refusal of nonsense', () => orders.stats().refused === 2);

@@ -1,4 +1,4 @@
-// What the readiness check expects of a new process, and what it learns about it.
+// What the readiness check expects of a new process, and what it finds out about it.
 
 import { KatamariError, type Clock } from '../../core/mod.ts';
 import type { PoolDetails } from '../../core/rpc/mod.ts';
@@ -6,21 +6,20 @@ import type { Interface } from '../../core/thrift/mod.ts';
 import type { Deployment } from '../mesh/mod.ts';
 import type { ResourceLink } from './resource.ts';
 
-// What the readiness check expects of a new process and what it finds out.
-
-/** What a chassis turned out to be. */
+/** What the readiness check found out about a chassis. */
 export interface ReadyChassis {
   readonly details: PoolDetails;
   readonly interface: Interface;
+  /** Calls that it runs at the same time. */
   readonly places: number;
-  /** Calls it takes beyond these and keeps in line. */
+  /** Calls that it buffers beyond these. */
   readonly ahead: number;
   readonly link: ResourceLink;
-  /** Asks it whether it is well, and rejects when it is not; undefined when there is nothing to ask. */
-  readonly isWell: (() => Promise<unknown>) | undefined;
+  /** Checks the health of the chassis; rejects when it is not healthy. undefined when there is no check. */
+  readonly checkHealth: (() => Promise<unknown>) | undefined;
 }
 
-/** What the deployment says; the chassis may not contradict it. */
+/** What the deployment says about the chassis. The chassis must not contradict it. */
 export type ExpectedChassis = Pick<
   Deployment,
   'service' | 'version' | 'roles' | 'tags' | 'more' | 'idl' | 'transport' | 'protocol' | 'healthCheck' | 'concurrency'
@@ -28,12 +27,12 @@ export type ExpectedChassis = Pick<
 
 export interface ReadinessOptions {
   readonly name: string;
-  /** `unix:PATH` or `tcp:HOST:PORT` where it listens. */
+  /** `unix:PATH` or `tcp:HOST:PORT` where the process listens. */
   readonly address: string;
   readonly expected: ExpectedChassis;
   readonly frameBytesMax: number;
   readonly clock: Clock;
-  /** Aborted when the process ends or the start takes too long. */
+  /** Aborted when the process ends or the start timeout passes. */
   readonly signal: AbortSignal;
   readonly onLinkClosed: (error: KatamariError) => void;
 }
