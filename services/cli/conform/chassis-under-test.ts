@@ -83,6 +83,17 @@ export class ChassisUnderTest {
     return this.peer();
   }
 
+  /**
+   * Closes our connection and returns the address, for a client of another implementation. A chassis that serves one
+   * connection at a time is then free for it. @throws Fault when the process has ended
+   */
+  async release(): Promise<string> {
+    const peer = await this.peer();
+    peer.close();
+    this.#peer = undefined;
+    return (this.#running as RunningChassisProcess).address;
+  }
+
   /** Makes a call. @throws Lost, which tells of the end of the process, too */
   async ask(sent: SentCall): Promise<TestAnswer> {
     const peer = await this.peer();

@@ -5,6 +5,7 @@ import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import type { Interface } from '../../../core/thrift/mod.ts';
 import { ExitError, EXIT, type ExitCode, parseDuration } from '../../config/mod.ts';
 import type { CliContext } from '../kit/context.ts';
+import { APACHE } from './apache-checks.ts';
 import { ChassisUnderTest } from './chassis-under-test.ts';
 import { CONFORMANCE_IDL, DETAILS, START } from './details.ts';
 import { HANDLER_CHECKS } from './handlers.ts';
@@ -82,7 +83,7 @@ async function examine(sitting: TestRun, exam: TestContext, wishes: MethodSelect
   await sitting.group({ ...DETAILS, checks: [...DETAILS.checks, ...(isConformance ? [CONFORMANCE_IDL] : [])] }, exam);
   if (exam.interface !== undefined) exam.callables = callablesOf(exam.interface, wishes);
   const own: CheckGroup = { title: 'Its own methods', checks: methodChecks(exam.callables) };
-  const rest = [MESSAGES, CONTEXT, REFUSALS, own, HANDLER_CHECKS, ENDS];
+  const rest = [MESSAGES, CONTEXT, REFUSALS, own, HANDLER_CHECKS, APACHE, ENDS];
   sitting.checkOnly([...rest, TCP].flatMap(({ checks }) => checks));
   if (exam.interface !== undefined && !exam.hasConformance) sitting.warn(warningOn(exam));
   for (const group of rest) await sitting.group(group, exam);

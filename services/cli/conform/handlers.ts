@@ -6,11 +6,10 @@ import { field } from './messages.ts';
 import { throughMesh } from './stub-mesh.ts';
 import { decoded, PING, TRACE_ID, type Check, type CheckGroup, type TestContext } from './test-context.ts';
 import { describeAnswer, fieldIds, PeerClosed, type TestAnswer } from './test-link.ts';
-import { structValue, type Style } from './values.ts';
+import { cut, isSame, shown, structValue, type Style } from './values.ts';
 
 // told, those of idl/conformance.thrift, so only a chassis that implements it can be asked.
 
-import { isDeepStrictEqual } from 'node:util';
 export const HANDLERS: CheckGroup = {
   title: 'Handlers',
   checks: [
@@ -67,7 +66,7 @@ export const HANDLERS: CheckGroup = {
         const expected = 'a result with exception Declared (why "no tea left", number 40) in field 1';
         if (answer.isException) throw new CheckFailed(expected, describeAnswer(answer));
         const result = decoded(exam.method('refuse'), answer);
-        if (!isDeepStrictEqual({ ...(result['declared'] as object | undefined) }, { why: 'no tea left', number: 40 }))
+        if (!isSame(result['declared'], { why: 'no tea left', number: 40 }))
           throw new CheckFailed(expected, shown(result));
         if (result['success'] !== undefined) throw new CheckFailed(`${expected}, and no value`, shown(result));
       },
@@ -166,7 +165,7 @@ async function echoes(exam: TestContext, style: Style): Promise<void> {
   // What our own codec makes of it, so that defaults and the order of sets are no difference.
   const { value } = decodeStruct(exam.method('echo').args, call.args as Buffer) as { value: Record<string, unknown> };
   const got = exam.returned('echo', await exam.ask(call)) as Record<string, unknown>;
-  const wrong = Object.keys(value).find((name) => !isDeepStrictEqual(plain(value[name]), plain(got[name])));
+  const wrong = Object.keys(value).find((name) => !isSame(value[name], got[name]));
   if (wrong !== undefined) throw new CheckFailed(`${wrong} ${shown(value[wrong])}`, `${wrong} ${shown(got[wrong])}`);
   const more = Object.keys(got).find((name) => value[name] === undefined && got[name] !== undefined);
   if (more !== undefined) throw new CheckFailed(`no ${more}, which was not sent`, `${more} ${shown(got[more])}`);
@@ -177,16 +176,6 @@ function echoed(exam: TestContext): { readonly struct: StructType } {
   const { returns } = exam.method('echo');
   if (returns.kind !== 'struct') throw new Error('echo of idl/conformance.thrift returns no struct');
   return returns;
-}
-
-/** Objects of the codec have prototypes of their own. */
-function plain(value: unknown): unknown {
-  if (value instanceof Map) return new Map([...value].map(([key, part]) => [plain(key), plain(part)] as const));
-  if (value instanceof Set) return new Set([...value].map(plain));
-  if (Array.isArray(value)) return value.map(plain);
-  if (value instanceof Uint8Array) return Buffer.from(value);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, plain(part)]));
 }
 
 function emptyResult(answer: TestAnswer, name: string): void {
@@ -282,19 +271,6 @@ async function nested(exam: TestContext): Promise<void> {
     throw new CheckFailed(`a traceparent of trace ${TRACE_ID}`, `traceparent "${call.traceparent}"`);
 }
 
-function shown(value: unknown): string {
-  const text = JSON.stringify(value, (_name, part: unknown) => {
-    if (typeof part === 'bigint') return `${part}`;
-    if (part instanceof Map || part instanceof Set) return [...part];
-    return typeof part === 'number' && !Number.isFinite(part) ? String(part) : part;
-  });
-  return cut(text ?? 'nothing');
-}
-
-function cut(text: string): string {
-  return text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}...` : text;
-}
-
 /** Every one of these needs the service. */
 export const HANDLER_CHECKS: CheckGroup = {
   title: HANDLERS.title,
@@ -318,4 +294,3 @@ const TAKEN_BACK = 'taken back while it was in line';
 const AT_ONCE_MAX = 8;
 const NESTED_MS = 20_000;
 const NOTED_EVERY_MS = 20;
-const SHOWN_MAX = 300;

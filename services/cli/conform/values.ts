@@ -1,6 +1,7 @@
 // Values for any type of an interface, as handlers see them: harmless ones for calls of unknown methods, and the outermost ones for an echo.
 // The same type and style give the same value always. Recursion ends where optional fields and containers can be empty.
 
+import { isDeepStrictEqual } from 'node:util';
 import type { Field, StructType, Type } from '../../../core/thrift/mod.ts';
 
 /**
@@ -81,6 +82,39 @@ function keyOf(value: unknown): string {
   return `${typeof value} ${String(value)}`;
 }
 
+/** Whether two values of a type are equal; an absent field and an undefined one are the same. */
+export function isSame(a: unknown, b: unknown): boolean {
+  return isDeepStrictEqual(plain(a), plain(b));
+}
+
+/** The same value in objects without prototypes of their own and without absent fields. */
+function plain(value: unknown): unknown {
+  if (value instanceof Map) return new Map([...value].map(([key, part]) => [plain(key), plain(part)] as const));
+  if (value instanceof Set) return new Set([...value].map(plain));
+  if (Array.isArray(value)) return value.map(plain);
+  if (value instanceof Uint8Array) return Buffer.from(value);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([, part]) => part !== undefined)
+      .map(([name, part]) => [name, plain(part)]),
+  );
+}
+
+/** A value as text for messages, at most 300 characters of it. */
+export function shown(value: unknown): string {
+  const text = JSON.stringify(value, (_name, part: unknown) => {
+    if (typeof part === 'bigint') return `${part}`;
+    if (part instanceof Map || part instanceof Set) return [...part];
+    return typeof part === 'number' && !Number.isFinite(part) ? String(part) : part;
+  });
+  return cut(text ?? 'nothing');
+}
+
+export function cut(text: string): string {
+  return text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}...` : text;
+}
+
 type LeafKind = Exclude<Type['kind'], 'void' | 'struct' | 'enum' | 'list' | 'set' | 'map'>;
 
 const LEAVES: Readonly<Record<LeafKind, Readonly<Record<Style, unknown>>>> = {
@@ -105,3 +139,4 @@ const LEAVES: Readonly<Record<LeafKind, Readonly<Record<Style, unknown>>>> = {
   },
 };
 const DEPTH_MAX = 4;
+const SHOWN_MAX = 300;

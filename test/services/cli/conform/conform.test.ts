@@ -117,6 +117,12 @@ const FAULTS: readonly (readonly [fixture: string, check: string, expected: RegE
     /^the process exited with status 0$/,
   ],
   ['ignores-lifeline', 'lifeline', /of that of its standard input$/, /^it goes on, an orphan$/],
+  [
+    'answers-full-name',
+    'apache-control',
+    /^an answer to katamari\.Chassis:describe that Apache's client accepts$/,
+    /^Apache's client failed: Received a response to an unknown RPC function$/,
+  ],
   ['retires-in-silence', 'retire', /^a ReplyContext with retire = true in the answer$/, /^none that says so$/],
 ];
 
@@ -193,6 +199,16 @@ describe('katamari conform', () => {
       BUSY_MS,
     );
   }
+
+  test(
+    "finds by Apache's client what every other check passes over",
+    async () => {
+      const outcome = await conform('broken/answers-full-name', '--start-timeout', '60s');
+      expect(failed(outcome).map(({ id }) => id)).toEqual(['apache-control']);
+      expect(outcome.summary.counts.ok).toBe(outcome.summary.checks.length - 1);
+    },
+    BUSY_MS,
+  );
 
   test(
     'asks a chassis of any interface, calls of it only what is harmless or named, and tells which',
