@@ -1,4 +1,4 @@
-// /v1/agent/: the services and checks of this agent, maintenance, and what it says of itself; /v1/status/.
+// Routes below /v1/agent/ (services, checks, maintenance and information of this agent) and /v1/status/.
 
 import type { CheckStatus } from './catalog-table.ts';
 import { checkPlanOf, CHECK_FIELDS } from './check-definition.ts';
@@ -14,9 +14,9 @@ export interface AgentRoutesOptions {
   readonly nodeId: string;
   readonly datacenter: string;
   readonly version: string;
-  /** Shortest time after which a critical service may be taken away. */
+  /** Minimum time before a critical service is deregistered. */
   readonly deregisterAfterMinMs: number;
-  /** HOST:PORT the agent is reached at. */
+  /** Host and port at which the agent listens. */
   readonly address: () => { host: string; port: number };
   readonly gauges: () => Readonly<Record<string, number>>;
 }
@@ -48,50 +48,50 @@ export function agentRoutes(options: AgentRoutesOptions): AgentRoute[] {
   const { local } = options;
   const beat =
     (status: CheckStatus) =>
-    (ask: AgentRequest): AgentResponse => {
-      local.beat(ask.rest, status, ask.query.get('note') ?? '');
+    (request: AgentRequest): AgentResponse => {
+      local.beat(request.rest, status, request.query.get('note') ?? '');
       return empty();
     };
   return [
     {
       path: '/v1/agent/services',
       methods: ['GET'],
-      run: (ask) => json(Object.fromEntries(local.services().map((service) => [service.ID, service])), ask),
+      run: (request) => json(Object.fromEntries(local.services().map((service) => [service.ID, service])), request),
     },
     {
       path: '/v1/agent/checks',
       methods: ['GET'],
-      run: (ask) => json(Object.fromEntries(local.checks().map((check) => [check['CheckID'], check])), ask),
+      run: (request) => json(Object.fromEntries(local.checks().map((check) => [check['CheckID'], check])), request),
     },
-    { path: '/v1/agent/service/register', methods: ['PUT'], run: (ask) => registerService(options, ask) },
-    { path: '/v1/agent/service/deregister/', methods: ['PUT'], run: (ask) => deregisterService(local, ask) },
-    { path: '/v1/agent/service/maintenance/', methods: ['PUT'], run: (ask) => maintainService(local, ask) },
-    { path: '/v1/agent/service/', methods: ['GET'], run: (ask) => showService(local, ask) },
-    { path: '/v1/agent/check/register', methods: ['PUT'], run: (ask) => registerCheck(options, ask) },
+    { path: '/v1/agent/service/register', methods: ['PUT'], run: (request) => registerService(options, request) },
+    { path: '/v1/agent/service/deregister/', methods: ['PUT'], run: (request) => deregisterService(local, request) },
+    { path: '/v1/agent/service/maintenance/', methods: ['PUT'], run: (request) => maintainService(local, request) },
+    { path: '/v1/agent/service/', methods: ['GET'], run: (request) => showService(local, request) },
+    { path: '/v1/agent/check/register', methods: ['PUT'], run: (request) => registerCheck(options, request) },
     {
       path: '/v1/agent/check/deregister/',
       methods: ['PUT'],
-      run: (ask) => {
-        local.deleteCheck(ask.rest);
+      run: (request) => {
+        local.deleteCheck(request.rest);
         return empty();
       },
     },
     { path: '/v1/agent/check/pass/', methods: ['PUT'], run: beat('passing') },
     { path: '/v1/agent/check/warn/', methods: ['PUT'], run: beat('warning') },
     { path: '/v1/agent/check/fail/', methods: ['PUT'], run: beat('critical') },
-    { path: '/v1/agent/check/update/', methods: ['PUT'], run: (ask) => updateCheck(local, ask) },
-    { path: '/v1/agent/maintenance', methods: ['PUT'], run: (ask) => maintainNode(local, ask) },
-    { path: '/v1/agent/self', methods: ['GET'], run: (ask) => json(self(options), ask) },
-    { path: '/v1/agent/members', methods: ['GET'], run: (ask) => json([member(options)], ask) },
-    { path: '/v1/agent/metrics', methods: ['GET'], run: (ask) => json(metrics(options.gauges()), ask) },
-    { path: '/v1/status/leader', methods: ['GET'], run: (ask) => json(hostPort(options), ask) },
-    { path: '/v1/status/peers', methods: ['GET'], run: (ask) => json([hostPort(options)], ask) },
+    { path: '/v1/agent/check/update/', methods: ['PUT'], run: (request) => updateCheck(local, request) },
+    { path: '/v1/agent/maintenance', methods: ['PUT'], run: (request) => maintainNode(local, request) },
+    { path: '/v1/agent/self', methods: ['GET'], run: (request) => json(self(options), request) },
+    { path: '/v1/agent/members', methods: ['GET'], run: (request) => json([member(options)], request) },
+    { path: '/v1/agent/metrics', methods: ['GET'], run: (request) => json(metrics(options.gauges()), request) },
+    { path: '/v1/status/leader', methods: ['GET'], run: (request) => json(hostPort(options), request) },
+    { path: '/v1/status/peers', methods: ['GET'], run: (request) => json([hostPort(options)], request) },
   ];
 }
 
-async function registerService(options: AgentRoutesOptions, ask: AgentRequest): Promise<AgentResponse> {
-  checkCommon(ask, options.datacenter);
-  const given = decodeStruct(parseJson(await ask.body(), PREFIX), SERVICE_FIELDS, PREFIX, 'refuse');
+async function registerService(options: AgentRoutesOptions, request: AgentRequest): Promise<AgentResponse> {
+  checkCommon(request, options.datacenter);
+  const given = decodeStruct(parseJson(await request.body(), PREFIX), SERVICE_FIELDS, PREFIX, 'refuse');
   const name = given.string('Name');
   if (name === '') throw new Refusal(400, 'Missing service name');
   const kind = given.string('Kind');
@@ -119,7 +119,7 @@ async function registerService(options: AgentRoutesOptions, ask: AgentRequest): 
   return empty();
 }
 
-/** The checks that come with a service; all are looked at before anything is registered. */
+/** Parses all checks of a service registration, before anything is registered. */
 function serviceChecks(
   options: AgentRoutesOptions,
   given: Decoded,
@@ -158,9 +158,9 @@ function serviceChecks(
   });
 }
 
-async function registerCheck(options: AgentRoutesOptions, ask: AgentRequest): Promise<AgentResponse> {
-  checkCommon(ask, options.datacenter);
-  const item = decodeStruct(parseJson(await ask.body(), PREFIX), CHECK_FIELDS, PREFIX, 'refuse');
+async function registerCheck(options: AgentRoutesOptions, request: AgentRequest): Promise<AgentResponse> {
+  checkCommon(request, options.datacenter);
+  const item = decodeStruct(parseJson(await request.body(), PREFIX), CHECK_FIELDS, PREFIX, 'refuse');
   const status = item.string('Status');
   if (status !== '' && !STATUSES.includes(status)) throw new Refusal(400, 'Bad check status');
   const name = item.string('Name');
@@ -181,42 +181,50 @@ async function registerCheck(options: AgentRoutesOptions, ask: AgentRequest): Pr
   return empty();
 }
 
-function deregisterService(local: LocalAgent, ask: AgentRequest): AgentResponse {
-  if (ask.rest === '') throw new Refusal(500, 'ServiceID missing');
-  local.deleteService(ask.rest);
+function deregisterService(local: LocalAgent, request: AgentRequest): AgentResponse {
+  if (request.rest === '') throw new Refusal(500, 'ServiceID missing');
+  local.deleteService(request.rest);
   return empty();
 }
 
-function showService(local: LocalAgent, ask: AgentRequest): AgentResponse {
-  const service = local.service(ask.rest);
-  if (service === undefined) throw new Refusal(404, `unknown service ID: ${ask.rest}`);
-  return json(service, ask);
+function showService(local: LocalAgent, request: AgentRequest): AgentResponse {
+  const service = local.service(request.rest);
+  if (service === undefined) throw new Refusal(404, `unknown service ID: ${request.rest}`);
+  return json(service, request);
 }
 
-async function updateCheck(local: LocalAgent, ask: AgentRequest): Promise<AgentResponse> {
-  const given = decodeStruct(parseJson(await ask.body(), PREFIX), UPDATE_FIELDS, PREFIX, 'ignore');
+async function updateCheck(local: LocalAgent, request: AgentRequest): Promise<AgentResponse> {
+  const given = decodeStruct(parseJson(await request.body(), PREFIX), UPDATE_FIELDS, PREFIX, 'ignore');
   const status = given.string('Status');
   if (!STATUSES.includes(status)) throw new Refusal(400, `Invalid check status: '${status}'`);
-  local.beat(ask.rest, status as CheckStatus, given.string('Output'));
+  local.beat(request.rest, status as CheckStatus, given.string('Output'));
   return empty();
 }
 
-function maintainService(local: LocalAgent, ask: AgentRequest): AgentResponse {
-  if (ask.rest === '') throw new Refusal(400, 'Missing service ID');
-  const isOn = enableOf(ask);
-  if (local.service(ask.rest) === undefined)
-    throw new Refusal(404, `No service registered with ID ${JSON.stringify(ask.rest)}`);
-  maintain(local, `_service_maintenance:${ask.rest}`, 'Service Maintenance Mode', 'service', ask.rest, isOn, ask);
+function maintainService(local: LocalAgent, request: AgentRequest): AgentResponse {
+  if (request.rest === '') throw new Refusal(400, 'Missing service ID');
+  const isOn = enableOf(request);
+  if (local.service(request.rest) === undefined)
+    throw new Refusal(404, `No service registered with ID ${JSON.stringify(request.rest)}`);
+  maintain(
+    local,
+    `_service_maintenance:${request.rest}`,
+    'Service Maintenance Mode',
+    'service',
+    request.rest,
+    isOn,
+    request,
+  );
   return empty();
 }
 
-function maintainNode(local: LocalAgent, ask: AgentRequest): AgentResponse {
-  maintain(local, '_node_maintenance', 'Node Maintenance Mode', 'node', '', enableOf(ask), ask);
+function maintainNode(local: LocalAgent, request: AgentRequest): AgentResponse {
+  maintain(local, '_node_maintenance', 'Node Maintenance Mode', 'node', '', enableOf(request), request);
   return empty();
 }
 
-function enableOf(ask: AgentRequest): boolean {
-  const raw = ask.query.get('enable');
+function enableOf(request: AgentRequest): boolean {
+  const raw = request.query.get('enable');
   if (raw === null || raw === '') throw new Refusal(400, 'Missing value for enable');
   const isOn = parseBool(raw);
   if (isOn === undefined) throw new Refusal(400, `Invalid value for enable: ${JSON.stringify(raw)}`);
@@ -230,12 +238,12 @@ function maintain(
   what: string,
   serviceId: string,
   isOn: boolean,
-  ask: AgentRequest,
+  request: AgentRequest,
 ): void {
   if (!isOn) local.deleteCheck(id);
   else if (!local.hasCheck(id)) {
     const notes =
-      ask.query.get('reason') ||
+      request.query.get('reason') ||
       `Maintenance mode is enabled for this ${what}, but no reason was provided. This is a default message.`;
     const plan = { intervalMs: 0, timeoutMs: 0 };
     local.putCheck(

@@ -1,6 +1,8 @@
-// The embedded agent: enough of a Consul server's HTTP API, in this process, that a mesh on one machine needs no
-// Consul. It speaks to whoever speaks Consul (here the `consul` package), holds its data in memory and, given a
-// directory, on disk. It has one node, itself: no gossip, no
+// The embedded agent: the part of the Consul HTTP API that a mesh on one machine needs, inside this process. It
+// works with any Consul client (this product uses the `consul` package). Data is in memory and, if a directory is
+// given, on disk. The agent has one node, itself: no gossip, Raft, ACLs or DNS; docs/consul.md lists what it covers.
+// Without registrations and blocking queries it runs no timers.
+
 import { serveHttp, type HttpServer } from '../../core/http/mod.ts';
 import { systemClock, type Clock } from '../../core/mod.ts';
 import { agentRoutes } from './agent-routes.ts';
@@ -14,42 +16,38 @@ import { sessionRoutes } from './session-routes.ts';
 import { SessionTimers } from './session-timers.ts';
 import { AgentState, type Command, type StateRecord } from './state.ts';
 import { Watchers } from './watchers.ts';
-
-// raft, no ACLs, no DNS. docs/consul.md says what it covers. With nothing registered and nobody waiting it has no
-// timer at all.
-
 import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 
 export interface ConsulAgentOptions {
-  /** Loopback unless told; there is no access control. */
+  /** Address to listen on; loopback by default, because the agent has no access control. */
   readonly host?: string;
-  /** 0, the default, takes any free port. */
+  /** Port; 0, the default, means any free port. */
   readonly port?: number;
-  /** Keeps its data here; without one it forgets with its process. */
+  /** Directory for the data. Without one, the data is lost when the process ends. */
   readonly dataDir?: string;
   readonly node?: string;
   readonly datacenter?: string;
   readonly clock?: Clock;
-  /** 0 up to 1; jitter of waits and checks. */
+  /** Random number in [0, 1) for the jitter of waits and checks. */
   readonly random?: () => number;
-  /** Shortest session TTL a client may ask for, 10 s as in a real agent. */
+  /** Minimum session TTL; 10 s as in Consul. */
   readonly sessionTtlMinMs?: number;
-  /** Shortest DeregisterCriticalServiceAfter, a minute as in a real agent; shorter ones are raised to it. */
+  /** Minimum DeregisterCriticalServiceAfter; one minute as in Consul. Shorter values are raised to it. */
   readonly deregisterAfterMinMs?: number;
-  /** Blocking queries at once. */
+  /** Limit of concurrent blocking queries. */
   readonly blockingMax?: number;
   readonly connectionsMax?: number;
-  /** Sum of all keys and values (as base64). */
+  /** Limit of the total size of keys and values (as base64). */
   readonly dataBytesMax?: number;
-  /** What a person should know: damage found in the data, a full disk, a defect. */
+  /** Called with problems for the operator: corrupt data, a full disk, a defect. */
   readonly onNote?: (text: string) => void;
 }
 
 export interface ConsulAgent {
   readonly address: string;
   readonly port: number;
-  /** Ends all waits, closes all connections and leaves the data on disk. */
+  /** Ends blocking queries, closes all connections and leaves the data on disk. */
   close(): Promise<void>;
 }
 
@@ -58,12 +56,12 @@ const BLOCKING_MAX = 4_096;
 const DATA_BYTES_MAX = 64 * 1024 * 1024;
 const LOCAL_ENTRIES_MAX = 4_096;
 const SESSIONS_MAX = 4_096;
-/** Larger than any body the API takes, so that its own texts answer first. */
+/** Larger than any body that the API accepts, so that the API's own errors are sent first. */
 const FRAME_BYTES_MAX = 2 * 1024 * 1024;
-/** The API level that is kept. */
+/** Consul version whose API is implemented. */
 const VERSION = '1.8.7';
 
-/** Starts an agent and resolves when it listens. Rejects when the port or the data directory is taken. */
+/** Starts an agent and resolves when it listens. Rejects if the port or the data directory is in use. */
 export async function startConsulAgent(options: ConsulAgentOptions = {}): Promise<ConsulAgent> {
   const agent = new EmbeddedAgent(options);
   await agent.start();
@@ -124,8 +122,8 @@ class EmbeddedAgent implements ConsulAgent {
         this.#openJournal(this.#options.dataDir);
       }
       this.#registerSelf();
-      // Checks and sessions that were there before go on from here: a session has its whole time again, as after a
-      // change of leader.
+      // Restored checks and sessions continue. The TTL of a session starts again, as after a change of leader in
+      // Consul.
       this.#local.start();
       for (const session of this.#state.sessions.list()) this.#timers.renew(session);
       this.#server = await this.#listen();
@@ -141,8 +139,8 @@ class EmbeddedAgent implements ConsulAgent {
   }
 
   async #close(): Promise<void> {
-    // Connections are cut before the waits end: a client that were answered would go on waiting at the next agent
-    // with an index of this one, while a client that sees the end asks afresh.
+    // Close connections before blocking queries end. A client that got a response would continue at the next agent
+    // with an index of this one; a client whose connection closes starts again.
     await this.#server?.close();
     this.#watchers.close();
     this.#local.close();
@@ -160,7 +158,7 @@ class EmbeddedAgent implements ConsulAgent {
       onNote: note,
       records: () => this.#records(),
       onRecord: (record) => {
-        // A record that no longer fits (its session was in a damaged part, say) is left out; the rest is worth having.
+        // Skip a record that no longer applies, for example because its session was in a corrupt part.
         try {
           this.#restore(record as { i?: number; c?: Command; local?: unknown; nodeId?: string });
         } catch {
@@ -184,7 +182,7 @@ class EmbeddedAgent implements ConsulAgent {
     else this.#state.restore(record as StateRecord);
   }
 
-  /** A server is a node, a service and a check in its own catalog. */
+  /** Registers the agent itself: a Consul server has a node, a service and a check in its catalog. */
   #registerSelf(): void {
     const known = this.#state.catalog.node(this.#node);
     if (known !== undefined) this.#nodeId = known.ID;
@@ -264,7 +262,7 @@ class EmbeddedAgent implements ConsulAgent {
       limits: {
         frameBytesMax: FRAME_BYTES_MAX,
         connectionsMax: options.connectionsMax ?? CONNECTIONS_MAX,
-        // Blocking queries wait up to 10 minutes and 37.5 s; idle connections are kept as long.
+        // Blocking queries wait up to 10 minutes and 37.5 s, so idle connections stay open as long.
         idleMs: 660_000,
         requestMs: 30_000,
         pipelineMax: 64,

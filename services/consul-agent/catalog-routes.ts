@@ -1,4 +1,5 @@
-// /v1/catalog/ and /v1/health/: what all nodes offer and how it is. Every read can be watched.
+// Routes below /v1/catalog/ and /v1/health/: the services of all nodes and their health. Every read supports
+// blocking queries.
 
 import type { CatalogCheck, CatalogNode, CatalogService, CatalogTable } from './catalog-table.ts';
 import { decodeStruct, parseBool, parseJson, Refusal, type Decoded, type Fields } from './go-compat.ts';
@@ -16,20 +17,22 @@ import type { Watchers } from './watchers.ts';
 
 export function catalogRoutes(state: AgentState, watchers: Watchers, datacenter: string): AgentRoute[] {
   const { catalog } = state;
-  /** A read of the catalog: `look` gives its index and its body. */
+  /** A catalog read: `look` returns the index and the body. */
   const read = (
     path: string,
     what: string,
-    look: (ask: AgentRequest) => { index: number; found: unknown },
+    look: (request: AgentRequest) => { index: number; found: unknown },
   ): AgentRoute => ({
     path,
     methods: ['GET'],
-    run: async (ask): Promise<AgentResponse> => {
-      checkCommon(ask, datacenter);
-      if (what !== '' && ask.rest === '') throw new Refusal(400, `Missing ${what}`);
-      const { above, waitMs } = waitOf(ask);
-      const { index, found } = await watchers.query({ kind: 'catalog' }, above, waitMs, ask.signal, () => look(ask));
-      const answer = json(found, ask);
+    run: async (request): Promise<AgentResponse> => {
+      checkCommon(request, datacenter);
+      if (what !== '' && request.rest === '') throw new Refusal(400, `Missing ${what}`);
+      const { above, waitMs } = waitOf(request);
+      const { index, found } = await watchers.query({ kind: 'catalog' }, above, waitMs, request.signal, () =>
+        look(request),
+      );
+      const answer = json(found, request);
       return {
         ...answer,
         headers: { ...answer.headers, ...indexHeaders(index), 'X-Consul-Effective-Consistency': 'leader' },
@@ -37,62 +40,65 @@ export function catalogRoutes(state: AgentState, watchers: Watchers, datacenter:
     },
   });
   return [
-    { path: '/v1/catalog/datacenters', methods: ['GET'], run: (ask) => json([datacenter], ask) },
-    { path: '/v1/catalog/register', methods: ['PUT'], run: (ask) => register(state, ask, datacenter) },
-    { path: '/v1/catalog/deregister', methods: ['PUT'], run: (ask) => deregister(state, ask) },
+    { path: '/v1/catalog/datacenters', methods: ['GET'], run: (request) => json([datacenter], request) },
+    { path: '/v1/catalog/register', methods: ['PUT'], run: (request) => register(state, request, datacenter) },
+    { path: '/v1/catalog/deregister', methods: ['PUT'], run: (request) => deregister(state, request) },
     read('/v1/catalog/nodes', '', () => ({ index: catalog.nodesIndex(), found: catalog.nodes() })),
     read('/v1/catalog/services', '', () => ({ index: catalog.servicesIndex(), found: servicesWithTags(catalog) })),
-    read('/v1/catalog/service/', 'service name', (ask) => ({
-      index: catalog.serviceIndex(ask.rest, false),
-      found: instances(catalog, ask).map(({ node, service }) => flatService(node, service)),
+    read('/v1/catalog/service/', 'service name', (request) => ({
+      index: catalog.serviceIndex(request.rest, false),
+      found: instances(catalog, request).map(({ node, service }) => flatService(node, service)),
     })),
-    read('/v1/catalog/node/', 'node name', (ask) => {
-      const node = catalog.node(ask.rest);
+    read('/v1/catalog/node/', 'node name', (request) => {
+      const node = catalog.node(request.rest);
       if (node === undefined) return { index: catalog.nodeServicesIndex(), found: null };
       const Services = Object.fromEntries(
-        catalog.services(ask.rest).map((service) => [service.ID, fullService(service)]),
+        catalog.services(request.rest).map((service) => [service.ID, fullService(service)]),
       );
       return { index: catalog.nodeServicesIndex(), found: { Node: node, Services } };
     }),
-    read('/v1/health/node/', 'node name', (ask) => ({ index: catalog.checksIndex(), found: catalog.checks(ask.rest) })),
-    read('/v1/health/checks/', 'service name', (ask) => ({
+    read('/v1/health/node/', 'node name', (request) => ({
       index: catalog.checksIndex(),
-      found: allChecks(catalog).filter((check) => check.ServiceName === ask.rest),
+      found: catalog.checks(request.rest),
     })),
-    read('/v1/health/state/', 'check state', (ask) => ({
+    read('/v1/health/checks/', 'service name', (request) => ({
       index: catalog.checksIndex(),
-      found: allChecks(catalog).filter((check) => ask.rest === 'any' || check.Status === ask.rest),
+      found: allChecks(catalog).filter((check) => check.ServiceName === request.rest),
     })),
-    read('/v1/health/service/', 'service name', (ask) => {
-      const isPassingOnly = passingOf(ask);
-      const found = instances(catalog, ask)
+    read('/v1/health/state/', 'check state', (request) => ({
+      index: catalog.checksIndex(),
+      found: allChecks(catalog).filter((check) => request.rest === 'any' || check.Status === request.rest),
+    })),
+    read('/v1/health/service/', 'service name', (request) => {
+      const isPassingOnly = passingOf(request);
+      const found = instances(catalog, request)
         .map(({ node, service }) => ({
           Node: node,
           Service: fullService(service),
           Checks: checksFor(catalog, node, service),
         }))
         .filter((entry) => !isPassingOnly || entry.Checks.every((check) => check.Status === 'passing'));
-      return { index: catalog.serviceIndex(ask.rest, true), found };
+      return { index: catalog.serviceIndex(request.rest, true), found };
     }),
   ];
 }
 
-/** `?passing`, `?passing=1`: yes; `?passing=false`: no. */
-function passingOf(ask: AgentRequest): boolean {
-  const raw = ask.query.get('passing');
+/** Parses `?passing`: `?passing` and `?passing=1` are true, `?passing=false` is false. */
+function passingOf(request: AgentRequest): boolean {
+  const raw = request.query.get('passing');
   if (raw === null) return false;
   const isOn = raw === '' ? true : parseBool(raw);
   if (isOn === undefined) throw new Refusal(400, 'Invalid value for ?passing');
   return isOn;
 }
 
-/** All instances of the service asked for that have every tag asked for. */
-function instances(catalog: CatalogTable, ask: AgentRequest): { node: CatalogNode; service: CatalogService }[] {
-  const tags = ask.query.getAll('tag').map((tag) => tag.toLowerCase());
+/** Returns the instances of the requested service that have all requested tags. */
+function instances(catalog: CatalogTable, request: AgentRequest): { node: CatalogNode; service: CatalogService }[] {
+  const tags = request.query.getAll('tag').map((tag) => tag.toLowerCase());
   return catalog.nodes().flatMap((node) =>
     catalog
       .services(node.Node)
-      .filter((service) => service.Service === ask.rest)
+      .filter((service) => service.Service === request.rest)
       .filter((service) => tags.every((tag) => service.Tags.some((own) => own.toLowerCase() === tag)))
       .map((service) => ({ node, service })),
   );
@@ -114,7 +120,7 @@ function allChecks(catalog: CatalogTable): CatalogCheck[] {
   return catalog.nodes().flatMap((node) => catalog.checks(node.Node));
 }
 
-/** Checks of the node come first: they concern everything on it. */
+/** Checks of the node come first, because they concern all its services. */
 function checksFor(catalog: CatalogTable, node: CatalogNode, service: CatalogService): CatalogCheck[] {
   const checks = catalog.checks(node.Node);
   return [
@@ -187,9 +193,9 @@ const CHECK_FIELDS: Fields = {
 };
 const DEREGISTER_FIELDS: Fields = { Node: 'string', Datacenter: 'string', ServiceID: 'string', CheckID: 'string' };
 
-/** Nodes that have no agent are entered by hand. */
-async function register(state: AgentState, ask: AgentRequest, datacenter: string): Promise<AgentResponse> {
-  const given = decodeStruct(parseJson(await ask.body(), PREFIX), REGISTER_FIELDS, PREFIX, 'ignore');
+/** Registers a node that has no agent. */
+async function register(state: AgentState, request: AgentRequest, datacenter: string): Promise<AgentResponse> {
+  const given = decodeStruct(parseJson(await request.body(), PREFIX), REGISTER_FIELDS, PREFIX, 'ignore');
   const node = given.string('Node');
   if (node === '') throw new Refusal(500, 'Must provide node');
   if (given.string('Address') === '' && !given.bool('SkipNodeUpdate'))
@@ -211,7 +217,7 @@ async function register(state: AgentState, ask: AgentRequest, datacenter: string
   for (const item of [...(given.has('Check') ? [given.any('Check')] : []), ...(Array.isArray(checks) ? checks : [])]) {
     putCheck(state, node, decodeStruct(item, CHECK_FIELDS, PREFIX, 'ignore'));
   }
-  return json(true, ask);
+  return json(true, request);
 }
 
 function putService(state: AgentState, node: string, given: Decoded): void {
@@ -248,12 +254,12 @@ function putCheck(state: AgentState, node: string, given: Decoded): void {
   });
 }
 
-async function deregister(state: AgentState, ask: AgentRequest): Promise<AgentResponse> {
-  const given = decodeStruct(parseJson(await ask.body(), PREFIX), DEREGISTER_FIELDS, PREFIX, 'ignore');
+async function deregister(state: AgentState, request: AgentRequest): Promise<AgentResponse> {
+  const given = decodeStruct(parseJson(await request.body(), PREFIX), DEREGISTER_FIELDS, PREFIX, 'ignore');
   const node = given.string('Node');
   if (node === '') throw new Refusal(500, 'Must provide node');
   if (given.string('ServiceID') !== '') state.deleteService(node, given.string('ServiceID'));
   else if (given.string('CheckID') !== '') state.deleteCheck(node, given.string('CheckID'));
   else state.deleteNode(node);
-  return json(true, ask);
+  return json(true, request);
 }

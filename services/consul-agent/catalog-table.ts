@@ -1,5 +1,6 @@
-// Nodes, their services and their checks, with the index of each service as Consul keeps it: a watch on one service
-// is not woken by another. A check that turns critical or goes away is reported, because sessions hang on checks.
+// Nodes, their services and their checks, with one index per service as in Consul, so that a change of one service
+// does not wake the watches of another. Reports checks that turn critical or are removed, because sessions depend on
+// checks.
 
 export interface CatalogNode {
   readonly ID: string;
@@ -56,7 +57,7 @@ interface Machine {
 
 export class CatalogTable {
   readonly #machines = new Map<string, Machine>();
-  /** Index of the last change of the nodes, services and checks tables, and of each service by name. */
+  /** Index of the last change: of each table (nodes, services, checks), and of each service by name. */
   #nodesIndex = 0;
   #servicesIndex = 0;
   #checksIndex = 0;
@@ -76,7 +77,7 @@ export class CatalogTable {
     return Math.max(this.#nodesIndex, this.#servicesIndex);
   }
 
-  /** Index that a watch on one service sees. */
+  /** Returns the index for a watch on one service. */
   serviceIndex(name: string, withChecks: boolean): number {
     const own = this.#serviceIndexes.get(name);
     if (own !== undefined) return own;
@@ -103,7 +104,7 @@ export class CatalogTable {
     return this.#machines.get(node)?.checks.get(id);
   }
 
-  /** Each of these gives false when it changes nothing. */
+  /** Each of these methods returns false if nothing changes. */
   putNode(next: NewNode, index: number): boolean {
     const machine = this.#machines.get(next.Node);
     if (machine !== undefined && isSame(machine.node, next)) return false;
@@ -140,7 +141,7 @@ export class CatalogTable {
     return true;
   }
 
-  /** Ids of the checks that went with it; undefined when there was no such service. */
+  /** Deletes a service. Returns the ids of its deleted checks, or undefined if there is no such service. */
   deleteService(node: string, id: string, index: number): string[] | undefined {
     const machine = this.#machines.get(node);
     const service = machine?.services.get(id);
@@ -211,7 +212,7 @@ export class CatalogTable {
     return machine;
   }
 
-  /** A check of a service concerns that service, a check of the node concerns all services on it. */
+  /** A check of a service changes the index of that service. A check of the node changes all services of the node. */
   #checkChanged(node: string, serviceName: string, index: number): void {
     this.#checksIndex = index;
     if (serviceName === '') this.#touchServicesOf(node, index);
@@ -241,7 +242,9 @@ function order(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** Equal but for the indexes. Records are built with their fields in one order, so their text tells. */
+/**
+ * Compares records without their indexes. Fields are always in the same order, so comparing the JSON text is enough.
+ */
 function isSame(before: object, next: object): boolean {
   return (
     JSON.stringify({ ...before, CreateIndex: 0, ModifyIndex: 0 }) ===

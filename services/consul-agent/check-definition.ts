@@ -1,11 +1,11 @@
-// Reads a check definition of the API into a plan, with the rules and texts of the real agent.
+// Parses a check definition of the API into a plan, with the rules and error texts of Consul.
 
 import type { CheckPlan } from './checks.ts';
 import { Refusal, type Decoded, type Fields } from './go-compat.ts';
 
 /**
- * Fields of a check, on its own or with its service. Later versions' names are accepted so that newer clients can
- * register.
+ * Fields of a check, registered alone or with a service. Field names of later versions are accepted, so that newer
+ * clients can register.
  */
 export const CHECK_FIELDS: Fields = {
   ID: 'string',
@@ -50,7 +50,7 @@ export const CHECK_FIELDS: Fields = {
 const INTERVAL_MIN_MS = 1_000;
 const TIMEOUT_DEFAULT_MS = 10_000;
 
-/** @throws Refusal for what cannot be checked, or not by this agent. */
+/** Parses a check. @throws Refusal if the definition is invalid or this agent does not support it */
 export function checkPlanOf(
   item: Decoded,
   deregisterAfterMinMs: number,

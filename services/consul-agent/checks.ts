@@ -1,5 +1,5 @@
-// Runs one health check: waits for a TTL, connects by TCP or asks by HTTP at an interval, and reports each result.
-// Texts are those of the real agent. A check costs one timer, and one socket while it runs.
+// Runs one health check: a TTL check, or a TCP or HTTP check at an interval, and reports each result. Output texts
+// are those of Consul. A check costs one timer, and one socket while it runs.
 
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Clock } from '../../core/mod.ts';
@@ -7,7 +7,7 @@ import type { CheckStatus } from './catalog-table.ts';
 import { request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
 
-/** How to check; exactly one of ttl, tcp and http is there, or none (maintenance). */
+/** Parameters of a check. At most one of ttl, tcp and http is set; none for maintenance. */
 export interface CheckPlan {
   readonly ttlMs?: number;
   /** HOST:PORT */
@@ -25,12 +25,12 @@ export interface CheckPlan {
 
 export type CheckReport = (status: CheckStatus, output: string) => void;
 
-/** Output kept of an HTTP answer. */
+/** Bytes of an HTTP response that are kept as output. */
 const OUTPUT_BYTES_MAX = 4096;
 
 /** A running check. */
 export interface CheckRun {
-  /** A TTL check was told that all is as said; its time starts again. */
+  /** The client reported the status of a TTL check; the TTL starts again. */
   beat(output: string): void;
   stop(): void;
 }
@@ -70,7 +70,7 @@ function runAtInterval(plan: CheckPlan, clock: Clock, random: () => number, repo
     takeBack = clock.after(plan.intervalMs, begin);
   };
   const begin = (): void => void look();
-  // The first look comes at a random point of the first interval, so that many checks do not run in step.
+  // The first run is at a random time in the first interval, so that checks do not run in step.
   let takeBack = clock.after(plan.intervalMs * random(), begin);
   return {
     beat() {},
@@ -134,7 +134,7 @@ function askHttp(plan: CheckPlan, signal: AbortSignal): Promise<Look> {
   });
 }
 
-/** The first bytes of an answer; the rest is not read. */
+/** Reads the first bytes of a response; the rest is discarded. */
 async function readStart(response: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -145,7 +145,7 @@ async function readStart(response: IncomingMessage): Promise<string> {
       if (bytes >= OUTPUT_BYTES_MAX) break;
     }
   } catch {
-    // What came before the connection broke is all there is.
+    // If the connection breaks, keep what arrived.
   }
   response.destroy();
   return Buffer.concat(chunks).toString('utf8', 0, OUTPUT_BYTES_MAX);

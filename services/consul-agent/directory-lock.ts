@@ -1,5 +1,6 @@
-// One agent per data directory: the owner listens on a Unix socket in it. The system closes the socket when its
-// process ends, however it ends, so a lock is never left behind, and no process id can be mistaken for another's.
+// Allows one agent per data directory: the owner listens on a Unix socket in it. The operating system closes the
+// socket when the process ends, in any way. So no stale lock remains, and a reused process id cannot be mistaken for
+// the owner.
 
 import { createHash } from 'node:crypto';
 import { realpathSync, rmSync } from 'node:fs';
@@ -7,10 +8,10 @@ import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** Longest path that fits a socket address on every system. */
+/** Longest socket path that every operating system accepts. */
 const SOCKET_PATH_MAX = 100;
 
-/** Takes the directory; the returned function gives it back. Rejects when another process has it. */
+/** Locks the directory and returns a function that unlocks it. Rejects if another process holds the lock. */
 export async function lockDirectory(directory: string): Promise<() => Promise<void>> {
   const real = realpathSync(directory);
   let path = join(real, 'lock.sock');
@@ -21,7 +22,7 @@ export async function lockDirectory(directory: string): Promise<() => Promise<vo
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
     if (await answers(path)) {
       throw new Error(
-        `Cannot use the data directory ${directory}: another agent has it. Stop that one or give this one another directory`,
+        `Cannot use the data directory ${directory}: another agent uses it. Stop that agent or use another directory`,
       );
     }
     rmSync(path, { force: true });
@@ -54,9 +55,9 @@ function answers(path: string): Promise<boolean> {
       socket.destroy();
       resolve(true);
     });
-    // One that accepts and closes at once may show as a reset here: somebody was there.
-    socket.once('error', ({ code = '' }: NodeJS.ErrnoException) => resolve(!NOBODY_THERE.has(code)));
+    // A server that accepts and closes at once can cause a reset here; it is running.
+    socket.once('error', ({ code = '' }: NodeJS.ErrnoException) => resolve(!NOT_LISTENING.has(code)));
   });
 }
 
-const NOBODY_THERE: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOENT', 'ENOTSOCK']);
+const NOT_LISTENING: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOENT', 'ENOTSOCK']);

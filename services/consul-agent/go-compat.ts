@@ -1,8 +1,7 @@
-// The small ways in which a Consul agent shows that it is written in Go: durations, unsigned numbers, struct decoding
-// that ignores the case of names, and the texts of the errors of each. Clients and people match on these, so they are
-// the same here.
+// Go behavior that Consul's API exposes: durations, unsigned integers, case-insensitive struct decoding, and the
+// error texts of each. Clients match on these texts, so they are the same here.
 
-/** An answer other than success, with the text the real agent gives. */
+/** An error response with the text of Consul. */
 export class Refusal extends Error {
   override readonly name = 'Refusal';
   readonly status: number;
@@ -24,7 +23,7 @@ const NANOSECONDS: Readonly<Record<string, number>> = {
   h: 3600e9,
 };
 
-/** `time.ParseDuration`: nanoseconds, or undefined when the text is no duration. */
+/** `time.ParseDuration`: returns nanoseconds, or undefined if the text is invalid. */
 export function parseDuration(text: string): number | undefined {
   if (text === '0') return 0;
   const match = /^([+-]?)((?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)$/.exec(text);
@@ -51,8 +50,8 @@ export function formatDuration(nanoseconds: number): string {
 }
 
 /**
- * `strconv.ParseUint(text, 10, 64)`. What a double cannot hold exactly is rounded: clients read these numbers as
- * doubles.
+ * `strconv.ParseUint(text, 10, 64)`. A number that a double cannot hold exactly is rounded, because clients read
+ * these numbers as doubles.
  */
 export function parseUint(text: string): number {
   if (!/^\d+$/.test(text)) throw new Refusal(500, `strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`);
@@ -62,17 +61,17 @@ export function parseUint(text: string): number {
   return Number(text);
 }
 
-/** `strconv.ParseBool`, undefined when the text is neither. */
+/** `strconv.ParseBool`: undefined if the text is invalid. */
 export function parseBool(text: string): boolean | undefined {
   if (['1', 't', 'T', 'true', 'TRUE', 'True'].includes(text)) return true;
   if (['0', 'f', 'F', 'false', 'FALSE', 'False'].includes(text)) return false;
   return undefined;
 }
 
-/** Nesting of a JSON body that is accepted; nothing in the API needs more than six. */
+/** Limit of the nesting of a JSON body. The API needs at most six levels. */
 const JSON_NESTING_MAX = 32;
 
-/** Parses a JSON body; errors begin with `prefix` as in `Request decode failed: ...`. */
+/** Parses a JSON body. Errors begin with `prefix`, as in `Request decode failed: ...`. */
 export function parseJson(body: Buffer, prefix: string): unknown {
   const text = body.toString('utf8');
   let value: unknown;
@@ -102,11 +101,11 @@ function jsonError(text: string, error: unknown): string {
     : `invalid JSON: ${message}`;
 }
 
-/** What a field of a request struct may hold. */
+/** Types of the fields of a request. */
 export type FieldKind = 'string' | 'int' | 'uint' | 'bool' | 'duration' | 'strings' | 'map' | 'any';
 export type Fields = Readonly<Record<string, FieldKind>>;
 
-/** Fields of a decoded struct, under their proper names; only those that the request had. */
+/** Fields of a decoded struct by canonical name; only those in the request. */
 export class Decoded {
   readonly #values: ReadonlyMap<string, unknown>;
 
@@ -120,7 +119,7 @@ export class Decoded {
   string(name: string): string {
     return (this.#values.get(name) as string | undefined) ?? '';
   }
-  /** Numbers, and durations in nanoseconds. */
+  /** Returns a number, or a duration in nanoseconds. */
   number(name: string): number {
     return (this.#values.get(name) as number | undefined) ?? 0;
   }
@@ -139,8 +138,9 @@ export class Decoded {
 }
 
 /**
- * Decodes a JSON object as Go decodes a struct: names in any case, null as absent.
- * @param unknown what becomes of names that the struct lacks.
+ * Decodes a JSON object as Go decodes a struct: field names in any case, null as absent.
+ *
+ * @param unknown what to do with fields that the struct does not have
  */
 export function decodeStruct(value: unknown, fields: Fields, prefix: string, unknown: 'ignore' | 'refuse'): Decoded {
   if (value === null) return new Decoded(new Map());

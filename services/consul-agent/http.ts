@@ -1,10 +1,11 @@
-// The routes as one Hono app: which route, which methods, paths as Go's server cleans them, and refusals as plain
+// Builds the Hono app from the routes: checks methods, cleans paths as Go's server does, and sends refusals as plain
 // text with their status.
+
 import { requestBody, type HttpEnv } from '../../core/http/mod.ts';
 import { Refusal } from './go-compat.ts';
 import type { AgentResponse, AgentRequest, AgentRoute } from './request.ts';
 import { Hono, type Context } from 'hono';
-/** Size of a value, as in the real agent, and of every other body. */
+/** Limit of a value, as in Consul, and of every other body. */
 const BODY_BYTES_MAX = 512 * 1024;
 
 export function consulApp(
@@ -14,7 +15,7 @@ export function consulApp(
   const app = new Hono<{ Bindings: HttpEnv }>();
   const none = new AbortController().signal;
   app.all('*', async (context, next) => cleanPath(context.req.url) ?? next());
-  // Hono takes the first that matches, so a longer path goes before the one it lies under.
+  // Hono uses the first match, so longer paths come before their prefixes.
   for (const route of [...routes].sort((a, b) => b.path.length - a.path.length)) {
     app.all(route.path.endsWith('/') ? `${route.path}*` : route.path, (context) => answer(context, route, onDefect));
   }
@@ -68,7 +69,9 @@ function askOf(context: Context<{ Bindings: HttpEnv }>, route: AgentRoute): Agen
   };
 }
 
-/** Go's server sends clients to the clean form of a path; a key that begins with a slash ends there too. */
+/**
+ * Redirects to the clean form of a path, as Go's server does. This also happens to a key that begins with a slash.
+ */
 function cleanPath(given: string): Response | undefined {
   const { pathname, search } = new URL(given);
   let path: string;
@@ -100,7 +103,7 @@ function text(status: number, body: string): AgentResponse {
 }
 
 function respond(given: AgentResponse, signal: AbortSignal | undefined): Response {
-  // Nobody reads it; a body would only be copied.
+  // If the client is gone, do not copy the body.
   const body = signal?.aborted ? '' : given.body;
   const headers = { Vary: 'Accept-Encoding', 'Content-Length': String(Buffer.byteLength(body)), ...given.headers };
   return new Response(body as string | Uint8Array<ArrayBuffer>, { status: given.status, headers });

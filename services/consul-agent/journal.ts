@@ -1,11 +1,11 @@
-// Keeps records over a restart: a snapshot and a journal of what came after it, in one directory.
+// Persists records across restarts: a snapshot and a journal of later records, in one directory.
 //
-// Each line is a checksum and a JSON record. A write is in the hands of the operating system before its caller is
-// answered, so a killed process loses nothing; it is forced to disk within SYNC_MS, so a machine that loses power
-// loses at most that much. When the journal has outgrown the snapshot, everything is written to a new snapshot
-// (temporary file, fsync, rename, fsync of the directory) with a new, empty journal, and only then the old pair goes:
-// the directory stays within about three times the data. A journal that ends in a torn or damaged line is used up to
-// that line; what follows is set aside in a file ending in .damaged, never silently used.
+// Each line is a checksum and a JSON record. A write reaches the operating system before the caller gets its
+// response, so a killed process loses nothing. Data is flushed to disk within SYNC_MS, so a power failure loses at
+// most that much. When the journal becomes larger than the snapshot, a new snapshot is written (temporary file,
+// fsync, rename, fsync of the directory) with a new, empty journal. Only then are the old files deleted, so the
+// directory stays below about three times the data. If a journal has a torn or corrupt line, the records before it
+// are used; the rest is moved to a file ending in .damaged.
 
 import {
   closeSync,
@@ -27,18 +27,18 @@ import { join } from 'node:path';
 
 export interface JournalOptions {
   readonly directory: string;
-  /** Called in order for each record found: those of the snapshot, then those of the journal. */
+  /** Called for each record in order: first the snapshot, then the journal. */
   readonly onRecord: (record: unknown) => void;
-  /** Everything there is now, for a snapshot. */
+  /** Returns all current records, for a snapshot. */
   readonly records: () => Iterable<unknown>;
-  /** Something a person should know: damage found, a disk that is full. */
+  /** Called with problems for the operator: corrupt data, a full disk. */
   readonly onNote: (text: string) => void;
 }
 
-/** The journal may grow to this, or to twice the snapshot if that is more. */
+/** The journal can grow to this size, or to twice the snapshot if that is larger. */
 const JOURNAL_BYTES_MIN = 1024 * 1024;
 const SYNC_MS = 100;
-/** After a snapshot that failed (a full disk, say) the next is tried no sooner. */
+/** Delay before the next attempt after a failed snapshot, for example on a full disk. */
 const RETRY_MS = 5_000;
 const HEADER = { format: 'katamari consul-agent', version: 1 };
 
@@ -52,10 +52,7 @@ export class Journal {
   #retryAtMs = 0;
   #syncTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /**
-   * Opens the directory, making it when absent, and reads what it holds. Throws when it was written by a newer
-   * version.
-   */
+  /** Opens the directory, creates it if needed, and reads its data. Throws if a newer version wrote it. */
   constructor(options: JournalOptions) {
     this.#options = options;
     mkdirSync(options.directory, { recursive: true, mode: 0o700 });
@@ -63,7 +60,7 @@ export class Journal {
     this.#generation = generations[0] ?? 0;
     if (generations.length > 0) this.#readSnapshot();
     this.#readJournal();
-    // What an interrupted compaction left.
+    // Left over from an interrupted compaction.
     for (const name of readdirSync(options.directory)) {
       const match = /^(?:snapshot|journal)-(\d+)(\.tmp)?$/.exec(name);
       if (match && (match[2] !== undefined || Number(match[1]) !== this.#generation))
@@ -75,7 +72,7 @@ export class Journal {
   /** Writes one record. */
   append(record: unknown): void {
     const isDue = this.#isBroken || this.#bytes > Math.max(JOURNAL_BYTES_MIN, 2 * this.#snapshotBytes);
-    // The snapshot is taken of the state that already has this record.
+    // The snapshot contains this record already.
     if (isDue && performance.now() >= this.#retryAtMs && this.#tryCompact()) return;
     if (this.#isBroken) return;
     const line = Buffer.from(encodeLine(record));
@@ -88,7 +85,7 @@ export class Journal {
     }
   }
 
-  /** Forces everything to disk and closes. */
+  /** Flushes everything to disk and closes the files. */
   close(): void {
     if (this.#file < 0) return;
     clearTimeout(this.#syncTimer);
@@ -96,7 +93,7 @@ export class Journal {
     try {
       fdatasyncSync(this.#file);
     } catch (error) {
-      this.#options.onNote(`Cannot force the journal to disk: ${String(error)}`);
+      this.#options.onNote(`Cannot flush the journal to disk: ${String(error)}`);
     }
     closeSync(this.#file);
     this.#file = -1;
@@ -127,14 +124,14 @@ export class Journal {
     }
   }
 
-  /** A failed write leaves no half line behind; if it cannot be taken back, the next write starts with a snapshot. */
+  /** Removes a partly written line after a failed write. If that fails, the next write starts with a snapshot. */
   #fail(what: string, error: unknown): void {
     this.#options.onNote(`Cannot ${what}: ${String(error)}. The change is in memory only until a write succeeds`);
     this.#isBroken = true;
     try {
       ftruncateSync(this.#file, this.#bytes);
     } catch {
-      // The snapshot that comes next replaces the file.
+      // The next snapshot replaces the file.
     }
   }
 
@@ -151,7 +148,7 @@ export class Journal {
     return join(this.#options.directory, `${kind}-${generation}`);
   }
 
-  /** Generations with a complete snapshot, newest first. */
+  /** Returns the generations with a complete snapshot, newest first. */
   #generationsOnDisk(): number[] {
     return readdirSync(this.#options.directory)
       .map((name) => /^snapshot-(\d+)$/.exec(name)?.[1])
@@ -196,7 +193,7 @@ export class Journal {
     fsyncSync(file);
     closeSync(file);
     this.#options.onNote(
-      `The journal ${path} is damaged from byte ${goodBytes} on: used the ${records.length} records before it and put the other ${bytes.length - goodBytes} bytes into ${aside}`,
+      `The journal ${path} is damaged from byte ${goodBytes} on: used the ${records.length} records before it and moved the other ${bytes.length - goodBytes} bytes to ${aside}`,
     );
   }
 }
@@ -206,7 +203,7 @@ function encodeLine(record: unknown): string {
   return `${checksum(Buffer.from(json)).toString(16).padStart(8, '0')} ${json}\n`;
 }
 
-/** Records up to the first line that is torn or fails its checksum. */
+/** Decodes records up to the first torn or corrupt line. */
 function decodeLines(bytes: Buffer): { records: unknown[]; goodBytes: number } {
   const records: unknown[] = [];
   let start = 0;
@@ -259,7 +256,7 @@ function syncDirectory(directory: string): void {
   }
 }
 
-/** CRC-32 (IEEE). `zlib.crc32` is younger than the oldest Node this runs on. */
+/** CRC-32 (IEEE). The oldest supported Node does not have `zlib.crc32`. */
 function checksum(bytes: Uint8Array): number {
   let crc = 0xffffffff;
   for (let at = 0; at < bytes.length; at++) crc = CRC_TABLE[(crc ^ bytes[at]!) & 0xff]! ^ (crc >>> 8);

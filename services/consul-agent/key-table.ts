@@ -1,6 +1,6 @@
-// A map whose keys can be walked in order from a prefix. Keys are compared by UTF-16 unit: the same order as Consul's
-// bytes for everything below the surrogates. Inserting shifts an array, which is fast for the few ten thousand keys
-// an agent on one machine has.
+// A map with sorted keys that can be iterated from a prefix. Keys compare by UTF-16 code unit, which equals Consul's
+// byte order for all characters below the surrogates. An insert shifts an array, which is fast enough for the tens
+// of thousands of keys of one machine.
 
 export class KeyTable<V> {
   readonly #values = new Map<string, V>();
@@ -30,7 +30,7 @@ export class KeyTable<V> {
     this.#keys.length = 0;
   }
 
-  /** Values of all keys that begin with `prefix`, in order of their keys. */
+  /** Returns the values of all keys with the prefix, in key order. */
   under(prefix: string): V[] {
     const found: V[] = [];
     for (let at = this.#firstAtOrAfter(prefix); at < this.#keys.length; at++) {

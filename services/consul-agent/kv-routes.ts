@@ -1,4 +1,4 @@
-// /v1/kv/ and /v1/txn.
+// Routes /v1/kv/ (key-value store) and /v1/txn (transactions).
 
 import { decodeStruct, parseJson, parseUint, Refusal, type Fields } from './go-compat.ts';
 import type { KvEntry, KvOperation, KvVerb } from './kv-table.ts';
@@ -15,37 +15,39 @@ import {
 import type { AgentState } from './state.ts';
 import type { Watchers } from './watchers.ts';
 
-/** Operations in one transaction. */
+/** Limit of operations in one transaction. */
 const OPERATIONS_MAX = 64;
 
 export function kvRoutes(state: AgentState, watchers: Watchers, datacenter: string): AgentRoute[] {
-  const run = (ask: AgentRequest): AgentResponse | Promise<AgentResponse> => {
-    checkCommon(ask, datacenter);
-    if (ask.method === 'PUT') return put(state, ask);
-    if (ask.method === 'DELETE') return remove(state, ask);
-    return ask.query.has('keys') ? keys(state, watchers, ask) : get(state, watchers, ask);
+  const run = (request: AgentRequest): AgentResponse | Promise<AgentResponse> => {
+    checkCommon(request, datacenter);
+    if (request.method === 'PUT') return put(state, request);
+    if (request.method === 'DELETE') return remove(state, request);
+    return request.query.has('keys') ? keys(state, watchers, request) : get(state, watchers, request);
   };
   return [
     { path: '/v1/kv/', methods: ['GET', 'PUT', 'DELETE'], run },
-    { path: '/v1/txn', methods: ['PUT'], run: (ask) => transact(state, ask, datacenter) },
+    { path: '/v1/txn', methods: ['PUT'], run: (request) => transact(state, request, datacenter) },
   ];
 }
 
-async function get(state: AgentState, watchers: Watchers, ask: AgentRequest): Promise<AgentResponse> {
-  const { above, waitMs } = waitOf(ask);
-  if (ask.query.has('recurse')) {
-    const topic = { kind: 'prefix', prefix: ask.rest } as const;
-    const { index, entries } = await watchers.query(topic, above, waitMs, ask.signal, () => state.kv.list(ask.rest));
-    return entries.length === 0 ? empty(404, index) : json(entries, ask, index);
+async function get(state: AgentState, watchers: Watchers, request: AgentRequest): Promise<AgentResponse> {
+  const { above, waitMs } = waitOf(request);
+  if (request.query.has('recurse')) {
+    const topic = { kind: 'prefix', prefix: request.rest } as const;
+    const { index, entries } = await watchers.query(topic, above, waitMs, request.signal, () =>
+      state.kv.list(request.rest),
+    );
+    return entries.length === 0 ? empty(404, index) : json(entries, request, index);
   }
-  if (ask.rest === '') throw new Refusal(400, 'Missing key name');
-  const topic = { kind: 'key', key: ask.rest } as const;
-  const { index, entry } = await watchers.query(topic, above, waitMs, ask.signal, () => state.kv.get(ask.rest));
+  if (request.rest === '') throw new Refusal(400, 'Missing key name');
+  const topic = { kind: 'key', key: request.rest } as const;
+  const { index, entry } = await watchers.query(topic, above, waitMs, request.signal, () => state.kv.get(request.rest));
   if (entry === undefined) return empty(404, index);
-  if (!ask.query.has('raw')) return json([entry], ask, index);
+  if (!request.query.has('raw')) return json([entry], request, index);
   return {
     status: 200,
-    // A stored value must never run as a page of the agent.
+    // Prevent browsers from running a stored value as a page of the agent.
     headers: {
       'Content-Type': 'text/plain',
       'X-Content-Type-Options': 'nosniff',
@@ -56,22 +58,24 @@ async function get(state: AgentState, watchers: Watchers, ask: AgentRequest): Pr
   };
 }
 
-async function keys(state: AgentState, watchers: Watchers, ask: AgentRequest): Promise<AgentResponse> {
-  const { above, waitMs } = waitOf(ask);
-  const topic = { kind: 'prefix', prefix: ask.rest } as const;
-  const { index, entries } = await watchers.query(topic, above, waitMs, ask.signal, () => state.kv.list(ask.rest));
-  const separator = ask.query.get('separator') ?? '';
+async function keys(state: AgentState, watchers: Watchers, request: AgentRequest): Promise<AgentResponse> {
+  const { above, waitMs } = waitOf(request);
+  const topic = { kind: 'prefix', prefix: request.rest } as const;
+  const { index, entries } = await watchers.query(topic, above, waitMs, request.signal, () =>
+    state.kv.list(request.rest),
+  );
+  const separator = request.query.get('separator') ?? '';
   const names = new Set<string>();
   for (const { Key } of entries) {
-    const at = separator === '' ? -1 : Key.indexOf(separator, ask.rest.length);
+    const at = separator === '' ? -1 : Key.indexOf(separator, request.rest.length);
     names.add(at < 0 ? Key : Key.slice(0, at + separator.length));
   }
-  return names.size === 0 ? empty(404, index) : json([...names], ask, index);
+  return names.size === 0 ? empty(404, index) : json([...names], request, index);
 }
 
-async function put(state: AgentState, ask: AgentRequest): Promise<AgentResponse> {
-  if (ask.rest === '') throw new Refusal(400, 'Missing key name');
-  const { query } = ask;
+async function put(state: AgentState, request: AgentRequest): Promise<AgentResponse> {
+  if (request.rest === '') throw new Refusal(400, 'Missing key name');
+  const { query } = request;
   refuseTogether(query, ['cas', 'acquire', 'release']);
   let verb: KvVerb = 'set';
   let index = 0;
@@ -83,19 +87,19 @@ async function put(state: AgentState, ask: AgentRequest): Promise<AgentResponse>
   if (query.has('release')) verb = 'unlock';
   const flags = query.has('flags') ? parseUint(query.get('flags')!) : 0;
   const session = query.get('acquire') ?? query.get('release') ?? '';
-  const body = await ask.body();
+  const body = await request.body();
   const value = body.length === 0 ? null : body.toString('base64');
-  return json(state.write({ verb, key: ask.rest, value, flags, session, index }).isDone, ask);
+  return json(state.write({ verb, key: request.rest, value, flags, session, index }).isDone, request);
 }
 
-function remove(state: AgentState, ask: AgentRequest): AgentResponse {
-  const { query } = ask;
+function remove(state: AgentState, request: AgentRequest): AgentResponse {
+  const { query } = request;
   refuseTogether(query, ['cas', 'recurse']);
   const isTree = query.has('recurse');
-  if (ask.rest === '' && !isTree) throw new Refusal(400, 'Missing key name');
+  if (request.rest === '' && !isTree) throw new Refusal(400, 'Missing key name');
   const verb = isTree ? 'delete-tree' : query.has('cas') ? 'delete-cas' : 'delete';
   const index = query.has('cas') ? parseUint(query.get('cas')!) : 0;
-  return json(state.write({ verb, key: ask.rest, value: null, flags: 0, session: '', index }).isDone, ask);
+  return json(state.write({ verb, key: request.rest, value: null, flags: 0, session: '', index }).isDone, request);
 }
 
 function refuseTogether(query: URLSearchParams, names: readonly string[]): void {
@@ -130,10 +134,10 @@ const VERBS: readonly string[] = [
 ];
 const READS: readonly string[] = ['get', 'get-tree', 'check-session', 'check-index', 'check-not-exists'];
 
-async function transact(state: AgentState, ask: AgentRequest, datacenter: string): Promise<AgentResponse> {
-  checkCommon(ask, datacenter);
+async function transact(state: AgentState, request: AgentRequest, datacenter: string): Promise<AgentResponse> {
+  checkCommon(request, datacenter);
   const prefix = 'Failed to parse body';
-  const given = parseJson(await ask.body(), prefix);
+  const given = parseJson(await request.body(), prefix);
   if (!Array.isArray(given))
     throw new Refusal(400, `${prefix}: json: cannot unmarshal ${typeof given} into Go value of type api.TxnOps`);
   if (given.length > OPERATIONS_MAX) {
@@ -164,13 +168,13 @@ async function transact(state: AgentState, ask: AgentRequest, datacenter: string
       index: kv.number('Index'),
     });
   }
-  // Transactions that only read are answered as queries are, with what a query's answer has besides.
+  // A read-only transaction gets the response headers of a query.
   const isRead = operations.every((operation) => READS.includes(operation.verb));
   const meta = isRead ? { Index: 0, LastContact: 0, KnownLeader: true, ConsistencyLevel: '' } : {};
-  if (errors.length > 0) return json({ Results: null, Errors: errors, ...meta }, ask, undefined, 409);
+  if (errors.length > 0) return json({ Results: null, Errors: errors, ...meta }, request, undefined, 409);
   const result = state.transact(operations);
-  if (!result.isDone) return json({ Results: null, Errors: result.errors, ...meta }, ask, undefined, 409);
-  return json({ Results: result.entries.map((entry: KvEntry) => ({ KV: entry })), Errors: null, ...meta }, ask);
+  if (!result.isDone) return json({ Results: null, Errors: result.errors, ...meta }, request, undefined, 409);
+  return json({ Results: result.entries.map((entry: KvEntry) => ({ KV: entry })), Errors: null, ...meta }, request);
 }
 
 function checkBase64(text: string, prefix: string): void {

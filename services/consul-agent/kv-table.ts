@@ -1,18 +1,18 @@
-// The key-value table: entries, the marks that deletes leave, and every write that Consul knows. It is driven by
-// State, which gives each write its index and undoes a transaction that fails half-way. Values are kept as base64,
-// the form in which they travel and are stored.
+// The key-value table: entries, tombstones of deletes, and all write operations of Consul. State calls it, gives
+// each write its index and rolls back a failed transaction. Values are kept as base64, the form in which they are
+// sent and stored.
 
 import { Refusal } from './go-compat.ts';
 import { KeyTable } from './key-table.ts';
 
-/** One key. Field names are those of the API. */
+/** An entry. Field names are those of the API. */
 export interface KvEntry {
   readonly LockIndex: number;
   readonly Key: string;
   readonly Flags: number;
-  /** base64; null when empty. */
+  /** Base64; null if empty. */
   readonly Value: string | null;
-  /** The session that holds the key. */
+  /** Id of the session that holds the lock. */
   readonly Session?: string;
   readonly CreateIndex: number;
   readonly ModifyIndex: number;
@@ -32,7 +32,7 @@ export type KvVerb =
   | 'check-index'
   | 'check-not-exists';
 
-/** One operation, of a single request or of a transaction. */
+/** One operation, from a single request or a transaction. */
 export interface KvOperation {
   readonly verb: KvVerb;
   readonly key: string;
@@ -42,32 +42,32 @@ export interface KvOperation {
   readonly index: number;
 }
 
-/** Deletes remembered one by one; older ones are remembered as one index for all prefixes. */
+/** Limit of tombstones; older deletes are kept as one index for all prefixes. */
 const TOMBSTONES_MAX = 4096;
 
-/** Steps back over one change. */
+/** Reverts one change. */
 export type Undo = () => void;
 
 export class KvTable {
   readonly #entries = new KeyTable<KvEntry>();
-  /** Key or deleted prefix -> index of the delete, oldest first. */
+  /** Index of the delete by key or deleted prefix, oldest first. */
   readonly #tombstones = new Map<string, number>();
   #forgottenIndex = 0;
   #tableIndex = 0;
   #bytes = 0;
 
-  /** Sum of the lengths of keys and values. */
+  /** Total length of keys and values. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** As Consul has it: the entry's own index, or the table's when there is none. */
+  /** Returns the entry and its index, or the index of the table if there is no entry, as in Consul. */
   get(key: string): { index: number; entry: KvEntry | undefined } {
     const entry = this.#entries.get(key);
     return { index: entry?.ModifyIndex ?? this.#tableIndex, entry };
   }
 
-  /** Entries under a prefix and the highest index of any change under it, deletes too. */
+  /** Returns the entries below a prefix and the highest index of any change there, including deletes. */
   list(prefix: string): { index: number; entries: KvEntry[] } {
     const entries = this.#entries.under(prefix);
     if (prefix === '') return { index: this.#tableIndex, entries };
@@ -77,7 +77,7 @@ export class KvTable {
     return { index: index === 0 ? this.#tableIndex : index, entries };
   }
 
-  /** Sets a key; `session` undefined keeps whoever holds it. False when nothing would change. */
+  /** Sets a key; if `session` is undefined, the lock holder stays. Returns false if nothing changes. */
   set(
     next: Omit<KvEntry, 'CreateIndex' | 'ModifyIndex' | 'Session'>,
     session: string | null | undefined,
@@ -111,7 +111,7 @@ export class KvTable {
     return true;
   }
 
-  /** Deletes a key and leaves a mark. False when there was none. */
+  /** Deletes a key and adds a tombstone. Returns false if there is no such key. */
   delete(key: string, index: number, undo: Undo[]): boolean {
     if (this.#entries.get(key) === undefined) return false;
     this.#remove(key, undo);
@@ -120,7 +120,7 @@ export class KvTable {
     return true;
   }
 
-  /** Deletes all keys under a prefix and leaves one mark. Gives the deleted keys. */
+  /** Deletes all keys below a prefix and adds one tombstone. Returns the deleted keys. */
   deleteTree(prefix: string, index: number, undo: Undo[]): string[] {
     const keys = this.#entries.under(prefix).map((entry) => entry.Key);
     if (keys.length === 0) return keys;
@@ -130,7 +130,7 @@ export class KvTable {
     return keys;
   }
 
-  /** Keys that a session holds. */
+  /** Returns the entries that a session holds. */
   heldBy(session: string): KvEntry[] {
     return this.#entries.under('').filter((entry) => entry.Session === session);
   }
@@ -182,7 +182,7 @@ export class KvTable {
     while (this.#tombstones.size > TOMBSTONES_MAX) {
       const [oldest, deleted] = this.#tombstones.entries().next().value as [string, number];
       this.#tombstones.delete(oldest);
-      // Not undone: a watcher may be woken once more than needed, never once less.
+      // This is not rolled back: an extra wake-up of a watch is harmless, a missing one is not.
       if (deleted > this.#forgottenIndex) this.#forgottenIndex = deleted;
     }
   }
@@ -201,16 +201,17 @@ function weight(entry: KvEntry | undefined): number {
 }
 
 /**
- * What became of one operation: done (with the entry it left), or the text of why not. `false` is a lost race, not an
- * error.
+ * Result of one operation: success with the entry, or an error text. `false` is a lost race (failed check-and-set or
+ * lock), not an error.
  */
 export type KvOutcome =
   | { readonly done: true; readonly entries: readonly KvEntry[]; readonly changed: readonly string[] }
   | { readonly done: false; readonly why: string };
 
 /**
- * Runs one operation. `hasSession` tells whether a session lives; changes go to `undo` as well.
- * @throws Refusal for a session that cannot be.
+ * Runs one operation. `hasSession` returns whether a session exists. Changes are added to `undo`.
+ *
+ * @throws Refusal for an invalid session
  */
 export function runKv(
   table: KvTable,
@@ -224,7 +225,7 @@ export function runKv(
   const quoted = JSON.stringify(key);
   switch (verb) {
     case 'set': {
-      // A plain write leaves the holder and sets the lock index back to zero; the real agent does so too.
+      // A plain write keeps the lock holder and resets the lock index to zero, as in Consul.
       const changed = table.set({ LockIndex: 0, Key: key, Flags: flags, Value: value }, undefined, index, undo);
       return written(table, key, changed);
     }
@@ -256,7 +257,7 @@ export function runKv(
     case 'delete':
       return { done: true, entries: [], changed: table.delete(key, index, undo) ? [key] : [] };
     case 'delete-cas':
-      // As in Consul: deleting what is not there succeeds at any index.
+      // As in Consul, deleting a missing key succeeds with any index.
       if (before !== undefined && before.ModifyIndex !== operation.index) {
         return { done: false, why: `failed to delete key ${quoted}, index is stale` };
       }
@@ -288,7 +289,7 @@ export function runKv(
   }
 }
 
-/** Session ids are UUIDs; anything else is refused with the text of Consul's own index. */
+/** Checks that a session id is a UUID. Otherwise throws a Refusal with the text of Consul. */
 export function checkSessionId(id: string): string {
   if (id.length !== 36) throw new Refusal(500, 'failed session lookup: index error: UUID must be 36 characters');
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id)) {

@@ -1,6 +1,6 @@
-// The services and checks of this agent, as against the catalog of all nodes: keeps their definitions, runs the
-// checks, and carries what changes into the catalog. A status goes there at once; an output that alone changed goes
-// after five minutes, as in the real agent, so that a check that prints the time does not wake every watch.
+// The services and checks of this agent: keeps their definitions, runs the checks, and copies changes to the catalog
+// of all nodes. A change of status is copied at once. A change of the output alone is copied after five minutes, as
+// in Consul, so that a check that prints the time does not wake every watch.
 
 import type { Clock } from '../../core/mod.ts';
 import type { CheckStatus } from './catalog-table.ts';
@@ -8,7 +8,7 @@ import { runCheck, type CheckPlan, type CheckRun } from './checks.ts';
 import { Refusal } from './go-compat.ts';
 import type { AgentState } from './state.ts';
 
-/** Field names are those of the API. */
+/** Definition of a service. Field names are those of the API. */
 export interface LocalService {
   readonly ID: string;
   readonly Service: string;
@@ -28,11 +28,11 @@ export interface LocalCheck {
   readonly ServiceID: string;
   readonly Type: string;
   readonly plan: CheckPlan;
-  /** Once critical for so long, the service goes; 0 is never. */
+  /** The service is deregistered after it is critical for this time; 0 means never. */
   readonly deregisterAfterMs: number;
 }
 
-/** What the journal keeps of local definitions. */
+/** Records of local definitions in the journal. */
 export type LocalRecord =
   | { readonly local: 'service'; readonly service: LocalService }
   | { readonly local: 'service-delete'; readonly id: string }
@@ -54,7 +54,7 @@ export interface LocalAgentOptions {
   readonly clock: Clock;
   readonly random: () => number;
   readonly onRecord: (record: LocalRecord) => void;
-  /** Services and checks, each. */
+  /** Limit of services, and of checks. */
   readonly entriesMax: number;
 }
 
@@ -80,7 +80,7 @@ export class LocalAgent {
     return this.#checks.has(id);
   }
 
-  /** Checks as `/v1/agent/checks` shows them. */
+  /** Returns the checks as `/v1/agent/checks` shows them. */
   checks(): Record<string, unknown>[] {
     const running = [...this.#checks.values()].sort((a, b) => (a.check.CheckID < b.check.CheckID ? -1 : 1));
     return running.map(({ check, status, output }) => ({
@@ -116,8 +116,8 @@ export class LocalAgent {
   }
 
   /**
-   * A check that was there before keeps its status, so that registering again (with every start of a process, say)
-   * does not flap it.
+   * Registers a check. An existing check keeps its status, so that registering again at each start of a process does
+   * not flap it.
    */
   putCheck(check: LocalCheck, status: CheckStatus, output: string): void {
     const before = this.#checks.get(check.CheckID);
@@ -153,7 +153,7 @@ export class LocalAgent {
     return true;
   }
 
-  /** A client says how its TTL check is. */
+  /** A client reports the status of its TTL check. */
   beat(id: string, status: CheckStatus, output: string): void {
     const running = this.#checks.get(id);
     if (running?.check.plan.ttlMs === undefined)
@@ -167,7 +167,7 @@ export class LocalAgent {
     for (const { check } of this.#checks.values()) yield { local: 'check', check };
   }
 
-  /** Takes a record of the journal; nothing runs before `start`. */
+  /** Restores a record of the journal. Checks run only after `start`. */
   restore(record: LocalRecord): void {
     switch (record.local) {
       case 'service':
@@ -196,8 +196,8 @@ export class LocalAgent {
   }
 
   /**
-   * Runs what was restored, each check with the status the catalog last had: a check that is wrong by now says so
-   * within its interval.
+   * Starts the restored checks with their last status in the catalog. An outdated status is corrected within the
+   * interval of the check.
    */
   start(): void {
     if (this.#isStarted) return;

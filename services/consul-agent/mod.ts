@@ -1,3 +1,3 @@
-// The door of services/consul-agent: what other rooms may import.
+// Exports of services/consul-agent; other modules import only from here.
 
 export { startConsulAgent, type ConsulAgent, type ConsulAgentOptions } from './agent.ts';

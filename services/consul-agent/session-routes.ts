@@ -1,4 +1,5 @@
-// /v1/session/: create, destroy, renew, info, node, list.
+// Routes below /v1/session/: create, destroy, renew, info, node, list.
+
 import {
   decodeStruct,
   formatDuration,
@@ -22,13 +23,13 @@ export interface SessionRoutesOptions {
   readonly timers: SessionTimers;
   readonly node: string;
   readonly datacenter: string;
-  /** Shortest TTL a client may ask for. */
+  /** Minimum TTL. */
   readonly ttlMinMs: number;
   readonly sessionsMax: number;
 }
 
 const LOCK_DELAY_DEFAULT_NS = 15e9;
-/** A lock delay below this is meant in seconds. */
+/** A lock delay below this number is in seconds. */
 const LOCK_DELAY_SECONDS_BELOW = 1000;
 const TTL_MAX_NS = 24 * 3600e9;
 const FIELDS: Fields = {
@@ -46,62 +47,62 @@ const SERVICE_CHECK_FIELDS: Fields = { ID: 'string', Namespace: 'string' };
 
 export function sessionRoutes(options: SessionRoutesOptions): AgentRoute[] {
   const { state, watchers, timers, datacenter } = options;
-  const watch = async (ask: AgentRequest, pick: () => unknown[]): Promise<AgentResponse> => {
-    checkCommon(ask, datacenter);
-    const { above, waitMs } = waitOf(ask);
+  const watch = async (request: AgentRequest, pick: () => unknown[]): Promise<AgentResponse> => {
+    checkCommon(request, datacenter);
+    const { above, waitMs } = waitOf(request);
     const look = (): { index: number; found: unknown[] } => ({ index: state.sessions.index(), found: pick() });
-    const { index, found } = await watchers.query({ kind: 'sessions' }, above, waitMs, ask.signal, look);
-    return json(found, ask, index);
+    const { index, found } = await watchers.query({ kind: 'sessions' }, above, waitMs, request.signal, look);
+    return json(found, request, index);
   };
   return [
-    { path: '/v1/session/create', methods: ['PUT'], run: (ask) => create(options, ask) },
+    { path: '/v1/session/create', methods: ['PUT'], run: (request) => create(options, request) },
     {
       path: '/v1/session/destroy/',
       methods: ['PUT'],
-      run: (ask) => {
-        state.destroySession(idOf(ask));
-        return json(true, ask);
+      run: (request) => {
+        state.destroySession(idOf(request));
+        return json(true, request);
       },
     },
     {
       path: '/v1/session/renew/',
       methods: ['PUT'],
-      run: (ask) => {
-        const id = idOf(ask);
+      run: (request) => {
+        const id = idOf(request);
         const session = state.sessions.get(id);
         if (session === undefined) throw new Refusal(404, `Session id '${id}' not found`);
         timers.renew(session);
-        return json([session], ask);
+        return json([session], request);
       },
     },
     {
       path: '/v1/session/info/',
       methods: ['GET'],
-      run: (ask) => {
-        const id = idOf(ask);
-        return watch(ask, () => [state.sessions.get(id)].filter((session) => session !== undefined));
+      run: (request) => {
+        const id = idOf(request);
+        return watch(request, () => [state.sessions.get(id)].filter((session) => session !== undefined));
       },
     },
     {
       path: '/v1/session/node/',
       methods: ['GET'],
-      run: (ask) => {
-        if (ask.rest === '') throw new Refusal(400, 'Missing node name');
-        return watch(ask, () => state.sessions.list().filter((session) => session.Node === ask.rest));
+      run: (request) => {
+        if (request.rest === '') throw new Refusal(400, 'Missing node name');
+        return watch(request, () => state.sessions.list().filter((session) => session.Node === request.rest));
       },
     },
-    { path: '/v1/session/list', methods: ['GET'], run: (ask) => watch(ask, () => state.sessions.list()) },
+    { path: '/v1/session/list', methods: ['GET'], run: (request) => watch(request, () => state.sessions.list()) },
   ];
 }
 
-function idOf(ask: AgentRequest): string {
-  if (ask.rest === '') throw new Refusal(400, 'Missing session');
-  return checkSessionId(ask.rest);
+function idOf(request: AgentRequest): string {
+  if (request.rest === '') throw new Refusal(400, 'Missing session');
+  return checkSessionId(request.rest);
 }
 
-async function create(options: SessionRoutesOptions, ask: AgentRequest): Promise<AgentResponse> {
-  checkCommon(ask, options.datacenter);
-  const body = await ask.body();
+async function create(options: SessionRoutesOptions, request: AgentRequest): Promise<AgentResponse> {
+  checkCommon(request, options.datacenter);
+  const body = await request.body();
   const prefix = 'Request decode failed';
   const given = decodeStruct(body.length === 0 ? {} : parseJson(body, prefix), FIELDS, prefix, 'ignore');
   const behavior = given.string('Behavior') || 'release';
@@ -124,7 +125,7 @@ async function create(options: SessionRoutesOptions, ask: AgentRequest): Promise
     ...(checks === undefined || checks.length === 0 ? {} : { Checks: checks }),
   };
   options.timers.renew(options.state.createSession(session));
-  return json({ ID: session.ID }, ask);
+  return json({ ID: session.ID }, request);
 }
 
 function checkTtl(ttl: string, minNs: number): void {

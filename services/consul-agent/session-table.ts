@@ -1,18 +1,17 @@
-// Sessions by id, and which of them hang on a check. Timers and locks are not here: State lets go of a dead session's
-// keys.
+// Sessions by id, and the sessions that depend on a check. State releases the keys of an ended session.
 
-/** Field names are those of the API. */
+/** A session. Field names are those of the API. */
 export interface Session {
   readonly ID: string;
   readonly Name: string;
   readonly Node: string;
-  /** Nanoseconds. */
+  /** In nanoseconds. */
   readonly LockDelay: number;
   readonly Behavior: 'release' | 'delete';
   readonly TTL: string;
   readonly NodeChecks: readonly string[] | null;
   readonly ServiceChecks: readonly { readonly ID: string; readonly Namespace: string }[] | null;
-  /** What clients of the time before NodeChecks call it. */
+  /** Older name of NodeChecks. */
   readonly Checks?: readonly string[];
   readonly CreateIndex: number;
   readonly ModifyIndex: number;
@@ -57,7 +56,7 @@ export class SessionTable {
   }
 }
 
-/** All checks whose failure ends a session. */
+/** Returns all checks whose failure ends the session. */
 export function checksOf(session: NewSession): string[] {
   return [
     ...(session.Checks ?? []),

@@ -1,6 +1,6 @@
-// Ends sessions that were not renewed. As in the real agent a session lives twice its TTL after the last renewal, the
-// slack that a slow network or a busy client needs: a client that renews within its TTL is never cut off, one that
-// died is noticed at the latest at 2 x TTL.
+// Ends sessions that are not renewed. As in Consul, a session lives for twice its TTL after the last renewal. The
+// margin covers slow networks and busy clients: a client that renews within its TTL never loses its session, and a
+// dead client is detected after at most 2 x TTL.
 
 import type { Clock } from '../../core/mod.ts';
 import { parseDuration } from './go-compat.ts';
@@ -18,7 +18,7 @@ export class SessionTimers {
     this.#onExpired = onExpired;
   }
 
-  /** Starts a session's time, or starts it again. */
+  /** Starts or restarts the timer of a session. */
   renew(session: Session): void {
     this.forget(session.ID);
     const ttlMs = (parseDuration(session.TTL) ?? 0) / 1e6;

@@ -1,7 +1,7 @@
-// The agent's data and the only way to change it. A change is a command, plain data: it is checked, applied, given
-// the next index, handed to `onCommit` (the journal) and then made known to waiting queries, all in one turn.
-// Applying the same commands to the same snapshot gives the same state, which is how a restart gets it back. Time
-// enters only through lock delays, which live in memory, as in the real agent.
+// The agent's data. All changes are commands (plain data): a command is checked, applied, gets the next index, goes
+// to `onCommit` (the journal) and wakes blocking queries, in one synchronous step. Replaying the same commands on
+// the same snapshot gives the same state, which restores the agent after a restart. Time matters only for lock
+// delays, which stay in memory, as in Consul.
 
 import type { Clock } from '../../core/mod.ts';
 import { CatalogTable, type NewCheck, type NewNode, type NewService } from './catalog-table.ts';
@@ -22,7 +22,7 @@ export type Command =
   | { readonly op: 'check-delete'; readonly node: string; readonly id: string }
   | { readonly op: 'node-delete'; readonly node: string };
 
-/** One record of a snapshot, by its table. */
+/** A record of a snapshot, per table. */
 export type StateRecord =
   | { readonly table: 'state'; readonly index?: number }
   | ({ readonly table: 'kv' } & Parameters<KvTable['restore']>[0])
@@ -31,21 +31,21 @@ export type StateRecord =
 
 export interface KvResult {
   readonly isDone: boolean;
-  /** One entry per operation that has one, values left out after writes, as in transactions. */
+  /** Entries of the operations that return one; after writes without values, as in Consul's transactions. */
   readonly entries: readonly KvEntry[];
   readonly errors: readonly { readonly OpIndex: number; readonly What: string }[];
 }
 
 export interface StateOptions {
   readonly clock: Clock;
-  /** Sum of keys and values; above it writes are refused. */
+  /** Limit of the total size of keys and values. Writes above it are refused. */
   readonly dataBytesMax: number;
   readonly onCommit: (index: number, command: Command) => void;
   readonly onTouched: (touched: Touched) => void;
   readonly onSessionGone: (id: string) => void;
 }
 
-/** Above this Consul shortens a session's lock delay. */
+/** Maximum lock delay; Consul shortens longer ones. */
 const LOCK_DELAY_MAX_NS = 60e9;
 
 export class AgentState {
@@ -53,7 +53,7 @@ export class AgentState {
   readonly sessions: SessionTable = new SessionTable();
   readonly catalog: CatalogTable = new CatalogTable();
   readonly #options: StateOptions;
-  /** Key -> when it may be locked again, on the clock. */
+  /** Time at which a key can be locked again, by key. */
   readonly #lockDelays = new Map<string, number>();
   #index = 0;
   #isReplaying = false;
@@ -73,12 +73,12 @@ export class AgentState {
     return this.#index;
   }
 
-  /** One key-value write. */
+  /** Runs one key-value write. */
   write(operation: KvOperation): KvResult {
     return this.#runKv({ op: 'kv', operation });
   }
 
-  /** All or nothing. */
+  /** Runs a transaction: all operations or none. */
   transact(operations: readonly KvOperation[]): KvResult {
     return this.#runKv({ op: 'txn', operations });
   }
@@ -117,7 +117,7 @@ export class AgentState {
     this.#commit({ op: 'node-delete', node });
   }
 
-  /** Everything, for a snapshot. */
+  /** Returns all records, for a snapshot. */
   *records(): Iterable<unknown> {
     yield { table: 'state', index: this.#index };
     yield* this.kv.records();
@@ -125,7 +125,7 @@ export class AgentState {
     yield* this.catalog.records();
   }
 
-  /** One record of a snapshot. */
+  /** Restores one record of a snapshot. */
   restore(record: StateRecord): void {
     switch (record.table) {
       case 'state':
@@ -143,7 +143,7 @@ export class AgentState {
     }
   }
 
-  /** One command of the journal. */
+  /** Replays one command of the journal. */
   replay(index: number, command: Command): void {
     if (index <= this.#index) return;
     this.#isReplaying = true;
@@ -186,7 +186,7 @@ export class AgentState {
     this.#settle();
   }
 
-  /** Tells who waits, once the change is whole and on its way to disk. */
+  /** Wakes blocking queries after the change is complete and in the journal. */
   #settle(): void {
     const touched = this.#touched;
     const gone = this.#sessionsGone;
@@ -197,7 +197,7 @@ export class AgentState {
     this.#options.onTouched(touched);
   }
 
-  /** True when something changed. */
+  /** Applies a command. Returns true if something changed. */
   #apply(command: Command, index: number): boolean {
     switch (command.op) {
       case 'kv':
@@ -275,7 +275,7 @@ export class AgentState {
     for (const session of this.sessions.onCheck(node, check)) this.#endSession(session.ID, index);
   }
 
-  /** A session ends: its keys are released or deleted, and may not be locked again for its lock delay. */
+  /** Ends a session: releases or deletes its keys and starts the lock delay. */
   #endSession(id: string, index: number): boolean {
     const session = this.sessions.get(id);
     if (session === undefined) return false;

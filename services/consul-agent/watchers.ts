@@ -1,18 +1,18 @@
-// Blocking queries: a query waits for its topic and then looks again. A topic that fires too often costs a look, not
-// a wrong answer, because only a higher index ends the wait. A query that waits is one entry and one timer; nothing
+// Blocking queries: a query waits for its topic and then reads again. An unnecessary wake-up costs a read, not a
+// wrong response, because only a higher index ends the wait. A waiting query is one entry and one timer; nothing
 // polls.
 
 import type { Clock } from '../../core/mod.ts';
 import { Refusal } from './go-compat.ts';
 
-/** What a query depends on. */
+/** The data that a query depends on. */
 export type Topic =
   | { readonly kind: 'key'; readonly key: string }
   | { readonly kind: 'prefix'; readonly prefix: string }
   | { readonly kind: 'sessions' }
   | { readonly kind: 'catalog' };
 
-/** What a write touched. */
+/** The data that a write changed. */
 export interface Touched {
   readonly keys: readonly string[];
   readonly hasSessions: boolean;
@@ -28,10 +28,7 @@ interface Watcher {
   readonly wake: () => void;
 }
 
-/**
- * As the real agent: 5 minutes when the client names no time, 10 at most, and up to a sixteenth more so that clients
- * spread out.
- */
+/** As in Consul: 5 minutes if the client gives no time, at most 10, plus up to a sixteenth of random jitter. */
 const WAIT_DEFAULT_MS = 300_000;
 const WAIT_MAX_MS = 600_000;
 const JITTER_FRACTION = 16;
@@ -44,7 +41,7 @@ export class Watchers {
   readonly #watchers = new Set<Watcher>();
   #closed = false;
 
-  /** @param newest index of the last change of anything. */
+  /** @param newest returns the index of the last change */
   constructor(clock: Clock, max: number, random: () => number, newest: () => number) {
     this.#newest = newest;
     this.#clock = clock;
@@ -52,12 +49,12 @@ export class Watchers {
     this.#random = random;
   }
 
-  /** Queries that wait now. */
+  /** Number of waiting queries. */
   get count(): number {
     return this.#watchers.size;
   }
 
-  /** Runs `look` until its index is above `above` or the time is over; `above` 0 looks once. */
+  /** Runs `look` until its index is higher than `above` or the time is over. If `above` is 0, it runs once. */
   async query<T extends Seen>(
     topic: Topic,
     above: number,
@@ -67,8 +64,8 @@ export class Watchers {
   ): Promise<T> {
     let seen = look();
     if (above <= 0 || atLeastOne(seen.index) > above || this.#closed) return seen;
-    // An index that this agent has not reached is of another history: the client's Consul was this one before it lost
-    // its data. A real agent lets it wait all the same; here it learns at once.
+    // An index above the agent's own comes from a store that lost its data. Consul would wait; this agent returns at
+    // once, so that the client notices.
     if (above > Math.max(1, this.#newest())) return seen;
     if (this.#watchers.size >= this.#max) {
       throw new Refusal(
@@ -91,7 +88,7 @@ export class Watchers {
     for (const watcher of this.#watchers) if (isConcerned(watcher.topic, touched)) watcher.wake();
   }
 
-  /** Ends all waits; queries answer with what they saw last. */
+  /** Ends all waits; queries return their last result. */
   close(): void {
     this.#closed = true;
     for (const watcher of this.#watchers) watcher.wake();
@@ -128,7 +125,7 @@ function isConcerned(topic: Topic, touched: Touched): boolean {
   }
 }
 
-/** Index 0 means "no index" to a client, so an empty table answers 1. */
+/** Clients read index 0 as "no index", so an empty table returns 1. */
 export function atLeastOne(index: number): number {
   return index < 1 ? 1 : index;
 }

@@ -1,5 +1,8 @@
-// The admin service `Katamari` of idl/katamari.thrift, behind a token: what `katamari status`, `deploy`, `drain`,
-// `restart` and the rest call.
+// The admin service `Katamari` of idl/katamari.thrift, which `katamari status`, `deploy`, `drain`, `restart` and
+// other commands call. Every method needs the admin token. The faceplates serve it like any other service. This file
+// checks and converts arguments; the deployment store and the given actions do the work. It refuses to change
+// deployments that come from a manager's configuration file, and names the manager.
+
 import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';
 import { sendOf, dispatchOf, serveHandlers, type MeshStatus } from '../../core/rpc/mod.ts';
@@ -8,27 +11,22 @@ import { ConsulError } from '../consul/mod.ts';
 import { deploymentId, thriftStatus, type EventLog, type Offer, type Route } from '../mesh/mod.ts';
 import { deploymentOf, OUTCOMES, thriftDeployment, type ThriftDeployment } from './admin-shapes.ts';
 import type { DeploymentStore } from './deployment-store.ts';
-
-// Served through the same faceplates as every other service. It checks and translates; what is done is done by the
-// store and the actions it is given. Deployments that stand in the configuration of a manager are none of its
-// business, and it says so.
-
 import { timingSafeEqual, createHash } from 'node:crypto';
 
 export interface AdminActions {
-  /** Of the whole mesh: a pool of each manager, every process that is known. */
+  /** Returns the status of the whole mesh: all known processes and the pools of every manager. */
   readonly status: () => Promise<MeshStatus>;
   readonly events: EventLog;
   readonly deployments: DeploymentStore;
   /**
-   * Rolling restart on every manager that has it, one manager after the other. Resolves to the number of resources
-   * that were replaced.
+   * Restarts a version on all its managers, one manager after the other. Resolves to the number of replaced
+   * resources.
    */
   readonly roll: (service: string, version: string) => Promise<number>;
   /** Replaces one resource of one manager. */
   readonly restart: (resource: string, manager: string) => Promise<void>;
   readonly settings: () => { readonly timeoutMs: number };
-  /** undefined: back to what the configuration says. */
+  /** Sets the global timeout. Undefined restores the value of the configuration. */
   readonly setTimeoutMs: (timeoutMs: number | undefined) => Promise<void>;
   readonly routes: () => Readonly<Record<string, Route>>;
   readonly setRoute: (service: string, route: Route) => Promise<void>;
@@ -37,28 +35,28 @@ export interface AdminActions {
 export interface AdminOptions {
   readonly actions: AdminActions;
   readonly token: string;
-  /** Version of the mesh, which is the service's version. */
+  /** Version of Katamari, which is also the version of the service. */
   readonly version: string;
   readonly manager: string;
   readonly clock: Clock;
 }
 
-interface WithToken {
+interface TokenArgs {
   readonly token: string;
 }
 
-interface OfVersion extends WithToken {
+interface VersionArgs extends TokenArgs {
   readonly serviceName: string;
   readonly version: string;
 }
 
-/** The admin service as a pool of its own with one resource: this process. */
+/** Returns the admin service as a pool with one resource: this process. */
 export function adminOffer(options: AdminOptions): Offer {
   const source = readIdlFile(new URL('../../idl/katamari.thrift', import.meta.url));
-  const found = parseIdl(source).services.get('Katamari');
-  if (found === undefined) throw new KatamariError('internal', 'idl/katamari.thrift has no service Katamari');
+  const iface = parseIdl(source).services.get('Katamari');
+  if (iface === undefined) throw new KatamariError('internal', 'idl/katamari.thrift has no service Katamari');
   const serve = serveHandlers<undefined>({
-    interface: found,
+    interface: iface,
     i64: 'number',
     contextOf: () => undefined,
     handlers: handlersOf(options),
@@ -67,7 +65,7 @@ export function adminOffer(options: AdminOptions): Offer {
   return {
     id: `Katamari@${options.version}`,
     details: { service: 'Katamari', version: options.version, roles: [], tags: [], more: {} },
-    interface: found,
+    interface: iface,
     manager: options.manager,
     isReachable: true,
     send: sendOf((call) => withDeadline(dispatch(call), call.deadlineMs - options.clock.nowMs(), options.clock)),
@@ -78,12 +76,12 @@ export function adminOffer(options: AdminOptions): Offer {
 }
 
 function handlersOf({ actions, token }: AdminOptions): Record<string, (args: never) => unknown> {
-  const behindToken =
-    <Args extends WithToken>(act: (args: Args) => unknown) =>
+  const withToken =
+    <Args extends TokenArgs>(act: (args: Args) => unknown) =>
     async (args: Args): Promise<unknown> => {
       if (!isSame(args.token, token)) {
         throw refused(
-          'the token is wrong; it is in the file admin-token of the data directory, or what the configuration says under admin.token',
+          'the token is wrong; use the content of the file admin-token in the data directory, or admin.token of the configuration',
         );
       }
       try {
@@ -94,53 +92,53 @@ function handlersOf({ actions, token }: AdminOptions): Record<string, (args: nev
     };
   const { deployments } = actions;
   return {
-    status: behindToken(async () => thriftStatus(await actions.status())),
-    events: behindToken(({ afterSeq, waitMs }: WithToken & { afterSeq: number; waitMs: number }) =>
+    status: withToken(async () => thriftStatus(await actions.status())),
+    events: withToken(({ afterSeq, waitMs }: TokenArgs & { afterSeq: number; waitMs: number }) =>
       actions.events.next(afterSeq, waitMs),
     ),
-    restart: behindToken(async ({ serviceName, version, resource }: OfVersion & { resource: string }) => {
+    restart: withToken(async ({ serviceName, version, resource }: VersionArgs & { resource: string }) => {
       if (resource === '') return await actions.roll(serviceName, version);
       const one = findResource(await actions.status(), resource);
       await actions.restart(one.name, one.manager);
       return 1;
     }),
-    deploy: behindToken(async ({ deployment }: WithToken & { deployment: ThriftDeployment }) => {
-      const wanted = deploymentOf(deployment);
-      if (wanted instanceof Error) throw refused(`that is no deployment: ${wanted.message}`);
-      return OUTCOMES[await deployments.put(wanted)];
+    deploy: withToken(async ({ deployment }: TokenArgs & { deployment: ThriftDeployment }) => {
+      const requested = deploymentOf(deployment);
+      if (requested instanceof Error) throw refused(`the deployment is invalid: ${requested.message}`);
+      return OUTCOMES[await deployments.put(requested)];
     }),
-    scale: behindToken(async ({ serviceName, version, count }: OfVersion & { count: number }) => {
+    scale: withToken(async ({ serviceName, version, count }: VersionArgs & { count: number }) => {
       try {
         return thriftDeployment(await deployments.scale(serviceName, version, count));
       } catch (error) {
-        throw (await whoRunsIt(actions, serviceName, version)) ?? error;
+        throw (await configuredElsewhere(actions, serviceName, version)) ?? error;
       }
     }),
-    undeploy: behindToken(async ({ serviceName, version }: OfVersion) => {
+    undeploy: withToken(async ({ serviceName, version }: VersionArgs) => {
       if (await deployments.remove(serviceName, version)) return;
-      const there = (await deployments.list()).map(deploymentId).join(', ') || 'none';
+      const known = (await deployments.list()).map(deploymentId).join(', ') || 'none';
       throw (
-        (await whoRunsIt(actions, serviceName, version)) ??
-        refused(`${serviceName}@${version} is no deployment of the mesh; those are ${there}`)
+        (await configuredElsewhere(actions, serviceName, version)) ??
+        refused(`${serviceName}@${version} is not a deployment of the mesh; deployments are ${known}`)
       );
     }),
-    getDeployments: behindToken(async () => (await deployments.list()).map(thriftDeployment)),
-    drain: behindToken(({ manager }: WithToken & { manager: string }) => deployments.drain(manager)),
-    undrain: behindToken(({ manager }: WithToken & { manager: string }) => deployments.undrain(manager)),
-    getDrained: behindToken(() => deployments.drained()),
-    getSettings: behindToken(() => actions.settings()),
-    setSettings: behindToken(async ({ settings }: WithToken & { settings: { timeoutMs?: number } }) => {
+    getDeployments: withToken(async () => (await deployments.list()).map(thriftDeployment)),
+    drain: withToken(({ manager }: TokenArgs & { manager: string }) => deployments.drain(manager)),
+    undrain: withToken(({ manager }: TokenArgs & { manager: string }) => deployments.undrain(manager)),
+    getDrained: withToken(() => deployments.drained()),
+    getSettings: withToken(() => actions.settings()),
+    setSettings: withToken(async ({ settings }: TokenArgs & { settings: { timeoutMs?: number } }) => {
       const { timeoutMs } = settings;
       if (timeoutMs !== undefined && (timeoutMs < 1 || timeoutMs > TIMEOUT_MS_MAX))
         throw refused(`timeoutMs is ${timeoutMs}, expected 1 to ${TIMEOUT_MS_MAX}`);
       await actions.setTimeoutMs(timeoutMs);
       return actions.settings();
     }),
-    getRoutes: behindToken(() =>
+    getRoutes: withToken(() =>
       Object.entries(actions.routes()).map(([serviceName, { weights }]) => ({ serviceName, weights })),
     ),
-    setRoute: behindToken(
-      async ({ route }: WithToken & { route: { serviceName: string; weights: ReadonlyMap<string, number> } }) => {
+    setRoute: withToken(
+      async ({ route }: TokenArgs & { route: { serviceName: string; weights: ReadonlyMap<string, number> } }) => {
         const weights = Object.fromEntries(route.weights);
         checkRoute(route.serviceName, weights);
         await actions.setRoute(route.serviceName, { weights });
@@ -149,9 +147,12 @@ function handlersOf({ actions, token }: AdminOptions): Record<string, (args: nev
   };
 }
 
-/** @throws KatamariError when no resource has the name, or several managers have one of it */
-function findResource({ pools }: MeshStatus, wanted: string): { readonly name: string; readonly manager: string } {
-  const [, onManager, name = ''] = /^(?:([^:@/]+):)?(.*)$/s.exec(wanted) ?? [];
+/**
+ * Finds a resource by name, with or without a manager. @throws KatamariError `no_pool` if no resource has the name,
+ * `bad_request` if several managers have one
+ */
+function findResource({ pools }: MeshStatus, requested: string): { readonly name: string; readonly manager: string } {
+  const [, onManager, name = ''] = /^(?:([^:@/]+):)?(.*)$/s.exec(requested) ?? [];
   const managers = pools
     .filter((pool) => pool.resources.some((resource) => resource.name === name))
     .map(({ manager }) => manager);
@@ -160,7 +161,7 @@ function findResource({ pools }: MeshStatus, wanted: string): { readonly name: s
     const where = managers.length === 0 ? '' : `; managers with a ${name} are ${managers.join(', ')}`;
     throw new KatamariError(
       'no_pool',
-      `No resource is called "${wanted}"${where || '; names look like Service@1.0.0/1, see katamari status -v'}`,
+      `No resource is called "${requested}"${where || '; names look like Service@1.0.0/1, see katamari status -v'}`,
     );
   }
   if (second !== undefined) {
@@ -172,8 +173,11 @@ function findResource({ pools }: MeshStatus, wanted: string): { readonly name: s
   return { name, manager: first };
 }
 
-/** A refusal for what runs in the mesh and is no deployment of it: then the configuration of a manager says so. */
-async function whoRunsIt(
+/**
+ * Returns a refusal that names the managers, if the version runs from their configuration files and is not a
+ * deployment of the mesh. Otherwise returns undefined.
+ */
+async function configuredElsewhere(
   { status, deployments }: AdminActions,
   service: string,
   version: string,
@@ -188,13 +192,13 @@ async function whoRunsIt(
   const names = [...managers].join(', ');
   const [subject, runs] = managers.size === 1 ? [`manager ${names}`, 'runs'] : [`managers ${names}`, 'run'];
   return refused(
-    `${id} is no deployment of the mesh: ${subject} ${runs} it by a configuration file; change or remove it there and start ` +
-      `${managers.size === 1 ? 'that manager' : 'those managers'} anew, or take it out there and give it to the mesh with katamari deploy`,
+    `${id} is not a deployment of the mesh: ${subject} ${runs} it from a configuration file. Change it there and restart ` +
+      `${managers.size === 1 ? 'that manager' : 'those managers'}, or remove it there and use katamari deploy`,
   );
 }
 
 function checkRoute(service: string, weights: Readonly<Record<string, number>>): void {
-  // It becomes part of a key.
+  // The name becomes part of a Consul key.
   if (!/^[A-Za-z_][\w.]{0,199}$/.test(service))
     throw refused(`"${service}" cannot be the name of a service, expected one such as Calculator`);
   const shares = Object.entries(weights);
@@ -202,14 +206,16 @@ function checkRoute(service: string, weights: Readonly<Record<string, number>>):
   const wrong = shares.find(([, share]) => share < 0);
   if (wrong !== undefined) throw refused(`the weight of version ${wrong[0]} is ${wrong[1]}, expected 0 or more`);
   if (shares.length > 0 && shares.every(([, share]) => share === 0))
-    throw refused(`the weights of ${service} are all 0, expected one above 0; no weights at all give it equal shares`);
+    throw refused(
+      `the weights of ${service} are all 0, expected one above 0. Without weights, versions share the calls by their number of resources`,
+    );
 }
 
-/** What a person can do something about is refused with words; the rest is a defect. */
+/** Converts errors that an operator can fix to AdminRefused. Other errors are defects and pass through. */
 function asRefusal(error: unknown): unknown {
   if (error instanceof KatamariError) return refused(error.message);
   if (error instanceof ConsulError)
-    return refused(`Consul did not do it (${error.message}); look with katamari status what holds, and try again`);
+    return refused(`Consul failed (${error.message}). Check the current state with katamari status and try again`);
   return error;
 }
 
@@ -217,22 +223,22 @@ function refused(why: string): ThriftException {
   return new ThriftException('AdminRefused', { why });
 }
 
-/** Compares digests, so that neither length nor first difference shows in the time it takes. */
+/** Compares SHA-256 digests in constant time, so that timing reveals neither length nor content. */
 function isSame(some: string, other: string): boolean {
   const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
   return timingSafeEqual(digest(some), digest(other));
 }
 
-/** What an admin call does goes on when its caller stops waiting. */
+/** Rejects with `timeout` at the deadline of the caller. The work continues. */
 function withDeadline<T>(work: Promise<T>, leftMs: number, clock: Clock): Promise<T> {
   return new Promise((resolve, reject) => {
     const stop = clock.after(Math.max(0, leftMs), () =>
-      reject(new KatamariError('timeout', 'The work goes on, see katamari events', { stage: 'service' })),
+      reject(new KatamariError('timeout', 'The work continues, see katamari events', { stage: 'service' })),
     );
     work.then(resolve, reject).finally(stop);
   });
 }
 
-/** Of one service in a route. */
+/** Limit of versions in one route. */
 const VERSIONS_MAX = 1_000;
 const TIMEOUT_MS_MAX = 3_600_000;

@@ -1,10 +1,10 @@
-// Deployments as idl/katamari.thrift has them, and back. There `service` is a reserved word, and what nobody has is
-// left out.
+// Converts deployments to and from the structs of idl/katamari.thrift. Thrift reserves the word `service`, and
+// absent values are left out.
 import { DEPLOYMENT, type Deployment } from '../mesh/mod.ts';
 import type { DeployOutcome } from './deployment-store.ts';
 import { z } from 'zod';
 
-/** Struct `Deployment` as it comes: maps are Maps. */
+/** Struct `Deployment` as decoded: maps are Map objects. */
 export interface ThriftDeployment {
   readonly serviceName: string;
   readonly version: string;
@@ -12,11 +12,11 @@ export interface ThriftDeployment {
   readonly more: ReadonlyMap<string, string>;
   readonly idl?: { readonly main: string; readonly files: ReadonlyMap<string, string> };
   readonly concurrency?: number;
-  /** The others are as in a Deployment, and are checked there. */
+  /** Other fields are as in Deployment; the schema checks them. */
   readonly [field: string]: unknown;
 }
 
-/** Checked; an Error says what is wrong. */
+/** Checks and converts a struct. Returns an Error that says what is invalid. */
 export function deploymentOf(thrift: ThriftDeployment): Deployment | Error {
   const { serviceName, env, more, idl, concurrency, ...rest } = thrift;
   const read = DEPLOYMENT.safeParse({
@@ -39,5 +39,5 @@ export function thriftDeployment({ service, idl, concurrency, ...rest }: Deploym
   };
 }
 
-/** Enum `DeployOutcome`. */
+/** Values of the enum `DeployOutcome`. */
 export const OUTCOMES: Readonly<Record<DeployOutcome, number>> = { created: 1, changed: 2, unchanged: 3 };

@@ -1,5 +1,7 @@
-// The wanted state of the mesh as admins write it into Consul: deployments, and the managers that are to run nothing.
-// The leader reads the same
+// Stores the desired state in Consul: deployments and drained managers. The leader watches the same keys and acts on
+// them; this class starts nothing. Each write is a check-and-set against the last read, so of two concurrent changes
+// one fails with an error. A document can be as large as one Consul value.
+
 import { KatamariError } from '../../core/mod.ts';
 import type { ConsulClient } from '../consul/mod.ts';
 import {
@@ -11,10 +13,6 @@ import {
   type EventLog,
   type Keys,
 } from '../mesh/mod.ts';
-
-// keys and acts on them; nothing here starts anything. Each write depends on what was read before it, so of two
-// admins at the same moment one is told to look again. A document is at most what Consul takes in one value.
-
 import { isDeepStrictEqual } from 'node:util';
 export type DeployOutcome = 'created' | 'changed' | 'unchanged';
 
@@ -24,15 +22,15 @@ export interface DeploymentStoreOptions {
   readonly events: EventLog;
 }
 
-/** What was found under the key of a deployment. */
+/** The value of a deployment key. */
 interface StoredDeployment {
-  /** Undefined when it makes no sense. */
+  /** Undefined if the document is invalid. */
   readonly deployment: Deployment | undefined;
   readonly why: string;
   readonly modifyIndex: number;
 }
 
-/** Each method may also throw ConsulError: Consul does not answer, or refuses. */
+/** Each method also throws ConsulError if Consul does not answer or refuses. */
 export class DeploymentStore {
   readonly #options: DeploymentStoreOptions;
   readonly #keys: Keys;
@@ -42,7 +40,10 @@ export class DeploymentStore {
     this.#keys = keysOf(options.mesh);
   }
 
-  /** By service, then version as text. Documents that make no sense are left out; the leader reports them. */
+  /**
+   * Returns all deployments, sorted by service, then version as text. Invalid documents are left out; the leader
+   * reports them.
+   */
   async list(): Promise<Deployment[]> {
     const { entries } = await this.#options.client.list(this.#keys.deployments);
     return entries
@@ -53,68 +54,74 @@ export class DeploymentStore {
       .sort((a, b) => compare(a.service, b.service) || compare(a.version, b.version));
   }
 
-  /** @throws KatamariError bad_request: too large, or somebody else changed it at the same moment */
+  /**
+   * Creates or replaces a deployment. @throws KatamariError `bad_request` if it is too large or changed concurrently
+   */
   async put(deployment: Deployment): Promise<DeployOutcome> {
     const { service, version } = deployment;
     const id = deploymentId(deployment);
     const before = await this.#find(service, version);
     if (before?.deployment !== undefined && isDeepStrictEqual(before.deployment, deployment)) return 'unchanged';
-    if (before === undefined) await this.#checkRoom(id);
+    if (before === undefined) await this.#checkLimit(id);
     if (!(await this.#write(deployment, before?.modifyIndex ?? 0))) {
       throw new KatamariError(
         'bad_request',
-        `Somebody else changed ${id} at the same moment, and this change was not made; look at it and say it again`,
+        `${id} was changed by another client at the same time, so this change was not made. Check the deployment and try again`,
       );
     }
     const what = before?.deployment === undefined ? '' : describeChange(before.deployment, deployment);
-    this.#tell(id, before === undefined ? `new, ${describeCopies(deployment.count)}` : what || 'repaired');
+    this.#report(id, before === undefined ? `new, ${describeCopies(deployment.count)}` : what || 'repaired');
     return before === undefined ? 'created' : 'changed';
   }
 
-  /** Changes the count alone, whatever else is being changed meanwhile. @throws KatamariError no_pool, bad_request */
+  /**
+   * Changes only the number of copies; retries after concurrent changes. @throws KatamariError `no_pool`,
+   * `bad_request`
+   */
   async scale(service: string, version: string, count: number): Promise<Deployment> {
     if (!Number.isInteger(count) || count < 0 || count > COUNT_MAX)
       throw new KatamariError('bad_request', `The count is ${count}, expected a whole number, 0 to ${COUNT_MAX}`);
     const id = deploymentId({ service, version });
-    for (let tries = 1; tries <= TRIES_MAX; tries++) {
+    for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
       const found = await this.#find(service, version);
       if (found === undefined) throw await this.#unknown(service, version);
       if (found.deployment === undefined) {
         throw new KatamariError(
           'bad_request',
-          `What Consul has of ${id} makes no sense (${found.why}); deploy it again with katamari deploy`,
+          `The deployment ${id} in Consul is invalid (${found.why}). Deploy it again with katamari deploy`,
         );
       }
       const { deployment } = found;
       if (deployment.count === count) return deployment;
       const scaled = { ...deployment, count };
       if (!(await this.#write(scaled, found.modifyIndex))) continue;
-      this.#tell(id, describeChange(deployment, scaled));
+      this.#report(id, describeChange(deployment, scaled));
       return scaled;
     }
-    throw tooBusy(id);
+    throw contentionError(id);
   }
 
-  /** False when there was no such deployment. */
+  /** Removes a deployment. Returns false if it does not exist. */
   async remove(service: string, version: string): Promise<boolean> {
     const id = deploymentId({ service, version });
-    for (let tries = 1; tries <= TRIES_MAX; tries++) {
+    for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
       const found = await this.#find(service, version);
       if (found === undefined) return false;
       if (!(await this.#options.client.delete(this.#keyOf(service, version), { cas: found.modifyIndex }))) continue;
-      this.#tell(id, 'taken away');
+      this.#report(id, 'removed');
       return true;
     }
-    throw tooBusy(id);
+    throw contentionError(id);
   }
 
   /**
-   * The manager is to run nothing from now on, also after it was restarted.
-   * @throws KatamariError no_pool when Consul knows no such manager
+   * Drains a manager. It stays drained after a restart.
+   *
+   * @throws KatamariError `no_pool` if Consul has no such manager
    */
   async drain(manager: string): Promise<void> {
     const { client, events } = this.#options;
-    checkName(manager);
+    checkManagerName(manager);
     const managers = await this.#managers();
     if (!managers.includes(manager)) {
       throw new KatamariError(
@@ -123,21 +130,21 @@ export class DeploymentStore {
       );
     }
     const since = new Date().toISOString();
-    // Already drained: it stays drained since then.
+    // If the key exists, the manager is already drained and the time stays.
     if (await client.put(`${this.#keys.drained}${manager}`, JSON.stringify({ since }), { cas: 0 }))
-      events.add('drained', manager, 'is to run nothing from now on');
+      events.add('drained', manager, 'runs no copies until it is undrained');
   }
 
-  /** Also of a manager that is not there now. */
+  /** Ends the drain of a manager, even if it is not present. */
   async undrain(manager: string): Promise<void> {
     const { client, events } = this.#options;
-    checkName(manager);
+    checkManagerName(manager);
     if (!(await this.drained()).includes(manager)) return;
     await client.delete(`${this.#keys.drained}${manager}`);
-    events.add('drained', manager, 'no more: it may run copies again');
+    events.add('drained', manager, 'undrained: can run copies again');
   }
 
-  /** Names of the managers that are to run nothing. */
+  /** Returns the names of the drained managers. */
   async drained(): Promise<string[]> {
     return await this.#namesBelow(this.#keys.drained);
   }
@@ -152,7 +159,7 @@ export class DeploymentStore {
   }
 
   async #find(service: string, version: string): Promise<StoredDeployment | undefined> {
-    checkSubject(service, version);
+    checkDeploymentName(service, version);
     const entry = await this.#options.client.get(this.#keyOf(service, version));
     if (entry === undefined) return undefined;
     const read = readRecord(DEPLOYMENT, entry.value);
@@ -168,32 +175,32 @@ export class DeploymentStore {
     if (bytes > DOCUMENT_BYTES_MAX) {
       throw new KatamariError(
         'bad_request',
-        `The deployment ${deploymentId(deployment)} is ${Math.ceil(bytes / 1024)} KiB, limit is ${DOCUMENT_BYTES_MAX / 1024} KiB, which is what Consul keeps in one value; ` +
-          'shorten its env, or take comments out of its IDL',
+        `The deployment ${deploymentId(deployment)} is ${Math.ceil(bytes / 1024)} KiB, limit is ${DOCUMENT_BYTES_MAX / 1024} KiB, the limit of a value in Consul; ` +
+          'shorten its env, or remove comments from its IDL',
       );
     }
     return await this.#options.client.put(this.#keyOf(deployment.service, deployment.version), text, { cas });
   }
 
-  async #checkRoom(id: string): Promise<void> {
+  async #checkLimit(id: string): Promise<void> {
     const count = (await this.list()).length;
     if (count < DEPLOYMENTS_MAX) return;
     throw new KatamariError(
       'bad_request',
-      `Cannot deploy ${id}: the mesh has ${count} deployments, limit is ${DEPLOYMENTS_MAX}; take old versions away with katamari undeploy`,
+      `Cannot deploy ${id}: the mesh has ${count} deployments, limit is ${DEPLOYMENTS_MAX}; remove old versions with katamari undeploy`,
     );
   }
 
   async #unknown(service: string, version: string): Promise<KatamariError> {
-    const there = (await this.list()).map(deploymentId);
-    const some = there.length > NAMES_MAX ? [...there.slice(0, NAMES_MAX), '...'] : there;
+    const known = (await this.list()).map(deploymentId);
+    const shown = known.length > NAMES_MAX ? [...known.slice(0, NAMES_MAX), '...'] : known;
     return new KatamariError(
       'no_pool',
-      `${service}@${version} is no deployment of the mesh; those are ${some.join(', ') || 'none'}`,
+      `${service}@${version} is not a deployment of the mesh; deployments are ${shown.join(', ') || 'none'}`,
     );
   }
 
-  #tell(id: string, text: string): void {
+  #report(id: string, text: string): void {
     this.#options.events.add('deployment_changed', id, text);
   }
 
@@ -202,41 +209,41 @@ export class DeploymentStore {
   }
 }
 
-/** What differs, for people: `count 2 -> 4, env, command`; '' when nothing does. */
+/** Describes the changed fields: `count 2 -> 4, env, command`; '' without changes. */
 export function describeChange(before: Deployment, after: Deployment): string {
   return changedFields(before, after)
     .map((field) => (field === 'count' ? `count ${before.count} -> ${after.count}` : field))
     .join(', ');
 }
 
-/** Names of the fields that differ. */
+/** Returns the names of the fields that differ. */
 export function changedFields(before: Deployment, after: Deployment): (keyof Deployment)[] {
   const names = Object.keys(after) as (keyof Deployment)[];
   return names.filter((name) => !isDeepStrictEqual(before[name], after[name]));
 }
 
-function checkSubject(service: string, version: string): void {
-  // Both become parts of a key.
+function checkDeploymentName(service: string, version: string): void {
+  // Both names become parts of a key.
   if (/^[A-Za-z_][\w.]{0,199}$/.test(service) && /^\d[\w.+-]{0,99}$/.test(version)) return;
   throw new KatamariError(
     'bad_request',
-    `"${service}@${version}" cannot be a deployment, expected Service@version such as Calculator@1.0.0`,
+    `"${service}@${version}" is not a valid deployment name, expected Service@version such as Calculator@1.0.0`,
   );
 }
 
-function checkName(manager: string): void {
+function checkManagerName(manager: string): void {
   if (/^\w[\w.-]{0,62}$/.test(manager)) return;
-  throw new KatamariError('bad_request', `"${manager}" cannot be the name of a manager; see katamari status`);
+  throw new KatamariError('bad_request', `"${manager}" is not a valid manager name; see katamari status`);
 }
 
 function describeCopies(count: number): string {
   return `${count} ${count === 1 ? 'copy' : 'copies'}`;
 }
 
-function tooBusy(id: string): KatamariError {
+function contentionError(id: string): KatamariError {
   return new KatamariError(
     'bad_request',
-    `${id} is being changed all the time by somebody else; try again in a moment`,
+    `${id} was changed by other clients ${ATTEMPTS_MAX} times in a row; try again`,
   );
 }
 
@@ -244,12 +251,12 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** Consul refuses larger values. */
+/** Limit of a value in Consul. */
 const DOCUMENT_BYTES_MAX = 512 * 1024;
-/** As many as an order may hold. */
+/** Limit of deployments in one order. */
 const DEPLOYMENTS_MAX = 10_000;
 const COUNT_MAX = 10_000;
-/** A change that was overtaken is made again on what is there now. */
-const TRIES_MAX = 10;
-/** In one message. */
+/** Attempts of a change that concurrent changes overtake. */
+const ATTEMPTS_MAX = 10;
+/** Names in one message. */
 const NAMES_MAX = 20;

@@ -1,7 +1,7 @@
-// What admins have written into Consul (deployments, routes, settings, drains), remembered on this master's disk. A
-// Consul that lost its data lacks a marker; whichever master leads then puts everything back that it remembers, and
-// the marker last. While the marker is missing nothing is learned: an empty Consul must not make anybody forget. What
-// was taken back by somebody while the marker stood is not remembered.
+// Keeps a backup of the desired state (deployments, routes, settings, drains) on this master's disk. A marker key in
+// Consul shows that the data is there. If Consul loses its data, the marker is missing too; the next leader then
+// writes everything back, and the marker last. While the marker is missing the backup is not updated, so an empty
+// Consul does not empty it. Documents that are deleted while the marker exists are removed from the backup.
 import type { Clock } from '../../core/mod.ts';
 import { watchPrefix, type ConsulClient, type ConsulError, type ConsulWatch } from '../consul/mod.ts';
 import { keysOf, readRecord, replaceFile, type EventLog } from '../mesh/mod.ts';
@@ -25,11 +25,11 @@ export class DesiredStateBackup {
   readonly #marker: string;
   readonly #end = new AbortController();
   #watches: readonly ConsulWatch[] = [];
-  /** As the watches say, by prefix: values by key. */
+  /** Values by key as seen by the watches, per prefix. */
   readonly #seen = new Map<string, ReadonlyMap<string, string>>();
-  #remembered: ReadonlyMap<string, string> = new Map();
-  #working: Promise<void> = Promise.resolve();
-  #stopGathering: (() => void) | undefined;
+  #backup: ReadonlyMap<string, string> = new Map();
+  #writes: Promise<void> = Promise.resolve();
+  #stopBatch: (() => void) | undefined;
 
   constructor(options: DesiredStateBackupOptions) {
     this.#options = options;
@@ -37,35 +37,36 @@ export class DesiredStateBackup {
     this.#marker = keysOf(options.mesh).begun;
   }
 
-  /** Values by key. */
+  /** Values of the backup by key. */
   get documents(): ReadonlyMap<string, string> {
-    return this.#remembered;
+    return this.#backup;
   }
 
-  /** Reads what it remembered when it ended, then follows Consul. */
+  /** Loads the backup from disk, then follows Consul. */
   async start(): Promise<void> {
     const { mesh } = this.#options;
-    this.#remembered = await this.#read();
+    this.#backup = await this.#read();
     if (this.#end.signal.aborted) return;
     const { deployments, drained, routes, settings } = keysOf(mesh);
     this.#watches = [deployments, drained, routes, settings, this.#marker].map((prefix) => this.#follow(prefix));
   }
 
   /**
-   * For one who leads and is about to act: puts everything back when this Consul does not know it.
-   * @returns false when this process leads no more
+   * Called by a new leader before it acts: writes the backup to Consul if the marker is missing.
+   *
+   * @returns false if this process no longer leads
    * @throws ConsulError
    */
   async restore(election: Election, term: number): Promise<boolean> {
     const { client, events } = this.#options;
     const { signal } = this.#end;
     if ((await client.get(this.#marker, signal)) !== undefined) return true;
-    for (const [key, value] of this.#remembered) {
+    for (const [key, value] of this.#backup) {
       const outcome = await election.write(term, [{ verb: 'cas', key, value, index: 0 }], signal);
       if (outcome.kind === 'stale') return false;
-      // Who has written there meanwhile knows better.
+      // On a conflict, the value that another client has written stays.
       if (outcome.kind === 'done')
-        events.add('deployment_changed', this.#nameOf(key), 'put back: Consul came back without its data');
+        events.add('deployment_changed', this.#nameOf(key), 'restored from backup: Consul lost its data');
     }
     const value = JSON.stringify({ since: new Date().toISOString() });
     const outcome = await election.write(term, [{ verb: 'cas', key: this.#marker, value, index: 0 }], signal);
@@ -74,24 +75,27 @@ export class DesiredStateBackup {
 
   async close(): Promise<void> {
     this.#end.abort();
-    this.#stopGathering?.();
-    await this.#working;
+    this.#stopBatch?.();
+    await this.#writes;
   }
 
   #follow(prefix: string): ConsulWatch {
     const { client, clock, onError } = this.#options;
-    const take = (entries: ReadonlyMap<string, { readonly value: string }>): void => {
+    const onEntries = (entries: ReadonlyMap<string, { readonly value: string }>): void => {
       this.#seen.set(prefix, new Map([...entries].map(([key, { value }]) => [key, value])));
-      this.#stopGathering ??= clock.after(GATHER_MS, () => {
-        this.#stopGathering = undefined;
-        this.#working = this.#working.then(() => this.#learn());
+      this.#stopBatch ??= clock.after(BATCH_MS, () => {
+        this.#stopBatch = undefined;
+        this.#writes = this.#writes.then(() => this.#update());
       });
     };
-    return watchPrefix(client, prefix, take, { signal: this.#end.signal, clock, onError });
+    return watchPrefix(client, prefix, onEntries, { signal: this.#end.signal, clock, onError });
   }
 
-  /** The marker is read after what it vouches for: had the data been lost in between, it would be gone too. */
-  async #learn(): Promise<void> {
+  /**
+   * Updates the backup. The marker is read after the documents: if Consul had lost its data in between, the marker
+   * would be missing.
+   */
+  async #update(): Promise<void> {
     const { client, onError, events, mesh } = this.#options;
     if (this.#seen.size < this.#watches.length) return;
     const seen = new Map([...this.#seen.values()].flatMap((documents) => [...documents]));
@@ -102,15 +106,15 @@ export class DesiredStateBackup {
       if (!this.#end.signal.aborted) onError(error as ConsulError);
       return;
     }
-    if (isEqual(seen, this.#remembered)) return;
-    this.#remembered = seen;
+    if (isEqual(seen, this.#backup)) return;
+    this.#backup = seen;
     try {
       await replaceFile(this.#file, JSON.stringify({ mesh, documents: Object.fromEntries(seen) }));
     } catch (error) {
       events.add(
         'consul_lost',
         this.#file,
-        `cannot be written: ${(error as Error).message}; should Consul lose its data and this process be restarted, it could not put it back`,
+        `cannot be written: ${(error as Error).message}; if Consul loses its data after a restart of this process, the desired state cannot be restored`,
       );
     }
   }
@@ -125,20 +129,20 @@ export class DesiredStateBackup {
         events.add('consul_lost', this.#file, `cannot be read: ${(error as Error).message}`);
       return new Map();
     }
-    const found = readRecord(SAVED, text);
-    if (found instanceof Error) events.add('consul_lost', this.#file, `is not used: ${found.message}`);
-    return found instanceof Error || found.mesh !== mesh ? new Map() : new Map(Object.entries(found.documents));
+    const saved = readRecord(SAVED, text);
+    if (saved instanceof Error) events.add('consul_lost', this.#file, `is not used: ${saved.message}`);
+    return saved instanceof Error || saved.mesh !== mesh ? new Map() : new Map(Object.entries(saved.documents));
   }
 
-  /** `Service@version` of a deployment, else what follows the mesh's prefix. */
+  /** Returns `Service@version` for a deployment, else the key without the prefix of the mesh. */
   #nameOf(key: string): string {
     const { prefix, deployments } = keysOf(this.#options.mesh);
     return key.startsWith(deployments) ? key.slice(deployments.length).replace('/', '@') : key.slice(prefix.length);
   }
 }
 
-function isEqual(some: ReadonlyMap<string, string>, others: ReadonlyMap<string, string>): boolean {
-  return some.size === others.size && [...some].every(([key, value]) => others.get(key) === value);
+function isEqual(first: ReadonlyMap<string, string>, second: ReadonlyMap<string, string>): boolean {
+  return first.size === second.size && [...first].every(([key, value]) => second.get(key) === value);
 }
 
 interface Saved {
@@ -147,5 +151,5 @@ interface Saved {
 }
 
 const SAVED: z.ZodType<Saved> = z.object({ mesh: z.string(), documents: z.record(z.string(), z.string()) });
-/** Changes that come together are written together. */
-const GATHER_MS = 100;
+/** Changes within this time are written together. */
+const BATCH_MS = 100;

@@ -1,15 +1,17 @@
-// Which master leads. Each master that stands has `masters/<name>` under its session; the first of those that live,
-// by rank, then name, asks for the lock on `leader`. The lock's LockIndex is the term: it only grows, since a lost
-// session releases the key instead of deleting it.
+// Elects the master that leaderPriority. Each candidate holds `masters/<name>` under its session. The first live
+// candidate, by rank, then name, acquires the lock on `leader`. The LockIndex of the lock is the term. It only grows,
+// because a lost session releases the key instead of deleting it.
 //
-// Three things keep a leader from acting when it is none any more. Its lease: it acts only while its own clock says
-// that the session's TTL cannot have run out, with a fifth to spare, also after it was frozen. The fence: what it
-// writes is one transaction with the proof that it still holds the lock, so Consul refuses a late one. The term on
-// every order, for those who receive them.
+// Three mechanisms keep a former leader from acting:
+// - The lease: the leader acts only while, by its own clock, the TTL of its session cannot have expired. A margin of
+//   a fifth covers a process that was frozen.
+// - The fence: every write is a transaction that also checks that the lock is still held, so Consul refuses a late
+//   write.
+// - The term on every order, which the managers check.
 //
-// A lock that is given back on purpose is taken by the next at once; a killed leader is noticed by the check of its
-// port, in about a second; a frozen one by the TTL. When the first in the order lives and does not take the lock (it
-// cannot, or is stuck), the next does after a while.
+// Failover after a graceful resignation is immediate. A killed leader is detected by the health check of its port in
+// about one second, a frozen one by the TTL. If the first candidate is alive but does not take the lock, the next
+// candidate takes it after a delay.
 
 import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import {
@@ -41,23 +43,23 @@ import { highestTermOrdered, raiseTerm } from './terms.ts';
 export interface ElectionOptions {
   readonly client: ConsulClient;
   readonly mesh: string;
-  /** Of this process, unique in the mesh. */
+  /** Name of this process, unique in the mesh. */
   readonly name: string;
-  /** Lower leads first. */
+  /** Candidates with a lower rank have priority. */
   readonly rank: number;
   readonly machine: string;
-  /** Its stats faceplate: Consul looks every second whether it listens. */
+  /** Address of its stats faceplate. Consul checks every second that it listens. */
   readonly stats: { readonly host: string; readonly port: number };
   readonly events: EventLog;
-  /** This process leads from now on. */
+  /** Called when this process becomes the leader. */
   readonly onLead?: (term: number) => void;
-  /** It leads no more, or is not certain of it. */
+  /** Called when this process stops being the leader, or is no longer certain of it. */
   readonly onFollow?: () => void;
-  /** Told of each failed try; it goes on. */
+  /** Called after each failed attempt; the election retries. */
   readonly onError?: (error: ConsulError) => void;
   readonly clock?: Clock;
   readonly random?: () => number;
-  /** Of the session. */
+  /** TTL of the session. */
   readonly ttlMs?: number;
 }
 
@@ -71,41 +73,42 @@ export interface MasterView extends MasterRecord {
 }
 
 /**
- * - done: written, at this index of Consul.   - conflict: something had changed since it was read; look again.
- * - stale: this process does not lead in that term (any more); nothing was written.
+ * - done: written, at this Consul index.
+ * - conflict: a value changed since it was read; read again.
+ * - stale: this process does not lead in that term; nothing was written.
  */
 export type WriteOutcome =
   | { readonly kind: 'done'; readonly index: number }
   | { readonly kind: 'conflict'; readonly why: string }
   | { readonly kind: 'stale' };
 
-/** What is known of the own lock. */
-interface Stint {
+/** The lock that this process holds. */
+interface Leadership {
   readonly session: string;
   readonly term: number;
-  /** ModifyIndex of the key: whoever touches it changes this. */
+  /** ModifyIndex of the key; any change to the key changes it. */
   readonly index: number;
   readonly sinceMs: number;
 }
 
 const TTL_MS = 10_000;
-/** Part of the TTL before whose end nothing is done any more. */
+/** Fraction of the TTL before its end in which the leader no longer acts. */
 const MARGIN = 0.2;
 const CHECK_EVERY_MS = 1_000;
 const CHECK_TIMEOUT_MS = 2_000;
-/** The own lease is looked at so often. */
+/** Interval at which the lease is checked. */
 const TICK_MS = 200;
-/** One that goes before the leader leads after it has been there for so long. */
-const STAY_MS = 3_000;
-/** If it then did not take the lock, the next time it waits four times as long, up to this. */
-const STAY_MAX_MS = 300_000;
-/** The watch shows a lock that was taken within this, or it is looked up. */
+/** A candidate with priority over the leader takes over after it has been present for this time. */
+const RIVAL_DELAY_MS = 3_000;
+/** If that candidate does not take the lock, the next delay is four times as long, up to this. */
+const RIVAL_DELAY_MAX_MS = 300_000;
+/** If the watch does not show an acquired lock within this time, it is read directly. */
 const CONFIRM_MS = 500;
-/** Nobody leads: each master waits so long for each that goes before it. */
-const PATIENCE_MS = 3_000;
+/** Without a leader, a candidate waits this long for each candidate with priority over it. */
+const PRIORITY_DELAY_MS = 3_000;
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 2_000;
-/** A farewell takes no longer. */
+/** Limit for releasing the lock at shutdown. */
 const RESIGN_MS = 2_000;
 
 export class Election {
@@ -122,21 +125,21 @@ export class Election {
   #leaderEntry: ConsulEntry | undefined;
   #hasSeenLeader = false;
   #leader: LeaderView | undefined;
-  #isStanding = true;
-  #stint: Stint | undefined;
-  /** The stint before, to know it again. */
-  #lastStint: Stint | undefined;
-  /** What `onLead` was told last. */
-  #toldTerm: number | undefined;
-  /** Largest term of anybody, as far as this process saw. */
+  #isCandidate = true;
+  #leadership: Leadership | undefined;
+  /** The previous leadership, to recognize the same lock. */
+  #lastLeadership: Leadership | undefined;
+  /** The term of the last `onLead` call. */
+  #reportedTerm: number | undefined;
+  /** Highest term of any leader that this process has seen. */
   #highestTerm = 0;
   #vacantSinceMs = 0;
   #rivalSinceMs: number | undefined;
-  #stayMs = STAY_MS;
+  #rivalDelayMs = RIVAL_DELAY_MS;
   #wake: () => void = () => undefined;
   #stopTicking: () => void = () => undefined;
   #running: Promise<void> | undefined;
-  #standing: Promise<void> = Promise.resolve();
+  #lastStep: Promise<void> = Promise.resolve();
   #resigning: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
@@ -160,9 +163,9 @@ export class Election {
       },
       ttlMs: this.#ttlMs,
       behavior: 'release',
-      // The fence does what a lock delay is for, and nobody waits.
+      // The fence replaces the lock delay, so no delay is needed.
       lockDelayMs: 0,
-      onLost: () => this.#drop(),
+      onLost: () => this.#dropLeadership(),
       onRestored: () => this.#wake(),
       onError: (error) => options.onError?.(error),
       clock: this.#clock,
@@ -170,20 +173,23 @@ export class Election {
     });
   }
 
-  /** Whoever leads, as this process sees it. */
+  /** The current leader, as this process sees it. */
   get leader(): LeaderView | undefined {
     return this.#leader;
   }
 
-  /** The own term, while this process leads and is certain of it on its own clock; ask right before each act. */
+  /**
+   * The term of this process while it leaderPriority and its lease is valid; undefined otherwise. Read it right
+   * before each action.
+   */
   get term(): number | undefined {
-    const stint = this.#stint;
-    if (stint === undefined || stint.session !== this.#session.id) return undefined;
+    const leadership = this.#leadership;
+    if (leadership === undefined || leadership.session !== this.#session.id) return undefined;
     const endMs = this.#session.certainUntilMs - this.#ttlMs * MARGIN;
-    return this.#clock.nowMs() < endMs ? stint.term : undefined;
+    return this.#clock.nowMs() < endMs ? leadership.term : undefined;
   }
 
-  /** Masters that live, in the order in which they lead. */
+  /** Live masters in order of priority. */
   masters(): readonly MasterView[] {
     return this.#masters ?? [];
   }
@@ -192,7 +198,7 @@ export class Election {
     return { session: this.#session.stats(), watches: this.#watches.map((watch) => watch.stats()) };
   }
 
-  /** Stands for election. Resolves when the session stands; while Consul is away it waits. */
+  /** Joins the election. Resolves when the session exists; waits while Consul is unreachable. */
   start(): Promise<void> {
     if (this.#running === undefined) {
       const { name, rank, machine, stats } = this.#options;
@@ -200,8 +206,8 @@ export class Election {
       void this.#session.announce(`${this.#keys.masters}${name}`, JSON.stringify(record));
       this.#vacantSinceMs = this.#clock.nowMs();
       this.#watches = [
-        this.#watch(this.#keys.leader, (entries) => this.#sawLeader(entries.get(this.#keys.leader))),
-        this.#watch(this.#keys.masters, (entries) => this.#sawMasters(entries)),
+        this.#watch(this.#keys.leader, (entries) => this.#onLeader(entries.get(this.#keys.leader))),
+        this.#watch(this.#keys.masters, (entries) => this.#onMasters(entries)),
       ];
       this.#tick();
       this.#running = this.#run();
@@ -209,64 +215,68 @@ export class Election {
     return this.#session.start();
   }
 
-  /** Calls back whenever `term`, `leader` or `masters()` may have changed; the returned function ends that. */
+  /** Calls `listener` when `term`, `leader` or `masters()` may have changed. Returns a function that unsubscribes. */
   listen(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
   /**
-   * Writes as the leader of this term: all steps at once, and only if the lock is still the one of that term when
-   * Consul does it.
-   * @throws ConsulError when Consul cannot be asked; then it may or may not have been written
+   * Writes as the leader of this term. All steps are one transaction, which succeeds only if the lock still belongs
+   * to that term.
+   *
+   * @throws ConsulError if Consul does not answer; the write may or may not have happened
    */
   async write(term: number, steps: readonly TransactionStep[], signal?: AbortSignal): Promise<WriteOutcome> {
-    const stint = this.#stint;
-    if (stint === undefined || this.term !== term) {
-      this.#settle();
+    const leadership = this.#leadership;
+    if (leadership === undefined || this.term !== term) {
+      this.#reportLeadership();
       return { kind: 'stale' };
     }
     const key = this.#keys.leader;
     const fence: readonly TransactionStep[] = [
-      { verb: 'check-session', key, session: stint.session },
-      { verb: 'check-index', key, index: stint.index },
+      { verb: 'check-session', key, session: leadership.session },
+      { verb: 'check-index', key, index: leadership.index },
     ];
     const outcome = await this.#client.transact([...fence, ...steps], signal);
     if (outcome.isDone) return { kind: 'done', index: outcome.index };
     if (!outcome.refused.some(({ at }) => at < fence.length)) {
       return { kind: 'conflict', why: outcome.refused[0]?.why ?? 'refused' };
     }
-    if (this.#stint === stint) this.#drop();
+    if (this.#leadership === leadership) this.#dropLeadership();
     return { kind: 'stale' };
   }
 
-  /** Gives the lock back and stands no more: the next leads at once. Best effort when Consul is away. */
+  /**
+   * Releases the lock and leaves the election, so the next candidate leaderPriority at once. Best effort while Consul
+   * is unreachable.
+   */
   resign(): Promise<void> {
     this.#resigning ??= this.#resign();
     return this.#resigning;
   }
 
-  /** Resigns and ends. */
+  /** Resigns and stops. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
   }
 
   async #resign(): Promise<void> {
-    this.#isStanding = false;
-    this.#drop();
+    this.#isCandidate = false;
+    this.#dropLeadership();
     if (this.#running === undefined) return;
-    const farewell = async (): Promise<void> => {
-      await this.#standing;
+    const release = async (): Promise<void> => {
+      await this.#lastStep;
       await this.#session.unlock(this.#keys.leader, this.#lockValue);
       await this.#session.withdraw(`${this.#keys.masters}${this.#options.name}`);
     };
-    const patience = new AbortController();
+    const timeout = new AbortController();
     await Promise.race([
-      farewell().catch((error: unknown) => this.#failed(error)),
-      pause(this.#clock, RESIGN_MS, patience.signal),
+      release().catch((error: unknown) => this.#failed(error)),
+      pause(this.#clock, RESIGN_MS, timeout.signal),
     ]);
-    patience.abort();
+    timeout.abort();
   }
 
   async #close(): Promise<void> {
@@ -294,8 +304,8 @@ export class Election {
     });
   }
 
-  #sawLeader(entry: ConsulEntry | undefined): void {
-    const stint = this.#stint;
+  #onLeader(entry: ConsulEntry | undefined): void {
+    const leadership = this.#leadership;
     this.#hasSeenLeader = true;
     this.#leaderEntry = entry;
     if (entry !== undefined && (entry.session === '' || entry.session !== this.#session.id)) {
@@ -309,11 +319,13 @@ export class Election {
       const name = record instanceof Error ? '?' : record.name;
       this.#setLeader({ name, term: entry?.lockIndex ?? 0 });
     }
-    // An answer may be from before the lock was taken.
-    const isOlder = entry !== undefined && stint !== undefined && entry.modifyIndex < stint.index;
+    // A watch response can be older than the lock.
+    const isOlder = entry !== undefined && leadership !== undefined && entry.modifyIndex < leadership.index;
     const isOwn =
-      entry?.session === stint?.session && entry?.lockIndex === stint?.term && entry?.modifyIndex === stint?.index;
-    if (stint !== undefined && !isOlder && !isOwn) this.#drop();
+      entry?.session === leadership?.session &&
+      entry?.lockIndex === leadership?.term &&
+      entry?.modifyIndex === leadership?.index;
+    if (leadership !== undefined && !isOlder && !isOwn) this.#dropLeadership();
     this.#changed();
   }
 
@@ -323,12 +335,12 @@ export class Election {
     this.#leader = leader;
     const text =
       leader === undefined
-        ? `no master leads; ${before?.name} did, in term ${before?.term}`
+        ? `no master leads; ${before?.name} led in term ${before?.term}`
         : `leads in term ${leader.term}`;
     this.#options.events.add('leader_changed', leader?.name ?? '', text);
   }
 
-  #sawMasters(entries: WatchedEntries): void {
+  #onMasters(entries: WatchedEntries): void {
     const found = readRecords(MASTER, this.#keys.masters, entries, { onlyHeld: true });
     this.#masters = [...found]
       .map(([name, record]) => ({ name, ...record }))
@@ -336,26 +348,26 @@ export class Election {
     this.#changed();
   }
 
-  /** The lock is lost, given back, or in doubt. */
-  #drop(): void {
-    this.#lastStint = this.#stint ?? this.#lastStint;
-    this.#stint = undefined;
+  /** The lock is lost, released or in doubt. */
+  #dropLeadership(): void {
+    this.#lastLeadership = this.#leadership ?? this.#lastLeadership;
+    this.#leadership = undefined;
     this.#rivalSinceMs = undefined;
     this.#changed();
   }
 
   #changed(): void {
-    this.#settle();
+    this.#reportLeadership();
     for (const listener of this.#listeners) listener();
     this.#wake();
   }
 
-  /** Says it when this process has begun or ceased to lead. */
-  #settle(): void {
+  /** Calls `onLead` or `onFollow` if the leadership of this process changed. */
+  #reportLeadership(): void {
     const { term } = this;
-    const before = this.#toldTerm;
+    const before = this.#reportedTerm;
     if (term === before) return;
-    this.#toldTerm = term;
+    this.#reportedTerm = term;
     if (before !== undefined) this.#options.onFollow?.();
     if (term !== undefined) this.#options.onLead?.(term);
     for (const listener of this.#listeners) listener();
@@ -364,7 +376,7 @@ export class Election {
   #tick(): void {
     this.#stopTicking = this.#clock.after(TICK_MS, () => {
       if (this.#end.signal.aborted) return;
-      this.#settle();
+      this.#reportLeadership();
       this.#wake();
       this.#tick();
     });
@@ -377,9 +389,9 @@ export class Election {
         this.#wake = resolve;
       });
       try {
-        const standing = this.#stand();
-        this.#standing = standing.catch(() => undefined);
-        await standing;
+        const step = this.#step();
+        this.#lastStep = step.catch(() => undefined);
+        await step;
         this.#backoff.reset();
         await woken;
       } catch (error) {
@@ -390,54 +402,57 @@ export class Election {
     }
   }
 
-  /** One look at who leads and who should, and the one step that follows from it. */
-  async #stand(): Promise<void> {
+  /** One step of the election: compares the current leader with the first candidate and acts once. */
+  async #step(): Promise<void> {
     const { id } = this.#session;
-    if (!this.#isStanding || id === '' || !this.#hasSeenLeader || this.#masters === undefined) return;
-    const place = this.#masters.findIndex(({ name }) => name === this.#options.name);
-    if (this.#stint !== undefined) {
-      await this.#confirm(this.#stint);
-      if (place > 0) await this.#makeWay();
+    if (!this.#isCandidate || id === '' || !this.#hasSeenLeader || this.#masters === undefined) return;
+    const priority = this.#masters.findIndex(({ name }) => name === this.#options.name);
+    if (this.#leadership !== undefined) {
+      await this.#confirm(this.#leadership);
+      if (priority > 0) await this.#yieldToRival();
       else this.#rivalSinceMs = undefined;
       return;
     }
-    const holder = this.#leaderEntry?.session ?? '';
-    // Held by this very session: the answer to the lock got lost.
-    if (holder !== '' && holder !== id) {
-      const leads = this.#masters.findIndex(({ name }) => name === this.#leader?.name);
-      if (leads !== -1 && leads < place) this.#stayMs = STAY_MS;
+    const lockHolder = this.#leaderEntry?.session ?? '';
+    // If this session holds the lock, the response to the lock request was lost.
+    if (lockHolder !== '' && lockHolder !== id) {
+      const leaderPriority = this.#masters.findIndex(({ name }) => name === this.#leader?.name);
+      if (leaderPriority !== -1 && leaderPriority < priority) this.#rivalDelayMs = RIVAL_DELAY_MS;
       return;
     }
-    if (place === -1) return;
-    if (place > 0 && this.#clock.nowMs() - this.#vacantSinceMs < place * PATIENCE_MS) return;
-    await this.#take(id);
-    if (this.#stint !== undefined && place > 0) this.#stayMs = Math.min(this.#stayMs * 4, STAY_MAX_MS);
+    if (priority === -1) return;
+    if (priority > 0 && this.#clock.nowMs() - this.#vacantSinceMs < priority * PRIORITY_DELAY_MS) return;
+    await this.#acquire(id);
+    if (this.#leadership !== undefined && priority > 0)
+      this.#rivalDelayMs = Math.min(this.#rivalDelayMs * 4, RIVAL_DELAY_MAX_MS);
   }
 
-  /** The watch has not shown the own lock: what came and went between two of its answers it never shows. */
-  async #confirm({ index, sinceMs }: Stint): Promise<void> {
+  /**
+   * Reads the lock if the watch has not shown it. A watch can miss a change that was reverted between two responses.
+   */
+  async #confirm({ index, sinceMs }: Leadership): Promise<void> {
     if (this.#leaderEntry?.modifyIndex === index || this.#clock.nowMs() - sinceMs < CONFIRM_MS) return;
-    this.#sawLeader(await this.#client.get(this.#keys.leader, this.#end.signal));
+    this.#onLeader(await this.#client.get(this.#keys.leader, this.#end.signal));
   }
 
-  /** Somebody lives who goes before this leader: when it stays, it shall lead. */
-  async #makeWay(): Promise<void> {
-    if (this.#stint === undefined) return;
+  /** Yields to a candidate with priority over this leader, once that candidate has been present long enough. */
+  async #yieldToRival(): Promise<void> {
+    if (this.#leadership === undefined) return;
     this.#rivalSinceMs ??= this.#clock.nowMs();
-    if (this.#clock.nowMs() - this.#rivalSinceMs < this.#stayMs) return;
-    this.#drop();
+    if (this.#clock.nowMs() - this.#rivalSinceMs < this.#rivalDelayMs) return;
+    this.#dropLeadership();
     await this.#session.unlock(this.#keys.leader, this.#lockValue);
-    // Its turn to take it now.
+    // The candidate can take the lock now.
     this.#vacantSinceMs = this.#clock.nowMs();
   }
 
-  async #take(id: string): Promise<void> {
+  async #acquire(id: string): Promise<void> {
     const { signal } = this.#end;
     const key = this.#keys.leader;
     if (!(await this.#session.lock(key, this.#lockValue))) return;
     let entry = await this.#client.get(key, signal);
     if (entry === undefined || entry.session !== id) return;
-    const last = this.#lastStint;
+    const last = this.#lastLeadership;
     const isLast = last?.session === id && last.term === entry.lockIndex && last.index === entry.modifyIndex;
     if (!isLast) {
       const ordered = await highestTermOrdered(this.#client, this.#keys, entry.lockIndex, signal);
@@ -449,9 +464,9 @@ export class Election {
         if (entry === undefined || entry.session !== id || entry.lockIndex <= highest) return;
       }
     }
-    if (!this.#isStanding || id !== this.#session.id) return;
+    if (!this.#isCandidate || id !== this.#session.id) return;
     const sinceMs = this.#clock.nowMs();
-    this.#stint = { session: id, term: entry.lockIndex, index: entry.modifyIndex, sinceMs };
+    this.#leadership = { session: id, term: entry.lockIndex, index: entry.modifyIndex, sinceMs };
     this.#highestTerm = Math.max(this.#highestTerm, entry.lockIndex);
     this.#changed();
   }

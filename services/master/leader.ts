@@ -1,5 +1,13 @@
-// Acts on the wanted state while this master leads: gives each manager its order under `assignments/<manager>`, and
-// changes it when
+// Reconciles the mesh with the desired state while this master leads: it writes an order for each manager to
+// `assignments/<manager>` and updates it when deployments, managers or live copies change. It starts no processes
+// and talks to managers only through Consul.
+//
+// Every order is written with the fence of the election and a check-and-set against the order that it is based on. A
+// new leader puts its term on all orders, because managers that saw its lock refuse older terms. A missing manager
+// counts as present for a grace period, and for longer after a Consul outage, when managers reconnect one by one.
+// Then the other managers get its copies. Its old order stays in Consul, so that a manager that is only cut off from
+// the leader keeps running, until it returns and gets a new order.
+
 import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import { ConsulError, pause, type ConsulClient, type WatchStats } from '../consul/mod.ts';
 import {
@@ -17,45 +25,33 @@ import { DesiredStateBackup } from './desired-state-backup.ts';
 import type { Election, WriteOutcome } from './election.ts';
 import { MeshView } from './mesh-view.ts';
 import { nextStep } from './rollout-step.ts';
-
-// deployments, managers or what lives have changed. It starts and stops nothing itself and speaks to no manager;
-// Consul is the only way.
-//
-// Every order is written with the fence of the election and only over the one it was thought out for. A new leader
-// puts its term on all orders, since managers that saw its lock refuse older ones. A manager that is missing counts
-// as there for a moment, longer after an outage of Consul, when all of them come back one by one; then the others get
-// its copies, and its old order stays for it to run by, should it live where no leader reaches it, until it comes
-// back and gets a fresh one.
-
 import { isDeepStrictEqual } from 'node:util';
 
 export interface LeaderOptions {
   readonly client: ConsulClient;
   readonly mesh: string;
-  /** Of this process. */
+  /** Name of this process. */
   readonly name: string;
   readonly election: Election;
-  /** Where it remembers what was wanted. */
+  /** Directory for the backup of the desired state. */
   readonly dataDir: string;
   readonly events: EventLog;
-  /** Told of each failed try; it goes on. */
+  /** Called after each failed attempt; the leader retries. */
   readonly onError?: (error: ConsulError) => void;
   readonly clock?: Clock;
   readonly random?: () => number;
-  /** A manager that is missing counts as there for so long. */
+  /** Time for which a missing manager counts as present. */
   readonly graceMs?: number;
-  /** The same, counted from when Consul failed last or this process began. */
+  /** The same, from the last Consul error or the start of this process. */
   readonly settleMs?: number;
 }
 
-const GATHER_MS = 50;
+const BATCH_MS = 50;
 const GRACE_MS = 2_000;
 const SETTLE_MS = 15_000;
-/** The order of a manager that is gone is kept so long. */
-const KEEP_MS = 3_600_000;
-/**
- * Consul takes 512 KiB in one transaction, in which a value is a third longer than it is.
- */
+/** The order of a missing manager is deleted after this time. */
+const ORDER_KEEP_MS = 3_600_000;
+/** Consul accepts 512 KiB per transaction, and base64 makes a value a third longer. */
 const ORDER_BYTES_MAX = 390_000;
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 5_000;
@@ -64,16 +60,16 @@ export class Leader {
   readonly #options: LeaderOptions;
   readonly #clock: Clock;
   readonly #view: MeshView;
-  readonly #memory: DesiredStateBackup;
+  readonly #backup: DesiredStateBackup;
   readonly #backoff: Backoff;
   readonly #end = new AbortController();
-  /** What is known of managers that are missing; undefined record: it was never seen, only its order. */
+  /** Missing managers; `record` is undefined if only the order of a manager was ever seen. */
   readonly #missing = new Map<string, { readonly sinceMs: number; readonly record: ManagerRecord | undefined }>();
   #lastManagers: ReadonlyMap<string, ManagerRecord> = new Map();
-  /** Term for which everything was read anew. */
+  /** Term for which all state was read again. */
   #readTerm: number | undefined;
-  /** Complaints that stand, by subject, to be made once. */
-  readonly #complaints = new Map<string, string>();
+  /** Current problems by kind and subject; each is reported once. */
+  readonly #problems = new Map<string, string>();
   #wake: () => void = () => undefined;
   #stopWaiting: () => void = () => undefined;
   #stopListening: () => void = () => undefined;
@@ -88,25 +84,25 @@ export class Leader {
     const onError = (error: ConsulError): void => options.onError?.(error);
     const common = { client, mesh, events, clock: this.#clock, onError };
     this.#view = new MeshView({ ...common, onChange: () => this.#changed() });
-    this.#memory = new DesiredStateBackup({ ...common, dataDir: options.dataDir });
+    this.#backup = new DesiredStateBackup({ ...common, dataDir: options.dataDir });
   }
 
-  /** The pools of the mesh: the same on every master. */
+  /** Returns the pools of the mesh; every master returns the same. */
   pools(): PoolSetEntry[] {
     return poolSetOf(this.#view.managers);
   }
 
-  /** Of its watches. */
+  /** Statistics of the watches. */
   stats(): readonly WatchStats[] {
     return this.#view.stats();
   }
 
-  /** Follows what there is, and acts whenever the election says that this process leads. */
+  /** Follows the state in Consul, and acts while the election says that this process leads. */
   start(): void {
     if (this.#running !== undefined) return;
     this.#stopListening = this.#options.election.listen(() => this.#wake());
     this.#view.start();
-    this.#running = this.#memory.start().then(() => this.#run());
+    this.#running = this.#backup.start().then(() => this.#run());
   }
 
   async close(): Promise<void> {
@@ -115,11 +111,11 @@ export class Leader {
     this.#stopWaiting();
     this.#view.close();
     this.#wake();
-    await this.#memory.close();
+    await this.#backup.close();
     await this.#running;
   }
 
-  /** Followers too know who is missing and since when. */
+  /** Tracks missing managers, on followers too, so that a new leader knows since when. */
   #changed(): void {
     const { managers, orders } = this.#view;
     for (const [name, record] of this.#lastManagers) {
@@ -146,8 +142,8 @@ export class Leader {
         if (term !== undefined) await this.#act(term);
         this.#backoff.reset();
         await woken;
-        // What changes together is looked at together.
-        await pause(this.#clock, GATHER_MS, signal);
+        // Handle changes that arrive together in one pass.
+        await pause(this.#clock, BATCH_MS, signal);
       } catch (error) {
         if (signal.aborted) return;
         if (!(error instanceof ConsulError)) throw error;
@@ -158,94 +154,96 @@ export class Leader {
     }
   }
 
-  /** One look at everything, and the orders that follow from it. */
+  /** One reconciliation: reads the state and writes the orders that follow. */
   async #act(term: number): Promise<void> {
     if (this.#readTerm !== term) {
-      if (!(await this.#memory.restore(this.#options.election, term))) return;
+      if (!(await this.#backup.restore(this.#options.election, term))) return;
       await this.#view.refresh(this.#end.signal);
       this.#readTerm = term;
       this.#changed();
     }
-    const there = this.#there();
-    if (there === undefined) return;
+    const present = this.#present();
+    if (present === undefined) return;
     const { drained, orders, managers } = this.#view;
-    const views: ManagerView[] = [...there].map(([name, { machine, capacity, isDraining }]) => {
+    const views: ManagerView[] = [...present].map(([name, { machine, capacity, isDraining }]) => {
       return { name, machine, capacity, isDrained: isDraining || drained.has(name) };
     });
-    const wanted = this.#wanted(there);
-    const alive = new Map([...there.keys()].map((name) => [name, aliveOf(managers.get(name))]));
+    const desired = this.#desired(present);
+    const alive = new Map([...present.keys()].map((name) => [name, aliveOf(managers.get(name))]));
     const current = new Map(
-      [...there].map(([name, manager]): [string, ReadonlyMap<string, number>] => {
+      [...present].map(([name, manager]): [string, ReadonlyMap<string, number>] => {
         const record = orders.get(name)?.record;
-        // Without an order a manager goes on with what it was told once; so it is when Consul came back without its
-        // data.
+        // A manager without an order keeps running what it was told before, for example after Consul lost its data.
         return [name, record === undefined ? aliveOf(manager) : countsOf(record.deployments)];
       }),
     );
-    const target = assign(wanted, views, current);
-    this.#complain(
+    const target = assign(desired, views, current);
+    this.#report(
       'assigned',
       '',
-      wanted.size > 0 && views.every(({ isDrained }) => isDrained) ? nobodyRuns(wanted, views.length) : undefined,
+      desired.size > 0 && views.every(({ isDrained }) => isDrained) ? noManagerText(desired, views.length) : undefined,
     );
     const next = nextStep(target, current, alive);
     for (const [name, counts] of next) {
       const list = [...counts].flatMap(([id, count]) => {
         const deployment =
-          wanted.get(id) ?? orders.get(name)?.record?.deployments.find((one) => deploymentId(one) === id);
+          desired.get(id) ?? orders.get(name)?.record?.deployments.find((one) => deploymentId(one) === id);
         return deployment === undefined ? [] : [{ ...deployment, count }];
       });
       list.sort((a, b) => (deploymentId(a) < deploymentId(b) ? -1 : 1));
       if (!(await this.#order(term, name, list))) return;
     }
-    await this.#forget(term);
-  }
-
-  /** Managers that count as there; undefined while it is too early to say. */
-  #there(): ReadonlyMap<string, ManagerRecord> | undefined {
-    const { graceMs = GRACE_MS, settleMs = SETTLE_MS } = this.#options;
-    const there = new Map(this.#view.managers);
-    const nowMs = this.#clock.nowMs();
-    let nextMs = Number.POSITIVE_INFINITY;
-    let isEarly = false;
-    for (const [name, { sinceMs, record }] of this.#missing) {
-      const goneMs = Math.max(sinceMs + graceMs, this.#view.troubledAtMs + settleMs);
-      if (goneMs > nowMs) {
-        nextMs = Math.min(nextMs, goneMs);
-        // How large it is and where, nobody knows.
-        if (record === undefined) isEarly = true;
-        else there.set(name, record);
-      } else if (this.#view.orders.has(name)) nextMs = Math.min(nextMs, Math.max(goneMs, sinceMs + KEEP_MS));
-    }
-    this.#stopWaiting();
-    if (nextMs < Number.POSITIVE_INFINITY) this.#stopWaiting = this.#clock.after(nextMs - nowMs, () => this.#wake());
-    return isEarly ? undefined : there;
-  }
-
-  /** Deployments, and those that cannot be read as they were ordered. */
-  #wanted(there: ReadonlyMap<string, ManagerRecord>): ReadonlyMap<string, Deployment> {
-    const wanted = new Map(this.#view.deployments);
-    for (const name of there.keys()) {
-      for (const deployment of this.#view.orders.get(name)?.record?.deployments ?? []) {
-        const id = deploymentId(deployment);
-        if (!this.#view.unreadable.has(id)) continue;
-        wanted.set(id, { ...deployment, count: deployment.count + (wanted.get(id)?.count ?? 0) });
-      }
-    }
-    return wanted;
+    await this.#deleteOldOrders(term);
   }
 
   /**
-   * Writes an order where it differs. False when this process leads no more, or Consul has something else than was
-   * thought.
+   * Returns the managers that count as present. Returns undefined while a manager with an order may still be
+   * reconnecting.
+   */
+  #present(): ReadonlyMap<string, ManagerRecord> | undefined {
+    const { graceMs = GRACE_MS, settleMs = SETTLE_MS } = this.#options;
+    const present = new Map(this.#view.managers);
+    const nowMs = this.#clock.nowMs();
+    let nextMs = Number.POSITIVE_INFINITY;
+    let isWaiting = false;
+    for (const [name, { sinceMs, record }] of this.#missing) {
+      const expiresAtMs = Math.max(sinceMs + graceMs, this.#view.lastErrorAtMs + settleMs);
+      if (expiresAtMs > nowMs) {
+        nextMs = Math.min(nextMs, expiresAtMs);
+        // Its capacity and machine are unknown.
+        if (record === undefined) isWaiting = true;
+        else present.set(name, record);
+      } else if (this.#view.orders.has(name)) nextMs = Math.min(nextMs, Math.max(expiresAtMs, sinceMs + ORDER_KEEP_MS));
+    }
+    this.#stopWaiting();
+    if (nextMs < Number.POSITIVE_INFINITY) this.#stopWaiting = this.#clock.after(nextMs - nowMs, () => this.#wake());
+    return isWaiting ? undefined : present;
+  }
+
+  /** Returns the desired deployments. For a deployment with an invalid document, it uses the current orders. */
+  #desired(present: ReadonlyMap<string, ManagerRecord>): ReadonlyMap<string, Deployment> {
+    const desired = new Map(this.#view.deployments);
+    for (const name of present.keys()) {
+      for (const deployment of this.#view.orders.get(name)?.record?.deployments ?? []) {
+        const id = deploymentId(deployment);
+        if (!this.#view.unreadable.has(id)) continue;
+        desired.set(id, { ...deployment, count: deployment.count + (desired.get(id)?.count ?? 0) });
+      }
+    }
+    return desired;
+  }
+
+  /**
+   * Writes an order if it differs from the current one. Returns false if this process no longer leads or the order
+   * changed in Consul.
    */
   async #order(term: number, manager: string, deployments: readonly Deployment[]): Promise<boolean> {
     const { election, events, mesh, name } = this.#options;
     const before = this.#view.orders.get(manager);
     const isSame =
       before === undefined
-        ? // Nothing is wanted of anybody: who has no order needs none. (A Consul that came back empty must end
-          // nothing.)
+        ? // Without deployments, a manager without an order needs none. (An empty Consul must not stop running
+          // copies.)
           deployments.length === 0 && this.#view.deployments.size === 0
         : before.record?.term === term && isDeepStrictEqual(before.record.deployments, deployments);
     if (isSame) return true;
@@ -253,14 +251,14 @@ export class Leader {
     const value = JSON.stringify(record);
     const bytes = Buffer.byteLength(value);
     const isTooLarge = bytes > ORDER_BYTES_MAX;
-    this.#complain('order_refused', manager, isTooLarge ? tooLarge(manager, bytes, deployments.length) : undefined);
+    this.#report('order_refused', manager, isTooLarge ? tooLargeText(manager, bytes, deployments.length) : undefined);
     if (isTooLarge) return true;
     const key = `${keysOf(mesh).assignments}${manager}`;
     const steps = [{ verb: 'cas', key, value, index: before?.modifyIndex ?? 0 }] as const;
     const outcome = await election.write(term, steps, this.#end.signal);
-    if (outcome.kind !== 'done') return this.#isHindered(outcome);
-    this.#view.ordered(manager, { modifyIndex: outcome.index, record });
-    // A new term alone is no news.
+    if (outcome.kind !== 'done') return this.#scheduleReread(outcome);
+    this.#view.recordOrder(manager, { modifyIndex: outcome.index, record });
+    // A change of the term alone is not an event.
     if (!isDeepStrictEqual(before?.record?.deployments, deployments)) {
       const what = deployments.map((one) => `${one.count} x ${deploymentId(one)}`).join(', ');
       events.add('assigned', manager, what === '' ? 'nothing' : what);
@@ -268,40 +266,40 @@ export class Leader {
     return true;
   }
 
-  /** Deletes the orders of managers that are gone for long. */
-  async #forget(term: number): Promise<void> {
+  /** Deletes the orders of managers that have been missing for ORDER_KEEP_MS. */
+  async #deleteOldOrders(term: number): Promise<void> {
     const { election, mesh } = this.#options;
     for (const [name, { sinceMs }] of this.#missing) {
-      if (this.#clock.nowMs() - sinceMs < KEEP_MS) continue;
+      if (this.#clock.nowMs() - sinceMs < ORDER_KEEP_MS) continue;
       const order = this.#view.orders.get(name);
       if (order !== undefined) {
         const key = `${keysOf(mesh).assignments}${name}`;
         const steps = [{ verb: 'delete-cas', key, index: order.modifyIndex }] as const;
         const outcome = await election.write(term, steps, this.#end.signal);
         if (outcome.kind !== 'done') {
-          this.#isHindered(outcome);
+          this.#scheduleReread(outcome);
           return;
         }
-        this.#view.ordered(name, undefined);
+        this.#view.recordOrder(name, undefined);
       }
       this.#missing.delete(name);
     }
   }
 
-  #isHindered(outcome: Exclude<WriteOutcome, { kind: 'done' }>): false {
-    // Somebody else wrote there: everything is read anew, in a moment.
+  #scheduleReread(outcome: Exclude<WriteOutcome, { kind: 'done' }>): false {
+    // Another client wrote the key. Read everything again soon.
     this.#readTerm = undefined;
     if (outcome.kind === 'conflict') this.#wake();
     return false;
   }
 
-  /** Says what is wrong once, and again when it is another thing; undefined takes it back. */
-  #complain(kind: 'assigned' | 'order_refused', subject: string, text: string | undefined): void {
+  /** Reports a problem once, and again if its text changes. Undefined clears it. */
+  #report(kind: 'assigned' | 'order_refused', subject: string, text: string | undefined): void {
     const about = `${kind} ${subject}`;
-    if (this.#complaints.get(about) === text) return;
-    if (text === undefined) this.#complaints.delete(about);
+    if (this.#problems.get(about) === text) return;
+    if (text === undefined) this.#problems.delete(about);
     else {
-      this.#complaints.set(about, text);
+      this.#problems.set(about, text);
       this.#options.events.add(kind, subject, text);
     }
   }
@@ -311,7 +309,7 @@ function countsOf(deployments: readonly Deployment[]): Map<string, number> {
   return new Map(deployments.map((deployment) => [deploymentId(deployment), deployment.count]));
 }
 
-/** Copies that live in a manager, by deployment. */
+/** Live copies of a manager by deployment. */
 function aliveOf(manager: ManagerRecord | undefined): Map<string, number> {
   const alive = new Map<string, number>();
   for (const pool of manager?.pools ?? [])
@@ -319,18 +317,18 @@ function aliveOf(manager: ManagerRecord | undefined): Map<string, number> {
   return alive;
 }
 
-function nobodyRuns(wanted: ReadonlyMap<string, Deployment>, managers: number): string {
-  const what = [...wanted].map(([id, { count }]) => `${count} x ${id}`).join(', ');
+function noManagerText(desired: ReadonlyMap<string, Deployment>, managers: number): string {
+  const what = [...desired].map(([id, { count }]) => `${count} x ${id}`).join(', ');
   const why =
     managers === 0
-      ? 'no manager is there: start one (katamari manager)'
-      : `each of the ${managers} managers is drained: end the drain of one`;
+      ? 'no manager is running; start one (katamari manager)'
+      : `all managers (${managers}) are drained; undrain one (katamari undrain)`;
   return `Cannot assign ${what}: ${why}`;
 }
 
-function tooLarge(manager: string, bytes: number, count: number): string {
+function tooLargeText(manager: string, bytes: number, count: number): string {
   return (
-    `The order for ${manager} has ${bytes} bytes in ${count} deployments, limit is ${ORDER_BYTES_MAX}, and was not written; its last one stays. ` +
-    'Start more managers, or give the chassis the SDK, which hands over the interface itself, instead of an IDL in the deployment'
+    `The order for ${manager} has ${bytes} bytes in ${count} deployments, limit is ${ORDER_BYTES_MAX}. It was not written, and the previous order stays. ` +
+    'Start more managers, or use the SDK in the chassis, which sends the interface itself, instead of an IDL in the deployment'
   );
 }

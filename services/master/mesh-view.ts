@@ -1,7 +1,7 @@
-// What stands in Consul that a leader acts on, as this master sees it: deployments, managers, who is drained, and the
-// orders that were given. Every master follows it all the time, so one that begins to lead knows what was before.
-// Documents that make no sense are reported; a deployment of which there was a better version before keeps that, for
-// nothing is to be ended by a slip of the pen.
+// This master's view of the state in Consul that a leader acts on: deployments, managers, drained managers, and
+// orders. Every master keeps it up to date, so a new leader knows the previous state. Invalid documents are
+// reported. If an invalid deployment has an earlier valid version, the view keeps that, so that a typing error does
+// not stop a service.
 
 import type { Clock } from '../../core/mod.ts';
 import type { EventKind } from '../../core/rpc/mod.ts';
@@ -32,15 +32,15 @@ export interface MeshViewOptions {
   readonly mesh: string;
   readonly events: EventLog;
   readonly clock: Clock;
-  /** Something has changed. */
+  /** Called after each change. */
   readonly onChange: () => void;
   readonly onError: (error: ConsulError) => void;
 }
 
-/** An order as it stands. */
+/** An order in Consul. */
 export interface Order {
   readonly modifyIndex: number;
-  /** Undefined when it makes no sense. */
+  /** Undefined if the document is invalid. */
   readonly record: AssignmentRecord | undefined;
 }
 
@@ -48,9 +48,9 @@ export class MeshView {
   readonly #options: MeshViewOptions;
   readonly #keys: Keys;
   readonly #end = new AbortController();
-  /** By prefix, then key. */
+  /** Parsed documents by prefix, then key. */
   readonly #parsed = new Map<string, ReadonlyMap<string, ParsedRecord>>();
-  /** Consul's index at which a prefix was last read with certainty. */
+  /** Consul index of the last consistent read of each prefix. */
   readonly #certainAt = new Map<string, number>();
   #watches: readonly ConsulWatch[] = [];
   #deployments = new Map<string, Deployment>();
@@ -58,42 +58,44 @@ export class MeshView {
   #managers = new Map<string, ManagerRecord>();
   #drained: ReadonlySet<string> = new Set();
   #orders = new Map<string, Order>();
-  #troubledAtMs: number;
+  #lastErrorAtMs: number;
 
   constructor(options: MeshViewOptions) {
     this.#options = options;
     this.#keys = keysOf(options.mesh);
-    this.#troubledAtMs = options.clock.nowMs();
+    this.#lastErrorAtMs = options.clock.nowMs();
   }
 
-  /** Wanted, by id. */
+  /** Desired deployments by id. */
   get deployments(): ReadonlyMap<string, Deployment> {
     return this.#deployments;
   }
 
-  /** Ids of deployments that stand there and never made sense: they are left alone. */
+  /** Ids of deployments whose document has never been valid. The leader does not change them. */
   get unreadable(): ReadonlySet<string> {
     return this.#unreadable;
   }
 
-  /** Those that are there, by name. */
+  /** Managers with a live session, by name. */
   get managers(): ReadonlyMap<string, ManagerRecord> {
     return this.#managers;
   }
 
-  /** Names of managers that are to run nothing. */
+  /** Names of drained managers. */
   get drained(): ReadonlySet<string> {
     return this.#drained;
   }
 
-  /** By manager. */
+  /** Orders by manager. */
   get orders(): ReadonlyMap<string, Order> {
     return this.#orders;
   }
 
-  /** When Consul last failed, or this began; who is missing just after that may be on its way. */
-  get troubledAtMs(): number {
-    return this.#troubledAtMs;
+  /**
+   * Time of the last Consul error, or of the start. Managers that are missing shortly after it may be reconnecting.
+   */
+  get lastErrorAtMs(): number {
+    return this.#lastErrorAtMs;
   }
 
   stats(): readonly WatchStats[] {
@@ -109,7 +111,7 @@ export class MeshView {
         prefix,
         (entries, { isAfterReset, index }) => {
           if (index < (this.#certainAt.get(prefix) ?? 0)) {
-            void this.#readAgain(prefix, take, entries);
+            void this.#reread(prefix, take, entries);
             return;
           }
           take(entries, isAfterReset);
@@ -119,7 +121,7 @@ export class MeshView {
           signal,
           clock,
           onError: (error) => {
-            this.#troubledAtMs = clock.nowMs();
+            this.#lastErrorAtMs = clock.nowMs();
             onError(error);
           },
         },
@@ -127,7 +129,7 @@ export class MeshView {
     );
   }
 
-  /** Reads everything now, with certainty, for one who is about to act on it. @throws ConsulError */
+  /** Reads everything with consistent reads, before a leader acts on it. @throws ConsulError */
   async refresh(signal: AbortSignal): Promise<void> {
     const lists = await Promise.all(
       this.#parts().map(async ([prefix, take]) => {
@@ -142,10 +144,10 @@ export class MeshView {
   }
 
   /**
-   * A watch has told of a time before the last certain reading: its answer was on its way, or Consul was put back to
-   * then. Taken as it is, it could make a leader end what was put back a moment ago; so Consul is asked.
+   * A watch returned an index below the last consistent read: its response was delayed, or Consul was restored from
+   * an older backup. If the leader acted on it, it could stop copies that were just restored. So this reads again.
    */
-  async #readAgain(prefix: string, take: Take, told: WatchedEntries): Promise<void> {
+  async #reread(prefix: string, take: Take, entriesOfWatch: WatchedEntries): Promise<void> {
     const { client, onChange, onError } = this.#options;
     const { signal } = this.#end;
     try {
@@ -157,13 +159,13 @@ export class MeshView {
       if (signal.aborted) return;
       onError(error as ConsulError);
       this.#certainAt.delete(prefix);
-      take(told, true);
+      take(entriesOfWatch, true);
     }
     onChange();
   }
 
-  /** An order was written or (without a record) deleted, which the watch has not told yet. */
-  ordered(manager: string, order: Order | undefined): void {
+  /** Records an order that this process wrote or (if undefined) deleted, before the watch reports it. */
+  recordOrder(manager: string, order: Order | undefined): void {
     if (order === undefined) this.#orders.delete(manager);
     else this.#orders.set(manager, order);
   }
@@ -187,13 +189,13 @@ export class MeshView {
     const read = this.#readAll(this.#keys.deployments, entries, 'deployment_changed', (path, value) => {
       const record = readRecord(DEPLOYMENT, value);
       if (record instanceof Error || deploymentId(record) === path.replace('/', '@')) return record;
-      return new Error(`it says that it is ${deploymentId(record)}`);
+      return new Error(`its content is for ${deploymentId(record)}`);
     });
     for (const [path, record] of read) {
       const id = path.replace('/', '@');
-      const usable = record instanceof Error ? this.#deployments.get(id) : record;
-      if (usable === undefined) unreadable.add(id);
-      else found.set(id, usable);
+      const valid = record instanceof Error ? this.#deployments.get(id) : record;
+      if (valid === undefined) unreadable.add(id);
+      else found.set(id, valid);
     }
     this.#deployments = found;
     this.#unreadable = unreadable;
@@ -204,8 +206,8 @@ export class MeshView {
     const found = new Map<string, ManagerRecord>();
     const read = this.#readAll(this.#keys.managers, held, 'manager_joined', (_, value) => readRecord(MANAGER, value));
     for (const [name, record] of read) {
-      const usable = record instanceof Error ? this.#managers.get(name) : record;
-      if (usable !== undefined) found.set(name, usable);
+      const valid = record instanceof Error ? this.#managers.get(name) : record;
+      if (valid !== undefined) found.set(name, valid);
     }
     this.#managers = found;
   }
@@ -221,7 +223,7 @@ export class MeshView {
     for (const [name, record] of read) {
       const modifyIndex = entries.get(`${assignments}${name}`)?.modifyIndex ?? 0;
       const own = this.#orders.get(name);
-      // What this process wrote itself may be newer than an answer that was on its way.
+      // An order that this process wrote may be newer than a delayed watch response.
       if (!isCertain && own !== undefined && own.modifyIndex > modifyIndex) found.set(name, own);
       else found.set(name, { modifyIndex, record: record instanceof Error ? undefined : record });
     }
@@ -229,8 +231,8 @@ export class MeshView {
   }
 
   /**
-   * All documents below a prefix, by what follows it, sorted. Each is parsed once as long as it stays the same, for
-   * managers say often how many live; and reported once when it makes no sense.
+   * Reads all documents below a prefix, sorted, by the rest of their key. Each value is parsed only once, because
+   * managers update their records often. An invalid value is reported once.
    */
   #readAll<T>(
     prefix: string,
@@ -247,7 +249,7 @@ export class MeshView {
       const isKnown = known?.value === value;
       const record = isKnown ? (known.record as T | Error) : parse(name, value);
       if (!isKnown && record instanceof Error) {
-        this.#options.events.add(kind, name, `what stands under ${key} is ignored: ${record.message}`);
+        this.#options.events.add(kind, name, `the value of ${key} is ignored: ${record.message}`);
       }
       parsed.set(key, { value, record });
       found.set(name, record);
@@ -257,7 +259,7 @@ export class MeshView {
   }
 }
 
-/** Takes what stands below a prefix; not certain is what may have been overtaken on its way. */
+/** Applies the entries below a prefix. `isCertain` is false if the entries come from a watch and may be outdated. */
 type Take = (entries: WatchedEntries, isCertain: boolean) => void;
 
 interface ParsedRecord {

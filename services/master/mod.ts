@@ -1,4 +1,4 @@
-// The door of services/master: what other rooms may import.
+// Exports of services/master; other modules import only from here.
 
 export { adminOffer } from './admin-service.ts';
 export { changedFields, DeploymentStore, type DeployOutcome, describeChange } from './deployment-store.ts';

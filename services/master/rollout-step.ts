@@ -1,19 +1,19 @@
-// How to get from what the managers were told to what they are to be told, without losing capacity: copies are added
-// at once, and taken away only as far as enough of the others live. Pure; asked again whenever something has changed,
-// it arrives at the target by itself.
+// Finds the next orders on the way from the current assignment to the target without losing capacity. New copies are
+// added at once. Old copies are removed only while enough others are alive. The function is pure and runs again
+// after every change, so the orders converge to the target.
 //
-// A manager that is told to run fewer ends those that do not live first, so taking away copies that do not live costs
-// nothing and waits for nobody. With all copies alive scaling down goes at once for the same reason: more live than
-// are wanted. What nobody may run (undeployed, or every manager is drained) goes at once too: the target does not
-// have it, and that is what counts.
+// A manager that must run fewer copies stops dead ones first, so removing dead copies needs no wait. Scaling down
+// with all copies alive is immediate for the same reason: more are alive than desired. Copies that no manager may
+// run (undeployed, or all managers drained) are removed at once too, because the target has none.
 
 import type { AssignedCopies } from './assign.ts';
 
 /**
- * The orders to give now, by manager.
- * @param target from `assign`
- * @param current the orders that stand, of the managers that are there
- * @param alive copies that live, as the managers say
+ * Returns the orders to give now, by manager.
+ *
+ * @param target result of `assign`
+ * @param current current orders of the present managers
+ * @param alive copies that are alive, as reported by the managers
  */
 export function nextStep(
   target: AssignedCopies,
@@ -25,20 +25,20 @@ export function nextStep(
   for (const copies of [...target.values(), ...current.values()]) for (const id of copies.keys()) ids.add(id);
   const next = new Map(names.map((name): [string, Map<string, number>] => [name, new Map()]));
   for (const id of [...ids].sort(compare)) {
-    const places = names.map((name) => {
+    const slots = names.map((name) => {
       const has = countOf(current, name, id);
-      return { name, has, wanted: countOf(target, name, id), lives: Math.min(countOf(alive, name, id), has) };
+      return { name, has, desired: countOf(target, name, id), alive: Math.min(countOf(alive, name, id), has) };
     });
-    let spare = places.reduce((sum, { lives, wanted }) => sum + lives - wanted, 0);
-    // From the fullest first, so that what cannot go yet is spread.
-    for (const place of places.sort((a, b) => b.has - b.wanted - (a.has - a.wanted) || compare(a.name, b.name))) {
-      let count = place.wanted;
-      if (place.lives > place.wanted) {
-        const goes = Math.max(0, Math.min(spare, place.lives - place.wanted));
-        spare -= goes;
-        count = place.lives - goes;
+    let spare = slots.reduce((sum, { alive, desired }) => sum + alive - desired, 0);
+    // Start with the manager that has the most surplus, so that copies that must stay are spread.
+    for (const slot of slots.sort((a, b) => b.has - b.desired - (a.has - a.desired) || compare(a.name, b.name))) {
+      let count = slot.desired;
+      if (slot.alive > slot.desired) {
+        const removed = Math.max(0, Math.min(spare, slot.alive - slot.desired));
+        spare -= removed;
+        count = slot.alive - removed;
       }
-      if (count > 0) next.get(place.name)?.set(id, count);
+      if (count > 0) next.get(slot.name)?.set(id, count);
     }
   }
   return next;

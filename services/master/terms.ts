@@ -1,17 +1,16 @@
-// Terms only grow, also when Consul counts anew because it came back without its data or somebody deleted the
-// leader's key: managers refuse orders of a term that is not above what they saw. A term is how often the key was
-// locked, so it is raised by locking it again and again, in transactions, in which nobody else can have it in
-// between.
+// Keeps terms increasing, even if Consul starts over without its data or someone deletes the leader key. Managers
+// refuse orders with a term that is not above the last one. The term is the LockIndex of the key, so it is raised by
+// releasing and acquiring the lock in transactions, which no other session can interleave.
 
 import type { ConsulClient } from '../consul/mod.ts';
 import { ASSIGNMENT, readRecords, type Keys } from '../mesh/mod.ts';
 
-/** Times a lock is taken anew in one transaction: two steps each, and Consul takes 64. */
+/** Raises per transaction: each needs two operations, and Consul allows 64. */
 const RAISES_MAX = 32;
-/** A term so far ahead of the lock is a damaged document, not history. */
+/** A term this far above the lock index is corrupt data, not history. */
 const TERM_LEAP_MAX = 100_000;
 
-/** The highest term of the orders that stand in Consul; 0 when none does. @throws ConsulError */
+/** Returns the highest term of the orders in Consul; 0 without orders. @throws ConsulError */
 export async function highestTermOrdered(
   client: ConsulClient,
   { assignments }: Keys,
@@ -27,7 +26,8 @@ export async function highestTermOrdered(
 }
 
 /**
- * Raises the term of a lock that the session holds. Ends early when it does not hold it any more.
+ * Raises the term of a lock that the session holds by `by`. Stops early if the session loses the lock.
+ *
  * @throws ConsulError
  */
 export async function raiseTerm(
@@ -36,9 +36,9 @@ export async function raiseTerm(
   by: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const again = (['unlock', 'lock'] as const).map((verb) => ({ verb, ...lock }));
-  for (let left = by; left > 0; left -= RAISES_MAX) {
-    const steps = Array.from({ length: Math.min(left, RAISES_MAX) }, () => again).flat();
+  const reacquire = (['unlock', 'lock'] as const).map((verb) => ({ verb, ...lock }));
+  for (let remaining = by; remaining > 0; remaining -= RAISES_MAX) {
+    const steps = Array.from({ length: Math.min(remaining, RAISES_MAX) }, () => reacquire).flat();
     const outcome = await client.transact(steps, signal);
     if (!outcome.isDone) return;
   }

@@ -1,5 +1,6 @@
-// A mesh of several machines that is played behind the JSON-RPC of its admin service: it keeps deployments, gives their copies to managers one
-// at each look at its status, and ends them likewise, so that what commands show of it can be told line by line. Nothing is ever started.
+// A mesh of several machines that is played behind the JSON-RPC of its admin service: it keeps deployments, gives
+// their copies to managers one at each look at its status, and ends them likewise, so that what commands show of it
+// can be told line by line. Nothing is ever started.
 import type { Deployment } from '../../../services/mesh/mod.ts';
 import { aDeployment } from '../master/a-deployment.ts';
 import { startRpcServer, type Asked, type RpcServer } from './rpc-server.ts';
@@ -82,7 +83,7 @@ export class PlayedMesh {
       }
       case 'scale': {
         const found = this.deployments.get(id);
-        if (found === undefined) return refused(`${id} is no deployment of the mesh; those are none`);
+        if (found === undefined) return refused(`${id} is not a deployment of the mesh; deployments are none`);
         found.count = given['count'] as number;
         return { result: found };
       }

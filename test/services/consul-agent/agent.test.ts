@@ -1,4 +1,5 @@
-// What only the embedded agent promises: it keeps its data, survives a damaged directory, stays within its limits, and does nothing when idle.
+// What only the embedded agent promises: it keeps its data, survives a damaged directory, stays within its limits,
+// and does nothing when idle.
 
 import {
   appendFileSync,
@@ -199,7 +200,7 @@ describe('the embedded Consul agent', () => {
 
   test('is alone in its directory, and leaves it free when it ends', async () => {
     await start();
-    await expect(startConsulAgent({ dataDir: folder })).rejects.toThrow(/another agent has it/);
+    await expect(startConsulAgent({ dataDir: folder })).rejects.toThrow(/another agent uses it/);
     await agent.close();
     await start();
     expect(agent.port).toBeGreaterThan(0);

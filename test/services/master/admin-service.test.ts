@@ -50,7 +50,7 @@ describe('The admin service', () => {
     expect(await ask('undeploy', { serviceName: 'Later', version: '9.0.0' })).toBe(null);
     expect(await consul.get(key)).toBe(undefined);
     expect(await ask('undeploy', { serviceName: 'Later', version: '9.0.0' })).toBe(
-      'refused: Later@9.0.0 is no deployment of the mesh; those are none',
+      'refused: Later@9.0.0 is not a deployment of the mesh; deployments are none',
     );
   });
 
@@ -61,7 +61,7 @@ describe('The admin service', () => {
       'refused: The count is -1, expected a whole number',
     );
     expect(await ask('scale', { serviceName: 'Sized', version: '8.0.0', count: 1 })).toContain(
-      'refused: Sized@8.0.0 is no deployment of the mesh; those are ',
+      'refused: Sized@8.0.0 is not a deployment of the mesh; deployments are ',
     );
     await ask('undeploy', { serviceName: 'Sized', version: '9.0.0' });
   });
@@ -70,7 +70,7 @@ describe('The admin service', () => {
     const asked = { serviceName: 'Work', version: '1.0.0' };
     for (const answer of [await ask('scale', { ...asked, count: 5 }), await ask('undeploy', asked)]) {
       expect(answer).toContain(
-        'refused: Work@1.0.0 is no deployment of the mesh: manager one runs it by a configuration file; change or remove it there',
+        'refused: Work@1.0.0 is not a deployment of the mesh: manager one runs it from a configuration file. Change it there',
       );
       expect(answer).toContain('katamari deploy');
     }
@@ -90,7 +90,7 @@ describe('The admin service', () => {
       [{ queueMax: -1 }, 'queueMax'],
     ] as const) {
       const answer = await ask('deploy', { deployment: wanted(change) });
-      expect(answer).toContain('refused: that is no deployment: ');
+      expect(answer).toContain('refused: the deployment is invalid: ');
       expect(answer).toContain(`at ${text}`);
     }
     expect(await ask('getDeployments')).toEqual([]);

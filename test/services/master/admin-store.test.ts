@@ -66,7 +66,8 @@ for (const kind of CONSUL_KINDS) {
         const results = await Promise.allSettled([store.put(a), other.put(b)]);
         const lost = results.find((one) => one.status === 'rejected');
         // Either they came one after the other, or one was refused.
-        if (lost !== undefined) expect(String(lost.reason)).toContain('Somebody else changed Search@1.0.0 at the same');
+        if (lost !== undefined)
+          expect(String(lost.reason)).toContain('Search@1.0.0 was changed by another client at the same time');
         const [now] = await store.list();
         expect([a, b]).toContainEqual(now);
         if (results[0].status === 'rejected') expect(now).toEqual(b);
@@ -94,10 +95,10 @@ for (const kind of CONSUL_KINDS) {
     test('scale() refuses what is not there and what is no count', async () => {
       const { store } = made();
       await expect(store.scale('Search', '1.0.0', 1)).rejects.toThrow(
-        'Search@1.0.0 is no deployment of the mesh; those are none',
+        'Search@1.0.0 is not a deployment of the mesh; deployments are none',
       );
       await store.put(aDeployment({ version: '2.0.0' }));
-      await expect(store.scale('Search', '1.0.0', 1)).rejects.toThrow('those are Search@2.0.0');
+      await expect(store.scale('Search', '1.0.0', 1)).rejects.toThrow('deployments are Search@2.0.0');
       for (const count of [-1, 1.5, 10_001, Number.NaN])
         await expect(store.scale('Search', '2.0.0', count)).rejects.toThrow('expected a whole number, 0 to 10000');
       for (const [service, version] of [
@@ -116,7 +117,7 @@ for (const kind of CONSUL_KINDS) {
       expect(await store.remove('Search', '1.0.0')).toBe(true);
       expect(await store.remove('Search', '1.0.0')).toBe(false);
       expect((await store.list()).map(({ version }) => version)).toEqual(['2.0.0']);
-      expect(told(events).at(-1)).toBe('deployment_changed Search@1.0.0: taken away');
+      expect(told(events).at(-1)).toBe('deployment_changed Search@1.0.0: removed');
     });
 
     test('refuses a document that Consul would not take, with its size', async () => {
@@ -136,7 +137,7 @@ for (const kind of CONSUL_KINDS) {
       await client.put(`${keys.deployments}Search/1.0.0`, '{"service": "Search"');
       await client.put(`${keys.deployments}Other/1.0.0`, JSON.stringify(aDeployment()));
       expect(await store.list()).toEqual([]);
-      await expect(store.scale('Search', '1.0.0', 3)).rejects.toThrow(/makes no sense \(.*\); deploy it again/s);
+      await expect(store.scale('Search', '1.0.0', 3)).rejects.toThrow(/is invalid \(.*\)\. Deploy it again/s);
       expect(await store.put(aDeployment())).toBe('changed');
       expect(await store.list()).toEqual([aDeployment()]);
     });
@@ -158,8 +159,8 @@ for (const kind of CONSUL_KINDS) {
       await store.undrain('b');
       expect(await store.drained()).toEqual([]);
       expect(told(events)).toEqual([
-        'drained b: is to run nothing from now on',
-        'drained b: no more: it may run copies again',
+        'drained b: runs no copies until it is undrained',
+        'drained b: undrained: can run copies again',
       ]);
     });
   });

@@ -1,4 +1,5 @@
-// Who runs what: shares by capacity, over machines first, few moves, and the way to the target loses nothing. Random meshes by fast-check.
+// Who runs what: shares by capacity, over machines first, few moves, and the way to the target loses nothing. Random
+// meshes by fast-check.
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';

@@ -1,4 +1,5 @@
-// Who leads, on both Consuls: killed, resigned, frozen, outranked, deposed behind its back, and with a Consul that lost its memory.
+// Who leads, on both Consuls: killed, resigned, frozen, outranked, deposed behind its back, and with a Consul that
+// lost its memory.
 
 import { createServer, type Server } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -251,7 +252,8 @@ for (const kind of CONSUL_KINDS) {
       expect(await write(a, term, '2', 1)).toMatchObject({ kind: 'conflict' });
       expect(await write(b, term, '3', modifyIndex)).toEqual({ kind: 'stale' });
 
-      // Its session ends behind its back and another leads; it cannot know, believes itself certain, and Consul refuses what it writes.
+      // Its session ends behind its back and another leads; it cannot know, believes itself certain, and Consul
+      // refuses what it writes.
       blind.isBlind = true;
       await client.destroySession((await leaderEntry()).session);
       const next = await leads(b);
@@ -334,7 +336,8 @@ for (const kind of CONSUL_KINDS) {
           30_000,
         );
         const next = (a.election.term ?? b.election.term)!;
-        // The embedded agent keeps sessions over a restart, so it may be the same term; with nothing left it is a larger one.
+        // The embedded agent keeps sessions over a restart, so it may be the same term; with nothing left it is a
+        // larger one.
         if (isEmpty) expect(next).toBeGreaterThan(term);
         else expect(next).toBeGreaterThanOrEqual(term);
         term = next;

@@ -1,5 +1,5 @@
-// What a leader orders, on both Consuls: made-up managers whose entries the test writes under sessions of their own come, live, die, return,
-// and say what lives. Consul loses its data; leaders change; documents make no sense.
+// What a leader orders, on both Consuls: made-up managers whose entries the test writes under sessions of their own
+// come, live, die, return, and say what lives. Consul loses its data; leaders change; documents make no sense.
 
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
@@ -287,9 +287,9 @@ for (const kind of CONSUL_KINDS) {
       await client.put(`${keys.drained}m1`, '{"since":""}');
       await toBeOrdered([manager], [{}]);
       expect(texts(master, 'assigned')).toEqual([
-        `: Cannot assign 2 x ${A}: no manager is there: start one (katamari manager)`,
+        `: Cannot assign 2 x ${A}: no manager is running; start one (katamari manager)`,
         `m1: 2 x ${A}`,
-        `: Cannot assign 2 x ${A}: each of the 1 managers is drained: end the drain of one`,
+        `: Cannot assign 2 x ${A}: all managers (1) are drained; undrain one (katamari undrain)`,
         'm1: nothing',
       ]);
     });
@@ -354,8 +354,8 @@ for (const kind of CONSUL_KINDS) {
       await deploy('B', 1);
       await toBeOrdered([manager], [{ [A]: 2, [B]: 1 }]);
       expect(texts(master, 'deployment_changed')).toEqual([
-        expect.stringContaining('A/1.0.0: what stands under'),
-        expect.stringMatching(/^C\/1\.0\.0: .*it says that it is Other@1\.0\.0/),
+        expect.stringContaining('A/1.0.0: the value of'),
+        expect.stringMatching(/^C\/1\.0\.0: .*its content is for Other@1\.0\.0/),
       ]);
       // A leader that never saw a good one leaves what was ordered as it is.
       await master.leader.close();
@@ -426,7 +426,7 @@ for (const kind of CONSUL_KINDS) {
         );
         expect(await ordered(managers)).toEqual(before);
         expect(texts(master, 'deployment_changed')).toEqual(
-          isEmpty ? [A, B].map((id) => `${id}: put back: Consul came back without its data`) : [],
+          isEmpty ? [A, B].map((id) => `${id}: restored from backup: Consul lost its data`) : [],
         );
       }
     }, 120_000);
@@ -459,7 +459,7 @@ for (const kind of CONSUL_KINDS) {
       expect(await client.get(`${keys.drained}m9`)).toBeDefined();
       expect(texts(master, 'deployment_changed').sort()).toEqual(
         ['A@1.0.0', 'drained/m9', 'routes/A', 'settings'].map(
-          (what) => `${what}: put back: Consul came back without its data`,
+          (what) => `${what}: restored from backup: Consul lost its data`,
         ),
       );
 

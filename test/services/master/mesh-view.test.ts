@@ -1,4 +1,5 @@
-// What a master sees when answers of Consul overtake each other. The client is made up: a real Consul cannot be told to be late with one of two.
+// What a master sees when answers of Consul overtake each other. The client is made up: a real Consul cannot be told
+// to be late with one of two.
 
 import { afterEach, describe, expect, test } from 'vitest';
 import { deploymentFor } from '../../kit/mesh/deployments.ts';
@@ -46,7 +47,10 @@ afterEach(() => {
   for (const view of views.splice(0)) view.close();
 });
 
-/** A view that was read with certainty at index 6, with A and B, while the first answer to its watch is still on its way. */
+/**
+ * A view that was read with certainty at index 6, with A and B, while the first answer to its watch is still on its
+ * way.
+ */
 async function certain(): Promise<{ consul: SlowConsul; view: MeshView; errors: unknown[]; told: () => number }> {
   const consul = new SlowConsul();
   const errors: unknown[] = [];

@@ -147,7 +147,7 @@ describe('katamari scale and katamari undeploy', () => {
     const unknown = await run(['scale', 'Tokenizer@1.0.0', '3']);
     expect([unknown.code, unknown.stderr]).toEqual([
       1,
-      `katamari: The mesh at ${mesh.url} refused scale: Tokenizer@1.0.0 is no deployment of the mesh; those are none\n`,
+      `katamari: The mesh at ${mesh.url} refused scale: Tokenizer@1.0.0 is not a deployment of the mesh; deployments are none\n`,
     ]);
     for (const args of [
       ['scale', 'Search', '3'],
