@@ -1,5 +1,5 @@
-// One JSON-RPC call: the params with their numbers and the admin's token put in place, handed to FaceplateCalls, and what came of it
-// as the `result` or the `error` member. Talks to rpc.ts above it.
+// One JSON-RPC call: the params with their numbers and the admin's token put in place, handed to FaceplateCalls, and
+// what came of it as the `result` or the `error` member. Talks to rpc.ts above it.
 
 import { encodeParams } from '../../core/idl/mod.ts';
 import type { KatamariError, Clock } from '../../core/mod.ts';
@@ -53,7 +53,7 @@ export class JsonRpcCalls {
   begin(target: MethodName, params: unknown, exchange: Exchange, end: (answer: JsonRpcAnswer) => void): void {
     const { wishes, signal, caller } = exchange;
     this.#calls.begin(
-      { target, wishes, signal, caller },
+      { target, headers: wishes, signal, caller },
       {
         encode: (method, pool) => encodeParams(method, given(params, method, pool, exchange)),
         decode: FaceplateCalls.readJson,

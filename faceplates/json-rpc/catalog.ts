@@ -1,9 +1,10 @@
-// What is in the mesh, for people and programs: the OpenRPC document (`rpc.discover`), IDL files, and a call to begin with.
+// What is in the mesh, for people and programs: the OpenRPC document (`rpc.discover`), IDL files, and a call to begin
+// with.
 import { paramsOf, schemaOf } from '../../core/idl/mod.ts';
 import { KatamariError } from '../../core/mod.ts';
 import type { Directory } from '../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../core/thrift/mod.ts';
-import { parseServiceName } from '../kit/mod.ts';
+import { parseMethodName } from '../kit/mod.ts';
 import { exampleOf } from './example.ts';
 import { DECLARED_EXCEPTION } from './rpc-error.ts';
 
@@ -87,7 +88,7 @@ export class Catalog {
   }
 
   #find(name: string): readonly Edition[] {
-    const { service, version } = parseServiceName(name);
+    const { service, version } = parseMethodName(`${name}.`);
     const all = this.#editions();
     const editions = all.filter((edition) => edition.service === service);
     const found = editions.filter((edition) => version === '' || edition.version === version);
@@ -111,7 +112,10 @@ export class Catalog {
   }
 }
 
-/** How well a method serves as the first one somebody calls: harmless above all, then the service's own, then one with plain arguments. */
+/**
+ * How well a method serves as the first one somebody calls: harmless above all, then the service's own, then one with
+ * plain arguments.
+ */
 function charm({ isReadonly, declaredBy, args }: Method, service: string): number {
   const hasPlainArgs = args.fields.length > 0 && args.fields.every(({ type }) => type.kind !== 'struct');
   return (isReadonly ? 4 : 0) + (declaredBy === service ? 2 : 0) + (hasPlainArgs ? 1 : 0);
@@ -127,7 +131,10 @@ function documentOf(text: string): Document {
   return { text, etag: `"${createHash('sha256').update(text).digest('base64url').slice(0, 22)}"` };
 }
 
-/** Methods under their plain name mean the newest version; where there are several, each is listed under its own name too. */
+/**
+ * Methods under their plain name mean the newest version; where there are several, each is listed under its own name
+ * too.
+ */
 function openRpcOf(editions: readonly Edition[]): unknown {
   const schemas: Record<string, object> = {};
   const methods = editions.flatMap((edition, index) => {

@@ -1,8 +1,9 @@
-// One call of a front on its way through the mesh: pool, bytes of the arguments, dispatch, value of the result; entered in the book
-// when it comes and settled once when it ends, at once when its client has gone. Talks to the MeshDoor only. For fronts that make the
-// bytes themselves (from JSON, from an HTTP request); those that pass bytes through, as Thrift does, have ways of their own.
+// Calls of a faceplate through the mesh: chooses the pool, encodes the arguments, sends the call, decodes the result.
+// Each call is counted when it arrives and settled once when it ends; when its client disconnects, it ends at once.
+// For faceplates that encode arguments themselves (from JSON, from an HTTP request). The Thrift faceplate passes
+// bytes through and does not use it.
 //
-// There is one way, without promises (`begin`), and the same with one on top (`call`).
+// `begin` takes a callback and allocates no promise; `call` and `json` are the same with a promise.
 
 import { decodeResult, encodeParams } from '../../core/idl/mod.ts';
 import { systemClock, type Clock, asKatamariError, KatamariError } from '../../core/mod.ts';
@@ -24,74 +25,99 @@ import {
 import { type Method, readApplicationException } from '../../core/thrift/mod.ts';
 import type { MethodName } from './method-name.ts';
 
-/** What is asked for, and by whom. */
+/** Which method is called, and by whom. */
 export interface FaceplateRequest {
   readonly target: MethodName;
-  /** Version, time, sticky key and the like; nothing unless told. */
-  readonly wishes?: CallHeaders;
-  /** For people: `json-rpc 10.0.0.7`. */
+  /** Version, timeout, sticky key, tags, roles and trace; none by default. */
+  readonly headers?: CallHeaders;
+  /** Label for people: `json-rpc 10.0.0.7`. */
   readonly caller: string;
   /** Aborted when the client has gone. */
   readonly signal: AbortSignal | undefined;
 }
 
-/** How values become arguments and a result becomes a value, by the interface of the pool that was chosen. */
+/**
+ * Encodes arguments and decodes results by the interface of the pool that was chosen.
+ * @example
+ * const codec: ArgumentCodec<{ ok: boolean; bytes: Uint8Array }> = {
+ *   encode: (method, pool) => argumentsOf(method, pool),
+ *   decode: (method, body) => ({ ok: true, bytes: body }),
+ * };
+ * const outcome = await calls.call(request, codec);
+ */
 export interface ArgumentCodec<Answer extends Answered> {
-  /** The argument struct in strict binary. @throws KatamariError bad_request */
+  /** Returns the argument struct in strict binary. @throws KatamariError bad_request */
   encode(method: Method, pool: PoolView): Uint8Array;
-  /** From the result struct. @throws KatamariError */
+  /** Reads the result struct. @throws KatamariError */
   decode(method: Method, body: Uint8Array): Answer;
 }
 
-/** Not ok: an exception that the method declares. It counts as a reply all the same. */
+/** `ok` is false for an exception that the method declares, which counts as a reply all the same. */
 export interface Answered {
   readonly ok: boolean;
 }
 
-/** A result or a declared exception as JSON values, by the table of docs/json-rpc.md. */
+/**
+ * A result or a declared exception as JSON values, by the table in docs/json-rpc.md.
+ * @example
+ * const text = answer.ok ? JSON.stringify(answer.value) : `${answer.exception}: ${answer.message}`;
+ */
 export type JsonAnswer =
   | { readonly ok: true; readonly value: unknown }
   | {
       readonly ok: false;
       readonly exception: string;
-      /** Its name and the first text in it: `InvalidOperation: Cannot divide by 0`. */
+      /** Name and first text field of the exception: `InvalidOperation: Cannot divide by 0`. */
       readonly message: string;
       readonly fields: Readonly<Record<string, unknown>>;
     };
 
-/** How a call ended. */
+/**
+ * How a call ended.
+ * @example
+ * if (outcome.kind === 'refused') throw outcome.error;
+ * if (outcome.kind === 'failed') throw new KatamariError('resource_failed', outcome.message);
+ * return outcome.answer;
+ */
 export type Outcome<Answer extends Answered> =
-  /** The method answered. */
+  /** The method returned a result or threw a declared exception. */
   | {
       readonly kind: 'answered';
       readonly answer: Answer;
       readonly version: string;
       readonly context: ReplyContext;
     }
-  /** The chassis said that it failed, which the method does not declare. */
+  /** The handler threw an exception that the method does not declare. */
   | {
       readonly kind: 'failed';
       readonly message: string;
       readonly version: string;
       readonly context: ReplyContext;
     }
-  /** The mesh refused it or could not finish it. */
+  /** The mesh refused the call or could not finish it. */
   | { readonly kind: 'refused'; readonly error: KatamariError };
 
 export interface FaceplateCallsOptions {
-  /** Of the front, in the book. */
+  /** Name of the faceplate in the call statistics. */
   readonly name: string;
   readonly mesh: MeshAccess;
   readonly book: StatsTable;
   readonly clock?: Clock;
 }
 
+/**
+ * Sends calls with values instead of bytes, and counts them.
+ * @example
+ * const calls = new FaceplateCalls(context);
+ * const target = parseMethodName('Calculator.add');
+ * const outcome = await calls.json({ target, caller: `${context.name} ${address}`, signal }, { num1: 1, num2: 2 });
+ */
 export class FaceplateCalls {
   readonly #name: string;
   readonly #mesh: MeshAccess;
   readonly #book: StatsTable;
   readonly #clock: Clock;
-  /** New calls are refused from now on. */
+  /** Set to true, it refuses all later calls with `draining`. */
   isDraining = false;
 
   constructor({ name, mesh, book, clock = systemClock }: FaceplateCallsOptions) {
@@ -101,37 +127,37 @@ export class FaceplateCalls {
     this.#clock = clock;
   }
 
-  /** A call with plain JSON values: params by name (object), by position (array) or none. Settles always; never rejects. */
-  json(asked: FaceplateRequest, params: unknown): Promise<Outcome<JsonAnswer>> {
-    return this.call(asked, { encode: (method) => encodeParams(method, params), decode: FaceplateCalls.readJson });
+  /** Calls with plain JSON values: params by name (object), by position (array) or none. Never rejects. */
+  json(request: FaceplateRequest, params: unknown): Promise<Outcome<JsonAnswer>> {
+    return this.call(request, { encode: (method) => encodeParams(method, params), decode: FaceplateCalls.readJson });
   }
 
-  /** Settles with an outcome always; never rejects. */
-  call<Answer extends Answered>(asked: FaceplateRequest, reading: ArgumentCodec<Answer>): Promise<Outcome<Answer>> {
-    return new Promise((resolve) => this.begin(asked, reading, resolve));
+  /** Calls with an encoding of your own. Never rejects. */
+  call<Answer extends Answered>(request: FaceplateRequest, codec: ArgumentCodec<Answer>): Promise<Outcome<Answer>> {
+    return new Promise((resolve) => this.begin(request, codec, resolve));
   }
 
-  /** Calls `end` with an outcome, once, perhaps before this returns. `end` must not throw. */
+  /** Like `call`, without a promise. Calls `end` once, possibly before it returns. `end` must not throw. */
   begin<Answer extends Answered>(
-    asked: FaceplateRequest,
-    reading: ArgumentCodec<Answer>,
+    request: FaceplateRequest,
+    codec: ArgumentCodec<Answer>,
     end: (outcome: Outcome<Answer>) => void,
   ): void {
     const startedMs = this.#clock.nowMs();
-    const { target, wishes = NO_WISHES, signal } = asked;
+    const { target, headers = NO_HEADERS, signal } = request;
     let stats: CallStats | undefined;
-    let work: FaceplateCall<Answer>;
+    let sent: FaceplateCall<Answer>;
     let call: Call;
     try {
       if (this.isDraining) throw draining();
       const pool = this.#mesh.directory.choose({
         service: target.service,
         method: target.method,
-        version: target.version === '' ? wishes.version : target.version,
-        roles: wishes.roles,
-        tags: wishes.tags,
+        version: target.version === '' ? headers.version : target.version,
+        roles: headers.roles,
+        tags: headers.tags,
         details: NO_DETAILS,
-        key: wishes.key,
+        key: headers.key,
       });
       stats = this.#accept(pool.details.service, target.method);
       const method = pool.interface.methods.get(target.method);
@@ -141,34 +167,34 @@ export class FaceplateCalls {
         service: pool.details.service,
         method: method.name,
         oneway: method.oneway,
-        args: reading.encode(method, pool),
-        deadlineMs: startedMs + Math.min(this.#mesh.timeoutMs(), wishes.timeoutMs),
+        args: codec.encode(method, pool),
+        deadlineMs: startedMs + Math.min(this.#mesh.timeoutMs(), headers.timeoutMs),
         version: pool.details.version,
-        roles: wishes.roles,
-        tags: wishes.tags,
-        key: wishes.key,
-        traceparent: wishes.traceparent,
-        tracestate: wishes.tracestate,
-        caller: asked.caller,
+        roles: headers.roles,
+        tags: headers.tags,
+        key: headers.key,
+        traceparent: headers.traceparent,
+        tracestate: headers.tracestate,
+        caller: request.caller,
         signal,
       });
-      work = new FaceplateCall({ pool, method, reading, stats, signal, end, clock: this.#clock, startedMs });
+      sent = new FaceplateCall({ pool, method, codec, stats, signal, end, clock: this.#clock, startedMs });
     } catch (thrown) {
       const error = asKatamariError(thrown);
-      stats ??= this.#accept(...this.#pageOf(target));
+      stats ??= this.#accept(...this.#statsKeyOf(target));
       stats.settle(error.code, this.#clock.nowMs() - startedMs, 0);
       end({ kind: 'refused', error });
       return;
     }
-    this.#mesh.send(call, work);
+    this.#mesh.send(call, sent);
   }
 
-  /** Enters what came in and was refused (or answered by the front itself) before there was a call. */
+  /** Counts a request that the faceplate refused or answered itself, before there was a call. */
   enter(result: CallResult): void {
     this.#accept('-', '-').settle(result, 0, 0);
   }
 
-  /** The JSON values of a result struct, for callers of `call` that encode in a way of their own. */
+  /** Decodes a result struct to JSON values, for codecs that only encode differently. */
   static readJson(this: void, method: Method, body: Uint8Array): JsonAnswer {
     if (method.oneway) return { ok: true, value: null };
     const decoded = decodeResult(method, body);
@@ -183,8 +209,11 @@ export class FaceplateCalls {
     return stats;
   }
 
-  /** Where a call is entered that no pool was chosen for: under its name when the mesh has that service and method at all. */
-  #pageOf({ service, method }: MethodName): [string, string] {
+  /**
+   * Service and method under which a call without a pool is counted. Unknown names are counted as `-`, since clients
+   * could otherwise fill the statistics.
+   */
+  #statsKeyOf({ service, method }: MethodName): [string, string] {
     const isKnown = this.#mesh.directory
       .pools()
       .some((pool) => pool.details.service === service && pool.interface.methods.has(method));
@@ -192,12 +221,12 @@ export class FaceplateCalls {
   }
 }
 
-const NO_WISHES: CallHeaders = parseCallHeaders({});
+const NO_HEADERS: CallHeaders = parseCallHeaders({});
 
 interface FaceplateCallOptions<Answer extends Answered> {
   readonly pool: PoolView;
   readonly method: Method;
-  readonly reading: ArgumentCodec<Answer>;
+  readonly codec: ArgumentCodec<Answer>;
   readonly stats: CallStats;
   readonly signal: AbortSignal | undefined;
   readonly end: (outcome: Outcome<Answer>) => void;
@@ -205,7 +234,7 @@ interface FaceplateCallOptions<Answer extends Answered> {
   readonly startedMs: number;
 }
 
-/** A call that was sent: its reply, its error, or that its client has gone, whichever is first. What the mesh still says then is of no interest. */
+/** A call in flight. The first of reply, error and disconnect of the client ends it; what follows is ignored. */
 class FaceplateCall<Answer extends Answered> implements CallSink {
   readonly #options: FaceplateCallOptions<Answer>;
   #isEnded = false;
@@ -217,11 +246,11 @@ class FaceplateCall<Answer extends Answered> implements CallSink {
 
   reply(reply: Reply): void {
     if (this.#isEnded) return;
-    const { pool, method, reading, stats } = this.#options;
+    const { pool, method, codec, stats } = this.#options;
     let outcome: Outcome<Answer>;
     let result: CallResult = 'ok';
     try {
-      outcome = outcomeOf(pool, method, reply, reading);
+      outcome = outcomeOf(pool, method, reply, codec);
       if (outcome.kind === 'failed' || (outcome.kind === 'answered' && !outcome.answer.ok)) stats.exceptions++;
     } catch (thrown) {
       const error = asKatamariError(thrown);
@@ -235,7 +264,7 @@ class FaceplateCall<Answer extends Answered> implements CallSink {
     if (!this.#isEnded) this.#end(error.code, 0, { kind: 'refused', error });
   }
 
-  /** The client has gone. */
+  /** The 'abort' event: the client has disconnected. */
   handleEvent(): void {
     this.fail(gone());
   }
@@ -253,18 +282,18 @@ function outcomeOf<Answer extends Answered>(
   pool: PoolView,
   method: Method,
   reply: Reply,
-  reading: ArgumentCodec<Answer>,
+  codec: ArgumentCodec<Answer>,
 ): Outcome<Answer> {
   const { context } = reply;
   const version = context.version || pool.details.version;
   if (!reply.isException) {
-    return { kind: 'answered', answer: reading.decode(method, reply.body), version, context };
+    return { kind: 'answered', answer: codec.decode(method, reply.body), version, context };
   }
   const { message } = readException(pool, reply.body);
   return { kind: 'failed', message, version, context };
 }
 
-/** One that cannot be read is the chassis's fault, not the caller's. */
+/** An exception that cannot be read is the fault of the chassis, not of the caller. */
 function readException(pool: PoolView, body: Uint8Array): { readonly message: string } {
   try {
     return readApplicationException(body);

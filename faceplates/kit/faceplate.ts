@@ -1,46 +1,70 @@
-// What a faceplate is: a network front for one protocol, which turns what comes into calls of the mesh. The built-in ones and those that a
-// user adds in katamari.yaml are the same thing: started with a FaceplateContext, held and ended by these four members.
+// The interface of a faceplate: a network front for one protocol, which turns requests into calls of the mesh.
+// Built-in faceplates and those that a user adds in katamari.yaml implement the same one.
 
 import type { FaceplateLimits } from '../../core/mod.ts';
 import type { MeshAccess, StatsTable } from '../../core/rpc/mod.ts';
 
-/** A running front: it listens. */
+/**
+ * A running faceplate: it listens.
+ * @example
+ * const faceplate: Faceplate = {
+ *   address: '127.0.0.1:9100',
+ *   connections: () => sockets.size,
+ *   drain: () => server.finish(),
+ *   close: () => server.end(),
+ * };
+ */
 export interface Faceplate {
-  /** Where it listens, as people write it: `127.0.0.1:9100` or a URL. Its port is the last number in it. */
+  /** Where it listens: `127.0.0.1:9100` or a URL. The last number in it is the port. */
   readonly address: string;
-  /** Connections that are open now. */
+  /** Number of open connections. */
   connections(): number;
-  /** Accepts no more, answers what has begun, refuses what comes after with `draining`, then ends. */
+  /**
+   * Accepts no more connections, replies to the calls that have begun, refuses later ones with `draining`, then
+   * closes.
+   */
   drain(): Promise<void>;
-  /** Ends now, whatever is under way; twice is fine, also while it drains. */
+  /** Closes now and cancels the calls in flight. May be called twice, also during a drain. */
   close(): Promise<void>;
 }
 
-/** What a front is started with. */
+/**
+ * What a faceplate is started with.
+ * @example
+ * start({ name, host, port, options }: FaceplateContext<{ service: string }>) { ... }
+ */
 export interface FaceplateContext<Options = unknown> {
-  /** Its name in status, metrics and Consul (`katamari-<name>`); also the name of its page in the book. */
+  /** Name in status, metrics, call statistics and Consul (`katamari-<name>`). */
   readonly name: string;
   readonly mesh: MeshAccess;
-  /** Every call is entered here once and settled once; FaceplateCalls does it. */
+  /** Call statistics. Every call is counted here once when it arrives and once when it ends; FaceplateCalls does it. */
   readonly book: StatsTable;
-  /** All of them hold for every front. */
+  /** Limits on clients; a faceplate must enforce all of them. */
   readonly limits: FaceplateLimits;
   readonly host: string;
-  /** 0 takes any free port. */
+  /** 0 means any free port. */
   readonly port: number;
-  /** As its own check left them. */
+  /** The result of `FaceplateModule.options`. */
   readonly options: Options;
 }
 
-/** Default export of a module that katamari.yaml names under `faceplates`. */
+/**
+ * Default export of a module that katamari.yaml names under `faceplates`.
+ * @example
+ * const line: FaceplateModule = { start: (context) => serveLines({ ...context, answer, refusal }) };
+ * export default line;
+ */
 export interface FaceplateModule<Options = unknown> {
-  /** Checks what stands under `options`; a module without it takes none. */
+  /** Checks the `options` of the configuration; a module without it accepts none. */
   readonly options?: OptionsCheck<Options>;
-  /** Resolves when it listens; what it rejects with is shown to whoever started the mesh. */
+  /** Resolves when the faceplate listens. An error stops the start of the mesh and is printed. */
   start(context: FaceplateContext<Options>): Faceplate | Promise<Faceplate>;
 }
 
-/** A zod schema (of any version that has `safeParse`), or a function that returns the options or throws what is wrong with them. */
+/**
+ * A zod schema of any version with `safeParse`, or a function that returns the options or throws what is wrong with
+ * them.
+ */
 export type OptionsCheck<Options> =
   | ((given: Readonly<Record<string, unknown>>) => Options)
   | {

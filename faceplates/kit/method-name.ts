@@ -1,20 +1,23 @@
-// What a JSON-RPC method name says: `Service.method` or `Service@version.method`.
-// A version may hold dots (`1.2.3`, `^1.2`), so the method is what follows the last one.
+// Method names as clients of text protocols write them: `Service.method` or `Service@version.method`.
 
-/** What a call asks for by its name; '' where it says nothing. */
+/** What a call names; '' where it names nothing. */
 export interface MethodName {
   readonly service: string;
   readonly version: string;
   readonly method: string;
 }
 
+/**
+ * Splits `Service.method` or `Service@version.method`. A version may contain dots (`1.2.3`, `^1.2`), so the method is
+ * the part behind the last dot. Never throws: a missing part is ''.
+ * @example
+ * parseMethodName('Calculator@1.0.0.add'); // { service: 'Calculator', version: '1.0.0', method: 'add' }
+ */
 export function parseMethodName(name: string): MethodName {
   const dot = name.lastIndexOf('.');
-  return { ...parseServiceName(name.slice(0, Math.max(0, dot))), method: name.slice(dot + 1) };
-}
-
-/** `Service` or `Service@version`. */
-export function parseServiceName(name: string): { service: string; version: string } {
-  const at = name.indexOf('@');
-  return at < 0 ? { service: name, version: '' } : { service: name.slice(0, at), version: name.slice(at + 1) };
+  const service = name.slice(0, Math.max(0, dot));
+  const method = name.slice(dot + 1);
+  const at = service.indexOf('@');
+  if (at < 0) return { service, version: '', method };
+  return { service: service.slice(0, at), version: service.slice(at + 1), method };
 }

@@ -1,35 +1,25 @@
-// What the author of a faceplate imports: `import { FaceplateCalls, serveLines } from 'katamari/faceplate'`. The built-in fronts stand
-// on the same things.
+// The door of faceplates/kit, which is `katamari/faceplate`: what the author of a faceplate imports. Built-in
+// faceplates import the rest from core.
 
-export {
-  FaceplateCalls,
-  type Answered,
-  type FaceplateRequest,
-  type FaceplateCallsOptions,
-  type JsonAnswer,
-  type Outcome,
-  type ArgumentCodec,
-} from './calls.ts';
-export type { Faceplate, FaceplateContext, FaceplateModule, OptionsCheck } from './faceplate.ts';
-export { parseMethodName, parseServiceName, type MethodName } from './method-name.ts';
-export { serveLines, type LineServer, type ServeLinesOptions } from './line-server.ts';
-export type { LineClient } from './line-connection.ts';
-export {
-  clientSignal,
-  remoteAddress,
-  requestBody,
-  serveHttp,
-  type HttpEnv,
-  type HttpRefusal,
-  type HttpServer,
-  type ServeHttpOptions,
-} from '../../core/http/mod.ts';
-export { parseCallHeaders, type CallHeaders } from '../../core/rpc/mod.ts';
-export type { Directory, MeshAccess, PoolView, PoolQuery } from '../../core/rpc/mod.ts';
-export type { CallResult, ReplyContext } from '../../core/rpc/mod.ts';
-export type { Interface, Method } from '../../core/thrift/mod.ts';
-export type { CallStats, StatsTable } from '../../core/rpc/mod.ts';
-export { asKatamariError, ERROR_TABLE, KatamariError } from '../../core/mod.ts';
-export type { ErrorCode, ErrorFace, ErrorFacts } from '../../core/mod.ts';
-export { type FaceplateLimits } from '../../core/mod.ts';
-export { type HeadersIn } from '../../core/thrift/mod.ts';
+export { type ArgumentCodec, FaceplateCalls, type JsonAnswer, type Outcome } from './calls.ts';
+export type { Faceplate, FaceplateContext, FaceplateModule } from './faceplate.ts';
+export { serveLines } from './line-server.ts';
+export { type MethodName, parseMethodName } from './method-name.ts';
+export { remoteAddress, serveHttp } from '../../core/http/mod.ts';
+/**
+ * Reads version, timeout, sticky key, tags, roles and trace of a call from headers.
+ * @throws KatamariError bad_request when the value of a header is invalid
+ * @example
+ * const headers = parseCallHeaders({ 'katamari-timeout-ms': '500' });
+ * const outcome = await calls.json({ target, headers, caller, signal }, params);
+ */
+export { parseCallHeaders } from '../../core/rpc/mod.ts';
+/**
+ * `KatamariError` is the only error type of the mesh. `ERROR_TABLE` gives the HTTP status and the JSON-RPC code of
+ * each error code.
+ * @example
+ * throw new KatamariError('bad_request', 'After the method has to come JSON');
+ * @example
+ * return new Response(error.message, { status: ERROR_TABLE[error.code].http });
+ */
+export { ERROR_TABLE, KatamariError } from '../../core/mod.ts';

@@ -1,5 +1,6 @@
-// The web faceplate: plain HTTP for browsers. A request goes to the site with the longest prefix that fits: to its files, if there is one
-// of that name, else to method `handle_request` of a chassis of its service, and what that returns goes back as it is. Headers that a
+// The web faceplate: plain HTTP for browsers. A request goes to the site with the longest prefix that fits: to its
+// files, if there is one of that name, else to method `handle_request` of a chassis of its service, and what that
+// returns goes back as it is. Headers that a
 import {
   clientSignal,
   remoteAddress,
@@ -19,8 +20,9 @@ import { baseOf, SiteTable, type Site } from './site.ts';
 
 // client may send to choose: those of core/rpc/call-headers.ts. Never sends a request twice.
 //
-// It writes to node's response itself: a header that stands twice must reach the browser twice, which a `Response` cannot promise.
-// Limit that matters: a body has to fit into one frame of the mesh together with its headers, so it is ENVELOPE_BYTES less than that.
+// It writes to node's response itself: a header that stands twice must reach the browser twice, which a `Response`
+// cannot promise. Limit that matters: a body has to fit into one frame of the mesh together with its headers, so it
+// is ENVELOPE_BYTES less than that.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
@@ -132,7 +134,8 @@ class WebServer {
       throw new KatamariError('bad_request', 'A file can only be read; use GET or HEAD', { httpStatus: 405 });
     }
     if (found.kind === 'folder') {
-      // Two slashes at the beginning would be another server's name. Not for good: a page of the application may come to stand here.
+      // Two slashes at the beginning would be another server's name. Not for good: a page of the application may come
+      // to stand here.
       const location = `${path.replace(/^\/+/, '/')}/${query === '' ? '' : `?${query}`}`;
       this.#calls.enter('ok');
       outgoing.writeHead(307, { location, 'content-length': '0' });
@@ -164,7 +167,7 @@ class WebServer {
     });
     const asked = parseCallHeaders(incoming.headers);
     const cookie = site.stickyCookie === '' ? '' : cookieOf(incoming.headers.cookie, site.stickyCookie);
-    const wishes = {
+    const headers = {
       ...asked,
       version: asked.version || site.version,
       key: asked.key || cookie,
@@ -173,7 +176,7 @@ class WebServer {
     const outcome = await this.#calls.call<WebAnswer>(
       {
         target: { service: site.service, version: '', method: METHOD },
-        wishes,
+        headers,
         caller: `web ${request.remote_address}`,
         signal: clientSignal(env),
       },
@@ -206,7 +209,8 @@ function write(
       return;
     case 'refused': {
       const { error } = outcome;
-      // To a browser an application that is not up is no wrong address, unless it asked for a version that is not there.
+      // To a browser an application that is not up is no wrong address, unless it asked for a version that is not
+      // there.
       if (error.code !== 'no_pool' || isVersionAsked) {
         writeError(incoming, outgoing, error.code, error.message, error);
         return;

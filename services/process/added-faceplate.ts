@@ -1,11 +1,12 @@
-// A front of the user's own: its module found and loaded, its options checked by itself, started within a time, and from then on kept at arm's
-// length: what it throws while the mesh runs or ends is told, and ends nothing else. Every error names the place in the configuration.
+// A front of the user's own: its module found and loaded, its options checked by itself, started within a time, and
+// from then on kept at arm's length: what it throws while the mesh runs or ends is told, and ends nothing else. Every
+// error names the place in the configuration.
 
 import { createRequire } from 'node:module';
 import { existsSync } from 'node:fs';
 import os from 'node:os';
 import { sleep, threadScript } from '../../core/mod.ts';
-import type { Faceplate, FaceplateContext, FaceplateModule, OptionsCheck } from '../../faceplates/kit/mod.ts';
+import type { Faceplate, FaceplateContext, FaceplateModule } from '../../faceplates/kit/mod.ts';
 import { ExitError, EXIT, describeValue, type AddedFaceplate } from '../config/mod.ts';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -97,7 +98,7 @@ function packageOf(name: string, directory: string, place: string): URL {
   }
 }
 
-function checkOptions(entry: AddedFaceplate, check: OptionsCheck<unknown> | undefined): unknown {
+function checkOptions(entry: AddedFaceplate, check: FaceplateModule['options']): unknown {
   const { options, where, module } = entry;
   if (check === undefined) {
     const [first] = Object.keys(options);

@@ -3,7 +3,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { rawClient, type RawClient } from '../../kit/wire/raw-http.ts';
 import { DEFAULT_LIMITS, type FaceplateLimits } from '../../../core/mod.ts';
-import { serveLines, type LineServer, type ServeLinesOptions } from '../../../faceplates/kit/mod.ts';
+import { serveLines, type LineServer, type ServeLinesOptions } from '../../../faceplates/kit/line-server.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 const ends: (() => Promise<void> | void)[] = [];
