@@ -1,16 +1,17 @@
-// The calculator's arithmetic: whole numbers in, a whole number that fits an i32 out, or NoAnswer that says why there
-// is none.
+// The arithmetic of the calculator: takes integers and returns an integer that fits an i32, or throws NoAnswer with
+// the reason.
 
-/** Numbers of the operations, as in `calculator.thrift`. */
+/** Operation numbers, as in `calculator.thrift`. */
 export const Operation = { add: 1, subtract: 2, multiply: 3, divide: 4 } as const;
 
-/** The calculation has no answer; the message says why. */
+/** The calculation has no result; the message says why. */
 export class NoAnswer extends Error {
   override readonly name = 'NoAnswer';
 }
 
 /**
- * Works out `num1 op num2`. Throws NoAnswer for a division by zero, an unknown operation, and a result beyond an i32.
+ * Calculates `num1 op num2`. Throws NoAnswer for a division by zero, an unknown operation, or a result that does not
+ * fit an i32.
  */
 export function workOut(op: number, num1: number, num2: number): number {
   switch (op) {
@@ -32,6 +33,6 @@ function fitI32(value: number, what: string): number {
   if (value > 2_147_483_647 || value < -2_147_483_648) {
     throw new NoAnswer(`${what} = ${value} does not fit an i32: results are -2147483648 to 2147483647`);
   }
-  // -0 would be a surprise in a log of decimal digits.
+  // Turn -0 into 0, so that the log never shows "-0".
   return value + 0;
 }

@@ -1,5 +1,5 @@
-// Calculator, the sample to read first: the service of the Apache Thrift tutorial as a chassis. It shows the whole of
-// what an author writes: where the IDL is, what it is called, and one function a method, which gets its arguments by
+// Calculator, the sample to read first: the service of the Apache Thrift tutorial as a chassis. It shows all that a
+// chassis needs: the path of the IDL, the service name, and one function per method, which gets its arguments by
 // name.
 import { chassis, ThriftException } from 'katamari';
 import { NoAnswer, Operation, workOut } from './arithmetic.ts';
@@ -14,7 +14,7 @@ await chassis({
   tags: ['sample'],
   handlers: {
     ping() {},
-    // What a handler throws and the IDL does not declare reaches the caller as an error with this message.
+    // An exception that the IDL does not declare reaches the caller as an error with this message.
     add: ({ num1, num2 }: { num1: number; num2: number }) => workOut(Operation.add, num1, num2),
     calculate({ logid, w }: { logid: number; w: { num1: number; num2: number; op: number } }) {
       try {

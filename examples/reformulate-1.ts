@@ -1,4 +1,4 @@
-// Reformulate 1.0.0: Porter's stemmer of 1980, corrections one edit away, synonyms of the word as it stands.
+// Reformulate 1.0.0: Porter's stemmer of 1980, corrections with one edit, synonyms of the exact word.
 import { porterStem } from './reformulate/porter.ts';
 import { serveReformulate } from './reformulate/serve.ts';
 import { oneEditSpeller } from './reformulate/spelling.ts';

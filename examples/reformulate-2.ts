@@ -1,4 +1,4 @@
-// Reformulate 2.0.0: Porter's English stemmer, corrections two edits away ranked by how likely the slip, synonyms by
+// Reformulate 2.0.0: Porter's English stemmer, corrections with up to two edits ranked by probability, synonyms by
 // stem too.
 import { porter2Stem } from './reformulate/porter2.ts';
 import { serveReformulate } from './reformulate/serve.ts';

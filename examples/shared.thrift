@@ -1,21 +1,19 @@
-/**
- * What the Calculator shares with other services: a key, a value, and a service to look one up.
- */
+/** Types and a service that the Calculator shares with other services: a key with a value, and a lookup. */
 namespace * shared
 
 /** An entry of the calculator's log. */
 struct SharedStruct {
-  /** The log id the calculation was made under. */
+  /** The log id of the calculation. */
   1: i32 key
-  /** Its result as decimal digits; empty when this copy has no calculation under that id. */
+  /** The result as decimal digits; empty if this copy has no calculation with that id. */
   2: string value
 }
 
-/** Looks up what was logged. */
+/** Looks up logged results. */
 service SharedService {
   /**
-   * The result that `calculate` logged under this id. Copies of a chassis share no memory: each knows the
-   * calculations it made itself, the latest 1000 of them.
+   * Returns the result that `calculate` logged under this id. Copies of a chassis share no memory: each copy has only
+   * its own calculations, the latest 1000.
    */
   SharedStruct getStruct(1: i32 key) (katamari.readonly = "true")
 }

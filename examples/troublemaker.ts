@@ -1,13 +1,12 @@
-// Troublemaker: a chassis that misbehaves on request, so that people can watch the mesh heal. What each method does
-// and what people will see is told in `troublemaker.thrift`. Nothing here outlives its process group or touches
-// anything outside its process.
+// Troublemaker: a chassis that fails on request, to show how the mesh recovers. `troublemaker.thrift` describes each
+// method and its effect. Nothing here outlives its process group or changes anything outside its process.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Server, Socket } from 'node:net';
 import { chassis, ThriftException } from 'katamari';
 import type { HandlerContext } from 'katamari';
 
-/** Limits on how much trouble one call may ask for. */
+/** Limits of the arguments. */
 const limits = { ms: 60_000, leakMegabytes: 512, replyMegabytes: 64, lines: 10_000, exitCode: 255 } as const;
 
 const connections = watchConnections();
@@ -22,7 +21,7 @@ await chassis({
     echo: ({ bytes }: { bytes: Buffer }) => bytes,
     pid: () => process.pid,
     crash() {
-      // From a timer nobody can catch it, which is how crashes happen in real programs.
+      // An exception in a timer cannot be caught, like a typical crash in a real program.
       setImmediate(() => {
         throw new Error('Troublemaker was asked to crash');
       });
@@ -41,7 +40,7 @@ await chassis({
       while (performance.now() < end);
     },
     leak({ megabytes }: { megabytes: number }) {
-      // Filled, because memory that nobody wrote to is not taken from the system.
+      // Fill the memory; otherwise the operating system does not allocate it.
       leaked.push(Buffer.alloc(within('megabytes', megabytes, limits.leakMegabytes) * 2 ** 20, 1));
       return leaked.reduce((sum, buffer) => sum + buffer.length, 0) / 2 ** 20;
     },
@@ -81,7 +80,7 @@ await chassis({
   },
 });
 
-/** The value when it is 0 to `most`, else the declared exception. */
+/** Returns the value if it is 0 to `most`; otherwise throws the declared exception. */
 function within(name: string, value: number, most: number): number {
   if (value >= 0 && value <= most) return value;
   throw new ThriftException('Trouble', { why: `${name} is ${value}, it must be 0 to ${most}`, code: value });
@@ -96,14 +95,14 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
     const timer = setTimeout(resolve, ms);
     signal.addEventListener('abort', () => {
       clearTimeout(timer);
-      reject(new Error('Nobody waits for this call any more'));
+      reject(new Error('The caller no longer waits for this call'));
     });
   });
 }
 
 /**
- * Every connection of this process's servers. The SDK does not hand out its sockets, and no honest handler wants one:
- * this listens in where node:net announces them.
+ * Collects all server connections of this process through node:net diagnostics. The SDK does not expose its sockets,
+ * because no regular handler needs them.
  */
 function watchConnections(): ReadonlySet<Socket> {
   const open = new Set<Socket>();
@@ -122,9 +121,7 @@ function watchConnections(): ReadonlySet<Socket> {
 
 const slowReplyPieces = 20;
 
-/**
- * The next write on the socket goes out in pieces with pauses between them; writes after it wait until it is through.
- */
+/** Sends the next write on the socket in pieces with pauses. Later writes wait until it is complete. */
 function drip(socket: Socket, pauseMs: number): void {
   if (Object.hasOwn(socket, 'write')) return;
   const write: (bytes: Uint8Array) => boolean = socket.write.bind(socket);

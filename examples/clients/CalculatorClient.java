@@ -1,4 +1,4 @@
-// Calls the Calculator as any Thrift client would: generated code, the stock Java library, nothing of Katamari.
+// Calls the Calculator with generated code and the official Java library of Thrift, without Katamari code.
 //
 //     thrift -r --gen java:generated_annotations=suppress ../calculator.thrift
 //     export CLASSPATH=classes:/usr/share/java/thrift.jar:/usr/share/java/slf4j-api.jar
@@ -33,12 +33,12 @@ public final class CalculatorClient {
       }
       try {
         client.add(Integer.MAX_VALUE, 1);
-      } catch (TApplicationException error) { // what the mesh, or an undeclared error of the handler, has to say
+      } catch (TApplicationException error) { // an error of the mesh, or an undeclared error of the handler
         System.out.println("error " + error.getType() + ": " + error.getMessage());
       }
     }
 
-    // Which service, and which version of it, with the multiplexed protocol.
+    // Select the service and its version with the multiplexed protocol.
     try (TTransport transport = connect(port)) {
       TMultiplexedProtocol named = new TMultiplexedProtocol(new TBinaryProtocol(transport), "Calculator@^1");
       System.out.println("15 - 10 = " + new Calculator.Client(named).calculate(1, new Work(15, 10, Operation.SUBTRACT)));
@@ -47,7 +47,7 @@ public final class CalculatorClient {
 
   private static TTransport connect(int port) throws TException {
     TSocket socket = new TSocket("127.0.0.1", port);
-    // In ms. The mesh itself gives up after its own timeout, 10 s unless told otherwise.
+    // In ms. The mesh has its own timeout, 10 s by default.
     socket.setConnectTimeout(5_000);
     socket.setSocketTimeout(12_000);
     TTransport transport = new TFramedTransport(socket);

@@ -3,7 +3,7 @@
 import type { HandlerContext } from 'katamari';
 import type { CallOptions } from 'katamari/client';
 
-/** What to do with the two numbers. */
+/** The operation. */
 export const Operation = {
   ADD: 1,
   SUBTRACT: 2,
@@ -13,22 +13,22 @@ export const Operation = {
 export type Operation = (typeof Operation)[keyof typeof Operation];
 
 /**
- * The calculation has no answer: a division by zero, an unknown operation, a result that does not fit an i32.
+ * The calculation has no result: a division by zero, an unknown operation, or a result that does not fit an i32.
  *
  * Thrown as `new ThriftException('InvalidOperation', { ... })`.
  */
 export interface InvalidOperation {
-  /** Number of the operation that was asked for. */
+  /** The requested operation. */
   whatOp: number;
-  /** What is wrong with it, for people. */
+  /** Why there is no result. */
   why: string;
 }
 
 /** An entry of the calculator's log. */
 export interface SharedStruct {
-  /** The log id the calculation was made under. */
+  /** The log id of the calculation. */
   key: number;
-  /** Its result as decimal digits; empty when this copy has no calculation under that id. */
+  /** The result as decimal digits; empty if this copy has no calculation with that id. */
   value: string;
 }
 
@@ -39,7 +39,7 @@ export interface Work {
   /** The right number. */
   num2: number;
   op: Operation;
-  /** For people who read the request; the calculator ignores it. */
+  /** A comment for readers of the request; the calculator ignores it. */
   comment?: string | undefined;
 }
 
@@ -50,42 +50,36 @@ export const MAPCONSTANT: Map<string, string> = new Map([
   ['goodnight', 'moon'],
 ]);
 
-/** Whole-number arithmetic with results that fit an i32. */
+/** Integer arithmetic with results that fit an i32. */
 export type CalculatorHandlers = {
   /**
-   * The result that `calculate` logged under this id. Copies of a chassis share no memory: each knows the
-   * calculations it made itself, the latest 1000 of them.
+   * Returns the result that `calculate` logged under this id. Copies of a chassis share no memory: each copy has only
+   * its own calculations, the latest 1000.
    */
   getStruct: (args: { key: number }, ctx: HandlerContext) => SharedStruct | Promise<SharedStruct>;
-  /** Does nothing, and answers: a call to try first. */
+  /** Does nothing and returns. Useful as a first call. */
   ping: (args: Record<string, never>, ctx: HandlerContext) => void | Promise<void>;
-  /** num1 + num2. A sum that does not fit an i32 is an error, never a wrapped number. */
+  /** Returns num1 + num2. A sum that does not fit an i32 is an error; it never wraps. */
   add: (args: { num1: number; num2: number }, ctx: HandlerContext) => number | Promise<number>;
-  /**
-   * Works out `w` and logs the result under `logid`, for `getStruct`. The same work under the same id may safely be
-   * sent again.
-   */
+  /** Calculates `w` and logs the result under `logid`, for `getStruct`. The call is idempotent. */
   calculate: (args: { logid: number; w: Work }, ctx: HandlerContext) => number | Promise<number>;
-  /** A oneway method: the client does not wait, and no answer is ever sent. */
+  /** A oneway method: the client does not wait, and there is no reply. */
   zip: (args: Record<string, never>, ctx: HandlerContext) => void | Promise<void>;
 };
 
 /** Calculator as its callers see it: `mesh.service<Calculator>('Calculator')`. */
 export type Calculator = {
   /**
-   * The result that `calculate` logged under this id. Copies of a chassis share no memory: each knows the
-   * calculations it made itself, the latest 1000 of them.
+   * Returns the result that `calculate` logged under this id. Copies of a chassis share no memory: each copy has only
+   * its own calculations, the latest 1000.
    */
   getStruct: (args: { key: number }, options?: CallOptions) => Promise<SharedStruct>;
-  /** Does nothing, and answers: a call to try first. */
+  /** Does nothing and returns. Useful as a first call. */
   ping: (args?: Record<string, never>, options?: CallOptions) => Promise<void>;
-  /** num1 + num2. A sum that does not fit an i32 is an error, never a wrapped number. */
+  /** Returns num1 + num2. A sum that does not fit an i32 is an error; it never wraps. */
   add: (args: { num1: number; num2: number }, options?: CallOptions) => Promise<number>;
-  /**
-   * Works out `w` and logs the result under `logid`, for `getStruct`. The same work under the same id may safely be
-   * sent again.
-   */
+  /** Calculates `w` and logs the result under `logid`, for `getStruct`. The call is idempotent. */
   calculate: (args: { logid: number; w: Work }, options?: CallOptions) => Promise<number>;
-  /** A oneway method: the client does not wait, and no answer is ever sent. */
+  /** A oneway method: the client does not wait, and there is no reply. */
   zip: (args?: Record<string, never>, options?: CallOptions) => Promise<void>;
 };

@@ -1,4 +1,4 @@
-// Calls the Calculator as any Thrift client would: generated code, the `thrift` package, nothing of Katamari.
+// Calls the Calculator with generated code and the `thrift` package, without Katamari code.
 //
 //     thrift -r --gen js:node,es6 ../calculator.thrift
 //     npm install thrift
@@ -11,7 +11,7 @@ const { InvalidOperation, Operation, Work } = require('./gen-nodejs/calculator_t
 
 const port = Number(process.argv[2] ?? 9090);
 
-/** The package's own calls wait for ever, and an error of the connection ends none of them: hence one limit around each. */
+/** Calls of this package never time out, even if the connection fails, so each gets a timeout here. */
 function within(connection, ms, call) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms);
@@ -34,7 +34,7 @@ function connect() {
 async function main() {
   const connection = connect();
   const client = thrift.createClient(Calculator, connection);
-  // The mesh itself gives up after its own timeout, 10 s unless told otherwise.
+  // The mesh has its own timeout, 10 s by default.
   const call = (started) => within(connection, 12_000, started);
   console.log(`2 + 40 = ${await call(client.add(2, 40))}`);
   try {
@@ -46,13 +46,13 @@ async function main() {
   try {
     await call(client.add(2 ** 31 - 1, 1));
   } catch (error) {
-    // What the mesh, or an undeclared error of the handler, has to say.
+    // An error of the mesh, or an undeclared error of the handler.
     if (!(error instanceof thrift.Thrift.TApplicationException)) throw error;
     console.log(`error ${error.type}: ${error.message}`);
   }
   connection.end();
 
-  // Which service, and which version of it, with the multiplexer.
+  // Select the service and its version with the multiplexer.
   const second = connect();
   const named = new thrift.Multiplexer().createClient('Calculator@^1', Calculator, second);
   const work = new Work({ num1: 15, num2: 10, op: Operation.SUBTRACT });

@@ -1,4 +1,4 @@
-// Calls the Calculator as any Thrift client would: generated code, the stock C++ library, nothing of Katamari.
+// Calls the Calculator with generated code and the official C++ library of Thrift, without Katamari code.
 //
 //     thrift -r --gen cpp:no_skeleton ../calculator.thrift
 //     g++ -std=c++17 -Igen-cpp calculator.cpp gen-cpp/*.cpp -lthrift -lthriftz -o calculator
@@ -6,7 +6,7 @@
 //
 // Needs the Thrift compiler, its C++ library and the headers of Boost (Debian: thrift-compiler, libthrift-dev, libboost-dev).
 
-#include <functional>  // TSocket.h of Thrift 0.17 needs it and does not say so
+#include <functional>  // TSocket.h of Thrift 0.17 needs it but does not include it
 #include <cstdint>
 #include <cstdlib>
 #include <iostream>
@@ -23,7 +23,7 @@ using tutorial::CalculatorClient;
 
 std::shared_ptr<transport::TSocket> connectTo(int port) {
   auto socket = std::make_shared<transport::TSocket>("127.0.0.1", port);
-  // In ms. The mesh itself gives up after its own timeout, 10 s unless told otherwise.
+  // In ms. The mesh has its own timeout, 10 s by default.
   socket->setConnTimeout(5000);
   socket->setSendTimeout(12000);
   socket->setRecvTimeout(12000);
@@ -50,13 +50,13 @@ void plain(int port) {
   }
   try {
     client.add(INT32_MAX, 1);
-  } catch (const TApplicationException& error) {  // what the mesh, or an undeclared error of the handler, has to say
+  } catch (const TApplicationException& error) {  // an error of the mesh, or an undeclared error of the handler
     std::cout << "error " << static_cast<int>(error.getType()) << ": " << error.what() << "\n";
   }
   transport->close();
 }
 
-// Which service, and which version of it, with the multiplexed protocol.
+// Select the service and its version with the multiplexed protocol.
 void named(int port) {
   auto transport = std::make_shared<transport::TFramedTransport>(connectTo(port));
   auto binary = std::make_shared<protocol::TBinaryProtocol>(transport);
@@ -66,7 +66,7 @@ void named(int port) {
   transport->close();
 }
 
-// The same with THeader, and a time limit for the call.
+// The same with THeader, and a timeout of the call.
 void withHeaders(int port) {
   auto header = std::make_shared<protocol::THeaderProtocol>(connectTo(port));
   CalculatorClient client(header);

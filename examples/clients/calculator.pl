@@ -1,10 +1,10 @@
 #!/usr/bin/perl
-# Calls the Calculator as any Thrift client would: generated code, the stock Perl library, nothing of Katamari.
+# Calls the Calculator with generated code and the official Perl library of Thrift, without Katamari code.
 #
 #     thrift -r --gen perl ../calculator.thrift
 #     perl -Igen-perl calculator.pl [PORT]
 #
-# Needs the Thrift compiler and its Perl library with two modules that Debian's package does not bring
+# Needs the Thrift compiler, its Perl library and two modules that Debian's package lacks
 # (Debian: thrift-compiler, libthrift-perl, libbit-vector-perl, libclass-accessor-perl).
 
 use strict;
@@ -23,7 +23,7 @@ sub connect_to {
     my $socket = Thrift::Socket->new({
         host => '127.0.0.1',
         port => $port,
-        # In ms. The mesh itself gives up after its own timeout, 10 s unless told otherwise.
+        # In ms. The mesh has its own timeout, 10 s by default.
         sendTimeout => 5_000,
         recvTimeout => 12_000,
     });
@@ -32,7 +32,7 @@ sub connect_to {
     return $transport;
 }
 
-# Runs the code; true when it did not die with an exception of that class.
+# Runs the code. Returns true unless it dies with an exception of that class.
 sub try_for {
     my ($class, $code, $handler) = @_;
     return 1 if eval { $code->(); 1 };
@@ -49,13 +49,13 @@ try_for(
     sub { print "1 / 0: $_[0]{why}\n" },
 );
 try_for(
-    'Thrift::TApplicationException',    # what the mesh, or an undeclared error of the handler, has to say
+    'Thrift::TApplicationException',    # an error of the mesh, or an undeclared error of the handler
     sub { $client->add(2**31 - 1, 1) },
     sub { print "error $_[0]{code}: $_[0]{message}\n" },
 );
 $transport->close;
 
-# Which service, and which version of it, with the multiplexed protocol.
+# Select the service and its version with the multiplexed protocol.
 $transport = connect_to();
 my $named = Thrift::MultiplexedProtocol->new(Thrift::BinaryProtocol->new($transport), 'Calculator@^1');
 my $work = tutorial::Work->new({ num1 => 15, num2 => 10, op => tutorial::Operation::SUBTRACT });

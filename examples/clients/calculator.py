@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Calls the Calculator as any Thrift client would: generated code, the stock Python library, nothing of Katamari.
+"""Calls the Calculator with generated code and the official Python library of Thrift, without Katamari code.
 
     thrift -r --gen py ../calculator.thrift
     python3 calculator.py [PORT]
@@ -25,7 +25,7 @@ PORT = int(sys.argv[1]) if len(sys.argv) > 1 else 9090
 
 def connect():
     socket = TSocket.TSocket("127.0.0.1", PORT)
-    # For connecting, and for each wait for bytes. The mesh itself gives up after its own timeout, 10 s unless told otherwise.
+    # Timeout to connect, and of each read. The mesh has its own timeout, 10 s by default.
     socket.setTimeout(12_000)
     return socket
 
@@ -42,14 +42,14 @@ def plain():
             print("1 / 0:", refused.why)
         try:
             client.add(2**31 - 1, 1)
-        except TApplicationException as error:  # what the mesh, or an undeclared error of the handler, has to say
+        except TApplicationException as error:  # an error of the mesh, or an undeclared error of the handler
             print(f"error {error.type}: {error.message}")
     finally:
         transport.close()
 
 
 def named():
-    """Which service, and which version of it, with the multiplexed protocol."""
+    """Select the service and its version with the multiplexed protocol."""
     transport = TTransport.TFramedTransport(connect())
     protocol = TBinaryProtocol.TBinaryProtocol(transport)
     client = Calculator.Client(TMultiplexedProtocol.TMultiplexedProtocol(protocol, "Calculator@^1"))
@@ -59,7 +59,7 @@ def named():
 
 
 def with_headers():
-    """The same with THeader, and a time limit for the call."""
+    """The same with THeader, and a timeout of the call."""
     protocol = THeaderProtocol(connect(), [THeaderClientType.HEADERS])
     protocol.trans.open()
     protocol.set_header(b"katamari-service", b"Calculator")

@@ -1,4 +1,4 @@
-# Calls the Calculator as any Thrift client would: generated code, the stock Ruby library, nothing of Katamari.
+# Calls the Calculator with generated code and the official Ruby library of Thrift, without Katamari code.
 #
 #     thrift -r --gen rb ../calculator.thrift
 #     ruby calculator.rb [PORT]
@@ -11,7 +11,7 @@ require 'thrift'
 require 'calculator'
 
 PORT = (ARGV[0] || 9090).to_i
-# For connecting, and for each wait for bytes. The mesh itself gives up after its own timeout, 10 s unless told otherwise.
+# Timeout to connect, and of each read. The mesh has its own timeout, 10 s by default.
 TIMEOUT_S = 12
 
 def connect
@@ -32,12 +32,12 @@ connect do |protocol|
   end
   begin
     client.add(2**31 - 1, 1)
-  rescue Thrift::ApplicationException => e # what the mesh, or an undeclared error of the handler, has to say
+  rescue Thrift::ApplicationException => e # an error of the mesh, or an undeclared error of the handler
     puts "error #{e.type}: #{e.message}"
   end
 end
 
-# Which service, and which version of it, with the multiplexed protocol.
+# Select the service and its version with the multiplexed protocol.
 connect do |protocol|
   client = Tutorial::Calculator::Client.new(Thrift::MultiplexedProtocol.new(protocol, 'Calculator@^1'))
   work = Tutorial::Work.new(num1: 15, num2: 10, op: Tutorial::Operation::SUBTRACT)

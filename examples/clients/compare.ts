@@ -1,5 +1,5 @@
-// A client in TypeScript with nothing but fetch: asks both versions of Reformulate about one query, in one JSON-RPC batch, and shows
-// the answers side by side.
+// A TypeScript client that uses only fetch: sends one query to both versions of Reformulate in one JSON-RPC batch, and
+// prints the results side by side.
 //
 //     compare.ts "chaep runing shoes" [http://127.0.0.1:9080]
 import type { Analysis } from '../reformulate/reformulator.ts';

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Calls the samples with nothing but curl: try.sh [http://127.0.0.1:9080]
+# Calls the samples with curl only: try.sh [http://127.0.0.1:9080]
 set -eu
 server=${1:-http://127.0.0.1:9080}
 

@@ -1,10 +1,11 @@
-// A faceplate of one's own: calls over plain TCP, one line a call and one line an answer, so that `nc` is a client.
+// A sample faceplate: calls over plain TCP, one line per call and one line per reply, so that `nc` is a client.
 //
 //   Calculator.add {"num1": 1, "num2": 2}        {"result":3}
 //   Calculator@1.0.0.calculate [1, {...}]        {"error":{"code":"exception","message":"InvalidOperation: ...","exception":{...}}}
 //
-// What may go wrong with a line (too long, half sent, unread answers) and the drain are serveLines' business; pool,
-// deadline and statistics are FaceplateCalls'. Here is only what a line means.
+// serveLines handles connections, limits on lines and the drain. FaceplateCalls handles pools, deadlines and
+// statistics. This file only parses a line and formats the reply.
+
 import {
   FaceplateCalls,
   KatamariError,
@@ -16,7 +17,7 @@ import {
 } from 'katamari/faceplate';
 
 interface Options {
-  /** Service of lines that name none: `add [1, 2]`. */
+  /** Service for lines that name only a method: `add [1, 2]`. */
   readonly service: string;
 }
 

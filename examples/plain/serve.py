@@ -1,4 +1,4 @@
-# A Thrift server in Python, with Apache Thrift and nothing else. It serves one connection at a time.
+# A Thrift server in Python that uses only Apache Thrift. It serves one connection at a time.
 
 import collections
 import os

@@ -1,4 +1,4 @@
-# The same server in Ruby, at a Unix socket. It serves one connection at a time, too.
+# The same server in Ruby, on a Unix socket. It also serves one connection at a time.
 
 $LOAD_PATH << 'gen-rb' # from: thrift --gen rb words.thrift
 

@@ -1,16 +1,16 @@
-/** What both sample servers offer; neither knows anything of Katamari. */
+/** The interface of both sample servers. Neither contains Katamari code. */
 
 exception NoWords {
   1: string why
 }
 
 service Words {
-  /** How often each word occurs. */
+  /** Returns the number of occurrences of each word. */
   map<string, i32> tally(1: string text) throws (1: NoWords none) (katamari.readonly = "true")
 
-  /** The process that answers, to see that there are several. */
+  /** Returns the process id, to show that there are several copies. */
   i32 pid() (katamari.readonly = "true")
 
-  /** Called by the mesh from time to time: whoever throws here, or does not answer, is replaced. */
+  /** Health check of the mesh: a copy that throws or does not answer is replaced. */
   void ready()
 }

@@ -1,15 +1,15 @@
-// The stemmer of M. F. Porter, "An algorithm for suffix stripping", Program 14 (1980): what version 1 uses. Five
-// steps, each of which removes or replaces the longest suffix that its table knows, when enough of the word is left
-// before it. The paper's measure m counts vowel-consonant runs; "m > 0" says that the suffix lies behind the first
-// such run, "m > 1" that it lies behind the second.
+// The stemmer of M. F. Porter, "An algorithm for suffix stripping", Program 14 (1980), which version 1 uses. It has
+// five steps. Each removes or replaces the longest matching suffix in its table if enough of the word remains before
+// it. The measure m of the paper counts vowel-consonant sequences: "m > 0" means that the suffix follows the first
+// sequence, "m > 1" that it follows the second.
 import { applyLongest, endsConsonantVowelConsonant, hasVowel, markConsonantY, regionAfter } from './suffixes.ts';
 import type { SuffixRule } from './suffixes.ts';
 
-/** The stem of a lower-case English word. Words of one or two letters stay as they are. */
+/** Returns the stem of a lower-case English word. Words of one or two letters stay unchanged. */
 export function porterStem(word: string): string {
   if (word.length < 3) return word;
   let stem = markConsonantY(word);
-  // The regions are those of the whole word: what later steps remove lies at its end.
+  // The regions of the whole word remain valid, because later steps remove letters only at its end.
   const first = regionAfter(stem, 0);
   const second = regionAfter(stem, first);
   stem = applyLongest(stem, plurals, 0);
@@ -85,7 +85,7 @@ const lastSuffixes: readonly SuffixRule[] = [
   ['ou', ''],
 ];
 
-/** Step 1b: -eed, -ed, -ing, and the repair of what is left (hopp -> hop, fil -> file). */
+/** Step 1b: removes -eed, -ed, -ing and repairs the rest (hopp -> hop, fil -> file). */
 function withoutParticiple(word: string, first: number): string {
   if (word.endsWith('eed')) return word.length - 3 >= first ? word.slice(0, -1) : word;
   const suffix = ['ed', 'ing'].find((ending) => word.endsWith(ending));

@@ -1,5 +1,5 @@
-// Porter's English stemmer ("Porter2", 2001): what version 2 uses. The 1980 steps with the mistakes of twenty years'
-// use put right: apostrophes, -ly, fewer y turned to i, words that the rules would damage listed by name.
+// Porter's English stemmer ("Porter2", 2001), which version 2 uses. It improves the steps of 1980: it handles
+// apostrophes and -ly, turns fewer y into i, and lists exceptions.
 import {
   applyLongest,
   endsConsonantVowelConsonant,
@@ -10,7 +10,7 @@ import {
 } from './suffixes.ts';
 import type { SuffixRule } from './suffixes.ts';
 
-/** The stem of a lower-case English word. Words of one or two letters stay as they are. */
+/** Returns the stem of a lower-case English word. Words of one or two letters stay unchanged. */
 export function porter2Stem(word: string): string {
   if (word.length < 3) return word;
   const exception = exceptions.get(word);
@@ -31,7 +31,7 @@ export function porter2Stem(word: string): string {
   return stem.toLowerCase();
 }
 
-/** Words that the steps would change for the worse, and what becomes of them instead. */
+/** Exceptions and their stems. */
 const exceptions: ReadonlyMap<string, string> = new Map([
   ['skis', 'ski'],
   ['skies', 'sky'],
@@ -47,7 +47,7 @@ const exceptions: ReadonlyMap<string, string> = new Map([
   ...['sky', 'news', 'howe', 'atlas', 'cosmos', 'bias', 'andes'].map((word) => [word, word] as const),
 ]);
 
-/** Look like participles, and are not. */
+/** Words that look like participles but are not. */
 const finishedAfterPlural: ReadonlySet<string> = new Set([
   'inning',
   'outing',
@@ -119,8 +119,8 @@ const lastSuffixes: readonly SuffixRule[] = [
 ];
 
 /**
- * Three beginnings count as a whole, so that general and generous, communism and community, arsenic and arsenal stay
- * apart.
+ * Prefixes with a fixed region, so that general and generous, communism and community, arsenic and arsenal stay
+ * distinct.
  */
 function firstRegion(word: string): number {
   const beginning = /^(gener|commun|arsen)/.exec(word);
@@ -147,13 +147,13 @@ function withoutParticiple(word: string, first: number): string {
   return stem.length <= first && endsShort(stem) ? `${stem}e` : stem;
 }
 
-/** Ends in a short syllable: as in 1980, or a vowel and a consonant that are the whole word. */
+/** Whether a word ends in a short syllable: as in 1980, or a whole word of a vowel and a consonant. */
 function endsShort(part: string): boolean {
   if (part.length === 2) return isVowel(part[0]) && !isVowel(part[1]);
   return endsConsonantVowelConsonant(part);
 }
 
-/** Step 5: a final e, and the second l of a final ll. */
+/** Step 5: removes a final e, and the second l of a final ll. */
 function withoutFinalLetter(word: string, first: number, second: number): string {
   const stem = word.slice(0, -1);
   if (word.endsWith('e')) {

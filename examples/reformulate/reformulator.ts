@@ -1,13 +1,13 @@
-// Reformulate without its chassis: the five methods of `reformulate.thrift` over a stemmer, a speller and a
-// thesaurus. The two versions of the service are two choices of these. Throws QueryRefused for input beyond the
-// limits, and for nothing else.
+// The five methods of `reformulate.thrift` without the chassis. They use a stemmer, a speller and a thesaurus; the
+// two versions of the service differ only in these. Throws QueryRefused for input beyond the limits, and no other
+// exception.
 import { countCodePoints, tokenise, TokenKind } from './tokens.ts';
 import { normalise } from './words.ts';
 import type { Speller, Suggestion } from './spelling.ts';
 import type { Thesaurus } from './synonyms.ts';
 import type { Token } from './tokens.ts';
 
-/** What a version is made of. Words reach these in normal form. */
+/** The components of a version. They get words in normal form. */
 export interface Parts {
   readonly stem: (word: string) => string;
   readonly suggest: Speller;
@@ -25,7 +25,7 @@ interface StemmedToken extends Token {
   readonly stem: string;
 }
 
-/** The methods of the service, with their arguments by name. */
+/** The methods of the service, with named arguments. */
 export interface Reformulator {
   readonly analyze: (args: { readonly query: string }) => Analysis;
   readonly tokenize: (args: { readonly query: string }) => StemmedToken[];
@@ -34,10 +34,10 @@ export interface Reformulator {
   readonly synonyms: (args: { readonly word: string; readonly limit: number }) => string[];
 }
 
-/** As in `reformulate.thrift`. */
+/** Limits, as in `reformulate.thrift`. */
 const limits = { queryLengthMax: 1000, tokensMax: 64, wordLengthMax: 64, limitMax: 50 } as const;
 
-/** The input is outside the limits; the message says what is accepted. */
+/** The input exceeds the limits; the message says what is accepted. */
 export class QueryRefused extends Error {
   override readonly name = 'QueryRefused';
 }
@@ -100,7 +100,7 @@ function checkedLimit(limit: number): number {
   throw new QueryRefused(`limit is ${limit}, it must be 1 to ${limits.limitMax}`);
 }
 
-/** The query with the best suggestion in place of each misspelt word; what stands between the tokens is kept. */
+/** Replaces each misspelled word by its best suggestion. Text between tokens stays. */
 function correct(
   query: string,
   tokens: readonly StemmedToken[],
@@ -123,7 +123,7 @@ function capitalisedAs(text: string, word: string): string {
   return first === first.toLowerCase() ? word : word.charAt(0).toUpperCase() + word.slice(1);
 }
 
-/** Words that hold a query together: nobody searches for another word for them. */
+/** Function words, for which synonyms are useless. */
 const functionWords: ReadonlySet<string> = new Set(
   (
     'a about after all am an and any are as at be been before but by can could did do does for from had has have he her his how i if in ' +

@@ -1,9 +1,9 @@
-// The chassis of either version: the same IDL and handlers over different parts.
+// The chassis of both versions: the same IDL and handlers with different components.
 import { chassis, ThriftException } from 'katamari';
 import { createReformulator, QueryRefused } from './reformulator.ts';
 import type { Parts } from './reformulator.ts';
 
-/** Serves Reformulate in this process. Ends when the mesh says so. */
+/** Serves Reformulate in this process until the mesh stops it. */
 export async function serveReformulate(version: string, parts: Parts): Promise<void> {
   const methods = createReformulator(parts);
   await chassis({
@@ -19,14 +19,14 @@ export async function serveReformulate(version: string, parts: Parts): Promise<v
       synonyms: declared(methods.synonyms),
     },
   });
-  // The word list and the thesaurus take some tenths of a second to read: not at the start, when all copies of a mesh
-  // want the processor, but as a rule before anybody asks.
+  // Reading the word list and the thesaurus takes a few tenths of a second. Do it shortly after the start, when the
+  // copies of the mesh no longer compete for the processor, but usually before the first call.
   setTimeout(() => methods.analyze({ query: 'wram up' }), warmUpAfterMs).unref();
 }
 
 const warmUpAfterMs = 1500;
 
-/** The method with QueryRefused as the exception that the IDL declares. */
+/** Wraps a method so that QueryRefused becomes the exception that the IDL declares. */
 function declared<A, R>(method: (args: A) => R): (args: A) => R {
   return (args) => {
     try {

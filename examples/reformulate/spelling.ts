@@ -1,24 +1,24 @@
-// Two spellers over one word list. The first tries everything that one edit makes of a word and keeps what is a word.
-// The second finds every word up to two edits away, and ranks by how likely the slip is and how common the word.
+// Two spellers over one word list. The first generates all words with one edit and keeps the known ones. The second
+// finds all words with up to two edits and ranks them by the probability of the error and the frequency of the word.
 //
-// The second needs no index of deletions, which for 100,000 words takes seconds and a hundred megabytes to build:
-// each word has a signature, one bit for each letter in it. One edit takes at most one letter from a word and brings
-// at most one new, so words of which one has three letters that the other has not are more than two edits away. Few
-// are left to measure, and to find them takes under a millisecond.
+// The second needs no deletion index, which for 100,000 words takes seconds and 100 MB to build. Instead each word
+// has a signature, one bit for each letter in it. One edit removes at most one letter and adds at most one, so a
+// word with three letters that the other lacks is more than two edits away. Few candidates remain, and finding them
+// takes less than a millisecond.
 import { lazily } from './words.ts';
 import type { WordList } from './words.ts';
 
 export interface Suggestion {
   readonly word: string;
   readonly distance: number;
-  /** 0 to 1, best first. */
+  /** 0 to 1; higher is better. */
   readonly score: number;
 }
 
-/** Words that may have been meant by `word` (in normal form), best first; none when it is a word. */
+/** Returns suggestions for `word` (in normal form), best first; none if it is a known word. */
 export type Speller = (word: string, limit: number) => Suggestion[];
 
-/** Version 1: one edit, common words first. */
+/** Version 1: one edit; common words first. */
 export function oneEditSpeller(list: () => WordList): Speller {
   return (word, limit) => {
     if (list().classOf(word) !== undefined) return [];
@@ -32,7 +32,7 @@ export function oneEditSpeller(list: () => WordList): Speller {
   };
 }
 
-/** Version 2: two edits, likely slips to common words first. */
+/** Version 2: two edits; probable errors in common words first. */
 export function twoEditSpeller(list: () => WordList): Speller {
   const byLength = lazily(() => signaturesByLength(list().words));
   return (word, limit) => {
@@ -57,14 +57,14 @@ export function twoEditSpeller(list: () => WordList): Speller {
 }
 
 /**
- * How many letters must be inserted, removed, replaced or swapped with their neighbour to make `b` of `a` (optimal
- * string alignment: no letter is edited twice); `most + 1` for anything beyond `most`.
+ * Returns the edit distance between `a` and `b`: letters inserted, removed, replaced or swapped with their neighbor
+ * (optimal string alignment: no letter is edited twice). Returns `most + 1` for anything above `most`.
  */
 export function editDistance(a: string, b: string, most: number): number {
   const width = b.length + 1;
   if (Math.abs(a.length - b.length) > most) return most + 1;
-  // The whole table in one small array: rows of the distances between the beginnings of a and those of b. Cells
-  // further than `most` from the diagonal are not worked out, they only have to read as too far.
+  // The whole table in one small array, with a row per prefix of a and a column per prefix of b. Cells more than
+  // `most` from the diagonal are not calculated; they only need a value that is too large.
   const table = new Uint8Array((a.length + 1) * width).fill(most + 1);
   for (let j = 0; j <= Math.min(most, b.length); j += 1) table[j] = j;
   for (let i = 1; i <= a.length; i += 1) {
@@ -82,13 +82,13 @@ export function editDistance(a: string, b: string, most: number): number {
       table[at] = cost;
       if (cost < smallest) smallest = cost;
     }
-    // Holds for swaps too, which reach over this row: what they would reach is at most one less than the cell between.
+    // This also holds for swaps, which skip this row: the cell they use is at most one less than the cell between.
     if (smallest > most) return most + 1;
   }
   return Math.min(table[table.length - 1]!, most + 1);
 }
 
-/** Everything that one insertion, removal, replacement or swap makes of a word. */
+/** Returns all strings that one insertion, removal, replacement or swap makes of a word. */
 function* oneEditFrom(word: string): Generator<string> {
   for (let i = 0; i <= word.length; i += 1) {
     const left = word.slice(0, i);
@@ -125,7 +125,7 @@ function signaturesOf(words: readonly string[]): Int32Array {
   return signatures;
 }
 
-/** One bit for each letter a to z that the word has, and one for everything else. */
+/** One bit for each letter from a to z in the word, and one for all other characters. */
 function signatureOf(word: string): number {
   let bits = 0;
   for (let i = 0; i < word.length; i += 1) {
@@ -141,7 +141,10 @@ function bitsSet(word: number): number {
   return Math.imul((fours + (fours >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }
 
-/** The edits between two words weighed by how easily a hand or an ear makes them; a wrong first letter is rare. */
+/**
+ * Weighs the edits between two words by how probable a typing or hearing error makes them. A wrong first letter is
+ * rare.
+ */
 function slipCost(typed: string, meant: string): number {
   let before: number[] = [];
   let last = [0];
@@ -163,7 +166,7 @@ function slipCost(typed: string, meant: string): number {
   return last[meant.length]! + (typed.charAt(0) === meant.charAt(0) ? 0 : 0.3);
 }
 
-/** Of a letter too many or too few: less when it doubles the one before it. */
+/** Cost of an extra or missing letter; lower if it doubles the letter before it. */
 function gapCost(word: string, position: number): number {
   return position > 1 && word.charAt(position - 1) === word.charAt(position - 2) ? 0.5 : 1;
 }
@@ -190,8 +193,8 @@ function best(found: Suggestion[], limit: number): Suggestion[] {
 const vowels = 'aeiouy';
 
 /**
- * The rows of a QWERTY keyboard, each shifted half a key against the one above: a key touches the next, and two in
- * the row below.
+ * The rows of a QWERTY keyboard. Each is shifted by half a key, so a key has neighbors beside it and two in the row
+ * below.
  */
 const keysAround: ReadonlyMap<string, ReadonlySet<string>> = keyboardNeighbours(['qwertyuiop', 'asdfghjkl', 'zxcvbnm']);
 

@@ -1,10 +1,8 @@
-// What the two stemmers share: which letters are vowels, the regions of a word, and the longest suffix of a table. A
-// word is lower case; a y that stands for a consonant (first letter, or after a vowel) is written Y while it is being
-// stemmed.
+// Code that both stemmers share: vowels, the regions of a word, and the longest suffix in a table. Words are in
+// lower case. During stemming, a consonant y (first letter, or after a vowel) is written Y.
 
 /**
- * A suffix and what takes its place; a function decides by the part before the suffix, and answers undefined to leave
- * it.
+ * A suffix and its replacement. A function decides by the part before the suffix and returns undefined to keep it.
  */
 export type SuffixRule = readonly [suffix: string, replacement: string | ((before: string) => string | undefined)];
 
@@ -16,7 +14,7 @@ export function hasVowel(part: string): boolean {
   return /[aeiouy]/.test(part);
 }
 
-/** The word with each consonant y as Y. */
+/** Writes each consonant y as Y. */
 export function markConsonantY(word: string): string {
   if (!word.includes('y')) return word;
   let marked = '';
@@ -27,8 +25,8 @@ export function markConsonantY(word: string): string {
 }
 
 /**
- * Where the region begins that follows the first non-vowel after a vowel, looking from `from` on; the length when
- * there is none.
+ * Returns the start of the region after the first non-vowel that follows a vowel, from `from` on; the length of the
+ * word if there is none.
  */
 export function regionAfter(word: string, from: number): number {
   let at = from;
@@ -37,7 +35,7 @@ export function regionAfter(word: string, from: number): number {
   return Math.min(at + 1, word.length);
 }
 
-/** Porter's *o: consonant, vowel, consonant other than w, x, Y at the end. */
+/** Porter's *o: consonant, vowel, consonant at the end, except w, x, Y. */
 export function endsConsonantVowelConsonant(part: string): boolean {
   const last = part.at(-1);
   return (
@@ -46,8 +44,8 @@ export function endsConsonantVowelConsonant(part: string): boolean {
 }
 
 /**
- * Applies the rule with the longest suffix that the word has, provided that the suffix lies in the region from
- * `regionStart` on; a shorter one is not tried then. Tables are written longest suffix first.
+ * Applies the rule with the longest matching suffix, if that suffix is in the region from `regionStart` on. Shorter
+ * suffixes are then not tried. Tables list the longest suffix first.
  */
 export function applyLongest(word: string, rules: readonly SuffixRule[], regionStart: number): string {
   for (const [suffix, replacement] of rules) {

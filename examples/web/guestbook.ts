@@ -1,7 +1,6 @@
-// A guest book: a small web application as a chassis, beside the static files in public/. It shows what an author
-// writes: one handler that gets a request and returns a response; forms, redirects, cookies and escaping are the
-// application's own business, as in any server. Entries are kept in memory, of this one process: it is a sample, so
-// katamari.yaml runs one copy.
+// A guest book: a small web application as a chassis, with static files in public/. It has one handler, which gets a
+// request and returns a response. Forms, redirects, cookies and escaping work as in any web server. This sample
+// keeps its entries in the memory of one process, so katamari.yaml runs one copy.
 import { chassis } from 'katamari';
 
 interface Header {
@@ -63,7 +62,7 @@ function sign(request: Request): Response {
   if (name === '' || words === '') return page(400, request, '<p class="note">Please give a name and a few words.</p>');
   entries.unshift({ name, words, at: new Date() });
   entries.length = Math.min(entries.length, entriesMax);
-  // A reload after this shows the page and does not send the form again.
+  // Redirect after POST, so that a reload does not submit the form again.
   return {
     status: 303,
     headers: [

@@ -2,7 +2,7 @@
 // (link, stats, faceplates), and whether two share a name. All checks are read-only.
 
 import { connectLink } from '../../../core/link/mod.ts';
-import { KatamariError } from '../../../core/mod.ts';
+import { KatamariError, parseAddress } from '../../../core/mod.ts';
 import { type Config, linkSecurityOf } from '../../config/mod.ts';
 import { ConsulError, type ConsulClient, type ConsulEntry } from '../../consul/mod.ts';
 import { FACEPLATE, keysOf, LEADER, MANAGER, MASTER, readRecord, readRecords } from '../../mesh/mod.ts';
@@ -47,7 +47,7 @@ function readFleet(mesh: string, entries: ReadonlyMap<string, ConsulEntry>, inva
   const keys = keysOf(mesh);
   const options = {
     onlyHeld: true,
-    onWrong: (name: string, error: Error): void => {
+    onInvalid: (name: string, error: Error): void => {
       invalid.push({
         verdict: 'warn',
         subject: `record ${name}`,
@@ -198,14 +198,14 @@ async function checkReachable({ member, addresses }: ProcessAddresses, config: C
 }
 
 /** Why an address cannot be used from this process. */
-interface Problem {
+interface AddressProblem {
   readonly text: string;
   /** The process rejected the link secret or certificate. */
   readonly isDenied: boolean;
 }
 
 /** Returns why an address cannot be reached, or undefined if it can. */
-async function findProblem(purpose: string, address: string, config: Config): Promise<Problem | undefined> {
+async function findProblem(purpose: string, address: string, config: Config): Promise<AddressProblem | undefined> {
   try {
     if (purpose !== 'link') {
       const text = await (purpose === 'stats'
@@ -234,11 +234,11 @@ async function statsProblem(url: string): Promise<string> {
   return answer.ok ? '' : `/livez answers ${answer.status}`;
 }
 
-function portProblem(address: string): Promise<string> {
-  const [, host = '', port = ''] = /^\[?(.*?)\]?:(\d+)$/.exec(address) ?? [];
-  if (port === '') return Promise.resolve('is not HOST:PORT');
+function portProblem(text: string): Promise<string> {
+  const address = parseAddress(text);
+  if (address === undefined) return Promise.resolve('is not HOST:PORT');
   return new Promise((resolve) => {
-    const socket = connect({ host, port: Number(port) });
+    const socket = connect(address);
     const end = (problem: string): void => {
       clearTimeout(timer);
       socket.destroy();
