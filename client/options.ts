@@ -1,11 +1,9 @@
 // What callers may say: once for a mesh, once for a service, or for one call. Checked here, in words that name the
-// option; a call with an option
-import { parseAddress, type LinkAddress } from '../core/link/mod.ts';
-import { KatamariError, DEFAULT_LIMITS } from '../core/mod.ts';
+// option; a call with an option that cannot be meant is refused before anything is sent.
+
+import type { LinkAddress } from '../core/link/mod.ts';
+import { DEFAULT_LIMITS, KatamariError, parseAddress } from '../core/mod.ts';
 import type { IdlSource } from '../core/thrift/mod.ts';
-
-// that cannot be meant is refused before anything is sent.
-
 import type { ConnectionOptions } from 'node:tls';
 /** As node:tls takes them; without `ca` the authorities that the runtime trusts. */
 export type ClientTls = Pick<ConnectionOptions, 'ca' | 'cert' | 'key' | 'passphrase' | 'servername'>;
@@ -82,8 +80,8 @@ export interface ClientSettings {
   readonly idleMs: number;
 }
 
+/** Where to dial: a parsed address, and its text as the caller gave it, for messages. */
 export interface DialAddress {
-  /** As it was given, for messages. */
   readonly text: string;
   readonly at: LinkAddress;
 }
@@ -120,10 +118,11 @@ function checkCount(name: string, value: unknown): number {
 }
 
 function addressOf(text: unknown): DialAddress {
-  if (typeof text !== 'string' || !/^unix:.|:\d{1,5}$/.test(text)) {
-    throw new KatamariError('bad_request', `addresses: expected host:port, got ${JSON.stringify(text)}`);
+  if (typeof text === 'string') {
+    const at = text.startsWith('unix:') ? { path: text.slice('unix:'.length) } : parseAddress(text);
+    if (at !== undefined && !('path' in at && at.path === '')) return { text, at };
   }
-  return { text, at: parseAddress(text.startsWith('unix:') ? text : `tcp:${text}`) };
+  throw new KatamariError('bad_request', `addresses: expected host:port, got ${JSON.stringify(text)}`);
 }
 
 const TIMEOUT_MS = 10_000;

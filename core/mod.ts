@@ -1,6 +1,6 @@
 // The door of core: what other rooms may import.
 
-export { dialable, urlOf } from './address.ts';
+export { type Address, dialAddress, formatAddress, isUnspecified, parseAddress, portOf, urlOf } from './address.ts';
 export { Backoff } from './backoff.ts';
 export { type Clock, sleep, systemClock } from './clock.ts';
 export {

@@ -2,7 +2,7 @@
 // when it broke. The interface of a service is asked from the mesh and kept for a few seconds, so a chassis needs no
 // IDL but its own.
 import { decodeResult, decodeStruct, encodeStruct, parseIdl } from '../../core/idl/mod.ts';
-import { Link, parseAddress } from '../../core/link/mod.ts';
+import { Link, parseLinkAddress } from '../../core/link/mod.ts';
 import { systemClock, type Clock, KatamariError, DEFAULT_LIMITS } from '../../core/mod.ts';
 import { type Call, type Reply, createCall, meshInterface } from '../../core/rpc/mod.ts';
 import { type Interface, ThriftException, readApplicationException } from '../../core/thrift/mod.ts';
@@ -122,7 +122,7 @@ export class MeshCaller {
 
   #connect(): Promise<Link> {
     return new Promise((resolve, reject) => {
-      const socket = connect(parseAddress(this.#address));
+      const socket = connect(parseLinkAddress(this.#address));
       const onError = (error: Error): void => {
         this.#link = undefined;
         reject(

@@ -1,16 +1,19 @@
-// One HTTP/1.1 server under a Hono app, with the limits of DESIGN.md section 6 item 9. Every front that speaks HTTP stands on it.
+// One HTTP/1.1 server under a Hono app, with limits on everything that a client sends. Every front that speaks HTTP
+// stands on it.
 //
-// It is `node:http` under @hono/node-server on all three runtimes; before it, where that can be, stands a shorter way for ordinary POSTs
-// (fast-path.ts). The other two runtimes have servers of their own, but those cannot be told how long a client may take over its headers,
-// how many connections there may be or how many there are, and one aborts the signal of requests that succeeded; their `node:http`
-// can do all of it, at the same speed within a tenth.
+// It is `node:http` under @hono/node-server on all three runtimes; before it, where that can be, stands a shorter way
+// for ordinary POSTs (fast-path.ts). The other two runtimes have servers of their own, but those cannot be told how
+// long a client may take over its headers, how many connections there may be or how many there are, and one aborts
+// the signal of requests that succeeded; their `node:http` can do all of it, at the same speed within a tenth.
 //
-// A body is read here, whole and bounded, before the app sees the request: the app finds it ready (`requestBody(env)`, or the usual
-import { httpTakesSockets, type FaceplateLimits } from '../mod.ts';
+// A body is read here, whole and bounded, before the app sees the request: the app finds it ready
+// (`requestBody(env)`, or the usual
+import { httpTakesSockets, urlOf, type FaceplateLimits } from '../mod.ts';
 import type { FastApp, FastConnection } from './fast-connection.ts';
 import { FastPath } from './fast-path.ts';
 
-// `c.req.text()`), and a slow, half-sent or oversized one never reaches it. `request.signal` aborts when the client has gone.
+// `c.req.text()`), and a slow, half-sent or oversized one never reaches it. `request.signal` aborts when the client
+// has gone.
 
 import { setMaxListeners } from 'node:events';
 import { createServer } from 'node:http';
@@ -39,7 +42,10 @@ export interface HttpRefusal {
 
 export interface ServeHttpOptions {
   readonly fetch: (request: Request, env: HttpEnv) => Response | Promise<Response>;
-  /** Answers ordinary POSTs where they can be had without `fetch`; it must answer them as `fetch` does, which gets all others. */
+  /**
+   * Answers ordinary POSTs where they can be had without `fetch`; it must answer them as `fetch` does, which gets all
+   * others.
+   */
   readonly posts?: FastApp;
   readonly host: string;
   /** 0 takes any free port. */
@@ -57,16 +63,26 @@ export interface HttpServer {
   /** Connections that are open now. */
   connections(): number;
   /**
-   * Finishes the requests under way, says with each answer that it is the last of its connection, accepts no more, closes idle connections,
-   * then resolves. With `lastCallMs` idle connections have so long for one more request, which is answered as ever; `onRefusing` is told when that
-   * is over.
+   * Finishes the requests under way, says with each answer that it is the last of its connection, accepts no more,
+   * closes idle connections, then resolves. With `lastCallMs` idle connections have so long for one more request,
+   * which is answered as ever; `onRefusing` is told when that is over.
    */
   drain(options?: { readonly lastCallMs?: number; readonly onRefusing?: () => void }): Promise<void>;
   /** Ends now, whatever is under way. */
   close(): Promise<void>;
 }
 
-/** Starts listening; rejects with the system's error (`EADDRINUSE`) when it cannot. */
+/**
+ * Starts an HTTP server. Rejects with the error of the system (`EADDRINUSE`) when it cannot listen.
+ * @example
+ * const server = await serveHttp({ fetch: app.fetch, host, port, limits });
+ * return {
+ *   address: server.url,
+ *   connections: () => server.connections(),
+ *   drain: () => server.drain(),
+ *   close: () => server.close(),
+ * };
+ */
 export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> {
   const front = new HttpListener(options);
   await front.listen();
@@ -79,8 +95,8 @@ export function requestBody(env: HttpEnv): Buffer {
 }
 
 /**
- * Aborted when the client of a request has gone. One for all requests of a connection, made when it is first asked for: cheaper by an
- * AbortController per request than `request.signal`, which works too.
+ * Aborted when the client of a request has gone. One for all requests of a connection, made when it is first asked
+ * for: cheaper by an AbortController per request than `request.signal`, which works too.
  */
 export function clientSignal(env: HttpEnv): AbortSignal {
   const connection = (env.incoming as TakenRequest)[CONNECTION] as HttpConnection;
@@ -93,7 +109,11 @@ export function clientSignal(env: HttpEnv): AbortSignal {
   return connection.gone.signal;
 }
 
-/** Address of the client, for example `127.0.0.1`; '' when it has gone already. */
+/**
+ * Returns the address of the client, for example `127.0.0.1`; '' when it has gone already.
+ * @example
+ * const caller = `${context.name} ${remoteAddress(env)}`;
+ */
 export function remoteAddress(env: HttpEnv): string {
   const address = env.incoming.socket.remoteAddress ?? '';
   return address.startsWith('::ffff:') ? address.slice(7) : address;
@@ -190,8 +210,7 @@ class HttpListener implements HttpServer {
   }
 
   get url(): string {
-    const { address, port } = this;
-    return `http://${address.includes(':') ? `[${address}]` : address}:${port}`;
+    return urlOf({ host: this.address, port: this.port });
   }
 
   connections(): number {
@@ -204,7 +223,8 @@ class HttpListener implements HttpServer {
       posts?.beginGracefulClose();
       if (busy > 0 && latest !== undefined && !latest.headersSent) latest.shouldKeepAlive = false;
     }
-    // Also new connections are served meanwhile, for one request each: node closes idle ones together with the listener.
+    // Also new connections are served meanwhile, for one request each: node closes idle ones together with the
+    // listener.
     if (lastCallMs > 0) await this.#beginGracefulClose(lastCallMs);
     onRefusing();
     const stopped = this.#stop();
@@ -288,7 +308,8 @@ class HttpListener implements HttpServer {
     }
     const declared = Number(incoming.headers['content-length'] ?? 0);
     const isPlainGet = incoming.method === 'GET' || incoming.method === 'HEAD';
-    // A body nobody asked for is read as well: one that is left lying stops the reading, and the end of the connection is not seen.
+    // A body nobody asked for is read as well: one that is left lying stops the reading, and the end of the
+    // connection is not seen.
     if (isPlainGet && declared === 0 && incoming.headers['transfer-encoding'] === undefined) {
       void this.#answer(incoming, outgoing);
       return;
@@ -320,7 +341,8 @@ class HttpListener implements HttpServer {
       chunks = [];
       void this.#answer(incoming, outgoing);
     };
-    // A client that goes away half-way ends the stream with an error; its response closes with the connection, nothing is left.
+    // A client that goes away half-way ends the stream with an error; its response closes with the connection,
+    // nothing is left.
     incoming.on('data', onData).on('end', onEnd).on('error', ignore);
   }
 
@@ -338,7 +360,8 @@ class HttpListener implements HttpServer {
     outgoing.writeHead(refusal.status, { ...REFUSAL_HEADERS, 'content-length': Buffer.byteLength(body) });
     outgoing.end(body);
     if (incoming.complete) return;
-    // Closing at once would make the kernel throw the answer away together with the unread bytes, so some of them are swallowed.
+    // Closing at once would make the kernel throw the answer away together with the unread bytes, so some of them are
+    // swallowed.
     let swallowed = 0;
     const { socket } = incoming;
     incoming.on('error', ignore).on('data', (chunk: Buffer) => {
@@ -379,7 +402,10 @@ class HttpListener implements HttpServer {
     );
   }
 
-  /** Nothing moved for the idle time: fine while a call is worked on, else (idle, or a client that does not read) the end. */
+  /**
+   * Nothing moved for the idle time: fine while a call is worked on, else (idle, or a client that does not read) the
+   * end.
+   */
   #idle(socket: Duplex): void {
     const connection = this.#connections.get(socket);
     if (connection !== undefined && connection.busy > 0 && connection.latest?.headersSent === false) {
@@ -389,7 +415,10 @@ class HttpListener implements HttpServer {
     socket.destroy();
   }
 
-  /** A socket's timer that has fired once is not wound up again by every runtime, so its next idle time is watched here. */
+  /**
+   * A socket's timer that has fired once is not wound up again by every runtime, so its next idle time is watched
+   * here.
+   */
   #endIfUnused(socket: Duplex, connection: HttpConnection, last: ServerResponse): void {
     connection.isOverdue = false;
     const timer = setTimeout(() => {

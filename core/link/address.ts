@@ -1,26 +1,32 @@
-// Addresses of links: `unix:PATH` or `tcp:HOST:PORT`, and which of them only this machine can reach.
-import { KatamariError } from '../mod.ts';
-import { isIPv4, isIPv6 } from 'node:net';
-export type LinkAddress = { readonly path: string } | { readonly host: string; readonly port: number };
+// Addresses of links: `unix:PATH` or `tcp:HOST:PORT`, and which of them other machines cannot reach.
 
-/** Parses `unix:PATH` or `tcp:HOST:PORT` into what node:net takes. @throws KatamariError bad_request */
-export function parseAddress(address: string): LinkAddress {
-  if (address.startsWith('unix:')) return { path: address.slice(5) };
-  const found = /^tcp:(.*):(\d+)$/.exec(address);
-  if (found === null || Number(found[2]) > 65_535) {
-    throw new KatamariError('bad_request', `"${address}" is no address; expected unix:PATH or tcp:HOST:PORT`);
-  }
-  return { host: (found[1] as string).replace(/^\[(.*)\]$/, '$1'), port: Number(found[2]) };
+import { formatAddress, KatamariError, parseAddress, type Address } from '../mod.ts';
+import { isIPv4, isIPv6 } from 'node:net';
+
+/** What node:net connects to and listens on: a Unix socket or a TCP address. */
+export type LinkAddress = { readonly path: string } | Address;
+
+/** Parses `unix:PATH` or `tcp:HOST:PORT`. @throws KatamariError bad_request */
+export function parseLinkAddress(text: string): LinkAddress {
+  if (text.startsWith('unix:')) return { path: text.slice('unix:'.length) };
+  const address = text.startsWith('tcp:') ? parseAddress(text.slice('tcp:'.length)) : undefined;
+  if (address !== undefined) return address;
+  throw new KatamariError('bad_request', `"${text}" is no address; expected unix:PATH or tcp:HOST:PORT`);
 }
 
-/** Whether a server that listens there is out of reach for other machines: Unix sockets, 127.0.0.0/8, ::1 and localhost. */
+/** Writes `unix:PATH` or `tcp:HOST:PORT`; `parseLinkAddress` reads it back. */
+export function formatLinkAddress(address: LinkAddress): string {
+  return 'path' in address ? `unix:${address.path}` : `tcp:${formatAddress(address)}`;
+}
+
+/** Whether only this machine can reach a server on `address`: Unix sockets, 127.0.0.0/8, ::1 and localhost. */
 export function isLoopback(address: LinkAddress): boolean {
   if ('path' in address) return true;
   const host = address.host.toLowerCase();
   if (host === 'localhost') return true;
   if (isIPv4(host)) return host.startsWith('127.');
   if (!isIPv6(host) || host.includes('%')) return false;
-  // The one spelling that the URL parser gives an IPv6 address; 127.x.y.z may be hidden in one.
+  // IPv6 has many spellings, and ::ffff:127.x.y.z is loopback, too. The URL parser reduces them to one form.
   const canonical = new URL(`http://[${host}]`).hostname;
   return canonical === '[::1]' || /^\[::ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4}\]$/.test(canonical);
 }

@@ -1,21 +1,24 @@
-// Who may be at the other end of a link, and the client's way to one: connects, does TLS, shakes hands, and hands over a socket for a Link.
+// Authentication of links, and the client's side of a new one: `connectLink` connects, does TLS and the handshake,
+// and returns a socket for a Link.
 //
-// TLS is mutual: both sides show a certificate of one CA. The host name is not compared with the certificate, because managers are found by
+// TLS is mutual: both sides show a certificate of one CA. The host name is not compared with the certificate, because
+// managers are found by addresses that change; the CA is the proof. So the CA must be the mesh's own: a process with
+// a certificate of it, for client and server usage, is a member and may act as any manager or faceplate. A CA that
+// signs for others would let those in. The secret is a second, independent proof (handshake.ts); when both are
+// configured, both are required. It encrypts nothing.
+//
+// `connectLink` never waits longer than its timeout, never accepts a peer that did not prove itself, and never
+// accepts less than what is configured.
 import { KatamariError } from '../mod.ts';
-import { isLoopback, parseAddress, type LinkAddress } from './address.ts';
+import { isLoopback, parseLinkAddress, type LinkAddress } from './address.ts';
 import { ClientHandshake } from './handshake.ts';
-
-// addresses that change; the CA is the proof. So the CA must be the mesh's own: whoever holds a certificate of it, with both client
-// and server usage, is a member and may be any manager or faceplate. A CA that signs for others too would let those in.
-// The secret is a second, independent proof (handshake.ts); with both configured, both are asked for. It enciphers nothing.
-// Refuses: to wait longer than it was told, to go on with a side that did not prove itself, to do with less than was configured.
 
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 
 export interface LinkSecurity {
-  /** Shared by all processes of the mesh; '' for none. */
+  /** Secret of all processes of the mesh; '' for none. */
   readonly secret: string;
   /** PEM texts: the CA of the mesh, and this process's own certificate and key. */
   readonly tls: { readonly ca: string; readonly cert: string; readonly key: string } | undefined;
@@ -23,18 +26,19 @@ export interface LinkSecurity {
 
 export interface ConnectLinkOptions {
   readonly security: LinkSecurity | undefined;
-  /** For all of it: connection, TLS and handshake. */
+  /** Time limit for connection, TLS and handshake together, in ms. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
 }
 
 /**
- * Why a link server must not be opened on `address` (`unix:PATH` or `tcp:HOST:PORT`), with what to do; undefined when it may. Who can call on
- * a link is believed in whatever it says of its calls, so other machines must prove themselves first.
+ * Returns why a link server must not listen on `address` (`unix:PATH` or `tcp:HOST:PORT`) and what to do; undefined
+ * when it may. A peer on a link is trusted in all that it says of its calls, so other machines must prove themselves
+ * first.
  * @throws KatamariError bad_request when it is no address
  */
 export function whyNotListen(address: string, security: LinkSecurity | undefined): string | undefined {
-  if (isLoopback(parseAddress(address)) || security?.tls !== undefined) return undefined;
+  if (isLoopback(parseLinkAddress(address)) || security?.tls !== undefined) return undefined;
   const secretBytes = Buffer.byteLength(security?.secret ?? '');
   if (secretBytes >= SECRET_BYTES_MIN) return undefined;
   const what =
@@ -44,23 +48,23 @@ export function whyNotListen(address: string, security: LinkSecurity | undefined
   return `The link on ${address} would be open to other machines ${what}. Configure certificates, or a secret (openssl rand -hex 32 makes one), or listen on 127.0.0.1`;
 }
 
-/** A shorter secret can be found by one who has heard a handshake. */
+/** An attacker who has recorded a handshake can guess a shorter secret. */
 export const SECRET_BYTES_MIN = 16;
 
 /**
- * Connects to a link server and proves both sides to each other.
+ * Connects to a link server; both sides authenticate.
  * @param address `unix:PATH` or `tcp:HOST:PORT`
- * @returns a paused socket for `new Link(socket, ...)`, which reads on
- * @throws KatamariError resource_failed (not there, not in time), denied (what the sides ask of each other does not fit) or cancelled,
- * all with facts.notRun; bad_request when the address is none or the certificates cannot be read
+ * @returns a paused socket for `new Link(socket, ...)`, which resumes it
+ * @throws KatamariError resource_failed (not there, not in time), denied (the sides require different things) or
+ * cancelled, all with facts.notRun; bad_request when the address is none or the certificates cannot be read
  */
 export async function connectLink(address: string, options: ConnectLinkOptions): Promise<Socket> {
-  const where = parseAddress(address);
+  const where = parseLinkAddress(address);
   if (options.signal?.aborted === true) throw cancelled(address);
   return new Dial(address, where, options).ended;
 }
 
-/** One attempt; ends once, with the socket or with the first reason. */
+/** One attempt. It ends once, with the socket or with the first error. */
 class Dial {
   readonly ended: Promise<Socket>;
   readonly #address: string;
@@ -94,7 +98,7 @@ class Dial {
       if ((socket as TLSSocket).authorized) this.#shake();
       else this.#fail(this.#tlsFailed((socket as TLSSocket).authorizationError));
     });
-    // Stays for good: between here and its Link nobody else listens, and an error that nobody listens to ends the process.
+    // Stays on the socket: until the Link has its own listener, an error without a listener would end the process.
     socket.on('error', (error: NodeJS.ErrnoException) => this.#fail(this.#failedBy(error)));
     socket.once('end', this.#onGone);
     socket.once('close', this.#onGone);
@@ -120,7 +124,7 @@ class Dial {
     socket.off('data', this.#onData);
     socket.off('end', this.#onGone);
     socket.off('close', this.#onGone);
-    // What comes before there is a Link waits in the socket.
+    // Bytes that arrive before there is a Link wait in the socket.
     socket.pause();
     if (rest.length > 0) socket.unshift(rest);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
@@ -137,7 +141,7 @@ class Dial {
     this.#reject(error);
   }
 
-  /** @returns false when it had ended before */
+  /** Returns false when the attempt had ended before. */
   #end(): boolean {
     if (this.#isEnded) return false;
     this.#isEnded = true;
@@ -173,8 +177,8 @@ class Dial {
 
   #failedBy(error: NodeJS.ErrnoException): KatamariError {
     const code = error.code ?? '';
-    if (this.#options.security?.tls !== undefined && isCertificateTrouble(code)) return this.#tlsFailed(error);
-    // Closed in the middle of TLS or the handshake; some runtimes report it as an error.
+    if (this.#options.security?.tls !== undefined && isCertificateError(code)) return this.#tlsFailed(error);
+    // The peer closed during TLS or the handshake; some runtimes report it as an error.
     if (code === 'ECONNRESET' || code === 'EPIPE') return this.#closed();
     const hint = HINTS[code] ?? 'is it there, and is the way to it open?';
     return failed(this.#address, `cannot be reached (${error.message || code}): ${hint}`, error);
@@ -198,11 +202,11 @@ class Dial {
 
 function connectWithTls(where: LinkAddress, tls: NonNullable<LinkSecurity['tls']>): TLSSocket {
   checkCertificates(tls);
-  // Names are not compared: see the head of this file.
+  // Host names are not compared, see the head of this file.
   return connectTls({ ...where, ...tls, minVersion: 'TLSv1.3', checkServerIdentity: () => undefined });
 }
 
-/** Whose certificates are looked at, for messages. */
+/** The owner of the certificates, for error messages. */
 interface CertificateOwner {
   readonly name: string;
   readonly expected: string;
@@ -214,7 +218,7 @@ const THE_LINK: CertificateOwner = {
 };
 
 /**
- * Looks at the PEM texts before they are used: not every runtime says what is wrong with them, or says it at all.
+ * Checks the PEM texts before they are used, because not every runtime reports what is wrong with them.
  * @param ca '' for none
  * @throws KatamariError bad_request
  */
@@ -238,8 +242,8 @@ export function checkCertificates(
   if (Date.parse(own.validTo) < Date.now()) throw bad(`The certificate of ${name} expired ${own.validTo}`);
 }
 
-/** TLS and certificate codes, as opposed to those of the connection. */
-function isCertificateTrouble(code: string): boolean {
+/** Whether an error code is of TLS or a certificate, not of the connection. */
+function isCertificateError(code: string): boolean {
   return /^ERR_(SSL|TLS|OSSL)|CERT|UNABLE_TO|SIGNATURE|EPROTO|CRL|HOSTNAME/.test(code);
 }
 
@@ -265,5 +269,5 @@ function cancelled(address: string): KatamariError {
   return new KatamariError('cancelled', `The connection to ${address} is not wanted any more`, { notRun: true });
 }
 
-/** The kernel asks a silent peer after this time, so that a machine that has vanished is noticed without a call. */
+/** Silence after which the kernel probes a peer, in ms, so that a vanished machine is noticed without a call. */
 export const KEEP_ALIVE_MS = 30_000;

@@ -1,29 +1,31 @@
-// The answering side of links: listens, lets peers in, drains. What a peer may do once it is in is in server-connection.ts.
-// Used by the chassis SDK (for its manager), by the manager (for faceplates) and for calls from chassis back into the mesh.
+// The server side of links: listens, authenticates peers, drains. server-connection.ts handles one connection. The
+// chassis SDK uses it (for its manager), the manager (for faceplates), and calls from a chassis back into the mesh
+// come in on it.
+//
+// With security, a peer must authenticate first: over TLS by its certificate, with the secret, or both.
+// Unauthenticated connections are few (a new one replaces the oldest) and get a few seconds and a few bytes; none of
+// their calls is read.
 import { systemClock, type Clock } from '../mod.ts';
-import { parseAddress } from './address.ts';
+import { formatLinkAddress, parseLinkAddress } from './address.ts';
 import { checkCertificates, KEEP_ALIVE_MS } from './security.ts';
 import { LinkServerConnection } from './server-connection.ts';
 import type { LinkServerOptions } from './server-options.ts';
-
-// With security, nobody is in before having proved itself: over TLS by its certificate, with the secret, or both. Strangers are few (the
-// oldest makes room), get a few seconds and a few bytes, and none of their calls is read.
 
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 
 export interface LinkServer {
-  /** `unix:PATH` or `tcp:HOST:PORT`, as it really listens. */
+  /** `unix:PATH` or `tcp:HOST:PORT`, with the real port. */
   readonly address: string;
-  /** Peers that are in. */
+  /** Number of authenticated peers. */
   connections(): number;
-  /** Connections that have not proved themselves yet. */
+  /** Number of connections that have not authenticated yet. */
   strangers(): number;
-  /** Calls that were read and have not ended. */
+  /** Calls in flight. */
   underWay(): number;
   /**
-   * Stops listening, tells its peers to call elsewhere, finishes what is under way, closes each connection once it is idle. A call that
-   * comes all the same is refused with `draining`, facts.notRun.
+   * Stops listening, tells its peers to call elsewhere, replies to the calls in flight, and closes each connection
+   * after its last reply. Calls that arrive later are refused with `draining`, facts.notRun.
    */
   drain(): Promise<void>;
   close(): Promise<void>;
@@ -31,7 +33,7 @@ export interface LinkServer {
 
 /**
  * Listens on `unix:PATH` or `tcp:HOST:PORT` (port 0: any free one).
- * @throws KatamariError bad_request when the address or the certificates are none
+ * @throws KatamariError bad_request when the address or the certificates are invalid
  */
 export async function startLinkServer(listen: string, options: LinkServerOptions): Promise<LinkServer> {
   const connections = new Set<LinkServerConnection>();
@@ -50,7 +52,7 @@ export async function startLinkServer(listen: string, options: LinkServerOptions
     if (asksSecret) strangers.enter(socket);
     else connections.add(connection);
   };
-  const isLocal = 'path' in parseAddress(listen);
+  const isLocal = 'path' in parseLinkAddress(listen);
   const server = serverOf(options, strangers, { isLocal, isFull, admit });
   const address = await listenOn(server, listen);
   let ended: Promise<void> | undefined;
@@ -81,7 +83,10 @@ export async function startLinkServer(listen: string, options: LinkServerOptions
   };
 }
 
-/** A server that hands on sockets: those of plain connections at once, those of TLS when the certificate of the peer was found good. */
+/**
+ * Returns a server that admits sockets: of plain connections at once, of TLS after the peer's certificate was
+ * verified.
+ */
 function serverOf(
   { security }: LinkServerOptions,
   strangers: UnauthenticatedPeers,
@@ -103,12 +108,13 @@ function serverOf(
   });
   server.on('connection', (raw: Socket) => {
     if (isFull()) raw.destroy();
-    // Without ports the secured socket would not be known for the same again; the time of its handshake is limited all the same.
+    // A Unix socket has no ports by which to find the raw socket of a TLS socket. Its handshake has a time limit all
+    // the same.
     else if (!isLocal) strangers.enter(raw);
   });
   server.on('secureConnection', (socket) => {
     strangers.leave(socket);
-    // Refused before it comes here; never let in by an option that a runtime does not know.
+    // The runtime refuses it earlier. Checked again in case a runtime ignores an option.
     if (socket.authorized) admit(socket);
     else socket.destroy();
   });
@@ -116,10 +122,10 @@ function serverOf(
   return server;
 }
 
-/** Connections that have proved nothing yet. Each has a few seconds; of too many the oldest is closed. */
+/** Connections that have not authenticated yet. Each has STRANGER_MS; when there are too many, the oldest is closed. */
 class UnauthenticatedPeers {
   readonly #clock: Clock;
-  /** With what takes back the timer of each, oldest first. */
+  /** Each socket with the function that cancels its timer, oldest first. */
   readonly #inside = new Map<Socket, () => void>();
   #isClosed = false;
 
@@ -148,7 +154,10 @@ class UnauthenticatedPeers {
     socket.once('close', () => this.leave(socket));
   }
 
-  /** It has proved itself, or has gone. A secured socket stands for the plain one below it, which has the same two ends. */
+  /**
+   * The peer has authenticated, or has gone. A TLS socket stands for the raw one below it, which has the same two
+   * addresses.
+   */
   leave(socket: Socket): void {
     const same = this.#inside.has(socket) ? socket : this.#below(socket);
     if (same === undefined) return;
@@ -174,13 +183,13 @@ class UnauthenticatedPeers {
   }
 }
 
-/** Time in which a connection must have proved itself, in ms; over TLS with a secret, once for each. */
+/** Time in which a connection must authenticate, in ms; over TLS with a secret, this long for each of the two. */
 export const STRANGER_MS = 5_000;
-/** Connections that have proved nothing. */
+/** Most connections that have not authenticated. */
 export const STRANGERS_MAX = 256;
 
 async function listenOn(server: Server, listen: string): Promise<string> {
-  const where = parseAddress(listen);
+  const where = parseLinkAddress(listen);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(where, () => {
@@ -188,6 +197,6 @@ async function listenOn(server: Server, listen: string): Promise<string> {
       resolve();
     });
   });
-  if ('path' in where) return `unix:${where.path}`;
-  return `tcp:${where.host.includes(':') ? `[${where.host}]` : where.host}:${(server.address() as AddressInfo).port}`;
+  if ('path' in where) return formatLinkAddress(where);
+  return formatLinkAddress({ host: where.host, port: (server.address() as AddressInfo).port });
 }

@@ -1,26 +1,28 @@
-// A TCP server for protocols of one line a question and one line an answer: it listens, counts and sweeps connections, drains. What a line
-import { systemClock, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
+// A TCP server for protocols with one line per request and one line per reply: it listens, limits and sweeps
+// connections, and drains. `answer` says what a line means; line-connection.ts handles one connection. Above
+// `connectionsMax`, a connection is refused in one line.
+import { formatAddress, systemClock, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
 import type { MeshAccess } from '../../core/rpc/mod.ts';
 import type { Faceplate } from './faceplate.ts';
 import { LineConnection, type LineClient, type LineConnectionOptions } from './line-connection.ts';
 
-// means is its user's business (`answer`); what may go wrong with a line is line-connection.ts. Limit that matters: `connectionsMax`;
-// those beyond are told so in one line.
-
 import { createServer, type AddressInfo } from 'node:net';
 
 export interface ServeLinesOptions {
-  /** Its timeout is how long a drain waits for the last answers. */
+  /** A drain waits for the last replies as long as its timeout. */
   readonly mesh: Pick<MeshAccess, 'timeoutMs'>;
   readonly host: string;
-  /** 0 takes any free port. */
+  /** 0 means any free port. */
   readonly port: number;
   readonly limits: FaceplateLimits;
-  /** Longest line in bytes, without its newline; `limits.frameBytesMax` unless told. */
+  /** Longest line in bytes, without its newline; default `limits.frameBytesMax`. */
   readonly lineBytesMax?: number;
-  /** The answer to one line, without a newline; '' for none. Lines of one connection may be asked at once, their answers leave in order. */
+  /**
+   * Returns the reply to one line, without a newline; '' for none. Several lines of a connection may be in flight;
+   * their replies leave in order.
+   */
   answer(line: string, client: LineClient): Promise<string>;
-  /** The line that says why there is no answer; also when `answer` throws. */
+  /** Returns the line that says why a request failed, also when `answer` throws. */
   refusal(error: KatamariError): string;
 }
 
@@ -28,7 +30,15 @@ export interface LineServer extends Faceplate {
   readonly port: number;
 }
 
-/** Starts listening; rejects with the system's error (`EADDRINUSE`) when it cannot. */
+/**
+ * Starts a line server. Rejects with the error of the system (`EADDRINUSE`) when it cannot listen.
+ * @example
+ * return serveLines({
+ *   ...context,
+ *   answer: async (line, { address, signal }) => replyTo(line, address, signal),
+ *   refusal: ({ code, message }) => JSON.stringify({ error: { code, message } }),
+ * });
+ */
 export async function serveLines(options: ServeLinesOptions): Promise<LineServer> {
   const { limits, host, port, mesh } = options;
   const connections = new Set<LineConnection>();
@@ -51,7 +61,8 @@ export async function serveLines(options: ServeLinesOptions): Promise<LineServer
     },
   };
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    // Those that are told why they are refused take places as well; when these are full too, nothing is said.
+    // Connections that are told why they are refused take places too. When these are full as well, a connection is
+    // closed without a word.
     if (connections.size >= limits.connectionsMax + REFUSALS_MAX) {
       socket.destroy();
       return;
@@ -62,7 +73,7 @@ export async function serveLines(options: ServeLinesOptions): Promise<LineServer
     if (isTooMany) connection.refuse(tooMany(limits.connectionsMax));
   });
   await new Promise<void>((resolve, reject) => {
-    // Not every runtime says which port it was that is taken.
+    // Not every runtime names the port that is taken.
     const onError = (error: Error): void => reject(Object.assign(error, { address: host, port }));
     server.once('error', onError);
     server.listen({ host, port }, () => {
@@ -70,7 +81,7 @@ export async function serveLines(options: ServeLinesOptions): Promise<LineServer
       resolve();
     });
   });
-  // A connection that cannot be accepted (no file descriptor left) is tried again by the kernel; it is no reason to end.
+  // The kernel offers a connection again that could not be accepted (no file descriptor left); the server goes on.
   server.on('error', () => undefined);
   const bound = server.address() as AddressInfo;
 
@@ -90,7 +101,7 @@ export async function serveLines(options: ServeLinesOptions): Promise<LineServer
     onGone();
     await stopped;
   };
-  /** Resolves when no connection is left, and after so long all the same. */
+  /** Resolves when no connection is left, at the latest after `withinMs`. */
   const whenGone = (withinMs: number): Promise<void> =>
     new Promise((resolve) => {
       const timer = setTimeout(resolve, withinMs);
@@ -113,8 +124,8 @@ export async function serveLines(options: ServeLinesOptions): Promise<LineServer
     await stopped;
   };
 
-  const name = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;
-  return { address: `${name}:${bound.port}`, port: bound.port, connections: () => connections.size, drain, close };
+  const address = formatAddress({ host: bound.address, port: bound.port });
+  return { address, port: bound.port, connections: () => connections.size, drain, close };
 }
 
 function tooMany(max: number): KatamariError {
@@ -126,10 +137,10 @@ function tooMany(max: number): KatamariError {
 
 /** Reply bytes that a client has not read: at so many its socket is not read either. */
 const UNREAD_BYTES_MAX = 1_048_576;
-/** Connections over the limit that are told so at one time. */
+/** Connections over the limit that may be told so at one time. */
 const REFUSALS_MAX = 1_000;
 const SWEEP_MS_MAX = 1_000;
-/** What an idle connection has for one more line when a drain begins. */
+/** How long an idle connection may send one more line when a drain begins, in ms. */
 const LAST_CALL_MS = 250;
-/** What a drain allows, beyond the last deadline, for answers to be read. */
+/** How long a drain waits, beyond the last deadline, for replies to be read, in ms. */
 const FLUSH_MS = 2_000;

@@ -16,7 +16,7 @@ import {
   type TimedPipelineLimits,
   withoutContext,
 } from '../../core/link/mod.ts';
-import { type Clock, asKatamariError, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
+import { type Clock, asKatamariError, formatAddress, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
 import { createCall, type Reply, type MeshAccess } from '../../core/rpc/mod.ts';
 import { type Encoding, type MessageFacts, FramedBinary } from '../../core/thrift/encodings/mod.ts';
 import { applicationExceptionOf, MESSAGE_TYPE, NOTHING } from '../../core/thrift/mod.ts';
@@ -348,7 +348,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
   #callerName(): string {
     if (this.#caller === '') {
       const { remoteAddress = '?', remotePort = 0 } = this.socket;
-      this.#caller = `thrift ${remoteAddress.includes(':') ? `[${remoteAddress}]` : remoteAddress}:${remotePort}`;
+      this.#caller = `thrift ${formatAddress({ host: remoteAddress, port: remotePort })}`;
     }
     return this.#caller;
   }

@@ -1,5 +1,6 @@
-// The Thrift faceplate: one TCP port on which ordinary Thrift clients call the mesh. It accepts connections up to its limit, sweeps over
-import { systemClock, type Clock, type FaceplateLimits } from '../../core/mod.ts';
+// The Thrift faceplate: one TCP port on which ordinary Thrift clients call the mesh. It accepts connections up to its
+// limit, sweeps over
+import { formatAddress, systemClock, type Clock, type FaceplateLimits } from '../../core/mod.ts';
 import type { MeshAccess, StatsTable } from '../../core/rpc/mod.ts';
 import type { Faceplate } from '../kit/mod.ts';
 import { type ConnectionHost, pipelineLimitsOf, ThriftConnection } from './connection.ts';
@@ -7,7 +8,8 @@ import { MethodTargets } from './method-targets.ts';
 import { tooManyConnections } from './refusals.ts';
 import { TlsListener, type ThriftTls } from './tls-door.ts';
 
-// them with one timer, and ends them; what a connection does is in connection.ts. It knows no service: names go to the mesh as they come.
+// them with one timer, and ends them; what a connection does is in connection.ts. It knows no service: names go to
+// the mesh as they come.
 
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 
@@ -29,9 +31,10 @@ export interface ThriftFaceplateOptions {
 export interface ThriftFaceplate extends Faceplate {
   readonly port: number;
   /**
-   * Takes no new connection and lets calls that have begun end, each connection after its last answer; later ones are refused with
-   * `draining`. Idle connections have a moment for one more call: Thrift cannot say "no more on this connection", so one that is closed with a
-   * call on its way loses it. Resolves when all are gone, at the latest when every deadline has passed.
+   * Takes no new connection and lets calls that have begun end, each connection after its last answer; later ones are
+   * refused with `draining`. Idle connections have a moment for one more call: Thrift cannot say "no more on this
+   * connection", so one that is closed with a call on its way loses it. Resolves when all are gone, at the latest
+   * when every deadline has passed.
    */
   drain(): Promise<void>;
 }
@@ -86,7 +89,8 @@ export async function startThriftFaceplate(options: ThriftFaceplateOptions): Pro
       resolve();
     });
   });
-  // A connection that cannot be accepted (no file descriptor left) is tried again by the kernel; it is no reason to end.
+  // A connection that cannot be accepted (no file descriptor left) is tried again by the kernel; it is no reason to
+  // end.
   server.on('error', () => {});
 
   const sweepMs = Math.min(SWEEP_MS_MAX, Math.max(10, Math.min(limits.idleMs, limits.requestMs) / 4));
@@ -132,8 +136,8 @@ export async function startThriftFaceplate(options: ThriftFaceplateOptions): Pro
   };
 
   const bound = server.address() as AddressInfo;
-  const name = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;
-  return { address: `${name}:${bound.port}`, port: bound.port, connections: () => connections.size, drain, close };
+  const address = formatAddress({ host: bound.address, port: bound.port });
+  return { address, port: bound.port, connections: () => connections.size, drain, close };
 }
 
 /** Connections over the limit that are told so at one time. */

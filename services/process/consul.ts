@@ -1,4 +1,5 @@
-// This process's Consul: the embedded agent, or the client to a real one as the configuration and CONSUL_* say; and the figures of its use.
+// This process's Consul: the embedded agent, or the client to a real one as the configuration and CONSUL_* say; and
+// the figures of its use.
 import { urlOf } from '../../core/mod.ts';
 import type { MetricFamily } from '../../faceplates/stats/mod.ts';
 import type { Config } from '../config/mod.ts';
@@ -32,7 +33,7 @@ export async function openConsul(config: Config, events: EventLog): Promise<Open
     dataDir: path.join(dataDir, 'consul'),
     onNote: (text) => events.add('consul_lost', 'embedded agent', text),
   });
-  const address = urlOf(agent.address, agent.port);
+  const address = urlOf({ host: agent.address, port: agent.port });
   return { client: consulClient({ address }), address, close: () => agent.close() };
 }
 

@@ -1,7 +1,8 @@
-// Launches processes for slots: assigns each an address to listen at and fills it into command and environment. Owns the folder of the
-// sockets and the reaper. Does not decide when a process starts or why.
+// Launches processes for slots: assigns each an address to listen at and fills it into command and environment. Owns
+// the folder of the sockets and the reaper. Does not decide when a process starts or why.
 
 import { mkdtempSync, rmSync } from 'node:fs';
+import { parseLinkAddress } from '../../core/link/mod.ts';
 import type { Clock } from '../../core/mod.ts';
 import type { Deployment } from '../mesh/mod.ts';
 import { ProcessInstance } from './instance.ts';
@@ -74,8 +75,8 @@ export class Launcher {
   }
 
   /**
-   * A port below the ephemeral range of the kernel, so that only an unrelated server can occupy it. In that case the chassis fails its
-   * start, and the next start uses the next port.
+   * A port below the ephemeral range of the kernel, so that only an unrelated server can occupy it. In that case the
+   * chassis fails its start, and the next start uses the next port.
    */
   #freePort(): number {
     this.#lastPort = this.#lastPort >= PORT_MAX ? PORT_MIN : this.#lastPort + 1;
@@ -88,12 +89,12 @@ function fillInAll(env: Readonly<Record<string, string>>, address: string): Reco
 }
 
 function fillIn(word: string, address: string): string {
-  const [, host = '', port = ''] = /^tcp:(.*):(\d+)$/.exec(address) ?? [];
+  const where = parseLinkAddress(address);
   return word
     .replaceAll('{listen}', address)
-    .replaceAll('{path}', address.startsWith('unix:') ? address.slice(5) : '')
-    .replaceAll('{host}', host)
-    .replaceAll('{port}', port);
+    .replaceAll('{path}', 'path' in where ? where.path : '')
+    .replaceAll('{host}', 'path' in where ? '' : where.host)
+    .replaceAll('{port}', 'path' in where ? '' : String(where.port));
 }
 
 const PORT_MIN = 20_000;

@@ -1,8 +1,9 @@
-// The readiness check of a chassis that was just launched: connects as soon as it listens, calls `describe`, then `ping`. The description
-// must agree with the deployment. A plain Thrift server has no `describe`, so its deployment describes it (plain-server.ts).
+// The readiness check of a chassis that was just launched: connects as soon as it listens, calls `describe`, then
+// `ping`. The description must agree with the deployment. A plain Thrift server has no `describe`, so its deployment
+// describes it (plain-server.ts).
 
 import { decodeResult, parseIdl } from '../../core/idl/mod.ts';
-import { Link, parseAddress } from '../../core/link/mod.ts';
+import { Link, parseLinkAddress } from '../../core/link/mod.ts';
 import { KatamariError, sleep } from '../../core/mod.ts';
 import { chassisInterface, createCall, EMPTY_STRUCT, type ChassisDetails } from '../../core/rpc/mod.ts';
 import { readApplicationException, type IdlSource, type Interface } from '../../core/thrift/mod.ts';
@@ -84,7 +85,7 @@ async function control(
 
 /** Connects as soon as the chassis listens. Polls with a short pause, because the start of the chassis waits for it. */
 async function connectWhenListening(address: string, signal: AbortSignal): Promise<Socket> {
-  const where = parseAddress(address);
+  const where = parseLinkAddress(address);
   for (;;) {
     signal.throwIfAborted();
     const socket = connectTo(where);

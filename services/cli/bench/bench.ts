@@ -1,8 +1,9 @@
-// `katamari bench Service.method ...`: load on one method through the Thrift port, as any client of the mesh would make it, and what became of it.
-// Plans (bench-plan.ts), finds the mesh (bench-target.ts), makes the calls as bytes (bench-calls.ts), runs rounds of load (bench-round.ts) and tells
-// (bench-report.ts). Everything is in this one process, and it says when that was too little.
+// `katamari bench Service.method ...`: load on one method through the Thrift port, as any client of the mesh would
+// make it, and what became of it. Plans (bench-plan.ts), finds the mesh (bench-target.ts), makes the calls as bytes
+// (bench-calls.ts), runs rounds of load (bench-round.ts) and tells (bench-report.ts). Everything is in this one
+// process, and it says when that was too little.
 
-import { urlOf } from '../../../core/mod.ts';
+import { formatAddress } from '../../../core/mod.ts';
 import { EXIT, type ExitCode } from '../../config/mod.ts';
 import { connect, type CliContext } from '../kit/context.ts';
 import { paint } from '../kit/terminal.ts';
@@ -35,7 +36,7 @@ export async function runBench(
   const facts = {
     plan,
     mesh: target.mesh,
-    thrift: urlOf(target.thrift.host, target.thrift.port).slice('http://'.length),
+    thrift: formatAddress(target.thrift),
   };
   const isJson = options.json === true;
   const stop = new AbortController();

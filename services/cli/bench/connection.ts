@@ -1,18 +1,16 @@
-// One connection of `katamari bench` to the Thrift port: writes frames that were made before, and looks at no more of an answer than whether it is one.
+// One connection of `katamari bench` to the Thrift port: writes frames that were made before, and looks at no more of
+// an answer than whether it is one.
 import { FrameReader } from '../../../core/link/mod.ts';
+import type { Address } from '../../../core/mod.ts';
 import { HEADER_MAGIC } from '../../../core/thrift/encodings/mod.ts';
 import { readApplicationException, MESSAGE_TYPE } from '../../../core/thrift/mod.ts';
 import { failureCodeOf } from './error-codes.ts';
 import { DECLARED, RESULT, type CallResultKind } from './tally.ts';
 
-// Answers come in the order of the calls, so a line of instants is all that is known of those under way. It never opens itself again.
+// Answers come in the order of the calls, so a line of instants is all that is known of those under way. It never
+// opens itself again.
 
 import { connect, type Socket } from 'node:net';
-
-export interface ThriftAddress {
-  readonly host: string;
-  readonly port: number;
-}
 
 export interface ConnectionEvents {
   /** `dueAtMs`: as it was given to `send`. */
@@ -38,7 +36,7 @@ export class BenchConnection {
   }
 
   /** @throws Error of the socket, or when it takes longer than CONNECT_MS */
-  static open({ host, port }: ThriftAddress, events: ConnectionEvents): Promise<BenchConnection> {
+  static open({ host, port }: Address, events: ConnectionEvents): Promise<BenchConnection> {
     return new Promise((resolve, reject) => {
       const socket = connect({ host, port });
       const tooLong = setTimeout(
@@ -71,7 +69,10 @@ export class BenchConnection {
     return !this.#isClosed;
   }
 
-  /** Gives up what was sent at `beforeMs` or earlier and has no answer, and with it the connection: what follows would wait behind it. */
+  /**
+   * Gives up what was sent at `beforeMs` or earlier and has no answer, and with it the connection: what follows would
+   * wait behind it.
+   */
   giveUp(beforeMs: number): void {
     if (this.#line.length > 0 && this.#line.sentAtMs <= beforeMs) this.#close(beforeMs);
   }
@@ -114,8 +115,8 @@ export class BenchConnection {
   }
 
   /**
-   * Closed first, because whoever hears of an ending may want to send the next call. Those sent at `beforeMs` or earlier have waited too long, the
-   * others are lost with it.
+   * Closed first, because whoever hears of an ending may want to send the next call. Those sent at `beforeMs` or
+   * earlier have waited too long, the others are lost with it.
    * @param first what became of the first
    */
   #close(beforeMs: number, first?: CallResultKind): void {
@@ -128,7 +129,10 @@ export class BenchConnection {
   }
 }
 
-/** Result, declared exception or failure, by the head of the message and the first field of its struct. @throws Error when it is none */
+/**
+ * Result, declared exception or failure, by the head of the message and the first field of its struct.
+ * @throws Error when it is none
+ */
 function endingOf(frame: Buffer): CallResultKind {
   // A frame with a header: magic, flags, sequence id, then the size of the header in words.
   const start = frame.readUInt16BE(0) === HEADER_MAGIC ? 10 + frame.readUInt16BE(8) * 4 : 0;

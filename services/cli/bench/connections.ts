@@ -1,9 +1,11 @@
-// The connections that a bench spreads its calls over. One that breaks is opened again, after 50 ms and then ever later up to a second; while none has
-// been open for five seconds, the mesh is gone. Everything that happens on them goes to one sink, the round that is going on.
+// The connections that a bench spreads its calls over. One that breaks is opened again, after 50 ms and then ever
+// later up to a second; while none has been open for five seconds, the mesh is gone. Everything that happens on them
+// goes to one sink, the round that is going on.
 
+import type { Address } from '../../../core/mod.ts';
 import { ExitError, EXIT } from '../../config/mod.ts';
 import { printable } from '../kit/terminal.ts';
-import { BenchConnection, type ConnectionEvents, type ThriftAddress } from './connection.ts';
+import { BenchConnection, type ConnectionEvents } from './connection.ts';
 
 export interface ConnectionsSink extends ConnectionEvents {
   /** One that had broken is open again. */
@@ -15,7 +17,7 @@ export interface ConnectionsSink extends ConnectionEvents {
 export class Connections {
   /** Of all of them, broken or not. */
   readonly count: number;
-  readonly #address: ThriftAddress;
+  readonly #address: Address;
   readonly #open: BenchConnection[] = [];
   readonly #timers = new Set<NodeJS.Timeout>();
   #next = 0;
@@ -23,13 +25,13 @@ export class Connections {
   #noneSince = 0;
   sink: ConnectionsSink | undefined;
 
-  private constructor(address: ThriftAddress, count: number) {
+  private constructor(address: Address, count: number) {
     this.#address = address;
     this.count = count;
   }
 
   /** @throws CliError unreachable when not all of them can be opened */
-  static async open(address: ThriftAddress, count: number): Promise<Connections> {
+  static async open(address: Address, count: number): Promise<Connections> {
     const made = new Connections(address, count);
     try {
       // A few at a time: no listener likes a thousand at once.

@@ -1,8 +1,9 @@
-// What a bench needs to know of a mesh before it begins: the interface of the method in each version, from the JSON-RPC port as any client would ask;
-// and the Thrift port and the pages of metrics, which only the status tells (with the admin token), the configuration found here, or the user.
+// What a bench needs to know of a mesh before it begins: the interface of the method in each version, from the
+// JSON-RPC port as any client would ask; and the Thrift port and the pages of metrics, which only the status tells
+// (with the admin token), the configuration found here, or the user.
 
 import { parseIdl } from '../../../core/idl/mod.ts';
-import { dialable, urlOf } from '../../../core/mod.ts';
+import { type Address, dialAddress, isUnspecified, parseAddress, urlOf } from '../../../core/mod.ts';
 import type { MeshStatus } from '../../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../../core/thrift/mod.ts';
 import { ExitError, EXIT, type Config, didYouMean } from '../../config/mod.ts';
@@ -11,13 +12,12 @@ import type { AdminClient } from '../kit/admin-client.ts';
 import { loadFor, type CliContext } from '../kit/context.ts';
 import { describeMethod } from '../kit/method-help.ts';
 import { printable } from '../kit/terminal.ts';
-import type { ThriftAddress } from './connection.ts';
 import type { BenchOptions, BenchPlan } from './plan.ts';
 
 export interface BenchTarget {
   /** Name of the mesh; '' when it would not say. */
   readonly mesh: string;
-  readonly thrift: ThriftAddress;
+  readonly thrift: Address;
   /** The method as each version of the plan has it. */
   readonly methods: readonly Method[];
   /** Where managers tell of their pools; none when that is not known. */
@@ -90,7 +90,7 @@ async function statusOf(client: AdminClient): Promise<MeshStatus | undefined> {
 function configOf(surroundings: CliContext, client: AdminClient, options: BenchOptions): Config | undefined {
   try {
     const { config } = loadFor(surroundings, { config: options.config, flags: [] });
-    return urlOf(dialable(config.host), config.ports.jsonRpc) === client.url ? config : undefined;
+    return urlOf(dialAddress({ host: config.host, port: config.ports.jsonRpc })) === client.url ? config : undefined;
   } catch {
     return undefined;
   }
@@ -101,7 +101,7 @@ function findThrift(
   options: BenchOptions,
   status: MeshStatus | undefined,
   config: Config | undefined,
-): ThriftAddress {
+): Address {
   if (options.thrift !== undefined) {
     const named = addressOf(options.thrift);
     if (named !== undefined) return named;
@@ -114,7 +114,7 @@ function findThrift(
   // A faceplate that listens everywhere was reached by a name that leads to it.
   if (listener !== undefined) return { host: reachable(listener.host, client.url), port: listener.port };
   if (config !== undefined && config.ports.thrift > 0)
-    return { host: dialable(config.host), port: config.ports.thrift };
+    return dialAddress({ host: config.host, port: config.ports.thrift });
   throw new ExitError(
     EXIT.usage,
     `The mesh at ${client.url} tells its Thrift port only to those with its admin token: name the port with --thrift HOST:PORT, or give the token with --token, KATAMARI_TOKEN or --config FILE`,
@@ -124,15 +124,16 @@ function findThrift(
 function statsUrlsOf(status: MeshStatus | undefined, config: Config | undefined): readonly string[] {
   const told = (status?.processes ?? []).filter(({ role, stats }) => role === 'manager' && stats !== '');
   if (told.length > 0) return told.map(({ stats }) => stats);
-  return config === undefined || config.ports.stats === 0 ? [] : [urlOf(dialable(config.host), config.ports.stats)];
+  return config === undefined || config.ports.stats === 0
+    ? []
+    : [urlOf(dialAddress({ host: config.host, port: config.ports.stats }))];
 }
 
-function addressOf(text: string): ThriftAddress | undefined {
-  const [, host = '', port = ''] = /^(.+):(\d{1,5})$/.exec(text) ?? [];
-  const isPort = Number(port) > 0 && Number(port) < 65_536;
-  return isPort ? { host: host.replace(/^\[|\]$/g, ''), port: Number(port) } : undefined;
+function addressOf(text: string): Address | undefined {
+  const address = parseAddress(text);
+  return address?.port === 0 ? undefined : address;
 }
 
 function reachable(host: string, url: string): string {
-  return host === '0.0.0.0' || host === '::' ? new URL(url).hostname.replace(/^\[|\]$/g, '') : host;
+  return isUnspecified(host) ? new URL(url).hostname.replace(/^\[|\]$/g, '') : host;
 }

@@ -1,6 +1,7 @@
 // Example commands for `katamari up`: one per faceplate, built from the IDL of a pool that is up. The IDL comes from
 // the mesh, so the examples work for any service.
 import { encodeParams, parseIdl } from '../../../core/idl/mod.ts';
+import { parseAddress } from '../../../core/mod.ts';
 import type { Interface, Method } from '../../../core/thrift/mod.ts';
 import { type Config, CONFIG_FILE_NAMES } from '../../config/mod.ts';
 import { AdminClient } from '../kit/admin-client.ts';
@@ -65,7 +66,7 @@ function callLines(
   const params = exampleParams(method);
   const body = { jsonrpc: '2.0', id: 1, method: `${service}.${method.name}`, params };
   const pairs = Object.entries(params).map(([name, value]) => shellWord(`${name}=${plainText(value)}`));
-  const { host, port } = splitAddress(mesh.addresses.thrift, config);
+  const { host, port } = parseAddress(mesh.addresses.thrift) ?? { host: config.host, port: config.ports.thrift };
   return [
     {
       what: 'JSON-RPC',
@@ -121,11 +122,6 @@ function thriftMessage(service: string, method: Method, params: Record<string, u
   const length = Buffer.alloc(4);
   length.writeUInt32BE(message.length);
   return Buffer.concat([length, message]);
-}
-
-function splitAddress(address: string, config: Config): { host: string; port: string } {
-  const colon = address.lastIndexOf(':');
-  return { host: address.slice(0, colon).replace(/^\[|\]$/g, '') || config.host, port: address.slice(colon + 1) };
 }
 
 /** Loads the interface of a service from the mesh. Without an IDL, there are fewer examples. */

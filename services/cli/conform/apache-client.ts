@@ -4,7 +4,7 @@
 
 import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
-import { parseAddress } from '../../../core/link/mod.ts';
+import { parseLinkAddress } from '../../../core/link/mod.ts';
 import type { Field, Method, StructType, Type } from '../../../core/thrift/mod.ts';
 import { describeDuration } from '../../config/mod.ts';
 import { PeerClosed } from './test-link.ts';
@@ -41,7 +41,7 @@ export class ApacheClient {
   constructor(address: string, timeoutMs: number, services: Readonly<Record<string, readonly Method[]>>) {
     const { createConnection, createUDSConnection, createClient, Multiplexer, ...apache } = loadApache();
     const options = { transport: apache.TFramedTransport, protocol: apache.TBinaryProtocol };
-    const target = parseAddress(address);
+    const target = parseLinkAddress(address);
     this.#timeoutMs = timeoutMs;
     this.#connection =
       'path' in target
@@ -82,7 +82,7 @@ export class ApacheClient {
       };
       const fail = (error: PeerClosed): void => settle(() => reject(error));
       const timer = setTimeout(
-        () => fail(new PeerClosed(`no answer within ${describeDuration(this.#timeoutMs)}`, false)),
+        () => fail(new PeerClosed(`no reply within ${describeDuration(this.#timeoutMs)}`, false)),
         this.#timeoutMs,
       );
       this.#pending.add(fail);

@@ -2,6 +2,7 @@
 // performs the real operation, with a key, a session and a service of its own, and removes them afterwards. It tries
 // once, with a timeout of a few seconds.
 
+import { formatAddress } from '../../../core/mod.ts';
 import { type Config, advertisedHost } from '../../config/mod.ts';
 import { consulClient, ConsulError, consulOptionsOf, type ConsulClient } from '../../consul/mod.ts';
 import { keysOf } from '../../mesh/mod.ts';
@@ -115,7 +116,7 @@ async function checkHealthChecks(client: ConsulClient, config: Config): Promise<
     return fail(subject, text, 'give an address of this machine with --host');
   }
   const id = `${SERVICE}:${randomUUID()}`;
-  const address = `${host.includes(':') ? `[${host}]` : host}:${listener.port}`;
+  const address = formatAddress({ host, port: listener.port });
   try {
     return await attempt(subject, 'FAIL', async () => {
       const check = { kind: 'tcp', address, intervalMs: 1_000, timeoutMs: 1_000 } as const;

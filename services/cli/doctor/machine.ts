@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import { accessSync, constants, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { runtimeName, runtimeVersion, dialable, urlOf } from '../../../core/mod.ts';
+import { runtimeName, runtimeVersion, dialAddress, portOf, urlOf } from '../../../core/mod.ts';
 import type { MeshStatus } from '../../../core/rpc/mod.ts';
 import { type Config, portsOf, keyText } from '../../config/mod.ts';
 import type { Finding } from './finding.ts';
@@ -180,11 +180,11 @@ interface RunningProcess {
  */
 async function findRunningProcess({ mesh, name, host, ports }: Config): Promise<RunningProcess | undefined> {
   try {
-    const url = `${urlOf(dialable(host), ports.stats)}/status`;
+    const url = `${urlOf(dialAddress({ host, port: ports.stats }))}/status`;
     const answer = await fetch(url, { signal: AbortSignal.timeout(STATUS_TIMEOUT_MS) });
     const status = (await answer.json()) as Partial<MeshStatus>;
     if (!answer.ok || status.mesh !== mesh || status.name !== name) return undefined;
-    const listening = (status.listeners ?? []).map(({ address }) => Number(/:(\d+)$/.exec(address)?.[1] ?? 0));
+    const listening = (status.listeners ?? []).map(({ address }) => portOf(address) ?? 0);
     return { pid: status.pid ?? 0, who: `${name} of this mesh (process ${status.pid})`, ports: listening };
   } catch {
     return undefined;

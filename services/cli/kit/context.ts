@@ -1,7 +1,7 @@
 // The arguments that every command takes, and how a command finds the address of a running mesh. Terminal,
 // environment and signals are parameters, so tests can call a command as a function.
 
-import { urlOf, dialable } from '../../../core/mod.ts';
+import { dialAddress, urlOf } from '../../../core/mod.ts';
 import {
   type Config,
   loadConfig,
@@ -88,7 +88,7 @@ function findUrl(
     );
   }
   const from = settings.find(({ key }) => key === 'ports.jsonRpc')?.from ?? 'default';
-  return { url: urlOf(dialable(config.host), config.ports.jsonRpc), from };
+  return { url: urlOf(dialAddress({ host: config.host, port: config.ports.jsonRpc })), from };
 }
 
 function findToken(options: ClientOptions, env: NodeJS.ProcessEnv, load: () => LoadedConfig): AdminToken {
