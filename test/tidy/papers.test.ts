@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { REPOSITORY } from '../kit/tools/repository.ts';
-import { pages, read } from './repository.ts';
+import { pages, read, ROOMS } from './repository.ts';
 
 /** Links of a page to files here: the file, from the root of the repository, and the heading if there is one. */
 function linksOf(page: string): { readonly link: string; readonly file: string; readonly heading: string }[] {
@@ -28,7 +28,10 @@ function headingsOf(page: string): string[] {
   );
 }
 
-const ofDocs = pages().filter((page) => page.startsWith('docs/') && page !== 'docs/README.md');
+const inDocs = pages().filter((page) => page.startsWith('docs/') && page !== 'docs/README.md');
+/** Pages for users; those for people who change the code are in docs/internals/. */
+const ofDocs = inDocs.filter((page) => !page.startsWith('docs/internals/'));
+const internals = inDocs.filter((page) => page.startsWith('docs/internals/'));
 
 describe('Links', () => {
   test('between pages lead to files and headings that exist', () => {
@@ -48,6 +51,14 @@ describe('Links', () => {
     for (const index of ['README.md', 'docs/README.md']) {
       const linked = new Set(linksOf(index).map(({ file }) => file));
       expect([index, ofDocs.filter((page) => !linked.has(page))]).toEqual([index, []]);
+    }
+  });
+
+  test('lead from docs/README.md and from ARCHITECTURE.md to every page of docs/internals/', () => {
+    expect(internals.length).toBeGreaterThan(3);
+    for (const index of ['docs/README.md', 'ARCHITECTURE.md']) {
+      const linked = new Set(linksOf(index).map(({ file }) => file));
+      expect([index, internals.filter((page) => !linked.has(page))]).toEqual([index, []]);
     }
   });
 });
@@ -98,11 +109,32 @@ describe('ARCHITECTURE.md', () => {
     expect(lost.map(([, file, line]) => `${file}: ${line}`)).toEqual([]);
   });
 
-  test('names files that exist', () => {
-    const named = [...text.matchAll(/`((?:chassis-sdk|services|faceplates|test|idl|scripts)\/[\w./-]+)`/g)];
-    expect(named.length).toBeGreaterThan(20);
-    expect(named.map(([, file]) => file as string).filter((file) => !existsSync(path.join(REPOSITORY, file)))).toEqual(
-      [],
+  test('lists every room with the rooms that it may import', () => {
+    const rooms = Object.keys(ROOMS);
+    /** `core/*` stands for core and every room in it. */
+    const meant = (name: string): string[] =>
+      name.endsWith('/*') ? rooms.filter((room) => `${room}/`.startsWith(name.slice(0, -1))) : [name];
+    const [, section = ''] = text.split('| room | what it is for | may import |');
+    const [table = ''] = section.split('\n\n');
+    const listed = [...table.matchAll(/^\| `([^`]+)` \|.*\| ([^|]*) \|$/gm)].map(([, room = '', imports = '']) => {
+      const names = [...imports.matchAll(/`([^`]+)`/g)].flatMap(([, name]) => meant(name as string));
+      return [room, names.sort()] as const;
+    });
+    expect(listed.map(([room]) => room)).toEqual(rooms);
+    expect(Object.fromEntries(listed)).toEqual(
+      Object.fromEntries(rooms.map((room) => [room, [...(ROOMS[room] as readonly string[])].sort()])),
     );
+  });
+});
+
+describe('ARCHITECTURE.md and docs/internals/', () => {
+  test('name files that exist', () => {
+    const named = ['ARCHITECTURE.md', ...internals].flatMap((page) =>
+      [...read(page).matchAll(/`((?:core|client|chassis-sdk|services|faceplates|test|idl|scripts)\/[\w./-]+)`/g)].map(
+        ([, file]) => ({ page, file: file as string }),
+      ),
+    );
+    expect(named.length).toBeGreaterThan(80);
+    expect(named.filter(({ file }) => !existsSync(path.join(REPOSITORY, file)))).toEqual([]);
   });
 });
