@@ -19,13 +19,13 @@ export const APACHE: CheckGroup = {
       id: 'apache-control',
       what: "Apache's client reads describe and ping",
       advice:
-        'answer a multiplexed call with the bare method name (describe, not katamari.Chassis:describe), as TMultiplexedProcessor does: Apache clients look up the reader of a reply by it',
-      run: (exam) =>
-        withClient(exam, async (call) => {
+        'reply to a multiplexed call with the bare method name (describe, not katamari.Chassis:describe), like TMultiplexedProcessor: Apache clients choose the reader of a reply by this name',
+      run: (test) =>
+        withClient(test, async (call) => {
           const described = returned(DESCRIBE, await call({ service: CONTROL, method: DESCRIBE })) as
             | { serviceName?: string }
             | undefined;
-          const { serviceName } = exam.details();
+          const { serviceName } = test.requireDetails();
           if (described?.serviceName !== serviceName)
             throw new CheckFailed(`serviceName ${shown(serviceName)}`, `serviceName ${shown(described?.serviceName)}`);
           returned(PING, await call({ service: CONTROL, method: PING }));
@@ -35,10 +35,10 @@ export const APACHE: CheckGroup = {
       id: 'apache-methods',
       what: "Apache's client reads results and exceptions of its methods",
       advice:
-        'write results as code made by the Thrift compiler does: the value in field 0, a declared exception in its own field, any other error as TApplicationException in a message of type 3',
-      run: (exam) =>
-        withClient(exam, async (call) => {
-          const calls = methodCalls(exam);
+        'write results as generated Thrift code does: the value in field 0, a declared exception in its own field, any other error as TApplicationException in a message of type 3',
+      run: (test) =>
+        withClient(test, async (call) => {
+          const calls = methodCalls(test);
           if (calls.length === 0) throw new CheckSkipped('no method may be called: see --call');
           for (const sent of calls) await call(sent);
         }),
@@ -46,11 +46,11 @@ export const APACHE: CheckGroup = {
     {
       id: 'apache-values',
       what: "Apache's client gets back the values that it sends",
-      advice: 'look at the type that is named: sizes and types in the heads of containers, signs, UTF-8',
-      run: (exam) =>
-        withClient(exam, async (call) => {
-          exam.needsConformance();
-          const method = exam.method('echo');
+      advice: 'check the type of that field: element types and sizes of containers, signed numbers, UTF-8',
+      run: (test) =>
+        withClient(test, async (call) => {
+          test.requireConformance();
+          const method = test.method('echo');
           for (const style of ['plain', 'bare', 'most', 'least'] as const) {
             const args = structValue(method.args, style) as { value: Record<string, unknown> };
             const got = returned(method, await call({ method, args })) as Record<string, unknown>;
@@ -65,35 +65,35 @@ export const APACHE: CheckGroup = {
       id: 'apache-exceptions',
       what: "Apache's client tells declared exceptions from others",
       advice:
-        'answer a declared exception with message type 2 (reply) and its field of the result struct; anything else with message type 3 and a TApplicationException (message in field 1, type in field 2)',
-      run: (exam) =>
-        withClient(exam, async (call) => {
-          exam.needsConformance();
-          const method = exam.method('refuse');
+        'reply to a declared exception with message type 2 (reply) and its field of the result struct; anything else with message type 3 and a TApplicationException (message in field 1, type in field 2)',
+      run: (test) =>
+        withClient(test, async (call) => {
+          test.requireConformance();
+          const method = test.method('refuse');
           const args = { why: 'no tea left', number: 40 };
           const refused = await call({ method, args });
           if (refused.kind !== 'result' || !isSame(refused.fields, { declared: args }))
             throw new CheckFailed(`exception Declared ${shown(args)}`, describeReply(refused));
-          const collapsed = await call({ method: exam.method('collapse'), args: { why: 'the roof fell in' } });
+          const collapsed = await call({ method: test.method('collapse'), args: { why: 'the roof fell in' } });
           if (collapsed.kind !== 'exception' || collapsed.type !== INTERNAL_ERROR)
             throw new CheckFailed(`TApplicationException of type ${INTERNAL_ERROR}`, describeReply(collapsed));
         }),
     },
     {
       id: 'apache-oneway',
-      what: "a oneway call by Apache's client runs and is not answered",
+      what: "a oneway call by Apache's client runs and gets no reply",
       advice:
-        "run the handler and write nothing when the message is of type 4 (oneway): Apache's client keeps no reader for an answer",
-      run: (exam) =>
-        withClient(exam, async (call, client) => {
-          exam.needsConformance();
-          client.tell({ method: exam.method('note'), args: { line: NOTED } });
-          const endMs = performance.now() + exam.timeoutMs;
+        "run the handler and write nothing when the message is of type 4 (oneway): Apache's client expects no reply",
+      run: (test) =>
+        withClient(test, async (call, client) => {
+          test.requireConformance();
+          client.tell({ method: test.method('note'), args: { line: NOTED } });
+          const endMs = performance.now() + test.timeoutMs;
           for (;;) {
-            const lines = returned(exam.method('noted'), await call({ method: exam.method('noted') })) as string[];
+            const lines = returned(test.method('noted'), await call({ method: test.method('noted') })) as string[];
             if (lines.includes(NOTED)) return;
-            if (performance.now() > endMs) throw new CheckFailed(`"${NOTED}" among what was noted`, shown(lines));
-            await exam.subject.ended(NOTED_EVERY_MS);
+            if (performance.now() > endMs) throw new CheckFailed(`"${NOTED}" in the result of noted`, shown(lines));
+            await test.chassis.waitForExit(POLL_MS);
           }
         }),
     },
@@ -101,9 +101,9 @@ export const APACHE: CheckGroup = {
       id: 'apache-unknown-method',
       what: "Apache's client reads TApplicationException 1 for an unknown method",
       advice:
-        'answer with message type 3, the name of the method that was called, and TApplicationException type 1 (unknown method)',
-      run: (exam) =>
-        withClient(exam, async (call) => {
+        'reply with message type 3, the name of the method that was called, and TApplicationException type 1 (unknown method)',
+      run: (test) =>
+        withClient(test, async (call) => {
           for (const service of ['', CONTROL]) {
             const reply = await call({ service, method: UNKNOWN });
             if (reply.kind === 'exception' && reply.type === UNKNOWN_METHOD_TYPE) continue;
@@ -117,23 +117,23 @@ export const APACHE: CheckGroup = {
     {
       id: 'apache-pipelining',
       what: "Apache's client gets each reply for its own call",
-      advice: 'copy the sequence id of each call to its own answer, also when calls arrive together',
-      run: (exam) =>
-        withClient(exam, async (call) => {
-          const calls = exam.hasConformance
+      advice: 'copy the sequence id of each call to its reply, also when calls arrive together',
+      run: (test) =>
+        withClient(test, async (call) => {
+          const calls = test.hasConformance
             ? Array.from({ length: CALLS }, (_, i): ApacheCall => ({
-                method: exam.method('echoText'),
+                method: test.method('echoText'),
                 args: { value: `word ${i}` },
               }))
             : [
                 ...Array.from({ length: CALLS }, () => ({ service: CONTROL, method: PING })),
-                ...methodCalls(exam).slice(0, METHODS_MAX),
+                ...methodCalls(test).slice(0, METHODS_MAX),
               ];
           const replies = await Promise.allSettled(calls.map((sent) => call(sent)));
           for (const [i, reply] of replies.entries()) {
             if (reply.status === 'rejected') throw reply.reason;
             const { method, args } = calls[i] as ApacheCall;
-            if (!exam.hasConformance) continue;
+            if (!test.hasConformance) continue;
             const got = returned(method, reply.value);
             if (got !== args?.['value'])
               throw new CheckFailed(`${shown(args?.['value'])} for the call that sent it`, shown(got));
@@ -147,24 +147,24 @@ type CallApache = (call: ApacheCall) => Promise<ApacheReply>;
 
 /** Runs a check with a connection of Apache's client, in place of our own. */
 async function withClient(
-  exam: TestContext,
+  test: TestContext,
   check: (call: CallApache, client: ApacheClient) => Promise<void>,
 ): Promise<void> {
-  const own = [...exam.known().methods.values()];
-  const client = new ApacheClient(await exam.subject.release(), exam.timeoutMs, {
+  const own = [...test.requireInterface().methods.values()];
+  const client = new ApacheClient(await test.chassis.release(), test.timeoutMs, {
     '': [...own, UNKNOWN],
     [CONTROL]: [DESCRIBE, PING, UNKNOWN],
   });
   const call = async (sent: ApacheCall): Promise<ApacheReply> => {
     const { service, method } = sent;
     try {
-      const reply = await exam.subject.told(client.call(sent));
+      const reply = await test.chassis.withExitReason(client.call(sent));
       checkReaders(method, reply);
       return reply;
     } catch (error) {
       if (!(error instanceof PeerClosed)) throw error;
       const name = service === undefined || service === '' ? method.name : `${service}:${method.name}`;
-      throw new CheckFailed(`an answer to ${name} that Apache's client accepts`, error.message);
+      throw new CheckFailed(`a reply to ${name} that Apache's client accepts`, error.message);
     }
   };
   try {
@@ -180,12 +180,12 @@ function checkReaders(method: Method, reply: ApacheReply): void {
   try {
     own = reply.kind === 'exception' ? readApplicationException(reply.body) : decodeStruct(method.result, reply.body);
   } catch (error) {
-    throw new CheckFailed(`an answer to ${method.name} that Katamari can read, too`, (error as Error).message);
+    throw new CheckFailed(`a reply to ${method.name} that Katamari can read, too`, (error as Error).message);
   }
   const apache = reply.kind === 'exception' ? { message: reply.message, type: reply.type } : reply.fields;
   if (!isSame(own, apache))
     throw new CheckFailed(
-      `an answer to ${method.name} with one meaning`,
+      `a reply to ${method.name} that both implementations read alike`,
       `Apache's client reads ${shown(apache)}, Katamari reads ${shown(own)}`,
     );
 }
@@ -201,8 +201,8 @@ function returned(method: Method, reply: ApacheReply): unknown {
 }
 
 /** The calls of its own methods that do no harm. Oneway methods go as ordinary calls, as the mesh sends them. */
-function methodCalls(exam: TestContext): ApacheCall[] {
-  return exam.callables.map(({ method, args }) => ({ method, args: decodeStruct(method.args, args) }));
+function methodCalls(test: TestContext): ApacheCall[] {
+  return test.callables.map(({ method, args }) => ({ method, args: decodeStruct(method.args, args) }));
 }
 
 function describeReply(reply: ApacheReply): string {
@@ -228,4 +228,4 @@ const CALLS = 32;
 /** Methods of its own that are called together; a slow one must not make the others late. */
 const METHODS_MAX = 3;
 const NOTED = 'noted by way of Apache';
-const NOTED_EVERY_MS = 20;
+const POLL_MS = 20;

@@ -1,14 +1,15 @@
-// The chassis under test: launched the way a resource manager does, each time in a process group of its own, and ended with all that it
-// started. Keeps one connection to it, as a manager would. What it prints is kept for messages, and shown nowhere else.
+// Starts the chassis under test as a resource manager does: each time in a new process group, so that stopping it also
+// kills its child processes. Holds one connection to it, like a resource manager. Keeps the last lines of its output
+// for error messages and shows them nowhere else.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import { parseAddress } from '../../../core/link/mod.ts';
+import { parseLinkAddress } from '../../../core/link/mod.ts';
 import { sleep } from '../../../core/mod.ts';
 import { describeDuration } from '../../config/mod.ts';
 import { printable } from '../kit/terminal.ts';
 import { CheckFailed } from './check-result.ts';
-import { PeerClosed, TestLink, type TestAnswer, type SentCall } from './test-link.ts';
+import { PeerClosed, TestLink, type TestReply, type SentCall } from './test-link.ts';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import path from 'node:path';
 
@@ -16,19 +17,19 @@ export interface ChassisUnderTestOptions {
   readonly command: readonly string[];
   readonly cwd: string;
   readonly env: NodeJS.ProcessEnv;
-  /** Where its sockets are made. */
+  /** Folder for its Unix sockets. */
   readonly folder: string;
-  /** KATAMARI_MESH. */
+  /** Value of KATAMARI_MESH. */
   readonly mesh: string;
   readonly transport: 'unix' | 'tcp';
-  /** Until it listens. */
+  /** Timeout until it listens, in ms. */
   readonly startMs: number;
-  /** For each of its answers. */
+  /** Timeout of each reply, in ms. */
   readonly timeoutMs: number;
 }
 
-/** How its process ended, for people: `exited with status 1`. */
-export interface ProcessEnd {
+/** How the process exited; `text` completes "the process": `exited with status 1`. */
+export interface ProcessExit {
   readonly text: string;
   readonly status: number | null;
 }
@@ -37,37 +38,37 @@ interface RunningChassisProcess {
   readonly child: ChildProcess;
   readonly address: string;
   readonly lines: string[];
-  readonly ended: Promise<ProcessEnd>;
-  ending: ProcessEnd | undefined;
+  readonly exited: Promise<ProcessExit>;
+  exit: ProcessExit | undefined;
 }
 
 export class ChassisUnderTest {
   readonly #options: ChassisUnderTestOptions;
   #running: RunningChassisProcess | undefined;
-  #peer: TestLink | undefined;
+  #link: TestLink | undefined;
   #launches = 0;
-  /** Starts that came to nothing, one after the other. */
+  /** Consecutive starts that failed. */
   failedStarts = 0;
 
   constructor(options: ChassisUnderTestOptions) {
     this.#options = options;
   }
 
-  /** The connection to it; starts it when it was not started or was ended by us. @throws Fault when it has ended of its own */
-  async peer(): Promise<TestLink> {
+  /** Returns the connection. Starts the process if it was not started or was stopped. @throws CheckFailed if it exited by itself */
+  async link(): Promise<TestLink> {
     if (this.#running === undefined) await this.start();
-    const ending = this.#running?.ending;
-    if (ending !== undefined) throw new CheckFailed('that the process goes on', `it ${ending.text}${this.lastWords()}`);
-    return (this.#peer ??= await this.#connected(this.#options.timeoutMs));
+    const exit = this.#running?.exit;
+    if (exit !== undefined) throw new CheckFailed('a running process', `it ${exit.text}${this.lastOutput()}`);
+    return (this.#link ??= await this.#connected(this.#options.timeoutMs));
   }
 
-  /** A new process, connected. Resolves with the address that it listens at. @throws Fault */
+  /** Starts a new process, connects to it and returns its address. @throws CheckFailed */
   async start(): Promise<string> {
-    await this.end();
+    await this.stop();
     const running = await this.#launch();
     this.#running = running;
     try {
-      this.#peer = await this.#connected(this.#options.startMs);
+      this.#link = await this.#connected(this.#options.startMs);
       this.failedStarts = 0;
       return running.address;
     } catch (error) {
@@ -76,54 +77,54 @@ export class ChassisUnderTest {
     }
   }
 
-  /** Ends the connection and opens another one. @throws Fault when it takes none */
+  /** Closes the connection and opens a new one. @throws CheckFailed if it accepts none */
   async reconnect(): Promise<TestLink> {
-    this.#peer?.close();
-    this.#peer = undefined;
-    return this.peer();
+    this.#link?.close();
+    this.#link = undefined;
+    return this.link();
   }
 
   /**
    * Closes our connection and returns the address, for a client of another implementation. A chassis that serves one
-   * connection at a time is then free for it. @throws Fault when the process has ended
+   * connection at a time can then accept it. @throws CheckFailed if the process exited
    */
   async release(): Promise<string> {
-    const peer = await this.peer();
-    peer.close();
-    this.#peer = undefined;
+    const link = await this.link();
+    link.close();
+    this.#link = undefined;
     return (this.#running as RunningChassisProcess).address;
   }
 
-  /** Makes a call. @throws Lost, which tells of the end of the process, too */
-  async ask(sent: SentCall): Promise<TestAnswer> {
-    const peer = await this.peer();
-    return this.told(peer.call(sent));
+  /** Sends a call. Rejects with PeerClosed, which also says how the process exited. */
+  async call(sent: SentCall): Promise<TestReply> {
+    const link = await this.link();
+    return this.withExitReason(link.call(sent));
   }
 
-  /** The same promise; when the connection is lost because the process ended, it says so. */
-  async told<T>(answered: Promise<T>): Promise<T> {
+  /** Awaits a reply. If the connection closed because the process exited, the error says how it exited. */
+  async withExitReason<T>(replied: Promise<T>): Promise<T> {
     try {
-      return await answered;
+      return await replied;
     } catch (error) {
       if (!(error instanceof PeerClosed) || !error.isClosed) throw error;
-      const ending = await this.ended(EXIT_NOTICED_MS);
-      throw ending === undefined ? error : new PeerClosed(`the process ${ending.text}${this.lastWords()}`, true);
+      const exit = await this.waitForExit(EXIT_DELAY_MS);
+      throw exit === undefined ? error : new PeerClosed(`the process ${exit.text}${this.lastOutput()}`, true);
     }
   }
 
-  /** How it ended, if it does within that time. */
-  async ended(withinMs: number): Promise<ProcessEnd | undefined> {
+  /** Waits until the process exits or the time is over; returns undefined if it still runs. */
+  async waitForExit(withinMs: number): Promise<ProcessExit | undefined> {
     const running = this.#running;
     if (running === undefined) return undefined;
     const timer = new AbortController();
     const late = sleep(withinMs, timer.signal).catch(() => undefined);
-    await Promise.race([running.ended, late]);
+    await Promise.race([running.exited, late]);
     timer.abort();
-    return running.ending;
+    return running.exit;
   }
 
-  /** Whether a process of its group is left, for example one that a wrapping shell has left behind. */
-  hasLeftovers(): boolean {
+  /** Whether a process of its group still runs, for example one that a wrapping shell left behind. */
+  hasRemainingProcesses(): boolean {
     return this.#running !== undefined && groupOf(this.#running.child.pid).length > 0;
   }
 
@@ -132,38 +133,38 @@ export class ChassisUnderTest {
     if (pid !== undefined) signal('SIGTERM', pid);
   }
 
-  /** Ends its standard input, as the end of its manager would. */
+  /** Closes its standard input, as the exit of the resource manager would. */
   endInput(): void {
     this.#running?.child.stdin?.end();
   }
 
-  /** Memory of its processes in bytes, what they use and what they have asked for; undefined where that cannot be seen. */
+  /** Resident and requested memory of its processes, in bytes; undefined where there is no /proc. */
   memory(): { readonly used: number; readonly asked: number } | undefined {
     const sums = groupOf(this.#running?.child.pid).map(memoryOf);
     if (sums.length === 0) return undefined;
     return sums.reduce((sum, { used, asked }) => ({ used: sum.used + used, asked: sum.asked + asked }));
   }
 
-  /** `; its last words: ...`, or nothing when it said nothing. */
-  lastWords(): string {
-    const lines = this.#running?.lines.slice(-LAST_WORDS) ?? [];
-    return lines.length === 0 ? '' : `; its last words: ${lines.join(' | ')}`;
+  /** `; its last output: ...`, or '' if it printed nothing. */
+  lastOutput(): string {
+    const lines = this.#running?.lines.slice(-LAST_LINES) ?? [];
+    return lines.length === 0 ? '' : `; its last output: ${lines.join(' | ')}`;
   }
 
-  /** Ends it, with all that it started, without waiting for it. */
+  /** Kills its process group and does not wait. */
   kill(): void {
     const pid = this.#running?.child.pid;
     if (pid !== undefined) signal('SIGKILL', -pid);
   }
 
-  /** Ends it, with all that it started. */
-  async end(): Promise<void> {
-    this.#peer?.close();
-    this.#peer = undefined;
+  /** Kills its process group and waits until the process exited. */
+  async stop(): Promise<void> {
+    this.#link?.close();
+    this.#link = undefined;
     const running = this.#running;
     if (running === undefined) return;
     this.kill();
-    await running.ended;
+    await running.exited;
     this.#running = undefined;
   }
 
@@ -173,7 +174,7 @@ export class ChassisUnderTest {
       transport === 'unix'
         ? `unix:${path.join(folder, `${++this.#launches}.sock`)}`
         : `tcp:127.0.0.1:${await freePort()}`;
-    const [program = '', ...args] = command.map((word) => fillIn(word, address));
+    const [program = '', ...args] = command.map((word) => fillPlaceholders(word, address));
     const child = spawn(program, args, {
       cwd,
       env: {
@@ -189,60 +190,64 @@ export class ChassisUnderTest {
     child.stdin?.on('error', () => undefined);
     const lines: string[] = [];
     for (const stream of [child.stdout, child.stderr]) collect(stream, lines);
-    let settle: (ending: ProcessEnd) => void = () => undefined;
-    const ended = new Promise<ProcessEnd>((resolve) => (settle = resolve));
-    const running: RunningChassisProcess = { child, address, lines, ended, ending: undefined };
+    let settle: (exit: ProcessExit) => void = () => undefined;
+    const exited = new Promise<ProcessExit>((resolve) => (settle = resolve));
+    const running: RunningChassisProcess = { child, address, lines, exited, exit: undefined };
     const end = (text: string, status: number | null): void => {
-      running.ending ??= { text, status };
-      settle(running.ending);
+      running.exit ??= { text, status };
+      settle(running.exit);
     };
     child.once('error', (error) => {
-      if (child.pid === undefined) end(`could not be launched: ${error.message}`, null);
+      if (child.pid === undefined) end(`could not be started: ${error.message}`, null);
     });
-    child.once('exit', (code, by) => end(by === null ? `exited with status ${code}` : `was ended by ${by}`, code));
+    child.once('exit', (code, by) => end(by === null ? `exited with status ${code}` : `was killed by ${by}`, code));
     return running;
   }
 
-  /** Tries until something listens there. */
+  /** Retries until the process accepts a connection. */
   async #connected(withinMs: number): Promise<TestLink> {
     const running = this.#running as RunningChassisProcess;
     const endMs = performance.now() + withinMs;
     for (;;) {
       const socket = await connected(running.address);
       if (socket !== undefined) return new TestLink(socket, this.#options.timeoutMs);
-      const expected = `that it takes a connection at KATAMARI_LISTEN (${running.address}) within ${describeDuration(withinMs)}`;
-      if (running.ending !== undefined)
+      const expected = `a connection accepted at KATAMARI_LISTEN (${running.address}) within ${describeDuration(withinMs)}`;
+      if (running.exit !== undefined)
         throw new CheckFailed(
           expected,
-          `the process ${running.ending.text}${this.lastWords()}`,
-          'look at what it printed; run it by hand with KATAMARI_LISTEN set',
+          `the process ${running.exit.text}${this.lastOutput()}`,
+          'read its output; run it by hand with KATAMARI_LISTEN set',
         );
       if (performance.now() > endMs)
-        throw new CheckFailed(expected, `nothing listens there; the process runs${this.lastWords()}`, LISTEN_ADVICE);
+        throw new CheckFailed(
+          expected,
+          `nothing listens there, but the process runs${this.lastOutput()}`,
+          LISTEN_ADVICE,
+        );
       await sleep(CONNECT_EVERY_MS);
     }
   }
 }
 
 function connected(address: string): Promise<Socket | undefined> {
-  const socket = connect(parseAddress(address));
+  const socket = connect(parseLinkAddress(address));
   return new Promise((resolve) => {
     socket.once('connect', () => resolve(socket));
     socket.once('error', () => resolve(undefined));
   });
 }
 
-/** The words that a deployment may have in its command, too. */
-function fillIn(word: string, address: string): string {
-  const [, host = '', port = ''] = /^tcp:(.*):(\d+)$/.exec(address) ?? [];
+/** Replaces the placeholders that the command of a deployment may have. */
+function fillPlaceholders(word: string, address: string): string {
+  const where = parseLinkAddress(address);
   return word
     .replaceAll('{listen}', address)
-    .replaceAll('{path}', address.startsWith('unix:') ? address.slice(5) : '')
-    .replaceAll('{host}', host)
-    .replaceAll('{port}', port);
+    .replaceAll('{path}', 'path' in where ? where.path : '')
+    .replaceAll('{host}', 'path' in where ? '' : where.host)
+    .replaceAll('{port}', 'path' in where ? '' : String(where.port));
 }
 
-/** A port of this machine that nobody had a moment ago. */
+/** Returns a TCP port that was free a moment ago. */
 function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
@@ -261,7 +266,7 @@ function collect(stream: NodeJS.ReadableStream | null, lines: string[]): void {
     const parts = (rest + part).slice(-LINE_CHARS_MAX).split('\n');
     rest = parts.pop() ?? '';
     lines.push(...parts.map((line) => printable(line).trim()).filter((line) => line !== ''));
-    lines.splice(0, lines.length - LAST_WORDS);
+    lines.splice(0, lines.length - LAST_LINES);
   });
   stream?.on('error', () => undefined);
 }
@@ -270,11 +275,11 @@ function signal(name: 'SIGTERM' | 'SIGKILL', target: number): void {
   try {
     process.kill(target, name);
   } catch {
-    // It has ended already.
+    // The process has already exited.
   }
 }
 
-/** Processes of a group that live; none where there is no /proc. */
+/** Returns the running processes of a group; none where there is no /proc. */
 function groupOf(leader: number | undefined): number[] {
   if (leader === undefined) return [];
   try {
@@ -309,11 +314,11 @@ function memoryOf(pid: number): { used: number; asked: number } {
 }
 
 export const LISTEN_ADVICE =
-  'read KATAMARI_LISTEN (unix:PATH or tcp:HOST:PORT), listen there before anything that takes long, and go on taking connections';
-/** KATAMARI_RESOURCE. */
+  'read KATAMARI_LISTEN (unix:PATH or tcp:HOST:PORT), listen there before slow initialization, and keep accepting connections';
+/** Value of KATAMARI_RESOURCE. */
 const RESOURCE = 'Conform@0.0.0/1';
 const CONNECT_EVERY_MS = 10;
-/** A process that dies closes its connections a moment before its end is known. */
-const EXIT_NOTICED_MS = 500;
-const LAST_WORDS = 4;
+/** A process that crashes closes its connections shortly before the exit event arrives. */
+const EXIT_DELAY_MS = 500;
+const LAST_LINES = 4;
 const LINE_CHARS_MAX = 4_096;

@@ -1,14 +1,14 @@
-// How a check of `katamari conform` ends when it does not pass: a Fault says what was expected, what came and what to do; a Skip why it was
-// not made.
+// Errors that end a check of `katamari conform`: CheckFailed has the expected and the actual behavior and the fix;
+// CheckSkipped says why the check did not run.
 
 export class CheckFailed extends Error {
   readonly expected: string;
   readonly came: string;
-  /** What to do; '' for what the check says in general. */
+  /** How to fix it; '' for the general advice of the check. */
   readonly advice: string;
 
   constructor(expected: string, came: string, advice = '') {
-    super(`expected ${expected}; came ${came}`);
+    super(`expected ${expected}; got ${came}`);
     this.expected = expected;
     this.came = came;
     this.advice = advice;

@@ -1,6 +1,7 @@
-// `katamari conform -- COMMAND`: puts a chassis, in whatever language, through everything that the mesh will ask of it. Launches COMMAND as a resource
-// manager does, several times, one after the other; needs no mesh. A check that fails says what was expected, what came and what to do, and the
-// next one gets a new process, so that one fault is told once. Nothing of the chassis outlives the command.
+// `katamari conform -- COMMAND`: tests that a chassis in any language implements the protocol of the mesh. Starts COMMAND
+// several times, one process after the other, as a resource manager does; needs no mesh. A failed check reports the
+// expected and the actual behavior and how to fix it. The next check gets a new process, so one fault fails one check.
+// When the command ends, it kills all processes that the chassis started.
 import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import type { Interface } from '../../../core/thrift/mod.ts';
 import { ExitError, EXIT, type ExitCode, parseDuration } from '../../config/mod.ts';
@@ -14,7 +15,7 @@ import { callablesOf, leftAlone, methodChecks, readCalls, type MethodSelection }
 import { REFUSALS } from './refusals.ts';
 import { ConformReport, summaryOf } from './report.ts';
 import { TestRun } from './run.ts';
-import { ENDS, TCP } from './shutdown-checks.ts';
+import { SHUTDOWN, TCP } from './shutdown-checks.ts';
 import { openStubMesh, type StubMesh } from './stub-mesh.ts';
 import { TestContext, type CheckGroup } from './test-context.ts';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -32,43 +33,40 @@ export interface ConformOptions {
 }
 
 export async function runConform(
-  surroundings: CliContext,
+  context: CliContext,
   command: readonly string[],
   options: ConformOptions,
 ): Promise<ExitCode> {
   const timeoutMs = readTimeout('--timeout', options.timeout ?? '10s');
   const startMs = readTimeout('--start-timeout', options.startTimeout ?? '30s');
-  const wishes = { skip: options.skip ?? [], call: readCalls(options.call ?? []) };
+  const selection = { skip: options.skip ?? [], call: readCalls(options.call ?? []) };
   const folder = mkdtempSync(path.join(tmpdir(), 'katamari-conform-'));
   const conformance = conformanceService();
-  const door = await openStubMesh(folder, conformance);
-  const { cwd, env } = surroundings;
-  const subjects = (['unix', 'tcp'] as const).map(
+  const stubMesh = await openStubMesh(folder, conformance);
+  const { cwd, env } = context;
+  const chassisList = (['unix', 'tcp'] as const).map(
     (transport) =>
-      new ChassisUnderTest({ command, cwd, env, folder, mesh: door.address, transport, startMs, timeoutMs }),
+      new ChassisUnderTest({ command, cwd, env, folder, mesh: stubMesh.address, transport, startMs, timeoutMs }),
   );
-  const close = (): Promise<void> => closeAll(subjects, door, folder);
-  surroundings.onStopSignal(
-    (signal) => void close().finally(() => surroundings.exitNow(signal === 'SIGINT' ? 130 : 143)),
-  );
-  // Whoever reads our output may stop to, and then this process ends where it stands.
+  const close = (): Promise<void> => closeAll(chassisList, stubMesh, folder);
+  context.onStopSignal((signal) => void close().finally(() => context.exitNow(signal === 'SIGINT' ? 130 : 143)));
+  // If the reader of the output closes the pipe, this process exits without running `finally`.
   const onExit = (): void => {
-    for (const subject of subjects) subject.kill();
+    for (const chassis of chassisList) chassis.kill();
     rmSync(folder, { recursive: true, force: true });
   };
   process.once('exit', onExit);
   try {
-    const [exam, overTcp] = subjects.map((subject) => new TestContext({ subject, door, timeoutMs, conformance })) as [
-      TestContext,
-      TestContext,
-    ];
-    const report = options.json === true ? undefined : new ConformReport(surroundings.terminal);
-    const sitting = new TestRun(report, options.only ?? []);
-    await examine(sitting, exam, wishes);
-    if (options.tcp === true) await sitting.group(TCP, overTcp);
-    sitting.close();
-    const summary = summaryOf(sitting.results, exam.described, exam.interface === undefined ? [] : leftAlone(exam));
-    if (report === undefined) surroundings.terminal.write(`${JSON.stringify(summary, null, 2)}\n`);
+    const [test, overTcp] = chassisList.map(
+      (chassis) => new TestContext({ chassis, stubMesh, timeoutMs, conformance }),
+    ) as [TestContext, TestContext];
+    const report = options.json === true ? undefined : new ConformReport(context.terminal);
+    const run = new TestRun(report, options.only ?? []);
+    await runChecks(run, test, selection);
+    if (options.tcp === true) await run.runGroup(TCP, overTcp);
+    run.reportSkipped();
+    const summary = summaryOf(run.results, test.described, test.interface === undefined ? [] : leftAlone(test));
+    if (report === undefined) context.terminal.write(`${JSON.stringify(summary, null, 2)}\n`);
     else report.summary(summary);
     return summary.isConformant ? EXIT.done : EXIT.failed;
   } finally {
@@ -77,35 +75,33 @@ export async function runConform(
   }
 }
 
-async function examine(sitting: TestRun, exam: TestContext, wishes: MethodSelection): Promise<void> {
-  await sitting.group(START, exam);
-  const isConformance = exam.described?.serviceName === exam.conformance.service;
-  await sitting.group({ ...DETAILS, checks: [...DETAILS.checks, ...(isConformance ? [CONFORMANCE_IDL] : [])] }, exam);
-  if (exam.interface !== undefined) exam.callables = callablesOf(exam.interface, wishes);
-  const own: CheckGroup = { title: 'Its own methods', checks: methodChecks(exam.callables) };
-  const rest = [MESSAGES, CONTEXT, REFUSALS, own, HANDLER_CHECKS, APACHE, ENDS];
-  sitting.checkOnly([...rest, TCP].flatMap(({ checks }) => checks));
-  if (exam.interface !== undefined && !exam.hasConformance) sitting.warn(warningOn(exam));
-  for (const group of rest) await sitting.group(group, exam);
+async function runChecks(run: TestRun, test: TestContext, selection: MethodSelection): Promise<void> {
+  await run.runGroup(START, test);
+  const isConformance = test.described?.serviceName === test.conformance.service;
+  await run.runGroup({ ...DETAILS, checks: [...DETAILS.checks, ...(isConformance ? [CONFORMANCE_IDL] : [])] }, test);
+  if (test.interface !== undefined) test.callables = callablesOf(test.interface, selection);
+  const own: CheckGroup = { title: 'Service methods', checks: methodChecks(test.callables) };
+  const rest = [MESSAGES, CONTEXT, REFUSALS, own, HANDLER_CHECKS, APACHE, SHUTDOWN];
+  run.checkOnly([...rest, TCP].flatMap(({ checks }) => checks));
+  if (test.interface !== undefined && !test.hasConformance) run.warn(describeSelection(test));
+  for (const group of rest) await run.runGroup(group, test);
 }
 
-function warningOn(exam: TestContext): string {
-  const called = exam.callables.map(({ method }) => method.name);
-  const left = leftAlone(exam);
+function describeSelection(test: TestContext): string {
+  const called = test.callables.map(({ method }) => method.name);
+  const left = leftAlone(test);
   const parts = [
     called.length > 0
-      ? `Called: ${called.join(', ')}, with arguments made from the IDL or given by --call; leave one out with --skip METHOD.`
-      : 'None of its methods is said to be read-only or idempotent, so none is called.',
-    left.length > 0
-      ? `Not called: ${left.join(', ')}; name one that may be with --call Service.method '{"argument": ...}'.`
-      : '',
+      ? `Called: ${called.join(', ')}, with arguments generated from the IDL or given by --call; use --skip METHOD to leave one out.`
+      : 'Called: none, because the IDL marks no method as read-only or idempotent.',
+    left.length > 0 ? `Not called: ${left.join(', ')}; use --call Service.method '{"argument": ...}' to call one.` : '',
   ];
   return parts.filter((part) => part !== '').join(' ');
 }
 
-async function closeAll(subjects: readonly ChassisUnderTest[], door: StubMesh, folder: string): Promise<void> {
-  for (const subject of subjects) await subject.end();
-  await door.close();
+async function closeAll(chassisList: readonly ChassisUnderTest[], stubMesh: StubMesh, folder: string): Promise<void> {
+  for (const chassis of chassisList) await chassis.stop();
+  await stubMesh.close();
   rmSync(folder, { recursive: true, force: true });
 }
 

@@ -1,96 +1,96 @@
-// Checks of a start: that the chassis listens, and that what it says of itself is complete, true to its IDL, and the same each time. What the
+// Checks of the start: the chassis listens, and its details are complete, valid and the same each time. The mesh reads
+// the same fields of `describe` when a chassis starts.
+
 import { describeDifference, parseIdl } from '../../../core/idl/mod.ts';
 import { chassisInterface, type ChassisDetails } from '../../../core/rpc/mod.ts';
 import type { Interface } from '../../../core/thrift/mod.ts';
 import { LISTEN_ADVICE } from './chassis-under-test.ts';
 import { CheckFailed } from './check-result.ts';
-import { decoded, PING, type Check, type CheckGroup, type TestContext } from './test-context.ts';
-import { describeAnswer } from './test-link.ts';
-
-// mesh takes from `describe` here, it takes from there when a chassis is introduced.
+import { decodeResult, PING, type Check, type CheckGroup, type TestContext } from './test-context.ts';
+import { describeTestReply } from './test-link.ts';
 
 import { valid } from 'semver';
 export const START: CheckGroup = {
-  title: 'It starts',
+  title: 'Start',
   checks: [
     {
       id: 'listens',
       what: 'listens at KATAMARI_LISTEN in time',
       advice: LISTEN_ADVICE,
-      run: async ({ subject }) => void (await subject.start()),
+      run: async ({ chassis }) => void (await chassis.start()),
     },
     {
       id: 'describe',
-      what: 'answers describe, with every field',
-      advice: `answer katamari.Chassis:describe (idl/chassis.thrift) and fill in all fields; what there is none of is an empty list, map or text`,
-      async run(exam) {
-        exam.described = complete(await describe(exam));
+      what: 'answers describe with every field',
+      advice: `answer katamari.Chassis:describe (idl/chassis.thrift) and fill in all fields; use an empty list, map or string where there is no value`,
+      async run(test) {
+        test.described = complete(await describe(test));
       },
     },
     {
       id: 'ping',
       what: 'answers ping',
-      advice: 'answer katamari.Chassis:ping at once with an empty result, without asking the code behind the handlers',
-      async run(exam) {
-        const answer = await exam.ask(PING);
-        if (answer.isException || answer.body.length > 1)
-          throw new CheckFailed('an empty result of katamari.Chassis:ping', describeAnswer(answer));
+      advice: 'answer katamari.Chassis:ping at once with an empty result, without running a handler',
+      async run(test) {
+        const reply = await test.call(PING);
+        if (reply.isException || reply.body.length > 1)
+          throw new CheckFailed('an empty result of katamari.Chassis:ping', describeTestReply(reply));
       },
     },
   ],
 };
 
 export const DETAILS: CheckGroup = {
-  title: 'It says what it is',
+  title: 'Details',
   checks: [
     {
       id: 'version',
-      what: 'its version is SemVer',
-      advice: 'name a version of three numbers, such as 1.4.0: routes and ranges are made of them',
-      async run(exam) {
-        const { version } = exam.details();
+      what: 'version is SemVer',
+      advice: 'use a version of three numbers, such as 1.4.0: routes and version ranges need it',
+      async run(test) {
+        const { version } = test.requireDetails();
         if (valid(version) !== version)
           throw new CheckFailed('a SemVer version such as 1.4.0', JSON.stringify(version));
       },
     },
     {
       id: 'idl',
-      what: 'its IDL is understood and has its service',
-      advice: 'send the IDL text itself with all that it includes, each under the name that the include says',
-      async run(exam) {
-        exam.interface = interfaceOf(exam.details());
+      what: 'IDL is valid and declares the service',
+      advice: 'send the IDL text and every included file, each under the name in its include statement',
+      async run(test) {
+        test.interface = interfaceOf(test.requireDetails());
       },
     },
     {
       id: 'concurrency',
-      what: 'its concurrency is 1 or more',
-      advice: 'say 1 for code that works on one call at a time',
-      async run(exam) {
-        const { concurrency } = exam.details();
+      what: 'concurrency is 1 or more',
+      advice: 'set it to 1 for code that handles one call at a time',
+      async run(test) {
+        const { concurrency } = test.requireDetails();
         if (concurrency < 1) throw new CheckFailed('a concurrency of 1 or more', String(concurrency));
       },
     },
     {
       id: 'sdk',
-      what: 'it names its kit',
-      advice: 'say language and version, such as "python 0.1.0": people look for it when something is wrong',
-      async run(exam) {
-        const { sdk } = exam.details();
-        if (sdk.trim() === '') throw new CheckFailed('the name of a kit in field sdk', 'an empty text');
+      what: 'sdk names the kit',
+      advice: 'set sdk to language and version, such as "python 0.1.0": operators need it when they debug',
+      async run(test) {
+        const { sdk } = test.requireDetails();
+        if (sdk.trim() === '') throw new CheckFailed('the name of a kit in field sdk', 'an empty string');
       },
     },
     {
       id: 'describe-same',
-      what: 'it says the same when asked again',
+      what: 'describe returns the same when called again',
       advice:
-        'make what describe answers once, at the start: equal details make a pool, and a chassis that changes them fits none',
-      async run(exam) {
-        const before = exam.details();
-        const after = complete(await describe(exam));
+        'build the details once, at the start: chassis with equal details form a pool, and one whose details change fits no pool',
+      async run(test) {
+        const before = test.requireDetails();
+        const after = complete(await describe(test));
         const changed = FIELDS.filter((name) => shown(before[name]) !== shown(after[name]));
         if (changed.length > 0)
           throw new CheckFailed(
-            'the same answer to describe twice',
+            'the same reply to describe twice',
             changed.map((name) => `${name} ${shown(before[name])}, then ${shown(after[name])}`).join('; '),
           );
       },
@@ -98,32 +98,32 @@ export const DETAILS: CheckGroup = {
   ],
 };
 
-/** Only for a chassis that says it implements Conformance. */
+/** Runs only for a chassis that offers the service Conformance. */
 export const CONFORMANCE_IDL: Check = {
   id: 'conformance-idl',
-  what: 'its Conformance is that of this version',
-  advice: 'take idl/conformance.thrift of this version of Katamari into the test fixture',
-  async run(exam) {
-    const found = exam.known();
-    if (found.id === exam.conformance.id) return;
-    throw new CheckFailed('the service of idl/conformance.thrift', describeDifference(exam.conformance, found));
+  what: 'its Conformance service is that of this version',
+  advice: 'copy idl/conformance.thrift of this version of Katamari to the test fixture',
+  async run(test) {
+    const found = test.requireInterface();
+    if (found.id === test.conformance.id) return;
+    throw new CheckFailed('the service of idl/conformance.thrift', describeDifference(test.conformance, found));
   },
 };
 
-async function describe(exam: TestContext): Promise<Record<string, unknown>> {
-  const answer = await exam.ask({ name: 'katamari.Chassis:describe' });
-  if (answer.isException)
+async function describe(test: TestContext): Promise<Record<string, unknown>> {
+  const reply = await test.call({ name: 'katamari.Chassis:describe' });
+  if (reply.isException)
     throw new CheckFailed(
-      'an answer to katamari.Chassis:describe',
-      describeAnswer(answer),
-      'answer the control service of idl/chassis.thrift. A plain Thrift server, without a kit, need not conform: its deployment says "kit: none" and "idl"',
+      'a reply to katamari.Chassis:describe',
+      describeTestReply(reply),
+      'implement the control service of idl/chassis.thrift. A plain Thrift server without a kit does not need to conform: its deployment has "kit: none" and "idl"',
     );
   const method = chassisInterface().methods.get('describe');
   if (method === undefined) throw new Error('idl/chassis.thrift has no method describe');
-  return (decoded(method, answer)['success'] ?? {}) as Record<string, unknown>;
+  return (decodeResult(method, reply)['success'] ?? {}) as Record<string, unknown>;
 }
 
-/** @throws Fault that names the fields that are not there */
+/** Returns the details. @throws CheckFailed that names the missing and the empty fields */
 function complete(fields: Record<string, unknown>): ChassisDetails {
   const missing = FIELDS.filter((name) => fields[name] === undefined);
   const empty = (['serviceName', 'version', 'idlMain'] as const).filter((name) => fields[name] === '');
@@ -154,15 +154,15 @@ function interfaceOf({ serviceName, idlMain, idlFiles }: ChassisDetails): Interf
     throw new CheckFailed(
       `service ${serviceName} in ${idlMain}`,
       `an IDL with ${[...services.keys()].map((name) => `service ${name}`).join(', ') || 'no service'}`,
-      'send the IDL that declares the service which describe names',
+      'send the IDL that declares the service of describe',
     );
   } catch (error) {
     if (error instanceof CheckFailed) throw error;
-    throw new CheckFailed('an IDL that is understood', (error as Error).message);
+    throw new CheckFailed('a valid IDL', (error as Error).message);
   }
 }
 
-/** Lists and maps are equal whatever their order. */
+/** Prints a value so that lists and maps compare equal in any order. */
 function shown(value: unknown): string {
   if (Array.isArray(value)) return JSON.stringify([...(value as unknown[])].sort());
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);

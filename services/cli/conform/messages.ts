@@ -1,113 +1,113 @@
-// Checks of ordinary traffic: sequence ids, pipelining, pieces, contexts and what a newer peer may add to a message. Asked with calls of the control
-// service and of methods that do no harm, so that any chassis can be asked.
+// Checks of valid traffic: sequence ids, pipelining, partial reads, contexts, and fields that a newer peer may add. They
+// use calls of the control service and of harmless methods, so they work with any chassis.
 
 import type { Call } from '../../../core/rpc/mod.ts';
 import { WIRE_TYPE, MESSAGE_TYPE } from '../../../core/thrift/mod.ts';
 import { CheckFailed } from './check-result.ts';
-import { decoded, PING, type CheckGroup, type TestContext } from './test-context.ts';
-import { describeAnswer, frameOf, PeerClosed, type TestAnswer, type SentCall } from './test-link.ts';
+import { decodeResult, PING, type CheckGroup, type TestContext } from './test-context.ts';
+import { describeTestReply, frameOf, PeerClosed, type TestReply, type SentCall } from './test-link.ts';
 
 export const MESSAGES: CheckGroup = {
   title: 'Messages',
   checks: [
     {
       id: 'reconnect',
-      what: 'a connection closed by the manager does not hang it',
-      advice: 'when a connection ends, drop what belongs to it and accept the next one',
-      async run(exam) {
+      what: 'accepts a new connection after the old one closes',
+      advice: 'when a connection closes, release its state and accept the next one',
+      async run(test) {
         for (let i = 0; i < RECONNECTS; i++) {
-          await exam.subject.reconnect();
-          await exam.ask(PING);
+          await test.chassis.reconnect();
+          await test.call(PING);
         }
       },
     },
     {
       id: 'sequence-ids',
-      what: 'sequence ids come back as they came',
+      what: 'replies have the sequence id of the call',
       advice:
-        "copy the sequence id from the head of the call to the head of its answer: all 32 bits, signed, and no count of one's own",
-      async run(exam) {
-        for (const probe of exam.probes()) {
+        'copy the sequence id from the head of the call to the head of its reply: all 32 bits, signed; do not count replies',
+      async run(test) {
+        for (const probe of test.probes()) {
           for (const seqId of SEQUENCE_IDS) {
             try {
-              await exam.subject.ask({ context: exam.context(), ...probe, seqId });
+              await test.chassis.call({ context: test.callContext(), ...probe, seqId });
             } catch (error) {
               if (!(error instanceof PeerClosed)) throw error;
-              throw new CheckFailed(`an answer to ${probe.name} with sequence id ${seqId}`, error.message);
+              throw new CheckFailed(`a reply to ${probe.name} with sequence id ${seqId}`, error.message);
             }
-            // A number may be used again only on another connection: there an answer to the first would pass for one to the second.
+            // A sequence id is reused only on a new connection; a late reply could otherwise match the wrong call.
           }
-          await exam.subject.reconnect();
+          await test.chassis.reconnect();
         }
       },
     },
     {
       id: 'pipelining',
-      what: 'calls that come together are each answered, once',
+      what: 'each of several pipelined calls gets one reply',
       advice:
-        'read on while bytes are left in the buffer; answer each call exactly once, in order or in any order, with its own sequence id',
-      async run(exam) {
-        const peer = await exam.subject.reconnect();
-        const context = exam.context();
-        const probes = exam.probes();
+        'keep reading while the buffer has bytes; reply to each call exactly once, in any order, with its own sequence id',
+      async run(test) {
+        const link = await test.chassis.reconnect();
+        const context = test.callContext();
+        const probes = test.probes();
         const calls = Array.from({ length: PIPELINED }, (_, i) => ({
           context,
           ...(probes[i % probes.length] ?? PING),
         }));
-        for (const [i, answered] of peer.callAll(calls).entries()) {
-          await answeredIn(exam, `an answer to call ${i + 1} of ${PIPELINED} that came in one piece`, answered);
+        for (const [i, replied] of link.callAll(calls).entries()) {
+          await awaitReply(test, `a reply to call ${i + 1} of ${PIPELINED} in one packet`, replied);
         }
-        // Whatever was still to come, has come before the answer to another call.
-        await exam.ask(PING);
-        const [stray] = peer.strays;
-        if (stray !== undefined)
+        // A surplus reply arrives before the reply to one more call.
+        await test.call(PING);
+        const [surplus] = link.unexpected;
+        if (surplus !== undefined)
           throw new CheckFailed(
-            'one answer to each call',
-            `${describeAnswer(stray)} more, with sequence id ${stray.seqId}`,
+            'one reply to each call',
+            `a second one: ${describeTestReply(surplus)} with sequence id ${surplus.seqId}`,
           );
       },
     },
     {
       id: 'pipelined-values',
-      what: 'answers carry the sequence id of their own call',
-      advice:
-        'keep the sequence id with the call that it came with: when calls are worked on at once, answers come in another order',
-      async run(exam) {
-        exam.needsConformance();
-        const peer = await exam.subject.reconnect();
-        const context = exam.context();
+      what: 'pipelined replies belong to their own call',
+      advice: 'keep each sequence id with its call: concurrent calls finish in any order',
+      async run(test) {
+        test.requireConformance();
+        const link = await test.chassis.reconnect();
+        const context = test.callContext();
         const words = Array.from({ length: PIPELINED }, (_, i) => `word ${i}`);
-        const answers = peer.callAll(words.map((value) => ({ context, ...exam.told('echoText', { value }) })));
-        for (const [i, answered] of answers.entries()) {
-          const got = exam.returned('echoText', await answeredIn(exam, 'an answer to echoText', answered));
-          if (got !== words[i])
-            throw new CheckFailed(`"${words[i]}" for the call that brought it`, JSON.stringify(got));
+        const replies = link.callAll(
+          words.map((value) => ({ context, ...test.conformanceCall('echoText', { value }) })),
+        );
+        for (const [i, replied] of replies.entries()) {
+          const got = test.returnValue('echoText', await awaitReply(test, 'a reply to echoText', replied));
+          if (got !== words[i]) throw new CheckFailed(`"${words[i]}" for the call that sent it`, JSON.stringify(got));
         }
       },
     },
     {
       id: 'pieces',
-      what: 'a call may come in pieces',
-      advice: 'read until the frame is whole: one read of a socket gives what is there, not what was asked for',
-      async run(exam) {
-        const peer = await exam.subject.reconnect();
-        const frame = frameOf(MESSAGE_TYPE.call, { ...PING, context: exam.context(), seqId: 7 });
+      what: 'a call may arrive in several packets',
+      advice: 'read until the frame is complete: one read of a socket may return fewer bytes',
+      async run(test) {
+        const link = await test.chassis.reconnect();
+        const frame = frameOf(MESSAGE_TYPE.call, { ...PING, context: test.callContext(), seqId: 7 });
         const pieces = [frame.subarray(0, 2), frame.subarray(2, 9), frame.subarray(9, 30), frame.subarray(30)];
-        await answeredIn(exam, 'an answer to a ping that came in four pieces', peer.callInPieces(7, pieces));
+        await awaitReply(test, 'a reply to a ping that arrives in four pieces', link.callInPieces(7, pieces));
       },
     },
     {
       id: 'unknown-arguments',
-      what: 'arguments that its IDL does not know are skipped',
+      what: 'skips unknown arguments',
       advice:
-        'skip fields of unknown numbers whatever their type, as code made by the Thrift compiler does: callers may be newer than the chassis',
-      async run(exam) {
-        for (const probe of exam.probes()) {
+        'skip fields with unknown ids, whatever their type, like generated Thrift code: callers may be newer than the chassis',
+      async run(test) {
+        for (const probe of test.probes()) {
           const args = probe.args ?? EMPTY;
-          await sameAsUsual(
-            exam,
+          await checkSameReply(
+            test,
             probe,
-            { ...probe, args: Buffer.concat([STRANGE_FIELDS, args]) },
+            { ...probe, args: Buffer.concat([UNKNOWN_FIELDS, args]) },
             'unknown arguments',
           );
         }
@@ -121,15 +121,15 @@ export const CONTEXT: CheckGroup = {
   checks: [
     {
       id: 'context',
-      what: 'a call with a CallContext is understood',
+      what: 'accepts a call with a CallContext',
       advice:
-        'read field 32767 when it stands first in the arguments (CallContext in idl/katamari.thrift), and let the generated code skip it',
-      async run(exam) {
-        for (const probe of exam.probes()) {
-          await sameAsUsual(
-            exam,
+        'read field 32767 when it is the first argument (CallContext in idl/katamari.thrift), and let the generated code skip it',
+      async run(test) {
+        for (const probe of test.probes()) {
+          await checkSameReply(
+            test,
             probe,
-            { ...probe, context: exam.context(FULL_CONTEXT) },
+            { ...probe, context: test.callContext(FULL_CONTEXT) },
             'every field of a CallContext',
           );
         }
@@ -137,61 +137,61 @@ export const CONTEXT: CheckGroup = {
     },
     {
       id: 'context-absent',
-      what: 'a call without one is understood, too',
+      what: 'accepts a call without a CallContext',
       advice:
-        'take a call without field 32767 for one without deadline: run by hand, a chassis is an ordinary Thrift server',
-      async run(exam) {
-        for (const probe of exam.probes()) await sameAsUsual(exam, probe, { ...probe, context: NONE }, 'no context');
+        'treat a call without field 32767 as one without a deadline: started by hand, a chassis is an ordinary Thrift server',
+      async run(test) {
+        for (const probe of test.probes()) await checkSameReply(test, probe, { ...probe, context: NONE }, 'no context');
       },
     },
     {
       id: 'context-unknown',
-      what: 'what is new in a CallContext is skipped',
-      advice:
-        'skip fields of the CallContext that the kit does not know, whatever their type: the mesh may be newer than the kit',
-      async run(exam) {
-        for (const probe of exam.probes()) {
-          const usual = exam.context(FULL_CONTEXT);
+      what: 'skips unknown fields of a CallContext',
+      advice: 'skip unknown fields of the CallContext, whatever their type: the mesh may be newer than the kit',
+      async run(test) {
+        for (const probe of test.probes()) {
+          const usual = test.callContext(FULL_CONTEXT);
           const context = Buffer.concat([
             usual.subarray(0, 3),
-            STRANGE_FIELDS,
+            UNKNOWN_FIELDS,
             usual.subarray(3, -1),
-            STRANGE_FIELDS,
+            UNKNOWN_FIELDS,
             EMPTY,
           ]);
-          await sameAsUsual(exam, probe, { ...probe, context }, 'a CallContext with unknown fields');
+          await checkSameReply(test, probe, { ...probe, context }, 'a CallContext with unknown fields');
         }
       },
     },
     {
       id: 'reply-context',
-      what: 'a ReplyContext, if there is one, is well formed and first',
+      what: 'a ReplyContext, if present, is valid and is the first field',
       advice:
-        'write field 32767 before any other field of the result struct, as ReplyContext in idl/katamari.thrift; or write none',
-      async run(exam) {
+        'write field 32767 (ReplyContext in idl/katamari.thrift) before any other field of the result struct; or omit it',
+      async run(test) {
         let found = 0;
-        for (const probe of exam.probes()) {
-          const answer = await exam.ask(probe);
-          if (answer.contextFault !== '')
+        for (const probe of test.probes()) {
+          const reply = await test.call(probe);
+          if (reply.contextError !== '')
             throw new CheckFailed(
-              `no ReplyContext in the answer to ${probe.name}, or a whole one that stands first`,
-              answer.contextFault,
+              `no ReplyContext in the reply to ${probe.name}, or a valid one as first field`,
+              reply.contextError,
             );
-          if (answer.context !== undefined) found++;
+          if (reply.context !== undefined) found++;
         }
-        return found === 0 ? 'none comes with these answers' : undefined;
+        return found === 0 ? 'these replies have none' : undefined;
       },
     },
     {
       id: 'context-values',
-      what: 'handlers see what the context says',
-      advice: 'hand on what the CallContext of this call says; the time left counts down from when the call came',
-      async run(exam) {
-        exam.needsConformance();
-        const seen = (await exam.value(
+      what: 'handlers see the values of the CallContext',
+      advice:
+        'pass the values of the CallContext of this call to the handler; the remaining time counts down from the arrival of the call',
+      async run(test) {
+        test.requireConformance();
+        const seen = (await test.callForValue(
           'report',
           {},
-          { context: exam.context(FULL_CONTEXT, TIME_LEFT_MS) },
+          { context: test.callContext(FULL_CONTEXT, TIME_LEFT_MS) },
         )) as ReportCheck;
         const wrong: [string, string][] = EXPECTED_REPORT.filter(([name, value]) => seen[name] !== value).map(
           ([name, value]) => [`${name} ${JSON.stringify(value)}`, `${name} ${JSON.stringify(seen[name])}`],
@@ -205,17 +205,17 @@ export const CONTEXT: CheckGroup = {
           );
         const left = Number(seen.timeLeftMs);
         if (!(left > 0 && left <= TIME_LEFT_MS))
-          throw new CheckFailed(`some of the ${TIME_LEFT_MS} ms that are left`, `timeLeftMs ${seen.timeLeftMs}`);
+          throw new CheckFailed(`a remaining time of at most ${TIME_LEFT_MS} ms`, `timeLeftMs ${seen.timeLeftMs}`);
       },
     },
     {
       id: 'context-own',
-      what: 'a call sees nothing of the context of the one before',
-      advice: 'make the context anew for each call; in kits that keep it in a variable of the thread, clear it',
-      async run(exam) {
-        exam.needsConformance();
-        await exam.value('report', {}, { context: exam.context(FULL_CONTEXT, TIME_LEFT_MS) });
-        const seen = (await exam.value('report', {}, { context: NONE })) as ReportCheck;
+      what: 'a call sees nothing of the previous CallContext',
+      advice: 'create a new context for each call; clear it if the kit keeps it in a thread-local variable',
+      async run(test) {
+        test.requireConformance();
+        await test.callForValue('report', {}, { context: test.callContext(FULL_CONTEXT, TIME_LEFT_MS) });
+        const seen = (await test.callForValue('report', {}, { context: NONE })) as ReportCheck;
         const left = (['traceparent', 'tracestate', 'key', 'attempt'] as const).filter((name) => seen[name]);
         if (left.length > 0)
           throw new CheckFailed(
@@ -237,39 +237,39 @@ interface ReportCheck {
   readonly headers?: Map<string, string>;
 }
 
-/** Holds when a probe that was changed a little is answered as the unchanged one is. */
-async function sameAsUsual(exam: TestContext, probe: SentCall, changed: SentCall, what: string): Promise<void> {
-  const usual = kindOf(exam, probe, await exam.ask(probe));
-  const expected = `${usual} of ${probe.name} with ${what}, as without`;
+/** Checks that a changed call gets the same kind of reply as the unchanged one. */
+async function checkSameReply(test: TestContext, probe: SentCall, changed: SentCall, what: string): Promise<void> {
+  const usual = kindOf(test, probe, await test.call(probe));
+  const expected = `${usual} of ${probe.name} with ${what}, as in a usual call`;
   try {
-    const answer = await exam.subject.ask({ context: exam.context(), ...changed });
-    const kind = kindOf(exam, probe, answer);
-    if (kind !== usual) throw new CheckFailed(expected, describeAnswer(answer));
+    const reply = await test.chassis.call({ context: test.callContext(), ...changed });
+    const kind = kindOf(test, probe, reply);
+    if (kind !== usual) throw new CheckFailed(expected, describeTestReply(reply));
   } catch (error) {
     throw error instanceof PeerClosed ? new CheckFailed(expected, error.message) : error;
   }
 }
 
-/** What sort of answer it is; the values of methods that we know nothing of may differ each time. */
-function kindOf(exam: TestContext, { name }: SentCall, answer: TestAnswer): string {
-  if (answer.isException) return describeAnswer(answer).replace(/,.*$/s, '');
-  const method = exam.interface?.methods.get(name);
+/** Returns the kind of reply. Values are not compared: those of an unknown method may differ each time. */
+function kindOf(test: TestContext, { name }: SentCall, reply: TestReply): string {
+  if (reply.isException) return describeTestReply(reply).replace(/,.*$/s, '');
+  const method = test.interface?.methods.get(name);
   if (method === undefined) return 'a result';
-  const result = decoded(method, answer);
+  const result = decodeResult(method, reply);
   const thrown = method.throws.find((field) => result[field.name] !== undefined);
   return thrown === undefined ? 'a result' : `exception ${thrown.name}`;
 }
 
-async function answeredIn(exam: TestContext, expected: string, answered: Promise<TestAnswer>): Promise<TestAnswer> {
+async function awaitReply(test: TestContext, expected: string, replied: Promise<TestReply>): Promise<TestReply> {
   try {
-    return await exam.subject.told(answered);
+    return await test.chassis.withExitReason(replied);
   } catch (error) {
     throw error instanceof PeerClosed ? new CheckFailed(expected, error.message) : error;
   }
 }
 
-/** Fields of numbers that nobody has: i32, map<string, list<i64>>, struct, bool. No stop byte. */
-const STRANGE_FIELDS: Buffer = Buffer.concat([
+/** Fields with ids that no IDL has: i32, map<string, list<i64>>, struct, bool. No stop byte. */
+const UNKNOWN_FIELDS: Buffer = Buffer.concat([
   field(WIRE_TYPE.i32, 31_001, Buffer.of(0, 0, 0, 42)),
   field(
     WIRE_TYPE.map,
@@ -286,12 +286,12 @@ const STRANGE_FIELDS: Buffer = Buffer.concat([
   ),
 ]);
 
-/** A field of a struct, in strict binary. */
+/** Encodes a field of a struct in strict binary. */
 export function field(type: number, id: number, ...value: readonly Uint8Array[]): Buffer {
   return Buffer.concat([Buffer.of(type, (id >> 8) & 0xff, id & 0xff), ...value]);
 }
 
-/** The four bytes of a number. */
+/** Returns the four bytes of an i32. */
 export function int32(value: number): number[] {
   return [(value >>> 24) & 0xff, (value >>> 16) & 0xff, (value >>> 8) & 0xff, value & 0xff];
 }
@@ -315,7 +315,7 @@ const EXPECTED_REPORT: readonly (readonly [keyof ReportCheck, string | number])[
   ['attempt', FULL_CONTEXT.attempt],
 ];
 const TIME_LEFT_MS = 60_000;
-/** Around every sign and byte. */
+/** Ids at the limits of each byte and sign. */
 const SEQUENCE_IDS = [1, 0, 255, 256, 65_536, 0x7f_ff_ff_ff, -1, -(2 ** 31)];
 const PIPELINED = 64;
 const RECONNECTS = 5;

@@ -1,87 +1,86 @@
-// Checks that call methods of the chassis' own: those that are said to be read-only or idempotent, with arguments made from the IDL, and those that
-// the author named with --call. Whatever comes is right, so long as it is an answer that the interface allows.
+// Checks that call the chassis' own methods: those that the IDL marks as read-only or idempotent, with arguments generated
+// from the IDL, and those named with --call. Any reply that the interface allows passes.
 
 import { encodeParams, encodeStruct, nameOfType } from '../../../core/idl/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
 import type { Interface, Method } from '../../../core/thrift/mod.ts';
 import { ExitError, EXIT, didYouMean } from '../../config/mod.ts';
 import { CheckFailed } from './check-result.ts';
-import { decoded, type Callable, type Check, type TestContext } from './test-context.ts';
-import { describeAnswer, type TestAnswer } from './test-link.ts';
+import { decodeResult, type Callable, type Check, type TestContext } from './test-context.ts';
+import { describeTestReply, type TestReply } from './test-link.ts';
 import { structValue } from './values.ts';
 
-/** What the command line says of methods. */
+/** The method options of the command line. */
 export interface MethodSelection {
-  /** Names of methods not to call: `Service.method` or `method`. */
+  /** Methods not to call: `Service.method` or `method`. */
   readonly skip: readonly string[];
-  /** Methods to call, with their arguments as JSON, or '' for arguments made from the IDL. */
+  /** Methods to call, with their arguments as JSON, or '' for arguments generated from the IDL. */
   readonly call: readonly { readonly method: string; readonly json: string }[];
 }
 
-/** The words behind --call: a method, and the JSON of its arguments if a word follows that begins one. @throws CliError usage */
+/** Parses the words after --call: a method, then optionally the JSON of its arguments. @throws ExitError usage */
 export function readCalls(words: readonly string[]): MethodSelection['call'] {
   const calls: { method: string; json: string }[] = [];
   for (const word of words) {
     const last = calls.at(-1);
     if (!/^\s*[[{]/.test(word)) calls.push({ method: word, json: '' });
     else if (last !== undefined && last.json === '') last.json = word;
-    else
-      throw new ExitError(
-        EXIT.usage,
-        `--call: found ${word}, expected the name of a method before it, such as Shop.order`,
-      );
+    else throw new ExitError(EXIT.usage, `--call: found ${word}, expected a method name before it, such as Shop.order`);
   }
   return calls;
 }
 
-/** The methods that may be called. @throws CliError usage when a name is none of this interface's */
-export function callablesOf(known: Interface, wishes: MethodSelection): Callable[] {
-  const skipped = new Set(wishes.skip.map((name) => methodNamed(known, '--skip', name).name));
-  const wished = wishes.call.map(({ method: name, json }) => {
+/** Returns the methods that may be called. @throws ExitError usage if a name is not in this interface */
+export function callablesOf(known: Interface, selection: MethodSelection): Callable[] {
+  const skipped = new Set(selection.skip.map((name) => methodNamed(known, '--skip', name).name));
+  const wished = selection.call.map(({ method: name, json }) => {
     const method = methodNamed(known, '--call', name);
-    return { method, args: json === '' ? invented(method) : fromJson(name, method, json) };
+    return { method, args: json === '' ? generatedArguments(method) : fromJson(name, method, json) };
   });
   const named = new Set(wished.map(({ method }) => method.name));
   const harmless = [...known.methods.values()]
     .filter((method) => method.isIdempotent && !named.has(method.name) && method.annotations['conform'] !== 'skip')
-    .map((method) => ({ method, args: invented(method) }));
+    .map((method) => ({ method, args: generatedArguments(method) }));
   return [...wished, ...harmless].filter(({ method }) => !skipped.has(method.name));
 }
 
-/** One check for each. */
+/** Returns one check for each method. */
 export function methodChecks(callables: readonly Callable[]): Check[] {
   return callables.map(({ method, args }) => ({
     id: `call-${method.name}`,
-    what: `${method.name} answers as its interface says`,
+    what: `${method.name} returns a reply that its interface allows`,
     advice:
-      'answer with the result struct of the method: its value in field 0, a declared exception in the field of that exception',
-    async run(exam) {
-      const answer = await exam.ask({ name: method.name, args });
-      const note = noteOn(method, answer);
-      if (note === undefined) return checkName(method, answer);
+      'reply with the result struct of the method: the value in field 0, or a declared exception in its own field',
+    async run(test) {
+      const reply = await test.call({ name: method.name, args });
+      const note = noteFor(method, reply);
+      if (note === undefined) return checkName(method, reply);
       return note;
     },
   }));
 }
 
-/** What an author should know of an answer that is allowed and still no result. @throws Fault */
-function noteOn(method: Method, answer: TestAnswer): string | undefined {
-  if (answer.isException) return `answered with ${describeAnswer(answer)}`;
-  const result = decoded(method, answer);
+/** Returns a note on a reply that is allowed but is not a normal result. @throws CheckFailed */
+function noteFor(method: Method, reply: TestReply): string | undefined {
+  if (reply.isException) return `replied with ${describeTestReply(reply)}`;
+  const result = decodeResult(method, reply);
   const thrown = method.throws.filter((field) => result[field.name] !== undefined);
   const hasValue = result['success'] !== undefined;
   if (thrown.length + (hasValue ? 1 : 0) > 1)
-    throw new CheckFailed('a value or one exception', `several in one result: ${Object.keys(result).join(', ')}`);
-  if (thrown[0] !== undefined) return `answered with its declared exception ${nameOfType(thrown[0].type)}`;
+    throw new CheckFailed(
+      'a value or one exception',
+      `several fields in one result: ${Object.keys(result).join(', ')}`,
+    );
+  if (thrown[0] !== undefined) return `replied with its declared exception ${nameOfType(thrown[0].type)}`;
   if (!hasValue && !method.oneway && method.returns.kind !== 'void')
     throw new CheckFailed(`a ${method.returns.kind} in field 0 of the result`, 'an empty result');
   return undefined;
 }
 
-/** Clients of some languages compare the name in the answer with that of the call. @throws Fault */
-function checkName(method: Method, answer: TestAnswer): undefined {
-  if (answer.name !== method.name)
-    throw new CheckFailed(`the name ${method.name} in the head of the answer`, JSON.stringify(answer.name));
+/** Clients in some languages compare the name in the reply with that of the call. @throws CheckFailed */
+function checkName(method: Method, reply: TestReply): undefined {
+  if (reply.name !== method.name)
+    throw new CheckFailed(`the name ${method.name} in the head of the reply`, JSON.stringify(reply.name));
 }
 
 function methodNamed(known: Interface, option: string, name: string): Method {
@@ -95,7 +94,7 @@ function methodNamed(known: Interface, option: string, name: string): Method {
   );
 }
 
-function invented(method: Method): Buffer {
+function generatedArguments(method: Method): Buffer {
   return encodeStruct(method.args, structValue(method.args, 'plain'));
 }
 
@@ -109,8 +108,8 @@ function fromJson(name: string, method: Method, json: string): Buffer {
   }
 }
 
-/** The head of the report says which methods were left alone. */
-export function leftAlone(exam: TestContext): string[] {
-  const called = new Set(exam.callables.map(({ method }) => method.name));
-  return [...exam.known().methods.keys()].filter((name) => !called.has(name));
+/** Returns the names of the methods that are not called. */
+export function leftAlone(test: TestContext): string[] {
+  const called = new Set(test.callables.map(({ method }) => method.name));
+  return [...test.requireInterface().methods.keys()].filter((name) => !called.has(name));
 }

@@ -1,20 +1,20 @@
-// What `katamari conform` shows: a line for each check as soon as it is done, with what was expected, what came and what to do under those that
-// failed; at the end how many. For machines the same as one JSON object.
+// Report of `katamari conform`: one line for each check as soon as it is done; below a failed check the expected and the
+// actual behavior and the fix; at the end the counts. With --json the same as one JSON object.
 
 import type { ChassisDetails } from '../../../core/rpc/mod.ts';
 import { paint, printable, type Terminal } from '../kit/terminal.ts';
 
 export type CheckVerdict = 'ok' | 'failed' | 'skipped';
 
-/** What became of one check. */
+/** Result of one check. */
 export interface Result {
   readonly id: string;
   readonly what: string;
   readonly verdict: CheckVerdict;
   readonly tookMs: number;
-  /** Of one that passed: what people should know; of one that was skipped: why. '' for nothing. */
+  /** Remark on a passed check, or the reason why it was skipped; '' for none. */
   readonly note: string;
-  /** Of one that failed; '' otherwise. */
+  /** These three are '' unless the check failed. */
   readonly expected: string;
   readonly came: string;
   readonly advice: string;
@@ -24,7 +24,7 @@ export interface Summary {
   readonly isConformant: boolean;
   readonly chassis: Pick<ChassisDetails, 'serviceName' | 'version' | 'concurrency' | 'sdk'> | null;
   readonly counts: Readonly<Record<CheckVerdict, number>>;
-  /** Methods of its own that were not called. */
+  /** Methods of its service that were not called. */
   readonly leftAlone: readonly string[];
   readonly checks: readonly Result[];
 }
@@ -60,24 +60,24 @@ export class ConformReport {
   }
 
   result({ verdict, what, note, expected, came, advice }: Result): void {
-    const word = paint(this.#terminal, COLOUR[verdict], verdict.padEnd(VERDICT_WIDTH));
+    const word = paint(this.#terminal, COLOR[verdict], verdict.padEnd(VERDICT_WIDTH));
     this.#line(`  ${word}  ${what}`);
     if (note !== '') this.#detail('', note);
     if (verdict !== 'failed') return;
     this.#detail('expected', expected);
-    this.#detail('came', came);
-    this.#detail('do', advice);
+    this.#detail('got', came);
+    this.#detail('fix', advice);
   }
 
-  /** Several checks that were skipped for one reason. */
+  /** Reports checks that were skipped for the same reason. */
   skipped(results: readonly Result[], why: string): void {
-    const word = paint(this.#terminal, COLOUR.skipped, 'skipped'.padEnd(VERDICT_WIDTH));
-    const [first = '', ...more] = wrap(
+    const word = paint(this.#terminal, COLOR.skipped, 'skipped'.padEnd(VERDICT_WIDTH));
+    const [first = '', ...others] = wrap(
       `${countOf(results.length, 'check')}: ${why}`,
       this.#columns() - VERDICT_WIDTH - 4,
     );
     this.#line(`  ${word}  ${first}`);
-    for (const line of more) this.#line(`${' '.repeat(VERDICT_WIDTH + 4)}${line}`);
+    for (const line of others) this.#line(`${' '.repeat(VERDICT_WIDTH + 4)}${line}`);
     this.#detail('', results.map(({ id }) => id).join(', '));
   }
 
@@ -100,7 +100,7 @@ export class ConformReport {
     this.#line(`\n${what} ${verdict}: ${countOf(checks.length, 'check')}, ${parts.join(', ')}.`);
   }
 
-  /** A part of a result, in its column. */
+  /** Prints one detail of a result in its column. */
   #detail(name: string, text: string): void {
     const indent = ' '.repeat(VERDICT_WIDTH + 4);
     const lines = text
@@ -123,7 +123,7 @@ export class ConformReport {
   }
 }
 
-/** Lines of at most `columns`, broken between words. */
+/** Wraps text between words into lines of at most `columns`. */
 function wrap(text: string, columns: number): string[] {
   const lines: string[] = [];
   for (const word of text.split(' ')) {
@@ -138,6 +138,6 @@ function countOf(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
-const COLOUR = { ok: 'green', failed: 'red', skipped: 'yellow' } as const;
+const COLOR = { ok: 'green', failed: 'red', skipped: 'yellow' } as const;
 const VERDICT_WIDTH = 7;
 const NAME_WIDTH = 10;

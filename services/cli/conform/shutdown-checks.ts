@@ -1,177 +1,180 @@
-// Checks of every way in which a chassis ends: drain, SIGTERM, the end of its manager, and its own wish to be replaced. Each takes a process of
-// its own. Nothing that was under way may be lost, and nothing may be left behind.
+// Checks of graceful shutdown: drain, SIGTERM, the exit of the resource manager, and a handler that retires the process.
+// Each check uses a new process. No call in progress may be lost, and no child process may remain.
 
 import { describeDuration } from '../../config/mod.ts';
 import { CheckFailed, CheckSkipped } from './check-result.ts';
 import { PING, type Check, type CheckGroup, type TestContext } from './test-context.ts';
-import { describeAnswer, PeerClosed, type TestAnswer } from './test-link.ts';
+import { describeTestReply, PeerClosed, type TestReply } from './test-link.ts';
 
-/** What tells the chassis to end. */
+/** The trigger of a shutdown. */
 type Cause = 'drain' | 'SIGTERM';
 
-export const ENDS: CheckGroup = {
-  title: 'How it ends',
+export const SHUTDOWN: CheckGroup = {
+  title: 'Shutdown',
   checks: [
     ...(['drain', 'SIGTERM'] as const).flatMap((cause): Check[] => [
       {
         id: cause.toLowerCase(),
-        what: `${cause} ends it, with status 0`,
+        what: `exits with status 0 on ${cause}`,
         advice:
           cause === 'drain'
-            ? 'on katamari.Chassis:drain stop taking calls, finish what is under way, flush, exit with status 0'
-            : 'handle SIGTERM: stop taking calls, finish what is under way, flush, exit with status 0',
-        async run(exam) {
-          await started(exam);
-          const told = await tell(exam, cause);
-          await endsWell(exam, cause);
-          await told.taken;
+            ? 'on katamari.Chassis:drain stop accepting calls, finish calls in progress, flush, exit with status 0'
+            : 'handle SIGTERM: stop accepting calls, finish calls in progress, flush, exit with status 0',
+        async run(test) {
+          await startFresh(test);
+          const shutdown = await triggerShutdown(test, cause);
+          await checkCleanExit(test, cause);
+          await shutdown.taken;
         },
       },
       {
         id: `${cause.toLowerCase()}-busy`,
-        what: `${cause} lets the call under way finish first`,
+        what: `finishes the call in progress on ${cause}`,
         advice:
-          'on the way out wait for handlers that run, write their answers, and only then close the connection and exit with status 0',
-        async run(exam) {
-          await started(exam);
-          exam.needsConformance();
-          const peer = await exam.subject.peer();
-          const answered = peer.call({ context: exam.context(), ...exam.told('work', { ms: WORK_MS }) });
-          answered.catch(() => undefined);
-          await isUnderWay(exam);
-          const told = await tell(exam, cause);
+          'during shutdown wait for running handlers and write their replies, then close the connection and exit with status 0',
+        async run(test) {
+          await startFresh(test);
+          test.requireConformance();
+          const link = await test.chassis.link();
+          const replied = link.call({ context: test.callContext(), ...test.conformanceCall('work', { ms: WORK_MS }) });
+          replied.catch(() => undefined);
+          await waitUntilBusy(test);
+          const shutdown = await triggerShutdown(test, cause);
           try {
-            exam.returned('work', await exam.subject.told(answered));
+            test.returnValue('work', await test.chassis.withExitReason(replied));
           } catch (error) {
             const came = error instanceof CheckFailed ? error.came : (error as Error).message;
-            throw new CheckFailed(`the answer of the call that was under way at ${cause}`, came);
+            throw new CheckFailed(`the reply to the call in progress at ${cause}`, came);
           }
-          await endsWell(exam, cause);
-          await told.taken;
+          await checkCleanExit(test, cause);
+          await shutdown.taken;
         },
       },
     ]),
     {
       id: 'lifeline',
-      what: 'the end of standard input ends it',
+      what: 'exits when its standard input closes',
       advice:
-        'with KATAMARI_LIFELINE=stdin read standard input and exit when it ends: its manager is gone, and nobody else will end it',
-      async run(exam) {
-        await started(exam);
-        exam.subject.endInput();
-        const ending = await exam.subject.ended(exam.timeoutMs);
-        if (ending === undefined)
+        'with KATAMARI_LIFELINE=stdin read standard input and exit at its end: the resource manager is gone, so no other process will stop it',
+      async run(test) {
+        await startFresh(test);
+        test.chassis.endInput();
+        const exit = await test.chassis.waitForExit(test.timeoutMs);
+        if (exit === undefined)
           throw new CheckFailed(
-            `its end within ${describeDuration(exam.timeoutMs)} of that of its standard input`,
-            'it goes on, an orphan',
+            `its exit within ${describeDuration(test.timeoutMs)} of the end of standard input`,
+            'it still runs, as an orphan',
           );
-        await leavesNothing(exam);
+        await checkNoProcessRemains(test);
       },
     },
     {
       id: 'retire',
-      what: 'a handler can ask that it be replaced',
-      advice: 'put a ReplyContext with retire = true first in the answer, send it, then exit with status 0',
-      async run(exam) {
-        await started(exam);
-        exam.needsConformance();
-        const answer = await exam.ask(exam.told('retire'));
-        if (answer.isException) throw new CheckSkipped(`it does not offer this: ${describeAnswer(answer)}`);
-        if (answer.context?.retire !== true)
+      what: 'a handler can retire the process',
+      advice: 'write a ReplyContext with retire = true as first field of the reply, send it, then exit with status 0',
+      async run(test) {
+        await startFresh(test);
+        test.requireConformance();
+        const reply = await test.call(test.conformanceCall('retire'));
+        if (reply.isException) throw new CheckSkipped(`the kit does not offer retire: ${describeTestReply(reply)}`);
+        if (reply.context?.retire !== true)
           throw new CheckFailed(
-            'a ReplyContext with retire = true in the answer',
-            answer.contextFault || 'none that says so',
+            'a ReplyContext with retire = true in the reply',
+            reply.contextError || 'none with retire = true',
           );
-        await endsWell(exam, 'a call that retired it');
+        await checkCleanExit(test, 'a call of retire');
       },
     },
   ],
 };
 
-/** The same chassis at a TCP port: the mesh launches it so where its deployment says. */
+/** The same chassis on a TCP port, which a deployment can choose. */
 export const TCP: CheckGroup = {
   title: 'Over TCP',
   checks: [
     {
       id: 'tcp',
-      what: 'listens at a TCP port, too',
-      advice: 'KATAMARI_LISTEN may also say tcp:HOST:PORT: listen there then',
-      async run(exam) {
-        await exam.subject.start();
-        await exam.ask(PING);
+      what: 'listens on a TCP port',
+      advice: 'KATAMARI_LISTEN may be tcp:HOST:PORT: listen on that port',
+      async run(test) {
+        await test.chassis.start();
+        await test.call(PING);
       },
     },
     {
       id: 'tcp-drain',
-      what: 'ends as it does at a Unix socket',
-      advice: 'make no difference between the two',
-      async run(exam) {
-        await started(exam);
-        const told = await tell(exam, 'drain');
-        await endsWell(exam, 'drain');
-        await told.taken;
+      what: 'exits with status 0 on drain over TCP',
+      advice: 'shut down in the same way as on a Unix socket',
+      async run(test) {
+        await startFresh(test);
+        const shutdown = await triggerShutdown(test, 'drain');
+        await checkCleanExit(test, 'drain');
+        await shutdown.taken;
       },
     },
   ],
 };
 
-/** A process that nothing was asked of yet but this. */
-async function started(exam: TestContext): Promise<void> {
-  await exam.subject.start();
-  await exam.ask(PING);
+/** Starts a new process and waits for its reply to a ping. */
+async function startFresh(test: TestContext): Promise<void> {
+  await test.chassis.start();
+  await test.call(PING);
 }
 
-/** Until the call before has been read. One that works on one call at a time answers no ping meanwhile. */
-async function isUnderWay(exam: TestContext): Promise<void> {
-  await exam.subject.ended(READ_MS);
+/** Waits until the chassis has read the call. A fixed time, because a chassis with concurrency 1 may not answer a ping meanwhile. */
+async function waitUntilBusy(test: TestContext): Promise<void> {
+  await test.chassis.waitForExit(READ_MS);
 }
 
-/** @returns a promise for later: drain may be answered, or cut short by the end that it asks for; an exception rejects it */
-async function tell(exam: TestContext, cause: Cause): Promise<{ readonly taken: Promise<void> }> {
+/**
+ * Triggers the shutdown. `taken` resolves when drain got a reply, or the process exited before it could reply; it rejects
+ * on an exception.
+ */
+async function triggerShutdown(test: TestContext, cause: Cause): Promise<{ readonly taken: Promise<void> }> {
   if (cause === 'SIGTERM') {
-    exam.subject.terminate();
+    test.chassis.terminate();
     return { taken: Promise.resolve() };
   }
-  const peer = await exam.subject.peer();
-  const answered = peer.call({ name: 'katamari.Chassis:drain', context: exam.context() });
-  const taken = answered.then(
-    (answer: TestAnswer) => {
-      if (answer.isException) throw new CheckFailed('katamari.Chassis:drain is taken', describeAnswer(answer));
+  const link = await test.chassis.link();
+  const replied = link.call({ name: 'katamari.Chassis:drain', context: test.callContext() });
+  const taken = replied.then(
+    (reply: TestReply) => {
+      if (reply.isException) throw new CheckFailed('a reply to katamari.Chassis:drain', describeTestReply(reply));
     },
     (error: unknown) => {
       if (!(error instanceof PeerClosed) || !error.isClosed) throw error;
     },
   );
-  // Looked at when the process has ended.
+  // Awaited after the process exits.
   taken.catch(() => undefined);
   return { taken };
 }
 
-/** Ends with status 0, in time, and leaves no process behind. @throws Fault */
-async function endsWell(exam: TestContext, cause: string): Promise<void> {
-  const ending = await exam.subject.ended(exam.timeoutMs);
-  if (ending === undefined)
-    throw new CheckFailed(`its end within ${describeDuration(exam.timeoutMs)} of ${cause}`, 'it goes on');
-  if (ending.status !== 0)
-    throw new CheckFailed(`status 0 after ${cause}`, `it ${ending.text}${exam.subject.lastWords()}`);
-  await leavesNothing(exam);
+/** Checks that the process exits with status 0 in time and leaves no child process. @throws CheckFailed */
+async function checkCleanExit(test: TestContext, cause: string): Promise<void> {
+  const exit = await test.chassis.waitForExit(test.timeoutMs);
+  if (exit === undefined)
+    throw new CheckFailed(`its exit within ${describeDuration(test.timeoutMs)} of ${cause}`, 'it still runs');
+  if (exit.status !== 0)
+    throw new CheckFailed(`status 0 after ${cause}`, `it ${exit.text}${test.chassis.lastOutput()}`);
+  await checkNoProcessRemains(test);
 }
 
-async function leavesNothing(exam: TestContext): Promise<void> {
-  const endMs = performance.now() + LEFTOVERS_MS;
-  while (exam.subject.hasLeftovers()) {
+async function checkNoProcessRemains(test: TestContext): Promise<void> {
+  const endMs = performance.now() + REMAINING_MS;
+  while (test.chassis.hasRemainingProcesses()) {
     if (performance.now() > endMs)
       throw new CheckFailed(
-        'that nothing it started is left',
-        'processes of its group live on',
-        'end what the chassis started; when COMMAND is a shell that wraps it, use exec',
+        'no process that it started',
+        'processes of its group still run',
+        'stop child processes before you exit; if COMMAND is a shell script, start the chassis with exec',
       );
-    await exam.subject.ended(LOOK_EVERY_MS);
-    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    await test.chassis.waitForExit(POLL_MS);
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }
 
 const WORK_MS = 400;
 const READ_MS = 150;
-const LEFTOVERS_MS = 1_000;
-const LOOK_EVERY_MS = 20;
+const REMAINING_MS = 1_000;
+const POLL_MS = 20;

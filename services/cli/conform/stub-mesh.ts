@@ -1,16 +1,16 @@
-// The mesh as a chassis under test finds it at KATAMARI_MESH: a link server that knows one service, Conformance with `echoText`, and writes down
+// A stub of the mesh for KATAMARI_MESH: a link server that offers one method, Conformance.echoText, and records every
+// call. A text that begins with "refuse" is rejected like a call for which the mesh has no pool.
+
 import { decodeStruct, encodeStruct } from '../../../core/idl/mod.ts';
 import { startLinkServer } from '../../../core/link/mod.ts';
 import { DEFAULT_LIMITS, KatamariError, systemClock } from '../../../core/mod.ts';
 import { type Call, meshInterface, NO_REPLY_CONTEXT, type Reply, sendOf } from '../../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../../core/thrift/mod.ts';
 
-// every call that comes. A text that begins with "refuse" is refused as the mesh refuses a call that it has no pool for.
-
 import path from 'node:path';
 
-/** A call that came through the door. */
-export interface Nested {
+/** A call that a handler made through the stub. */
+export interface NestedCall {
   readonly service: string;
   readonly method: string;
   readonly timeLeftMs: number;
@@ -19,16 +19,16 @@ export interface Nested {
 }
 
 export interface StubMesh {
-  /** What KATAMARI_MESH says. */
+  /** Value for KATAMARI_MESH. */
   readonly address: string;
-  /** Calls of methods of services, oldest first; questions about interfaces are not among them. */
-  readonly calls: Nested[];
+  /** Calls of service methods, oldest first, without requests for interfaces. */
+  readonly calls: NestedCall[];
   close(): Promise<void>;
 }
 
 /** @param known the service Conformance */
 export async function openStubMesh(folder: string, known: Interface): Promise<StubMesh> {
-  const calls: Nested[] = [];
+  const calls: NestedCall[] = [];
   const server = await startLinkServer(`unix:${path.join(folder, 'mesh.sock')}`, {
     send: sendOf((call) => answer(call, known, calls)),
     limits: DEFAULT_LIMITS,
@@ -38,7 +38,7 @@ export async function openStubMesh(folder: string, known: Interface): Promise<St
   return { address: server.address, calls, close: () => server.close() };
 }
 
-async function answer(call: Call, known: Interface, calls: Nested[]): Promise<Reply> {
+async function answer(call: Call, known: Interface, calls: NestedCall[]): Promise<Reply> {
   if (call.service === 'katamari.Mesh') return describe(call, known);
   calls.push({
     service: call.service,
@@ -55,8 +55,8 @@ async function answer(call: Call, known: Interface, calls: Nested[]): Promise<Re
     );
   const method = methodOf(known, 'echoText');
   const { value } = decodeStruct(method.args, call.args) as { value: string };
-  if (value.startsWith('refuse')) throw new KatamariError('no_pool', 'No pool offers what was asked for');
-  return reply(method, throughMesh(value));
+  if (value.startsWith('refuse')) throw new KatamariError('no_pool', 'No pool offers the requested service');
+  return reply(method, relayedText(value));
 }
 
 function describe(call: Call, known: Interface): Reply {
@@ -68,8 +68,8 @@ function describe(call: Call, known: Interface): Reply {
   return reply(method, { serviceName, version: '1.0.0', idlMain: main, idlFiles: files });
 }
 
-/** What `echoText` behind the door makes of a text, so that it is seen to have been there. */
-export function throughMesh(text: string): string {
+/** Result of `echoText` in the stub; differs from the argument to prove that the call arrived. */
+export function relayedText(text: string): string {
   return `${text}, through the mesh`;
 }
 

@@ -1,5 +1,6 @@
-// What the checks of `katamari conform` share: the chassis under test, what it says it is, and short ways to call it as the mesh would.
-// Methods of its own are called only when they are known to do no harm: read-only, idempotent, named by --call, or those of Conformance.
+// State and helpers that the checks of `katamari conform` share: the chassis under test, its details and interface, and
+// calls as the mesh sends them. Only harmless methods of its own service are called: read-only, idempotent, named by
+// --call, or those of Conformance.
 
 import { decodeStruct, encodeStruct } from '../../../core/idl/mod.ts';
 import { writeCallContext } from '../../../core/link/mod.ts';
@@ -8,90 +9,90 @@ import type { Interface, Method } from '../../../core/thrift/mod.ts';
 import type { ChassisUnderTest } from './chassis-under-test.ts';
 import { CheckFailed, CheckSkipped } from './check-result.ts';
 import type { StubMesh } from './stub-mesh.ts';
-import { describeAnswer, PeerClosed, type TestAnswer, type SentCall } from './test-link.ts';
+import { describeTestReply, PeerClosed, type TestReply, type SentCall } from './test-link.ts';
 import { structValue } from './values.ts';
 
-/** One thing that is looked at. */
+/** One check. */
 export interface Check {
-  /** For `--only` and for machines. */
+  /** Name for `--only` and the JSON report. */
   readonly id: string;
-  /** What is expected of the chassis, as one line. */
+  /** Expected behavior of the chassis, as one line. */
   readonly what: string;
-  /** What the author of a chassis does when it fails. */
+  /** How the author of the chassis fixes a failure. */
   readonly advice: string;
-  /** @returns a note for people, if there is one @throws Fault, Skip, Lost */
-  readonly run: (exam: TestContext) => Promise<string | void>;
+  /** @returns a note for the report, if any @throws CheckFailed, CheckSkipped, PeerClosed */
+  readonly run: (test: TestContext) => Promise<string | void>;
 }
 
-/** Checks that belong together. */
+/** Checks that are reported under one title. */
 export interface CheckGroup {
   readonly title: string;
   readonly checks: readonly Check[];
 }
 
-/** A method that may be called, with arguments for it. */
+/** A method that may be called, with encoded arguments. */
 export interface Callable {
   readonly method: Method;
   readonly args: Uint8Array;
 }
 
 export interface TestContextOptions {
-  readonly subject: ChassisUnderTest;
-  readonly door: StubMesh;
+  readonly chassis: ChassisUnderTest;
+  readonly stubMesh: StubMesh;
   readonly timeoutMs: number;
   /** The service of idl/conformance.thrift. */
   readonly conformance: Interface;
 }
 
 export class TestContext {
-  readonly subject: ChassisUnderTest;
-  readonly door: StubMesh;
+  readonly chassis: ChassisUnderTest;
+  readonly stubMesh: StubMesh;
   readonly timeoutMs: number;
   readonly conformance: Interface;
   described: ChassisDetails | undefined;
   interface: Interface | undefined;
-  /** Methods of its own that may be called. */
+  /** Methods of its own service that may be called. */
   callables: readonly Callable[] = [];
 
-  constructor({ subject, door, timeoutMs, conformance }: TestContextOptions) {
-    this.subject = subject;
-    this.door = door;
+  constructor({ chassis, stubMesh, timeoutMs, conformance }: TestContextOptions) {
+    this.chassis = chassis;
+    this.stubMesh = stubMesh;
     this.timeoutMs = timeoutMs;
     this.conformance = conformance;
   }
 
-  /** Whether its handlers do as they are told. */
+  /** Whether it implements Conformance, whose handlers have known behavior. */
   get hasConformance(): boolean {
     return this.interface?.id === this.conformance.id;
   }
 
-  /** What it says it is. @throws Skip */
-  details(): ChassisDetails {
-    if (this.described === undefined) throw new CheckSkipped('it does not say what it is: see describe');
+  /** Returns its details. @throws CheckSkipped if describe failed */
+  requireDetails(): ChassisDetails {
+    if (this.described === undefined) throw new CheckSkipped('its details are unknown: see describe');
     return this.described;
   }
 
-  /** Its interface. @throws Skip */
-  known(): Interface {
-    if (this.interface === undefined) throw new CheckSkipped('its interface is not known: see idl');
+  /** Returns its interface. @throws CheckSkipped if the IDL is unknown */
+  requireInterface(): Interface {
+    if (this.interface === undefined) throw new CheckSkipped('its interface is unknown: see idl');
     return this.interface;
   }
 
-  /** @throws Skip unless it implements Conformance */
-  needsConformance(): void {
+  /** @throws CheckSkipped unless it implements Conformance */
+  requireConformance(): void {
     if (!this.hasConformance) throw new CheckSkipped(NO_CONFORMANCE);
   }
 
-  /** A few calls that do no harm and that it must answer: of the control service, and of its own methods. */
+  /** Returns a few harmless calls that it must answer: a ping, and calls of its own methods. */
   probes(): SentCall[] {
     const own = this.hasConformance
-      ? [this.told('echo', { value: structValue(this.#everything(), 'plain') })]
+      ? [this.conformanceCall('echo', { value: structValue(this.#everything(), 'plain') })]
       : this.callables.slice(0, PROBES_MAX).map(({ method, args }) => ({ name: method.name, args }));
     return [PING, ...own];
   }
 
-  /** A call of a method of Conformance. */
-  told(name: string, args: Readonly<Record<string, unknown>> = {}): SentCall {
+  /** Returns a call of a method of Conformance. */
+  conformanceCall(name: string, args: Readonly<Record<string, unknown>> = {}): SentCall {
     return { name, args: encodeStruct(this.method(name).args, args) };
   }
 
@@ -101,8 +102,8 @@ export class TestContext {
     return found;
   }
 
-  /** The context that the mesh puts first. */
-  context(more: Partial<Call> = {}, timeLeftMs: number = this.timeoutMs): Buffer {
+  /** Returns the CallContext (field 32767) that the mesh writes first. */
+  callContext(more: Partial<Call> = {}, timeLeftMs: number = this.timeoutMs): Buffer {
     const call = createCall({
       service: this.described?.serviceName ?? '',
       method: '',
@@ -115,43 +116,43 @@ export class TestContext {
     return writeCallContext(call, timeLeftMs * 1000);
   }
 
-  /** Calls as the mesh does, with a context. @throws Fault when there is no answer */
-  async ask(sent: SentCall): Promise<TestAnswer> {
+  /** Sends a call with a CallContext, like the mesh. @throws CheckFailed if there is no reply */
+  async call(sent: SentCall): Promise<TestReply> {
     try {
-      return await this.subject.ask({ context: this.context(), ...sent });
+      return await this.chassis.call({ context: this.callContext(), ...sent });
     } catch (error) {
-      throw error instanceof PeerClosed ? new CheckFailed(`an answer to ${sent.name}`, error.message) : error;
+      throw error instanceof PeerClosed ? new CheckFailed(`a reply to ${sent.name}`, error.message) : error;
     }
   }
 
-  /** Calls a method of Conformance. @returns what it returned @throws Fault when it did not */
-  async value(
+  /** Calls a method of Conformance and returns its value. @throws CheckFailed if it returns none */
+  async callForValue(
     name: string,
     args: Readonly<Record<string, unknown>> = {},
-    more: Partial<SentCall> = {},
+    extra: Partial<SentCall> = {},
   ): Promise<unknown> {
-    return this.returned(name, await this.ask({ ...this.told(name, args), ...more }));
+    return this.returnValue(name, await this.call({ ...this.conformanceCall(name, args), ...extra }));
   }
 
-  /** What an answer to a method of Conformance returned. @throws Fault */
-  returned(name: string, answer: TestAnswer): unknown {
+  /** Returns the value in a reply of a method of Conformance. @throws CheckFailed */
+  returnValue(name: string, reply: TestReply): unknown {
     const method = this.method(name);
-    if (answer.isException) throw new CheckFailed(`a result of ${name}`, describeAnswer(answer));
-    const result = decoded(method, answer);
+    if (reply.isException) throw new CheckFailed(`a result of ${name}`, describeTestReply(reply));
+    const result = decodeResult(method, reply);
     const thrown = method.throws.find((field) => result[field.name] !== undefined);
     if (thrown !== undefined) throw new CheckFailed(`a result of ${name}`, `its declared exception ${thrown.name}`);
     if (method.returns.kind !== 'void' && result['success'] === undefined)
-      throw new CheckFailed(`a result of ${name}, in field 0`, describeAnswer(answer));
+      throw new CheckFailed(`a result of ${name}, in field 0`, describeTestReply(reply));
     return result['success'];
   }
 
-  /** Holds when it still answers after something bad, on a new connection. @throws Fault */
-  async staysUp(after: string): Promise<void> {
+  /** Checks that the chassis answers a ping on a new connection after `after`. @throws CheckFailed */
+  async checkStillServes(after: string): Promise<void> {
     try {
-      await this.subject.reconnect();
-      await this.subject.told(this.subject.ask(PING));
+      await this.chassis.reconnect();
+      await this.chassis.withExitReason(this.chassis.call(PING));
     } catch (error) {
-      const expected = `that it takes a new connection and answers a ping there after ${after}`;
+      const expected = `a new connection and a reply to a ping after ${after}`;
       if (error instanceof CheckFailed) throw new CheckFailed(expected, error.came);
       throw error instanceof PeerClosed ? new CheckFailed(expected, error.message) : error;
     }
@@ -164,12 +165,12 @@ export class TestContext {
   }
 }
 
-/** The fields of a result. @throws Fault when it does not fit the interface */
-export function decoded(method: Method, answer: TestAnswer): Record<string, unknown> {
+/** Decodes the fields of a result. @throws CheckFailed if it does not match the interface */
+export function decodeResult(method: Method, reply: TestReply): Record<string, unknown> {
   try {
-    return decodeStruct(method.result, answer.body);
+    return decodeStruct(method.result, reply.body);
   } catch (error) {
-    throw new CheckFailed(`a result of ${method.name} as its IDL says`, (error as Error).message);
+    throw new CheckFailed(`a result of ${method.name} that matches its IDL`, (error as Error).message);
   }
 }
 
@@ -177,5 +178,5 @@ export const PING: SentCall = { name: 'katamari.Chassis:ping' };
 export const CALLER = 'katamari conform';
 export const TRACE_ID = '4bf92f3577b34da6a3ce929d0e0e4736';
 export const TRACEPARENT: string = `00-${TRACE_ID}-00f067aa0ba902b7-01`;
-export const NO_CONFORMANCE = 'only a chassis that implements idl/conformance.thrift can be asked this';
+export const NO_CONFORMANCE = 'these need a chassis that implements idl/conformance.thrift';
 const PROBES_MAX = 3;

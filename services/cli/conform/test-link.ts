@@ -1,4 +1,7 @@
-// One connection to a chassis under test, as its manager would hold it, but suspicious: every answer is taken apart, kept in the order of
+// One connection to the chassis under test, like that of its resource manager, but strict: it validates every reply,
+// records the order of arrival and keeps replies that match no pending call. Each call has a timeout; the error says what
+// came instead of a reply. Checks send malformed traffic with `write`, byte by byte.
+
 import {
   type WireReplyContext,
   hasContext,
@@ -20,37 +23,34 @@ import {
 } from '../../../core/thrift/mod.ts';
 import { describeDuration } from '../../config/mod.ts';
 
-// arrival, and what nobody asked for is noted. Waits for each answer so long and no longer, and says what came instead.
-// Malformed traffic goes out by `write`, byte by byte as the check made it.
-
 import type { Socket } from 'node:net';
 
-/** A call to be sent. */
+/** A call to send. */
 export interface SentCall {
-  /** As written in the head: `echo`, `katamari.Chassis:ping`. */
+  /** Name in the message head: `echo`, `katamari.Chassis:ping`. */
   readonly name: string;
-  /** Argument struct with its stop byte; an empty one unless told. */
+  /** Argument struct with its stop byte; empty by default. */
   readonly args?: Uint8Array;
-  /** Field 32767, to be placed first; none unless told. */
+  /** Field 32767, written first; none by default. */
   readonly context?: Uint8Array;
-  /** The next free one unless told. */
+  /** Sequence id; the next free one by default. */
   readonly seqId?: number;
 }
 
-export interface TestAnswer {
+export interface TestReply {
   readonly seqId: number;
   readonly name: string;
   readonly isException: boolean;
-  /** The struct without the context that stood first in it. */
+  /** The struct without its leading ReplyContext. */
   readonly body: Buffer;
   readonly context: WireReplyContext | undefined;
-  /** What is wrong with its context; '' for nothing. */
-  readonly contextFault: string;
+  /** What is wrong with its ReplyContext; '' if nothing. */
+  readonly contextError: string;
 }
 
-/** No answer; `message` says what came instead, to follow "came". */
+/** There is no reply; `message` says what came instead. */
 export class PeerClosed extends Error {
-  /** The connection has ended, so the process may have, too. */
+  /** Whether the connection closed; the process may have exited, too. */
   readonly isClosed: boolean;
 
   constructor(came: string, isClosed: boolean) {
@@ -60,28 +60,28 @@ export class PeerClosed extends Error {
 }
 
 interface ReplyWaiter {
-  readonly resolve: (answer: TestAnswer) => void;
-  readonly reject: (lost: PeerClosed) => void;
+  readonly resolve: (reply: TestReply) => void;
+  readonly reject: (closed: PeerClosed) => void;
   readonly timer: NodeJS.Timeout;
 }
 
 export class TestLink {
   readonly #socket: Socket;
   readonly #timeoutMs: number;
-  readonly #reader: FrameReader = new FrameReader(ANSWER_BYTES_MAX, (frame) => this.#onFrame(frame));
+  readonly #reader: FrameReader = new FrameReader(REPLY_BYTES_MAX, (frame) => this.#onFrame(frame));
   readonly #waiting = new Map<number, ReplyWaiter>();
   readonly #sent = new Set<number>();
   #lastSeqId = 0;
   #end: PeerClosed | undefined;
   #isDraining = false;
-  /** Sequence ids of the answers, in the order in which they came. */
-  readonly arrivals: number[] = [];
-  /** Answers that nobody waited for. */
-  readonly strays: TestAnswer[] = [];
-  /** Resolves when the connection has ended, from whichever side. */
+  /** Sequence ids of the replies in order of arrival. */
+  readonly replyOrder: number[] = [];
+  /** Replies that match no pending call. */
+  readonly unexpected: TestReply[] = [];
+  /** Resolves when either side has closed the connection. */
   readonly closed: Promise<void>;
 
-  /** @param socket connected already */
+  /** @param socket a connected socket */
   constructor(socket: Socket, timeoutMs: number) {
     this.#socket = socket;
     this.#timeoutMs = timeoutMs;
@@ -91,7 +91,7 @@ export class TestLink {
         this.#reader.push(chunk);
       } catch (error) {
         const begins = JSON.stringify(chunk.toString('latin1', 0, SHOWN_BYTES));
-        this.#over(`an answer that cannot be read (it came with ${begins}): ${(error as Error).message}`, false);
+        this.#over(`a reply that cannot be read (it begins with ${begins}): ${(error as Error).message}`, false);
       }
     });
     socket.on('error', () => this.#over(CLOSED, true));
@@ -105,56 +105,56 @@ export class TestLink {
     if (socket.destroyed) queueMicrotask(() => this.#over(CLOSED, true));
   }
 
-  /** Sends a call; its answer. Rejects with Lost. */
-  call(sent: SentCall): Promise<TestAnswer> {
+  /** Sends a call and returns the reply. Rejects with PeerClosed. */
+  call(sent: SentCall): Promise<TestReply> {
     const seqId = sent.seqId ?? this.#nextSeqId();
-    const answered = this.#expect(seqId);
+    const replied = this.#expect(seqId);
     this.write(frameOf(MESSAGE_TYPE.call, { ...sent, seqId }));
-    return answered;
+    return replied;
   }
 
-  /** Several calls in one write; their answers, in the order of the calls. */
-  callAll(calls: readonly SentCall[]): Promise<TestAnswer>[] {
+  /** Sends several calls in one write and returns their replies in the order of the calls. */
+  callAll(calls: readonly SentCall[]): Promise<TestReply>[] {
     const numbered = calls.map((sent) => ({ ...sent, seqId: sent.seqId ?? this.#nextSeqId() }));
-    const answers = numbered.map(({ seqId }) => this.#expect(seqId));
-    // Awaited one after the other: until then nobody may miss that one was lost.
-    for (const answer of answers) answer.catch(() => undefined);
+    const replies = numbered.map(({ seqId }) => this.#expect(seqId));
+    // The caller awaits them one by one. Until then a rejection must not count as unhandled.
+    for (const reply of replies) reply.catch(() => undefined);
     this.write(Buffer.concat(numbered.map((sent) => frameOf(MESSAGE_TYPE.call, sent))));
-    return answers;
+    return replies;
   }
 
-  /** Sends a message that its sender wants no answer to. */
-  tell(sent: SentCall): void {
+  /** Sends a message of type oneway, which gets no reply. */
+  sendOneway(sent: SentCall): void {
     const seqId = sent.seqId ?? this.#nextSeqId();
     this.#sent.add(seqId);
     this.write(frameOf(MESSAGE_TYPE.oneway, { ...sent, seqId }));
   }
 
-  /** Sends a call and at once takes it back. */
-  takeBack(sent: SentCall): void {
+  /** Sends a call and its cancel message in one write. */
+  callAndCancel(sent: SentCall): void {
     const seqId = sent.seqId ?? this.#nextSeqId();
     this.#sent.add(seqId);
     this.write(Buffer.concat([frameOf(MESSAGE_TYPE.call, { ...sent, seqId }), cancelMessage(seqId)]));
   }
 
-  /** Sends bytes that hold a call of that number, in as many pieces; its answer. */
-  async callInPieces(seqId: number, pieces: readonly Uint8Array[]): Promise<TestAnswer> {
-    const answered = this.#expect(seqId);
-    answered.catch(() => undefined);
+  /** Sends a call with this sequence id in several writes and returns the reply. */
+  async callInPieces(seqId: number, pieces: readonly Uint8Array[]): Promise<TestReply> {
+    const replied = this.#expect(seqId);
+    replied.catch(() => undefined);
     for (const piece of pieces) {
       this.write(piece);
       await new Promise((resolve) => setTimeout(resolve, PIECE_MS));
     }
-    return answered;
+    return replied;
   }
 
   write(bytes: Uint8Array): void {
     if (!this.#socket.destroyed) this.#socket.write(bytes);
   }
 
-  /** Ends the connection now. */
+  /** Closes the connection at once. */
   close(): void {
-    this.#over('the connection was closed by katamari conform', false);
+    this.#over('katamari conform closed the connection', false);
   }
 
   #nextSeqId(): number {
@@ -163,7 +163,7 @@ export class TestLink {
     return this.#lastSeqId;
   }
 
-  #expect(seqId: number): Promise<TestAnswer> {
+  #expect(seqId: number): Promise<TestReply> {
     this.#sent.add(seqId);
     return new Promise((resolve, reject) => {
       if (this.#end !== undefined) {
@@ -172,7 +172,7 @@ export class TestLink {
       }
       const onLate = (): void => {
         this.#waiting.delete(seqId);
-        reject(new PeerClosed(`no answer within ${describeDuration(this.#timeoutMs)}`, false));
+        reject(new PeerClosed(`no reply within ${describeDuration(this.#timeoutMs)}`, false));
       };
       this.#waiting.set(seqId, { resolve, reject, timer: setTimeout(onLate, this.#timeoutMs) });
     });
@@ -182,34 +182,34 @@ export class TestLink {
     const head = readHead(frame, 0, frame.length);
     if (head === undefined)
       throw new Error(`a frame of ${frame.length} bytes that ends inside the head of its message`);
-    // The word of a chassis that drains; whoever knows no such word passes over it.
+    // A draining chassis that knows this message sends it before it exits.
     if (head.type === MESSAGE_TYPE.oneway && head.seqId === 0 && head.name === LINK_CALLS.drain) {
       this.#isDraining = true;
-      this.#leaveWhenDrained();
+      this.#closeWhenDrained();
       return;
     }
-    const answer = readAnswer(frame, head);
-    this.arrivals.push(head.seqId);
+    const reply = readTestReply(frame, head);
+    this.replyOrder.push(head.seqId);
     const waiter = this.#waiting.get(head.seqId);
     if (waiter !== undefined) {
       this.#waiting.delete(head.seqId);
       clearTimeout(waiter.timer);
-      waiter.resolve(answer);
-      this.#leaveWhenDrained();
+      waiter.resolve(reply);
+      this.#closeWhenDrained();
       return;
     }
-    this.strays.push(answer);
-    // Nothing that is waited for will come under a number of its own making.
+    this.unexpected.push(reply);
+    // The chassis makes up sequence ids, so no pending call will get its reply.
     if (!this.#sent.has(head.seqId))
       this.#failAll(
-        new PeerClosed(`${describeAnswer(answer)} with sequence id ${head.seqId}, which was never sent`, false),
+        new PeerClosed(`${describeTestReply(reply)} with sequence id ${head.seqId}, which was never sent`, false),
       );
   }
 
-  /** A chassis that drains waits for its manager to close the connection. */
-  #leaveWhenDrained(): void {
+  /** A draining chassis waits until the resource manager closes the connection. */
+  #closeWhenDrained(): void {
     if (this.#isDraining && this.#waiting.size === 0)
-      this.#over('the connection was closed after the chassis had drained', true);
+      this.#over('the connection was closed after the chassis drained', true);
   }
 
   #over(came: string, isClosed: boolean): void {
@@ -219,28 +219,28 @@ export class TestLink {
     this.#failAll(this.#end);
   }
 
-  #failAll(lost: PeerClosed): void {
+  #failAll(closed: PeerClosed): void {
     for (const { reject, timer } of this.#waiting.values()) {
       clearTimeout(timer);
-      reject(lost);
+      reject(closed);
     }
     this.#waiting.clear();
   }
 }
 
-/** A framed call. */
+/** Returns a framed message. */
 export function frameOf(type: MessageType, { name, args, context, seqId }: SentCall): Buffer {
   return frameMessage(type, name, seqId ?? 0, context ?? NOTHING, args ?? EMPTY);
 }
 
-/** What an answer is, for people. */
-export function describeAnswer({ isException, body }: TestAnswer): string {
+/** Describes a reply for an error message. */
+export function describeTestReply({ isException, body }: TestReply): string {
   if (!isException) return body.length === 1 ? 'an empty result' : 'a result';
   const { message, type } = readApplicationException(body);
   return `TApplicationException of type ${type}, "${message.length > 200 ? `${message.slice(0, 200)}...` : message}"`;
 }
 
-/** Numbers of the fields of a struct that was scanned. */
+/** Returns the field ids of a struct that was already validated. */
 export function fieldIds(struct: Buffer): number[] {
   const scanner = new StructScanner(Number.POSITIVE_INFINITY, struct.length);
   const ids: number[] = [];
@@ -252,14 +252,14 @@ export function fieldIds(struct: Buffer): number[] {
   return ids;
 }
 
-function readAnswer(frame: Buffer, { type, name, seqId, bodyStart }: MessageHead): TestAnswer {
+function readTestReply(frame: Buffer, { type, name, seqId, bodyStart }: MessageHead): TestReply {
   if (type !== MESSAGE_TYPE.reply && type !== MESSAGE_TYPE.exception)
-    throw new Error(`message type ${type}, where a reply (2) or an exception (3) belongs`);
-  const scanner = new StructScanner(NESTING_MAX, ANSWER_BYTES_MAX);
+    throw new Error(`message type ${type}; expected a reply (2) or an exception (3)`);
+  const scanner = new StructScanner(NESTING_MAX, REPLY_BYTES_MAX);
   if (scanner.scan(frame, bodyStart, frame.length) !== frame.length)
     throw new Error(`the body of its message to ${name} is not one whole struct`);
   const isException = type === MESSAGE_TYPE.exception;
-  let [body, context, contextFault]: [Buffer, WireReplyContext | undefined, string] = [
+  let [body, context, contextError]: [Buffer, WireReplyContext | undefined, string] = [
     frame.subarray(bodyStart),
     undefined,
     '',
@@ -269,20 +269,20 @@ function readAnswer(frame: Buffer, { type, name, seqId, bodyStart }: MessageHead
       const found = readReplyContext(frame, bodyStart);
       [context, body] = [found.context, frame.subarray(found.end)];
     } catch (error) {
-      contextFault = (error as Error).message;
+      contextError = (error as Error).message;
     }
   }
-  if (contextFault === '' && fieldIds(body).includes(CONTEXT_FIELD))
-    contextFault = 'field 32767 stands behind other fields, where the mesh does not look for it';
-  return { seqId, name, isException, body, context, contextFault };
+  if (contextError === '' && fieldIds(body).includes(CONTEXT_FIELD))
+    contextError = 'field 32767 is behind other fields, where the mesh does not look for it';
+  return { seqId, name, isException, body, context, contextError };
 }
 
 const CLOSED = 'the connection was closed';
 const EMPTY: Uint8Array = Uint8Array.of(0);
 const CONTEXT_FIELD = 32_767;
-/** Of an answer that is none. */
+/** Bytes of an unreadable reply in an error message. */
 const SHOWN_BYTES = 24;
-const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
+const REPLY_BYTES_MAX = 64 * 1024 * 1024;
 const NESTING_MAX = 64;
-/** Between the pieces of a call that comes in pieces: long enough to be read one by one. */
+/** Pause between the pieces of a call, long enough for separate reads. */
 const PIECE_MS = 20;

@@ -1,21 +1,22 @@
-// Values for any type of an interface, as handlers see them: harmless ones for calls of unknown methods, and the outermost ones for an echo.
-// The same type and style give the same value always. Recursion ends where optional fields and containers can be empty.
+// Generates values for any type of an interface, as handlers see them: harmless ones as arguments of a chassis' own
+// methods, and the limits of each range for echo. The result depends only on type and style. Recursive types end at
+// optional fields and empty containers. Also compares values and prints them for error messages.
 
 import { isDeepStrictEqual } from 'node:util';
 import type { Field, StructType, Type } from '../../../core/thrift/mod.ts';
 
 /**
- * plain: small numbers, short words, containers of two, every field.
+ * plain: small numbers, short strings, containers of two elements, every field.
  * bare: zeros and empty containers, no optional field.
- * most, least: the ends of every range, hard text, every field.
+ * most, least: the limits of every range, text in several scripts with escapes, every field.
  */
 export type Style = 'plain' | 'bare' | 'most' | 'least';
 
-/** The fields of a struct, or the one of a union. */
+/** Generates the fields of a struct, or one field of a union. */
 export function structValue(struct: StructType, style: Style, depth = 0): Record<string, unknown> {
   if (struct.kind === 'union') {
     const { fields } = struct;
-    // Deep inside, one that ends there.
+    // Below the depth limit, a field that is no struct ends the recursion.
     const leaf = fields.find(({ type }) => type.kind !== 'struct');
     const field = depth > DEPTH_MAX ? (leaf ?? fields[0]) : style === 'most' ? fields.at(-1) : fields[0];
     return field === undefined ? {} : { [field.name]: valueOf(field.type, style, depth + 1) };
@@ -60,12 +61,12 @@ function valueOf(type: Type, style: Style, depth: number): unknown {
   }
 }
 
-/** Styles of the elements of a container. */
+/** Returns the style of each element of a container. */
 function several(style: Style): Style[] {
   return style === 'bare' ? [] : style === 'plain' ? ['plain', 'bare'] : ['most', 'least', 'bare', 'plain'];
 }
 
-/** Elements that differ, for sets and keys of maps. */
+/** Generates distinct elements for sets and map keys. */
 function distinct(type: Type, style: Style, depth: number): unknown[] {
   if (depth > DEPTH_MAX) return [];
   const seen = new Set<string>();
@@ -87,7 +88,7 @@ export function isSame(a: unknown, b: unknown): boolean {
   return isDeepStrictEqual(plain(a), plain(b));
 }
 
-/** The same value in objects without prototypes of their own and without absent fields. */
+/** Copies a value into plain objects without undefined fields: the codec's objects have their own prototypes. */
 function plain(value: unknown): unknown {
   if (value instanceof Map) return new Map([...value].map(([key, part]) => [plain(key), plain(part)] as const));
   if (value instanceof Set) return new Set([...value].map(plain));

@@ -19,14 +19,14 @@ const FAULTS: readonly (readonly [fixture: string, check: string, expected: RegE
   [
     'never-listens',
     'listens',
-    /takes a connection at KATAMARI_LISTEN \(unix:.+\) within 1\.5s/,
-    /^nothing listens there; the process runs/,
+    /a connection accepted at KATAMARI_LISTEN \(unix:.+\) within 1\.5s/,
+    /^nothing listens there, but the process runs/,
   ],
   [
     'dies-at-start',
     'listens',
-    /takes a connection at KATAMARI_LISTEN/,
-    /exited with status 3; its last words: no model found$/,
+    /a connection accepted at KATAMARI_LISTEN/,
+    /exited with status 3; its last output: no model found$/,
   ],
   ['describes-nothing', 'describe', /^all fields of ChassisDetails$/, /^no details at all$/],
   ['bad-version', 'version', /^a SemVer version such as 1\.4\.0$/, /^"1\.0"$/],
@@ -34,19 +34,19 @@ const FAULTS: readonly (readonly [fixture: string, check: string, expected: RegE
   [
     'changes-its-mind',
     'describe-same',
-    /^the same answer to describe twice$/,
+    /^the same reply to describe twice$/,
     /^more \[\["asked","1"\]\], then \[\["asked","2"\]\]$/,
   ],
-  ['one-connection-only', 'reconnect', /takes a connection at KATAMARI_LISTEN/, /^nothing listens there/],
+  ['one-connection-only', 'reconnect', /a connection accepted at KATAMARI_LISTEN/, /^nothing listens there/],
   [
     'wrong-sequence-id',
     'sequence-ids',
-    /^an answer to echo with sequence id 1$/,
+    /^a reply to echo with sequence id 1$/,
     /^a result with sequence id 100, which was never sent$/,
   ],
-  ['short-sequence-id', 'sequence-ids', /with sequence id 65536$/, /^no answer within 4\.0s$/],
-  ['answers-twice', 'pipelining', /^one answer to each call$/, /^an? .*result more, with sequence id \d+$/],
-  ['one-call-a-read', 'pieces', /a ping that came in four pieces/, /^the connection was closed$/],
+  ['short-sequence-id', 'sequence-ids', /with sequence id 65536$/, /^no reply within 4\.0s$/],
+  ['answers-twice', 'pipelining', /^one reply to each call$/, /^a second one: an? .*result with sequence id \d+$/],
+  ['one-call-a-read', 'pieces', /a ping that arrives in four pieces/, /^the connection was closed$/],
   [
     'context-not-skipped',
     'context-unknown',
@@ -56,40 +56,40 @@ const FAULTS: readonly (readonly [fixture: string, check: string, expected: RegE
   [
     'context-required',
     'context-absent',
-    /^a result of .+ with no context, as without/,
+    /^a result of .+ with no context, as in a usual call/,
     /^TApplicationException of type 7/,
   ],
-  ['reply-context-last', 'reply-context', /a whole one that stands first$/, /^field 32767 stands behind other fields/],
+  ['reply-context-last', 'reply-context', /a valid one as first field$/, /^field 32767 is behind other fields/],
   [
     'dies-on-unknown-method',
     'unknown-method',
     /^TApplicationException of type 1 for method/,
-    /^the process exited with status 1; its last words: no handler for/,
+    /^the process exited with status 1; its last output: no handler for/,
   ],
   [
     'dies-on-garbage',
     'malformed-arguments',
-    /after arguments that end inside a text/,
+    /after arguments that end inside a string/,
     /^the process exited with status 1/,
   ],
   [
     'believes-sizes',
     'frames',
-    /after a frame of 2 GiB declared, and no memory taken for it$/,
+    /after a frame with a declared size of 2 GiB, and no memory allocated for it$/,
     /^its memory grew by \d+\.\d MiB$/,
   ],
   [
     'waits-for-frames',
     'frames',
-    /after a frame of 2 GiB declared$/,
-    /^no answer within 4\.0s, and the connection stays open$/,
+    /after a frame with a declared size of 2 GiB$/,
+    /^no reply within 4\.0s, and the connection stays open$/,
   ],
   ['stack-in-message', 'no-stack', /^one line, the message$/, /the roof fell in\\n.*at /],
   [
     'dies-of-exceptions',
     'undeclared-exception',
-    /^an answer to collapse$/,
-    /^the process exited with status 1; its last words: the roof fell in$/,
+    /^a reply to collapse$/,
+    /^the process exited with status 1; its last output: the roof fell in$/,
   ],
   [
     'declared-as-undeclared',
@@ -97,33 +97,33 @@ const FAULTS: readonly (readonly [fixture: string, check: string, expected: RegE
     /exception Declared .* in field 1$/,
     /^TApplicationException of type 6/,
   ],
-  ['oneway-unanswered', 'oneway', /^an answer to note$/, /^no answer within 4\.0s$/],
-  ['oneway-answered', 'oneway-message', /^no answer$/, /^an empty result$/],
+  ['oneway-unanswered', 'oneway', /^a reply to note$/, /^no reply within 4\.0s$/],
+  ['oneway-answered', 'oneway-message', /^no reply$/, /^an empty result$/],
   [
     'one-after-the-other',
     'concurrency-kept',
-    /^the shortest of 4 calls is answered first, as concurrency 4 has it$/,
+    /^the reply to the shortest of 4 calls first, because concurrency is 4$/,
     /one after the other$/,
   ],
-  ['keeps-no-line', 'line-kept', /^the first of two calls is answered first$/, /^they overtook each other$/],
-  ['small-frames', 'large-values', /^an answer to echoBinary$/, /^the connection was closed$/],
+  ['keeps-no-line', 'line-kept', /^the reply to the first of two calls first$/, /^the second call overtook it$/],
+  ['small-frames', 'large-values', /^a reply to echoBinary$/, /^the connection was closed$/],
   ['rounds-numbers', 'echo', /^large "9223372036854775807"$/, /^large "-9223372036854775808"$/],
   ['forgets-the-trace', 'nested-call', /^a traceparent of trace 4bf92f3577b34da6a3ce929d0e0e4736$/, /^traceparent ""$/],
-  ['ignores-drain', 'drain', /^its end within 4\.0s of drain$/, /^it goes on$/],
+  ['ignores-drain', 'drain', /^its exit within 4\.0s of drain$/, /^it still runs$/],
   [
     'drops-work',
     'sigterm-busy',
-    /^the answer of the call that was under way at SIGTERM$/,
+    /^the reply to the call in progress at SIGTERM$/,
     /^the process exited with status 0$/,
   ],
-  ['ignores-lifeline', 'lifeline', /of that of its standard input$/, /^it goes on, an orphan$/],
+  ['ignores-lifeline', 'lifeline', /of the end of standard input$/, /^it still runs, as an orphan$/],
   [
     'answers-full-name',
     'apache-control',
-    /^an answer to katamari\.Chassis:describe that Apache's client accepts$/,
+    /^a reply to katamari\.Chassis:describe that Apache's client accepts$/,
     /^Apache's client failed: Received a response to an unknown RPC function$/,
   ],
-  ['retires-in-silence', 'retire', /^a ReplyContext with retire = true in the answer$/, /^none that says so$/],
+  ['retires-in-silence', 'retire', /^a ReplyContext with retire = true in the reply$/, /^none with retire = true$/],
 ];
 
 interface Outcome {
@@ -220,29 +220,31 @@ describe('katamari conform', () => {
       expect([code, stdout]).toEqual([0, expect.stringContaining('Work@1.0.0 (typescript on ')]);
       expect(stdout).toMatch(/^Called: say, sorry, /m);
       expect(stdout).toMatch(/Not called: .*\bpid\b.*\bdie\b/);
-      expect(stdout).toMatch(/^ {2}ok {7}say answers as its interface says$/m);
+      expect(stdout).toMatch(/^ {2}ok {7}say returns a reply that its interface allows$/m);
       expect(stdout).toMatch(
-        /^ {2}ok {7}sorry answers as its interface says\n {11}answered with its declared exception Sorry$/m,
+        /^ {2}ok {7}sorry returns a reply that its interface allows\n {11}replied with its declared exception Sorry$/m,
       );
-      expect(stdout).toMatch(/^ {2}skipped {2}\d+ checks: only a chassis that implements .+\n {11}pipelined-values, /m);
+      expect(stdout).toMatch(
+        /^ {2}skipped {2}\d+ checks: these need a chassis that implements .+\n {11}pipelined-values, /m,
+      );
     },
     BUSY_MS,
   );
 
   test(
-    'tells a fault with what was expected, what came and what to do, each in its column, and once',
+    'tells a fault with what was expected, what it got and how to fix it, each in its column, and once',
     async () => {
       const { code, stdout } = await runHere(['--timeout', '4s', '--start-timeout', '60s'], 'broken/wrong-sequence-id');
       expect(code).toBe(1);
       expect(stdout).toContain(
         [
-          '  failed   sequence ids come back as they came',
-          '           expected  an answer to echo with sequence id 1',
-          '           came      a result with sequence id 100, which was never sent',
-          '           do        copy the sequence id from the head of the call',
+          '  failed   replies have the sequence id of the call',
+          '           expected  a reply to echo with sequence id 1',
+          '           got       a result with sequence id 100, which was never sent',
+          '           fix       copy the sequence id from the head of the call',
         ].join('\n'),
       );
-      expect(stdout).toMatch(/ checks: answers cannot be told apart: put the sequence ids right first\n/);
+      expect(stdout).toMatch(/ checks: replies cannot be matched to calls; fix the sequence ids first\n/);
       expect(stdout).toMatch(
         /\nConformance@1\.0\.0 \(by hand\) does not conform: \d+ checks, \d+ ok, 1 failed, \d+ skipped\.\n$/,
       );
@@ -263,7 +265,7 @@ describe('katamari conform', () => {
       ]);
       expect(await wrong('--only', 'drian')).toEqual([
         2,
-        expect.stringContaining('--only: there is no check "drian", did you mean "drain"?'),
+        expect.stringContaining('--only: unknown check "drian", did you mean "drain"?'),
       ]);
       expect(await wrong('--skip', 'ehco')).toEqual([
         2,
@@ -271,7 +273,7 @@ describe('katamari conform', () => {
       ]);
       expect(await wrong('--call', '{}')).toEqual([
         2,
-        expect.stringContaining('--call: found {}, expected the name of a method before it'),
+        expect.stringContaining('--call: found {}, expected a method name before it'),
       ]);
       expect(await wrong('--call', 'refuse', '{"why": 1, "number": 2}')).toEqual([
         2,
