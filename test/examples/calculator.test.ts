@@ -1,4 +1,4 @@
-// The calculator's arithmetic, and its IDL against the interface that the Apache Thrift tutorial publishes.
+// The arithmetic of the calculator, and its IDL compared with the interface of the Apache Thrift tutorial.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -108,7 +108,7 @@ interface CompiledIdl {
   }[];
 }
 
-/** Both files through the Thrift compiler, reduced to what travels on the wire, as text that reads like IDL. */
+/** Both files through the Thrift compiler, reduced to the wire format, as IDL-like text. */
 function compiled(): Record<'shared' | 'calculator', unknown> {
   const idl = fileURLToPath(new URL('../../examples/calculator.thrift', import.meta.url));
   const directory = mkdtempSync(path.join(tmpdir(), 'katamari-calculator-'));

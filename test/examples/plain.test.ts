@@ -1,4 +1,4 @@
-// The sample of docs/plain-servers.md, run as the page says: two servers without any library, in one mesh.
+// The sample of docs/plain-servers.md, run as the page describes: two servers without Katamari code in one mesh.
 
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';

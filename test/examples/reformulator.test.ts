@@ -1,4 +1,4 @@
-// Tokens, synonyms and the whole analysis of a query, in both versions.
+// Tokens, synonyms and full analysis of a query, in both versions.
 import { porterStem } from '../../examples/reformulate/porter.ts';
 import { porter2Stem } from '../../examples/reformulate/porter2.ts';
 import { createReformulator, QueryRefused } from '../../examples/reformulate/reformulator.ts';

@@ -1,4 +1,4 @@
-// A sample as a process of its own, as a resource manager would start it, and calls to it over a link.
+// Starts a sample as a resource manager would, and calls it over a link.
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -38,7 +38,7 @@ export interface SampleProcess extends AsyncDisposable {
   readonly ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
 }
 
-/** Starts `examples/SCRIPT` and waits until it takes calls. Its whole process group is killed at the end. */
+/** Starts `examples/SCRIPT` and waits until it accepts calls. At the end its whole process group is killed. */
 export async function startSample(script: string, idl: string, service: string): Promise<SampleProcess> {
   const examples = new URL('../../examples/', import.meta.url);
   const directory = mkdtempSync(path.join(tmpdir(), 'katamari-sample-'));
@@ -131,7 +131,7 @@ async function callOver(
   return result.ok ? { value: result.value } : { exception: result.exception, fields: result.fields };
 }
 
-/** The sample leads a process group of its own, so that whatever it started ends with it. */
+/** The sample is the leader of a process group, so that its children end with it. */
 function killGroup(child: ChildProcess): void {
   try {
     if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');

@@ -3,7 +3,10 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { configSchema, defaultOf, unwrap } from '../../../services/config/schema.ts';
 
-/** Every key of the schema as docs/configuration.md writes it, with the default it should show; undefined for none of its own. */
+/**
+ * All keys of the schema in the notation of docs/configuration.md, with their documented default; undefined without
+ * one.
+ */
 function keysOf(schema: z.ZodType, path: string): { key: string; defaultValue: unknown }[] {
   const inner = unwrap(schema);
   if (inner instanceof z.ZodObject) {

@@ -6,7 +6,7 @@ import { runKatamari, startKatamari, type RunOptions, type Running, type RunResu
 import { runInside } from './run-inside.ts';
 import { startRpcServer, type Asked, type RpcServer } from './rpc-server.ts';
 
-/** Programs of their own start slowly on a machine that runs all tests at once, and one runner gives 5 s unless told. */
+/** Processes start slowly while all tests run, and one test runner has a default timeout of 5 s. */
 const BUSY_MS = 60_000;
 
 let directory = '';

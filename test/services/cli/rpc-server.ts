@@ -1,4 +1,5 @@
-// A real HTTP server that stands for a mesh's JSON-RPC faceplate: it records what the command asks and answers what the test says.
+// An HTTP server in place of the JSON-RPC faceplate of a mesh: it records the requests and returns what the test
+// defines.
 
 import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -18,7 +19,9 @@ export interface RpcServer {
   close(): Promise<void>;
 }
 
-/** `answer` returns the members of the JSON-RPC reply beside jsonrpc and id, or text for anything that is no POST. */
+/**
+ * `answer` returns the members of the JSON-RPC reply except jsonrpc and id, or text for a request that is not a POST.
+ */
 export async function startRpcServer(
   answer: (asked: Asked) => { result: unknown } | { error: object } | string | undefined,
   headers: Readonly<Record<string, string>> = {},

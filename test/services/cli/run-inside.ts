@@ -1,7 +1,7 @@
-// The `katamari` program inside this process: as fast as a function, for what needs no process of its own. Its screen is text that a test
-import { runProgram } from '../../../services/cli/program.ts';
+// Runs the `katamari` program inside the test process, which is faster than a process of its own. Output goes to a
+// string that the test reads, and the test passes the key presses.
 
-// reads, its keyboard a function that a test calls.
+import { runProgram } from '../../../services/cli/program.ts';
 import type { RunResult } from '../../kit/tools/run.ts';
 
 export interface InsideOptions {

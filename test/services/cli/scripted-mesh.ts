@@ -1,6 +1,5 @@
-// A mesh of several machines that is played behind the JSON-RPC of its admin service: it keeps deployments, gives
-// their copies to managers one at each look at its status, and ends them likewise, so that what commands show of it
-// can be told line by line. Nothing is ever started.
+// A simulated mesh of several machines behind the JSON-RPC of its admin service. It stores deployments and starts or
+// stops one copy at each status request, so that the output of commands is deterministic. It starts no processes.
 import type { Deployment } from '../../../services/mesh/mod.ts';
 import { aDeployment } from '../master/a-deployment.ts';
 import { startRpcServer, type Asked, type RpcServer } from './rpc-server.ts';

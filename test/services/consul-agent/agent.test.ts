@@ -1,5 +1,5 @@
-// What only the embedded agent promises: it keeps its data, survives a damaged directory, stays within its limits,
-// and does nothing when idle.
+// Promises of the embedded agent alone: it persists its data, survives a corrupt directory, keeps its limits, and is
+// idle when nothing happens.
 
 import {
   appendFileSync,
@@ -413,7 +413,7 @@ describe('the embedded Consul agent', () => {
   });
 });
 
-/** CRC-32, bit by bit: another way than the journal's table. */
+/** CRC-32 bit by bit, independent of the table in the journal. */
 function crc32(text: string): string {
   let crc = 0xffffffff;
   for (const byte of Buffer.from(text)) {

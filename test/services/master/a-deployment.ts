@@ -1,4 +1,4 @@
-// A deployment for tests of what is written about deployments; nothing ever starts it.
+// A deployment for tests of the stored desired state. No test starts it.
 import type { Deployment } from '../../../services/mesh/mod.ts';
 import { deploymentFor } from '../../kit/mesh/deployments.ts';
 

@@ -6,7 +6,7 @@ import { aDeployment } from './a-deployment.ts';
 import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts';
 import { keysOf } from '../../../services/mesh/mod.ts';
 
-/** A mesh of its own starts slowly on a machine that runs all tests at once. */
+/** Starting a mesh is slow while all tests run. */
 const BUSY_MS = 60_000;
 
 let mesh: MeshProcess;
@@ -27,7 +27,7 @@ const ask = async (method: string, params: Record<string, unknown> = {}): Promis
   return `${error.code}: ${error.message}`;
 };
 
-/** As JSON clients write it: no null, `service` is reserved. */
+/** As JSON clients write it: no null, and `serviceName` because `service` is reserved. */
 const wanted = (change: Record<string, unknown> = {}): Record<string, unknown> => {
   const { service, idl: _, concurrency: __, ...rest } = aDeployment();
   return { ...rest, serviceName: service, version: '9.0.0', ...change };

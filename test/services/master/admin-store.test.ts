@@ -5,7 +5,7 @@ import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts
 import { changedFields, DeploymentStore, describeChange } from '../../../services/master/mod.ts';
 import { EventLog, keysOf, type Deployment } from '../../../services/mesh/mod.ts';
 
-/** A real Consul takes its time to start on a busy machine. */
+/** A real Consul starts slowly on a busy machine. */
 const BUSY_MS = 60_000;
 
 for (const kind of CONSUL_KINDS) {

@@ -1,5 +1,5 @@
-// Who runs what: shares by capacity, over machines first, few moves, and the way to the target loses nothing. Random
-// meshes by fast-check.
+// Assignment of copies: shares by capacity, machines first, few moves, and no loss of capacity on the way to the
+// target. fast-check generates random meshes.
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -24,7 +24,7 @@ function managersOf(...names: string[]): ManagerView[] {
   return names.map((name) => ({ name, machine: `machine-of-${name}`, capacity: 1, isDrained: false }));
 }
 
-/** As a plain object, empty managers too. */
+/** Converts to a plain object, with empty managers. */
 function shown(copies: AssignedCopies): Record<string, Record<string, number>> {
   return Object.fromEntries([...copies].map(([name, own]) => [name, Object.fromEntries(own)]));
 }
@@ -37,7 +37,7 @@ function sum(numbers: Iterable<number>): number {
   return [...numbers].reduce((all, one) => all + one, 0);
 }
 
-/** Copies that run somewhere in `after` where they did not in `before`. */
+/** Copies in `after` that run where they did not run in `before`. */
 function additions(before: AssignedCopies, after: AssignedCopies): number {
   return sum(
     [...after].flatMap(([name, own]) =>
@@ -62,7 +62,7 @@ const anyManagers = (given: { isEqual?: boolean; min?: number } = {}): fc.Arbitr
     )
     .map((managers) => managers.map((one, at) => ({ name: `m${at}`, ...one })));
 
-/** Any orders at all, of managers and deployments that are there and of some that are not. */
+/** Arbitrary orders, for present and unknown managers and deployments. */
 const anyCurrent: fc.Arbitrary<AssignedCopies> = fc
   .array(fc.tuple(fc.nat(8), fc.nat(9), fc.integer({ min: 1, max: 6 })), { maxLength: 20 })
   .map((entries) => {

@@ -1,5 +1,5 @@
-// Who leads, on both Consuls: killed, resigned, frozen, outranked, deposed behind its back, and with a Consul that
-// lost its memory.
+// Leader election on the embedded and the real Consul: killed, resigned, frozen, outranked and replaced leaders, and
+// a Consul that lost its data.
 
 import { createServer, type Server } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -11,7 +11,7 @@ import { Election } from '../../../services/master/mod.ts';
 import { EventLog, keysOf } from '../../../services/mesh/mod.ts';
 import { until } from '../../kit/tools/wait.ts';
 
-/** The real clock, which can jump ahead without any timer having fired: what a process sees that was frozen. */
+/** The real clock, but it can jump ahead without running timers, like the clock of a frozen process. */
 class JumpingClock implements Clock {
   #aheadMs = 0;
   nowMs(): number {
@@ -25,7 +25,9 @@ class JumpingClock implements Clock {
   }
 }
 
-/** Gets no news any more while it is blind, as over a network that is about to break; what it sends arrives. */
+/**
+ * A client that receives no watch responses while it is blind, as on a failing network; its requests still arrive.
+ */
 class BlindClient extends ConsulClient {
   isBlind = false;
   /** Looks as if this key was not there, to who lists. */
@@ -45,7 +47,7 @@ class BlindClient extends ConsulClient {
   }
 }
 
-/** A port that Consul looks at. */
+/** A port that Consul checks. */
 class Door {
   readonly #server: Server = createServer((socket) => socket.destroy());
   port = 0;

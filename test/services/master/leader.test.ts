@@ -1,5 +1,6 @@
-// What a leader orders, on both Consuls: made-up managers whose entries the test writes under sessions of their own
-// come, live, die, return, and say what lives. Consul loses its data; leaders change; documents make no sense.
+// Orders of a leader, on the embedded and the real Consul. Fake managers, whose records the test writes under their
+// own sessions, join, die, return and report live copies. Consul loses its data, leaders change, and documents are
+// invalid.
 
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';

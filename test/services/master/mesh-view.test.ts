@@ -1,5 +1,5 @@
-// What a master sees when answers of Consul overtake each other. The client is made up: a real Consul cannot be told
-// to be late with one of two.
+// The view of a master when Consul responses arrive out of order. The client is a fake, because a real Consul cannot
+// delay one of two responses.
 
 import { afterEach, describe, expect, test } from 'vitest';
 import { deploymentFor } from '../../kit/mesh/deployments.ts';
@@ -23,7 +23,7 @@ function entryOf(id: string, modifyIndex: number): ConsulEntry {
   return { key, value: JSON.stringify(deployment), modifyIndex, lockIndex: 0, flags: 0, session: '' } as ConsulEntry;
 }
 
-/** A Consul whose answers about deployments the test gives one by one; there is nothing else in it. */
+/** A fake Consul. The test sends each response about deployments; there are no other keys. */
 class SlowConsul {
   readonly asked: ((answer: Listed | Error) => void)[] = [];
 
@@ -48,8 +48,7 @@ afterEach(() => {
 });
 
 /**
- * A view that was read with certainty at index 6, with A and B, while the first answer to its watch is still on its
- * way.
+ * A view after a consistent read at index 6, with A and B, while the first response of its watch is still in flight.
  */
 async function certain(): Promise<{ consul: SlowConsul; view: MeshView; errors: unknown[]; told: () => number }> {
   const consul = new SlowConsul();

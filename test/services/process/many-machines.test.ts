@@ -86,14 +86,14 @@ describe('katamari deploy', () => {
   test('says what is missing when nobody takes the copies', async () => {
     mesh.leader = '';
     const leaderless = await run(['deploy', 'search.yaml', 'Rank', '--wait', '50ms']);
-    expect(leaderless.stderr).toContain('0 of 1 alive; no leader, so no manager gets orders; is a master up?');
+    expect(leaderless.stderr).toContain('0 of 1 alive; no leader, so no manager gets orders. Is a master running?');
     mesh.leader = 'boss';
     for (const manager of mesh.managers) mesh.drained.add(manager);
     const drained = await run(['deploy', 'search.yaml', 'Rank', '--wait', '50ms']);
-    expect(drained.stderr).toContain('no manager can take it: m1 is draining, m2 is draining');
+    expect(drained.stderr).toContain('no manager can start copies: m1 is draining, m2 is draining');
     mesh.managers.splice(0);
     const empty = await run(['deploy', 'search.yaml', 'Rank', '--wait', '50ms']);
-    expect(empty.stderr).toContain('0 of 1 alive; no manager is up\n    1 not started by any manager yet');
+    expect(empty.stderr).toContain('0 of 1 alive; no manager is running\n    1 not started by any manager yet');
   });
 
   test('shows a bar for each on a screen, and takes them off at the end', async () => {
@@ -139,8 +139,8 @@ describe('katamari scale and katamari undeploy', () => {
 
   test('only give the order with --no-wait', async () => {
     mesh.deploy({ count: 1 });
-    expect((await run(['scale', 'Search@1.0.0', '9', '--no-wait'])).stdout).toBe('Search@1.0.0 is to have 9 copies.\n');
-    expect((await run(['undeploy', 'Search@1.0.0', '--no-wait'])).stdout).toBe('Search@1.0.0 is being taken away.\n');
+    expect((await run(['scale', 'Search@1.0.0', '9', '--no-wait'])).stdout).toBe('Scaling Search@1.0.0 to 9 copies.\n');
+    expect((await run(['undeploy', 'Search@1.0.0', '--no-wait'])).stdout).toBe('Removing Search@1.0.0.\n');
   });
 
   test('end with 1 and the words of the mesh when it refuses, with 2 when the command line is wrong', async () => {
@@ -224,7 +224,7 @@ describe('katamari route', () => {
     const { stdout } = await run(['route', 'Search', '1.0.0=1', '3.0.0=1']);
     expect(stdout).toContain('1.0.0         1   100%    1/1');
     expect(stdout).toContain('3.0.0         1     0%    0/0');
-    expect(stdout).toContain('Nothing runs Search@3.0.0; its share goes to the other versions.');
+    expect(stdout).toContain('No process runs Search@3.0.0; its share goes to the other versions.');
   });
 
   test('refuses shares that make no sense, and services that nobody knows', async () => {
@@ -234,7 +234,7 @@ describe('katamari route', () => {
       [['1.0.0=-1'], 'found "1.0.0=-1"'],
       [['1.0.0=1', '1.0.0=2'], 'found "1.0.0=" twice'],
       [['1.0.0=0'], 'only weights of 0'],
-      [['1.0.0=1', '--reset'], 'shares beside --reset'],
+      [['1.0.0=1', '--reset'], 'both shares and --reset'],
     ] as const) {
       const { code, stderr } = await run(['route', 'Search', ...shares]);
       expect([code, stderr.toLowerCase()]).toEqual([2, expect.stringContaining(text.toLowerCase())]);
@@ -389,7 +389,7 @@ describe('katamari top', () => {
         if (!written.startsWith('\x1b[H')) return undefined;
         heads.push(linesOf(written)[0] ?? '');
         if (heads.length === 1) void mesh.close();
-        return heads.at(-1)?.includes('no answer now') === true ? 'q' : undefined;
+        return heads.at(-1)?.includes('no answer, trying') === true ? 'q' : undefined;
       },
     });
     expect(code).toBe(0);

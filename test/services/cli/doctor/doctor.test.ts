@@ -1,5 +1,5 @@
-// `katamari doctor` against real Consuls that are wrong in one way each, and against meshes with something amiss: each is found, named, and
-// comes with what to do; and nothing of the doctor's own stays in Consul.
+// `katamari doctor` against real Consuls with one fault each, and against meshes with faults: it finds and names
+// each fault, gives advice, and leaves nothing in Consul.
 
 import { randomUUID } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -44,7 +44,7 @@ interface Diagnosis {
   readonly text: string;
 }
 
-/** The doctor's word on a configuration with free ports and these keys. */
+/** Runs the doctor on a configuration with free ports and these keys. */
 async function diagnose(settings: Record<string, unknown>, env: Record<string, string> = {}): Promise<Diagnosis> {
   const file = path.join(directory, 'katamari.yaml');
   const ports = { thrift: 0, jsonRpc: 0, stats: 0, link: 0, consul: 0 };
@@ -99,7 +99,7 @@ function listen(server: Server): Promise<number> {
 
 const listenHttp = (answer: RequestListener): Promise<number> => listen(createHttpServer(answer));
 
-/** What is left of the doctor in Consul. */
+/** Keys and services of the doctor that remain in Consul. */
 async function remains(): Promise<unknown[]> {
   const { entries } = await client.list('katamari/main/doctor/');
   const services = (await client.serviceIds()).filter((id) => id.includes('doctor'));
@@ -347,9 +347,7 @@ describe('katamari doctor, on the mesh', () => {
     expect(about('name twin')).toMatch(
       /^FAIL 2 processes \(katamari-manager\) have this name, at the Consul nodes katamari: each hides the others; give each process its own name/,
     );
-    expect(about('name here')).toBe(
-      'FAIL a master with this name runs on m9; give this process another name (--name)',
-    );
+    expect(about('name here')).toBe('FAIL a master with this name runs on m9; give this process another name (--name)');
   });
 
   test('lets another mesh use a name at another agent, and finds two agents with one name', async () => {
