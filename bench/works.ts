@@ -391,7 +391,7 @@ function isEchoChassis(pid: number): boolean {
   return commandOf(pid).includes('echo-chassis');
 }
 
-/** A second of a mesh's own timeout, and the 50 ms that DESIGN allows beyond. */
+/** A second of a mesh's own timeout, and the 50 ms that the mesh may take beyond. */
 const DEADLINE_MS = 1_050;
 /** Before each measurement of what is warm, in s. */
 const SETTLE_S = 0.3;

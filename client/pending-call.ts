@@ -33,7 +33,7 @@ export class ClientCall implements DeadlineEntry, DenseSetEntry {
   slot = -1;
   place = 0;
 
-  rosterPlace = -1;
+  index = -1;
   state: PendingState = 'preparing';
   /** For messages: `Calculator.add`. */
   readonly title: string;

@@ -1,6 +1,6 @@
 // The limits on everything that comes from outside, with their defaults. Configuration keys: `limits.*`.
 
-/** Bytes and counts a faceplate accepts from outside; one place, DESIGN.md section 6 item 9. */
+/** Bytes and counts that a faceplate accepts from outside; all of them stand here. */
 export interface FaceplateLimits {
   readonly frameBytesMax: number;
   readonly nestingMax: number;

@@ -1,7 +1,8 @@
-// The head of an ordinary POST, as nearly every client writes it: a request line, headers with plain names and values, one length in
-// digits, one host. It is accepted whole or not at all. This is no reader of HTTP: whatever is written in any other way (chunks, odd
-// spaces, a name that comes twice, bytes above 0x7e, an upgrade, a page's Origin, a body too large) is left to `node:http`,
-// which reads it anew from its first byte. So nothing here can be read in two ways, which is what smuggled requests live on.
+// The head of an ordinary POST, as nearly every client writes it: a request line, headers with plain names and
+// values, one length in digits, one host. It is accepted whole or not at all. This is no reader of HTTP: whatever is
+// written in any other way (chunks, odd spaces, a name that comes twice, bytes above 0x7e, an upgrade, a page's
+// Origin, a body too large) is left to `node:http`, which reads it anew from its first byte. So nothing here can be
+// read in two ways, which is what smuggled requests live on.
 
 export interface FastHead {
   /** Plain characters only; nothing to decode, no query, no dot segments. */

@@ -1,5 +1,6 @@
-// The way in front of `node:http` for ordinary POSTs: takes the connections of an http.Server, keeps those on which such requests come
-// (fast-connection.ts), and gives the others to the listener that the server had for them. Listening, the number of connections and the errors of the
+// The way in front of `node:http` for ordinary POSTs: takes the connections of an http.Server, keeps those on which
+// such requests come (fast-connection.ts), and gives the others to the listener that the server had for them.
+// Listening, the number of connections and the errors of the
 import { systemClock } from '../mod.ts';
 import type { TimedPipelineLimits } from '../link/mod.ts';
 import { FastConnection, type FastApp, type FastHost, type FastLimits, pipelineLimitsOf } from './fast-connection.ts';

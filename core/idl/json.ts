@@ -1,4 +1,4 @@
-// Strict binary <-> JSON values by the table of DESIGN section 4, straight from one to the other. What comes in is
+// Strict binary <-> JSON values by the table in docs/idl.md, straight from one to the other. What comes in is
 // refused with the path and what was expected; what goes out loses no digit. Object keys from outside (`__proto__`,
 // `constructor`) are only ever data.
 

@@ -27,7 +27,7 @@ export interface Idl {
   readonly source: IdlSource;
 }
 
-/** Field id that the mesh's own context travels under (DESIGN section 3). */
+/** Field id that the mesh's own context travels under. */
 export const RESERVED_FIELD_ID = 32767;
 /** Methods of all services together, inherited ones counted in each. */
 export const METHODS_MAX = 20_000;

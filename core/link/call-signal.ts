@@ -1,9 +1,11 @@
-// The `signal` of a call that a link server has read: aborted when the caller takes the call back or has gone. Every call has its own,
-// and hardly any is ever listened to, so it is a few fields and no AbortController: with one of those per call a link of Node 20 spends
-// ten times as long on the signal as on the call's other fields together (some 10 us against 0.1 us on a busy machine).
+// The `signal` of one call: aborted when the caller cancels the call or has gone. Every call has its own, and hardly
+// any has a listener. So it is a few fields and not an AbortController: with one of those per call, a link of Node 20
+// spends ten times as long on the signal as on the call's other fields together (some 10 us against 0.1 us on a busy
+// machine).
 //
-// It does what an AbortSignal does for code that asks `aborted` or listens for 'abort'. The runtime's own functions (fetch,
-// AbortSignal.any) want a real one: give them that of an AbortController which a listener on this one aborts.
+// It does what an AbortSignal does for code that reads `aborted` or listens for 'abort'. The runtime's own functions
+// (fetch, AbortSignal.any) require a real AbortSignal: give them that of an AbortController, and abort it in a
+// listener on this signal.
 
 import type { KatamariError } from '../mod.ts';
 
@@ -12,7 +14,7 @@ type AbortListener = ((event: Event) => void) | { handleEvent(event: Event): voi
 export class CallSignal implements AbortSignal {
   onabort: ((this: AbortSignal, event: Event) => void) | null = null;
   #reason: KatamariError | undefined;
-  /** No Set, for the reason told in pending-table.ts. */
+  /** An array and not a Set, for the reason in the head of pending-table.ts. */
   #listeners: AbortListener[] | undefined;
 
   get aborted(): boolean {
@@ -27,7 +29,7 @@ export class CallSignal implements AbortSignal {
     if (this.#reason !== undefined) throw this.#reason;
   }
 
-  /** Tells those who listen, once. A listener that throws keeps no other from being told. */
+  /** Calls the listeners, once. A listener that throws does not keep the others from being called. */
   abort(reason: KatamariError): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
@@ -35,7 +37,7 @@ export class CallSignal implements AbortSignal {
     this.#listeners = undefined;
   }
 
-  /** Only 'abort' is ever sent. It is sent once, so `once` needs no care. */
+  /** 'abort' is the only event, and it fires once, so the option `once` makes no difference. */
   addEventListener(type: string, listener: AbortListener | null): void {
     if (type !== 'abort' || listener === null || this.aborted) return;
     if (this.#listeners === undefined) this.#listeners = [listener];
@@ -56,7 +58,7 @@ export class CallSignal implements AbortSignal {
         if (typeof listener === 'function') listener.call(this, event);
         else listener.handleEvent(event);
       } catch (error) {
-        // As an EventTarget does: the error is nobody's here, and must not keep the others from being told.
+        // Rethrown later, as an EventTarget does, so that the other listeners are called.
         queueMicrotask(() => {
           throw error;
         });

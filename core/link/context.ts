@@ -1,31 +1,35 @@
-// CallContext and ReplyContext (idl/katamari.thrift): the structs that travel in field 32767, placed first, inside the mesh only.
-// Written and read by hand because every call carries both; fields at their default are not written at all.
+// CallContext and ReplyContext (idl/katamari.thrift): structs in field 32767, the first field of arguments and
+// results, inside the mesh only. Encoded and decoded by hand, because every call carries both. Fields at their
+// default are not written.
 
 import { ERROR_TABLE, errorCodeOfWire, KatamariError } from '../mod.ts';
 import { NO_DETAILS, NONE, type Call, type ReplyContext } from '../rpc/mod.ts';
 import { readCachedString, writeCachedString, StructScanner, WIRE_TYPE } from '../thrift/mod.ts';
 
-/** What a CallContext says; the receiver makes a Call of it. */
+/** The content of a CallContext; the receiver makes a Call of it. */
 export type CallContext = Omit<Call, 'method' | 'oneway' | 'args' | 'deadlineMs' | 'signal'> & {
-  /** Time left when it was written, in us. */
+  /** Time left to the deadline when it was written, in us. */
   readonly timeLeftUs: number;
 };
 
-/** ReplyContext as it travels: also carries the mesh's own error. */
+/** ReplyContext on the wire, which also carries an error of the mesh. */
 export interface WireReplyContext extends ReplyContext {
   readonly error:
     | { readonly code: number; readonly retryAfterMs: number; readonly stage: number; readonly notRun: boolean }
     | undefined;
-  /** The chassis wants to be replaced now that it has answered. */
+  /** The chassis asks to be replaced after this reply. */
   readonly retire: boolean;
 }
 
-/** True when the struct at `at` begins with field 32767 of type struct. */
+/** Returns whether the struct at `at` begins with field 32767 of type struct. */
 export function hasContext(bytes: Uint8Array, at: number): boolean {
   return bytes[at] === WIRE_TYPE.struct && bytes[at + 1] === 0x7f && bytes[at + 2] === 0xff;
 }
 
-/** A struct without the fields 32767 that stand first in it. The struct must have been scanned: its sizes are believed. */
+/**
+ * Returns the struct without leading fields 32767. The struct must have been scanned, since its sizes are not checked
+ * again.
+ */
 export function withoutContext(struct: Uint8Array): Uint8Array {
   if (!hasContext(struct, 0)) return struct;
   const bytes = Buffer.from(struct.buffer, struct.byteOffset, struct.byteLength);
@@ -40,7 +44,7 @@ export function withoutContext(struct: Uint8Array): Uint8Array {
 
 const FIELD_HEAD_BYTES = 3;
 
-/** The field 32767 with the call's context, to be placed before the call's `args`. */
+/** Encodes field 32767 with the context of a call, to be placed before its `args`. */
 export function writeCallContext(call: Call, timeLeftUs: number): Buffer {
   const out = new FieldWriter();
   out.i64(1, Math.max(0, Math.round(timeLeftUs)));
@@ -64,13 +68,14 @@ export function writeCallContext(call: Call, timeLeftUs: number): Buffer {
 }
 
 /**
- * Reads the CallContext that begins at `at` (see hasContext).
- * @returns the context, and the offset behind it, where the method's own fields begin.
+ * Reads the CallContext at `at` (see hasContext).
+ * @returns the context, and the offset behind it, where the method's own fields begin
  * @throws KatamariError bad_request
  */
 export function readCallContext(bytes: Buffer, at: number): { context: CallContext; end: number } {
   const found = new FieldReader(bytes, at + 3);
-  // Locals and one literal at the end: an object whose fields change while it is read has a new shape each time, which took longer than the reading.
+  // Locals and one literal at the end: an object whose fields change while it is read gets a new shape each time,
+  // which took longer than the reading.
   let [service, version, key, traceparent, tracestate, caller] = ['', '', '', '', '', ''];
   let [timeLeftUs, attempt, doNotQueue] = [0, 0, false];
   let [roles, tags] = [NONE, NONE];
@@ -138,7 +143,7 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
   return { context, end: found.at };
 }
 
-/** The field 32767 with a reply's context, to be placed before the reply's body. */
+/** Encodes field 32767 with the context of a reply, to be placed before its body. */
 export function writeReplyContext(context: ReplyContext, error?: KatamariError, retire = false): Buffer {
   const out = new FieldWriter();
   if (context.version !== '') out.string(1, context.version);
@@ -157,7 +162,7 @@ export function writeReplyContext(context: ReplyContext, error?: KatamariError, 
   return out.finish();
 }
 
-/** Reads the ReplyContext that begins at `at` (see hasContext), and the offset behind it. */
+/** Reads the ReplyContext at `at` (see hasContext); also returns the offset behind it. */
 export function readReplyContext(bytes: Buffer, at: number): { context: WireReplyContext; end: number } {
   const found = new FieldReader(bytes, at + 3);
   let [version, queueUs, serviceUs, freeNow, queuedNow, resource, retire] = ['', 0, 0, -1, -1, '', false];
@@ -205,7 +210,7 @@ export function readReplyContext(bytes: Buffer, at: number): { context: WireRepl
   return { context: { version, queueUs, serviceUs, freeNow, queuedNow, resource, retire, error }, end: found.at };
 }
 
-/** The mesh's own error that a ReplyContext and the TApplicationException behind it tell of. */
+/** Returns the error of the mesh in a ReplyContext, with the message of the TApplicationException behind it. */
 export function errorOfContext(error: NonNullable<WireReplyContext['error']>, message: string): KatamariError {
   return new KatamariError(errorCodeOfWire(error.code), message, {
     ...(error.retryAfterMs >= 0 ? { retryAfterMs: error.retryAfterMs } : {}),
@@ -226,7 +231,7 @@ class FieldWriter {
 
   i64(id: number, value: number): void {
     this.#field(WIRE_TYPE.i64, id, 8);
-    // Numbers up to 2^53: high and low word, without a bigint per call.
+    // Numbers up to 2^53 as a high and a low word, without a bigint per call.
     scratch.writeUInt32BE(Math.floor(value / 2 ** 32), this.#at);
     scratch.writeUInt32BE(value % 2 ** 32, this.#at + 4);
     this.#at += 8;
@@ -265,7 +270,7 @@ class FieldWriter {
     }
   }
 
-  /** A copy of what was written, with the stop byte. */
+  /** Returns a copy of the fields, with the stop byte. */
   finish(): Buffer {
     reserve(this.#at + 1);
     scratch[this.#at++] = WIRE_TYPE.stop;
@@ -283,7 +288,7 @@ class FieldWriter {
   }
 
   #text(value: string): void {
-    // Three bytes of UTF-8 at most for each UTF-16 unit.
+    // A UTF-16 unit takes three bytes of UTF-8 at most.
     reserve(this.#at + 4 + value.length * 3);
     const bytes = writeCachedString(scratch, this.#at + 4, value);
     scratch.writeInt32BE(bytes, this.#at);
@@ -300,7 +305,7 @@ function reserve(bytes: number): void {
   scratch = grown;
 }
 
-/** Reads the fields of a struct one after the other; every step is checked against the end of the bytes. */
+/** Reads the fields of a struct in sequence; every step is checked against the end of the bytes. */
 class FieldReader {
   readonly #bytes: Buffer;
   at: number;
@@ -312,7 +317,7 @@ class FieldReader {
     this.at = at;
   }
 
-  /** Steps to the next field; false at the stop byte, which is consumed. */
+  /** Moves to the next field; returns false at the stop byte, which is consumed. */
   next(): boolean {
     this.#need(1);
     this.type = this.#bytes[this.at++] as number;
@@ -347,7 +352,7 @@ class FieldReader {
     return this.#text();
   }
 
-  /** A text that other calls have too. */
+  /** Reads a string that other calls repeat, from the string cache. */
   recurring(): string {
     this.#expect(WIRE_TYPE.string, 4);
     const end = this.#end();
@@ -371,7 +376,7 @@ class FieldReader {
     return Object.fromEntries(Array.from({ length: count }, () => [this.#text(), this.#text()]));
   }
 
-  /** Steps over a field that this version does not know. */
+  /** Skips a field that this version does not know. */
   skip(): void {
     const scanner = new StructScanner(CONTEXT_DEPTH_MAX, this.#bytes.length);
     scanner.reset(this.type);
@@ -387,7 +392,7 @@ class FieldReader {
     return text;
   }
 
-  /** Steps over a length; returns the offset behind the bytes that it announces. */
+  /** Reads a length; returns the offset behind that many bytes. */
   #end(): number {
     this.#need(4);
     const length = this.#bytes.readInt32BE(this.at);
@@ -397,7 +402,7 @@ class FieldReader {
     return this.at + length;
   }
 
-  /** An element count, if the elements are strings and so many can follow. */
+  /** Reads an element count; checks that the elements are strings and that so many can follow. */
   #count(areStrings: boolean, at: number): number {
     const count = this.#bytes.readInt32BE(at);
     if (count === 0) return 0;

@@ -1,4 +1,4 @@
-// Messages of a link that are no calls of anybody's (idl/link.thrift): ping, cancel, drain. The link server answers them itself.
+// Control messages of a link (idl/link.thrift): hello, ping, cancel, drain. The link server handles them itself.
 
 import { KatamariError } from '../mod.ts';
 import { EMPTY_STRUCT } from '../rpc/mod.ts';
@@ -12,10 +12,10 @@ export const LINK_CALLS = {
   drain: 'katamari.Link:drain',
 } as const;
 
-/** What all of these names begin with. */
+/** Prefix of the names of control messages. */
 export const LINK_SERVICE = 'katamari.Link:';
 
-/** The call with that sequence id is not waited for any more. */
+/** Cancels the call with this sequence id: its caller does not wait any more. */
 export function cancelMessage(seqId: number): Buffer {
   const args = Buffer.alloc(8);
   args[0] = WIRE_TYPE.i32;
@@ -24,14 +24,14 @@ export function cancelMessage(seqId: number): Buffer {
   return frameMessage(MESSAGE_TYPE.oneway, LINK_CALLS.cancel, 0, NOTHING, args);
 }
 
-/** The sequence id that a cancel message names. @throws KatamariError bad_request */
+/** Returns the sequence id in a cancel message. @throws KatamariError bad_request */
 export function readCancelled(frame: Buffer, argsStart: number): number {
   if (frame.length - argsStart < 8 || frame.readUIntBE(argsStart, 3) !== (WIRE_TYPE.i32 << 16) + 1)
     throw new KatamariError('bad_request', 'A cancel message names no call');
   return frame.readInt32BE(argsStart + 3);
 }
 
-/** The server's word that it takes no further call. Sequence id 0 is that of no call, so an older client passes over it. */
+/** Tells the client that the server takes no further call. No call has sequence id 0, so an older client ignores it. */
 export function drainNotice(): Buffer {
   return frameMessage(MESSAGE_TYPE.oneway, LINK_CALLS.drain, 0, NOTHING, EMPTY_STRUCT);
 }

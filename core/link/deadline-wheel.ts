@@ -1,16 +1,16 @@
-// One timer for all deadlines: a wheel of slots, a tick each 10 ms, running only while something waits. Adding and removing an entry
-// costs a few assignments, where a timer per call costs an object, a list operation and a wake-up each.
+// One timer for all deadlines: a timing wheel with a tick of 10 ms, which runs only while it has entries. Adding and
+// removing an entry costs a few assignments; a timer per call costs an object, a list operation and a wake-up.
 
 import type { Clock } from '../mod.ts';
 
-/** Something that must end at a time. Keep one per wait and reuse nothing: `slot` belongs to the wheel. */
+/** Something with a deadline. Use a new one for each wait: `slot` and `place` belong to the wheel. */
 export interface DeadlineEntry {
-  /** On the wheel's clock, in ms. */
+  /** Time on the clock of the wheel, in ms. */
   expiresAtMs: number;
   expire(): void;
-  /** Where the wheel keeps it; -1 when it does not. */
+  /** Slot of the wheel; -1 when it is not on the wheel. */
   slot: number;
-  /** Its place in the slot. */
+  /** Index in the slot. */
   place: number;
 }
 
@@ -18,7 +18,7 @@ export class DeadlineWheel {
   readonly #clock: Clock;
   readonly #slots: DeadlineEntry[][] = Array.from({ length: SLOTS }, () => []);
   #count = 0;
-  /** The tick that was worked off last. */
+  /** The last tick that was handled. */
   #tick: number;
   #isTicking = false;
 
@@ -27,7 +27,7 @@ export class DeadlineWheel {
     this.#tick = Math.floor(clock.nowMs() / TICK_MS);
   }
 
-  /** Calls `entry.expire()` at its time, at most one tick late; at the next tick when the time is past. */
+  /** Calls `entry.expire()` at its time, at most one tick late. A time in the past expires at the next tick. */
   add(entry: DeadlineEntry): void {
     if (this.#count === 0) this.#tick = Math.floor(this.#clock.nowMs() / TICK_MS);
     const tick = Math.max(this.#tick + 1, Math.ceil(entry.expiresAtMs / TICK_MS));
@@ -40,7 +40,7 @@ export class DeadlineWheel {
     this.#keepTicking();
   }
 
-  /** Takes an entry back; fine when it is not there. */
+  /** Removes an entry; does nothing when it is not on the wheel. */
   remove(entry: DeadlineEntry): void {
     if (entry.slot === -1) return;
     const slotEntries = this.#slots[entry.slot] as DeadlineEntry[];
@@ -57,7 +57,7 @@ export class DeadlineWheel {
     this.#isTicking = false;
     const nowMs = this.#clock.nowMs();
     const nowTick = Math.floor(nowMs / TICK_MS);
-    // After a long pause of the process every slot is looked at once, not once per missed round.
+    // After a long pause of the process, every slot is checked once, not once per missed round.
     const first = Math.max(this.#tick + 1, nowTick - SLOTS + 1);
     for (let tick = first; tick <= nowTick; tick++) this.#expireSlot(tick % SLOTS, nowMs);
     this.#tick = nowTick;
@@ -73,7 +73,7 @@ export class DeadlineWheel {
   #expireSlot(slot: number, nowMs: number): void {
     const due = (this.#slots[slot] as DeadlineEntry[]).filter((entry) => entry.expiresAtMs <= nowMs);
     for (const entry of due) {
-      // An earlier one may have taken it back meanwhile.
+      // An entry that expired before it may have removed it.
       if (entry.slot === -1) continue;
       this.remove(entry);
       entry.expire();
@@ -82,5 +82,5 @@ export class DeadlineWheel {
 }
 
 const TICK_MS = 10;
-/** 20.48 s a round; entries further away stay in their slot for more rounds. */
+/** A round takes 20.48 s; entries further away stay in their slot for more rounds. */
 const SLOTS = 2048;

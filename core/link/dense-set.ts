@@ -1,9 +1,9 @@
-// What is under way, in no order, for whoever must find all of it at the end. Each entry knows its place, so that coming and going are a few
-// assignments. No Set, for the reason told in pending-table.ts.
+// A set without order for calls in flight, all of which must be found at the end. Each entry stores its own index, so
+// adding and removing are a few assignments. Not a Set, for the reason in the head of pending-table.ts.
 
 export interface DenseSetEntry {
-  /** The roster's; -1 when it is on none. An entry is on one roster at most. */
-  rosterPlace: number;
+  /** Index in the set; -1 when it is in none. An entry is in one set at most. */
+  index: number;
 }
 
 export class DenseSet<Entry extends DenseSetEntry> {
@@ -14,38 +14,38 @@ export class DenseSet<Entry extends DenseSetEntry> {
   }
 
   add(entry: Entry): void {
-    entry.rosterPlace = this.#entries.length;
+    entry.index = this.#entries.length;
     this.#entries.push(entry);
   }
 
-  /** False when it was not on it. */
+  /** Returns false when the entry was not in the set. */
   remove(entry: Entry): boolean {
-    const place = entry.rosterPlace;
+    const place = entry.index;
     if (place === -1) return false;
     const last = this.#entries.pop() as Entry;
     if (last !== entry) {
       this.#entries[place] = last;
-      last.rosterPlace = place;
+      last.index = place;
     }
-    entry.rosterPlace = -1;
+    entry.index = -1;
     return true;
   }
 
-  /** The first that fits, looking at one after the other. */
+  /** Returns the first entry that matches, by a linear search. */
   find(fits: (entry: Entry) => boolean): Entry | undefined {
     return this.#entries.find(fits);
   }
 
-  /** As it is now. */
+  /** Returns a copy of the entries. */
   all(): readonly Entry[] {
     return [...this.#entries];
   }
 
-  /** Takes all of them off. */
+  /** Removes and returns all entries. */
   takeAll(): readonly Entry[] {
     const all = this.#entries;
     this.#entries = [];
-    for (const entry of all) entry.rosterPlace = -1;
+    for (const entry of all) entry.index = -1;
     return all;
   }
 }

@@ -1,5 +1,6 @@
-// Cuts a byte stream into frames (4-byte length, then so many bytes). A frame that arrived in one piece is handed on without a copy.
-// Memory grows with what was received; what is declared is believed for some times as much. Limit: bytes of one frame.
+// Cuts a byte stream into frames (4-byte length, then so many bytes). A frame that arrives in one chunk is passed on
+// without a copy. Memory for an incomplete frame grows with the bytes that have arrived: a declared length is trusted
+// up to a multiple of them. Limit: bytes of one frame.
 
 import { KatamariError } from '../mod.ts';
 import { roomFor } from './receive-buffer.ts';
@@ -7,7 +8,7 @@ import { roomFor } from './receive-buffer.ts';
 export class FrameReader {
   readonly #frameBytesMax: number;
   readonly #onFrame: (frame: Buffer) => void;
-  /** The beginning of a frame whose end has not come; `#held` bytes of it are in use. */
+  /** Start of an incomplete frame; `#held` bytes of it are in use. */
   #pending: Buffer | undefined;
   #held = 0;
   #frames = 0;
@@ -17,17 +18,17 @@ export class FrameReader {
     this.#onFrame = onFrame;
   }
 
-  /** True while a frame was begun and is not complete: what a slow sender is judged by. */
+  /** Whether a frame has begun and is not complete; the time limit for slow senders uses it. */
   get isMidFrame(): boolean {
     return this.#held > 0;
   }
 
-  /** Frames handed on so far. */
+  /** Number of frames so far. */
   get frames(): number {
     return this.#frames;
   }
 
-  /** @throws KatamariError bad_request or too_large; the stream cannot be read on then. */
+  /** @throws KatamariError bad_request or too_large; the rest of the stream cannot be read. */
   push(chunk: Buffer): void {
     let at = 0;
     while (at < chunk.length) {
@@ -40,7 +41,7 @@ export class FrameReader {
     }
   }
 
-  /** Hands on every frame that lies whole in the chunk; returns where the first incomplete one begins. */
+  /** Passes on every frame that is complete in the chunk; returns the offset of the first incomplete one. */
   #handWhole(chunk: Buffer, from: number): number {
     let at = from;
     while (chunk.length - at >= 4) {
@@ -53,7 +54,7 @@ export class FrameReader {
     return at;
   }
 
-  /** Moves bytes to the pending frame until it is complete; returns how far the chunk was used. */
+  /** Moves bytes to the pending frame until it is complete; returns the offset behind them. */
   #complete(chunk: Buffer, from: number): number {
     let at = from;
     if (this.#held < 4) {
@@ -86,7 +87,7 @@ export class FrameReader {
     this.#held = need;
   }
 
-  /** Bytes of the frame of which a part is held, or is about to be; four where not even its length has come. */
+  /** Length of the frame that is held or about to be, with its header; 4 when its length is not known yet. */
   #declared(chunk: Buffer, from: number, to: number): number {
     if (this.#held >= 4) return 4 + this.#lengthAt(this.#pending as Buffer, 0);
     return this.#held === 0 && to - from >= 4 ? 4 + this.#lengthAt(chunk, from) : 4;

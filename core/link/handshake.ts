@@ -1,4 +1,19 @@
-// How the two ends of a new connection prove to each other that they know the secret of the mesh, before a call is read. Bytes only: both
+// The handshake of a new link: both ends prove that they know the secret of the mesh before a call is read. No
+// sockets and no timers: both sides take received bytes and return bytes to write (security.ts and
+// server-connection.ts connect them).
+//
+//   client                                server
+//   hello(client nonce)             ->
+//                                   <-    server nonce; empty when the server requires no secret: done
+//   prove(MAC of the client)        ->
+//                                   <-    MAC of the server
+//
+// MAC = HMAC-SHA256(secret, label, role, client nonce, server nonce). The role keeps a proof from being sent back to
+// its author; the two nonces keep it from being used twice. The client proves first, so an unauthenticated client
+// gets nothing to test guesses on. An attacker who records the traffic, or who poses as the server, does get that:
+// hence a long random secret (whyNotListen). Nothing after the handshake is encrypted or signed: TLS is required
+// where others can read or change the traffic. Messages are framed strict binary (idl/link.thrift). Limit: bytes of a
+// frame, checked before the frame is read.
 import { KatamariError } from '../mod.ts';
 import {
   applicationExceptionOf,
@@ -14,24 +29,9 @@ import {
 } from '../thrift/mod.ts';
 import { LINK_CALLS } from './control-messages.ts';
 
-// sides are fed with what arrives and hand over what is to be written; time and sockets are the callers' (security.ts, link-guard.ts).
-//
-//   client                                server
-//   hello(client nonce)             ->
-//                                   <-    server nonce; none when it wants no secret: done
-//   prove(MAC of the client)        ->
-//                                   <-    MAC of the server
-//
-// MAC = HMAC-SHA256(secret, label, role, client nonce, server nonce). The role keeps a proof from being sent back to who made it; the two
-// nonces keep it from being used twice. The client proves first, so a stranger who connects gets nothing to try words on. One who listens
-// on the wire or is taken for the server does: hence a long random secret (whyNotListen). Nothing after the handshake is enciphered or
-// signed: where others can read or change what is on the wire, TLS is needed.
-//
-// The messages are framed strict binary (idl/link.thrift). Limits: bytes of a frame before it is read.
-
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 
-/** The server's side. */
+/** Server side of the handshake. */
 export class ServerHandshake {
   readonly #secret: string;
   readonly #write: (bytes: Buffer) => void;
@@ -46,8 +46,8 @@ export class ServerHandshake {
   }
 
   /**
-   * @returns once the client has proved itself: what it sent after that. Until then undefined.
-   * @throws KatamariError denied or bad_request: the client is told why if it speaks Thrift, and is to be left.
+   * @returns undefined until the client has proved that it knows the secret; then the bytes that followed the proof
+   * @throws KatamariError denied or bad_request: the reason was written for clients that speak Thrift; disconnect
    */
   push(chunk: Buffer): Buffer | undefined {
     this.#frames.push(chunk);
@@ -91,7 +91,7 @@ export class ServerHandshake {
   }
 }
 
-/** The client's side. */
+/** Client side of the handshake. */
 export class ClientHandshake {
   readonly #secret: string;
   readonly #peer: string;
@@ -101,7 +101,10 @@ export class ClientHandshake {
   #serverNonce: Buffer | undefined;
   #isFirst = true;
 
-  /** @param secret '' for none; @param peer for messages: its address */
+  /**
+   * @param secret '' for none
+   * @param peer address of the peer, for error messages
+   */
   constructor(secret: string, peer: string, write: (bytes: Buffer) => void) {
     this.#secret = secret;
     this.#peer = peer;
@@ -113,11 +116,11 @@ export class ClientHandshake {
   }
 
   /**
-   * @returns once both sides have proved themselves: what the server sent after that. Until then undefined.
-   * @throws KatamariError that says what to do
+   * @returns undefined until both sides have proved themselves; then the bytes that followed
+   * @throws KatamariError whose message says what to do
    */
   push(chunk: Buffer): Buffer | undefined {
-    if (this.#isFirst && chunk.length > 0) this.#recognise(chunk);
+    if (this.#isFirst && chunk.length > 0) this.#detectTls(chunk);
     try {
       this.#frames.push(chunk);
       for (let frame = this.#frames.next(); frame !== undefined; frame = this.#frames.next()) {
@@ -130,8 +133,11 @@ export class ClientHandshake {
     }
   }
 
-  /** A TLS server that was sent something else says so in a TLS alert, where an answer begins with the length of a short frame. */
-  #recognise(chunk: Buffer): void {
+  /**
+   * A TLS server that receives something else sends a TLS alert; the first byte of a reply is part of the length of a
+   * short frame.
+   */
+  #detectTls(chunk: Buffer): void {
     this.#isFirst = false;
     if (chunk[0] === TLS_ALERT) {
       throw this.#denied('wants TLS and this side has none: configure certificates of its CA here');
@@ -171,21 +177,24 @@ export class ClientHandshake {
   }
 }
 
-/** The answer to `hello`: the server's nonce, or none. */
+/** Returns the reply to `hello`: the nonce of the server, or an empty one. */
 export function helloAnswer(head: MessageHead, nonce: Uint8Array): Buffer {
   return frameMessage(MESSAGE_TYPE.reply, 'hello', head.seqId, binaryField(0, nonce), STOP);
 }
 
 const NONCE_BYTES = 32;
-/** A call of the handshake has some 70 bytes. */
+/** A call of the handshake has about 70 bytes. */
 const CALL_BYTES_MAX = 256;
 /** Exceptions carry a message. */
 const ANSWER_BYTES_MAX = 16 * 1024;
-/** Content type of an alert record; the first byte of a frame's length says 0 for every frame below 16 MiB. */
+/** Content type of a TLS alert. The first byte of a frame is 0 for every frame below 16 MiB. */
 const TLS_ALERT = 0x15;
 const STOP: Uint8Array = Uint8Array.of(WIRE_TYPE.stop);
 
-/** Frames of a handshake, one at a time, so that what follows the last of them is left over. Holds one small frame and one chunk. */
+/**
+ * Frames of a handshake, one at a time, so that the bytes behind the last one are left over. Holds one small frame
+ * and one chunk at most.
+ */
 class HandshakeFrames {
   readonly #frameBytesMax: number;
   rest: Buffer = Buffer.alloc(0);
@@ -198,7 +207,7 @@ class HandshakeFrames {
     this.rest = this.rest.length === 0 ? chunk : Buffer.concat([this.rest, chunk]);
   }
 
-  /** @throws KatamariError too_large before the frame has come */
+  /** @throws KatamariError too_large before the frame has arrived */
   next(): Buffer | undefined {
     if (this.rest.length < 4) return undefined;
     const bytes = this.rest.readUInt32BE(0);
@@ -223,7 +232,7 @@ function isSame(given: Buffer, expected: Buffer): boolean {
   return given.length === expected.length && timingSafeEqual(given, expected);
 }
 
-/** The head of a message whose body is one whole struct. @throws KatamariError bad_request */
+/** Reads the head of a message whose body is one complete struct. @throws KatamariError bad_request */
 function headOf(frame: Buffer): MessageHead {
   const head = readHead(frame, 0, frame.length);
   if (head === undefined) throw new KatamariError('bad_request', `${frame.length} bytes end inside their head`);
@@ -232,7 +241,7 @@ function headOf(frame: Buffer): MessageHead {
   return head;
 }
 
-/** The binary field `id` of a struct that is known to be whole; empty when it is not there. Other fields are passed over. */
+/** Returns the binary field `id` of a complete struct; empty when the struct has none. Skips other fields. */
 function readBinary(bytes: Buffer, structStart: number, id: number): Buffer {
   const scanner = new StructScanner(NESTING_MAX, bytes.length);
   for (let at = structStart; bytes[at] !== WIRE_TYPE.stop;) {

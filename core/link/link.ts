@@ -1,4 +1,7 @@
-// One multiplexed connection on which this side calls: manager to chassis, faceplate to manager, chassis to mesh. Framed strict binary;
+// The client side of a link, a multiplexed connection: manager to chassis, faceplate to manager, chassis to mesh.
+// Framed strict binary. The sequence id numbers the calls in flight, and the call context is the first field of the
+// arguments. A Link keeps no deadlines; the sender of a call does. When the connection closes, every call in flight
+// fails at once with resource_failed.
 import { systemClock, type Clock, KatamariError, DEFAULT_LIMITS } from '../mod.ts';
 import { type Call, type Dispatch, type Reply, EMPTY_STRUCT, NO_REPLY_CONTEXT } from '../rpc/mod.ts';
 import {
@@ -15,31 +18,28 @@ import { FrameReader } from './frame-reader.ts';
 import { PendingTable } from './pending-table.ts';
 import { WriteBuffer } from './write-buffer.ts';
 
-// the sequence id is rewritten to number the calls under way, the context goes first in the arguments. Keeps no deadlines: whoever
-// sends owns the call's time. When the connection ends, every call that is under way fails at once with resource_failed.
-
 import type { Socket } from 'node:net';
 
-/** Takes the end of one call; exactly one of the two is called, once. */
+/** Receives the end of one call: one of the two is called, once. */
 export interface ReplySink {
   reply(reply: Reply, wire: WireReplyContext | undefined): void;
   fail(error: KatamariError): void;
 }
 
 export interface LinkOptions {
-  /** For messages: who is at the other end. */
+  /** Name of the peer, for error messages. */
   readonly peer: string;
   readonly frameBytesMax: number;
-  /** Called once when the connection has ended, with the reason. */
+  /** Called once with the reason when the connection has closed. */
   readonly onClose?: (error: KatamariError) => void;
-  /** Called once when the peer has said that it takes no further call; what is under way is still answered. */
+  /** Called once when the peer announces a drain: it takes no further call and still replies to those in flight. */
   readonly onDrain?: () => void;
 }
 
 export class Link {
   readonly #socket: Socket;
   readonly #options: LinkOptions;
-  readonly #outbox: WriteBuffer;
+  readonly #writeBuffer: WriteBuffer;
   readonly #underWay = new PendingTable<ReplySink>();
   readonly #scanner: StructScanner;
   readonly #reader: FrameReader;
@@ -48,11 +48,11 @@ export class Link {
   #ping: Ping | undefined;
   #lastPing = 0;
 
-  /** @param socket connected already */
+  /** @param socket must be connected */
   constructor(socket: Socket, options: LinkOptions) {
     this.#socket = socket;
     this.#options = options;
-    this.#outbox = new WriteBuffer(socket, 'round');
+    this.#writeBuffer = new WriteBuffer(socket, 'immediate');
     this.#scanner = new StructScanner(DEFAULT_LIMITS.nestingMax, options.frameBytesMax);
     const reader = new FrameReader(options.frameBytesMax, (frame) => this.#onFrame(frame));
     this.#reader = reader;
@@ -65,73 +65,74 @@ export class Link {
       }
     });
     socket.on('error', (error) => this.#end(error.message));
-    // A peer that has ended its side answers no more, even if it leaves the other side open.
+    // A peer that has ended its side sends no more replies, even if it leaves the other side open.
     socket.on('end', () => this.#end('closed the connection'));
     socket.on('close', () => this.#end('closed the connection'));
-    // One that connectLink made is paused. One that has closed before says nothing more.
+    // A socket from connectLink is paused. One that has closed already emits no further event.
     socket.resume();
     if (socket.destroyed) queueMicrotask(() => this.#end('closed the connection'));
   }
 
-  /** Calls sent and not yet answered, oneway calls not counted. */
+  /** Calls in flight. */
   get underWay(): number {
     return this.#underWay.size;
   }
 
-  /** Whether it takes calls: the connection is there and the peer does not drain. */
+  /** Whether it takes calls: the connection is open and the peer does not drain. */
   get isOpen(): boolean {
     return this.#closed === undefined && !this.#isDraining;
   }
 
-  /** Frames that have come from the peer: while this grows it is there. */
+  /** Frames received from the peer; while this grows, the peer is alive. */
   get heard(): number {
     return this.#reader.frames;
   }
 
-  /** Why the connection has ended, as the calls that were under way were told; undefined while it is there. */
+  /** The error that calls in flight failed with when the connection closed; undefined while it is open. */
   get closedBy(): KatamariError | undefined {
     return this.#closed;
   }
 
-  /** The peer has said that it takes no further call. */
+  /** The peer has announced a drain. */
   get isDraining(): boolean {
     return this.#isDraining;
   }
 
   /**
-   * Sends a call; its end goes to `sink`. Oneway calls are sent as ordinary ones and answered, so that their end is known.
-   * @returns what `cancel` takes
-   * @throws KatamariError resource_failed or draining with facts.notRun when the link takes no calls: nothing was written.
-   * @param name method name to write, if other than the call's (multiplexed names)
-   * @param nowMs the clock on which call.deadlineMs is
+   * Sends a call; its end goes to `sink`. Oneway calls are sent as ordinary calls, so that their end is known.
+   * @returns the id that `cancel` takes
+   * @throws KatamariError resource_failed or draining, with facts.notRun, when the link takes no calls: nothing was
+   * written.
+   * @param name method name to write, if not the call's own (multiplexed names)
+   * @param nowMs the time, on the clock of call.deadlineMs
    */
   send(call: Call, sink: ReplySink, nowMs: number, name: string = call.method): number {
     if (!this.isOpen) throw this.#notSent();
     const context = writeCallContext(call, (call.deadlineMs - nowMs) * 1000);
-    // 1 and above: 0 is the peer's own word, pings count downwards from -1.
+    // From 1 up: 0 is the drain notice of the peer, and pings count down from -1.
     const seqId = this.#underWay.add(sink);
-    this.#outbox.message(MESSAGE_TYPE.call, name, seqId, context, call.args);
+    this.#writeBuffer.message(MESSAGE_TYPE.call, name, seqId, context, call.args);
     return seqId;
   }
 
   /**
-   * Takes a call back: its sink hears nothing any more, whoever sent it settles it. The peer is told, so that the call leaves its
-   * queue; one that is being worked on may still run to its end.
+   * Cancels a call: its sink is not called any more, the caller settles the call. The peer is told, so that the call
+   * leaves its queue; a call that is being handled may still run to its end.
    * @param id what `send` returned
    * @returns false when the call had ended before
    */
   cancel(id: number): boolean {
     if (this.#underWay.take(id) === undefined) return false;
-    this.#outbox.add(cancelMessage(id));
+    this.#writeBuffer.add(cancelMessage(id));
     this.#leaveWhenDrained();
     return true;
   }
 
   /**
-   * Asks the peer, which must be a link server, whether it is well; it answers whatever is under way. One at a time: asked again meanwhile,
-   * the first answer is for both.
-   * @returns the time that the answer took, in ms
-   * @throws KatamariError timeout when there was none within `timeoutMs`, resource_failed when the link is closed
+   * Pings the peer, which must be a link server; it replies whatever it has in flight. One ping at a time: a second
+   * call shares the reply to the first.
+   * @returns the round-trip time in ms
+   * @throws KatamariError timeout when there was no reply within `timeoutMs`, resource_failed when the link is closed
    */
   ping(timeoutMs: number, clock: Clock = systemClock): Promise<number> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed);
@@ -139,7 +140,7 @@ export class Link {
     return this.#ping.answered;
   }
 
-  /** This link as a Dispatch, for callers that do not need more. */
+  /** Returns this link as a Dispatch, for simple callers. */
   dispatch(clock: { nowMs(): number }, nameOf?: (call: Call) => string): Dispatch {
     return (call) =>
       new Promise<Reply>((reply, fail) => {
@@ -147,7 +148,7 @@ export class Link {
       });
   }
 
-  /** Ends the connection now; what is under way fails. */
+  /** Closes the connection now; calls in flight fail. */
   close(why = 'closed by this side'): void {
     this.#end(why);
   }
@@ -166,9 +167,9 @@ export class Link {
       const why = `${this.#options.peer} did not answer a ping within ${timeoutMs} ms: it is frozen, or the way to it is cut`;
       ping.fail(new KatamariError('timeout', why));
     };
-    // When this process itself was held up, the answer may lie unread: one round of the loop reads it.
+    // If this process itself was blocked, the reply may be unread: one round of the event loop reads it.
     ping.stopTimer = clock.after(timeoutMs, () => setImmediate(overdue));
-    this.#outbox.message(MESSAGE_TYPE.call, LINK_CALLS.ping, ping.seqId, NOTHING, EMPTY_STRUCT);
+    this.#writeBuffer.message(MESSAGE_TYPE.call, LINK_CALLS.ping, ping.seqId, NOTHING, EMPTY_STRUCT);
     return ping;
   }
 
@@ -181,7 +182,7 @@ export class Link {
       return;
     }
     const sink = this.#underWay.take(head.seqId);
-    // An answer nobody waits for: a peer that answers twice, or answers a oneway call. Harmless.
+    // No call waits for this reply: the peer replied twice, or to a cancelled call. Harmless.
     if (sink === undefined) return;
     try {
       this.#settle(sink, frame, head.type, head.bodyStart);
@@ -194,7 +195,7 @@ export class Link {
     this.#leaveWhenDrained();
   }
 
-  /** What is no answer to a call: that to a ping, and the peer's word that it drains. */
+  /** Handles replies to pings, and the drain notice of the peer. */
   #onControl({ seqId, name, type }: MessageHead): void {
     if (seqId === this.#ping?.seqId && type === MESSAGE_TYPE.reply) {
       const ping = this.#ping;
@@ -215,7 +216,7 @@ export class Link {
     if (type !== MESSAGE_TYPE.reply && type !== MESSAGE_TYPE.exception) {
       throw new KatamariError('bad_request', `message type ${type} where a reply (2) or an exception (3) was expected`);
     }
-    // What a chassis answers goes to clients as it is, and to some without a frame around it: it must be one whole struct.
+    // Reply bodies go to clients unchanged, to some without a frame around them: a body must be one complete struct.
     this.#scanner.reset();
     if (this.#scanner.scan(frame, bodyStart, frame.length) !== frame.length) {
       throw new KatamariError('bad_request', `a reply of ${frame.length} bytes whose body is not one whole struct`);
@@ -238,17 +239,17 @@ export class Link {
     this.#ping?.fail(this.#closed);
     this.#ping = undefined;
     const left = this.#underWay.takeAll();
-    // First, because whoever hears that a call has failed may send it again at once, and shall not choose this link.
+    // Before the calls fail: their callers may retry at once, and must not choose this link.
     this.#options.onClose?.(this.#closed);
     for (const sink of left) sink.fail(this.#closed);
   }
 }
 
-/** A ping under way. */
+/** A ping in flight. */
 class Ping {
   readonly seqId: number;
   readonly answered: Promise<number>;
-  /** Takes back the timer that ends it. */
+  /** Cancels its timer. */
   stopTimer: () => void = () => {};
   readonly #clock: Clock;
   readonly #startedAtMs: number;

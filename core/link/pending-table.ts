@@ -1,9 +1,10 @@
-// What was sent and is not answered, by number. A table of places where a number's low bits say its place, so that adding and taking are a few
-// assignments; it grows to twice what was ever under way at once.
+// Calls without a reply, by number. A table of slots that the low bits of a number select, so adding and removing are
+// a few assignments. It grows to twice the largest number of calls in flight.
 //
-// No Map, for its speed and for the memory: a Map in which entries come and go takes a new table every so often, and the old one, with what it held,
-// points to the new one. When the engine has once looked through all memory, the table of that moment is old memory, and keeps its
-// successor and all that follow, each with its calls, until the next time: garbage collection then took a third of a busy mesh's time.
+// Not a Map, for speed and for memory. A Map in which entries come and go allocates a new table every so often, and
+// the old table, with its entries, points to the new one. After a full garbage collection the table of that moment is
+// in the old generation. It keeps its successor and all that follow alive, each with its calls, until the next full
+// collection: garbage collection then took a third of a busy mesh's time.
 
 export class PendingTable<Entry> {
   #entries: (Entry | undefined)[] = places(PLACES_MIN);
@@ -15,7 +16,7 @@ export class PendingTable<Entry> {
     return this.#size;
   }
 
-  /** @returns its number: 1 to 2^31 - 1, the next after the last one but for those whose place is taken */
+  /** @returns the number of the entry: 1 to 2^31 - 1, the next one whose slot is free */
   add(entry: Entry): number {
     if (this.#size * 2 >= this.#entries.length) this.#grow();
     const mask = this.#entries.length - 1;
@@ -29,13 +30,13 @@ export class PendingTable<Entry> {
     return number;
   }
 
-  /** undefined when there is none of that number. */
+  /** Returns undefined when no entry has the number. */
   get(number: number): Entry | undefined {
     const place = number & (this.#entries.length - 1);
     return this.#numbers[place] === number ? this.#entries[place] : undefined;
   }
 
-  /** Takes an entry out; undefined when there is none of that number. */
+  /** Removes and returns an entry; undefined when none has the number. */
   take(number: number): Entry | undefined {
     const entry = this.get(number);
     if (entry === undefined) return undefined;
@@ -44,7 +45,7 @@ export class PendingTable<Entry> {
     return entry;
   }
 
-  /** Takes all of them out. */
+  /** Removes and returns all entries. */
   takeAll(): Entry[] {
     const all = this.#entries.filter((entry) => entry !== undefined);
     this.#entries.fill(undefined);
@@ -52,7 +53,7 @@ export class PendingTable<Entry> {
     return all;
   }
 
-  /** Numbers with places of their own keep such when there are twice as many. */
+  /** Numbers with different slots have different slots in a table of twice the size. */
   #grow(): void {
     const length = this.#entries.length * 2;
     const grown = places<Entry>(length);

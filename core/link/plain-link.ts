@@ -1,4 +1,8 @@
-// One connection to a plain Thrift server, which knows nothing of a mesh: it is written to as its deployment says it reads, and sent nothing
+// A connection to a plain Thrift server, which knows nothing of a mesh. It is sent ordinary calls only, in the wire
+// format that its deployment names: no context, no ping. A oneway call ends when it was written. A server that does
+// not return sequence ids is assumed to reply in the order of the calls. Any other protocol error closes the
+// connection, and every call in flight fails with resource_failed. A PlainLink keeps no deadlines; the sender of a
+// call does. Limits: bytes and nesting of a reply.
 import { asKatamariError, KatamariError } from '../mod.ts';
 import { EMPTY_STRUCT, NO_REPLY_CONTEXT, type Call } from '../rpc/mod.ts';
 import {
@@ -12,21 +16,17 @@ import { type Interface, MESSAGE_TYPE, NOTHING } from '../thrift/mod.ts';
 import type { ReplySink } from './link.ts';
 import { ReceiveBuffer } from './receive-buffer.ts';
 
-// but calls as any client would send them. No context, no ping; a oneway call is over once it was written. Servers that do not hand sequence
-// ids back are believed to answer in the order of the calls. Whatever else a server gets wrong ends the connection, and every call that is
-// under way fails with resource_failed. Keeps no deadlines: whoever sends owns the call's time. Limits: bytes and nesting of an answer.
-
 import type { Socket } from 'node:net';
 
 export interface PlainLinkOptions {
-  /** For messages: who is at the other end. */
+  /** Name of the peer, for error messages. */
   readonly peer: string;
-  /** How it reads and writes. */
-  readonly manner: WireFormat;
+  /** Transport and protocol of the server. */
+  readonly wireFormat: WireFormat;
   readonly limits: EncodingLimits;
-  /** What it offers: where its protocol leaves open whether something is text or bytes, this says it. */
+  /** The interface of the server; says what is text and what is bytes where the protocol leaves it open. */
   readonly interface: Interface;
-  /** Called once when the connection has ended, with the reason. */
+  /** Called once with the reason when the connection has closed. */
   readonly onClose?: (error: KatamariError) => void;
 }
 
@@ -40,35 +40,41 @@ export class PlainLink {
   readonly #socket: Socket;
   readonly #options: PlainLinkOptions;
   readonly #encoding: Encoding;
-  readonly #inbox = new ReceiveBuffer();
-  /** In the order in which they were sent. Few, and no Map, for the reason told in pending-table.ts. */
+  readonly #input = new ReceiveBuffer();
+  /**
+   * Calls in flight, in the order in which they were sent. Few; not a Map, for the reason in the head of
+   * pending-table.ts.
+   */
   readonly #underWay: PlainLinkCall[] = [];
-  /** Of oneway calls that the kernel has not taken yet. */
+  /** Sinks of oneway calls that the kernel has not taken yet. */
   readonly #unwritten = new Set<ReplySink>();
   #lastSeqId = SEQ_ID_FIRST - 1;
-  /** The server was seen to hand back an id that only this side can have made up. */
+  /** The server has returned an id that only this side can have chosen. */
   #keepsSeqIds = false;
   #hasAnswered = false;
   #closed: KatamariError | undefined;
 
-  /** @param socket connected already @throws Error for a manner that does not exist */
+  /**
+   * @param socket must be connected
+   * @throws Error for a wire format that does not exist
+   */
   constructor(socket: Socket, options: PlainLinkOptions) {
-    const { manner, limits, interface: offered } = options;
+    const { wireFormat, limits, interface: offered } = options;
     this.#socket = socket;
     this.#options = options;
-    this.#encoding = encodingOf(manner, limits, ({ name, type }) =>
+    this.#encoding = encodingOf(wireFormat, limits, ({ name, type }) =>
       type === MESSAGE_TYPE.reply ? offered.methods.get(name)?.result : undefined,
     );
     socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     socket.on('error', (error) => this.#end(error.message));
-    // A server that has ended its side answers no more, even if it leaves the other side open.
+    // A server that has ended its side sends no more replies, even if it leaves the other side open.
     socket.on('end', () => this.#onEnd());
     socket.on('close', () => this.#onEnd());
     if (socket.destroyed) queueMicrotask(() => this.#onEnd());
   }
 
-  /** Calls that have not ended. */
+  /** Calls in flight. */
   get underWay(): number {
     return this.#underWay.length + this.#unwritten.size;
   }
@@ -79,13 +85,13 @@ export class PlainLink {
 
   /**
    * Sends a call; its end goes to `sink`.
-   * @throws KatamariError resource_failed with facts.notRun when the connection has ended: nothing was written.
+   * @throws KatamariError resource_failed with facts.notRun when the connection has closed: nothing was written.
    */
   send(call: Call, sink: ReplySink): void {
     if (this.#closed !== undefined) throw new KatamariError(this.#closed.code, this.#closed.message, { notRun: true });
     const { method } = call;
     const known = this.#options.interface.methods.get(method);
-    // Stock servers go by the method and not by what the message says it is.
+    // Ordinary servers go by the method and not by the message type.
     const isOneway = known?.oneway ?? call.oneway;
     const type = isOneway ? MESSAGE_TYPE.oneway : MESSAGE_TYPE.call;
     const seqId = this.#nextSeqId();
@@ -100,12 +106,12 @@ export class PlainLink {
     else this.#underWay.push({ seqId, method, sink });
     this.#socket.cork();
     for (const piece of pieces) this.#socket.write(piece);
-    // Only now: a server that does not read must not be given more and more.
+    // The call ends when the kernel has taken it, so that a server that does not read is not sent more and more.
     if (isOneway) this.#socket.write(NOTHING, (error) => this.#onWritten(sink, error));
     this.#socket.uncork();
   }
 
-  /** Ends the connection now; what is under way fails. */
+  /** Closes the connection now; calls in flight fail. */
   close(why = 'closed by this side'): void {
     this.#end(why);
   }
@@ -117,7 +123,7 @@ export class PlainLink {
   }
 
   #onWritten(sink: ReplySink, error: Error | null | undefined): void {
-    // On some runtimes this hears first that the connection has ended.
+    // On some runtimes this callback learns first that the connection has closed.
     if (error) this.#end(error.message);
     if (!this.#unwritten.delete(sink)) return;
     sink.reply({ isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT }, undefined);
@@ -126,7 +132,7 @@ export class PlainLink {
   #onData(chunk: Buffer): void {
     if (this.#closed !== undefined) return;
     const encoding = this.#encoding;
-    const bytes = this.#inbox.join(chunk, this.#encoding.declaredBytes);
+    const bytes = this.#input.join(chunk, this.#encoding.declaredBytes);
     let at = 0;
     try {
       while (at < bytes.length && this.isOpen) {
@@ -136,11 +142,11 @@ export class PlainLink {
         this.#settle(encoding.head as MessageFacts, encoding.body);
       }
     } catch (error) {
-      const { transport, protocol } = this.#options.manner;
+      const { transport, protocol } = this.#options.wireFormat;
       const hint = `its deployment says transport ${transport} and protocol ${protocol}; check that its server has both`;
       this.#end(`broke the protocol: ${(error as Error).message}${this.#hasAnswered ? '' : `; ${hint}`}`);
     }
-    this.#inbox.keep(bytes, this.isOpen ? at : bytes.length);
+    this.#input.keep(bytes, this.isOpen ? at : bytes.length);
   }
 
   #settle(head: MessageFacts, body: Uint8Array): void {
@@ -152,7 +158,9 @@ export class PlainLink {
     sink?.reply({ isException, body, context: NO_REPLY_CONTEXT }, undefined);
   }
 
-  /** Whose answer this is; undefined for that to a oneway call, which some servers give when it has failed. */
+  /**
+   * Returns the sink of the call; undefined for a reply to a oneway call, which some servers send when it has failed.
+   */
   #take({ seqId, name }: MessageFacts): ReplySink | undefined {
     if (seqId >= SEQ_ID_FIRST) {
       this.#keepsSeqIds = true;
@@ -173,10 +181,10 @@ export class PlainLink {
     return sink;
   }
 
-  /** Most servers that cannot read a call say nothing and hang up. */
+  /** Most servers that cannot read a call close the connection without a reply. */
   #onEnd(): void {
     const isPuzzled = this.#underWay.length > 0 && !this.#hasAnswered;
-    const { transport, protocol } = this.#options.manner;
+    const { transport, protocol } = this.#options.wireFormat;
     const why = `: it crashed, or does not speak transport ${transport} and protocol ${protocol}, as its deployment says`;
     this.#end(`closed the connection${isPuzzled ? ` before it answered anything${why}` : ''}`);
   }
@@ -187,11 +195,11 @@ export class PlainLink {
     this.#socket.destroy();
     const left = [...this.#underWay.splice(0).map(({ sink }) => sink), ...this.#unwritten];
     this.#unwritten.clear();
-    // First, because whoever hears that a call has failed may send it again at once, and shall not choose this link.
+    // Before the calls fail: their callers may retry at once, and must not choose this link.
     this.#options.onClose?.(this.#closed);
     for (const sink of left) sink.fail(this.#closed);
   }
 }
 
-/** Ids begin where no server that numbers its answers by itself will come: one of these in an answer is the call's own. */
+/** Ids start above all that a server uses which numbers its replies itself. Such an id in a reply is the call's own. */
 const SEQ_ID_FIRST = 0x4000_0000;

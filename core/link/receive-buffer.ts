@@ -1,11 +1,12 @@
-// What a connection has received and not used yet. A chunk that holds whole messages passes through untouched; only the beginning of an
-// incomplete one is kept, in memory that grows with what came: what is declared is believed for some times as much.
+// Bytes that a connection has received and not used. A chunk of complete messages passes through without a copy; only
+// the start of an incomplete one is kept. Memory grows with the bytes that have arrived: a declared length is trusted
+// up to a multiple of them.
 
 export class ReceiveBuffer {
   #kept: Buffer | undefined;
   /** Bytes of `#kept` in use. */
   #length = 0;
-  /** `#kept` was made here and nobody else holds a part of it, so there may be room behind its `#length`. */
+  /** `#kept` was allocated here and no call holds a part of it, so bytes may be added behind `#length`. */
   #isOwn = false;
 
   get isEmpty(): boolean {
@@ -17,9 +18,10 @@ export class ReceiveBuffer {
   }
 
   /**
-   * Everything there is now, the chunk included. Give back what was not used with `keep`.
-   * @param declaredBytes how long the message that is incomplete says it is; 0 when nobody knows. Room is made for all of it at once when a part
-   * worth naming has come: growing step by step moves it again and again.
+   * Returns all unused bytes, the chunk included. Pass them to `keep` afterwards, with the offset of what was not
+   * used.
+   * @param declaredBytes declared length of the incomplete message, 0 when unknown. Room for all of it is made at
+   * once when enough of it has arrived: growing in steps copies it again and again.
    */
   join(chunk: Buffer, declaredBytes = 0): Buffer {
     const kept = this.#kept;
@@ -40,22 +42,22 @@ export class ReceiveBuffer {
     return joined.subarray(0, total);
   }
 
-  /** What is kept, as it is. */
+  /** Returns the kept bytes. */
   peek(): Buffer {
     return this.#kept === undefined ? EMPTY : this.#kept.subarray(0, this.#length);
   }
 
-  /** Keeps what of `bytes` (as `join` or `peek` gave them) begins at `used`. */
+  /** Keeps the bytes from `used` on; `bytes` is the result of `join` or `peek`. */
   keep(bytes: Buffer, used: number): void {
     if (used === bytes.length) {
       this.#kept = undefined;
       this.#length = 0;
       return;
     }
-    // Nothing used of what was joined before: it stays where it is, with the room behind it.
+    // None of the joined bytes was used: they stay where they are, with the room behind them.
     if (used === 0 && this.#kept !== undefined) return;
-    // Calls that are under way hold parts of these bytes, so nothing may be written into them any more; and a small rest must not
-    // hold on to a large buffer.
+    // Calls in flight hold parts of these bytes, so they must not be written to; and a small rest must not keep a
+    // large buffer alive.
     const rest = bytes.subarray(used);
     this.#kept = rest.length * 2 < bytes.length ? Buffer.from(rest) : rest;
     this.#length = rest.length;
@@ -63,14 +65,14 @@ export class ReceiveBuffer {
   }
 }
 
-/** Room for a message of which `come` bytes are here: for all of it, but not for more than so many times what has come. */
+/** Room for a message of which `come` bytes have arrived: the declared length, but at most a multiple of `come`. */
 export function roomFor(come: number, declaredBytes: number): number {
   return Math.min(declaredBytes, Math.max(ROOM_BYTES_MIN, come * BELIEVED_FACTOR));
 }
 
-/** What is declared and never sent costs its sender a part that is not too small. */
+/** A declared length is trusted up to so many times the bytes that have arrived, so memory costs a sender bytes. */
 const BELIEVED_FACTOR = 32;
 const EMPTY: Buffer = Buffer.alloc(0);
 const ROOM_BYTES_MIN = 256;
-/** Above this size memory grows by steps instead of doubling. */
+/** Above this size memory grows in steps instead of doubling. */
 const DOUBLE_BYTES_MAX = 4 * 1024 * 1024;

@@ -67,13 +67,13 @@ export class LinkServerConnection extends PipelinedConnection {
   #stopLeaving: (() => void) | undefined;
 
   constructor(socket: Socket, options: LinkServerOptions, hooks: LinkConnectionHooks) {
-    const { limits, security, gathering } = options;
+    const { limits, security, flushAt } = options;
     const { pipelineMax, frameBytesMax } = limits;
     const unreadBytesClose = Number.POSITIVE_INFINITY;
     super(socket, { pipelineMax, unreadBytesMax: frameBytesMax, unreadBytesClose }, options.clock ?? systemClock);
     this.#options = options;
     this.#hooks = hooks;
-    this.#writeBuffer = new WriteBuffer(socket, gathering);
+    this.#writeBuffer = new WriteBuffer(socket, flushAt);
     const secret = security?.secret ?? '';
     if (secret !== '') this.#handshake = new ServerHandshake(secret, (bytes) => void socket.write(bytes));
     this.#scanner = new StructScanner(limits.nestingMax, frameBytesMax);
@@ -330,7 +330,7 @@ class LinkCall implements CallSink, DenseSetEntry {
   readonly head: MessageHead;
   readonly signal: CallSignal;
   readonly isFromMesh: boolean;
-  rosterPlace = -1;
+  index = -1;
 
   constructor(
     connection: LinkServerConnection,

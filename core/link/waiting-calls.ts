@@ -1,9 +1,10 @@
-// Calls that wait, each with a deadline and the abort signal of its caller. Three places use it: the queue of a pool, the calls that
-// came before the first chassis of their deployment, and the calls whose service has no reachable manager.
+// Calls that wait, each with a deadline and the abort signal of its caller. Three places use it: the queue of a pool,
+// the calls that came before the first chassis of their deployment, and the calls whose service has no reachable
+// manager.
 //
-// One object per waiting call is the node of the list, the entry of the deadline wheel and the listener of the abort signal. Joining,
-// leaving from any position and waking take constant time and create no promise, no timer and no closure. A call that does not wait costs
-// nothing here.
+// One object per waiting call is the node of the list, the entry of the deadline wheel and the listener of the abort
+// signal. Joining, leaving from any position and waking take constant time and create no promise, no timer and no
+// closure. A call that does not wait costs nothing here.
 
 import { KatamariError, type Clock } from '../mod.ts';
 import type { DeadlineEntry, DeadlineWheel } from './deadline-wheel.ts';
@@ -15,8 +16,9 @@ export interface Waitable {
 }
 
 /**
- * A call that can wait in one `WaitingCalls` at a time. An interface and three functions instead of a base class: a pool makes one
- * object for each of its calls, also for those that do not wait, and `super()` costs 20 ns of the 165 ns of such a call on Node 20.
+ * A call that can wait in one `WaitingCalls` at a time. An interface and three functions instead of a base class: a
+ * pool makes one object for each of its calls, also for those that do not wait, and `super()` costs 20 ns of the 165
+ * ns of such a call on Node 20.
  */
 export interface WaitingCall extends DeadlineEntry {
   readonly call: Waitable;
@@ -75,8 +77,8 @@ export class WaitingCalls<Entry extends WaitingCall> {
   }
 
   /**
-   * Puts a call back in order of arrival, also into a full list: the bound let it in before. Takes time in proportion to the calls that
-   * arrived earlier and still wait.
+   * Puts a call back in order of arrival, also into a full list: the bound let it in before. Takes time in proportion
+   * to the calls that arrived earlier and still wait.
    */
   putBack(call: Entry): void {
     let next = this.head;
@@ -159,7 +161,8 @@ export class WaitingCallsByKey {
   }
 
   /**
-   * Lets a call wait until its key is resumed or refused, its deadline passes or its caller goes; the end is told to `waiter`.
+   * Lets a call wait until its key is resumed or refused, its deadline passes or its caller goes; the end is told to
+   * `waiter`.
    * @returns false when the key or the sum is full: the call does not wait and `waiter` is told nothing
    */
   add(key: string, keyMax: number, call: Waitable, waiter: Waiter): boolean {
@@ -177,8 +180,8 @@ export class WaitingCallsByKey {
   }
 
   /**
-   * Resumes the calls of a key, or of all keys, oldest first within a key. A call that has to wait again joins the end of its list and is
-   * not resumed a second time.
+   * Resumes the calls of a key, or of all keys, oldest first within a key. A call that has to wait again joins the
+   * end of its list and is not resumed a second time.
    */
   resume(key?: string): void {
     for (const waiting of this.#take(key)) waiting.resume();

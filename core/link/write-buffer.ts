@@ -1,15 +1,16 @@
-// What leaves on a connection: messages are written one behind the other into one piece of memory and go to the kernel together. Long bodies are
+// Output of a connection. Messages are written one after the other into one slab and go to the kernel together; long
+// bodies are not copied. Memory that was given to the socket is never written again. The slab of a quiet connection
+// is small, so that thousands of them cost little.
 import { COPY_BYTES_MAX } from '../thrift/encodings/mod.ts';
 import { putFrameHead, type MessageType } from '../thrift/mod.ts';
 
-// not copied. Memory that was handed over is never written again. Small as long as little is said, so that thousands of quiet connections cost little.
-
 import type { Socket } from 'node:net';
 /**
- * When messages leave. 'turn': when what runs now has ended, before anything else is read. 'round': when all that the kernel had for this
- * process was read, so that many connections that each say a little become one write; for those who never work long between two reads.
+ * When messages leave. 'microtask': when the code that runs now has ended, before anything else is read. 'immediate':
+ * when all that the kernel had for this process was read, so that many connections with a little output each are
+ * written together; for processes that never work long between two reads.
  */
-export type FlushAt = 'turn' | 'round';
+export type FlushAt = 'microtask' | 'immediate';
 
 export class WriteBuffer {
   readonly #socket: Socket;
@@ -18,21 +19,21 @@ export class WriteBuffer {
   #start = 0;
   #end = 0;
   #isScheduled = false;
-  /** Messages that were added since all was handed over last. */
+  /** Messages since the last flush. */
   #waiting = 0;
-  /** Bytes that were handed over since the last time all was. */
+  /** Bytes given to the socket since the last flush. */
   #gone = 0;
-  /** The body of the message that is being written, when it is too long to be copied. */
+  /** Body of the message that is being written, when it is too long to copy. */
   #long: Uint8Array | undefined;
-  /** Used for every message: a pair for each would be one object a call. */
+  /** Reused for every message: a new one would be an object per call. */
   readonly #room: { slab: Buffer; at: number } = { slab: NO_SLAB, at: 0 };
 
-  constructor(socket: Socket, gathering: FlushAt = 'turn') {
+  constructor(socket: Socket, flushAt: FlushAt = 'microtask') {
     this.#socket = socket;
-    this.#schedule = gathering === 'turn' ? queueMicrotask : setImmediate;
+    this.#schedule = flushAt === 'microtask' ? queueMicrotask : setImmediate;
   }
 
-  /** Where the head of a message is to be written; its body is taken care of, behind it. Call `seal` when it is written. */
+  /** Returns where to write the head of a message; its body goes behind it. Call `seal` when the head is written. */
   room(headBytes: number, body: Uint8Array): { readonly slab: Buffer; readonly at: number } {
     const isCopied = body.length <= COPY_BYTES_MAX;
     const bytes = headBytes + (isCopied ? body.length : 0);
@@ -63,7 +64,7 @@ export class WriteBuffer {
     }
   }
 
-  /** One framed strict-binary message, with the context of field 32767 before its body. */
+  /** Adds a framed strict-binary message, with the context of field 32767 before its body. */
   message(type: MessageType, name: string, seqId: number, context: Uint8Array, body: Uint8Array): void {
     const nameBytes = Buffer.byteLength(name);
     const { slab, at } = this.room(FRAME_HEAD_BYTES + nameBytes + context.length, body);
@@ -72,20 +73,20 @@ export class WriteBuffer {
     this.seal();
   }
 
-  /** A whole message that was made elsewhere. */
+  /** Adds a complete message. */
   add(message: Uint8Array): void {
     this.room(0, message);
     this.seal();
   }
 
-  /** Hands over now what waits. */
+  /** Gives all messages to the socket now. */
   flush(): void {
     this.#handOver();
     this.#gone = 0;
     this.#waiting = 0;
   }
 
-  /** Calls back when the kernel has taken all that was added. */
+  /** Calls back when the kernel has taken all messages. */
   whenWritten(then: (error: Error | null | undefined) => void): void {
     const rest = this.#slab?.subarray(this.#start, this.#end) ?? NO_SLAB;
     this.#start = this.#end;
@@ -106,11 +107,11 @@ export class WriteBuffer {
   }
 }
 
-/** So many messages leave at once: the other side begins with them while this one goes on. */
+/** So many messages leave without waiting: the peer starts on them while this side goes on. */
 const GATHERED_MAX = 16;
 const NO_SLAB: Buffer = Buffer.alloc(0);
-/** Length, version and type, length of the name, sequence id. */
+/** Frame length, version and type, length of the name, sequence id. */
 const FRAME_HEAD_BYTES = 16;
-/** Memory for a connection that says little at a time, and for one that filled that, in bytes. */
+/** Bytes of a slab: for a connection with little output at a time, and for one that filled that. */
 const QUIET_BYTES = 4_096;
 const BUSY_BYTES = 65_536;

@@ -1,5 +1,5 @@
 // The books of a process: every call that comes in is entered once and settled once, so the sums always agree
-// (DESIGN.md section 6 item 1). Hot path: integer additions on objects of one shape; text is made only when somebody
+//. Hot path: integer additions on objects of one shape; text is made only when somebody
 // looks.
 
 import { ERROR_TABLE } from '../mod.ts';

@@ -30,7 +30,8 @@ export function exampleOf(type: Type): unknown {
       return isObjectKey(type.key) ? {} : [];
     case 'struct': {
       const { kind, fields } = type.struct;
-      // Required fields cannot hold the struct itself, or no value of it could be; the same for the first one of a sensible union.
+      // Required fields cannot hold the struct itself, or no value of it could be; the same for the first one of a
+      // sensible union.
       const shown = kind === 'union' ? fields.slice(0, 1) : fields.filter((field) => field.requiredness === 'required');
       return Object.fromEntries(shown.map((field) => [field.name, exampleOf(field.type)]));
     }

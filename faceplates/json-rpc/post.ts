@@ -1,4 +1,5 @@
-// One POST: the bytes of its body in, status, headers and text of its answer out, however it came and whoever writes it. Talks to rpc.ts; counts
+// One POST: the bytes of its body in, status, headers and text of its answer out, however it came and whoever writes
+// it. Talks to rpc.ts; counts
 import { asKatamariError, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
 import type { JsonRpcCalls, Exchange } from './calls.ts';
 import { errorAnswer, httpStatusOf, retryAfterOf } from './rpc-error.ts';

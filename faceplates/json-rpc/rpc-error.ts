@@ -1,4 +1,4 @@
-// The table of DESIGN.md section 5 as JSON-RPC sees it.
+// The error table of core/errors.ts as JSON-RPC sees it.
 
 import { ERROR_TABLE, type KatamariError } from '../../core/mod.ts';
 

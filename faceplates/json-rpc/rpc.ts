@@ -6,11 +6,12 @@ import type { JsonRpcAnswer, JsonRpcCalls, Exchange } from './calls.ts';
 import { METHOD_NOT_FOUND, rpcErrorOf, type RpcError } from './rpc-error.ts';
 import { unmarked } from './text.ts';
 
-// Two speeds. A plain call (well-formed, by itself, with an id that is a text or a number) needs no checking beyond that and goes straight
-// to the mesh. For all else, checking a request, telling notifications from requests and shaping answers is jayson's; what it does otherwise than
-// the specification is put right here:
+// Two speeds. A plain call (well-formed, by itself, with an id that is a text or a number) needs no checking beyond
+// that and goes straight to the mesh. For all else, checking a request, telling notifications from requests and
+// shaping answers is jayson's; what it does otherwise than the specification is put right here:
 // - `id: null` is a request, not a notification (section 4.1);
-// - an array inside a batch is an invalid request that must be answered; jayson's own batches never end on one, so each request of a
+// - an array inside a batch is an invalid request that must be answered; jayson's own batches never end on one, so
+//   each request of a
 //   batch is a call to it and the batch is put together here;
 // - a JSON string is not a request, even if what is in it could be parsed as one.
 
@@ -47,7 +48,10 @@ export class Rpc {
   readonly #batchMax: number;
   readonly #discover: (path: string) => unknown;
   readonly #jayson: jayson.Server;
-  /** jayson tells a handler everything but its name, so there is one for each name. Names come from strangers: bounded. */
+  /**
+   * jayson tells a handler everything but its name, so there is one for each name. Names come from strangers:
+   * bounded.
+   */
   readonly #methods = new LRUCache<string, jayson.Method>({ max: METHODS_MAX });
   readonly #targets = new LRUCache<string, MethodName>({ max: METHODS_MAX });
 
@@ -59,8 +63,8 @@ export class Rpc {
   }
 
   /**
-   * Calls `end` with the text of the answer, '' when there is nothing to answer, or `fail` for a batch that is refused as a whole; perhaps before it
-   * returns.
+   * Calls `end` with the text of the answer, '' when there is nothing to answer, or `fail` for a batch that is
+   * refused as a whole; perhaps before it returns.
    */
   answer(request: unknown, exchange: Exchange, end: (text: string) => void, fail: (thrown: unknown) => void): void {
     if (isPlainCall(request) && exchange.mark === '') {

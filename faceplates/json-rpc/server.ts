@@ -1,6 +1,7 @@
-// The HTTP side of JSON-RPC: paths, methods, origins, status codes and headers around rpc.ts. Content types are not looked at, so that a plain
-// `curl -d` works; what keeps a web page on some other site from calling a mesh on its reader's machine is the Origin that browsers
-// send: unless it is in `allowedOrigins` the request is refused before it is read.
+// The HTTP side of JSON-RPC: paths, methods, origins, status codes and headers around rpc.ts. Content types are not
+// looked at, so that a plain `curl -d` works; what keeps a web page on some other site from calling a mesh on its
+// reader's machine is the Origin that browsers send: unless it is in `allowedOrigins` the request is refused before
+// it is read.
 import {
   clientSignal,
   remoteAddress,
@@ -20,7 +21,8 @@ import { errorAnswer } from './rpc-error.ts';
 import { Rpc } from './rpc.ts';
 
 //
-// Two ways lead to post.ts: nearly every call comes as an ordinary POST (core/http/fast-path.ts), all else through Hono.
+// Two ways lead to post.ts: nearly every call comes as an ordinary POST (core/http/fast-path.ts), all else through
+// Hono.
 
 import { Hono } from 'hono';
 import type { Context } from 'hono';
@@ -76,7 +78,9 @@ export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): P
   };
 }
 
-/** For ordinary POSTs to the paths that Hono has too; one with a header that makes no sense goes there, to be refused. */
+/**
+ * For ordinary POSTs to the paths that Hono has too; one with a header that makes no sense goes there, to be refused.
+ */
 function directWayTo(posts: Posts): FastApp {
   return {
     handlerOf({ path, headers }, client) {

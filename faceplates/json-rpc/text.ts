@@ -1,8 +1,10 @@
-// The bytes of a request body as a JSON value, with what `JSON.parse` does not watch: UTF-8, depth, and digits that a double would lose.
+// The bytes of a request body as a JSON value, with what `JSON.parse` does not watch: UTF-8, depth, and digits that a
+// double would lose.
 //
-// Two speeds. One pass over the bytes measures the depth and looks for whole numbers of 16 digits or more; nearly no request has one, and
-// then `JSON.parse` does the rest. A request that has some gets them quoted behind a mark that occurs nowhere else in it, so that
-// what is an i64 in the IDL keeps every digit (`withNumbers`) and an id is answered as it came (`unmarked`).
+// Two speeds. One pass over the bytes measures the depth and looks for whole numbers of 16 digits or more; nearly no
+// request has one, and then `JSON.parse` does the rest. A request that has some gets them quoted behind a mark that
+// occurs nowhere else in it, so that what is an i64 in the IDL keeps every digit (`withNumbers`) and an id is
+// answered as it came (`unmarked`).
 
 import { KatamariError } from '../../core/mod.ts';
 import type { Field, Type } from '../../core/thrift/mod.ts';
@@ -29,7 +31,10 @@ export function parseText(bytes: Buffer, nestingMax: number): ParsedText {
   return { value: parse(quoteLongNumbers(text, mark)), mark };
 }
 
-/** Puts the long numbers of an argument back: exact text where the IDL says i64, else the number that `JSON.parse` would have made. */
+/**
+ * Puts the long numbers of an argument back: exact text where the IDL says i64, else the number that `JSON.parse`
+ * would have made.
+ */
 export function withNumbers(value: unknown, type: Type | undefined, mark: string): unknown {
   if (typeof value === 'string') {
     if (!value.startsWith(mark)) return value;

@@ -1,5 +1,5 @@
-// The files of the page, read once at start: our own beside this file, and uplot's from its package. A fixed list, so no
-// path from outside ever reaches the file system.
+// The files of the page, read once at start: our own beside this file, and uplot's from its package. A fixed list, so
+// no path from outside ever reaches the file system.
 
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';

@@ -1,4 +1,5 @@
-// Metrics as the text that Prometheus reads, written by prom-client. Our own families come as plain data and live in a registry
+// Metrics as the text that Prometheus reads, written by prom-client. Our own families come as plain data and live in
+// a registry
 import type { MetricFamily } from './metric-family.ts';
 
 // for one scrape; the figures of the process itself (memory, CPU, event loop) come from prom-client's collectors.
@@ -33,7 +34,8 @@ function processRegistry(): Registry {
   if (shared === undefined) {
     shared = new Registry();
     collectDefaultMetrics({ register: shared });
-    // Gauges named as if they were counters, which promtool rightly refuses. The same figures stand under names without it.
+    // Gauges named as if they were counters, which promtool rightly refuses. The same figures stand under names
+    // without it.
     for (const { name } of shared.getMetricsAsArray() as unknown as { name: string }[]) {
       if (/^nodejs_active_.*_total$/.test(name)) shared.removeSingleMetric(name);
     }

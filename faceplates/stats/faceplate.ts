@@ -1,5 +1,6 @@
-// The stats faceplate: a small HTTP server that tells people and programs how the mesh is doing. It answers no calls and
-// changes nothing; whoever may reach its port may read everything on it, so it listens on loopback unless told otherwise.
+// The stats faceplate: a small HTTP server that tells people and programs how the mesh is doing. It answers no calls
+// and changes nothing; whoever may reach its port may read everything on it, so it listens on loopback unless told
+// otherwise.
 
 import { serveHttp, type HttpServer } from '../../core/http/mod.ts';
 import type { FaceplateLimits } from '../../core/mod.ts';

@@ -1,5 +1,5 @@
-// Answers to 'is enough of it alive?', for load balancers and people. Idle and busy resources count as alive: a pool that
-// works hard is healthy. Reads a MeshStatus, touches nothing.
+// Answers to 'is enough of it alive?', for load balancers and people. Idle and busy resources count as alive: a pool
+// that works hard is healthy. Reads a MeshStatus, touches nothing.
 
 import type { MeshStatus, PoolStatus } from '../../core/rpc/mod.ts';
 

@@ -7,7 +7,10 @@ export interface MetricSample {
   readonly metricName?: string;
 }
 
-/** One metric with its samples, plain data. Names and units follow the Prometheus conventions: counters end in `_total`, seconds, bytes. */
+/**
+ * One metric with its samples, plain data. Names and units follow the Prometheus conventions: counters end in
+ * `_total`, seconds, bytes.
+ */
 export interface MetricFamily {
   readonly name: string;
   readonly help: string;

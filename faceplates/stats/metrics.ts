@@ -1,6 +1,7 @@
-// The metrics of the mesh as plain data, read from our own counters at the moment of a scrape; nothing here runs on the path of a call.
-// Everything is read in one synchronous pass, so the sums of one scrape agree: accepted = settled outcomes + in flight.
-// Limits: SERIES_MAX entries of the book, and as many pools, get series of their own; what is beyond is summed under '-'.
+// The metrics of the mesh as plain data, read from our own counters at the moment of a scrape; nothing here runs on
+// the path of a call. Everything is read in one synchronous pass, so the sums of one scrape agree: accepted = settled
+// outcomes + in flight. Limits: SERIES_MAX entries of the book, and as many pools, get series of their own; what is
+// beyond is summed under '-'.
 
 import {
   CallStats,
@@ -150,7 +151,10 @@ function poolFamilies(pools: readonly PoolStatus[]): MetricFamily[] {
   ];
 }
 
-/** The first SERIES_MAX as they are, the rest as one. The order of a book never changes, so neither does who is the rest. */
+/**
+ * The first SERIES_MAX as they are, the rest as one. The order of a book never changes, so neither does who is the
+ * rest.
+ */
 function bounded(entries: readonly Labelled[], rest: Labels): readonly Labelled[] {
   if (entries.length <= SERIES_MAX) return entries;
   const over = entries.slice(SERIES_MAX).map(({ stats }) => stats);
@@ -179,7 +183,10 @@ function each(entries: readonly Labelled[], read: (stats: CallStats) => number):
   return entries.map(({ labels, stats }) => ({ labels, value: read(stats) }));
 }
 
-/** All five outcomes from the start, zeros too: a rate over a series that appears with its first failure would miss that failure. */
+/**
+ * All five outcomes from the start, zeros too: a rate over a series that appears with its first failure would miss
+ * that failure.
+ */
 function byOutcome(entries: readonly Labelled[]): MetricSample[] {
   return entries.flatMap(({ labels, stats }) =>
     OUTCOMES.map((outcome) => ({ labels: { ...labels, outcome }, value: stats[outcome] })),

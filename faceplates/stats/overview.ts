@@ -1,5 +1,5 @@
-// The mesh as a person wants it: one entry a pool, whatever its number of managers, and one a process, whatever its number of roles. For the
-// page, which thereby agrees with `katamari status`. Reads a MeshStatus, touches nothing.
+// The mesh as a person wants it: one entry a pool, whatever its number of managers, and one a process, whatever its
+// number of roles. For the page, which thereby agrees with `katamari status`. Reads a MeshStatus, touches nothing.
 
 import { mergePools, type MergedPool, type MeshStatus, type ProcessStatus } from '../../core/rpc/mod.ts';
 
@@ -22,7 +22,10 @@ export function overviewOf(status: MeshStatus): MeshOverview {
   return { ...status, pools: mergePools(status.pools), processes: gatherProcesses(status) };
 }
 
-/** A status has an entry for each role. Where a process is, by name and machine and stats address, tells which of them are one. */
+/**
+ * A status has an entry for each role. Where a process is, by name and machine and stats address, tells which of them
+ * are one.
+ */
 function gatherProcesses({ processes, name }: MeshStatus): ProcessOverview[] {
   const gathered = new Map<string, ProcessOverview>();
   for (const { role, ...process } of processes) {

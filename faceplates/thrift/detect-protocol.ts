@@ -1,4 +1,5 @@
-// What a client speaks, told from its first bytes: six at most, eight for HTTP. What is no Thrift gets a name, for the error.
+// What a client speaks, told from its first bytes: six at most, eight for HTTP. What is no Thrift gets a name, for
+// the error.
 
 import type { FaceplateLimits } from '../../core/mod.ts';
 import {

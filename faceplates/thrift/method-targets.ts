@@ -1,4 +1,5 @@
-// What a method name on the wire means: service, version and method, and the page of the book its calls are entered on. Worked out once per name
+// What a method name on the wire means: service, version and method, and the page of the book its calls are entered
+// on. Worked out once per name
 import type { MeshAccess, CallStats, StatsTable } from '../../core/rpc/mod.ts';
 import { type Method, parseTarget } from '../../core/thrift/mod.ts';
 
@@ -14,7 +15,10 @@ export interface MethodTarget {
   readonly method: string;
   /** Where its calls are entered; changes when the service appears or goes. */
   stats: CallStats;
-  /** The interface says that nothing is answered, whatever the client's message type says (old clients write plain calls). */
+  /**
+   * The interface says that nothing is answered, whatever the client's message type says (old clients write plain
+   * calls).
+   */
   isOneway: boolean;
   /** What arguments and result are, for encodings that need to know; undefined while no pool is known that has it. */
   schema: Method | undefined;

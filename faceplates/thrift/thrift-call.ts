@@ -31,7 +31,7 @@ export class ThriftCall implements CallSink, DenseSetEntry, QueuedCall<ThriftCal
   error: KatamariError | undefined;
   /** Its reply leaves as soon as it is ready (`katamari-any-order`); it is not in the queue. */
   isAnyOrder = false;
-  rosterPlace = -1;
+  index = -1;
   /** Counted as cancelled: a reply or error that comes later is ignored. */
   isCancelled = false;
   readonly #owner: ThriftCallOwner;

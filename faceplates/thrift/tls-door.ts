@@ -1,5 +1,6 @@
-// TLS on the same port as everything else: a connection whose first bytes are a TLS handshake is taken through it and then begins anew,
-// as what it says inside. Limits: the time for a handshake; handshakes under way count as connections. Who fails one is let go.
+// TLS on the same port as everything else: a connection whose first bytes are a TLS handshake is taken through it and
+// then begins anew, as what it says inside. Limits: the time for a handshake; handshakes under way count as
+// connections. Who fails one is let go.
 
 import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';

@@ -1,6 +1,7 @@
-// The static files of a site: finds the one that a path means, and hands it to `send`, which knows types, ETag, ranges and 304. What it refuses
-// to find: anything outside its folder, also behind `..` or a link; names that begin with a dot; what is no plain file. To all of these
-// it is as if there were no file, so that nobody learns what else is on the disk.
+// The static files of a site: finds the one that a path means, and hands it to `send`, which knows types, ETag,
+// ranges and 304. What it refuses to find: anything outside its folder, also behind `..` or a link; names that begin
+// with a dot; what is no plain file. To all of these it is as if there were no file, so that nobody learns what else
+// is on the disk.
 
 import { realpath, stat } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -30,7 +31,10 @@ export async function findFile(folder: string, rest: string): Promise<StaticFile
   return decoded.endsWith('/') ? { kind: 'file', root, name: nameBelow(root, index) } : { kind };
 }
 
-/** Writes the file, a part of it, or that it has not changed. Resolves when all was handed over; false when it vanished meanwhile. */
+/**
+ * Writes the file, a part of it, or that it has not changed. Resolves when all was handed over; false when it
+ * vanished meanwhile.
+ */
 export function sendFile(
   incoming: IncomingMessage,
   outgoing: ServerResponse,

@@ -1,4 +1,5 @@
-// HTTP requests as `idl/web.thrift` has them, and its responses checked before a byte of them is written: a chassis that returns a status
+// HTTP requests as `idl/web.thrift` has them, and its responses checked before a byte of them is written: a chassis
+// that returns a status
 import { KatamariError } from '../../core/mod.ts';
 
 // or a header that HTTP cannot carry has failed (`resource_failed`, 502), and cannot make two responses of one.

@@ -1,5 +1,5 @@
-// A part of the URL space: which prefix, which files stand before which service. The longest prefix that fits wins; `/shop` takes `/shop` and
-// what is below `/shop/`, and not `/shopping`.
+// A part of the URL space: which prefix, which files stand before which service. The longest prefix that fits wins;
+// `/shop` takes `/shop` and what is below `/shop/`, and not `/shopping`.
 
 /** As katamari.yaml has it; '' for what is not there. One of `service` and `files` always is. */
 export interface Site {

@@ -1,4 +1,5 @@
-// What is wrong with a configuration, in words: zod's findings translated to "found X, expected Y", and the rules that tie several
+// What is wrong with a configuration, in words: zod's findings translated to "found X, expected Y", and the rules
+// that tie several
 import { HEADER_PROTOCOLS, isWireFormat } from '../../core/thrift/encodings/mod.ts';
 import { PLAIN_CONCURRENCY_MAX } from '../mesh/mod.ts';
 import { describeValue, keyText, type ConfigText } from './file.ts';

@@ -1,5 +1,6 @@
-// The configuration of a process: one file, laid under KATAMARI_* variables, laid under flags, checked once, then plain data that
-// everything else trusts. Every error names where it stands, the key, what was found and what was expected; exit code 78.
+// The configuration of a process: one file, laid under KATAMARI_* variables, laid under flags, checked once, then
+// plain data that everything else trusts. Every error names where it stands, the key, what was found and what was
+// expected; exit code 78.
 
 import os from 'node:os';
 import type { FaceplateLimits } from '../../core/mod.ts';
@@ -173,7 +174,10 @@ function describePlace(
   return path.length === 0 ? file : `${file}: ${keyText(path)}`;
 }
 
-/** Defaults that depend on the machine or on other settings; paths made absolute, from the file's place or the caller's. */
+/**
+ * Defaults that depend on the machine or on other settings; paths made absolute, from the file's place or the
+ * caller's.
+ */
 function fillIn(
   data: ConfigFile,
   { env, cwd }: ConfigSources,

@@ -1,5 +1,5 @@
-// A deployment as the mesh runs it: one version of a service, how its processes are started and kept. Paths are absolute here;
-// in the file they are relative to the file.
+// A deployment as the mesh runs it: one version of a service, how its processes are started and kept. Paths are
+// absolute here; in the file they are relative to the file.
 import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { KatamariError, scriptCommand } from '../../core/mod.ts';
 import type { Protocol, Transport } from '../../core/thrift/encodings/mod.ts';
@@ -94,7 +94,10 @@ export function resolveDeployment(entry: DeploymentEntry, directory: string): Co
   };
 }
 
-/** A deployment as a manager takes it; reads the interface of a plain server. @throws KatamariError when that cannot be read, or says no */
+/**
+ * A deployment as a manager takes it; reads the interface of a plain server.
+ * @throws KatamariError when that cannot be read, or says no
+ */
 export function desiredDeployment(deployment: ConfiguredDeployment): Wanted {
   const { service, version, count, command, cwd, env, listen, roles, tags, more, concurrency, queueMax } = deployment;
   const { transport, protocol, healthCheck } = deployment;

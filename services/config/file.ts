@@ -1,5 +1,6 @@
-// katamari.yaml as text: found, read, parsed, with the line of every key kept for messages. Knows nothing of what the keys mean.
-// JSON is read by the same parser, being a subset of YAML. Aliases are bounded by the parser, the size by FILE_BYTES_MAX.
+// katamari.yaml as text: found, read, parsed, with the line of every key kept for messages. Knows nothing of what the
+// keys mean. JSON is read by the same parser, being a subset of YAML. Aliases are bounded by the parser, the size by
+// FILE_BYTES_MAX.
 
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { ExitError, EXIT } from './exit-error.ts';

@@ -1,4 +1,5 @@
-// Settings from outside the file: KATAMARI_* variables and flags. Each is laid over the file's values before they are checked, and
+// Settings from outside the file: KATAMARI_* variables and flags. Each is laid over the file's values before they are
+// checked, and
 import { ExitError, EXIT } from './exit-error.ts';
 import { describeValue, keyText, type ConfigText } from './file.ts';
 import { configSchema, leafFacts, unwrap, type LeafFacts } from './schema.ts';
@@ -71,8 +72,8 @@ export function layer(file: ConfigText | undefined, env: NodeJS.ProcessEnv, flag
 }
 
 /**
- * CONSUL_HTTP_ADDR and its kin count where nothing of ours was said, and only for a mesh that was told to use a real Consul: a
- * mesh tried out on a laptop must not write to the company's because its address is in the environment.
+ * CONSUL_HTTP_ADDR and its kin count where nothing of ours was said, and only for a mesh that was told to use a real
+ * Consul: a mesh tried out on a laptop must not write to the company's because its address is in the environment.
  */
 function readConsulVariables(
   values: Record<string, unknown>,
@@ -129,7 +130,9 @@ function put(
   origins.set(keyText(setting.path), origin);
 }
 
-/** The text of a variable or flag as the value the file would have; what does not fit is left for the check to refuse. */
+/**
+ * The text of a variable or flag as the value the file would have; what does not fit is left for the check to refuse.
+ */
 function readText(text: string, { kind }: LeafFacts): unknown {
   if (kind === 'number' && /^-?\d+(\.\d+)?$/.test(text)) return Number(text);
   if (kind === 'boolean' && /^(true|false)$/.test(text)) return text === 'true';

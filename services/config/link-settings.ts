@@ -27,7 +27,10 @@ export function linkSecurityOf({ link }: Config): LinkSecurity | undefined {
   return secret === '' && tls === undefined ? undefined : { secret, tls };
 }
 
-/** undefined: no certificate is configured. @throws CliError when a file cannot be read, or the two do not fit together */
+/**
+ * undefined: no certificate is configured.
+ * @throws CliError when a file cannot be read, or the two do not fit together
+ */
 export function thriftTlsOf({ thrift: { tls } }: Config): ThriftTls | undefined {
   if (tls.certFile === '') return undefined;
   const cert = read('thrift.tls.certFile', tls.certFile);
@@ -41,7 +44,10 @@ export function thriftTlsOf({ thrift: { tls } }: Config): ThriftTls | undefined 
   return { cert, key, ca, isRequired: tls.required };
 }
 
-/** The address that other machines are told: `advertise`, else where it listens, else the first address of this machine. */
+/**
+ * The address that other machines are told: `advertise`, else where it listens, else the first address of this
+ * machine.
+ */
 export function advertisedHost({ advertise, host }: Pick<Config, 'advertise' | 'host'>): string {
   if (advertise !== '') return advertise;
   if (host !== '0.0.0.0' && host !== '::') return host;

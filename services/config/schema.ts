@@ -1,8 +1,10 @@
-// What may stand in katamari.yaml: every key with its type, its default (written as a user would write it) and the words that say
+// What may stand in katamari.yaml: every key with its type, its default (written as a user would write it) and the
+// words that say
 import { PROTOCOLS, TRANSPORTS, type Protocol, type Transport } from '../../core/thrift/encodings/mod.ts';
 import { formatDuration, formatSize, parseDuration, parseSize, type ParsedUnit } from './units.ts';
 
-// what was expected. The one source for checking, for `katamari config`, for KATAMARI_* variables and for docs/configuration.md.
+// what was expected. The one source for checking, for `katamari config`, for KATAMARI_* variables and for
+// docs/configuration.md.
 
 import { z } from 'zod';
 

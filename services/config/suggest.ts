@@ -1,6 +1,8 @@
 // "Did you mean": the closest of some names to a misspelt one, counting swapped neighbours as one slip.
 
-/** The closest candidate, or undefined when none is close enough to be meant. The beginning of a name counts as close. */
+/**
+ * The closest candidate, or undefined when none is close enough to be meant. The beginning of a name counts as close.
+ */
 function suggest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
   let bestSlips = Math.max(1, Math.floor(word.length * 0.4)) + 1;

@@ -1,5 +1,5 @@
-// Durations and sizes as people write them: `10s`, `250ms`, `1m30s`, `16MiB`, `512KB`. A bare number is refused, because nobody
-// can see whether it means seconds or milliseconds; only 0 needs no unit.
+// Durations and sizes as people write them: `10s`, `250ms`, `1m30s`, `16MiB`, `512KB`. A bare number is refused,
+// because nobody can see whether it means seconds or milliseconds; only 0 needs no unit.
 
 /** Timers of all three runtimes wrap above this and would fire at once. */
 export const DURATION_MS_MAX: number = 2 ** 31 - 1;

@@ -1,7 +1,11 @@
-// What to do about a request to Consul that failed: the rule that a token lacks, the certificate that does not fit, the address where nothing
-// or something else listens. Only words; nothing is tried here. The rules are those of deploy/consul-policy.hcl.
+// What to do about a request to Consul that failed: the rule that a token lacks, the certificate that does not fit,
+// the address where nothing or something else listens. Only words; nothing is tried here. The rules are those of
+// deploy/consul-policy.hcl.
 
-/** What is wrong, where that can be told: nobody listens there, a right is missing, TLS does not come about, or something else. */
+/**
+ * What is wrong, where that can be told: nobody listens there, a right is missing, TLS does not come about, or
+ * something else.
+ */
 export type ConsulTrouble = 'refused' | 'denied' | 'tls' | 'other';
 
 interface ConsulFailure {

@@ -1,5 +1,6 @@
-// Enters a listener of this process (katamari-thrift, katamari-json-rpc, ...) as a Consul service with a health check, so that Consul DNS, its UI and
-// Prometheus find it. Nothing in the mesh depends on it. The entry is looked at now and then and made again when an agent forgot it.
+// Enters a listener of this process (katamari-thrift, katamari-json-rpc, ...) as a Consul service with a health
+// check, so that Consul DNS, its UI and Prometheus find it. Nothing in the mesh depends on it. The entry is looked at
+// now and then and made again when an agent forgot it.
 
 import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import { ConsulError, type ConsulClient, type ServiceRequest } from './client.ts';
@@ -14,7 +15,10 @@ export interface AnnounceOptions {
 export interface Announcement {
   /** Resolves when the service was entered for the first time, or withdrawn. */
   readonly ready: Promise<void>;
-  /** Consul is back, perhaps without the entry, or with an agent that keeps the state of its check to itself for a while. */
+  /**
+   * Consul is back, perhaps without the entry, or with an agent that keeps the state of its check to itself for a
+   * while.
+   */
   look(): void;
   /** Takes it out again; best effort when Consul is away. */
   withdraw(): Promise<void>;

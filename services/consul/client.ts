@@ -1,6 +1,6 @@
-// The mesh's one way to Consul: the `consul` package, set up from options or CONSUL_* variables, with every request bounded in time,
-// cancellable, typed, and failing with an error that says where Consul was looked for. It keeps no state and retries nothing; that is the business
-// of ConsulSession and watchPrefix.
+// The mesh's one way to Consul: the `consul` package, set up from options or CONSUL_* variables, with every request
+// bounded in time, cancellable, typed, and failing with an error that says where Consul was looked for. It keeps no
+// state and retries nothing; that is the business of ConsulSession and watchPrefix.
 
 import { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -106,12 +106,16 @@ export class ConsulError extends Error {
 const TIMEOUT_MS = 10_000;
 /** Of an error's text, for people. */
 const TEXT_MAX = 500;
-/** A blocking query is answered at the latest after its wait and a sixteenth; what is later than this besides is a dead connection. */
+/**
+ * A blocking query is answered at the latest after its wait and a sixteenth; what is later than this besides is a
+ * dead connection.
+ */
 const WAIT_SLACK_MS = 2_000;
 
 /**
- * A read that begins something asks the leader to make sure first: one that has just started answers with what it has read of its log so
- * far, and half a store would look like a store whose other half was deleted. Waiting queries go on from an index and need not.
+ * A read that begins something asks the leader to make sure first: one that has just started answers with what it has
+ * read of its log so far, and half a store would look like a store whose other half was deleted. Waiting queries go
+ * on from an index and need not.
  */
 const FRESH = { consistent: true };
 
@@ -253,7 +257,10 @@ export class ConsulClient {
     return status === 404 ? undefined : this.#entry(body);
   }
 
-  /** Everything under a prefix. With an index above 0 the answer comes when there is something newer, or after `waitMs`. */
+  /**
+   * Everything under a prefix. With an index above 0 the answer comes when there is something newer, or after
+   * `waitMs`.
+   */
   async list(
     prefix: string,
     options: { index?: number; waitMs?: number; signal?: AbortSignal } = {},
@@ -302,7 +309,8 @@ export class ConsulClient {
   }
 
   /**
-   * Does all steps at once or none. At most 64, and the whole request at most 512 KiB, in which values are a third longer than they are.
+   * Does all steps at once or none. At most 64, and the whole request at most 512 KiB, in which values are a third
+   * longer than they are.
    */
   async transact(steps: readonly TransactionStep[], signal?: AbortSignal): Promise<TransactionOutcome> {
     const operations = steps.map(({ verb, key, ...given }) => ({
@@ -383,7 +391,10 @@ export class ConsulClient {
     );
   }
 
-  /** Registers a service with its check on the agent, as passing: the first look at it comes within the check's interval. */
+  /**
+   * Registers a service with its check on the agent, as passing: the first look at it comes within the check's
+   * interval.
+   */
   async registerService(request: ServiceRequest, signal?: AbortSignal): Promise<void> {
     const check = {
       ...checkFields(request.check),
@@ -433,8 +444,9 @@ export class ConsulClient {
   }
 
   /**
-   * Carries a check of this agent, and its service, into the catalog when the agent says that it passes and has not got round to telling the
-   * servers: after an outage an agent may wait half a minute before it tries again. False when the agent does not say so.
+   * Carries a check of this agent, and its service, into the catalog when the agent says that it passes and has not
+   * got round to telling the servers: after an outage an agent may wait half a minute before it tries again. False
+   * when the agent does not say so.
    */
   async carryCheck(id: string, signal?: AbortSignal): Promise<boolean> {
     const read = async (what: string, send: (common: object) => Promise<unknown>): Promise<unknown> =>

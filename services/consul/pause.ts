@@ -1,8 +1,12 @@
-// Waiting on a Clock with a signal, so that tests move time and a close ends every wait; and acts that are given up after a while.
+// Waiting on a Clock with a signal, so that tests move time and a close ends every wait; and acts that are given up
+// after a while.
 
 import type { Clock } from '../../core/mod.ts';
 
-/** Resolves after `delayMs` on the clock, or at once when the signal fires; never rejects. Keeps no process alive on the system clock. */
+/**
+ * Resolves after `delayMs` on the clock, or at once when the signal fires; never rejects. Keeps no process alive on
+ * the system clock.
+ */
 export function pause(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => {

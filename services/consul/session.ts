@@ -1,9 +1,11 @@
-// A process's hold on Consul: a session that lives as long as the process does, and the keys that live as long as the session.
+// A process's hold on Consul: a session that lives as long as the process does, and the keys that live as long as the
+// session.
 //
-// Two things end a session besides closing it. The check: Consul looks at the process every second, so a killed process is noticed in about
-// one. The TTL: a process that Consul cannot look at, or whose machine is gone, is noticed at the latest at twice the TTL. When the session is lost
-// (Consul was restarted, the process was frozen, somebody destroyed it) it is made anew and every key announced through it is announced
-// again. While Consul cannot be reached nothing is given up: it tries on, with growing pauses, and says in `stats` how it goes.
+// Two things end a session besides closing it. The check: Consul looks at the process every second, so a killed
+// process is noticed in about one. The TTL: a process that Consul cannot look at, or whose machine is gone, is
+// noticed at the latest at twice the TTL. When the session is lost (Consul was restarted, the process was frozen,
+// somebody destroyed it) it is made anew and every key announced through it is announced again. While Consul cannot
+// be reached nothing is given up: it tries on, with growing pauses, and says in `stats` how it goes.
 
 import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import { ConsulError, type ConsulClient, type ProcessCheck } from './client.ts';
@@ -64,7 +66,9 @@ const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 5_000;
 /** A key that somebody else holds (this process's own predecessor, mostly) is tried for again so often. */
 const HELD_PAUSE_MS = 500;
-/** Own keys are looked at with every so many renewals: somebody may have deleted one, or Consul may run on older data. */
+/**
+ * Own keys are looked at with every so many renewals: somebody may have deleted one, or Consul may run on older data.
+ */
 const VERIFY_EVERY = 5;
 const WATCH_WAIT_MS = 60_000;
 
@@ -149,9 +153,9 @@ export class ConsulSession {
   }
 
   /**
-   * Announces a key: it holds this value for as long as the process lives, through lost sessions and restarts of Consul, until withdrawn.
-   * Again with another value changes it. Resolves true once it is held (which waits for a predecessor's lock to go), false when it was
-   * withdrawn or the session closed before that.
+   * Announces a key: it holds this value for as long as the process lives, through lost sessions and restarts of
+   * Consul, until withdrawn. Again with another value changes it. Resolves true once it is held (which waits for a
+   * predecessor's lock to go), false when it was withdrawn or the session closed before that.
    */
   announce(key: string, value: string): Promise<boolean> {
     const before = this.#keys.get(key);
@@ -176,8 +180,8 @@ export class ConsulSession {
   }
 
   /**
-   * Tries once to lock a key under the present session. False when another has it or there is no session. Unlike an announced key it is
-   * not taken again after a loss: whoever holds it must learn that from `onLost`.
+   * Tries once to lock a key under the present session. False when another has it or there is no session. Unlike an
+   * announced key it is not taken again after a loss: whoever holds it must learn that from `onLost`.
    */
   async lock(key: string, value: string): Promise<boolean> {
     const id = this.#id;
@@ -191,7 +195,10 @@ export class ConsulSession {
     return this.#id === '' ? false : this.#client.put(key, value, { release: this.#id });
   }
 
-  /** Destroys the session (all keys go), deregisters the service, and ends. Best effort when Consul is away: it finds out by the check. */
+  /**
+   * Destroys the session (all keys go), deregisters the service, and ends. Best effort when Consul is away: it finds
+   * out by the check.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -273,7 +280,8 @@ export class ConsulSession {
         return true;
       } catch (error) {
         if (signal.aborted) return false;
-        // The agent tells the servers of a new check in the background, and of one that passes again within its interval.
+        // The agent tells the servers of a new check in the background, and of one that passes again within its
+        // interval.
         const isWaiting = error instanceof ConsulError && /Missing check|critical state/.test(error.message);
         if (!isWaiting) this.#failed(error);
         else if (++waits % CHECK_WAITS_MAX === 0) await this.#carryCheck();
@@ -283,7 +291,10 @@ export class ConsulSession {
     return false;
   }
 
-  /** The service was registered at this agent for the address of this process, not for that of another with the same name. */
+  /**
+   * The service was registered at this agent for the address of this process, not for that of another with the same
+   * name.
+   */
   async #isPlaceOwn(signal: AbortSignal): Promise<boolean> {
     const { host, port } = this.#options.service;
     const place = (await this.#client.servicePlaces(signal)).get(this.serviceId);
@@ -291,8 +302,9 @@ export class ConsulSession {
   }
 
   /**
-   * Sessions that this process had before it ended, or before Consul came back with older data, when it could not take leave: their check
-   * looks at this process and is well, so they would hold its keys until their TTL has run out.
+   * Sessions that this process had before it ended, or before Consul came back with older data, when it could not
+   * take leave: their check looks at this process and is well, so they would hold its keys until their TTL has run
+   * out.
    */
   async #endPredecessors(id: string, signal: AbortSignal): Promise<void> {
     try {

@@ -1,9 +1,10 @@
 // Follows all keys under a prefix for as long as it is told to, whatever happens to Consul meanwhile.
 //
-// It asks with the index it saw last and is answered when there is something newer. After any failure (agent gone, connection dead without
-// a word, answer not understood) it pauses and starts afresh without an index: that read answers at once and shows whatever state Consul came
-// back with, newer, older or empty. The same when the index went backwards. What it hands on is compared with what it handed on
-// before, so restarts and spurious answers are silent unless something is really different.
+// It asks with the index it saw last and is answered when there is something newer. After any failure (agent gone,
+// connection dead without a word, answer not understood) it pauses and starts afresh without an index: that read
+// answers at once and shows whatever state Consul came back with, newer, older or empty. The same when the index went
+// backwards. What it hands on is compared with what it handed on before, so restarts and spurious answers are silent
+// unless something is really different.
 
 import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import { ConsulError, type ConsulClient, type ConsulEntry } from './client.ts';

@@ -3,8 +3,9 @@
 import type { Offer } from './offer.ts';
 
 /**
- * The reachable manager with the most free resources that did not refuse the call yet. If none has a free resource, the manager with the
- * shortest queue per live resource. The manager that failed the last try is used only when it is the only one.
+ * The reachable manager with the most free resources that did not refuse the call yet. If none has a free resource,
+ * the manager with the shortest queue per live resource. The manager that failed the last try is used only when it is
+ * the only one.
  * @param busy managers that refused this call because no resource was free
  * @returns undefined when no manager is reachable
  */

@@ -1,4 +1,5 @@
-// Chooses the version that serves a call: the requested one, otherwise a weighted split over all versions of the service.
+// Chooses the version that serves a call: the requested one, otherwise a weighted split over all versions of the
+// service.
 
 import { rcompare } from 'semver';
 import type { PoolQuery } from '../../core/rpc/mod.ts';
@@ -6,8 +7,8 @@ import type { ServiceEntry } from './match-pools.ts';
 import type { Offer } from './offer.ts';
 
 /**
- * Picks one version by weight and returns its offers. Calls with equal keys get the same version; calls without a key are spread evenly
- * in proportion to the weights.
+ * Picks one version by weight and returns its offers. Calls with equal keys get the same version; calls without a key
+ * are spread evenly in proportion to the weights.
  */
 export function splitByWeight(entry: ServiceEntry, offers: readonly Offer[], key: string): readonly Offer[] {
   const [first] = offers;
@@ -35,8 +36,8 @@ function ofSameVersion(offers: readonly Offer[], chosen: Offer): readonly Offer[
 }
 
 /**
- * Weight of one offer: the route's weight of its version, divided by the number of offers of that version; or the number of live
- * resources when the service has no route.
+ * Weight of one offer: the route's weight of its version, divided by the number of offers of that version; or the
+ * number of live resources when the service has no route.
  */
 export function weight({ route, offers }: ServiceEntry, { details, alive }: Offer): number {
   if (route === undefined || Object.keys(route.weights).length === 0) return alive;

@@ -1,4 +1,7 @@
-// The wanted state of one version of a service: how to run it, how many copies, by which rules. The same shape in a configuration, in
+// The desired state of one version of a service: how to run it, how many replicas, and by which rules. The
+// configuration, Consul and the assignments of the leader use the same shape: plain JSON-safe data, validated when it
+// comes from outside.
+
 import {
   HEADER_PROTOCOLS,
   isWireFormat,
@@ -9,70 +12,74 @@ import {
 } from '../../core/thrift/encodings/mod.ts';
 import type { IdlSource, Interface } from '../../core/thrift/mod.ts';
 
-// Consul and in the orders of the leader; plain data, JSON-safe, checked when it comes from outside.
-
 import { z } from 'zod';
 
-/** How often a place may be filled anew before its manager slows down. */
+/** How often a slot may restart its chassis before the manager backs off. */
 export interface RestartRules {
-  /** Starts within the period that are made at once; the next one waits. */
+  /** Starts within the period that happen at once; the next one waits. */
   readonly intensity: number;
   readonly periodMs: number;
-  /** First pause, doubled each time up to the longest. */
+  /** First pause; each further pause is twice as long, up to the maximum. */
   readonly backoffFirstMs: number;
   readonly backoffMaxMs: number;
 }
 
-/** When a chassis that works is replaced all the same; 0 means never. */
+/** When a working chassis is replaced; 0 means never. */
 export interface RecycleRules {
   readonly afterCalls: number;
   readonly afterAgeMs: number;
   readonly memoryBytesMax: number;
 }
 
-/** How long the steps of a chassis' life may take. */
+/** Timeouts in the life of a chassis. */
 export interface ChassisTimes {
-  /** From launch to introduced. */
+  /** From launch to ready. */
   readonly startTimeoutMs: number;
   readonly pingEveryMs: number;
   readonly pingTimeoutMs: number;
-  /** Calls under way may take so long to finish when it is drained. */
+  /** How long running calls may take to finish when the chassis is drained. */
   readonly drainTimeoutMs: number;
   /** From SIGTERM to SIGKILL. */
   readonly stopGraceMs: number;
-  /** A call may outlive its deadline by so much before its chassis is killed. */
+  /** How long a call may outlive its deadline before its chassis is killed. */
   readonly hangGraceMs: number;
 }
 
 export interface Deployment {
   readonly service: string;
   readonly version: string;
-  /** Copies: on one machine in a configuration or an order, in the whole mesh in Consul. */
+  /** Replicas: on one machine in a configuration or an assignment, in the whole mesh in Consul. */
   readonly count: number;
-  /** Program and arguments. Here and in `env`, `{listen}`, `{path}`, `{host}` and `{port}` stand for the address to listen at and its parts. */
+  /**
+   * Program and arguments. Here and in `env`, `{listen}`, `{path}`, `{host}` and `{port}` are replaced by the address
+   * to listen at and its parts.
+   */
   readonly command: readonly string[];
-  /** Absolute; '' for the manager's own. */
+  /** Absolute path of the working directory; '' for the one of the manager. */
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
-  /** Where its chassis listen: a unix socket, or a port of 127.0.0.1. */
+  /** Where its chassis listen: a Unix socket, or a port of 127.0.0.1. */
   readonly listen: 'unix' | 'tcp';
-  /** Added to what the chassis says of itself. */
+  /** Added to the roles, tags and other details that the chassis reports. */
   readonly roles: readonly string[];
   readonly tags: readonly string[];
   readonly more: Readonly<Record<string, string>>;
-  /** For a plain Thrift server: the interface it has. null: it was built with the SDK and is asked. */
+  /** Interface of a plain Thrift server. null: the chassis uses the SDK and reports its interface. */
   readonly idl: IdlSource | null;
-  /** How a plain server reads and writes. */
+  /** Wire format of a plain server. */
   readonly transport: Transport;
   readonly protocol: Protocol;
-  /** A method without arguments that says whether a plain server is well, called in place of a ping; '' for none. */
+  /** A method without arguments that is called as health check of a plain server; '' for none. */
   readonly healthCheck: string;
-  /** Calls that one process takes at once; null: what the chassis says, 1 for plain servers. A plain server gets a connection for each. */
+  /**
+   * Calls that one process runs at the same time; null: what the chassis reports, or 1 for a plain server. A plain
+   * server gets one connection per call.
+   */
   readonly concurrency: number | null;
   readonly times: ChassisTimes;
   readonly restart: RestartRules;
   readonly recycle: RecycleRules;
-  /** Calls that may wait for a resource of its pool. */
+  /** Most calls that may wait in the queue of its pool. */
   readonly queueMax: number;
 }
 
@@ -86,18 +93,18 @@ export function whyNoHealthCheck({ service, methods }: Interface, name: string):
   const method = methods.get(name);
   if (method === undefined)
     return `${service} has no method "${name}"; it has ${[...methods.keys()].join(', ') || 'none'}`;
-  if (method.oneway) return `${name} is oneway, and nobody hears how it ended`;
-  return method.args.fields.length > 0 ? `${name} has arguments, and the mesh does not know any for it` : undefined;
+  if (method.oneway) return `${name} is oneway, so it returns no result`;
+  return method.args.fields.length > 0 ? `${name} has arguments, and the mesh has no values for them` : undefined;
 }
 
-/** Each is a connection and an open file. */
+/** Each call is a connection and an open file. */
 export const PLAIN_CONCURRENCY_MAX = 1_000;
 
 const ms = (): z.ZodInt => z.int().min(0).max(2_147_483_647);
 const texts = () => z.array(z.string().max(4_096)).max(1_000);
 const textMap = () => z.record(z.string().max(256), z.string().max(65_536));
 
-/** What a document from outside has to be. What is new since documents are kept has a default, for those of before. */
+/** Schema of a document from outside. Fields that older documents lack have a default. */
 export const DEPLOYMENT: z.ZodType<Deployment> = z
   .strictObject({
     service: z

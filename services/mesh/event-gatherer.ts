@@ -1,5 +1,6 @@
-// Gathers what happens in the managers into this process's event log, so that any faceplate can tell of the whole mesh. Asks each manager over
-// its link for what came after the last event seen, and waits there for the next; a manager that began anew is asked from its beginning.
+// Collects the events of all managers in the event log of this process, so that any faceplate can show the events of
+// the mesh. It asks each manager over its link for the events after the last one seen, and long-polls for the next. A
+// restarted manager is read from its start.
 
 import { asKatamariError, type Clock } from '../../core/mod.ts';
 import { pause } from '../consul/mod.ts';
@@ -10,7 +11,7 @@ import type { Peer } from './peer.ts';
 export interface EventGathererOptions {
   readonly events: EventLog;
   readonly clock: Clock;
-  /** Managers there are now. */
+  /** The current managers. */
   readonly peers: () => readonly Peer[];
 }
 
@@ -18,14 +19,14 @@ export class EventGatherer {
   readonly #options: EventGathererOptions;
   readonly #end = new AbortController();
   readonly #followed = new Set<Peer>();
-  /** Last number seen, by manager; kept while its link is made anew. */
+  /** Last event number seen, by manager; kept while a link reconnects. */
   readonly #lastSeq = new Map<string, number>();
 
   constructor(options: EventGathererOptions) {
     this.#options = options;
   }
 
-  /** The set of managers, or their links, have changed. */
+  /** Follows new managers; call it when managers or links change. */
   changed(): void {
     if (this.#end.signal.aborted) return;
     const peers = this.#options.peers();
@@ -52,9 +53,9 @@ export class EventGatherer {
     while (!signal.aborted && peer.state === 'up') {
       try {
         const after = this.#lastSeq.get(peer.name) ?? 0;
-        const isAnew = isFirst && after > 0 && (await client.events(0, 0)).every(({ seq }) => seq < after);
-        if (isAnew) this.#lastSeq.set(peer.name, 0);
-        const found = await client.events(isAnew ? 0 : after, WAIT_MS);
+        const isRestarted = isFirst && after > 0 && (await client.events(0, 0)).every(({ seq }) => seq < after);
+        if (isRestarted) this.#lastSeq.set(peer.name, 0);
+        const found = await client.events(isRestarted ? 0 : after, WAIT_MS);
         isFirst = false;
         if (signal.aborted) return;
         for (const event of found) {
@@ -62,7 +63,7 @@ export class EventGatherer {
           events.import(event);
         }
       } catch (thrown) {
-        // The link broke, or it is a version that does not know: nothing to report, the link's own event says what there is to say.
+        // The link broke, or an older manager lacks the method. Nothing to report: the link has its own event.
         if (asKatamariError(thrown).code !== 'timeout') await pause(clock, PAUSE_MS, signal);
       }
     }

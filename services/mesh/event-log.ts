@@ -1,4 +1,5 @@
-// What happened, in order, for `katamari events`, the dashboard and the log. A ring: old entries go, numbers never repeat.
+// The events of the mesh in order, for `katamari events`, the dashboard and the log. A ring buffer of 1,000 events;
+// numbers never repeat.
 
 import type { EventKind, MeshEvent } from '../../core/rpc/mod.ts';
 
@@ -13,29 +14,34 @@ export class EventLog {
     this.#process = process;
   }
 
+  /**
+   * Adds an event of this process.
+   * @param text one line for people; no code depends on its words
+   * @param lines output of a chassis
+   */
   add(kind: EventKind, subject: string, text: string, lines: readonly string[] = []): void {
-    this.#enter({ seq: 0, atMs: Date.now(), process: this.#process, kind, subject, text, lines });
+    this.#append({ seq: 0, atMs: Date.now(), process: this.#process, kind, subject, text, lines });
   }
 
-  /** Takes over an event of another process, under a number of this log. */
+  /** Adds an event of another process, with a new number. */
   import(event: MeshEvent): void {
-    this.#enter(event);
+    this.#append(event);
   }
 
-  #enter(what: MeshEvent): void {
+  #append(what: MeshEvent): void {
     const event = { ...what, seq: ++this.#seq };
     this.#events.push(event);
     if (this.#events.length > EVENTS_MAX) this.#events.shift();
     for (const listener of this.#listeners) listener(event);
   }
 
-  /** Kept events with a larger number than `seq`, oldest first. */
+  /** Stored events with a number above `seq`, oldest first. */
   after(seq: number): readonly MeshEvent[] {
     const first = this.#events.findIndex((event) => event.seq > seq);
     return first === -1 ? [] : this.#events.slice(first);
   }
 
-  /** Events after `seq`, waiting for the first one up to `waitMs` (at most half a minute). */
+  /** Events after `seq`; waits up to `waitMs` (at most 30 s) for the first one. */
   async next(seq: number, waitMs: number): Promise<readonly MeshEvent[]> {
     const found = this.after(seq);
     if (found.length > 0 || waitMs <= 0) return found;
@@ -51,7 +57,7 @@ export class EventLog {
     return this.after(seq);
   }
 
-  /** Calls back for every new event; the returned function ends that. */
+  /** Calls `listener` for every new event. Returns a function that removes it. */
   listen(listener: (event: MeshEvent) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

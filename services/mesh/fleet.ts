@@ -1,6 +1,7 @@
-// The resource managers of the mesh as this process sees them: who they are comes from Consul, whether they can be reached from the links.
-// Makes an offer of every pool of every other manager. What Consul said last stays true while Consul is away; and a manager that vanished
-// from Consul stays for as long as its link answers: its session may have been lost, or Consul emptied, while it works on.
+// The resource managers of the mesh as this process sees them. Consul says which managers exist; the links say which
+// are reachable. Makes an offer of every pool of every other manager. While Consul is unreachable, its last answer
+// stays valid. A manager that vanished from Consul stays as long as its link answers: its session may have expired,
+// or Consul may have lost its data, while the manager still works.
 
 import { DeadlineWheel, type LinkSecurity } from '../../core/link/mod.ts';
 import type { Clock } from '../../core/mod.ts';
@@ -21,27 +22,28 @@ import { RemotePool } from './remote-pool.ts';
 export interface FleetOptions {
   readonly client: ConsulClient;
   readonly mesh: string;
-  /** Name of the manager in this process, whose pools are at hand without a link; '' for none. */
+  /** Name of the manager in this process, whose pools need no link; '' for none. */
   readonly self: string;
   readonly events: EventLog;
   readonly clock: Clock;
   readonly security: LinkSecurity | undefined;
   readonly frameBytesMax: number;
-  /** Faceplates keep links to all managers, managers only to those that their chassis call. */
+  /** Faceplates keep links to all managers; managers connect only to those that their chassis call. */
   readonly connects: 'at once' | 'on demand';
-  /** Pools came, went, or can be reached otherwise than before. */
+  /** Called when pools were added or removed, or their reachability changed. */
   readonly onChange: () => void;
-  /** Told of every answer of Consul, and of every failure. */
+  /** Called for every answer of Consul. */
   readonly onAnswer: () => void;
+  /** Called for every failed request to Consul. */
   readonly onError: (error: ConsulError) => void;
 }
 
-/** One manager: its record, its link, its pools. */
+/** One manager with its record, link and pools. */
 interface Member {
   record: ManagerRecord;
   readonly peer: Peer;
   readonly pools: Map<string, RemotePool>;
-  /** Consul has it no more. */
+  /** Consul no longer lists it; its link still answers. */
   isUnlisted: boolean;
 }
 
@@ -52,11 +54,11 @@ export class Fleet {
   readonly #end = new AbortController();
   readonly interfaces: InterfaceStore;
   #watch: ConsulWatch | undefined;
-  /** All that is listed, this process's own too. */
+  /** Records of all managers, including the one of this process. */
   #records: ReadonlyMap<string, ManagerRecord> = new Map();
-  readonly #read: RecordCache<ManagerRecord> = new Map();
+  readonly #recordCache: RecordCache<ManagerRecord> = new Map();
   #changePending = false;
-  readonly #awaitingChange = new Set<() => void>();
+  readonly #onNextChange = new Set<() => void>();
 
   constructor(options: FleetOptions) {
     this.#options = options;
@@ -65,17 +67,17 @@ export class Fleet {
       client: options.client,
       keys: keysOf(options.mesh),
       clock: options.clock,
-      onLearned: () => this.#changed(),
+      onLoaded: () => this.#changed(),
       onError: options.onError,
       onWrong: (id, why) =>
-        options.events.add('consul_lost', `idl/${id.slice(0, 12)}`, `its pools are not used: ${why}`),
+        options.events.add('consul_lost', `idl/${id.slice(0, 12)}`, `pools with this interface are ignored: ${why}`),
     });
   }
 
-  /** Begins with what was known before (a snapshot, if Consul does not answer), then follows Consul. Resolves with its first answer. */
+  /** Starts to follow Consul. Resolves with its first answer. */
   start(): Promise<void> {
     const { client, mesh, clock, onAnswer, onError } = this.#options;
-    this.#watch = watchPrefix(client, keysOf(mesh).managers, (entries) => this.#take(entries), {
+    this.#watch = watchPrefix(client, keysOf(mesh).managers, (entries) => this.#onRecords(entries), {
       signal: this.#end.signal,
       onAnswer,
       onError,
@@ -84,20 +86,20 @@ export class Fleet {
     return this.#watch.ready;
   }
 
-  /** Resolves when the pools of all managers that are known by now can be offered, or this has ended. */
+  /** Resolves when the interfaces of all known pools are known, or the fleet was closed. */
   async whenInterfacesKnown(): Promise<void> {
     const isKnown = ({ record, pools }: Member): boolean => record.pools.every((pool) => pools.has(poolKey(pool)));
     while (!this.#end.signal.aborted && ![...this.#members.values()].every(isKnown)) {
-      await new Promise<void>((resolve) => this.#awaitingChange.add(resolve));
+      await new Promise<void>((resolve) => this.#onNextChange.add(resolve));
     }
   }
 
-  /** What a snapshot says, for a start without Consul. */
-  begin(records: ReadonlyMap<string, ManagerRecord>): void {
+  /** Loads the managers of a snapshot, for a start without Consul. Ignored once records are known. */
+  loadSnapshot(records: ReadonlyMap<string, ManagerRecord>): void {
     if (this.#records.size === 0) this.#apply(records);
   }
 
-  /** Every manager that Consul lists, or that works on without it, by name. */
+  /** Every manager that Consul lists or whose link still answers, by name. */
   get records(): ReadonlyMap<string, ManagerRecord> {
     return this.#records;
   }
@@ -106,16 +108,17 @@ export class Fleet {
     return this.#watch?.stats();
   }
 
-  /** Managers that are linked to, for what is not a user's call. */
+  /** The other managers, for calls of the mesh itself. */
   get peers(): readonly Peer[] {
     return [...this.#members.values()].map(({ peer }) => peer);
   }
 
+  /** State of the link to a manager; undefined when there is no such manager. */
   stateOf(manager: string): PeerState | undefined {
     return this.#members.get(manager)?.peer.state;
   }
 
-  /** Pools of the other managers whose interface is known. */
+  /** Pools of the other managers that are not draining and whose interface is known. */
   offers(): readonly RemotePool[] {
     return [...this.#members.values()].flatMap(({ record, pools }) => (record.isDraining ? [] : [...pools.values()]));
   }
@@ -125,17 +128,16 @@ export class Fleet {
     this.interfaces.close();
     for (const { peer } of this.#members.values()) peer.close('this process is stopping');
     this.#members.clear();
-    this.#tellChange();
+    this.#notifyWaiters();
   }
 
-  #take(entries: WatchedEntries): void {
+  #onRecords(entries: WatchedEntries): void {
     const { mesh, events } = this.#options;
     this.#apply(
       readRecords(MANAGER, keysOf(mesh).managers, entries, {
         onlyHeld: true,
-        before: this.#read,
-        onWrong: (name, error) =>
-          events.add('consul_lost', `managers/${name}`, `its record is not used: ${error.message}`),
+        cache: this.#recordCache,
+        onInvalid: (name, error) => events.add('consul_lost', `managers/${name}`, `record ignored: ${error.message}`),
       }),
     );
   }
@@ -150,20 +152,20 @@ export class Fleet {
         before.isUnlisted = false;
         continue;
       }
-      before?.peer.close('the manager has another address now');
-      this.#members.set(name, this.#join(name, record));
+      before?.peer.close('the address of the manager has changed');
+      this.#members.set(name, this.#addMember(name, record));
       events.add('manager_joined', name, `at ${record.address}`);
     }
     for (const [name, member] of this.#members) {
       if (listed.has(name)) continue;
       member.isUnlisted = true;
-      if (!isLinked(member.peer.state)) this.#leave(name, member);
+      if (!isLinked(member.peer.state)) this.#removeMember(name, member);
     }
-    this.#noteRecords(listed);
+    this.#setRecords(listed);
     this.#changed();
   }
 
-  #join(name: string, record: ManagerRecord): Member {
+  #addMember(name: string, record: ManagerRecord): Member {
     const { security, frameBytesMax, connects, clock } = this.#options;
     const peer = new Peer({
       name,
@@ -184,20 +186,20 @@ export class Fleet {
     if (state === 'up') this.#options.events.add('link_found', name, `linked to ${peer.address}`);
     else if (why !== '') this.#options.events.add('link_lost', name, why);
     if (member.isUnlisted && !isLinked(state)) {
-      this.#leave(name, member);
+      this.#removeMember(name, member);
       const { [name]: _, ...others } = Object.fromEntries(this.#records);
       this.#records = new Map(Object.entries(others));
     }
     this.#changed();
   }
 
-  #leave(name: string, { peer }: Member): void {
+  #removeMember(name: string, { peer }: Member): void {
     this.#members.delete(name);
     peer.close('the manager has left');
-    this.#options.events.add('manager_left', name, 'Consul has it no more, and its link is gone');
+    this.#options.events.add('manager_left', name, 'Consul no longer lists it, and its link is closed');
   }
 
-  #noteRecords(listed: ReadonlyMap<string, ManagerRecord>): void {
+  #setRecords(listed: ReadonlyMap<string, ManagerRecord>): void {
     const records = new Map(listed);
     for (const [name, { record }] of this.#members) if (!records.has(name)) records.set(name, record);
     this.#records = new Map([...records].sort(([a], [b]) => (a < b ? -1 : 1)));
@@ -205,42 +207,42 @@ export class Fleet {
     this.interfaces.keepOnly(new Set(used));
   }
 
-  /** Brings the pools into line and tells, once for all that happens in one turn of the loop. */
+  /** Updates the pools and notifies, once for all changes in one turn of the event loop. */
   #changed(): void {
     if (this.#changePending || this.#end.signal.aborted) return;
     this.#changePending = true;
     queueMicrotask(() => {
       this.#changePending = false;
       if (this.#end.signal.aborted) return;
-      for (const member of this.#members.values()) this.#alignPools(member);
+      for (const member of this.#members.values()) this.#updatePools(member);
       this.#options.onChange();
-      this.#tellChange();
+      this.#notifyWaiters();
     });
   }
 
-  #tellChange(): void {
-    for (const tell of this.#awaitingChange) tell();
-    this.#awaitingChange.clear();
+  #notifyWaiters(): void {
+    for (const tell of this.#onNextChange) tell();
+    this.#onNextChange.clear();
   }
 
-  #alignPools({ record, peer, pools }: Member): void {
-    const wanted = new Map(record.pools.map((pool) => [poolKey(pool), pool]));
-    for (const key of pools.keys()) if (!wanted.has(key)) pools.delete(key);
-    for (const [key, pool] of wanted) {
-      const found = this.interfaces.get({ id: pool.interfaceId, service: pool.service });
+  #updatePools({ record, peer, pools }: Member): void {
+    const listed = new Map(record.pools.map((pool) => [poolKey(pool), pool]));
+    for (const key of pools.keys()) if (!listed.has(key)) pools.delete(key);
+    for (const [key, pool] of listed) {
+      const iface = this.interfaces.get({ id: pool.interfaceId, service: pool.service });
       const known = pools.get(key);
       if (known !== undefined) known.setAlive(pool.alive);
-      else if (found !== undefined) pools.set(key, new RemotePool(pool, found, peer, this.#options.clock));
+      else if (iface !== undefined) pools.set(key, new RemotePool(pool, iface, peer, this.#options.clock));
     }
   }
 }
 
-/** Also one that is leaving: what is under way on it is still answered. */
+/** Whether calls on the link are still answered; true for a draining manager too. */
 function isLinked(state: PeerState): boolean {
   return state === 'up' || state === 'leaving';
 }
 
-/** All that makes it this pool and no other. */
+/** Identity of a pool of one manager. */
 function poolKey({ id, service, version, roles, tags, more, interfaceId }: PoolRecord): string {
   return JSON.stringify([id, service, version, roles, tags, more, interfaceId]);
 }

@@ -1,5 +1,5 @@
-// What a resource manager answers on its link beside calls (idl/manager.thrift), and the other end of it: status, events and operators' orders
-// go from faceplate to manager over the link that is there anyway, so they work while Consul is away.
+// The control service of a resource manager (idl/manager.thrift), server and client. Status, events and commands of
+// operators travel over the link between faceplate and manager, so they work without Consul.
 
 import { decodeResult, encodeParams, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';
@@ -21,13 +21,13 @@ import { statusOfThrift, thriftStatus, type ThriftStatus } from './thrift-status
 export interface ManagerActions {
   readonly status: () => MeshStatus;
   readonly events: EventLog;
-  /** Name of this process: only its own events are told, those it gathered from others they tell themselves. */
+  /** Name of this process: `events` returns only its own events, because every other process returns its own. */
   readonly name: string;
   readonly roll: (service: string, version: string) => Promise<number>;
   readonly restart: (resource: string) => Promise<void>;
 }
 
-/** Answers `katamari.Manager`, hands everything else on. */
+/** Serves `katamari.Manager`; forwards all other calls to `send`. */
 export function withManagerService(actions: ManagerActions, send: Send): Send {
   const { status, events, name, roll, restart } = actions;
   const serve = serveHandlers<undefined>({
@@ -37,7 +37,9 @@ export function withManagerService(actions: ManagerActions, send: Send): Send {
     handlers: {
       status: () => thriftStatus(status()),
       events: async ({ afterSeq, waitMs }: { afterSeq: number; waitMs: number }) =>
-        (await events.next(afterSeq, waitMs)).filter(({ process, kind }) => process === name && !isSeenByAll(kind)),
+        (await events.next(afterSeq, waitMs)).filter(
+          ({ process, kind }) => process === name && !isLoggedEverywhere(kind),
+        ),
       roll: ({ serviceName, version }: { serviceName: string; version: string }) => roll(serviceName, version),
       restart: ({ resource }: { resource: string }) => restart(resource),
     },
@@ -45,7 +47,7 @@ export function withManagerService(actions: ManagerActions, send: Send): Send {
   return (call, sink) => (call.service === SERVICE ? serve : send)(call, sink);
 }
 
-/** The service of one manager, over its link. */
+/** Client of the control service of one manager. */
 export class ManagerClient {
   readonly #peer: Peer;
   readonly #clock: Clock;
@@ -89,9 +91,9 @@ export class ManagerClient {
   }
 }
 
-/** What every process sees for itself would be told as often as there are processes. */
-function isSeenByAll(kind: EventKind): boolean {
-  return SEEN_BY_ALL.has(kind);
+/** Whether every process logs this kind itself, so that gathering it would duplicate it. */
+function isLoggedEverywhere(kind: EventKind): boolean {
+  return LOGGED_EVERYWHERE.has(kind);
 }
 
 function managerInterface(): Interface {
@@ -100,7 +102,7 @@ function managerInterface(): Interface {
   return known;
 }
 
-const SEEN_BY_ALL: ReadonlySet<EventKind> = new Set([
+const LOGGED_EVERYWHERE: ReadonlySet<EventKind> = new Set([
   'manager_joined',
   'manager_left',
   'link_lost',
@@ -110,7 +112,7 @@ const SEEN_BY_ALL: ReadonlySet<EventKind> = new Set([
   'routes_changed',
 ]);
 const SERVICE = 'katamari.Manager';
-/** Parsed when first needed. */
+/** Parsed at first use. */
 let known: Interface | undefined;
 const STATUS_MS = 2_000;
 const ANSWER_MS = 5_000;

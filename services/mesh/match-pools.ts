@@ -1,5 +1,6 @@
-// Finds the pools that can take a call: the method must exist, roles must be equal, the version must satisfy the request, and no detail
-// may contradict. Tags only prefer: of the remaining pools, the ones with the best score are returned.
+// Finds the pools that can take a call: the method must exist, roles must be equal, the version must satisfy the
+// request, and no detail may contradict. Tags only prefer: of the remaining pools, the ones with the best score are
+// returned.
 
 import type { PoolQuery } from '../../core/rpc/mod.ts';
 import type { Offer } from './offer.ts';
@@ -18,8 +19,8 @@ export interface ServiceEntry {
 }
 
 /**
- * `matchPools` for a call without roles, tags and details, with a cache that lives until the offers change. Misses and version ranges are
- * not cached, so that clients cannot grow the cache with invented names.
+ * `matchPools` for a call without roles, tags and details, with a cache that lives until the offers change. Misses
+ * and version ranges are not cached, so that clients cannot grow the cache with invented names.
  */
 export function matchPlainCall(entry: ServiceEntry, query: PoolQuery): readonly Offer[] {
   const { method, version } = query;
@@ -33,7 +34,10 @@ export function matchPlainCall(entry: ServiceEntry, query: PoolQuery): readonly 
   return offers;
 }
 
-/** The best matching pools of a service. The method is checked first: a pool that lacks it never wins by its tags or details. */
+/**
+ * The best matching pools of a service. The method is checked first: a pool that lacks it never wins by its tags or
+ * details.
+ */
 export function matchPools({ offers }: ServiceEntry, query: PoolQuery): readonly Offer[] {
   return matchDetails(
     offers.filter(({ interface: { methods } }) => methods.has(query.method)),
@@ -41,7 +45,10 @@ export function matchPools({ offers }: ServiceEntry, query: PoolQuery): readonly
   );
 }
 
-/** The offers that roles, version and details allow, with or without the method; of those, the ones with the best score. */
+/**
+ * The offers that roles, version and details allow, with or without the method; of those, the ones with the best
+ * score.
+ */
 export function matchDetails(offers: readonly Offer[], query: PoolQuery): readonly Offer[] {
   const allowed = offers.filter(({ details }) => {
     if (!isSameSet(details.roles, query.roles) || !isVersionMatch(details.version, query.version)) return false;

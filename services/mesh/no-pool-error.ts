@@ -1,5 +1,5 @@
-// The `no_pool` errors of the router. Each says what was requested and what the mesh has instead. `facts.unknownMethod` is set when no
-// service of the mesh has the method.
+// The `no_pool` errors of the router. Each says what was requested and what the mesh has instead.
+// `facts.unknownMethod` is set when no service of the mesh has the method.
 
 import { KatamariError } from '../../core/mod.ts';
 import type { PoolQuery } from '../../core/rpc/mod.ts';

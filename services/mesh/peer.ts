@@ -1,8 +1,10 @@
-// The way to one resource manager of the mesh: a link that is kept, re-made with growing pauses when it breaks, and pinged, so that a manager
-// that is frozen or cut off is avoided within two seconds though nothing says that it is gone. Owns the time of the calls on the link:
-// each settles at its deadline at the latest, whatever the other side does, and one whose caller has gone is taken back there too.
+// The link to one resource manager of the mesh. The peer reconnects with backoff and pings the manager, so that a
+// frozen or partitioned manager is avoided within two seconds even though no connection closes. It enforces the
+// deadlines of the calls on the link: each settles at its deadline at the latest, whatever the manager does. A call
+// whose caller has gone is canceled at the manager too.
 
 import {
+  callerGone,
   connectLink,
   DeadlineWheel,
   Link,
@@ -15,10 +17,12 @@ import type { Call, CallSink, Reply } from '../../core/rpc/mod.ts';
 import { pause } from '../consul/mod.ts';
 
 /**
- * - waiting: not connected, none wanted yet (connects when first used).   - connecting: between tries too.
- * - up: connected and answering.   - silent: connected, but the last ping was not answered in time; nothing new is sent.
- * - leaving: the manager said that it drains; nothing new is sent, what is under way is answered.
- * - closed: for good.
+ * - waiting: not connected; connects at first use
+ * - connecting: connecting, or between two tries
+ * - up: connected and answering
+ * - silent: connected, but the last ping had no answer in time; no new calls are sent
+ * - leaving: the manager drains; no new calls are sent, calls in progress are answered
+ * - closed: closed for good
  */
 export type PeerState = 'waiting' | 'connecting' | 'up' | 'silent' | 'leaving' | 'closed';
 
@@ -29,11 +33,11 @@ export interface PeerOptions {
   readonly address: string;
   readonly security: LinkSecurity | undefined;
   readonly frameBytesMax: number;
-  /** Connect at once, or when the first call wants to go there. */
+  /** Connect at once, or at the first call. */
   readonly connects: 'at once' | 'on demand';
   readonly clock: Clock;
   readonly deadlines: DeadlineWheel;
-  /** `why` says why it is not up. */
+  /** Called on every change of state. `why` says why the peer is not up. */
   readonly onState: (state: PeerState, why: string) => void;
 }
 
@@ -61,30 +65,31 @@ export class Peer {
     return this.#state;
   }
 
-  /** Whether a call may be sent there now; one that waits to be used counts. */
+  /** Whether a call may be sent now; true for a peer that has not connected yet. */
   get isUsable(): boolean {
     return this.#state === 'up' || this.#state === 'waiting';
   }
 
-  /** Calls under way from here. */
+  /** Calls in progress on the link. */
   get underWay(): number {
     return this.#link?.underWay ?? 0;
   }
 
-  /** Changes with every word from there. */
+  /** Changes with every message from the manager. */
   get heard(): number {
     return this.#link?.heard ?? 0;
   }
 
-  /** Asks for a word at once, which shows in `heard`. */
-  ask(): void {
-    // That there was no answer is for the pings that go out all the time; they share this one.
+  /** Sends a ping; its answer changes `heard`. */
+  probe(): void {
+    // A missing answer is handled by the regular pings, which share this one.
     this.#link?.ping(PING_TIMEOUT_MS, this.#options.clock).catch(() => undefined);
   }
 
   /**
-   * Sends a call. @param name method name to write, for services of the mesh itself; else the call's
-   * Fails with resource_failed (facts.notRun when nothing was written), timeout, cancelled, or what the other side says.
+   * Sends a call. Fails with `resource_failed` (`facts.notRun` when nothing was written), `timeout`, `cancelled`,
+   * or the error of the manager.
+   * @param name method name to write, for services of the mesh itself; default: the one of the call
    */
   send(call: Call, sink: CallSink, name?: string): void {
     if (this.#state === 'waiting') {
@@ -107,7 +112,7 @@ export class Peer {
     }
   }
 
-  /** Ends now: calls under way fail, nothing is tried again. */
+  /** Closes the link for good: calls in progress fail. */
   close(why: string): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
@@ -124,20 +129,20 @@ export class Peer {
   #run(): void {
     if (this.#isRunning) return;
     this.#isRunning = true;
-    void this.#keepUp();
+    void this.#reconnectForever();
   }
 
-  /** For the first call of a peer that connects on demand. */
+  /** Connects for the first call of a peer that connects on demand. */
   async #whenUp(call: Call): Promise<void> {
     this.#run();
     const { clock } = this.#options;
     const signal = this.#end.signal;
-    // The first try decides: when it fails, the call goes elsewhere.
-    while (this.#state === 'waiting' && clock.nowMs() < call.deadlineMs) await pause(clock, LOOK_EVERY_MS, signal);
+    // Only the first try is awaited: when it fails, the call is routed elsewhere.
+    while (this.#state === 'waiting' && clock.nowMs() < call.deadlineMs) await pause(clock, POLL_EVERY_MS, signal);
     if (this.#link === undefined) throw this.#unreachable();
   }
 
-  async #keepUp(): Promise<void> {
+  async #reconnectForever(): Promise<void> {
     const { clock, address, security } = this.#options;
     const { signal } = this.#end;
     const backoff = new Backoff({ firstMs: BACKOFF_FIRST_MS, maxMs: BACKOFF_MAX_MS, random: Math.random });
@@ -149,7 +154,7 @@ export class Peer {
           socket.destroy();
           return;
         }
-        await this.#hold(socket, backoff);
+        await this.#runLink(socket, backoff);
       } catch (error) {
         if (signal.aborted) return;
         this.#setState('connecting', (error as Error).message);
@@ -158,14 +163,14 @@ export class Peer {
     }
   }
 
-  /** From connected to broken; resolves then. */
-  async #hold(socket: Awaited<ReturnType<typeof connectLink>>, backoff: Backoff): Promise<void> {
+  /** Runs a connected link; resolves when it breaks. */
+  async #runLink(socket: Awaited<ReturnType<typeof connectLink>>, backoff: Backoff): Promise<void> {
     const { name, frameBytesMax, clock } = this.#options;
     const broken = new AbortController();
     const link = new Link(socket, {
       peer: `Manager ${name}`,
       frameBytesMax,
-      onDrain: () => this.#setState('leaving', 'it is leaving'),
+      onDrain: () => this.#setState('leaving', 'it is draining'),
       onClose: (error) => {
         if (this.#link === link) this.#link = undefined;
         if (this.#state !== 'closed') this.#setState('connecting', error.message);
@@ -173,7 +178,7 @@ export class Peer {
       },
     });
     try {
-      // A listening socket of a frozen process still accepts: it is up when it has answered.
+      // The kernel accepts connections for a frozen process too, so the link is up only after an answer.
       await link.ping(CONNECT_TIMEOUT_MS, clock);
     } catch (error) {
       link.close((error as Error).message);
@@ -183,11 +188,11 @@ export class Peer {
     this.#link = link;
     backoff.reset();
     this.#setState('up', '');
-    await this.#watch(link, broken.signal);
+    await this.#pingUntilBroken(link, broken.signal);
   }
 
-  /** Pings until the link breaks; one that has been silent for long is given up and made anew. */
-  async #watch(link: Link, broken: AbortSignal): Promise<void> {
+  /** Pings until the link breaks. Closes a link that is silent for too long, so that it reconnects. */
+  async #pingUntilBroken(link: Link, broken: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     let silentSinceMs = 0;
     while (!broken.aborted) {
@@ -202,7 +207,8 @@ export class Peer {
         if (broken.aborted) return;
         silentSinceMs ||= sentMs;
         this.#setState('silent', (error as Error).message);
-        if (clock.nowMs() - silentSinceMs >= SILENT_MAX_MS) link.close('has not answered for long');
+        if (clock.nowMs() - silentSinceMs >= SILENT_MAX_MS)
+          link.close(`has not answered for ${SILENT_MAX_MS / 1000} s`);
       }
     }
   }
@@ -214,7 +220,7 @@ export class Peer {
   }
 }
 
-/** A call on its way to another process. Settles once: answered, failed, out of time, or its caller gone. */
+/** A call on the link. Settles once: answered, failed, timed out, or canceled by its caller. */
 class PeerCall implements ReplySink, DeadlineEntry {
   readonly #call: Call;
   readonly #link: Link;
@@ -222,7 +228,7 @@ class PeerCall implements ReplySink, DeadlineEntry {
   readonly #sink: CallSink;
   #sentId = 0;
   #isSettled = false;
-  /** The wheel's. */
+  /** Owned by the deadline wheel. */
   readonly expiresAtMs: number;
   slot = -1;
   place = -1;
@@ -239,7 +245,7 @@ class PeerCall implements ReplySink, DeadlineEntry {
   send(name: string | undefined): void {
     const { clock, deadlines } = this.#options;
     const { signal } = this.#call;
-    if (signal?.aborted === true) throw new KatamariError('cancelled', 'The caller has gone', { notRun: true });
+    if (signal?.aborted === true) throw callerGone();
     this.#sentId = this.#link.send(this.#call, this, clock.nowMs(), name);
     deadlines.add(this);
     signal?.addEventListener('abort', this);
@@ -253,14 +259,14 @@ class PeerCall implements ReplySink, DeadlineEntry {
     if (this.#settle()) this.#sink.fail(error === this.#link.closedBy ? this.#explain(error) : error);
   }
 
-  /** The link broke: whether the call ran nobody knows. */
+  /** The error for a call whose link broke; it may have run. */
   #explain(error: KatamariError): KatamariError {
     const { name } = this.#options;
     const why = `Manager ${name} failed while it worked on ${this.#call.method}: ${error.message}. Others serve; send the call again if it may run twice`;
     return new KatamariError(error.code, why, error.facts, error);
   }
 
-  /** The other side keeps the deadline; this is for one that does not. */
+  /** Enforces the deadline for a manager that does not. */
   expire(): void {
     if (!this.#settle()) return;
     this.#link.cancel(this.#sentId);
@@ -275,7 +281,7 @@ class PeerCall implements ReplySink, DeadlineEntry {
     this.#sink.fail(new KatamariError('cancelled', 'The caller has gone'));
   }
 
-  /** True the first time. */
+  /** Settles the call; false when it was settled already. */
   #settle(): boolean {
     if (this.#isSettled) return false;
     this.#isSettled = true;
@@ -285,14 +291,17 @@ class PeerCall implements ReplySink, DeadlineEntry {
   }
 }
 
-/** What a manager's own answer may take beyond the deadline; DESIGN allows 50 ms in all. */
+/** How late the answer of a manager may arrive after the deadline, in ms; the mesh allows 50 ms in all. */
 const LATE_MS = 20;
 const CONNECT_TIMEOUT_MS = 2_000;
 const PING_EVERY_MS = 400;
-/** A manager that does not answer for so long is not used until it does. */
+/** A manager that does not answer a ping within this time gets no calls until it answers. */
 const PING_TIMEOUT_MS = 1_000;
-/** A link that was silent for so long is closed and made anew: after a cut, the kernel's own retries come later and later. */
+/**
+ * A link that is silent for this long is closed and reconnected: after a network partition TCP retransmits at growing
+ * intervals.
+ */
 const SILENT_MAX_MS = 5_000;
 const BACKOFF_FIRST_MS = 20;
 const BACKOFF_MAX_MS = 1_000;
-const LOOK_EVERY_MS = 10;
+const POLL_EVERY_MS = 10;

@@ -1,4 +1,4 @@
-// What makes a pool this pool: equal details and equal interface, whatever the order in which anything was written.
+// The identity of a pool: equal details and equal interface. The order of roles, tags and keys does not matter.
 
 import type { PoolDetails } from '../../core/rpc/mod.ts';
 

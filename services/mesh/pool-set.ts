@@ -1,33 +1,33 @@
-// The pools of the mesh, from what its managers have entered in Consul. A pure function, so that everyone who reads the same entries has the
-// identical set, whatever the order in which anything was written.
+// The pools of the mesh, computed from the records of its managers. A pure function: all processes that read the same
+// records get the same pools, in any order of roles, tags and keys.
 
 import type { ManagerRecord, PoolRecord } from './records.ts';
 
-/** A pool of one manager. */
+/** The part of a pool on one manager. */
 export interface PoolPart {
   readonly manager: string;
-  /** Resources that live there. */
+  /** Live resources there. */
   readonly alive: number;
-  /** The manager takes no new calls for it. */
+  /** The manager shuts down and takes no new calls. */
   readonly isDraining: boolean;
 }
 
-/** Chassis with equal details and equal interface, on any manager. */
+/** A pool: chassis with equal details and equal interface, on any managers. */
 export interface PoolSetEntry {
   readonly service: string;
   readonly version: string;
-  /** Sorted, each once; the tags too. */
+  /** Sorted, without duplicates, like the tags. */
   readonly roles: readonly string[];
   readonly tags: readonly string[];
-  /** By sorted keys. */
+  /** Keys are sorted. */
   readonly more: Readonly<Record<string, string>>;
   readonly interfaceId: string;
   readonly alive: number;
-  /** By name. */
+  /** Sorted by the name of the manager. */
   readonly parts: readonly PoolPart[];
 }
 
-/** Sorted by service, version and the other details, as text. */
+/** The pools, sorted by service, version and the other details. */
 export function poolSetOf(managers: ReadonlyMap<string, ManagerRecord>): PoolSetEntry[] {
   const found = new Map<string, { details: AggregateDetails; parts: Map<string, PoolPart> }>();
   for (const [manager, { pools, isDraining }] of managers) {
@@ -35,7 +35,7 @@ export function poolSetOf(managers: ReadonlyMap<string, ManagerRecord>): PoolSet
       const details = detailsOf(pool);
       const key = JSON.stringify(Object.values(details));
       const { parts } = found.get(key) ?? { parts: new Map<string, PoolPart>() };
-      // Two of one manager that differ only in how something is written are one.
+      // Two pools of one manager whose details differ only in order are one pool.
       parts.set(manager, { manager, alive: (parts.get(manager)?.alive ?? 0) + pool.alive, isDraining });
       found.set(key, { details, parts });
     }

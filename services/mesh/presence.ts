@@ -1,5 +1,5 @@
-// This process as the mesh sees it: its records in Consul under its session, its listeners as Consul services. Records go out at once when
-// they change, and then at most every so often, however fast things come and go; nothing is written when nothing changed.
+// This process in Consul: its records under its session, and its listeners as Consul services. A change is written at
+// once, further changes at most every 100 ms. Unchanged records are not written again.
 
 import { systemClock, type Clock } from '../../core/mod.ts';
 import {
@@ -12,9 +12,9 @@ import {
 } from '../consul/mod.ts';
 import type { EventLog } from './event-log.ts';
 
-/** A listener of this process, to be found as a Consul service. */
+/** A listener of this process that is registered as a Consul service. */
 export interface ListenAddress {
-  /** `katamari-thrift` and so on. */
+  /** Name of the Consul service, for example `katamari-thrift`. */
   readonly service: string;
   readonly host: string;
   readonly port: number;
@@ -23,15 +23,15 @@ export interface ListenAddress {
 export interface PresenceOptions {
   readonly client: ConsulClient;
   readonly mesh: string;
-  /** Of this process. */
+  /** Name of this process. */
   readonly name: string;
-  /** For Prometheus, which finds the stats faceplates by Consul. */
+  /** Roles of the process in the service metadata, for Prometheus, which discovers stats faceplates in Consul. */
   readonly roles: readonly string[];
-  /** The session hangs on a check of the first. */
+  /** The session depends on the health check of the first listener. */
   readonly listeners: readonly [ListenAddress, ...ListenAddress[]];
   readonly events: EventLog;
   readonly onError: (error: ConsulError) => void;
-  /** The process ends: its listeners close, and with them goes the check that its session hangs on, which is no news. */
+  /** True while the process shuts down: its listeners close and the session is lost, which is not reported then. */
   readonly isLeaving?: () => boolean;
   readonly clock?: Clock;
 }
@@ -41,11 +41,11 @@ export class Presence {
   readonly #clock: Clock;
   readonly #session: ConsulSession;
   readonly #announcements: Announcement[];
-  /** By full key. */
+  /** Current values by full key. */
   readonly #records = new Map<string, () => unknown>();
-  #isGathering = false;
+  #isCoalescing = false;
   #isStale = false;
-  #stopGathering: () => void = () => undefined;
+  #stopTimer: () => void = () => undefined;
   #closing: Promise<void> | undefined;
 
   constructor(options: PresenceOptions) {
@@ -57,7 +57,7 @@ export class Presence {
       announceService(
         client,
         {
-          // Two meshes at one agent may have processes of one name.
+          // Two meshes may use one agent and have processes with the same name.
           id: `${listener.service}:${mesh}:${name}`,
           name: listener.service,
           host: listener.host,
@@ -86,28 +86,28 @@ export class Presence {
         timeoutMs: CHECK_TIMEOUT_MS,
       },
       lockDelayMs: 0,
-      onLost: () => this.#tell('consul_lost', 'the session of this process is gone; it is being made anew'),
-      onRestored: () => this.#tell('consul_found', 'the session of this process stands again'),
+      onLost: () => this.#report('consul_lost', 'the session of this process is lost; creating a new one'),
+      onRestored: () => this.#report('consul_found', 'this process has a session again'),
       onError,
       clock: this.#clock,
     });
     void this.#session.start();
   }
 
-  /** Keeps what `read` gives under `key`, as JSON, for as long as this process lives. */
+  /** Publishes the result of `read` as JSON under `key` until this process ends. */
   keep(key: string, read: () => unknown): void {
     this.#records.set(key, read);
     this.changed();
   }
 
-  /** Something that a record tells has changed. */
+  /** Writes the records after a change. */
   changed(): void {
     this.#isStale = true;
-    if (!this.#isGathering) this.#write();
+    if (!this.#isCoalescing) this.#write();
   }
 
-  /** Consul answers again after it did not. */
-  consulIsBack(): void {
+  /** Checks the registrations; call it when Consul answers again. */
+  onConsulBack(): void {
     for (const announcement of this.#announcements) announcement.look();
   }
 
@@ -115,19 +115,22 @@ export class Presence {
     return this.#session.stats();
   }
 
-  /** Withdraws everything and ends; twice is fine. Best effort when Consul is away: it finds out by its checks. */
+  /**
+   * Withdraws everything. Idempotent. Best effort when Consul is unreachable: its health checks remove the process
+   * later.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
   }
 
   async #close(): Promise<void> {
-    this.#isGathering = true;
-    this.#stopGathering();
+    this.#isCoalescing = true;
+    this.#stopTimer();
     await Promise.all([this.#session.close(), ...this.#announcements.map((one) => one.withdraw())]);
   }
 
-  #tell(kind: 'consul_lost' | 'consul_found', text: string): void {
+  #report(kind: 'consul_lost' | 'consul_found', text: string): void {
     const { events, isLeaving } = this.#options;
     if (isLeaving?.() !== true) events.add(kind, 'session', text);
   }
@@ -144,9 +147,9 @@ export class Presence {
   #write(): void {
     this.#isStale = false;
     for (const [key, read] of this.#records) void this.#session.announce(key, JSON.stringify(read()));
-    this.#isGathering = true;
-    this.#stopGathering = this.#clock.after(GATHER_MS, () => {
-      this.#isGathering = false;
+    this.#isCoalescing = true;
+    this.#stopTimer = this.#clock.after(COALESCE_MS, () => {
+      this.#isCoalescing = false;
       if (this.#isStale) this.#write();
     });
   }
@@ -156,8 +159,8 @@ function hostPort({ host, port }: ListenAddress): string {
   return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
-/** Changes that come faster are told together. */
-const GATHER_MS = 100;
+/** Changes within this time are written together. */
+const COALESCE_MS = 100;
 const SESSION_CHECK_EVERY_MS = 1_000;
 const CHECK_EVERY_MS = 5_000;
 const CHECK_TIMEOUT_MS = 2_000;

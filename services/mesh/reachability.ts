@@ -1,4 +1,5 @@
-// Whether Consul answers, as all of this process's uses of it find: one event when it is lost, one when it is back.
+// Whether Consul answers, from the results of all requests of this process: one event when it is lost, one when it is
+// back.
 
 import type { ConsulError } from '../consul/mod.ts';
 import type { EventLog } from './event-log.ts';
@@ -18,7 +19,7 @@ export class Reachability {
     return this.#isReachable;
   }
 
-  /** Called each time Consul answers again after it did not: it may have come back empty, or with older data. */
+  /** Calls `act` each time Consul answers again after a failure; Consul may have lost its data or have older data. */
   onBack(act: () => void): void {
     this.#onBack.add(act);
   }
@@ -26,7 +27,7 @@ export class Reachability {
   readonly failed = (error: ConsulError): void => {
     if (!this.#isReachable || error.isCancelled) return;
     this.#isReachable = false;
-    this.#events.add('consul_lost', this.#address, `${error.message}; calls go on with what was last known`);
+    this.#events.add('consul_lost', this.#address, `${error.message}; calls continue with the last known state`);
   };
 
   readonly answered = (): void => {

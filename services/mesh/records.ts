@@ -1,12 +1,12 @@
-// What stands in Consul under `katamari/<mesh>/`: the keys, and the documents as zod schemas. Everything that is read from there goes
+// The data of a mesh in Consul under `katamari/<mesh>/`: keys, and documents as zod schemas. Every document from
+// Consul goes through `readRecord`. An invalid document is reported and ignored; it never stops anything.
+
 import type { ConsulEntry } from '../consul/mod.ts';
 import { DEPLOYMENT, type Deployment } from './deployment.ts';
 
-// through `readRecord`; a document that is not as it should be is reported and left out, it never ends anything.
-
 import { z } from 'zod';
 
-/** Full keys, and prefixes that end in `/`. */
+/** Full keys, and key prefixes that end in `/`. */
 export interface Keys {
   readonly prefix: string;
   /** The leader's lock; its LockIndex is the term. */
@@ -16,12 +16,12 @@ export interface Keys {
   readonly faceplates: string;
   readonly deployments: string;
   readonly assignments: string;
-  /** Managers that are to run nothing. */
+  /** Managers that an operator has drained. */
   readonly drained: string;
   readonly idl: string;
   readonly routes: string;
   readonly settings: string;
-  /** Stands once a leader has seen to it that Consul holds what is wanted; missing when Consul has lost its data. */
+  /** Exists once a leader has written the desired state to Consul; missing when Consul has lost its data. */
   readonly begun: string;
 }
 
@@ -53,28 +53,28 @@ export interface PoolRecord {
   readonly tags: readonly string[];
   readonly more: Readonly<Record<string, string>>;
   readonly interfaceId: string;
-  /** Resources that live. */
+  /** Live resources. */
   readonly alive: number;
 }
 
 /** `managers/<name>`, under the session of its process. */
 export interface ManagerRecord {
-  /** Where faceplates link to: `host:port`. */
+  /** `host:port` of its link. */
   readonly address: string;
-  /** Name of the machine, to spread copies over machines. */
+  /** Name of the machine, to spread replicas over machines. */
   readonly machine: string;
-  /** Share of the copies it gets, relative to the others. */
+  /** Share of the replicas that it gets, relative to the other managers. */
   readonly capacity: number;
-  /** It is leaving: nothing new is sent to it or run on it. */
+  /** The manager shuts down: it gets no new calls and no new chassis. */
   readonly isDraining: boolean;
-  /** Its stats faceplate, `http://host:port`; '' for none. */
+  /** Address of its stats faceplate, `http://host:port`; '' for none. */
   readonly stats: string;
   readonly pools: readonly PoolRecord[];
 }
 
 /** `masters/<name>`, under the session of its process. */
 export interface MasterRecord {
-  /** Lower leads first; equal ones by name. */
+  /** The master with the lowest rank leads; equal ranks are ordered by name. */
   readonly rank: number;
   readonly machine: string;
   readonly stats: string;
@@ -85,9 +85,9 @@ export interface FaceplateRecord {
   readonly machine: string;
   readonly thrift: string;
   readonly jsonRpc: string;
-  /** '' without sites. */
+  /** '' when it serves no sites. */
   readonly web: string;
-  /** Fronts that the user has added, by name. */
+  /** Addresses of faceplates that the user has added, by name. */
   readonly added: Readonly<Record<string, string>>;
   readonly stats: string;
 }
@@ -97,16 +97,16 @@ export interface LeaderRecord {
   readonly name: string;
 }
 
-/** `assignments/<manager>`: an order of the leader. */
+/** `assignments/<manager>`: what the leader assigns to a manager. */
 export interface AssignmentRecord {
-  /** LockIndex of the leader's lock when it was given; receivers refuse an older one. */
+  /** LockIndex of the leader's lock when it was written; managers reject an older term. */
   readonly term: number;
   readonly leader: string;
-  /** Everything this manager is to run by order; `count` is its share. */
+  /** All deployments assigned to the manager; `count` is its share. */
   readonly deployments: readonly Deployment[];
 }
 
-/** `drained/<manager>`, while it is to run nothing. */
+/** `drained/<manager>`: exists while an operator drains the manager. */
 export interface DrainedRecord {
   readonly since: string;
 }
@@ -140,7 +140,7 @@ export const FACEPLATE: z.ZodType<FaceplateRecord> = z.object({
   machine: text(),
   thrift: text(),
   jsonRpc: text(),
-  // Those of before had none.
+  // Missing in records of older versions.
   web: text().default(''),
   added: z.record(text(), text()).default({}),
   stats: text(),
@@ -154,7 +154,7 @@ export const ASSIGNMENT: z.ZodType<AssignmentRecord> = z.object({
   deployments: z.array(DEPLOYMENT).max(10_000),
 });
 
-/** A document from Consul, checked; an Error says what is wrong with it. */
+/** Parses and validates a document; returns an Error that says what is wrong. */
 export function readRecord<T>(schema: z.ZodType<T>, value: string): T | Error {
   try {
     return schema.parse(JSON.parse(value));
@@ -163,15 +163,15 @@ export function readRecord<T>(schema: z.ZodType<T>, value: string): T | Error {
   }
 }
 
-/** Documents as they were read, by full key. */
+/** Parsed documents by full key. */
 export type RecordCache<T> = Map<
   string,
   { readonly modifyIndex: number; readonly value: string; readonly record: T | Error }
 >;
 
 /**
- * The documents below a prefix, by what follows it in the key, ordered by name. Those that hang on a session are left out when they have
- * none: their process is gone.
+ * Parses the documents below a prefix. Keys of the result are the names after the prefix, in order.
+ * @param options.onlyHeld ignores documents without a session: their process is gone
  */
 export function readRecords<T>(
   schema: z.ZodType<T>,
@@ -179,23 +179,23 @@ export function readRecords<T>(
   entries: ReadonlyMap<string, ConsulEntry>,
   options: {
     readonly onlyHeld?: boolean;
-    readonly onWrong?: (name: string, error: Error) => void;
-    /** What was read before: a document that has not been written since is not read again. Kept up to date here. */
-    readonly before?: RecordCache<T>;
+    readonly onInvalid?: (name: string, error: Error) => void;
+    /** Cache of parsed documents: an unchanged document is not parsed again. Updated by this function. */
+    readonly cache?: RecordCache<T>;
   } = {},
 ): Map<string, T> {
-  const { before } = options;
-  for (const key of before?.keys() ?? []) if (!entries.has(key)) before?.delete(key);
+  const { cache } = options;
+  for (const key of cache?.keys() ?? []) if (!entries.has(key)) cache?.delete(key);
   const found = new Map<string, T>();
   for (const [key, entry] of [...entries].sort(([a], [b]) => (a < b ? -1 : 1))) {
     if (!key.startsWith(prefix) || (options.onlyHeld === true && entry.session === '')) continue;
     const name = key.slice(prefix.length);
-    const known = before?.get(key);
+    const known = cache?.get(key);
     const isKnown = known !== undefined && known.modifyIndex === entry.modifyIndex && known.value === entry.value;
     const record = isKnown ? known.record : readRecord(schema, entry.value);
-    if (!isKnown) before?.set(key, { modifyIndex: entry.modifyIndex, value: entry.value, record });
+    if (!isKnown) cache?.set(key, { modifyIndex: entry.modifyIndex, value: entry.value, record });
     if (!(record instanceof Error)) found.set(name, record);
-    else if (!isKnown) options.onWrong?.(name, record);
+    else if (!isKnown) options.onInvalid?.(name, record);
   }
   return found;
 }

@@ -1,6 +1,7 @@
-// A pool of another manager as an offer for the router. How free it is, is what its answers said last, less what was sent since: a guess, put
-// right by the next answer. When it is old, one more resource is believed free: asking costs a round trip, not asking lets a worker idle. A
-// manager that has said nothing since it was asked that way is not asked again: one that is frozen would swallow every call.
+// A pool of another manager as an offer for the router. The number of free resources is an estimate: the number in
+// the last reply, minus the calls sent since; the next reply corrects it. An old estimate is raised by one resource:
+// asking costs one round trip, not asking leaves a worker idle. A manager that has sent nothing since the last such
+// probe is not probed again, because a frozen manager would swallow every call.
 
 import type { Clock, KatamariError } from '../../core/mod.ts';
 import type { CallSink, PoolDetails, Reply, Send } from '../../core/rpc/mod.ts';
@@ -16,14 +17,14 @@ export class RemotePool implements Offer {
   readonly #peer: Peer;
   readonly #clock: Clock;
   #alive: number;
-  /** It said that it has no such pool, or is leaving: left alone until then. */
+  /** The manager said that it has no such pool, or that it drains: no calls are sent until then. */
   #avoidedUntilMs = 0;
-  #freeTold: number;
-  #queuedTold = 0;
-  #toldAtMs: number;
+  #freeReported: number;
+  #queuedReported = 0;
+  #reportedAtMs: number;
   #sentSince = 0;
-  /** What had been heard of the manager when the guess was put to the test last. */
-  #heardAtTest = -1;
+  /** `peer.heard` at the last probe. */
+  #heardAtProbe = -1;
 
   constructor(record: PoolRecord, found: Interface, peer: Peer, clock: Clock) {
     const { id, service, version, roles, tags, more, alive } = record;
@@ -33,8 +34,8 @@ export class RemotePool implements Offer {
     this.#peer = peer;
     this.#clock = clock;
     this.#alive = alive;
-    this.#freeTold = alive;
-    this.#toldAtMs = clock.nowMs();
+    this.#freeReported = alive;
+    this.#reportedAtMs = clock.nowMs();
   }
 
   get manager(): string {
@@ -51,53 +52,54 @@ export class RemotePool implements Offer {
 
   get free(): number {
     if (!this.isReachable || this.#alive === 0) return 0;
-    const left = this.#freeTold - this.#sentSince;
+    const left = this.#freeReported - this.#sentSince;
     if (left > 0) return left;
-    const isWorthATest = this.#clock.nowMs() - this.#toldAtMs > STALE_MS && this.#peer.heard !== this.#heardAtTest;
-    return isWorthATest ? 1 : 0;
+    const isProbeDue = this.#clock.nowMs() - this.#reportedAtMs > STALE_MS && this.#peer.heard !== this.#heardAtProbe;
+    return isProbeDue ? 1 : 0;
   }
 
   get queued(): number {
-    return this.#queuedTold + Math.max(0, this.#sentSince - this.#freeTold);
+    return this.#queuedReported + Math.max(0, this.#sentSince - this.#freeReported);
   }
 
-  /** Consul says how many live now. */
+  /** Sets the number of live resources from Consul. */
   setAlive(alive: number): void {
-    if (alive > this.#alive) this.#freeTold += alive - this.#alive;
+    if (alive > this.#alive) this.#freeReported += alive - this.#alive;
     this.#alive = alive;
     this.#avoidedUntilMs = 0;
   }
 
   readonly send: Send = (call, sink) => {
-    if (call.doNotQueue && this.#sentSince >= this.#freeTold) {
-      this.#heardAtTest = this.#peer.heard;
-      this.#peer.ask();
+    if (call.doNotQueue && this.#sentSince >= this.#freeReported) {
+      this.#heardAtProbe = this.#peer.heard;
+      this.#peer.probe();
     }
     this.#sentSince++;
     this.#peer.send(call, new RemotePoolCall(this, sink));
   };
 
   replied({ context: { freeNow, queuedNow } }: Reply): void {
-    if (freeNow >= 0) this.#told(freeNow, Math.max(0, queuedNow));
+    if (freeNow >= 0) this.#setReport(freeNow, Math.max(0, queuedNow));
   }
 
   failed(error: KatamariError): void {
-    if (error.code === 'overloaded') this.#told(0, this.#queuedTold);
-    // It is leaving, has ended that pool or does not have it yet: Consul will say so in a moment, or it is tried again.
+    if (error.code === 'overloaded') this.#setReport(0, this.#queuedReported);
+    // The manager drains, removed the pool or does not have it yet. Consul will report it soon; otherwise the pool is
+    // tried again.
     else if (error.facts.notRun === true && (error.code === 'draining' || error.code === 'no_pool')) {
       this.#avoidedUntilMs = this.#clock.nowMs() + AVOID_MS;
     }
   }
 
-  #told(free: number, queued: number): void {
-    this.#freeTold = free;
-    this.#queuedTold = queued;
-    this.#toldAtMs = this.#clock.nowMs();
+  #setReport(free: number, queued: number): void {
+    this.#freeReported = free;
+    this.#queuedReported = queued;
+    this.#reportedAtMs = this.#clock.nowMs();
     this.#sentSince = 0;
   }
 }
 
-/** Hears the end of a call, to learn how free the pool is, and hands it on. */
+/** Reads the load of the pool from the end of a call, and forwards the end. */
 class RemotePoolCall implements CallSink {
   readonly #pool: RemotePool;
   readonly #sink: CallSink;
@@ -118,6 +120,6 @@ class RemotePoolCall implements CallSink {
   }
 }
 
-/** After so long without word the guess is put to the test. */
+/** Age in ms at which an estimate is probed. */
 const STALE_MS = 20;
 const AVOID_MS = 1_000;

@@ -1,25 +1,28 @@
-// Files that a process must find again after it was killed at any moment: written whole or not at all, and safe on the disk before the next.
+// Atomic, durable writes of files that a process must find after it was killed at any moment.
 
 import { mkdir, open, rename } from 'node:fs/promises';
 import path from 'node:path';
 
-/** Puts `text` in the place of the file, for its owner's eyes only; makes its folder. Rejects with the system's error, the file unchanged. */
+/**
+ * Replaces the content of a file atomically and syncs it; creates its folder. Mode 0600. Rejects with the system's
+ * error and leaves the file unchanged.
+ */
 export async function replaceFile(file: string, text: string): Promise<void> {
   const folder = path.dirname(file);
   await mkdir(folder, { recursive: true });
-  const beside = `${file}.${process.pid}`;
-  const handle = await open(beside, 'w', 0o600);
+  const temporary = `${file}.${process.pid}`;
+  const handle = await open(temporary, 'w', 0o600);
   try {
     await handle.writeFile(text);
     await handle.sync();
   } finally {
     await handle.close();
   }
-  await rename(beside, file);
+  await rename(temporary, file);
   await syncFolder(folder);
 }
 
-/** The new name is on the disk too. Where folders cannot be opened the rename has to do. */
+/** Makes the rename durable. On systems where folders cannot be opened, the rename alone must do. */
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r').catch(() => undefined);
   await handle?.sync().catch(() => undefined);

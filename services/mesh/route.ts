@@ -1,6 +1,9 @@
 // How the calls of a service are split over its versions.
 
-/** Shares of a service's calls by version. A version that is not named gets none; no weights at all: shares by living resources. */
+/**
+ * Weights by version. A version without a weight gets no calls; without any weights, each version's weight is its
+ * number of live resources.
+ */
 export interface Route {
   readonly weights: Readonly<Record<string, number>>;
 }

@@ -1,11 +1,11 @@
-// The router picks the pool and the manager of every call, shortens the deadline to the timeout of the method, and retries calls that
-// did not run or are idempotent, within the deadline and a retry budget. A call that requests nothing but a service costs one map look-up
-// and one step through the weights.
+// The router picks the pool and the manager of every call, shortens the deadline to the timeout of the method, and
+// retries calls that did not run or are idempotent, within the deadline and a retry budget. A call that requests
+// nothing but a service costs one map look-up and one step through the weights.
 //
-// When several managers serve a pool, the router binds late, in two steps. It first offers the call to managers that reported a free
-// resource, with `doNotQueue`; a stale report costs one round trip. If all of them refuse, the call waits in the queue of the least loaded
-// manager. So no call waits for a busy worker while another worker is idle. While no manager of the pool is reachable, the call waits in
-// the router.
+// When several managers serve a pool, the router binds late, in two steps. It first offers the call to managers that
+// reported a free resource, with `doNotQueue`; a stale report costs one round trip. If all of them refuse, the call
+// waits in the queue of the least loaded manager. So no call waits for a busy worker while another worker is idle.
+// While no manager of the pool is reachable, the call waits in the router.
 
 import { DeadlineWheel, WaitingCallsByKey } from '../../core/link/mod.ts';
 import { asKatamariError, ERROR_TABLE, KatamariError, type Clock, RetryBudget } from '../../core/mod.ts';
@@ -53,7 +53,10 @@ export class Router implements Directory {
     this.#waiting = new WaitingCallsByKey({ clock, deadlines: new DeadlineWheel(clock), max: WAITING_MAX });
   }
 
-  /** Replaces the set of pools. The next call sees it; calls that were sent stay where they are, waiting calls try again. */
+  /**
+   * Replaces the set of pools. The next call sees it; calls that were sent stay where they are, waiting calls try
+   * again.
+   */
   setOffers(offers: readonly Offer[]): void {
     this.#offers = [...offers].sort(byServiceThenVersion);
     this.#rebuild();
@@ -163,7 +166,10 @@ export class Router implements Directory {
     sink.fail(new KatamariError('overloaded', why, facts));
   }
 
-  /** The call as it is sent to the pool: with the exact service and version, and a deadline no later than the method allows. */
+  /**
+   * The call as it is sent to the pool: with the exact service and version, and a deadline no later than the method
+   * allows.
+   */
   #prepare(call: Call, { details: { service, version } }: Offer, method: Method, doNotQueue: boolean): Call {
     const latestMs =
       method.timeoutMs === 0 ? call.deadlineMs : Math.min(call.deadlineMs, this.#clock.nowMs() + method.timeoutMs);

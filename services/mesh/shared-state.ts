@@ -1,5 +1,6 @@
-// Settings and routes, which all processes of a mesh share through Consul: they come in by watches and hold at once. While Consul is away, and
-// when it comes back without them, what was last known holds.
+// Settings and routes, which all processes of a mesh share through Consul. Watches deliver changes, which apply at
+// once. While Consul is unreachable, and when it comes back without data, the last known values stay.
+
 import { systemClock, type Clock } from '../../core/mod.ts';
 import {
   type ConsulClient,
@@ -21,7 +22,7 @@ export interface SharedStateOptions {
   readonly mesh: string;
   readonly events: EventLog;
   readonly reachability: Reachability;
-  /** What holds until Consul says otherwise. */
+  /** Values that apply until Consul has others. */
   readonly initial: { readonly timeoutMs: number; readonly routes: Readonly<Record<string, Route>> };
   readonly clock?: Clock;
 }
@@ -40,7 +41,7 @@ export class SharedState {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#keys = keysOf(options.mesh);
-    // Each request under way listens.
+    // Each request in progress listens on this signal; no leak.
     setMaxListeners(0, this.#end.signal);
     this.#timeoutMs = options.initial.timeoutMs;
     this.#routes = options.initial.routes;
@@ -55,34 +56,37 @@ export class SharedState {
     return this.#routes;
   }
 
-  /** Of the watches, for the metrics. */
+  /** Statistics of the watches, for the metrics. */
   stats(): readonly WatchStats[] {
     return this.#watches.map((watch) => watch.stats());
   }
 
-  /** What a snapshot says, for a start without Consul. */
-  begin({ timeoutMs, routes }: { timeoutMs: number; routes: Readonly<Record<string, Route>> }): void {
+  /** Loads the values of a snapshot, for a start without Consul. */
+  loadSnapshot({ timeoutMs, routes }: { timeoutMs: number; routes: Readonly<Record<string, Route>> }): void {
     this.#setTimeout(timeoutMs);
     this.#setRoutes(routes);
   }
 
   /**
-   * Begins to watch. Resolves when settings and routes are known, or after a moment when Consul does not answer: the mesh starts
-   * without it, with what the configuration says.
+   * Starts the watches. Resolves when settings and routes are known, or after 2 s without an answer: the mesh then
+   * starts with the values of the configuration.
    */
   async start(onRoutes: (routes: Readonly<Record<string, Route>>) => void): Promise<void> {
     this.#onRoutes = onRoutes;
     onRoutes(this.#routes);
     this.#watch(this.#keys.settings, (entries, facts) => this.#takeSettings(entries, facts));
     this.#watch(this.#keys.routes, (entries, facts) => this.#takeRoutes(entries, facts));
-    const patience = new Promise<void>((resolve) => {
-      const stop = this.#clock.after(PATIENCE_MS, resolve);
+    const timeout = new Promise<void>((resolve) => {
+      const stop = this.#clock.after(START_WAIT_MS, resolve);
       this.#end.signal.addEventListener('abort', stop, { once: true });
     });
-    await Promise.race([Promise.all(this.#watches.map(({ ready }) => ready)), patience]);
+    await Promise.race([Promise.all(this.#watches.map(({ ready }) => ready)), timeout]);
   }
 
-  /** Changes the global timeout of the whole mesh; undefined: back to what the configuration says. @throws ConsulError */
+  /**
+   * Sets the global timeout of the whole mesh; undefined: back to the value of the configuration.
+   * @throws ConsulError
+   */
   async setTimeoutMs(timeoutMs: number | undefined): Promise<void> {
     const key = this.#keys.settings;
     if (timeoutMs === undefined) await this.#options.client.delete(key);
@@ -90,13 +94,16 @@ export class SharedState {
     this.#setTimeout(timeoutMs ?? this.#options.initial.timeoutMs);
   }
 
-  /** Changes the route of a service for the whole mesh; no weights: back to what the configuration says. @throws ConsulError */
+  /**
+   * Sets the route of a service for the whole mesh; no weights: back to the one of the configuration.
+   * @throws ConsulError
+   */
   async setRoute(service: string, route: Route): Promise<void> {
     const key = this.#keys.routes + service;
     const isReset = Object.keys(route.weights).length === 0;
     if (isReset) await this.#options.client.delete(key);
     else await this.#options.client.put(key, JSON.stringify(route));
-    // Here it holds at once; elsewhere when the watch tells.
+    // Applies here at once; other processes get it from their watches.
     const { [service]: _, ...others } = this.#routes;
     const initial = this.#options.initial.routes[service];
     const next = isReset ? initial : route;
@@ -124,7 +131,11 @@ export class SharedState {
     if (found === undefined && isAfterReset) return;
     const parsed = found === undefined ? undefined : readRecord(SETTINGS, found.value);
     if (parsed instanceof Error)
-      this.#options.events.add('settings_changed', 'settings', `ignored, the last ones stay: ${parsed.message}`);
+      this.#options.events.add(
+        'settings_changed',
+        'settings',
+        `ignored, the last valid settings stay: ${parsed.message}`,
+      );
     else this.#setTimeout(parsed?.timeoutMs ?? this.#options.initial.timeoutMs);
   }
 
@@ -140,7 +151,7 @@ export class SharedState {
       const service = key.slice(this.#keys.routes.length);
       const parsed = readRecord(ROUTE, value);
       if (parsed instanceof Error) {
-        this.#options.events.add('routes_changed', service, `ignored, the last one stays: ${parsed.message}`);
+        this.#options.events.add('routes_changed', service, `ignored, the last valid route stays: ${parsed.message}`);
         const last = this.#routes[service];
         if (last !== undefined) routes[service] = last;
       } else routes[service] = parsed;
@@ -164,5 +175,5 @@ export class SharedState {
 
 const SETTINGS = z.object({ timeoutMs: z.int().min(1).max(3_600_000).optional() });
 const ROUTE = z.object({ weights: z.record(z.string(), z.int().min(0)) });
-/** How long a start waits for Consul. */
-const PATIENCE_MS = 2_000;
+/** How long the start waits for Consul. */
+const START_WAIT_MS = 2_000;

@@ -1,5 +1,6 @@
-// What this process knew last of its mesh, on disk, so that it can start while Consul is away: the managers with their pools, the interfaces
-// of those, settings and routes. Written a moment after a change, whole or not at all. One that cannot be read counts as none, and is said.
+// The last known state of the mesh on disk, so that this process can start without Consul: managers with their pools,
+// the interfaces of those pools, settings and routes. Written half a second after a change, atomically. An unreadable
+// snapshot is ignored and reported.
 
 import { readFile } from 'node:fs/promises';
 import type { Clock } from '../../core/mod.ts';
@@ -12,10 +13,10 @@ import { z } from 'zod';
 
 export interface Snapshot {
   readonly managers: Readonly<Record<string, ManagerRecord>>;
-  /** Texts by the id of the interface. */
+  /** IDL by the id of the interface. */
   readonly interfaces: Readonly<Record<string, { readonly service: string; readonly source: IdlSource }>>;
   readonly timeoutMs: number;
-  /** ISO time, for people. */
+  /** ISO 8601 time; informative only. */
   readonly takenAt: string;
   readonly routes: Readonly<Record<string, { readonly weights: Readonly<Record<string, number>> }>>;
 }
@@ -24,7 +25,7 @@ export interface SnapshotOptions {
   readonly dataDir: string;
   readonly events: EventLog;
   readonly clock: Clock;
-  /** What is true now. */
+  /** Returns the current state. */
   readonly take: () => Snapshot;
 }
 
@@ -32,7 +33,7 @@ export class SnapshotFile {
   readonly #options: SnapshotOptions;
   readonly #file: string;
   #stop: (() => void) | undefined;
-  #isBegun = false;
+  #isEnabled = false;
   #writing: Promise<void> = Promise.resolve();
   #written = '';
 
@@ -41,40 +42,40 @@ export class SnapshotFile {
     this.#file = path.join(options.dataDir, 'snapshot.json');
   }
 
-  /** undefined: there is none that can be used. */
+  /** Returns the snapshot; undefined when there is none that can be used. */
   async read(): Promise<Snapshot | undefined> {
     let text: string;
     try {
       text = await readFile(this.#file, 'utf8');
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') this.#complain((error as Error).message);
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') this.#report((error as Error).message);
       return undefined;
     }
     const found = readRecord(SNAPSHOT, text);
     if (!(found instanceof Error)) return found;
-    this.#complain(found.message);
+    this.#report(found.message);
     return undefined;
   }
 
   /**
-   * What this process knows is worth keeping from now on. Before, while it has not heard of anybody, it would only replace what it knew last
-   * by nothing: and need it at once, if it is restarted again.
+   * Enables writing. Before the first answer of Consul the current state is empty, and writing it would destroy the
+   * snapshot that the next start may need.
    */
-  begin(): void {
-    this.#isBegun = true;
+  enable(): void {
+    this.#isEnabled = true;
     this.changed();
   }
 
-  /** Something in it has changed: it is written in a moment. */
+  /** Schedules a write after a change. */
   changed(): void {
-    if (!this.#isBegun) return;
+    if (!this.#isEnabled) return;
     this.#stop ??= this.#options.clock.after(GATHER_MS, () => {
       this.#stop = undefined;
       this.#writing = this.#writing.then(() => this.#write());
     });
   }
 
-  /** Writes what is due and ends. */
+  /** Writes a scheduled snapshot now; resolves when it is on disk. */
   async close(): Promise<void> {
     if (this.#stop !== undefined) {
       this.#stop();
@@ -86,18 +87,18 @@ export class SnapshotFile {
 
   async #write(): Promise<void> {
     const { takenAt, ...known } = this.#options.take();
-    const what = JSON.stringify(known);
-    if (what === this.#written) return;
+    const content = JSON.stringify(known);
+    if (content === this.#written) return;
     const text = JSON.stringify({ takenAt, ...known });
     try {
       await replaceFile(this.#file, text);
-      this.#written = what;
+      this.#written = content;
     } catch (error) {
       this.#options.events.add('consul_lost', this.#file, `cannot be written: ${(error as Error).message}`);
     }
   }
 
-  #complain(why: string): void {
+  #report(why: string): void {
     this.#options.events.add('consul_lost', this.#file, `is not used: ${why}`);
   }
 }

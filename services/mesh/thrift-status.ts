@@ -1,15 +1,17 @@
-// A MeshStatus as idl/katamari.thrift has it, and back: there `service` is a reserved word, and figures that nobody has are left out.
+// Converts a MeshStatus to and from its form in idl/katamari.thrift. There, `service` is a reserved word, and unknown
+// figures are omitted.
 
 import type { MeshStatus, PoolStatus } from '../../core/rpc/mod.ts';
 
 type ThriftFigures = 'p50Ms' | 'p99Ms' | 'queueP99Ms';
 
-/** As it comes out of decoding. */
+/** A decoded status struct. */
 export type ThriftStatus = Omit<MeshStatus, 'pools'> & {
   readonly pools: readonly (Omit<PoolStatus, 'service' | ThriftFigures> &
     Partial<Pick<PoolStatus, ThriftFigures>> & { readonly serviceName: string })[];
 };
 
+/** MeshStatus to struct. */
 export function thriftStatus(status: MeshStatus): unknown {
   return {
     ...status,
@@ -23,6 +25,7 @@ export function thriftStatus(status: MeshStatus): unknown {
   };
 }
 
+/** Struct to MeshStatus. */
 export function statusOfThrift(status: ThriftStatus): MeshStatus {
   const pools = status.pools.map(({ serviceName, ...pool }) => ({ ...NO_FIGURES, ...pool, service: serviceName }));
   return { ...status, pools };

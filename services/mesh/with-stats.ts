@@ -1,22 +1,23 @@
-// A Send with its books: every call is entered once when it comes and once when it settles. For the fronts that have no books of
+// Wraps a Send with call statistics: each call is counted when it arrives and when it settles. Used for listeners
+// that have no statistics of their own: calls of chassis into the mesh, and the port of the manager.
+
 import type { Clock, KatamariError } from '../../core/mod.ts';
 import type { Call, CallSink, CallStats, Directory, Reply, Send, StatsTable } from '../../core/rpc/mod.ts';
 
-// their own: calls from chassis into the mesh, and the manager's port.
-
 import { LRUCache } from 'lru-cache';
 
-export function withStats(send: Send, book: StatsTable, faceplate: string, directory: Directory, clock: Clock): Send {
-  const pages = new StatsEntries(book, faceplate, directory);
+/** @param faceplate name under which the calls are counted */
+export function withStats(send: Send, table: StatsTable, faceplate: string, directory: Directory, clock: Clock): Send {
+  const entries = new StatsEntries(table, faceplate, directory);
   return (call, sink) => {
     const startedMs = clock.nowMs();
-    const stats = pages.of(call, startedMs);
+    const stats = entries.of(call, startedMs);
     stats.accept();
     send(call, new CountedCall(stats, startedMs, clock, sink));
   };
 }
 
-/** One call in the books. */
+/** Counts the end of one call. */
 class CountedCall implements CallSink {
   readonly #stats: CallStats;
   readonly #startedMs: number;
@@ -42,31 +43,31 @@ class CountedCall implements CallSink {
   }
 }
 
-/** The pages of calls by what they are. Names that nobody here knows are entered under '-': a stranger cannot make the book grow. */
+/** Statistics by service and method. Unknown names are counted under '-', so that clients cannot grow the table. */
 class StatsEntries {
-  readonly #book: StatsTable;
+  readonly #table: StatsTable;
   readonly #faceplate: string;
   readonly #directory: Directory;
   readonly #known = new LRUCache<string, MethodEntries>({ max: NAMES_MAX });
 
-  constructor(book: StatsTable, faceplate: string, directory: Directory) {
-    this.#book = book;
+  constructor(table: StatsTable, faceplate: string, directory: Directory) {
+    this.#table = table;
     this.#faceplate = faceplate;
     this.#directory = directory;
   }
 
   of({ service, method }: Call, nowMs: number): CallStats {
     const name = `${service}:${method}`;
-    let page = this.#known.get(name);
-    if (page === undefined || nowMs - page.seenAtMs > KNOWN_MS) {
-      if (!this.#isKnown(service, method)) return this.#book.of(this.#faceplate, '-', '-');
-      page = { stats: this.#book.of(this.#faceplate, service, method), seenAtMs: nowMs };
-      this.#known.set(name, page);
+    let entry = this.#known.get(name);
+    if (entry === undefined || nowMs - entry.seenAtMs > KNOWN_MS) {
+      if (!this.#isKnown(service, method)) return this.#table.of(this.#faceplate, '-', '-');
+      entry = { stats: this.#table.of(this.#faceplate, service, method), seenAtMs: nowMs };
+      this.#known.set(name, entry);
     }
-    return page.stats;
+    return entry.stats;
   }
 
-  /** Goes through all pools: not for every call. */
+  /** Searches all pools, so the result is cached for KNOWN_MS. */
   #isKnown(service: string, method: string): boolean {
     return this.#directory
       .pools()
@@ -79,6 +80,6 @@ interface MethodEntries {
   readonly seenAtMs: number;
 }
 
-/** How long a name is believed to be what it was, in ms. */
+/** How long a known name is not checked again, in ms. */
 const KNOWN_MS = 1_000;
 const NAMES_MAX = 4_096;

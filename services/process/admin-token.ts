@@ -1,5 +1,5 @@
-// The token that guards the admin service: the configuration's, or the one in its file, made at the first start and readable for this
-// user alone.
+// The token that guards the admin service: the configuration's, or the one in its file, made at the first start and
+// readable for this user alone.
 
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/mod.ts';

@@ -1,4 +1,5 @@
-// The faceplate role of a process: the fronts for clients, the admin service that every faceplate offers, and the view of the whole mesh that
+// The faceplate role of a process: the fronts for clients, the admin service that every faceplate offers, and the
+// view of the whole mesh that
 import { KatamariError } from '../../core/mod.ts';
 import type { MeshAccess, MeshStatus } from '../../core/rpc/mod.ts';
 import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
@@ -26,7 +27,10 @@ export class FaceplateRole {
   readonly #view: StatusGatherer;
   readonly adminToken: string;
   readonly admin: Offer;
-  /** Where each front listens, by its name: thrift, json-rpc, web when it has sites, and those that the user has added. */
+  /**
+   * Where each front listens, by its name: thrift, json-rpc, web when it has sites, and those that the user has
+   * added.
+   */
   readonly addresses: Map<string, string> = new Map();
 
   private constructor(base: ProcessBase, manager: ManagerRole | undefined) {

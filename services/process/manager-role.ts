@@ -1,4 +1,5 @@
-// The manager role of a process: its resource manager, the port on which faceplates of other processes reach its pools, the socket on which
+// The manager role of a process: its resource manager, the port on which faceplates of other processes reach its
+// pools, the socket on which
 import { startLinkServer, whyNotListen, type LinkServer } from '../../core/link/mod.ts';
 import type { PoolStatus } from '../../core/rpc/mod.ts';
 import { ExitError, EXIT, desiredDeployment } from '../config/mod.ts';
@@ -132,7 +133,7 @@ export class ManagerRole {
       limits: { ...config.limits, pipelineMax: Math.max(config.limits.pipelineMax, INSIDE_CALLS_MAX) },
       timeoutMs,
       caller: 'a chassis',
-      gathering: 'round',
+      flushAt: 'immediate',
     });
     this.#opened('inside', 'inside', inside);
   }
@@ -164,7 +165,7 @@ export class ManagerRole {
       limits: { ...limits, pipelineMax: Math.max(limits.pipelineMax, LINK_CALLS_MAX) },
       timeoutMs,
       caller: 'a faceplate',
-      gathering: 'round',
+      flushAt: 'immediate',
       ...(security === undefined ? {} : { security }),
     });
     this.linkAddress = link.address.replace(/^tcp:/, '');

@@ -1,4 +1,5 @@
-// What the roles of a process are plugged into: what all of them share, and the list of what was opened and must be closed.
+// What the roles of a process are plugged into: what all of them share, and the list of what was opened and must be
+// closed.
 
 import type { LinkSecurity } from '../../core/link/mod.ts';
 import type { Clock } from '../../core/mod.ts';

@@ -1,5 +1,6 @@
-// One process of a mesh, with one role or several: reads nothing, decides nothing, only plugs the rooms together and takes them apart again.
-// The path of a call: faceplate -> router -> (link -> manager's link port ->) pool -> link -> chassis.
+// One process of a mesh, with one role or several: reads nothing, decides nothing, only plugs the rooms together and
+// takes them apart again. The path of a call: faceplate -> router -> (link -> manager's link port ->) pool -> link ->
+// chassis.
 
 import type { LinkSecurity } from '../../core/link/mod.ts';
 import { runtimeName, runtimeVersion, systemClock, type Clock, urlOf } from '../../core/mod.ts';
@@ -54,7 +55,10 @@ export interface RunningMesh {
   close(): Promise<void>;
 }
 
-/** @throws KatamariError or the system's error (a port that is taken) when the process cannot start; nothing is left behind then */
+/**
+ * @throws KatamariError or the system's error (a port that is taken) when the process cannot start; nothing is left
+ * behind then
+ */
 export async function startMesh(
   config: Config,
   hooks: MeshHooks,
@@ -278,7 +282,7 @@ class MeshProcess implements RunningMesh, ProcessBase {
     this.opened({ phase: 'presence', close: () => this.#snapshot?.close() });
     const last = await this.#snapshot.read();
     for (const [id, { service, source }] of Object.entries(last?.interfaces ?? {})) {
-      fleet.interfaces.knowSource({ id, service }, source);
+      fleet.interfaces.addSource({ id, service }, source);
     }
     let isKnown = false;
     const known = Promise.all([shared.start((changed) => this.#onRoutes(changed)), fleet.start()]).then(() => {
@@ -288,13 +292,14 @@ class MeshProcess implements RunningMesh, ProcessBase {
     });
     await Promise.race([known, new Promise<void>((resolve) => clock.after(PATIENCE_MS, resolve))]);
     if (last !== undefined && (!isKnown || fleet.records.size === 0)) {
-      if (!isKnown) shared.begin(last);
-      // A Consul that has lost its data lists nobody until they have entered again, which is no reason to do without them.
-      fleet.begin(new Map(Object.entries(last.managers)));
+      if (!isKnown) shared.loadSnapshot(last);
+      // A Consul that has lost its data lists nobody until they have entered again, which is no reason to do without
+      // them.
+      fleet.loadSnapshot(new Map(Object.entries(last.managers)));
       const why = isKnown ? 'lists no manager' : 'does not answer';
       events.add('consul_lost', config.consul.address, `${why}; begun with what was known ${last.takenAt}`);
     }
-    this.#snapshot.begin();
+    this.#snapshot.enable();
   }
 
   #takeSnapshot(): Snapshot {
@@ -328,7 +333,7 @@ class MeshProcess implements RunningMesh, ProcessBase {
       port: ports.stats,
       limits,
     });
-    this.#statsAddress = urlOf(stats.address, stats.port);
+    this.#statsAddress = urlOf({ host: stats.address, port: stats.port });
     this.opened(
       { phase: 'presence', drain: () => stats.drain(), close: () => stats.close() },
       { name: 'stats', address: this.#statsAddress, connections: () => stats.connections() },
@@ -398,7 +403,7 @@ class MeshProcess implements RunningMesh, ProcessBase {
   /** What was written for good may be lost: Consul may have come back empty. */
   #onConsulBack(): void {
     this.fleet.interfaces.forgetPublished();
-    this.#presence?.consulIsBack();
+    this.#presence?.onConsulBack();
     this.poolsChanged();
   }
 

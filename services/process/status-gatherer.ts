@@ -1,5 +1,6 @@
-// The whole mesh as a faceplate tells of it: the pools of every manager, asked over the links, and every process that Consul knows. Gathered
-// when somebody looks, the others at most once in a short while; a manager that does not answer is told with what its record says.
+// The whole mesh as a faceplate tells of it: the pools of every manager, asked over the links, and every process that
+// Consul knows. Gathered when somebody looks, the others at most once in a short while; a manager that does not
+// answer is told with what its record says.
 
 import type { MeshStatus, PoolStatus, ProcessStatus } from '../../core/rpc/mod.ts';
 import { ConsulError, within, type ConsulEntry } from '../consul/mod.ts';

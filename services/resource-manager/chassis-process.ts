@@ -1,5 +1,6 @@
-// One operating-system process of a chassis, the leader of its own process group. Captures its output line by line. Stops it in steps:
-// SIGTERM, then SIGKILL to the whole group; draining is up to the caller. Does not talk to the process over its socket.
+// One operating-system process of a chassis, the leader of its own process group. Captures its output line by line.
+// Stops it in steps: SIGTERM, then SIGKILL to the whole group; draining is up to the caller. Does not talk to the
+// process over its socket.
 
 import type { Clock } from '../../core/mod.ts';
 import { LineSplitter } from './line-splitter.ts';
@@ -14,7 +15,10 @@ export interface Launch {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** How a process ended. `code` and `signal` as in node:child_process; `failure` is set when the process could not be launched. */
+/**
+ * How a process ended. `code` and `signal` as in node:child_process; `failure` is set when the process could not be
+ * launched.
+ */
 export interface Exit {
   readonly code: number | null;
   readonly signal: string | null;
@@ -137,7 +141,10 @@ export class ChassisProcess {
   }
 }
 
-/** The environment of this process without the tokens, addresses and settings of the mesh, which a chassis must not see. */
+/**
+ * The environment of this process without the tokens, addresses and settings of the mesh, which a chassis must not
+ * see.
+ */
 function inheritedEnv(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(KATAMARI|CONSUL)_/.test(name)));
 }

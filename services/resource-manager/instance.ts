@@ -1,5 +1,5 @@
-// One process of a chassis from launch to exit: launched, ready, serving, ended. It ends once, with the first reason that was given, and
-// releases its timers, link and socket file. The slot decides what happens next.
+// One process of a chassis from launch to exit: launched, ready, serving, ended. It ends once, with the first reason
+// that was given, and releases its timers, link and socket file. The slot decides what happens next.
 
 import { KatamariError, sleep, type Clock } from '../../core/mod.ts';
 import type { RestartReason } from '../../core/rpc/mod.ts';
@@ -150,7 +150,10 @@ export class ProcessInstance {
     return resource;
   }
 
-  /** Checks age and memory, and pings while the chassis is idle. A busy chassis is judged by the deadlines of its calls. */
+  /**
+   * Checks age and memory, and pings while the chassis is idle. A busy chassis is judged by the deadlines of its
+   * calls.
+   */
   #watchHealth(ready: ReadyChassis): void {
     const { clock, times, recycle } = this.#options;
     const { signal } = this.#life;
@@ -198,7 +201,8 @@ export class ProcessInstance {
   }
 
   #onLinkClosed(error: KatamariError): void {
-    // The link of a dying process closes a moment before its exit is reported. The exit is the better reason, so wait for it.
+    // The link of a dying process closes a moment before its exit is reported. The exit is the better reason, so wait
+    // for it.
     const stop = this.#options.clock.after(EXIT_AFTER_LINK_MS, () => this.end('protocol', error.message));
     void this.process.exited.then(stop);
     this.#options.onBroken(this);

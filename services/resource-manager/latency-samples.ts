@@ -1,10 +1,13 @@
-// Service times of the last calls of one method. They show which waiting calls cannot finish in time, and which methods are quick.
+// Service times of the last calls of one method. They show which waiting calls cannot finish in time, and which
+// methods are quick.
 
 /** Service times of the last calls of one method, in ms. */
 export class LatencySamples {
   readonly #times: number[] = [];
   #next = 0;
-  /** Moving average in ms. One slow call among many hardly changes it; a call that hung affects it for some 50 calls. */
+  /**
+   * Moving average in ms. One slow call among many hardly changes it; a call that hung affects it for some 50 calls.
+   */
   #meanMs = 0;
   #count = 0;
 

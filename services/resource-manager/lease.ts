@@ -1,5 +1,6 @@
-// One call in a pool, from accepted to settled. A lease knows where its call is (in the queue, sent ahead to a busy resource, served,
-// settled) and what ends it there: a reply, a failure, its deadline or its caller. The pool decides which resource serves it, and when.
+// One call in a pool, from accepted to settled. A lease knows where its call is (in the queue, sent ahead to a busy
+// resource, served, settled) and what ends it there: a reply, a failure, its deadline or its caller. The pool decides
+// which resource serves it, and when.
 
 import {
   callerGone,
@@ -60,7 +61,8 @@ export interface LeasedResource {
  *
  * - queued -> serving (a resource took it) -> settled
  * - queued -> settled (refused, deadline passed, caller gone)
- * - queued -> ahead (sent to a busy resource) -> serving; or back to queued when the resource dies or is stuck; or settled as if queued
+ * - queued -> ahead (sent to a busy resource) -> serving; or back to queued when the resource dies or is stuck; or
+ * settled as if queued
  * - serving -> queued only when nothing was written
  */
 export class Lease implements ReplySink, WaitingCall {
@@ -81,7 +83,10 @@ export class Lease implements ReplySink, WaitingCall {
   #isSettled = false;
   /** The call is quick and idempotent, so it may be sent ahead. */
   readonly isQuick: boolean;
-  /** Sent behind a call that has no reply yet, so the chassis has not begun it as far as the manager knows. Set by the resource. */
+  /**
+   * Sent behind a call that has no reply yet, so the chassis has not begun it as far as the manager knows. Set by the
+   * resource.
+   */
   isAhead = false;
   linkId = 0;
 
@@ -159,7 +164,8 @@ export class Lease implements ReplySink, WaitingCall {
     const resource = this.#resource as LeasedResource;
     if (wire?.retire === true) resource.retire();
     resource.answered(this, nowMs);
-    // Serve the next call before the reply goes out, so that the pool figures in the reply are still true when it is read.
+    // Serve the next call before the reply goes out, so that the pool figures in the reply are still true when it is
+    // read.
     this.#pool.onFreed(resource);
     if (!this.#isSettled) {
       const queueUs = (this.#startedAtMs - this.acceptedAtMs) * 1000;
@@ -177,7 +183,10 @@ export class Lease implements ReplySink, WaitingCall {
     }
   }
 
-  /** ReplySink: the chassis died, closed the link, broke the protocol, rejected the call, or is draining and did not run it. */
+  /**
+   * ReplySink: the chassis died, closed the link, broke the protocol, rejected the call, or is draining and did not
+   * run it.
+   */
   fail(error: KatamariError): void {
     const resource = this.#resource as LeasedResource;
     resource.answered(this, this.#pool.options.clock.nowMs());
@@ -193,7 +202,10 @@ export class Lease implements ReplySink, WaitingCall {
     this.#sink.fail(error.code === 'resource_failed' ? resource.explain(error, this.call) : error);
   }
 
-  /** DeadlineEntry: the deadline has passed. A call in service keeps its place taken until the chassis answers or is killed. */
+  /**
+   * DeadlineEntry: the deadline has passed. A call in service keeps its place taken until the chassis answers or is
+   * killed.
+   */
   expire(): void {
     if (this.#isSettled) return;
     const nowMs = this.#pool.options.clock.nowMs();

@@ -1,4 +1,5 @@
-// Splits the output of a chassis into lines of text. A line without an end is cut at its limit, so endless output takes no memory.
+// Splits the output of a chassis into lines of text. A line without an end is cut at its limit, so endless output
+// takes no memory.
 
 import { StringDecoder } from 'node:string_decoder';
 

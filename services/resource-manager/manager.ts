@@ -1,5 +1,6 @@
-// The resource manager of this machine. It runs the deployments of its file and those that the leader assigned, sorts ready chassis into
-// pools, and reports the pools that it offers. It owns processes, sockets and queues, and knows nothing of faceplates, Consul or routes.
+// The resource manager of this machine. It runs the deployments of its file and those that the leader assigned, sorts
+// ready chassis into pools, and reports the pools that it offers. It owns processes, sockets and queues, and knows
+// nothing of faceplates, Consul or routes.
 
 import { type Clock, KatamariError } from '../../core/mod.ts';
 import { CallStats, type EventKind, type PoolStatus, type RestartReason, type Send } from '../../core/rpc/mod.ts';
@@ -62,8 +63,8 @@ export class ResourceManager {
   }
 
   /**
-   * Sets the desired deployments of a source: starts new ones, drains missing ones and rolls changed ones chassis by chassis.
-   * Idempotent.
+   * Sets the desired deployments of a source: starts new ones, drains missing ones and rolls changed ones chassis by
+   * chassis. Idempotent.
    */
   setDeployments(source: DeploymentSource, deployments: readonly Deployment[]): void {
     this.#deployments[source] = deployments;
@@ -92,8 +93,9 @@ export class ResourceManager {
   }
 
   /**
-   * Routes a call to a pool of this machine, by exact service and version. If chassis of one version report different details, there are
-   * several pools: then by the roles and details of the call, or by the id of a pool in detail `katamari-pool`.
+   * Routes a call to a pool of this machine, by exact service and version. If chassis of one version report different
+   * details, there are several pools: then by the roles and details of the call, or by the id of a pool in detail
+   * `katamari-pool`.
    */
   readonly send: Send = (call, sink) => this.#pools.send(call, sink);
 
@@ -101,7 +103,8 @@ export class ResourceManager {
    * Restarts the chassis of a service, one at a time. An old chassis drains after its replacement is ready.
    * @param version '' for all versions
    * @returns number of replaced chassis
-   * @throws KatamariError when a replacement does not come up (the other chassis stay as they are), or nothing is deployed by that name
+   * @throws KatamariError when a replacement does not come up (the other chassis stay as they are), or nothing is
+   * deployed by that name
    */
   async roll(service: string, version: string): Promise<number> {
     const replicaSets = [...this.#replicaSets.values()].filter(
@@ -117,7 +120,11 @@ export class ResourceManager {
     return counts.reduce((sum, count) => sum + count, 0);
   }
 
-  /** Replaces one chassis. @param resource `Service@version/index` @throws KatamariError when there is none, or the new one does not come up */
+  /**
+   * Replaces one chassis.
+   * @param resource `Service@version/index`
+   * @throws KatamariError when there is none, or the new one does not come up
+   */
   async restart(resource: string): Promise<void> {
     for (const replicas of this.#replicaSets.values()) {
       const slot = replicas.slots.find(({ name }) => name === resource);

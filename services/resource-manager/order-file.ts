@@ -1,5 +1,6 @@
-// The last assignment on disk, so that a manager that starts without Consul runs what it ran before. Each write is atomic and synced before
-// the next. A file that cannot be read, or that belongs to another manager, is moved aside and reported, and never applied.
+// The last assignment on disk, so that a manager that starts without Consul runs what it ran before. Each write is
+// atomic and synced before the next. A file that cannot be read, or that belongs to another manager, is moved aside
+// and reported, and never applied.
 
 import { readFile, rename } from 'node:fs/promises';
 import { ASSIGNMENT, readRecord, replaceFile, type AssignmentRecord } from '../mesh/mod.ts';

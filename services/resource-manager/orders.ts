@@ -1,9 +1,10 @@
-// The assignments of the leader to this manager. Follows the assignment in Consul and keeps the last one on disk. Rejects an assignment
-// with an older term than it has seen, because its author is not the leader any more. An assignment stays in force until another one
-// replaces it: neither an unreachable Consul nor an empty one ends anything; only an assignment of nothing does.
+// The assignments of the leader to this manager. Follows the assignment in Consul and keeps the last one on disk.
+// Rejects an assignment with an older term than it has seen, because its author is not the leader any more. An
+// assignment stays in force until another one replaces it: neither an unreachable Consul nor an empty one ends
+// anything; only an assignment of nothing does.
 //
-// A term is the lock index of the leader's key, so terms compare only within one history of that key. When Consul loses its data, or the
-// key is created anew, terms restart.
+// A term is the lock index of the leader's key, so terms compare only within one history of that key. When Consul
+// loses its data, or the key is created anew, terms restart.
 
 import type { Clock } from '../../core/mod.ts';
 import { pause, watchPrefix, type ConsulClient, type ConsulEntry, type ConsulWatch } from '../consul/mod.ts';
@@ -199,7 +200,10 @@ export class Orders {
     if (isNew && this.#inConsul !== undefined) this.#consider(this.#inConsul);
   }
 
-  /** Reads the leader's key once more after a reset, because its watch may report before or after the one of the assignment. */
+  /**
+   * Reads the leader's key once more after a reset, because its watch may report before or after the one of the
+   * assignment.
+   */
   async #readLeader(): Promise<void> {
     const { client } = this.#options;
     const entry = await client.get(this.#keys.leader, this.#end.signal).catch(() => undefined);

@@ -1,5 +1,5 @@
-// Calls that arrive before the first chassis of their deployment is ready. They wait until there is a pool, with the same limit as the
-// queue of that pool. Refuses calls beyond the limit and calls that asked not to wait.
+// Calls that arrive before the first chassis of their deployment is ready. They wait until there is a pool, with the
+// same limit as the queue of that pool. Refuses calls beyond the limit and calls that asked not to wait.
 
 import { callerGone, WaitingCallsByKey, type DeadlineWheel, type Waiter } from '../../core/link/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';

@@ -1,5 +1,6 @@
-// A plain Thrift server as a chassis. Its deployment describes it; its health check is a method of its interface, if the deployment names
-// one. Most servers run one call per connection, so there is one connection per place. With one place there is exactly one connection.
+// A plain Thrift server as a chassis. Its deployment describes it; its health check is a method of its interface, if
+// the deployment names one. Most servers run one call per connection, so there is one connection per place. With one
+// place there is exactly one connection.
 
 import { decodeResult } from '../../core/idl/mod.ts';
 import { PlainLink, type ReplySink } from '../../core/link/mod.ts';
@@ -29,7 +30,7 @@ export async function awaitPlainServer(
       const wireFormat = { transport, protocol };
       const onClose = (error: KatamariError): void => links.onClosed(error);
       const socket = await connect();
-      links.add(new PlainLink(socket, { peer: options.name, manner: wireFormat, limits, interface: iface, onClose }));
+      links.add(new PlainLink(socket, { peer: options.name, wireFormat, limits, interface: iface, onClose }));
     }
     const checkHealth = healthMethod === undefined ? undefined : (): Promise<void> => links.check(healthMethod);
     return {
@@ -77,7 +78,10 @@ class PlainLinks implements ResourceLink {
     return false;
   }
 
-  /** Calls the health check on every connection, because each may be served by its own thread. @throws Error when one fails */
+  /**
+   * Calls the health check on every connection, because each may be served by its own thread.
+   * @throws Error when one fails
+   */
   async check(method: Method): Promise<void> {
     // The caller enforces the timeout.
     const deadlineMs = Number.POSITIVE_INFINITY;

@@ -1,6 +1,7 @@
-// The pools of this manager, by service and version. A pool is created for the first chassis that fits no existing pool and removed when
-// its last chassis leaves. Finds the pool for a call that arrives over the link. Refuses a chassis whose interface differs from the
-// interface of its service and version on this manager or elsewhere in the mesh.
+// The pools of this manager, by service and version. A pool is created for the first chassis that fits no existing
+// pool and removed when its last chassis leaves. Finds the pool for a call that arrives over the link. Refuses a
+// chassis whose interface differs from the interface of its service and version on this manager or elsewhere in the
+// mesh.
 
 import { describeDifference } from '../../core/idl/mod.ts';
 import { DeadlineWheel } from '../../core/link/mod.ts';
@@ -41,10 +42,15 @@ export class PoolSet {
   readonly #options: PoolSetOptions;
   readonly #deadlines: DeadlineWheel;
   readonly #pending: PendingPoolCalls;
-  /** By `Service@version`: usually one pool; several when chassis of one version report different details. Never empty. */
+  /**
+   * By `Service@version`: usually one pool; several when chassis of one version report different details. Never
+   * empty.
+   */
   readonly #slots = new Map<string, readonly PoolSetSlot[]>();
   readonly #byPool = new Map<ResourcePool, PoolSetSlot>();
-  /** Deployments that this manager ran until lately. Calls for them fail with `draining`: the sender has an old view. */
+  /**
+   * Deployments that this manager ran until lately. Calls for them fail with `draining`: the sender has an old view.
+   */
   readonly #gone = new LRUCache<string, true>({ max: GONE_MAX });
   /** Why this manager accepts no new pools; '' while it does. */
   #leaveReason = '';
@@ -74,7 +80,10 @@ export class PoolSet {
     else pool.send(call, sink);
   }
 
-  /** Returns the pool for a ready chassis; creates it if needed. @throws Error when the interface differs from others of its version */
+  /**
+   * Returns the pool for a ready chassis; creates it if needed.
+   * @throws Error when the interface differs from others of its version
+   */
   admit(details: PoolDetails, iface: Interface, queueMax: number): ResourcePool {
     const id = deploymentId(details);
     const key = poolKey(details, iface);
@@ -102,7 +111,10 @@ export class PoolSet {
     return pool;
   }
 
-  /** Removes a pool that has no chassis left. Its waiting calls move to another matching pool, or fail with `draining`. */
+  /**
+   * Removes a pool that has no chassis left. Its waiting calls move to another matching pool, or fail with
+   * `draining`.
+   */
   remove(pool: ResourcePool, why: string): void {
     const entry = this.#byPool.get(pool);
     if (entry === undefined) return;
@@ -115,7 +127,9 @@ export class PoolSet {
     pool.close(why, (call): Send | undefined => choosePool(left, call)?.send);
   }
 
-  /** Notes that this manager no longer runs `Service@version`, and refuses the calls that wait for its first chassis. */
+  /**
+   * Notes that this manager no longer runs `Service@version`, and refuses the calls that wait for its first chassis.
+   */
   forget(id: string, why: string): void {
     this.#gone.set(id, true);
     this.#pending.refuse(why, id);
@@ -195,7 +209,10 @@ function poolForRoles(entry: PoolSetSlot | undefined, call: Call): ResourcePool 
   return entry !== undefined && isSameSet(entry.pool.options.details.roles, call.roles) ? entry.pool : undefined;
 }
 
-/** The pool that the call names; otherwise the matching pool with the best score, then the most free resources, then the shortest queue. */
+/**
+ * The pool that the call names; otherwise the matching pool with the best score, then the most free resources, then
+ * the shortest queue.
+ */
 function choosePool(entries: readonly PoolSetSlot[], call: Call): ResourcePool | undefined {
   const pools = entries.map(({ pool }) => pool).filter((pool) => isMatch(pool, call));
   const named = pools.find(({ options }) => options.id === call.details[POOL_DETAIL]);

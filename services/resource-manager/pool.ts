@@ -1,7 +1,8 @@
-// A pool: resources with equal details and equal interface, and the FIFO queue of calls that wait for one of them. A freed or new
-// resource serves the call that has waited longest. The pool refuses calls beyond the queue limit, calls whose estimated wait exceeds
-// their deadline, and calls that asked not to queue. It sends quick idempotent calls ahead to chassis that buffer calls (resource.ts). A
-// call whose deadline passes or whose caller goes leaves the queue and never reaches a chassis.
+// A pool: resources with equal details and equal interface, and the FIFO queue of calls that wait for one of them. A
+// freed or new resource serves the call that has waited longest. The pool refuses calls beyond the queue limit, calls
+// whose estimated wait exceeds their deadline, and calls that asked not to queue. It sends quick idempotent calls
+// ahead to chassis that buffer calls (resource.ts). A call whose deadline passes or whose caller goes leaves the
+// queue and never reaches a chassis.
 
 import { callerGone, WaitingCalls, watchCaller, type DeadlineWheel } from '../../core/link/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';
@@ -34,7 +35,10 @@ export class ResourcePool {
   readonly stats: CallStats = new CallStats();
   /** All resources of the pool, free or busy, in order of arrival. */
   readonly #resources = new Set<Resource>();
-  /** Resources with a free place, used last in, first out: the last one has warm caches, and a lone client keeps the same one. */
+  /**
+   * Resources with a free place, used last in, first out: the last one has warm caches, and a lone client keeps the
+   * same one.
+   */
   readonly #free: Resource[] = [];
   readonly #queue: WaitingCalls<Lease>;
   /** Service times of recent calls by method; they show which waiting calls have too little time left. */
@@ -90,8 +94,8 @@ export class ResourcePool {
   }
 
   /**
-   * Closes the pool: waiting calls and later calls fail with `draining`, so that the caller can send them elsewhere. Running calls
-   * continue.
+   * Closes the pool: waiting calls and later calls fail with `draining`, so that the caller can send them elsewhere.
+   * Running calls continue.
    * @param otherPoolOf another pool of this manager for a waiting call, if there is one
    */
   close(why: string, otherPoolOf: (call: Call) => Send | undefined = () => undefined): void {
@@ -151,7 +155,9 @@ export class ResourcePool {
     if (resource !== undefined) this.onFreed(resource);
   }
 
-  /** Whether calls of a method may be sent ahead: the method is idempotent and its calls take no more than about 2 ms. */
+  /**
+   * Whether calls of a method may be sent ahead: the method is idempotent and its calls take no more than about 2 ms.
+   */
   isQuick(method: string): boolean {
     if (this.#samples.get(method)?.isQuick !== true) return false;
     return this.options.interface.methods.get(method)?.isIdempotent === true;
@@ -183,7 +189,8 @@ export class ResourcePool {
   /**
    * The error for a call whose deadline passed before a resource began it.
    * @param waitedMs 0: the call arrived too late
-   * @param mayHaveRun the call was sent ahead, and the chassis may have begun it while its previous reply was on its way
+   * @param mayHaveRun the call was sent ahead, and the chassis may have begun it while its previous reply was on its
+   * way
    */
   timeoutInQueue(waitedMs: number, mayHaveRun = false): KatamariError {
     const { id } = this.options;
@@ -220,8 +227,9 @@ export class ResourcePool {
   }
 
   /**
-   * Refuses a call that waited and has less time left than the fastest recent call of its method took: it would be cut off half-way and
-   * delay the next call for nothing. A call that finds a free resource always runs, so the pool notices when a method becomes faster.
+   * Refuses a call that waited and has less time left than the fastest recent call of its method took: it would be
+   * cut off half-way and delay the next call for nothing. A call that finds a free resource always runs, so the pool
+   * notices when a method becomes faster.
    */
   #whyTooLate(call: Call): KatamariError | undefined {
     const leftMs = call.deadlineMs - this.options.clock.nowMs();
@@ -250,7 +258,10 @@ export class ResourcePool {
     return undefined;
   }
 
-  /** Reuses one error for all calls that meet the same full queue: building the text costs more than refusing the call. */
+  /**
+   * Reuses one error for all calls that meet the same full queue: building the text costs more than refusing the
+   * call.
+   */
   #fullError(retryAfterMs: number): KatamariError {
     const { length, max: queueMax } = this.#queue;
     const last = this.#lastFull;

@@ -1,4 +1,5 @@
-// Call rate and latencies of a pool over the last ten seconds: copies the counters each second and subtracts the oldest copy on request.
+// Call rate and latencies of a pool over the last ten seconds: copies the counters each second and subtracts the
+// oldest copy on request.
 
 import type { Clock } from '../../core/mod.ts';
 import { DURATION_BOUNDS_S, quantileOf, type CallStats } from '../../core/rpc/mod.ts';

@@ -1,6 +1,6 @@
-// Ensures that no chassis outlives its resource manager, even when the manager is killed with SIGKILL. A small shell process in its own
-// session reads a pipe from the manager and knows every process group that was launched. When the pipe closes, for whatever reason, the
-// shell kills all groups.
+// Ensures that no chassis outlives its resource manager, even when the manager is killed with SIGKILL. A small shell
+// process in its own session reads a pipe from the manager and knows every process group that was launched. When the
+// pipe closes, for whatever reason, the shell kills all groups.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 
@@ -68,8 +68,8 @@ export class Reaper {
 }
 
 /**
- * Arguments: a directory and process groups. Reads `+PGID` and `-PGID` lines. At the end of its input it kills the remaining groups and
- * removes the directory. Ignores the signals of a terminal.
+ * Arguments: a directory and process groups. Reads `+PGID` and `-PGID` lines. At the end of its input it kills the
+ * remaining groups and removes the directory. Ignores the signals of a terminal.
  */
 const SCRIPT = `
 trap '' INT TERM HUP

@@ -1,7 +1,8 @@
-// The replicas of one deployment on this machine. It always converges to the last desired state: it starts missing slots, drains surplus
-// ones (slots that do not serve go first), and rolls slots with an old deployment to the new one, one at a time. An old chassis ends only
-// after its replacement is ready. A replacement that does not come up stops the rolling restart: the other slots stay as they are until
-// the deployment changes again or an operator asks for a restart.
+// The replicas of one deployment on this machine. It always converges to the last desired state: it starts missing
+// slots, drains surplus ones (slots that do not serve go first), and rolls slots with an old deployment to the new
+// one, one at a time. An old chassis ends only after its replacement is ready. A replacement that does not come up
+// stops the rolling restart: the other slots stay as they are until the deployment changes again or an operator asks
+// for a restart.
 
 import { KatamariError } from '../../core/mod.ts';
 import { CallStats, type PoolStatus, type ResourceStatus, type RestartReason } from '../../core/rpc/mod.ts';

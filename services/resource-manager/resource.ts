@@ -1,11 +1,12 @@
-// A resource: one ready chassis with its places, its calls and its link. When a call outlives its deadline by the grace time, the resource
-// tells its slot, which kills and replaces the process.
+// A resource: one ready chassis with its places, its calls and its link. When a call outlives its deadline by the
+// grace time, the resource tells its slot, which kills and replaces the process.
 //
-// Sending ahead: a chassis that reports a buffer (`ahead`) is sent the next calls before it has answered the current one. It then goes
-// from one call to the next without sleeping, and both ends read and write several messages at a time, which doubles the throughput of
-// small calls. The chassis begins a call after it has written the previous reply. So a call behind an unanswered one has not begun, except
-// the first of them when that reply is on its way. When the chassis dies, or answers nothing for STUCK_MS, the calls that were sent ahead
-// are taken back and served by other resources. Only idempotent calls are sent ahead.
+// Sending ahead: a chassis that reports a buffer (`ahead`) is sent the next calls before it has answered the current
+// one. It then goes from one call to the next without sleeping, and both ends read and write several messages at a
+// time, which doubles the throughput of small calls. The chassis begins a call after it has written the previous
+// reply. So a call behind an unanswered one has not begun, except the first of them when that reply is on its way.
+// When the chassis dies, or answers nothing for STUCK_MS, the calls that were sent ahead are taken back and served by
+// other resources. Only idempotent calls are sent ahead.
 
 import type { ReplySink } from '../../core/link/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';
@@ -93,7 +94,10 @@ export class Resource {
     return this.#leases.length;
   }
 
-  /** Sends the call; false when the link has closed and nothing was written. @throws KatamariError when this call cannot be encoded */
+  /**
+   * Sends the call; false when the link has closed and nothing was written.
+   * @throws KatamariError when this call cannot be encoded
+   */
   take(lease: Lease, nowMs: number): boolean {
     if (!this.#options.link.isOpen) return false;
     lease.isAhead = this.#leases.length >= this.#options.places;

@@ -1,5 +1,5 @@
-// When a chassis is started again: restart rules as data, as in Erlang's supervisors, and the functions that apply them. Pure functions;
-// nothing here starts a process.
+// When a chassis is started again: restart rules as data, as in Erlang's supervisors, and the functions that apply
+// them. Pure functions; nothing here starts a process.
 
 import type { RestartRules } from '../mesh/mod.ts';
 
@@ -15,8 +15,8 @@ export interface StartHistory {
 export const NO_STARTS: StartHistory = { startedAtMs: [], failedStarts: 0, pauses: 0 };
 
 /**
- * Pause before the next start in ms; 0 for at once. A process that was ready and then died is replaced at once until the intensity is
- * reached. After a failed start there is always a pause, with exponential backoff.
+ * Pause before the next start in ms; 0 for at once. A process that was ready and then died is replaced at once until
+ * the intensity is reached. After a failed start there is always a pause, with exponential backoff.
  */
 export function pauseBeforeStart(rules: RestartRules, history: StartHistory, nowMs: number): number {
   const recent = history.startedAtMs.filter((atMs) => nowMs - atMs < rules.periodMs).length;

@@ -1,7 +1,8 @@
-// A slot keeps one chassis of a deployment running. It starts a process instance, puts it into its pool when it is ready, and starts the
-// next one when it ends, at once or after a pause as the restart rules say. A planned replacement starts the new instance first and then
-// drains the old one, so capacity never drops. A slot retries forever and reports every failure. It keeps the deployment that its last
-// ready chassis had: a new deployment takes over only with a chassis that came up.
+// A slot keeps one chassis of a deployment running. It starts a process instance, puts it into its pool when it is
+// ready, and starts the next one when it ends, at once or after a pause as the restart rules say. A planned
+// replacement starts the new instance first and then drains the old one, so capacity never drops. A slot retries
+// forever and reports every failure. It keeps the deployment that its last ready chassis had: a new deployment takes
+// over only with a chassis that came up.
 
 import type { Clock } from '../../core/mod.ts';
 import type { ResourceState, ResourceStatus, RestartReason } from '../../core/rpc/mod.ts';
@@ -17,7 +18,10 @@ export interface SlotOptions {
   readonly clock: Clock;
   /** Launches a process for this slot. */
   readonly launch: (slot: Slot, deployment: Deployment) => ProcessInstance;
-  /** Returns the pool for a ready chassis. @throws Error that shows the difference when the mesh refuses its interface */
+  /**
+   * Returns the pool for a ready chassis.
+   * @throws Error that shows the difference when the mesh refuses its interface
+   */
   readonly admit: (instance: ProcessInstance) => ResourcePool;
   /** Called when the slot left a pool. */
   readonly onPoolLeft: (pool: ResourcePool) => void;
@@ -121,7 +125,8 @@ export class Slot {
   }
 
   /**
-   * Replaces the chassis: starts the new one, then drains the old one. Resolves when the new one serves and the old one has ended.
+   * Replaces the chassis: starts the new one, then drains the old one. Resolves when the new one serves and the old
+   * one has ended.
    * @param deployment deployment of the new one; default: the current one, or the one that is starting already
    * @throws Error when the new one does not come up; the old chassis and its deployment stay
    */

@@ -1,5 +1,6 @@
-// Limits the number of first starts that run at the same time, so that they do not compete for the processors. The first replicas of all
-// deployments start before the second ones, so that every service answers early. A slow start gives up its turn after a second.
+// Limits the number of first starts that run at the same time, so that they do not compete for the processors. The
+// first replicas of all deployments start before the second ones, so that every service answers early. A slow start
+// gives up its turn after a second.
 
 import type { Clock } from '../../core/mod.ts';
 import type { EventLog } from '../mesh/mod.ts';

@@ -1,5 +1,5 @@
-// The package that npm makes: it holds the product and nothing else, installs in an empty project, type-checks there with every
-// library check on, and runs on Node.
+// The package that npm makes: it holds the product and nothing else, installs in an empty project, type-checks there
+// with every library check on, and runs on Node.
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';

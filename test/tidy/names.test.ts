@@ -1,4 +1,5 @@
-// One concept, one word: a type name is declared once in the product. The tests of a room lie in the folder that mirrors it.
+// One concept, one word: a type name is declared once in the product. The tests of a room lie in the folder that
+// mirrors it.
 
 import { describe, expect, test } from 'vitest';
 import { filesBelow, read, ROOM_FOLDERS, ROOMS, sourcesOf } from './repository.ts';

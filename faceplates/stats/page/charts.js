@@ -14,7 +14,10 @@ const POINTS_MAX = 400;
 const QUANTILE_LOOKS = 10;
 const OUTCOMES = ['replied', 'failed', 'refused', 'timed_out', 'cancelled'];
 
-/** Name, colour variable of the style sheet, dash: lines differ by more than their colour. @typedef {[name: string, colour: string, dash?: number[]]} Line */
+/**
+ * Name, colour variable of the style sheet, dash: lines differ by more than their colour. @typedef {[name: string,
+ * colour: string, dash?: number[]]} Line
+ */
 
 /** @type {Line[]} */
 const ALL_LINES = [
@@ -148,7 +151,11 @@ export class Charts {
     }
   }
 
-  /** Keeps the list of pools to choose from; rebuilt only when it changed, since a rebuilt list closes under the user's hand. @param {any[]} pools */
+  /**
+   * Keeps the list of pools to choose from; rebuilt only when it changed, since a rebuilt list closes under the
+   * user's hand.
+   * @param {any[]} pools
+   */
   #offer(pools) {
     const wanted = ['', ...new Set(pools.map(keyOf))];
     if (this.#scope !== '' && !wanted.includes(this.#scope)) {
@@ -239,7 +246,12 @@ class Chart {
     const axis = { stroke: colour('--soft'), font: '11px system-ui, sans-serif', ticks: { show: false } };
     const grid = { stroke: colour('--line'), width: 1 };
     // Without a pointer on the chart the legend tells the newest values.
-    /** @param {any} plot @param {number | null | undefined} value @param {number} series @param {number | null} [index] */
+    /**
+     * @param {any} plot
+     * @param {number | null | undefined} value
+     * @param {number} series
+     * @param {number | null} [index]
+     */
     const tell = (plot, value, series, index) => {
       const shown = index === null || index === undefined ? plot.data[series]?.at(-1) : value;
       return shown === null || shown === undefined ? '–' : this.#format(shown);
@@ -336,7 +348,12 @@ function minus(now, then) {
   return now.map((n, i) => n - (then[i] ?? 0));
 }
 
-/** In ms, interpolated within its bucket; null when there was no call. @param {number[]} counts @param {number} q @param {number[]} boundsS */
+/**
+ * In ms, interpolated within its bucket; null when there was no call.
+ * @param {number[]} counts
+ * @param {number} q
+ * @param {number[]} boundsS
+ */
 function quantile(counts, q, boundsS) {
   const total = counts.reduce((sum, n) => sum + n, 0);
   if (total <= 0) return null;

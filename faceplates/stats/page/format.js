@@ -57,7 +57,11 @@ export function make(tag, className = '', text = '') {
   return element;
 }
 
-/** Sets text only where it differs, so that a selection or a screen reader is not disturbed every second. @param {Element} element @param {string} text */
+/**
+ * Sets text only where it differs, so that a selection or a screen reader is not disturbed every second.
+ * @param {Element} element
+ * @param {string} text
+ */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

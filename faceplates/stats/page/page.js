@@ -1,5 +1,6 @@
-// The live page: asks /mesh, /durations and /events once a second, one after the other, and shows the answers.
-// When the mesh does not answer it says so, keeps the last figures, and asks on; a mesh that was restarted is noticed by its pid.
+// The live page: asks /mesh, /durations and /events once a second, one after the other, and shows the answers. When
+// the mesh does not answer it says so, keeps the last figures, and asks on; a mesh that was restarted is noticed by
+// its pid.
 
 import { Charts } from './charts.js';
 import { EventList } from './events.js';
@@ -121,7 +122,11 @@ const SUMS = [
 ];
 const rises = SUMS.map(() => new Rise());
 
-/** accepted = replied + failed + ... + in flight, and how each moved since the last look. @param {any} status @param {boolean} isRestarted */
+/**
+ * accepted = replied + failed + ... + in flight, and how each moved since the last look.
+ * @param {any} status
+ * @param {boolean} isRestarted
+ */
 function sums(status, isRestarted) {
   const list = byId('sums');
   terms(

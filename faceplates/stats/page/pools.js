@@ -1,5 +1,5 @@
-// The pools as a table: one row a pool of the whole mesh, its resources as small squares, and a drawer with every resource in words.
-// Rows are kept and updated in place, so focus and open drawers survive each look.
+// The pools as a table: one row a pool of the whole mesh, its resources as small squares, and a drawer with every
+// resource in words. Rows are kept and updated in place, so focus and open drawers survive each look.
 
 import { Rise, arrange, byId, count, duration, make, mark, percent, rate, say, summandsOf, words } from './format.js';
 import { ResourceTable, STATES, Squares, partsOf, startTips } from './resources.js';

@@ -1,5 +1,5 @@
-// The processes of the mesh: what each is, where, how it stands, and the way to its own page. Only where there are several: a mesh that is one
-// process tells all of this in the head of the page.
+// The processes of the mesh: what each is, where, how it stands, and the way to its own page. Only where there are
+// several: a mesh that is one process tells all of this in the head of the page.
 
 import { arrange, byId, count, make, mark, plural, say } from './format.js';
 

@@ -1,5 +1,6 @@
-// The resources of one pool, twice: as small squares, and in words for its drawer. Grouped by manager when the pool has several, since names of
-// resources repeat on each. Squares and rows are kept and updated in place, so focus and tooltips survive each look.
+// The resources of one pool, twice: as small squares, and in words for its drawer. Grouped by manager when the pool
+// has several, since names of resources repeat on each. Squares and rows are kept and updated in place, so focus and
+// tooltips survive each look.
 
 import { age, arrange, byId, bytes, count, make, mark, plural, say, words } from './format.js';
 
@@ -17,10 +18,16 @@ const COLUMNS = ['Resource', 'State', 'Pid', 'Working on', 'Calls', 'Age', 'Memo
 /** Squares of a pool, shared out evenly among its managers; how many more there are is said in figures. */
 const SQUARES_MAX = 200;
 
-/** Where managers are and how they stand, by name. @typedef {Map<string, { machine: string, state: string }>} Managers */
+/**
+ * Where managers are and how they stand, by name. @typedef {Map<string, { machine: string, state: string }>} Managers
+ */
 /** @typedef {{ manager: string, resources: any[] }} Part */
 
-/** What each manager has of a pool, in the order of the managers; one that could not be asked has nothing. @param {any} pool @returns {Part[]} */
+/**
+ * What each manager has of a pool, in the order of the managers; one that could not be asked has nothing.
+ * @param {any} pool
+ * @returns {Part[]}
+ */
 export function partsOf(pool) {
   return pool.managers.map((/** @type {string} */ manager) => ({
     manager,
@@ -133,7 +140,11 @@ export class ResourceTable {
     arrange(this.#table, [this.#head, ...bodies]);
   }
 
-  /** Marks one row and brings it into sight; none without a manager. @param {string} [manager] @param {number} [index] */
+  /**
+   * Marks one row and brings it into sight; none without a manager.
+   * @param {string} [manager]
+   * @param {number} [index]
+   */
   choose(manager, index) {
     for (const row of this.#table.querySelectorAll('.chosen')) row.classList.remove('chosen');
     const chosen = manager === undefined ? undefined : this.#parts.get(manager)?.rows[index ?? 0];
@@ -210,7 +221,10 @@ function resourceRow() {
   return row;
 }
 
-/** The squares of one pool are one stop of the Tab key; arrows walk among them, from manager to manager. @param {KeyboardEvent} event */
+/**
+ * The squares of one pool are one stop of the Tab key; arrows walk among them, from manager to manager.
+ * @param {KeyboardEvent} event
+ */
 function walk(event) {
   const group = /** @type {HTMLElement} */ (event.currentTarget);
   const all = /** @type {HTMLElement[]} */ ([...group.querySelectorAll('.square')]);
@@ -231,7 +245,10 @@ function walk(event) {
   next.focus();
 }
 
-/** One tooltip for all squares, shown under the pointer's or the keyboard's square; what it says is the square's accessible name. */
+/**
+ * One tooltip for all squares, shown under the pointer's or the keyboard's square; what it says is the square's
+ * accessible name.
+ */
 export function startTips() {
   const tip = byId('tip');
   /** @param {Event} event */

@@ -1,5 +1,6 @@
-// The calls that a bench makes, as frames: arguments of the command line or of a file become bytes once, by the interface, before the first call is due.
-// Deadline, key and tags travel in a header (THeader); without them the frames are plain ones, which cost the mesh least.
+// The calls that a bench makes, as frames: arguments of the command line or of a file become bytes once, by the
+// interface, before the first call is due. Deadline, key and tags travel in a header (THeader); without them the
+// frames are plain ones, which cost the mesh least.
 import { encodeParams } from '../../../core/idl/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
 import { HeaderEncoding } from '../../../core/thrift/encodings/mod.ts';

@@ -1,5 +1,5 @@
-// `--max-errors` and `--p99`: what a build asks of a bench, answered in a sentence each. A call that failed is too slow for any limit; otherwise a mesh
-// would be the faster the more calls it refuses.
+// `--max-errors` and `--p99`: what a build asks of a bench, answered in a sentence each. A call that failed is too
+// slow for any limit; otherwise a mesh would be the faster the more calls it refuses.
 
 import { formatDuration } from '../../config/mod.ts';
 import { count, latency, percent } from './figures.ts';

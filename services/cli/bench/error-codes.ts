@@ -1,5 +1,6 @@
-// The code of DESIGN's error table for what the Thrift port answered. A TApplicationException has only a coarse type and a message, so the message is
-// looked at; what fits nothing is the chassis' own exception, which nobody declared. test/services/cli/bench/bench.test.ts holds this to what the mesh says.
+// The code, in the table of core/errors.ts, for what the Thrift port answered. A TApplicationException has only a coarse type
+// and a message, so the message is looked at; what fits nothing is the chassis' own exception, which nobody declared.
+// test/services/cli/bench/bench.test.ts holds this to what the mesh says.
 
 import type { ErrorCode } from '../../../core/mod.ts';
 import { APPLICATION_EXCEPTION } from '../../../core/thrift/mod.ts';

@@ -1,4 +1,5 @@
-// Whether the figures of a bench are those of the mesh or of the bench itself: what of a core it used, and how late it noticed its own ticks.
+// Whether the figures of a bench are those of the mesh or of the bench itself: what of a core it used, and how late
+// it noticed its own ticks.
 
 import { describeDuration } from '../../config/mod.ts';
 import { LatencyHistogram } from './histogram.ts';

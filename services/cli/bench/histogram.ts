@@ -1,5 +1,5 @@
-// Latencies of `katamari bench` in milliseconds, kept as an HdrHistogram of microseconds: any number of them in some 90 KB, every percentile to three
-// digits. What is longer than 35 minutes counts as that.
+// Latencies of `katamari bench` in milliseconds, kept as an HdrHistogram of microseconds: any number of them in some
+// 90 KB, every percentile to three digits. What is longer than 35 minutes counts as that.
 
 import { Int32Histogram } from 'hdr-histogram-js';
 

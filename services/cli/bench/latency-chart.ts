@@ -1,5 +1,5 @@
-// The latencies of a bench as bars of text: how many of the calls took up to 1 ms, up to 2 ms, up to 5 ms and so on. Two versions stand side by side
-// on the same steps. Few calls are never shown as none.
+// The latencies of a bench as bars of text: how many of the calls took up to 1 ms, up to 2 ms, up to 5 ms and so on.
+// Two versions stand side by side on the same steps. Few calls are never shown as none.
 
 import { paint, type Terminal } from '../kit/terminal.ts';
 import type { LatencyHistogram } from './histogram.ts';

@@ -1,6 +1,6 @@
-// How long calls waited in the queue of their pool and were worked on, as the mesh itself counts it: the sums in the metrics of all managers, before and
-// after, of calls that it took (refused ones would make the means look good). They are those of all callers of that version, so a mesh that others use
-// at the same time tells of them too.
+// How long calls waited in the queue of their pool and were worked on, as the mesh itself counts it: the sums in the
+// metrics of all managers, before and after, of calls that it took (refused ones would make the means look good).
+// They are those of all callers of that version, so a mesh that others use at the same time tells of them too.
 
 import type { MeshTimes } from './tally.ts';
 

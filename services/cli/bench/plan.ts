@@ -1,4 +1,5 @@
-// What a command line of `katamari bench` asks for, checked: nothing runs without a rate or a number of callers, an end, and a limit of calls under way.
+// What a command line of `katamari bench` asks for, checked: nothing runs without a rate or a number of callers, an
+// end, and a limit of calls under way.
 
 import { ExitError, EXIT, parseDuration } from '../../config/mod.ts';
 import { parseTarget, type CallTarget } from '../commands/call.ts';
@@ -54,8 +55,8 @@ export interface BenchPlan {
 }
 
 /**
- * The clock that a load needs. Calls are due one at a time, each at its own tick, up to so many ticks a second as a busy machine can keep; above that in
- * bunches. Between the calls of a slow rate lie ticks on which nothing is due.
+ * The clock that a load needs. Calls are due one at a time, each at its own tick, up to so many ticks a second as a
+ * busy machine can keep; above that in bunches. Between the calls of a slow rate lie ticks on which nothing is due.
  */
 export interface Pace {
   readonly periodMs: number;

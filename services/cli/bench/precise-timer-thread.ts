@@ -1,4 +1,5 @@
-// The thread behind bench-pacemaker.ts: it only sleeps, to the microsecond where timers of an event loop know milliseconds, and knocks when a tick
+// The thread behind bench-pacemaker.ts: it only sleeps, to the microsecond where timers of an event loop know
+// milliseconds, and knocks when a tick
 import type { PreciseTimerData } from './precise-timer.ts';
 
 // is due. It knocks once, however many ticks pass until the other side has looked.
@@ -6,7 +7,8 @@ import type { PreciseTimerData } from './precise-timer.ts';
 import { parentPort, workerData } from 'node:worker_threads';
 const { shared, slot, periodMs } = workerData as PreciseTimerData;
 const startAtMs = nowMs();
-const knock = (what: number): void => parentPort?.postMessage(what); // oxlint-disable-line unicorn/require-post-message-target-origin -- threads have no origins
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- threads have no origins
+const knock = (what: number): void => parentPort?.postMessage(what);
 knock(startAtMs);
 for (let tick = 1; ; tick++) {
   const dueAtMs = startAtMs + tick * periodMs;

@@ -1,9 +1,11 @@
-// The clock of `katamari bench`: ticks at given instants, which timers cannot keep. A timer of an event loop comes up to a millisecond late, which is
+// The clock of `katamari bench`: ticks at given instants, which timers cannot keep. A timer of an event loop comes up
+// to a millisecond late, which is
 import { threadScript } from '../../../core/mod.ts';
 import { LatencyHistogram } from './histogram.ts';
 
-// more than a call takes; so a thread of its own sleeps exactly and knocks (p50 0.1 ms late where timers were 0.6 to 1.1 ms, on all three
-// runtimes). How late a tick is noticed here is also what tells that this process is too busy to measure anything.
+// more than a call takes; so a thread of its own sleeps exactly and knocks (p50 0.1 ms late where timers were 0.6 to
+// 1.1 ms, on all three runtimes). How late a tick is noticed here is also what tells that this process is too busy to
+// measure anything.
 
 import { Worker } from 'node:worker_threads';
 

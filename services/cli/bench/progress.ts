@@ -1,5 +1,5 @@
-// What a bench shows while it runs: on a screen a bar and the figures of the last second, redrawn in place; elsewhere a quiet line every second.
-// Nothing with --json, whose output is one document.
+// What a bench shows while it runs: on a screen a bar and the figures of the last second, redrawn in place; elsewhere
+// a quiet line every second. Nothing with --json, whose output is one document.
 
 import { formatBar, LiveLines, paint, type Terminal } from '../kit/terminal.ts';
 import { count, latency, rate } from './figures.ts';

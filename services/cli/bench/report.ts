@@ -1,5 +1,5 @@
-// What a bench says at the end: a table with a column for each version and their ratio, a picture of the latencies, what failed and in which words, and
-// whether the figures can be trusted; or all of it as one JSON document.
+// What a bench says at the end: a table with a column for each version and their ratio, a picture of the latencies,
+// what failed and in which words, and whether the figures can be trusted; or all of it as one JSON document.
 
 import { formatTable, paint, printable, wrapped, type Column, type Terminal } from '../kit/terminal.ts';
 import type { CheckResult } from './checks.ts';

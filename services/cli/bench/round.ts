@@ -1,12 +1,15 @@
 // One round of load: warm-up, then the measured time, then waiting for what is still under way. Two kinds.
 //
-// Open loop: calls are due at given instants, whatever becomes of those before, as from many users who know nothing of each other. A call that
-// cannot leave at its instant, because too many are under way or this process was busy, leaves later, and its latency counts from the instant all the
-// same. So a mesh that stands still for a second is charged for every call of that second (no coordinated omission).
+// Open loop: calls are due at given instants, whatever becomes of those before, as from many users who know nothing
+// of each other. A call that cannot leave at its instant, because too many are under way or this process was busy,
+// leaves later, and its latency counts from the instant all the same. So a mesh that stands still for a second is
+// charged for every call of that second (no coordinated omission).
 //
-// Closed loop: so many callers, each of which makes its next call when it has the answer to the last. They slow down with the mesh.
+// Closed loop: so many callers, each of which makes its next call when it has the answer to the last. They slow down
+// with the mesh.
 //
-// A call is counted when it was due in the measured time. Limits: calls under way, and how long the mesh may leave one without any answer.
+// A call is counted when it was due in the measured time. Limits: calls under way, and how long the mesh may leave
+// one without any answer.
 
 import type { BenchConnection } from './connection.ts';
 import type { Connections, ConnectionsSink } from './connections.ts';
@@ -169,7 +172,10 @@ class OpenRound extends Round {
   readonly #pace: Pace;
   readonly #inFlightMax: number;
   #firstTick = 0;
-  /** Calls by number: how many have been due, how many of these have left or failed, and up to which one they could not leave in time. */
+  /**
+   * Calls by number: how many have been due, how many of these have left or failed, and up to which one they could
+   * not leave in time.
+   */
   #due = 0;
   #done = 0;
   #heldUpTo = 0;

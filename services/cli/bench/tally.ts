@@ -1,5 +1,6 @@
-// What became of the calls of a round, or of several together. A call that was due is in it exactly once: answered (with a result or a declared
-// exception) or failed with a code. Latencies are those of answered calls, from the instant at which a call was due.
+// What became of the calls of a round, or of several together. A call that was due is in it exactly once: answered
+// (with a result or a declared exception) or failed with a code. Latencies are those of answered calls, from the
+// instant at which a call was due.
 
 import type { FailureCode } from './error-codes.ts';
 import { LatencyHistogram } from './histogram.ts';

@@ -1,5 +1,6 @@
-// The way in front of `node:http` for ordinary POSTs: that nobody can tell it from `node:http` by the answers, and that every limit holds on it too.
-// Where there is no such way there is nothing to tell apart; what holds of `node:http` everywhere is in http-server.test.ts.
+// The way in front of `node:http` for ordinary POSTs: that nobody can tell it from `node:http` by the answers, and
+// that every limit holds on it too. Where there is no such way there is nothing to tell apart; what holds of
+// `node:http` everywhere is in http-server.test.ts.
 
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -101,7 +102,8 @@ describe.skipIf(!httpTakesSockets())('Two servers, one with the way in front and
       return;
     }
     if (inFront === plain) return;
-    // When something unreadable comes right behind, `node:http` drops those answers that it has not begun, and says why or not, as it happens.
+    // When something unreadable comes right behind, `node:http` drops those answers that it has not begun, and says
+    // why or not, as it happens.
     const [some, others] = [answersIn(inFront), answersIn(plain)];
     const common = Math.min(some.length, others.length);
     expect({ ...told, got: some.slice(0, common) }).toEqual({ ...told, got: others.slice(0, common) });

@@ -1,4 +1,5 @@
-// The handshake of links as bytes: cut anywhere, and against peers that send anything at all. The run prints its seed when it fails.
+// The handshake of links as bytes: cut anywhere, and against peers that send anything at all. The run prints its seed
+// when it fails.
 
 import { describe, expect, test } from 'vitest';
 import { ClientHandshake, ServerHandshake } from '../../../core/link/handshake.ts';
@@ -92,7 +93,8 @@ describe('The handshake', () => {
       const { client, server } = sides();
       const fed = random.chance(0.5) ? server : client;
       try {
-        // Some have listened to a good handshake of others, and send it with changes; some go half the way with this one.
+        // Some have listened to a good handshake of others, and send it with changes; some go half the way with this
+        // one.
         const heard = recorded();
         const pieces = random.chance(0.3)
           ? [random.bytes(random.below(400))]

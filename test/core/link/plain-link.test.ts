@@ -240,7 +240,7 @@ async function linkTo(
   const ends: KatamariError[] = [];
   const link = new PlainLink(socket, {
     peer: 'The server',
-    manner,
+    wireFormat: manner,
     limits: LIMITS,
     interface: shop,
     onClose: (error) => ends.push(error),

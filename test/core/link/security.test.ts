@@ -1,4 +1,5 @@
-// Who gets onto a link and who does not: TLS, shared secret, both and none, over real sockets; and what those are told who do not fit.
+// Who gets onto a link and who does not: TLS, shared secret, both and none, over real sockets; and what those are
+// told who do not fit.
 
 import { readFileSync } from 'node:fs';
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// One answer whichever way a request goes: as an ordinary POST or through `node:http` and Hono, straight to the mesh or through jayson.
+// One answer whichever way a request goes: as an ordinary POST or through `node:http` and Hono, straight to the mesh
+// or through jayson.
 
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';

@@ -1,4 +1,4 @@
-// The table of types between IDL and JSON (DESIGN.md section 4), through HTTP and back.
+// The table of types between IDL and JSON (docs/idl.md), through HTTP and back.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startParlour, type Parlour } from './fixture.ts';

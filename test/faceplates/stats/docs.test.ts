@@ -1,4 +1,5 @@
-// docs/observability.md against what is served: its table of metrics, and its examples for Prometheus through Prometheus's own tool.
+// docs/observability.md against what is served: its table of metrics, and its examples for Prometheus through
+// Prometheus's own tool.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -49,7 +50,10 @@ interface Job {
   readonly consul_sd_configs?: readonly { readonly server: string; readonly services: readonly string[] }[];
 }
 
-/** Debian's Prometheus is built without Consul's discovery: its place is held by a list of the same targets, and it is looked at here. */
+/**
+ * Debian's Prometheus is built without Consul's discovery: its place is held by a list of the same targets, and it is
+ * looked at here.
+ */
 function withoutConsul(text: string): string {
   const { scrape_configs: jobs } = parse(text) as { scrape_configs: readonly Job[] };
   const others = jobs.map(({ consul_sd_configs: consul, ...job }) => {

@@ -1,5 +1,5 @@
-// A mesh for the stats faceplate's tests: true books and true shapes whose content a test sets, since the faceplate only
-// ever reads. Nothing of the faceplate itself is replaced.
+// A mesh for the stats faceplate's tests: true books and true shapes whose content a test sets, since the faceplate
+// only ever reads. Nothing of the faceplate itself is replaced.
 
 import { DEFAULT_LIMITS } from '../../../core/mod.ts';
 import {
@@ -93,7 +93,10 @@ export class MadeMesh {
   }
 }
 
-/** Two masters, three managers of which one cannot be asked, two faceplates, five pools; seen from the first faceplate. */
+/**
+ * Two masters, three managers of which one cannot be asked, two faceplates, five pools; seen from the first
+ * faceplate.
+ */
 export function madeFleet(): MadeMesh {
   const mesh = new MadeMesh();
   mesh.change = { name: 'front-1', roles: ['faceplate'], leader: 'master-1', term: 1207 };

@@ -1,4 +1,5 @@
-// The live page in a real browser: what a person sees of pools, changes, crashes, and of a mesh that goes away and returns.
+// The live page in a real browser: what a person sees of pools, changes, crashes, and of a mesh that goes away and
+// returns.
 
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';

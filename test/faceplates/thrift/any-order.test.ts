@@ -1,4 +1,5 @@
-// What the Thrift faceplate does for clients of THeader that go by sequence ids: answers in any order, errors with their facts, a word before the end.
+// What the Thrift faceplate does for clients of THeader that go by sequence ids: answers in any order, errors with
+// their facts, a word before the end.
 
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';

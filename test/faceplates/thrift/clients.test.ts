@@ -1,4 +1,5 @@
-// The faceplate with the clients that people have: the `thrift` package and Debian's Python library, framed and buffered, multiplexed or not.
+// The faceplate with the clients that people have: the `thrift` package and Debian's Python library, framed and
+// buffered, multiplexed or not.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { exchange, EXCHANGE_IDL, type Exchange } from '../../kit/wire/exchange.ts';

@@ -1,5 +1,5 @@
-// What the port makes of each encoding, end to end: calls, exceptions, errors, pipelines, headers. The clients here are the encodings
-// themselves, turned around; those of other libraries are in the matrix.
+// What the port makes of each encoding, end to end: calls, exceptions, errors, pipelines, headers. The clients here
+// are the encodings themselves, turned around; those of other libraries are in the matrix.
 
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';

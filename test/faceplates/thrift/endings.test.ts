@@ -1,4 +1,5 @@
-// How connections end: the client goes, the faceplate drains or closes, a limit is reached. Nothing may be left under way in the book.
+// How connections end: the client goes, the faceplate drains or closes, a limit is reached. Nothing may be left under
+// way in the book.
 
 import { afterEach, describe, expect, test } from 'vitest';
 import { exchange } from '../../kit/wire/exchange.ts';
@@ -207,7 +208,8 @@ describe('Limits', () => {
       const client = await fixture.connect(framed);
       const bytes = fixture.bytes('echo', { text: 'x'.repeat(100) }, { framed, seqId: 77 });
       let sent = 0;
-      // The clock is moved only when a piece has been seen: time must pass for the faceplate between one piece and the next.
+      // The clock is moved only when a piece has been seen: time must pass for the faceplate between one piece and
+      // the next.
       for (; sent < 60 && fixture.book.sums().refused === 0; sent += 5) {
         const { reads } = clock;
         client.send(bytes.subarray(sent, sent + 5));

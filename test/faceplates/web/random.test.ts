@@ -1,5 +1,6 @@
-// Requests that no client would make: pieces of good ones, mixed and damaged at random. Whatever came, a good request is answered afterwards, the book adds
-// up, nothing stays open, and no file outside the folder was seen. The seed is in the name of the test and comes from KATAMARI_SEED when that is set.
+// Requests that no client would make: pieces of good ones, mixed and damaged at random. Whatever came, a good request
+// is answered afterwards, the book adds up, nothing stays open, and no file outside the folder was seen. The seed is
+// in the name of the test and comes from KATAMARI_SEED when that is set.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Random } from '../../kit/tools/random.ts';

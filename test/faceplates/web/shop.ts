@@ -1,5 +1,5 @@
-// A web faceplate on an ephemeral port with two applications behind it, for the tests of this room. What the applications answer is told by the
-// last step of the path.
+// A web faceplate on an ephemeral port with two applications behind it, for the tests of this room. What the
+// applications answer is told by the last step of the path.
 
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,6 @@
-// A Thrift server that a test scripts, and beside it the JSON-RPC port of a mesh that knows nothing but an interface: what `katamari bench` meets when
-// the other side stalls, breaks off or says nothing. Framed calls, with THeader around them or without.
+// A Thrift server that a test scripts, and beside it the JSON-RPC port of a mesh that knows nothing but an interface:
+// what `katamari bench` meets when the other side stalls, breaks off or says nothing. Framed calls, with THeader
+// around them or without.
 import { FrameReader } from '../../../core/link/mod.ts';
 import { writeApplicationException, frameMessage, MESSAGE_TYPE, NOTHING, readHead } from '../../../core/thrift/mod.ts';
 import { createServer, type AddressInfo, type Socket } from 'node:net';

@@ -1,5 +1,5 @@
-// A real Consul with ACLs, denying by default: what deploy/consul-policy.hcl allows is enough for everything the mesh does there, and each
-// rule that is taken away is missed by an error that names it.
+// A real Consul with ACLs, denying by default: what deploy/consul-policy.hcl allows is enough for everything the mesh
+// does there, and each rule that is taken away is missed by an error that names it.
 
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -231,7 +231,7 @@ describe('katamari up', () => {
       deployments: [work()],
     }));
     await until('the missing rule in its log', () =>
-      /lacks the rule session_prefix .*calls go on with what was last known/.test(one.output()),
+      /lacks the rule session_prefix .*calls continue with the last known state/.test(one.output()),
     );
     expect((await one.call('Work.say', { text: 'x' })).result).toBeDefined();
   }, 60_000);

@@ -1,4 +1,5 @@
-// The client's options and errors, its conditions against the embedded agent, and the announcement of services on both Consuls.
+// The client's options and errors, its conditions against the embedded agent, and the announcement of services on
+// both Consuls.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer as createHttpServer, type IncomingMessage } from 'node:http';

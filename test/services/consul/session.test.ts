@@ -1,4 +1,5 @@
-// A process's session and its keys, on both Consuls: lost and made anew, frozen, killed, restarted with and without data.
+// A process's session and its keys, on both Consuls: lost and made anew, frozen, killed, restarted with and without
+// data.
 
 import { createServer, type Server } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';

@@ -1,5 +1,5 @@
-// A real Consul that speaks HTTPS and wants a certificate of everyone (verify_incoming): the mesh works with the files it is given, and
-// what is wrong with wrong ones is said in words that name the setting.
+// A real Consul that speaks HTTPS and wants a certificate of everyone (verify_incoming): the mesh works with the
+// files it is given, and what is wrong with wrong ones is said in words that name the setting.
 
 import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';

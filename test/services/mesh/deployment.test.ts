@@ -30,8 +30,8 @@ describe('A deployment from outside', () => {
   test.each([
     ['ready', undefined],
     ['reedy', 'A has no method "reedy"; it has ready, add, say'],
-    ['add', 'add has arguments, and the mesh does not know any for it'],
-    ['say', 'say is oneway, and nobody hears how it ended'],
+    ['add', 'add has arguments, and the mesh has no values for them'],
+    ['say', 'say is oneway, so it returns no result'],
   ])('takes method %s for a health check or says why not', (name, why) => {
     expect(whyNoHealthCheck(parseIdl(idl).services.get('A') as Interface, name)).toBe(why);
   });

@@ -1,4 +1,5 @@
-// The managers of a mesh as another process sees them: real links, a real agent for what Consul says, records as managers write them.
+// The managers of a mesh as another process sees them: real links, a real agent for what Consul says, records as
+// managers write them.
 
 import { afterEach, describe, expect, test } from 'vitest';
 import { startConsul, type TestConsul } from '../../kit/consul/consul.ts';
@@ -318,8 +319,8 @@ test('What a snapshot says is used until Consul says otherwise', async () => {
   const { client } = await consul();
   const { fleet } = fleetOf(client);
   const link = await managerPort(answering);
-  fleet.interfaces.knowSource({ id: face.id, service: 'Work' }, source);
-  fleet.begin(new Map([['one', recordOf(link)]]));
+  fleet.interfaces.addSource({ id: face.id, service: 'Work' }, source);
+  fleet.loadSnapshot(new Map([['one', recordOf(link)]]));
   await until('the link', () => usable(fleet) === 1);
   await sentTo(fleet.offers()[0], call());
 });

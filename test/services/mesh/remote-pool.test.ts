@@ -20,7 +20,7 @@ class Manager {
   heard = 0;
   asked = 0;
   readonly #calls: CallSink[] = [];
-  ask(): void {
+  probe(): void {
     this.asked++;
   }
   send(_call: Call, sink: CallSink): void {

@@ -1,5 +1,5 @@
-// What a process knew last, kept on disk: written a moment after a change, read at the next start, and never replaced by what a process that
-// has only just begun does not know yet.
+// What a process knew last, kept on disk: written a moment after a change, read at the next start, and never replaced
+// by what a process that has only just begun does not know yet.
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -36,7 +36,7 @@ function open(take: () => Snapshot): SnapshotFile {
 
 async function write(known: Snapshot): Promise<void> {
   const file = open(() => known);
-  file.begin();
+  file.enable();
   await file.close();
 }
 
@@ -60,7 +60,7 @@ describe('SnapshotFile', () => {
   test('writes changes that come together once, with what is true by then', async () => {
     let [known, taken] = [NOTHING, 0];
     const file = open(() => (taken++, known));
-    file.begin();
+    file.enable();
     file.changed();
     known = KNOWN;
     file.changed();

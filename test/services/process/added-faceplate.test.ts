@@ -1,5 +1,5 @@
-// Faceplates of the user's own: how they are named in katamari.yaml and found, what is said when that goes wrong, and one of them (the line protocol
-// of the samples) in a whole mesh with real processes, to its end under load.
+// Faceplates of the user's own: how they are named in katamari.yaml and found, what is said when that goes wrong, and
+// one of them (the line protocol of the samples) in a whole mesh with real processes, to its end under load.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';

@@ -97,7 +97,7 @@ describe('Orders', () => {
   test('obeys what stands at its start and what comes, and each only once', async () => {
     await lead(1);
     await order(1, 'm1', FIRST);
-    // A neighbour whose name begins alike.
+    // A neighbor whose name begins alike.
     await client.put(`${MINE}2`, JSON.stringify({ term: 1, leader: 'm1', deployments: THIRD }));
     const orders = await follow();
     expect(versions()).toEqual([['1.0.0']]);
