@@ -1,6 +1,7 @@
-// The code, in the table of core/errors.ts, for what the Thrift port answered. A TApplicationException has only a coarse type
-// and a message, so the message is looked at; what fits nothing is the chassis' own exception, which nobody declared.
-// test/services/cli/bench/bench.test.ts holds this to what the mesh says.
+// Derives the error code of the mesh (core/errors.ts) from the reply of the Thrift port. A Thrift client gets only a
+// coarse type and a message, so this file matches the words of the message. It is the only code that depends on the
+// text of errors: a change of such a text must be repeated here. A message that matches nothing is an exception of the
+// chassis that its interface does not declare. test/services/cli/bench/bench.test.ts compares this with real replies.
 
 import type { ErrorCode } from '../../../core/mod.ts';
 import { APPLICATION_EXCEPTION } from '../../../core/thrift/mod.ts';
