@@ -30,10 +30,8 @@ export function formatAddress({ host, port }: Address): string {
 }
 
 /** Writes `http://host:port`. */
-export function urlOf(address: Address): string;
-export function urlOf(host: string, port: number): string;
-export function urlOf(address: Address | string, port = 0): string {
-  return `http://${formatAddress(typeof address === 'string' ? { host: address, port } : address)}`;
+export function urlOf(address: Address): string {
+  return `http://${formatAddress(address)}`;
 }
 
 /** Whether a server on `host` listens on all addresses of its machine. */

@@ -1,22 +1,21 @@
-// This process's Consul: the embedded agent, or the client to a real one as the configuration and CONSUL_* say; and
-// the figures of its use.
+// Consul as this process uses it: the embedded agent, or a client of a real agent as the configuration and CONSUL_*
+// say; and the metrics of that use.
+
 import { urlOf } from '../../core/mod.ts';
 import type { MetricFamily } from '../../faceplates/stats/mod.ts';
-import type { Config } from '../config/mod.ts';
 import { startConsulAgent } from '../consul-agent/mod.ts';
-import { consulClient, consulOptionsOf, type ConsulClient } from '../consul/mod.ts';
-import type { EventLog } from '../mesh/mod.ts';
+import { consulClient, consulOptionsOf, type ConsulClient, type SessionStats, type WatchStats } from '../consul/mod.ts';
+import type { ProcessContext } from './process-base.ts';
 import path from 'node:path';
 
-export interface OpenedConsul {
+export interface OpenConsul {
   readonly client: ConsulClient;
-  /** For people. */
+  /** Address for people, in `katamari up` and events. */
   readonly address: string;
-  /** Ends the embedded agent; nothing when there is none. */
-  close(): Promise<void>;
 }
 
-export async function openConsul(config: Config, events: EventLog): Promise<OpenedConsul> {
+/** Starts the embedded agent if there is one, and creates the client. */
+export async function openConsul({ config, events, components }: ProcessContext): Promise<OpenConsul> {
   const { consul, ports, dataDir } = config;
   if (!consul.embedded) {
     const { options, notes } = consulOptionsOf(process.env);
@@ -25,7 +24,7 @@ export async function openConsul(config: Config, events: EventLog): Promise<Open
     const given = Object.fromEntries(
       Object.entries({ address, token, caFile, certFile, keyFile }).filter(([, value]) => value !== ''),
     );
-    return { client: consulClient({ ...options, ...given }), address, close: () => Promise.resolve() };
+    return { client: consulClient({ ...options, ...given }), address };
   }
   const agent = await startConsulAgent({
     host: '127.0.0.1',
@@ -33,36 +32,48 @@ export async function openConsul(config: Config, events: EventLog): Promise<Open
     dataDir: path.join(dataDir, 'consul'),
     onNote: (text) => events.add('consul_lost', 'embedded agent', text),
   });
+  components.register({ stage: 'consul', close: () => agent.close() });
   const address = urlOf({ host: agent.address, port: agent.port });
-  return { client: consulClient({ address }), address, close: () => agent.close() };
+  return { client: consulClient({ address }), address };
 }
 
-/** What the metrics tell of it. */
-export interface ConsulUse {
-  readonly requests: number;
-  readonly errors: number;
-  /** Since Consul last answered each watch, in ms. */
-  readonly watchAgesMs: readonly number[];
-  /** Of the sessions of this process. */
-  readonly sessions: readonly { readonly isHeld: boolean; readonly renewals: number; readonly losses: number }[];
+/** The `katamari_consul_*` metrics, read from the sessions and watches of this process. */
+export class ConsulMetrics {
+  readonly #client: ConsulClient;
+  readonly #sessions: (() => SessionStats | undefined)[] = [];
+  readonly #watches: (() => readonly (WatchStats | undefined)[])[] = [];
+
+  constructor(client: ConsulClient) {
+    this.#client = client;
+  }
+
+  /** Includes a session; `read` returns undefined while there is none. */
+  addSession(read: () => SessionStats | undefined): void {
+    this.#sessions.push(read);
+  }
+
+  addWatches(read: () => readonly (WatchStats | undefined)[]): void {
+    this.#watches.push(read);
+  }
+
+  families(): readonly MetricFamily[] {
+    const { requests, errors } = this.#client.stats();
+    const sessions = this.#sessions.map((read) => read()).filter((session) => session !== undefined);
+    const agesMs = this.#watches.flatMap((read) => read()).map((watch) => watch?.ageMs ?? 0);
+    const oldestMs = Math.max(0, ...agesMs.filter(Number.isFinite));
+    const isHeld = sessions.length > 0 && sessions.every((session) => session.isHeld);
+    const sum = (of: 'renewals' | 'losses'): number => sessions.reduce((total, session) => total + session[of], 0);
+    return [
+      family('requests_total', 'counter', 'Requests sent to Consul.', requests),
+      family('errors_total', 'counter', 'Requests to Consul that failed.', errors),
+      family('watch_age_seconds', 'gauge', 'Time since the last answer to the stalest watch.', oldestMs / 1000),
+      family('session_held', 'gauge', 'Whether this process holds all of its sessions: 1 or 0.', isHeld ? 1 : 0),
+      family('session_renewals_total', 'counter', 'Session renewals.', sum('renewals')),
+      family('session_losses_total', 'counter', 'Sessions that were lost and created again.', sum('losses')),
+    ];
+  }
 }
 
-export function consulFigures({ requests, errors, watchAgesMs, sessions }: ConsulUse): Iterable<MetricFamily> {
-  const one = (name: string, type: 'counter' | 'gauge', help: string, value: number): MetricFamily => ({
-    name: `katamari_consul_${name}`,
-    help,
-    type,
-    samples: [{ labels: {}, value }],
-  });
-  const oldestMs = Math.max(0, ...watchAgesMs.filter(Number.isFinite));
-  const isHeld = sessions.length > 0 && sessions.every((session) => session.isHeld);
-  const sum = (of: 'renewals' | 'losses'): number => sessions.reduce((total, session) => total + session[of], 0);
-  return [
-    one('requests_total', 'counter', 'Requests sent to Consul.', requests),
-    one('errors_total', 'counter', 'Requests to Consul that failed.', errors),
-    one('watch_age_seconds', 'gauge', 'Age of the oldest answer that what is known rests on.', oldestMs / 1000),
-    one('session_held', 'gauge', 'Whether the sessions of this process stand: 1 or 0.', isHeld ? 1 : 0),
-    one('session_renewals_total', 'counter', 'Renewals of sessions.', sum('renewals')),
-    one('session_losses_total', 'counter', 'Times a session was lost and made anew.', sum('losses')),
-  ];
+function family(name: string, type: 'counter' | 'gauge', help: string, value: number): MetricFamily {
+  return { name: `katamari_consul_${name}`, help, type, samples: [{ labels: {}, value }] };
 }

@@ -1,71 +1,75 @@
-// The manager role of a process: its resource manager, the port on which faceplates of other processes reach its
-// pools, the socket on which
-import { startLinkServer, whyNotListen, type LinkServer } from '../../core/link/mod.ts';
-import type { PoolStatus } from '../../core/rpc/mod.ts';
-import { ExitError, EXIT, desiredDeployment } from '../config/mod.ts';
-import type { WatchStats } from '../consul/mod.ts';
-import { withManagerService, type ManagerRecord, type Offer } from '../mesh/mod.ts';
+// The manager role of a process: its resource manager and the leader's orders for it, the link on which faceplates of
+// other processes reach its pools, and the socket on which its chassis reach the mesh.
+
+import { formatLinkAddress, parseLinkAddress, startLinkServer, whyNotListen } from '../../core/link/mod.ts';
+import { formatAddress, type Address } from '../../core/mod.ts';
+import { desiredDeployment, EXIT, ExitError } from '../config/mod.ts';
+import { withManagerService, withStats, type ManagerRecord, type Offer } from '../mesh/mod.ts';
 import { Orders, ResourceManager, type KnownInterface } from '../resource-manager/mod.ts';
 import { withMeshService } from './mesh-service.ts';
 import type { ProcessBase } from './process-base.ts';
-
-// its chassis reach the mesh, and the leader's orders.
-
 import path from 'node:path';
 
 export class ManagerRole {
-  readonly #base: ProcessBase;
   readonly manager: ResourceManager;
+  readonly #base: ProcessBase;
   readonly #orders: Orders;
+  readonly #link: ManagerLink;
   #isDeployed = false;
-  #isLeaving = false;
-  linkAddress = '';
-  /** Its link is open to this machine only. */
-  isLocal = false;
 
-  private constructor(base: ProcessBase) {
+  private constructor(base: ProcessBase, manager: ResourceManager, orders: Orders, link: ManagerLink) {
     this.#base = base;
-    const { config, events, clock, hooks } = base;
-    this.manager = new ResourceManager({
-      name: config.name,
+    this.manager = manager;
+    this.#orders = orders;
+    this.#link = link;
+  }
+
+  /**
+   * Opens the ports of a manager. Chassis start only with `deploy`.
+   * @throws ExitError when other machines could use the link without proving themselves
+   */
+  static async open(base: ProcessBase): Promise<ManagerRole> {
+    const { client, config, events, clock, components, hooks, offers, fleet, router, status, consulMetrics } = base;
+    const { name, mesh, dataDir, limits } = config;
+    const manager: ResourceManager = new ResourceManager({
+      name,
       events,
       clock,
-      frameBytesMax: config.limits.frameBytesMax,
+      frameBytesMax: limits.frameBytesMax,
       onLine: hooks.onLine ?? (() => undefined),
-      env: () => ({ KATAMARI_MESH: this.#insideAddress }),
-      onPoolsChanged: () => base.poolsChanged(),
-      knownInterfaces: (service, version) => this.#interfacesElsewhere(service, version),
+      env: () => ({ KATAMARI_MESH: chassisSocket(manager) }),
+      onPoolsChanged: () => offers.changed(),
+      knownInterfaces: (service, version) => interfacesElsewhere(base, service, version),
     });
-    this.#orders = new Orders({
-      client: base.client,
-      mesh: config.mesh,
-      name: config.name,
-      dataDir: config.dataDir,
+    components.register({ stage: 'manager', drain: () => manager.drain(), close: () => manager.close() });
+    await openChassisSocket(base, manager);
+    const link = await ManagerLink.open(base, manager);
+    const orders = new Orders({
+      client,
+      mesh,
+      name,
+      dataDir,
       events,
       clock,
-      apply: (deployments) => this.manager.setDeployments('order', deployments),
-      onDrained: (isDrained) => this.manager.setDrained(isDrained),
+      apply: (deployments) => manager.setDeployments('order', deployments),
+      onDrained: (isDrained) => manager.setDrained(isDrained),
     });
+    components.register({ stage: 'link', close: () => orders.close() });
+    offers.addSource(() => manager.offers());
+    offers.onChange(() => manager.offers().forEach((offer) => fleet.interfaces.publish(offer.interface)));
+    status.reportPools(() => manager.status((service, version) => router.weightOf(service, version)));
+    consulMetrics.addWatches(() => orders.stats().watches);
+    return new ManagerRole(base, manager, orders, link);
   }
 
-  /** @throws CliError when the link would be open to strangers */
-  static async start(base: ProcessBase): Promise<ManagerRole> {
-    const role = new ManagerRole(base);
-    const { manager } = role;
-    base.opened({ phase: 'manager', drain: () => manager.drain(), close: () => manager.close() });
-    await role.#openInside();
-    await role.#openLink();
-    return role;
-  }
-
-  /** Starts what is to run here. */
-  run(): void {
+  /** Starts the deployments of the configuration and follows the leader's orders. */
+  deploy(): void {
     this.manager.setDeployments('file', this.#base.config.deployments.map(desiredDeployment));
     this.#isDeployed = true;
     void this.#orders.start();
-    this.#base.opened({ phase: 'link', close: () => this.#orders.close() });
   }
 
+  /** Whether every replica of every configured deployment is ready. */
   get isComplete(): boolean {
     return this.#isDeployed && this.manager.isComplete;
   }
@@ -74,33 +78,27 @@ export class ManagerRole {
     return this.manager.offers();
   }
 
-  status(): PoolStatus[] {
-    return this.manager.status((service, version) => this.#base.router.weightOf(service, version));
+  /** Where the link listens. */
+  get linkAddress(): Address {
+    return this.#link.address;
   }
 
-  poolStats(): ReturnType<ResourceManager['poolStats']> {
-    return this.manager.poolStats();
+  /** Where other processes reach the link. */
+  get advertisedLink(): Address {
+    const { address, isLocal } = this.#link;
+    return { host: isLocal ? LOOPBACK : this.#base.advertised, port: address.port };
   }
 
-  pids(): readonly number[] {
-    return this.manager.pids();
-  }
-
-  watchStats(): readonly WatchStats[] {
-    return this.#orders.stats().watches;
-  }
-
-  record(stats: string, isDraining: boolean): ManagerRecord {
-    const { config, advertised } = this.#base;
-    const [, port = ''] = /:(\d+)$/.exec(this.linkAddress) ?? [];
-    const host = this.isLocal ? '127.0.0.1' : advertised;
+  /** The record of this manager in Consul. @param stats URL of the stats faceplate of this process */
+  record(stats: string): ManagerRecord {
+    const { config, components } = this.#base;
     return {
-      address: `${host.includes(':') ? `[${host}]` : host}:${port}`,
+      address: formatAddress(this.advertisedLink),
       machine: config.machine,
       capacity: config.manager.capacity,
-      isDraining: isDraining || this.#isLeaving,
+      isDraining: components.isDraining || this.#link.isLeaving,
       stats,
-      pools: this.manager.offers().map(({ id, details, alive, interface: { id: interfaceId } }) => ({
+      pools: this.offers().map(({ id, details, alive, interface: { id: interfaceId } }) => ({
         id,
         ...details,
         interfaceId,
@@ -108,98 +106,115 @@ export class ManagerRole {
       })),
     };
   }
+}
 
-  /** A chassis must not answer the same calls otherwise than those of its version on other machines. */
-  #interfacesElsewhere(service: string, version: string): KnownInterface[] {
-    const { fleet, config } = this.#base;
-    return [...fleet.records].flatMap(([name, { pools }]) => {
-      const pool = pools.find((one) => one.service === service && one.version === version);
-      if (name === config.name || pool === undefined) return [];
-      const found = fleet.interfaces.get({ id: pool.interfaceId, service });
-      return found === undefined ? [] : [{ interface: found, where: `manager ${name}` }];
-    });
+/** The link server, on which faceplates of other processes call the pools of this manager. */
+class ManagerLink {
+  /** Where it listens. */
+  readonly address: Address;
+  /** Whether only this machine can connect. */
+  readonly isLocal: boolean;
+  readonly #base: ProcessBase;
+  #isLeaving = false;
+
+  private constructor(base: ProcessBase, address: Address, isLocal: boolean) {
+    this.#base = base;
+    this.address = address;
+    this.isLocal = isLocal;
   }
 
-  get #insideAddress(): string {
-    return `unix:${path.join(this.manager.socketDir, 'mesh.sock')}`;
-  }
-
-  async #openInside(): Promise<void> {
-    const { router, shared, config } = this.#base;
-    const timeoutMs = (): number => shared.timeoutMs;
-    const inside = await startLinkServer(this.#insideAddress, {
-      timeoutMsMax: timeoutMs,
-      send: withMeshService(router, this.#base.counted('inside', router.send)),
-      limits: { ...config.limits, pipelineMax: Math.max(config.limits.pipelineMax, INSIDE_CALLS_MAX) },
-      timeoutMs,
-      caller: 'a chassis',
-      flushAt: 'immediate',
-    });
-    this.#opened('inside', 'inside', inside);
-  }
-
-  async #openLink(): Promise<void> {
-    const { config, security, roles, shared, events } = this.#base;
+  static async open(base: ProcessBase, manager: ResourceManager): Promise<ManagerLink> {
+    const { config, security, roles, shared, events, router, callStats, clock, components, status } = base;
     const { host, ports, limits } = config;
-    const why = whyNotListen(linkAddressOf(host, ports.link), security);
-    // A whole mesh in one process needs nobody from outside: its link stays on this machine.
-    this.isLocal = why !== undefined && roles.length === 3;
-    if (why !== undefined && !this.isLocal) {
+    const why = whyNotListen(formatLinkAddress({ host, port: ports.link }), security);
+    // A process with all roles is a whole mesh. Nothing outside needs its link, so without security it stays local.
+    const isLocal = why !== undefined && roles.length === 3;
+    if (why !== undefined && !isLocal) {
       throw new ExitError(EXIT.badConfiguration, `${why} (link.secret, link.secretFile, link.caFile ...)`);
     }
     const timeoutMs = (): number => shared.timeoutMs;
-    const own = this.#base.counted('link', this.manager.send);
-    const link = await startLinkServer(linkAddressOf(this.isLocal ? '127.0.0.1' : host, ports.link), {
+    const listen = { host: isLocal ? LOOPBACK : host, port: ports.link };
+    const server = await startLinkServer(formatLinkAddress(listen), {
       timeoutMsMax: timeoutMs,
       send: withManagerService(
         {
-          status: () => this.#base.status(),
+          status: () => status.read(),
           events,
           name: config.name,
-          roll: (service, version) => this.manager.roll(service, version),
-          restart: (resource) => this.manager.restart(resource),
+          roll: (service, version) => manager.roll(service, version),
+          restart: (resource) => manager.restart(resource),
         },
-        own,
+        withStats(manager.send, callStats, 'link', router, clock),
       ),
-      // All calls of a faceplate to this manager are on one link; what limits them is the queues.
+      // A faceplate sends all its calls to this manager over one link. The queues of the pools limit them.
       limits: { ...limits, pipelineMax: Math.max(limits.pipelineMax, LINK_CALLS_MAX) },
       timeoutMs,
       caller: 'a faceplate',
       flushAt: 'immediate',
       ...(security === undefined ? {} : { security }),
     });
-    this.linkAddress = link.address.replace(/^tcp:/, '');
-    this.#opened('link', 'link', link, () => this.#sendGoAway());
-  }
-
-  /** Faceplates hear from Consul that this manager leaves; until they have, calls are served as ever. */
-  async #sendGoAway(): Promise<void> {
-    this.#isLeaving = true;
-    this.#base.poolsChanged();
-    if (this.#base.config.consul.embedded) return;
-    await new Promise<void>((resolve) => this.#base.clock.after(NOTICE_MS, resolve));
-  }
-
-  #opened(
-    name: string,
-    phase: 'inside' | 'link',
-    front: Pick<LinkServer, 'address' | 'connections' | 'drain' | 'close'>,
-    beforeDrain: () => Promise<void> = () => Promise.resolve(),
-  ): void {
-    this.#base.opened(
-      { phase, drain: () => beforeDrain().then(() => front.drain()), close: () => front.close() },
-      { name, address: front.address.replace(/^tcp:/, ''), connections: () => front.connections() },
+    const bound = parseLinkAddress(server.address);
+    const address = 'port' in bound ? bound : listen;
+    const link = new ManagerLink(base, address, isLocal);
+    components.register(
+      { stage: 'link', drain: () => link.#leave().then(() => server.drain()), close: () => server.close() },
+      { name: 'link', address: formatAddress(address), connections: () => server.connections() },
     );
+    return link;
+  }
+
+  /** True once faceplates are told, through Consul, to stop sending calls. */
+  get isLeaving(): boolean {
+    return this.#isLeaving;
+  }
+
+  /** Announces in Consul that this manager leaves, and serves calls until faceplates have had time to see it. */
+  async #leave(): Promise<void> {
+    const { config, offers, clock } = this.#base;
+    this.#isLeaving = true;
+    offers.changed();
+    if (config.consul.embedded) return;
+    await new Promise<void>((resolve) => clock.after(NOTICE_MS, resolve));
   }
 }
 
-function linkAddressOf(host: string, port: number): string {
-  return `tcp:${host.includes(':') ? `[${host}]` : host}:${port}`;
+/** Opens the socket on which the chassis of this manager call other services. */
+async function openChassisSocket(base: ProcessBase, manager: ResourceManager): Promise<void> {
+  const { router, shared, config, callStats, clock, components } = base;
+  const { limits } = config;
+  const timeoutMs = (): number => shared.timeoutMs;
+  const server = await startLinkServer(chassisSocket(manager), {
+    timeoutMsMax: timeoutMs,
+    send: withMeshService(router, withStats(router.send, callStats, 'inside', router, clock)),
+    limits: { ...limits, pipelineMax: Math.max(limits.pipelineMax, INSIDE_CALLS_MAX) },
+    timeoutMs,
+    caller: 'a chassis',
+    flushAt: 'immediate',
+  });
+  components.register(
+    { stage: 'inside', drain: () => server.drain(), close: () => server.close() },
+    { name: 'inside', address: server.address, connections: () => server.connections() },
+  );
 }
 
-/** Calls of one chassis under way back into the mesh. */
+function chassisSocket(manager: ResourceManager): string {
+  return formatLinkAddress({ path: path.join(manager.socketDir, 'mesh.sock') });
+}
+
+/** Interfaces that other managers have for a version. A chassis of the same version must be compatible with them. */
+function interfacesElsewhere({ fleet, config }: ProcessBase, service: string, version: string): KnownInterface[] {
+  return [...fleet.records].flatMap(([name, { pools }]) => {
+    const pool = pools.find((one) => one.service === service && one.version === version);
+    if (name === config.name || pool === undefined) return [];
+    const known = fleet.interfaces.get({ id: pool.interfaceId, service });
+    return known === undefined ? [] : [{ interface: known, where: `manager ${name}` }];
+  });
+}
+
+const LOOPBACK = '127.0.0.1';
+/** Concurrent calls of one chassis into the mesh. */
 const INSIDE_CALLS_MAX = 1_024;
-/** Calls under way on one link. */
+/** Concurrent calls on one link. */
 const LINK_CALLS_MAX = 65_536;
 /** Long enough for a record to reach every faceplate through Consul. */
 const NOTICE_MS = 300;

@@ -1,57 +1,73 @@
-// What the roles of a process are plugged into: what all of them share, and the list of what was opened and must be
-// closed.
+// What the steps of a start hand to each other. `ProcessContext` exists before Consul is contacted; `ProcessBase`
+// adds what joining the mesh yields, and the roles are built on it.
 
 import type { LinkSecurity } from '../../core/link/mod.ts';
-import type { Clock } from '../../core/mod.ts';
-import type { Send, MeshEvent, MeshStatus, StatsTable } from '../../core/rpc/mod.ts';
-import type { Config, Role } from '../config/mod.ts';
+import { systemClock, type Clock } from '../../core/mod.ts';
+import { StatsTable, type MeshEvent } from '../../core/rpc/mod.ts';
+import { advertisedHost, linkSecurityOf, ROLES, type Config, type Role } from '../config/mod.ts';
 import type { ConsulClient } from '../consul/mod.ts';
-import type { EventLog, Fleet, Reachability, Router, SharedState } from '../mesh/mod.ts';
+import { EventLog, Router, type Fleet, type Reachability, type SharedState } from '../mesh/mod.ts';
+import { Components } from './components.ts';
+import type { ConsulMetrics } from './consul.ts';
+import { OfferTable } from './offer-table.ts';
+import type { StatusReporter } from './status-reporter.ts';
 
 export interface MeshHooks {
   readonly onEvent: (event: MeshEvent) => void;
-  /** A line that a chassis printed. */
+  /** Called for each line that a chassis or an added faceplate prints. */
   readonly onLine?: (resource: string, line: string) => void;
 }
 
-/** In which order the parts of a process end; those of one phase end together. */
-export const PHASES = ['master', 'fronts', 'link', 'manager', 'inside', 'fleet', 'presence', 'consul'] as const;
-
-/** Something that was opened and must be closed. */
-export interface Component {
-  readonly phase: (typeof PHASES)[number];
-  drain?(): Promise<void>;
-  close(): Promise<void> | void;
-}
-
-/** A listener of this process. */
-export interface Listener {
-  readonly name: string;
-  readonly address: string;
-  connections(): number;
-}
-
-/** What the roles are plugged into. */
-export interface ProcessBase {
+/** The parts of a process that need no network. */
+export interface ProcessContext {
   readonly config: Config;
   readonly hooks: MeshHooks;
+  /** In the order of ROLES, each once. */
   readonly roles: readonly Role[];
   readonly clock: Clock;
+  readonly startedAtMs: number;
   readonly events: EventLog;
-  readonly book: StatsTable;
+  readonly callStats: StatsTable;
   readonly router: Router;
+  readonly offers: OfferTable;
+  readonly components: Components;
+  readonly security: LinkSecurity | undefined;
+  /** Host under which other machines reach this process. */
+  readonly advertised: string;
+}
+
+/** A process that has joined the mesh. */
+export interface ProcessBase extends ProcessContext {
   readonly client: ConsulClient;
+  readonly consulMetrics: ConsulMetrics;
   readonly reachability: Reachability;
   readonly shared: SharedState;
   readonly fleet: Fleet;
-  readonly security: LinkSecurity | undefined;
-  /** Host under which others reach this process. */
-  readonly advertised: string;
-  opened(part: Component, front?: Listener): void;
-  /** Pools of this process have changed. */
-  poolsChanged(): void;
-  /** Of this process. */
-  status(): MeshStatus;
-  /** A Send with books, for fronts that have none of their own. */
-  counted(name: string, send: Send): Send;
+  /** Status of this process alone. */
+  readonly status: StatusReporter;
+}
+
+/** @throws ExitError when a file of the link's secret or certificates cannot be read */
+export function createContext(config: Config, hooks: MeshHooks, roles: readonly Role[]): ProcessContext {
+  const clock = systemClock;
+  const events = new EventLog(config.name);
+  events.listen((event) => {
+    // Events gathered from other processes are in their own logs.
+    if (event.process === config.name) hooks.onEvent(event);
+  });
+  const router = new Router({ clock });
+  return {
+    config,
+    hooks,
+    roles: ROLES.filter((role) => roles.includes(role)),
+    clock,
+    startedAtMs: clock.nowMs(),
+    events,
+    callStats: new StatsTable(),
+    router,
+    offers: new OfferTable(router),
+    components: new Components(),
+    security: linkSecurityOf(config),
+    advertised: advertisedHost(config),
+  };
 }

@@ -41,7 +41,7 @@ export class StatusGatherer {
   /** This process as it is now, what the others said a moment ago: who has made a call sees it counted. */
   async status(): Promise<MeshStatus> {
     const others = await this.#others();
-    const own = this.#base.status();
+    const own = this.#base.status.read();
     const { router } = this.#base;
     const weigh = (pool: PoolStatus): PoolStatus => ({ ...pool, weight: router.weightOf(pool.service, pool.version) });
     return {

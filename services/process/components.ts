@@ -1,0 +1,77 @@
+// The opened parts of a process and the order in which they end. Each part registers as soon as it is open, so a
+// start that fails halfway ends exactly what was opened.
+
+/**
+ * Stages in order of dependency: a component uses only components of its own or earlier stages. Stages end in reverse
+ * order, one after the other; the components of one stage end in parallel, so that the faceplates share one drain
+ * timeout. The stats port and the presence open late, because they publish the addresses of all others, but end late
+ * too: health checks and Consul must see the process as draining until its last call is done.
+ */
+const STAGES = ['consul', 'presence', 'fleet', 'inside', 'manager', 'link', 'faceplates', 'master'] as const;
+
+/** Something that was opened and must be closed. */
+export interface Component {
+  readonly stage: (typeof STAGES)[number];
+  /** Finishes the work under way, then closes. A component without it closes at once. */
+  drain?(): Promise<void>;
+  /** Ends now. May be called during and after `drain`. */
+  close(): Promise<void> | void;
+}
+
+/** A port or socket on which this process accepts connections. */
+export interface Listener {
+  readonly name: string;
+  /** As printed: `host:port`, a URL or `unix:PATH`. */
+  readonly address: string;
+  connections(): number;
+}
+
+export class Components {
+  readonly #components: Component[] = [];
+  readonly #listeners: Listener[] = [];
+  #isDraining = false;
+  #ending: Promise<void> | undefined;
+
+  /** Adds an open component and, if it accepts connections, its listener for the status. */
+  register(component: Component, listener?: Listener): void {
+    this.#components.push(component);
+    if (listener !== undefined) this.#listeners.push(listener);
+  }
+
+  /** Listeners in the order in which they were opened. */
+  get listeners(): readonly Listener[] {
+    return this.#listeners;
+  }
+
+  /** True from `beginDraining`, `drain` or `close` on. */
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
+  /** Makes the status and the records in Consul say that the process drains, before anything ends. */
+  beginDraining(): void {
+    this.#isDraining = true;
+  }
+
+  /** Drains all components, stage by stage. Repeated calls wait for the first; after `close`, waits for that. */
+  drain(): Promise<void> {
+    this.#isDraining = true;
+    this.#ending ??= this.#end((component) => component.drain?.() ?? component.close());
+    return this.#ending;
+  }
+
+  /** Closes all components, stage by stage. A drain under way ends early. */
+  close(): Promise<void> {
+    this.#isDraining = true;
+    const closed = this.#end((component) => component.close());
+    this.#ending ??= closed;
+    return closed;
+  }
+
+  async #end(how: (component: Component) => Promise<void> | void): Promise<void> {
+    for (const stage of STAGES.toReversed()) {
+      const components = this.#components.filter((component) => component.stage === stage);
+      await Promise.all(components.map(async (component) => await how(component)));
+    }
+  }
+}

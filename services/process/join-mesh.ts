@@ -1,0 +1,89 @@
+// Joins the mesh: reads its settings, routes and managers from Consul and follows their changes. If Consul does not
+// answer in time, the process starts with the snapshot that it wrote before.
+
+import { Fleet, Reachability, SharedState, SnapshotFile, type Snapshot } from '../mesh/mod.ts';
+import { ConsulMetrics, type OpenConsul } from './consul.ts';
+import type { ProcessBase, ProcessContext } from './process-base.ts';
+import { StatusReporter } from './status-reporter.ts';
+
+/** Resolves once the managers of the mesh and their interfaces are known, at the latest after CONSUL_WAIT_MS. */
+export async function joinMesh(context: ProcessContext, consul: OpenConsul): Promise<ProcessBase> {
+  const { config, events, clock, router, roles, offers, components, security } = context;
+  const { mesh, timeoutMs, routes, dataDir, limits } = config;
+  const { client } = consul;
+  const reachability = new Reachability(consul.address, events);
+  const shared = new SharedState({ client, mesh, events, reachability, initial: { timeoutMs, routes } });
+  components.register({ stage: 'consul', close: () => shared.close() });
+  const fleet = new Fleet({
+    client,
+    mesh,
+    self: roles.includes('manager') ? config.name : '',
+    events,
+    clock,
+    security,
+    frameBytesMax: limits.frameBytesMax,
+    connects: roles.includes('faceplate') ? 'at once' : 'on demand',
+    onChange: () => offers.changed(),
+    onAnswer: reachability.answered,
+    onError: reachability.failed,
+  });
+  components.register({ stage: 'fleet', close: () => fleet.close() });
+  offers.addSource(() => fleet.offers());
+  reachability.onBack(() => {
+    // Consul may have come back empty, without the interfaces that this process has published.
+    fleet.interfaces.forgetPublished();
+    offers.changed();
+  });
+  const snapshotFile = new SnapshotFile({ dataDir, events, clock, take: () => takeSnapshot(fleet, shared) });
+  components.register({ stage: 'presence', close: () => snapshotFile.close() });
+  offers.onChange(() => snapshotFile.changed());
+
+  const snapshot = await snapshotFile.read();
+  for (const [id, { service, source }] of Object.entries(snapshot?.interfaces ?? {})) {
+    fleet.interfaces.addSource({ id, service }, source);
+  }
+  const started = Promise.all([
+    shared.start((changed) => {
+      router.setRoutes(changed);
+      snapshotFile.changed();
+    }),
+    fleet.start(),
+  ]).then(() => true);
+  // Faceplates open only when the interfaces are known, too. Earlier they would refuse calls to pools that exist.
+  const known = started.then(() => fleet.whenInterfacesKnown());
+  const timedOut = new Promise<void>((resolve) => clock.after(CONSUL_WAIT_MS, resolve));
+  await Promise.race([known, timedOut]);
+  const hasAnswered = await Promise.race([started, Promise.resolve(false)]);
+  if (snapshot !== undefined && (!hasAnswered || fleet.records.size === 0)) {
+    if (!hasAnswered) shared.loadSnapshot(snapshot);
+    // A Consul that has lost its data lists no manager until they have registered again. Their links still work.
+    fleet.loadSnapshot(new Map(Object.entries(snapshot.managers)));
+    const why = hasAnswered ? 'lists no manager' : 'does not answer';
+    events.add('consul_lost', config.consul.address, `${why}; started with the snapshot of ${snapshot.takenAt}`);
+  }
+  snapshotFile.enable();
+  const consulMetrics = new ConsulMetrics(client);
+  consulMetrics.addWatches(() => [...shared.stats(), fleet.stats()]);
+  const status = new StatusReporter(context, shared);
+  return { ...context, client, consulMetrics, reachability, shared, fleet, status };
+}
+
+function takeSnapshot(fleet: Fleet, shared: SharedState): Snapshot {
+  const managers = Object.fromEntries(fleet.records);
+  const pools = Object.values(managers).flatMap((record) => record.pools);
+  const interfaces = pools.flatMap(({ interfaceId, service }) => {
+    const known = fleet.interfaces.get({ id: interfaceId, service });
+    return known === undefined ? [] : [[interfaceId, { service, source: known.source }] as const];
+  });
+  const { timeoutMs, routes } = shared;
+  return {
+    managers,
+    interfaces: Object.fromEntries(interfaces),
+    timeoutMs,
+    routes,
+    takenAt: new Date().toISOString(),
+  };
+}
+
+/** How long a start waits for Consul before it uses the snapshot. */
+const CONSUL_WAIT_MS = 2_000;

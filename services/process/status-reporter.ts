@@ -1,0 +1,69 @@
+// The status of this process: what it knows without asking others. `StatusGatherer` adds the rest of the mesh.
+
+import { runtimeName, runtimeVersion } from '../../core/mod.ts';
+import type { MeshStatus, PoolStatus } from '../../core/rpc/mod.ts';
+import { VERSION } from '../config/mod.ts';
+import type { SharedState } from '../mesh/mod.ts';
+import type { ProcessContext } from './process-base.ts';
+
+/** The leader as a master of this process sees it. */
+interface KnownLeader {
+  readonly name: string;
+  readonly term: number;
+}
+
+export class StatusReporter {
+  readonly #context: ProcessContext;
+  readonly #shared: SharedState;
+  #readPools: () => PoolStatus[] = () => [];
+  #readLeader: () => KnownLeader | undefined = () => undefined;
+  #isReady = false;
+
+  constructor(context: ProcessContext, shared: SharedState) {
+    this.#context = context;
+    this.#shared = shared;
+  }
+
+  /** Reports the pools of the manager of this process; without one there are none. */
+  reportPools(read: () => PoolStatus[]): void {
+    this.#readPools = read;
+  }
+
+  /** Reports the leader that the master of this process knows; without one it is ''. */
+  reportLeader(read: () => KnownLeader | undefined): void {
+    this.#readLeader = read;
+  }
+
+  /** Every replica of every configured deployment was ready once; the process stays ready from then on. */
+  markReady(): void {
+    this.#isReady = true;
+  }
+
+  read(): MeshStatus {
+    const { config, roles, clock, startedAtMs, callStats, components } = this.#context;
+    const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = callStats.sums();
+    const { listeners } = components;
+    const leader = this.#readLeader();
+    return {
+      mesh: config.mesh,
+      name: config.name,
+      version: VERSION,
+      runtime: `${runtimeName()} ${runtimeVersion()}`,
+      pid: process.pid,
+      uptimeMs: Math.round(clock.nowMs() - startedAtMs),
+      isReady: this.#isReady,
+      isDraining: components.isDraining,
+      note: this.#isReady ? '' : 'chassis are starting',
+      roles,
+      timeoutMs: this.#shared.timeoutMs,
+      rssBytes: process.memoryUsage.rss(),
+      connections: Object.fromEntries(listeners.map((listener) => [listener.name, listener.connections()])),
+      listeners: listeners.map(({ name, address }) => ({ name, address })),
+      calls: { accepted, replied, failed, refused, timed_out, cancelled, inFlight },
+      pools: this.#readPools(),
+      processes: [],
+      leader: leader?.name ?? '',
+      term: leader?.term ?? 0,
+    };
+  }
+}
