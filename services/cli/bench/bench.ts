@@ -1,7 +1,7 @@
-// `katamari bench Service.method ...`: load on one method through the Thrift port, as any client of the mesh would
-// make it, and what became of it. Plans (bench-plan.ts), finds the mesh (bench-target.ts), makes the calls as bytes
-// (bench-calls.ts), runs rounds of load (bench-round.ts) and tells (bench-report.ts). Everything is in this one
-// process, and it says when that was too little.
+// `katamari bench Service.method ...`: generates load on one method through the Thrift port, like any client, and reports
+// throughput, latency and failures. The steps: read the plan (plan.ts), find the mesh (target.ts), encode the calls
+// (calls.ts), run rounds of load (round.ts), report (report.ts). All run in this one process; the report says when the
+// process itself was the bottleneck.
 
 import { formatAddress } from '../../../core/mod.ts';
 import { EXIT, type ExitCode } from '../../config/mod.ts';
@@ -21,15 +21,15 @@ import { Tally } from './tally.ts';
 import { findTarget, type BenchTarget } from './target.ts';
 
 export async function runBench(
-  surroundings: CliContext,
+  context: CliContext,
   targetText: string,
   args: readonly string[],
   options: BenchOptions,
 ): Promise<ExitCode> {
-  const { terminal } = surroundings;
+  const { terminal } = context;
   const plan = readPlan(targetText, options);
-  const target = await findTarget(surroundings, connect(surroundings, options), plan, options);
-  const payloads = await readPayloads(surroundings, args, options.from);
+  const target = await findTarget(context, connect(context, options), plan, options);
+  const payloads = await readPayloads(context, args, options.from);
   const frames = target.methods.map((method, index) =>
     buildFrames(plan, plan.versions[index] as string, method, payloads),
   );
@@ -40,13 +40,13 @@ export async function runBench(
   };
   const isJson = options.json === true;
   const stop = new AbortController();
-  surroundings.onStopSignal(() => (stop.signal.aborted ? surroundings.exitNow(130) : stop.abort()));
+  context.onStopSignal(() => (stop.signal.aborted ? context.exitNow(130) : stop.abort()));
   const connections = await Connections.open(target.thrift, plan.connections);
   try {
-    const pacemaker = await PreciseTimer.start(paceOf(plan.load).periodMs);
+    const timer = await PreciseTimer.start(paceOf(plan.load).periodMs);
     try {
       if (!isJson) terminal.write(`${describePlan(facts).join('\n')}\n\n`);
-      const bench = new Bench(surroundings, { plan, target, frames, connections, pacemaker, stop, isJson });
+      const bench = new Bench(context, { plan, target, frames, connections, timer, stop, isJson });
       const measured = await bench.run();
       const checks = measured.flatMap(({ version, sum }) =>
         checkTally(plan.checks, measured.length > 1 ? version : '', sum),
@@ -60,7 +60,7 @@ export async function runBench(
       for (const text of wrong) terminal.writeError(`${paint(terminal, 'red', 'katamari:')} ${text}.\n`);
       return wrong.length === 0 ? EXIT.done : EXIT.failed;
     } finally {
-      await pacemaker.close();
+      await timer.close();
     }
   } finally {
     connections.close();
@@ -70,32 +70,32 @@ export async function runBench(
 interface BenchParts {
   readonly plan: BenchPlan;
   readonly target: BenchTarget;
-  /** For each version of the plan. */
+  /** Frames for each version of the plan. */
   readonly frames: readonly (readonly Buffer[])[];
   readonly connections: Connections;
-  readonly pacemaker: PreciseTimer;
+  readonly timer: PreciseTimer;
   readonly stop: AbortController;
   readonly isJson: boolean;
 }
 
-/** The rounds so far. */
-interface Growing extends MeasuredRound {
+/** Results of the rounds so far. */
+interface VersionResults extends MeasuredRound {
   readonly rounds: Tally[];
 }
 
-/** All rounds. */
+/** Runs all rounds. */
 class Bench {
   readonly watch: GeneratorWatch;
   readonly #parts: BenchParts;
   readonly #progress: BenchProgress;
-  readonly #measured: readonly Growing[];
-  /** A round was shorter than planned: by the user, or because the mesh has gone. */
+  readonly #measured: readonly VersionResults[];
+  /** Whether a round was cut short, by the user or because the mesh was gone. */
   hasEndedEarly = false;
 
   constructor({ terminal }: CliContext, parts: BenchParts) {
     const { versions, seconds, warmUpSeconds, rounds } = parts.plan;
     this.#parts = parts;
-    this.watch = new GeneratorWatch(parts.pacemaker);
+    this.watch = new GeneratorWatch(parts.timer);
     const totalMs = versions.length * (seconds + rounds * warmUpSeconds) * 1_000;
     this.#progress = new BenchProgress(terminal, !parts.isJson, totalMs);
     this.#measured = versions.map((version) => ({ version, sum: new Tally(), rounds: [] }));
@@ -105,7 +105,7 @@ class Bench {
     const order = this.#measured.map((_, index) => index);
     try {
       for (let round = 0; round < this.#parts.plan.rounds && !this.hasEndedEarly; round++) {
-        // First one, then the other begins: what grows steadily in the machine hits both alike.
+        // The versions take turns to go first, so a steady drift of the machine affects both alike.
         for (const index of round % 2 === 0 ? order : order.toReversed()) {
           if (!this.hasEndedEarly) await this.#round(index);
         }
@@ -117,8 +117,8 @@ class Bench {
   }
 
   async #round(index: number): Promise<void> {
-    const { plan, target, frames, connections, pacemaker, stop } = this.#parts;
-    const { sum, rounds, version } = this.#measured[index] as Growing;
+    const { plan, target, frames, connections, timer, stop } = this.#parts;
+    const { sum, rounds, version } = this.#measured[index] as VersionResults;
     const tally = new Tally();
     const measuredMs = (plan.seconds * 1_000) / plan.rounds;
     const warmUpMs = plan.warmUpSeconds * 1_000;
@@ -132,7 +132,7 @@ class Bench {
       answerMsMax: (plan.timeoutMs ?? target.timeoutMs ?? ANSWER_MS_MAX) + SETTLE_MS,
       frames: frames[index] as readonly Buffer[],
       connections,
-      pacemaker,
+      timer,
       tally,
       onMeasured: () => {
         before = sumsOf();
@@ -150,7 +150,7 @@ class Bench {
   }
 }
 
-/** For a mesh that does not say how long its calls may take. */
+/** Default if the mesh does not report its timeout. */
 const ANSWER_MS_MAX = 60_000;
-/** The mesh answers a call at its deadline; this is for the way. */
+/** Added to the timeout of the mesh for the network. */
 const SETTLE_MS = 1_000;

@@ -1,6 +1,6 @@
-// The calls that a bench makes, as frames: arguments of the command line or of a file become bytes once, by the
-// interface, before the first call is due. Deadline, key and tags travel in a header (THeader); without them the
-// frames are plain ones, which cost the mesh least.
+// Encodes the calls of a bench as frames. Arguments from the command line or a file are encoded once, before the first
+// call is due. Deadline, key and tags travel in a THeader; without them the frames are plain, which costs the mesh least.
+
 import { encodeParams } from '../../../core/idl/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
 import { HeaderEncoding } from '../../../core/thrift/encodings/mod.ts';
@@ -16,17 +16,17 @@ import path from 'node:path';
 /** The arguments of one call as JSON text; '' for none. */
 interface Payload {
   readonly text: string;
-  /** Where it stands, for messages. */
+  /** Its position in the input, for error messages. */
   readonly source: string;
 }
 
-/** @throws CliError usage */
+/** @throws ExitError usage */
 export async function readPayloads(
-  surroundings: CliContext,
+  context: CliContext,
   args: readonly string[],
   from: string | undefined,
 ): Promise<readonly Payload[]> {
-  const { cwd } = surroundings;
+  const { cwd } = context;
   if (from !== undefined) {
     if (args.length > 0)
       throw new ExitError(EXIT.usage, `found arguments beside --from ${from}, expected one of the two`);
@@ -43,11 +43,11 @@ export async function readPayloads(
     const file = only.slice(1);
     return [{ text: wholeJson(readText(cwd, file).trim(), file), source: file }];
   }
-  const input = args.includes('-') ? await surroundings.readInput() : '';
+  const input = args.includes('-') ? await context.readInput() : '';
   return [{ text: paramsText(args, input) ?? '', source: 'the arguments' }];
 }
 
-/** @throws CliError usage when arguments do not fit the method */
+/** @throws ExitError usage if the arguments do not match the method */
 export function buildFrames(
   { service, key, tags, timeoutMs }: BenchPlan,
   version: string,
@@ -87,7 +87,7 @@ function encode(method: Method, text: string, source: string): Buffer {
   }
 }
 
-/** Whole numbers that a double would bend become text, which is as good where the interface has an i64. */
+/** Turns integers that a double cannot hold exactly into strings, which an i64 accepts, too. */
 function withWholeNumbers(text: string): string {
   return text.replace(STRING_OR_NUMBER, (token) =>
     /^-?\d{16,}$/.test(token) && !Number.isSafeInteger(Number(token)) ? `"${token}"` : token,

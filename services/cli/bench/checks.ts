@@ -1,5 +1,5 @@
-// `--max-errors` and `--p99`: what a build asks of a bench, answered in a sentence each. A call that failed is too
-// slow for any limit; otherwise a mesh would be the faster the more calls it refuses.
+// `--max-errors` and `--p99`: thresholds for CI, each reported in one sentence. A failed call counts as slower than any
+// limit; otherwise a mesh would look faster the more calls it rejects.
 
 import { formatDuration } from '../../config/mod.ts';
 import { count, latency, percent } from './figures.ts';
@@ -13,7 +13,7 @@ export interface CheckResult {
   readonly text: string;
 }
 
-/** @param version that of a comparison, else '' */
+/** @param version a version of a comparison, else '' */
 export function checkTally({ errorsMax, p99Ms }: Checks, version: string, tally: Tally): readonly CheckResult[] {
   const { calls, failed, latencies } = tally;
   const of = version === '' ? '' : ` of ${version}`;

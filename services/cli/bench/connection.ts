@@ -1,5 +1,7 @@
-// One connection of `katamari bench` to the Thrift port: writes frames that were made before, and looks at no more of
-// an answer than whether it is one.
+// One connection of `katamari bench` to the Thrift port. Writes prepared frames and reads only as much of a reply as
+// tells result from failure. Replies arrive in the order of the calls, so a queue of timestamps is all the state of the
+// pending calls. The connection does not reconnect by itself.
+
 import { FrameReader } from '../../../core/link/mod.ts';
 import type { Address } from '../../../core/mod.ts';
 import { HEADER_MAGIC } from '../../../core/thrift/encodings/mod.ts';
@@ -7,15 +9,12 @@ import { readApplicationException, MESSAGE_TYPE } from '../../../core/thrift/mod
 import { failureCodeOf } from './error-codes.ts';
 import { DECLARED, RESULT, type CallResultKind } from './tally.ts';
 
-// Answers come in the order of the calls, so a line of instants is all that is known of those under way. It never
-// opens itself again.
-
 import { connect, type Socket } from 'node:net';
 
 export interface ConnectionEvents {
-  /** `dueAtMs`: as it was given to `send`. */
+  /** `dueAtMs` is the value given to `send`. */
   onEnding(connection: BenchConnection, ending: CallResultKind, dueAtMs: number): void;
-  /** It is gone; every call on it has had its ending. */
+  /** The connection closed; each of its calls has been reported. */
   onLost(connection: BenchConnection): void;
 }
 
@@ -35,12 +34,12 @@ export class BenchConnection {
     socket.on('close', () => this.close());
   }
 
-  /** @throws Error of the socket, or when it takes longer than CONNECT_MS */
+  /** @throws Error of the socket, or after CONNECT_MS */
   static open({ host, port }: Address, events: ConnectionEvents): Promise<BenchConnection> {
     return new Promise((resolve, reject) => {
       const socket = connect({ host, port });
       const tooLong = setTimeout(
-        () => socket.destroy(new Error(`no answer within ${CONNECT_MS / 1_000} s`)),
+        () => socket.destroy(new Error(`no connection within ${CONNECT_MS / 1_000} s`)),
         CONNECT_MS,
       );
       socket.once('error', (error) => {
@@ -54,7 +53,7 @@ export class BenchConnection {
     });
   }
 
-  /** Calls that were sent and have no answer yet. */
+  /** Number of pending calls. */
   get underWay(): number {
     return this.#line.length;
   }
@@ -64,14 +63,14 @@ export class BenchConnection {
     this.#socket.write(frame);
   }
 
-  /** Takes calls. */
+  /** Whether it accepts calls. */
   get isOpen(): boolean {
     return !this.#isClosed;
   }
 
   /**
-   * Gives up what was sent at `beforeMs` or earlier and has no answer, and with it the connection: what follows would
-   * wait behind it.
+   * Closes the connection if a call sent at `beforeMs` or earlier has no reply: replies come in order, so all later
+   * calls would wait behind it.
    */
   giveUp(beforeMs: number): void {
     if (this.#line.length > 0 && this.#line.sentAtMs <= beforeMs) this.#close(beforeMs);
@@ -82,7 +81,7 @@ export class BenchConnection {
   }
 
   #onData(chunk: Buffer): void {
-    // Calls that follow on these answers leave together.
+    // Calls that these replies trigger are written together.
     this.#socket.cork();
     try {
       this.#reader.push(chunk);
@@ -102,7 +101,7 @@ export class BenchConnection {
       return;
     }
     if (this.#line.length > 0) this.#end(ending);
-    else this.#broken('an answer to no call');
+    else this.#broken('a reply without a call');
   }
 
   #broken(message: string): void {
@@ -115,9 +114,9 @@ export class BenchConnection {
   }
 
   /**
-   * Closed first, because whoever hears of an ending may want to send the next call. Those sent at `beforeMs` or
-   * earlier have waited too long, the others are lost with it.
-   * @param first what became of the first
+   * Marks itself closed first, because a listener may send the next call at once. Calls sent at `beforeMs` or earlier
+   * timed out; the others are lost with the connection.
+   * @param first result of the first pending call
    */
   #close(beforeMs: number, first?: CallResultKind): void {
     if (this.#isClosed) return;
@@ -130,11 +129,11 @@ export class BenchConnection {
 }
 
 /**
- * Result, declared exception or failure, by the head of the message and the first field of its struct.
- * @throws Error when it is none
+ * Classifies a reply as result, declared exception or failure, by the message head and the first field of its struct.
+ * @throws Error if the frame is no reply
  */
 function endingOf(frame: Buffer): CallResultKind {
-  // A frame with a header: magic, flags, sequence id, then the size of the header in words.
+  // A THeader frame: magic, flags, sequence id, then the size of the header in words.
   const start = frame.readUInt16BE(0) === HEADER_MAGIC ? 10 + frame.readUInt16BE(8) * 4 : 0;
   const type = frame.readInt32BE(start) & 0xff;
   const body = start + 12 + frame.readInt32BE(start + 4);
@@ -144,14 +143,14 @@ function endingOf(frame: Buffer): CallResultKind {
   return { kind: 'failed', code: failureCodeOf(said.type, said.message), message: said.message };
 }
 
-/** When each call under way was due and was sent, in a ring that grows. */
+/** Ring buffer, grown on demand, of the times when each pending call was due and was sent. */
 class PipelinedRequests {
   #due = new Float64Array(LINE_LENGTH_MIN);
   #sent = new Float64Array(LINE_LENGTH_MIN);
   #first = 0;
   length = 0;
 
-  /** Of the first one. */
+  /** Index of the first call. */
   get sentAtMs(): number {
     return this.#sent[this.#first] as number;
   }
@@ -163,7 +162,7 @@ class PipelinedRequests {
     this.#sent[at] = sentAtMs;
   }
 
-  /** Takes the first one out; when it was due. */
+  /** Removes the first call and returns when it was due, in ms. */
   shift(): number {
     const dueAtMs = this.#due[this.#first] as number;
     this.#first = (this.#first + 1) % this.#due.length;
@@ -183,11 +182,11 @@ class PipelinedRequests {
 }
 
 const LOST: CallResultKind = { kind: 'failed', code: 'connection_lost', message: 'the connection broke' };
-const NO_ANSWER: CallResultKind = { kind: 'failed', code: 'no_answer', message: 'the mesh answered nothing in time' };
-/** Before every call. */
+const NO_ANSWER: CallResultKind = { kind: 'failed', code: 'no_answer', message: 'the mesh sent no reply in time' };
+/** Earlier than every call. */
 const NOT_SENT_YET = Number.NEGATIVE_INFINITY;
 const STOP = 0;
 const CONNECT_MS = 5_000;
-/** More than any mesh lets through. */
+/** Larger than any reply that a mesh forwards. */
 const FRAME_BYTES_MAX = 1024 * 1024 * 1024;
 const LINE_LENGTH_MIN = 4;

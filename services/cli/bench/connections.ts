@@ -1,6 +1,5 @@
-// The connections that a bench spreads its calls over. One that breaks is opened again, after 50 ms and then ever
-// later up to a second; while none has been open for five seconds, the mesh is gone. Everything that happens on them
-// goes to one sink, the round that is going on.
+// The connections of a bench. A broken one reconnects with backoff, from 50 ms up to 1 s. If no connection is open for
+// five seconds, the mesh counts as gone. All events go to one sink, the current round.
 
 import type { Address } from '../../../core/mod.ts';
 import { ExitError, EXIT } from '../../config/mod.ts';
@@ -8,14 +7,14 @@ import { printable } from '../kit/terminal.ts';
 import { BenchConnection, type ConnectionEvents } from './connection.ts';
 
 export interface ConnectionsSink extends ConnectionEvents {
-  /** One that had broken is open again. */
+  /** A broken connection is open again. */
   onReopened(connection: BenchConnection): void;
   /** No connection has been open for GONE_MS. */
   onGone(): void;
 }
 
 export class Connections {
-  /** Of all of them, broken or not. */
+  /** Number of connections, broken ones included. */
   readonly count: number;
   readonly #address: Address;
   readonly #open: BenchConnection[] = [];
@@ -30,11 +29,11 @@ export class Connections {
     this.count = count;
   }
 
-  /** @throws CliError unreachable when not all of them can be opened */
+  /** @throws ExitError unreachable if one of them cannot be opened */
   static async open(address: Address, count: number): Promise<Connections> {
     const made = new Connections(address, count);
     try {
-      // A few at a time: no listener likes a thousand at once.
+      // A few at a time, so that the backlog of the listener does not overflow.
       while (made.#open.length < count) {
         const some = Math.min(OPENED_AT_ONCE, count - made.#open.length);
         const begun = await Promise.allSettled(Array.from({ length: some }, () => made.#connect()));
@@ -58,7 +57,7 @@ export class Connections {
     return this.#open;
   }
 
-  /** One that is idle, in turn; when none is, the one with the fewest calls. Undefined when none is open. */
+  /** Returns the next idle connection, or else the one with the fewest pending calls; undefined if none is open. */
   pick(): BenchConnection | undefined {
     const { length } = this.#open;
     let least: BenchConnection | undefined;
@@ -72,9 +71,9 @@ export class Connections {
     return least;
   }
 
-  /** Gives up calls that were sent at `beforeMs` or earlier. */
+  /** Times out calls that were sent at `beforeMs` or earlier. */
   giveUp(beforeMs: number): void {
-    // A copy: those that close leave the list.
+    // Iterate over a copy: a connection that closes leaves the list.
     for (const one of this.#open.slice()) one.giveUp(beforeMs);
   }
 

@@ -1,33 +1,32 @@
-// Whether the figures of a bench are those of the mesh or of the bench itself: what of a core it used, and how late
-// it noticed its own ticks.
+// Measures whether the load generator itself was the bottleneck: its CPU use, and how late it noticed its own ticks.
 
 import { describeDuration } from '../../config/mod.ts';
 import { LatencyHistogram } from './histogram.ts';
 import type { PreciseTimer } from './precise-timer.ts';
 
 export interface GeneratorFigures {
-  /** Share of one core, 0 to 1 or a little more. */
+  /** Share of one core; can be slightly above 1. */
   readonly cpu: number;
   readonly lagP99Ms: number;
   readonly lagMaxMs: number;
-  /** It was the limit: in words, with what to do; '' when it was not. */
+  /** If the generator was the bottleneck: a sentence with the remedy; '' otherwise. */
   readonly warning: string;
 }
 
-/** Watches while calls are measured. */
+/** Samples CPU time and timer delay while calls are measured. */
 export class GeneratorWatch {
-  readonly #pacemaker: PreciseTimer;
+  readonly #timer: PreciseTimer;
   readonly #lag = new LatencyHistogram();
   #cpuUs = 0;
   #wallMs = 0;
   #begun: { readonly cpu: NodeJS.CpuUsage; readonly atMs: number } | undefined;
 
-  constructor(pacemaker: PreciseTimer) {
-    this.#pacemaker = pacemaker;
+  constructor(timer: PreciseTimer) {
+    this.#timer = timer;
   }
 
   begin(): void {
-    this.#pacemaker.lag.clear();
+    this.#timer.lag.clear();
     this.#begun = { cpu: process.cpuUsage(), atMs: performance.now() };
   }
 
@@ -36,7 +35,7 @@ export class GeneratorWatch {
     const { user, system } = process.cpuUsage(this.#begun.cpu);
     this.#cpuUs += user + system;
     this.#wallMs += performance.now() - this.#begun.atMs;
-    this.#lag.add(this.#pacemaker.lag);
+    this.#lag.add(this.#timer.lag);
     this.#begun = undefined;
   }
 

@@ -1,5 +1,5 @@
-// Latencies of `katamari bench` in milliseconds, kept as an HdrHistogram of microseconds: any number of them in some
-// 90 KB, every percentile to three digits. What is longer than 35 minutes counts as that.
+// Latencies of `katamari bench` in milliseconds, in an HdrHistogram of microseconds: any number of values in about 90 KB,
+// every percentile with three significant digits. Values above 35 minutes count as 35 minutes.
 
 import { Int32Histogram } from 'hdr-histogram-js';
 
@@ -22,13 +22,13 @@ export class LatencyHistogram {
     this.#us.recordValue(microseconds(ms));
   }
 
-  /** So many percent of the latencies are this or less; 0 when there are none. */
+  /** Returns a percentile in ms; 0 if there are no values. */
   percentileMs(percent: number): number {
-    // It names the end of a bucket, which may lie behind the longest of all.
+    // The library returns the end of a bucket, which may exceed the maximum.
     return this.count === 0 ? 0 : Math.min(this.maxMs, this.#us.getValueAtPercentile(percent) / US);
   }
 
-  /** How many are this or less. */
+  /** Returns the number of values up to this one. */
   countUpTo(ms: number): number {
     const last = this.#us.countsArrayIndex(microseconds(ms));
     let count = 0;

@@ -1,5 +1,5 @@
-// The latencies of a bench as bars of text: how many of the calls took up to 1 ms, up to 2 ms, up to 5 ms and so on.
-// Two versions stand side by side on the same steps. Few calls are never shown as none.
+// Text chart of the latencies of a bench: one bar each for the calls that took up to 1 ms, 2 ms, 5 ms and so on. Two
+// versions share the same steps. A step with few calls never rounds to an empty bar.
 
 import { paint, type Terminal } from '../kit/terminal.ts';
 import type { LatencyHistogram } from './histogram.ts';
@@ -31,7 +31,7 @@ export function drawLatencyChart(
   return ['Latency of answered calls', ...(measured.length > 1 ? [head] : []), ...lines];
 }
 
-/** The steps 1, 2, 5, 10 ... ms around everything that there is. */
+/** Returns the steps 1, 2, 5, 10 ... ms that cover all latencies. */
 export function stepsOf(latencies: readonly LatencyHistogram[]): number[] {
   const some = latencies.filter(({ count }) => count > 0);
   if (some.length === 0) return [];
@@ -45,7 +45,7 @@ export function stepsOf(latencies: readonly LatencyHistogram[]): number[] {
   return STEPS.slice(first, last === -1 ? STEPS.length : last + 1);
 }
 
-/** Of the calls that took up to each step and longer than the one before it. */
+/** Returns the number of calls between each step and the previous one. */
 function sharesOf(latencies: LatencyHistogram, steps: readonly number[]): number[] {
   const upTo = steps.map((step) => latencies.countUpTo(step));
   return upTo.map((calls, row) => (latencies.count === 0 ? 0 : (calls - (upTo[row - 1] ?? 0)) / latencies.count));

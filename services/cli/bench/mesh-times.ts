@@ -1,6 +1,6 @@
-// How long calls waited in the queue of their pool and were worked on, as the mesh itself counts it: the sums in the
-// metrics of all managers, before and after, of calls that it took (refused ones would make the means look good).
-// They are those of all callers of that version, so a mesh that others use at the same time tells of them too.
+// Mean time in the queue and in service, as the mesh measures it: the difference of the sums in the metrics of all
+// managers before and after a round. Rejected calls are left out, because they would lower the means. The sums include
+// all callers of the version, so other traffic on the mesh counts, too.
 
 import type { MeshTimes } from './tally.ts';
 
@@ -11,7 +11,7 @@ export interface PoolSums {
   readonly queueS: number;
 }
 
-/** undefined when one of the pages cannot be had: half a sum is none. `version` '' means all of them. */
+/** Returns undefined if any page cannot be fetched, because a partial sum is useless. `version` '' means all versions. */
 export async function readPoolSums(
   statsUrls: readonly string[],
   service: string,

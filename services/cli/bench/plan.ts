@@ -1,5 +1,5 @@
-// What a command line of `katamari bench` asks for, checked: nothing runs without a rate or a number of callers, an
-// end, and a limit of calls under way.
+// Validates the command line of `katamari bench`. A plan always has a rate or a number of callers, an end, and a limit of
+// pending calls.
 
 import { ExitError, EXIT, parseDuration } from '../../config/mod.ts';
 import { parseTarget, type CallTarget } from '../commands/call.ts';
@@ -36,17 +36,17 @@ export interface Checks {
 
 export interface BenchPlan {
   readonly service: string;
-  /** '' when none was named. */
+  /** '' if none is given. */
   readonly method: string;
-  /** One, '' for whatever the route says, or two to compare. */
+  /** One version ('' lets the route choose), or two to compare. */
   readonly versions: readonly string[];
   readonly load: Load;
   readonly connections: number;
-  /** For each version. */
+  /** Measured time for each version. */
   readonly seconds: number;
-  /** Before each round. */
+  /** Warm-up before each round. */
   readonly warmUpSeconds: number;
-  /** How often the versions of a comparison take turns. */
+  /** Number of rounds for each version of a comparison. */
   readonly rounds: number;
   readonly timeoutMs: number | undefined;
   readonly key: string;
@@ -55,8 +55,8 @@ export interface BenchPlan {
 }
 
 /**
- * The clock that a load needs. Calls are due one at a time, each at its own tick, up to so many ticks a second as a
- * busy machine can keep; above that in bunches. Between the calls of a slow rate lie ticks on which nothing is due.
+ * Returns the tick period for a load. Each call has its own tick, up to the tick rate that a busy machine can keep; above
+ * that several calls share a tick. At a low rate some ticks have no call.
  */
 export interface Pace {
   readonly periodMs: number;
@@ -72,7 +72,7 @@ export function paceOf(load: Load): Pace {
   return { periodMs: bunchMs / ticksPerBunch, callsPerBunch, ticksPerBunch };
 }
 
-/** @throws CliError usage */
+/** @throws ExitError usage */
 export function readPlan(targetText: string, options: BenchOptions): BenchPlan {
   const target = parseTarget(targetText);
   const versions = readVersions(target, options);
@@ -109,7 +109,7 @@ function readVersions(target: CallTarget, { version, compare }: BenchOptions): r
   if (said.length > 0)
     throw new ExitError(
       EXIT.usage,
-      `found version "${said[0]}" beside --compare, expected the versions in --compare only`,
+      `found version "${said[0]}" with --compare, expected the versions in --compare only`,
     );
   const versions = compare.split(',').map((one) => one.trim());
   if (versions.length === 2 && versions.every((one) => one !== '') && versions[0] !== versions[1]) return versions;
@@ -131,20 +131,20 @@ function readLoad({ rate, concurrency, inFlightMax }: BenchOptions): Load {
   if (concurrency !== undefined) {
     throw new ExitError(
       EXIT.usage,
-      'found --rate and --concurrency, expected one: --rate sends at given instants (and --in-flight-max bounds what is under way), --concurrency has callers that wait for their answers',
+      'found --rate and --concurrency, expected one: --rate sends calls at fixed times (--in-flight-max limits the pending calls); with --concurrency each caller waits for its reply',
     );
   }
   if (!(Number(rate) >= RATE_MIN && Number(rate) <= RATE_MAX)) {
     throw new ExitError(
       EXIT.usage,
-      `--rate: found ${JSON.stringify(rate)}, expected calls a second, ${RATE_MIN} to ${RATE_MAX}; a rate without a limit is --concurrency N: as fast as N callers get answers`,
+      `--rate: found ${JSON.stringify(rate)}, expected calls per second, ${RATE_MIN} to ${RATE_MAX}; for the maximum rate use --concurrency N`,
     );
   }
   const most = inFlightMax ?? String(IN_FLIGHT_DEFAULT);
   return { kind: 'open', ratePerS: Number(rate), inFlightMax: readWhole('--in-flight-max', most, UNDER_WAY_MAX) };
 }
 
-/** One for each caller that waits; for calls that are due at an instant, enough that few find none idle. */
+/** Default number of connections: one for each caller of a closed loop; for an open loop enough that an idle one is likely. */
 function readConnections(text: string | undefined, load: Load): number {
   const most = load.kind === 'open' ? load.inFlightMax : load.concurrency;
   if (text === undefined) return Math.min(most, load.kind === 'open' ? OPEN_CONNECTIONS : CONNECTIONS_DEFAULT_MAX);
@@ -153,7 +153,7 @@ function readConnections(text: string | undefined, load: Load): number {
   const limit = load.kind === 'open' ? '--in-flight-max' : '--concurrency';
   throw new ExitError(
     EXIT.usage,
-    `--connections: found ${count}, expected at most ${most}, the calls under way (${limit})`,
+    `--connections: found ${count}, expected at most ${most}, the maximum of pending calls (${limit})`,
   );
 }
 
@@ -184,7 +184,7 @@ function readShare(option: string, text: string): number {
   throw new ExitError(EXIT.usage, `${option}: found ${JSON.stringify(text)}, expected a share such as "1%" or "0.1%"`);
 }
 
-/** A comparison of fewer rounds could not tell the versions from what else goes on in the machine. */
+/** With fewer rounds a comparison cannot tell the versions from the noise of the machine. */
 const COMPARE_ROUNDS = 4;
 const TICK_MS_MIN = 0.5;
 const TICK_MS_MAX = 20;

@@ -1,8 +1,7 @@
-// The thread behind bench-pacemaker.ts: it only sleeps, to the microsecond where timers of an event loop know
-// milliseconds, and knocks when a tick
-import type { PreciseTimerData } from './precise-timer.ts';
+// The thread behind precise-timer.ts. It sleeps with microsecond precision, where event loop timers have milliseconds,
+// and posts a message when a tick is due: one message, however many ticks pass before the other side reads it.
 
-// is due. It knocks once, however many ticks pass until the other side has looked.
+import type { PreciseTimerData } from './precise-timer.ts';
 
 import { parentPort, workerData } from 'node:worker_threads';
 const { shared, slot, periodMs } = workerData as PreciseTimerData;
@@ -20,7 +19,7 @@ for (let tick = 1; ; tick++) {
   if (Atomics.exchange(shared, slot.knocked, 1) === 0) knock(0);
 }
 
-/** On the clock that all threads of a process share. */
+/** Time on the clock that all threads of a process share. */
 function nowMs(): number {
   return performance.timeOrigin + performance.now();
 }

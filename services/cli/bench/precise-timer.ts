@@ -1,18 +1,16 @@
-// The clock of `katamari bench`: ticks at given instants, which timers cannot keep. A timer of an event loop comes up
-// to a millisecond late, which is
+// The clock of `katamari bench`: ticks at exact times. An event loop timer fires up to a millisecond late, which is more
+// than a call takes. So a thread sleeps exactly and posts a message (p50 0.1 ms late where timers were 0.6 to 1.1 ms, on
+// all three runtimes). The delay of each tick also shows when this process is too busy to measure anything.
+
 import { threadScript } from '../../../core/mod.ts';
 import { LatencyHistogram } from './histogram.ts';
 
-// more than a call takes; so a thread of its own sleeps exactly and knocks (p50 0.1 ms late where timers were 0.6 to
-// 1.1 ms, on all three runtimes). How late a tick is noticed here is also what tells that this process is too busy to
-// measure anything.
-
 import { Worker } from 'node:worker_threads';
 
-/** What the thread is given. */
+/** Data for the thread. */
 export interface PreciseTimerData {
   readonly shared: Int32Array<SharedArrayBuffer>;
-  /** Places in `shared`. Handed over, so that the thread need not load what this side stands on. */
+  /** Indexes into `shared`. Passed as data, so that the thread does not load the imports of this module. */
   readonly slot: typeof SLOT;
   readonly periodMs: number;
 }
@@ -20,17 +18,17 @@ export interface PreciseTimerData {
 const SLOT = {
   /** The last tick that was due. */
   tick: 0,
-  /** 1: a knock is on its way. */
+  /** 1 while a message is in flight. */
   knocked: 1,
-  /** 1: the thread is to end. */
+  /** 1 to stop the thread. */
   end: 2,
 } as const;
 
 export class PreciseTimer {
   readonly periodMs: number;
-  /** How late ticks were noticed. */
+  /** Delay of the ticks as this side sees them. */
   readonly lag: LatencyHistogram = new LatencyHistogram();
-  /** Called after each tick, or after several at once when this process was busy. */
+  /** Called after each tick, or once for several ticks if this process was busy. */
   onTick: () => void = () => undefined;
   readonly #worker: Worker;
   readonly #shared: Int32Array<SharedArrayBuffer>;
@@ -58,17 +56,17 @@ export class PreciseTimer {
     return new PreciseTimer(worker, data, startAtMs - performance.timeOrigin);
   }
 
-  /** The last tick that was due, as far as this side has noticed. */
+  /** The last tick that this side has seen. */
   get tick(): number {
     return this.#tick;
   }
 
-  /** The first tick that is still to come. */
+  /** The next tick. */
   nextTick(): number {
     return Math.floor((performance.now() - this.#startAtMs) / this.periodMs) + 1;
   }
 
-  /** When a tick is due, on `performance.now()` of this thread. */
+  /** Returns when a tick is due, on `performance.now()` of this thread. */
   instantOf(tick: number): number {
     return this.#startAtMs + tick * this.periodMs;
   }

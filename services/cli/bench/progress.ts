@@ -1,11 +1,11 @@
-// What a bench shows while it runs: on a screen a bar and the figures of the last second, redrawn in place; elsewhere
-// a quiet line every second. Nothing with --json, whose output is one document.
+// Progress output of a bench: on a terminal a bar with the figures of the last second, redrawn in place; otherwise one
+// line every second. Nothing with --json, whose output is one document.
 
 import { formatBar, LiveLines, paint, type Terminal } from '../kit/terminal.ts';
 import { count, latency, rate } from './figures.ts';
 import type { Tally } from './tally.ts';
 
-/** A round that is going on. */
+/** The current round. */
 export interface Stage {
   /** The version in a comparison; '' otherwise. */
   readonly version: string;
@@ -27,7 +27,7 @@ export class BenchProgress {
   #answers = 0;
   #figures = '';
 
-  /** @param totalMs of all rounds */
+  /** @param totalMs duration of all rounds */
   constructor(terminal: Terminal, isShown: boolean, totalMs: number) {
     this.#terminal = terminal;
     this.#isShown = isShown;
@@ -52,7 +52,7 @@ export class BenchProgress {
     this.#stage = undefined;
   }
 
-  /** Takes the bar off the screen. */
+  /** Removes the bar from the screen. */
   clear(): void {
     this.end();
     if (this.#isShown && this.#terminal.isScreen) this.#live.clear();
@@ -79,7 +79,7 @@ export class BenchProgress {
     this.#terminal.write(`${seconds} s  ${said.filter((part) => part !== '').join(', ')}\n`);
   }
 
-  /** Whose turn it is, and whether that is measured. */
+  /** Describes the current version and phase. */
   #what(nowMs: number): string {
     const { version, warmUpMs, measuredMs } = this.#stage as Stage;
     const passedMs = nowMs - this.#begunAtMs;
@@ -88,7 +88,7 @@ export class BenchProgress {
     return [version, phase].filter((word) => word !== '').join(' ');
   }
 
-  /** The figures since the last look. */
+  /** Returns the figures since the last redraw. */
   #look(nowMs: number): string {
     const { tally, warmUpMs } = this.#stage as Stage;
     const answers = tally.answersInTime - this.#answers;

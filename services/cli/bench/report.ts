@@ -1,5 +1,5 @@
-// What a bench says at the end: a table with a column for each version and their ratio, a picture of the latencies,
-// what failed and in which words, and whether the figures can be trusted; or all of it as one JSON document.
+// Report of a bench: a table with one column for each version and their ratio, a chart of the latencies, the failures
+// with their messages, and whether the figures are reliable. With --json the same as one document.
 
 import { formatTable, paint, printable, wrapped, type Column, type Terminal } from '../kit/terminal.ts';
 import type { CheckResult } from './checks.ts';
@@ -17,18 +17,18 @@ export interface BenchResult {
   readonly measured: readonly MeasuredRound[];
   readonly generator: GeneratorFigures;
   readonly checks: readonly CheckResult[];
-  /** By the user, or because the mesh was gone. */
+  /** Whether the user stopped it or the mesh was gone. */
   readonly endedEarly: boolean;
 }
 
 export interface MeasuredRound {
-  /** '' for whatever the route says. */
+  /** '' if the route chose the version. */
   readonly version: string;
   readonly sum: Tally;
   readonly rounds: readonly Tally[];
 }
 
-/** What is about to be done, for people. */
+/** Describes the plan before the run. */
 export function describePlan({ plan, mesh, thrift }: Pick<BenchResult, 'plan' | 'mesh' | 'thrift'>): string[] {
   const { service, method, versions, load, seconds, warmUpSeconds, connections, rounds } = plan;
   const [version = ''] = versions;
@@ -36,18 +36,18 @@ export function describePlan({ plan, mesh, thrift }: Pick<BenchResult, 'plan' | 
   const where = `${mesh === '' ? '' : `mesh ${printable(mesh)} at `}${thrift}`;
   const how =
     load.kind === 'open'
-      ? `${rate(load.ratePerS)} calls/s at given instants`
-      : `${count(load.concurrency)} ${load.concurrency === 1 ? 'caller that waits for its' : 'callers that wait for their'} answers`;
-  const turns = versions.length > 1 ? ` for each of ${versions.join(' and ')} in ${rounds} rounds by turns` : '';
+      ? `${rate(load.ratePerS)} calls/s, open loop`
+      : `${count(load.concurrency)} ${load.concurrency === 1 ? 'caller' : 'callers'}, closed loop`;
+  const turns = versions.length > 1 ? ` for each of ${versions.join(' and ')} in ${rounds} alternating rounds` : '';
   const over = `${count(connections)} ${connections === 1 ? 'connection' : 'connections'}`;
   return [`${name} on ${where}`, `${how}, over ${over}`, `${seconds} s${turns}, after ${warmUpSeconds} s of warm-up`];
 }
 
-/** Lines for people. */
+/** Formats the result as text. */
 export function formatResult(terminal: Terminal, result: BenchResult): string[] {
   const { measured, checks, endedEarly, generator } = result;
   const lines: string[] = [];
-  if (endedEarly) lines.push(paint(terminal, 'yellow', 'Ended early; this is what there is.'), '');
+  if (endedEarly) lines.push(paint(terminal, 'yellow', 'Ended early; the figures cover the completed part only.'), '');
   lines.push(...formatTable(terminal, columnsOf(result), rowsOf(result)));
   if (measured.some(({ sum }) => sum.answered > 0)) lines.push('', ...drawLatencyChart(terminal, measured));
   const say = (text: string): void => void lines.push(...wrapped(terminal, text));
@@ -62,11 +62,11 @@ export function formatResult(terminal: Terminal, result: BenchResult): string[] 
   return lines;
 }
 
-/** A line of the table. */
+/** A row of the table. */
 interface Row {
   readonly name: string;
   readonly text: (tally: Tally) => string;
-  /** What two versions are compared by; left out where a ratio says nothing. */
+  /** Value for the ratio of two versions; omitted where a ratio has no meaning. */
   readonly figure?: (tally: Tally) => number | undefined;
   readonly isBad?: boolean;
 }
@@ -136,7 +136,7 @@ function columnsOf({ measured }: BenchResult): Column<Row>[] {
   return [{ head: 'FIGURE', text: ({ name }) => name }, ...values, ...compared];
 }
 
-/** The second to the first. */
+/** Ratio of the second to the first. */
 function ratioOf({ figure }: Row, one: Tally, other: Tally): number | undefined {
   const [a, b] = [figure?.(one), figure?.(other)];
   return a === undefined || b === undefined || a === 0 ? undefined : b / a;
@@ -162,19 +162,19 @@ function notesOn({ plan: { load, connections }, measured }: BenchResult): string
       if (message !== '') notes.push(`${of}${code}, for example: ${printable(message)}`);
     if (sum.heldBack > 0 && load.kind === 'open') {
       notes.push(
-        `${of}${count(sum.heldBack)} calls left up to ${latency(sum.heldBackMsMax)} ms late: ${count(load.inFlightMax)} were under way, the limit of --in-flight-max. Their latency counts from when they were due.`,
+        `${of}${count(sum.heldBack)} calls were sent up to ${latency(sum.heldBackMsMax)} ms late, because ${count(load.inFlightMax)} calls were pending (--in-flight-max). Their latency counts from when they were due.`,
       );
     }
     if (sum.underWayMax > connections) {
       notes.push(
-        `${of}up to ${count(sum.underWayMax)} calls were under way on ${count(connections)} connections, where an answer waits for those before it; more with --connections.`,
+        `${of}up to ${count(sum.underWayMax)} calls were pending on ${count(connections)} connections, where replies keep the order of the calls (head-of-line blocking); use more --connections.`,
       );
     }
   }
   return notes;
 }
 
-/** Everything, for programs. Latencies in milliseconds, shares from 0 to 1. */
+/** The result as a JSON document. Latencies in ms, shares from 0 to 1. */
 export function resultAsJson(result: BenchResult): unknown {
   const { plan, mesh, thrift, measured, generator, checks, endedEarly } = result;
   const { service, method, load, connections, seconds, warmUpSeconds } = plan;

@@ -1,15 +1,14 @@
-// One round of load: warm-up, then the measured time, then waiting for what is still under way. Two kinds.
+// One round of load: warm-up, measured time, then a wait for pending calls. There are two kinds.
 //
-// Open loop: calls are due at given instants, whatever becomes of those before, as from many users who know nothing
-// of each other. A call that cannot leave at its instant, because too many are under way or this process was busy,
-// leaves later, and its latency counts from the instant all the same. So a mesh that stands still for a second is
-// charged for every call of that second (no coordinated omission).
+// Open loop: each call is due at a fixed time, whatever happens to the calls before it, like traffic of many independent
+// users. A call that cannot be sent on time, because too many calls are pending or this process is busy, is sent later,
+// and its latency still counts from the time when it was due. So a mesh that stalls for a second is charged for every
+// call of that second (no coordinated omission).
 //
-// Closed loop: so many callers, each of which makes its next call when it has the answer to the last. They slow down
-// with the mesh.
+// Closed loop: a fixed number of callers; each sends its next call after the reply to the last. They slow down with the
+// mesh.
 //
-// A call is counted when it was due in the measured time. Limits: calls under way, and how long the mesh may leave
-// one without any answer.
+// A call counts if it was due in the measured time. Limits: the number of pending calls, and the time without a reply.
 
 import type { BenchConnection } from './connection.ts';
 import type { Connections, ConnectionsSink } from './connections.ts';
@@ -21,22 +20,22 @@ export interface RoundOptions {
   readonly load: Load;
   readonly warmUpMs: number;
   readonly measuredMs: number;
-  /** A call without any answer is given up after so long. */
+  /** Timeout of a call without a reply, in ms. */
   readonly answerMsMax: number;
-  /** Sent in turn, over and over. */
+  /** Sent round-robin. */
   readonly frames: readonly Buffer[];
   readonly connections: Connections;
-  readonly pacemaker: PreciseTimer;
+  readonly timer: PreciseTimer;
   readonly tally: Tally;
-  /** When the measured time begins. */
+  /** Called when the measured time begins. */
   readonly onMeasured: () => void;
-  /** When it is over, and only answers are waited for. */
+  /** Called when the measured time is over and only pending calls remain. */
   readonly onStopped: () => void;
-  /** Ends it early. */
+  /** Ends the round early. */
   readonly signal: AbortSignal;
 }
 
-/** Resolves when every call has ended, or soon after `signal`. */
+/** Resolves when every call has ended, or shortly after `signal`. */
 export async function runRound(options: RoundOptions): Promise<void> {
   const round = options.load.kind === 'open' ? new OpenRound(options) : new ClosedRound(options);
   await round.run();
@@ -44,7 +43,7 @@ export async function runRound(options: RoundOptions): Promise<void> {
 
 abstract class Round implements ConnectionsSink {
   protected readonly options: RoundOptions;
-  /** All on `performance.now()`. */
+  /** Times on `performance.now()`. */
   protected startAtMs = 0;
   protected measuredFromMs = 0;
   protected stopAtMs = 0;
@@ -58,17 +57,17 @@ abstract class Round implements ConnectionsSink {
     this.options = options;
   }
 
-  /** When it begins, on `performance.now()`. */
+  /** Start on `performance.now()`. */
   protected abstract chooseStart(): number;
-  /** Sends what is not sent by the clock. */
+  /** Sends the calls that do not depend on the clock. */
   protected abstract begin(): void;
-  /** The clock has moved on. */
+  /** Called on each tick. */
   protected abstract tick(): void;
-  /** An answer came, or a connection, so more may be sent. */
+  /** Called when a reply arrived or a connection opened, so more calls may be sent. */
   protected abstract hasRoom(connection: BenchConnection): void;
 
   async run(): Promise<void> {
-    const { connections, pacemaker, signal, answerMsMax } = this.options;
+    const { connections, timer, signal, answerMsMax } = this.options;
     const finished = new Promise<void>((resolve) => {
       this.#finish = resolve;
     });
@@ -82,10 +81,10 @@ abstract class Round implements ConnectionsSink {
     try {
       if (signal.aborted) this.#stopEarly();
       else this.begin();
-      pacemaker.onTick = () => this.#onTick();
+      timer.onTick = () => this.#onTick();
       await finished;
     } finally {
-      pacemaker.onTick = () => undefined;
+      timer.onTick = () => undefined;
       connections.sink = undefined;
       clearInterval(sweep);
       signal.removeEventListener('abort', onAbort);
@@ -114,7 +113,7 @@ abstract class Round implements ConnectionsSink {
     this.#stopEarly();
   }
 
-  /** Whether a call that was due then is one of the measured. */
+  /** Whether a call that was due then is measured. */
   protected counts(dueAtMs: number): boolean {
     return dueAtMs >= this.measuredFromMs && dueAtMs < this.stopAtMs;
   }
@@ -128,7 +127,7 @@ abstract class Round implements ConnectionsSink {
     connection.send(frame, dueAtMs, nowMs);
   }
 
-  /** What was due and cannot be sent any more. */
+  /** Counts calls that were due and were not sent. */
   protected leaveOut(): void {}
 
   #onTick(): void {
@@ -151,7 +150,7 @@ abstract class Round implements ConnectionsSink {
     if (this.underWay === 0) this.#finish();
   }
 
-  /** What is under way has a moment to end. */
+  /** Gives pending calls a moment to finish. */
   #stopEarly(): void {
     if (this.isStopping) {
       this.#abandon();
@@ -173,8 +172,7 @@ class OpenRound extends Round {
   readonly #inFlightMax: number;
   #firstTick = 0;
   /**
-   * Calls by number: how many have been due, how many of these have left or failed, and up to which one they could
-   * not leave in time.
+   * Calls by number: how many were due, how many of these were sent or failed, and up to which one they were sent late.
    */
   #due = 0;
   #done = 0;
@@ -188,18 +186,18 @@ class OpenRound extends Round {
   }
 
   protected chooseStart(): number {
-    const { pacemaker } = this.options;
-    this.#firstTick = pacemaker.nextTick();
-    return pacemaker.instantOf(this.#firstTick);
+    const { timer } = this.options;
+    this.#firstTick = timer.nextTick();
+    return timer.instantOf(this.#firstTick);
   }
 
   protected begin(): void {}
 
   protected tick(): void {
-    const { pacemaker } = this.options;
+    const { timer } = this.options;
     const { ticksPerBunch, callsPerBunch, periodMs } = this.#pace;
     const ticks = Math.ceil((this.stopAtMs - this.startAtMs) / periodMs - ROUNDING);
-    const passed = Math.max(0, pacemaker.tick - this.#firstTick + 1);
+    const passed = Math.max(0, timer.tick - this.#firstTick + 1);
     const bunches = Math.ceil(Math.min(ticks, passed) / ticksPerBunch);
     this.#due = bunches * callsPerBunch;
     this.#sendDue();
@@ -214,7 +212,7 @@ class OpenRound extends Round {
     const { tally } = this.options;
     let left = 0;
     for (; this.#done < this.#due; this.#done++) if (this.counts(this.#dueAtMs())) left++;
-    tally.fail('not_sent', `${this.#inFlightMax} calls were under way, the limit of --in-flight-max`, left);
+    tally.fail('not_sent', `${this.#inFlightMax} calls were pending, the limit of --in-flight-max`, left);
   }
 
   #sendDue(): void {
@@ -233,10 +231,10 @@ class OpenRound extends Round {
     }
   }
 
-  /** Of the call that is next. */
+  /** Index of the next frame. */
   #dueAtMs(): number {
     const bunch = Math.floor(this.#done / this.#pace.callsPerBunch);
-    return this.options.pacemaker.instantOf(this.#firstTick + bunch * this.#pace.ticksPerBunch);
+    return this.options.timer.instantOf(this.#firstTick + bunch * this.#pace.ticksPerBunch);
   }
 }
 
@@ -251,7 +249,7 @@ class ClosedRound extends Round {
 
   protected tick(): void {}
 
-  /** Each connection carries its share of the callers; those of a broken one wait until it is open again. */
+  /** Each connection carries its share of the callers. The callers of a broken one wait until it is open again. */
   protected hasRoom(connection: BenchConnection): void {
     const { load, connections } = this.options;
     const { concurrency } = load as Extract<Load, { kind: 'closed' }>;
@@ -263,7 +261,7 @@ class ClosedRound extends Round {
 }
 
 const SWEEP_MS = 100;
-/** After an early end. */
+/** Grace period after an early end. */
 const LAST_ANSWERS_MS = 1_000;
-/** Of a division that should come out even. */
+/** Tolerance for rounding errors of a division. */
 const ROUNDING = 1e-6;

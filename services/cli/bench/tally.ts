@@ -1,6 +1,6 @@
-// What became of the calls of a round, or of several together. A call that was due is in it exactly once: answered
-// (with a result or a declared exception) or failed with a code. Latencies are those of answered calls, from the
-// instant at which a call was due.
+// Results of the calls of one round, or of several together. Each call that was due is counted exactly once: answered
+// (with a result or a declared exception) or failed with a code. Latencies are those of answered calls, from the time
+// when the call was due.
 
 import type { FailureCode } from './error-codes.ts';
 import { LatencyHistogram } from './histogram.ts';
@@ -9,23 +9,23 @@ import { LatencyHistogram } from './histogram.ts';
 export type CallResultKind = typeof RESULT | typeof DECLARED | BenchFailure;
 
 export const RESULT = { kind: 'result' } as const;
-/** One of the exceptions of its interface: an answer like another. */
+/** A declared exception counts as a normal reply. */
 export const DECLARED = { kind: 'declared' } as const;
 
 export interface BenchFailure {
   readonly kind: 'failed';
   readonly code: FailureCode;
-  /** In the words of whoever failed it; '' for none. */
+  /** The error message; '' for none. */
   readonly message: string;
 }
 
 interface FailureCount {
   count: number;
-  /** What the first of them said. */
+  /** Message of the first of them. */
   readonly message: string;
 }
 
-/** Times in the mesh itself, over all callers of the pools; undefined when the mesh would not tell. */
+/** Times measured by the mesh, over all callers of the pools; undefined if not available. */
 export interface MeshTimes {
   readonly queueMs: number;
   readonly serviceMs: number;
@@ -33,20 +33,20 @@ export interface MeshTimes {
 
 export class Tally {
   readonly latencies: LatencyHistogram = new LatencyHistogram();
-  /** Latencies since somebody last looked and cleared them. */
+  /** Latencies since the progress output last cleared them. */
   readonly recent: LatencyHistogram = new LatencyHistogram();
   readonly failures: Map<FailureCode, FailureCount> = new Map();
   answered = 0;
   declared = 0;
   failed = 0;
-  /** Answers that came within the measured time, whenever their calls were due: what the rate is made of. */
+  /** Replies within the measured time, whenever their calls were due. The rate is computed from them. */
   answersInTime = 0;
   measuredMs = 0;
-  /** Calls that left late because too many were under way, and the longest that one waited so. */
+  /** Calls that were sent late because too many were pending, and the longest such delay. */
   heldBack = 0;
   heldBackMsMax = 0;
   underWayMax = 0;
-  /** Under way when the user ended it; neither answered nor failed. */
+  /** Pending when the user stopped the bench; neither answered nor failed. */
   unfinished = 0;
   connectionsLost = 0;
   meshTimes: MeshTimes | undefined;
@@ -95,7 +95,7 @@ export class Tally {
   }
 }
 
-/** Weighted by the time that each was measured. */
+/** Weights each by its measured time. */
 function meanOf(one: Tally, other: Tally): MeshTimes | undefined {
   const [a, b] = [one.meshTimes, other.meshTimes];
   if (one.measuredMs === 0 || a === undefined) return b;

@@ -1,6 +1,6 @@
-// What a bench needs to know of a mesh before it begins: the interface of the method in each version, from the
-// JSON-RPC port as any client would ask; and the Thrift port and the pages of metrics, which only the status tells
-// (with the admin token), the configuration found here, or the user.
+// Finds what a bench must know of a mesh: the interface of the method in each version, from the JSON-RPC port like any
+// client; and the Thrift port and the URLs of the metrics, from the status (with the admin token), the local
+// configuration, or the command line.
 
 import { parseIdl } from '../../../core/idl/mod.ts';
 import { type Address, dialAddress, isUnspecified, parseAddress, urlOf } from '../../../core/mod.ts';
@@ -15,19 +15,19 @@ import { printable } from '../kit/terminal.ts';
 import type { BenchOptions, BenchPlan } from './plan.ts';
 
 export interface BenchTarget {
-  /** Name of the mesh; '' when it would not say. */
+  /** Name of the mesh; '' if unknown. */
   readonly mesh: string;
   readonly thrift: Address;
-  /** The method as each version of the plan has it. */
+  /** The method in each version of the plan. */
   readonly methods: readonly Method[];
-  /** Where managers tell of their pools; none when that is not known. */
+  /** URLs of the managers' metrics; empty if unknown. */
   readonly statsUrls: readonly string[];
-  /** The global timeout; undefined when the mesh would not say. */
+  /** Global timeout in ms; undefined if unknown. */
   readonly timeoutMs: number | undefined;
 }
 
 export async function findTarget(
-  surroundings: CliContext,
+  context: CliContext,
   client: AdminClient,
   plan: BenchPlan,
   options: BenchOptions,
@@ -35,7 +35,7 @@ export async function findTarget(
   const methods: Method[] = [];
   for (const version of plan.versions) methods.push(await methodOf(client, plan, version));
   const status = await statusOf(client);
-  const config = configOf(surroundings, client, options);
+  const config = configOf(context, client, options);
   return {
     mesh: status?.mesh ?? '',
     thrift: findThrift(client, options, status, config),
@@ -66,7 +66,7 @@ async function methodOf(client: AdminClient, { service, method: name }: BenchPla
   if (!method.oneway) return method;
   throw new ExitError(
     EXIT.failed,
-    `${service}.${name} is oneway: it is never answered, so there is nothing to measure\n${describeMethod(method)}`,
+    `${service}.${name} is oneway: it gets no reply, so there is no latency to measure\n${describeMethod(method)}`,
   );
 }
 
@@ -76,7 +76,7 @@ function interfaceOf(text: string, service: string): Interface {
   throw new ExitError(EXIT.failed, `The mesh sent an IDL for ${service} that does not declare it`);
 }
 
-/** undefined without a token that opens the mesh: then other ways are tried. */
+/** Returns undefined without a valid admin token; the caller then tries other sources. */
 async function statusOf(client: AdminClient): Promise<MeshStatus | undefined> {
   try {
     return await client.status();
@@ -86,10 +86,10 @@ async function statusOf(client: AdminClient): Promise<MeshStatus | undefined> {
   }
 }
 
-/** The configuration found here, when it is the one of the mesh that is meant. */
-function configOf(surroundings: CliContext, client: AdminClient, options: BenchOptions): Config | undefined {
+/** Returns the local configuration if it belongs to this mesh. */
+function configOf(context: CliContext, client: AdminClient, options: BenchOptions): Config | undefined {
   try {
-    const { config } = loadFor(surroundings, { config: options.config, flags: [] });
+    const { config } = loadFor(context, { config: options.config, flags: [] });
     return urlOf(dialAddress({ host: config.host, port: config.ports.jsonRpc })) === client.url ? config : undefined;
   } catch {
     return undefined;
@@ -111,19 +111,19 @@ function findThrift(
     );
   }
   const listener = addressOf(status?.listeners.find(({ name }) => name === 'thrift')?.address ?? '');
-  // A faceplate that listens everywhere was reached by a name that leads to it.
+  // A wildcard listen address: use the host by which the JSON-RPC port was reached.
   if (listener !== undefined) return { host: reachable(listener.host, client.url), port: listener.port };
   if (config !== undefined && config.ports.thrift > 0)
     return dialAddress({ host: config.host, port: config.ports.thrift });
   throw new ExitError(
     EXIT.usage,
-    `The mesh at ${client.url} tells its Thrift port only to those with its admin token: name the port with --thrift HOST:PORT, or give the token with --token, KATAMARI_TOKEN or --config FILE`,
+    `The mesh at ${client.url} reports its Thrift port only to callers with its admin token: set the port with --thrift HOST:PORT, or the token with --token, KATAMARI_TOKEN or --config FILE`,
   );
 }
 
 function statsUrlsOf(status: MeshStatus | undefined, config: Config | undefined): readonly string[] {
-  const told = (status?.processes ?? []).filter(({ role, stats }) => role === 'manager' && stats !== '');
-  if (told.length > 0) return told.map(({ stats }) => stats);
+  const managers = (status?.processes ?? []).filter(({ role, stats }) => role === 'manager' && stats !== '');
+  if (managers.length > 0) return managers.map(({ stats }) => stats);
   return config === undefined || config.ports.stats === 0
     ? []
     : [urlOf(dialAddress({ host: config.host, port: config.ports.stats }))];

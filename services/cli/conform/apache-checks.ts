@@ -1,6 +1,6 @@
-// Checks made by an independent implementation: Apache's `thrift` package calls the chassis as any Thrift client would, without a
-// CallContext. Our own encoder and reader cannot hide a mistake that chassis and mesh share. Every reply is also read by our codec:
-// both must find the same values.
+// Checks made by an independent implementation: Apache's `thrift` package calls the chassis as any Thrift client
+// would, without a CallContext. Our own encoder and reader cannot hide a mistake that chassis and mesh share. Every
+// reply is also read by our codec: both must find the same values.
 
 import { decodeStruct } from '../../../core/idl/mod.ts';
 import { chassisInterface } from '../../../core/rpc/mod.ts';

@@ -1,6 +1,7 @@
-// A client of Apache's `thrift` package for any interface: what Apache's compiler would generate, built at run time from the parsed
-// IDL. Connection, transport, protocol and multiplexing are the package's own, so the bytes a chassis reads and writes meet an
-// implementation that shares no code with ours. A reply carries its bytes too, so that both readers can be compared.
+// A client of Apache's `thrift` package for any interface: what Apache's compiler would generate, built at run time
+// from the parsed IDL. Connection, transport, protocol and multiplexing are the package's own, so the bytes a chassis
+// reads and writes meet an implementation that shares no code with ours. A reply carries its bytes too, so that both
+// readers can be compared.
 
 import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
@@ -124,11 +125,11 @@ export class ApacheClient {
 /** The class that Apache's compiler would generate for a service: the package calls its `recv_METHOD`. */
 function clientClass(methods: readonly Method[]): ServiceClientClass {
   class GeneratedClient {
-    readonly output: Transport;
+    readonly output: ApacheTransport;
     readonly pClass: ProtocolClass;
     readonly _reqs: Record<number, ReplyCallback> = {};
 
-    constructor(output: Transport, pClass: ProtocolClass) {
+    constructor(output: ApacheTransport, pClass: ProtocolClass) {
       this.output = output;
       this.pClass = pClass;
     }
@@ -143,7 +144,7 @@ function clientClass(methods: readonly Method[]): ServiceClientClass {
   }
   for (const method of methods) {
     Object.defineProperty(GeneratedClient.prototype, `recv_${method.name}`, {
-      value(this: ServiceClient, input: Protocol, type: number, seqId: number): void {
+      value(this: ServiceClient, input: ApacheProtocol, type: number, seqId: number): void {
         const reply = this._reqs[seqId];
         delete this._reqs[seqId];
         let read: ApacheReply;
@@ -160,7 +161,7 @@ function clientClass(methods: readonly Method[]): ServiceClientClass {
   return GeneratedClient;
 }
 
-function readReply(input: Protocol, type: number, result: StructType): ApacheReply {
+function readReply(input: ApacheProtocol, type: number, result: StructType): ApacheReply {
   const { buf, readIndex } = input.getTransport().borrow();
   const body = buf.subarray(readIndex);
   if (type === MESSAGE.exception) {
@@ -175,7 +176,7 @@ function readReply(input: Protocol, type: number, result: StructType): ApacheRep
 }
 
 /** Fields as generated code writes them: those that have a value, in the order of the IDL. */
-function writeStruct(output: Protocol, struct: StructType, value: Readonly<Record<string, unknown>>): void {
+function writeStruct(output: ApacheProtocol, struct: StructType, value: Readonly<Record<string, unknown>>): void {
   output.writeStructBegin(struct.name);
   for (const field of struct.fields) {
     if (value[field.name] === undefined) continue;
@@ -187,7 +188,7 @@ function writeStruct(output: Protocol, struct: StructType, value: Readonly<Recor
   output.writeStructEnd();
 }
 
-function writeValue(output: Protocol, type: Type, value: unknown): void {
+function writeValue(output: ApacheProtocol, type: Type, value: unknown): void {
   switch (type.kind) {
     case 'void':
       return;
@@ -235,7 +236,7 @@ function writeValue(output: Protocol, type: Type, value: unknown): void {
 }
 
 /** Fields as generated code reads them: defaults first; a field with an unknown id or another type is skipped. */
-function readStruct(input: Protocol, struct: StructType): Record<string, unknown> {
+function readStruct(input: ApacheProtocol, struct: StructType): Record<string, unknown> {
   const value: Record<string, unknown> = {};
   for (const { name, defaultValue } of struct.kind === 'union' ? [] : struct.fields) {
     if (defaultValue !== undefined) value[name] = defaultValue;
@@ -256,7 +257,7 @@ function readStruct(input: Protocol, struct: StructType): Record<string, unknown
   return value;
 }
 
-function readValue(input: Protocol, type: Type): unknown {
+function readValue(input: ApacheProtocol, type: Type): unknown {
   switch (type.kind) {
     case 'void':
       return undefined;
@@ -370,13 +371,13 @@ interface ServiceClient {
   send(method: Method, type: number, seqId: number, args: Readonly<Record<string, unknown>>): void;
 }
 
-type ServiceClientClass = new (output: Transport, pClass: ProtocolClass) => ServiceClient;
+type ServiceClientClass = new (output: ApacheTransport, pClass: ProtocolClass) => ServiceClient;
 type ReplyCallback = (error: Error | null, reply?: ApacheReply) => void;
-type ProtocolClass = new (transport: Transport) => Protocol;
+type ProtocolClass = new (transport: ApacheTransport) => ApacheProtocol;
 
 interface ApplicationException extends Error {
   readonly type: number;
-  read(input: Protocol): void;
+  read(input: ApacheProtocol): void;
 }
 
 interface Int64 {
@@ -384,14 +385,14 @@ interface Int64 {
   readonly offset: number;
 }
 
-interface Transport {
+interface ApacheTransport {
   borrow(): { readonly buf: Buffer; readonly readIndex: number };
   read(length: number): Buffer;
   write(bytes: Buffer): void;
 }
 
-interface Protocol {
-  getTransport(): Transport;
+interface ApacheProtocol {
+  getTransport(): ApacheTransport;
   flush(): void;
   writeMessageBegin(name: string, type: number, seqId: number): void;
   writeMessageEnd(): void;

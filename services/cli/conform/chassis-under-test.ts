@@ -54,7 +54,10 @@ export class ChassisUnderTest {
     this.#options = options;
   }
 
-  /** Returns the connection. Starts the process if it was not started or was stopped. @throws CheckFailed if it exited by itself */
+  /**
+   * Returns the connection. Starts the process if it was not started or was stopped.
+   * @throws CheckFailed if it exited by itself
+   */
   async link(): Promise<TestLink> {
     if (this.#running === undefined) await this.start();
     const exit = this.#running?.exit;

@@ -1,7 +1,7 @@
-// `katamari conform -- COMMAND`: tests that a chassis in any language implements the protocol of the mesh. Starts COMMAND
-// several times, one process after the other, as a resource manager does; needs no mesh. A failed check reports the
-// expected and the actual behavior and how to fix it. The next check gets a new process, so one fault fails one check.
-// When the command ends, it kills all processes that the chassis started.
+// `katamari conform -- COMMAND`: tests that a chassis in any language implements the protocol of the mesh. Starts
+// COMMAND several times, one process after the other, as a resource manager does; needs no mesh. A failed check
+// reports the expected and the actual behavior and how to fix it. The next check gets a new process, so one fault
+// fails one check. When the command ends, it kills all processes that the chassis started.
 import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import type { Interface } from '../../../core/thrift/mod.ts';
 import { ExitError, EXIT, type ExitCode, parseDuration } from '../../config/mod.ts';

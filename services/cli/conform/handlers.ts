@@ -1,5 +1,5 @@
-// Checks of how a kit treats its handlers: values, exceptions, oneway calls, nested calls, concurrency. They need handlers
-// of known behavior, so they run only for a chassis that implements idl/conformance.thrift.
+// Checks of how a kit treats its handlers: values, exceptions, oneway calls, nested calls, concurrency. They need
+// handlers of known behavior, so they run only for a chassis that implements idl/conformance.thrift.
 
 import { decodeStruct, encodeStruct } from '../../../core/idl/mod.ts';
 import { readApplicationException, type StructType, WIRE_TYPE } from '../../../core/thrift/mod.ts';
@@ -229,7 +229,10 @@ async function checkConcurrency(test: TestContext): Promise<string | void> {
   }
 }
 
-/** Sends a long call, one that is canceled while it waits, and a short one. The first and the third reply in this order; the second never runs. */
+/**
+ * Sends a long call, one that is canceled while it waits, and a short one. The first and the third reply in this
+ * order; the second never runs.
+ */
 async function checkQueue(test: TestContext): Promise<string | void> {
   test.requireConformance();
   const { ahead = 0, concurrency } = test.requireDetails();

@@ -1,5 +1,5 @@
-// Checks of valid traffic: sequence ids, pipelining, partial reads, contexts, and fields that a newer peer may add. They
-// use calls of the control service and of harmless methods, so they work with any chassis.
+// Checks of valid traffic: sequence ids, pipelining, partial reads, contexts, and fields that a newer peer may add.
+// They use calls of the control service and of harmless methods, so they work with any chassis.
 
 import type { Call } from '../../../core/rpc/mod.ts';
 import { WIRE_TYPE, MESSAGE_TYPE } from '../../../core/thrift/mod.ts';

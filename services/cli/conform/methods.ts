@@ -1,5 +1,5 @@
-// Checks that call the chassis' own methods: those that the IDL marks as read-only or idempotent, with arguments generated
-// from the IDL, and those named with --call. Any reply that the interface allows passes.
+// Checks that call the chassis' own methods: those that the IDL marks as read-only or idempotent, with arguments
+// generated from the IDL, and those named with --call. Any reply that the interface allows passes.
 
 import { encodeParams, encodeStruct, nameOfType } from '../../../core/idl/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';

@@ -1,6 +1,6 @@
-// Checks of invalid traffic. The chassis rejects unknown methods with the right exception type, answers malformed messages
-// with an exception or closes the connection, does not trust declared sizes, and survives all of it. No handler runs,
-// because the arguments cannot be decoded.
+// Checks of invalid traffic. The chassis rejects unknown methods with the right exception type, answers malformed
+// messages with an exception or closes the connection, does not trust declared sizes, and survives all of it. No
+// handler runs, because the arguments cannot be decoded.
 
 import { readApplicationException, MESSAGE_TYPE, WIRE_TYPE } from '../../../core/thrift/mod.ts';
 import { describeSize } from '../../config/mod.ts';
@@ -13,7 +13,9 @@ import { describeTestReply, frameOf, PeerClosed } from './test-link.ts';
 interface MalformedCase {
   readonly what: string;
   readonly bytes: Uint8Array;
-  /** Whether an empty result passes: some libraries skip the field, and their clients reject a result without a value. */
+  /**
+   * Whether an empty result passes: some libraries skip the field, and their clients reject a result without a value.
+   */
   readonly mayBeEmpty?: boolean;
 }
 
@@ -168,7 +170,9 @@ export const REFUSALS: CheckGroup = {
   ],
 };
 
-/** Returns a check that each malformed message is rejected without allocating memory, and that the process continues. */
+/**
+ * Returns a check that each malformed message is rejected without allocating memory, and that the process continues.
+ */
 function checkAllRejected(
   id: string,
   what: string,

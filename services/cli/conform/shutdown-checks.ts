@@ -1,5 +1,5 @@
-// Checks of graceful shutdown: drain, SIGTERM, the exit of the resource manager, and a handler that retires the process.
-// Each check uses a new process. No call in progress may be lost, and no child process may remain.
+// Checks of graceful shutdown: drain, SIGTERM, the exit of the resource manager, and a handler that retires the
+// process. Each check uses a new process. No call in progress may be lost, and no child process may remain.
 
 import { describeDuration } from '../../config/mod.ts';
 import { CheckFailed, CheckSkipped } from './check-result.ts';
@@ -121,14 +121,17 @@ async function startFresh(test: TestContext): Promise<void> {
   await test.call(PING);
 }
 
-/** Waits until the chassis has read the call. A fixed time, because a chassis with concurrency 1 may not answer a ping meanwhile. */
+/**
+ * Waits until the chassis has read the call. A fixed time, because a chassis with concurrency 1 may not answer a ping
+ * meanwhile.
+ */
 async function waitUntilBusy(test: TestContext): Promise<void> {
   await test.chassis.waitForExit(READ_MS);
 }
 
 /**
- * Triggers the shutdown. `taken` resolves when drain got a reply, or the process exited before it could reply; it rejects
- * on an exception.
+ * Triggers the shutdown. `taken` resolves when drain got a reply, or the process exited before it could reply; it
+ * rejects on an exception.
  */
 async function triggerShutdown(test: TestContext, cause: Cause): Promise<{ readonly taken: Promise<void> }> {
   if (cause === 'SIGTERM') {

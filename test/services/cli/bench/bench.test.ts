@@ -149,7 +149,9 @@ describe('katamari bench with --rate', () => {
       expect(slowerThan(100, first)).toBeGreaterThan(first.answered / 2);
       const told = await runScripted(answer, load);
       expect(told.stdout).toMatch(/^left late, too many under way +\d+$/m);
-      expect(told.stdout).toMatch(/calls left up to [\d,.]+ ms late: 2 were under way, the limit of --in-flight-max/);
+      expect(told.stdout).toMatch(
+        /calls were sent up to [\d,.]+ ms late, because 2 calls were pending \(--in-flight-max\)/,
+      );
     },
     BUSY_MS,
   );
@@ -317,7 +319,7 @@ describe('katamari bench --compare', () => {
       const { stdout } = await runReal(load);
       expect(stdout).toMatch(/^FIGURE +1\.0\.0 +2\.0\.0 +RATIO +IN ROUNDS$/m);
       expect(stdout).toMatch(/^p99 ms +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ to [\d.]+$/m);
-      expect(stdout).toContain('in 4 rounds by turns');
+      expect(stdout).toContain('in 4 alternating rounds');
     },
     BUSY_MS,
   );
@@ -361,7 +363,7 @@ describe('katamari bench on a terminal', () => {
       running.signal('SIGINT');
       const { code, stdout, stderr } = await running.ended;
       expect([code, stderr]).toEqual([0, '']);
-      expect(stdout).toContain('Ended early; this is what there is.');
+      expect(stdout).toContain('Ended early; the figures cover the completed part only.');
       expect(stdout).toMatch(/^answered +\d+$/m);
     },
     BUSY_MS,
@@ -452,7 +454,7 @@ describe('katamari bench refuses', () => {
       expect((await refused(['Search']))[1]).toContain(
         '"Search" has no method name, expected Search.method\nSearch has:\n  void find',
       );
-      expect((await refused(['Search.note', 'x']))[1]).toContain('Search.note is oneway: it is never answered');
+      expect((await refused(['Search.note', 'x']))[1]).toContain('Search.note is oneway: it gets no reply');
       const unknown = await runReal(['Nowhere.say', 'x']);
       expect([unknown.code, unknown.stderr]).toEqual([1, expect.stringContaining('No pool offers Nowhere')]);
       const version = await runReal(['Work.say', 'x', '--version', '9.0.0']);
@@ -485,7 +487,7 @@ describe('katamari bench refuses', () => {
       return stderr;
     };
     expect(await said('--rate', 'unlimited')).toContain(
-      'expected calls a second, 0.1 to 1000000; a rate without a limit is --concurrency N',
+      'expected calls per second, 0.1 to 1000000; for the maximum rate use --concurrency N',
     );
     expect(await said('--rate', '0')).toContain('--rate: found "0"');
     expect(await said('--rate', '5', '--in-flight-max', '0')).toContain('--in-flight-max: found "0"');
@@ -502,7 +504,7 @@ describe('katamari bench refuses', () => {
     );
     const noPort = await run(['Search.find', 'x', '7', '--mesh', rpc.url]);
     expect(noPort.code).toBe(2);
-    expect(noPort.stderr).toContain('name the port with --thrift HOST:PORT, or give the token');
+    expect(noPort.stderr).toContain('set the port with --thrift HOST:PORT, or the token');
     const closed = await run(['Search.find', 'x', '7', '--mesh', rpc.url, '--thrift', '127.0.0.1:1']);
     expect(closed.code).toBe(69);
     expect(closed.stderr).toContain('Cannot open connection 1 of 16 to the Thrift port at 127.0.0.1:1');

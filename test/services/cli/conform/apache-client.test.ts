@@ -1,5 +1,5 @@
-// The generic client of Apache's `thrift` package against a server that answers with our own codec: values of every type arrive and come
-// back unchanged.
+// The generic client of Apache's `thrift` package against a server that answers with our own codec: values of every
+// type arrive and come back unchanged.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,5 @@
-// `katamari conform` against chassis that do everything right and against those that do one thing wrong, each named for its fault: it must say
-// of each what is wrong, in words that help, and find nothing else.
+// `katamari conform` against chassis that do everything right and against those that do one thing wrong, each named
+// for its fault: it must say of each what is wrong, in words that help, and find nothing else.
 
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
