@@ -1,7 +1,7 @@
-// `katamari bench Service.method ...`: generates load on one method through the Thrift port, like any client, and reports
-// throughput, latency and failures. The steps: read the plan (plan.ts), find the mesh (target.ts), encode the calls
-// (calls.ts), run rounds of load (round.ts), report (report.ts). All run in this one process; the report says when the
-// process itself was the bottleneck.
+// `katamari bench Service.method ...`: generates load on one method through the Thrift port, like any client, and
+// reports throughput, latency and failures. The steps: read the plan (plan.ts), find the mesh (target.ts), encode
+// the calls (calls.ts), run rounds of load (round.ts), report (report.ts). All run in this one process; the report
+// says when the process itself was the bottleneck.
 
 import { formatAddress } from '../../../core/mod.ts';
 import { EXIT, type ExitCode } from '../../config/mod.ts';

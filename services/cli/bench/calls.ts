@@ -1,5 +1,6 @@
-// Encodes the calls of a bench as frames. Arguments from the command line or a file are encoded once, before the first
-// call is due. Deadline, key and tags travel in a THeader; without them the frames are plain, which costs the mesh least.
+// Encodes the calls of a bench as frames. Arguments from the command line or a file are encoded once, before the
+// first call is due. Deadline, key and tags travel in a THeader; without them the frames are plain, which costs the
+// mesh least.
 
 import { encodeParams } from '../../../core/idl/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';

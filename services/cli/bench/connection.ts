@@ -1,6 +1,6 @@
-// One connection of `katamari bench` to the Thrift port. Writes prepared frames and reads only as much of a reply as
-// tells result from failure. Replies arrive in the order of the calls, so a queue of timestamps is all the state of the
-// pending calls. The connection does not reconnect by itself.
+// One connection of `katamari bench` to the Thrift port. Writes prepared frames and reads only as much of a reply
+// as tells result from failure. Replies arrive in the order of the calls, so a queue of timestamps is all the state
+// of the pending calls. The connection does not reconnect by itself.
 
 import { FrameReader } from '../../../core/link/mod.ts';
 import type { Address } from '../../../core/mod.ts';
@@ -114,8 +114,8 @@ export class BenchConnection {
   }
 
   /**
-   * Marks itself closed first, because a listener may send the next call at once. Calls sent at `beforeMs` or earlier
-   * timed out; the others are lost with the connection.
+   * Marks itself closed first, because a listener may send the next call at once. Calls sent at `beforeMs` or
+   * earlier timed out; the others are lost with the connection.
    * @param first result of the first pending call
    */
   #close(beforeMs: number, first?: CallResultKind): void {
@@ -129,7 +129,8 @@ export class BenchConnection {
 }
 
 /**
- * Classifies a reply as result, declared exception or failure, by the message head and the first field of its struct.
+ * Classifies a reply as result, declared exception or failure, by the message head and the first field of its
+ * struct.
  * @throws Error if the frame is no reply
  */
 function endingOf(frame: Buffer): CallResultKind {

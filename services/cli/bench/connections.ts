@@ -1,5 +1,5 @@
-// The connections of a bench. A broken one reconnects with backoff, from 50 ms up to 1 s. If no connection is open for
-// five seconds, the mesh counts as gone. All events go to one sink, the current round.
+// The connections of a bench. A broken one reconnects with backoff, from 50 ms up to 1 s. If no connection is open
+// for five seconds, the mesh counts as gone. All events go to one sink, the current round.
 
 import type { Address } from '../../../core/mod.ts';
 import { ExitError, EXIT } from '../../config/mod.ts';

@@ -1,7 +1,8 @@
-// Derives the error code of the mesh (core/errors.ts) from the reply of the Thrift port. A Thrift client gets only a
-// coarse type and a message, so this file matches the words of the message. It is the only code that depends on the
-// text of errors: a change of such a text must be repeated here. A message that matches nothing is an exception of the
-// chassis that its interface does not declare. test/services/cli/bench/bench.test.ts compares this with real replies.
+// Derives the error code of the mesh (core/errors.ts) from the reply of the Thrift port. A Thrift client gets only
+// a coarse type and a message, so this file matches the words of the message. It is the only code that depends on
+// the text of errors: a change of such a text must be repeated here. A message that matches nothing is an exception
+// of the chassis that its interface does not declare. test/services/cli/bench/bench.test.ts compares this with real
+// replies.
 
 import type { ErrorCode } from '../../../core/mod.ts';
 import { APPLICATION_EXCEPTION } from '../../../core/thrift/mod.ts';

@@ -1,4 +1,5 @@
-// Measures whether the load generator itself was the bottleneck: its CPU use, and how late it noticed its own ticks.
+// Measures whether the load generator itself was the bottleneck: its CPU use, and how late it noticed its own
+// ticks.
 
 import { describeDuration } from '../../config/mod.ts';
 import { LatencyHistogram } from './histogram.ts';

@@ -1,5 +1,5 @@
-// Latencies of `katamari bench` in milliseconds, in an HdrHistogram of microseconds: any number of values in about 90 KB,
-// every percentile with three significant digits. Values above 35 minutes count as 35 minutes.
+// Latencies of `katamari bench` in milliseconds, in an HdrHistogram of microseconds: any number of values in about
+// 90 KB, every percentile with three significant digits. Values above 35 minutes count as 35 minutes.
 
 import { Int32Histogram } from 'hdr-histogram-js';
 

@@ -1,5 +1,5 @@
-// Text chart of the latencies of a bench: one bar each for the calls that took up to 1 ms, 2 ms, 5 ms and so on. Two
-// versions share the same steps. A step with few calls never rounds to an empty bar.
+// Text chart of the latencies of a bench: one bar each for the calls that took up to 1 ms, 2 ms, 5 ms and so on.
+// Two versions share the same steps. A step with few calls never rounds to an empty bar.
 
 import { paint, type Terminal } from '../kit/terminal.ts';
 import type { LatencyHistogram } from './histogram.ts';

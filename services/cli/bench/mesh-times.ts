@@ -1,6 +1,6 @@
 // Mean time in the queue and in service, as the mesh measures it: the difference of the sums in the metrics of all
-// managers before and after a round. Rejected calls are left out, because they would lower the means. The sums include
-// all callers of the version, so other traffic on the mesh counts, too.
+// managers before and after a round. Rejected calls are left out, because they would lower the means. The sums
+// include all callers of the version, so other traffic on the mesh counts, too.
 
 import type { MeshTimes } from './tally.ts';
 
@@ -11,7 +11,10 @@ export interface PoolSums {
   readonly queueS: number;
 }
 
-/** Returns undefined if any page cannot be fetched, because a partial sum is useless. `version` '' means all versions. */
+/**
+ * Returns undefined if any page cannot be fetched, because a partial sum is useless. `version` '' means all
+ * versions.
+ */
 export async function readPoolSums(
   statsUrls: readonly string[],
   service: string,

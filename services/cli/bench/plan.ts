@@ -1,5 +1,5 @@
-// Validates the command line of `katamari bench`. A plan always has a rate or a number of callers, an end, and a limit of
-// pending calls.
+// Validates the command line of `katamari bench`. A plan always has a rate or a number of callers, an end, and a
+// limit of pending calls.
 
 import { ExitError, EXIT, parseDuration } from '../../config/mod.ts';
 import { parseTarget, type CallTarget } from '../commands/call.ts';
@@ -55,8 +55,8 @@ export interface BenchPlan {
 }
 
 /**
- * Returns the tick period for a load. Each call has its own tick, up to the tick rate that a busy machine can keep; above
- * that several calls share a tick. At a low rate some ticks have no call.
+ * Returns the tick period for a load. Each call has its own tick, up to the tick rate that a busy machine can keep;
+ * above that several calls share a tick. At a low rate some ticks have no call.
  */
 export interface Pace {
   readonly periodMs: number;
@@ -144,7 +144,10 @@ function readLoad({ rate, concurrency, inFlightMax }: BenchOptions): Load {
   return { kind: 'open', ratePerS: Number(rate), inFlightMax: readWhole('--in-flight-max', most, UNDER_WAY_MAX) };
 }
 
-/** Default number of connections: one for each caller of a closed loop; for an open loop enough that an idle one is likely. */
+/**
+ * Default number of connections: one for each caller of a closed loop; for an open loop enough that an idle one is
+ * likely.
+ */
 function readConnections(text: string | undefined, load: Load): number {
   const most = load.kind === 'open' ? load.inFlightMax : load.concurrency;
   if (text === undefined) return Math.min(most, load.kind === 'open' ? OPEN_CONNECTIONS : CONNECTIONS_DEFAULT_MAX);

@@ -1,5 +1,6 @@
-// The thread behind precise-timer.ts. It sleeps with microsecond precision, where event loop timers have milliseconds,
-// and posts a message when a tick is due: one message, however many ticks pass before the other side reads it.
+// The thread behind precise-timer.ts. It sleeps with microsecond precision, where event loop timers have
+// milliseconds, and posts a message when a tick is due: one message, however many ticks pass before the other side
+// reads it.
 
 import type { PreciseTimerData } from './precise-timer.ts';
 

@@ -1,6 +1,7 @@
-// The clock of `katamari bench`: ticks at exact times. An event loop timer fires up to a millisecond late, which is more
-// than a call takes. So a thread sleeps exactly and posts a message (p50 0.1 ms late where timers were 0.6 to 1.1 ms, on
-// all three runtimes). The delay of each tick also shows when this process is too busy to measure anything.
+// The clock of `katamari bench`: ticks at exact times. An event loop timer fires up to a millisecond late, which is
+// more than a call takes. So a thread sleeps exactly and posts a message (p50 0.1 ms late where timers were 0.6 to
+// 1.1 ms, on all three runtimes). The delay of each tick also shows when this process is too busy to measure
+// anything.
 
 import { threadScript } from '../../../core/mod.ts';
 import { LatencyHistogram } from './histogram.ts';

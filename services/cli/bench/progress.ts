@@ -1,5 +1,5 @@
-// Progress output of a bench: on a terminal a bar with the figures of the last second, redrawn in place; otherwise one
-// line every second. Nothing with --json, whose output is one document.
+// Progress output of a bench: on a terminal a bar with the figures of the last second, redrawn in place; otherwise
+// one line every second. Nothing with --json, whose output is one document.
 
 import { formatBar, LiveLines, paint, type Terminal } from '../kit/terminal.ts';
 import { count, latency, rate } from './figures.ts';

@@ -1,5 +1,5 @@
-// Report of a bench: a table with one column for each version and their ratio, a chart of the latencies, the failures
-// with their messages, and whether the figures are reliable. With --json the same as one document.
+// Report of a bench: a table with one column for each version and their ratio, a chart of the latencies, the
+// failures with their messages, and whether the figures are reliable. With --json the same as one document.
 
 import { formatTable, paint, printable, wrapped, type Column, type Terminal } from '../kit/terminal.ts';
 import type { CheckResult } from './checks.ts';

@@ -1,14 +1,15 @@
 // One round of load: warm-up, measured time, then a wait for pending calls. There are two kinds.
 //
-// Open loop: each call is due at a fixed time, whatever happens to the calls before it, like traffic of many independent
-// users. A call that cannot be sent on time, because too many calls are pending or this process is busy, is sent later,
-// and its latency still counts from the time when it was due. So a mesh that stalls for a second is charged for every
-// call of that second (no coordinated omission).
+// Open loop: each call is due at a fixed time, whatever happens to the calls before it, like traffic of many
+// independent users. A call that cannot be sent on time, because too many calls are pending or this process is
+// busy, is sent later, and its latency still counts from the time when it was due. So a mesh that stalls for a
+// second is charged for every call of that second (no coordinated omission).
 //
-// Closed loop: a fixed number of callers; each sends its next call after the reply to the last. They slow down with the
-// mesh.
+// Closed loop: a fixed number of callers; each sends its next call after the reply to the last. They slow down with
+// the mesh.
 //
-// A call counts if it was due in the measured time. Limits: the number of pending calls, and the time without a reply.
+// A call counts if it was due in the measured time. Limits: the number of pending calls, and the time without a
+// reply.
 
 import type { BenchConnection } from './connection.ts';
 import type { Connections, ConnectionsSink } from './connections.ts';
@@ -172,7 +173,8 @@ class OpenRound extends Round {
   readonly #inFlightMax: number;
   #firstTick = 0;
   /**
-   * Calls by number: how many were due, how many of these were sent or failed, and up to which one they were sent late.
+   * Calls by number: how many were due, how many of these were sent or failed, and up to which one they were sent
+   * late.
    */
   #due = 0;
   #done = 0;

@@ -1,6 +1,6 @@
-// Results of the calls of one round, or of several together. Each call that was due is counted exactly once: answered
-// (with a result or a declared exception) or failed with a code. Latencies are those of answered calls, from the time
-// when the call was due.
+// Results of the calls of one round, or of several together. Each call that was due is counted exactly once:
+// answered (with a result or a declared exception) or failed with a code. Latencies are those of answered calls,
+// from the time when the call was due.
 
 import type { FailureCode } from './error-codes.ts';
 import { LatencyHistogram } from './histogram.ts';

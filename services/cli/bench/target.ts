@@ -1,5 +1,5 @@
-// Finds what a bench must know of a mesh: the interface of the method in each version, from the JSON-RPC port like any
-// client; and the Thrift port and the URLs of the metrics, from the status (with the admin token), the local
+// Finds what a bench must know of a mesh: the interface of the method in each version, from the JSON-RPC port like
+// any client; and the Thrift port and the URLs of the metrics, from the status (with the admin token), the local
 // configuration, or the command line.
 
 import { parseIdl } from '../../../core/idl/mod.ts';

@@ -1,7 +1,7 @@
 // A client of Apache's `thrift` package for any interface: what Apache's compiler would generate, built at run time
-// from the parsed IDL. Connection, transport, protocol and multiplexing are the package's own, so the bytes a chassis
-// reads and writes meet an implementation that shares no code with ours. A reply carries its bytes too, so that both
-// readers can be compared.
+// from the parsed IDL. Connection, transport, protocol and multiplexing are the package's own, so the bytes a
+// chassis reads and writes meet an implementation that shares no code with ours. A reply carries its bytes too, so
+// that both readers can be compared.
 
 import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';

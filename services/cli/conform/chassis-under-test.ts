@@ -1,6 +1,6 @@
-// Starts the chassis under test as a resource manager does: each time in a new process group, so that stopping it also
-// kills its child processes. Holds one connection to it, like a resource manager. Keeps the last lines of its output
-// for error messages and shows them nowhere else.
+// Starts the chassis under test as a resource manager does: each time in a new process group, so that stopping it
+// also kills its child processes. Holds one connection to it, like a resource manager. Keeps the last lines of its
+// output for error messages and shows them nowhere else.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -88,8 +88,8 @@ export class ChassisUnderTest {
   }
 
   /**
-   * Closes our connection and returns the address, for a client of another implementation. A chassis that serves one
-   * connection at a time can then accept it. @throws CheckFailed if the process exited
+   * Closes our connection and returns the address, for a client of another implementation. A chassis that serves
+   * one connection at a time can then accept it. @throws CheckFailed if the process exited
    */
   async release(): Promise<string> {
     const link = await this.link();

@@ -1,5 +1,5 @@
-// Checks of the start: the chassis listens, and its details are complete, valid and the same each time. The mesh reads
-// the same fields of `describe` when a chassis starts.
+// Checks of the start: the chassis listens, and its details are complete, valid and the same each time. The mesh
+// reads the same fields of `describe` when a chassis starts.
 
 import { describeDifference, parseIdl } from '../../../core/idl/mod.ts';
 import { chassisInterface, type ChassisDetails } from '../../../core/rpc/mod.ts';

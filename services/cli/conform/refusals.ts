@@ -14,7 +14,8 @@ interface MalformedCase {
   readonly what: string;
   readonly bytes: Uint8Array;
   /**
-   * Whether an empty result passes: some libraries skip the field, and their clients reject a result without a value.
+   * Whether an empty result passes: some libraries skip the field, and their clients reject a result without a
+   * value.
    */
   readonly mayBeEmpty?: boolean;
 }
@@ -171,7 +172,8 @@ export const REFUSALS: CheckGroup = {
 };
 
 /**
- * Returns a check that each malformed message is rejected without allocating memory, and that the process continues.
+ * Returns a check that each malformed message is rejected without allocating memory, and that the process
+ * continues.
  */
 function checkAllRejected(
   id: string,

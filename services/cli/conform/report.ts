@@ -1,5 +1,5 @@
-// Report of `katamari conform`: one line for each check as soon as it is done; below a failed check the expected and
-// the actual behavior and the fix; at the end the counts. With --json the same as one JSON object.
+// Report of `katamari conform`: one line for each check as soon as it is done; below a failed check the expected
+// and the actual behavior and the fix; at the end the counts. With --json the same as one JSON object.
 
 import type { ChassisDetails } from '../../../core/rpc/mod.ts';
 import { paint, printable, type Terminal } from '../kit/terminal.ts';

@@ -1,5 +1,5 @@
-// Runs the checks of `katamari conform` group by group and reports each result at once. After a failure the next check
-// gets a new process. If a failure would repeat in every later check, those checks are skipped.
+// Runs the checks of `katamari conform` group by group and reports each result at once. After a failure the next
+// check gets a new process. If a failure would repeat in every later check, those checks are skipped.
 
 import { ExitError, EXIT, didYouMean } from '../../config/mod.ts';
 import { CheckFailed, CheckSkipped } from './check-result.ts';

@@ -122,8 +122,8 @@ async function startFresh(test: TestContext): Promise<void> {
 }
 
 /**
- * Waits until the chassis has read the call. A fixed time, because a chassis with concurrency 1 may not answer a ping
- * meanwhile.
+ * Waits until the chassis has read the call. A fixed time, because a chassis with concurrency 1 may not answer a
+ * ping meanwhile.
  */
 async function waitUntilBusy(test: TestContext): Promise<void> {
   await test.chassis.waitForExit(READ_MS);

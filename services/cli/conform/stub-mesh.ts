@@ -1,5 +1,5 @@
-// A stub of the mesh for KATAMARI_MESH: a link server that offers one method, Conformance.echoText, and records every
-// call. A text that begins with "refuse" is rejected like a call for which the mesh has no pool.
+// A stub of the mesh for KATAMARI_MESH: a link server that offers one method, Conformance.echoText, and records
+// every call. A text that begins with "refuse" is rejected like a call for which the mesh has no pool.
 
 import { decodeStruct, encodeStruct } from '../../../core/idl/mod.ts';
 import { startLinkServer } from '../../../core/link/mod.ts';

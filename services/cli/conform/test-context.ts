@@ -1,6 +1,6 @@
-// State and helpers that the checks of `katamari conform` share: the chassis under test, its details and interface, and
-// calls as the mesh sends them. Only harmless methods of its own service are called: read-only, idempotent, named by
-// --call, or those of Conformance.
+// State and helpers that the checks of `katamari conform` share: the chassis under test, its details and interface,
+// and calls as the mesh sends them. Only harmless methods of its own service are called: read-only, idempotent,
+// named by --call, or those of Conformance.
 
 import { decodeStruct, encodeStruct } from '../../../core/idl/mod.ts';
 import { writeCallContext } from '../../../core/link/mod.ts';

@@ -1,6 +1,6 @@
-// One connection to the chassis under test, like that of its resource manager, but strict: it validates every reply,
-// records the order of arrival and keeps replies that match no pending call. Each call has a timeout; the error says
-// what came instead of a reply. Checks send malformed traffic with `write`, byte by byte.
+// One connection to the chassis under test, like that of its resource manager, but strict: it validates every
+// reply, records the order of arrival and keeps replies that match no pending call. Each call has a timeout; the
+// error says what came instead of a reply. Checks send malformed traffic with `write`, byte by byte.
 
 import {
   type WireReplyContext,
