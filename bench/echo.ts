@@ -47,7 +47,7 @@ end
   return written(`post-${kind}-${method}-${bytes}.lua`, Buffer.from(script));
 }
 
-/** Text that compresses and interns no better than real one would: no two neighbours alike. */
+/** Text that compresses and interns no better than real one would: no two neighbors alike. */
 export function textOf(bytes: number): string {
   return Array.from({ length: bytes }, (_, i) => ALPHABET[(i * 7 + (i >> 5)) % ALPHABET.length]).join('');
 }

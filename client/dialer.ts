@@ -1,6 +1,6 @@
 // Opens connections: the addresses in turn, from a random one on, and after a round in which none answered a pause
 // that grows. A connection counts as good when something was heard on it, not when it is there: who accepts and says
-// nothing must not be dialled without a pause.
+// nothing must not be dialed without a pause.
 import { Backoff, type Clock, KatamariError } from '../core/mod.ts';
 import type { DialAddress, ClientTls, ClientSettings } from './options.ts';
 import { connect as connectTcp, isIP, type Socket } from 'node:net';

@@ -1,5 +1,5 @@
-// Pauses between tries: doubling up to a bound, each shortened by up to half at random so that many processes do not
-// come back in step.
+// Exponential backoff with jitter. The delay doubles up to a maximum; each delay is then shortened by up to half at
+// random, so that many processes do not retry at the same moment.
 
 export interface BackoffOptions {
   readonly firstMs: number;
@@ -15,21 +15,21 @@ export class Backoff {
     this.#options = options;
   }
 
-  /** Since the last success. */
+  /** Number of delays returned since the last `reset`. */
   get tries(): number {
     return this.#tries;
   }
 
-  /** The next pause in ms. */
+  /** Returns the next delay in ms and counts one more try. */
   next(): number {
     const { firstMs, maxMs, random } = this.#options;
-    // Beyond 2^30 doubling changes nothing any more, and must not overflow.
-    const pauseMs = Math.min(maxMs, firstMs * 2 ** Math.min(this.#tries, 30));
+    // The exponent is capped at 30: the delay has long reached its maximum, and the power must not overflow.
+    const delayMs = Math.min(maxMs, firstMs * 2 ** Math.min(this.#tries, 30));
     this.#tries++;
-    return pauseMs * (1 - random() / 2);
+    return delayMs * (1 - random() / 2);
   }
 
-  /** A try succeeded. */
+  /** Starts again at the first delay. Call it when a try succeeds. */
   reset(): void {
     this.#tries = 0;
   }

@@ -1,14 +1,15 @@
-// Time as an argument: everything that waits takes a Clock, so that tests move time instead of sleeping.
+// The clock interface. Code that waits takes a Clock as an argument, so that tests can advance time instead of
+// sleeping.
 
 /** Monotonic milliseconds and one-shot timers. */
 export interface Clock {
-  /** Monotonic, in ms; only differences mean anything. */
+  /** Returns monotonic time in ms. The origin is unspecified, so only differences are meaningful. */
   nowMs(): number;
-  /** Runs `act` once after `delayMs`; the returned function takes it back. The timer keeps no process alive. */
+  /** Runs `act` once after `delayMs`. Returns a function that cancels it. The timer does not keep the process alive. */
   after(delayMs: number, act: () => void): () => void;
 }
 
-/** The real clock: `performance.now()` and unref'd timers. */
+/** The system clock: `performance.now()` and unref'd timers. */
 export const systemClock: Clock = {
   nowMs: () => performance.now(),
   after(delayMs, act) {
@@ -18,7 +19,7 @@ export const systemClock: Clock = {
   },
 };
 
-/** Resolves after `delayMs`, or rejects with the signal's reason. Keeps the process alive meanwhile. */
+/** Resolves after `delayMs`, or rejects with the signal's reason. The timer keeps the process alive until then. */
 export function sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) {

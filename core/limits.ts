@@ -1,20 +1,26 @@
-// The limits on everything that comes from outside, with their defaults. Configuration keys: `limits.*`.
+// Limits on input from clients, with their defaults. Configuration keys: `limits.*`.
 
-/** Bytes and counts that a faceplate accepts from outside; all of them stand here. */
+/** Limits that every faceplate applies to its clients. */
 export interface FaceplateLimits {
+  /** Bytes of one message or request body. */
   readonly frameBytesMax: number;
+  /** Depth of nested containers and structs in a value. */
   readonly nestingMax: number;
+  /** Calls of one JSON-RPC batch. */
   readonly batchMax: number;
+  /** Open connections of one faceplate. */
   readonly connectionsMax: number;
-  /** A connection on which nothing happens for so long is closed. */
+  /** An idle connection is closed after this time. */
   readonly idleMs: number;
-  /** A request that was begun must be complete within this time (slow senders). */
+  /** Time from the first byte of a request to its last. Guards against slow senders. */
   readonly requestMs: number;
-  /** Calls of one connection that may be under way at once; then its socket is not read. */
+  /** Calls in flight on one connection. At the limit the server stops reading from the socket (backpressure). */
   readonly pipelineMax: number;
+  /** Headers of one request. */
   readonly headersMax: number;
 }
 
+/** The limits that apply when the configuration sets none. */
 export const DEFAULT_LIMITS: FaceplateLimits = {
   frameBytesMax: 16 * 1024 * 1024,
   nestingMax: 64,

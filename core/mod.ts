@@ -1,4 +1,5 @@
-// The door of core: what other rooms may import.
+// Basics that every room shares: addresses, errors, limits, clock, backoff and runtime detection. Other rooms import
+// only from here.
 
 export { type Address, dialAddress, formatAddress, isUnspecified, parseAddress, portOf, urlOf } from './address.ts';
 export { Backoff } from './backoff.ts';

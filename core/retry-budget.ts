@@ -1,5 +1,5 @@
-// How many calls may be sent again: 20 % of the calls of late and 10 a second on top, so that retries never become
-// the load.
+// Retry budget: a token bucket that limits retries to 20 % of recent calls plus 10 per second, so that retries do not
+// amplify an overload.
 
 import type { Clock } from './clock.ts';
 
@@ -13,12 +13,12 @@ export class RetryBudget {
     this.#refilledAtMs = clock.nowMs();
   }
 
-  /** A call came in: it earns its share of a retry. */
+  /** Records a call, which adds a fifth of a retry to the budget. */
   called(): void {
     if (this.#tokens < TOKENS_MAX) this.#tokens += PER_CALL;
   }
 
-  /** Takes one retry; false when there is none left. */
+  /** Takes one retry from the budget. Returns false when the budget is empty. */
   take(): boolean {
     const nowMs = this.#clock.nowMs();
     this.#tokens = Math.min(TOKENS_MAX, this.#tokens + ((nowMs - this.#refilledAtMs) / 1000) * PER_SECOND);
@@ -31,5 +31,5 @@ export class RetryBudget {
 
 const PER_CALL = 0.2;
 const PER_SECOND = 10;
-/** Quiet times save up no more than this. */
+/** Capacity of the bucket, in retries. */
 const TOKENS_MAX = 200;

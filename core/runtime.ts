@@ -1,5 +1,5 @@
-// Which JavaScript runtime this is, and how to start a script on the same one. The only file that knows the names Bun
-// and Deno; everything else speaks `node:` modules, which all three have.
+// Detects the JavaScript runtime (Node, Bun or Deno) and builds command lines that start a script on the same runtime.
+// No other file distinguishes runtimes; all code uses `node:` modules, which all three provide.
 
 import { existsSync } from 'node:fs';
 import path from 'node:path';
@@ -8,40 +8,41 @@ import { setFlagsFromString } from 'node:v8';
 
 export type RuntimeName = 'node' | 'bun' | 'deno';
 
+/** Returns the runtime of this process. */
 export function runtimeName(): RuntimeName {
-  // Both also fill process.versions.node, so they are asked for first.
+  // Bun and Deno also set process.versions.node, so they are tested first.
   if (process.versions['bun'] !== undefined) return 'bun';
   if (process.versions['deno'] !== undefined) return 'deno';
   return 'node';
 }
 
-/** For example `20.20.2`: the runtime's own version, without its name. */
+/** Returns the version of the runtime without its name, for example `20.20.2`. */
 export function runtimeVersion(): string {
   return process.versions[runtimeName()] ?? '';
 }
 
 /**
- * Whether the server of `node:http` reads a socket that its listener for connections is given, with what was put back
- * by `unshift`. The others' `node:http` is a server of their own under the same names, and reads its sockets itself.
+ * Whether a `node:http` server accepts a socket through its `connection` event and reads the bytes that were put back
+ * with `unshift`. Bun and Deno implement `node:http` on servers of their own, which read only their own sockets.
  */
 export function httpTakesSockets(): boolean {
   return runtimeName() === 'node';
 }
 
 /**
- * Has V8 look for garbage in the old memory of this process in small steps between other work, not with threads
- * beside it. What passes through a mesh is gone at once and what stays is little, but long messages set such a search
- * off every few calls, and its threads take more time than the work itself from the processors that chassis need.
- * Does nothing where the engine is another one.
+ * Switches V8 from concurrent to incremental marking: the garbage collector marks the old generation in small steps on
+ * the main thread instead of on background threads. Little data of a mesh process survives a call, but long messages
+ * start a marking cycle every few calls, and the marking threads then take more CPU time than the calls themselves,
+ * on the cores that chassis need. Has no effect on other engines.
  */
 export function markMemoryInSteps(): void {
   setFlagsFromString('--no-concurrent-marking');
 }
 
 /**
- * The command line that runs a script on this same runtime; arguments of the script are appended by the caller. Node
- * without type stripping cannot run `.ts`: there the built `.js` beside the file, or in the package's `dist/`, is
- * meant.
+ * Returns the command line that runs a script on the runtime of this process. The caller appends the script's
+ * arguments. Node without type stripping cannot run `.ts`; there the command names the built `.js` next to the file or
+ * in the package's `dist/`.
  * @throws Error when there is no built file to run.
  */
 export function scriptCommand(file: string | URL): string[] {
@@ -49,7 +50,7 @@ export function scriptCommand(file: string | URL): string[] {
   return runtimeName() === 'deno' ? [process.execPath, 'run', '-A', script] : [process.execPath, script];
 }
 
-/** The same script for a thread of this process. @throws Error when there is no built file to run */
+/** Returns the URL of a script for a worker thread of this process. @throws Error when there is no built file to run */
 export function threadScript(file: string | URL): URL {
   return pathToFileURL(runnable(file));
 }
@@ -61,11 +62,11 @@ function runnable(file: string | URL): string {
 
 function nodeCanRun(script: string): boolean {
   if (!/\.[cm]?ts$/.test(script)) return true;
-  // In dist/ only the built file is there, also for a Node that could run the source.
+  // dist/ contains only built files, whatever this Node can run.
   if (!existsSync(script)) return false;
-  // Absent before Node 22.10; false when the running one has stripping switched off.
+  // Undefined before Node 22.10; false when type stripping is disabled.
   const { typescript } = process.features as { readonly typescript?: string | false };
-  // Node never strips types inside node_modules, so an installed package runs its built files.
+  // Node does not strip types inside node_modules, so an installed package runs its built files.
   return typeof typescript === 'string' && !script.includes(`${path.sep}node_modules${path.sep}`);
 }
 

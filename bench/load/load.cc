@@ -344,7 +344,8 @@ class Load {
     epoll_ctl(poll_, EPOLL_CTL_ADD, timer_, &event);
   }
 
-  /// Where every connection is busy, what is due can only go behind what waits there; it goes in steps then, which spares the machine a wake-up a
+  /// Where every connection is busy, what is due can only go behind what waits there; it goes in steps then, which
+  /// spares the machine a wake-up a
   /// call. It is timed from when it was due all the same.
   void setTimer() {
     const auto due = static_cast<Micros>(dueAt_) + 1;
@@ -497,7 +498,8 @@ class Load {
   int poll_ = -1;
   int timer_ = -1;
   std::vector<std::unique_ptr<Connection>> connections_;
-  /// Open loop: connections with nothing under way, as a client's pool has them; when there is none, calls line up in turn.
+  /// Open loop: connections with nothing under way, as a client's pool has them; when there is none, calls line up in
+  /// turn.
   std::vector<size_t> idle_;
   size_t nextConnection_ = 0;
   /// Open loop: connections that were given something to send in this round.

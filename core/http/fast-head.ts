@@ -1,13 +1,13 @@
 // The head of an ordinary POST, as nearly every client writes it: a request line, headers with plain names and
-// values, one length in digits, one host. It is accepted whole or not at all. This is no reader of HTTP: whatever is
-// written in any other way (chunks, odd spaces, a name that comes twice, bytes above 0x7e, an upgrade, a page's
-// Origin, a body too large) is left to `node:http`, which reads it anew from its first byte. So nothing here can be
-// read in two ways, which is what smuggled requests live on.
+// values, one length in digits, one host. It is accepted as a whole or not at all. This is not an HTTP parser: a
+// request that is written differently (chunks, unusual spaces, a repeated header, bytes above 0x7e, an upgrade, the
+// Origin of a web page, a body over the limit) goes to `node:http`, which reads it again from its first byte. So no
+// head can be read in two ways, which request smuggling depends on.
 
 export interface FastHead {
-  /** Plain characters only; nothing to decode, no query, no dot segments. */
+  /** Plain characters only: nothing to decode, no query, no dot segments. */
   readonly path: string;
-  /** By name in lower case, as `node:http` gives them. */
+  /** By name in lower case, as in `node:http`. */
   readonly headers: Readonly<Record<string, string>>;
   readonly bodyBytes: number;
 }
@@ -19,12 +19,12 @@ export interface FastHeadLimits {
 
 /** Every ordinary POST begins with this. */
 export const POST_START = 'POST /';
-/** What ends a head, and belongs to it. */
+/** End of a head, a part of it. */
 export const HEAD_END = '\r\n\r\n';
-/** A longer one is not ordinary; `node:http` refuses those that are too long. */
+/** A longer head is not ordinary; `node:http` refuses those over its limit. */
 export const POST_HEAD_BYTES_MAX = 8_192;
 
-/** Reads a head, its end included, each byte a character. undefined: not ordinary. */
+/** Parses a head, its end included, with one character per byte. Returns undefined when it is not ordinary. */
 export function readFastHead(text: string, { frameBytesMax, headersMax }: FastHeadLimits): FastHead | undefined {
   const path = REQUEST_LINE.exec(text)?.[1];
   if (path === undefined || DOT_SEGMENT.test(path) || !text.endsWith(HEAD_END)) return undefined;

@@ -1,11 +1,10 @@
-// The way in front of `node:http` for ordinary POSTs: takes the connections of an http.Server, keeps those on which
-// such requests come (fast-connection.ts), and gives the others to the listener that the server had for them.
-// Listening, the number of connections and the errors of the
+// The fast path in front of `node:http` for ordinary POSTs: takes the connections of an http.Server, serves those
+// with such requests (fast-connection.ts), and gives the others to the server's own listener. Listening, the number
+// of connections and errors of the port remain the server's. One sweep checks the time limits of all connections; it
+// runs only while there are some.
 import { systemClock } from '../mod.ts';
 import type { TimedPipelineLimits } from '../link/mod.ts';
 import { FastConnection, type FastApp, type FastHost, type FastLimits, pipelineLimitsOf } from './fast-connection.ts';
-
-// port remain the server's. One sweep looks after the times of all connections; it runs only while there are some.
 
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
@@ -13,7 +12,7 @@ import type { Socket } from 'node:net';
 export interface FastPathOptions {
   readonly app: FastApp;
   readonly limits: FastLimits;
-  /** Also the longest that a limit in time is passed by, in ms. */
+  /** Interval of the sweep in ms; a time limit may be exceeded by this much. */
   readonly sweepMs: number;
   readonly overdue: (socket: Socket) => void;
 }
@@ -35,7 +34,7 @@ export class FastPath implements FastHost {
   #dateLine = '';
   #keptLines = '';
 
-  /** The server must be new: its only listener for connections is its own. */
+  /** The server must be new: its own listener must be the only one for 'connection'. */
   constructor(server: Server, { app, limits, sweepMs, overdue }: FastPathOptions) {
     this.app = app;
     this.limits = limits;
@@ -72,7 +71,7 @@ export class FastPath implements FastHost {
     return `${this.#dateLine}Connection: close\r\n`;
   }
 
-  /** Once a second. */
+  /** Updates the lines once a second. */
   #readDate(): void {
     const second = Math.floor(Date.now() / 1_000);
     if (second === this.#second) return;

@@ -1,19 +1,17 @@
-// One HTTP/1.1 server under a Hono app, with limits on everything that a client sends. Every front that speaks HTTP
-// stands on it.
+// An HTTP/1.1 server under a Hono app, with limits on everything that a client sends. All faceplates that speak HTTP
+// use it.
 //
-// It is `node:http` under @hono/node-server on all three runtimes; before it, where that can be, stands a shorter way
-// for ordinary POSTs (fast-path.ts). The other two runtimes have servers of their own, but those cannot be told how
-// long a client may take over its headers, how many connections there may be or how many there are, and one aborts
-// the signal of requests that succeeded; their `node:http` can do all of it, at the same speed within a tenth.
+// It is `node:http` under @hono/node-server on all three runtimes, with a fast path for ordinary POSTs in front
+// (fast-path.ts) where the runtime allows it. The other runtimes have servers of their own. Those have no limits on the
+// time for headers or on the number of connections, do not report that number, and one aborts the signal of requests
+// that succeeded. `node:http` on these runtimes does all of it, and its speed is within a tenth.
 //
-// A body is read here, whole and bounded, before the app sees the request: the app finds it ready
-// (`requestBody(env)`, or the usual
+// A body is read completely, within its limit, before the app sees the request: the app gets it from
+// `requestBody(env)` or from the usual `c.req.text()`, and a slow, incomplete or oversized body never reaches it.
+// `request.signal` aborts when the client has gone.
 import { httpTakesSockets, urlOf, type FaceplateLimits } from '../mod.ts';
 import type { FastApp, FastConnection } from './fast-connection.ts';
 import { FastPath } from './fast-path.ts';
-
-// `c.req.text()`), and a slow, half-sent or oversized one never reaches it. `request.signal` aborts when the client
-// has gone.
 
 import { setMaxListeners } from 'node:events';
 import { createServer } from 'node:http';
@@ -25,7 +23,7 @@ import { getRequestListener } from '@hono/node-server';
 import type { HttpBindings } from '@hono/node-server';
 const CONNECTION: unique symbol = Symbol('connection');
 
-/** What a Hono app gets as `c.env`. */
+/** The `c.env` of a Hono app. */
 export type HttpEnv = HttpBindings;
 
 export type HttpServerLimits = Pick<
@@ -33,25 +31,22 @@ export type HttpServerLimits = Pick<
   'frameBytesMax' | 'connectionsMax' | 'idleMs' | 'requestMs' | 'pipelineMax' | 'headersMax'
 >;
 
-/** A request that was answered before the app saw it. */
+/** Why a request was refused before the app saw it. */
 export interface HttpRefusal {
   readonly status: 400 | 408 | 413 | 431 | 500;
-  /** For people: which limit, and what to do. */
+  /** Message for people: which limit, and what to do. */
   readonly message: string;
 }
 
 export interface ServeHttpOptions {
   readonly fetch: (request: Request, env: HttpEnv) => Response | Promise<Response>;
-  /**
-   * Answers ordinary POSTs where they can be had without `fetch`; it must answer them as `fetch` does, which gets all
-   * others.
-   */
+  /** Handles ordinary POSTs on the fast path. It must reply as `fetch` does, which gets all other requests. */
   readonly posts?: FastApp;
   readonly host: string;
-  /** 0 takes any free port. */
+  /** 0 means any free port. */
   readonly port: number;
   readonly limits: HttpServerLimits;
-  /** The JSON text a refusal is answered with; also the place to count it. */
+  /** Returns the JSON body of a refusal; may count it too. */
   readonly refusal?: (refusal: HttpRefusal) => string;
 }
 
@@ -60,15 +55,15 @@ export interface HttpServer {
   readonly port: number;
   /** `http://127.0.0.1:9080` */
   readonly url: string;
-  /** Connections that are open now. */
+  /** Number of open connections. */
   connections(): number;
   /**
-   * Finishes the requests under way, says with each answer that it is the last of its connection, accepts no more,
-   * closes idle connections, then resolves. With `lastCallMs` idle connections have so long for one more request,
-   * which is answered as ever; `onRefusing` is told when that is over.
+   * Accepts no more connections, finishes the requests in flight with `Connection: close`, closes idle connections,
+   * then resolves. With `lastCallMs`, idle connections may send one more request for so long, which is served;
+   * `onRefusing` is called when that time is over.
    */
   drain(options?: { readonly lastCallMs?: number; readonly onRefusing?: () => void }): Promise<void>;
-  /** Ends now, whatever is under way. */
+  /** Closes now, whatever is in flight. */
   close(): Promise<void>;
 }
 
@@ -89,20 +84,20 @@ export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> 
   return front;
 }
 
-/** The body of the request an app is answering: complete, within the limit, empty when there was none. */
+/** Returns the body of the request: complete, within the limit, empty when there was none. */
 export function requestBody(env: HttpEnv): Buffer {
   return (env.incoming as TakenRequest).rawBody ?? NO_BODY;
 }
 
 /**
- * Aborted when the client of a request has gone. One for all requests of a connection, made when it is first asked
- * for: cheaper by an AbortController per request than `request.signal`, which works too.
+ * Returns a signal that aborts when the client has gone. All requests of a connection share it, and it is created on
+ * first use: `request.signal` works too, at the cost of an AbortController per request.
  */
 export function clientSignal(env: HttpEnv): AbortSignal {
   const connection = (env.incoming as TakenRequest)[CONNECTION] as HttpConnection;
   if (connection.gone === undefined) {
     connection.gone = new AbortController();
-    // Every call of a batch and every one that waits listens: many are no sign of a leak.
+    // Every waiting call of the connection listens: many listeners are no sign of a leak.
     setMaxListeners(0, connection.gone.signal);
   }
   if (env.incoming.socket.destroyed) connection.gone.abort();
@@ -119,22 +114,22 @@ export function remoteAddress(env: HttpEnv): string {
   return address.startsWith('::ffff:') ? address.slice(7) : address;
 }
 
-/** A connection and what goes on in it. */
+/** The state of a connection. */
 interface HttpConnection {
-  /** Requests whose response has not ended. */
+  /** Number of requests whose response has not ended. */
   busy: number;
-  /** The response begun last. */
+  /** The newest response. */
   latest: ServerResponse | undefined;
   gone: AbortController | undefined;
-  /** The idle time passed while a call was worked on. */
+  /** The idle time has passed while a call was in flight. */
   isOverdue: boolean;
-  /** What reads it until `node:http` does. */
+  /** The fast path, which reads the socket until `node:http` does. */
   readonly posts: FastConnection | undefined;
 }
 
 type NodeListener = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
 
-/** @hono/node-server takes a body that is already there from `rawBody`. */
+/** @hono/node-server takes the body from `rawBody` when it is set. */
 type TakenRequest = IncomingMessage & { rawBody?: Buffer; [CONNECTION]?: HttpConnection };
 
 class HttpListener implements HttpServer {
@@ -155,7 +150,7 @@ class HttpListener implements HttpServer {
       errorHandler: (thrown) => this.#failed(thrown),
     }) as NodeListener;
 
-    // Overdue requests are looked for at intervals, so the time told to node is one interval less than the limit.
+    // Node checks for overdue requests at intervals, so the time it gets is one interval less than the limit.
     const checkMs = Math.min(1_000, Math.ceil(limits.requestMs / 4));
     const inTimeMs = Math.max(1, limits.requestMs - checkMs);
     const serverOptions: ServerOptions & { keepAliveTimeoutBuffer: number } = {
@@ -168,7 +163,8 @@ class HttpListener implements HttpServer {
     };
     const server = createServer(serverOptions);
     this.#server = server;
-    // Node drops headers above its own bound in silence: one more than allowed is let through, to be seen and refused.
+    // Node drops headers above its bound silently. One more than the limit is let through, so that it is seen and
+    // refused.
     server.maxHeadersCount = limits.headersMax + 1;
     server.maxConnections = limits.connectionsMax;
     server.setTimeout(limits.idleMs);
@@ -191,7 +187,7 @@ class HttpListener implements HttpServer {
   listen(): Promise<void> {
     const { host, port } = this.#options;
     return new Promise((resolve, reject) => {
-      // Not every runtime says which port it was that is taken.
+      // Not every runtime names the port that is taken.
       const onError = (error: Error): void => reject(Object.assign(error, { address: host, port }));
       this.#server.once('error', onError);
       this.#server.listen(port, host, () => {
@@ -223,7 +219,7 @@ class HttpListener implements HttpServer {
       posts?.beginGracefulClose();
       if (busy > 0 && latest !== undefined && !latest.headersSent) latest.shouldKeepAlive = false;
     }
-    // Also new connections are served meanwhile, for one request each: node closes idle ones together with the
+    // New connections are served meanwhile too, for one request each: node closes idle ones together with the
     // listener.
     if (lastCallMs > 0) await this.#beginGracefulClose(lastCallMs);
     onRefusing();
@@ -239,7 +235,7 @@ class HttpListener implements HttpServer {
     if (this.#posts !== undefined) this.#posts.isDraining = true;
   }
 
-  /** Over early when everything ends now. */
+  /** Waits for `ms`, or until `close` is called. */
   async #beginGracefulClose(ms: number): Promise<void> {
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, ms);
@@ -258,7 +254,7 @@ class HttpListener implements HttpServer {
     await stopped;
   }
 
-  /** Stops accepting; resolves when the last connection has ended. */
+  /** Stops accepting; resolves when the last connection has closed. */
   #stop(): Promise<void> {
     this.#closed ??= new Promise((resolve) => {
       this.#server.close(() => resolve());
@@ -276,7 +272,7 @@ class HttpListener implements HttpServer {
     });
   }
 
-  /** One request, its headers read: the limits that show already, then its body, then the app. */
+  /** Handles a request whose headers are read: checks the limits, reads the body, calls the app. */
   #take(incoming: IncomingMessage, outgoing: ServerResponse, wantsContinue = false): void {
     const { limits } = this.#options;
     const { socket } = incoming;
@@ -308,8 +304,8 @@ class HttpListener implements HttpServer {
     }
     const declared = Number(incoming.headers['content-length'] ?? 0);
     const isPlainGet = incoming.method === 'GET' || incoming.method === 'HEAD';
-    // A body nobody asked for is read as well: one that is left lying stops the reading, and the end of the
-    // connection is not seen.
+    // A body is read also where none is expected: unread bytes would stop the reading, and the end of the connection
+    // would not be seen.
     if (isPlainGet && declared === 0 && incoming.headers['transfer-encoding'] === undefined) {
       void this.#answer(incoming, outgoing);
       return;
@@ -341,8 +337,8 @@ class HttpListener implements HttpServer {
       chunks = [];
       void this.#answer(incoming, outgoing);
     };
-    // A client that goes away half-way ends the stream with an error; its response closes with the connection,
-    // nothing is left.
+    // A client that disconnects in the middle ends the stream with an error, and its response closes with the
+    // connection.
     incoming.on('data', onData).on('end', onEnd).on('error', ignore);
   }
 
@@ -353,15 +349,15 @@ class HttpListener implements HttpServer {
     };
   }
 
-  /** Answers without the app, then ends the connection: what is left of the request is not worth reading. */
+  /** Replies without the app, then closes the connection instead of reading the rest of the request. */
   #refuse(incoming: IncomingMessage, outgoing: ServerResponse, refusal: HttpRefusal): void {
     const body = this.#refusalBody(refusal);
     outgoing.shouldKeepAlive = false;
     outgoing.writeHead(refusal.status, { ...REFUSAL_HEADERS, 'content-length': Buffer.byteLength(body) });
     outgoing.end(body);
     if (incoming.complete) return;
-    // Closing at once would make the kernel throw the answer away together with the unread bytes, so some of them are
-    // swallowed.
+    // Closing at once with unread bytes would send a TCP reset, which discards the reply. So some of the rest is read
+    // and discarded.
     let swallowed = 0;
     const { socket } = incoming;
     incoming.on('error', ignore).on('data', (chunk: Buffer) => {
@@ -377,11 +373,11 @@ class HttpListener implements HttpServer {
     return this.#options.refusal?.(refusal) ?? JSON.stringify({ error: refusal.message });
   }
 
-  /** What node could not read as HTTP, or not in time. */
+  /** Handles a request that node could not parse, or that was not complete in time. */
   #clientError(error: NodeJS.ErrnoException, socket: Duplex): void {
     const connection = this.#connections.get(socket);
     const isAnswering = connection !== undefined && connection.busy > 0 && connection.latest?.headersSent !== false;
-    // Into a response that has begun nothing else may be written, and a connection that was reset has nobody to tell.
+    // A response that has begun must not be mixed with another one, and a connection that was reset has no reader.
     if (isAnswering || !socket.writable || error.code === 'ECONNRESET' || error.code === 'EPIPE') {
       socket.destroy(error);
       return;
@@ -403,8 +399,8 @@ class HttpListener implements HttpServer {
   }
 
   /**
-   * Nothing moved for the idle time: fine while a call is worked on, else (idle, or a client that does not read) the
-   * end.
+   * Nothing has moved for the idle time. With a call in flight the connection stays; else it is idle, or its client
+   * does not read, and it closes.
    */
   #idle(socket: Duplex): void {
     const connection = this.#connections.get(socket);
@@ -415,10 +411,7 @@ class HttpListener implements HttpServer {
     socket.destroy();
   }
 
-  /**
-   * A socket's timer that has fired once is not wound up again by every runtime, so its next idle time is watched
-   * here.
-   */
+  /** Not every runtime restarts the timer of a socket after it has fired, so this timer watches the next idle time. */
   #endIfUnused(socket: Duplex, connection: HttpConnection, last: ServerResponse): void {
     connection.isOverdue = false;
     const timer = setTimeout(() => {
@@ -428,7 +421,7 @@ class HttpListener implements HttpServer {
     socket.once('close', () => clearTimeout(timer));
   }
 
-  /** The app threw, or the request line and Host make no URL. */
+  /** The app threw, or the request line and Host form no URL. */
   #failed(thrown: unknown): Response {
     const isRequest = thrown instanceof Error && thrown.name === 'RequestError';
     const refusal: HttpRefusal = isRequest
@@ -457,7 +450,7 @@ function refusalOf(error: NodeJS.ErrnoException, limits: HttpServerLimits): Http
 
 function ignore(): void {}
 
-/** As `node:http` says it. */
+/** The error of `node:http` for an overdue request. */
 const OVERDUE: NodeJS.ErrnoException = Object.assign(new Error('Request timeout'), {
   code: 'ERR_HTTP_REQUEST_TIMEOUT',
 });

@@ -64,7 +64,7 @@ function cut(text: string, length: number): string {
   return text.length > length ? `${text.slice(0, length)}...` : text;
 }
 
-/** Letters to change, add, drop or swap with their neighbour; `limit` when it is at least that. */
+/** Letters to change, add, drop or swap with their neighbor; `limit` when it is at least that. */
 function editDistance(a: string, b: string, limit: number): number {
   if (a.length > COMPARED_LENGTH_MAX || b.length > COMPARED_LENGTH_MAX) return limit;
   if (Math.abs(a.length - b.length) >= limit) return limit;

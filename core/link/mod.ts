@@ -1,6 +1,6 @@
 // The door of core/link: what other rooms may import.
 
-export { formatLinkAddress, type LinkAddress, parseLinkAddress, parseLinkAddress as parseAddress } from './address.ts';
+export { formatLinkAddress, type LinkAddress, parseLinkAddress } from './address.ts';
 export { CallSignal } from './call-signal.ts';
 export { hasContext, readReplyContext, type WireReplyContext, withoutContext, writeCallContext } from './context.ts';
 export { cancelMessage, LINK_CALLS } from './control-messages.ts';

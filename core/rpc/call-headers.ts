@@ -1,28 +1,29 @@
-// What the headers of a request (HTTP's, THeader's) ask for, for every call in it. A header that cannot be meant is
-// refused, not ignored: a caller who asks for 500 ms and gets ten seconds has been lied to. Trace headers are the
-// exception, as W3C Trace Context section 3.2 says.
+// Parses the `katamari-*`, trace and authorization headers of a request (HTTP or THeader), which apply to every call in
+// it. An invalid value is refused, not ignored: a client that asks for a timeout of 500 ms must not get the default of
+// ten seconds. Invalid trace headers are ignored, as W3C Trace Context section 3.2 requires.
 
 import { KatamariError } from '../mod.ts';
 import type { HeadersIn } from '../thrift/mod.ts';
 import { NO_DETAILS } from './call.ts';
 
+/** The options that the headers of a request set for its calls. Absent headers give '' or an empty list. */
 export interface CallHeaders {
   readonly service: string;
   readonly version: string;
-  /** Infinity when not asked for. */
+  /** Infinity when the header is absent. */
   readonly timeoutMs: number;
   readonly key: string;
   readonly tags: readonly string[];
   readonly roles: readonly string[];
   readonly traceparent: string;
   readonly tracestate: string;
-  /** The answer may overtake those before it on the connection, where the transport has an order. */
+  /** The reply may be sent before the replies to earlier calls of the connection, where the transport is ordered. */
   readonly anyOrder: boolean;
-  /** From `Authorization: Bearer`; '' for none. */
+  /** Token of `Authorization: Bearer`; '' for none. */
   readonly token: string;
 }
 
-/** @throws KatamariError bad_request when a header's value makes no sense */
+/** Parses the headers of a request. @throws KatamariError bad_request when the value of a header is invalid */
 export function parseCallHeaders(headers: HeadersIn): CallHeaders {
   const traceparent = traceOf(text(headers['traceparent']));
   return {
@@ -39,7 +40,7 @@ export function parseCallHeaders(headers: HeadersIn): CallHeaders {
   };
 }
 
-/** The headers that mean nothing to the mesh: they go on to the chassis, as they are. */
+/** Returns the headers that have no meaning to the mesh. They are passed to the chassis unchanged. */
 export function foreignHeaders(headers: HeadersIn): Readonly<Record<string, string>> {
   let found: Record<string, string> | undefined;
   for (const name in headers) {
@@ -73,7 +74,7 @@ function anyOrderOf(value: string): boolean {
   );
 }
 
-/** An invalid traceparent counts as none. */
+/** Returns a valid traceparent; '' for an invalid one. */
 function traceOf(value: string): string {
   return TRACEPARENT.test(value) && !ZERO_ID.test(value) ? value : '';
 }

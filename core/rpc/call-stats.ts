@@ -1,16 +1,16 @@
-// The books of a process: every call that comes in is entered once and settled once, so the sums always agree
-//. Hot path: integer additions on objects of one shape; text is made only when somebody
-// looks.
+// Call statistics of a process. Every call is accepted once and settled once, so accepted calls always equal the sum of
+// the outcomes plus the calls in flight. The hot path only adds numbers on objects of one hidden class; text is built
+// when statistics are read.
 
 import { ERROR_TABLE } from '../mod.ts';
 import type { CallResult, CallOutcome } from './call.ts';
 
-/** Upper bounds of the duration buckets, in seconds; one more bucket counts what is above the last. */
+/** Upper bounds of the duration buckets, in seconds. One more bucket counts durations above the last bound. */
 export const DURATION_BOUNDS_S: readonly number[] = [
   0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
 ];
 
-/** Counts of durations by bucket, Prometheus style but not cumulative. */
+/** Histogram of durations with the buckets of a Prometheus histogram; counts are not cumulative. */
 export class DurationHistogram {
   readonly counts: number[] = Array.from({ length: DURATION_BOUNDS_S.length + 1 }, () => 0);
   sumS = 0;
@@ -25,15 +25,14 @@ export class DurationHistogram {
   }
 
   /**
-   * The duration below which a share `q` (0..1) of the calls were, in seconds, interpolated within its bucket; NaN
-   * when empty.
+   * Returns quantile `q` (0..1) in seconds, interpolated within its bucket; NaN when the histogram is empty.
    */
   quantile(q: number): number {
     return quantileOf(this.counts, q);
   }
 }
 
-/** As DurationHistogram.quantile, for a bare list of bucket counts (for example the difference of two snapshots). */
+/** Like DurationHistogram.quantile, for a list of bucket counts such as the difference of two snapshots. */
 export function quantileOf(counts: readonly number[], q: number): number {
   const total = counts.reduce((sum, n) => sum + n, 0);
   if (total === 0) return Number.NaN;
@@ -51,7 +50,7 @@ export function quantileOf(counts: readonly number[], q: number): number {
   return DURATION_BOUNDS_S.at(-1) as number;
 }
 
-/** Calls of one kind: how many came, how each ended, how long they took. */
+/** Statistics of one method on one faceplate: calls accepted, outcomes and durations. */
 export class CallStats {
   accepted = 0;
   replied = 0;
@@ -59,13 +58,13 @@ export class CallStats {
   refused = 0;
   timed_out = 0;
   cancelled = 0;
-  /** Of the replied ones, those that were an exception (declared or from the chassis). */
+  /** Replies that were an exception, declared or undeclared. Included in `replied`. */
   exceptions = 0;
-  /** By error code; no entry for codes that never came. */
+  /** Failed calls by error code. Codes that did not occur have no entry. */
   readonly errors: Partial<Record<CallResult, number>> = {};
-  /** From accepted to settled. */
+  /** Time from acceptance to the end of a call. */
   readonly total: DurationHistogram = new DurationHistogram();
-  /** Waiting for a resource. */
+  /** Time that a call waited for a resource. */
   readonly queue: DurationHistogram = new DurationHistogram();
 
   get inFlight(): number {
@@ -76,7 +75,7 @@ export class CallStats {
     this.accepted++;
   }
 
-  /** Enters the end of one accepted call. */
+  /** Records the end of one accepted call. */
   settle(result: CallResult, totalMs: number, queueUs: number): void {
     if (result === 'ok') this.replied++;
     else {
@@ -88,7 +87,7 @@ export class CallStats {
   }
 }
 
-/** Who a CallStats is about. Unknown services and methods are entered under '-', so strangers cannot grow the book. */
+/** Key of a CallStats. Unknown services and methods are counted under '-', so clients cannot grow the table. */
 export interface StatsKey {
   readonly faceplate: string;
   readonly service: string;
@@ -103,6 +102,7 @@ export interface StatsEntry extends StatsKey {
 export class StatsTable {
   readonly #entries = new Map<string, StatsEntry>();
 
+  /** Returns the statistics of a method. Beyond 10,000 entries, new methods are counted under '-'. */
   of(faceplate: string, service: string, method: string): CallStats {
     const key = `${faceplate} ${service} ${method}`;
     let entry = this.#entries.get(key);
@@ -118,7 +118,7 @@ export class StatsTable {
     return this.#entries.values();
   }
 
-  /** The sums over all entries: what must add up. */
+  /** Returns the sums over all entries. */
   sums(): Record<CallOutcome | 'accepted' | 'inFlight', number> {
     const sums = { accepted: 0, replied: 0, failed: 0, refused: 0, timed_out: 0, cancelled: 0, inFlight: 0 };
     for (const { stats } of this.#entries.values()) {

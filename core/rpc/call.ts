@@ -1,76 +1,76 @@
-// A call on its way and its reply, and the one function type everything that answers calls has, with a promise or
-// without. Bytes of arguments and results are strict-binary Thrift structs and are passed through untouched.
+// Call and Reply, and the function types of everything that answers calls: Dispatch (with a promise) and Send (with a
+// callback object). Arguments and results are strict-binary Thrift structs and are passed through unchanged.
 
 import { asKatamariError, type ErrorCode, type KatamariError } from '../mod.ts';
 
 /**
- * One request on its way. `args` is the argument struct in strict binary, stop byte included, without any CallContext.
- * Rooms that change a call make a shallow copy with `withCall`, so a call never changes under somebody's feet.
+ * One request. A call is immutable: code that changes one makes a shallow copy with `withCall`.
  */
 export interface Call {
-  /** Name of the service; '' when the client named none (then the one service that has the method is meant). */
+  /** Name of the service. '' when the client named none; the router then takes the only service with the method. */
   readonly service: string;
   readonly method: string;
   readonly oneway: boolean;
+  /** Argument struct in strict binary, including the stop byte, without a CallContext. */
   readonly args: Uint8Array;
-  /** When the call must have settled, in ms on this process's monotonic clock (`performance.now()`). Only shrinks. */
+  /** Time by which the call must end, in ms on this process's monotonic clock (`performance.now()`). Never extended. */
   readonly deadlineMs: number;
-  /** Wanted version: exact, a SemVer range, or '' for what the route says. */
+  /** Requested version: exact, a SemVer range, or '' to follow the route. */
   readonly version: string;
-  /** Wall: equal to the pool's roles or no match. */
+  /** Isolation: only pools with exactly these roles match. */
   readonly roles: readonly string[];
-  /** Preference: the pool that has most of them wins. */
+  /** Preference: the pool with the most of these tags wins. */
   readonly tags: readonly string[];
-  /** Any other detail asked for; a key on which pool and call differ excludes the pool. */
+  /** Other requested details. A pool that has a different value for one of the keys does not match. */
   readonly details: Readonly<Record<string, string>>;
-  /** Sticky key: calls with equal keys go to the same version; '' for none. */
+  /** Affinity key: calls with equal keys go to the same version; '' for none. */
   readonly key: string;
   readonly traceparent: string;
   readonly tracestate: string;
-  /**
-   * What the client said beside the call in headers of its transport that mean nothing to the mesh; for the handler.
-   */
+  /** Headers of the client's request that have no meaning to the mesh, for the handler. */
   readonly headers: Readonly<Record<string, string>>;
-  /** Who calls, for people: `thrift 127.0.0.1:50312`, `json-rpc 10.0.0.7`, `chassis Calculator@1.0.0/2`. */
+  /** Caller, for logs: `thrift 127.0.0.1:50312`, `json-rpc 10.0.0.7`, `chassis Calculator@1.0.0/2`. */
   readonly caller: string;
   /** 0 for the first try. */
   readonly attempt: number;
   /** Refuse at once instead of waiting in a queue. */
   readonly doNotQueue: boolean;
-  /** Aborted when the caller has gone. Usually one signal per connection, shared by all of its calls. */
+  /** Aborted when the caller disconnects. Usually one signal per connection, shared by its calls. */
   readonly signal: AbortSignal | undefined;
 }
 
-/** What a reply knows about how it came to be; travels as ReplyContext inside the mesh. */
+/** Where and how fast a call ran. Travels as ReplyContext inside the mesh. */
 export interface ReplyContext {
-  /** Version that answered; '' when a peer did not say. */
+  /** Version of the pool that answered; '' if unknown. */
   readonly version: string;
   readonly queueUs: number;
   readonly serviceUs: number;
-  /** Free resources and queue length of the answering pool at that moment; -1 unknown. */
+  /** Free resources and queue length of the pool when it answered; -1 if unknown. */
   readonly freeNow: number;
   readonly queuedNow: number;
-  /** Name of the resource that did the work; '' unknown. */
+  /** Name of the resource that ran the call; '' if unknown. */
   readonly resource: string;
 }
 
 /**
- * The answer to a call: the result struct (a value or a declared exception), or a TApplicationException struct that
- * the chassis itself sent. Errors of the mesh are never a Reply: they reject with KatamariError.
+ * The reply to a call: the result struct (a value or a declared exception), or a TApplicationException that the chassis
+ * sent. Errors of the mesh are not replies; they reject with KatamariError.
  */
 export interface Reply {
   /** True: `body` is a TApplicationException struct from the chassis. False: the method's result struct. */
   readonly isException: boolean;
-  /** Strict binary, stop byte included, without any ReplyContext. For oneway calls the empty struct (one stop byte). */
+  /**
+   * Strict binary including the stop byte, without a ReplyContext. The empty struct (one stop byte) for oneway calls.
+   */
   readonly body: Uint8Array;
   readonly context: ReplyContext;
 }
 
-/** Everything that answers a call: the router, a pool, a link, a chassis. Rejects with KatamariError only. */
+/** Answers a call. The router, a pool, a link and a chassis are each a Dispatch. Rejects only with KatamariError. */
 export type Dispatch = (call: Call) => Promise<Reply>;
 
 /**
- * Takes the end of one call: exactly one of the two is called, once, perhaps before the sending has returned. Neither
+ * Receives the end of one call. Exactly one method is called, exactly once, possibly before `send` returns. Neither
  * throws.
  */
 export interface CallSink {
@@ -79,17 +79,17 @@ export interface CallSink {
 }
 
 /**
- * A Dispatch without a promise, for the way that every call goes: a promise costs an object, a round of the engine's
- * queue at each step, and for a refused call more than the refusal.
+ * A Dispatch without a promise, for the hot path. A promise costs an object and a turn of the microtask queue at each
+ * step, which for a refused call is more than the refusal itself.
  */
 export type Send = (call: Call, sink: CallSink) => void;
 
-/** A Send as a Dispatch. */
+/** Wraps a Send as a Dispatch. */
 export function dispatchOf(send: Send): Dispatch {
   return (call) => new Promise((reply, fail) => send(call, { reply, fail }));
 }
 
-/** A Dispatch as a Send. */
+/** Wraps a Dispatch as a Send. */
 export function sendOf(dispatch: Dispatch): Send {
   return (call, sink) => {
     dispatch(call).then(
@@ -99,7 +99,7 @@ export function sendOf(dispatch: Dispatch): Send {
   };
 }
 
-/** A call with defaults for everything but what it is. */
+/** Creates a call; fields that are not given get their defaults. */
 export function createCall(what: Pick<Call, 'service' | 'method' | 'args' | 'deadlineMs'> & Partial<Call>): Call {
   return {
     service: what.service,
@@ -123,8 +123,8 @@ export function createCall(what: Pick<Call, 'service' | 'method' | 'args' | 'dea
 }
 
 /**
- * A copy of a call with some fields changed. Field by field: a literal with two spreads takes the engine ten times as
- * long, and gives calls many hidden classes where this gives them one.
+ * Copies a call with some fields changed. The copy is written field by field: an object literal with two spreads takes
+ * ten times as long and gives calls many hidden classes instead of one.
  */
 export function withCall(call: Call, change: Partial<Omit<Call, 'signal'>>): Call {
   return {
@@ -148,6 +148,7 @@ export function withCall(call: Call, change: Partial<Omit<Call, 'signal'>>): Cal
   };
 }
 
+/** The context of a reply about which nothing is known. */
 export const NO_REPLY_CONTEXT: ReplyContext = {
   version: '',
   queueUs: 0,
@@ -157,13 +158,13 @@ export const NO_REPLY_CONTEXT: ReplyContext = {
   resource: '',
 };
 
-/** The empty struct: a lone stop byte. Result of void methods and of accepted oneway calls. */
+/** The empty struct, a single stop byte. It is the result of void methods and of accepted oneway calls. */
 export const EMPTY_STRUCT: Uint8Array = Uint8Array.of(0);
 
-/** How a settled call is counted. accepted = replied + failed + refused + timed_out + cancelled + in flight, always. */
+/** How an ended call is counted. accepted = replied + failed + refused + timed_out + cancelled + in flight, always. */
 export type CallOutcome = 'replied' | 'failed' | 'refused' | 'timed_out' | 'cancelled';
 
-/** Outcome by code, for readers of statistics. */
+/** How a call ended: `ok` or its error code. */
 export type CallResult = 'ok' | ErrorCode;
 
 /** No roles, no tags. */
@@ -171,7 +172,7 @@ export const NONE: readonly string[] = Object.freeze([]);
 /** No details, no headers. */
 export const NO_DETAILS: Readonly<Record<string, string>> = Object.freeze({});
 
-/** Whether a call asks for no detail; for each call, so without a list of keys. */
+/** Whether a call requests no details. Runs for every call, so it does not allocate a list of keys. */
 export function hasNoDetails({ details }: Pick<Call, 'details'>): boolean {
   for (const _ in details) return false;
   return true;

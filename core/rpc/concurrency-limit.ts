@@ -1,88 +1,85 @@
-// A Send that works on so many calls at a time and keeps those beyond in line: the mesh may send a chassis the next
-// calls before it has answered the one it works on, which saves both of them a wake-up a call. Each begins after the
-// answer to the one before it has gone to the kernel, so neither a long computation nor the end of the process keeps
-// that answer back. A call that is taken back while it is in line never runs. The line is as long as the mesh makes
-// it; it sends no more than the chassis has said it takes.
+// Concurrency limit of a chassis: a Send that runs a fixed number of calls at once and queues the rest. The mesh
+// sends a chassis its next calls before it has answered the current one (prefetch), which saves both sides a wake-up
+// per call. A queued call starts only after the previous reply has been handed to the kernel, so neither a long
+// computation nor the end of the process delays that reply. A call that is canceled in the queue does not run. The
+// queue has no limit of its own: the mesh sends no more calls than the chassis advertises (`ahead`).
 
 import { KatamariError } from '../mod.ts';
 import type { Call, CallSink, Reply, Send } from './call.ts';
 
 export class ConcurrencyLimit {
   readonly #send: Send;
-  readonly #atOnce: number;
-  readonly #waiting: ChassisCall[] = [];
-  /** Begun, and the answer has not left. */
-  #begun = 0;
-  /** Of those, the ones whose answer leaves at the end of this turn. */
-  #leaving = 0;
-  #whyClosed: KatamariError | undefined;
+  readonly #concurrency: number;
+  readonly #queue: ChassisCall[] = [];
+  /** Calls that were started and whose reply has not been flushed. */
+  #running = 0;
+  /** Calls, included in `#running`, whose reply is flushed at the end of this turn. */
+  #flushing = 0;
+  #closedWith: KatamariError | undefined;
 
-  constructor(send: Send, atOnce: number) {
+  constructor(send: Send, concurrency: number) {
     this.#send = send;
-    this.#atOnce = atOnce;
+    this.#concurrency = concurrency;
   }
 
   readonly send: Send = (call, sink) => {
-    if (this.#whyClosed !== undefined) {
-      sink.fail(this.#whyClosed);
+    if (this.#closedWith !== undefined) {
+      sink.fail(this.#closedWith);
       return;
     }
-    const inLine = new ChassisCall(this, call, sink);
-    if (this.#begun < this.#atOnce) this.#begin(inLine);
-    else this.#waiting.push(inLine);
+    const queued = new ChassisCall(this, call, sink);
+    if (this.#running < this.#concurrency) this.#start(queued);
+    else this.#queue.push(queued);
   };
 
-  /** Refuses what is in line, and all that comes. */
-  close(why: string): void {
-    this.#whyClosed ??= new KatamariError('draining', why, { notRun: true });
-    for (const { sink } of this.#waiting.splice(0)) sink.fail(this.#whyClosed);
+  /** Refuses the queued calls and all later ones with `draining`. */
+  close(reason: string): void {
+    this.#closedWith ??= new KatamariError('draining', reason, { notRun: true });
+    for (const { sink } of this.#queue.splice(0)) sink.fail(this.#closedWith);
   }
 
-  /**
-   * The answer to a call was given to the socket, which sends what it has at the end of this turn: the next call
-   * begins after that.
-   */
+  /** Notes that a reply was written to the socket, which flushes at the end of this turn. The next call starts then. */
   ended(): void {
-    if (this.#leaving++ === 0) queueMicrotask(this.#goOn);
+    if (this.#flushing++ === 0) queueMicrotask(this.#startNext);
   }
 
-  #begin(inLine: ChassisCall): void {
-    this.#begun++;
-    this.#send(inLine.call, inLine);
+  #start(queued: ChassisCall): void {
+    this.#running++;
+    this.#send(queued.call, queued);
   }
 
-  readonly #goOn = (): void => {
-    this.#begun -= this.#leaving;
-    this.#leaving = 0;
-    while (this.#begun < this.#atOnce) {
-      const next = this.#waiting.shift();
+  readonly #startNext = (): void => {
+    this.#running -= this.#flushing;
+    this.#flushing = 0;
+    while (this.#running < this.#concurrency) {
+      const next = this.#queue.shift();
       if (next === undefined) return;
       if (next.call.signal?.aborted === true)
-        next.sink.fail(new KatamariError('cancelled', 'Taken back before it began', { notRun: true }));
-      else this.#begin(next);
+        next.sink.fail(new KatamariError('cancelled', 'The call was canceled before it started', { notRun: true }));
+      else this.#start(next);
     }
   };
 }
 
-/** A call that came through the line. */
+/** A call that is subject to the limit. */
 class ChassisCall implements CallSink {
-  readonly #line: ConcurrencyLimit;
+  readonly #limit: ConcurrencyLimit;
   readonly call: Call;
   readonly sink: CallSink;
 
-  constructor(line: ConcurrencyLimit, call: Call, sink: CallSink) {
-    this.#line = line;
+  constructor(limit: ConcurrencyLimit, call: Call, sink: CallSink) {
+    this.#limit = limit;
     this.call = call;
     this.sink = sink;
   }
 
   reply(reply: Reply): void {
     this.sink.reply(reply);
-    this.#line.ended();
+    this.#limit.ended();
   }
 
   fail(error: KatamariError): void {
     this.sink.fail(error);
-    this.#line.ended();
+    this.#limit.ended();
   }
 }

@@ -1,18 +1,16 @@
-// The control interfaces of idl/chassis.thrift: the service that every chassis answers, and the one that the mesh
-// answers to a chassis.
+// The control interfaces of idl/chassis.thrift: `katamari.Chassis`, which every chassis serves, and `katamari.Mesh`,
+// which the mesh serves to a chassis.
 
 import { parseIdl, readIdlFile } from '../idl/mod.ts';
 import { KatamariError } from '../mod.ts';
 import type { Interface } from '../thrift/mod.ts';
 
-// The control interfaces of idl/chassis.thrift: what every chassis answers, and what the mesh answers to a chassis.
-
-/** The interface of `katamari.Mesh`, read from idl/chassis.thrift once. */
+/** Returns the interface of the control service `katamari.Mesh`. idl/chassis.thrift is read once. */
 export function meshInterface(): Interface {
   return controlIdl().Mesh;
 }
 
-/** What a chassis says of itself: ChassisDetails of idl/chassis.thrift, decoded. */
+/** The description that a chassis gives of itself: ChassisDetails of idl/chassis.thrift, decoded. */
 export interface ChassisDetails {
   readonly serviceName: string;
   readonly version: string;
@@ -22,12 +20,12 @@ export interface ChassisDetails {
   readonly idlMain: string;
   readonly idlFiles: Readonly<Record<string, string>>;
   readonly concurrency: number;
-  /** Absent for none. */
+  /** Calls that the chassis accepts beyond `concurrency` (prefetch). Absent means none. */
   readonly ahead?: number;
   readonly sdk: string;
 }
 
-/** The interface of the control service `katamari.Chassis`. */
+/** Returns the interface of the control service `katamari.Chassis`. idl/chassis.thrift is read once. */
 export function chassisInterface(): Interface {
   return controlIdl().Chassis;
 }
@@ -45,5 +43,5 @@ function readControlIdl(): { Mesh: Interface; Chassis: Interface } {
   return { Mesh, Chassis };
 }
 
-/** Parsed when first needed: a chassis that calls nobody and is only described once pays once. */
+/** Parsed on first use and cached. */
 let control: { Mesh: Interface; Chassis: Interface } | undefined;

@@ -1,6 +1,6 @@
-// Handlers as a Send: decodes the arguments, runs the handler, encodes the result or the declared exception. What a
-// handler throws undeclared is answered with its message, not its stack, and the process stays up. Refuses: unknown
-// methods, malformed arguments.
+// Wraps handlers as a Send: decodes the arguments, runs the handler, encodes the result or the declared exception. An
+// undeclared exception is answered with its message but not its stack, and the process keeps running. Unknown methods
+// and malformed arguments are refused.
 
 import { decodeStruct, encodeStruct } from '../idl/mod.ts';
 import { asKatamariError, KatamariError } from '../mod.ts';
@@ -13,7 +13,7 @@ import {
 } from '../thrift/mod.ts';
 import { type Call, type Reply, type Send, EMPTY_STRUCT, NO_REPLY_CONTEXT } from './call.ts';
 
-/** A function written for one method: the arguments by name, then the context. */
+/** The user's function for one method. It takes the arguments by name, then the context. */
 export type Handler<Context> = (args: never, context: Context) => unknown;
 export type Handlers<Context> = Readonly<Record<string, Handler<Context>>>;
 
@@ -22,16 +22,16 @@ export interface HandlerOptions<Context> {
   readonly handlers: Handlers<Context>;
   /** How i64 values reach handlers. */
   readonly i64: 'bigint' | 'number';
-  /** Makes the context of one call. */
+  /** Creates the context of one call. */
   readonly contextOf: (call: Call, method: Method) => Context;
-  /** Told of what handlers throw undeclared, with the stack. */
+  /** Receives undeclared exceptions of handlers, with their stack. */
   readonly onUndeclared?: (call: Call, thrown: unknown) => void;
-  /** Called when a call has been answered, whatever came of it. */
+  /** Called before each reply of a handler is sent, whether a result or an exception. */
   readonly onSettled?: (context: Context, reply: Reply) => void;
 }
 
 /**
- * A call whose handler returns no promise settles before the sending has returned.
+ * Returns a Send that runs handlers. A call whose handler returns no promise ends before `send` returns.
  * @throws KatamariError bad_request when a method has no handler or a handler no method
  */
 export function serveHandlers<Context>(options: HandlerOptions<Context>): Send {
@@ -78,19 +78,19 @@ function methodOf({ service, methods }: Interface, call: Call): Method {
   throw new KatamariError('no_pool', `${service} has no method "${call.method}"; it has ${known}`);
 }
 
-function checkHandlers(found: Interface, handlers: Readonly<Record<string, unknown>>): void {
-  const missing = [...found.methods.keys()].filter((name) => typeof handlers[name] !== 'function');
+function checkHandlers(iface: Interface, handlers: Readonly<Record<string, unknown>>): void {
+  const missing = [...iface.methods.keys()].filter((name) => typeof handlers[name] !== 'function');
   if (missing.length > 0) {
     throw new KatamariError(
       'bad_request',
-      `${found.service} has no handler for ${missing.join(', ')}; write one function for each method of the IDL`,
+      `${iface.service} has no handler for ${missing.join(', ')}; write one function for each method of the IDL`,
     );
   }
-  const unknown = Object.keys(handlers).filter((name) => !found.methods.has(name));
+  const unknown = Object.keys(handlers).filter((name) => !iface.methods.has(name));
   if (unknown.length > 0) {
     throw new KatamariError(
       'bad_request',
-      `${found.service} has no method ${unknown.join(', ')} in its IDL; it has ${[...found.methods.keys()].join(', ')}`,
+      `${iface.service} has no method ${unknown.join(', ')} in its IDL; it has ${[...iface.methods.keys()].join(', ')}`,
     );
   }
 }
@@ -100,7 +100,7 @@ function resultReply(method: Method, value: unknown): Reply {
   return { isException: false, body: encodeStruct(method.result, { success: value }), context: NO_REPLY_CONTEXT };
 }
 
-/** The reply for a declared exception; undefined when the thrown thing is none of this method's. */
+/** Returns the reply for a declared exception; undefined when the method does not declare the thrown value. */
 function thrownReply(method: Method, thrown: unknown): Reply | undefined {
   const declared = declaredException(thrown);
   const field = method.throws.find(

@@ -1,27 +1,27 @@
-// Pools as the mesh sees them: what each manager says of its own pool, put together where details and interface are
-// equal. Pure; for the command and for the dashboard, which get one PoolStatus for each pool of each manager.
+// Merges the pool statuses of all resource managers into one per pool of the mesh: pools with equal details and equal
+// interface are merged. Used by the CLI and the dashboard, which receive one PoolStatus per pool and manager.
 
 import type { PoolStatus, ResourceStatus, RestartReason } from './status.ts';
 
-/** A resource with its manager: names of resources repeat on each machine. */
+/** A resource and its manager. Resource names are unique only within a manager. */
 export interface PlacedResource extends ResourceStatus {
   readonly manager: string;
 }
 
 /**
- * One pool of the whole mesh. Counts and rates are sums; of times the median is weighted by calls, the others are the
- * worst.
+ * One pool of the mesh. Counts and rates are sums. The median time is weighted by call rate; the other percentiles are
+ * the highest of any manager.
  */
 export interface MergedPool extends Omit<PoolStatus, 'manager' | 'resources'> {
-  /** Those that have a part of it, by name. */
+  /** Names of the managers that run resources of the pool, sorted. */
   readonly managers: readonly string[];
   readonly resources: readonly PlacedResource[];
 }
 
-/** In the order of service and version, whatever the order in which managers were asked. */
+/** Returns the merged pools, sorted by service and version. */
 export function mergePools(pools: readonly PoolStatus[]): MergedPool[] {
   const groups: PoolStatus[][] = [];
-  // A pool that has no interface yet (nothing of it has started) belongs to the one of its version that has.
+  // A pool without an interface has started no resource yet. It is merged into a pool of its version that has one.
   const known = pools.filter(({ interfaceId }) => interfaceId !== '').sort(byManager);
   const unknown = pools.filter(({ interfaceId }) => interfaceId === '').sort(byManager);
   for (const pool of [...known, ...unknown]) {
@@ -58,7 +58,7 @@ function merge(id: string, group: readonly PoolStatus[]): MergedPool {
     free: sum(({ free }) => free),
     queued: sum(({ queued }) => queued),
     queueMax: sum(({ queueMax }) => queueMax),
-    // A share of the service's calls, so each manager knows the same one.
+    // The share of the service's calls that the version gets. Every manager reports the same value.
     weight: Math.max(...group.map(({ weight }) => weight)),
     calls: sum(({ calls }) => calls),
     errors: sum(({ errors }) => errors),
@@ -79,12 +79,12 @@ function isSamePool(a: PoolStatus, b: PoolStatus): boolean {
   return a.interfaceId === b.interfaceId && isSameSet(a.roles, b.roles) && isSameSet(a.tags, b.tags);
 }
 
-/** Two pools of one manager are two, for a reason that does not show in a status. */
+/** Two pools of one manager are never merged: they differ in something that a status does not show. */
 function hasManager(group: readonly PoolStatus[], manager: string): boolean {
   return group.some((pool) => pool.manager === manager);
 }
 
-/** No mean of medians is exact; between the smallest and the largest it is. */
+/** Approximates the common median by the mean of the medians, weighted by call rate. */
 function weighted(group: readonly PoolStatus[]): number | null {
   const known = group.flatMap(({ p50Ms, ratePerS }) => (p50Ms === null ? [] : [{ p50Ms, ratePerS }]));
   if (known.length === 0) return null;

@@ -1,22 +1,22 @@
-// What a faceplate may know of the mesh: which pools there are, and which of them a call would meet.
-// The router implements it; faceplates and the admin service only read it. Nothing here waits or changes anything.
+// What a faceplate gets of the mesh: a way to send calls, and a read-only directory of the pools. The router implements
+// the directory; its methods return at once and change nothing.
 
 import type { Interface } from '../thrift/mod.ts';
 import type { Call, Dispatch, Send } from './call.ts';
 
-/** What a chassis says it is. Equal details and equal interface make a pool. */
+/** How a chassis describes itself. Chassis with equal details and equal interface form a pool. */
 export interface PoolDetails {
   readonly service: string;
   readonly version: string;
-  /** A wall: calls with other roles never get here. */
+  /** Isolation: only calls with exactly these roles reach the pool. */
   readonly roles: readonly string[];
-  /** A preference. */
+  /** Preference: of matching pools, the one that shares the most tags with the call wins. */
   readonly tags: readonly string[];
-  /** Any other key. */
+  /** Other details by key. */
   readonly more: Readonly<Record<string, string>>;
 }
 
-/** A pool as seen from outside, at this moment. */
+/** A snapshot of a pool. */
 export interface PoolView {
   /** `Service@version`, with a suffix when several pools share both. */
   readonly id: string;
@@ -24,33 +24,33 @@ export interface PoolView {
   readonly interface: Interface;
   /** Resources that can take a call now. */
   readonly free: number;
-  /** Resources that are alive: free and busy. */
+  /** Resources that are alive, whether free or busy. */
   readonly alive: number;
-  /** Calls waiting. */
+  /** Calls that wait in the queue. */
   readonly queued: number;
 }
 
-/** What picks the pool of a call. */
+/** The fields of a call that select its pool. */
 export type PoolQuery = Pick<Call, 'service' | 'method' | 'version' | 'roles' | 'tags' | 'details' | 'key'>;
 
 export interface Directory {
-  /** Every pool known now, ordered by service, then version. */
+  /** Returns the currently known pools, sorted by service, then version. */
   pools(): readonly PoolView[];
   /**
-   * Returns the pool that a call would go to now, by details, roles, tags, then the route's weights. A faceplate that
-   * needs the interface to encode the arguments calls this first, then sends the call with the exact version of that
-   * pool.
+   * Returns the pool to which a call would be routed now, by details, roles, tags, then the route's weights. A
+   * faceplate that needs the interface to encode arguments calls this first, then sends the call with that pool's
+   * exact version.
    * @throws KatamariError `no_pool`, with `facts.unknownMethod` when no service of the mesh has the method.
    */
   choose(query: PoolQuery): PoolView;
 }
 
-/** The mesh as a faceplate gets it. */
+/** What a faceplate gets of the mesh. */
 export interface MeshAccess {
   readonly dispatch: Dispatch;
-  /** The same, for faceplates that pass bytes through. */
+  /** Like `dispatch`, without a promise: for faceplates that pass bytes through. */
   readonly send: Send;
   readonly directory: Directory;
-  /** Global timeout in ms; changes while running. */
+  /** Returns the global timeout in ms, which an operator can change at run time. */
   timeoutMs(): number;
 }

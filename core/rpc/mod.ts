@@ -1,4 +1,4 @@
-// The door of core/rpc: what other rooms may import.
+// Calls, replies, and the interfaces of everything that sends or answers them. Other rooms import only from here.
 
 export { foreignHeaders, parseCallHeaders, type CallHeaders } from './call-headers.ts';
 export { CallStats, DURATION_BOUNDS_S, DurationHistogram, quantileOf, StatsTable } from './call-stats.ts';

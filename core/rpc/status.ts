@@ -1,20 +1,21 @@
-// What a process tells about itself to people and programs: `/status`, `katamari status`, the dashboard and the
-// metrics all read these shapes. Plain data, JSON-safe, no bigint. `idl/katamari.thrift` has the same structs for the
-// admin service.
+// Status and events of a process, as read by `/status`, `katamari status`, the dashboard and the metrics. Plain data
+// without bigint, so it is safe to serialize as JSON. `idl/katamari.thrift` defines the same structs for the admin
+// service.
 
 /**
- * Where a resource is in its life.
- * - starting: its process was launched and does not answer yet.
- * - idle: introduced, in its pool, free. - busy: in its pool, every place taken.
- * - draining: takes no new call, finishes what it has, then stops. - stopping: was told to end (SIGTERM, then
- *   SIGKILL).
- * - backing_off: died or failed its start; waits before the next one.
- * - failed: refused for good (its interface clashes with its pool's) until somebody restarts it.
+ * State of a resource.
+ * - starting: its process was launched and is not ready yet.
+ * - idle: ready and in its pool, without calls.
+ * - busy: in its pool, at its concurrency limit.
+ * - draining: finishes its calls, takes no new ones, then stops.
+ * - stopping: its process is being ended (SIGTERM, then SIGKILL).
+ * - backing_off: it crashed or failed to start, and waits before the next start.
+ * - failed: refused because its interface conflicts with its pool's; stays so until an operator restarts it.
  */
 export const RESOURCE_STATES = ['starting', 'idle', 'busy', 'draining', 'stopping', 'backing_off', 'failed'] as const;
 export type ResourceState = (typeof RESOURCE_STATES)[number];
 
-/** Why a chassis process was ended or replaced. */
+/** Why a chassis process ended or was replaced. */
 export const RESTART_REASONS = [
   'crashed',
   'start_failed',
@@ -35,15 +36,15 @@ export interface ResourceStatus {
   readonly name: string;
   readonly state: ResourceState;
   readonly pid: number;
-  /** Calls under way in it. */
+  /** Calls that it is running. */
   readonly inFlight: number;
   readonly callsServed: number;
-  /** Since its process was launched, in ms; 0 when there is none. */
+  /** Time since its process was launched, in ms; 0 without a process. */
   readonly ageMs: number;
   readonly rssBytes: number;
-  /** Times its place was filled anew, by any reason. */
+  /** How often its process was replaced, for any reason. */
   readonly restarts: number;
-  /** What is wrong or what happened last, for people; '' when nothing did. */
+  /** What is wrong or what happened last, as text; '' for nothing. */
   readonly note: string;
 }
 
@@ -55,8 +56,9 @@ export interface PoolStatus {
   readonly tags: readonly string[];
   readonly interfaceId: string;
   readonly manager: string;
+  /** Desired number of resources. */
   readonly wanted: number;
-  /** Idle and busy. */
+  /** Idle and busy resources. */
   readonly alive: number;
   readonly free: number;
   readonly queued: number;
@@ -65,22 +67,23 @@ export interface PoolStatus {
   readonly weight: number;
   readonly calls: number;
   readonly errors: number;
-  /** Calls a second over the last 10 s. */
+  /** Calls per second over the last 10 s. */
   readonly ratePerS: number;
-  /** Service time and queue time over the last 10 s, in ms; null when there was no call. */
+  /** Percentiles of service time and queue time over the last 10 s, in ms; null without calls. */
   readonly p50Ms: number | null;
   readonly p99Ms: number | null;
   readonly queueP99Ms: number | null;
   readonly restartsByReason: Readonly<Partial<Record<RestartReason, number>>>;
   readonly resources: readonly ResourceStatus[];
-  /** What is wrong with the pool as a whole; '' when nothing is. */
+  /** What is wrong with the pool as a whole; '' for nothing. */
   readonly note: string;
 }
 
 /**
- * How a process of the mesh stands, as seen from the one that is asked.
- * - up: it answers. - draining: it is leaving, or was told to run nothing. - unreachable: Consul knows it, its link
- *   does not answer.
+ * State of a process of the mesh, as seen from the process that reports it.
+ * - up: it answers.
+ * - draining: it is shutting down, or an operator drained it.
+ * - unreachable: it is registered in Consul, but its link does not answer.
  */
 export type ProcessState = 'up' | 'draining' | 'unreachable';
 
@@ -89,19 +92,19 @@ export interface ProcessStatus {
   readonly name: string;
   readonly role: 'master' | 'manager' | 'faceplate';
   readonly machine: string;
-  /** Its stats faceplate, `http://host:port`; '' for none. */
+  /** Address of its stats faceplate, `http://host:port`; '' for none. */
   readonly stats: string;
   readonly state: ProcessState;
-  /** Of managers: relative share of copies, and resources that live; else 0. */
+  /** Relative share of the copies that a resource manager gets, and its live resources; 0 for other roles. */
   readonly capacity: number;
   readonly resources: number;
-  /** Of masters: whether it leads. */
+  /** Whether it is the leading master. */
   readonly isLeader: boolean;
 }
 
 export interface MeshStatus {
   readonly mesh: string;
-  /** This process. */
+  /** Name of this process. */
   readonly name: string;
   readonly version: string;
   readonly runtime: string;
@@ -109,7 +112,7 @@ export interface MeshStatus {
   readonly uptimeMs: number;
   readonly isReady: boolean;
   readonly isDraining: boolean;
-  /** Why it is not ready; '' when it is. */
+  /** Why the process is not ready; '' if it is ready. */
   readonly note: string;
   readonly roles: readonly string[];
   readonly timeoutMs: number;
@@ -126,9 +129,9 @@ export interface MeshStatus {
     readonly inFlight: number;
   };
   readonly pools: readonly PoolStatus[];
-  /** Every process of the mesh that this one knows of, by role, then name. */
+  /** The known processes of the mesh, sorted by role, then name. */
   readonly processes: readonly ProcessStatus[];
-  /** Name of the master that leads, '' for none, and its term. */
+  /** Name of the leading master ('' for none) and its term. */
   readonly leader: string;
   readonly term: number;
 }
@@ -162,18 +165,18 @@ export const EVENT_KINDS = [
 ] as const;
 export type EventKind = (typeof EVENT_KINDS)[number];
 
-/** One thing that happened, kept in a ring and handed to `katamari events`. */
+/** An event, kept in a ring buffer and shown by `katamari events`. */
 export interface MeshEvent {
-  /** Grows by one; a reader asks for everything after the last one it saw. */
+  /** Increments by one per event. A reader requests all events after the last one that it has. */
   readonly seq: number;
   /** Unix time in ms. */
   readonly atMs: number;
   /** Name of the process in which it happened. */
   readonly process: string;
   readonly kind: EventKind;
-  /** Pool or resource or setting it is about. */
+  /** The pool, resource or setting that the event concerns. */
   readonly subject: string;
   readonly text: string;
-  /** Last lines of output of a chassis that ended badly. */
+  /** Last lines of output of a chassis that crashed or failed to start. */
   readonly lines: readonly string[];
 }

@@ -4,7 +4,8 @@
 //     g++ -std=c++17 -Igen-cpp calculator.cpp gen-cpp/*.cpp -lthrift -lthriftz -o calculator
 //     ./calculator [PORT]
 //
-// Needs the Thrift compiler, its C++ library and the headers of Boost (Debian: thrift-compiler, libthrift-dev, libboost-dev).
+// Needs the Thrift compiler, its C++ library and the headers of Boost (Debian: thrift-compiler, libthrift-dev,
+// libboost-dev).
 
 #include <functional>  // TSocket.h of Thrift 0.17 needs it but does not include it
 #include <cstdint>

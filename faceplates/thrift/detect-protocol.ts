@@ -1,5 +1,5 @@
-// What a client speaks, told from its first bytes: six at most, eight for HTTP. What is no Thrift gets a name, for
-// the error.
+// Detects transport and protocol of a client from its first bytes: six at most, eight for HTTP. Other protocols get a
+// name, for the error message.
 
 import type { FaceplateLimits } from '../../core/mod.ts';
 import {
@@ -13,13 +13,13 @@ import {
 
 export type DetectedProtocol =
   | { readonly kind: 'encoding'; readonly encoding: Encoding }
-  /** Too few bytes to tell. */
+  /** More bytes are needed. */
   | { readonly kind: 'more' }
   | { readonly kind: 'tls' }
-  /** `seen` names it for people, for example `a TLS handshake`. */
+  /** `seen` names it for people: `a TLS handshake`. */
   | { readonly kind: 'unknown'; readonly seen: string };
 
-/** Which encoding the first bytes of a connection are. */
+/** Returns the encoding of a connection that begins with these bytes. */
 export function detectProtocol(bytes: Buffer, limits: FaceplateLimits, schemaOf: SchemaOf): DetectedProtocol {
   const first = bytes[0];
   if (first === undefined) return MORE;
@@ -32,7 +32,7 @@ export function detectProtocol(bytes: Buffer, limits: FaceplateLimits, schemaOf:
   }
   if (first === 0x16 && bytes[1] === 0x03) return { kind: 'tls' };
   if (first === OPENING_BRACE) return { kind: 'unknown', seen: 'JSON that is no Thrift message' };
-  // Most begin with a length; what does not says with one or two bytes what it is.
+  // Most transports begin with a length; the others are known by one or two bytes.
   const wanted = first === 0x80 ? 2 : first !== 0 && protocolOf(bytes) !== undefined ? 1 : 6;
   if (bytes.length < wanted) return MORE;
   const manner = wireFormatOf(bytes);

@@ -1,5 +1,5 @@
-// Why a call has no answer and what its caller may do about it, as headers, where the transport carries them. An
-// error is called here by its code in the table of errors; its words are in the TApplicationException.
+// Headers of an error reply, where the transport has headers: the error code, whether the call has run, when to
+// retry. The message is in the TApplicationException.
 
 import type { KatamariError } from '../../core/mod.ts';
 

@@ -1,28 +1,26 @@
-// What a method name on the wire means: service, version and method, and the page of the book its calls are entered
-// on. Worked out once per name
+// Resolves a method name on the wire to service, version, method and call statistics. Resolved once per name and
+// cached. Names that no pool has are counted under '-', so that clients cannot grow the statistics.
 import type { MeshAccess, CallStats, StatsTable } from '../../core/rpc/mod.ts';
 import { type Method, parseTarget } from '../../core/thrift/mod.ts';
-
-// and looked up after that. Names that no pool has are entered under '-', so that strangers cannot grow the book.
 
 import { LRUCache } from 'lru-cache';
 
 export interface MethodTarget {
-  /** '' when the client named none and the listener has no default. */
+  /** '' when the client names none and the port has no default. */
   readonly service: string;
   readonly version: string;
-  /** The bare name; also what the answer is called. */
+  /** Method name without the service; the reply has the same name. */
   readonly method: string;
-  /** Where its calls are entered; changes when the service appears or goes. */
+  /** Statistics of its calls; changes when the service appears or goes. */
   stats: CallStats;
   /**
-   * The interface says that nothing is answered, whatever the client's message type says (old clients write plain
-   * calls).
+   * The interface declares the method oneway. Goes before the message type, since old clients send oneway calls as
+   * plain calls.
    */
   isOneway: boolean;
-  /** What arguments and result are, for encodings that need to know; undefined while no pool is known that has it. */
+  /** Types of arguments and result, for encodings that need them; undefined while no known pool has the method. */
   schema: Method | undefined;
-  /** When a pool was last seen that has it; -Infinity when none was. */
+  /** When a pool with the method was last seen; -Infinity when never. */
   knownAtMs: number;
 }
 
@@ -35,7 +33,7 @@ export interface MethodTargetsOptions {
 export class MethodTargets {
   readonly #options: MethodTargetsOptions;
   readonly #byName = new LRUCache<string, MethodTarget>({ max: NAMES_MAX });
-  /** Of messages whose name could not be read. */
+  /** Target of messages whose name could not be read. */
   readonly nameless: MethodTarget;
 
   constructor(options: MethodTargetsOptions) {
@@ -52,7 +50,7 @@ export class MethodTargets {
     };
   }
 
-  /** The target of a call of that name, made at `nowMs`. */
+  /** Returns the target of a call of this name at `nowMs`. */
   of(name: string, nowMs: number): MethodTarget {
     let target = this.#byName.get(name);
     if (target === undefined) {
@@ -81,16 +79,16 @@ export class MethodTargets {
       if (target.service !== '' && target.service !== details.service) continue;
       const method = pool.interface.methods.get(target.method);
       if (method === undefined) {
-        // A service that exists has a page for the methods it lacks.
+        // Calls of unknown methods of a known service are counted under the service.
         if (target.service !== '' && found === undefined) service = details.service;
         continue;
       }
-      // Two services have the method and the client named none: the mesh will refuse.
+      // Two services have the method and the client named none: the mesh will refuse the call.
       if (found !== undefined && service !== details.service) {
         [service, found] = ['-', undefined];
         break;
       }
-      // Of several versions the one that was asked for, else whichever comes first.
+      // Of several versions the requested one, else the first.
       if (found === undefined || details.version === target.version) found = method;
       service = details.service;
     }
@@ -102,7 +100,7 @@ export class MethodTargets {
 }
 
 const FACEPLATE = 'thrift';
-/** Different names remembered; a hostile client that invents names only makes look-ups slower. */
+/** Names in the cache. A hostile client that invents names only makes look-ups slower. */
 const NAMES_MAX = 4_096;
-/** How long a name that was found is believed to exist, in ms. */
+/** How long a resolved name is valid, in ms. */
 const KNOWN_MS = 1_000;

@@ -1,9 +1,9 @@
-// What the faceplate says to those it cannot serve at all.
+// Errors of the Thrift port itself, for connections and messages that it cannot serve.
 
 import { KatamariError } from '../../core/mod.ts';
 import { applicationExceptionOf, frameMessage, MESSAGE_TYPE, NOTHING } from '../../core/thrift/mod.ts';
 
-/** A framed TApplicationException to a client that has sent nothing yet; most clients read frames. */
+/** Returns a framed TApplicationException for a client that has sent nothing yet; most clients read frames. */
 export function framedRefusal(error: KatamariError): Buffer {
   return frameMessage(MESSAGE_TYPE.exception, '', 0, NOTHING, applicationExceptionOf(error));
 }
@@ -26,7 +26,7 @@ export function tooManyConnections(limit: number): KatamariError {
   );
 }
 
-/** Of the connection as a whole: what was sent on it may still be answered. */
+/** Applies to the connection: calls that were sent on it may still get replies. */
 export function drainBegins(): KatamariError {
   return new KatamariError('draining', 'This Thrift port is shutting down; send what comes next on another connection');
 }

@@ -1,15 +1,13 @@
-// The Thrift faceplate: one TCP port on which ordinary Thrift clients call the mesh. It accepts connections up to its
-// limit, sweeps over
+// The Thrift faceplate: a TCP port on which ordinary Thrift clients call the mesh. It accepts connections up to its
+// limit, sweeps them with one timer, and drains; connection.ts handles one connection. It knows no service: method
+// names go to the mesh unchanged.
 import { formatAddress, systemClock, type Clock, type FaceplateLimits } from '../../core/mod.ts';
 import type { MeshAccess, StatsTable } from '../../core/rpc/mod.ts';
 import type { Faceplate } from '../kit/mod.ts';
 import { type ConnectionHost, pipelineLimitsOf, ThriftConnection } from './connection.ts';
 import { MethodTargets } from './method-targets.ts';
 import { tooManyConnections } from './refusals.ts';
-import { TlsListener, type ThriftTls } from './tls-door.ts';
-
-// them with one timer, and ends them; what a connection does is in connection.ts. It knows no service: names go to
-// the mesh as they come.
+import { TlsListener, type ThriftTls } from './tls-listener.ts';
 
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 
@@ -18,40 +16,40 @@ export interface ThriftFaceplateOptions {
   readonly book: StatsTable;
   readonly limits: FaceplateLimits;
   readonly host: string;
-  /** 0 for any free port. */
+  /** 0 means any free port. */
   readonly port: number;
-  /** Service of calls that name none; without it the one service that has the method is meant. */
+  /** Service of calls that name none; without it, the only service that has the method. */
   readonly defaultService?: string;
-  /** TLS on the same port; without it none is spoken. */
+  /** TLS on the same port; default none. */
   readonly tls?: ThriftTls;
   readonly clock?: Clock;
 }
 
-/** The running faceplate. */
+/** A running Thrift faceplate. */
 export interface ThriftFaceplate extends Faceplate {
   readonly port: number;
   /**
-   * Takes no new connection and lets calls that have begun end, each connection after its last answer; later ones are
-   * refused with `draining`. Idle connections have a moment for one more call: Thrift cannot say "no more on this
-   * connection", so one that is closed with a call on its way loses it. Resolves when all are gone, at the latest
-   * when every deadline has passed.
+   * Accepts no more connections and finishes the calls that have begun; each connection closes after its last reply,
+   * and later calls are refused with `draining`. Idle connections may send one more call for a moment: Thrift has no
+   * message for "no more calls on this connection", so a call that is on its way when the connection closes is lost.
+   * Resolves when all connections have closed, at the latest when every deadline has passed.
    */
   drain(): Promise<void>;
 }
 
-/** Listens. @throws the error of node:net when the address cannot be had. */
+/** Starts listening. Rejects with the error of node:net (`EADDRINUSE`) when it cannot. */
 export async function startThriftFaceplate(options: ThriftFaceplateOptions): Promise<ThriftFaceplate> {
   const { mesh, book, limits, host, port, defaultService = '', clock = systemClock } = options;
   const connections = new Set<ThriftConnection>();
   let onewaysUnderWay = 0;
   let onChange: (() => void) | undefined;
-  const door =
+  const tlsListener =
     options.tls === undefined
       ? undefined
       : new TlsListener({ tls: options.tls, handshakeMs: limits.requestMs, onSecure: (socket) => admit(socket, true) });
   const shared: ConnectionHost = {
-    startTls: door === undefined ? undefined : (socket, begun) => door.enter(socket, begun),
-    isTlsRequired: door?.isRequired ?? false,
+    startTls: tlsListener === undefined ? undefined : (socket, begun) => tlsListener.enter(socket, begun),
+    isTlsRequired: tlsListener?.isRequired ?? false,
     mesh,
     limits,
     pipelineLimits: pipelineLimitsOf(limits),
@@ -71,8 +69,9 @@ export async function startThriftFaceplate(options: ThriftFaceplateOptions): Pro
   };
 
   const admit = (socket: Socket, isSecure: boolean): void => {
-    const taken = connections.size + (door?.size ?? 0);
-    // Those that are told why they are refused take places as well; when these are full too, nothing is said.
+    const taken = connections.size + (tlsListener?.size ?? 0);
+    // Connections that are told why they are refused take places too. When these are full as well, a connection is
+    // closed without a word.
     if (taken >= limits.connectionsMax + REFUSALS_MAX) {
       socket.destroy();
       return;
@@ -89,8 +88,7 @@ export async function startThriftFaceplate(options: ThriftFaceplateOptions): Pro
       resolve();
     });
   });
-  // A connection that cannot be accepted (no file descriptor left) is tried again by the kernel; it is no reason to
-  // end.
+  // The kernel offers a connection again that could not be accepted (no file descriptor left); the server goes on.
   server.on('error', () => {});
 
   const sweepMs = Math.min(SWEEP_MS_MAX, Math.max(10, Math.min(limits.idleMs, limits.requestMs) / 4));
@@ -107,12 +105,12 @@ export async function startThriftFaceplate(options: ThriftFaceplateOptions): Pro
   const close = async (): Promise<void> => {
     const stopped = stopListening();
     for (const connection of connections) connection.close();
-    door?.close();
+    tlsListener?.close();
     stopSweeping?.();
     onChange?.();
     await stopped;
   };
-  /** Resolves when nothing is left, and after so long all the same. */
+  /** Resolves when no connection and no oneway call is left, at the latest after `withinMs`. */
   const whenGone = (withinMs: number): Promise<void> =>
     new Promise((resolve) => {
       const takeBack = clock.after(withinMs, resolve);
@@ -140,12 +138,12 @@ export async function startThriftFaceplate(options: ThriftFaceplateOptions): Pro
   return { address, port: bound.port, connections: () => connections.size, drain, close };
 }
 
-/** Connections over the limit that are told so at one time. */
+/** Connections over the limit that may be told so at one time. */
 const REFUSALS_MAX = 1_000;
-/** Connections that the kernel may hold ready for us. */
+/** Connections that the kernel holds until they are accepted. */
 const BACKLOG = 4_096;
 const SWEEP_MS_MAX = 1_000;
-/** What an idle connection has for one more call when a drain begins. */
+/** How long an idle connection may send one more call when a drain begins, in ms. */
 const LAST_CALL_MS = 250;
-/** What a drain allows, beyond the last deadline, for answers to be read. */
+/** How long a drain waits, beyond the last deadline, for replies to be read, in ms. */
 const FLUSH_MS = 2_000;

@@ -1,4 +1,4 @@
-// "Did you mean": the closest of some names to a misspelt one, counting swapped neighbours as one slip.
+// "Did you mean": the closest of some names to a misspelt one, counting swapped neighbors as one slip.
 
 /**
  * The closest candidate, or undefined when none is close enough to be meant. The beginning of a name counts as close.
@@ -21,7 +21,7 @@ export function didYouMean(word: string, candidates: Iterable<string>): string {
   return closest === undefined ? '' : `, did you mean "${closest}"?`;
 }
 
-/** Insertions, deletions, changes and swaps of neighbours between two words (optimal string alignment). */
+/** Insertions, deletions, changes and swaps of neighbors between two words (optimal string alignment). */
 function countSlips(a: string, b: string): number {
   if (Math.abs(a.length - b.length) > 8 || a.length > 64) return Number.MAX_SAFE_INTEGER;
   const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, j) => j)];

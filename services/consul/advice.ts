@@ -1,45 +1,56 @@
-// What to do about a request to Consul that failed: the rule that a token lacks, the certificate that does not fit,
-// the address where nothing or something else listens. Only words; nothing is tried here. The rules are those of
-// deploy/consul-policy.hcl.
+// Classifies a failed request to Consul and says what to do: which rule the token lacks, which certificate is wrong, or
+// that nothing listens at the address. Sends no requests. The rules are those of deploy/consul-policy.hcl.
 
 /**
- * What is wrong, where that can be told: nobody listens there, a right is missing, TLS does not come about, or
- * something else.
+ * Why a request failed: the connection was refused, the token lacks a right, TLS failed, Consul does not have the
+ * check of a new session yet, or something else.
  */
-export type ConsulTrouble = 'refused' | 'denied' | 'tls' | 'other';
+export type ConsulTrouble = 'refused' | 'denied' | 'tls' | 'check-missing' | 'other';
+
+/** The right that a request needs, by resource of Consul's ACL. */
+export type ConsulRight =
+  | { readonly resource: 'key'; readonly key: string; readonly access: 'read' | 'write' }
+  | { readonly resource: 'session' | 'agent' | 'service' };
+
+/** A request as its error message names it. */
+export interface ConsulAction {
+  /** Follows "Cannot", as in `write katamari/main/leader`. */
+  readonly text: string;
+  readonly needs: ConsulRight;
+}
 
 interface ConsulFailure {
-  /** Of HTTP; 0 when there was no answer. */
+  /** HTTP status; 0 without a response. */
   readonly status: number;
-  /** What Consul or the system said. */
+  /** Text of Consul or of the operating system. */
   readonly why: string;
-  /** The system's code of the error, '' for none. */
+  /** Code of the system's error, '' for none. */
   readonly code: string;
-  /** What was tried, as in `write katamari/main/leader`. */
-  readonly what: string;
+  readonly needs: ConsulRight;
   readonly isTls: boolean;
   readonly hasToken: boolean;
 }
 
-/** What kind of trouble it is, and words to follow the reason. */
+/** Returns the kind of trouble and a hint to append to the reason, '' for none. */
 export function adviceFor(failure: ConsulFailure): { readonly trouble: ConsulTrouble; readonly hint: string } {
-  const { status, why, code, what, isTls, hasToken } = failure;
-  if (status === 403) return { trouble: 'denied', hint: `. ${describeLack(what, why, hasToken)}` };
+  const { status, why, code, needs, isTls, hasToken } = failure;
+  if (status === 403) return { trouble: 'denied', hint: `. ${describeLack(needs, why, hasToken)}` };
   if (status === 400 && !isTls && /HTTP request to an HTTPS server/i.test(why))
-    return { trouble: 'tls', hint: '. That port wants TLS: write https:// before the address (consul.address)' };
-  if (status !== 0) return { trouble: 'other', hint: '' };
+    return { trouble: 'tls', hint: '. That port requires TLS: write https:// before the address (consul.address)' };
+  // Consul has no error codes: its text is the only sign.
+  if (status !== 0) return { trouble: /Missing check|critical state/.test(why) ? 'check-missing' : 'other', hint: '' };
   if (isTls) {
     const words = `${code} ${why}`.replaceAll('_', ' ');
     const fault = TLS_FAULTS.find(({ pattern }) => pattern.test(words));
     if (fault !== undefined) return { trouble: 'tls', hint: `. ${fault.hint}` };
   }
-  if (NOBODY.test(`${code} ${why}`)) return { trouble: 'refused', hint: '. Is Consul running there?' };
+  if (UNREACHABLE.test(`${code} ${why}`)) return { trouble: 'refused', hint: '. Is Consul running there?' };
   return isTls && HUNG_UP.test(`${code} ${why}`)
     ? { trouble: 'tls', hint: `. ${NO_CERTIFICATE}` }
     : { trouble: 'other', hint: '. Is Consul running there?' };
 }
 
-/** The system's code of an error or of what caused it, '' for none. */
+/** Returns the system's code of an error or of its causes, '' for none. */
 export function codeOf(error: unknown): string {
   for (let at = error as { code?: unknown; cause?: unknown } | undefined; at != null; at = at.cause as typeof at) {
     if (typeof at.code === 'string') return at.code;
@@ -47,45 +58,48 @@ export function codeOf(error: unknown): string {
   return '';
 }
 
-/** Consul of later versions names the right itself; the rule is what has to be written, so it is said in any case. */
-function describeLack(what: string, why: string, hasToken: boolean): string {
-  const rule = ruleFor(what);
-  // An unknown token is refused for anything, even for what anonymous callers may do.
+/** Later versions of Consul name the missing right themselves. The hint gives the rule to write in any case. */
+function describeLack(needs: ConsulRight, why: string, hasToken: boolean): string {
+  // Consul refuses an unknown token for any request, even one that anonymous callers may send.
   if (/ACL not found/i.test(why)) return 'Consul does not know this token: correct consul.token (CONSUL_HTTP_TOKEN)';
   const who = hasToken
     ? 'The token (consul.token or CONSUL_HTTP_TOKEN) lacks'
-    : 'No token was given (consul.token or CONSUL_HTTP_TOKEN), and without one nobody has';
-  return `${who} the rule ${rule}; deploy/consul-policy.hcl has all that are needed`;
+    : 'No token is configured (consul.token or CONSUL_HTTP_TOKEN), and anonymous callers lack';
+  return `${who} the rule ${ruleFor(needs)}; deploy/consul-policy.hcl has all rules that are needed`;
 }
 
-/** The line of the policy that allows what was tried. */
-function ruleFor(what: string): string {
-  const [, verb = '', key = ''] = /^(read|watch|write|delete) (\S+)/.exec(what) ?? [];
-  if (verb !== '') {
-    const [, prefix = key] = /^(katamari\/[^/]+\/)/.exec(key) ?? [];
-    return `key_prefix "${prefix}" { policy = "${verb === 'read' || verb === 'watch' ? 'read' : 'write'}" }`;
+/** The line of the policy that grants a right. */
+function ruleFor(needs: ConsulRight): string {
+  switch (needs.resource) {
+    case 'key': {
+      const [, prefix = needs.key] = /^(katamari\/[^/]+\/)/.exec(needs.key) ?? [];
+      return `key_prefix "${prefix}" { policy = "${needs.access}" }`;
+    }
+    case 'session':
+      return 'session_prefix "" { policy = "write" }';
+    case 'agent':
+      return 'agent_prefix "" { policy = "read" }';
+    case 'service':
+      return 'service_prefix "katamari-" { policy = "write" }';
   }
-  if (/session/.test(what)) return 'session_prefix "" { policy = "write" }';
-  if (what.startsWith('ask the agent')) return 'agent_prefix "" { policy = "read" }';
-  return 'service_prefix "katamari-" { policy = "write" }';
 }
 
 const NO_CERTIFICATE =
-  'Consul may insist on a client certificate (verify_incoming): give one that its CA has signed (consul.certFile and consul.keyFile)';
+  'Consul may require a client certificate (verify_incoming): configure one that its CA has signed (consul.certFile and consul.keyFile)';
 
-/** In the words of the three runtimes, with blanks for underscores. */
+/** Error texts of the three runtimes, with spaces for underscores. */
 const TLS_FAULTS: readonly { readonly pattern: RegExp; readonly hint: string }[] = [
   {
     pattern: /wrong version number|packet length too long|record layer failure|InvalidContentType|corrupt message/i,
-    hint: 'What listens there does not speak TLS: write http:// before the address, or name its HTTPS port (consul.address)',
+    hint: 'The server there does not speak TLS: write http:// before the address, or name its HTTPS port (consul.address)',
   },
   {
     pattern: /ALTNAME|does not match certificate|NotValidForName/i,
-    hint: "Consul's certificate is for another name: use a name that it has in consul.address, or say which with CONSUL_TLS_SERVER_NAME",
+    hint: "Consul's certificate is for another name: use one of its names in consul.address, or set CONSUL_TLS_SERVER_NAME",
   },
   {
     pattern: /cert has expired|cert not yet valid|certificate (has )?expired|invalid peer certificate: Expired/i,
-    hint: "Consul's certificate is not valid now: renew it, or correct the clock of this machine",
+    hint: "Consul's certificate has expired or is not valid yet: renew it, or correct the clock of this machine",
   },
   {
     pattern: /alert.*(certificate required|bad certificate|number (42|116))|CertificateRequired|BadCertificate/i,
@@ -93,14 +107,14 @@ const TLS_FAULTS: readonly { readonly pattern: RegExp; readonly hint: string }[]
   },
   {
     pattern: /alert.*(unknown ca|number 48)|alert: UnknownCA/i,
-    hint: 'Consul does not trust our certificate: let its CA sign consul.certFile',
+    hint: 'Consul does not trust the client certificate: have its CA sign consul.certFile',
   },
   {
     pattern:
       /self[- ]signed|depth zero|cert signature failure|unable to (verify|get)|UnknownIssuer|signature failure|BadSignature/i,
-    hint: "Consul's certificate was not signed by a CA known here: name the one that did (consul.caFile)",
+    hint: "Consul's certificate is signed by an unknown CA: configure that CA (consul.caFile)",
   },
 ];
-const NOBODY = /ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|ENOENT|Unable to connect/;
-/** A server that wants a certificate and gets none may just hang up after the handshake. */
+const UNREACHABLE = /ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|ENOENT|Unable to connect/;
+/** A server that requires a certificate may close the connection after the handshake without an alert. */
 const HUNG_UP = /ECONNRESET|EPIPE|EPROTO|socket hang up|closed/i;

@@ -1,6 +1,6 @@
-// Enters a listener of this process (katamari-thrift, katamari-json-rpc, ...) as a Consul service with a health
-// check, so that Consul DNS, its UI and Prometheus find it. Nothing in the mesh depends on it. The entry is looked at
-// now and then and made again when an agent forgot it.
+// Registers a listener of this process (katamari-thrift, katamari-json-rpc, ...) as a Consul service with a health
+// check, for Consul DNS, Consul's UI and Prometheus. The mesh itself does not depend on it. Every 15 s it verifies the
+// registration and repeats it if the agent has lost it.
 
 import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import { ConsulError, type ConsulClient, type ServiceRequest } from './client.ts';
@@ -13,22 +13,19 @@ export interface AnnounceOptions {
 }
 
 export interface Announcement {
-  /** Resolves when the service was entered for the first time, or withdrawn. */
+  /** Resolves when the service is registered for the first time, or withdrawn. */
   readonly ready: Promise<void>;
-  /**
-   * Consul is back, perhaps without the entry, or with an agent that keeps the state of its check to itself for a
-   * while.
-   */
-  look(): void;
-  /** Takes it out again; best effort when Consul is away. */
+  /** Verifies at once. For when Consul is back: the registration may be lost, or its check not synced yet. */
+  verify(): void;
+  /** Deregisters the service. Gives up after FAREWELL_MS if Consul is unreachable. */
   withdraw(): Promise<void>;
 }
 
-/** A lost entry is found within this; asking the agent for its services writes nothing. */
-const LOOK_EVERY_MS = 15_000;
-/** After an outage an agent takes a moment to find the check well, and up to a minute to tell the servers. */
-const CARRY_EVERY_MS = 1_000;
-const CARRY_TRIES_MAX = 20;
+/** Interval of verification. Listing the services of an agent is a read. */
+const VERIFY_EVERY_MS = 15_000;
+/** After an outage an agent takes a moment to pass the check, and up to a minute to sync it to the servers. */
+const SYNC_EVERY_MS = 1_000;
+const SYNC_TRIES_MAX = 20;
 const BACKOFF_FIRST_MS = 200;
 const BACKOFF_MAX_MS = 5_000;
 
@@ -51,7 +48,7 @@ export function announceService(
   });
 
   let wake = (): void => {};
-  let carriesLeft = 0;
+  let syncsLeft = 0;
   const rest = async (ms: number): Promise<void> => {
     const woken = new AbortController();
     wake = () => woken.abort();
@@ -65,8 +62,8 @@ export function announceService(
         if (!known.includes(service.id)) await client.registerService(service, signal);
         markReady();
         backoff.reset();
-        if (carriesLeft > 0) carriesLeft = (await isCarried()) ? 0 : carriesLeft - 1;
-        await rest(carriesLeft > 0 ? CARRY_EVERY_MS : LOOK_EVERY_MS);
+        if (syncsLeft > 0) syncsLeft = (await syncCheck()) ? 0 : syncsLeft - 1;
+        await rest(syncsLeft > 0 ? SYNC_EVERY_MS : VERIFY_EVERY_MS);
       } catch (error) {
         if (signal.aborted) break;
         if (!(error instanceof ConsulError)) throw error;
@@ -76,16 +73,16 @@ export function announceService(
     }
     markReady();
   };
-  const isCarried = async (): Promise<boolean> => {
+  const syncCheck = async (): Promise<boolean> => {
     try {
-      return await client.carryCheck(`service:${service.id}`, signal);
+      return await client.syncCheck(`service:${service.id}`, signal);
     } catch (error) {
-      // It needs a right that is not everybody's; the agent tells the servers in the end.
+      // The token may lack this right. The agent syncs the check later.
       if (error instanceof ConsulError && error.status === 403) return true;
       throw error;
     }
   };
-  // Whatever an earlier process of the same id left (another port, say) is overwritten first.
+  // Registers first without reading: an earlier process of the same id may have left another port.
   const running = client
     .registerService(service, signal)
     .then(markReady, () => {})
@@ -93,14 +90,14 @@ export function announceService(
 
   return {
     ready,
-    look(): void {
-      carriesLeft = CARRY_TRIES_MAX;
+    verify(): void {
+      syncsLeft = SYNC_TRIES_MAX;
       wake();
     },
     async withdraw(): Promise<void> {
       end.abort();
       await running;
-      await within(clock, FAREWELL_MS, (patience) => client.deregisterService(service.id, patience)).catch(
+      await within(clock, FAREWELL_MS, (timeout) => client.deregisterService(service.id, timeout)).catch(
         (error: unknown) => {
           if (!(error instanceof ConsulError)) throw error;
           if (!error.isCancelled) options.onError?.(error);

@@ -1,10 +1,11 @@
-// The mesh's one way to Consul: the `consul` package, set up from options or CONSUL_* variables, with every request
-// bounded in time, cancellable, typed, and failing with an error that says where Consul was looked for. It keeps no
-// state and retries nothing; that is the business of ConsulSession and watchPrefix.
+// Client of Consul's HTTP API, on the `consul` package. Takes options or CONSUL_* variables. Every request is typed,
+// has a timeout, can be canceled, and fails with an error that names the address. The client keeps no state and never
+// retries; ConsulSession and watchPrefix do.
 
 import { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { adviceFor, codeOf, type ConsulTrouble } from './advice.ts';
+import type { Address } from '../../core/mod.ts';
+import { adviceFor, codeOf, type ConsulAction, type ConsulRight, type ConsulTrouble } from './advice.ts';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import Consul from 'consul';
@@ -25,11 +26,11 @@ export interface ConsulClientOptions {
   readonly serverName?: string;
   /** `user:password` of a proxy before Consul. */
   readonly basicAuth?: string;
-  /** Bound on requests that do not wait. */
+  /** Timeout of requests that are not blocking queries. */
   readonly timeoutMs?: number;
 }
 
-/** One key as it is read. */
+/** One key of the KV store. */
 export interface ConsulEntry {
   readonly key: string;
   readonly value: string;
@@ -56,7 +57,7 @@ export type TransactionStep =
   | { readonly verb: 'delete-cas'; readonly key: string; readonly index: number }
   | { readonly verb: 'lock' | 'unlock'; readonly key: string; readonly value: string; readonly session: string };
 
-/** All steps were done (at which index), or none: then which could not be, by its place, and why in Consul's words. */
+/** Either all steps were applied, or none: then the refused ones by position, with Consul's reason. */
 export type TransactionOutcome =
   | { readonly isDone: true; readonly index: number }
   | { readonly isDone: false; readonly refused: readonly { readonly at: number; readonly why: string }[] };
@@ -84,7 +85,7 @@ export interface ServiceRequest {
   readonly tags: readonly string[];
   readonly meta: Readonly<Record<string, string>>;
   readonly check: ProcessCheck;
-  /** Consul forgets the service when it was critical for so long; a minute at least. */
+  /** Consul deregisters a service that has been critical for this long; at least one minute. */
   readonly deregisterAfterMs: number;
 }
 
@@ -104,22 +105,22 @@ export class ConsulError extends Error {
 }
 
 const TIMEOUT_MS = 10_000;
-/** Of an error's text, for people. */
+/** Longest text of a response that an error message quotes. */
 const TEXT_MAX = 500;
 /**
- * A blocking query is answered at the latest after its wait and a sixteenth; what is later than this besides is a
- * dead connection.
+ * Consul answers a blocking query within its wait plus a sixteenth of it. A response that is later than that plus this
+ * slack means a dead connection.
  */
 const WAIT_SLACK_MS = 2_000;
 
 /**
- * A read that begins something asks the leader to make sure first: one that has just started answers with what it has
- * read of its log so far, and half a store would look like a store whose other half was deleted. Waiting queries go
- * on from an index and need not.
+ * First reads are consistent reads. A leader that has just started answers others from the part of its log that it has
+ * replayed so far, and the missing keys would look deleted. Blocking queries continue from an index and need no
+ * consistent read.
  */
 const FRESH = { consistent: true };
 
-/** Reads CONSUL_* variables as Consul's own command does; `notes` are for people: what was set and is not obeyed. */
+/** Reads CONSUL_* variables as Consul's own command does. `notes` name variables that are set but not supported. */
 export function consulOptionsOf(env: Readonly<Record<string, string | undefined>>): {
   options: ConsulClientOptions;
   notes: string[];
@@ -134,11 +135,11 @@ export function consulOptionsOf(env: Readonly<Record<string, string | undefined>
   const verifiesTls = flagOf(text('CONSUL_HTTP_SSL_VERIFY'), 'CONSUL_HTTP_SSL_VERIFY');
   if (text('CONSUL_NAMESPACE') !== undefined) {
     notes.push(
-      'CONSUL_NAMESPACE is set and not used: namespaces are a feature of Consul Enterprise. Give each mesh its own name instead',
+      'CONSUL_NAMESPACE is set but not supported: namespaces are a feature of Consul Enterprise. Give each mesh its own name instead',
     );
   }
   if (text('CONSUL_CAPATH') !== undefined)
-    notes.push('CONSUL_CAPATH is set and not used. Name one file with CONSUL_CACERT instead');
+    notes.push('CONSUL_CAPATH is set but not supported. Name one file with CONSUL_CACERT instead');
   const options = {
     address: text('CONSUL_HTTP_ADDR'),
     token,
@@ -154,12 +155,12 @@ export function consulOptionsOf(env: Readonly<Record<string, string | undefined>
   return { options: Object.fromEntries(given) as ConsulClientOptions, notes };
 }
 
-/** A client; nothing is sent yet. Throws when the address makes no sense or a file cannot be read. */
+/** Creates a client without sending anything. @throws Error for an invalid address or an unreadable file */
 export function consulClient(options: ConsulClientOptions = {}): ConsulClient {
   return new ConsulClient(options);
 }
 
-/** What the package's request context must be: an emitter whose 'cancel' ends the request. */
+/** Request context of the package: an emitter whose 'cancel' event ends the request. */
 interface Context extends EventEmitter {
   includeResponse: boolean;
 }
@@ -206,9 +207,9 @@ interface RawSession {
 }
 
 export class ConsulClient {
-  /** Where Consul is, for people. */
+  /** Address of Consul, for messages. */
   readonly address: string;
-  /** The package's own client, for what has no method here. */
+  /** Client of the package, for requests that have no method here. */
   readonly api: Consul;
   readonly #timeoutMs: number;
   readonly #isTls: boolean;
@@ -224,7 +225,7 @@ export class ConsulClient {
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#isTls = place.isTls;
     this.#hasToken = (options.token ?? '') !== '';
-    // The package hands everything that node's http.request knows through to it; its types name only a few.
+    // The package passes all options to http.request of node; its types list only a few of them.
     const settings = {
       ...place.settings,
       secure: place.isTls,
@@ -245,21 +246,21 @@ export class ConsulClient {
     this.api = new Consul(settings as ConstructorParameters<typeof Consul>[0]);
   }
 
-  /** Requests sent and failed so far. */
+  /** Counts of requests sent and failed. */
   stats(): { requests: number; errors: number } {
     return { requests: this.#requests, errors: this.#errors };
   }
 
   async get(key: string, signal?: AbortSignal): Promise<ConsulEntry | undefined> {
-    const { body, status } = await this.#call(`read ${key}`, signal, this.#timeoutMs, (common) =>
+    const { body, status } = await this.#call(onKey('read', key), signal, this.#timeoutMs, (common) =>
       this.api.kv.get({ key, ...FRESH, ...common }),
     );
     return status === 404 ? undefined : this.#entry(body);
   }
 
   /**
-   * Everything under a prefix. With an index above 0 the answer comes when there is something newer, or after
-   * `waitMs`.
+   * Reads all keys under a prefix. With an index above 0 it is a blocking query: the response comes on a change, or
+   * after `waitMs`.
    */
   async list(
     prefix: string,
@@ -272,45 +273,45 @@ export class ConsulClient {
       body,
       index: next,
       status,
-    } = await this.#call(`watch ${prefix}`, signal, timeoutMs, (common) =>
+    } = await this.#call(onKey('watch', prefix), signal, timeoutMs, (common) =>
       this.api.kv.get({ key: prefix, recurse: true, ...wait, ...common }),
     );
-    // Waiting on no index would be asking again without end.
-    if (!(next > 0)) throw this.#nonsense(`watch ${prefix}`, 'an answer without an index');
-    // The package gives nothing for 404, which is Consul's empty list, and also for a body that is none.
+    // Without an index the next query would not block, and the watch would poll in a busy loop.
+    if (!(next > 0)) throw this.#notConsul(`watch ${prefix}`, 'a response without an index');
+    // The package returns undefined for 404, which is Consul's empty list, and also for an unreadable body.
     const raw = status === 404 ? [] : body;
-    if (!Array.isArray(raw)) throw this.#nonsense(`watch ${prefix}`, 'something other than a list');
+    if (!Array.isArray(raw)) throw this.#notConsul(`watch ${prefix}`, 'a response that is not a list');
     return { index: next, entries: raw.map((item) => this.#entry(item)) };
   }
 
-  /** Writes a key; false when `cas` or the lock did not allow it. */
+  /** Writes a key. Returns false if `cas` or the lock did not allow it. */
   async put(
     key: string,
     value: string,
     options: { cas?: number; acquire?: string; release?: string; signal?: AbortSignal } = {},
   ): Promise<boolean> {
     const { signal, ...conditions } = options;
-    const { body } = await this.#call(`write ${key}`, signal, this.#timeoutMs, (common) =>
+    const { body } = await this.#call(onKey('write', key), signal, this.#timeoutMs, (common) =>
       this.api.kv.set({ key, value, ...conditions, ...common }),
     );
     return body === true;
   }
 
-  /** Deletes a key, or all under it; false when `cas` did not allow it. */
+  /** Deletes a key, or all keys under it. Returns false if `cas` did not allow it. */
   async delete(key: string, options: { cas?: number; isTree?: boolean; signal?: AbortSignal } = {}): Promise<boolean> {
     const conditions = {
       ...(options.cas === undefined ? {} : { cas: options.cas }),
       ...(options.isTree ? { recurse: true } : {}),
     };
-    const { body } = await this.#call(`delete ${key}`, options.signal, this.#timeoutMs, (common) =>
+    const { body } = await this.#call(onKey('delete', key), options.signal, this.#timeoutMs, (common) =>
       this.api.kv.del({ key, ...conditions, ...common }),
     );
     return body === true;
   }
 
   /**
-   * Does all steps at once or none. At most 64, and the whole request at most 512 KiB, in which values are a third
-   * longer than they are.
+   * Applies all steps atomically, or none. Takes at most 64 steps and 512 KiB for the whole request, in which base64
+   * makes values a third longer.
    */
   async transact(steps: readonly TransactionStep[], signal?: AbortSignal): Promise<TransactionOutcome> {
     const operations = steps.map(({ verb, key, ...given }) => ({
@@ -325,9 +326,13 @@ export class ConsulClient {
     const transaction = this.api.transaction as unknown as {
       create(steps: object[], common: object): Promise<unknown>;
     };
-    const what = `write ${steps.at(-1)?.key ?? ''} in a transaction`;
+    const key = steps.at(-1)?.key ?? '';
+    const action: ConsulAction = {
+      text: `write ${key} in a transaction`,
+      needs: { resource: 'key', key, access: 'write' },
+    };
     try {
-      const { body } = await this.#call(what, signal, this.#timeoutMs, (common) =>
+      const { body } = await this.#call(action, signal, this.#timeoutMs, (common) =>
         transaction.create(operations, common),
       );
       const { Results } = body as { Results?: { KV: RawEntry }[] | null };
@@ -335,33 +340,37 @@ export class ConsulClient {
     } catch (error) {
       if (!(error instanceof ConsulError) || error.status !== 409) throw error;
       const body = (error.cause as { response?: { body?: { Errors?: RawRefusal[] | null } } }).response?.body;
-      // A missing right is told like a condition that does not hold, and is none.
+      // Consul reports a missing right like a failed condition; it is an error.
       const denied = body?.Errors?.find(({ What }) => /Permission denied|ACL not found/i.test(What));
-      if (denied !== undefined) throw this.#failure(what, { message: denied.What, response: { statusCode: 403 } });
-      // Refusing is an answer, as it is for a single write.
+      if (denied !== undefined) throw this.#failure(action, { message: denied.What, response: { statusCode: 403 } });
+      // A refusal is a valid result, as it is for a single write, so it does not count as an error.
       this.#errors--;
       return { isDone: false, refused: (body?.Errors ?? []).map(({ OpIndex, What }) => ({ at: OpIndex, why: What })) };
     }
   }
 
   async createSession(request: SessionRequest, signal?: AbortSignal): Promise<string> {
-    const { body } = await this.#call(`create a session for ${request.name}`, signal, this.#timeoutMs, (common) =>
-      this.api.session.create({
-        name: request.name,
-        ttl: `${request.ttlMs}ms`,
-        lockdelay: `${request.lockDelayMs}ms`,
-        behavior: request.behavior,
-        checks: [...request.checks],
-        ...common,
-      }),
+    const { body } = await this.#call(
+      { text: `create a session for ${request.name}`, needs: SESSION },
+      signal,
+      this.#timeoutMs,
+      (common) =>
+        this.api.session.create({
+          name: request.name,
+          ttl: `${request.ttlMs}ms`,
+          lockdelay: `${request.lockDelayMs}ms`,
+          behavior: request.behavior,
+          checks: [...request.checks],
+          ...common,
+        }),
     );
     return (body as { ID: string }).ID;
   }
 
-  /** False when the session is gone. */
+  /** Returns false if the session no longer exists. */
   async renewSession(id: string, signal?: AbortSignal): Promise<boolean> {
     try {
-      await this.#call('renew the session', signal, this.#timeoutMs, (common) =>
+      await this.#call({ text: 'renew the session', needs: SESSION }, signal, this.#timeoutMs, (common) =>
         this.api.session.renew({ id, ...common }),
       );
       return true;
@@ -371,7 +380,7 @@ export class ConsulClient {
     }
   }
 
-  /** Whether a session lives. With an index the answer comes when sessions have changed, or after `waitMs`. */
+  /** Returns whether a session exists. With an index it is a blocking query on all sessions, for at most `waitMs`. */
   async hasSession(
     id: string,
     options: { index?: number; waitMs?: number; signal?: AbortSignal } = {},
@@ -379,21 +388,24 @@ export class ConsulClient {
     const { index = 0, waitMs = 0, signal } = options;
     const wait = index > 0 ? { index: String(index), wait: `${Math.round(waitMs)}ms` } : FRESH;
     const timeoutMs = index > 0 ? waitMs + waitMs / 16 + WAIT_SLACK_MS : this.#timeoutMs;
-    const { body, index: next } = await this.#call('look at the session', signal, timeoutMs, (common) =>
-      this.api.session.info({ id, ...wait, ...common }),
+    const { body, index: next } = await this.#call(
+      { text: 'read the session', needs: SESSION },
+      signal,
+      timeoutMs,
+      (common) => this.api.session.info({ id, ...wait, ...common }),
     );
     return { index: next, lives: body !== undefined && body !== null };
   }
 
   async destroySession(id: string, signal?: AbortSignal): Promise<void> {
-    await this.#call('destroy the session', signal, this.#timeoutMs, (common) =>
+    await this.#call({ text: 'destroy the session', needs: SESSION }, signal, this.#timeoutMs, (common) =>
       this.api.session.destroy({ id, ...common }),
     );
   }
 
   /**
-   * Registers a service with its check on the agent, as passing: the first look at it comes within the check's
-   * interval.
+   * Registers a service and its check on the agent. The check starts as passing; the agent runs it for the first time
+   * within its interval.
    */
   async registerService(request: ServiceRequest, signal?: AbortSignal): Promise<void> {
     const check = {
@@ -402,7 +414,7 @@ export class ConsulClient {
       deregistercriticalserviceafter: `${request.deregisterAfterMs}ms`,
     };
     const { id, name, host, port, tags, meta } = request;
-    await this.#call(`register the service ${name}`, signal, this.#timeoutMs, (common) =>
+    await this.#call({ text: `register the service ${name}`, needs: SERVICE }, signal, this.#timeoutMs, (common) =>
       this.api.agent.service.register({
         id,
         name,
@@ -417,52 +429,55 @@ export class ConsulClient {
   }
 
   async deregisterService(id: string, signal?: AbortSignal): Promise<void> {
-    await this.#call(`deregister the service ${id}`, signal, this.#timeoutMs, (common) =>
+    await this.#call({ text: `deregister the service ${id}`, needs: SERVICE }, signal, this.#timeoutMs, (common) =>
       this.api.agent.service.deregister({ id, ...common }),
     );
   }
 
-  /** Ids of the services on this agent. */
+  /** Returns the ids of the services on this agent. */
   async serviceIds(signal?: AbortSignal): Promise<string[]> {
-    return [...(await this.servicePlaces(signal)).keys()];
+    return [...(await this.serviceAddresses(signal)).keys()];
   }
 
-  /** Where the services on this agent listen, by their ids. */
-  async servicePlaces(signal?: AbortSignal): Promise<Map<string, { readonly host: string; readonly port: number }>> {
-    const { body } = await this.#call('list services', signal, this.#timeoutMs, (common) =>
+  /** Returns the addresses of the services on this agent, by id. */
+  async serviceAddresses(signal?: AbortSignal): Promise<Map<string, Address>> {
+    const { body } = await this.#call({ text: 'list services', needs: SERVICE }, signal, this.#timeoutMs, (common) =>
       this.api.agent.service.list({ ...common }),
     );
     const services = Object.entries((body as Record<string, RawService> | undefined) ?? {});
     return new Map(services.map(([id, { Address, Port }]) => [id, { host: Address, port: Port }]));
   }
 
-  /** Says that a TTL check is well. */
+  /** Marks a TTL check as passing. */
   async passCheck(id: string, signal?: AbortSignal): Promise<void> {
-    await this.#call(`pass the check ${id}`, signal, this.#timeoutMs, (common) =>
+    await this.#call({ text: `pass the check ${id}`, needs: SERVICE }, signal, this.#timeoutMs, (common) =>
       this.api.agent.check.pass({ id, ...common }),
     );
   }
 
   /**
-   * Carries a check of this agent, and its service, into the catalog when the agent says that it passes and has not
-   * got round to telling the servers: after an outage an agent may wait half a minute before it tries again. False
-   * when the agent does not say so.
+   * Copies a passing check of this agent, and its service, to the catalog. After an outage the agent may wait half a
+   * minute before it syncs with the servers. Returns false if the check does not pass on the agent.
    */
-  async carryCheck(id: string, signal?: AbortSignal): Promise<boolean> {
-    const read = async (what: string, send: (common: object) => Promise<unknown>): Promise<unknown> =>
-      (await this.#call(what, signal, this.#timeoutMs, send)).body;
-    const checks = (await read('list checks', (common) => this.api.agent.check.list({ ...common }))) as Record<
+  async syncCheck(id: string, signal?: AbortSignal): Promise<boolean> {
+    const read = async (
+      text: string,
+      needs: ConsulRight,
+      send: (common: object) => Promise<unknown>,
+    ): Promise<unknown> => (await this.#call({ text, needs }, signal, this.#timeoutMs, send)).body;
+    const checks = (await read('list checks', SERVICE, (common) => this.api.agent.check.list({ ...common }))) as Record<
       string,
       RawCheck
     >;
     const check = checks[id];
     if (check === undefined || check.Status !== 'passing') return false;
-    const services = (await read('list services', (common) => this.api.agent.service.list({ ...common }))) as Record<
-      string,
-      RawService
-    >;
+    const services = (await read('list services', SERVICE, (common) =>
+      this.api.agent.service.list({ ...common }),
+    )) as Record<string, RawService>;
     const service = services[check.ServiceID];
-    const self = (await read('ask the agent for its name', (common) => this.api.agent.self({ ...common }))) as RawSelf;
+    const self = (await read(AGENT_NAME.text, AGENT_NAME.needs, (common) =>
+      this.api.agent.self({ ...common }),
+    )) as RawSelf;
     if (service === undefined) return false;
     const entry = {
       node: self.Member.Name,
@@ -478,34 +493,34 @@ export class ConsulClient {
       },
       check: { checkid: id, name: check.Name, serviceid: service.ID, status: check.Status },
     };
-    await read(`carry the check ${id} into the catalog`, (common) =>
+    await read(`copy the check ${id} to the catalog`, SERVICE, (common) =>
       this.api.catalog.register({ ...entry, ...common } as unknown as Parameters<Consul['catalog']['register']>[0] &
         object),
     );
     return true;
   }
 
-  /** Address of Consul's leader, '' when there is none; the cheapest question whether Consul is there. */
+  /** Returns the address of Consul's leader, '' without one. The cheapest request to see whether Consul responds. */
   async leader(signal?: AbortSignal): Promise<string> {
-    const { body } = await this.#call('ask for the leader', signal, this.#timeoutMs, (common) =>
+    const { body } = await this.#call({ text: LEADER, needs: SERVICE }, signal, this.#timeoutMs, (common) =>
       this.api.status.leader({ ...common }),
     );
     if (typeof body === 'string' && /^(\S+:\d+)?$/.test(body)) return body;
-    throw this.#nonsense('ask for the leader', 'something that is no address');
+    throw this.#notConsul(LEADER, 'a response that is not an address');
   }
 
-  /** The agent that is asked: its node, its data centre, its version. */
+  /** Returns node name, data center and version of the agent. */
   async agent(signal?: AbortSignal): Promise<{ node: string; datacenter: string; version: string }> {
-    const { body } = await this.#call('ask the agent for its name', signal, this.#timeoutMs, (common) =>
+    const { body } = await this.#call(AGENT_NAME, signal, this.#timeoutMs, (common) =>
       this.api.agent.self({ ...common }),
     );
     const { NodeName = '', Datacenter = '', Version = '' } = (body as RawSelf | undefined)?.Config ?? {};
     return { node: NodeName, datacenter: Datacenter, version: Version };
   }
 
-  /** All sessions: what they are called and the checks that they hang on. */
+  /** Lists all sessions with their names and checks. */
   async sessions(signal?: AbortSignal): Promise<{ id: string; name: string; node: string; checks: string[] }[]> {
-    const { body } = await this.#call('list sessions', signal, this.#timeoutMs, (common) =>
+    const { body } = await this.#call({ text: 'list sessions', needs: SESSION }, signal, this.#timeoutMs, (common) =>
       this.api.session.list({ ...(FRESH as object), ...common }),
     );
     return ((body as RawSession[] | null) ?? []).map(({ ID, Name, Node, Checks }) => ({
@@ -516,20 +531,20 @@ export class ConsulClient {
     }));
   }
 
-  /** Ends requests under way and closes idle connections. */
+  /** Cancels requests in flight and closes idle connections. */
   close(): void {
     for (const context of this.#inFlight) context.emit('cancel');
     this.api.destroy();
   }
 
-  /** Sends one request: counted, bounded, cancellable, and with an error that says what was tried and where. */
+  /** Sends one request: counts it, applies timeout and signal, and turns failures into a ConsulError. */
   async #call(
-    what: string,
+    action: ConsulAction,
     signal: AbortSignal | undefined,
     timeoutMs: number,
     send: (common: object) => Promise<unknown>,
   ): Promise<{ index: number; status: number; body: unknown }> {
-    if (signal?.aborted) throw new ConsulError(`Cannot ${what}: cancelled`, 0, true, signal.reason);
+    if (signal?.aborted) throw new ConsulError(`Cannot ${action.text}: canceled`, 0, true, signal.reason);
     const context = Object.assign(new EventEmitter(), { includeResponse: true });
     const cancel = (): void => void context.emit('cancel');
     signal?.addEventListener('abort', cancel, { once: true });
@@ -539,7 +554,7 @@ export class ConsulClient {
       const [response, body] = (await send({ ctx: context, timeout: timeoutMs })) as [RawResponse, unknown];
       return { index: Number(response.headers['x-consul-index'] ?? 0), status: response.statusCode, body };
     } catch (error) {
-      const failure = this.#failure(what, error);
+      const failure = this.#failure(action, error);
       if (!failure.isCancelled) this.#errors++;
       throw failure;
     } finally {
@@ -556,7 +571,7 @@ export class ConsulClient {
       typeof raw.ModifyIndex !== 'number' ||
       typeof raw.LockIndex !== 'number'
     ) {
-      throw this.#nonsense('read a key', 'something that is no key');
+      throw this.#notConsul('read a key', 'a response that is not a key');
     }
     return {
       key: raw.Key,
@@ -569,18 +584,18 @@ export class ConsulClient {
     };
   }
 
-  /** An answer that no Consul gives: something else listens there, or is in between. */
-  #nonsense(what: string, got: string): ConsulError {
+  /** The error for a response that Consul never gives: another server listens there, or a proxy is in between. */
+  #notConsul(what: string, got: string): ConsulError {
     this.#errors++;
     return new ConsulError(
-      `Cannot ${what} at Consul ${this.address}: got ${got}. Is that really Consul, and nothing in between?`,
+      `Cannot ${what} at Consul ${this.address}: got ${got}. Is this address Consul itself, without a proxy that changes responses?`,
       0,
       false,
       undefined,
     );
   }
 
-  #failure(what: string, error: unknown): ConsulError {
+  #failure({ text, needs }: ConsulAction, error: unknown): ConsulError {
     const raw = error as { message?: string; isAbort?: boolean; response?: { statusCode?: number; body?: unknown } };
     const status = raw.response?.statusCode ?? 0;
     const body = raw.response?.body;
@@ -588,15 +603,20 @@ export class ConsulClient {
     const why = told !== '' ? told : (raw.message ?? String(error)).replace(/^consul: /, '');
     const { trouble, hint } = raw.isAbort
       ? ({ trouble: 'other', hint: '' } as const)
-      : adviceFor({ status, why, code: codeOf(error), what, isTls: this.#isTls, hasToken: this.#hasToken });
+      : adviceFor({ status, why, code: codeOf(error), needs, isTls: this.#isTls, hasToken: this.#hasToken });
     return new ConsulError(
-      `Cannot ${what} at Consul ${this.address}: ${why.trim()}${hint}`,
+      `Cannot ${text} at Consul ${this.address}: ${why.trim()}${hint}`,
       status,
       raw.isAbort === true,
       error,
       trouble,
     );
   }
+}
+
+function onKey(verb: 'read' | 'watch' | 'write' | 'delete', key: string): ConsulAction {
+  const access = verb === 'read' || verb === 'watch' ? 'read' : 'write';
+  return { text: `${verb} ${key}`, needs: { resource: 'key', key, access } };
 }
 
 function placeOf(options: ConsulClientOptions): { text: string; isTls: boolean; settings: object } {
@@ -644,3 +664,8 @@ function checkFields(check: ProcessCheck): object {
       return { ttl: `${check.ttlMs}ms` };
   }
 }
+
+const SESSION: ConsulRight = { resource: 'session' };
+const SERVICE: ConsulRight = { resource: 'service' };
+const LEADER = 'ask for the leader';
+const AGENT_NAME: ConsulAction = { text: 'ask the agent for its name', needs: { resource: 'agent' } };

@@ -1,35 +1,34 @@
-// Waiting on a Clock with a signal, so that tests move time and a close ends every wait; and acts that are given up
-// after a while.
+// Pauses and timeouts on a Clock. Tests advance the clock, and a signal ends every pause at once.
 
 import type { Clock } from '../../core/mod.ts';
 
 /**
- * Resolves after `delayMs` on the clock, or at once when the signal fires; never rejects. Keeps no process alive on
- * the system clock.
+ * Resolves after `delayMs` on the clock, or at once when the signal fires. Never rejects. Its timer does not keep the
+ * process alive.
  */
 export function pause(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => {
     const end = (): void => {
-      takeBack();
+      stopTimer();
       signal.removeEventListener('abort', end);
       resolve();
     };
-    const takeBack = clock.after(delayMs, end);
+    const stopTimer = clock.after(delayMs, end);
     signal.addEventListener('abort', end, { once: true });
   });
 }
 
-/** Does `act` with a signal that fires after `limitMs` on the clock; what it then makes of it is its own. */
+/** Calls `act` with a signal that fires after `limitMs` on the clock. `act` decides how it ends then. */
 export async function within<T>(clock: Clock, limitMs: number, act: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const patience = new AbortController();
-  const takeBack = clock.after(limitMs, () => patience.abort());
+  const timeout = new AbortController();
+  const stopTimer = clock.after(limitMs, () => timeout.abort());
   try {
-    return await act(patience.signal);
+    return await act(timeout.signal);
   } finally {
-    takeBack();
+    stopTimer();
   }
 }
 
-/** Who leaves tells Consul so for at most so long, in ms: it finds out by its checks. */
+/** Timeout for deregistration at shutdown, in ms. After it, the health checks of Consul find out. */
 export const FAREWELL_MS = 2_000;

@@ -1,11 +1,11 @@
-// A process's hold on Consul: a session that lives as long as the process does, and the keys that live as long as the
-// session.
+// The Consul session of a process, and the keys that it holds. The session lives as long as the process, the keys as
+// long as the session.
 //
-// Two things end a session besides closing it. The check: Consul looks at the process every second, so a killed
-// process is noticed in about one. The TTL: a process that Consul cannot look at, or whose machine is gone, is
-// noticed at the latest at twice the TTL. When the session is lost (Consul was restarted, the process was frozen,
-// somebody destroyed it) it is made anew and every key announced through it is announced again. While Consul cannot
-// be reached nothing is given up: it tries on, with growing pauses, and says in `stats` how it goes.
+// Besides `close`, two things end a session. The health check: Consul checks the process every second, so it detects a
+// killed process in about one second. The TTL: it covers processes that Consul cannot check and machines that are gone,
+// and ends the session after at most twice the TTL. A lost session (Consul restarted, the process was frozen, an
+// operator destroyed it) is created again, and all announced keys are written again. While Consul is unreachable the
+// session retries forever with exponential backoff; `stats` shows the state.
 
 import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import { ConsulError, type ConsulClient, type ProcessCheck } from './client.ts';
@@ -13,7 +13,7 @@ import { FAREWELL_MS, pause, within } from './pause.ts';
 
 export interface ConsulSessionOptions {
   readonly client: ConsulClient;
-  /** Name of the process, unique in the mesh; part of the service's id. */
+  /** Name of the process, unique in the mesh; part of the id of the service. */
   readonly name: string;
   /** The Consul service that carries the check, for example `katamari-manager`. */
   readonly service: {
@@ -23,60 +23,58 @@ export interface ConsulSessionOptions {
     readonly tags?: readonly string[];
     readonly meta?: Readonly<Record<string, string>>;
   };
-  /** How Consul sees that the process lives. Without one the session beats a TTL check itself, every second. */
+  /** Health check of the process. Without one, the session keeps a TTL check passing, once a second. */
   readonly check?: ProcessCheck;
   readonly ttlMs?: number;
-  /** What becomes of the keys: gone (the default), or free for the next to lock. */
+  /** What happens to the keys of a lost session: `delete` (the default), or `release`, which lets others lock them. */
   readonly behavior?: 'release' | 'delete';
-  /** How long nobody may lock a key that a lost session held; 0 for keys that only this process writes. */
+  /** How long the keys of a lost session stay locked; 0 for keys that only this process writes. */
   readonly lockDelayMs?: number;
-  /** The session is gone, and with it all keys; it is being made anew. */
+  /** Called when the session and all its keys are lost. A new session is being created. */
   readonly onLost?: () => void;
-  /** A new session stands, and the keys are being announced again. */
+  /** Called when a new session exists. The keys are being written again. */
   readonly onRestored?: () => void;
-  /** Told of each failed try; it goes on. */
+  /** Called for each failed request; the session retries. */
   readonly onError?: (error: ConsulError) => void;
   readonly clock?: Clock;
   readonly random?: () => number;
 }
 
 export interface SessionStats {
-  /** True when a session stands, as far as is known. */
+  /** Whether a session exists, by the last response of Consul. */
   readonly isHeld: boolean;
-  /** Since Consul last confirmed it, in ms; Infinity when it never did. */
+  /** Time since Consul last confirmed the session, in ms; Infinity if it never did. */
   readonly ageMs: number;
   readonly renewals: number;
   readonly errors: number;
   readonly losses: number;
-  /** Keys announced, and how many of them are held now. */
+  /** Number of announced keys, and of those that are held. */
   readonly keysWanted: number;
   readonly keysHeld: number;
 }
 
-/** TTL of the session; Consul accepts no less than 10 s and gives up after twice that. */
+/** TTL of the session. Consul accepts at least 10 s and ends the session after at most twice the TTL. */
 const TTL_MS = 10_000;
 const CHECK_TTL_MS = 3_000;
-/** Consul forgets the service of a dead process after this, the shortest it knows. */
+/** Consul deregisters the service of a dead process after this time, the shortest that it accepts. */
 const DEREGISTER_AFTER_MS = 60_000;
-/** A session is asked for so often while Consul does not have the check yet: the agent enters it in the background. */
+/** Interval of attempts to create a session while the servers lack the check, which the agent syncs in background. */
 const CHECK_PAUSE_MS = 50;
-/** After so many times the agent is not waited for any more. */
+/** Attempts before the session copies the check to the catalog itself. */
 const CHECK_WAITS_MAX = 20;
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 5_000;
-/** A key that somebody else holds (this process's own predecessor, mostly) is tried for again so often. */
+/** Interval of attempts to lock a key that another session holds, usually that of this process before a restart. */
 const HELD_PAUSE_MS = 500;
-/**
- * Own keys are looked at with every so many renewals: somebody may have deleted one, or Consul may run on older data.
- */
+/** Renewals between two verifications of the keys. A key may have been deleted, or Consul restored from a backup. */
 const VERIFY_EVERY = 5;
 const WATCH_WAIT_MS = 60_000;
 
 interface AnnouncedKey {
   value: string;
-  /** What Consul has under the present session; undefined when it is not ours. */
+  /** The value in Consul under the current session; undefined if this session does not hold the key. */
   written: string | undefined;
-  /** Resolved when held, or withdrawn. */
+  /** Resolves true when held, false when withdrawn. */
   readonly settled: Promise<boolean>;
   readonly settle: (isHeld: boolean) => void;
 }
@@ -88,10 +86,10 @@ export class ConsulSession {
   readonly #backoff: Backoff;
   readonly #end = new AbortController();
   readonly #keys = new Map<string, AnnouncedKey>();
-  /** Ends what hangs on the present session; replaced with each new one. */
+  /** Ends the work for the current session; replaced for each new one. */
   #term = new AbortController();
   #id = '';
-  /** The one before, until it is certainly gone. */
+  /** The previous session, until it is destroyed. */
   #previousId = '';
   #confirmedAtMs = Number.NEGATIVE_INFINITY;
   #renewals = 0;
@@ -117,24 +115,24 @@ export class ConsulSession {
     });
   }
 
-  /** Id of the service on the agent, and of its check behind `service:`. */
+  /** Id of the service on the agent. Its check has the id `service:` plus this. */
   get serviceId(): string {
     return `${this.#options.service.name}:${this.#options.name}`;
   }
 
-  /** The present session, '' while there is none. */
+  /** Id of the current session, '' while there is none. */
   get id(): string {
     return this.#id;
   }
 
-  /** On the clock: until then the session's TTL cannot have run out. For those who act only while certain. */
+  /** Time on the clock until which the TTL cannot have expired. A leader acts only before it. */
   get certainUntilMs(): number {
     return this.#id === '' ? Number.NEGATIVE_INFINITY : this.#confirmedAtMs + this.#ttlMs;
   }
 
-  /** Begins, and resolves once the first session stands. Does not reject: while Consul is away it waits. */
+  /** Starts; resolves once the first session exists. Never rejects: while Consul is unreachable it retries. */
   start(): Promise<void> {
-    this.#running ??= Promise.all([this.#hold(), this.#beat(), this.#announceAll()]);
+    this.#running ??= Promise.all([this.#hold(), this.#keepCheckPassing(), this.#announceAll()]);
     return this.#isEstablished;
   }
 
@@ -153,9 +151,9 @@ export class ConsulSession {
   }
 
   /**
-   * Announces a key: it holds this value for as long as the process lives, through lost sessions and restarts of
-   * Consul, until withdrawn. Again with another value changes it. Resolves true once it is held (which waits for a
-   * predecessor's lock to go), false when it was withdrawn or the session closed before that.
+   * Announces a key: keeps it locked with this value until it is withdrawn, across lost sessions and restarts of
+   * Consul. A second call changes the value. Resolves true once the key is held, which may wait for the lock of a
+   * previous process to expire; resolves false if the key is withdrawn or the session closes first.
    */
   announce(key: string, value: string): Promise<boolean> {
     const before = this.#keys.get(key);
@@ -167,21 +165,21 @@ export class ConsulSession {
     return announced.settled;
   }
 
-  /** Takes an announced key back. */
+  /** Stops announcing a key and deletes it. */
   async withdraw(key: string): Promise<void> {
     const announced = this.#keys.get(key);
     if (announced === undefined) return;
     this.#keys.delete(key);
     announced.settle(false);
     if (announced.written === undefined) return;
-    // Somebody else may have it by now, if the session was lost a moment ago.
+    // Another session may hold it by now, if this one was lost a moment ago.
     const entry = await this.#client.get(key);
     if (entry !== undefined && entry.session === this.#id) await this.#client.delete(key, { cas: entry.modifyIndex });
   }
 
   /**
-   * Tries once to lock a key under the present session. False when another has it or there is no session. Unlike an
-   * announced key it is not taken again after a loss: whoever holds it must learn that from `onLost`.
+   * Tries once to lock a key with the current session. Returns false if another session holds it or there is no
+   * session. Unlike an announced key, it is not locked again after a loss; `onLost` reports the loss.
    */
   async lock(key: string, value: string): Promise<boolean> {
     const id = this.#id;
@@ -190,14 +188,14 @@ export class ConsulSession {
     return isHeld && id === this.#id;
   }
 
-  /** Gives a locked key back; false when it was not held. */
+  /** Unlocks a key. Returns false if it was not held. */
   async unlock(key: string, value: string): Promise<boolean> {
     return this.#id === '' ? false : this.#client.put(key, value, { release: this.#id });
   }
 
   /**
-   * Destroys the session (all keys go), deregisters the service, and ends. Best effort when Consul is away: it finds
-   * out by the check.
+   * Destroys the session with all its keys, and deregisters the service. If Consul does not answer within FAREWELL_MS,
+   * its health check ends the session later.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -228,7 +226,7 @@ export class ConsulSession {
     return this.#options.ttlMs ?? TTL_MS;
   }
 
-  /** Establishes, keeps, and establishes again. */
+  /** Creates a session, keeps it, and creates the next one when it is lost. */
   async #hold(): Promise<void> {
     while (!this.#end.signal.aborted) {
       if (!(await this.#establish())) return;
@@ -237,22 +235,22 @@ export class ConsulSession {
     }
   }
 
-  /** Service, check and session; false when closed meanwhile. */
+  /** Registers service and check and creates the session. Returns false if closed meanwhile. */
   async #establish(): Promise<boolean> {
     const { signal } = this.#end;
     const { name, service, behavior = 'delete', lockDelayMs = 0 } = this.#options;
     let waits = 0;
     while (!signal.aborted) {
       try {
-        // An agent that is told of a service while there is no leader may keep it to itself for half a minute.
+        // Without a leader, an agent may take half a minute to sync a registration to the servers.
         if ((await this.#client.leader(signal)) === '') {
           await pause(this.#clock, this.#backoff.next(), signal);
           continue;
         }
-        // Should it live after all (an answer can be out of date), it would keep its keys from the next.
+        // The response that reported its loss may be stale. If it still exists, it would keep its keys locked.
         if (this.#previousId !== '') await this.#client.destroySession(this.#previousId, signal);
         this.#previousId = '';
-        const mayHaveBeenHere = await this.#isPlaceOwn(signal);
+        const mayHavePredecessors = await this.#isOwnRegistration(signal);
         await this.#client.registerService(
           {
             id: this.serviceId,
@@ -266,7 +264,7 @@ export class ConsulSession {
           },
           signal,
         );
-        // A service that was there before keeps the status of its check, which may be critical still.
+        // A service that was registered before keeps the status of its check, which may still be critical.
         if (this.#options.check === undefined) await this.#client.passCheck(`service:${this.serviceId}`, signal);
         const askedAtMs = this.#clock.nowMs();
         const request = { name, ttlMs: this.#ttlMs, lockDelayMs, behavior, checks: [`service:${this.serviceId}`] };
@@ -275,16 +273,16 @@ export class ConsulSession {
           await this.#client.destroySession(id).catch(() => {});
           return false;
         }
-        if (mayHaveBeenHere) await this.#endPredecessors(id, signal);
+        if (mayHavePredecessors) await this.#endPredecessors(id, signal);
         this.#established(id, askedAtMs);
         return true;
       } catch (error) {
         if (signal.aborted) return false;
-        // The agent tells the servers of a new check in the background, and of one that passes again within its
+        // The agent syncs a new check to the servers in the background, and a check that passes again within its
         // interval.
-        const isWaiting = error instanceof ConsulError && /Missing check|critical state/.test(error.message);
+        const isWaiting = error instanceof ConsulError && error.trouble === 'check-missing';
         if (!isWaiting) this.#failed(error);
-        else if (++waits % CHECK_WAITS_MAX === 0) await this.#carryCheck();
+        else if (++waits % CHECK_WAITS_MAX === 0) await this.#syncCheck();
         await pause(this.#clock, isWaiting ? CHECK_PAUSE_MS : this.#backoff.next(), signal);
       }
     }
@@ -292,19 +290,18 @@ export class ConsulSession {
   }
 
   /**
-   * The service was registered at this agent for the address of this process, not for that of another with the same
-   * name.
+   * Whether the service is registered on this agent with the address of this process, and not by another process of
+   * the same name.
    */
-  async #isPlaceOwn(signal: AbortSignal): Promise<boolean> {
+  async #isOwnRegistration(signal: AbortSignal): Promise<boolean> {
     const { host, port } = this.#options.service;
-    const place = (await this.#client.servicePlaces(signal)).get(this.serviceId);
-    return place?.host === host && place.port === port;
+    const registered = (await this.#client.serviceAddresses(signal)).get(this.serviceId);
+    return registered?.host === host && registered.port === port;
   }
 
   /**
-   * Sessions that this process had before it ended, or before Consul came back with older data, when it could not
-   * take leave: their check looks at this process and is well, so they would hold its keys until their TTL has run
-   * out.
+   * Destroys sessions that this process left behind when it was killed or Consul was restored from older data. Their
+   * health check reaches this process and passes, so they would hold its keys until their TTL expires.
    */
   async #endPredecessors(id: string, signal: AbortSignal): Promise<void> {
     try {
@@ -316,14 +313,14 @@ export class ConsulSession {
         await this.#client.destroySession(other, signal);
       }
     } catch (error) {
-      // Without that right the keys are had when the TTL has run out.
+      // Without the right to list sessions, the keys become free when the TTL expires.
       if (!signal.aborted) this.#failed(error);
     }
   }
 
-  async #carryCheck(): Promise<void> {
+  async #syncCheck(): Promise<void> {
     try {
-      await this.#client.carryCheck(`service:${this.serviceId}`, this.#end.signal);
+      await this.#client.syncCheck(`service:${this.serviceId}`, this.#end.signal);
     } catch (error) {
       if (!this.#end.signal.aborted) this.#failed(error);
     }
@@ -380,7 +377,7 @@ export class ConsulSession {
     this.#term.abort();
   }
 
-  /** Sees at once that the session is gone, where a renewal sees it within a third of the TTL. */
+  /** Detects the loss of the session at once; a renewal would detect it within a third of the TTL. */
   async #watch(id: string): Promise<void> {
     const { signal } = this.#term;
     let index = 0;
@@ -399,7 +396,7 @@ export class ConsulSession {
     this.#term.abort();
   }
 
-  /** Keys that are not as announced any more are announced again. */
+  /** Reads the announced keys and marks those that have changed to be written again. */
   async #verify(id: string, signal: AbortSignal): Promise<void> {
     for (const [key, announced] of this.#keys) {
       if (announced.written === undefined) continue;
@@ -409,7 +406,7 @@ export class ConsulSession {
     this.#wakeAnnouncer();
   }
 
-  /** Writes what is announced and not written, one after the other; sleeps until something changes. */
+  /** Writes announced keys that differ from Consul, one after the other; sleeps until something changes. */
   async #announceAll(): Promise<void> {
     const { signal } = this.#end;
     const backoff = new Backoff({
@@ -444,7 +441,7 @@ export class ConsulSession {
     const { value } = announced;
     const isHeld = await this.#client.put(key, value, { acquire: id, signal: this.#end.signal });
     if (this.#keys.get(key) !== announced) {
-      // Withdrawn or changed while the write was under way; a change comes round again.
+      // Withdrawn or changed during the write. The loop writes a changed value next.
       if (isHeld && !this.#keys.has(key)) await this.#client.delete(key);
       return true;
     }
@@ -454,8 +451,8 @@ export class ConsulSession {
     return true;
   }
 
-  /** Beats the TTL check of a process that Consul has no way to look at. */
-  async #beat(): Promise<void> {
+  /** Keeps the TTL check passing, for a process that Consul cannot check itself. */
+  async #keepCheckPassing(): Promise<void> {
     if (this.#options.check !== undefined) return;
     const { signal } = this.#end;
     while (!signal.aborted) {

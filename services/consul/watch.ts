@@ -1,10 +1,9 @@
-// Follows all keys under a prefix for as long as it is told to, whatever happens to Consul meanwhile.
+// Watches all keys under a prefix until its signal fires, across any failure of Consul.
 //
-// It asks with the index it saw last and is answered when there is something newer. After any failure (agent gone,
-// connection dead without a word, answer not understood) it pauses and starts afresh without an index: that read
-// answers at once and shows whatever state Consul came back with, newer, older or empty. The same when the index went
-// backwards. What it hands on is compared with what it handed on before, so restarts and spurious answers are silent
-// unless something is really different.
+// A blocking query with the last index returns when there is something newer. After any failure (agent gone, dead
+// connection, invalid response) the watch backs off and starts again without an index: that read returns at once with
+// whatever state Consul has then, newer, older or empty. It does the same when the index goes backwards. Each result is
+// compared with the last one, so restarts and spurious responses cause no change.
 
 import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import { ConsulError, type ConsulClient, type ConsulEntry } from './client.ts';
@@ -13,49 +12,49 @@ import { pause } from './pause.ts';
 export type WatchedEntries = ReadonlyMap<string, ConsulEntry>;
 
 export interface ChangeFacts {
-  /** Consul's history broke before this: its data may be older than what was seen, or gone. */
+  /** The index of Consul went backwards: its data may be older than before, or gone. */
   readonly isAfterReset: boolean;
-  /** Consul's index at which this was so. */
+  /** Index of Consul for this state. */
   readonly index: number;
 }
 
 export interface WatchOptions {
   /** Ends the watch. */
   readonly signal: AbortSignal;
-  /** Told of each failed try; the watch goes on. */
-  /** Told of every answer of Consul, also of one that brings no change. */
+  /** Called for every response of Consul, also without a change. */
   readonly onAnswer?: () => void;
+  /** Called for each failed request; the watch retries. */
   readonly onError?: (error: ConsulError) => void;
   readonly clock?: Clock;
   readonly random?: () => number;
-  /** How long Consul may hold a query open. */
+  /** Longest wait of a blocking query, in ms. */
   readonly waitMs?: number;
   readonly backoffMaxMs?: number;
 }
 
 export interface WatchStats {
-  /** Since Consul last answered, in ms; Infinity before the first answer. */
+  /** Time since the last response of Consul, in ms; Infinity before the first. */
   readonly ageMs: number;
   readonly answers: number;
   readonly errors: number;
   readonly changes: number;
-  /** Times the index went backwards. */
+  /** How often the index went backwards. */
   readonly resets: number;
 }
 
 export interface ConsulWatch {
   stats(): WatchStats;
-  /** Resolves when the first answer was handed on, or the watch was ended. */
+  /** Resolves after the first call of `onChange`, or when the watch ends. */
   readonly ready: Promise<void>;
 }
 
 const WAIT_MS = 60_000;
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 5_000;
-/** A prefix that changes all the time is read this often at most. */
+/** Pause between reads of a prefix that changes constantly. */
 const CHURN_PAUSE_MS = 10;
 
-/** Calls `onChange` with everything under `prefix`, by full key: once at first, then on every real change. */
+/** Calls `onChange` with all entries under `prefix` by full key: once at the start, then on every change. */
 export function watchPrefix(
   client: ConsulClient,
   prefix: string,
@@ -78,8 +77,8 @@ class PrefixWatch implements ConsulWatch {
   #markReady!: () => void;
   #seen: WatchedEntries | undefined;
   #index = 0;
-  /** Highest index seen, to notice when Consul starts over while it could not be reached. */
-  #highestIndex = 0;
+  /** Index of the last response, kept across failures to detect that Consul started over meanwhile. */
+  #lastIndex = 0;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #answers = 0;
   #errors = 0;
@@ -140,9 +139,9 @@ class PrefixWatch implements ConsulWatch {
     this.#answers++;
     this.#answeredAtMs = this.#clock.nowMs();
     this.#options.onAnswer?.();
-    const isAfterReset = index < this.#highestIndex;
+    const isAfterReset = index < this.#lastIndex;
     if (isAfterReset) this.#resets++;
-    this.#highestIndex = index;
+    this.#lastIndex = index;
     this.#index = isAfterReset ? 0 : index;
     const next = new Map(entries.map((entry) => [entry.key, entry]));
     if (this.#seen !== undefined && isSame(this.#seen, next)) return;

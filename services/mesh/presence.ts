@@ -108,7 +108,7 @@ export class Presence {
 
   /** Checks the registrations; call it when Consul answers again. */
   onConsulBack(): void {
-    for (const announcement of this.#announcements) announcement.look();
+    for (const announcement of this.#announcements) announcement.verify();
   }
 
   stats(): SessionStats {

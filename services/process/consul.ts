@@ -5,7 +5,7 @@ import { urlOf } from '../../core/mod.ts';
 import type { MetricFamily } from '../../faceplates/stats/mod.ts';
 import { startConsulAgent } from '../consul-agent/mod.ts';
 import { consulClient, consulOptionsOf, type ConsulClient, type SessionStats, type WatchStats } from '../consul/mod.ts';
-import type { ProcessContext } from './process-base.ts';
+import type { ProcessContext } from './process-context.ts';
 import path from 'node:path';
 
 export interface OpenConsul {

@@ -3,7 +3,8 @@
 
 import { Fleet, Reachability, SharedState, SnapshotFile, type Snapshot } from '../mesh/mod.ts';
 import { ConsulMetrics, type OpenConsul } from './consul.ts';
-import type { ProcessBase, ProcessContext } from './process-base.ts';
+import type { ProcessBase } from './process-base.ts';
+import type { ProcessContext } from './process-context.ts';
 import { StatusReporter } from './status-reporter.ts';
 
 /** Resolves once the managers of the mesh and their interfaces are known, at the latest after CONSUL_WAIT_MS. */

@@ -1,4 +1,4 @@
 // The door of services/process: what other rooms may import.
 
-export type { MeshHooks } from './process-base.ts';
+export type { MeshHooks } from './process-context.ts';
 export { startMesh, type RunningMesh } from './process.ts';

@@ -15,7 +15,8 @@ import { openFaceplateRole, type FaceplateRole } from './faceplate-role.ts';
 import { joinMesh } from './join-mesh.ts';
 import { ManagerRole } from './manager-role.ts';
 import { startMasterRole } from './master-role.ts';
-import { createContext, type MeshHooks, type ProcessBase, type ProcessContext } from './process-base.ts';
+import { type ProcessBase } from './process-base.ts';
+import { createContext, type MeshHooks, type ProcessContext } from './process-context.ts';
 
 export interface RunningMesh {
   /** '' for what the roles of this process do not have. */

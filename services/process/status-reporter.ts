@@ -4,7 +4,7 @@ import { runtimeName, runtimeVersion } from '../../core/mod.ts';
 import type { MeshStatus, PoolStatus } from '../../core/rpc/mod.ts';
 import { VERSION } from '../config/mod.ts';
 import type { SharedState } from '../mesh/mod.ts';
-import type { ProcessContext } from './process-base.ts';
+import type { ProcessContext } from './process-context.ts';
 
 /** The leader as a master of this process sees it. */
 interface KnownLeader {

@@ -15,8 +15,8 @@ const QUANTILE_LOOKS = 10;
 const OUTCOMES = ['replied', 'failed', 'refused', 'timed_out', 'cancelled'];
 
 /**
- * Name, colour variable of the style sheet, dash: lines differ by more than their colour. @typedef {[name: string,
- * colour: string, dash?: number[]]} Line
+ * Name, color variable of the style sheet, dash: lines differ by more than their color. @typedef {[name: string,
+ * color: string, dash?: number[]]} Line
  */
 
 /** @type {Line[]} */
@@ -242,9 +242,9 @@ class Chart {
   #options() {
     const style = getComputedStyle(document.documentElement);
     /** @param {string} name */
-    const colour = (name) => style.getPropertyValue(name).trim();
-    const axis = { stroke: colour('--soft'), font: '11px system-ui, sans-serif', ticks: { show: false } };
-    const grid = { stroke: colour('--line'), width: 1 };
+    const color = (name) => style.getPropertyValue(name).trim();
+    const axis = { stroke: color('--soft'), font: '11px system-ui, sans-serif', ticks: { show: false } };
+    const grid = { stroke: color('--line'), width: 1 };
     // Without a pointer on the chart the legend tells the newest values.
     /**
      * @param {any} plot
@@ -293,10 +293,10 @@ class Chart {
         ...this.#lines.map(([label, variable, dash], i) => ({
           label,
           value: tell,
-          stroke: colour(variable),
+          stroke: color(variable),
           width: 1.75,
           ...(dash === undefined ? {} : { dash }),
-          ...(i === 0 ? { fill: `${colour(variable)}22` } : {}),
+          ...(i === 0 ? { fill: `${color(variable)}22` } : {}),
           points: { show: false },
           spanGaps: false,
         })),

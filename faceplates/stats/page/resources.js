@@ -4,7 +4,7 @@
 
 import { age, arrange, byId, bytes, count, make, mark, plural, say, words } from './format.js';
 
-/** State, what it means. How it looks beyond its colour is in the style sheet. */
+/** State, what it means. How it looks beyond its color is in the style sheet. */
 export const STATES = [
   ['idle', 'free'],
   ['busy', 'every place taken'],

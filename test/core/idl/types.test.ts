@@ -71,7 +71,7 @@ describe('writeTypes()', () => {
       main: 'a.thrift',
       files: {
         'a.thrift': `
-          /** Colours. */
+          /** Colors. */
           enum Colour { RED = 1, GREEN }
           union Either { 1: i64 left 2: string right }
           /**
@@ -93,7 +93,7 @@ describe('writeTypes()', () => {
 import type { HandlerContext } from 'katamari';
 import type { CallOptions } from 'katamari/client';
 
-/** Colours. */
+/** Colors. */
 export const Colour = {
   RED: 1,
   GREEN: 2,

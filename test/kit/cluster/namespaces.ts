@@ -2,7 +2,7 @@
 // address too. The way from one host to another can be cut so that packets vanish without a word, as they do when a
 // switch fails. Needs root.
 //
-// How a way is cut: the sender gets a permanent neighbour entry for the other with the address of a card that does
+// How a way is cut: the sender gets a permanent neighbor entry for the other with the address of a card that does
 // not exist. The bridge floods such frames and nobody takes them. A blackhole route would not do: the kernel tells a
 // local sender of it at once.
 
@@ -107,14 +107,14 @@ class Namespaces implements NamespaceNetwork {
 
   async cut(from: Host, to: Host, ways: Ways = 'both'): Promise<void> {
     const entry = ['lladdr', NO_CARD, 'nud', 'permanent'];
-    await this.#neighbour(from, 'replace', to, entry);
-    if (ways === 'both') await this.#neighbour(to, 'replace', from, entry);
+    await this.#neighbor(from, 'replace', to, entry);
+    if (ways === 'both') await this.#neighbor(to, 'replace', from, entry);
   }
 
   async heal(from: Host, to: Host, ways: Ways = 'both'): Promise<void> {
-    await this.#neighbour(from, 'del', to, []);
+    await this.#neighbor(from, 'del', to, []);
     // Only one way may have been cut.
-    if (ways === 'both') await this.#neighbour(to, 'del', from, []);
+    if (ways === 'both') await this.#neighbor(to, 'del', from, []);
   }
 
   async end(): Promise<void> {
@@ -122,7 +122,7 @@ class Namespaces implements NamespaceNetwork {
     for (const line of this.#undo.splice(0).reverse()) await ip(...line).catch(() => undefined);
   }
 
-  async #neighbour(of: Host, what: 'replace' | 'del', to: Host, entry: readonly string[]): Promise<void> {
+  async #neighbor(of: Host, what: 'replace' | 'del', to: Host, entry: readonly string[]): Promise<void> {
     const index = this.#hosts.indexOf(of);
     if (index === -1 && of !== this.outside) throw new Error(`Host "${of.name}" is not of this network`);
     const [where, card] = index === -1 ? [[], this.#tag] : [['-n', `${this.#tag}-${index + 1}`], CARD];

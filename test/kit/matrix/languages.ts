@@ -94,7 +94,7 @@ export const FACTS: Readonly<Record<Language, LanguageFacts>> = {
   },
   Java: {
     program: async () => ({
-      // A small program for a short time: no heap to speak of, no optimising compiler.
+      // A small program for a short time: no heap to speak of, no optimizing compiler.
       command: [
         toolPath('java'),
         '-Xmx256m',

@@ -133,7 +133,7 @@ describe('deploy/consul-policy.hcl', () => {
     expect(await client.put('katamari/main/idl/abc', '[]', { cas: 0 })).toBe(true);
     expect(await client.delete('katamari/main/', { isTree: true })).toBe(true);
     // Of an agent that came back and keeps its knowledge to itself.
-    expect(await client.carryCheck('service:katamari-manager:one')).toBe(true);
+    expect(await client.syncCheck('service:katamari-manager:one')).toBe(true);
     await one.close();
     expect(one.errors()).toEqual([]);
     expect(await client.serviceIds()).toEqual([]);
@@ -185,7 +185,7 @@ describe('deploy/consul-policy.hcl', () => {
     const one = runProcess(await clientWithout());
     expect(await one.session.announce('katamari/main/managers/one', '{}')).toBe(true);
     const lacking = await clientWithout('agent_prefix');
-    await expect(lacking.carryCheck('service:katamari-manager:one')).rejects.toThrow(
+    await expect(lacking.syncCheck('service:katamari-manager:one')).rejects.toThrow(
       'lacks the rule agent_prefix "" { policy = "read" }',
     );
     await one.close();
@@ -195,7 +195,7 @@ describe('deploy/consul-policy.hcl', () => {
 describe('ConsulClient', () => {
   test('says that there is no token, and that a token is unknown', async () => {
     await expect(clientOf('').put('katamari/main/leader', '{}')).rejects.toThrow(
-      'No token was given (consul.token or CONSUL_HTTP_TOKEN)',
+      'No token is configured (consul.token or CONSUL_HTTP_TOKEN)',
     );
     const refused = await clientOf(randomUUID())
       .put('katamari/main/leader', '{}')

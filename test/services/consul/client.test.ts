@@ -167,7 +167,7 @@ for (const kind of CONSUL_KINDS) {
       expect(await client.leader()).toMatch(/:\d+$/);
     });
 
-    test('carryCheck() tells the servers of a check that passes on the agent, and of no other', async () => {
+    test('syncCheck() copies a check that passes on the agent to the catalog, and no other', async () => {
       const check = { kind: 'ttl', ttlMs: 60_000 } as const;
       const request = {
         id: 'carry-1',
@@ -189,11 +189,11 @@ for (const kind of CONSUL_KINDS) {
       >[0] &
         object);
       await until('it to be forgotten', async () => (await inCatalog()).length === 0);
-      expect(await client.carryCheck('service:carry-1')).toBe(true);
+      expect(await client.syncCheck('service:carry-1')).toBe(true);
       expect(await inCatalog()).toMatchObject([{ Service: { ID: 'carry-1', Port: 5, Tags: ['t'] } }]);
       await client.api.agent.check.fail('service:carry-1');
-      expect(await client.carryCheck('service:carry-1')).toBe(false);
-      expect(await client.carryCheck('service:none')).toBe(false);
+      expect(await client.syncCheck('service:carry-1')).toBe(false);
+      expect(await client.syncCheck('service:none')).toBe(false);
       await client.deregisterService('carry-1');
     });
 
@@ -239,7 +239,7 @@ for (const kind of CONSUL_KINDS) {
       type Gone = Parameters<typeof client.api.catalog.deregister>[0] & object;
       await client.api.catalog.deregister({ node: 'katamari', serviceid: service.id } as Gone);
       await until('it to be forgotten', async () => !(await inCatalog()));
-      announcement.look();
+      announcement.verify();
       await until('it to be in the catalog again', inCatalog);
       await announcement.withdraw();
       expect(await client.serviceIds()).not.toContain(service.id);

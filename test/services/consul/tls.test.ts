@@ -73,7 +73,7 @@ describe('ConsulClient over TLS', () => {
       const { trouble, message } = await failureOf(options);
       expect([trouble, message]).toEqual([
         'tls',
-        expect.stringContaining('not signed by a CA known here: name the one'),
+        expect.stringContaining('is signed by an unknown CA: configure that CA'),
       ]);
       expect(message).toContain('(consul.caFile)');
     }

@@ -39,8 +39,12 @@ test('Components.drain() drains one stage in parallel and finishes it before the
   open('web', 'faceplates');
   await components.drain();
   expect(ended).toEqual([
-    ...['drain thrift', 'drain web', 'drained thrift', 'drained web'],
-    ...['drain manager', 'drained manager'],
+    'drain thrift',
+    'drain web',
+    'drained thrift',
+    'drained web',
+    'drain manager',
+    'drained manager',
   ]);
 });
 

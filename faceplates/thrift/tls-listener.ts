@@ -1,17 +1,17 @@
-// TLS on the same port as everything else: a connection whose first bytes are a TLS handshake is taken through it and
-// then begins anew, as what it says inside. Limits: the time for a handshake; handshakes under way count as
-// connections. Who fails one is let go.
+// TLS on the same port as plain Thrift: a connection whose first bytes are a TLS handshake goes through the handshake
+// and then begins again, with the decrypted bytes. Limits: the time for a handshake; handshakes in flight count as
+// connections. A connection whose handshake fails is closed.
 
 import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 
-/** PEM texts. */
+/** Certificate, key and CA as PEM texts. */
 export interface ThriftTls {
   readonly cert: string;
   readonly key: string;
-  /** Clients must show a certificate signed by one of these; '' asks for none. */
+  /** Clients must show a certificate that one of these CAs has signed; '' requires none. */
   readonly ca: string;
-  /** Whoever does not speak TLS is refused. */
+  /** Refuses clients that do not speak TLS. */
   readonly isRequired: boolean;
 }
 
@@ -23,19 +23,19 @@ export interface TlsListenerOptions {
 
 export class TlsListener {
   readonly isRequired: boolean;
-  /** Its listening is never used: connections are handed to it. */
+  /** Never listens: connections are emitted on it. */
   readonly #server: Server;
-  /** By the address of the client, which the secured socket has too. */
+  /** Raw sockets by the address of the client, which the TLS socket has too. */
   readonly #handshakes = new Map<string, Socket>();
 
-  /** @throws Error when certificate and key do not fit together */
+  /** @throws Error when certificate and key do not match */
   constructor({ tls: { cert, key, ca, isRequired }, handshakeMs, onSecure }: TlsListenerOptions) {
     this.isRequired = isRequired;
     const trust = ca === '' ? {} : { ca, requestCert: true, rejectUnauthorized: true };
     this.#server = createServer({ cert, key, minVersion: 'TLSv1.2', handshakeTimeout: handshakeMs, ...trust });
     this.#server.on('secureConnection', (socket) => {
       this.#handshakes.delete(nameOf(socket));
-      // Refused before it comes here; never let in by an option that a runtime does not know.
+      // The runtime refuses it earlier. Checked again in case a runtime ignores an option.
       if (ca === '' || socket.authorized) onSecure(socket);
       else socket.destroy();
     });
@@ -46,7 +46,7 @@ export class TlsListener {
     return this.#handshakes.size;
   }
 
-  /** @param begun what was read from it already */
+  /** @param begun the bytes that were read from the socket already */
   enter(socket: Socket, begun: Buffer): void {
     const name = nameOf(socket);
     this.#handshakes.set(name, socket);

@@ -1,0 +1,58 @@
+// The parts of a process that exist before Consul is contacted; the first step of a start creates them.
+
+import type { LinkSecurity } from '../../core/link/mod.ts';
+import { systemClock, type Clock } from '../../core/mod.ts';
+import { StatsTable, type MeshEvent } from '../../core/rpc/mod.ts';
+import { advertisedHost, linkSecurityOf, ROLES, type Config, type Role } from '../config/mod.ts';
+import { EventLog, Router } from '../mesh/mod.ts';
+import { Components } from './components.ts';
+import { OfferTable } from './offer-table.ts';
+
+export interface MeshHooks {
+  readonly onEvent: (event: MeshEvent) => void;
+  /** Called for each line that a chassis or an added faceplate prints. */
+  readonly onLine?: (resource: string, line: string) => void;
+}
+
+/** The parts of a process that need no network. */
+export interface ProcessContext {
+  readonly config: Config;
+  readonly hooks: MeshHooks;
+  /** In the order of ROLES, each once. */
+  readonly roles: readonly Role[];
+  readonly clock: Clock;
+  readonly startedAtMs: number;
+  readonly events: EventLog;
+  readonly callStats: StatsTable;
+  readonly router: Router;
+  readonly offers: OfferTable;
+  readonly components: Components;
+  readonly security: LinkSecurity | undefined;
+  /** Host under which other machines reach this process. */
+  readonly advertised: string;
+}
+
+/** @throws ExitError when a file of the link's secret or certificates cannot be read */
+export function createContext(config: Config, hooks: MeshHooks, roles: readonly Role[]): ProcessContext {
+  const clock = systemClock;
+  const events = new EventLog(config.name);
+  events.listen((event) => {
+    // Events gathered from other processes are in their own logs.
+    if (event.process === config.name) hooks.onEvent(event);
+  });
+  const router = new Router({ clock });
+  return {
+    config,
+    hooks,
+    roles: ROLES.filter((role) => roles.includes(role)),
+    clock,
+    startedAtMs: clock.nowMs(),
+    events,
+    callStats: new StatsTable(),
+    router,
+    offers: new OfferTable(router),
+    components: new Components(),
+    security: linkSecurityOf(config),
+    advertised: advertisedHost(config),
+  };
+}
