@@ -3,8 +3,7 @@
 // manager.
 //
 // One object per waiting call is the node of the list, the entry of the deadline wheel and the listener of the abort
-// signal. Joining, leaving from any position and waking take constant time and create no promise, no timer and no
-// closure. A call that does not wait costs nothing here.
+// signal. Joining, leaving from any position and waking take constant time and create no promise and no timer.
 
 import { KatamariError, type Clock } from '../mod.ts';
 import type { DeadlineEntry, DeadlineWheel } from './deadline-wheel.ts';

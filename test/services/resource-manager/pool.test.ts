@@ -296,6 +296,29 @@ describe('ResourcePool.send()', () => {
     expect(sums(pool)).toMatchObject({ accepted: 3, replied: 2, cancelled: 1, inFlight: 0 });
   });
 
+  test('does not send a call again that a draining chassis did not run, once its caller has gone', async () => {
+    for (const goes of ['before', 'after', 'never']) {
+      const { pool, members, call } = bench({ resources: 2 });
+      const gone = new AbortController();
+      const [one, two] = members as [(typeof members)[0], (typeof members)[0]];
+      const end = ending(dispatchOf(pool.send)(call('a', { signal: gone.signal })));
+      const used = two.link.sent.length > 0 ? two : one;
+      const other = used === two ? one : two;
+      pool.remove(other.resource);
+      if (goes === 'before') gone.abort();
+      const sink = used.link.sent.shift()?.sink as ReplySink;
+      sink.fail(new KatamariError('draining', 'leaves', { notRun: true }));
+      if (goes === 'after') gone.abort();
+      pool.remove(used.resource);
+      const { resource, link } = bench({ resources: 0 }).newResource('Echo@1.0.0/9');
+      pool.add(resource);
+      await turn();
+      expect([goes, end.text, link.sent.length]).toEqual(
+        goes === 'never' ? [goes, 'pending', 1] : [goes, 'cancelled', 0],
+      );
+    }
+  });
+
   test('times a call out in service, keeps its place taken, and has the chassis killed after the grace time', async () => {
     const { clock, pool, members, call, hung } = bench();
     const end = ending(dispatchOf(pool.send)(call('hangs')));
