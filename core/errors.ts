@@ -1,7 +1,7 @@
-// The one error type of the mesh and the one table that gives each code its face on every protocol.
-// Errors cross processes as data (code, message, a few facts), never by instanceof; `cause` stays on this side.
+// KatamariError, and the table that maps each error code to Thrift, JSON-RPC and HTTP. Errors cross process boundaries
+// as data (code, message, facts) and are not recognized by instanceof; `cause` stays in the process that threw.
 
-/** What a refused or failed call looks like in each protocol, and what became of it for the counters. */
+/** How an error code appears in each protocol and in the statistics. */
 export interface ErrorFace {
   /** TApplicationException type: 1 unknown method, 6 internal error, 7 protocol error. */
   readonly thrift: 1 | 6 | 7;

@@ -50,7 +50,7 @@ export function scriptCommand(file: string | URL): string[] {
   return runtimeName() === 'deno' ? [process.execPath, 'run', '-A', script] : [process.execPath, script];
 }
 
-/** Returns the URL of a script for a worker thread of this process. @throws Error when there is no built file to run */
+/** Returns the URL of a script for a worker thread. @throws Error when there is no built file to run */
 export function threadScript(file: string | URL): URL {
   return pathToFileURL(runnable(file));
 }

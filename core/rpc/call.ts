@@ -53,8 +53,8 @@ export interface ReplyContext {
 }
 
 /**
- * The reply to a call: the result struct (a value or a declared exception), or a TApplicationException that the chassis
- * sent. Errors of the mesh are not replies; they reject with KatamariError.
+ * The reply to a call: the result struct (a value or a declared exception), or a TApplicationException that the
+ * chassis sent. Errors of the mesh are not replies; they reject with KatamariError.
  */
 export interface Reply {
   /** True: `body` is a TApplicationException struct from the chassis. False: the method's result struct. */
