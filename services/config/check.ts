@@ -1,22 +1,20 @@
-// What is wrong with a configuration, in words: zod's findings translated to "found X, expected Y", and the rules
-// that tie several
+// Describes what is wrong with a configuration: turns zod's issues into "found X, expected Y", and checks the rules
+// between several keys, which a schema cannot express.
+
 import { HEADER_PROTOCOLS, isWireFormat } from '../../core/thrift/encodings/mod.ts';
 import { PLAIN_CONCURRENCY_MAX } from '../mesh/mod.ts';
 import { describeValue, keyText, type ConfigText } from './file.ts';
 import { keysAt, leafFacts, schemaAt, unwrap, type ConfigFile } from './schema.ts';
 import { didYouMean } from './suggest.ts';
-
-// keys together, which a schema cannot say.
-
 import { z } from 'zod';
 
-/** One thing wrong; the reader of it puts file, line and key in front. */
+/** One error; `refusal` in config.ts adds file, line and key. */
 export interface Problem {
   readonly path: readonly PropertyKey[];
   readonly text: string;
 }
 
-/** A finding of zod's as problems: usually one, one a key when keys are unknown. */
+/** Turns an issue of zod into problems: one, or one for each unknown key. */
 export function describeIssue(issue: z.core.$ZodIssue, values: unknown, text: ConfigText | undefined): Problem[] {
   const { path } = issue;
   if (issue.code === 'unrecognized_keys') {
@@ -33,14 +31,14 @@ export function describeIssue(issue: z.core.$ZodIssue, values: unknown, text: Co
   return [{ path, text: `found ${describeFound(value, path, text)}, expected ${expected}` }];
 }
 
-/** As it stands in the file where that tells more: 1.0 and not 1. Secrets are never shown. */
+/** Quotes a value as the file spells it (1.0, not 1). Masks secrets. */
 function describeFound(value: unknown, path: readonly PropertyKey[], text: ConfigText | undefined): string {
   const schema = schemaAt(path);
   if (schema !== undefined && leafFacts(schema)?.kind === 'secret') return '********';
   return typeof value === 'string' ? describeValue(value) : (text?.sourceOf(path) ?? describeValue(value));
 }
 
-/** The rules between keys. `values` is what was written, so that a default is never blamed. */
+/** Checks the rules between keys. `values` has what the user wrote, so that no problem blames a default. */
 export function checkTogether(data: ConfigFile, values: Record<string, unknown>): Problem[] {
   return [
     ...checkPorts(data, values),
@@ -58,7 +56,7 @@ function checkPorts(data: ConfigFile, values: Record<string, unknown>): Problem[
   const problems: Problem[] = [];
   const takenBy = new Map<number, string>();
   const isWritten = (path: readonly PropertyKey[]): boolean => valueAt(values, path) !== undefined;
-  // Defaults first, so that the key somebody wrote is the one that has to give way.
+  // Defaults come first, so that a clash is reported for the key that the user wrote.
   const inOrder = portsOf(data).sort((a, b) => Number(isWritten(a.path)) - Number(isWritten(b.path)));
   for (const { path, port } of inOrder) {
     const other = takenBy.get(port);
@@ -74,7 +72,7 @@ interface ListeningConfig {
   readonly faceplates: readonly { readonly port: number }[];
 }
 
-/** Every port that a process of all roles would listen on, and its key. */
+/** Returns every port on which a process with all roles listens, with its key. */
 export function portsOf({
   ports,
   web,
@@ -119,7 +117,7 @@ function checkFaceplates({ faceplates }: ConfigFile): Problem[] {
   });
 }
 
-/** Names of what listens in any mesh: they are in status, metrics and Consul already. */
+/** Names of built-in listeners, which status, metrics and Consul already use. */
 const OWN_NAMES: readonly string[] = [
   'thrift',
   'json-rpc',
@@ -209,7 +207,7 @@ function checkDeployment({ deployments }: ConfigFile, index: number): Problem[] 
   return problems;
 }
 
-/** What only a server without the library needs said. */
+/** Checks the keys that only apply to plain Thrift servers. */
 function checkPlain(entry: ConfigFile['deployments'][number], path: readonly PropertyKey[]): Problem[] {
   const { kit, transport = 'framed', protocol = 'binary', concurrency = 1 } = entry;
   if (kit === 'sdk') {
@@ -232,7 +230,7 @@ function checkPlain(entry: ConfigFile['deployments'][number], path: readonly Pro
   return problems;
 }
 
-/** What should stand at a place that has something else. */
+/** Returns what the schema expects at a path. */
 function describeExpected(path: readonly PropertyKey[]): string {
   const schema = schemaAt(path);
   if (schema === undefined) return 'nothing here';

@@ -1,6 +1,6 @@
-// The configuration of a process: one file, laid under KATAMARI_* variables, laid under flags, checked once, then
-// plain data that everything else trusts. Every error names where it stands, the key, what was found and what was
-// expected; exit code 78.
+// The configuration of a process. Flags override KATAMARI_* variables, which override the file. The result is checked
+// once and is plain data afterwards. Every error names the place, the key, what was found and what was expected; the
+// exit code is 78.
 
 import os from 'node:os';
 import type { FaceplateLimits } from '../../core/mod.ts';
@@ -17,18 +17,18 @@ import path from 'node:path';
 import { z } from 'zod';
 export type { ConfiguredDeployment } from './deployment.ts';
 
-/** What a process runs by. Durations in ms, sizes in bytes, paths absolute; nothing here is left to be defaulted. */
+/** The complete settings of a process: durations in ms, sizes in bytes, absolute paths, all defaults applied. */
 export interface Config {
   readonly mesh: string;
-  /** Of this process, unique in its mesh. */
+  /** Name of this process, unique in its mesh. */
   readonly name: string;
-  /** The machine it runs on; copies are spread over machines. */
+  /** The machine it runs on. Replicas are spread over machines. */
   readonly machine: string;
-  /** Where other machines reach this one; '' for `host`. */
+  /** Host under which other machines reach this process; '' for `host`. */
   readonly advertise: string;
   readonly dataDir: string;
   readonly host: string;
-  /** 0 stands for any free port. */
+  /** 0 means any free port. */
   readonly ports: {
     readonly thrift: number;
     readonly jsonRpc: number;
@@ -38,7 +38,7 @@ export interface Config {
   };
   readonly consul: {
     readonly embedded: boolean;
-    /** Of the real Consul, with scheme; '' when embedded. */
+    /** URL of the real Consul; '' when embedded. */
     readonly address: string;
     readonly token: string;
     /** '' for none. */
@@ -46,7 +46,7 @@ export interface Config {
     readonly certFile: string;
     readonly keyFile: string;
   };
-  /** How faceplates and managers know each other. All '' on one machine. */
+  /** How faceplates and managers authenticate each other. All '' on one machine. */
   readonly link: {
     readonly secret: string;
     readonly secretFile: string;
@@ -54,18 +54,18 @@ export interface Config {
     readonly certFile: string;
     readonly keyFile: string;
   };
-  /** Lower ranks lead first. */
+  /** Masters with a lower rank become leader first. */
   readonly master: { readonly rank: number };
-  /** Share of the copies a manager gets, relative to others. */
+  /** Share of the replicas that a manager gets, relative to the others. */
   readonly manager: { readonly capacity: number };
   readonly timeoutMs: number;
   readonly admin: {
-    /** '' when it is to be read from, or made and written to, `tokenFile`. */
+    /** '' if it is read from `tokenFile`, which is created if it is missing. */
     readonly token: string;
     readonly tokenFile: string;
   };
   readonly thrift: {
-    /** Service of calls that name none; '' for none. */
+    /** Service of calls without a service name; '' for none. */
     readonly defaultService: string;
     /** Files; '' for none. */
     readonly tls: {
@@ -76,16 +76,16 @@ export interface Config {
     };
   };
   readonly jsonRpc: { readonly allowedOrigins: readonly string[] };
-  /** Off without sites. */
+  /** The web faceplate; off without sites. */
   readonly web: { readonly port: number; readonly trustProxy: boolean; readonly sites: readonly Site[] };
-  /** Fronts of the user's own. */
+  /** Faceplates that the user added. */
   readonly faceplates: readonly AddedFaceplate[];
   readonly limits: FaceplateLimits;
   readonly routes: Readonly<Record<string, { readonly weights: Readonly<Record<string, number>> }>>;
   readonly deployments: readonly ConfiguredDeployment[];
 }
 
-/** Where configuration is looked for. */
+/** Inputs of the configuration. */
 export interface ConfigSources {
   /** `--config`; undefined for KATAMARI_CONFIG, then the usual names in `cwd`. */
   readonly file: string | undefined;
@@ -97,7 +97,7 @@ export interface ConfigSources {
 /** One line of `katamari config`. */
 export interface EffectiveSetting {
   readonly key: string;
-  /** As it would be written in the file; secrets are masked. */
+  /** Value as the file would have it. Secrets are masked. */
   readonly value: string;
   /** `default`, `katamari.yaml:12`, `env KATAMARI_HOST`, `flag --host`. */
   readonly from: string;
@@ -115,7 +115,7 @@ export interface LoadedConfig {
 
 /**
  * Reads, checks and resolves the configuration.
- * @throws CliError with exit code 78 and every problem found, one a line; exit code 2 for a flag that names no setting.
+ * @throws ExitError with exit code 78 and all problems, one a line; exit code 2 for a flag without a setting.
  */
 export function loadConfig(sources: ConfigSources): LoadedConfig {
   const named = sources.file ?? sources.env['KATAMARI_CONFIG'];
@@ -125,20 +125,21 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   const originOf = (path: readonly PropertyKey[]): string =>
     origins.get(keyText(path)) ??
     (text !== undefined && has(values, path) ? `${text.shown}:${text.lineOf(path)}` : 'default');
-  const where = (path: readonly PropertyKey[]): string => describePlace(path, origins, text);
+  const placeOf = (path: readonly PropertyKey[]): Place => describePlace(path, origins, text);
+  const where = (path: readonly PropertyKey[]): string => placeOf(path).shown;
 
   const checked = configSchema.safeParse(values);
   if (!checked.success) {
     throw refusal(
       checked.error.issues.flatMap((issue) => describeIssue(issue, values, text)),
-      where,
+      placeOf,
     );
   }
   const filled = fillIn(checked.data, sources, (path) =>
     origins.has(keyText(path)) ? sources.cwd : (text?.directory ?? sources.cwd),
   );
   const clashes = checkTogether(filled, values);
-  if (clashes.length > 0) throw refusal(clashes, where);
+  if (clashes.length > 0) throw refusal(clashes, placeOf);
   const settings: EffectiveSetting[] = [];
   listEffective(configSchema, filled, [], originOf, settings);
   return {
@@ -150,28 +151,35 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   };
 }
 
-function refusal(problems: readonly Problem[], where: (path: readonly PropertyKey[]) => string): ExitError {
-  const lines = problems.map(({ path, text }) => `${where(path)}: ${text}`).sort((a, b) => lineIn(a) - lineIn(b));
+function refusal(problems: readonly Problem[], placeOf: (path: readonly PropertyKey[]) => Place): ExitError {
+  const lines = problems
+    .map(({ path, text }) => ({ ...placeOf(path), text }))
+    .sort((a, b) => a.line - b.line)
+    .map(({ shown, text }) => `${shown}: ${text}`);
   const more = lines.length > PROBLEMS_SHOWN_MAX ? [`... and ${lines.length - PROBLEMS_SHOWN_MAX} more`] : [];
   return new ExitError(EXIT.badConfiguration, [...lines.slice(0, PROBLEMS_SHOWN_MAX), ...more].join('\n'));
 }
 
-/** So that problems are read from the top of the file down; those of variables and flags come first. */
-function lineIn(problem: string): number {
-  return Number(/^[^:]+:(\d+): /.exec(problem)?.[1] ?? 0);
+/** Where a value was given. */
+interface Place {
+  /** `katamari.yaml:12: deployments[0].script`, or the variable or flag and the key. */
+  readonly shown: string;
+  /** Line in the file, from 1; 0 for variables and flags, whose problems come first. */
+  readonly line: number;
 }
 
 function describePlace(
   path: readonly PropertyKey[],
   origins: ReadonlyMap<string, string>,
   text: ConfigText | undefined,
-): string {
+): Place {
   for (let length = path.length; length > 0; length--) {
     const origin = origins.get(keyText(path.slice(0, length)));
-    if (origin !== undefined) return `${origin.replace(/^(env|flag) /, '')}: ${keyText(path)}`;
+    if (origin !== undefined) return { shown: `${origin.replace(/^(env|flag) /, '')}: ${keyText(path)}`, line: 0 };
   }
-  const file = text === undefined ? 'configuration' : `${text.shown}:${text.lineOf(path)}`;
-  return path.length === 0 ? file : `${file}: ${keyText(path)}`;
+  const line = text?.lineOf(path) ?? 0;
+  const file = text === undefined ? 'configuration' : `${text.shown}:${line}`;
+  return { shown: path.length === 0 ? file : `${file}: ${keyText(path)}`, line };
 }
 
 /**

@@ -1,6 +1,5 @@
-// katamari.yaml as text: found, read, parsed, with the line of every key kept for messages. Knows nothing of what the
-// keys mean. JSON is read by the same parser, being a subset of YAML. Aliases are bounded by the parser, the size by
-// FILE_BYTES_MAX.
+// Finds, reads and parses katamari.yaml and keeps the line of every key for messages. Does not interpret keys. The same
+// parser reads JSON, a subset of YAML. The parser limits aliases; FILE_BYTES_MAX limits the size.
 
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { ExitError, EXIT } from './exit-error.ts';
@@ -30,7 +29,7 @@ export function findConfigFile(named: string | undefined, cwd: string): string |
   return CONFIG_FILE_NAMES.map((name) => path.join(cwd, name)).find((file) => existsSync(file));
 }
 
-/** Reads and parses; every problem is a CliError with exit code 78 that names the file and the line. */
+/** Reads and parses; every problem is a ExitError with exit code 78 that names the file and the line. */
 export function readConfigFile(file: string, cwd: string): ConfigText {
   const relative = path.relative(cwd, file);
   const shown = relative.startsWith('..') || relative === '' ? file : relative;

@@ -1,12 +1,10 @@
-// Settings from outside the file: KATAMARI_* variables and flags. Each is laid over the file's values before they are
-// checked, and
+// Settings from outside the file: KATAMARI_* variables and flags. They override the file before the check. The origin
+// of every value is kept for messages and for `katamari config`.
+
 import { ExitError, EXIT } from './exit-error.ts';
 import { describeValue, keyText, type ConfigText } from './file.ts';
 import { configSchema, leafFacts, unwrap, type LeafFacts } from './schema.ts';
 import { didYouMean } from './suggest.ts';
-
-// it is remembered where each value came from, so that a message and `katamari config` can say so.
-
 import { z } from 'zod';
 
 /** A setting that a variable or a flag may give: every leaf outside `routes` and `deployments`. */
@@ -34,7 +32,7 @@ export interface Layered {
   readonly values: Record<string, unknown>;
   /** `env KATAMARI_HOST`, `flag --host` by key, for keys that do not come from the file. */
   readonly origins: ReadonlyMap<string, string>;
-  /** Things that are not wrong but surely not meant. */
+  /** Inputs that are valid but probably a mistake. */
   readonly warnings: readonly string[];
 }
 
@@ -72,8 +70,8 @@ export function layer(file: ConfigText | undefined, env: NodeJS.ProcessEnv, flag
 }
 
 /**
- * CONSUL_HTTP_ADDR and its kin count where nothing of ours was said, and only for a mesh that was told to use a real
- * Consul: a mesh tried out on a laptop must not write to the company's because its address is in the environment.
+ * Reads CONSUL_HTTP_ADDR and similar variables where no setting is given, and only if the mesh uses a real Consul. A
+ * mesh on a laptop must not write to the company's Consul because its address is in the environment.
  */
 function readConsulVariables(
   values: Record<string, unknown>,
@@ -99,7 +97,7 @@ function readConsulVariables(
   return [];
 }
 
-/** A misspelt variable does nothing, silently; so it is said. */
+/** Warns of variables that match no setting. Otherwise a misspelled one would be ignored silently. */
 function unknownVariables(settings: readonly Setting[], env: NodeJS.ProcessEnv): string[] {
   const known = settings.map(({ variable }) => variable);
   return Object.keys(env)
@@ -122,7 +120,7 @@ function put(
   let parent = values;
   for (const step of setting.path.slice(0, -1)) {
     const next = parent[step];
-    // A file that has something else there is wrong and will be told so under its own line.
+    // The file has another type here. The check reports that with its line.
     if (next !== undefined && next !== null && (typeof next !== 'object' || Array.isArray(next))) return;
     parent = (parent[step] = (next as Record<string, unknown> | null | undefined) ?? {}) as Record<string, unknown>;
   }
@@ -153,7 +151,7 @@ function upperSnake(word: string): string {
   return word.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
 }
 
-/** KATAMARI_MESH is what a chassis finds its mesh by; the admin token has one name for servers and clients. */
+/** A chassis finds its mesh by KATAMARI_MESH. The admin token has the same name for servers and clients. */
 const NAMES_OF_THEIR_OWN: Readonly<Record<string, string>> = {
   mesh: 'KATAMARI_MESH_NAME',
   'admin.token': 'KATAMARI_TOKEN',

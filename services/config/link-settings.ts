@@ -7,7 +7,7 @@ import type { Config } from './config.ts';
 import { ExitError, EXIT } from './exit-error.ts';
 import { networkInterfaces } from 'node:os';
 
-/** undefined: neither a secret nor certificates are configured. @throws CliError when a file cannot be read */
+/** undefined: neither a secret nor certificates are configured. @throws ExitError when a file cannot be read */
 export function linkSecurityOf({ link }: Config): LinkSecurity | undefined {
   const secret = link.secretFile === '' ? link.secret : read('link.secretFile', link.secretFile).trim();
   if (link.secretFile !== '' && secret.length < SECRET_LENGTH_MIN) {
@@ -29,7 +29,7 @@ export function linkSecurityOf({ link }: Config): LinkSecurity | undefined {
 
 /**
  * undefined: no certificate is configured.
- * @throws CliError when a file cannot be read, or the two do not fit together
+ * @throws ExitError when a file cannot be read, or the two do not fit together
  */
 export function thriftTlsOf({ thrift: { tls } }: Config): ThriftTls | undefined {
   if (tls.certFile === '') return undefined;

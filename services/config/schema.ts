@@ -1,14 +1,11 @@
-// What may stand in katamari.yaml: every key with its type, its default (written as a user would write it) and the
-// words that say
+// The schema of katamari.yaml: every key with its type, its default (as a user would write it) and the text of what is
+// expected. The one source for the check, `katamari config`, KATAMARI_* variables and docs/configuration.md.
+
 import { PROTOCOLS, TRANSPORTS, type Protocol, type Transport } from '../../core/thrift/encodings/mod.ts';
 import { formatDuration, formatSize, parseDuration, parseSize, type ParsedUnit } from './units.ts';
-
-// what was expected. The one source for checking, for `katamari config`, for KATAMARI_* variables and for
-// docs/configuration.md.
-
 import { z } from 'zod';
 
-/** The file after checking: defaults filled in, durations in ms, sizes in bytes, paths still as written. */
+/** The checked file: with defaults, durations in ms, sizes in bytes, and paths as written. */
 export interface ConfigFile {
   mesh: string;
   name?: string | undefined;
@@ -111,33 +108,33 @@ export interface DeploymentEntry {
   queue: { max: number };
 }
 
-/** How a value is written, which decides how a variable's text is read and how a value is shown. */
+/** Notation of a value; decides how the text of a variable is parsed and how a value is printed. */
 export type SettingKind = 'text' | 'number' | 'boolean' | 'duration' | 'size' | 'list' | 'map' | 'secret';
 
-/** What the schema remembers of a leaf beside its type. */
+/** Metadata of a leaf. */
 export interface LeafFacts {
   readonly kind: SettingKind;
   readonly expected: string;
 }
 
-/** The facts of a leaf, whatever optional or default wraps it; undefined for maps of keys and lists of maps. */
+/** Returns the metadata of a leaf below optional and default; undefined for maps of keys and lists of maps. */
 export function leafFacts(schema: z.ZodType): LeafFacts | undefined {
   return unwrap(schema).meta() as LeafFacts | undefined;
 }
 
-/** The schema below optional and default. */
+/** Returns the schema below optional and default. */
 export function unwrap(schema: z.ZodType): z.ZodType {
   return schema instanceof z.ZodOptional || schema instanceof z.ZodPrefault
     ? unwrap(schema.unwrap() as z.ZodType)
     : schema;
 }
 
-/** What stands for a key that nobody set, as a user would write it; undefined for none. */
+/** Returns the default of a key as a user would write it; undefined for none. */
 export function defaultOf(schema: z.ZodType): unknown {
   return schema instanceof z.ZodPrefault ? schema.def.defaultValue : undefined;
 }
 
-/** The schema of what `path` leads to, or undefined when the schema knows no such place. */
+/** Returns the schema at `path`; undefined if there is none. */
 export function schemaAt(path: readonly PropertyKey[]): z.ZodType | undefined {
   let schema: z.ZodType | undefined = configSchema;
   for (const step of path) {
@@ -151,14 +148,14 @@ export function schemaAt(path: readonly PropertyKey[]): z.ZodType | undefined {
   return schema;
 }
 
-/** The keys that may stand at `path`. */
+/** Returns the keys that are allowed at `path`. */
 export function keysAt(path: readonly PropertyKey[]): string[] {
   const schema = schemaAt(path);
   const inner = schema === undefined ? undefined : unwrap(schema);
   return inner instanceof z.ZodObject ? Object.keys(inner.shape) : [];
 }
 
-/** Largest number that may be asked for where a count has no closer bound. */
+/** Maximum of counts without a smaller limit. */
 const COUNT_MAX = 1_000_000_000;
 
 const leaf = <T extends z.ZodType>(schema: T, kind: SettingKind, expected: string): T =>
@@ -189,11 +186,11 @@ const atLeast = (kind: 'duration' | 'size', min: number): string =>
 const duration = (min = 1) => measured('duration', parseDuration, min);
 const size = (min = 1) => measured('size', parseSize, min);
 
-/** Header values are written as they stand here. */
+/** Header values are sent as configured. */
 const PRINTABLE = /^[\x20-\x7e]+$/;
 /** `/shop`, `/shop/en`: no `..`, nothing percent-encoded, no slash at the end. */
 const PREFIX = /^\/$|^(\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/;
-/** What ends up in the names of a metric's label and a Consul service. */
+/** Valid in metric labels and in names of Consul services. */
 const FACEPLATE_NAME = /^[a-z][a-z0-9-]{0,30}[a-z0-9]$/;
 
 /** A Thrift identifier; dots as in a service of an included file. */
@@ -202,7 +199,7 @@ const METHOD = /^[A-Za-z_][A-Za-z0-9_]*$/;
 /** SemVer, with fewer than three numbers allowed. */
 const VERSION = /^\d+(\.\d+){0,2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$/;
 const VERSION_EXPECTED = 'a version in quotes such as "1.0.0"';
-/** What may stand in a Consul key and in a file name. */
+/** Valid in Consul keys and in file names. */
 const NAME = /^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
 const NAME_EXPECTED = 'a name of letters, digits, ".", "_" and "-", at most 63';
 

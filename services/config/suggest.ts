@@ -1,4 +1,4 @@
-// "Did you mean": the closest of some names to a misspelt one, counting swapped neighbors as one slip.
+// "Did you mean": the closest of some names to a misspelled one, counting swapped neighbors as one slip.
 
 /**
  * The closest candidate, or undefined when none is close enough to be meant. The beginning of a name counts as close.

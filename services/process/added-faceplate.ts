@@ -1,6 +1,6 @@
-// A front of the user's own: its module found and loaded, its options checked by itself, started within a time, and
-// from then on kept at arm's length: what it throws while the mesh runs or ends is told, and ends nothing else. Every
-// error names the place in the configuration.
+// Loads and starts a faceplate that the user added, with a timeout for each step. The module checks its own options.
+// Errors that it throws while the mesh runs or shuts down are reported and affect nothing else. Every error of a start
+// names the place in the configuration.
 
 import { createRequire } from 'node:module';
 import { existsSync } from 'node:fs';
@@ -10,10 +10,10 @@ import type { Faceplate, FaceplateContext, FaceplateModule } from '../../facepla
 import { ExitError, EXIT, describeValue, type AddedFaceplate } from '../config/mod.ts';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
-/** What is the mesh's and not the entry's. */
+/** What the mesh gives to a faceplate beside its entry in the configuration. */
 export type GivenToFaceplate = Pick<FaceplateContext, 'mesh' | 'book' | 'limits' | 'host'>;
 
-/** @param tell is given what goes wrong later, one line each @throws CliError when it does not come to listen */
+/** @param tell receives later errors, one line each @throws ExitError when it does not start to listen */
 export async function startAddedFaceplate(
   entry: AddedFaceplate,
   given: GivenToFaceplate,
@@ -26,7 +26,7 @@ export async function startAddedFaceplate(
   try {
     front = await within(START_MS, 'start() has not settled', started);
   } catch (error) {
-    // If it comes to listen after all, nobody wants it any more.
+    // Close it if it starts to listen after the timeout.
     started.then((late) => (isFaceplate(late) ? late.close() : undefined)).catch(() => undefined);
     throw refusalOf(entry, error);
   }
@@ -118,7 +118,7 @@ function checkOptions(entry: AddedFaceplate, check: FaceplateModule['options']):
   throw new ExitError(EXIT.badConfiguration, lines.join('\n'));
 }
 
-/** Why it does not listen: a port that is taken is told as it is for the built-in fronts. */
+/** Describes why it does not listen. A taken port reads as for the built-in faceplates. */
 function refusalOf(entry: AddedFaceplate, error: unknown): ExitError {
   const { code, port = entry.port } = (error ?? {}) as { readonly code?: unknown; readonly port?: number };
   if (code === 'EADDRINUSE') {
@@ -135,7 +135,7 @@ function refusalOf(entry: AddedFaceplate, error: unknown): ExitError {
   );
 }
 
-/** @throws what `work` rejects with, or that it has not settled */
+/** @throws the rejection of `work`, or an Error if it has not settled within `limitMs` */
 async function within<T>(limitMs: number, what: string, work: Promise<T>): Promise<T> {
   const settled = new AbortController();
   const tooLate = sleep(limitMs, settled.signal).then(() => Promise.reject(new Error(`${what} within ${limitMs} ms`)));
@@ -156,7 +156,7 @@ function isFaceplate(value: unknown): value is Faceplate {
   );
 }
 
-/** A front whose mistakes stay its own: no end of a process waits for it for ever. */
+/** Contains the errors of an added faceplate. A shutdown waits for it only for a limited time. */
 class GuardedFaceplate implements Faceplate {
   readonly address: string;
   readonly #name: string;
@@ -181,7 +181,7 @@ class GuardedFaceplate implements Faceplate {
     }
   }
 
-  /** A call that began a moment ago may last until its deadline. */
+  /** Waits until the deadline of the latest call, plus CLOSE_MS. */
   async drain(): Promise<void> {
     await this.#end('drain', () => this.#front.drain(), this.#timeoutMs() + CLOSE_MS);
     await this.close();
@@ -204,6 +204,6 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** What a module has to be loaded, and again to come to listen. */
+/** Timeout for loading a module, and again for its start. */
 const START_MS = 10_000;
 const CLOSE_MS = 2_000;

@@ -1,11 +1,12 @@
-// The token that guards the admin service: the configuration's, or the one in its file, made at the first start and
-// readable for this user alone.
+// The token of the admin service: from the configuration, or from its file. The first start creates that file, readable
+// by its owner only.
 
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/mod.ts';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
+/** Returns the admin token; creates it, and the folder of its file, if there is none. */
 export function ensureAdminToken({ admin }: Config): string {
   if (admin.token !== '') return admin.token;
   if (existsSync(admin.tokenFile)) {

@@ -1,4 +1,4 @@
-// The service `katamari.Mesh`, which chassis and clients ask how a service looks before they call it.
+// The service `katamari.Mesh`: describes the interface of a service to chassis and clients before their first call.
 
 import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
 import { KatamariError } from '../../core/mod.ts';
@@ -6,7 +6,7 @@ import { meshInterface, NO_REPLY_CONTEXT, sendOf, type Call, type Reply, type Se
 import type { Method } from '../../core/thrift/mod.ts';
 import { isVersionMatch, type Router } from '../mesh/mod.ts';
 
-/** Answers `katamari.Mesh`, hands everything else on. */
+/** Returns a Send that answers calls to `katamari.Mesh` and passes all others to `send`. */
 export function withMeshService(router: Router, send: Send): Send {
   const method = meshInterface().methods.get('describe') as Method;
   const describe = async (call: Call): Promise<Reply> => {

@@ -1,6 +1,6 @@
-// The whole mesh as a faceplate tells of it: the pools of every manager, asked over the links, and every process that
-// Consul knows. Gathered when somebody looks, the others at most once in a short while; a manager that does not
-// answer is told with what its record says.
+// The status of the whole mesh: the pools of every manager, requested over the links, and every process in Consul.
+// Gathered on demand, from other processes at most every FRESH_MS. For a manager that does not answer, the status shows
+// its record in Consul.
 
 import type { MeshStatus, PoolStatus, ProcessStatus } from '../../core/rpc/mod.ts';
 import { ConsulError, within, type ConsulEntry } from '../consul/mod.ts';
@@ -19,7 +19,7 @@ import {
 } from '../mesh/mod.ts';
 import type { ProcessBase } from './process-base.ts';
 
-/** Who is there beside the managers, as Consul said last. */
+/** Masters, faceplates and leader by the last read of Consul. */
 interface ExpectedProcesses {
   readonly masters: ReadonlyMap<string, MasterRecord>;
   readonly faceplates: ReadonlyMap<string, FaceplateRecord>;
@@ -30,7 +30,7 @@ interface ExpectedProcesses {
 
 export class StatusGatherer {
   readonly #base: ProcessBase;
-  #roster: ExpectedProcesses = { masters: new Map(), faceplates: new Map(), drained: new Set(), leader: '', term: 0 };
+  #expected: ExpectedProcesses = { masters: new Map(), faceplates: new Map(), drained: new Set(), leader: '', term: 0 };
   #gathering: Promise<PoolStatus[]> | undefined;
   #gathered: { readonly pools: PoolStatus[]; readonly atMs: number } | undefined;
 
@@ -38,7 +38,7 @@ export class StatusGatherer {
     this.#base = base;
   }
 
-  /** This process as it is now, what the others said a moment ago: who has made a call sees it counted. */
+  /** Returns the mesh status. Own figures are current, so a caller sees its last call; others may be FRESH_MS old. */
   async status(): Promise<MeshStatus> {
     const others = await this.#others();
     const own = this.#base.status.read();
@@ -48,12 +48,12 @@ export class StatusGatherer {
       ...own,
       pools: [...own.pools, ...others.map(weigh)],
       processes: this.#processes(own),
-      leader: this.#roster.leader,
-      term: this.#roster.term,
+      leader: this.#expected.leader,
+      term: this.#expected.term,
     };
   }
 
-  /** Who asks at the same time shares one gathering. */
+  /** Concurrent requests share one gathering. */
   #others(): Promise<PoolStatus[]> {
     const { clock } = this.#base;
     if (this.#gathered !== undefined && clock.nowMs() - this.#gathered.atMs < FRESH_MS) {
@@ -67,7 +67,7 @@ export class StatusGatherer {
     const { fleet, clock, roles, config } = this.#base;
     const others = [...fleet.records].filter(([name]) => name !== config.name || !roles.includes('manager'));
     const found = Promise.all(others.map(([name, record]) => this.#poolsOf(name, record)));
-    const [pools] = await Promise.all([found, this.#callRoster()]);
+    const [pools] = await Promise.all([found, this.#refreshProcesses()]);
     this.#gathered = { pools: pools.flat(), atMs: clock.nowMs() };
     return this.#gathered.pools;
   }
@@ -83,18 +83,18 @@ export class StatusGatherer {
     }
   }
 
-  /** One look at Consul; while it is away the last one holds. */
-  async #callRoster(): Promise<void> {
+  /** Reads the processes from Consul. Keeps the last result while Consul is unreachable. */
+  async #refreshProcesses(): Promise<void> {
     const { clock, reachability } = this.#base;
     try {
-      this.#roster = await within(clock, CONSUL_MS, (signal) => this.#readRoster(signal));
+      this.#expected = await within(clock, CONSUL_MS, (signal) => this.#readProcesses(signal));
     } catch (error) {
       if (!(error instanceof ConsulError)) throw error;
       if (!error.isCancelled) reachability.failed(error);
     }
   }
 
-  async #readRoster(signal: AbortSignal): Promise<ExpectedProcesses> {
+  async #readProcesses(signal: AbortSignal): Promise<ExpectedProcesses> {
     const { client, config } = this.#base;
     const keys = keysOf(config.mesh);
     const list = async (prefix: string): Promise<Map<string, ConsulEntry>> =>
@@ -116,7 +116,7 @@ export class StatusGatherer {
   }
 
   #processes(own: MeshStatus): ProcessStatus[] {
-    const { masters, faceplates, leader } = this.#roster;
+    const { masters, faceplates, leader } = this.#expected;
     const { fleet, config } = this.#base;
     const plain = { capacity: 0, resources: 0, isLeader: false, state: 'up' } as const;
     return [
@@ -150,13 +150,13 @@ export class StatusGatherer {
   }
 
   #stateOf(name: string, record: ManagerRecord, own: MeshStatus): ProcessStatus['state'] {
-    if (record.isDraining || this.#roster.drained.has(name)) return 'draining';
+    if (record.isDraining || this.#expected.drained.has(name)) return 'draining';
     if (name === own.name && own.roles.includes('manager')) return 'up';
     return this.#base.fleet.stateOf(name) === 'up' ? 'up' : 'unreachable';
   }
 }
 
-/** A pool of which no more is known than its record says. */
+/** The status of a pool of which only the record is known. */
 function unseen(pool: PoolRecord, manager: string, note: string): PoolStatus {
   const { id, service, version, roles, tags, interfaceId, alive } = pool;
   return {

@@ -250,7 +250,7 @@ describe('katamari doctor, on rights', () => {
     const unknown = await diagnose(at(closed.address, { token: randomUUID() }));
     expect(unknown.about('Consul keys')).toContain('does not know this token');
     const none = await diagnose(at(closed.address));
-    expect(none.about('Consul keys')).toContain('No token was given');
+    expect(none.about('Consul keys')).toContain('No token is configured');
   });
 });
 
