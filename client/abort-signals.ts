@@ -1,32 +1,32 @@
-// The callers' signals: one listener on each, however many calls it is for, and none when the last of them has ended.
-// (Runtimes warn of many listeners on one signal, and callers do share theirs.)
+// Listens to the abort signals of callers, with one listener per signal while any of its calls is pending. Callers
+// share signals among many calls, and runtimes warn about many listeners on one signal.
 
 import type { ClientCall } from './pending-call.ts';
 
 export class AbortSignals {
-  readonly #watches = new Map<AbortSignal, AbortSubscription>();
+  readonly #subscriptions = new Map<AbortSignal, AbortSubscription>();
   readonly #onAbort: (call: ClientCall) => void;
 
   constructor(onAbort: (call: ClientCall) => void) {
     this.#onAbort = onAbort;
   }
 
-  watch(signal: AbortSignal, call: ClientCall): void {
-    let watch = this.#watches.get(signal);
-    if (watch === undefined) {
-      watch = new AbortSubscription(this.#onAbort);
-      this.#watches.set(signal, watch);
-      signal.addEventListener('abort', watch);
+  subscribe(signal: AbortSignal, call: ClientCall): void {
+    let subscription = this.#subscriptions.get(signal);
+    if (subscription === undefined) {
+      subscription = new AbortSubscription(this.#onAbort);
+      this.#subscriptions.set(signal, subscription);
+      signal.addEventListener('abort', subscription);
     }
-    watch.calls.add(call);
+    subscription.calls.add(call);
   }
 
-  /** Fine when it is not watched for this call. */
-  forget(signal: AbortSignal, call: ClientCall): void {
-    const watch = this.#watches.get(signal);
-    if (watch === undefined || !watch.calls.delete(call) || watch.calls.size > 0) return;
-    this.#watches.delete(signal);
-    signal.removeEventListener('abort', watch);
+  /** Does nothing if the call is not subscribed. */
+  unsubscribe(signal: AbortSignal, call: ClientCall): void {
+    const subscription = this.#subscriptions.get(signal);
+    if (subscription === undefined || !subscription.calls.delete(call) || subscription.calls.size > 0) return;
+    this.#subscriptions.delete(signal);
+    signal.removeEventListener('abort', subscription);
   }
 }
 

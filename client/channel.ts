@@ -1,5 +1,9 @@
-// Where calls are kept from the moment they are made until they have ended: in line while there is no connection or
-// no room on it, on the
+// A channel to the mesh. It owns every call from its creation to its end: queued while there is no connection or no
+// room on it, sent, or paused before a retry. One deadline wheel ends calls that time out. New calls use one
+// connection at a time; older connections only finish their calls. Limits: calls in flight, queued calls, tries and
+// time.
+
+import { setInterval } from 'node:timers';
 import { DeadlineWheel, type DeadlineEntry, DenseSet } from '../core/link/mod.ts';
 import { type Clock, asKatamariError, ERROR_TABLE, KatamariError, RetryBudget } from '../core/mod.ts';
 import type { HeadersIn } from '../core/thrift/mod.ts';
@@ -13,16 +17,13 @@ import { errorOf, valueOf } from './replies.ts';
 import type { RequestHeaders } from './request-headers.ts';
 import { pauseBeforeRetry } from './retry-policy.ts';
 
-// connection, or pausing before another try. One wheel ends all of them at their deadlines. There is one connection
-// at a time for new calls; others only finish what is on them. Limits: calls under way and in line, tries, time.
-
-import { setInterval } from 'node:timers';
-
-/** Counted since the client was made, but for the first three. */
+/** Statistics of a channel. Counters start at zero when the client is created. */
 export interface ChannelStats {
-  /** Where new calls go; '' while there is no connection. */
+  /** Address of the connection that new calls use; '' while there is none. */
   readonly address: string;
+  /** Calls sent and not yet answered. */
   readonly underWay: number;
+  /** Calls not sent yet, and calls paused before a retry. */
   readonly waiting: number;
   readonly sent: number;
   readonly answered: number;
@@ -39,17 +40,18 @@ export class Channel implements CallOwner, ConnectionOwner {
   readonly #budget: RetryBudget;
   readonly #dialer: Dialer;
   readonly #signals = new AbortSignals((call) => this.#aborted(call));
-  /** All that have not ended. */
+  /** All calls that have not ended. */
   readonly #calls = new DenseSet<ClientCall>();
-  /** Those that could be sent now, in the order in which they came. */
+  /** Calls that are ready to be sent, in order of arrival. */
   readonly #waiting = new Set<ClientCall>();
-  /** Its timer does nothing; while calls have not ended it keeps the process alive. */
-  readonly #keeper = setInterval(() => {}, KEEPER_MS);
+  /** Keeps the process alive while calls are pending. The timer itself does nothing. */
+  readonly #keepAlive = setInterval(() => {}, KEEP_ALIVE_MS);
   #connection: ClientConnection | undefined;
+  /** Connections that take no new calls and finish those that they have. */
   readonly #leaving = new Set<ClientConnection>();
-  #isDialling = false;
+  #isDialing = false;
   #dialError: KatamariError | undefined;
-  /** Why no further call is taken. */
+  /** Error with which new calls are refused; undefined while the channel is open. */
   #closed: KatamariError | undefined;
   #isClosed = false;
   #onEmpty: (() => void) | undefined;
@@ -66,11 +68,11 @@ export class Channel implements CallOwner, ConnectionOwner {
     this.#wheel = new DeadlineWheel(clock);
     this.#budget = new RetryBudget(clock);
     this.#dialer = new Dialer(settings, clock, random);
-    this.#keeper.unref();
+    this.#keepAlive.unref();
   }
 
   stats(): ChannelStats {
-    const underWay = this.#underWay;
+    const underWay = this.#inFlight;
     return {
       address: this.#connection?.address ?? '',
       underWay,
@@ -83,14 +85,11 @@ export class Channel implements CallOwner, ConnectionOwner {
     };
   }
 
-  /**
-   * A call that waits for nothing yet but its end; `send` or `fail` comes next. One that is refused has had its end
-   * already.
-   */
-  open(title: string, wishes: RequestHeaders, timeoutMs: number, signal: AbortSignal | undefined): ClientCall {
-    const call = new ClientCall(this, title, wishes, this.#clock.nowMs(), timeoutMs, signal);
+  /** Creates a call. The caller then calls `send` or `fail`. A refused call has ended when this returns. */
+  open(title: string, headers: RequestHeaders, timeoutMs: number, signal: AbortSignal | undefined): ClientCall {
+    const call = new ClientCall(this, title, headers, this.#clock.nowMs(), timeoutMs, signal);
     this.#calls.add(call);
-    if (this.#calls.size === 1) this.#keeper.ref();
+    if (this.#calls.size === 1) this.#keepAlive.ref();
     this.#wheel.add(call);
     this.#budget.called();
     if (this.#closed !== undefined) {
@@ -100,27 +99,27 @@ export class Channel implements CallOwner, ConnectionOwner {
     } else if (!this.#hasRoom()) {
       this.#reject(call, tooMany(call, this.#settings));
     } else if (signal !== undefined) {
-      this.#signals.watch(signal, call);
+      this.#signals.subscribe(signal, call);
     }
     return call;
   }
 
-  /** The call is ready to go. */
-  send(call: ClientCall, plan: PreparedMethod, args: Uint8Array): void {
+  /** Sends the call, or queues it until there is room. */
+  send(call: ClientCall, prepared: PreparedMethod, args: Uint8Array): void {
     if (call.isSettled) return;
-    call.plan = plan;
+    call.prepared = prepared;
     call.args = args;
     this.#submit(call);
   }
 
-  /** The call cannot be made. */
+  /** Ends a call that could not be prepared. */
   fail(call: ClientCall, error: unknown): void {
     this.#reject(call, asKatamariError(error));
   }
 
-  /** Takes no more calls, lets those that are here end, and closes. */
+  /** Refuses new calls, waits for the pending ones, then closes. */
   async drain(): Promise<void> {
-    this.#closed ??= closed('drains');
+    this.#closed ??= closed('is draining');
     if (this.#calls.size > 0) {
       await new Promise<void>((resolve) => {
         const before = this.#onEmpty;
@@ -133,7 +132,7 @@ export class Channel implements CallOwner, ConnectionOwner {
     this.close();
   }
 
-  /** Ends now; twice is fine. */
+  /** Ends all pending calls and closes the connections. May be called more than once. */
   close(): void {
     this.#closed = closed('is closed');
     this.#isClosed = true;
@@ -141,45 +140,45 @@ export class Channel implements CallOwner, ConnectionOwner {
     for (const call of this.#calls.all()) this.#reject(call, this.#closed);
     this.#connection?.close();
     for (const connection of this.#leaving) connection.close();
-    clearInterval(this.#keeper);
+    clearInterval(this.#keepAlive);
   }
 
-  // What calls say.
+  // Events of calls.
 
   expired(call: ClientCall): void {
     const nowMs = this.#clock.nowMs();
     const { connection } = call;
     this.#reject(call, this.#timeout(call));
-    connection?.forgetLate(call, nowMs);
+    connection?.forgetTimedOut(call, nowMs);
     this.#pump();
   }
 
   #aborted(call: ClientCall): void {
     const facts = call.state === 'sent' || call.mayHaveRun ? {} : { notRun: true };
     const { connection } = call;
-    const why = `${call.title} was cancelled by its signal`;
+    const why = `${call.title} was canceled by its signal`;
     this.#reject(call, new KatamariError('cancelled', why, facts, call.signal?.reason));
     connection?.forget(call);
     this.#pump();
   }
 
-  // What connections say.
+  // Events of connections.
 
   answered(call: ClientCall, isException: boolean, body: Uint8Array, headers: HeadersIn | undefined): void {
     call.connection = undefined;
     if (isException) {
-      this.#failedTry(call, errorOf(body, headers));
+      this.#retryOrReject(call, errorOf(body, headers));
       return;
     }
     let value: unknown;
     try {
-      value = valueOf(call.plan as PreparedMethod, body);
+      value = valueOf(call.prepared as PreparedMethod, body);
     } catch (error) {
       if (error instanceof KatamariError) {
         this.#reject(call, error);
         return;
       }
-      // A declared exception is an answer.
+      // A declared exception counts as an answer.
       this.#answered++;
       this.#remove(call);
       call.reject(error as Error);
@@ -194,7 +193,7 @@ export class Channel implements CallOwner, ConnectionOwner {
   }
 
   heard(connection: ClientConnection): void {
-    if (connection.hasHeard) this.#dialer.succeeded();
+    if (connection.hasReceived) this.#dialer.succeeded();
     this.#pump();
   }
 
@@ -204,43 +203,43 @@ export class Channel implements CallOwner, ConnectionOwner {
   }
 
   ended(connection: ClientConnection, left: readonly ClientCall[], error: KatamariError): void {
-    if (!connection.hasHeard) {
+    if (!connection.hasReceived) {
       this.#dialer.failed();
       this.#dialError = error;
     }
     if (this.#connection === connection) {
       this.#connection = undefined;
-      this.#dialer.turn();
+      this.#dialer.advance();
     }
     this.#leaving.delete(connection);
     for (const call of left) {
       call.connection = undefined;
       if (error.facts.notRun === true && this.#settings.retries) this.#sendElsewhere(call, error);
-      else this.#failedTry(call, error);
+      else this.#retryOrReject(call, error);
     }
     this.#pump();
   }
 
-  /** New calls go elsewhere. */
+  /** Sends no new calls on the connection. */
   #setAside(connection: ClientConnection): void {
     if (this.#connection !== connection) return;
     this.#connection = undefined;
-    this.#dialer.turn();
+    this.#dialer.advance();
     this.#leaving.add(connection);
     connection.leave();
   }
 
-  /** On the connection, or in line behind it; the call that asks is counted already. */
+  /** Whether the connection or the queue has room. `#calls` already includes the new call. */
   #hasRoom(): boolean {
     const { callsMax, waitingMax } = this.#settings;
     const connection = this.#connection;
     if (connection?.hasRoom(callsMax) === true) return true;
-    return this.#calls.size - this.#underWay <= waitingMax;
+    return this.#calls.size - this.#inFlight <= waitingMax;
   }
 
-  get #underWay(): number {
-    let sum = this.#connection?.underWay ?? 0;
-    for (const connection of this.#leaving) sum += connection.underWay;
+  get #inFlight(): number {
+    let sum = this.#connection?.inFlight ?? 0;
+    for (const connection of this.#leaving) sum += connection.inFlight;
     return sum;
   }
 
@@ -260,7 +259,7 @@ export class Channel implements CallOwner, ConnectionOwner {
     connection.send(call, this.#clock.nowMs());
   }
 
-  /** Sends what waits, as far as there is room. */
+  /** Sends queued calls while the connection has room. */
   #pump(): void {
     if (this.#waiting.size === 0) return;
     const connection = this.#usable();
@@ -275,7 +274,7 @@ export class Channel implements CallOwner, ConnectionOwner {
     }
   }
 
-  /** The connection for new calls. One that was idle for long may be dead without knowing it. */
+  /** Returns the connection for new calls. One that was idle for `idleMs` may be dead and is replaced. */
   #usable(): ClientConnection | undefined {
     const connection = this.#connection;
     if (connection?.isStale(this.#clock.nowMs(), this.#settings.idleMs) !== true) return connection;
@@ -284,10 +283,10 @@ export class Channel implements CallOwner, ConnectionOwner {
     return undefined;
   }
 
-  /** Until there is a connection or nobody waits for one any more. */
+  /** Dials until there is a connection or no call waits for one. */
   async #dial(): Promise<void> {
-    if (this.#isDialling) return;
-    this.#isDialling = true;
+    if (this.#isDialing) return;
+    this.#isDialing = true;
     while (this.#connection === undefined && this.#waiting.size > 0) {
       try {
         const { socket, address } = await this.#dialer.dial();
@@ -307,13 +306,13 @@ export class Channel implements CallOwner, ConnectionOwner {
         this.#dialError = asKatamariError(error);
       }
     }
-    this.#isDialling = false;
+    this.#isDialing = false;
     this.#pump();
   }
 
   /**
-   * The connection was no good, which says nothing about the call: it is as if it had not been sent. The dialler
-   * knows when to pause.
+   * Sends again a call that certainly did not run because its connection failed. This does not count as a retry of
+   * the call. The dialer delays reconnects.
    */
   #sendElsewhere(call: ClientCall, error: KatamariError): void {
     if (call.isSettled) return;
@@ -322,8 +321,8 @@ export class Channel implements CallOwner, ConnectionOwner {
     this.#submit(call);
   }
 
-  /** The call was not answered with a result: again, or the end. */
-  #failedTry(call: ClientCall, error: KatamariError): void {
+  /** Retries a failed call after a pause, or ends it. */
+  #retryOrReject(call: ClientCall, error: KatamariError): void {
     if (call.isSettled) return;
     call.lastError = error;
     call.mayHaveRun ||= error.facts.notRun !== true && ERROR_TABLE[error.code].retry !== 'yes';
@@ -357,11 +356,11 @@ export class Channel implements CallOwner, ConnectionOwner {
     switch (call.state) {
       case 'sent': {
         const { address = '?' } = call.connection ?? {};
-        const why = `${within}: the mesh at ${address} did not say why`;
+        const why = `${within}: the mesh at ${address} sent no error either`;
         return new KatamariError('timeout', why, { stage: 'service' }, call.lastError);
       }
       case 'preparing':
-        return new KatamariError('timeout', `${within}: its interface could not be asked of the mesh in that time`, {
+        return new KatamariError('timeout', `${within}: the mesh did not send its interface in that time`, {
           stage: 'queue',
           notRun: true,
         });
@@ -371,7 +370,7 @@ export class Channel implements CallOwner, ConnectionOwner {
         const cause = call.lastError ?? (this.#connection === undefined ? this.#dialError : undefined);
         const why =
           cause?.message ??
-          `it waited for room, ${this.#settings.callsMax} calls are under way; raise callsMax or call less`;
+          `it waited in the queue, ${this.#settings.callsMax} calls are in flight; raise callsMax or call less often`;
         const facts = call.mayHaveRun ? {} : { notRun: true };
         return new KatamariError('timeout', `${within}: ${why}`, { stage: 'queue', ...facts }, cause);
       }
@@ -393,22 +392,22 @@ export class Channel implements CallOwner, ConnectionOwner {
 
   #remove(call: ClientCall): void {
     this.#wheel.remove(call);
-    if (call.signal !== undefined) this.#signals.forget(call.signal, call);
+    if (call.signal !== undefined) this.#signals.unsubscribe(call.signal, call);
     this.#waiting.delete(call);
     this.#calls.remove(call);
     if (this.#calls.size > 0) return;
-    this.#keeper.unref();
+    this.#keepAlive.unref();
     this.#onEmpty?.();
   }
 }
 
 function tooMany({ title }: ClientCall, { callsMax, waitingMax }: ClientSettings): KatamariError {
-  const why = `Cannot take ${title}: ${callsMax} calls are under way and ${waitingMax} wait, the limits; call less at a time, or raise waitingMax`;
+  const why = `Cannot send ${title}: ${callsMax} calls are in flight and ${waitingMax} wait, the limits; make fewer calls at once, or raise waitingMax`;
   return new KatamariError('overloaded', why, { notRun: true });
 }
 
 function closed(how: string): KatamariError {
-  return new KatamariError('cancelled', `This client ${how}; connect() gives another`);
+  return new KatamariError('cancelled', `This client ${how}; call connect() for another`);
 }
 
-const KEEPER_MS = 2 ** 30;
+const KEEP_ALIVE_MS = 2 ** 30;

@@ -1,5 +1,12 @@
-// One connection to a faceplate, over which calls go out and answers come in as they are ready: THeader with strict
-// binary inside, sequence
+// One connection to a Thrift faceplate. It speaks THeader with strict binary inside; replies arrive in any order and
+// are matched by sequence id. It has no deadlines and makes no decisions: it reports the end of each call to its
+// owner. Limits: bytes of a reply, and bytes that the peer has not read. A connection on which calls time out without
+// a byte from the peer is closed as dead.
+//
+// A faceplate that drains announces it with message 0. No further call is sent on the connection, which closes after
+// the last reply. A second message 0 means that the unanswered calls certainly did not run.
+
+import type { Socket } from 'node:net';
 import { ReceiveBuffer, WriteBuffer, PendingTable } from '../core/link/mod.ts';
 import { asKatamariError, KatamariError, DEFAULT_LIMITS } from '../core/mod.ts';
 import { HeaderEncoding, HEADER_MAGIC, type MessageFacts } from '../core/thrift/encodings/mod.ts';
@@ -7,97 +14,92 @@ import { readApplicationException, MESSAGE_TYPE, readHead, type HeadersIn } from
 import type { ClientCall } from './pending-call.ts';
 import type { PreparedMethod } from './prepared-method.ts';
 
-// ids tell which answer is whose. It keeps no deadlines and decides nothing: what has become of a call it tells its
-// owner. Limits: bytes of an answer, bytes that the peer does not take; and a peer that lets calls run out of time
-// without a byte is given up.
-//
-// A faceplate that drains says so (message 0): no further call goes out here, and the connection ends after the last
-// answer. When it says so a second time, what is unanswered has certainly not run.
-
-import type { Socket } from 'node:net';
-
+/** Receives the events of a connection. */
 export interface ConnectionOwner {
+  /** The reply to a call has arrived. */
   answered(call: ClientCall, isException: boolean, body: Uint8Array, headers: HeadersIn | undefined): void;
   /**
-   * The answer is one that this side does not read, or the call is a oneway one and the kernel has it: `error`
-   * undefined.
+   * A call ended without a readable reply: `error` is set if the reply is too large, and undefined if a oneway call
+   * was handed to the kernel.
    */
   finished(call: ClientCall, error: KatamariError | undefined): void;
-  /** Something was heard, or taken: there may be room for more. */
+  /** The peer sent or read data, so there may be room for more calls. */
   heard(connection: ClientConnection): void;
-  /** The peer takes no further call here. */
+  /** The peer takes no further calls on this connection. */
   drains(connection: ClientConnection): void;
-  /** `left` have no answer; `error.facts.notRun` says whether that is certain to mean that they did not run. */
+  /**
+   * The connection closed. The calls in `left` have no reply; with `error.facts.notRun` they certainly did not run.
+   */
   ended(connection: ClientConnection, left: readonly ClientCall[], error: KatamariError): void;
 }
 
 export class ClientConnection {
-  /** As it was given, for messages. */
+  /** Address as the caller gave it, for messages. */
   readonly address: string;
   readonly #socket: Socket;
   readonly #owner: ConnectionOwner;
   readonly #frameBytesMax: number;
   readonly #encoding: HeaderEncoding;
-  readonly #inbox = new ReceiveBuffer();
-  readonly #outbox: WriteBuffer;
-  readonly #underWay = new PendingTable<ClientCall>();
-  #hasHeard = false;
+  readonly #receiveBuffer = new ReceiveBuffer();
+  readonly #writeBuffer: WriteBuffer;
+  readonly #inFlight = new PendingTable<ClientCall>();
+  #hasReceived = false;
   #isLeaving = false;
-  /** The peer has said that what is unanswered did not run. */
+  /** The peer has announced that unanswered calls did not run. */
   #isRestNotRun = false;
-  #isGone = false;
+  #isClosed = false;
   #usedAtMs: number;
-  /** Calls that ran out of time since the last byte came, and when the first of them was sent. */
+  /** Calls that timed out since the last byte was received, and when the first of them was sent. */
   #silentTimeouts = 0;
   #silentSinceMs = 0;
 
-  /** @param socket connected already */
+  /** @param socket a connected socket */
   constructor(socket: Socket, address: string, owner: ConnectionOwner, frameBytesMax: number, nowMs: number) {
     this.address = address;
     this.#socket = socket;
     this.#owner = owner;
     this.#frameBytesMax = frameBytesMax;
     this.#encoding = new HeaderEncoding({ frameBytesMax, nestingMax: DEFAULT_LIMITS.nestingMax });
-    this.#outbox = new WriteBuffer(socket);
+    this.#writeBuffer = new WriteBuffer(socket);
     this.#usedAtMs = nowMs;
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
     socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     socket.on('drain', () => owner.heard(this));
     socket.on('error', (error) => this.#end(error.message));
-    // A peer that has ended its side answers no more.
+    // A peer that has half-closed the connection sends no more replies.
     socket.on('end', () => this.#end('closed the connection'));
     socket.on('close', () => this.#end('closed the connection'));
     if (socket.destroyed) queueMicrotask(() => this.#end('closed the connection'));
   }
 
-  get underWay(): number {
-    return this.#underWay.size;
+  get inFlight(): number {
+    return this.#inFlight.size;
   }
 
-  /** For one more call. A peer that does not read must not be given more and more. */
+  /** Whether one more call may be sent. Bounds the bytes that are buffered for a peer that does not read. */
   hasRoom(callsMax: number): boolean {
     return (
-      this.#underWay.size < callsMax && this.#socket.writableLength < Math.max(UNSENT_BYTES_MAX, this.#frameBytesMax)
+      this.#inFlight.size < callsMax && this.#socket.writableLength < Math.max(UNSENT_BYTES_MAX, this.#frameBytesMax)
     );
   }
 
-  /** Something has come from the peer: it is there. */
-  get hasHeard(): boolean {
-    return this.#hasHeard;
+  /** Whether the peer has sent a message. */
+  get hasReceived(): boolean {
+    return this.#hasReceived;
   }
 
-  /** Nothing is under way, and nothing was for so long. */
+  /** Whether the connection has been idle for `idleMs`. */
   isStale(nowMs: number, idleMs: number): boolean {
-    return this.#underWay.size === 0 && nowMs - this.#usedAtMs >= idleMs;
+    return this.#inFlight.size === 0 && nowMs - this.#usedAtMs >= idleMs;
   }
 
-  /** The call must have its plan and arguments. */
+  /** The call must have its prepared and arguments. */
   send(call: ClientCall, nowMs: number): void {
-    const { head, method } = call.plan as PreparedMethod;
+    const { head, method } = call.prepared as PreparedMethod;
     const { args } = call;
-    const seqId = this.#underWay.add(call);
-    const block = call.wishes.blockFor(call.timeLeftMs(nowMs));
+    const seqId = this.#inFlight.add(call);
+    const block = call.headers.blockFor(call.timeLeftMs(nowMs));
     const headBytes = 14 + block.length + head.length + 4;
     call.state = 'sent';
     call.connection = this;
@@ -105,7 +107,7 @@ export class ClientConnection {
     call.sentAtMs = nowMs;
     call.tries++;
     this.#usedAtMs = nowMs;
-    const { slab, at } = this.#outbox.room(headBytes, args);
+    const { slab, at } = this.#writeBuffer.room(headBytes, args);
     slab.writeInt32BE(headBytes - 4 + args.length, at);
     slab.writeUInt16BE(HEADER_MAGIC, at + 4);
     slab.writeUInt16BE(0, at + 6);
@@ -114,73 +116,73 @@ export class ClientConnection {
     slab.set(block, at + 14);
     slab.set(head, at + 14 + block.length);
     slab.writeInt32BE(seqId, at + headBytes - 4);
-    this.#outbox.seal();
-    if (method.oneway) this.#outbox.whenWritten((error) => this.#onWritten(seqId, error));
+    this.#writeBuffer.seal();
+    if (method.oneway) this.#writeBuffer.whenWritten((error) => this.#onWritten(seqId, error));
   }
 
-  /** Forgets a call that has ended on this side; its answer will be nobody's. */
+  /** Drops a call that ended on this side. A later reply to it is ignored. */
   forget(call: ClientCall): void {
-    if (this.#underWay.take(call.seqId) !== undefined) this.#leaveIfDone();
+    if (this.#inFlight.take(call.seqId) !== undefined) this.#leaveIfDone();
   }
 
-  /** As `forget`, for a call that had no answer in its time. */
-  forgetLate(call: ClientCall, nowMs: number): void {
+  /** Like `forget`, for a call that timed out. Closes the connection if the peer appears to be dead. */
+  forgetTimedOut(call: ClientCall, nowMs: number): void {
     this.forget(call);
     if (this.#silentTimeouts++ === 0) this.#silentSinceMs = call.sentAtMs;
     if (this.#silentTimeouts >= SILENT_TIMEOUTS_MAX && nowMs - this.#silentSinceMs >= SILENT_MS) {
       this.#end(
-        `has not said a word while ${this.#silentTimeouts} calls ran out of time: it is frozen, or the way to it is cut`,
+        `sent nothing while ${this.#silentTimeouts} calls timed out: it is frozen, or the network to it is down`,
       );
     }
   }
 
-  /** Sends nothing more, and ends after the last answer. */
+  /** Sends no more calls, and closes after the last reply. */
   leave(): void {
     this.#isLeaving = true;
     this.#leaveIfDone();
   }
 
-  /** Ends now. */
+  /** Closes the connection now. */
   close(): void {
     this.#end('was closed by this side');
   }
 
   #onWritten(seqId: number, error: Error | null | undefined): void {
-    // On some runtimes this hears first that the connection has ended.
+    // On some runtimes this callback is the first to report that the connection has closed.
     if (error) this.#end(error.message);
-    const call = this.#underWay.take(seqId);
+    const call = this.#inFlight.take(seqId);
     if (call === undefined) return;
     this.#owner.finished(call, undefined);
     this.#leaveIfDone();
   }
 
   #onData(chunk: Buffer): void {
-    if (this.#isGone) return;
+    if (this.#isClosed) return;
     this.#silentTimeouts = 0;
     const encoding = this.#encoding;
-    const bytes = this.#inbox.join(chunk, encoding.declaredBytes);
+    const bytes = this.#receiveBuffer.join(chunk, encoding.declaredBytes);
     let at = 0;
     try {
-      while (at < bytes.length && !this.#isGone) {
+      while (at < bytes.length && !this.#isClosed) {
         const next = encoding.next(bytes, at, bytes.length);
         if (next === -1) break;
         at = next;
-        this.#take(encoding.head as MessageFacts, encoding.body, encoding.headers);
+        this.#onMessage(encoding.head as MessageFacts, encoding.body, encoding.headers);
       }
     } catch (thrown) {
-      this.#onNonsense(bytes, at, asKatamariError(thrown));
+      this.#onProtocolError(bytes, at, asKatamariError(thrown));
     }
-    this.#inbox.keep(bytes, this.#isGone ? bytes.length : at);
-    if (this.#isGone) return;
+    this.#receiveBuffer.keep(bytes, this.#isClosed ? bytes.length : at);
+    if (this.#isClosed) return;
     this.#leaveIfDone();
     this.#owner.heard(this);
   }
 
-  #take({ type, seqId, name }: MessageFacts, body: Uint8Array, headers: HeadersIn | undefined): void {
+  #onMessage({ type, seqId, name }: MessageFacts, body: Uint8Array, headers: HeadersIn | undefined): void {
     if (type !== MESSAGE_TYPE.reply && type !== MESSAGE_TYPE.exception) {
-      throw new KatamariError('bad_request', `message type ${type} where a reply (2) or an exception (3) was due`);
+      throw new KatamariError('bad_request', `expected a reply (2) or an exception (3), got message type ${type}`);
     }
-    this.#hasHeard = true;
+    this.#hasReceived = true;
     if (seqId === 0) {
       this.#isRestNotRun = headers?.['katamari-not-run'] === '1';
       if (this.#isLeaving) return;
@@ -188,19 +190,21 @@ export class ClientConnection {
       this.#owner.drains(this);
       return;
     }
-    const call = this.#underWay.get(seqId);
-    // The answer to a call that was cancelled, or had no time left.
+    const call = this.#inFlight.get(seqId);
+    // The call was canceled or has timed out.
     if (call === undefined) return;
-    const due = call.plan?.method.name;
-    if (name !== due && name !== '') {
-      throw new KatamariError('bad_request', `answered "${name}" where the answer to "${due}" was due`);
+    const expected = call.prepared?.method.name;
+    if (name !== expected && name !== '') {
+      throw new KatamariError('bad_request', `expected a reply to "${expected}", got one to "${name}"`);
     }
-    this.#underWay.take(seqId);
+    this.#inFlight.take(seqId);
     this.#owner.answered(call, type === MESSAGE_TYPE.exception, body, headers);
   }
 
-  /** What comes cannot be read on. One answer that is too large is the fault of its own call alone. */
-  #onNonsense(bytes: Buffer, at: number, error: KatamariError): void {
+  /**
+   * Closes a connection whose data cannot be decoded. If one reply is too large, its call gets an error of its own.
+   */
+  #onProtocolError(bytes: Buffer, at: number, error: KatamariError): void {
     const refusal = refusalIn(bytes, at);
     if (refusal !== undefined) {
       this.#isRestNotRun = true;
@@ -208,31 +212,31 @@ export class ClientConnection {
       return;
     }
     if (error.code === 'too_large' && bytes.length - at >= 12 && bytes.readUInt16BE(at + 4) === HEADER_MAGIC) {
-      const call = this.#underWay.take(bytes.readInt32BE(at + 8));
+      const call = this.#inFlight.take(bytes.readInt32BE(at + 8));
       if (call !== undefined) {
-        const why = `The answer to ${call.title} has ${bytes.readInt32BE(at)} bytes, the limit is ${this.#frameBytesMax}: ask for less, or raise frameBytesMax`;
+        const why = `The reply to ${call.title} has ${bytes.readInt32BE(at)} bytes, the limit is ${this.#frameBytesMax}: request less, or raise frameBytesMax`;
         this.#owner.finished(call, new KatamariError('too_large', why));
       }
     }
-    const hint = this.#hasHeard ? '' : '; is that the Thrift port of a mesh?';
+    const hint = this.#hasReceived ? '' : '; is that the Thrift port of a mesh?';
     this.#end(`broke the protocol: ${error.message}${hint}`);
   }
 
   #leaveIfDone(): void {
-    if (!this.#isLeaving || this.#isGone || this.#underWay.size > 0) return;
-    this.#isGone = true;
+    if (!this.#isLeaving || this.#isClosed || this.#inFlight.size > 0) return;
+    this.#isClosed = true;
     const socket = this.#socket;
-    // What is unsent here is of calls that nobody waits for any more.
+    // Unsent bytes belong to calls that have ended.
     if (socket.writableLength > 0) socket.destroy();
     else socket.end(() => socket.destroy());
-    this.#owner.ended(this, [], this.#why('is not needed any more'));
+    this.#owner.ended(this, [], this.#why('is no longer used'));
   }
 
   #end(why: string): void {
-    if (this.#isGone) return;
-    this.#isGone = true;
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#socket.destroy();
-    const left = this.#underWay.takeAll();
+    const left = this.#inFlight.takeAll();
     this.#owner.ended(this, left, this.#why(why));
   }
 
@@ -242,7 +246,10 @@ export class ClientConnection {
   }
 }
 
-/** A faceplate that serves no call of a connection says so in a plain frame, whatever the client speaks. */
+/**
+ * Returns the message with which a faceplate refused the connection; undefined for other data. It sends a plain
+ * frame, whatever protocol the client uses.
+ */
 function refusalIn(bytes: Buffer, at: number): string | undefined {
   try {
     const end = at + 4 + bytes.readInt32BE(at);
@@ -255,12 +262,12 @@ function refusalIn(bytes: Buffer, at: number): string | undefined {
   }
 }
 
-/** Above this, or one message of the largest size, calls wait until the peer has taken some. */
+/** Unsent bytes above which calls wait until the peer has read some; at least one message of the largest size. */
 const UNSENT_BYTES_MAX = 4 * 1024 * 1024;
 const KEEP_ALIVE_MS = 60_000;
 /**
- * A mesh that is alive answers a call at its deadline at the latest; so many unanswered, over so long, and there is
- * none.
+ * A live mesh answers every call at its deadline at the latest. After this many timeouts without a byte, over this
+ * much time, the connection is considered dead.
  */
 const SILENT_TIMEOUTS_MAX = 3;
 const SILENT_MS = 1_000;

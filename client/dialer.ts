@@ -1,10 +1,11 @@
-// Opens connections: the addresses in turn, from a random one on, and after a round in which none answered a pause
-// that grows. A connection counts as good when something was heard on it, not when it is there: who accepts and says
-// nothing must not be dialed without a pause.
-import { Backoff, type Clock, KatamariError } from '../core/mod.ts';
-import type { DialAddress, ClientTls, ClientSettings } from './options.ts';
+// Opens connections. It tries the addresses in turn, starting at a random one, and backs off after a round in which
+// all failed. A connection counts as a success when the first reply arrives, not when it is established: a peer that
+// accepts connections but never answers must not be dialed without a delay.
+
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { Backoff, type Clock, KatamariError } from '../core/mod.ts';
+import type { DialAddress, ClientTls, ClientSettings } from './options.ts';
 
 export interface DialedSocket {
   readonly socket: Socket;
@@ -17,7 +18,7 @@ export class Dialer {
   readonly #backoff: Backoff;
   readonly #stop = new AbortController();
   #next: number;
-  /** Attempts since something was last heard from a mesh. */
+  /** Failed attempts since the last success. */
   #failures = 0;
 
   constructor(settings: ClientSettings, clock: Clock, random: () => number) {
@@ -27,23 +28,23 @@ export class Dialer {
     this.#next = Math.floor(random() * settings.addresses.length);
   }
 
-  /** The connection that was opened last is of use. */
+  /** Records that the last connection works, which resets the backoff. */
   succeeded(): void {
     this.#failures = 0;
     this.#backoff.reset();
   }
 
-  /** It was not. */
+  /** Records that the last connection failed. */
   failed(): void {
     this.#failures++;
   }
 
-  /** The next address is better than the last. */
-  turn(): void {
+  /** Moves on to the next address. */
+  advance(): void {
     this.#next = (this.#next + 1) % this.#settings.addresses.length;
   }
 
-  /** A pause when one is due, and one attempt. @throws KatamariError resource_failed with notRun */
+  /** Makes one attempt, after a delay if all addresses failed. @throws KatamariError resource_failed with notRun */
   async dial(): Promise<DialedSocket> {
     const { addresses, tls, connectMs } = this.#settings;
     if (this.#failures > 0 && this.#failures % addresses.length === 0) await this.#pause(this.#backoff.next());
@@ -53,12 +54,12 @@ export class Dialer {
       return { socket, address: address.text };
     } catch (error) {
       this.failed();
-      this.turn();
+      this.advance();
       throw error;
     }
   }
 
-  /** Ends attempts and pauses. */
+  /** Ends the current attempt or delay. */
   close(): void {
     this.#stop.abort();
   }
@@ -66,11 +67,11 @@ export class Dialer {
   #pause(forMs: number): Promise<void> {
     return new Promise((resolve) => {
       const end = (): void => {
-        takeBack();
+        cancelTimer();
         this.#stop.signal.removeEventListener('abort', end);
         resolve();
       };
-      const takeBack = this.#clock.after(forMs, end);
+      const cancelTimer = this.#clock.after(forMs, end);
       this.#stop.signal.addEventListener('abort', end);
     });
   }
@@ -79,10 +80,10 @@ export class Dialer {
     return new Promise((resolve, reject) => {
       const { signal } = this.#stop;
       const socket = tls === undefined ? connectTcp(at) : connectTls({ ...at, ...serverName(at), ...tls });
-      // Calls keep the process alive, not the connection.
+      // Pending calls keep the process alive; the connection does not.
       socket.unref();
       const end = (why?: string): void => {
-        takeBack();
+        cancelTimer();
         signal.removeEventListener('abort', onAbort);
         socket.off('error', onError);
         socket.off('close', onClose);
@@ -97,7 +98,7 @@ export class Dialer {
       const onAbort = (): void => end('the client was closed');
       const onError = (error: Error): void => end(error.message === '' ? nameOf(error) : error.message);
       const onClose = (): void => end('the connection was closed before it was open');
-      const takeBack = this.#clock.after(connectMs, () => end(`no connection within ${connectMs} ms`));
+      const cancelTimer = this.#clock.after(connectMs, () => end(`no connection within ${connectMs} ms`));
       if (signal.aborted) {
         end('the client was closed');
         return;
@@ -110,12 +111,12 @@ export class Dialer {
   }
 }
 
-/** Certificates name hosts; an address in numbers is compared with theirs as it is. */
+/** Returns the TLS server name of a host name. An IP address is checked against the certificate without one. */
 function serverName(at: DialAddress['at']): { servername?: string } {
   return 'host' in at && isIP(at.host) === 0 ? { servername: at.host } : {};
 }
 
-/** Some errors of node:net that stand for several have a code and no message. */
+/** Returns the code of an error without a message, as node:net throws when all addresses of a host fail. */
 function nameOf(error: Error): string {
   return (error as NodeJS.ErrnoException).code ?? error.name;
 }

@@ -1,5 +1,8 @@
-// The interfaces of services that the caller gave no IDL for: asked of the mesh when first needed, and again when
-// they are old. Who asks at the
+// Cache of service interfaces that the caller gave no IDL for. The mesh is asked on first use and when an entry
+// expires. Concurrent requests for one interface share one call, and an expired interface is used if the mesh cannot
+// be asked. Limits: number of entries and their age.
+
+import { LRUCache } from 'lru-cache';
 import { encodeStruct, parseIdl } from '../core/idl/mod.ts';
 import { KatamariError } from '../core/mod.ts';
 import { meshInterface } from '../core/rpc/mod.ts';
@@ -8,81 +11,76 @@ import type { Channel } from './channel.ts';
 import { prepareMethod } from './prepared-method.ts';
 import { RequestHeaders } from './request-headers.ts';
 
-// same time waits for the same answer, and an old one is better than none. Limits: how many are kept, and for how
-// long one is believed.
-
-import { LRUCache } from 'lru-cache';
-
 interface CachedInterface {
   readonly promise: Promise<Interface>;
-  /** Once it is known. */
-  found: Interface | undefined;
-  untilMs: number;
+  /** Set when the promise resolves. */
+  value: Interface | undefined;
+  expiresAtMs: number;
 }
 
 export class InterfaceCache {
-  readonly #office: Channel;
+  readonly #channel: Channel;
   readonly #timeoutMs: number;
   readonly #nowMs: () => number;
-  readonly #kept = new LRUCache<string, CachedInterface>({ max: KEPT_MAX });
-  readonly #wishes = new RequestHeaders({});
+  readonly #cache = new LRUCache<string, CachedInterface>({ max: ENTRIES_MAX });
+  readonly #headers = new RequestHeaders({});
 
-  /** @param timeoutMs for asking */
-  constructor(office: Channel, timeoutMs: number, nowMs: () => number) {
-    this.#office = office;
+  /** @param timeoutMs timeout of a request for an interface */
+  constructor(channel: Channel, timeoutMs: number, nowMs: () => number) {
+    this.#channel = channel;
     this.#timeoutMs = timeoutMs;
     this.#nowMs = nowMs;
   }
 
-  /** What is known already, without waiting. */
+  /** Returns the cached interface; undefined if it must be fetched. */
   known(service: string, version: string): Interface | undefined {
-    const kept = this.#kept.get(`${service}@${version}`);
-    return kept !== undefined && this.#nowMs() < kept.untilMs ? kept.found : undefined;
+    const cached = this.#cache.get(`${service}@${version}`);
+    return cached !== undefined && this.#nowMs() < cached.expiresAtMs ? cached.value : undefined;
   }
 
-  /** @throws KatamariError what the mesh had to say */
+  /** Returns the interface, from the cache or from the mesh. @throws KatamariError the error of the mesh */
   of(service: string, version: string): Promise<Interface> {
     const key = `${service}@${version}`;
-    const kept = this.#kept.get(key);
-    if (kept !== undefined && this.#nowMs() < kept.untilMs) return kept.promise;
-    const promise = this.#askAgain(service, version, kept?.found);
-    const asked: CachedInterface = { promise, found: undefined, untilMs: Number.POSITIVE_INFINITY };
-    this.#kept.set(key, asked);
-    asked.promise.then(
-      (found) => {
-        asked.found = found;
-        asked.untilMs = this.#nowMs() + BELIEVED_MS;
+    const cached = this.#cache.get(key);
+    if (cached !== undefined && this.#nowMs() < cached.expiresAtMs) return cached.promise;
+    const promise = this.#refresh(service, version, cached?.value);
+    const entry: CachedInterface = { promise, value: undefined, expiresAtMs: Number.POSITIVE_INFINITY };
+    this.#cache.set(key, entry);
+    entry.promise.then(
+      (value) => {
+        entry.value = value;
+        entry.expiresAtMs = this.#nowMs() + MAX_AGE_MS;
       },
       () => {
-        if (this.#kept.peek(key) === asked) this.#kept.delete(key);
+        if (this.#cache.peek(key) === entry) this.#cache.delete(key);
       },
     );
-    return asked.promise;
+    return entry.promise;
   }
 
-  async #askAgain(service: string, version: string, before: Interface | undefined): Promise<Interface> {
+  async #refresh(service: string, version: string, previous: Interface | undefined): Promise<Interface> {
     try {
-      const found = await this.#ask(service, version);
-      // The same object, for those who have prepared calls by it.
-      return found.id === before?.id ? before : found;
+      const current = await this.#fetch(service, version);
+      // If it is unchanged, keep the object: prepared methods are cached by it.
+      return current.id === previous?.id ? previous : current;
     } catch (error) {
-      if (before === undefined) throw error;
-      return before;
+      if (previous === undefined) throw error;
+      return previous;
     }
   }
 
-  async #ask(service: string, version: string): Promise<Interface> {
+  async #fetch(service: string, version: string): Promise<Interface> {
     const describe = meshInterface().methods.get('describe') as Method;
-    const call = this.#office.open(`katamari.Mesh.describe(${service})`, this.#wishes, this.#timeoutMs, undefined);
+    const call = this.#channel.open(`katamari.Mesh.describe(${service})`, this.#headers, this.#timeoutMs, undefined);
     const args = encodeStruct(describe.args, { serviceName: service, version });
-    this.#office.send(call, prepareMethod('katamari.Mesh', describe, 'bigint'), args);
+    this.#channel.send(call, prepareMethod('katamari.Mesh', describe, 'bigint'), args);
     const { idlMain, idlFiles } = (await call.promise) as { idlMain: string; idlFiles: Map<string, string> };
     const files = Object.fromEntries(idlFiles);
-    const found = parseIdl({ main: idlMain, files }).services.get(service);
-    if (found !== undefined) return found;
+    const iface = parseIdl({ main: idlMain, files }).services.get(service);
+    if (iface !== undefined) return iface;
     throw new KatamariError('internal', `The mesh sent an IDL for ${service} that does not declare it`);
   }
 }
 
-const KEPT_MAX = 100;
-const BELIEVED_MS = 60_000;
+const ENTRIES_MAX = 100;
+const MAX_AGE_MS = 60_000;

@@ -1,5 +1,5 @@
-// A mesh as its callers see it: `connect()` gives one, `service()` the services in it. Nothing is opened before the
-// first call; an idle client keeps no process alive. What becomes of calls is in channel.ts.
+// The client's view of a mesh: `connect()` returns a Mesh, `service()` a service in it. A connection is opened by the
+// first call. An idle client does not keep the process alive. channel.ts sends and tracks the calls.
 
 import { systemClock, type Clock } from '../core/mod.ts';
 import { Channel, type ChannelStats } from './channel.ts';
@@ -15,7 +15,7 @@ import { serviceObject } from './service.ts';
 
 export type MeshStats = ChannelStats;
 
-/** @throws KatamariError bad_request when an option cannot be meant */
+/** Creates a client. The first call opens a connection. @throws KatamariError bad_request for an invalid option */
 export function connect(
   options: ConnectOptions,
   { clock = systemClock, random = Math.random }: { readonly clock?: Clock; readonly random?: () => number } = {},
@@ -25,38 +25,39 @@ export function connect(
 
 export class Mesh implements AsyncDisposable {
   readonly #settings: ClientSettings;
-  readonly #office: Channel;
-  readonly #book: InterfaceCache;
+  readonly #channel: Channel;
+  readonly #interfaces: InterfaceCache;
 
   constructor(settings: ClientSettings, clock: Clock, random: () => number) {
     this.#settings = settings;
-    this.#office = new Channel(settings, clock, random);
-    this.#book = new InterfaceCache(this.#office, settings.timeoutMs, () => clock.nowMs());
+    this.#channel = new Channel(settings, clock, random);
+    this.#interfaces = new InterfaceCache(this.#channel, settings.timeoutMs, () => clock.nowMs());
   }
 
   /**
-   * An object with a function for each method: `(args by name, options) => Promise<value>`. Costs little, and may be
-   * kept. Its calls reject with ThriftException for a declared exception and KatamariError for everything else.
-   * @throws KatamariError bad_request for options or an IDL that cannot be meant
+   * Returns an object with one function per method: `(args by name, options) => Promise<value>`. It is cheap to
+   * create and can be kept. Calls reject with ThriftException for a declared exception and KatamariError for other
+   * errors.
+   * @throws KatamariError bad_request for an invalid option or IDL
    */
-  // The type is the caller's word for what the IDL says; nothing here can infer it.
+  // The caller states the type of the service; it cannot be inferred from the arguments.
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters
   service<Service extends object = AnyService>(name: string, options: ServiceOptions = {}): Service {
-    return serviceObject(name, options, this.#settings, this.#office, this.#book) as Service;
+    return serviceObject(name, options, this.#settings, this.#channel, this.#interfaces) as Service;
   }
 
   stats(): MeshStats {
-    return this.#office.stats();
+    return this.#channel.stats();
   }
 
-  /** Takes no more calls, lets those under way end, and closes. */
+  /** Refuses new calls, waits for the pending ones, then closes. */
   drain(): Promise<void> {
-    return this.#office.drain();
+    return this.#channel.drain();
   }
 
-  /** Ends now: calls under way reject with `cancelled`. Twice is fine. */
+  /** Closes now: pending calls reject with `cancelled`. May be called more than once. */
   close(): void {
-    this.#office.close();
+    this.#channel.close();
   }
 
   /** Drains. */

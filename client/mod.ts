@@ -1,4 +1,4 @@
-// What callers import: `import { connect } from 'katamari/client'`.
+// Client library for programs that call services of a mesh: `import { connect } from 'katamari/client'`.
 
 export { KatamariError, type ErrorCode, type ErrorFacts } from '../core/mod.ts';
 export type { IdlSource } from '../core/thrift/mod.ts';

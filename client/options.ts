@@ -1,73 +1,75 @@
-// What callers may say: once for a mesh, once for a service, or for one call. Checked here, in words that name the
-// option; a call with an option that cannot be meant is refused before anything is sent.
+// Options of a client, a service and a call. They are checked here; an invalid option is refused before anything is
+// sent, with an error that names the option.
 
+import type { ConnectionOptions } from 'node:tls';
 import type { LinkAddress } from '../core/link/mod.ts';
 import { DEFAULT_LIMITS, KatamariError, parseAddress } from '../core/mod.ts';
 import type { IdlSource } from '../core/thrift/mod.ts';
-import type { ConnectionOptions } from 'node:tls';
-/** As node:tls takes them; without `ca` the authorities that the runtime trusts. */
+
+/** TLS options of node:tls. Without `ca`, the runtime's certificate authorities are trusted. */
 export type ClientTls = Pick<ConnectionOptions, 'ca' | 'cert' | 'key' | 'passphrase' | 'servername'>;
 
 export interface ConnectOptions {
-  /** Thrift ports of the mesh, `host:port` (or `unix:PATH`): one, or several for when one does not answer. */
+  /** Thrift ports of the mesh, `host:port` or `unix:PATH`. With several, the client fails over to the next. */
   readonly addresses: string | readonly string[];
   readonly tls?: ClientTls | boolean;
-  /** For a call, waiting for a connection and for other tries included; 10,000 unless told. */
+  /** Timeout of a call in ms, including connecting and retries. Default 10,000. */
   readonly timeoutMs?: number;
-  /** False: nothing is ever sent twice. */
+  /** False: calls are never retried. Default true. */
   readonly retries?: boolean;
-  /** Calls under way on the connection; others wait. 256 unless told, as many as a faceplate reads. */
+  /** Calls in flight on the connection; further calls wait. Default 256, the pipeline limit of a faceplate. */
   readonly callsMax?: number;
   /**
-   * Calls that may wait for a connection or for room on it; 10,000 unless told. Others are refused with `overloaded`.
+   * Calls that may wait for a connection or for room on it. Further calls are refused with `overloaded`. Default
+   * 10,000.
    */
   readonly waitingMax?: number;
-  /** Bytes of one message, in either direction; 16 MiB unless told. */
+  /** Bytes of one message, in either direction. Default 16 MiB. */
   readonly frameBytesMax?: number;
-  /** For opening a connection, TLS included; 5,000 unless told. */
+  /** Timeout for opening a connection, including TLS, in ms. Default 5,000. */
   readonly connectMs?: number;
-  /** A connection that was not used for so long is not trusted with the next call; 60,000 unless told. */
+  /** A connection that was idle for this many ms is replaced before the next call. Default 60,000. */
   readonly idleMs?: number;
 }
 
 export interface ServiceOptions {
-  /** The interface: path or URL of a .thrift file, or its text. Without it the mesh is asked. */
+  /** The interface: path or URL of a .thrift file, or its text. Without it, the client fetches it from the mesh. */
   readonly idl?: string | URL | IdlSource;
-  /** Exact, or a range such as `^1.2`; without it the mesh's route chooses. */
+  /** Exact version, or a range such as `^1.2`. Without it, the route of the service decides. */
   readonly version?: string;
   readonly timeoutMs?: number;
-  /** Preferences: the pool that has most of them is used. */
+  /** Preferences: the pool with the most of these tags is used. */
   readonly tags?: readonly string[];
-  /** A wall: pools with exactly these. */
+  /** Isolation: only pools with exactly these roles are used. */
   readonly roles?: readonly string[];
   /** Calls with the same key go to the same version. */
   readonly key?: string;
-  /** What i64 values in answers are: bigint unless told. */
+  /** Type of i64 values in replies. Default bigint. */
   readonly i64?: 'bigint' | 'number';
 }
 
 export interface CallOptions {
   readonly timeoutMs?: number;
   /**
-   * Aborted: the call rejects with `cancelled` at once. What the mesh has begun is finished there, and its answer
-   * dropped.
+   * Cancels the call when aborted: it rejects with `cancelled` at once. If the mesh has started the call, it runs to
+   * its end and the reply is dropped.
    */
   readonly signal?: AbortSignal;
   readonly version?: string;
   readonly tags?: readonly string[];
   readonly roles?: readonly string[];
   readonly key?: string;
-  /** W3C trace context, handed on to the chassis. */
+  /** W3C trace context, passed to the chassis. */
   readonly traceparent?: string;
   readonly tracestate?: string;
 }
 
-/** A service without types: any method, arguments by name. */
+/** An untyped service: any method, with arguments by name. */
 export type AnyService = Readonly<
   Record<string, (args?: Readonly<Record<string, unknown>>, options?: CallOptions) => Promise<unknown>>
 >;
 
-/** All options of a mesh, checked. */
+/** The validated options of a client, with defaults. */
 export interface ClientSettings {
   readonly addresses: readonly DialAddress[];
   readonly tls: ClientTls | undefined;
@@ -80,13 +82,13 @@ export interface ClientSettings {
   readonly idleMs: number;
 }
 
-/** Where to dial: a parsed address, and its text as the caller gave it, for messages. */
+/** An address to dial, and its text as the caller gave it, for messages. */
 export interface DialAddress {
   readonly text: string;
   readonly at: LinkAddress;
 }
 
-/** @throws KatamariError bad_request */
+/** Validates the options and adds defaults. @throws KatamariError bad_request */
 export function settingsOf(options: ConnectOptions): ClientSettings {
   const { addresses, tls = false } = options;
   const list = typeof addresses === 'string' ? [addresses] : addresses;
@@ -106,7 +108,7 @@ export function settingsOf(options: ConnectOptions): ClientSettings {
   };
 }
 
-/** @throws KatamariError bad_request */
+/** Returns `value` if it is a valid timeout in ms. @throws KatamariError bad_request */
 export function checkMs(name: string, value: unknown): number {
   if (typeof value === 'number' && value > 0 && value <= MS_MAX) return value;
   throw new KatamariError('bad_request', `${name}: expected milliseconds above 0, up to 24 days, got ${String(value)}`);
@@ -129,5 +131,5 @@ const TIMEOUT_MS = 10_000;
 const WAITING_MAX = 10_000;
 const CONNECT_MS = 5_000;
 const IDLE_MS = 60_000;
-/** Longer timers fire at once, on every runtime. */
+/** The longest delay of a timer. On every runtime, a longer one fires at once. */
 const MS_MAX = 2 ** 31 - 1;

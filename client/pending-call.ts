@@ -1,5 +1,5 @@
-// One call from the moment it is made to its one end. It is its own entry in the wheel of deadlines, so that it makes
-// no timer.
+// One call of a client, from its creation to its end. It is its own entry in the deadline wheel, so it needs no
+// timer.
 
 import type { DeadlineEntry, DenseSetEntry } from '../core/link/mod.ts';
 import type { KatamariError } from '../core/mod.ts';
@@ -8,19 +8,21 @@ import type { PreparedMethod } from './prepared-method.ts';
 import type { RequestHeaders } from './request-headers.ts';
 
 /**
- * - preparing: the interface is not known yet. - waiting: for a connection, or for room on it. - sent: on a
- *   connection; an answer may come.
- * - pausing: was refused, and is sent again after a moment. - settled: the caller has heard.
+ * - preparing: waits for the interface.
+ * - waiting: waits for a connection or for room on it.
+ * - sent: waits for a reply.
+ * - pausing: failed, and waits for its retry.
+ * - settled: ended.
  */
 type PendingState = 'preparing' | 'waiting' | 'sent' | 'pausing' | 'settled';
 
-/** What a call needs of the connection that it was sent on. */
+/** The connection on which a call was sent. */
 export interface SendingConnection {
   readonly address: string;
-  /** Drops the call; a reply that comes later is ignored. */
+  /** Drops the call. A later reply to it is ignored. */
   forget(call: ClientCall): void;
-  /** Drops a call that ran out of time; counts as a sign that the connection is dead. */
-  forgetLate(call: ClientCall, nowMs: number): void;
+  /** Drops a call that timed out, which counts as a sign that the connection is dead. */
+  forgetTimedOut(call: ClientCall, nowMs: number): void;
 }
 
 export interface CallOwner {
@@ -28,7 +30,7 @@ export interface CallOwner {
 }
 
 export class ClientCall implements DeadlineEntry, DenseSetEntry {
-  // For the wheel.
+  // DeadlineEntry
   expiresAtMs: number;
   slot = -1;
   place = 0;
@@ -37,22 +39,22 @@ export class ClientCall implements DeadlineEntry, DenseSetEntry {
   state: PendingState = 'preparing';
   /** For messages: `Calculator.add`. */
   readonly title: string;
-  readonly madeAtMs: number;
+  readonly createdAtMs: number;
   readonly timeoutMs: number;
-  /** No further try begins after this. */
+  /** No retry starts after this time. */
   readonly deadlineMs: number;
   readonly signal: AbortSignal | undefined;
-  readonly wishes: RequestHeaders;
-  plan: PreparedMethod | undefined;
+  readonly headers: RequestHeaders;
+  prepared: PreparedMethod | undefined;
   args: Uint8Array = NOTHING;
-  /** While it is sent. */
+  /** Set while the call is in state `sent`. */
   connection: SendingConnection | undefined;
   seqId = 0;
   sentAtMs = 0;
   tries = 0;
-  /** One of the tries was not answered, or with less than certainty that it did not run. */
+  /** Whether one of the tries may have run: it had no reply, or its error did not exclude it. */
   mayHaveRun = false;
-  /** Why it was not answered when it was sent last. */
+  /** Error of the last try. */
   lastError: KatamariError | undefined;
   readonly promise: Promise<unknown>;
   readonly #owner: CallOwner;
@@ -62,15 +64,15 @@ export class ClientCall implements DeadlineEntry, DenseSetEntry {
   constructor(
     owner: CallOwner,
     title: string,
-    wishes: RequestHeaders,
+    headers: RequestHeaders,
     nowMs: number,
     timeoutMs: number,
     signal: AbortSignal | undefined,
   ) {
     this.#owner = owner;
     this.title = title;
-    this.wishes = wishes;
-    this.madeAtMs = nowMs;
+    this.headers = headers;
+    this.createdAtMs = nowMs;
     this.timeoutMs = timeoutMs;
     this.deadlineMs = nowMs + timeoutMs;
     this.expiresAtMs = this.deadlineMs + GRACE_MS;
@@ -85,21 +87,21 @@ export class ClientCall implements DeadlineEntry, DenseSetEntry {
     return this.state === 'settled';
   }
 
-  /** For the wheel. */
+  /** Called by the deadline wheel. */
   expire(): void {
     this.#owner.expired(this);
   }
 
   /**
-   * What the mesh is told that it may take. A call that leaves soon after it was made says all of its time, so that
-   * its header can be used again.
+   * Returns the timeout that is sent to the mesh, in ms. A call that is sent within 10 ms of its creation gets its
+   * full timeout, so that the encoded headers can be reused.
    */
   timeLeftMs(nowMs: number): number {
-    const goneMs = nowMs - this.madeAtMs;
-    return Math.max(1, Math.ceil(goneMs < SOON_MS ? this.timeoutMs : this.timeoutMs - goneMs));
+    const elapsedMs = nowMs - this.createdAtMs;
+    return Math.max(1, Math.ceil(elapsedMs < SOON_MS ? this.timeoutMs : this.timeoutMs - elapsedMs));
   }
 
-  /** Only the one who keeps the books settles. */
+  /** Only the channel calls `resolve` and `reject`, because it counts the calls. */
   resolve(value: unknown): void {
     this.#end();
     this.#resolve(value);
@@ -117,6 +119,6 @@ export class ClientCall implements DeadlineEntry, DenseSetEntry {
   }
 }
 
-/** The mesh answers at a call's deadline why it has no result; its reason is worth waiting for. */
+/** At the deadline of a call the mesh sends an error with the reason. The client waits this much longer for it. */
 const GRACE_MS = 50;
 const SOON_MS = 10;

@@ -1,5 +1,5 @@
-// What a caller gets for an answer: the plain value, the declared exception thrown, or the error of the mesh with its
-// code and facts.
+// Decodes replies: returns the value, throws the declared exception, or returns the error of the mesh with its code
+// and facts.
 
 import { decodeStruct } from '../core/idl/mod.ts';
 import { asKatamariError, ERROR_TABLE, KatamariError, type ErrorCode, type ErrorFacts } from '../core/mod.ts';
@@ -11,13 +11,17 @@ import {
 } from '../core/thrift/mod.ts';
 import type { PreparedMethod } from './prepared-method.ts';
 
-/** @throws ThriftException for a declared exception, KatamariError internal for what the interface does not explain */
+/**
+ * Returns the value of a reply.
+ * @throws ThriftException for a declared exception, KatamariError internal for a reply that does not match the
+ * interface
+ */
 export function valueOf({ method, title, i64 }: PreparedMethod, body: Uint8Array): unknown {
   let result: Record<string, unknown>;
   try {
     result = decodeStruct(method.result, body, { i64 });
   } catch (error) {
-    throw unexplained(title, asKatamariError(error).message);
+    throw mismatch(title, asKatamariError(error).message);
   }
   for (const { name, type } of method.throws) {
     const fields = result[name];
@@ -26,22 +30,22 @@ export function valueOf({ method, title, i64 }: PreparedMethod, body: Uint8Array
     }
   }
   const value = result['success'];
-  if (value === undefined && method.returns.kind !== 'void') throw unexplained(title, 'it has no result');
+  if (value === undefined && method.returns.kind !== 'void') throw mismatch(title, 'it has no result');
   return value;
 }
 
-/** An answer that is an exception which the interface does not declare: of the mesh, or of the handler. */
+/** Returns the error of a TApplicationException, which comes from the mesh or from a handler. */
 export function errorOf(body: Uint8Array, headers: HeadersIn = {}): KatamariError {
-  let message = 'The mesh sent an error that cannot be read';
+  let message = 'The mesh sent an error that cannot be decoded';
   let type = 0;
   try {
     ({ message, type } = readApplicationException(body));
   } catch {
-    // What the headers say is left.
+    // The headers may still carry the error code.
   }
-  const said = headers['katamari-error'];
-  const isOfMesh = typeof said === 'string' && Object.hasOwn(ERROR_TABLE, said);
-  return new KatamariError(isOfMesh ? (said as ErrorCode) : codeOfType(type), message, factsOf(headers));
+  const code = headers['katamari-error'];
+  const isOfMesh = typeof code === 'string' && Object.hasOwn(ERROR_TABLE, code);
+  return new KatamariError(isOfMesh ? (code as ErrorCode) : codeOfType(type), message, factsOf(headers));
 }
 
 function factsOf(headers: HeadersIn): ErrorFacts {
@@ -54,15 +58,15 @@ function factsOf(headers: HeadersIn): ErrorFacts {
   };
 }
 
-/** A Thrift server's own words, where no mesh has said more. */
+/** Maps the type of a TApplicationException to an error code, for replies without a `katamari-error` header. */
 function codeOfType(type: number): ErrorCode {
   if (type === APPLICATION_EXCEPTION.unknownMethod) return 'no_pool';
   return type === APPLICATION_EXCEPTION.protocolError ? 'bad_request' : 'internal';
 }
 
-function unexplained(title: string, why: string): KatamariError {
+function mismatch(title: string, why: string): KatamariError {
   return new KatamariError(
     'internal',
-    `The answer to ${title} does not fit the interface that this client has (${why}); name the version that the interface is of`,
+    `The reply to ${title} does not match the interface that this client has (${why}); request the version that the interface belongs to`,
   );
 }

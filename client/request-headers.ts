@@ -1,5 +1,5 @@
-// What a set of options asks of the mesh, as the header bytes that stand in front of every call with them. Built once
-// for a set of options and a time limit, so that a call costs a copy of them.
+// Encodes call options as the THeader block that precedes a message. A block is built once per set of options and
+// time limit, so that a call only copies it.
 
 import { KatamariError } from '../core/mod.ts';
 import { headerBlock } from '../core/thrift/encodings/mod.ts';
@@ -12,20 +12,20 @@ export class RequestHeaders {
   #block: Buffer | undefined;
   #blockMs = 0;
 
-  /** @throws KatamariError bad_request when an option cannot be said in a header */
-  constructor(asked: RequestedOptions) {
-    const { version = '', key = '', traceparent = '', tracestate = '' } = asked;
-    const said = {
+  /** @throws KatamariError bad_request when an option cannot be encoded in a header */
+  constructor(options: RequestedOptions) {
+    const { version = '', key = '', traceparent = '', tracestate = '' } = options;
+    const values = {
       'katamari-version': version,
       'katamari-key': key,
-      'katamari-tags': listOf('tags', asked.tags),
-      'katamari-roles': listOf('roles', asked.roles),
+      'katamari-tags': listOf('tags', options.tags),
+      'katamari-roles': listOf('roles', options.roles),
       traceparent,
       tracestate,
     };
     this.#headers = {
       'katamari-any-order': '1',
-      ...Object.fromEntries(Object.entries(said).filter(([, value]) => value !== '')),
+      ...Object.fromEntries(Object.entries(values).filter(([, value]) => value !== '')),
     };
     const bytes = Object.values(this.#headers).reduce((sum, value) => sum + Buffer.byteLength(value), 0);
     if (bytes > HEADER_BYTES_MAX) {
@@ -36,7 +36,7 @@ export class RequestHeaders {
     }
   }
 
-  /** @param timeLeftMs whole milliseconds */
+  /** Returns the encoded headers. @param timeLeftMs timeout of the call, in whole milliseconds */
   blockFor(timeLeftMs: number): Buffer {
     if (this.#block === undefined || this.#blockMs !== timeLeftMs) {
       this.#block = headerBlock(BINARY, false, { ...this.#headers, 'katamari-timeout-ms': String(timeLeftMs) });
@@ -52,6 +52,6 @@ function listOf(name: string, items: readonly string[] = []): string {
   throw new KatamariError('bad_request', `${name}: expected words without commas, got ${JSON.stringify(wrong)}`);
 }
 
-/** The number of the protocol in THeader. */
+/** Number of the binary protocol in THeader. */
 const BINARY = 0;
 const HEADER_BYTES_MAX = 16_384;

@@ -1,10 +1,13 @@
-// Whether a call is sent once more, and when. What certainly did not run is, within its deadline and a budget; what
-// may have run is only when its method is idempotent, and not for ever: it may be what kills its chassis.
+// Decides whether and when a call is retried. A call that certainly did not run is retried within its deadline and
+// the retry budget. A call that may have run is retried only if its method is idempotent, and a few times only: the
+// call itself may be what crashes the chassis.
 
 import { ERROR_TABLE, type KatamariError, type RetryBudget } from '../core/mod.ts';
 import type { ClientCall } from './pending-call.ts';
 
-/** The pause before the next try in ms; undefined for none. Takes from the budget. */
+/**
+ * Returns the pause before the next try in ms, and takes it from the budget; undefined if the call is not retried.
+ */
 export function pauseBeforeRetry(
   call: ClientCall,
   error: KatamariError,
@@ -14,16 +17,16 @@ export function pauseBeforeRetry(
 ): number | undefined {
   const { retry } = ERROR_TABLE[error.code];
   const isCertain = retry === 'yes' || (retry === 'if idempotent' && error.facts.notRun === true);
-  const method = call.plan?.method;
+  const method = call.prepared?.method;
   const isSafe = isCertain || (retry === 'if idempotent' && method?.isIdempotent === true && !method.oneway);
-  // A call that ran out of time has none for another try.
+  // A call that timed out has no time left for a retry.
   if (!isSafe || error.code === 'timeout') return undefined;
   if (call.tries >= (isCertain ? CERTAIN_TRIES_MAX : TRIES_MAX)) return undefined;
-  // Who leaves sends its callers elsewhere: that is no load, and costs nothing.
+  // A draining peer refuses calls so that they move to another one. That adds no load, so it is not charged.
   const isMove = error.code === 'draining';
-  const grownMs = Math.min(PAUSE_MAX_MS, PAUSE_FIRST_MS * 2 ** (call.tries - 1)) * (1 - random() / 2);
-  const askedMs = (error.facts.retryAfterMs ?? 0) * (1 + random() / 5);
-  const pauseMs = isMove && call.tries === 1 ? 0 : Math.max(grownMs, askedMs);
+  const backoffMs = Math.min(PAUSE_MAX_MS, PAUSE_FIRST_MS * 2 ** (call.tries - 1)) * (1 - random() / 2);
+  const retryAfterMs = (error.facts.retryAfterMs ?? 0) * (1 + random() / 5);
+  const pauseMs = isMove && call.tries === 1 ? 0 : Math.max(backoffMs, retryAfterMs);
   if (nowMs + pauseMs >= call.deadlineMs) return undefined;
   return isMove || budget.take() ? pauseMs : undefined;
 }

@@ -1,5 +1,7 @@
-// A service as its callers see it: an object with one function for each method. When the interface is known from the
-// start it has exactly those;
+// The service object of a client: an object with one function per method. With an IDL it has exactly the methods of
+// the interface. Without one it returns a function for any name, and the call fails if there is no such method.
+
+import { LRUCache } from 'lru-cache';
 import { encodeStruct, parseIdl, readIdlFile } from '../core/idl/mod.ts';
 import { KatamariError } from '../core/mod.ts';
 import type { IdlSource, Interface } from '../core/thrift/mod.ts';
@@ -10,20 +12,17 @@ import type { ClientCall } from './pending-call.ts';
 import { prepareMethod, type PreparedMethod } from './prepared-method.ts';
 import { RequestHeaders } from './request-headers.ts';
 
-// else a function for whatever name it is asked for, and the call learns whether there is such a method.
-
-import { LRUCache } from 'lru-cache';
 type Caller = (args?: Readonly<Record<string, unknown>>, options?: CallOptions) => Promise<unknown>;
 
-/** The object with the functions. @throws KatamariError bad_request for options or an IDL that cannot be meant */
+/** Creates the service object. @throws KatamariError bad_request for an invalid option or IDL */
 export function serviceObject(
   name: string,
   options: ServiceOptions,
   settings: ClientSettings,
-  office: Channel,
-  book: InterfaceCache,
+  channel: Channel,
+  interfaces: InterfaceCache,
 ): object {
-  const service = new ServiceCalls(name, options, settings, office, book);
+  const service = new ServiceCalls(name, options, settings, channel, interfaces);
   const { known } = service;
   const functions: Record<string, Caller> = Object.create(null) as Record<string, Caller>;
   const callerOf = (method: string): Caller =>
@@ -33,37 +32,43 @@ export function serviceObject(
     return Object.freeze(functions);
   }
   return new Proxy(functions, {
-    // Whoever awaits the object, or prints it, asks for names that no method has.
-    get: (_, method) => (typeof method === 'string' && !ASKED_BY_RUNTIMES.has(method) ? callerOf(method) : undefined),
+    // `await` and JSON.stringify read properties that must not look like methods.
+    get: (_, method) => (typeof method === 'string' && !READ_BY_RUNTIMES.has(method) ? callerOf(method) : undefined),
   });
 }
 
 class ServiceCalls {
-  /** From the IDL that the caller gave. */
+  /** Interface of the IDL that the caller gave; undefined if it gave none. */
   readonly known: Interface | undefined;
   readonly #name: string;
   readonly #options: ServiceOptions;
   readonly #settings: ClientSettings;
-  readonly #office: Channel;
-  readonly #book: InterfaceCache;
+  readonly #channel: Channel;
+  readonly #interfaces: InterfaceCache;
   readonly #timeoutMs: number;
-  readonly #wishes: RequestHeaders;
-  /** Of calls with options of their own. */
-  readonly #otherWishes = new LRUCache<string, RequestHeaders>({ max: WISHES_MAX });
-  /** Several when calls ask for several versions. */
-  readonly #plans = new WeakMap<Interface, Map<string, PreparedMethod>>();
+  readonly #headers: RequestHeaders;
+  /** Headers of calls with options of their own. */
+  readonly #headersByOptions = new LRUCache<string, RequestHeaders>({ max: HEADERS_KEPT_MAX });
+  /** Prepared methods by interface. Calls that request different versions use different interfaces. */
+  readonly #methods = new WeakMap<Interface, Map<string, PreparedMethod>>();
 
-  constructor(name: string, options: ServiceOptions, settings: ClientSettings, office: Channel, book: InterfaceCache) {
+  constructor(
+    name: string,
+    options: ServiceOptions,
+    settings: ClientSettings,
+    channel: Channel,
+    interfaces: InterfaceCache,
+  ) {
     if (!/^[A-Za-z_][\w.]*$/.test(name)) {
-      throw new KatamariError('bad_request', `${JSON.stringify(name)} is no name of a service, such as Calculator`);
+      throw new KatamariError('bad_request', `${JSON.stringify(name)} is not a valid service name, such as Calculator`);
     }
     this.#name = name;
     this.#options = options;
     this.#settings = settings;
-    this.#office = office;
-    this.#book = book;
+    this.#channel = channel;
+    this.#interfaces = interfaces;
     this.#timeoutMs = checkMs('timeoutMs', options.timeoutMs ?? settings.timeoutMs);
-    this.#wishes = new RequestHeaders(options);
+    this.#headers = new RequestHeaders(options);
     this.known = options.idl === undefined ? undefined : interfaceIn(options.idl, name);
   }
 
@@ -73,18 +78,18 @@ class ServiceCalls {
     given: CallOptions = NO_OPTIONS,
   ): Promise<unknown> {
     const version = given.version ?? this.#options.version ?? '';
-    const known = this.known ?? this.#book.known(this.#name, version);
+    const known = this.known ?? this.#interfaces.known(this.#name, version);
     try {
       const timeoutMs = given.timeoutMs === undefined ? this.#timeoutMs : checkMs('timeoutMs', given.timeoutMs);
-      const wishes = given === NO_OPTIONS ? this.#wishes : this.#wishesOf(given);
+      const headers = given === NO_OPTIONS ? this.#headers : this.#headersOf(given);
       if (known !== undefined) {
-        const plan = this.#planOf(known, method);
-        const body = this.#encode(plan, args);
-        const call = this.#office.open(plan.title, wishes, timeoutMs, given.signal);
-        this.#office.send(call, plan, body);
+        const prepared = this.#preparedOf(known, method);
+        const body = this.#encode(prepared, args);
+        const call = this.#channel.open(prepared.title, headers, timeoutMs, given.signal);
+        this.#channel.send(call, prepared, body);
         return call.promise;
       }
-      const call = this.#office.open(`${this.#name}.${method}`, wishes, timeoutMs, given.signal);
+      const call = this.#channel.open(`${this.#name}.${method}`, headers, timeoutMs, given.signal);
       void this.#prepare(call, version, method, args);
       return call.promise;
     } catch (error) {
@@ -99,68 +104,68 @@ class ServiceCalls {
     args: Readonly<Record<string, unknown>>,
   ): Promise<void> {
     try {
-      const plan = this.#planOf(await this.#book.of(this.#name, version), method);
-      this.#office.send(call, plan, this.#encode(plan, args));
+      const prepared = this.#preparedOf(await this.#interfaces.of(this.#name, version), method);
+      this.#channel.send(call, prepared, this.#encode(prepared, args));
     } catch (error) {
-      this.#office.fail(call, error);
+      this.#channel.fail(call, error);
     }
   }
 
-  #planOf(known: Interface, name: string): PreparedMethod {
-    let plans = this.#plans.get(known);
-    if (plans === undefined) {
-      plans = new Map();
-      this.#plans.set(known, plans);
+  #preparedOf(known: Interface, name: string): PreparedMethod {
+    let methods = this.#methods.get(known);
+    if (methods === undefined) {
+      methods = new Map();
+      this.#methods.set(known, methods);
     }
-    let plan = plans.get(name);
-    if (plan === undefined) {
+    let prepared = methods.get(name);
+    if (prepared === undefined) {
       const method = known.methods.get(name);
       if (method === undefined) {
         const why = `${this.#name} has no method "${name}"; it has ${[...known.methods.keys()].join(', ')}`;
         throw new KatamariError('no_pool', why, { notRun: true });
       }
-      plan = prepareMethod(this.#name, method, this.#options.i64 ?? 'bigint');
-      plans.set(name, plan);
+      prepared = prepareMethod(this.#name, method, this.#options.i64 ?? 'bigint');
+      methods.set(name, prepared);
     }
-    return plan;
+    return prepared;
   }
 
   #encode({ method, title }: PreparedMethod, args: Readonly<Record<string, unknown>>): Buffer {
     const body = encodeStruct(method.args, args);
     const { frameBytesMax } = this.#settings;
     if (body.length + HEAD_BYTES_MAX <= frameBytesMax) return body;
-    // The mesh would end the connection over it.
-    const why = `The arguments of ${title} have ${body.length} bytes, the limit is ${frameBytesMax} with what goes before them`;
+    // The mesh would close the connection.
+    const why = `The arguments of ${title} have ${body.length} bytes, the limit is ${frameBytesMax} including headers`;
     throw new KatamariError('too_large', why, { notRun: true });
   }
 
-  #wishesOf(given: CallOptions): RequestHeaders {
+  #headersOf(given: CallOptions): RequestHeaders {
     const { version, key, tags, roles, traceparent, tracestate } = given;
     if (traceparent !== undefined || tracestate !== undefined)
       return new RequestHeaders({ ...this.#options, ...given });
-    if (version === undefined && key === undefined && tags === undefined && roles === undefined) return this.#wishes;
+    if (version === undefined && key === undefined && tags === undefined && roles === undefined) return this.#headers;
     const name = JSON.stringify([version, key, tags, roles]);
-    let wishes = this.#otherWishes.get(name);
-    if (wishes === undefined) {
-      wishes = new RequestHeaders({ ...this.#options, ...given });
-      this.#otherWishes.set(name, wishes);
+    let headers = this.#headersByOptions.get(name);
+    if (headers === undefined) {
+      headers = new RequestHeaders({ ...this.#options, ...given });
+      this.#headersByOptions.set(name, headers);
     }
-    return wishes;
+    return headers;
   }
 }
 
 function interfaceIn(idl: string | URL | IdlSource, service: string): Interface {
   const source = typeof idl === 'string' || idl instanceof URL ? readIdlFile(idl) : idl;
   const { services } = parseIdl(source);
-  const found = services.get(service);
-  if (found !== undefined) return found;
-  const there = [...services.keys()].join(', ') || 'none';
-  throw new KatamariError('bad_request', `${source.main} has no service ${service}; services there are ${there}`);
+  const iface = services.get(service);
+  if (iface !== undefined) return iface;
+  const names = [...services.keys()].join(', ') || 'none';
+  throw new KatamariError('bad_request', `${source.main} has no service ${service}; it has ${names}`);
 }
 
-const ASKED_BY_RUNTIMES: ReadonlySet<string> = new Set(['then', 'toJSON']);
+const READ_BY_RUNTIMES: ReadonlySet<string> = new Set(['then', 'toJSON']);
 const NO_OPTIONS: CallOptions = Object.freeze({});
-/** Different sets of options of single calls that are remembered. */
-const WISHES_MAX = 256;
-/** Headers, name and sequence ids before the arguments. */
+/** Sets of call options for which encoded headers are cached. */
+const HEADERS_KEPT_MAX = 256;
+/** Upper bound for the bytes of headers, name and sequence id before the arguments. */
 const HEAD_BYTES_MAX = 18_432;

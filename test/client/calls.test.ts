@@ -149,7 +149,7 @@ describe('One connection', () => {
     const calls = Array.from({ length: 6 }, (_, i) => exchange.hold({ key: `k${i}` }));
     const error = await refusalOf(calls[5] as Promise<string>);
     expect([error.code, error.facts.notRun]).toEqual(['overloaded', true]);
-    expect(error.message).toContain('2 calls are under way and 3 wait');
+    expect(error.message).toContain('2 calls are in flight and 3 wait');
     expect(mesh.stats()).toMatchObject({ underWay: 2, waiting: 3 });
     for (const i of [0, 1, 2, 3, 4]) {
       await until(`k${i}`, () => fixture.behind.held().includes(`k${i}`));
@@ -220,7 +220,7 @@ describe('An AbortSignal', () => {
     const error = await refusalOf(call);
     expect([error.code, error.message, error.cause, error.facts]).toEqual([
       'cancelled',
-      'Exchange.hold was cancelled by its signal',
+      'Exchange.hold was canceled by its signal',
       'enough',
       {},
     ]);
@@ -267,7 +267,7 @@ describe('The end of a client', () => {
     await until('the call', () => fixture.behind.held().length === 1);
     const drained = mesh.drain();
     const { code, message } = await refusalOf(exchange.add({ a: 1, b: 2 }));
-    expect([code, message]).toEqual(['cancelled', 'This client drains; connect() gives another']);
+    expect([code, message]).toEqual(['cancelled', 'This client is draining; call connect() for another']);
     fixture.behind.release('x');
     expect(await call).toBe('x');
     await drained;
@@ -282,7 +282,7 @@ describe('The end of a client', () => {
     mesh.close();
     mesh.close();
     const { code, message } = await failed;
-    expect([code, message]).toEqual(['cancelled', 'This client is closed; connect() gives another']);
+    expect([code, message]).toEqual(['cancelled', 'This client is closed; call connect() for another']);
     expect((await refusalOf(exchange.add({ a: 1, b: 2 }))).code).toBe('cancelled');
     await until('the connection to close', () => fixture.faceplate.connections() === 0);
   });
@@ -304,9 +304,9 @@ describe('connect() and service()', () => {
       'callsMax: expected a whole number above 0, got 0',
     );
     const { mesh } = client(address);
-    expect(() => mesh.service('Exchange@1')).toThrow('"Exchange@1" is no name of a service');
+    expect(() => mesh.service('Exchange@1')).toThrow('"Exchange@1" is not a valid service name');
     expect(() => mesh.service('Nobody', { idl: EXCHANGE_IDL })).toThrow(
-      'exchange.thrift has no service Nobody; services there are Exchange',
+      'exchange.thrift has no service Nobody; it has Exchange',
     );
   });
 

@@ -83,7 +83,7 @@ describe('A mesh that', () => {
     const options = { timeoutMs: 30 };
     const first = await refusalOf(calls.next({ n: 0 }, options));
     expect([first.code, first.facts]).toEqual(['timeout', { stage: 'service' }]);
-    expect(first.message).toBe(`Sums.next has no answer within 30 ms: the mesh at ${mesh.address} did not say why`);
+    expect(first.message).toBe(`Sums.next has no answer within 30 ms: the mesh at ${mesh.address} sent no error either`);
     await until('another connection', async () => {
       await refusalOf(calls.next({ n: 1 }, options));
       return mesh.connections() > 1;
@@ -166,7 +166,7 @@ describe('A mesh that', () => {
     const error = await refusalOf(calls.again({ n: 1 }));
     expect([error.code, error.message]).toEqual([
       'too_large',
-      'The answer to Sums.again has 5000000 bytes, the limit is 1000000: ask for less, or raise frameBytesMax',
+      'The reply to Sums.again has 5000000 bytes, the limit is 1000000: request less, or raise frameBytesMax',
     ]);
     expect(mesh.calls.length).toBe(1);
   });
