@@ -1,8 +1,10 @@
-// A chassis: your handlers as one process of the mesh. Listens at KATAMARI_LISTEN, answers its own service and the
-// control service (describe, ping, drain), ends when its resource manager does. Run by hand it is a plain framed
-// Thrift server on 127.0.0.1:9095.
+// Runs your handlers as a chassis, one process of the mesh. It listens at KATAMARI_LISTEN, serves its own service and
+// the control service (describe, ping, drain), and exits when its resource manager does. Started by hand, it is a
+// plain framed Thrift server on 127.0.0.1:9095.
 
 import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
+import type { Logger } from 'pino';
 import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { startLinkServer, type LinkServer } from '../../core/link/mod.ts';
 import { KatamariError, runtimeName, DEFAULT_LIMITS } from '../../core/mod.ts';
@@ -18,37 +20,35 @@ import {
 import type { IdlSource, Interface } from '../../core/thrift/mod.ts';
 import { HandlerContext } from './handler-context.ts';
 import { MeshCaller } from './mesh-client.ts';
-import { pathToFileURL } from 'node:url';
-import type { Logger } from 'pino';
 
 export interface ChassisOptions {
-  /** IDL file; its includes are read beside it. */
+  /** IDL file. Its includes are read from the same folder. */
   readonly idl: string | URL;
   /** Name of the service in the IDL. */
   readonly service: string;
   /** SemVer, for example `1.2.0`. */
   readonly version: string;
-  /** One function for each method: arguments by name, then the context. Sync or async. */
+  /** One function per method, which takes the arguments by name, then the context. May be async. */
   readonly handlers: Handlers<HandlerContext>;
   readonly tags?: readonly string[];
   readonly roles?: readonly string[];
   readonly more?: Readonly<Record<string, string>>;
-  /** How i64 values reach the handlers. `number` refuses values that a double cannot hold. Default `bigint`. */
+  /** Type of i64 values in handlers. `number` refuses values that a double cannot hold. Default `bigint`. */
   readonly i64?: 'bigint' | 'number';
-  /** Calls to work on at once. Default 1: the code is single-threaded. */
+  /** Calls that run at once. Default 1, for single-threaded code. */
   readonly concurrency?: number;
 }
 
-/** A chassis that is up. */
+/** A running chassis. */
 export interface RunningChassis {
   readonly address: string;
-  /** Finishes what is under way and closes. */
+  /** Finishes the calls in flight, then closes (graceful shutdown). */
   drain(): Promise<void>;
 }
 
 /**
  * Starts the chassis of this process.
- * @throws KatamariError bad_request when the IDL, the service name or the handlers do not fit together
+ * @throws KatamariError bad_request if the IDL, the service name and the handlers do not match
  */
 export async function chassis(options: ChassisOptions): Promise<RunningChassis> {
   const source = readIdlFile(typeof options.idl === 'string' ? pathToFileURL(options.idl) : options.idl);
@@ -69,7 +69,7 @@ export async function chassis(options: ChassisOptions): Promise<RunningChassis> 
       if (context.isRetiring) retiring.add(reply);
     },
   });
-  // What the deployment says counts: the mesh will send so many at once.
+  // The concurrency of the deployment takes precedence: it is how many calls the mesh sends at once.
   const concurrency = Number(process.env['KATAMARI_CONCURRENCY'] ?? options.concurrency ?? 1);
   const line = new ConcurrencyLimit(own, concurrency);
   let server: LinkServer | undefined;
@@ -96,7 +96,7 @@ export async function chassis(options: ChassisOptions): Promise<RunningChassis> 
   return { address: server.address, drain };
 }
 
-/** The logger, loaded when somebody logs: it would be a third of the start-up time. */
+/** The logger, loaded on first use: loading it takes a third of the start-up time. */
 function lazyLog(resource: string): () => Logger {
   let log: Logger | undefined;
   return () => {
@@ -116,7 +116,7 @@ function interfaceOf(source: IdlSource, service: string): Interface {
   );
 }
 
-/** The chassis' own service, and beside it `katamari.Chassis`. */
+/** Serves the chassis' own service and `katamari.Chassis`. */
 function withControl(own: Send, options: ChassisOptions, source: IdlSource, drainAndExit: () => void): Send {
   const control = serveHandlers<undefined>({
     interface: chassisInterface(),
@@ -149,7 +149,7 @@ function withControl(own: Send, options: ChassisOptions, source: IdlSource, drai
   };
 }
 
-/** No chassis outlives its resource manager: its end closes our standard input. */
+/** Exits when standard input closes, which happens when the resource manager ends. A chassis never outlives it. */
 function endWithManager(drainAndExit: () => void): void {
   process.on('SIGTERM', drainAndExit);
   if (process.env['KATAMARI_LIFELINE'] !== 'stdin') return;
@@ -159,7 +159,7 @@ function endWithManager(drainAndExit: () => void): void {
   process.stdin.resume();
 }
 
-/** Calls that it takes beyond the one it works on. */
+/** Calls that the chassis accepts beyond those that it runs (prefetch). */
 const AHEAD_MAX = 15;
-/** Time of a call that came without a deadline, from a client that is not the mesh, in ms. */
+/** Timeout in ms of a call without a deadline, which comes from a client that is not the mesh. */
 const TIMEOUT_WITHOUT_MESH_MS = 60_000;

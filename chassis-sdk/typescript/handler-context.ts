@@ -1,12 +1,10 @@
-// What a handler knows of the call it works on, and what it may ask for. Costs nothing until it is used: the signal
-// and its timer
+// The context of a handler: facts about its call, and calls to other services. Unused features cost nothing: the
+// signal and its timer are created when a handler first reads `signal`.
+
+import type { Logger } from 'pino';
 import { systemClock } from '../../core/mod.ts';
 import type { Call } from '../../core/rpc/mod.ts';
 import type { MeshCaller } from './mesh-client.ts';
-
-// exist only for handlers that look at it.
-
-import type { Logger } from 'pino';
 
 export class HandlerContext {
   readonly #call: Call;
@@ -26,7 +24,7 @@ export class HandlerContext {
     return this.#call.method;
   }
 
-  /** Who calls, for people: `thrift 127.0.0.1:50312`. */
+  /** Caller, for logs: `thrift 127.0.0.1:50312`. */
   get caller(): string {
     return this.#call.caller;
   }
@@ -40,20 +38,19 @@ export class HandlerContext {
     return this.#call.tracestate;
   }
 
-  /** Sticky key of the call; '' for none. */
+  /** Affinity key of the call; '' for none. */
   get key(): string {
     return this.#call.key;
   }
 
   /**
-   * What the client said in headers of its transport (THeader, `x-...` of HTTP) that mean nothing to the mesh; names
-   * in lower case.
+   * Headers of the client (THeader, or `x-...` of HTTP) that have no meaning to the mesh. Names are in lower case.
    */
   get headers(): Readonly<Record<string, string>> {
     return this.#call.headers;
   }
 
-  /** 0 for the first try, more when the mesh sends an idempotent call again. */
+  /** 0 for the first try, more if the mesh retries an idempotent call. */
   get attempt(): number {
     return this.#call.attempt;
   }
@@ -62,7 +59,7 @@ export class HandlerContext {
     return this.#log();
   }
 
-  /** Until the caller gives up, in ms; 0 when it has. */
+  /** Time until the deadline of the call, in ms; 0 after it. */
   timeLeftMs(): number {
     return Math.max(0, this.#call.deadlineMs - systemClock.nowMs());
   }
@@ -84,9 +81,9 @@ export class HandlerContext {
   }
 
   /**
-   * Calls another service of the mesh within the time that is left; the trace is handed on.
+   * Calls another service of the mesh. The call inherits the remaining time and the trace.
    * @returns the plain value, i64 as bigint
-   * @throws ThriftException for a declared exception, KatamariError for everything else
+   * @throws ThriftException for a declared exception, KatamariError for other errors
    */
   call(
     service: string,
@@ -100,7 +97,7 @@ export class HandlerContext {
     return this.#mesh.call(service, method, args, inherited, options.version);
   }
 
-  /** Answer this call, then exit and be replaced: for code that must not be used again. */
+  /** Exits after this call is answered, so that the process is replaced. For code that must not run again. */
   retireAfterReply(): void {
     this.#isRetiring = true;
   }
@@ -109,7 +106,7 @@ export class HandlerContext {
     return this.#isRetiring;
   }
 
-  /** The call was answered: takes the signal's timer and listener along. */
+  /** Releases the timer and listener of the signal when the call is answered. */
   settled(): void {
     this.#stopSignal?.();
   }

@@ -1,14 +1,16 @@
-// How a handler calls other services: one link to the mesh at KATAMARI_MESH, opened when first needed and opened anew
-// when it broke. The interface of a service is asked from the mesh and kept for a few seconds, so a chassis needs no
-// IDL but its own.
+// Calls from a handler to other services, over one link to the mesh at KATAMARI_MESH. The link is opened on first use
+// and reopened when it breaks. Interfaces of other services are fetched from the mesh and cached for a few seconds,
+// so a chassis needs no IDL except its own.
+
+import { connect } from 'node:net';
+import { LRUCache } from 'lru-cache';
 import { decodeResult, decodeStruct, encodeStruct, parseIdl } from '../../core/idl/mod.ts';
 import { Link, parseLinkAddress } from '../../core/link/mod.ts';
 import { systemClock, type Clock, KatamariError, DEFAULT_LIMITS } from '../../core/mod.ts';
 import { type Call, type Reply, createCall, meshInterface } from '../../core/rpc/mod.ts';
 import { type Interface, ThriftException, readApplicationException } from '../../core/thrift/mod.ts';
-import { connect } from 'node:net';
-import { LRUCache } from 'lru-cache';
-/** What is handed on from the call being worked on to the calls it makes. */
+
+/** What calls of a handler inherit from the call that it runs. */
 export type InheritedContext = Pick<Call, 'deadlineMs' | 'traceparent' | 'tracestate' | 'signal'>;
 
 export class MeshCaller {
@@ -19,8 +21,9 @@ export class MeshCaller {
   readonly #interfaces = new LRUCache<string, Interface>({ max: 100, ttl: INTERFACE_TTL_MS });
 
   /**
-   * @param address KATAMARI_MESH; '' when there is no mesh, then every call fails and says so
-   * @param caller how this process names itself, for example `chassis Reformulate@2.0.0/1` */
+   * @param address value of KATAMARI_MESH; with '' every call fails with an error that says so
+   * @param caller name of this process, for example `chassis Reformulate@2.0.0/1`
+   */
   constructor(address: string, caller: string, clock: Clock = systemClock) {
     this.#address = address;
     this.#caller = caller;
@@ -29,7 +32,7 @@ export class MeshCaller {
 
   /**
    * Calls a method of another service and returns its plain value (i64 as bigint).
-   * @throws ThriftException for a declared exception, KatamariError for everything else
+   * @throws ThriftException for a declared exception, KatamariError for other errors
    */
   async call(
     service: string,
@@ -58,7 +61,7 @@ export class MeshCaller {
       }),
     );
     if (found.oneway) {
-      // Nobody waits for a oneway call; its end is in the mesh's books.
+      // A oneway call has no reply to wait for. The mesh counts how it ends.
       sent.catch(() => undefined);
       return undefined;
     }

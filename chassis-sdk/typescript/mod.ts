@@ -1,4 +1,4 @@
-// What a chassis author imports: `import { chassis, ThriftException } from 'katamari'`.
+// The chassis SDK for TypeScript: `import { chassis, ThriftException } from 'katamari'`.
 
 export { chassis, type ChassisOptions, type RunningChassis } from './chassis.ts';
 export type { HandlerContext } from './handler-context.ts';

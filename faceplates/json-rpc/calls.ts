@@ -1,5 +1,5 @@
-// One JSON-RPC call: the params with their numbers and the admin's token put in place, handed to FaceplateCalls, and
-// what came of it as the `result` or the `error` member. Talks to rpc.ts above it.
+// One JSON-RPC call: completes the params (long numbers, the admin token), sends the call through FaceplateCalls, and
+// returns the `result` or `error` member. Used by rpc.ts.
 
 import { encodeParams } from '../../core/idl/mod.ts';
 import type { KatamariError, Clock } from '../../core/mod.ts';
@@ -9,18 +9,18 @@ import { FaceplateCalls, type JsonAnswer, type Outcome, type MethodName } from '
 import { DECLARED_EXCEPTION, rpcErrorOf, type RpcError } from './rpc-error.ts';
 import { paramsWithNumbers } from './text.ts';
 
-/** One HTTP request and what all calls in it share. */
+/** One HTTP request: the data that all calls in it share. */
 export interface Exchange {
-  /** What follows `/rpc/`: `Service`, `Service@version` or ''. */
+  /** The path after `/rpc/`: `Service`, `Service@version` or ''. */
   readonly path: string;
-  readonly wishes: CallHeaders;
-  /** Aborted when the client has gone. */
+  readonly headers: CallHeaders;
+  /** Aborted when the client disconnects. */
   readonly signal: AbortSignal;
   /** `json-rpc 10.0.0.7` */
   readonly caller: string;
-  /** See text.ts. */
+  /** Prefix of long integers in the params, see text.ts; '' if there are none. */
   readonly mark: string;
-  /** How the last call of this request ended; what the HTTP side of a single call is made from. */
+  /** How the last call of this request ended. Determines the HTTP status and headers of a single call. */
   ending: CallEnding | undefined;
 }
 
@@ -28,7 +28,7 @@ export type CallEnding =
   | { readonly kind: 'answered'; readonly version: string; readonly context: ReplyContext }
   | { readonly kind: 'refused'; readonly error: KatamariError };
 
-/** What becomes the `result` or the `error` member. */
+/** The `result` or the `error` member of a response. */
 export type JsonRpcAnswer = { readonly error: RpcError } | { readonly error: undefined; readonly result: unknown };
 
 export interface JsonRpcCallsOptions {
@@ -44,18 +44,18 @@ export class JsonRpcCalls {
     this.#calls = new FaceplateCalls({ ...options, name: FACEPLATE });
   }
 
-  /** New calls are refused from now on. */
+  /** Refuses all further calls. */
   drain(): void {
     this.#calls.isDraining = true;
   }
 
-  /** Calls `end` with an answer, once, perhaps before this returns. */
+  /** Starts a call. `end` is called once with the answer, possibly before this returns. */
   begin(target: MethodName, params: unknown, exchange: Exchange, end: (answer: JsonRpcAnswer) => void): void {
-    const { wishes, signal, caller } = exchange;
+    const { headers, signal, caller } = exchange;
     this.#calls.begin(
-      { target, headers: wishes, signal, caller },
+      { target, headers, signal, caller },
       {
-        encode: (method, pool) => encodeParams(method, given(params, method, pool, exchange)),
+        encode: (method, pool) => encodeParams(method, completed(params, method, pool, exchange)),
         decode: FaceplateCalls.readJson,
       },
       (outcome) => {
@@ -68,15 +68,16 @@ export class JsonRpcCalls {
     );
   }
 
-  /** Enters what came in and was refused (or answered by the faceplate itself) before there was a call. */
+  /** Counts a request that the faceplate refused or answered itself, without a call. */
   enter(result: CallResult): void {
     this.#calls.enter(result);
   }
 }
 
-function given(params: unknown, method: Method, pool: PoolView, { mark, wishes }: Exchange): unknown {
+function completed(params: unknown, method: Method, pool: PoolView, { mark, headers }: Exchange): unknown {
   const exact = mark === '' ? params : paramsWithNumbers(params, method.args.fields, mark);
-  return wishes.token !== '' && pool.details.service === ADMIN_SERVICE ? withToken(exact, method, wishes.token) : exact;
+  const { token } = headers;
+  return token !== '' && pool.details.service === ADMIN_SERVICE ? withToken(exact, method, token) : exact;
 }
 
 function answerOf(outcome: Outcome<JsonAnswer>): JsonRpcAnswer {
@@ -95,7 +96,7 @@ function answerOf(outcome: Outcome<JsonAnswer>): JsonRpcAnswer {
   }
 }
 
-/** The token of the Authorization header as the first argument, unless the params have one. */
+/** Adds the token of the Authorization header as the first argument, unless the params have one. */
 function withToken(params: unknown, { args }: Method, token: string): unknown {
   if (Array.isArray(params)) return params.length < args.fields.length ? [token, ...(params as unknown[])] : params;
   if (params === undefined || params === null) return { token };

@@ -1,5 +1,7 @@
-// What is in the mesh, for people and programs: the OpenRPC document (`rpc.discover`), IDL files, and a call to begin
-// with.
+// Documents about the services of the mesh: the OpenRPC document (`rpc.discover`), IDL files, and an example request.
+// It reads the directory on each request and keeps the OpenRPC document until the pools change.
+
+import { createHash } from 'node:crypto';
 import { paramsOf, schemaOf } from '../../core/idl/mod.ts';
 import { KatamariError } from '../../core/mod.ts';
 import type { Directory } from '../../core/rpc/mod.ts';
@@ -8,27 +10,23 @@ import { parseMethodName } from '../kit/mod.ts';
 import { exampleOf } from './example.ts';
 import { DECLARED_EXCEPTION } from './rpc-error.ts';
 
-// Reads the directory each time it is asked and keeps the document until the pools it was made from change.
-
-import { createHash } from 'node:crypto';
-
-/** A text that can be handed out, with what tells it from another. */
+/** A text to serve, and its ETag. */
 export interface Document {
   readonly text: string;
-  /** Quoted, as HTTP wants it. */
+  /** Quoted, as in the HTTP header. */
   readonly etag: string;
 }
 
-/** One service in one version, whatever the number of its pools. */
+/** One version of a service, which may have several pools. */
 interface Edition {
   readonly service: string;
   readonly version: string;
   readonly interface: Interface;
 }
 
-/** The OpenRPC document of everything, and what it was made from. */
+/** The OpenRPC document of the whole mesh, and the key of the pools from which it was built. */
 interface MeshDocument {
-  readonly madeFrom: string;
+  readonly key: string;
   readonly object: unknown;
   readonly document: Document;
 }
@@ -42,7 +40,7 @@ export class Catalog {
     this.#directory = directory;
   }
 
-  /** The OpenRPC document: of everything, or of `Service[@version]`. @throws KatamariError no_pool */
+  /** Returns the OpenRPC document of the mesh, or of `Service[@version]`. @throws KatamariError no_pool */
   openRpc(path = ''): unknown {
     return path === '' ? this.#whole().object : openRpcOf(this.#find(path));
   }
@@ -51,7 +49,7 @@ export class Catalog {
     return this.#whole().document;
   }
 
-  /** The IDL of `Service[@version]`, of its newest version when none is said. @throws KatamariError no_pool */
+  /** Returns the IDL of `Service[@version]`; of the newest version if none is given. @throws KatamariError no_pool */
   idl(name: string): Document & { readonly version: string } {
     const edition = this.#find(name).at(-1) as Edition;
     let document = this.#idl.get(edition.interface);
@@ -62,14 +60,14 @@ export class Catalog {
     return { ...document, version: edition.version };
   }
 
-  /** A request that the first service of the mesh will answer; undefined while there is none. */
+  /** Returns a request that the first service of the mesh answers; undefined if there is no service. */
   exampleRequest(): string | undefined {
     const editions = this.#editions();
     const edition = editions.find(({ service }) => service !== ADMIN_SERVICE) ?? editions[0];
     if (edition === undefined) return undefined;
     const chosen = [...edition.interface.methods.values()]
       .filter(({ oneway }) => !oneway)
-      .sort((a, b) => charm(b, edition.service) - charm(a, edition.service))[0];
+      .sort((a, b) => exampleScore(b, edition.service) - exampleScore(a, edition.service))[0];
     if (chosen === undefined) return undefined;
     const params = Object.fromEntries(chosen.args.fields.map(({ name, type }) => [name, exampleOf(type)]));
     return JSON.stringify({ jsonrpc: '2.0', id: 1, method: `${edition.service}.${chosen.name}`, params });
@@ -77,12 +75,10 @@ export class Catalog {
 
   #whole(): MeshDocument {
     const editions = this.#editions();
-    const madeFrom = editions
-      .map((edition) => `${edition.service}@${edition.version} ${edition.interface.id}`)
-      .join('\n');
-    if (this.#openRpc?.madeFrom !== madeFrom) {
+    const key = editions.map((edition) => `${edition.service}@${edition.version} ${edition.interface.id}`).join('\n');
+    if (this.#openRpc?.key !== key) {
       const object = openRpcOf(editions);
-      return (this.#openRpc = { madeFrom, object, document: documentOf(JSON.stringify(object, undefined, 2)) });
+      return (this.#openRpc = { key, object, document: documentOf(JSON.stringify(object, undefined, 2)) });
     }
     return this.#openRpc;
   }
@@ -93,35 +89,35 @@ export class Catalog {
     const editions = all.filter((edition) => edition.service === service);
     const found = editions.filter((edition) => version === '' || edition.version === version);
     if (found.length > 0) return found;
-    const instead =
+    const alternatives =
       editions.length > 0
         ? `versions here are ${editions.map((edition) => edition.version).join(', ')}`
         : `services here are ${[...new Set(all.map((edition) => edition.service))].join(', ') || 'none yet'}`;
-    throw new KatamariError('no_pool', `No pool offers ${name}: ${instead}`);
+    throw new KatamariError('no_pool', `No pool offers ${name}: ${alternatives}`);
   }
 
-  /** In the order of the directory: by service, then version. */
+  /** Returns the editions in the order of the directory: by service, then version. */
   #editions(): readonly Edition[] {
     const editions = new Map<string, Edition>();
-    for (const { details, interface: face } of this.#directory.pools()) {
+    for (const { details, interface: iface } of this.#directory.pools()) {
       const { service, version } = details;
       const name = `${service}@${version}`;
-      if (!editions.has(name)) editions.set(name, { service, version, interface: face });
+      if (!editions.has(name)) editions.set(name, { service, version, interface: iface });
     }
     return [...editions.values()];
   }
 }
 
 /**
- * How well a method serves as the first one somebody calls: harmless above all, then the service's own, then one with
- * plain arguments.
+ * Ranks methods as examples. Read-only methods come first, then those that the service declares itself, then those
+ * with plain arguments.
  */
-function charm({ isReadonly, declaredBy, args }: Method, service: string): number {
+function exampleScore({ isReadonly, declaredBy, args }: Method, service: string): number {
   const hasPlainArgs = args.fields.length > 0 && args.fields.every(({ type }) => type.kind !== 'struct');
   return (isReadonly ? 4 : 0) + (declaredBy === service ? 2 : 0) + (hasPlainArgs ? 1 : 0);
 }
 
-/** The author's own text when it stands alone, else the one text that has everything in it. */
+/** Returns the author's IDL text if it has no includes, otherwise the canonical text, which is complete in itself. */
 function idlText({ source, canonical }: Interface): string {
   const names = Object.keys(source.files);
   return (names.length === 1 ? source.files[source.main] : undefined) ?? canonical;
@@ -132,8 +128,8 @@ function documentOf(text: string): Document {
 }
 
 /**
- * Methods under their plain name mean the newest version; where there are several, each is listed under its own name
- * too.
+ * Builds the OpenRPC document. Plain method names stand for the newest version. If a service has several versions,
+ * each is also listed as `Service@version`.
  */
 function openRpcOf(editions: readonly Edition[]): unknown {
   const schemas: Record<string, object> = {};

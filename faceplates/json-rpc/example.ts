@@ -1,8 +1,8 @@
-// An example value for a type: what `GET /` shows as a request that works.
+// Example values by type, for the example request on `GET /`.
 
 import type { Type } from '../../core/thrift/mod.ts';
 
-/** A value of the type that the mesh accepts, as small as it can be. */
+/** Returns the smallest value of the type that the mesh accepts. */
 export function exampleOf(type: Type): unknown {
   switch (type.kind) {
     case 'void':
@@ -30,8 +30,8 @@ export function exampleOf(type: Type): unknown {
       return isObjectKey(type.key) ? {} : [];
     case 'struct': {
       const { kind, fields } = type.struct;
-      // Required fields cannot hold the struct itself, or no value of it could be; the same for the first one of a
-      // sensible union.
+      // This recursion ends: a struct that requires itself would have no values. The same holds for the first field
+      // of a sensible union.
       const shown = kind === 'union' ? fields.slice(0, 1) : fields.filter((field) => field.requiredness === 'required');
       return Object.fromEntries(shown.map((field) => [field.name, exampleOf(field.type)]));
     }

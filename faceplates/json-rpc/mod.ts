@@ -1,3 +1,3 @@
-// The door of faceplates/json-rpc: what other rooms may import.
+// The JSON-RPC faceplate: JSON-RPC 2.0 over HTTP for every service of the mesh. Other rooms import only from here.
 
 export { startJsonRpcFaceplate } from './server.ts';

@@ -1,19 +1,17 @@
-// One POST: the bytes of its body in, status, headers and text of its answer out, however it came and whoever writes
-// it. Talks to rpc.ts; counts
+// Answers one POST: from the bytes of the request body to the status, headers and body of the response, for both HTTP
+// paths. It counts requests that are refused before they become a call.
+
+import type { Logger } from 'pino';
 import { asKatamariError, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
 import type { JsonRpcCalls, Exchange } from './calls.ts';
 import { errorAnswer, httpStatusOf, retryAfterOf } from './rpc-error.ts';
 import type { Rpc } from './rpc.ts';
 import { parseText } from './text.ts';
 
-// here what never became a call.
-
-import type { Logger } from 'pino';
-
-/** As it goes out; `content-length` is for whoever writes it. */
+/** An HTTP response without `content-length`, which the writer adds. */
 export interface HttpAnswer {
   readonly status: number;
-  /** '': there is no content. */
+  /** Content type; '' for a response without content. */
   readonly type: string;
   readonly fields: Readonly<Record<string, string>>;
   readonly body: string;
@@ -34,8 +32,8 @@ export class Posts {
   }
 
   /**
-   * Calls `end` once, perhaps before it returns; the body is not needed after that.
-   * @param exchangeOf makes what the calls of this request share; may throw KatamariError
+   * Answers a request body. `end` is called once, possibly before this returns; `body` is not used after that.
+   * @param exchangeOf creates the Exchange of this request; may throw KatamariError
    */
   answer(body: Buffer, exchangeOf: (mark: string) => Exchange, end: (answer: HttpAnswer) => void): void {
     const fail = (thrown: unknown): void => end(this.#refused(asKatamariError(thrown)));
@@ -54,7 +52,7 @@ export class Posts {
     if (ending === undefined || isBatch) return { status: 200, type: JSON_TYPE, fields: NO_FIELDS, body };
     if (ending.kind === 'refused') {
       const { error } = ending;
-      if (error.code === 'internal') this.#options.log?.error({ err: error }, 'json-rpc: a call met a defect');
+      if (error.code === 'internal') this.#options.log?.error({ err: error }, 'json-rpc: internal error in a call');
       return { status: httpStatusOf(error), type: JSON_TYPE, fields: retryFields(error), body };
     }
     const { queueUs, serviceUs } = ending.context;
@@ -65,21 +63,21 @@ export class Posts {
     return { status: 200, type: JSON_TYPE, fields, body };
   }
 
-  /** Nothing of it became a call: counted here, answered as a whole. */
+  /** Counts a request that contains no call, and returns the error response for it. */
   #refused(error: KatamariError): HttpAnswer {
     const { calls, log } = this.#options;
     calls.enter(error.code);
-    if (error.code === 'internal') log?.error({ err: error }, 'json-rpc: a request met a defect');
+    if (error.code === 'internal') log?.error({ err: error }, 'json-rpc: internal error in a request');
     return refusalOf(error);
   }
 }
 
-/** An error for a request as a whole; its status is the table's. */
+/** Returns the response to a request that is refused as a whole. */
 export function refusalOf(error: KatamariError): HttpAnswer {
   return { status: httpStatusOf(error), type: JSON_TYPE, fields: retryFields(error), body: errorAnswer(error) };
 }
 
-/** Milliseconds with three places. By whole numbers: a fraction takes longer to print than the answer to be read. */
+/** Formats microseconds as milliseconds. Uses integers: printing a fraction takes longer than parsing the reply. */
 function msOf(us: number): string {
   const whole = Math.round(us);
   const ms = Math.floor(whole / 1_000);
@@ -94,5 +92,5 @@ function retryFields(error: KatamariError): Readonly<Record<string, string>> {
 export const JSON_TYPE = 'application/json; charset=utf-8';
 const NO_FIELDS: Readonly<Record<string, string>> = Object.freeze({});
 const NO_CONTENT: HttpAnswer = { status: 204, type: '', fields: NO_FIELDS, body: '' };
-/** '' to '.999', without zeros at the end. */
+/** '' to '.999', without trailing zeros. */
 const THOUSANDTHS: readonly string[] = Array.from({ length: 1_000 }, (_, i) => String(i / 1_000).slice(1));

@@ -1,31 +1,29 @@
-// JSON-RPC 2.0 itself: a parsed request, or a batch of them, in; the text of the answer out.
+// The JSON-RPC 2.0 protocol: from a parsed request or batch to the text of the response.
 //
+// There are two paths. The fast path takes a well-formed single call whose id is a string or a number: it needs no
+// further checks and goes straight to the mesh. For everything else, jayson checks the request, recognizes notifications
+// and builds the response. This file corrects jayson where it deviates from the specification:
+// - `id: null` is a request, not a notification (section 4.1).
+// - An array inside a batch is an invalid request that must be answered. jayson's own batches never finish on one, so
+//   each request of a batch is passed to jayson separately and the batch is assembled here.
+// - A JSON string is not a request, even if its content could be parsed as one.
+
+import jayson from 'jayson';
+import { LRUCache } from 'lru-cache';
 import { KatamariError } from '../../core/mod.ts';
 import { parseMethodName, type MethodName } from '../kit/mod.ts';
 import type { JsonRpcAnswer, JsonRpcCalls, Exchange } from './calls.ts';
 import { METHOD_NOT_FOUND, rpcErrorOf, type RpcError } from './rpc-error.ts';
 import { unmarked } from './text.ts';
 
-// Two speeds. A plain call (well-formed, by itself, with an id that is a text or a number) needs no checking beyond
-// that and goes straight to the mesh. For all else, checking a request, telling notifications from requests and
-// shaping answers is jayson's; what it does otherwise than the specification is put right here:
-// - `id: null` is a request, not a notification (section 4.1);
-// - an array inside a batch is an invalid request that must be answered; jayson's own batches never end on one, so
-//   each request of a
-//   batch is a call to it and the batch is put together here;
-// - a JSON string is not a request, even if what is in it could be parsed as one.
-
-import jayson from 'jayson';
-import { LRUCache } from 'lru-cache';
-
 export interface RpcOptions {
   readonly calls: JsonRpcCalls;
   readonly batchMax: number;
-  /** The OpenRPC document of what is in the mesh, or of one `Service[@version]` of it. */
+  /** Returns the OpenRPC document of the mesh, or of one `Service[@version]`. */
   readonly discover: (path: string) => unknown;
 }
 
-/** As jayson hands an answer over. */
+/** A response as jayson returns it. */
 interface RpcResponse {
   readonly jsonrpc: string;
   readonly id: unknown;
@@ -33,7 +31,7 @@ interface RpcResponse {
   error?: { readonly code: number; readonly message: string; readonly data?: unknown };
 }
 
-/** A request that is to be answered and can be no other than it seems. */
+/** A well-formed request with an id, for the fast path. */
 interface SingleCall {
   readonly id: string | number;
   readonly method: string;
@@ -49,8 +47,8 @@ export class Rpc {
   readonly #discover: (path: string) => unknown;
   readonly #jayson: jayson.Server;
   /**
-   * jayson tells a handler everything but its name, so there is one for each name. Names come from strangers:
-   * bounded.
+   * Handlers by method name, because jayson does not pass the name to a handler. Clients choose the names, so the
+   * cache is bounded.
    */
   readonly #methods = new LRUCache<string, jayson.Method>({ max: METHODS_MAX });
   readonly #targets = new LRUCache<string, MethodName>({ max: METHODS_MAX });
@@ -63,8 +61,8 @@ export class Rpc {
   }
 
   /**
-   * Calls `end` with the text of the answer, '' when there is nothing to answer, or `fail` for a batch that is
-   * refused as a whole; perhaps before it returns.
+   * Answers a request. Calls `end` with the text of the response ('' for none), or `fail` if a batch is refused as a
+   * whole. Either may be called before this returns.
    */
   answer(request: unknown, exchange: Exchange, end: (text: string) => void, fail: (thrown: unknown) => void): void {
     if (isPlainCall(request) && exchange.mark === '') {
@@ -101,7 +99,7 @@ export class Rpc {
     return new Promise((resolve) => {
       this.#jayson.call(readable as jayson.JSONRPCRequest, exchange, (error: unknown, response: unknown) => {
         const answered = (error ?? response ?? undefined) as RpcResponse | undefined;
-        // Without data it is jayson's own refusal; all of ours carry some.
+        // Only jayson's own errors have no data.
         if (answered?.error !== undefined && answered.error.data === undefined) {
           const refusal = new KatamariError('bad_request', `Invalid request: ${whatIsWrong(request)}`);
           this.#calls.enter('bad_request');
@@ -142,14 +140,14 @@ export class Rpc {
     };
   }
 
-  /** Names that begin with `rpc.` are the protocol's own. */
+  /** Returns the handler of a method whose name begins with `rpc.`, which JSON-RPC reserves. */
   #ownMethod(name: string): JaysonHandler {
     return (_params, exchange, done) => {
       try {
         if (name !== 'rpc.discover') {
           throw new KatamariError(
             'no_pool',
-            `There is no method "${name}": of the protocol's own there is rpc.discover`,
+            `There is no method "${name}": the only method that begins with "rpc." is rpc.discover`,
             {
               jsonRpcCode: METHOD_NOT_FOUND,
             },
@@ -180,19 +178,20 @@ function isPlainCall(request: unknown): request is SingleCall {
   );
 }
 
-/** The members in jayson's order. */
+/** Returns the text of a response. The members have the same order as in jayson's responses. */
 function textOf(id: string | number, answer: JsonRpcAnswer): string {
   return answer.error === undefined
     ? `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${JSON.stringify(answer.result ?? null)}}`
     : `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"error":${JSON.stringify(answer.error)}}`;
 }
 
-/** Makes a request ready for jayson; false when its id cannot be answered. */
+/** Prepares a request for jayson. Returns false if its id cannot be returned. */
 function prepare(request: object | null, path: string): boolean {
   if (request === null) return false;
   const { id, method } = request as { id?: unknown; method?: unknown };
   if (id === null) {
-    // jayson takes a null id for none. NaN is a number to it, cannot come from JSON, and is written as null.
+    // jayson treats a null id as a notification. It accepts NaN, which JSON cannot contain and which is written as
+    // null.
     (request as { id: unknown }).id = Number.NaN;
   } else if (typeof id === 'number' && !Number.isFinite(id)) {
     return false;

@@ -1,7 +1,13 @@
-// The HTTP side of JSON-RPC: paths, methods, origins, status codes and headers around rpc.ts. Content types are not
-// looked at, so that a plain `curl -d` works; what keeps a web page on some other site from calling a mesh on its
-// reader's machine is the Origin that browsers send: unless it is in `allowedOrigins` the request is refused before
-// it is read.
+// The HTTP side of JSON-RPC: paths, methods, origins, status codes and headers. Content types are ignored, so a plain
+// `curl -d` works. Instead, the `Origin` that browsers send protects the mesh from web pages of other sites: unless
+// it is in `allowedOrigins`, the request is refused before its body is parsed.
+//
+// Two paths lead to post.ts. Nearly every call is an ordinary POST and takes the fast path (core/http/fast-path.ts);
+// all other requests go through Hono.
+
+import { Hono } from 'hono';
+import type { Context } from 'hono';
+import type { Logger } from 'pino';
 import {
   clientSignal,
   remoteAddress,
@@ -20,22 +26,14 @@ import { JSON_TYPE, Posts, refusalOf, type HttpAnswer } from './post.ts';
 import { errorAnswer } from './rpc-error.ts';
 import { Rpc } from './rpc.ts';
 
-//
-// Two ways lead to post.ts: nearly every call comes as an ordinary POST (core/http/fast-path.ts), all else through
-// Hono.
-
-import { Hono } from 'hono';
-import type { Context } from 'hono';
-import type { Logger } from 'pino';
-
 export interface JsonRpcFaceplateOptions {
   readonly mesh: MeshAccess;
   readonly book: StatsTable;
   readonly limits: FaceplateLimits;
   readonly host: string;
-  /** 0 takes any free port. */
+  /** 0 means any free port. */
   readonly port: number;
-  /** Web pages that may call: `https://app.example`, or `*` for all. None unless told. */
+  /** Origins of web pages that may call: `https://app.example`, or `*` for all. Default none. */
   readonly allowedOrigins?: readonly string[];
   readonly clock?: Clock;
   readonly log?: Pick<Logger, 'error'>;
@@ -45,21 +43,21 @@ export interface JsonRpcFaceplate extends Faceplate {
   readonly port: number;
 }
 
-/** Starts the faceplate; it listens when this resolves. Its address is a URL. */
+/** Starts the faceplate. It listens when the promise resolves. Its address is a URL. */
 export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): Promise<JsonRpcFaceplate> {
   const { mesh, book, limits, host, port, clock = systemClock, log } = options;
   const calls = new JsonRpcCalls({ mesh, book, clock });
-  const catalogue = new Catalog(mesh.directory);
-  const rpc = new Rpc({ calls, batchMax: limits.batchMax, discover: (path) => catalogue.openRpc(path) });
+  const catalog = new Catalog(mesh.directory);
+  const rpc = new Rpc({ calls, batchMax: limits.batchMax, discover: (path) => catalog.openRpc(path) });
   const posts = new Posts({ rpc, calls, limits, log });
-  const front = new JsonRpcServer({ calls, catalogue, posts, log, allowedOrigins: options.allowedOrigins ?? [] });
+  const routes = new JsonRpcServer({ calls, catalog, posts, log, allowedOrigins: options.allowedOrigins ?? [] });
   const server = await serveHttp({
-    fetch: front.app.fetch as (request: Request, env: HttpEnv) => Response | Promise<Response>,
-    posts: directWayTo(posts),
+    fetch: routes.app.fetch as (request: Request, env: HttpEnv) => Response | Promise<Response>,
+    posts: fastPathTo(posts),
     host,
     port,
     limits,
-    refusal: (refusal) => front.refused(refusal),
+    refusal: (refusal) => routes.refused(refusal),
   });
   return {
     address: server.url,
@@ -78,24 +76,29 @@ export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): P
   };
 }
 
-/**
- * For ordinary POSTs to the paths that Hono has too; one with a header that makes no sense goes there, to be refused.
- */
-function directWayTo(posts: Posts): FastApp {
+/** The fast path for ordinary POSTs. A request with an invalid header goes through Hono, which refuses it. */
+function fastPathTo(posts: Posts): FastApp {
   return {
     handlerOf({ path, headers }, client) {
       const service = RPC_PATH.exec(path);
       if (service === null) return undefined;
-      let wishes: CallHeaders;
+      let callHeaders: CallHeaders;
       try {
-        wishes = parseCallHeaders(headers);
+        callHeaders = parseCallHeaders(headers);
       } catch {
         return undefined;
       }
-      const asked = service[1] ?? '';
+      const servicePath = service[1] ?? '';
       const { signal } = client;
       const caller = `json-rpc ${client.address}`;
-      const exchangeOf = (mark: string): Exchange => ({ path: asked, wishes, signal, caller, mark, ending: undefined });
+      const exchangeOf = (mark: string): Exchange => ({
+        path: servicePath,
+        headers: callHeaders,
+        signal,
+        caller,
+        mark,
+        ending: undefined,
+      });
       return (bytes, place) =>
         posts.answer(bytes, exchangeOf, ({ status, type, fields, body }) => place.answer(status, type, fields, body));
     },
@@ -104,7 +107,7 @@ function directWayTo(posts: Posts): FastApp {
 
 interface JsonRpcServerOptions {
   readonly calls: JsonRpcCalls;
-  readonly catalogue: Catalog;
+  readonly catalog: Catalog;
   readonly posts: Posts;
   readonly allowedOrigins: readonly string[];
   readonly log: JsonRpcFaceplateOptions['log'];
@@ -113,7 +116,7 @@ interface JsonRpcServerOptions {
 type AppContext = Context<{ Bindings: HttpEnv }>;
 type AnswerHeaders = Record<string, string>;
 
-/** The Hono app and what its routes share. */
+/** The Hono app with its routes. */
 class JsonRpcServer {
   readonly app: Hono<{ Bindings: HttpEnv }> = new Hono<{ Bindings: HttpEnv }>();
   readonly #options: JsonRpcServerOptions;
@@ -126,11 +129,11 @@ class JsonRpcServer {
     app.get('/openrpc.json', (c) => this.#guarded(c, (headers) => this.#openRpc(c, headers)));
     app.get('/idl/:file', (c) => this.#guarded(c, (headers) => this.#idl(c, c.req.param('file'), headers)));
     app.get('/', (c) => this.#guarded(c, (headers) => this.#welcome(c, headers)));
-    app.all('*', (c) => this.#guarded(c, (headers) => this.#elsewhere(c, headers)));
+    app.all('*', (c) => this.#guarded(c, (headers) => this.#unrouted(c, headers)));
     app.onError((thrown, c) => this.#failed(asKatamariError(thrown), this.#corsHeaders(originOf(c) ?? '')));
   }
 
-  /** What the HTTP server refused by itself, as JSON-RPC says it. */
+  /** Returns the JSON-RPC body for a request that the HTTP server refused itself. */
   refused({ status, message }: HttpRefusal): string {
     const code = status === 413 || status === 431 ? 'too_large' : status === 500 ? 'internal' : 'bad_request';
     this.#options.calls.enter(code);
@@ -164,7 +167,7 @@ class JsonRpcServer {
   #rpc(c: AppContext, path: string, headers: AnswerHeaders): Promise<Response> {
     const exchangeOf = (mark: string): Exchange => ({
       path,
-      wishes: parseCallHeaders(c.env.incoming.headers),
+      headers: parseCallHeaders(c.env.incoming.headers),
       signal: clientSignal(c.env),
       caller: `json-rpc ${remoteAddress(c.env)}`,
       mark,
@@ -177,13 +180,13 @@ class JsonRpcServer {
   }
 
   #openRpc(c: AppContext, headers: AnswerHeaders): Response {
-    return handOut(c, this.#options.catalogue.openRpcDocument(), { ...headers, 'content-type': JSON_TYPE });
+    return handOut(c, this.#options.catalog.openRpcDocument(), { ...headers, 'content-type': JSON_TYPE });
   }
 
   #idl(c: AppContext, file: string, headers: AnswerHeaders): Response {
-    if (!file.endsWith('.thrift')) return this.#elsewhere(c, headers);
+    if (!file.endsWith('.thrift')) return this.#unrouted(c, headers);
     try {
-      const document = this.#options.catalogue.idl(file.slice(0, -'.thrift'.length));
+      const document = this.#options.catalog.idl(file.slice(0, -'.thrift'.length));
       return handOut(c, document, { ...headers, 'content-type': TEXT_TYPE, 'katamari-version': document.version });
     } catch (thrown) {
       return refusal(asKatamariError(thrown), headers);
@@ -192,15 +195,15 @@ class JsonRpcServer {
 
   #welcome(c: AppContext, headers: AnswerHeaders): Response {
     const { host } = new URL(c.req.url);
-    const example = this.#options.catalogue.exampleRequest();
+    const example = this.#options.catalog.exampleRequest();
     const text = [
       'This is a Katamari mesh. It speaks JSON-RPC 2.0 here:',
       '',
       example === undefined
-        ? '  (no service is up yet; look again in a moment)'
+        ? '  (no service is running yet; try again in a moment)'
         : `  curl -s http://${host}/rpc -d '${example.replaceAll("'", String.raw`'\''`)}'`,
       '',
-      'What there is to call:',
+      'Methods and interfaces:',
       '',
       `  curl -s http://${host}/openrpc.json`,
       `  curl -s http://${host}/idl/SERVICE.thrift`,
@@ -211,8 +214,8 @@ class JsonRpcServer {
     });
   }
 
-  /** Everything that no route took: a preflight, a wrong method on a path there is, or no path at all. */
-  #elsewhere(c: AppContext, headers: AnswerHeaders): Response {
+  /** Answers a request without a route: a CORS preflight, a wrong method, or an unknown path. */
+  #unrouted(c: AppContext, headers: AnswerHeaders): Response {
     const { path, method } = c.req;
     const allow = /^\/rpc(\/[^/]+)?$/.test(path) ? 'POST, OPTIONS' : READABLE.test(path) ? 'GET, HEAD, OPTIONS' : '';
     if (allow === '') {
@@ -237,23 +240,21 @@ class JsonRpcServer {
         },
       });
     }
-    // A path that exists, asked for rightly, whose file does not.
+    // The path and the method are valid, but the file does not exist.
     if (allow.includes(method)) {
       const error = new KatamariError('bad_request', `There is no ${path.slice(0, 200)} here; there are ${PATHS}`, {
         httpStatus: 404,
       });
       return refusal(error, headers);
     }
-    const error = new KatamariError(
-      'bad_request',
-      `${method} cannot be done with ${path.slice(0, 200)}; use ${allow}`,
-      { httpStatus: 405 },
-    );
+    const error = new KatamariError('bad_request', `${path.slice(0, 200)} does not support ${method}; use ${allow}`, {
+      httpStatus: 405,
+    });
     return refusal(error, { ...headers, allow });
   }
 
   #failed(error: KatamariError, headers: AnswerHeaders): Response {
-    this.#options.log?.error({ err: error }, 'json-rpc: a request met a defect');
+    this.#options.log?.error({ err: error }, 'json-rpc: internal error in a request');
     return refusal(error, headers);
   }
 }
@@ -264,7 +265,7 @@ function responseOf({ status, type, fields, body }: HttpAnswer, headers: AnswerH
   return new Response(body, { status, headers: { ...headers, ...content, ...fields } });
 }
 
-/** An error for a request as a whole. */
+/** Returns the response to a request that is refused as a whole. */
 function refusal(error: KatamariError, headers: AnswerHeaders): Response {
   return responseOf(refusalOf(error), headers);
 }
@@ -281,7 +282,7 @@ function originOf(c: AppContext): string | undefined {
   return c.env.incoming.headers.origin;
 }
 
-/** What an idle connection has for one more call when a drain begins; its answer says that it is the last. */
+/** When a drain begins, an idle connection has this long for one more call, whose response closes it. */
 const LAST_CALL_MS = 250;
 const TEXT_TYPE = 'text/plain; charset=utf-8';
 const RPC_PATH = /^\/rpc(?:\/([^/]+))?$/;

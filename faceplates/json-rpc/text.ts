@@ -1,39 +1,39 @@
-// The bytes of a request body as a JSON value, with what `JSON.parse` does not watch: UTF-8, depth, and digits that a
-// double would lose.
+// Parses request bodies as JSON, with checks that `JSON.parse` does not make: UTF-8, nesting depth, and integers that
+// a double cannot hold.
 //
-// Two speeds. One pass over the bytes measures the depth and looks for whole numbers of 16 digits or more; nearly no
-// request has one, and then `JSON.parse` does the rest. A request that has some gets them quoted behind a mark that
-// occurs nowhere else in it, so that what is an i64 in the IDL keeps every digit (`withNumbers`) and an id is
-// answered as it came (`unmarked`).
+// There are two paths. One pass over the bytes measures the depth and looks for integers of 16 digits or more. Few
+// requests have one; all others go to `JSON.parse` as they are. In the rest, each long integer is quoted and prefixed
+// with a mark that occurs nowhere else in the request, so that an i64 argument keeps every digit (`withNumbers`) and
+// an id is returned unchanged (`unmarked`).
 
 import { KatamariError } from '../../core/mod.ts';
 import type { Field, Type } from '../../core/thrift/mod.ts';
 
 export interface ParsedText {
   readonly value: unknown;
-  /** What marks a long whole number that was kept as text; '' when there is none. */
+  /** Prefix of long integers that were kept as text; '' if there are none. */
   readonly mark: string;
 }
 
-/** @throws KatamariError bad_request: -32700 for what is no JSON, -32600 for what is nested too deep */
+/** Parses a request body. @throws KatamariError bad_request: -32700 for invalid JSON, -32600 for too deep nesting */
 export function parseText(bytes: Buffer, nestingMax: number): ParsedText {
   const { hasLongNumbers, isAscii } = inspect(bytes, nestingMax + ENVELOPE_DEPTH);
   let text: string;
   try {
-    // A decoder costs as much as all else that is done here.
+    // TextDecoder costs as much as everything else in this function.
     text = isAscii ? bytes.toString('latin1') : utf8.decode(bytes);
   } catch (cause) {
     throw notJson('it is not valid UTF-8', cause);
   }
   if (!hasLongNumbers) return { value: parse(text), mark: '' };
-  parse(text); // The quoting below takes well-formed text for granted.
+  parse(text); // Quoting below requires valid JSON.
   const mark = unusedMark(text);
   return { value: parse(quoteLongNumbers(text, mark)), mark };
 }
 
 /**
- * Puts the long numbers of an argument back: exact text where the IDL says i64, else the number that `JSON.parse`
- * would have made.
+ * Restores the long integers of an argument: as text where the IDL type is i64, otherwise as the number that
+ * `JSON.parse` returns.
  */
 export function withNumbers(value: unknown, type: Type | undefined, mark: string): unknown {
   if (typeof value === 'string') {
@@ -48,7 +48,7 @@ export function withNumbers(value: unknown, type: Type | undefined, mark: string
   );
 }
 
-/** As `withNumbers`, for the params of a call: by name or by position. */
+/** Like `withNumbers`, for the params of a call, by name or by position. */
 export function paramsWithNumbers(params: unknown, fields: readonly Field[], mark: string): unknown {
   if (Array.isArray(params)) return params.map((item: unknown, index) => withNumbers(item, fields[index]?.type, mark));
   if (typeof params !== 'object' || params === null) return params;
@@ -57,18 +57,21 @@ export function paramsWithNumbers(params: unknown, fields: readonly Field[], mar
   );
 }
 
-/** The text of an answer with its ids as they came. */
+/** Restores the ids in the text of a response. */
 export function unmarked(answer: string, mark: string): string {
   return mark === '' ? answer : answer.replace(new RegExp(`"${mark}(-?\\d+)"`, 'g'), '$1');
 }
 
 interface Inspection {
-  /** There is a run of digits outside of strings that a double may not hold. */
+  /** Whether there is a run of digits outside strings that a double may not hold. */
   readonly hasLongNumbers: boolean;
   readonly isAscii: boolean;
 }
 
-/** Depth within limits, or it throws. */
+/**
+ * Scans the bytes for long integers and non-ASCII characters.
+ * @throws KatamariError bad_request for too deep nesting
+ */
 function inspect(bytes: Buffer, depthMax: number): Inspection {
   let depth = 0;
   let seen = 0;
@@ -85,7 +88,7 @@ function inspect(bytes: Buffer, depthMax: number): Inspection {
     seen |= byte;
     if (byte === QUOTE) {
       for (at++; at < length && bytes[at] !== QUOTE; at++) {
-        // What is escaped is looked at, and is no end.
+        // An escaped character does not end the string, but may be outside ASCII.
         if (bytes[at] === BACKSLASH) at++;
         seen |= bytes[at] ?? 0;
       }
@@ -115,7 +118,9 @@ function notJson(why: string, cause: unknown): KatamariError {
   return new KatamariError('bad_request', `Request body is not JSON: ${why}`, { jsonRpcCode: PARSE_ERROR }, cause);
 }
 
-/** Whole numbers only: a fraction or an exponent makes a double of it, and a double is what `JSON.parse` gives. */
+/**
+ * Quotes and marks long integers. Numbers with a fraction or an exponent are doubles, as `JSON.parse` returns them.
+ */
 function quoteLongNumbers(text: string, mark: string): string {
   return text.replace(STRING_OR_NUMBER, (token) => (LONG_WHOLE.test(token) ? `"${mark}${token}"` : token));
 }
@@ -129,7 +134,7 @@ function unusedMark(text: string): string {
 
 function itemWithNumbers(item: unknown, type: Type | undefined, mark: string): unknown {
   if (type?.kind === 'list' || type?.kind === 'set') return withNumbers(item, type.element, mark);
-  // A map written as an array is one of [key, value] pairs.
+  // A map can be written as an array of [key, value] pairs.
   if (type?.kind === 'map' && Array.isArray(item)) {
     return item.map((part: unknown, index) => withNumbers(part, index === 0 ? type.key : type.value, mark));
   }

@@ -1,5 +1,5 @@
-// The files of the page, read once at start: our own beside this file, and uplot's from its package. A fixed list, so
-// no path from outside ever reaches the file system.
+// The files of the dashboard page, read once at start: its own files and those of the uplot package. The list is
+// fixed, so no path from a request reaches the file system.
 
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -12,7 +12,7 @@ export interface Asset {
   readonly etag: string;
 }
 
-/** The page's files by name; `index.html` is the page itself. */
+/** Reads the files of the page. Returns them by name; `index.html` is the page. */
 export async function readAssets(): Promise<ReadonlyMap<string, Asset>> {
   const uplot = path.dirname(createRequire(import.meta.url).resolve('uplot/package.json'));
   const files: [name: string, file: string | URL][] = [

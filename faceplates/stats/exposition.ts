@@ -1,14 +1,14 @@
-// Metrics as the text that Prometheus reads, written by prom-client. Our own families come as plain data and live in
-// a registry
-import type { MetricFamily } from './metric-family.ts';
-
-// for one scrape; the figures of the process itself (memory, CPU, event loop) come from prom-client's collectors.
+// Writes metrics in the Prometheus text format with prom-client. Katamari's own metrics arrive as plain data and are
+// put into a registry for one scrape. The metrics of the process (memory, CPU, event loop) come from prom-client's
+// collectors.
 
 import { Registry, collectDefaultMetrics, type Metric } from 'prom-client';
+import type { MetricFamily } from './metric-family.ts';
+
 export const METRICS_CONTENT_TYPE: string = Registry.PROMETHEUS_CONTENT_TYPE;
 
 /**
- * The text of one scrape.
+ * Returns the text of one scrape.
  * @throws Error when two families have the same name.
  */
 export async function writeMetrics(families: Iterable<MetricFamily>): Promise<string> {
@@ -19,23 +19,23 @@ export async function writeMetrics(families: Iterable<MetricFamily>): Promise<st
   return registry.metrics();
 }
 
-/** A family in the shape the registry reads when it writes. */
+/** Wraps a family as a metric of prom-client's registry. */
 function asMetric({ name, help, type, samples }: MetricFamily): Metric {
   const get = (): Promise<object> => Promise.resolve({ name, help, type, values: samples, aggregator: 'sum' });
-  // prom-client's classes hold values that are counted call by call; the registry itself only asks for name and get().
+  // The registry only uses name and get(). prom-client's own metric classes hold values that are updated per event.
   return { name, get } as unknown as Metric;
 }
 
 /**
- * prom-client's own collectors, one set a process: their observer of garbage collections cannot be stopped, so a second
- * faceplate in the same process must not start a second one.
+ * prom-client's default collectors, created once per process: their garbage collection observer cannot be stopped, so
+ * a second faceplate in the process must not start another.
  */
 function processRegistry(): Registry {
   if (shared === undefined) {
     shared = new Registry();
     collectDefaultMetrics({ register: shared });
-    // Gauges named as if they were counters, which promtool rightly refuses. The same figures stand under names
-    // without it.
+    // These gauges are named like counters, which promtool rejects. The same values exist under names without
+    // `_total`.
     for (const { name } of shared.getMetricsAsArray() as unknown as { name: string }[]) {
       if (/^nodejs_active_.*_total$/.test(name)) shared.removeSingleMetric(name);
     }

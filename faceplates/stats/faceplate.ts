@@ -1,6 +1,5 @@
-// The stats faceplate: a small HTTP server that tells people and programs how the mesh is doing. It answers no calls
-// and changes nothing; whoever may reach its port may read everything on it, so it listens on loopback unless told
-// otherwise.
+// The stats faceplate: an HTTP server with metrics, status and health checks. It answers no calls and changes
+// nothing. Every client that can reach its port can read everything, so it listens on loopback by default.
 
 import { serveHttp, type HttpServer } from '../../core/http/mod.ts';
 import type { FaceplateLimits } from '../../core/mod.ts';
@@ -10,15 +9,15 @@ import type { StatsSources } from './sources.ts';
 
 export interface StatsFaceplateOptions extends StatsSources {
   readonly host: string;
-  /** 0 for any free port. */
+  /** 0 means any free port. */
   readonly port: number;
   readonly limits: FaceplateLimits;
 }
 
-/** The running faceplate. `drain` finishes the answers under way, `close` ends now. */
+/** A running faceplate. `drain` finishes pending responses, `close` ends them. */
 export type StatsFaceplate = HttpServer;
 
-/** Reads the page's files and listens; rejects with the system's error (`EADDRINUSE`) when it cannot. */
+/** Reads the files of the page and listens. Rejects with the system error, such as `EADDRINUSE`. */
 export async function startStatsFaceplate(options: StatsFaceplateOptions): Promise<StatsFaceplate> {
   const { host, port, limits } = options;
   const app = statsRoutes(options, await readAssets());
@@ -26,7 +25,7 @@ export async function startStatsFaceplate(options: StatsFaceplateOptions): Promi
     fetch: (request) => app.fetch(request),
     host,
     port,
-    // Nobody has anything to send here: a body of more than a few bytes is refused before it is read.
+    // Requests need no body. One of more than a few bytes is refused before it is read.
     limits: { ...limits, frameBytesMax: Math.min(limits.frameBytesMax, BODY_BYTES_MAX) },
     refusal: ({ message }) => JSON.stringify({ error: message }),
   });

@@ -1,22 +1,22 @@
-// Answers to 'is enough of it alive?', for load balancers and people. Idle and busy resources count as alive: a pool
-// that works hard is healthy. Reads a MeshStatus, touches nothing.
+// Health checks for load balancers and operators: whether enough resources are alive. Idle and busy resources both
+// count as alive, so a pool under full load is healthy. Pure functions of a MeshStatus.
 
 import type { MeshStatus, PoolStatus } from '../../core/rpc/mod.ts';
 
-/** A health check's answer: HTTP status and one line for whoever reads the log. */
+/** The result of a health check: an HTTP status and one line of text. */
 export interface Health {
   readonly status: 200 | 400 | 503;
   readonly text: string;
 }
 
-/** `Service` or `Service@version` as it stands in a path. */
+/** `Service` or `Service@version` in a path. */
 export interface ServiceName {
   readonly service: string;
   /** '' for all versions. */
   readonly version: string;
 }
 
-/** Splits at the first `@`. */
+/** Splits a name at the first `@`. */
 export function readServiceName(text: string): ServiceName {
   const at = text.indexOf('@');
   return at === -1 ? { service: text, version: '' } : { service: text.slice(0, at), version: text.slice(at + 1) };
@@ -26,7 +26,7 @@ export function poolsOf(status: MeshStatus, { service, version }: ServiceName): 
   return status.pools.filter((pool) => pool.service === service && (version === '' || pool.version === version));
 }
 
-/** 200 when at least `wantedText` resources of that service (and version, when one is named) are alive, else 503. */
+/** Returns 200 if at least `wantedText` resources of the service (and version, if given) are alive, else 503. */
 export function healthOf(status: MeshStatus, name: string, wantedText: string): Health {
   if (!/^\d{1,9}$/.test(wantedText)) {
     return {
@@ -42,11 +42,11 @@ export function healthOf(status: MeshStatus, name: string, wantedText: string): 
   }
   const alive = sum(pools, (pool) => pool.alive);
   const free = sum(pools, (pool) => pool.free);
-  const facts = `${name}: ${alive} alive (${free} free, ${alive - free} busy), at least ${wanted} asked for`;
+  const facts = `${name}: ${alive} alive (${free} free, ${alive - free} busy), at least ${wanted} required`;
   return { status: alive >= wanted ? 200 : 503, text: facts };
 }
 
-/** 200 when the process can take calls. */
+/** Returns 200 if the process can take calls, else 503. */
 export function readiness(status: MeshStatus): Health {
   if (status.isDraining) return { status: 503, text: `draining${status.note === '' ? '' : `: ${status.note}`}` };
   if (!status.isReady) return { status: 503, text: status.note === '' ? 'not ready' : `not ready: ${status.note}` };

@@ -1,7 +1,7 @@
-// The metrics of the mesh as plain data, read from our own counters at the moment of a scrape; nothing here runs on
-// the path of a call. Everything is read in one synchronous pass, so the sums of one scrape agree: accepted = settled
-// outcomes + in flight. Limits: SERIES_MAX entries of the book, and as many pools, get series of their own; what is
-// beyond is summed under '-'.
+// The metrics of the mesh as plain data, read from the call statistics when a scrape asks for them; nothing here runs
+// during a call. One scrape is read in one synchronous pass, so its sums agree: accepted calls = outcomes + calls in
+// flight. At most SERIES_MAX entries of the statistics, and as many pools, get series of their own. The rest are
+// summed under '-'.
 
 import {
   CallStats,
@@ -14,7 +14,7 @@ import {
 import type { MetricSample, MetricFamily } from './metric-family.ts';
 import type { StatsSources } from './sources.ts';
 
-/** Everything the mesh has to tell now, the figures of other rooms last. */
+/** Returns all metrics, those of other parts of the process last. */
 export function readMetrics(sources: StatsSources): MetricFamily[] {
   const status = sources.status();
   return [
@@ -84,7 +84,7 @@ function callFamilies({ book }: StatsSources): MetricFamily[] {
 }
 
 function poolCallFamilies({ poolStats }: StatsSources): MetricFamily[] {
-  // A pool id can come twice, from two managers: series must not.
+  // Two managers can report the same pool id, but a series must be unique.
   const byLabels = new Map<string, Labelled>();
   for (const { service, version, pool, stats } of poolStats()) {
     const key = `${service} ${version} ${pool}`;
@@ -137,7 +137,7 @@ function poolFamilies(pools: readonly PoolStatus[]): MetricFamily[] {
     for (const [reason, n] of Object.entries(status.restartsByReason)) restarts.add({ service, version, reason }, n);
     queued.add({ service, version, pool }, status.queued);
     queueMax.add({ service, version, pool }, status.queueMax);
-    // The weight belongs to the version: several pools of one version say the same, so it is set and not summed.
+    // The weight belongs to the version. All pools of a version report the same one, so it is set, not summed.
     if (isShown) weights.set({ service, version }, status.weight);
   }
   return [
@@ -152,8 +152,8 @@ function poolFamilies(pools: readonly PoolStatus[]): MetricFamily[] {
 }
 
 /**
- * The first SERIES_MAX as they are, the rest as one. The order of a book never changes, so neither does who is the
- * rest.
+ * Returns the first SERIES_MAX entries as they are and the others as one sum. The order of the entries never changes,
+ * so the same entries are always summed.
  */
 function bounded(entries: readonly Labelled[], rest: Labels): readonly Labelled[] {
   if (entries.length <= SERIES_MAX) return entries;
@@ -184,8 +184,8 @@ function each(entries: readonly Labelled[], read: (stats: CallStats) => number):
 }
 
 /**
- * All five outcomes from the start, zeros too: a rate over a series that appears with its first failure would miss
- * that failure.
+ * Returns samples for all five outcomes, including zeros. If a series appeared only with its first failure, `rate()`
+ * would miss that failure.
  */
 function byOutcome(entries: readonly Labelled[]): MetricSample[] {
   return entries.flatMap(({ labels, stats }) =>
@@ -229,7 +229,7 @@ function plain(value: number): MetricSample {
   return { labels: {}, value };
 }
 
-/** Values by their labels; pools that share service and version (other tags, another manager) become one series. */
+/** Sums values by labels. Pools of the same service and version (other tags or manager) become one series. */
 class SumsByLabels {
   readonly #samples = new Map<string, { readonly labels: Labels; value: number }>();
 

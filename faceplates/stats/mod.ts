@@ -1,4 +1,4 @@
-// The door of faceplates/stats: what other rooms may import.
+// The stats faceplate: metrics, status, health checks and the dashboard over HTTP. Other rooms import only from here.
 
 export { startStatsFaceplate } from './faceplate.ts';
 export type { MetricFamily } from './metric-family.ts';

@@ -1,20 +1,20 @@
-// The mesh as a person wants it: one entry a pool, whatever its number of managers, and one a process, whatever its
-// number of roles. For the page, which thereby agrees with `katamari status`. Reads a MeshStatus, touches nothing.
+// The mesh status as the dashboard shows it: one entry per pool, merged over its managers, and one per process,
+// merged over its roles. `katamari status` shows the same. Pure functions of a MeshStatus.
 
 import { mergePools, type MergedPool, type MeshStatus, type ProcessStatus } from '../../core/rpc/mod.ts';
 
-/** A MeshStatus whose pools are merged over their managers and whose processes have all their roles. */
+/** A MeshStatus with pools merged over their managers and processes merged over their roles. */
 export interface MeshOverview extends Omit<MeshStatus, 'pools' | 'processes'> {
   readonly pools: readonly MergedPool[];
-  /** Empty when this process knows of itself alone. */
+  /** Empty if this process knows no other. */
   readonly processes: readonly ProcessOverview[];
 }
 
-/** One process with every role that it has. */
+/** One process with all of its roles. */
 export interface ProcessOverview extends Omit<ProcessStatus, 'role'> {
-  /** As in ProcessStatus: master, manager, faceplate. */
+  /** Roles as in ProcessStatus: master, manager, faceplate. */
   readonly roles: readonly ProcessStatus['role'][];
-  /** Whether it is the one that was asked. */
+  /** Whether it is the process that answers this request. */
   readonly isThis: boolean;
 }
 
@@ -23,20 +23,20 @@ export function overviewOf(status: MeshStatus): MeshOverview {
 }
 
 /**
- * A status has an entry for each role. Where a process is, by name and machine and stats address, tells which of them
- * are one.
+ * Merges the entries of a status, which has one for each role of a process. Entries with the same name, machine and
+ * stats address are one process.
  */
 function gatherProcesses({ processes, name }: MeshStatus): ProcessOverview[] {
   const gathered = new Map<string, ProcessOverview>();
   for (const { role, ...process } of processes) {
-    // One that tells nobody where it is might be any.
+    // An entry without a stats address cannot be identified.
     const key = JSON.stringify([process.name, process.machine, process.stats === '' ? role : process.stats]);
     const before = gathered.get(key);
     const roles = [...(before?.roles ?? []), role];
     gathered.set(key, {
       ...process,
       roles,
-      // Only a manager's entry can be worse than up, and only it has figures.
+      // Only the manager's entry can have a state other than up, and only it has counts.
       state: before === undefined || before.state === 'up' ? process.state : before.state,
       capacity: Math.max(before?.capacity ?? 0, process.capacity),
       resources: Math.max(before?.resources ?? 0, process.resources),

@@ -1,4 +1,7 @@
-// The addresses of the stats faceplate: metrics, status, health checks, events, and the page that shows them.
+// Routes of the stats faceplate: metrics, status, health checks, events, and the dashboard page. Only GET and HEAD.
+// Every response has a content security policy that allows only the page's own files.
+
+import { Hono, type Context } from 'hono';
 import { DURATION_BOUNDS_S, type DurationHistogram, type MeshStatus } from '../../core/rpc/mod.ts';
 import type { Asset } from './assets.ts';
 import { METRICS_CONTENT_TYPE, writeMetrics } from './exposition.ts';
@@ -7,11 +10,7 @@ import { readMetrics } from './metrics.ts';
 import { overviewOf } from './overview.ts';
 import type { StatsSources } from './sources.ts';
 
-// Read only (GET and HEAD). Every answer forbids the browser to run or load anything but the page's own files.
-
-import { Hono, type Context } from 'hono';
-
-/** The faceplate as a function from request to response. */
+/** Returns the Hono app of the faceplate. */
 export function statsRoutes(sources: StatsSources, assets: ReadonlyMap<string, Asset>): Hono {
   const app = new Hono();
 
@@ -97,7 +96,9 @@ function sendHealth(context: Context, health: Health): Response {
   return context.text(`${health.text}\n`, health.status);
 }
 
-/** Counts of all calls by duration since the start; the page takes differences of two looks to draw exact quantiles. */
+/**
+ * Counts of all calls by duration since the start. The page subtracts two samples to draw quantiles of an interval.
+ */
 function durations({ book }: StatsSources): { boundsS: readonly number[]; total: number[]; queue: number[] } {
   const total = DURATION_BOUNDS_S.map(() => 0).concat(0);
   const queue = total.slice();

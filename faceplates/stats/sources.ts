@@ -1,10 +1,10 @@
-// Where the stats faceplate gets its figures: functions that hand out what this process knows at that moment.
-// They are called when somebody looks (a scrape, a health check, an open page), never on the path of a call.
+// Data sources of the stats faceplate: functions that return the current state of this process. They run when a
+// client asks (a scrape, a health check, an open page), never during a call.
 
 import type { CallStats, StatsTable, MeshEvent, MeshStatus } from '../../core/rpc/mod.ts';
 import type { MetricFamily } from './metric-family.ts';
 
-/** The books of one pool: every call that was dispatched to it, queue included. */
+/** Call statistics of one pool, including calls in its queue. */
 export interface PoolCallStats {
   readonly service: string;
   readonly version: string;
@@ -14,15 +14,15 @@ export interface PoolCallStats {
 }
 
 export interface StatsSources {
-  /** Of this process. */
+  /** Status of this process. */
   readonly status: () => MeshStatus;
-  /** Of the whole mesh, where this process can tell; else what it knows of itself stands for it. */
+  /** Status of the whole mesh. Absent if this process knows only itself; its own status is then used. */
   readonly meshStatus?: () => Promise<MeshStatus>;
-  /** Events after that sequence number, oldest first; 0 for all that are still kept. */
+  /** Returns the events after a sequence number, oldest first; 0 for all that are kept. */
   readonly events: (afterSeq: number) => readonly MeshEvent[];
-  /** Calls as the faceplates of this process saw them. */
+  /** Statistics of the calls that faceplates of this process accepted. */
   readonly book: StatsTable;
   readonly poolStats: () => Iterable<PoolCallStats>;
-  /** Figures of other rooms, for example the age of Consul watches. Names must not clash with the faceplate's own. */
+  /** Returns metrics of other parts of the process, such as the age of Consul watches. Their names must be unique. */
   readonly extra?: (() => Iterable<MetricFamily>) | undefined;
 }

@@ -1,39 +1,41 @@
-// The static files of a site: finds the one that a path means, and hands it to `send`, which knows types, ETag,
-// ranges and 304. What it refuses to find: anything outside its folder, also behind `..` or a link; names that begin
-// with a dot; what is no plain file. To all of these it is as if there were no file, so that nobody learns what else
-// is on the disk.
+// Static files of a site: resolves a URL path to a file, which `send` then serves with its type, ETag, ranges and
+// 304. Files outside the folder (also through `..` or a symbolic link), names that begin with a dot, and everything
+// that is not a regular file are treated as missing, so that responses reveal nothing about the rest of the disk.
 
 import { realpath, stat } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import path from 'node:path';
 import send from 'send';
 
-/** What a path means below a folder. */
+/** The result of resolving a path. */
 export type StaticFile =
-  /** Name of the file from the folder, with `/`, links resolved. */
+  /** A file. `name` is relative to `root`, with `/` as separator and symbolic links resolved. */
   | { readonly kind: 'file'; readonly root: string; readonly name: string }
-  /** A folder with an index, asked for without the slash that relative links in it need. */
+  /** A folder with an index, requested without the trailing slash that its relative links need. */
   | { readonly kind: 'folder' };
 
-/** @param rest the path below the site's prefix, percent-encoded, beginning with `/`; '' for the prefix itself */
+/**
+ * Finds the file of a path; undefined if there is none to serve.
+ * @param rest the path below the site's prefix, percent-encoded, beginning with `/`; '' for the prefix itself
+ */
 export async function findFile(folder: string, rest: string): Promise<StaticFile | undefined> {
   const decoded = decodePath(rest);
   if (decoded === undefined) return undefined;
   const root = await realPathOf(folder);
   if (root === undefined) return undefined;
-  const found = await placeBelow(root, decoded);
+  const found = await resolveBelow(root, decoded);
   if (found === undefined) return undefined;
   const kind = await kindOf(found);
   if (kind === 'file') return decoded.endsWith('/') ? undefined : { kind, root, name: nameBelow(root, found) };
   if (kind !== 'folder') return undefined;
-  const index = await placeBelow(root, `${nameBelow(root, found)}/${INDEX}`);
+  const index = await resolveBelow(root, `${nameBelow(root, found)}/${INDEX}`);
   if (index === undefined || (await kindOf(index)) !== 'file') return undefined;
   return decoded.endsWith('/') ? { kind: 'file', root, name: nameBelow(root, index) } : { kind };
 }
 
 /**
- * Writes the file, a part of it, or that it has not changed. Resolves when all was handed over; false when it
- * vanished meanwhile.
+ * Sends the file, a range of it, or 304. Resolves with true when the response has ended, and with false if the file
+ * no longer exists.
  */
 export function sendFile(
   incoming: IncomingMessage,
@@ -71,7 +73,7 @@ export function sendFile(
   });
 }
 
-/** The path in plain letters; undefined when it cannot be the name of a file that is served. */
+/** Decodes a path; undefined for one that cannot name a file to serve. */
 function decodePath(rest: string): string | undefined {
   let decoded: string;
   try {
@@ -79,13 +81,13 @@ function decodePath(rest: string): string | undefined {
   } catch {
     return undefined;
   }
-  // A backslash is a separator to some browsers and systems; `..` begins with a dot, too.
+  // Some browsers and systems treat a backslash as a separator. The check for a leading dot also covers `..`.
   if (/[\0\\]/.test(decoded)) return undefined;
   return decoded.split('/').some((step) => step.startsWith('.')) ? undefined : decoded;
 }
 
-/** The real path of a name below the folder; undefined when there is none or a link leads out. */
-async function placeBelow(root: string, name: string): Promise<string | undefined> {
+/** Returns the real path of a name below the folder; undefined if it does not exist or a link leads outside. */
+async function resolveBelow(root: string, name: string): Promise<string | undefined> {
   const found = await realPathOf(path.join(root, name));
   if (found === undefined) return undefined;
   return found === root || found.startsWith(root.endsWith(path.sep) ? root : root + path.sep) ? found : undefined;
@@ -95,7 +97,7 @@ function nameBelow(root: string, found: string): string {
   return path.relative(root, found).split(path.sep).join('/');
 }
 
-// Whatever the reason (absent, not allowed, a name too long): it is no file to serve.
+// These return undefined on any error (missing, no permission, name too long): there is no file to serve.
 
 async function realPathOf(name: string): Promise<string | undefined> {
   try {

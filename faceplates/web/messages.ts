@@ -1,18 +1,17 @@
-// HTTP requests as `idl/web.thrift` has them, and its responses checked before a byte of them is written: a chassis
-// that returns a status
-import { KatamariError } from '../../core/mod.ts';
-
-// or a header that HTTP cannot carry has failed (`resource_failed`, 502), and cannot make two responses of one.
+// Converts HTTP requests to the Request of `idl/web.thrift`, and checks a Response before any of it is written. If a
+// chassis returns a status or a header that HTTP cannot carry, the call fails (`resource_failed`, 502); this prevents
+// response splitting.
 
 import type { IncomingMessage } from 'node:http';
+import { KatamariError } from '../../core/mod.ts';
 
-/** struct Header */
+/** The struct Header. */
 export interface WebHeader {
   readonly name: string;
   readonly value: string;
 }
 
-/** struct Request */
+/** The struct Request. */
 export interface WebRequest {
   readonly method: string;
   readonly path: string;
@@ -25,12 +24,12 @@ export interface WebRequest {
   readonly prefix: string;
 }
 
-/** struct Response, checked */
+/** A validated struct Response. */
 export interface WebResponse {
   readonly status: number;
-  /** By name in lower case; several values for a name that stood several times. */
+  /** By name in lower case; a repeated header has several values. */
   readonly headers: ReadonlyMap<string, readonly string[]>;
-  /** Of the chassis, for answers without a body; '' for none. */
+  /** The chassis' own content length, for responses without a body; '' for none. */
   readonly contentLength: string;
   readonly body: Buffer;
 }
@@ -40,13 +39,14 @@ export interface RequestParts {
   readonly path: string;
   readonly query: string;
   readonly body: Buffer;
-  /** Address of the other end of the connection. */
+  /** Address of the peer of the connection. */
   readonly peer: string;
   readonly prefix: string;
-  /** The peer is a proxy of ours: what it says in X-Forwarded-* is believed and handed on. */
+  /** Whether the peer is a trusted proxy, whose X-Forwarded-* headers are used and passed on. */
   readonly trustProxy: boolean;
 }
 
+/** Converts an HTTP request to the struct Request. */
 export function requestOf(parts: RequestParts): WebRequest {
   const { incoming, path, query, body, peer, prefix, trustProxy } = parts;
   const given = (name: string): string => (trustProxy ? last(incoming.headers[name]) : '');
@@ -77,10 +77,13 @@ export function requestOf(parts: RequestParts): WebRequest {
   };
 }
 
-/** @throws KatamariError resource_failed that says what is wrong with it */
+/** Validates the Response of a chassis. @throws KatamariError resource_failed that names the problem */
 export function responseOf(value: unknown, pool: string): WebResponse {
   const wrong = (what: string): KatamariError =>
-    new KatamariError('resource_failed', `${pool} answered with ${what}; it has to be as idl/web.thrift says`);
+    new KatamariError(
+      'resource_failed',
+      `${pool} answered with ${what}; idl/web.thrift describes what a Response may contain`,
+    );
   const { status, headers, body } = (value ?? {}) as Readonly<Record<string, unknown>>;
   if (typeof status !== 'number' || !Number.isInteger(status) || status < STATUS_MIN || status > STATUS_MAX) {
     throw wrong(`the status ${JSON.stringify(status)}, expected ${STATUS_MIN} to ${STATUS_MAX}`);
@@ -110,7 +113,7 @@ export function responseOf(value: unknown, pool: string): WebResponse {
   };
 }
 
-/** The value of a cookie; '' for none. */
+/** Returns the value of a cookie; '' if it is absent. */
 export function cookieOf(header: string | undefined, name: string): string {
   for (const pair of (header ?? '').split(';')) {
     const equals = pair.indexOf('=');
@@ -125,13 +128,13 @@ function pairsOf(raw: readonly string[]): WebHeader[] {
   return pairs;
 }
 
-/** RFC 9110 section 7.6.1: the known ones, and those that Connection names. */
+/** Returns the hop-by-hop headers (RFC 9110 section 7.6.1): the known ones, and those that `Connection` names. */
 function hopByHop(connection: string | undefined): ReadonlySet<string> {
   const named = (connection ?? '').toLowerCase().split(',');
   return new Set([...HOP_BY_HOP, ...named.map((name) => name.trim())]);
 }
 
-/** What the proxy nearest to us wrote: earlier entries may be the client's own invention. */
+/** Returns the last entry, which the trusted proxy wrote. Earlier entries may be forged by the client. */
 function last(value: string | string[] | undefined): string {
   return ([value ?? ''].flat().join(',').split(',').at(-1) as string).trim();
 }
@@ -154,7 +157,7 @@ const HOP_BY_HOP = [
 ] as const;
 const FORWARDED: ReadonlySet<string> = new Set(['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host']);
 const TOKEN = /^[!#$%&'*+.^_`|~\dA-Za-z-]{1,256}$/;
-/** Tab, space, what is printable in Latin-1: no line can begin inside. */
+/** Tab, space and printable Latin-1. Line breaks are excluded, which prevents header injection. */
 const HEADER_TEXT = /^[\t\x20-\x7e\x80-\xff]*$/;
 const STATUS_MIN = 200;
 const STATUS_MAX = 599;

@@ -1,4 +1,5 @@
-// The door of faceplates/web: what other rooms may import.
+// The web faceplate: plain HTTP for browsers, with static files and services that answer HTTP requests. Other rooms
+// import only from here.
 
 export { startWebFaceplate } from './server.ts';
 export type { Site } from './site.ts';

@@ -1,6 +1,14 @@
-// The web faceplate: plain HTTP for browsers. A request goes to the site with the longest prefix that fits: to its
-// files, if there is one of that name, else to method `handle_request` of a chassis of its service, and what that
-// returns goes back as it is. Headers that a
+// The web faceplate: plain HTTP for browsers. A request goes to the site with the longest matching prefix: to a
+// static file if the site has one of that name, otherwise to the method `handle_request` of the site's service, whose
+// response is returned unchanged. Clients may send the headers of core/rpc/call-headers.ts to choose a pool. A
+// request is never sent twice.
+//
+// Responses are written to Node's ServerResponse, because repeated headers must reach the browser as repeated
+// headers, which a `Response` cannot guarantee. A request body and its headers must fit into one frame of the mesh,
+// so the limit for bodies is lower than the limit for frames by ENVELOPE_BYTES.
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import {
   clientSignal,
   remoteAddress,
@@ -18,24 +26,15 @@ import { findFile, sendFile } from './files.ts';
 import { cookieOf, requestOf, responseOf, type WebRequest, type WebResponse } from './messages.ts';
 import { baseOf, SiteTable, type Site } from './site.ts';
 
-// client may send to choose: those of core/rpc/call-headers.ts. Never sends a request twice.
-//
-// It writes to node's response itself: a header that stands twice must reach the browser twice, which a `Response`
-// cannot promise. Limit that matters: a body has to fit into one frame of the mesh together with its headers, so it
-// is ENVELOPE_BYTES less than that.
-
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
-
 export interface WebFaceplateOptions {
   readonly mesh: MeshAccess;
   readonly book: StatsTable;
   readonly limits: FaceplateLimits;
   readonly host: string;
-  /** 0 takes any free port. */
+  /** 0 means any free port. */
   readonly port: number;
   readonly sites: readonly Site[];
-  /** All who connect are proxies of ours, whose X-Forwarded-* is believed. */
+  /** Whether all clients are trusted proxies, whose X-Forwarded-* headers are used. */
   readonly trustProxy: boolean;
 }
 
@@ -43,24 +42,24 @@ export interface WebFaceplate extends Faceplate {
   readonly port: number;
 }
 
-/** Starts the faceplate; it listens when this resolves. Its address is a URL. */
+/** Starts the faceplate. It listens when the promise resolves. Its address is a URL. */
 export async function startWebFaceplate(options: WebFaceplateOptions): Promise<WebFaceplate> {
   const { mesh, book, limits, host, port } = options;
-  const front = new WebServer(options, new FaceplateCalls({ name: FACEPLATE, mesh, book }));
+  const routes = new WebServer(options, new FaceplateCalls({ name: FACEPLATE, mesh, book }));
   const server = await serveHttp({
-    fetch: (_request, env) => front.answer(env),
+    fetch: (_request, env) => routes.answer(env),
     host,
     port,
     limits: { ...limits, frameBytesMax: limits.frameBytesMax - Math.min(ENVELOPE_BYTES, limits.frameBytesMax / 2) },
-    refusal: (refusal) => front.refused(refusal),
+    refusal: (refusal) => routes.refused(refusal),
   });
   return {
     address: server.url,
     port: server.port,
     connections: () => server.connections(),
-    drain: () => server.drain({ lastCallMs: LAST_CALL_MS, onRefusing: () => front.drain() }),
+    drain: () => server.drain({ lastCallMs: LAST_CALL_MS, onRefusing: () => routes.drain() }),
     close() {
-      front.drain();
+      routes.drain();
       return server.close();
     },
   };
@@ -83,7 +82,7 @@ class WebServer {
     this.#calls.isDraining = true;
   }
 
-  /** What the HTTP server refused by itself. */
+  /** Returns the body for a request that the HTTP server refused itself. */
   refused({ status, message }: HttpRefusal): string {
     const code = status === 413 || status === 431 ? 'too_large' : status === 500 ? 'internal' : 'bad_request';
     this.#calls.enter(code);
@@ -109,7 +108,7 @@ class WebServer {
     if (site === undefined) {
       throw new KatamariError(
         'no_pool',
-        'There is no site at this path; web.sites of the configuration has the prefixes',
+        'There is no site at this path; web.sites in the configuration lists the prefixes',
       );
     }
     const isReading = incoming.method === 'GET' || incoming.method === 'HEAD';
@@ -134,8 +133,8 @@ class WebServer {
       throw new KatamariError('bad_request', 'A file can only be read; use GET or HEAD', { httpStatus: 405 });
     }
     if (found.kind === 'folder') {
-      // Two slashes at the beginning would be another server's name. Not for good: a page of the application may come
-      // to stand here.
+      // Two leading slashes would name another host. The redirect is temporary, because the application may serve a
+      // page here later.
       const location = `${path.replace(/^\/+/, '/')}/${query === '' ? '' : `?${query}`}`;
       this.#calls.enter('ok');
       outgoing.writeHead(307, { location, 'content-length': '0' });
@@ -165,13 +164,13 @@ class WebServer {
       prefix: baseOf(site),
       trustProxy: this.#options.trustProxy,
     });
-    const asked = parseCallHeaders(incoming.headers);
+    const requested = parseCallHeaders(incoming.headers);
     const cookie = site.stickyCookie === '' ? '' : cookieOf(incoming.headers.cookie, site.stickyCookie);
     const headers = {
-      ...asked,
-      version: asked.version || site.version,
-      key: asked.key || cookie,
-      timeoutMs: Math.min(asked.timeoutMs, site.timeoutMs),
+      ...requested,
+      version: requested.version || site.version,
+      key: requested.key || cookie,
+      timeoutMs: Math.min(requested.timeoutMs, site.timeoutMs),
     };
     const outcome = await this.#calls.call<WebAnswer>(
       {
@@ -188,7 +187,7 @@ class WebServer {
         }),
       },
     );
-    write(incoming, outgoing, outcome, asked.version !== '');
+    write(incoming, outgoing, outcome, requested.version !== '');
   }
 }
 
@@ -196,7 +195,7 @@ function write(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   outcome: Outcome<WebAnswer>,
-  isVersionAsked: boolean,
+  isVersionRequested: boolean,
 ): void {
   switch (outcome.kind) {
     case 'answered':
@@ -204,14 +203,14 @@ function write(
       writeResponse(incoming, outgoing, outcome.answer.response);
       return;
     case 'failed':
-      // What it says of itself is for its own log, not for everybody.
+      // The exception's message belongs in the application's log, not in the response.
       writeError(incoming, outgoing, 'internal', 'The application failed on this request; its log says why');
       return;
     case 'refused': {
       const { error } = outcome;
-      // To a browser an application that is not up is no wrong address, unless it asked for a version that is not
-      // there.
-      if (error.code !== 'no_pool' || isVersionAsked) {
+      // If the application is not running, the browser gets 503 instead of 404, unless it requested a version that
+      // does not exist.
+      if (error.code !== 'no_pool' || isVersionRequested) {
         writeError(incoming, outgoing, error.code, error.message, error);
         return;
       }
@@ -235,7 +234,7 @@ function writeResponse(incoming: IncomingMessage, outgoing: ServerResponse, resp
   else outgoing.end(body);
 }
 
-/** A few words for people, or the same as JSON for programs that accept it. */
+/** Writes an error as plain text, or as JSON if the client accepts it. */
 function writeError(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
@@ -243,7 +242,7 @@ function writeError(
   message: string,
   error?: KatamariError,
 ): void {
-  // Whoever it was for has gone, or has had half of it.
+  // The client has disconnected, or has received a part of a response.
   if (outgoing.headersSent || outgoing.destroyed) return;
   const wantsJson = /\bapplication\/(?:[\w.-]+\+)?json\b/i.test(incoming.headers.accept ?? '');
   const body = wantsJson ? errorText(code, message) : `${message}.\n`;
@@ -262,17 +261,17 @@ function errorText(code: ErrorCode, message: string): string {
   return JSON.stringify({ error: { code, message } });
 }
 
-/** The name of the one argument; a service with a `handle_request` of another shape is told so. */
+/** Returns the name of the only argument. @throws KatamariError no_pool if `handle_request` takes other arguments */
 function argumentOf({ args }: Method, { service }: Site): string {
-  const [request, ...more] = args.fields;
-  if (request?.type.kind === 'struct' && more.length === 0) return request.name;
+  const [request, ...extra] = args.fields;
+  if (request?.type.kind === 'struct' && extra.length === 0) return request.name;
   throw new KatamariError(
     'no_pool',
-    `Method ${METHOD} of ${service} does not take one Request: let the service extend WebApplication of idl/web.thrift`,
+    `Method ${METHOD} of ${service} does not take one Request: the service must extend WebApplication of idl/web.thrift`,
   );
 }
 
-/** The target of a request, which may be a whole URL. */
+/** Splits the target of a request, which may be an absolute URL, into path and query. */
 function splitTarget(url: string): { readonly path: string; readonly query: string } {
   const target = url.replace(/^https?:\/\/[^/?]*/i, '');
   const mark = target.indexOf('?');
@@ -282,7 +281,7 @@ function splitTarget(url: string): { readonly path: string; readonly query: stri
 
 const FACEPLATE = 'web';
 const METHOD = 'handle_request';
-/** What headers and the rest of a request may add to its body. */
+/** Bytes that headers and other fields of a request may add to its body. */
 const ENVELOPE_BYTES = 65_536;
 const LAST_CALL_MS = 250;
 const RETRY_AFTER_MS = 1_000;

@@ -1,20 +1,20 @@
-// A part of the URL space: which prefix, which files stand before which service. The longest prefix that fits wins;
-// `/shop` takes `/shop` and what is below `/shop/`, and not `/shopping`.
+// Sites: parts of the URL space, each served by files, a service or both. The longest matching prefix wins. `/shop`
+// matches `/shop` and everything below `/shop/`, but not `/shopping`.
 
-/** As katamari.yaml has it; '' for what is not there. One of `service` and `files` always is. */
+/** A site of katamari.yaml; absent settings are ''. At least one of `service` and `files` is set. */
 export interface Site {
-  /** `/shop`; `/` for all that no other site takes. */
+  /** For example `/shop`; `/` matches all paths that no other site matches. */
   readonly prefix: string;
   readonly service: string;
-  /** '' for what the route says. */
+  /** Requested version of the service; '' to follow the route. */
   readonly version: string;
   /** Folder of static files. */
   readonly files: string;
-  /** What the answers with files carry. */
+  /** `Cache-Control` header of responses with files. */
   readonly cacheControl: string;
-  /** Infinity for the mesh's. */
+  /** Timeout of calls; Infinity to use the global timeout. */
   readonly timeoutMs: number;
-  /** The cookie whose value is the sticky key. */
+  /** Name of the cookie whose value is the affinity key. */
   readonly stickyCookie: string;
 }
 
@@ -25,13 +25,13 @@ export class SiteTable {
     this.#sites = sites.map((site) => [baseOf(site), site] as const).sort(([a], [b]) => b.length - a.length);
   }
 
-  /** The site that a path (without its query) belongs to. */
+  /** Returns the site of a path (without its query); undefined if there is none. */
   find(path: string): Site | undefined {
     return this.#sites.find(([base]) => path === base || path.startsWith(`${base}/`))?.[1];
   }
 }
 
-/** The prefix without a slash at its end: '' for the root. */
+/** Returns the prefix without a trailing slash; '' for the root. */
 export function baseOf({ prefix }: Site): string {
   return prefix.replace(/\/+$/, '');
 }

@@ -183,7 +183,7 @@ describe('GET /', () => {
 
   test('says so while there is no service', async () => {
     const empty = await startParlour({ pools: () => [] });
-    expect(await (await fetch(empty.url)).text()).toContain('no service is up yet');
+    expect(await (await fetch(empty.url)).text()).toContain('no service is running yet');
     const answer = await empty.call('Parlour.ping');
     expect([answer.status, answer.json.error?.code]).toEqual([404, -32601]);
     await empty.end();

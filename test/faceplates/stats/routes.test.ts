@@ -37,7 +37,7 @@ describe('GET /status/Service/N', () => {
   test('is 200 when N resources are alive, busy ones included', async () => {
     expect(await answer('/status/Calculator/4')).toEqual([
       200,
-      'Calculator: 4 alive (1 free, 3 busy), at least 4 asked for\n',
+      'Calculator: 4 alive (1 free, 3 busy), at least 4 required\n',
     ]);
   });
 
@@ -45,14 +45,14 @@ describe('GET /status/Service/N', () => {
     mesh.pools = [madePool('Calculator', '1.0.0', ['busy', 'busy'], { queued: 64 })];
     expect(await answer('/status/Calculator/2')).toEqual([
       200,
-      'Calculator: 2 alive (0 free, 2 busy), at least 2 asked for\n',
+      'Calculator: 2 alive (0 free, 2 busy), at least 2 required\n',
     ]);
   });
 
   test('is 503 when fewer are alive: starting, backing off and failed ones are not', async () => {
     expect(await answer('/status/Calculator/5')).toEqual([
       503,
-      'Calculator: 4 alive (1 free, 3 busy), at least 5 asked for\n',
+      'Calculator: 4 alive (1 free, 3 busy), at least 5 required\n',
     ]);
     expect((await answer('/status/Reformulate/1'))[0]).toBe(503);
   });
