@@ -202,7 +202,7 @@ class Compiler {
       );
     }
     if (this.#defaultsUnderWay.size >= EXTENDS_MAX) {
-      throw idlFault(scope.file, at, `more than ${EXTENDS_MAX} defaults inside one another`);
+      throw idlFault(scope.file, at, `defaults are nested deeper than ${EXTENDS_MAX} levels`);
     }
     this.#defaultsUnderWay.add(pending);
     const done = this.#constants.evaluate(scope, pending.syntax.defaultValue, field.type);

@@ -123,7 +123,7 @@ function normalise(file: IdlFile, tokens: readonly Token[]): Token[] {
     if (OPENERS.has(token.type)) {
       open.push(token);
       if (open.length > NESTING_MAX)
-        throw idlFault(file, index(token), `more than ${NESTING_MAX} brackets inside one another`);
+        throw idlFault(file, index(token), `brackets are nested deeper than ${NESTING_MAX} levels`);
     } else if (CLOSERS.has(token.type)) open.pop();
 
     if (open.length > 0 && isWord(token) && isName(at(i - 2), at(i - 1), token, next)) {
@@ -241,7 +241,7 @@ function copyConstant(file: IdlFile, tokens: readonly Token[], from: number, out
       out.push(token);
       isAfterValue = !OPENERS.has(token.type);
       if (!isAfterValue && ++depth > NESTING_MAX) {
-        throw idlFault(file, index(token), `more than ${NESTING_MAX} brackets inside one another`);
+        throw idlFault(file, index(token), `brackets are nested deeper than ${NESTING_MAX} levels`);
       }
     } else if (token.type === SyntaxType.RightBraceToken || token.type === SyntaxType.RightBracketToken) {
       out.push(token);

@@ -1,5 +1,5 @@
-// TApplicationException: how a Thrift server says that a call failed outside of its declared exceptions.
-// Struct {1: string message, 2: i32 type}; source: the Thrift RPC specification.
+// TApplicationException: the error reply of a Thrift server, for calls that fail outside their declared exceptions. A
+// struct {1: string message, 2: i32 type}; source: the Thrift RPC specification.
 
 import { KatamariError, ERROR_TABLE } from '../mod.ts';
 import { StructScanner, WIRE_TYPE } from './struct-scanner.ts';
@@ -15,7 +15,7 @@ export const APPLICATION_EXCEPTION = {
   protocolError: 7,
 } as const;
 
-/** The struct, stop byte included. Messages longer than 8 KiB are cut. */
+/** Encodes the struct, including the stop byte. Messages longer than 8 KiB are truncated. */
 export function writeApplicationException(message: string, type: number): Buffer {
   const text = Buffer.from(message.length > MESSAGE_CHARS_MAX ? `${message.slice(0, MESSAGE_CHARS_MAX)}…` : message);
   const out = Buffer.allocUnsafe(3 + 4 + text.length + 3 + 4 + 1);
@@ -32,8 +32,8 @@ export function writeApplicationException(message: string, type: number): Buffer
 }
 
 /**
- * What a client of a Thrift faceplate gets for an error of the mesh. A full queue refuses many calls with one error:
- * its bytes are made once.
+ * Encodes an error of the mesh for a client of a Thrift faceplate. The bytes are cached per error, because a full
+ * queue refuses many calls with the same error object.
  */
 export function applicationExceptionOf(error: KatamariError): Buffer {
   if (error !== last.error) {
@@ -42,7 +42,10 @@ export function applicationExceptionOf(error: KatamariError): Buffer {
   return last.bytes;
 }
 
-/** Reads the struct; fields that are missing or of another type read as '' and 0. @throws KatamariError bad_request */
+/**
+ * Decodes the struct. Fields that are missing or have another type are read as '' and 0.
+ * @throws KatamariError bad_request
+ */
 export function readApplicationException(body: Uint8Array): { message: string; type: number } {
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   const scanner = new StructScanner(DEPTH_MAX, bytes.length);

@@ -1,17 +1,17 @@
-// Strict-binary Thrift at the level of single values: a writer into a growing buffer and a reader that checks every
-// size against
+// Strict-binary Thrift at the level of single values: a writer into a growing buffer, and a reader that checks every
+// declared size against the remaining bytes before it allocates. It knows nothing of IDL types; core/idl/coder.ts
+// does.
+
+import { isUtf8 } from 'node:buffer';
 import type { Type } from './model.ts';
 import { writeCachedString } from './string-cache.ts';
 import { WIRE_TYPE as WIRE } from './struct-scanner.ts';
 
-// the bytes that are left before it allocates anything. Knows no types; coder.ts puts it to use.
-
-import { isUtf8 } from 'node:buffer';
-/** Structs and containers inside one another, in both directions. */
+/** Maximum nesting of structs and containers, for reading and writing. */
 export const DEPTH_MAX = 64;
-/** Longest encoded value. What reads it has its own, lower limits; this one stops defaults from multiplying. */
+/** Bytes of an encoded value. Receivers have lower limits; this one bounds the expansion of default values. */
 export const ENCODED_BYTES_MAX: number = 64 * 1024 * 1024;
-/** Structs, containers and defaults in one decoded value: a byte on the wire can cost fifty in memory. */
+/** Structs, containers and defaults in one decoded value. One byte on the wire can take fifty bytes of memory. */
 export const DECODED_PARTS_MAX = 1_000_000;
 
 export const WIRE_OF_KIND: Readonly<Record<Type['kind'], number>> = {
@@ -32,16 +32,19 @@ export const WIRE_OF_KIND: Readonly<Record<Type['kind'], number>> = {
   map: WIRE.map,
 };
 
-/** A wire number as a message names it. */
+/** Returns the name of a wire type, for error messages. */
 export function wireName(wire: number): string {
   return Object.entries(WIRE).find(([, value]) => value === wire)?.[0] ?? `unknown type ${wire}`;
 }
 
-/** A wrong value. The path grows outwards while it is thrown; the entry point turns it into a KatamariError. */
+/**
+ * An invalid value. Each level adds a step to the path while the error propagates; the entry point converts it to a
+ * KatamariError.
+ */
 export class WireError extends Error {
   readonly what: string;
   readonly isTooLarge: boolean;
-  /** Innermost first: `.name`, `[3]`. */
+  /** Steps of the path, innermost first: `.name`, `[3]`. */
   readonly path: string[] = [];
 
   constructor(what: string, isTooLarge = false) {
@@ -50,14 +53,14 @@ export class WireError extends Error {
     this.isTooLarge = isTooLarge;
   }
 
-  /** The path under a root (`params`, or '' for none) and what is wrong there. */
+  /** Returns the path below a root (`params`, or '' for none) and the problem. */
   describe(root: string, otherwise: string): string {
     const path = root + [...this.path].reverse().join('');
     return `${path.replace(/^\./, '') || otherwise}: ${this.what}`;
   }
 }
 
-/** The thrown thing with one more step of path in front, for rethrowing. */
+/** Returns the thrown value with one more step of the path, for rethrowing. */
 export function at(thrown: unknown, step: string): unknown {
   if (thrown instanceof WireError) thrown.path.push(step);
   return thrown;
@@ -77,11 +80,11 @@ export class BinaryWriter {
   reset(): void {
     this.position = 0;
     this.depth = 0;
-    // One huge message must not hold its memory for ever.
+    // The buffer of one huge message must not be kept forever.
     if (this.buffer.length > SCRATCH_BYTES_KEPT) this.#resize(SCRATCH_BYTES);
   }
 
-  /** What was written: a copy, or of much the memory itself, which is not used again then. */
+  /** Returns the written bytes: a copy, or the buffer itself if they are many, in which case the writer drops it. */
   finish(): Buffer {
     if (this.buffer.length <= SCRATCH_BYTES_KEPT || this.position * 2 < this.buffer.length)
       return copyOf(this.buffer, 0, this.position);
@@ -91,7 +94,7 @@ export class BinaryWriter {
   }
 
   enter(): void {
-    if (++this.depth > DEPTH_MAX) throw new WireError(`more than ${DEPTH_MAX} values inside one another`);
+    if (++this.depth > DEPTH_MAX) throw new WireError(`values are nested deeper than ${DEPTH_MAX} levels`);
   }
 
   leave(): void {
@@ -104,7 +107,7 @@ export class BinaryWriter {
     if (wanted > ENCODED_BYTES_MAX)
       throw new WireError(`the value is longer than ${ENCODED_BYTES_MAX} bytes, the limit`, true);
     const old = this.buffer;
-    // Behind a long text there is at least a stop byte.
+    // At least a stop byte follows a long string.
     this.#resize(Math.min(ENCODED_BYTES_MAX, Math.max(wanted + SLACK_BYTES, old.length * 2)));
     old.copy(this.buffer, 0, 0, this.position);
   }
@@ -132,7 +135,7 @@ export class BinaryWriter {
     this.position += 8;
   }
 
-  /** A whole number that is exact in a double, without a detour over bigint. */
+  /** Writes an integer that a double holds exactly, without a bigint. */
   i64Number(value: number): void {
     this.ensure(8);
     this.view.setInt32(this.position, Math.floor(value / 2 ** 32));
@@ -155,7 +158,8 @@ export class BinaryWriter {
 
   string(text: string): void {
     const { length } = text;
-    // The exact count costs a pass over the text: only where three times the length would be much too much.
+    // The exact byte count takes a pass over the string, so it is computed only if three times the length is far too
+    // much.
     this.ensure(4 + (length > EXACT_FROM ? Buffer.byteLength(text) : length * 3));
     const start = this.position + 4;
     const written = writeCachedString(this.buffer, start, text);
@@ -173,14 +177,14 @@ export class BinaryWriter {
     this.position += 4 + bytes.byteLength;
   }
 
-  /** Bytes that are encoded already. */
+  /** Writes bytes that are already encoded. */
   raw(bytes: Uint8Array): void {
     this.ensure(bytes.byteLength);
     this.buffer.set(bytes, this.position);
     this.position += bytes.byteLength;
   }
 
-  /** Base64 text as binary; false when it is not exactly what encoding the same bytes gives. */
+  /** Writes base64 text as binary. Returns false if the text is not the canonical base64 of its bytes. */
   base64(text: string): boolean {
     const bytes = Buffer.from(text, 'base64');
     if (bytes.toString('base64') !== text) return false;
@@ -188,7 +192,7 @@ export class BinaryWriter {
     return true;
   }
 
-  /** What was written since `start`, as a key that is equal for equal bytes. */
+  /** Returns the bytes written since `start` as a string key, equal for equal bytes. */
   keyFrom(start: number): string {
     return this.buffer.toString('latin1', start, this.position);
   }
@@ -212,7 +216,7 @@ export class BinaryReader {
   }
 
   enter(): void {
-    if (++this.depth > DEPTH_MAX) throw new WireError(`more than ${DEPTH_MAX} values inside one another`);
+    if (++this.depth > DEPTH_MAX) throw new WireError(`values are nested deeper than ${DEPTH_MAX} levels`);
     this.spend(1);
   }
 
@@ -220,7 +224,7 @@ export class BinaryReader {
     this.depth--;
   }
 
-  /** Counts what decoding makes, so that few bytes cannot become much memory. */
+  /** Counts decoded parts, so that a small message cannot take much memory. */
   spend(parts: number): void {
     this.#parts += parts;
     if (this.#parts > DECODED_PARTS_MAX)
@@ -251,7 +255,7 @@ export class BinaryReader {
     return this.buffer.readBigInt64BE(from);
   }
 
-  /** A number when the value is exact in a double, else a bigint. */
+  /** Returns a number if a double holds the value exactly, otherwise a bigint. */
   i64Number(): number | bigint {
     const from = this.#take(8);
     const value = this.#int32(from) * 2 ** 32 + (this.#int32(from + 4) >>> 0);
@@ -273,13 +277,13 @@ export class BinaryReader {
       if (text !== undefined) return text;
     }
     const text = this.buffer.toString('utf8', from, end);
-    // Decoding replaces what is not UTF-8; only texts with the replacement character need a second look.
+    // Decoding replaces invalid UTF-8, so only strings with the replacement character need to be validated.
     if (text.includes('\uFFFD') && !isUtf8(this.buffer.subarray(from, end)))
       throw new WireError('expected text in UTF-8, got other bytes');
     return text;
   }
 
-  /** A copy: the message it came in may be reused, or be much larger. */
+  /** Returns a copy, because the buffer of the message may be reused, or be much larger. */
   binary(): Buffer {
     const length = this.size(1);
     const from = this.position;
@@ -299,7 +303,7 @@ export class BinaryReader {
     return this.buffer.toString('hex', from, from + bytes);
   }
 
-  /** A count of things that take at least `bytesEach`, checked against what is left. */
+  /** Reads a count of items of at least `bytesEach` bytes, and checks it against the remaining bytes. */
   size(bytesEach: number): number {
     const size = this.i32();
     const left = this.end - this.position;
@@ -311,7 +315,7 @@ export class BinaryReader {
     return this.buffer.toString('latin1', start, this.position);
   }
 
-  /** Skips a value of any type, its sizes and depth checked all the same. */
+  /** Skips a value of any type, with the same checks of size and depth. */
   skip(wire: number): void {
     switch (wire) {
       case WIRE.bool:
@@ -364,13 +368,13 @@ export class BinaryReader {
         return;
       }
       default:
-        throw new WireError(`type ${wire} does not exist on the wire`);
+        throw new WireError(`type ${wire} is not a Thrift wire type`);
     }
   }
 
-  /** Skipped values cost depth but no memory. */
+  /** Skipped values count towards the depth but not towards memory. */
   #enterSkipped(): void {
-    if (++this.depth > DEPTH_MAX) throw new WireError(`more than ${DEPTH_MAX} values inside one another`);
+    if (++this.depth > DEPTH_MAX) throw new WireError(`values are nested deeper than ${DEPTH_MAX} levels`);
   }
 
   #int32(from: number): number {
@@ -404,7 +408,7 @@ export class BinaryReader {
   }
 }
 
-/** Fewest bytes that a value of this wire type takes. */
+/** Returns the minimum bytes of a value of this wire type. */
 export function minimumBytes(wire: number): number {
   return MINIMUM_BYTES[wire] ?? 1;
 }
@@ -413,7 +417,7 @@ const MINIMUM_BYTES: readonly number[] = [1, 1, 1, 1, 8, 1, 2, 1, 4, 1, 8, 4, 1,
 const SCRATCH_BYTES = 64 * 1024;
 const SLACK_BYTES = 1024;
 const SCRATCH_BYTES_KEPT = 256 * 1024;
-/** Up to here a loop over letters beats the call into the runtime; of 16 it takes more than twice as long. */
+/** Up to this length a loop is faster than a call into the runtime, which takes more than twice as long for 16. */
 const SHORT_STRING = 8;
 const EXACT_FROM = 16 * 1024;
 const LONE_SURROGATE = /\p{Surrogate}/u;

@@ -1,4 +1,4 @@
 // Request headers as a transport delivers them.
 
-/** Header names in lower case, as node gives them. */
+/** Headers by name in lower case, in the shape of Node's `IncomingMessage.headers`. */
 export type HeadersIn = Readonly<Record<string, string | string[] | undefined>>;

@@ -1,6 +1,5 @@
-// The head of a strict-binary Thrift message: version and type, method name, sequence id. Source: Thrift binary
-// protocol specification. The hot path reads this and nothing else; the argument bytes behind it are passed on as
-// they came.
+// The head of a strict-binary Thrift message: version and type, method name, sequence id. Source: the Thrift binary
+// protocol specification. The hot path reads only the head; the argument bytes after it are passed on unchanged.
 
 import { KatamariError } from '../mod.ts';
 import { readCachedString, writeCachedString } from './string-cache.ts';
@@ -10,21 +9,21 @@ export type MessageType = (typeof MESSAGE_TYPE)[keyof typeof MESSAGE_TYPE];
 
 export interface MessageHead {
   readonly type: MessageType;
-  /** As written, with a multiplexed prefix if there was one. */
+  /** Method name as sent, including the prefix of a multiplexed service. */
   readonly name: string;
-  /** Signed 32 bit, as the client wrote it. */
+  /** Signed 32-bit number that the client chose. */
   readonly seqId: number;
-  /** Offset of the first byte behind the head. */
+  /** Offset of the first byte after the head. */
   readonly bodyStart: number;
 }
 
-/** Longest method name (with service and version before it) that is read; longer ones are hostile. */
+/** Maximum bytes of a method name, including service and version. */
 export const NAME_BYTES_MAX = 1024;
 
 /**
  * Reads the head of the message that starts at `start`.
- * @returns undefined when the bytes end before the head does (only an unframed stream can then wait for more).
- * @throws KatamariError bad_request when this is no strict-binary message.
+ * @returns undefined if the head is incomplete; only an unframed stream can then wait for more.
+ * @throws KatamariError bad_request if this is not a strict-binary message.
  */
 export function readHead(bytes: Buffer, start: number, end: number): MessageHead | undefined {
   if (end - start < 4) return undefined;
@@ -49,8 +48,8 @@ export function readHead(bytes: Buffer, start: number, end: number): MessageHead
 }
 
 /**
- * One framed message in one buffer: length, head, then the two parts (the second may be empty).
- * They are copied: gathering a second buffer in writev costs more than copying up to some 100 KB.
+ * Returns one framed message in one buffer: length, head, then the two parts, of which the second may be empty. Both
+ * are copied, because a second buffer in writev costs more than copying up to about 100 KB.
  */
 export function frameMessage(
   type: MessageType,
@@ -68,9 +67,9 @@ export function frameMessage(
 }
 
 /**
- * Writes length and head of a framed message into memory that has room for them.
+ * Writes the length and head of a framed message into a buffer, which must have room for them.
  * @param nameBytes bytes of the name in UTF-8
- * @returns the offset behind the head, where the body of `bodyBytes` belongs
+ * @returns the offset after the head, where the body of `bodyBytes` goes
  */
 export function putFrameHead(
   into: Buffer,
@@ -89,8 +88,8 @@ export function putFrameHead(
 }
 
 /**
- * Length and head of a framed message whose body of `bodyBytes` is written behind it, so that a long body need not be
- * copied.
+ * Returns the length and head of a framed message. The body of `bodyBytes` is written separately, so that a long body
+ * is not copied.
  */
 export function messageHead(type: MessageType, name: string, seqId: number, bodyBytes: number): Buffer {
   const head = frameMessage(type, name, seqId, NOTHING, NOTHING);
@@ -98,15 +97,15 @@ export function messageHead(type: MessageType, name: string, seqId: number, body
   return head;
 }
 
-/** One message without the length before it, for unframed answers. */
+/** Returns one message without a length, for unframed replies. */
 export function bareMessage(type: MessageType, name: string, seqId: number, body: Uint8Array): Buffer {
   return frameMessage(type, name, seqId, body, NOTHING).subarray(4);
 }
 
 /**
- * Reads the head of a message in the old form of the binary protocol, without a version: name, type, sequence id.
- * @returns undefined when the bytes end before the head does. @throws KatamariError bad_request when this is no such
- * message.
+ * Reads the head of a message in the old, unversioned form of the binary protocol: name, type, sequence id.
+ * @returns undefined if the head is incomplete.
+ * @throws KatamariError bad_request if this is not such a message.
  */
 export function readOldHead(bytes: Buffer, start: number, end: number): MessageHead | undefined {
   if (end - start < 4) return undefined;
@@ -121,7 +120,7 @@ export function readOldHead(bytes: Buffer, start: number, end: number): MessageH
   };
 }
 
-/** The same, written. */
+/** Encodes the head of a message in the old form. */
 export function oldHead(type: MessageType, name: string, seqId: number): Buffer {
   const nameBytes = Buffer.byteLength(name);
   const head = Buffer.allocUnsafe(9 + nameBytes);
@@ -132,19 +131,19 @@ export function oldHead(type: MessageType, name: string, seqId: number): Buffer 
   return head;
 }
 
-/** @throws KatamariError bad_request */
+/** Returns a valid message type. @throws KatamariError bad_request */
 export function checkType(type: number): MessageType {
   if (type >= 1 && type <= 4) return type as MessageType;
   throw new KatamariError('bad_request', `Message type is ${type}, expected 1 (call) to 4 (oneway)`);
 }
 
-/** @throws KatamariError bad_request */
+/** Returns a valid length of a method name. @throws KatamariError bad_request */
 export function checkNameBytes(nameBytes: number): number {
   if (nameBytes >= 0 && nameBytes <= NAME_BYTES_MAX) return nameBytes;
   throw new KatamariError('bad_request', `Method name is declared ${nameBytes} bytes long, limit is ${NAME_BYTES_MAX}`);
 }
 
-/** What a message name asks for: `method`, `Service:method` or `Service@version:method`. Absent parts are ''. */
+/** Splits the name of a message: `method`, `Service:method` or `Service@version:method`. Absent parts are ''. */
 export function parseTarget(name: string): { service: string; version: string; method: string } {
   const colon = name.lastIndexOf(':');
   if (colon === -1) return { service: '', version: '', method: name };

@@ -1,4 +1,4 @@
-// The door of core/thrift: what other rooms may import.
+// The Thrift wire format: values, message heads, exceptions and limits. Other rooms import only from here.
 
 export {
   APPLICATION_EXCEPTION,

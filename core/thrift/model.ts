@@ -1,8 +1,7 @@
-// What an IDL file means once it is understood: every name resolved, every typedef followed, every service with the
-// methods it inherits. Everything downstream (codecs, JSON mapping, discovery, pool identity) reads this and never
-// the syntax tree.
+// The resolved model of an IDL file: all names and typedefs are resolved, and services include inherited methods.
+// Codecs, JSON mapping, discovery and pool identity read this model, not the syntax tree.
 
-/** A resolved Thrift type. Typedefs are gone; `struct` covers struct, union and exception. */
+/** A resolved Thrift type without typedefs. `struct` stands for structs, unions and exceptions. */
 export type Type =
   | { readonly kind: 'void' | 'bool' | 'i8' | 'i16' | 'i32' | 'i64' | 'double' | 'string' | 'binary' | 'uuid' }
   | { readonly kind: 'enum'; readonly enum: EnumType }
@@ -18,10 +17,10 @@ export interface EnumType {
   readonly byValue: ReadonlyMap<number, string>;
 }
 
-/** Recursive types are real cycles: `fields` is filled after the object exists. */
+/** A struct, union or exception. Recursive types are cyclic: `fields` is filled after the object is created. */
 export interface StructType {
   readonly kind: 'struct' | 'union' | 'exception';
-  /** Qualified (`shared.SharedStruct`) when it comes from an included file, else plain. */
+  /** Qualified (`shared.SharedStruct`) if it comes from an included file. */
   readonly name: string;
   readonly doc: string;
   readonly annotations: Annotations;
@@ -35,7 +34,7 @@ export interface Field {
   readonly doc: string;
   readonly type: Type;
   readonly requiredness: 'required' | 'optional' | 'default';
-  /** Default value as the plain JavaScript value a handler would see (i64 as bigint), or undefined for none. */
+  /** Default value as a plain JavaScript value (i64 as bigint), or undefined for none. */
   readonly defaultValue: unknown;
   readonly annotations: Annotations;
 }
@@ -43,10 +42,10 @@ export interface Field {
 export interface Method {
   readonly name: string;
   readonly doc: string;
-  /** The service that declares it: a parent's name for inherited methods. */
+  /** Name of the service that declares the method; a parent's for inherited methods. */
   readonly declaredBy: string;
   readonly args: StructType;
-  /** Field 0 `success` unless void, then the declared exceptions under their own ids. */
+  /** The result struct: field 0 `success` unless void, then the declared exceptions with their own ids. */
   readonly result: StructType;
   readonly returns: Type;
   readonly throws: readonly Field[];
@@ -55,29 +54,29 @@ export interface Method {
   /** `katamari.idempotent`, or implied by `katamari.readonly`. */
   readonly isIdempotent: boolean;
   readonly isReadonly: boolean;
-  /** `katamari.timeout` in ms, 0 for none. */
+  /** `katamari.timeout` in ms; 0 for none. */
   readonly timeoutMs: number;
-  /** `katamari.cache` in ms, 0 for none. */
+  /** `katamari.cache` in ms; 0 for none. */
   readonly cacheMs: number;
 }
 
-/** One service as the mesh sees it: what pools compare, faceplates encode by, and clients download. */
+/** The interface of a service. Pools compare it, faceplates encode by it, and clients download it. */
 export interface Interface {
   readonly service: string;
   readonly doc: string;
   /** Own and inherited methods by name. */
   readonly methods: ReadonlyMap<string, Method>;
-  /** sha256 (hex) of `canonical`: equal for equal interfaces, whatever the order, comments or file layout. */
+  /** SHA-256 (hex) of `canonical`. Independent of order, comments and file layout. */
   readonly id: string;
-  /** The service and all it needs as one self-contained IDL text in canonical order. */
+  /** The service and all types it needs as one self-contained IDL text in canonical order. */
   readonly canonical: string;
-  /** The files it was compiled from, by the name they are included under. */
+  /** The IDL files from which it was compiled. */
   readonly source: IdlSource;
 }
 
 export type Annotations = Readonly<Record<string, string>>;
 
-/** IDL text as it travels between processes: the main file and everything it includes, directly or not. */
+/** IDL text as it is sent between processes: the main file and all direct and indirect includes. */
 export interface IdlSource {
   readonly main: string;
   readonly files: Readonly<Record<string, string>>;

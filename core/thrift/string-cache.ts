@@ -1,14 +1,14 @@
-// Short texts that come with every call: names of methods, versions, callers. Read, one that came before is known by
-// its bytes and is the same string again: nothing is decoded, nothing made, and who looks it up in a Map need not
-// compare letters. Written, ASCII goes byte by byte: for so little a call into the runtime costs more. What is known
-// is a table of fixed size in which a newcomer takes the place of whoever was there.
+// Cache for short strings that occur in every call: method names, versions, callers. When the reader finds bytes that
+// it has seen before, it returns the same string object: nothing is decoded or allocated, and Map lookups compare by
+// identity. Writing encodes short ASCII strings byte by byte, which is cheaper than a call into the runtime. The
+// cache is a direct-mapped table of fixed size: a new entry replaces the old one in its slot.
 
 interface CachedString {
   readonly bytes: Buffer;
   readonly text: string;
 }
 
-/** The text in UTF-8 from `start` to `end`. */
+/** Returns the string that is encoded in UTF-8 from `start` to `end`. */
 export function readCachedString(bytes: Buffer, start: number, end: number): string {
   const length = end - start;
   if (length === 0) return '';
@@ -21,7 +21,7 @@ export function readCachedString(bytes: Buffer, start: number, end: number): str
   return text;
 }
 
-/** Writes the text in UTF-8, for which there must be room. @returns how many bytes it took */
+/** Writes the string in UTF-8 into a buffer, which must have room for it. @returns the bytes written */
 export function writeCachedString(into: Buffer, at: number, text: string): number {
   if (text.length > WRITTEN_HERE_MAX) return into.write(text, at, 'utf8');
   for (let i = 0; i < text.length; i++) {
@@ -32,7 +32,7 @@ export function writeCachedString(into: Buffer, at: number, text: string): numbe
   return text.length;
 }
 
-/** Callers differ in the last digits of their ports. */
+/** Hashes the end of the bytes, because callers differ in the last digits of their ports. */
 function placeOf(bytes: Buffer, start: number, end: number): number {
   let mix = end - start;
   for (let at = Math.max(start, end - MIXED_BYTES); at < end; at++) mix = (mix * 31 + (bytes[at] as number)) | 0;
@@ -44,9 +44,9 @@ function isSame(known: Buffer, bytes: Buffer, start: number): boolean {
   return true;
 }
 
-/** Longer ones are read by the runtime. */
+/** Longer strings are decoded by the runtime and not cached. */
 const KNOWN_BYTES_MAX = 48;
-/** Of 8 letters a third of what the runtime takes, of 24 two thirds, of 32 more. */
+/** The loop takes a third of the runtime's time for 8 characters, two thirds for 24, and more than it for 32. */
 const WRITTEN_HERE_MAX = 24;
 const ASCII_MAX = 0x7f;
 const MIXED_BYTES = 6;

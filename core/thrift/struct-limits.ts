@@ -1,10 +1,10 @@
-// How deep and how large a struct may be, in one set of words for every reader of the wire. Called for each container
-// and string of the hot path: nothing is made here unless it is an error.
+// Checks for the depth and size of structs, with the same error messages for every wire reader. They run for each
+// container and string on the hot path, so they allocate only for errors.
 
 import { KatamariError } from '../mod.ts';
 
 /**
- * A declared count of things of at least `each` bytes, if it can be true at all.
+ * Checks a declared count of items of at least `each` bytes against the limit of bytes.
  * @throws KatamariError bad_request or too_large
  */
 export function declaredSize(count: number, each: number, bytesMax: number): number {
@@ -17,10 +17,10 @@ export function tooDeep(depthMax: number): KatamariError {
   return new KatamariError('bad_request', `Structs and containers are nested deeper than ${depthMax}, the limit`);
 }
 
-/** A struct may be larger here than it was on its way: compact and JSON become strict binary. */
+/** A message can grow when it is read, because compact and JSON are converted to strict binary. */
 export function tooLarge(found: number, bytesMax: number): KatamariError {
   return new KatamariError(
     'too_large',
-    `The message declares, holds or becomes ${found} bytes, limit is ${bytesMax}; send it in smaller pieces`,
+    `The message has or declares ${found} bytes in strict binary, limit is ${bytesMax}; send it in smaller pieces`,
   );
 }

@@ -1,12 +1,12 @@
-// Finds the end of a strict-binary struct without knowing its IDL, and refuses what is malformed before anybody else
-// sees it. Resumable: an unframed stream that drips one byte at a time is scanned once, not once per byte. No
-// recursion, no allocation per value; a declared size is compared with what may still come before it is believed.
-// Limits: depth and bytes, given by the caller.
+// Finds the end of a strict-binary struct without its IDL, and refuses malformed structs before any other code sees
+// them. It is resumable: an unframed stream that delivers one byte at a time is scanned once, not once per byte. It
+// does not recurse and does not allocate per value. A declared size is checked against the bytes that may still
+// follow. Limits: depth and bytes, given by the caller.
 
 import { KatamariError } from '../mod.ts';
 import { declaredSize, tooDeep, tooLarge } from './struct-limits.ts';
 
-/** Type numbers of the binary protocol. */
+/** Wire types of the binary protocol. */
 export const WIRE_TYPE = {
   stop: 0,
   bool: 2,
@@ -23,17 +23,17 @@ export const WIRE_TYPE = {
   uuid: 16,
 } as const;
 
-/** Scans one struct; `reset` makes it ready for the next. */
+/** Scans one struct. Call `reset` before the next. */
 export class StructScanner {
   readonly #depthMax: number;
   readonly #bytesMax: number;
-  /** Per level: what it is, and for containers the element types and how many values are left. */
+  /** Per level: its type, and for containers the element types and the number of remaining values. */
   readonly #kind: number[] = [];
   readonly #first: number[] = [];
   readonly #second: number[] = [];
   readonly #left: number[] = [];
   #depth = -1;
-  /** Type of the value that comes next, 0 when none was announced. */
+  /** Type of the next value; 0 if it is not known yet. */
   #pending: number = WIRE_TYPE.struct;
   /** Bytes of the struct scanned so far. */
   #position = 0;
@@ -43,7 +43,7 @@ export class StructScanner {
     this.#bytesMax = bytesMax;
   }
 
-  /** Makes ready for another value: a struct, or of the type given. */
+  /** Prepares to scan another value: a struct, or a value of the given type. */
   reset(type: number = WIRE_TYPE.struct): void {
     this.#depth = -1;
     this.#pending = known(type);
@@ -51,9 +51,9 @@ export class StructScanner {
   }
 
   /**
-   * Goes on scanning the struct that begins at `start`; call again with the same beginning and a later `end` when
-   * more has come.
-   * @returns the offset behind the struct's stop byte, or -1 when it does not end before `end`.
+   * Continues to scan the struct that begins at `start`. Call it again with the same `start` and a later `end` when
+   * more bytes have arrived.
+   * @returns the offset after the struct's stop byte, or -1 if the struct is incomplete.
    * @throws KatamariError bad_request (malformed, too deep) or too_large.
    */
   scan(bytes: Buffer, start: number, end: number): number {
@@ -88,7 +88,7 @@ export class StructScanner {
         continue;
       }
       this.#left[depth] = left - 1;
-      // A map alternates: an even count left means that a key is next.
+      // Keys and values of a map alternate. If the remaining count is even, a key is next.
       this.#pending = (kind === WIRE_TYPE.map && left % 2 === 1 ? this.#second[depth] : this.#first[depth]) as number;
     }
   }
@@ -100,8 +100,8 @@ export class StructScanner {
   }
 
   /**
-   * Steps over a scalar, or opens a struct or container. Returns the offset behind what was consumed, -1 when bytes
-   * are missing.
+   * Skips a scalar, or enters a struct or container. Returns the offset after the consumed bytes, or -1 if bytes are
+   * missing.
    */
   #enter(type: number, bytes: Buffer, at: number, end: number): number {
     const size = fixedSize(type);
@@ -130,7 +130,7 @@ export class StructScanner {
     if (count === 0) return at + 5;
     const elementSize = fixedSize(known(element));
     declaredSize(count, minimumSize(element), this.#bytesMax);
-    // A list of scalars is stepped over in one go.
+    // A list of scalars is skipped as a whole.
     if (elementSize > 0) return end - at - 5 < count * elementSize ? -1 : at + 5 + count * elementSize;
     this.#push(type, element, 0, count);
     return at + 5;
@@ -146,7 +146,7 @@ export class StructScanner {
   }
 }
 
-/** Bytes of a scalar; 0 for types without a fixed size. */
+/** Returns the bytes of a scalar; 0 for types without a fixed size. */
 function fixedSize(type: number): number {
   switch (type) {
     case WIRE_TYPE.bool:
@@ -166,7 +166,7 @@ function fixedSize(type: number): number {
   }
 }
 
-/** Fewest bytes a value of the type can take. */
+/** Returns the minimum bytes of a value of the type. */
 function minimumSize(type: number): number {
   const size = fixedSize(type);
   if (size > 0) return size;
@@ -177,5 +177,5 @@ function minimumSize(type: number): number {
 
 function known(type: number): number {
   if (fixedSize(type) > 0 || (type >= WIRE_TYPE.string && type <= WIRE_TYPE.list)) return type;
-  throw new KatamariError('bad_request', `Type ${type} is no Thrift type; expected 2, 3, 4, 6, 8 or 10 to 16`);
+  throw new KatamariError('bad_request', `Type ${type} is not a Thrift type; expected 2, 3, 4, 6, 8 or 10 to 16`);
 }

@@ -1,7 +1,10 @@
-// A declared exception as a handler throws it. Told apart by its shape, not by instanceof, so that two copies of the
-// SDK agree.
+// ThriftException, with which handlers throw declared exceptions. It is recognized by its shape, not by instanceof,
+// so that two copies of the SDK in one process are compatible.
 
-/** `throw new ThriftException('InvalidOperation', { whatOp: 4, why: 'Cannot divide by 0' })` */
+/**
+ * A declared exception of a method:
+ * `throw new ThriftException('InvalidOperation', { whatOp: 4, why: 'Cannot divide by 0' })`
+ */
 export class ThriftException extends Error {
   override readonly name = 'ThriftException';
   /** Name of the exception in the IDL. */
@@ -16,7 +19,7 @@ export class ThriftException extends Error {
   }
 }
 
-/** The declared exception in a thrown value, or undefined when it is something else. */
+/** Returns the declared exception in a thrown value; undefined for any other value. */
 export function declaredException(thrown: unknown): Pick<ThriftException, 'exception' | 'fields'> | undefined {
   if (typeof thrown !== 'object' || thrown === null) return undefined;
   const { exception, fields } = thrown as Partial<ThriftException>;

@@ -1,7 +1,7 @@
-// The binary protocol one message behind the other, no lengths: where a message ends is known only by scanning its
-// struct. The scan goes on where it stopped when more bytes come, so a peer that sends one byte at a time costs no
-// more than one that sends all at once. The strict and the old form differ in the head alone; the struct behind it is
-// passed on as it came.
+// The binary protocol without frames: messages follow each other without lengths, so only scanning the struct finds
+// the end of a message. The scan resumes where it stopped, so a peer that sends one byte at a time costs no more than
+// one that sends everything at once. The strict and the old form differ only in the head; the struct is passed on
+// unchanged.
 
 import {
   bareMessage,
@@ -20,10 +20,9 @@ export class BinaryEncoding implements Encoding {
   body: Uint8Array = NOTHING;
   readonly #isOld: boolean;
   readonly #scanner: StructScanner;
-  /** Bytes of the head of the message that is being scanned; 0 when its head is not read yet. */
-  #headBytes = 0;
+  /** Bytes of the head of the current message; 0 if it was not read yet. */ #headBytes = 0;
 
-  /** @param form `old`: without a version, as clients write whose strict writing is switched off */
+  /** @param form `old`: without a version, as sent by clients that disable strict writing */
   constructor(limits: EncodingLimits, form: 'strict' | 'old' = 'strict') {
     this.#isOld = form === 'old';
     this.#scanner = new StructScanner(limits.nestingMax, limits.frameBytesMax);

@@ -1,13 +1,13 @@
-// Reads a struct of the compact protocol and writes it as strict binary, token by token, with no IDL and no tree
-// between. Resumable: what was read of an incomplete struct is not read again when more bytes come. Limits as in
-// StructScanner: depth, and bytes on both sides, for a byte here can become eight there; a declared size is compared
-// with what may still come before it is believed.
+// Converts a struct of the compact protocol to strict binary, token by token, without an IDL or an intermediate tree.
+// It is resumable: bytes that were read once are not read again when more arrive. Limits as in StructScanner: depth,
+// and bytes of input and of output, because one byte of input can become eight of output. A declared size is checked
+// against the bytes that may still follow.
 
 import { KatamariError } from '../../mod.ts';
 import { BinaryWriter, NOTHING, declaredSize, tooDeep, tooLarge, WIRE_TYPE } from '../mod.ts';
 import type { EncodingLimits } from './encoding.ts';
 
-/** Type numbers of the compact protocol. A field that is a bool has its value in its type. */
+/** Wire types of the compact protocol. The type of a bool field contains its value. */
 export const COMPACT_TYPE = {
   true: 1,
   false: 2,
@@ -24,7 +24,7 @@ export const COMPACT_TYPE = {
   uuid: 13,
 } as const;
 
-/** Strict-binary type numbers by compact ones; 0 where there is none. */
+/** Wire types of strict binary by those of compact; 0 if there is none. */
 const WIRE_OF_COMPACT: readonly number[] = [
   0,
   WIRE_TYPE.bool,
@@ -42,13 +42,12 @@ const WIRE_OF_COMPACT: readonly number[] = [
   WIRE_TYPE.uuid,
 ];
 
-/** Reads one struct after the other; `reset` before each. */
+/** Reads one struct. Call `reset` before each. */
 export class CompactReader {
   readonly #depthMax: number;
   readonly #bytesMax: number;
   /**
-   * Per level: what it is (compact type), types of keys and values or of elements, values left, id of the field
-   * before.
+   * Per level: its compact type, types of keys and values or of elements, remaining values, id of the previous field.
    */
   readonly #kind: number[] = [];
   readonly #first: number[] = [];
@@ -56,7 +55,7 @@ export class CompactReader {
   readonly #left: number[] = [];
   readonly #lastId: number[] = [];
   #depth = -1;
-  /** Type of the value that comes next, 0 when none was announced. */
+  /** Type of the next value; 0 if it is not known yet. */
   #pending: number = COMPACT_TYPE.struct;
   /** Bytes of the struct read so far. */
   #position = 0;
@@ -75,7 +74,7 @@ export class CompactReader {
     this.#out = undefined;
   }
 
-  /** The whole struct as strict binary; once, after `read` has found its end. */
+  /** Returns the struct in strict binary. Call it once, after `read` has found the end. */
   take(): Uint8Array {
     const out = this.#out;
     this.#out = undefined;
@@ -83,9 +82,9 @@ export class CompactReader {
   }
 
   /**
-   * Goes on reading the struct that begins at `start`; call again with the same beginning and a later `end` when more
-   * has come.
-   * @returns the offset behind the struct, or -1 when it does not end before `end`.
+   * Continues to read the struct that begins at `start`. Call it again with the same `start` and a later `end` when
+   * more bytes have arrived.
+   * @returns the offset after the struct, or -1 if it is incomplete.
    * @throws KatamariError bad_request (malformed, too deep) or too_large
    */
   read(bytes: Buffer, start: number, end: number): number {
@@ -104,13 +103,13 @@ export class CompactReader {
   }
 
   /**
-   * One field head, one value, or the end of a level. Returns the offset behind it; -1 when bytes are missing, and
-   * nothing was done then.
+   * Reads one field head, one value, or the end of a level. Returns the offset after it. If bytes are missing,
+   * returns -1 without any effect.
    */
   #step(out: BinaryWriter, bytes: Buffer, at: number, end: number): number {
     if (this.#pending !== 0) {
       const next = this.#value(this.#pending, out, bytes, at, end);
-      // Opening a level announces nothing; an element or field of it is announced by the next step.
+      // Entering a level reads no type. The next step reads the type of its first element or field.
       if (next !== -1) this.#pending = 0;
       return next;
     }
@@ -184,7 +183,7 @@ export class CompactReader {
       case COMPACT_TYPE.double:
         if (end - at < 8) return -1;
         out.ensure(8);
-        // The compact protocol has its doubles backwards.
+        // Doubles of the compact protocol are little-endian.
         for (let n = 7; n >= 0; n--) out.buffer[out.position++] = bytes[at + n] as number;
         return at + 8;
       case COMPACT_TYPE.uuid:
@@ -220,7 +219,7 @@ export class CompactReader {
       if (next === -1) return -1;
       count = declaredSize(this.#varint.low, 1, this.#bytesMax);
     }
-    // An empty list need not know of what.
+    // An empty list may have no element type.
     out.byte(count === 0 ? (WIRE_OF_COMPACT[element] ?? 0) : wireOf(element));
     out.i32(count);
     if (count > 0) this.#push(type, element, 0, count);
@@ -232,8 +231,8 @@ export class CompactReader {
     if (next === -1) return -1;
     const count = declaredSize(this.#varint.low, 2, this.#bytesMax);
     if (count === 0) {
-      // Here an empty map says not even of what. Strict binary has to, and some readers refuse what is no type even
-      // for nothing.
+      // An empty map has no types in compact. Strict binary requires them, and some readers refuse invalid types even
+      // for an empty map.
       out.byte(WIRE_TYPE.string);
       out.byte(WIRE_TYPE.string);
       out.i32(0);
@@ -259,14 +258,14 @@ export class CompactReader {
   }
 }
 
-/** An unsigned number of 7 bits a byte, lowest first, as two words of 32 bits: no bigint for each i64. */
+/** A varint as two 32-bit words, which avoids a bigint for each i64. */
 export class Varint {
   low = 0;
   high = 0;
 
   /**
-   * Returns the offset behind it, -1 when bytes are missing.
-   * @throws KatamariError bad_request when it is longer than `bytesMax`.
+   * Reads a varint. Returns the offset after it, or -1 if bytes are missing.
+   * @throws KatamariError bad_request if it is longer than `bytesMax`.
    */
   read(bytes: Buffer, at: number, end: number, bytesMax: number): number {
     let low = 0;
@@ -303,10 +302,10 @@ export class Varint {
 function wireOf(type: number): number {
   const wire = WIRE_OF_COMPACT[type] ?? 0;
   if (wire !== 0) return wire;
-  throw new KatamariError('bad_request', `Type ${type} is no type of the compact protocol; expected 1 to 13`);
+  throw new KatamariError('bad_request', `Type ${type} is not a type of the compact protocol; expected 1 to 13`);
 }
 
 export const VARINT_32_BYTES = 5;
 const VARINT_64_BYTES = 10;
-/** What most argument structs fit into. */
+/** Initial buffer size; most argument structs fit. */
 const FIRST_BYTES = 256;

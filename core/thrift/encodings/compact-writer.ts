@@ -1,11 +1,11 @@
-// Writes a strict-binary struct in the compact protocol. The struct was checked, its depth too, when it was read: its
-// sizes are believed.
+// Converts a strict-binary struct to the compact protocol. The struct was validated when it was read, including its
+// depth, so its sizes are trusted.
 
 import { KatamariError } from '../../mod.ts';
 import { BinaryWriter, WIRE_TYPE } from '../mod.ts';
 import { COMPACT_TYPE } from './compact-reader.ts';
 
-/** Compact type numbers by strict-binary ones. */
+/** Wire types of compact by those of strict binary. */
 const COMPACT_OF_WIRE: ReadonlyMap<number, number> = new Map([
   [WIRE_TYPE.bool, COMPACT_TYPE.true],
   [WIRE_TYPE.i8, COMPACT_TYPE.i8],
@@ -21,12 +21,12 @@ const COMPACT_OF_WIRE: ReadonlyMap<number, number> = new Map([
   [WIRE_TYPE.uuid, COMPACT_TYPE.uuid],
 ]);
 
-/** Behind what `out` holds. @throws KatamariError bad_request when `body` is no checked struct */
+/** Appends the struct to `out`. @throws KatamariError bad_request if `body` is not a valid struct */
 export function writeCompactStruct(body: Uint8Array, out: BinaryWriter): void {
   new CompactWriter(body, out).struct();
 }
 
-/** An unsigned number of 32 bits, 7 bits a byte, lowest first. */
+/** Writes an unsigned 32-bit number as a varint. */
 export function writeVarint(out: BinaryWriter, value: number): void {
   let rest = value >>> 0;
   while (rest > 0x7f) {
@@ -122,7 +122,7 @@ class CompactWriter {
   #list(): void {
     const wire = this.#byte();
     const count = this.#i32();
-    // An empty list may have come without a type.
+    // An empty list may have no element type.
     const type = count === 0 ? (COMPACT_OF_WIRE.get(wire) ?? COMPACT_TYPE.i8) : compactOf(wire);
     if (count < 15) {
       this.#out.byte((count << 4) | type);
@@ -180,5 +180,5 @@ class CompactWriter {
 function compactOf(wire: number): number {
   const type = COMPACT_OF_WIRE.get(wire);
   if (type !== undefined) return type;
-  throw new KatamariError('bad_request', `Type ${wire} is no Thrift type`);
+  throw new KatamariError('bad_request', `Type ${wire} is not a Thrift type`);
 }

@@ -1,4 +1,4 @@
-// The compact protocol, one message behind the other; behind lengths through FramedEncoding.
+// The compact protocol without frames. FramedEncoding adds frames.
 
 import { KatamariError } from '../../mod.ts';
 import { BinaryWriter, checkNameBytes, checkType, NOTHING, type MessageType } from '../mod.ts';
@@ -14,7 +14,7 @@ export class CompactEncoding implements Encoding {
   body: Uint8Array = NOTHING;
   readonly #reader: CompactReader;
   readonly #varint = new Varint();
-  /** Bytes of the head of the message that is being read; 0 when its head is not read yet. */
+  /** Bytes of the head of the current message; 0 if it was not read yet. */
   #headBytes = 0;
 
   constructor(limits: EncodingLimits) {
@@ -71,5 +71,5 @@ export class CompactEncoding implements Encoding {
 }
 
 const VERSION = 1;
-/** Compact is hardly ever longer than strict binary; then the writer grows. */
+/** Initial buffer size. Compact is rarely longer than strict binary; if it is, the writer grows. */
 const ROOM_BYTES = 32;

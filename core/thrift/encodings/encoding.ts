@@ -1,54 +1,53 @@
-// What is asked of an encoding: a transport and a protocol together turn a stream of bytes into messages whose
-// structs are strict binary, and strict binary into what the peer reads. The faceplate stands on one side of it
-// (reads calls, writes answers), the link to a plain Thrift server on the other (writes calls, reads answers);
-// neither knows anything else about how its peer writes.
+// The interface of an encoding, which combines a transport and a protocol. It turns a byte stream into messages with
+// strict-binary structs, and writes strict-binary structs in the format of the peer. The Thrift faceplate uses it to
+// read calls and write replies, the link to a plain Thrift server to write calls and read replies. Neither knows
+// anything else about its peer's wire format.
 
 import type { StructType, MessageType, HeadersIn } from '../mod.ts';
 
-/** What a message said of itself before its struct. */
+/** The head of a message. */
 export interface MessageFacts {
   readonly type: MessageType;
-  /** As written, with a multiplexed prefix if there was one. */
+  /** Method name as sent, including the prefix of a multiplexed service. */
   readonly name: string;
-  /** Signed 32 bit, as the peer wrote it. */
+  /** Signed 32-bit number that the peer chose. */
   readonly seqId: number;
 }
 
-/** One per connection: it may remember how far it has read an incomplete message. */
+/** The encoding of one connection. It may keep the state of an incomplete message. */
 export interface Encoding {
-  /** The head of the message found last, or of the one that was refused; undefined when not even that could be read. */
+  /** Head of the last message, or of a refused one; undefined if the head could not be read. */
   readonly head: MessageFacts | undefined;
-  /** The struct of the message found last: strict binary, checked. */
+  /** Struct of the last message: strict binary, validated. */
   readonly body: Uint8Array;
-  /** What the transport said beside the message found last, by names in lower case; undefined when it said nothing. */
+  /** Transport headers of the last message, by name in lower case; undefined if there were none. */
   readonly headers?: HeadersIn | undefined;
-  /** Answers may carry headers too. */
+  /** Whether replies can carry headers. */
   readonly carriesHeaders?: boolean;
-  /** Answers may leave in any order, where the peer asks for it: sequence ids tell which call they are to. */
+  /** Whether replies may be sent in any order if the peer requests it, because sequence ids match them to calls. */
   readonly keepsNoOrder?: boolean;
-  /** The peer waits for an answer even to a oneway call, with nothing in it. */
+  /** Whether the peer expects an empty reply even to a oneway call. */
   readonly answersOneway?: boolean;
-  /** The peer has said that the message found last is its last one. */
+  /** Whether the peer announced that it sends no message after the last one. */
   readonly isLast?: boolean;
   /**
-   * How long a message that was found incomplete says it is, in bytes from its beginning; 0 or absent where none says
-   * so.
+   * Declared length of an incomplete message, in bytes from its beginning; 0 or absent if it declares none.
    */
   readonly declaredBytes?: number;
-  /** What the peer waits for before it sends the rest of its message; once. */
+  /** Returns the bytes for which the peer waits before it sends the rest of its message. Returns them once. */
   takeInterim?(): Uint8Array | undefined;
   /**
-   * Takes the message that begins at `at`. When it is incomplete the caller calls again with the same beginning and a
-   * later end (perhaps in another buffer).
-   * @returns the offset behind the message, or -1 when it does not end before `end`.
-   * @throws KatamariError bad_request or too_large; the stream cannot be read on then.
+   * Reads the message that begins at `at`. If it is incomplete, the caller calls again with the same beginning and a
+   * later end, possibly in another buffer.
+   * @returns the offset after the message, or -1 if it is incomplete.
+   * @throws KatamariError bad_request or too_large. The stream cannot be read any further.
    */
   next(bytes: Buffer, at: number, end: number): number;
   /**
-   * Adds a message to what goes out: one piece, or several when the body is long.
-   * @param body a strict-binary struct; empty for the answer to a oneway call
-   * @param schema what the struct is, for protocols whose writing does not say it all (JSON: text or bytes)
-   * @param headers for transports that carry them
+   * Appends a message to the output: one buffer, or several if the body is long.
+   * @param body a strict-binary struct; empty for the reply to a oneway call
+   * @param schema type of the struct, for protocols that need it (JSON: text or bytes)
+   * @param headers headers, for transports that carry them
    */
   write(
     type: MessageType,
@@ -61,18 +60,18 @@ export interface Encoding {
   ): void;
 }
 
-/** What an encoding accepts. */
+/** Limits of an encoding. */
 export interface EncodingLimits {
-  /** Bytes of one message, as it comes and as strict binary. */
+  /** Bytes of one message, both as received and as strict binary. */
   readonly frameBytesMax: number;
   readonly nestingMax: number;
 }
 
-/** What the struct of a message is, where the mesh knows it. */
+/** The type of a message's struct, if the mesh knows it. */
 export type SchemaOf = (head: MessageFacts) => StructType | undefined;
 
 /**
- * Bodies up to this size are copied behind their head: one write of one buffer. Longer ones are handed to the kernel
- * as they are.
+ * Bodies up to this size are copied after their head, so that one buffer is written. Longer ones are written without
+ * a copy.
  */
 export const COPY_BYTES_MAX = 65_536;

@@ -1,5 +1,6 @@
-// Strict binary behind a 4-byte length: what the mesh itself speaks, and the shortest way through it. A message is
-// looked at when it is whole, its head as soon as it is there; its struct is passed on as it came.
+// Strict binary in frames (a 4-byte length before each message): the format that the mesh itself uses, and the
+// cheapest one. The head is read as soon as it has arrived, the rest when the frame is complete. The struct is passed
+// on unchanged.
 
 import { KatamariError } from '../../mod.ts';
 import { frameMessage, messageHead, NOTHING, readHead, type MessageType, StructScanner } from '../mod.ts';
@@ -25,7 +26,7 @@ export class FramedBinary implements Encoding {
     const length = bytes.readInt32BE(at);
     const start = at + 4;
     const frameEnd = start + length;
-    // Of a frame that is too large the head is read if it has come, so that the refusal carries the client's sequence
+    // If a frame is too large, its head is read if it has arrived, so that the error carries the client's sequence
     // id.
     const head = readHead(bytes, start, length >= 0 && frameEnd < end ? frameEnd : end);
     this.head = head;

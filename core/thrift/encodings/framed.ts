@@ -1,4 +1,5 @@
-// Any protocol behind a 4-byte length. A frame is looked at when it is whole and holds one message, nothing more.
+// Any protocol in frames (a 4-byte length before each message). A frame is read when it is complete, and must contain
+// exactly one message.
 
 import { KatamariError } from '../../mod.ts';
 import { type StructType, NOTHING, type MessageType } from '../mod.ts';
@@ -48,7 +49,7 @@ export class FramedEncoding implements Encoding {
   }
 }
 
-/** Reads the one message that these bytes must be. @throws KatamariError bad_request or too_large */
+/** Reads bytes that must be exactly one message. @throws KatamariError bad_request or too_large */
 export function readWhole(inner: Encoding, bytes: Buffer, start: number, end: number): void {
   const messageEnd = start === end ? -1 : inner.next(bytes, start, end);
   if (messageEnd === end) return;
@@ -60,13 +61,13 @@ export function readWhole(inner: Encoding, bytes: Buffer, start: number, end: nu
   );
 }
 
-/** Bytes of the frame that begins at `at`, as it says; 0 when its length has not come. */
+/** Returns the declared bytes of the frame that begins at `at`; 0 if its length has not arrived. */
 export function declaredBytes(bytes: Buffer, at: number, end: number): number {
   return end - at < 4 ? 0 : 4 + bytes.readInt32BE(at);
 }
 
 /**
- * The offset behind the frame that begins at `at`, -1 when it does not end before `end`.
+ * Returns the offset after the frame that begins at `at`, or -1 if it is incomplete.
  * @throws KatamariError bad_request or too_large
  */
 export function endOfFrame(bytes: Buffer, at: number, end: number, frameBytesMax: number): number {
@@ -77,7 +78,7 @@ export function endOfFrame(bytes: Buffer, at: number, end: number, frameBytesMax
   return frameEnd > end ? -1 : frameEnd;
 }
 
-/** @throws KatamariError bad_request or too_large */
+/** Checks the declared length of a frame. @throws KatamariError bad_request or too_large */
 export function checkFrameLength(length: number, frameBytesMax: number): void {
   if (length < 0) {
     throw new KatamariError('bad_request', `A frame of ${length} bytes is declared, expected 0 or more`);
@@ -89,7 +90,7 @@ export function checkFrameLength(length: number, frameBytesMax: number): void {
   );
 }
 
-/** Bytes of the pieces from `first` on. */
+/** Returns the total bytes of the buffers from index `first` on. */
 export function bytesFrom(pieces: readonly Uint8Array[], first: number): number {
   let bytes = 0;
   for (let n = first; n < pieces.length; n++) bytes += (pieces[n] ?? NOTHING).length;

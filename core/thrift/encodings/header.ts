@@ -1,5 +1,10 @@
-// THeader: frames that carry headers beside the message, and say in which protocol it is (binary or compact) and
-// whether it was compressed
+// THeader: frames that carry headers in addition to the message, and declare its protocol (binary or compact) and
+// compression (zlib). Replies use the protocol and compression of the latest message. Source:
+// doc/specs/HeaderFormat.md of Apache Thrift. Limits: frame size before and after decompression, number and size of
+// headers. Most frames of a connection repeat the header of the previous one, so the last header read and the last
+// one written are cached.
+
+import { deflateSync, inflateSync } from 'node:zlib';
 import { KatamariError } from '../../mod.ts';
 import { type StructType, BinaryWriter, type MessageType, type HeadersIn } from '../mod.ts';
 import { BinaryEncoding } from './binary.ts';
@@ -9,12 +14,7 @@ import { CompactEncoding } from './compact.ts';
 import type { Encoding, EncodingLimits, MessageFacts } from './encoding.ts';
 import { bytesFrom, declaredBytes, endOfFrame, readWhole } from './framed.ts';
 
-// (zlib). Answers go the way of the message that came last. Source: doc/specs/HeaderFormat.md of Apache Thrift.
-// Limits: the frame before and after decompression, number and size of the headers. Most frames of a connection have
-// the header of the one before: it is read, and made, once.
-
-import { deflateSync, inflateSync } from 'node:zlib';
-/** Behind the length of every frame. */
+/** Magic number after the length of every frame. */
 export const HEADER_MAGIC = 0x0fff;
 
 const PROTOCOL = { binary: 0, compact: 2 } as const;
@@ -33,15 +33,15 @@ export class HeaderEncoding implements Encoding {
   #isCompressed: boolean;
   #isHeadless = true;
   declaredBytes = 0;
-  /** The header that was read last, byte by byte; what it said is in the fields above. */
+  /** Bytes of the last header read. The fields above hold its content. */
   #lastRead: Buffer | undefined;
-  /** What was written last, and the bytes that it became. */
+  /** The last headers written, and their bytes. */
   #lastHeaders: Readonly<Record<string, string>> | undefined;
   #lastBlock: Buffer | undefined;
-  /** Of the frame found last: the frame of its answer has the same. */
+  /** Flags of the last frame, repeated in its reply. */
   #flags = 0;
 
-  /** @param first what is written before anything was read */
+  /** @param first the protocol of messages written before one was read */
   constructor(
     limits: EncodingLimits,
     first: { readonly protocol?: 'binary' | 'compact'; readonly zlib?: boolean } = {},
@@ -68,7 +68,7 @@ export class HeaderEncoding implements Encoding {
     if (frameEnd === -1) return -1;
     const length = frameEnd - at - 4;
     if (length < FIXED_BYTES || bytes.readUInt16BE(at + 4) !== HEADER_MAGIC)
-      throw new KatamariError('bad_request', `A frame of ${length} bytes without the header that those before it had`);
+      throw new KatamariError('bad_request', `A frame of ${length} bytes has no header, but earlier frames had one`);
     const start = at + 4 + FIXED_BYTES;
     const payload = start + bytes.readUInt16BE(at + 12) * 4;
     if (payload > frameEnd)
@@ -110,7 +110,7 @@ export class HeaderEncoding implements Encoding {
     fixed.writeUInt16BE(this.#flags, 6);
     fixed.writeInt32BE(seqId, 8);
     fixed.writeUInt16BE(header.length / 4, 12);
-    // One piece costs less than three, up to a size.
+    // Up to a size, one buffer costs less than three.
     if (payload.length === 1) out.push(Buffer.concat([fixed, header, ...payload]));
     else out.push(fixed, header, ...payload);
   }
@@ -153,7 +153,7 @@ export class HeaderEncoding implements Encoding {
     this.headers = this.#readKeyValues(bytes, at, end);
   }
 
-  /** Everything behind what is not understood is padding, or newer than this. */
+  /** Reads the headers. Everything after an unknown section is ignored: it is padding, or from a newer version. */
   #readKeyValues(bytes: Buffer, start: number, end: number): HeadersIn | undefined {
     let headers: Record<string, string> | undefined;
     let found = 0;
@@ -206,8 +206,8 @@ export class HeaderEncoding implements Encoding {
 }
 
 /**
- * What stands between the fixed part of a frame and its message: protocol, transforms, headers, padding to whole
- * words.
+ * Encodes the part between the fixed header of a frame and its message: protocol, transforms, headers, padding to
+ * whole words.
  */
 export function headerBlock(
   protocol: number,
@@ -240,5 +240,5 @@ function headerEnds(): KatamariError {
 const FIXED_BYTES = 10;
 const HEADERS_MAX = 100;
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
-/** Longer headers are read anew each time. */
+/** Longer headers are not cached. */
 const REMEMBERED_BYTES_MAX = 1_024;

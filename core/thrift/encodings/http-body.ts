@@ -1,22 +1,23 @@
-// The body of one HTTP request: so many bytes, or chunks. Goes on where it stopped when more bytes come. A body that
-// could be read in two ways is refused; a declared length is compared with the limit before anything is kept.
+// Reads the body of one HTTP request, with a length or in chunks. It resumes when more bytes arrive. A body whose
+// length is ambiguous is refused (request smuggling); a declared length is checked against the limit before anything
+// is stored.
 
 import { KatamariError } from '../../mod.ts';
 import type { HeadersIn } from '../mod.ts';
 
-/** A whole body, and the offset behind it. */
+/** A complete body, and the offset after it. */
 export interface WholeBody {
   readonly bytes: Buffer;
   readonly end: number;
 }
 
 export class HttpBody {
-  /** -1: in chunks. */
+  /** Length of the body; -1 for a chunked body. */
   readonly #length: number;
   readonly #bytesMax: number;
   readonly #chunks: Buffer[] = [];
   #chunkBytes = 0;
-  /** Of the chunks read so far, with their sizes. */
+  /** Bytes of the chunks read so far, including their size lines. */
   #position = 0;
   #isTrailer = false;
 
@@ -49,8 +50,8 @@ export class HttpBody {
   }
 
   /**
-   * `start` is where the body begins, the same in every call. undefined while it is not whole.
-   * @throws KatamariError
+   * Reads the body, which begins at `start` in every call. Returns undefined while it is incomplete.
+   * @throws KatamariError bad_request or too_large
    */
   read(bytes: Buffer, start: number, end: number): WholeBody | undefined {
     if (this.#length === -1) return this.#readChunks(bytes, start, end);
@@ -69,7 +70,7 @@ export class HttpBody {
       const line = bytes.toString('latin1', at, at + lineEnd);
       const dataStart = at + lineEnd + 2;
       if (this.#isTrailer) {
-        // Trailers say nothing that is wanted here; the empty line behind them is the end.
+        // Trailers are ignored. The empty line after them ends the body.
         this.#position = dataStart - start;
         if (line === '') return { bytes: Buffer.concat(this.#chunks), end: dataStart };
         if (this.#position > this.#bytesMax + TRAILERS_BYTES_MAX) throw badChunk();
@@ -87,7 +88,7 @@ export class HttpBody {
       const dataEnd = dataStart + size;
       if (dataEnd + 2 > end) return undefined;
       if (bytes[dataEnd] !== 0x0d || bytes[dataEnd + 1] !== 0x0a) throw badChunk();
-      // A copy: the buffer may be another one when more has come.
+      // A copy, because the next call may pass another buffer.
       this.#chunks.push(Buffer.from(bytes.subarray(dataStart, dataEnd)));
       this.#chunkBytes += size;
       this.#position = dataEnd + 2 - start;
@@ -97,7 +98,7 @@ export class HttpBody {
 }
 
 function badChunk(): KatamariError {
-  return new KatamariError('bad_request', 'The body of the request is not in chunks as HTTP/1.1 has them');
+  return new KatamariError('bad_request', 'The body of the request is not in the chunked encoding of HTTP/1.1');
 }
 
 function tooLarge(bytes: number, limit: number): KatamariError {
@@ -107,8 +108,8 @@ function tooLarge(bytes: number, limit: number): KatamariError {
   );
 }
 
-/** A chunk's size with its extensions, or one trailer. */
+/** Bytes of a chunk's size line with extensions, or of one trailer. */
 const LINE_BYTES_MAX = 4_096;
 const TRAILERS_BYTES_MAX = 65_536;
-/** Chunks of one body: very many small ones cost more than they carry. */
+/** Maximum chunks of one body, because many small chunks cost more than their content. */
 const CHUNKS_MAX = 65_536;

@@ -1,7 +1,7 @@
-// Thrift over HTTP/1.1: each message is the body of a POST, its answer the body of a 200, whatever the answer says,
-// as Thrift's own HTTP clients expect. The protocol is told from the body, not from a content type that clients fill
-// in as they like. Requests are read strictly and within limits (head, number of headers, body); what is no such
-// request gets an HTTP error in plain words and the end.
+// Thrift over HTTP/1.1: a message is the body of a POST, and its reply the body of a 200 response, whether it is a
+// result or an error, as Thrift's HTTP clients expect. The protocol is detected from the body, because clients set
+// arbitrary content types. Requests are parsed strictly and within limits (head, number of headers, body). Anything
+// else gets an HTTP error with a plain-text explanation, and the connection is closed.
 
 import { KatamariError } from '../../mod.ts';
 import {
@@ -17,13 +17,13 @@ import { bytesFrom, readWhole } from './framed.ts';
 import { HttpBody } from './http-body.ts';
 import { bareEncoding, protocolOf, type Protocol } from './protocols.ts';
 
-/** What is accepted of a request. */
+/** Limits of a request. */
 export interface HttpEncodingLimits extends EncodingLimits {
   readonly headersMax: number;
 }
 
 interface HttpRequestHead {
-  /** Its head with the empty line behind it. */
+  /** Bytes of the head, including the empty line. */
   readonly headBytes: number;
   readonly headers: HeadersIn;
   readonly body: HttpBody;
@@ -38,7 +38,7 @@ export class HttpEncoding implements Encoding {
   readonly #schemaOf: SchemaOf;
   #inner: Encoding | undefined;
   #protocol: Protocol | undefined;
-  /** The request that is being read, once its head is there. */
+  /** The current request, set when its head is complete. */
   #request: HttpRequestHead | undefined;
   #isHeadless = true;
   #isLast = false;
@@ -58,12 +58,12 @@ export class HttpEncoding implements Encoding {
     return this.#inner?.body ?? NOTHING;
   }
 
-  /** The client has said that it sends no further request. */
+  /** Whether the client announced that it sends no further request. */
   get isLast(): boolean {
     return this.#isLast;
   }
 
-  /** What the client waits for before it sends its body; once. */
+  /** Returns the `100 Continue` for which the client waits before it sends its body. Returns it once. */
   takeInterim(): Uint8Array | undefined {
     const interim = this.#interim;
     this.#interim = undefined;
@@ -128,7 +128,7 @@ export class HttpEncoding implements Encoding {
     return this.#inner;
   }
 
-  /** undefined while it is not whole. @throws KatamariError */
+  /** Reads the head; undefined while it is incomplete. @throws KatamariError bad_request or too_large */
   #readHead(bytes: Buffer, at: number, end: number): HttpRequestHead | undefined {
     const empty = bytes.subarray(at, Math.min(end, at + HEAD_BYTES_MAX)).indexOf('\r\n\r\n');
     if (empty === -1) {
@@ -153,13 +153,13 @@ export class HttpEncoding implements Encoding {
   }
 }
 
-/** Names in lower case. @throws KatamariError bad_request */
+/** Parses header lines. Names become lower case. @throws KatamariError bad_request */
 function headersOf(lines: readonly string[], headersMax: number): HeadersIn {
   if (lines.length > headersMax) throw new KatamariError('bad_request', `More than ${headersMax} headers, the limit`);
   const headers = Object.create(null) as Record<string, string>;
   for (const line of lines) {
     const [, name = '', value = ''] = HEADER_LINE.exec(line) ?? [];
-    if (name === '') throw new KatamariError('bad_request', `Not a header of HTTP: "${line.slice(0, 40)}"`);
+    if (name === '') throw new KatamariError('bad_request', `Not an HTTP header: "${line.slice(0, 40)}"`);
     const key = name.toLowerCase();
     const before = headers[key];
     headers[key] = before === undefined ? value : `${before}, ${value}`;
@@ -167,7 +167,7 @@ function headersOf(lines: readonly string[], headersMax: number): HeadersIn {
   return headers;
 }
 
-/** Those that are for the mesh or for the code behind it; the others are between the client and this port. */
+/** Returns the headers for the mesh and for the chassis. The others concern only the client and this port. */
 function meant(headers: HeadersIn): HeadersIn {
   const kept = Object.create(null) as Record<string, string | string[] | undefined>;
   for (const name in headers) if (MEANT.test(name)) kept[name] = headers[name];
@@ -182,7 +182,7 @@ function notPost(method: string): KatamariError {
   );
 }
 
-/** For who speaks no Thrift: plain words. The connection is closed behind it. */
+/** Returns a plain-text HTTP error for clients that do not use Thrift. The connection is closed after it. */
 function refusal(text: string): Buffer {
   const head = `HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n`;
   return Buffer.from(`${head}content-length: ${Buffer.byteLength(text) + 1}\r\n\r\n${text}\n`);

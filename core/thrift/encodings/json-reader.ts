@@ -1,6 +1,7 @@
-// Reads Thrift's JSON protocol (not the JSON of JSON-RPC: fields by number, each value with the name of its type) and
-// writes strict binary. It reads whole messages, whose end `JsonEnd` finds. Text and bytes look alike in it, so the
-// schema says which is base64; where the mesh knows none, everything is text.
+// Converts messages of Thrift's JSON protocol to strict binary. (This is not the JSON of JSON-RPC: fields are
+// identified by number, and each value has the name of its type.) It reads complete messages, whose end `JsonEnd`
+// finds. The protocol does not distinguish text from bytes, so the schema says which strings are base64; without a
+// schema all are text.
 
 import { KatamariError } from '../../mod.ts';
 import {
@@ -16,7 +17,7 @@ import {
 } from '../mod.ts';
 import type { EncodingLimits, MessageFacts, SchemaOf } from './encoding.ts';
 
-/** Strict-binary type numbers by the names that the JSON protocol has for them. */
+/** Wire types of strict binary by their names in the JSON protocol. */
 export const WIRE_OF_JSON: ReadonlyMap<string, number> = new Map([
   ['tf', WIRE_TYPE.bool],
   ['i8', WIRE_TYPE.i8],
@@ -32,7 +33,7 @@ export const WIRE_OF_JSON: ReadonlyMap<string, number> = new Map([
   ['uid', WIRE_TYPE.uuid],
 ]);
 
-/** Reads one message. */
+/** Reads one complete message. */
 export class JsonReader {
   readonly #bytes: Buffer;
   readonly #end: number;
@@ -49,7 +50,7 @@ export class JsonReader {
     this.#out = new BinaryWriter(Math.max(ROOM_BYTES, end - start));
   }
 
-  /** `[1,"name",type,seqId,` @throws KatamariError bad_request */
+  /** Reads the head: `[1,"name",type,seqId,`. @throws KatamariError bad_request */
   head(): MessageFacts {
     this.#expect('[');
     const version = this.#integer(1, 1);
@@ -66,7 +67,7 @@ export class JsonReader {
     return { type, name, seqId };
   }
 
-  /** The struct and the end of the message. @throws KatamariError bad_request or too_large */
+  /** Reads the struct and the end of the message. @throws KatamariError bad_request or too_large */
   body(head: MessageFacts, schemaOf: SchemaOf): Uint8Array {
     try {
       this.#struct(schemaOf(head));
@@ -139,7 +140,7 @@ export class JsonReader {
     if (out.position > this.#limits.frameBytesMax) throw tooLarge(out.position, this.#limits.frameBytesMax);
   }
 
-  /** `["i32",2,1,2]` */
+  /** Reads a list or set: `["i32",2,1,2]`. */
   #list(element: Type | undefined): void {
     this.#enter();
     this.#expect('[');
@@ -156,7 +157,7 @@ export class JsonReader {
     this.#depth--;
   }
 
-  /** `["str","i32",1,{"a":1}]` */
+  /** Reads a map: `["str","i32",1,{"a":1}]`. */
   #map(type: { readonly key: Type; readonly value: Type } | undefined): void {
     this.#enter();
     this.#expect('[');
@@ -189,11 +190,11 @@ export class JsonReader {
     const name = this.#text();
     const wire = WIRE_OF_JSON.get(name);
     if (wire === undefined)
-      throw new KatamariError('bad_request', `Type "${name.slice(0, 20)}" is no type of the JSON protocol`);
+      throw new KatamariError('bad_request', `Type "${name.slice(0, 20)}" is not a type of the JSON protocol`);
     return wire;
   }
 
-  /** Some libraries name no type for what is empty. */
+  /** Some libraries write no type for an empty container. */
   #elementType(): number {
     this.#skipSpace();
     if (this.#bytes[this.#at] !== QUOTE || this.#bytes[this.#at + 1] !== QUOTE) return this.#type();
@@ -201,7 +202,7 @@ export class JsonReader {
     return WIRE_TYPE.string;
   }
 
-  /** Numbers are in quotes where they are keys. */
+  /** Reads an integer. Numbers are quoted if they are keys. */
   #quotedInteger(min: number, max: number): number {
     const isQuoted = this.#accepts('"');
     const value = this.#integer(min, max);
@@ -235,7 +236,7 @@ export class JsonReader {
       if (value === undefined) throw this.#malformed('a double, "NaN", "Infinity" or "-Infinity"');
       return value;
     }
-    // The libraries of Python and Node write these without the quotes.
+    // The libraries of Python and Node write these without quotes.
     const bare = BARE_DOUBLE.exec(this.#bytes.toString('latin1', this.#at, Math.min(this.#at + 10, this.#end)))?.[0];
     if (bare !== undefined) {
       this.#at += bare.length;
@@ -252,7 +253,7 @@ export class JsonReader {
     return Buffer.from(text.replaceAll('-', ''), 'hex');
   }
 
-  /** The characters of a number, whatever they make. */
+  /** Returns the characters of a number without validating them. */
   #number(): string {
     this.#skipSpace();
     const start = this.#at;
@@ -275,7 +276,7 @@ export class JsonReader {
     this.#expect('"');
     if (isPlain) return raw;
     try {
-      // Writers leave control characters as they are, which JSON itself does not allow.
+      // Some writers do not escape control characters, as JSON requires.
       return JSON.parse(`"${raw.replace(CONTROL, escaped)}"`) as string;
     } catch {
       throw this.#malformed('a string without broken escapes');
@@ -299,14 +300,11 @@ export class JsonReader {
 
   #malformed(expected: string): KatamariError {
     const near = this.#bytes.toString('utf8', this.#at, Math.min(this.#end, this.#at + 12));
-    return new KatamariError(
-      'bad_request',
-      `Not what the JSON protocol of Thrift has: expected ${expected}, got "${near}"`,
-    );
+    return new KatamariError('bad_request', `Not Thrift's JSON protocol: expected ${expected}, got "${near}"`);
   }
 }
 
-/** Finds where a message ends, by its brackets; goes on where it stopped when more bytes come. */
+/** Finds the end of a message by its brackets. Resumes when more bytes arrive. */
 export class JsonEnd {
   #position = 0;
   #depth = 0;
@@ -318,14 +316,14 @@ export class JsonEnd {
     this.#isText = false;
   }
 
-  /** The offset behind the message that begins at `start`, or -1. */
+  /** Returns the offset after the message that begins at `start`, or -1 if it is incomplete. */
   find(bytes: Buffer, start: number, end: number): number {
     let at = start + this.#position;
     for (; at < end; at++) {
       const byte = bytes[at] as number;
       if (this.#isText) {
         if (byte === BACKSLASH) {
-          // What it escapes may not have come yet.
+          // The escaped character may not have arrived yet.
           if (at + 1 >= end) break;
           at++;
         } else if (byte === QUOTE) {

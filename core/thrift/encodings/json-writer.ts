@@ -1,12 +1,12 @@
-// Writes a strict-binary struct in Thrift's JSON protocol. The schema says which strings are bytes and become base64
-// (with its padding, which some libraries insist on and none refuses); without one all are text. The struct was
-// checked, its depth too, when it was read.
+// Converts a strict-binary struct to Thrift's JSON protocol. The schema says which strings are bytes, which become
+// base64 with padding: some libraries require it and all accept it. Without a schema, all strings are text. The
+// struct was validated when it was read, including its depth.
 
 import { KatamariError } from '../../mod.ts';
 import { BinaryReader, type StructType, type Type, WIRE_TYPE } from '../mod.ts';
 import { WIRE_OF_JSON } from './json-reader.ts';
 
-/** `{"1":{"i32":5}}` */
+/** Returns the struct as JSON: `{"1":{"i32":5}}`. */
 export function jsonOfStruct(body: Uint8Array, schema?: StructType): string {
   return struct(new BinaryReader(body), schema);
 }
@@ -43,8 +43,8 @@ function value(from: BinaryReader, wire: number, type: Type | undefined): string
       if (type?.kind === 'binary') return `"${from.base64()}"`;
       const start = from.position + 4;
       from.position = start + from.size(1);
-      // Not from.string(): what is no UTF-8 becomes replacement characters here instead of an error; a client has to
-      // get its answer.
+      // Not from.string(): invalid UTF-8 becomes replacement characters instead of an error, so that the client gets
+      // its reply.
       return JSON.stringify(from.buffer.toString('utf8', start, from.position));
     }
     case WIRE_TYPE.struct:
@@ -70,7 +70,7 @@ function map(from: BinaryReader, type: { readonly key: Type; readonly value: Typ
   let text = `["${elementName(key, count)}","${elementName(element, count)}",${count},{`;
   for (let n = 0; n < count; n++) {
     const written = value(from, key, type?.key);
-    // Numbers as keys are in quotes; text is, and structs and containers are as they are.
+    // Number keys must be quoted. Text is quoted already; structs and containers stay unquoted.
     text += `${n === 0 ? '' : ','}${/^[-\d]/.test(written) ? `"${written}"` : written}:`;
     text += value(from, element, type?.value);
   }
@@ -85,10 +85,10 @@ function double(found: number): string {
 function nameOf(wire: number): string {
   const name = NAME_OF_WIRE.get(wire);
   if (name !== undefined) return name;
-  throw new KatamariError('bad_request', `Type ${wire} is no Thrift type`);
+  throw new KatamariError('bad_request', `Type ${wire} is not a Thrift type`);
 }
 
-/** What is empty may have come without a type; a name has to stand there all the same. */
+/** Returns the name of a type. An empty container may have no type, but the protocol requires a name. */
 function elementName(wire: number, count: number): string {
   return count === 0 ? (NAME_OF_WIRE.get(wire) ?? 'str') : nameOf(wire);
 }

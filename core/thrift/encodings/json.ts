@@ -1,5 +1,4 @@
-// Thrift's JSON protocol, one message behind the other; behind lengths through FramedEncoding. A message is read when
-// it is whole.
+// Thrift's JSON protocol without frames. FramedEncoding adds frames. A message is read when it is complete.
 
 import { KatamariError } from '../../mod.ts';
 import { type StructType, NOTHING, type MessageType } from '../mod.ts';
@@ -26,14 +25,14 @@ export class JsonEncoding implements Encoding {
       if (end - at <= this.#limits.frameBytesMax) return -1;
       throw new KatamariError(
         'too_large',
-        `A message of more than ${end - at - 1} bytes has begun, limit is ${this.#limits.frameBytesMax}; send it in smaller pieces`,
+        `The message has more than ${end - at - 1} bytes, limit is ${this.#limits.frameBytesMax}; send it in smaller pieces`,
       );
     }
     this.#end.reset();
     const reader = new JsonReader(bytes, at, messageEnd, this.#limits);
     this.head = reader.head();
     this.body = reader.body(this.head, this.#schemaOf);
-    // Some clients end a message with a line break, which would look like the beginning of another.
+    // Some clients send a line break after a message. It must not be taken for the start of the next message.
     while (messageEnd < end && isSpace(bytes[messageEnd] as number)) messageEnd++;
     return messageEnd;
   }

@@ -1,4 +1,5 @@
-// The door of core/thrift/encodings: what other rooms may import.
+// Encodings of Thrift messages: every supported combination of transport and protocol. Other rooms import only from
+// here.
 
 export { COPY_BYTES_MAX, type Encoding, type EncodingLimits, type MessageFacts, type SchemaOf } from './encoding.ts';
 export { FramedBinary } from './framed-binary.ts';

@@ -1,5 +1,4 @@
-// The protocols by name, for those who know which one their peer speaks, and by their first bytes, for those who have
-// to find out.
+// Creates encodings by the names of transport and protocol, and detects them from the first bytes of a connection.
 
 import { BinaryEncoding } from './binary.ts';
 import { COMPACT_ID, CompactEncoding } from './compact.ts';
@@ -9,30 +8,30 @@ import { FramedEncoding } from './framed.ts';
 import { HEADER_MAGIC, HeaderEncoding } from './header.ts';
 import { JsonEncoding } from './json.ts';
 
-/** `old-binary`: the binary protocol without a version, as very old clients write it. */
+/** Names of protocols. `old-binary` is the binary protocol without a version, which very old clients use. */
 export const PROTOCOLS = ['binary', 'old-binary', 'compact', 'json'] as const;
 export type Protocol = (typeof PROTOCOLS)[number];
 
-/** `header`: THeader. `buffered`: no lengths, one message behind the other. */
+/** Names of transports. `header` is THeader; `buffered` has no frames. */
 export const TRANSPORTS = ['framed', 'buffered', 'header'] as const;
 export type Transport = (typeof TRANSPORTS)[number];
 
-/** How a peer writes: a transport and a protocol in it. */
+/** The wire format of a peer: a transport and a protocol. */
 export interface WireFormat {
   readonly transport: Transport;
-  /** In a header: one of HEADER_PROTOCOLS. */
+  /** With transport `header`, one of HEADER_PROTOCOLS. */
   readonly protocol: Protocol;
 }
 
-/** What a header can say that its message is written in. */
+/** Protocols that THeader supports. */
 export const HEADER_PROTOCOLS = ['binary', 'compact'] as const;
 
-/** Whether there is such a pair. */
+/** Whether the transport supports the protocol. */
 export function isWireFormat({ transport, protocol }: WireFormat): boolean {
   return transport !== 'header' || HEADER_PROTOCOLS.some((carried) => carried === protocol);
 }
 
-/** @throws Error for a pair that does not exist */
+/** Creates an encoding. @throws Error if the transport does not support the protocol */
 export function encodingOf({ transport, protocol }: WireFormat, limits: EncodingLimits, schemaOf?: SchemaOf): Encoding {
   if (transport === 'header') {
     if (protocol !== 'binary' && protocol !== 'compact')
@@ -44,7 +43,7 @@ export function encodingOf({ transport, protocol }: WireFormat, limits: Encoding
   return transport === 'framed' ? new FramedEncoding(inner, limits.frameBytesMax) : inner;
 }
 
-/** A protocol without any transport around it. */
+/** Creates an encoding without frames. */
 export function bareEncoding(protocol: Protocol, limits: EncodingLimits, schemaOf?: SchemaOf): Encoding {
   switch (protocol) {
     case 'binary':
@@ -58,25 +57,24 @@ export function bareEncoding(protocol: Protocol, limits: EncodingLimits, schemaO
   }
 }
 
-/** The protocol of a message that begins with these bytes; undefined when it is none. Six bytes are enough. */
+/** Detects the protocol of an unframed message from its first six bytes; undefined if it is none. */
 export function protocolOf(bytes: Uint8Array, at = 0): Protocol | undefined {
   const first = bytes[at];
   if (first === 0x80) return bytes[at + 1] === 0x01 ? 'binary' : undefined;
   if (first === COMPACT_ID) return 'compact';
   if (first === OPENING_BRACKET) return 'json';
-  // The length of a name, and the name.
+  // Old binary: the length of the name, then the name.
   return first === 0 && isNameSign(bytes[at + 4]) ? 'old-binary' : undefined;
 }
 
 /**
- * Transport and protocol of a connection that begins with these bytes; undefined when they are none. Six bytes are
- * enough.
+ * Detects the transport and protocol of a connection from its first six bytes; undefined if they are none.
  */
 export function wireFormatOf(bytes: Uint8Array): WireFormat | undefined {
   const bare = protocolOf(bytes);
   if (bare !== undefined) return { transport: 'buffered', protocol: bare };
   if ((((bytes[4] ?? 0) << 8) | (bytes[5] ?? 0)) === HEADER_MAGIC) return { transport: 'header', protocol: 'binary' };
-  // The length of a frame; behind it what a bare message begins with. A name's length begins with 0 bytes.
+  // A frame: its length, then the first bytes of an unframed message. The length of a name begins with zero bytes.
   const framed = bytes[4] === 0 ? 'old-binary' : protocolOf(bytes, 4);
   return framed === undefined ? undefined : { transport: 'framed', protocol: framed };
 }

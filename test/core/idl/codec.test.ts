@@ -164,7 +164,7 @@ describe('encodeStruct()', () => {
   test('refuses values that hold themselves, at the depth limit', () => {
     const tree: Record<string, unknown> = { value: 1 };
     tree['parent'] = tree;
-    expect(() => encodeStruct(struct('Tree'), tree)).toThrow(/parent\.parent: more than 64 values inside one another$/);
+    expect(() => encodeStruct(struct('Tree'), tree)).toThrow(/parent\.parent: values are nested deeper than 64 levels$/);
   });
 
   test('refuses what defaults make too long', () => {
@@ -239,7 +239,7 @@ describe('decodeStruct()', () => {
     ['Numbers', '08 0004 00000001', 'Numbers: the bytes end in the middle: 1 more were expected, 0 are left'],
     ['Numbers', '00 00', 'Numbers: 1 bytes follow after the end'],
     ['Numbers', '0b 0004 00000000 00', 'normal: expected i32, got string'],
-    ['Numbers', '05 0064 00', 'Numbers: type 5 does not exist on the wire'],
+    ['Numbers', '05 0064 00', 'Numbers: type 5 is not a Thrift wire type'],
     ['Texts', '0b 0001 7fffffff 61', 'text: a size of 2147483647 is declared, but 1 bytes are left'],
     ['Texts', '0b 0001 ffffffff 61', 'text: a size of -1 is declared, but 1 bytes are left'],
     ['Texts', '0b 0001 00000002 c328 00', 'text: expected text in UTF-8, got other bytes'],
@@ -272,9 +272,9 @@ describe('decodeStruct()', () => {
   test('refuses more than 64 levels, known or skipped', () => {
     const levels = (count: number, id: string): Buffer => hex(`0c ${id}`.repeat(count), '00'.repeat(count + 1));
     expect(() => decodeStruct(struct('Tree'), levels(63, '0003'))).not.toThrow();
-    expect(() => decodeStruct(struct('Tree'), levels(64, '0003'))).toThrow(/more than 64 values inside one another$/);
+    expect(() => decodeStruct(struct('Tree'), levels(64, '0003'))).toThrow(/values are nested deeper than 64 levels$/);
     expect(() => decodeStruct(struct('Tree'), levels(63, '0063'))).not.toThrow();
-    expect(() => decodeStruct(struct('Tree'), levels(64, '0063'))).toThrow(/more than 64 values inside one another$/);
+    expect(() => decodeStruct(struct('Tree'), levels(64, '0063'))).toThrow(/values are nested deeper than 64 levels$/);
   });
 
   test('refuses few bytes that would become much memory', () => {

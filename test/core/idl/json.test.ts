@@ -292,7 +292,7 @@ describe('encodeParams()', () => {
     let choice: unknown = { number: 1 };
     for (let i = 0; i < 40; i++) choice = { choices: [choice] };
     expect(refusal(() => encodeParams(method('choose'), { choice })).message).toMatch(
-      /more than 64 values inside one another$/,
+      /values are nested deeper than 64 levels$/,
     );
   });
 });

@@ -190,10 +190,10 @@ describe('parseIdl() bounds', () => {
     [
       'nested types',
       `struct A { 1: ${'list<'.repeat(70)}i32${'>'.repeat(70)} a }`,
-      'more than 64 brackets inside one another',
+      'brackets are nested deeper than 64 levels',
     ],
-    ['nested constants', `const list<i32> A = ${'['.repeat(100_000)}`, 'more than 64 brackets inside one another'],
-    ['nested annotations', `struct A {} ${'('.repeat(100_000)}`, 'more than 64 brackets inside one another'],
+    ['nested constants', `const list<i32> A = ${'['.repeat(100_000)}`, 'brackets are nested deeper than 64 levels'],
+    ['nested annotations', `struct A {} ${'('.repeat(100_000)}`, 'brackets are nested deeper than 64 levels'],
     [
       'typedefs that double',
       `typedef i32 T0\n${many(60, (i) => `typedef map<T${i}, T${i}> T${i + 1}`)}`,

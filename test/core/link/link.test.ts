@@ -236,7 +236,7 @@ describe('Link, when its peer', () => {
     [
       'answers with types that do not exist',
       (head) => frameMessage(2, head.name, head.seqId, NOTHING, Buffer.from('050001', 'hex')),
-      /Type 5 is no Thrift type/,
+      /Type 5 is not a Thrift type/,
     ],
     [
       'answers with a context that is none',

@@ -98,15 +98,15 @@ describe('StructScanner.scan()', () => {
   });
 
   const refusals: readonly [what: string, hex: string, code: string, message: RegExp][] = [
-    ['a type that does not exist', '05000100', 'bad_request', /Type 5 is no Thrift type/],
+    ['a type that does not exist', '05000100', 'bad_request', /Type 5 is not a Thrift type/],
     ['a negative string length', '0b0001ffffffff', 'bad_request', /size of -1 is declared/],
     ['a string longer than the limit', '0b000100200000', 'too_large', /limit is 1048576/],
     ['a negative list count', '0f000108ffffffff', 'bad_request', /size of -1 is declared/],
     ['a list that cannot fit', '0f00010a00100000', 'too_large', /limit is 1048576/],
     ['a list of empty structs that cannot fit', '0f00010c7fffffff', 'too_large', /limit is 1048576/],
     ['a map that cannot fit', '0d00010b0b00100000', 'too_large', /limit is 1048576/],
-    ['a map of a type that does not exist', '0d00010b0700000001', 'bad_request', /Type 7 is no Thrift type/],
-    ['a list of a type that does not exist', '0f00010100000001', 'bad_request', /Type 1 is no Thrift type/],
+    ['a map of a type that does not exist', '0d00010b0700000001', 'bad_request', /Type 7 is not a Thrift type/],
+    ['a list of a type that does not exist', '0f00010100000001', 'bad_request', /Type 1 is not a Thrift type/],
   ];
   for (const [what, hex, code, message] of refusals) {
     test(`refuses ${what}`, () => {
