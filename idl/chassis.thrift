@@ -1,49 +1,49 @@
 /**
- * The control service every chassis built with the SDK answers beside its own, under the multiplexed name
- * `katamari.Chassis`.
+ * The control services between a chassis and the mesh. Every chassis of an SDK serves `katamari.Chassis` in addition
+ * to its own service; the mesh serves `katamari.Mesh`. Both are multiplexed names.
  */
 namespace * katamari
 
-/** What a chassis says it is. Equal details and equal interface make a pool. */
+/** How a chassis describes itself. Chassis with equal details and equal interface form a pool. */
 struct ChassisDetails {
   1: string serviceName
   2: string version
   3: list<string> roles
   4: list<string> tags
   5: map<string, string> more
-  /** Name of the main IDL file, and the text of it and of everything it includes, by name. */
+  /** Name of the main IDL file, and the texts of it and all its includes by name. */
   6: string idlMain
   7: map<string, string> idlFiles
-  /** Calls it can work on at once; 1 for single-threaded code. */
+  /** Calls that it can run at once; 1 for single-threaded code. */
   8: i32 concurrency
-  /** Language and version of the SDK, for people: `typescript 0.1.0`. */
+  /** Language and version of the SDK, for logs: `typescript 0.1.0`. */
   9: string sdk
   /**
-   * Calls that it takes beyond `concurrency` and keeps in line: each begins after the answer to the one before it was
-   * written. The mesh sends no more than these, of idempotent methods only, and may take them back
-   * (`katamari.Link:cancel`) until they begin. Default 0: none.
+   * Prefetch: calls beyond `concurrency` that it accepts and queues. Each starts after the previous reply was
+   * written. The mesh sends at most this many, of idempotent methods only, and may cancel them
+   * (`katamari.Link:cancel`) until they start. Default 0: none.
    */
   10: optional i32 ahead
 }
 
 service Chassis {
   ChassisDetails describe()
-  /** Answers at once when the chassis is well. */
+  /** Answers at once if the chassis is healthy. */
   void ping()
-  /** Finish what is under way, then exit with status 0. */
+  /** Graceful shutdown: finishes the calls in flight, then exits with status 0. */
   oneway void drain()
 }
 
-/** What a chassis needs to know of a service before it can call it. */
+/** The interface of a service, which a chassis needs to call it. */
 struct InterfaceText {
   1: string serviceName
-  /** Exact version that a call would meet now. */
+  /** Exact version to which a call would be routed now. */
   2: string version
   3: string idlMain
   4: map<string, string> idlFiles
 }
 
-/** Answered by the mesh at KATAMARI_MESH and on its Thrift ports, under the multiplexed name `katamari.Mesh`. */
+/** Served by the mesh at KATAMARI_MESH and on its Thrift ports, under the multiplexed name `katamari.Mesh`. */
 service Mesh {
   InterfaceText describe(1: string serviceName, 2: string version) (katamari.readonly = "true")
 }

@@ -1,7 +1,6 @@
 /**
- * A service whose handlers do as they are told, so that `katamari conform` can see how a chassis treats them. The
- * authors of a kit implement it in a test fixture of theirs: each method in a line or two. Nothing in it needs more
- * than a Thrift library of 2020 (no uuid).
+ * A service with scripted handlers, through which `katamari conform` tests how a chassis behaves. Authors of an SDK
+ * implement it in a test fixture, each method in a line or two. A Thrift library of 2020 is sufficient (no uuid).
  */
 namespace * conformance
 
@@ -22,7 +21,7 @@ union Either {
   3: Leaf leaf
 }
 
-/** Every kind of type that all of Thrift's languages have. */
+/** All kinds of types that every Thrift language supports. */
 struct Everything {
   1: bool flag
   2: i8 tiny
@@ -44,7 +43,7 @@ struct Everything {
   18: list<binary> blobs
 }
 
-/** A value that cannot be without its text. */
+/** A struct with a required field. */
 struct Demand {
   1: required string text
 }
@@ -54,30 +53,30 @@ exception Declared {
   2: i32 number
 }
 
-/** What a handler can know of the call that it works on. */
+/** The context of a call, as its handler sees it. */
 struct ContextReport {
-  /** Time left, in ms; 0 or less when it is over. */
+  /** Remaining time in ms; 0 or less after the deadline. */
   1: i64 timeLeftMs
   2: string caller
   3: string traceparent
   4: string tracestate
-  /** Sticky key. */
+  /** Affinity key. */
   5: string key
   6: i32 attempt
   7: map<string, string> headers
 }
 
 service Conformance {
-  /** The same value. */
+  /** Returns the value. */
   Everything echo(1: Everything value) (katamari.readonly = "true")
 
-  /** The same bytes. */
+  /** Returns the bytes. */
   binary echoBinary(1: binary value) (katamari.readonly = "true")
 
-  /** The same text. */
+  /** Returns the text. */
   string echoText(1: string value) (katamari.readonly = "true")
 
-  /** The text of the demand. */
+  /** Returns the text of the argument. */
   string demand(1: Demand value) (katamari.readonly = "true")
 
   /** Does nothing. */
@@ -86,27 +85,27 @@ service Conformance {
   /** Throws Declared with these fields. */
   i32 refuse(1: string why, 2: i32 number) throws (1: Declared declared)
 
-  /** Throws something that is not declared, with this message. */
+  /** Throws an undeclared exception with this message. */
   string collapse(1: string why)
 
-  /** Is busy (asleep, if you like) for so many milliseconds; answers with their number. */
+  /** Works or sleeps for this many milliseconds, then returns the number. */
   i32 work(1: i32 ms)
 
-  /** Keeps the line in memory. */
+  /** Stores the line in memory. */
   oneway void note(1: string line)
 
-  /** All lines that this process was given to keep, oldest first. */
+  /** Returns all lines that this process has stored, oldest first. */
   list<string> noted() (katamari.readonly = "true")
 
-  /** What the context of this very call says; absent parts are '', 0 and empty. */
+  /** Returns the context of this call. Absent parts are '', 0 and empty. */
   ContextReport report() (katamari.readonly = "true")
 
   /**
-   * Calls `echoText(value)` of the service `Conformance` through the mesh, within the time left, and answers with
-   * what came.
+   * Calls `echoText(value)` of the service `Conformance` through the mesh, within the remaining time, and returns the
+   * result.
    */
   string relay(1: string value)
 
-  /** Asks to be replaced after this answer. A kit that does not offer it throws something. */
+  /** Requests to be replaced after this reply. An SDK without this feature throws an exception. */
   void retire()
 }

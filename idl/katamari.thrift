@@ -1,26 +1,26 @@
 /**
- * Katamari: what travels inside the mesh beside the users' own messages, and the admin service.
+ * Structs that the mesh adds to calls and replies of users, and the admin service.
  */
 namespace * katamari
 
-/** Travels in field 32767 of the argument struct, placed first. Absent fields are empty, zero or false. */
+/** Context of a call: field 32767 of the argument struct, placed first. Absent fields are empty, zero or false. */
 struct CallContext {
-  /** Time left for the call when it was written, in microseconds. */
+  /** Remaining time of the call when it was sent, in microseconds. */
   1: optional i64 timeLeftUs
   2: optional string serviceName
   3: optional string version
   4: optional list<string> roles
   5: optional list<string> tags
   6: optional map<string, string> details
-  /** Sticky key. */
+  /** Affinity key. */
   7: optional string key
   8: optional string traceparent
   9: optional string tracestate
   10: optional string caller
   11: optional i32 attempt
-  /** Refuse with `overloaded` instead of waiting in a queue. */
+  /** Whether to refuse the call with `overloaded` instead of queueing it. */
   12: optional bool doNotQueue
-  /** What the client said in headers of its transport that mean nothing to the mesh. */
+  /** Headers of the client that have no meaning to the mesh. */
   13: optional map<string, string> headers
 }
 
@@ -39,7 +39,7 @@ enum ErrorCode {
   CANCELLED = 11
 }
 
-/** Travels in field 32767 of the result struct (or of TApplicationException), placed first. */
+/** Context of a reply: field 32767 of the result struct (or of TApplicationException), placed first. */
 struct ReplyContext {
   1: optional string version
   2: optional i64 queueUs
@@ -50,15 +50,15 @@ struct ReplyContext {
   /** Set when the mesh itself failed the call. */
   7: optional ErrorCode errorCode
   8: optional i64 retryAfterMs
-  /** 1 queue, 2 service: where the deadline passed. */
+  /** Where the deadline passed: 1 queue, 2 service. */
   9: optional i32 stage
-  /** True when the call certainly never ran. */
+  /** True if the call certainly did not run. */
   10: optional bool notRun
-  /** The chassis wants to be replaced now that it has answered. */
+  /** Whether the chassis requests to be replaced after this reply. */
   11: optional bool retire
 }
 
-/** The admin interface refused: wrong token, unknown subject, bad value. */
+/** The admin service refused a call: wrong token, unknown name or invalid value. */
 exception AdminRefused {
   1: string why
 }
@@ -115,7 +115,7 @@ struct Listener {
   2: string address
 }
 
-/** One process of the mesh, as seen from the one that is asked. */
+/** A process of the mesh, as seen from the process that reports it. */
 struct ProcessStatus {
   1: string name
   /** master, manager or faceplate. */
@@ -147,7 +147,7 @@ struct MeshStatus {
   15: CallSums calls
   16: list<PoolStatus> pools
   17: list<ProcessStatus> processes
-  /** Name of the master that leads, '' for none, and its term. */
+  /** Name of the leading master ('' for none) and its term. */
   18: string leader
   19: i64 term
 }
@@ -159,36 +159,39 @@ struct Event {
   4: string subject
   5: string text
   6: list<string> lines
-  /** Name of the process in which it happened. */
+  /** Name of the process that reports the event. */
   7: string process
 }
 
-/** Share of a service's calls by version; versions not named get none, an empty map means equal shares by resources. */
+/**
+ * Share of a service's calls by version. Versions that are not named get none. With an empty map, the shares are
+ * proportional to the resources.
+ */
 struct Route {
   1: string serviceName
   2: map<string, i32> weights
 }
 
 struct Settings {
-  /** The global timeout: no call waits or runs longer. */
+  /** Global timeout: the maximum time that a call waits and runs. */
   1: optional i64 timeoutMs
 }
 
-/** How long the steps of a chassis' life may take. */
+/** Timeouts in the life cycle of a chassis. */
 struct ChassisTimes {
-  /** From launch to introduced. */
+  /** From launch until ready. */
   1: i32 startTimeoutMs
   2: i32 pingEveryMs
   3: i32 pingTimeoutMs
-  /** Calls under way may take so long to finish when it is drained. */
+  /** For calls in flight to finish when the chassis is drained. */
   4: i32 drainTimeoutMs
   /** From SIGTERM to SIGKILL. */
   5: i32 stopGraceMs
-  /** A call may outlive its deadline by so much before its chassis is killed. */
+  /** How long a call may exceed its deadline before its chassis is killed. */
   6: i32 hangGraceMs
 }
 
-/** How often a place may be filled anew before its manager slows down. */
+/** How often a resource may be restarted before its manager backs off. */
 struct RestartRules {
   1: i32 intensity
   2: i32 periodMs
@@ -196,28 +199,28 @@ struct RestartRules {
   4: i32 backoffMaxMs
 }
 
-/** When a chassis that works is replaced all the same; 0 means never. */
+/** Limits after which a healthy chassis is replaced; 0 means never. */
 struct RecycleRules {
   1: i64 afterCalls
   2: i64 afterAgeMs
   3: i64 memoryBytesMax
 }
 
-/** The text of an interface: its main file, and every file that it includes, by name. */
+/** The text of an interface: its main file and all its includes by name. */
 struct IdlText {
   1: string main
   2: map<string, string> files
 }
 
-/** The wanted state of one version of a service in the whole mesh. */
+/** Desired state of one version of a service in the mesh. */
 struct Deployment {
   1: string serviceName
   2: string version
-  /** Copies in the whole mesh. */
+  /** Number of copies in the mesh. */
   3: i32 count
-  /** Program and arguments, as they are on every machine. */
+  /** Program and arguments, the same on every machine. */
   4: list<string> command
-  /** Absolute; '' for the manager's own. */
+  /** Working directory, an absolute path; '' for the manager's own. */
   5: string cwd
   6: map<string, string> env
   /** unix or tcp. */
@@ -225,72 +228,72 @@ struct Deployment {
   8: list<string> roles
   9: list<string> tags
   10: map<string, string> more
-  /** For a plain Thrift server: the interface it has. Absent: the chassis is asked. */
+  /** Interface of a plain Thrift server. If absent, the mesh asks the chassis. */
   11: optional IdlText idl
-  /** Calls that one process takes at once. Absent: what the chassis says, 1 for plain servers. */
+  /** Calls that one process runs at once. If absent, the chassis decides; 1 for plain servers. */
   12: optional i32 concurrency
   13: ChassisTimes times
   14: RestartRules restart
   15: RecycleRules recycle
-  /** Calls that may wait for a resource of its pool. */
+  /** Maximum calls that wait for a resource of the pool. */
   16: i32 queueMax
   /**
-   * How a plain Thrift server reads and writes: framed, buffered or header; binary, old-binary, compact or json.
-   * Absent: framed, binary.
+   * Wire format of a plain Thrift server: framed, buffered or header; binary, old-binary, compact or json. If absent,
+   * framed and binary.
    */
   17: optional string transport
   18: optional string protocol
-  /** The method that is called to see whether a plain server is well. */
+  /** Method for health checks of a plain server. */
   19: optional string healthCheck
 }
 
-/** What came of a deployment that was sent. */
+/** Result of sending a deployment. */
 enum DeployOutcome {
   CREATED = 1
   CHANGED = 2
   UNCHANGED = 3
 }
 
-/** The admin service, behind a token; every process with a faceplate offers it. */
+/** The admin service, protected by a token. Every process with a faceplate serves it. */
 service Katamari {
   MeshStatus status(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")
 
-  /** Events after `afterSeq`, oldest first; waits up to `waitMs` for the first one. */
+  /** Returns the events after `afterSeq`, oldest first. Waits up to `waitMs` for the first one. */
   list<Event> events(1: string token, 2: i64 afterSeq, 3: i32 waitMs) throws (1: AdminRefused refused) (katamari.readonly = "true")
 
   /**
-   * Rolling restart of the pools of a service ('' version: all versions) on all managers, or of one resource by its
-   * name: `Service@version/index`, with `manager:` before it when several managers have one of that name. Returns the
-   * resources concerned.
+   * Rolling restart of the pools of a service on all managers (version '' means all versions), or of one resource by
+   * name: `Service@version/index`, with the prefix `manager:` if several managers have a resource of that name.
+   * Returns the resources that are restarted.
    */
   i32 restart(1: string token, 2: string serviceName, 3: string version, 4: string resource) throws (1: AdminRefused refused)
 
   /**
-   * Makes a deployment of the mesh, or changes the one of that service and version. The leader gives its copies to
-   * the managers.
+   * Creates the deployment of a service and version in the mesh, or changes it. The leader assigns its copies to
+   * managers.
    */
   DeployOutcome deploy(1: string token, 2: Deployment deployment) throws (1: AdminRefused refused)
 
-  /** Changes how many copies of a deployment there are in the mesh; returns it as it is now. */
+  /** Changes the number of copies of a deployment. Returns the changed deployment. */
   Deployment scale(1: string token, 2: string serviceName, 3: string version, 4: i32 count) throws (1: AdminRefused refused)
 
-  /** Takes a deployment away; its copies are drained and ended. */
+  /** Removes a deployment. Its copies are drained and stopped. */
   void undeploy(1: string token, 2: string serviceName, 3: string version) throws (1: AdminRefused refused)
 
-  /** The deployments of the mesh. Those that stand in the configuration of a manager are not among them. */
+  /** Returns the deployments of the mesh, without those from the configuration files of managers. */
   list<Deployment> getDeployments(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")
 
-  /** From now on this manager is to run nothing: its copies move to others. Holds until undrain, over restarts too. */
+  /** Drains a manager: its copies move to other managers. Stays in effect until `undrain`, also across restarts. */
   void drain(1: string token, 2: string manager) throws (1: AdminRefused refused)
 
   void undrain(1: string token, 2: string manager) throws (1: AdminRefused refused)
 
-  /** Managers that are to run nothing. */
+  /** Returns the drained managers. */
   list<string> getDrained(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")
 
   Settings getSettings(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")
 
-  /** What is absent goes back to what the configuration says. Returns what holds now. */
+  /** Changes settings. Absent ones return to their configured values. Returns the settings in effect. */
   Settings setSettings(1: string token, 2: Settings settings) throws (1: AdminRefused refused)
 
   list<Route> getRoutes(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")

@@ -1,6 +1,6 @@
 /**
- * What a resource manager answers on its link beside calls: how it stands, what happened, and orders of an operator
- * that a faceplate hands on. Under the multiplexed name `katamari.Manager`; for processes of the mesh only.
+ * The control service of a resource manager on its link: status, events, and commands of an operator that a faceplate
+ * forwards. Its multiplexed name is `katamari.Manager`. Only processes of the mesh can call it.
  */
 include "katamari.thrift"
 
@@ -9,15 +9,15 @@ namespace * katamari
 service Manager {
   katamari.MeshStatus status() (katamari.readonly = "true")
 
-  /** Its own events after `afterSeq`, oldest first; waits up to `waitMs` for the first one. */
+  /** Returns the manager's own events after `afterSeq`, oldest first. Waits up to `waitMs` for the first one. */
   list<katamari.Event> events(1: i64 afterSeq, 2: i32 waitMs) (katamari.readonly = "true")
 
   /**
-   * Rolling restart of the pools of a service ('' version: all versions). Returns the number of resources that were
-   * replaced.
+   * Restarts the pools of a service one resource at a time; version '' means all versions. Returns the number of
+   * replaced resources.
    */
   i32 roll(1: string serviceName, 2: string version)
 
-  /** Replaces one resource, by its name. */
+  /** Replaces the resource of this name. */
   void restart(1: string resource)
 }

@@ -1,18 +1,21 @@
-// The annotations that the mesh obeys, on methods: katamari.idempotent, katamari.readonly, katamari.timeout,
-// katamari.cache.
+// Annotations of methods that control the mesh: katamari.idempotent, katamari.readonly, katamari.timeout,
+// katamari.cache. Other annotations are kept for their readers. An unknown annotation that begins with `katamari.` is
+// refused as a typo.
+
+import type { Annotations as AnnotationSyntax } from '@creditkarma/thrift-parser';
 import type { Annotations, Method } from '../thrift/mod.ts';
 import { type IdlFile, idlFault, quote, suggest } from './fault.ts';
 import { index } from './tokens.ts';
 
-// All others are kept for whoever reads them; one that begins with `katamari.` and is not known is refused as a slip.
-
-import type { Annotations as AnnotationSyntax } from '@creditkarma/thrift-parser';
 export type MethodRules = Pick<Method, 'isIdempotent' | 'isReadonly' | 'timeoutMs' | 'cacheMs'>;
 
-/** Longest duration an annotation may name: a day. */
+/** Maximum duration in an annotation: one day. */
 export const DURATION_MS_MAX: number = 24 * 60 * 60 * 1000;
 
-/** Annotations by name; one without a value reads "true"; given twice, the last counts, as in the Apache compiler. */
+/**
+ * Returns annotations by name. Without a value, it is "true". If repeated, the last one counts, as in Apache's
+ * compiler.
+ */
 export function readAnnotations(syntax: AnnotationSyntax | undefined): Annotations {
   if (syntax === undefined || syntax.annotations.length === 0) return NONE;
   const result = Object.create(null) as Record<string, string>;
@@ -20,7 +23,7 @@ export function readAnnotations(syntax: AnnotationSyntax | undefined): Annotatio
   return Object.freeze(result);
 }
 
-/** What the annotations of a method tell the mesh. Throws on a value that is not understood. */
+/** Returns the rules that the annotations of a method set. @throws KatamariError bad_request for an invalid value */
 export function methodRules(file: IdlFile, syntax: AnnotationSyntax | undefined): MethodRules {
   let isIdempotent = false;
   let isReadonly = false;

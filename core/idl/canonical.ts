@@ -1,16 +1,17 @@
-// The one text of an interface: the service with its inherited methods and every type it needs, in one file, in one
-// order, typedefs and constants expanded, comments and foreign annotations gone. Two interfaces are equal when these
-// texts are. It is valid Thrift IDL: any Thrift compiler generates working clients from it.
+// The canonical text of an interface: the service with its inherited methods and all types it needs, in one file, in
+// a fixed order, with typedefs and constants expanded, and without comments and unrelated annotations. Two interfaces
+// are equal if their canonical texts are. The text is valid Thrift IDL from which any Thrift compiler generates
+// working clients.
 
 import { KatamariError } from '../mod.ts';
 import type { EnumType, Field, Method, StructType, Type } from '../thrift/mod.ts';
 import { compareText, flatNames } from './names.ts';
 import { reachable } from './typename.ts';
 
-/** Longest canonical text, in characters: defaults may repeat long constants. */
+/** Maximum characters of a canonical text. Defaults can repeat long constants. */
 export const CANONICAL_LENGTH_MAX: number = 4 * 1024 * 1024;
 
-/** The text of a service that has these methods. */
+/** Returns the canonical text of a service with these methods. */
 export function canonicalText(service: string, methods: ReadonlyMap<string, Method>): string {
   const sorted = [...methods.values()].sort((a, b) => compareText(a.name, b.name));
   const types = reachable(
@@ -69,7 +70,7 @@ class Writer {
   }
 
   method(method: Method): void {
-    // In the order of the file: that order is what params by position go by.
+    // In file order, because positional params depend on it.
     const args = method.args.fields.map((field) => this.#field(field, false)).join(', ');
     const throws = byId(method.throws).map((field) => this.#field(field, true));
     const rules: string[] = [];
@@ -85,7 +86,7 @@ class Writer {
   }
 
   #field(field: Field, isBare: boolean): string {
-    // Ids below zero are given by the compiler, in order: written, it would only warn of them.
+    // The compiler assigns negative ids in order. Writing them would only cause warnings.
     const id = field.id > 0 ? `${field.id}: ` : '';
     const requiredness = isBare || field.requiredness === 'default' ? '' : `${field.requiredness} `;
     const value = field.defaultValue === undefined ? '' : ` = ${this.#value(field.defaultValue, field.type)}`;
@@ -158,8 +159,8 @@ class Writer {
 }
 
 /**
- * By name, except that a struct stands before those that have a value of it as a default: compilers look into such
- * values at once, while they let types be named before they are defined.
+ * Sorts structs by name, but puts a struct before those that have a value of it as a default. Compilers check such
+ * values at once, although they allow types to be used before their definition.
  */
 function inOrderOfUse(sorted: readonly StructType[]): Set<StructType> {
   const done = new Set<StructType>();
@@ -177,7 +178,7 @@ function inOrderOfUse(sorted: readonly StructType[]): Set<StructType> {
   return done;
 }
 
-/** The structs that a value is made of, itself or anywhere inside. */
+/** Returns the structs that a value contains, at any depth. */
 function structsIn(value: unknown, type: Type): StructType[] {
   if (type.kind === 'list' || type.kind === 'set') {
     return [...(value as Iterable<unknown>)].flatMap((part) => structsIn(part, type.element));
@@ -194,7 +195,7 @@ function structsIn(value: unknown, type: Type): StructType[] {
   return [type.struct, ...fields.flatMap((field) => structsIn(given[field.name], field.type))];
 }
 
-/** Positive ids ascending, then those the compiler gave: -1, -2, ... in the order it gives them. */
+/** Sorts fields: positive ids ascending, then the ids that the compiler assigned: -1, -2, ... */
 function byId(fields: readonly Field[]): Field[] {
   return [...fields].sort((a, b) => Number(a.id < 0) - Number(b.id < 0) || Math.abs(a.id) - Math.abs(b.id));
 }

@@ -1,6 +1,6 @@
-// Strict binary <-> plain JavaScript values, as handlers see them: struct and union are objects, list an array, set a
-// Set, map a Map, i64 a bigint (or number), binary a Buffer, enum a number, uuid a string. Nothing is guessed or
-// rounded: what does not fit its type is a bad_request with the path to it.
+// Converts between strict binary and the plain JavaScript values that handlers use: struct and union are objects,
+// list an array, set a Set, map a Map, i64 a bigint (or number), binary a Buffer, enum a number, uuid a string.
+// Values are never coerced or rounded: a value that does not match its type is a bad_request with the path to it.
 
 import { KatamariError } from '../mod.ts';
 import {
@@ -29,21 +29,22 @@ import { quote } from './fault.ts';
 import { nameOfType } from './typename.ts';
 
 export interface DecodeOptions {
-  /** What i64 values become: bigint (default), or number, which refuses values that a double cannot hold exactly. */
+  /** Type of i64 values: bigint (default), or number, which refuses values that a double cannot hold exactly. */
   readonly i64?: 'bigint' | 'number';
 }
 
 /**
- * The struct in strict binary, stop byte included. Absent (undefined) fields are left out, or written with their
- * default. Throws bad_request: `work.num1: expected i32, got "seven"`.
+ * Encodes a struct in strict binary, including the stop byte. Absent (undefined) fields are omitted, or written with
+ * their default.
+ * @throws KatamariError bad_request: `work.num1: expected i32, got "seven"`
  */
 export function encodeStruct(struct: StructType, value: Record<string, unknown>): Buffer {
   return encodeWith(PLAIN, struct, value, '');
 }
 
 /**
- * The value of a struct in strict binary. Unknown fields are skipped, defaults applied. Throws bad_request with the
- * path on anything that is not exactly one well-formed struct of this type.
+ * Decodes a struct from strict binary. Unknown fields are skipped, defaults applied.
+ * @throws KatamariError bad_request with the path, unless the bytes are exactly one valid struct of this type
  */
 export function decodeStruct(
   struct: StructType,
@@ -53,7 +54,7 @@ export function decodeStruct(
   return decodeWith(options.i64 === 'number' ? PLAIN_NUMBERS : PLAIN, struct, bytes, '');
 }
 
-/** Encodes in a dialect; the path in an error begins with `root`. */
+/** Encodes in a dialect. Paths in errors begin with `root`. */
 export function encodeWith(
   dialect: Dialect,
   struct: StructType,
@@ -61,7 +62,7 @@ export function encodeWith(
   root: string,
   facts?: KatamariError['facts'],
 ): Buffer {
-  // A getter in the value may encode something else meanwhile: that one gets a writer of its own.
+  // A getter in the value may call encode recursively. The inner call gets a writer of its own.
   const out = idleWriter ?? new BinaryWriter();
   idleWriter = undefined;
   out.reset();
@@ -75,7 +76,7 @@ export function encodeWith(
   }
 }
 
-/** Decodes in a dialect; the path in an error begins with `root`. */
+/** Decodes in a dialect. Paths in errors begin with `root`. */
 export function decodeWith(
   dialect: Dialect,
   struct: StructType,
@@ -101,7 +102,7 @@ function refusal(thrown: unknown, root: string, struct: StructType, facts: Katam
   );
 }
 
-/** The scratch buffer that encodes share; undefined while one is under way. */
+/** The writer that all calls share; undefined while it is in use. */
 let idleWriter: BinaryWriter | undefined;
 
 class PlainDialect extends Dialect {
@@ -131,7 +132,7 @@ class PlainDialect extends Dialect {
   }
 }
 
-/** A whole number within the bits, or the refusal. */
+/** Checks an integer against its size in bits. @throws WireError */
 export function wholeIn(type: string, value: unknown, minimum: number, maximum: number): number {
   if (typeof value !== 'number' || !Number.isInteger(value)) throw expected(type, value);
   if (value < minimum || value > maximum) throw expected(`${type} (${minimum} to ${maximum})`, value);
@@ -158,7 +159,7 @@ const I64_AS_NUMBER: Coder = {
   },
 };
 
-/** Leaves that are the same in JSON and in plain JavaScript, then those that are not. */
+/** Scalar coders: first those shared by JSON and plain JavaScript, then those of plain JavaScript. */
 export const SAME_LEAVES: Readonly<Record<'bool' | 'i8' | 'i16' | 'i32' | 'string' | 'uuid', Coder>> = {
   bool: {
     write(out, value) {
@@ -217,7 +218,7 @@ const LEAVES: Readonly<Record<Exclude<CoderLeafKind, 'i64'>, Coder>> = {
   },
 };
 
-/** Enums are numbers, also those that this side does not know: a newer peer may. */
+/** Enum values are numbers. Unknown numbers are accepted, because a newer peer may know them. */
 class EnumCoder implements Coder {
   readonly #enum: EnumType;
 
@@ -290,7 +291,7 @@ class SetCoder implements Coder {
   }
 }
 
-/** Maps; plain objects are taken too where every key has one text: string, enum, whole numbers, bool. */
+/** Maps. Plain objects are accepted too if keys have a unique text form: string, enum, integers, bool. */
 class MapCoder implements Coder {
   readonly #type: MapType;
   readonly #key: Coder;
@@ -353,7 +354,7 @@ class MapCoder implements Coder {
   }
 }
 
-/** How the text of an object's key becomes a key of this type; undefined when such maps are not objects. */
+/** Returns the parser of object keys of this type; undefined if maps with such keys cannot be objects. */
 export function keyOfText(type: Type): ((text: string) => unknown) | undefined {
   if (type.kind === 'string') return (text) => text;
   if (type.kind === 'bool') return (text) => (text === 'true' ? true : text === 'false' ? false : text);
@@ -366,10 +367,10 @@ export function keyOfText(type: Type): ((text: string) => unknown) | undefined {
   return (text) => byName.get(text) ?? (WHOLE_TEXT.test(text) ? Number(text) : text);
 }
 
-/** A whole number written in the one way that it can be. */
+/** Matches integers in their canonical notation. */
 export const WHOLE_TEXT: RegExp = /^(?:0|-?[1-9]\d{0,19})$/;
 const UUID_PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
-/** Plain JavaScript values, i64 as bigint. */
+/** The dialect of plain JavaScript values, with i64 as bigint. */
 export const PLAIN: Dialect = new PlainDialect(false);
 const PLAIN_NUMBERS: Dialect = new PlainDialect(true);

@@ -1,9 +1,8 @@
-// Types compiled to coders, once each: a coder writes a value as strict binary and reads it back, with every check,
-// straight from and to what its dialect calls a value. Structs, lists and sets are the same in every dialect and live
-// here; what differs (numbers, binary, enums, sets, maps) a dialect brings along: codec.ts for plain JavaScript,
-// json.ts for JSON.
+// Compiles each type to a coder, once. A coder encodes a value to strict binary and decodes it, with all checks and
+// without an intermediate form. Structs, lists and sets are the same in every dialect and are implemented here. The
+// dialects add what differs (numbers, binary, enums, sets, maps): codec.ts for plain JavaScript, json.ts for JSON.
 //
-// Errors carry their path by growing it while they unwind, so the way that succeeds pays nothing for it.
+// The path of an error is built while the error propagates, so successful calls pay nothing for it.
 
 import {
   WIRE_TYPE as WIRE,
@@ -30,17 +29,17 @@ export interface Coder {
 }
 
 type Of<K extends Type['kind']> = Extract<Type, { kind: K }>;
-/** Kinds of single values that say everything by themselves. */
+/** Kinds of scalar types without parameters. */
 export type CoderLeafKind = Exclude<Type['kind'], 'struct' | 'list' | 'set' | 'map' | 'void' | 'enum'>;
 export type SetType = { readonly kind: 'list' | 'set'; readonly element: Type };
 export type MapType = Of<'map'>;
 
-/** What values look like. A dialect keeps its coders, so one is made once and serves the life of the process. */
+/** A representation of values. A dialect caches its coders, so each is compiled once per process. */
 export abstract class Dialect {
   readonly #structs: WeakMap<StructType, StructCoder> = new WeakMap();
   readonly #others: WeakMap<Type, Coder> = new WeakMap();
 
-  /** Encodes the defaults that fields have: they are plain JavaScript values in every dialect. */
+  /** Encodes default values, which are plain JavaScript values in every dialect. */
   abstract readonly defaults: Dialect;
 
   struct(struct: StructType): StructCoder {
@@ -77,7 +76,7 @@ export abstract class Dialect {
   }
 }
 
-/** A field as its struct's coder needs it at hand. */
+/** A field with the data that its struct's coder needs. */
 interface FieldPlan {
   readonly field: Field;
   readonly name: string;
@@ -85,11 +84,11 @@ interface FieldPlan {
   readonly position: number;
   readonly wire: number;
   readonly coder: Coder;
-  /** `constructor`, `__proto__` and the like: on every object without being given. */
+  /** Whether every object inherits a property of this name, such as `constructor` or `__proto__`. */
   readonly isInherited: boolean;
-  /** JSON writes null for what is not there; a union would no longer say what it holds. */
+  /** Whether null means absent, as in JSON. Not in unions, where it would hide which field is set. */
   readonly isNullable: boolean;
-  /** The default in binary, undefined for none. */
+  /** The default in binary; undefined for none. */
   readonly defaultBytes: Buffer | undefined;
 }
 
@@ -98,7 +97,7 @@ export class StructCoder implements Coder {
   readonly #dialect: Dialect;
   #plan: readonly FieldPlan[] | undefined;
   readonly #byId: Map<number, FieldPlan> = new Map();
-  /** Those that need a look after reading: required ones and those with a default. */
+  /** Fields to check after decoding: required ones and those with a default. */
   #watched: readonly FieldPlan[] = [];
 
   constructor(struct: StructType, dialect: Dialect) {
@@ -154,7 +153,7 @@ export class StructCoder implements Coder {
         const wire = from.byte();
         if (wire === WIRE.stop) break;
         const id = from.i16();
-        // Fields mostly come in the order of the file.
+        // Most writers send fields in file order.
         one = plan[expectedNext];
         if (one === undefined || one.id !== id) one = this.#byId.get(id);
         if (one === undefined) {
@@ -171,7 +170,7 @@ export class StructCoder implements Coder {
       for (one of this.#watched) {
         if (Object.hasOwn(result, one.name)) continue;
         if (one.defaultBytes === undefined) throw missing(one);
-        // Read anew each time: a default that is a list belongs to whoever gets it.
+        // Decoded again each time, because the receiver may modify a default that is a list.
         from.spend(one.defaultBytes.length >> 2);
         setOwn(result, one.name, one.coder.read(new Reader(one.defaultBytes)));
       }
@@ -183,7 +182,7 @@ export class StructCoder implements Coder {
     return result;
   }
 
-  /** On first use, not before: recursive structs need each other's coders. */
+  /** Created on first use, because recursive structs need each other's coders. */
   #compile(): readonly FieldPlan[] {
     const plan = this.#struct.fields.map((field, position): FieldPlan => ({
       field,
@@ -226,7 +225,7 @@ export class StructCoder implements Coder {
   }
 }
 
-/** Lists, and sets where a dialect shows them as arrays: then no two elements may be equal, in bytes. */
+/** Lists, and sets in dialects that represent them as arrays. No two elements of a set may have equal bytes. */
 export class ListCoder implements Coder {
   readonly #type: SetType;
   readonly #element: Coder;
@@ -281,7 +280,7 @@ export class ListCoder implements Coder {
   }
 }
 
-/** The size of a list or set whose elements are of the wire type; empty ones may name any type. */
+/** Reads the size of a list or set, and checks the element type. Empty ones may have any type. */
 export function readListHead(from: BinaryReader, wire: number, element: Type): number {
   const found = from.byte();
   const size = from.size(minimumBytes(found));
@@ -290,7 +289,7 @@ export function readListHead(from: BinaryReader, wire: number, element: Type): n
   return size;
 }
 
-/** The size of a map, as readListHead. */
+/** Reads the size of a map, like readListHead. */
 export function readMapHead(from: BinaryReader, type: MapType): number {
   const key = from.byte();
   const value = from.byte();
@@ -309,7 +308,7 @@ export function twice(value: unknown): WireError {
   return new WireError(`${quote(value)} is in the set twice`);
 }
 
-/** Own keys and inherited ones: an upper bound that costs no array. */
+/** Counts own and inherited keys: an upper bound, without allocating an array. */
 function countKeys(given: Record<string, unknown>): number {
   let count = 0;
   // oxlint-disable-next-line guard-for-in

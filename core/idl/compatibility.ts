@@ -1,15 +1,17 @@
-// Whether callers and chassis of two states of an interface understand each other, change by change, and why not.
-// Judged by what travels: fields by number and type, as Thrift reads them (unknown ones skipped, absent ones at their
-// default). Names matter only to callers by JSON, who are told apart. Whoever writes has one state, whoever reads the
-// other: old callers write old arguments and read new results.
+// Compares two states of an interface, and judges for each change whether old and new callers and chassis understand
+// each other. It judges by the wire format: fields by number and type, where readers skip unknown fields and use
+// defaults for absent ones. Names matter only to JSON callers, which get a verdict of their own. The writer and the
+// reader of a value have different states: old callers write old arguments and read new results.
 
 import type { EnumType, Field, Interface, Method, StructType, Type } from '../thrift/mod.ts';
 import { defaultText } from './diff.ts';
 import { nameOfType } from './typename.ts';
 
 /**
- * - fine: nothing is lost. - json: only callers by JSON-RPC notice, who use names. - sometimes: breaks when that
- * value or exception occurs. - breaks
+ * - fine: nothing is lost.
+ * - json: affects only JSON-RPC callers, which use names.
+ * - sometimes: breaks when that value or exception occurs.
+ * - breaks: every such call fails or is misread.
  */
 export type Compatibility = 'fine' | 'json' | 'sometimes' | 'breaks';
 
@@ -18,25 +20,28 @@ export interface Change {
   readonly where: string;
   /** What: `i32 became i64`. */
   readonly what: string;
-  /** Those of yesterday, who call a chassis of today. */
+  /** Verdict for old callers of a new chassis. */
   readonly oldCallers: Compatibility;
-  /** Those of today, who call a chassis of yesterday (while a version is being rolled out). */
+  /** Verdict for new callers of an old chassis, during a rollout. */
   readonly newCallers: Compatibility;
-  /** What goes wrong; '' when nothing does. */
+  /** What goes wrong; '' for nothing. */
   readonly why: string;
 }
 
-/** Every change between two states of one service, in the order of the old one; empty when what travels is the same. */
+/**
+ * Returns the changes between two states of a service, in the order of the old one; empty if the wire format is
+ * equal.
+ */
 export function changesBetween(older: Interface, newer: Interface): Change[] {
   return new Judge().interfaces(older, newer);
 }
 
-/** Who writes a value, and so who reads it. */
+/** Direction of a value. */
 type Flow = 'to chassis' | 'to caller';
 
 class Judge {
   readonly #changes: Change[] = [];
-  /** Pairs of types looked into, by the way they travel. */
+  /** Types that were compared, by direction. */
   readonly #met = new Map<string, Set<object>>();
 
   interfaces(older: Interface, newer: Interface): Change[] {
@@ -46,8 +51,7 @@ class Judge {
       else this.#add(name, 'was removed', ['breaks', 'fine'], 'callers of it get "unknown method"');
     }
     for (const name of newer.methods.keys()) {
-      if (!older.methods.has(name))
-        this.#add(name, 'was added', ['fine', 'breaks'], 'a chassis of yesterday does not have it');
+      if (!older.methods.has(name)) this.#add(name, 'was added', ['fine', 'breaks'], 'an old chassis does not have it');
     }
     return this.#changes;
   }
@@ -56,7 +60,7 @@ class Judge {
     const { name } = older;
     if (older.oneway !== newer.oneway) {
       const what = newer.oneway ? 'became oneway' : 'is not oneway any more';
-      this.#add(name, what, ['breaks', 'breaks'], 'one side waits for an answer that the other does not give');
+      this.#add(name, what, ['breaks', 'breaks'], 'one side waits for a reply that the other does not send');
     }
     this.#fields(
       older.args.fields,
@@ -81,7 +85,7 @@ class Judge {
           where,
           'was removed',
           ['fine', 'sometimes'],
-          'a chassis of yesterday that throws it is not understood',
+          'new callers do not understand an old chassis that throws it',
         );
       else this.#types(where, field.type, now.type, 'to caller');
     }
@@ -92,8 +96,8 @@ class Judge {
         'was added',
         ['sometimes', 'fine'],
         newer.returns.kind === 'void'
-          ? 'callers of yesterday take it for success when it is thrown'
-          : 'callers of yesterday do not know it when it is thrown',
+          ? 'old callers take it for success when it is thrown'
+          : 'old callers do not know it when it is thrown',
       );
     }
   }
@@ -103,8 +107,8 @@ class Judge {
     const [was, is] = [older.returns.kind, newer.returns.kind];
     if (was !== 'void' && is !== 'void') this.#types(where, older.returns, newer.returns, 'to caller');
     else if (was !== is && is === 'void')
-      this.#add(where, 'was removed', ['breaks', 'fine'], 'callers of yesterday wait for one');
-    else if (was !== is) this.#add(where, 'was added', ['fine', 'breaks'], 'a chassis of yesterday gives none');
+      this.#add(where, 'was removed', ['breaks', 'fine'], 'old callers wait for one');
+    else if (was !== is) this.#add(where, 'was added', ['fine', 'breaks'], 'an old chassis gives none');
   }
 
   #fields(older: readonly Field[], newer: readonly Field[], flow: Flow, name: (field: Field) => string): void {
@@ -118,9 +122,9 @@ class Judge {
     }
   }
 
-  /** A union with a field that its reader does not know is read as one that holds nothing. */
+  /** If the reader does not know the field that a union holds, it reads an empty union. */
   #choices(older: StructType, newer: StructType, flow: Flow, name: (field: Field) => string): void {
-    const why = 'whoever does not know the field reads a union that holds nothing';
+    const why = 'a reader that does not know the field reads an empty union';
     for (const field of older.fields) {
       const now = newer.fields.find(({ id }) => id === field.id);
       if (now === undefined) this.#add(name(field), 'was removed', written('old', flow, 'sometimes', 'fine'), why);
@@ -132,39 +136,39 @@ class Judge {
     }
   }
 
-  /** A field that one state alone has: missed by readers of that state which insist on it. */
+  /** A field that only one state has. Readers of that state fail if the field is required. */
   #present(where: string, what: string, field: Field, flow: Flow, state: 'old' | 'new'): void {
-    const isMissed = field.requiredness === 'required';
-    // New readers of what old ones wrote are the new chassis for arguments, the new callers for results.
-    const missesOld = (state === 'new') === (flow === 'to chassis');
-    const verdicts: [Compatibility, Compatibility] = isMissed
-      ? missesOld
+    const isRequired = field.requiredness === 'required';
+    // Arguments are read by the chassis, results by the callers.
+    const affectsOld = (state === 'new') === (flow === 'to chassis');
+    const verdicts: [Compatibility, Compatibility] = isRequired
+      ? affectsOld
         ? ['breaks', 'fine']
         : ['fine', 'breaks']
       : ['fine', 'fine'];
     this.#add(
       where,
-      `${what}${isMissed ? ', required' : ''}`,
+      `${what}${isRequired ? ', required' : ''}`,
       verdicts,
-      'whoever reads it insists on it and whoever writes does not know it',
+      'the reader requires it and the writer does not know it',
     );
   }
 
   #field(where: string, older: Field, newer: Field, flow: Flow): void {
     if (older.name !== newer.name) {
-      this.#add(where, `is called ${newer.name} now`, ['json', 'json'], 'Thrift goes by numbers; JSON has the name');
+      this.#add(where, `is called ${newer.name} now`, ['json', 'json'], 'Thrift uses field numbers; JSON uses names');
     }
     this.#defaults(where, older, newer, flow);
     if (older.requiredness !== newer.requiredness) {
       const what = `${older.requiredness} became ${newer.requiredness}`;
-      const insistsNow = newer.requiredness === 'required';
-      if (insistsNow || older.requiredness === 'required') {
-        const hitsOld = insistsNow === (flow === 'to chassis');
+      const isRequiredNow = newer.requiredness === 'required';
+      if (isRequiredNow || older.requiredness === 'required') {
+        const affectsOld = isRequiredNow === (flow === 'to chassis');
         this.#add(
           where,
           what,
-          hitsOld ? ['sometimes', 'fine'] : ['fine', 'sometimes'],
-          'it breaks when the one leaves out what the other insists on',
+          affectsOld ? ['sometimes', 'fine'] : ['fine', 'sometimes'],
+          'it breaks when the writer omits a field that the reader requires',
         );
       } else this.#add(where, what, ['fine', 'fine'], '');
     }
@@ -172,8 +176,8 @@ class Judge {
   }
 
   /**
-   * Whoever leaves a field out means the own default. Most writers send it then; in JSON and in optional fields it is
-   * the reader's that counts.
+   * A writer that omits a field means its own default. Most writers send the default; in JSON and for optional fields
+   * the reader's default applies.
    */
   #defaults(where: string, older: Field, newer: Field, flow: Flow): void {
     const [was, is] = [defaultText(older), defaultText(newer)];
@@ -181,19 +185,19 @@ class Judge {
     const meant = (field: Field): Compatibility =>
       field.defaultValue === undefined ? 'fine' : field.requiredness === 'optional' ? 'sometimes' : 'json';
     const verdicts = written('old', flow, meant(older), meant(newer));
-    this.#add(where, `default ${was} became ${is}`, verdicts, 'whoever leaves it out gets the default of who reads it');
+    this.#add(where, `default ${was} became ${is}`, verdicts, "if the writer omits it, the reader's default applies");
   }
 
   #types(where: string, older: Type, newer: Type, flow: Flow): void {
     const [was, is] = [shapeOf(older), shapeOf(newer)];
     if (was !== is) {
       const what = `${nameOfType(older)} became ${nameOfType(newer)}`;
-      this.#add(where, what, ['breaks', 'breaks'], 'whoever reads it refuses it, or reads it as if nothing had come');
+      this.#add(where, what, ['breaks', 'breaks'], 'the reader refuses it, or reads it as absent');
       return;
     }
     if (older.kind !== newer.kind) {
-      // Alike on the wire: enum and i32, string and binary. But not all bytes are text, nor all numbers values of an
-      // enum.
+      // Enum and i32, and string and binary, are equal on the wire. But not all bytes are text, and not all numbers
+      // are enum values.
       const isNarrower = newer.kind === 'string' || newer.kind === 'enum';
       this.#add(
         where,
@@ -261,7 +265,7 @@ class Judge {
     }
   }
 
-  /** A type that travels both ways is looked into twice, one that refers to itself not for ever. */
+  /** Whether the types were compared before in this direction. Ends the recursion for recursive types. */
   #isMet(older: object, newer: object, flow: Flow): boolean {
     const met = this.#met.get(flow) ?? new Set();
     this.#met.set(flow, met);
@@ -270,7 +274,7 @@ class Judge {
     return false;
   }
 
-  /** The same change met again, on the other way, has the worse of both verdicts. */
+  /** Adds a change. If it is found in both directions, the worse verdicts count. */
   #add(
     where: string,
     what: string,
@@ -295,8 +299,8 @@ class Judge {
 }
 
 /**
- * The verdicts where only what that state writes is not always understood: old callers write arguments, new chassis
- * results.
+ * Returns the verdicts for a change that affects only values written by one state. Callers write arguments, chassis
+ * write results.
  */
 function written(
   state: 'old' | 'new',
@@ -317,7 +321,7 @@ function order({ fields }: StructType): string {
   return fields.map(({ id }) => id).join(', ');
 }
 
-/** What the wire shows of a type: its own number, not what is inside. */
+/** Returns the wire type of a type, without its parameters. */
 function shapeOf({ kind }: Type): string {
   if (kind === 'enum') return 'i32';
   return kind === 'binary' ? 'string' : kind;

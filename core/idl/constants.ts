@@ -1,59 +1,60 @@
-// Values written in the IDL, as constants and as defaults of fields, checked against their type and turned into the
-// plain
+// Values of constants and of field defaults in an IDL, checked against their types and converted to the plain
+// JavaScript values that handlers use. References to constants and enum values are resolved; circular references are
+// refused.
+
+import { type ConstValue, SyntaxType } from '@creditkarma/thrift-parser';
 import type { EnumType, StructType, Type } from '../thrift/mod.ts';
 import { type IdlFile, idlFault, quote, suggest } from './fault.ts';
 import { type Scope, wholeNumber } from './scope.ts';
 import { index } from './tokens.ts';
 import { isSameType, nameOfType } from './typename.ts';
 
-// JavaScript values that handlers see. References to constants and enum values are followed, circles are refused.
-
-import { type ConstValue, SyntaxType } from '@creditkarma/thrift-parser';
-
-/** A value with its type and its weight (how many values it is made of). */
+/** A value with its type and its weight, which is the number of values it contains. */
 export interface Valued {
   readonly type: Type;
   readonly value: unknown;
   readonly weight: number;
 }
 
-/** The default of a field of a struct, undefined for none. */
+/** Returns the default of a field of a struct; undefined for none. */
 export type DefaultOf = (struct: StructType, field: string) => Valued | undefined;
 
-/** Values that one default or constant may be made of, references followed: they can double with each line. */
+/**
+ * Maximum values in one default or constant with references resolved, which can double their number with each line.
+ */
 export const VALUE_WEIGHT_MAX = 10_000;
 
 export class Constants {
   readonly #done: Map<object, Valued> = new Map();
-  readonly #underWay: Set<object> = new Set();
+  readonly #evaluating: Set<object> = new Set();
   readonly #defaultOf: DefaultOf;
   #weight = 0;
 
-  /** `defaultOf` gives the default of a field of a struct, for struct values that leave it out. */
+  /** @param defaultOf returns the default of a field, for struct values that omit it */
   constructor(defaultOf: DefaultOf) {
     this.#defaultOf = defaultOf;
   }
 
-  /** The constant of that name in the scope, which must have it. */
+  /** Returns the constant of that name. @throws KatamariError bad_request if the scope does not define it */
   constant(scope: Scope, name: string, at: number): Valued {
     const syntax = scope.constants.get(name);
     if (syntax === undefined) throw idlFault(scope.file, at, `unknown constant ${quote(name)}`);
     const done = this.#done.get(syntax);
     if (done !== undefined) return done;
-    if (this.#underWay.has(syntax)) {
+    if (this.#evaluating.has(syntax)) {
       throw idlFault(scope.file, index(syntax.name), `constant ${quote(name)} is defined by itself, give it a value`);
     }
-    if (this.#underWay.size >= CHAIN_MAX) {
+    if (this.#evaluating.size >= CHAIN_MAX) {
       throw idlFault(scope.file, index(syntax.name), `more than ${CHAIN_MAX} constants defined by one another`);
     }
-    this.#underWay.add(syntax);
+    this.#evaluating.add(syntax);
     const result = this.evaluate(scope, syntax.initializer, scope.resolve(syntax.fieldType));
-    this.#underWay.delete(syntax);
+    this.#evaluating.delete(syntax);
     this.#done.set(syntax, result);
     return result;
   }
 
-  /** The value that the syntax means as the type wanted, and its weight. Throws with its place when it does not fit. */
+  /** Evaluates a value as the given type. @throws KatamariError bad_request with the position if it does not match */
   evaluate(scope: Scope, syntax: ConstValue, type: Type): Valued {
     const outside = this.#weight;
     this.#weight = 0;
@@ -72,7 +73,7 @@ export class Constants {
         return this.#reference(scope, syntax.value, index(syntax), type, syntax);
       case SyntaxType.BooleanLiteral:
         if (type.kind === 'bool') return syntax.value;
-        // To the Apache compiler these words are the numbers 1 and 0.
+        // The Apache compiler treats `true` and `false` as 1 and 0.
         return fromInteger(syntax.value ? 1n : 0n, type, (_got, hint) => wrong(String(syntax.value), hint));
       case SyntaxType.IntConstant:
         return fromInteger(wholeNumber(syntax.value.value), type, wrong);
@@ -94,7 +95,7 @@ export class Constants {
         if (type.kind !== 'list' && type.kind !== 'set') throw wrong('a list');
         const values = syntax.elements.map((element) => this.#value(scope, element, type.element));
         if (type.kind === 'list') return values;
-        // A value written twice is in the set once, as in every language that the Apache compiler writes.
+        // Repeated values are in the set once, as in every language of the Apache compiler.
         return new Set(new Map(values.map((value) => [keyOf(value), value])).values());
       }
       case SyntaxType.ConstMap:
@@ -111,7 +112,7 @@ export class Constants {
           return new Map(pairs);
         }
         if (type.kind === 'struct') return this.#struct(scope, syntax, type.struct);
-        // With nothing inside, either bracket will do, as for the Apache compiler.
+        // Empty values may have either kind of bracket, as in the Apache compiler.
         if (type.kind === 'list' && syntax.properties.length === 0) return [];
         if (type.kind === 'set' && syntax.properties.length === 0) return new Set();
         throw wrong('a map');
@@ -164,7 +165,7 @@ export class Constants {
     return result;
   }
 
-  /** CONSTANT, Enum.VALUE, prefix.CONSTANT or prefix.Enum.VALUE. */
+  /** Resolves CONSTANT, Enum.VALUE, prefix.CONSTANT or prefix.Enum.VALUE. */
   #reference(scope: Scope, name: string, at: number, type: Type, syntax: ConstValue): unknown {
     const found = scope.find(name);
     if (found?.scope.constants.has(found.name) === true) {
@@ -202,24 +203,26 @@ export class Constants {
   }
 }
 
-/** The grammar's place of a list or map is somewhere behind its opening bracket. */
+/**
+ * Returns the position of a value. The grammar's position of a list or map is somewhere after its opening bracket.
+ */
 function placeOf({ text }: IdlFile, syntax: ConstValue): number {
   const at = index(syntax);
   if (syntax.type === SyntaxType.ConstList) return text.lastIndexOf('[', at - 1);
   return syntax.type === SyntaxType.ConstMap ? text.lastIndexOf('{', at - 1) : at;
 }
 
-/** Sets an own property whatever its name: plain assignment to `__proto__` would change the prototype. */
+/** Sets an own property. Plain assignment to `__proto__` would change the prototype. */
 export function setOwn(target: Record<string, unknown>, name: string, value: unknown): void {
   if (name === '__proto__')
     Object.defineProperty(target, name, { value, enumerable: true, configurable: true, writable: true });
   else target[name] = value;
 }
 
-/** With curly braces around it or without. */
+/** Matches a UUID with or without braces. */
 const UUID_PATTERN =
   /^(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\{[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\})$/i;
-/** Constants that refer to one another in a row: each is a step of recursion. */
+/** Maximum chain of constants that refer to each other. Each is one level of recursion. */
 const CHAIN_MAX = 200;
 const INTEGER_BITS: ReadonlyMap<Type['kind'], bigint> = new Map([
   ['i8', 8n],
@@ -242,7 +245,7 @@ function fromInteger(value: bigint, type: Type, wrong: (got: string, hint?: stri
   return type.kind === 'i64' ? value : Number(value);
 }
 
-/** A constant's value where another type is wanted: numbers may widen or narrow when they fit. */
+/** Converts a constant to another type. Numbers may be widened or narrowed if they fit. */
 function convert(value: unknown, from: Type, to: Type, wrong: (got: string) => Error): unknown {
   if (isSameType(from, to)) return value;
   if (typeof value === 'bigint' || (typeof value === 'number' && from.kind !== 'double')) {
@@ -257,7 +260,7 @@ function namesOf(type: EnumType): string {
   return [...type.byName].map(([name, value]) => `${name} = ${value}`).join(', ');
 }
 
-/** Something equal for equal values: text for those that JavaScript compares by identity. */
+/** Returns a key that is equal for equal values: text for values that JavaScript compares by identity. */
 function keyOf(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   return JSON.stringify(value, (_key, part: unknown) => {

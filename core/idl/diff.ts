@@ -1,13 +1,13 @@
-// How two interfaces differ, in lines for people: said when a chassis does not fit the pool it wants to join.
+// Lists the differences between two interfaces as text, for the error when a chassis does not match its pool.
 
 import type { EnumType, Field, Interface, Method, StructType, Type } from '../thrift/mod.ts';
 import { jsonOf } from './json.ts';
 
-/** Lines shown at most; what follows is counted. */
+/** Maximum lines. Further differences are only counted. */
 export const LINES_MAX = 30;
 
 /**
- * One line for each difference, `here` for the first and `there` for the second; '' when the interfaces are equal:
+ * Returns one line per difference, with `here` for the first and `there` for the second; '' for equal interfaces:
  * `add: parameter 2 num2: i32 here, i64 there`.
  */
 export function describeDifference(a: Interface, b: Interface): string {
@@ -21,7 +21,7 @@ export function describeDifference(a: Interface, b: Interface): string {
 
 class Comparison {
   readonly #lines: string[] = [];
-  /** Pairs of types still to be compared, and those met already. */
+  /** Pairs of types to compare, and the types that were compared. */
   readonly #open: (() => void)[] = [];
   readonly #met: Map<object, Set<object>> = new Map();
 
@@ -86,7 +86,7 @@ class Comparison {
     }
   }
 
-  /** The name of a type by which it is compared; structs and enums of one name are queued to be looked into. */
+  /** Returns the name by which a type is compared. Structs and enums of the same name are queued for comparison. */
   #typeName(type: Type, other: Type): string {
     if (type.kind === 'struct') {
       if (other.kind === 'struct' && plain(type.struct.name) === plain(other.struct.name)) {
@@ -114,7 +114,7 @@ class Comparison {
     const met = this.#met.get(a) ?? new Set();
     if (met.has(b)) return;
     this.#met.set(a, met.add(b));
-    // Met from the other side already, when names are asked for both ways.
+    // The pair may have been queued from the other side.
     if (this.#met.get(b)?.has(a) === true) return;
     this.#open.push(compare);
   }
@@ -144,7 +144,7 @@ function duration(ms: number): string {
   return ms === 0 ? 'none' : `${ms}ms`;
 }
 
-/** As JSON, or "none". */
+/** Returns the value as JSON, or "none". */
 export function defaultText(field: Field): string {
   return field.defaultValue === undefined ? 'none' : JSON.stringify(jsonOf(field.type, field.defaultValue));
 }

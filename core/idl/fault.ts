@@ -1,15 +1,15 @@
-// Errors of this room: where in which file, what, and what to do. Also the small words around them: how a wrong value
-// is quoted, and which known name was probably meant.
+// Errors of the IDL compiler: file and position, the problem, and a remedy. Also formats quoted values and suggests
+// similar names.
 
 import { KatamariError } from '../mod.ts';
 
-/** One IDL file while it is being read: the name it is included under, and its text. */
+/** An IDL file: the name under which it is included, and its text. */
 export interface IdlFile {
   readonly name: string;
   readonly text: string;
 }
 
-/** `calculator.thrift:12:3: what` for the place `index` (UTF-16 units from the start) of the file. */
+/** Returns the error `calculator.thrift:12:3: what` for the position `index` (UTF-16 units) of the file. */
 export function idlFault(file: IdlFile, index: number, what: string): KatamariError {
   const before = file.text.slice(0, Math.max(0, index));
   const line = before.split('\n').length;
@@ -17,7 +17,7 @@ export function idlFault(file: IdlFile, index: number, what: string): KatamariEr
   return new KatamariError('bad_request', `${file.name}:${line}:${column}: ${cut(what, FAULT_LENGTH_MAX)}`);
 }
 
-/** `, did you mean "Work"?`, else `; known: a, b, c`, else nothing. For the end of an "unknown name" message. */
+/** Returns the end of an "unknown name" message: `, did you mean "Work"?`, else `; known: a, b, c`, else ''. */
 export function suggest(name: string, known: Iterable<string>): string {
   const names = [...known];
   let best = '';
@@ -35,7 +35,7 @@ export function suggest(name: string, known: Iterable<string>): string {
   return `; known: ${shown}${names.length > NAMES_SHOWN_MAX ? `, and ${names.length - NAMES_SHOWN_MAX} more` : ''}`;
 }
 
-/** A value as a message quotes it: JSON where there is one, cut to a readable length. */
+/** Quotes a value for a message: as JSON if possible, truncated to a readable length. */
 export function quote(value: unknown): string {
   if (value === undefined) return 'nothing';
   if (typeof value === 'bigint') return `${value}n`;
@@ -50,21 +50,21 @@ export function quote(value: unknown): string {
   return value === null ? 'null' : `${value as boolean}`;
 }
 
-/** Longest text of a value or token in a message. */
+/** Maximum characters of a value or token in a message. */
 const QUOTE_LENGTH_MAX = 60;
-/** Longest description of a mistake: it quotes names from the file, which may be of any length. */
+/** Maximum characters of a description, which may quote names of any length. */
 const FAULT_LENGTH_MAX = 600;
 const NAMES_SHOWN_MAX = 20;
-/** Only so many candidates are compared: the message is a courtesy, not a search. */
+/** Maximum candidates to compare for a suggestion, which bounds the cost of an error message. */
 const SUGGEST_FROM_MAX = 1000;
-/** Names longer than this are not compared at all. */
+/** Longer names are not compared. */
 const COMPARED_LENGTH_MAX = 64;
 
 function cut(text: string, length: number): string {
   return text.length > length ? `${text.slice(0, length)}...` : text;
 }
 
-/** Letters to change, add, drop or swap with their neighbor; `limit` when it is at least that. */
+/** Returns the edit distance with transpositions (Damerau-Levenshtein), at most `limit`. */
 function editDistance(a: string, b: string, limit: number): number {
   if (a.length > COMPARED_LENGTH_MAX || b.length > COMPARED_LENGTH_MAX) return limit;
   if (Math.abs(a.length - b.length) >= limit) return limit;

@@ -1,6 +1,6 @@
-// Strict binary <-> JSON values by the table in docs/idl.md, straight from one to the other. What comes in is
-// refused with the path and what was expected; what goes out loses no digit. Object keys from outside (`__proto__`,
-// `constructor`) are only ever data.
+// Converts between strict binary and JSON values by the table in docs/idl.md, without an intermediate form. Invalid
+// input is refused with its path and the expected type; output keeps every digit. Object keys from outside, such as
+// `__proto__` and `constructor`, are treated as data.
 
 import { KatamariError } from '../mod.ts';
 import {
@@ -32,13 +32,13 @@ import { nameOfType } from './typename.ts';
 
 export type JsonResult =
   | { readonly ok: true; readonly value: unknown }
-  /** A declared exception: its plain name and its fields. */
+  /** A declared exception: its unqualified name and its fields. */
   | { readonly ok: false; readonly exception: string; readonly fields: Record<string, unknown> };
 
 /**
- * JSON-RPC params as the method's argument struct. An object goes by name, an array by position in the order of the
- * file, undefined and null are none. Arguments without a default that are not `optional` must be given. Throws
- * bad_request with jsonRpcCode -32602: `params.work.num1: expected i32, got "seven"`.
+ * Encodes JSON-RPC params as the method's argument struct. An object has params by name, an array by position in file
+ * order; undefined and null mean no params. Arguments must be given unless they are `optional` or have a default.
+ * @throws KatamariError bad_request with jsonRpcCode -32602: `params.work.num1: expected i32, got "seven"`
  */
 export function encodeParams(method: Method, params: unknown): Buffer {
   const { fields } = method.args;
@@ -61,8 +61,8 @@ export function encodeParams(method: Method, params: unknown): Buffer {
 }
 
 /**
- * The result struct of a method as JSON; void is null. Throws resource_failed when the chassis sent what its own
- * interface does not allow.
+ * Decodes the result struct of a method to JSON; void is null.
+ * @throws KatamariError resource_failed if the result does not match the chassis' own interface
  */
 export function decodeResult(method: Method, result: Uint8Array): JsonResult {
   let decoded: Record<string, unknown>;
@@ -89,12 +89,12 @@ export function decodeResult(method: Method, result: Uint8Array): JsonResult {
   );
 }
 
-/** The argument struct as JSON params by name: the inverse of encodeParams. */
+/** Decodes the argument struct to JSON params by name: the inverse of encodeParams. */
 export function decodeParams(method: Method, args: Uint8Array): Record<string, unknown> {
   return decodeWith(JSON_VALUES, method.args, args, 'params');
 }
 
-/** The result struct of a JSON result: the inverse of decodeResult. */
+/** Encodes a JSON result as the result struct: the inverse of decodeResult. */
 export function encodeResult(method: Method, result: JsonResult): Buffer {
   if (!result.ok) {
     const field = method.throws.find((field) => exceptionName(field) === result.exception);
@@ -112,12 +112,12 @@ export function encodeResult(method: Method, result: JsonResult): Buffer {
   return encodeWith(JSON_VALUES, method.result, {}, 'result');
 }
 
-/** True for arguments that JSON params must have: neither `optional` nor with a default. */
+/** Whether JSON params must contain the argument: it is not `optional` and has no default. */
 export function isParamRequired(field: Field): boolean {
   return field.requiredness !== 'optional' && field.defaultValue === undefined;
 }
 
-/** The JSON of a plain JavaScript value, such as a default. */
+/** Converts a plain JavaScript value, such as a default, to JSON. */
 export function jsonOf(type: Type, value: unknown): unknown {
   const out = new BinaryWriter();
   PLAIN.coder(type).write(out, value);
@@ -149,7 +149,7 @@ function invalid(message: string): KatamariError {
   return new KatamariError('bad_request', message, INVALID_PARAMS);
 }
 
-/** `add takes (num1: i32, num2: i32)`. */
+/** Returns the signature for error messages: `add takes (num1: i32, num2: i32)`. */
 function signature(method: Method): string {
   return `${method.name} takes (${method.args.fields.map((field) => `${field.name}: ${nameOfType(field.type)}`).join(', ')})`;
 }
@@ -257,14 +257,14 @@ class JsonEnumCoder implements Coder {
     else throw new WireError(`expected ${name}, got ${quote(value)}; known: ${[...byName.keys()].join(', ')}`);
   }
 
-  /** Its name; the number itself when a newer chassis sends one that this interface does not name. */
+  /** Returns the name; the number if this interface has no name for it, because a newer chassis may send one. */
   read(from: BinaryReader): string | number {
     const value = from.i32();
     return this.#enum.byValue.get(value) ?? value;
   }
 }
 
-/** Maps whose keys have one text each: objects. */
+/** Maps whose keys have a unique text form, as objects. */
 class ObjectCoder implements Coder {
   readonly #type: MapType;
   readonly #key: Coder;
@@ -284,7 +284,7 @@ class ObjectCoder implements Coder {
     }
     const given = value as Record<string, unknown>;
     const keys = Object.keys(given);
-    // Only enums have two texts for one key: the name and the number.
+    // Only enum keys have two text forms: the name and the number.
     const seen = this.#type.key.kind === 'enum' ? new Set<unknown>() : undefined;
     out.enter();
     out.byte(WIRE_OF_KIND[this.#type.key.kind]);
@@ -324,7 +324,7 @@ class ObjectCoder implements Coder {
   }
 }
 
-/** All other maps: arrays of [key, value]. */
+/** All other maps, as arrays of [key, value] pairs. */
 class PairsCoder implements Coder {
   readonly #type: MapType;
   readonly #key: Coder;
@@ -384,5 +384,5 @@ class PairsCoder implements Coder {
   }
 }
 
-/** JSON values as they come from JSON.parse and go to JSON.stringify. */
+/** The dialect of JSON values, as JSON.parse returns and JSON.stringify takes them. */
 const JSON_VALUES: Dialect = new JsonDialect();

@@ -1,4 +1,5 @@
-// The door of core/idl: what other rooms may import.
+// The Thrift interface language: parses IDL, encodes and decodes values by it, and compares interfaces. Other rooms
+// import only from here.
 
 export { decodeStruct, encodeStruct } from './codec.ts';
 export { type Change, changesBetween, type Compatibility } from './compatibility.ts';

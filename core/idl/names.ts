@@ -1,10 +1,11 @@
-// Plain names for the types of several files in one text.
+// Unqualified names for types that come from several files.
 
 import type { Type } from '../thrift/mod.ts';
 
 /**
- * Plain names wherever they are unambiguous, so that it does not matter in which file a type stands; where two files
- * define the same name, the included one's is `shared_Name`. `taken` are names that stand for something else already.
+ * Returns unqualified names if they are unambiguous, so that the file of a type does not matter. If two files define
+ * the same name, that of the included file becomes `shared_Name`.
+ * @param taken names that are already in use
  */
 export function flatNames(types: readonly Type[], taken: Set<string>): Map<object, string> {
   const owners = new Map<string, { name: string }[]>();
@@ -36,7 +37,7 @@ export function flatNames(types: readonly Type[], taken: Set<string>): Map<objec
   return names;
 }
 
-/** By code unit: the same on every machine, unlike localeCompare. */
+/** Compares by code unit, which gives the same order on every machine, unlike localeCompare. */
 export function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }

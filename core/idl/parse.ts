@@ -1,6 +1,10 @@
-// IDL text to what it means. The one way in: reads the files, resolves every name, checks every default, and gives
-// the services with their inherited methods. Anything wrong is one bad_request that names file, line, column and what
-// to do.
+// Compiles IDL text to the model in core/thrift/model.ts. This is the only entry point: it reads the files, resolves
+// every name, checks every default, and returns the services with their inherited methods. Every error is a
+// bad_request with file, line, column and remedy. Limits protect against hostile text: characters, files, nesting,
+// type and value sizes, methods.
+
+import type { FieldDefinition, FunctionDefinition, Identifier, ServiceDefinition } from '@creditkarma/thrift-parser';
+import { createHash } from 'node:crypto';
 import type { EnumType, Field, IdlSource, Interface, Method, StructType, Type } from '../thrift/mod.ts';
 import { methodRules, readAnnotations } from './annotations.ts';
 import { canonicalText } from './canonical.ts';
@@ -11,31 +15,26 @@ import { loadSource, prefixOf, type SourceFile } from './source.ts';
 import { docBetween } from './syntax.ts';
 import { index } from './tokens.ts';
 
-// Hostile text is bounded: characters, files, nesting, type and value sizes, methods.
-
-import type { FieldDefinition, FunctionDefinition, Identifier, ServiceDefinition } from '@creditkarma/thrift-parser';
-import { createHash } from 'node:crypto';
-
 /** A compiled IDL source. Names from included files are qualified: `shared.SharedStruct`. */
 export interface Idl {
-  /** Services of the main file by name, then those of included files by qualified name. */
+  /** Services of the main file by name, then those of its includes by qualified name. */
   readonly services: ReadonlyMap<string, Interface>;
   readonly structs: ReadonlyMap<string, StructType>;
   readonly enums: ReadonlyMap<string, EnumType>;
-  /** Values as handlers see them. */
+  /** Constants by name, as the plain JavaScript values that handlers use. */
   readonly constants: ReadonlyMap<string, { readonly type: Type; readonly value: unknown }>;
   readonly source: IdlSource;
 }
 
-/** Field id that the mesh's own context travels under. */
+/** Field id that is reserved for CallContext and ReplyContext of the mesh. */
 export const RESERVED_FIELD_ID = 32767;
-/** Methods of all services together, inherited ones counted in each. */
+/** Maximum methods of all services together. Inherited methods count once per service. */
 export const METHODS_MAX = 20_000;
 export const EXTENDS_MAX = 64;
 
 /**
- * Compiles the source. Throws KatamariError bad_request: `calculator.thrift:12:3: unknown type "Wrok", did you mean
- * "Work"?`.
+ * Compiles the source.
+ * @throws KatamariError bad_request: `calculator.thrift:12:3: unknown type "Wrok", did you mean "Work"?`
  */
 export function parseIdl(source: IdlSource): Idl {
   return new Compiler(source).compile();
@@ -49,7 +48,7 @@ class Compiler {
   readonly #scopes: Scope[] = [];
   readonly #byFile: Map<SourceFile, Scope> = new Map();
   readonly #constants: Constants = new Constants((struct, field) => this.#defaultOf(struct, field));
-  /** Fields whose default is still to be worked out, by struct and name. */
+  /** Fields whose default was not evaluated yet, by struct and name. */
   readonly #pending: Map<StructType, Map<string, Pending>> = new Map();
   readonly #defaultsUnderWay: Set<Pending> = new Set();
   readonly #methods: Map<ServiceDefinition, ReadonlyMap<string, Method>> = new Map();
@@ -65,7 +64,7 @@ class Compiler {
     for (const scope of this.#scopes) scope.resolveAll();
     for (const scope of this.#scopes) for (const open of scope.structs.values()) this.#fillStruct(open);
     const services = new Map<string, Interface>();
-    // The main file last in the list of scopes, first in what is shown.
+    // The main file is the last scope, but comes first in the result.
     for (const scope of [...this.#scopes].reverse()) {
       for (const [name, syntax] of scope.services) services.set(scope.qualifier + name, this.#interface(scope, syntax));
     }
@@ -84,7 +83,7 @@ class Compiler {
     return { services, structs, enums, constants, source: this.#source };
   }
 
-  /** Scopes of the included files first, then of the file itself. */
+  /** Creates the scopes of the included files, then of the file itself. */
   #scopeOf(file: SourceFile, qualifiers: Set<string>): Scope {
     const known = this.#byFile.get(file);
     if (known !== undefined) return known;
@@ -93,7 +92,7 @@ class Compiler {
     if (isMain) qualifiers.add('');
     else {
       qualifier = `${prefixOf(file.name)}.`;
-      // Two files of one name in different folders: the folder tells them apart.
+      // Files of the same name in different folders are distinguished by the folder.
       if (qualifiers.has(qualifier))
         qualifier = `${file.name.replace(/\.thrift$/, '').replace(/[^A-Za-z0-9_]+/g, '_')}.`;
       while (qualifiers.has(qualifier)) qualifier = `${qualifier.slice(0, -1)}_.`;
@@ -112,7 +111,7 @@ class Compiler {
     this.#fields(scope, syntax.fields, struct, index(syntax.name), fields, {});
   }
 
-  /** Reads fields into `into`, which is the struct's own array. */
+  /** Adds the fields to `into`, which is the struct's own array. */
   #fields(
     scope: Scope,
     list: readonly FieldDefinition[],
@@ -208,7 +207,7 @@ class Compiler {
     const done = this.#constants.evaluate(scope, pending.syntax.defaultValue, field.type);
     this.#defaultsUnderWay.delete(pending);
     pending.done = done;
-    // A union has what it was given and nothing else, so a default in it is only checked.
+    // A union contains only the field that was set, so its default is checked but not used.
     if (struct.kind !== 'union') field.defaultValue = done.value;
     return done;
   }
@@ -223,7 +222,7 @@ class Compiler {
       service,
       doc: scope.docOf(syntax),
       methods,
-      // Worked out when asked for: a file may have many services, and each text holds all types it needs.
+      // Computed on first use: a file may have many services, and each text contains all types it needs.
       get canonical(): string {
         canonical ??= canonicalText(service, methods);
         return canonical;
@@ -285,7 +284,7 @@ class Compiler {
         [...services.keys()].map((name) => `${prefix}.${name}`),
       );
       const hint = suggest(parent.value, [...scope.services.keys(), ...prefixes]);
-      // The parser's place of the parent begins at "extends".
+      // The parser's position of the parent is that of "extends".
       const at = parent.loc.end.index - parent.value.length;
       throw idlFault(scope.file, at, `unknown service ${quote(parent.value)} to extend${hint}`);
     }

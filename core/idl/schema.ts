@@ -1,12 +1,12 @@
-// Types as JSON Schema (draft-07) for OpenRPC: what json.ts takes and gives, no more and no less, as far as schemas
-// can say it. Structs and enums are components that others refer to, so recursive types end.
+// Types as JSON Schema (draft-07) for OpenRPC. A schema describes what json.ts accepts and returns, as far as JSON
+// Schema can express it. Structs and enums are components that are referred to, so recursive types are possible.
 
 import type { EnumType, Field, Method, StructType, Type } from '../thrift/mod.ts';
 import { isParamRequired, jsonOf } from './json.ts';
 
 export type JsonSchema = Record<string, unknown>;
 
-/** One parameter as OpenRPC describes it. */
+/** A parameter in OpenRPC. */
 export interface ParamDescription {
   readonly name: string;
   readonly description?: string;
@@ -15,8 +15,8 @@ export interface ParamDescription {
 }
 
 /**
- * The schema of a type. Structs and enums are added to `components` under their names (with a number behind when
- * another type has the name) and referred to as `#/components/schemas/NAME`.
+ * Returns the schema of a type. Structs and enums are added to `components` under their names (with a number appended
+ * if the name is taken) and referred to as `#/components/schemas/NAME`.
  */
 export function schemaOf(type: Type, components: Record<string, object>): JsonSchema {
   switch (type.kind) {
@@ -59,7 +59,7 @@ export function schemaOf(type: Type, components: Record<string, object>): JsonSc
   }
 }
 
-/** The parameters of a method, in the order of the file. */
+/** Returns the parameters of a method in file order. */
 export function paramsOf(method: Method, components: Record<string, object>): ParamDescription[] {
   return method.args.fields.map((field) => ({
     name: field.name,
@@ -73,7 +73,7 @@ const WHOLE_PATTERN = '^(?:0|-?[1-9][0-9]{0,18})$';
 const BASE64_PATTERN = '^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$';
 const UUID_PATTERN = '^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$';
 
-/** Names given in each set of components, so that one type has one name in it. */
+/** Assigned names by set of components, so that a type has one name in it. */
 const namesIn: WeakMap<object, Map<object, string>> = new WeakMap();
 
 function reference(
@@ -88,7 +88,7 @@ function reference(
     name = owner.name;
     for (let i = 2; Object.hasOwn(components, name) || name in Object.prototype; i++) name = `${owner.name}_${i}`;
     names.set(owner, name);
-    // Taken before it is made: the type may refer to itself.
+    // Assign the name before building the schema, because the type may refer to itself.
     components[name] = {};
     components[name] = make();
   }
@@ -115,7 +115,7 @@ function mapSchema(key: Type, value: Type, components: Record<string, object>): 
   };
 }
 
-/** What the keys of an object may be; undefined when the map is an array of pairs. */
+/** Returns the schema of object keys; undefined if the map is an array of pairs. */
 function keySchema(key: Type): JsonSchema | undefined {
   if (key.kind === 'string') return {};
   if (key.kind === 'bool') return { propertyNames: { enum: ['true', 'false'] } };
@@ -163,12 +163,12 @@ function fieldSchema(field: Field, components: Record<string, object>): JsonSche
   if (field.doc !== '') described['description'] = field.doc;
   if (field.defaultValue !== undefined) described['default'] = jsonOf(field.type, field.defaultValue);
   if (field.requiredness === 'optional') return { ...described, anyOf: [schema, { type: 'null' }] };
-  // Beside a $ref nothing else counts in draft-07.
+  // In draft-07, siblings of $ref are ignored.
   if ('$ref' in schema && Object.keys(described).length > 0) return { ...described, allOf: [schema] };
   return { ...schema, ...described };
 }
 
-/** An object whose keys come from the IDL, `__proto__` among them. */
+/** Creates an object with keys from the IDL, which may include `__proto__`. */
 function properties(entries: readonly (readonly [string, JsonSchema])[]): JsonSchema {
   return Object.fromEntries(entries);
 }

@@ -1,13 +1,5 @@
-// The names of one IDL file and what they stand for: types (typedefs followed), constants, services, and through its
-// includes
-import type { EnumType, Field, StructType, Type } from '../thrift/mod.ts';
-import { readAnnotations } from './annotations.ts';
-import { idlFault, quote, suggest } from './fault.ts';
-import type { SourceFile } from './source.ts';
-import { docBetween } from './syntax.ts';
-import { index } from './tokens.ts';
-
-// those of other files. Types are resolved when first asked for, so that the order of definitions does not matter.
+// The names of one IDL file: types (with typedefs resolved), constants and services, and those of its includes. Types
+// are resolved on first use, so the order of definitions does not matter.
 
 import {
   type ConstDefinition,
@@ -22,10 +14,17 @@ import {
   type TypedefDefinition,
   type UnionDefinition,
 } from '@creditkarma/thrift-parser';
+import type { EnumType, Field, StructType, Type } from '../thrift/mod.ts';
+import { readAnnotations } from './annotations.ts';
+import { idlFault, quote, suggest } from './fault.ts';
+import type { SourceFile } from './source.ts';
+import { docBetween } from './syntax.ts';
+import { index } from './tokens.ts';
+
 type StructSyntax = StructDefinition | UnionDefinition | ExceptionDefinition;
 type TypeSyntax = StructSyntax | TypedefDefinition | EnumDefinition;
 
-/** A struct whose fields are still to come; `fields` is the same array that the model shows. */
+/** A struct whose fields are added later. `fields` is the array of the model. */
 export interface OpenStruct {
   readonly scope: Scope;
   readonly syntax: StructSyntax;
@@ -35,7 +34,7 @@ export interface OpenStruct {
 
 export class Scope {
   readonly file: SourceFile;
-  /** '' for the main file, else `shared.`: what its names are qualified with. */
+  /** Prefix of qualified names: '' for the main file, else for example `shared.` */
   readonly qualifier: string;
   readonly includes: ReadonlyMap<string, Scope>;
   readonly constants: Map<string, ConstDefinition> = new Map();
@@ -77,7 +76,7 @@ export class Scope {
     }
   }
 
-  /** Resolves every type of this file, so that mistakes in unused ones are found too. */
+  /** Resolves every type of this file, so that errors in unused types are reported too. */
   resolveAll(): void {
     for (const name of this.#syntax.keys()) this.#resolveOwn(name);
   }
@@ -86,7 +85,7 @@ export class Scope {
     return this.#docs.get(statement) ?? '';
   }
 
-  /** The type that the syntax means. Throws with its place when a name in it is unknown. */
+  /** Resolves a type. @throws KatamariError bad_request with the position of an unknown name */
   resolve(syntax: FunctionType | FieldType): Type {
     switch (syntax.type) {
       case SyntaxType.Identifier:
@@ -115,7 +114,7 @@ export class Scope {
     }
   }
 
-  /** The scope and plain name behind `name` or `prefix.name`; undefined when the prefix is no include. */
+  /** Returns the scope and unqualified name of `name` or `prefix.name`; undefined if the prefix is not an include. */
   find(name: string): { scope: Scope; name: string } | undefined {
     const dot = name.lastIndexOf('.');
     if (dot === -1) return { scope: this, name };
@@ -123,7 +122,7 @@ export class Scope {
     return scope === undefined ? undefined : { scope, name: name.slice(dot + 1) };
   }
 
-  /** The enum of that name, through typedefs; undefined when it is something else or nothing. */
+  /** Returns the enum of that name, resolving typedefs; undefined if there is none. */
   findEnum(name: string): EnumType | undefined {
     const found = this.find(name);
     if (found === undefined || !found.scope.#syntax.has(found.name)) return undefined;
@@ -231,7 +230,7 @@ export class Scope {
     return { name: this.qualifier + syntax.name.value, doc: this.docOf(syntax), byName, byValue };
   }
 
-  /** Refuses huge types: a chain of typedefs can name in a few lines what takes gigabytes to write out. */
+  /** Refuses huge types: with a few lines of typedefs, the expanded type can take gigabytes. */
   #checked(syntax: FieldType, type: Type): Type {
     let parts = 1;
     if (type.kind === 'list' || type.kind === 'set') parts += partsOf(type.element);
@@ -247,7 +246,7 @@ export class Scope {
     return type;
   }
 
-  /** `others` are of another kind, but have names that no other may have. */
+  /** @param others definitions of other kinds that share the namespace */
   #claim<T>(
     map: Map<string, T>,
     name: Identifier,
@@ -263,12 +262,12 @@ export class Scope {
   }
 }
 
-/** Value of an integer literal, decimal or hex, signed. */
+/** Returns the value of a signed integer literal, decimal or hex. */
 export function wholeNumber(text: string): bigint {
   return text.startsWith('-') ? -BigInt(text.slice(1)) : BigInt(text);
 }
 
-/** Containers and leaves a type is written with, typedefs expanded. */
+/** Counts the containers and scalars of a type with typedefs expanded. */
 export const TYPE_PARTS_MAX = 256;
 const TYPEDEF_CHAIN_MAX = 500;
 const partsByType: WeakMap<Type, number> = new WeakMap();

@@ -1,27 +1,28 @@
-// The files of an interface: found from the main file by their includes, read from disk or taken from an IdlSource that
-// travelled. Bounded in number and size, and no file includes itself, however indirectly.
+// The files of an interface, found by following includes from the main file, either on disk or in an IdlSource that
+// another process sent. Limits: number and size of files. Include cycles are refused.
 
 import { readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, posix } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { SyntaxType } from '@creditkarma/thrift-parser';
 import { KatamariError } from '../mod.ts';
 import type { IdlSource } from '../thrift/mod.ts';
 import { idlFault, suggest } from './fault.ts';
 import { FILE_LENGTH_MAX, parseSyntax, type SyntaxFile } from './syntax.ts';
 import { index } from './tokens.ts';
-import { fileURLToPath } from 'node:url';
-import { SyntaxType } from '@creditkarma/thrift-parser';
 
-/** A file with the files it includes, by the prefix their names have in it. */
+/** A file, and the files it includes by the prefix of their names. */
 export interface SourceFile extends SyntaxFile {
   readonly includes: ReadonlyMap<string, SourceFile>;
 }
 
 export const FILES_MAX = 100;
-/** Characters of all files together: what one compile may cost. */
+/** Maximum characters of all files together, which bounds the cost of one compilation. */
 export const SOURCE_LENGTH_MAX: number = 4 * FILE_LENGTH_MAX;
 
 /**
- * Reads the file and all it includes from disk. Throws bad_request when one is missing, too big or cannot be parsed.
+ * Reads a file and all its includes from disk.
+ * @throws KatamariError bad_request if one is missing, too large or invalid
  */
 export function readIdlFile(path: string | URL): IdlSource {
   const file = path instanceof URL ? fileURLToPath(path) : path.startsWith('file:') ? fileURLToPath(path) : path;
@@ -37,7 +38,7 @@ export function readIdlFile(path: string | URL): IdlSource {
   return { main, files };
 }
 
-/** The main file of a source with its includes. */
+/** Parses the main file of a source and its includes. */
 export function loadSource(source: IdlSource): SourceFile {
   const names = Object.keys(source.files);
   if (names.length > FILES_MAX) {
@@ -87,7 +88,7 @@ function loadFiles(main: string, read: (name: string) => string | undefined): So
     return result;
   };
   const include = (from: SyntaxFile, at: number, wanted: string, stack: readonly string[]): SourceFile => {
-    // As the Apache compiler does: next to the including file first, then from where the main file is.
+    // Like the Apache compiler: first relative to the including file, then to the main file.
     const names = [
       ...new Set([posix.normalize(posix.join(posix.dirname(from.name), wanted)), posix.normalize(wanted)]),
     ];
@@ -120,7 +121,7 @@ function loadFiles(main: string, read: (name: string) => string | undefined): So
 function readText(path: string, isMain: boolean): string | undefined {
   try {
     const { size } = statSync(path);
-    // Bytes, at least as many as characters: a first bound before anything is read.
+    // A file has at least as many bytes as characters, so this check bounds what is read.
     if (size > FILE_LENGTH_MAX * 4) throw tooBig(path, size);
     return readFileSync(path, 'utf8');
   } catch (error) {
@@ -135,7 +136,7 @@ function tooBig(path: string, size: number): KatamariError {
   return new KatamariError('bad_request', `The IDL file "${path}" has ${size} bytes, the limit is ${FILE_LENGTH_MAX}`);
 }
 
-/** `common/shared.thrift` is `shared` to those who include it. */
+/** Returns the prefix of an include: `shared` for `common/shared.thrift`. */
 export function prefixOf(name: string): string {
   return posix.basename(name).replace(/\.thrift$/, '');
 }

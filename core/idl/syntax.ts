@@ -1,9 +1,6 @@
-// One IDL file to its syntax tree, by the grammar of @creditkarma/thrift-parser over our tokens. Grammar errors are
-// put into
-import { type IdlFile, idlFault } from './fault.ts';
-import { type DocComment, index, scanIdl, shown } from './tokens.ts';
-
-// words that say what was expected where; the parser's own go to the console and name the token before.
+// Parses one IDL file to a syntax tree, with the grammar of @creditkarma/thrift-parser on our own tokens. Grammar
+// errors are rewritten to say what was expected and where: the parser's own messages go to the console and name the
+// previous token.
 
 import {
   createParser,
@@ -12,23 +9,25 @@ import {
   type ThriftDocument,
   type Token,
 } from '@creditkarma/thrift-parser';
+import { type IdlFile, idlFault } from './fault.ts';
+import { type DocComment, index, scanIdl, shown } from './tokens.ts';
 
 export interface SyntaxFile extends IdlFile {
   readonly document: ThriftDocument;
   readonly docs: readonly DocComment[];
 }
 
-/** Longest text of one file. */
+/** Maximum characters of one file. */
 export const FILE_LENGTH_MAX: number = 1024 * 1024;
 
-/** Reads one file; nothing is resolved yet. Throws bad_request with the place of the first mistake. */
+/** Parses one file without resolving names. @throws KatamariError bad_request with the position of the first error */
 export function parseSyntax(file: IdlFile): SyntaxFile {
   if (file.text.length > FILE_LENGTH_MAX) {
     throw idlFault(file, 0, `the file has ${file.text.length} characters, the limit is ${FILE_LENGTH_MAX}: split it`);
   }
   const { tokens, docs } = scanIdl(file);
   const parser = createParser(tokens, (error) => {
-    // The parser trips over its own report when the very first token is wrong: then it names no place.
+    // If the first token is wrong, the parser reports no position.
     const loc = error.loc as TextLocation | undefined;
     throw loc === undefined
       ? unexpected(file, tokens[0], DEFINITION)
@@ -37,7 +36,7 @@ export function parseSyntax(file: IdlFile): SyntaxFile {
   return { ...file, document: parser.parse(), docs };
 }
 
-/** The last doc comment between two places, '' for none. */
+/** Returns the last doc comment between two positions; '' for none. */
 export function docBetween(file: SyntaxFile, start: number, end: number): string {
   let low = 0;
   let high = file.docs.length;
@@ -51,8 +50,7 @@ export function docBetween(file: SyntaxFile, start: number, end: number): string
 }
 
 function explain(file: IdlFile, tokens: readonly Token[], message: string, reported: number): Error {
-  // The parser names the token before the wrong one, except where it has taken the wrong one already (unless there is
-  // no more).
+  // The parser reports the token before the wrong one, unless it has already consumed the wrong one.
   const at = tokens.findIndex((token) => index(token) === reported);
   const isTaken = message.startsWith('FieldType expected') || message.startsWith('IntConstant expected');
   const next = tokens[Math.min(at + 1, tokens.length - 1)];
@@ -71,7 +69,7 @@ const DEFINITION = 'a definition (include, const, typedef, enum, struct, union, 
 const KEYWORD_LIKE =
   /^(?:list|set|map|bool|byte|i8|i16|i32|i64|double|string|binary|required|optional|true|false|void|oneway|throws|extends)$/;
 
-/** What the parser says, by its beginning, and what we say. */
+/** Beginnings of the parser's messages, and the expected syntax to report instead. */
 const EXPECTED: readonly (readonly [string, string])[] = [
   ['Invalid start', DEFINITION],
   ['Include statement', 'a file name in quotes after "include"'],

@@ -1,14 +1,13 @@
-// IDL text to the tokens that @creditkarma/thrift-parser's grammar reads. Its own scanner is not used: it stops at
-import { type IdlFile, idlFault, quote } from './fault.ts';
-
-// `namespace *`, negative hex numbers, `+5` and `.5`, takes fields named `constructor` for keywords, leaves \n in
-// strings as it is and moves columns at comments. Here also everything old or without meaning for us is taken out
-// (namespaces, cpp_include, xsd_*), so that the grammar never meets it; places in the file stay right because tokens
-// keep their index.
+// Scans IDL text to tokens for the grammar of @creditkarma/thrift-parser. That package's own scanner is not used: it
+// fails on `namespace *`, negative hex numbers, `+5` and `.5`, takes fields named `constructor` for keywords, does
+// not unescape \n in strings, and reports wrong columns after comments. This scanner also removes syntax that is
+// obsolete or has no meaning here (namespaces, cpp_include, xsd_*), so the grammar does not see it. Tokens keep their
+// index, so positions stay correct.
 
 import { SyntaxType, type TextLocation, type Token } from '@creditkarma/thrift-parser';
+import { type IdlFile, idlFault, quote } from './fault.ts';
 
-/** A `/** ... *\/` comment: where it is, and its text without the stars. */
+/** A `/** ... *\/` comment: its position, and its text without the stars. */
 export interface DocComment {
   readonly start: number;
   readonly end: number;
@@ -16,15 +15,15 @@ export interface DocComment {
 }
 
 export interface Scanned {
-  /** Ends with the end-of-file token. Every `loc.start.index` is a place in the file. */
+  /** Tokens, including the end-of-file token. Every `loc.start.index` is a position in the file. */
   readonly tokens: Token[];
   readonly docs: readonly DocComment[];
 }
 
-/** Brackets of any kind inside one another; deeper text is refused before the recursive grammar sees it. */
+/** Maximum nesting of brackets. Deeper text is refused before the recursive grammar sees it. */
 export const NESTING_MAX = 64;
 
-/** Longest number: reading very long ones takes very long. */
+/** Maximum characters of a number, because parsing very long ones is slow. */
 export const NUMBER_LENGTH_MAX = 400;
 
 export function scanIdl(file: IdlFile): Scanned {
@@ -110,8 +109,8 @@ function scanString(file: IdlFile, start: number, mark: string): { value: string
 }
 
 /**
- * The same tokens without what has no meaning for us, with one way to write what has several: `async` is `oneway`,
- * `slist` is `string`, `0x1:` is `1:`, and the parts of constant lists and maps stand between commas.
+ * Removes tokens without meaning here and normalizes synonyms: `async` becomes `oneway`, `slist` becomes `string`,
+ * `0x1:` becomes `1:`, and elements of constant lists and maps are separated by commas.
  */
 function normalise(file: IdlFile, tokens: readonly Token[]): Token[] {
   const out: Token[] = [];
@@ -151,7 +150,7 @@ function normalise(file: IdlFile, tokens: readonly Token[]): Token[] {
       token.type === SyntaxType.CppIncludeKeyword ||
       (OLD_PAIRS.has(token.text) && token.type === SyntaxType.Identifier)
     ) {
-      // One argument follows: cpp_include "x", cpp_type "x", php_namespace X.
+      // These words take one argument: cpp_include "x", cpp_type "x", php_namespace X.
       if (next.type !== SyntaxType.StringLiteral && next.type !== SyntaxType.Identifier) {
         throw idlFault(file, index(next), `expected a quoted text after ${token.text}, got ${shown(next)}`);
       }
@@ -180,27 +179,27 @@ function normalise(file: IdlFile, tokens: readonly Token[]): Token[] {
   return out;
 }
 
-/** Whether a name could have these letters: keywords too, but not `true` and `false`, which are values everywhere. */
+/** Whether the token could be a name. Keywords can, except `true` and `false`, which are always values. */
 function isWord({ type, text }: Token): boolean {
   return type === SyntaxType.Identifier ? !text.includes('-') : KEYWORDS.has(text) && !VALUE_STARTS.has(type);
 }
 
 /**
- * A field may be called `service` or `list`: what stands between a type and the end of the field can only be its
- * name.
+ * Whether a keyword is the name of a field, such as `service` or `list`. The token between a type and the end of a
+ * field can only be its name.
  */
 function isName(beforeThat: Token, before: Token, token: Token, next: Token): boolean {
-  // Definitions do not nest, so their words need less of a proof.
+  // Definitions do not nest, so a weaker check is enough for their keywords.
   if (DEFINERS.has(token.type) && TYPE_ENDS.has(before.type)) {
     return next.type !== SyntaxType.Identifier && next.type !== SyntaxType.StringLiteral;
   }
-  // After `1: T` a type is complete; without a number, T could be the name of the field before.
+  // After `1: T` the type is complete. Without an id, T could be the name of the previous field.
   const isTyped =
     before.type === SyntaxType.Identifier ? TYPE_OPENERS.has(beforeThat.type) : TYPE_ENDS.has(before.type);
   return isTyped && FIELD_ENDS.has(next.type);
 }
 
-/** namespace SCOPE NAME (annotations): skipped, the mesh has its own names. Returns the index of its last token. */
+/** Skips `namespace SCOPE NAME (annotations)`, which has no meaning here. Returns the index of its last token. */
 function skipNamespace(file: IdlFile, tokens: readonly Token[], from: number): number {
   const [keyword, scope, name, after] = [0, 1, 2, 3].map((k) => tokens[Math.min(from + k, tokens.length - 1)] as Token);
   if (keyword === undefined || scope === undefined || name === undefined) return from;
@@ -213,7 +212,7 @@ function skipNamespace(file: IdlFile, tokens: readonly Token[], from: number): n
   return after?.type === SyntaxType.LeftParenToken ? skipGroup(file, tokens, from + 3) : from + 2;
 }
 
-/** Index of the bracket that closes the one at `from`. */
+/** Returns the index of the bracket that closes the one at `from`. */
 function skipGroup(file: IdlFile, tokens: readonly Token[], from: number): number {
   let depth = 0;
   for (let i = from; i < tokens.length; i++) {
@@ -224,7 +223,7 @@ function skipGroup(file: IdlFile, tokens: readonly Token[], from: number): numbe
   throw idlFault(file, index(tokens[from] as Token), 'this bracket is never closed');
 }
 
-/** Copies a constant list or map, its parts separated by commas however the file does it. Returns its last index. */
+/** Copies a constant list or map with its elements separated by commas. Returns the index of its last token. */
 function copyConstant(file: IdlFile, tokens: readonly Token[], from: number, out: Token[], depth: number): number {
   const outside = depth;
   let isAfterValue = false;
@@ -252,7 +251,7 @@ function copyConstant(file: IdlFile, tokens: readonly Token[], from: number, out
   throw idlFault(file, index(tokens[from] as Token), 'this bracket is never closed');
 }
 
-/** A token as a message quotes it. */
+/** Quotes a token for error messages. */
 export function shown(token: Token): string {
   if (token.type === SyntaxType.EOF) return 'the end of the file';
   return quote(token.text);
@@ -263,7 +262,7 @@ export function index(node: { readonly loc: TextLocation }): number {
 }
 
 function token(type: SyntaxType, text: string, start: number, end: number): Token {
-  // Line and column are worked out from the index when somebody asks (fault.ts).
+  // Line and column are computed from the index for error messages (fault.ts).
   return { type, text, loc: { start: place(start), end: place(end) } };
 }
 
@@ -289,7 +288,7 @@ const ESCAPES: Readonly<Record<string, string>> = Object.assign(Object.create(nu
   '\\': '\\',
 });
 
-/** Old words with an argument. */
+/** Obsolete keywords with an argument. */
 const OLD_PAIRS: ReadonlySet<string> = new Set([
   'cpp_type',
   'cpp_namespace',
@@ -334,7 +333,7 @@ const CLOSERS: ReadonlySet<SyntaxType> = new Set([
   SyntaxType.GreaterThanToken,
 ]);
 const SEPARATORS: ReadonlySet<SyntaxType> = new Set([SyntaxType.CommaToken, SyntaxType.SemicolonToken]);
-/** Words that begin a definition. */
+/** Keywords that begin a definition. */
 const DEFINERS: ReadonlySet<SyntaxType> = new Set([
   SyntaxType.NamespaceKeyword,
   SyntaxType.IncludeKeyword,
@@ -346,13 +345,13 @@ const DEFINERS: ReadonlySet<SyntaxType> = new Set([
   SyntaxType.TypedefKeyword,
   SyntaxType.EnumKeyword,
 ]);
-/** What stands before the type of a field. */
+/** Tokens that precede the type of a field. */
 const TYPE_OPENERS: ReadonlySet<SyntaxType> = new Set([
   SyntaxType.ColonToken,
   SyntaxType.RequiredKeyword,
   SyntaxType.OptionalKeyword,
 ]);
-/** What comes after the name of a field. */
+/** Tokens that follow the name of a field. */
 const FIELD_ENDS: ReadonlySet<SyntaxType> = new Set([
   SyntaxType.CommaToken,
   SyntaxType.SemicolonToken,

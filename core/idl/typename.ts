@@ -1,8 +1,8 @@
-// How a type is called in messages, and whether two are the same.
+// Names of types for error messages, and equality of types.
 
 import type { StructType, Type } from '../thrift/mod.ts';
 
-/** `list<map<string, Work>>`. */
+/** Returns the name of a type, for example `list<map<string, Work>>`. */
 export function nameOfType(type: Type): string {
   switch (type.kind) {
     case 'enum':
@@ -28,7 +28,7 @@ export function nameOfType(type: Type): string {
   }
 }
 
-/** True for types of one compiled IDL that mean the same. */
+/** Whether two types of one compiled IDL are equal. */
 export function isSameType(a: Type, b: Type): boolean {
   if (a === b) return true;
   if (a.kind === 'enum') return b.kind === 'enum' && a.enum === b.enum;
@@ -38,7 +38,7 @@ export function isSameType(a: Type, b: Type): boolean {
   return a.kind === b.kind;
 }
 
-/** Every struct and enum type reachable from the given types, each once, in the order met. */
+/** Returns every struct and enum that is reachable from the given types, once, in order of discovery. */
 export function reachable(types: Iterable<Type>): Type[] {
   const found = new Map<object, Type>();
   const open = [...types].reverse();

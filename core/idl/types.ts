@@ -1,6 +1,6 @@
-// TypeScript types from an interface: what `katamari types FILE.thrift` writes. Structs are interfaces, unions are
-// unions, enums a const object and a type of its name, and each service gets the type of its handlers and, under its
-// own name, of what its callers see.
+// Generates TypeScript types from an interface, for `katamari types FILE.thrift`. A struct becomes an interface, a
+// union a union type, an enum a const object and a type of the same name. Each service gets a type of its handlers,
+// and a type with its own name for its callers.
 
 import { KatamariError } from '../mod.ts';
 import type { EnumType, Field, Interface, Method, StructType, Type } from '../thrift/mod.ts';
@@ -9,16 +9,19 @@ import type { Idl } from './parse.ts';
 import { reachable } from './typename.ts';
 
 export interface WriteTypesOptions {
-  /** As the chassis declares it; bigint by default. */
+  /** Type of i64 values, as set in the chassis. Default bigint. */
   readonly i64?: 'bigint' | 'number';
 }
 
-/** TypeScript source text of all types, constants and handlers; `from` names the IDL file in the head. */
+/**
+ * Returns TypeScript source for all types, constants and handlers.
+ * @param from name of the IDL file, for the head of the text
+ */
 export function writeTypes(idl: Idl, from: string, options: WriteTypesOptions = {}): string {
   return new TypesWriter(idl, options.i64 ?? 'bigint').write(from);
 }
 
-/** Names that the text itself uses, or that cannot be declared. */
+/** Names that the generated text uses itself, or that cannot be declared. */
 const TAKEN = [
   'HandlerContext CallOptions Buffer Map Set Promise Array Object String Number Boolean Symbol BigInt Function Error Date RegExp',
   'any bigint boolean never null number object string symbol undefined unknown void true false',
@@ -117,7 +120,7 @@ class TypesWriter {
     this.#out.push(`export const ${name}: ${this.#type(type)} = ${this.#value(type, value)};\n`);
   }
 
-  /** An alias, not an interface: only those may be given where any record of handlers is wanted. */
+  /** A type alias, because an interface is not assignable to a record of handlers. */
   #handlers(service: Interface): void {
     const about = service.doc === '' ? `The handlers of ${service.service}.` : service.doc;
     this.#functions(`${service.service}Handlers`, about, service, (method) => {
@@ -154,7 +157,7 @@ class TypesWriter {
     return `  ${name}: (\n    ${args}: {\n${broken}    },\n    ${second},\n  ) => ${result};\n`;
   }
 
-  /** @param mayLack the other side fills in its default */
+  /** @param mayLack whether a field with a default may be absent, because the receiver applies the default */
   #field(field: Field, mayLack = false): string {
     const isOptional = mayLack || (field.requiredness === 'optional' && field.defaultValue === undefined);
     return `${field.name}${isOptional ? '?' : ''}: ${this.#type(field.type)}${isOptional ? ' | undefined' : ''}`;
@@ -251,7 +254,7 @@ function quoted(text: string): string {
   return text.includes("'") ? json : `'${json.slice(1, -1).replaceAll('\\"', '"')}'`;
 }
 
-/** A doc comment, with nothing in it that would end it. */
+/** Returns a doc comment. Escapes text that would end it. */
 function doc(text: string, indent: string): string {
   if (text === '') return '';
   const lines = text.replaceAll('*/', '*\\/').split('\n');

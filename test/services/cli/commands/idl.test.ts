@@ -27,8 +27,8 @@ describe('katamari idl diff', () => {
     expect(code).toBe(1);
     expect(stdout.split('\n')).toEqual([
       'OLD CALLERS  NEW CALLERS  CHANGE',
-      'breaks       breaks       a: parameter 2 m i32 became i64: whoever reads it refuses it, or reads it as if nothing had come',
-      'fine         breaks       c was added: a chassis of yesterday does not have it',
+      'breaks       breaks       a: parameter 2 m i32 became i64: the reader refuses it, or reads it as absent',
+      'fine         breaks       c was added: an old chassis does not have it',
       '',
       'S: incompatible. A chassis of the new version does not understand old callers. Give it a new major version and run both side by side.',
       'T: no change on the wire',
