@@ -1,8 +1,8 @@
 // The JSON-RPC 2.0 protocol: from a parsed request or batch to the text of the response.
 //
 // There are two paths. The fast path takes a well-formed single call whose id is a string or a number: it needs no
-// further checks and goes straight to the mesh. For everything else, jayson checks the request, recognizes notifications
-// and builds the response. This file corrects jayson where it deviates from the specification:
+// further checks and goes straight to the mesh. For everything else, jayson checks the request, recognizes
+// notifications and builds the response. This file corrects jayson where it deviates from the specification:
 // - `id: null` is a request, not a notification (section 4.1).
 // - An array inside a batch is an invalid request that must be answered. jayson's own batches never finish on one, so
 //   each request of a batch is passed to jayson separately and the batch is assembled here.

@@ -101,7 +101,7 @@ function poolCallFamilies({ poolStats }: StatsSources): MetricFamily[] {
     counter('katamari_pool_calls_total', 'Calls that a pool settled, by outcome.', byOutcome(shown)),
     gauge(
       'katamari_pool_calls_in_flight',
-      'Calls waiting or under way in a pool.',
+      'Calls queued or in flight in a pool.',
       each(shown, (stats) => stats.inFlight),
     ),
     counter('katamari_pool_call_errors_total', 'Calls a pool settled with an error, by its code.', byCode(shown)),

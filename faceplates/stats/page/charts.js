@@ -1,5 +1,6 @@
-// Three charts over the last five minutes: calls a second, latency, waiting and at work; of all calls or of one pool.
-// History lives in this page only: a point a look, differences of the counters turned into rates here.
+// Three charts over the last five minutes: calls per second, latency, and calls queued and running, for all calls or
+// one pool. The history exists only in this page. Each refresh adds a point; rates are computed from counter
+// differences.
 
 import { byId, count, duration, mark, rate, say, summandsOf } from './format.js';
 
@@ -7,16 +8,16 @@ import { byId, count, duration, mark, rate, say, summandsOf } from './format.js'
 const Plot = Reflect.get(globalThis, 'uPlot');
 
 const WINDOW_S = 300;
-/** A page that was just opened starts with a shorter window, else its first minute would be a speck at the edge. */
+/** The window of a newly opened page. It is shorter, so that the first minute is more than a speck at the edge. */
 const WINDOW_MIN_S = 60;
 const POINTS_MAX = 400;
-/** Looks over which the quantiles of all calls are taken, about 10 s. */
+/** Refreshes over which the quantiles of all calls are computed, about 10 s. */
 const QUANTILE_LOOKS = 10;
 const OUTCOMES = ['replied', 'failed', 'refused', 'timed_out', 'cancelled'];
 
 /**
- * Name, color variable of the style sheet, dash: lines differ by more than their color. @typedef {[name: string,
- * color: string, dash?: number[]]} Line
+ * Name, color variable of the style sheet, and dash pattern, so that lines differ by more than their color.
+ * @typedef {[name: string, color: string, dash?: number[]]} Line
  */
 
 /** @type {Line[]} */
@@ -44,7 +45,7 @@ const QUEUE_LINES = [
   ['waiting', '--backing-off'],
 ];
 
-/** A column of numbers a line, as long as the column of times. @typedef {(number | null)[][]} Columns */
+/** One column of numbers per line, as long as the column of times. @typedef {(number | null)[][]} Columns */
 
 export class Charts {
   #times = /** @type {number[]} */ ([]);
@@ -53,7 +54,7 @@ export class Charts {
   /** @type {any} */ #before;
   /** @type {{ total: number[], queue: number[] }[]} */ #durations = [];
   #scope = '';
-  /** The process whose faceplates count all calls, where there are others; else ''. */
+  /** Name of the process whose faceplates count all calls; '' if it is the only process. */
   #through = '';
   #select = /** @type {HTMLSelectElement} */ (byId('scope'));
   /** @type {Chart[]} */ #charts = [];
@@ -67,7 +68,7 @@ export class Charts {
     this.#build();
   }
 
-  /** Enters one look at the mesh, its pools merged over their managers. @param {any} status @param {any} durations */
+  /** Adds one status, with pools merged over their managers. @param {any} status @param {any} durations */
   sample(status, durations) {
     this.#through = status.processes.length > 1 ? status.name : '';
     const before = this.#before;
@@ -92,13 +93,13 @@ export class Charts {
         quantile(total, 0.99, durations.boundsS),
         quantile(queue, 0.99, durations.boundsS),
       ],
-      // Those of all pools, so of the whole mesh: others than this process may have sent them.
+      // The sums of all pools cover the whole mesh, including calls that other processes accepted.
       queue: [atWork, queued],
     });
     const poolsBefore = new Map((before?.pools ?? []).map((/** @type {any} */ pool) => [keyOf(pool), pool]));
     for (const pool of status.pools) {
       const known = poolsBefore.get(keyOf(pool));
-      // A manager that comes back brings all that it ever counted: no rate.
+      // A manager that returns adds its whole counters, so no rate can be computed.
       const then = known !== undefined && summandsOf(known) === summandsOf(pool) ? known : undefined;
       rows.set(keyOf(pool), {
         calls: [perS(pool.calls, then?.calls), perS(pool.errors, then?.errors)],
@@ -112,7 +113,7 @@ export class Charts {
     this.#draw();
   }
 
-  /** The lines break here: nothing is known of this time. */
+  /** Adds a gap to the lines, because there is no data for this time. */
   gap() {
     this.#push(Date.now() / 1000, new Map());
     this.#before = undefined;
@@ -120,7 +121,7 @@ export class Charts {
     this.#draw();
   }
 
-  /** Counters started anew. */
+  /** Forgets the previous counters after a restart of the process. */
   restarted() {
     this.#before = undefined;
     this.#durations = [];
@@ -145,15 +146,14 @@ export class Charts {
           if (isOver) column.shift();
         }
       }
-      // A pool that is gone and has left the window is forgotten.
+      // Forget a removed pool when its last point has left the window.
       if (key !== '' && row === undefined && columns.queue[0]?.every((value) => value === null))
         this.#history.delete(key);
     }
   }
 
   /**
-   * Keeps the list of pools to choose from; rebuilt only when it changed, since a rebuilt list closes under the
-   * user's hand.
+   * Updates the list of pools. It is rebuilt only if it changed, because rebuilding closes an open list.
    * @param {any[]} pools
    */
   #offer(pools) {
@@ -171,7 +171,7 @@ export class Charts {
     if (isChanged) this.#build();
   }
 
-  /** Whose figures each chart has. */
+  /** Shows in each chart which calls it covers. */
   #caption() {
     const isAll = this.#scope === '' && this.#through !== '';
     say(byId('chart-calls-of'), isAll ? `through ${this.#through}` : '');
@@ -199,7 +199,7 @@ export class Charts {
   }
 }
 
-/** One canvas; people who do not see it get its newest values in words. */
+/** One chart on a canvas. Screen readers get its latest values as text. */
 class Chart {
   /** @type {any} */ #plot;
   #lines;
@@ -245,7 +245,7 @@ class Chart {
     const color = (name) => style.getPropertyValue(name).trim();
     const axis = { stroke: color('--soft'), font: '11px system-ui, sans-serif', ticks: { show: false } };
     const grid = { stroke: color('--line'), width: 1 };
-    // Without a pointer on the chart the legend tells the newest values.
+    // Without a pointer on the chart, the legend shows the latest values.
     /**
      * @param {any} plot
      * @param {number | null | undefined} value
@@ -349,7 +349,7 @@ function minus(now, then) {
 }
 
 /**
- * In ms, interpolated within its bucket; null when there was no call.
+ * Returns quantile `q` in ms, interpolated within its bucket; null without calls.
  * @param {number[]} counts
  * @param {number} q
  * @param {number[]} boundsS

@@ -1,5 +1,5 @@
-// The latest events, newest first; the last lines of output of a chassis that ended badly fold out. In a mesh
-// of several processes each line says in which one it happened.
+// The latest events, newest first. The last lines of output of a crashed chassis can be expanded. In a mesh of
+// several processes, each event names its process.
 
 import { byId, make, words } from './format.js';
 
@@ -24,7 +24,7 @@ const GOOD = new Set([
 ]);
 
 export class EventList {
-  /** Sequence number of the newest event seen. */
+  /** Sequence number of the newest event shown. */
   lastSeq = 0;
   #list = byId('events');
 
@@ -35,7 +35,7 @@ export class EventList {
     });
   }
 
-  /** @param {any[]} events oldest first @param {boolean} isMany whether it matters in which process they happened */
+  /** @param {any[]} events oldest first @param {boolean} isMany whether to show the process of each event */
   add(events, isMany) {
     this.#list.classList.toggle('with-process', isMany);
     if (events.length === 0) return;
@@ -48,7 +48,7 @@ export class EventList {
     this.#sayEmpty();
   }
 
-  /** Another process answers now, and its numbers start anew. */
+  /** Starts over after a restart of the process, whose sequence numbers begin again. */
   restarted() {
     this.lastSeq = 0;
     const item = make('li', 'break', 'The process was restarted.');

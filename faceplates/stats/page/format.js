@@ -1,4 +1,5 @@
-// Figures as people read them, and the few ways in which this page touches the document. Text is only ever set as text.
+// Formats numbers, and contains the few functions that change the document. Text is always set as text, never as
+// HTML.
 
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1, minimumFractionDigits: 1 });
@@ -6,10 +7,10 @@ const tenths = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1, mini
 /** @param {number} n */
 export const count = (n) => whole.format(n);
 
-/** A rate: one decimal while it is small. @param {number} n */
+/** Formats a rate, with one decimal if it is small. @param {number} n */
 export const rate = (n) => (n > 0 && n < 100 ? tenths.format(n) : whole.format(n));
 
-/** A duration that was measured. @param {number | null | undefined} ms */
+/** Formats a measured duration. @param {number | null | undefined} ms */
 export function duration(ms) {
   if (ms === null || ms === undefined || Number.isNaN(ms)) return '–';
   if (ms < 10) return `${ms.toFixed(ms < 1 ? 2 : 1)} ms`;
@@ -17,7 +18,7 @@ export function duration(ms) {
   return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
 }
 
-/** How long something has lasted. @param {number} ms */
+/** Formats an age. @param {number} ms */
 export function age(ms) {
   const s = Math.floor(ms / 1000);
   if (s < 60) return `${s} s`;
@@ -45,7 +46,7 @@ export const plural = (n, noun) => `${count(n)} ${noun}${n === 1 ? '' : 's'}`;
 export const words = (name) => name.replaceAll('_', ' ');
 
 /**
- * An element with class and text.
+ * Creates an element with class and text.
  * @template {keyof HTMLElementTagNameMap} T
  * @param {T} tag @param {string} [className] @param {string} [text]
  * @returns {HTMLElementTagNameMap[T]}
@@ -58,7 +59,7 @@ export function make(tag, className = '', text = '') {
 }
 
 /**
- * Sets text only where it differs, so that a selection or a screen reader is not disturbed every second.
+ * Sets text only if it differs, so that a selection or a screen reader is not disturbed every second.
  * @param {Element} element
  * @param {string} text
  */
@@ -66,18 +67,18 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** As `say`, for an attribute. @param {Element} element @param {string} name @param {string} value */
+/** Like `say`, for an attribute. @param {Element} element @param {string} name @param {string} value */
 export function mark(element, name, value) {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
-/** Whether a counter rose lately: trouble of long ago is a figure, trouble of now is red. */
+/** Whether a counter rose recently. Old errors are shown as a number, recent ones in red. */
 export class Rise {
   #last = Number.POSITIVE_INFINITY;
   #of = '';
   #atMs = Number.NEGATIVE_INFINITY;
 
-  /** @param {number} n @param {string} [of] what it is a sum of: with other summands it says nothing about a rise */
+  /** @param {number} n @param {string} [of] the parts of which it is a sum; if they change, a rise means nothing */
   isRecent(n, of = '') {
     if (n > this.#last && of === this.#of) this.#atMs = performance.now();
     this.#of = of;
@@ -88,7 +89,7 @@ export class Rise {
 
 const RECENT_MS = 30_000;
 
-/** Managers whose figures are in those of a pool; one that could not be asked has none in it. @param {any} pool */
+/** Returns the managers whose numbers are included in those of a pool, without unreachable ones. @param {any} pool */
 export function summandsOf(pool) {
   return [...new Set(pool.resources.map((/** @type {any} */ { manager }) => manager))].join('\n');
 }
@@ -101,7 +102,7 @@ export function byId(id) {
 }
 
 /**
- * Brings the children of `parent` into the order of `wanted`, moving only what is out of place, so that focus stays.
+ * Brings the children of `parent` into the order of `wanted`. Moves only misplaced ones, so that focus is kept.
  * @param {Element} parent @param {readonly Element[]} wanted
  */
 export function arrange(parent, wanted) {

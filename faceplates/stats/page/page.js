@@ -1,6 +1,6 @@
-// The live page: asks /mesh, /durations and /events once a second, one after the other, and shows the answers. When
-// the mesh does not answer it says so, keeps the last figures, and asks on; a mesh that was restarted is noticed by
-// its pid.
+// The live page: fetches /mesh, /durations and /events once a second, one after the other, and shows the responses.
+// If the mesh does not answer, the page says so, keeps the last values and continues to fetch. It detects a restart
+// by the pid.
 
 import { Charts } from './charts.js';
 import { EventList } from './events.js';
@@ -86,7 +86,7 @@ function show(status, durations, isRestarted) {
   pools.update(status.pools, status.processes);
   processes.update(status);
   const isMany = status.processes.length > 1;
-  // Calls are counted where they come in, pools where they are.
+  // Calls are counted by the process that accepts them, pools by their managers.
   say(byId('calls-of'), isMany ? `since the start, through ${status.name}` : 'since the start');
 }
 
@@ -123,7 +123,7 @@ const SUMS = [
 const rises = SUMS.map(() => new Rise());
 
 /**
- * accepted = replied + failed + ... + in flight, and how each moved since the last look.
+ * Shows accepted = replied + failed + ... + in flight, and the change of each since the last refresh.
  * @param {any} status
  * @param {boolean} isRestarted
  */
@@ -145,7 +145,11 @@ function sums(status, isRestarted) {
   }
 }
 
-/** Fills a dl with term and text pairs, reusing what is there. @param {HTMLElement} list @param {string[][]} rows */
+/**
+ * Fills a dl with pairs of term and text, reusing its elements.
+ * @param {HTMLElement} list
+ * @param {string[][]} rows
+ */
 function terms(list, rows) {
   arrange(
     list,

@@ -1,11 +1,11 @@
-// The pools as a table: one row a pool of the whole mesh, its resources as small squares, and a drawer with every
-// resource in words. Rows are kept and updated in place, so focus and open drawers survive each look.
+// The pools as a table: one row per pool of the mesh, its resources as small squares, and a drawer with the details
+// of every resource. Rows are updated in place, so focus and open drawers survive a refresh.
 
 import { Rise, arrange, byId, count, duration, make, mark, percent, rate, say, summandsOf, words } from './format.js';
 import { ResourceTable, STATES, Squares, partsOf, startTips } from './resources.js';
 
 const COLUMNS = 8;
-/** So many managers of a pool are named beside it. */
+/** Maximum managers that are named next to a pool. */
 const NAMES_MAX = 3;
 
 export class PoolTable {

@@ -1,9 +1,9 @@
-// The processes of the mesh: what each is, where, how it stands, and the way to its own page. Only where there are
-// several: a mesh that is one process tells all of this in the head of the page.
+// The processes of the mesh: role, machine, state, and a link to the page of each. Shown only if there are several;
+// for a single process the page head shows all of this.
 
 import { arrange, byId, count, make, mark, plural, say } from './format.js';
 
-/** How a process stands, in a sentence; up needs none. @type {Record<string, string>} */
+/** Explanation of each state of a process except `up`. @type {Record<string, string>} */
 const MEANINGS = {
   draining: 'It is leaving, or was told to run nothing.',
   unreachable: 'Consul knows it, its link does not answer.',
@@ -33,7 +33,7 @@ export class ProcessList {
   }
 }
 
-/** `7 on 5 machines, 1 unreachable`. @param {any[]} processes */
+/** Returns a summary: `7 on 5 machines, 1 unreachable`. @param {any[]} processes */
 export function summary(processes) {
   const machines = new Set(processes.map(({ machine }) => machine)).size;
   const states = ['unreachable', 'draining'].flatMap((state) => {
@@ -94,7 +94,7 @@ class ProcessCard {
   }
 }
 
-/** What other processes say of themselves is a link only when it is an address of a page. @param {string} stats */
+/** Returns the URL that another process reports; '' unless it is an HTTP URL. @param {string} stats */
 function pageOf(stats) {
   try {
     const url = new URL(stats);

@@ -1,10 +1,10 @@
-// The resources of one pool, twice: as small squares, and in words for its drawer. Grouped by manager when the pool
-// has several, since names of resources repeat on each. Squares and rows are kept and updated in place, so focus and
-// tooltips survive each look.
+// The resources of one pool in two forms: small squares, and rows in the drawer. They are grouped by manager if the
+// pool has several, because resource names are unique only within a manager. Squares and rows are updated in place,
+// so focus and tooltips survive a refresh.
 
 import { age, arrange, byId, bytes, count, make, mark, plural, say, words } from './format.js';
 
-/** State, what it means. How it looks beyond its color is in the style sheet. */
+/** States and their meaning. The style sheet also gives each a shape, not only a color. */
 export const STATES = [
   ['idle', 'free'],
   ['busy', 'every place taken'],
@@ -15,16 +15,16 @@ export const STATES = [
   ['failed', 'refused for good'],
 ];
 const COLUMNS = ['Resource', 'State', 'Pid', 'Working on', 'Calls', 'Age', 'Memory', 'Restarts', 'Note'];
-/** Squares of a pool, shared out evenly among its managers; how many more there are is said in figures. */
+/** Maximum squares of a pool, divided evenly among its managers. The number of further resources is shown as text. */
 const SQUARES_MAX = 200;
 
 /**
- * Where managers are and how they stand, by name. @typedef {Map<string, { machine: string, state: string }>} Managers
+ * Machine and state of managers by name. @typedef {Map<string, { machine: string, state: string }>} Managers
  */
 /** @typedef {{ manager: string, resources: any[] }} Part */
 
 /**
- * What each manager has of a pool, in the order of the managers; one that could not be asked has nothing.
+ * Returns the resources of a pool by manager, in the order of the managers. An unreachable manager has none.
  * @param {any} pool
  * @returns {Part[]}
  */
@@ -39,7 +39,7 @@ export class Squares {
   element = make('span', 'squares');
   /** @type {Map<string, Place>} */ #places = new Map();
 
-  /** @param {(manager: string, index: number) => void} choose a square was clicked */
+  /** @param {(manager: string, index: number) => void} choose called when a square is clicked */
   constructor(choose) {
     this.element.setAttribute('role', 'group');
     this.element.addEventListener('keydown', walk);
@@ -51,7 +51,7 @@ export class Squares {
     });
   }
 
-  /** @param {string} name of the pool, for those who do not see it @param {readonly Part[]} parts */
+  /** @param {string} name of the pool, for screen readers @param {readonly Part[]} parts */
   update(name, parts) {
     mark(this.element, 'aria-label', `Resources of ${name}`);
     const shownMax = Math.max(1, Math.floor(SQUARES_MAX / Math.max(1, parts.length)));
@@ -68,14 +68,14 @@ export class Squares {
   }
 }
 
-/** The squares of one manager, after its name where there are others. */
+/** The squares of one manager, after its name if the pool has several managers. */
 class Place {
   element = make('span', 'place');
   /** @type {HTMLElement[]} */ squares = [];
   #name = make('span', 'place-name');
   #more = make('span', 'more');
 
-  /** @param {string} manager '' when it is the only one @param {any[]} resources @param {number} shownMax */
+  /** @param {string} manager '' if it is the only one @param {any[]} resources @param {number} shownMax */
   update(manager, resources, shownMax) {
     const shown = resources.slice(0, shownMax);
     this.squares = shown.map((_, i) => this.squares[i] ?? square());
@@ -102,7 +102,7 @@ class Place {
   }
 }
 
-/** Every resource in words, under the name of its manager where there are several. */
+/** A row for each resource, below the name of its manager if the pool has several. */
 export class ResourceTable {
   element = make('div', 'scroll');
   #table = make('table', 'resources');
@@ -141,7 +141,7 @@ export class ResourceTable {
   }
 
   /**
-   * Marks one row and brings it into sight; none without a manager.
+   * Marks one row and scrolls to it. Without a manager, marks none.
    * @param {string} [manager]
    * @param {number} [index]
    */
@@ -222,7 +222,7 @@ function resourceRow() {
 }
 
 /**
- * The squares of one pool are one stop of the Tab key; arrows walk among them, from manager to manager.
+ * Moves the focus among the squares of a pool with the arrow keys, across managers. The Tab key stops at a pool once.
  * @param {KeyboardEvent} event
  */
 function walk(event) {
@@ -246,8 +246,7 @@ function walk(event) {
 }
 
 /**
- * One tooltip for all squares, shown under the pointer's or the keyboard's square; what it says is the square's
- * accessible name.
+ * One tooltip for all squares, shown below the hovered or focused square. Its text is the square's accessible name.
  */
 export function startTips() {
   const tip = byId('tip');
