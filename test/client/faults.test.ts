@@ -83,7 +83,9 @@ describe('A mesh that', () => {
     const options = { timeoutMs: 30 };
     const first = await refusalOf(calls.next({ n: 0 }, options));
     expect([first.code, first.facts]).toEqual(['timeout', { stage: 'service' }]);
-    expect(first.message).toBe(`Sums.next has no answer within 30 ms: the mesh at ${mesh.address} sent no error either`);
+    expect(first.message).toBe(
+      `Sums.next has no answer within 30 ms: the mesh at ${mesh.address} sent no error either`,
+    );
     await until('another connection', async () => {
       await refusalOf(calls.next({ n: 1 }, options));
       return mesh.connections() > 1;

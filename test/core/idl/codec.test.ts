@@ -164,7 +164,9 @@ describe('encodeStruct()', () => {
   test('refuses values that hold themselves, at the depth limit', () => {
     const tree: Record<string, unknown> = { value: 1 };
     tree['parent'] = tree;
-    expect(() => encodeStruct(struct('Tree'), tree)).toThrow(/parent\.parent: values are nested deeper than 64 levels$/);
+    expect(() => encodeStruct(struct('Tree'), tree)).toThrow(
+      /parent\.parent: values are nested deeper than 64 levels$/,
+    );
   });
 
   test('refuses what defaults make too long', () => {

@@ -164,7 +164,14 @@ describe('Who breaks the protocol', () => {
         7,
         /Type 5 is not a Thrift type/,
       ],
-      ['the same, unframed', bareMessage(1, 'add', 9, Buffer.of(5, 0, 1, 0)), false, 9, 7, /Type 5 is not a Thrift type/],
+      [
+        'the same, unframed',
+        bareMessage(1, 'add', 9, Buffer.of(5, 0, 1, 0)),
+        false,
+        9,
+        7,
+        /Type 5 is not a Thrift type/,
+      ],
       ['a reply', frameMessage(2, 'add', 9, NOTHING, Buffer.of(0)), true, 9, 7, /Message type is 2/],
       [
         'a type of message that does not exist',
