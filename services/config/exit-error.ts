@@ -17,7 +17,7 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 /** Ends the command with `message` on stderr and `exitCode`. The message says what to do next. */
 export class ExitError extends Error {
-  override readonly name = 'CliError';
+  override readonly name = 'ExitError';
   readonly exitCode: ExitCode;
 
   constructor(exitCode: ExitCode, message: string, cause?: unknown) {

@@ -33,7 +33,7 @@ describe('A second mesh', () => {
       const ports = { thrift: 0, jsonRpc: 0, stats: 0, link: 0, consul: 0, [key]: port };
       const { code, stderr } = await refused({ settings: { ports } });
       expect([key, code]).toEqual([key, 1]);
-      expect(stderr).toContain(`Port ${port} (ports.${key}) is taken; is another mesh up?`);
+      expect(stderr).toContain(`Port ${port} (ports.${key}) is in use. Is another mesh running?`);
       expect(stderr).toContain(`--set ports.${key}=PORT`);
     }
     expect((await first.call('Work.say', { text: 'the first goes on' })).result).toBe('the first goes on');
@@ -44,7 +44,7 @@ describe('A second mesh', () => {
     const { code, stderr } = await refused({ directory: first.directory });
     expect(code).toBe(1);
     expect(stderr).toContain(`Cannot use the data directory ${first.directory}/data`);
-    expect(stderr).toMatch(/another .* has it/);
+    expect(stderr).toMatch(/another .* uses it/);
     expect((await first.call('Work.say', { text: 'the first goes on' })).result).toBe('the first goes on');
   }, 60_000);
 
