@@ -1,7 +1,7 @@
 // Calls the mesh with katamari/client over its one connection, with so many calls under way.
 // `katamari-caller.mjs ADDRESS IDL-FILE IN-FLIGHT SECONDS WARM-UP BYTES`
 
-import { connect } from '../../dist/chassis-sdk/client/mod.js';
+import { connect } from '../../dist/client/mod.js';
 import { measure } from './closed-loop.mjs';
 
 const [address = '', idl = '', inFlight = '', seconds = '', warmUp = '', bytes = ''] = process.argv.slice(2);

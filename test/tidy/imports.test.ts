@@ -60,6 +60,16 @@ describe('Imports', () => {
     expect(imports.filter(({ to }) => !existsSync(path.join(REPOSITORY, to))).map(show)).toEqual([]);
   });
 
+  test('of a built file, in a script outside the rooms, have a source', () => {
+    // tsc does not check .mjs files.
+    const built = sourcesOf(['bench', 'scripts', 'deploy'])
+      .flatMap(importsOf)
+      .filter(({ to }) => to.startsWith('dist/'));
+    expect(built.length).toBeGreaterThan(0);
+    const sourceOf = ({ to }: Import): string => to.replace(/^dist\//, '').replace(/\.js$/, '.ts');
+    expect(built.filter((one) => !existsSync(path.join(REPOSITORY, sourceOf(one)))).map(show)).toEqual([]);
+  });
+
   test('are made by files that are in a room', () => {
     // A new room is added to ROOMS in repository.ts and to ARCHITECTURE.md.
     expect(sources.filter((file) => roomOf(file) === '')).toEqual([]);
