@@ -9,6 +9,7 @@
 // A body is read completely, within its limit, before the app sees the request: the app gets it from
 // `requestBody(env)` or from the usual `c.req.text()`, and a slow, incomplete or oversized body never reaches it.
 // `request.signal` aborts when the client has gone.
+import { listenOn } from '../link/mod.ts';
 import { httpTakesSockets, urlOf, type FaceplateLimits } from '../mod.ts';
 import type { FastApp, FastConnection } from './fast-connection.ts';
 import { FastPath } from './fast-path.ts';
@@ -184,17 +185,8 @@ class HttpListener implements HttpServer {
     server.on('timeout', (socket: Duplex) => this.#idle(socket));
   }
 
-  listen(): Promise<void> {
-    const { host, port } = this.#options;
-    return new Promise((resolve, reject) => {
-      // Not every runtime names the port that is taken.
-      const onError = (error: Error): void => reject(Object.assign(error, { address: host, port }));
-      this.#server.once('error', onError);
-      this.#server.listen(port, host, () => {
-        this.#server.off('error', onError);
-        resolve();
-      });
-    });
+  async listen(): Promise<void> {
+    await listenOn(this.#server, this.#options);
   }
 
   get address(): string {

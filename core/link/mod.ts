@@ -9,6 +9,7 @@ export { DenseSet, type DenseSetEntry } from './dense-set.ts';
 export { FrameReader } from './frame-reader.ts';
 export { Link, type ReplySink } from './link.ts';
 export { OrderedConnection, type QueuedCall, type TimedPipelineLimits } from './ordered-connection.ts';
+export { listenOn, OrderedServer } from './ordered-server.ts';
 export { PendingTable } from './pending-table.ts';
 export type { ConnectionState, PipelineLimits } from './pipelined-connection.ts';
 export { PlainLink } from './plain-link.ts';

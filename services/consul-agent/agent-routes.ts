@@ -1,5 +1,6 @@
 // Routes below /v1/agent/ (services, checks, maintenance and information of this agent) and /v1/status/.
 
+import { formatAddress } from '../../core/mod.ts';
 import type { CheckStatus } from './catalog-table.ts';
 import { checkPlanOf, CHECK_FIELDS } from './check-definition.ts';
 import { decodeStruct, parseBool, parseJson, Refusal, type Decoded, type Fields } from './go-compat.ts';
@@ -84,8 +85,8 @@ export function agentRoutes(options: AgentRoutesOptions): AgentRoute[] {
     { path: '/v1/agent/self', methods: ['GET'], run: (request) => json(self(options), request) },
     { path: '/v1/agent/members', methods: ['GET'], run: (request) => json([member(options)], request) },
     { path: '/v1/agent/metrics', methods: ['GET'], run: (request) => json(metrics(options.gauges()), request) },
-    { path: '/v1/status/leader', methods: ['GET'], run: (request) => json(hostPort(options), request) },
-    { path: '/v1/status/peers', methods: ['GET'], run: (request) => json([hostPort(options)], request) },
+    { path: '/v1/status/leader', methods: ['GET'], run: (request) => json(formatAddress(options.address()), request) },
+    { path: '/v1/status/peers', methods: ['GET'], run: (request) => json([formatAddress(options.address())], request) },
   ];
 }
 
@@ -305,9 +306,4 @@ function member(options: AgentRoutesOptions): unknown {
 function metrics(gauges: Readonly<Record<string, number>>): unknown {
   const Gauges = Object.entries(gauges).map(([Name, Value]) => ({ Name, Value, Labels: {} }));
   return { Timestamp: new Date().toISOString(), Gauges, Points: [], Counters: [], Samples: [] };
-}
-
-function hostPort(options: AgentRoutesOptions): string {
-  const { host, port } = options.address();
-  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }

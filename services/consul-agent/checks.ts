@@ -2,7 +2,7 @@
 // are those of Consul. A check costs one timer, and one socket while it runs.
 
 import { request as httpRequest, type IncomingMessage } from 'node:http';
-import type { Clock } from '../../core/mod.ts';
+import { parseAddress, type Clock } from '../../core/mod.ts';
 import type { CheckStatus } from './catalog-table.ts';
 import { request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
@@ -84,9 +84,13 @@ function runAtInterval(plan: CheckPlan, clock: Clock, random: () => number, repo
 type Look = [CheckStatus, string];
 
 function dialTcp(address: string, timeoutMs: number, signal: AbortSignal): Promise<Look> {
-  const { host, port } = splitAddress(address);
+  const parsed = parseAddress(address);
+  if (parsed === undefined) {
+    const missing = address.startsWith('[') && !address.includes(']') ? "']'" : 'port';
+    return Promise.resolve(['critical', `dial tcp: address ${address}: missing ${missing} in address`]);
+  }
   return new Promise((resolve) => {
-    const socket = connect({ host, port });
+    const socket = connect(parsed);
     const end = (look: Look): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', abort);
@@ -153,11 +157,6 @@ async function readStart(response: IncomingMessage): Promise<string> {
 
 function flatten(headers: Readonly<Record<string, readonly string[]>>): Record<string, string[]> {
   return Object.fromEntries(Object.entries(headers).map(([name, values]) => [name, [...values]]));
-}
-
-function splitAddress(address: string): { host: string; port: number } {
-  const at = address.lastIndexOf(':');
-  return { host: address.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(address.slice(at + 1)) };
 }
 
 function reason(error: unknown): string {

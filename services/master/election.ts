@@ -13,7 +13,7 @@
 // about one second, a frozen one by the TTL. If the first candidate is alive but does not take the lock, the next
 // candidate takes it after a delay.
 
-import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
+import { systemClock, type Clock, Backoff, formatAddress, urlOf } from '../../core/mod.ts';
 import {
   ConsulError,
   ConsulSession,
@@ -157,7 +157,7 @@ export class Election {
       service: { name: 'katamari-master', ...stats, tags: [mesh], meta: { mesh, name } },
       check: {
         kind: 'tcp',
-        address: hostPort(stats),
+        address: formatAddress(stats),
         intervalMs: CHECK_EVERY_MS,
         timeoutMs: CHECK_TIMEOUT_MS,
       },
@@ -202,7 +202,7 @@ export class Election {
   start(): Promise<void> {
     if (this.#running === undefined) {
       const { name, rank, machine, stats } = this.#options;
-      const record: MasterRecord = { rank, machine, stats: `http://${hostPort(stats)}` };
+      const record: MasterRecord = { rank, machine, stats: urlOf(stats) };
       void this.#session.announce(`${this.#keys.masters}${name}`, JSON.stringify(record));
       this.#vacantSinceMs = this.#clock.nowMs();
       this.#watches = [
@@ -475,8 +475,4 @@ export class Election {
     if (!(error instanceof ConsulError)) throw error;
     if (!error.isCancelled) this.#options.onError?.(error);
   }
-}
-
-function hostPort({ host, port }: { readonly host: string; readonly port: number }): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }

@@ -1,7 +1,7 @@
-// This process in Consul: its records under its session, and its listeners as Consul services. A change is written at
-// once, further changes at most every 100 ms. Unchanged records are not written again.
+// Registers this process in Consul: its records under its session, and its listeners as Consul services. The first
+// change is written at once, further changes at most every 100 ms. Unchanged records are not written again.
 
-import { systemClock, type Clock } from '../../core/mod.ts';
+import { formatAddress, systemClock, type Clock } from '../../core/mod.ts';
 import {
   announceService,
   type Announcement,
@@ -31,7 +31,7 @@ export interface PresenceOptions {
   readonly listeners: readonly [ListenAddress, ...ListenAddress[]];
   readonly events: EventLog;
   readonly onError: (error: ConsulError) => void;
-  /** True while the process shuts down: its listeners close and the session is lost, which is not reported then. */
+  /** Returns true during shutdown. The listeners close then and the session is lost, which is not reported. */
   readonly isLeaving?: () => boolean;
   readonly clock?: Clock;
 }
@@ -66,7 +66,7 @@ export class Presence {
           meta: this.#meta,
           check: {
             kind: 'tcp',
-            address: hostPort(listener),
+            address: formatAddress(listener),
             intervalMs: CHECK_EVERY_MS,
             timeoutMs: CHECK_TIMEOUT_MS,
           },
@@ -81,7 +81,7 @@ export class Presence {
       service: { name: own.service, host: own.host, port: own.port, tags: this.#tags, meta: this.#meta },
       check: {
         kind: 'tcp',
-        address: hostPort(own),
+        address: formatAddress(own),
         intervalMs: SESSION_CHECK_EVERY_MS,
         timeoutMs: CHECK_TIMEOUT_MS,
       },
@@ -116,8 +116,8 @@ export class Presence {
   }
 
   /**
-   * Withdraws everything. Idempotent. Best effort when Consul is unreachable: its health checks remove the process
-   * later.
+   * Deletes the records and registrations of this process. Idempotent. While Consul is unreachable this fails, and
+   * Consul's health checks remove the process later.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -153,10 +153,6 @@ export class Presence {
       if (this.#isStale) this.#write();
     });
   }
-}
-
-function hostPort({ host, port }: ListenAddress): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 /** Changes within this time are written together. */

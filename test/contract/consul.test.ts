@@ -461,6 +461,23 @@ for (const kind of CONSUL_KINDS) {
         await api.agent.service.deregister('tcp-1');
       });
 
+      test.each([
+        ['nowhere', 'dial tcp: address nowhere: missing port in address'],
+        ['[::1', "dial tcp: address [::1: missing ']' in address"],
+      ])('a TCP check of the invalid address %s is critical and says why', async (tcp, output) => {
+        await api.agent.service.register({
+          id: 'tcp-2',
+          name: 'tcp',
+          check: { tcp, interval: '1s', timeout: '500ms' },
+        });
+        await until('the output', async () => {
+          const checks = (await api.agent.check.list({})) as Record<string, { Status: string; Output: string }>;
+          return checks['service:tcp-2']?.Output === output;
+        });
+        expect(await api.agent.check.list({})).toMatchObject({ 'service:tcp-2': { Status: 'critical' } });
+        await api.agent.service.deregister('tcp-2');
+      });
+
       test('an HTTP check is passing, warning or critical by the status of the answer', async () => {
         let status = 200;
         const server = createHttpServer((request, response) => {
