@@ -1,12 +1,15 @@
-# syntax=docker/dockerfile:1 Katamari in a container: any role, by the command given to it, such as `master`, `manager
-# --set manager.capacity=8`, `faceplate`.
+# syntax=docker/dockerfile:1
+#
+# Image of Katamari. The command of the container selects the role: `master`, `faceplate`,
+# `manager --set manager.capacity=8` and so on.
+#
 #   docker build -t katamari .
 #   docker run katamari --help
 
 FROM node:20-bookworm-slim AS build
 WORKDIR /app
-# What is installed depends on these alone, so a changed source does not install anew. Scripts of packages are not
-# run: none that is needed here has any, and our own would build before the sources are there.
+# Only these files determine what is installed, so a change of the sources keeps the cached layer. Install scripts are
+# off: no package here needs one, and Katamari's own would start a build before the sources are copied.
 COPY package.json package-lock.json ./
 COPY examples/package.json examples/
 RUN npm ci --ignore-scripts --no-audit --no-fund
@@ -24,10 +27,10 @@ RUN node scripts/build.mjs --examples \
   && npm prune --omit=dev --ignore-scripts --no-audit --no-fund
 
 FROM node:20-bookworm-slim
-# An init is process 1. When a chassis is killed, what it had started becomes a child of process 1, and Node never
-# waits for children that it did not start: they would stay as zombies until no process can be made any more. tini
-# waits for them, and passes SIGTERM on to Katamari, which drains. When Katamari ends, however, so does tini, and with
-# process 1 the kernel ends everything in the container.
+# Process 1 is an init, tini. When a chassis is killed, its child processes become children of process 1. Node does not
+# reap children that it did not start, so they would stay as zombies until the process table is full. tini reaps them
+# and forwards SIGTERM to Katamari, which drains. When Katamari exits, tini exits too, and the kernel then kills every
+# process that is left in the container.
 RUN apt-get update \
   && apt-get install -y --no-install-recommends tini \
   && rm -rf /var/lib/apt/lists/* \
@@ -43,9 +46,9 @@ ENV NODE_ENV=production \
   KATAMARI_CONFIG=/etc/katamari/katamari.yaml
 USER node
 VOLUME /var/lib/katamari
-# Thrift, JSON-RPC, stats, link.
+# Thrift, JSON-RPC, stats, web applications, link.
 EXPOSE 9090 9080 9081 9082 9070
-# Alive, not ready: a process that waits for its chassis or drains is not to be killed.
+# Liveness, not readiness: a process that starts its chassis or drains is not ready, and must not be restarted.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 CMD ["node", "/usr/local/lib/katamari/healthcheck.mjs", "livez"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["tini", "--", "katamari"]

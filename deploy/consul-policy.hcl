@@ -1,12 +1,16 @@
-# What a Katamari process may do in Consul, and no more. "main" is the name of the mesh (the key `mesh` of katamari.yaml).
-# `consul acl policy create -name katamari-main -rules @deploy/consul-policy.hcl`, then a token with this policy for every process.
+# The minimum rights of a Katamari process in Consul. "main" is the name of the mesh (the key `mesh` of katamari.yaml).
+# Create the policy, then a token with this policy for the processes:
+#
+#   consul acl policy create -name katamari-main -rules @deploy/consul-policy.hcl
+#   consul acl token create -description 'mesh main' -policy-name katamari-main
 
-# Its documents: who is there, who leads, what is to run.
+# The state of the mesh: its processes, the leader, the deployments.
 key_prefix "katamari/main/" {
   policy = "write"
 }
 
-# A session keeps a process's own keys for as long as it lives. Consul knows sessions by their node, so a narrower rule names nodes.
+# A session keeps the keys of a process for as long as the process lives. Consul checks this right by the name of the
+# node, so a narrower rule has to name nodes.
 session_prefix "" {
   policy = "write"
 }
@@ -16,13 +20,14 @@ service_prefix "katamari-" {
   policy = "write"
 }
 
-# The name of the agent's node, asked for when an agent that was restarted does not tell its servers of a check. Consul keeps
-# agents by the names of their nodes too.
+# To read the node name of the agent. A process needs it if a restarted agent does not report a check to its servers.
+# Consul checks this right by the name of the node, too.
 agent_prefix "" {
   policy = "read"
 }
 
-# Prometheus (consul_sd_configs), Consul's UI and `katamari doctor` see services only on nodes that they may read.
+# Prometheus (consul_sd_configs), the Consul UI and `katamari doctor` see services only on nodes that their token may
+# read.
 node_prefix "" {
   policy = "read"
 }

@@ -1,5 +1,6 @@
-// Health of the Katamari process in this container, for Docker: exit code 0 when its stats faceplate answers `livez`
-// or `readyz` (the first argument) with 200, else 1 and the reason. Needs no curl in the image.
+// Docker health check of the Katamari process in this container. The first argument is `livez` (default) or `readyz`.
+// The exit code is 0 if the stats faceplate answers that path with 200, and 1 otherwise; the output has the reason. A
+// Node script, because the image has no curl.
 
 const [what = 'livez'] = process.argv.slice(2);
 const port = process.env.KATAMARI_PORTS_STATS || '9081';

@@ -1,6 +1,6 @@
 /**
- * The control services between a chassis and the mesh. Every chassis of an SDK serves `katamari.Chassis` in addition
- * to its own service; the mesh serves `katamari.Mesh`. Both are multiplexed names.
+ * The control services between a chassis and the mesh. Every chassis that uses an SDK serves `katamari.Chassis` in
+ * addition to its own service. The mesh serves `katamari.Mesh`. Both are service names of multiplexed calls.
  */
 namespace * katamari
 
@@ -10,17 +10,19 @@ struct ChassisDetails {
   2: string version
   3: list<string> roles
   4: list<string> tags
+  /** Other details. */
   5: map<string, string> more
-  /** Name of the main IDL file, and the texts of it and all its includes by name. */
+  /** Name of the main IDL file. */
   6: string idlMain
+  /** Text of the main file and of all its includes, by file name. */
   7: map<string, string> idlFiles
   /** Calls that it can run at once; 1 for single-threaded code. */
   8: i32 concurrency
   /** Language and version of the SDK, for logs: `typescript 0.1.0`. */
   9: string sdk
   /**
-   * Prefetch: calls beyond `concurrency` that it accepts and queues. Each starts after the previous reply was
-   * written. The mesh sends at most this many, of idempotent methods only, and may cancel them
+   * Prefetch: number of calls beyond `concurrency` that the chassis accepts and queues. A queued call starts after
+   * the previous reply was written. The mesh sends ahead only calls of idempotent methods, and may cancel them
    * (`katamari.Link:cancel`) until they start. Default 0: none.
    */
   10: optional i32 ahead
@@ -34,10 +36,10 @@ service Chassis {
   oneway void drain()
 }
 
-/** The interface of a service, which a chassis needs to call it. */
+/** The interface of a service. A chassis or client needs it to call the service. */
 struct InterfaceText {
   1: string serviceName
-  /** Exact version to which a call would be routed now. */
+  /** Exact version that has this interface. */
   2: string version
   3: string idlMain
   4: map<string, string> idlFiles
@@ -45,5 +47,6 @@ struct InterfaceText {
 
 /** Served by the mesh at KATAMARI_MESH and on its Thrift ports, under the multiplexed name `katamari.Mesh`. */
 service Mesh {
+  /** Returns the interface of a service. `version` is a version or a range; '' for any. */
   InterfaceText describe(1: string serviceName, 2: string version) (katamari.readonly = "true")
 }

@@ -21,7 +21,7 @@ union Either {
   3: Leaf leaf
 }
 
-/** All kinds of types that every Thrift language supports. */
+/** One field of each kind of type that every Thrift language supports. */
 struct Everything {
   1: bool flag
   2: i8 tiny
@@ -106,6 +106,6 @@ service Conformance {
    */
   string relay(1: string value)
 
-  /** Requests to be replaced after this reply. An SDK without this feature throws an exception. */
+  /** Asks the mesh to replace this chassis after the reply. An SDK without this feature throws an exception. */
   void retire()
 }

@@ -24,7 +24,7 @@ struct CallContext {
   13: optional map<string, string> headers
 }
 
-/** Codes of the error table. */
+/** Error codes of the mesh. */
 enum ErrorCode {
   NO_POOL = 1
   OVERLOADED = 2
@@ -42,13 +42,18 @@ enum ErrorCode {
 /** Context of a reply: field 32767 of the result struct (or of TApplicationException), placed first. */
 struct ReplyContext {
   1: optional string version
+  /** Time in the queue of the pool. */
   2: optional i64 queueUs
+  /** Time in the chassis. */
   3: optional i64 serviceUs
+  /** Free resources of the pool when the reply was sent. */
   4: optional i32 freeNow
+  /** Calls in the queue of the pool when the reply was sent. */
   5: optional i32 queuedNow
   6: optional string resource
   /** Set when the mesh itself failed the call. */
   7: optional ErrorCode errorCode
+  /** Suggested pause before a retry. */
   8: optional i64 retryAfterMs
   /** Where the deadline passed: 1 queue, 2 service. */
   9: optional i32 stage
@@ -147,8 +152,9 @@ struct MeshStatus {
   15: CallSums calls
   16: list<PoolStatus> pools
   17: list<ProcessStatus> processes
-  /** Name of the leading master ('' for none) and its term. */
+  /** Name of the master that leads; '' for none. */
   18: string leader
+  /** Term of the leader. */
   19: i64 term
 }
 
@@ -164,8 +170,8 @@ struct Event {
 }
 
 /**
- * Share of a service's calls by version. Versions that are not named get none. With an empty map, the shares are
- * proportional to the resources.
+ * Weights by which the versions of a service share its calls. A version without a weight gets no calls. With an empty
+ * map, the shares are proportional to the number of resources.
  */
 struct Route {
   1: string serviceName
@@ -183,7 +189,7 @@ struct ChassisTimes {
   1: i32 startTimeoutMs
   2: i32 pingEveryMs
   3: i32 pingTimeoutMs
-  /** For calls in flight to finish when the chassis is drained. */
+  /** From the start of a drain until the calls in flight must have finished. */
   4: i32 drainTimeoutMs
   /** From SIGTERM to SIGKILL. */
   5: i32 stopGraceMs
@@ -193,8 +199,10 @@ struct ChassisTimes {
 
 /** How often a resource may be restarted before its manager backs off. */
 struct RestartRules {
+  /** Starts within `periodMs` that need no pause. After a failed start there is always a pause. */
   1: i32 intensity
   2: i32 periodMs
+  /** First pause. Each further pause is twice as long, up to `backoffMaxMs`. */
   3: i32 backoffFirstMs
   4: i32 backoffMaxMs
 }
@@ -218,7 +226,7 @@ struct Deployment {
   2: string version
   /** Number of copies in the mesh. */
   3: i32 count
-  /** Program and arguments, the same on every machine. */
+  /** Program and arguments. They must be valid on every machine. */
   4: list<string> command
   /** Working directory, an absolute path; '' for the manager's own. */
   5: string cwd
@@ -247,7 +255,7 @@ struct Deployment {
   19: optional string healthCheck
 }
 
-/** Result of sending a deployment. */
+/** Result of `deploy`. */
 enum DeployOutcome {
   CREATED = 1
   CHANGED = 2
@@ -264,7 +272,7 @@ service Katamari {
   /**
    * Rolling restart of the pools of a service on all managers (version '' means all versions), or of one resource by
    * name: `Service@version/index`, with the prefix `manager:` if several managers have a resource of that name.
-   * Returns the resources that are restarted.
+   * Returns the number of replaced resources.
    */
   i32 restart(1: string token, 2: string serviceName, 3: string version, 4: string resource) throws (1: AdminRefused refused)
 
@@ -280,7 +288,7 @@ service Katamari {
   /** Removes a deployment. Its copies are drained and stopped. */
   void undeploy(1: string token, 2: string serviceName, 3: string version) throws (1: AdminRefused refused)
 
-  /** Returns the deployments of the mesh, without those from the configuration files of managers. */
+  /** Returns the deployments in Consul, without those from the configuration files of managers. */
   list<Deployment> getDeployments(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")
 
   /** Drains a manager: its copies move to other managers. Stays in effect until `undrain`, also across restarts. */
@@ -293,7 +301,7 @@ service Katamari {
 
   Settings getSettings(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")
 
-  /** Changes settings. Absent ones return to their configured values. Returns the settings in effect. */
+  /** Changes all settings. An absent setting returns to its configured value. Returns the settings in effect. */
   Settings setSettings(1: string token, 2: Settings settings) throws (1: AdminRefused refused)
 
   list<Route> getRoutes(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")

@@ -1,7 +1,7 @@
 /**
  * Control messages of a link: handshake, ping, cancel and drain, under the multiplexed name `katamari.Link`. The link
- * server answers them itself. The proofs are HMAC-SHA256 with the secret as key, over a label, the role and both
- * nonces: see core/link/handshake.ts.
+ * server handles them itself. A proof is an HMAC-SHA256 with the secret as key, over a label, the role and both
+ * nonces, see core/link/handshake.ts.
  */
 namespace * katamari
 
@@ -12,17 +12,17 @@ service Link {
    */
   binary hello(1: binary nonce)
   /**
-   * Second message if a secret is required: the proof of the client. The reply is the proof of the server. The server
-   * reads no call before it.
+   * Second message if a secret is required: the proof of the client. The reply is the proof of the server. Until
+   * then, the server reads no calls.
    */
   binary prove(1: binary proof)
-  /** Answered at once, whatever calls are in flight. A peer that does not answer is frozen. */
+  /** Health check. The server answers at once, even if calls are in flight. A peer that does not answer is frozen. */
   void ping()
   /** Cancels the call with this sequence id. It gets no reply. */
   oneway void cancel(1: i32 sequenceId)
   /**
-   * From the server to the client, with sequence id 0: the client must send no further calls on this connection.
-   * Calls in flight are answered.
+   * Graceful shutdown, sent by the server to the client with sequence id 0. The client must send no further calls on
+   * this connection. The server still answers the calls in flight.
    */
   oneway void drain()
 }

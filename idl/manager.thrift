@@ -1,5 +1,5 @@
 /**
- * The control service of a resource manager on its link: status, events, and commands of an operator that a faceplate
+ * The control service of a resource manager on its link: status, events, and operator commands that a faceplate
  * forwards. Its multiplexed name is `katamari.Manager`. Only processes of the mesh can call it.
  */
 include "katamari.thrift"
@@ -18,6 +18,6 @@ service Manager {
    */
   i32 roll(1: string serviceName, 2: string version)
 
-  /** Replaces the resource of this name. */
+  /** Replaces the resource with this name: `Service@version/index`. */
   void restart(1: string resource)
 }

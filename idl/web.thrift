@@ -7,7 +7,7 @@
  */
 namespace * katamari_web
 
-/** One header line. A repeated header (Set-Cookie) is in the list several times. */
+/** One header line. A repeated header, such as Set-Cookie, has one entry per line. */
 struct Header {
   1: required string name
   2: required string value
