@@ -1,7 +1,7 @@
-// Chooses the version that serves a call: the requested one, otherwise a weighted split over all versions of the
-// service.
+// Chooses the version that serves a call. A call that requests a version or a range gets the highest version that
+// matches. Calls without a version are split over all versions of the service by weight.
 
-import { rcompare } from 'semver';
+import { parse, rcompare } from 'semver';
 import type { PoolQuery } from '../../core/rpc/mod.ts';
 import type { ServiceEntry } from './match-pools.ts';
 import type { Offer } from './offer.ts';
@@ -24,11 +24,28 @@ export function splitByWeight(entry: ServiceEntry, offers: readonly Offer[], key
   return ofSameVersion(candidates, candidates[index === -1 ? 0 : index] as Offer);
 }
 
-/** The offers of the highest version among the matching ones. */
+/** Returns the offers of the requested version if there is one, else those of the highest version. */
 export function highestVersion(offers: readonly Offer[], query: PoolQuery): readonly Offer[] {
-  if (offers.length === 1 || offers.every(({ details }) => details.version === query.version)) return offers;
-  const [highest] = [...offers].sort((a, b) => rcompare(a.details.version, b.details.version));
-  return ofSameVersion(offers, highest as Offer);
+  return ofSameVersion(offers, bestVersion(offers, query.version) as Offer);
+}
+
+/**
+ * Returns one of the pools with the requested version, else one with the highest version; undefined for no pools. All
+ * must match the request. A version that SemVer does not know, such as `1.0`, is lower than all that it knows.
+ */
+export function bestVersion<Pool extends { readonly details: { readonly version: string } }>(
+  pools: readonly Pool[],
+  requested: string,
+): Pool | undefined {
+  const exact = pools.find(({ details }) => details.version === requested);
+  return exact ?? [...pools].sort((a, b) => newestFirst(a.details.version, b.details.version))[0];
+}
+
+function newestFirst(a: string, b: string): number {
+  const [versionA, versionB] = [parse(a), parse(b)];
+  if (versionA !== null && versionB !== null) return rcompare(versionA, versionB);
+  if (versionA === null && versionB === null) return a < b ? 1 : -1;
+  return versionA === null ? 1 : -1;
 }
 
 function ofSameVersion(offers: readonly Offer[], chosen: Offer): readonly Offer[] {
@@ -36,8 +53,8 @@ function ofSameVersion(offers: readonly Offer[], chosen: Offer): readonly Offer[
 }
 
 /**
- * Weight of one offer: the route's weight of its version, divided by the number of offers of that version; or the
- * number of live resources when the service has no route.
+ * Returns the weight of one offer: the route's weight of its version, divided by the number of offers of that
+ * version. Without a route it is the number of live resources.
  */
 export function weight({ route, offers }: ServiceEntry, { details, alive }: Offer): number {
   if (route === undefined || Object.keys(route.weights).length === 0) return alive;
@@ -45,7 +62,7 @@ export function weight({ route, offers }: ServiceEntry, { details, alive }: Offe
   return (route.weights[details.version] ?? 0) / ofVersion.length;
 }
 
-/** Multiples of the golden ratio modulo 1: they fill 0..1 evenly from the first call on. */
+/** Multiples of the golden ratio modulo 1, which spread evenly over 0..1 from the first call on. */
 function evenPoint(callNumber: number): number {
   return (callNumber * 0.618033988749895) % 1;
 }

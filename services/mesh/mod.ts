@@ -1,5 +1,6 @@
-// The door of services/mesh: what other rooms may import.
+// Exports of services/mesh; other modules import only from here.
 
+export { bestVersion } from './choose-version.ts';
 export {
   type ChassisTimes,
   type Deployment,

@@ -4,7 +4,7 @@ import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
 import { KatamariError } from '../../core/mod.ts';
 import { meshInterface, NO_REPLY_CONTEXT, sendOf, type Call, type Reply, type Send } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
-import { isVersionMatch, type Router } from '../mesh/mod.ts';
+import { bestVersion, isVersionMatch, type Router } from '../mesh/mod.ts';
 
 /** Returns a Send that answers calls to `katamari.Mesh` and passes all others to `send`. */
 export function withMeshService(router: Router, send: Send): Send {
@@ -18,9 +18,10 @@ export function withMeshService(router: Router, send: Send): Send {
       );
     }
     const { serviceName, version } = decodeStruct(method.args, call.args) as { serviceName: string; version: string };
-    const found = router
+    const matching = router
       .pools()
-      .find(({ details }) => details.service === serviceName && isVersionMatch(details.version, version));
+      .filter(({ details }) => details.service === serviceName && isVersionMatch(details.version, version));
+    const found = bestVersion(matching, version);
     if (found === undefined) {
       const asked = `${serviceName}${version === '' ? '' : `@${version}`}`;
       throw new KatamariError('no_pool', `No pool offers ${asked}`, NOT_RUN);
