@@ -24,7 +24,7 @@ const exitCode = await runProgram(process.argv.slice(2), {
     for await (const part of process.stdin) text += part as string;
     return text;
   },
-  // Imported only by `up`, so that client commands start fast.
+  // Loaded only by `up` and the role commands, so that client commands start fast.
   async startMesh(config, hooks, roles) {
     markMemoryInSteps();
     return (await import('../process/mod.ts')).startMesh(config, hooks, roles);

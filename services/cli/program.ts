@@ -35,9 +35,9 @@ export async function runProgram(args: readonly string[], context: CliContext): 
       terminal.writeError(`${paint(terminal, 'red', 'katamari:')} ${error.message}\n`);
       return error.exitCode;
     }
-    const told = error instanceof Error ? error : new Error(String(error));
-    const detail = context.env['KATAMARI_DEBUG'] ? `\n${told.stack}` : '';
-    terminal.writeError(`${paint(terminal, 'red', 'katamari:')} ${printable(told.message)}${detail}\n`);
+    const failure = error instanceof Error ? error : new Error(String(error));
+    const detail = context.env['KATAMARI_DEBUG'] ? `\n${failure.stack}` : '';
+    terminal.writeError(`${paint(terminal, 'red', 'katamari:')} ${printable(failure.message)}${detail}\n`);
     return EXIT.failed;
   }
 }
@@ -164,7 +164,7 @@ function addBench(program: Command, context: CliContext, setExitCode: SetExitCod
     .argument('[arguments...]', 'as for `katamari call`, or @file.json')
     .option('--rate <calls>', 'open loop: calls per second at fixed times, even if earlier ones are slow')
     .option('--concurrency <callers>', 'closed loop: callers that each wait for their reply (default: 16)')
-    .option('--seconds <seconds>', 'duration of the measurement; with --compare of each version', '10')
+    .option('--seconds <seconds>', 'duration of the measurement; with --compare, of each version', '10')
     .option('--warm-up <seconds>', 'warm-up before each measurement, not counted', '1')
     .option('-t, --timeout <duration>', 'timeout of each call, such as 2s')
     .option('--version <version>', 'call only this version')
@@ -175,8 +175,11 @@ function addBench(program: Command, context: CliContext, setExitCode: SetExitCod
     .option('--connections <count>', 'number of connections (default: one per caller up to 256; 64 with --rate)')
     .option('--in-flight-max <calls>', 'with --rate: limit of calls in flight, others wait (default: 1024)')
     .option('--thrift <host:port>', 'Thrift port, if the mesh does not report it')
-    .option('--max-errors <share>', 'exit with 1 if more calls fail, such as 1%')
-    .option('--p99 <duration>', 'exit with 1 if fewer than 99 % of the calls are answered within it, such as 20ms')
+    .option('--max-errors <share>', 'exit with 1 if a larger share of the calls fails, such as 1%')
+    .option(
+      '--p99 <duration>',
+      'exit with 1 if fewer than 99 % of the calls get a reply within this time, such as 20ms',
+    )
     .option('--json', 'print one JSON document')
     .action(async (method: string, args: string[], options: BenchOptions) =>
       setExitCode(await (await import('./bench/bench.ts')).runBench(context, method, args, options)),
@@ -197,7 +200,7 @@ ${examples(
 function addEvents(program: Command, context: CliContext, setExitCode: SetExitCode): void {
   withMesh(command(program, 'events', 'show the events of a running mesh'))
     .option('-f, --follow', 'wait for new events')
-    .option('-n, --last <count>', 'only the last events')
+    .option('-n, --last <count>', 'print only this many past events, the newest')
     .option('--after <seq>', 'only events after this sequence number')
     .option('--json', 'print one JSON object per line')
     .action(async (options: EventsOptions) => setExitCode(await runEvents(context, options)))
@@ -380,13 +383,13 @@ function addConform(program: Command, context: CliContext, setExitCode: SetExitC
   command(program, 'conform', 'test that a chassis in any language implements the protocol of the mesh')
     .argument(
       '<command...>',
-      'command that starts it, after --; {listen}, {path}, {host} and {port} become its address',
+      'command that starts the chassis, after --; {listen}, {path}, {host} and {port} become its address',
     )
     .option('--call <words...>', 'also call this method: Service.method, then its arguments as JSON')
     .option('--skip <methods...>', 'do not call these methods')
     .option('-t, --timeout <duration>', 'timeout of each answer', '10s')
-    .option('--start-timeout <duration>', 'timeout until it listens', '30s')
-    .option('--tcp', 'also check that it listens on a TCP port')
+    .option('--start-timeout <duration>', 'timeout until the chassis listens', '30s')
+    .option('--tcp', 'also check that the chassis listens on a TCP port')
     .option('--only <checks...>', 'only these checks, by the ids that --json shows; start-up checks always run')
     .option('--json', 'print JSON')
     .action(async (words: string[], options: ConformOptions) =>
@@ -444,7 +447,7 @@ function withSettings(of: Command, flags: FlagValue[]): Command {
 /** Adds the options of commands that start a rollout and wait for it. */
 function withWait(of: Command): Command {
   return of
-    .option('--wait <duration>', 'wait at most this long until it is done', '5m')
+    .option('--wait <duration>', 'wait at most this long for the change to complete', '5m')
     .option('--no-wait', 'do not wait');
 }
 
@@ -481,9 +484,9 @@ const ROLE_COMMANDS = [
 const NAMED_FLAGS: readonly (readonly [flag: string, key: string, what: string])[] = [
   ['mesh-name', 'mesh', 'name of the mesh'],
   ['name', 'name', 'name of this process'],
-  ['machine', 'machine', 'machine that it runs on'],
-  ['advertise', 'advertise', 'address at which other machines reach it'],
-  ['data-dir', 'dataDir', 'directory for its data'],
+  ['machine', 'machine', 'machine that this process runs on'],
+  ['advertise', 'advertise', 'address at which other machines reach this process'],
+  ['data-dir', 'dataDir', 'directory for the data of this process'],
   ['host', 'host', 'address to listen on'],
   ['thrift-port', 'ports.thrift', 'port of the Thrift faceplate'],
   ['json-rpc-port', 'ports.jsonRpc', 'port of the JSON-RPC faceplate'],
@@ -501,7 +504,7 @@ Examples:
   $ katamari up                                    run the mesh that katamari.yaml describes
   $ katamari call Calculator.add num1=2 num2=40    call one of its methods
   $ katamari status --watch                        show its state
-  $ katamari manager --consul 10.0.0.5:8500         run one of many machines; see docs/cluster.md
+  $ katamari manager --consul 10.0.0.5:8500        run a manager on one of many machines; see docs/cluster.md
 
 Exit codes: 0 success, 1 failed, 2 wrong command line, 69 no mesh answers, 78 wrong configuration.
 Flags override KATAMARI_* variables, which override the file. NO_COLOR turns colors off.`;

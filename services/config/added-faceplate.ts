@@ -3,12 +3,12 @@
 /** One entry of `faceplates`. */
 export interface AddedFaceplate {
   readonly name: string;
-  /** A file (`./`, `../`, `/`, `~/`), from the configuration file's place, or a package. */
+  /** A package, or a file (begins with `./`, `../`, `/` or `~/`) relative to the configuration file. */
   readonly module: string;
   readonly port: number;
   readonly options: Readonly<Record<string, unknown>>;
-  /** Of the configuration file. */
+  /** Directory of the configuration file. */
   readonly directory: string;
-  /** Where a key of this entry stands, to begin a message with. */
+  /** Returns the location of a key of this entry as the start of a message. */
   readonly where: (path: readonly PropertyKey[]) => string;
 }

@@ -6,9 +6,10 @@ import { PLAIN_CONCURRENCY_MAX } from '../mesh/mod.ts';
 import { describeValue, keyText, type ConfigText } from './file.ts';
 import { keysAt, leafFacts, schemaAt, unwrap, type ConfigFile } from './schema.ts';
 import { didYouMean } from './suggest.ts';
+import { formatDuration } from './units.ts';
 import { z } from 'zod';
 
-/** One error; `refusal` in config.ts adds file, line and key. */
+/** One error; `configurationError` in config.ts adds file, line and key. */
 export interface Problem {
   readonly path: readonly PropertyKey[];
   readonly text: string;
@@ -60,7 +61,8 @@ function checkPorts(data: ConfigFile, values: Record<string, unknown>): Problem[
   const inOrder = portsOf(data).sort((a, b) => Number(isWritten(a.path)) - Number(isWritten(b.path)));
   for (const { path, port } of inOrder) {
     const other = takenBy.get(port);
-    if (other !== undefined) problems.push({ path, text: `found ${port}, expected another port than ${other} has` });
+    if (other !== undefined)
+      problems.push({ path, text: `found ${port}, which ${other} already uses, expected another port` });
     else if (port !== 0) takenBy.set(port, keyText(path));
   }
   return problems;
@@ -94,11 +96,11 @@ function checkSites({ web: { sites } }: ConfigFile): Problem[] {
     }
     for (const [key, value] of Object.entries({ version, stickyCookie })) {
       if (value === undefined || service !== undefined) continue;
-      problems.push({ path: [...path, key], text: 'found without service, expected it only beside that' });
+      problems.push({ path: [...path, key], text: 'found without service, expected only together with service' });
     }
     const same = sites.findIndex((site) => site.prefix === prefix);
     if (same !== index) {
-      const text = `found ${describeValue(prefix)} again, expected it once: ${keyText(['web', 'sites', same])} has it`;
+      const text = `found ${describeValue(prefix)}, which ${keyText(['web', 'sites', same])} already uses, expected another prefix`;
       problems.push({ path: [...path, 'prefix'], text });
     }
     return problems;
@@ -109,11 +111,12 @@ function checkFaceplates({ faceplates }: ConfigFile): Problem[] {
   return faceplates.flatMap(({ name }, index) => {
     const path = ['faceplates', index, 'name'];
     if (OWN_NAMES.includes(name)) {
-      return [{ path, text: `found "${name}", which Katamari has itself, expected another name` }];
+      return [{ path, text: `found "${name}", a built-in name of Katamari, expected another name` }];
     }
     const same = faceplates.findIndex((one) => one.name === name);
     if (same === index) return [];
-    return [{ path, text: `found "${name}" again, expected another name than ${keyText(['faceplates', same])} has` }];
+    const other = keyText(['faceplates', same]);
+    return [{ path, text: `found "${name}", which ${other} already uses, expected another name` }];
   });
 }
 
@@ -135,7 +138,7 @@ function checkConsul({ consul }: ConfigFile): Problem[] {
   return [
     {
       path: ['consul', 'address'],
-      text: `found ${describeValue(consul.address)} beside embedded: true, expected only one of the two`,
+      text: `found ${describeValue(consul.address)} together with embedded: true, expected only one of them`,
     },
   ];
 }
@@ -143,7 +146,7 @@ function checkConsul({ consul }: ConfigFile): Problem[] {
 function checkLink({ link }: ConfigFile): Problem[] {
   const problems: Problem[] = [];
   if (link.secret !== undefined && link.secretFile !== undefined) {
-    problems.push({ path: ['link', 'secretFile'], text: 'found beside link.secret, expected only one of the two' });
+    problems.push({ path: ['link', 'secretFile'], text: 'found together with link.secret, expected only one of them' });
   }
   const files = ['caFile', 'certFile', 'keyFile'] as const;
   const missing = files.filter((name) => link[name] === undefined);
@@ -178,7 +181,7 @@ function checkDeployment({ deployments }: ConfigFile, index: number): Problem[] 
   if (entry.command === undefined && entry.script === undefined) {
     problems.push({
       path,
-      text: 'found neither, expected command (a list) or script (a JavaScript or TypeScript file)',
+      text: 'found neither command nor script, expected command (a list) or script (a JavaScript or TypeScript file)',
     });
   }
   if (entry.command !== undefined && entry.script !== undefined) {
@@ -191,17 +194,18 @@ function checkDeployment({ deployments }: ConfigFile, index: number): Problem[] 
     });
   }
   problems.push(...checkPlain(entry, path));
-  if (entry.restart.backoffFirst > entry.restart.backoffMax) {
+  const { backoffFirst, backoffMax } = entry.restart;
+  if (backoffFirst > backoffMax) {
     problems.push({
       path: [...path, 'restart', 'backoffFirst'],
-      text: 'found more than backoffMax, expected at most that',
+      text: `found ${formatDuration(backoffFirst)}, expected at most backoffMax, which is ${formatDuration(backoffMax)}`,
     });
   }
   const same = deployments.findIndex(({ service, version }) => service === entry.service && version === entry.version);
   if (same !== index) {
     problems.push({
       path: [...path, 'version'],
-      text: `found ${entry.service}@${entry.version} again, expected it once: ${keyText(['deployments', same])} has it, raise its count`,
+      text: `found ${entry.service}@${entry.version}, which ${keyText(['deployments', same])} already deploys; for more copies raise the count there`,
     });
   }
   return problems;
@@ -215,16 +219,16 @@ function checkPlain(entry: ConfigFile['deployments'][number], path: readonly Pro
       .filter((key) => entry[key] !== undefined)
       .map((key) => ({
         path: [...path, key],
-        text: `found ${describeValue(entry[key])} without kit: none, expected it only beside that: the library needs no telling`,
+        text: `found ${describeValue(entry[key])} without kit: none, expected only together with it: a chassis with the SDK does not need this key`,
       }));
   }
   const problems: Problem[] = [];
   if (!isWireFormat({ transport, protocol })) {
-    const text = `found ${describeValue(protocol)} beside transport: ${transport}, expected ${HEADER_PROTOCOLS.map(describeValue).join(' or ')}`;
+    const text = `found ${describeValue(protocol)} with transport: ${transport}, expected ${HEADER_PROTOCOLS.map(describeValue).join(' or ')}`;
     problems.push({ path: [...path, 'protocol'], text });
   }
   if (concurrency > PLAIN_CONCURRENCY_MAX) {
-    const text = `found ${concurrency}, expected at most ${PLAIN_CONCURRENCY_MAX} beside kit: none, where each is a connection`;
+    const text = `found ${concurrency}, expected at most ${PLAIN_CONCURRENCY_MAX} with kit: none, which opens one connection for each`;
     problems.push({ path: [...path, 'concurrency'], text });
   }
   return problems;

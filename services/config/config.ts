@@ -1,6 +1,6 @@
-// The configuration of a process. Flags override KATAMARI_* variables, which override the file. The result is checked
-// once and is plain data afterwards. Every error names the place, the key, what was found and what was expected; the
-// exit code is 78.
+// Loads the configuration of a process. Flags override KATAMARI_* variables, which override the file. The result is
+// checked once and is plain data afterwards. Every error names the location, the key, the value found and the value
+// expected; the exit code is 78.
 
 import os from 'node:os';
 import type { FaceplateLimits } from '../../core/mod.ts';
@@ -24,7 +24,7 @@ export interface Config {
   readonly name: string;
   /** The machine it runs on. Replicas are spread over machines. */
   readonly machine: string;
-  /** Host under which other machines reach this process; '' for `host`. */
+  /** Host that other machines use to reach this process; '' derives it from `host`. */
   readonly advertise: string;
   readonly dataDir: string;
   readonly host: string;
@@ -46,7 +46,7 @@ export interface Config {
     readonly certFile: string;
     readonly keyFile: string;
   };
-  /** How faceplates and managers authenticate each other. All '' on one machine. */
+  /** How faceplates and managers authenticate each other. All may be '' for a mesh on one machine. */
   readonly link: {
     readonly secret: string;
     readonly secretFile: string;
@@ -85,9 +85,9 @@ export interface Config {
   readonly deployments: readonly ConfiguredDeployment[];
 }
 
-/** Inputs of the configuration. */
+/** The sources of the configuration. */
 export interface ConfigSources {
-  /** `--config`; undefined for KATAMARI_CONFIG, then the usual names in `cwd`. */
+  /** Value of `--config`. If undefined, KATAMARI_CONFIG names the file, else CONFIG_FILE_NAMES are tried in `cwd`. */
   readonly file: string | undefined;
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
@@ -97,49 +97,50 @@ export interface ConfigSources {
 /** One line of `katamari config`. */
 export interface EffectiveSetting {
   readonly key: string;
-  /** Value as the file would have it. Secrets are masked. */
+  /** Value as it is written in the file. Secrets are masked. */
   readonly value: string;
-  /** `default`, `katamari.yaml:12`, `env KATAMARI_HOST`, `flag --host`. */
+  /** Source of the value: `default`, `katamari.yaml:12`, `env KATAMARI_HOST` or `flag --host`. */
   readonly from: string;
 }
 
 export interface LoadedConfig {
   readonly config: Config;
-  /** As shown in messages; undefined when there is none. */
+  /** Path of the file as messages show it; undefined without a file. */
   readonly file: string | undefined;
   readonly settings: readonly EffectiveSetting[];
   readonly warnings: readonly string[];
-  /** `katamari.yaml:12: deployments[0].script`, to begin a message about a value with. */
+  /** Returns the location of a value as the start of a message: `katamari.yaml:12: deployments[0].script`. */
   readonly where: (path: readonly PropertyKey[]) => string;
 }
 
 /**
  * Reads, checks and resolves the configuration.
- * @throws ExitError with exit code 78 and all problems, one a line; exit code 2 for a flag without a setting.
+ * @throws ExitError with exit code 78 that lists the problems, one per line (at most PROBLEMS_SHOWN_MAX); with exit
+ * code 2 for a flag that names no setting
  */
 export function loadConfig(sources: ConfigSources): LoadedConfig {
-  const named = sources.file ?? sources.env['KATAMARI_CONFIG'];
-  const file = findConfigFile(named, sources.cwd);
+  const requested = sources.file ?? sources.env['KATAMARI_CONFIG'];
+  const file = findConfigFile(requested, sources.cwd);
   const text = file === undefined ? undefined : readConfigFile(file, sources.cwd);
   const { values, origins, warnings } = layer(text, sources.env, sources.flags);
   const originOf = (path: readonly PropertyKey[]): string =>
     origins.get(keyText(path)) ??
     (text !== undefined && has(values, path) ? `${text.shown}:${text.lineOf(path)}` : 'default');
-  const placeOf = (path: readonly PropertyKey[]): Place => describePlace(path, origins, text);
-  const where = (path: readonly PropertyKey[]): string => placeOf(path).shown;
+  const locationOf = (path: readonly PropertyKey[]): Location => describeLocation(path, origins, text);
+  const where = (path: readonly PropertyKey[]): string => locationOf(path).shown;
 
   const checked = configSchema.safeParse(values);
   if (!checked.success) {
-    throw refusal(
+    throw configurationError(
       checked.error.issues.flatMap((issue) => describeIssue(issue, values, text)),
-      placeOf,
+      locationOf,
     );
   }
   const filled = fillIn(checked.data, sources, (path) =>
     origins.has(keyText(path)) ? sources.cwd : (text?.directory ?? sources.cwd),
   );
   const clashes = checkTogether(filled, values);
-  if (clashes.length > 0) throw refusal(clashes, placeOf);
+  if (clashes.length > 0) throw configurationError(clashes, locationOf);
   const settings: EffectiveSetting[] = [];
   listEffective(configSchema, filled, [], originOf, settings);
   return {
@@ -151,28 +152,31 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   };
 }
 
-function refusal(problems: readonly Problem[], placeOf: (path: readonly PropertyKey[]) => Place): ExitError {
+function configurationError(
+  problems: readonly Problem[],
+  locationOf: (path: readonly PropertyKey[]) => Location,
+): ExitError {
   const lines = problems
-    .map(({ path, text }) => ({ ...placeOf(path), text }))
+    .map(({ path, text }) => ({ ...locationOf(path), text }))
     .sort((a, b) => a.line - b.line)
     .map(({ shown, text }) => `${shown}: ${text}`);
   const more = lines.length > PROBLEMS_SHOWN_MAX ? [`... and ${lines.length - PROBLEMS_SHOWN_MAX} more`] : [];
   return new ExitError(EXIT.badConfiguration, [...lines.slice(0, PROBLEMS_SHOWN_MAX), ...more].join('\n'));
 }
 
-/** Where a value was given. */
-interface Place {
+/** Location of a value in its source. */
+interface Location {
   /** `katamari.yaml:12: deployments[0].script`, or the variable or flag and the key. */
   readonly shown: string;
   /** Line in the file, from 1; 0 for variables and flags, whose problems come first. */
   readonly line: number;
 }
 
-function describePlace(
+function describeLocation(
   path: readonly PropertyKey[],
   origins: ReadonlyMap<string, string>,
   text: ConfigText | undefined,
-): Place {
+): Location {
   for (let length = path.length; length > 0; length--) {
     const origin = origins.get(keyText(path.slice(0, length)));
     if (origin !== undefined) return { shown: `${origin.replace(/^(env|flag) /, '')}: ${keyText(path)}`, line: 0 };
@@ -183,8 +187,8 @@ function describePlace(
 }
 
 /**
- * Defaults that depend on the machine or on other settings; paths made absolute, from the file's place or the
- * caller's.
+ * Applies defaults that depend on the machine or on other settings, and makes paths absolute. Paths in the file are
+ * relative to its directory, other paths to the working directory.
  */
 function fillIn(
   data: ConfigFile,
@@ -367,13 +371,13 @@ function has(values: unknown, path: readonly PropertyKey[]): boolean {
   return value !== undefined;
 }
 
-/** `$XDG_STATE_HOME/katamari/<mesh>`: it survives a restart, and two meshes on one machine do not meet in it. */
+/** Returns `$XDG_STATE_HOME/katamari/<mesh>`. It survives a restart, and each mesh on a machine has its own. */
 function defaultDataDir(mesh: string, env: NodeJS.ProcessEnv, cwd: string): string {
   const home = env['XDG_STATE_HOME'] || path.join(env['HOME'] || os.homedir(), '.local', 'state');
   return path.resolve(cwd, home, 'katamari', mesh);
 }
 
-/** The host's name, with what may not stand in a Consul key taken out. */
+/** Returns the host name. Characters that a Consul key cannot contain become `-`. */
 function defaultName(): string {
   return (
     os

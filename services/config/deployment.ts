@@ -1,15 +1,16 @@
-// A deployment as the mesh runs it: one version of a service, how its processes are started and kept. Paths are
-// absolute here; in the file they are relative to the file.
+// Converts an entry of `deployments` to the deployment that the mesh runs: one version of a service, and how its
+// processes are launched, supervised and recycled. Paths become absolute; in the file they are relative to the file.
+
 import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { KatamariError, scriptCommand } from '../../core/mod.ts';
 import type { Protocol, Transport } from '../../core/thrift/encodings/mod.ts';
 import type { IdlSource } from '../../core/thrift/mod.ts';
-import { whyNoHealthCheck, type Deployment as Wanted } from '../mesh/mod.ts';
+import { whyNoHealthCheck, type Deployment } from '../mesh/mod.ts';
 import type { DeploymentEntry } from './schema.ts';
 import os from 'node:os';
 import path from 'node:path';
 
-/** The wanted state of one version of a service. A count, age or size of 0 under `recycle` means never. */
+/** The desired state of one version of a service. Under `recycle`, a count, age or size of 0 means never. */
 export interface ConfiguredDeployment {
   /** `Service@version` */
   readonly id: string;
@@ -19,33 +20,36 @@ export interface ConfiguredDeployment {
   readonly command: readonly string[];
   readonly count: number;
   readonly cwd: string;
-  /** Added to the environment that the mesh itself has. */
+  /** Added to the environment that a chassis inherits from the mesh. */
   readonly env: Readonly<Record<string, string>>;
   readonly tags: readonly string[];
   readonly roles: readonly string[];
   readonly more: Readonly<Record<string, string>>;
-  /** The interface, for a chassis that cannot describe itself; '' when it can. */
+  /** Path of the IDL file of a server that cannot describe itself; '' for a chassis that can. */
   readonly idl: string;
-  /** `none`: a plain Thrift server, which knows nothing of describe, ping and drain. */
+  /** `none` is a plain Thrift server, which does not implement describe, ping and drain. */
   readonly kit: 'sdk' | 'none';
   readonly listen: 'unix' | 'tcp';
-  /** How a plain server reads and writes. */
+  /** Wire format of a plain server. */
   readonly transport: Transport;
   readonly protocol: Protocol;
-  /** The method that is called to see whether a plain server is well; '' for none. */
+  /** Method that is called to check the health of a plain server; '' for none. */
   readonly healthCheck: string;
-  /** Calls that one process takes at once; undefined: what the chassis says of itself, 1 for a plain server. */
+  /**
+   * Calls that one process runs at the same time. If undefined, the chassis reports its own limit, and a plain server
+   * has 1.
+   */
   readonly concurrency: number | undefined;
   readonly startTimeoutMs: number;
   readonly pingEveryMs: number;
   readonly pingTimeoutMs: number;
   readonly drainTimeoutMs: number;
-  /** From SIGTERM to SIGKILL. */
+  /** Time from SIGTERM to SIGKILL. */
   readonly stopGraceMs: number;
-  /** After a call's deadline, before its chassis is taken for hung. */
+  /** Time from the deadline of a call until its chassis counts as hung. */
   readonly hangGraceMs: number;
   readonly restart: {
-    /** Starts within `periodMs` before a place is backed off. */
+    /** Starts that are allowed within `periodMs`; the next one is delayed (backoff). */
     readonly intensity: number;
     readonly periodMs: number;
     readonly backoffFirstMs: number;
@@ -55,7 +59,7 @@ export interface ConfiguredDeployment {
   readonly queueMax: number;
 }
 
-/** `directory` is the configuration file's. */
+/** @param directory directory of the configuration file, the base of relative paths */
 export function resolveDeployment(entry: DeploymentEntry, directory: string): ConfiguredDeployment {
   const from = (file: string): string => path.resolve(directory, file.replace(/^~(?=\/)/, os.homedir()));
   const { restart, recycle } = entry;
@@ -95,10 +99,10 @@ export function resolveDeployment(entry: DeploymentEntry, directory: string): Co
 }
 
 /**
- * A deployment as a manager takes it; reads the interface of a plain server.
- * @throws KatamariError when that cannot be read, or says no
+ * Converts to the record that managers and orders use. Reads the IDL file of a plain server.
+ * @throws KatamariError when the IDL cannot be read, or its service has no such health check
  */
-export function desiredDeployment(deployment: ConfiguredDeployment): Wanted {
+export function desiredDeployment(deployment: ConfiguredDeployment): Deployment {
   const { service, version, count, command, cwd, env, listen, roles, tags, more, concurrency, queueMax } = deployment;
   const { transport, protocol, healthCheck } = deployment;
   return {

@@ -3,7 +3,7 @@
 /** Exit codes of `katamari`; docs/command.md lists them for users. */
 export const EXIT = {
   done: 0,
-  /** It was understood and tried, and did not work. */
+  /** The command line was valid, but the command failed. */
   failed: 1,
   /** The command line itself is wrong. */
   usage: 2,

@@ -1,35 +1,36 @@
-// Finds, reads and parses katamari.yaml and keeps the line of every key for messages. Does not interpret keys. The same
-// parser reads JSON, a subset of YAML. The parser limits aliases; FILE_BYTES_MAX limits the size.
+// Finds, reads and parses katamari.yaml and keeps the line of every key for messages. Does not interpret keys. The
+// same parser reads JSON, a subset of YAML. The parser limits aliases; FILE_BYTES_MAX limits the size.
 
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { ExitError, EXIT } from './exit-error.ts';
 import path from 'node:path';
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, visit, type Document } from 'yaml';
-/** Names that are looked for in the working directory when none is given, first found wins. */
+
+/** File names that are tried in the working directory, in this order, when no file is given. */
 export const CONFIG_FILE_NAMES = ['katamari.yaml', 'katamari.yml', 'katamari.json'] as const;
 
 const FILE_BYTES_MAX = 1024 * 1024;
 
-/** A parsed file: plain values, and where each of them stands. */
+/** A parsed file: plain values, and the location of each. */
 export interface ConfigText {
-  /** As it is named in messages: relative to the working directory when below it. */
+  /** Path for messages: relative to the working directory if the file is below it. */
   readonly shown: string;
   /** Paths in the file are relative to this. */
   readonly directory: string;
   readonly values: Readonly<Record<string, unknown>>;
-  /** The line (from 1) of what `path` leads to, or of the closest thing above it. */
+  /** Returns the line (from 1) of the value at `path`, or of its closest ancestor that exists. */
   lineOf(path: readonly PropertyKey[]): number;
-  /** The characters of the scalar at `path` as they stand in the file, or undefined. */
+  /** Returns the source text of the number or boolean at `path`; undefined for other values. */
   sourceOf(path: readonly PropertyKey[]): string | undefined;
 }
 
-/** The file to read: the named one, else the first of CONFIG_FILE_NAMES in `cwd`, else undefined. */
+/** Returns the file to read: the named one, else the first of CONFIG_FILE_NAMES in `cwd`, else undefined. */
 export function findConfigFile(named: string | undefined, cwd: string): string | undefined {
   if (named !== undefined && named !== '') return path.resolve(cwd, named);
   return CONFIG_FILE_NAMES.map((name) => path.join(cwd, name)).find((file) => existsSync(file));
 }
 
-/** Reads and parses; every problem is a ExitError with exit code 78 that names the file and the line. */
+/** Reads and parses a file. @throws ExitError with exit code 78 that names the file and, if known, the line */
 export function readConfigFile(file: string, cwd: string): ConfigText {
   const relative = path.relative(cwd, file);
   const shown = relative.startsWith('..') || relative === '' ? file : relative;
@@ -39,7 +40,7 @@ export function readConfigFile(file: string, cwd: string): ConfigText {
 export function parseConfigText(text: string, shown: string, directory: string): ConfigText {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, merge: true, logLevel: 'silent' });
-  // One slip often makes several errors of syntax; only the first is worth reading.
+  // One mistake often causes several syntax errors, so only the first is reported.
   const [wrong] = document.errors;
   if (wrong !== undefined) {
     const [what = ''] = wrong.message.split(/ at line \d+|\n/);
@@ -63,7 +64,7 @@ export function parseConfigText(text: string, shown: string, directory: string):
   };
 }
 
-/** A value for a message: text quoted and cut, maps and lists by what they are. */
+/** Describes a value for a message. Text is quoted and truncated; maps and lists are named by their type. */
 export function describeValue(value: unknown): string {
   if (value === undefined || value === null) return 'nothing';
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
@@ -72,7 +73,7 @@ export function describeValue(value: unknown): string {
   return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
 }
 
-/** `deployments[0].env["x y"]`: a path as it is shown. */
+/** Formats a path for people: `deployments[0].env["x y"]`. */
 export function keyText(steps: readonly PropertyKey[]): string {
   let text = '';
   for (const step of steps) {
@@ -106,7 +107,7 @@ function readText(file: string, shown: string): string {
   }
 }
 
-/** `1.0: 50` would quietly become the key "1", which is another version. */
+/** Rejects keys that change as numbers: `1.0: 50` would silently become the key "1", which is another version. */
 function refuseNumberKeys(document: Document, lines: LineCounter, shown: string): void {
   visit(document, {
     Pair(_, { key }) {
@@ -150,7 +151,7 @@ function sentence(text: string): string {
 }
 
 const SYNTAX_WORDS: Readonly<Record<string, string>> = {
-  DUPLICATE_KEY: 'this key stands twice in one map, expected once',
+  DUPLICATE_KEY: 'this key occurs twice in one map, expected once',
   MULTIPLE_DOCS: 'found a second document, expected one',
   TAB_AS_INDENT: 'found a tab as indentation, expected spaces',
 };

@@ -1,5 +1,5 @@
-// Settings from outside the file: KATAMARI_* variables and flags. They override the file before the check. The origin
-// of every value is kept for messages and for `katamari config`.
+// Merges KATAMARI_* variables and flags into the values of the file, before the check. Keeps the origin of every
+// value for messages and for `katamari config`.
 
 import { ExitError, EXIT } from './exit-error.ts';
 import { describeValue, keyText, type ConfigText } from './file.ts';
@@ -7,36 +7,39 @@ import { configSchema, leafFacts, unwrap, type LeafFacts } from './schema.ts';
 import { didYouMean } from './suggest.ts';
 import { z } from 'zod';
 
-/** A setting that a variable or a flag may give: every leaf outside `routes` and `deployments`. */
+/**
+ * A setting that a variable or a flag can set: every leaf outside `deployments`, `routes`, `web.sites` and
+ * `faceplates`.
+ */
 export interface Setting {
   /** `ports.jsonRpc` */
   readonly key: string;
   readonly path: readonly string[];
-  /** `KATAMARI_PORTS_JSON_RPC`, from the key by rule; NAMES_OF_THEIR_OWN has the exceptions. */
+  /** `KATAMARI_PORTS_JSON_RPC`: derived from the key, except for the keys in VARIABLE_EXCEPTIONS. */
   readonly variable: string;
-  /** What other tools call it, read only when the mesh does not embed its Consul. */
-  readonly foreignVariable: string | undefined;
+  /** Variable of Consul's own tools for this setting. Read only when the mesh does not embed its Consul. */
+  readonly consulVariable: string | undefined;
   readonly facts: LeafFacts;
 }
 
 /** A value given on the command line: `--thrift-port 0`, `--set limits.frame=32MiB`. */
 export interface FlagValue {
-  /** As it was written, for messages. */
+  /** The flag as the user wrote it, for messages. */
   readonly flag: string;
   readonly key: string;
   readonly value: string;
 }
 
-/** The values of all sources in one tree, unchecked, and where each came from. */
+/** The unchecked values of all sources in one tree, and the origin of each value. */
 export interface Layered {
   readonly values: Record<string, unknown>;
-  /** `env KATAMARI_HOST`, `flag --host` by key, for keys that do not come from the file. */
+  /** By key: `env KATAMARI_HOST` or `flag --host`. Keys from the file are not in the map. */
   readonly origins: ReadonlyMap<string, string>;
   /** Inputs that are valid but probably a mistake. */
   readonly warnings: readonly string[];
 }
 
-/** Every setting that a variable or flag may give, in the order of the schema. */
+/** Returns all settings that a variable or a flag can set, in the order of the schema. */
 export function listSettings(): readonly Setting[] {
   return leavesOf(configSchema, []).map(({ path, facts }) => {
     const key = path.join('.');
@@ -44,13 +47,13 @@ export function listSettings(): readonly Setting[] {
       key,
       path,
       facts,
-      variable: NAMES_OF_THEIR_OWN[key] ?? `KATAMARI_${path.map(upperSnake).join('_')}`,
-      foreignVariable: CONSUL_VARIABLES[key],
+      variable: VARIABLE_EXCEPTIONS[key] ?? `KATAMARI_${path.map(upperSnake).join('_')}`,
+      consulVariable: CONSUL_VARIABLES[key],
     };
   });
 }
 
-/** Lays variables over the file and flags over both. */
+/** Merges the sources: variables override the file, and flags override both. Drops top-level `x-` keys. */
 export function layer(file: ConfigText | undefined, env: NodeJS.ProcessEnv, flags: readonly FlagValue[]): Layered {
   const values = structuredClone(file?.values ?? {}) as Record<string, unknown>;
   for (const key of Object.keys(values)) if (key.startsWith('x-')) delete values[key];
@@ -83,21 +86,21 @@ function readConsulVariables(
   const isEmbedded = consul['embedded'] ?? consul['address'] === undefined;
   if (isEmbedded === true) {
     return env['CONSUL_HTTP_ADDR']
-      ? ['CONSUL_HTTP_ADDR is set, but this mesh embeds its Consul; to use the real one say consul.embedded: false']
+      ? ['CONSUL_HTTP_ADDR is set, but this mesh embeds its Consul; to use that Consul, set consul.embedded: false']
       : [];
   }
   for (const setting of settings) {
-    const text = setting.foreignVariable === undefined ? undefined : env[setting.foreignVariable];
+    const text = setting.consulVariable === undefined ? undefined : env[setting.consulVariable];
     const last = setting.path.at(-1) as string;
     if (!text || consul[last] !== undefined) continue;
     const withScheme =
       last === 'address' && env['CONSUL_HTTP_SSL'] === 'true' && !text.includes('://') ? `https://${text}` : text;
-    put(values, origins, setting, withScheme, `env ${setting.foreignVariable}`);
+    put(values, origins, setting, withScheme, `env ${setting.consulVariable}`);
   }
   return [];
 }
 
-/** Warns of variables that match no setting. Otherwise a misspelled one would be ignored silently. */
+/** Warns of KATAMARI_* variables that match no setting. Otherwise a misspelled one would be ignored silently. */
 function unknownVariables(settings: readonly Setting[], env: NodeJS.ProcessEnv): string[] {
   const known = settings.map(({ variable }) => variable);
   return Object.keys(env)
@@ -107,7 +110,7 @@ function unknownVariables(settings: readonly Setting[], env: NodeJS.ProcessEnv):
 
 function unknownKey(key: string, settings: readonly Setting[]): string {
   const known = settings.map((setting) => setting.key);
-  return `${describeValue(key)} is not a setting that a flag can give${didYouMean(key, known) || '; `katamari config` lists them'}`;
+  return `${describeValue(key)} is not a setting that a flag can set${didYouMean(key, known) || '; `katamari config` lists them'}`;
 }
 
 function put(
@@ -120,7 +123,7 @@ function put(
   let parent = values;
   for (const step of setting.path.slice(0, -1)) {
     const next = parent[step];
-    // The file has another type here. The check reports that with its line.
+    // The file has a value of the wrong type here. The check reports it with its line.
     if (next !== undefined && next !== null && (typeof next !== 'object' || Array.isArray(next))) return;
     parent = (parent[step] = (next as Record<string, unknown> | null | undefined) ?? {}) as Record<string, unknown>;
   }
@@ -128,9 +131,7 @@ function put(
   origins.set(keyText(setting.path), origin);
 }
 
-/**
- * The text of a variable or flag as the value the file would have; what does not fit is left for the check to refuse.
- */
+/** Converts the text of a variable or flag to the type of its setting. Text that does not convert fails the check. */
 function readText(text: string, { kind }: LeafFacts): unknown {
   if (kind === 'number' && /^-?\d+(\.\d+)?$/.test(text)) return Number(text);
   if (kind === 'boolean' && /^(true|false)$/.test(text)) return text === 'true';
@@ -151,14 +152,17 @@ function upperSnake(word: string): string {
   return word.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
 }
 
-/** A chassis finds its mesh by KATAMARI_MESH. The admin token has the same name for servers and clients. */
-const NAMES_OF_THEIR_OWN: Readonly<Record<string, string>> = {
+/**
+ * Variables that do not follow from their key. KATAMARI_MESH is taken: a chassis finds its mesh with it. The admin
+ * token has the same variable on servers and clients.
+ */
+const VARIABLE_EXCEPTIONS: Readonly<Record<string, string>> = {
   mesh: 'KATAMARI_MESH_NAME',
   'admin.token': 'KATAMARI_TOKEN',
   'admin.tokenFile': 'KATAMARI_TOKEN_FILE',
 };
 
-/** Variables with our prefix that are no settings: of the command itself, and those a chassis is started with. */
+/** KATAMARI_* variables that are not settings: options of the command, and the environment of a chassis. */
 const OTHER_VARIABLES: readonly string[] = [
   'KATAMARI_CONFIG',
   'KATAMARI_URL',

@@ -1,4 +1,5 @@
-// How this process's link and its Thrift port are secured and where others find this process, from its configuration.
+// Derives from the configuration the credentials of the link and of the Thrift port, and the address that other
+// machines use to reach this process.
 
 import { readFileSync } from 'node:fs';
 import { checkCertificates, type LinkSecurity } from '../../core/link/mod.ts';
@@ -7,13 +8,16 @@ import type { Config } from './config.ts';
 import { ExitError, EXIT } from './exit-error.ts';
 import { networkInterfaces } from 'node:os';
 
-/** undefined: neither a secret nor certificates are configured. @throws ExitError when a file cannot be read */
+/**
+ * Returns the credentials of the link; undefined when neither a secret nor certificates are configured.
+ * @throws ExitError when a file cannot be read or the secret is too short
+ */
 export function linkSecurityOf({ link }: Config): LinkSecurity | undefined {
   const secret = link.secretFile === '' ? link.secret : read('link.secretFile', link.secretFile).trim();
   if (link.secretFile !== '' && secret.length < SECRET_LENGTH_MIN) {
     throw new ExitError(
       EXIT.badConfiguration,
-      `link.secretFile: ${link.secretFile} holds ${secret.length} characters, expected at least ${SECRET_LENGTH_MIN}; make one with: openssl rand -base64 32`,
+      `link.secretFile: ${link.secretFile} has ${secret.length} characters, expected at least ${SECRET_LENGTH_MIN}; generate one with: openssl rand -base64 32`,
     );
   }
   const tls =
@@ -28,8 +32,8 @@ export function linkSecurityOf({ link }: Config): LinkSecurity | undefined {
 }
 
 /**
- * undefined: no certificate is configured.
- * @throws ExitError when a file cannot be read, or the two do not fit together
+ * Returns the TLS credentials of the Thrift port; undefined when no certificate is configured.
+ * @throws ExitError when a file cannot be read, the key does not match the certificate, or the certificate expired
  */
 export function thriftTlsOf({ thrift: { tls } }: Config): ThriftTls | undefined {
   if (tls.certFile === '') return undefined;
@@ -37,7 +41,7 @@ export function thriftTlsOf({ thrift: { tls } }: Config): ThriftTls | undefined 
   const key = read('thrift.tls.keyFile', tls.keyFile);
   const ca = tls.caFile === '' ? '' : read('thrift.tls.caFile', tls.caFile);
   try {
-    checkCertificates({ cert, key, ca }, THE_THRIFT_PORT);
+    checkCertificates({ cert, key, ca }, THRIFT_PORT);
   } catch (error) {
     throw new ExitError(EXIT.badConfiguration, `thrift.tls: ${(error as Error).message}`, error);
   }
@@ -45,8 +49,8 @@ export function thriftTlsOf({ thrift: { tls } }: Config): ThriftTls | undefined 
 }
 
 /**
- * The address that other machines are told: `advertise`, else where it listens, else the first address of this
- * machine.
+ * Returns the address that other machines use to reach this process: `advertise`, else `host`. If `host` is a
+ * wildcard, returns the first external address of this machine.
  */
 export function advertisedHost({ advertise, host }: Pick<Config, 'advertise' | 'host'>): string {
   if (advertise !== '') return advertise;
@@ -67,7 +71,7 @@ function read(key: string, file: string): string {
 }
 
 const SECRET_LENGTH_MIN = 16;
-const THE_THRIFT_PORT = {
+const THRIFT_PORT = {
   name: 'the Thrift port',
-  expected: 'a certificate in certFile, its key in keyFile, and in caFile, if anything, the authority of the clients',
+  expected: 'a certificate in certFile, its private key in keyFile and, optionally, the CA of the clients in caFile',
 };

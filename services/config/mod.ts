@@ -1,4 +1,4 @@
-// The door of services/config: what other rooms may import.
+// Exports of services/config; other modules import only from here.
 
 export type { AddedFaceplate } from './added-faceplate.ts';
 export { portsOf } from './check.ts';

@@ -1,5 +1,6 @@
-// The schema of katamari.yaml: every key with its type, its default (as a user would write it) and the text of what is
-// expected. The one source for the check, `katamari config`, KATAMARI_* variables and docs/configuration.md.
+// The schema of katamari.yaml: every key with its type, its default (as a user would write it) and the text that
+// follows `expected` in errors. The check, `katamari config` and KATAMARI_* variables derive from it, and a test
+// compares docs/configuration.md with it.
 
 import { PROTOCOLS, TRANSPORTS, type Protocol, type Transport } from '../../core/thrift/encodings/mod.ts';
 import { formatDuration, formatSize, parseDuration, parseSize, type ParsedUnit } from './units.ts';
@@ -165,11 +166,11 @@ const text = (expected = 'text') => leaf(z.string(), 'text', expected);
 const count = (min: number, max: number, what = 'a whole number') =>
   leaf(z.int().min(min).max(max), 'number', `${what}, ${min} to ${max}`);
 const port = () => count(0, 65_535, 'a port');
-const yesNo = () => leaf(z.boolean(), 'boolean', 'true or false');
+const bool = () => leaf(z.boolean(), 'boolean', 'true or false');
 const texts = (expected = 'a list of text') => leaf(z.array(text()).max(1_000), 'list', expected);
 const textMap = () => z.record(z.string(), leaf(z.string(), 'text', 'text; put it in quotes'));
 
-const measured = (kind: 'duration' | 'size', parse: (found: unknown) => ParsedUnit, min: number) =>
+const withUnit = (kind: 'duration' | 'size', parse: (found: unknown) => ParsedUnit, min: number) =>
   leaf(
     z.unknown().transform((found, context): number => {
       const parsed = parse(found);
@@ -183,8 +184,8 @@ const measured = (kind: 'duration' | 'size', parse: (found: unknown) => ParsedUn
   );
 const atLeast = (kind: 'duration' | 'size', min: number): string =>
   min === 1 ? `a ${kind} above 0` : `a ${kind} of at least ${kind === 'size' ? formatSize(min) : formatDuration(min)}`;
-const duration = (min = 1) => measured('duration', parseDuration, min);
-const size = (min = 1) => measured('size', parseSize, min);
+const duration = (min = 1) => withUnit('duration', parseDuration, min);
+const size = (min = 1) => withUnit('size', parseSize, min);
 
 /** Header values are sent as configured. */
 const PRINTABLE = /^[\x20-\x7e]+$/;
@@ -303,7 +304,7 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
     .prefault({}),
   consul: z
     .strictObject({
-      embedded: yesNo().optional(),
+      embedded: bool().optional(),
       address: leaf(
         z.string().regex(/^(https?:\/\/)?[^\s/]+\/?$/),
         'text',
@@ -345,7 +346,7 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
           certFile: text('a file').optional(),
           keyFile: text('a file').optional(),
           caFile: text('a file').optional(),
-          required: yesNo().prefault(false),
+          required: bool().prefault(false),
         })
         .prefault({}),
     })
@@ -370,7 +371,7 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
   web: z
     .strictObject({
       port: port().prefault(9082),
-      trustProxy: yesNo().prefault(false),
+      trustProxy: bool().prefault(false),
       sites: z.array(siteSchema).max(1_000).prefault([]),
     })
     .prefault({}),

@@ -1,28 +1,29 @@
-// "Did you mean": the closest of some names to a misspelled one, counting swapped neighbors as one slip.
+// "Did you mean": finds the known name that is closest to a misspelled one. Two swapped letters count as one edit.
 
 /**
- * The closest candidate, or undefined when none is close enough to be meant. The beginning of a name counts as close.
+ * Returns the closest candidate, or undefined when none is similar enough. A word of at least three letters also
+ * matches the only candidate that begins with it.
  */
 function suggest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
-  let bestSlips = Math.max(1, Math.floor(word.length * 0.4)) + 1;
+  let bestDistance = Math.max(1, Math.floor(word.length * 0.4)) + 1;
   for (const candidate of candidates) {
-    const slips = countSlips(word.toLowerCase(), candidate.toLowerCase());
-    if (slips < bestSlips) [best, bestSlips] = [candidate, slips];
+    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
+    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }
   if (best !== undefined || word.length < 3) return best;
-  const begun = [...candidates].filter((candidate) => candidate.toLowerCase().startsWith(word.toLowerCase()));
-  return begun.length === 1 ? begun[0] : undefined;
+  const completions = [...candidates].filter((candidate) => candidate.toLowerCase().startsWith(word.toLowerCase()));
+  return completions.length === 1 ? completions[0] : undefined;
 }
 
-/** `, did you mean "count"?` or nothing. */
+/** Returns `, did you mean "count"?`, or '' when no candidate is similar. */
 export function didYouMean(word: string, candidates: Iterable<string>): string {
   const closest = suggest(word, candidates);
   return closest === undefined ? '' : `, did you mean "${closest}"?`;
 }
 
-/** Insertions, deletions, changes and swaps of neighbors between two words (optimal string alignment). */
-function countSlips(a: string, b: string): number {
+/** Returns the edit distance with swaps of neighbors (optimal string alignment). */
+function editDistance(a: string, b: string): number {
   if (Math.abs(a.length - b.length) > 8 || a.length > 64) return Number.MAX_SAFE_INTEGER;
   const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, j) => j)];
   const at = (i: number, j: number): number => rows[i]?.[j] ?? 0;

@@ -1,15 +1,15 @@
-// Durations and sizes as people write them: `10s`, `250ms`, `1m30s`, `16MiB`, `512KB`. A bare number is refused,
-// because nobody can see whether it means seconds or milliseconds; only 0 needs no unit.
+// Parses and formats durations and sizes: `10s`, `250ms`, `1m30s`, `16MiB`, `512KB`. A number without a unit is
+// rejected, because it could mean seconds or milliseconds; only 0 needs no unit.
 
-/** Timers of all three runtimes wrap above this and would fire at once. */
+/** The longest delay of a timer in all supported runtimes. A longer delay overflows, and the timer fires at once. */
 export const DURATION_MS_MAX: number = 2 ** 31 - 1;
 
-/** What a text is worth, or why it is not worth anything (for people, to follow `expected`). */
+/** The parsed value, or the text that follows `expected` in the error message. */
 export type ParsedUnit =
   | { readonly ok: true; readonly value: number }
   | { readonly ok: false; readonly expected: string };
 
-/** `10s`, `250ms`, `2m`, `1m30s`, `12h`, `7d` in milliseconds. */
+/** Parses `10s`, `250ms`, `2m`, `1m30s`, `12h` or `7d` to milliseconds. */
 export function parseDuration(found: unknown): ParsedUnit {
   if (found === 0 || found === '0') return { ok: true, value: 0 };
   if (typeof found === 'number' || (typeof found === 'string' && BARE.test(found))) {
@@ -24,7 +24,7 @@ export function parseDuration(found: unknown): ParsedUnit {
   return { ok: true, value: Math.round(ms) };
 }
 
-/** `16MiB`, `512KB`, `100B` in bytes. */
+/** Parses `16MiB`, `512KB` or `100B` to bytes. */
 export function parseSize(found: unknown): ParsedUnit {
   if (found === 0 || found === '0') return { ok: true, value: 0 };
   if (typeof found === 'number' || (typeof found === 'string' && BARE.test(found))) {
@@ -34,25 +34,25 @@ export function parseSize(found: unknown): ParsedUnit {
   const bytes = unit === undefined ? undefined : BYTES_BY_UNIT[unit.toLowerCase()];
   if (bytes === undefined) return { ok: false, expected: 'a size such as "16MiB", "512KB" or "100B"' };
   const value = Math.round(Number(count) * bytes);
-  if (!Number.isSafeInteger(value)) return { ok: false, expected: 'a size that a computer can have' };
+  if (!Number.isSafeInteger(value)) return { ok: false, expected: 'a size below 8 PiB' };
   return { ok: true, value };
 }
 
-/** The shortest text that `parseDuration` reads as exactly this many (whole) milliseconds. */
+/** Formats whole milliseconds with the largest unit that fits exactly; `parseDuration` reads the text back. */
 export function formatDuration(ms: number): string {
   if (ms === 0) return '0';
   const unit = (['d', 'h', 'm', 's'] as const).find((name) => ms % (MS_BY_UNIT[name] as number) === 0);
   return unit === undefined ? `${ms}ms` : `${ms / (MS_BY_UNIT[unit] as number)}${unit}`;
 }
 
-/** The shortest text that `parseSize` reads as exactly this many bytes. */
+/** Formats bytes with the largest unit that fits exactly; `parseSize` reads the text back. */
 export function formatSize(bytes: number): string {
   if (bytes === 0) return '0';
   const unit = ['GiB', 'MiB', 'KiB', 'GB', 'MB', 'KB'].find((name) => bytes % sizeOf(name) === 0);
   return unit === undefined ? `${bytes}B` : `${bytes / sizeOf(unit)}${unit}`;
 }
 
-/** A duration for reading, not for parsing back: `3.2s`, `4m 12s`, `2d 3h`. */
+/** Formats a rounded duration for people: `3.2s`, `4m 12s`, `2d 3h`. */
 export function describeDuration(ms: number): string {
   if (ms < 1_000) return `${Math.round(ms)}ms`;
   if (ms < 60_000) return `${(ms / 1_000).toFixed(1)}s`;
@@ -65,7 +65,7 @@ export function describeDuration(ms: number): string {
   return `${Math.floor(ms / big)}${bigName} ${Math.floor((ms % big) / small)}${smallName}`;
 }
 
-/** A size for reading: `84.2 MiB`. */
+/** Formats a rounded size for people: `84.2 MiB`. */
 export function describeSize(bytes: number): string {
   const unit = bytes >= sizeOf('GiB') ? 'GiB' : bytes >= sizeOf('MiB') ? 'MiB' : 'KiB';
   return `${(bytes / sizeOf(unit)).toFixed(1)} ${unit}`;

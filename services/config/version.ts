@@ -1,4 +1,4 @@
-// Version of Katamari, from package.json: beside the sources, or beside the built files in dist/.
+// Version of Katamari, read from package.json, or from its copy in dist/ after a build.
 
 import { readFileSync } from 'node:fs';
 

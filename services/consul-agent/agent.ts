@@ -1,7 +1,7 @@
-// The embedded agent: the part of the Consul HTTP API that a mesh on one machine needs, inside this process. It
-// works with any Consul client (this product uses the `consul` package). Data is in memory and, if a directory is
-// given, on disk. The agent has one node, itself: no gossip, Raft, ACLs or DNS; docs/consul.md lists what it covers.
-// Without registrations and blocking queries it runs no timers.
+// The embedded agent: the part of the Consul HTTP API that a mesh on one machine needs, inside this process. It works
+// with any Consul client (this product uses the `consul` package). Data is in memory and, if a directory is given, on
+// disk. The agent is the only node of its cluster: it has no gossip, Raft, ACLs or DNS. docs/consul.md lists what it
+// covers. Without checks, session TTLs and blocking queries, an idle agent runs no timers.
 
 import { serveHttp, type HttpServer } from '../../core/http/mod.ts';
 import { systemClock, type Clock } from '../../core/mod.ts';
@@ -56,9 +56,9 @@ const BLOCKING_MAX = 4_096;
 const DATA_BYTES_MAX = 64 * 1024 * 1024;
 const LOCAL_ENTRIES_MAX = 4_096;
 const SESSIONS_MAX = 4_096;
-/** Larger than any body that the API accepts, so that the API's own errors are sent first. */
+/** Larger than any body that the API accepts, so that a client gets the API's own error for a large body. */
 const FRAME_BYTES_MAX = 2 * 1024 * 1024;
-/** Consul version whose API is implemented. */
+/** Version of Consul whose API the agent implements. */
 const VERSION = '1.8.7';
 
 /** Starts an agent and resolves when it listens. Rejects if the port or the data directory is in use. */
@@ -139,8 +139,8 @@ class EmbeddedAgent implements ConsulAgent {
   }
 
   async #close(): Promise<void> {
-    // Close connections before blocking queries end. A client that got a response would continue at the next agent
-    // with an index of this one; a client whose connection closes starts again.
+    // Close connections before blocking queries end. A client that got a response would send its index to the next
+    // agent at this address. A client whose connection closes starts again without an index.
     await this.#server?.close();
     this.#watchers.close();
     this.#local.close();
@@ -166,7 +166,7 @@ class EmbeddedAgent implements ConsulAgent {
         }
       },
     });
-    if (skipped > 0) note(`Left out ${skipped} records in ${directory} that do not fit the others`);
+    if (skipped > 0) note(`Skipped ${skipped} records in ${directory}: they refer to records that are missing`);
   }
 
   *#records(): Iterable<unknown> {

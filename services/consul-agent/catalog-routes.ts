@@ -17,7 +17,7 @@ import type { Watchers } from './watchers.ts';
 
 export function catalogRoutes(state: AgentState, watchers: Watchers, datacenter: string): AgentRoute[] {
   const { catalog } = state;
-  /** A catalog read: `look` returns the index and the body. */
+  /** Returns the route of a catalog read. `look` returns the index and the body. */
   const read = (
     path: string,
     what: string,
@@ -120,7 +120,7 @@ function allChecks(catalog: CatalogTable): CatalogCheck[] {
   return catalog.nodes().flatMap((node) => catalog.checks(node.Node));
 }
 
-/** Checks of the node come first, because they concern all its services. */
+/** Returns the checks of a service. Checks of its node come first, because they apply to all services there. */
 function checksFor(catalog: CatalogTable, node: CatalogNode, service: CatalogService): CatalogCheck[] {
   const checks = catalog.checks(node.Node);
   return [
@@ -193,7 +193,7 @@ const CHECK_FIELDS: Fields = {
 };
 const DEREGISTER_FIELDS: Fields = { Node: 'string', Datacenter: 'string', ServiceID: 'string', CheckID: 'string' };
 
-/** Registers a node that has no agent. */
+/** Registers a node, its service and its checks in the catalog, without an agent. */
 async function register(state: AgentState, request: AgentRequest, datacenter: string): Promise<AgentResponse> {
   const given = decodeStruct(parseJson(await request.body(), PREFIX), REGISTER_FIELDS, PREFIX, 'ignore');
   const node = given.string('Node');

@@ -57,7 +57,7 @@ interface Machine {
 
 export class CatalogTable {
   readonly #machines = new Map<string, Machine>();
-  /** Index of the last change: of each table (nodes, services, checks), and of each service by name. */
+  /** Indexes of the last change, by table (nodes, services, checks) and by name of a service. */
   #nodesIndex = 0;
   #servicesIndex = 0;
   #checksIndex = 0;
@@ -104,7 +104,7 @@ export class CatalogTable {
     return this.#machines.get(node)?.checks.get(id);
   }
 
-  /** Each of these methods returns false if nothing changes. */
+  /** Adds or replaces a node. Like the other `put` and `delete` methods, returns false if nothing changes. */
   putNode(next: NewNode, index: number): boolean {
     const machine = this.#machines.get(next.Node);
     if (machine !== undefined && isSame(machine.node, next)) return false;

@@ -25,7 +25,7 @@ export interface CheckPlan {
 
 export type CheckReport = (status: CheckStatus, output: string) => void;
 
-/** Bytes of an HTTP response that are kept as output. */
+/** Limit of the output that is kept of an HTTP response. */
 const OUTPUT_BYTES_MAX = 4096;
 
 /** A running check. */

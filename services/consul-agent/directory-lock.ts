@@ -1,6 +1,6 @@
 // Allows one agent per data directory: the owner listens on a Unix socket in it. The operating system closes the
-// socket when the process ends, in any way. So no stale lock remains, and a reused process id cannot be mistaken for
-// the owner.
+// socket when the process ends, even after a crash. So a lock is never stale, and a reused process id cannot be
+// mistaken for the owner.
 
 import { createHash } from 'node:crypto';
 import { realpathSync, rmSync } from 'node:fs';
@@ -55,7 +55,7 @@ function answers(path: string): Promise<boolean> {
       socket.destroy();
       resolve(true);
     });
-    // A server that accepts and closes at once can cause a reset here; it is running.
+    // The owner closes connections at once, which can cause a reset here. It is running then.
     socket.once('error', ({ code = '' }: NodeJS.ErrnoException) => resolve(!NOT_LISTENING.has(code)));
   });
 }

@@ -1,5 +1,5 @@
 // Go behavior that Consul's API exposes: durations, unsigned integers, case-insensitive struct decoding, and the
-// error texts of each. Clients match on these texts, so they are the same here.
+// error texts of each. Clients match on these texts, so the agent sends the same ones.
 
 /** An error response with the text of Consul. */
 export class Refusal extends Error {
@@ -105,7 +105,7 @@ function jsonError(text: string, error: unknown): string {
 export type FieldKind = 'string' | 'int' | 'uint' | 'bool' | 'duration' | 'strings' | 'map' | 'any';
 export type Fields = Readonly<Record<string, FieldKind>>;
 
-/** Fields of a decoded struct by canonical name; only those in the request. */
+/** The fields of a decoded struct that the request has, by canonical name. */
 export class Decoded {
   readonly #values: ReadonlyMap<string, unknown>;
 

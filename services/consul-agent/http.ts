@@ -5,7 +5,8 @@ import { requestBody, type HttpEnv } from '../../core/http/mod.ts';
 import { Refusal } from './go-compat.ts';
 import type { AgentResponse, AgentRequest, AgentRoute } from './request.ts';
 import { Hono, type Context } from 'hono';
-/** Limit of a value, as in Consul, and of every other body. */
+
+/** Limit of a value, as in Consul. It applies to every other body too. */
 const BODY_BYTES_MAX = 512 * 1024;
 
 export function consulApp(
@@ -42,7 +43,7 @@ async function answer(
     return respond({ ...refused, headers: { ...refused.headers, ...allow } }, signal);
   }
   try {
-    return respond(await route.run(askOf(context, route)), signal);
+    return respond(await route.run(requestOf(context, route)), signal);
   } catch (error) {
     if (error instanceof Refusal) return respond(text(error.status, error.message), signal);
     onDefect(error);
@@ -50,7 +51,7 @@ async function answer(
   }
 }
 
-function askOf(context: Context<{ Bindings: HttpEnv }>, route: AgentRoute): AgentRequest {
+function requestOf(context: Context<{ Bindings: HttpEnv }>, route: AgentRoute): AgentRequest {
   const url = new URL(context.req.url);
   return {
     method: context.req.method,
@@ -70,7 +71,7 @@ function askOf(context: Context<{ Bindings: HttpEnv }>, route: AgentRoute): Agen
 }
 
 /**
- * Redirects to the clean form of a path, as Go's server does. This also happens to a key that begins with a slash.
+ * Redirects to the clean form of a path, as Go's server does. A key that begins with a slash is redirected too.
  */
 function cleanPath(given: string): Response | undefined {
   const { pathname, search } = new URL(given);

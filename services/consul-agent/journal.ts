@@ -2,10 +2,10 @@
 //
 // Each line is a checksum and a JSON record. A write reaches the operating system before the caller gets its
 // response, so a killed process loses nothing. Data is flushed to disk within SYNC_MS, so a power failure loses at
-// most that much. When the journal becomes larger than the snapshot, a new snapshot is written (temporary file,
-// fsync, rename, fsync of the directory) with a new, empty journal. Only then are the old files deleted, so the
-// directory stays below about three times the data. If a journal has a torn or corrupt line, the records before it
-// are used; the rest is moved to a file ending in .damaged.
+// most that much. When the journal exceeds 1 MiB and twice the size of the snapshot, a new snapshot is written
+// (temporary file, fsync, rename, fsync of the directory) with a new, empty journal. The old files are deleted after
+// that, so for a moment the directory also holds the new snapshot. If a journal has a torn or corrupt line, the
+// records before it are used; the rest is moved to a file ending in .damaged.
 
 import {
   closeSync,
@@ -60,7 +60,7 @@ export class Journal {
     this.#generation = generations[0] ?? 0;
     if (generations.length > 0) this.#readSnapshot();
     this.#readJournal();
-    // Left over from an interrupted compaction.
+    // Delete files that an interrupted compaction left.
     for (const name of readdirSync(options.directory)) {
       const match = /^(?:snapshot|journal)-(\d+)(\.tmp)?$/.exec(name);
       if (match && (match[2] !== undefined || Number(match[1]) !== this.#generation))
@@ -171,7 +171,7 @@ export class Journal {
       const aside = `${path}.damaged`;
       writeFileSync(aside, bytes);
       this.#options.onNote(
-        `The snapshot ${path} is damaged: using the ${Math.max(0, records.length - 1)} good records, a copy is in ${aside}`,
+        `The snapshot ${path} is damaged: using the ${Math.max(0, records.length - 1)} good records; a copy is in ${aside}`,
       );
     }
     this.#snapshotBytes = bytes.length;
@@ -256,7 +256,7 @@ function syncDirectory(directory: string): void {
   }
 }
 
-/** CRC-32 (IEEE). The oldest supported Node does not have `zlib.crc32`. */
+/** CRC-32 (IEEE). */
 function checksum(bytes: Uint8Array): number {
   let crc = 0xffffffff;
   for (let at = 0; at < bytes.length; at++) crc = CRC_TABLE[(crc ^ bytes[at]!) & 0xff]! ^ (crc >>> 8);

@@ -149,7 +149,10 @@ async function transact(state: AgentState, request: AgentRequest, datacenter: st
     const operation = decodeStruct(item, OPERATION_FIELDS, prefix, 'ignore');
     for (const other of ['Node', 'Service', 'Check', 'Session']) {
       if (operation.has(other))
-        throw new Refusal(400, `The embedded agent has transactions on keys only, operation ${at} is ${other}`);
+        throw new Refusal(
+          400,
+          `The embedded agent supports only KV operations in a transaction; operation ${at} is ${other}`,
+        );
     }
     if (!operation.has('KV')) continue;
     const kv = decodeStruct(operation.any('KV'), KV_FIELDS, prefix, 'ignore');

@@ -1,4 +1,4 @@
-// The key-value table: entries, tombstones of deletes, and all write operations of Consul. State calls it, gives
+// The key-value table: entries, tombstones of deletes, and all write operations of Consul. AgentState calls it, gives
 // each write its index and rolls back a failed transaction. Values are kept as base64, the form in which they are
 // sent and stored.
 
@@ -42,7 +42,7 @@ export interface KvOperation {
   readonly index: number;
 }
 
-/** Limit of tombstones; older deletes are kept as one index for all prefixes. */
+/** Limit of tombstones. For older deletes, only the highest index is kept, which applies to every prefix. */
 const TOMBSTONES_MAX = 4096;
 
 /** Reverts one change. */
@@ -50,8 +50,9 @@ export type Undo = () => void;
 
 export class KvTable {
   readonly #entries = new KeyTable<KvEntry>();
-  /** Index of the delete by key or deleted prefix, oldest first. */
+  /** Index of the delete, by key or by deleted prefix; oldest first. */
   readonly #tombstones = new Map<string, number>();
+  /** Highest index of the tombstones that were dropped. */
   #forgottenIndex = 0;
   #tableIndex = 0;
   #bytes = 0;
@@ -77,7 +78,7 @@ export class KvTable {
     return { index: index === 0 ? this.#tableIndex : index, entries };
   }
 
-  /** Sets a key; if `session` is undefined, the lock holder stays. Returns false if nothing changes. */
+  /** Sets a key. `session` undefined keeps the lock holder, null removes it. Returns false if nothing changes. */
   set(
     next: Omit<KvEntry, 'CreateIndex' | 'ModifyIndex' | 'Session'>,
     session: string | null | undefined,
@@ -182,7 +183,7 @@ export class KvTable {
     while (this.#tombstones.size > TOMBSTONES_MAX) {
       const [oldest, deleted] = this.#tombstones.entries().next().value as [string, number];
       this.#tombstones.delete(oldest);
-      // This is not rolled back: an extra wake-up of a watch is harmless, a missing one is not.
+      // Do not roll this back. An extra wake-up of a watch is harmless; a missing one is not.
       if (deleted > this.#forgottenIndex) this.#forgottenIndex = deleted;
     }
   }
@@ -201,15 +202,15 @@ function weight(entry: KvEntry | undefined): number {
 }
 
 /**
- * Result of one operation: success with the entry, or an error text. `false` is a lost race (failed check-and-set or
- * lock), not an error.
+ * Result of one operation: its entries and the changed keys, or why it was not done. `done: false` is a lost race
+ * (failed check-and-set or lock) or a failed condition, not an exception.
  */
 export type KvOutcome =
   | { readonly done: true; readonly entries: readonly KvEntry[]; readonly changed: readonly string[] }
   | { readonly done: false; readonly why: string };
 
 /**
- * Runs one operation. `hasSession` returns whether a session exists. Changes are added to `undo`.
+ * Runs one operation. `hasSession` returns whether a session exists. Appends the steps that revert it to `undo`.
  *
  * @throws Refusal for an invalid session
  */
@@ -289,7 +290,7 @@ export function runKv(
   }
 }
 
-/** Checks that a session id is a UUID. Otherwise throws a Refusal with the text of Consul. */
+/** Returns a session id if it is a UUID. @throws Refusal with the text of Consul otherwise */
 export function checkSessionId(id: string): string {
   if (id.length !== 36) throw new Refusal(500, 'failed session lookup: index error: UUID must be 36 characters');
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id)) {

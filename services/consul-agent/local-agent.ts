@@ -1,6 +1,6 @@
-// The services and checks of this agent: keeps their definitions, runs the checks, and copies changes to the catalog
-// of all nodes. A change of status is copied at once. A change of the output alone is copied after five minutes, as
-// in Consul, so that a check that prints the time does not wake every watch.
+// The services and checks of this agent: keeps their definitions, runs the checks, and copies changes to the catalog,
+// which has all nodes. A change of status is copied at once. A change of the output alone is copied after five
+// minutes, as in Consul, so that a check that prints the time does not wake every watch.
 
 import type { Clock } from '../../core/mod.ts';
 import type { CheckStatus } from './catalog-table.ts';
@@ -28,7 +28,7 @@ export interface LocalCheck {
   readonly ServiceID: string;
   readonly Type: string;
   readonly plan: CheckPlan;
-  /** The service is deregistered after it is critical for this time; 0 means never. */
+  /** The service is deregistered after its check has been critical for this time; 0 means never. */
   readonly deregisterAfterMs: number;
 }
 
@@ -116,8 +116,8 @@ export class LocalAgent {
   }
 
   /**
-   * Registers a check. An existing check keeps its status, so that registering again at each start of a process does
-   * not flap it.
+   * Registers a check. An existing check keeps its status, so that a process that registers again at each start does
+   * not make it flap.
    */
   putCheck(check: LocalCheck, status: CheckStatus, output: string): void {
     const before = this.#checks.get(check.CheckID);
@@ -153,7 +153,7 @@ export class LocalAgent {
     return true;
   }
 
-  /** A client reports the status of its TTL check. */
+  /** Records the status that a client reports for its TTL check. @throws Refusal if the check has no TTL */
   beat(id: string, status: CheckStatus, output: string): void {
     const running = this.#checks.get(id);
     if (running?.check.plan.ttlMs === undefined)

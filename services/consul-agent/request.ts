@@ -4,10 +4,9 @@
 import { parseDuration, Refusal } from './go-compat.ts';
 import { atLeastOne } from './watchers.ts';
 
-/** A request. */
 export interface AgentRequest {
   readonly method: string;
-  /** Rest of the path after the route, percent-decoded. */
+  /** Path after that of the route, percent-decoded. */
   readonly rest: string;
   readonly query: URLSearchParams;
   /** Aborted when the client disconnects. */
@@ -16,7 +15,6 @@ export interface AgentRequest {
   body(): Promise<Buffer>;
 }
 
-/** A response. */
 export interface AgentResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -30,7 +28,7 @@ export interface AgentRoute {
   readonly run: (request: AgentRequest) => AgentResponse | Promise<AgentResponse>;
 }
 
-/** Creates a JSON response. With an index it supports blocking queries. */
+/** Creates a JSON response. `index` is sent in a header, for the client's next blocking query. */
 export function json(value: unknown, request: AgentRequest, index?: number, status = 200): AgentResponse {
   const body = request.query.has('pretty') ? `${JSON.stringify(value, null, 4)}\n` : JSON.stringify(value);
   return { status, headers: { 'Content-Type': 'application/json', ...indexHeaders(index) }, body };
@@ -57,7 +55,7 @@ export function waitOf(request: AgentRequest): { above: number; waitMs: number }
   return { above: Number(index), waitMs: waitNs / 1e6 };
 }
 
-/** Refuses conflicting consistency modes and unknown datacenters. */
+/** Refuses conflicting consistency modes, other datacenters and `?filter`. */
 export function checkCommon(request: AgentRequest, datacenter: string): void {
   if (request.query.has('stale') && request.query.has('consistent')) {
     throw new Refusal(400, 'Cannot specify ?stale with ?consistent, conflicting semantics.');

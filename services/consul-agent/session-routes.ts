@@ -29,7 +29,7 @@ export interface SessionRoutesOptions {
 }
 
 const LOCK_DELAY_DEFAULT_NS = 15e9;
-/** A lock delay below this number is in seconds. */
+/** A lock delay given as a number below this is in seconds; any other number is in nanoseconds. */
 const LOCK_DELAY_SECONDS_BELOW = 1000;
 const TTL_MAX_NS = 24 * 3600e9;
 const FIELDS: Fields = {
@@ -110,7 +110,10 @@ async function create(options: SessionRoutesOptions, request: AgentRequest): Pro
   const ttl = given.string('TTL');
   checkTtl(ttl, options.ttlMinMs * 1e6);
   if (options.state.sessions.list().length >= options.sessionsMax) {
-    throw new Refusal(429, `Cannot create a session: there are ${options.sessionsMax}, the limit. Destroy some`);
+    throw new Refusal(
+      429,
+      `Cannot create a session: ${options.sessionsMax} sessions exist, limit is ${options.sessionsMax}; destroy some`,
+    );
   }
   const checks = given.strings('Checks');
   const session: NewSession = {

@@ -1,4 +1,5 @@
-// Sessions by id, and the sessions that depend on a check. State releases the keys of an ended session.
+// Sessions by id, and the sessions that depend on a check. When a session ends, AgentState
+// releases or deletes its keys.
 
 /** A session. Field names are those of the API. */
 export interface Session {

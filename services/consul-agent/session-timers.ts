@@ -36,7 +36,7 @@ export class SessionTimers {
   }
 
   close(): void {
-    for (const takeBack of this.#timers.values()) takeBack();
+    for (const stopTimer of this.#timers.values()) stopTimer();
     this.#timers.clear();
   }
 }

@@ -22,7 +22,7 @@ export type Command =
   | { readonly op: 'check-delete'; readonly node: string; readonly id: string }
   | { readonly op: 'node-delete'; readonly node: string };
 
-/** A record of a snapshot, per table. */
+/** A record of a snapshot, by table. */
 export type StateRecord =
   | { readonly table: 'state'; readonly index?: number }
   | ({ readonly table: 'kv' } & Parameters<KvTable['restore']>[0])
@@ -31,7 +31,7 @@ export type StateRecord =
 
 export interface KvResult {
   readonly isDone: boolean;
-  /** Entries of the operations that return one; after writes without values, as in Consul's transactions. */
+  /** Entries that the operations return. Entries of writes have no value, as in Consul's transactions. */
   readonly entries: readonly KvEntry[];
   readonly errors: readonly { readonly OpIndex: number; readonly What: string }[];
 }
@@ -186,7 +186,7 @@ export class AgentState {
     this.#settle();
   }
 
-  /** Wakes blocking queries after the change is complete and in the journal. */
+  /** Wakes blocking queries and forgets ended sessions. Called once the change is complete and in the journal. */
   #settle(): void {
     const touched = this.#touched;
     const gone = this.#sessionsGone;

@@ -28,7 +28,7 @@ interface Watcher {
   readonly wake: () => void;
 }
 
-/** As in Consul: 5 minutes if the client gives no time, at most 10, plus up to a sixteenth of random jitter. */
+/** Wait as in Consul: 5 minutes by default, at most 10 minutes, plus random jitter of up to a sixteenth. */
 const WAIT_DEFAULT_MS = 300_000;
 const WAIT_MAX_MS = 600_000;
 const JITTER_FRACTION = 16;
@@ -54,7 +54,7 @@ export class Watchers {
     return this.#watchers.size;
   }
 
-  /** Runs `look` until its index is higher than `above` or the time is over. If `above` is 0, it runs once. */
+  /** Runs `look` until its index is above `above` or the wait is over. If `above` is 0, it runs once. */
   async query<T extends Seen>(
     topic: Topic,
     above: number,
@@ -64,17 +64,17 @@ export class Watchers {
   ): Promise<T> {
     let seen = look();
     if (above <= 0 || atLeastOne(seen.index) > above || this.#closed) return seen;
-    // An index above the agent's own comes from a store that lost its data. Consul would wait; this agent returns at
-    // once, so that the client notices.
+    // If the client's index is above that of the agent, the agent has lost its data since. Consul would wait. This
+    // agent returns at once, so that the client notices.
     if (above > Math.max(1, this.#newest())) return seen;
     if (this.#watchers.size >= this.#max) {
       throw new Refusal(
         429,
-        `Too many blocking queries: ${this.#watchers.size} wait, limit is ${this.#max}. Close some or wait without an index`,
+        `Too many blocking queries: ${this.#watchers.size} are waiting, limit is ${this.#max}; close some, or read without an index`,
       );
     }
-    const wanted = Math.min(waitMs > 0 ? waitMs : WAIT_DEFAULT_MS, WAIT_MAX_MS);
-    const endMs = this.#clock.nowMs() + wanted + (wanted / JITTER_FRACTION) * this.#random();
+    const limitMs = Math.min(waitMs > 0 ? waitMs : WAIT_DEFAULT_MS, WAIT_MAX_MS);
+    const endMs = this.#clock.nowMs() + limitMs + (limitMs / JITTER_FRACTION) * this.#random();
     for (;;) {
       const woken = await this.#wait(topic, endMs - this.#clock.nowMs(), signal);
       if (!woken) return seen;
@@ -99,13 +99,13 @@ export class Watchers {
     return new Promise((resolve) => {
       const end = (woken: boolean): void => {
         this.#watchers.delete(watcher);
-        takeBack();
+        stopTimer();
         signal.removeEventListener('abort', giveUp);
         resolve(woken && !this.#closed);
       };
       const giveUp = (): void => end(false);
       const watcher: Watcher = { topic, wake: () => end(true) };
-      const takeBack = this.#clock.after(forMs, giveUp);
+      const stopTimer = this.#clock.after(forMs, giveUp);
       signal.addEventListener('abort', giveUp, { once: true });
       this.#watchers.add(watcher);
     });

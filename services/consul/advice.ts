@@ -1,20 +1,20 @@
-// Classifies a failed request to Consul and says what to do: which rule the token lacks, which certificate is wrong, or
-// that nothing listens at the address. Sends no requests. The rules are those of deploy/consul-policy.hcl.
+// Classifies a failed request to Consul and says what to do: which rule the token lacks, which certificate is wrong,
+// or that nothing listens at the address. Sends no requests. The rules are those of deploy/consul-policy.hcl.
 
 /**
- * Why a request failed: the connection was refused, the token lacks a right, TLS failed, Consul does not have the
- * check of a new session yet, or something else.
+ * Why a request failed: the connection was refused, the token lacks a permission, TLS failed, Consul does not have
+ * the check of a new session yet, or something else.
  */
 export type ConsulTrouble = 'refused' | 'denied' | 'tls' | 'check-missing' | 'other';
 
-/** The right that a request needs, by resource of Consul's ACL. */
+/** The permission that a request needs, by resource of Consul's ACL. */
 export type ConsulRight =
   | { readonly resource: 'key'; readonly key: string; readonly access: 'read' | 'write' }
   | { readonly resource: 'session' | 'agent' | 'service' };
 
-/** A request as its error message names it. */
+/** A request, for its error message. */
 export interface ConsulAction {
-  /** Follows "Cannot", as in `write katamari/main/leader`. */
+  /** Text after "Cannot" in the message, for example `write katamari/main/leader`. */
   readonly text: string;
   readonly needs: ConsulRight;
 }
@@ -22,22 +22,22 @@ export interface ConsulAction {
 interface ConsulFailure {
   /** HTTP status; 0 without a response. */
   readonly status: number;
-  /** Text of Consul or of the operating system. */
+  /** Error text from Consul or the operating system. */
   readonly why: string;
-  /** Code of the system's error, '' for none. */
+  /** Error code of the operating system; '' for none. */
   readonly code: string;
   readonly needs: ConsulRight;
   readonly isTls: boolean;
   readonly hasToken: boolean;
 }
 
-/** Returns the kind of trouble and a hint to append to the reason, '' for none. */
+/** Returns the cause of a failure, and a hint to append to its message; '' for none. */
 export function adviceFor(failure: ConsulFailure): { readonly trouble: ConsulTrouble; readonly hint: string } {
   const { status, why, code, needs, isTls, hasToken } = failure;
   if (status === 403) return { trouble: 'denied', hint: `. ${describeLack(needs, why, hasToken)}` };
   if (status === 400 && !isTls && /HTTP request to an HTTPS server/i.test(why))
     return { trouble: 'tls', hint: '. That port requires TLS: write https:// before the address (consul.address)' };
-  // Consul has no error codes: its text is the only sign.
+  // Consul sends no error codes, so match its text.
   if (status !== 0) return { trouble: /Missing check|critical state/.test(why) ? 'check-missing' : 'other', hint: '' };
   if (isTls) {
     const words = `${code} ${why}`.replaceAll('_', ' ');
@@ -50,7 +50,7 @@ export function adviceFor(failure: ConsulFailure): { readonly trouble: ConsulTro
     : { trouble: 'other', hint: '. Is Consul running there?' };
 }
 
-/** Returns the system's code of an error or of its causes, '' for none. */
+/** Returns the first error code of an error or its causes; '' for none. */
 export function codeOf(error: unknown): string {
   for (let at = error as { code?: unknown; cause?: unknown } | undefined; at != null; at = at.cause as typeof at) {
     if (typeof at.code === 'string') return at.code;
@@ -58,7 +58,7 @@ export function codeOf(error: unknown): string {
   return '';
 }
 
-/** Later versions of Consul name the missing right themselves. The hint gives the rule to write in any case. */
+/** Returns the ACL rule to add. Later versions of Consul name the missing permission, but not the rule. */
 function describeLack(needs: ConsulRight, why: string, hasToken: boolean): string {
   // Consul refuses an unknown token for any request, even one that anonymous callers may send.
   if (/ACL not found/i.test(why)) return 'Consul does not know this token: correct consul.token (CONSUL_HTTP_TOKEN)';
@@ -68,7 +68,7 @@ function describeLack(needs: ConsulRight, why: string, hasToken: boolean): strin
   return `${who} the rule ${ruleFor(needs)}; deploy/consul-policy.hcl has all rules that are needed`;
 }
 
-/** The line of the policy that grants a right. */
+/** Returns the line of an ACL policy that grants a permission. */
 function ruleFor(needs: ConsulRight): string {
   switch (needs.resource) {
     case 'key': {
@@ -87,7 +87,7 @@ function ruleFor(needs: ConsulRight): string {
 const NO_CERTIFICATE =
   'Consul may require a client certificate (verify_incoming): configure one that its CA has signed (consul.certFile and consul.keyFile)';
 
-/** Error texts of the three runtimes, with spaces for underscores. */
+/** Patterns for the error texts of all supported runtimes, in which underscores are replaced by spaces. */
 const TLS_FAULTS: readonly { readonly pattern: RegExp; readonly hint: string }[] = [
   {
     pattern: /wrong version number|packet length too long|record layer failure|InvalidContentType|corrupt message/i,

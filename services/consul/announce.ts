@@ -1,10 +1,10 @@
 // Registers a listener of this process (katamari-thrift, katamari-json-rpc, ...) as a Consul service with a health
-// check, for Consul DNS, Consul's UI and Prometheus. The mesh itself does not depend on it. Every 15 s it verifies the
-// registration and repeats it if the agent has lost it.
+// check, for Consul DNS, Consul's UI and Prometheus. The mesh itself does not depend on it. Every 15 s it verifies
+// the registration and repeats it if the agent has lost it.
 
 import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import { ConsulError, type ConsulClient, type ServiceRequest } from './client.ts';
-import { FAREWELL_MS, pause, within } from './pause.ts';
+import { DEREGISTER_TIMEOUT_MS, pause, within } from './pause.ts';
 
 export interface AnnounceOptions {
   readonly onError?: (error: ConsulError) => void;
@@ -15,13 +15,13 @@ export interface AnnounceOptions {
 export interface Announcement {
   /** Resolves when the service is registered for the first time, or withdrawn. */
   readonly ready: Promise<void>;
-  /** Verifies at once. For when Consul is back: the registration may be lost, or its check not synced yet. */
+  /** Verifies at once. Call it when Consul is back: the registration may be lost, or its check not synced yet. */
   verify(): void;
-  /** Deregisters the service. Gives up after FAREWELL_MS if Consul is unreachable. */
+  /** Deregisters the service. Gives up after DEREGISTER_TIMEOUT_MS if Consul is unreachable. */
   withdraw(): Promise<void>;
 }
 
-/** Interval of verification. Listing the services of an agent is a read. */
+/** Interval of verification. Each verification costs the agent one read. */
 const VERIFY_EVERY_MS = 15_000;
 /** After an outage an agent takes a moment to pass the check, and up to a minute to sync it to the servers. */
 const SYNC_EVERY_MS = 1_000;
@@ -49,7 +49,7 @@ export function announceService(
 
   let wake = (): void => {};
   let syncsLeft = 0;
-  const rest = async (ms: number): Promise<void> => {
+  const sleep = async (ms: number): Promise<void> => {
     const woken = new AbortController();
     wake = () => woken.abort();
     await pause(clock, ms, AbortSignal.any([signal, woken.signal]));
@@ -63,7 +63,7 @@ export function announceService(
         markReady();
         backoff.reset();
         if (syncsLeft > 0) syncsLeft = (await syncCheck()) ? 0 : syncsLeft - 1;
-        await rest(syncsLeft > 0 ? SYNC_EVERY_MS : VERIFY_EVERY_MS);
+        await sleep(syncsLeft > 0 ? SYNC_EVERY_MS : VERIFY_EVERY_MS);
       } catch (error) {
         if (signal.aborted) break;
         if (!(error instanceof ConsulError)) throw error;
@@ -82,7 +82,7 @@ export function announceService(
       throw error;
     }
   };
-  // Registers first without reading: an earlier process of the same id may have left another port.
+  // Register first without reading. An earlier process of the same id may have registered another port.
   const running = client
     .registerService(service, signal)
     .then(markReady, () => {})
@@ -97,7 +97,7 @@ export function announceService(
     async withdraw(): Promise<void> {
       end.abort();
       await running;
-      await within(clock, FAREWELL_MS, (timeout) => client.deregisterService(service.id, timeout)).catch(
+      await within(clock, DEREGISTER_TIMEOUT_MS, (timeout) => client.deregisterService(service.id, timeout)).catch(
         (error: unknown) => {
           if (!(error instanceof ConsulError)) throw error;
           if (!error.isCancelled) options.onError?.(error);

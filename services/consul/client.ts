@@ -1,6 +1,6 @@
-// Client of Consul's HTTP API, on the `consul` package. Takes options or CONSUL_* variables. Every request is typed,
-// has a timeout, can be canceled, and fails with an error that names the address. The client keeps no state and never
-// retries; ConsulSession and watchPrefix do.
+// Client of Consul's HTTP API, built on the `consul` package. `consulOptionsOf` reads its options from CONSUL_*
+// variables. Every request is typed, has a timeout, can be canceled, and fails with an error that names the address.
+// The client keeps no state and never retries; ConsulSession and watchPrefix do.
 
 import { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -24,7 +24,7 @@ export interface ConsulClientOptions {
   readonly keyFile?: string;
   /** Name expected in the server's certificate when it is not the host's. */
   readonly serverName?: string;
-  /** `user:password` of a proxy before Consul. */
+  /** `user:password` for a proxy in front of Consul. */
   readonly basicAuth?: string;
   /** Timeout of requests that are not blocking queries. */
   readonly timeoutMs?: number;
@@ -37,19 +37,19 @@ export interface ConsulEntry {
   readonly flags: number;
   /** How often the key was locked; the term of an election. */
   readonly lockIndex: number;
-  /** Session that holds the key, '' when none does. */
+  /** Id of the session that holds the key; '' for none. */
   readonly session: string;
   readonly createIndex: number;
   readonly modifyIndex: number;
 }
 
-/** A list with the index to wait on next. */
+/** A list of keys, and the index for the next blocking query. */
 export interface ConsulList {
   readonly index: number;
   readonly entries: readonly ConsulEntry[];
 }
 
-/** One step of a transaction: a condition, or a write with its own. */
+/** One step of a transaction: a condition, or a conditional write. */
 export type TransactionStep =
   | { readonly verb: 'check-session'; readonly key: string; readonly session: string }
   | { readonly verb: 'check-index'; readonly key: string; readonly index: number }
@@ -57,7 +57,7 @@ export type TransactionStep =
   | { readonly verb: 'delete-cas'; readonly key: string; readonly index: number }
   | { readonly verb: 'lock' | 'unlock'; readonly key: string; readonly value: string; readonly session: string };
 
-/** Either all steps were applied, or none: then the refused ones by position, with Consul's reason. */
+/** Result of a transaction. If no step was applied, `refused` lists the refused steps with Consul's reasons. */
 export type TransactionOutcome =
   | { readonly isDone: true; readonly index: number }
   | { readonly isDone: false; readonly refused: readonly { readonly at: number; readonly why: string }[] };
@@ -67,11 +67,11 @@ export interface SessionRequest {
   readonly ttlMs: number;
   readonly lockDelayMs: number;
   readonly behavior: 'release' | 'delete';
-  /** Ids of checks on this agent; the session ends when one turns critical. */
+  /** Ids of checks on this agent. The session ends when one of them turns critical. */
   readonly checks: readonly string[];
 }
 
-/** A check of the process itself. */
+/** A health check of this process. */
 export type ProcessCheck =
   | { readonly kind: 'tcp'; readonly address: string; readonly intervalMs: number; readonly timeoutMs: number }
   | { readonly kind: 'http'; readonly url: string; readonly intervalMs: number; readonly timeoutMs: number }
@@ -89,7 +89,7 @@ export interface ServiceRequest {
   readonly deregisterAfterMs: number;
 }
 
-/** A request to Consul that failed. `status` is 0 when there was no answer. */
+/** A request to Consul that failed. `status` is 0 if there was no response. */
 export class ConsulError extends Error {
   override readonly name = 'ConsulError';
   readonly status: number;
@@ -108,15 +108,15 @@ const TIMEOUT_MS = 10_000;
 /** Longest text of a response that an error message quotes. */
 const TEXT_MAX = 500;
 /**
- * Consul answers a blocking query within its wait plus a sixteenth of it. A response that is later than that plus this
- * slack means a dead connection.
+ * Consul answers a blocking query within its wait plus a sixteenth of it. Without a response within that time plus
+ * this slack, the connection is dead.
  */
 const WAIT_SLACK_MS = 2_000;
 
 /**
- * First reads are consistent reads. A leader that has just started answers others from the part of its log that it has
- * replayed so far, and the missing keys would look deleted. Blocking queries continue from an index and need no
- * consistent read.
+ * Reads without an index are consistent reads. A leader that has just started answers other reads from the part of
+ * its log that it has replayed so far, and the missing keys would look deleted. Blocking queries continue from an
+ * index and need no consistent read.
  */
 const FRESH = { consistent: true };
 
@@ -219,16 +219,16 @@ export class ConsulClient {
   #errors = 0;
 
   constructor(options: ConsulClientOptions) {
-    const place = placeOf(options);
-    const Agent = place.isTls ? HttpsAgent : HttpAgent;
-    this.address = place.text;
+    const target = parseTarget(options);
+    const Agent = target.isTls ? HttpsAgent : HttpAgent;
+    this.address = target.text;
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
-    this.#isTls = place.isTls;
+    this.#isTls = target.isTls;
     this.#hasToken = (options.token ?? '') !== '';
-    // The package passes all options to http.request of node; its types list only a few of them.
+    // The package passes all options to `http.request` of Node; its types list only a few of them.
     const settings = {
-      ...place.settings,
-      secure: place.isTls,
+      ...target.settings,
+      secure: target.isTls,
       agent: new Agent({ keepAlive: true, maxFreeSockets: 16 }),
       ...(options.caFile === undefined ? {} : { ca: readPem('the CA certificate', options.caFile) }),
       ...(options.certFile === undefined ? {} : { cert: readPem('the client certificate', options.certFile) }),
@@ -246,7 +246,7 @@ export class ConsulClient {
     this.api = new Consul(settings as ConstructorParameters<typeof Consul>[0]);
   }
 
-  /** Counts of requests sent and failed. */
+  /** Returns the numbers of requests sent and failed. */
   stats(): { requests: number; errors: number } {
     return { requests: this.#requests, errors: this.#errors };
   }
@@ -259,8 +259,8 @@ export class ConsulClient {
   }
 
   /**
-   * Reads all keys under a prefix. With an index above 0 it is a blocking query: the response comes on a change, or
-   * after `waitMs`.
+   * Reads all keys under a prefix. With an index above 0 it is a blocking query, which resolves on a change or after
+   * `waitMs`.
    */
   async list(
     prefix: string,
@@ -278,7 +278,7 @@ export class ConsulClient {
     );
     // Without an index the next query would not block, and the watch would poll in a busy loop.
     if (!(next > 0)) throw this.#notConsul(`watch ${prefix}`, 'a response without an index');
-    // The package returns undefined for 404, which is Consul's empty list, and also for an unreadable body.
+    // The package returns undefined for 404, with which Consul means an empty list, and also for an unreadable body.
     const raw = status === 404 ? [] : body;
     if (!Array.isArray(raw)) throw this.#notConsul(`watch ${prefix}`, 'a response that is not a list');
     return { index: next, entries: raw.map((item) => this.#entry(item)) };
@@ -310,8 +310,8 @@ export class ConsulClient {
   }
 
   /**
-   * Applies all steps atomically, or none. Takes at most 64 steps and 512 KiB for the whole request, in which base64
-   * makes values a third longer.
+   * Applies all steps atomically, or none. Limits: 64 steps, and 512 KiB for the whole request, in which base64 makes
+   * values a third longer.
    */
   async transact(steps: readonly TransactionStep[], signal?: AbortSignal): Promise<TransactionOutcome> {
     const operations = steps.map(({ verb, key, ...given }) => ({
@@ -340,7 +340,7 @@ export class ConsulClient {
     } catch (error) {
       if (!(error instanceof ConsulError) || error.status !== 409) throw error;
       const body = (error.cause as { response?: { body?: { Errors?: RawRefusal[] | null } } }).response?.body;
-      // Consul reports a missing right like a failed condition; it is an error.
+      // Consul reports a missing permission in the same way as a failed condition. Treat it as an error.
       const denied = body?.Errors?.find(({ What }) => /Permission denied|ACL not found/i.test(What));
       if (denied !== undefined) throw this.#failure(action, { message: denied.What, response: { statusCode: 403 } });
       // A refusal is a valid result, as it is for a single write, so it does not count as an error.
@@ -500,7 +500,7 @@ export class ConsulClient {
     return true;
   }
 
-  /** Returns the address of Consul's leader, '' without one. The cheapest request to see whether Consul responds. */
+  /** Returns the address of Consul's leader; '' for none. This is the cheapest way to see whether Consul responds. */
   async leader(signal?: AbortSignal): Promise<string> {
     const { body } = await this.#call({ text: LEADER, needs: SERVICE }, signal, this.#timeoutMs, (common) =>
       this.api.status.leader({ ...common }),
@@ -584,7 +584,7 @@ export class ConsulClient {
     };
   }
 
-  /** The error for a response that Consul never gives: another server listens there, or a proxy is in between. */
+  /** Returns the error for a response that Consul never sends. Another server or a proxy has sent it. */
   #notConsul(what: string, got: string): ConsulError {
     this.#errors++;
     return new ConsulError(
@@ -619,7 +619,7 @@ function onKey(verb: 'read' | 'watch' | 'write' | 'delete', key: string): Consul
   return { text: `${verb} ${key}`, needs: { resource: 'key', key, access } };
 }
 
-function placeOf(options: ConsulClientOptions): { text: string; isTls: boolean; settings: object } {
+function parseTarget(options: ConsulClientOptions): { text: string; isTls: boolean; settings: object } {
   const given = options.address ?? '127.0.0.1:8500';
   const wrong = (): Error =>
     new Error(

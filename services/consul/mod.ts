@@ -1,4 +1,4 @@
-// The door of services/consul: what other rooms may import.
+// Exports of services/consul; other modules import only from here.
 
 export { type Announcement, announceService } from './announce.ts';
 export {

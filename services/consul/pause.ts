@@ -19,7 +19,7 @@ export function pause(clock: Clock, delayMs: number, signal: AbortSignal): Promi
   });
 }
 
-/** Calls `act` with a signal that fires after `limitMs` on the clock. `act` decides how it ends then. */
+/** Calls `act` with a signal that fires after `limitMs` on the clock. `act` then decides how to end. */
 export async function within<T>(clock: Clock, limitMs: number, act: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const timeout = new AbortController();
   const stopTimer = clock.after(limitMs, () => timeout.abort());
@@ -30,5 +30,5 @@ export async function within<T>(clock: Clock, limitMs: number, act: (signal: Abo
   }
 }
 
-/** Timeout for deregistration at shutdown, in ms. After it, the health checks of Consul find out. */
-export const FAREWELL_MS = 2_000;
+/** Timeout for deregistration at shutdown, in ms. After it, Consul's health checks remove the process. */
+export const DEREGISTER_TIMEOUT_MS = 2_000;

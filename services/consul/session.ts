@@ -1,15 +1,16 @@
-// The Consul session of a process, and the keys that it holds. The session lives as long as the process, the keys as
-// long as the session.
+// The Consul session of a process, and the keys that it holds. The session lasts as long as the process, and the keys
+// as long as the session.
 //
-// Besides `close`, two things end a session. The health check: Consul checks the process every second, so it detects a
-// killed process in about one second. The TTL: it covers processes that Consul cannot check and machines that are gone,
-// and ends the session after at most twice the TTL. A lost session (Consul restarted, the process was frozen, an
-// operator destroyed it) is created again, and all announced keys are written again. While Consul is unreachable the
-// session retries forever with exponential backoff; `stats` shows the state.
+// When a process dies without `close`, its health check or its TTL ends the session. Consul runs the health check
+// every second, so it detects a killed process in about one second. The TTL covers processes that Consul cannot check
+// and machines that are gone; it ends the session after at most twice the TTL. If the session is lost while the
+// process runs (Consul restarted, the process was frozen, an operator destroyed it), it is created again, and all
+// announced keys are written again. While Consul is unreachable the session retries forever with exponential backoff;
+// `stats` shows the state.
 
 import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import { ConsulError, type ConsulClient, type ProcessCheck } from './client.ts';
-import { FAREWELL_MS, pause, within } from './pause.ts';
+import { DEREGISTER_TIMEOUT_MS, pause, within } from './pause.ts';
 
 export interface ConsulSessionOptions {
   readonly client: ConsulClient;
@@ -23,16 +24,16 @@ export interface ConsulSessionOptions {
     readonly tags?: readonly string[];
     readonly meta?: Readonly<Record<string, string>>;
   };
-  /** Health check of the process. Without one, the session keeps a TTL check passing, once a second. */
+  /** Health check of the process. Without one, the session uses a TTL check and passes it once a second. */
   readonly check?: ProcessCheck;
   readonly ttlMs?: number;
-  /** What happens to the keys of a lost session: `delete` (the default), or `release`, which lets others lock them. */
+  /** What happens to the keys of a lost session: `delete` (default), or `release`, which lets others lock them. */
   readonly behavior?: 'release' | 'delete';
   /** How long the keys of a lost session stay locked; 0 for keys that only this process writes. */
   readonly lockDelayMs?: number;
-  /** Called when the session and all its keys are lost. A new session is being created. */
+  /** Called when the session and all its keys are lost, before a new session is created. */
   readonly onLost?: () => void;
-  /** Called when a new session exists. The keys are being written again. */
+  /** Called when a new session exists, before the keys are written again. */
   readonly onRestored?: () => void;
   /** Called for each failed request; the session retries. */
   readonly onError?: (error: ConsulError) => void;
@@ -48,8 +49,8 @@ export interface SessionStats {
   readonly renewals: number;
   readonly errors: number;
   readonly losses: number;
-  /** Number of announced keys, and of those that are held. */
-  readonly keysWanted: number;
+  readonly keysAnnounced: number;
+  /** Announced keys that are held with their current value. */
   readonly keysHeld: number;
 }
 
@@ -58,15 +59,15 @@ const TTL_MS = 10_000;
 const CHECK_TTL_MS = 3_000;
 /** Consul deregisters the service of a dead process after this time, the shortest that it accepts. */
 const DEREGISTER_AFTER_MS = 60_000;
-/** Interval of attempts to create a session while the servers lack the check, which the agent syncs in background. */
+/** Interval of attempts to create a session while the agent has not yet synced the check to the servers. */
 const CHECK_PAUSE_MS = 50;
 /** Attempts before the session copies the check to the catalog itself. */
 const CHECK_WAITS_MAX = 20;
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 5_000;
-/** Interval of attempts to lock a key that another session holds, usually that of this process before a restart. */
+/** Interval of attempts to lock a key that another session holds, usually one of this process before its restart. */
 const HELD_PAUSE_MS = 500;
-/** Renewals between two verifications of the keys. A key may have been deleted, or Consul restored from a backup. */
+/** Renewals between two verifications of the keys. They detect a deleted key and a Consul restored from a backup. */
 const VERIFY_EVERY = 5;
 const WATCH_WAIT_MS = 60_000;
 
@@ -74,7 +75,7 @@ interface AnnouncedKey {
   value: string;
   /** The value in Consul under the current session; undefined if this session does not hold the key. */
   written: string | undefined;
-  /** Resolves true when held, false when withdrawn. */
+  /** Resolves true when the key is held, false when it is withdrawn. */
   readonly settled: Promise<boolean>;
   readonly settle: (isHeld: boolean) => void;
 }
@@ -86,7 +87,7 @@ export class ConsulSession {
   readonly #backoff: Backoff;
   readonly #end = new AbortController();
   readonly #keys = new Map<string, AnnouncedKey>();
-  /** Ends the work for the current session; replaced for each new one. */
+  /** Ends the renewals and the watch of the current session. Each new session gets a new one. */
   #term = new AbortController();
   #id = '';
   /** The previous session, until it is destroyed. */
@@ -115,7 +116,7 @@ export class ConsulSession {
     });
   }
 
-  /** Id of the service on the agent. Its check has the id `service:` plus this. */
+  /** Id of the service on the agent. The id of its check is `service:` plus this id. */
   get serviceId(): string {
     return `${this.#options.service.name}:${this.#options.name}`;
   }
@@ -130,7 +131,7 @@ export class ConsulSession {
     return this.#id === '' ? Number.NEGATIVE_INFINITY : this.#confirmedAtMs + this.#ttlMs;
   }
 
-  /** Starts; resolves once the first session exists. Never rejects: while Consul is unreachable it retries. */
+  /** Starts, and resolves once the first session exists. Never rejects; retries while Consul is unreachable. */
   start(): Promise<void> {
     this.#running ??= Promise.all([this.#hold(), this.#keepCheckPassing(), this.#announceAll()]);
     return this.#isEstablished;
@@ -145,7 +146,7 @@ export class ConsulSession {
       renewals: this.#renewals,
       errors: this.#errors,
       losses: this.#losses,
-      keysWanted: this.#keys.size,
+      keysAnnounced: this.#keys.size,
       keysHeld,
     };
   }
@@ -172,14 +173,14 @@ export class ConsulSession {
     this.#keys.delete(key);
     announced.settle(false);
     if (announced.written === undefined) return;
-    // Another session may hold it by now, if this one was lost a moment ago.
+    // If this session was lost a moment ago, another one may hold the key by now.
     const entry = await this.#client.get(key);
     if (entry !== undefined && entry.session === this.#id) await this.#client.delete(key, { cas: entry.modifyIndex });
   }
 
   /**
-   * Tries once to lock a key with the current session. Returns false if another session holds it or there is no
-   * session. Unlike an announced key, it is not locked again after a loss; `onLost` reports the loss.
+   * Tries once to lock a key with the current session. Returns false if another session holds the key or there is no
+   * session. Unlike an announced key, it is not locked again after the session is lost; `onLost` reports the loss.
    */
   async lock(key: string, value: string): Promise<boolean> {
     const id = this.#id;
@@ -194,8 +195,8 @@ export class ConsulSession {
   }
 
   /**
-   * Destroys the session with all its keys, and deregisters the service. If Consul does not answer within FAREWELL_MS,
-   * its health check ends the session later.
+   * Destroys the session with all its keys, and deregisters the service. If Consul does not respond within
+   * DEREGISTER_TIMEOUT_MS, the health check ends the session later.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -211,13 +212,13 @@ export class ConsulSession {
     for (const announced of this.#keys.values()) announced.settle(false);
     const id = this.#id;
     this.#id = '';
-    const farewells = within(this.#clock, FAREWELL_MS, (signal) =>
+    const results = within(this.#clock, DEREGISTER_TIMEOUT_MS, (signal) =>
       Promise.allSettled([
         ...(id === '' ? [] : [this.#client.destroySession(id, signal)]),
         ...(this.#running === undefined ? [] : [this.#client.deregisterService(this.serviceId, signal)]),
       ]),
     );
-    for (const result of await farewells) {
+    for (const result of await results) {
       if (result.status === 'rejected') this.#failed(result.reason);
     }
   }
@@ -247,7 +248,8 @@ export class ConsulSession {
           await pause(this.#clock, this.#backoff.next(), signal);
           continue;
         }
-        // The response that reported its loss may be stale. If it still exists, it would keep its keys locked.
+        // The response that reported the loss may have been stale. If the previous session still exists, it keeps its
+        // keys locked.
         if (this.#previousId !== '') await this.#client.destroySession(this.#previousId, signal);
         this.#previousId = '';
         const mayHavePredecessors = await this.#isOwnRegistration(signal);
@@ -266,7 +268,7 @@ export class ConsulSession {
         );
         // A service that was registered before keeps the status of its check, which may still be critical.
         if (this.#options.check === undefined) await this.#client.passCheck(`service:${this.serviceId}`, signal);
-        const askedAtMs = this.#clock.nowMs();
+        const sentAtMs = this.#clock.nowMs();
         const request = { name, ttlMs: this.#ttlMs, lockDelayMs, behavior, checks: [`service:${this.serviceId}`] };
         const id = await this.#client.createSession(request, signal);
         if (signal.aborted) {
@@ -274,12 +276,12 @@ export class ConsulSession {
           return false;
         }
         if (mayHavePredecessors) await this.#endPredecessors(id, signal);
-        this.#established(id, askedAtMs);
+        this.#established(id, sentAtMs);
         return true;
       } catch (error) {
         if (signal.aborted) return false;
-        // The agent syncs a new check to the servers in the background, and a check that passes again within its
-        // interval.
+        // The agent syncs a new check to the servers in the background. It runs a critical check again after the
+        // interval of the check.
         const isWaiting = error instanceof ConsulError && error.trouble === 'check-missing';
         if (!isWaiting) this.#failed(error);
         else if (++waits % CHECK_WAITS_MAX === 0) await this.#syncCheck();
@@ -290,8 +292,8 @@ export class ConsulSession {
   }
 
   /**
-   * Whether the service is registered on this agent with the address of this process, and not by another process of
-   * the same name.
+   * Whether the registration of the service on this agent has the address of this process. If not, another process of
+   * the same name made it.
    */
   async #isOwnRegistration(signal: AbortSignal): Promise<boolean> {
     const { host, port } = this.#options.service;
@@ -313,7 +315,7 @@ export class ConsulSession {
         await this.#client.destroySession(other, signal);
       }
     } catch (error) {
-      // Without the right to list sessions, the keys become free when the TTL expires.
+      // Without permission to list sessions, the keys become free when the TTL of the old session expires.
       if (!signal.aborted) this.#failed(error);
     }
   }
@@ -326,10 +328,10 @@ export class ConsulSession {
     }
   }
 
-  #established(id: string, askedAtMs: number): void {
+  #established(id: string, sentAtMs: number): void {
     const isFirst = this.#losses === 0;
     this.#id = id;
-    this.#confirmedAtMs = askedAtMs;
+    this.#confirmedAtMs = sentAtMs;
     this.#backoff.reset();
     this.#term = new AbortController();
     for (const announced of this.#keys.values()) announced.written = undefined;
@@ -355,13 +357,13 @@ export class ConsulSession {
       await pause(this.#clock, pauseMs, signal);
       if (signal.aborted) return;
       try {
-        const askedAtMs = this.#clock.nowMs();
+        const sentAtMs = this.#clock.nowMs();
         if (!(await this.#client.renewSession(id, signal))) {
-          // A leader that has just started may not have read of the session yet; this asks it to make sure.
+          // A leader that has just started may not have replayed the session yet, so do a consistent read.
           if (!(await this.#client.hasSession(id, { signal })).lives) break;
           continue;
         }
-        this.#confirmedAtMs = askedAtMs;
+        this.#confirmedAtMs = sentAtMs;
         this.#renewals++;
         this.#backoff.reset();
         pauseMs = this.#ttlMs / 3;
@@ -396,7 +398,7 @@ export class ConsulSession {
     this.#term.abort();
   }
 
-  /** Reads the announced keys and marks those that have changed to be written again. */
+  /** Reads the announced keys. Marks those that have changed in Consul, so that they are written again. */
   async #verify(id: string, signal: AbortSignal): Promise<void> {
     for (const [key, announced] of this.#keys) {
       if (announced.written === undefined) continue;

@@ -1,9 +1,9 @@
 // Watches all keys under a prefix until its signal fires, across any failure of Consul.
 //
 // A blocking query with the last index returns when there is something newer. After any failure (agent gone, dead
-// connection, invalid response) the watch backs off and starts again without an index: that read returns at once with
-// whatever state Consul has then, newer, older or empty. It does the same when the index goes backwards. Each result is
-// compared with the last one, so restarts and spurious responses cause no change.
+// connection, invalid response) the watch backs off and reads again without an index. That read returns at once with
+// the state that Consul has then: newer, older or empty. The watch also reads again when the index goes backwards.
+// Each result is compared with the last one, so restarts and spurious responses cause no change.
 
 import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
 import { ConsulError, type ConsulClient, type ConsulEntry } from './client.ts';
@@ -12,7 +12,7 @@ import { pause } from './pause.ts';
 export type WatchedEntries = ReadonlyMap<string, ConsulEntry>;
 
 export interface ChangeFacts {
-  /** The index of Consul went backwards: its data may be older than before, or gone. */
+  /** True if Consul's index went backwards. Its data may then be older than before, or gone. */
   readonly isAfterReset: boolean;
   /** Index of Consul for this state. */
   readonly index: number;
@@ -21,7 +21,7 @@ export interface ChangeFacts {
 export interface WatchOptions {
   /** Ends the watch. */
   readonly signal: AbortSignal;
-  /** Called for every response of Consul, also without a change. */
+  /** Called for every response of Consul, with or without a change. */
   readonly onAnswer?: () => void;
   /** Called for each failed request; the watch retries. */
   readonly onError?: (error: ConsulError) => void;
@@ -77,7 +77,7 @@ class PrefixWatch implements ConsulWatch {
   #markReady!: () => void;
   #seen: WatchedEntries | undefined;
   #index = 0;
-  /** Index of the last response, kept across failures to detect that Consul started over meanwhile. */
+  /** Index of the last response. Kept across failures, to detect that Consul lost its data meanwhile. */
   #lastIndex = 0;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #answers = 0;

@@ -76,7 +76,7 @@ export function adminOffer(options: AdminOptions): Offer {
 }
 
 function handlersOf({ actions, token }: AdminOptions): Record<string, (args: never) => unknown> {
-  const behindToken =
+  const requireToken =
     <Args extends TokenArgs>(act: (args: Args) => unknown) =>
     async (args: Args): Promise<unknown> => {
       if (!isSame(args.token, token)) {
@@ -92,29 +92,29 @@ function handlersOf({ actions, token }: AdminOptions): Record<string, (args: nev
     };
   const { deployments } = actions;
   return {
-    status: behindToken(async () => thriftStatus(await actions.status())),
-    events: behindToken(({ afterSeq, waitMs }: TokenArgs & { afterSeq: number; waitMs: number }) =>
+    status: requireToken(async () => thriftStatus(await actions.status())),
+    events: requireToken(({ afterSeq, waitMs }: TokenArgs & { afterSeq: number; waitMs: number }) =>
       actions.events.next(afterSeq, waitMs),
     ),
-    restart: behindToken(async ({ serviceName, version, resource }: VersionArgs & { resource: string }) => {
+    restart: requireToken(async ({ serviceName, version, resource }: VersionArgs & { resource: string }) => {
       if (resource === '') return await actions.roll(serviceName, version);
       const one = findResource(await actions.status(), resource);
       await actions.restart(one.name, one.manager);
       return 1;
     }),
-    deploy: behindToken(async ({ deployment }: TokenArgs & { deployment: ThriftDeployment }) => {
+    deploy: requireToken(async ({ deployment }: TokenArgs & { deployment: ThriftDeployment }) => {
       const requested = deploymentOf(deployment);
       if (requested instanceof Error) throw refused(`the deployment is invalid: ${requested.message}`);
       return OUTCOMES[await deployments.put(requested)];
     }),
-    scale: behindToken(async ({ serviceName, version, count }: VersionArgs & { count: number }) => {
+    scale: requireToken(async ({ serviceName, version, count }: VersionArgs & { count: number }) => {
       try {
         return thriftDeployment(await deployments.scale(serviceName, version, count));
       } catch (error) {
         throw (await configuredElsewhere(actions, serviceName, version)) ?? error;
       }
     }),
-    undeploy: behindToken(async ({ serviceName, version }: VersionArgs) => {
+    undeploy: requireToken(async ({ serviceName, version }: VersionArgs) => {
       if (await deployments.remove(serviceName, version)) return;
       const known = (await deployments.list()).map(deploymentId).join(', ') || 'none';
       throw (
@@ -122,22 +122,22 @@ function handlersOf({ actions, token }: AdminOptions): Record<string, (args: nev
         refused(`${serviceName}@${version} is not a deployment of the mesh; deployments are ${known}`)
       );
     }),
-    getDeployments: behindToken(async () => (await deployments.list()).map(thriftDeployment)),
-    drain: behindToken(({ manager }: TokenArgs & { manager: string }) => deployments.drain(manager)),
-    undrain: behindToken(({ manager }: TokenArgs & { manager: string }) => deployments.undrain(manager)),
-    getDrained: behindToken(() => deployments.drained()),
-    getSettings: behindToken(() => actions.settings()),
-    setSettings: behindToken(async ({ settings }: TokenArgs & { settings: { timeoutMs?: number } }) => {
+    getDeployments: requireToken(async () => (await deployments.list()).map(thriftDeployment)),
+    drain: requireToken(({ manager }: TokenArgs & { manager: string }) => deployments.drain(manager)),
+    undrain: requireToken(({ manager }: TokenArgs & { manager: string }) => deployments.undrain(manager)),
+    getDrained: requireToken(() => deployments.drained()),
+    getSettings: requireToken(() => actions.settings()),
+    setSettings: requireToken(async ({ settings }: TokenArgs & { settings: { timeoutMs?: number } }) => {
       const { timeoutMs } = settings;
       if (timeoutMs !== undefined && (timeoutMs < 1 || timeoutMs > TIMEOUT_MS_MAX))
         throw refused(`timeoutMs is ${timeoutMs}, expected 1 to ${TIMEOUT_MS_MAX}`);
       await actions.setTimeoutMs(timeoutMs);
       return actions.settings();
     }),
-    getRoutes: behindToken(() =>
+    getRoutes: requireToken(() =>
       Object.entries(actions.routes()).map(([serviceName, { weights }]) => ({ serviceName, weights })),
     ),
-    setRoute: behindToken(
+    setRoute: requireToken(
       async ({ route }: TokenArgs & { route: { serviceName: string; weights: ReadonlyMap<string, number> } }) => {
         const weights = Object.fromEntries(route.weights);
         checkRoute(route.serviceName, weights);
@@ -167,7 +167,7 @@ function findResource({ pools }: MeshStatus, requested: string): { readonly name
   if (second !== undefined) {
     throw new KatamariError(
       'bad_request',
-      `Managers ${managers.join(', ')} each have a ${name}; say which one, such as ${first}:${name}`,
+      `Managers ${managers.join(', ')} each have a ${name}; name one of them, such as ${first}:${name}`,
     );
   }
   return { name, manager: first };

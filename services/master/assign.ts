@@ -2,10 +2,10 @@
 // current assignment. It returns the target only; `nextStep` finds a path there that keeps capacity.
 //
 // Copies are distributed twice by the same rules: over machines, then over the managers of each machine. Each gets
-// its share by capacity, rounded down or up. A copy that remains after rounding goes to a place that already has it,
-// so that running copies stay; otherwise to the place with the lowest total. Finally, such copies move from
-// overloaded to underloaded places, which is how a returning manager gets its share. Two or more copies are never
-// all on one machine while there is another.
+// its share by capacity, rounded down or up. A copy that remains after rounding goes to a machine or manager that
+// already runs it, so that running copies stay; otherwise to the one with the lowest excess over its share. Finally,
+// such copies move from overloaded to underloaded machines or managers, so that a returning manager gets its share.
+// Two or more copies are never all on one machine while there is another.
 
 import type { Deployment } from '../mesh/mod.ts';
 
@@ -20,13 +20,13 @@ export interface ManagerView {
   readonly isDrained: boolean;
 }
 
-/** Copies by manager, then by deployment (`Service@version`). Zeros are remaining out. */
+/** Copies by manager, then by deployment (`Service@version`). Zeros are left out. */
 export type AssignedCopies = ReadonlyMap<string, ReadonlyMap<string, number>>;
 
 /**
- * Returns the target: one entry per manager, empty if the manager runs nothing. If no manager may run copies, nothing
- * is assigned. The order of the input does not matter, and the function is idempotent: a target is its managerBins
- * target.
+ * Returns the target: one entry per manager, empty if the manager runs nothing. If no manager may run copies, all
+ * entries are empty. The order of the input does not matter. The function is idempotent: with the target as the
+ * current assignment, it returns the same target.
  */
 export function assign(
   deployments: ReadonlyMap<string, Deployment>,
@@ -203,8 +203,8 @@ function sumOf(managers: readonly ManagerView[], current: AssignedCopies): Bin {
 }
 
 /**
- * Key of a machine. A manager without a machine name gets a key of its managerBins; the leading space cannot occur in
- * a name.
+ * Returns the key of a machine. A manager without a machine name gets a key of its own; the leading space cannot
+ * occur in a name.
  */
 function machineOf({ name, machine }: ManagerView): string {
   return machine === '' ? ` ${name}` : machine;

@@ -1,6 +1,6 @@
-// Elects the master that leaderPriority. Each candidate holds `masters/<name>` under its session. The first live
-// candidate, by rank, then name, acquires the lock on `leader`. The LockIndex of the lock is the term. It only grows,
-// because a lost session releases the key instead of deleting it.
+// Elects the master that leads. Each candidate holds `masters/<name>` under its session. The first live candidate, by
+// rank, then name, acquires the lock on `leader`. The LockIndex of the lock is the term. The term only grows, because
+// a lost session releases the key instead of deleting it.
 //
 // Three mechanisms keep a former leader from acting:
 // - The lease: the leader acts only while, by its own clock, the TTL of its session cannot have expired. A margin of
@@ -179,8 +179,8 @@ export class Election {
   }
 
   /**
-   * The term of this process while it leaderPriority and its lease is valid; undefined otherwise. Read it right
-   * before each action.
+   * The term of this process while it leads and its lease is valid; undefined otherwise. Read it right before each
+   * action.
    */
   get term(): number | undefined {
     const leadership = this.#leadership;
@@ -248,8 +248,8 @@ export class Election {
   }
 
   /**
-   * Releases the lock and leaves the election, so the next candidate leaderPriority at once. Best effort while Consul
-   * is unreachable.
+   * Releases the lock and leaves the election, so the next candidate leads at once. Best effort while Consul is
+   * unreachable.
    */
   resign(): Promise<void> {
     this.#resigning ??= this.#resign();

@@ -42,7 +42,7 @@ export interface LeaderOptions {
   readonly random?: () => number;
   /** Time for which a missing manager counts as present. */
   readonly graceMs?: number;
-  /** The same, from the last Consul error or the start of this process. */
+  /** Time after the last Consul error, or the start of this process, in which missing managers count as present. */
   readonly settleMs?: number;
 }
 
@@ -173,7 +173,7 @@ export class Leader {
     const current = new Map(
       [...present].map(([name, manager]): [string, ReadonlyMap<string, number>] => {
         const record = orders.get(name)?.record;
-        // A manager without an order keeps running what it was told before, for example after Consul lost its data.
+        // A manager without an order keeps running its previous copies, for example after Consul lost its data.
         return [name, record === undefined ? aliveOf(manager) : countsOf(record.deployments)];
       }),
     );

@@ -1,7 +1,7 @@
 // This master's view of the state in Consul that a leader acts on: deployments, managers, drained managers, and
 // orders. Every master keeps it up to date, so a new leader knows the previous state. Invalid documents are
-// reported. If an invalid deployment has an earlier valid version, the view keeps that, so that a typing error does
-// not stop a service.
+// reported. If a deployment or manager record becomes invalid, the view keeps its last valid version, so that a
+// typing error does not stop a service.
 
 import type { Clock } from '../../core/mod.ts';
 import type { EventKind } from '../../core/rpc/mod.ts';
@@ -145,7 +145,7 @@ export class MeshView {
 
   /**
    * A watch returned an index below the last consistent read: its response was delayed, or Consul was restored from
-   * an older backup. If the leader acted on it, it could stop copies that were just restored. So this reads again.
+   * an older backup. A leader that acts on it could stop copies that were just restored. So this reads again.
    */
   async #reread(prefix: string, take: Take, entriesOfWatch: WatchedEntries): Promise<void> {
     const { client, onChange, onError } = this.#options;

@@ -1,6 +1,6 @@
-// Keeps terms increasing, even if Consul starts over without its data or someone deletes the leader key. Managers
-// refuse orders with a term that is not above the last one. The term is the LockIndex of the key, so it is raised by
-// releasing and acquiring the lock in transactions, which no other session can interleave.
+// Keeps terms increasing, even if Consul starts over without its data or the leader key is deleted. Managers refuse
+// orders with a lower term than the highest one that they have seen. The term is the LockIndex of the key. Releasing
+// and acquiring the lock raises it; both happen in one transaction, so no other session can take the lock in between.
 
 import type { ConsulClient } from '../consul/mod.ts';
 import { ASSIGNMENT, readRecords, type Keys } from '../mesh/mod.ts';

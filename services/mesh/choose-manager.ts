@@ -1,11 +1,11 @@
-// Chooses the manager that gets a call among the managers that serve its pool.
+// Chooses the manager that gets a call, among the managers that serve its pool.
 
 import type { Offer } from './offer.ts';
 
 /**
- * The reachable manager with the most free resources that did not refuse the call yet. If none has a free resource,
- * the manager with the shortest queue per live resource. The manager that failed the last try is used only when it is
- * the only one.
+ * Returns the reachable manager with the most free resources, apart from those in `busy`. If there is none, returns
+ * the manager with the shortest queue per live resource. `failed` is used only when no other manager is reachable.
+ * @param failed the manager of the last try, if that try failed
  * @param busy managers that refused this call because no resource was free
  * @returns undefined when no manager is reachable
  */
@@ -28,7 +28,7 @@ export function chooseManager(
   return best;
 }
 
-/** Calls per live resource if one more call queued there. */
+/** Returns the queue length per live resource after one more call. */
 function queueLoad({ queued, alive }: Offer): number {
   return alive === 0 ? Number.MAX_SAFE_INTEGER : (queued + 1) / alive;
 }

@@ -16,7 +16,7 @@ import { z } from 'zod';
 
 /** How often a slot may restart its chassis before the manager backs off. */
 export interface RestartRules {
-  /** Starts within the period that happen at once; the next one waits. */
+  /** Starts per period without a pause. Further starts, and every start after a failed one, wait. */
   readonly intensity: number;
   readonly periodMs: number;
   /** First pause; each further pause is twice as long, up to the maximum. */
@@ -24,7 +24,7 @@ export interface RestartRules {
   readonly backoffMaxMs: number;
 }
 
-/** When a working chassis is replaced; 0 means never. */
+/** Limits at which a working chassis is replaced; 0 means no limit. */
 export interface RecycleRules {
   readonly afterCalls: number;
   readonly afterAgeMs: number;
@@ -58,18 +58,18 @@ export interface Deployment {
   /** Absolute path of the working directory; '' for the one of the manager. */
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
-  /** Where its chassis listen: a Unix socket, or a port of 127.0.0.1. */
+  /** Where the chassis listens: at a Unix socket, or at a port of 127.0.0.1. */
   readonly listen: 'unix' | 'tcp';
   /** Added to the roles, tags and other details that the chassis reports. */
   readonly roles: readonly string[];
   readonly tags: readonly string[];
   readonly more: Readonly<Record<string, string>>;
-  /** Interface of a plain Thrift server. null: the chassis uses the SDK and reports its interface. */
+  /** Interface of a plain Thrift server; null for a chassis that reports its interface itself. */
   readonly idl: IdlSource | null;
   /** Wire format of a plain server. */
   readonly transport: Transport;
   readonly protocol: Protocol;
-  /** A method without arguments that is called as health check of a plain server; '' for none. */
+  /** Method without arguments that the manager calls as the health check of a plain server; '' for none. */
   readonly healthCheck: string;
   /**
    * Calls that one process runs at the same time; null: what the chassis reports, or 1 for a plain server. A plain
@@ -79,7 +79,7 @@ export interface Deployment {
   readonly times: ChassisTimes;
   readonly restart: RestartRules;
   readonly recycle: RecycleRules;
-  /** Most calls that may wait in the queue of its pool. */
+  /** Limit of calls that wait in the queue of the pool. */
   readonly queueMax: number;
 }
 
@@ -88,16 +88,18 @@ export function deploymentId({ service, version }: Pick<Deployment, 'service' | 
   return `${service}@${version}`;
 }
 
-/** Why a method cannot be a health check; undefined when it can. */
+/** Returns why a method cannot be a health check, or undefined if it can. */
 export function whyNoHealthCheck({ service, methods }: Interface, name: string): string | undefined {
   const method = methods.get(name);
   if (method === undefined)
     return `${service} has no method "${name}"; it has ${[...methods.keys()].join(', ') || 'none'}`;
   if (method.oneway) return `${name} is oneway, so it returns no result`;
-  return method.args.fields.length > 0 ? `${name} has arguments, and the mesh has no values for them` : undefined;
+  return method.args.fields.length > 0
+    ? `${name} has arguments; the method of a health check must have none`
+    : undefined;
 }
 
-/** Each call is a connection and an open file. */
+/** Each call to a plain server takes one connection, and so one open file. */
 export const PLAIN_CONCURRENCY_MAX = 1_000;
 
 const ms = (): z.ZodInt => z.int().min(0).max(2_147_483_647);
@@ -155,5 +157,5 @@ export const DEPLOYMENT: z.ZodType<Deployment> = z
   })
   .refine(({ idl, concurrency }) => idl === null || (concurrency ?? 1) <= PLAIN_CONCURRENCY_MAX, {
     path: ['concurrency'],
-    message: `a plain server takes ${PLAIN_CONCURRENCY_MAX} calls at once at most`,
+    message: `a plain server takes at most ${PLAIN_CONCURRENCY_MAX} calls at once`,
   });

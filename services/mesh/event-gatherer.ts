@@ -1,6 +1,6 @@
 // Collects the events of all managers in the event log of this process, so that any faceplate can show the events of
-// the mesh. It asks each manager over its link for the events after the last one seen, and long-polls for the next. A
-// restarted manager is read from its start.
+// the mesh. It long-polls each manager over its link for the events after the last one seen. After a restart of the
+// manager, it reads all its events from the first.
 
 import { asKatamariError, type Clock } from '../../core/mod.ts';
 import { pause } from '../consul/mod.ts';
@@ -26,7 +26,7 @@ export class EventGatherer {
     this.#options = options;
   }
 
-  /** Follows new managers; call it when managers or links change. */
+  /** Starts to read the events of new managers. Call it when managers or links change. */
   changed(): void {
     if (this.#end.signal.aborted) return;
     const peers = this.#options.peers();
@@ -63,7 +63,7 @@ export class EventGatherer {
           events.import(event);
         }
       } catch (thrown) {
-        // The link broke, or an older manager lacks the method. Nothing to report: the link has its own event.
+        // The link broke, or an older manager lacks the method. A broken link has its own event.
         if (asKatamariError(thrown).code !== 'timeout') await pause(clock, PAUSE_MS, signal);
       }
     }

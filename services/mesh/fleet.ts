@@ -1,7 +1,7 @@
 // The resource managers of the mesh as this process sees them. Consul says which managers exist; the links say which
-// are reachable. Makes an offer of every pool of every other manager. While Consul is unreachable, its last answer
-// stays valid. A manager that vanished from Consul stays as long as its link answers: its session may have expired,
-// or Consul may have lost its data, while the manager still works.
+// are reachable. The fleet makes one offer for each pool of every other manager. While Consul is unreachable, its
+// last response stays in use. A manager that Consul no longer lists stays as long as its link answers: its session
+// may have expired, or Consul may have lost its data, while the manager still works.
 
 import { DeadlineWheel, type LinkSecurity } from '../../core/link/mod.ts';
 import type { Clock } from '../../core/mod.ts';
@@ -32,7 +32,7 @@ export interface FleetOptions {
   readonly connects: 'at once' | 'on demand';
   /** Called when pools were added or removed, or their reachability changed. */
   readonly onChange: () => void;
-  /** Called for every answer of Consul. */
+  /** Called for every response of Consul. */
   readonly onAnswer: () => void;
   /** Called for every failed request to Consul. */
   readonly onError: (error: ConsulError) => void;
@@ -43,7 +43,7 @@ interface Member {
   record: ManagerRecord;
   readonly peer: Peer;
   readonly pools: Map<string, RemotePool>;
-  /** Consul no longer lists it; its link still answers. */
+  /** True while Consul no longer lists the manager but its link still answers. */
   isUnlisted: boolean;
 }
 
@@ -74,7 +74,7 @@ export class Fleet {
     });
   }
 
-  /** Starts to follow Consul. Resolves with its first answer. */
+  /** Starts to watch the managers in Consul. Resolves after its first response. */
   start(): Promise<void> {
     const { client, mesh, clock, onAnswer, onError } = this.#options;
     this.#watch = watchPrefix(client, keysOf(mesh).managers, (entries) => this.#onRecords(entries), {
@@ -86,7 +86,7 @@ export class Fleet {
     return this.#watch.ready;
   }
 
-  /** Resolves when the interfaces of all known pools are known, or the fleet was closed. */
+  /** Resolves when the interfaces of all known pools are loaded, or when the fleet closes. */
   async whenInterfacesKnown(): Promise<void> {
     const isKnown = ({ record, pools }: Member): boolean => record.pools.every((pool) => pools.has(poolKey(pool)));
     while (!this.#end.signal.aborted && ![...this.#members.values()].every(isKnown)) {
@@ -94,7 +94,7 @@ export class Fleet {
     }
   }
 
-  /** Loads the managers of a snapshot, for a start without Consul. Ignored once records are known. */
+  /** Loads the managers of a snapshot, for a start without Consul. Does nothing once records are known. */
   loadSnapshot(records: ReadonlyMap<string, ManagerRecord>): void {
     if (this.#records.size === 0) this.#apply(records);
   }
@@ -118,7 +118,7 @@ export class Fleet {
     return this.#members.get(manager)?.peer.state;
   }
 
-  /** Pools of the other managers that are not draining and whose interface is known. */
+  /** Returns the pools whose interface is known, of all other managers that are not draining. */
   offers(): readonly RemotePool[] {
     return [...this.#members.values()].flatMap(({ record, pools }) => (record.isDraining ? [] : [...pools.values()]));
   }
@@ -207,7 +207,7 @@ export class Fleet {
     this.interfaces.keepOnly(new Set(used));
   }
 
-  /** Updates the pools and notifies, once for all changes in one turn of the event loop. */
+  /** Schedules a microtask that updates the pools and calls `onChange`, once for all changes before it runs. */
   #changed(): void {
     if (this.#changePending || this.#end.signal.aborted) return;
     this.#changePending = true;
@@ -221,7 +221,7 @@ export class Fleet {
   }
 
   #notifyWaiters(): void {
-    for (const tell of this.#onNextChange) tell();
+    for (const resolve of this.#onNextChange) resolve();
     this.#onNextChange.clear();
   }
 
@@ -237,12 +237,12 @@ export class Fleet {
   }
 }
 
-/** Whether calls on the link are still answered; true for a draining manager too. */
+/** Whether the manager still answers calls on its link; true for a draining manager too. */
 function isLinked(state: PeerState): boolean {
   return state === 'up' || state === 'leaving';
 }
 
-/** Identity of a pool of one manager. */
+/** Key of a pool within one manager. */
 function poolKey({ id, service, version, roles, tags, more, interfaceId }: PoolRecord): string {
   return JSON.stringify([id, service, version, roles, tags, more, interfaceId]);
 }

@@ -38,7 +38,7 @@ export class InterfaceStore {
     this.#options = options;
   }
 
-  /** Returns an interface; undefined while it is being loaded, `onLoaded` is called then. */
+  /** Returns an interface, or undefined while it loads. `onLoaded` is called when it is loaded. */
   get(requested: RequestedInterface): Interface | undefined {
     const found = this.#known.get(requested.id);
     if (found === undefined && !this.#loading.has(requested.id) && !this.#end.signal.aborted) {
@@ -48,7 +48,7 @@ export class InterfaceStore {
     return found;
   }
 
-  /** Adds an interface that is known without Consul: one of an own pool. */
+  /** Adds the interface of a pool of this process, which is known without Consul. */
   add(iface: Interface): void {
     this.#known.set(iface.id, iface);
   }
@@ -70,18 +70,18 @@ export class InterfaceStore {
       signal: this.#end.signal,
     });
     written.catch((error: unknown) => {
-      // Retried with the next publication, which happens when Consul answers again.
+      // The next `publish` retries; the caller publishes again when Consul responds again.
       this.#published.delete(iface.id);
       if (!this.#end.signal.aborted) onError(error as ConsulError);
     });
   }
 
-  /** Publishes everything again at the next `publish`: Consul may have come back without its data. */
+  /** Makes the next `publish` of each interface write it again. Call it when Consul may have lost its data. */
   forgetPublished(): void {
     this.#published.clear();
   }
 
-  /** Removes the interfaces that no pool uses any more. */
+  /** Removes the interfaces that no pool uses anymore. */
   keepOnly(ids: ReadonlySet<string>): void {
     for (const id of this.#known.keys()) if (!ids.has(id)) this.#known.delete(id);
   }
@@ -134,5 +134,5 @@ function compile(source: IdlSource, service: string): Interface | Error {
 const SOURCE: z.ZodType<IdlSource> = z.object({ main: z.string(), files: z.record(z.string(), z.string()) });
 const BACKOFF_FIRST_MS = 50;
 const BACKOFF_MAX_MS = 5_000;
-/** A manager writes its record and its IDL at about the same time, so a short gap between them is not reported. */
+/** A manager writes its record and its IDL at about the same time, so a short delay between them is not reported. */
 const TRIES_BEFORE_REPORT = 5;

@@ -21,7 +21,7 @@ import { statusOfThrift, thriftStatus, type ThriftStatus } from './thrift-status
 export interface ManagerActions {
   readonly status: () => MeshStatus;
   readonly events: EventLog;
-  /** Name of this process: `events` returns only its own events, because every other process returns its own. */
+  /** Name of this process. `events` returns only the events of this process; every other process returns its own. */
   readonly name: string;
   readonly roll: (service: string, version: string) => Promise<number>;
   readonly restart: (resource: string) => Promise<void>;
@@ -91,7 +91,7 @@ export class ManagerClient {
   }
 }
 
-/** Whether every process logs this kind itself, so that gathering it would duplicate it. */
+/** Whether every process logs events of this kind itself. Gathering them would duplicate them. */
 function isLoggedEverywhere(kind: EventKind): boolean {
   return LOGGED_EVERYWHERE.has(kind);
 }

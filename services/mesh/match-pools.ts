@@ -1,13 +1,13 @@
 // Finds the pools that can take a call: the method must exist, roles must be equal, the version must satisfy the
-// request, and no detail may contradict. Tags only prefer: of the remaining pools, the ones with the best score are
-// returned.
+// request, and a requested detail that the pool has must be equal. Tags are a preference: of these pools, those with
+// the most matching tags and details are returned.
 
 import type { PoolQuery } from '../../core/rpc/mod.ts';
 import type { Offer } from './offer.ts';
 import type { Route } from './route.ts';
 import { satisfies, validRange } from 'semver';
 
-/** All that the router knows about one service. */
+/** What the router knows about one service. */
 export interface ServiceEntry {
   readonly name: string;
   readonly offers: readonly Offer[];
@@ -19,8 +19,8 @@ export interface ServiceEntry {
 }
 
 /**
- * `matchPools` for a call without roles, tags and details, with a cache that lives until the offers change. Misses
- * and version ranges are not cached, so that clients cannot grow the cache with invented names.
+ * Same as `matchPools`, for a call without roles, tags and details, with a cache that lives until the offers change.
+ * Misses and version ranges are not cached, so that clients cannot grow the cache with invented names.
  */
 export function matchPlainCall(entry: ServiceEntry, query: PoolQuery): readonly Offer[] {
   const { method, version } = query;
@@ -35,8 +35,8 @@ export function matchPlainCall(entry: ServiceEntry, query: PoolQuery): readonly 
 }
 
 /**
- * The best matching pools of a service. The method is checked first: a pool that lacks it never wins by its tags or
- * details.
+ * Returns the best matching pools of a service. The method is checked first, so that a pool without it never wins by
+ * its tags or details.
  */
 export function matchPools({ offers }: ServiceEntry, query: PoolQuery): readonly Offer[] {
   return matchDetails(
@@ -46,8 +46,8 @@ export function matchPools({ offers }: ServiceEntry, query: PoolQuery): readonly
 }
 
 /**
- * The offers that roles, version and details allow, with or without the method; of those, the ones with the best
- * score.
+ * Returns the offers with the best score among those whose roles, version and details match. Does not check the
+ * method.
  */
 export function matchDetails(offers: readonly Offer[], query: PoolQuery): readonly Offer[] {
   const allowed = offers.filter(({ details }) => {
@@ -68,7 +68,7 @@ export function isVersionMatch(version: string, requested: string): boolean {
   return validRange(requested) !== null && satisfies(version, requested);
 }
 
-/** Number of requested tags and details that an offer has. */
+/** Returns the number of requested tags and details that an offer has. */
 function score({ details }: Offer, query: PoolQuery): number {
   const tags = query.tags.filter((tag) => details.tags.includes(tag)).length;
   return tags + Object.entries(query.details).filter(([key, value]) => details.more[key] === value).length;

@@ -1,11 +1,11 @@
-// The pools of the mesh as faceplates see them: one view per pool, also when several managers serve it.
+// The pools of the mesh as faceplates see them: one view per pool, even if several managers serve it.
 
 import type { PoolDetails, PoolView } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
 import type { Offer } from './offer.ts';
 import { poolKey } from './pool-key.ts';
 
-/** One view for each pool, in the order of its first offer. */
+/** Returns one view for each pool, in the order of its first offer. */
 export function mergeViews(offers: readonly Offer[]): readonly PoolView[] {
   const byPool = new Map<string, Offer[]>();
   for (const offer of offers) {
@@ -17,7 +17,7 @@ export function mergeViews(offers: readonly Offer[]): readonly PoolView[] {
   return [...byPool.values()].map((same) => (same.length === 1 ? (same[0] as Offer) : new MergedView(same)));
 }
 
-/** Live sums over the managers that serve a pool. */
+/** A pool that several managers serve. Load and size are summed at each read. */
 class MergedView implements PoolView {
   readonly #offers: readonly Offer[];
   readonly id: string;

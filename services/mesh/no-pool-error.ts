@@ -1,4 +1,4 @@
-// The `no_pool` errors of the router. Each says what was requested and what the mesh has instead.
+// The `no_pool` errors of the router. Each message says what was requested and what the mesh has instead.
 // `facts.unknownMethod` is set when no service of the mesh has the method.
 
 import { KatamariError } from '../../core/mod.ts';
@@ -13,25 +13,25 @@ export interface KnownServices {
   readonly servicesByMethod: ReadonlyMap<string, readonly string[]>;
 }
 
-/** The call names a service that has no pool. */
+/** Error for a call that names a service without a pool. */
 export function unknownServiceError(query: PoolQuery, known: KnownServices): KatamariError {
   return noPool(`No pool offers ${query.service}; ${listServices(known)}`, !known.servicesByMethod.has(query.method));
 }
 
-/** The call names no service, and no service has the method. */
+/** Error for a call that names no service, when no service has the method. */
 export function unknownMethodError({ method }: PoolQuery, known: KnownServices): KatamariError {
   return noPool(`No service here has a method "${method}"; ${listServices(known)}`, true);
 }
 
-/** The call names no service, and several services have the method. */
+/** Error for a call that names no service, when several services have the method. */
 export function ambiguousMethodError({ method }: PoolQuery, names: readonly string[]): KatamariError {
   return noPool(
-    `Method "${method}" is in ${names.join(' and ')}; name the one that is meant, for example ${names[0]}:${method}`,
+    `Method "${method}" is in ${names.join(' and ')}; name the service too, for example ${names[0]}:${method}`,
     false,
   );
 }
 
-/** The service has pools, but none that matches the call. */
+/** Error for a call to a service that has pools, when none of them matches. */
 export function noMatchError(entry: ServiceEntry, query: PoolQuery, known: KnownServices): KatamariError {
   const { method, version, roles } = query;
   const having = entry.offers.filter((offer) => offer.interface.methods.has(method));

@@ -5,7 +5,7 @@ import type { PoolView, Send } from '../../core/rpc/mod.ts';
 export interface Offer extends PoolView {
   /** Name of the resource manager. */
   readonly manager: string;
-  /** False while its manager is unreachable from here: calls go to other managers or wait. */
+  /** False while this process cannot reach the manager. Calls then go to other managers or wait. */
   readonly isReachable: boolean;
   readonly send: Send;
 }

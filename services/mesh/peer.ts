@@ -1,7 +1,7 @@
 // The link to one resource manager of the mesh. The peer reconnects with backoff and pings the manager, so that a
 // frozen or partitioned manager is avoided within two seconds even though no connection closes. It enforces the
-// deadlines of the calls on the link: each settles at its deadline at the latest, whatever the manager does. A call
-// whose caller has gone is canceled at the manager too.
+// deadlines of the calls on the link: each call settles within about 20 ms of its deadline, even if the manager
+// never answers. When a caller disconnects, the peer cancels its call at the manager too.
 
 import {
   callerGone,
@@ -20,8 +20,8 @@ import { pause } from '../consul/mod.ts';
  * - waiting: not connected; connects at first use
  * - connecting: connecting, or between two tries
  * - up: connected and answering
- * - silent: connected, but the last ping had no answer in time; no new calls are sent
- * - leaving: the manager drains; no new calls are sent, calls in progress are answered
+ * - silent: connected, but the manager did not answer the last ping in time; no new calls are sent
+ * - leaving: the manager drains; no new calls are sent, calls in flight are answered
  * - closed: closed for good
  */
 export type PeerState = 'waiting' | 'connecting' | 'up' | 'silent' | 'leaving' | 'closed';
@@ -70,26 +70,26 @@ export class Peer {
     return this.#state === 'up' || this.#state === 'waiting';
   }
 
-  /** Calls in progress on the link. */
-  get underWay(): number {
-    return this.#link?.underWay ?? 0;
+  /** Calls in flight on the link. */
+  get inFlight(): number {
+    return this.#link?.inFlight ?? 0;
   }
 
-  /** Changes with every message from the manager. */
+  /** Frames received on the current link. A change shows that the manager is alive. */
   get heard(): number {
     return this.#link?.heard ?? 0;
   }
 
   /** Sends a ping; its answer changes `heard`. */
   probe(): void {
-    // A missing answer is handled by the regular pings, which share this one.
+    // Ignore a timeout here. A regular ping that is due meanwhile shares this one and handles it.
     this.#link?.ping(PING_TIMEOUT_MS, this.#options.clock).catch(() => undefined);
   }
 
   /**
    * Sends a call. Fails with `resource_failed` (`facts.notRun` when nothing was written), `timeout`, `cancelled`,
    * or the error of the manager.
-   * @param name method name to write, for services of the mesh itself; default: the one of the call
+   * @param name method name to write, for services of the mesh itself; default: the method of the call
    */
   send(call: Call, sink: CallSink, name?: string): void {
     if (this.#state === 'waiting') {
@@ -112,7 +112,7 @@ export class Peer {
     }
   }
 
-  /** Closes the link for good: calls in progress fail. */
+  /** Closes the link for good. Calls in flight fail. */
   close(why: string): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
@@ -137,7 +137,7 @@ export class Peer {
     this.#run();
     const { clock } = this.#options;
     const signal = this.#end.signal;
-    // Only the first try is awaited: when it fails, the call is routed elsewhere.
+    // Wait for the first connection attempt only. If it fails, the router tries another manager.
     while (this.#state === 'waiting' && clock.nowMs() < call.deadlineMs) await pause(clock, POLL_EVERY_MS, signal);
     if (this.#link === undefined) throw this.#unreachable();
   }
@@ -178,7 +178,7 @@ export class Peer {
       },
     });
     try {
-      // The kernel accepts connections for a frozen process too, so the link is up only after an answer.
+      // The kernel accepts connections for a frozen process too, so the link is up only after the first pong.
       await link.ping(CONNECT_TIMEOUT_MS, clock);
     } catch (error) {
       link.close((error as Error).message);
@@ -262,11 +262,11 @@ class PeerCall implements ReplySink, DeadlineEntry {
   /** The error for a call whose link broke; it may have run. */
   #explain(error: KatamariError): KatamariError {
     const { name } = this.#options;
-    const why = `Manager ${name} failed while it worked on ${this.#call.method}: ${error.message}. Others serve; send the call again if it may run twice`;
+    const why = `Manager ${name} failed while it worked on ${this.#call.method}: ${error.message}; send the call again if it is safe to run twice`;
     return new KatamariError(error.code, why, error.facts, error);
   }
 
-  /** Enforces the deadline for a manager that does not. */
+  /** Fails the call when the manager has not answered by its deadline. */
   expire(): void {
     if (!this.#settle()) return;
     this.#link.cancel(this.#sentId);
@@ -281,7 +281,7 @@ class PeerCall implements ReplySink, DeadlineEntry {
     this.#sink.fail(new KatamariError('cancelled', 'The caller has gone'));
   }
 
-  /** Settles the call; false when it was settled already. */
+  /** Settles the call. Returns false if it was already settled. */
   #settle(): boolean {
     if (this.#isSettled) return false;
     this.#isSettled = true;

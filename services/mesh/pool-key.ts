@@ -1,4 +1,5 @@
-// The identity of a pool: equal details and equal interface. The order of roles, tags and keys does not matter.
+// The key of a pool. Two pools are the same if their details and their interface are equal; the order of roles, tags
+// and keys does not matter.
 
 import type { PoolDetails } from '../../core/rpc/mod.ts';
 

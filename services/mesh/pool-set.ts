@@ -1,9 +1,9 @@
 // The pools of the mesh, computed from the records of its managers. A pure function: all processes that read the same
-// records get the same pools, in any order of roles, tags and keys.
+// records get the same pools. The order of roles, tags and keys in a record does not matter.
 
 import type { ManagerRecord, PoolRecord } from './records.ts';
 
-/** The part of a pool on one manager. */
+/** The part of a pool that one manager runs. */
 export interface PoolPart {
   readonly manager: string;
   /** Live resources there. */

@@ -116,8 +116,8 @@ export class Presence {
   }
 
   /**
-   * Deletes the records and registrations of this process. Idempotent. While Consul is unreachable this fails, and
-   * Consul's health checks remove the process later.
+   * Deletes the records and registrations of this process. Idempotent. If Consul does not
+   * respond within 2 s, its health checks remove the process later.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();

@@ -1,5 +1,5 @@
-// Whether Consul answers, from the results of all requests of this process: one event when it is lost, one when it is
-// back.
+// Tracks whether Consul responds, by the results of all requests of this process. Logs one event when Consul is lost
+// and one when it is back.
 
 import type { ConsulError } from '../consul/mod.ts';
 import type { EventLog } from './event-log.ts';
@@ -19,7 +19,7 @@ export class Reachability {
     return this.#isReachable;
   }
 
-  /** Calls `act` each time Consul answers again after a failure; Consul may have lost its data or have older data. */
+  /** Calls `act` each time Consul responds again after a failure. Its data may then be older than before, or gone. */
   onBack(act: () => void): void {
     this.#onBack.add(act);
   }

@@ -1,5 +1,5 @@
 // The data of a mesh in Consul under `katamari/<mesh>/`: keys, and documents as zod schemas. Every document from
-// Consul goes through `readRecord`. An invalid document is reported and ignored; it never stops anything.
+// Consul goes through `readRecord`. An invalid document is reported and ignored; it never stops the process.
 
 import type { ConsulEntry } from '../consul/mod.ts';
 import { DEPLOYMENT, type Deployment } from './deployment.ts';
@@ -63,7 +63,7 @@ export interface ManagerRecord {
   readonly address: string;
   /** Name of the machine, to spread replicas over machines. */
   readonly machine: string;
-  /** Share of the replicas that it gets, relative to the other managers. */
+  /** Share of the replicas that the manager gets, relative to the other managers. */
   readonly capacity: number;
   /** The manager shuts down: it gets no new calls and no new chassis. */
   readonly isDraining: boolean;
@@ -171,7 +171,7 @@ export type RecordCache<T> = Map<
 
 /**
  * Parses the documents below a prefix. Keys of the result are the names after the prefix, in order.
- * @param options.onlyHeld ignores documents without a session: their process is gone
+ * @param options.onlyHeld ignores documents without a session, because their process is gone
  */
 export function readRecords<T>(
   schema: z.ZodType<T>,

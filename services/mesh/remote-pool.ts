@@ -1,7 +1,8 @@
 // A pool of another manager as an offer for the router. The number of free resources is an estimate: the number in
-// the last reply, minus the calls sent since; the next reply corrects it. An old estimate is raised by one resource:
-// asking costs one round trip, not asking leaves a worker idle. A manager that has sent nothing since the last such
-// probe is not probed again, because a frozen manager would swallow every call.
+// the last reply, minus the calls sent since; the next reply corrects it. When the estimate is zero and older than
+// 20 ms, the pool reports one free resource, so that the router probes it with a call. A probe costs one round trip;
+// without it, a worker may stay idle. The pool does not probe again until the manager has sent something, because a
+// frozen manager would swallow every call.
 
 import type { Clock, KatamariError } from '../../core/mod.ts';
 import type { CallSink, PoolDetails, Reply, Send } from '../../core/rpc/mod.ts';
@@ -17,7 +18,7 @@ export class RemotePool implements Offer {
   readonly #peer: Peer;
   readonly #clock: Clock;
   #alive: number;
-  /** The manager said that it has no such pool, or that it drains: no calls are sent until then. */
+  /** Time until which no calls are sent, after the manager refused one with `no_pool` or `draining`. */
   #avoidedUntilMs = 0;
   #freeReported: number;
   #queuedReported = 0;
@@ -26,11 +27,11 @@ export class RemotePool implements Offer {
   /** `peer.heard` at the last probe. */
   #heardAtProbe = -1;
 
-  constructor(record: PoolRecord, found: Interface, peer: Peer, clock: Clock) {
+  constructor(record: PoolRecord, iface: Interface, peer: Peer, clock: Clock) {
     const { id, service, version, roles, tags, more, alive } = record;
     this.id = id;
     this.details = { service, version, roles, tags, more };
-    this.interface = found;
+    this.interface = iface;
     this.#peer = peer;
     this.#clock = clock;
     this.#alive = alive;
@@ -84,8 +85,8 @@ export class RemotePool implements Offer {
 
   failed(error: KatamariError): void {
     if (error.code === 'overloaded') this.#setReport(0, this.#queuedReported);
-    // The manager drains, removed the pool or does not have it yet. Consul will report it soon; otherwise the pool is
-    // tried again.
+    // The manager drains, has removed the pool or has not started it yet. Consul will report the change soon. If it
+    // does not, the pool is tried again after AVOID_MS.
     else if (error.facts.notRun === true && (error.code === 'draining' || error.code === 'no_pool')) {
       this.#avoidedUntilMs = this.#clock.nowMs() + AVOID_MS;
     }
@@ -99,7 +100,7 @@ export class RemotePool implements Offer {
   }
 }
 
-/** Reads the load of the pool from the end of a call, and forwards the end. */
+/** Takes the load of the pool from the reply or error of a call, and forwards it. */
 class RemotePoolCall implements CallSink {
   readonly #pool: RemotePool;
   readonly #sink: CallSink;

@@ -1,4 +1,4 @@
-// Atomic, durable writes of files that a process must find after it was killed at any moment.
+// Writes a file atomically and durably. A process that is killed at any moment finds the old or the new content.
 
 import { mkdir, open, rename } from 'node:fs/promises';
 import path from 'node:path';
@@ -22,7 +22,7 @@ export async function replaceFile(file: string, text: string): Promise<void> {
   await syncFolder(folder);
 }
 
-/** Makes the rename durable. On systems where folders cannot be opened, the rename alone must do. */
+/** Syncs a folder, which makes a rename in it durable. Does nothing on systems that cannot open folders. */
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r').catch(() => undefined);
   await handle?.sync().catch(() => undefined);

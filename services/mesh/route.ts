@@ -1,4 +1,4 @@
-// How the calls of a service are split over its versions.
+// The route of a service: how its calls are split over its versions.
 
 /**
  * Weights by version. A version without a weight gets no calls; without any weights, each version's weight is its

@@ -1,6 +1,6 @@
 // The router picks the pool and the manager of every call, shortens the deadline to the timeout of the method, and
-// retries calls that did not run or are idempotent, within the deadline and a retry budget. A call that requests
-// nothing but a service costs one map look-up and one step through the weights.
+// retries calls that did not run or are idempotent, within the deadline and a retry budget. The matching pools of a
+// call without roles, tags and details come from a cache.
 //
 // When several managers serve a pool, the router binds late, in two steps. It first offers the call to managers that
 // reported a free resource, with `doNotQueue`; a stale report costs one round trip. If all of them refuse, the call
@@ -54,8 +54,8 @@ export class Router implements Directory {
   }
 
   /**
-   * Replaces the set of pools. The next call sees it; calls that were sent stay where they are, waiting calls try
-   * again.
+   * Replaces the set of pools. Calls that were already sent stay with their manager; calls that wait in the router
+   * are routed again.
    */
   setOffers(offers: readonly Offer[]): void {
     this.#offers = [...offers].sort(byServiceThenVersion);
@@ -67,7 +67,7 @@ export class Router implements Directory {
     this.#rebuild();
   }
 
-  /** Each pool once, even if several managers serve it. */
+  /** Returns each pool once, even if several managers serve it. */
   pools(): readonly PoolView[] {
     return this.#views;
   }
@@ -76,7 +76,7 @@ export class Router implements Directory {
     return this.#chooseOffers(query)[0] as Offer;
   }
 
-  /** The share of its service's calls that a version gets, 0..1. */
+  /** Returns the share of a service's calls that a version gets, 0..1. */
   weightOf(service: string, version: string): number {
     const entry = this.#services.get(service);
     if (entry === undefined) return 0;
@@ -138,13 +138,13 @@ export class Router implements Directory {
     this.#try(routed);
   }
 
-  /** Lets a call wait until the pools change. */
+  /** Lets a call wait until the pools change. Fails it with `overloaded` if it must not queue or the wait is full. */
   #waitForManager(routed: RoutedCall, service: string): void {
     const { next: call, sink } = routed;
     const requested = call.version === '' ? service : `${service}@${call.version}`;
     const facts = { notRun: true, retryAfterMs: RETRY_AFTER_MS };
     if (call.doNotQueue) {
-      const why = `No manager that has ${requested} can be reached at the moment`;
+      const why = `No manager of ${requested} is reachable; try again in ${RETRY_AFTER_MS} ms`;
       sink.fail(new KatamariError('overloaded', why, facts));
       return;
     }
@@ -152,7 +152,7 @@ export class Router implements Directory {
       resume: () => this.#try(routed),
       fail: (error) => sink.fail(error),
       timeoutError: () => {
-        const why = `Waited for a manager that has ${requested}: none could be reached`;
+        const why = `Waited for a manager of ${requested} until the deadline: none became reachable`;
         return new KatamariError('timeout', why, { stage: 'queue', notRun: true });
       },
     });
@@ -162,13 +162,13 @@ export class Router implements Directory {
       ofService >= WAITING_PER_SERVICE_MAX
         ? `${ofService} calls are waiting, limit is ${WAITING_PER_SERVICE_MAX}`
         : `${this.#waiting.count()} calls of all services are waiting, limit is ${WAITING_MAX}`;
-    const why = `Cannot wait for a manager that has ${requested}: ${limit}; try again in ${RETRY_AFTER_MS} ms`;
+    const why = `Cannot wait for a manager of ${requested}: ${limit}; try again in ${RETRY_AFTER_MS} ms`;
     sink.fail(new KatamariError('overloaded', why, facts));
   }
 
   /**
-   * The call as it is sent to the pool: with the exact service and version, and a deadline no later than the method
-   * allows.
+   * Returns the call to send to the pool. It names the exact service and version, and its deadline is shortened to
+   * the timeout of the method.
    */
   #prepare(call: Call, { details: { service, version } }: Offer, method: Method, doNotQueue: boolean): Call {
     const latestMs =
@@ -180,9 +180,10 @@ export class Router implements Directory {
 
   /** Takes a retry from the budget; false when the call must not or cannot be sent again. */
   #takeRetry(call: Call, method: Method, offer: Offer, error: KatamariError): boolean {
-    // A call that timed out, or waited until too little time was left, has no time for another try.
+    // After a timeout, too little time is left for another try.
     if (error.code === 'timeout') return false;
-    // A manager without the pool that Consul lists for it is starting or removing that pool: treat it like a full one.
+    // A manager refuses with `no_pool` while it starts or removes a pool that Consul lists. Retry as after a
+    // full queue.
     const rule = error.code === 'no_pool' && error.facts.notRun === true ? 'yes' : ERROR_TABLE[error.code].retry;
     const isSafe = rule === 'yes' || (rule === 'if idempotent' && (method.isIdempotent || error.facts.notRun === true));
     if (
@@ -192,7 +193,7 @@ export class Router implements Directory {
       call.signal?.aborted === true
     )
       return false;
-    // Never retry at the manager whose queue is full: only another manager of the pool may have room.
+    // Do not retry at a manager whose queue is full. Another manager of the pool may have room.
     if (rule === 'yes' && !this.#hasOtherManager(offer)) return false;
     return this.#budget.take();
   }
@@ -256,20 +257,22 @@ export class Router implements Directory {
   }
 }
 
-/** A call inside the router: which managers were tried, and who gets the result. */
+/** One call in the router: the managers that were tried, and the sink for the result. */
 class RoutedCall implements CallSink {
   readonly #router: Router;
   /** The call as the client sent it. */
   readonly call: Call;
   readonly sink: CallSink;
-  /** The call as it was sent last, or will be sent next. */
+  /** The call as it was last sent, or as it will be sent next. */
   next: Call;
   /** The manager of the last try. */
   offer: Offer | undefined = undefined;
   method: Method | undefined = undefined;
-  /** The last try went to a manager that seemed free, with `doNotQueue`. */
+  /** Whether the last try was sent with `doNotQueue`, to a manager that reported a free resource. */
   isProbe = false;
+  /** Number of managers that serve the pool of the last try. */
   offersCount = 0;
+  /** The manager of the last try that failed and is retried. */
   failedOffer: Offer | undefined = undefined;
   /** Managers that refused the call because no resource was free. */
   busyOffers: Offer[] | undefined = undefined;
@@ -303,6 +306,6 @@ function byServiceThenVersion(a: Offer, b: Offer): number {
 const ATTEMPTS_MAX = 3;
 /** Calls of all services together that may wait for a reachable manager. */
 const WAITING_MAX = 10_000;
-/** Leaves room for the calls of other services when the managers of one service are unreachable. */
+/** Lower than the total, so that one service without reachable managers leaves room for the calls of others. */
 const WAITING_PER_SERVICE_MAX = 5_000;
 const RETRY_AFTER_MS = 500;

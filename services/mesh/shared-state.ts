@@ -1,5 +1,5 @@
-// Settings and routes, which all processes of a mesh share through Consul. Watches deliver changes, which apply at
-// once. While Consul is unreachable, and when it comes back without data, the last known values stay.
+// Settings and routes, which all processes of a mesh share through Consul. Changes apply as soon as a watch delivers
+// them. While Consul is unreachable, and when it comes back without data, the last known values stay in use.
 
 import { systemClock, type Clock } from '../../core/mod.ts';
 import {
@@ -41,7 +41,7 @@ export class SharedState {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#keys = keysOf(options.mesh);
-    // Each request in progress listens on this signal; no leak.
+    // Each request in flight adds a listener to this signal. Many listeners are not a leak, so disable the warning.
     setMaxListeners(0, this.#end.signal);
     this.#timeoutMs = options.initial.timeoutMs;
     this.#routes = options.initial.routes;
@@ -68,8 +68,8 @@ export class SharedState {
   }
 
   /**
-   * Starts the watches. Resolves when settings and routes are known, or after 2 s without an answer: the mesh then
-   * starts with the values of the configuration.
+   * Starts the watches. Resolves when settings and routes are known, or after 2 s without a response. The process
+   * then starts with the values of the configuration.
    */
   async start(onRoutes: (routes: Readonly<Record<string, Route>>) => void): Promise<void> {
     this.#onRoutes = onRoutes;
@@ -84,7 +84,7 @@ export class SharedState {
   }
 
   /**
-   * Sets the global timeout of the whole mesh; undefined: back to the value of the configuration.
+   * Sets the global timeout of the whole mesh. undefined restores the value of the configuration.
    * @throws ConsulError
    */
   async setTimeoutMs(timeoutMs: number | undefined): Promise<void> {
@@ -95,7 +95,7 @@ export class SharedState {
   }
 
   /**
-   * Sets the route of a service for the whole mesh; no weights: back to the one of the configuration.
+   * Sets the route of a service for the whole mesh. A route without weights restores that of the configuration.
    * @throws ConsulError
    */
   async setRoute(service: string, route: Route): Promise<void> {
@@ -134,7 +134,7 @@ export class SharedState {
       this.#options.events.add(
         'settings_changed',
         'settings',
-        `ignored, the last valid settings stay: ${parsed.message}`,
+        `ignored; the last valid settings stay in use: ${parsed.message}`,
       );
     else this.#setTimeout(parsed?.timeoutMs ?? this.#options.initial.timeoutMs);
   }
@@ -151,7 +151,11 @@ export class SharedState {
       const service = key.slice(this.#keys.routes.length);
       const parsed = readRecord(ROUTE, value);
       if (parsed instanceof Error) {
-        this.#options.events.add('routes_changed', service, `ignored, the last valid route stays: ${parsed.message}`);
+        this.#options.events.add(
+          'routes_changed',
+          service,
+          `ignored; the last valid route stays in use: ${parsed.message}`,
+        );
         const last = this.#routes[service];
         if (last !== undefined) routes[service] = last;
       } else routes[service] = parsed;

@@ -1,6 +1,6 @@
 // The last known state of the mesh on disk, so that this process can start without Consul: managers with their pools,
-// the interfaces of those pools, settings and routes. Written half a second after a change, atomically. An unreadable
-// snapshot is ignored and reported.
+// the interfaces of those pools, settings and routes. It is written atomically, half a second after a
+// change. An unreadable snapshot is reported and ignored.
 
 import { readFile } from 'node:fs/promises';
 import type { Clock } from '../../core/mod.ts';
@@ -42,7 +42,7 @@ export class SnapshotFile {
     this.#file = path.join(options.dataDir, 'snapshot.json');
   }
 
-  /** Returns the snapshot; undefined when there is none that can be used. */
+  /** Returns the snapshot, or undefined if there is none or it is invalid. */
   async read(): Promise<Snapshot | undefined> {
     let text: string;
     try {
@@ -58,7 +58,7 @@ export class SnapshotFile {
   }
 
   /**
-   * Enables writing. Before the first answer of Consul the current state is empty, and writing it would destroy the
+   * Enables writing. Until the first response of Consul the current state is empty, and writing it would destroy the
    * snapshot that the next start may need.
    */
   enable(): void {

@@ -1,5 +1,5 @@
-// Converts a MeshStatus to and from its form in idl/katamari.thrift. There, `service` is a reserved word, and unknown
-// figures are omitted.
+// Converts a MeshStatus to and from its struct in idl/katamari.thrift. In Thrift, `service` is a reserved word, so
+// the struct has `serviceName`. Unknown figures are omitted.
 
 import type { MeshStatus, PoolStatus } from '../../core/rpc/mod.ts';
 
@@ -11,7 +11,7 @@ export type ThriftStatus = Omit<MeshStatus, 'pools'> & {
     Partial<Pick<PoolStatus, ThriftFigures>> & { readonly serviceName: string })[];
 };
 
-/** MeshStatus to struct. */
+/** Converts a MeshStatus to the Thrift struct. */
 export function thriftStatus(status: MeshStatus): unknown {
   return {
     ...status,
@@ -25,7 +25,7 @@ export function thriftStatus(status: MeshStatus): unknown {
   };
 }
 
-/** Struct to MeshStatus. */
+/** Converts the Thrift struct to a MeshStatus. */
 export function statusOfThrift(status: ThriftStatus): MeshStatus {
   const pools = status.pools.map(({ serviceName, ...pool }) => ({ ...NO_FIGURES, ...pool, service: serviceName }));
   return { ...status, pools };

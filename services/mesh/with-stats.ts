@@ -67,7 +67,7 @@ class StatsEntries {
     return entry.stats;
   }
 
-  /** Searches all pools, so the result is cached for KNOWN_MS. */
+  /** Whether a pool has the method. Searches all pools, so the result is cached for KNOWN_MS. */
   #isKnown(service: string, method: string): boolean {
     return this.#directory
       .pools()
@@ -80,6 +80,6 @@ interface MethodEntries {
   readonly seenAtMs: number;
 }
 
-/** How long a known name is not checked again, in ms. */
+/** Time after which a known name is checked again, in ms. */
 const KNOWN_MS = 1_000;
 const NAMES_MAX = 4_096;

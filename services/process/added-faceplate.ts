@@ -1,6 +1,6 @@
 // Loads and starts a faceplate that the user added, with a timeout for each step. The module checks its own options.
-// Errors that it throws while the mesh runs or shuts down are reported and affect nothing else. Every error of a start
-// names the place in the configuration.
+// Every error during the start names the location in the configuration. Later errors of the module are reported and
+// affect nothing else.
 
 import { createRequire } from 'node:module';
 import { existsSync } from 'node:fs';
@@ -10,30 +10,33 @@ import type { Faceplate, FaceplateContext, FaceplateModule } from '../../facepla
 import { ExitError, EXIT, describeValue, type AddedFaceplate } from '../config/mod.ts';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
-/** What the mesh gives to a faceplate beside its entry in the configuration. */
-export type GivenToFaceplate = Pick<FaceplateContext, 'mesh' | 'book' | 'limits' | 'host'>;
 
-/** @param tell receives later errors, one line each @throws ExitError when it does not start to listen */
+/** The part of a faceplate's context that comes from the mesh and not from its entry in the configuration. */
+export type SharedContext = Pick<FaceplateContext, 'mesh' | 'book' | 'limits' | 'host'>;
+
+/** @param report called with each later error, as one line @throws ExitError when the faceplate does not start */
 export async function startAddedFaceplate(
   entry: AddedFaceplate,
-  given: GivenToFaceplate,
-  tell: (line: string) => void,
+  shared: SharedContext,
+  report: (line: string) => void,
 ): Promise<Faceplate> {
   const module = await loadModule(entry);
   const options = checkOptions(entry, module.options);
-  const started = Promise.resolve().then(() => module.start({ ...given, name: entry.name, port: entry.port, options }));
-  let front: unknown;
+  const started = Promise.resolve().then(() =>
+    module.start({ ...shared, name: entry.name, port: entry.port, options }),
+  );
+  let faceplate: unknown;
   try {
-    front = await within(START_MS, 'start() has not settled', started);
+    faceplate = await within(START_MS, 'start() did not settle', started);
   } catch (error) {
     // Close it if it starts to listen after the timeout.
     started.then((late) => (isFaceplate(late) ? late.close() : undefined)).catch(() => undefined);
     throw refusalOf(entry, error);
   }
-  if (isFaceplate(front)) return new GuardedFaceplate(entry.name, front, () => given.mesh.timeoutMs(), tell);
+  if (isFaceplate(faceplate)) return new GuardedFaceplate(entry.name, faceplate, () => shared.mesh.timeoutMs(), report);
   throw new ExitError(
     EXIT.failed,
-    `${entry.where(['module'])}: start() of ${entry.module} returned ${describeValue(front)}, expected an object with address (text with the port) and the functions connections, drain and close`,
+    `${entry.where(['module'])}: start() of ${entry.module} returned ${describeValue(faceplate)}, expected an object with address (text with the port) and the functions connections, drain and close`,
   );
 }
 
@@ -42,7 +45,7 @@ async function loadModule(entry: AddedFaceplate): Promise<FaceplateModule> {
   const file = fileOf(entry, place);
   let loaded: { readonly default?: unknown };
   try {
-    loaded = (await within(START_MS, 'loading it has not ended', import(file.href))) as typeof loaded;
+    loaded = (await within(START_MS, 'it did not load', import(file.href))) as typeof loaded;
   } catch (error) {
     throw new ExitError(
       EXIT.badConfiguration,
@@ -79,7 +82,7 @@ function fileOf({ module, directory }: AddedFaceplate, place: string): URL {
 function noFile(place: string, file: string): ExitError {
   return new ExitError(
     EXIT.badConfiguration,
-    `${place}: there is no file ${file}; name it relative to the configuration`,
+    `${place}: there is no file ${file}; paths are relative to the configuration file`,
   );
 }
 
@@ -118,13 +121,13 @@ function checkOptions(entry: AddedFaceplate, check: FaceplateModule['options']):
   throw new ExitError(EXIT.badConfiguration, lines.join('\n'));
 }
 
-/** Describes why it does not listen. A taken port reads as for the built-in faceplates. */
+/** Describes why the faceplate does not listen. */
 function refusalOf(entry: AddedFaceplate, error: unknown): ExitError {
   const { code, port = entry.port } = (error ?? {}) as { readonly code?: unknown; readonly port?: number };
   if (code === 'EADDRINUSE') {
     return new ExitError(
       EXIT.failed,
-      `${entry.where(['port'])}: port ${port} is taken; \`katamari doctor\` tells who holds it. Choose another there, 0 for any.`,
+      `${entry.where(['port'])}: port ${port} is in use; \`katamari doctor\` shows which process has it. Set another port, or 0 for any free one.`,
       error,
     );
   }
@@ -156,25 +159,25 @@ function isFaceplate(value: unknown): value is Faceplate {
   );
 }
 
-/** Contains the errors of an added faceplate. A shutdown waits for it only for a limited time. */
+/** Catches the errors of an added faceplate, and limits the time that a shutdown waits for it. */
 class GuardedFaceplate implements Faceplate {
   readonly address: string;
   readonly #name: string;
-  readonly #front: Faceplate;
+  readonly #faceplate: Faceplate;
   readonly #timeoutMs: () => number;
-  readonly #tell: (line: string) => void;
+  readonly #report: (line: string) => void;
 
-  constructor(name: string, front: Faceplate, timeoutMs: () => number, tell: (line: string) => void) {
-    this.address = front.address;
+  constructor(name: string, faceplate: Faceplate, timeoutMs: () => number, report: (line: string) => void) {
+    this.address = faceplate.address;
     this.#name = name;
-    this.#front = front;
+    this.#faceplate = faceplate;
     this.#timeoutMs = timeoutMs;
-    this.#tell = tell;
+    this.#report = report;
   }
 
   connections(): number {
     try {
-      const count = this.#front.connections();
+      const count = this.#faceplate.connections();
       return Number.isInteger(count) && count >= 0 ? count : 0;
     } catch {
       return 0;
@@ -183,19 +186,19 @@ class GuardedFaceplate implements Faceplate {
 
   /** Waits until the deadline of the latest call, plus CLOSE_MS. */
   async drain(): Promise<void> {
-    await this.#end('drain', () => this.#front.drain(), this.#timeoutMs() + CLOSE_MS);
+    await this.#end('drain', () => this.#faceplate.drain(), this.#timeoutMs() + CLOSE_MS);
     await this.close();
   }
 
   async close(): Promise<void> {
-    await this.#end('close', () => this.#front.close(), CLOSE_MS);
+    await this.#end('close', () => this.#faceplate.close(), CLOSE_MS);
   }
 
   async #end(what: string, how: () => Promise<void>, limitMs: number): Promise<void> {
     try {
-      await within(limitMs, 'it is left behind, for it has not settled', Promise.resolve().then(how));
+      await within(limitMs, 'abandoned, because it did not settle', Promise.resolve().then(how));
     } catch (error) {
-      this.#tell(`${what}() of faceplate ${this.#name} failed: ${messageOf(error)}`);
+      this.#report(`${what}() of faceplate ${this.#name} failed: ${messageOf(error)}`);
     }
   }
 }

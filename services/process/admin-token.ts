@@ -1,5 +1,5 @@
-// The token of the admin service: from the configuration, or from its file. The first start creates that file, readable
-// by its owner only.
+// The token of the admin service: from the configuration, or from the token file. The first start creates that file,
+// readable by its owner only.
 
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/mod.ts';

@@ -1,5 +1,5 @@
-// The opened parts of a process and the order in which they end. Each part registers as soon as it is open, so a
-// start that fails halfway ends exactly what was opened.
+// The open components of a process and the order in which they close. Each component registers as soon as it is open,
+// so a start that fails halfway closes exactly what was opened.
 
 /**
  * Stages in order of dependency: a component uses only components of its own or earlier stages. Stages end in reverse
@@ -12,9 +12,9 @@ const STAGES = ['consul', 'presence', 'fleet', 'inside', 'manager', 'link', 'fac
 /** Something that was opened and must be closed. */
 export interface Component {
   readonly stage: (typeof STAGES)[number];
-  /** Finishes the work under way, then closes. A component without it closes at once. */
+  /** Finishes the work in progress, then closes. A component without this method closes at once. */
   drain?(): Promise<void>;
-  /** Ends now. May be called during and after `drain`. */
+  /** Closes now. May be called during and after `drain`. */
   close(): Promise<void> | void;
 }
 
@@ -60,7 +60,7 @@ export class Components {
     return this.#ending;
   }
 
-  /** Closes all components, stage by stage. A drain under way ends early. */
+  /** Closes all components, stage by stage. A drain in progress ends early. */
   close(): Promise<void> {
     this.#isDraining = true;
     const closed = this.#end((component) => component.close());

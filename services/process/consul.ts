@@ -1,5 +1,5 @@
-// Consul as this process uses it: the embedded agent, or a client of a real agent as the configuration and CONSUL_*
-// say; and the metrics of that use.
+// Opens Consul for this process: starts the embedded agent, or creates a client of a real agent from the
+// configuration and CONSUL_* variables. Collects the metrics of Consul.
 
 import { urlOf } from '../../core/mod.ts';
 import type { MetricFamily } from '../../faceplates/stats/mod.ts';
@@ -10,7 +10,7 @@ import path from 'node:path';
 
 export interface OpenConsul {
   readonly client: ConsulClient;
-  /** Address for people, in `katamari up` and events. */
+  /** Address that `katamari up` and events show. */
   readonly address: string;
 }
 

@@ -19,7 +19,7 @@ import { restartResource, restartService } from './rolling-restart.ts';
 import { StatusGatherer } from './status-gatherer.ts';
 import { statSync } from 'node:fs';
 
-/** Where a faceplate listens: as it prints it, and the port in that. */
+/** Address of a faceplate: as text for people, and its port. */
 export interface FaceplateAddress {
   readonly text: string;
   readonly port: number;
@@ -102,13 +102,16 @@ async function openFaceplates(base: ProcessBase): Promise<ReadonlyMap<string, Fa
   return addresses;
 }
 
-/** @throws ExitError for a missing folder, which would otherwise look like a site without files */
+/**
+ * Checks that the folders of all sites exist. A missing one would otherwise look like a site without files.
+ * @throws ExitError
+ */
 function checkFolders(sites: readonly Site[]): void {
   for (const { prefix, files } of sites) {
     if (files === '' || statSync(files, { throwIfNoEntry: false })?.isDirectory() === true) continue;
     throw new ExitError(
       EXIT.badConfiguration,
-      `web.sites: the site ${prefix} has the files ${files}, which is no directory; make it, or name another`,
+      `web.sites: files of the site ${prefix} is ${files}, which is not a directory; create it or change the setting`,
     );
   }
 }

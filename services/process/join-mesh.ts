@@ -50,14 +50,14 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
     }),
     fleet.start(),
   ]).then(() => true);
-  // Faceplates open only when the interfaces are known, too. Earlier they would refuse calls to pools that exist.
+  // Wait for the interfaces too. Without them, the faceplates would refuse calls to pools that exist.
   const known = started.then(() => fleet.whenInterfacesKnown());
   const timedOut = new Promise<void>((resolve) => clock.after(CONSUL_WAIT_MS, resolve));
   await Promise.race([known, timedOut]);
   const hasAnswered = await Promise.race([started, Promise.resolve(false)]);
   if (snapshot !== undefined && (!hasAnswered || fleet.records.size === 0)) {
     if (!hasAnswered) shared.loadSnapshot(snapshot);
-    // A Consul that has lost its data lists no manager until they have registered again. Their links still work.
+    // A Consul that lost its data lists no managers until they register again. Their links still work.
     fleet.loadSnapshot(new Map(Object.entries(snapshot.managers)));
     const why = hasAnswered ? 'lists no manager' : 'does not answer';
     events.add('consul_lost', config.consul.address, `${why}; started with the snapshot of ${snapshot.takenAt}`);

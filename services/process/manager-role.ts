@@ -1,5 +1,5 @@
-// The manager role of a process: its resource manager and the leader's orders for it, the link on which faceplates of
-// other processes reach its pools, and the socket on which its chassis reach the mesh.
+// The manager role of a process: its resource manager, the leader's orders for it, the link that faceplates of other
+// processes use to call its pools, and the socket that its chassis use to call other services.
 
 import { formatLinkAddress, parseLinkAddress, startLinkServer, whyNotListen } from '../../core/link/mod.ts';
 import { formatAddress, type Address } from '../../core/mod.ts';
@@ -25,8 +25,8 @@ export class ManagerRole {
   }
 
   /**
-   * Opens the ports of a manager. Chassis start only with `deploy`.
-   * @throws ExitError when other machines could use the link without proving themselves
+   * Opens the ports of a manager. `deploy` starts the chassis.
+   * @throws ExitError when other machines could use the link without authentication
    */
   static async open(base: ProcessBase): Promise<ManagerRole> {
     const { client, config, events, clock, components, hooks, offers, fleet, router, status, consulMetrics } = base;
@@ -78,12 +78,12 @@ export class ManagerRole {
     return this.manager.offers();
   }
 
-  /** Where the link listens. */
+  /** Address on which the link listens. */
   get linkAddress(): Address {
     return this.#link.address;
   }
 
-  /** Where other processes reach the link. */
+  /** Address that other processes use to reach the link. */
   get advertisedLink(): Address {
     const { address, isLocal } = this.#link;
     return { host: isLocal ? LOOPBACK : this.#base.advertised, port: address.port };
@@ -110,7 +110,7 @@ export class ManagerRole {
 
 /** The link server, on which faceplates of other processes call the pools of this manager. */
 class ManagerLink {
-  /** Where it listens. */
+  /** Address on which it listens. */
   readonly address: Address;
   /** Whether only this machine can connect. */
   readonly isLocal: boolean;
@@ -127,7 +127,7 @@ class ManagerLink {
     const { config, security, roles, shared, events, router, callStats, clock, components, status } = base;
     const { host, ports, limits } = config;
     const why = whyNotListen(formatLinkAddress({ host, port: ports.link }), security);
-    // A process with all roles is a whole mesh. Nothing outside needs its link, so without security it stays local.
+    // A process with all roles is a whole mesh. No other machine needs its link, so without security it stays local.
     const isLocal = why !== undefined && roles.length === 3;
     if (why !== undefined && !isLocal) {
       throw new ExitError(EXIT.badConfiguration, `${why} (link.secret, link.secretFile, link.caFile ...)`);
@@ -163,12 +163,12 @@ class ManagerLink {
     return link;
   }
 
-  /** True once faceplates are told, through Consul, to stop sending calls. */
+  /** True once the record in Consul asks faceplates to stop sending calls. */
   get isLeaving(): boolean {
     return this.#isLeaving;
   }
 
-  /** Announces in Consul that this manager leaves, and serves calls until faceplates have had time to see it. */
+  /** Announces in Consul that this manager leaves, and waits until faceplates have had time to see it. */
   async #leave(): Promise<void> {
     const { config, offers, clock } = this.#base;
     this.#isLeaving = true;

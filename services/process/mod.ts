@@ -1,4 +1,4 @@
-// The door of services/process: what other rooms may import.
+// Exports of services/process; other modules import only from here.
 
 export type { MeshHooks } from './process-context.ts';
 export { startMesh, type RunningMesh } from './process.ts';

@@ -12,7 +12,7 @@ export class OfferTable {
     this.#router = router;
   }
 
-  /** Adds offers, read again on every change. Later sources precede earlier ones: own pools come before the fleet's. */
+  /** Adds a source, read on every change. Later sources come first, so own pools precede those of the fleet. */
   addSource(read: () => readonly Offer[]): void {
     this.#sources.unshift(read);
   }

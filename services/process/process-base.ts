@@ -1,4 +1,4 @@
-// A process that has joined the mesh: what joining yields beside its `ProcessContext`. The roles are built on it.
+// A process that has joined the mesh: its `ProcessContext` and what `joinMesh` adds. All roles use it.
 
 import type { ConsulClient } from '../consul/mod.ts';
 import type { Fleet, Reachability, SharedState } from '../mesh/mod.ts';

@@ -32,7 +32,7 @@ export interface ProcessContext {
   readonly advertised: string;
 }
 
-/** @throws ExitError when a file of the link's secret or certificates cannot be read */
+/** @throws ExitError when the secret or a certificate of the link cannot be read */
 export function createContext(config: Config, hooks: MeshHooks, roles: readonly Role[]): ProcessContext {
   const clock = systemClock;
   const events = new EventLog(config.name);

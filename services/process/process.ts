@@ -1,6 +1,6 @@
-// One process of a mesh, with one role or several. Opens its parts step by step: Consul, the mesh, the ports of its
-// roles, its presence in Consul, the election. Each step takes what earlier steps returned. Components ends them in
-// reverse order.
+// One process of a mesh, with one role or several. Opens its components step by step: Consul, the mesh, the ports of
+// its roles, its presence in Consul, the election. Each step takes the results of earlier steps. `Components` closes
+// them in reverse order.
 //
 // The path of a call: faceplate -> router -> (link -> link port of a manager ->) pool -> link -> chassis.
 
@@ -19,7 +19,7 @@ import { type ProcessBase } from './process-base.ts';
 import { createContext, type MeshHooks, type ProcessContext } from './process-context.ts';
 
 export interface RunningMesh {
-  /** '' for what the roles of this process do not have. */
+  /** Addresses that this process listens on; '' if its roles do not open that port. */
   readonly addresses: {
     readonly thrift: string;
     readonly jsonRpc: string;
@@ -33,20 +33,20 @@ export interface RunningMesh {
   readonly added: Readonly<Record<string, string>>;
   /** '' without the faceplate role. */
   readonly adminToken: string;
-  /** Resolves when every replica of every configured deployment is ready for the first time. */
+  /** Resolves once all replicas of all configured deployments are ready at the same time. */
   readonly whenReady: Promise<void>;
   /** Returns the status of this process. */
   status(): MeshStatus;
   /** Returns the process ids of the chassis, for tests that kill them. */
   pids(): readonly number[];
-  /** Shuts down gracefully: accepts no more calls, finishes those under way, then stops every chassis. */
+  /** Shuts down gracefully: accepts no more calls, finishes those in flight, then stops every chassis. */
   drain(): Promise<void>;
-  /** Ends everything now. */
+  /** Shuts down now: calls in flight fail. */
   close(): Promise<void>;
 }
 
 /**
- * Starts a process of a mesh. If it cannot start, it closes whatever was open before it rejects.
+ * Starts a process of a mesh. If a step fails, it closes everything that earlier steps opened, then rejects.
  * @throws ExitError, KatamariError, or the system's error such as EADDRINUSE
  */
 export async function startMesh(
@@ -105,7 +105,7 @@ async function openStats(
   return address;
 }
 
-/** Marks the process ready, once, as soon as the manager is complete; a process without a manager is ready at once. */
+/** Marks the process ready once the manager is complete; without a manager, at once. Resolves then. */
 function awaitReady(base: ProcessBase, manager: ManagerRole | undefined): Promise<void> {
   const { config, clock, events, offers, startedAtMs, status } = base;
   return new Promise((resolve) => {
@@ -121,7 +121,7 @@ function awaitReady(base: ProcessBase, manager: ManagerRole | undefined): Promis
   });
 }
 
-/** What the steps of a start returned. */
+/** The results of the steps of a start. */
 interface OpenParts {
   readonly base: ProcessBase;
   readonly consul: OpenConsul;
@@ -171,7 +171,7 @@ class MeshProcess implements RunningMesh {
     const { components, config, events } = this.#base;
     if (!components.isDraining) {
       components.beginDraining();
-      events.add('mesh_draining', config.mesh, 'finishing the calls under way');
+      events.add('mesh_draining', config.mesh, 'finishing the calls in flight');
       this.#presence.changed();
     }
     await components.drain();

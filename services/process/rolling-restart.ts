@@ -1,4 +1,4 @@
-// Restarts ordered by an admin: one resource, or all of a service across the managers of the mesh.
+// Restarts that an operator requested: one resource, or all resources of a service on all managers of the mesh.
 
 import { KatamariError } from '../../core/mod.ts';
 import { ManagerClient } from '../mesh/mod.ts';
@@ -6,7 +6,7 @@ import type { ManagerRole } from './manager-role.ts';
 import type { ProcessBase } from './process-base.ts';
 
 /**
- * Restarts all resources of a service, one manager after the other, so that a pool never lacks more than one resource.
+ * Restarts all resources of a service: one manager at a time, and on each manager one resource at a time per version.
  * @param version '' for all versions
  * @returns the number of resources restarted
  * @throws KatamariError no_pool when no reachable manager has the service
@@ -31,7 +31,7 @@ export async function restartService(
 
 /**
  * Restarts one resource.
- * @param managerName the manager that has it; if that is no known peer, the manager of this process is tried
+ * @param managerName the manager that runs it; if it is not a known peer, the manager of this process is asked
  * @throws KatamariError no_pool when neither can be reached
  */
 export async function restartResource(

@@ -1,6 +1,6 @@
 // The status of the whole mesh: the pools of every manager, requested over the links, and every process in Consul.
-// Gathered on demand, from other processes at most every FRESH_MS. For a manager that does not answer, the status shows
-// its record in Consul.
+// Gathered on demand; a result is reused for FRESH_MS. For a manager that does not answer, the status shows its
+// record in Consul.
 
 import type { MeshStatus, PoolStatus, ProcessStatus } from '../../core/rpc/mod.ts';
 import { ConsulError, within, type ConsulEntry } from '../consul/mod.ts';
@@ -19,8 +19,8 @@ import {
 } from '../mesh/mod.ts';
 import type { ProcessBase } from './process-base.ts';
 
-/** Masters, faceplates and leader by the last read of Consul. */
-interface ExpectedProcesses {
+/** Masters, faceplates and leader as last read from Consul. */
+interface KnownProcesses {
   readonly masters: ReadonlyMap<string, MasterRecord>;
   readonly faceplates: ReadonlyMap<string, FaceplateRecord>;
   readonly drained: ReadonlySet<string>;
@@ -30,7 +30,7 @@ interface ExpectedProcesses {
 
 export class StatusGatherer {
   readonly #base: ProcessBase;
-  #expected: ExpectedProcesses = { masters: new Map(), faceplates: new Map(), drained: new Set(), leader: '', term: 0 };
+  #known: KnownProcesses = { masters: new Map(), faceplates: new Map(), drained: new Set(), leader: '', term: 0 };
   #gathering: Promise<PoolStatus[]> | undefined;
   #gathered: { readonly pools: PoolStatus[]; readonly atMs: number } | undefined;
 
@@ -48,12 +48,12 @@ export class StatusGatherer {
       ...own,
       pools: [...own.pools, ...others.map(weigh)],
       processes: this.#processes(own),
-      leader: this.#expected.leader,
-      term: this.#expected.term,
+      leader: this.#known.leader,
+      term: this.#known.term,
     };
   }
 
-  /** Concurrent requests share one gathering. */
+  /** Returns the pools of the other managers. Concurrent calls share one round of requests. */
   #others(): Promise<PoolStatus[]> {
     const { clock } = this.#base;
     if (this.#gathered !== undefined && clock.nowMs() - this.#gathered.atMs < FRESH_MS) {
@@ -79,7 +79,7 @@ export class StatusGatherer {
       if (peer === undefined || !peer.isUsable) throw new Error(`manager ${name} cannot be reached`);
       return (await new ManagerClient(peer, clock).status()).pools;
     } catch (error) {
-      return record.pools.map((pool) => unseen(pool, name, (error as Error).message));
+      return record.pools.map((pool) => statusFromRecord(pool, name, (error as Error).message));
     }
   }
 
@@ -87,14 +87,14 @@ export class StatusGatherer {
   async #refreshProcesses(): Promise<void> {
     const { clock, reachability } = this.#base;
     try {
-      this.#expected = await within(clock, CONSUL_MS, (signal) => this.#readProcesses(signal));
+      this.#known = await within(clock, CONSUL_MS, (signal) => this.#readProcesses(signal));
     } catch (error) {
       if (!(error instanceof ConsulError)) throw error;
       if (!error.isCancelled) reachability.failed(error);
     }
   }
 
-  async #readProcesses(signal: AbortSignal): Promise<ExpectedProcesses> {
+  async #readProcesses(signal: AbortSignal): Promise<KnownProcesses> {
     const { client, config } = this.#base;
     const keys = keysOf(config.mesh);
     const list = async (prefix: string): Promise<Map<string, ConsulEntry>> =>
@@ -116,7 +116,7 @@ export class StatusGatherer {
   }
 
   #processes(own: MeshStatus): ProcessStatus[] {
-    const { masters, faceplates, leader } = this.#expected;
+    const { masters, faceplates, leader } = this.#known;
     const { fleet, config } = this.#base;
     const plain = { capacity: 0, resources: 0, isLeader: false, state: 'up' } as const;
     return [
@@ -150,14 +150,14 @@ export class StatusGatherer {
   }
 
   #stateOf(name: string, record: ManagerRecord, own: MeshStatus): ProcessStatus['state'] {
-    if (record.isDraining || this.#expected.drained.has(name)) return 'draining';
+    if (record.isDraining || this.#known.drained.has(name)) return 'draining';
     if (name === own.name && own.roles.includes('manager')) return 'up';
     return this.#base.fleet.stateOf(name) === 'up' ? 'up' : 'unreachable';
   }
 }
 
-/** The status of a pool of which only the record is known. */
-function unseen(pool: PoolRecord, manager: string, note: string): PoolStatus {
+/** Returns the status of a pool of which only the record in Consul is known. */
+function statusFromRecord(pool: PoolRecord, manager: string, note: string): PoolStatus {
   const { id, service, version, roles, tags, interfaceId, alive } = pool;
   return {
     id,
@@ -185,5 +185,7 @@ function unseen(pool: PoolRecord, manager: string, note: string): PoolStatus {
   };
 }
 
+/** Time for which gathered figures of other processes are reused. */
 const FRESH_MS = 200;
+/** Timeout for reading the processes from Consul. */
 const CONSUL_MS = 1_000;

@@ -1,4 +1,4 @@
-// The status of this process: what it knows without asking others. `StatusGatherer` adds the rest of the mesh.
+// The status of this process alone, without requests to other processes. `StatusGatherer` adds the rest of the mesh.
 
 import { runtimeName, runtimeVersion } from '../../core/mod.ts';
 import type { MeshStatus, PoolStatus } from '../../core/rpc/mod.ts';
@@ -6,7 +6,7 @@ import { VERSION } from '../config/mod.ts';
 import type { SharedState } from '../mesh/mod.ts';
 import type { ProcessContext } from './process-context.ts';
 
-/** The leader as a master of this process sees it. */
+/** The leader as the master of this process sees it. */
 interface KnownLeader {
   readonly name: string;
   readonly term: number;
@@ -24,17 +24,17 @@ export class StatusReporter {
     this.#shared = shared;
   }
 
-  /** Reports the pools of the manager of this process; without one there are none. */
+  /** Adds the pools of the manager of this process to the status. */
   reportPools(read: () => PoolStatus[]): void {
     this.#readPools = read;
   }
 
-  /** Reports the leader that the master of this process knows; without one it is ''. */
+  /** Adds the leader that the master of this process knows to the status. */
   reportLeader(read: () => KnownLeader | undefined): void {
     this.#readLeader = read;
   }
 
-  /** Every replica of every configured deployment was ready once; the process stays ready from then on. */
+  /** Marks the process as ready. It stays ready from then on, even if a chassis fails. */
   markReady(): void {
     this.#isReady = true;
   }

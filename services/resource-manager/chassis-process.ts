@@ -71,7 +71,7 @@ export class ChassisProcess {
     this.#capture();
   }
 
-  /** 0 when it could not be launched. */
+  /** Process id; 0 when the process could not be launched. */
   get pid(): number {
     return this.#child.pid ?? 0;
   }
@@ -123,7 +123,7 @@ export class ChassisProcess {
     }
   }
 
-  /** Kills what the chassis started and left running. */
+  /** Kills processes that the chassis started and left running. */
   #afterExit(): void {
     this.#killTimer?.();
     if (this.pid === 0) return;

@@ -27,7 +27,7 @@ export interface ProcessInstanceOptions {
   readonly clock: Clock;
   readonly onLine: (line: string) => void;
   /** Called when a working chassis should be replaced: age, calls, memory, retired. */
-  readonly onWorn: (reason: RestartReason) => void;
+  readonly onRecycle: (reason: RestartReason) => void;
   /** Called when the link has closed: the chassis can serve no calls, even if its process still runs. */
   readonly onBroken: (instance: ProcessInstance) => void;
   /** Called when the process has ended. */
@@ -59,7 +59,7 @@ export class ProcessInstance {
     return this.#ready;
   }
 
-  /** Why it ended or is ending; undefined while it runs. */
+  /** Why the process ended or is ending; undefined while it runs. */
   get reason(): EndReason | undefined {
     return this.#reason;
   }
@@ -131,19 +131,19 @@ export class ProcessInstance {
   }
 
   #resourceOf(ready: ReadyChassis): Resource {
-    const { recycle, clock, times, name, onWorn } = this.#options;
+    const { recycle, clock, times, name, onRecycle } = this.#options;
     const resource = new Resource({
       name,
       link: ready.link,
-      places: ready.places,
+      concurrency: ready.concurrency,
       // With a limit on calls nothing is sent ahead: calls beyond the limit would have to be taken back.
       ahead: recycle.afterCalls > 0 ? 0 : ready.ahead,
       hangGraceMs: times.hangGraceMs,
       clock,
       onHung: (why) => this.end('hung', why),
-      onRetire: () => onWorn('retired'),
+      onRetire: () => onRecycle('retired'),
       onServed: () => {
-        if (recycle.afterCalls > 0 && resource.callsServed === recycle.afterCalls) onWorn('calls');
+        if (recycle.afterCalls > 0 && resource.callsServed === recycle.afterCalls) onRecycle('calls');
       },
       exitReason: () => this.#why || 'closed the connection',
     });
@@ -157,17 +157,18 @@ export class ProcessInstance {
   #watchHealth(ready: ReadyChassis): void {
     const { clock, times, recycle } = this.#options;
     const { signal } = this.#life;
-    let isWorn = false;
-    const reportWorn = (reason: RestartReason): void => {
-      if (isWorn) return;
-      isWorn = true;
-      this.#options.onWorn(reason);
+    let isRequested = false;
+    const requestRecycle = (reason: RestartReason): void => {
+      if (isRequested) return;
+      isRequested = true;
+      this.#options.onRecycle(reason);
     };
     const check = async (): Promise<void> => {
       while (!signal.aborted) {
         await sleep(times.pingEveryMs, signal);
-        if (recycle.afterAgeMs > 0 && clock.nowMs() - this.process.startedAtMs > recycle.afterAgeMs) reportWorn('age');
-        if (recycle.memoryBytesMax > 0 && this.process.rssBytes() > recycle.memoryBytesMax) reportWorn('memory');
+        if (recycle.afterAgeMs > 0 && clock.nowMs() - this.process.startedAtMs > recycle.afterAgeMs)
+          requestRecycle('age');
+        if (recycle.memoryBytesMax > 0 && this.process.rssBytes() > recycle.memoryBytesMax) requestRecycle('memory');
         if (ready.checkHealth !== undefined && this.resource?.inFlight === 0)
           await this.#ping(ready, ready.checkHealth);
       }
@@ -180,7 +181,7 @@ export class ProcessInstance {
     const { clock, times, expected } = this.#options;
     const check = expected.healthCheck === '' ? 'a ping' : `its health check ${expected.healthCheck}`;
     let stopTimer = clock.after(times.pingTimeoutMs, () => {
-      // If this process was blocked, the answer may have arrived unread. Look again before killing the chassis.
+      // If the event loop of this process was blocked, the answer may have arrived unread. Wait a little.
       stopTimer = clock.after(SECOND_LOOK_MS, () => {
         // A call that arrived after the ping may keep the chassis busy. The deadline of that call applies then.
         if ((this.resource?.inFlight ?? 0) > 0) return;
@@ -190,7 +191,7 @@ export class ProcessInstance {
     try {
       await checkHealth();
     } catch (error) {
-      // A ping that failed because the link closed is no reason of its own: onLinkClosed or the exit gives the reason.
+      // If the ping failed because the link closed, onLinkClosed or the exit gives the reason.
       if (!ready.link.isOpen || this.#life.signal.aborted) return;
       const { message } = error as Error;
       const why = expected.healthCheck === '' ? `a ping failed: ${message}` : message;

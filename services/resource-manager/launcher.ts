@@ -26,14 +26,14 @@ export class Launcher {
   readonly socketDir: string = mkdtempSync(path.join(tmpdir(), 'katamari-'));
   readonly #reaper = new Reaper(this.socketDir);
   #launches = 0;
-  /** Starts far from the ports of other managers on this machine, whose process ids are close to this one. */
+  /** Derived from the process id, with a stride that keeps managers with close process ids on distant ports. */
   #lastPort = PORT_MIN + ((process.pid * PORT_STRIDE) % (PORT_MAX - PORT_MIN));
 
   constructor(options: LauncherOptions) {
     this.#options = options;
   }
 
-  /** Launches a process for a slot. The slot is told of everything that happens to it. */
+  /** Launches a process for a slot and reports its events to the slot. */
   launch(slot: Slot, deployment: Deployment): ProcessInstance {
     const { clock, frameBytesMax, onLine, env } = this.#options;
     const address =
@@ -62,7 +62,7 @@ export class Launcher {
       reaper: this.#reaper,
       clock,
       onLine: (line) => onLine(slot.name, line),
-      onWorn: (reason) => slot.onWorn(instance, reason),
+      onRecycle: (reason) => slot.onRecycle(instance, reason),
       onBroken: (broken) => slot.onBroken(broken),
       onEnded: (ended) => slot.onEnded(ended),
     });

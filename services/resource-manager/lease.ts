@@ -104,13 +104,13 @@ export class Lease implements ReplySink, WaitingCall {
     this.#pool.options.deadlines.add(this);
   }
 
-  /** The caller has gone. */
+  /** EventListenerObject: the signal of the caller was aborted. */
   handleEvent(): void {
     this.#withdraw();
     this.refuse(callerGone());
   }
 
-  /** Takes a place in `resource` and sends the call. */
+  /** Sends the call to `resource`. */
   start(resource: LeasedResource): void {
     const nowMs = this.#pool.options.clock.nowMs();
     if (nowMs >= this.call.deadlineMs) {
@@ -203,7 +203,7 @@ export class Lease implements ReplySink, WaitingCall {
   }
 
   /**
-   * DeadlineEntry: the deadline has passed. A call in service keeps its place taken until the chassis answers or is
+   * DeadlineEntry: the deadline has passed. A running call occupies its resource until the chassis answers or is
    * killed.
    */
   expire(): void {

@@ -1,5 +1,5 @@
-// Splits the output of a chassis into lines of text. A line without an end is cut at its limit, so endless output
-// takes no memory.
+// Splits the output of a chassis into lines of text. Lines are cut at LINE_CHARS_MAX, so output without line breaks
+// uses bounded memory.
 
 import { StringDecoder } from 'node:string_decoder';
 

@@ -76,10 +76,10 @@ export class ResourceManager {
     if (this.#isDrained === isDrained) return;
     this.#isDrained = isDrained;
     const what = isDrained
-      ? 'the deployments of its file are stopped until the drain is undone'
+      ? 'the deployments of its file are stopped until it is undrained'
       : 'runs the deployments of its file again';
     this.#options.events.add('drained', this.#options.name, what);
-    this.#reconcile(isDrained ? 'this manager is drained' : 'this manager is not drained any more');
+    this.#reconcile(isDrained ? 'this manager is drained' : 'this manager was undrained');
   }
 
   /** The pools of this machine, for the router. */
@@ -94,8 +94,8 @@ export class ResourceManager {
 
   /**
    * Routes a call to a pool of this machine, by exact service and version. If chassis of one version report different
-   * details, there are several pools: then by the roles and details of the call, or by the id of a pool in detail
-   * `katamari-pool`.
+   * details, the version has several pools. Then the roles and details of the call choose the pool, or detail
+   * `katamari-pool` names it.
    */
   readonly send: Send = (call, sink) => this.#pools.send(call, sink);
 
@@ -257,7 +257,7 @@ export class ResourceManager {
     if (replicas.slots.some((slot) => slot.pool === pool)) return;
     const { id } = pool.options;
     const why =
-      replicas.slots.length > 0 ? 'its chassis have other details now' : 'no copy of it is to run here any more';
+      replicas.slots.length > 0 ? 'its chassis have other details now' : 'this manager runs no copies of it any more';
     this.#pools.remove(pool, `Pool ${id} is gone: ${why}`);
     if (!this.#isDraining) this.#options.events.add('pool_gone', id, why);
     this.#options.onPoolsChanged();

@@ -1,4 +1,4 @@
-// The door of services/resource-manager: what other rooms may import.
+// Exports of services/resource-manager; other modules import only from here.
 
 export { ResourceManager } from './manager.ts';
 export { Orders } from './orders.ts';

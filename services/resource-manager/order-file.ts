@@ -53,7 +53,7 @@ export class OrderFile {
     return found;
   }
 
-  /** Writes soon; of several pending writes only the last one is made. */
+  /** Writes soon. Only the last of several pending writes is made. */
   write(order: SavedOrder): void {
     const isWaiting = this.#due !== undefined;
     this.#due = order;

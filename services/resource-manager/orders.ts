@@ -1,7 +1,7 @@
 // The assignments of the leader to this manager. Follows the assignment in Consul and keeps the last one on disk.
 // Rejects an assignment with an older term than it has seen, because its author is not the leader any more. An
-// assignment stays in force until another one replaces it: neither an unreachable Consul nor an empty one ends
-// anything; only an assignment of nothing does.
+// assignment stays in force until another one replaces it. An unreachable or empty Consul stops nothing; only an
+// empty assignment does.
 //
 // A term is the lock index of the leader's key, so terms compare only within one history of that key. When Consul
 // loses its data, or the key is created anew, terms restart.
@@ -31,7 +31,7 @@ export interface OrdersOptions {
   readonly clock: Clock;
   /** Called with all assigned deployments whenever they change. */
   readonly apply: (deployments: readonly Deployment[]) => void;
-  /** Called when an operator drains this manager, and when the drain is undone. */
+  /** Called when an operator drains or undrains this manager. */
   readonly onDrained?: (isDrained: boolean) => void;
 }
 
@@ -74,7 +74,7 @@ export class Orders {
       manager: name,
       onTrouble: (text) => events.add('order_refused', this.#file.path, text),
     });
-    // Three watches with several requests each listen on this signal; no leak.
+    // Three watches with several requests each listen on this signal, so Node's warning of a leak would be wrong.
     setMaxListeners(0, this.#end.signal);
   }
 

@@ -48,7 +48,7 @@ export class PendingPoolCalls {
     if (call.signal?.aborted === true) return callerGone();
     if (this.#clock.nowMs() >= call.deadlineMs) return timeoutError(id, 0);
     if (call.doNotQueue)
-      return new KatamariError('overloaded', `No chassis of ${id} is up yet and the call was not to wait`, facts);
+      return new KatamariError('overloaded', `No chassis of ${id} is up yet and the call asked not to wait`, facts);
     if (!this.#calls.isFull(id, queueMax)) return undefined;
     const waiting = this.#calls.count(id);
     const why =
@@ -67,7 +67,7 @@ function timeoutError(id: string, waitedMs: number): KatamariError {
   const why =
     Math.round(waitedMs) === 0
       ? `The deadline had passed before the call reached ${id}`
-      : `Waited ${Math.round(waitedMs)} ms for the first chassis of ${id}; katamari status says what keeps it`;
+      : `Waited ${Math.round(waitedMs)} ms for the first chassis of ${id}; katamari status shows why`;
   return new KatamariError('timeout', why, { stage: 'queue', notRun: true });
 }
 

@@ -1,6 +1,6 @@
 // A plain Thrift server as a chassis. Its deployment describes it; its health check is a method of its interface, if
-// the deployment names one. Most servers run one call per connection, so there is one connection per place. With one
-// place there is exactly one connection.
+// the deployment names one. Most servers run one call at a time per connection, so the number of connections is the
+// `concurrency` of the deployment.
 
 import { decodeResult } from '../../core/idl/mod.ts';
 import { PlainLink, type ReplySink } from '../../core/link/mod.ts';
@@ -22,10 +22,10 @@ export async function awaitPlainServer(
   const { expected } = options;
   const { service, version, roles, tags, more, transport, protocol } = expected;
   const healthMethod = healthMethodOf(iface, expected.healthCheck);
-  const places = expected.concurrency ?? 1;
+  const concurrency = expected.concurrency ?? 1;
   const links = new PlainLinks(options.onLinkClosed);
   try {
-    for (let n = 0; n < places; n++) {
+    for (let n = 0; n < concurrency; n++) {
       const limits = { frameBytesMax: options.frameBytesMax, nestingMax: DEFAULT_LIMITS.nestingMax };
       const wireFormat = { transport, protocol };
       const onClose = (error: KatamariError): void => links.onClosed(error);
@@ -36,7 +36,7 @@ export async function awaitPlainServer(
     return {
       details: { service, version, roles, tags, more },
       interface: iface,
-      places,
+      concurrency,
       ahead: 0,
       link: links,
       checkHealth,
@@ -68,7 +68,7 @@ class PlainLinks implements ResourceLink {
   /** Sends on the connection with the fewest calls in progress: a health check may occupy one. */
   send(call: Call, sink: ReplySink): number {
     let chosen = this.#links[0] as PlainLink;
-    for (const link of this.#links) if (link.underWay < chosen.underWay) chosen = link;
+    for (const link of this.#links) if (link.inFlight < chosen.inFlight) chosen = link;
     chosen.send(call, sink);
     return 0;
   }
@@ -101,7 +101,7 @@ class PlainLinks implements ResourceLink {
   onClosed(error: KatamariError): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    this.close('lost another of its connections');
+    this.close('another of its connections has closed');
     this.#onClose(error);
   }
 }

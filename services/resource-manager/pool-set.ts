@@ -14,7 +14,7 @@ import { ResourcePool } from './pool.ts';
 import { RateWindow } from './rate-window.ts';
 import { LRUCache } from 'lru-cache';
 
-/** An interface that the mesh knows, and who has it: `manager two`. */
+/** An interface that the mesh knows, and where it is used: `manager two`. */
 export interface KnownInterface {
   readonly interface: Interface;
   readonly where: string;
@@ -30,7 +30,7 @@ export interface PoolSetOptions {
   readonly onAliveChanged: () => void;
 }
 
-interface PoolSetSlot {
+interface PoolEntry {
   readonly key: string;
   readonly pool: ResourcePool;
   readonly offer: Offer;
@@ -46,11 +46,9 @@ export class PoolSet {
    * By `Service@version`: usually one pool; several when chassis of one version report different details. Never
    * empty.
    */
-  readonly #slots = new Map<string, readonly PoolSetSlot[]>();
-  readonly #byPool = new Map<ResourcePool, PoolSetSlot>();
-  /**
-   * Deployments that this manager ran until lately. Calls for them fail with `draining`: the sender has an old view.
-   */
+  readonly #byVersion = new Map<string, readonly PoolEntry[]>();
+  readonly #byPool = new Map<ResourcePool, PoolEntry>();
+  /** Deployments that this manager ran before. Calls for them fail with `draining`: the sender has an old view. */
   readonly #gone = new LRUCache<string, true>({ max: GONE_MAX });
   /** Why this manager accepts no new pools; '' while it does. */
   #leaveReason = '';
@@ -72,7 +70,7 @@ export class PoolSet {
   /** Routes a call from the manager's own port, by exact service and version. */
   send(call: Call, sink: CallSink): void {
     const id = `${call.service}@${call.version}`;
-    const entries = this.#slots.get(id);
+    const entries = this.#byVersion.get(id);
     if (entries === undefined) return this.#sendPending(id, call, sink);
     const pool =
       entries.length === 1 && hasNoDetails(call) ? poolForRoles(entries[0], call) : choosePool(entries, call);
@@ -87,7 +85,7 @@ export class PoolSet {
   admit(details: PoolDetails, iface: Interface, queueMax: number): ResourcePool {
     const id = deploymentId(details);
     const key = poolKey(details, iface);
-    const entries = this.#slots.get(id) ?? [];
+    const entries = this.#byVersion.get(id) ?? [];
     const same = entries.find((entry) => entry.key === key);
     if (same !== undefined) {
       same.pool.queueMax = queueMax;
@@ -105,7 +103,7 @@ export class PoolSet {
       onAliveChanged,
     });
     const entry = { key, pool, offer: offerOf(pool, manager), window: new RateWindow(pool.stats, clock) };
-    this.#slots.set(id, [...entries, entry]);
+    this.#byVersion.set(id, [...entries, entry]);
     this.#byPool.set(pool, entry);
     this.#pending.resume(id);
     return pool;
@@ -119,9 +117,9 @@ export class PoolSet {
     const entry = this.#byPool.get(pool);
     if (entry === undefined) return;
     const id = deploymentId(pool.options.details);
-    const left = (this.#slots.get(id) ?? []).filter((other) => other !== entry);
-    if (left.length > 0) this.#slots.set(id, left);
-    else this.#slots.delete(id);
+    const left = (this.#byVersion.get(id) ?? []).filter((other) => other !== entry);
+    if (left.length > 0) this.#byVersion.set(id, left);
+    else this.#byVersion.delete(id);
     this.#byPool.delete(pool);
     entry.window.close();
     pool.close(why, (call): Send | undefined => choosePool(left, call)?.send);
@@ -174,8 +172,11 @@ export class PoolSet {
     });
   }
 
-  /** Copies of one version with different interfaces would answer the same call differently. */
-  #checkInterface({ service, version }: PoolDetails, iface: Interface, entries: readonly PoolSetSlot[]): void {
+  /**
+   * Throws when the interface differs from another one of its version: such copies would answer the same call
+   * differently.
+   */
+  #checkInterface({ service, version }: PoolDetails, iface: Interface, entries: readonly PoolEntry[]): void {
     const here = entries.map(({ pool }) => ({
       interface: pool.options.interface,
       where: `pool ${pool.options.id}`,
@@ -184,13 +185,13 @@ export class PoolSet {
       if (other.interface.id === iface.id) continue;
       const difference = describeDifference(iface, other.interface);
       throw new Error(
-        `its interface differs from the one of ${other.where}; give it another version. Here, and there:\n${difference}`,
+        `its interface differs from that of ${other.where}; give it another version. Here and there:\n${difference}`,
       );
     }
   }
 }
 
-/** Counts the time before there was a pool as time in the queue. */
+/** Adds the time that a call waited for its pool to the time in the queue. */
 function withWait(sink: CallSink, waitedMs: number): CallSink {
   return {
     reply: (reply) => {
@@ -201,11 +202,11 @@ function withWait(sink: CallSink, waitedMs: number): CallSink {
   };
 }
 
-/** Detail with which a call names one pool by its id. */
+/** Detail of a call that selects a pool by its id. */
 const POOL_DETAIL = 'katamari-pool';
 
 /** The only pool of a version, if its roles equal those of the call. */
-function poolForRoles(entry: PoolSetSlot | undefined, call: Call): ResourcePool | undefined {
+function poolForRoles(entry: PoolEntry | undefined, call: Call): ResourcePool | undefined {
   return entry !== undefined && isSameSet(entry.pool.options.details.roles, call.roles) ? entry.pool : undefined;
 }
 
@@ -213,7 +214,7 @@ function poolForRoles(entry: PoolSetSlot | undefined, call: Call): ResourcePool 
  * The pool that the call names; otherwise the matching pool with the best score, then the most free resources, then
  * the shortest queue.
  */
-function choosePool(entries: readonly PoolSetSlot[], call: Call): ResourcePool | undefined {
+function choosePool(entries: readonly PoolEntry[], call: Call): ResourcePool | undefined {
   const pools = entries.map(({ pool }) => pool).filter((pool) => isMatch(pool, call));
   const named = pools.find(({ options }) => options.id === call.details[POOL_DETAIL]);
   if (named !== undefined || pools.length <= 1) return named ?? pools[0];
@@ -237,13 +238,13 @@ function isSameSet(some: readonly string[], others: readonly string[]): boolean 
   return some.length === others.length && some.every((one) => others.includes(one));
 }
 
-function noMatchError(id: string, entries: readonly PoolSetSlot[], { roles }: Call): KatamariError {
+function noMatchError(id: string, entries: readonly PoolEntry[], { roles }: Call): KatamariError {
   const pools = entries.map(({ pool: { options } }) => {
     const { roles: of } = options.details;
     return `${options.id} ${of.length === 0 ? 'without roles' : `for roles ${of.join(', ')}`}`;
   });
-  const asked = roles.length === 0 ? 'without roles' : `for roles ${roles.join(', ')}`;
-  const why = `No pool of ${id} takes a call ${asked} and with its details; there are ${pools.join('; ')}`;
+  const requested = roles.length === 0 ? 'without roles' : `for roles ${roles.join(', ')}`;
+  const why = `No pool of ${id} takes a call ${requested} with these details; its pools are ${pools.join('; ')}`;
   return new KatamariError('no_pool', why, { notRun: true });
 }
 
@@ -254,7 +255,7 @@ function poolKey({ roles, tags, more }: PoolDetails, iface: Interface): string {
 }
 
 /** `Service@version`, with `#2` and so on when several pools share both. */
-function poolId(plain: string, entries: readonly PoolSetSlot[]): string {
+function poolId(plain: string, entries: readonly PoolEntry[]): string {
   const taken = new Set(entries.map(({ pool }) => pool.options.id));
   let id = plain;
   for (let n = 2; taken.has(id); n++) id = `${plain}#${n}`;

@@ -1,7 +1,7 @@
 // A pool: resources with equal details and equal interface, and the FIFO queue of calls that wait for one of them. A
 // freed or new resource serves the call that has waited longest. The pool refuses calls beyond the queue limit, calls
 // whose estimated wait exceeds their deadline, and calls that asked not to queue. It sends quick idempotent calls
-// ahead to chassis that buffer calls (resource.ts). A call whose deadline passes or whose caller goes leaves the
+// ahead to chassis that buffer calls (resource.ts). A call whose deadline passes or whose caller goes away leaves the
 // queue and never reaches a chassis.
 
 import { callerGone, WaitingCalls, watchCaller, type DeadlineWheel } from '../../core/link/mod.ts';
@@ -26,7 +26,7 @@ export interface PoolOptions {
   readonly queueMax: number;
   readonly clock: Clock;
   readonly deadlines: DeadlineWheel;
-  /** A resource joined or left. */
+  /** Called when a resource joined or left. */
   readonly onAliveChanged?: () => void;
 }
 
@@ -36,8 +36,8 @@ export class ResourcePool {
   /** All resources of the pool, free or busy, in order of arrival. */
   readonly #resources = new Set<Resource>();
   /**
-   * Resources with a free place, used last in, first out: the last one has warm caches, and a lone client keeps the
-   * same one.
+   * Resources that can take a call, used last in, first out: the last one has warm caches, and a single client keeps
+   * the same one.
    */
   readonly #free: Resource[] = [];
   readonly #queue: WaitingCalls<Lease>;
@@ -70,7 +70,7 @@ export class ResourcePool {
     return this.#queue.length;
   }
 
-  /** Calls that may wait. The deployment can change it while the pool exists. */
+  /** Most calls that may wait. A change of the deployment can change it. */
   get queueMax(): number {
     return this.#queue.max;
   }
@@ -122,16 +122,16 @@ export class ResourcePool {
     const lease = new Lease(this, call, sink, nowMs, isQuick);
     lease.watchDeadline();
     // A call that starts at once runs to its end without its caller; a waiting call leaves with its caller.
-    if (resource?.hasPlace !== true) watchCaller(lease);
+    if (resource?.hasCapacity !== true) watchCaller(lease);
     if (resource === undefined) this.#queue.push(lease);
     else lease.start(resource);
   };
 
-  /** Gives a free place of `resource` to the call that has waited longest, or marks the resource as free. */
+  /** Starts the longest waiting calls on `resource` until it is full; marks it as free when no call waits. */
   onFreed(resource: Resource): void {
     while (
       this.#resources.has(resource) &&
-      (resource.hasPlace || (this.#queue.head?.isQuick === true && resource.hasPlaceAhead))
+      (resource.hasCapacity || (this.#queue.head?.isQuick === true && resource.canSendAhead))
     ) {
       const waiting = this.#queue.shift();
       if (waiting === undefined) {
@@ -163,9 +163,9 @@ export class ResourcePool {
     return this.options.interface.methods.get(method)?.isIdempotent === true;
   }
 
-  /** Marks a resource as busy when its last place was taken. */
+  /** Marks a resource as busy once it is full. */
   onTaken(resource: Resource): void {
-    if (!resource.hasPlace) this.#unfree(resource);
+    if (!resource.hasCapacity) this.#unfree(resource);
   }
 
   record(method: string, result: CallResult, totalMs: number, queueUs: number, serviceMs: number): void {
@@ -181,16 +181,16 @@ export class ResourcePool {
   /** Estimated wait in ms of a call that queues now; 0 until enough calls were served. */
   estimatedWaitMs(): number {
     if (this.#served < ESTIMATE_CALLS_MIN || this.#resources.size === 0) return 0;
-    let places = 0;
-    for (const resource of this.#resources) places += resource.places;
-    return (this.#serviceMs * (this.#queue.length + 1)) / places;
+    let concurrency = 0;
+    for (const resource of this.#resources) concurrency += resource.concurrency;
+    return (this.#serviceMs * (this.#queue.length + 1)) / concurrency;
   }
 
   /**
    * The error for a call whose deadline passed before a resource began it.
    * @param waitedMs 0: the call arrived too late
-   * @param mayHaveRun the call was sent ahead, and the chassis may have begun it while its previous reply was on its
-   * way
+   * @param mayHaveRun the call was sent ahead, and the chassis may have begun it while its previous reply was in
+   * transit
    */
   timeoutInQueue(waitedMs: number, mayHaveRun = false): KatamariError {
     const { id } = this.options;
@@ -206,7 +206,7 @@ export class ResourcePool {
   #firstFree(): Resource | undefined {
     let best = this.#free.at(-1);
     // Balance calls over resources that run several at once.
-    if (best !== undefined && best.places > 1) {
+    if (best !== undefined && best.concurrency > 1) {
       for (const resource of this.#free) if (resource.inFlight < best.inFlight) best = resource;
     }
     return best;
@@ -216,7 +216,7 @@ export class ResourcePool {
   #leastAhead(): Resource | undefined {
     let best: Resource | undefined;
     for (const resource of this.#resources) {
-      if (resource.hasPlaceAhead && (best === undefined || resource.inFlight < best.inFlight)) best = resource;
+      if (resource.canSendAhead && (best === undefined || resource.inFlight < best.inFlight)) best = resource;
     }
     return best;
   }
@@ -235,7 +235,7 @@ export class ResourcePool {
     const leftMs = call.deadlineMs - this.options.clock.nowMs();
     const needMs = this.#samples.get(call.method)?.shortest() ?? 0;
     if (leftMs >= needMs) return undefined;
-    const why = `Waited in the queue of ${this.options.id} until ${Math.max(0, Math.floor(leftMs))} ms were left; ${call.method} takes ${Math.ceil(needMs)} ms or more of late`;
+    const why = `Waited in the queue of ${this.options.id} until ${Math.max(0, Math.floor(leftMs))} ms were left; recent calls of ${call.method} took ${Math.ceil(needMs)} ms or more`;
     return new KatamariError('timeout', why, { stage: 'queue', notRun: true });
   }
 
@@ -276,7 +276,7 @@ export class ResourcePool {
   /** Reuses one error for `doNotQueue` calls too: routers send many of them while all resources are busy. */
   #busyError(retryAfterMs: number): KatamariError {
     if (this.#lastBusy?.facts.retryAfterMs === retryAfterMs) return this.#lastBusy;
-    const why = `${this.options.id} has no free resource and the call was not to wait`;
+    const why = `${this.options.id} has no free resource and the call asked not to wait`;
     return (this.#lastBusy = new KatamariError('overloaded', why, { retryAfterMs, notRun: true }));
   }
 }

@@ -45,7 +45,7 @@ async function describeChassis(options: ReadinessOptions): Promise<ReadyChassis>
         more: { ...described.more, ...expected.more },
       },
       interface: interfaceOf({ main: described.idlMain, files: described.idlFiles }, expected.service),
-      places: expected.concurrency ?? Math.max(1, described.concurrency),
+      concurrency: expected.concurrency ?? Math.max(1, described.concurrency),
       ahead: Math.max(0, described.ahead ?? 0),
       link,
       checkHealth: () => control(link, 'ping', options),
@@ -83,7 +83,7 @@ async function control(
   return result.value;
 }
 
-/** Connects as soon as the chassis listens. Polls with a short pause, because the start of the chassis waits for it. */
+/** Connects as soon as the chassis listens. Polls at a short interval, because each wait delays the start. */
 async function connectWhenListening(address: string, signal: AbortSignal): Promise<Socket> {
   const where = parseLinkAddress(address);
   for (;;) {

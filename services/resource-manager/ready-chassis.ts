@@ -11,7 +11,7 @@ export interface ReadyChassis {
   readonly details: PoolDetails;
   readonly interface: Interface;
   /** Calls that it runs at the same time. */
-  readonly places: number;
+  readonly concurrency: number;
   /** Calls that it buffers beyond these. */
   readonly ahead: number;
   readonly link: ResourceLink;

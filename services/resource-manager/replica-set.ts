@@ -44,7 +44,7 @@ export class ReplicaSet {
     this.#spec = specOf(options.deployment);
   }
 
-  /** The desired deployment of each slot; its `count` is not current. */
+  /** The desired deployment of each slot. Its `count` may be outdated; use `slots.length`. */
   get deployment(): Deployment {
     return this.#deployment;
   }
@@ -54,7 +54,7 @@ export class ReplicaSet {
     return this.#slots;
   }
 
-  /** These and the slots that drain. */
+  /** The desired slots and the surplus slots that still drain. */
   get allSlots(): readonly Slot[] {
     return [...this.#slots, ...this.#leaving.keys()];
   }
@@ -89,7 +89,7 @@ export class ReplicaSet {
     if (deployment.count !== countBefore && countBefore > 0)
       events.add('deployment_changed', this.id, `${countBefore} -> ${deployment.count} copies: ${why}`);
     if (hasChanged && countBefore > 0 && deployment.count > 0)
-      events.add('deployment_changed', this.id, `${why}; chassis with the old one are replaced one after the other`);
+      events.add('deployment_changed', this.id, `${why}; chassis with the old deployment are replaced one at a time`);
     if (hasChanged || deployment.count !== countBefore) onChanged();
   }
 
@@ -159,7 +159,7 @@ export class ReplicaSet {
     const servingFirst = [...this.#slots].sort((a, b) => Number(b.isServing) - Number(a.isServing));
     const kept = new Set(servingFirst.slice(0, count));
     const gone = this.#slots.filter((slot) => !kept.has(slot));
-    // Before the slots drain, because a pool is removed with its last slot.
+    // Remove the slots before they drain: a pool is removed once no slot of the set uses it.
     this.#slots = this.#slots.filter((slot) => kept.has(slot));
     for (const slot of gone) {
       this.#options.starts.remove(slot);
@@ -207,7 +207,7 @@ export class ReplicaSet {
 
   async #replaceStale(): Promise<number> {
     const { events, onChanged } = this.#options;
-    events.add('rolling_started', this.id, `${this.#stale.size} resources, one after the other`);
+    events.add('rolling_started', this.id, `${this.#stale.size} resources, one at a time`);
     let replaced = 0;
     try {
       for (let slot = first(this.#stale); slot !== undefined; slot = first(this.#stale)) {
@@ -218,7 +218,7 @@ export class ReplicaSet {
       events.add('rolling_done', this.id, `${replaced} resources were replaced`);
       return replaced;
     } finally {
-      // Reset here and not after the promise: a slot that becomes stale from now on needs another roll.
+      // Reset here, not once the promise has settled: a slot that becomes stale from now on needs another roll.
       this.#rolling = undefined;
     }
   }
@@ -242,16 +242,16 @@ export class ReplicaSet {
   }
 
   #stoppedError(error: Error): KatamariError {
-    const advice = 'change its deployment, or restart it when the cause is gone';
+    const advice = 'change the deployment, or restart it when the cause is fixed';
     if (!this.#isClosed)
       this.#options.events.add(
         'rolling_done',
         this.id,
-        `stopped: ${error.message}. The others go on as they are; ${advice}`,
+        `stopped: ${error.message}. The other chassis stay as they are; ${advice}`,
       );
     return new KatamariError(
       'resource_failed',
-      `The rolling restart of ${this.id} was stopped, the old chassis go on: ${error.message}`,
+      `The rolling restart of ${this.id} was stopped, the old chassis keep running: ${error.message}`,
       {},
       error,
     );

@@ -1,12 +1,12 @@
-// A resource: one ready chassis with its places, its calls and its link. When a call outlives its deadline by the
-// grace time, the resource tells its slot, which kills and replaces the process.
+// A resource: one ready chassis with its link and the calls that it runs. When a call outlives its deadline by the
+// grace time, the resource reports the chassis as hung; its process is then killed and replaced.
 //
-// Sending ahead: a chassis that reports a buffer (`ahead`) is sent the next calls before it has answered the current
-// one. It then goes from one call to the next without sleeping, and both ends read and write several messages at a
-// time, which doubles the throughput of small calls. The chassis begins a call after it has written the previous
-// reply. So a call behind an unanswered one has not begun, except the first of them when that reply is on its way.
-// When the chassis dies, or answers nothing for STUCK_MS, the calls that were sent ahead are taken back and served by
-// other resources. Only idempotent calls are sent ahead.
+// Sending ahead (prefetch): a chassis that reports a buffer (`ahead`) is sent the next calls before it has answered
+// the current one. The chassis then goes from one call to the next without sleeping, and both ends read and write
+// several messages at a time, which doubles the throughput of small calls. The chassis begins a call after it has
+// written the previous reply. So the calls behind an unanswered call have not begun. The exception is the first of
+// them, if that reply is in transit. When the chassis dies, or answers nothing for STUCK_MS, the calls that were sent
+// ahead are taken back and served by other resources. Only idempotent calls are sent ahead.
 
 import type { ReplySink } from '../../core/link/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';
@@ -28,8 +28,8 @@ export interface ResourceOptions {
   readonly name: string;
   readonly link: ResourceLink;
   /** Calls that the chassis runs at the same time. */
-  readonly places: number;
-  /** Calls that the chassis buffers beyond the one that it runs; used only with one place. */
+  readonly concurrency: number;
+  /** Calls that the chassis buffers beyond the one that it runs; used only if `concurrency` is 1. */
   readonly ahead: number;
   readonly hangGraceMs: number;
   readonly clock: Clock;
@@ -39,13 +39,13 @@ export interface ResourceOptions {
   readonly onRetire: () => void;
   /** Called after each answered call. */
   readonly onServed: () => void;
-  /** How the process ended, for the errors of the calls in it: `exited with status 1`. */
+  /** Returns how the process ended, for the errors of its calls: `exited with status 1`. */
   readonly exitReason: () => string;
 }
 
 export class Resource {
   readonly #options: ResourceOptions;
-  /** Calls in order of arrival. An array and no Set: few entries, and see core/link/pending-table.ts. */
+  /** Calls in order of arrival. An array and not a Set, for the reason in the head of core/link/pending-table.ts. */
   readonly #leases: Lease[] = [];
   /** Kill timers of the calls that are past their deadline. */
   readonly #killTimers = new Map<Lease, () => void>();
@@ -68,18 +68,18 @@ export class Resource {
     return this.#options.name;
   }
 
-  get places(): number {
-    return this.#options.places;
+  get concurrency(): number {
+    return this.#options.concurrency;
   }
 
-  get hasPlace(): boolean {
-    return this.#leases.length < this.#options.places && this.#options.link.isOpen && !this.#isRetired;
+  get hasCapacity(): boolean {
+    return this.#leases.length < this.#options.concurrency && this.#options.link.isOpen && !this.#isRetired;
   }
 
   /** Whether a quick call may be sent ahead now. */
-  get hasPlaceAhead(): boolean {
-    const { places, ahead, link } = this.#options;
-    if (ahead === 0 || places !== 1 || !this.#isQuick || this.#isStuck) return false;
+  get canSendAhead(): boolean {
+    const { concurrency, ahead, link } = this.#options;
+    if (ahead === 0 || concurrency !== 1 || !this.#isQuick || this.#isStuck) return false;
     return this.#leases.length <= ahead && link.isOpen && !this.#isRetired;
   }
 
@@ -100,7 +100,7 @@ export class Resource {
    */
   take(lease: Lease, nowMs: number): boolean {
     if (!this.#options.link.isOpen) return false;
-    lease.isAhead = this.#leases.length >= this.#options.places;
+    lease.isAhead = this.#leases.length >= this.#options.concurrency;
     if (lease.isAhead) this.#startStuckTimer();
     else this.#isQuick = lease.isQuick;
     this.#leases.push(lease);
@@ -114,7 +114,7 @@ export class Resource {
     return true;
   }
 
-  /** Frees the place of a call that was answered or failed, and begins the next call that was sent ahead. */
+  /** Removes a call that was answered or failed, and begins the next call that was sent ahead. */
   answered(lease: Lease, nowMs: number): void {
     if (!this.#remove(lease)) return;
     this.callsServed++;
@@ -132,10 +132,10 @@ export class Resource {
 
   /** Removes a lease; false when it was not here. */
   #remove(lease: Lease): boolean {
-    const place = this.#leases.indexOf(lease);
-    if (place === -1) return false;
-    if (place === 0) this.#leases.shift();
-    else this.#leases.splice(place, 1);
+    const index = this.#leases.indexOf(lease);
+    if (index === -1) return false;
+    if (index === 0) this.#leases.shift();
+    else this.#leases.splice(index, 1);
     return true;
   }
 
@@ -194,7 +194,7 @@ export class Resource {
 
   /** The error for a caller whose call was running when the resource failed. */
   explain(error: KatamariError, call: Call): KatamariError {
-    const why = `${this.name} failed while it worked on ${call.method}: ${error.message}. It is being replaced; send the call again if it may run twice`;
+    const why = `${this.name} failed while it worked on ${call.method}: ${error.message}. It is being replaced; send the call again if it is safe to run twice`;
     return new KatamariError('resource_failed', why, error.facts, error);
   }
 }

@@ -1,8 +1,8 @@
 // A slot keeps one chassis of a deployment running. It starts a process instance, puts it into its pool when it is
 // ready, and starts the next one when it ends, at once or after a pause as the restart rules say. A planned
 // replacement starts the new instance first and then drains the old one, so capacity never drops. A slot retries
-// forever and reports every failure. It keeps the deployment that its last ready chassis had: a new deployment takes
-// over only with a chassis that came up.
+// forever and reports every failure. It switches to a new deployment only once a chassis of that deployment is ready.
+// Until then it keeps the deployment of its last ready chassis.
 
 import type { Clock } from '../../core/mod.ts';
 import type { ResourceState, ResourceStatus, RestartReason } from '../../core/rpc/mod.ts';
@@ -36,15 +36,15 @@ export interface SlotOptions {
 
 export class Slot {
   readonly #options: SlotOptions;
-  /** The instance in the pool, or the one that leaves it. */
+  /** The instance in the pool, or the one that is leaving it. */
   #current: ProcessInstance | undefined;
   /** The instance that was launched and is not ready yet. */
   #next: ProcessInstance | undefined;
   /** The deployment of the slot, and the one that `#next` was launched from. */
   #deployment: Deployment;
   #nextDeployment: Deployment;
-  /** A chassis of this deployment has been ready before. */
-  #isProven = false;
+  /** True once a chassis of this slot was ready. */
+  #hasBeenReady = false;
   /** Retired instances that finish their calls. */
   readonly #leaving = new Set<ProcessInstance>();
   #pool: ResourcePool | undefined;
@@ -72,7 +72,7 @@ export class Slot {
     return this.#pool;
   }
 
-  /** The deployment that the chassis runs, or will run when none has come up yet. */
+  /** The deployment of the serving chassis; before one is ready, that of the next start. */
   get deployment(): Deployment {
     return this.#deployment;
   }
@@ -108,7 +108,7 @@ export class Slot {
    * @returns false when a chassis has served: use `replace` then
    */
   adopt(deployment: Deployment): boolean {
-    if (this.#isClosed || this.#isProven) return false;
+    if (this.#isClosed || this.#hasBeenReady) return false;
     this.#deployment = deployment;
     this.#isRefused = false;
     this.#history = NO_STARTS;
@@ -131,7 +131,7 @@ export class Slot {
    * @throws Error when the new one does not come up; the old chassis and its deployment stay
    */
   async replace(reason: RestartReason, why: string, deployment?: Deployment): Promise<void> {
-    if (this.#isClosed) throw new Error(`${this.name} is being ended`);
+    if (this.#isClosed) throw new Error(`${this.name} is being stopped`);
     const old = this.#current;
     this.#isRefused = false;
     this.#cancelPause();
@@ -142,7 +142,7 @@ export class Slot {
     });
     if (old === undefined || old === this.#current) return;
     if (old.reason !== undefined) {
-      // The old one died meanwhile, or another replacement retires it.
+      // The old one has died, or another replacement retires it.
       await old.process.exited;
       return;
     }
@@ -174,10 +174,10 @@ export class Slot {
   }
 
   /** Replaces a working chassis because of its age, calls or memory, or because it asked for it. */
-  onWorn(instance: ProcessInstance, reason: RestartReason): void {
+  onRecycle(instance: ProcessInstance, reason: RestartReason): void {
     if (this.#isClosed || instance !== this.#current) return;
     if (reason === 'retired') this.#replaceRetired(instance);
-    else this.replace(reason, `recycled by ${reason}`).catch(() => undefined);
+    else this.replace(reason, `recycled at its ${reason} limit`).catch(() => undefined);
   }
 
   /** Takes a chassis whose link has closed out of the pool at once, before its process ends. */
@@ -196,7 +196,7 @@ export class Slot {
       'ended',
       this,
       `${reason}: ${instance.why}`,
-      isBadEnd(reason) ? instance.process.lastLines : [],
+      isFailure(reason) ? instance.process.lastLines : [],
     );
     if (this.#isClosed || wasLeaving) return;
     this.#note = instance.why;
@@ -233,7 +233,7 @@ export class Slot {
   #state(): ResourceState {
     if (this.#current !== undefined) {
       if (this.#isClosed) return 'draining';
-      return this.#current.resource?.hasPlace === true ? 'idle' : 'busy';
+      return this.#current.resource?.hasCapacity === true ? 'idle' : 'busy';
     }
     if (this.#isRefused) return 'failed';
     if (this.#isPaused) return 'backing_off';
@@ -275,7 +275,7 @@ export class Slot {
     this.#current = instance;
     this.#next = undefined;
     this.#deployment = this.#nextDeployment;
-    this.#isProven = true;
+    this.#hasBeenReady = true;
     this.#note = '';
     this.#history = { ...this.#history, failedStarts: 0 };
     pool.add(instance.resource);
@@ -312,13 +312,13 @@ export class Slot {
     this.#next = undefined;
     this.#leaving.add(next);
     next.end('stopped', why);
-    this.#finishReplacement(new Error(`${this.name} was not replaced: ${why} meanwhile`));
+    this.#finishReplacement(new Error(`${this.name} was not replaced: ${why}`));
   }
 
   #end(why: string): void {
     this.#isClosed = true;
     this.#cancelPause();
-    this.#finishReplacement(new Error(`${this.name} is being ended: ${why}`));
+    this.#finishReplacement(new Error(`${this.name} is being stopped: ${why}`));
   }
 
   #cancelPause(): void {
@@ -335,7 +335,7 @@ export class Slot {
 }
 
 /** Whether an end is a failure, so that the last output lines of the chassis help to explain it. */
-function isBadEnd(reason: EndReason): boolean {
+function isFailure(reason: EndReason): boolean {
   switch (reason) {
     case 'crashed':
     case 'start_failed':

@@ -1,4 +1,4 @@
-// The client examples, run as their heads say, against a mesh with the Calculator sample; and the paper that shows
+// The client examples, run as their heads say, against a mesh with the Calculator sample; and the page that shows
 // them.
 
 import { execFile } from 'node:child_process';
@@ -14,19 +14,19 @@ import { toolPath } from '../kit/tools/tools.ts';
 
 const EXAMPLES = path.join(REPOSITORY, 'examples');
 const CLIENTS = path.join(EXAMPLES, 'clients');
-/** Compiling the client in C++ on a busy machine. */
+/** Compiling the C++ client takes long on a busy machine. */
 const COMPILE_MS = 240_000;
 
 interface Example {
   readonly file: string;
   /**
-   * Goes by the client of Katamari and not by generated code: no Thrift compiler, errors have the names that the mesh
+   * Uses the Katamari client instead of generated code: no Thrift compiler, and errors have the names that the mesh
    * gives them.
    */
   readonly isOwn?: boolean;
-  /** Shows a third way: THeader, or many at once. */
+  /** Shows a third way: THeader, or many calls at once. */
   readonly withHeaders?: boolean;
-  /** The lines of its head, but for the Thrift compiler's; the last one runs it. */
+  /** The commands in its head, except for the Thrift compiler's; the last one runs it. */
   readonly steps: readonly (readonly string[])[];
 }
 
@@ -110,7 +110,7 @@ describe('A client example in', () => {
     );
   }
 
-  test('docs/clients.md is shown as it is in its file', () => {
+  test('docs/clients.md shows each example as it is in its file', () => {
     const page = readFileSync(path.join(REPOSITORY, 'docs', 'clients.md'), 'utf8');
     for (const { file } of Object.values(EXAMPLE_OF)) {
       expect(page.includes(readFileSync(path.join(CLIENTS, file), 'utf8').trimEnd()), file).toBe(true);
@@ -118,7 +118,7 @@ describe('A client example in', () => {
   });
 });
 
-/** A project of somebody's: Katamari and the types of Node installed in it. */
+/** A user's project with Katamari and the types of Node installed. */
 function projectIn(directory: string): void {
   const modules = path.join(directory, 'node_modules');
   mkdirSync(modules);
@@ -129,7 +129,7 @@ function projectIn(directory: string): void {
   writeFileSync(path.join(directory, 'package.json'), '{"type": "module", "dependencies": {"katamari": "*"}}');
 }
 
-/** What the head of an example says to the Thrift compiler. */
+/** The Thrift compiler command in the head of an example. */
 function generatorIn(file: string): string[] {
   const [, text = ''] = /thrift (-r --gen \S+) /.exec(readFileSync(file, 'utf8')) ?? [];
   return ['-nowarn', ...text.split(' ')];

@@ -26,7 +26,7 @@ interface Entries {
   readonly passing: readonly string[];
 }
 
-/** What Consul has of the mesh: keys, and services with passing checks. */
+/** The mesh's data in Consul: keys, and services with passing checks. */
 async function entries(address: string): Promise<Entries> {
   const base = address.includes('://') ? address : `http://${address}`;
   const get = async (path: string): Promise<unknown> => {
@@ -47,7 +47,7 @@ const NOTHING: Entries = { keys: [], passing: [] };
 const KEYS = ['faceplates/one', 'managers/one', 'masters/one'].map((key) => `katamari/test/${key}`);
 const SERVICES = ['katamari-json-rpc', 'katamari-manager', 'katamari-master', 'katamari-stats', 'katamari-thrift'];
 
-/** Waits until everything that this mesh says of itself is in Consul, and in order. */
+/** Waits until all entries of this mesh are in Consul and passing. */
 async function expectEntered(address: string): Promise<void> {
   await until(
     'the entries of the mesh',
@@ -69,7 +69,7 @@ async function change(mesh: MeshProcess): Promise<void> {
     route: { serviceName: 'Work', weights: { '2.0.0': 1 } },
   });
   expect(route.error).toBe(undefined);
-  // It is there for all processes of the mesh at once, and takes the way through Consul here too.
+  // The timeout applies to all processes of the mesh at once, and goes through Consul here too.
   await until('the route to hold', async () => {
     const { result } = await mesh.call('Katamari.getRoutes', { token });
     return (result as unknown[]).length === 1;
@@ -80,7 +80,7 @@ async function version(mesh: MeshProcess): Promise<string | null> {
   return (await mesh.call('Work.say', { text: 'which' })).headers.get('katamari-version');
 }
 
-/** The changed settings hold, for all calls. */
+/** Checks that the changed settings apply to all calls. */
 async function expectChanged(mesh: MeshProcess): Promise<void> {
   const token = mesh.adminToken;
   expect((await mesh.call('Katamari.getSettings', { token })).result).toEqual({ timeoutMs: 7_654 });
@@ -92,11 +92,11 @@ async function expectChanged(mesh: MeshProcess): Promise<void> {
 }
 
 describe('On the embedded Consul', () => {
-  test('the mesh enters itself, its interfaces, and services with passing checks', async () => {
+  test('the mesh registers itself, its interfaces, and services with passing checks', async () => {
     const mesh = await up();
     await expectEntered(mesh.addresses.consul);
     const key = `${mesh.addresses.consul}/v1/kv/katamari/test/managers/one`;
-    // What changes is written in a moment, together with what else changes.
+    // Changes are written together after a short delay.
     await until('both pools to be entered', async () => {
       const { pools } = (await (await fetch(`${key}?raw`)).json()) as { pools: { id: string }[] };
       return (
@@ -111,7 +111,7 @@ describe('On the embedded Consul', () => {
   }, 90_000);
 
   for (const how of ['SIGTERM', 'SIGKILL'] as const) {
-    test(`a changed timeout and route outlive the mesh that ended by ${how}`, async () => {
+    test(`a changed timeout and route survive a mesh that ended by ${how}`, async () => {
       const first = await up();
       await change(first);
       if (how === 'SIGTERM') expect(await first.stop()).toBe(0);
@@ -123,7 +123,7 @@ describe('On the embedded Consul', () => {
 });
 
 describe('On a Consul server', () => {
-  test('the mesh enters itself, and its changed settings outlive it', async () => {
+  test('the mesh registers itself, and its changed settings survive it', async () => {
     const consul = await realConsul();
     const settings = { consul: { address: `http://${consul.address}` } };
     const first = await up({ settings });
@@ -136,7 +136,7 @@ describe('On a Consul server', () => {
     await expectChanged(await up({ settings }));
   }, 120_000);
 
-  test('calls go on and chassis are replaced while it is gone, and the entries come back with it', async () => {
+  test('calls continue and chassis are replaced during an outage, and the entries return after it', async () => {
     const consul = await realConsul();
     const mesh = await up({ settings: { consul: { address: `http://${consul.address}` } } });
     await expectEntered(consul.address);
@@ -150,7 +150,7 @@ describe('On a Consul server', () => {
     await expectChanged(mesh);
   }, 180_000);
 
-  test('a mesh that starts while it is gone serves, and enters itself when it comes, empty as it may be', async () => {
+  test('a mesh that starts during an outage serves, and registers itself when Consul comes up empty', async () => {
     const consul = await realConsul();
     await consul.kill();
     const mesh = await up({ settings: { consul: { address: `http://${consul.address}` } } });
@@ -162,7 +162,7 @@ describe('On a Consul server', () => {
   }, 180_000);
 });
 
-/** Without Consul: what was changed holds, no call fails, and a killed chassis is replaced. */
+/** Checks, without Consul, that changed settings still apply, no call fails, and a killed chassis is replaced. */
 async function expectStillServing(mesh: MeshProcess): Promise<void> {
   for (let n = 0; n < 20; n++) {
     const { error, headers } = await mesh.call('Work.say', { text: String(n) });

@@ -1,6 +1,6 @@
-// What a call costs the mesh in things that can be counted and are the same on every machine: promises, timers,
-// writes, memory asked for, and what is said to Consul while nothing happens. The mesh runs in this process, its
-// chassis in others; the client here is one socket and makes nothing of its own.
+// Costs of a call that can be counted and do not depend on the machine: promises, timers, writes, allocated memory,
+// and requests to Consul while idle. The mesh runs in this process, its chassis in others; the client here is one
+// socket and allocates nothing itself.
 
 import { createHook } from 'node:async_hooks';
 import { connect, Socket } from 'node:net';
@@ -20,7 +20,7 @@ const { args, result } = (parseIdl(readIdlFile(IDL)).services.get('Conformance')
 
 let mesh: TestMesh;
 let socket: Socket;
-/** To the JSON-RPC port. */
+/** For the JSON-RPC port. */
 let http: Socket;
 beforeAll(async () => {
   const deployment = { service: 'Conformance', version: '1.0.0', command: fixture('conformance.ts'), count: 2 };
@@ -39,7 +39,7 @@ afterAll(async () => {
   await mesh?.end();
 });
 
-/** Makes so many calls, so many at a time, and sees that all answers came. */
+/** Makes `count` calls, `atOnce` at a time, and checks that all were answered. */
 async function calls(count: number, atOnce: number, text: string): Promise<void> {
   const call = frameMessage(1, 'echoText', 1, NOTHING, encodeStruct(args, { value: text }));
   const answer = frameMessage(2, 'echoText', 1, NOTHING, encodeStruct(result, { success: text }));
@@ -71,7 +71,7 @@ async function calls(count: number, atOnce: number, text: string): Promise<void>
   expect([isRight, came]).toEqual([true, 0]);
 }
 
-/** The same, of a service that nobody has. */
+/** The same for an unknown service. */
 async function refusedCalls(count: number, atOnce: number): Promise<void> {
   const call = frameMessage(1, 'Nobody:echoText', 1, NOTHING, encodeStruct(args, { value: 'x' }));
   const batch = Buffer.concat(Array.from({ length: atOnce }, () => call));
@@ -98,7 +98,7 @@ async function refusedCalls(count: number, atOnce: number): Promise<void> {
 /** Strict binary, version 1, an exception. */
 const REFUSED = 0x80010003 | 0;
 
-/** Calls over JSON-RPC. Heads of answers differ in length from one to the next, so answers are told by their ends. */
+/** Calls over JSON-RPC. Response heads differ in length, so responses are recognized by their end. */
 async function posts(count: number, atOnce: number): Promise<void> {
   const text = 'x'.repeat(16);
   const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'Conformance.echoText', params: { value: text } });
@@ -124,7 +124,7 @@ async function posts(count: number, atOnce: number): Promise<void> {
   });
 }
 
-/** What was made meanwhile, by the runtime's names for it, and how often sockets were written to. */
+/** Objects created meanwhile, by the runtime's names for them, and the number of socket writes. */
 async function made(work: () => Promise<void>): Promise<(kind: string) => number> {
   const counts = new Map<string, number>();
   const hook = createHook({ init: (_id, kind) => counts.set(kind, (counts.get(kind) ?? 0) + 1) });
@@ -144,9 +144,9 @@ async function made(work: () => Promise<void>): Promise<(kind: string) => number
 }
 
 describe('A call', () => {
-  test('alone makes no promise and no timer, and three writes: the client, to the chassis, the answer', async () => {
+  test('alone creates no promise and no timer, and makes three writes: the client, to the chassis, the reply', async () => {
     const of = await made(() => calls(4_000, 1, 'x'.repeat(16)));
-    // What the mesh does beside makes a few, however many calls there are.
+    // Background work of the mesh creates a few, whatever the number of calls.
     expect(of('PROMISE')).toBeLessThan(2_000);
     expect(of('Timeout')).toBeLessThan(1_000);
     expect(of('Immediate')).toBeLessThan(4_200);
@@ -154,21 +154,21 @@ describe('A call', () => {
     expect(of('write')).toBeLessThan(12_400);
   });
 
-  test('among others on its connection shares its writes with them', async () => {
+  test('shares its writes with other calls on its connection', async () => {
     const of = await made(() => calls(6_400, 32, 'x'.repeat(16)));
     expect(of('PROMISE')).toBeLessThan(2_000);
-    // One write each would be 19,200. What the chassis answers comes in pieces of their choosing.
+    // One write each would be 19,200. The replies of the chassis arrive in pieces of their choosing.
     expect(of('write')).toBeLessThan(6_400);
   });
 
-  test('that is refused at once, among others that are, shares its writes with them', async () => {
+  test('that is refused at once shares its writes with other refused calls', async () => {
     const of = await made(() => refusedCalls(6_400, 32));
     expect(of('PROMISE')).toBeLessThan(2_000);
-    // One write each would be 6,400, beside the 200 of the client.
+    // One write each would be 6,400, plus the 200 of the client.
     expect(of('write')).toBeLessThan(1_000);
   });
 
-  test('of a megabyte is kept in memory once on its way in and once on its way out', async () => {
+  test('of a megabyte is buffered once on its way in and once on its way out', async () => {
     const text = 'x'.repeat(2 ** 20);
     await calls(4, 1, text);
     const spies = (['allocUnsafe', 'allocUnsafeSlow'] as const).map((name) => vi.spyOn(Buffer, name));
@@ -179,13 +179,13 @@ describe('A call', () => {
     } finally {
       for (const spy of spies) spy.mockRestore();
     }
-    // What the runtime reads into is not counted; the messages of this test are, once.
+    // The runtime's read buffers do not count; the messages of this test do, once.
     expect(bytes / 2 ** 20 / 20).toBeLessThan(2.6);
   });
 });
 
 describe('A JSON-RPC call', () => {
-  test('alone makes no promise, no timer and no object of HTTP, and three writes', async () => {
+  test('alone creates no promise, no timer and no HTTP object, and makes three writes', async () => {
     const of = await made(() => posts(4_000, 1));
     expect(of('PROMISE')).toBeLessThan(2_000);
     expect(of('Timeout')).toBeLessThan(1_000);
@@ -194,7 +194,7 @@ describe('A JSON-RPC call', () => {
     expect(of('write')).toBeLessThan(12_400);
   });
 
-  test('among others on its connection shares its writes with them', async () => {
+  test('shares its writes with other calls on its connection', async () => {
     const of = await made(() => posts(6_400, 32));
     expect(of('PROMISE')).toBeLessThan(2_000);
     expect(of('HTTPINCOMINGMESSAGE')).toBeLessThan(100);
@@ -202,26 +202,26 @@ describe('A JSON-RPC call', () => {
   });
 });
 
-test('Calls leave nothing in old memory, also after all memory was looked through', async () => {
+test('Calls leave nothing in the old generation, even after a full garbage collection', async () => {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
   const oldBytes = (): number =>
     getHeapSpaceStatistics().find((space) => space.space_name === 'old_space')?.space_used_size ?? 0;
   const traffic = (): Promise<unknown> => Promise.all([calls(32_000, 32, 'x'.repeat(16)), posts(16_000, 16)]);
-  // While calls are under way: their tables and lists become old memory.
+  // During calls, so that their tables and lists move to the old generation.
   const work = traffic();
   await new Promise((resolve) => setTimeout(resolve, 100));
   collect();
   await work;
   const before = oldBytes();
   await traffic();
-  // A call with all that belongs to it has some kilobytes. The collector may run meanwhile, and then there is less.
+  // A call and its objects take some kilobytes. A concurrent collection can only lower the figure.
   expect((oldBytes() - before) / 48_000).toBeLessThan(100);
 });
 
-test('A mesh at rest asks Consul less than once a second, with its watches, its sessions and its checks', async () => {
+test('An idle mesh makes less than one request a second to Consul, including watches, sessions and checks', async () => {
   const seconds = 6;
   const of = await made(() => new Promise((resolve) => setTimeout(resolve, seconds * 1_000)));
-  // Both ends of a request are in this process, and each makes one.
+  // Both ends of a request are in this process, and each creates one object.
   expect(of('HTTPINCOMINGMESSAGE') / 2 / seconds).toBeLessThan(1);
 });

@@ -21,7 +21,7 @@ afterAll(async () => {
   generated.remove();
 });
 
-/** As the stock Python library is used: argument 1 the port, 2 the transport, 3 how the service is named. */
+/** The usual program with the stock Python library: argument 1 is the port, 2 the transport, 3 the service name. */
 const PYTHON_CLIENT = `
 import sys
 from thrift.transport import TSocket, TTransport
@@ -48,7 +48,7 @@ transport.close()
 `;
 
 describe('The first calls of a user', () => {
-  test('curl to /rpc with Calculator.add of 2 and 40 gives 42', async () => {
+  test('curl to /rpc with Calculator.add of 2 and 40 returns 42', async () => {
     const body = '{"jsonrpc":"2.0","id":1,"method":"Calculator.add","params":{"num1":2,"num2":40}}';
     const { stdout } = await promisify(execFile)('curl', [
       '-s',
@@ -65,7 +65,7 @@ describe('The first calls of a user', () => {
 
   for (const transport of ['unframed', 'framed']) {
     for (const name of ['plain', 'Calculator', 'Calculator@1.0.0']) {
-      test(`a stock Python client gets its answers, ${transport}, ${name === 'plain' ? 'plain' : `multiplexed as ${name}`}`, async () => {
+      test(`a stock Python client gets replies, ${transport}, ${name === 'plain' ? 'plain' : `multiplexed as ${name}`}`, async () => {
         const port = mesh.addresses.thrift.split(':').at(-1) ?? '';
         const said = await python(generated, PYTHON_CLIENT, port, transport, name);
         expect(said.split('\n')).toEqual(['42', '42', '4', '42', '']);
@@ -81,7 +81,7 @@ describe('The first calls of a user', () => {
     }
   });
 
-  test('two versions of one service answer side by side, and the answer says which', async () => {
+  test('two versions of one service answer side by side, and each reply names its version', async () => {
     for (const version of ['1.0.0', '2.0.0']) {
       const { headers, error } = await mesh.call(`Reformulate@${version}.analyze`, { query: 'runing shoes' });
       expect([headers.get('katamari-version'), error]).toEqual([version, undefined]);

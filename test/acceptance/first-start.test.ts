@@ -13,7 +13,7 @@ afterEach(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-/** A command that fails so many times and then runs the test chassis; the file counts the tries. */
+/** A command that fails several times and then runs the test chassis; a file counts the attempts. */
 function failsAtFirst(times: number): { command: string[]; tries: () => number } {
   directory = mkdtempSync(path.join(tmpdir(), 'katamari-tries-'));
   const file = path.join(directory, 'tries');
@@ -26,7 +26,7 @@ function failsAtFirst(times: number): { command: string[]; tries: () => number }
 }
 
 describe('A chassis that fails its first starts', () => {
-  test('is tried again with growing pauses until it serves; a call that waits for it is answered', async () => {
+  test('is restarted with growing pauses until it serves, and a waiting call is answered', async () => {
     const { command, tries } = failsAtFirst(3);
     const restart = { backoffFirst: '50ms', backoffMax: '10s' };
     const { events, ...up } = (mesh = await startTestMesh([work({ command, restart })]));
@@ -47,7 +47,7 @@ describe('A chassis that fails its first starts', () => {
     expect(up.pool('Work@1.0.0').restartsByReason).toEqual({ start_failed: 3 });
   });
 
-  test('does not hold up the others, and never enters its pool', async () => {
+  test('does not delay others, and never enters its pool', async () => {
     const { command } = failsAtFirst(1_000);
     const restart = { backoffFirst: '20ms', backoffMax: '100ms' };
     const up = (mesh = await startTestMesh([

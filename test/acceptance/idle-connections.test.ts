@@ -22,7 +22,7 @@ afterEach(async () => {
 });
 
 describe('2,000 idle connections on the Thrift port', () => {
-  test('do no harm to callers beside them, and cost no call when they go', async () => {
+  test('do not slow down other callers, and cost no call when they close', async () => {
     const up = (mesh = await startMeshProcess({ deployments: [work({ count: 2 })] }));
     const status = (): Promise<MeshStatus> => up.status();
     const port = Number(up.addresses.thrift.split(':').at(-1));
@@ -41,7 +41,7 @@ describe('2,000 idle connections on the Thrift port', () => {
     const before = await status();
     for (let n = 0; n < IDLE; n++) {
       const socket = connect(port, '127.0.0.1');
-      // Every second one has begun a frame and does not go on with it.
+      // Every second one sends the start of a frame.
       if (n % 2 === 1) socket.write(Buffer.from([0, 0, 0, 40, 0x80, 1]));
       socket.on('error', () => undefined);
       idle.push(socket);
@@ -53,7 +53,7 @@ describe('2,000 idle connections on the Thrift port', () => {
     const during = await status();
     expect(during.calls.accepted - before.calls.accepted).toBe(200);
     expect(during.calls.replied).toBe(during.calls.accepted);
-    // 50 KB a connection would be far too much.
+    // 50 KB per connection would be far too much.
     expect(during.rssBytes - before.rssBytes).toBeLessThan(100 * 2 ** 20);
     for (const socket of idle) socket.destroy();
     await until('all to be gone', async () => (await status()).connections['thrift'] === 2);

@@ -1,6 +1,6 @@
-// Long pipelines and large values through a whole mesh: 1,000 calls on one connection over four resources, strings of
-// 10 MB and lists of a million elements in every encoding of the Thrift port, again and again without the process
-// growing.
+// Long pipelines and large values through a whole mesh: 1,000 calls on one connection over four resources, and
+// strings of 10 MB and lists of a million elements in every encoding of the Thrift port, repeatedly, with constant
+// memory.
 
 import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
@@ -28,14 +28,14 @@ let port: number;
 beforeAll(async () => {
   mesh = await startMeshProcess({
     deployments: [{ service: 'Conformance', version: '1.0.0', command: fixture('conformance.ts'), count: 4 }],
-    // JSON writes a list of a million numbers in more than one byte each.
+    // In JSON, a list of a million numbers takes more than one byte per number.
     settings: { limits: { frame: '32MiB' } },
   });
   port = Number(mesh.addresses.thrift.split(':').at(-1));
 }, 60_000);
 afterAll(() => mesh?.end());
 
-/** Sends calls on one connection, and reads as many answers. */
+/** Sends calls on one connection, and reads as many replies. */
 async function exchange(
   manner: WireFormat,
   name: string,
@@ -74,7 +74,7 @@ function textResult(text: string): Buffer {
 
 describe('1,000 calls on one connection over four resources', () => {
   for (const manner of MANNERS) {
-    test(`have 1,000 right answers in ${manner.transport} ${manner.protocol}`, async () => {
+    test(`get 1,000 correct replies in ${manner.transport} ${manner.protocol}`, async () => {
       const texts = Array.from({ length: 1_000 }, (_, n) => `${n} ${'x'.repeat(n % 50)}`);
       const answers = await exchange(
         manner,
@@ -88,7 +88,7 @@ describe('1,000 calls on one connection over four resources', () => {
 });
 
 describe('Large values', () => {
-  test('of 10 MB and of a million elements come back as they went, and the process stays level', async () => {
+  test('of 10 MB and of a million elements return unchanged, and memory stays constant', async () => {
     const text = 'ä"\\ '.repeat(2_000_000);
     const expected = textResult(text);
     expect(expected.length).toBeGreaterThan(10_000_000);
@@ -103,9 +103,9 @@ describe('Large values', () => {
       }
       return (await mesh.status()).rssBytes;
     };
-    // Some 170 MB go through in a round. Collectors let a process stand at several times what it keeps for a while,
-    // so the lowest of three rounds is what it needs, and it must come down to that again: one that kept a single
-    // value of each round would be some 200 MB above it after five more.
+    // About 170 MB pass through per round. For a while, the heap may be several times what is retained, so the
+    // minimum of three rounds is taken as the base, and memory must return to it: retaining one value per round would
+    // be some 200 MB more after five further rounds.
     const needed = Math.min(await round(), await round(), await round());
     for (let n = 0; n < 4; n++) await round();
     let last = await round();

@@ -1,6 +1,6 @@
 // A large mesh in one real Consul: 100 managers with 1,000 resources in 200 pools, each with its own session and
-// record, and two faceplates that link to all of them. How fast a change reaches every faceplate, and what Consul has
-// to write while nothing changes.
+// record, and two faceplates that connect to all of them. Measures how fast a change reaches every faceplate, and
+// what is written to Consul while nothing changes.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseIdl } from '../../core/idl/mod.ts';
@@ -51,9 +51,9 @@ const managers: Simulated[] = [];
 const fleets: Fleet[] = [];
 
 beforeAll(async () => {
-  // Every one of them would be a machine of its own; Consul lets one machine have 200 connections.
+  // In reality each manager is a machine of its own; Consul allows 200 connections per machine.
   consul = await startRealConsul({ config: { limits: { http_max_conns_per_client: 2_000 } } });
-  // All of them at one address: what is simulated is the membership, not the work.
+  // All share one address: the test simulates membership, not work.
   link = await startLinkServer('tcp:127.0.0.1:0', {
     send: (_call, sink) => sink.reply({ isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT }),
     limits: DEFAULT_LIMITS,
@@ -119,7 +119,7 @@ function follow(name: string): Fleet {
 const living = (fleet: Fleet): number => fleet.offers().reduce((sum, { alive }) => sum + alive, 0);
 const isEverywhere = (alive: number): boolean => fleets.every((fleet) => living(fleet) === alive);
 
-/** Entries in Consul's log of writes so far. */
+/** Number of entries in Consul's raft log so far. */
 async function writes(): Promise<number> {
   const answer = await fetch(`http://${consul.address}/v1/agent/self`);
   const { Stats } = (await answer.json()) as { Stats: { raft: { last_log_index: string } } };
@@ -127,7 +127,7 @@ async function writes(): Promise<number> {
 }
 
 describe('100 managers with 1,000 resources in 200 pools', () => {
-  test('are all known to every faceplate that starts, and linked', async () => {
+  test('are known and connected to every faceplate that starts', async () => {
     const beganMs = performance.now();
     for (let n = 0; n < MANAGERS; n++) managers.push(simulate(n));
     fleets.push(follow('one'), follow('two'));
@@ -138,7 +138,7 @@ describe('100 managers with 1,000 resources in 200 pools', () => {
     expect(versions.size).toBe(POOLS);
   }, 60_000);
 
-  test('a change of one reaches every faceplate', async () => {
+  test('propagate a change of one manager to every faceplate', async () => {
     const tookMs: number[] = [];
     for (let round = 0; round < 10; round++) {
       const one = managers[round * 7] as Simulated;
@@ -156,16 +156,16 @@ describe('100 managers with 1,000 resources in 200 pools', () => {
     expect(sorted).toHaveLength(10);
   }, 60_000);
 
-  test('write next to nothing while nothing changes', async () => {
+  test('write almost nothing while nothing changes', async () => {
     const before = await writes();
     await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
     const perMinute = ((await writes()) - before) * (60_000 / QUIET_MS);
     process.stdout.write(`many managers: ${perMinute} writes a minute in Consul while nothing changes\n`);
-    // Once in a while an agent refreshes what it has: fewer than one a manager, far from one for each pair of them.
+    // An agent refreshes its entries now and then: fewer writes than managers, far fewer than pairs of managers.
     expect(perMinute).toBeLessThan(MANAGERS * 2);
   }, 60_000);
 
-  test('a thousand changes at once are written as many times as managers changed, not as often as they changed', async () => {
+  test('coalesce a thousand simultaneous changes into one write per changed manager', async () => {
     const before = await writes();
     for (let times = 0; times < 10; times++) {
       for (const one of managers) {

@@ -1,6 +1,6 @@
-// The cross-language matrix, a good part of it: each client language against each chassis language, in several of its
-// manners, different ones for each chassis so that all of them occur; and the same calls over JSON-RPC. `npm run
-// matrix` runs the whole and prints it.
+// A large part of the cross-language matrix: each client language against each chassis language in several of its
+// transports and protocols. They differ for each chassis, so that all occur. The same calls are made over JSON-RPC.
+// `npm run matrix` runs and prints the whole matrix.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { cppPrograms, javaClient } from '../kit/matrix/build.ts';
@@ -13,12 +13,12 @@ import { runClient, runsOf } from '../kit/matrix/matrix.ts';
 import type { TestMesh } from '../kit/mesh/mesh.ts';
 
 const TRIED: readonly ChassisLanguage[] = ['TypeScript', 'Python', 'Ruby', 'C++'];
-/** Of the runs of a client, every fourth to each of the four chassis; of a client that has few, all. */
+/** A quarter of a client's runs for each of the four chassis; all runs of a client that has few. */
 const SHARE = TRIED.length;
 const FEW = 8;
 
 function isTurn(run: number, runs: number, place: number, turn: number): boolean {
-  // Plain and multiplexed ones take turns too.
+  // Plain and multiplexed runs alternate too.
   return runs <= FEW || (run + (run >> 1) + place) % SHARE === turn;
 }
 
@@ -36,7 +36,7 @@ for (const [turn, chassis] of TRIED.entries()) {
     afterAll(() => mesh?.end());
 
     for (const [place, language] of LANGUAGES.entries()) {
-      test(`gives a client in ${language} the answers that it gives directly, however that client speaks`, async () => {
+      test(`gives a client in ${language} the expected replies, in each transport and protocol`, async () => {
         const all = runsOf(language, thriftPort(mesh as TestMesh));
         const runs = all.filter((_, n) => isTurn(n, all.length, place, turn));
         const results = await runClient(language, runs);
@@ -50,7 +50,7 @@ for (const [turn, chassis] of TRIED.entries()) {
       }, 120_000);
     }
 
-    test('gives the same answers over JSON-RPC', async () => {
+    test('gives the same replies over JSON-RPC', async () => {
       const answers: string[] = [];
       const calls = matrixCalls(`json ${chassis}`);
       for (const { method, args } of calls) {
@@ -66,7 +66,7 @@ for (const [turn, chassis] of TRIED.entries()) {
           answers.push('error');
         }
       }
-      // JSON has no minus zero; what is in an exception is compared by the Thrift clients.
+      // JSON has no minus zero. The Thrift clients compare the contents of exceptions.
       const expected = calls.map(({ title, expected: text }) =>
         title === 'real minus zero'
           ? 'ok "0000000000000000"'
@@ -82,7 +82,7 @@ for (const [turn, chassis] of TRIED.entries()) {
   });
 }
 
-test('Over the chassis, every manner of every client has a turn', () => {
+test('Every transport and protocol of every client is used with some chassis', () => {
   for (const [place, language] of LANGUAGES.entries()) {
     const all = runsOf(language, 0);
     const seen = new Set(

@@ -11,8 +11,8 @@ afterEach(async () => {
 });
 
 /**
- * A mesh of chassis that will not hear: one computes, one is stopped, one is deaf to SIGTERM, one has started a
- * process of its own.
+ * A mesh of uncooperative chassis: one computes, one is stopped, one ignores SIGTERM, and one has started a child
+ * process.
  */
 async function deafMesh(): Promise<{ mesh: MeshProcess; all: number[] }> {
   mesh = await startMeshProcess({
@@ -25,7 +25,7 @@ async function deafMesh(): Promise<{ mesh: MeshProcess; all: number[] }> {
     ],
   });
   const up = mesh;
-  // Nobody waits for this one; the end of the mesh rejects it.
+  // This call is not awaited; the end of the mesh rejects it.
   up.call('Work@1.0.0.spin', { ms: 100_000 }).catch(() => undefined);
   const pid = async (version: string): Promise<number> =>
     (await up.status()).pools.find((pool) => pool.version === version)?.resources[0]?.pid as number;
@@ -34,10 +34,10 @@ async function deafMesh(): Promise<{ mesh: MeshProcess; all: number[] }> {
   await until('the first to compute', async () =>
     (await up.status()).pools.some(({ version, resources }) => version === '1.0.0' && resources[0]?.state === 'busy'),
   );
-  // In the moment of its exec a process shows no environment, by which it would be known.
+  // During its exec, a process has no environment and cannot be recognized by the marker.
   await until('the grandchild to be seen', () => up.descendants().includes(grandchild));
   const all = up.descendants();
-  // Four chassis, the grandchild, and the helper that ends them.
+  // Four chassis, the grandchild, and the reaper.
   expect(all.length).toBe(6);
   return { mesh: up, all };
 }
@@ -57,7 +57,7 @@ describe('No chassis outlives its mesh', () => {
     expect(mesh.descendants()).toEqual([]);
   }, 60_000);
 
-  test('not when somebody killed the helper that ends them, a moment before', async () => {
+  test('not when the reaper was killed just before', async () => {
     const { mesh } = await deafMesh();
     await mesh.call('Work@4.0.0.spawnChild');
     const helpers = (): number[] => mesh.descendants().filter(isHelper);
@@ -68,9 +68,9 @@ describe('No chassis outlives its mesh', () => {
     await until('every process to end', () => mesh.descendants().length === 0);
   }, 60_000);
 
-  test('not when the mesh is told to end: it drains, ends them in steps, and exits with 0', async () => {
+  test('not when the mesh is stopped: it drains, ends them in steps, and exits with 0', async () => {
     const { mesh, all } = await deafMesh();
-    // The one that computes would be waited for.
+    // The drain would wait for the computing one.
     const { pools } = await mesh.status();
     process.kill(pools.find(({ version }) => version === '1.0.0')?.resources[0]?.pid as number, 'SIGKILL');
     expect(await mesh.stop()).toBe(0);
@@ -79,7 +79,7 @@ describe('No chassis outlives its mesh', () => {
   }, 60_000);
 });
 
-/** The shell that ends what a mesh leaves behind. Told by what it is to do: chassis come and go meanwhile. */
+/** The reaper's shell. It is recognized by its command, because chassis come and go meanwhile. */
 function isHelper(pid: number): boolean {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes("trap '' INT TERM HUP");

@@ -8,7 +8,7 @@ import { until } from '../kit/tools/wait.ts';
 
 const IDL = fileURLToPath(new URL('../fixtures/idl/plain.thrift', import.meta.url));
 
-/** A server as the library's tutorial has it; it knows nothing of a mesh. */
+/** A server as in the library's tutorial, without any mesh code. */
 const PYTHON_SERVER = `
 import os, sys, time
 from thrift.transport import TSocket, TTransport
@@ -68,7 +68,7 @@ afterAll(async () => {
 });
 
 describe('A plain Thrift server, without the SDK', () => {
-  test('is a pool like any other: over JSON-RPC, over Thrift, in the status and in rpc.discover', async () => {
+  test('is an ordinary pool: over JSON-RPC, over Thrift, in the status and in rpc.discover', async () => {
     expect((await mesh.call('Plain.add', { num1: 2, num2: 40 })).result).toBe(42);
     expect(mesh.pool('Plain@1.0.0').alive).toBe(2);
     const { result } = await mesh.call('rpc.discover');
@@ -92,7 +92,7 @@ except Refused as refused:
     expect(await python(generated, client, port)).toBe('42\nbecause\n');
   }, 30_000);
 
-  test('has its declared exceptions and its failures passed on, and stays up', async () => {
+  test('returns its declared exceptions and its errors to callers, and survives', async () => {
     expect((await mesh.call('Plain.refuse', { why: 'because' })).error).toMatchObject({
       code: -32_050,
       data: { exception: 'Refused', why: 'because' },
@@ -104,7 +104,7 @@ except Refused as refused:
     expect(mesh.mesh.pids().length).toBe(before);
   });
 
-  test('is started again when it is killed; the call inside fails, an idempotent one does not', async () => {
+  test('is restarted when it is killed; the call inside fails unless it is idempotent', async () => {
     const napping = mesh.call('Plain.nap', { seconds: 5 });
     const victim = await until('it to nap', () =>
       mesh.pool('Plain@1.0.0').resources.find(({ state }) => state === 'busy'),
@@ -122,7 +122,7 @@ except Refused as refused:
     await until('both', () => mesh.pool('Plain@1.0.0').alive === 2);
   }, 30_000);
 
-  test('is killed and started again when it does not answer in time', async () => {
+  test('is killed and restarted when it does not answer in time', async () => {
     const late = await mesh.call('Plain.nap', { seconds: 60 }, { 'katamari-timeout-ms': '300' });
     expect(late.error?.data).toMatchObject({ code: 'timeout', stage: 'service' });
     await until('it to be replaced', () => mesh.pool('Plain@1.0.0').restartsByReason.hung === 1);

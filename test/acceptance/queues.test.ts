@@ -38,7 +38,7 @@ describe('Six callers of a 4 s method on one resource, with a timeout of 10 s', 
   }, 60_000);
 });
 
-describe('A pool that is busy for ever', () => {
+describe('A permanently busy pool', () => {
   test('refuses at once with Retry-After when its queue is full, while /status counts its busy resources as alive', async () => {
     const mesh = await ready([work({ count: 2, queue: { max: 4 } })], { timeout: '60s' });
     const { jsonRpc, stats } = mesh.mesh.addresses;
@@ -86,7 +86,7 @@ describe('A client that disconnects', () => {
     expect(mesh.mesh.status().calls.cancelled).toBe(3);
   }, 30_000);
 
-  test('while its call runs leaves the chassis at work, which serves the next one afterwards', async () => {
+  test('while its call runs leaves the chassis working, which serves the next call afterwards', async () => {
     const mesh = await ready([work()]);
     const thrift = await rawThrift(thriftPort(mesh));
     thrift.send(callBytes(WORK, 'take', { ms: 300 }));
@@ -100,7 +100,7 @@ describe('A client that disconnects', () => {
 });
 
 describe('A chassis that is killed while it works', () => {
-  test('is reported to its caller before anything else has to end', async () => {
+  test('fails its call before other work has to end', async () => {
     const mesh = await ready([work()], { timeout: '60s' });
     const tookMs: number[] = [];
     for (let n = 1; n <= 3; n++) {
@@ -116,7 +116,7 @@ describe('A chassis that is killed while it works', () => {
         return alive === 1 && restartsByReason.crashed === n;
       });
     }
-    // Judged by the acceptance script; here for whoever reads the log.
+    // The acceptance script judges this figure; it is printed for readers of the log.
     console.log(`From the kill to the caller's error: ${tookMs.map((ms) => `${ms.toFixed(1)} ms`).join(', ')}`);
     expect(mesh.pool('Work@1.0.0').restartsByReason).toEqual({ crashed: 3 });
   }, 30_000);
@@ -125,11 +125,11 @@ describe('A chassis that is killed while it works', () => {
 function expectFailed({ status, error }: JsonRpcAnswer): void {
   expect([status, error?.code, error?.data?.['code']]).toEqual([502, -32_004, 'resource_failed']);
   expect(error?.message).toMatch(
-    /^Work@1\.0\.0\/1 failed while it worked on take: .*; send the call again if it may run twice$/,
+    /^Work@1\.0\.0\/1 failed while it worked on take: .*; send the call again if it is safe to run twice$/,
   );
 }
 
-/** A call nobody waits for; the returned function hangs up. */
+/** A call without a reader for its reply. Returns a function that disconnects. */
 function hangingCall(url: string, method: string, params: object): () => void {
   const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params });
   const sent = request(`${url}/rpc`, { method: 'POST', agent: false, headers: { 'content-length': body.length } });

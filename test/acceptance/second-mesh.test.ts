@@ -13,7 +13,7 @@ async function up(options: MeshProcessOptions = {}): Promise<MeshProcess> {
   return mesh;
 }
 
-/** How a mesh that must not come up ended. */
+/** The exit of a mesh that must not start. */
 async function refused(options: MeshProcessOptions): Promise<MeshEnded> {
   try {
     await up(options);
@@ -25,7 +25,7 @@ async function refused(options: MeshProcessOptions): Promise<MeshEnded> {
 }
 
 describe('A second mesh', () => {
-  test('on a port of the first is refused, with the port, its key and what to do', async () => {
+  test('on a port of the first is refused, with the port, its key and the remedy', async () => {
     const first = await up();
     const { thrift, jsonRpc, stats, link, consul } = first.addresses;
     for (const [key, address] of Object.entries({ thrift, jsonRpc, stats, link, consul })) {
@@ -39,7 +39,7 @@ describe('A second mesh', () => {
     expect((await first.call('Work.say', { text: 'the first goes on' })).result).toBe('the first goes on');
   }, 120_000);
 
-  test('on the data directory of the first is refused, and the first goes on', async () => {
+  test('on the data directory of the first is refused, and the first continues', async () => {
     const first = await up();
     const { code, stderr } = await refused({ directory: first.directory });
     expect(code).toBe(1);
@@ -48,7 +48,7 @@ describe('A second mesh', () => {
     expect((await first.call('Work.say', { text: 'the first goes on' })).result).toBe('the first goes on');
   }, 60_000);
 
-  test('on the data directory of one that was killed comes up', async () => {
+  test('on the data directory of a killed mesh starts', async () => {
     const first = await up();
     await first.kill('process');
     const second = await up({ directory: first.directory });

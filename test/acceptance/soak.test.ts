@@ -2,8 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { runSoak } from '../kit/mesh/soak.ts';
 
 describe('The mesh under load', () => {
-  // The long run, with every figure, is `npm run soak`.
-  test('settles every call, and fails only those inside a chassis that was killed, stopped, crashed or hung', async () => {
+  // `npm run soak` is the long run with all figures.
+  test('settles every call, and fails only calls inside a chassis that was killed, stopped, crashed or hung', async () => {
     const report = await runSoak({ seconds: 10, clients: 32, kills: 10, seed: 20_260_101 });
     expect(report.violations).toEqual([]);
     expect(report.incidents.filter(({ what }) => what.startsWith('SIG')).length).toBe(10);

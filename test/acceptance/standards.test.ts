@@ -15,7 +15,7 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => mesh.end());
 
-/** A little of everything, over both faceplates. */
+/** A few calls of every kind over both faceplates. */
 async function makeTraffic(): Promise<void> {
   const files = ['calculator', 'troublemaker', 'reformulate'].map((name) => new URL(`${name}.thrift`, examples));
   const interfaces = new Map(files.flatMap((file) => [...parseIdl(readIdlFile(file)).services]));
@@ -40,9 +40,9 @@ async function makeTraffic(): Promise<void> {
 }
 
 describe('A mesh with traffic on it', () => {
-  test('has metrics that promtool accepts without a word, and they tell what happened', async () => {
+  test('has metrics that promtool accepts without a warning, and that match the traffic', async () => {
     await makeTraffic();
-    // A caller has its error when the link closes, a moment before the process' end is known and counted.
+    // The caller gets its error when the link closes, shortly before the exit of the process is noticed and counted.
     await until('the crashes to be counted', async () => {
       const pools = (await mesh.status()).pools;
       return pools.find(({ service }) => service === 'Troublemaker')?.restartsByReason.crashed === 3;
@@ -63,7 +63,7 @@ describe('A mesh with traffic on it', () => {
     expect(metrics).toMatch(/katamari_\w+\{[^}]*reason="crashed"[^}]*\} 3$/m);
   }, 60_000);
 
-  test('describes itself by rpc.discover and /openrpc.json in a document that the OpenRPC meta-schema accepts', async () => {
+  test('publishes a document at rpc.discover and /openrpc.json that the OpenRPC meta-schema accepts', async () => {
     const validate = openRpcValidator();
     const { result } = await mesh.call('rpc.discover');
     expect([validate(result), validate.errors]).toEqual([true, null]);
@@ -74,7 +74,7 @@ describe('A mesh with traffic on it', () => {
       expect(names).toContain(name);
   });
 
-  test('hands out the IDL of each service, which says the same as the file of its chassis', async () => {
+  test('publishes the IDL of each service, equal to the file of its chassis', async () => {
     const text = await (await fetch(`${mesh.addresses.jsonRpc}/idl/Calculator.thrift`)).text();
     const served = parseIdl({ main: 'served.thrift', files: { 'served.thrift': text } }).services.get('Calculator');
     const own = parseIdl(readIdlFile(new URL('calculator.thrift', examples))).services.get('Calculator');

@@ -1,5 +1,4 @@
-// Servers as people have them, in Python and Ruby, with nothing of Katamari in them: each is made a pool of 4 by
-// configuration alone.
+// Common Thrift servers in Python and Ruby without any Katamari code. Configuration alone makes each a pool of 4.
 
 import { execFile } from 'node:child_process';
 import path from 'node:path';
@@ -15,7 +14,7 @@ import { until } from '../kit/tools/wait.ts';
 
 const IDL = path.join(REPOSITORY, 'test/fixtures/idl/stock.thrift');
 
-/** What a server is, in the words of its own library and in those of katamari.yaml. */
+/** The kind of server, in the terms of its library and of katamari.yaml. */
 interface Stock {
   readonly language: 'python' | 'ruby';
   readonly kind: 'simple' | 'threaded' | 'pool';
@@ -23,7 +22,7 @@ interface Stock {
   readonly protocol: string;
   readonly listen?: 'unix';
   readonly concurrency?: number;
-  /** 4 unless told: the others are here for what they speak. */
+  /** 4 by default; the other servers are here for their transports and protocols. */
   readonly copies?: number;
 }
 
@@ -65,7 +64,7 @@ describe.each(STOCKS.map((stock, n) => ({ ...stock, version: versionOf(n) })))(
     const id = `Stock@${version}`;
     const call = (method: string, params?: unknown) => mesh.call(`${id}.${method}`, params);
 
-    test('answers as a pool of chassis does, each copy on connections of its own', async () => {
+    test('answers like a pool of chassis, and each copy has its own connections', async () => {
       expect((await call('add', { num1: 2, num2: -40 })).result).toBe(-38);
       const parcel = {
         bytes: Buffer.from([0, 0xff, 0x80, 0x0a, 0x22]).toString('base64'),
@@ -87,8 +86,8 @@ describe.each(STOCKS.map((stock, n) => ({ ...stock, version: versionOf(n) })))(
       expect((await call('connections')).result).toBe(concurrency);
     }, 30_000);
 
-    test('gets oneway calls as such, and no answer is taken for that of another call', async () => {
-      // Ruby's library answers a oneway call that fails.
+    test('gets oneway calls as such, and no reply is taken for that of another call', async () => {
+      // Ruby's library replies to a oneway call that fails.
       for (const word of ['one', language === 'ruby' ? '' : 'none', 'two']) {
         expect((await call('note', { word })).error).toBeUndefined();
         expect((await call('add', { num1: 1, num2: 1 })).result).toBe(2);
@@ -97,7 +96,7 @@ describe.each(STOCKS.map((stock, n) => ({ ...stock, version: versionOf(n) })))(
       expect(noted.flatMap(({ result }) => result as string[])).toContain('two');
     });
 
-    test('never sees a field that its own interface does not have', async () => {
+    test('never receives a field that its own interface does not have', async () => {
       const headers = {
         'katamari-key': 'sticky',
         'katamari-tags': 'fast',
@@ -106,8 +105,8 @@ describe.each(STOCKS.map((stock, n) => ({ ...stock, version: versionOf(n) })))(
       // The copy that was freed last is used first.
       await mesh.call(`${id}.add`, { num1: 1, num2: 2 }, headers);
       await mesh.call(`${id}.note`, { word: 'three' }, headers);
-      // Who sends a context of its own is not believed, and nobody hears of it; a field that a newer interface has
-      // passes, so notes are taken.
+      // A client's own context is removed without an error. A field of a newer interface passes, so notes are used
+      // here.
       const client = await rawThrift(Number(mesh.mesh.addresses.thrift.split(':').at(-1)));
       const context = Buffer.from('0c7fff0b0002000000013900', 'hex');
       const numbers = Buffer.from('0800010000000108000200000002', 'hex');
@@ -125,7 +124,7 @@ describe.each(STOCKS.map((stock, n) => ({ ...stock, version: versionOf(n) })))(
       expect(seen.filter((one) => !allowed.test(one))).toEqual([]);
     });
 
-    test('is started again when it is killed, and the call goes to another', async () => {
+    test('is restarted when it is killed, and the call goes to another copy', async () => {
       const before = (await call('pid')).result as number;
       process.kill(before, 'SIGKILL');
       const after = await call('pid');
@@ -154,8 +153,8 @@ describe('A health check', () => {
     expect(mesh.events.map(({ text }) => text).join('\n')).toContain(note);
   });
 
-  test('keeps a server that is not well at its start away from callers', async () => {
-    // At a socket: another mesh in this process would take the same ports.
+  test('keeps a server that is unhealthy at its start away from callers', async () => {
+    // Over a socket, because another mesh in this process would use the same ports.
     const plain = deploymentOf({ ...(STOCKS[0] as Stock), language: 'ruby', listen: 'unix' }, '1.0.0', {});
     const sick = await startTestMesh(
       [
@@ -177,7 +176,7 @@ describe('A health check', () => {
     }
   }, 30_000);
 
-  test('takes no part in what callers are told, and its answers reach none of them', async () => {
+  test('does not count in the statistics, and its replies reach no caller', async () => {
     for (let n = 0; n < 200; n++) expect((await mesh.call(`${id}.add`, { num1: n, num2: 1 })).result).toBe(n + 1);
     expect(failed()).toBe(3);
   });

@@ -1,5 +1,5 @@
-// The C++ kit, built and installed as a user would, in a real mesh: the tour of chassis-sdk/cpp/examples, and the
-// service that `katamari conform` asks for everything. What conform shows is not shown again here.
+// The C++ kit, built and installed as a user does, in a real mesh: the tour of chassis-sdk/cpp/examples, and the
+// service that `katamari conform` tests. Properties that conform checks are not tested again here.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -51,7 +51,7 @@ async function value(
 const pidOf = async (headers = {}): Promise<number> => ((await value('whoAreYou', {}, headers)) as { pid: number }).pid;
 
 describe('A chassis in C++', () => {
-  test('says what it is: details, and an interface with all that it includes', async () => {
+  test('describes itself: details, and an interface with all its includes', async () => {
     const pool = mesh.pool('Tour@2.0.0');
     expect([pool.tags, pool.alive]).toEqual([['sample'], 1]);
     const { result } = await mesh.call('rpc.discover');
@@ -59,7 +59,7 @@ describe('A chassis in C++', () => {
     expect(names).toEqual(expect.arrayContaining(['Tour.add', 'Tour.whoAreYou']));
   });
 
-  test('answers, with values and with the exceptions that are declared', async () => {
+  test('returns values and declared exceptions', async () => {
     expect(await value('add', { a: 2, b: 40 })).toBe(42);
     expect(await value('whoAreYou')).toMatchObject({ resource: expect.stringMatching(/^Tour@1\.0\.0\/[12]$/) });
     expect((await mesh.call('Tour.divide', { dividend: 7, divisor: 0 })).error).toMatchObject({
@@ -68,7 +68,7 @@ describe('A chassis in C++', () => {
     });
   });
 
-  test('answers what is thrown undeclared with its message, logs it with its type, and stays up', async () => {
+  test('returns an undeclared exception with its message, logs it with its type, and survives', async () => {
     const before = await pidOf();
     const { error } = await mesh.call('Tour.fail', { why: 'the roof fell in' });
     expect(error?.message).toContain('Tour.fail failed: the roof fell in');
@@ -77,13 +77,13 @@ describe('A chassis in C++', () => {
     await until('the line in the log', () => mesh.lines.some((one) => line.test(one)));
   });
 
-  test('runs oneway methods, and what it logs has its name', async () => {
+  test('runs oneway methods, and its log lines carry its name', async () => {
     await value('note', { text: 'hello' });
     const line = /info Tour@1\.0\.0\/\d: json-rpc 127\.0\.0\.1.* notes: hello$/;
     await until('the line in the log', () => mesh.lines.some((one) => line.test(one)));
   });
 
-  test('knows of its call who makes it, for how long, in which trace', async () => {
+  test('gives handlers the caller, the deadline and the trace of a call', async () => {
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
     const facts = await value(
       'facts',
@@ -107,34 +107,34 @@ describe('A chassis in C++', () => {
     expect(timeLeftMs > 0 && timeLeftMs <= 5000).toBe(true);
   });
 
-  test('calls other services with their generated clients', async () => {
+  test('calls other services through generated clients', async () => {
     expect(await value('sum', { numbers: [1, 2, 3], version: '2.0.0' })).toBe(6);
     expect(await value('sum', { numbers: [-1, 50], version: '1.0.0' }, V2)).toBe(49);
   });
 
-  test('hears what the mesh says against such a call', async () => {
+  test('gets the errors of the mesh for such calls', async () => {
     const { error } = await mesh.call('Tour.sum', { numbers: [1], version: '3.0.0' });
     expect(error?.message).toMatch(/Tour\.sum failed: No pool offers Tour@3\.0\.0/);
   });
 
-  test('ends a call that waits for its own pool within its time', async () => {
+  test('times out a call that waits for its own pool', async () => {
     const working = mesh.call('Tour.work', { ms: 60_000 }, { 'katamari-timeout-ms': '1500' });
     await until('one copy to work', () => mesh.pool('Tour@1.0.0').free === 1);
     const { error } = await mesh.call('Tour.sum', { numbers: [1], version: '1.0.0' }, { 'katamari-timeout-ms': '600' });
     expect(error?.message).toContain('Tour.sum failed: ');
-    // The one that works looks whether anybody still waits, and ends then: it is not taken for hung.
+    // The running handler checks whether its call is cancelled and ends, so it does not count as hung.
     await working;
     await until('both to be free again', () => mesh.pool('Tour@1.0.0').free === 2);
     expect(mesh.pool('Tour@1.0.0').restartsByReason).toEqual({});
   });
 
-  test('works on as many calls at once as it says', async () => {
+  test('runs as many concurrent calls as it declares', async () => {
     const calls = [1, 2, 3, 4].map(() => mesh.call('Tour.work', { ms: 1_000 }, V2));
     await until('four calls in one process', () => mesh.pool('Tour@2.0.0').resources[0]?.inFlight === 4);
     expect((await Promise.all(calls)).map(({ result }) => result)).toEqual([true, true, true, true]);
   });
 
-  test('is replaced when a handler asks for it, after the answer', async () => {
+  test('is replaced on request of a handler, after the reply', async () => {
     const before = await pidOf(V2);
     expect(await value('lastWords', {}, V2)).toBe('That was all.');
     await until('its end', () => !isAlive(before));
@@ -143,7 +143,7 @@ describe('A chassis in C++', () => {
     expect(mesh.pool('Tour@2.0.0').restartsByReason).toEqual({ retired: 1 });
   });
 
-  test('is replaced when it is told to end with SIGTERM', async () => {
+  test('is replaced after a SIGTERM', async () => {
     const before = await pidOf(V2);
     process.kill(before, 'SIGTERM');
     await until('its end', () => !isAlive(before));
@@ -173,8 +173,8 @@ describe('The C++ kit', () => {
     120_000,
   );
 
-  test('is an ordinary framed server on 127.0.0.1:9095 when it is run by hand', async () => {
-    // In a network of its own: the port may be taken here.
+  test('is an ordinary framed server on 127.0.0.1:9095 when it is started manually', async () => {
+    // In a network namespace of its own, because the port may be taken here.
     const script = 'ip link set lo up && exec "$0"';
     const own = process.getuid?.() === 0 ? '-n' : '-rn';
     const child = spawn(toolPath('unshare'), [own, '/bin/sh', '-c', script, programs.tour], { cwd: CPP_TOUR });
@@ -191,7 +191,7 @@ describe('The C++ kit', () => {
     expect(await ended).toBe(0);
   });
 
-  /** Linked to a program as by its manager, for as long as `use` takes. */
+  /** Linked to a program like its manager, while `use` runs. */
   async function linked(
     program: string,
     env: Readonly<Record<string, string>>,
@@ -218,7 +218,7 @@ describe('The C++ kit', () => {
     }
   }
 
-  test('describes all that it was told', async () => {
+  test('describes every configured property', async () => {
     await linked(programs.conformance, { CONFORMANCE_IDL: CONFORMANCE, CONFORMANCE_CONCURRENCY: '3' }, async (call) => {
       const describe = chassisInterface().methods.get('describe') as Method;
       const { body } = await call('katamari.Chassis:describe', EMPTY_STRUCT);
@@ -239,7 +239,7 @@ describe('The C++ kit', () => {
     });
   });
 
-  test('answers pings while its only thread is busy, and ends with its manager all the same', async () => {
+  test('answers pings while its only thread is busy, and still ends with its manager', async () => {
     await linked(programs.tour, {}, async (call, child) => {
       const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
       let isAnswered = false;
@@ -275,14 +275,14 @@ describe('The C++ kit', () => {
     [
       'an address that is none',
       { KATAMARI_LISTEN: 'somewhere' },
-      '"somewhere" is no address; expected unix:PATH or tcp:HOST:PORT',
+      '"somewhere" is not an address; expected unix:PATH or tcp:HOST:PORT',
     ],
     [
       'a place to listen that is none',
       { KATAMARI_LISTEN: 'unix:/nowhere/sock' },
       'cannot listen on unix:/nowhere/sock',
     ],
-    ['no call at a time', { CONFORMANCE_CONCURRENCY: '0' }, 'concurrency is 0, it must be 1 at least'],
+    ['no call at a time', { CONFORMANCE_CONCURRENCY: '0' }, 'concurrency is 0; it must be at least 1'],
   ])('says why it cannot start: %s', async (_what, env, why) => {
     const { code, said } = await start({ CONFORMANCE_IDL: CONFORMANCE, ...env });
     expect([code, said.includes('error Conformance@1.0.0: cannot start: '), said.includes(why)]).toEqual([

@@ -1,5 +1,5 @@
-// A WSGI application behind the web faceplate: the web sample of the Python kit, as its katamari.yaml says, with the
-// code that the stock compiler writes.
+// A WSGI application behind the web faceplate: the web sample of the Python kit with its katamari.yaml and generated
+// code.
 
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -13,7 +13,7 @@ import { REPOSITORY } from '../kit/tools/repository.ts';
 const KIT = path.join(REPOSITORY, 'chassis-sdk', 'python');
 const SAMPLE = path.join(KIT, 'examples', 'web');
 
-test('A WSGI application answers what it is asked, with everything that its environment should have', async () => {
+test('A WSGI application answers requests, and its environment is complete', async () => {
   const generated = await generate(path.join(SAMPLE, 'notes.thrift'));
   const text = parse(readFileSync(path.join(SAMPLE, 'katamari.yaml'), 'utf8')) as {
     deployments: (DeploymentText & { command: string[] })[];

@@ -1,5 +1,5 @@
-// The Python kit in a real mesh: its fixture, which does as it is told, and its samples as a user runs them. What is
-// easier seen inside is tested by its own unit tests, which run from here.
+// The Python kit in a real mesh: its scripted fixture, and its samples as a user runs them. The kit's own unit tests
+// also run from here.
 
 import { execFile } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -58,7 +58,7 @@ describe('A chassis with the Python kit', () => {
 
   const pidOf = (version: string): number => mesh.pool(`Conformance@${version}`).resources[0]?.pid ?? 0;
 
-  test('says what it is, and its values come back as they came', async () => {
+  test('describes itself, and returns values unchanged', async () => {
     expect(mesh.pool('Conformance@1.0.0')).toMatchObject({ alive: 1, tags: ['python'] });
     const value = {
       flag: true,
@@ -84,7 +84,7 @@ describe('A chassis with the Python kit', () => {
     expect(result).toEqual(value);
   });
 
-  test('has its exceptions passed on: the declared with their fields, others with their message and no stack', async () => {
+  test('returns declared exceptions with their fields, others with their message and no stack', async () => {
     const refused = await mesh.call('Conformance@1.0.0.refuse', { why: 'no', number: 3 });
     expect(refused.error).toMatchObject({ code: -32_050, data: { exception: 'Declared', why: 'no', number: 3 } });
     const pid = pidOf('1.0.0');
@@ -95,7 +95,7 @@ describe('A chassis with the Python kit', () => {
     expect(pidOf('1.0.0')).toBe(pid);
   });
 
-  test('sees the deadline, the trace, the key and the headers of its call', async () => {
+  test('gives handlers the deadline, the trace, the key and the headers of a call', async () => {
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
     const { result } = await mesh.call('Conformance@1.0.0.report', undefined, {
       traceparent,
@@ -121,7 +121,7 @@ print(Conformance.Client(TBinaryProtocol(http)).report().headers)
     expect(await python(generated, client, url)).toContain("'x-shop': '7'");
   }, 30_000);
 
-  test('calls others through the mesh, and one that waits for its own pool ends at its deadline', async () => {
+  test('calls others through the mesh, and times out a call that waits for its own pool', async () => {
     expect((await mesh.call('Conformance@1.0.0.relay', { value: 'over there' })).result).toBe('over there');
     const pid = pidOf('3.0.0');
     const late = await mesh.call('Conformance@3.0.0.relay', { value: 'x' }, { 'katamari-timeout-ms': '300' });
@@ -131,21 +131,21 @@ print(Conformance.Client(TBinaryProtocol(http)).report().headers)
     expect(pidOf('3.0.0')).toBe(pid);
   });
 
-  test('is sent one call at a time, or as many as it says', async () => {
+  test('gets one call at a time, or as many as it declares', async () => {
     const both = [1, 2].map(() => mesh.call('Conformance@2.0.0.work', { ms: 1000 }));
     const inFlight = (): number => mesh.pool('Conformance@2.0.0').resources[0]?.inFlight ?? 0;
     await until('both to be at work', () => inFlight() === 2);
     expect((await Promise.all(both)).map(({ result }) => result)).toEqual([1000, 1000]);
   });
 
-  test('has the end of its oneway calls known', async () => {
+  test('reports the end of its oneway calls', async () => {
     for (const line of ['first', 'second'])
       expect((await mesh.call('Conformance@1.0.0.note', { line })).error).toBe(undefined);
     expect((await mesh.call('Conformance@1.0.0.noted')).result).toEqual(['first', 'second']);
     expect(mesh.pool('Conformance@1.0.0').resources[0]?.inFlight).toBe(0);
   });
 
-  test('is replaced after the answer with which it asked for it, and when it is killed', async () => {
+  test('is replaced on request of a handler after the reply, and when it is killed', async () => {
     const first = pidOf('1.0.0');
     expect((await mesh.call('Conformance@1.0.0.retire')).error).toBe(undefined);
     await until('it to end', () => !isAlive(first));
@@ -157,7 +157,7 @@ print(Conformance.Client(TBinaryProtocol(http)).report().headers)
     expect(mesh.pool('Conformance@1.0.0').restartsByReason).toEqual({ retired: 1, crashed: 1 });
   }, 30_000);
 
-  test('is well as its pings say, and is killed when it hangs', async () => {
+  test('answers pings, and is killed when it hangs', async () => {
     const pid = pidOf('3.0.0');
     const hung = await mesh.call('Conformance@3.0.0.work', { ms: 60_000 }, { 'katamari-timeout-ms': '200' });
     expect(hung.error?.data).toMatchObject({ code: 'timeout', stage: 'service' });
@@ -171,7 +171,7 @@ print(Conformance.Client(TBinaryProtocol(http)).report().headers)
 });
 
 describe('The samples of the Python kit', () => {
-  test('run as their katamari.yaml says, once the compiler has written their code', async () => {
+  test('run with their katamari.yaml, once the compiler has generated their code', async () => {
     const folder = mkdtempSync(path.join(tmpdir(), 'katamari-python-'));
     cpSync(KIT, folder, { recursive: true });
     const examples = path.join(folder, 'examples');
@@ -179,7 +179,7 @@ describe('The samples of the Python kit', () => {
     const text = parse(readFileSync(path.join(examples, 'katamari.yaml'), 'utf8')) as {
       deployments: (DeploymentText & { env: Readonly<Record<string, string>> })[];
     };
-    // The Python that has the library comes first; all else is as it stands there.
+    // The Python that has the library comes first; the rest is unchanged.
     const PATH = ['/usr/bin', process.env['PATH']].join(path.delimiter);
     const mesh = await startTestMesh(
       text.deployments.map((one) => ({ ...one, cwd: examples, env: { ...one.env, PATH } })),
@@ -219,7 +219,7 @@ describe('The Python kit', () => {
     expect(code).toBe(0);
   }, 120_000);
 
-  // They know nothing of the runtime that starts them: once is enough.
+  // They do not depend on the runtime that starts them, so one run is enough.
   if (runtimeName() === 'node') {
     test('passes its unit tests', async () => {
       const args = ['-W', 'ignore::ResourceWarning', '-m', 'unittest', 'discover', '-s', 'tests', '-t', '.'];

@@ -1,5 +1,4 @@
-// The kit for Ruby in a real mesh, with the Probe of its own tests; then its own tests, what `katamari conform` says
-// of it, and its gem.
+// The Ruby kit in a real mesh, with the Probe of its own tests. Then its own tests, `katamari conform`, and its gem.
 
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -51,7 +50,7 @@ afterAll(async () => {
 });
 
 describe('A chassis in Ruby', () => {
-  test('says what it is, and its interface with what that includes', async () => {
+  test('describes itself, and its interface with all its includes', async () => {
     const pools = mesh.mesh.status().pools.filter(({ service }) => service === 'Probe');
     expect(pools.map(({ version, alive, tags, roles }) => [version, alive, tags, roles])).toEqual(
       expect.arrayContaining([
@@ -64,7 +63,7 @@ describe('A chassis in Ruby', () => {
     expect(idl).toContain('struct Everything');
   });
 
-  test('takes and gives values of every type', async () => {
+  test('accepts and returns values of every type', async () => {
     const value = {
       flag: true,
       tiny: -128,
@@ -86,7 +85,7 @@ describe('A chassis in Ruby', () => {
     expect((await mesh.call('Probe.echo', { value })).result).toEqual(value);
   });
 
-  test('throws its declared exceptions; anything else is told by its message, and it stays up', async () => {
+  test('throws its declared exceptions; other exceptions are reported with their message, and it survives', async () => {
     const before = [...mesh.mesh.pids()].sort();
     expect((await mesh.call('Probe.declared', ['because'])).error).toMatchObject({
       code: -32_050,
@@ -94,12 +93,14 @@ describe('A chassis in Ruby', () => {
     });
     const { error } = await mesh.call('Probe.undeclared', ['message']);
     expect(error?.message).toBe('Probe.undeclared failed: it is broken');
-    expect((await mesh.call('Probe.wrong', ['nil'])).error?.message).toBe('Probe.wrong failed: it returned nil');
+    expect((await mesh.call('Probe.wrong', ['nil'])).error?.message).toBe(
+      'Probe.wrong failed: it returned nil, but the IDL declares a result',
+    );
     expect([...mesh.mesh.pids()].sort()).toEqual(before);
     await until('its stack in the log', () => mesh.lines.some((line) => /Probe@1.0.0\/\d .*probe\.rb:\d+/.test(line)));
   });
 
-  test('sees the context of its call', async () => {
+  test('gives handlers the context of a call', async () => {
     const trace = { traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', tracestate: 'a=b' };
     const headers = { ...trace, 'katamari-key': 'k', 'katamari-timeout-ms': '5000' };
     const seen = (await mesh.call('Probe.context', [], headers)).result as Record<string, string>;
@@ -110,7 +111,7 @@ describe('A chassis in Ruby', () => {
     expect(Number(seen['time_left'])).toBeLessThanOrEqual(5);
   });
 
-  test('sees what a client of the Ruby library said in headers', async () => {
+  test('gives handlers the headers of a client of the Ruby library', async () => {
     const client = `
       require 'thrift'
       require 'probe'
@@ -123,7 +124,7 @@ describe('A chassis in Ruby', () => {
     expect((await run(toolPath('ruby'), [...ruby().slice(1), '-e', client, port])).stdout).toBe('blue');
   });
 
-  test('runs oneway calls, whose end the mesh knows', async () => {
+  test('runs oneway calls, and the mesh knows when they end', async () => {
     const file = path.join(directory, 'notes');
     expect((await mesh.call('Probe.note', [file, 'one'])).error).toBe(undefined);
     await until('the note and the end of its call', () => {
@@ -134,7 +135,7 @@ describe('A chassis in Ruby', () => {
     await until('its log', () => mesh.lines.some((line) => /INFO -- Probe@1.0.0\/\d: noted one/.test(line)));
   });
 
-  test('calls others within its time and under its trace', async () => {
+  test('calls others within its deadline and under its trace', async () => {
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
     const forward = async (service: string, what: string, timeoutMs = 2000) =>
       mesh.call('Probe.forward', [service, '1.0.0', what, timeoutMs], { traceparent });
@@ -150,7 +151,7 @@ describe('A chassis in Ruby', () => {
     expect((await forward('Nobody', 'context')).result).toMatchObject({ code: 'no_pool' });
   });
 
-  test('works on as many calls at once as it says', async () => {
+  test('runs as many concurrent calls as it declares', async () => {
     const version = { 'katamari-version': '2.0.0' };
     const met = await Promise.all([1, 2, 3].map(() => mesh.call('Probe.meet', [3], version)));
     expect(met.map(({ result }) => result)).toEqual([3, 3, 3]);
@@ -158,7 +159,7 @@ describe('A chassis in Ruby', () => {
     expect((result as Record<string, string>)['thread']).toBe('false');
   });
 
-  test('is replaced after its reply when its handler asks for it, and no call is lost', async () => {
+  test('is replaced after its reply on request of a handler, and no call is lost', async () => {
     const retired = mesh.call('Probe.retire');
     const others = Array.from({ length: 50 }, () => mesh.call('Probe.pid'));
     const { result: pid } = await retired;
@@ -170,7 +171,7 @@ describe('A chassis in Ruby', () => {
     await until('its end', () => !isAlive(pid as number));
   }, 30_000);
 
-  test('is as the samples show', async () => {
+  test('works as the samples show', async () => {
     expect((await mesh.call('Calendar.day', ['2026-03-31'])).result).toEqual({
       date: '2026-03-31',
       weekday: 'Tuesday',
@@ -183,7 +184,7 @@ describe('A chassis in Ruby', () => {
     expect(none.error?.data).toMatchObject({ exception: 'NoSuchDay', given: '31 March' });
   });
 
-  test('ends with its mesh, by itself', async () => {
+  test('ends by itself when its mesh ends', async () => {
     const other = await startTestMesh([
       {
         service: 'Calendar',
@@ -206,7 +207,7 @@ describe('The kit for Ruby', () => {
     expect(stdout).toMatch(/\d\d runs, \d+ assertions, 0 failures, 0 errors, 0 skips/);
   }, 180_000);
 
-  test('conforms, whether it works on one call at once or on four', async () => {
+  test('conforms, with one concurrent call and with four', async () => {
     await run(toolPath('thrift'), ['--gen', 'rb', '-o', directory, path.join(REPOSITORY, 'idl', 'conformance.thrift')]);
     const program = path.join(REPOSITORY, 'test', 'fixtures', 'chassis', 'ruby', 'conformance.rb');
     const exam = (CONFORMANCE_CONCURRENCY: string) =>
@@ -215,7 +216,7 @@ describe('The kit for Ruby', () => {
       expect([code, /(\d+) checks, \1 ok\.\n$/.test(stdout) || stdout + stderr]).toEqual([0, true]);
   }, 120_000);
 
-  test('is built as a gem that holds all of it', async () => {
+  test('is built as a gem with all its files', async () => {
     const gem = path.join(directory, 'katamari.gem');
     await run(toolPath('gem'), ['build', 'katamari.gemspec', '--output', gem], { cwd: KIT });
     const into = path.join(directory, 'gems');

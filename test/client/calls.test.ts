@@ -1,4 +1,4 @@
-// Calls of the client through a real faceplate: what arrives, what comes back, what never leaves.
+// Calls of the client through a real faceplate: what arrives, what is returned, and what is never sent.
 
 import { getEventListeners } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -28,7 +28,7 @@ describe('A call', () => {
     expect(await exchange.turn({ item })).toEqual(item);
   });
 
-  test('returns i64 as number where that is asked for, and says so when one is not exact', async () => {
+  test('returns i64 as number on request, and rejects when one is not exact', async () => {
     const { mesh } = client(address);
     const exchange = mesh.service<ExchangeCalls>('Exchange', { idl: EXCHANGE_IDL, i64: 'number' });
     expect(await exchange.turn({ item: { id: 1, text: '', numbers: [7n] } })).toEqual({
@@ -40,7 +40,7 @@ describe('A call', () => {
     expect([error.code, error.message]).toEqual(['internal', expect.stringContaining('success.numbers[0]')]);
   });
 
-  test('throws a declared exception with its fields, and an undeclared one with its words', async () => {
+  test('throws a declared exception with its fields, and an undeclared one with its message', async () => {
     const { exchange } = client(address);
     const thrown = await rejectionOf(exchange.refuse({ why: 'no' }));
     expect(thrown).toBeInstanceOf(ThriftException);
@@ -49,7 +49,7 @@ describe('A call', () => {
     expect([error.code, error.message]).toEqual(['internal', 'Exchange.fail failed: broken']);
   });
 
-  test('with a wrong value is refused with its path, and nothing is sent', async () => {
+  test('with an invalid value is rejected with its path, and nothing is sent', async () => {
     const { mesh, exchange } = client(address);
     const wrong = { a: 1, b: 'seven' } as unknown as { a: number; b: number };
     const error = await refusalOf(exchange.add(wrong));
@@ -59,7 +59,7 @@ describe('A call', () => {
     expect([mesh.stats().sent, fixture.faceplate.connections()]).toEqual([0, 0]);
   });
 
-  test('carries version, key, tags, roles, trace and time to the mesh', async () => {
+  test('carries version, key, tags, roles, trace and timeout to the mesh', async () => {
     const { mesh } = client(address);
     const exchange = mesh.service<ExchangeCalls>('Exchange', { idl: EXCHANGE_IDL, version: '2.0.0', tags: ['fast'] });
     await exchange.add({ a: 1, b: 2 });
@@ -75,18 +75,18 @@ describe('A call', () => {
     expect(special?.deadlineMs).toBeGreaterThanOrEqual(before + 700);
   });
 
-  test('that the mesh refuses rejects with the code and the facts of the refusal', async () => {
+  test('refused by the mesh rejects with the code and the facts of the refusal', async () => {
     const { mesh } = client(address, { retries: false });
     const exchange = mesh.service<ExchangeCalls>('Exchange', { idl: EXCHANGE_IDL, version: '9.0.0' });
     const error = await refusalOf(exchange.add({ a: 1, b: 2 }));
     expect([error.code, error.message]).toEqual(['no_pool', 'No pool offers Exchange@9.0.0.add']);
   });
 
-  test('of a oneway method is over once it was written', async () => {
+  test('of a oneway method settles when it was written', async () => {
     const { mesh, exchange } = client(address);
     expect(await exchange.note({ text: 'x' })).toBe(undefined);
     await until('the note', () => fixture.behind.handled.length === 1);
-    expect(mesh.stats()).toMatchObject({ sent: 1, answered: 1, underWay: 0 });
+    expect(mesh.stats()).toMatchObject({ sent: 1, answered: 1, inFlight: 0 });
   });
 
   test('may have values of many megabytes', async () => {
@@ -96,7 +96,7 @@ describe('A call', () => {
     expect([long === text, sum]).toEqual([true, 2]);
   });
 
-  test('that is too long is refused here, and harms no other', async () => {
+  test('that is too large is rejected locally and affects no other', async () => {
     const { mesh, exchange } = client(address, { frameBytesMax: 100_000 });
     const error = await refusalOf(exchange.echo({ text: 'x'.repeat(100_000) }));
     expect([error.code, error.message]).toEqual([
@@ -106,7 +106,7 @@ describe('A call', () => {
     expect(mesh.stats().sent).toBe(0);
   });
 
-  test('with an option that cannot be meant is refused', async () => {
+  test('with an invalid option is rejected', async () => {
     const { exchange } = client(address);
     const refused = async (options: object): Promise<string> => {
       const error = await refusalOf(exchange.add({ a: 1, b: 2 }, options));
@@ -121,12 +121,12 @@ describe('A call', () => {
 });
 
 describe('One connection', () => {
-  test('carries calls whose answers overtake each other', async () => {
+  test('carries calls whose replies arrive out of order', async () => {
     const { mesh, exchange } = client(address);
     const slow = ['a', 'b'].map((key) => exchange.hold({ key }));
     expect(await exchange.add({ a: 1, b: 2 })).toBe(3);
     await until('both', () => fixture.behind.held().length === 2);
-    expect(mesh.stats()).toMatchObject({ underWay: 2, answered: 1, address });
+    expect(mesh.stats()).toMatchObject({ inFlight: 2, answered: 1, address });
     fixture.behind.release('b');
     expect(await slow[1]).toBe('b');
     fixture.behind.release('a');
@@ -134,23 +134,23 @@ describe('One connection', () => {
     expect([fixture.faceplate.connections(), mesh.stats().reconnects]).toEqual([1, 0]);
   });
 
-  test('carries 3,000 calls at once, each to its own answer; those over the limit wait here', async () => {
+  test('carries 3,000 concurrent calls, each with its own reply; calls over the limit wait in the client', async () => {
     const { mesh, exchange } = client(address, { callsMax: 40 });
     const sums = Array.from({ length: 3_000 }, (_, i) => exchange.add({ a: i, b: 1 }));
-    expect(mesh.stats()).toMatchObject({ underWay: 0, waiting: 3_000 });
+    expect(mesh.stats()).toMatchObject({ inFlight: 0, waiting: 3_000 });
     expect(await Promise.all(sums)).toEqual(sums.map((_, i) => i + 1));
-    expect(mesh.stats()).toMatchObject({ sent: 3_000, answered: 3_000, underWay: 0, waiting: 0, failed: 0 });
+    expect(mesh.stats()).toMatchObject({ sent: 3_000, answered: 3_000, inFlight: 0, waiting: 0, failed: 0 });
     expect(fixture.faceplate.connections()).toBe(1);
   });
 
-  test('has no more calls under way than callsMax, and refuses those that do not find room to wait', async () => {
+  test('has at most callsMax calls in flight, and rejects those that exceed the waiting list', async () => {
     const { mesh, exchange } = client(address, { callsMax: 2, waitingMax: 3 });
     await exchange.add({ a: 0, b: 0 });
     const calls = Array.from({ length: 6 }, (_, i) => exchange.hold({ key: `k${i}` }));
     const error = await refusalOf(calls[5] as Promise<string>);
     expect([error.code, error.facts.notRun]).toEqual(['overloaded', true]);
-    expect(error.message).toContain('2 calls are in flight and 3 wait');
-    expect(mesh.stats()).toMatchObject({ underWay: 2, waiting: 3 });
+    expect(error.message).toContain('2 calls are in flight and 3 are waiting');
+    expect(mesh.stats()).toMatchObject({ inFlight: 2, waiting: 3 });
     for (const i of [0, 1, 2, 3, 4]) {
       await until(`k${i}`, () => fixture.behind.held().includes(`k${i}`));
       expect(fixture.behind.held().length).toBeLessThanOrEqual(2);
@@ -159,11 +159,11 @@ describe('One connection', () => {
     expect(await Promise.all(calls.slice(0, 5))).toEqual(['k0', 'k1', 'k2', 'k3', 'k4']);
   });
 
-  test('is not opened before it is needed', () => {
+  test('is not opened before the first call', () => {
     const { mesh } = client(address);
     expect(mesh.stats()).toEqual({
       address: '',
-      underWay: 0,
+      inFlight: 0,
       waiting: 0,
       sent: 0,
       answered: 0,
@@ -174,7 +174,7 @@ describe('One connection', () => {
     expect(fixture.faceplate.connections()).toBe(0);
   });
 
-  test('that was idle for long is not trusted with the next call', async () => {
+  test('that was idle for long is replaced before the next call', async () => {
     const { mesh, exchange } = client(address, { idleMs: 50 });
     await exchange.add({ a: 1, b: 2 });
     await until('the time', async () => {
@@ -187,8 +187,8 @@ describe('One connection', () => {
   });
 });
 
-describe('Time', () => {
-  test('over: the call rejects with the reason of the mesh', async () => {
+describe('A deadline', () => {
+  test('that passes in the mesh rejects the call with the stage that the mesh reports', async () => {
     const { exchange } = client(address);
     const error = await refusalOf(exchange.hold({ key: 'x' }, { timeoutMs: 60 }));
     expect([error.code, error.facts.stage, error.message]).toEqual([
@@ -198,7 +198,7 @@ describe('Time', () => {
     ]);
   });
 
-  test('over while the call waits for room: it has certainly not run', async () => {
+  test('that passes while the call waits in the client rejects it as certainly not run', async () => {
     const { exchange } = client(address, { callsMax: 1 });
     const first = exchange.hold({ key: 'x' });
     const error = await refusalOf(exchange.add({ a: 1, b: 2 }, { timeoutMs: 40 }));
@@ -211,7 +211,7 @@ describe('Time', () => {
 });
 
 describe('An AbortSignal', () => {
-  test('cancels at once what is under way; its answer is dropped, and no listener stays', async () => {
+  test('cancels a call in flight at once; its reply is dropped, and no listener remains', async () => {
     const { mesh, exchange } = client(address);
     const { signal, abort } = aborter();
     const call = exchange.hold({ key: 'x' }, { signal });
@@ -224,13 +224,13 @@ describe('An AbortSignal', () => {
       'enough',
       {},
     ]);
-    expect(mesh.stats()).toMatchObject({ underWay: 0, waiting: 0 });
+    expect(mesh.stats()).toMatchObject({ inFlight: 0, waiting: 0 });
     fixture.behind.release('x');
     expect(await exchange.add({ a: 1, b: 2 })).toBe(3);
     expect(getEventListeners(signal, 'abort')).toEqual([]);
   });
 
-  test('cancels what waits for room, or for a connection', async () => {
+  test('cancels a call that waits for a free place or for a connection', async () => {
     const { exchange } = client(address, { callsMax: 1 });
     const { signal, abort } = aborter();
     const first = exchange.hold({ key: 'x' }, { signal });
@@ -244,13 +244,13 @@ describe('An AbortSignal', () => {
     expect(fixture.behind.calls).toEqual([]);
   });
 
-  test('that was aborted before refuses the call', async () => {
+  test('that is already aborted rejects the call', async () => {
     const { mesh, exchange } = client(address);
     expect((await refusalOf(exchange.add({ a: 1, b: 2 }, { signal: AbortSignal.abort() }))).code).toBe('cancelled');
     expect(mesh.stats().sent).toBe(0);
   });
 
-  test('may be that of many calls, and has none of them when they have ended', async () => {
+  test('may be shared by many calls, and has no listeners when they have ended', async () => {
     const { exchange } = client(address);
     const { signal } = aborter();
     const calls = Array.from({ length: 100 }, (_, i) => exchange.add({ a: i, b: 0 }, { signal }));
@@ -261,7 +261,7 @@ describe('An AbortSignal', () => {
 });
 
 describe('The end of a client', () => {
-  test('by drain() comes after what is under way, and refuses what begins later', async () => {
+  test('by drain() waits for calls in flight, and rejects later ones', async () => {
     const { mesh, exchange } = client(address);
     const call = exchange.hold({ key: 'x' });
     await until('the call', () => fixture.behind.held().length === 1);
@@ -274,7 +274,7 @@ describe('The end of a client', () => {
     await until('the connection to close', () => fixture.faceplate.connections() === 0);
   });
 
-  test('by close() comes now; twice is fine', async () => {
+  test('by close() is immediate; closing twice is fine', async () => {
     const { mesh, exchange } = client(address);
     const call = exchange.hold({ key: 'x' });
     const failed = refusalOf(call);
@@ -297,9 +297,11 @@ describe('The end of a client', () => {
 });
 
 describe('connect() and service()', () => {
-  test('refuse what cannot be meant', () => {
+  test('reject invalid options', () => {
     expect(() => connect({ addresses: [] })).toThrow('addresses: expected at least one');
-    expect(() => connect({ addresses: 'localhost' })).toThrow('addresses: expected host:port, got "localhost"');
+    expect(() => connect({ addresses: 'localhost' })).toThrow(
+      'addresses: expected host:port or unix:PATH, got "localhost"',
+    );
     expect(() => connect({ addresses: address, callsMax: 0 })).toThrow(
       'callsMax: expected a whole number above 0, got 0',
     );
@@ -310,7 +312,7 @@ describe('connect() and service()', () => {
     );
   });
 
-  test('give an object with the methods of the IDL and no others', () => {
+  test('return an object with exactly the methods of the IDL', () => {
     const { exchange } = client(address);
     expect(Object.keys(exchange).sort()).toEqual(['add', 'echo', 'fail', 'hold', 'note', 'refuse', 'turn']);
   });

@@ -1,5 +1,5 @@
-// What the client makes of a mesh that misbehaves: every call settles once, and nothing that may have run is sent
-// again unless it may.
+// The client on a misbehaving mesh: every call settles once, and a call that may have run is retried only if it is
+// idempotent.
 
 import { connect as connectTcp, createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -46,9 +46,9 @@ async function server(
 function client(
   addresses: string | readonly string[],
   options: Omit<ConnectOptions, 'addresses'> = {},
-  surroundings: Parameters<typeof connect>[1] = {},
+  environment: Parameters<typeof connect>[1] = {},
 ): { mesh: Mesh; sums: Sums } {
-  const mesh = connect({ addresses, ...options }, surroundings);
+  const mesh = connect({ addresses, ...options }, environment);
   ends.push(() => mesh.close());
   return { mesh, sums: mesh.service<Sums>('Sums', { idl: IDL }) };
 }
@@ -57,7 +57,7 @@ const nOf = ({ name, args }: ScriptedCall): number =>
   decodeStruct((sums.methods.get(name.split(':')[1] as string) as Method).args, args)['n'] as number;
 const answer = (call: ScriptedCall): void => call.answer(nOf(call) + 1);
 
-/** What would be written. */
+/** The lines that would be logged. */
 function bytesOf({ socket }: ScriptedCall, write: () => void): Buffer {
   const pieces: Buffer[] = [];
   const before = socket.write.bind(socket);
@@ -67,7 +67,7 @@ function bytesOf({ socket }: ScriptedCall, write: () => void): Buffer {
   return Buffer.concat(pieces);
 }
 
-/** A port on which nobody listens. */
+/** A port where nothing listens. */
 async function deadPort(): Promise<number> {
   const once = createServer();
   await new Promise<void>((resolve) => once.listen(0, '127.0.0.1', resolve));
@@ -77,23 +77,23 @@ async function deadPort(): Promise<number> {
 }
 
 describe('A mesh that', () => {
-  test('says nothing: calls end at their deadlines, and after some of them it is called anew', async () => {
+  test('stays silent: calls end at their deadlines, and after some of them the client reconnects', async () => {
     const mesh = await server(() => {});
     const { mesh: own, sums: calls } = client(mesh.address, { retries: false });
     const options = { timeoutMs: 30 };
     const first = await refusalOf(calls.next({ n: 0 }, options));
     expect([first.code, first.facts]).toEqual(['timeout', { stage: 'service' }]);
     expect(first.message).toBe(
-      `Sums.next has no answer within 30 ms: the mesh at ${mesh.address} sent no error either`,
+      `Sums.next got no reply within 30 ms: the mesh at ${mesh.address} sent nothing, not even an error`,
     );
     await until('another connection', async () => {
       await refusalOf(calls.next({ n: 1 }, options));
       return mesh.connections() > 1;
     });
-    expect(own.stats()).toMatchObject({ underWay: 0, waiting: 0, answered: 0 });
+    expect(own.stats()).toMatchObject({ inFlight: 0, waiting: 0, answered: 0 });
   });
 
-  test('says something else in between is not called anew', async () => {
+  test('sends anything in between keeps its connection', async () => {
     const mesh = await server((call) => {
       if (nOf(call) % 2 === 0) answer(call);
     });
@@ -103,7 +103,7 @@ describe('A mesh that', () => {
     expect(mesh.connections()).toBe(1);
   });
 
-  test('answers too late: the answer is nobody’s', async () => {
+  test('answers too late: the reply is dropped', async () => {
     const late: ScriptedCall[] = [];
     const mesh = await server((call) => (nOf(call) === 0 ? late.push(call) : answer(call)));
     const { mesh: own, sums: calls } = client(mesh.address);
@@ -113,7 +113,7 @@ describe('A mesh that', () => {
     expect(own.stats()).toMatchObject({ answered: 1, failed: 1 });
   });
 
-  test('breaks off: what may have run fails, but for what may run twice', async () => {
+  test('disconnects: calls that may have run fail, except idempotent ones', async () => {
     const mesh = await server((call) => {
       if (call.connection > 0) answer(call);
       else if (nOf(call) === 3) call.socket.destroy();
@@ -129,14 +129,14 @@ describe('A mesh that', () => {
     expect(own.stats()).toMatchObject({ retried: 1, reconnects: 1, sent: 4 });
   });
 
-  test('breaks off every time: an idempotent call is given up after three tries', async () => {
+  test('disconnects every time: an idempotent call fails after three tries', async () => {
     const mesh = await server((call) => call.socket.destroy());
     const { sums: calls } = client(mesh.address);
     expect((await refusalOf(calls.again({ n: 1 }))).code).toBe('resource_failed');
     expect(mesh.calls.length).toBe(3);
   });
 
-  test('breaks off: without retries nothing is sent again', async () => {
+  test('disconnects: without retries nothing is sent again', async () => {
     const mesh = await server((call) => call.socket.destroy());
     const { sums: calls } = client(mesh.address, { retries: false });
     expect((await refusalOf(calls.again({ n: 1 }))).code).toBe('resource_failed');
@@ -156,7 +156,7 @@ describe('A mesh that', () => {
     ]);
   });
 
-  test('answers with more than the limit: that call is told so', async () => {
+  test('answers with more than the limit: that call rejects with the limit', async () => {
     const mesh = await server((call) => {
       const head = Buffer.alloc(14);
       head.writeInt32BE(5_000_000, 0);
@@ -173,7 +173,7 @@ describe('A mesh that', () => {
     expect(mesh.calls.length).toBe(1);
   });
 
-  test('sends an answer byte by byte is understood', async () => {
+  test('sends a reply byte by byte is understood', async () => {
     const mesh = await server((call) => {
       for (const byte of bytesOf(call, () => answer(call))) call.socket.write(Buffer.of(byte));
     });
@@ -181,7 +181,7 @@ describe('A mesh that', () => {
     expect(await Promise.all([1, 2, 3].map((n) => calls.next({ n })))).toEqual([2, 3, 4]);
   });
 
-  test('answers what was never asked, and twice, harms nothing', async () => {
+  test('answers unknown calls, and calls twice, does no harm', async () => {
     const mesh = await server((call) => {
       answer(call);
       answer(call);
@@ -191,7 +191,7 @@ describe('A mesh that', () => {
     expect(mesh.connections()).toBe(1);
   });
 
-  test('has no room for the connection says so, and the calls wait for another', async () => {
+  test('refuses the connection says so, and the calls wait for another connection', async () => {
     const mesh = await server(answer, {
       onConnection: (socket) => {
         if (mesh.connections() > 1) return false;
@@ -215,7 +215,7 @@ describe('A mesh that', () => {
 });
 
 describe('A call that was refused', () => {
-  test('as overloaded is sent again, no sooner than the mesh says', async () => {
+  test('as overloaded is retried, no sooner than the mesh says', async () => {
     const mesh = await server((call) => {
       if (mesh.calls.length === 3) answer(call);
       else call.refuse({ 'katamari-error': 'overloaded', 'katamari-not-run': '1', 'katamari-retry-after-ms': '60' });
@@ -234,7 +234,7 @@ describe('A call that was refused', () => {
     expect(own.stats()).toMatchObject({ sent: 3, retried: 2, answered: 1, failed: 0 });
   });
 
-  test('is not kept waiting when its time will be over before it may be sent again', async () => {
+  test('is not kept waiting when its deadline is before the earliest retry', async () => {
     const mesh = await server((call) =>
       call.refuse({ 'katamari-error': 'overloaded', 'katamari-retry-after-ms': '5000' }, 'full'),
     );
@@ -244,33 +244,36 @@ describe('A call that was refused', () => {
     expect(mesh.calls.length).toBe(1);
   });
 
-  test.each(['no_pool', 'denied', 'bad_request', 'internal', 'timeout'])('as %s is not sent again', async (code) => {
-    const mesh = await server((call) => call.refuse({ 'katamari-error': code, 'katamari-not-run': '1' }));
-    const { sums: calls } = client(mesh.address);
-    expect((await refusalOf(calls.again({ n: 1 }))).code).toBe(code);
-    expect(mesh.calls.length).toBe(1);
-  });
+  test.each(['as %s is not retried', 'denied', 'bad_request', 'internal', 'timeout'])(
+    'as %s is not sent again',
+    async (code) => {
+      const mesh = await server((call) => call.refuse({ 'katamari-error': code, 'katamari-not-run': '1' }));
+      const { sums: calls } = client(mesh.address);
+      expect((await refusalOf(calls.again({ n: 1 }))).code).toBe(code);
+      expect(mesh.calls.length).toBe(1);
+    },
+  );
 
-  test('is not sent again when so many were that retries would become the load', async () => {
+  test('is not retried when the retry budget is used up', async () => {
     const mesh = await server((call) => call.refuse({ 'katamari-error': 'overloaded', 'katamari-not-run': '1' }));
     const { mesh: own, sums: calls } = client(mesh.address);
     const options = { timeoutMs: 1_000 };
     const refused = await Promise.all(Array.from({ length: 200 }, (_, n) => refusalOf(calls.next({ n }, options))));
     expect(new Set(refused.map(({ code }) => code))).toEqual(new Set(['overloaded']));
-    // 10, a fifth of 200 calls, and what a second or so adds.
+    // 10, plus a fifth of 200 calls, plus the refill of about a second.
     expect(own.stats().retried).toBeLessThan(100);
     expect(own.stats().retried).toBeGreaterThan(10);
   });
 });
 
 describe('A mesh that drains', () => {
-  test('gets no further call on the connection, and what is under way there is answered', async () => {
+  test('gets no further call on the connection, and calls in flight there are answered', async () => {
     const waiting: ScriptedCall[] = [];
     const mesh = await server((call) => (nOf(call) === 0 ? waiting.push(call) : answer(call)));
     const { mesh: own, sums: calls } = client(mesh.address);
     const slow = calls.next({ n: 0 });
     await until('the call', () => waiting.length === 1);
-    mesh.goodbye(false);
+    mesh.sendGoAway(false);
     await until('the word', () => own.stats().address === '');
     expect(await calls.next({ n: 1 })).toBe(2);
     waiting[0]?.answer(1);
@@ -279,21 +282,21 @@ describe('A mesh that drains', () => {
     await until('the first connection to end', () => mesh.open() === 1);
   });
 
-  test('says in the end that the rest has not run: it is sent elsewhere, idempotent or not', async () => {
+  test('announces at the end that the rest has not run: these calls are sent elsewhere, idempotent or not', async () => {
     const mesh = await server((call) => {
       if (call.connection > 0) answer(call);
     });
     const { mesh: own, sums: calls } = client(mesh.address);
     const all = Array.from({ length: 100 }, (_, n) => calls.next({ n }));
     await until('all', () => mesh.calls.length === 100);
-    mesh.goodbye(false);
-    mesh.goodbye(true);
+    mesh.sendGoAway(false);
+    mesh.sendGoAway(true);
     for (const { socket } of mesh.calls.slice(0, 1)) socket.end();
     expect(await Promise.all(all)).toEqual(all.map((_, n) => n + 1));
     expect(own.stats()).toMatchObject({ sent: 200, answered: 100, failed: 0, reconnects: 1 });
   });
 
-  test('refuses what comes too late: it is sent elsewhere', async () => {
+  test('refuses late calls: they are sent elsewhere', async () => {
     const mesh = await server((call) => {
       if (call.connection > 0) answer(call);
       else call.refuse({ 'katamari-error': 'draining', 'katamari-not-run': '1' });
@@ -301,26 +304,26 @@ describe('A mesh that drains', () => {
     const { sums: calls } = client(mesh.address);
     const first = calls.next({ n: 1 });
     await until('the call', () => mesh.calls.length > 0);
-    mesh.goodbye(true);
+    mesh.sendGoAway(true);
     expect(await first).toBe(2);
   });
 });
 
 describe('Where nobody listens', () => {
-  test('calls wait until their time is over, and say why', async () => {
+  test('calls wait until their deadlines, and say why', async () => {
     const port = await deadPort();
     const { mesh, sums: calls } = client(`127.0.0.1:${port}`);
     const error = await refusalOf(calls.next({ n: 1 }, { timeoutMs: 150 }));
     expect([error.code, error.facts]).toEqual(['timeout', { stage: 'queue', notRun: true }]);
     expect(error.message).toMatch(
       new RegExp(
-        `^Sums.next has no answer within 150 ms: The mesh at 127.0.0.1:${port} cannot be reached: .*ECONNREFUSED`,
+        `^Sums.next got no reply within 150 ms: The mesh at 127.0.0.1:${port} cannot be reached: .*ECONNREFUSED`,
       ),
     );
     expect(mesh.stats()).toMatchObject({ sent: 0, waiting: 0, failed: 1 });
   });
 
-  test('calls wait, and are sent when somebody does', async () => {
+  test('calls wait, and are sent once something listens', async () => {
     const port = await deadPort();
     const { sums: calls } = client(`127.0.0.1:${port}`);
     const call = calls.next({ n: 1 });
@@ -330,7 +333,7 @@ describe('Where nobody listens', () => {
     expect(await call).toBe(2);
   });
 
-  test('the next address is tried, and so is the first when that one goes', async () => {
+  test('the next address is tried, and the first again when that one fails', async () => {
     const [dead, first] = [`127.0.0.1:${await deadPort()}`, await server(answer)];
     const { mesh, sums: calls } = client([dead, first.address], {}, { random: () => 0 });
     expect(await calls.next({ n: 1 })).toBe(2);
@@ -342,7 +345,7 @@ describe('Where nobody listens', () => {
     expect(mesh.stats().address).toBe(dead);
   });
 
-  test('a mesh that accepts and never answers is left for the next address', async () => {
+  test('a mesh that accepts and never answers is abandoned for the next address', async () => {
     const [frozen, good] = [await server(() => {}), await server(answer)];
     const { mesh, sums: calls } = client([frozen.address, good.address], {}, { random: () => 0 });
     await until('an answer', async () => {
@@ -352,7 +355,7 @@ describe('Where nobody listens', () => {
     expect(mesh.stats().address).toBe(good.address);
   });
 
-  test('addresses begin with a random one', async () => {
+  test('the first address is chosen at random', async () => {
     const [a, b] = [await server(answer), await server(answer)];
     for (const [random, expected] of [
       [0.2, a],
@@ -364,19 +367,19 @@ describe('Where nobody listens', () => {
     }
   });
 
-  test('a connection that does not open in time is given up', async () => {
+  test('a connection that does not open in time is abandoned', async () => {
     const silent = createServer(() => {});
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     ends.push(() => void silent.close());
     const { port } = silent.address() as AddressInfo;
-    // A TLS handshake that nobody answers.
+    // A TLS handshake without an answer.
     const { sums: calls } = client(`127.0.0.1:${port}`, { tls: true, connectMs: 40 });
     const error = await refusalOf(calls.next({ n: 1 }, { timeoutMs: 200 }));
     expect([error.code, error.message]).toEqual(['timeout', expect.stringContaining('no connection within 40 ms')]);
   });
 });
 
-test('A mesh that does not read is not given more and more', async () => {
+test('A mesh that does not read gets a bounded amount of data', async () => {
   let sleeper: Socket | undefined;
   const mesh = await server((call) => call.answer(1), {
     onConnection: (socket) => {
@@ -389,7 +392,7 @@ test('A mesh that does not read is not given more and more', async () => {
   const bytes = Buffer.alloc(900_000);
   const all = Array.from({ length: 60 }, () => calls.size({ bytes }));
   await until('some to be sent', () => own.stats().sent > 0);
-  // What the kernels on both sides hold comes on top.
+  // The kernel buffers on both sides come on top.
   expect(own.stats().sent).toBeLessThan(30);
   expect(own.stats().waiting).toBeGreaterThan(30);
   sleeper?.resume();
@@ -406,7 +409,7 @@ describe('Whatever happens', () => {
       else if (turn < 75) call.refuse({ 'katamari-error': 'resource_failed' });
       else if (turn < 78) call.socket.destroy();
       else if (turn < 80) call.socket.end(Buffer.from('nonsense'));
-      else if (turn < 82) mesh.goodbye(false);
+      else if (turn < 82) mesh.sendGoAway(false);
     });
     const { mesh: own, sums: calls } = client(mesh.address, { callsMax: 20 });
     let settled = 0;
@@ -424,8 +427,8 @@ describe('Whatever happens', () => {
       setTimeout(() => controller.abort(), 30);
       await Promise.all(all);
       expect(settled).toBe(200 * number);
-      const { answered, failed, underWay, waiting } = own.stats();
-      expect([answered + failed, underWay, waiting]).toEqual([200 * number, 0, 0]);
+      const { answered, failed, inFlight, waiting } = own.stats();
+      expect([answered + failed, inFlight, waiting]).toEqual([200 * number, 0, 0]);
     };
     let number = 0;
     await until(
@@ -438,7 +441,7 @@ describe('Whatever happens', () => {
     );
   }, 70_000);
 
-  test('answers with bytes that are changed, missing, doubled or in pieces end calls, and nothing else', async () => {
+  test('corrupt replies (changed, missing, duplicated or split bytes) end calls and do nothing else', async () => {
     const seed = Math.floor(Math.random() * 2 ** 31);
     const random = new Random(seed);
     const mesh = await server((call) => {
@@ -464,8 +467,8 @@ describe('Whatever happens', () => {
       });
       await Promise.all(all);
     }
-    const { answered, failed, underWay, waiting } = own.stats();
-    expect([settled, answered + failed, underWay, waiting, seed]).toEqual([1_000, 1_000, 0, 0, seed]);
+    const { answered, failed, inFlight, waiting } = own.stats();
+    expect([settled, answered + failed, inFlight, waiting, seed]).toEqual([1_000, 1_000, 0, 0, seed]);
   });
 
   test('a oneway call is never sent twice', async () => {
@@ -476,13 +479,13 @@ describe('Whatever happens', () => {
     expect(mesh.calls.length).toBe(1);
   });
 
-  test('a closed client leaves no connection that was still being opened', async () => {
+  test('a closed client leaves no half-open connection', async () => {
     const mesh = await server(answer);
     const { mesh: own, sums: calls } = client(mesh.address);
     const call = refusalOf(calls.next({ n: 1 }));
     own.close();
     expect((await call).code).toBe('cancelled');
-    // One that comes later is seen, so whatever came before has been.
+    // A later connection is visible, so all earlier ones were too.
     const probe = connectTcp(mesh.port, '127.0.0.1');
     await until('the probe', () => mesh.connections() > 0 && mesh.open() === 1);
     probe.destroy();

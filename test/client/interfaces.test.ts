@@ -1,4 +1,4 @@
-// Interfaces that the client asks of the mesh: how often, and what when it gets none.
+// Interfaces that the client requests from the mesh: how often, and what happens without a reply.
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ManualClock } from '../kit/tools/manual-clock.ts';
@@ -18,7 +18,7 @@ let clock: ManualClock;
 let server: ScriptedMesh;
 let mesh: Mesh;
 let sums: { next: (args: object, options?: { version?: string }) => Promise<unknown>; more: () => Promise<unknown> };
-/** What is asked for, as `Service@version`. */
+/** Requested interfaces, as `Service@version`. */
 let asked: string[];
 let text: string | undefined;
 
@@ -43,7 +43,7 @@ afterEach(async () => {
 });
 
 describe('An interface', () => {
-  test('is asked for once by calls that begin together, and believed for a minute', async () => {
+  test('is requested once by simultaneous calls, and cached for a minute', async () => {
     await Promise.all([sums.next({ n: 1 }), sums.next({ n: 2 }), sums.next({ n: 3 })]);
     clock.advance(59_000);
     await sums.next({ n: 4 });
@@ -53,14 +53,14 @@ describe('An interface', () => {
     expect(asked).toEqual(['Sums@', 'Sums@']);
   });
 
-  test('is asked for by version', async () => {
+  test('is requested by version', async () => {
     await sums.next({ n: 1 }, { version: '^1' });
     await sums.next({ n: 1 }, { version: '^1' });
     await sums.next({ n: 1 });
     expect(asked).toEqual(['Sums@^1', 'Sums@']);
   });
 
-  test('that has changed is seen after a minute', async () => {
+  test('is updated after a minute when it has changed', async () => {
     expect((await refusalOf(sums.more())).message).toBe('Sums has no method "more"; it has next');
     text = 'service Sums { i32 next(1: i32 n)  void more() }';
     clock.advance(61_000);
@@ -68,7 +68,7 @@ describe('An interface', () => {
     expect(asked).toEqual(['Sums@', 'Sums@']);
   });
 
-  test('that is old is better than none', async () => {
+  test('is still used after a minute when the mesh does not answer', async () => {
     await sums.next({ n: 1 });
     text = undefined;
     clock.advance(61_000);
@@ -76,7 +76,7 @@ describe('An interface', () => {
     expect(asked.length).toBe(2);
   });
 
-  test('that the mesh does not have fails the calls, and is asked for again by the next', async () => {
+  test('that the mesh does not have fails the calls, and the next call requests it again', async () => {
     text = undefined;
     const errors = await Promise.all([refusalOf(sums.next({ n: 1 })), refusalOf(sums.next({ n: 1 }))]);
     expect(errors.map(({ code, message }) => [code, message])).toEqual([
@@ -88,7 +88,7 @@ describe('An interface', () => {
     expect(asked.length).toBe(2);
   });
 
-  test('that cannot be read, or is of something else, says so', async () => {
+  test('that is invalid or of another service is reported', async () => {
     text = 'service Sums { i32 next(';
     expect((await refusalOf(sums.next({ n: 1 }))).code).toBe('bad_request');
     text = 'service Other {}';

@@ -1,5 +1,5 @@
-// The client and a whole mesh: interfaces asked of it, versions, full pools, dying chassis, faceplates that are
-// restarted under load, TLS.
+// The client and a whole mesh: requested interfaces, versions, full pools, dying chassis, faceplates that restart
+// under load, and TLS.
 
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -52,7 +52,7 @@ describe('A client of a whole mesh', () => {
 
   const pidOf = (version: string): Promise<number> => calls.pid({}, { version });
 
-  test('asks the mesh how a service looks, once, and calls it', async () => {
+  test('requests the interface of a service once, and calls it', async () => {
     const { mesh: first } = client(mesh.mesh.addresses.thrift);
     const asked = first.service<Work>('Work');
     expect(await Promise.all([asked.say({ text: 'a' }), asked.big({ value: 2n ** 60n })])).toEqual([
@@ -65,7 +65,7 @@ describe('A client of a whole mesh', () => {
     expect(await rejectionOf(asked.sorry({ why: 'no' }))).toBeInstanceOf(ThriftException);
   });
 
-  test('learns with the first call that there is no such service, method or version', async () => {
+  test('learns from the first call that a service, method or version does not exist', async () => {
     const nobody = await refusalOf(own.service<Work>('Nobody').say({ text: 'x' }));
     expect([nobody.code, nobody.message]).toEqual(['no_pool', 'No pool offers Nobody']);
     const nothing = await refusalOf(own.service<{ jump: () => Promise<void> }>('Work').jump());
@@ -78,14 +78,14 @@ describe('A client of a whole mesh', () => {
     expect((await refusalOf(calls.say({ text: 7 as unknown as string }))).message).toBe('text: expected string, got 7');
   });
 
-  test('gets the version it asks for, exact or by range', async () => {
+  test('gets the requested version, exact or by range', async () => {
     const [one, two] = [await pidOf('1.0.0'), await pidOf('2.0.0')];
     expect(one).not.toBe(two);
     expect([await pidOf('^1'), await pidOf('>=2')]).toEqual([one, two]);
     expect(await own.service<Work>('Work', { version: '2.0.0' }).pid()).toBe(two);
   });
 
-  test('has its calls split by the weights of the route, and those with one key kept together', async () => {
+  test('has its calls distributed by the weights of the route, and calls with one key kept together', async () => {
     const [one, two] = [await pidOf('1.0.0'), await pidOf('2.0.0')];
     const pids: number[] = [];
     for (let n = 0; n < 40; n++) pids.push(await calls.pid());
@@ -97,7 +97,7 @@ describe('A client of a whole mesh', () => {
     }
   });
 
-  test('tries again what a full pool refuses, and every call runs once', async () => {
+  test('retries calls that a full pool refuses, and every call runs once', async () => {
     const version = '1.0.0';
     const before = mesh.ledger().length;
     const took = await Promise.all(Array.from({ length: 10 }, (_, n) => calls.take({ ms: 20 + n }, { version })));
@@ -112,7 +112,7 @@ describe('A client of a whole mesh', () => {
     ).toEqual(Array.from({ length: 10 }, (_, n) => String(20 + n)));
   });
 
-  test('without retries hears that the pool is full, and when to come again', async () => {
+  test('without retries is told that the pool is full, and when to retry', async () => {
     const { mesh: once } = client(mesh.mesh.addresses.thrift, { retries: false });
     const service = once.service<Work>('Work', { version: '1.0.0' });
     const all = await Promise.allSettled(Array.from({ length: 10 }, () => service.take({ ms: 50 })));
@@ -131,12 +131,12 @@ describe('A client of a whole mesh', () => {
     expect(await calls.say({ text: 'again' }, { version: '1.0.0' })).toBe('again');
   });
 
-  test('gives up at its time what the mesh is still working on', async () => {
+  test('times out while the mesh is still working on a call', async () => {
     const error = await refusalOf(calls.take({ ms: 400 }, { version: '2.0.0', timeoutMs: 80 }));
     expect([error.code, error.facts.stage]).toEqual(['timeout', 'service']);
   });
 
-  test('lets the process end that has nothing to wait for, and no sooner', async () => {
+  test('lets the process exit when no call is in flight, and not sooner', async () => {
     const script = fileURLToPath(new URL('../fixtures/client/one-call.ts', import.meta.url));
     const [program, ...args] = [...scriptCommand(script), mesh.mesh.addresses.thrift];
     const { stdout } = await promisify(execFile)(program, args, { timeout: 30_000 });
@@ -145,7 +145,7 @@ describe('A client of a whole mesh', () => {
 });
 
 describe('Faceplates that are restarted one after the other', () => {
-  test('lose no call of a client that knows them all, and run none twice', async () => {
+  test('lose no call of a client that knows all of them, and run none twice', async () => {
     const behind = exchange();
     const start = (port: number): ReturnType<typeof startThriftFaceplate> =>
       startThriftFaceplate({
@@ -158,7 +158,7 @@ describe('Faceplates that are restarted one after the other', () => {
     const plates = [await start(0), await start(0)];
     const ports = plates.map(({ port }) => port);
     const { mesh, exchange: service } = client(ports.map((port) => `127.0.0.1:${port}`));
-    // Idle all the time but for a call now and then, so that the end may come at any moment.
+    // Idle except for a call now and then, so that the restart can come at any moment.
     const quiet = client(ports.map((port) => `127.0.0.1:${port}`));
     let isOver = false;
     let made = 0;
@@ -199,7 +199,7 @@ describe('Faceplates that are restarted one after the other', () => {
 });
 
 describe('TLS', () => {
-  test('is spoken where it is asked for: the server must be who it says, and may ask who the client is', async () => {
+  test('is used on request: the client verifies the server, and the server may verify the client', async () => {
     const authority = makeAuthority('client-test');
     const stranger = makeAuthority('somebody else');
     const ca = readFileSync(authority.caFile, 'utf8');
@@ -219,7 +219,10 @@ describe('TLS', () => {
         expect.stringMatching(/cannot be reached: .*certificate/i),
       ]);
       const plain = await refusalOf(client(address).exchange.add({ a: 1, b: 2 }, { timeoutMs: 300 }));
-      expect([plain.code, plain.message]).toEqual(['timeout', expect.stringContaining('This Thrift port wants TLS')]);
+      expect([plain.code, plain.message]).toEqual([
+        'timeout',
+        expect.stringContaining('This Thrift port requires TLS'),
+      ]);
     } finally {
       await fixture.end();
       authority.close();

@@ -1,15 +1,15 @@
-// One exam for everything the mesh asks of Consul, taken through the `consul` package by the embedded agent and by
-// the real server.
+// One contract test for everything the mesh uses of Consul. The embedded agent and the real server both run it,
+// through the `consul` package.
 //
-// Where the embedded agent is different on purpose, with the reason:
-// - Reads of ?filter, alias, gRPC and script checks, proxies, and transactions on nodes and services are refused:
+// Intended differences of the embedded agent, with the reason:
+// - Reads with ?filter, alias, gRPC and script checks, proxies, and transactions on nodes and services are refused:
 //   nothing here uses them.
-// - An index that the agent has not reached yet is answered at once instead of after the wait: it is of data that was
-//   lost.
-// - The text of 413 for a value that is too large leaves out the link to the manual.
-// - After a restart its checks keep their last status; the real agent starts them as critical, which ends the
-//   sessions on them. (Not in this
-//   exam, because it is about the store; test/services/consul/session.test.ts restarts both.)
+// - A query for an index that the agent has not reached yet is answered at once, not after the wait: such an index
+//   belongs to data that was lost.
+// - The text of 413 for a value that is too large omits the link to the manual.
+// - After a restart, checks keep their last status. The real agent starts them as critical, which ends the sessions
+//   that depend on them. (Not tested here, because this test covers the store;
+//   test/services/consul/session.test.ts restarts both.)
 
 import Consul from 'consul';
 import { EventEmitter } from 'node:events';
@@ -19,10 +19,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CONSUL_KINDS, startConsul, type TestConsul } from '../kit/consul/consul.ts';
 import { until } from '../kit/tools/wait.ts';
 
-/**
- * The package's methods, without its types, which name only some of the options. (A `false` it resolves as
- * undefined.)
- */
+/** The package's methods without its types, which name only some of the options. (It resolves `false` as undefined.) */
 type Method = (options: unknown) => Promise<unknown>;
 interface Api {
   readonly kv: { get: Method; set: Method; keys: Method; del: Method };
@@ -75,9 +72,9 @@ for (const kind of CONSUL_KINDS) {
       await consul?.close();
     });
 
-    /** A corner of the store for one test. */
+    /** A separate key prefix for one test. */
     const corner = (): string => `exam/${++prefixes}/`;
-    /** A request of the package that also shows the index and the status. */
+    /** A request through the package that also returns the index and the status. */
     const watched = async <T>(method: Method, of: object, options: object): Promise<Watched<T>> => {
       const ctx = Object.assign(new EventEmitter(), { includeResponse: true });
       const [response, body] = (await method.call(of, { ...options, ctx, timeout: 15_000 })) as [
@@ -107,7 +104,7 @@ for (const kind of CONSUL_KINDS) {
       });
 
     describe('keys and values', () => {
-      test('a key is written, read, listed, named and deleted', async () => {
+      test('a key can be written, read, listed and deleted', async () => {
         const at = corner();
         expect(await api.kv.set({ key: `${at}a`, value: 'täst', flags: 42 })).toBe(true);
         expect(await api.kv.set({ key: `${at}b/c`, value: '' })).toBe(true);
@@ -127,7 +124,7 @@ for (const kind of CONSUL_KINDS) {
         expect(await api.kv.get({ key: at, recurse: true })).toBe(undefined);
       });
 
-      test('bytes come back as they were, raw too', async () => {
+      test('bytes are unchanged, also with ?raw', async () => {
         const key = `${corner()}bytes`;
         const bytes = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
         await api.kv.set({ key, value: bytes });
@@ -135,7 +132,7 @@ for (const kind of CONSUL_KINDS) {
         expect(((await api.kv.get({ key, raw: true })) as Buffer).equals(bytes)).toBe(true);
       });
 
-      test('cas writes only what was not changed meanwhile', async () => {
+      test('cas writes only when the key has not changed', async () => {
         const key = `${corner()}cas`;
         expect(await api.kv.set({ key, value: '0', cas: '5' })).not.toBe(true);
         expect(await api.kv.set({ key, value: '1', cas: '0' })).toBe(true);
@@ -149,7 +146,7 @@ for (const kind of CONSUL_KINDS) {
         expect(await api.kv.del({ key, cas: '7' })).toBe(true);
       });
 
-      test('writing the same value again changes no index', async () => {
+      test('writing the same value again does not change the index', async () => {
         const key = `${corner()}same`;
         await api.kv.set({ key, value: 'x' });
         const before = (await api.kv.get(key)) as Entry;
@@ -161,7 +158,7 @@ for (const kind of CONSUL_KINDS) {
         expect(after.CreateIndex).toBe(before.CreateIndex);
       });
 
-      test('keys with spaces, percent signs, slashes and letters of all kinds are kept apart', async () => {
+      test('keys with spaces, percent signs, slashes and non-ASCII letters are distinct', async () => {
         const at = corner();
         const keys = ['a b', 'a%20b', 'a+b', 'ä/ö', 'q?x=1', 'h#1', 'c&d'].map((name) => at + name);
         for (const key of keys) await api.kv.set({ key, value: key });
@@ -169,7 +166,7 @@ for (const kind of CONSUL_KINDS) {
         expect(((await api.kv.keys({ key: at })) as string[]).sort()).toEqual([...keys].sort());
       });
 
-      test('a value may have 512 KiB and not one byte more', async () => {
+      test('a value may have 512 KiB and no more', async () => {
         const key = `${corner()}big`;
         expect(await api.kv.set({ key, value: Buffer.alloc(512 * 1024, 'x') })).toBe(true);
         await expect(api.kv.set({ key, value: Buffer.alloc(512 * 1024 + 1, 'x') })).rejects.toMatchObject({
@@ -197,7 +194,7 @@ for (const kind of CONSUL_KINDS) {
         }
       });
 
-      test('a watch on a prefix wakes on what is under it, a delete too, and not on its neighbours', async () => {
+      test('a watch on a prefix wakes on a change or delete under it, and not on its neighbors', async () => {
         const at = corner();
         const near = corner();
         await api.kv.set({ key: `${at}a`, value: '1' });
@@ -222,7 +219,7 @@ for (const kind of CONSUL_KINDS) {
         expect((await refilled).body).toHaveLength(1);
       });
 
-      test('an index that is behind is answered at once, one that is ahead with the true one, after the wait at the latest', async () => {
+      test('an index that is behind is answered at once, and one that is ahead with the true index after the wait at the latest', async () => {
         const key = `${corner()}ahead`;
         await api.kv.set({ key, value: '1' });
         const { index } = await read(key);
@@ -230,7 +227,7 @@ for (const kind of CONSUL_KINDS) {
         expect((await read(key, { index: String(index + 100_000), wait: '50ms' })).index).toBe(index);
       });
 
-      test('a key that is not there has an index to wait on that only grows', async () => {
+      test('a missing key has an index to wait on that only grows', async () => {
         const at = corner();
         const first = await read(`${at}none`);
         await api.kv.set({ key: `${at}other`, value: '1' });
@@ -261,7 +258,7 @@ for (const kind of CONSUL_KINDS) {
         await api.session.destroy(id);
       });
 
-      test('what is asked of a session is what it gets', async () => {
+      test('a session has the requested options', async () => {
         const id = await newSession({ name: 'x', ttl: '20s', behavior: 'delete', lockdelay: '5s' });
         expect(await api.session.info(id)).toMatchObject({ Behavior: 'delete', TTL: '20s', LockDelay: 5_000_000_000 });
         expect(await api.session.renew(id)).toMatchObject([{ ID: id, TTL: '20s' }]);
@@ -269,7 +266,7 @@ for (const kind of CONSUL_KINDS) {
         await expect(api.session.renew(id)).rejects.toMatchObject({ statusCode: 404 });
       });
 
-      test('a lock has one holder, counts its holders, and is released by its session only', async () => {
+      test('a lock has one holder, counts its holders, and is released only by its session', async () => {
         const key = `${corner()}lock`;
         const [one, two] = [await newSession(), await newSession()];
         expect(await api.kv.set({ key, value: '1', acquire: one })).toBe(true);
@@ -282,12 +279,12 @@ for (const kind of CONSUL_KINDS) {
         expect(await api.kv.get(key)).not.toHaveProperty('Session');
         expect(await api.kv.set({ key, value: '5', acquire: two })).toBe(true);
         expect(await api.kv.get(key)).toMatchObject({ Session: two, LockIndex: 2 });
-        // A write that knows nothing of the lock goes through, keeps the holder and forgets the count.
+        // A write without the lock succeeds, keeps the holder and resets the count.
         expect(await api.kv.set({ key, value: '6' })).toBe(true);
         expect(await api.kv.get(key)).toMatchObject({ Value: '6', Session: two, LockIndex: 0 });
       });
 
-      test('a destroyed session releases its keys or deletes them, and wakes who watches them', async () => {
+      test('a destroyed session releases or deletes its keys, and wakes their watches', async () => {
         for (const behavior of ['release', 'delete'] as const) {
           const key = `${corner()}gone`;
           const id = await newSession({ behavior });
@@ -302,7 +299,7 @@ for (const kind of CONSUL_KINDS) {
         }
       });
 
-      test('a key whose holder was lost cannot be locked during the lock delay, and can after it', async () => {
+      test('a key whose holder was lost cannot be locked during the lock delay, but after it', async () => {
         const key = `${corner()}delayed`;
         const [one, two] = [await newSession({ lockdelay: '1s' }), await newSession()];
         await api.kv.set({ key, value: '1', acquire: one });
@@ -312,7 +309,7 @@ for (const kind of CONSUL_KINDS) {
         expect(await api.kv.get(key)).toMatchObject({ Session: two, LockIndex: 2 });
       });
 
-      test('a key that was given back may be locked at once, whatever the lock delay', async () => {
+      test('a released key can be locked at once, whatever the lock delay', async () => {
         const key = `${corner()}back`;
         const [one, two] = [await newSession({ lockdelay: '15s' }), await newSession()];
         await api.kv.set({ key, value: '1', acquire: one });
@@ -320,7 +317,7 @@ for (const kind of CONSUL_KINDS) {
         expect(await api.kv.set({ key, value: '2', acquire: two })).toBe(true);
       });
 
-      test('a session that is not renewed ends after its TTL, one that is renewed stays', async () => {
+      test('a session that is not renewed ends after its TTL, and a renewed one stays', async () => {
         const [kept, dropped] = [await newSession({ ttl: '1s' }), await newSession({ ttl: '1s' })];
         await until('the session to expire', async () => {
           await api.session.renew(kept);
@@ -341,7 +338,7 @@ for (const kind of CONSUL_KINDS) {
     });
 
     describe('services and checks', () => {
-      test('a service is on the agent, in the catalog and in health, and goes when deregistered', async () => {
+      test('a service is on the agent, in the catalog and in health, and is gone when deregistered', async () => {
         const service = {
           id: 'web-1',
           name: 'web',
@@ -365,7 +362,7 @@ for (const kind of CONSUL_KINDS) {
           },
         });
         const { web = [], consul } = (await api.catalog.services({})) as Record<string, string[]>;
-        // Consul gathers them in a map: they come in any order.
+        // Consul collects them in a map, so the order varies.
         expect([[...web].sort(), consul]).toEqual([['a', 'b'], []]);
         expect(await api.catalog.service.nodes('web')).toMatchObject([
           { Node: 'katamari', ServiceID: 'web-1', ServicePort: 80, ServiceMeta: { k: 'v' } },
@@ -397,7 +394,7 @@ for (const kind of CONSUL_KINDS) {
         await api.agent.service.deregister('web-1');
       });
 
-      test('a TTL check is what it is told, and critical when it is told nothing', async () => {
+      test('a TTL check has the reported status, and is critical without reports', async () => {
         await api.agent.service.register({ id: 'ttl-1', name: 'ttl', check: { ttl: '30s' } });
         const id = 'service:ttl-1';
         await catalogHas(id, 'critical');
@@ -438,7 +435,7 @@ for (const kind of CONSUL_KINDS) {
         await api.agent.service.deregister('re-1');
       });
 
-      test('a TCP check follows whether somebody listens', async () => {
+      test('a TCP check passes while something listens', async () => {
         let server: Server | undefined = createServer((socket) => socket.destroy());
         await new Promise<void>((resolve) => server?.listen(0, '127.0.0.1', resolve));
         const { port } = server.address() as AddressInfo;
@@ -478,7 +475,7 @@ for (const kind of CONSUL_KINDS) {
         await api.agent.service.deregister('tcp-2');
       });
 
-      test('an HTTP check is passing, warning or critical by the status of the answer', async () => {
+      test('an HTTP check is passing, warning or critical by the status of the reply', async () => {
         let status = 200;
         const server = createHttpServer((request, response) => {
           response.writeHead(request.headers['x-exam'] === 'yes' ? status : 500).end('well');
@@ -526,7 +523,7 @@ for (const kind of CONSUL_KINDS) {
         await api.agent.service.deregister('mt-1');
       });
 
-      test('a session hangs on its check: critical or gone, the session ends and its keys go', async () => {
+      test('a session depends on its check: when that is critical or gone, the session ends and its keys are released', async () => {
         for (const end of ['fail', 'deregister'] as const) {
           const key = `${corner()}ephemeral`;
           await api.agent.service.register({ id: 'se-1', name: 'se', check: { ttl: '30s', status: 'passing' } });
@@ -549,7 +546,7 @@ for (const kind of CONSUL_KINDS) {
         }
       });
 
-      test('nodes without an agent are entered into the catalog by hand', async () => {
+      test('nodes without an agent can be registered in the catalog', async () => {
         await api.catalog.register({ node: 'ext', address: '10.1.1.1', service: { service: 'extsvc', port: 5 } });
         expect(await api.catalog.service.nodes('extsvc')).toMatchObject([
           { Node: 'ext', Address: '10.1.1.1', ServicePort: 5 },
@@ -564,7 +561,7 @@ for (const kind of CONSUL_KINDS) {
     });
 
     describe('transactions', () => {
-      test('all operations happen, with one index, and reads among them see the writes', async () => {
+      test('all operations take effect with one index, and reads among them see the writes', async () => {
         const at = corner();
         const { Results } = (await api.transaction.create([
           { KV: { Verb: 'set', Key: `${at}a`, Value: 'MQ==', Flags: 3 } },
@@ -582,7 +579,7 @@ for (const kind of CONSUL_KINDS) {
         expect(new Set(Results.map(({ KV }) => KV.ModifyIndex)).size).toBe(1);
       });
 
-      test('one that fails undoes all, says which and why, and wakes nobody', async () => {
+      test('a failed one undoes everything, says which operation failed and why, and wakes no watch', async () => {
         const at = corner();
         await api.kv.set({ key: `${at}held`, value: 'x' });
         const before = await readTree(at);
@@ -608,7 +605,7 @@ for (const kind of CONSUL_KINDS) {
         expect(await readTree(at)).toEqual(before);
       });
 
-      test('locks can be taken, checked and given back in one', async () => {
+      test('locks can be taken, checked and released in one', async () => {
         const key = `${corner()}txn-lock`;
         const session = await newSession();
         const { Results } = (await api.transaction.create([
@@ -621,7 +618,7 @@ for (const kind of CONSUL_KINDS) {
       });
     });
 
-    test('status, datacenters and the agent itself are there', async () => {
+    test('status, datacenters and the agent itself are available', async () => {
       expect(await api.status.leader({})).toMatch(/^127\.0\.0\.1:\d+$/);
       expect(await api.status.peers({})).toEqual([await api.status.leader({})]);
       expect(await api.catalog.datacenters({})).toEqual(['dc1']);
@@ -768,7 +765,7 @@ for (const kind of CONSUL_KINDS) {
       });
     }
 
-    test('operations of a transaction that cannot be are answered with 409 and which', async () => {
+    test('invalid operations of a transaction are answered with 409 and their index', async () => {
       for (const [operation, what] of [
         [{ Verb: 'zz', Key: 'k' }, 'unknown KV verb "zz"'],
         [{ Verb: 'set', Key: '', Value: 'MQ==' }, 'Must provide key'],
@@ -785,7 +782,7 @@ for (const kind of CONSUL_KINDS) {
       }
     });
 
-    test('a path that is not clean is sent to its clean form', async () => {
+    test('a path that is not clean is redirected to its clean form', async () => {
       const response = await fetch(`http://${consul.address}/v1/kv//abs`, { redirect: 'manual' });
       expect([response.status, response.headers.get('location')]).toEqual([301, '/v1/kv/abs']);
     });

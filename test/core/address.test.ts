@@ -1,4 +1,4 @@
-// Addresses: which texts are one, how they are written, and where a listener is reached.
+// Addresses: which texts are valid, how they are written, and where a listener is reached.
 
 import { describe, expect, test } from 'vitest';
 import { dialAddress, formatAddress, isUnspecified, parseAddress, portOf, urlOf } from '../../core/mod.ts';
@@ -67,7 +67,7 @@ test('urlOf() brackets an IPv6 host', () => {
   expect(urlOf({ host: 'localhost', port: 9080 })).toBe('http://localhost:9080');
 });
 
-test('dialAddress() replaces the unspecified addresses by loopback and no others', () => {
+test('dialAddress() replaces unspecified addresses by loopback and leaves others unchanged', () => {
   const dialed = (host: string): string => dialAddress({ host, port: 1 }).host;
   expect(['0.0.0.0', '::', '10.0.0.1', 'localhost'].map(dialed)).toEqual(['127.0.0.1', '::1', '10.0.0.1', 'localhost']);
   expect(['0.0.0.0', '::', '::1', 'localhost'].map(isUnspecified)).toEqual([true, true, false, false]);

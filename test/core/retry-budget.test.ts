@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { ManualClock } from '../kit/tools/manual-clock.ts';
 import { RetryBudget } from '../../core/mod.ts';
 
-/** How many it gives now. */
+/** Number of retries that it grants now. */
 function taken(budget: RetryBudget): number {
   let count = 0;
   while (budget.take()) count++;
@@ -10,7 +10,7 @@ function taken(budget: RetryBudget): number {
 }
 
 describe('RetryBudget', () => {
-  test('gives ten at once, and ten with every second', () => {
+  test('grants ten retries at once, and ten more each second', () => {
     const clock = new ManualClock();
     const budget = new RetryBudget(clock);
     expect(taken(budget)).toBe(10);
@@ -20,14 +20,14 @@ describe('RetryBudget', () => {
     expect(taken(budget)).toBe(2);
   });
 
-  test('gives one more for five calls', () => {
+  test('grants one more retry for every five calls', () => {
     const budget = new RetryBudget(new ManualClock());
     taken(budget);
     for (let call = 0; call < 50; call++) budget.called();
     expect(Math.abs(taken(budget) - 10)).toBeLessThanOrEqual(1);
   });
 
-  test('saves up no more than 200', () => {
+  test('saves at most 200 retries', () => {
     const clock = new ManualClock();
     const budget = new RetryBudget(clock);
     for (let call = 0; call < 10_000; call++) budget.called();

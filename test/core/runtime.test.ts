@@ -34,7 +34,7 @@ describe('scriptCommand()', () => {
     });
   }
 
-  test('says what to do when this runtime needs a built file and there is none', () => {
+  test('says what to do when this runtime needs a compiled file and there is none', () => {
     const file = path.join(folder, 'never-built.ts');
     const canStrip = typeof (process.features as { typescript?: unknown }).typescript === 'string';
     if (runtimeName() === 'node' && !canStrip) expect(() => scriptCommand(file)).toThrow('run "npm run build" first');

@@ -1,6 +1,6 @@
-// compose.yaml: it is what the Compose specification allows, it is the mesh that it says it is, and every process in
-// it gets a configuration that the real loader takes, so that the two cannot drift apart. There may be no Docker
-// here, so nothing is run.
+// compose.yaml: it conforms to the Compose specification, it describes the intended mesh, and the real loader accepts
+// the configuration of every process, so that the two cannot drift apart. Nothing is run, because Docker may be
+// missing.
 
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -39,10 +39,10 @@ const { services } = document;
 const named = (start: string): [string, Service][] =>
   Object.entries(services).filter(([name]) => name.startsWith(start));
 const processes = ['master-', 'manager-', 'faceplate-'].flatMap(named);
-/** Of the image. */
+/** The command and settings of the image. */
 const IMAGE_ENV = { KATAMARI_CONFIG: '/etc/katamari/katamari.yaml', NODE_ENV: 'production', HOME: '/home/x' };
 
-/** What a process in that container is configured with. */
+/** The configuration of the process in that container. */
 function configOf({ environment = {}, hostname }: Service): LoadedConfig {
   const { KATAMARI_CONFIG: _, ...env } = { ...IMAGE_ENV, ...environment };
   const file = path.join(REPOSITORY, document.configs['katamari']?.file ?? '');
@@ -52,7 +52,7 @@ function configOf({ environment = {}, hostname }: Service): LoadedConfig {
 
 function validator(): (value: unknown) => string[] {
   const home = path.dirname(createRequire(import.meta.url).resolve('dclint/package.json'));
-  // Ajv knows this edition of JSON Schema under another name.
+  // Ajv has this edition of JSON Schema under another name.
   const { $schema: _, ...schema } = JSON.parse(
     readFileSync(path.join(home, 'schemas/compose.schema.json'), 'utf8'),
   ) as Record<string, unknown>;
@@ -64,7 +64,7 @@ function validator(): (value: unknown) => string[] {
 }
 
 describe('compose.yaml', () => {
-  test('is as the Compose specification says', () => {
+  test('conforms to the Compose specification', () => {
     const problemsOf = validator();
     expect(problemsOf(document)).toEqual([]);
     const misspelt = { ...document, services: { a: { image: 'a', enviroment: {} } } };
@@ -78,7 +78,7 @@ describe('compose.yaml', () => {
     expect(services['consul-1']?.command).toContain('-bootstrap-expect=3');
   });
 
-  test('names nothing that it does not have', () => {
+  test('refers only to things that it defines', () => {
     for (const [name, service] of Object.entries(services)) {
       expect([name, Object.keys(service.depends_on ?? {}).filter((other) => !(other in services))]).toEqual([name, []]);
       expect([name, (service.secrets ?? []).filter((one) => !(one in document.secrets))]).toEqual([name, []]);
@@ -98,10 +98,10 @@ describe('compose.yaml', () => {
     expect(new Set(hostPorts).size).toBe(hostPorts.length);
   });
 
-  test('comes back by itself, and ends in peace', () => {
+  test('restarts services by itself, and stops them gracefully', () => {
     for (const [name, { restart, healthcheck }] of Object.entries(services)) {
       expect([name, restart]).toEqual([name, name === 'deploy' ? 'on-failure' : 'unless-stopped']);
-      // Others have the one of the image.
+      // The others use that of the image.
       if (!/^(master|manager)-/.test(name)) expect([name, healthcheck]).not.toEqual([name, undefined]);
     }
     const samples = loadConfig({
@@ -122,7 +122,7 @@ describe('compose.yaml', () => {
 });
 
 describe('Every process of compose.yaml', () => {
-  test('has a configuration that the loader takes without a word', () => {
+  test('has a configuration that the loader accepts without a warning', () => {
     expect(processes.length).toBe(7);
     for (const [name, service] of processes) {
       const { config, warnings, settings } = configOf(service);
@@ -136,7 +136,7 @@ describe('Every process of compose.yaml', () => {
     }
   });
 
-  test('finds its secrets and its data where it looks for them', () => {
+  test('finds its secrets and its data at the expected paths', () => {
     for (const [name, service] of processes) {
       const { config } = configOf(service);
       const secrets = (service.secrets ?? []).map((secret) => `/run/secrets/${secret}`);
@@ -155,14 +155,14 @@ describe('Every process of compose.yaml', () => {
     expect(configOf(processes[0]?.[1] as Service).config.ports.stats).toBe(9081);
   });
 
-  test('is spread over the Consul servers, masters in an order', () => {
+  test('is spread over the Consul servers, with ordered masters', () => {
     const consuls = new Set(named('manager-').map(([, service]) => configOf(service).config.consul.address));
     expect(consuls.size).toBe(3);
     const ranks = named('master-').map(([, service]) => configOf(service).config.master.rank);
     expect(new Set(ranks).size).toBe(2);
   });
 
-  test('is started by a command that there is, as is the one that deploys', async () => {
+  test('is started by an existing command, and so is the deploy step', async () => {
     for (const [name, service] of [...processes, ...named('deploy')]) {
       const [command = '', ...options] = service.command as readonly string[];
       expect([name, command]).toEqual([name, name.replace(/-\d$/, '')]);
@@ -177,7 +177,7 @@ describe('Every process of compose.yaml', () => {
 async function helpOf(command: string): Promise<string> {
   let text = '';
   const terminal = { write: (part: string) => (text += part), writeError: () => undefined, columns: () => 100 };
-  const surroundings = { terminal, env: {}, cwd: '/' } as unknown as Parameters<typeof runProgram>[1];
-  expect([command, await runProgram([command, '--help'], surroundings)]).toEqual([command, 0]);
+  const context = { terminal, env: {}, cwd: '/' } as unknown as Parameters<typeof runProgram>[1];
+  expect([command, await runProgram([command, '--help'], context)]).toEqual([command, 0]);
   return text;
 }

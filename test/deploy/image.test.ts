@@ -1,6 +1,5 @@
-// The Dockerfile, as far as that goes without Docker: what .dockerignore lets through is enough to build what the
-// image runs, the command starts from there by the link that the image has, and the health check tells alive from
-// dead.
+// The Dockerfile, tested without Docker: the files that .dockerignore lets through suffice to build what the image
+// runs, the command starts there through the image's link, and the health check distinguishes alive from dead.
 
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,21 +16,21 @@ const dockerfile = readFileSync(path.join(REPOSITORY, 'Dockerfile'), 'utf8');
 const context = mkdtempSync(path.join(tmpdir(), 'katamari-image-'));
 afterAll(() => rmSync(context, { recursive: true, force: true }));
 
-/** What a builder would be sent. */
+/** The files that are sent to the builder. */
 const sent = readFileSync(path.join(REPOSITORY, '.dockerignore'), 'utf8')
   .split('\n')
   .filter((line) => line.startsWith('!'))
   .map((line) => line.slice(1));
 
 describe('.dockerignore', () => {
-  test('keeps everything out but what it names, and that is there', () => {
+  test('excludes everything except what it names, and that exists', () => {
     const lines = readFileSync(path.join(REPOSITORY, '.dockerignore'), 'utf8').split('\n');
     expect(lines.find((line) => line !== '' && !line.startsWith('#'))).toBe('*');
     expect(sent.filter((file) => !existsSync(path.join(REPOSITORY, file)))).toEqual([]);
     expect(sent.some((file) => /node_modules|dist|\.git|\.tools/.test(file))).toBe(false);
   });
 
-  test('lets through all that the Dockerfile copies', () => {
+  test('includes everything that the Dockerfile copies', () => {
     const copied = [...dockerfile.matchAll(/^COPY (?!--from)(.*) \S+$/gm)].flatMap(([, files = '']) =>
       files.split(' '),
     );
@@ -42,7 +41,7 @@ describe('.dockerignore', () => {
 });
 
 describe('The image', () => {
-  test('has a command that runs, built of those files alone', () => {
+  test('has a command that runs, built from those files alone', () => {
     for (const file of sent) cpSync(path.join(REPOSITORY, file), path.join(context, file), { recursive: true });
     symlinkSync(path.join(REPOSITORY, 'node_modules'), path.join(context, 'node_modules'));
     const run = (...args: string[]): { status: number | null; said: string } => {
@@ -59,7 +58,7 @@ describe('The image', () => {
     expect(run('katamari', 'config', 'deployments[0].service', '--config', file).said).toContain('Calculator');
   }, 120_000);
 
-  test('runs as somebody who is not root, under an init, and keeps its data in a volume', () => {
+  test('runs as non-root under an init, and keeps its data in a volume', () => {
     const last = dockerfile.slice(dockerfile.lastIndexOf('\nFROM '));
     expect(/^USER (.*)$/m.exec(last)?.[1]).toBe('node');
     expect(/^ENTRYPOINT (.*)$/m.exec(last)?.[1]).toBe('["tini", "--", "katamari"]');
@@ -77,7 +76,7 @@ describe('deploy/healthcheck.mjs', () => {
     return { code: code as number, said: said.trim() };
   }
 
-  test('passes when the process is alive, and fails when it is not ready, or nobody answers', async () => {
+  test('passes when the process is alive, and fails when it is not ready or does not answer', async () => {
     const server = createServer((request, response) => {
       response.statusCode = request.url === '/livez' ? 200 : 503;
       response.end(request.url === '/livez' ? 'alive\n' : 'chassis are starting\n');

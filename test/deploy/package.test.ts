@@ -1,5 +1,5 @@
-// The package that npm makes: it holds the product and nothing else, installs in an empty project, type-checks there
-// with every library check on, and runs on Node.
+// The npm package: it contains only the product, installs in an empty project, type-checks there with every library
+// check on, and runs on Node.
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -26,13 +26,13 @@ const run = (program: string, args: readonly string[], cwd: string): string =>
 
 beforeAll(() => {
   folder = mkdtempSync(path.join(tmpdir(), 'katamari-package-'));
-  // Without scripts: dist/ is built already, and a build here would disturb tests that run at the same time.
+  // Without scripts: dist/ is already built, and a build here would disturb concurrent tests.
   const [made] = JSON.parse(
     run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], REPOSITORY),
   ) as { filename: string; files: { path: string }[] }[];
   if (made === undefined) throw new Error('npm pack made no package');
   packed = made.files.map((file) => file.path);
-  // Unpacked by hand, with the dependencies of the repository: the test needs no registry.
+  // Unpacked manually, with the dependencies of the repository, so the test needs no registry.
   const modules = path.join(folder, 'node_modules');
   mkdirSync(path.join(modules, 'katamari'), { recursive: true });
   run('tar', ['xzf', made.filename, '-C', path.join(modules, 'katamari'), '--strip-components=1'], folder);
@@ -45,7 +45,7 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('The npm package', () => {
-  test('holds the product, and no tests, samples or benches', () => {
+  test('contains the product without tests, samples and benchmarks', () => {
     const folders = new Set(packed.map((file) => file.replace(/^dist\//, '').split('/')[0]));
     expect([...folders].filter((name) => /^(?:test|examples|bench|scripts|node_modules)$/.test(name ?? ''))).toEqual(
       [],
@@ -61,7 +61,7 @@ describe('The npm package', () => {
     expect(packed).toEqual(expect.arrayContaining(needed));
   });
 
-  test('type-checks in an empty project, strictly and with its libraries, and runs on Node', () => {
+  test('type-checks in an empty project, strictly and including its libraries, and runs on Node', () => {
     const compilerOptions = {
       strict: true,
       skipLibCheck: false,

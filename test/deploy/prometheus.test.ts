@@ -1,7 +1,7 @@
-// deploy/prometheus.yml: it asks the Consul servers of compose.yaml, promtool takes it, and a real Prometheus turns
-// what a real Consul has of a process into the labels that are wanted. Debian's Prometheus is built without Consul's
-// discovery, so what that would hand on is handed on by a file, word for word as the manual of consul_sd_configs has
-// it; the rules are those of the file.
+// deploy/prometheus.yml: it queries the Consul servers of compose.yaml, promtool accepts it, and a real Prometheus
+// converts what a real Consul has of a process into the right labels. Debian's Prometheus is built without Consul
+// discovery. A file therefore provides the discovered targets as the manual of consul_sd_configs describes them; the
+// relabel rules are those of the file.
 
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -41,7 +41,7 @@ function folder(): string {
   return made;
 }
 
-/** The configuration with another way to find targets. */
+/** The configuration with another kind of discovery. */
 function withTargetsFrom(file: string): string {
   const { consul_sd_configs: _, ...rest } = job;
   const found = { ...rest, scrape_interval: '1s', file_sd_configs: [{ files: [file] }] };
@@ -59,7 +59,7 @@ interface HealthEntry {
 }
 
 describe('deploy/prometheus.yml', () => {
-  test('asks every Consul server of compose.yaml for the service of stats faceplates', () => {
+  test('queries every Consul server of compose.yaml for the service of stats faceplates', () => {
     const { services } = parse(readFileSync(path.join(REPOSITORY, 'compose.yaml'), 'utf8'), { merge: true }) as {
       services: Record<string, unknown>;
     };
@@ -70,7 +70,7 @@ describe('deploy/prometheus.yml', () => {
     for (const { services: wanted } of job.consul_sd_configs ?? []) expect(wanted).toEqual(['katamari-stats']);
   });
 
-  test('is taken by promtool', async () => {
+  test('is accepted by promtool', async () => {
     const file = path.join(folder(), 'prometheus.yml');
     writeFileSync(file, withTargetsFrom('/none.json'));
     const { code, said } = await promtoolConfig(file);
@@ -127,7 +127,7 @@ interface Target {
   readonly health: string;
 }
 
-/** What a real Prometheus makes of targets, once it has scraped the first. */
+/** Labels that a real Prometheus gives to targets, once it has scraped the first. */
 async function scrape(targets: readonly object[]): Promise<Target> {
   const home = folder();
   const at = (name: string): string => path.join(home, name);

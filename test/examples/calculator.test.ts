@@ -5,31 +5,31 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { NoAnswer, Operation, workOut } from '../../examples/arithmetic.ts';
+import { NoResult, Operation, evaluate } from '../../examples/arithmetic.ts';
 import { toolPath } from '../kit/tools/tools.ts';
-describe('workOut()', () => {
+describe('evaluate()', () => {
   test('adds, subtracts, multiplies, and divides towards zero', () => {
-    expect(workOut(Operation.add, 2, 40)).toBe(42);
-    expect(workOut(Operation.subtract, 15, 10)).toBe(5);
-    expect(workOut(Operation.multiply, -6, 7)).toBe(-42);
-    expect(workOut(Operation.divide, -7, 2)).toBe(-3);
-    expect(Object.is(workOut(Operation.divide, -1, 2), 0)).toBe(true);
+    expect(evaluate(Operation.add, 2, 40)).toBe(42);
+    expect(evaluate(Operation.subtract, 15, 10)).toBe(5);
+    expect(evaluate(Operation.multiply, -6, 7)).toBe(-42);
+    expect(evaluate(Operation.divide, -7, 2)).toBe(-3);
+    expect(Object.is(evaluate(Operation.divide, -1, 2), 0)).toBe(true);
   });
 
-  test('answers the last number that fits an i32, and refuses the first that does not', () => {
-    expect(workOut(Operation.add, 2_147_483_646, 1)).toBe(2_147_483_647);
-    expect(workOut(Operation.subtract, -2_147_483_647, 1)).toBe(-2_147_483_648);
-    expect(() => workOut(Operation.add, 2_147_483_647, 1)).toThrow(
+  test('returns the last number that fits an i32, and refuses the first that does not', () => {
+    expect(evaluate(Operation.add, 2_147_483_646, 1)).toBe(2_147_483_647);
+    expect(evaluate(Operation.subtract, -2_147_483_647, 1)).toBe(-2_147_483_648);
+    expect(() => evaluate(Operation.add, 2_147_483_647, 1)).toThrow(
       '2147483647 + 1 = 2147483648 does not fit an i32: results are -2147483648 to 2147483647',
     );
-    expect(() => workOut(Operation.multiply, -2_147_483_648, -2_147_483_648)).toThrow(NoAnswer);
-    expect(() => workOut(Operation.divide, -2_147_483_648, -1)).toThrow(NoAnswer);
+    expect(() => evaluate(Operation.multiply, -2_147_483_648, -2_147_483_648)).toThrow(NoResult);
+    expect(() => evaluate(Operation.divide, -2_147_483_648, -1)).toThrow(NoResult);
   });
 
   test('says why a division by zero and an unknown operation have no answer', () => {
-    expect(() => workOut(Operation.divide, 1, 0)).toThrow('Cannot divide 1 by 0');
-    expect(() => workOut(9, 1, 1)).toThrow(/^Unknown operation 9: it is 1 \(ADD\)/);
-    expect(() => workOut(0, 1, 1)).toThrow(NoAnswer);
+    expect(() => evaluate(Operation.divide, 1, 0)).toThrow('Cannot divide 1 by 0');
+    expect(() => evaluate(9, 1, 1)).toThrow(/^Unknown operation 9: it is 1 \(ADD\)/);
+    expect(() => evaluate(0, 1, 1)).toThrow(NoResult);
   });
 });
 

@@ -48,7 +48,7 @@ describe('The sample of plain servers', () => {
     expect(pool?.resources.map(({ pid }) => pid)).toContain(result);
   });
 
-  test('stands in docs/plain-servers.md as it is', () => {
+  test('is shown unchanged in docs/plain-servers.md', () => {
     const paper = readFileSync(path.join(REPOSITORY, 'docs/plain-servers.md'), 'utf8');
     const files = readdirSync(SAMPLE).filter((name) => /\.(thrift|py|rb|yaml)$/.test(name));
     expect(files.length).toBe(5);

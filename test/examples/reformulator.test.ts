@@ -1,10 +1,10 @@
-// Tokens, synonyms and full analysis of a query, in both versions.
+// Tokens, synonyms and full analysis of a query, in both versions of the sample.
 import { porterStem } from '../../examples/reformulate/porter.ts';
 import { porter2Stem } from '../../examples/reformulate/porter2.ts';
 import { createReformulator, QueryRefused } from '../../examples/reformulate/reformulator.ts';
 import { oneEditSpeller, twoEditSpeller } from '../../examples/reformulate/spelling.ts';
 import { plainThesaurus, stemmingThesaurus } from '../../examples/reformulate/synonyms.ts';
-import { tokenise, TokenKind } from '../../examples/reformulate/tokens.ts';
+import { tokenize, TokenKind } from '../../examples/reformulate/tokens.ts';
 import { lazily, readWordList } from '../../examples/reformulate/words.ts';
 import { describe, expect, test } from 'vitest';
 const words = lazily(readWordList);
@@ -17,9 +17,9 @@ const versions = {
   }),
 };
 
-describe('tokenise()', () => {
-  test('takes out words and numbers in order and leaves the rest', () => {
-    const found = tokenise('  "Don\u2019t panic": 1,000.5 mp3-players, 3D!');
+describe('tokenize()', () => {
+  test('extracts words and numbers in order and skips the rest', () => {
+    const found = tokenize('  "Don\u2019t panic": 1,000.5 mp3-players, 3D!');
     expect(found.map(({ normal }) => normal)).toEqual(["don't", 'panic', '1,000.5', 'mp3', 'players', '3d']);
     expect(found.map(({ kind }) => kind)).toEqual([
       TokenKind.word,
@@ -31,23 +31,23 @@ describe('tokenise()', () => {
     ]);
   });
 
-  test('gives offsets and lengths in code points, whatever stands before', () => {
+  test('gives offsets and lengths in code points, whatever precedes them', () => {
     const query = '👩‍🚀 naïve 𝒳𝒴 Cafe\u0301 東京 42';
     const codePoints = Array.from(query);
-    const found = tokenise(query);
+    const found = tokenize(query);
     expect(found.map(({ text }) => text)).toEqual(['naïve', '𝒳𝒴', 'Cafe\u0301', '東京', '42']);
     for (const { text, offset, length } of found) expect(codePoints.slice(offset, offset + length).join('')).toBe(text);
     expect(found.map(({ normal }) => normal)).toEqual(['naive', 'xy', 'cafe', '東京', '42']);
   });
 
-  test('finds nothing in nothing', () => {
-    expect(tokenise('')).toEqual([]);
-    expect(tokenise(' ?!... \u0000\n')).toEqual([]);
+  test('returns nothing for an empty query', () => {
+    expect(tokenize('')).toEqual([]);
+    expect(tokenize(' ?!... \u0000\n')).toEqual([]);
   });
 });
 
 describe('analyze', () => {
-  test('stems the tokens, corrects what is misspelt and keeps everything between the words', () => {
+  test('stems the tokens, corrects misspelled ones and keeps the text between the words', () => {
     for (const { analyze } of Object.values(versions)) {
       const { tokens, suggestions, corrected } = analyze({ query: 'Chaep, runing shoes (size 42)!' });
       expect(tokens.map(({ stem }) => stem)).toEqual(['chaep', 'rune', 'shoe', 'size', '42']);
@@ -56,7 +56,7 @@ describe('analyze', () => {
     }
   });
 
-  test('says nothing about a correction when nothing is misspelt', () => {
+  test('returns no correction when nothing is misspelled', () => {
     for (const { analyze } of Object.values(versions)) {
       const { suggestions, corrected } = analyze({ query: 'cheap running shoes' });
       expect(suggestions.size).toBe(0);
@@ -68,7 +68,7 @@ describe('analyze', () => {
     expect(versions.two.analyze({ query: '' })).toEqual({ tokens: [], suggestions: new Map(), synonyms: new Map() });
   });
 
-  test('has no synonyms for the words that hold a query together', () => {
+  test('has no synonyms for function words', () => {
     expect([...versions.two.analyze({ query: 'search for the car in it' }).synonyms.keys()]).toEqual(['search', 'car']);
   });
 
@@ -80,7 +80,7 @@ describe('analyze', () => {
     expect(versions.two.analyze({ query }).synonyms.has('houses')).toBe(true);
   });
 
-  test('takes a query as long as the limits allow, even when every word is misspelt and hostile names are among them', () => {
+  test('accepts a query of the maximum size, even if every word is misspelled and some are named like properties', () => {
     const query = [
       ...Array.from({ length: 61 }, (_, i) => `xq${'abcdefghij'[i % 10]}z${'klmnopq'[i % 7]}`),
       '__proto__',
@@ -92,7 +92,7 @@ describe('analyze', () => {
 });
 
 describe('limits', () => {
-  test('refuse long queries, many tokens, long words and senseless limits, each saying what is accepted', () => {
+  test('refuse long queries, many tokens, long words and invalid limits, and state the accepted values', () => {
     for (const { analyze, tokenize, stem, suggest, synonyms } of Object.values(versions)) {
       expect(() => analyze({ query: 'x'.repeat(1001) })).toThrow(
         'The query has 1001 characters, the limit is 1000: shorten it',
@@ -115,14 +115,14 @@ describe('synonyms', () => {
     expect(versions.one.synonyms({ word: 'cars', limit: 3 })).toEqual([]);
   });
 
-  test('of version 2 come from words of the same stem too, never the word or its own forms', () => {
+  test('of version 2 also come from words of the same stem, never the word itself or its own forms', () => {
     expect(versions.two.synonyms({ word: 'cars', limit: 50 })).toContain('automobile');
     const searching = versions.two.synonyms({ word: 'searching', limit: 50 });
     expect(searching).toContain('hunt');
     for (const word of searching) expect(porter2Stem(word)).not.toBe('search');
   });
 
-  test('know no word that only JavaScript knows', () => {
+  test('do not include properties of JavaScript objects', () => {
     for (const { synonyms } of Object.values(versions)) {
       for (const word of ['__proto__', 'toString', 'hasOwnProperty', ''])
         expect(synonyms({ word, limit: 5 })).toEqual([]);

@@ -1,4 +1,4 @@
-// Starts a sample as a resource manager would, and calls it over a link.
+// Starts a sample as a resource manager does, and calls it over a link.
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -16,7 +16,7 @@ import { until } from '../kit/tools/wait.ts';
 
 /**
  * Result of a call: the value in the JSON mapping, a declared exception with its fields, or the message of an
- * undeclared one.
+ * undeclared exception.
  */
 type Outcome =
   | { readonly value: unknown }
@@ -26,19 +26,19 @@ type Outcome =
 export interface SampleProcess extends AsyncDisposable {
   readonly pid: number;
   readonly interface: Interface;
-  /** Everything it wrote to stdout and stderr so far. */
+  /** All output so far, stdout and stderr. */
   output(): string;
   /** Calls a method of the sample. Rejects with KatamariError when the connection breaks. */
   call(method: string, params?: Readonly<Record<string, unknown>>): Promise<Outcome>;
   /** Calls `katamari.Chassis`. */
   control(method: 'ping' | 'describe'): Promise<unknown>;
-  /** Closes its standard input, which is how it learns that its manager is gone. */
+  /** Closes its standard input, which tells it that its manager is gone. */
   cutLifeline(): void;
-  /** How it ended. */
+  /** The exit of the process. */
   readonly ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
 }
 
-/** Starts `examples/SCRIPT` and waits until it accepts calls. At the end its whole process group is killed. */
+/** Starts `examples/SCRIPT` and waits until it accepts calls. After the test its whole process group is killed. */
 export async function startSample(script: string, idl: string, service: string): Promise<SampleProcess> {
   const examples = new URL('../../examples/', import.meta.url);
   const directory = mkdtempSync(path.join(tmpdir(), 'katamari-sample-'));
@@ -102,7 +102,7 @@ async function linkTo(socketPath: string): Promise<Link | undefined> {
   try {
     await once(socket, 'connect');
   } catch {
-    // The file is there a moment before anybody listens.
+    // The socket file appears shortly before something listens on it.
     return undefined;
   }
   return new Link(socket, { peer: 'the sample', frameBytesMax: 16 * 2 ** 20 });

@@ -1,4 +1,4 @@
-// Every sample as a real process: it starts, answers, misbehaves as announced, and ends.
+// Every sample as a real process: it starts, answers, misbehaves as documented, and ends.
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { until } from '../kit/tools/wait.ts';
@@ -30,7 +30,7 @@ describe('calculator.ts', () => {
     expect(await calculator.ended).toEqual({ code: 0, signal: null });
   });
 
-  test('declares what calculate refuses, and answers an overflow of add with its message', async () => {
+  test('declares the exception of calculate, and answers an overflow of add with its message', async () => {
     await using calculator = await startCalculator();
     expect(await calculator.call('calculate', { logid: 1, w: { num1: 1, num2: 0, op: 'DIVIDE' } })).toEqual({
       exception: 'InvalidOperation',
@@ -44,7 +44,7 @@ describe('calculator.ts', () => {
 });
 
 describe('reformulate-1.ts and reformulate-2.ts', () => {
-  test('offer one interface in two versions, of which the second corrects what the first cannot', async () => {
+  test('have the same interface in two versions, and the second corrects words that the first cannot', async () => {
     await using first = await startReformulate(1);
     await using second = await startReformulate(2);
     expect(await first.control('describe')).toMatchObject({ serviceName: 'Reformulate', version: '1.0.0' });
@@ -77,7 +77,7 @@ describe('reformulate-1.ts and reformulate-2.ts', () => {
 });
 
 describe('troublemaker.ts', () => {
-  test('answers its harmless methods, and says what its limits are', async () => {
+  test('answers its harmless methods, and states its limits', async () => {
     await using troublemaker = await startTroublemaker();
     const bytes = Buffer.from([0, 255, 1, 2]).toString('base64');
     expect(await troublemaker.call('echo', { bytes })).toEqual({ value: bytes });
@@ -96,7 +96,7 @@ describe('troublemaker.ts', () => {
     expect(await troublemaker.call('leak', { megabytes: 513 })).toMatchObject({ exception: 'Trouble' });
   });
 
-  test('throws as it is told, and lives on', async () => {
+  test('throws on request and survives', async () => {
     await using troublemaker = await startTroublemaker();
     expect(await troublemaker.call('throwDeclared', { why: 'I was told to', code: 7 })).toEqual({
       exception: 'Trouble',
@@ -108,7 +108,7 @@ describe('troublemaker.ts', () => {
     expect(await troublemaker.call('pid')).toEqual({ value: troublemaker.pid });
   });
 
-  test('chatters on stdout and stderr', async () => {
+  test('writes much to stdout and stderr', async () => {
     await using troublemaker = await startTroublemaker();
     expect(await troublemaker.call('chatter', { lines: 4 })).toEqual({ value: null });
     await until('all four lines', () =>
@@ -116,7 +116,7 @@ describe('troublemaker.ts', () => {
     );
   });
 
-  test('drips out a slow reply, and answers what was asked meanwhile after it', async () => {
+  test('sends a slow reply byte by byte, and answers calls received meanwhile after it', async () => {
     await using troublemaker = await startTroublemaker();
     const order: string[] = [];
     const slow = troublemaker.call('slowReply', { ms: 100 }).then((outcome) => {
@@ -130,20 +130,20 @@ describe('troublemaker.ts', () => {
     expect(await troublemaker.call('pid')).toEqual({ value: troublemaker.pid });
   });
 
-  test('dies of an uncaught exception when told to crash, with the call under way', async () => {
+  test('dies of an uncaught exception on crash, with the call in flight', async () => {
     await using troublemaker = await startTroublemaker();
     await expect(troublemaker.call('crash')).rejects.toMatchObject({ code: 'resource_failed' });
     expect(await troublemaker.ended).toEqual({ code: 1, signal: null });
     await until('the crash on stderr', () => troublemaker.output().includes('Troublemaker was asked to crash'));
   });
 
-  test('exits with the code it is told, without answering', async () => {
+  test('exits with the given code without answering', async () => {
     await using troublemaker = await startTroublemaker();
     await expect(troublemaker.call('exit', { code: 7 })).rejects.toMatchObject({ code: 'resource_failed' });
     expect(await troublemaker.ended).toEqual({ code: 7, signal: null });
   });
 
-  test('writes bytes that are no Thrift, at which the link breaks', async () => {
+  test('writes bytes that are not Thrift, which breaks the link', async () => {
     await using troublemaker = await startTroublemaker();
     await expect(troublemaker.call('garbage')).rejects.toMatchObject({
       code: 'resource_failed',
@@ -151,7 +151,7 @@ describe('troublemaker.ts', () => {
     });
   });
 
-  test('answers pings while hangAsync never comes back', async () => {
+  test('answers pings while hangAsync never returns', async () => {
     await using troublemaker = await startTroublemaker();
     const call = watch(troublemaker.call('hangAsync'));
     await troublemaker.control('ping');
@@ -159,31 +159,31 @@ describe('troublemaker.ts', () => {
     expect(call.hung()).toBe(true);
   });
 
-  test('answers nothing while hang runs in its circle', async () => {
+  test('answers nothing while hang loops', async () => {
     await using troublemaker = await startTroublemaker();
     const call = watch(troublemaker.call('hang'));
     const ping = watch(troublemaker.control('ping'));
     const before = processorTicks(troublemaker.pid);
-    // Not time but work done is what shows that it had the chance to answer.
+    // CPU time, not elapsed time, shows that it had the chance to answer.
     await until('a process that is busy', () => processorTicks(troublemaker.pid) > before + 30);
     expect([call.hung(), ping.hung()]).toEqual([true, true]);
   });
 
-  test('leaves a child behind that stays in its process group', async () => {
+  test('leaves an orphaned child in its process group', async () => {
     await using troublemaker = await startTroublemaker();
     const outcome = await troublemaker.call('spawnChild');
     const child = (outcome as { readonly value: number }).value;
     expect(processGroup(child)).toBe(troublemaker.pid);
   });
 
-  test('answers retire, and ends with status 0', async () => {
+  test('answers retire, and exits with status 0', async () => {
     await using troublemaker = await startTroublemaker();
     expect(await troublemaker.call('retire')).toEqual({ value: troublemaker.pid });
     expect(await troublemaker.ended).toEqual({ code: 0, signal: null });
   });
 });
 
-/** Tells whether a call is still without an end; whatever comes of it later is nobody's business. */
+/** Returns a function that tells whether the call has not settled. Later outcomes are ignored. */
 function watch(call: Promise<unknown>): { hung(): boolean } {
   let isSettled = false;
   void call.then(
@@ -194,8 +194,8 @@ function watch(call: Promise<unknown>): { hung(): boolean } {
 }
 
 /**
- * Fields of /proc/PID/stat after the program's name, which may hold spaces: state, parent, group, ... user and system
- * time.
+ * Fields of /proc/PID/stat after the program's name, which may contain spaces: state, parent, group, ... user and
+ * system time.
  */
 function statOf(pid: number): string[] {
   return readFileSync(`/proc/${pid}/stat`, 'utf8')
@@ -207,7 +207,7 @@ function processGroup(pid: number): number {
   return Number(statOf(pid)[2]);
 }
 
-/** Processor time used so far, in ticks of 10 ms. */
+/** CPU time used so far, in ticks of 10 ms. */
 function processorTicks(pid: number): number {
   const stat = statOf(pid);
   return Number(stat[11]) + Number(stat[12]);

@@ -1,4 +1,4 @@
-// Both spellers over the real word list, and the edit distance they measure by against its definition.
+// Both spellers on the real word list, and their edit distance compared with its definition.
 import { assert, constantFrom, integer, property, string } from 'fast-check';
 import { editDistance, oneEditSpeller, twoEditSpeller } from '../../examples/reformulate/spelling.ts';
 import { lazily, readWordList } from '../../examples/reformulate/words.ts';
@@ -22,14 +22,14 @@ describe('readWordList()', () => {
 });
 
 describe('a speller', () => {
-  test('suggests nothing for a word that is spelt right', () => {
+  test('suggests nothing for a correctly spelled word', () => {
     for (const word of ['receive', "don't", "women's"]) {
       expect(one(word, 5)).toEqual([]);
       expect(two(word, 5)).toEqual([]);
     }
   });
 
-  test('puts the word that was meant first, for common mistakes one edit away', () => {
+  test('puts the intended word first, for common mistakes one edit away', () => {
     const meant = {
       recieve: 'receive',
       seperate: 'separate',
@@ -43,7 +43,7 @@ describe('a speller', () => {
     }
   });
 
-  test('has the best first and no more than were asked for', () => {
+  test('lists the best suggestion first and at most the requested number', () => {
     for (const speller of [one, two]) {
       const found = speller('sheos', 3);
       expect(found).toHaveLength(3);
@@ -64,12 +64,12 @@ describe('twoEditSpeller()', () => {
     expect(one('tommorow', 5)).toEqual([]);
   });
 
-  test('prefers the common word among likely slips: teh is the', () => {
+  test('prefers the common word for likely slips: teh is the', () => {
     expect(two('teh', 1)[0]).toMatchObject({ word: 'the', distance: 1 });
     expect(two('hte', 1)[0]).toMatchObject({ word: 'the', distance: 1 });
   });
 
-  test('misses no word within two edits: the same as measuring every word of the list', () => {
+  test('misses no word within two edits, compared with measuring every word of the list', () => {
     for (const typed of ['xest', 'recieve', 'acommodaet', 'zz', "woudn't", 'münch']) {
       const all = words().words.filter((word) => editDistance(typed, word, 2) <= 2);
       expect(
@@ -82,7 +82,7 @@ describe('twoEditSpeller()', () => {
 });
 
 describe('editDistance()', () => {
-  test('agrees with its definition on random words, up to the most that was asked for', () => {
+  test('equals its definition on random words, up to the given maximum', () => {
     const word = string({ unit: constantFrom('a', 'b', 'c', 'd'), maxLength: 8 });
     assert(
       property(word, word, integer({ min: 0, max: 4 }), (a, b, most) => {
@@ -93,7 +93,7 @@ describe('editDistance()', () => {
   });
 });
 
-/** Optimal string alignment as textbooks write it, without any shortcut. */
+/** Optimal string alignment as in textbooks, without shortcuts. */
 function distanceByDefinition(a: string, b: string): number {
   if (a === '' || b === '') return a.length + b.length;
   const known = new Map<number, number>();

@@ -12,7 +12,7 @@ function pairs(text: string): [word: string, stem: string][] {
 }
 
 describe('porterStem()', () => {
-  test('gives the stems of the examples in the paper of 1980', () => {
+  test('returns the stems of the examples in the paper of 1980', () => {
     const known = pairs(`
       caresses caress, ponies poni, ties ti, caress caress, cats cat, feed feed, agreed agre, plastered plaster, bled bled,
       motoring motor, sing sing, conflated conflat, troubled troubl, sized size, hopping hop, tanned tan, falling fall, hissing hiss,
@@ -28,13 +28,13 @@ describe('porterStem()', () => {
     expect(known.map(([word]) => [word, porterStem(word)])).toEqual(known);
   });
 
-  test('leaves words of one and two letters, and letters it does not know, as they are', () => {
+  test('leaves words of one and two letters, and unknown letters, unchanged', () => {
     for (const word of ['', 'a', 'as', 'is', 'ууу', '東京']) expect(porterStem(word)).toBe(word);
   });
 });
 
 describe('porter2Stem()', () => {
-  test('gives the stems of the published sample vocabulary', () => {
+  test('returns the stems of the published sample vocabulary', () => {
     const known = pairs(`
       consign consign, consigned consign, consigning consign, consignment consign, consisted consist, consistency consist,
       consistently consist, consolation consol, consolations consol, consolatory consolatori, console consol, consoled consol,
@@ -46,7 +46,7 @@ describe('porter2Stem()', () => {
     expect(known.map(([word]) => [word, porter2Stem(word)])).toEqual(known);
   });
 
-  test('puts right what the stemmer of 1980 gets wrong', () => {
+  test('corrects errors of the stemmer of 1980', () => {
     const known = pairs(`
       skis ski, dying die, news news, inning inning, succeed succeed, generously generous, general general, generate generat,
       communication communic, community communiti, arsenal arsenal, happily happili, say say, cry cri, boys boy, boy's boy,

@@ -1,4 +1,4 @@
-// The guest book, as a person meets it: the sample's own configuration in a whole mesh, in a real browser.
+// The guest book sample with its own configuration in a whole mesh, in a real browser.
 
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,7 @@ import { toolPath } from '../kit/tools/tools.ts';
 
 const FOLDER = fileURLToPath(new URL('../../examples/web/', import.meta.url));
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'];
-/** A browser on a busy machine takes its time, and one runner gives a test only 5 s unless told. */
+/** A browser is slow on a busy machine, and one test runner has a default timeout of 5 s. */
 const PATIENCE_MS = 60_000;
 
 let mesh: TestMesh;
@@ -43,12 +43,12 @@ afterAll(async () => {
 
 describe('The guest book', () => {
   test(
-    'takes a form, shows what was written as text, and knows its guest again',
+    'accepts a form, shows its text escaped, and recognizes its guest by a cookie',
     async () => {
       const start = await page.goto(`${mesh.mesh.addresses.web}/guestbook/`);
       expect([start?.status(), start?.headers()['katamari-version']]).toEqual([200, '1.0.0']);
       expect(await page.locator('h2').innerText()).toBe('Nobody has signed yet');
-      // The style sheet is a file and was applied.
+      // The style sheet is a static file and was applied.
       expect(await page.evaluate("getComputedStyle(document.querySelector('form')).display")).toBe('grid');
 
       await page.fill('input[name=name]', 'Änne & <b>Co</b>');
@@ -70,7 +70,7 @@ describe('The guest book', () => {
   );
 
   test(
-    'has a page that is a file, with a way back',
+    'has a static page with a link back',
     async () => {
       await page.goto(`${mesh.mesh.addresses.web}/guestbook/about.html`);
       expect(await page.locator('h1').innerText()).toBe('About the guest book');
@@ -83,7 +83,7 @@ describe('The guest book', () => {
     PATIENCE_MS,
   );
 
-  test('asks again for what was left out', async () => {
+  test('asks again for missing input', async () => {
     const answer = await fetch(`${mesh.mesh.addresses.web}/guestbook/`, {
       method: 'POST',
       body: new URLSearchParams({ name: 'x', words: ' ' }),

@@ -1,6 +1,6 @@
-// Invented bytes for the other ways of speaking Thrift: old binary, compact and JSON, framed, buffered, in THeader
-// and over HTTP. Good messages, written by the encodings themselves, and the same spoilt, and what only these can do:
-// bombs, depths, sizes of their own.
+// Random bytes for the other Thrift encodings: old binary, compact and JSON, framed, buffered, in THeader and over
+// HTTP. Valid messages written by the encodings themselves, corrupted ones, and attacks specific to an encoding:
+// decompression bombs, deep nesting, false sizes.
 
 import { deflateSync } from 'node:zlib';
 import type { Random } from '../kit/tools/random.ts';
@@ -81,7 +81,7 @@ const SPOILERS: readonly (readonly [what: string, spoil: Spoiler])[] = [
   ['noise', (random, choice) => wrapped(random, choice, random.bytes(random.between(1, 200)))],
 ];
 
-/** A message that is right in all but, perhaps, its name. */
+/** A message that is valid except, perhaps, for its name. */
 function bare(random: Random, { protocol, call }: Choice): Buffer {
   const name = random.pick([
     call.method,
@@ -121,7 +121,7 @@ function good(random: Random, choice: Choice): Buffer {
   return Buffer.concat(out);
 }
 
-/** The message in its transport, whose own sizes are right most of the time. */
+/** The message in its transport, with correct sizes most of the time. */
 function wrapped(random: Random, { way, protocol }: Choice, message: Buffer): Buffer {
   const length = random.chance(0.93)
     ? message.length
@@ -205,7 +205,7 @@ function declared(random: Random, { protocol }: Choice): Buffer {
   ]);
 }
 
-/** Lists of zeroes, which take more room as strict binary. */
+/** Lists of zeros, which are longer in strict binary. */
 function swelling(random: Random, { protocol }: Choice): Buffer {
   const count = random.pick([1_000, 16_000]);
   if (protocol === 'json') return Buffer.from(`[1,"add",1,0,{"9":{"lst":["i64",${count}${',0'.repeat(count)}]}}]`);
@@ -214,7 +214,7 @@ function swelling(random: Random, { protocol }: Choice): Buffer {
   return Buffer.concat([Buffer.from('8221010361646499f6', 'hex'), size, Buffer.alloc(count + 1)]);
 }
 
-/** Made once: they take long to make. */
+/** Created once, because that is slow. */
 const BOMBS: readonly Buffer[] = [2 << 20, 40 << 20].map((bytes) => deflateSync(Buffer.alloc(bytes)));
 
 function bomb(random: Random): Buffer {

@@ -1,5 +1,5 @@
-// Hostile input at every port: afterwards everything works as before, nothing was kept, and every call is accounted
-// for. KATAMARI_FUZZ_INPUTS sets how many (100,000 unless told), KATAMARI_FUZZ_SEED runs the same ones again.
+// Hostile input at every port. Afterwards everything works as before, no memory is retained, and every call is
+// accounted for. KATAMARI_FUZZ_INPUTS sets the number of inputs (default 100,000), KATAMARI_FUZZ_SEED repeats a run.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { fuzz } from './fuzzer.ts';
@@ -9,12 +9,12 @@ const INPUTS = Number(process.env['KATAMARI_FUZZ_INPUTS'] ?? 100_000);
 const SEED = Number(process.env['KATAMARI_FUZZ_SEED'] ?? Date.now() % 2 ** 31);
 
 /**
- * What may be in use at the end beyond a third of the way, in bytes. Compiled code, caches with a bound (names, 4,096
- * of up to 1 KiB) and the collector's slack are a few MiB; a leak of 250 bytes an input would be 16 MiB over the
+ * Maximum growth in memory from one third of the run to the end, in bytes. Compiled code, bounded caches (4,096 names
+ * of up to 1 KiB) and garbage collection slack take a few MiB. A leak of 250 bytes an input would be 16 MiB for the
  * other 66,667.
  */
 const HEAP_GROWTH_MAX = 16 << 20;
-/** The same for the whole process: allocators give pages back late and in large pieces. */
+/** The same for the whole process: allocators return pages late and in large pieces. */
 const RSS_GROWTH_MAX = 160 << 20;
 
 let target: OwnTarget | undefined;
@@ -33,7 +33,7 @@ test(`${INPUTS} hostile inputs (KATAMARI_FUZZ_SEED=${SEED}) leave the mesh whole
   );
   await own.check();
   expect(report.inputs).toBe(INPUTS);
-  // Some of it must have come through, or this proves nothing.
+  // Part of the input must have been accepted, or the test proves nothing.
   for (const [lane, inputs] of Object.entries(report.byLane)) expect(inputs, lane).toBeGreaterThan(INPUTS / 50);
   expect(own.seen.handled).toBeGreaterThan(INPUTS / 50);
   expect(own.book.sums().refused).toBeGreaterThan(INPUTS / 50);

@@ -1,6 +1,6 @@
-// Fires invented inputs at a target's ports, many connections at a time, one lane for each port. Input number i is
-// made from seed and i alone, so one that does harm can be made again whatever the others did. It never judges
-// answers: the target's own check does, afterwards.
+// Sends random inputs to a target's ports over many concurrent connections, with one lane for each port. Input number
+// i depends only on the seed and i, so a harmful one can be repeated alone. The fuzzer does not judge replies; the
+// target's own check does so afterwards.
 
 import { connect, type Socket } from 'node:net';
 import { Random } from '../kit/tools/random.ts';
@@ -19,18 +19,18 @@ export interface FuzzOptions {
 export interface FuzzReport {
   readonly inputs: number;
   readonly connections: number;
-  /** Bytes that came back; a target that answers nothing at all was not fuzzed. */
+  /** Number of received bytes. A target that answers nothing was not fuzzed. */
   readonly answeredBytes: number;
   readonly byLane: Readonly<Record<string, number>>;
-  /** When a third of the inputs was through, and at the end. */
+  /** After a third of the inputs, and at the end. */
   readonly memory: { readonly first: Memory | undefined; readonly last: Memory | undefined };
 }
 
-/** Connections at a time in each lane. */
+/** Concurrent connections in each lane. */
 const WIDTH = 24;
-/** How long an answer is waited for that may never come, in ms. */
+/** Timeout for a reply that may never come, in ms. */
 const PATIENCE_MS = 25;
-/** Inputs on one connection, while it stays open. */
+/** Inputs on one connection while it stays open. */
 const REUSE_MAX = 40;
 
 interface Lane {
@@ -40,7 +40,7 @@ interface Lane {
   make(random: Random): Input & { readonly isWholeRequest?: boolean };
 }
 
-/** Fires all inputs and asks the target for its memory twice; the caller then calls `target.check()`. */
+/** Sends all inputs and asks the target for its memory twice. The caller then calls `target.check()`. */
 export async function fuzz(target: FuzzTarget, options: FuzzOptions): Promise<FuzzReport> {
   const lanes = lanesOf(target);
   const counts = {
@@ -67,7 +67,8 @@ export async function fuzz(target: FuzzTarget, options: FuzzOptions): Promise<Fu
             if (!(await fire(socket, input))) break;
           }
         } finally {
-          // A reset leaves no port waiting; but on Node 20 a reset of a socket that has sent its end leaks the handle.
+          // A reset leaves no port in TIME_WAIT. On Node 20, however, a reset of a socket that has sent its end leaks
+          // the handle.
           if (socket.writableEnded) socket.destroy();
           else socket.resetAndDestroy();
         }
@@ -102,14 +103,14 @@ function lanesOf({ thriftPort, jsonRpcPort, linkAddress, goodCalls }: FuzzTarget
   return lanes;
 }
 
-/** Sends one input. @returns whether the connection may be used again. */
+/** Sends one input. @returns whether the connection can be used again */
 async function fire(socket: Socket, input: Input & { readonly isWholeRequest?: boolean }): Promise<boolean> {
   const { bytes, pieceBytes, ending } = input;
   for (let at = 0; at < bytes.length && !socket.destroyed;) {
     const end = pieceBytes === 0 ? bytes.length : Math.min(bytes.length, at + pieceBytes);
     socket.write(bytes.subarray(at, end));
     at = end;
-    // A turn of the loop for each piece.
+    // One turn of the event loop per piece.
     if (at < bytes.length) await new Promise((resolve) => setImmediate(resolve));
   }
   if (socket.destroyed) return false;
@@ -126,7 +127,7 @@ async function fire(socket: Socket, input: Input & { readonly isWholeRequest?: b
   return false;
 }
 
-/** The first of the events, or some time. */
+/** Resolves at the first of the events or after some time. */
 function event(socket: Socket, names: readonly string[], withinMs: number): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
@@ -150,7 +151,7 @@ async function open(lane: Lane, onBytes: (bytes: number) => void): Promise<Socke
     });
     socket.on('error', () => {});
     if (failed === undefined) return socket;
-    // The target is gone, or this side has no port left for a moment.
+    // The target is gone, or this side is briefly out of ports.
     if (tries === 20) throw new Error(`Cannot connect to ${lane.name} at ${lane.host}:${lane.port}: ${failed.message}`);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }

@@ -1,5 +1,4 @@
-// Invented bytes for a port that speaks JSON-RPC over HTTP: good requests, bodies spoilt as text and as values, and
-// HTTP that is none.
+// Random bytes for a JSON-RPC port: valid requests, bodies corrupted as text and as values, and invalid HTTP.
 
 import type { Random } from '../kit/tools/random.ts';
 import type { GoodCall } from './target.ts';
@@ -29,7 +28,7 @@ const request = (call: GoodCall, more: object = {}): Record<string, unknown> => 
   ...more,
 });
 
-/** Bodies by what is wrong with them. */
+/** Bodies by their defect. */
 const BODIES: readonly (readonly [what: string, bodyOf: (random: Random, call: GoodCall) => string | Buffer])[] = [
   ['good', (_random, call) => JSON.stringify(request(call))],
   [
@@ -202,7 +201,7 @@ function whole(random: Random, body: Buffer, call: GoodCall): Buffer {
   ]);
 }
 
-/** Requests that are not whole, or not HTTP; nobody waits for an answer to them. */
+/** Incomplete requests and non-HTTP bytes; no answer is awaited. */
 const TORN: readonly (readonly [how: string, requestOf: (random: Random, body: Buffer, call: GoodCall) => Buffer])[] = [
   [
     'half sent',

@@ -1,6 +1,6 @@
-// The fuzzer's target in this process: both faceplates and a link server before the Exchange service. Judges every
-// call that gets as far as the mesh or a handler: was it one whole struct, without a context of a client's own, and
-// values that the IDL allows?
+// The fuzzer's target in this process: both faceplates and a link server in front of the Exchange service. It checks
+// every call that reaches the mesh or a handler: it must be one whole struct without a client's own context, and its
+// values must fit the IDL.
 
 import { setTimeout as pause } from 'node:timers/promises';
 import v8 from 'node:v8';
@@ -20,7 +20,7 @@ import { until } from '../kit/tools/wait.ts';
 import type { FuzzTarget, GoodCall, Memory } from './target.ts';
 
 export interface OwnTarget extends FuzzTarget {
-  /** Calls that came to the mesh, and those that reached a handler. */
+  /** Number of calls that reached the mesh, and of those that reached a handler. */
   readonly seen: { dispatched: number; handled: number };
   readonly book: StatsTable;
   close(): Promise<void>;
@@ -102,7 +102,7 @@ export async function startOwnTarget(): Promise<OwnTarget> {
     },
   };
 
-  /** No connection is open and no call under way. */
+  /** Checks that no connection is open and no call in flight. */
   async function settled(): Promise<void> {
     for (const [lane, connections] of Object.entries(open))
       await until(`all ${lane} connections to close`, () => connections() === 0, 15_000);
@@ -168,7 +168,7 @@ function judge(call: Call, wrong: (what: string) => void): void {
     wrong(`a client's own context came through in ${call.method}`);
 }
 
-/** Whether a handler of Exchange can be called with this. Absent fields are left out or null. */
+/** Whether a handler of Exchange can be called with this. Absent fields are omitted or null. */
 function isPossible({ method, args }: Handled): boolean {
   const text = (value: unknown): boolean => value === undefined || value === null || typeof value === 'string';
   const int = (value: unknown): boolean =>
@@ -208,7 +208,7 @@ function show(value: unknown): string {
   );
 }
 
-/** Bytes in use after a collection, where the runtime has a way to ask for one. */
+/** Bytes in use after a garbage collection, if the runtime can be asked for one. */
 async function collected(): Promise<Memory> {
   const runtime = globalThis as { gc?: () => void; Bun?: { gc(isSync: boolean): void } };
   let collect = runtime.gc ?? (runtime.Bun === undefined ? undefined : (): void => runtime.Bun?.gc(true));

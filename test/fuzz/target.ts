@@ -1,7 +1,7 @@
-// What the fuzzer fires at. A target is three addresses, good calls to start from, and a check; anything that has
-// these can be fuzzed.
+// The target of the fuzzer: three addresses, valid calls to start from, and a check. Any system with these can be
+// fuzzed.
 
-/** One call that the target answers, as bytes and as JSON. */
+/** One valid call, as bytes and as JSON. */
 export interface GoodCall {
   readonly service: string;
   readonly method: string;
@@ -10,7 +10,7 @@ export interface GoodCall {
   readonly params: unknown;
 }
 
-/** Where to fire. Lanes without an address (0 or '') are left out. */
+/** Ports to fuzz. Lanes without an address (0 or '') are skipped. */
 export interface FuzzTarget {
   readonly thriftPort: number;
   readonly jsonRpcPort: number;
@@ -18,13 +18,13 @@ export interface FuzzTarget {
   readonly linkAddress: string;
   readonly goodCalls: readonly GoodCall[];
   /**
-   * Called after the last input, when all connections of the fuzzer are gone. Throws when the target is not as it
-   * should be: good calls fail, something reached a handler that should not have, counters do not add up.
+   * Called after the last input, when all connections of the fuzzer are closed. Throws when the target is not as it
+   * should be: valid calls fail, a handler got an invalid call, or counters do not add up.
    */
   check(): Promise<void>;
   /**
-   * Bytes in use, after a collection if there is a way to ask for one; undefined when it is another process that
-   * cannot be asked.
+   * Bytes in use, after a garbage collection if possible; undefined when the target is another process that cannot be
+   * asked.
    */
   memory(): Promise<Memory | undefined>;
 }

@@ -1,4 +1,4 @@
-// Invented bytes for ports that speak Thrift: good messages, and good messages spoilt in every way we could think of.
+// Random bytes for Thrift ports: valid messages, and messages corrupted in many ways.
 import type { Random } from '../kit/tools/random.ts';
 import { randomStruct } from '../kit/interfaces/random-struct.ts';
 import { frameMessage, NOTHING, type MessageType } from '../../core/thrift/mod.ts';
@@ -8,10 +8,10 @@ import type { GoodCall } from './target.ts';
 export type Ending = 'end' | 'break off' | 'wait for an answer';
 
 export interface Input {
-  /** For reports: what was done. */
+  /** For reports: what was corrupted. */
   readonly what: string;
   readonly bytes: Buffer;
-  /** The longest piece in which the bytes are sent; 0 for all at once. */
+  /** Maximum size of the pieces in which the bytes are sent; 0 for all at once. */
   readonly pieceBytes: number;
   readonly ending: Ending;
 }
@@ -34,12 +34,12 @@ export function thriftInput(random: Random, calls: readonly GoodCall[], withCont
     what: `${framed ? 'framed' : 'unframed'}: ${whats.join(', ')}`,
     bytes,
     pieceBytes: random.chance(0.15) ? Math.max(random.between(1, 7), bytes.length >> 6) : 0,
-    // Most stay, so that what follows meets whatever state this left behind.
+    // Most inputs keep the connection, so that the next one meets the state that this one left.
     ending: random.chance(0.65) ? 'wait for an answer' : random.chance(0.4) ? 'break off' : 'end',
   };
 }
 
-/** A framed message that is right in all but, perhaps, its name. */
+/** A framed message that is valid except, perhaps, for its name. */
 function goodMessage(random: Random, call: GoodCall, withContext: boolean): Buffer {
   const name = random.pick([
     call.method,
@@ -52,14 +52,14 @@ function goodMessage(random: Random, call: GoodCall, withContext: boolean): Buff
   return frameMessage(type, name, random.between(-5, 1_000_000), first, call.args);
 }
 
-/** Field 32767 with a time left of 1 s, and at times more than that. */
+/** Field 32767 with a time left of 1 s, sometimes with more fields. */
 function context(random: Random): Buffer {
   const timeLeft = Buffer.from('0c7fff0a000100000000000f4240', 'hex');
   const rest = random.chance(0.3) ? randomStruct(random) : Buffer.of(0);
   return Buffer.concat([timeLeft, rest]);
 }
 
-/** Puts the right length before what was spoilt, at times a wrong one. */
+/** Writes the new length before a corrupted message, sometimes a wrong one. */
 function reframed(random: Random, message: Buffer): Buffer {
   const bytes = Buffer.from(message);
   if (bytes.length < 4 || random.chance(0.2)) return bytes;
@@ -73,10 +73,7 @@ function reframed(random: Random, message: Buffer): Buffer {
   return bytes;
 }
 
-/**
- * What can be done to a framed message. Offsets below 4 are its length, which `reframed` puts right again most of the
- * time.
- */
+/** Mutations of a framed message. Offsets below 4 are its length, which `reframed` corrects most of the time. */
 const SPOILERS: readonly (readonly [what: string, spoil: (random: Random, message: Buffer) => Buffer])[] = [
   ['good', (_random, message) => message],
   ['good again', (_random, message) => message],
@@ -187,7 +184,7 @@ function flipped(random: Random, message: Buffer): Buffer {
   return bytes;
 }
 
-/** Length, type, name and sequence id of a good message. */
+/** Length, type, name and sequence id of a valid message. */
 function headOf(message: Buffer): Buffer {
   return message.subarray(0, 4 + 8 + message.readInt32BE(8) + 4);
 }

@@ -1,5 +1,5 @@
-// The same hostile input at the ports of a whole mesh with real chassis: none of them is harmed, and the books add up.
-// KATAMARI_FUZZ_MESH_INPUTS sets how many (10,000 unless told), KATAMARI_FUZZ_SEED runs the same ones again.
+// The same hostile input at the ports of a whole mesh with real chassis. No chassis is harmed, and the counters add
+// up. KATAMARI_FUZZ_MESH_INPUTS sets the number of inputs (default 10,000), KATAMARI_FUZZ_SEED repeats a run.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startTestMesh, work, type TestMesh } from '../kit/mesh/mesh.ts';
@@ -66,7 +66,7 @@ test(`${INPUTS} hostile inputs (KATAMARI_FUZZ_SEED=${SEED}) harm no chassis of a
   expect(accepted).toBe(replied + failed + refused + timed_out + cancelled + inFlight);
   expect(replied).toBeGreaterThan(INPUTS / 50);
   expect(refused).toBeGreaterThan(INPUTS / 50);
-  // A chassis that met something it could not bear would have been replaced.
+  // A chassis that crashed would have been replaced.
   expect([...own.mesh.pids()].sort()).toEqual(pids);
   expect(own.pool('Work@1.0.0').restartsByReason).toEqual({});
   expect(failed).toBe(0);

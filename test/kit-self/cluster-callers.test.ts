@@ -1,4 +1,4 @@
-// The kit's callers for clusters: what they call an error and what not, and what they find in a ledger.
+// The kit's callers for clusters: which outcomes they count as errors, and what they find in a ledger.
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -10,7 +10,7 @@ import { tally } from '../kit/cluster/cluster.ts';
 import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
 import { until } from '../kit/tools/wait.ts';
 
-/** A faceplate for JSON-RPC that answers as it is told. Client 0 speaks JSON-RPC. */
+/** A scripted JSON-RPC faceplate. Client 0 speaks JSON-RPC. */
 interface FakeDoor {
   readonly door: Door;
   readonly taken: () => number;
@@ -57,7 +57,7 @@ describe('ClusterCallers', () => {
     return { door: { name, host: '127.0.0.1', thriftPort: port, jsonRpcPort: port }, taken: () => taken, server };
   }
 
-  test('take a connection that is closed between calls for no error, and go on over a new one', async () => {
+  test('do not count a connection closed between calls as an error, and continue on a new one', async () => {
     const { door, taken } = await fakeDoor('one', (n) => (n === 2 ? 'answer and say so' : 'answer'));
     callers = new ClusterCallers({ doors: [door], clients: 1, timeoutMs: 1_000, seed: 1 });
     await until('fifty connections', () => taken() >= 50);
@@ -68,12 +68,12 @@ describe('ClusterCallers', () => {
     expect(callers.remarkable).toEqual([]);
   });
 
-  test('know a call that crossed the end of its connection: no byte came, and the ledger shows that it never ran', async () => {
+  test('recognize a call that crossed the end of its connection: no byte came, and the ledger shows that it never ran', async () => {
     const { door, taken } = await fakeDoor('one', (n) => (n === 2 ? 'answer and close' : n > 2 ? 'close' : 'answer'));
     callers = new ClusterCallers({ doors: [door], clients: 1, timeoutMs: 1_000, seed: 1 });
     await until('ten connections', () => taken() >= 10);
     await callers.stop();
-    // Each of those ends was seen before the next call, or crossed it.
+    // Each end was noticed before the next call, or crossed it.
     const { lost = 0 } = callers.ends;
     expect(callers.closedBetween + lost).toBeGreaterThanOrEqual(9);
     expect(callers.remarkable.every(({ mayHaveCrossed }) => mayHaveCrossed)).toBe(true);
@@ -82,7 +82,7 @@ describe('ClusterCallers', () => {
     expect(callers.failures(ran).length).toBe(lost);
   });
 
-  test('call a call lost when the connection ends during it, and say for which faceplate and how long after', async () => {
+  test('count a call as lost when the connection ends during it, with the faceplate and the time', async () => {
     const { door, taken } = await fakeDoor('one', (n) => (n === 2 ? 'close' : 'answer'));
     callers = new ClusterCallers({ doors: [door], clients: 1, timeoutMs: 1_000, seed: 1 });
     await until('four connections', () => taken() >= 4);
@@ -100,7 +100,7 @@ describe('ClusterCallers', () => {
     });
   });
 
-  test('go to the next faceplate when their own takes nobody, and come back to it', async () => {
+  test('use the next faceplate when their own accepts no connection, and return to it', async () => {
     const [first, second] = [await fakeDoor('one', () => 'answer'), await fakeDoor('two', () => 'answer')];
     const { port } = first.server.address() as { port: number };
     await new Promise((resolve) => first.server.close(resolve));
@@ -115,7 +115,7 @@ describe('ClusterCallers', () => {
     expect(callers.ends).toEqual({ ok: callers.sent });
   });
 
-  test("tell answers to other calls and the mesh's refusals from answers", async () => {
+  test("distinguish replies to other calls and the mesh's refusals from replies", async () => {
     const acts: Act[] = ['answer another', 'refuse', 'answer'];
     const { door } = await fakeDoor('one', (n) => acts[n % 3] as Act);
     callers = new ClusterCallers({ doors: [door], clients: 1, timeoutMs: 1_000, seed: 1 });
@@ -131,7 +131,7 @@ describe('ClusterCallers', () => {
     expect(callers.endOf(`0-${callers.sent}`)).toBeUndefined();
   });
 
-  test('call a real mesh in three protocols, and the ledger of its chassis is what they saw', async () => {
+  test('call a real mesh in three protocols, and the ledger of its chassis matches', async () => {
     const directory = mkdtempSync(path.join(tmpdir(), 'katamari-tally-'));
     directories.push(directory);
     const ledger = path.join(directory, 'tally');
@@ -163,7 +163,7 @@ describe('ClusterCallers', () => {
 });
 
 describe('checkLedger()', () => {
-  test('finds what ran twice, what ran though refused, and answers of calls that never ran', () => {
+  test('finds calls that ran twice, refused calls that ran, and replies of calls that never ran', () => {
     const ends: Record<string, string> = { a: 'ok', b: 'ok', c: 'ok', d: 'overloaded', e: 'timeout', f: 'ok' };
     const callers = { endOf: (id: string) => ends[id], idsOf: () => ['a', 'b', 'c', 'f'], ends: { ok: 4 } };
     const lines = ['once a 1', 'once b 1', 'often c 1', 'once d 1', 'once b 2', 'often c 2', 'often c 3', 'once e 3'];

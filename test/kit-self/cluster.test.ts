@@ -1,5 +1,5 @@
-// The kit's cluster: every process is its own, answers for itself, can be hurt and comes back, and nothing is left at
-// the end.
+// The kit's cluster: every process is separate, reports its own state, can be killed and restarted, and nothing is
+// left at the end.
 
 import { existsSync, readdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -36,7 +36,7 @@ describe('A cluster on loopback', () => {
     );
   });
 
-  test('tells of each process its status, its metrics and its log', async () => {
+  test('returns status, metrics and log of each process', async () => {
     for (const process of cluster.processes) {
       const { name, roles, pid } = await process.status();
       expect([name, [...roles], pid]).toEqual([process.name, [process.role], process.pid]);
@@ -45,7 +45,7 @@ describe('A cluster on loopback', () => {
     }
   });
 
-  test('runs calls of clients in all its chassis, and the ledger is what they saw', async () => {
+  test("runs clients' calls in all its chassis, and the ledger matches", async () => {
     await untilWhole(cluster, 4);
     const callers = new ClusterCallers({ doors: cluster.doors, clients: 8, timeoutMs: 5_000, seed: 1 });
     await until('answers', () => (callers.ends['ok'] ?? 0) >= 300);
@@ -59,7 +59,7 @@ describe('A cluster on loopback', () => {
     expect(metrics === undefined ? 0 : sumOf(metrics, 'katamari_calls_total', { service: 'Tally' })).toBe(callers.sent);
   });
 
-  test('kills a process, has its chassis gone, and starts it again', async () => {
+  test('kills a process, whose chassis end, and starts it again', async () => {
     const manager = cluster.process('manager-2');
     const before = cluster.descendants().length;
     expect(cluster.strays()).toEqual([]);
@@ -72,7 +72,7 @@ describe('A cluster on loopback', () => {
     expect(cluster.descendants().length).toBe(before);
   }, 60_000);
 
-  test('writes deployments to Consul as the leader reads them, and takes them away', async () => {
+  test("writes deployments to Consul in the leader's format, and removes them", async () => {
     const { deployments } = keysOf('test');
     const find = async (): Promise<string | undefined> => {
       const response = await cluster.consul.ask(`/v1/kv/${deployments}Tally/2.0.0?raw&consistent`);
@@ -93,7 +93,7 @@ describe('A cluster on loopback', () => {
     expect((await faceplate?.status())?.name).toBe('faceplate-1');
   });
 
-  test('stops in good order, every process with status 0 and no stray left', async () => {
+  test('stops gracefully: every process exits with status 0 and no stray is left', async () => {
     await cluster.stop();
     const ends = await Promise.all(cluster.processes.map(({ ended }) => ended));
     expect(ends).toEqual(cluster.processes.map(() => ({ code: 0, signal: null })));
@@ -102,7 +102,7 @@ describe('A cluster on loopback', () => {
 });
 
 describe('A cluster in namespaces', () => {
-  test('cuts and heals the way between two processes, and leaves nothing at its end', async () => {
+  test('cuts and heals the path between two processes, and leaves nothing at its end', async () => {
     const cluster = await startCluster({
       network: 'namespaces',
       consuls: 1,

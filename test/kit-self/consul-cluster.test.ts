@@ -1,4 +1,4 @@
-// The kit's Consul cluster: real servers that vote, forget, and come back.
+// The kit's Consul cluster: real servers that elect a leader, lose their data, and come back.
 
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -22,14 +22,14 @@ describe('A Consul cluster of three servers', () => {
   }, 40_000);
   afterAll(() => consul.end());
 
-  test('elects one of its servers, and each has an address of its own with the usual port', async () => {
+  test('elects a leader, and each server has its own address with the default port', async () => {
     const addresses = consul.servers.map(({ address }) => address);
     expect(new Set(addresses).size).toBe(3);
     expect(addresses.every((address) => /^127\.\d+\.\d+\.\d+:8500$/.test(address))).toBe(true);
     expect(consul.servers).toContain(await consul.leader());
   });
 
-  test('survives the kill of its leader: another one is elected and the data are there', async () => {
+  test('survives the death of its leader: another one is elected and the data are there', async () => {
     expect(await put('kit/first', 'one')).toBe(true);
     leader = await consul.leader();
     const index = consul.servers.findIndex(({ name }) => name === leader?.name);
@@ -45,7 +45,7 @@ describe('A Consul cluster of three servers', () => {
     await consul.waitForLeader();
   }, 60_000);
 
-  test('keeps its data when all are killed and started again', async () => {
+  test('keeps its data when all servers are killed and restarted', async () => {
     await Promise.all([0, 1, 2].map((index) => consul.kill(index)));
     await expect(consul.ask('/v1/status/leader')).rejects.toThrow('no Consul server runs');
     for (const index of [0, 1, 2]) consul.start(index);
@@ -54,7 +54,7 @@ describe('A Consul cluster of three servers', () => {
     expect([await get('kit/first'), await get('kit/second')]).toEqual(['one', 'two']);
   }, 60_000);
 
-  test('takes one back that lost its data, and forgets everything when all lost theirs', async () => {
+  test('takes a server back that lost its data, and is empty when all lost theirs', async () => {
     await consul.kill(1);
     consul.wipe(1);
     consul.start(1);
@@ -69,7 +69,7 @@ describe('A Consul cluster of three servers', () => {
 });
 
 describe('startConsulCluster()', () => {
-  test('gives servers what is added to their configuration: ACLs that deny by default, and TLS beside the usual port', async () => {
+  test('merges additional settings into the configuration: ACLs that deny by default, and TLS beside the default port', async () => {
     const authority = makeAuthority('Consul cluster');
     const token = randomUUID();
     const config = ({ address }: Host) => {

@@ -1,5 +1,5 @@
-// The kit's network of namespaces, seen with real sockets: what is cut is lost without a word, and comes again when
-// healed.
+// The kit's network of namespaces, tested with real sockets: packets on a cut path are lost silently, and arrive
+// again when it is healed.
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
@@ -10,10 +10,7 @@ import type { Host } from '../kit/cluster/network.ts';
 import { toolPath } from '../kit/tools/tools.ts';
 import { until } from '../kit/tools/wait.ts';
 
-/**
- * Sends every line that comes to it on standard input to a UDP port, and tells what comes to its own. A tiny program
- * of Python's.
- */
+/** A small Python program: sends each line from standard input to a UDP port, and prints what its own port receives. */
 const TALKER = `
 import socket, sys, threading
 own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -32,7 +29,7 @@ for line in sys.stdin:
         print('refused', text, error, flush=True)
 `;
 
-/** Gives back what it gets, on TCP port 6000. */
+/** Echoes its input on TCP port 6000. */
 const ECHO = `
 import socket, sys, threading
 server = socket.create_server((sys.argv[1], 6000))
@@ -67,7 +64,7 @@ describe('A network of namespaces', () => {
     expect((await namespaceLeftovers()).filter((name) => isOurs(name))).toEqual([]);
   });
 
-  /** A program on a host, once it is ready. */
+  /** Starts a program on a host and waits until it is ready. */
   async function python(host: Host, program: string) {
     const [first = '', ...rest] = host.command(['/usr/bin/python3', '-c', program, host.address]);
     const child = spawn(first, rest, { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -80,7 +77,7 @@ describe('A network of namespaces', () => {
     return { said: () => said, says, write: (line: string) => void child.stdin.write(`${line}\n`) };
   }
 
-  test('cuts one way without a word: the sender is told nothing, the other way goes on, and heal brings it back', async () => {
+  test('cuts one direction silently: the sender gets no error, the other direction works, and heal restores it', async () => {
     const [one, other] = [a as Host, b as Host];
     const [from, to] = [await python(one, TALKER), await python(other, TALKER)];
     from.write(`${other.address} whole`);
@@ -88,7 +85,7 @@ describe('A network of namespaces', () => {
     await network.cut(one, other, 'one way');
     from.write(`${other.address} lost`);
     await from.says('sent lost');
-    // The other way is open, and a round of it takes longer than a packet that was sent before.
+    // The other direction works, and a round trip takes longer than a packet that was sent before.
     to.write(`${one.address} back`);
     await from.says('back');
     await network.heal(one, other, 'one way');
@@ -98,7 +95,7 @@ describe('A network of namespaces', () => {
     expect(from.said()).not.toContain('refused');
   });
 
-  test('cuts both ways', async () => {
+  test('cuts both directions', async () => {
     const [one, other] = [a as Host, b as Host];
     const [left, right] = [await python(one, TALKER), await python(other, TALKER)];
     await network.cut(one, other);
@@ -115,7 +112,7 @@ describe('A network of namespaces', () => {
     expect(left.said().split('\n')).not.toContain('back');
   });
 
-  test('keeps an open connection through a cut: what was written meanwhile comes when it is healed', async () => {
+  test('keeps an open connection through a cut: data written meanwhile arrive when it is healed', async () => {
     const server = b as Host;
     await python(server, ECHO);
     const socket = connect(6000, server.address);
@@ -129,7 +126,7 @@ describe('A network of namespaces', () => {
     await until('an echo', () => came === 'before.');
     await network.cut(network.outside, server);
     socket.write('during.');
-    // Silence is what is shown: nothing comes and nothing is said, for longer than an echo has ever taken.
+    // The test checks for silence: nothing arrives for longer than an echo ever takes.
     await new Promise((resolve) => setTimeout(resolve, 700));
     expect([came, events]).toEqual(['before.', []]);
     await network.heal(network.outside, server);
@@ -137,7 +134,7 @@ describe('A network of namespaces', () => {
     expect(events).toEqual([]);
   }, 30_000);
 
-  test('lets a new connection through a cut wait, and not be refused', async () => {
+  test('makes a new connection through a cut wait, and does not refuse it', async () => {
     const server = b as Host;
     await python(server, ECHO);
     await network.cut(network.outside, server);
@@ -154,18 +151,18 @@ describe('A network of namespaces', () => {
 });
 
 describe('namespaceNetwork()', () => {
-  test('ends with nothing left, also with hosts that were cut', async () => {
+  test('leaves nothing after end(), even with cut hosts', async () => {
     const network = await namespaceNetwork();
     const [a, b] = [await network.addHost('a'), await network.addHost('b')];
     await network.cut(a, b);
     const before = (await namespaceLeftovers()).filter(isOurs);
-    // A bridge, and for each host a namespace and a card.
+    // A bridge, and for each host a namespace and a network interface.
     expect(before.length).toBe(5);
     await network.end();
     expect((await namespaceLeftovers()).filter(isOurs)).toEqual([]);
   });
 
-  test('removes what a process has left that is gone', async () => {
+  test('removes what a dead process has left', async () => {
     const gone = spawn('true');
     await once(gone, 'exit');
     const name = `ktm-${(gone.pid ?? 0).toString(36)}-0`;

@@ -1,6 +1,6 @@
-// An interface that changes while callers and chassis of both states are up. The two states of Parcels
-// (test/fixtures/evolution) run side by side, in TypeScript and in Python, and are called by stock clients with the
-// code of the other state.
+// An interface that changes while old and new callers and chassis are running. The two versions of Parcels
+// (test/fixtures/evolution) run side by side, in TypeScript and in Python, and stock clients with the code of the
+// other version call them.
 
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -13,16 +13,16 @@ const FIXTURES = path.join(REPOSITORY, 'test', 'fixtures', 'evolution');
 const STATES = { older: '1.0.0', newer: '2.0.0' } as const;
 type State = keyof typeof STATES;
 
-/** Of TApplicationException. */
+/** Error codes of TApplicationException. */
 const MISSING_RESULT = 5;
 
-/** What a stock client makes of the answer. */
+/** The outcome in a stock client. */
 type Outcome =
   | { readonly result: unknown }
   | { readonly declared: string; readonly fields: unknown }
   | { readonly refused: number; readonly message: string };
 
-/** One call: a method, its first argument (the fields of a struct, or a value), and what comes after. */
+/** One call: a method, its first argument (the fields of a struct, or a value), and further arguments. */
 type Asked = readonly [method: string, struct: string | null, first: unknown, ...more: unknown[]];
 
 let code: Readonly<Record<State, Generated>>;
@@ -57,7 +57,7 @@ const CLIENTS = {
       const call = (client as Readonly<Record<string, (...args: unknown[]) => Promise<unknown>>>)[method];
       return { result: plain(await call?.call(client, Struct === undefined ? first : new Struct(first), ...more)) };
     } catch (error) {
-      // For an answer without a result this library throws bare text.
+      // For a reply without a result this library throws a string.
       if (typeof error === 'string') return { refused: MISSING_RESULT, message: error };
       if (!(error instanceof thriftPackage.Thrift.TApplicationException)) {
         const { name, message: _none, ...fields } = error as Error;
@@ -83,12 +83,12 @@ async function pythonCall(
   return JSON.parse(await python(code[state], program, portOf(mesh), service, protocol, call)) as Outcome;
 }
 
-/** What is set of a generated struct. */
+/** The fields that are set in a generated struct. */
 function plain(value: unknown): unknown {
   return value === undefined ? null : JSON.parse(JSON.stringify(value), (_key, part: unknown) => part ?? undefined);
 }
 
-/** What `seen` says of the parcel that came. */
+/** What `seen` returns for the received parcel. */
 function fieldsSeen(seen: Outcome): unknown {
   if (!('result' in seen)) throw new Error(`the call failed: ${JSON.stringify(seen)}`);
   return JSON.parse(seen.result as string);
@@ -114,7 +114,7 @@ function pythonPath(state: State): string {
 }
 
 for (const [language, deployment] of Object.entries(LANGUAGES)) {
-  describe(`Two states of an interface, chassis in ${language}`, () => {
+  describe(`Two versions of an interface, chassis in ${language}`, () => {
     let mesh: TestMesh;
     beforeAll(async () => {
       mesh = await startTestMesh([deployment('older'), deployment('newer')]);
@@ -122,7 +122,7 @@ for (const [language, deployment] of Object.entries(LANGUAGES)) {
     }, 60_000);
     afterAll(() => mesh.end());
 
-    test('are two pools, and a call that names no version goes to one that has its method', async () => {
+    test('are two pools, and a call without a version goes to one that has its method', async () => {
       expect(mesh.pool('Parcels@1.0.0').interfaceId).not.toBe(mesh.pool('Parcels@2.0.0').interfaceId);
       for (let n = 0; n < 4; n++) {
         expect(await mesh.call('Parcels.forget', { id: 'x' })).toMatchObject({ result: 'forgot x' });
@@ -136,19 +136,19 @@ for (const [language, deployment] of Object.entries(LANGUAGES)) {
         const toOlder = (...asked: Asked): Promise<Outcome> => call(mesh, 'newer', 'Parcels@1.0.0', asked);
         const parcel = { id: 'p', grams: 5 };
 
-        test('fields that the chassis does not know are ignored, those that it misses have their defaults', async () => {
+        test('fields unknown to the chassis are ignored, and fields missing to it have their defaults', async () => {
           const old = await toNewer('seen', 'Parcel', { ...parcel, note: 'gone', layers: 9 });
           expect(fieldsSeen(old)).toEqual({ ...parcel, size: 1, fragile: true });
           const newer = await toOlder('seen', 'Parcel', { id: 'p', stops: ['A'], fragile: false });
           expect(fieldsSeen(newer)).toEqual({ id: 'p', grams: 100, size: 1, layers: 3 });
         });
 
-        test('another type is refused, saying where it is, or read as if nothing had come', async () => {
+        test('another type is refused with its position, or read as absent', async () => {
           const label = await toNewer('seen', 'Parcel', { ...parcel, label: 7 });
           const codes = await toOlder('seen', 'Parcel', { ...parcel, codes: ['one'] });
           if (language === 'Python') {
             expect(fieldsSeen(label)).not.toHaveProperty('label');
-            // Its generated code reads elements before it looks at their type.
+            // Its generated code reads elements before it checks their type.
             expect(codes).toMatchObject({ refused: 7, message: expect.stringMatching(/Parcels.seen .* wrong ttype/) });
           } else {
             expect(label).toEqual({ refused: 7, message: 'parcel.label: expected string, got i32' });
@@ -156,19 +156,19 @@ for (const [language, deployment] of Object.entries(LANGUAGES)) {
           }
         });
 
-        test('results are read by what the client knows; a new value of an enum is its number', async () => {
+        test('results contain the fields that the client knows; an unknown enum value is its number', async () => {
           const older = await toNewer('turn', 'Parcel', parcel);
           expect(older).toEqual({ result: { ...parcel, size: 3, layers: 3 } });
           const newer = await toOlder('turn', 'Parcel', { ...parcel, size: 3 });
           expect(newer).toEqual({ result: { ...parcel, size: 3, fragile: true } });
         });
 
-        test('a parameter more has its default, or is ignored', async () => {
+        test('an added parameter has its default, or is ignored', async () => {
           expect(await toNewer('price', 'Parcel', parcel)).toEqual({ result: '5 express' });
           expect(await toOlder('price', 'Parcel', parcel, false)).toEqual({ result: '5' });
         });
 
-        test('exceptions that both know are thrown; one that the client does not know is an answer without a result', async () => {
+        test('exceptions that both know are thrown; one that the client does not know is a reply without a result', async () => {
           const lost = { declared: 'Lost', fields: { id: 'lost' } };
           expect(await toNewer('price', 'Parcel', { id: 'lost' })).toMatchObject(lost);
           expect(await toOlder('price', 'Parcel', { id: 'lost' }, true)).toMatchObject(lost);
@@ -179,7 +179,7 @@ for (const [language, deployment] of Object.entries(LANGUAGES)) {
           });
         });
 
-        test('a required field more is missed with its name, and makes no difference to who does not know it', async () => {
+        test('an added required field is reported by name when it is missing, and ignored by a side that does not know it', async () => {
           expect(await toNewer('sign', 'Form', { sender: 's' })).toMatchObject({
             refused: 7,
             message: expect.stringMatching(/code/),
@@ -187,7 +187,7 @@ for (const [language, deployment] of Object.entries(LANGUAGES)) {
           expect(await toOlder('sign', 'Form', { sender: 's', code: 'c' })).toEqual({ result: null });
         });
 
-        test('a method that a state does not have is unknown there, and the error says where it is', async () => {
+        test('a method that one version lacks is unknown there, and the error names the version that has it', async () => {
           expect(await toNewer('forget', null, 'x')).toEqual({
             refused: 1,
             message: 'Parcels@2.0.0 has no method "forget"; it is in 1.0.0',
@@ -200,7 +200,7 @@ for (const [language, deployment] of Object.entries(LANGUAGES)) {
       });
     }
 
-    test('JSON-RPC goes by the interface of the version that it calls', async () => {
+    test('JSON-RPC uses the interface of the version that it calls', async () => {
       const ask = (version: string, parcel: object) => mesh.call(`Parcels@${version}.turn`, { parcel });
       expect((await ask('2.0.0', { id: 'p', size: 'HUGE' })).result).toEqual({
         id: 'p',
@@ -237,9 +237,9 @@ for (const [language, deployment] of Object.entries(LANGUAGES)) {
   });
 }
 
-describe('Fields that the mesh itself does not know', () => {
-  test('come to the chassis and back untouched, in every protocol', async () => {
-    // Deployed with the IDL of yesterday, while server and client are of today.
+describe('Fields unknown to the mesh itself', () => {
+  test('reach the chassis and return unchanged, in every protocol', async () => {
+    // Deployed with the previous IDL, while server and client use the current one.
     const mesh = await startTestMesh([
       {
         service: 'Parcels',

@@ -13,7 +13,7 @@ async function up(...given: Parameters<typeof startTestMesh>): Promise<TestMesh>
   return mesh;
 }
 
-/** With every resource of every deployment serving. */
+/** Starts a mesh and waits until every resource of every deployment serves. */
 async function ready(...given: Parameters<typeof startTestMesh>): Promise<TestMesh> {
   const mesh = await up(...given);
   await mesh.mesh.whenReady;
@@ -24,8 +24,8 @@ afterEach(async () => {
   await Promise.all(meshes.splice(0).map((mesh) => mesh.end()));
 });
 
-/** The books of the whole process agree. */
-function expectLevelBooks({ mesh }: TestMesh): void {
+/** Checks that the call counters of the whole process add up. */
+function expectCountersAddUp({ mesh }: TestMesh): void {
   const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = mesh.status().calls;
   expect(accepted).toBe(replied + failed + refused + timed_out + cancelled + inFlight);
   expect(inFlight).toBe(0);
@@ -41,10 +41,10 @@ describe('A chassis that crashes', () => {
     const after = await mesh.call('Work.pid');
     expect(after.result).not.toBe(before);
     expect(mesh.pool('Work@1.0.0').restartsByReason).toEqual({ crashed: 1 });
-    expectLevelBooks(mesh);
+    expectCountersAddUp(mesh);
   });
 
-  test('leaves its last lines in the report', async () => {
+  test('has its last output in the event', async () => {
     const mesh = await ready([work()]);
     await mesh.call('Work.lastWords', { lines: ['first', 'out of memory, giving up'] });
     const ended = await until('the report', () => mesh.events.find(({ kind }) => kind === 'resource_ended'));
@@ -53,7 +53,7 @@ describe('A chassis that crashes', () => {
     expect(mesh.lines).toContain('Work@1.0.0/1 out of memory, giving up');
   });
 
-  test('takes along what it started', async () => {
+  test('takes down the processes that it started', async () => {
     const mesh = await ready([work()]);
     const child = (await mesh.call('Work.spawnChild')).result as number;
     expect(isAlive(child)).toBe(true);
@@ -61,7 +61,7 @@ describe('A chassis that crashes', () => {
     await until('the grandchild to end', () => !isAlive(child));
   });
 
-  test('does not fail an idempotent call: it is sent again', async () => {
+  test('does not fail an idempotent call, which is retried', async () => {
     const mesh = await ready([work({ count: 2 })]);
     const called = mesh.call('Work.takeAgain', { ms: 1500 });
     const [first = ''] = await until('the call to run', () => (mesh.ledger().length > 0 ? mesh.ledger() : undefined));
@@ -72,7 +72,7 @@ describe('A chassis that crashes', () => {
     expect(answer.result).toBe(Number(mesh.ledger()[1]?.split(' ')[2]));
   });
 
-  test('fails a call that may not run twice, which runs once', async () => {
+  test('fails a call that is not idempotent, which runs once', async () => {
     const mesh = await ready([work({ count: 2 })]);
     const called = mesh.call('Work.take', { ms: 1500 });
     const [first = ''] = await until('the call to run', () => (mesh.ledger().length > 0 ? mesh.ledger() : undefined));
@@ -82,8 +82,8 @@ describe('A chassis that crashes', () => {
   });
 });
 
-describe('Calls that were sent ahead to a chassis', () => {
-  test('are all answered, also when it is stopped for a while or killed with others in its line', async () => {
+describe('Calls sent ahead to a chassis', () => {
+  test('are all answered, even when it is stopped for a while or killed while others wait in it', async () => {
     const mesh = await ready([work({ count: 2 })]);
     const failures: unknown[] = [];
     const ranOut = new AbortController();
@@ -113,12 +113,12 @@ describe('Calls that were sent ahead to a chassis', () => {
     await Promise.all(callers);
     expect(failures).toEqual([]);
     expect(mesh.pool('Work@1.0.0').restartsByReason).toEqual({ crashed: 1 });
-    expectLevelBooks(mesh);
+    expectCountersAddUp(mesh);
   }, 60_000);
 });
 
-describe('A chassis that will not stay up', () => {
-  test('is tried again with growing pauses, and says why, while others serve', async () => {
+describe('A chassis that does not stay up', () => {
+  test('is restarted with growing pauses and a reason, while others serve', async () => {
     const mesh = await up([
       work(),
       {
@@ -143,7 +143,7 @@ describe('A chassis that will not stay up', () => {
     expect((await mesh.call('Work.say', { text: 'serves' })).result).toBe('serves');
   });
 
-  test('is ended when it does not listen in time', async () => {
+  test('is killed when it does not listen in time', async () => {
     const mesh = await up([
       { service: 'Other', version: '1.0.0', command: fixture('never-ready.ts'), startTimeout: '300ms' },
     ]);
@@ -151,39 +151,39 @@ describe('A chassis that will not stay up', () => {
     expect(ended.text).toMatch(/start_failed: it did not listen at unix:.* and answer within 300 ms/);
   });
 
-  test('is ended when it answers with what is no Thrift', async () => {
+  test('is killed when it answers with bytes that are not Thrift', async () => {
     const mesh = await up([{ service: 'Other', version: '1.0.0', command: fixture('answers-garbage.ts') }]);
     const ended = await until('the report', () => mesh.events.find(({ kind }) => kind === 'resource_ended'));
     expect(ended.text).toContain('broke the protocol');
   });
 
-  test('is said to have crashed, also when a ping was under way and its link closed first', async () => {
+  test('is reported as crashed even if its link closed first during a ping', async () => {
     const command = fixture('dies-when-pinged.ts');
     const mesh = await up([{ service: 'Conformance', version: '1.0.0', command, pingEvery: '100ms' }]);
     const ended = await until('the report', () => mesh.events.find(({ kind }) => kind === 'resource_ended'));
     expect(ended.text).toContain('crashed: exited with status 3');
   });
 
-  test("is reported with the system's words when its program does not exist", async () => {
+  test("is reported with the system's error when its program does not exist", async () => {
     const mesh = await up([{ service: 'Other', version: '1.0.0', command: ['/no/such/program'] }]);
     const ended = await until('the report', () => mesh.events.find(({ kind }) => kind === 'resource_ended'));
     expect(ended.text).toMatch(/could not be launched: .*ENOENT/);
     expect(ended.text).toContain('/no/such/program');
   });
 
-  test("is refused, with the difference, when its interface is not its pool's", async () => {
-    // Two copies of one deployment, the second of which brings another IDL: as after a half-finished release.
+  test("is refused, with the difference, when its interface differs from its pool's", async () => {
+    // Two copies of one deployment, the second with another IDL, as after a half-finished release.
     const script = `case "$KATAMARI_RESOURCE" in */1) exec ${fixture('work.ts').join(' ')};; *) sleep 1; exec ${fixture('other-interface.ts').join(' ')};; esac`;
     const mixed = await up([work({ count: 2, command: ['/bin/sh', '-c', script] })]);
     const refused = await until('the refusal', () => mixed.events.find(({ kind }) => kind === 'resource_refused'));
     expect(refused.subject).toBe('Work@1.0.0/2');
-    expect(refused.text).toContain('its interface differs from the one of pool Work@1.0.0; give it another version');
+    expect(refused.text).toContain('its interface differs from that of pool Work@1.0.0; give it another version');
     expect(refused.text).toMatch(/say/);
     expect(mixed.pool('Work@1.0.0').resources.map(({ state }) => state)).toEqual(['idle', 'failed']);
     expect((await mixed.call('Work.say', { text: 'the first serves' })).result).toBe('the first serves');
   });
 
-  test('is refused when it says it is something else than its deployment', async () => {
+  test('is refused when it describes itself as something else than its deployment', async () => {
     const mesh = await up([work({ env: { WORK_VERSION: '9.9.9' } })]);
     const ended = await until('the report', () => mesh.events.find(({ kind }) => kind === 'resource_ended'));
     expect(ended.text).toContain('it says it is Work@9.9.9, its deployment says Work@1.0.0; make the two agree');
@@ -191,7 +191,7 @@ describe('A chassis that will not stay up', () => {
 });
 
 describe('A chassis that hangs', () => {
-  test("is killed when it outlives its call's deadline by the grace time, and replaced", async () => {
+  test("is killed when it exceeds its call's deadline by the grace time, and replaced", async () => {
     const mesh = await ready([work({ hangGrace: '100ms' })], { timeout: '300ms' });
     const before = (await mesh.call('Work.pid')).result as number;
     const hung = await mesh.call('Work.spin', { ms: 60_000 });
@@ -200,10 +200,10 @@ describe('A chassis that hangs', () => {
     const after = await until('an answer', async () => (await mesh.call('Work.pid')).result);
     expect(after).not.toBe(before);
     expect(mesh.pool('Work@1.0.0').restartsByReason).toEqual({ hung: 1 });
-    expectLevelBooks(mesh);
+    expectCountersAddUp(mesh);
   });
 
-  test('is killed when it is stopped while idle: pings find it', async () => {
+  test('is killed when it is stopped while idle: pings detect it', async () => {
     const mesh = await ready([work({ pingEvery: '100ms', pingTimeout: '200ms' })]);
     const before = (await mesh.call('Work.pid')).result as number;
     process.kill(before, 'SIGSTOP');
@@ -212,7 +212,7 @@ describe('A chassis that hangs', () => {
     expect(mesh.pool('Work@1.0.0').restartsByReason).toEqual({ ping_failed: 1 });
   });
 
-  test('is not killed for a call that answers within the grace time', async () => {
+  test('is not killed for a call that ends within the grace time', async () => {
     const mesh = await ready([work({ hangGrace: '5s' })]);
     const before = (await mesh.call('Work.pid')).result as number;
     const late = await mesh.call('Work.take', { ms: 600 }, { 'katamari-timeout-ms': '200' });
@@ -249,10 +249,10 @@ describe('A chassis that is replaced on purpose', () => {
     expect(failures).toEqual([]);
     expect(answered).toBeGreaterThan(0);
     expect(mesh.mesh.pids().filter((pid) => before.has(pid))).toEqual([]);
-    expectLevelBooks(mesh);
+    expectCountersAddUp(mesh);
   });
 
-  test('ends with SIGKILL when it does not hear SIGTERM', async () => {
+  test('is killed with SIGKILL when it ignores SIGTERM', async () => {
     const mesh = await ready([work({ command: fixture('ignores-sigterm.ts'), stopGrace: '200ms' })]);
     const before = (await mesh.call('Work.pid')).result as number;
     await mesh.call('Katamari.restart', {
@@ -265,7 +265,7 @@ describe('A chassis that is replaced on purpose', () => {
     expect((await mesh.call('Work.pid')).result).not.toBe(before);
   });
 
-  test('goes on when its replacement does not come up, and the restart says so', async () => {
+  test('continues when its replacement does not start, and the restart reports it', async () => {
     const flag = path.join(mkdtempSync(path.join(tmpdir(), 'katamari-flag-')), 'flag');
     writeFileSync(flag, 'good');
     const script = `test "$(cat "$0")" = broken && exit 9; exec ${fixture('work.ts').join(' ')}`;
@@ -279,13 +279,13 @@ describe('A chassis that is replaced on purpose', () => {
       resource: '',
     });
     expect(rolled.error?.data?.['why']).toContain(
-      'the old chassis go on: Work@1.0.0/1 did not come up: exited with status 9',
+      'the old chassis keep running: Work@1.0.0/1 did not come up: exited with status 9',
     );
     expect((await mesh.call('Work.pid')).result).toBe(before);
     rmSync(path.dirname(flag), { recursive: true });
   });
 
-  test('answers its last call before it goes, when it asks to be retired', async () => {
+  test('finishes its last call before it exits when it asks to be retired', async () => {
     const mesh = await ready([work({ count: 1 })]);
     for (let n = 0; n < 3; n++) {
       const pid = (await mesh.call('Work.retire')).result as number;
@@ -293,10 +293,10 @@ describe('A chassis that is replaced on purpose', () => {
       await until('it to end', () => !isAlive(pid));
     }
     expect(mesh.pool('Work@1.0.0').restartsByReason).toEqual({ retired: 3 });
-    expectLevelBooks(mesh);
+    expectCountersAddUp(mesh);
   });
 
-  test('is recycled after the calls it may serve', async () => {
+  test('is recycled after its maximum number of calls', async () => {
     const mesh = await ready([work({ recycle: { afterCalls: 5 } })]);
     const before = (await mesh.call('Work.pid')).result as number;
     for (let n = 0; n < 6; n++) expect((await mesh.call('Work.say', { text: 'x' })).error).toBe(undefined);
@@ -304,7 +304,7 @@ describe('A chassis that is replaced on purpose', () => {
     expect(mesh.pool('Work@1.0.0').restartsByReason).toEqual({ calls: 1 });
   });
 
-  test('is recycled when it is old, or too large', async () => {
+  test('is recycled when it is too old or too large', async () => {
     const mesh = await ready([
       work({ version: '1.0.0', pingEvery: '50ms', recycle: { afterAge: '500ms' } }),
       work({ version: '2.0.0', pingEvery: '50ms', recycle: { memoryMax: '1MiB' } }),
@@ -317,7 +317,7 @@ describe('A chassis that is replaced on purpose', () => {
 });
 
 describe('The end of the mesh', () => {
-  test('ends every chassis and what they started, when it is closed', async () => {
+  test('ends every chassis and its child processes when it is closed', async () => {
     const mesh = await ready([work({ count: 2 })]);
     const child = (await mesh.call('Work.spawnChild')).result as number;
     const pids = [...mesh.mesh.pids(), child];
@@ -325,7 +325,7 @@ describe('The end of the mesh', () => {
     await until('all to end', () => pids.every((pid) => !isAlive(pid)));
   });
 
-  test('finishes the calls under way when it drains', async () => {
+  test('finishes calls in flight when it drains', async () => {
     const mesh = await ready([work({ count: 1 })]);
     const [first, second] = [mesh.call('Work.take', { ms: 400 }), mesh.call('Work.take', { ms: 100 })];
     await until('the first to run', () => mesh.ledger().length > 0);

@@ -17,7 +17,7 @@ afterEach(async () => {
   await Promise.all(meshes.splice(0).map((mesh) => mesh.end()));
 });
 
-/** The versions that answered so many calls, counted. */
+/** Number of answers by version for this many calls. */
 async function answeredBy(
   mesh: TestMesh,
   calls: number,
@@ -42,7 +42,7 @@ describe('Versions of one service', () => {
     expect(versions['2.0.0']).toBeGreaterThanOrEqual(8);
   });
 
-  test('follow the route when it changes while calls go on', async () => {
+  test('follow the route when it changes during calls', async () => {
     const routes = { Work: { weights: { '1.0.0': 100, '2.0.0': 0 } } };
     const mesh = await ready([work(), work({ version: '2.0.0' })], { routes });
     expect(await answeredBy(mesh, 10, 'Work.say')).toEqual({ '1.0.0': 10 });
@@ -57,7 +57,7 @@ describe('Versions of one service', () => {
     ]);
   });
 
-  test('can be asked for: exactly, by range, and with an error that names what there is', async () => {
+  test('can be selected exactly and by range, and an error names the existing ones', async () => {
     const mesh = await ready([work({ version: '1.2.0' }), work({ version: '1.4.0' }), work({ version: '2.0.0' })]);
     expect(await answeredBy(mesh, 3, 'Work@1.2.0.say')).toEqual({ '1.2.0': 3 });
     expect(await answeredBy(mesh, 3, 'Work.say', { 'katamari-version': '^1.0.0' })).toEqual({ '1.4.0': 3 });
@@ -68,7 +68,7 @@ describe('Versions of one service', () => {
     );
   });
 
-  test('are kept apart by a sticky key: equal keys meet one version', async () => {
+  test('are kept apart by a sticky key: equal keys get one version', async () => {
     const routes = { Work: { weights: { '1.0.0': 50, '2.0.0': 50 } } };
     const mesh = await ready([work(), work({ version: '2.0.0' })], { routes });
     const seen = new Set<string>();
@@ -80,7 +80,7 @@ describe('Versions of one service', () => {
     expect([...seen].sort()).toEqual(['1.0.0', '2.0.0']);
   });
 
-  test('fall over to a living one while no copy of the chosen one is alive', async () => {
+  test('fail over to a living version while no copy of the chosen one is alive', async () => {
     const mesh = await ready([
       work(),
       work({ version: '2.0.0', restart: { intensity: 1, period: '60s', backoffFirst: '60s', backoffMax: '60s' } }),
@@ -91,7 +91,7 @@ describe('Versions of one service', () => {
 });
 
 describe('Details of a pool', () => {
-  test('roles are a wall in both directions', async () => {
+  test('treat roles as a strict filter in both directions', async () => {
     const mesh = await ready([work({ version: '1.0.0' }), work({ version: '2.0.0', roles: ['staging'] })]);
     expect(await answeredBy(mesh, 5, 'Work.say')).toEqual({ '1.0.0': 5 });
     expect(await answeredBy(mesh, 5, 'Work.say', { 'katamari-roles': 'staging' })).toEqual({ '2.0.0': 5 });
@@ -101,7 +101,7 @@ describe('Details of a pool', () => {
     );
   });
 
-  test('tags only prefer', async () => {
+  test('treat tags as a preference', async () => {
     const mesh = await ready([work({ version: '1.0.0' }), work({ version: '2.0.0', tags: ['gpu'] })]);
     expect(await answeredBy(mesh, 5, 'Work.say', { 'katamari-tags': 'gpu' })).toEqual({ '2.0.0': 5 });
     expect(Object.keys(await answeredBy(mesh, 6, 'Work.say', { 'katamari-tags': 'tpu' })).length).toBe(2);
@@ -109,7 +109,7 @@ describe('Details of a pool', () => {
 });
 
 describe('A busy pool', () => {
-  test('answers what it can, times the rest out in the queue, and runs no dead call', async () => {
+  test('answers as many calls as it can, times the rest out in the queue, and runs no expired call', async () => {
     const mesh = await ready([work({ concurrency: 1 })], { timeout: '2s' });
     const answers = await Promise.all(Array.from({ length: 6 }, () => mesh.call('Work.take', { ms: 800 })));
     const stages = answers.map(({ error }) => error?.data?.['stage'] ?? 'answered').sort();
@@ -136,7 +136,7 @@ describe('A busy pool', () => {
     await busy;
   });
 
-  test('gives a chassis as many calls at once as it says it takes, or as its deployment says', async () => {
+  test('gives a chassis as many concurrent calls as it declares, or as its deployment says', async () => {
     const mesh = await ready([
       work({ env: { WORK_CONCURRENCY: '3' } }),
       work({ version: '2.0.0', concurrency: 2, env: { WORK_CONCURRENCY: '3' } }),
@@ -154,7 +154,7 @@ describe('A busy pool', () => {
     }
   });
 
-  test('lets go of the place of a caller that disconnects', async () => {
+  test('frees the place of a caller that disconnects', async () => {
     const mesh = await ready([work()]);
     const running = mesh.call('Work.take', { ms: 600 });
     await until('it to run', () => mesh.ledger().length === 1);
@@ -172,7 +172,7 @@ describe('A busy pool', () => {
     expect(mesh.mesh.status().calls.cancelled).toBe(1);
   });
 
-  test("obeys the shortest of the global timeout, the annotation and the caller's wish", async () => {
+  test("applies the shortest of the global timeout, the annotation and the caller's timeout", async () => {
     const mesh = await ready([work()], { timeout: '30s' });
     const left = async (headers: Record<string, string> = {}): Promise<number> =>
       (await mesh.call('Work.timeLeft', {}, headers)).result as number;
@@ -185,7 +185,7 @@ describe('A busy pool', () => {
 });
 
 describe('Calls from inside', () => {
-  test('reach other services with the time that is left, and failures come back as what they are', async () => {
+  test('reach other services with the remaining time, and errors keep their type', async () => {
     const mesh = await ready([work({ count: 2 })]);
     expect((await mesh.call('Work.ask', { service: 'Work', text: 'through the mesh' })).result).toBe(
       'through the mesh',
@@ -209,7 +209,7 @@ describe('Calls from inside', () => {
 });
 
 describe('What handlers do', () => {
-  test('declared exceptions, undeclared ones, oneway calls and i64 come out as they should', async () => {
+  test('declared and undeclared exceptions, oneway calls and i64 arrive as specified', async () => {
     const mesh = await ready([work()]);
     expect((await mesh.call('Work.sorry', { why: 'because' })).error).toMatchObject({
       code: -32050,
@@ -232,7 +232,7 @@ describe('What handlers do', () => {
     expect(status.result).toMatchObject({ mesh: 'test', isReady: true, pools: [{ id: 'Work@1.0.0', alive: 1 }] });
   });
 
-  test('a status counts every call of its own faceplate that was answered before it was asked for', async () => {
+  test('a status counts every call of its own faceplate that was answered before the status was requested', async () => {
     const mesh = await ready([work()]);
     const accepted = async (): Promise<number> => {
       const answer = await fetch(`${mesh.mesh.addresses.stats}/status`);

@@ -1,4 +1,4 @@
-// The web faceplate in a whole mesh: real chassis, real links, their deaths and their ends.
+// The web faceplate in a whole mesh: real chassis and links, crashes and shutdown.
 
 import { afterEach, describe, expect, test } from 'vitest';
 import { fixture, startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
@@ -23,14 +23,14 @@ async function start(
   return { mesh, url: `${mesh.mesh.addresses.web}/app` };
 }
 
-/** What must add up whenever nothing is under way. */
+/** Counters that must add up whenever no call is in flight. */
 function expectBalanced({ mesh }: TestMesh): void {
   const { accepted, replied, failed, refused, timed_out, cancelled } = mesh.status().calls;
   expect(replied + failed + refused + timed_out + cancelled).toBe(accepted);
 }
 
 describe('The web faceplate of a mesh', () => {
-  test('passes bodies of the largest size both ways, and refuses larger ones in words', async () => {
+  test('passes bodies of the maximum size both ways, and refuses larger ones with an error', async () => {
     const { mesh, url } = await start();
     const limit = DEFAULT_LIMITS.frameBytesMax - 65_536;
     const bytes = Buffer.alloc(limit, 'Katamari ');
@@ -43,7 +43,7 @@ describe('The web faceplate of a mesh', () => {
     expectBalanced(mesh);
   }, 60_000);
 
-  test('answers 502 when the application dies, does not send the request again, and goes on with the next copy', async () => {
+  test('answers 502 when the application dies, does not retry the request, and continues with the next copy', async () => {
     const { mesh, url } = await start({ count: 2 });
     const died = await fetch(`${url}/die`);
     expect(died.status).toBe(502);
@@ -97,7 +97,7 @@ describe('The web faceplate of a mesh', () => {
           statuses.push(answer.status);
           if (answer.status !== 200) isOver = true;
         } catch {
-          // No connection can be made any more.
+          // No further connection is accepted.
           isOver = true;
         }
       }
@@ -111,7 +111,7 @@ describe('The web faceplate of a mesh', () => {
     expectBalanced(mesh);
   });
 
-  test('refuses to start when the folder of a site is not there, and names the port when it is taken', async () => {
+  test('refuses to start when the folder of a site does not exist, and names a port that is taken', async () => {
     const refusal = async (web: unknown): Promise<string> => {
       try {
         await start({}, { web });
@@ -121,7 +121,7 @@ describe('The web faceplate of a mesh', () => {
       return 'it started';
     };
     expect(await refusal({ port: 0, sites: [{ prefix: '/a', files: 'nowhere' }] })).toMatch(
-      /^web\.sites: the site \/a has the files \/.*nowhere, which is no directory; make it/,
+      /^web\.sites: files of the site \/a is \/.*nowhere, which is not a directory; create it/,
     );
     const { mesh } = await start();
     const port = Number(new URL(mesh.mesh.addresses.web).port);

@@ -1,30 +1,30 @@
-// Which room may import which: imports point down only, through the door of the room, and never in a circle.
+// Import rules between modules: imports point downward only, go through the module's mod.ts, and form no cycle.
 
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { REPOSITORY } from '../kit/tools/repository.ts';
-import { importsOf, roomOf, sourcesOf, ROOM_FOLDERS, ROOMS, type Import } from './repository.ts';
+import { importsOf, moduleOf, sourcesOf, MODULE_FOLDERS, MODULES, type Import } from './repository.ts';
 
-const sources = sourcesOf(ROOM_FOLDERS).filter((file) => !file.startsWith('faceplates/stats/page/'));
+const sources = sourcesOf(MODULE_FOLDERS).filter((file) => !file.startsWith('faceplates/stats/page/'));
 const imports = sources.flatMap(importsOf);
-const crossing = imports.filter(({ from, to }) => roomOf(from) !== roomOf(to));
+const crossing = imports.filter(({ from, to }) => moduleOf(from) !== moduleOf(to));
 const show = ({ from, to }: Import): string => `${from} imports ${to}`;
 
-/** Imports that go up, sideways or into a sample. */
+/** Imports that point up, sideways or into a sample. */
 function forbiddenDirections(some: readonly Import[]): string[] {
   return some
-    .filter(({ from, to }) => ROOMS[roomOf(from)]?.includes(roomOf(to)) !== true)
-    .map((wrong) => `${show(wrong)}: ${roomOf(wrong.from)} may not import ${roomOf(wrong.to)}`);
+    .filter(({ from, to }) => MODULES[moduleOf(from)]?.includes(moduleOf(to)) !== true)
+    .map((wrong) => `${show(wrong)}: ${moduleOf(wrong.from)} may not import ${moduleOf(wrong.to)}`);
 }
 
-/** Imports of another room that bypass its door. */
-function bypassedDoors(some: readonly Import[]): string[] {
+/** Imports of another module that bypass its mod.ts. */
+function bypassedMods(some: readonly Import[]): string[] {
   return some.filter(({ to }) => path.posix.basename(to) !== 'mod.ts').map(show);
 }
 
-/** Circles among nodes, each as its members in order of discovery (Tarjan's strongly connected components). */
-function circles(edges: ReadonlyMap<string, readonly string[]>): string[][] {
+/** Cycles among nodes, each as its members in order of discovery (Tarjan's strongly connected components). */
+function cycles(edges: ReadonlyMap<string, readonly string[]>): string[][] {
   const found: string[][] = [];
   const index = new Map<string, number>();
   const low = new Map<string, number>();
@@ -55,12 +55,12 @@ function edgesOf(some: readonly Import[], name: (file: string) => string): Map<s
 }
 
 describe('Imports', () => {
-  test('are all found: each points to a file that exists', () => {
+  test('point to files that exist', () => {
     expect(imports.length).toBeGreaterThan(300);
     expect(imports.filter(({ to }) => !existsSync(path.join(REPOSITORY, to))).map(show)).toEqual([]);
   });
 
-  test('of a built file, in a script outside the rooms, have a source', () => {
+  test('of built files, in scripts outside the modules, have a source', () => {
     // tsc does not check .mjs files.
     const built = sourcesOf(['bench', 'scripts', 'deploy'])
       .flatMap(importsOf)
@@ -70,37 +70,37 @@ describe('Imports', () => {
     expect(built.filter((one) => !existsSync(path.join(REPOSITORY, sourceOf(one)))).map(show)).toEqual([]);
   });
 
-  test('are made by files that are in a room', () => {
-    // A new room is added to ROOMS in repository.ts and to ARCHITECTURE.md.
-    expect(sources.filter((file) => roomOf(file) === '')).toEqual([]);
+  test('are made by files that are in a module', () => {
+    // A new module is added to MODULES in repository.ts and to ARCHITECTURE.md.
+    expect(sources.filter((file) => moduleOf(file) === '')).toEqual([]);
   });
 
-  test('leave a room only downward', () => {
+  test('leave a module only downward', () => {
     expect(forbiddenDirections(crossing)).toEqual([]);
   });
 
-  test('enter a room by its door, mod.ts', () => {
-    expect(bypassedDoors(crossing)).toEqual([]);
+  test('go through the mod.ts of another module', () => {
+    expect(bypassedMods(crossing)).toEqual([]);
   });
 
-  test('form no circle of files, types included', () => {
-    expect(circles(edgesOf(imports, (file) => file))).toEqual([]);
+  test('form no cycle of files, type imports included', () => {
+    expect(cycles(edgesOf(imports, (file) => file))).toEqual([]);
   });
 
-  test('form no circle of rooms', () => {
-    expect(circles(edgesOf(imports, roomOf))).toEqual([]);
+  test('form no cycle of modules', () => {
+    expect(cycles(edgesOf(imports, moduleOf))).toEqual([]);
   });
 });
 
 describe('The import rules', () => {
-  test('find a wrong direction, a bypassed door and a circle', () => {
+  test('find an upward import, a bypassed mod.ts and a cycle', () => {
     expect(forbiddenDirections([{ from: 'core/rpc/call.ts', to: 'services/mesh/mod.ts' }])).toHaveLength(1);
-    expect(bypassedDoors([{ from: 'client/mesh.ts', to: 'core/link/link.ts' }])).toHaveLength(1);
+    expect(bypassedMods([{ from: 'client/mesh.ts', to: 'core/link/link.ts' }])).toHaveLength(1);
     const edges = new Map([
       ['a', ['b']],
       ['b', ['c']],
       ['c', ['b']],
     ]);
-    expect(circles(edges)).toEqual([['b', 'c']]);
+    expect(cycles(edges)).toEqual([['b', 'c']]);
   });
 });

@@ -1,8 +1,7 @@
-// One concept, one word: a type name is declared once in the product. The tests of a room lie in the folder that
-// mirrors it.
+// Every type name is declared once in the product. The tests of a module are in the folder that mirrors it.
 
 import { describe, expect, test } from 'vitest';
-import { filesBelow, read, ROOM_FOLDERS, ROOMS, sourcesOf } from './repository.ts';
+import { filesBelow, read, MODULE_FOLDERS, MODULES, sourcesOf } from './repository.ts';
 
 interface Declaration {
   readonly name: string;
@@ -32,19 +31,20 @@ function declaredTwice(declarations: readonly Declaration[]): string[] {
     .map((same) => `${same[0]?.name}: ${same.map(({ file }) => file).join(', ')}`);
 }
 
-const declarations = sourcesOf(ROOM_FOLDERS)
+const declarations = sourcesOf(MODULE_FOLDERS)
   .filter((file) => file.endsWith('.ts'))
   .flatMap((file) => declarationsOf(file, read(file)));
 
-/** Folders of test/ that mirror no room: whole-mesh tests by kind, and what tests use. */
+/** Folders of test/ that mirror no module: whole-mesh tests by kind, and test helpers. */
 const BY_KIND = ['acceptance', 'contract', 'deploy', 'fixtures', 'fuzz', 'kit', 'kit-self', 'mesh', 'tidy'];
 
-/** Whether a test file lies in the mirror of a room or of a folder of one, or in a folder by kind. */
+/** Whether a test file is in the folder that mirrors its module, or in a folder by kind. */
 function isInPlace(file: string): boolean {
   const folder = file.replace(/^test\//, '').replace(/\/?[^/]*$/, '');
   if (BY_KIND.includes(folder.split('/')[0] ?? '')) return true;
   return (
-    Object.keys(ROOMS).some((room) => folder === room || folder.startsWith(`${room}/`)) || folder === 'chassis-sdk'
+    Object.keys(MODULES).some((module) => folder === module || folder.startsWith(`${module}/`)) ||
+    folder === 'chassis-sdk'
   );
 }
 
@@ -56,7 +56,7 @@ describe('A type name', () => {
 });
 
 describe('A test file', () => {
-  test('lies in the folder that mirrors its room', () => {
+  test('is in the folder that mirrors its module', () => {
     const tests = filesBelow('test').filter((file) => file.endsWith('.test.ts'));
     expect(tests.filter((file) => !isInPlace(file))).toEqual([]);
   });

@@ -1,12 +1,12 @@
-// The papers against the repository: links lead somewhere, every page can be found, what is named is there.
+// Checks the documentation against the repository: links resolve, every page is linked, and named files exist.
 
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { REPOSITORY } from '../kit/tools/repository.ts';
-import { pages, read, ROOMS } from './repository.ts';
+import { pages, read, MODULES } from './repository.ts';
 
-/** Links of a page to files here: the file, from the root of the repository, and the heading if there is one. */
+/** Links of a page to files of the repository: the file, as a path from the root, and the heading if any. */
 function linksOf(page: string): { readonly link: string; readonly file: string; readonly heading: string }[] {
   const text = read(page).replaceAll(/^```.*?^```/gms, '');
   return [...text.matchAll(/\]\(([^)\s]+)\)/g)]
@@ -18,7 +18,7 @@ function linksOf(page: string): { readonly link: string; readonly file: string; 
     });
 }
 
-/** Headings of a page as links name them. */
+/** Headings of a page as link anchors. */
 function headingsOf(page: string): string[] {
   return [...read(page).matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
     (heading as string)
@@ -29,7 +29,7 @@ function headingsOf(page: string): string[] {
 }
 
 const inDocs = pages().filter((page) => page.startsWith('docs/') && page !== 'docs/README.md');
-/** Pages for users; those for people who change the code are in docs/internals/. */
+/** Pages for users. Pages for contributors are in docs/internals/. */
 const ofDocs = inDocs.filter((page) => !page.startsWith('docs/internals/'));
 const internals = inDocs.filter((page) => page.startsWith('docs/internals/'));
 
@@ -46,7 +46,7 @@ describe('Links', () => {
     expect(broken).toEqual([]);
   });
 
-  test('lead from README.md and from docs/README.md to every page of docs/', () => {
+  test('in README.md and docs/README.md lead to every page of docs/', () => {
     expect(ofDocs.length).toBeGreaterThan(8);
     for (const index of ['README.md', 'docs/README.md']) {
       const linked = new Set(linksOf(index).map(({ file }) => file));
@@ -54,7 +54,7 @@ describe('Links', () => {
     }
   });
 
-  test('lead from docs/README.md and from ARCHITECTURE.md to every page of docs/internals/', () => {
+  test('in docs/README.md and ARCHITECTURE.md lead to every page of docs/internals/', () => {
     expect(internals.length).toBeGreaterThan(3);
     for (const index of ['docs/README.md', 'ARCHITECTURE.md']) {
       const linked = new Set(linksOf(index).map(({ file }) => file));
@@ -66,7 +66,7 @@ describe('Links', () => {
 describe('docs/dependencies.md', () => {
   const paper = read('docs/dependencies.md');
 
-  /** Names at the head of the list items below a heading. */
+  /** Names at the start of the list items below a heading. */
   function listed(heading: string): string[] {
     const [, section = ''] = paper.split(`## ${heading}\n`);
     const [items = ''] = section.split(/^## /m);
@@ -75,7 +75,7 @@ describe('docs/dependencies.md', () => {
     );
   }
 
-  /** Names of the packages that a package.json depends on; its own workspace is left out. */
+  /** Packages that a package.json depends on, without its own workspace. */
   function dependsOn(file: string, kind: 'dependencies' | 'devDependencies'): string[] {
     const found = (JSON.parse(read(file)) as Readonly<Record<string, Readonly<Record<string, string>> | undefined>>)[
       kind
@@ -83,7 +83,7 @@ describe('docs/dependencies.md', () => {
     return Object.keys(found ?? {}).filter((name) => name !== 'katamari');
   }
 
-  test('gives the reason for every dependency, and names none that is not one', () => {
+  test('gives a reason for every dependency and lists nothing else', () => {
     expect(listed('At run time').sort()).toEqual(dependsOn('package.json', 'dependencies').sort());
     expect(listed('To develop and test').sort()).toEqual(dependsOn('package.json', 'devDependencies').sort());
     expect(listed('For the samples').sort()).toEqual(dependsOn('examples/package.json', 'dependencies').sort());
@@ -91,7 +91,7 @@ describe('docs/dependencies.md', () => {
 });
 
 describe('Pages', () => {
-  test('names commands of npm that package.json has', () => {
+  test('name only npm commands that package.json has', () => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Readonly<Record<string, string>> };
     const named = pages().flatMap((page) => [...read(page).matchAll(/\bnpm run (?:-s )?([\w:]+)/g)]);
     expect(named.length).toBeGreaterThan(2);
@@ -102,27 +102,27 @@ describe('Pages', () => {
 describe('ARCHITECTURE.md', () => {
   const text = read('ARCHITECTURE.md');
 
-  test('points to lines that occur exactly once in the file named beside them', () => {
+  test('points to lines that occur exactly once in the file they name', () => {
     const pointers = [...text.matchAll(/^\|[^|]*\| `([^`]+\.ts)` \| `([^`]+)` \|/gm)];
     expect(pointers.length).toBeGreaterThan(6);
     const lost = pointers.filter(([, file = '', line = '']) => read(file).split(line).length !== 2);
     expect(lost.map(([, file, line]) => `${file}: ${line}`)).toEqual([]);
   });
 
-  test('lists every room with the rooms that it may import', () => {
-    const rooms = Object.keys(ROOMS);
-    /** `core/*` stands for core and every room in it. */
+  test('lists every module with the modules that it may import', () => {
+    const modules = Object.keys(MODULES);
+    /** `core/*` stands for core and every module in it. */
     const meant = (name: string): string[] =>
-      name.endsWith('/*') ? rooms.filter((room) => `${room}/`.startsWith(name.slice(0, -1))) : [name];
-    const [, section = ''] = text.split('| room | what it is for | may import |');
+      name.endsWith('/*') ? modules.filter((module) => `${module}/`.startsWith(name.slice(0, -1))) : [name];
+    const [, section = ''] = text.split('| module | what it is for | may import |');
     const [table = ''] = section.split('\n\n');
-    const listed = [...table.matchAll(/^\| `([^`]+)` \|.*\| ([^|]*) \|$/gm)].map(([, room = '', imports = '']) => {
+    const listed = [...table.matchAll(/^\| `([^`]+)` \|.*\| ([^|]*) \|$/gm)].map(([, module = '', imports = '']) => {
       const names = [...imports.matchAll(/`([^`]+)`/g)].flatMap(([, name]) => meant(name as string));
-      return [room, names.sort()] as const;
+      return [module, names.sort()] as const;
     });
-    expect(listed.map(([room]) => room)).toEqual(rooms);
+    expect(listed.map(([module]) => module)).toEqual(modules);
     expect(Object.fromEntries(listed)).toEqual(
-      Object.fromEntries(rooms.map((room) => [room, [...(ROOMS[room] as readonly string[])].sort()])),
+      Object.fromEntries(modules.map((module) => [module, [...(MODULES[module] as readonly string[])].sort()])),
     );
   });
 });

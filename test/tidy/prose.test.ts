@@ -1,16 +1,16 @@
-// How comments and pages are written: they name files that exist, fit in a window, and spell the American way.
+// Rules for comments and pages: they name only existing files, are not too wide, and use American spelling.
 
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { REPOSITORY } from '../kit/tools/repository.ts';
-import { commentsOf, filesBelow, pages, proseOfPage, read, ROOM_FOLDERS, type Line } from './repository.ts';
+import { commentsOf, filesBelow, pages, proseOfPage, read, MODULE_FOLDERS, type Line } from './repository.ts';
 
 const COLUMNS_MAX = 120;
 
 const THIS = 'test/tidy/prose.test.ts';
 const commented = [
-  ...[...ROOM_FOLDERS, 'test', 'scripts', 'bench', 'idl', 'deploy'].flatMap(filesBelow),
+  ...[...MODULE_FOLDERS, 'test', 'scripts', 'bench', 'idl', 'deploy'].flatMap(filesBelow),
   'Dockerfile',
   'compose.yaml',
 ].filter((file) => /\.(ts|js|mjs|cjs|py|rb|cc|cpp|h|thrift|sh|yaml|yml)$|Dockerfile$/.test(file) && file !== THIS);
@@ -20,13 +20,13 @@ const prose: readonly Line[] = [...comments, ...pages().flatMap((page) => proseO
 
 const show = ({ file, line, text }: Line): string => `${file}:${line}: ${text.trim().slice(0, 100)}`;
 
-/** Samples of commands and output, which are indented below their text, may be wider. */
+/** Samples of commands and output are indented below their text and may be wider. */
 const isTooWide = ({ text }: Line): boolean => text.length > COLUMNS_MAX && !/^\s*(?:\/\/|#|\*) {2,}/.test(text);
 
-/** Papers that are not in the repository. */
+/** Documents outside the repository. */
 const ELSEWHERE = /\b(DESIGN|LAYOUT|STYLE|INDICES)\.md\b|\bDESIGN\b/;
 
-/** Names of files in a line: with a folder, or bare with an ending that only files have. */
+/** File names in a line: with a folder, or without one if the ending is unmistakable. */
 function namedFiles({ text }: Line): string[] {
   const bare = text.replaceAll(/https?:\/\/\S+/g, '');
   return [...bare.matchAll(/(?<![\w@~$/{}<>*.-])((?:[\w.-]+\/)+[\w.-]+\.\w+|[\w-]+\.(?:ts|mjs))(?![\w/*-])/g)]
@@ -36,7 +36,7 @@ function namedFiles({ text }: Line): string[] {
 }
 
 /**
- * Whether a named file exists: from the root, from the folder of the file that names it, or anywhere by its bare
+ * Whether a named file exists: from the root, from the folder of the file that names it, or anywhere by its base
  * name.
  */
 function exists(name: string, from: string, known: ReadonlySet<string>, bareNames: ReadonlySet<string>): boolean {
@@ -50,7 +50,7 @@ const everyFile = filesBelow('').filter(
   (file) => !/^(?:\.git|node_modules|dist|\.tools|bench\/node_modules)\//.test(file),
 );
 
-/** Names that stand for a user's own file, and files of other projects. */
+/** Names of a user's own files, and of files in other projects. */
 const INVENTED =
   /^(?:doc\/specs\/HeaderFormat\.md|thrift\/transport\/|common\/shared\.thrift$|(?:\.\/)?(?:greeter|calculator-types|greeter-types|greeter-2|parcels?|my|your|main|serve|server|ranker|line|parser|shop|shop-types|search|words|deployments|chassis|client|app|wsgi|types|index|echo|worker|old|new|a|b|x)(?:\.\w+|\/[\w./-]+)$|.*(?:NAME|LANGUAGE))/;
 
@@ -64,7 +64,7 @@ function missingFiles(lines: readonly Line[]): string[] {
   );
 }
 
-/** British spellings, and what they are here. */
+/** British spellings and their American equivalents. */
 const BRITISH =
   /\b(?:colou?r(?<=colour)\w*|behaviour\w*|catalogue\w*|recognis\w+|honour\w*|licence\w*|neighbour\w*|centre\w*|labelled|dialled|normalis\w+|initialis\w+|serialis\w+|optimis\w+|organis\w+|favour\w*|modelling|travelling|whilst|judgement)\b/i;
 
@@ -79,7 +79,7 @@ describe('A comment or a page', () => {
     expect(missingFiles(prose)).toEqual([]);
   });
 
-  test('cites no paper that is not in the repository', () => {
+  test('cites no document outside the repository', () => {
     expect(prose.filter(({ text }) => ELSEWHERE.test(text)).map(show)).toEqual([]);
   });
 
@@ -87,7 +87,7 @@ describe('A comment or a page', () => {
     expect(prose.filter(isTooWide).map(show)).toEqual([]);
   });
 
-  test('spells the American way', () => {
+  test('uses American spelling', () => {
     expect(prose.filter(({ text }) => BRITISH.test(text)).map(show)).toEqual([]);
   });
 });
@@ -95,19 +95,19 @@ describe('A comment or a page', () => {
 describe('The rules of prose', () => {
   const line = (text: string): Line => ({ file: 'core/errors.ts', line: 1, text });
 
-  test('find a file that is missing, by its path and by its bare name', () => {
+  test('find a missing file by its path and by its base name', () => {
     expect(missingFiles([line('// See core/gone.ts.'), line('// As in gone-too.ts.')])).toHaveLength(2);
     expect(missingFiles([line('// See core/errors.ts and clock.ts.')])).toEqual([]);
   });
 
-  test('find a paper from elsewhere, a long line and a British spelling', () => {
+  test('find a document from elsewhere, a long line and a British spelling', () => {
     expect(ELSEWHERE.test('// DESIGN.md section 5')).toBe(true);
     expect(commentsOf('a.ts', `// ${'x'.repeat(COLUMNS_MAX)}`).filter(isTooWide)).toHaveLength(1);
     expect(['the colour of it', 'its behaviour', 'recognised'].filter((text) => BRITISH.test(text))).toHaveLength(3);
     expect(['the color of it', 'its behavior', 'recognized'].filter((text) => BRITISH.test(text))).toEqual([]);
   });
 
-  test('read prose, not code', () => {
+  test('read prose and skip code', () => {
     expect(commentsOf('a.ts', "const a = 'core/gone.ts';\n/** One. */\nb(); // two").map(({ text }) => text)).toEqual([
       '/** One. */',
       '// two',

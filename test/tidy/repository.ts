@@ -1,17 +1,24 @@
-// The repository as the house rules see it: its files, without build output, installed packages and local scratch
-// files.
+// The files of the repository, for the tests in this folder: without build output, installed packages and local
+// scratch files.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { REPOSITORY } from '../kit/tools/repository.ts';
 
-/** Top-level folders that hold the rooms of the product, and its samples. */
-export const ROOM_FOLDERS: readonly string[] = ['core', 'client', 'chassis-sdk', 'faceplates', 'services', 'examples'];
+/** Top-level folders with the modules of the product and its samples. */
+export const MODULE_FOLDERS: readonly string[] = [
+  'core',
+  'client',
+  'chassis-sdk',
+  'faceplates',
+  'services',
+  'examples',
+];
 
 const CORE = ['core', 'core/thrift', 'core/thrift/encodings', 'core/idl', 'core/rpc', 'core/link', 'core/http'];
 
-/** Every room, and the rooms that it may import. Keep ARCHITECTURE.md in step. */
-export const ROOMS: Readonly<Record<string, readonly string[]>> = {
+/** Every module, and the modules that it may import. Keep ARCHITECTURE.md in step. */
+export const MODULES: Readonly<Record<string, readonly string[]>> = {
   core: [],
   'core/thrift': ['core'],
   'core/thrift/encodings': ['core', 'core/thrift'],
@@ -58,10 +65,10 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   examples: [],
 };
 
-/** The room that a file is in: the longest name that fits; '' for none. */
-export function roomOf(file: string): string {
-  const rooms = Object.keys(ROOMS).filter((room) => file.startsWith(`${room}/`));
-  return rooms.sort((a, b) => b.length - a.length)[0] ?? '';
+/** The module that a file is in: the longest matching name; '' for none. */
+export function moduleOf(file: string): string {
+  const modules = Object.keys(MODULES).filter((module) => file.startsWith(`${module}/`));
+  return modules.sort((a, b) => b.length - a.length)[0] ?? '';
 }
 
 export interface Import {
@@ -109,12 +116,12 @@ export function read(file: string): string {
 /** A line of text in a file. */
 export interface Line {
   readonly file: string;
-  /** From 1. */
+  /** Line number, from 1. */
   readonly line: number;
   readonly text: string;
 }
 
-/** The comments of a source file, line by line. A comment behind code counts from its `//` or `#` on. */
+/** The comments of a source file, line by line. A trailing comment starts at its `//` or `#`. */
 export function commentsOf(file: string, source: string): Line[] {
   const found: Line[] = [];
   const hasHash = /\.(py|rb|sh|ya?ml)$|Dockerfile$/.test(file);
@@ -129,7 +136,7 @@ export function commentsOf(file: string, source: string): Line[] {
       isInBlock = !trimmed.includes('*/');
     } else if (trimmed.startsWith('//')) add(text);
     else {
-      // A comment behind code. Strings with two slashes, such as URLs, have no space before them.
+      // A trailing comment. Two slashes inside a string, as in a URL, have no space before them.
       const behind = /\s(\/\/ .*)$/.exec(text)?.[1];
       if (behind !== undefined) add(behind);
     }
@@ -137,7 +144,7 @@ export function commentsOf(file: string, source: string): Line[] {
   return found;
 }
 
-/** The prose of a page, line by line: no code blocks, no tables. Links count as their text. */
+/** The prose of a page, line by line, without code blocks and tables. Links count as their text. */
 export function proseOfPage(page: string, markdown: string): Line[] {
   let isCode = false;
   return markdown.split('\n').flatMap((text, index) => {

@@ -1,4 +1,4 @@
-// Tables that are written down twice, in TypeScript and in IDL or in a paper, and must agree.
+// Tables that exist twice, in TypeScript and in IDL or documentation, must agree.
 
 import { describe, expect, test } from 'vitest';
 import { decodeStruct, encodeStruct, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
@@ -26,7 +26,7 @@ describe('ERROR_TABLE', () => {
     expect(Object.fromEntries(codes)).toEqual(Object.fromEntries(idl.enums.get('ErrorCode')?.byName ?? []));
   });
 
-  test('is what docs/operations.md shows', () => {
+  test('equals the table in docs/operations.md', () => {
     const rows = [
       ...read('docs/operations.md').matchAll(
         /^\| `(\w+)` \| [^|]+ \| (\d) \| (-\d+) \| (\d+) \| (\w+) \| ([\w ]+) \|$/gm,
@@ -64,7 +64,7 @@ describe('The contexts in field 32767', () => {
   const { service, version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue } = call;
   const callFields = { version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue };
 
-  test('are written as struct CallContext says, every field of it', () => {
+  test('are written with every field of struct CallContext', () => {
     const bytes = writeCallContext(call, 1_500_000);
     expect(hasContext(bytes, 0)).toBe(true);
     const found = decodeStruct(structOf('CallContext'), bytes.subarray(3), { i64: 'number' });
@@ -78,7 +78,7 @@ describe('The contexts in field 32767', () => {
     expect(Object.keys(found).sort()).toEqual(fieldNames(structOf('CallContext')).sort());
   });
 
-  test('are read as struct CallContext says, every field of it', () => {
+  test('are read with every field of struct CallContext', () => {
     const struct = encodeStruct(structOf('CallContext'), {
       ...callFields,
       timeLeftUs: 2 ** 40,
@@ -104,14 +104,14 @@ describe('The contexts in field 32767', () => {
   const error = new KatamariError('overloaded', 'x', { retryAfterMs: 250, stage: 'service', notRun: true });
   const replyFields = { ...reply, errorCode: 2, retryAfterMs: 250, stage: 2, notRun: true, retire: true };
 
-  test('are written as struct ReplyContext says, every field of it', () => {
+  test('are written with every field of struct ReplyContext', () => {
     const bytes = writeReplyContext(reply, error, true);
     const found = decodeStruct(structOf('ReplyContext'), bytes.subarray(3), { i64: 'number' });
     expect(found).toEqual(replyFields);
     expect(Object.keys(found).sort()).toEqual(fieldNames(structOf('ReplyContext')).sort());
   });
 
-  test('are read as struct ReplyContext says, every field of it', () => {
+  test('are read with every field of struct ReplyContext', () => {
     const bytes = Buffer.concat([Buffer.of(12, 0x7f, 0xff), encodeStruct(structOf('ReplyContext'), replyFields)]);
     expect(readReplyContext(bytes, 0)).toEqual({
       context: { ...reply, retire: true, error: { code: 2, retryAfterMs: 250, stage: 2, notRun: true } },
@@ -123,7 +123,7 @@ describe('The contexts in field 32767', () => {
 describe('core/rpc/status.ts', () => {
   const source = read('core/rpc/status.ts');
 
-  /** Fields of an interface as they are written there; those of objects within it are indented deeper. */
+  /** Fields of an interface as declared; fields of nested objects are indented deeper. */
   function fieldsOf(name: string): string[] {
     const body = new RegExp(`^export interface ${name} \\{\\n(.*?)^\\}`, 'ms').exec(source)?.[1] ?? '';
     return [...body.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, field]) => field as string);
@@ -136,18 +136,18 @@ describe('core/rpc/status.ts', () => {
     ['MeshEvent', 'Event'],
   ] as const) {
     test(`has in ${name} the fields of struct ${struct} in idl/katamari.thrift`, () => {
-      // `service` is a word that Thrift compilers reserve.
+      // Thrift compilers reserve the word `service`.
       const fields = fieldsOf(name).map((field) => (field === 'service' ? 'serviceName' : field));
       expect(fields.length).toBeGreaterThan(5);
       expect(fields.sort()).toEqual(fieldNames(structOf(struct)).sort());
     });
   }
 
-  test('has the sums of the book in struct CallSums', () => {
+  test('has the counters of a StatsTable in struct CallSums', () => {
     expect(fieldNames(structOf('CallSums')).sort()).toEqual(Object.keys(new StatsTable().sums()).sort());
   });
 
-  test('has states, reasons and events that the papers explain', () => {
+  test('has states, reasons and events that the documentation explains', () => {
     const [operations, observability] = [read('docs/operations.md'), read('docs/observability.md')];
     expect(EVENT_KINDS.filter((kind) => !operations.includes(`\`${kind}\``))).toEqual([]);
     expect(RESTART_REASONS.filter((reason) => !operations.includes(`\`${reason}\``))).toEqual([]);
@@ -156,7 +156,7 @@ describe('core/rpc/status.ts', () => {
 });
 
 describe('The codes of ERROR_TABLE', () => {
-  test('are explained in docs/json-rpc.md, but for those that no client of it can meet', () => {
+  test('are explained in docs/json-rpc.md, except those that its clients never get', () => {
     const paper = read('docs/json-rpc.md');
     const unmet: readonly ErrorCode[] = ['rate_limited', 'cancelled'];
     const codes = (Object.keys(ERROR_TABLE) as ErrorCode[]).filter((code) => !unmet.includes(code));

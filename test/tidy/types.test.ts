@@ -1,5 +1,5 @@
-// What `katamari types` writes for the samples, against the real library: an author who uses it gets handlers that
-// chassis() takes, a caller services whose methods are typed.
+// Types that `katamari types` writes for the samples, compiled against the real library: chassis() accepts the
+// handler types, and callers get typed services.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -38,7 +38,7 @@ beforeAll(() => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** What the compiler says; '' when it is content. */
+/** Output of the compiler; '' if it reports nothing. */
 function compile(chassis: string): string {
   writeFileSync(path.join(folder, 'chassis.ts'), chassis);
   const tsc = path.join(REPOSITORY, 'node_modules', 'typescript', 'bin', 'tsc');
@@ -82,27 +82,27 @@ export const untyped: unknown = await mesh.service('Calculator').add?.({ num1: 1
 `;
 
 describe('Types written for the samples', () => {
-  test('compile, and handlers of these types are what chassis() takes', () => {
+  test('compile, and chassis() accepts handlers of these types', () => {
     expect(compile(CHASSIS)).toBe('');
   });
 
-  test('compile, and callers get what the methods return', () => {
+  test('compile, and callers get the return types of the methods', () => {
     expect(compile(CALLER)).toBe('');
   });
 
-  test('are those beside the example of a client', () => {
+  test('equal the generated file beside the client example', () => {
     const bare = (text: string): string => text.replaceAll(/[\s,]/g, '');
     const kept = readFileSync(path.join(REPOSITORY, 'examples', 'clients', 'calculator-types.ts'), 'utf8');
     expect(bare(kept)).toBe(bare(readFileSync(path.join(folder, 'calculator-types.ts'), 'utf8')));
   });
 
-  test('let the compiler refuse arguments that the method does not have', () => {
+  test('make the compiler refuse arguments that the method does not have', () => {
     expect(compile(CALLER.replace('num2: 2 }', "num2: '2' }"))).toContain(
       "Type 'string' is not assignable to type 'number'",
     );
   });
 
-  test('let the compiler refuse a handler that answers something else', () => {
+  test('make the compiler refuse a handler with another return type', () => {
     expect(compile(CHASSIS.replace("value: ''", 'value: 7'))).toContain(
       "Type 'number' is not assignable to type 'string'",
     );

@@ -1,7 +1,7 @@
 // `katamari bench Service.method ...`: generates load on one method through the Thrift port, like any client, and
-// reports throughput, latency and failures. The steps: read the plan (plan.ts), find the mesh (target.ts), encode
-// the calls (calls.ts), run rounds of load (round.ts), report (report.ts). All run in this one process; the report
-// says when the process itself was the bottleneck.
+// reports throughput, latency and failures. The steps: read the plan (plan.ts), find the mesh (target.ts), encode the
+// calls (calls.ts), run rounds of load (round.ts), report (report.ts). All steps run in this process; the report
+// warns if this process was the bottleneck.
 
 import { formatAddress } from '../../../core/mod.ts';
 import { EXIT, type ExitCode } from '../../config/mod.ts';
@@ -89,7 +89,7 @@ class Bench {
   readonly #parts: BenchParts;
   readonly #progress: BenchProgress;
   readonly #measured: readonly VersionResults[];
-  /** Whether a round was cut short, by the user or because the mesh was gone. */
+  /** Whether a round ended early, because the user stopped it or the mesh was gone. */
   hasEndedEarly = false;
 
   constructor({ terminal }: CliContext, parts: BenchParts) {
@@ -105,7 +105,7 @@ class Bench {
     const order = this.#measured.map((_, index) => index);
     try {
       for (let round = 0; round < this.#parts.plan.rounds && !this.hasEndedEarly; round++) {
-        // The versions take turns to go first, so a steady drift of the machine affects both alike.
+        // The versions go first in turn, so that a steady drift of the machine affects both alike.
         for (const index of round % 2 === 0 ? order : order.toReversed()) {
           if (!this.hasEndedEarly) await this.#round(index);
         }

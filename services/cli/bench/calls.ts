@@ -37,7 +37,7 @@ export async function readPayloads(
       return line.trim() === '' ? [] : [{ text: wholeJson(line.trim(), source), source }];
     });
     if (payloads.length > 0) return payloads;
-    throw new ExitError(EXIT.usage, `--from: ${from} has no line, expected the arguments of a call on each`);
+    throw new ExitError(EXIT.usage, `--from: ${from} is empty, expected the arguments of one call per line, as JSON`);
   }
   const [only = ''] = args;
   if (args.length === 1 && only.startsWith('@')) {
@@ -68,7 +68,7 @@ export function buildFrames(
     if (bytes > FRAMES_BYTES_MAX)
       throw new ExitError(
         EXIT.usage,
-        `${source}: the calls have more than 256 MiB together, take fewer or smaller ones`,
+        `${source}: the encoded calls exceed 256 MiB in total; use fewer or smaller ones`,
       );
     if (Object.keys(headers).length === 0) return frameMessage(MESSAGE_TYPE.call, name, index + 1, args, NOTHING);
     const pieces: Uint8Array[] = [];
@@ -88,7 +88,7 @@ function encode(method: Method, text: string, source: string): Buffer {
   }
 }
 
-/** Turns integers that a double cannot hold exactly into strings, which an i64 accepts, too. */
+/** Turns integers that a double cannot hold exactly into strings. An i64 accepts both. */
 function withWholeNumbers(text: string): string {
   return text.replace(STRING_OR_NUMBER, (token) =>
     /^-?\d{16,}$/.test(token) && !Number.isSafeInteger(Number(token)) ? `"${token}"` : token,

@@ -12,7 +12,7 @@ import { DECLARED, RESULT, type CallResultKind } from './tally.ts';
 import { connect, type Socket } from 'node:net';
 
 export interface ConnectionEvents {
-  /** `dueAtMs` is the value given to `send`. */
+  /** A call ended. `dueAtMs` is the value given to `send`. */
   onEnding(connection: BenchConnection, ending: CallResultKind, dueAtMs: number): void;
   /** The connection closed; each of its calls has been reported. */
   onLost(connection: BenchConnection): void;
@@ -21,7 +21,7 @@ export interface ConnectionEvents {
 export class BenchConnection {
   readonly #socket: Socket;
   readonly #events: ConnectionEvents;
-  readonly #line = new PipelinedRequests();
+  readonly #pending = new PipelinedRequests();
   readonly #reader = new FrameReader(FRAME_BYTES_MAX, (frame) => this.#onFrame(frame));
   #isClosed = false;
 
@@ -38,28 +38,28 @@ export class BenchConnection {
   static open({ host, port }: Address, events: ConnectionEvents): Promise<BenchConnection> {
     return new Promise((resolve, reject) => {
       const socket = connect({ host, port });
-      const tooLong = setTimeout(
+      const timer = setTimeout(
         () => socket.destroy(new Error(`no connection within ${CONNECT_MS / 1_000} s`)),
         CONNECT_MS,
       );
       socket.once('error', (error) => {
-        clearTimeout(tooLong);
+        clearTimeout(timer);
         reject(error);
       });
       socket.once('connect', () => {
-        clearTimeout(tooLong);
+        clearTimeout(timer);
         resolve(new BenchConnection(socket, events));
       });
     });
   }
 
   /** Number of pending calls. */
-  get underWay(): number {
-    return this.#line.length;
+  get inFlight(): number {
+    return this.#pending.length;
   }
 
   send(frame: Buffer, dueAtMs: number, nowMs: number): void {
-    this.#line.push(dueAtMs, nowMs);
+    this.#pending.push(dueAtMs, nowMs);
     this.#socket.write(frame);
   }
 
@@ -73,7 +73,7 @@ export class BenchConnection {
    * calls would wait behind it.
    */
   giveUp(beforeMs: number): void {
-    if (this.#line.length > 0 && this.#line.sentAtMs <= beforeMs) this.#close(beforeMs);
+    if (this.#pending.length > 0 && this.#pending.sentAtMs <= beforeMs) this.#close(beforeMs);
   }
 
   close(): void {
@@ -100,7 +100,7 @@ export class BenchConnection {
       this.#broken((error as Error).message);
       return;
     }
-    if (this.#line.length > 0) this.#end(ending);
+    if (this.#pending.length > 0) this.#end(ending);
     else this.#broken('a reply without a call');
   }
 
@@ -109,7 +109,7 @@ export class BenchConnection {
   }
 
   #end(ending: CallResultKind): void {
-    const dueAtMs = this.#line.shift();
+    const dueAtMs = this.#pending.shift();
     this.#events.onEnding(this, ending, dueAtMs);
   }
 
@@ -122,8 +122,8 @@ export class BenchConnection {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#socket.destroy();
-    if (first !== undefined && this.#line.length > 0) this.#end(first);
-    while (this.#line.length > 0) this.#end(this.#line.sentAtMs <= beforeMs ? NO_ANSWER : LOST);
+    if (first !== undefined && this.#pending.length > 0) this.#end(first);
+    while (this.#pending.length > 0) this.#end(this.#pending.sentAtMs <= beforeMs ? NO_ANSWER : LOST);
     this.#events.onLost(this);
   }
 }
@@ -144,14 +144,14 @@ function endingOf(frame: Buffer): CallResultKind {
   return { kind: 'failed', code: failureCodeOf(said.type, said.message), message: said.message };
 }
 
-/** Ring buffer, grown on demand, of the times when each pending call was due and was sent. */
+/** Ring buffer that grows on demand. It holds when each pending call was due and when it was sent. */
 class PipelinedRequests {
-  #due = new Float64Array(LINE_LENGTH_MIN);
-  #sent = new Float64Array(LINE_LENGTH_MIN);
+  #due = new Float64Array(RING_LENGTH_MIN);
+  #sent = new Float64Array(RING_LENGTH_MIN);
   #first = 0;
   length = 0;
 
-  /** Index of the first call. */
+  /** When the first pending call was sent, in ms. */
   get sentAtMs(): number {
     return this.#sent[this.#first] as number;
   }
@@ -190,4 +190,4 @@ const STOP = 0;
 const CONNECT_MS = 5_000;
 /** Larger than any reply that a mesh forwards. */
 const FRAME_BYTES_MAX = 1024 * 1024 * 1024;
-const LINE_LENGTH_MIN = 4;
+const RING_LENGTH_MIN = 4;

@@ -65,8 +65,8 @@ export class Connections {
       this.#next = this.#next + 1 >= length ? 0 : this.#next + 1;
       const one = this.#open[this.#next] as BenchConnection;
       if (!one.isOpen) continue;
-      if (one.underWay === 0) return one;
-      if (least === undefined || one.underWay < least.underWay) least = one;
+      if (one.inFlight === 0) return one;
+      if (least === undefined || one.inFlight < least.inFlight) least = one;
     }
     return least;
   }

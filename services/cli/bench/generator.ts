@@ -48,12 +48,12 @@ export class GeneratorWatch {
 }
 
 function warningOn({ cpu, lagP99Ms }: Omit<GeneratorFigures, 'warning'>): string {
-  const says = 'so these figures are those of this command at least as much as of the mesh';
+  const consequence = 'so these figures describe this command at least as much as the mesh';
   if (cpu > CPU_MAX) {
-    return `This command was the limit: it used ${Math.round(cpu * 100)} % of a core, ${says}. Ask for a lower rate or fewer callers, or run several on other machines and add up.`;
+    return `This command was the bottleneck: it used ${Math.round(cpu * 100)} % of a core, ${consequence}. Use a lower rate or fewer callers, or run the command on several machines and add up the results.`;
   }
   if (lagP99Ms > LAG_MS_MAX) {
-    return `This command was held up: its event loop was late by ${describeDuration(lagP99Ms)} (p99), ${says}. Run it where there is a core for it, or ask for less.`;
+    return `This command was delayed: its event loop was late by ${describeDuration(lagP99Ms)} (p99), ${consequence}. Run it on a machine with a free core, or lower the load.`;
   }
   return '';
 }

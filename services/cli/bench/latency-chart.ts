@@ -45,7 +45,7 @@ export function stepsOf(latencies: readonly LatencyHistogram[]): number[] {
   return STEPS.slice(first, last === -1 ? STEPS.length : last + 1);
 }
 
-/** Returns the number of calls between each step and the previous one. */
+/** Returns the share of the calls between each step and the previous one. */
 function sharesOf(latencies: LatencyHistogram, steps: readonly number[]): number[] {
   const upTo = steps.map((step) => latencies.countUpTo(step));
   return upTo.map((calls, row) => (latencies.count === 0 ? 0 : (calls - (upTo[row - 1] ?? 0)) / latencies.count));

@@ -1,5 +1,5 @@
 // Validates the command line of `katamari bench`. A plan always has a rate or a number of callers, an end, and a
-// limit of pending calls.
+// limit of calls in flight.
 
 import { ExitError, EXIT, parseDuration } from '../../config/mod.ts';
 import { parseTarget, type CallTarget } from '../commands/call.ts';
@@ -55,8 +55,9 @@ export interface BenchPlan {
 }
 
 /**
- * Returns the tick period for a load. Each call has its own tick, up to the tick rate that a busy machine can keep;
- * above that several calls share a tick. At a low rate some ticks have no call.
+ * Schedule of an open loop: `callsPerBunch` calls every `ticksPerBunch` ticks. Each call has its own tick, up to the
+ * tick rate that a busy machine can keep; above that rate several calls share a tick. At a low rate some ticks have
+ * no call.
  */
 export interface Pace {
   readonly periodMs: number;
@@ -64,6 +65,7 @@ export interface Pace {
   readonly ticksPerBunch: number;
 }
 
+/** Returns the schedule of a load. A closed loop only needs ticks to notice the end of the round. */
 export function paceOf(load: Load): Pace {
   if (load.kind === 'closed') return { periodMs: TICK_MS_MAX, callsPerBunch: 0, ticksPerBunch: 1 };
   const callsPerBunch = Math.ceil((load.ratePerS * TICK_MS_MIN) / 1_000);
@@ -97,19 +99,19 @@ export function readPlan(targetText: string, options: BenchOptions): BenchPlan {
 }
 
 function readVersions(target: CallTarget, { version, compare }: BenchOptions): readonly string[] {
-  const said = [target.version, version ?? ''].filter((one) => one !== '');
+  const given = [target.version, version ?? ''].filter((one) => one !== '');
   if (compare === undefined) {
-    if (said.length === 2 && said[0] !== said[1])
+    if (given.length === 2 && given[0] !== given[1])
       throw new ExitError(
         EXIT.usage,
-        `found version "${said[0]}" in the method and --version "${said[1]}", expected one`,
+        `found version "${given[0]}" in the method and --version "${given[1]}", expected one`,
       );
-    return [said[0] ?? ''];
+    return [given[0] ?? ''];
   }
-  if (said.length > 0)
+  if (given.length > 0)
     throw new ExitError(
       EXIT.usage,
-      `found version "${said[0]}" with --compare, expected the versions in --compare only`,
+      `found version "${given[0]}" with --compare, expected the versions in --compare only`,
     );
   const versions = compare.split(',').map((one) => one.trim());
   if (versions.length === 2 && versions.every((one) => one !== '') && versions[0] !== versions[1]) return versions;
@@ -124,14 +126,14 @@ function readLoad({ rate, concurrency, inFlightMax }: BenchOptions): Load {
     if (inFlightMax !== undefined)
       throw new ExitError(
         EXIT.usage,
-        '--in-flight-max goes with --rate; callers of --concurrency wait for their answers',
+        '--in-flight-max needs --rate: with --concurrency each caller waits for its reply',
       );
-    return { kind: 'closed', concurrency: readWhole('--concurrency', concurrency ?? '16', UNDER_WAY_MAX) };
+    return { kind: 'closed', concurrency: readWhole('--concurrency', concurrency ?? '16', IN_FLIGHT_LIMIT) };
   }
   if (concurrency !== undefined) {
     throw new ExitError(
       EXIT.usage,
-      'found --rate and --concurrency, expected one: --rate sends calls at fixed times (--in-flight-max limits the pending calls); with --concurrency each caller waits for its reply',
+      'found --rate and --concurrency, expected one: --rate sends calls at fixed times (--in-flight-max limits the calls in flight); with --concurrency each caller waits for its reply',
     );
   }
   if (!(Number(rate) >= RATE_MIN && Number(rate) <= RATE_MAX)) {
@@ -141,7 +143,7 @@ function readLoad({ rate, concurrency, inFlightMax }: BenchOptions): Load {
     );
   }
   const most = inFlightMax ?? String(IN_FLIGHT_DEFAULT);
-  return { kind: 'open', ratePerS: Number(rate), inFlightMax: readWhole('--in-flight-max', most, UNDER_WAY_MAX) };
+  return { kind: 'open', ratePerS: Number(rate), inFlightMax: readWhole('--in-flight-max', most, IN_FLIGHT_LIMIT) };
 }
 
 /**
@@ -156,7 +158,7 @@ function readConnections(text: string | undefined, load: Load): number {
   const limit = load.kind === 'open' ? '--in-flight-max' : '--concurrency';
   throw new ExitError(
     EXIT.usage,
-    `--connections: found ${count}, expected at most ${most}, the maximum of pending calls (${limit})`,
+    `--connections: found ${count}, expected at most ${most}, the maximum of calls in flight (${limit})`,
   );
 }
 
@@ -187,7 +189,7 @@ function readShare(option: string, text: string): number {
   throw new ExitError(EXIT.usage, `${option}: found ${JSON.stringify(text)}, expected a share such as "1%" or "0.1%"`);
 }
 
-/** With fewer rounds a comparison cannot tell the versions from the noise of the machine. */
+/** With fewer rounds, the noise of the machine hides the difference between the versions. */
 const COMPARE_ROUNDS = 4;
 const TICK_MS_MIN = 0.5;
 const TICK_MS_MAX = 20;
@@ -195,7 +197,7 @@ const SECONDS_MAX = 86_400;
 const RATE_MIN = 0.1;
 const RATE_MAX = 1_000_000;
 const IN_FLIGHT_DEFAULT = 1_024;
-const UNDER_WAY_MAX = 100_000;
+const IN_FLIGHT_LIMIT = 100_000;
 const OPEN_CONNECTIONS = 64;
 const CONNECTIONS_DEFAULT_MAX = 256;
 const CONNECTIONS_MAX = 20_000;

@@ -1,7 +1,7 @@
 // The clock of `katamari bench`: ticks at exact times. An event loop timer fires up to a millisecond late, which is
-// more than a call takes. So a thread sleeps exactly and posts a message (p50 0.1 ms late where timers were 0.6 to
-// 1.1 ms, on all three runtimes). The delay of each tick also shows when this process is too busy to measure
-// anything.
+// more than a call takes. So a thread sleeps exactly and posts a message. Its ticks are 0.1 ms late (p50), where
+// event loop timers are 0.6 to 1.1 ms late, on all three runtimes. The delay of each tick also shows when this
+// process is too busy to measure anything.
 
 import { threadScript } from '../../../core/mod.ts';
 import { LatencyHistogram } from './histogram.ts';
@@ -20,14 +20,14 @@ const SLOT = {
   /** The last tick that was due. */
   tick: 0,
   /** 1 while a message is in flight. */
-  knocked: 1,
+  posted: 1,
   /** 1 to stop the thread. */
   end: 2,
 } as const;
 
 export class PreciseTimer {
   readonly periodMs: number;
-  /** Delay of the ticks as this side sees them. */
+  /** Delay from the due time of a tick until this thread sees it. */
   readonly lag: LatencyHistogram = new LatencyHistogram();
   /** Called after each tick, or once for several ticks if this process was busy. */
   onTick: () => void = () => undefined;
@@ -41,7 +41,7 @@ export class PreciseTimer {
     this.#shared = data.shared;
     this.periodMs = data.periodMs;
     this.#startAtMs = startAtMs;
-    worker.on('message', () => this.#knocked());
+    worker.on('message', () => this.#onMessage());
   }
 
   static async start(periodMs: number): Promise<PreciseTimer> {
@@ -57,12 +57,12 @@ export class PreciseTimer {
     return new PreciseTimer(worker, data, startAtMs - performance.timeOrigin);
   }
 
-  /** The last tick that this side has seen. */
+  /** The last tick that this thread has seen. */
   get tick(): number {
     return this.#tick;
   }
 
-  /** The next tick. */
+  /** Returns the number of the next tick. */
   nextTick(): number {
     return Math.floor((performance.now() - this.#startAtMs) / this.periodMs) + 1;
   }
@@ -79,8 +79,8 @@ export class PreciseTimer {
     await this.#worker.terminate();
   }
 
-  #knocked(): void {
-    Atomics.store(this.#shared, SLOT.knocked, 0);
+  #onMessage(): void {
+    Atomics.store(this.#shared, SLOT.posted, 0);
     const tick = Atomics.load(this.#shared, SLOT.tick);
     if (tick === this.#tick) return;
     this.lag.record(performance.now() - this.instantOf(this.#tick + 1));

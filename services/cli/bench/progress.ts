@@ -23,7 +23,7 @@ export class BenchProgress {
   #stage: Stage | undefined;
   #doneMs = 0;
   #begunAtMs = 0;
-  #lookedAtMs = 0;
+  #sampledAtMs = 0;
   #answers = 0;
   #figures = '';
 
@@ -37,12 +37,12 @@ export class BenchProgress {
 
   begin(stage: Stage): void {
     this.#stage = stage;
-    this.#begunAtMs = this.#lookedAtMs = performance.now();
+    this.#begunAtMs = this.#sampledAtMs = performance.now();
     this.#answers = 0;
     this.#figures = '';
     if (!this.#isShown) return;
     const isScreen = this.#terminal.isScreen;
-    this.#timer = setInterval(() => (isScreen ? this.#draw() : this.#tell()), isScreen ? DRAW_MS : LOOK_MS);
+    this.#timer = setInterval(() => (isScreen ? this.#draw() : this.#printLine()), isScreen ? DRAW_MS : SAMPLE_MS);
     if (isScreen) this.#draw();
   }
 
@@ -60,7 +60,7 @@ export class BenchProgress {
 
   #draw(): void {
     const nowMs = performance.now();
-    if (nowMs - this.#lookedAtMs >= LOOK_MS) this.#figures = this.#look(nowMs);
+    if (nowMs - this.#sampledAtMs >= SAMPLE_MS) this.#figures = this.#sample(nowMs);
     const { tally } = this.#stage as Stage;
     const passedMs = Math.min(this.#totalMs, this.#doneMs + nowMs - this.#begunAtMs);
     const bar = formatBar(this.#terminal, Math.floor((passedMs / this.#totalMs) * BAR_PLACES), BAR_PLACES, BAR_PLACES);
@@ -69,14 +69,14 @@ export class BenchProgress {
     this.#live.draw([`${bar}  ${seconds}  ${this.#what(nowMs)}`, `${this.#figures}${failed}`]);
   }
 
-  #tell(): void {
+  #printLine(): void {
     const nowMs = performance.now();
     const { tally } = this.#stage as Stage;
     const seconds = Math.round((this.#doneMs + nowMs - this.#begunAtMs) / 1_000);
-    const what = this.#what(nowMs - LOOK_MS / 2);
-    const figures = this.#look(nowMs);
-    const said = [what, figures, tally.failed === 0 ? '' : `${count(tally.failed)} failed so far`];
-    this.#terminal.write(`${seconds} s  ${said.filter((part) => part !== '').join(', ')}\n`);
+    const what = this.#what(nowMs - SAMPLE_MS / 2);
+    const figures = this.#sample(nowMs);
+    const parts = [what, figures, tally.failed === 0 ? '' : `${count(tally.failed)} failed so far`];
+    this.#terminal.write(`${seconds} s  ${parts.filter((part) => part !== '').join(', ')}\n`);
   }
 
   /** Describes the current version and phase. */
@@ -84,27 +84,27 @@ export class BenchProgress {
     const { version, warmUpMs, measuredMs } = this.#stage as Stage;
     const passedMs = nowMs - this.#begunAtMs;
     const phase =
-      passedMs < warmUpMs ? 'warming up' : passedMs > warmUpMs + measuredMs + LOOK_MS ? 'waiting for answers' : '';
+      passedMs < warmUpMs ? 'warming up' : passedMs > warmUpMs + measuredMs + SAMPLE_MS ? 'waiting for replies' : '';
     return [version, phase].filter((word) => word !== '').join(' ');
   }
 
-  /** Returns the figures since the last redraw. */
-  #look(nowMs: number): string {
+  /** Returns the figures since the previous sample. */
+  #sample(nowMs: number): string {
     const { tally, warmUpMs } = this.#stage as Stage;
     const answers = tally.answersInTime - this.#answers;
-    const ratePerS = (answers * 1_000) / (nowMs - this.#lookedAtMs);
+    const ratePerS = (answers * 1_000) / (nowMs - this.#sampledAtMs);
     const { recent } = tally;
     const [p50, p99] = [recent.percentileMs(50), recent.percentileMs(99)];
     const isEmpty = recent.count === 0;
     recent.clear();
     this.#answers = tally.answersInTime;
-    this.#lookedAtMs = nowMs;
-    const isWarm = nowMs - this.#begunAtMs > warmUpMs + LOOK_MS / 2;
-    if (isEmpty) return isWarm ? 'no answers' : '';
-    return `${rate(ratePerS)} answers/s, p50 ${latency(p50)} ms, p99 ${latency(p99)} ms`;
+    this.#sampledAtMs = nowMs;
+    const isWarm = nowMs - this.#begunAtMs > warmUpMs + SAMPLE_MS / 2;
+    if (isEmpty) return isWarm ? 'no replies' : '';
+    return `${rate(ratePerS)} calls/s, p50 ${latency(p50)} ms, p99 ${latency(p99)} ms`;
   }
 }
 
 const DRAW_MS = 250;
-const LOOK_MS = 1_000;
+const SAMPLE_MS = 1_000;
 const BAR_PLACES = 30;

@@ -55,7 +55,7 @@ export function formatResult(terminal: Terminal, result: BenchResult): string[] 
   for (const note of notesOn(result)) say(note);
   const { cpu, lagP99Ms, lagMaxMs, warning } = generator;
   say(
-    `This command: ${percent(cpu)} of a core, its clock late by p99 ${latency(lagP99Ms)} ms, max ${latency(lagMaxMs)} ms.`,
+    `This command used ${percent(cpu)} of a core; its timer was late by p99 ${latency(lagP99Ms)} ms, max ${latency(lagMaxMs)} ms.`,
   );
   if (warning !== '') lines.push(...wrapped(terminal, warning).map((line) => paint(terminal, 'yellow', line)));
   for (const { text } of checks.filter(({ holds }) => holds)) say(`${paint(terminal, 'green', 'ok')} ${text}.`);
@@ -79,8 +79,8 @@ function rowsOf({ plan: { load }, measured }: BenchResult): Row[] {
   const codes = [...new Set(sums.flatMap(({ failures }) => [...failures.keys()]))];
   return [
     { name: 'calls', text: ({ calls }) => count(calls) },
-    ...(load.kind === 'open' ? [{ name: 'asked, calls/s', text: () => rate(load.ratePerS) }] : []),
-    { name: 'achieved, answers/s', text: ({ ratePerS }) => rate(ratePerS), figure: ({ ratePerS }) => ratePerS },
+    ...(load.kind === 'open' ? [{ name: 'target, calls/s', text: () => rate(load.ratePerS) }] : []),
+    { name: 'achieved, calls/s', text: ({ ratePerS }) => rate(ratePerS), figure: ({ ratePerS }) => ratePerS },
     { name: 'answered', text: ({ answered }) => count(answered) },
     ...plain('  by a declared exception', ({ declared }) => declared),
     {
@@ -89,7 +89,7 @@ function rowsOf({ plan: { load }, measured }: BenchResult): Row[] {
       isBad: some(({ failed }) => failed),
     },
     ...codes.flatMap((code) => plain(`  ${code}`, ({ failures }) => failures.get(code)?.count ?? 0, true)),
-    ...plain('left late, too many under way', ({ heldBack }) => heldBack),
+    ...plain('sent late, too many in flight', ({ heldBack }) => heldBack),
     ...plain('unfinished', ({ unfinished }) => unfinished),
     ...plain('connections lost', ({ connectionsLost }) => connectionsLost, true),
     ...PERCENTILES.map(([name, figure]) => milliseconds(name, figure)),
@@ -162,12 +162,12 @@ function notesOn({ plan: { load, connections }, measured }: BenchResult): string
       if (message !== '') notes.push(`${of}${code}, for example: ${printable(message)}`);
     if (sum.heldBack > 0 && load.kind === 'open') {
       notes.push(
-        `${of}${count(sum.heldBack)} calls were sent up to ${latency(sum.heldBackMsMax)} ms late, because ${count(load.inFlightMax)} calls were pending (--in-flight-max). Their latency counts from when they were due.`,
+        `${of}${count(sum.heldBack)} calls were sent up to ${latency(sum.heldBackMsMax)} ms late, because ${count(load.inFlightMax)} calls were in flight (--in-flight-max). Their latency counts from when they were due.`,
       );
     }
-    if (sum.underWayMax > connections) {
+    if (sum.peakInFlight > connections) {
       notes.push(
-        `${of}up to ${count(sum.underWayMax)} calls were pending on ${count(connections)} connections, where replies keep the order of the calls (head-of-line blocking); use more --connections.`,
+        `${of}up to ${count(sum.peakInFlight)} calls were in flight on ${count(connections)} connections, where replies keep the order of the calls (head-of-line blocking); use more --connections.`,
       );
     }
   }
@@ -220,7 +220,7 @@ function tallyAsJson(tally: Tally): Record<string, unknown> {
     errors: Object.fromEntries([...failures].map(([code, found]) => [code, found.count])),
     heldBack,
     heldBackMsMax,
-    underWayMax: tally.underWayMax,
+    underWayMax: tally.peakInFlight,
     unfinished,
     connectionsLost,
     ratePerS: tally.ratePerS,

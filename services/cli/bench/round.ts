@@ -49,7 +49,7 @@ abstract class Round implements ConnectionsSink {
   protected measuredFromMs = 0;
   protected stopAtMs = 0;
   protected isStopping = false;
-  protected underWay = 0;
+  protected inFlight = 0;
   #isMeasured = false;
   #nextFrame = 0;
   #finish: () => void = () => undefined;
@@ -58,7 +58,7 @@ abstract class Round implements ConnectionsSink {
     this.options = options;
   }
 
-  /** Start on `performance.now()`. */
+  /** Returns the start of the round, on `performance.now()`. */
   protected abstract chooseStart(): number;
   /** Sends the calls that do not depend on the clock. */
   protected abstract begin(): void;
@@ -94,12 +94,12 @@ abstract class Round implements ConnectionsSink {
 
   onEnding(connection: BenchConnection, ending: CallResultKind, dueAtMs: number): void {
     const nowMs = performance.now();
-    this.underWay--;
+    this.inFlight--;
     const { tally } = this.options;
     if (this.counts(dueAtMs)) tally.settle(ending, nowMs - dueAtMs);
     if (ending.kind !== 'failed' && nowMs >= this.measuredFromMs && nowMs < this.stopAtMs) tally.answersInTime++;
     if (!this.isStopping) this.hasRoom(connection);
-    else if (this.underWay === 0) this.#finish();
+    else if (this.inFlight === 0) this.#finish();
   }
 
   onLost(_connection: BenchConnection): void {
@@ -123,13 +123,13 @@ abstract class Round implements ConnectionsSink {
     const { frames, tally } = this.options;
     const frame = frames[this.#nextFrame] as Buffer;
     this.#nextFrame = this.#nextFrame + 1 === frames.length ? 0 : this.#nextFrame + 1;
-    this.underWay++;
-    if (this.underWay > tally.underWayMax) tally.underWayMax = this.underWay;
+    this.inFlight++;
+    if (this.inFlight > tally.peakInFlight) tally.peakInFlight = this.inFlight;
     connection.send(frame, dueAtMs, nowMs);
   }
 
-  /** Counts calls that were due and were not sent. */
-  protected leaveOut(): void {}
+  /** Counts the calls that were due but never sent. */
+  protected countUnsent(): void {}
 
   #onTick(): void {
     const nowMs = performance.now();
@@ -147,8 +147,8 @@ abstract class Round implements ConnectionsSink {
     this.isStopping = true;
     this.options.tally.measuredMs = Math.max(0, this.stopAtMs - this.measuredFromMs);
     this.options.onStopped();
-    this.leaveOut();
-    if (this.underWay === 0) this.#finish();
+    this.countUnsent();
+    if (this.inFlight === 0) this.#finish();
   }
 
   /** Gives pending calls a moment to finish. */
@@ -159,11 +159,11 @@ abstract class Round implements ConnectionsSink {
     }
     this.stopAtMs = Math.min(this.stopAtMs, performance.now());
     this.#stop();
-    setTimeout(() => this.#abandon(), LAST_ANSWERS_MS).unref();
+    setTimeout(() => this.#abandon(), LAST_REPLIES_MS).unref();
   }
 
   #abandon(): void {
-    this.options.tally.unfinished = this.underWay;
+    this.options.tally.unfinished = this.inFlight;
     this.#finish();
   }
 }
@@ -173,12 +173,12 @@ class OpenRound extends Round {
   readonly #inFlightMax: number;
   #firstTick = 0;
   /**
-   * Calls by number: how many were due, how many of these were sent or failed, and up to which one they were sent
-   * late.
+   * Counters of calls: those that were due, those of them that were sent or failed, and those that were already due
+   * at the last tick. A call below the last counter is sent late.
    */
   #due = 0;
   #done = 0;
-  #heldUpTo = 0;
+  #lateUpTo = 0;
 
   constructor(options: RoundOptions) {
     super(options);
@@ -203,29 +203,29 @@ class OpenRound extends Round {
     const bunches = Math.ceil(Math.min(ticks, passed) / ticksPerBunch);
     this.#due = bunches * callsPerBunch;
     this.#sendDue();
-    this.#heldUpTo = this.#due;
+    this.#lateUpTo = this.#due;
   }
 
   protected hasRoom(): void {
     this.#sendDue();
   }
 
-  protected override leaveOut(): void {
+  protected override countUnsent(): void {
     const { tally } = this.options;
     let left = 0;
     for (; this.#done < this.#due; this.#done++) if (this.counts(this.#dueAtMs())) left++;
-    tally.fail('not_sent', `${this.#inFlightMax} calls were pending, the limit of --in-flight-max`, left);
+    tally.fail('not_sent', `${this.#inFlightMax} calls were in flight, the limit of --in-flight-max`, left);
   }
 
   #sendDue(): void {
     const { connections, tally } = this.options;
     const nowMs = performance.now();
-    while (this.#done < this.#due && this.underWay < this.#inFlightMax) {
+    while (this.#done < this.#due && this.inFlight < this.#inFlightMax) {
       const dueAtMs = this.#dueAtMs();
       const connection = connections.pick();
       if (connection !== undefined) this.send(connection, dueAtMs, nowMs);
       else if (this.counts(dueAtMs)) tally.fail('no_connection', 'no connection to the mesh was open');
-      if (this.#done < this.#heldUpTo && this.counts(dueAtMs)) {
+      if (this.#done < this.#lateUpTo && this.counts(dueAtMs)) {
         tally.heldBack++;
         tally.heldBackMsMax = Math.max(tally.heldBackMsMax, nowMs - dueAtMs);
       }
@@ -233,7 +233,7 @@ class OpenRound extends Round {
     }
   }
 
-  /** Index of the next frame. */
+  /** Returns when the next call is due, on `performance.now()`. */
   #dueAtMs(): number {
     const bunch = Math.floor(this.#done / this.#pace.callsPerBunch);
     return this.options.timer.instantOf(this.#firstTick + bunch * this.#pace.ticksPerBunch);
@@ -257,13 +257,13 @@ class ClosedRound extends Round {
     const { concurrency } = load as Extract<Load, { kind: 'closed' }>;
     const share = Math.ceil(concurrency / connections.count);
     const nowMs = performance.now();
-    while (connection.isOpen && this.underWay < concurrency && connection.underWay < share)
+    while (connection.isOpen && this.inFlight < concurrency && connection.inFlight < share)
       this.send(connection, nowMs, nowMs);
   }
 }
 
 const SWEEP_MS = 100;
 /** Grace period after an early end. */
-const LAST_ANSWERS_MS = 1_000;
-/** Tolerance for rounding errors of a division. */
+const LAST_REPLIES_MS = 1_000;
+/** Tolerance for the rounding error of a division. */
 const ROUNDING = 1e-6;

@@ -21,7 +21,7 @@ export interface BenchFailure {
 
 interface FailureCount {
   count: number;
-  /** Message of the first of them. */
+  /** Message of the first failure with this code. */
   readonly message: string;
 }
 
@@ -45,7 +45,8 @@ export class Tally {
   /** Calls that were sent late because too many were pending, and the longest such delay. */
   heldBack = 0;
   heldBackMsMax = 0;
-  underWayMax = 0;
+  /** Most calls in flight at a time; `underWayMax` in the JSON document. */
+  peakInFlight = 0;
   /** Pending when the user stopped the bench; neither answered nor failed. */
   unfinished = 0;
   connectionsLost = 0;
@@ -87,7 +88,7 @@ export class Tally {
     this.answersInTime += other.answersInTime;
     this.heldBack += other.heldBack;
     this.heldBackMsMax = Math.max(this.heldBackMsMax, other.heldBackMsMax);
-    this.underWayMax = Math.max(this.underWayMax, other.underWayMax);
+    this.peakInFlight = Math.max(this.peakInFlight, other.peakInFlight);
     this.unfinished += other.unfinished;
     this.connectionsLost += other.connectionsLost;
     this.meshTimes = meanOf(this, other);

@@ -1,6 +1,6 @@
-// Finds what a bench must know of a mesh: the interface of the method in each version, from the JSON-RPC port like
-// any client; and the Thrift port and the URLs of the metrics, from the status (with the admin token), the local
-// configuration, or the command line.
+// Finds what a bench needs to know about a mesh. The interface of the method in each version comes from the JSON-RPC
+// port, as for any client. The Thrift port and the URLs of the metrics come from the status (with the admin token),
+// the local configuration, or the command line.
 
 import { parseIdl } from '../../../core/idl/mod.ts';
 import { type Address, dialAddress, isUnspecified, parseAddress, urlOf } from '../../../core/mod.ts';
@@ -111,7 +111,7 @@ function findThrift(
     );
   }
   const listener = addressOf(status?.listeners.find(({ name }) => name === 'thrift')?.address ?? '');
-  // A wildcard listen address: use the host by which the JSON-RPC port was reached.
+  // If the port listens on all addresses, use the host at which the JSON-RPC port was reached.
   if (listener !== undefined) return { host: reachable(listener.host, client.url), port: listener.port };
   if (config !== undefined && config.ports.thrift > 0)
     return dialAddress({ host: config.host, port: config.ports.thrift });

@@ -171,7 +171,7 @@ export function listMethods(iface: Interface): string {
   return `${iface.service} has:\n${[...iface.methods.values()].map((method) => `  ${describeMethod(method).split('\n')[0]}`).join('\n')}`;
 }
 
-/** Interface of the service, for hints in error messages; undefined if it cannot be loaded. */
+/** Returns the interface of the service, for hints in error messages; undefined if it cannot be loaded. */
 async function interfaceOf(client: AdminClient, { service, version }: CallTarget): Promise<Interface | undefined> {
   try {
     const text = await client.idl(service, version);

@@ -7,7 +7,7 @@ import { ExitError, EXIT, type ExitCode, desiredDeployment, CONFIG_FILE_NAMES, d
 import { changedFields, describeChange, type DeployOutcome } from '../../master/mod.ts';
 import { deploymentId, type Deployment } from '../../mesh/mod.ts';
 import { connect, loadFor, type ClientOptions, type CliContext } from '../kit/context.ts';
-import { comingUp, copiesOf, placeOf } from '../kit/rollout.ts';
+import { copiesOf, placeOf, startStep } from '../kit/rollout.ts';
 import { parseTargetName } from '../kit/target-name.ts';
 import { paint, type Color } from '../kit/terminal.ts';
 import { describeCount, waitForRollout, readWait } from '../kit/wait-for-rollout.ts';
@@ -45,7 +45,7 @@ export async function runDeploy(
   if (waitMs === 0) return EXIT.done;
   const old = new Map(deployments.map((one) => [one, oldPlaces(status, before.get(deploymentId(one)), one)]));
   await waitForRollout(terminal, client, waitMs, (now) =>
-    deployments.map((one) => comingUp(now, one, one.count, old.get(one))),
+    deployments.map((one) => startStep(now, one, one.count, old.get(one))),
   );
   const copies = deployments.reduce((sum, one) => sum + one.count, 0);
   terminal.write(`${describeCount(copies, 'copy is', 'copies are')} alive.\n`);
@@ -98,7 +98,7 @@ function readDeployments(
   }
 }
 
-/** Configuration that gives the address of the mesh. If there is no other, the file with the deployments is used. */
+/** Returns the configuration with the address of the mesh: the usual one, else the file with the deployments. */
 function configOfMesh(
   { cwd, env }: CliContext,
   { config }: DeployOptions,
@@ -115,7 +115,7 @@ function isFile(word: string, cwd: string): boolean {
   );
 }
 
-/** Processes that a change replaces; empty if they can keep running. */
+/** Returns the processes that a change replaces; empty if they can keep running. */
 function oldPlaces(status: MeshStatus, before: Deployment | undefined, after: Deployment): ReadonlySet<string> {
   const isObsolete =
     before !== undefined && changedFields(before, after).some((field) => PROCESS_FIELDS.includes(field));

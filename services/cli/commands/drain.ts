@@ -3,7 +3,7 @@
 
 import { ExitError, EXIT, type ExitCode, didYouMean } from '../../config/mod.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
-import { copiesOf, countOf, ending } from '../kit/rollout.ts';
+import { copiesOf, countOf, stopStep } from '../kit/rollout.ts';
 import { printable } from '../kit/terminal.ts';
 import { waitForRollout, readWait } from '../kit/wait-for-rollout.ts';
 
@@ -18,7 +18,7 @@ export async function runDrain(context: CliContext, manager: string, options: Dr
   const client = connect(context, options);
   const before = await client.status();
   const managers = before.processes.filter(({ role }) => role === 'manager').map(({ name }) => name);
-  // The admin service checks the name, too. This check adds a suggestion for a typing error.
+  // The admin service also checks the name. This check adds a suggestion for a typing error.
   if (managers.length > 0 && !managers.includes(manager)) {
     const hint = didYouMean(manager, managers) || `; there are ${managers.map(printable).join(', ')}`;
     throw new ExitError(EXIT.failed, `No manager is called ${JSON.stringify(manager)}${hint}`);
@@ -29,7 +29,7 @@ export async function runDrain(context: CliContext, manager: string, options: Dr
     terminal.write(`Draining ${manager}.\n`);
     return EXIT.done;
   }
-  await waitForRollout(terminal, client, waitMs, (status) => [ending(status, { manager }, copiesBefore, 0)]);
+  await waitForRollout(terminal, client, waitMs, (status) => [stopStep(status, { manager }, copiesBefore, 0)]);
   terminal.write(`Nothing runs on ${manager} any more. \`katamari undrain ${manager}\` lets it run copies again.\n`);
   return EXIT.done;
 }

@@ -21,7 +21,7 @@ export async function runRestart(context: CliContext, target: string, options: R
   const affected = findAffected(before, { service, version, resource });
   if (affected.length === 0) throw unknownTarget(target, resource === '' ? poolNames(before) : resourceNames(before));
   if (waitMs === 0) {
-    // The mesh refuses at once. A rolling restart takes longer and continues without this command.
+    // The mesh reports a refusal at once. A rolling restart takes longer and continues without this command.
     await client.restart(service, version, resource, REFUSAL_MS);
     terminal.write(`Restarting ${describeResourceCount(affected.length)} of ${target}.\n`);
     return EXIT.done;

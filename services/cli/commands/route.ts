@@ -3,7 +3,7 @@
 
 import { type MeshStatus, mergePools, type MergedPool } from '../../../core/rpc/mod.ts';
 import { ExitError, EXIT, type ExitCode } from '../../config/mod.ts';
-import type { RouteOf } from '../kit/admin-client.ts';
+import type { ServiceRoute } from '../kit/admin-client.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { unknownTarget } from '../kit/target-name.ts';
 import { formatTable, printable, type Column, type Terminal } from '../kit/terminal.ts';
@@ -53,14 +53,14 @@ export async function runRoute(
   return EXIT.done;
 }
 
-function linesOf({ pools }: MeshStatus, service: string, route: RouteOf | undefined): RouteLine[] {
+function linesOf({ pools }: MeshStatus, service: string, route: ServiceRoute | undefined): RouteLine[] {
   const weights = route?.weights ?? {};
   const hasWeights = Object.keys(weights).length > 0;
   const own = mergePools(pools).filter((pool) => pool.service === service);
   const versions = [...new Set([...own.map(({ version }) => version), ...Object.keys(weights)])].sort();
   // A version without a pool gets no calls. The others share its weight.
-  const isThere = (version: string): boolean => own.some((pool) => pool.version === version);
-  const total = versions.reduce((sum, version) => sum + (isThere(version) ? (weights[version] ?? 0) : 0), 0);
+  const hasPool = (version: string): boolean => own.some((pool) => pool.version === version);
+  const total = versions.reduce((sum, version) => sum + (hasPool(version) ? (weights[version] ?? 0) : 0), 0);
   return versions.map((version) => {
     const ofVersion = own.filter((pool) => pool.version === version);
     const sum = (figure: (pool: MergedPool) => number): number =>
@@ -85,7 +85,7 @@ function shareOf(weight: number | undefined, pools: readonly MergedPool[], total
 function formatRoute(
   terminal: Terminal,
   service: string,
-  route: RouteOf | undefined,
+  route: ServiceRoute | undefined,
   lines: readonly RouteLine[],
 ): string[] {
   const hasWeights = Object.keys(route?.weights ?? {}).length > 0;

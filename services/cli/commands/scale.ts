@@ -2,7 +2,7 @@
 
 import { EXIT, type ExitCode } from '../../config/mod.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
-import { comingUp, copiesOf, countOf, ending } from '../kit/rollout.ts';
+import { copiesOf, countOf, startStep, stopStep } from '../kit/rollout.ts';
 import { parseVersion } from '../kit/target-name.ts';
 import { describeCount, waitForRollout, readWait } from '../kit/wait-for-rollout.ts';
 import { readCopies } from './deploy.ts';
@@ -31,7 +31,7 @@ export async function runScale(
     return EXIT.done;
   }
   await waitForRollout(terminal, client, waitMs, (status) => [
-    copiesBefore > count ? ending(status, which, copiesBefore, count) : comingUp(status, which, count),
+    copiesBefore > count ? stopStep(status, which, copiesBefore, count) : startStep(status, which, count),
   ]);
   terminal.write(`${target} has ${describeCount(count, 'copy', 'copies')}.\n`);
   return EXIT.done;
@@ -44,7 +44,8 @@ export async function runUndeploy(context: CliContext, target: string, options: 
   const client = connect(context, options);
   const copiesBefore = countOf(copiesOf(await client.status(), which));
   await client.undeploy(which.service, which.version);
-  if (waitMs > 0) await waitForRollout(terminal, client, waitMs, (status) => [ending(status, which, copiesBefore, 0)]);
+  if (waitMs > 0)
+    await waitForRollout(terminal, client, waitMs, (status) => [stopStep(status, which, copiesBefore, 0)]);
   terminal.write(waitMs > 0 ? `${target} is gone.\n` : `Removing ${target}.\n`);
   return EXIT.done;
 }

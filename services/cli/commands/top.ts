@@ -108,7 +108,7 @@ class Screen {
 
   #onKey(key: string): void {
     if (key === 'q' || key === CTRL_C) return this.#end();
-    const step = NEXT_KEYS.includes(key) ? 1 : LAST_KEYS.includes(key) ? -1 : 0;
+    const step = NEXT_KEYS.includes(key) ? 1 : PREVIOUS_KEYS.includes(key) ? -1 : 0;
     const neighbor = SORTS[(SORTS.indexOf(this.#sort) + step + SORTS.length) % SORTS.length] as Sort;
     this.#sort = SORTS.find((one) => one.key === key) ?? neighbor;
     this.#draw();
@@ -300,6 +300,6 @@ const PROCESS_COLUMNS: readonly Column<ProcessRow>[] = [
 
 const REFRESH_INTERVAL_MS = 1_000;
 const CTRL_C = '\x03';
-/** Right and down, left and up. */
+/** Arrow keys right and down select the next sort order, left and up the previous one. */
 const NEXT_KEYS: readonly string[] = ['\x1b[C', '\x1b[B'];
-const LAST_KEYS: readonly string[] = ['\x1b[D', '\x1b[A'];
+const PREVIOUS_KEYS: readonly string[] = ['\x1b[D', '\x1b[A'];

@@ -74,11 +74,11 @@ async function runProcess(
   const log = format === 'json' ? jsonLog(context, loaded.config, level) : prettyLog(context, level);
   for (const warning of loaded.warnings) log.warn(warning);
   // Most timers of a mesh are unref'ed. During a drain they may be all that is left, and the process would exit.
-  const alive = setInterval(() => undefined, DURATION_MS_MAX);
+  const keepAlive = setInterval(() => undefined, DURATION_MS_MAX);
   try {
     return await run(context, loaded, log);
   } finally {
-    clearInterval(alive);
+    clearInterval(keepAlive);
   }
 }
 
@@ -118,7 +118,7 @@ async function start(
     progress.end();
     const { code, port } = error as NodeJS.ErrnoException & { port?: number };
     if (code !== 'EADDRINUSE') throw error;
-    const found = portsOf(config).find((one) => one.port === port)?.path ?? ['ports', 'of one faceplate'];
+    const found = portsOf(config).find((one) => one.port === port)?.path ?? ['ports', 'NAME'];
     const key = keyText(found);
     throw new ExitError(
       EXIT.failed,

@@ -1,6 +1,6 @@
-// Checks made by an independent implementation: Apache's `thrift` package calls the chassis as any Thrift client
-// would, without a CallContext. Our own encoder and reader cannot hide a mistake that chassis and mesh share. Every
-// reply is also read by our codec: both must find the same values.
+// Checks with an independent implementation: Apache's `thrift` package calls the chassis without a CallContext, like
+// any Thrift client. This finds mistakes that the kit of a chassis and our encoder or reader share. Our codec also
+// reads every reply, and both must find the same values.
 
 import { decodeStruct } from '../../../core/idl/mod.ts';
 import { chassisInterface } from '../../../core/rpc/mod.ts';
@@ -145,7 +145,7 @@ export const APACHE: CheckGroup = {
 
 type CallApache = (call: ApacheCall) => Promise<ApacheReply>;
 
-/** Runs a check with a connection of Apache's client, in place of our own. */
+/** Runs a check with a connection of Apache's client instead of our own. */
 async function withClient(
   test: TestContext,
   check: (call: CallApache, client: ApacheClient) => Promise<void>,
@@ -174,13 +174,13 @@ async function withClient(
   }
 }
 
-/** Checks that our codec reads from the same bytes what Apache's reader found in them. @throws CheckFailed */
+/** Checks that our codec and Apache's reader find the same values in a reply. @throws CheckFailed */
 function checkReaders(method: Method, reply: ApacheReply): void {
   let own: unknown;
   try {
     own = reply.kind === 'exception' ? readApplicationException(reply.body) : decodeStruct(method.result, reply.body);
   } catch (error) {
-    throw new CheckFailed(`a reply to ${method.name} that Katamari can read, too`, (error as Error).message);
+    throw new CheckFailed(`a reply to ${method.name} that Katamari can read`, (error as Error).message);
   }
   const apache = reply.kind === 'exception' ? { message: reply.message, type: reply.type } : reply.fields;
   if (!isSame(own, apache))
@@ -190,7 +190,7 @@ function checkReaders(method: Method, reply: ApacheReply): void {
     );
 }
 
-/** What a method returned. @throws CheckFailed if it threw, or returned nothing and should have */
+/** Returns the value of a reply. @throws CheckFailed if it is an exception or lacks the value of the method */
 function returned(method: Method, reply: ApacheReply): unknown {
   const expected = `a result of ${method.name}`;
   if (reply.kind === 'exception') throw new CheckFailed(expected, describeReply(reply));
@@ -200,7 +200,7 @@ function returned(method: Method, reply: ApacheReply): unknown {
   return value;
 }
 
-/** The calls of its own methods that do no harm. Oneway methods go as ordinary calls, as the mesh sends them. */
+/** Returns the harmless calls of its own methods. Oneway methods are sent as ordinary calls, as the mesh does. */
 function methodCalls(test: TestContext): ApacheCall[] {
   return test.callables.map(({ method, args }) => ({ method, args: decodeStruct(method.args, args) }));
 }
@@ -220,12 +220,12 @@ function controlMethod(name: string): Method {
 const CONTROL = 'katamari.Chassis';
 const DESCRIBE: Method = controlMethod('describe');
 const PING: Method = controlMethod('ping');
-/** Takes nothing and returns nothing, as far as a client knows that has it in an IDL of its own. */
+/** A method without arguments and result that the chassis does not have. */
 const UNKNOWN: Method = { ...PING, name: UNKNOWN_METHOD };
 const UNKNOWN_METHOD_TYPE = 1;
 const INTERNAL_ERROR = 6;
 const CALLS = 32;
-/** Methods of its own that are called together; a slow one must not make the others late. */
+/** Limit of own methods in one pipeline: a slow method would delay the replies to the others. */
 const METHODS_MAX = 3;
-const NOTED = 'noted by way of Apache';
+const NOTED = "noted by Apache's client";
 const POLL_MS = 20;

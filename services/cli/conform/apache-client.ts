@@ -1,7 +1,7 @@
-// A client of Apache's `thrift` package for any interface: what Apache's compiler would generate, built at run time
-// from the parsed IDL. Connection, transport, protocol and multiplexing are the package's own, so the bytes a
-// chassis reads and writes meet an implementation that shares no code with ours. A reply carries its bytes too, so
-// that both readers can be compared.
+// A client for any interface, based on Apache's `thrift` package. It builds at run time, from the parsed IDL, what
+// Apache's compiler would generate. Connection, transport, protocol and multiplexing come from the package, so a
+// chassis is tested against an implementation that shares no code with ours. A reply includes its bytes, so that the
+// results of both readers can be compared.
 
 import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
@@ -20,7 +20,7 @@ export type ApacheReply = {
 );
 
 export interface ApacheCall {
-  /** Multiplexed service name (`katamari.Chassis`); none for the chassis' own service. */
+  /** Multiplexed service name, such as `katamari.Chassis`; absent for the service of the chassis. */
   readonly service?: string;
   readonly method: Method;
   readonly args?: Readonly<Record<string, unknown>>;
@@ -36,7 +36,7 @@ export class ApacheClient {
   #end: PeerClosed | undefined;
 
   /**
-   * @param address where the chassis listens
+   * @param address address of the chassis
    * @param services methods by multiplexed service name; '' for calls without one
    */
   constructor(address: string, timeoutMs: number, services: Readonly<Record<string, readonly Method[]>>) {
@@ -58,7 +58,7 @@ export class ApacheClient {
     let lastSeqId = 0;
     this.#newSeqId = () => ++lastSeqId;
     const multiplexer = new Multiplexer();
-    // The client without a name comes first: the package keeps those with a name as properties of it.
+    // Create the client without a name first: the package stores the named clients as properties of it.
     for (const [service, methods] of Object.entries(services).sort(([a], [b]) => (a < b ? -1 : 1))) {
       const client = clientClass(methods);
       this.#clients.set(
@@ -70,7 +70,7 @@ export class ApacheClient {
     }
   }
 
-  /** Sends a call and returns the reply. Rejects with PeerClosed if none comes in time. */
+  /** Sends a call and returns the reply. Rejects with PeerClosed if no reply arrives in time. */
   call({ service = '', method, args = {} }: ApacheCall): Promise<ApacheReply> {
     const client = this.#clientOf(service);
     return new Promise((resolve, reject) => {
@@ -101,7 +101,7 @@ export class ApacheClient {
     this.#clientOf(service).send(method, MESSAGE.oneway, this.#newSeqId(), args);
   }
 
-  /** Closes the connection; fails calls that are still pending. */
+  /** Closes the connection and fails the pending calls. */
   async close(): Promise<void> {
     this.#fail('the connection was closed by katamari conform', false);
     this.#connection.end();
@@ -109,7 +109,7 @@ export class ApacheClient {
     await this.#closed;
   }
 
-  /** Fails all pending calls, and every later one. */
+  /** Fails all pending calls and all later calls. */
   #fail(came: string, isClosed: boolean): void {
     this.#end ??= new PeerClosed(came, isClosed);
     for (const fail of this.#pending) fail(this.#end);
@@ -122,7 +122,7 @@ export class ApacheClient {
   }
 }
 
-/** The class that Apache's compiler would generate for a service: the package calls its `recv_METHOD`. */
+/** Returns the class that Apache's compiler would generate for a service. The package calls its `recv_METHOD`. */
 function clientClass(methods: readonly Method[]): ServiceClientClass {
   class GeneratedClient {
     readonly output: ApacheTransport;
@@ -175,7 +175,7 @@ function readReply(input: ApacheProtocol, type: number, result: StructType): Apa
   return { kind: 'result', body, fields };
 }
 
-/** Fields as generated code writes them: those that have a value, in the order of the IDL. */
+/** Writes fields as generated code does: those with a value, in the order of the IDL. */
 function writeStruct(output: ApacheProtocol, struct: StructType, value: Readonly<Record<string, unknown>>): void {
   output.writeStructBegin(struct.name);
   for (const field of struct.fields) {
@@ -213,7 +213,7 @@ function writeValue(output: ApacheProtocol, type: Type, value: unknown): void {
     case 'binary':
       return output.writeBinary(value as Buffer);
     case 'uuid':
-      // Not by writeUuid: it throws on 16 bytes that are no UUID of RFC 9562, which Thrift itself allows.
+      // writeUuid rejects 16 bytes that are not a UUID of RFC 9562. Thrift allows them.
       return output.getTransport().write(Buffer.from((value as string).replaceAll('-', ''), 'hex'));
     case 'struct':
       return writeStruct(output, type.struct, value as Record<string, unknown>);
@@ -235,7 +235,7 @@ function writeValue(output: ApacheProtocol, type: Type, value: unknown): void {
   }
 }
 
-/** Fields as generated code reads them: defaults first; a field with an unknown id or another type is skipped. */
+/** Reads fields as generated code does: sets defaults first and skips fields with an unknown id or another type. */
 function readStruct(input: ApacheProtocol, struct: StructType): Record<string, unknown> {
   const value: Record<string, unknown> = {};
   for (const { name, defaultValue } of struct.kind === 'union' ? [] : struct.fields) {
@@ -281,7 +281,7 @@ function readValue(input: ApacheProtocol, type: Type): unknown {
     case 'binary':
       return input.readBinary();
     case 'uuid':
-      // Not by readUuid, for the same reason as in writeValue.
+      // readUuid has the same problem as writeUuid.
       return input
         .getTransport()
         .read(16)
@@ -312,7 +312,7 @@ function readValue(input: ApacheProtocol, type: Type): unknown {
   }
 }
 
-/** Stops at the first element that cannot be read, so a size is not trusted before its bytes are there. */
+/** Throws at the first element that cannot be read, so a declared size does not allocate memory in advance. */
 function readTimes<T>(size: number, read: () => T): T[] {
   const values: T[] = [];
   for (let i = 0; i < size; i++) values.push(read());
@@ -334,14 +334,14 @@ function wireType(type: Type): number {
   return found;
 }
 
-/** Loads the package at the first call: no other command needs it. */
+/** Loads the package on the first call, because no other command needs it. */
 function loadApache(): ApachePackage {
   return (apachePackage ??= createRequire(import.meta.url)('thrift') as ApachePackage);
 }
 
 let apachePackage: ApachePackage | undefined;
 
-// The package ships no types: these are the parts that are used here.
+// The package has no type declarations. These types cover the parts that this file uses.
 
 interface ApachePackage {
   readonly TFramedTransport: unknown;

@@ -1,5 +1,5 @@
-// `katamari conform -- COMMAND`: tests that a chassis in any language implements the protocol of the mesh. Starts
-// COMMAND several times, one process after the other, as a resource manager does; needs no mesh. A failed check
+// `katamari conform -- COMMAND`: tests that a chassis in any language implements the protocol of the mesh. It needs
+// no mesh: it starts COMMAND several times, one process after the other, as a resource manager does. A failed check
 // reports the expected and the actual behavior and how to fix it. The next check gets a new process, so one fault
 // fails one check. When the command ends, it kills all processes that the chassis started.
 import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';

@@ -201,7 +201,7 @@ async function waitUntilNoted(test: TestContext, line: string): Promise<void> {
   }
 }
 
-/** The last of N calls is the shortest. It ends first if all N run at once, on a loaded machine too. */
+/** Sends N calls, of which the last is the shortest. If all N run at once, it ends first even on a loaded machine. */
 async function checkConcurrency(test: TestContext): Promise<string | void> {
   test.requireConformance();
   const { concurrency } = test.requireDetails();

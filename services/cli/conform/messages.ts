@@ -268,7 +268,7 @@ async function awaitReply(test: TestContext, expected: string, replied: Promise<
   }
 }
 
-/** Fields with ids that no IDL has: i32, map<string, list<i64>>, struct, bool. No stop byte. */
+/** Fields with ids that no IDL uses: an i32, a map<string, list<i64>>, and a struct. No stop byte. */
 const UNKNOWN_FIELDS: Buffer = Buffer.concat([
   field(WIRE_TYPE.i32, 31_001, Buffer.of(0, 0, 0, 42)),
   field(

@@ -33,15 +33,15 @@ export function readCalls(words: readonly string[]): MethodSelection['call'] {
 /** Returns the methods that may be called. @throws ExitError usage if a name is not in this interface */
 export function callablesOf(known: Interface, selection: MethodSelection): Callable[] {
   const skipped = new Set(selection.skip.map((name) => methodNamed(known, '--skip', name).name));
-  const wished = selection.call.map(({ method: name, json }) => {
+  const requested = selection.call.map(({ method: name, json }) => {
     const method = methodNamed(known, '--call', name);
     return { method, args: json === '' ? generatedArguments(method) : fromJson(name, method, json) };
   });
-  const named = new Set(wished.map(({ method }) => method.name));
+  const named = new Set(requested.map(({ method }) => method.name));
   const harmless = [...known.methods.values()]
     .filter((method) => method.isIdempotent && !named.has(method.name) && method.annotations['conform'] !== 'skip')
     .map((method) => ({ method, args: generatedArguments(method) }));
-  return [...wished, ...harmless].filter(({ method }) => !skipped.has(method.name));
+  return [...requested, ...harmless].filter(({ method }) => !skipped.has(method.name));
 }
 
 /** Returns one check for each method. */

@@ -47,7 +47,7 @@ export const REFUSALS: CheckGroup = {
     checkAllRejected(
       'malformed-arguments',
       'malformed arguments get an exception or a closed connection',
-      'catch exceptions of the protocol while it reads the arguments; reply with TApplicationException type 7, or close the connection and accept the next one',
+      'catch exceptions of the protocol while you read the arguments; reply with TApplicationException type 7, or close the connection and accept the next one',
       (test) => [
         {
           what: 'arguments that end inside a string',
@@ -143,7 +143,7 @@ export const REFUSALS: CheckGroup = {
         for (const frame of [frameOf(MESSAGE_TYPE.call, { ...PING, seqId: 1 }), Buffer.from(int32(1_000))]) {
           const link = await test.chassis.reconnect();
           link.write(frame.subarray(0, Math.min(frame.length, 12)));
-          // Gives it time to read the bytes.
+          // Give the chassis time to read the bytes.
           await test.chassis.waitForExit(HALF_FRAME_MS);
           link.close();
           await test.checkStillServes('a connection that closed inside a frame');
@@ -163,7 +163,7 @@ export const REFUSALS: CheckGroup = {
         await test.chassis.waitForExit(HALF_FRAME_MS);
         link.close();
         await test.checkStillServes('a connection that closed during a call');
-        // Now the handler returns, and its connection is closed.
+        // Wait until the handler returns and the chassis writes the reply to the closed connection.
         await test.chassis.waitForExit(WORK_MS);
         await test.checkStillServes('a reply to a closed connection');
       },
@@ -225,7 +225,7 @@ async function checkRejected(test: TestContext, { what, bytes, mayBeEmpty }: Mal
       if (ended.isException || (isEmptyAllowed && ended.body.length === 1)) return;
       throw new CheckFailed(expected, describeTestReply(ended));
     }
-    // If the head is unreadable, the exception has an unknown sequence id.
+    // An exception for an unreadable head may have any sequence id.
     if (ended.isClosed || link.unexpected.some(({ isException }) => isException)) return;
     throw new CheckFailed(expected, `${ended.message}, and the connection stays open`);
   }

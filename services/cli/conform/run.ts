@@ -40,14 +40,14 @@ export class TestRun {
   /** Runs the checks of a group, one after the other. */
   async runGroup({ title, checks }: CheckGroup, test: TestContext): Promise<void> {
     this.#known.push(...checks.map(({ id }) => id));
-    // The checks of the start run always: the others need the details and the interface.
-    const wanted =
+    // Always run Start and Details: the other checks need the details and the interface.
+    const selected =
       [START.title, DETAILS.title].includes(title) || this.#only.length === 0
         ? checks
         : checks.filter(({ id }) => this.#only.includes(id));
-    if (wanted.length === 0) return;
+    if (selected.length === 0) return;
     let hasTitle = false;
-    for (const check of wanted) {
+    for (const check of selected) {
       const result = await this.#runCheck(check, test);
       this.results.push(result);
       if (result.verdict === 'skipped') continue;

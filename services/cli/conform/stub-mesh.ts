@@ -68,7 +68,7 @@ function describe(call: Call, known: Interface): Reply {
   return reply(method, { serviceName, version: '1.0.0', idlMain: main, idlFiles: files });
 }
 
-/** Result of `echoText` in the stub; differs from the argument to prove that the call arrived. */
+/** Returns the result of `echoText` in the stub. It differs from the argument to prove that the call arrived. */
 export function relayedText(text: string): string {
   return `${text}, through the mesh`;
 }

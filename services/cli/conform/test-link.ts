@@ -1,6 +1,6 @@
-// One connection to the chassis under test, like that of its resource manager, but strict: it validates every
-// reply, records the order of arrival and keeps replies that match no pending call. Each call has a timeout; the
-// error says what came instead of a reply. Checks send malformed traffic with `write`, byte by byte.
+// One connection to the chassis under test, like that of its resource manager, but strict: it validates every reply,
+// records the order of arrival and keeps replies that match no pending call. Each call has a timeout; the error says
+// what happened instead of a reply. Checks send malformed traffic with `write`, byte by byte.
 
 import {
   type WireReplyContext,
@@ -48,7 +48,7 @@ export interface TestReply {
   readonly contextError: string;
 }
 
-/** There is no reply; `message` says what came instead. */
+/** A call got no reply; `message` says what happened instead. */
 export class PeerClosed extends Error {
   /** Whether the connection closed; the process may have exited, too. */
   readonly isClosed: boolean;
@@ -199,7 +199,7 @@ export class TestLink {
       return;
     }
     this.unexpected.push(reply);
-    // The chassis makes up sequence ids, so no pending call will get its reply.
+    // The chassis invents sequence ids, so no pending call would get its reply.
     if (!this.#sent.has(head.seqId))
       this.#failAll(
         new PeerClosed(`${describeTestReply(reply)} with sequence id ${head.seqId}, which was never sent`, false),
@@ -257,7 +257,7 @@ function readTestReply(frame: Buffer, { type, name, seqId, bodyStart }: MessageH
     throw new Error(`message type ${type}; expected a reply (2) or an exception (3)`);
   const scanner = new StructScanner(NESTING_MAX, REPLY_BYTES_MAX);
   if (scanner.scan(frame, bodyStart, frame.length) !== frame.length)
-    throw new Error(`the body of its message to ${name} is not one whole struct`);
+    throw new Error(`the body of its reply to ${name} is not one complete struct`);
   const isException = type === MESSAGE_TYPE.exception;
   let [body, context, contextError]: [Buffer, WireReplyContext | undefined, string] = [
     frame.subarray(bodyStart),

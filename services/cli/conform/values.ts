@@ -102,7 +102,7 @@ function plain(value: unknown): unknown {
   );
 }
 
-/** A value as text for messages, at most 300 characters of it. */
+/** Returns a value as text for messages, cut to 300 characters. */
 export function shown(value: unknown): string {
   const text = JSON.stringify(value, (_name, part: unknown) => {
     if (typeof part === 'bigint') return `${part}`;

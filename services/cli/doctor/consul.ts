@@ -62,11 +62,11 @@ async function checkLeader(client: ConsulClient, { consul }: Config): Promise<Fi
     }
     if (trouble === 'tls' || trouble === 'denied')
       return fail(CONSUL, message, 'correct the section consul as described');
-    // Consul answers 500 if it has no leader, and only the message tells.
+    // Without a leader Consul answers 500. Only the message gives the reason.
     if (status === 500 && /no cluster leader/i.test(message)) return fail(CONSUL, message, 'start more of its servers');
     const text = `the server at ${consul.address} does not answer like Consul: ${message}`;
     if (isCancelled || /timed? ?out/i.test(message))
-      return fail(CONSUL, text, 'correct consul.address; if that is Consul, find out why it does not answer in time');
+      return fail(CONSUL, text, 'correct consul.address; if it is right, find out why Consul does not answer in time');
     return fail(CONSUL, text, 'correct consul.address: the default HTTP port of Consul is 8500');
   }
 }
@@ -130,12 +130,12 @@ async function checkHealthChecks(client: ConsulClient, config: Config): Promise<
     });
   } finally {
     listener.close();
-    // A service that was refused cannot be removed, and Consul removes one that stays after a minute.
+    // Ignore errors: Consul may have refused the registration, and it removes a failing service after a minute.
     await client.deregisterService(id).catch(() => undefined);
   }
 }
 
-/** Checks sessions alone: this session has no health check. */
+/** Checks sessions. This session has no health check that could end it. */
 async function checkSessions(client: ConsulClient, { mesh }: Config): Promise<Finding> {
   const subject = 'Consul sessions';
   const key = `${keysOf(mesh).prefix}doctor/${randomUUID()}`;

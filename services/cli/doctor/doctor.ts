@@ -23,7 +23,7 @@ export async function runDoctor(
     terminal.write(`${findings.flatMap((finding) => formatFinding(terminal, finding)).join('\n')}\n\n`);
     const warnings = findings.filter(({ verdict }) => verdict === 'warn').length;
     terminal.write(
-      `${failed === 0 ? 'This mesh can run here' : `${failed} of ${countOf(findings.length, 'check')} failed`}${warnings > 0 ? `, ${warnings} with a warning` : ''}.\n`,
+      `${failed === 0 ? 'This mesh can run here' : `${failed} of ${countOf(findings.length, 'check')} failed`}${warnings > 0 ? `; ${countOf(warnings, 'warning')}` : ''}.\n`,
     );
   }
   return failed === 0 ? EXIT.done : EXIT.failed;

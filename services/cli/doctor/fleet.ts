@@ -109,7 +109,7 @@ function describeLeader(
         ? 'there are masters, but none leads'
         : 'there is no master; calls and deployments from configuration files still work',
       advice: hasMaster
-        ? 'wait a few seconds and run this again; if it stays so, read the log of the masters'
+        ? 'wait a few seconds and run this again; if there is still no leader, read the log of the masters'
         : 'start one with `katamari master`; until then, `katamari deploy` has no effect',
     },
   ];
@@ -193,7 +193,7 @@ async function checkReachable({ member, addresses }: ProcessAddresses, config: C
     text: failed.map(({ purpose, address, text }) => `${purpose} ${address}: ${text}`).join('; '),
     advice: failed.some(({ isDenied }) => isDenied)
       ? 'give all processes of the mesh the same link.secret, or certificates of one CA'
-      : 'check that it runs, that firewalls allow that port, and that its advertise is an address that others can reach',
+      : 'check that the process runs, that firewalls allow the port, and that other machines can reach its advertise address',
   };
 }
 

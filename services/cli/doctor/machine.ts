@@ -43,7 +43,7 @@ export async function checkShell(): Promise<Finding> {
       verdict: 'FAIL',
       subject,
       text: `cannot run /bin/sh: ${await ended}`,
-      advice: 'the mesh starts chassis with /bin/sh; install one',
+      advice: 'install /bin/sh: the mesh starts each chassis with it',
     };
   }
   await Promise.race([isUp, ended]);
@@ -167,7 +167,7 @@ async function checkPort(
   return { verdict: 'FAIL', subject, text: `${port} is held ${who}`, advice: `end that process, or ${flag}` };
 }
 
-/** The process of this configuration, if it already runs. */
+/** The running process that uses this configuration. */
 interface RunningProcess {
   readonly pid: number;
   readonly who: string;
@@ -175,7 +175,7 @@ interface RunningProcess {
 }
 
 /**
- * Asks the server at the configured stats port for its status. It counts only if mesh and name match the
+ * Asks the server at the configured stats port for its status. Returns it only if mesh and name match the
  * configuration.
  */
 async function findRunningProcess({ mesh, name, host, ports }: Config): Promise<RunningProcess | undefined> {

@@ -61,7 +61,7 @@ type AdminDeployment = Omit<Deployment, 'service' | 'idl' | 'concurrency'> & {
 };
 
 /** Route of a service. Without weights, versions share the calls by their number of resources. */
-export interface RouteOf {
+export interface ServiceRoute {
   readonly serviceName: string;
   readonly weights: Readonly<Record<string, number>>;
 }
@@ -137,8 +137,8 @@ export class AdminClient {
     await this.#admin('undrain', { manager });
   }
 
-  routes(): Promise<RouteOf[]> {
-    return this.#admin('getRoutes', {}) as Promise<RouteOf[]>;
+  routes(): Promise<ServiceRoute[]> {
+    return this.#admin('getRoutes', {}) as Promise<ServiceRoute[]>;
   }
 
   /** Sets the route of a service. Without weights, the route of the configuration applies again. */
@@ -251,7 +251,7 @@ async function readBody(response: Response, url: string): Promise<string> {
   } catch (error) {
     throw new ExitError(
       EXIT.unreachable,
-      `The mesh at ${url} closed the connection during its answer: ${(error as Error).message}`,
+      `The mesh at ${url} closed the connection during its reply: ${(error as Error).message}`,
       error,
     );
   }

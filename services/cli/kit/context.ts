@@ -67,8 +67,8 @@ export function connect(context: CliContext, options: ClientOptions): AdminClien
 function findMesh(context: CliContext, options: ClientOptions): MeshAddress {
   const { env } = context;
   let loaded: LoadedConfig | undefined;
-  // Load the configuration only if an option is missing. An invalid file here must not prevent calls to another
-  // mesh.
+  // Load the configuration only if an option is missing. An invalid file in this directory must not prevent calls to
+  // another mesh.
   const load = (): LoadedConfig => (loaded ??= loadFor(context, { config: options.config, flags: [] }));
   return { ...findUrl(options, env, load), findToken: () => findToken(options, env, load) };
 }

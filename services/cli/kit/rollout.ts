@@ -1,4 +1,4 @@
-// Progress of a rollout: counts the copies of a version, or of a manager, in a status, and how many are started or
+// Computes the progress of a rollout from a status: how many copies of a version, or on a manager, are started or
 // stopped.
 
 import type { MeshStatus, PlacedResource } from '../../../core/rpc/mod.ts';
@@ -37,13 +37,15 @@ export function copiesOf(
   };
 }
 
-/** Number of processes that run or may run. */
+/** Returns the number of processes that run or may run. */
 export function countOf({ living, unseen }: RolloutCopies): number {
   return living.length + unseen;
 }
 
-/** Progress of starting: done when `desired` copies are alive and no process of `oldPlaces` is left. */
-export function comingUp(
+/**
+ * Returns the progress of a start. It is done when `desired` copies are alive and no process of `oldPlaces` is left.
+ */
+export function startStep(
   status: MeshStatus,
   which: { readonly service: string; readonly version: string },
   desired: number,
@@ -69,8 +71,8 @@ export function comingUp(
   };
 }
 
-/** Progress of stopping: done when at most `desired` of the `before` copies have a process. */
-export function ending(
+/** Returns the progress of a stop. It is done when at most `desired` of the `before` copies have a process. */
+export function stopStep(
   status: MeshStatus,
   which: { readonly service: string; readonly version: string } | { readonly manager: string },
   before: number,
@@ -95,7 +97,7 @@ export function placeOf({ manager, name, pid }: PlacedResource): string {
   return `${manager}:${name} ${pid}`;
 }
 
-/** Why no manager starts copies, as far as the status tells; '' if there is no known reason. */
+/** Returns why no manager starts copies; '' if the status shows no reason. */
 function whyNotPlaced({ processes, leader }: MeshStatus): string {
   const managers = processes.filter(({ role }) => role === 'manager');
   if (leader === '') return 'no leader, so no manager gets orders. Is a master running?';

@@ -1,5 +1,5 @@
-// Names that commands accept: `Service`, `Service@version`, `Service@version/index`,
-// `manager:Service@version/index`; and the error for a name that nothing has.
+// Parses the names that commands accept: `Service`, `Service@version`, `Service@version/index` and
+// `manager:Service@version/index`. Creates the error for an unknown name.
 
 import type { MeshStatus } from '../../../core/rpc/mod.ts';
 import { ExitError, EXIT, didYouMean } from '../../config/mod.ts';
@@ -28,7 +28,7 @@ export function parseVersion(target: string): TargetName {
 }
 
 /**
- * Error for an unknown name, with a suggestion.
+ * Returns the error for an unknown name, with a suggestion.
  *
  * @param names the names that exist
  */

@@ -174,7 +174,7 @@ function widthOf(text: string): number {
 }
 
 const COLORS = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
-const SGR = /\x1b\[\d+m/g; // oxlint-disable-line no-control-regex -- escape sequences are what it looks for
+const SGR = /\x1b\[\d+m/g; // oxlint-disable-line no-control-regex -- matches escape sequences
 const SGR_SPLIT = /(\x1b\[\d+m)/; // oxlint-disable-line no-control-regex -- as above
 // oxlint-disable-next-line no-control-regex -- as above
 const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])/g;

@@ -1,6 +1,6 @@
 // Waits until a rollout is complete and shows its progress: a bar for each deployment on a terminal, one line per
-// change in a pipe. It polls the status up to a time limit, then reports what is missing and why. The mesh continues
-// in any case.
+// change in a pipe. It polls the status up to a time limit, then reports what is missing and why. The rollout
+// continues after the limit.
 
 import { sleep } from '../../../core/mod.ts';
 import type { MeshStatus, ResourceStatus } from '../../../core/rpc/mod.ts';

@@ -4,12 +4,12 @@ import { runChaos } from '../../kit/chaos/chaos.ts';
 const SECONDS = Number(process.env['KATAMARI_CHAOS_S'] ?? 45);
 const SEED = Number(process.env['KATAMARI_CHAOS_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 
-describe('A whole mesh of many machines, whatever befalls it,', () => {
-  // The long run, with every figure, is `npm run chaos`.
+describe('A whole mesh of many machines under random faults', () => {
+  // `npm run chaos` is the long run with all figures.
   test(
     'settles every call, runs none twice, explains every failure, and is whole again',
     async () => {
-      // Ways can be cut in namespaces only, which are root's; cut.test.ts insists on it.
+      // Partitions are possible in namespaces only, which need root; cut.test.ts insists on them.
       const network = process.getuid?.() === 0 ? 'namespaces' : 'loopback';
       const said: string[] = [];
       console.log(`chaos: ${SECONDS} s on ${network}, KATAMARI_CHAOS_SEED=${SEED}`);

@@ -1,7 +1,6 @@
-// Consul dies: one server, all of them, and all of them with their memory. The calls of 32 clients do not notice,
-// chassis that crash are replaced, processes that are restarted serve from what they have on disk, and when Consul is
-// back everything is registered again, once. The outage is 15 s here; KATAMARI_OUTAGE_S=60 makes it the minute that
-// is promised.
+// Consul fails: one server, all of them, and all of them with loss of data. The calls of 32 clients continue, crashed
+// chassis are replaced, restarted processes serve from their snapshot on disk, and when Consul is back everything is
+// registered again exactly once. The outage is 15 s here; KATAMARI_OUTAGE_S=60 makes it the promised minute.
 
 import { cpSync, rmSync } from 'node:fs';
 import path from 'node:path';
@@ -15,10 +14,10 @@ import { isAlive } from '../../kit/mesh/mesh.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 const OUTAGE_MS = Number(process.env['KATAMARI_OUTAGE_S'] ?? 15) * 1_000;
-/** Without its memory Consul need not be away for long. */
+/** An outage with loss of data need not be long. */
 const SHORT_OUTAGE_MS = 5_000;
 const TIMEOUT_MS = 10_000;
-/** Promised are 15 s; machines are shared. */
+/** The promise is 15 s; shared machines get more. */
 const REGISTERED_WITHIN_MS = 45_000;
 const SPREAD = { 'manager-1': 2, 'manager-2': 2, 'manager-3': 2 };
 const SERVERS = [0, 1, 2];
@@ -38,8 +37,8 @@ afterAll(async () => {
   await cluster?.end();
 }, 60_000);
 
-describe('Calls, while Consul is away,', () => {
-  test('do not notice that a server of it is killed, nor that it comes back', async () => {
+describe('Calls during an outage of Consul', () => {
+  test('continue when one of its servers is killed and when it comes back', async () => {
     const since = performance.now();
     await cluster.consul.kill(0);
     await underLoad(2_000);
@@ -59,7 +58,7 @@ describe('Calls, while Consul is away,', () => {
     tell(`one Consul server killed and back: all registered after ${seconds(tookMs)}`);
   }, 180_000);
 
-  test('go on without all of it; a chassis is replaced, a faceplate and a manager come back from disk', async () => {
+  test('continue without all of it; a chassis is replaced, a faceplate and a manager restart from disk', async () => {
     const since = performance.now();
     await killConsul();
     const endAt = performance.now() + OUTAGE_MS;
@@ -84,7 +83,7 @@ describe('Calls, while Consul is away,', () => {
     await until('the manager to be used again', async () => (await servedAt('manager-2')) > 20, 30_000);
 
     await underLoad(endAt - performance.now());
-    // Seen before Consul is back: whoever was killed may fail its one call, and nobody else.
+    // Checked before Consul is back: only the killed chassis may fail its one call.
     expect(failedSince(since).filter(({ end }) => !end.ok && !end.message.includes(REPLACED))).toEqual([]);
     expect(failedSince(since).length).toBeLessThanOrEqual(1);
 
@@ -107,8 +106,8 @@ describe('Calls, while Consul is away,', () => {
     ['without any data', wipeData],
     ['with data of before it lost them', restoreData],
   ] as const) {
-    test(`go on when it comes back ${how}, and no chassis is touched`, async () => {
-      // What is kept of now, for the first of these, is older by a term and by all sessions.
+    test(`continue when it comes back ${how}, and no chassis is restarted`, async () => {
+      // The data of the first case are one term older and have other sessions.
       if (how === 'with older data') await makeOlder();
       const since = performance.now();
       const pids = await allChassis();
@@ -116,10 +115,10 @@ describe('Calls, while Consul is away,', () => {
       await underLoad(SHORT_OUTAGE_MS);
       change();
       const isEmpty = how === 'without any data';
-      // Nobody is left who saw what was wanted; it is on the disks of these.
+      // No running master knows the desired state any more; the restarted ones read it from disk.
       if (isEmpty) await Promise.all(['master-1', 'master-2'].map((name) => cluster.process(name).restart()));
       const registered = startConsul();
-      // It begins while Consul lists no manager yet, or few.
+      // It starts while Consul lists few or no managers.
       if (isEmpty) await cluster.process('faceplate-2').restart();
       const registeredMs = await registered;
       await untilSpread(cluster, SPREAD);
@@ -137,7 +136,7 @@ describe('Calls, while Consul is away,', () => {
     }, 180_000);
   }
 
-  test('were answered once each, and ran once', async () => {
+  test('were answered exactly once, and ran once', async () => {
     await callers.stop();
     const { executions, ranUnanswered, ...wrong } = checkLedger(cluster.ledger(), callers);
     expect(wrong).toMatchObject({ ranTwice: [], answeredUnrun: [], refusedRan: [] });
@@ -157,7 +156,7 @@ function failedSince(ms: number) {
   return callers.failures(cluster.ledger(), ms);
 }
 
-/** Calls go on for so long. @throws Error when they do not */
+/** Checks that calls continue for this long. @throws Error when they do not */
 async function underLoad(ms: number): Promise<void> {
   const before = callers.ends['ok'] ?? 0;
   await sleep(Math.max(0, ms));
@@ -168,14 +167,14 @@ async function killConsul(): Promise<void> {
   await Promise.all(SERVERS.map((server) => cluster.consul.kill(server)));
 }
 
-/** How long it took from a Consul that serves until all was registered. */
+/** Time from a serving Consul until everything was registered. */
 async function startConsul(): Promise<number> {
   for (const server of SERVERS) cluster.consul.start(server);
   await cluster.consul.waitForLeader();
   return await untilRegistered(cluster, REGISTERED_WITHIN_MS);
 }
 
-/** Keeps the data as they are now, then has them changed: another term, other sessions. */
+/** Keeps the current data, then changes term and sessions in Consul. */
 async function makeOlder(): Promise<void> {
   await killConsul();
   for (const server of SERVERS) cpSync(dataOf(server), `${dataOf(server)}-older`, { recursive: true });
@@ -204,7 +203,7 @@ async function untilLed() {
   return await until('a leader', () => leadOf(cluster).catch(() => undefined), 30_000);
 }
 
-/** Every manager has an order of the leader of now. */
+/** Whether every manager has an assignment of the current leader. */
 async function untilOrdered(term: number): Promise<void> {
   await until('orders of the new term', async () => (await termsOrdered()).every((one) => one >= term), 60_000);
 }
@@ -224,14 +223,14 @@ async function deployments(): Promise<string[]> {
   return response.ok ? ((await response.json()) as string[]).map((key) => key.slice(prefix.length)) : [];
 }
 
-/** undefined while the servers have no leader to ask. */
+/** Undefined while the servers have no leader to ask. */
 async function sessionNames(): Promise<string[] | undefined> {
   const response = await cluster.consul.ask('/v1/session/list?consistent');
   if (!response.ok) return undefined;
   return ((await response.json()) as { Name: string }[]).map(({ Name }) => Name);
 }
 
-/** Pids of the living chassis of one manager, as it says itself. */
+/** Pids of the living chassis of one manager, by its own report. */
 async function chassisOf(manager: string): Promise<number[]> {
   const { pools } = await cluster.process(manager).status();
   const living = pools.flatMap(({ resources }) =>
@@ -244,7 +243,7 @@ async function allChassis(): Promise<number[]> {
   return (await Promise.all(cluster.managers.map(({ name }) => chassisOf(name)))).flat();
 }
 
-/** Calls that the chassis of the manager have served since it was started. */
+/** Calls that the chassis of the manager have served since they started. */
 async function servedAt(manager: string): Promise<number> {
   return (await poolsOf(cluster)).reduce((sum, pool) => sum + (pool.manager === manager ? pool.calls : 0), 0);
 }

@@ -1,6 +1,6 @@
-// The way between one faceplate and one manager is cut: packets vanish without a word, both ways or one of them.
-// Calls on their way settle, the others are served by the other managers, and the link is there again by itself soon
-// after the way is. Needs root, for network namespaces.
+// The path between one faceplate and one manager is cut: packets are lost silently, in one direction or both. Calls
+// on this path settle, the other managers serve the other calls, and the link reconnects by itself shortly after the
+// path is healed. Needs root for network namespaces.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { checkLedger, ClusterCallers, type CallRecord } from '../../kit/cluster/callers.ts';
@@ -11,11 +11,11 @@ import type { Ways } from '../../kit/cluster/namespaces.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 const TIMEOUT_MS = 4_000;
-/** From the cut on, new calls may go there for so long; promised are 2 s. */
+/** Time after the cut in which new calls may still go there; the promise is 2 s. */
 const NOTICED_MS = 6_000;
-/** The link is to be back so soon after the way is; promised are a few seconds. */
+/** Time after healing until the link must be back; the promise is a few seconds. */
 const HEALED_MS = 15_000;
-/** Beyond the deadline; promised are 50 ms, and figures are printed. */
+/** Allowed delay after the deadline. The promise is 50 ms, and the figures are printed. */
 const LATE_MS = 2_000;
 const CUT_MS = 8_000;
 const FACEPLATE = 'faceplate-1';
@@ -52,7 +52,7 @@ describe('A cut between a faceplate and a manager', () => {
     );
   }
 
-  test('leaves nothing behind: no call ran twice, every chassis is as it was', async () => {
+  test('has no lasting effect: no call ran twice, every chassis is unchanged', async () => {
     await callers.stop();
     const wrong = checkLedger(cluster.ledger(), callers);
     expect(wrong).toMatchObject({ ranTwice: [], answeredUnrun: [], refusedRan: [] });
@@ -73,7 +73,7 @@ async function cutAndHeal(what: string, from: string, to: string, ways: Ways): P
   const noticedMs = performance.now() - cutAt;
   const served = answeredBy(FACEPLATE);
   await sleep(CUT_MS - (performance.now() - cutAt));
-  // The other managers serve it meanwhile.
+  // The other managers serve the calls meanwhile.
   expect(answeredBy(FACEPLATE) - served).toBeGreaterThan(100);
 
   const healedAt = performance.now();
@@ -83,7 +83,7 @@ async function cutAndHeal(what: string, from: string, to: string, ways: Ways): P
   const before = await ranThere();
   await until('the manager to be used again from there', async () => (await ranThere()) > before + 5);
 
-  // Every call that was on its way has come to its end by now.
+  // Every call that was on its way has settled by now.
   await until('calls of the cut to settle', () => performance.now() > cutAt + NOTICED_MS + TIMEOUT_MS);
   const failed = callers.failedSince(cutAt);
   const lateMs = Math.max(0, ...callers.remarkable.filter(({ sentAtMs }) => sentAtMs >= cutAt - TIMEOUT_MS).map(late));
@@ -95,7 +95,7 @@ async function cutAndHeal(what: string, from: string, to: string, ways: Ways): P
   expect(lateMs).toBeLessThan(LATE_MS);
 }
 
-/** It went by that faceplate, may have been sent to that manager, and ended as such a call may. */
+/** Whether the call went through that faceplate, may have been sent to that manager, and ended as such a call may. */
 function isOfTheCut({ faceplate, sentAtMs, end }: CallRecord, cutAt: number): boolean {
   const hasEndOfCut = !end.ok && (end.code === 'timeout' || end.code === 'resource_failed' || end.code === 'another');
   return faceplate === FACEPLATE && sentAtMs < cutAt + NOTICED_MS && hasEndOfCut && end.message.includes(MANAGER);
@@ -110,7 +110,7 @@ async function isLinked(): Promise<boolean> {
   return processes.find(({ name }) => name === MANAGER)?.state === 'up';
 }
 
-/** Calls that got an answer through the faceplate, but for the few under way. */
+/** Calls that were answered through the faceplate, except the few in flight. */
 function answeredBy(faceplate: string): number {
   const failed = callers.remarkable.filter((call) => call.faceplate === faceplate && !call.end.ok).length;
   return (callers.byFaceplate[faceplate] ?? 0) - failed;

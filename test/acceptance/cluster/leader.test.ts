@@ -1,6 +1,5 @@
-// The leader is killed, stopped, frozen, while 32 clients call without pause: a new one acts in time, no call
-// notices, and one that comes back from the cold gives no order of its old term; one that is given all the same is
-// refused.
+// The leader is killed, stopped and frozen while 32 clients call without pause. A new one takes over in time, and no
+// call fails. A thawed leader makes no assignment in its old term, and a stale assignment is refused.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';
@@ -34,7 +33,7 @@ afterAll(async () => {
   await cluster?.end();
 }, 60_000);
 
-test('A leader that is killed has a successor that acts, and no call fails', async () => {
+test('A killed leader has a successor that takes over, and no call fails', async () => {
   const { process, term } = await leader();
   const since = performance.now();
   const killed = process.kill();
@@ -46,9 +45,9 @@ test('A leader that is killed has a successor that acts, and no call fails', asy
   expect(callers.failures(cluster.ledger())).toEqual([]);
 }, 60_000);
 
-test('A leader that is stopped hands over at once, and no call fails', async () => {
+test('A stopped leader hands over at once, and no call fails', async () => {
   await cluster.process('master-1').restart();
-  // The first in the order leads again when it has been there for a while.
+  // The first master in rank leads again once it has been up for a while.
   const { process, term } = await untilLed('master-1');
   const since = performance.now();
   process.signal('SIGTERM');
@@ -60,12 +59,12 @@ test('A leader that is stopped hands over at once, and no call fails', async () 
   expect(callers.failures(cluster.ledger())).toEqual([]);
 }, 60_000);
 
-test('A leader that was frozen does nothing in its old term, and a stale order is refused', async () => {
+test('A frozen leader does nothing in its old term, and a stale assignment is refused', async () => {
   await cluster.process('master-1').restart();
   const { process, term } = await untilLed('master-1');
   process.signal('SIGSTOP');
   const frozenAt = performance.now();
-  // What it would do, did it not know that it leads no more.
+  // What it would write if it did not know that it was deposed.
   const tookMs = await untilScaled(9, term, frozenAt, FROZEN_MS);
   await untilEach(3);
   const [refusedBefore, orderedBefore] = [await refusals(), await ordered(term)];
@@ -73,7 +72,7 @@ test('A leader that was frozen does nothing in its old term, and a stale order i
   const frozenMs = performance.now() - frozenAt;
   const again = await untilLed('master-1', ({ term: now }) => now > term);
   await until('the orders of its new term', async () => (await orderedAfter(cluster, again.term - 1)) === 9, 30_000);
-  // Managers tell of every order that changed something: none is of the old term.
+  // Managers report every assignment that changed something: none is of the old term.
   expect([await refusals(), await ordered(term)]).toEqual([refusedBefore, orderedBefore]);
 
   await giveStaleOrder('manager-1', { name: 'master-1', term });
@@ -92,13 +91,13 @@ test('A leader that was frozen does nothing in its old term, and a stale order i
   expect(callers.failures(cluster.ledger())).toEqual([]);
 }, 120_000);
 
-test('All calls were answered, and none that may run once ran twice', async () => {
+test('All calls were answered, and no call that must not ran twice', async () => {
   await callers.stop();
   expect(callers.failures(cluster.ledger())).toEqual([]);
   expect(checkLedger(cluster.ledger(), callers)).toMatchObject({ ranTwice: [], answeredUnrun: [], refusedRan: [] });
 });
 
-/** Wants so many copies; how long after `sinceMs` a leader of a later term than this has ordered them. */
+/** Requests this many copies. Returns how long after `sinceMs` a leader of a later term has assigned them. */
 async function untilScaled(count: number, term: number, sinceMs: number, withinMs = 30_000): Promise<number> {
   await cluster.deploy(tally({ count }));
   await until(
@@ -118,7 +117,7 @@ async function leader(): Promise<{ readonly process: ClusterProcess; readonly te
   return { process: cluster.process(name), term };
 }
 
-/** Waits until that master leads, and its term is on all orders. */
+/** Waits until that master leads and its term is on all assignments. */
 async function untilLed(name: string, isRight: (lead: Lead) => boolean = () => true): ReturnType<typeof leader> {
   const { term } = await until(
     `${name} to lead`,
@@ -132,7 +131,7 @@ async function untilLed(name: string, isRight: (lead: Lead) => boolean = () => t
   return { process: cluster.process(name), term };
 }
 
-/** As a leader would write it that does not know that it leads no more, if Consul let it. */
+/** Writes as a deposed leader that does not know it would write if Consul allowed it. */
 async function giveStaleOrder(manager: string, { name, term }: Lead): Promise<void> {
   const order = (await ordersOf(cluster)).get(manager);
   const deployments = (order?.deployments ?? []).map((deployment) => ({ ...deployment, count: 0 }));
@@ -146,7 +145,7 @@ async function refusals(): Promise<string[]> {
   return found.flat().map(({ text }) => text);
 }
 
-/** Orders of that term that the managers obeyed. */
+/** Assignments of that term that the managers obeyed. */
 async function ordered(term: number): Promise<string[]> {
   const found = await Promise.all(cluster.managers.map((manager) => eventsOf(manager, 'assigned')));
   return found
@@ -159,5 +158,5 @@ function failures(): string {
   return callsLine(callers, callers.failures(cluster.ledger()).length);
 }
 
-/** Consul may take twice the TTL of a session until it gives it up. */
+/** Consul may take twice the TTL to expire a session. */
 const FROZEN_MS = 45_000;

@@ -1,5 +1,5 @@
-// A resource manager is frozen while 32 clients call without pause: calls to it end at their deadline at the latest,
-// soon no new one goes there, and when it is thawed it serves again.
+// A resource manager is frozen while 32 clients call without pause. Calls to it end at their deadline at the latest,
+// soon no new one goes there, and after thawing it serves again.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';
@@ -8,7 +8,7 @@ import { callsLine, seconds, sharesOf, untilSpread } from '../../kit/cluster/vie
 import { until } from '../../kit/tools/wait.ts';
 
 const TIMEOUT_MS = 2_000;
-/** What a deadline allows on top, and what a machine with other work takes. */
+/** The allowed delay after a deadline, plus a margin for a busy machine. */
 const LATE_MS = 50 + 450;
 let cluster: Cluster;
 let callers: ClusterCallers;
@@ -24,7 +24,7 @@ afterAll(async () => {
   await cluster?.end();
 }, 60_000);
 
-test('A frozen manager costs its calls their time and no more, and is left alone soon', async () => {
+test('A frozen manager delays only the calls it has, and soon gets no new ones', async () => {
   const manager = cluster.process('manager-3');
   const before = callers.failedSince(0);
   manager.signal('SIGSTOP');
@@ -47,7 +47,7 @@ test('A frozen manager costs its calls their time and no more, and is left alone
   expect([lastSentMs < 3 * 2_000, latestMs < LATE_MS]).toEqual([true, true]);
 }, 60_000);
 
-test('A manager that is thawed is used again', async () => {
+test('A thawed manager is used again', async () => {
   const [manager, before] = [cluster.process('manager-3'), callers.failedSince(0).length];
   const accepted = async (): Promise<number> => (await manager.status()).calls.accepted;
   manager.signal('SIGCONT');
@@ -63,10 +63,10 @@ test('A manager that is thawed is used again', async () => {
   expect(callers.failedSince(0).length).toBe(before);
 }, 120_000);
 
-test('Whatever was answered ran, and none that may run once ran twice', async () => {
+test('Every answered call ran, and no call that must not ran twice', async () => {
   await callers.stop();
   expect(checkLedger(cluster.ledger(), callers)).toMatchObject({ ranTwice: [], answeredUnrun: [], refusedRan: [] });
 });
 
-/** Longer than the time to notice it and the deadline of the last call that went there. */
+/** Longer than the time to detect it and the deadline of the last call that went there. */
 const FROZEN_MS = 6_000;

@@ -1,6 +1,6 @@
-// A resource manager is killed while 32 clients call without pause: what is under way there fails at once, what may
-// run twice succeeds elsewhere, nothing later fails. The others get its copies; it comes back by itself, gets its
-// share again, and is registered once.
+// A resource manager is killed while 32 clients call without pause. Calls in flight there fail at once, idempotent
+// ones succeed elsewhere, and no later call fails. The others get its copies. It is restarted, gets its share back,
+// and is registered once.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';
@@ -25,7 +25,7 @@ afterAll(async () => {
   await cluster?.end();
 }, 60_000);
 
-test('Calls in a manager that is killed fail at once or succeed elsewhere, and no later call fails', async () => {
+test('Calls in a killed manager fail at once or succeed elsewhere, and no later call fails', async () => {
   await untilSettled();
   const manager = cluster.process('manager-2');
   const copies = cluster.descendants().length;
@@ -50,7 +50,7 @@ test('Calls in a manager that is killed fail at once or succeed elsewhere, and n
     `manager killed with some ${inside} calls: ${callsLine(callers, failed.length)}, all those sent at most ${lastSentMs.toFixed(0)} ms and settled at most ` +
       `${lastSettledMs.toFixed(0)} ms after; its chassis gone after ${goneMs.toFixed(0)} ms, replaced after ${seconds(replacedMs)}`,
   );
-  // Whatever was under way, and nothing that may be sent again.
+  // Calls that were in flight, and no idempotent ones.
   expect(failed.map(({ end, method }) => [method, end.ok || end.code, end.ok || end.message])).toEqual(
     failed.map(() => [
       'once',
@@ -62,7 +62,7 @@ test('Calls in a manager that is killed fail at once or succeed elsewhere, and n
   expect([lastSentMs < 1_000, lastSettledMs < 3_000]).toEqual([true, true]);
 }, 120_000);
 
-test('A manager that was killed comes back by itself, gets its share, and is registered once', async () => {
+test('A killed manager comes back by itself, gets its share, and is registered once', async () => {
   const before = callers.failedSince(0).length;
   const startedAt = performance.now();
   await cluster.process('manager-2').restart();
@@ -76,13 +76,13 @@ test('A manager that was killed comes back by itself, gets its share, and is reg
   expect(callers.failedSince(0).length).toBe(before);
 }, 120_000);
 
-test('Whatever was answered ran, and none that may run once ran twice', async () => {
+test('Every answered call ran, and no call that must not ran twice', async () => {
   await callers.stop();
   expect(checkLedger(cluster.ledger(), callers)).toMatchObject({ ranTwice: [], answeredUnrun: [], refusedRan: [] });
   expect(cluster.strays()).toEqual([]);
 });
 
-/** A leader that has just begun waits longer for managers that are missing: they may be on their way. */
+/** A new leader waits longer for missing managers, because they may be about to join. */
 async function untilSettled(): Promise<void> {
   const uptimes = () => Promise.all(cluster.masters.map(async (master) => (await master.status()).uptimeMs));
   await until('the masters to be in their everyday', async () => Math.min(...(await uptimes())) > SETTLE_MS, 60_000);

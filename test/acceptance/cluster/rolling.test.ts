@@ -1,6 +1,6 @@
-// A manager is drained and given back by the command, then every process is stopped and started again, one after the
-// other, while 32 clients call without pause: no call fails, over raw Thrift neither, and who is connected to a
-// faceplate that stays notices nothing.
+// A manager is drained and undrained by command. Then every process is stopped and started again, one after the
+// other, while 32 clients call without pause. No call fails, not even over raw Thrift, and clients of a faceplate
+// that stays up notice nothing.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkLedger, ClusterCallers } from '../../kit/cluster/callers.ts';
@@ -26,7 +26,7 @@ afterAll(async () => {
   await cluster?.end();
 }, 60_000);
 
-test('A manager is drained and given back, and no call fails', async () => {
+test('A manager is drained and undrained, and no call fails', async () => {
   const since = performance.now();
   expect(await katamari('drain', 'manager-1')).toMatchObject({ code: 0, stderr: '' });
   const drainedMs = performance.now() - since;
@@ -37,22 +37,22 @@ test('A manager is drained and given back, and no call fails', async () => {
   expect([failures(), callers.closedBetween, callers.notTaken]).toEqual([[], 0, 0]);
 }, 120_000);
 
-test('Masters and managers are rolled, and nobody notices', async () => {
+test('Masters and managers are restarted in turn, and no call fails', async () => {
   for (const { name } of [...cluster.masters, ...cluster.managers]) await roll(name);
   console.log(`masters and managers rolled: ${figures()}`);
-  // Their connections are to faceplates, and these stay.
+  // The clients are connected to faceplates, which stay up.
   expect([failures(), callers.closedBetween, callers.notTaken]).toEqual([[], 0, 0]);
 }, 180_000);
 
-test('Faceplates are rolled: those that go close between calls, those that stay do not', async () => {
+test('Faceplates are restarted in turn: they close connections between calls only', async () => {
   for (const { name } of cluster.faceplates) {
     const before = { ...callers.closedBy };
     await roll(name);
-    // Clients see it when they want to make their next call.
+    // Clients notice it at their next call.
     await until('a client to see it', () => callers.closedBy[name] !== before[name], 30_000);
     const closed = cluster.faceplates.filter((one) => callers.closedBy[one.name] !== before[one.name]);
     expect(closed.map((one) => one.name)).toEqual([name]);
-    // The next one goes when clients have found their way back to this one.
+    // The next one stops when clients have returned to this one.
     const { sent, byFaceplate } = callers;
     const calls = byFaceplate[name] ?? 0;
     await until('clients to come back', () => (byFaceplate[name] ?? 0) > calls && callers.sent > sent + 200, 60_000);
@@ -61,7 +61,7 @@ test('Faceplates are rolled: those that go close between calls, those that stay 
   expect(failures()).toEqual([]);
 }, 180_000);
 
-test('The mesh is whole again, registered once; none that may run once ran twice', async () => {
+test('The mesh is complete again and registered once; no call that must not ran twice', async () => {
   await untilSpread(cluster, EVENLY);
   await untilRegistered(cluster, 30_000);
   expect(Math.min(...(await sharesOf(cluster, callers, 1_000)))).toBeGreaterThan(0.2);
@@ -71,7 +71,7 @@ test('The mesh is whole again, registered once; none that may run once ran twice
   expect(cluster.strays()).toEqual([]);
 }, 120_000);
 
-/** SIGTERM, wait, start again, wait. */
+/** Sends SIGTERM, waits, starts again, waits. */
 async function roll(name: string): Promise<void> {
   const process = cluster.process(name);
   const since = performance.now();

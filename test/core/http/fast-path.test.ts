@@ -1,6 +1,6 @@
-// The way in front of `node:http` for ordinary POSTs: that nobody can tell it from `node:http` by the answers, and
-// that every limit holds on it too. Where there is no such way there is nothing to tell apart; what holds of
-// `node:http` everywhere is in http-server.test.ts.
+// The fast path in front of `node:http` for ordinary POST requests. Its responses are identical to those of
+// `node:http`, and every limit applies to it too. On runtimes without a fast path there is nothing to compare;
+// test/core/http/server.test.ts covers `node:http` everywhere.
 
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -21,14 +21,14 @@ import { httpTakesSockets, DEFAULT_LIMITS } from '../../../core/mod.ts';
 import type { HeadersIn } from '../../../core/thrift/mod.ts';
 import { rawClient } from '../../kit/wire/raw-http.ts';
 import { until } from '../../kit/tools/wait.ts';
-/** Requests answered on the way in front. */
+/** Requests answered on the fast path. */
 let direct = 0;
 
-/** Both say what they got, in the same words. */
+/** Both servers report the request in the same format. */
 const words = (path: string, host: string | undefined, body: string): string => `${path} of ${host}: ${body}`;
 const TYPE = 'text/plain; charset=utf-8';
 
-/** Requests as they were understood. */
+/** Requests as the servers parsed them. */
 const requestLine = (method = '', url = '', headers: HeadersIn = {}): string =>
   `${method} ${url} of ${String(headers['host'])}, ${String(headers['content-length'])} bytes`;
 
@@ -75,8 +75,8 @@ async function end(): Promise<void> {
 const post = (body: string, more = '', path = '/rpc'): string =>
   `POST ${path} HTTP/1.1\r\nHost: localhost\r\n${more}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
 
-describe.skipIf(!httpTakesSockets())('Two servers, one with the way in front and one without, answer the same', () => {
-  // Every connection ends: by what was sent, by a request that is not complete in time, or for being idle.
+describe.skipIf(!httpTakesSockets())('Two servers, one with the fast path and one without, answer the same', () => {
+  // Every connection ends: by the input, by a request that is not complete in time, or by the idle timeout.
   const LIMITS = { requestMs: 500, idleMs: 800, frameBytesMax: 5_000, headersMax: 12 };
   let plainServer: HttpServer;
   beforeAll(async () => {
@@ -84,7 +84,7 @@ describe.skipIf(!httpTakesSockets())('Two servers, one with the way in front and
   });
   afterAll(end);
 
-  /** Sends the same to both, and to a bare `node:http` that only tells what requests it sees. */
+  /** Sends the same bytes to both, and to a bare `node:http` that only records the requests it sees. */
   async function compare(what: string, bytes: Uint8Array, places: readonly number[] = []): Promise<void> {
     const pieces = cut(bytes, places);
     const [[inFront, served], plain, { seen, isBroken }] = await Promise.all([
@@ -93,7 +93,8 @@ describe.skipIf(!httpTakesSockets())('Two servers, one with the way in front and
       requestsIn(pieces),
     ]);
     const told = { what, pieces: pieces.map((piece) => Buffer.from(piece).toString('latin1')) };
-    // No request that `node:http` would not have seen just so. Those that it sees and refuses are not served.
+    // No request that `node:http` would not have seen in the same way. Requests that it sees and refuses are not
+    // served.
     const left = [...seen];
     const invented = served.filter((request) => left.splice(left.indexOf(request) >>> 0, 1).length === 0);
     expect({ ...told, invented }).toEqual({ ...told, invented: [] });
@@ -102,8 +103,8 @@ describe.skipIf(!httpTakesSockets())('Two servers, one with the way in front and
       return;
     }
     if (inFront === plain) return;
-    // When something unreadable comes right behind, `node:http` drops those answers that it has not begun, and says
-    // why or not, as it happens.
+    // When unreadable bytes come right after, `node:http` may drop the answers it has not begun, and may or may not
+    // report why.
     const [some, others] = [answersIn(inFront), answersIn(plain)];
     const common = Math.min(some.length, others.length);
     expect({ ...told, got: some.slice(0, common) }).toEqual({ ...told, got: others.slice(0, common) });
@@ -112,7 +113,7 @@ describe.skipIf(!httpTakesSockets())('Two servers, one with the way in front and
     expect({ ...told, got: refusals[0] }).toEqual({ ...told, got: refusals[1] });
   }
 
-  /** With a server of its own: what came back, and the requests that were answered. */
+  /** With a server of its own: the received bytes and the requests that were answered. */
   async function exchangeInFront(pieces: readonly Uint8Array[]): Promise<[string, string[]]> {
     const served: string[] = [];
     const server = await start(LIMITS, served, true);
@@ -138,7 +139,7 @@ describe.skipIf(!httpTakesSockets())('Two servers, one with the way in front and
     return { seen, isBroken };
   }
 
-  /** Those before a refusal. */
+  /** The answers before a refusal. */
   function answersIn(text: string): string[] {
     const answers = text.split(/(?=HTTP\/1\.1 \d\d\d )/).filter((answer) => answer !== '');
     const refusedAt = answers.findIndex((answer) => answer.startsWith('HTTP/1.1 4'));
@@ -210,7 +211,7 @@ describe.skipIf(!httpTakesSockets())('Two servers, one with the way in front and
   ] as const;
 
   test('to requests of every form, whole and in pieces', async () => {
-    // Connections cost time and no work: all at once.
+    // Connections take time but no work, so all run at once.
     await Promise.all(
       FORMS.flatMap(([name, text]) => {
         const bytes = Buffer.from(text, text.includes('日') ? 'utf8' : 'latin1');
@@ -219,7 +220,7 @@ describe.skipIf(!httpTakesSockets())('Two servers, one with the way in front and
     );
   }, 30_000);
 
-  test('to requests cut and spoilt at any place', async () => {
+  test('to requests cut and corrupted at any place', async () => {
     const good = fc.constantFrom(
       post('abc'),
       post('{"a":1}', 'Content-Type: application/json\r\nUser-Agent: test\r\n'),
@@ -270,7 +271,7 @@ describe.skipIf(!httpTakesSockets())('Two servers, one with the way in front and
   }, 120_000);
 });
 
-/** A server whose POSTs are answered when the test says so, on either way. */
+/** A server whose POSTs are answered when the test says so, on the fast path or not. */
 async function startGated(limits: Partial<HttpServerLimits> = {}): Promise<Gated> {
   const places: ((text: string) => void)[] = [];
   const gone: string[] = [];
@@ -301,9 +302,9 @@ async function startGated(limits: Partial<HttpServerLimits> = {}): Promise<Gated
 
 interface Gated {
   readonly server: HttpServer;
-  /** Requests that wait for their answer. */
+  /** Requests waiting for their answer. */
   readonly places: ((text: string) => void)[];
-  /** Paths of clients that have gone. */
+  /** Paths of requests whose client has disconnected. */
   readonly gone: string[];
 }
 
@@ -316,7 +317,7 @@ const bodiesIn = (text: string): string[] =>
 describe.skipIf(!httpTakesSockets())('A connection with ordinary POSTs', () => {
   afterEach(end);
 
-  test('is answered in the order of the requests, whichever is ready first', async () => {
+  test('is answered in request order, whichever answer is ready first', async () => {
     const { server, places } = await startGated();
     const client = await rawClient(server.port, post('1') + post('2') + post('3'));
     await until('all', () => places.length === 3);
@@ -326,7 +327,7 @@ describe.skipIf(!httpTakesSockets())('A connection with ordinary POSTs', () => {
     client.destroy();
   });
 
-  test('goes over to what is not ordinary behind the answers under way, and nothing is lost', async () => {
+  test('switches to node:http for other requests after the answers in flight, and loses nothing', async () => {
     const { server, places } = await startGated();
     const client = await rawClient(server.port, post('1'));
     await until('the call', () => places.length === 1);
@@ -342,7 +343,7 @@ describe.skipIf(!httpTakesSockets())('A connection with ordinary POSTs', () => {
     await until('the end', () => server.connections() === 0);
   });
 
-  test('ends for more requests under way than the limit, and their client has gone', async () => {
+  test('is closed when more requests than the limit are in flight, and aborts their signals', async () => {
     const { server, gone } = await startGated({ pipelineMax: 4 });
     const client = await rawClient(server.port, post('1').repeat(4));
     client.write(post('5'));
@@ -351,7 +352,7 @@ describe.skipIf(!httpTakesSockets())('A connection with ordinary POSTs', () => {
     await until('the signal', () => gone.length > 0);
   });
 
-  test('tells its calls when the client goes away, by closing or by breaking off', async () => {
+  test('aborts its calls when the client disconnects, by FIN or by reset', async () => {
     const { server, places, gone } = await startGated();
     for (const leave of ['end', 'resetAndDestroy', 'destroy'] as const) {
       const client = await rawClient(server.port, post('1'));
@@ -359,13 +360,13 @@ describe.skipIf(!httpTakesSockets())('A connection with ordinary POSTs', () => {
       client.socket[leave]();
       await until(`the signal of ${leave}`, () => gone.length === 1);
       await until('the end', () => server.connections() === 0);
-      // An answer that nobody waits for any more harms nobody.
+      // A late answer to a disconnected client does no harm.
       places.splice(0)[0]?.('late');
       gone.length = 0;
     }
   });
 
-  test('is ended when it says nothing, stops inside a request, or is idle', async () => {
+  test('is closed when it sends nothing, stops inside a request, or is idle', async () => {
     const { server } = await startGated({ requestMs: 400, idleMs: 500 });
     const [silent, half, idle] = await Promise.all([
       rawClient(server.port),
@@ -378,7 +379,7 @@ describe.skipIf(!httpTakesSockets())('A connection with ordinary POSTs', () => {
     await until('the end', () => server.connections() === 0);
   });
 
-  test('is not ended while a call takes longer than any of these times', async () => {
+  test('stays open while a call takes longer than any of these times', async () => {
     const { server, places } = await startGated({ requestMs: 200, idleMs: 200 });
     const client = await rawClient(server.port, post('1'));
     await until('the call', () => places.length === 1);
@@ -389,7 +390,7 @@ describe.skipIf(!httpTakesSockets())('A connection with ordinary POSTs', () => {
     await client.closed();
   });
 
-  test('is not read while its client does not read, and is ended then', async () => {
+  test('is not read while its client does not read (backpressure), and is closed after a time', async () => {
     const { server, places } = await startGated({ idleMs: 400 });
     const client = await rawClient(server.port);
     client.socket.pause();
@@ -402,7 +403,7 @@ describe.skipIf(!httpTakesSockets())('A connection with ordinary POSTs', () => {
     client.destroy();
   });
 
-  test('goes on where it stopped when its client reads late', async () => {
+  test('continues where it stopped when its client reads late', async () => {
     const { server, places } = await startGated();
     const client = await rawClient(server.port);
     client.socket.pause();
@@ -417,7 +418,7 @@ describe.skipIf(!httpTakesSockets())('A connection with ordinary POSTs', () => {
     client.destroy();
   });
 
-  test('takes a body in any number of pieces, and none that is too large', async () => {
+  test('accepts a body in any number of pieces and refuses one that is too large', async () => {
     const { server, places } = await startGated({ frameBytesMax: 300_000 });
     const body = 'abc'.repeat(90_000);
     const client = await rawClient(server.port);
@@ -432,7 +433,7 @@ describe.skipIf(!httpTakesSockets())('A connection with ordinary POSTs', () => {
     expect(await client.closed()).toContain('HTTP/1.1 413 ');
   });
 
-  test('that drains gets its answers, the last of them with a word, and what is half sent is still taken', async () => {
+  test('on drain sends its answers, the last with connection: close, and still accepts a half-sent request', async () => {
     const { server, places } = await startGated();
     const busy = await rawClient(server.port, post('1') + post('2'));
     await until('the calls', () => places.length === 2);
@@ -455,11 +456,11 @@ describe.skipIf(!httpTakesSockets())('A connection with ordinary POSTs', () => {
     expect(server.connections()).toBe(0);
   });
 
-  test('has one more request in the last call of a drain', async () => {
+  test('accepts one more request on an idle connection during a drain', async () => {
     const { server } = await startGated();
     const client = await rawClient(server.port, post('', '', '/now'));
     await client.seen(/\r\n\r\n/);
-    const drained = server.drain({ lastCallMs: 5_000 });
+    const drained = server.drain({ gracePeriodMs: 5_000 });
     client.write(post('more', '', '/now'));
     const came = await client.closed();
     expect(came.match(/^HTTP\/1\.1 200 /gm)?.length).toBe(2);
@@ -478,7 +479,7 @@ describe.skipIf(!httpTakesSockets())('A connection with ordinary POSTs', () => {
     expect(server.connections()).toBe(0);
   });
 
-  test('cannot have its head written by what is answered', async () => {
+  test('is safe from header injection by an answer', async () => {
     const posts: FastApp = {
       handlerOf: () => (_body, place) => place.answer(200, TYPE, { a: 'b\r\nc: d\r\n\r\nx', e: 'ä' }, 'ü'),
     };
@@ -490,10 +491,10 @@ describe.skipIf(!httpTakesSockets())('A connection with ordinary POSTs', () => {
   });
 });
 
-describe('readPostHead()', () => {
+describe('readFastHead()', () => {
   const LIMITS = { frameBytesMax: 1_000, headersMax: 5 };
 
-  test('reads what is ordinary', () => {
+  test('parses an ordinary head', () => {
     const text = 'POST /rpc/A@1.0 HTTP/1.1\r\nHost: [x]\r\ncontent-LENGTH: 12\r\n\r\n'.replace('[x]', 'a-b.c:80');
     expect(readFastHead(text, LIMITS)).toEqual({
       path: '/rpc/A@1.0',
@@ -502,14 +503,14 @@ describe('readPostHead()', () => {
     });
   });
 
-  test('has no opinion of anything with a byte that is not plain', () => {
+  test('returns undefined for a head with any byte that is not plain', () => {
     const text = 'POST /rpc HTTP/1.1\r\nHost: x\r\nA: b\r\nContent-Length: 1\r\n\r\n';
     for (let at = 0; at < text.length; at++) {
       for (const byte of ['\0', '\x01', '\b', '\x7f', '\x80', '\xff']) {
         expect(readFastHead(text.slice(0, at) + byte + text.slice(at), LIMITS)).toBeUndefined();
         expect(readFastHead(text.slice(0, at) + byte + text.slice(at + 1), LIMITS)).toBeUndefined();
       }
-      // Nothing is missing from it that could be missing, but for a letter of a name or a value.
+      // Without one byte it parses only if that byte was part of a name or a value.
       const without = readFastHead(text.slice(0, at) + text.slice(at + 1), LIMITS);
       if (without !== undefined) expect(text[at]).toMatch(/[a-z /-]/i);
     }

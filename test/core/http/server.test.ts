@@ -51,7 +51,7 @@ function gate(): { opened: Promise<void>; open: () => void } {
 }
 
 describe('serveHttp()', () => {
-  test('answers with the app, gives it the whole body and the address of the client', async () => {
+  test("passes the whole body and the client's address to the app, and sends its answer", async () => {
     const server = await start(echo);
     const url = `http://${server.address}:${server.port}/`;
     expect(await (await fetch(url)).text()).toBe('got 0 from 127.0.0.1');
@@ -87,7 +87,7 @@ describe('serveHttp()', () => {
     client.destroy();
   });
 
-  test('lets the app read the body in the usual ways too', async () => {
+  test('lets the app read the body through the standard methods of Request too', async () => {
     const server = await start(async (request) => new Response(JSON.stringify(await request.json())));
     const answer = await fetch(`http://127.0.0.1:${server.port}/`, { method: 'POST', body: '{"a":1}' });
     expect(await answer.text()).toBe('{"a":1}');
@@ -100,7 +100,7 @@ describe('serveHttp()', () => {
     ).rejects.toThrow(/EADDRINUSE|in use/);
   });
 
-  test('aborts request.signal when the client goes away, and not when the request succeeds', async () => {
+  test('aborts request.signal when the client disconnects, and not when the request succeeds', async () => {
     const ended: string[] = [];
     const release = gate();
     const started = gate();
@@ -131,7 +131,7 @@ describe('serveHttp()', () => {
     ['half a header', 'GET / HTTP/1.1\r\nHost: x\r\n'],
     ['half a body', 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc'],
   ] as const) {
-    test(`closes ${name} when its time is over, and says so`, async () => {
+    test(`closes ${name} after its time limit, and says why`, async () => {
       const refused: number[] = [];
       const server = await start(echo, { requestMs: 400 }, refused);
       const client = await rawClient(server.port, sent);
@@ -154,7 +154,7 @@ describe('serveHttp()', () => {
     expect(answer).toMatch(/^HTTP\/1\.1 408 /);
   });
 
-  test('does not end a call that takes longer than the time for sending a request or the idle time', async () => {
+  test('keeps a call that takes longer than the request timeout or the idle timeout', async () => {
     const release = gate();
     const started = gate();
     const server = await start(
@@ -167,7 +167,7 @@ describe('serveHttp()', () => {
     );
     const client = await rawClient(server.port, 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx');
     await started.opened;
-    // A silent connection opened now is ended for its age; by then the older one has outlived the same limits.
+    // A silent connection opened now is closed for its age. By then the older one has outlived the same limits.
     await (await rawClient(server.port, 'GET / HTTP/1.1\r\n')).closed();
     release.open();
     expect(await client.seen(/at last/)).toMatch(/^HTTP\/1\.1 200 /);
@@ -190,7 +190,7 @@ describe('serveHttp()', () => {
     client.destroy();
   });
 
-  test('refuses a body that is declared too large before it is sent, even when the client asks first', async () => {
+  test('refuses a body whose declared size is too large before it is sent, also with Expect: 100-continue', async () => {
     const refused: number[] = [];
     const server = await start(echo, { frameBytesMax: 1_000 }, refused);
     for (const expectation of ['', 'Expect: 100-continue\r\n']) {
@@ -205,7 +205,7 @@ describe('serveHttp()', () => {
     expect(refused).toEqual([413, 413]);
   });
 
-  test('refuses a chunked body as soon as it has grown too large', async () => {
+  test('refuses a chunked body as soon as it exceeds the limit', async () => {
     const server = await start(echo, { frameBytesMax: 1_000 });
     const client = await rawClient(server.port, 'POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n');
     client.write(`258\r\n${'a'.repeat(600)}\r\n`);
@@ -213,7 +213,7 @@ describe('serveHttp()', () => {
     expect(await client.closed()).toMatch(/^HTTP\/1\.1 413 /);
   });
 
-  test('tells a client that asks first to go on', async () => {
+  test('answers Expect: 100-continue', async () => {
     const server = await start(echo);
     const client = await rawClient(
       server.port,
@@ -257,7 +257,7 @@ describe('serveHttp()', () => {
     });
   }
 
-  test('takes no more connections than the limit, and new ones once some have gone', async () => {
+  test('accepts no more connections than the limit, and new ones after some have closed', async () => {
     const server = await start(echo, { connectionsMax: 3 });
     const kept = [];
     for (let i = 0; i < 3; i++) kept.push(await rawClient(server.port));
@@ -271,7 +271,7 @@ describe('serveHttp()', () => {
     for (const client of [...kept, fifth]) client.destroy();
   });
 
-  test('ends a connection that has more requests under way than the limit', async () => {
+  test('closes a connection with more requests in flight than the limit', async () => {
     const release = gate();
     const server = await start(
       async () => {
@@ -286,7 +286,7 @@ describe('serveHttp()', () => {
     await until('no connection left', () => server.connections() === 0);
   });
 
-  test('answers 500 when the app throws, and goes on', async () => {
+  test('answers 500 when the app throws, and keeps serving', async () => {
     let isBroken = true;
     const server = await start(() => {
       if (isBroken) throw new Error('oops');
@@ -300,7 +300,7 @@ describe('serveHttp()', () => {
     expect(await (await fetch(url)).text()).toBe('fine');
   });
 
-  test('drain() finishes what is under way, closes idle connections and takes no new ones', async () => {
+  test('drain() finishes requests in flight, closes idle connections and accepts no new ones', async () => {
     const release = gate();
     const started = gate();
     const server = await start(async (request) => {
@@ -316,7 +316,8 @@ describe('serveHttp()', () => {
     await started.opened;
     const half = await rawClient(server.port, 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na');
     await until('three connections', () => server.connections() === 3);
-    // The server knows of the half request once its head was read; a whole one on another connection comes after it.
+    // The server knows of the half request once it has read its head. A whole request on another connection follows
+    // it.
     const after = await rawClient(server.port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     await after.seen(/finished/);
 
@@ -338,7 +339,7 @@ describe('serveHttp()', () => {
     await server.close();
   });
 
-  test('close() ends everything at once, and twice is fine', async () => {
+  test('close() ends everything at once and may be called twice', async () => {
     const started = gate();
     const server = await start(() => {
       started.open();
@@ -352,7 +353,7 @@ describe('serveHttp()', () => {
     expect(server.connections()).toBe(0);
   });
 
-  test('keeps nothing of requests that were aborted', async () => {
+  test('retains nothing of aborted requests', async () => {
     let [begun, aborted] = [0, 0];
     const server = await start((request) => {
       begun++;

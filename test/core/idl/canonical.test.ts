@@ -21,7 +21,7 @@ function fixture(file: string, name: string): Interface {
   return found;
 }
 
-/** Runs the Thrift compiler over the text; throws with what it says when it refuses. */
+/** Runs the Thrift compiler on the text. @throws Error with its messages when it refuses the text */
 function compile(text: string, generator: string): void {
   const folder = mkdtempSync(join(tmpdir(), 'katamari-canonical-'));
   try {
@@ -35,7 +35,7 @@ function compile(text: string, generator: string): void {
 }
 
 describe('Interface.canonical', () => {
-  test('is the service with its parents’ methods and all it needs, in one order', () => {
+  test('is the service with its parents’ methods and all types they need, in a fixed order', () => {
     const calculator = service(
       `include "shared.thrift"
       typedef i32 Number
@@ -117,7 +117,7 @@ service S {
     expect(service(text).id).not.toBe(service(BASE).id);
   });
 
-  test('keeps apart what two files call the same', () => {
+  test('distinguishes types of one name in two files', () => {
     const { canonical } = service(
       'include "x.thrift"\ninclude "y.thrift"\nstruct A { 1: x.A a 2: y.A b }\nstruct x_A {}\nservice S { A f(1: x_A x) }',
       { 'x.thrift': 'struct A { 1: i32 x }', 'y.thrift': 'struct A { 1: i32 y }' },
@@ -146,7 +146,7 @@ service S {
     },
   );
 
-  test('writes values that compilers look into before what needs them', () => {
+  test('writes values that compilers resolve before the values that need them', () => {
     const { canonical } = service(
       'struct A { 1: Z z = {"y": {"text": "quote \\" back \\\\ line \\n"}} }\nstruct Y { 1: string text }\nstruct Z { 1: Y y = {"text": "t"} }\nservice S { A f() }',
     );
@@ -155,7 +155,7 @@ service S {
     expect(service(canonical).canonical).toBe(canonical);
   });
 
-  test('writes those that are deep inside a value before it too', () => {
+  test('does the same for values nested in another value', () => {
     const { canonical } = service(
       'union Y { 1: i32 n } union Z { 1: list<Y> ys } struct A { 1: map<string, Z> z = {"k": {"ys": [{"n": 1}]}} } service S { A f() }',
     );
@@ -164,7 +164,7 @@ service S {
     expect(service(canonical).canonical).toBe(canonical);
   });
 
-  test('the fixture itself is accepted by the Thrift compiler, so that the tests speak of real IDL', () => {
+  test('is tested on a fixture that the Thrift compiler accepts', () => {
     const folder = mkdtempSync(join(tmpdir(), 'katamari-fixture-'));
     const file = new URL('../../fixtures/idl/everything.thrift', import.meta.url).pathname;
     execFileSync(toolPath('thrift'), ['-r', '--gen', 'py', '-o', folder, file], { stdio: 'pipe' });

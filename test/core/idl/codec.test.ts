@@ -1,5 +1,5 @@
-// Strict binary and plain JavaScript values: what is taken, what is refused and with which words, and that hostile
-// bytes cost little.
+// Strict binary and plain JavaScript values: which values are accepted, which are refused with which message, and
+// that hostile bytes cost little.
 import { decodeStruct, encodeStruct, type Idl, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import type { StructType } from '../../../core/thrift/mod.ts';
 import { describe, expect, test } from 'vitest';
@@ -21,7 +21,7 @@ function hex(...parts: string[]): Buffer {
 }
 
 describe('encodeStruct()', () => {
-  test('writes strict binary, fields in the order of the file', () => {
+  test('writes strict binary with fields in the order of the file', () => {
     const bytes = encodeStruct(struct('Numbers'), { flag: true, tiny: -1, small: 2, normal: 3, big: 4n, real: 0.5 });
     expect(bytes).toEqual(
       hex(
@@ -36,7 +36,7 @@ describe('encodeStruct()', () => {
     );
   });
 
-  test('takes numbers for i64 where they are whole and exact', () => {
+  test('takes numbers for i64 if they are exact integers', () => {
     const big = (value: unknown): string => encodeStruct(struct('Numbers'), { big: value }).toString('hex', 3, 11);
     expect(big(-1)).toBe('ffffffffffffffff');
     expect(big(-(2 ** 32))).toBe('ffffffff00000000');
@@ -68,7 +68,7 @@ describe('encodeStruct()', () => {
     expect(plain).toEqual(rich);
   });
 
-  test('writes defaults of absent fields, so that every reader sees the same', () => {
+  test('writes the defaults of absent fields, so that every reader sees the same values', () => {
     const bytes = encodeStruct(own('struct S { 1: i32 a = 7 2: optional i32 b = 8 3: i32 c }'), {});
     expect(bytes).toEqual(hex('08 0001 00000007', '08 0002 00000008', '00'));
   });
@@ -79,7 +79,7 @@ describe('encodeStruct()', () => {
     expect(decodeStruct(struct('Leftovers', old), bytes)).toEqual({ id: '123e4567-e89b-12d3-a456-426614174000' });
   });
 
-  test('serves a value whose getter encodes something else meanwhile', () => {
+  test('encodes a value whose getter encodes another value in the meantime', () => {
     const inner = struct('Tree');
     const value = {
       get value() {
@@ -90,7 +90,7 @@ describe('encodeStruct()', () => {
     expect(decodeStruct(inner, encodeStruct(inner, value))).toEqual({ value: 8, children: [{ value: 2 }] });
   });
 
-  test('works on after a refusal', () => {
+  test('works after a refusal', () => {
     expect(() => encodeStruct(struct('Tree'), { value: 1, children: [{ value: 'x' }] })).toThrow();
     expect(encodeStruct(struct('Tree'), { value: 1 })).toEqual(hex('08 0001 00000001 00'));
   });
@@ -161,7 +161,7 @@ describe('encodeStruct()', () => {
     },
   );
 
-  test('refuses values that hold themselves, at the depth limit', () => {
+  test('refuses cyclic values, at the depth limit', () => {
     const tree: Record<string, unknown> = { value: 1 };
     tree['parent'] = tree;
     expect(() => encodeStruct(struct('Tree'), tree)).toThrow(
@@ -169,7 +169,7 @@ describe('encodeStruct()', () => {
     );
   });
 
-  test('refuses what defaults make too long', () => {
+  test('refuses values that defaults make too long', () => {
     const type = own(`struct D { 1: string text = "${'x'.repeat(100_000)}" }\nstruct S { 1: list<D> all }`);
     const all = Array.from({ length: 1000 }, () => ({}));
     expect(() => encodeStruct(type, { all })).toThrow(
@@ -179,7 +179,7 @@ describe('encodeStruct()', () => {
 });
 
 describe('decodeStruct()', () => {
-  test('reads fields in any order and skips what it does not know, of any type', () => {
+  test('reads fields in any order and skips unknown ones of any type', () => {
     const unknown = [
       '0c 0100 0f 0001 0c 00000001 00 00',
       '0d 0101 0b 0f 00000001 00000001 61 03 00000002 0102',
@@ -192,7 +192,7 @@ describe('decodeStruct()', () => {
     expect(decodeStruct(struct('Numbers'), bytes)).toEqual({ normal: 3, flag: true });
   });
 
-  test('applies defaults, each time anew', () => {
+  test('applies a fresh copy of each default', () => {
     const type = own('struct S { 1: list<i32> a = [1], 2: optional string b = "x", 3: i32 c }');
     const one = decodeStruct(type, hex('00'));
     expect(one).toEqual({ a: [1], b: 'x' });
@@ -200,11 +200,11 @@ describe('decodeStruct()', () => {
     expect(decodeStruct(type, hex('00'))).toEqual({ a: [1], b: 'x' });
   });
 
-  test('gives enum numbers that it does not know as they are', () => {
+  test('returns unknown enum numbers as they are', () => {
     expect(decodeStruct(struct('Texts'), hex('08 0003 00000063 00'))).toEqual({ colour: 99 });
   });
 
-  test('gives i64 as number where asked, and refuses to round', () => {
+  test('returns i64 as number on request, and refuses to round', () => {
     const type = struct('Numbers');
     const encoded = (big: bigint): Buffer => encodeStruct(type, { big });
     expect(decodeStruct(type, encoded(-(2n ** 53n - 1n)), { i64: 'number' })).toEqual({ big: Number.MIN_SAFE_INTEGER });
@@ -221,12 +221,12 @@ describe('decodeStruct()', () => {
     expect(decoded['bytes']).toEqual(Buffer.from('ab'));
   });
 
-  test('takes views into larger buffers', () => {
+  test('reads views into larger buffers', () => {
     const bytes = hex('ff ff 08 0004 00000003 00 ff');
     expect(decodeStruct(struct('Numbers'), new Uint8Array(bytes).subarray(2, 10))).toEqual({ normal: 3 });
   });
 
-  test('sets own properties, whatever they are called', () => {
+  test('sets own properties, whatever their names', () => {
     const type = own('struct S { 1: i32 __proto__ 2: i32 constructor 3: map<string, i32> m }');
     const value = JSON.parse('{"__proto__": 1, "constructor": 2, "m": {"__proto__": 3}}') as Record<string, unknown>;
     const decoded = decodeStruct(type, encodeStruct(type, value));
@@ -279,7 +279,7 @@ describe('decodeStruct()', () => {
     expect(() => decodeStruct(struct('Tree'), levels(64, '0063'))).toThrow(/values are nested deeper than 64 levels$/);
   });
 
-  test('refuses few bytes that would become much memory', () => {
+  test('refuses few bytes that would expand to much memory', () => {
     const empty = own('struct E {}\nstruct S { 1: list<E> all }');
     const head = hex('0f 0001 0c 001e8480');
     expect(() => decodeStruct(empty, Buffer.concat([head, Buffer.alloc(2_000_001)]))).toThrow(

@@ -12,7 +12,7 @@ function serviceOf(text: string): Interface {
 const BASE = 'enum E { A = 1, B = 2 } struct P { 1: i32 n } exception X { 1: string why }';
 const one = (line: string, types = BASE): Interface => serviceOf(`${types} service S { ${line} }`);
 
-/** What is said of the changes together, and what became of calls. */
+/** The verdict on the changes together, and the outcomes of calls. */
 function expectTruth(verdicts: readonly Compatibility[], { understood, lost }: Drift): void {
   const says = { understood: verdicts.includes('breaks') ? undefined : true, lost: verdicts.some(isBad) };
   expect({ understood: says.understood && understood > 0, lost: lost > 0 }).toEqual(says);
@@ -73,7 +73,7 @@ describe('changesBetween()', () => {
     [one('i32 a()'), one('i64 a()'), ['a: result i32 became i64: breaks, breaks']],
     [one('void a()'), one('void a() throws (1: X x)'), ['a: exception 1 x was added: sometimes, fine']],
     [one('void a() throws (1: X x)'), one('void a()'), ['a: exception 1 x was removed: fine, sometimes']],
-    // A field that is insisted on: who does not know it differs with the way the struct goes.
+    // A required field. A side that does not know it gets different results depending on the direction of the struct.
     [
       one('void a(1: P p)'),
       one('void a(1: P p)', BASE.replace('1: i32 n', '1: i32 n, 2: required i32 m')),
@@ -109,7 +109,7 @@ describe('changesBetween()', () => {
       one('void a(1: P p)', BASE.replace('1: i32 n', '1: optional i32 n')),
       ['struct P: field 1 n default became optional: fine, fine'],
     ],
-    // A union holds one field, so a field that its reader does not know is all there is.
+    // A union holds one field, so a reader that does not know that field has nothing.
     [
       one('void a(1: U u)', `${BASE} union U { 1: i32 n }`),
       one('void a(1: U u)', `${BASE} union U { 1: i32 n, 2: string t }`),
@@ -125,7 +125,7 @@ describe('changesBetween()', () => {
       one('void a(1: U u)', `${BASE} union U { 1: i32 n, 2: string t }`),
       ['struct U became union: sometimes, json'],
     ],
-    // Values of enums: whoever reads meets what it does not know.
+    // Enum values: a reader meets a number that it does not know.
     [
       one('void a(1: E e)'),
       one('void a(1: E e)', BASE.replace('B = 2', 'B = 2, C = 3')),
@@ -142,10 +142,10 @@ describe('changesBetween()', () => {
       expect(
         found.map(({ where, what, oldCallers, newCallers }) => `${where} ${what}: ${oldCallers}, ${newCallers}`),
       ).toEqual(changes);
-      // Whoever is told that something breaks is told why.
+      // A verdict that something breaks includes the reason.
       for (const { oldCallers, newCallers, why } of found)
         expect(why === '').toBe(oldCallers === 'fine' && newCallers === 'fine');
-      // And it is what happens.
+      // The verdict matches what happens.
       expectTruth(
         found.map(({ oldCallers }) => oldCallers),
         drift(old, now),
@@ -157,7 +157,7 @@ describe('changesBetween()', () => {
     });
   }
 
-  test('finds nothing where only words, order of fields and files differ, and ends on types that refer to themselves', () => {
+  test('finds nothing where only comments, field order and files differ, and terminates on recursive types', () => {
     const tree = 'struct T { 1: i32 n, 2: optional list<T> below } service S { T turn(1: T t) }';
     const same =
       '/** A tree. */ struct T { 2: optional list<T> below, 1: i32 n } service S { /* turns */ T turn(1: T t) }';

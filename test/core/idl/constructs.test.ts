@@ -1,6 +1,6 @@
-// Every construct of the Thrift language, with the official compiler (0.17 or later) as the judge. What both take
-// must mean the same to both, types, ids, defaults and constants compared with the compiler's own JSON. What we
-// refuse says where, what, and what to write.
+// Every construct of the Thrift language, with the official compiler (0.17 or later) as the reference. What both
+// accept must mean the same to both: types, ids, defaults and constants are compared with the compiler's own JSON. A
+// refusal says where, what, and what to write instead.
 import { parseIdl, type Idl } from '../../../core/idl/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
 import { describe, expect, test } from 'vitest';
@@ -32,7 +32,7 @@ function title(text: string | Files): string {
   return Object.values(filesOf(text)).join(' ~ ').replaceAll(/\s+/g, ' ').slice(0, 110);
 }
 
-describe('means to us what it means to the Thrift compiler:', () => {
+describe('means the same to us and to the Thrift compiler:', () => {
   const SHARED = {
     'shared.thrift': `
       enum Level { LOW = 1, HIGH = 5 }
@@ -51,7 +51,7 @@ describe('means to us what it means to the Thrift compiler:', () => {
     'enum E { A, B = 5, C, D = -3, F, G = 0x10, H, I = -0x2, J = +4 }',
     'enum E { A = 1, B = 1 } enum F {} const E X = E.B const list<E> Y = [1, E.A]',
     'enum E { A (x = "y"), B = 2 (z); C } (w = "v")',
-    // Typedefs, also before what they name.
+    // Typedefs, also before the type that they name.
     'typedef S T typedef list<T> L struct S { 1: optional T a 2: L b } typedef L M struct U { 1: M c }',
     'typedef E F enum E { A = 3 } const F X = E.A typedef i64 N const N Y = 5 typedef binary B const B Z = "z"',
     'enum E { A = 3 } typedef E F const F X = F.A',
@@ -67,14 +67,14 @@ describe('means to us what it means to the Thrift compiler:', () => {
     // Strings.
     `const string A = "it's \\"q\\" \\\\ \\n\\t\\r" const string B = 'say "hi" \\'x\\'' const string C = "" const binary D = 'b'`,
     'const string A = "ünïcödé ☃ 😀" const string B = "// no comment # /* */ { 1: }" const string C = "tab\traw"',
-    // Containers, with every separator and none, and either bracket for nothing.
+    // Containers with every separator and with none, and either bracket when empty.
     'const list<i32> A = [1, 2, 3] const list<i32> B = [] const list<i32> C = [1; 2 3,] const set<string> D = ["a" \'b\']',
     'const map<string, i32> A = {"a": 1, "b": 2;} const map<string, i32> B = {} const list<list<i32>> C = [[1], [], [2, 3]]',
     'const map<i32, map<string, list<double>>> A = {1: {"a": [1, 2.5]}, -2: {}} const map<bool, i8> B = {true: 1, 0: 2}',
     'const list<i32> A = {} const set<i32> B = {} const map<i32, i32> C = [] const set<set<i32>> D = [[1], [2, 3]]',
     'const set<i32> A = [1, 2, 1, 0x2] const set<string> B = ["a", \'a\'] const set<list<i32>> C = [[1], [1]]',
     "const map<double, i32> A = {-1.1 : 1, 2.5:-1,} struct S { 1: list<i64> a = [-127, 0xffffffffff, +3] } const S B = {'a' : []}",
-    // Structs as values: what is left out has its default.
+    // Structs as values; omitted fields have their default.
     'struct P { 1: i32 a = 3, 2: string b, 3: required bool c } const P A = {"a": 1, "b": "x", "c": 1} const list<P> B = [{"c": true}]',
     'struct B { 1: i32 x = 1, 2: optional string s } struct A { 1: list<B> a = [{"x": 4}, {}], 2: map<string, B> b = {"k": {}}, 3: B c = {} }',
     'union U { 1: i32 a 2: string b } const U A = {"b": "x"} struct S { 1: U u = {"a": 1} }',
@@ -119,7 +119,7 @@ describe('means to us what it means to the Thrift compiler:', () => {
       'deep/y.thrift': 'struct T {}',
     },
     { 'main.thrift': "include 'a.b.thrift' struct A { 1: a.b.S s }", 'a.b.thrift': 'struct S {}' },
-    // What says nothing to us, and annotations in every place.
+    // Declarations that we ignore, and annotations in every place.
     'namespace * a.b namespace java a.b namespace cpp a (x = "y") namespace py.twisted a namespace xsd a (uri = "http://x") struct A {}',
     'cpp_include "vector" struct A {}',
     'struct A { 1: i32 a (x = "y", z) 2: list<i32 (x = "y")> (z = "w") b } (w = "v"; u.t = "t") typedef string (x = "y") B typedef i32 C (x = "y")',
@@ -139,9 +139,9 @@ describe('means to us what it means to the Thrift compiler:', () => {
   });
 });
 
-describe('means to us what a plainer text means to the Thrift compiler, which refuses it in this or that version:', () => {
+describe('means to us what a plainer text means to the Thrift compiler, some version of which refuses it:', () => {
   test.each([
-    // Words of earlier days, and of later ones.
+    // Words of earlier and of later versions.
     ['struct A { 1: slist a }', 'struct A { 1: string a }'],
     ['cpp_namespace a php_namespace A java_package a xsd_namespace "x" struct A {}', 'struct A {}'],
     ['struct A { 1: list cpp_type "v" <i32> a }', 'struct A { 1: list<i32> a }'],
@@ -149,7 +149,7 @@ describe('means to us what a plainer text means to the Thrift compiler, which re
       'struct A { 1: i32 a }, struct B {}; enum E { F }, const i32 C = 1; service S {};',
       'struct A { 1: i32 a } struct B {} enum E { F } const i32 C = 1 service S {}',
     ],
-    // Order means nothing here.
+    // Order is irrelevant here.
     ['struct A {} namespace java x', 'struct A {}'],
     ['const i32 B = A const i32 A = 5', 'const i32 A = 5 const i32 B = A'],
     [
@@ -181,7 +181,7 @@ describe('means to us what a plainer text means to the Thrift compiler, which re
     ),
   )('a field that is called %s', (word) => {
     const text = `struct A { 1: i32 NAME, 2: required map<i32, B> b } struct B { 1: list<i32> NAME 2: optional A a } service S { A m(1: B NAME) }`;
-    // Where the field stands alone, and where a value or another field comes at once.
+    // Where the field stands alone, and where a value or another field follows immediately.
     const meaning = JSON.stringify(meaningOf(parse(text.replaceAll('NAME', word))));
     expect(meaning).toBe(JSON.stringify(judge({ 'main.thrift': text }).meaning).replaceAll('NAME', word));
     expect(parse(`struct A { 1: i64 ${word} = 3 }`).structs.get('A')?.fields[0]).toMatchObject({
@@ -190,7 +190,7 @@ describe('means to us what a plainer text means to the Thrift compiler, which re
     });
   });
 
-  test('uuid, which not every compiler knows, and its values', () => {
+  test('uuid, which not every compiler version knows, and its values', () => {
     const idl = parse('struct A { 1: uuid a = "{123E4567-e89b-12d3-a456-426614174000}", 2: list<uuid> b }');
     expect(meaningOf(idl).structs['A']?.fields).toEqual([
       ['1 default uuid a', '123e4567-e89b-12d3-a456-426614174000'],
@@ -199,13 +199,13 @@ describe('means to us what a plainer text means to the Thrift compiler, which re
   });
 });
 
-describe('is refused by us as by the Thrift compiler:', () => {
+describe('is refused by us and by the Thrift compiler:', () => {
   test.each<readonly [string | Files, string]>([
     ['enum E { A, A }', '1:13: duplicate name "A" in enum E, rename one'],
     ['enum E { A = 2147483647, B }', '1:26: B = 2147483648 does not fit into 32 bits, as enum values must'],
     ['enum E { A = 4294967296 }', '1:10: A = 4294967296 does not fit into 32 bits, as enum values must'],
     ['enum E { A,, B }', '1:12: expected the name of a value, or "}", got ","'],
-    ['typedef A B typedef B A', '1:11: typedef "B" leads back to itself, make it a type that is defined'],
+    ['typedef A B typedef B A', '1:11: typedef "B" refers to itself, give it a type that is defined'],
     [
       'const i64 A = 9223372036854775808',
       '1:15: expected i64, got 9223372036854775808, which does not fit into 64 bits',
@@ -232,7 +232,7 @@ describe('is refused by us as by the Thrift compiler:', () => {
     ['enum E { A = 1 } const E X = E.C', '1:30: enum E has no value "C"; known: A'],
     ['enum E { A = 1 } const string X = E.A', '1:35: expected string, got 1'],
     ['enum E { A = 1 } enum F { B = 1 } const E X = F.B', '1:47: expected E, got a value of enum F'],
-    ['const i32 A = A', '1:11: constant "A" is defined by itself, give it a value'],
+    ['const i32 A = A', '1:11: constant "A" refers to itself, give it a value'],
     ['const string A = "a" const i32 B = A', '1:36: expected i32, got string (constant "A")'],
     ['struct S { 1: Thing a } struct Think {}', '1:15: unknown type "Thing", did you mean "Think"?'],
     ['struct S { 1: x.Y a }', '1:15: unknown type "x.Y": no included file is named "x"; add include "x.thrift"'],
@@ -243,11 +243,11 @@ describe('is refused by us as by the Thrift compiler:', () => {
     ['struct S { a: i32 }', '1:13: expected the name of the field, got ":"'],
     [
       'struct S { 1: i32 true }',
-      '1:19: expected the name of the field, got "true", which is a word of the IDL itself; choose another name',
+      '1:19: expected the name of the field, got "true", which is a keyword of the IDL; choose another name',
     ],
-    ['struct list {}', '1:8: expected a name, got "list", which is a word of the IDL itself; choose another name'],
+    ['struct list {}', '1:8: expected a name, got "list", which is a keyword of the IDL; choose another name'],
     ['struct Ä {}', '1:8: "Ä" has no meaning in Thrift IDL, remove it or put it into quotes'],
-    ['struct A { 1: i32 a.b }', '1:19: "a.b" has a dot, which the name of a field cannot have'],
+    ['struct A { 1: i32 a.b }', '1:19: "a.b" has a dot, which is not allowed in the name of a field'],
     ['struct S {} service S {}', '1:21: duplicate service "S", rename one'],
     ['service S {} struct S {}', '1:21: duplicate type "S", rename one'],
     ['struct S {} typedef i32 S', '1:25: duplicate type "S", rename one'],
@@ -270,10 +270,10 @@ describe('is refused by us as by the Thrift compiler:', () => {
     ['/* never', '1:1: this comment never ends, close it with */'],
     ['struct A {', '1:11: expected a type, got the end of the file'],
     ['senum A { "a", "b" }', '1:1: senum is not supported, use an enum, or a string'],
-    // Of fbthrift, which is another language.
+    // From fbthrift, which is another language.
     [
       '@Doc{text = "x"} struct A {}',
-      '1:1: annotations with @ are of fbthrift, Thrift has others: take it out, or write (name = "value") behind what it is about',
+      '1:1: annotations with @ belong to fbthrift, not to Apache Thrift: remove it, or write (name = "value") after the definition',
     ],
     ['struct A { 1: float a }', '1:15: unknown type "float": Thrift has no numbers of that size, use double'],
     ['service S { stream<i32> a() }', '1:19: "stream" takes no types in <>, only list, set and map do'],
@@ -300,8 +300,8 @@ describe('is refused by us as by the Thrift compiler:', () => {
   });
 });
 
-// Taken by the compiler, with a meaning that differs from language to language, or from what was written.
-describe('is refused by us though the Thrift compiler takes it:', () => {
+// Accepted by the compiler, with a meaning that differs between languages or from the text.
+describe('is refused by us, but accepted by the Thrift compiler:', () => {
   test.each<readonly [string | Files, string]>([
     ['const bool A = 2', '1:16: expected bool, got 2'],
     ['const i8 A = 200', '1:14: expected i8, got 200, which does not fit into 8 bits'],
@@ -316,17 +316,17 @@ describe('is refused by us though the Thrift compiler takes it:', () => {
     ['struct P { 1: required i32 a } const P A = {}', '1:44: required field "a" of P is missing'],
     [
       'union U { 1: i32 a 2: i32 b } const U A = {"a": 1, "b": 2}',
-      '1:43: a value of union U has exactly one field, here are 2',
+      '1:43: a value of union U must have exactly one field, got 2',
     ],
-    ['union U { 1: i32 a 2: i32 b } const U A = {}', '1:43: a value of union U has exactly one field, here are 0'],
+    ['union U { 1: i32 a 2: i32 b } const U A = {}', '1:43: a value of union U must have exactly one field, got 0'],
     ['enum E { A = true }', '1:14: expected a whole number after "=", got "true"'],
     [
       'struct S { -5: i32 a }',
-      '1:12: field id -5 is not positive, and the Thrift compiler would make it -1; use 1 to 32766, or leave it out',
+      '1:12: field id -5 is not positive, and the Thrift compiler would make it -1; use 1 to 32766, or omit it',
     ],
     [
       'struct S { 0: i32 a }',
-      '1:12: field id 0 is not positive, and the Thrift compiler would make it -1; use 1 to 32766, or leave it out',
+      '1:12: field id 0 is not positive, and the Thrift compiler would make it -1; use 1 to 32766, or omit it',
     ],
     ['struct S { 32767: i32 a }', '1:12: field id 32767 is reserved, the mesh sends its context there; use another'],
     ['struct S { 32768: i32 a }', '1:12: field id 32768 does not fit into 16 bits, use 1 to 32766'],
@@ -336,7 +336,7 @@ describe('is refused by us though the Thrift compiler takes it:', () => {
     ],
     [
       'exception X {} service S { void a() throws (1: X success) }',
-      '1:50: an exception of a method cannot be named "success", the result itself is; rename it',
+      '1:50: an exception of a method cannot be named "success", which is the name of the result; rename it',
     ],
     ['include "gone.thrift"', '1:9: included file "gone.thrift" not found, looked for "gone.thrift"'],
     [

@@ -1,4 +1,4 @@
-// Properties of every text that the Thrift compiler takes: it means to us what it means to the compiler, and so does
+// Properties of every text that the Thrift compiler accepts: it means the same to us as to the compiler, and so does
 // the canonical text that we write of it.
 
 import * as fc from 'fast-check';
@@ -12,7 +12,7 @@ function parse(text: string): Idl {
 }
 
 describe('any definitions', () => {
-  test('mean to us what they mean to the Thrift compiler, and so does their canonical text', () => {
+  test('mean the same to us as to the Thrift compiler, and so does their canonical text', () => {
     fc.assert(
       fc.property(anyDefinitions, (text) => {
         const idl = parse(text);
@@ -26,7 +26,7 @@ describe('any definitions', () => {
         const judged = judge({ 'main.thrift': canonical });
         expect(judged.verdict === 'refuses' ? judged.says : 'takes').toBe('takes');
         expect(meaningOf(again)).toEqual(judged.meaning);
-        // What the text has of types, the canonical one has too: only names for the same thing are gone.
+        // The canonical text has the same types; only aliases are gone.
         for (const [name, struct] of again.structs) {
           expect(meaningOf(again).structs[name]?.fields).toHaveLength(idl.structs.get(name)?.fields.length ?? -1);
           expect(struct.kind).toBe(idl.structs.get(name)?.kind);

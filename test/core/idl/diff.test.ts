@@ -1,4 +1,4 @@
-// How two interfaces differ, in words.
+// Descriptions of the differences between two interfaces.
 import { describeDifference, parseIdl } from '../../../core/idl/mod.ts';
 import type { Interface } from '../../../core/thrift/mod.ts';
 import { describe, expect, test } from 'vitest';
@@ -19,7 +19,7 @@ const BASE = `
   }`;
 
 describe('describeDifference()', () => {
-  test('says nothing of equal interfaces', () => {
+  test('returns nothing for equal interfaces', () => {
     expect(describeDifference(service(BASE), service(`// other text\n${BASE}`))).toBe('');
   });
 
@@ -51,7 +51,7 @@ describe('describeDifference()', () => {
     expect(text.split('\n')).toContain(line);
   });
 
-  test('gives each difference once, and counts those beyond thirty', () => {
+  test('lists each difference once, and counts those beyond thirty', () => {
     const wide = (type: string): Interface =>
       service(
         `struct T { ${Array.from({ length: 40 }, (_, i) => `${i + 1}: ${type} f${i}`).join(' ')} }\nservice S { T a(1: T t) T b(1: T t) }`,

@@ -1,4 +1,4 @@
-// The JSON mapping: every row of the table, both ways, and what is refused with which words.
+// The JSON mapping: every row of the table in both directions, and the messages of refusals.
 import { decodeParams, encodeResult } from '../../../core/idl/json.ts';
 import {
   decodeResult,
@@ -31,7 +31,7 @@ function refusal(run: () => unknown): KatamariError {
 }
 
 describe('encodeParams()', () => {
-  test('takes params by name, by position, and none', () => {
+  test('takes params by name, by position, and no params', () => {
     const add = method('add');
     expect(decodeStruct(add.args, encodeParams(add, { a: 2, b: 40 }))).toEqual({ a: 2, b: 40 });
     expect(encodeParams(add, [2, 40])).toEqual(encodeParams(add, { a: 2, b: 40 }));
@@ -41,7 +41,7 @@ describe('encodeParams()', () => {
     expect(encodeParams(method('ping'), null)).toEqual(Buffer.of(0));
   });
 
-  test('goes by the order of the file, not of the ids, for params by position', () => {
+  test('uses the order of the file, not of the ids, for params by position', () => {
     const reverse = method('reverse');
     expect(decodeStruct(reverse.args, encodeParams(reverse, ['YWI=', true]))).toEqual({
       bytes: Buffer.from('ab'),
@@ -49,7 +49,7 @@ describe('encodeParams()', () => {
     });
   });
 
-  test('applies defaults and leaves absent optional arguments out', () => {
+  test('applies defaults and omits absent optional arguments', () => {
     const { args } = method('sum');
     expect(decodeStruct(args, encodeParams(method('sum'), {}))).toEqual({ numbers: [1n, 2n] });
     expect(decodeStruct(args, encodeParams(method('sum'), { more: null }))).toEqual({ numbers: [1n, 2n] });
@@ -298,7 +298,7 @@ describe('encodeParams()', () => {
 });
 
 describe('decodeResult()', () => {
-  test('gives values, null for void, and declared exceptions by their plain name', () => {
+  test('returns values, null for void, and declared exceptions by their plain name', () => {
     expect(decodeResult(method('add'), encodeStruct(method('add').result, { success: 42 }))).toEqual({
       ok: true,
       value: 42,
@@ -312,7 +312,7 @@ describe('decodeResult()', () => {
     });
   });
 
-  test('gives every type as the table says', () => {
+  test('returns every type as the table says', () => {
     const item = method('containers');
     const value = {
       numbers: [1],
@@ -364,7 +364,7 @@ describe('decodeResult()', () => {
     });
   });
 
-  test('leaves absent optional fields out and fills defaults in', () => {
+  test('omits absent optional fields and fills in defaults', () => {
     const items = method('items');
     expect(decodeResult(items, encodeStruct(items.result, { success: [{ name: 'a' }] }))).toEqual({
       ok: true,
@@ -383,11 +383,11 @@ describe('decodeResult()', () => {
   });
 
   test.each([
-    ['00', 'The answer of add breaks its own interface: result: expected i32 or an exception, got neither'],
-    ['0b00000000000000', 'The answer of add breaks its own interface: result.success: expected i32, got string'],
+    ['00', 'The reply of add does not match its own interface: result: expected i32 or an exception, got neither'],
+    ['0b00000000000000', 'The reply of add does not match its own interface: result.success: expected i32, got string'],
     [
       '0800000000',
-      'The answer of add breaks its own interface: result.success: the bytes end in the middle: 4 more were expected, 2 are left',
+      'The reply of add does not match its own interface: result.success: the bytes end in the middle: 4 more were expected, 2 are left',
     ],
   ])('blames the chassis for the answer %s', (bytes, message) => {
     const error = refusal(() => decodeResult(method('add'), Buffer.from(bytes, 'hex')));
@@ -407,7 +407,7 @@ describe('encodeResult()', () => {
     });
   });
 
-  test('refuses what the method does not return or throw', () => {
+  test('refuses results and exceptions that the method does not declare', () => {
     expect(refusal(() => encodeResult(method('ping'), { ok: true, value: 1 })).message).toBe(
       'result: ping returns nothing, got 1',
     );

@@ -1,9 +1,7 @@
-// Mistakes in IDL text: each gives one message with its place, what was found and what to do. And text made to do
-// harm is refused
+// Mistakes in IDL text: each gives one message with its position, what was found and what to do. Hostile text is
+// refused in bounded time and memory.
 import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
-
-// in bounded time and memory.
 
 import { describe, expect, test } from 'vitest';
 
@@ -63,11 +61,11 @@ describe('parseIdl() refuses', () => {
     ['struct B { 1: i32 width }\nconst B A = {"witdh": 1}', '2:14: B has no field "witdh", did you mean "width"?'],
     [
       'union U {1: i32 a 2: i32 b}\nconst U X = {"a":1,"b":2}',
-      '2:13: a value of union U has exactly one field, here are 2',
+      '2:13: a value of union U must have exactly one field, got 2',
     ],
-    ['struct A { 1: A a = {} }', '1:17: the default of A.a holds A again without end, leave it out'],
-    ['const i32 A = B\nconst i32 B = A', '1:11: constant "A" is defined by itself, give it a value'],
-    ['typedef A B\ntypedef B A', '1:11: typedef "B" leads back to itself, make it a type that is defined'],
+    ['struct A { 1: A a = {} }', '1:17: the default of A.a contains A itself without end, remove it'],
+    ['const i32 A = B\nconst i32 B = A', '1:11: constant "A" refers to itself, give it a value'],
+    ['typedef A B\ntypedef B A', '1:11: typedef "B" refers to itself, give it a type that is defined'],
     ['struct A {\n  32767: i32 a\n}', '2:3: field id 32767 is reserved, the mesh sends its context there; use another'],
     [
       'service S { void f(32767: i32 a) }',
@@ -76,11 +74,11 @@ describe('parseIdl() refuses', () => {
     ['struct A {\n  40000: i32 a\n}', '2:3: field id 40000 does not fit into 16 bits, use 1 to 32766'],
     [
       'struct A {\n  0: i32 a\n}',
-      '2:3: field id 0 is not positive, and the Thrift compiler would make it -1; use 1 to 32766, or leave it out',
+      '2:3: field id 0 is not positive, and the Thrift compiler would make it -1; use 1 to 32766, or omit it',
     ],
     [
       'struct A {\n  -5: i32 a\n}',
-      '2:3: field id -5 is not positive, and the Thrift compiler would make it -1; use 1 to 32766, or leave it out',
+      '2:3: field id -5 is not positive, and the Thrift compiler would make it -1; use 1 to 32766, or omit it',
     ],
     ['senum A { "a" }', '1:1: senum is not supported, use an enum, or a string'],
     ['enum E { A = 4294967296 }', '1:10: A = 4294967296 does not fit into 32 bits, as enum values must'],
@@ -109,14 +107,14 @@ describe('parseIdl() refuses', () => {
     ],
     [
       'exception A {}\nservice S { void f() throws (1: A success) }',
-      '2:35: an exception of a method cannot be named "success", the result itself is; rename it',
+      '2:35: an exception of a method cannot be named "success", which is the name of the result; rename it',
     ],
     ['struct A { 1: i32 a\nstruct B { 1: i32 b }', '2:1: expected "}", got "struct"'],
     ['struct A { 1: i32 a', '1:20: expected "}", got the end of the file'],
     ['service A { void f(', '1:20: expected a type, got the end of the file'],
     [
       'enum E { list }',
-      '1:10: expected the name of a value, or "}", got "list", which is a word of the IDL itself; choose another name',
+      '1:10: expected the name of a value, or "}", got "list", which is a keyword of the IDL; choose another name',
     ],
     ['struct A { 1: void a }', '1:15: expected a type, got "void"'],
     ['struct A { 1: 5 a }', '1:15: expected a type, got "5"'],
@@ -131,7 +129,7 @@ describe('parseIdl() refuses', () => {
     ['struct A { 1: i32 a = }', '1:23: expected a value after "=", got "}"'],
     ['const list<i32> A = [1, struct]', '1:25: expected a value, got "struct"'],
     ['struct A-B {}', '1:8: "A-B" is not a name, use letters, digits and underscores only'],
-    ['struct A.B {}', '1:8: "A.B" has a dot, which names of a file\'s own things cannot have'],
+    ['struct A.B {}', '1:8: "A.B" has a dot, which is not allowed in the name of a definition'],
     ['struct A {} (a = 1)', '1:18: expected the value of the annotation in quotes, got "1"'],
     ['namespace "x"', '1:11: expected a language or * after "namespace", got "x"'],
     ['include "gone.thrift"', '1:9: included file "gone.thrift" not found, looked for "gone.thrift"'],
@@ -197,22 +195,22 @@ describe('parseIdl() bounds', () => {
     [
       'typedefs that double',
       `typedef i32 T0\n${many(60, (i) => `typedef map<T${i}, T${i}> T${i + 1}`)}`,
-      'this type is made of more than 256 containers, put parts of it into structs',
+      'this type has more than 256 parts (containers and their elements), put parts of it into structs',
     ],
     [
       'typedefs in a row',
       `${many(5000, (i) => `typedef T${i + 1} T${i}`)}\ntypedef i32 T5000`,
-      'more than 500 typedefs lead to one another in a row',
+      'a chain of more than 500 typedefs that refer to each other',
     ],
     [
       'constants in a row',
       `${many(5000, (i) => `const i32 C${i} = C${i + 1}`)}\nconst i32 C5000 = 1`,
-      'more than 200 constants defined by one another',
+      'a chain of more than 200 constants that refer to each other',
     ],
     [
       'defaults that double',
       `struct S0 { 1: list<i32> a = [1] }\n${many(60, (i) => `struct S${i + 1} { 1: S${i} a = {}, 2: S${i} b = {} }`)}`,
-      'this value is made of more than 10000 values',
+      'this value contains more than 10000 values',
     ],
     [
       'methods inherited over and over',
@@ -222,7 +220,7 @@ describe('parseIdl() bounds', () => {
     [
       'services that extend one another',
       `${many(100, (i) => `service A${i} extends A${i + 1} {}`)}\nservice A100 {}`,
-      'more than 64 services extend one another in a row',
+      'a chain of more than 64 services that extend each other',
     ],
   ])('%s', (_what, text, message) => {
     const error = refusal({ 'main.thrift': text });
@@ -247,7 +245,7 @@ describe('parseIdl() bounds', () => {
   test('the text of an interface', () => {
     const text = `const string A = "${'x'.repeat(500_000)}"\nstruct S { ${many(100, (i) => `${i + 1}: string s${i} = A`)} }\nservice X { S f() }`;
     expect(refusal({ 'main.thrift': text }).message).toBe(
-      'The interface written out has more than 4194304 characters, which is the limit: shorten its defaults',
+      'The canonical text of the interface has more than 4194304 characters, which is the limit: shorten its defaults',
     );
   });
 

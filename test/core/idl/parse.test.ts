@@ -1,4 +1,4 @@
-// What IDL text means: every construct of the fixtures, resolved.
+// The parsed form of IDL text: every construct of the fixtures, resolved.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -44,13 +44,13 @@ describe('readIdlFile()', () => {
     expect(Object.keys(source.files).sort()).toEqual(['common/base.thrift', 'everything.thrift']);
   });
 
-  test('takes a path, a file URL and the text of one', () => {
+  test('takes a path, a file URL, or a file URL as text', () => {
     const path = EVERYTHING.pathname;
     expect(readIdlFile(path)).toEqual(readIdlFile(EVERYTHING));
     expect(readIdlFile(String(EVERYTHING))).toEqual(readIdlFile(EVERYTHING));
   });
 
-  test('follows relative paths up and down, also between included files', () => {
+  test('resolves relative paths up and down, also between included files', () => {
     const folder = mkdtempSync(join(tmpdir(), 'katamari-idl-'));
     mkdirSync(join(folder, 'a'));
     mkdirSync(join(folder, 'b'));
@@ -70,24 +70,24 @@ describe('parseIdl()', () => {
     expect(everything.services.get('base.Base')?.service).toBe('Base');
   });
 
-  test('gives a service its parent’s methods first, and says who declares them', () => {
+  test('lists a service’s inherited methods first, and says which service declares them', () => {
     const names = [...(everything.services.get('Everything')?.methods.keys() ?? [])];
     expect(names.slice(0, 4)).toEqual(['ping', 'heaviest', 'echo', 'sum']);
     expect(method(everything, 'Everything', 'ping').declaredBy).toBe('base.Base');
     expect(method(everything, 'Everything', 'sum').declaredBy).toBe('Everything');
   });
 
-  test('follows typedefs of typedefs, also across files', () => {
+  test('resolves typedefs of typedefs, also across files', () => {
     expect(fieldsOf(everything, 'All').slice(-2)).toEqual(['9 default i64 at', '10 default i64 moment']);
     expect(fieldsOf(everything, 'Containers')[12]).toBe('13 default list<map<string, i32>> tables');
   });
 
-  test('keeps types of one name in two files apart', () => {
+  test('distinguishes types of one name in two files', () => {
     expect(fieldsOf(everything, 'All')[3]).toBe('4 default Item item');
     expect(fieldsOf(everything, 'All')[5]).toBe('6 default base.Item other');
   });
 
-  test('tells two included files of one name apart by their folder', () => {
+  test('distinguishes two included files of one name by their folder', () => {
     const idl = parse('include "a/x.thrift"\ninclude "b.thrift"\nstruct S { 1: x.T one 2: b.U two }', {
       'a/x.thrift': 'struct T { 1: i32 a }',
       'b.thrift': 'include "b/x.thrift"\ntypedef x.T U',
@@ -97,7 +97,7 @@ describe('parseIdl()', () => {
     expect([...idl.structs.keys()].sort()).toEqual(['S', 'b_x.T', 'x.T']);
   });
 
-  test('makes recursive types real cycles', () => {
+  test('makes recursive types cyclic objects', () => {
     const tree = everything.structs.get('Tree');
     const children = tree?.fields[1]?.type;
     expect(children?.kind === 'list' && children.element.kind === 'struct' && children.element.struct === tree).toBe(
@@ -115,7 +115,7 @@ describe('parseIdl()', () => {
     ]);
   });
 
-  test('gives fields without an id -1, -2 and so on, as the Apache compiler does', () => {
+  test('gives fields without an id the ids -1, -2 and so on, as the Apache compiler does', () => {
     expect(fieldsOf(everything, 'Old')).toEqual([
       '-1 default string first',
       '-2 default i32 second',
@@ -126,7 +126,7 @@ describe('parseIdl()', () => {
     expect(fieldsOf(old, 'Leftovers').at(-1)).toBe('-1 default i32 negative');
   });
 
-  test('puts the result, then the exceptions into the result struct', () => {
+  test('puts the result first and the exceptions after it into the result struct', () => {
     const { result, returns } = method(everything, 'Everything', 'echo');
     expect(show(returns)).toBe('All');
     expect(result.fields.map((field) => `${field.id} ${field.name} ${show(field.type)}`)).toEqual([
@@ -137,7 +137,7 @@ describe('parseIdl()', () => {
     expect(method(everything, 'Everything', 'nothing').result.fields).toEqual([]);
   });
 
-  test('numbers enum values, written ones, hex ones and those that follow', () => {
+  test('numbers enum values: explicit, hexadecimal and consecutive', () => {
     expect([...(everything.enums.get('Colour')?.byName ?? [])]).toEqual([
       ['RED', 0],
       ['GREEN', 5],
@@ -197,7 +197,7 @@ describe('parseIdl()', () => {
     );
   });
 
-  test('gives defaults as handlers see them, those of nested structs filled in', () => {
+  test('gives defaults as handlers see them, with those of nested structs filled in', () => {
     const idl = parse(`
       struct Inner { 1: i32 a = 1, 2: string b = "b", 3: optional i64 c }
       struct Outer { 1: Inner inner = {"b": "other"} }
@@ -221,7 +221,7 @@ describe('parseIdl()', () => {
     expect(method(everything, 'Everything', 'add').args.fields[1]?.defaultValue).toBe(-128);
   });
 
-  test('reads the annotations that the mesh obeys, and keeps the others', () => {
+  test('reads the annotations that the mesh uses, and keeps the others', () => {
     const echo = method(everything, 'Everything', 'echo');
     expect([echo.isReadonly, echo.isIdempotent, echo.cacheMs, echo.timeoutMs]).toEqual([true, true, 30_000, 0]);
     const choose = method(everything, 'Everything', 'choose');
@@ -242,7 +242,7 @@ describe('parseIdl()', () => {
     expect(method(idl, 'S', 'f').timeoutMs).toBe(ms);
   });
 
-  test('gives doc comments to what follows them', () => {
+  test('attaches doc comments to the declaration that follows', () => {
     expect(everything.structs.get('Tree')?.doc).toBe('A tree: a type that holds itself.');
     expect(everything.services.get('Everything')?.doc).toBe('The service.');
     expect(method(everything, 'Everything', 'echo').doc).toBe('Gives back what it gets.');
@@ -252,7 +252,7 @@ describe('parseIdl()', () => {
     expect(idl.structs.get('S')?.fields.map((field) => field.doc)).toEqual(['Two\n  lines.', '']);
   });
 
-  test('reads what is left of old Thrift', () => {
+  test('reads constructs of old Thrift versions', () => {
     expect(method(old, 'Old', 'forget').oneway).toBe(true);
     expect(fieldsOf(old, 'Leftovers')).toEqual([
       '1 default string words',
@@ -281,12 +281,12 @@ describe('parseIdl()', () => {
     expect(method(idl, 'S', 'f').args.fields).toHaveLength(3);
   });
 
-  test('takes an own type that is called uuid, where there is one', () => {
+  test('takes a user type named uuid, where there is one', () => {
     expect(fieldsOf(parse('typedef string uuid\nstruct A { 1: uuid a }'), 'A')).toEqual(['1 default string a']);
     expect(fieldsOf(parse('struct A { 1: uuid a }'), 'A')).toEqual(['1 default uuid a']);
   });
 
-  test('takes fields and methods named as what every JavaScript object has', () => {
+  test('takes fields and methods named like properties that every JavaScript object has', () => {
     const idl = parse(
       'struct A { 1: i32 constructor 2: i32 __proto__ 3: i32 toString }\nservice S { void hasOwnProperty() }',
     );

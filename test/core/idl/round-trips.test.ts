@@ -1,5 +1,5 @@
-// Properties of every interface and value: what is encoded is decoded to the same, in binary and in JSON, and the
-// bytes are those of the stock Thrift library.
+// Properties of every interface and value: encoding and decoding are inverse, in binary and in JSON, and the bytes
+// equal those of the stock Thrift library.
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -30,7 +30,7 @@ const anyCall = anyIdl.chain((text) => {
 });
 
 describe('encoding and decoding of any interface', () => {
-  test('encodeStruct() and decodeStruct() are each other’s inverse', () => {
+  test('encodeStruct() and decodeStruct() are inverse', () => {
     fc.assert(
       fc.property(anyCall, ({ method, args }) => {
         const bytes = encodeStruct(method.args, args);
@@ -42,7 +42,7 @@ describe('encoding and decoding of any interface', () => {
     );
   });
 
-  test('the bytes are those that the stock library writes', () => {
+  test('the bytes equal those of the stock library', () => {
     fc.assert(
       fc.property(anyCall, ({ method, args }) => {
         expect(encodeStruct(method.args, args).toString('hex')).toBe(
@@ -53,7 +53,7 @@ describe('encoding and decoding of any interface', () => {
     );
   });
 
-  test('params survive the way to JSON text and back', () => {
+  test('params survive a round trip through JSON text', () => {
     fc.assert(
       fc.property(anyCall, ({ method, args }) => {
         const bytes = encodeStruct(method.args, args);
@@ -71,7 +71,7 @@ describe('encoding and decoding of any interface', () => {
     );
   });
 
-  test('results and declared exceptions survive the way to JSON text and back', () => {
+  test('results and declared exceptions survive a round trip through JSON text', () => {
     fc.assert(
       fc.property(anyCall, fc.string({ unit: 'grapheme' }), ({ method, returned }, why) => {
         const bytes = encodeStruct(method.result, { success: returned });
@@ -97,7 +97,7 @@ describe('encoding and decoding of any interface', () => {
     );
   });
 
-  test('any change of any byte is decoded, refused with bad_request or too_large, and nothing else', () => {
+  test('a change of any byte is decoded or refused with bad_request or too_large, and nothing else', () => {
     fc.assert(
       fc.property(
         anyCall,
@@ -122,7 +122,7 @@ describe('encoding and decoding of any interface', () => {
     );
   });
 
-  test('an object that cannot be made text is refused as any other', () => {
+  test('an object that cannot be converted to text is refused like any other', () => {
     for (const type of [
       'bool',
       'i8',

@@ -1,4 +1,4 @@
-// JSON Schemas of types say what encodeParams() takes, checked by a validator that knows nothing of us.
+// JSON Schemas of types describe the values that encodeParams() accepts, as an independent validator confirms.
 
 import { Ajv } from 'ajv';
 import * as fc from 'fast-check';
@@ -24,7 +24,7 @@ function method(idl: Idl, service: string, name: string): Method {
   return found;
 }
 
-/** Whether the schemas of a method's parameters take these params by name. */
+/** Whether the schemas of a method's parameters accept these params by name. */
 function validator(subject: Method): (params: unknown) => boolean {
   const components: Record<string, object> = {};
   const params = paramsOf(subject, components);
@@ -50,7 +50,7 @@ function accepts(subject: Method, params: unknown): boolean {
 }
 
 describe('schemaOf()', () => {
-  test('puts structs and enums into the components, recursive ones too', () => {
+  test('puts structs and enums into the components, including recursive ones', () => {
     const components: Record<string, object> = {};
     const tree = everything.structs.get('Tree');
     if (tree === undefined) throw new Error('no Tree');
@@ -68,7 +68,7 @@ describe('schemaOf()', () => {
     });
   });
 
-  test('gives types of one name from two interfaces a name each', () => {
+  test('gives types of one name from two interfaces distinct names', () => {
     const components: Record<string, object> = {};
     const other = parseIdl({ main: 'o.thrift', files: { 'o.thrift': 'struct Tree { 1: bool leaf }' } });
     for (const idl of [everything, other, everything]) {
@@ -78,7 +78,7 @@ describe('schemaOf()', () => {
     expect(Object.keys(components)).toEqual(['Tree', 'Tree_2']);
   });
 
-  test('says which params must be given, and the defaults of the others', () => {
+  test('lists the required params and the defaults of the others', () => {
     expect(paramsOf(method(everything, 'Everything', 'add'), {})).toEqual([
       { name: 'a', required: true, schema: { type: 'integer', minimum: -2147483648, maximum: 2147483647 } },
       {
@@ -89,7 +89,7 @@ describe('schemaOf()', () => {
     ]);
   });
 
-  test('takes what encodeParams() takes and refuses what it refuses', () => {
+  test('accepts and refuses the same values as encodeParams()', () => {
     const examples: readonly (readonly [string, unknown])[] = [
       ['numbers', { flag: true, tiny: 1, small: 2, normal: 3, big: '4', real: 'NaN' }],
       ['numbers', { flag: 1 }],
@@ -134,8 +134,8 @@ describe('schemaOf()', () => {
     }
   });
 
-  test('takes the JSON of any value of any interface', () => {
-    // The validator leaves properties named __proto__ out, and trips over objects with a toString of their own.
+  test('accepts the JSON of any value of any interface', () => {
+    // The validator omits properties named __proto__, and fails on objects with their own toString.
     const anyCall = anyIdl.chain((random) => {
       const text = random.replaceAll(/__proto__|constructor|toString|hasOwnProperty/g, 'my_$&');
       const subject = method(parseIdl({ main: 'any.thrift', files: { 'any.thrift': text } }), 'Any', 'm');

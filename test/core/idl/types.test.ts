@@ -1,5 +1,4 @@
-// The TypeScript types of an interface: what they say, and that the compiler takes them and what is written against
-// them.
+// The TypeScript types of an interface: their text, and that the compiler accepts them and code that uses them.
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -16,8 +15,7 @@ let folder: string;
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'katamari-types-'));
-  // As in a project of somebody's: the types of Node, and a package `katamari` with the two types that are imported
-  // from it.
+  // As in a user's project: the types of Node, and a package `katamari` with the two types that are imported from it.
   mkdirSync(join(folder, 'node_modules', 'katamari'), { recursive: true });
   symlinkSync(join(REPOSITORY, 'node_modules', '@types'), join(folder, 'node_modules', '@types'));
   symlinkSync(join(REPOSITORY, 'node_modules', 'undici-types'), join(folder, 'node_modules', 'undici-types'));
@@ -40,7 +38,7 @@ afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** What the TypeScript compiler says about the files, in its strictest mode; '' when it is content. */
+/** Output of the TypeScript compiler in its strictest mode; '' if it reports nothing. */
 function compile(files: Record<string, string>): string {
   for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
   const options = ['--strict', '--noEmit', '--target', 'es2022', '--module', 'nodenext', '--types', 'node'];
@@ -66,7 +64,7 @@ function compile(files: Record<string, string>): string {
 }
 
 describe('writeTypes()', () => {
-  test('writes structs, enums, constants, handlers and what callers see, with their docs', () => {
+  test("writes structs, enums, constants, handlers and the caller's interface, with their doc comments", () => {
     const idl = parseIdl({
       main: 'a.thrift',
       files: {
@@ -139,7 +137,7 @@ export type Things = {
 `);
   });
 
-  test('writes what the TypeScript compiler takes at its strictest, for every construct', () => {
+  test('writes types that the TypeScript compiler accepts at its strictest, for every construct', () => {
     const said = compile({
       'everything.ts': writeTypes(everything, 'everything.thrift'),
       'old.ts': writeTypes(old, 'old.thrift', { i64: 'number' }),
@@ -159,7 +157,7 @@ export type Things = {
     expect(said).toBe('');
   });
 
-  test('writes types that refuse what the interface does not allow', () => {
+  test('writes types that refuse values that the interface does not allow', () => {
     const said = compile({
       'everything.ts': writeTypes(everything, 'everything.thrift'),
       'wrong.ts': `
@@ -173,14 +171,14 @@ export type Things = {
     expect(lines.map((line) => line.replace(/\(\d+,.*/, ''))).toHaveLength(3);
   });
 
-  test('writes i64 as number where asked, and refuses constants that this would round', () => {
+  test('writes i64 as number on request, and refuses constants that this would round', () => {
     expect(writeTypes(old, 'old.thrift', { i64: 'number' })).not.toContain('bigint');
     expect(() => writeTypes(everything, 'everything.thrift', { i64: 'number' })).toThrow(
-      'The constant 9223372036854775807 is not exact as a number, write the types with i64 as bigint',
+      'The constant 9223372036854775807 is not exact as a number, generate the types with i64 as bigint',
     );
   });
 
-  test('keeps docs from ending their comment, and names from hiding those of the language', () => {
+  test('keeps doc comments from ending early, and type names from hiding those of the language', () => {
     const text = writeTypes(
       parseIdl({
         main: 'a.thrift',

@@ -1,4 +1,4 @@
-// What a link does beside calls: take them back, ask the peer whether it is well, learn that it drains.
+// Control messages of a link: cancellation, ping and drain.
 
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -37,7 +37,7 @@ afterEach(async () => {
 });
 
 describe('Link.cancel()', () => {
-  test('takes a call back: its sink hears nothing, the server is told and sends no answer', async () => {
+  test('cancels a call: its sink is not notified, and the server is told and sends no reply', async () => {
     const waiting = waitingCalls();
     const { server, link } = await linkAndServer({ send: sendOf(waiting.dispatch) });
     const sink = new Ends();
@@ -45,20 +45,20 @@ describe('Link.cancel()', () => {
     const kept = link.dispatch(systemClock)(aCall());
     await until('both calls to wait', () => waiting.calls.length === 2);
     expect(link.cancel(id)).toBe(true);
-    expect([link.cancel(id), link.underWay]).toEqual([false, 1]);
+    expect([link.cancel(id), link.inFlight]).toEqual([false, 1]);
     const signal = waiting.calls[0]?.signal as AbortSignal;
     await until('the server to be told', () => signal.aborted);
     expect((signal.reason as KatamariError).code).toBe('cancelled');
     expect(waiting.calls[1]?.signal?.aborted).toBe(false);
-    await until('the call to end there', () => server.underWay() === 1);
+    await until('the call to end there', () => server.inFlight() === 1);
     waiting.answer();
     expect((await kept).isException).toBe(false);
     expect(sink.ends).toEqual([]);
-    await until('the server to have none', () => server.underWay() === 0);
-    expect(link.underWay).toBe(0);
+    await until('the server to have none', () => server.inFlight() === 0);
+    expect(link.inFlight).toBe(0);
   });
 
-  test('knows nothing of calls that were answered', async () => {
+  test('does nothing for calls that were answered', async () => {
     const { link } = await linkAndServer({});
     const sink = new Ends();
     const id = link.send(aCall(), sink, performance.now());
@@ -66,7 +66,7 @@ describe('Link.cancel()', () => {
     expect([link.cancel(id), link.cancel(0), link.cancel(99)]).toEqual([false, false, false]);
   });
 
-  test('takes but the first of two calls back that have one number; both are told when their peer goes', async () => {
+  test('cancels only the first of two calls with one sequence id; both are told when their peer disconnects', async () => {
     const waiting = waitingCalls();
     const server = await serve({ send: sendOf(waiting.dispatch) });
     const socket = await socketTo(server.address);
@@ -75,23 +75,23 @@ describe('Link.cancel()', () => {
     const call = frameMessage(1, 'Calculator:add', 5, NOTHING, ARGS);
     socket.write(Buffer.concat([call, call, cancelMessage(5)]));
     const aborted = (): unknown[] => waiting.calls.map(({ signal }) => signal?.aborted);
-    await until('the first to be taken back', () => aborted().includes(true) && server.underWay() === 1);
+    await until('the first to be taken back', () => aborted().includes(true) && server.inFlight() === 1);
     expect(aborted()).toEqual([true, false]);
     waiting.answer();
     const answer = frameMessage(2, 'add', 5, NOTHING, ARGS);
     await until('the answer to the second', () => Buffer.concat(received).equals(answer));
     socket.write(Buffer.concat([call, call]));
-    await until('two more to wait', () => server.underWay() === 2);
+    await until('two more to wait', () => server.inFlight() === 2);
     socket.destroy();
     await until('both to be told', () =>
       aborted()
         .slice(2)
         .every((is) => is === true),
     );
-    expect(server.underWay()).toBe(0);
+    expect(server.inFlight()).toBe(0);
   });
 
-  test('of one call of 5,000 at a time, at any moment: each settles once, and nothing is left under way', async () => {
+  test('of one of 5,000 concurrent calls, at any moment: each call settles once and none stays in flight', async () => {
     const random = new Random(seed);
     const dispatch: Dispatch = (call) =>
       new Promise((resolve, reject) => {
@@ -132,17 +132,17 @@ describe('Link.cancel()', () => {
       if (random.chance(0.01)) await new Promise((resolve) => setImmediate(resolve));
     }
     await until('all to settle', () => [...settled.values()].every((ends) => ends.length > 0));
-    await until('the server to have none', () => server.underWay() === 0);
+    await until('the server to have none', () => server.inFlight() === 0);
     expect(await link.ping(10_000)).toBeGreaterThanOrEqual(0);
     const wrong = [...settled].filter(([i, ends]) => ends.join() !== (cancelled.has(i) ? 'cancelled' : 'replied'));
     expect({ seed, wrong }).toEqual({ seed, wrong: [] });
     expect(cancelled.size).toBeGreaterThan(500);
-    expect(link.underWay).toBe(0);
+    expect(link.inFlight).toBe(0);
   });
 });
 
 describe('Link.ping()', () => {
-  test('is answered while as many calls as may be are under way; further calls are refused to be sent elsewhere', async () => {
+  test('is answered while the maximum number of calls is in flight; further calls are refused and may go elsewhere', async () => {
     const waiting = waitingCalls();
     const { server, link } = await linkAndServer({
       send: sendOf(waiting.dispatch),
@@ -150,16 +150,16 @@ describe('Link.ping()', () => {
     });
     const dispatch = link.dispatch(systemClock);
     const taken = [1, 2, 3].map(() => dispatch(aCall()));
-    await until('three to be under way', () => server.underWay() === 3);
+    await until('three to be under way', () => server.inFlight() === 3);
     await expect(dispatch(aCall())).rejects.toMatchObject({ code: 'overloaded', facts: { notRun: true } });
     expect(await link.ping(10_000)).toBeGreaterThanOrEqual(0);
-    expect([link.underWay, server.underWay()]).toEqual([3, 3]);
+    expect([link.inFlight, server.inFlight()]).toEqual([3, 3]);
     waiting.answer();
     await Promise.all(taken);
     expect((await answered(dispatch, waiting)).isException).toBe(false);
   });
 
-  test('of a frozen peer fails in time; an answer that comes later is not taken for the next', async () => {
+  test("of a frozen peer fails in time; a late reply is not taken for the next ping's", async () => {
     const clock = new ManualClock();
     const pings: MessageHead[] = [];
     const { link, socket } = await linkToPeer((head) => void pings.push(head));
@@ -190,10 +190,10 @@ describe('Link.ping()', () => {
     clock.advance(700);
     socket().write(answer(pings[1]));
     expect(await second).toBe(700);
-    expect([link.underWay, clock.waiting, link.isOpen]).toEqual([0, 0, true]);
+    expect([link.inFlight, clock.waiting, link.isOpen]).toEqual([0, 0, true]);
   });
 
-  test('fails when the link closes, and at once on one that has', async () => {
+  test('fails when the link closes, and at once on a closed link', async () => {
     const clock = new ManualClock();
     const { link } = await linkToPeer((_head, _frame, socket) => void socket.destroy());
     await expect(link.ping(2_000, clock)).rejects.toMatchObject({ code: 'resource_failed' });
@@ -203,7 +203,7 @@ describe('Link.ping()', () => {
 });
 
 describe('drain() of a link server', () => {
-  test('tells its peers, answers what is under way, and each link closes after its last answer', async () => {
+  test('notifies its peers, answers calls in flight, and closes each link after its last reply', async () => {
     const waiting = waitingCalls();
     const { server, link: busy } = await linkAndServer({ send: sendOf(waiting.dispatch) });
     const told: string[] = [];
@@ -232,7 +232,7 @@ describe('drain() of a link server', () => {
     expect(server.connections()).toBe(0);
   });
 
-  test('refuses calls that come all the same, while what is under way goes on', async () => {
+  test('refuses calls that still arrive, while calls in flight continue', async () => {
     const waiting = waitingCalls();
     const server = await serve({ send: sendOf(waiting.dispatch) });
     const socket = await socketTo(server.address);
@@ -262,7 +262,7 @@ describe('drain() of a link server', () => {
     expect(waiting.calls.length).toBe(1);
   });
 
-  test('loses no call of links that go on sending: each is answered, or certainly did not run', async () => {
+  test('loses no call of links that keep sending: each is answered or certainly did not run', async () => {
     for (let round = 0; round < 10; round++) {
       let ran = 0;
       const dispatch: Dispatch = async ({ args }) => {
@@ -288,11 +288,11 @@ describe('drain() of a link server', () => {
       await until('calls to flow', () => replied > 100);
       await server.drain();
       await Promise.all(callers);
-      expect([replied, refused, server.underWay()]).toEqual([ran, 3, 0]);
+      expect([replied, refused, server.inFlight()]).toEqual([ran, 3, 0]);
     }
   });
 
-  test('ends although a peer neither reads nor leaves, and although its link is taken back to nothing', async () => {
+  test('ends although a peer neither reads nor disconnects, and although the last call of a link was cancelled', async () => {
     const clock = new ManualClock();
     const waiting = waitingCalls();
     const server = await serve({ send: sendOf(waiting.dispatch), clock });
@@ -315,7 +315,7 @@ describe('drain() of a link server', () => {
 });
 
 describe('CallSignal', () => {
-  test('tells those who listen, once, in order, and not those who have stopped', () => {
+  test('notifies listeners once and in order, and not those removed', () => {
     const signal = new CallSignal();
     const heard: string[] = [];
     const stopped = (): void => void heard.push('stopped');
@@ -339,7 +339,7 @@ describe('CallSignal', () => {
   });
 });
 
-/** Takes down what a sink is told. */
+/** Records the notifications of a sink. */
 class Ends implements ReplySink {
   readonly ends: string[] = [];
 
@@ -352,7 +352,7 @@ class Ends implements ReplySink {
   }
 }
 
-/** A dispatch whose calls wait until they are answered or taken back. */
+/** A dispatch whose calls wait until they are answered or cancelled. */
 function waitingCalls(): { dispatch: Dispatch; calls: Call[]; answer: () => void } {
   const calls: Call[] = [];
   let waiting: (() => void)[] = [];
@@ -422,7 +422,7 @@ async function linkAndServer(
   return { server, link: await linkTo(server.address, parts) };
 }
 
-/** A link, without a handshake, to a peer that does `onFrame` with whatever it is sent. */
+/** A link without a handshake to a peer that runs `onFrame` on everything it receives. */
 async function linkToPeer(
   onFrame: (head: MessageHead, frame: Buffer, socket: Socket) => void,
 ): Promise<{ link: Link; socket: () => Socket }> {

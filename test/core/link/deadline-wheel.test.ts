@@ -4,7 +4,7 @@ import { Random } from '../../kit/tools/random.ts';
 import { DeadlineWheel, type DeadlineEntry } from '../../../core/link/mod.ts';
 
 describe('DeadlineWheel', () => {
-  test('ends every entry at its time and at most one tick late', () => {
+  test('expires every entry at its time and at most one tick late', () => {
     const clock = new ManualClock();
     const wheel = new DeadlineWheel(clock);
     const random = new Random(21);
@@ -20,7 +20,7 @@ describe('DeadlineWheel', () => {
     expect(Math.max(...late)).toBeLessThanOrEqual(20);
   });
 
-  test('never ends an entry that was taken back, and has no timer when it is empty', () => {
+  test('never expires a removed entry, and has no timer when it is empty', () => {
     const clock = new ManualClock();
     const wheel = new DeadlineWheel(clock);
     const ended: number[] = [];
@@ -33,7 +33,7 @@ describe('DeadlineWheel', () => {
     expect(clock.waiting).toBe(0);
   });
 
-  test('ends what is already past at the next tick', () => {
+  test('expires an entry in the past at the next tick', () => {
     const clock = new ManualClock();
     const wheel = new DeadlineWheel(clock);
     let ended = 0;
@@ -43,7 +43,7 @@ describe('DeadlineWheel', () => {
     expect(ended).toBe(1);
   });
 
-  test('catches up after the process stood still for more than a round', () => {
+  test('catches up after the process was stopped for more than a round', () => {
     const clock = new JumpingClock();
     const wheel = new DeadlineWheel(clock);
     let ended = 0;
@@ -53,7 +53,7 @@ describe('DeadlineWheel', () => {
     expect(ended).toBe(50);
   });
 
-  test('an entry that ends may take others back and add new ones', () => {
+  test('allows an expiring entry to remove others and add new ones', () => {
     const clock = new ManualClock();
     const wheel = new DeadlineWheel(clock);
     const ended: string[] = [];
@@ -75,7 +75,7 @@ function entryAt(expiresAtMs: number, expire: () => void): DeadlineEntry {
   return { expiresAtMs, expire, slot: -1, place: -1 };
 }
 
-/** A clock whose time jumps before its one timer is called, as after SIGSTOP. */
+/** A clock whose time jumps before its one timer fires, as after SIGSTOP. */
 class JumpingClock {
   #nowMs = 5_000;
   #act: (() => void) | undefined;

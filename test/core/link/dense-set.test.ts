@@ -6,7 +6,7 @@ class Entry implements DenseSetEntry {
   index = -1;
 }
 
-test('holds those that came and have not left, whatever the order', () => {
+test('holds the entries that were added and not removed, in any order', () => {
   assert(
     property(array(tuple(boolean(), nat(9))), (steps) => {
       const entries = Array.from({ length: 10 }, () => new Entry());

@@ -5,7 +5,7 @@ import { FrameReader } from '../../../core/link/mod.ts';
 const FRAME_BYTES_MAX = 1_000;
 
 describe('FrameReader.push()', () => {
-  test('hands on the same frames however the stream is cut', () => {
+  test('emits the same frames however the stream is cut', () => {
     const random = new Random(11);
     for (let round = 0; round < 300; round++) {
       const frames = Array.from({ length: random.between(1, 8) }, () =>
@@ -13,7 +13,7 @@ describe('FrameReader.push()', () => {
       );
       const stream = Buffer.concat(frames.map(framed));
       const seen: Buffer[] = [];
-      // Copies, because a reader that hands on memory it writes into later must be found out.
+      // Copies, so that a reader that overwrites memory it has handed out is caught.
       const kept: Buffer[] = [];
       const reader = new FrameReader(FRAME_BYTES_MAX, (frame) => {
         seen.push(frame);
@@ -31,7 +31,7 @@ describe('FrameReader.push()', () => {
     }
   });
 
-  test('knows that a frame was begun', () => {
+  test('knows whether a frame has begun', () => {
     const reader = new FrameReader(FRAME_BYTES_MAX, () => {});
     expect(reader.isMidFrame).toBe(false);
     reader.push(Buffer.of(0));

@@ -1,5 +1,5 @@
-// The handshake of links as bytes: cut anywhere, and against peers that send anything at all. The run prints its seed
-// when it fails.
+// The handshake of links as bytes: cut anywhere, and against peers that send arbitrary bytes. A failure prints its
+// seed.
 
 import { describe, expect, test } from 'vitest';
 import { ClientHandshake, ServerHandshake } from '../../../core/link/handshake.ts';
@@ -26,7 +26,10 @@ function sides(clientSecret = SECRET, serverSecret = SECRET): { client: Side; se
   };
 }
 
-/** Hands what one side has written to the other, cut at `cut`; what the last of the pieces left over, or undefined. */
+/**
+ * Passes one side's output to the other, split at `cut`. Returns the bytes left over from the last piece, or
+ * undefined.
+ */
 function carry(from: Side, to: Side, cut: number, behind: Buffer = Buffer.alloc(0)): Buffer | undefined {
   const bytes = Buffer.concat([...from.out.splice(0), behind]);
   const first = to.push(bytes.subarray(0, cut));
@@ -36,7 +39,7 @@ function carry(from: Side, to: Side, cut: number, behind: Buffer = Buffer.alloc(
 }
 
 describe('The handshake', () => {
-  test('is done wherever its messages are cut, and keeps what comes behind it', () => {
+  test('completes wherever its messages are cut, and keeps the bytes that follow', () => {
     for (let cut = 0; cut <= 110; cut++) {
       const { client, server } = sides();
       expect(carry(client, server, cut)).toBeUndefined();
@@ -46,7 +49,7 @@ describe('The handshake', () => {
     }
   });
 
-  test('is done when every byte comes by itself', () => {
+  test('completes when every byte arrives alone', () => {
     const { client, server } = sides();
     const drip = (from: Side, to: Side): Buffer | undefined => {
       const bytes = Buffer.concat(from.out.splice(0));
@@ -69,7 +72,7 @@ describe('The handshake', () => {
     expect(() => carry(server, client, 0)).toThrow(/the server refused this side: The secrets differ/);
   });
 
-  test('has other nonces and proofs every time', () => {
+  test('uses fresh nonces and proofs every time', () => {
     const seen = new Set<string>();
     for (let i = 0; i < 50; i++) {
       const { client, server } = sides();
@@ -86,15 +89,14 @@ describe('The handshake', () => {
     expect(seen.size).toBe(200);
   });
 
-  test('is never done with one who does not know the secret, whatever bytes it sends and wherever they are cut', () => {
+  test('never completes with a peer that does not know the secret, whatever bytes it sends and wherever they are cut', () => {
     const random = new Random(seed);
     let denials = 0;
     for (let run = 0; run < 3_000; run++) {
       const { client, server } = sides();
       const fed = random.chance(0.5) ? server : client;
       try {
-        // Some have listened to a good handshake of others, and send it with changes; some go half the way with this
-        // one.
+        // Some replay a recorded good handshake with changes; some follow this handshake halfway.
         const heard = recorded();
         const pieces = random.chance(0.3)
           ? [random.bytes(random.below(400))]
@@ -114,7 +116,7 @@ describe('The handshake', () => {
     expect(denials).toBeGreaterThan(1_000);
   });
 
-  test('holds no more than a small frame and one chunk of a stranger', () => {
+  test('buffers at most a small frame and one chunk from an unauthenticated peer', () => {
     const { server } = sides();
     expect(server.push(Buffer.from('000000ff', 'hex'))).toBeUndefined();
     expect(() => server.push(Buffer.alloc(1 << 16))).toThrow(KatamariError);
@@ -123,7 +125,7 @@ describe('The handshake', () => {
   });
 });
 
-/** What both sides of a good handshake sent. */
+/** The bytes that both sides of a good handshake sent. */
 function recorded(): { client: Buffer[]; server: Buffer[] } {
   const { client, server } = sides();
   const heard = { client: [] as Buffer[], server: [] as Buffer[] };

@@ -31,7 +31,7 @@ afterEach(async () => {
 const ARGS = Buffer.from('0800010000002a00', 'hex');
 
 describe('Link and link server', () => {
-  test('carry a call with all that belongs to it, and its reply with its context', async () => {
+  test('carry a call with its context, and its reply with its context', async () => {
     const seen: Call[] = [];
     const context = {
       version: '1.2.3',
@@ -83,7 +83,7 @@ describe('Link and link server', () => {
     });
   });
 
-  test('answer 5,000 calls at once, each with its own reply, in whatever order they end', async () => {
+  test('answer 5,000 concurrent calls, each with its own reply, in whatever order they end', async () => {
     const link = await linkTo(async (call) => {
       if (call.args[6] !== undefined && call.args[6] % 2 === 0) await new Promise((resolve) => setImmediate(resolve));
       return { isException: false, body: call.args, context: NO_REPLY_CONTEXT };
@@ -99,10 +99,10 @@ describe('Link and link server', () => {
     expect(replies.map(({ body }) => Buffer.from(body).readInt32BE(3))).toEqual(
       Array.from({ length: 5_000 }, (_, i) => i),
     );
-    expect(link.underWay).toBe(0);
+    expect(link.inFlight).toBe(0);
   });
 
-  test('a oneway call is answered like any other, so that its end is known', async () => {
+  test('answer a oneway call like any other, so that the caller knows when it ended', async () => {
     const seen: Call[] = [];
     const link = await linkTo(async (call) => {
       seen.push(call);
@@ -111,10 +111,10 @@ describe('Link and link server', () => {
     const reply = await link.dispatch(systemClock)(aCall({ oneway: true }));
     expect([...reply.body]).toEqual([0]);
     expect(seen).toHaveLength(1);
-    expect(link.underWay).toBe(0);
+    expect(link.inFlight).toBe(0);
   });
 
-  test('calls that wait at the server learn that their caller has gone', async () => {
+  test('notify calls waiting at the server that their caller has disconnected', async () => {
     let aborted = 0;
     let begun = 0;
     const link = await linkTo(
@@ -138,7 +138,7 @@ describe('Link and link server', () => {
     await until('the calls to be given up', () => aborted === 3);
   });
 
-  test('drain() of the server answers what is under way and then closes', async () => {
+  test('drain() of the server answers calls in flight and then closes', async () => {
     let release: (() => void) | undefined;
     const { server, link } = await linkAndServer(
       () =>
@@ -160,7 +160,7 @@ describe('Link and link server', () => {
 });
 
 describe('Link, when its peer', () => {
-  test('dies with calls under way, fails them all at once and says so once', async () => {
+  test('dies with calls in flight, fails them all at once and reports it once', async () => {
     const closes: string[] = [];
     const link = await linkToPeer(
       (_head, _frame, socket) => void socket.resetAndDestroy(),
@@ -176,7 +176,7 @@ describe('Link, when its peer', () => {
     expect(link.isOpen).toBe(false);
   });
 
-  test('dies, is known to be gone before the calls on it fail: they may be sent again at once, elsewhere', async () => {
+  test('dies, is marked closed before its calls fail, so that they can be retried elsewhere at once', async () => {
     const told: string[] = [];
     const link = await linkToPeer(
       (_head, _frame, socket) => void socket.destroy(),
@@ -192,7 +192,7 @@ describe('Link, when its peer', () => {
     expect(told).toEqual(['closed', 'failed, open: false']);
   });
 
-  test('answers twice, or answers calls that nobody made, takes the first answer and goes on', async () => {
+  test('answers twice or answers unknown calls, takes the first answer and continues', async () => {
     const link = await linkToPeer((head, _frame, socket) => {
       const answer = frameMessage(2, head.name, head.seqId, NOTHING, EMPTY_STRUCT);
       socket.write(Buffer.concat([frameMessage(2, 'x', 123_456, NOTHING, EMPTY_STRUCT), answer, answer]));
@@ -245,7 +245,7 @@ describe('Link, when its peer', () => {
     ],
   ];
   for (const [what, answer, message] of garbage) {
-    test(`${what}, fails the call and ends`, async () => {
+    test(`${what}, fails the call and closes`, async () => {
       const link = await linkToPeer((head, _frame, socket) => void socket.write(answer(head)));
       await expect(link.dispatch(systemClock)(aCall())).rejects.toThrow(message);
       await until('the link to end', () => !link.isOpen);
@@ -273,7 +273,7 @@ describe('Link server, when its peer', () => {
     ['sends a context that is none', frameMessage(1, 'add', 1, Buffer.from('0c7fff08000100000000', 'hex'), ARGS)],
   ];
   for (const [what, bytes] of hostile) {
-    test(`${what}, closes that connection and no other, and calls nothing`, async () => {
+    test(`${what}, closes that connection only and dispatches nothing`, async () => {
       let calls = 0;
       const { server, link } = await linkAndServer(async () => {
         calls++;
@@ -289,7 +289,7 @@ describe('Link server, when its peer', () => {
     });
   }
 
-  test('leaves a frame incomplete for too long, closes; frames that come slowly but in time are served', async () => {
+  test('leaves a frame incomplete for too long, closes; slow frames that are in time are served', async () => {
     let act: (() => void) | undefined;
     let nowMs = 0;
     const clock = {
@@ -312,7 +312,7 @@ describe('Link server, when its peer', () => {
     socket.on('data', (chunk) => reader.push(chunk));
     const closed = new Promise((resolve) => socket.once('close', resolve));
     socket.write(frame.subarray(0, 10));
-    // Each write ends one frame and begins the next: always in the middle of one, never late.
+    // Each write ends one frame and begins the next: always inside a frame, never late.
     for (let i = 1; i <= 5; i++) {
       nowMs += 20_000;
       socket.write(Buffer.concat([frame.subarray(10), frame.subarray(0, 10)]));
@@ -361,7 +361,7 @@ async function linkAndServer(
   return { server, link };
 }
 
-/** A link to a peer that does `onFrame` with whatever it is sent. */
+/** A link to a peer that runs `onFrame` on everything it receives. */
 async function linkToPeer(
   onFrame: (head: MessageHead, frame: Buffer, socket: Socket) => void,
   onClose?: (error: KatamariError) => void,

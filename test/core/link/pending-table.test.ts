@@ -2,8 +2,8 @@ import { array, assert, constant, nat, oneof, property } from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PendingTable } from '../../../core/link/mod.ts';
 
-describe('Outstanding', () => {
-  test('gives and takes as a map by number does, whatever comes and goes', () => {
+describe('PendingTable', () => {
+  test('behaves like a map by number, whatever is added and removed', () => {
     const step = oneof(constant('add' as const), nat({ max: 200 }));
     assert(
       property(array(step, { maxLength: 400 }), (steps) => {
@@ -28,7 +28,7 @@ describe('Outstanding', () => {
     );
   });
 
-  test('numbers one after the other, and goes round those whose place is taken', () => {
+  test('assigns consecutive numbers, and skips those in use', () => {
     const outstanding = new PendingTable<string>();
     expect(outstanding.add('stays')).toBe(1);
     const numbers = Array.from({ length: 200 }, () => {
@@ -37,7 +37,7 @@ describe('Outstanding', () => {
       return number;
     });
     expect(numbers.slice(0, 3)).toEqual([2, 3, 4]);
-    // Of every 64 one would have the place of the first.
+    // In every 64, one would collide with the first.
     expect(numbers.filter((number) => number % 64 === 1)).toEqual([]);
     expect(outstanding.take(1 + 64)).toBeUndefined();
     expect(outstanding.take(1)).toBe('stays');

@@ -49,7 +49,7 @@ afterEach(() => {
 });
 
 describe('PlainLink', () => {
-  test.each(MANNERS)('calls a server that speaks $transport and $protocol, and hears its answers', async (manner) => {
+  test.each(MANNERS)('calls a server that speaks $transport and $protocol, and reads its replies', async (manner) => {
     const { link, server } = await linkTo(manner);
     const encoding = encodingOf(manner, LIMITS, () => shop.methods.get('pack')?.args);
     const seen: { head: MessageFacts; body: Buffer }[] = [];
@@ -64,7 +64,7 @@ describe('PlainLink', () => {
           ? [MESSAGE_TYPE.exception, writeApplicationException('sold out', 6)]
           : [MESSAGE_TYPE.reply, PACKED];
         encoding.write(type, head.name, head.seqId, body, pieces, isLast ? undefined : method('pack').result);
-        // One byte after the other: nothing may depend on how it is cut.
+        // One byte at a time: nothing may depend on where the stream is cut.
         for (const byte of Buffer.concat(pieces)) server.write(Buffer.of(byte));
       }
     });
@@ -72,12 +72,12 @@ describe('PlainLink', () => {
     expect(first).toMatchObject({ isException: false, body: PACKED });
     expect(await send(link, callOf('pack', GOODS))).toMatchObject({ isException: true });
     expect(seen.map(({ head }) => [head.type, head.name])).toEqual([1, 2].map(() => [MESSAGE_TYPE.call, 'pack']));
-    // Nothing but the arguments: no context.
+    // Only the arguments, without a context.
     expect(seen.map(({ body }) => body)).toEqual(Array(2).fill(encodeParams(method('pack'), GOODS)));
-    expect(link.underWay).toBe(0);
+    expect(link.inFlight).toBe(0);
   });
 
-  test('takes a oneway call for done when it is written, whatever the client called it', async () => {
+  test('settles a oneway call when it is written, whatever message type the client used', async () => {
     const { link, calls } = await linkTo(STRICT);
     expect(await send(link, callOf('seen', { item: 'tea' }))).toMatchObject({ isException: false, body: EMPTY_STRUCT });
     const asked = send(link, { ...callOf('price', { item: 'tea' }), oneway: true });
@@ -87,20 +87,20 @@ describe('PlainLink', () => {
     expect(await asked).toMatchObject({ body: PACKED });
   });
 
-  test('does not take a oneway call for done while the server does not read', async () => {
+  test('does not settle a oneway call while the server does not read', async () => {
     const { link, server } = await linkTo({ transport: 'buffered', protocol: 'binary' });
     let read = 0;
     server.on('data', (bytes: Buffer) => (read += bytes.length)).pause();
-    // More than kernels hold.
+    // More than kernel buffers hold.
     const item = 'x'.repeat(32 * 2 ** 20);
     const sent = send(link, callOf('seen', { item }));
     let isDone = false;
     void sent.then(() => (isDone = true));
     for (let n = 0; n < 10; n++) await new Promise((resolve) => setImmediate(resolve));
-    expect([isDone, link.underWay]).toEqual([false, 1]);
+    expect([isDone, link.inFlight]).toEqual([false, 1]);
     server.resume();
     await sent;
-    expect(link.underWay).toBe(0);
+    expect(link.inFlight).toBe(0);
     await until('all of it', () => read > item.length);
 
     server.pause();
@@ -109,7 +109,7 @@ describe('PlainLink', () => {
     expect((await lost).code).toBe('resource_failed');
   });
 
-  test('gives each call its own answer, in whatever order a server gives them', async () => {
+  test('gives each call its own reply, in whatever order a server sends them', async () => {
     const { link, calls } = await linkTo(STRICT);
     const answers = [1, 2, 3].map((n) => send(link, callOf('price', { item: String(n) })));
     await until('the calls', () => calls.length === 3);
@@ -117,7 +117,7 @@ describe('PlainLink', () => {
     expect((await Promise.all(answers)).map(({ body }) => body)).toEqual([price(0), price(1), price(2)]);
   });
 
-  test.each([0, 1, -7])('believes the order of a server that answers with sequence id %i', async (seqId) => {
+  test.each([0, 1, -7])('relies on the order of replies when a server answers with sequence id %i', async (seqId) => {
     const { link, calls } = await linkTo(STRICT);
     for (let round = 0; round < 2; round++) {
       const answers = [1, 2].map((n) => send(link, callOf('price', { item: String(n) })));
@@ -128,7 +128,7 @@ describe('PlainLink', () => {
     }
   });
 
-  test('gives an answer to a oneway call, as some servers do when it failed, to nobody', async () => {
+  test('drops the reply to a oneway call, which some servers send when it failed', async () => {
     const { link, calls } = await linkTo(STRICT);
     await send(link, callOf('seen', { item: 'tea' }));
     const asked = send(link, callOf('price', { item: 'tea' }));
@@ -153,22 +153,25 @@ describe('PlainLink', () => {
     [
       'the answer to another method',
       frameMessage(2, 'pack', 0, PACKED, NOTHING),
-      /answered "pack" where the answer to "price" was due/,
+      /replied to "pack", expected a reply to "price"/,
     ],
   ];
-  test.each(BREACHES)('ends the connection and fails the call when it is answered with %s', async (_, answer, why) => {
-    const { link, server, calls, ends } = await linkTo(STRICT);
-    const failed = failure(link, callOf('price', { item: 'tea' }));
-    await until('the call', () => calls.length === 1);
-    server.write(answer);
-    const error = await failed;
-    expect([error.code, link.isOpen, ends]).toEqual(['resource_failed', false, [error]]);
-    expect(error.message).toMatch(/^The server broke the protocol: /);
-    expect(error.message).toMatch(why);
-    await until('the end', () => server.destroyed || server.readableEnded);
-  });
+  test.each(BREACHES)(
+    'closes the connection and fails the call when it is answered with %s',
+    async (_, answer, why) => {
+      const { link, server, calls, ends } = await linkTo(STRICT);
+      const failed = failure(link, callOf('price', { item: 'tea' }));
+      await until('the call', () => calls.length === 1);
+      server.write(answer);
+      const error = await failed;
+      expect([error.code, link.isOpen, ends]).toEqual(['resource_failed', false, [error]]);
+      expect(error.message).toMatch(/^The server broke the protocol: /);
+      expect(error.message).toMatch(why);
+      await until('the end', () => server.destroyed || server.readableEnded);
+    },
+  );
 
-  test('ends the connection when a server that hands ids back hands back another, and when it talks unasked', async () => {
+  test('closes the connection when a server that returns ids sends a wrong one, and when it sends an unexpected reply', async () => {
     const kept = await linkTo(STRICT);
     const first = send(kept.link, callOf('price', { item: 'tea' }));
     await until('the call', () => kept.calls.length === 1);
@@ -177,15 +180,15 @@ describe('PlainLink', () => {
     const failed = failure(kept.link, callOf('price', { item: 'tea' }));
     await until('the call', () => kept.calls.length === 2);
     kept.calls[1]?.answer(price(1), { seqId: 2 });
-    expect((await failed).message).toContain('answered with sequence id 2, expected that of the call');
+    expect((await failed).message).toContain('replied with sequence id 2, expected that of the call');
 
     const unasked = await linkTo(STRICT);
     unasked.server.write(frameMessage(2, 'price', 0, price(1), NOTHING));
     await until('the end', () => unasked.ends.length === 1);
-    expect(unasked.ends[0]?.message).toContain('answered "price", which it was not asked');
+    expect(unasked.ends[0]?.message).toContain('replied to "price", which was not called');
   });
 
-  test('fails what is under way when the server goes, and takes nothing more', async () => {
+  test('fails calls in flight when the server disconnects, and accepts no more', async () => {
     const { link, server, calls, ends } = await linkTo({ transport: 'buffered', protocol: 'json' });
     const failed = failure(link, callOf('price', { item: 'tea' }));
     server.once('data', () => server.end());
@@ -194,7 +197,7 @@ describe('PlainLink', () => {
       'resource_failed',
       'The server closed the connection before it answered anything: it crashed, or does not speak transport buffered and protocol json, as its deployment says',
     ]);
-    expect([link.isOpen, link.underWay, ends.length, calls.length]).toEqual([false, 0, 1, 0]);
+    expect([link.isOpen, link.inFlight, ends.length, calls.length]).toEqual([false, 0, 1, 0]);
     const late = { reply: () => {}, fail: () => {} };
     let thrown: unknown;
     try {
@@ -205,7 +208,7 @@ describe('PlainLink', () => {
     expect(thrown).toMatchObject({ code: 'resource_failed', facts: { notRun: true } });
   });
 
-  test('refuses a call that its protocol cannot write, and goes on', async () => {
+  test('refuses a call that its protocol cannot express, and continues', async () => {
     const { link, server } = await linkTo({ transport: 'buffered', protocol: 'compact' });
     const noType = Buffer.of(7, 0, 1, 0);
     expect((await failure(link, { ...callOf('price', { item: 'tea' }), args: noType })).code).toBe('bad_request');
@@ -214,7 +217,7 @@ describe('PlainLink', () => {
     void failure(link, callOf('price', { item: 'tea' }));
     await until('the next call', () => heard.length > 0);
     expect(Buffer.concat(heard).toString('latin1')).toContain('price');
-    expect([link.isOpen, link.underWay]).toEqual([true, 1]);
+    expect([link.isOpen, link.inFlight]).toEqual([true, 1]);
   });
 });
 
@@ -226,7 +229,7 @@ interface Heard {
   ): void;
 }
 
-/** A link, and the other end of it, which collects calls that come framed and binary. */
+/** A link, and its other end, which collects framed binary calls. */
 async function linkTo(
   manner: WireFormat,
 ): Promise<{ link: PlainLink; server: Socket; calls: Heard[]; ends: KatamariError[] }> {

@@ -1,5 +1,5 @@
-// Who gets onto a link and who does not: TLS, shared secret, both and none, over real sockets; and what those are
-// told who do not fit.
+// Authentication of links: TLS, shared secret, both and none, over real sockets, and the errors of peers that do not
+// match.
 
 import { readFileSync } from 'node:fs';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -20,7 +20,7 @@ import {
   Link,
 } from '../../../core/link/mod.ts';
 import type { LinkServerOptions } from '../../../core/link/server-options.ts';
-import { STRANGER_MS, STRANGERS_MAX } from '../../../core/link/server.ts';
+import { AUTHENTICATION_MS, UNAUTHENTICATED_MAX } from '../../../core/link/server.ts';
 import { systemClock, type Clock, KatamariError, DEFAULT_LIMITS } from '../../../core/mod.ts';
 import { createCall, EMPTY_STRUCT, NO_REPLY_CONTEXT, sendOf, type Call, type Dispatch } from '../../../core/rpc/mod.ts';
 import { writeApplicationException, frameMessage, MESSAGE_TYPE, NOTHING } from '../../../core/thrift/mod.ts';
@@ -50,7 +50,7 @@ afterAll(() => {
   for (const authority of authorities) authority.close();
 });
 
-/** A certificate for a name that nobody connects to, as names are not compared. */
+/** A certificate for a name that no client connects to; names are not compared. */
 function tlsOf(authority: TestAuthority): Tls {
   const { certFile, keyFile } = authority.sign('member', ['DNS:member.example']);
   return {
@@ -80,7 +80,7 @@ for (const [name, security] of kinds) {
       },
     };
     for (const [where, listen] of Object.entries(listens)) {
-      test(`carries calls ${where}, long after it was made`, async () => {
+      test(`carries calls ${where}, long after the handshake`, async () => {
         const clock = new ManualClock();
         const server = await serve({ security: security(), clock }, listen());
         const link = await linkTo(server.address, security());
@@ -91,8 +91,8 @@ for (const [name, security] of kinds) {
             link.dispatch(systemClock)(aCall()),
           ]);
           expect(replies.map(({ body }) => body.length)).toEqual([args.length, ARGS.length]);
-          expect([server.connections(), server.strangers()]).toEqual([1, 0]);
-          clock.advance(STRANGER_MS * 2);
+          expect([server.connections(), server.unauthenticated()]).toEqual([1, 0]);
+          clock.advance(AUTHENTICATION_MS * 2);
         }
         expect(await link.ping(5_000)).toBeGreaterThanOrEqual(0);
         await server.drain();
@@ -101,7 +101,7 @@ for (const [name, security] of kinds) {
       });
     }
 
-    test('closes with calls under way when its peer does, at either end', async () => {
+    test('closes with calls in flight when its peer does, at either end', async () => {
       let begun = 0;
       const aborted: string[] = [];
       const never: Dispatch = (call) =>
@@ -122,7 +122,7 @@ for (const [name, security] of kinds) {
       await server.close();
       expect(await Promise.all(ends)).toEqual(['resource_failed', 'resource_failed']);
       expect(aborted).toEqual(['cancelled', 'cancelled']);
-      expect([server.connections(), server.underWay()]).toEqual([0, 0]);
+      expect([server.connections(), server.inFlight()]).toEqual([0, 0]);
     });
   });
 }
@@ -151,37 +151,37 @@ describe('connectLink()', () => {
       'has no secret where one is wanted',
       () => ({ secret: SECRET, tls: undefined }),
       () => undefined,
-      /wants the secret of the mesh and this side has none: configure/,
+      /requires the secret of the mesh and this side has none: configure/,
     ],
     [
       'has certificates where the secret is wanted too',
       () => ({ secret: SECRET, tls: own }),
       () => ({ secret: '', tls: own }),
-      /wants the secret of the mesh and this side has none: configure/,
+      /requires the secret of the mesh and this side has none: configure/,
     ],
     [
       'has a secret where none is wanted',
       () => ({ secret: '', tls: undefined }),
       () => ({ secret: SECRET, tls: undefined }),
-      /asks for no secret and this side has one: configure/,
+      /requires no secret and this side has one: configure/,
     ],
     [
       'has no TLS where it is wanted',
       () => ({ secret: '', tls: own }),
       () => undefined,
-      /wants TLS and this side has none.*configure/s,
+      /requires TLS and this side has none.*configure/s,
     ],
     [
       'has only the secret where TLS is wanted',
       () => ({ secret: SECRET, tls: own }),
       () => ({ secret: SECRET, tls: undefined }),
-      /wants TLS and this side has none.*configure/s,
+      /requires TLS and this side has none.*configure/s,
     ],
     [
       'has TLS where there is none',
       () => ({ secret: SECRET, tls: undefined }),
       () => ({ secret: SECRET, tls: own }),
-      /failed at TLS.*it has no TLS: configure/s,
+      /failed at TLS.*it does not use TLS: configure/s,
     ],
     [
       'shows a certificate of another CA',
@@ -197,7 +197,7 @@ describe('connectLink()', () => {
     ],
   ];
   for (const [what, serverSide, clientSide, message] of misfits) {
-    test(`that ${what} is denied and says what to do; no call is read`, async () => {
+    test(`that ${what} is denied with an error that says what to do; no call is read`, async () => {
       let calls = 0;
       const dispatch: Dispatch = async () => {
         calls++;
@@ -208,7 +208,7 @@ describe('connectLink()', () => {
       expect(error.message).toMatch(message);
       expect(error.message).toContain(server.address);
       expect({ code: error.code, facts: error.facts }).toEqual({ code: 'denied', facts: { notRun: true } });
-      await until('the stranger to be forgotten', () => server.strangers() + server.connections() === 0);
+      await until('the stranger to be forgotten', () => server.unauthenticated() + server.connections() === 0);
       expect(calls).toBe(0);
     });
   }
@@ -219,13 +219,13 @@ describe('connectLink()', () => {
         'closes at once',
         (socket) => socket.destroy(),
         'denied',
-        /closed the connection before it answered: it wants TLS/,
+        /closed the connection before it answered: it requires TLS/,
       ],
       [
         'speaks HTTP',
         (socket) => void socket.write('HTTP/1.1 400 Bad Request\r\n\r\n'),
         'denied',
-        /did not answer as a link does .*is this its link address/,
+        /did not speak the link protocol .*is this its link address/,
       ],
       [
         'is a plain Thrift server',
@@ -238,24 +238,24 @@ describe('connectLink()', () => {
         'answers with a call',
         (socket) => void socket.write(frameMessage(1, 'hello', 1, NOTHING, EMPTY_STRUCT)),
         'denied',
-        /did not answer as a link does/,
+        /did not speak the link protocol/,
       ],
       [
         'answers with too long a frame',
         (socket) => void socket.write(Buffer.from('00ffffff', 'hex')),
         'denied',
-        /did not answer as a link does \(a frame of 16777215 bytes, limit is/,
+        /did not speak the link protocol \(a frame of 16777215 bytes, limit is/,
       ],
       [
         'says that it wants TLS',
         (socket) => void socket.write(Buffer.from('15030100020246', 'hex')),
         'denied',
-        /wants TLS and this side has none: configure/,
+        /requires TLS and this side has none: configure/,
       ],
-      ['says nothing', () => {}, 'resource_failed', /took a connection and did not answer within 50 ms/],
+      ['says nothing', () => {}, 'resource_failed', /accepted a connection and did not answer within 50 ms/],
     ];
   for (const [what, answer, code, message] of strange) {
-    test(`to somebody who ${what} fails in time and says so`, async () => {
+    test(`to a peer that ${what} fails in time with a message`, async () => {
       const address = await peerThat((socket) => socket.once('data', () => answer(socket)));
       const error = await failureOf(
         dial(address, { secret: SECRET, tls: undefined }, 50 + (code === 'denied' ? 9_950 : 0)),
@@ -265,13 +265,13 @@ describe('connectLink()', () => {
     });
   }
 
-  test('over TLS to somebody who says nothing fails in time', async () => {
+  test('over TLS to a silent peer fails in time', async () => {
     const error = await failureOf(dial(await peerThat(() => {}), { secret: '', tls: own }, 50));
     expect(error.message).toMatch(/did not answer within 50 ms/);
     expect(error.code).toBe('resource_failed');
   });
 
-  test('to a port on which nothing listens says so, and to a socket that is not there', async () => {
+  test('names a port where nothing listens, and a socket that does not exist', async () => {
     const server = await serve({});
     await server.close();
     for (const tls of [undefined, own]) {
@@ -283,14 +283,14 @@ describe('connectLink()', () => {
     expect(error.message).toMatch(/there is no such socket/);
   });
 
-  test('to what is no address, or with what are no certificates, says so', async () => {
+  test('names an invalid address and unreadable certificates', async () => {
     await expect(dial('127.0.0.1:9070', undefined)).rejects.toMatchObject({ code: 'bad_request' });
     const server = await serve({ security: { secret: '', tls: own } });
     const broken: readonly (readonly [Partial<Tls>, RegExp])[] = [
-      [{ ca: 'no CA' }, /The CA of the link is no PEM text/],
-      [{ cert: '' }, /The certificate of the link is no PEM text/],
-      [{ key: own.cert }, /The key of the link is no PEM text/],
-      [{ key: other.key }, /The key of the link is not that of its certificate\. Expected the CA/],
+      [{ ca: 'no CA' }, /The CA of the link is not valid PEM text/],
+      [{ cert: '' }, /The certificate of the link is not valid PEM text/],
+      [{ key: own.cert }, /The key of the link is not valid PEM text/],
+      [{ key: other.key }, /The key of the link does not belong to its certificate\. Expected the CA/],
     ];
     for (const [change, message] of broken) {
       const security = { secret: '', tls: { ...own, ...change } };
@@ -300,7 +300,7 @@ describe('connectLink()', () => {
     }
   });
 
-  test('is given up when its signal says so, before and meanwhile', async () => {
+  test('is aborted by its signal, before and during the handshake', async () => {
     const address = await peerThat(() => {});
     const end = new AbortController();
     const dialled = failureOf(connectLink(address, { security: undefined, timeoutMs: 60_000, signal: end.signal }));
@@ -310,7 +310,7 @@ describe('connectLink()', () => {
     expect((await again).code).toBe('cancelled');
   });
 
-  test('hands over what came behind the handshake, however long the Link is waited for', async () => {
+  test('passes on the bytes after the handshake, however late the Link is created', async () => {
     const address = await peerThat((socket) => {
       const out: Buffer[] = [];
       const handshake = new ServerHandshake(SECRET, (bytes) => void out.push(bytes));
@@ -326,7 +326,7 @@ describe('connectLink()', () => {
     await until('the notice to be read', () => link.isDraining);
   });
 
-  test('leaves a socket whose end its Link still learns, and whose errors end no process', async () => {
+  test('leaves a socket whose end its Link still sees, and whose errors do not crash the process', async () => {
     let peer: Socket | undefined;
     const address = await peerThat((socket) => {
       peer = socket;
@@ -350,7 +350,7 @@ describe('connectLink()', () => {
 describe('A link server with a secret', () => {
   const secured = { secret: SECRET, tls: undefined };
 
-  test('reads no call of a stranger who sends one first, says why and closes', async () => {
+  test('reads no call of an unauthenticated peer, says why and closes', async () => {
     let calls = 0;
     const dispatch: Dispatch = async () => {
       calls++;
@@ -360,8 +360,8 @@ describe('A link server with a secret', () => {
     const stranger = await raw(server.address);
     stranger.socket.write(Buffer.concat([PLAIN_CALL, PLAIN_CALL]));
     await stranger.closed;
-    expect(stranger.received().toString('latin1')).toMatch(/This link wants the secret of the mesh first/);
-    await until('it to be forgotten', () => server.strangers() === 0);
+    expect(stranger.received().toString('latin1')).toMatch(/This link requires the secret of the mesh/);
+    await until('it to be forgotten', () => server.unauthenticated() === 0);
     expect([calls, server.connections()]).toEqual([0, 0]);
   });
 
@@ -377,33 +377,33 @@ describe('A link server with a secret', () => {
     ['TLS', Buffer.from('16030100c8010000c40303', 'hex')],
   ];
   for (const [what, bytes] of early) {
-    test(`closes the connection of a stranger who sends ${what}`, async () => {
+    test(`closes the connection of an unauthenticated peer that sends ${what}`, async () => {
       const server = await serve({ security: secured });
       const stranger = await raw(server.address);
       stranger.socket.write(bytes);
       await stranger.closed;
-      await until('it to be forgotten', () => server.strangers() === 0);
+      await until('it to be forgotten', () => server.unauthenticated() === 0);
     });
   }
 
-  test('closes the connection of a stranger who sends nothing, or who drips, in time; and of one who does nothing over TLS', async () => {
+  test('closes in time the connection of a peer that sends nothing, sends slowly, or stays silent over TLS', async () => {
     for (const security of [secured, { secret: '', tls: own }, { secret: SECRET, tls: own }]) {
       const clock = new ManualClock();
       const server = await serve({ security, clock });
       const [silent, dripping] = [await raw(server.address), await raw(server.address)];
-      await until('both to be there', () => server.strangers() === 2);
+      await until('both to be there', () => server.unauthenticated() === 2);
       for (let i = 0; i < 4; i++) {
         dripping.socket.write(Buffer.from([security.tls === undefined ? 0 : [0x16, 3, 1, 0][i]!]));
-        clock.advance(STRANGER_MS / 4 - 1);
+        clock.advance(AUTHENTICATION_MS / 4 - 1);
       }
-      expect(server.strangers()).toBe(2);
+      expect(server.unauthenticated()).toBe(2);
       clock.advance(4);
       await Promise.all([silent.closed, dripping.closed]);
-      expect([server.strangers(), clock.waiting]).toEqual([0, 0]);
+      expect([server.unauthenticated(), clock.waiting]).toEqual([0, 0]);
     }
   });
 
-  test('over TLS closes the connection of a member who does not say the secret in time', async () => {
+  test('over TLS closes the connection of a peer that does not authenticate in time', async () => {
     const clock = new ManualClock();
     const server = await serve({ security: { secret: SECRET, tls: own }, clock });
     const { connect: connectTls } = await import('node:tls');
@@ -418,37 +418,37 @@ describe('A link server with a secret', () => {
     const closed = new Promise((resolve) => socket.once('close', resolve));
     await new Promise((resolve) => socket.once('secureConnect', resolve));
     socket.resume();
-    await until('it to wait for the secret', () => server.strangers() === 1 && clock.waiting === 1);
-    clock.advance(STRANGER_MS * 2);
+    await until('it to wait for the secret', () => server.unauthenticated() === 1 && clock.waiting === 1);
+    clock.advance(AUTHENTICATION_MS * 2);
     await closed;
-    expect([server.strangers(), server.connections(), clock.waiting]).toEqual([0, 0, 0]);
+    expect([server.unauthenticated(), server.connections(), clock.waiting]).toEqual([0, 0, 0]);
   });
 
-  test('keeps its strangers few: the oldest makes room, and members come in all the same', async () => {
+  test('limits unauthenticated connections: the oldest is closed, and peers with the secret still connect', async () => {
     const server = await serve({ security: secured });
     const oldest = await raw(server.address);
-    await until('the oldest to be there', () => server.strangers() === 1);
-    const more = await Promise.all(Array.from({ length: STRANGERS_MAX - 1 }, () => raw(server.address)));
-    await until('all to be there', () => server.strangers() === STRANGERS_MAX);
+    await until('the oldest to be there', () => server.unauthenticated() === 1);
+    const more = await Promise.all(Array.from({ length: UNAUTHENTICATED_MAX - 1 }, () => raw(server.address)));
+    await until('all to be there', () => server.unauthenticated() === UNAUTHENTICATED_MAX);
     const link = await linkTo(server.address, secured);
     await oldest.closed;
     expect((await link.dispatch(systemClock)(aCall())).body.length).toBe(ARGS.length);
-    expect([server.connections(), server.strangers()]).toEqual([1, STRANGERS_MAX - 1]);
+    expect([server.connections(), server.unauthenticated()]).toEqual([1, UNAUTHENTICATED_MAX - 1]);
     await server.drain();
     await Promise.all(more.map(({ closed }) => closed));
   });
 
-  test('counts strangers among its connections', async () => {
+  test('counts unauthenticated connections among its connections', async () => {
     const server = await serve({ security: secured, limits: { ...DEFAULT_LIMITS, connectionsMax: 2 } });
     await raw(server.address);
     await raw(server.address);
-    await until('both to be there', () => server.strangers() === 2);
+    await until('both to be there', () => server.unauthenticated() === 2);
     const third = await raw(server.address);
     await third.closed;
-    expect(server.strangers()).toBe(2);
+    expect(server.unauthenticated()).toBe(2);
   });
 
-  test('takes a call that comes together with the proof, wherever that is cut', async () => {
+  test('takes a call that arrives together with the proof, wherever the bytes are cut', async () => {
     const server = await serve({ security: secured });
     for (let cut = 1; cut < 160; cut += 7) {
       const member = await raw(server.address);
@@ -467,7 +467,7 @@ describe('A link server with a secret', () => {
     }
   });
 
-  test('lets nobody in who sends again what a member once sent', async () => {
+  test('refuses a replayed handshake', async () => {
     const server = await serve({ security: secured });
     const sent: Buffer[] = [];
     const wiretap = await peerThat((socket) => {
@@ -487,7 +487,7 @@ describe('A link server with a secret', () => {
     expect(again.received().toString('latin1')).toMatch(/The secrets differ/);
   });
 
-  test('is not believed by a client whose own proof it sends back', async () => {
+  test('is rejected by a client whose own proof it sends back', async () => {
     let proof: Buffer | undefined;
     const address = await peerThat((socket) => {
       let nonce: Buffer | undefined;
@@ -504,11 +504,11 @@ describe('A link server with a secret', () => {
       });
     });
     const error = await failureOf(dial(address, secured));
-    expect(error.message).toMatch(/it does not know the secret. Find out what listens there/);
+    expect(error.message).toMatch(/it does not know the secret. Find out which program listens there/);
     expect([error.code, proof?.length]).toEqual(['denied', 32]);
   });
 
-  test('never has the secret on the wire', async () => {
+  test('never sends the secret over the wire', async () => {
     const server = await serve({ security: secured });
     const seen: Buffer[] = [];
     const wiretap = await peerThat((socket) => {
@@ -528,7 +528,7 @@ describe('A link server with a secret', () => {
 describe('whyNotListen()', () => {
   const secret = (text: string): LinkSecurity => ({ secret: text, tls: undefined });
 
-  test('lets everybody listen where other machines cannot reach', () => {
+  test('allows any address that other machines cannot reach', () => {
     const near = [
       '127.0.0.1',
       '127.9.8.7',
@@ -542,7 +542,7 @@ describe('whyNotListen()', () => {
     expect(whyNotListen('unix:/run/link', undefined)).toBeUndefined();
   });
 
-  test('elsewhere wants certificates or a secret that cannot be guessed, and says how to get one', () => {
+  test('otherwise requires certificates or a strong secret, and says how to get one', () => {
     const far = ['0.0.0.0', '10.0.0.1', '[::]', '::', '[fe80::1%lo]', '[::ffff:10.0.0.1]', '127.example', 'worker-1'];
     for (const host of far) {
       const address = `tcp:${host}:9070`;
@@ -552,8 +552,8 @@ describe('whyNotListen()', () => {
       expect(whyNotListen(address, secret('0123456789abcdef'))).toBeUndefined();
       expect(whyNotListen(address, { secret: '', tls: own })).toBeUndefined();
     }
-    // Without a host there is nothing to judge: the address is refused before.
-    expect(() => whyNotListen('tcp::9070', undefined)).toThrow('is no address');
+    // Without a host there is nothing to check: the address is refused earlier.
+    expect(() => whyNotListen('tcp::9070', undefined)).toThrow('is not a link address');
   });
 });
 
@@ -602,7 +602,7 @@ async function linkTo(address: string, security: LinkSecurity | undefined): Prom
   return link;
 }
 
-/** Somebody who listens and does that with each connection. */
+/** A server that runs a function on each connection. */
 async function peerThat(act: (socket: Socket) => void): Promise<string> {
   const server: Server = createServer((socket) => {
     socket.on('error', () => {});
@@ -614,7 +614,7 @@ async function peerThat(act: (socket: Socket) => void): Promise<string> {
   return `tcp:127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** A connection that does nothing by itself. */
+/** A raw connection. */
 async function raw(address: string): Promise<{ socket: Socket; closed: Promise<unknown>; received: () => Buffer }> {
   const socket = connect(portOf(address), '127.0.0.1');
   const chunks: Buffer[] = [];

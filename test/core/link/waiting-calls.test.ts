@@ -49,7 +49,7 @@ function arrivals(list: WaitingCalls<Entry>): number[] {
 }
 
 describe('WaitingCalls', () => {
-  test('takes calls in order up to its bound, and puts one back at its old position even when it is full', () => {
+  test('takes calls in order up to its limit, and puts one back at its old position even when it is full', () => {
     const list = new WaitingCalls<Entry>(3);
     const [a, b, c, d] = [0, 1, 2, 3].map((n) => new Entry(n)) as [Entry, Entry, Entry, Entry];
     expect([list.push(a), list.push(b)]).toEqual([true, true]);
@@ -60,7 +60,7 @@ describe('WaitingCalls', () => {
     expect([arrivals(list), list.length]).toEqual([[0, 1, 2, 3], 4]);
   });
 
-  test('agrees with a sorted array whatever joins and leaves', () => {
+  test('behaves like a sorted array whatever is added and removed', () => {
     const random = new Random(7);
     const list = new WaitingCalls<Entry>(1_000);
     let model: Entry[] = [];
@@ -89,7 +89,7 @@ describe('WaitingCalls', () => {
     expect(arrivals(list)).toEqual(model.map(({ arrival }) => arrival));
   });
 
-  test('loses a call whose caller goes, once, and hears nothing after it stopped listening', () => {
+  test('removes a call whose caller disconnects, once, and is not notified after it stopped listening', () => {
     const list = new WaitingCalls<Entry>(10);
     const signal = new CallSignal();
     const [gone, served, other] = [new Entry(0, signal), new Entry(1, signal), new Entry(2)] as const;
@@ -100,11 +100,11 @@ describe('WaitingCalls', () => {
     }
     leaveList(served);
     unwatchCaller(served);
-    signal.abort(new KatamariError('cancelled', 'played'));
+    signal.abort(new KatamariError('cancelled', 'by the test'));
     expect([gone.aborts, served.aborts, arrivals(list)]).toEqual([1, 0, [2]]);
   });
 
-  test('keeps the calls that wait when its bound shrinks', () => {
+  test('keeps the waiting calls when its limit shrinks', () => {
     const list = new WaitingCalls<Entry>(2);
     list.push(new Entry(0));
     list.push(new Entry(1));
@@ -129,7 +129,7 @@ function setUp(max = 100) {
 }
 
 describe('WaitingCallsByKey', () => {
-  test('resumes the calls of a key in order, with the time that they waited, and no others', () => {
+  test('resumes the calls of one key in order, with their waiting times, and no others', () => {
     const { clock, waiting, log, add } = setUp();
     add('a', 'first');
     clock.advance(30);
@@ -143,7 +143,7 @@ describe('WaitingCallsByKey', () => {
     expect(log.at(-1)).toBe('other resumed after 20');
   });
 
-  test('refuses a call beyond the bound of its key, and beyond the bound in sum', () => {
+  test('refuses a call over the limit of its key, and over the total limit', () => {
     const { waiting, log, add } = setUp(3);
     expect([add('a', '1', {}, 2), add('a', '2', {}, 2), add('a', '3', {}, 2)]).toEqual([true, true, false]);
     expect([add('b', '4', {}, 2), add('b', '5', {}, 2), waiting.isFull('c', 2)]).toEqual([true, false, true]);
@@ -163,30 +163,30 @@ describe('WaitingCallsByKey', () => {
     expect([waiting.count(), clock.waiting]).toEqual([0, 0]);
   });
 
-  test('fails a call whose caller goes, or has gone already', () => {
+  test('fails a call whose caller disconnects, or has already disconnected', () => {
     const { waiting, log, add } = setUp();
     const signal = new CallSignal();
     add('a', 'waits', { signal });
-    signal.abort(new KatamariError('cancelled', 'played'));
+    signal.abort(new KatamariError('cancelled', 'by the test'));
     add('a', 'came late', { signal });
     expect(log).toEqual(['waits cancelled: The caller has gone', 'came late cancelled: The caller has gone']);
     expect(waiting.count()).toBe(0);
   });
 
-  test('tells each call one end, whatever comes after it', () => {
+  test('settles each call once, whatever happens later', () => {
     const { clock, waiting, log, add } = setUp();
     const signal = new CallSignal();
     add('a', 'one', { signal });
     add('b', 'two', { signal });
     waiting.refuse(() => new KatamariError('draining', 'over'), 'a');
     waiting.resume('b');
-    signal.abort(new KatamariError('cancelled', 'played'));
+    signal.abort(new KatamariError('cancelled', 'by the test'));
     clock.advance(2_000);
     waiting.resume();
     expect(log).toEqual(['one draining: over', 'two resumed after 0']);
   });
 
-  test('does not resume a call twice that waits again when it is resumed', () => {
+  test('does not resume a call twice that waits again while it is resumed', () => {
     const { clock, waiting } = setUp();
     let resumed = 0;
     const call = { deadlineMs: clock.nowMs() + 1_000, signal: undefined };
@@ -203,7 +203,7 @@ describe('WaitingCallsByKey', () => {
     expect([resumed, waiting.count()]).toEqual([3, 3]);
   });
 
-  test('counts right and tells every call exactly one end in random runs', () => {
+  test('counts correctly and settles every call exactly once in random runs', () => {
     const seed = Date.now() % 2 ** 31;
     const random = new Random(seed);
     const { clock, waiting, log, add } = setUp(50);
@@ -217,7 +217,7 @@ describe('WaitingCallsByKey', () => {
       } else if (act === 7) waiting.resume(key);
       else if (act === 8) waiting.refuse(() => new KatamariError('draining', 'over'), key);
       else clock.advance(random.below(50));
-      if (random.below(2) === 0) signal?.abort(new KatamariError('cancelled', 'played'));
+      if (random.below(2) === 0) signal?.abort(new KatamariError('cancelled', 'by the test'));
       const sum = [0, 1, 2, 3].reduce((total, k) => total + waiting.count(`k${k}`), 0);
       expect([seed, n, sum, added - log.length]).toEqual([seed, n, waiting.count(), waiting.count()]);
       expect(sum).toBeLessThanOrEqual(50);

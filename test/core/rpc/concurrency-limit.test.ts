@@ -14,7 +14,7 @@ import {
 
 const REPLY: Reply = { isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT };
 
-/** A line whose calls end when the test says so. */
+/** A limit whose calls end when the test says so. */
 function bench(atOnce: number) {
   const begun: { readonly method: string; readonly sink: CallSink }[] = [];
   const line = new ConcurrencyLimit(({ method }, sink) => void begun.push({ method, sink }), atOnce);
@@ -34,13 +34,13 @@ async function codeOf(work: Promise<Reply>): Promise<string> {
   }
 }
 
-describe('InLine', () => {
-  test('begins a call when the answer to the one before it has left, in the order of the calls', async () => {
+describe('ConcurrencyLimit', () => {
+  test('starts a call when the reply to the previous one has been sent, in the order of the calls', async () => {
     const { dispatch, call, end, begun } = bench(1);
     const work = ['a', 'b', 'c'].map((method) => dispatch(call(method)));
     expect(begun()).toEqual(['a']);
     end('a');
-    // Not before what was given to the socket in this turn has left.
+    // Not before the bytes given to the socket in this turn have been sent.
     expect(begun()).toEqual(['a']);
     await Promise.resolve();
     expect(begun()).toEqual(['a', 'b']);
@@ -50,7 +50,7 @@ describe('InLine', () => {
     expect(await Promise.all(work)).toEqual([REPLY, REPLY, REPLY]);
   });
 
-  test('begins none in the turn in which the one before it was answered, not even one that comes only then', async () => {
+  test('starts none in the turn in which the previous one was answered, not even one that arrives in that turn', async () => {
     const { dispatch, call, end, begun } = bench(1);
     void dispatch(call('a'));
     end('a');
@@ -60,7 +60,7 @@ describe('InLine', () => {
     expect(begun()).toEqual(['a', 'b']);
   });
 
-  test('works on so many at once', async () => {
+  test('runs up to its limit of calls concurrently', async () => {
     const { dispatch, call, end, begun } = bench(2);
     for (const method of ['a', 'b', 'c']) void dispatch(call(method));
     expect(begun()).toEqual(['a', 'b']);
@@ -69,7 +69,7 @@ describe('InLine', () => {
     expect(begun()).toEqual(['a', 'b', 'c']);
   });
 
-  test('never begins one that was taken back while it waited', async () => {
+  test('never starts a call that was cancelled while it waited', async () => {
     const { dispatch, call, end, begun } = bench(1);
     const signal = new CallSignal();
     const work = [call('a'), call('b', signal), call('c')].map((one) => dispatch(one));
@@ -81,7 +81,7 @@ describe('InLine', () => {
     expect(await ends[1]).toBe('cancelled true');
   });
 
-  test('closed, refuses those that wait and those that come: they have not run', async () => {
+  test('refuses waiting and new calls once closed: they have not run', async () => {
     const { line, dispatch, call, end, begun } = bench(1);
     void dispatch(call('a'));
     const waiting = codeOf(dispatch(call('b')));

@@ -35,7 +35,7 @@ function pool(manager: string, change: Partial<PoolStatus> = {}): PoolStatus {
 }
 
 describe('mergePools()', () => {
-  test('makes one row of the pools that are alike, with sums', () => {
+  test('merges equal pools into one row with sums', () => {
     const b = pool('b', {
       ratePerS: 30,
       p50Ms: 8,
@@ -64,7 +64,7 @@ describe('mergePools()', () => {
     });
   });
 
-  test('says of each resource which manager has it, since names repeat', () => {
+  test('names the manager of each resource, since resource names repeat', () => {
     const [merged] = mergePools([pool('a'), pool('b')]);
     expect(merged?.resources.map(({ manager, name }) => `${manager} ${name}`)).toEqual([
       'a Search@1.0.0/1',
@@ -74,37 +74,37 @@ describe('mergePools()', () => {
     ]);
   });
 
-  test('leaves a pool that only one manager has as it is', () => {
+  test('leaves a pool of a single manager as it is', () => {
     const { manager, resources, ...rest } = pool('a', { note: 'slow' });
     const placed = resources.map((one) => ({ ...one, manager }));
     expect(mergePools([pool('a', { note: 'slow' })])).toEqual([{ ...rest, managers: ['a'], resources: placed }]);
   });
 
-  test('keeps apart what has other tags, roles or another interface, and what one manager keeps apart', () => {
+  test('keeps pools apart that differ in tags, roles or interface, and pools that one manager keeps apart', () => {
     const ids = (...pools: PoolStatus[]): string[] => mergePools(pools).map(({ id }) => id);
     expect(ids(pool('a'), pool('b', { tags: ['gpu'] }))).toEqual(['Search@1.0.0', 'Search@1.0.0#2']);
     expect(ids(pool('a'), pool('b', { roles: ['staging'] }))).toHaveLength(2);
     expect(ids(pool('a'), pool('b', { interfaceId: 'j' }))).toHaveLength(2);
     expect(ids(pool('a'), pool('a', { id: 'Search@1.0.0#2' }))).toHaveLength(2);
     expect(ids(pool('a'), pool('b', { version: '2.0.0' }))).toEqual(['Search@1.0.0', 'Search@2.0.0']);
-    // Their order means nothing.
+    // Their order is irrelevant.
     expect(ids(pool('a', { tags: ['x', 'y'] }), pool('b', { tags: ['y', 'x'] }))).toHaveLength(1);
   });
 
-  test('counts copies that have not started anywhere yet to the pool of their version', () => {
+  test('counts copies that have not started anywhere in the pool of their version', () => {
     const unborn = pool('a', { interfaceId: '', alive: 0, tags: ['only', 'wanted'], p50Ms: null, p99Ms: null });
     const [merged, ...others] = mergePools([unborn, pool('b')]);
     expect(others).toEqual([]);
     expect([merged?.alive, merged?.wanted, merged?.interfaceId, merged?.p50Ms]).toEqual([2, 4, 'i', 4]);
   });
 
-  test('has no times when nobody called, and says which manager a note is of', () => {
+  test('has no times without calls, and names the manager of a note', () => {
     const quiet = { ratePerS: 0, p50Ms: null, p99Ms: null };
     const [merged] = mergePools([pool('a', quiet), pool('b', { ...quiet, note: 'out of memory' })]);
     expect([merged?.p50Ms, merged?.p99Ms, merged?.note]).toEqual([null, null, 'b: out of memory']);
   });
 
-  test('gives the same whatever the order of the managers', () => {
+  test('gives the same result in any order of the managers', () => {
     const pools = [
       pool('a'),
       pool('b', { tags: ['gpu'] }),
@@ -114,7 +114,7 @@ describe('mergePools()', () => {
     expect(mergePools([...pools].reverse())).toEqual(mergePools(pools));
   });
 
-  test('changes nothing of what it is given', () => {
+  test('does not modify its input', () => {
     const pools = [pool('b'), pool('a')];
     mergePools(pools);
     expect(pools.map(({ manager }) => manager)).toEqual(['b', 'a']);

@@ -24,13 +24,13 @@ describe('readHead()', () => {
     }
   });
 
-  test('says undefined for every head that is cut short', () => {
+  test('returns undefined for every truncated head', () => {
     const message = bareMessage(1, 'Calculator:add', 7, Buffer.of(0));
     for (let end = 0; end < message.length - 1; end++) expect(readHead(message, 0, end)).toBeUndefined();
     expect(readHead(message, 0, message.length - 1)?.name).toBe('Calculator:add');
   });
 
-  test('refuses what is not strict binary, types that do not exist and names without end', () => {
+  test('refuses messages that are not strict binary, unknown types and overlong names', () => {
     const head = bareMessage(1, 'add', 7, NOTHING);
     const changed = (at: number, value: number): Buffer => {
       const copy = Buffer.from(head);
@@ -45,13 +45,13 @@ describe('readHead()', () => {
   });
 });
 
-test('messageHead() with its body behind it is the message in one piece', () => {
+test('messageHead() followed by its body equals the message in one piece', () => {
   const body = Buffer.from('0123456789');
   const whole = frameMessage(2, 'echo', -5, body, NOTHING);
   expect(Buffer.concat([messageHead(2, 'echo', -5, body.length), body])).toEqual(whole);
 });
 
-test('parseTarget() takes a name apart at its last colon and the first @ before it', () => {
+test('parseTarget() splits a name at its last colon and the first @ before it', () => {
   expect(parseTarget('add')).toEqual({ service: '', version: '', method: 'add' });
   expect(parseTarget('Calculator:add')).toEqual({ service: 'Calculator', version: '', method: 'add' });
   expect(parseTarget('Calculator@^1.2:add')).toEqual({ service: 'Calculator', version: '^1.2', method: 'add' });

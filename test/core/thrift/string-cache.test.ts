@@ -1,4 +1,4 @@
-// Texts that are known by their bytes are what the runtime would have read, whoever took whose place in the table.
+// Strings from the cache equal those that the runtime decodes, even when entries collide.
 
 import { array, assert, constantFrom, oneof, property, string, uint8Array } from 'fast-check';
 import { readCachedString, writeCachedString } from '../../../core/thrift/mod.ts';
@@ -7,12 +7,12 @@ const SEED = Date.now() & 0x7fffffff;
 const texts = oneof(
   string({ maxLength: 60 }),
   string({ unit: 'binary', maxLength: 60 }),
-  // Many that differ in little, and fall on the same places.
+  // Many strings that differ little and share slots.
   constantFrom(...Array.from({ length: 3_000 }, (_, i) => `thrift 127.0.0.1:${30_000 + i}`)),
 );
 
 describe(`A short text (seed ${SEED})`, () => {
-  test('is read as the runtime reads it, valid UTF-8 or not, the first time and again', () => {
+  test('is decoded as by the runtime, valid UTF-8 or not, the first time and later', () => {
     const bytes = oneof(
       uint8Array({ maxLength: 60 }),
       texts.map((text) => Buffer.from(text)),
@@ -36,7 +36,7 @@ describe(`A short text (seed ${SEED})`, () => {
     expect(readCachedString(bytes, 0, 4)).toBe('ouch');
   });
 
-  test('is written as the runtime writes it, and nothing behind it', () => {
+  test('is encoded as by the runtime, and nothing is written after it', () => {
     assert(
       property(texts, (text) => {
         const [own, other] = [Buffer.alloc(200, 7), Buffer.alloc(200, 7)];

@@ -1,4 +1,4 @@
-// The scanner against invented structs in every chunking, and against what must be refused.
+// The scanner on random structs in every chunking, and on bytes that it must refuse.
 
 import { describe, expect, test } from 'vitest';
 import { Random } from '../../kit/tools/random.ts';
@@ -8,7 +8,7 @@ import { isOneStruct, randomStruct } from '../../kit/interfaces/random-struct.ts
 const BYTES_MAX = 1 << 20;
 
 describe('StructScanner.scan()', () => {
-  test('finds the end of a struct, whatever stands before and behind it', () => {
+  test('finds the end of a struct, whatever surrounds it', () => {
     const random = new Random(1);
     const scanner = new StructScanner(64, BYTES_MAX);
     for (let i = 0; i < 2_000; i++) {
@@ -25,7 +25,7 @@ describe('StructScanner.scan()', () => {
     }
   });
 
-  test('comes to the same end byte by byte, and when cut anywhere', () => {
+  test('finds the same end byte by byte, and when cut anywhere', () => {
     const random = new Random(2);
     const scanner = new StructScanner(64, BYTES_MAX);
     for (let i = 0; i < 300; i++) {
@@ -41,7 +41,7 @@ describe('StructScanner.scan()', () => {
     }
   });
 
-  test('goes on in another buffer that holds the same bytes at another place', () => {
+  test('continues in another buffer that holds the same bytes at another offset', () => {
     const random = new Random(3);
     const scanner = new StructScanner(64, BYTES_MAX);
     for (let i = 0; i < 300; i++) {
@@ -54,7 +54,7 @@ describe('StructScanner.scan()', () => {
     }
   });
 
-  test('and a plain recursive reader agree on what is one whole struct', () => {
+  test('agrees with a simple recursive reader on what is one whole struct', () => {
     const random = new Random(5);
     const scanner = new StructScanner(64, 4_096);
     const seen = { whole: 0, not: 0 };
@@ -76,7 +76,7 @@ describe('StructScanner.scan()', () => {
     expect(Math.min(seen.whole, seen.not)).toBeGreaterThan(1_000);
   });
 
-  test('never reads past the end it was given, whatever the bytes are', () => {
+  test('never reads past the given end, whatever the bytes are', () => {
     const random = new Random(4);
     const scanner = new StructScanner(64, 4_096);
     const seen = { ends: 0, waits: 0, refusals: 0 };
@@ -118,7 +118,7 @@ describe('StructScanner.scan()', () => {
     });
   }
 
-  test('takes as many levels as its limit and refuses one more', () => {
+  test('accepts nesting up to its limit and refuses one more level', () => {
     const scanner = new StructScanner(8, BYTES_MAX);
     expect(scanner.scan(nested(8), 0, nested(8).length)).toBe(nested(8).length);
     scanner.reset();
@@ -132,7 +132,7 @@ describe('StructScanner.scan()', () => {
   });
 });
 
-/** A struct within a struct and so on, so many levels in all. */
+/** A struct nested in structs, with this many levels in total. */
 function nested(levels: number): Buffer {
   return Buffer.concat([Buffer.from('0c0001'.repeat(levels - 1), 'hex'), Buffer.alloc(levels)]);
 }

@@ -1,4 +1,4 @@
-// What the faceplate tells about the mesh: OpenRPC, IDL files, a call to begin with.
+// What the faceplate publishes about the mesh: OpenRPC, IDL files and a first call.
 
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import type { AnySchema } from 'ajv';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openRpcValidator } from '../../kit/wire/open-rpc.ts';
 import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
-import { PARLOUR_IDL, startParlour, type Parlour } from './fixture.ts';
+import { FIXTURE_IDL, startFixture, type JsonRpcFixture } from './fixture.ts';
 
 const CALCULATOR_IDL = new URL('../../../examples/calculator.thrift', import.meta.url).pathname;
 const calculator = {
@@ -30,24 +30,24 @@ interface OpenRpc {
   readonly components: { readonly schemas: Readonly<Record<string, AnySchema>> };
 }
 
-let parlour: Parlour;
+let fixture: JsonRpcFixture;
 beforeAll(async () => {
-  parlour = await startParlour({
+  fixture = await startFixture({
     pools: (handlers) => [
       { idl: CALCULATOR_IDL, service: 'Calculator', version: '1.0.0', handlers: calculator as never },
-      { idl: PARLOUR_IDL, service: 'Parlour', version: '1.0.0', handlers },
-      { idl: PARLOUR_IDL, service: 'Parlour', version: '1.0.0', tags: ['other'], handlers },
-      { idl: PARLOUR_IDL, service: 'Parlour', version: '2.0.0', handlers },
+      { idl: FIXTURE_IDL, service: 'Fixture', version: '1.0.0', handlers },
+      { idl: FIXTURE_IDL, service: 'Fixture', version: '1.0.0', tags: ['other'], handlers },
+      { idl: FIXTURE_IDL, service: 'Fixture', version: '2.0.0', handlers },
     ],
   });
 });
-afterAll(() => parlour.end());
+afterAll(() => fixture.end());
 
 const discovered = async (path = '/rpc'): Promise<OpenRpc> =>
-  (await parlour.post('{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}', {}, path)).json.result as OpenRpc;
+  (await fixture.post('{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}', {}, path)).json.result as OpenRpc;
 
 describe('rpc.discover', () => {
-  test('gives a document that the OpenRPC meta-schema accepts', async () => {
+  test('returns a document that the OpenRPC meta-schema accepts', async () => {
     const validate = openRpcValidator();
     const document = await discovered();
     expect([validate(document), validate.errors]).toEqual([true, null]);
@@ -55,26 +55,26 @@ describe('rpc.discover', () => {
     expect(validate({ ...document, unheard: 1 })).toBe(false);
   });
 
-  test('names each method once: plain for the newest version, with its version where there are several', async () => {
+  test('lists each method once: plain for the newest version, with the version for older ones', async () => {
     const names = (await discovered()).methods.map(({ name }) => name);
     expect(new Set(names).size).toBe(names.length);
     expect(names).toContain('Calculator.add');
     expect(names).toContain('Calculator.getStruct');
     expect(names).not.toContain('Calculator@1.0.0.add');
-    for (const name of ['Parlour.echo', 'Parlour@1.0.0.echo', 'Parlour@2.0.0.echo']) expect(names).toContain(name);
+    for (const name of ['Fixture.echo', 'Fixture@1.0.0.echo', 'Fixture@2.0.0.echo']) expect(names).toContain(name);
   });
 
   test('under the path of a service describes that service', async () => {
     const names = (await discovered('/rpc/Calculator')).methods.map(({ name }) => name);
     expect(names.every((name) => name.startsWith('Calculator.'))).toBe(true);
     expect(names.length).toBe(5);
-    const nobody = await parlour.post('{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}', {}, '/rpc/Nobody');
+    const nobody = await fixture.post('{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}', {}, '/rpc/Nobody');
     expect([nobody.status, nobody.json.error?.code]).toEqual([404, -32001]);
   });
 
-  test('has schemas that accept what the mesh accepts and answers, and refuse what it refuses', async () => {
+  test('has schemas that accept and refuse the same values as the mesh', async () => {
     const { methods, components } = await discovered();
-    const echo = methods.find(({ name }) => name === 'Parlour.echo');
+    const echo = methods.find(({ name }) => name === 'Fixture.echo');
     const ajv = new Ajv({ strict: false });
     ajv.addSchema({ $id: 'mesh', components });
     const resolved = JSON.parse(JSON.stringify(echo?.params[0]?.schema).replaceAll('"#/', '"mesh#/')) as AnySchema;
@@ -92,7 +92,7 @@ describe('rpc.discover', () => {
       { mood: 'CALM', inner: { inner: { text: 'deep' } }, either: { left: 1 } },
     ]) {
       expect([accepts(things), accepts.errors]).toEqual([true, null]);
-      const answer = await parlour.call('Parlour.echo', { things });
+      const answer = await fixture.call('Fixture.echo', { things });
       expect(answer.status).toBe(200);
       expect(accepts(answer.json.result)).toBe(true);
     }
@@ -104,12 +104,12 @@ describe('rpc.discover', () => {
       { unknown: 1 },
     ]) {
       expect(accepts(things)).toBe(false);
-      expect((await parlour.call('Parlour.echo', { things })).json.error?.code).toBe(-32602);
+      expect((await fixture.call('Fixture.echo', { things })).json.error?.code).toBe(-32602);
     }
   });
 
-  test('tells declared exceptions', async () => {
-    const refuse = (await discovered()).methods.find(({ name }) => name === 'Parlour.refuse');
+  test('lists declared exceptions', async () => {
+    const refuse = (await discovered()).methods.find(({ name }) => name === 'Fixture.refuse');
     expect(refuse?.errors).toEqual([
       { code: -32050, message: 'Refused', data: { $ref: '#/components/schemas/Refused_2' } },
     ]);
@@ -117,42 +117,42 @@ describe('rpc.discover', () => {
 });
 
 describe('GET /openrpc.json', () => {
-  test('is the same document, with an ETag that saves sending it again', async () => {
-    const first = await fetch(`${parlour.url}/openrpc.json`);
+  test('is the same document, with an ETag that avoids sending it again', async () => {
+    const first = await fetch(`${fixture.url}/openrpc.json`);
     expect(first.status).toBe(200);
     expect(await first.json()).toEqual(await discovered());
     const etag = first.headers.get('etag') as string;
-    const again = await fetch(`${parlour.url}/openrpc.json`, { headers: { 'if-none-match': etag } });
+    const again = await fetch(`${fixture.url}/openrpc.json`, { headers: { 'if-none-match': etag } });
     expect([again.status, await again.text()]).toEqual([304, '']);
-    expect((await fetch(`${parlour.url}/openrpc.json`, { headers: { 'if-none-match': '"other"' } })).status).toBe(200);
-    expect((await fetch(`${parlour.url}/openrpc.json`, { method: 'HEAD' })).headers.get('etag')).toBe(etag);
+    expect((await fetch(`${fixture.url}/openrpc.json`, { headers: { 'if-none-match': '"other"' } })).status).toBe(200);
+    expect((await fetch(`${fixture.url}/openrpc.json`, { method: 'HEAD' })).headers.get('etag')).toBe(etag);
   });
 
-  test('follows the mesh as pools come and go', async () => {
-    const changing = await startParlour({ pools: () => [] });
+  test('changes with the pools', async () => {
+    const changing = await startFixture({ pools: () => [] });
     const methods = async (): Promise<number> =>
       ((await (await fetch(`${changing.url}/openrpc.json`)).json()) as OpenRpc).methods.length;
     expect(await methods()).toBe(0);
-    changing.door.setPools([{ idl: CALCULATOR_IDL, service: 'Calculator', handlers: calculator as never }]);
+    changing.mesh.setPools([{ idl: CALCULATOR_IDL, service: 'Calculator', handlers: calculator as never }]);
     expect(await methods()).toBe(5);
     await changing.end();
   });
 });
 
 describe('GET /idl', () => {
-  test('hands out the text as its author wrote it when it is one file', async () => {
-    const answer = await fetch(`${parlour.url}/idl/Parlour.thrift`);
+  test("returns the author's text when it is one file", async () => {
+    const answer = await fetch(`${fixture.url}/idl/Fixture.thrift`);
     expect(answer.headers.get('content-type')).toMatch(/^text\/plain/);
     expect(answer.headers.get('katamari-version')).toBe('2.0.0');
-    expect(await answer.text()).toBe(readFileSync(PARLOUR_IDL, 'utf8'));
+    expect(await answer.text()).toBe(readFileSync(FIXTURE_IDL, 'utf8'));
     const etag = answer.headers.get('etag') as string;
-    const again = await fetch(`${parlour.url}/idl/Parlour.thrift`, { headers: { 'if-none-match': `W/${etag}, "x"` } });
+    const again = await fetch(`${fixture.url}/idl/Fixture.thrift`, { headers: { 'if-none-match': `W/${etag}, "x"` } });
     expect(again.status).toBe(304);
-    expect((await fetch(`${parlour.url}/idl/Parlour@1.0.0.thrift`)).headers.get('katamari-version')).toBe('1.0.0');
+    expect((await fetch(`${fixture.url}/idl/Fixture@1.0.0.thrift`)).headers.get('katamari-version')).toBe('1.0.0');
   });
 
-  test('hands out one self-contained text with the same meaning when it is several', async () => {
-    const text = await (await fetch(`${parlour.url}/idl/Calculator.thrift`)).text();
+  test('returns one self-contained text with the same meaning when there are several files', async () => {
+    const text = await (await fetch(`${fixture.url}/idl/Calculator.thrift`)).text();
     const read = parseIdl({ main: 'Calculator.thrift', files: { 'Calculator.thrift': text } }).services.get(
       'Calculator',
     );
@@ -161,30 +161,30 @@ describe('GET /idl', () => {
     expect(text).not.toMatch(/^include/m);
   });
 
-  test('names what there is when asked for what is not', async () => {
-    const service = await fetch(`${parlour.url}/idl/Nobody.thrift`);
-    expect([service.status, await service.text()]).toEqual([404, expect.stringContaining('Calculator, Parlour')]);
-    const version = await fetch(`${parlour.url}/idl/Parlour@7.thrift`);
+  test('lists what exists when an unknown name is requested', async () => {
+    const service = await fetch(`${fixture.url}/idl/Nobody.thrift`);
+    expect([service.status, await service.text()]).toEqual([404, expect.stringContaining('Calculator, Fixture')]);
+    const version = await fetch(`${fixture.url}/idl/Fixture@7.thrift`);
     expect([version.status, await version.text()]).toEqual([
       404,
       expect.stringContaining('versions here are 1.0.0, 2.0.0'),
     ]);
-    expect((await fetch(`${parlour.url}/idl/..%2F..%2Fetc%2Fpasswd`)).status).toBe(404);
+    expect((await fetch(`${fixture.url}/idl/..%2F..%2Fetc%2Fpasswd`)).status).toBe(404);
   });
 });
 
 describe('GET /', () => {
   test('shows a curl line that works as it is', async () => {
-    const text = await (await fetch(parlour.url)).text();
+    const text = await (await fetch(fixture.url)).text();
     const line = text.split('\n').find((candidate) => candidate.includes("-d '")) as string;
     const { stdout } = await promisify(execFile)('sh', ['-c', line]);
     expect(JSON.parse(stdout)).toEqual({ jsonrpc: '2.0', id: 1, result: 2 });
   });
 
   test('says so while there is no service', async () => {
-    const empty = await startParlour({ pools: () => [] });
+    const empty = await startFixture({ pools: () => [] });
     expect(await (await fetch(empty.url)).text()).toContain('no service is running yet');
-    const answer = await empty.call('Parlour.ping');
+    const answer = await empty.call('Fixture.ping');
     expect([answer.status, answer.json.error?.code]).toEqual([404, -32601]);
     await empty.end();
   });

@@ -1,15 +1,15 @@
-// A JSON-RPC faceplate on an ephemeral port with the Parlour behind it, for the tests of this room.
+// A JSON-RPC faceplate on an ephemeral port in front of service Fixture.
 import { DEFAULT_LIMITS, type FaceplateLimits } from '../../../core/mod.ts';
 import type { Call, Handlers } from '../../../core/rpc/mod.ts';
 import { ThriftException } from '../../../core/thrift/mod.ts';
 import { startJsonRpcFaceplate } from '../../../faceplates/json-rpc/mod.ts';
 import type { JsonRpcFaceplate, JsonRpcFaceplateOptions } from '../../../faceplates/json-rpc/server.ts';
-import { idlFixture, meshDoor, type PoolText, type TestDoor } from '../../kit/mesh/mesh-access.ts';
+import { idlFixture, testMeshAccess, type PoolText, type TestMeshAccess } from '../../kit/mesh/mesh-access.ts';
 
-export const PARLOUR_IDL: string = idlFixture('parlour.thrift');
+export const FIXTURE_IDL: string = idlFixture('fixture.thrift');
 
-export interface Parlour {
-  readonly door: TestDoor;
+export interface JsonRpcFixture {
+  readonly mesh: TestMeshAccess;
   readonly server: JsonRpcFaceplate;
   readonly url: string;
   /** Lets a call of `wait` answer. */
@@ -40,12 +40,12 @@ export interface Json {
   };
 }
 
-export async function startParlour(
+export async function startFixture(
   options: Partial<Pick<JsonRpcFaceplateOptions, 'allowedOrigins'>> & {
     readonly limits?: Partial<FaceplateLimits>;
     readonly pools?: (handlers: Handlers<Call>) => readonly PoolText[];
   } = {},
-): Promise<Parlour> {
+): Promise<JsonRpcFixture> {
   const waiting = new Map<string, () => void>();
   const handlers: Handlers<Call> = {
     echo: ({ things }: { things: unknown }) => things,
@@ -77,17 +77,17 @@ export async function startParlour(
         ['timeLeftMs', String(Math.round(call.deadlineMs - performance.now())).padStart(9, '0')],
       ]),
   };
-  const door = meshDoor(options.pools?.(handlers) ?? [{ idl: PARLOUR_IDL, service: 'Parlour', handlers }]);
+  const mesh = testMeshAccess(options.pools?.(handlers) ?? [{ idl: FIXTURE_IDL, service: 'Fixture', handlers }]);
   const server = await startJsonRpcFaceplate({
-    mesh: door,
-    book: door.book,
+    mesh,
+    book: mesh.book,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     host: '127.0.0.1',
     port: 0,
     ...(options.allowedOrigins === undefined ? {} : { allowedOrigins: options.allowedOrigins }),
   });
   const url = `http://127.0.0.1:${server.port}`;
-  const post: Parlour['post'] = async (body, headers = {}, path = '/rpc') => {
+  const post: JsonRpcFixture['post'] = async (body, headers = {}, path = '/rpc') => {
     const answer = await fetch(url + path, { method: 'POST', body: body as string, headers });
     const text = await answer.text();
     return {
@@ -98,7 +98,7 @@ export async function startParlour(
     };
   };
   return {
-    door,
+    mesh,
     server,
     url,
     release: (name) => waiting.get(name)?.(),

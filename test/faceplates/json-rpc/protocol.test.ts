@@ -2,19 +2,19 @@
 
 import jayson from 'jayson';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { startParlour, type Json, type Parlour } from './fixture.ts';
+import { startFixture, type Json, type JsonRpcFixture } from './fixture.ts';
 
-let parlour: Parlour;
+let fixture: JsonRpcFixture;
 beforeAll(async () => {
-  parlour = await startParlour({ limits: { batchMax: 10 } });
+  fixture = await startFixture({ limits: { batchMax: 10 } });
 });
-afterAll(() => parlour.end());
+afterAll(() => fixture.end());
 
-const ADD = { jsonrpc: '2.0', method: 'Parlour.addLong', params: { a: 1, b: 2 } };
+const ADD = { jsonrpc: '2.0', method: 'Fixture.addLong', params: { a: 1, b: 2 } };
 
 describe('a single request', () => {
   test('is answered with its result, version and times', async () => {
-    const answer = await parlour.post(JSON.stringify({ ...ADD, id: 'a' }));
+    const answer = await fixture.post(JSON.stringify({ ...ADD, id: 'a' }));
     expect(answer.status).toBe(200);
     expect(answer.json).toEqual({ jsonrpc: '2.0', id: 'a', result: 3 });
     expect(answer.headers.get('content-type')).toMatch(/^application\/json/);
@@ -22,11 +22,11 @@ describe('a single request', () => {
     expect(answer.headers.get('server-timing')).toMatch(/^queue;dur=[\d.]+, service;dur=[\d.]+$/);
   });
 
-  test('may give its params by position, and none at all', async () => {
-    expect((await parlour.call('Parlour.addLong', [20, 22])).json.result).toBe(42);
-    expect((await parlour.call('Parlour.ping')).json).toEqual({ jsonrpc: '2.0', id: 1, result: null });
-    expect((await parlour.call('Parlour.ping', [])).json.result).toBe(null);
-    expect((await parlour.call('Parlour.ping', {})).json.result).toBe(null);
+  test('may pass its params by position, or none at all', async () => {
+    expect((await fixture.call('Fixture.addLong', [20, 22])).json.result).toBe(42);
+    expect((await fixture.call('Fixture.ping')).json).toEqual({ jsonrpc: '2.0', id: 1, result: null });
+    expect((await fixture.call('Fixture.ping', [])).json.result).toBe(null);
+    expect((await fixture.call('Fixture.ping', {})).json.result).toBe(null);
   });
 
   for (const id of [
@@ -42,50 +42,50 @@ describe('a single request', () => {
     '"whole0:1234567890123456"',
   ]) {
     test(`with id ${id} is answered with that id`, async () => {
-      const answer = await parlour.post(`{"jsonrpc":"2.0","id":${id},"method":"Parlour.ping"}`);
+      const answer = await fixture.post(`{"jsonrpc":"2.0","id":${id},"method":"Fixture.ping"}`);
       expect(answer.text).toBe(`{"jsonrpc":"2.0","id":${id},"result":null}`);
     });
   }
 
-  test('without an id is carried out and not answered, whatever comes of it', async () => {
-    const before = parlour.door.ran.length;
-    for (const request of [ADD, { ...ADD, method: 'Parlour.nothing' }, { jsonrpc: '2.0', method: 'Parlour.crash' }]) {
-      const answer = await parlour.post(JSON.stringify(request));
+  test('without an id runs and is never answered', async () => {
+    const before = fixture.mesh.ran.length;
+    for (const request of [ADD, { ...ADD, method: 'Fixture.nothing' }, { jsonrpc: '2.0', method: 'Fixture.crash' }]) {
+      const answer = await fixture.post(JSON.stringify(request));
       expect(answer.status).toBe(204);
       expect(answer.text).toBe('');
     }
-    expect(parlour.door.ran.length).toBe(before + 2);
+    expect(fixture.mesh.ran.length).toBe(before + 2);
   });
 
   test('of a oneway method is answered with null', async () => {
-    expect((await parlour.call('Parlour.tell', { what: 'x' })).json).toEqual({ jsonrpc: '2.0', id: 1, result: null });
+    expect((await fixture.call('Fixture.tell', { what: 'x' })).json).toEqual({ jsonrpc: '2.0', id: 1, result: null });
   });
 
   test('may name the version, a range of versions, or leave the service to the path', async () => {
-    for (const method of ['Parlour@1.0.0.ping', 'Parlour@^1.0.ping', 'Parlour@1.x.ping', 'ping']) {
-      expect((await parlour.call(method)).json).toEqual({ jsonrpc: '2.0', id: 1, result: null });
+    for (const method of ['Fixture@1.0.0.ping', 'Fixture@^1.0.ping', 'Fixture@1.x.ping', 'ping']) {
+      expect((await fixture.call(method)).json).toEqual({ jsonrpc: '2.0', id: 1, result: null });
     }
     const ping = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
-    for (const path of ['/rpc/Parlour', '/rpc/Parlour@1.0.0', '/rpc/Parlour@%5E1.0']) {
-      expect((await parlour.post(ping, {}, path)).json).toEqual({ jsonrpc: '2.0', id: 1, result: null });
+    for (const path of ['/rpc/Fixture', '/rpc/Fixture@1.0.0', '/rpc/Fixture@%5E1.0']) {
+      expect((await fixture.post(ping, {}, path)).json).toEqual({ jsonrpc: '2.0', id: 1, result: null });
     }
   });
 
-  test('for a method that exists nowhere is -32601, for a pool that is not there -32001, both with 404', async () => {
-    const nowhere = await parlour.call('Parlour.nothing');
+  test('for an unknown method is -32601, for a missing pool -32001, both with 404', async () => {
+    const nowhere = await fixture.call('Fixture.nothing');
     expect([nowhere.status, nowhere.json.error?.code, nowhere.json.error?.data]).toEqual([
       404,
       -32601,
       { code: 'no_pool' },
     ]);
-    const noPool = await parlour.call('Parlour@3.ping');
+    const noPool = await fixture.call('Fixture@3.ping');
     expect([noPool.status, noPool.json.error?.code, noPool.json.error?.data]).toEqual([
       404,
       -32001,
       { code: 'no_pool' },
     ]);
     expect(noPool.json.error?.message).toContain('1.0.0 (1 resource)');
-    expect((await parlour.call('rpc.nothing')).json.error?.code).toBe(-32601);
+    expect((await fixture.call('rpc.nothing')).json.error?.code).toBe(-32601);
   });
 
   for (const [name, body, code, said] of [
@@ -100,38 +100,38 @@ describe('a single request', () => {
     ],
     [
       'params that are no structure',
-      '{"jsonrpc":"2.0","method":"Parlour.ping","params":"bar","id":1}',
+      '{"jsonrpc":"2.0","method":"Fixture.ping","params":"bar","id":1}',
       -32600,
       'params: expected',
     ],
     [
       'params that are null',
-      '{"jsonrpc":"2.0","method":"Parlour.ping","params":null,"id":1}',
+      '{"jsonrpc":"2.0","method":"Fixture.ping","params":null,"id":1}',
       -32600,
       'params: expected',
     ],
-    ['no jsonrpc', '{"method":"Parlour.ping","id":1}', -32600, 'jsonrpc: expected "2.0", got nothing'],
+    ['no jsonrpc', '{"method":"Fixture.ping","id":1}', -32600, 'jsonrpc: expected "2.0", got nothing'],
     [
       'another jsonrpc',
-      '{"jsonrpc":"1.0","method":"Parlour.ping","id":1}',
+      '{"jsonrpc":"1.0","method":"Fixture.ping","id":1}',
       -32600,
       'jsonrpc: expected "2.0", got "1.0"',
     ],
-    ['an id that is an object', '{"jsonrpc":"2.0","method":"Parlour.ping","id":{}}', -32600, 'id: expected'],
-    ['an id that is true', '{"jsonrpc":"2.0","method":"Parlour.ping","id":true}', -32600, 'id: expected'],
-    ['an id beyond all numbers', '{"jsonrpc":"2.0","method":"Parlour.ping","id":1e400}', -32600, 'too large'],
+    ['an id that is an object', '{"jsonrpc":"2.0","method":"Fixture.ping","id":{}}', -32600, 'id: expected'],
+    ['an id that is true', '{"jsonrpc":"2.0","method":"Fixture.ping","id":true}', -32600, 'id: expected'],
+    ['an id beyond all numbers', '{"jsonrpc":"2.0","method":"Fixture.ping","id":1e400}', -32600, 'too large'],
     ['a number', '1', -32600, 'expected an object, got 1'],
     ['null', 'null', -32600, 'expected an object, got null'],
     [
       'a string that holds a request',
-      JSON.stringify('{"jsonrpc":"2.0","method":"Parlour.ping","id":1}'),
+      JSON.stringify('{"jsonrpc":"2.0","method":"Fixture.ping","id":1}'),
       -32600,
       'expected an object',
     ],
     ['an empty batch', '[]', -32600, 'batch is empty'],
   ] as const) {
     test(`that is ${name} is ${code} with status 400 and id null`, async () => {
-      const answer = await parlour.post(body);
+      const answer = await fixture.post(body);
       expect([answer.status, answer.json.error?.code, answer.json.id]).toEqual([400, code, null]);
       expect(answer.json.error?.message).toContain(said);
       expect(answer.json.error?.data).toEqual({ code: 'bad_request' });
@@ -139,24 +139,24 @@ describe('a single request', () => {
   }
 
   test('may begin with a byte order mark', async () => {
-    expect((await parlour.post('\uFEFF{"jsonrpc":"2.0","id":1,"method":"Parlour.ping"}')).json.result).toBe(null);
+    expect((await fixture.post('\uFEFF{"jsonrpc":"2.0","id":1,"method":"Fixture.ping"}')).json.result).toBe(null);
   });
 });
 
 describe('a batch', () => {
   const send = async (batch: unknown): Promise<{ status: number; json: readonly Json[]; text: string }> => {
-    const answer = await parlour.post(typeof batch === 'string' ? batch : JSON.stringify(batch));
+    const answer = await fixture.post(typeof batch === 'string' ? batch : JSON.stringify(batch));
     return { status: answer.status, json: answer.json as unknown as readonly Json[], text: answer.text };
   };
 
   test('of requests and notifications is answered in order without the notifications', async () => {
     const { status, json } = await send([
-      { jsonrpc: '2.0', method: 'Parlour.addLong', params: [1, 2], id: '1' },
-      { jsonrpc: '2.0', method: 'Parlour.tell', params: ['seven'] },
-      { jsonrpc: '2.0', method: 'Parlour.half', params: [42], id: '2' },
+      { jsonrpc: '2.0', method: 'Fixture.addLong', params: [1, 2], id: '1' },
+      { jsonrpc: '2.0', method: 'Fixture.tell', params: ['seven'] },
+      { jsonrpc: '2.0', method: 'Fixture.half', params: [42], id: '2' },
       { foo: 'boo' },
-      { jsonrpc: '2.0', method: 'Parlour.get', params: { name: 'myself' }, id: '5' },
-      { jsonrpc: '2.0', method: 'Parlour.echo', params: [{}], id: null },
+      { jsonrpc: '2.0', method: 'Fixture.get', params: { name: 'myself' }, id: '5' },
+      { jsonrpc: '2.0', method: 'Fixture.echo', params: [{}], id: null },
     ]);
     expect(status).toBe(200);
     expect(json.map(({ id, result, error }) => [id, result ?? error?.code])).toEqual([
@@ -168,12 +168,12 @@ describe('a batch', () => {
     ]);
   });
 
-  test('of one invalid thing, and of three, is an array of as many errors', async () => {
+  test('of one invalid value, and of three, is an array of as many errors', async () => {
     expect((await send('[1]')).json.map(({ id, error }) => [id, error?.code])).toEqual([[null, -32600]]);
     expect((await send('[1,2,3]')).json.map(({ error }) => error?.code)).toEqual([-32600, -32600, -32600]);
   });
 
-  test('with arrays in it answers each of them', async () => {
+  test('with nested arrays answers each of them', async () => {
     expect((await send('[[]]')).json.map(({ error }) => error?.code)).toEqual([-32600]);
     const mixed = await send([[ADD], { ...ADD, id: 1 }]);
     expect(mixed.json.map(({ result, error }) => result ?? error?.code)).toEqual([-32600, 3]);
@@ -188,24 +188,24 @@ describe('a batch', () => {
   });
 
   test('of notifications only is not answered', async () => {
-    const answer = await parlour.post(JSON.stringify([ADD, ADD]));
+    const answer = await fixture.post(JSON.stringify([ADD, ADD]));
     expect([answer.status, answer.text]).toEqual([204, '']);
   });
 
-  test('that is longer than the limit is refused whole', async () => {
-    const before = parlour.door.ran.length;
-    const answer = await parlour.post(JSON.stringify(Array.from({ length: 11 }, () => ADD)));
+  test('longer than the limit is refused as a whole', async () => {
+    const before = fixture.mesh.ran.length;
+    const answer = await fixture.post(JSON.stringify(Array.from({ length: 11 }, () => ADD)));
     expect([answer.status, answer.json.error?.code]).toEqual([413, -32008]);
     expect(answer.json.error?.message).toContain('11 requests, limit is 10');
-    expect(parlour.door.ran.length).toBe(before);
+    expect(fixture.mesh.ran.length).toBe(before);
   });
 
-  test('runs side by side', async () => {
-    const many = await startParlour({
+  test('runs in parallel', async () => {
+    const many = await startFixture({
       pools: (handlers) => [
         {
-          idl: new URL('../../fixtures/idl/parlour.thrift', import.meta.url).pathname,
-          service: 'Parlour',
+          idl: new URL('../../fixtures/idl/fixture.thrift', import.meta.url).pathname,
+          service: 'Fixture',
           handlers,
           resources: 2,
         },
@@ -213,12 +213,12 @@ describe('a batch', () => {
     });
     const batch = many.post(
       JSON.stringify(
-        ['first', 'second'].map((name) => ({ jsonrpc: '2.0', id: name, method: 'Parlour.wait', params: { name } })),
+        ['first', 'second'].map((name) => ({ jsonrpc: '2.0', id: name, method: 'Fixture.wait', params: { name } })),
       ),
     );
-    // Both must be inside their handlers before either may end, in the order that a series could not have.
+    // Both must be inside their handlers before either may end, and in an order impossible in sequence.
     const deadline = performance.now() + 10_000;
-    while (many.door.ran.length < 2 && performance.now() < deadline)
+    while (many.mesh.ran.length < 2 && performance.now() < deadline)
       await new Promise((resolve) => setTimeout(resolve, 5));
     many.release('second');
     many.release('first');
@@ -231,15 +231,15 @@ describe('a batch', () => {
 describe("jayson's own HTTP client", () => {
   const request = (method: string, params: object): Promise<Json> =>
     new Promise((resolve, reject) => {
-      const client = jayson.Client.http({ host: '127.0.0.1', port: parlour.server.port, path: '/rpc' });
+      const client = jayson.Client.http({ host: '127.0.0.1', port: fixture.server.port, path: '/rpc' });
       client.request(method, params, (error: unknown, response: Json) =>
         error ? reject(error as Error) : resolve(response),
       );
     });
 
   test('gets results and errors', async () => {
-    expect((await request('Parlour.addLong', { a: 40, b: 2 })).result).toBe(42);
-    expect((await request('Parlour.refuse', ['because', 5])).error).toEqual({
+    expect((await request('Fixture.addLong', { a: 40, b: 2 })).result).toBe(42);
+    expect((await request('Fixture.refuse', ['because', 5])).error).toEqual({
       code: -32050,
       message: 'Refused: because',
       data: { exception: 'Refused', why: 'because', number: 5 },

@@ -1,30 +1,30 @@
 // The table of types between IDL and JSON (docs/idl.md), through HTTP and back.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { startParlour, type Parlour } from './fixture.ts';
+import { startFixture, type JsonRpcFixture } from './fixture.ts';
 
-let parlour: Parlour;
+let fixture: JsonRpcFixture;
 beforeAll(async () => {
-  parlour = await startParlour();
+  fixture = await startFixture();
 });
-afterAll(() => parlour.end());
+afterAll(() => fixture.end());
 
 const MAX = '9223372036854775807';
 const MIN = '-9223372036854775808';
 
-/** Sends `things` as JSON text, so that what is on the wire is what is written here. */
+/** Sends `things` as JSON text, so that the wire carries exactly this text. */
 async function echoed(things: string): Promise<string> {
-  const answer = await parlour.post(`{"jsonrpc":"2.0","id":1,"method":"Parlour.echo","params":{"things":${things}}}`);
+  const answer = await fixture.post(`{"jsonrpc":"2.0","id":1,"method":"Fixture.echo","params":{"things":${things}}}`);
   return answer.text.replace(/^{"jsonrpc":"2.0","id":1,"result":/, '').replace(/,?"defaulted":7}}$/, '}');
 }
 
 async function result(method: string, params: string): Promise<string> {
-  const answer = await parlour.post(`{"jsonrpc":"2.0","id":1,"method":"Parlour.${method}","params":${params}}`);
+  const answer = await fixture.post(`{"jsonrpc":"2.0","id":1,"method":"Fixture.${method}","params":${params}}`);
   const found = /"result":(.*)}$/.exec(answer.text)?.[1];
   return found ?? `${answer.status} ${String(answer.json.error?.code)} ${String(answer.json.error?.message)}`;
 }
 
-describe('values that come back as they went', () => {
+describe('values that are returned unchanged', () => {
   for (const things of [
     '{"yes":true}',
     '{"yes":false}',
@@ -63,7 +63,7 @@ describe('values that come back as they went', () => {
   });
 });
 
-describe('values that are taken in another form', () => {
+describe('values that are accepted in another form', () => {
   test('an enum by its number', async () => {
     expect(await echoed('{"mood":1}')).toBe('{"mood":"CALM"}');
   });
@@ -72,7 +72,7 @@ describe('values that are taken in another form', () => {
     expect(await echoed('{"large":"42"}')).toBe('{"large":42}');
   });
 
-  test('an i64 as a number with more digits than a double holds: none is lost', async () => {
+  test('an i64 as a number with more digits than a double holds, without loss', async () => {
     expect(await echoed(`{"large":${MAX}}`)).toBe(`{"large":"${MAX}"}`);
     expect(await echoed(`{"large":${MIN}}`)).toBe(`{"large":"${MIN}"}`);
     expect(await echoed('{"large":9007199254740993}')).toBe('{"large":"9007199254740993"}');
@@ -80,7 +80,7 @@ describe('values that are taken in another form', () => {
     expect(await result('addLong', '[9223372036854775806,1]')).toBe(`"${MAX}"`);
   });
 
-  test('long numbers wherever an i64 can be: lists, values and keys of maps, unions, structs in structs', async () => {
+  test('long numbers wherever an i64 can be: lists, values and keys of maps, unions, nested structs', async () => {
     const things = `{"numbers":[${MAX}],"counts":{"a":${MAX}},"paired":[[[${MAX}],${MIN}]],"inner":{"either":{"left":${MAX}}}}`;
     expect(await result('echo', `{"things":${things}}`)).toBe(
       `{"numbers":["${MAX}"],"counts":{"a":"${MAX}"},"paired":[[["${MAX}"],"${MIN}"]],` +
@@ -88,7 +88,7 @@ describe('values that are taken in another form', () => {
     );
   });
 
-  test('a double written with many digits stays a double, and a text of digits a text', async () => {
+  test('a double with many digits stays a double, and a string of digits a string', async () => {
     expect(await result('half', '{"x":100000000000000000000}')).toBe('50000000000000000000');
     expect(await result('half', '{"x":0.25000000000000000000}')).toBe('0.125');
     expect(await echoed(`{"large":${MAX},"text":"12345678901234567890"}`)).toBe(
@@ -132,9 +132,9 @@ describe('values that are refused with -32602, their path and what was expected'
     ['null', 'params.things: expected'],
   ] as const) {
     test(things, async () => {
-      const before = parlour.door.ran.length;
-      const answer = await parlour.post(
-        `{"jsonrpc":"2.0","id":1,"method":"Parlour.echo","params":{"things":${things}}}`,
+      const before = fixture.mesh.ran.length;
+      const answer = await fixture.post(
+        `{"jsonrpc":"2.0","id":1,"method":"Fixture.echo","params":{"things":${things}}}`,
       );
       expect([answer.status, answer.json.error?.code, answer.json.error?.data]).toEqual([
         400,
@@ -142,11 +142,11 @@ describe('values that are refused with -32602, their path and what was expected'
         { code: 'bad_request' },
       ]);
       expect(answer.json.error?.message).toContain(said);
-      expect(parlour.door.ran.length).toBe(before);
+      expect(fixture.mesh.ran.length).toBe(before);
     });
   }
 
-  test('required fields that are missing, params that are missing, too many or unknown', async () => {
+  test('missing required fields, and missing, surplus or unknown params', async () => {
     expect(await result('strict', '{"strict":{"may":"x"}}')).toMatch(/^400 -32602 params\.strict\.must: expected/);
     expect(await result('addLong', '{"a":1}')).toMatch(/^400 -32602 params\.b: expected/);
     expect(await result('addLong', '{"a":1,"b":2,"c":3}')).toMatch(/^400 -32602 .*"?c"?/);

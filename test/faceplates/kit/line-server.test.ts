@@ -1,4 +1,4 @@
-// The keeper of line connections: order, limits, clients without manners, the end. What a line means is made up here.
+// The server for line protocols: order, limits, misbehaving clients, shutdown. The protocol here is an invented one.
 
 import { afterEach, describe, expect, test } from 'vitest';
 import { rawClient, type RawClient } from '../../kit/wire/raw-http.ts';
@@ -11,7 +11,7 @@ afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end();
 });
 
-/** Answers a line with itself; `wait X` when it is released; `many` with two lines; `fail` not at all. */
+/** Echoes each line. `wait X` answers when released, `many` answers two lines, `fail` throws. */
 class Echo {
   readonly waiting = new Map<string, () => void>();
   readonly ran: string[] = [];
@@ -63,7 +63,7 @@ class Echo {
 }
 
 describe('serveLines', () => {
-  test('answers pipelined lines in their order, however they end', async () => {
+  test('answers pipelined lines in order, however they end', async () => {
     const echo = await Echo.start();
     const client = await echo.client('wait a\nwait b\nc\n');
     await until('all three to run', () => echo.ran.length === 3);
@@ -73,7 +73,7 @@ describe('serveLines', () => {
     expect(await client.seen(/c\n/)).toBe('wait a\nwait b\nc\n');
   });
 
-  test('puts lines together from any pieces, takes CR LF, skips empty ones', async () => {
+  test('joins lines from any pieces, accepts CR LF, skips empty lines', async () => {
     const echo = await Echo.start();
     const client = await echo.client();
     for (const byte of Buffer.from('grüße\r\n\r\n\nzwei\n')) client.write(Uint8Array.of(byte));
@@ -82,7 +82,7 @@ describe('serveLines', () => {
     expect(echo.ran).toEqual(['grüße', 'zwei']);
   });
 
-  test('answers what was sent before the client closed its side, and never half a line', async () => {
+  test('answers lines sent before the client closed its side, but no partial line', async () => {
     const echo = await Echo.start();
     const client = await echo.client('wait a\nb\nhalf of o');
     client.socket.end();
@@ -92,7 +92,7 @@ describe('serveLines', () => {
     expect(echo.ran).toEqual(['wait a', 'b']);
   });
 
-  test('has no more than pipelineMax lines under way', async () => {
+  test('runs at most pipelineMax lines concurrently', async () => {
     const echo = await Echo.start({ pipelineMax: 2 });
     const client = await echo.client(Array.from({ length: 5 }, (_, index) => `wait ${index}\n`).join(''));
     for (let done = 0; done < 5; done++) {
@@ -103,7 +103,7 @@ describe('serveLines', () => {
     expect(await client.seen(/wait 4\n/)).toBe('wait 0\nwait 1\nwait 2\nwait 3\nwait 4\n');
   });
 
-  test('takes no more lines from a client that does not read its answers, and ends it when it never does', async () => {
+  test('stops reading from a client that does not read its answers, and closes it after a time', async () => {
     const echo = await Echo.start({ pipelineMax: 4, idleMs: 600 });
     const client = await echo.client();
     client.socket.pause();
@@ -112,7 +112,7 @@ describe('serveLines', () => {
     expect(echo.ran.length).toBeLessThan(1_000);
   });
 
-  test('refuses a line that is too long, in its place, and ends', async () => {
+  test('answers a line that is too long with an error, in order, and closes', async () => {
     const echo = await Echo.start({}, { lineBytesMax: 100 });
     const fits = await echo.client(`${'x'.repeat(100)}\n`);
     expect(await fits.seen(/x\n/)).toBe(`${'x'.repeat(100)}\n`);
@@ -124,7 +124,7 @@ describe('serveLines', () => {
     await until('them to be gone', () => echo.server.connections() === 1);
   });
 
-  test('reads a line of 16 MiB and refuses one byte more', async () => {
+  test('accepts a line of 16 MiB and refuses one byte more', async () => {
     const echo = await Echo.start();
     const size = DEFAULT_LIMITS.frameBytesMax;
     const client = await echo.client();
@@ -135,13 +135,13 @@ describe('serveLines', () => {
     expect(await other.seen(/too_large/, 20_000)).toContain('limit is 16777216 bytes');
   }, 60_000);
 
-  test('refuses half a line that is not finished in time', async () => {
+  test('refuses a partial line that is not finished in time', async () => {
     const echo = await Echo.start({ requestMs: 200 });
     const client = await echo.client('done\nhalf of o');
     expect(await client.closed()).toMatch(/^done\n! timeout: The line was not complete within 200 ms.*\n$/);
   });
 
-  test('closes a connection on which nothing happens, not one that waits for its answer', async () => {
+  test('closes an idle connection, but not one that waits for its answer', async () => {
     const echo = await Echo.start({ idleMs: 200 });
     const waiting = await echo.client('wait a\n');
     const idle = await echo.client('b\n');
@@ -151,7 +151,7 @@ describe('serveLines', () => {
     expect(await waiting.closed()).toBe('wait a\n');
   });
 
-  test('refuses text that is not UTF-8, an answer of two lines and a defect, each in one line, and goes on', async () => {
+  test('refuses text that is not UTF-8, an answer of two lines and an exception, each in one line, and continues', async () => {
     const echo = await Echo.start();
     const client = await echo.client(Buffer.from('\xff\xfe\nmany\nfail\nafter\n', 'latin1'));
     const lines = (await client.seen(/after\n/)).split('\n');
@@ -161,7 +161,7 @@ describe('serveLines', () => {
     expect(lines[3]).toBe('after');
   });
 
-  test('tells one connection too many why, and serves the others', async () => {
+  test('tells a connection over the limit why, and serves the others', async () => {
     const echo = await Echo.start({ connectionsMax: 2 });
     const [one] = [await echo.client('a\n'), await echo.client('b\n')];
     await until('both', () => echo.ran.length === 2);
@@ -171,13 +171,13 @@ describe('serveLines', () => {
     expect(await one.seen(/c\n/)).toBe('a\nc\n');
   });
 
-  test('aborts the signal of lines whose client has gone, at the latest when an answer cannot be written', async () => {
+  test('aborts the signal of lines whose client has disconnected, at the latest when an answer cannot be written', async () => {
     const echo = await Echo.start();
     const lines = Array.from({ length: 50 }, (_, index) => `wait ${index}`);
     const client = await echo.client(`${lines.join('\n')}\n`);
     await until('them to run', () => echo.waiting.size === 50);
     client.destroy();
-    // To a server that answers half-closed clients, one that has gone looks like one of those.
+    // To a server that answers half-closed clients, a disconnected one looks the same.
     let next = 0;
     await until('its end', () => {
       echo.waiting.get(`wait ${next++}`)?.();
@@ -186,7 +186,7 @@ describe('serveLines', () => {
     await until('no connection', () => echo.server.connections() === 0);
   });
 
-  test('drains: answers what has begun, refuses what comes later, ends idle connections, accepts none', async () => {
+  test('drains: answers lines in progress, refuses later ones, closes idle connections and accepts none', async () => {
     const echo = await Echo.start();
     const busy = await echo.client('wait a\nwait b\n');
     const idle = await echo.client('x\n');
@@ -209,7 +209,7 @@ describe('serveLines', () => {
     await echo.server.close();
   });
 
-  test('serves a line that was sent as the drain began', async () => {
+  test('serves a line that was sent when the drain began', async () => {
     const echo = await Echo.start();
     const client = await echo.client('a\n');
     await client.seen(/a\n/);
@@ -219,7 +219,7 @@ describe('serveLines', () => {
     await drained;
   });
 
-  test('closes at once, also in the middle of a drain', async () => {
+  test('closes at once, also during a drain', async () => {
     const echo = await Echo.start();
     const client = await echo.client('wait a\n');
     await until('it to run', () => echo.waiting.has('wait a'));
@@ -229,7 +229,7 @@ describe('serveLines', () => {
     expect(await client.closed()).toBe('');
   });
 
-  test('says which port is taken', async () => {
+  test('names the port that is taken', async () => {
     const echo = await Echo.start();
     let thrown: unknown;
     try {

@@ -1,5 +1,5 @@
-// docs/observability.md against what is served: its table of metrics, and its examples for Prometheus through
-// Prometheus's own tool.
+// Compares docs/observability.md with what is served: its table of metrics, and its Prometheus examples with
+// promtool.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,13 +10,13 @@ import { parse, stringify } from 'yaml';
 import { promtoolConfig } from '../../kit/tools/promtool.ts';
 import { REPOSITORY } from '../../kit/tools/repository.ts';
 import { toolPath } from '../../kit/tools/tools.ts';
-import { MadeMesh } from './fake-mesh.ts';
+import { FakeMesh } from './fake-mesh.ts';
 
 const paper = readFileSync(join(REPOSITORY, 'docs', 'observability.md'), 'utf8');
 
 describe('docs/observability.md', () => {
-  test('lists every metric of the mesh with its type, and none that is not served', async () => {
-    const faceplate = await new MadeMesh().serve();
+  test('lists every metric of the mesh with its type, and no other', async () => {
+    const faceplate = await new FakeMesh().serve();
     const metrics = await (await fetch(`http://127.0.0.1:${faceplate.port}/metrics`)).text();
     await faceplate.close();
     const served = [...metrics.matchAll(/^# TYPE (katamari_\w+) (\w+)$/gm)].map(([, name, type]) => `${name} ${type}`);
@@ -24,7 +24,7 @@ describe('docs/observability.md', () => {
     expect(listed.toSorted()).toEqual(served.toSorted());
   });
 
-  test('gives scrape configurations and alert rules that promtool accepts', async () => {
+  test('contains scrape configurations and alert rules that promtool accepts', async () => {
     const examples = [...paper.matchAll(/^```yaml\n(.*?)^```$/gms)].map((match) => match[1] ?? '');
     const scrapes = examples.filter((text) => text.startsWith('scrape_configs:'));
     const rules = examples.filter((text) => text.startsWith('groups:'));
@@ -51,8 +51,8 @@ interface Job {
 }
 
 /**
- * Debian's Prometheus is built without Consul's discovery: its place is held by a list of the same targets, and it is
- * looked at here.
+ * Debian's Prometheus is built without Consul discovery. A static list of the same targets takes its place, and the
+ * Consul part is checked here.
  */
 function withoutConsul(text: string): string {
   const { scrape_configs: jobs } = parse(text) as { scrape_configs: readonly Job[] };

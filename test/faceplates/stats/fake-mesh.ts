@@ -1,5 +1,5 @@
-// A mesh for the stats faceplate's tests: true books and true shapes whose content a test sets, since the faceplate
-// only ever reads. Nothing of the faceplate itself is replaced.
+// A fake mesh for tests of the stats faceplate: real call statistics and data structures whose content a test sets,
+// since the faceplate only reads. No part of the faceplate itself is replaced.
 
 import { DEFAULT_LIMITS } from '../../../core/mod.ts';
 import {
@@ -17,12 +17,12 @@ import type { StatsFaceplate } from '../../../faceplates/stats/faceplate.ts';
 import { startStatsFaceplate, type MetricFamily } from '../../../faceplates/stats/mod.ts';
 import type { PoolCallStats } from '../../../faceplates/stats/sources.ts';
 
-export class MadeMesh {
+export class FakeMesh {
   readonly book: StatsTable = new StatsTable();
   readonly happened: MeshEvent[] = [];
   readonly families: MetricFamily[] = [];
   pools: PoolStatus[] = [];
-  /** What other managers have, and every process of the mesh: what a faceplate gathers. */
+  /** Data of other managers and of every process of the mesh, which a faceplate collects. */
   elsewhere: PoolStatus[] = [];
   processes: ProcessStatus[] = [];
   change: Partial<MeshStatus> = {};
@@ -64,7 +64,7 @@ export class MadeMesh {
   readonly poolStats = (): Iterable<PoolCallStats> => this.#poolStats.values();
   readonly extra = (): Iterable<MetricFamily> => this.families;
 
-  /** A stats faceplate over this mesh; port 0 for any. */
+  /** A stats faceplate for this mesh; port 0 for any. */
   serve(port = 0): Promise<StatsFaceplate> {
     const { status, meshStatus, events, book, poolStats, extra } = this;
     return startStatsFaceplate({
@@ -94,11 +94,11 @@ export class MadeMesh {
 }
 
 /**
- * Two masters, three managers of which one cannot be asked, two faceplates, five pools; seen from the first
- * faceplate.
+ * Two masters, three managers (one of them unreachable), two faceplates and five pools, as the first faceplate sees
+ * them.
  */
-export function madeFleet(): MadeMesh {
-  const mesh = new MadeMesh();
+export function madeFleet(): FakeMesh {
+  const mesh = new FakeMesh();
   mesh.change = { name: 'front-1', roles: ['faceplate'], leader: 'master-1', term: 1207 };
   mesh.processes = [
     madeProcess('master-1', 'master', 'host-a', { isLeader: true }),
@@ -140,7 +140,7 @@ export function madeProcess(
   return { name, role, machine, stats, state: 'up', capacity: 0, resources: 0, isLeader: false, ...change };
 }
 
-/** A pool whose resources are in those states, figures to match. */
+/** A pool whose resources are in the given states, with consistent figures. */
 export function madePool(
   service: string,
   version: string,

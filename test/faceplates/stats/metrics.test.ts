@@ -1,10 +1,10 @@
-// The metrics of the stats faceplate: what Prometheus would read, checked by Prometheus's own tool.
+// The metrics of the stats faceplate, checked with promtool.
 
 import { afterEach, describe, expect, test } from 'vitest';
 import { promtool } from '../../kit/tools/promtool.ts';
 import { RESOURCE_STATES } from '../../../core/rpc/mod.ts';
 import type { StatsFaceplate } from '../../../faceplates/stats/faceplate.ts';
-import { MadeMesh, madePool } from './fake-mesh.ts';
+import { FakeMesh, madePool } from './fake-mesh.ts';
 
 let faceplate: StatsFaceplate | undefined;
 
@@ -13,7 +13,7 @@ afterEach(async () => {
   faceplate = undefined;
 });
 
-async function scrape(mesh: MadeMesh): Promise<string> {
+async function scrape(mesh: FakeMesh): Promise<string> {
   faceplate ??= await mesh.serve();
   const response = await fetch(`http://127.0.0.1:${faceplate.port}/metrics`);
   expect(response.status).toBe(200);
@@ -21,7 +21,7 @@ async function scrape(mesh: MadeMesh): Promise<string> {
   return response.text();
 }
 
-/** Values by series as they stand in the text. */
+/** Values by series as written in the text. */
 function seriesOf(metrics: string): Map<string, number> {
   const lines = metrics.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
   return new Map(
@@ -29,9 +29,9 @@ function seriesOf(metrics: string): Map<string, number> {
   );
 }
 
-/** Calls of every kind, two pools of one version, a name that needs escaping, every state, restarts. */
-function busyMesh(): MadeMesh {
-  const mesh = new MadeMesh();
+/** Calls of every kind, two pools of one version, a name that needs escaping, every state, and restarts. */
+function busyMesh(): FakeMesh {
+  const mesh = new FakeMesh();
   const calls = mesh.book.of('thrift', 'Calculator', 'add');
   for (const result of [
     'ok',
@@ -70,7 +70,7 @@ function busyMesh(): MadeMesh {
 }
 
 describe('GET /metrics', () => {
-  test('promtool accepts the metrics of a busy mesh without a word', async () => {
+  test('passes promtool without a warning for a busy mesh', async () => {
     const mesh = busyMesh();
     mesh.families.push({
       name: 'katamari_consul_watch_age_seconds',
@@ -81,11 +81,11 @@ describe('GET /metrics', () => {
     expect(await promtool(await scrape(mesh))).toEqual({ code: 0, said: '' });
   });
 
-  test('promtool accepts the metrics of a mesh that has no pool and had no call', async () => {
-    expect(await promtool(await scrape(new MadeMesh()))).toEqual({ code: 0, said: '' });
+  test('passes promtool for a mesh without pools and calls', async () => {
+    expect(await promtool(await scrape(new FakeMesh()))).toEqual({ code: 0, said: '' });
   });
 
-  test('the check itself notices a metric that breaks the conventions', async () => {
+  test('would fail promtool with a metric that breaks the conventions', async () => {
     const mesh = busyMesh();
     mesh.families.push({
       name: 'katamari_bad_total',
@@ -98,7 +98,7 @@ describe('GET /metrics', () => {
     expect(said).toContain('katamari_bad_total');
   });
 
-  test('in every series of calls, accepted is what was settled and what is in flight', async () => {
+  test('has series in which accepted calls equal settled calls plus those in flight', async () => {
     const series = seriesOf(await scrape(busyMesh()));
     const labels = 'faceplate="thrift",service="Calculator",method="add"';
     const settled = ['replied', 'failed', 'refused', 'timed_out', 'cancelled'].map(
@@ -110,7 +110,7 @@ describe('GET /metrics', () => {
     expect(series.get(`katamari_call_errors_total{${labels},code="overloaded"}`)).toBe(1);
   });
 
-  test('histogram buckets are cumulative and end in the count', async () => {
+  test('has cumulative histogram buckets that end in the count', async () => {
     const series = seriesOf(await scrape(busyMesh()));
     const labels = 'faceplate="thrift",service="Calculator",method="add"';
     const bucket = (le: string): number | undefined =>
@@ -125,7 +125,7 @@ describe('GET /metrics', () => {
     expect(series.get(`katamari_pool_queue_duration_seconds_bucket{${pool},le="2.5"}`)).toBe(1);
   });
 
-  test('resources and restarts of all pools of a version are one series; queues are a series a pool', async () => {
+  test('sums resources and restarts over the pools of a version, and has queues for each pool', async () => {
     const series = seriesOf(await scrape(busyMesh()));
     const version = 'service="Calculator",version="1.0.0"';
     expect(series.get(`katamari_resources{${version},state="idle"}`)).toBe(2);
@@ -136,8 +136,8 @@ describe('GET /metrics', () => {
     expect(series.get(`katamari_pool_queue_limit{${version},pool="Calculator@1.0.0#2"}`)).toBe(64);
   });
 
-  test('the process tells its memory, its CPU time and the lag of its event loop', async () => {
-    const series = seriesOf(await scrape(new MadeMesh()));
+  test('has memory, CPU time and event loop lag of the process', async () => {
+    const series = seriesOf(await scrape(new FakeMesh()));
     expect(series.get('process_resident_memory_bytes')).toBeGreaterThan(1_000_000);
     expect(series.get('process_cpu_seconds_total')).toBeGreaterThan(0);
     expect(series.has('nodejs_eventloop_lag_p99_seconds')).toBe(true);
@@ -147,8 +147,8 @@ describe('GET /metrics', () => {
     );
   });
 
-  test('ten thousand methods become a bounded number of series, and no call is lost from the sums', async () => {
-    const mesh = new MadeMesh();
+  test('limits the number of series for ten thousand methods, and loses no call in the sums', async () => {
+    const mesh = new FakeMesh();
     for (let i = 0; i < 10_000; i++) {
       const stats = mesh.book.of('thrift', `Service${i % 100}`, `method${i}`);
       stats.accept();
@@ -164,7 +164,7 @@ describe('GET /metrics', () => {
     ).toBe(4_750);
   });
 
-  test('a scrape reads the counters anew', async () => {
+  test('reads the counters again for each scrape', async () => {
     const mesh = busyMesh();
     const name = 'katamari_calls_accepted_total{faceplate="thrift",service="Calculator",method="add"}';
     expect(seriesOf(await scrape(mesh)).get(name)).toBe(9);
@@ -172,8 +172,8 @@ describe('GET /metrics', () => {
     expect(seriesOf(await scrape(mesh)).get(name)).toBe(10);
   });
 
-  test('two families of one name are an error that names them', async () => {
-    const mesh = new MadeMesh();
+  test('fails with the name when two families have the same name', async () => {
+    const mesh = new FakeMesh();
     mesh.families.push({ name: 'katamari_ready', help: 'Again.', type: 'gauge', samples: [] });
     faceplate = await mesh.serve();
     const response = await fetch(`http://127.0.0.1:${faceplate.port}/metrics`);

@@ -1,12 +1,12 @@
-// The live page in a real browser: what a person sees of pools, changes, crashes, and of a mesh that goes away and
-// returns.
+// The status page in a real browser: what a person sees of pools, changes, crashes, and of a mesh that goes down and
+// comes back.
 
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { toolPath } from '../../kit/tools/tools.ts';
 import { until } from '../../kit/tools/wait.ts';
 import type { StatsFaceplate } from '../../../faceplates/stats/faceplate.ts';
-import { MadeMesh, madeFleet, madePool, madeProcess } from './fake-mesh.ts';
+import { FakeMesh, madeFleet, madePool, madeProcess } from './fake-mesh.ts';
 
 const FLAGS = [
   '--no-sandbox',
@@ -18,14 +18,14 @@ const FLAGS = [
   '--disable-sync',
 ];
 
-/** A browser on a busy machine takes its time, and one runner gives a test only 5 s unless told. */
+/** A browser is slow on a busy machine, and one test runner has a default timeout of 5 s. */
 const PATIENCE_MS = 60_000;
 
 let browser: Browser;
-let mesh: MadeMesh;
+let mesh: FakeMesh;
 let faceplate: StatsFaceplate;
 let page: Page;
-/** Complaints of the browser (a blocked script or style is one) and requests that left for another server. */
+/** Errors of the browser (such as a blocked script or style), and requests to another server. */
 let complaints: string[];
 let strayRequests: string[];
 
@@ -36,7 +36,7 @@ beforeAll(async () => {
 afterAll(() => browser.close());
 
 beforeEach(async () => {
-  mesh = new MadeMesh();
+  mesh = new FakeMesh();
   faceplate = await mesh.serve();
   page = await browser.newPage({ viewport: { width: 1280, height: 900 }, locale: 'en-GB' });
   complaints = [];
@@ -55,8 +55,8 @@ afterEach(async () => {
   await faceplate.close();
 });
 
-/** Has the page of another mesh than the empty one. */
-async function serve(other: MadeMesh): Promise<void> {
+/** Shows a page of another mesh than the empty one. */
+async function serve(other: FakeMesh): Promise<void> {
   await faceplate.close();
   mesh = other;
   faceplate = await mesh.serve();
@@ -67,7 +67,7 @@ async function open(): Promise<void> {
   await showsText('#state', mesh.status().isReady ? 'ready' : 'not ready');
 }
 
-/** Waits until an element says exactly that. */
+/** Waits until an element has exactly this text. */
 async function showsText(selector: string, text: string): Promise<void> {
   await until(
     `"${text}" in ${selector}`,
@@ -84,9 +84,9 @@ function squares(pool: number): Promise<(string | null)[]> {
     .then((all) => Promise.all(all.map((square) => square.getAttribute('data-state'))));
 }
 
-describe('the live page', () => {
+describe('the status page', () => {
   test(
-    'shows every pool with its version, its figures, and a square a resource',
+    'shows every pool with its version, its figures, and one square a resource',
     async () => {
       mesh.pools = [
         madePool('Calculator', '1.0.0', ['idle', 'busy', 'starting', 'draining', 'stopping', 'backing_off', 'failed'], {
@@ -125,7 +125,7 @@ describe('the live page', () => {
   );
 
   test(
-    'follows what changes: states, sums, pools that come and go, the state of the mesh',
+    'follows changes: states, sums, pools that are added and removed, the state of the mesh',
     async () => {
       mesh.pools = [madePool('Calculator', '1.0.0', ['idle', 'idle'])];
       await open();
@@ -160,7 +160,7 @@ describe('the live page', () => {
   );
 
   test(
-    'says when the mesh is gone, and goes on when it is back',
+    'shows that the mesh is gone, and continues when it is back',
     async () => {
       mesh.pools = [madePool('Calculator', '1.0.0', ['idle'])];
       mesh.happens('mesh_ready', 'tests', 'first life');
@@ -172,7 +172,7 @@ describe('the live page', () => {
       expect(await page.locator('#banner').innerText()).toContain('Connection lost, retrying');
       await showsText('#state', 'not reachable');
 
-      mesh = new MadeMesh();
+      mesh = new FakeMesh();
       mesh.change = { pid: process.pid + 1 };
       mesh.pools = [madePool('Calculator', '2.0.0', ['busy', 'busy'])];
       mesh.happens('mesh_ready', 'tests', 'second life');
@@ -191,7 +191,7 @@ describe('the live page', () => {
   );
 
   test(
-    'shows what a chassis said before it crashed, as text whatever it is',
+    'shows the last output of a crashed chassis, always as text',
     async () => {
       const hostile = '<img src=x onerror="document.title=1"><script>document.title=1</script>';
       mesh.pools = [madePool('Calculator', '1.0.0', ['idle'], { note: hostile, tags: [hostile] })];
@@ -208,7 +208,7 @@ describe('the live page', () => {
   );
 
   test(
-    'is walked with the keyboard: Tab to the squares of a pool, arrows among them, Enter opens them in words',
+    'is operated with the keyboard: Tab to the squares of a pool, arrows among them, Enter opens details',
     async () => {
       mesh.pools = [madePool('Calculator', '1.0.0', ['idle', 'busy', 'failed'])];
       await open();
@@ -232,7 +232,7 @@ describe('the live page', () => {
   );
 
   test(
-    'fits from 360 px up with twenty pools, in light and in dark',
+    'fits from 360 px up with twenty pools, in light and dark mode',
     async () => {
       mesh.pools = Array.from({ length: 20 }, (_, i) =>
         madePool(
@@ -254,7 +254,7 @@ describe('the live page', () => {
         await page.emulateMedia({ colorScheme });
         await open();
         await showsText('#pools-count', '20 with 800 of 800 resources alive');
-        // As text, since this file is checked without the types of a browser.
+        // As text, because this file is type-checked without the types of a browser.
         const over = await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
         expect([width, over]).toEqual([width, 0]);
       }
@@ -264,7 +264,7 @@ describe('the live page', () => {
   );
 
   test(
-    'shows a mesh of many machines: a pool once, its resources by manager, one that cannot be asked with its note',
+    'shows a mesh of many machines: each pool once, its resources by manager, an unreachable manager with its note',
     async () => {
       await serve(madeFleet());
       await open();
@@ -290,7 +290,7 @@ describe('the live page', () => {
       expect(await search.locator('.alive').innerText()).toBe('3 of 8 alive');
       expect(await page.locator('tbody.pool').nth(4).locator('.pool-note').innerText()).toContain('worker-3');
 
-      // The same name of a resource is on two managers: the one that was clicked is the one that is marked.
+      // Two managers have a resource of this name; the clicked one is marked.
       await search.locator('.place').nth(1).locator('.square').first().click();
       expect(await search.locator('.resources .place-title').allInnerTexts()).toEqual([
         'worker-1 · host-c · 2 resources',
@@ -308,21 +308,21 @@ describe('the live page', () => {
   );
 
   test(
-    'tells of every process: roles, machine, state in words, the leader and its term, the way to its own page',
+    'lists every process: roles, machine, state in words, the leader and its term, the link to its own page',
     async () => {
       await serve(madeFleet());
       mesh.processes.push(madeProcess('odd', 'manager', 'host-f', { stats: 'javascript:document.title=1' }));
       await open();
       await showsText('#processes-count', '8 on 6 machines, 1 unreachable, 1 draining');
       const texts = (await page.locator('.process').allInnerTexts()).map((text) => text.split(/\s*\n\s*/).join(' | '));
-      expect(texts[0]).toMatch(/^master-1 \| (● )?up \| master.*leads, term 1207.*on host-a$/s);
+      expect(texts[0]).toMatch(/^master-1 \| (● )?up \| master.*leader, term 1207.*on host-a$/s);
       expect(texts[1]).not.toContain('leads');
       expect(texts[2]).toContain('5 resources alive, capacity 4');
       expect(texts[3]).toContain('draining');
       expect(texts[4]).toContain('unreachable');
-      expect(texts[4]).toContain('6 resources alive by its record, capacity 4');
+      expect(texts[4]).toContain('6 resources alive (from its Consul record), capacity 4');
       expect(texts[4]).toContain('its link does not answer');
-      expect(texts[5]).toContain('this page is its own');
+      expect(texts[5]).toContain('this is its page');
       const links = await page.evaluate('[...document.querySelectorAll(".process a")].map(({ href }) => href)');
       expect(links).toEqual(
         ['host-a', 'host-b', 'host-c', 'host-d', 'host-e', 'host-b'].map((host) => `http://${host}.example:9081/`),
@@ -341,7 +341,7 @@ describe('the live page', () => {
   );
 
   test(
-    'leaves the processes out where one is all of them, and says in which process something happened where it is not',
+    'omits the list of processes when there is only one, and names the process of each event otherwise',
     async () => {
       mesh.processes = (['master', 'manager', 'faceplate'] as const).map((role) => madeProcess('one', role, 'here'));
       mesh.pools = [madePool('Calculator', '1.0.0', ['idle'])];
@@ -368,7 +368,7 @@ describe('the live page', () => {
   );
 
   test(
-    'takes what a manager brings along when it is back for no rise and no rate',
+    'does not count the calls of a returning manager as an increase or a rate',
     async () => {
       await serve(madeFleet());
       await open();
@@ -385,7 +385,7 @@ describe('the live page', () => {
       const label = await until('a chart of it', () => chart.getAttribute('aria-label'));
       expect(label).toMatch(/calls (none|0), errors (none|0)$/);
       await until('rates again', async () => (await chart.getAttribute('aria-label'))?.endsWith('calls 0, errors 0'));
-      // And a true rise is one.
+      // A real increase is shown.
       mesh.elsewhere = mesh.elsewhere.map((pool) => (pool === back ? { ...back, errors: 501 } : pool));
       await until('red', async () => (await errors.getAttribute('class'))?.includes('some'));
     },
@@ -393,7 +393,7 @@ describe('the live page', () => {
   );
 
   test(
-    'fits with many machines from 360 px up, in light and in dark',
+    'fits from 360 px up with many machines, in light and dark mode',
     async () => {
       const made = madeFleet();
       const name = 'a-machine-whose-name-nobody-would-call-short';
@@ -422,7 +422,7 @@ describe('the live page', () => {
         await page.locator('tbody.pool .name').nth(3).click();
         const over = await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
         expect([width, over]).toEqual([width, 0]);
-        // Squares are bounded; the rest is said in figures.
+        // The number of squares is limited; the rest is shown as a number.
         expect((await squares(3)).length).toBeLessThanOrEqual(200);
         expect(await page.locator('tbody.pool').nth(3).locator('.more').first().innerText()).toBe('+ 5');
       }

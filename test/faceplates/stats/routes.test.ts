@@ -4,9 +4,9 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { MeshEvent, MeshStatus, PoolStatus } from '../../../core/rpc/mod.ts';
 import type { StatsFaceplate } from '../../../faceplates/stats/faceplate.ts';
 import type { MeshOverview } from '../../../faceplates/stats/overview.ts';
-import { MadeMesh, madeFleet, madePool, madeProcess } from './fake-mesh.ts';
+import { FakeMesh, madeFleet, madePool, madeProcess } from './fake-mesh.ts';
 
-const mesh = new MadeMesh();
+const mesh = new FakeMesh();
 let faceplate: StatsFaceplate;
 
 beforeAll(async () => {
@@ -49,7 +49,7 @@ describe('GET /status/Service/N', () => {
     ]);
   });
 
-  test('is 503 when fewer are alive: starting, backing off and failed ones are not', async () => {
+  test('is 503 when fewer are alive: starting, backing off and failed ones do not count', async () => {
     expect(await answer('/status/Calculator/5')).toEqual([
       503,
       'Calculator: 4 alive (1 free, 3 busy), at least 5 required\n',
@@ -57,13 +57,13 @@ describe('GET /status/Service/N', () => {
     expect((await answer('/status/Reformulate/1'))[0]).toBe(503);
   });
 
-  test('counts one version when one is named', async () => {
+  test('counts only one version if it is given', async () => {
     expect((await answer('/status/Calculator@1.0.0/3'))[0]).toBe(200);
     expect((await answer('/status/Calculator@2.0.0/2'))[0]).toBe(503);
     expect((await answer('/status/Calculator%402.0.0/1'))[0]).toBe(200);
   });
 
-  test('is 503 for a service that nothing offers, and names those there are', async () => {
+  test('is 503 for a service without a pool, and lists the existing services', async () => {
     expect(await answer('/status/Nobody/1')).toEqual([
       503,
       'No pool offers Nobody; services here: Calculator, Reformulate\n',
@@ -71,7 +71,7 @@ describe('GET /status/Service/N', () => {
     expect((await answer('/status/Calculator@3.0.0/0'))[0]).toBe(503);
   });
 
-  test('is 400 when N is no whole number', async () => {
+  test('is 400 when N is not an integer', async () => {
     for (const bad of ['-1', '1.5', 'two', '1e3', '0x1', '12345678901234567890', '%20']) {
       const [status, said] = await answer(`/status/Calculator/${bad}`);
       expect([bad, status]).toEqual([bad, 400]);
@@ -86,7 +86,7 @@ describe('GET /status/Service/N', () => {
 });
 
 describe('GET /readyz and /livez', () => {
-  test('readyz is 200 when ready, and 503 with the note when not or when draining', async () => {
+  test('readyz is 200 when ready, and 503 with a note when not ready or draining', async () => {
     expect(await answer('/readyz')).toEqual([200, 'ready\n']);
     mesh.change = { isReady: false, note: 'Reformulate@2.0.0 has 0 of 4' };
     expect(await answer('/readyz')).toEqual([503, 'not ready: Reformulate@2.0.0 has 0 of 4\n']);
@@ -94,7 +94,7 @@ describe('GET /readyz and /livez', () => {
     expect(await answer('/readyz')).toEqual([503, 'draining\n']);
   });
 
-  test('livez is 200 even then', async () => {
+  test('livez is 200 in each of these cases', async () => {
     mesh.change = { isReady: false, isDraining: true };
     expect(await answer('/livez')).toEqual([200, 'alive\n']);
   });
@@ -119,13 +119,13 @@ describe('GET /status', () => {
     expect(one.pools.map(({ id }) => id)).toEqual(['Calculator@2.0.0']);
   });
 
-  test('of a service that nothing offers is 404', async () => {
+  test('of a service without a pool is 404', async () => {
     expect(await answer('/status/Nobody')).toEqual([404, 'No pool offers Nobody; GET /status lists all pools\n']);
   });
 });
 
 describe('GET /mesh', () => {
-  async function overview(of: MadeMesh): Promise<MeshOverview> {
+  async function overview(of: FakeMesh): Promise<MeshOverview> {
     const asked = await of.serve();
     try {
       return (await (await fetch(`http://127.0.0.1:${asked.port}/mesh`)).json()) as MeshOverview;
@@ -134,7 +134,7 @@ describe('GET /mesh', () => {
     }
   }
 
-  test('puts the pools of all managers together, each resource with its manager, one that cannot be asked with its note', async () => {
+  test('merges the pools of all managers, with the manager of each resource and a note for an unreachable manager', async () => {
     const { pools } = await overview(madeFleet());
     expect(pools.map(({ id, managers }) => [id, managers])).toEqual([
       ['Calculator@1.0.0', ['worker-1', 'worker-2']],
@@ -159,7 +159,7 @@ describe('GET /mesh', () => {
     ]);
   });
 
-  test('tells of each process once, with every role it has and the worst state of them', async () => {
+  test('lists each process once, with all its roles and the worst of their states', async () => {
     const made = madeFleet();
     made.processes = [
       madeProcess('a', 'master', 'host-a', { isLeader: true }),
@@ -189,7 +189,7 @@ describe('GET /mesh', () => {
     ]);
   });
 
-  test('has what /status has, where one process is all', async () => {
+  test('equals /status when there is only one process', async () => {
     const { pools, processes, calls } = (await (await get('/mesh')).json()) as MeshOverview;
     expect(pools.map(({ id }) => id)).toEqual(mesh.pools.map(({ id }) => id));
     expect([processes, calls]).toEqual([[], mesh.status().calls]);
@@ -197,7 +197,7 @@ describe('GET /mesh', () => {
 });
 
 describe('GET /events', () => {
-  test('hands out what came after the given number', async () => {
+  test('returns the events after the given number', async () => {
     mesh.happened.length = 0;
     for (const name of ['a', 'b', 'c']) mesh.happens('resource_ended', name, 'crashed', ['last words']);
     const all = (await (await get('/events')).json()) as { lastSeq: number; events: MeshEvent[] };
@@ -208,7 +208,7 @@ describe('GET /events', () => {
     expect(await (await get('/events?after=3')).json()).toEqual({ lastSeq: 3, events: [] });
   });
 
-  test('is 400 when that is no number', async () => {
+  test('is 400 when that is not a number', async () => {
     const [status, said] = await answer('/events?after=yesterday');
     expect([status, said]).toEqual([400, expect.stringContaining('"yesterday"')]);
   });
@@ -222,13 +222,13 @@ describe('the stats faceplate', () => {
     }
   });
 
-  test('refuses a body it has no use for before reading it', async () => {
+  test('refuses an unexpected body before reading it', async () => {
     const response = await get('/status', { method: 'POST', body: 'x'.repeat(100_000) });
     await response.text();
     expect(response.status).toBe(413);
   });
 
-  test('forbids scripts, frames and content from elsewhere on every answer', async () => {
+  test('forbids foreign scripts, frames and content on every answer', async () => {
     for (const path of ['/', '/status', '/metrics', '/nothing', '/page-assets/page.js']) {
       const { headers } = await get(path);
       const policy = headers.get('content-security-policy') ?? '';
@@ -238,7 +238,7 @@ describe('the stats faceplate', () => {
     }
   });
 
-  test('serves the page and every file it names, and nothing beside them', async () => {
+  test('serves the page and every file it refers to, and nothing else', async () => {
     const page = await (await get('/')).text();
     const named = [...page.matchAll(/(?:src|href)="(page-assets\/[^"]+)"/g)].map((match) => match[1] ?? '');
     expect(named.length).toBeGreaterThan(3);
@@ -261,13 +261,13 @@ describe('the stats faceplate', () => {
     expect(again.status).toBe(304);
   });
 
-  test('says what there is to ask when it is asked for something else', async () => {
+  test('lists the available paths when an unknown one is requested', async () => {
     const [status, said] = await answer('/metricz');
     expect(status).toBe(404);
     expect(said).toContain('/metrics');
   });
 
-  test('close() twice is fine and frees the port', async () => {
+  test('may be closed twice, and frees the port', async () => {
     const other = await mesh.serve();
     const { port } = other;
     await other.close();

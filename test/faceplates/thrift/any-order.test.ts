@@ -1,5 +1,5 @@
-// What the Thrift faceplate does for clients of THeader that go by sequence ids: answers in any order, errors with
-// their facts, a word before the end.
+// What the Thrift faceplate does for THeader clients that match replies by sequence id: replies in any order, errors
+// with their facts, and a notice before the connection closes.
 
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -83,7 +83,7 @@ const ids = ({ answers }: Client): number[] => answers.map(({ seqId }) => seqId)
 const held = (count: number): Promise<unknown> => until(`${count} calls`, () => fixture.behind.held().length === count);
 
 describe('katamari-any-order', () => {
-  test('lets an answer overtake those before it', async () => {
+  test('lets a reply overtake earlier ones', async () => {
     const client = await headerClient();
     client.call(1, 'hold', { key: 'a' }, ANY);
     client.call(2, 'hold', { key: 'b' }, ANY);
@@ -99,7 +99,7 @@ describe('katamari-any-order', () => {
     expect(fixture.book.sums()).toMatchObject({ accepted: 3, replied: 3, inFlight: 0 });
   });
 
-  test('leaves calls without it in order among themselves, and holds none of them up', async () => {
+  test('keeps calls without it in order among themselves, and delays none of them', async () => {
     const client = await headerClient();
     client.call(1, 'hold', { key: 'loose' }, ANY);
     client.call(2, 'hold', { key: 'first' });
@@ -114,7 +114,7 @@ describe('katamari-any-order', () => {
     expect(ids(client)).toEqual([4, 2, 3, 1]);
   });
 
-  test('with a value that cannot be meant is refused', async () => {
+  test('with an invalid value is refused', async () => {
     const client = await headerClient();
     client.call(1, 'add', { a: 1, b: 2 }, { 'katamari-any-order': 'yes' });
     client.call(2, 'add', { a: 1, b: 2 });
@@ -125,7 +125,7 @@ describe('katamari-any-order', () => {
     ]);
   });
 
-  test('means nothing over HTTP, where answers have no ids', async () => {
+  test('is ignored over HTTP, where replies have no ids', async () => {
     const bytes = fixture.bytes('add', { a: 1, b: 2 }, { framed: false });
     const head = `POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-thrift\r\nkatamari-any-order: 1\r\ncontent-length: ${bytes.length}\r\nconnection: close\r\n\r\n`;
     const client = await rawClient(fixture.faceplate.port, Buffer.concat([Buffer.from(head), bytes]));
@@ -133,7 +133,7 @@ describe('katamari-any-order', () => {
     expect(answer).toContain('200 OK');
   });
 
-  test('calls that their client leaves behind are cancelled, and entered as such', async () => {
+  test('cancels and counts the calls of a client that disconnects', async () => {
     const client = await headerClient();
     client.call(1, 'hold', { key: 'a' }, ANY);
     client.call(2, 'hold', { key: 'b' });
@@ -145,7 +145,7 @@ describe('katamari-any-order', () => {
 });
 
 describe('The headers of an error', () => {
-  test('say its code, its stage, and what else is known', async () => {
+  test('contain its code, its stage and the other facts', async () => {
     const client = await headerClient();
     client.call(1, 'hold', { key: 'x' }, { 'katamari-timeout-ms': '20' });
     client.call(2, 'add', { a: 1, b: 2 }, { 'katamari-version': '9' });
@@ -158,7 +158,7 @@ describe('The headers of an error', () => {
     ]);
   });
 
-  test('say that a call has certainly not run, and when to come again', async () => {
+  test('say that a call has certainly not run, and when to retry', async () => {
     await fixture.end();
     const behind = exchange();
     const full = new KatamariError('overloaded', 'full', { retryAfterMs: 12.3, notRun: true });
@@ -179,7 +179,7 @@ describe('A drain', () => {
   const word = { seqId: 0, type: 3, name: '', headers: { 'katamari-error': 'draining' } };
   const lastWord = { ...word, headers: { 'katamari-error': 'draining', 'katamari-not-run': '1' } };
 
-  test('is told at once to an idle client that goes by ids, and its end too', async () => {
+  test('is announced at once to an idle client that uses ids, and so is its end', async () => {
     const client = await headerClient();
     client.call(1, 'add', { a: 1, b: 2 }, ANY);
     await until('the sum', () => client.answers.length === 1);
@@ -190,7 +190,7 @@ describe('A drain', () => {
     await drained;
   });
 
-  test('is told before the answers to what is under way, its end behind them', async () => {
+  test('is announced before the replies to calls in flight, and its end after them', async () => {
     const client = await headerClient();
     client.call(1, 'hold', { key: 'x' }, ANY);
     await held(1);
@@ -212,7 +212,7 @@ describe('A drain', () => {
     expect(fixture.behind.handled.map(({ method }) => method)).toEqual(['hold']);
   });
 
-  test('of one connection only, idle for too long, is told in the same words', async () => {
+  test('of one connection that was idle for too long is announced in the same way', async () => {
     await fixture.end();
     fixture = await startFixture({ limits: { idleMs: 60 } });
     const client = await headerClient();
@@ -221,7 +221,7 @@ describe('A drain', () => {
     expect(client.answers.slice(1)).toEqual([lastWord]);
   });
 
-  test('is not told to clients that go by the order of answers', async () => {
+  test('is not announced to clients that rely on the order of replies', async () => {
     const client = await headerClient();
     client.call(1, 'add', { a: 1, b: 2 });
     await until('the sum', () => client.answers.length === 1);

@@ -1,5 +1,5 @@
-// The faceplate with the clients that people have: the `thrift` package and Debian's Python library, framed and
-// buffered, multiplexed or not.
+// The faceplate with common clients: the `thrift` package and Debian's Python library, framed and buffered,
+// multiplexed or not.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { exchange, EXCHANGE_IDL, type Exchange } from '../../kit/wire/exchange.ts';
@@ -76,7 +76,7 @@ for (const [how, transport] of [
         });
       });
 
-      test('has 200 calls under way at once, each with its own answer', async () => {
+      test('has 200 calls in flight at once, each with its own reply', async () => {
         const sums = await Promise.all(Array.from({ length: 200 }, async (_, i) => client?.add(i, 1_000)));
         expect(sums).toEqual(sums.map((_, i) => i + 1_000));
       });
@@ -140,7 +140,7 @@ print('good')
   }
 });
 
-test('After all of this every call is in the book and none is under way', async () => {
+test('After all of this every call is counted and none is in flight', async () => {
   await until('the last oneway call', () => book?.sums().inFlight === 0);
   const { accepted, replied, ...others } = (book as StatsTable).sums();
   expect(accepted).toBe(behind?.calls.length);

@@ -1,5 +1,5 @@
-// What the port makes of each encoding, end to end: calls, exceptions, errors, pipelines, headers. The clients here
-// are the encodings themselves, turned around; those of other libraries are in the matrix.
+// Each encoding on the Thrift port, end to end: calls, exceptions, errors, pipelines, headers. The clients here use
+// our own encodings; the matrix covers other libraries.
 
 import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -80,7 +80,7 @@ function callBytes(
 
 for (const manner of MANNERS) {
   describe(`A client that speaks ${manner.transport} ${manner.protocol}`, () => {
-    test('is answered in kind: values, declared exceptions, errors of the mesh; multiplexed too', async () => {
+    test('gets replies in the same format: values, declared exceptions, errors of the mesh; multiplexed too', async () => {
       const client = new Client(manner);
       const item = {
         id: -7,
@@ -108,7 +108,7 @@ for (const manner of MANNERS) {
       expect(readApplicationException(error?.body as Buffer).message).toMatch(/No pool|nobody/i);
     });
 
-    test('gets 300 pipelined answers in order, and none to oneway calls', async () => {
+    test('gets 300 pipelined replies in order, and none to oneway calls', async () => {
       const client = new Client(manner);
       const calls = Array.from({ length: 300 }, (_, n) =>
         n % 3 === 2
@@ -122,10 +122,10 @@ for (const manner of MANNERS) {
       expect(answers).toHaveLength(200);
     });
 
-    test('is told what it did wrong, behind the answers to what came before, and let go', async () => {
+    test('gets an error for an invalid message, after the replies to earlier calls, and is disconnected', async () => {
       const client = new Client(manner);
       const wrong = callBytes(manner, 'add', { a: 1, b: 2 }, { seqId: 9, type: 1 });
-      // The type of the message becomes one that a client may not send.
+      // The message type becomes one that a client may not send.
       const reply: Uint8Array[] = [];
       encodingOf(manner, DEFAULT_LIMITS).write(2, 'add', 9, Buffer.of(0), reply);
       client.socket.write(Buffer.concat([wrong, ...reply, wrong]));
@@ -140,7 +140,7 @@ for (const manner of MANNERS) {
 describe('Headers of THeader', () => {
   const manner = { transport: 'header', protocol: 'binary' } as const;
 
-  test('choose service, version, tags, roles, key and time, carry the trace, and go on to the chassis when they mean nothing here', async () => {
+  test('select service, version, tags, roles, key and timeout, carry the trace, and reach the chassis if they have no meaning here', async () => {
     const client = new Client(manner);
     const headers = {
       'katamari-service': 'Exchange',
@@ -165,13 +165,13 @@ describe('Headers of THeader', () => {
       headers: { 'client-build': '42' },
     });
     expect((call?.deadlineMs ?? 0) - performance.now()).toBeLessThanOrEqual(500);
-    // Those of one call are not those of the next.
+    // Headers of one call do not apply to the next.
     client.socket.write(callBytes(manner, 'add', { a: 1, b: 2 }));
     await client.count(2);
     expect(fixture.behind.calls.at(-1)).toMatchObject({ version: '', key: '', tags: [], headers: {} });
   });
 
-  test('that make no sense refuse their call, and the connection goes on', async () => {
+  test('with invalid values refuse their call, and the connection continues', async () => {
     const client = new Client(manner);
     client.socket.write(callBytes(manner, 'add', { a: 1, b: 2 }, { headers: { 'katamari-timeout-ms': 'soon' } }));
     const [answer] = await client.count(1);
@@ -189,7 +189,7 @@ describe('HTTP on the Thrift port', () => {
     ]);
   const bare = (protocol: WireFormat['protocol']): WireFormat => ({ transport: 'buffered', protocol });
 
-  test('keeps its connection, whatever protocol comes next, and takes headers', async () => {
+  test('keeps its connection, in whatever protocol the next call is, and accepts headers', async () => {
     const client = new Client();
     for (const protocol of PROTOCOLS) {
       const response = await fetch(`http://127.0.0.1:${fixture.faceplate.port}/any`, {
@@ -210,7 +210,7 @@ describe('HTTP on the Thrift port', () => {
     expect(client.isEnded).toBe(false);
   });
 
-  test('answers oneway calls with nothing in it, in their place, and ends after the last request', async () => {
+  test('answers oneway calls with an empty response, in order, and closes after the last request', async () => {
     const client = new Client();
     client.socket.write(
       Buffer.concat([
@@ -226,7 +226,7 @@ describe('HTTP on the Thrift port', () => {
     expect(fixture.behind.handled.map(({ method: name }) => name)).toEqual(['note', 'add']);
   });
 
-  test('does not make a client wait that wants to be told to go on', async () => {
+  test('answers Expect: 100-continue', async () => {
     const client = new Client();
     const body = callBytes(bare('compact'), 'add', { a: 1, b: 2 });
     client.socket.write(post(body, 'expect: 100-continue\r\n').subarray(0, -body.length));

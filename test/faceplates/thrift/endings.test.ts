@@ -1,5 +1,5 @@
-// How connections end: the client goes, the faceplate drains or closes, a limit is reached. Nothing may be left under
-// way in the book.
+// How connections end: the client disconnects, the faceplate drains or closes, a limit is reached. No call may stay
+// in flight in the statistics.
 
 import { afterEach, describe, expect, test } from 'vitest';
 import { exchange } from '../../kit/wire/exchange.ts';
@@ -10,7 +10,7 @@ import type { FaceplateLimits } from '../../../core/mod.ts';
 import { readApplicationException } from '../../../core/thrift/mod.ts';
 import { startFixture, type Fixture } from './fixture.ts';
 
-/** Tells how often it was read, which a connection does when something came. */
+/** Counts reads of the input, which a connection makes when data arrived. */
 class WatchedClock extends ManualClock {
   reads = 0;
 
@@ -26,7 +26,7 @@ async function start(options: Parameters<typeof startFixture>[0] = {}): Promise<
   fixtures.push(fixture);
   return fixture;
 }
-/** With a clock that the test moves; deadlines of calls are far off on it. */
+/** With a manual clock; deadlines of calls are far off on it. */
 async function startWithClock(limits: Partial<FaceplateLimits>): Promise<{ fixture: Fixture; clock: WatchedClock }> {
   const clock = new WatchedClock();
   const behind = exchange();
@@ -37,7 +37,7 @@ afterEach(async () => {
   for (const fixture of fixtures.splice(0)) await fixture.end();
 });
 
-describe('A client that goes while its calls wait', () => {
+describe('A client that disconnects while its calls wait', () => {
   for (const [how, leave] of [
     ['closes', (client: RawThrift) => void client.socket.end()],
     ['breaks off', (client: RawThrift) => void client.socket.resetAndDestroy()],
@@ -59,7 +59,7 @@ describe('A client that goes while its calls wait', () => {
     });
   }
 
-  test('leaves its oneway calls to go on', async () => {
+  test('leaves its oneway calls running', async () => {
     const fixture = await start();
     const client = await fixture.connect();
     client.socket.end(Buffer.concat([fixture.bytes('note', { text: 'last words' }, { type: 4 })]));
@@ -69,7 +69,7 @@ describe('A client that goes while its calls wait', () => {
 });
 
 describe('ThriftFaceplate.drain()', () => {
-  test('closes idle connections, answers what has begun, refuses what begins later, and then is gone', async () => {
+  test('closes idle connections, answers calls in progress, refuses later ones, and then stops', async () => {
     const fixture = await start();
     const [idle, busy, half] = [await fixture.connect(), await fixture.connect(), await fixture.connect(false)];
     idle.send(fixture.bytes('add', { a: 1, b: 1 }));
@@ -101,7 +101,7 @@ describe('ThriftFaceplate.drain()', () => {
     expect(fixture.book.sums()).toMatchObject({ accepted: 4, replied: 3, refused: 1, inFlight: 0 });
   });
 
-  test('serves one more call of an idle connection, and ends it right behind the answer', async () => {
+  test('serves one more call of an idle connection, and closes it right after the reply', async () => {
     const fixture = await start();
     const [once, twice] = [await fixture.connect(), await fixture.connect()];
     for (const client of [once, twice]) {
@@ -134,7 +134,7 @@ describe('ThriftFaceplate.drain()', () => {
     expect(fixture.book.sums()).toMatchObject({ accepted: 1, timed_out: 1, inFlight: 0 });
   });
 
-  test('twice, and close() after it and twice, are fine', async () => {
+  test('may be called twice, and close() twice after it', async () => {
     const fixture = await start();
     await fixture.connect();
     await Promise.all([fixture.faceplate.drain(), fixture.faceplate.drain()]);
@@ -144,7 +144,7 @@ describe('ThriftFaceplate.drain()', () => {
   });
 });
 
-test('ThriftFaceplate.close() ends now, and what was under way is cancelled', async () => {
+test('ThriftFaceplate.close() is immediate and cancels calls in flight', async () => {
   const fixture = await start();
   const client = await fixture.connect();
   client.send(fixture.bytes('hold', { key: 'a' }));
@@ -155,10 +155,10 @@ test('ThriftFaceplate.close() ends now, and what was under way is cancelled', as
 });
 
 describe('Limits', () => {
-  test('2,000 idle connections cost little, all still answer, and a further one is told that they are too many', async () => {
+  test('allow 2,000 idle connections that cost little and still work, and refuse a further one with an error', async () => {
     const fixture = await start({ limits: { connectionsMax: 2_000 } });
     const clients: RawThrift[] = [];
-    // In groups, because a kernel holds only some hundreds of connections that a process has not accepted yet.
+    // In groups, because a kernel queues only some hundreds of connections that a process has not accepted yet.
     while (clients.length < 2_000) {
       clients.push(...(await Promise.all(Array.from({ length: 200 }, (_, i) => fixture.connect(i % 2 === 0)))));
       await until('all to be accepted', () => fixture.faceplate.connections() === clients.length);
@@ -168,7 +168,7 @@ describe('Limits', () => {
     expect(answer?.type).toBe(3);
     expect(readApplicationException((answer as NonNullable<typeof answer>).body)).toEqual({
       type: 6,
-      message: 'Cannot take another connection: 2000 are open, the limit; try again later or share connections',
+      message: 'Cannot take another connection: 2000 are open, limit is 2000; try again later or share connections',
     });
     refused.destroy();
     for (const [i, client] of clients.entries())
@@ -183,7 +183,7 @@ describe('Limits', () => {
     expect(fixture.book.sums()).toMatchObject({ accepted: 2_001, replied: 2_001 });
   });
 
-  test('an idle connection is closed after its time, one with a call under way or now and then a call is not', async () => {
+  test('close an idle connection after its time, but not one with a call in flight or with occasional calls', async () => {
     const { fixture, clock } = await startWithClock({ idleMs: 1_000 });
     const [idle, waiting, alive] = [await fixture.connect(), await fixture.connect(), await fixture.connect()];
     waiting.send(fixture.bytes('hold', { key: 'a' }));
@@ -203,13 +203,13 @@ describe('Limits', () => {
   });
 
   for (const framed of [true, false]) {
-    test(`a ${framed ? 'framed' : 'unframed'} message that stays incomplete is answered with an error, however busily it drips`, async () => {
+    test(`answer a ${framed ? 'framed' : 'unframed'} message that stays incomplete with an error, however steadily its bytes arrive`, async () => {
       const { fixture, clock } = await startWithClock({ requestMs: 1_000 });
       const client = await fixture.connect(framed);
       const bytes = fixture.bytes('echo', { text: 'x'.repeat(100) }, { framed, seqId: 77 });
       let sent = 0;
-      // The clock is moved only when a piece has been seen: time must pass for the faceplate between one piece and
-      // the next.
+      // The clock moves only when a piece has been read: time must pass for the faceplate between one piece and the
+      // next.
       for (; sent < 60 && fixture.book.sums().refused === 0; sent += 5) {
         const { reads } = clock;
         client.send(bytes.subarray(sent, sent + 5));
@@ -220,14 +220,14 @@ describe('Limits', () => {
       expect(sent).toBeLessThan(60);
       expect(answer).toMatchObject({ type: 3, seqId: 77, name: 'echo' });
       expect(readApplicationException((answer as NonNullable<typeof answer>).body).message).toMatch(
-        /is incomplete after 1000 ms/,
+        /arrived in 1000 ms, which is the limit/,
       );
       expect(fixture.book.sums()).toMatchObject({ accepted: 1, refused: 1, inFlight: 0 });
       expect(fixture.behind.calls).toHaveLength(0);
     });
   }
 
-  test('a client that says nothing that can be recognised is let go after the time for a message', async () => {
+  test('disconnect a client without recognizable input after the time for a message', async () => {
     const { fixture, clock } = await startWithClock({ requestMs: 1_000 });
     const client = await fixture.connect();
     client.send(Buffer.of(0, 0));
@@ -236,16 +236,16 @@ describe('Limits', () => {
       return client.answers.length === 1;
     });
     expect(readApplicationException((client.answers[0] as (typeof client.answers)[0]).body).message).toMatch(
-      /of which 2 bytes have come/,
+      /Incomplete message: 2 bytes arrived/,
     );
   });
 
-  test('a client that calls and never reads is not read either, and is closed in the end', async () => {
+  test('stop reading from a client that calls and never reads, and disconnect it after a time', async () => {
     const { fixture, clock } = await startWithClock({ idleMs: 1_000 });
     const client = await fixture.connect();
     client.socket.pause();
     const call = fixture.bytes('echo', { text: 'x'.repeat(100_000) });
-    // 200 MB, which no kernel holds for it.
+    // 200 MB, more than kernel buffers hold.
     for (let i = 0; i < 2_000; i++) client.send(call);
     let [seen, still] = [-1, 0];
     await until('the faceplate to stop reading', async () => {

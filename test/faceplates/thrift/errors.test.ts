@@ -1,4 +1,4 @@
-// What clients are told when something is wrong, what the book says of it, and what never reaches the mesh.
+// Errors that clients get, what the statistics count for them, and what never reaches the mesh.
 
 import { createServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -16,7 +16,7 @@ beforeEach(async () => {
 afterEach(() => fixture.end());
 
 describe('Errors of the mesh', () => {
-  test("come as TApplicationException with the client's sequence id, and the connection goes on", async () => {
+  test("are TApplicationExceptions with the client's sequence id, and the connection continues", async () => {
     fixture.behind.setTimeoutMs(30);
     for (const framed of [true, false]) {
       const client = await fixture.connect(framed);
@@ -31,7 +31,7 @@ describe('Errors of the mesh', () => {
     expect(fixture.book.sums()).toMatchObject({ accepted: 6, refused: 2, timed_out: 2, replied: 2, inFlight: 0 });
   });
 
-  test("are entered under - for names that nobody has, under the service's name for methods that it lacks", async () => {
+  test("are counted under - for unknown services, and under the service's name for unknown methods", async () => {
     const client = await fixture.connect();
     for (const name of ['Nobody:add', 'nothing', 'Exchange:nothing', 'Exchange:add', 'add']) {
       client.send(fixture.bytes('add', { a: 1, b: 2 }, { name }));
@@ -70,7 +70,7 @@ describe('Errors of the mesh', () => {
     );
   });
 
-  test('a service that appears later is found and counted under its name', async () => {
+  test('do not persist: a service that appears later is found and counted under its name', async () => {
     fixture.behind.setIsOffered(false);
     const client = await fixture.connect();
     client.send(fixture.bytes('add', { a: 1, b: 2 }));
@@ -83,7 +83,7 @@ describe('Errors of the mesh', () => {
 });
 
 describe('A default service', () => {
-  test('is meant where the client names none', async () => {
+  test('is used where the client names none', async () => {
     const other = await startFixture({ defaultService: 'Exchange' });
     try {
       const client = await other.connect();
@@ -102,7 +102,7 @@ describe('A default service', () => {
   });
 });
 
-describe("A context of the client's own in field 32767", () => {
+describe("A client's own context in field 32767", () => {
   // Time left 10 us, caller "root".
   const context = Buffer.from('0c7fff0a0001000000000000000a0b000a00000004726f6f7400', 'hex');
   for (const [what, first] of [
@@ -110,7 +110,7 @@ describe("A context of the client's own in field 32767", () => {
     ['three of them', Buffer.concat([context, context, context])],
     ['an empty one', Buffer.from('0c7fff00', 'hex')],
   ] as const) {
-    test(`is taken off: ${what}`, async () => {
+    test(`is removed: ${what}`, async () => {
       for (const framed of [true, false]) {
         const client = await fixture.connect(framed);
         client.send(fixture.bytes('add', { a: 20, b: 22 }, { framed, first }));
@@ -125,7 +125,7 @@ describe("A context of the client's own in field 32767", () => {
     });
   }
 
-  test('is no way around the check of the arguments', async () => {
+  test('does not bypass the check of the arguments', async () => {
     const client = await fixture.connect();
     client.send(frameMessage(1, 'add', 1, context, NOTHING));
     expect(said((await client.count(1))[0])).toMatchObject({
@@ -136,7 +136,7 @@ describe("A context of the client's own in field 32767", () => {
   });
 });
 
-describe('Who breaks the protocol', () => {
+describe('A client that breaks the protocol', () => {
   const struct = Buffer.from('0800010000000108000200000002', 'hex');
   const cases: readonly [what: string, bytes: Buffer, framed: boolean, seqId: number, type: number, message: RegExp][] =
     [
@@ -154,7 +154,7 @@ describe('Who breaks the protocol', () => {
         true,
         9,
         7,
-        /2 bytes behind its struct/,
+        /2 bytes after its struct/,
       ],
       [
         'a type that does not exist',
@@ -223,7 +223,7 @@ describe('Who breaks the protocol', () => {
       ],
     ];
   for (const [what, bytes, framed, seqId, type, message] of cases) {
-    test(`with ${what} is told so, behind the answers to what came before, and let go`, async () => {
+    test(`with ${what} gets an error after the replies to earlier calls, and is disconnected`, async () => {
       const client = await fixture.connect(framed);
       client.send(
         Buffer.concat([
@@ -242,7 +242,7 @@ describe('Who breaks the protocol', () => {
     });
   }
 
-  test('in a oneway call is let go without a word, and counted', async () => {
+  test('in a oneway call is disconnected without a reply, and counted', async () => {
     const client = await fixture.connect();
     client.send(frameMessage(4, 'note', 9, NOTHING, Buffer.of(5)));
     await ended(client);
@@ -250,13 +250,13 @@ describe('Who breaks the protocol', () => {
     expect(fixture.book.sums()).toMatchObject({ accepted: 1, refused: 1, inFlight: 0 });
   });
 
-  const strangers: readonly [what: string, bytes: Buffer, message: RegExp][] = [
+  const otherProtocols: readonly [what: string, bytes: Buffer, message: RegExp][] = [
     ['TLS', Buffer.from('1603010200010001fc0303', 'hex'), /a TLS handshake/],
-    ['JSON of another kind', Buffer.from('{"jsonrpc":"2.0"}'), /JSON that is no Thrift message/],
+    ['JSON of another kind', Buffer.from('{"jsonrpc":"2.0"}'), /JSON that is not a Thrift message/],
     ['nothing known', Buffer.from('deadbeef0102', 'hex'), /bytes that begin with de ad be ef 01 02/],
   ];
-  for (const [what, bytes, message] of strangers) {
-    test(`by speaking ${what} is told what is spoken here`, async () => {
+  for (const [what, bytes, message] of otherProtocols) {
+    test(`by speaking ${what} gets an error with the supported protocols`, async () => {
       const client = await fixture.connect();
       client.send(bytes);
       const [answer] = await client.count(1);
@@ -298,7 +298,7 @@ test('startThriftFaceplate() rejects when the port is taken', async () => {
   await new Promise((resolve) => other.close(resolve));
 });
 
-/** The other side has ended; then this one does, as clients do. */
+/** The server has ended the connection; then this side does, as clients do. */
 async function ended(client: RawThrift): Promise<void> {
   await until('the end', () => client.socket.readableEnded || client.isClosed());
   client.destroy();

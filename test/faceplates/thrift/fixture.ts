@@ -1,4 +1,4 @@
-// A faceplate before the Exchange service, with limits of the test's choice; everything ends with `end()`.
+// A Thrift faceplate in front of the Exchange service, with limits of the test's choice. `end()` closes everything.
 import { exchange, type Exchange } from '../../kit/wire/exchange.ts';
 import { DEFAULT_LIMITS, type Clock, type FaceplateLimits } from '../../../core/mod.ts';
 import { StatsTable } from '../../../core/rpc/mod.ts';

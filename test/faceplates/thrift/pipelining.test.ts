@@ -1,4 +1,4 @@
-// Several calls under way on one connection: the order of answers, and every way to cut a stream into pieces.
+// Several calls in flight on one connection: the order of replies, and every way to cut a stream into pieces.
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Random } from '../../kit/tools/random.ts';
@@ -16,7 +16,7 @@ afterEach(() => fixture.end());
 
 for (const framed of [true, false]) {
   describe(`A ${framed ? 'framed' : 'unframed'} connection`, () => {
-    test('answers 1,000 pipelined calls in their order, each with its own result and sequence id', async () => {
+    test('answers 1,000 pipelined calls in order, each with its own result and sequence id', async () => {
       const client = await fixture.connect(framed);
       const calls = Array.from({ length: 1_000 }, (_, i) =>
         fixture.bytes('add', { a: i, b: 5 }, { framed, seqId: 7 * i - 3_000 }),
@@ -43,7 +43,7 @@ for (const framed of [true, false]) {
       expect(answers.map(({ seqId }) => seqId)).toEqual([0, 1, 2, 3, 99]);
     });
 
-    test('understands calls that come byte by byte, and in any other pieces', async () => {
+    test('understands calls byte by byte and in any other pieces', async () => {
       const client = await fixture.connect(framed);
       client.socket.setNoDelay(true);
       const random = new Random(31);
@@ -53,21 +53,21 @@ for (const framed of [true, false]) {
         const end = at + (at < 300 ? 1 : random.between(1, random.pick([10, 300, 30_000])));
         client.send(stream.subarray(at, end));
         at = end;
-        // A turn of the loop for each piece, so that pieces arrive as pieces.
+        // One turn of the event loop per piece, so that pieces arrive as pieces.
         await new Promise((resolve) => setImmediate(resolve));
       }
       const answers = await client.count(texts.length);
       expect(answers.map((answer) => success('echo', answer))).toEqual(texts);
     });
 
-    test('puts the whole range of sequence ids back', async () => {
+    test('returns sequence ids of the whole range', async () => {
       const client = await fixture.connect(framed);
       const ids = [0, -1, 2 ** 31 - 1, -(2 ** 31), 0x01020304, 0x01020304];
       client.send(Buffer.concat(ids.map((seqId) => fixture.bytes('add', { a: 1, b: 2 }, { framed, seqId }))));
       expect((await client.count(ids.length)).map(({ seqId }) => seqId)).toEqual(ids);
     });
 
-    test('answers nothing to oneway calls, good or bad, and keeps the order of the others', async () => {
+    test('does not answer oneway calls, valid or not, and keeps the order of the others', async () => {
       const client = await fixture.connect(framed);
       client.send(
         Buffer.concat([
@@ -85,20 +85,20 @@ for (const framed of [true, false]) {
       expect(fixture.behind.handled.map(({ method }) => method)).toEqual(['add', 'note', 'note', 'add']);
     });
 
-    test('carries answers of megabytes, several at a time', async () => {
+    test('carries replies of megabytes, several at a time', async () => {
       const client = await fixture.connect(framed);
       const texts = [1, 2, 3, 4].map((n) => String(n).repeat(n * 1_000_000));
       client.send(Buffer.concat(texts.map((text) => fixture.bytes('echo', { text }, { framed }))));
       const answers = await client.count(4);
-      // Compared one by one: a difference of megabytes would drown the report.
+      // Compared one by one: a diff of megabytes would bury the report.
       for (const [i, text] of texts.entries()) expect(success('echo', answers[i] as Answer) === text).toBe(true);
     });
   });
 }
 
-describe('With a limit of calls under way', () => {
+describe('With pipelineMax', () => {
   for (const pipelineMax of [1, 2, 7]) {
-    test(`of ${pipelineMax}, no more are dispatched at a time and all are answered in order`, async () => {
+    test(`of ${pipelineMax}, at most that many are dispatched at a time and all are answered in order`, async () => {
       const limited = await startFixture({ limits: { pipelineMax } });
       try {
         const client = await limited.connect();

@@ -37,7 +37,7 @@ async function answers(client: Awaited<ReturnType<Fixture['connect']>>): Promise
 }
 
 describe('TLS on the Thrift port', () => {
-  test('is spoken to those who begin with it, beside plain Thrift, a handshake in any pieces', async () => {
+  test('is accepted beside plain Thrift by the first bytes, with a handshake in any pieces', async () => {
     fixture = await startFixture({ tls });
     await answers(await fixture.connect(true, { ca }));
     await answers(await fixture.connect());
@@ -53,16 +53,16 @@ describe('TLS on the Thrift port', () => {
     await answers(await fixture.connect(true, { ca }));
     const plain = await fixture.connect();
     plain.send(fixture.bytes('add', { a: 1, b: 2 }));
-    expect((await plain.count(1))[0]?.body.toString()).toContain('This Thrift port wants TLS');
+    expect((await plain.count(1))[0]?.body.toString()).toContain('This Thrift port requires TLS');
     await until('it to be let go', () => plain.isClosed());
     expect(fixture.behind.calls).toHaveLength(1);
   });
 
-  test('asks clients for certificates when it is given an authority, and lets in only theirs', async () => {
+  test('requires client certificates when an authority is given, and accepts only certificates of that authority', async () => {
     fixture = await startFixture({ tls: { ...tls, ca } });
     await answers(await fixture.connect(true, { ca, ...pem(authority.sign('client')) }));
     for (const wrong of [{ ca }, { ca, ...pem(stranger.sign('client')) }]) {
-      // With TLS 1.3 the client believes for a moment that it is in.
+      // With TLS 1.3 the client briefly believes that it is connected.
       const client = await rawThrift(fixture.faceplate.port, true, wrong).catch(() => undefined);
       client?.send(fixture.bytes('add', { a: 1, b: 2 }));
       if (client !== undefined) await until('it to be let go', () => client.isClosed());
@@ -71,7 +71,7 @@ describe('TLS on the Thrift port', () => {
     await until('nobody else to be there', () => fixture.faceplate.connections() === 1);
   });
 
-  test('is configured by files, and a wrong one is named', async () => {
+  test('is configured by files, and an invalid file is named', async () => {
     fixture = await startFixture();
     const files = authority.sign('configured');
     const mesh = await startTestMesh([work()], { thrift: { tls: { ...files, required: true } } });
@@ -86,10 +86,10 @@ describe('TLS on the Thrift port', () => {
       () => 'none',
       (error: Error) => error.message,
     );
-    expect(failure).toMatch(/^thrift\.tls: The key of the Thrift port is not that of its certificate\. Expected /);
+    expect(failure).toMatch(/^thrift\.tls: The key of the Thrift port does not belong to its certificate\. Expected /);
   });
 
-  test('lets go of handshakes that are rubbish or never end, and ends with the faceplate', async () => {
+  test('closes invalid and endless handshakes, and ends with the faceplate', async () => {
     fixture = await startFixture({ tls, limits: { requestMs: 200 } });
     const rubbish = await fixture.connect();
     rubbish.send(Buffer.from('16030100ffdeadbeef'.padEnd(520, '0'), 'hex'));

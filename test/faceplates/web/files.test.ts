@@ -1,4 +1,4 @@
-// Static files of a site: what is found, what is never found, and what HTTP makes of it.
+// Static files of a site: which files are found, which never are, and their HTTP semantics.
 
 import { readdirSync, readlinkSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -25,7 +25,7 @@ afterAll(async () => {
   files.remove();
 });
 
-/** One request as bytes: a client library would tidy the path up. Status line, headers, body. */
+/** One raw request, because a client library would normalize the path. Returns status line, headers, body. */
 async function raw(method: string, target: string, headers = ''): Promise<string> {
   const client = await rawClient(
     shop.server.port,
@@ -34,20 +34,20 @@ async function raw(method: string, target: string, headers = ''): Promise<string
   return await client.closed();
 }
 
-/** What this process has open, by name (Linux). */
+/** Open files of this process, by name (Linux). */
 function openFiles(): string[] {
   return readdirSync('/proc/self/fd').flatMap((fd) => {
     try {
       return [readlinkSync(`/proc/self/fd/${fd}`)];
     } catch {
-      // The one that the listing itself was made with.
+      // The descriptor of the listing itself.
       return [];
     }
   });
 }
 
 describe('Files of a site', () => {
-  test('come with type, length, ETag, date and the Cache-Control that was configured', async () => {
+  test('are served with type, length, ETag, date and the configured Cache-Control', async () => {
     const answer = await fetch(`${shop.url}/shop/style.css`);
     expect([answer.status, await answer.text()]).toEqual([200, 'body { color: red }']);
     expect(answer.headers.get('content-type')).toBe('text/css; charset=utf-8');
@@ -60,10 +60,10 @@ describe('Files of a site', () => {
     expect(shop.got).toEqual([]);
   });
 
-  test('are not sent again to who has them', async () => {
+  test('are not sent again to a client that has them', async () => {
     const first = await fetch(`${shop.url}/shop/style.css`);
     await first.text();
-    // As browsers ask: fetch of some runtimes adds a Cache-Control of its own.
+    // As browsers ask; fetch of some runtimes adds its own Cache-Control.
     for (const header of [
       `If-None-Match: ${first.headers.get('etag')}`,
       `If-Modified-Since: ${first.headers.get('last-modified')}`,
@@ -74,7 +74,7 @@ describe('Files of a site', () => {
     expect([stale.status, await stale.text()]).toEqual([200, 'body { color: red }']);
   });
 
-  test('are sent in part to who asks for a part', async () => {
+  test('are sent in part for a range request', async () => {
     const part = await fetch(`${shop.url}/shop/style.css`, { headers: { range: 'bytes=0-3' } });
     expect([part.status, part.headers.get('content-range'), await part.text()]).toEqual([206, 'bytes 0-3/19', 'body']);
     const beyond = await fetch(`${shop.url}/shop/style.css`, { headers: { range: 'bytes=100-' } });
@@ -83,7 +83,7 @@ describe('Files of a site', () => {
     expect([failed.status, await failed.text()]).toEqual([412, '']);
   });
 
-  test('have headers only for HEAD, and may be empty or oddly named', async () => {
+  test('are sent as headers only for HEAD, and may be empty or have unusual names', async () => {
     expect(await raw('HEAD', '/shop/style.css')).toMatch(/^HTTP\/1\.1 200 [\s\S]*content-length: 19[\s\S]*\r\n\r\n$/i);
     const empty = await fetch(`${shop.url}/shop/empty.txt`);
     expect([empty.status, empty.headers.get('content-length'), await empty.text()]).toEqual([200, '0', '']);
@@ -93,7 +93,7 @@ describe('Files of a site', () => {
     expect([link.status, await link.text()]).toEqual([200, 'body { color: red }']);
   });
 
-  test('include index.html of a folder, which a path without its slash is sent to', async () => {
+  test('include index.html of a folder, and a path without the slash redirects to it', async () => {
     for (const [target, text] of [
       ['/shop/', 'Start'],
       ['/shop/sub/', 'Sub'],
@@ -105,7 +105,7 @@ describe('Files of a site', () => {
     expect(await raw('GET', '/shop/sub?a=1&b')).toMatch(/^HTTP\/1\.1 307 [\s\S]*location: \/shop\/sub\/\?a=1&b\r\n/i);
   });
 
-  test('are looked for before the pool, which gets the rest', async () => {
+  test('take precedence over the pool, which gets the other requests', async () => {
     for (const target of ['/shop/none.css', '/shop/bare/', '/shop/bare', '/shop/style.css/', '/shop/style.css/x']) {
       const answer = await fetch(shop.url + target);
       expect([answer.status, ((await answer.json()) as { path: string }).path]).toEqual([200, target]);
@@ -114,7 +114,7 @@ describe('Files of a site', () => {
     expect(((await posted.json()) as { method: string }).method).toBe('POST');
   });
 
-  test('are all there is in a site without a service', async () => {
+  test('are the only content of a site without a service', async () => {
     const none = await fetch(`${shop.url}/only/none.css`);
     expect([none.status, await none.text()]).toEqual([404, 'There is no such file here.\n']);
     const posted = await fetch(`${shop.url}/only/style.css`, { method: 'POST', body: 'x' });
@@ -122,7 +122,7 @@ describe('Files of a site', () => {
     expect(await posted.text()).toContain('use GET or HEAD');
   });
 
-  test('may be large, and are let go when the client goes', async () => {
+  test('may be large, and are closed when the client disconnects', async () => {
     const size = 48 * 1024 * 1024;
     const name = path.join(files.folder, 'large.bin');
     writeFileSync(name, '');
@@ -141,7 +141,7 @@ describe('Files of a site', () => {
     expect([other.status, await other.text()]).toEqual([200, 'body { color: red }']);
   });
 
-  test('are found anew after they have changed', async () => {
+  test('are read again after they have changed', async () => {
     const name = path.join(files.folder, 'fresh.txt');
     writeFileSync(name, 'one');
     const first = await fetch(`${shop.url}/shop/fresh.txt`);
@@ -153,7 +153,7 @@ describe('Files of a site', () => {
   });
 });
 
-describe('What is no file of the site', () => {
+describe('A path outside the files of the site', () => {
   const targets = [
     '/only/../outside/secret.txt',
     '/only/%2e%2e/outside/secret.txt',
@@ -181,7 +181,7 @@ describe('What is no file of the site', () => {
     `/only/${'a'.repeat(5_000)}`,
   ];
   for (const target of targets) {
-    test(`stays unseen: ${target.slice(0, 60)}`, async () => {
+    test(`is not served: ${target.slice(0, 60)}`, async () => {
       const answer = await raw('GET', target);
       expect(answer).toMatch(/^HTTP\/1\.1 (404|400) /);
       expect(answer).not.toContain('SECRET');
@@ -189,13 +189,13 @@ describe('What is no file of the site', () => {
     });
   }
 
-  test('an absolute file name stays unseen, too', async () => {
+  test('is not served as an absolute file name either', async () => {
     const answer = await raw('GET', `/only/${files.outside}/secret.txt`);
     expect(answer).toMatch(/^HTTP\/1\.1 404 /);
     expect(answer).not.toContain('SECRET');
   });
 
-  test('a folder never redirects to another server', async () => {
+  test('never redirects to another server', async () => {
     const root = await startShop({ sites: [site({ prefix: '/', service: '', files: files.folder })] });
     const client = await rawClient(root.server.port, 'GET //sub HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
     const answer = await client.closed();

@@ -1,4 +1,5 @@
-// Requests that go to an application, and its responses: what reaches either side, what is refused, how failures look.
+// Requests to an application and its responses: what reaches either side, what is refused, and how failures are
+// answered.
 
 import { afterEach, describe, expect, test } from 'vitest';
 import { rawClient } from '../../kit/wire/raw-http.ts';
@@ -16,14 +17,14 @@ afterEach(async () => {
   for (const shop of started.splice(0)) await shop.end();
 });
 
-/** What must add up whenever nothing is under way. */
-function expectBalanced({ door }: Shop): void {
-  const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = door.book.sums();
+/** Counters that must add up whenever no call is in flight. */
+function expectBalanced({ mesh }: Shop): void {
+  const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = mesh.book.sums();
   expect(inFlight).toBe(0);
   expect(replied + failed + refused + timed_out + cancelled).toBe(accepted);
 }
 
-/** One request as bytes; all that comes back. */
+/** Sends one raw request and returns all received bytes. */
 async function raw({ server }: Shop, head: string, body = ''): Promise<string> {
   const client = await rawClient(server.port, `${head.replaceAll('\n', '\r\n')}\r\nConnection: close\r\n\r\n${body}`);
   return await client.closed();
@@ -33,7 +34,7 @@ const valuesOf = (headers: readonly Header[], name: string): string[] =>
   headers.filter((one) => one.name.toLowerCase() === name).map(({ value }) => value);
 
 describe('A request', () => {
-  test('arrives with method, path, query, headers, body and who asked', async () => {
+  test('arrives with method, path, query, headers, body and client address', async () => {
     const shop = await start();
     const answer = await fetch(`${shop.url}/shop/cart%20one?a=1&b=%2F`, {
       method: 'PUT',
@@ -56,10 +57,10 @@ describe('A request', () => {
     expect(valuesOf(got.headers, 'x-client')).toEqual(['me']);
     expect(valuesOf(got.headers, 'content-type')).toEqual(['text/plain']);
     expect(answer.headers.get('katamari-version')).toBe('1.0.0');
-    expect(shop.door.book.of('web', 'Shop', 'handle_request').replied).toBe(1);
+    expect(shop.mesh.book.of('web', 'Shop', 'handle_request').replied).toBe(1);
   });
 
-  test('keeps headers that come twice, and their order; loses those of one hop', async () => {
+  test('keeps repeated headers and their order, and loses hop-by-hop headers', async () => {
     const shop = await start();
     const answer = await raw(
       shop,
@@ -79,7 +80,7 @@ describe('A request', () => {
     ]);
   });
 
-  test('says by whom it was forwarded only what is known, unless its sender is a proxy of ours', async () => {
+  test('has forwarding headers of this connection only, unless its sender is a trusted proxy', async () => {
     const forged =
       'GET /shop/ HTTP/1.1\nHost: inner\nX-Forwarded-For: 1.1.1.1, 2.2.2.2\nX-Forwarded-Proto: https\nX-Forwarded-Host: shop.example';
     const strict = await start();
@@ -110,7 +111,7 @@ describe('A request', () => {
     expect(valuesOf((shop.got.at(-1) as Got).headers, 'transfer-encoding')).toEqual([]);
   });
 
-  test('may name its server in its first line', async () => {
+  test('may have an absolute URL in its first line', async () => {
     const shop = await start();
     await raw(shop, 'GET http://other.example/shop/x?y HTTP/1.1\nHost: other.example');
     expect([shop.got[0]?.path, shop.got[0]?.query]).toEqual(['/shop/x', 'y']);
@@ -161,7 +162,7 @@ describe('A request', () => {
 describe('A response', () => {
   const header = (name: string, value: string): Header => ({ name, value });
 
-  test('goes out as it is: status, headers that stand twice, any bytes', async () => {
+  test('is sent unchanged: status, repeated headers, any bytes', async () => {
     const shop = await start({
       answer: () => ({
         status: 201,
@@ -185,20 +186,20 @@ describe('A response', () => {
     ]);
   });
 
-  test('has the letters of Latin-1 in its headers as they are', async () => {
+  test('keeps Latin-1 letters in its headers', async () => {
     const shop = await start({ answer: () => ({ headers: [header('X-Town', 'Zürich'), header('X-Tab', 'a\tb')] }) });
     const text = await raw(shop, 'GET /shop/ HTTP/1.1\nHost: x');
     expect(text).toContain('Zürich');
     expect(text).toContain('a\tb');
   });
 
-  test('of nothing is 200 and empty', async () => {
+  test('without content is 200 and empty', async () => {
     const shop = await start({ answer: () => ({}) });
     const answer = await fetch(`${shop.url}/shop/`);
     expect([answer.status, answer.headers.get('content-length'), await answer.text()]).toEqual([200, '0', '']);
   });
 
-  test('to HEAD has no body, and the length that a GET would have', async () => {
+  test('to HEAD has no body, and the length of a GET', async () => {
     const shop = await start({
       answer: ({ path }) =>
         path.endsWith('told') ? { headers: [header('Content-Length', '1234')] } : { body: Buffer.from('hello') },
@@ -207,7 +208,7 @@ describe('A response', () => {
     expect(await raw(shop, 'HEAD /shop/told HTTP/1.1\nHost: x')).toMatch(/content-length: 1234\r\n[\s\S]*\r\n\r\n$/i);
   });
 
-  test('of 204 and 304 has no body, whatever the application says', async () => {
+  test('of 204 and 304 has no body, whatever the application sends', async () => {
     const shop = await start({
       answer: ({ path }) => ({ status: Number(path.slice(-3)), body: Buffer.from('not wanted') }),
     });
@@ -218,7 +219,7 @@ describe('A response', () => {
     }
   });
 
-  test('loses the headers that are of one hop, and a length that is wrong', async () => {
+  test('loses hop-by-hop headers and a wrong length', async () => {
     const shop = await start({
       answer: () => ({
         headers: [
@@ -267,13 +268,13 @@ describe('A response', () => {
 });
 
 describe('A failure', () => {
-  test('of the application is a 500 that tells nothing of it', async () => {
+  test('of the application is a 500 without details', async () => {
     const shop = await start();
     const answer = await fetch(`${shop.url}/shop/crash/now`);
     expect([answer.status, answer.headers.get('cache-control')]).toEqual([500, 'no-store']);
     const text = await answer.text();
     expect(text).toBe('The application failed on this request; its log says why.\n');
-    expect(shop.door.book.of('web', 'Shop', 'handle_request').exceptions).toBe(1);
+    expect(shop.mesh.book.of('web', 'Shop', 'handle_request').exceptions).toBe(1);
   });
 
   test('is plain text for people and JSON for programs', async () => {
@@ -286,7 +287,7 @@ describe('A failure', () => {
     expect(((await json.json()) as { error: { code: string } }).error.code).toBe('no_pool');
   });
 
-  test('at the deadline is a 504, at that of the site or of the client, whichever is less', async () => {
+  test('at the deadline is a 504; the lower timeout of site and client applies', async () => {
     const shop = await start({ sites: [site({ timeoutMs: 150 })] });
     const late = await fetch(`${shop.url}/shop/wait/a`);
     expect(late.status).toBe(504);
@@ -294,19 +295,19 @@ describe('A failure', () => {
     const early = await fetch(`${slow.url}/shop/wait/a`, { headers: { 'katamari-timeout-ms': '100' } });
     expect(early.status).toBe(504);
     for (const one of [shop, slow]) one.release('a');
-    expect(slow.door.book.of('web', 'Shop', 'handle_request').timed_out).toBe(1);
+    expect(slow.mesh.book.of('web', 'Shop', 'handle_request').timed_out).toBe(1);
     const wrong = await fetch(`${slow.url}/shop/`, { headers: { 'katamari-timeout-ms': 'soon' } });
     expect([wrong.status, await wrong.text()]).toEqual([400, expect.stringContaining('katamari-timeout-ms') as string]);
   });
 
-  test('of a full queue is a 503 that says when to come back', async () => {
+  test('of a full queue is a 503 that says when to retry', async () => {
     const shop = await start({
       pools: (handlers) => [{ idl: SHOP_IDL, service: 'Shop', handlers, resources: 1, queueMax: 1 }],
     });
     const first = fetch(`${shop.url}/shop/wait/a`);
     await until('it to run', () => shop.isWaiting('a'));
     const second = fetch(`${shop.url}/shop/x`);
-    await until('it to wait', () => shop.door.book.of('web', 'Shop', 'handle_request').accepted === 2);
+    await until('it to wait', () => shop.mesh.book.of('web', 'Shop', 'handle_request').accepted === 2);
     const third = await fetch(`${shop.url}/shop/x`);
     expect([third.status, third.headers.get('retry-after')]).toEqual([503, '2']);
     shop.release('a');
@@ -324,13 +325,13 @@ describe('A failure', () => {
     expectBalanced(shop);
   });
 
-  test('of a service of another shape says what to do', async () => {
+  test('of a service with another interface says what to do', async () => {
     const shop = await start({
-      sites: [site({ service: 'Parlour' })],
+      sites: [site({ service: 'Fixture' })],
       pools: () => [
         {
-          idl: new URL('../../fixtures/idl/parlour.thrift', import.meta.url).pathname,
-          service: 'Parlour',
+          idl: new URL('../../fixtures/idl/fixture.thrift', import.meta.url).pathname,
+          service: 'Fixture',
           handlers: Object.fromEntries(
             ['echo', 'addLong', 'half', 'strict', 'ping', 'refuse', 'crash', 'tell', 'wait', 'context'].map((name) => [
               name,
@@ -346,7 +347,7 @@ describe('A failure', () => {
 });
 
 describe('Sites', () => {
-  test('go by the longest prefix, and tell it to the application', async () => {
+  test('match by the longest prefix, and pass it to the application', async () => {
     const shop = await start({
       sites: [
         site({ prefix: '/', service: 'Blog' }),
@@ -368,13 +369,13 @@ describe('Sites', () => {
     }
   });
 
-  test('share versions by weight; a header, then the site, chooses one; a cookie makes a client stay', async () => {
+  test('share versions by weight; a header, then the site, selects one; a cookie makes a client sticky', async () => {
     const shop = await start({
       sites: [site({ stickyCookie: 'guest' }), site({ prefix: '/old', version: '^1.0.0' })],
       pools: (handlers) =>
         ['1.0.0', '2.0.0'].map((version) => ({ idl: SHOP_IDL, service: 'Shop', version, handlers, resources: 4 })),
     });
-    shop.door.router.setRoutes({ Shop: { weights: { '1.0.0': 50, '2.0.0': 50 } } });
+    shop.mesh.router.setRoutes({ Shop: { weights: { '1.0.0': 50, '2.0.0': 50 } } });
     const versionOf = async (path: string, headers: Record<string, string> = {}): Promise<string | null> => {
       const answer = await fetch(shop.url + path, { headers });
       await answer.text();
@@ -399,12 +400,12 @@ describe('Sites', () => {
 });
 
 describe('The end', () => {
-  test('of a client takes its request out of the queue', async () => {
+  test('of a client removes its request from the queue', async () => {
     const shop = await start({ pools: (handlers) => [{ idl: SHOP_IDL, service: 'Shop', handlers, resources: 1 }] });
     const first = fetch(`${shop.url}/shop/wait/a`);
     await until('it to run', () => shop.isWaiting('a'));
     const client = await rawClient(shop.server.port, 'GET /shop/never HTTP/1.1\r\nHost: x\r\n\r\n');
-    const stats = shop.door.book.of('web', 'Shop', 'handle_request');
+    const stats = shop.mesh.book.of('web', 'Shop', 'handle_request');
     await until('it to wait', () => stats.accepted === 2);
     client.destroy();
     await until('it to be cancelled', () => stats.cancelled === 1);
@@ -414,7 +415,7 @@ describe('The end', () => {
     expectBalanced(shop);
   });
 
-  test('drain answers what has begun and accepts no more', async () => {
+  test('by drain answers requests in progress and accepts no more', async () => {
     const shop = await start();
     const begun = fetch(`${shop.url}/shop/wait/a`);
     await until('it to run', () => shop.isWaiting('a'));

@@ -1,4 +1,4 @@
-// A web faceplate on an ephemeral port with two applications behind it, for the tests of this room. What the
+// A web faceplate on an ephemeral port with two applications behind it, for the tests of this module. What the
 // applications answer is told by the last step of the path.
 
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -9,7 +9,7 @@ import type { Call, Handlers } from '../../../core/rpc/mod.ts';
 import { startWebFaceplate, type Site } from '../../../faceplates/web/mod.ts';
 import type { WebFaceplate } from '../../../faceplates/web/server.ts';
 import { fileURLToPath } from 'node:url';
-import { meshDoor, type PoolText, type TestDoor } from '../../kit/mesh/mesh-access.ts';
+import { testMeshAccess, type PoolText, type TestMeshAccess } from '../../kit/mesh/mesh-access.ts';
 
 export interface Header {
   readonly name: string;
@@ -30,7 +30,7 @@ export interface Got {
 }
 
 export interface Shop {
-  readonly door: TestDoor;
+  readonly mesh: TestMeshAccess;
   readonly server: WebFaceplate;
   readonly url: string;
   /** Requests that reached a handler, in order. */
@@ -63,7 +63,7 @@ export async function startShop(
     readonly limits?: Partial<FaceplateLimits>;
     readonly trustProxy?: boolean;
     readonly pools?: (handlers: Handlers<Call>) => readonly PoolText[];
-    /** In place of what the handler would do. */
+    /** Replaces the answer of the handler. */
     readonly answer?: (request: Got) => unknown;
   } = {},
 ): Promise<Shop> {
@@ -83,15 +83,15 @@ export async function startShop(
       };
     },
   };
-  const door = meshDoor(
+  const mesh = testMeshAccess(
     options.pools?.(handlers) ?? [
       { idl: SHOP_IDL, service: 'Shop', handlers, resources: 4 },
       { idl: SHOP_IDL, service: 'Blog', handlers, resources: 4 },
     ],
   );
   const server = await startWebFaceplate({
-    mesh: door,
-    book: door.book,
+    mesh,
+    book: mesh.book,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     host: '127.0.0.1',
     port: 0,
@@ -99,7 +99,7 @@ export async function startShop(
     trustProxy: options.trustProxy ?? false,
   });
   return {
-    door,
+    mesh,
     server,
     url: server.address,
     got,
@@ -109,7 +109,7 @@ export async function startShop(
   };
 }
 
-/** A folder with files to serve, and beside it one that must never be. */
+/** A folder with files to serve, and beside it a file that must never be served. */
 export function makeFiles(): { readonly folder: string; readonly outside: string; remove(): void } {
   const base = mkdtempSync(path.join(tmpdir(), 'katamari-files-'));
   const folder = path.join(base, 'public');

@@ -1,9 +1,9 @@
-// Chaos: a whole cluster under clients that never pause, while everything that can befall it does, at random. Three
-// hands strike at once: one at the masters and Consul, one at the faceplates, one at the managers, their chassis and
-// what is deployed; each waits until what it struck is well again before it strikes anew, so that some of everything
-// is always there. What must hold meanwhile and afterwards is checked: the books of every process, each failed call
-// against a fault that can explain it, the ledger of the chassis, the whole mesh at the end.
-import { Books } from './books.ts';
+// The chaos test: a whole cluster under clients that call without pause, while random faults are injected. Three
+// loops inject them at the same time: one into the masters and Consul, one into the faceplates, one into the
+// managers, their chassis and the deployments. Each loop waits until its target has recovered before the next fault,
+// so that a part of everything always works. During and after the run it checks the call counters of every process,
+// that a fault explains each failed call, the ledger of the chassis, and at the end the whole mesh.
+import { CallCounters } from './call-counters.ts';
 import { explains, type Fault, type FaultKind } from './faults.ts';
 import { checkLedger, ClusterCallers, type CallRecord } from '../cluster/callers.ts';
 import type { ClusterProcess } from '../cluster/process.ts';
@@ -19,12 +19,12 @@ import { until } from '../tools/wait.ts';
 export interface ChaosOptions {
   readonly seconds: number;
   readonly clients: number;
-  /** Same seed, same choices; not the same moments. */
+  /** The same seed gives the same choices, but not at the same moments. */
   readonly seed: number;
-  /** Ways are cut in namespaces only, which need root. */
+  /** Network partitions are possible in namespaces only, which need root. */
   readonly network: 'loopback' | 'namespaces';
   readonly directory?: string;
-  /** Called every second or so, and with each fault. */
+  /** Called about once a second and with each fault. */
   readonly onProgress?: (progress: ChaosProgress) => void;
 }
 
@@ -33,7 +33,7 @@ export interface ChaosProgress {
   readonly sent: number;
   readonly failed: number;
   readonly faults: number;
-  /** A fault that has just begun; '' when it is only the time. */
+  /** A fault that has just begun; '' for a periodic report. */
   readonly news: string;
 }
 
@@ -47,23 +47,23 @@ export interface ChaosReport {
   readonly explained: Readonly<Record<string, number>>;
   readonly executions: number;
   readonly ranAgain: number;
-  /** Calls whose connection ended before the faceplate saw them, on a faceplate that was stopped: none of them ran. */
+  /** Calls whose connection a stopping faceplate closed before it read them. None of them ran. */
   readonly crossed: number;
-  /** Times that a client found no faceplate. */
+  /** Number of times that a client could connect to no faceplate. */
   readonly nobodyTook: number;
   readonly tookMs: { readonly p50: number; readonly p99: number; readonly most: number };
-  /** Beyond the deadline, of calls on which no fault lay. */
+  /** How late the latest call was that no fault explains, in ms after its deadline. */
   readonly worstLateMs: number;
   readonly wholeAfterMs: number;
   readonly registeredAfterMs: number;
   readonly booksRead: number;
-  /** Calls of the calm at the end, which had all to be answered. */
+  /** Calls of the final phase without faults, all of which must be answered. */
   readonly calm: number;
-  /** What did not hold; empty when all is well. */
+  /** Violated invariants; empty if the run succeeded. */
   readonly violations: readonly string[];
 }
 
-/** @throws Error when the cluster does not even start */
+/** @throws Error when the cluster does not start */
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const cluster = await startCluster({
     network: options.network,
@@ -86,7 +86,7 @@ class Chaos {
   readonly #options: ChaosOptions;
   readonly #faults: Fault[] = [];
   readonly #violations: string[] = [];
-  readonly #books: Books;
+  readonly #counters: CallCounters;
   readonly #starvation: Starvation;
   readonly #random: Random;
   #callers: ClusterCallers | undefined;
@@ -97,7 +97,7 @@ class Chaos {
     this.#cluster = cluster;
     this.#options = options;
     this.#random = new Random(options.seed);
-    this.#books = new Books(cluster);
+    this.#counters = new CallCounters(cluster);
     this.#starvation = new Starvation([...cluster.processes, { name: CLIENTS, pid: process.pid }]);
   }
 
@@ -109,7 +109,7 @@ class Chaos {
     const callers = this.#call(clients, seed);
     const startedAt = performance.now();
     this.#endAt = startedAt + seconds * 1_000;
-    this.#books.start();
+    this.#counters.start();
     const hands = [this.#strikeMastersAndConsul(), this.#strikeFaceplates(), this.#strikeManagers()];
     while (performance.now() < this.#endAt) {
       await sleep(Math.min(1_000, Math.max(1, this.#endAt - performance.now())));
@@ -130,8 +130,8 @@ class Chaos {
     const worstLateMs = this.#checkDeadlines(callers);
     const { executions, ranAgain } = this.#checkLedger(callers, ledger);
     const calm = await this.#calm();
-    await this.#books.stop();
-    this.#violations.push(...this.#books.faults);
+    await this.#counters.stop();
+    this.#violations.push(...this.#counters.faults);
     await this.#checkStrays();
     await this.#checkEnd();
     const faults: Partial<Record<FaultKind, number>> = {};
@@ -151,7 +151,7 @@ class Chaos {
       worstLateMs,
       wholeAfterMs,
       registeredAfterMs,
-      booksRead: this.#books.read,
+      booksRead: this.#counters.read,
       calm,
       violations: this.#violations,
     };
@@ -160,7 +160,7 @@ class Chaos {
   async close(): Promise<void> {
     this.#endAt = 0;
     this.#starvation.close();
-    await Promise.all([this.#callers?.stop(), this.#books.stop()]);
+    await Promise.all([this.#callers?.stop(), this.#counters.stop()]);
   }
 
   #call(clients: number, seed: number): ClusterCallers {
@@ -168,9 +168,9 @@ class Chaos {
     return this.#callers;
   }
 
-  // What strikes.
+  // Fault injection.
 
-  /** Masters are killed, stopped, frozen; so are Consul's servers, one or all. Nothing of that may cost a call. */
+  /** Kills, stops and freezes masters, and kills or freezes one or all Consul servers. None of this may fail a call. */
   async #strikeMastersAndConsul(): Promise<void> {
     const random = new Random(this.#random.seed ^ 0x11);
     await this.#strikeOnAndOn(random, async () => {
@@ -205,7 +205,7 @@ class Chaos {
     });
   }
 
-  /** Until the time is up; a strike that has begun is seen to its end. */
+  /** Injects faults until the time is up. A fault in progress is finished first. */
   async #strikeOnAndOn(random: Random, strike: () => Promise<void>): Promise<void> {
     for (;;) {
       await sleep(random.between(PAUSE_MIN_MS, PAUSE_MAX_MS));
@@ -276,9 +276,9 @@ class Chaos {
     try {
       process.kill(pid, kind === 'chassis kill' ? 'SIGKILL' : 'SIGSTOP');
     } catch {
-      // It was replaced since the status was read: nothing was done to anybody.
+      // The chassis was replaced since the status was read, so no fault happened.
     }
-    // A frozen one is found by its pings.
+    // Pings detect a frozen chassis.
     await until(`${name} at ${manager.name} to be replaced`, () => !isAlive(pid), WHOLE_MS);
     this.#end(fault);
     await this.#untilServes(manager);
@@ -301,7 +301,7 @@ class Chaos {
 
   async #roll(): Promise<void> {
     const fault = this.#begin('roll', 'Tally');
-    // It goes on when the call that asked for it ends at its deadline, or with the faceplate that took it.
+    // The rolling restart continues when the call that started it ends at its deadline or with its faceplate.
     await this.#tryAdmin('restart', { serviceName: 'Tally', version: '', resource: '' });
     this.#end(fault);
   }
@@ -343,9 +343,9 @@ class Chaos {
     fault.untilMs = performance.now();
   }
 
-  // What is asked.
+  // Admin calls.
 
-  /** Asks one faceplate after the other until one has done it: they are struck too, and Consul may be away. */
+  /** Tries one faceplate after the other until one succeeds: faceplates are targets too, and Consul may be down. */
   async #admin(method: string, params: Readonly<Record<string, unknown>>): Promise<void> {
     let said = 'nothing';
     await until(
@@ -360,7 +360,7 @@ class Chaos {
     });
   }
 
-  /** '' when it was done. */
+  /** Returns '' on success. */
   async #tryAdmin(method: string, params: Readonly<Record<string, unknown>>): Promise<string> {
     let said = 'no faceplate runs';
     for (const { addresses, isRunning } of this.#cluster.faceplates) {
@@ -378,7 +378,7 @@ class Chaos {
     return said;
   }
 
-  /** The manager has chassis that live, unless it is to have none. */
+  /** Waits until all copies that the manager should run are alive. */
   async #untilServes(manager: ClusterProcess): Promise<void> {
     await until(
       `${manager.name} to have what it is to run`,
@@ -390,7 +390,7 @@ class Chaos {
     );
   }
 
-  /** Every copy lives, evenly spread, and every faceplate reaches all of them. */
+  /** Waits until every copy is alive, copies are evenly spread and every faceplate reaches all of them. */
   async #whole(): Promise<number> {
     const since = performance.now();
     let seen = '';
@@ -426,9 +426,9 @@ class Chaos {
     });
   }
 
-  // What is checked.
+  // Checks.
 
-  /** Every failure is of a fault that can explain it. */
+  /** Checks that a fault explains every failure. */
   #checkFailures(
     callers: ClusterCallers,
     ledger: readonly string[],
@@ -439,13 +439,13 @@ class Chaos {
       const causes = this.#faults.filter((fault) => explains(fault, record, TIMEOUT_MS));
       const [cause] = causes;
       if (cause === undefined && this.#isStarved(record)) explained[STARVED] = (explained[STARVED] ?? 0) + 1;
-      else if (cause === undefined) this.#violations.push(`${describe(record)}: no fault explains that`);
+      else if (cause === undefined) this.#violations.push(`${describe(record)}: no fault explains it`);
       else explained[cause.kind] = (explained[cause.kind] ?? 0) + 1;
     }
     return { explained, crossed: callers.failedSince(0).length - failures.length };
   }
 
-  /** No call settles late, but where a fault lay on its way. */
+  /** Checks that no call settles late, unless a fault explains it. */
   #checkDeadlines(callers: ClusterCallers): number {
     let worstMs = 0;
     for (const record of callers.remarkable) {
@@ -453,19 +453,19 @@ class Chaos {
       if (this.#faults.some((fault) => explains(fault, { ...record, end: TIMED_OUT }, TIMEOUT_MS))) continue;
       const lateMs = record.lateMs - this.#starvedMs(record);
       worstMs = Math.max(worstMs, lateMs);
-      // What is far too late is no matter of load any more.
+      // Load does not explain a delay this long.
       if (lateMs > LATE_MS) this.#violations.push(`${describe(record)}: ${Math.round(lateMs)} ms after its deadline`);
     }
     return worstMs;
   }
 
-  /** Its time ran out while those on its way waited for a processor for a good part of it. */
+  /** Whether the call timed out while the processes it depends on waited for a CPU for a good part of its time. */
   #isStarved(record: CallRecord): boolean {
     return !record.end.ok && record.end.code === 'timeout' && this.#starvedMs(record) > TIMEOUT_MS / STARVED_PART;
   }
 
   /**
-   * How long the processes on the way of the call waited for a processor; of the managers the one that waited
+   * How long the processes that the call passes waited for a CPU, in ms; among the managers, the one that waited
    * longest.
    */
   #starvedMs({ faceplate, sentAtMs, settledAtMs }: CallRecord): number {
@@ -482,7 +482,7 @@ class Chaos {
     return { executions, ranAgain };
   }
 
-  /** One leads, and both masters know it. */
+  /** Checks that one master leads and that all masters agree on it. */
   async #checkLeader(): Promise<void> {
     await until(
       'one leader',
@@ -495,15 +495,15 @@ class Chaos {
     ).catch((error: Error) => this.#violations.push(error.message));
   }
 
-  /** With nothing done to it the mesh answers everything, and its faceplates count what their clients count. */
+  /** Checks that without faults the mesh answers every call, and that faceplates and clients count the same. */
   async #calm(): Promise<number> {
-    const before = await this.#books.settled();
+    const before = await this.#counters.settled();
     const callers = this.#call(this.#options.clients, this.#options.seed + CALM_SEED);
     await until('calls', () => callers.sent >= CALM_CALLS, WHOLE_MS).catch(() => undefined);
     await callers.stop();
     for (const record of callers.failedSince(0))
-      this.#violations.push(`${describe(record)}: nothing was done any more`);
-    const after = await this.#books.settled();
+      this.#violations.push(`${describe(record)}: no fault was injected any more`);
+    const after = await this.#counters.settled();
     for (const what of ['accepted', 'replied'] as const) {
       const counted = after[what] - before[what];
       if (counted !== callers.sent)
@@ -518,7 +518,7 @@ class Chaos {
     );
   }
 
-  /** All end when they are told to, with status 0, and leave nothing. */
+  /** Checks that every process exits with status 0 on SIGTERM and leaves nothing behind. */
   async #checkEnd(): Promise<void> {
     await this.#cluster.stop().catch((error: Error) => this.#violations.push(error.message));
     for (const { name, ended, isRunning } of this.#cluster.processes) {
@@ -532,7 +532,7 @@ class Chaos {
   }
 }
 
-/** The chassis that counts, with health checks close enough to find a frozen one soon. */
+/** The counting chassis, with health checks frequent enough to detect a frozen one soon. */
 function chaosTally(count: number) {
   return tally({ count, hangGrace: '500ms', pingEvery: '1s', pingTimeout: '1s' });
 }
@@ -545,10 +545,10 @@ function describe({ id, method, protocol, faceplate, sentAtMs, settledAtMs, end 
 type ProcessFault = (typeof ANY_OF_PROCESS)[number];
 
 const ANY_OF_PROCESS = ['kill', 'term', 'freeze'] as const satisfies readonly FaultKind[];
-/** The process of the clients, this one. */
+/** The process that runs the clients, which is this one. */
 const CLIENTS = 'clients';
 const STARVED = 'machine too busy';
-/** Of the time of a call. */
+/** A call counts as starved when the wait exceeds this fraction (1/n) of the timeout. */
 const STARVED_PART = 4;
 const TIMED_OUT = { ok: false, code: 'timeout', message: '' } as const;
 const COPIES = 7;
@@ -557,7 +557,7 @@ const TIMEOUT_MS = 5_000;
 const PAUSE_MIN_MS = 300;
 const PAUSE_MAX_MS = 2_500;
 const FROZEN_MAX_MS = 6_000;
-/** From its end until a process is started again. */
+/** From the end of a process until it is started again. */
 const DOWN_MAX_MS = 4_000;
 const CONSUL_AWAY_MAX_MS = 8_000;
 const CUT_MAX_MS = 8_000;
@@ -565,5 +565,5 @@ const ADMIN_MS = 10_000;
 const WHOLE_MS = 90_000;
 const LATE_MS = 2_000;
 const CALM_CALLS = 2_000;
-/** Ids of calls are of one run of callers; chance is another. */
+/** Call ids are unique within one run of callers; a different seed keeps the two runs apart. */
 const CALM_SEED = 1_000;

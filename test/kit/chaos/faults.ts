@@ -1,13 +1,16 @@
-// What was done to a cluster, and whether that can be why a call did not get its answer.
+// The faults injected into a cluster, and whether a fault explains that a call got no reply.
 
 import type { CallRecord } from '../cluster/callers.ts';
 
 /**
- * - kill, term, freeze: SIGKILL, SIGTERM, SIGSTOP (and SIGCONT later) to a process. - chassis kill, chassis freeze:
- *   the same to a chassis.
- * - consul kill, consul freeze: to one or all of its servers; consul wipe: all are killed and come back without data.
+ * - kill, term, freeze: SIGKILL, SIGTERM, SIGSTOP (and SIGCONT later) to a process.
+ * - chassis kill, chassis freeze: the same to a chassis.
+ * - consul kill, consul freeze: to one or all of its servers.
+ * - consul wipe: all servers are killed and come back without data.
  * - cut: packets between a faceplate and a manager are lost.
- * - drain: a manager is to run nothing, for a while. - scale: another number of copies. - roll: a rolling restart.
+ * - drain: a manager is drained for a while.
+ * - scale: the number of copies changes.
+ * - roll: a rolling restart.
  */
 export type FaultKind =
   | 'kill'
@@ -25,20 +28,20 @@ export type FaultKind =
 
 export interface Fault {
   readonly kind: FaultKind;
-  /** Process that it was done to; of chassis their manager, of a cut the manager. */
+  /** The process concerned; for a chassis and for a cut, its manager. */
   readonly target: string;
   /** Name of the chassis. */
   readonly resource: string;
-  /** Of a cut, the faceplate. */
+  /** For a cut, the faceplate. */
   readonly other: string;
   readonly fromMs: number;
-  /** Infinity while it lasts. */
+  /** Infinity while the fault lasts. */
   untilMs: number;
 }
 
 /**
- * Whether this can be why the call failed. What is planned (term, drain, scale, roll) and whatever is done to masters
- * and Consul may cost no call, so it explains none.
+ * Whether the fault can be the reason why the call failed. Planned changes (term, drain, scale, roll) and faults of
+ * masters and Consul must not fail a call, so they never explain one.
  */
 export function explains(
   { kind, target, resource, other, fromMs, untilMs }: Fault,
@@ -53,18 +56,19 @@ export function explains(
   switch (kind) {
     case 'kill':
       if (target.startsWith('faceplate')) return code === 'lost' && faceplate === target && overlaps(0);
-      // Idempotent calls are sent again elsewhere.
+      // Idempotent calls are retried on another manager.
       return target.startsWith('manager') && isBroken(code) && call.method === 'once' && isAt && overlaps(NOTICED_MS);
     case 'freeze':
       if (target.startsWith('faceplate')) return code === 'timeout' && faceplate === target && overlaps(NOTICED_MS);
-      // What waits in it goes on to a chassis when it wakes up, or its time is up.
+      // Calls waiting in the manager go on to a chassis when it wakes up, or time out.
       return target.startsWith('manager') && (isBroken(code) || code === 'timeout') && isAt && overlaps(timeoutMs);
     case 'chassis kill':
       return (
         isBroken(code) && call.method === 'once' && message.startsWith(`${resource} failed`) && overlaps(NOTICED_MS)
       );
     case 'chassis freeze':
-      // It takes one more call, which stays in it until it is killed; the faceplate may give that up before its
+      // The chassis takes one more call, which stays in it until it is killed. The faceplate may give that call up
+      // before the manager does.
       // manager does.
       return (isBroken(code) || code === 'timeout') && (message.includes(resource) || isAt) && overlaps(timeoutMs);
     case 'cut':
@@ -82,12 +86,12 @@ export function explains(
 
 type FailedCall = Pick<CallRecord, 'end' | 'faceplate' | 'sentAtMs' | 'settledAtMs' | 'method'>;
 
-/** Thrift has no place for codes; a broken link is told by words that the callers do not know. */
+/** Thrift has no field for error codes, and the callers do not know the text of a broken link. */
 function isBroken(code: string): boolean {
   return code === 'resource_failed' || code === 'another';
 }
 
-/** Until the end of a process is known to whoever has a connection to it: at once, on a machine that is not busy. */
+/** Time until every process connected to a dead one has noticed. It is immediate unless the machine is busy. */
 const NOTICED_MS = 2_000;
-/** After a cut the first thing that is sent again may be late. */
+/** After a cut, the first retransmission may be late. */
 const CUT_NOTICED_MS = 3_000;

@@ -1,7 +1,7 @@
-// Clients that call a cluster without pause, each over one connection that stays open: JSON-RPC over HTTP, Thrift
-// framed and unframed. Every call has an id of its own, which the chassis `tally` writes down, and comes to an end
-// that is remembered. A faceplate that closes a connection between calls is left for the next one, which is no error;
-// a connection that ends during a call makes that call `lost`.
+// Clients that call a cluster without pause, each over one persistent connection: JSON-RPC over HTTP, Thrift framed
+// and unframed. Every call has its own id, which the chassis `tally` writes to the ledger, and its outcome is
+// recorded. When a faceplate closes a connection between calls, the client connects to the next one, which is no
+// error. A connection that ends during a call makes that call `lost`.
 import { encodeParams, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import {
   type Interface,
@@ -16,7 +16,7 @@ import { framedAnswer, lost, readAnswer, readJson, unframedAnswer, type CallEnd 
 import { Random } from '../tools/random.ts';
 
 export interface Door {
-  /** Of the faceplate. */
+  /** Name of the faceplate. */
   readonly name: string;
   readonly host: string;
   readonly thriftPort: number;
@@ -25,14 +25,14 @@ export interface Door {
 
 export interface ClusterCallersOptions {
   /**
-   * Clients are spread over these evenly; each goes on with the next when its own does not take it, and comes back to
-   * its own.
+   * Clients are spread evenly over these faceplates. A client whose own faceplate does not accept it uses the next
+   * one, and returns to its own later.
    */
   readonly doors: readonly Door[];
   readonly clients: number;
-  /** The deadline that the mesh sets to each call. */
+  /** The deadline that the mesh sets for each call. */
   readonly timeoutMs: number;
-  /** Longest call that is asked for. */
+  /** The longest duration that a call asks for. */
   readonly longestMs?: number;
   readonly seed: number;
 }
@@ -44,43 +44,42 @@ export interface CallRecord {
   readonly faceplate: string;
   readonly sentAtMs: number;
   readonly settledAtMs: number;
-  /** Beyond its deadline; negative when it came in time. */
+  /** Delay after the deadline; negative when the call settled in time. */
   readonly lateMs: number;
   readonly end: CallEnd;
   /**
-   * Its connection ended with no byte of an answer: the faceplate may have closed it before it saw the call. Thrift
-   * has no word for "no more on this connection", so this can happen to any client. Whether the call ran is in the
-   * ledger.
+   * The connection ended before a byte of the reply: the faceplate may have closed it before it read the call. Thrift
+   * cannot announce the end of a connection, so this can happen to any client. The ledger tells whether the call ran.
    */
   readonly mayHaveCrossed: boolean;
 }
 
 export class ClusterCallers {
   /**
-   * Ends of calls by code: `ok`, one of the mesh's, `lost` (the connection ended during the call), `silent` (nothing
-   * came long after the deadline), `wrong_answer` (to another call).
+   * Outcomes of calls by code: `ok`, a code of the mesh, `lost` (the connection ended during the call), `silent` (no
+   * reply long after the deadline) or `wrong_answer` (the reply to another call).
    */
   readonly ends: Record<string, number> = {};
   readonly byFaceplate: Record<string, number> = {};
-  /** Calls that got no answer or a late one; the others are only counted. */
+  /** Calls without a reply or with a late one. The others are only counted. */
   readonly remarkable: CallRecord[] = [];
   /** Connections that a faceplate closed between calls. */
   closedBetween = 0;
-  /** The same, by faceplate. */
+  /** The same by faceplate. */
   readonly closedBy: Record<string, number> = {};
-  /** Connections that were not taken; another faceplate was tried. */
+  /** Connections that a faceplate did not accept, so that another one was tried. */
   notTaken = 0;
-  /** Times that a client found no faceplate at all that took it. */
+  /** Number of times that no faceplate accepted a client. */
   nobodyTook = 0;
   sent = 0;
   readonly #options: ClusterCallersOptions;
   readonly #clients: Client[];
   readonly #running: Promise<void>[];
-  /** Calls by how many ms they took, the last place for all that took longer. */
+  /** Histogram of call durations in ms; the last bucket holds all longer ones. */
   readonly #tookMs = new Uint32Array(TOOK_MS_MAX + 1);
   #isOver = false;
 
-  /** They begin at once. */
+  /** The clients start at once. */
   constructor(options: ClusterCallersOptions) {
     this.#options = options;
     const tally = tallyInterface();
@@ -88,37 +87,37 @@ export class ClusterCallers {
     this.#running = this.#clients.map((client) => this.#run(client));
   }
 
-  /** Calls since then that ended in anything but an answer. */
+  /** Calls without a reply that settled since `ms`. */
   failedSince(ms: number): CallRecord[] {
     return this.remarkable.filter(({ end, settledAtMs }) => !end.ok && settledAtMs >= ms);
   }
 
-  /** Calls that ended in anything but an answer, less those that crossed the end of their connection and never ran. */
+  /** Calls without a reply, except those that crossed the end of their connection and never ran. */
   failures(ledger: readonly string[], sinceMs: number = 0): CallRecord[] {
     const ran = new Set(ledger.map((line) => line.split(' ')[1] ?? ''));
     return this.failedSince(sinceMs).filter(({ id, mayHaveCrossed }) => !mayHaveCrossed || ran.has(id));
   }
 
-  /** What so many of a hundred calls took at most, in ms. */
+  /** A percentile of the call durations, in ms. */
   tookMs(percent: number): number {
     let left = (this.#tookMs.reduce((sum, count) => sum + count, 0) * percent) / 100;
     return this.#tookMs.findIndex((count) => (left -= count) <= 0);
   }
 
-  /** How the call ended; undefined for one that is under way or was never sent. */
+  /** The outcome of a call; undefined while it is in flight or when it was never sent. */
   endOf(id: string): string | undefined {
     const [client = '', number = ''] = id.split('-');
     return this.#clients[Number(client)]?.ends[Number(number)];
   }
 
-  /** Ids of all calls that ended so. */
+  /** Ids of all calls with this outcome. */
   idsOf(code: string): string[] {
     return this.#clients.flatMap(({ index, ends }) =>
       ends.flatMap((end, n) => (end === code ? [`${index}-${n}`] : [])),
     );
   }
 
-  /** Every client finishes its call and leaves. */
+  /** Waits until every client has finished its call, and closes the connections. */
   async stop(): Promise<void> {
     this.#isOver = true;
     await Promise.all(this.#running);
@@ -126,7 +125,7 @@ export class ClusterCallers {
   }
 
   async #run(client: Client): Promise<void> {
-    // Each has chance of its own, so that what one does hangs on no other.
+    // Each client has its own random generator, so that the clients do not influence one another.
     const random = new Random(this.#options.seed + 1 + client.index);
     while (!this.#isOver) {
       const line = await this.#lineOf(client);
@@ -137,13 +136,13 @@ export class ClusterCallers {
       }
       const method = random.chance(0.5) ? 'once' : 'often';
       await this.#call(client, line, method, random.below((this.#options.longestMs ?? 15) + 1));
-      // The end of a connection that comes right behind an answer is to be seen before the next call. The loop hands
-      // out the end of a stream a turn after the bytes before it.
+      // If the connection ends right after a reply, notice that before the next call. The event loop reports the end
+      // of a stream one turn after the bytes before it.
       for (let turns = 0; turns < 2; turns++) await new Promise((resolve) => setImmediate(resolve));
     }
   }
 
-  /** The open connection, or a new one to the first faceplate that takes it, its own before others. */
+  /** The open connection, or a new one to the first faceplate that accepts it, starting with the client's own. */
   async #lineOf(client: Client): Promise<Line | undefined> {
     const { doors } = this.#options;
     const old = client.line;
@@ -199,17 +198,17 @@ export class ClusterCallers {
   }
 }
 
-/** What one client has: a protocol, a faceplate of its own, at most one connection. */
+/** One client: its protocol, its own faceplate and at most one connection. */
 class Client {
   readonly index: number;
   readonly protocol: 'JSON-RPC' | 'Thrift framed' | 'Thrift unframed';
   readonly home: number;
-  /** How its calls ended, in order. */
+  /** Outcomes of its calls, in order. */
   readonly ends: string[] = [];
   line: Line | undefined;
-  /** Where the line leads. */
+  /** Index of the faceplate that the connection leads to. */
   door: number;
-  /** When it tries to go back to its own faceplate. */
+  /** When it tries its own faceplate again. */
   homeAtMs = 0;
   readonly #tally: Interface;
   #seqId = 0;
@@ -217,7 +216,7 @@ class Client {
   constructor(index: number, tally: Interface, doors: readonly Door[]) {
     this.index = index;
     this.#tally = tally;
-    // All protocols at each faceplate.
+    // Every protocol is used at each faceplate.
     this.home = index % doors.length;
     this.door = this.home;
     const turn = Math.floor(index / doors.length) % 4;
@@ -255,29 +254,29 @@ class Client {
 
 interface Message {
   readonly bytes: Uint8Array;
-  /** The answer, once it is whole. */
+  /** Returns the reply once it is complete. */
   readonly read: (inbox: Buffer) => Read | undefined;
 }
 
 interface Read {
   readonly end: CallEnd;
-  /** The other side has said that it takes no more on this connection. */
+  /** The server has announced that it closes the connection. */
   readonly isLast: boolean;
 }
 
 /** One connection, one call at a time. */
 class Line {
   isOpen = true;
-  /** The other side ended it while no call was under way. */
+  /** The server closed the connection while no call was in flight. */
   wasClosedIdle = false;
-  /** The other side ended it, and nothing had come that was not taken. */
+  /** The server closed the connection, and no unread bytes had arrived. */
   wasClosedEmpty = false;
   readonly #socket: Socket;
   #inbox: Buffer = Buffer.alloc(0);
   #onChange: (() => void) | undefined;
   #why = 'closed';
 
-  /** undefined when nobody takes it in time. */
+  /** Resolves to undefined when the connection is not accepted in time. */
   static open(host: string, port: number): Promise<Line | undefined> {
     return new Promise((resolve) => {
       const socket = connect(port, host).setNoDelay(true);
@@ -315,7 +314,7 @@ class Line {
     socket.on('close', ended('closed'));
   }
 
-  /** Settles within `patienceMs`, never rejects. */
+  /** Settles within `patienceMs` and never rejects. */
   exchange(bytes: Uint8Array, read: Message['read'], patienceMs: number): Promise<CallEnd> {
     const sentAt = performance.now();
     return new Promise((resolve) => {
@@ -353,22 +352,22 @@ class Line {
   }
 }
 
-/** What became of the calls in the chassis. */
+/** The comparison of the ledger with the outcomes of the calls. */
 export interface LedgerFindings {
   readonly executions: number;
-  /** Ids of calls that may run once and ran more often, with the pids. */
+  /** Ids of calls that ran more than once and must not, with the pids. */
   readonly ranTwice: readonly string[];
-  /** Executions beyond the first of calls that may be sent again. */
+  /** Executions of idempotent calls beyond the first of each. */
   readonly ranAgain: number;
-  /** Ids of calls with an answer that never ran. */
+  /** Ids of calls that were answered but never ran. */
   readonly answeredUnrun: readonly string[];
-  /** Ids of calls that the mesh refused as not to be run, and which ran. */
+  /** Ids of calls that the mesh refused as not run, but which ran. */
   readonly refusedRan: readonly string[];
-  /** Ids of calls that ran and got no answer. */
+  /** Ids of calls that ran and got no reply. */
   readonly ranUnanswered: readonly string[];
 }
 
-/** Compares what chassis wrote down, lines `method id pid`, with what the callers saw. They have stopped before. */
+/** Compares the ledger (lines `method id pid`) with the outcomes that the callers saw. Stop the callers first. */
 export function checkLedger(
   lines: readonly string[],
   callers: Pick<ClusterCallers, 'endOf' | 'idsOf' | 'ends'>,
@@ -432,9 +431,9 @@ function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** Ends of calls that certainly did not run. */
+/** Outcomes that certify that the call did not run. */
 const NOT_RUN: ReadonlySet<string> = new Set(['overloaded', 'no_pool', 'draining', 'denied', 'rate_limited']);
-/** A call that has not settled so long after its deadline never will. */
+/** A call that has not settled this long after its deadline never will. */
 const PATIENCE_MS = 5_000;
 const CONNECT_MS = 2_000;
 const NOBODY_TAKES_MS = 50;

@@ -1,7 +1,6 @@
-// "Many machines" on one: real Consul servers, and masters, managers and faceplates as processes of the real command,
-// each on a host of its own (network.ts), with a directory of its own, on the runtime of the caller. Every process
-// that descends from it carries a mark in its environment, by which strays are found (Linux). Nothing is left at the
-// end.
+// A simulated multi-machine cluster: real Consul servers, and masters, managers and faceplates as processes of the
+// real command. Each process has its own host (network.ts) and its own directory, and runs on the caller's runtime.
+// All descendants carry a marker in their environment, which identifies strays (Linux). Nothing is left at the end.
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -26,19 +25,19 @@ export interface ClusterOptions {
   readonly masters?: number;
   readonly managers?: number;
   readonly faceplates?: number;
-  /** Namespaces need root; with them ways can be cut. */
+  /** Namespaces need root. They allow network partitions. */
   readonly network?: 'loopback' | 'namespaces';
-  /** Top-level keys of the katamari.yaml of every process, or of each by its name and role. */
+  /** Top-level keys of the katamari.yaml of every process, or a function of its name and role. */
   readonly settings?: Settings | ((name: string, role: Role) => Settings);
-  /** In the files of the managers: each runs so many copies. */
+  /** Deployments in the configuration files of the managers. Each manager runs `count` copies. */
   readonly deployments?: readonly DeploymentText[];
-  /** In Consul, as an admin writes them: so many copies in the whole mesh, spread by the leader. */
+  /** Deployments in Consul, as an admin writes them. The leader spreads `count` copies over the mesh. */
   readonly wanted?: readonly DeploymentText[];
   readonly consul?: Pick<ConsulClusterOptions, 'config' | 'token'>;
-  /** Where everything is; one that is given is kept at the end. */
+  /** The folder for all files. A folder that the caller gives is kept at the end. */
   readonly directory?: string;
   readonly env?: Readonly<Record<string, string>>;
-  /** Told what comes up, for people. */
+  /** Reports what has started, for people. */
   readonly onProgress?: (what: string) => void;
 }
 
@@ -48,34 +47,34 @@ export interface Cluster {
   readonly directory: string;
   readonly network: Network;
   readonly consul: ConsulCluster;
-  /** Masters, managers, faceplates, in this order. */
+  /** Masters, managers and faceplates, in this order. */
   readonly processes: readonly ClusterProcess[];
   readonly masters: readonly ClusterProcess[];
   readonly managers: readonly ClusterProcess[];
   readonly faceplates: readonly ClusterProcess[];
   readonly adminToken: string;
-  /** Where clients call, for ClusterCallers. */
+  /** Addresses of the faceplates, for ClusterCallers. */
   readonly doors: readonly Door[];
   process(name: string): ClusterProcess;
-  /** Writes the deployment to Consul, as `katamari deploy` would have it. */
+  /** Writes the deployment to Consul as `katamari deploy` does. */
   deploy(deployment: DeploymentText): Promise<void>;
   undeploy(service: string, version: string): Promise<void>;
-  /** What the test chassis wrote, one line an execution. */
+  /** The ledger of the test chassis, one line an execution. */
   ledger(): string[];
-  /** Packets from one process's host to the other's are lost; `consul-1` and so on are names too. Namespaces only. */
+  /** Drops packets from one process's host to another's. Names such as `consul-1` are valid too. Namespaces only. */
   cut(from: string, to: string, ways?: Ways): Promise<void>;
   heal(from: string, to: string, ways?: Ways): Promise<void>;
-  /** Living processes of this cluster that are none of its own: chassis, helpers, what they started. */
+  /** Pids of living descendants: chassis, helpers, and what they started. */
   descendants(): number[];
-  /** Those of them that none of its living processes has started, not even by others: nobody's any more. */
+  /** Those descendants that have no living process of the cluster among their ancestors. */
   strays(): number[];
-  /** SIGTERM to faceplates, managers, masters, in this order; Consul goes on. */
+  /** Sends SIGTERM to faceplates, managers and masters, in this order. Consul keeps running. */
   stop(): Promise<void>;
-  /** Ends whatever is left, hard, and removes it all. */
+  /** Kills everything that still runs and removes all files. */
   end(): Promise<void>;
 }
 
-/** The deployment of the chassis that counts (test/fixtures/chassis/tally.ts); `change` adds and overrides keys. */
+/** The deployment of the counting chassis (test/fixtures/chassis/tally.ts); `change` adds and overrides keys. */
 export function tally(change: Readonly<Record<string, unknown>> = {}): DeploymentText {
   const { env, ...rest } = change;
   const version = (rest['version'] as string | undefined) ?? '1.0.0';
@@ -89,7 +88,7 @@ export function tally(change: Readonly<Record<string, unknown>> = {}): Deploymen
   };
 }
 
-/** @throws Error with the last lines of what did not come up */
+/** @throws Error with the last lines of the process that did not start */
 export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
   const say = options.onProgress ?? (() => undefined);
   const network = options.network === 'namespaces' ? await namespaceNetwork() : await loopbackNetwork();
@@ -229,7 +228,7 @@ class TestCluster implements Cluster {
   async end(): Promise<void> {
     await Promise.all(this.processes.map((process) => process.kill()));
     await this.#consul?.end();
-    // Chassis end with their manager, by themselves or by its reaper; whoever does not is ended here.
+    // Chassis end with their manager, by themselves or through its reaper. The rest is killed here.
     await until('chassis to end', () => marked(this.#mark).length === 0, LEAVE_MS).catch(() => undefined);
     await killAll(marked(this.#mark));
     await this.network.end();
@@ -246,7 +245,7 @@ class TestCluster implements Cluster {
     const text = {
       mesh: MESH,
       name,
-      // What is one host here is one machine to the mesh.
+      // A host here is a machine to the mesh.
       machine: name,
       dataDir: path.join(directory, 'data'),
       host: host.address,
@@ -300,7 +299,7 @@ class TestCluster implements Cluster {
 
   get #namespaces(): NamespaceNetwork {
     if ('cut' in this.network) return this.network as NamespaceNetwork;
-    throw new Error('Ways can be cut between namespaces only, and this cluster is on loopback');
+    throw new Error('Cannot cut: partitions need network namespaces, and this cluster is on loopback');
   }
 
   #host(name: string) {
@@ -309,14 +308,14 @@ class TestCluster implements Cluster {
   }
 }
 
-/** Parents and their parents, nearest first. */
+/** Pids of the ancestors, nearest first. */
 function ancestors(pid: number): number[] {
   const found: number[] = [];
   for (let at = parentOf(pid); at > 1 && !found.includes(at); at = parentOf(at)) found.push(at);
   return found;
 }
 
-/** 0 when there is none. */
+/** Returns 0 if there is no parent. */
 function parentOf(pid: number): number {
   try {
     return Number(/^PPid:\t(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
@@ -330,7 +329,7 @@ function deploymentKey(service: string, version: string): string {
 }
 
 const MESH = 'test';
-/** The usual ones: every host has them for itself. */
+/** The default ports; each host has them for itself. */
 const PORTS = { thrift: 9090, jsonRpc: 9080, stats: 9081, link: 9070 };
-/** Until chassis of managers that were killed have gone. */
+/** Time for the chassis of killed managers to end. */
 const LEAVE_MS = 10_000;

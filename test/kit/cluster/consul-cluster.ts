@@ -1,5 +1,5 @@
-// Real Consul servers as one raft cluster, each on a host of its own with Consul's usual ports. They can be killed,
-// started again with their data or without, and are gone at the end. The elections are as quick as Consul allows.
+// Real Consul servers as one raft cluster, each on its own host with Consul's default ports. They can be killed and
+// started again with or without their data. Elections are as fast as Consul allows.
 
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,11 +13,11 @@ import { until } from '../tools/wait.ts';
 export interface ConsulClusterOptions {
   readonly network: Network;
   readonly servers?: number;
-  /** Added to the configuration of each server: ACLs, TLS, ports such as `https`. What is given here wins. */
+  /** Merged over the configuration of each server: ACLs, TLS, ports such as `https`. */
   readonly config?: (host: Host, index: number) => Readonly<Record<string, unknown>>;
-  /** For the questions that are asked here; needed when ACLs deny by default. */
+  /** Token for the requests of this class; needed when ACLs deny by default. */
   readonly token?: string;
-  /** Where configuration, data and logs are; one that is given is kept at the end. */
+  /** The folder for configuration, data and logs. A folder that the caller gives is kept at the end. */
   readonly directory?: string;
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -29,28 +29,28 @@ export interface ConsulServer {
   readonly address: string;
   readonly logFile: string;
   readonly isRunning: boolean;
-  /** 0 while it does not run. */
+  /** 0 while the server is stopped. */
   readonly pid: number;
-  /** Does not wait for what it does. */
+  /** Sends the signal and does not wait for its effect. */
   signal(name: NodeJS.Signals): void;
   log(): string;
 }
 
 export interface ConsulCluster {
   readonly servers: readonly ConsulServer[];
-  /** From the first start to a leader that all follow, in ms. */
+  /** Time from the first start until all servers follow a leader, in ms. */
   readonly upAfterMs: number;
-  /** SIGKILL. */
+  /** Sends SIGKILL. */
   kill(index: number): Promise<void>;
-  /** Starts one that does not run, with the data that it has. Does not wait for a leader. */
+  /** Starts a stopped server with the data it has. Does not wait for a leader. */
   start(index: number): void;
-  /** Removes the data of one that does not run. */
+  /** Removes the data of a stopped server. */
   wipe(index: number): void;
-  /** The server that leads and that all which run follow; undefined while there is none. */
+  /** The leader that all running servers follow; undefined while there is none. */
   leader(): Promise<ConsulServer | undefined>;
-  /** Waits until all that run follow one leader that can serve; how long that took, in ms. */
+  /** Waits until all running servers follow one leader that can serve. Returns how long that took, in ms. */
   waitForLeader(): Promise<number>;
-  /** One request to the HTTP API of a server that runs, the first that answers. */
+  /** Sends one request to the HTTP API of the first running server that answers. */
   ask(pathAndQuery: string, init?: RequestInit): Promise<Response>;
   end(): Promise<void>;
 }
@@ -100,7 +100,7 @@ class Cluster implements ConsulCluster {
     const said = await Promise.all(running.map((server) => this.#text(server, '/v1/status/leader')));
     const [first] = said;
     if (first === undefined || said.some((one) => one !== first)) return undefined;
-    // It says `"ADDRESS:8300"`, and goes on saying so for a while after that one has died.
+    // The reply is `"ADDRESS:8300"`, and stays so for a while after that server has died.
     return running.find(({ host }) => first === `"${host.address}:${RAFT_PORT}"`);
   }
 
@@ -140,7 +140,7 @@ class Cluster implements ConsulCluster {
     if (this.#options.directory === undefined) rmSync(this.#directory, { recursive: true, force: true });
   }
 
-  /** The leader is sure of itself, and each server is known to live, so that sessions can hang on it. */
+  /** The leader is certain of itself and knows each server to be alive, so sessions can be tied to them. */
   async #serves(running: readonly Server[]): Promise<boolean> {
     const [first] = running;
     if (first === undefined) return false;
@@ -203,7 +203,7 @@ class Server implements ConsulServer {
     const { ports, ...given } = config?.(host, index) ?? {};
     const text = {
       node_name: host.name,
-      // Kept when the data are wiped: to the others it is the same server, which lost its memory.
+      // The node id survives a wipe: to the other servers it is the same server without its data.
       node_id: randomUUID(),
       bind_addr: host.address,
       client_addr: host.address,
@@ -223,7 +223,7 @@ class Server implements ConsulServer {
         serf_wan: -1,
         ...(ports as object | undefined),
       },
-      // By address; on loopback all clients have the same.
+      // Per client address; on loopback all clients share one.
       limits: { http_max_conns_per_client: 10_000 },
       ...given,
     };
@@ -272,7 +272,7 @@ class Server implements ConsulServer {
   }
 }
 
-/** Consul's own. */
+/** Consul's default. */
 const RAFT_PORT = 8300;
 const LEADER_MS = 30_000;
 const ASK_MS = 5_000;

@@ -1,10 +1,10 @@
 // A network of Linux network namespaces: one namespace for each host, all on one bridge, on which this process has an
-// address too. The way from one host to another can be cut so that packets vanish without a word, as they do when a
-// switch fails. Needs root.
+// address too. The path from one host to another can be cut so that packets are lost silently, as when a switch
+// fails. Needs root.
 //
-// How a way is cut: the sender gets a permanent neighbor entry for the other with the address of a card that does
-// not exist. The bridge floods such frames and nobody takes them. A blackhole route would not do: the kernel tells a
-// local sender of it at once.
+// How a path is cut: the sender gets a permanent neighbor entry for the other host with a MAC address that does not
+// exist. The bridge floods such frames and no host accepts them. A blackhole route would not do: the kernel reports
+// it to a local sender at once.
 
 import { execFile, spawnSync } from 'node:child_process';
 import { networkInterfaces } from 'node:os';
@@ -17,24 +17,23 @@ import { toolPath } from '../tools/tools.ts';
 export type Ways = 'both' | 'one way';
 
 export interface NamespaceNetwork extends Network {
-  /** This process, as the hosts see it. */
+  /** This process as a host of the network. */
   readonly outside: Host;
   /**
-   * Packets of `from` to `to` are lost from now on, and with `both` those back too. Connections that are open stay
-   * so.
+   * Drops packets from `from` to `to`, and with `both` also those in the other direction. Open connections stay open.
    */
   cut(from: Host, to: Host, ways?: Ways): Promise<void>;
   heal(from: Host, to: Host, ways?: Ways): Promise<void>;
 }
 
-/** @throws Error that says what is missing, when this process may not make namespaces */
+/** @throws Error that says what is missing when this process may not create namespaces */
 export async function namespaceNetwork(
   random: Random = new Random(Date.now() ^ process.pid),
 ): Promise<NamespaceNetwork> {
   if (process.getuid?.() !== 0) throw new Error(`${CANNOT}: that needs root, run this as root or use loopback`);
   await sweep();
-  // The pid says whose it is, so that what was left by a process that was killed can be found. 15 characters are the
-  // limit.
+  // The pid identifies the owner, so that what a killed process left behind can be found. Names may have 15
+  // characters.
   const tag = `${PREFIX}${process.pid.toString(36)}-${random.below(36 ** 2).toString(36)}`;
   const network = new Namespaces(tag, freePrefix(random));
   try {
@@ -48,7 +47,7 @@ export async function namespaceNetwork(
   return network;
 }
 
-/** Names of the namespaces, bridges and cards of such networks that are there now, anybody's. */
+/** Names of existing namespaces, bridges and interfaces of such networks, whoever created them. */
 export async function namespaceLeftovers(): Promise<string[]> {
   const [namespaces, links] = await Promise.all([ip('netns', 'list'), ip('-o', 'link')]);
   const names = [
@@ -64,7 +63,7 @@ class Namespaces implements NamespaceNetwork {
   readonly #tag: string;
   readonly #prefix: string;
   readonly #hosts: Host[] = [];
-  /** Undoes everything, newest first. */
+  /** Undo functions, run in reverse order. */
   readonly #undo: string[][] = [];
   readonly #endWithTests = (): void => {
     for (const line of this.#undo.reverse()) spawnSync(toolPath('ip'), line, { stdio: 'ignore' });
@@ -93,7 +92,7 @@ class Namespaces implements NamespaceNetwork {
     const host = { name, address, command: (line: readonly string[]) => [ipPath, 'netns', 'exec', namespace, ...line] };
     this.#hosts.push(host);
     await this.#do(['netns', 'add', namespace], ['netns', 'del', namespace]);
-    // Named like the namespace: what is seen in a list tells where it belongs.
+    // Named like the namespace, so that a list of interfaces shows where it belongs.
     await this.#do(
       ['link', 'add', namespace, 'type', 'veth', 'peer', 'name', CARD, 'netns', namespace],
       ['link', 'del', namespace],
@@ -113,7 +112,7 @@ class Namespaces implements NamespaceNetwork {
 
   async heal(from: Host, to: Host, ways: Ways = 'both'): Promise<void> {
     await this.#neighbor(from, 'del', to, []);
-    // Only one way may have been cut.
+    // One direction may not have been cut.
     if (ways === 'both') await this.#neighbor(to, 'del', from, []);
   }
 
@@ -136,7 +135,7 @@ class Namespaces implements NamespaceNetwork {
   }
 }
 
-/** Removes what processes that are gone have left. */
+/** Removes the leftovers of processes that are gone. */
 async function sweep(): Promise<void> {
   for (const name of await namespaceLeftovers()) {
     const owner = parseInt(name.slice(PREFIX.length).split('-')[0] ?? '', 36);
@@ -146,7 +145,7 @@ async function sweep(): Promise<void> {
   }
 }
 
-/** Three numbers out of 10.64.0.0/10 that no card of this machine has. */
+/** A /24 prefix from 10.64.0.0/10 that no interface of this machine uses. */
 function freePrefix(random: Random): string {
   const used = Object.values(networkInterfaces()).flatMap((cards) => (cards ?? []).map(({ address }) => address));
   for (;;) {
@@ -159,7 +158,7 @@ async function ip(...line: string[]): Promise<string> {
   return (await run(toolPath('ip'), line, { timeout: IP_MS })).stdout;
 }
 
-/** A way that was not cut needs no healing. */
+/** Healing a direction that was not cut is no error. */
 function absent(error: Error): void {
   if (!error.message.includes('No such file')) throw error;
 }
@@ -168,6 +167,6 @@ const run = promisify(execFile);
 const CANNOT = 'Cannot make network namespaces';
 const PREFIX = 'ktm-';
 const CARD = 'eth0';
-/** Of a locally administered range; nobody has it. */
+/** A locally administered MAC address that no interface has. */
 const NO_CARD = '02:00:00:00:00:00';
 const IP_MS = 10_000;

@@ -1,6 +1,6 @@
-// Where the processes of a cluster stand: hosts with an address each. On loopback every host is an address of
-// 127.0.0.0/8 and all share one network stack; in namespaces (namespaces.ts) each has a stack of its own, and the way
-// between two can be cut. Linux only.
+// The hosts that the processes of a cluster run on, with an address each. On loopback, every host is an address of
+// 127.0.0.0/8 and all share one network stack. In namespaces (namespaces.ts), each host has its own stack, and the
+// path between two can be cut. Linux only.
 
 import { createServer } from 'node:net';
 import { Random } from '../tools/random.ts';
@@ -8,24 +8,24 @@ import { Random } from '../tools/random.ts';
 export interface Host {
   readonly name: string;
   readonly address: string;
-  /** The command line that runs a command there. It becomes that command, so the pid is the command's own. */
+  /** The command line that runs a command on this host. It execs the command, so the pid is that of the command. */
   command(line: readonly string[]): string[];
 }
 
 export interface Network {
-  /** As people know it: `127.31.7.0/24`. */
+  /** For people: `127.31.7.0/24`. */
   readonly range: string;
   addHost(name: string): Promise<Host>;
-  /** Removes all of it. The processes on its hosts have ended before. */
+  /** Removes the network. The processes on its hosts must have ended. */
   end(): Promise<void>;
 }
 
-/** Hosts on loopback: 127.X.Y.1, 127.X.Y.2, ..., with X and Y of this run only. */
+/** Hosts on loopback: 127.X.Y.1, 127.X.Y.2, ..., with X and Y unique to this run. */
 export async function loopbackNetwork(random: Random = new Random(Date.now() ^ process.pid)): Promise<Network> {
   for (let tries = 1; ; tries++) {
     const prefix = `127.${random.between(1, 254)}.${random.between(0, 254)}`;
     try {
-      // What uses this network stands here; a network that is taken is found by the address of its first host.
+      // A network in use is recognized by the address of its first host.
       await bindOnce(`${prefix}.1`);
     } catch (error) {
       if (tries < TRIES_MAX) continue;
@@ -49,7 +49,7 @@ export async function loopbackNetwork(random: Random = new Random(Date.now() ^ p
   }
 }
 
-/** Fails when somebody listens there on the port that every cluster uses. */
+/** Rejects when the port that every cluster uses is taken at this address. */
 function bindOnce(address: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const server = createServer().once('error', reject);
@@ -58,6 +58,6 @@ function bindOnce(address: string): Promise<void> {
 }
 
 export const HOSTS_MAX = 200;
-/** Of a Consul server, HTTP. */
+/** HTTP port of a Consul server. */
 export const CONSUL_PORT = 8500;
 const TRIES_MAX = 20;

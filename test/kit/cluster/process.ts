@@ -1,4 +1,4 @@
-// One process of a cluster: started, asked, hurt and started again.
+// One process of a cluster: starts it, queries it, kills it and starts it again.
 
 import path from 'node:path';
 import { LoggedProcess, type ProcessEnd } from '../tools/logged-process.ts';
@@ -13,7 +13,7 @@ export interface ClusterProcessOptions {
   readonly name: string;
   readonly role: Role;
   readonly host: Host;
-  /** Configuration, data and log. */
+  /** Folder for configuration, data and log. */
   readonly directory: string;
   readonly ports: { readonly thrift: number; readonly jsonRpc: number; readonly stats: number; readonly link: number };
   readonly command: readonly string[];
@@ -36,7 +36,7 @@ export class ClusterProcess {
   readonly host: Host;
   readonly directory: string;
   readonly ports: ClusterProcessOptions['ports'];
-  /** Where this role listens; not all do on all of them. */
+  /** Its addresses. Each role listens on only some of them. */
   readonly addresses: ProcessAddresses;
   readonly logFile: string;
   readonly #options: ClusterProcessOptions;
@@ -59,7 +59,7 @@ export class ClusterProcess {
     };
   }
 
-  /** 0 while it does not run. */
+  /** 0 while the process is stopped. */
   get pid(): number {
     return this.isRunning ? (this.#process?.pid ?? 0) : 0;
   }
@@ -68,19 +68,22 @@ export class ClusterProcess {
     return this.#process?.isRunning === true;
   }
 
-  /** How the process that runs now, or ran last, ends. */
+  /** The exit of the current process, or of the last one. */
   get ended(): Promise<ProcessEnd> {
     return this.#process?.ended ?? Promise.reject(new Error(`${this.name} was never started`));
   }
 
-  /** Does not wait until it is ready. */
+  /** Starts the process and does not wait until it is ready. */
   start(): void {
     if (this.isRunning) throw new Error(`Cannot start ${this.name}: it runs`);
     const { host, command, directory, env } = this.#options;
     this.#process = new LoggedProcess(host.command(command), { cwd: directory, env, log: this.logFile });
   }
 
-  /** Waits for /readyz; how long that took, in ms. @throws Error with its last lines when it ends or takes too long */
+  /**
+   * Waits for /readyz and returns how long that took, in ms. @throws Error with the last lines when it ends or takes
+   * too long
+   */
   async untilReady(withinMs: number = READY_MS): Promise<number> {
     const since = performance.now();
     let said = 'nothing';
@@ -111,12 +114,12 @@ export class ClusterProcess {
     this.#process?.signal(name);
   }
 
-  /** SIGKILL. Its chassis end by themselves. */
+  /** Sends SIGKILL. Its chassis end by themselves. */
   async kill(): Promise<void> {
     await this.#process?.kill();
   }
 
-  /** SIGTERM, and how it ended. @throws Error when it does not */
+  /** Sends SIGTERM and returns the exit. @throws Error when the process does not end in time */
   async stop(withinMs: number = STOP_MS): Promise<ProcessEnd> {
     this.signal('SIGTERM');
     const bound = new Promise<undefined>((resolve) => {
@@ -124,17 +127,17 @@ export class ClusterProcess {
     });
     const end = await Promise.race([this.ended, bound]);
     if (end !== undefined) return end;
-    throw new Error(`${this.name} goes on ${withinMs} ms after SIGTERM:\n${this.#process?.lastLines() ?? ''}`);
+    throw new Error(`${this.name} still runs ${withinMs} ms after SIGTERM:\n${this.#process?.lastLines() ?? ''}`);
   }
 
-  /** Stops it if it runs, starts it, and waits until it is ready; how long the last took, in ms. */
+  /** Stops the process if it runs, starts it and waits until it is ready. Returns how long the start took, in ms. */
   async restart(): Promise<number> {
     if (this.isRunning) await this.stop();
     this.start();
     return await this.untilReady();
   }
 
-  /** Everything it ever wrote. */
+  /** All output of this process and its predecessors. */
   log(): string {
     return this.#process?.log() ?? '';
   }

@@ -1,14 +1,13 @@
-// What Consul has of the processes of a cluster, against what it has to have: of each process every service, session
-// and key, held and once.
+// Compares what Consul has of the processes of a cluster with what it should have: every service, session and key of
+// each process, held and exactly once.
 import type { Role } from './process.ts';
 import type { Cluster } from './cluster.ts';
 import { keysOf } from '../../../services/mesh/mod.ts';
 import { until } from '../tools/wait.ts';
 
 /**
- * What is missing, there twice, or nobody's, a line each; none when every process that runs is registered once with
- * all that it has.
- * @throws Error while Consul does not answer
+ * One line for each entry that is missing, duplicated or unowned; empty when every running process is registered once
+ * with all its entries. @throws Error while Consul does not answer
  */
 export async function registrationFaults(cluster: Cluster): Promise<string[]> {
   const { prefix, managers, masters, faceplates, leader } = keysOf('test');
@@ -44,7 +43,7 @@ export async function registrationFaults(cluster: Cluster): Promise<string[]> {
   ];
 }
 
-/** Waits until all is registered, once; how long that took, in ms. */
+/** Waits until everything is registered exactly once. Returns how long that took, in ms. */
 export async function untilRegistered(cluster: Cluster, withinMs: number): Promise<number> {
   const since = performance.now();
   let seen: readonly string[] = [];
@@ -75,7 +74,7 @@ interface RawKey {
   readonly Session?: string;
 }
 
-/** Ids of the services of the mesh that are there and well; one that is at two agents comes twice. */
+/** Ids of the passing services of the mesh. A service that is registered at two agents occurs twice. */
 async function servicesOf(cluster: Cluster): Promise<string[]> {
   const names = Object.keys(await ask<Record<string, unknown>>(cluster, '/v1/catalog/services?consistent'));
   const lists = await Promise.all(
@@ -101,7 +100,7 @@ function checkOf(checks: RawSession['Checks'], serviceChecks: RawSession['Servic
   return ids.map((id) => plain(id.replace(/^service:/, ''))).join(' and ');
 }
 
-/** Ids and names tell the mesh too; here there is only one. */
+/** Removes the mesh name from ids and names; there is only one mesh here. */
 function plain(id: string): string {
   return id.replace(/(^|:)test:/, '$1');
 }
@@ -121,13 +120,13 @@ async function ask<T>(cluster: Cluster, path: string): Promise<T> {
   throw new Error(`Consul answers ${response.status} to ${path}: ${(await response.text()).slice(0, 200)}`);
 }
 
-/** What a process of each role has in Consul. */
+/** The services that a process of each role has in Consul. */
 const SERVICES: Readonly<Record<Role, readonly string[]>> = {
   master: ['katamari-stats', 'katamari-master'],
   manager: ['katamari-manager', 'katamari-stats'],
   faceplate: ['katamari-thrift', 'katamari-json-rpc', 'katamari-stats'],
 };
-/** Services on whose check a session of its own hangs. */
+/** Services whose check controls a session. */
 const SESSIONS: Readonly<Record<Role, readonly string[]>> = {
   master: ['katamari-stats', 'katamari-master'],
   manager: ['katamari-manager'],

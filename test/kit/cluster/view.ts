@@ -1,5 +1,5 @@
-// What a cluster says of itself, for tests: who leads, what was ordered, what lives where, what each process noticed.
-// Read from Consul and from the processes' own pages, by nothing of the mesh's own code but the names of keys.
+// What a cluster reports about itself, for tests: leader, assignments, copies and events. Reads Consul and the
+// processes' own pages; the only code of the mesh that it uses is the names of keys.
 import type { ClusterCallers } from './callers.ts';
 import type { ClusterProcess } from './process.ts';
 import type { MeshEvent, PoolStatus } from '../../../core/rpc/mod.ts';
@@ -22,34 +22,34 @@ interface Entry {
 
 const KEYS = keysOf('test');
 
-/** Who holds the lock; undefined while nobody does. */
+/** The holder of the leader lock; undefined while there is none. */
 export async function leadOf(cluster: Cluster): Promise<Lead | undefined> {
   const [entry] = await entriesOf(cluster, KEYS.leader);
   if (entry?.Session === undefined) return undefined;
   return { name: (textOf(entry) as Lead).name, term: entry.LockIndex };
 }
 
-/** The orders that stand, by manager. */
+/** The current assignments by manager. */
 export async function ordersOf(cluster: Cluster): Promise<Map<string, AssignmentRecord>> {
   const entries = await entriesOf(cluster, `${KEYS.assignments}?recurse`);
   return new Map(entries.map((entry) => [entry.Key.slice(KEYS.assignments.length), textOf(entry) as AssignmentRecord]));
 }
 
-/** Copies that were ordered altogether, if all orders are of a term later than this. */
+/** The number of assigned copies, if all assignments are of a later term than `term`. */
 export async function orderedAfter(cluster: Cluster, term: number): Promise<number | undefined> {
   const orders = [...(await ordersOf(cluster)).values()];
   if (!orders.every((order) => order.term > term)) return undefined;
   return orders.reduce((sum, order) => sum + order.deployments.reduce((own, { count }) => own + count, 0), 0);
 }
 
-/** The pools of the whole mesh, as the first faceplate that runs tells of them. */
+/** The pools of the whole mesh as the first running faceplate reports them. */
 export async function poolsOf(cluster: Cluster): Promise<readonly PoolStatus[]> {
   const faceplate = cluster.faceplates.find(({ isRunning }) => isRunning);
   if (faceplate === undefined) throw new Error('No faceplate runs');
   return (await faceplate.status()).pools;
 }
 
-/** Living copies by manager; managers without any are left out. */
+/** Living copies by manager; managers without copies are left out. */
 export async function copiesOf(cluster: Cluster): Promise<Record<string, number>> {
   const copies: Record<string, number> = {};
   for (const { manager, alive } of await poolsOf(cluster)) {
@@ -58,7 +58,7 @@ export async function copiesOf(cluster: Cluster): Promise<Record<string, number>
   return copies;
 }
 
-/** Waits until living copies are spread so; how long that took, in ms. */
+/** Waits until living copies are spread as given. Returns how long that took, in ms. */
 export async function untilSpread(
   cluster: Cluster,
   wanted: Readonly<Record<string, number>>,
@@ -77,14 +77,14 @@ export async function untilSpread(
   return performance.now() - since;
 }
 
-/** Calls that each manager has served so far. */
+/** The number of calls that each manager has served so far. */
 export async function servedBy(cluster: Cluster): Promise<Record<string, number>> {
   const served: Record<string, number> = {};
   for (const { manager, calls } of await poolsOf(cluster)) served[manager] = (served[manager] ?? 0) + calls;
   return served;
 }
 
-/** Each manager's share of the next calls, at least so many, 0..1. */
+/** Each manager's share of the next `calls` or more calls, 0..1. */
 export async function sharesOf(cluster: Cluster, callers: ClusterCallers, calls: number): Promise<number[]> {
   const before = await servedBy(cluster);
   const since = callers.sent;
@@ -95,19 +95,19 @@ export async function sharesOf(cluster: Cluster, callers: ClusterCallers, calls:
   return served.map((one) => one / sum);
 }
 
-/** What the process noticed itself, of this kind. */
+/** Events of this kind that the process itself recorded. */
 export async function eventsOf({ addresses, name }: ClusterProcess, kind: MeshEvent['kind']): Promise<MeshEvent[]> {
   const response = await fetch(`${addresses.stats}/events?after=0`, { signal: AbortSignal.timeout(ASK_MS) });
   const { events } = (await response.json()) as { events: readonly MeshEvent[] };
   return events.filter((event) => event.kind === kind && event.process === name);
 }
 
-/** For the line of figures: `2.1 s`. */
+/** For the summary line: `2.1 s`. */
 export function seconds(ms: number): string {
   return `${(ms / 1_000).toFixed(1)} s`;
 }
 
-/** For the line of figures: `12,345 calls, 0 failed`. */
+/** For the summary line: `12,345 calls, 0 failed`. */
 export function callsLine(callers: ClusterCallers, failed: number): string {
   return `${callers.sent.toLocaleString('en-US')} calls, ${failed} failed`;
 }

@@ -1,5 +1,5 @@
-// Consuls for tests: the embedded agent and the real server, both on ports that were free a moment ago, with their
-// data in a folder of their own, and gone at the end.
+// Consul for tests: the embedded agent and the real server, both on ports that were free a moment ago and with their
+// data in a folder of their own. Both are removed at the end.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -17,33 +17,33 @@ export interface TestConsul {
   readonly port: number;
   /** HOST:PORT */
   readonly address: string;
-  /** Ends it as hard as can be: SIGKILL, or all connections cut. Its data and its port stay for `start`. */
+  /** Kills it: SIGKILL, or all connections cut. Its data and its port are kept for `start`. */
   kill(): Promise<void>;
-  /** Starts it again after `kill`, on the same port; with `isEmpty` it has lost its data. */
+  /** Starts it again after `kill`, on the same port; with `isEmpty`, without its data. */
   start(options?: { isEmpty?: boolean }): Promise<void>;
-  /** Ends it and removes its data. */
+  /** Stops it and removes its data. */
   close(): Promise<void>;
 }
 
 export const CONSUL_KINDS: readonly ['embedded', 'real'] = ['embedded', 'real'];
 
-/** What a real server can be started with beside its ports. */
+/** Options of a real server besides its ports. */
 export interface RealConsulOptions {
-  /** Laid over the server's configuration. */
+  /** Merged over the server's configuration. */
   readonly config?: Readonly<Record<string, unknown>>;
-  /** Token that may see the server's own health, when it has ACLs. */
+  /** Token that may read the server's own health when ACLs are on. */
   readonly token?: string;
-  /** False for a server that waits in vain for others to elect one with (`bootstrap_expect`). */
+  /** False for a server that never elects a leader, because it waits for other servers (`bootstrap_expect`). */
   readonly hasLeader?: boolean;
 }
 
-/** A real server, which listens for HTTPS too when its configuration has certificates. */
+/** A real server. It also listens for HTTPS if its configuration has certificates. */
 export interface RealTestConsul extends TestConsul {
-  /** HOST:PORT of HTTPS. */
+  /** HOST:PORT for HTTPS. */
   readonly httpsAddress: string;
 }
 
-/** Both accept session TTLs from 1 s. */
+/** Both kinds accept session TTLs from 1 s. */
 export function startConsul(kind: TestConsul['kind'], options: ConsulAgentOptions = {}): Promise<TestConsul> {
   return kind === 'embedded' ? startEmbedded(options) : startRealConsul();
 }
@@ -74,7 +74,7 @@ async function startEmbedded(options: ConsulAgentOptions): Promise<TestConsul> {
   };
 }
 
-/** Tries with other ports when one was taken meanwhile. */
+/** Tries other ports when one was taken in the meantime. */
 export async function startRealConsul(options: RealConsulOptions = {}): Promise<RealTestConsul> {
   for (let tries = 1; ; tries++) {
     const consul = new RealConsul(await freePorts(4), options);
@@ -138,7 +138,7 @@ class RealConsul implements RealTestConsul {
       'Consul to have a leader and know itself',
       async () => {
         if (child.exitCode !== null) throw new Error(`Consul ended with ${child.exitCode}: ${lastLines(logFile)}`);
-        // Without a leader it answers that there is none.
+        // Without a leader, the reply says that there is none.
         if (!hasLeader) return (await this.#find('/v1/status/leader')) === '""';
         return (
           (await this.#find('/v1/status/leader')).includes(':') &&
@@ -182,7 +182,7 @@ function lastLines(file: string): string {
   }
 }
 
-/** Ports of 127.0.0.1 that nobody listens on now. */
+/** Free ports of 127.0.0.1. */
 export async function freePorts(count: number): Promise<number[]> {
   const servers = await Promise.all(
     Array.from({ length: count }, () => {

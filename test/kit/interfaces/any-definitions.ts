@@ -1,20 +1,20 @@
-// Invented IDL text of every construct that the Thrift compiler of Debian takes: enums, typedefs, constants and
-// defaults of every shape, structs, unions, exceptions, services that extend, with the separators, comments and
-// annotations that may stand between. What is named was defined before, because compilers look into values at once.
+// Random IDL text of every construct that Debian's Thrift compiler accepts: enums, typedefs, constants and defaults
+// of every kind, structs, unions, exceptions and services that extend others, with separators, comments and
+// annotations between them. A name is always defined before it is used, because compilers resolve values immediately.
 
 import * as fc from 'fast-check';
 
-/** A text with a service `S` that reaches every type of it. */
+/** IDL text with a service `S` that reaches every type in it. */
 export const anyDefinitions: fc.Arbitrary<string> = fc.gen().map((gen) => new Inventor(gen).write());
 
 type Gen = fc.GeneratorValue;
 
-/** A type as it is written, and what a value of it may be. */
+/** A type as IDL text, and the values that it may have. */
 interface Shape {
   readonly text: string;
-  /** A value's text; the same number means an equal value, other numbers others. */
+  /** The text of a value. Equal numbers give equal values, different numbers different ones. */
   readonly value: ((n: number) => string) | undefined;
-  /** Whether it can be in a set or a key: text for which equal means equal. */
+  /** Whether it can be in a set or be a map key: equal values have equal text. */
   readonly isPlain: boolean;
 }
 
@@ -72,7 +72,7 @@ class Inventor {
     const shape = this.#shape(3);
     if (shape.value === undefined) return;
     this.#lines.push(`const ${shape.text} C${i} = ${shape.value(i)}${this.#separator()}`);
-    // Constants of scalars can be named where a value of their type is wanted.
+    // A constant of a scalar type can be named where a value of that type is expected.
     if (shape.isPlain) this.#shapes.push({ text: shape.text, value: () => `C${i}`, isPlain: false });
   }
 
@@ -82,7 +82,7 @@ class Inventor {
       `struct S${i} { ${this.#fields(shapes, 'f')} 99: optional S${i} below 98: optional list<S${i}> more }${this.#annotation()}`,
     );
     const isPossible = shapes.every(({ value }) => value !== undefined);
-    // Some fields are left out in values of it; which ones are required is not looked at, so all of those are given.
+    // Values omit fields 98 and 99. They give all others, because any of those may be required.
     const value = (n: number): string =>
       `{${shapes.map((shape, f) => `"f${f}": ${shape.value?.(n) ?? ''}`).join(this.#one([', ', '; ', ' ']))}}`;
     this.#shapes.push({ text: `S${i}`, value: isPossible ? value : undefined, isPlain: false });
@@ -160,8 +160,8 @@ class Inventor {
 }
 
 /**
- * Spellings of the n-th value of each type; values of different n differ, but for bool, which is in no set or key
- * with two of them.
+ * Spellings of the n-th value of each type. Different n give different values, except for bool. A set or a map key
+ * never holds two bools.
  */
 const SCALARS: readonly (readonly [type: string, value: (n: number) => readonly string[]])[] = [
   ['i8', (n) => [String(n), hex(n), `+${n}`]],

@@ -1,11 +1,10 @@
-// Invented interfaces and values for them, for properties that must hold of every interface: IDL text with structs,
-// unions, enums
+// Random interfaces and values for property tests: IDL text with structs, unions, enums and containers that refer to
+// one another at random, and plain JavaScript values of any type of a compiled interface.
 import type { Method, StructType, Type } from '../../../core/thrift/mod.ts';
 
-// and containers that refer to one another at random, and plain JavaScript values of any type of a compiled one.
 
 import * as fc from 'fast-check';
-/** IDL text of a service `Any` with one method `m`; compiles always. */
+/** IDL text of a service `Any` with one method `m`. It always compiles. */
 export const anyIdl: fc.Arbitrary<string> = fc
   .record({
     enums: fc.integer({ min: 1, max: 2 }),
@@ -27,7 +26,7 @@ export const anyIdl: fc.Arbitrary<string> = fc
       lines.push(`${isUnion ? 'union' : 'struct'} S${i} {`);
       for (let f = 1; f <= (sizes[i] ?? 1); f++) {
         const type = typeText();
-        // A struct that needs one of its own kind could have no value at all.
+        // A struct that requires a value of its own type could have no value at all.
         const requiredness = isUnion ? '' : type.includes('S') ? 'optional ' : (REQUIREDNESS[(f + i) % 3] ?? '');
         lines.push(`  ${f * 3}: ${requiredness}${type} ${FIELD_NAMES[f - 1] ?? `f${f}`}`);
       }
@@ -60,7 +59,7 @@ export function anyValue(type: Type, depth: number): fc.Arbitrary<unknown> {
     case 'i64':
       return fc.oneof(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }), fc.bigInt({ min: -10n, max: 10n }));
     case 'double':
-      // JSON text knows no -0.
+      // JSON cannot express -0.
       return fc.double().map((number) => (Object.is(number, -0) ? 0 : number));
     case 'string':
       return fc.string({ unit: 'grapheme', maxLength: 40 });
@@ -88,7 +87,7 @@ export function anyValue(type: Type, depth: number): fc.Arbitrary<unknown> {
   }
 }
 
-/** Text that is equal for equal values, whatever the order of their maps, sets and fields. */
+/** Returns equal text for equal values, whatever the order of their maps, sets and fields. */
 export function comparable(value: unknown): string {
   if (typeof value === 'bigint') return `${value}n`;
   if (typeof value === 'number') return String(value);
@@ -108,7 +107,7 @@ export function comparable(value: unknown): string {
 
 const LEAVES = ['bool', 'i8', 'i16', 'i32', 'i64', 'double', 'string', 'binary', 'uuid'] as const;
 const REQUIREDNESS = ['', 'optional ', 'required '] as const;
-/** Some that every JavaScript object has already. */
+/** Includes names that every JavaScript object already has. */
 const FIELD_NAMES = ['plain1', '__proto__', 'constructor', 'toString', 'hasOwnProperty'] as const;
 
 function typeOf(choices: readonly number[], depth: number, enums: number, structs: number): string {
@@ -132,7 +131,7 @@ function typeOf(choices: readonly number[], depth: number, enums: number, struct
 
 function anyStruct(struct: StructType, depth: number): fc.Arbitrary<Record<string, unknown>> {
   if (struct.kind === 'union') {
-    // The last field is a leaf, so that there is an end.
+    // The last field is a leaf, so the recursion ends.
     const fields = depth > 0 ? struct.fields : struct.fields.slice(-1);
     return fc.oneof(...fields.map((field) => anyValue(field.type, depth).map((value) => entry(field.name, value))));
   }

@@ -1,7 +1,7 @@
-// The official Thrift compiler as the judge of IDL text: whether it takes it, what it says, and what the text means
-// by its JSON. Our reading of the same text is brought into the same shape, so that the two can be compared whole.
-// What that JSON does not tell is left out on both sides: enums are i32 there, and a method's exceptions and a
-// union's fields are as they are whatever is written.
+// Uses the official Thrift compiler as the reference for IDL text: whether it accepts the text, its messages, and the
+// meaning as its JSON output gives it. The result of our parser is converted to the same shape, so that the two can
+// be compared whole. What the JSON omits is left out on both sides: enums are i32, and the requiredness of a method's
+// exceptions and of a union's fields is fixed.
 
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -14,9 +14,9 @@ import { toolPath } from '../tools/tools.ts';
 export interface Meaning {
   readonly enums: Readonly<Record<string, Readonly<Record<string, number>>>>;
   readonly structs: Readonly<Record<string, StructMeaning>>;
-  /** Types and values of constants. */
+  /** Types and values of the constants. */
   readonly constants: Readonly<Record<string, readonly [type: string, value: unknown]>>;
-  /** Own methods only; what is inherited stands with the parent. */
+  /** Own methods only; inherited methods are listed with the parent service. */
   readonly services: Readonly<Record<string, Readonly<Record<string, MethodMeaning>>>>;
 }
 
@@ -32,18 +32,18 @@ interface MethodMeaning {
   readonly throws: readonly FieldMeaning[];
 }
 
-/** `-1 required list<i32> name`, and the default where there is one. */
+/** `-1 required list<i32> name`, followed by the default if there is one. */
 type FieldMeaning = readonly [text: string, value?: unknown];
 
 export interface Judgement {
   readonly verdict: 'accepts' | 'warns' | 'refuses';
-  /** Its warnings and errors, without places. */
+  /** Its warnings and errors, without positions. */
   readonly says: string;
-  /** Undefined when it refuses. */
+  /** Undefined when the compiler refuses the text. */
   readonly meaning: Meaning | undefined;
 }
 
-/** What the compiler makes of the files, the first of which is the main one. */
+/** Runs the compiler on the files; the first is the main one. */
 export function judge(files: Readonly<Record<string, string>>): Judgement {
   const folder = mkdtempSync(path.join(tmpdir(), 'katamari-judge-'));
   try {
@@ -55,7 +55,7 @@ export function judge(files: Readonly<Record<string, string>>): Judgement {
     const out = path.join(folder, 'out');
     mkdirSync(out);
     const args = ['--allow-64bit-consts', '-out', out, '--gen', 'json', main];
-    // A compiler that is led in circles never ends by itself.
+    // The compiler never ends by itself on circular input.
     const run = spawnSync(toolPath('thrift'), args, { cwd: folder, encoding: 'utf8', timeout: 2_000 });
     const said = `${run.stdout}${run.stderr}`.matchAll(/^(?:\[[^\]]*\] ?)?(.*\S.*)$/gm);
     const says = [...new Set([...said].map(([, line]) => line))].join(' | ');
@@ -68,7 +68,7 @@ export function judge(files: Readonly<Record<string, string>>): Judgement {
   }
 }
 
-/** What we make of the main file, in the same shape. */
+/** The meaning of the main file by our parser, in the same shape. */
 export function meaningOf(idl: Idl): Meaning {
   const own = <T>(map: ReadonlyMap<string, T>): [string, T][] => [...map].filter(([name]) => !name.includes('.'));
   return {
@@ -93,7 +93,7 @@ export function meaningOf(idl: Idl): Meaning {
               {
                 oneway,
                 returns: typeText(returns),
-                // "optional" in front of a parameter means nothing to the compiler.
+                // The compiler ignores "optional" before a parameter.
                 args: args.fields.map((field) => fieldOf(field, false, field.requiredness === 'optional')),
                 throws: throws.map((field) => fieldOf(field, true)),
               },
@@ -118,7 +118,7 @@ function typeText(type: Type): string {
   return type.kind;
 }
 
-/** As the compiler's JSON has it: bools are numbers, keys are text, bytes are text. */
+/** As in the compiler's JSON: bools are numbers, map keys and bytes are text. */
 function valueOf(type: Type, value: unknown): unknown {
   switch (type.kind) {
     case 'bool':
@@ -160,7 +160,7 @@ function asSet(values: readonly unknown[]): unknown[] {
   return [...new Map(values.map((value) => [JSON.stringify(value), value]))].sort().map(([, value]) => value);
 }
 
-/** What is used here of the compiler's JSON. */
+/** The part of the compiler's JSON that is used here. */
 interface JsonType {
   readonly typeId: string;
   readonly class?: string;
@@ -202,7 +202,7 @@ interface JsonProgram {
   }[];
 }
 
-/** Numbers that JSON or a double cannot hold become text. */
+/** Numbers that JSON or a double cannot represent become text. */
 function parseExactly(text: string): JsonProgram {
   return JSON.parse(
     text.replace(/(?<=[[:,]\s*)-?(?:\d{16,}|inf)(?=\s*[,\]}])/g, (digits) =>
@@ -261,7 +261,7 @@ function jsonType(id: string | undefined, type: JsonType | undefined): string {
   return id ?? '';
 }
 
-/** The JSON has of a struct what is written; what its constructor adds are the defaults of the other fields. */
+/** The JSON of a struct value holds the fields that were written; the defaults of the other fields are added here. */
 function jsonValue(
   structs: ReadonlyMap<string, JsonStruct>,
   { typeId, type }: { readonly typeId: string | undefined; readonly type?: JsonType | undefined },
@@ -269,7 +269,7 @@ function jsonValue(
 ): unknown {
   if (typeId === 'list' || typeId === 'set') {
     const element = { typeId: type?.elemTypeId, type: type?.elemType };
-    // An empty list may be written as an empty map, and the other way round.
+    // An empty list may be written as an empty map and vice versa.
     const values = (Object.values(value as object) as unknown[]).map((part) => jsonValue(structs, element, part));
     return typeId === 'set' ? asSet(values) : values;
   }

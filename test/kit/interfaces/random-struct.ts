@@ -1,11 +1,11 @@
-// Invented strict-binary structs, built from the text of the protocol and not from the code under test.
+// Random strict-binary structs, generated from the protocol specification and not by the code under test.
 
 import type { Random } from '../tools/random.ts';
 
 const SCALAR_BYTES: Readonly<Record<number, number>> = { 2: 1, 3: 1, 4: 8, 6: 2, 8: 4, 10: 8, 16: 16 };
 const TYPES = [2, 3, 4, 6, 8, 10, 11, 12, 13, 14, 15, 16] as const;
 
-/** One struct, stop byte included, with at most `depth` levels of structs and containers below it. */
+/** One struct, including its stop byte, with at most `depth` levels of structs and containers in it. */
 export function randomStruct(random: Random, depth = 4): Buffer {
   const parts: Buffer[] = [];
   for (let count = random.below(5); count > 0; count--) {
@@ -39,7 +39,7 @@ function randomValue(random: Random, type: number, depth: number): Buffer {
   return Buffer.concat([Buffer.of(key, element), int32(count), ...values]);
 }
 
-/** Structs and containers only while levels are left. */
+/** Chooses structs and containers only while levels are left. */
 function typeFor(random: Random, depth: number): number {
   return depth > 0 ? random.pick(TYPES) : random.pick([2, 3, 4, 6, 8, 10, 11, 16]);
 }
@@ -51,14 +51,14 @@ function int32(value: number): Buffer {
 }
 
 /**
- * Whether the bytes are exactly one strict-binary struct: written the plain way, by recursion, to judge the scanner
- * by.
+ * Whether the bytes are exactly one strict-binary struct. A simple recursive reader that the scanner is compared
+ * with.
  */
 export function isOneStruct(bytes: Buffer, depthMax = 64): boolean {
   return endOf(12, bytes, 0, depthMax) === bytes.length;
 }
 
-/** The offset behind a value, or Infinity when it is malformed, cut short or too deep. */
+/** The offset after a value, or Infinity when the value is malformed, truncated or too deep. */
 function endOf(type: number, bytes: Buffer, at: number, depth: number): number {
   const size = SCALAR_BYTES[type];
   if (size !== undefined) return at + size <= bytes.length ? at + size : Infinity;

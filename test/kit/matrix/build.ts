@@ -1,5 +1,5 @@
-// Makes the programs of the matrix: what the Thrift compiler writes for each language, and the compiled clients and
-// servers. They are kept in node_modules/.cache under a name made of all that goes into them, so only the first run
+// Builds the programs of the matrix: the code that the Thrift compiler generates for each language, and the compiled
+// clients and servers. They are cached in node_modules/.cache under a hash of all their inputs, so only the first run
 // after a change compiles (half a minute of C++).
 
 import { createHash } from 'node:crypto';

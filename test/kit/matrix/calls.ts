@@ -1,6 +1,5 @@
-// The calls of the matrix and their right answers: every type of test/fixtures/matrix/mirror.thrift with its
-// extremes. Values are as handlers see them. The answers are known, not asked of anybody: most methods give back what
-// they get.
+// The calls of the matrix and their expected replies: every type of test/fixtures/matrix/mirror.thrift with its
+// extreme values, as handlers see them. The replies are known in advance, because most methods echo their argument.
 import { decodeStruct, encodeStruct, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import type { Method, Type } from '../../../core/thrift/mod.ts';
 import path from 'node:path';
@@ -10,17 +9,17 @@ export const MATRIX: string = path.join(REPOSITORY, 'test', 'fixtures', 'matrix'
 export const MIRROR_IDL: string = path.join(MATRIX, 'mirror.thrift');
 
 export interface MatrixCall {
-  /** Method and what is special: for the table and for exceptions from it. */
+  /** Method and variant, for the table and for its exceptions. */
   readonly title: string;
   readonly method: Method;
   readonly args: Readonly<Record<string, unknown>>;
-  /** The right answer, in the text that `answerOf` makes of the one that came. */
+  /** The expected reply, as text in the format of `answerOf`. */
   readonly expected: string;
 }
 
 const service = parseIdl(readIdlFile(MIRROR_IDL)).services.get('Mirror');
 
-/** @param note different for each run of the calls: whether it was noted is asked afterwards */
+/** @param note unique to each run of the calls: a later call asks whether it was noted */
 export function matrixCalls(note = 'a note'): MatrixCall[] {
   const calls: MatrixCall[] = [];
   const add = (title: string, args: Readonly<Record<string, unknown>>, expected: string): void => {
@@ -33,7 +32,7 @@ export function matrixCalls(note = 'a note'): MatrixCall[] {
     for (const value of values) {
       const method = service?.methods.get(title.split(/[ ,]/, 1)[0] ?? '');
       if (method === undefined) throw new Error(`the Mirror has no method for ${title}`);
-      // Defaults are where the receiver of a struct sees them, whether they travelled or not.
+      // The receiver of a struct sees defaults, whether or not they were sent.
       const seen = decodeStruct(method.args, encodeStruct(method.args, { value }));
       add(title, { value }, returned(method.returns, seen['value']));
     }
@@ -132,7 +131,7 @@ export function matrixCalls(note = 'a note'): MatrixCall[] {
   return calls;
 }
 
-/** One line a call for the clients: method, names of its arguments, the struct of its arguments in strict binary. */
+/** Input for the clients, one line a call: method, argument names, the argument struct in strict binary. */
 export function callLines(calls: readonly MatrixCall[]): string {
   return calls
     .map(({ method, args }) => {
@@ -143,8 +142,8 @@ export function callLines(calls: readonly MatrixCall[]): string {
 }
 
 /**
- * What a client said of a call (`ok HEX`, `threw NAME HEX`, `error TYPE MESSAGE`, `broken WHY`), as the text that
- * `expected` is.
+ * Converts a client's output for a call (`ok HEX`, `threw NAME HEX`, `error TYPE MESSAGE`, `broken WHY`) to the
+ * format of `expected`.
  */
 export function answerOf(method: Method, said: string): string {
   const [kind = '', first = '', second = ''] = said.split(' ');
@@ -163,7 +162,7 @@ export function answerOf(method: Method, said: string): string {
   } catch (error) {
     return `unreadable: ${(error as Error).message}`;
   }
-  // What is not declared has a message that is each server's own.
+  // The message of an undeclared exception differs from server to server.
   return kind === 'error' && method.name === 'fail' ? 'error' : said;
 }
 
@@ -222,7 +221,7 @@ function typeOf(method: string): Type {
   return service?.methods.get(method)?.returns ?? { kind: 'void' };
 }
 
-/** Without the file that it comes from. */
+/** The name without its file. */
 function bareName(type: Type): string {
   return type.kind === 'struct' ? (type.struct.name.split('.').at(-1) ?? '') : '';
 }
@@ -325,7 +324,7 @@ const CONTAINERS = {
   ]),
   sets: [new Set([1, 2]), new Set(), new Set([-32_768])],
 };
-/** Without what the package for Node gets wrong, see languages.ts. */
+/** Without the values that the Node package gets wrong, see languages.ts. */
 const MOST_CONTAINERS = { ...CONTAINERS, flags: [], deep: [[[1]]] };
 const INDEXED = {
   byBig: new Map([

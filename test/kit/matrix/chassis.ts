@@ -1,5 +1,5 @@
-// The chassis of the matrix: the Mirror in four languages with their kits, and in three as a stock server, each the
-// only one in a mesh of its own.
+// The chassis of the matrix: the Mirror in four languages with their kits, and in three languages as a stock server.
+// Each runs alone in its own mesh.
 
 import path from 'node:path';
 import { cppPrograms, generatedCode } from './build.ts';
@@ -58,7 +58,7 @@ async function deployment(language: ChassisLanguage): Promise<DeploymentText> {
   }
 }
 
-/** Without any kit: Thrift's own simple server, framed, binary, one connection. */
+/** Without a kit: Thrift's own simple server, framed, binary, one connection. */
 function stock<Common extends object>(common: Common): Common & Readonly<Record<string, unknown>> {
   return { ...common, kit: 'none', idl: MIRROR_IDL, listen: 'tcp' };
 }

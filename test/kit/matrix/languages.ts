@@ -1,6 +1,6 @@
 // The clients of the matrix: how each is started, what its library offers, and what it cannot do, with the reason.
-// Nothing is left out silently: a pair of transport and protocol is run or stands in `notOffered`, a call is compared
-// or stands in `cannot`.
+// Nothing is left out silently: a pair of transport and protocol either runs or is listed in `notOffered`, and a call
+// is either compared or listed in `cannot`.
 
 import path from 'node:path';
 import { cppPrograms, generatedCode, javaClient } from './build.ts';
@@ -16,7 +16,7 @@ export type MatrixTransport = (typeof TRANSPORTS)[number];
 const BARE = ['binary', 'old-binary', 'compact', 'json'] as const;
 const IN_HEADER = ['binary', 'compact', 'binary+zlib', 'compact+zlib'] as const;
 
-/** A transport with a protocol in it, as every client takes it on its command line. */
+/** A transport with a protocol in it, as every client accepts it on its command line. */
 export interface Manner {
   readonly transport: MatrixTransport;
   readonly protocol: string;
@@ -27,11 +27,11 @@ export interface ClientProgram {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** A kind of call that a library gets wrong on its own, whoever answers. */
+/** A kind of call that a client library gets wrong with any server. */
 interface Cannot {
-  /** Titles of those calls. */
+  /** Titles of the calls. */
   readonly calls: readonly string[];
-  /** Only with these. */
+  /** Only with these protocols or transports. */
   readonly protocols?: readonly string[];
   readonly transports?: readonly string[];
   readonly why: string;
@@ -39,9 +39,9 @@ interface Cannot {
 
 interface LanguageFacts {
   program(): Promise<ClientProgram>;
-  /** Beside the usual ones: the same protocol from another piece of the library. */
+  /** Additional protocol names: the same protocol from another implementation in the library. */
   readonly more?: readonly string[];
-  /** Why a transport, a protocol or a pair of both is missing; the first that fits. */
+  /** Why a transport, a protocol or a pair of both is missing. The first match counts. */
   readonly notOffered: readonly {
     readonly transport?: MatrixTransport;
     readonly protocol?: string;
@@ -94,7 +94,7 @@ export const FACTS: Readonly<Record<Language, LanguageFacts>> = {
   },
   Java: {
     program: async () => ({
-      // A small program for a short time: no heap to speak of, no optimizing compiler.
+      // A short-lived small program needs little heap and no optimizing compiler.
       command: [
         toolPath('java'),
         '-Xmx256m',
@@ -157,7 +157,7 @@ export function mannersOf(language: Language): Manner[] {
   ).filter((manner) => whyNotOffered(language, manner) === undefined);
 }
 
-/** Every usual pair that it does not. */
+/** Every common pair that the library does not offer. */
 export function missingOf(language: Language): (Manner & { readonly why: string })[] {
   return TRANSPORTS.flatMap((transport) =>
     (transport === 'header' ? IN_HEADER : BARE).flatMap((protocol) => {
@@ -175,7 +175,7 @@ function whyNotOffered(language: Language, { transport, protocol }: Manner): str
   )?.why;
 }
 
-/** Why this call is not compared; undefined when it is. */
+/** Why this call is not compared; undefined if it is. */
 export function whyCannot(language: Language, { transport, protocol }: Manner, title: string): string | undefined {
   return FACTS[language].cannot.find(
     ({ calls, protocols, transports }) =>

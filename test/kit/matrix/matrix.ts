@@ -1,6 +1,6 @@
-// The cross-language matrix: every client language in every transport and protocol of its library, plain and
-// multiplexed, calls the Mirror of every chassis language through a mesh. One process a language and run: its answers
-// are compared with the right ones.
+// The cross-language matrix: every client language calls the Mirror of every chassis language through a mesh, in
+// every transport and protocol of its library, plain and multiplexed. Each client language and run is one process,
+// whose replies are compared with the expected ones.
 
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,10 +10,10 @@ import { promisify } from 'node:util';
 import { answerOf, callLines, matrixCalls, type MatrixCall } from './calls.ts';
 import { FACTS, mannersOf, whyCannot, type Language, type Manner } from './languages.ts';
 
-/** One client against one server in one manner. */
+/** One client against one server in one transport and protocol. */
 export interface MatrixRun extends Manner {
   readonly language: Language;
-  /** Name given to the multiplexed protocol; '' for none. */
+  /** Service name for the multiplexed protocol; '' for a plain one. */
   readonly multiplexed: string;
   readonly port: number;
 }
@@ -21,27 +21,27 @@ export interface MatrixRun extends Manner {
 export interface RunResult {
   readonly run: MatrixRun;
   readonly compared: number;
-  /** One line each: the call, what was expected, what came. */
+  /** One line each: the call, the expected reply, the actual reply. */
   readonly differences: readonly string[];
 }
 
 const RUN_TIMEOUT_MS = 300_000;
 const OUTPUT_BYTES_MAX = 512 * 1_024 * 1_024;
 
-/** The manners of a language, each plain and multiplexed, against one port. */
+/** All transports and protocols of a language, each plain and multiplexed, against one port. */
 export function runsOf(language: Language, port: number, service = 'Mirror'): MatrixRun[] {
   return mannersOf(language).flatMap((manner) =>
     ['', service].map((multiplexed) => ({ ...manner, language, multiplexed, port })),
   );
 }
 
-/** Runs one language's client; all runs are of that language. */
+/** Runs the client of one language; all runs must be of that language. */
 export async function runClient(language: Language, runs: readonly MatrixRun[]): Promise<RunResult[]> {
   const directory = mkdtempSync(path.join(tmpdir(), 'katamari-matrix-'));
   try {
     const results: RunResult[] = [];
-    // A note is new to a server once only, so each run has calls of its own. What the library cannot do is not sent:
-    // it may end the connection.
+    // A server notes each text only once, so each run has its own calls. Calls that the library cannot make are not
+    // sent, because they may end the connection.
     const calls = runs.map((run, n) =>
       matrixCalls(`${language} ${n} ${directory}`).filter(({ title }) => whyCannot(language, run, title) === undefined),
     );
@@ -79,7 +79,7 @@ function compare(run: MatrixRun, calls: readonly MatrixCall[], lines: readonly s
   return { run, compared: calls.length, differences };
 }
 
-/** From a little before the first sign in which it differs. */
+/** Starts shortly before the first character that differs. */
 function shortened(text: string, other: string): string {
   if (text.length <= SHOWN_MAX) return text;
   let at = 0;

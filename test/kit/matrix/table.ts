@@ -1,5 +1,5 @@
-// The whole matrix: runs of every client against every chassis, one mesh after the other, and the table of how they
-// went.
+// Runs the whole matrix, every client against every chassis, one mesh after the other, and prints the results as a
+// table.
 
 import { CHASSIS, startMatrixMesh, thriftPort, type ChassisLanguage } from './chassis.ts';
 import { LANGUAGES, missingOf, mannersOf, FACTS, type Language } from './languages.ts';
@@ -8,7 +8,7 @@ import { runClient, runsOf, type MatrixRun, type RunResult } from './matrix.ts';
 export interface MatrixOptions {
   readonly languages?: readonly Language[];
   readonly chassis?: readonly ChassisLanguage[];
-  /** Which of the runs of a language and a chassis; all by default. */
+  /** Selects runs of a language and a chassis; all by default. */
   readonly choose?: (runs: readonly MatrixRun[], chassis: ChassisLanguage) => readonly MatrixRun[];
   readonly onProgress?: (line: string) => void;
 }
@@ -37,8 +37,8 @@ export async function runMatrix(options: MatrixOptions = {}): Promise<MatrixResu
 }
 
 /**
- * Rows: client, transport, protocol. Columns: chassis. A cell: how many answers were compared, plain and multiplexed,
- * or how many differ.
+ * Rows: client, transport, protocol. Columns: chassis. A cell shows how many replies were compared, plain and
+ * multiplexed, or how many differ.
  */
 export function matrixTable(results: readonly MatrixResult[]): string[] {
   const columns = CHASSIS.filter((chassis) => results.some((result) => result.chassis === chassis));
@@ -72,7 +72,7 @@ export function matrixTable(results: readonly MatrixResult[]): string[] {
   );
 }
 
-/** What is not compared, and why. */
+/** Calls that are not compared, with the reason. */
 export function exceptionLines(languages: readonly Language[] = LANGUAGES): string[] {
   return languages.flatMap((language) =>
     FACTS[language].cannot.map(({ calls, protocols, why }) => {

@@ -1,6 +1,6 @@
-// Clients for load: one connection each, one call at a time, and what came of it as data. Thrift over a bare socket,
-// framed or not, and JSON-RPC over a kept-alive HTTP connection. Nothing of the mesh's own client code is used, and
-// nothing waits longer than it is told.
+// Clients for load tests: one connection each, one call at a time, with the outcome as data. Thrift over a raw
+// socket, framed or not, and JSON-RPC over a persistent HTTP connection. They use no client code of the mesh, and
+// never wait longer than `patienceMs`.
 import { decodeResult, encodeParams } from '../../../core/idl/mod.ts';
 import {
   type Interface,
@@ -16,8 +16,8 @@ import {
 import { Agent, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 /**
- * `code` is the mesh's (resource_failed, timeout, ...); `lost` when the connection ended, `silent` when nothing came
- * in time.
+ * `code` is a code of the mesh (resource_failed, timeout, ...), `lost` when the connection ended, or `silent` when no
+ * reply arrived in time.
  */
 export type CallEnd =
   | { readonly ok: true; readonly value: unknown }
@@ -25,7 +25,7 @@ export type CallEnd =
 
 export interface Caller {
   readonly protocol: string;
-  /** Settles within `patienceMs`, never rejects. */
+  /** Settles within `patienceMs` and never rejects. */
   call(
     service: string,
     method: string,
@@ -157,7 +157,7 @@ export function readAnswer({ type, seqId, body }: Answer, method: Method, expect
   return { ok: true, value: result.ok ? result.value : result.fields };
 }
 
-/** Thrift has no place for the mesh's codes: they are told by the words of the message. */
+/** Thrift has no field for the codes of the mesh: the message identifies them. */
 function codeIn(message: string): string {
   if (message.includes(' failed while it worked on ')) return 'resource_failed';
   if (message.includes(' did not answer ') || message.startsWith('Waited ')) return 'timeout';

@@ -1,4 +1,4 @@
-// A deployment for tests that start nothing: whole, with what a configuration would fill in.
+// A deployment for tests that start nothing, with the defaults that a configuration fills in.
 
 import type { Deployment } from '../../../services/mesh/mod.ts';
 

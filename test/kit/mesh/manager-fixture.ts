@@ -1,5 +1,5 @@
-// A resource manager in this process with the test chassis, for tests that call it without a mesh around: deployments
-// as plain data, calls by method, every process it ever launched by its pid.
+// A resource manager in this process with the test chassis, for tests that call it without a mesh: deployments as plain
+// data, calls by method name, and every process it ever started by its pid.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,7 +17,7 @@ import { until } from '../tools/wait.ts';
 
 const workIdl = parseIdl(readIdlFile(fileURLToPath(new URL('../../fixtures/chassis/work.thrift', import.meta.url))));
 
-/** Work@version as an order or a file has it; `change` overrides. */
+/** Work@version as an assignment or a file has it; `change` overrides keys. */
 export function workDeployment(change: Partial<Deployment> = {}): Deployment {
   const version = change.version ?? '1.0.0';
   return {
@@ -80,19 +80,19 @@ export class ManagerBench {
     return path.join(this.#directory, 'ledger');
   }
 
-  /** What the test chassis ran, one line an execution: `method argument pid`. */
+  /** The ledger of the test chassis, one line an execution: `method argument pid`. */
   ledger(): string[] {
     return readFileSync(this.#ledgerFile, 'utf8')
       .split('\n')
       .filter((line) => line !== '');
   }
 
-  /** Kind, subject and text of what happened, one line each. */
+  /** Kind, subject and text of each event, one line each. */
   told(): string[] {
     return this.events.after(0).map(({ kind, subject, text }) => `${kind} ${subject} ${text}`);
   }
 
-  /** Processes that were launched and live. */
+  /** Pids of the started processes that are alive. */
   alive(): number[] {
     return [...this.#started].filter(isAlive);
   }
@@ -101,7 +101,7 @@ export class ManagerBench {
     return this.#started.size;
   }
 
-  /** A call as it comes over the link. */
+  /** A call as it arrives over the link. */
   call(method: string, args: Readonly<Record<string, unknown>>, change: Partial<Call> = {}): Call {
     return createCall({
       service: 'Work',
@@ -117,7 +117,7 @@ export class ManagerBench {
     return dispatchOf(this.manager.send)(this.call(method, args, change));
   }
 
-  /** The value that a call returned, or its error as `code: message`, with `(ran?)` when it may have run. */
+  /** The returned value, or the error as `code: message`, followed by `(ran?)` if the call may have run. */
   async ask(
     method: string,
     args: Readonly<Record<string, unknown>> = {},
@@ -132,7 +132,7 @@ export class ManagerBench {
     }
   }
 
-  /** Copies that serve, by `Service@version`; those without any are left out. */
+  /** Serving copies by `Service@version`; pools without any are left out. */
   serving(): Record<string, number> {
     const counts = this.manager
       .status(() => 0)
@@ -141,7 +141,7 @@ export class ManagerBench {
     return Object.fromEntries(counts);
   }
 
-  /** Waits until so many copies serve and no other process is left. */
+  /** Waits until exactly these copies serve and no other process is left. */
   async untilServing(wanted: Readonly<Record<string, number>>, withinMs = 30_000): Promise<void> {
     const total = Object.values(wanted).reduce((sum, one) => sum + one, 0);
     const text = (counts: Readonly<Record<string, number>>): string => JSON.stringify(Object.entries(counts).sort());

@@ -1,5 +1,6 @@
-// The mesh as a faceplate sees it, inside the test: the real router in front of real handlers that are called through
-// the codec, one call
+// A MeshAccess for faceplate tests: the real router in front of real handlers, which are called through the codec.
+// Each resource runs one call at a time, and a call waits in the queue until its deadline at the latest. There are no
+// processes and no sockets.
 import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import { KatamariError, systemClock } from '../../../core/mod.ts';
 import {
@@ -16,7 +17,6 @@ import {
 import type { Interface } from '../../../core/thrift/mod.ts';
 import { Router, type Offer } from '../../../services/mesh/mod.ts';
 
-// at a time per resource, waiting in line no longer than the deadline. No process, no socket.
 
 import { fileURLToPath } from 'node:url';
 
@@ -27,12 +27,12 @@ export interface PoolText {
   readonly roles?: readonly string[];
   readonly tags?: readonly string[];
   readonly handlers: Handlers<Call>;
-  /** Calls at once; 1 unless told. */
+  /** Number of concurrent calls; the default is 1. */
   readonly resources?: number;
   readonly queueMax?: number;
 }
 
-export interface TestDoor extends MeshAccess {
+export interface TestMeshAccess extends MeshAccess {
   readonly router: Router;
   readonly book: StatsTable;
   /** Calls that reached a handler, in order. */
@@ -46,7 +46,7 @@ export function idlFixture(name: string): string {
   return fileURLToPath(new URL(`../../fixtures/idl/${name}`, import.meta.url));
 }
 
-export function meshDoor(pools: readonly PoolText[], timeoutMs = 10_000): TestDoor {
+export function testMeshAccess(pools: readonly PoolText[], timeoutMs = 10_000): TestMeshAccess {
   const router = new Router({ clock: systemClock });
   const ran: Call[] = [];
   let globalTimeoutMs = timeoutMs;
@@ -97,7 +97,7 @@ function offerOf(text: PoolText, ran: Call[]): Offer {
   };
 }
 
-/** First come, first served; who waits past the deadline or goes away leaves the line. */
+/** A FIFO queue. A call leaves it at its deadline or when its caller cancels. */
 class LinePool {
   readonly waiting: (() => void)[] = [];
   free: number;

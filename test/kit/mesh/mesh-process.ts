@@ -1,7 +1,6 @@
-// A whole mesh as a process of its own: the real `katamari up` with ephemeral ports and a directory of its own, on
-// the runtime of the caller. For what can only be seen from the outside: a mesh that is killed, what it leaves
-// behind, what it keeps over a restart. Every process that descends from it carries a mark in its environment, by
-// which strays are found (Linux).
+// A whole mesh as a separate process: the real `katamari up` with ephemeral ports and its own directory, on the
+// caller's runtime. For what is visible only from outside: a mesh that is killed, what it leaves behind, and what
+// survives a restart. All descendants carry a marker in their environment, which identifies strays (Linux).
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -15,12 +14,12 @@ import { isAlive, jsonRpc, type DeploymentText, type JsonRpcAnswer } from './mes
 import { until } from '../tools/wait.ts';
 
 export interface MeshProcessOptions {
-  /** Top-level keys of katamari.yaml; ports are 0 unless they are among them. */
+  /** Top-level keys of katamari.yaml; ports are 0 unless given here. */
   readonly settings?: Readonly<Record<string, unknown>>;
   readonly deployments?: readonly DeploymentText[];
-  /** A configuration that is there already, in place of a written one. */
+  /** Path of an existing configuration, which replaces the generated one. */
   readonly config?: string;
-  /** Where configuration, data and ledger are; one that is given is kept at the end. */
+  /** The folder for configuration, data and ledger. A folder that the caller gives is kept at the end. */
   readonly directory?: string;
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -38,26 +37,26 @@ export interface MeshProcess {
   readonly directory: string;
   readonly addresses: MeshAddresses;
   readonly adminToken: string;
-  /** From its launch to the line that says it is up, in ms. */
+  /** From its start to the log line that says it is up, in ms. */
   readonly upAfterMs: number;
-  /** Everything it wrote, for messages of tests. */
+  /** All its output, for test messages. */
   output(): string;
-  /** One JSON-RPC call; the whole answer. */
+  /** One JSON-RPC call; returns the whole response. */
   call(method: string, params?: unknown, headers?: Readonly<Record<string, string>>): Promise<JsonRpcAnswer>;
   status(): Promise<MeshStatus>;
-  /** What the test chassis ran, one line an execution: `method argument pid`. */
+  /** The ledger of the test chassis, one line an execution: `method argument pid`. */
   ledger(): string[];
-  /** Living processes of this mesh but for itself: chassis, what they started, helpers. */
+  /** Living processes of this mesh except its own: chassis, what they started, helpers. */
   descendants(): number[];
-  /** SIGTERM, and its exit code. */
+  /** Sends SIGTERM and returns the exit code. */
   stop(): Promise<number | null>;
-  /** SIGKILL to the one process, or to its whole process group. */
+  /** Sends SIGKILL to the process or to its process group. */
   kill(what?: 'process' | 'group'): Promise<void>;
-  /** Ends whatever is left and removes the directory. */
+  /** Kills everything that still runs and removes the directory. */
   end(): Promise<void>;
 }
 
-/** How a mesh that did not come up ended. */
+/** The exit of a mesh that did not start. */
 export class MeshEnded extends Error {
   override readonly name = 'MeshEnded';
   readonly code: number | null;
@@ -116,7 +115,7 @@ export async function startMeshProcess(options: MeshProcessOptions = {}): Promis
           .filter((line) => line !== ''),
       descendants: () => marked(mark).filter((pid) => pid !== child.pid),
       async stop() {
-        // Not by child.kill: Deno then tells the signal in place of the exit code.
+        // Not child.kill: with it, Deno reports the signal in place of the exit code.
         process.kill(child.pid ?? 0, 'SIGTERM');
         await ended(child);
         return child.exitCode;
@@ -154,7 +153,7 @@ function writeConfig(
   return file;
 }
 
-/** In a process group of its own, as a shell with job control starts it. */
+/** Starts the command in its own process group, as a shell with job control does. */
 function launch(config: string, directory: string, mark: string, env: Readonly<Record<string, string>>): ChildProcess {
   const [program = '', ...first] = scriptCommand(
     fileURLToPath(new URL('../../../services/cli/main.ts', import.meta.url)),
@@ -175,7 +174,7 @@ interface Said {
   stdout(): string;
   stderr(): string;
   all(): string;
-  /** When all has come. */
+  /** Resolves when all output has arrived. */
   readonly whole: Promise<void>;
 }
 
@@ -190,20 +189,20 @@ function capture(child: ChildProcess): Said {
   return { stdout: () => text.stdout, stderr: () => text.stderr, all: () => text.stdout + text.stderr, whole };
 }
 
-/** From the log line that says the mesh is up. */
+/** Parses the log line that says the mesh is up. */
 function addressesIn(log: string): MeshAddresses | undefined {
   for (const line of log.split('\n')) {
     if (!line.includes('"addresses"')) continue;
     try {
       return (JSON.parse(line) as { addresses: MeshAddresses }).addresses;
     } catch {
-      // Half of the line has come.
+      // Only half of the line has arrived.
     }
   }
   return undefined;
 }
 
-/** Living processes with the mark in their environment. */
+/** Pids of living processes with the marker in their environment. */
 export function marked(mark: string): number[] {
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
   return pids.map(Number).filter((pid) => {
@@ -232,9 +231,9 @@ function killOne(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch {
-    // It has ended meanwhile.
+    // It has already ended.
   }
 }
 
-/** Kept of each stream; the end matters. */
+/** Limit per stream; the end of the output is kept. */
 const OUTPUT_CHARS_MAX = 2_000_000;

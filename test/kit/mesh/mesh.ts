@@ -1,5 +1,5 @@
-// A whole mesh in this process for tests, with the test chassis: real processes, real sockets, ephemeral ports, a
-// directory of its own.
+// A whole mesh in this process with the test chassis: real processes, real sockets, ephemeral ports and its own
+// directory.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,9 +17,9 @@ export interface TestMesh {
   readonly mesh: RunningMesh;
   readonly events: MeshEvent[];
   readonly lines: string[];
-  /** What the test chassis ran, one line an execution: `method argument pid`. */
+  /** The ledger of the test chassis, one line an execution: `method argument pid`. */
   ledger(): string[];
-  /** One JSON-RPC call; the whole answer. */
+  /** One JSON-RPC call; returns the whole response. */
   call(method: string, params?: unknown, headers?: Readonly<Record<string, string>>): Promise<JsonRpcAnswer>;
   pool(id: string): PoolStatus;
   end(): Promise<void>;
@@ -123,7 +123,7 @@ export async function jsonRpc(
   };
 }
 
-/** True while the process exists and is no zombie. */
+/** Whether the process exists and is no zombie. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);

@@ -1,14 +1,14 @@
-// Reads what /metrics says: the text format of Prometheus, as far as our own pages use it.
+// Parses /metrics: the Prometheus text format, as far as our own pages use it.
 
 export interface Sample {
   readonly labels: Readonly<Record<string, string>>;
   readonly value: number;
 }
 
-/** Samples by the name of the metric. */
+/** Samples by metric name. */
 export type Metrics = ReadonlyMap<string, readonly Sample[]>;
 
-/** @throws Error for a line that is no sample */
+/** @throws Error for a line that is not a sample */
 export function readMetrics(text: string): Metrics {
   const metrics = new Map<string, Sample[]>();
   for (const line of text.split('\n')) {

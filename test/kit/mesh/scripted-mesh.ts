@@ -1,5 +1,5 @@
-// What a client of THeader meets at the other end, as the test says: it reads calls properly, and answers, refuses,
-// breaks off or keeps silent as it is told.
+// A scripted server for THeader clients. It reads calls correctly, and replies, refuses, disconnects or stays silent
+// as the test says.
 import { encodeStruct } from '../../../core/idl/mod.ts';
 import { ReceiveBuffer } from '../../../core/link/mod.ts';
 import { HeaderEncoding } from '../../../core/thrift/encodings/mod.ts';
@@ -7,12 +7,12 @@ import { type Interface, type Method, writeApplicationException } from '../../..
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 
 export interface ScriptedCall {
-  /** As written: `Service:method`. */
+  /** As sent: `Service:method`. */
   readonly name: string;
   readonly seqId: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly args: Buffer;
-  /** Which connection it came on, from 0. */
+  /** Index of the connection that it arrived on, from 0. */
   readonly connection: number;
   readonly socket: Socket;
   answer(success: unknown): void;
@@ -22,19 +22,19 @@ export interface ScriptedCall {
 export interface ScriptedMesh {
   readonly address: string;
   readonly port: number;
-  /** In the order in which they came. */
+  /** In order of arrival. */
   readonly calls: readonly ScriptedCall[];
-  /** Accepted so far. */
+  /** Number of connections accepted so far. */
   connections(): number;
-  /** Open now. */
+  /** Number of open connections. */
   open(): number;
-  /** Message 0 on every connection: the first word of a drain, or the last. */
-  goodbye(isEnd: boolean): void;
-  /** Ends every connection, and takes no other. */
+  /** Sends message 0 on every connection: the start of a drain, or its end. */
+  sendGoAway(isEnd: boolean): void;
+  /** Closes every connection and stops listening. */
   close(): Promise<void>;
 }
 
-/** @param onConnection true: it has taken care of the connection, nothing is read */
+/** @param onConnection returns true if it handles the connection itself; nothing is read then */
 export async function scriptedMesh(
   found: Interface,
   onCall: (call: ScriptedCall) => void,
@@ -73,7 +73,7 @@ export async function scriptedMesh(
     calls,
     connections: () => accepted,
     open: () => sockets.size,
-    goodbye(isEnd) {
+    sendGoAway(isEnd) {
       const headers = { 'katamari-error': 'draining', ...(isEnd ? { 'katamari-not-run': '1' } : {}) };
       for (const [socket, encoding] of sockets) write(socket, encoding, 3, '', 0, exception('I drain'), headers);
     },

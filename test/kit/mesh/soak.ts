@@ -1,7 +1,7 @@
-// The soak: a real mesh as a child process under clients that never pause, while chassis are killed and stopped at
-// random, crash and hang by themselves and are restarted one after the other. What must hold meanwhile and afterwards
-// is checked, not assumed: every call settles, only calls inside a chassis that failed may fail, nothing is lost,
-// nothing is left.
+// The soak test: a real mesh as a child process under clients that call without pause. Meanwhile chassis are killed
+// and stopped at random, crash and hang by themselves, and are restarted one after the other. During and after the
+// run it checks that every call settles, that only calls inside a failed chassis fail, that nothing is lost and that
+// nothing is left behind.
 
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -19,11 +19,11 @@ import { until } from '../tools/wait.ts';
 export interface SoakOptions {
   readonly seconds: number;
   readonly clients: number;
-  /** How many chassis are killed or stopped. */
+  /** Number of chassis to kill or stop. */
   readonly kills: number;
-  /** Same seed, same calls and victims; not the same moments. */
+  /** The same seed gives the same calls and victims, but not at the same moments. */
   readonly seed: number;
-  /** Called every second or so. */
+  /** Called about once a second. */
   readonly onProgress?: (progress: SoakProgress) => void;
 }
 
@@ -35,10 +35,10 @@ export interface SoakProgress {
   readonly last: string;
 }
 
-/** Something that was done to a chassis, and what it cost. Times in ms of performance.now(). */
+/** A fault of a chassis. Times in ms of performance.now(). */
 export interface Incident {
   readonly what: 'SIGKILL' | 'SIGSTOP' | 'crash' | 'hang';
-  /** `Work@1.0.0/2`; '' when the mesh chose it. */
+  /** `Work@1.0.0/2`; '' when the mesh chose the resource. */
   readonly resource: string;
   readonly pid: number;
   readonly atMs: number;
@@ -49,30 +49,30 @@ export interface SoakReport {
   readonly runtime: string;
   readonly lastedMs: number;
   readonly sent: number;
-  /** Ends of calls by code; `ok` for answers. */
+  /** Outcomes of calls by code; `ok` for replies. */
   readonly ends: Readonly<Record<string, number>>;
   readonly byProtocol: Readonly<Record<string, number>>;
   readonly incidents: readonly Incident[];
-  /** From each SIGKILL to the error of the call that was inside. */
+  /** Time from each SIGKILL to the error of the call that was inside, in ms. */
   readonly killToErrorMs: readonly number[];
-  /** How late calls were beyond their deadline, less what is not the mesh's. */
+  /** How late the latest call was after its deadline, less delays that the mesh did not cause, in ms. */
   readonly worstLateMs: number;
-  /** As measured. */
+  /** The same without the subtraction. */
   readonly worstLateRawMs: number;
-  /** Longest hold-up of this process. */
+  /** Longest event loop lag of this process. */
   readonly worstLagMs: number;
-  /** Share of the time that the mesh was ready to run and got no processor, 0..1. */
+  /** Share of the time that the mesh was ready to run and got no CPU, 0..1. */
   readonly starvedShare: number;
   readonly wholeAfterMs: number;
   readonly books: MeshStatus['calls'];
   readonly restarts: Readonly<Record<string, number>>;
-  /** What did not hold; empty when all is well. */
+  /** Violated invariants; empty if the run succeeded. */
   readonly violations: readonly string[];
-  /** Promises that are a matter of time; kept apart because a loaded machine breaks them too. */
+  /** Violated time limits. They are separate, because a loaded machine breaks them too. */
   readonly lateness: readonly string[];
 }
 
-/** @throws Error when the mesh does not even start */
+/** @throws Error when the mesh does not start */
 export async function runSoak(options: SoakOptions): Promise<SoakReport> {
   const mesh = await startMeshProcess({
     settings: { timeout: `${TIMEOUT_MS}ms` },
@@ -107,11 +107,11 @@ class Soak {
   readonly #interfaces = interfaces();
   readonly #callers: Caller[] = [];
   readonly #incidents: Incident[] = [];
-  /** Calls that did not get an answer, and those that were slow; the rest is only counted. */
+  /** Calls without a reply, and slow ones. The others are only counted. */
   readonly #remarkable: CallRecord[] = [];
   readonly #ends: Record<string, number> = {};
   readonly #byProtocol: Record<string, number> = {};
-  /** Answers of `take` and `takeAgain` by the pid that gave them. */
+  /** Number of replies of `take` and `takeAgain` by the pid that gave them. */
   readonly #answersOf = new Map<string, number>();
   readonly #violations: string[] = [];
   readonly #lateness: string[] = [];
@@ -149,7 +149,7 @@ class Soak {
     const lastedMs = performance.now() - startedAt;
     const wholeAfterMs = await this.#whole();
     const status = await this.#settled();
-    this.#checkBooks(before, status.calls);
+    this.#checkCounters(before, status.calls);
     const killToErrorMs = this.#checkFailures();
     this.#checkLedger();
     const late = this.#checkDeadlines();
@@ -181,13 +181,13 @@ class Soak {
     for (const caller of this.#callers) caller.close();
   }
 
-  /** One client: a quarter framed, a quarter unframed, half JSON-RPC. */
+  /** One client: a quarter framed Thrift, a quarter unframed, half JSON-RPC. */
   async #client(index: number): Promise<void> {
     const { thrift, jsonRpc } = this.#mesh.addresses;
     const port = Number(thrift.split(':').at(-1));
     const caller = index % 2 === 0 ? jsonRpcCaller(jsonRpc) : thriftCaller(port, index % 4 === 1, this.#interfaces);
     this.#callers.push(caller);
-    // Each has chance of its own, so that what one does hangs on no other.
+    // Each client has its own random generator, so that the clients do not influence one another.
     const random = new Random(this.#options.seed + 1 + index);
     while (!this.#isOver) {
       const [service, method, params] = someCall(random);
@@ -217,10 +217,7 @@ class Soak {
     return record;
   }
 
-  /**
-   * Does to the mesh what it must survive: kills in even steps over the time, trouble and one rolling restart between
-   * them.
-   */
+  /** Injects faults: kills at even intervals, and between them crashes, hangs and one rolling restart. */
   async #direct(endAt: number): Promise<void> {
     const caller = jsonRpcCaller(this.#mesh.addresses.jsonRpc);
     this.#callers.push(caller);
@@ -231,17 +228,14 @@ class Soak {
     let rolling: Promise<void> | undefined;
     for (let n = 0; n < kills; n++) {
       await sleep(Math.max(0, beganAt + n * stepMs + this.#random.next() * stepMs * 0.5 - performance.now()));
-      // The first two are one of each, whatever the dice say.
+      // The first two are one of each kind, whatever the random generator says.
       await this.#kill(n === 0 ? 'SIGKILL' : n === 1 ? 'SIGSTOP' : this.#random.pick(['SIGKILL', 'SIGSTOP']));
       if (n === Math.floor(kills / 2)) rolling = this.#roll();
     }
     await Promise.all([trouble, rolling]);
   }
 
-  /**
-   * A copy at random, but never the last one of a pool that nothing was done to: then calls would time out in the
-   * queue, rightly.
-   */
+  /** A random copy, but never the last unharmed one of a pool: calls would then rightly time out in the queue. */
   async #kill(what: 'SIGKILL' | 'SIGSTOP'): Promise<void> {
     const victim = await until('a victim', async () => {
       const { pools } = await this.#mesh.status();
@@ -258,11 +252,11 @@ class Soak {
     try {
       process.kill(victim.pid, what);
     } catch {
-      // It was replaced since the status was read: nothing was done to anybody.
+      // The copy was replaced since the status was read, so no fault happened.
     }
   }
 
-  /** Crashes and hangs, each from within a call of its own, and children that are left behind; one after the other. */
+  /** Crashes, hangs and orphaned children, each caused by a call of its own, one after the other. */
   async #makeTrouble(caller: Caller, endAt: number): Promise<void> {
     const lastAt = endAt - HANG_MS;
     for (let n = 0; performance.now() < lastAt; n++) {
@@ -276,7 +270,7 @@ class Soak {
         this.#violations.push(
           `Troublemaker.${what} ended with ${end.ok ? 'an answer' : end.code}, expected ${expected}`,
         );
-      // Rare enough that the restart rules do not take the service for one that will not stay up.
+      // Rare enough that the restart rules do not back off.
       await sleep(Math.min(TROUBLE_EVERY_MS, this.#options.seconds * 100) * (0.5 + this.#random.next()));
     }
   }
@@ -286,7 +280,7 @@ class Soak {
     const params = { token: this.#mesh.adminToken, serviceName: 'Work', version: '', resource: '' };
     const caller = jsonRpcCaller(this.#mesh.addresses.jsonRpc);
     this.#callers.push(caller);
-    // The call itself may end at the timeout while the work goes on.
+    // The call itself may time out while its work goes on.
     const { end } = await this.#call(caller, 'Katamari', 'restart', params);
     if (!end.ok && end.code !== 'timeout') this.#violations.push(`The rolling restart was refused: ${end.message}`);
     await until(
@@ -302,8 +296,8 @@ class Soak {
   }
 
   /**
-   * Waits until what was struck has ended (a stopped copy that nobody calls is found by its pings) and every pool has
-   * all its copies.
+   * Waits until the victim has ended (pings detect a stopped copy that gets no calls) and every pool has all its
+   * copies.
    */
   async #whole(): Promise<number> {
     const since = performance.now();
@@ -326,7 +320,7 @@ class Soak {
     return performance.now() - since;
   }
 
-  /** The status once nothing is under way. */
+  /** The status once no call is in flight. */
   async #settled(): Promise<MeshStatus> {
     return await until('the last call to settle', async () => {
       const status = await this.#mesh.status();
@@ -334,13 +328,13 @@ class Soak {
     });
   }
 
-  /** What the mesh counted adds up, and is what the clients counted. */
-  #checkBooks(before: MeshStatus['calls'], after: MeshStatus['calls']): void {
+  /** Checks that the counters of the mesh add up and agree with those of the clients. */
+  #checkCounters(before: MeshStatus['calls'], after: MeshStatus['calls']): void {
     const counted = { ...after };
     for (const key of Object.keys(counted) as (keyof typeof counted)[]) counted[key] -= before[key];
     const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = counted;
     const sum = replied + failed + refused + timed_out + cancelled + inFlight;
-    if (accepted !== sum) this.#violations.push(`The books do not add up: ${accepted} accepted, ${sum} accounted for`);
+    if (accepted !== sum) this.#violations.push(`The counters do not add up: ${accepted} accepted, ${sum} accounted for`);
     const ends = this.#ends;
     const expected = {
       accepted: this.#sent,
@@ -357,7 +351,7 @@ class Soak {
     }
   }
 
-  /** Every failure names a chassis that something was done to while the call was in it; one call a chassis at most. */
+  /** Checks that every failure names a chassis that had a fault during the call, and at most one call per chassis. */
   #checkFailures(): number[] {
     const killToErrorMs: number[] = [];
     const explained = new Map<Incident, CallRecord>();
@@ -366,28 +360,28 @@ class Soak {
       if (end.ok || method.startsWith('Troublemaker.crash') || method.startsWith('Troublemaker.hang')) continue;
       if (method.startsWith('Katamari.')) continue;
       if (end.code !== 'resource_failed' && end.code !== 'timeout') {
-        this.#violations.push(`${describe(record)}: only resource_failed and timeout may come`);
+        this.#violations.push(`${describe(record)}: expected only resource_failed or timeout`);
         continue;
       }
-      // A call that failed at once was met by a kill, if there was one: the stop of an earlier process of that name
-      // may explain another.
+      // A call that failed at once was inside a killed chassis, if one was killed. The stop of an earlier process of
+      // that name may explain another call.
       const causes = this.#incidents.filter((incident) => !explained.has(incident) && explains(incident, record));
       const cause = causes.find(({ what }) => what !== 'SIGSTOP') ?? causes[0];
       if (cause === undefined) {
-        this.#violations.push(`${describe(record)}: nothing had been done to that chassis, or another call was in it`);
+        this.#violations.push(`${describe(record)}: that chassis had no fault, or another call was in it`);
         continue;
       }
       explained.set(cause, record);
       if (cause.what === 'SIGKILL') killToErrorMs.push(record.settledAtMs - cause.atMs);
       if (IDEMPOTENT.has(method) && end.code === 'resource_failed')
-        this.#violations.push(`${describe(record)}: an idempotent call must be sent again`);
+        this.#violations.push(`${describe(record)}: an idempotent call must be retried`);
     }
     return killToErrorMs;
   }
 
   /**
-   * What ran and was not answered ran in a chassis that was struck, one call each: nothing ran twice, no dead call
-   * ran.
+   * Checks that every call that ran without a reply ran in a chassis that had a fault, one call each: nothing ran
+   * twice, and no expired call ran.
    */
   #checkLedger(): void {
     const ran = new Map<string, number>();
@@ -414,9 +408,9 @@ class Soak {
   }
 
   /**
-   * No call settles later than its deadline and 50 ms. Taken off is what is not the mesh's: the lag of this process
-   * at the deadline, and the time that the mesh was ready to run but got no processor, when it took the call in and
-   * from the deadline on.
+   * Checks that no call settles more than 50 ms after its deadline. Delays that the mesh did not cause are
+   * subtracted: the event loop lag of this process at the deadline, and the time that the mesh was ready to run but
+   * got no CPU, when it took the call in and from the deadline on.
    */
   #checkDeadlines(): { worstLateMs: number; worstLateRawMs: number } {
     let [worstLateMs, worstLateRawMs] = [0, 0];
@@ -436,7 +430,7 @@ class Soak {
     return { worstLateMs, worstLateRawMs };
   }
 
-  /** Every process of the mesh belongs to a chassis that is in the status, or is the mesh's own helper. */
+  /** Checks that every process of the mesh belongs to a chassis in the status or is a helper of the mesh. */
   async #checkStrays({ pools }: MeshStatus): Promise<void> {
     const chassis = new Set(pools.flatMap(({ resources }) => resources.map(({ pid }) => pid)));
     const strays = (): number[] =>
@@ -452,7 +446,7 @@ class Soak {
     );
   }
 
-  /** The mesh ends when it is told to, with status 0, and leaves nothing. */
+  /** Checks that the mesh exits with status 0 on SIGTERM and leaves nothing behind. */
   async #checkEnd(): Promise<void> {
     for (const caller of this.#callers) caller.close();
     const code = await this.#mesh.stop();
@@ -492,7 +486,7 @@ function interfaces(): ReadonlyMap<string, Interface> {
   return new Map(urls.flatMap((url) => [...parseIdl(readIdlFile(url)).services]));
 }
 
-/** The incident befell the chassis that the error names, while the call was in it or on its way to it. */
+/** Whether the incident concerns the chassis that the error names, while the call was in it or on its way to it. */
 function explains({ what, resource, atMs }: Incident, { sentAtMs, settledAtMs, end }: CallRecord): boolean {
   if (end.ok || resource === '') return false;
   const names = end.message.startsWith(`${resource} failed while`) || end.message.includes(`: ${resource} has worked`);
@@ -514,10 +508,10 @@ function sumOf(records: readonly Readonly<Partial<Record<string, number>>>[]): R
   return sum;
 }
 
-/** Process group of a process; 0 when it has ended. */
+/** The process group of a process; 0 when the process has ended. */
 function groupOf(pid: number): number {
   try {
-    // The name in parentheses may hold anything, also parentheses.
+    // The name in parentheses may contain anything, including parentheses.
     return Number(readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\)/s, '').trim().split(' ')[2]);
   } catch {
     return 0;
@@ -533,20 +527,20 @@ function commandOf(pid: number): string {
 }
 
 const IDEMPOTENT: ReadonlySet<string> = new Set(['Calculator.add', 'Work.say', 'Work.takeAgain', 'Troublemaker.pid']);
-/** Closer than the defaults, so that the run is not mostly waiting. */
+/** Shorter than the defaults, so that the run does not mostly wait. */
 const HEALTH = { hangGrace: '500ms', pingEvery: '1s', pingTimeout: '1s' } as const;
 /** Global timeout of the mesh under test. */
 const TIMEOUT_MS = 3_000;
 /** The annotation of Troublemaker.hang. */
 const HANG_MS = 2_000;
-/** What is promised beyond the deadline. */
+/** The promised bound on the delay after the deadline. */
 const LATE_MS = 50;
 const TROUBLE_EVERY_MS = 5_000;
-/** From the sending of a call until the mesh has surely read it. */
+/** Time from sending a call until the mesh has read it. */
 const TAKEN_IN_MS = 50;
-/** A client gives up so long after the deadline: the call never settled. */
+/** A client gives up this long after the deadline: the call never settled. */
 const PATIENCE_MS = 7_000;
-/** From a SIGKILL until nobody sends there any more; far more than it takes. */
+/** Time from a SIGKILL until no call is sent there any more; far more than it takes. */
 const NOTICED_MS = 500;
 const WHOLE_MS = 30_000;
 const STRAYS_MS = 10_000;

@@ -1,25 +1,24 @@
-// How long processes were ready to run and got no processor: what a busy machine takes from them, which is not
-// theirs. Linux tells it of each main thread (/proc/PID/schedstat). A process that is frozen, or busy itself, does
-// not count as starved.
+// How long processes were ready to run and got no CPU because the machine was busy. Linux reports it for each main
+// thread (/proc/PID/schedstat). A process that is frozen or busy itself does not count as starved.
 
 import { readFileSync } from 'node:fs';
 
 export interface Watched {
   readonly name: string;
-  /** 0 while it does not run; another one after a restart. */
+  /** 0 while the process is stopped. It changes with a restart. */
   readonly pid: number;
 }
 
 interface Sample {
   readonly atMs: number;
-  /** Of all its processes so far. */
+  /** Sum over all its processes so far. */
   readonly waitedMs: number;
 }
 
 interface Record {
   readonly samples: Sample[];
   pid: number;
-  /** Of the process of now, when it was last looked at. */
+  /** Of the current process, at the last sample. */
   waitedMs: number;
 }
 
@@ -33,7 +32,7 @@ export class Starvation {
     this.#timer = setInterval(() => this.#look(), EVERY_MS);
   }
 
-  /** How long that process waited for a processor within the span, in ms; a little more than the span is looked at. */
+  /** How long the process waited for a CPU within the span, in ms. The samples cover slightly more than the span. */
   waitedMs(name: string, fromMs: number, toMs: number): number {
     const samples = this.#records.get(name)?.samples ?? [];
     const before = samples.findLast(({ atMs }) => atMs <= fromMs) ?? samples[0];
@@ -60,7 +59,7 @@ export class Starvation {
   }
 }
 
-/** Since the process started; undefined when nobody tells. */
+/** Wait since the process started, in ms; undefined when it cannot be read. */
 function waitOf(pid: number): number | undefined {
   try {
     const [, waitedNs = ''] = readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ');

@@ -1,4 +1,4 @@
-// Certificates for tests, made by openssl: a CA and what it signs, in a folder of their own.
+// Certificates for tests, made by openssl: a CA and the certificates it signs, in their own folder.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

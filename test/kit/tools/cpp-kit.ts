@@ -1,6 +1,6 @@
-// Builds the C++ kit as a user would: installed with CMake, then found by find_package from the programs that use it.
-// Kept in node_modules/.cache under a name made of all that goes into it, so only the first run after a change
-// compiles (20 s of one processor).
+// Builds the C++ kit as a user does: installs it with CMake, and programs that use it find it with find_package.
+// Cached in node_modules/.cache under a hash of all inputs, so only the first run after a change compiles (20 s of
+// one CPU).
 
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -21,7 +21,7 @@ import { toolPath } from './tools.ts';
 
 export const CPP_TOUR: string = path.join(REPOSITORY, 'chassis-sdk', 'cpp', 'examples', 'tour');
 export const CONFORMANCE: string = path.join(REPOSITORY, 'idl', 'conformance.thrift');
-/** For hooks that build: a machine with more to do takes a few minutes. */
+/** Timeout for hooks that build: a busy machine takes a few minutes. */
 export const CPP_BUILD_MS = 400_000;
 
 export interface CppPrograms {
@@ -46,7 +46,7 @@ export async function cppPrograms(): Promise<CppPrograms> {
     const [built, installed, using, done] = ['kit', 'installed', 'using', 'done'].map((name) =>
       path.join(unfinished, name),
     ) as [string, string, string, string];
-    // Unoptimised, and many sources at a time: this is about a third of the time.
+    // Unoptimized and with combined sources, which takes about a third of the time.
     const quickly = ['-DCMAKE_CXX_FLAGS=-O0', '-DCMAKE_UNITY_BUILD=ON'];
     await cmake('-S', kit, '-B', built, ...quickly, `-DCMAKE_INSTALL_PREFIX=${installed}`);
     await cmake('--build', built, '--target', 'install');
@@ -65,7 +65,7 @@ export async function cppPrograms(): Promise<CppPrograms> {
     copyFileSync(path.join(using, 'conformance'), path.join(done, 'conformance'));
     renameSync(done, folder);
   } catch (error) {
-    // Another run was faster.
+    // A concurrent run was faster.
     if (!existsSync(folder)) throw error;
   } finally {
     rmSync(unfinished, { recursive: true, force: true });
@@ -82,7 +82,7 @@ async function cmake(...args: readonly string[]): Promise<void> {
   }
 }
 
-/** Without what somebody has built there by hand. */
+/** Skips build folders that somebody made there by hand. */
 function filesBelow(folder: string): string[] {
   return readdirSync(folder, { withFileTypes: true })
     .filter(({ name }) => name !== 'build')

@@ -1,19 +1,19 @@
-// What really happens when a caller has one state of an interface and a chassis another: values of every kind are
-// written with the one and read with the other, as the kits do, and what was meant is compared with what was read.
-// The truth that verdicts are held against.
+// What happens when a caller has one version of an interface and a chassis another. Values of every kind are written
+// with one version and read with the other, as the kits do, and the value read is compared with the value meant.
+// Compatibility verdicts are checked against this.
 import { decodeStruct, encodeStruct } from '../../../core/idl/mod.ts';
 import type { Interface, Method, StructType, Type } from '../../../core/thrift/mod.ts';
 import * as fc from 'fast-check';
 import { anyValue } from '../interfaces/any-interface.ts';
 
 export interface Drift {
-  /** Calls whose arguments and answer meant the same to both. */
+  /** Calls whose arguments and reply meant the same to both sides. */
   readonly understood: number;
-  /** Calls that failed, or of which something was lost or changed. */
+  /** Calls that failed, or in which something was lost or changed. */
   readonly lost: number;
 }
 
-/** Calls of every method of the caller, with many arguments and every kind of answer. */
+/** Makes calls of every method of the caller, with many arguments and every kind of reply. */
 export function drift(caller: Interface, chassis: Interface): Drift {
   const calls = [...caller.methods.values()].flatMap((method) => callsOf(method, chassis.methods.get(method.name)));
   const understood = calls.filter(Boolean).length;
@@ -37,7 +37,7 @@ function callsOf(asked: Method, offered: Method | undefined): boolean[] {
 function isAnswerUnderstood(asked: Method, offered: Method, answer: Record<string, unknown>): boolean {
   if ('success' in answer && asked.returns.kind === 'void') return true;
   const meant = offered.result.fields.filter(({ name }) => name in answer);
-  // Nothing in the answer is what a void method gives, and what is left of an exception that the caller does not know.
+  // An empty reply is that of a void method, or an exception that the caller does not know.
   if (!meant.every(({ id }) => asked.result.fields.some((field) => field.id === id))) return false;
   if (meant.length === 0) return asked.returns.kind === 'void';
   return isUnderstood(offered.result, asked.result, answer);
@@ -54,8 +54,8 @@ function isUnderstood(writer: StructType, reader: StructType, value: Record<stri
 }
 
 /**
- * Some writers send the default of an optional field, as our own does; others leave it to the reader, as this struct
- * has it.
+ * Some writers send the default of an optional field, as our own does. Others leave it to the reader; this struct
+ * imitates those.
  */
 function laconic(struct: StructType): StructType {
   const bare = { defaultValue: undefined };
@@ -75,7 +75,7 @@ function isSameStruct(
   return writer.fields.every((field) => {
     const now = reader.fields.find(({ id }) => id === field.id);
     const value = meant[field.name] ?? (writer.kind === 'union' ? undefined : field.defaultValue);
-    // What the reader does not know it ignores.
+    // The reader ignores fields that it does not know.
     return now === undefined || value === undefined || isSame(field.type, now.type, value, read[now.name]);
   });
 }
@@ -121,7 +121,7 @@ function samplesOf(type: Type): unknown[] {
   return type.kind === 'struct' ? samples(type.struct) : fc.sample(anyValue(type, 3), SAMPLES);
 }
 
-/** Values with all that they may have, and the same with as little as they may have. */
+/** Values with all optional parts, and the same values with as few as possible. */
 function samples(struct: StructType): Record<string, unknown>[] {
   const full = fc.sample(anyValue({ kind: 'struct', struct }, 3), SAMPLES) as Record<string, unknown>[];
   return [...full, ...full.map((value) => pruned({ kind: 'struct', struct }, value) as Record<string, unknown>)];
@@ -132,7 +132,7 @@ function pruned(type: Type, value: unknown): unknown {
   if (type.kind !== 'struct') return value;
   const { kind, fields } = type.struct;
   const given = value as Record<string, unknown>;
-  // The arguments themselves stay, so that what is in them is looked at.
+  // The arguments themselves stay, so that their contents are checked.
   const isKept = (field: StructType['fields'][number]): boolean =>
     given[field.name] !== undefined &&
     (kind === 'union' || field.requiredness === 'required' || field.type.kind === 'struct');

@@ -1,17 +1,16 @@
-// How late this process itself is, and how long another one waited for a processor: what a client measures beyond
-// what it is meant to measure. Its own lag is a tick every few milliseconds and by how much each came late. The wait
-// of the other process is told by Linux (time that its main thread was ready to run and did not,
-// /proc/PID/schedstat), so that a busy machine is not taken for a slow program, while work that the program does
-// itself counts in full.
+// Measures the event loop lag of this process and how long another process waited for a CPU, so that a client can
+// subtract both from its latencies. Lag is how late each tick of a timer came. The other process's wait is from
+// /proc/PID/schedstat (Linux): the time that its main thread was ready to run and did not. A busy machine is thus not
+// mistaken for a slow program, while the program's own work counts in full.
 
 import { readFileSync } from 'node:fs';
 
 export class LagMeter {
   readonly #watched: number;
   readonly #timer: NodeJS.Timeout;
-  /** Ticks that came late, oldest first: when, and by how much. */
+  /** Late ticks, oldest first: when, and how late. */
   readonly #late: { readonly atMs: number; readonly lagMs: number }[] = [];
-  /** Waits of the watched process so far, oldest first. */
+  /** Samples of the watched process's wait, oldest first. */
   readonly #waits: { readonly atMs: number; readonly waitedMs: number }[] = [];
   #expectedAtMs = performance.now() + TICK_MS;
   worstMs = 0;
@@ -22,20 +21,20 @@ export class LagMeter {
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
-  /** The longest hold-up of this process that overlapped the span, in ms. */
+  /** The longest lag of this process that overlapped the span, in ms. */
   worstBetween(fromMs: number, toMs: number): number {
     const held = this.#late.filter(({ atMs, lagMs }) => atMs >= fromMs && atMs - lagMs <= toMs);
     return Math.max(0, ...held.map(({ lagMs }) => lagMs));
   }
 
-  /** How long the watched process waited for a processor within the span, in ms. */
+  /** How long the watched process waited for a CPU within the span, in ms. */
   waitedBetween(fromMs: number, toMs: number): number {
     const before = this.#waits.findLast(({ atMs }) => atMs <= fromMs) ?? this.#waits[0];
     const after = this.#waits.find(({ atMs }) => atMs >= toMs) ?? this.#waits.at(-1);
     return before === undefined || after === undefined ? 0 : after.waitedMs - before.waitedMs;
   }
 
-  /** Share of the time that the watched process waited for a processor, 0..1. */
+  /** Share of the time that the watched process waited for a CPU, 0..1. */
   get waitedShare(): number {
     const [first, last] = [this.#waits[0], this.#waits.at(-1)];
     if (first === undefined || last === undefined || first === last) return 0;
@@ -57,7 +56,7 @@ export class LagMeter {
   }
 }
 
-/** Since it started; undefined when nobody tells. */
+/** Wait since the process started, in ms; undefined when it cannot be read. */
 function waitedMs(pid: number): number | undefined {
   try {
     const [, waitedNs = ''] = readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ');

@@ -1,4 +1,4 @@
-// A process of a cluster: its output goes to a file, it gets signals by its id, and it is gone at the latest when the
+// A process of a cluster. Its output goes to a file, signals go to its pid, and it is killed at the latest when the
 // tests end.
 
 import { spawn, type ChildProcess } from 'node:child_process';
@@ -7,9 +7,9 @@ import { isAlive } from '../mesh/mesh.ts';
 
 export interface ProcessOptions {
   readonly cwd: string;
-  /** All of its environment. */
+  /** Its complete environment. */
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Where its output is added. */
+  /** Path of the file that its output is appended to. */
   readonly log: string;
 }
 
@@ -20,7 +20,7 @@ export interface ProcessEnd {
 
 export class LoggedProcess {
   readonly pid: number;
-  /** Never rejects; a command that could not be run ends with code null and no signal. */
+  /** Never rejects. A command that could not be run ends with code null and no signal. */
   readonly ended: Promise<ProcessEnd>;
   readonly #child: ChildProcess;
   readonly #log: string;
@@ -30,7 +30,7 @@ export class LoggedProcess {
     const [program = '', ...args] = line;
     this.#log = log;
     const file = openSync(log, 'a');
-    // Of its own process group: what a terminal sends to this one on Ctrl-C is not for it.
+    // In its own process group, so that it does not get the signals of a Ctrl-C in the terminal.
     const child = spawn(program, args, { cwd, env, detached: true, stdio: ['ignore', file, file] });
     closeSync(file);
     this.#child = child;
@@ -51,14 +51,14 @@ export class LoggedProcess {
     return this.#end === undefined && this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** Of no effect when it has ended. */
+  /** Has no effect when the process has ended. */
   signal(name: NodeJS.Signals): void {
-    // Not by child.kill, after which one runtime reports every end as by that signal.
+    // Not child.kill: with it, one runtime reports every exit as caused by that signal.
     if (this.pid === 0 || !this.isRunning) return;
     try {
       process.kill(this.pid, name);
     } catch {
-      // It has ended meanwhile.
+      // It has already ended.
     }
   }
 
@@ -67,24 +67,24 @@ export class LoggedProcess {
     await this.ended;
   }
 
-  /** What it and those before it with the same file wrote. */
+  /** Output of this process and of earlier ones with the same file. */
   log(): string {
     return readText(this.#log);
   }
 
-  /** For messages. */
+  /** For error messages. */
   lastLines(count = 8): string {
     return this.log().trimEnd().split('\n').slice(-count).join('\n');
   }
 }
 
-/** Sends SIGKILL to each and waits until they are gone. */
+/** Sends SIGKILL to each process and waits until all are gone. */
 export async function killAll(pids: readonly number[]): Promise<void> {
   for (const pid of pids) {
     try {
       process.kill(pid, 'SIGKILL');
     } catch {
-      // It has ended meanwhile.
+      // It has already ended.
     }
   }
   const endAt = performance.now() + KILLED_MS;
@@ -102,7 +102,7 @@ function readText(file: string): string {
   }
 }
 
-/** Those that are to be ended at the latest with this process. */
+/** Processes to kill at the latest with this process. */
 const running = new Set<LoggedProcess>();
 process.once('exit', () => {
   for (const one of running) one.signal('SIGKILL');

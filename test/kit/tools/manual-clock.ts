@@ -1,4 +1,4 @@
-// A clock that tests move by hand: timers fire in order of their time, and nothing sleeps.
+// A clock that tests move: timers fire in order of their time, and nothing sleeps.
 
 import type { Clock } from '../../../core/mod.ts';
 
@@ -18,7 +18,7 @@ export class ManualClock implements Clock {
     };
   }
 
-  /** Moves time forward; every timer due on the way fires at its own time. */
+  /** Moves time forward. Every timer that is due fires at its own time. */
   advance(byMs: number): void {
     const endMs = this.#nowMs + byMs;
     for (;;) {
@@ -31,7 +31,7 @@ export class ManualClock implements Clock {
     this.#nowMs = endMs;
   }
 
-  /** Timers that wait. */
+  /** Number of pending timers. */
   get waiting(): number {
     return this.#timers.length;
   }

@@ -1,4 +1,4 @@
-// What `promtool check` has to say of an exposition or of a configuration, and its exit code.
+// Runs `promtool check` on metrics or on a configuration, and returns its output and exit code.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,7 +14,7 @@ export function promtool(metrics: string): Promise<Said> {
   return check(['metrics'], metrics);
 }
 
-/** @param file a configuration of Prometheus */
+/** @param file a Prometheus configuration */
 export function promtoolConfig(file: string): Promise<Said> {
   return check(['config', file], '');
 }

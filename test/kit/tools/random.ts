@@ -1,6 +1,6 @@
-// Seeded chance: the same seed gives the same run, so a failure that names its seed can be had again.
+// A seeded random generator: the same seed gives the same run, so a failure that prints its seed can be repeated.
 
-/** mulberry32: 32 bits of state, good enough to invent test input, never for secrets. */
+/** mulberry32: 32 bits of state. Good enough for test input, never for secrets. */
 export class Random {
   readonly seed: number;
   #state: number;
@@ -18,7 +18,7 @@ export class Random {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  /** A whole number, 0 <= n < below. */
+  /** An integer, 0 <= n < below. */
   below(below: number): number {
     return Math.floor(this.next() * below);
   }

@@ -1,4 +1,4 @@
-// What a promise rejects with, awaited as any value is: expect().rejects is not the same on every runtime.
+// The error that a promise rejects with, for runtimes whose expect().rejects differs.
 
 import { KatamariError } from '../../../core/mod.ts';
 

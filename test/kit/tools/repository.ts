@@ -1,8 +1,8 @@
-// Where the repository is.
+// The path of the repository.
 
 import { fileURLToPath } from 'node:url';
 
-/** Root of the repository, with a slash at the end; this file may be the built one. */
+/** Root of the repository, with a trailing slash. This file may be the compiled one. */
 export const REPOSITORY: string = fileURLToPath(
   new URL(import.meta.url.includes('/dist/test/kit/tools/') ? '../../../../' : '../../../', import.meta.url),
 );

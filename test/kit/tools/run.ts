@@ -1,5 +1,5 @@
-// Runs the real `katamari` program as a child: the built one on Node, the sources on the other runtimes. Each run
-// gets an empty working directory, home and environment of its own, so that nothing of the machine's leaks into a
+// Runs the real `katamari` program as a child process: the compiled one on Node, the sources on the other runtimes.
+// Each run has its own empty working directory, home and environment, so that nothing of the machine influences a
 // test.
 
 import { spawn, type ChildProcess } from 'node:child_process';
@@ -14,7 +14,7 @@ export interface RunOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly input?: string;
-  /** Another program than the command itself, relative to the repository, for example a fixture that wraps it. */
+  /** A program to run in place of the command, relative to the repository, such as a fixture that wraps it. */
   readonly program?: string;
 }
 
@@ -24,10 +24,10 @@ export interface RunResult {
   readonly stderr: string;
 }
 
-/** A run that is still going on. */
+/** A run in progress. */
 export interface Running {
   readonly child: ChildProcess;
-  /** Sends it a signal. Not `child.kill`, after which one runtime reports every end as by that signal. */
+  /** Sends a signal. Not `child.kill`: with it, one runtime reports every exit as caused by that signal. */
   readonly signal: (name: 'SIGTERM' | 'SIGINT' | 'SIGKILL') => void;
   readonly stdout: () => string;
   readonly stderr: () => string;
@@ -53,7 +53,7 @@ export function startKatamari(args: readonly string[], options: RunOptions = {})
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (part: string) => (stdout += part));
   child.stderr.setEncoding('utf8').on('data', (part: string) => (stderr += part));
-  // A program that ends without reading its input closes the pipe under us; that is no failure.
+  // A program that ends without reading its input closes the pipe, which is no failure.
   child.stdin.on('error', () => undefined);
   child.stdin.end(options.input ?? '');
   const ended = new Promise<RunResult>((resolve, reject) => {
@@ -74,7 +74,7 @@ export function startKatamari(args: readonly string[], options: RunOptions = {})
         () => pattern.test(stdout) || child.exitCode !== null,
       );
       if (!pattern.test(stdout))
-        throw new Error(`Ended with ${child.exitCode} before it said ${pattern}: ${stdout}${stderr}`);
+        throw new Error(`Ended with ${child.exitCode} before it printed ${pattern}: ${stdout}${stderr}`);
     },
     ended,
   };

@@ -1,15 +1,16 @@
-// Where the programs are that tests need beyond npm: `.tools/bin` first, then PATH. A missing one fails the test that
-// asked, with the command that installs it; nothing is skipped.
+// Paths of the programs that tests need beyond npm: `.tools/bin` first, then PATH. A missing program fails the test
+// and names the command that installs it. No test is skipped.
 
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { REPOSITORY } from './repository.ts';
 
 /**
- * Absolute path of a program such as `consul`, `thrift`, `promtool` or `chromium`. Throws, saying how to install it.
+ * Absolute path of a program such as `consul`, `thrift`, `promtool` or `chromium`. @throws Error that says how to
+ * install it
  */
 export function toolPath(name: string): string {
-  // As scripts/install-test-tools.sh looks: some of them are for root, whose folders are not on every PATH.
+  // Same order as scripts/install-test-tools.sh. Some programs are for root, whose folders are not on every PATH.
   const folders = [
     join(REPOSITORY, '.tools', 'bin'),
     ...(process.env['PATH'] ?? '').split(delimiter),

@@ -1,6 +1,6 @@
-// Waiting in tests: for a fact, with a bound, never for luck.
+// Waits for a fact, with a time limit.
 
-/** Polls until `check` returns something truthy and returns it; fails with `what` after `withinMs`. */
+/** Polls `check` until it returns a truthy value, and returns that value. Rejects with `what` after `withinMs`. */
 export async function until<T>(what: string, check: () => T | Promise<T>, withinMs = 10_000): Promise<NonNullable<T>> {
   const end = performance.now() + withinMs;
   for (;;) {

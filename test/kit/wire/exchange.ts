@@ -1,5 +1,6 @@
-// The mesh as a faceplate sees it, with one real service behind it: test/fixtures/idl/exchange.thrift, its handlers
-// run through the
+// A MeshAccess with one real service behind it, test/fixtures/idl/exchange.thrift. Its handlers run through the codec
+// in this process. It obeys deadlines and signals like the real dispatch, and records the calls that reached the
+// handlers.
 import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
 import {
@@ -14,8 +15,6 @@ import {
 } from '../../../core/rpc/mod.ts';
 import { ThriftException, type Interface } from '../../../core/thrift/mod.ts';
 
-// codec in this process. Keeps to deadlines and signals like the real dispatch, and remembers what reached the
-// handlers.
 
 import { fileURLToPath } from 'node:url';
 export const EXCHANGE_IDL: string = fileURLToPath(new URL('../../fixtures/idl/exchange.thrift', import.meta.url));
@@ -36,27 +35,25 @@ export interface Handled {
 export interface Exchange {
   readonly mesh: MeshAccess;
   readonly interface: Interface;
-  /** Calls that came to the mesh, newest last. */
+  /** Calls that reached the mesh, newest last. */
   readonly calls: Call[];
-  /** Of those, the ones whose handler ran. */
+  /** Those of `calls` whose handler ran. */
   readonly handled: Handled[];
-  /** Keys that `hold` waits for. */
+  /** Keys of the `hold` calls in progress. */
   held(): string[];
   release(key: string): void;
   setTimeoutMs(timeoutMs: number): void;
-  /** Offers the pools or none. */
+  /** Adds or removes the pools. */
   setIsOffered(isOffered: boolean): void;
 }
 
-/**
- * @param options.remembers false for long runs: `calls` stays empty then, and handlers are told to `onHandled` only
- */
+/** @param options.remembers false for long runs: `calls` then stays empty, and handlers report to `onHandled` only */
 export function exchange(options: { remembers?: boolean; onHandled?: (handled: Handled) => void } = {}): Exchange {
   const { remembers = true, onHandled } = options;
   const found = parseIdl(readIdlFile(EXCHANGE_IDL)).services.get('Exchange') as Interface;
   const calls: Call[] = [];
   const handled: Handled[] = [];
-  /** Calls of `hold` that wait, with what lets them go. */
+  /** `hold` calls in progress, with the function that releases each. */
   const holding = new Map<Call, { readonly key: string; readonly letGo: () => void }>();
   let [timeoutMs, isOffered] = [10_000, true];
 
@@ -149,7 +146,7 @@ export function exchange(options: { remembers?: boolean; onHandled?: (handled: H
   };
 }
 
-/** The reply, or `timeout` at the call's deadline, or `cancelled` when its caller has gone. */
+/** Resolves to the reply. Rejects with `timeout` at the deadline and with `cancelled` when the caller goes away. */
 function within(call: Call, reply: Promise<Reply>): Promise<Reply> {
   return new Promise((resolve, reject) => {
     const end = (): void => {

@@ -1,9 +1,9 @@
-// What a server answers to bytes as they are, in pieces, until it closes: for comparing two servers that must not
-// differ.
+// Sends raw bytes to an HTTP server in pieces and returns everything it sends until it closes. For comparing two
+// servers that must behave the same.
 
 import { connect } from 'node:net';
 
-/** All that came back until the other side closed, as latin1, without what differs from one moment to the next. */
+/** All bytes received until the server closed, as latin1, without parts that depend on the time. */
 export function exchangeBytes(port: number, pieces: readonly Uint8Array[], withinMs = 20_000): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, '127.0.0.1');
@@ -14,7 +14,7 @@ export function exchangeBytes(port: number, pieces: readonly Uint8Array[], withi
     }, withinMs);
     socket.setNoDelay(true);
     socket.on('data', (chunk) => (text += chunk.toString('latin1')));
-    // A server that has closed may be written to: that is no failure of the exchange.
+    // A write to a server that has closed is no failure.
     socket.on('error', () => {});
     socket.on('close', () => {
       clearTimeout(timer);
@@ -24,7 +24,7 @@ export function exchangeBytes(port: number, pieces: readonly Uint8Array[], withi
   });
 }
 
-/** One piece after the other, each in a turn of its own, so that they are read one by one. */
+/** Writes one piece per turn of the event loop, so that the server reads them one by one. */
 async function writeAll(pieces: readonly Uint8Array[], write: (piece: Uint8Array) => void): Promise<void> {
   for (const piece of pieces) {
     write(piece);
@@ -39,7 +39,7 @@ function timeless(text: string): string {
     .replace(/"timeLeftMs":"\d+"/g, '"timeLeftMs":"some"');
 }
 
-/** The bytes cut at these places. */
+/** The bytes, split at these offsets. */
 export function cut(bytes: Uint8Array, places: readonly number[]): Uint8Array[] {
   const at = [...new Set(places.map((place) => place % (bytes.length + 1)))].sort((a, b) => a - b);
   const pieces = [0, ...at].map((from, index) => bytes.subarray(from, at[index] ?? bytes.length));

@@ -1,13 +1,12 @@
-// The OpenRPC meta-schema as a function, from its own package.
+// A validator for the OpenRPC meta-schema, which comes from its own package.
 
 import { createRequire } from 'node:module';
 import { Ajv } from 'ajv';
 import type { AnySchema, ValidateFunction } from 'ajv';
 
 /**
- * The meta-schema refers to a JSON Schema dialect that is a document on the web. It accepts what draft 7 does, so
- * draft 7 stands in for it under its name, and the one place that points inside that document is filled in: a
- * reference is a string.
+ * The meta-schema refers to a JSON Schema dialect that is a document on the web. It accepts what draft 7 accepts, so
+ * draft 7 takes its name here. The one reference into that document is replaced: a reference is a string.
  */
 export function openRpcValidator(): ValidateFunction {
   const require = createRequire(import.meta.url);

@@ -1,16 +1,16 @@
-// A client without manners: writes the bytes it is given to a socket and tells what came back and how it ended.
+// A raw socket client: writes the given bytes, and returns what came back and how the connection ended.
 
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 
 export interface RawClient {
   readonly socket: Socket;
-  /** All that came so far, as latin1. */
+  /** Everything received so far, as latin1. */
   received(): string;
   write(bytes: string | Uint8Array): void;
-  /** Resolves with all that came once the other side has closed; rejects after `withinMs`. */
+  /** Resolves with everything received once the server has closed; rejects after `withinMs`. */
   closed(withinMs?: number): Promise<string>;
-  /** Resolves once what came satisfies the pattern; rejects when the connection ends or `withinMs` passes before. */
+  /** Resolves once the received text matches. Rejects when the connection ends first or after `withinMs`. */
   seen(pattern: RegExp, withinMs?: number): Promise<string>;
   destroy(): void;
 }

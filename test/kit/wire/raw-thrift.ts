@@ -1,4 +1,4 @@
-// A Thrift client that sends whatever bytes it is given and reads answers, framed or not.
+// A Thrift client that sends arbitrary bytes and reads replies, framed or not.
 
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
@@ -25,18 +25,18 @@ export interface Answer {
 export interface RawThrift {
   readonly socket: Socket;
   send(bytes: Uint8Array): void;
-  /** Every answer so far. */
+  /** Every reply so far. */
   readonly answers: readonly Answer[];
-  /** Waits until there are so many answers, and returns them all. */
+  /** Waits until there are `count` replies and returns all. */
   count(count: number): Promise<readonly Answer[]>;
-  /** Bytes that came and are no answer. */
+  /** Received bytes that are not a reply. */
   rest(): Buffer;
   isClosed(): boolean;
   closed(): Promise<void>;
   destroy(): void;
 }
 
-/** Connects to the port on loopback. `framed` says how answers are read. */
+/** Connects to the port on loopback. `framed` says how replies are read. */
 export async function rawThrift(
   port: number,
   framed = true,
@@ -82,7 +82,7 @@ export async function rawThrift(
   };
 }
 
-/** The bytes of a call, made from plain values. */
+/** The bytes of a call with plain values as arguments. */
 export function callBytes(
   from: Interface,
   method: string,

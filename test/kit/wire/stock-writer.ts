@@ -1,5 +1,5 @@
-// What the `thrift` package writes for a value of any interface, in any of its protocols: the second opinion for
-// properties.
+// Writes values of any interface with the `thrift` package, in any of its protocols. Property tests compare our
+// encodings with it.
 import type { StructType, Type } from '../../../core/thrift/mod.ts';
 import { createRequire } from 'node:module';
 
@@ -23,7 +23,7 @@ export function stockCall(
   });
 }
 
-/** What is used of the stock library, which has no types of its own. */
+/** The part of the stock library that is used here; it has no types of its own. */
 interface Protocol {
   writeMessageBegin(name: string, type: number, seqId: number): void;
   writeMessageEnd(): void;

@@ -1,5 +1,4 @@
-// Real Thrift clients for tests: code that the stock compiler generates, for the `thrift` package and for Debian's
-// Python library.
+// Real Thrift clients for tests: generated code for the `thrift` package and for Debian's Python library.
 
 import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -11,7 +10,7 @@ import { REPOSITORY } from '../tools/repository.ts';
 import { toolPath } from '../tools/tools.ts';
 
 export interface Generated {
-  /** Where the generated code lies; `gen-py` is for PYTHONPATH. */
+  /** Folder of the generated code; `gen-py` is for PYTHONPATH. */
   readonly directory: string;
   /** A module of the generated JavaScript, for example `Exchange` or `exchange_types`. */
   load(module: string): unknown;
@@ -26,7 +25,7 @@ export async function generate(idl: string): Promise<Generated> {
   writeFileSync(path.join(directory, 'package.json'), '{"type":"commonjs"}');
   mkdirSync(path.join(directory, 'js'));
   const thrift = toolPath('thrift');
-  // With `es6` the code uses the language's own promises; without, a library that the package no longer brings.
+  // With `es6`, the code uses native promises. Without it, it needs a library that the package no longer brings.
   await run(thrift, ['-r', '-out', path.join(directory, 'js'), '--gen', 'js:node,es6', idl]);
   await run(thrift, ['-r', '-o', directory, '--gen', 'py', idl]);
   const load = createRequire(path.join(directory, 'js', 'index.js'));
@@ -37,14 +36,14 @@ export async function generate(idl: string): Promise<Generated> {
   };
 }
 
-/** Runs a Python program with the stock Thrift library and the generated code; its standard output. */
+/** Runs a Python program with the stock Thrift library and the generated code. Returns its standard output. */
 export async function python(generated: Generated, program: string, ...args: readonly string[]): Promise<string> {
   const env = { ...process.env, PYTHONPATH: path.join(generated.directory, 'gen-py') };
   const { stdout } = await run('/usr/bin/python3', ['-c', program, ...args], { env, timeout: 15_000 });
   return stdout;
 }
 
-/** What is used here of the `thrift` package. */
+/** The part of the `thrift` package that is used here. */
 export interface ThriftPackage {
   readonly TFramedTransport: unknown;
   readonly TBufferedTransport: unknown;

@@ -1,4 +1,4 @@
-// Every pair of transport and protocol that the Thrift port speaks over a bare connection.
+// Every pair of transport and protocol that the Thrift port accepts on a plain connection.
 
 import { isWireFormat, PROTOCOLS, TRANSPORTS, type WireFormat } from '../../../core/thrift/encodings/mod.ts';
 

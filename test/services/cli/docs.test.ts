@@ -4,8 +4,8 @@ import { z } from 'zod';
 import { configSchema, defaultOf, unwrap } from '../../../services/config/schema.ts';
 
 /**
- * All keys of the schema in the notation of docs/configuration.md, with their documented default; undefined without
- * one.
+ * All keys of the schema in the notation of docs/configuration.md, with their documented default; undefined if there
+ * is none.
  */
 function keysOf(schema: z.ZodType, path: string): { key: string; defaultValue: unknown }[] {
   const inner = unwrap(schema);

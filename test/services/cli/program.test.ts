@@ -17,7 +17,7 @@ afterAll(() => rmSync(directory, { recursive: true }));
 
 let server: RpcServer | undefined;
 afterEach(async () => {
-  // Also when the test failed half-way.
+  // Also when the test fails halfway.
   for (const { child } of started.splice(0)) if (child.exitCode === null) child.kill('SIGKILL');
   await server?.close();
   server = undefined;
@@ -98,7 +98,7 @@ describe('katamari', () => {
   );
 
   test(
-    'suggests the command and the option that were meant, and ends with 2',
+    'suggests a similar command and option, and exits with 2',
     async () => {
       const command = await runKatamari(['statsu']);
       expect(command.code).toBe(2);
@@ -125,7 +125,7 @@ describe('katamari', () => {
   );
 
   test(
-    'says which address it tried when no mesh is there, and ends with 69',
+    'prints the address it tried when no mesh answers, and exits with 69',
     async () => {
       const gone = await startRpcServer(() => undefined);
       await gone.close();
@@ -142,7 +142,7 @@ describe('katamari', () => {
   );
 
   test(
-    'takes something that speaks no JSON-RPC for no mesh',
+    'does not take a server without JSON-RPC for a mesh',
     async () => {
       server = await startRpcServer(() => '<html>');
       const { code, stderr } = await runKatamari(['call', 'A.b', '--mesh', server.url]);
@@ -153,7 +153,7 @@ describe('katamari', () => {
   );
 
   test(
-    'finds the mesh where the configuration says it listens',
+    'finds the mesh at the address in the configuration',
     async () => {
       server = await startRpcServer(() => ({ result: 42 }));
       writeFileSync(path.join(directory, 'port.yaml'), `ports: { jsonRpc: ${new URL(server.url).port} }\n`);
@@ -166,7 +166,7 @@ describe('katamari', () => {
 
 describe('katamari config', () => {
   test(
-    'prints every value and where it came from',
+    'prints every value and its source',
     async () => {
       writeFileSync(
         path.join(directory, 'katamari.yaml'),
@@ -209,7 +209,7 @@ describe('katamari config', () => {
   );
 
   test(
-    'ends with 78 and the line when the file is wrong',
+    'exits with 78 and prints the line when the file is wrong',
     async () => {
       writeFileSync(
         path.join(directory, 'wrong.yaml'),
@@ -253,7 +253,7 @@ describe('katamari call', () => {
   );
 
   test(
-    'loses no digit of a large number',
+    'keeps every digit of a large number',
     async () => {
       expect((await seen(['E.say', '{"n": 12345678901234567890}'])).text).toContain('"n": 12345678901234567890');
       expect((await seen(['E.say', 'n=12345678901234567890'])).params).toEqual({ n: '12345678901234567890' });
@@ -262,7 +262,7 @@ describe('katamari call', () => {
   );
 
   test(
-    'hands timeout, tags and key on as headers',
+    'sends timeout, tags and key as headers',
     async () => {
       const { headers } = await seen(['E.say', '--timeout', '2s', '--tags', 'a,b', '--key', 'user 7']);
       expect(headers['katamari-timeout-ms']).toBe('2000');
@@ -273,7 +273,7 @@ describe('katamari call', () => {
   );
 
   test(
-    'prints the result as JSON, one a line when repeated, and who answered on request',
+    'prints the result as JSON, one a line when repeated, and the version that answered on request',
     async () => {
       server = await startRpcServer(() => ({ result: { a: [1] } }), {
         'katamari-version': '2.0.0',
@@ -300,7 +300,7 @@ describe('katamari call', () => {
   );
 
   test(
-    'tells a declared exception readably and ends with 1',
+    'prints a declared exception readably and exits with 1',
     async () => {
       server = await startRpcServer(() => ({
         error: { code: -32050, message: 'x', data: { exception: 'InvalidOperation', whatOp: 4, why: 'by 0' } },
@@ -313,7 +313,7 @@ describe('katamari call', () => {
   );
 
   test(
-    'tells when to try again, and lets no answer write to the screen',
+    'says when to try again, and removes control characters from an answer',
     async () => {
       server = await startRpcServer(() => ({
         error: { code: -32002, message: 'Queue \x1b[2Jis full', data: { retryAfterMs: 120 } },
@@ -350,7 +350,7 @@ describe('katamari call', () => {
   );
 
   test(
-    'refuses arguments it cannot make sense of, before it asks the mesh',
+    'refuses invalid arguments before it calls the mesh',
     async () => {
       server = await startRpcServer(() => ({ result: 1 }));
       const refusals: readonly [string[], string][] = [
@@ -435,7 +435,7 @@ function statusOf(resources: object[]): object {
 
 describe('katamari status', () => {
   test(
-    'shows the pools with text left and numbers right, and resources with -v',
+    'aligns text left and numbers right in the table of pools, and shows resources with -v',
     async () => {
       server = await startRpcServer(() => ({
         result: statusOf([resource('Calculator@1.0.0/1', 101), resource('Calculator@1.0.0/2', 102, 'backing_off')]),
@@ -483,7 +483,7 @@ describe('katamari status', () => {
   );
 
   test(
-    'tells a refused token and what to do',
+    'says that a token was refused and what to do',
     async () => {
       server = await startRpcServer(() => ({
         error: { code: -32050, message: 'AdminRefused', data: { exception: 'AdminRefused', why: 'wrong token' } },
@@ -500,7 +500,7 @@ describe('katamari status', () => {
 
 describe('katamari events', () => {
   test(
-    'prints a line each, with the last words of a chassis below',
+    'prints one line an event, with the last output of a chassis below',
     async () => {
       server = await startRpcServer(() => ({
         result: [event(1), event(2, { lines: ['\x1b[31mboom\x1b[0m', 'bye'] })],
@@ -516,7 +516,7 @@ describe('katamari events', () => {
   );
 
   test(
-    '--follow asks for what came after the last one, until the mesh is gone',
+    '--follow asks for new events until the mesh is gone',
     async () => {
       server = await startRpcServer(({ params }) => {
         const { afterSeq } = params as { afterSeq: number };
@@ -538,7 +538,7 @@ describe('katamari events', () => {
 
 describe('katamari restart', () => {
   test(
-    'follows until every process is another one',
+    'waits until every process has been replaced',
     async () => {
       let looks = 0;
       let isOrdered = false;
@@ -571,7 +571,7 @@ describe('katamari restart', () => {
   );
 
   test(
-    'names what would not come back in time',
+    'names the copies that did not come back in time',
     async () => {
       server = await startRpcServer(({ method }) => ({
         result: method === 'restart' ? 1 : statusOf([resource('Calculator@1.0.0/1', 101, 'backing_off')]),
@@ -591,7 +591,7 @@ describe('katamari restart', () => {
   );
 
   test(
-    'orders nothing when nothing has the name',
+    'restarts nothing when no resource has the name',
     async () => {
       server = await startRpcServer(() => ({ result: statusOf([resource('Calculator@1.0.0/1', 101)]) }));
       const { code, stderr } = await runKatamari(['restart', 'Calcualtor', '--mesh', server.url], { env: TOKEN });
@@ -623,7 +623,7 @@ describe('katamari types', () => {
   );
 
   test(
-    'names the line of an IDL that is wrong, and ends with 78',
+    'names the line of an error in the IDL, and exits with 78',
     async () => {
       writeFileSync(path.join(directory, 'wrong.thrift'), 'service Echo {\n  Wrok say(1: string text)\n}\n');
       const wrong = await runKatamari(['types', 'wrong.thrift'], { cwd: directory });
@@ -659,7 +659,7 @@ describe('katamari doctor', () => {
   );
 
   test(
-    'names each thing that is wrong and what to do, and ends with 1',
+    'names each problem and its remedy, and exits with 1',
     async () => {
       server = await startRpcServer(() => undefined);
       const { port } = new URL(server.url);
@@ -713,7 +713,7 @@ describe('katamari doctor', () => {
   );
 
   test(
-    'shows what is wrong with the configuration as findings',
+    'shows errors of the configuration as findings',
     async () => {
       const { code, stdout } = await runKatamari(['doctor', '--config', yaml('timeout: 10\n')]);
       expect(code).toBe(1);
@@ -730,7 +730,7 @@ describe('katamari up', () => {
   beforeAll(() => writeFileSync(path.join(directory, 'up.yaml'), YAML));
 
   test(
-    'tells each pool as it becomes whole, then the addresses and a line to try, and drains on SIGTERM',
+    'reports each pool when it is complete, then the addresses and a line to try, and drains on SIGTERM',
     async () => {
       server = await startRpcServer(({ path: asked }) =>
         asked === '/idl/A.thrift' ? 'service A { i32 add(1: i32 num1, 2: i32 num2) }' : undefined,
@@ -765,7 +765,7 @@ describe('katamari up', () => {
   );
 
   test(
-    'ends at once on the second signal',
+    'exits at once on the second signal',
     async () => {
       const mesh = startUp(args(), { program: up, env: { STAND_IN: 'slow-drain' } });
       await mesh.says(/Ctrl-C drains/);
@@ -778,7 +778,7 @@ describe('katamari up', () => {
   );
 
   test(
-    'shows the last words of a chassis that will not start, without letting them move the cursor',
+    'shows the last output of a chassis that does not start, without control characters',
     async () => {
       const mesh = startUp(args('--set', 'ports.link=0'), { program: up, env: { STAND_IN: 'stuck' } });
       await mesh.says(/backing off +B@2\/1: exited with code 3 at once/);
@@ -791,7 +791,7 @@ describe('katamari up', () => {
   );
 
   test(
-    'logs JSON lines for machines',
+    'logs JSON lines with --log json',
     async () => {
       const mesh = startUp(args('--log', 'json', '--log-level', 'debug'), { program: up });
       await mesh.says(/is up/);
@@ -824,7 +824,7 @@ describe('katamari up', () => {
   );
 
   test(
-    'refuses to run nothing, with the shortest configuration as an example',
+    'refuses to run without deployments, and shows the shortest configuration as an example',
     async () => {
       const { code, stderr } = await runKatamari(['up'], { program: up });
       expect(code).toBe(78);
@@ -835,7 +835,7 @@ describe('katamari up', () => {
   );
 
   test(
-    'refuses a way of logging that does not exist',
+    'refuses an unknown log format',
     async () => {
       const { code, stderr } = await runKatamari(args('--log', 'jsno'), { program: up });
       expect([code, stderr]).toEqual([

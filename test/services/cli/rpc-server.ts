@@ -8,7 +8,7 @@ export interface Asked {
   readonly path: string;
   readonly method: string;
   readonly params: unknown;
-  /** The body as it came. */
+  /** The body as received. */
   readonly text: string;
   readonly headers: IncomingHttpHeaders;
 }

@@ -19,7 +19,7 @@ interface Copy {
   readonly of: string;
 }
 
-export class PlayedMesh {
+export class SimulatedMesh {
   readonly managers: string[] = ['m1', 'm2'];
   readonly deployments: Map<string, ThriftDeployment> = new Map();
   readonly drained: Set<string> = new Set();
@@ -30,7 +30,7 @@ export class PlayedMesh {
   readonly broken: Set<string> = new Set();
   /** Figures of the pools, for tables. */
   figures: Record<string, unknown> = {};
-  /** Laid over the status. */
+  /** Merged over the status. */
   change: Record<string, unknown> = {};
   #server: RpcServer | undefined;
   #pid = 100;
@@ -44,13 +44,13 @@ export class PlayedMesh {
     return this.#server?.url ?? '';
   }
 
-  /** Methods that were called to change something. */
+  /** Names of the called methods that change something. */
   get orders(): string[] {
     const looks = ['status', 'getDeployments', 'getRoutes', 'getDrained', 'events'];
     return (this.#server?.asked ?? []).map(({ method }) => method).filter((method) => !looks.includes(method));
   }
 
-  /** As an admin before would have: all copies are there at once. */
+  /** Deploys as an earlier admin did: all copies are alive at once. */
   deploy(change: Partial<Deployment>): void {
     const { service, idl: _, concurrency: __, ...rest } = aDeployment(change);
     this.deployments.set(`${service}@${rest.version}`, { ...rest, serviceName: service, command: [...rest.command] });
@@ -103,11 +103,11 @@ export class PlayedMesh {
         return { result: null };
       }
       default:
-        return { error: { code: -32601, message: `not played: ${method}` } };
+        return { error: { code: -32601, message: `not simulated: ${method}` } };
     }
   }
 
-  /** One copy more, or one less. */
+  /** Starts or stops one copy. */
   #step(): void {
     const hosts = this.managers.filter((manager) => !this.drained.has(manager));
     const isWanted = ({ id, manager, of }: Copy): boolean =>

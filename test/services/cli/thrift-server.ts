@@ -1,29 +1,28 @@
-// A Thrift server that a test scripts, and beside it the JSON-RPC port of a mesh that knows nothing but an interface:
-// what `katamari bench` meets when the other side stalls, breaks off or says nothing. Framed calls, with THeader
-// around them or without.
+// A scripted Thrift server, with the JSON-RPC port of a mesh that knows only an interface. It simulates a server that
+// stalls, disconnects or stays silent for `katamari bench`. Framed calls, with or without THeader.
 import { FrameReader } from '../../../core/link/mod.ts';
 import { writeApplicationException, frameMessage, MESSAGE_TYPE, NOTHING, readHead } from '../../../core/thrift/mod.ts';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { startRpcServer, type RpcServer } from './rpc-server.ts';
 
 export interface ScriptedCall {
-  /** As it came, with the multiplexed name. */
+  /** As received, including the multiplexed name. */
   readonly name: string;
   /** Counts from 1, over all connections. */
   readonly number: number;
-  /** The whole frame as text, where headers can be found. */
+  /** The whole frame as text, to search for headers. */
   readonly text: string;
   readonly body: Buffer;
   reply(): void;
   fail(message: string, type: number): void;
-  /** Something that is no answer. */
+  /** Sends bytes that are not a reply. */
   garble(): void;
   /** Closes the connection. */
   drop(): void;
 }
 
 export interface ScriptedMesh {
-  /** For --mesh and --thrift. */
+  /** Arguments for --mesh and --thrift. */
   readonly words: readonly string[];
   readonly calls: number;
   close(): Promise<void>;

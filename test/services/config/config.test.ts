@@ -94,20 +94,20 @@ describe('loadConfig()', () => {
     });
   });
 
-  test('runs a script on the runtime that the mesh itself runs on', () => {
+  test('runs a script on the runtime of the mesh itself', () => {
     const { config } = load('deployments:\n  - {service: A, version: "1", script: sub/a.js}\n');
     expect(config.deployments[0]?.command[0]).toBe(process.execPath);
     expect(config.deployments[0]?.command.at(-1)).toBe(path.join(directory, 'sub/a.js'));
   });
 
-  test('lets a plain Thrift server listen on TCP unless told', () => {
+  test('connects to a plain Thrift server by TCP by default', () => {
     expect(load(`${CALCULATOR}    kit: none\n    idl: c.thrift\n`).config.deployments[0]?.listen).toBe('tcp');
     expect(
       load(`${CALCULATOR}    kit: none\n    idl: c.thrift\n    listen: unix\n`).config.deployments[0]?.listen,
     ).toBe('unix');
   });
 
-  test('takes a plain Thrift server for framed and binary unless told', () => {
+  test('expects framed binary from a plain Thrift server by default', () => {
     const plain = `${CALCULATOR}    kit: none\n    idl: c.thrift\n`;
     expect(load(plain).config.deployments[0]).toMatchObject({
       transport: 'framed',
@@ -139,7 +139,7 @@ describe('loadConfig()', () => {
     );
   });
 
-  test('shares entries by anchors and keeps them under x- keys', () => {
+  test('shares entries by anchors, under x- keys', () => {
     const { config } = load(
       'x-base: &base { count: 3, tags: [a] }\ndeployments:\n  - { <<: *base, service: A, version: "1", command: [a] }\n',
     );
@@ -156,7 +156,7 @@ describe('Precedence', () => {
     KATAMARI_JSON_RPC_ALLOWED_ORIGINS: 'https://a.example, https://b.example',
   };
 
-  test('a flag beats a variable beats the file beats the default, and each says so', () => {
+  test('a flag takes precedence over a variable, the file and the default, in this order, and each value names its source', () => {
     const loaded = load(file, env, [{ flag: '--host', key: 'host', value: '10.0.0.3' }]);
     expect(from(loaded, 'host')).toEqual(['10.0.0.3', 'flag --host']);
     expect(from(loaded, 'ports.thrift')).toEqual(['1002', 'env KATAMARI_PORTS_THRIFT']);
@@ -172,7 +172,7 @@ describe('Precedence', () => {
     expect(from(load(file, { KATAMARI_HOST: '' }), 'host')).toEqual(['10.0.0.1', 'katamari.yaml:1']);
   });
 
-  test('paths are relative to the file when it has them, to the caller when a flag or variable does', () => {
+  test('paths are relative to the file when they are in it, and to the working directory in a flag or a variable', () => {
     const sub = path.join(directory, 'sub');
     mkdirSync(sub, { recursive: true });
     writeFileSync(path.join(sub, 'k.yaml'), 'dataDir: data\n');
@@ -183,13 +183,13 @@ describe('Precedence', () => {
     ).toBe(path.join(directory, 'data'));
   });
 
-  test('secrets are not shown', () => {
+  test('secrets are hidden', () => {
     const loaded = load('admin: { token: abcdefghijklmnopqrst }\n');
     expect(loaded.config.admin.token).toBe('abcdefghijklmnopqrst');
     expect(from(loaded, 'admin.token')).toEqual(['********', 'katamari.yaml:1']);
   });
 
-  test('variables of Consul count only for a mesh that uses a real one', () => {
+  test('Consul variables apply only to a mesh that uses a real Consul', () => {
     const consulEnv = { CONSUL_HTTP_ADDR: 'consul.example:8501', CONSUL_HTTP_SSL: 'true', CONSUL_HTTP_TOKEN: 'secret' };
     const embedded = load('', consulEnv);
     expect(embedded.config.consul).toEqual({
@@ -201,7 +201,7 @@ describe('Precedence', () => {
       keyFile: '',
     });
     expect(embedded.warnings).toEqual([
-      'CONSUL_HTTP_ADDR is set, but this mesh embeds its Consul; to use the real one say consul.embedded: false',
+      'CONSUL_HTTP_ADDR is set, but this mesh embeds its Consul; to use that Consul, set consul.embedded: false',
     ]);
     const real = load('consul: { embedded: false }', consulEnv);
     expect(real.config.consul.address).toBe('https://consul.example:8501');
@@ -213,7 +213,7 @@ describe('Precedence', () => {
     });
   });
 
-  test('a variable that is no setting is told, with what may have been meant', () => {
+  test('an unknown variable is reported with a suggestion', () => {
     expect(load('', { KATAMARI_TIMEUOT: '1s', KATAMARI_LISTEN: 'unix:/x' }).warnings).toEqual([
       'KATAMARI_TIMEUOT is not a setting, did you mean "KATAMARI_TIMEOUT"?',
     ]);
@@ -266,7 +266,7 @@ describe('Configuration errors', () => {
     [
       'a port twice',
       'ports: {stats: 9080}',
-      'katamari.yaml:1: ports.stats: found 9080, expected another port than ports.jsonRpc has',
+      'katamari.yaml:1: ports.stats: found 9080, which ports.jsonRpc already uses, expected another port',
     ],
     [
       'a version that reads as a number',
@@ -286,7 +286,7 @@ describe('Configuration errors', () => {
     [
       'neither command nor script',
       'deployments:\n  - {service: A, version: "1"}',
-      'katamari.yaml:2: deployments[0]: found neither, expected command (a list) or script (a JavaScript or TypeScript file)',
+      'katamari.yaml:2: deployments[0]: found neither command nor script, expected command (a list) or script (a JavaScript or TypeScript file)',
     ],
     [
       'both command and script',
@@ -302,7 +302,7 @@ describe('Configuration errors', () => {
     [
       'a deployment twice',
       `${CALCULATOR}${CALCULATOR.replace('deployments:\n', '')}`,
-      'katamari.yaml:6: deployments[1].version: found Calculator@1.0.0 again, expected it once: deployments[0] has it, raise its count',
+      'katamari.yaml:6: deployments[1].version: found Calculator@1.0.0, which deployments[0] already deploys; for more copies raise the count there',
     ],
     [
       'a plain server without an interface',
@@ -318,7 +318,7 @@ describe('Configuration errors', () => {
     [
       'a protocol that its transport does not carry',
       `${CALCULATOR}    kit: none\n    idl: c.thrift\n    transport: header\n    protocol: json\n`,
-      'katamari.yaml:8: deployments[0].protocol: found "json" beside transport: header, expected "binary" or "compact"',
+      'katamari.yaml:8: deployments[0].protocol: found "json" with transport: header, expected "binary" or "compact"',
     ],
     [
       'a health check that is no name',
@@ -328,13 +328,13 @@ describe('Configuration errors', () => {
     [
       'what a chassis with the library is not told',
       `${CALCULATOR}    transport: buffered\n    healthCheck: ready\n`,
-      'katamari.yaml:5: deployments[0].transport: found "buffered" without kit: none, expected it only beside that: the library needs no telling',
-      'katamari.yaml:6: deployments[0].healthCheck: found "ready" without kit: none, expected it only beside that: the library needs no telling',
+      'katamari.yaml:5: deployments[0].transport: found "buffered" without kit: none, expected only together with it: a chassis with the SDK does not need this key',
+      'katamari.yaml:6: deployments[0].healthCheck: found "ready" without kit: none, expected only together with it: a chassis with the SDK does not need this key',
     ],
     [
       'more connections to a plain server than anybody has',
       `${CALCULATOR}    kit: none\n    idl: c.thrift\n    concurrency: 5000\n`,
-      'katamari.yaml:7: deployments[0].concurrency: found 5000, expected at most 1000 beside kit: none, where each is a connection',
+      'katamari.yaml:7: deployments[0].concurrency: found 5000, expected at most 1000 with kit: none, which opens one connection for each',
     ],
     [
       'TLS that is required and not there',
@@ -370,7 +370,7 @@ describe('Configuration errors', () => {
     [
       'two Consuls at once',
       'consul:\n  embedded: true\n  address: 127.0.0.1:8500\n',
-      'katamari.yaml:3: consul.address: found "127.0.0.1:8500" beside embedded: true, expected only one of the two',
+      'katamari.yaml:3: consul.address: found "127.0.0.1:8500" together with embedded: true, expected only one of them',
     ],
     [
       'a short token',
@@ -378,7 +378,7 @@ describe('Configuration errors', () => {
       'katamari.yaml:1: admin.token: found ********, expected text of at least 16 characters',
     ],
     ['text at the top', 'hello', 'katamari.yaml:1: found "hello", expected a map of settings such as "timeout: 10s"'],
-    ['a key twice', 'mesh: a\nmesh: b', 'katamari.yaml:2: this key stands twice in one map, expected once'],
+    ['a key twice', 'mesh: a\nmesh: b', 'katamari.yaml:2: this key occurs twice in one map, expected once'],
     ['a tab', 'ports:\n\tthrift: 1', 'katamari.yaml:2: found a tab as indentation, expected spaces'],
     [
       'an alias to nothing',
@@ -387,12 +387,12 @@ describe('Configuration errors', () => {
     ],
   ];
   for (const [name, text, ...expected] of cases) {
-    test(`${name} is refused with its line, what was found and what was expected`, () => {
+    test(`${name} is refused with its line, the value and the expected value`, () => {
       expect(problems(text)).toEqual(expected);
     });
   }
 
-  test('all problems are told at once, from the top of the file down', () => {
+  test('all problems are reported at once, in the order of the file', () => {
     expect(problems('tiemout: 1s\nhost: 3\nlimits:\n  batch: 0\n')).toEqual([
       'katamari.yaml:1: tiemout: unknown key, did you mean "timeout"?',
       'katamari.yaml:2: host: found 3, expected an address or host name',
@@ -400,7 +400,7 @@ describe('Configuration errors', () => {
     ]);
   });
 
-  test('a wrong variable or flag is blamed under its own name, not the file’s', () => {
+  test('an invalid variable or flag is reported under its own name, not the file’s', () => {
     expect(problems('ports: { thrift: 1 }', { KATAMARI_PORTS_THRIFT: 'abc' })).toEqual([
       'KATAMARI_PORTS_THRIFT: ports.thrift: found "abc", expected a port, 0 to 65535',
     ]);
@@ -409,19 +409,19 @@ describe('Configuration errors', () => {
     ]);
   });
 
-  test('a flag for a key that does not exist is a wrong command line', () => {
+  test('a flag for an unknown key is an invalid command line', () => {
     try {
       load('', {}, [{ flag: '--set limts.frame', key: 'limts.frame', value: '1MiB' }]);
       expect('refused').toBe('accepted');
     } catch (error) {
       expect((error as ExitError).exitCode).toBe(2);
       expect((error as ExitError).message).toBe(
-        '--set limts.frame: "limts.frame" is not a setting that a flag can give, did you mean "limits.frame"?',
+        '--set limts.frame: "limts.frame" is not a setting that a flag can set, did you mean "limits.frame"?',
       );
     }
   });
 
-  test('a file that is not there is named', () => {
+  test('a missing file is named', () => {
     expect(() => loadConfig({ file: 'no.yaml', cwd: directory, env: {}, flags: [] })).toThrow(
       'no.yaml: no such file; name the configuration with --config FILE or KATAMARI_CONFIG',
     );

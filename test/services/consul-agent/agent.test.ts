@@ -60,7 +60,7 @@ describe('the embedded Consul agent', () => {
     return Gauges.find((one) => one.Name === name)!.Value;
   };
 
-  describe('over a restart', () => {
+  describe('after a restart', () => {
     test('keeps keys, locks, sessions, services, checks and all indexes', async () => {
       await start();
       await ask(
@@ -87,14 +87,14 @@ describe('the embedded Consul agent', () => {
       expect(await Promise.all(paths.map((path) => ask('GET', path)))).toEqual(before);
       expect(notes).toEqual([]);
 
-      // The index goes on from where it was, and the session still governs its key.
+      // The index continues, and the session still holds its key.
       await ask('PUT', '/kv/new', 'x');
       expect((await ask('GET', '/kv/new')).index).toBeGreaterThan(Math.max(...before.map((answer) => answer.index)));
       await ask('PUT', '/agent/check/fail/service:web1');
       expect((await ask('GET', '/kv/lock')).status).toBe(404);
     });
 
-    test('gives sessions their whole time again and then ends those that nobody renews', async () => {
+    test('gives sessions their full TTL again and then ends those that are not renewed', async () => {
       await start();
       const session = await newSession({ TTL: '10s' });
       await agent.close();
@@ -106,7 +106,7 @@ describe('the embedded Consul agent', () => {
       expect(await get(`/session/info/${session}`)).toEqual([]);
     });
 
-    test('runs its checks again: one whose process died meanwhile turns critical', async () => {
+    test('runs its checks again: a check whose process died meanwhile becomes critical', async () => {
       await start();
       await ask(
         'PUT',
@@ -121,7 +121,7 @@ describe('the embedded Consul agent', () => {
       );
     });
 
-    test('takes up to the last whole record of a journal that was cut anywhere, and sets the rest aside', async () => {
+    test('reads a truncated journal up to the last whole record, and sets the rest aside', async () => {
       await start();
       for (let at = 0; at < 5; at++) await ask('PUT', `/kv/k${at}`, `value ${at}`);
       await agent.close();
@@ -136,7 +136,7 @@ describe('the embedded Consul agent', () => {
         expect(keys).toEqual(cut === 0 ? ['k0', 'k1', 'k2', 'k3', 'k4'] : ['k0', 'k1', 'k2', 'k3']);
         expect(notes).toHaveLength(cut === 0 ? 0 : 1);
         if (cut > 0) expect(notes[0]).toContain('damaged');
-        // It writes on where the good part ends.
+        // It continues writing after the valid part.
         await ask('PUT', '/kv/after', 'x');
         await agent.close();
         await start();
@@ -146,7 +146,7 @@ describe('the embedded Consul agent', () => {
       expect(existsSync(join(folder, 'journal-0.damaged'))).toBe(true);
     });
 
-    test('stops at a record whose bytes were changed and says so', async () => {
+    test('stops at a record with changed bytes and says so', async () => {
       await start();
       for (let at = 0; at < 3; at++) await ask('PUT', `/kv/k${at}`, 'x');
       await agent.close();
@@ -158,7 +158,7 @@ describe('the embedded Consul agent', () => {
       expect(notes.join()).toMatch(/damaged from byte \d+ on/);
     });
 
-    test('ignores what an interrupted compaction left behind', async () => {
+    test('ignores the remains of an interrupted compaction', async () => {
       await start();
       await ask('PUT', '/kv/a', 'x');
       await agent.close();
@@ -169,7 +169,7 @@ describe('the embedded Consul agent', () => {
       expect(readdirSync(folder).filter((name) => name.includes('1'))).toEqual([]);
     });
 
-    test('starts from an empty file, from garbage and from a damaged snapshot with what is good', async () => {
+    test('recovers the valid part of an empty file, of garbage and of a damaged snapshot', async () => {
       writeFileSync(join(folder, 'journal-0'), '');
       await start();
       await agent.close();
@@ -198,7 +198,7 @@ describe('the embedded Consul agent', () => {
     }
   });
 
-  test('is alone in its directory, and leaves it free when it ends', async () => {
+  test('locks its directory, and unlocks it when it ends', async () => {
     await start();
     await expect(startConsulAgent({ dataDir: folder })).rejects.toThrow(/another agent uses it/);
     await agent.close();
@@ -206,7 +206,7 @@ describe('the embedded Consul agent', () => {
     expect(agent.port).toBeGreaterThan(0);
   });
 
-  test('refuses a directory that a newer version wrote', async () => {
+  test('refuses a directory written by a newer version', async () => {
     await start();
     for (let at = 0; at < 12; at++) await ask('PUT', '/kv/k', Buffer.alloc(100_000, String(at % 10)));
     await agent.close();
@@ -218,7 +218,7 @@ describe('the embedded Consul agent', () => {
     await expect(startConsulAgent({ dataDir: folder })).rejects.toThrow(/newer version/);
   });
 
-  test('says why it cannot start when the port is taken, and gives the directory back', async () => {
+  test('says why it cannot start when the port is taken, and unlocks the directory', async () => {
     await start();
     const other = mkdtempSync(join(tmpdir(), 'katamari-agent-'));
     await expect(startConsulAgent({ port: agent.port, dataDir: other })).rejects.toMatchObject({ code: 'EADDRINUSE' });
@@ -227,14 +227,14 @@ describe('the embedded Consul agent', () => {
     rmSync(other, { recursive: true });
   });
 
-  describe('by the clock', () => {
+  describe('with a manual clock', () => {
     let clock: ManualClock;
     beforeEach(async () => {
       clock = new ManualClock();
       await start({ clock, random: () => 0.5 });
     });
 
-    test('has no timer while nothing is registered and nobody waits', async () => {
+    test('has no timer while nothing is registered and no query waits', async () => {
       await ask('PUT', '/kv/a', 'x');
       await ask('GET', '/kv/a');
       const session = await newSession({ LockDelay: '0s' });
@@ -255,7 +255,7 @@ describe('the embedded Consul agent', () => {
       expect(clock.waiting).toBe(0);
     });
 
-    test('shortens a lock delay to a minute', async () => {
+    test('caps a lock delay at one minute', async () => {
       const [one, two] = [await newSession({ LockDelay: '10m' }), await newSession({})];
       await ask('PUT', `/kv/l?acquire=${one}`, 'x');
       await ask('PUT', `/session/destroy/${one}`);
@@ -265,7 +265,7 @@ describe('the embedded Consul agent', () => {
       expect((await ask('PUT', `/kv/l?acquire=${two}`, 'x')).text).toBe('true');
     });
 
-    test('takes a service away that stayed critical, not one that recovered', async () => {
+    test('deregisters a service that stays critical, but not one that recovers', async () => {
       for (const name of ['a', 'b']) {
         await ask(
           'PUT',
@@ -290,7 +290,7 @@ describe('the embedded Consul agent', () => {
       expect(Object.keys((await get('/agent/services')) as object)).toEqual(['b']);
     });
 
-    test('holds a query for its wait and a part of a sixteenth, 10 minutes at most', async () => {
+    test('holds a query for its wait plus up to a sixteenth, 10 minutes at most', async () => {
       await ask('PUT', '/kv/w', 'x');
       const { index } = await ask('GET', '/kv/w');
       for (const [wait, heldMs] of [
@@ -312,7 +312,7 @@ describe('the embedded Consul agent', () => {
       }
     });
 
-    test('does not carry an output that alone changed into the catalog before five minutes', async () => {
+    test('copies an output that alone changed into the catalog after five minutes at the earliest', async () => {
       await ask('PUT', '/agent/service/register', '{"Name":"o","Check":{"TTL":"1h","Status":"passing"}}');
       const { index } = await ask('GET', '/health/checks/o');
       await ask('PUT', '/agent/check/pass/service:o?note=tick');
@@ -322,14 +322,14 @@ describe('the embedded Consul agent', () => {
     });
   });
 
-  test('answers at once when asked for an index of another history', async () => {
+  test('answers a query for an index of an earlier history at once', async () => {
     await start({ clock: new ManualClock() });
     const { index } = await ask('GET', '/catalog/nodes');
     expect((await ask('GET', '/catalog/nodes?index=1000&wait=10m')).index).toBe(index);
   });
 
   describe('within its limits', () => {
-    test('refuses one blocking query too many, and frees the place of a client that has gone', async () => {
+    test('refuses a blocking query over the limit, and frees the place of a disconnected client', async () => {
       await start({ blockingMax: 2 });
       const leave = new AbortController();
       const wait = (signal?: AbortSignal): Promise<Response> =>
@@ -348,7 +348,7 @@ describe('the embedded Consul agent', () => {
       await stays;
     });
 
-    test('refuses writes when the store is full, and takes them again after a delete', async () => {
+    test('refuses writes when the store is full, and accepts them again after a delete', async () => {
       await start({ dataBytesMax: 10_000 });
       expect((await ask('PUT', '/kv/a', 'x'.repeat(6_000))).status).toBe(200);
       const refused = await ask('PUT', '/kv/b', 'x'.repeat(6_000));
@@ -358,7 +358,7 @@ describe('the embedded Consul agent', () => {
       expect(await gauge('consul.katamari.kv_bytes')).toBe(8_001);
     });
 
-    test('answers bodies and headers that are too large or make no sense, and goes on', async () => {
+    test('answers bodies and headers that are too large or invalid, and continues', async () => {
       await start();
       expect((await ask('PUT', '/kv/a', Buffer.alloc(3_000_000))).status).toBe(413);
       expect((await ask('PUT', '/session/create', `{"Name":${'['.repeat(5_000)}${']'.repeat(5_000)}}`)).status).toBe(
@@ -375,7 +375,7 @@ describe('the embedded Consul agent', () => {
       expect((await ask('PUT', '/kv/a', 'x')).text).toBe('true');
     });
 
-    test('remembers thousands of deletes without forgetting that something was deleted', async () => {
+    test('remembers thousands of deletes without losing any', async () => {
       await start();
       await ask('PUT', '/kv/early/a', 'x');
       const before = await ask('GET', '/kv/early/?recurse');
@@ -390,11 +390,11 @@ describe('the embedded Consul agent', () => {
     });
   });
 
-  test('keeps going in memory when its directory cannot be written, and says so', async () => {
+  test('continues in memory when its directory is not writable, and says so', async () => {
     await start();
     await ask('PUT', '/kv/a', 'x');
     await agent.close();
-    // Not even root can make a snapshot where a directory of its name stands.
+    // Not even root can write a snapshot where a directory has its name.
     const { mkdirSync } = await import('node:fs');
     mkdirSync(join(folder, 'snapshot-1.tmp', 'in-the-way'), { recursive: true });
     appendFileSync(join(folder, 'journal-0'), '');

@@ -35,7 +35,7 @@ describe('formatDuration()', () => {
 });
 
 describe('decodeStruct()', () => {
-  test('takes names in any case, null as absent, and durations as text or nanoseconds', () => {
+  test('accepts names in any case, null as absent, and durations as text or nanoseconds', () => {
     const decoded = decodeStruct(
       { name: 'x', TTL: '10s', INTERVAL: 5, tags: null, more: 1 },
       { Name: 'string', Ttl: 'duration', Interval: 'duration', Tags: 'strings' },
@@ -59,17 +59,17 @@ describe('decodeStruct()', () => {
   });
 });
 
-test('parseUint() takes what fits 64 bits', () => {
+test('parseUint() accepts numbers that fit 64 bits', () => {
   expect(parseUint('18446744073709551615')).toBe(2 ** 64);
   expect(() => parseUint('18446744073709551616')).toThrow('value out of range');
   expect(() => parseUint('1.0')).toThrow('invalid syntax');
 });
 
-test('parseJson() refuses what is nested without end', () => {
+test('parseJson() refuses excessive nesting', () => {
   expect(() => parseJson(Buffer.from('['.repeat(100) + ']'.repeat(100)), 'p')).toThrow('exceeded max depth');
 });
 
-test('KeyTable.under() walks keys in order from a prefix, whatever was set and deleted before', () => {
+test('KeyTable.under() lists keys in order from a prefix, whatever was set and deleted before', () => {
   const table = new KeyTable<string>();
   const model = new Map<string, string>();
   let seed = 7;

@@ -1,5 +1,5 @@
-// A real Consul with ACLs, denying by default: what deploy/consul-policy.hcl allows is enough for everything the mesh
-// does there, and each rule that is taken away is missed by an error that names it.
+// A real Consul with ACLs that deny by default. The rules in deploy/consul-policy.hcl are enough for everything the
+// mesh does there, and an error names each rule that is removed.
 
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -43,7 +43,7 @@ afterEach(async () => {
 });
 afterAll(() => consul.close());
 
-/** A client whose token has the policy, without the rules for one resource. */
+/** A client whose token has the policy without the rules for one resource. */
 async function clientWithout(resource?: string): Promise<ConsulClient> {
   return clientOf(await tokenWithout(resource));
 }
@@ -74,7 +74,7 @@ async function ask(what: string, body: object): Promise<Record<string, unknown>>
   return (await response.json()) as Record<string, unknown>;
 }
 
-/** Everything that a process of the mesh `main` does at Consul, with what went wrong on the way. */
+/** Runs every operation of a process of the mesh `main` at Consul, and returns the errors. */
 function runProcess(client: ConsulClient): {
   readonly session: ConsulSession;
   readonly seen: () => WatchedEntries;
@@ -132,14 +132,14 @@ describe('deploy/consul-policy.hcl', () => {
     await until('the stats service', async () => (await client.serviceIds()).includes('katamari-stats-one'));
     expect(await client.put('katamari/main/idl/abc', '[]', { cas: 0 })).toBe(true);
     expect(await client.delete('katamari/main/', { isTree: true })).toBe(true);
-    // Of an agent that came back and keeps its knowledge to itself.
+    // From an agent that restarted and has not synchronized yet.
     expect(await client.syncCheck('service:katamari-manager:one')).toBe(true);
     await one.close();
     expect(one.errors()).toEqual([]);
     expect(await client.serviceIds()).toEqual([]);
   });
 
-  test('allows nothing of another mesh, and no other service', async () => {
+  test('allows nothing of another mesh and no other service', async () => {
     const client = await clientWithout();
     await expect(client.put('katamari/other/leader', '{}')).rejects.toThrow('key_prefix "katamari/other/"');
     expect((await client.list('katamari/other/')).entries).toEqual([]);
@@ -148,7 +148,7 @@ describe('deploy/consul-policy.hcl', () => {
     await expect(client.registerService({ ...other, deregisterAfterMs: 60_000 })).rejects.toThrow('Permission denied');
   });
 
-  test('shows Prometheus and people the services and their nodes', async () => {
+  test('lets Prometheus and people read the services and their nodes', async () => {
     const client = await clientWithout();
     const one = runProcess(client);
     const nodesSeenBy = async (seer: ConsulClient): Promise<unknown[]> =>
@@ -158,7 +158,7 @@ describe('deploy/consul-policy.hcl', () => {
     await one.close();
   });
 
-  test('has no rule whose loss is not told by name', async () => {
+  test('has only rules whose absence an error names', async () => {
     expect(RULES).toEqual(['key_prefix', 'session_prefix', 'service_prefix', 'agent_prefix', 'node_prefix']);
     const named: string[] = [];
     for (const rule of RULES.slice(0, 3)) {
@@ -174,14 +174,14 @@ describe('deploy/consul-policy.hcl', () => {
     expect(named).toEqual(['key_prefix', 'session_prefix', 'service_prefix']);
   });
 
-  test('is missed by a transaction as by a single write', async () => {
+  test('is missed by a transaction in the same way as by a single write', async () => {
     const lacking = await clientWithout('key_prefix');
     const step = { verb: 'cas', key: 'katamari/main/assignments/one', value: '{}', index: 0 } as const;
     await expect(lacking.transact([step])).rejects.toThrow('lacks the rule key_prefix "katamari/main/"');
     expect(await (await clientWithout()).transact([step])).toMatchObject({ isDone: true });
   });
 
-  test('needs agent_prefix for an agent that keeps a check to itself', async () => {
+  test('needs agent_prefix for an agent that has not synchronized a check yet', async () => {
     const one = runProcess(await clientWithout());
     expect(await one.session.announce('katamari/main/managers/one', '{}')).toBe(true);
     const lacking = await clientWithout('agent_prefix');
@@ -193,7 +193,7 @@ describe('deploy/consul-policy.hcl', () => {
 });
 
 describe('ConsulClient', () => {
-  test('says that there is no token, and that a token is unknown', async () => {
+  test('reports a missing token and an unknown token', async () => {
     await expect(clientOf('').put('katamari/main/leader', '{}')).rejects.toThrow(
       'No token is configured (consul.token or CONSUL_HTTP_TOKEN)',
     );
@@ -212,7 +212,7 @@ describe('katamari up', () => {
     consul: { address: `http://${consul.address}`, token },
   });
 
-  test('runs with a token of that policy and nothing else', async () => {
+  test('runs with a token of that policy alone', async () => {
     const one = (mesh = await startMeshProcess({ settings: settings(await tokenWithout()), deployments: [work()] }));
     const client = clientOf(MASTER);
     await until('its pools in Consul', async () =>
@@ -225,7 +225,7 @@ describe('katamari up', () => {
     expect(await client.get('katamari/main/managers/one')).toBeUndefined();
   }, 60_000);
 
-  test('serves and says which rule is missing when one is', async () => {
+  test('serves and names a missing rule', async () => {
     const one = (mesh = await startMeshProcess({
       settings: settings(await tokenWithout('session_prefix')),
       deployments: [work()],

@@ -1,5 +1,5 @@
-// The client's options and errors, its conditions against the embedded agent, and the announcement of services on
-// both Consuls.
+// The client's options and errors, its conditional writes on the embedded agent, and service announcement on both
+// kinds of Consul.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer as createHttpServer, type IncomingMessage } from 'node:http';
@@ -19,7 +19,7 @@ import {
 import { until } from '../../kit/tools/wait.ts';
 
 describe('consulOptionsOf()', () => {
-  test('reads what Consul itself reads', () => {
+  test('reads the environment variables of Consul', () => {
     const { options, notes } = consulOptionsOf({
       CONSUL_HTTP_ADDR: 'https://consul.example:8501',
       CONSUL_HTTP_TOKEN: 'secret',
@@ -45,7 +45,7 @@ describe('consulOptionsOf()', () => {
     expect(notes).toEqual([]);
   });
 
-  test('takes the token from a file, and nothing from empty variables', () => {
+  test('takes the token from a file, and ignores empty variables', () => {
     const folder = mkdtempSync(join(tmpdir(), 'katamari-token-'));
     writeFileSync(join(folder, 'token'), 'from-file\n');
     expect(consulOptionsOf({ CONSUL_HTTP_TOKEN_FILE: join(folder, 'token'), CONSUL_HTTP_ADDR: '' }).options).toEqual({
@@ -57,7 +57,7 @@ describe('consulOptionsOf()', () => {
     );
   });
 
-  test('says what it does not obey, and refuses what it cannot read', () => {
+  test('reports options that it ignores, and refuses options that it cannot parse', () => {
     expect(consulOptionsOf({ CONSUL_NAMESPACE: 'team', CONSUL_CAPATH: '/certs' }).notes.join('\n')).toMatch(
       /CONSUL_NAMESPACE[^]*CONSUL_CAPATH/,
     );
@@ -75,7 +75,7 @@ describe('consulClient()', () => {
     ['https://consul.example', 'consul.example:443'],
     ['unix:///run/consul.sock', 'unix:///run/consul.sock'],
   ] as const) {
-    test(`goes to ${shown} when told ${address}`, () => expect(consulClient({ address }).address).toBe(shown));
+    test(`connects to ${shown} for ${address}`, () => expect(consulClient({ address }).address).toBe(shown));
   }
   for (const address of ['', 'http://', 'unix://x', 'host:port', 'http://h/path', 'ftp://h']) {
     test(`refuses ${JSON.stringify(address)} as an address`, () => {
@@ -83,7 +83,7 @@ describe('consulClient()', () => {
     });
   }
 
-  test('refuses files that are not there, by name', () => {
+  test('names missing files', () => {
     expect(() => consulClient({ caFile: '/no/ca.pem' })).toThrow('Cannot read the CA certificate from /no/ca.pem');
   });
 
@@ -112,7 +112,7 @@ describe('consulClient()', () => {
     await new Promise((resolve) => server.close(resolve));
   });
 
-  test('says where it looked when nobody is there', async () => {
+  test('names the address when nothing listens there', async () => {
     const [port] = await freePorts(1);
     const client = consulClient({ address: `127.0.0.1:${port}` });
     const failure = await client.leader().catch((error: unknown) => error);
@@ -124,7 +124,7 @@ describe('consulClient()', () => {
     });
   });
 
-  test('ends a request under way with its signal, and all of them when closed', async () => {
+  test('aborts a request in flight with its signal, and all requests when it is closed', async () => {
     const consul = await startConsul('embedded');
     const client = consulClient({ address: consul.address });
     const { index } = await client.list('x/');
@@ -153,7 +153,7 @@ for (const kind of CONSUL_KINDS) {
       await consul?.close();
     });
 
-    test('writes and deletes under conditions, and tells true from false', async () => {
+    test('writes and deletes conditionally, and returns whether it did', async () => {
       expect(await client.get('c/a')).toBe(undefined);
       expect(await client.put('c/a', 'x', { cas: 0 })).toBe(true);
       expect(await client.put('c/a', 'y', { cas: 0 })).toBe(false);
@@ -167,7 +167,7 @@ for (const kind of CONSUL_KINDS) {
       expect(await client.leader()).toMatch(/:\d+$/);
     });
 
-    test('syncCheck() copies a check that passes on the agent to the catalog, and no other', async () => {
+    test('syncCheck() copies a passing check from the agent to the catalog, and no other', async () => {
       const check = { kind: 'ttl', ttlMs: 60_000 } as const;
       const request = {
         id: 'carry-1',
@@ -183,7 +183,7 @@ for (const kind of CONSUL_KINDS) {
       const inCatalog = async (): Promise<unknown[]> =>
         (await client.api.health.service({ service: 'carry', passing: true })) as unknown[];
       await until('it to be passing', async () => (await inCatalog()).length === 1);
-      // The servers forget it, the agent does not know.
+      // The servers forget it without the agent's knowledge.
       await client.api.catalog.deregister({ node: 'katamari', serviceid: 'carry-1' } as Parameters<
         typeof client.api.catalog.deregister
       >[0] &
@@ -197,7 +197,7 @@ for (const kind of CONSUL_KINDS) {
       await client.deregisterService('carry-1');
     });
 
-    test('announceService() enters a service with its check, and again when the agent forgot it', async () => {
+    test('announceService() registers a service with its check, and again when the agent has lost it', async () => {
       const errors: string[] = [];
       const [, port] = consul.address.split(':');
       const check = {
@@ -216,7 +216,7 @@ for (const kind of CONSUL_KINDS) {
         check,
         deregisterAfterMs: 60_000,
       };
-      // Fast enough to see that it looks again.
+      // Fast enough to observe a second check.
       const clock = {
         nowMs: () => performance.now(),
         after: (delayMs: number, act: () => void) => {
@@ -235,7 +235,7 @@ for (const kind of CONSUL_KINDS) {
       await until('it to be passing', inCatalog);
       await client.deregisterService(service.id);
       await until('it to be back', inCatalog);
-      // The servers forget it and the agent does not know, as it may be when Consul is back.
+      // The servers forget it without the agent's knowledge, as can happen after an outage of Consul.
       type Gone = Parameters<typeof client.api.catalog.deregister>[0] & object;
       await client.api.catalog.deregister({ node: 'katamari', serviceid: service.id } as Gone);
       await until('it to be forgotten', async () => !(await inCatalog()));
@@ -248,7 +248,7 @@ for (const kind of CONSUL_KINDS) {
   });
 }
 
-test('Backoff.next() doubles up to its bound, shortened by at most half, and starts again after a success', () => {
+test('Backoff.next() doubles up to its limit, with up to half subtracted, and starts over after a success', () => {
   const steady = new Backoff({ firstMs: 100, maxMs: 1_000, random: () => 0 });
   expect([1, 2, 3, 4, 5, 6].map(() => steady.next())).toEqual([100, 200, 400, 800, 1_000, 1_000]);
   steady.reset();

@@ -1,5 +1,5 @@
-// A process's session and its keys, on both Consuls: lost and made anew, frozen, killed, restarted with and without
-// data.
+// A process's session and its keys, on both kinds of Consul: lost and recreated, frozen, killed, restarted with and
+// without data.
 
 import { createServer, type Server } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -47,7 +47,7 @@ for (const kind of CONSUL_KINDS) {
     };
     const valueOf = async (key: string): Promise<string | undefined> => (await client.get(key))?.value;
 
-    test('announces keys for as long as it is open, and takes everything along when it closes', async () => {
+    test('announces keys while it is open, and withdraws them when it closes', async () => {
       const { session, name, errors } = newSession();
       await session.start();
       const key = `test/managers/${name}`;
@@ -60,7 +60,7 @@ for (const kind of CONSUL_KINDS) {
       await session.withdraw(`${key}/more`);
       expect(await valueOf(`${key}/more`)).toBe(undefined);
       expect(await client.serviceIds()).toContain(session.serviceId);
-      expect(session.stats()).toMatchObject({ isHeld: true, losses: 0, errors: 0, keysWanted: 1, keysHeld: 1 });
+      expect(session.stats()).toMatchObject({ isHeld: true, losses: 0, errors: 0, keysAnnounced: 1, keysHeld: 1 });
       const { id } = session;
       await session.close();
       await session.close();
@@ -70,7 +70,7 @@ for (const kind of CONSUL_KINDS) {
       expect(errors).toEqual([]);
     });
 
-    test('announces what was asked for before it started', async () => {
+    test('announces keys that were requested before it started', async () => {
       const { session, name } = newSession();
       const held = session.announce(`test/early/${name}`, 'x');
       await session.start();
@@ -78,7 +78,7 @@ for (const kind of CONSUL_KINDS) {
       expect(await valueOf(`test/early/${name}`)).toBe('x');
     });
 
-    test('is made anew with its keys when somebody destroys it', async () => {
+    test('is recreated with its keys when it is destroyed', async () => {
       const { session, name, events } = newSession();
       await session.start();
       const key = `test/managers/${name}`;
@@ -95,7 +95,7 @@ for (const kind of CONSUL_KINDS) {
       expect(session.stats()).toMatchObject({ losses: 1, keysHeld: 1 });
     });
 
-    test('lives by its renewals, and knows until when it is certain', async () => {
+    test('lives by its renewals, and knows until when it is certainly valid', async () => {
       const { session } = newSession({ ttlMs: 1_000 });
       await session.start();
       const { id } = session;
@@ -106,7 +106,7 @@ for (const kind of CONSUL_KINDS) {
       expect(session.stats().losses).toBe(0);
     });
 
-    /** What a process leaves that was killed, or stopped while Consul was away. */
+    /** What a process leaves behind when it is killed, or stopped while Consul is away. */
     const leaveSession = async (name: string, port: number): Promise<string> => {
       await client.registerService({
         id: `katamari-test:${name}`,
@@ -126,7 +126,7 @@ for (const kind of CONSUL_KINDS) {
       return id;
     };
 
-    test('ends what it left behind when it was here before, and has its keys at once', async () => {
+    test('destroys the sessions of its predecessor at start, and has its keys at once', async () => {
       const old = await leaveSession('phoenix', 1);
       const { session, errors } = newSession({ name: 'phoenix' });
       await session.start();
@@ -136,7 +136,7 @@ for (const kind of CONSUL_KINDS) {
       expect(errors).toEqual([]);
     });
 
-    test('lets the session of a namesake at another address live', async () => {
+    test('keeps the session of a process with the same name at another address', async () => {
       const other = await leaveSession('namesake', 2);
       const { session } = newSession({ name: 'namesake' });
       await session.start();
@@ -145,7 +145,7 @@ for (const kind of CONSUL_KINDS) {
       await client.destroySession(other);
     });
 
-    test('waits for its predecessor to let go of a key, then has it', async () => {
+    test('waits until its predecessor releases a key, then takes it', async () => {
       const one = newSession({ name: 'twin', service: { name: 'katamari-test-1', host: '127.0.0.1', port: 1 } });
       const two = newSession({ name: 'twin', service: { name: 'katamari-test-2', host: '127.0.0.1', port: 1 } });
       await Promise.all([one.session.start(), two.session.start()]);
@@ -160,7 +160,7 @@ for (const kind of CONSUL_KINDS) {
       expect(await valueOf('test/managers/twin')).toBe('new');
     });
 
-    test('locks a key for one process only, and does not take it again by itself after a loss', async () => {
+    test('locks a key for one process only, and does not take it again by itself after losing it', async () => {
       const [one, two] = [newSession({ behavior: 'release' }), newSession({ behavior: 'release' })];
       expect(await one.session.lock('test/leader', 'one')).toBe(false);
       await Promise.all([one.session.start(), two.session.start()]);
@@ -176,7 +176,7 @@ for (const kind of CONSUL_KINDS) {
       expect(await two.session.unlock('test/leader', '')).toBe(true);
     });
 
-    test('goes with its process: a closed port ends it within the check, long before the TTL', async () => {
+    test('ends with its process: a closed port ends it within the check interval, long before the TTL', async () => {
       let server: Server | undefined = createServer((socket) => socket.destroy());
       await new Promise<void>((resolve) => server?.listen(0, '127.0.0.1', resolve));
       const { port } = server.address() as { port: number };
@@ -189,7 +189,7 @@ for (const kind of CONSUL_KINDS) {
       await until('the key to be gone', async () => (await valueOf(key)) === undefined);
       await until('the session to know', () => events.length > 0);
       expect(events).toEqual(['lost']);
-      // It listens again, as a process that was frozen and goes on does.
+      // It listens again, like a process that was frozen and continues.
       server = createServer((socket) => socket.destroy());
       await new Promise<void>((resolve) => server?.listen(port, '127.0.0.1', resolve));
       await until('the key to be back', async () => (await valueOf(key)) === 'x');
@@ -198,7 +198,7 @@ for (const kind of CONSUL_KINDS) {
       await new Promise((resolve) => server?.close(resolve));
     });
 
-    test('survives Consul being killed, restarted, and restarted without its data', async () => {
+    test('survives that Consul is killed, restarted, and restarted without its data', async () => {
       const { session, name, errors } = newSession();
       await session.start();
       const key = `test/managers/${name}`;
@@ -208,7 +208,7 @@ for (const kind of CONSUL_KINDS) {
         const errorsBefore = errors.length;
         await until('it to notice', () => errors.length > errorsBefore);
         // Nothing is given up while Consul is away.
-        expect(session.stats().keysWanted).toBe(1);
+        expect(session.stats().keysAnnounced).toBe(1);
         await consul.start({ isEmpty });
         await until(
           'the key to be held again',
@@ -223,7 +223,7 @@ for (const kind of CONSUL_KINDS) {
       expect(errors[0]?.message).toMatch(/at Consul 127\.0\.0\.1:\d+: .*Is Consul running there\?/);
     }, 60_000);
 
-    test('starts while Consul is away, once it comes', async () => {
+    test('starts once Consul is available', async () => {
       await consul.kill();
       const { session, name, errors } = newSession();
       const held = session.announce(`test/managers/${name}`, 'x');

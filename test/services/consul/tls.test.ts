@@ -1,5 +1,5 @@
-// A real Consul that speaks HTTPS and wants a certificate of everyone (verify_incoming): the mesh works with the
-// files it is given, and what is wrong with wrong ones is said in words that name the setting.
+// A real Consul that requires HTTPS with client certificates (verify_incoming). The mesh works with the given files,
+// and errors about wrong files name the setting.
 
 import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -68,7 +68,7 @@ describe('ConsulClient over TLS', () => {
     await client.delete('katamari/main/', { isTree: true });
   });
 
-  test('says that the CA is not known, not given or another', async () => {
+  test('reports a CA that is unknown, missing or wrong', async () => {
     for (const options of [own, { ...own, caFile: stranger.caFile }]) {
       const { trouble, message } = await failureOf(options);
       expect([trouble, message]).toEqual([
@@ -79,32 +79,32 @@ describe('ConsulClient over TLS', () => {
     }
   });
 
-  test('says that Consul wants a certificate', async () => {
+  test('reports that Consul requires a certificate', async () => {
     const { trouble, message } = await failureOf({ caFile: authority.caFile });
     expect([trouble, message]).toEqual(['tls', expect.stringContaining('client certificate (verify_incoming)')]);
     expect(message).toContain('consul.certFile and consul.keyFile');
   });
 
-  test('says that Consul does not trust the certificate', async () => {
+  test('reports that Consul does not trust the certificate', async () => {
     const { trouble, message } = await failureOf({ caFile: authority.caFile, ...stranger.sign('client') });
     expect([trouble, message]).toEqual(['tls', expect.stringContaining('consul.certFile')]);
   });
 
-  test('says that the certificate is for another name', async () => {
+  test('reports that the certificate is for another name', async () => {
     const { trouble, message } = await failureOf({ caFile: authority.caFile, ...own, serverName: 'elsewhere.example' });
     expect([trouble, message]).toEqual(['tls', expect.stringContaining('is for another name')]);
     const byName = clientOf({ caFile: authority.caFile, ...own, serverName: 'localhost' });
     expect(await byName.leader()).toContain(':');
   });
 
-  test('tells a port with TLS from one without, both ways', async () => {
+  test('reports TLS to a plain port, and plain HTTP to a TLS port', async () => {
     const withoutTls = await failureOf({ address: `http://${consul.httpsAddress}` });
     expect([withoutTls.trouble, withoutTls.message]).toEqual(['tls', expect.stringContaining('write https:// before')]);
     const withTls = await failureOf({ address: `https://${consul.address}`, caFile: authority.caFile });
     expect([withTls.trouble, withTls.message]).toEqual(['tls', expect.stringContaining('does not speak TLS')]);
   });
 
-  test('says that nobody listens', async () => {
+  test('reports that nothing listens', async () => {
     const { trouble, message } = await failureOf({ address: 'https://127.0.0.1:1' });
     expect([trouble, message]).toEqual(['refused', expect.stringContaining('Is Consul running there?')]);
   });
@@ -117,7 +117,7 @@ describe('ConsulClient over TLS', () => {
 });
 
 describe('katamari up', () => {
-  test('works with a Consul that wants certificates', async () => {
+  test('works with a Consul that requires certificates', async () => {
     expect(readFileSync(own.certFile, 'utf8')).toContain('BEGIN CERTIFICATE');
     const address = `https://${consul.httpsAddress}`;
     const one = (mesh = await startMeshProcess({
@@ -132,7 +132,7 @@ describe('katamari up', () => {
     expect(await client.get('katamari/main/managers/one')).toBeUndefined();
   }, 60_000);
 
-  test('serves with a wrong CA, and says what is wrong', async () => {
+  test('serves with a wrong CA, and reports the error', async () => {
     const address = `https://${consul.httpsAddress}`;
     const one = (mesh = await startMeshProcess({
       settings: { mesh: 'main', consul: { address, caFile: stranger.caFile, ...own } },

@@ -1,4 +1,4 @@
-// ConsulClient.transact() on both Consuls: what fences a leader that is none any more.
+// ConsulClient.transact() on both kinds of Consul: it fences out a deposed leader.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { consulClient, ConsulError, type ConsulClient } from '../../../services/consul/mod.ts';
@@ -35,17 +35,17 @@ for (const kind of CONSUL_KINDS) {
       expect(entry).toMatchObject({ value: 'ä/"1"' });
       expect(done).toEqual({ isDone: true, index: entry?.modifyIndex });
 
-      // The key has changed meanwhile: neither is written.
+      // The key has changed in the meantime: neither is written.
       const stale = await write(mine, 0);
       expect(stale).toMatchObject({ isDone: false, refused: [{ at: 1 }, { at: 2 }] });
-      // Another session, and one that has let go.
+      // Another session, and one that has released the key.
       expect(await write(other, entry?.modifyIndex ?? 0)).toMatchObject({ isDone: false, refused: [{ at: 0 }] });
       await client.destroySession(mine);
       const late = await write(mine, entry?.modifyIndex ?? 0);
       expect(late).toMatchObject({ isDone: false, refused: [{ at: 0 }] });
       expect(late.isDone ? '' : late.refused[0]?.why).toMatch(/failed session check for key .*leader/);
       expect(await client.get(`${at}a`)).toEqual(entry);
-      // Being refused is an answer and no failure of Consul.
+      // A refusal is an answer and no failure of Consul.
       expect(client.stats().errors).toBe(0);
     });
 
@@ -66,7 +66,7 @@ for (const kind of CONSUL_KINDS) {
       expect(await client.get(`${at}b`)).toBe(undefined);
     });
 
-    test('gives a lock back and takes it again, as often as it is told, and each time counts', async () => {
+    test('releases a lock and takes it again, and each time increments the lock index', async () => {
       const key = `txn/${++corners}/lock`;
       const session = await newSession();
       await client.put(key, 'x', { acquire: session });
@@ -79,7 +79,7 @@ for (const kind of CONSUL_KINDS) {
       await client.destroySession(session);
     });
 
-    test('fails as every request does when it makes no sense or is too large', async () => {
+    test('fails like any other request when it is invalid or too large', async () => {
       const value = 'x'.repeat(600 * 1_024);
       const failure = await client
         .transact([{ verb: 'cas', key: 'txn/big', value, index: 0 }])

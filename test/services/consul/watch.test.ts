@@ -1,4 +1,4 @@
-// Watches on both Consuls, and on a Consul that behaves badly in ways that neither can be made to.
+// Watches on both kinds of Consul, and on a fake Consul for faults that a real one cannot be made to have.
 
 import { createServer as createHttpServer, type ServerResponse } from 'node:http';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
@@ -17,7 +17,7 @@ import { until } from '../../kit/tools/wait.ts';
 
 interface Followed {
   readonly watch: ConsulWatch;
-  /** Every state handed on, as key=value words. */
+  /** Every reported state, as key=value words. */
   readonly states: string[];
   readonly resets: boolean[];
   readonly errors: ConsulError[];
@@ -58,7 +58,7 @@ for (const kind of CONSUL_KINDS) {
       await consul?.close();
     });
 
-    test('hands on the state at first and after each real change, and nothing else', async () => {
+    test('reports the initial state and each real change, and nothing else', async () => {
       followed = follow(client, 'w1/');
       const { states, watch } = followed;
       await watch.ready;
@@ -78,7 +78,7 @@ for (const kind of CONSUL_KINDS) {
       expect(watch.stats()).toMatchObject({ errors: 0, changes: 6, resets: 0 });
     });
 
-    test('shows locks coming and going', async () => {
+    test('reports locks that are taken and released', async () => {
       const seen: string[] = [];
       const end = new AbortController();
       const { ready } = watchPrefix(
@@ -102,7 +102,7 @@ for (const kind of CONSUL_KINDS) {
       end.abort();
     });
 
-    test('sees everything in the end under churn, with fewer looks than changes', async () => {
+    test('reports the final state under churn, with fewer reports than changes', async () => {
       followed = follow(client, 'w4/');
       await followed.watch.ready;
       for (let at = 0; at < 300; at++) await client.put('w4/hot', String(at));
@@ -110,7 +110,7 @@ for (const kind of CONSUL_KINDS) {
       expect(followed.watch.stats().answers).toBeLessThan(300);
     });
 
-    test('goes on when Consul is killed and comes back, with its data, silently', async () => {
+    test('continues when Consul is killed and comes back with its data, without a report', async () => {
       followed = follow(client, 'w5/');
       await client.put('w5/a', '1');
       await until('the key', () => followed?.states.at(-1) === 'a=1');
@@ -126,9 +126,9 @@ for (const kind of CONSUL_KINDS) {
       expect(followed.states.length).toBe(length + 1);
     }, 60_000);
 
-    test('goes on when Consul comes back empty and counts from the beginning, and says that this was a reset', async () => {
+    test('continues when Consul comes back empty with smaller indexes, and reports that this was a reset', async () => {
       followed = follow(client, 'w6/');
-      // Far enough on that an empty Consul starts below.
+      // High enough that an empty Consul starts below it.
       for (let at = 0; at < 40; at++) await client.put('w6/a', String(at));
       await until('the key', () => followed?.states.at(-1) === 'a=39');
       await consul.kill();
@@ -141,7 +141,7 @@ for (const kind of CONSUL_KINDS) {
       expect(followed.resets.at(-1)).toBe(false);
     }, 60_000);
 
-    test('ends with its signal, and tells nobody anything more', async () => {
+    test('ends with its signal and reports nothing more', async () => {
       const ended = follow(client, 'w7/');
       await ended.watch.ready;
       ended.stop();
@@ -155,10 +155,10 @@ for (const kind of CONSUL_KINDS) {
 }
 
 describe('watchPrefix() on a Consul that fails', () => {
-  test('gives up on a connection that went dead without a word, and asks afresh', async () => {
+  test('gives up on a dead connection, and asks again', async () => {
     const sockets: Socket[] = [];
     let requests = 0;
-    // Accepts, reads, and never answers a query that waits: what a lost machine or a forgotten NAT entry looks like.
+    // Accepts, reads, and never answers a blocking query, as after a lost machine or an expired NAT entry.
     const server = createServer((socket) => {
       sockets.push(socket);
       socket.on('error', () => {});
@@ -185,7 +185,7 @@ describe('watchPrefix() on a Consul that fails', () => {
     await new Promise((resolve) => server.close(resolve));
   });
 
-  test('pauses longer and longer between tries that fail, up to its bound', async () => {
+  test('pauses longer after each failure, up to a limit', async () => {
     const times: number[] = [];
     let answer: (response: ServerResponse) => void = (response) => response.writeHead(500).end('No cluster leader');
     const server = createHttpServer((_request, response) => answer(response));
@@ -209,7 +209,7 @@ describe('watchPrefix() on a Consul that fails', () => {
       status: 500,
       message: expect.stringContaining('No cluster leader') as string,
     });
-    // What makes no sense is a failure like any other.
+    // An invalid reply is a failure like any other.
     for (const [bad, index] of [
       ['{"a":', '3'],
       ['[1]', '3'],

@@ -34,9 +34,9 @@ const wanted = (change: Record<string, unknown> = {}): Record<string, unknown> =
 };
 
 describe('The admin service', () => {
-  test('writes a deployment to Consul as the leader reads it, changes it, and takes it away', async () => {
+  test("writes a deployment to Consul in the leader's format, changes it, and removes it", async () => {
     const key = `${keys.deployments}Later/9.0.0`;
-    // No copies: what starts them is not what is looked at here.
+    // No copies: this test does not start any.
     const none = wanted({ serviceName: 'Later', count: 0 });
     expect(await ask('deploy', { deployment: none })).toBe('CREATED');
     expect(await ask('deploy', { deployment: none })).toBe('UNCHANGED');
@@ -66,7 +66,7 @@ describe('The admin service', () => {
     await ask('undeploy', { serviceName: 'Sized', version: '9.0.0' });
   });
 
-  test('refuses to scale or take away what a manager has in its file, and says where it is', async () => {
+  test("refuses to scale or remove a deployment from a manager's file, and says where it is", async () => {
     const asked = { serviceName: 'Work', version: '1.0.0' };
     for (const answer of [await ask('scale', { ...asked, count: 5 }), await ask('undeploy', asked)]) {
       expect(answer).toContain(
@@ -77,7 +77,7 @@ describe('The admin service', () => {
     expect((await mesh.status()).pools[0]?.wanted).toBe(1);
   });
 
-  test('refuses what is no deployment, naming the field', async () => {
+  test('refuses an invalid deployment and names the field', async () => {
     for (const [change, text] of [
       [{ version: 'latest' }, 'version'],
       [{ serviceName: '../x' }, 'service'],
@@ -96,7 +96,7 @@ describe('The admin service', () => {
     expect(await ask('getDeployments')).toEqual([]);
   });
 
-  test('lets nobody do anything with another token', async () => {
+  test('refuses every method with a wrong token', async () => {
     const token = 'x'.repeat(mesh.adminToken.length);
     for (const [method, params] of [
       ['deploy', { deployment: wanted() }],
@@ -116,12 +116,12 @@ describe('The admin service', () => {
     expect((await consul.list(keys.drained)).entries).toEqual([]);
   });
 
-  test('drains the managers that there are, until they are given back', async () => {
+  test('drains the known managers until they are undrained', async () => {
     await until('the manager to be known', async () => (await consul.list(keys.managers)).entries.length === 1);
     expect(await ask('drain', { manager: 'tow' })).toBe(
       'refused: No manager of this mesh is called "tow"; there are one',
     );
-    // Of a manager that is known and has no process here, so that nothing ends.
+    // The record of a manager that has no process here, so nothing ends.
     await consul.put(`${keys.managers}two`, '{}');
     expect(await ask('drain', { manager: 'two' })).toBe(null);
     expect(await ask('getDrained')).toEqual(['two']);
@@ -130,7 +130,7 @@ describe('The admin service', () => {
     await consul.delete(`${keys.managers}two`);
   });
 
-  test('gives the timeout back to the file', async () => {
+  test('resets the timeout to that of the file', async () => {
     expect(await ask('setSettings', { settings: { timeoutMs: 1_234 } })).toEqual({ timeoutMs: 1_234 });
     expect(JSON.parse((await consul.get(keys.settings))?.value ?? 'null')).toEqual({ timeoutMs: 1_234 });
     expect(await ask('setSettings', { settings: {} })).toEqual({ timeoutMs: 7_000 });
@@ -141,7 +141,7 @@ describe('The admin service', () => {
     );
   });
 
-  test('refuses routes that route nothing or are no name of a service', async () => {
+  test('refuses empty routes and unknown services', async () => {
     const route = (serviceName: string, weights: object): Promise<unknown> =>
       ask('setRoute', { route: { serviceName, weights } });
     expect(await route('Work', { '1.0.0': 0 })).toContain('refused: the weights of Work are all 0');
@@ -153,7 +153,7 @@ describe('The admin service', () => {
     expect(await ask('getRoutes')).toEqual([]);
   });
 
-  test('restarts one resource, also by its manager', async () => {
+  test("restarts one resource, also with its manager's name", async () => {
     const pid = async (): Promise<number> => (await mesh.status()).pools[0]?.resources[0]?.pid ?? 0;
     const subject = { serviceName: '', version: '' };
     expect(await ask('restart', { ...subject, resource: 'Work@1.0.0/7' })).toContain(

@@ -19,7 +19,7 @@ for (const kind of CONSUL_KINDS) {
     }, BUSY_MS);
     afterAll(() => consul.close());
 
-    /** A mesh of its own for each test. */
+    /** A separate mesh for each test. */
     const made = (): { store: DeploymentStore; events: EventLog; keys: ReturnType<typeof keysOf>; mesh: string } => {
       const mesh = `m${++meshes}`;
       const events = new EventLog('tests');
@@ -28,7 +28,7 @@ for (const kind of CONSUL_KINDS) {
     const told = (events: EventLog): string[] =>
       events.after(0).map(({ kind: what, subject, text }) => `${what} ${subject}: ${text}`);
 
-    test('put() says what came of it, keeps versions side by side, and tells each change once', async () => {
+    test('put() returns its result, keeps versions side by side, and reports each change once', async () => {
       const { store, events } = made();
       const [one, two] = [aDeployment(), aDeployment({ version: '2.0.0-rc.1+build.7' })];
       expect(await store.put(one)).toBe('created');
@@ -44,7 +44,7 @@ for (const kind of CONSUL_KINDS) {
       ]);
     });
 
-    test('keeps everything a deployment has, an interface text too', async () => {
+    test('keeps everything a deployment has, including the text of an interface', async () => {
       const { store, mesh } = made();
       const full: Deployment = aDeployment({
         idl: { main: 'a.thrift', files: { 'a.thrift': 'include "b.thrift" // ü', 'b.thrift': 'struct B {}' } },
@@ -57,7 +57,7 @@ for (const kind of CONSUL_KINDS) {
       expect(await new DeploymentStore({ client, mesh, events: new EventLog('other') }).list()).toEqual([full]);
     });
 
-    test('put() of two admins at the same moment: one is told to look again, and no change is lost unseen', async () => {
+    test('put() of two admins at the same moment: one is told to retry, and no change is overwritten unseen', async () => {
       const { store, mesh } = made();
       const other = new DeploymentStore({ client, mesh, events: new EventLog('other') });
       await store.put(aDeployment());
@@ -65,7 +65,7 @@ for (const kind of CONSUL_KINDS) {
         const [a, b] = [aDeployment({ count: 10 + round }), aDeployment({ count: 50 + round })];
         const results = await Promise.allSettled([store.put(a), other.put(b)]);
         const lost = results.find((one) => one.status === 'rejected');
-        // Either they came one after the other, or one was refused.
+        // Either they ran one after the other, or one was refused.
         if (lost !== undefined)
           expect(String(lost.reason)).toContain('Search@1.0.0 was changed by another client at the same time');
         const [now] = await store.list();
@@ -75,7 +75,7 @@ for (const kind of CONSUL_KINDS) {
       }
     });
 
-    test('scale() changes the count alone, whatever others change meanwhile', async () => {
+    test('scale() changes only the count, despite concurrent changes of others', async () => {
       const { store, mesh, events } = made();
       const other = new DeploymentStore({ client, mesh, events: new EventLog('other') });
       await store.put(aDeployment());
@@ -92,7 +92,7 @@ for (const kind of CONSUL_KINDS) {
       expect(now).toEqual(aDeployment({ count: now?.count ?? 0 }));
     });
 
-    test('scale() refuses what is not there and what is no count', async () => {
+    test('scale() refuses unknown deployments and invalid counts', async () => {
       const { store } = made();
       await expect(store.scale('Search', '1.0.0', 1)).rejects.toThrow(
         'Search@1.0.0 is not a deployment of the mesh; deployments are none',
@@ -110,7 +110,7 @@ for (const kind of CONSUL_KINDS) {
         await expect(store.scale(service, version, 1)).rejects.toThrow('expected Service@version');
     });
 
-    test('remove() takes one version away, and says when there was none', async () => {
+    test('remove() removes one version, and says when there was none', async () => {
       const { store, events } = made();
       await store.put(aDeployment());
       await store.put(aDeployment({ version: '2.0.0' }));
@@ -120,19 +120,19 @@ for (const kind of CONSUL_KINDS) {
       expect(told(events).at(-1)).toBe('deployment_changed Search@1.0.0: removed');
     });
 
-    test('refuses a document that Consul would not take, with its size', async () => {
+    test('refuses a document that is too large for Consul, and states its size', async () => {
       const { store } = made();
       const files = { 'a.thrift': `// ${'x'.repeat(600 * 1024)}` };
       await expect(store.put(aDeployment({ idl: { main: 'a.thrift', files } }))).rejects.toThrow(
         /The deployment Search@1\.0\.0 is 601 KiB, limit is 512 KiB/,
       );
       expect(await store.list()).toEqual([]);
-      // And takes what is just below.
+      // A document just below the limit is accepted.
       const fitting = { 'a.thrift': 'x'.repeat(511 * 1024) };
       expect(await store.put(aDeployment({ idl: { main: 'a.thrift', files: fitting } }))).toBe('created');
     });
 
-    test('leaves out documents that make no sense, and repairs one that is deployed again', async () => {
+    test('skips invalid documents, and overwrites one that is deployed again', async () => {
       const { store, keys } = made();
       await client.put(`${keys.deployments}Search/1.0.0`, '{"service": "Search"');
       await client.put(`${keys.deployments}Other/1.0.0`, JSON.stringify(aDeployment()));
@@ -142,7 +142,7 @@ for (const kind of CONSUL_KINDS) {
       expect(await store.list()).toEqual([aDeployment()]);
     });
 
-    test('drain() knows managers by their keys, holds once, and undrain() ends it', async () => {
+    test('drain() knows managers by their keys and applies once, and undrain() ends it', async () => {
       const { store, events, keys } = made();
       await expect(store.drain('a')).rejects.toThrow('No manager of this mesh is called "a"; there are none');
       for (const name of ['a', 'b']) await client.put(`${keys.managers}${name}`, '{}');
@@ -153,7 +153,7 @@ for (const kind of CONSUL_KINDS) {
       await store.drain('b');
       expect((await client.get(`${keys.drained}b`))?.value).toBe(since);
       expect(await store.drained()).toEqual(['b']);
-      // Its process is gone meanwhile.
+      // Its process is gone in the meantime.
       await client.delete(`${keys.managers}b`);
       await store.undrain('b');
       await store.undrain('b');
@@ -167,7 +167,7 @@ for (const kind of CONSUL_KINDS) {
 }
 
 describe('describeChange()', () => {
-  test('names the fields that differ, and never what is in them but for the count', () => {
+  test('names the fields that differ, and shows no values except the count', () => {
     const after = aDeployment({ count: 3, env: { PASSWORD: 'secret' }, command: ['other'] });
     expect(describeChange(aDeployment(), after)).toBe('count 2 -> 3, command, env');
     expect(changedFields(aDeployment(), aDeployment())).toEqual([]);

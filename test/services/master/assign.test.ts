@@ -37,7 +37,7 @@ function sum(numbers: Iterable<number>): number {
   return [...numbers].reduce((all, one) => all + one, 0);
 }
 
-/** Copies in `after` that run where they did not run in `before`. */
+/** Copies in `after` that are new at their manager compared with `before`. */
 function additions(before: AssignedCopies, after: AssignedCopies): number {
   return sum(
     [...after].flatMap(([name, own]) =>
@@ -75,7 +75,7 @@ const anyCurrent: fc.Arbitrary<AssignedCopies> = fc
   });
 
 describe('assign()', () => {
-  test('spreads copies over managers, and altogether as well as one by one', () => {
+  test('spreads copies evenly over managers, in total as well as per deployment', () => {
     const deployments = deploymentsOf({ A: 3, B: 3, C: 1, D: 1, E: 1 });
     expect(shown(assign(deployments, managersOf('m1', 'm2', 'm3'), new Map()))).toEqual({
       m1: { 'A@1.0.0': 1, 'B@1.0.0': 1, 'C@1.0.0': 1 },
@@ -84,7 +84,7 @@ describe('assign()', () => {
     });
   });
 
-  test('goes by capacity, and spreads over machines before managers', () => {
+  test('weights by capacity, and spreads over machines before managers', () => {
     const sized = [
       { name: 'big', machine: 'x', capacity: 3, isDrained: false },
       { name: 'small', machine: 'y', capacity: 1, isDrained: false },
@@ -94,12 +94,12 @@ describe('assign()', () => {
       small: { 'A@1.0.0': 2 },
     });
     const crowded = [...managersOf('m1', 'm2', 'm3').map((one) => ({ ...one, machine: 'x' })), ...managersOf('z')];
-    // Two of one kind are on two machines, though one of these has three quarters of the capacity.
+    // Two copies of one deployment are on two machines, though one machine has three quarters of the capacity.
     const target = assign(deploymentsOf({ A: 2 }), crowded, new Map());
     expect(countsOf(target, 'A@1.0.0').get('z')).toBe(1);
   });
 
-  test('gives nothing to a drained manager, and nothing to anybody when nobody is there', () => {
+  test('assigns nothing to a drained manager, and nothing when there is no manager', () => {
     const [one, two] = managersOf('m1', 'm2') as [ManagerView, ManagerView];
     const deployments = deploymentsOf({ A: 4 });
     expect(shown(assign(deployments, [one, { ...two, isDrained: true }], new Map()))).toEqual({
@@ -110,7 +110,7 @@ describe('assign()', () => {
     expect(shown(assign(deployments, [{ ...one, isDrained: true }], new Map()))).toEqual({ m1: {} });
   });
 
-  test('leaves what runs where it is while the shares allow it', () => {
+  test('leaves running copies in place while the shares allow it', () => {
     const current = new Map([
       ['m1', new Map([['A@1.0.0', 1]])],
       ['m3', new Map([['A@1.0.0', 1]])],
@@ -122,7 +122,7 @@ describe('assign()', () => {
     });
   });
 
-  test('gives every copy to somebody, each manager its share by capacity within one, on every level', () => {
+  test('assigns every copy, to each manager its share by capacity within one, on every level', () => {
     fc.assert(
       fc.property(anyDeployments, anyManagers(), anyCurrent, (deployments, managers, current) => {
         const target = assign(deployments, managers, current);
@@ -144,7 +144,7 @@ describe('assign()', () => {
             const has = sum(here.map((one) => counts.get(one.name) ?? 0));
             const size = sum(here.map((one) => one.capacity));
             const share = (count * size) / capacity;
-            // One more or less than its share; a machine that would have them all leaves one to the others.
+            // One more or less than its share; a machine that would get all copies leaves one to the others.
             expect(Math.abs(has - share)).toBeLessThan(1 + 1e-6);
             for (const one of here) {
               expect(Math.abs((counts.get(one.name) ?? 0) - (has * one.capacity) / size)).toBeLessThan(1 + 1e-6);
@@ -156,7 +156,7 @@ describe('assign()', () => {
     );
   });
 
-  test('depends on no order, and a target is its own target', () => {
+  test('is independent of input order, and stable on its own result', () => {
     fc.assert(
       fc.property(
         anyDeployments,
@@ -183,7 +183,7 @@ describe('assign()', () => {
     );
   });
 
-  test('keeps equal managers equally loaded altogether, within one', () => {
+  test('keeps the total load of equal managers equal within one', () => {
     fc.assert(
       fc.property(
         anyDeployments,
@@ -198,7 +198,7 @@ describe('assign()', () => {
     );
   });
 
-  test('moves little when one manager leaves, and when it comes back', () => {
+  test('moves few copies when a manager leaves and when it returns', () => {
     fc.assert(
       fc.property(
         anyDeployments,
@@ -211,7 +211,7 @@ describe('assign()', () => {
           const rest = managers.filter((one) => one !== leaver);
           const without = assign(deployments, rest, before);
           const lost = sum(before.get(leaver.name)?.values() ?? []);
-          // Its copies start elsewhere; of the others at most a few change places to keep the loads alike.
+          // Its copies start elsewhere. At most a few others move, to keep the loads equal.
           expect(additions(before, without)).toBeGreaterThanOrEqual(lost);
           expect(additions(before, without)).toBeLessThanOrEqual(lost + rest.length);
           const back = assign(deployments, managers, without);
@@ -224,7 +224,7 @@ describe('assign()', () => {
     );
   });
 
-  test('moves at most one copy of a deployment a manager besides what left, whatever the capacities', () => {
+  test('moves at most one copy per deployment and manager besides those that left, whatever the capacities', () => {
     fc.assert(
       fc.property(anyDeployments, anyManagers({ min: 2 }), fc.nat(), (deployments, managers, pick) => {
         const before = assign(deployments, managers, new Map());
@@ -239,7 +239,7 @@ describe('assign()', () => {
     );
   });
 
-  test('scaling by one starts or ends one copy and moves none, among equals', () => {
+  test('starts or ends one copy and moves none when a deployment scales by one, among equal managers', () => {
     fc.assert(
       fc.property(fc.nat(20), anyManagers({ isEqual: true, min: 1 }), (count, managers) => {
         const before = assign(deploymentsOf({ A: count }), managers, new Map());
@@ -257,7 +257,7 @@ describe('nextStep()', () => {
   const copies = (of: Record<string, Record<string, number>>): AssignedCopies =>
     new Map(Object.entries(of).map(([name, own]) => [name, new Map(Object.entries(own))]));
 
-  test('starts the copy of a move at once, and ends the old one only when the new one lives', () => {
+  test('starts the new copy of a move at once, and ends the old one only when the new one is alive', () => {
     const target = copies({ m1: { A: 1 }, m2: { A: 1 } });
     const before = copies({ m1: { A: 2 } });
     const first = nextStep(target, before, copies({ m1: { A: 2 } }));
@@ -266,7 +266,7 @@ describe('nextStep()', () => {
     expect(shown(nextStep(target, first, copies({ m1: { A: 2 }, m2: { A: 1 } })))).toEqual(shown(target));
   });
 
-  test('ends at once what does not live, what is too many, and what is not deployed any more', () => {
+  test('ends at once copies that are not alive, too many, or no longer deployed', () => {
     expect(shown(nextStep(copies({ m1: { A: 1 } }), copies({ m1: { A: 3 } }), copies({ m1: { A: 1 } })))).toEqual({
       m1: { A: 1 },
     });
@@ -276,7 +276,7 @@ describe('nextStep()', () => {
     expect(shown(nextStep(copies({ m1: {} }), copies({ m1: { A: 3 } }), copies({ m1: { A: 3 } })))).toEqual({ m1: {} });
   });
 
-  test('reaches the target from any orders as the copies come alive, and never has fewer alive than it could', () => {
+  test('reaches the target from any assignment as copies come alive, and never has fewer alive than necessary', () => {
     fc.assert(
       fc.property(
         anyDeployments,
@@ -287,7 +287,7 @@ describe('nextStep()', () => {
           const there = new Set(managers.map(({ name }) => name));
           let current: AssignedCopies = new Map([...orders].filter(([name]) => there.has(name)));
           const target = assign(deployments, managers, current);
-          // Some live, as chance has it; from now on none dies that is not ended.
+          // Some are alive at random. From now on, copies end only by order.
           let turn = 0;
           const chance = (below: number): number => (chances[turn++ % chances.length] as number) % below;
           let alive: AssignedCopies = new Map(
@@ -300,7 +300,7 @@ describe('nextStep()', () => {
             expect(step).toBeLessThan(500);
             const before = new Map([...ids].map((id) => [id, living(id)]));
             current = nextStep(target, current, alive);
-            // Each manager ends what it is told to, those that do not live first.
+            // Each manager ends the copies it is told to, starting with those that are not alive.
             alive = new Map(
               [...alive].map(([name, own]) => [
                 name,
@@ -311,7 +311,7 @@ describe('nextStep()', () => {
               const wanted = sum(countsOf(target, id).values());
               expect(living(id)).toBeGreaterThanOrEqual(Math.min(wanted, before.get(id) ?? 0));
             }
-            // One copy that was ordered comes alive, the next at another time.
+            // Of the ordered copies, one comes alive now and the next later.
             const starting = [...current].flatMap(([name, own]) =>
               [...own].filter(([id, count]) => (alive.get(name)?.get(id) ?? 0) < count).map(([id]) => ({ name, id })),
             );

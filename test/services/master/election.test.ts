@@ -30,7 +30,7 @@ class JumpingClock implements Clock {
  */
 class BlindClient extends ConsulClient {
   isBlind = false;
-  /** Looks as if this key was not there, to who lists. */
+  /** Hides this key from lists. */
   hidden: () => string = () => '';
   override async list(...given: Parameters<ConsulClient['list']>): ReturnType<ConsulClient['list']> {
     const answer = await super.list(...given);
@@ -47,8 +47,8 @@ class BlindClient extends ConsulClient {
   }
 }
 
-/** A port that Consul checks. */
-class Door {
+/** A port for Consul's check. */
+class CheckedPort {
   readonly #server: Server = createServer((socket) => socket.destroy());
   port = 0;
   async open(): Promise<this> {
@@ -64,8 +64,8 @@ class Door {
 interface Master {
   readonly name: string;
   readonly election: Election;
-  readonly door: Door;
-  /** What its callbacks said, in order: `lead TERM`, `follow`. */
+  readonly listener: CheckedPort;
+  /** Its callbacks in order: `lead TERM`, `follow`. */
   readonly told: string[];
   readonly events: EventLog;
 }
@@ -84,7 +84,7 @@ for (const kind of CONSUL_KINDS) {
     });
     afterEach(async () => {
       await Promise.all(masters.map(({ election }) => election.close()));
-      await Promise.all(masters.splice(0).map(({ door }) => door.shut()));
+      await Promise.all(masters.splice(0).map(({ listener }) => listener.shut()));
       mesh = '';
     });
     afterAll(async () => {
@@ -94,7 +94,7 @@ for (const kind of CONSUL_KINDS) {
 
     const newMaster = async (name: string, options: Partial<ElectionOptions> = {}): Promise<Master> => {
       if (mesh === '') mesh = `mesh-${++meshes}`;
-      const door = await new Door().open();
+      const listener = await new CheckedPort().open();
       const told: string[] = [];
       const events = new EventLog(name);
       const election = new Election({
@@ -103,13 +103,13 @@ for (const kind of CONSUL_KINDS) {
         name,
         rank: 1,
         machine: `machine-of-${name}`,
-        stats: { host: '127.0.0.1', port: door.port },
+        stats: { host: '127.0.0.1', port: listener.port },
         events,
         onLead: (term) => told.push(`lead ${term}`),
         onFollow: () => told.push('follow'),
         ...options,
       });
-      const master = { name, election, door, told, events };
+      const master = { name, election, listener, told, events };
       masters.push(master);
       await election.start();
       return master;
@@ -120,7 +120,7 @@ for (const kind of CONSUL_KINDS) {
       until(`${count} masters everywhere`, () => masters.every(({ election }) => election.masters().length === count));
     const leaderEntry = async () => (await client.get(keysOf(mesh).leader))!;
 
-    test('has one leader, the first of those that live, which everybody sees with its term', async () => {
+    test('elects the first of the living masters as the only leader, and all see it with its term', async () => {
       const b = await newMaster('b');
       const term = await leads(b);
       const a = await newMaster('a', { rank: 2 });
@@ -143,23 +143,23 @@ for (const kind of CONSUL_KINDS) {
       ]);
     });
 
-    test('goes on with the next when the leader is killed, in a larger term', async () => {
+    test('elects the next master when the leader is killed, in a later term', async () => {
       const a = await newMaster('a');
       const first = await leads(a);
       const b = await newMaster('b', { rank: 2 });
       const c = await newMaster('c', { rank: 3 });
       await listed(3);
-      await a.door.shut();
+      await a.listener.shut();
       const second = await leads(b);
       expect(second).toBeGreaterThan(first);
       await until('the old leader to know', () => a.told.includes('follow'));
       expect(a.election.term).toBe(undefined);
-      await b.door.shut();
+      await b.listener.shut();
       expect(await leads(c)).toBeGreaterThan(second);
       expect(c.election.masters().map(({ name }) => name)).toEqual(['c']);
     }, 30_000);
 
-    test('is over at once when the session is destroyed, and is held again in a new term', async () => {
+    test('ends at once when the session is destroyed, and elects again in a new term', async () => {
       const a = await newMaster('a');
       const first = await leads(a);
       await client.destroySession((await leaderEntry()).session);
@@ -169,14 +169,14 @@ for (const kind of CONSUL_KINDS) {
       expect(a.told).toEqual([`lead ${first}`, 'follow', `lead ${second}`]);
     });
 
-    test('is handed over when the leader resigns, before anybody could have missed it', async () => {
+    test('hands over when the leader resigns, before its absence could be noticed', async () => {
       const a = await newMaster('a');
       const first = await leads(a);
       const b = await newMaster('b', { rank: 2 });
       await listed(2);
       await a.election.resign();
       expect(a.told).toEqual([`lead ${first}`, 'follow']);
-      // A killed one is noticed by its check or its TTL; neither has fired: its session lives still.
+      // Its check or its TTL would reveal a killed master. Neither has expired: its session is still alive.
       const second = await leads(b);
       expect(second).toBe(first + 1);
       expect(a.election.stats().session).toMatchObject({ isHeld: true, losses: 0 });
@@ -185,7 +185,7 @@ for (const kind of CONSUL_KINDS) {
       expect(b.told).toEqual([`lead ${second}`]);
     });
 
-    test('passes to one that goes before the leader, once it has stayed, and back when that one goes', async () => {
+    test('passes to a master of higher rank once it has stayed, and back when that one leaves', async () => {
       const b = await newMaster('b', { rank: 2 });
       const first = await leads(b);
       const a = await newMaster('a', { rank: 1 });
@@ -196,9 +196,9 @@ for (const kind of CONSUL_KINDS) {
       expect(await leads(b)).toBeGreaterThan(second);
     }, 20_000);
 
-    test('does not wait for ever for one that lives and does not take the lock', async () => {
+    test('does not wait forever for a living master that does not take the lock', async () => {
       const b = await newMaster('b', { rank: 2 });
-      // It goes before everybody, and never asks.
+      // It has the highest rank and never requests the lock.
       const stuck = await client.createSession({
         name: 'stuck',
         ttlMs: 60_000,
@@ -216,14 +216,14 @@ for (const kind of CONSUL_KINDS) {
       await client.destroySession(stuck);
     }, 40_000);
 
-    test('is not certain any more when the clock has jumped, until Consul has confirmed it', async () => {
+    test('is uncertain after a jump of the clock, until Consul has confirmed it', async () => {
       const clock = new JumpingClock();
       const a = await newMaster('a', { clock, ttlMs: 10_000 });
       const term = await leads(a);
       const { renewals } = a.election.stats().session;
       clock.jump(7_000);
       expect(a.election.term).toBe(term);
-      // Within the TTL, but not certainly by the time that anything arrives.
+      // Within the TTL, but possibly over by the time that a write arrives.
       clock.jump(1_500);
       expect(a.election.term).toBe(undefined);
       expect(await a.election.write(term, [{ verb: 'cas', key: 'late', value: 'x', index: 0 }])).toEqual({
@@ -231,14 +231,14 @@ for (const kind of CONSUL_KINDS) {
       });
       expect(await client.get('late')).toBe(undefined);
       expect(a.told).toEqual([`lead ${term}`, 'follow']);
-      // The session lives, so it is the same term.
+      // The session is alive, so the term is the same.
       expect(await leads(a)).toBe(term);
       expect(a.election.stats().session.renewals).toBeGreaterThan(renewals);
       await until('it to be told', () => a.told.length === 3);
       expect(a.told).toEqual([`lead ${term}`, 'follow', `lead ${term}`]);
     }, 20_000);
 
-    test('lets the leader write, and nobody who leads no more, whatever he believes', async () => {
+    test('lets the leader write, and refuses writes of a deposed leader, whatever it believes', async () => {
       const blind = new BlindClient({ address: consul.address });
       const a = await newMaster('a', { client: blind });
       const b = await newMaster('b', { rank: 2 });
@@ -254,8 +254,8 @@ for (const kind of CONSUL_KINDS) {
       expect(await write(a, term, '2', 1)).toMatchObject({ kind: 'conflict' });
       expect(await write(b, term, '3', modifyIndex)).toEqual({ kind: 'stale' });
 
-      // Its session ends behind its back and another leads; it cannot know, believes itself certain, and Consul
-      // refuses what it writes.
+      // Its session ends without its knowledge and another master leads. It believes itself certain, and Consul
+      // refuses its writes.
       blind.isBlind = true;
       await client.destroySession((await leaderEntry()).session);
       const next = await leads(b);
@@ -269,7 +269,7 @@ for (const kind of CONSUL_KINDS) {
       blind.close();
     });
 
-    test('is another one when somebody took the lock away, though it comes back to the same master', async () => {
+    test('starts a new term when the lock was taken away, even if the same master gets it back', async () => {
       const blind = new BlindClient({ address: consul.address });
       const a = await newMaster('a', { client: blind });
       const term = await leads(a);
@@ -278,7 +278,7 @@ for (const kind of CONSUL_KINDS) {
       blind.isBlind = true;
       await client.put(leader, '{"name":"a"}', { release: session });
       await client.put(leader, '{"name":"a"}', { acquire: session });
-      // The same session holds it: only the index tells.
+      // The same session holds it; only the index differs.
       expect(a.election.term).toBe(term);
       const late = [{ verb: 'cas', key: 'late', value: 'x', index: 0 }] as const;
       expect(await a.election.write(term, late)).toEqual({ kind: 'stale' });
@@ -286,7 +286,7 @@ for (const kind of CONSUL_KINDS) {
       blind.close();
     });
 
-    test('is looked up when the watch does not show it: what comes and goes between two answers is never shown', async () => {
+    test('is read again when the watch misses it: a change between two replies is never shown', async () => {
       const blind = new BlindClient({ address: consul.address });
       blind.hidden = () => keysOf(mesh).leader;
       const a = await newMaster('a', { client: blind });
@@ -296,7 +296,7 @@ for (const kind of CONSUL_KINDS) {
       blind.close();
     });
 
-    test('has a larger term also when Consul counts anew', async () => {
+    test("has a later term also when Consul's indexes start over", async () => {
       const a = await newMaster('a');
       let term = await leads(a);
       const { leader, assignments } = keysOf(mesh);
@@ -307,7 +307,7 @@ for (const kind of CONSUL_KINDS) {
         term = next;
       }
       await a.election.close();
-      // A master that knows of nothing finds an order of a term that is far ahead.
+      // A master without knowledge finds an assignment of a far later term.
       await client.put(`${assignments}m1`, JSON.stringify({ term: 100, leader: 'x', deployments: [] }));
       await client.delete(leader);
       const b = await newMaster('b');
@@ -315,7 +315,7 @@ for (const kind of CONSUL_KINDS) {
       expect(b.told).toEqual(['lead 101']);
     });
 
-    test('is held again after Consul was killed, and after it came back without its data', async () => {
+    test('is repeated after Consul was killed, and after it came back without its data', async () => {
       const a = await newMaster('a');
       const b = await newMaster('b', { rank: 2 });
       await listed(2);
@@ -338,34 +338,34 @@ for (const kind of CONSUL_KINDS) {
           30_000,
         );
         const next = (a.election.term ?? b.election.term)!;
-        // The embedded agent keeps sessions over a restart, so it may be the same term; with nothing left it is a
-        // larger one.
+        // The embedded agent keeps sessions over a restart, so it may be the same term. Without data it is a later
+        // one.
         if (isEmpty) expect(next).toBeGreaterThan(term);
         else expect(next).toBeGreaterThanOrEqual(term);
         term = next;
       }
     }, 90_000);
 
-    test('begins when Consul comes, and ends at once when it is away', async () => {
+    test('begins when Consul becomes available, and ends at once when it is away', async () => {
       const a = await newMaster('a');
       await leads(a);
       await consul.kill();
       await a.election.close();
       await a.election.close();
       expect(a.election.term).toBe(undefined);
-      // As when a process has ended: by the check of its port Consul finds out what nobody could tell it.
-      await a.door.shut();
-      const door = await new Door().open();
+      // As when a process has ended: the check of its port tells Consul.
+      await a.listener.shut();
+      const listener = await new CheckedPort().open();
       const late = new Election({
         client,
         mesh,
         name: 'late',
         rank: 1,
         machine: '',
-        stats: { host: '127.0.0.1', port: door.port },
+        stats: { host: '127.0.0.1', port: listener.port },
         events: new EventLog('late'),
       });
-      masters.push({ name: 'late', election: late, door, told: [], events: new EventLog('late') });
+      masters.push({ name: 'late', election: late, listener, told: [], events: new EventLog('late') });
       const started = late.start();
       await consul.start();
       await started;

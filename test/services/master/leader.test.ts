@@ -1,6 +1,6 @@
-// Orders of a leader, on the embedded and the real Consul. Fake managers, whose records the test writes under their
-// own sessions, join, die, return and report live copies. Consul loses its data, leaders change, and documents are
-// invalid.
+// Assignments of a leader, on the embedded and the real Consul. Fake managers, whose records the test writes under
+// their own sessions, join, die, return and report live copies. Consul loses its data, leaders change, and documents
+// are invalid.
 
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
@@ -31,7 +31,7 @@ for (const kind of CONSUL_KINDS) {
   describe(`Leader on the ${kind} Consul`, () => {
     let consul: TestConsul;
     let client: ConsulClient;
-    let door: Server;
+    let listener: Server;
     let directory: string;
     let meshes = 0;
     let probes = 0;
@@ -43,8 +43,8 @@ for (const kind of CONSUL_KINDS) {
       consul = await startConsul(kind);
       client = consulClient({ address: consul.address, timeoutMs: 2_000 });
       directory = mkdtempSync(path.join(tmpdir(), 'katamari-masters-'));
-      door = createServer((socket) => socket.destroy());
-      await new Promise<void>((resolve) => door.listen(0, '127.0.0.1', resolve));
+      listener = createServer((socket) => socket.destroy());
+      await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
     });
     beforeEach(() => {
       mesh = `mesh-${++meshes}`;
@@ -56,7 +56,7 @@ for (const kind of CONSUL_KINDS) {
     });
     afterAll(async () => {
       client?.close();
-      await new Promise((resolve) => door.close(resolve));
+      await new Promise((resolve) => listener.close(resolve));
       await consul?.close();
       rmSync(directory, { recursive: true, force: true });
     });
@@ -68,7 +68,7 @@ for (const kind of CONSUL_KINDS) {
     }
     const startMaster = async (name = 'master', options: Partial<LeaderOptions> = {}): Promise<Master> => {
       const events = new EventLog(name);
-      const { port } = door.address() as { port: number };
+      const { port } = listener.address() as { port: number };
       const stats = { host: '127.0.0.1', port };
       const election = new Election({ client, mesh, name, rank: 1, machine: 'x', stats, events });
       const dataDir = path.join(directory, mesh, name);
@@ -92,7 +92,7 @@ for (const kind of CONSUL_KINDS) {
       return { election, leader, events };
     };
 
-    /** A manager that runs what it is told, as far as the test lets it. */
+    /** A fake manager. It runs what it is assigned, as far as the test allows. */
     class Manager {
       readonly name: string;
       readonly #given: Partial<ManagerRecord>;
@@ -103,16 +103,16 @@ for (const kind of CONSUL_KINDS) {
         this.name = name;
         this.#given = given;
       }
-      /** Comes, or comes back: with an entry under a session. */
+      /** Joins or returns: writes its entry under a session. */
       async come(): Promise<this> {
-        // A Consul that was restarted may have kept the session of before.
+        // A restarted Consul may have kept the previous session.
         if (this.#session !== '') await this.die();
         const checks = ['serfHealth'];
         const request = { name: this.name, ttlMs: 600_000, lockDelayMs: 0, behavior: 'delete', checks } as const;
         this.#session = await client.createSession(request);
         return this.say();
       }
-      /** Says how many live. */
+      /** Reports how many copies are alive. */
       async say(alive: Record<string, number> = this.alive): Promise<this> {
         this.alive = alive;
         const pools = Object.entries(alive).map(([id, count]) => {
@@ -138,14 +138,14 @@ for (const kind of CONSUL_KINDS) {
         if (record instanceof Error) throw record;
         return record;
       }
-      /** What it is to run. */
+      /** Its current assignment. */
       async counts(): Promise<Record<string, number> | undefined> {
         const order = await this.order();
         return (
           order && Object.fromEntries(order.deployments.map((one) => [`${one.service}@${one.version}`, one.count]))
         );
       }
-      /** Everything that was ordered lives now. */
+      /** Reports every assigned copy as alive. */
       async obey(): Promise<void> {
         await this.say((await this.counts()) ?? {});
       }
@@ -180,8 +180,7 @@ for (const kind of CONSUL_KINDS) {
     };
     const texts = ({ events }: Master, of: string): string[] =>
       events.after(0).flatMap(({ kind: its, subject, text }) => (its === of ? [`${subject}: ${text}`] : []));
-    /** Asks for something that takes effect after everything before was looked at. */
-    /** What the master has on its disk, by key. */
+    /** The master's files by key. */
     const remembered = (): Record<string, string> => {
       const file = path.join(directory, mesh, 'master', 'wanted.json');
       if (!existsSync(file)) return {};
@@ -194,7 +193,7 @@ for (const kind of CONSUL_KINDS) {
       await client.delete(`${keys.assignments}${manager.name}`);
     };
 
-    test('spreads copies over managers, in its term, and says what it ordered', async () => {
+    test('spreads copies over managers in its term, and reports the assignments', async () => {
       const managers = await threeManagers();
       await deploy('A', 4);
       await deploy('B', 2, { env: { X: 'y' }, version: '1.0.0' });
@@ -209,7 +208,7 @@ for (const kind of CONSUL_KINDS) {
       await until('its pools to be known', () => master.leader.pools()[0]?.alive === 2);
     });
 
-    test('follows scaling up and down, another deployment, and one that is taken back, and writes nothing else', async () => {
+    test('applies scaling, a new deployment and a removed one, and writes nothing else', async () => {
       const managers = await threeManagers();
       await deploy('A', 3);
       await startMaster();
@@ -221,13 +220,13 @@ for (const kind of CONSUL_KINDS) {
       await toBeOrdered(managers, [{ [A]: 1 }, {}, {}]);
       await deploy('B', 1);
       await toBeOrdered(managers, [{ [A]: 1 }, { [B]: 1 }, {}]);
-      // What changes besides the count reaches those who run it.
+      // A change of another field than the count reaches the managers that run it.
       const indexOf = async (manager: Manager): Promise<number | undefined> =>
         (await client.get(`${keys.assignments}${manager.name}`))?.modifyIndex;
       const before = await Promise.all(managers.map(indexOf));
       await deploy('B', 1, { command: ['other'] });
       await until('it to be told', async () => (await managers[1].order())?.deployments[0]?.command[0] === 'other');
-      // Nothing has changed for the others, and nothing is written when they say that they are as they are to be.
+      // The others have no changes, and nothing is written when they report the desired state.
       for (const manager of managers) await manager.obey();
       await settled();
       expect([await indexOf(managers[0]), await indexOf(managers[2])]).toEqual([before[0], before[2]]);
@@ -237,7 +236,7 @@ for (const kind of CONSUL_KINDS) {
       await toBeOrdered(managers, [{}, {}, {}]);
     }, 20_000);
 
-    test('gives the copies of one that died to the others, and takes back its share when it returns, once it lives', async () => {
+    test('gives the copies of a dead manager to the others, and its share back when it returns and runs them', async () => {
       const managers = await threeManagers();
       const [m1, m2, m3] = managers;
       await deploy('A', 6);
@@ -245,13 +244,13 @@ for (const kind of CONSUL_KINDS) {
       await toBeOrdered(managers, [{ [A]: 2 }, { [A]: 2 }, { [A]: 2 }]);
       for (const manager of managers) await manager.obey();
       await m3.die();
-      // Its own order stays for it to go by where no leader reaches it.
+      // Its own assignment stays in Consul: it applies where no leader is reachable.
       await toBeOrdered(managers, [{ [A]: 3 }, { [A]: 3 }, { [A]: 2 }]);
       for (const manager of [m1, m2]) await manager.obey();
       m3.alive = {};
       await m3.come();
       await settled();
-      // Nothing is ended elsewhere before what it has been told to run lives.
+      // No copy ends elsewhere before the copies assigned to it are alive.
       expect(await ordered(managers)).toEqual([{ [A]: 3 }, { [A]: 3 }, { [A]: 2 }]);
       await m3.say({ [A]: 1 });
       await toBeOrdered(managers, [{ [A]: 2 }, { [A]: 3 }, { [A]: 2 }]);
@@ -260,7 +259,7 @@ for (const kind of CONSUL_KINDS) {
       await toBeOrdered(managers, [{ [A]: 2 }, { [A]: 2 }, { [A]: 2 }]);
     }, 20_000);
 
-    test('moves everything off a drained manager without ending anything too early, and back afterwards', async () => {
+    test('moves every copy off a drained manager without ending one too early, and back later', async () => {
       const managers = await threeManagers();
       const [m1, m2, m3] = managers;
       await deploy('A', 3);
@@ -279,7 +278,7 @@ for (const kind of CONSUL_KINDS) {
       expect(await m3.counts()).toEqual({ [A]: 1 });
     }, 20_000);
 
-    test('says that nobody is there to run what is wanted, once, and goes on when somebody comes', async () => {
+    test('reports once that no manager can run the deployments, and continues when one joins', async () => {
       await deploy('A', 2);
       const master = await startMaster();
       await until('it to be said', () => texts(master, 'assigned').length > 0);
@@ -295,7 +294,7 @@ for (const kind of CONSUL_KINDS) {
       ]);
     });
 
-    test('waits a moment for one that is missing, and lets nobody move when it comes back in time', async () => {
+    test('waits briefly for a missing manager, and moves nothing when it returns in time', async () => {
       const managers = await threeManagers();
       await deploy('A', 3);
       const master = await startMaster('master', { graceMs: 60_000 });
@@ -309,7 +308,7 @@ for (const kind of CONSUL_KINDS) {
       expect(texts(master, 'assigned').filter((text) => text.startsWith('m'))).toHaveLength(3);
     }, 20_000);
 
-    test('hands over: the next leader puts its term on the orders and changes nothing else; the one before writes no more', async () => {
+    test('hands over: the next leader puts its term on the assignments and changes nothing else; the previous one writes no more', async () => {
       const managers = await threeManagers();
       await deploy('A', 3);
       const one = await startMaster('one');
@@ -331,7 +330,7 @@ for (const kind of CONSUL_KINDS) {
       expect(texts(one, 'assigned')).toHaveLength(told);
     }, 20_000);
 
-    test('writes an order anew that somebody has damaged or deleted', async () => {
+    test('rewrites a damaged or deleted assignment', async () => {
       const manager = await new Manager('m1').come();
       await deploy('A', 2);
       const master = await startMaster();
@@ -344,7 +343,7 @@ for (const kind of CONSUL_KINDS) {
       expect(texts(master, 'assigned').filter((text) => text.includes('is ignored'))).toHaveLength(1);
     });
 
-    test('ends nothing because a document makes no sense, and says so', async () => {
+    test('ends nothing because of an invalid document, and reports it', async () => {
       const manager = await new Manager('m1').come();
       await deploy('A', 2);
       const master = await startMaster();
@@ -358,7 +357,7 @@ for (const kind of CONSUL_KINDS) {
         expect.stringContaining('A/1.0.0: the value of'),
         expect.stringMatching(/^C\/1\.0\.0: .*its content is for Other@1\.0\.0/),
       ]);
-      // A leader that never saw a good one leaves what was ordered as it is.
+      // A leader that never saw a valid document leaves the assignments as they are.
       await master.leader.close();
       await master.election.close();
       await startMaster('next');
@@ -368,12 +367,12 @@ for (const kind of CONSUL_KINDS) {
       await toBeOrdered([manager], [{ [A]: 1, [B]: 1 }]);
     });
 
-    test('says which order is too large for Consul, and writes the others', async () => {
+    test('reports an assignment that is too large for Consul, and writes the others', async () => {
       const [m1, m2] = [await new Manager('m1').come(), await new Manager('m2').come()];
       await deploy('A', 1, { env: { BIG: 'x'.repeat(60_000), BIG2: 'x'.repeat(60_000) } });
       const master = await startMaster();
       await toBeOrdered([m1, m2], [{ [A]: 1 }, {}]);
-      // Each is small enough, all of one manager together are not.
+      // Each deployment is small enough, but all deployments of one manager together are not.
       for (const version of ['2.0.0', '3.0.0', '4.0.0', '5.0.0', '6.0.0', '7.0.0', '8.0.0']) {
         await deploy('A', 1, { version, env: { BIG: 'x'.repeat(60_000), BIG2: 'x'.repeat(60_000) } });
       }
@@ -381,7 +380,7 @@ for (const kind of CONSUL_KINDS) {
       expect(texts(master, 'order_refused')[0]).toMatch(
         /^m1: The order for m1 has \d+ bytes in \d deployments, limit is 390000/,
       );
-      // As large as it may be: one that fits is written, through the transaction.
+      // The largest assignment that fits is written by the transaction.
       for (const version of ['4.0.0', '5.0.0', '6.0.0', '7.0.0', '8.0.0'])
         await client.delete(`${keys.deployments}A/${version}`);
       await deploy('B', 2);
@@ -390,7 +389,7 @@ for (const kind of CONSUL_KINDS) {
       );
     }, 20_000);
 
-    test('goes on when Consul was killed, and orders the same again when it came back without its data', async () => {
+    test('continues after Consul was killed, and writes the same assignments again after it came back without its data', async () => {
       const [m2, m3] = [await new Manager('m2').come(), await new Manager('m3').come()];
       await deploy('A', 4);
       const master = await startMaster('master', { settleMs: 60_000 });
@@ -401,7 +400,7 @@ for (const kind of CONSUL_KINDS) {
       const managers = [m1, m2, m3];
       await until('m1 to have an order', () => m1.order());
       await m1.obey();
-      // Thought out from the beginning it would be m1 that has two.
+      // Computed from scratch, m1 would have two.
       await toBeOrdered(managers, [{ [A]: 1 }, { [A]: 2 }, { [A]: 1 }]);
       await deploy('B', 1);
       await toBeOrdered(managers, [{ [A]: 1, [B]: 1 }, { [A]: 2 }, { [A]: 1 }]);
@@ -412,7 +411,7 @@ for (const kind of CONSUL_KINDS) {
         await until('A and B to be remembered', () => Object.keys(remembered()).length === 2);
         await consul.kill();
         await consul.start({ isEmpty });
-        // They come back one by one, and run what they ran.
+        // They return one by one, and run the same copies as before.
         for (const manager of [m3, m1, m2]) {
           await until('it to be back', () => manager.come().catch(() => undefined), 15_000);
         }
@@ -432,7 +431,7 @@ for (const kind of CONSUL_KINDS) {
       }
     }, 120_000);
 
-    test('gives a Consul that lost its data back what admins wrote, though every master was restarted meanwhile', async () => {
+    test('restores the desired state to a Consul that lost its data, although every master was restarted meanwhile', async () => {
       const emptied = async (): Promise<void> => {
         await consul.kill();
         await consul.start({ isEmpty: true });
@@ -464,7 +463,7 @@ for (const kind of CONSUL_KINDS) {
         ),
       );
 
-      // What was taken back stays so, also through the next loss.
+      // A removed deployment stays removed, also after the next loss.
       await client.delete(keys.deployments, { isTree: true });
       await toBeOrdered([manager], [{}]);
       await until('it to be forgotten', () => Object.keys(remembered()).length === 3);
@@ -477,7 +476,7 @@ for (const kind of CONSUL_KINDS) {
       expect((await client.list(keys.deployments)).entries).toHaveLength(1);
     }, 60_000);
 
-    test('does not deploy again what was taken back just after an outage', async () => {
+    test('does not restore a deployment that was removed just after an outage', async () => {
       const manager = await new Manager('m1').come();
       await deploy('A', 1);
       const master = await startMaster();
@@ -485,12 +484,12 @@ for (const kind of CONSUL_KINDS) {
       await consul.kill();
       await consul.start();
       await until('it to be back', () => manager.come().catch(() => undefined), 15_000);
-      // The leader has come through it and acts.
+      // The leader is through the outage and active.
       await deploy('B', 1);
       await toBeOrdered([manager], [{ [A]: 1, [B]: 1 }]);
       await client.delete(keys.deployments, { isTree: true });
       await toBeOrdered([manager], [{}]);
-      // Whatever else it were to write, it would have written by now.
+      // Any further write would have happened by now.
       await deploy('C', 1);
       await toBeOrdered([manager], [{ 'C@1.0.0': 1 }]);
       expect((await client.list(keys.deployments)).entries).toHaveLength(1);

@@ -1,5 +1,5 @@
-// The view of a master when Consul responses arrive out of order. The client is a fake, because a real Consul cannot
-// delay one of two responses.
+// The view of a master when Consul replies arrive out of order. The client is a fake, because a real Consul cannot
+// delay one of two replies.
 
 import { afterEach, describe, expect, test } from 'vitest';
 import { deploymentFor } from '../../kit/mesh/deployments.ts';
@@ -36,7 +36,7 @@ class SlowConsul {
     });
   }
 
-  /** Answers the question that was asked so manieth, which waits until it was asked. */
+  /** Answers request number `nth`, and waits until that request is made. */
   async answer(nth: number, answer: Listed | Error): Promise<void> {
     (await until(`question ${nth}`, () => this.asked[nth]))(answer);
   }
@@ -74,10 +74,10 @@ async function certain(): Promise<{ consul: SlowConsul; view: MeshView; errors: 
 const seen = (view: MeshView): string[] => [...view.deployments.keys()];
 
 describe('MeshView', () => {
-  test('does not go back to what a late answer says: it asks', async () => {
+  test('does not go back to the state of a late reply: it reads again', async () => {
     const { consul, view, told } = await certain();
     await consul.answer(0, { index: 5, entries: [entryOf(A, 5)] });
-    // The watch asks on, and the view asks for itself.
+    // The watch continues, and the view makes its own request.
     await until('both to ask', () => consul.asked.length === 4);
     expect([seen(view), told()]).toEqual([[A, B], 3]);
     for (const nth of [2, 3]) await consul.answer(nth, { index: 6, entries: [entryOf(A, 5), entryOf(B, 6)] });
@@ -85,7 +85,7 @@ describe('MeshView', () => {
     expect(seen(view)).toEqual([A, B]);
   });
 
-  test('goes back when Consul really was put back', async () => {
+  test("goes back when Consul's data were really restored", async () => {
     const { consul, view } = await certain();
     await consul.answer(0, { index: 5, entries: [entryOf(A, 5)] });
     for (const nth of [2, 3]) await consul.answer(nth, { index: 5, entries: [entryOf(A, 5)] });
@@ -93,7 +93,7 @@ describe('MeshView', () => {
     expect(seen(view)).toEqual([A]);
   });
 
-  test('believes the late answer when Consul does not say more', async () => {
+  test('accepts the late reply when Consul has nothing newer', async () => {
     const { consul, view, errors } = await certain();
     await consul.answer(0, { index: 5, entries: [entryOf(A, 5)] });
     const away = new ConsulError('away', 0, false, undefined);

@@ -10,14 +10,14 @@ const idl = {
 };
 
 describe('A deployment from outside', () => {
-  test('may be one that was written before plain servers could speak anything but framed and binary', () => {
+  test('may come from a version in which plain servers spoke only framed binary', () => {
     const { transport: _, protocol: __, healthCheck: ___, ...old } = deploymentFor({ service: 'A', idl });
     expect(DEPLOYMENT.parse(old)).toEqual({ ...old, transport: 'framed', protocol: 'binary', healthCheck: '' });
   });
 
   test.each([
     [{ transport: 'header', protocol: 'json' }, 'protocol', 'transport header carries protocol binary or compact'],
-    [{ concurrency: 1_001 }, 'concurrency', 'a plain server takes 1000 calls at once at most'],
+    [{ concurrency: 1_001 }, 'concurrency', 'a plain server takes at most 1000 calls at once'],
     [{ healthCheck: 'is well' }, 'healthCheck', 'Invalid string'],
   ])('is refused with %o', (change, key, why) => {
     const found = DEPLOYMENT.safeParse({ ...deploymentFor({ service: 'A', idl }), ...change });
@@ -30,7 +30,7 @@ describe('A deployment from outside', () => {
   test.each([
     ['ready', undefined],
     ['reedy', 'A has no method "reedy"; it has ready, add, say'],
-    ['add', 'add has arguments, and the mesh has no values for them'],
+    ['add', 'add has arguments; the method of a health check must have none'],
     ['say', 'say is oneway, so it returns no result'],
   ])('takes method %s for a health check or says why not', (name, why) => {
     expect(whyNoHealthCheck(parseIdl(idl).services.get('A') as Interface, name)).toBe(why);

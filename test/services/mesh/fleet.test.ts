@@ -1,4 +1,4 @@
-// The managers of a mesh as another process sees them: real links, a real agent for what Consul says, records as
+// The managers of a mesh as another process sees them: real links, a real agent in place of Consul, records as
 // managers write them.
 
 import { afterEach, describe, expect, test } from 'vitest';
@@ -22,7 +22,7 @@ import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts
 import { EventLog, Fleet, keysOf, type ManagerRecord, type Offer } from '../../../services/mesh/mod.ts';
 import { createServer, type Server } from 'node:net';
 
-/** The end of a call that is sent to a pool; rejects where there is none. */
+/** Resolves to the outcome of a call to a pool; rejects if there is none. */
 function sentTo(offer: Offer | undefined, call: Call): Promise<Reply> {
   if (offer === undefined) return Promise.reject(new Error('There is no pool to send to'));
   return dispatchOf(offer.send)(call);
@@ -37,7 +37,7 @@ afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end();
 });
 
-/** Consul with one session that stands for the managers of the test. */
+/** A Consul with one session for all managers of the test. */
 async function consul(): Promise<{ server: TestConsul; client: ConsulClient; session: string }> {
   const server = await startConsul('embedded');
   ends.push(() => server.close());
@@ -53,7 +53,7 @@ async function consul(): Promise<{ server: TestConsul; client: ConsulClient; ses
   return { server, client, session };
 }
 
-/** A manager's port that answers as it is told. */
+/** A scripted manager port. */
 async function managerPort(dispatch: Dispatch, port = 0): Promise<LinkServer> {
   const link = await startLinkServer(`tcp:127.0.0.1:${port}`, {
     send: sendOf(dispatch),
@@ -123,7 +123,7 @@ function call(leftMs = 5_000, signal?: AbortSignal): Call {
   });
 }
 
-/** What a call failed with. */
+/** The error of a failed call. */
 function failure(reply: Promise<unknown> | undefined): Promise<unknown> {
   return (reply ?? Promise.resolve()).then(
     () => undefined,
@@ -134,7 +134,7 @@ function failure(reply: Promise<unknown> | undefined): Promise<unknown> {
 const usable = (fleet: Fleet): number => fleet.offers().filter(({ isReachable }) => isReachable).length;
 
 describe('A manager that enters Consul', () => {
-  test('is linked to, and its pools are offered with the interface that Consul has', async () => {
+  test('is connected, and its pools are offered with the interface in Consul', async () => {
     const { client, session } = await consul();
     const { fleet, events } = fleetOf(client);
     await fleet.start();
@@ -149,7 +149,7 @@ describe('A manager that enters Consul', () => {
     expect(events.after(0).map(({ kind }) => kind)).toContain('manager_joined');
   });
 
-  test('without a session is a dead one: its record is not used', async () => {
+  test('without a session is dead: its record is not used', async () => {
     const { client } = await consul();
     const { fleet } = fleetOf(client);
     const link = await managerPort(answering);
@@ -158,7 +158,7 @@ describe('A manager that enters Consul', () => {
     expect(fleet.records.size).toBe(0);
   });
 
-  test('with a record that makes no sense is reported and left out, the others are used', async () => {
+  test('with an invalid record is reported and skipped, and the others are used', async () => {
     const { client, session } = await consul();
     const { fleet, events } = fleetOf(client);
     const link = await managerPort(answering);
@@ -169,7 +169,7 @@ describe('A manager that enters Consul', () => {
     expect(events.after(0).map(({ subject }) => subject)).toContain('managers/bad');
   });
 
-  test('is known in full when all its interfaces are, which whoever starts can wait for', async () => {
+  test('is complete when all its interfaces are known, and a starting process can wait for that', async () => {
     const { client, session } = await consul();
     const { fleet } = fleetOf(client);
     const link = await managerPort(answering);
@@ -186,7 +186,7 @@ describe('A manager that enters Consul', () => {
     expect(fleet.offers().length).toBe(1);
   });
 
-  test('is linked to only when it is called, where that is asked for', async () => {
+  test('is connected only on the first call, if so configured', async () => {
     const { client, session } = await consul();
     const { fleet } = fleetOf(client, 'on demand');
     const link = await managerPort(answering);
@@ -200,7 +200,7 @@ describe('A manager that enters Consul', () => {
 });
 
 describe('A link', () => {
-  test('that breaks fails what is under way at once, and is made again when the manager is back', async () => {
+  test('fails its calls in flight at once when it breaks, and reconnects when the manager is back', async () => {
     const { client, session } = await consul();
     const { fleet } = fleetOf(client);
     let link = await managerPort(() => new Promise<Reply>(() => undefined));
@@ -209,7 +209,7 @@ describe('A link', () => {
     await fleet.start();
     await until('the link', () => usable(fleet) === 1);
     const lost = failure(sentTo(fleet.offers()[0], call()));
-    await until('the call to be there', () => fleet.peers[0]?.underWay === 1);
+    await until('the call to be there', () => fleet.peers[0]?.inFlight === 1);
     await link.close();
     expect(await lost).toMatchObject({ code: 'resource_failed' });
     expect(usable(fleet)).toBe(0);
@@ -219,7 +219,7 @@ describe('A link', () => {
     await sentTo(fleet.offers()[0], call());
   });
 
-  test('on which nobody answers is not used though it is open', async () => {
+  test('without replies is not used although it is open', async () => {
     const { client, session } = await consul();
     const { fleet } = fleetOf(client);
     const frozen = await new Promise<Server>((resolve) => {
@@ -243,10 +243,10 @@ describe('A link', () => {
     await fleet.start();
     await until('the link', () => usable(fleet) === 1);
     await expect(sentTo(fleet.offers()[0], call(100))).rejects.toMatchObject({ code: 'timeout' });
-    expect(fleet.peers[0]?.underWay).toBe(0);
+    expect(fleet.peers[0]?.inFlight).toBe(0);
   });
 
-  test('takes a call back on the other side when its caller goes away', async () => {
+  test('cancels a call on the manager when its caller disconnects', async () => {
     const { client, session } = await consul();
     const { fleet } = fleetOf(client);
     const seen: Call[] = [];
@@ -269,8 +269,8 @@ describe('A link', () => {
   });
 });
 
-describe('A manager that Consul has no more', () => {
-  test('stays while its link answers, and goes when that breaks', async () => {
+describe('A manager that Consul no longer lists', () => {
+  test('stays while its link answers pings, and goes when the link breaks', async () => {
     const { client, session } = await consul();
     const { fleet, changes } = fleetOf(client);
     const link = await managerPort(answering);
@@ -287,7 +287,7 @@ describe('A manager that Consul has no more', () => {
     expect(fleet.records.size).toBe(0);
   });
 
-  test('because Consul itself is gone stays, and so it does when Consul comes back empty', async () => {
+  test('stays when Consul is away or comes back empty', async () => {
     const { server, client, session } = await consul();
     const { fleet } = fleetOf(client);
     const link = await managerPort(answering);
@@ -304,7 +304,7 @@ describe('A manager that Consul has no more', () => {
   });
 });
 
-test('A manager that says it leaves is sent nothing more', async () => {
+test('A manager that announces its shutdown gets no further call', async () => {
   const { client, session } = await consul();
   const { fleet } = fleetOf(client);
   const link = await managerPort(answering);
@@ -315,7 +315,7 @@ test('A manager that says it leaves is sent nothing more', async () => {
   await until('its pools to be gone', () => fleet.offers().length === 0);
 });
 
-test('What a snapshot says is used until Consul says otherwise', async () => {
+test('A snapshot is used until Consul has newer data', async () => {
   const { client } = await consul();
   const { fleet } = fleetOf(client);
   const link = await managerPort(answering);

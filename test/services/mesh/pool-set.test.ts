@@ -1,4 +1,4 @@
-// The pools of the mesh as everybody computes them from the same entries.
+// The pools of the mesh. Every process computes them from the same entries.
 
 import * as fc from 'fast-check';
 import { poolSetOf, type ManagerRecord, type PoolRecord } from '../../../services/mesh/mod.ts';
@@ -25,7 +25,7 @@ function managerOf(pools: readonly PoolRecord[], given: Partial<ManagerRecord> =
 }
 
 describe('poolSetOf()', () => {
-  test('joins the pools of all managers that are alike, and keeps apart those that are not', () => {
+  test('merges equal pools of all managers, and keeps different ones apart', () => {
     const managers = new Map([
       ['m2', managerOf([poolOf({ alive: 2 }), poolOf({ version: '2.0.0' })], { isDraining: true })],
       ['m1', managerOf([poolOf({ alive: 3 }), poolOf({ id: 'A@1.0.0#2', interfaceId: 'other' })])],
@@ -50,7 +50,7 @@ describe('poolSetOf()', () => {
     expect(poolSetOf(new Map())).toEqual([]);
   });
 
-  test('makes no difference of the order of anything', () => {
+  test('is independent of any order', () => {
     const some = fc.constantFrom('a', 'b', 'c');
     const anyPool = fc
       .record({
@@ -77,7 +77,7 @@ describe('poolSetOf()', () => {
         const back = new Map(
           turned(Object.entries(pools)).map(([name, own]) => [name, managerOf(turned(own).map(turn))]),
         );
-        // As text, which shows the order of keys too.
+        // Compared as text, which shows the order of keys too.
         expect(JSON.stringify(poolSetOf(back))).toBe(JSON.stringify(poolSetOf(there)));
         const alive = Object.values(pools)
           .flat()

@@ -1,4 +1,4 @@
-// How free a remote pool is believed to be: by what its manager said last, and what was sent there since.
+// The estimated free resources of a remote pool: the last report of its manager, less the calls sent since.
 
 import { describe, expect, test } from 'vitest';
 import { parseIdl } from '../../../core/idl/mod.ts';
@@ -13,7 +13,7 @@ const source = { main: 'work.thrift', files: { 'work.thrift': 'service Work { i3
 const work = parseIdl(source).services.get('Work') as Interface;
 const clock = new ManualClock();
 
-/** A manager that answers when it is told to. */
+/** A manager that answers when the test says so. */
 class Manager {
   readonly name = 'one';
   readonly isUsable = true;
@@ -48,7 +48,7 @@ function start(alive = 2) {
 }
 
 describe('RemotePool.free', () => {
-  test('is what the manager said last, less what was sent since', () => {
+  test("is the manager's last report less the calls sent since", () => {
     const { manager, pool, send } = start();
     expect(pool.free).toBe(2);
     send(true);
@@ -61,7 +61,7 @@ describe('RemotePool.free', () => {
     expect([pool.free, pool.queued]).toEqual([1, 0]);
   });
 
-  test('is one when the word is old, and put to the test once until the manager is heard', () => {
+  test('is one when the report is old, and allows one call until the manager answers', () => {
     const { manager, pool, send } = start();
     send(true);
     send(true);
@@ -69,7 +69,7 @@ describe('RemotePool.free', () => {
     clock.advance(100);
     expect(pool.free).toBe(1);
     send(true);
-    // One that is frozen would take every call that finds the others busy.
+    // A frozen manager would attract every call that finds the others busy.
     expect([pool.free, manager.asked]).toEqual([0, 1]);
     clock.advance(10_000);
     expect(pool.free).toBe(0);
@@ -82,7 +82,7 @@ describe('RemotePool.free', () => {
     expect(pool.free).toBe(1);
   });
 
-  test('is not in doubt because of calls that may wait', () => {
+  test('is not in doubt because of calls that may queue', () => {
     const { manager, pool, send } = start(1);
     send(true);
     send(false);

@@ -1,5 +1,5 @@
-// What a process knew last, kept on disk: written a moment after a change, read at the next start, and never replaced
-// by what a process that has only just begun does not know yet.
+// The last known state of a process, kept on disk: written shortly after a change, read at the next start, and not
+// overwritten by a process that has just started.
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -41,13 +41,13 @@ async function write(known: Snapshot): Promise<void> {
 }
 
 describe('SnapshotFile', () => {
-  test('is read as it was written, and leaves no other file', async () => {
+  test('is read as written, and leaves no other file', async () => {
     await write(KNOWN);
     expect(await open(() => NOTHING).read()).toEqual(KNOWN);
     expect(readdirSync(directory)).toEqual(['snapshot.json']);
   });
 
-  test('writes nothing before begin(): a process that has heard of nobody keeps what it knew last', async () => {
+  test('writes nothing before begin(), so a process without data keeps the last snapshot', async () => {
     await write(KNOWN);
     const next = open(() => NOTHING);
     next.changed();
@@ -57,7 +57,7 @@ describe('SnapshotFile', () => {
     expect(await open(() => NOTHING).read()).toEqual(KNOWN);
   });
 
-  test('writes changes that come together once, with what is true by then', async () => {
+  test('writes coalesced changes once, with the latest state', async () => {
     let [known, taken] = [NOTHING, 0];
     const file = open(() => (taken++, known));
     file.enable();
@@ -69,7 +69,7 @@ describe('SnapshotFile', () => {
     expect([taken, await file.read()]).toEqual([1, KNOWN]);
   });
 
-  test('that cannot be read counts as none, and is told', async () => {
+  test('that cannot be read counts as missing, and is reported', async () => {
     writeFileSync(path.join(directory, 'snapshot.json'), '{"managers":');
     expect(await open(() => NOTHING).read()).toBeUndefined();
     expect(events.after(0).map(({ text }) => text)).toEqual([expect.stringContaining('is not used')]);
@@ -77,7 +77,7 @@ describe('SnapshotFile', () => {
     expect(JSON.parse(readFileSync(path.join(directory, 'snapshot.json'), 'utf8'))).toMatchObject({ timeoutMs: 5_000 });
   });
 
-  test('that is not there counts as none, and is nothing to tell', async () => {
+  test('that is missing is not reported', async () => {
     expect(await open(() => NOTHING).read()).toBeUndefined();
     expect(events.after(0)).toEqual([]);
   });

@@ -1,5 +1,5 @@
-// Faceplates of the user's own: how they are named in katamari.yaml and found, what is said when that goes wrong, and
-// one of them (the line protocol of the samples) in a whole mesh with real processes, to its end under load.
+// Faceplates of the user: configuration, loading and errors, and one of them (the line protocol of the samples) in a
+// whole mesh with real processes, until it ends under load.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
-import { meshDoor } from '../../kit/mesh/mesh-access.ts';
+import { testMeshAccess } from '../../kit/mesh/mesh-access.ts';
 import { startTestMesh, work, type TestMesh } from '../../kit/mesh/mesh.ts';
 import { DEFAULT_LIMITS } from '../../../core/mod.ts';
 import { StatsTable } from '../../../core/rpc/mod.ts';
@@ -24,7 +24,7 @@ afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end();
 });
 
-/** A configuration in a folder of its own, with other files beside it. */
+/** Loads a configuration from a folder of its own, with other files beside it. */
 function load(yaml: string, files: Readonly<Record<string, string>> = {}): LoadedConfig {
   const directory = mkdtempSync(path.join(tmpdir(), 'katamari-fronts-'));
   ends.push(() => rmSync(directory, { recursive: true, force: true }));
@@ -35,7 +35,7 @@ function load(yaml: string, files: Readonly<Record<string, string>> = {}): Loade
   return loadConfig({ file: undefined, env: {}, cwd: directory, flags: [] });
 }
 
-/** The front that a module of that text makes; what went wrong later is in `told`. */
+/** Starts the faceplate that a module with this text exports; later errors go to `said`. */
 async function start(
   module: string | undefined,
   how: {
@@ -43,7 +43,7 @@ async function start(
     readonly options?: string;
     readonly port?: number;
     readonly said?: string[];
-    /** How the configuration names it; by its file unless told. */
+    /** The module name in the configuration; by default its file. */
     readonly as?: string;
   } = {},
 ): Promise<Faceplate> {
@@ -52,12 +52,12 @@ async function start(
   const { config } = load(yaml, module === undefined ? {} : { [name]: module });
   const [entry] = config.faceplates;
   if (entry === undefined) throw new Error('no entry');
-  const door = meshDoor([], 100);
-  const given = { mesh: door, book: new StatsTable(), limits: DEFAULT_LIMITS, host: '127.0.0.1' };
+  const mesh = testMeshAccess([], 100);
+  const given = { mesh, book: new StatsTable(), limits: DEFAULT_LIMITS, host: '127.0.0.1' };
   return await startAddedFaceplate(entry, given, (line) => said.push(line));
 }
 
-/** What it says when it does not start. */
+/** The error of a failed start. */
 async function refusal(...how: Parameters<typeof start>): Promise<string> {
   try {
     await start(...how);
@@ -72,7 +72,7 @@ const FRONT = "{ address: '127.0.0.1:1', connections: () => 3, async drain() {},
 
 describe('A faceplate in katamari.yaml', () => {
   test('is started with its name, port, options and the mesh', async () => {
-    const front = await start(
+    const faceplate = await start(
       module(
         `const { name, port, host, options, limits, mesh, book } = context;
          if (book.sums().accepted !== 0 || mesh.directory.pools().length !== 0) throw new Error('no mesh');
@@ -81,16 +81,16 @@ describe('A faceplate in katamari.yaml', () => {
       ),
       { options: '{ words: [a, b] }' },
     );
-    expect(front.address).toBe('own:127.0.0.1:100:{"words":["a","b"],"more":1}:0');
-    expect(front.connections()).toBe(3);
+    expect(faceplate.address).toBe('own:127.0.0.1:100:{"words":["a","b"],"more":1}:0');
+    expect(faceplate.connections()).toBe(3);
   });
 
-  test('may be a package that is installed beside the configuration', async () => {
-    const front = await start(module(`return ${FRONT};`), {
+  test('may be a package installed beside the configuration', async () => {
+    const faceplate = await start(module(`return ${FRONT};`), {
       name: 'node_modules/own-front/index.mjs',
       as: 'own-front/index.mjs',
     });
-    expect(front.address).toBe('127.0.0.1:1');
+    expect(faceplate.address).toBe('127.0.0.1:1');
     expect(await refusal(undefined, { as: 'not-there' })).toMatch(
       /^katamari\.yaml:2: faceplates\[0\]\.module: no package not-there can be found from DIR; npm install it there/,
     );
@@ -99,10 +99,10 @@ describe('A faceplate in katamari.yaml', () => {
     );
   });
 
-  test('that cannot be loaded is told with its place and what to do', async () => {
+  test('that cannot be loaded is reported with its position and the remedy', async () => {
     const place = 'katamari.yaml:2: faceplates[0].module: ';
     expect(await refusal(undefined)).toBe(
-      `${place}there is no file DIR/front.mjs; name it relative to the configuration`,
+      `${place}there is no file DIR/front.mjs; paths are relative to the configuration file`,
     );
     expect(await refusal('throw new Error("not today")')).toBe(`${place}./front.mjs cannot be loaded: not today`);
     expect(await refusal('export const start = 1')).toContain(
@@ -111,7 +111,7 @@ describe('A faceplate in katamari.yaml', () => {
     expect(await refusal('export default { begin() {} }')).toContain('a default export that has no function start');
   });
 
-  test('whose options are wrong is told which', async () => {
+  test('with invalid options names the option', async () => {
     const zodLike = `options: { safeParse: (given) => given.size > 0
       ? { success: true, data: given }
       : { success: false, error: { issues: [{ path: ['size'], message: 'expected a size above 0' }] } } },`;
@@ -127,7 +127,7 @@ describe('A faceplate in katamari.yaml', () => {
     );
   });
 
-  test('that does not start is told why', async () => {
+  test('that does not start is reported with the reason', async () => {
     expect(await refusal(module("throw new Error('no licence');"))).toBe(
       'katamari.yaml:2: faceplates[0]: faceplate own (./front.mjs) did not start: no licence',
     );
@@ -144,39 +144,41 @@ describe('A faceplate in katamari.yaml', () => {
     await until('the holder', () => holder.listening);
     const { port } = holder.address() as AddressInfo;
     const { config } = load(`faceplates:\n  - { module: ${LINE}, name: line, port: ${port} }\n`);
-    const given = { mesh: meshDoor([]), book: new StatsTable(), limits: DEFAULT_LIMITS, host: '127.0.0.1' };
+    const given = { mesh: testMeshAccess([]), book: new StatsTable(), limits: DEFAULT_LIMITS, host: '127.0.0.1' };
     let message = '';
     try {
       await startAddedFaceplate(config.faceplates[0] as LoadedConfig['config']['faceplates'][number], given, () => {});
     } catch (error) {
       ({ message } = error as Error);
     }
-    expect(message).toMatch(/^katamari\.yaml:2: faceplates\[0\]\.port: port \d+ is taken; `katamari doctor` tells who/);
+    expect(message).toMatch(
+      /^katamari\.yaml:2: faceplates\[0\]\.port: port \d+ is in use; `katamari doctor` shows which/,
+    );
   });
 
-  test('that never settles is given up, and closed should it come to listen after all', async () => {
+  test('that does not start in time is given up, and closed if it starts listening later', async () => {
     const log: string[] = [];
     (globalThis as { lateFront?: (line: string) => void }).lateFront = (line) => log.push(line);
     const late = module(
       `return new Promise((resolve) => setTimeout(() => resolve({ ...${FRONT}, async close() { lateFront('closed'); } }), 10_300));`,
     );
-    expect(await refusal(late)).toContain('did not start: start() has not settled within 10000 ms');
+    expect(await refusal(late)).toContain('did not start: start() did not settle within 10000 ms');
     await until('its end', () => log.includes('closed'));
   }, 30_000);
 
-  test('that fails at its end is told of and holds nobody up', async () => {
+  test('whose end fails is reported and does not block the shutdown', async () => {
     const said: string[] = [];
-    const front = await start(
+    const faceplate = await start(
       module(
         `return { ...${FRONT}, connections() { throw new Error('x'); }, drain() { throw new Error('stuck'); }, close: () => new Promise(() => {}) };`,
       ),
       { said },
     );
-    expect(front.connections()).toBe(0);
-    await front.drain();
+    expect(faceplate.connections()).toBe(0);
+    await faceplate.drain();
     expect(said).toEqual([
       'drain() of faceplate own failed: stuck',
-      'close() of faceplate own failed: it is left behind, for it has not settled within 2000 ms',
+      'close() of faceplate own failed: abandoned, because it did not settle within 2000 ms',
     ]);
   });
 });
@@ -191,25 +193,25 @@ describe('The configuration', () => {
     return 'nothing';
   };
 
-  test('refuses names and ports that clash', () => {
+  test('refuses conflicting names and ports', () => {
     const entry = (name: string, port: number): string => `  - { module: ./a.mjs, name: ${name}, port: ${port} }\n`;
     expect(problems(`faceplates:\n${entry('web', 1)}`)).toContain(
-      'katamari.yaml:2: faceplates[0].name: found "web", which Katamari has itself',
+      'katamari.yaml:2: faceplates[0].name: found "web", a built-in name of Katamari',
     );
     expect(problems(`faceplates:\n${entry('one', 1)}${entry('one', 2)}`)).toContain(
-      'katamari.yaml:3: faceplates[1].name: found "one" again, expected another name than faceplates[0] has',
+      'katamari.yaml:3: faceplates[1].name: found "one", which faceplates[0] already uses, expected another name',
     );
     expect(problems(`faceplates:\n${entry('one', 9090)}`)).toContain(
-      'faceplates[0].port: found 9090, expected another port than ports.thrift has',
+      'faceplates[0].port: found 9090, which ports.thrift already uses, expected another port',
     );
     expect(problems(`faceplates:\n${entry('one', 9082)}web: { sites: [{ prefix: /, service: A }] }\n`)).toContain(
-      'found 9082, expected another port than web.port has',
+      'found 9082, which web.port already uses, expected another port',
     );
     expect(problems(`faceplates:\n${entry('One', 1)}`)).toContain('expected a name of lower-case letters');
     expect(problems(`faceplates:\n${entry('one', 9082)}`)).toBe('nothing');
   });
 
-  test('refuses sites that make no sense', () => {
+  test('refuses invalid sites', () => {
     const sites = (...texts: string[]): string =>
       problems(`web:\n  sites:\n${texts.map((text) => `    - ${text}\n`).join('')}`);
     expect(sites('{ prefix: shop, service: A }')).toContain('expected a path such as "/shop", or "/"');
@@ -218,7 +220,7 @@ describe('The configuration', () => {
     expect(sites('{ prefix: / }')).toContain('web.sites[0]: found neither service nor files');
     expect(sites('{ prefix: /, files: ., version: "1" }')).toContain('web.sites[0].version: found without service');
     expect(sites('{ prefix: /, service: A }', '{ prefix: /, service: B }')).toContain(
-      'katamari.yaml:4: web.sites[1].prefix: found "/" again, expected it once: web.sites[0] has it',
+      'katamari.yaml:4: web.sites[1].prefix: found "/", which web.sites[0] already uses, expected another prefix',
     );
     expect(sites('{ prefix: /, service: A, cacheControl: "a\\nb" }')).toContain('the value of a Cache-Control header');
   });
@@ -259,7 +261,7 @@ describe('The line protocol in a mesh', () => {
     return { mesh, client };
   }
 
-  test('calls by name and by position, says what is wrong, and is in status, metrics and Consul', async () => {
+  test('calls by name and by position, reports errors, and is in status, metrics and Consul', async () => {
     const { mesh, client } = await lineMesh();
     const asked = await client(
       [
@@ -339,7 +341,7 @@ describe('The line protocol in a mesh', () => {
     await until('some load', () => answered > 50);
     await mesh.mesh.drain();
     await Promise.all(talks);
-    // What ran was answered, and what was not answered did not run.
+    // Every call that ran was answered, and every unanswered call did not run.
     expect(mesh.ledger().filter((line) => line.startsWith('take ')).length).toBe(answered);
     expect(refused).toBeGreaterThan(0);
     const line = mesh.mesh.status().calls;

@@ -1,4 +1,4 @@
-// The order in which the parts of a process end.
+// The order in which the components of a process end.
 
 import { expect, test } from 'vitest';
 import { Components, type Component } from '../../../services/process/components.ts';

@@ -3,7 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { RunResult } from '../../kit/tools/run.ts';
-import { PlayedMesh } from '../cli/scripted-mesh.ts';
+import { SimulatedMesh } from '../cli/scripted-mesh.ts';
 import { runInside, type InsideOptions } from '../cli/run-inside.ts';
 import { startRpcServer } from '../cli/rpc-server.ts';
 
@@ -20,9 +20,9 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(directory, { recursive: true }));
 
-let mesh: PlayedMesh;
+let mesh: SimulatedMesh;
 beforeEach(async () => {
-  mesh = await new PlayedMesh().start();
+  mesh = await new SimulatedMesh().start();
 });
 afterEach(() => mesh.close());
 
@@ -34,7 +34,7 @@ const run = (args: string[], options: Partial<InsideOptions> = {}): Promise<RunR
   });
 
 describe('katamari deploy', () => {
-  test('sends what the file has, says what is new, and follows until that many copies are alive', async () => {
+  test('sends the deployments of the file, reports new ones, and waits until that many copies are alive', async () => {
     const { code, stdout, stderr } = await run(['deploy', 'search.yaml', 'Search@1.0.0']);
     expect([code, stderr]).toEqual([0, '']);
     expect(stdout).toBe(
@@ -54,7 +54,7 @@ describe('katamari deploy', () => {
     expect(mesh.copies.map(({ manager }) => manager)).toEqual(['m1', 'm2', 'm1']);
   });
 
-  test('takes all of the file, all versions of a service, or one; and another count', async () => {
+  test('selects the whole file, all versions of a service, or one version; and another count', async () => {
     expect((await run(['deploy', 'search.yaml', '--no-wait'])).stdout).toBe(
       'Search@1.0.0  new, 3 copies\nSearch@2.0.0  new, 2 copies\nRank@1.0.0    new, 1 copy\n',
     );
@@ -64,7 +64,7 @@ describe('katamari deploy', () => {
     expect((await run(['deploy', 'search.yaml', 'Rank', '--no-wait'])).stdout).toBe('Rank@1.0.0  the same, 1 copy\n');
   });
 
-  test('follows a change of the program until no old process is left', async () => {
+  test('waits after a change of the program until no old process is left', async () => {
     mesh.deploy({ service: 'Rank', count: 2, command: ['/bin/old'] });
     const old = mesh.copies.map(({ pid }) => pid);
     const { code, stdout } = await run(['deploy', 'search.yaml', 'Rank', '--count', '2']);
@@ -74,7 +74,7 @@ describe('katamari deploy', () => {
     expect(mesh.copies.filter(({ pid }) => old.includes(pid))).toEqual([]);
   });
 
-  test('says why copies do not come up, and ends with 1', async () => {
+  test('says why copies do not start, and exits with 1', async () => {
     mesh.broken.add('Rank@1.0.0');
     const { code, stderr } = await run(['deploy', 'search.yaml', 'Rank', '--wait', '200ms']);
     expect(code).toBe(1);
@@ -83,7 +83,7 @@ describe('katamari deploy', () => {
     expect(stderr).toContain('    Rank@1.0.0/1 on m1 is backing off: no module ranker');
   });
 
-  test('says what is missing when nobody takes the copies', async () => {
+  test('says what is missing when no manager takes the copies', async () => {
     mesh.leader = '';
     const leaderless = await run(['deploy', 'search.yaml', 'Rank', '--wait', '50ms']);
     expect(leaderless.stderr).toContain('0 of 1 alive; no leader, so no manager gets orders. Is a master running?');
@@ -96,14 +96,14 @@ describe('katamari deploy', () => {
     expect(empty.stderr).toContain('0 of 1 alive; no manager is running\n    1 not started by any manager yet');
   });
 
-  test('shows a bar for each on a screen, and takes them off at the end', async () => {
+  test('shows a progress bar for each deployment on a terminal, and removes them at the end', async () => {
     const { stdout } = await run(['deploy', 'search.yaml', 'Search'], { screen: [80, 24] });
     expect(stdout).toContain('Search@1.0.0  ▰▱▱  1/3 alive');
     expect(stdout).toContain('Search@2.0.0  ▰▰  2/2 alive');
     expect(stdout.endsWith('\x1b[2A\r\x1b[J5 copies are alive.\n')).toBe(true);
   });
 
-  test('refuses what the file does not have, and files and counts that are none, before it asks the mesh', async () => {
+  test('refuses unknown deployments and invalid files and counts before it calls the mesh', async () => {
     writeFileSync(path.join(directory, 'empty.yaml'), 'mesh: lab\n');
     const refusals: readonly [string[], number, string][] = [
       [['deploy', 'search.yaml', 'Serach'], 2, 'search.yaml has no deployment "Serach", did you mean "Search"?'],
@@ -123,7 +123,7 @@ describe('katamari deploy', () => {
 });
 
 describe('katamari scale and katamari undeploy', () => {
-  test('follow more copies coming up, fewer until they have ended, and all of them', async () => {
+  test('wait for more copies, for fewer, and for none', async () => {
     mesh.deploy({ count: 1 });
     expect((await run(['scale', 'Search@1.0.0', '3'])).stdout).toBe(
       'Search@1.0.0: 2 of 3 alive\nSearch@1.0.0: 3 of 3 alive\nSearch@1.0.0 has 3 copies.\n',
@@ -137,13 +137,13 @@ describe('katamari scale and katamari undeploy', () => {
     expect(mesh.orders).toEqual(['scale', 'scale', 'undeploy']);
   });
 
-  test('only give the order with --no-wait', async () => {
+  test('return at once with --no-wait', async () => {
     mesh.deploy({ count: 1 });
     expect((await run(['scale', 'Search@1.0.0', '9', '--no-wait'])).stdout).toBe('Scaling Search@1.0.0 to 9 copies.\n');
     expect((await run(['undeploy', 'Search@1.0.0', '--no-wait'])).stdout).toBe('Removing Search@1.0.0.\n');
   });
 
-  test('end with 1 and the words of the mesh when it refuses, with 2 when the command line is wrong', async () => {
+  test('exit with 1 and the error of the mesh when it refuses, with 2 when the command line is wrong', async () => {
     const unknown = await run(['scale', 'Tokenizer@1.0.0', '3']);
     expect([unknown.code, unknown.stderr]).toEqual([
       1,
@@ -162,7 +162,7 @@ describe('katamari scale and katamari undeploy', () => {
 });
 
 describe('katamari drain and katamari undrain', () => {
-  test('follow until nothing runs there any more, and give the manager back', async () => {
+  test('wait until the manager runs nothing, and undrain it', async () => {
     mesh.deploy({ count: 4 });
     const { code, stdout } = await run(['drain', 'm2']);
     expect(code).toBe(0);
@@ -174,21 +174,21 @@ describe('katamari drain and katamari undrain', () => {
     expect([...mesh.drained]).toEqual([]);
   });
 
-  test('do not take a manager that cannot be asked for one that is empty', async () => {
+  test('do not take an unreachable manager for an empty one', async () => {
     mesh.deploy({ count: 2 });
     mesh.figures = { resources: [], alive: 0, note: 'manager m2 cannot be reached' };
     mesh.managers.splice(0, 1);
     mesh.copies = mesh.copies.filter(({ manager }) => manager === 'm2');
     const wanted = mesh.deployments.get('Search@1.0.0');
     if (wanted !== undefined) wanted.count = 1;
-    // It stays as it is: an order reaches it when it can be reached.
+    // It stays drained: the assignment reaches it when it is reachable again.
     mesh.change = { pools: [{ ...mesh.figures, ...poolOf('m2') }] };
     const { code, stderr } = await run(['drain', 'm2', '--wait', '50ms']);
     expect(code).toBe(1);
     expect(stderr).toContain('m2: 0 of 1 ended; m2: manager m2 cannot be reached');
   });
 
-  test('know the names of the managers', async () => {
+  test('list the names of the managers on an unknown name', async () => {
     const { code, stderr } = await run(['drain', 'm3']);
     expect([code, stderr]).toEqual([1, 'katamari: No manager is called "m3", did you mean "m1"?\n']);
     expect(mesh.orders).toEqual([]);
@@ -219,7 +219,7 @@ describe('katamari route', () => {
     expect(mesh.routes).toEqual({});
   });
 
-  test('says when a share is of a version that nothing runs', async () => {
+  test('reports a share of a version that nothing runs', async () => {
     mesh.deploy({ count: 1 });
     const { stdout } = await run(['route', 'Search', '1.0.0=1', '3.0.0=1']);
     expect(stdout).toContain('1.0.0         1   100%    1/1');
@@ -227,7 +227,7 @@ describe('katamari route', () => {
     expect(stdout).toContain('No process runs Search@3.0.0; its share goes to the other versions.');
   });
 
-  test('refuses shares that make no sense, and services that nobody knows', async () => {
+  test('refuses invalid shares, and unknown services', async () => {
     for (const [shares, text] of [
       [['1.0.0'], 'found "1.0.0", expected version=weight'],
       [['1.0.0=x'], 'found "1.0.0=x", expected version=weight'],
@@ -246,7 +246,7 @@ describe('katamari route', () => {
 });
 
 describe('katamari status over many processes', () => {
-  test('has a table of the processes, one row a pool, and with -v each resource with its manager', async () => {
+  test('prints a table of the processes, one row a pool, and with -v each resource with its manager', async () => {
     mesh.deploy({ count: 3 });
     const { stdout } = await run(['status', '-v']);
     expect(stdout.split('\n').slice(4)).toEqual([
@@ -267,7 +267,7 @@ describe('katamari status over many processes', () => {
     ]);
   });
 
-  test('has one line for a process with several roles', async () => {
+  test('prints one line for a process with several roles', async () => {
     const at = { name: 'one', machine: 'a', stats: 'http://a:9081', capacity: 0, resources: 0, isLeader: false };
     mesh.change = {
       processes: [
@@ -282,12 +282,12 @@ describe('katamari status over many processes', () => {
       'one      master (leads), manager, faceplate  a        draining          7         2  http://a:9081',
       'one      master                              a        up                -         -  http://a:9181',
     ]);
-    // A mesh in one process needs no table of them.
+    // A mesh of a single process needs no table of processes.
     mesh.change = { processes: (mesh.change['processes'] as object[]).slice(0, 3) };
     expect((await run(['status'])).stdout).not.toContain('PROCESS');
   });
 
-  test('says when no master leads', async () => {
+  test('reports that no master leads', async () => {
     mesh.leader = '';
     const { stdout } = await run(['status']);
     expect(stdout).toContain('No master leads: deployments do not change.\n\nNo pools yet.\n');
@@ -295,7 +295,7 @@ describe('katamari status over many processes', () => {
 });
 
 describe('katamari events over many processes', () => {
-  test('says in which process it happened when there is more than one', async () => {
+  test('names the process of an event when there is more than one', async () => {
     const event = (seq: number, process: string): object => ({
       seq,
       atMs: 0,
@@ -318,7 +318,7 @@ describe('katamari events over many processes', () => {
 });
 
 describe('katamari restart over many managers', () => {
-  test('says which names there are when several managers have one of a name', async () => {
+  test('lists the full names when several managers have a resource of that name', async () => {
     mesh.deploy({ count: 2 });
     const { code, stderr } = await run(['restart', 'm3:Search@1.0.0/1']);
     expect([code, stderr]).toEqual([
@@ -329,11 +329,11 @@ describe('katamari restart over many managers', () => {
 });
 
 describe('katamari top', () => {
-  /** What stands on the screen after one drawing. */
+  /** The screen after one drawing. */
   const linesOf = (written: string): string[] =>
     written.split('\r\n').map((line) => line.replace(/\x1b\[[0-9;?]*[A-Za-z]/g, '')); // oxlint-disable-line no-control-regex -- escape sequences are what it looks for
 
-  test('prints once without a screen', async () => {
+  test('prints once without a terminal', async () => {
     mesh.deploy({ count: 3 });
     const { code, stdout } = await run(['top']);
     expect(code).toBe(0);
@@ -353,7 +353,7 @@ describe('katamari top', () => {
     ]);
   });
 
-  test('keeps to the screen, sorts by the key that is pressed, and ends with q', async () => {
+  test('fits the screen, sorts by the pressed key, and ends with q', async () => {
     for (let n = 1; n <= 30; n++) mesh.deploy({ service: `S${String(n).padStart(2, '0')}`, count: 1 });
     const screens: string[][] = [];
     const keys = ['n', '\x1b[C', '\x1b[D', 'q'];
@@ -366,7 +366,7 @@ describe('katamari top', () => {
       },
     });
     expect(code).toBe(0);
-    // The screen from before comes back.
+    // The previous screen is restored.
     expect(stdout.startsWith('\x1b[?1049h\x1b[?25l')).toBe(true);
     expect(stdout.endsWith('\x1b[?25h\x1b[?1049l')).toBe(true);
     for (const lines of screens) {
@@ -379,7 +379,7 @@ describe('katamari top', () => {
     expect(chosen.slice(0, 4)).toEqual(['name', 'name', 'rate', 'name']);
   });
 
-  test('says so while the mesh does not answer, and goes on when it does', async () => {
+  test('reports that the mesh does not answer, and continues when it does', async () => {
     mesh.deploy({ count: 1 });
     const { port } = new URL(mesh.url);
     const heads: string[] = [];
@@ -397,7 +397,7 @@ describe('katamari top', () => {
     expect(heads.at(-1)).toBe(`Mesh lab at http://127.0.0.1:${port}: no answer, trying again`);
   });
 
-  test('refuses a figure that it does not sort by', async () => {
+  test('refuses to sort by an unknown column', async () => {
     const { code, stderr } = await run(['top', '--sort', 'rat']);
     expect([code, stderr]).toEqual([
       2,

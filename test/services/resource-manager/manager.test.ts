@@ -15,13 +15,13 @@ afterEach(async () => {
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('ResourceManager.setDeployments()', () => {
-  test('starts what is new, ends what is missing, and does nothing when it is told the same again', async () => {
+  test('starts new deployments, ends removed ones, and does nothing when nothing changed', async () => {
     bench = new ManagerBench();
     const first = workDeployment({ count: 2 });
     bench.manager.setDeployments('file', [first]);
     await bench.untilServing({ 'Work@1.0.0': 2 });
     const [launches, told] = [bench.launches, bench.told().length];
-    // The same in another order of keys, as it comes from elsewhere.
+    // The same with another order of keys, as from another source.
     const again = JSON.parse(JSON.stringify(Object.fromEntries(Object.entries(first).reverse()))) as typeof first;
     bench.manager.setDeployments('file', [again]);
     await turn();
@@ -32,7 +32,7 @@ describe('ResourceManager.setDeployments()', () => {
     expect(bench.manager.status(() => 0).map(({ id }) => id)).toEqual(['Work@2.0.0']);
   }, 40_000);
 
-  test('lets calls under way finish, refuses those that wait, and sends later ones elsewhere', async () => {
+  test('lets calls in flight finish, refuses waiting ones, and sends later ones elsewhere', async () => {
     bench = new ManagerBench();
     bench.manager.setDeployments('order', [workDeployment()]);
     await bench.untilServing({ 'Work@1.0.0': 1 });
@@ -49,7 +49,7 @@ describe('ResourceManager.setDeployments()', () => {
     await until('it to be forgotten', () => bench.manager.status(() => 0).length === 0);
   }, 40_000);
 
-  test('takes the copies away that do not serve, then the last ones', async () => {
+  test('ends first the copies that do not serve, then the last ones', async () => {
     bench = new ManagerBench();
     bench.manager.setDeployments('file', [workDeployment({ count: 3 })]);
     await bench.untilServing({ 'Work@1.0.0': 3 });
@@ -66,7 +66,7 @@ describe('ResourceManager.setDeployments()', () => {
     expect(bench.alive()).toEqual(kept.slice(0, 1));
   }, 40_000);
 
-  test('replaces a changed deployment one by one without a call lost, in the same pool', async () => {
+  test('replaces a changed deployment one copy at a time without losing a call, in the same pool', async () => {
     bench = new ManagerBench();
     bench.manager.setDeployments('file', [workDeployment({ count: 2 })]);
     await bench.untilServing({ 'Work@1.0.0': 2 });
@@ -89,7 +89,7 @@ describe('ResourceManager.setDeployments()', () => {
     expect(bench.manager.status(() => 0)[0]?.queueMax).toBe(7);
   }, 60_000);
 
-  test('leaves the old copies alone when the new ones do not come up, and tries again when it changes again', async () => {
+  test('keeps the old copies when the new ones do not start, and tries again after the next change', async () => {
     bench = new ManagerBench();
     bench.manager.setDeployments('file', [workDeployment({ count: 2 })]);
     await bench.untilServing({ 'Work@1.0.0': 2 });
@@ -100,7 +100,7 @@ describe('ResourceManager.setDeployments()', () => {
     bench.manager.setDeployments('file', [broken]);
     await turn();
     expect(bench.alive().sort()).toEqual(before);
-    // A copy that dies meanwhile comes back as it was.
+    // A copy that dies meanwhile restarts with the old deployment.
     process.kill(before[0] ?? 0, 'SIGKILL');
     await until('it to be replaced', () => !bench.alive().includes(before[0] ?? 0));
     await bench.untilServing({ 'Work@1.0.0': 2 });
@@ -118,7 +118,7 @@ describe('ResourceManager.setDeployments()', () => {
     await bench.untilServing({ 'Work@1.0.0': 2 });
   }, 90_000);
 
-  test('gives up a replacement that hangs as soon as something else is wanted', async () => {
+  test('gives up a hanging replacement as soon as the deployment changes again', async () => {
     bench = new ManagerBench();
     bench.manager.setDeployments('file', [workDeployment()]);
     await bench.untilServing({ 'Work@1.0.0': 1 });
@@ -134,7 +134,7 @@ describe('ResourceManager.setDeployments()', () => {
     await bench.untilServing({ 'Work@1.0.0': 1 });
   }, 60_000);
 
-  test('starts at once from a new deployment when no copy of the old one has come up', async () => {
+  test('starts the new deployment at once when no copy of the old one has started', async () => {
     bench = new ManagerBench();
     bench.manager.setDeployments('file', [workDeployment({ count: 2, command: fixture('never-ready.ts') })]);
     await until('a launch', () => bench.launches > 0);
@@ -143,7 +143,7 @@ describe('ResourceManager.setDeployments()', () => {
     expect(bench.told().filter((line) => line.startsWith('rolling'))).toEqual([]);
   }, 40_000);
 
-  test('follows the file where file and order speak of the same, says so once, and the order when the file is silent', async () => {
+  test('prefers the file where file and assignment conflict, reports it once, and follows the assignment otherwise', async () => {
     bench = new ManagerBench();
     bench.manager.setDeployments('file', [workDeployment({ count: 1 })]);
     bench.manager.setDeployments('order', [workDeployment({ count: 3 }), workDeployment({ version: '2.0.0' })]);
@@ -155,7 +155,7 @@ describe('ResourceManager.setDeployments()', () => {
     await bench.untilServing({ 'Work@1.0.0': 2 });
   }, 40_000);
 
-  test('moves waiting calls to the new pool when a changed deployment says other details', async () => {
+  test('moves waiting calls to the new pool when a changed deployment has other details', async () => {
     bench = new ManagerBench();
     bench.manager.setDeployments('file', [workDeployment()]);
     await bench.untilServing({ 'Work@1.0.0': 1 });
@@ -171,7 +171,7 @@ describe('ResourceManager.setDeployments()', () => {
 });
 
 describe('ResourceManager.setDrained()', () => {
-  test('ends the copies of the file and starts them again, and leaves those that were ordered to the leader', async () => {
+  test('ends the copies of the file and starts them again, and leaves assigned copies to the leader', async () => {
     bench = new ManagerBench();
     bench.manager.setDeployments('file', [workDeployment({ count: 2 })]);
     bench.manager.setDeployments('order', [workDeployment({ version: '2.0.0' })]);
@@ -182,7 +182,7 @@ describe('ResourceManager.setDrained()', () => {
     expect(await bench.ask('pid')).toMatch(/^draining: /);
     expect(await running).toBeGreaterThan(0);
     await bench.untilServing({ 'Work@2.0.0': 1 });
-    // What the file says meanwhile counts when it is undone.
+    // Changes of the file in the meantime apply when the drain ends.
     bench.manager.setDeployments('file', [workDeployment({ count: 1 })]);
     await bench.untilServing({ 'Work@2.0.0': 1 });
     bench.manager.setDrained(false);
@@ -191,7 +191,7 @@ describe('ResourceManager.setDrained()', () => {
 });
 
 describe('ResourceManager.dispatch()', () => {
-  test('lets a call wait for the first chassis, within the limit of the queue and its deadline', async () => {
+  test('queues a call until the first chassis is up, within the queue limit and its deadline', async () => {
     bench = new ManagerBench();
     bench.manager.setDeployments('file', [workDeployment({ queueMax: 2 })]);
     const early = Promise.all([bench.ask('say', { text: 'first' }), bench.ask('say', { text: 'second' })]);
@@ -217,7 +217,7 @@ describe('ResourceManager.dispatch()', () => {
     await bench.untilServing({});
   }, 30_000);
 
-  test('refuses what is not deployed here, and names what is', async () => {
+  test('refuses calls to services not deployed here, and lists those that are', async () => {
     bench = new ManagerBench();
     bench.manager.setDeployments('file', [workDeployment()]);
     await bench.untilServing({ 'Work@1.0.0': 1 });
@@ -227,7 +227,7 @@ describe('ResourceManager.dispatch()', () => {
     expect(await bench.ask('pid', {}, { roles: ['staging'] })).toMatch(/^no_pool: .*for roles staging/);
   }, 30_000);
 
-  test('goes by roles, tags and the id of the pool where chassis of one version say different details', async () => {
+  test('selects by roles, tags and pool id where chassis of one version report different details', async () => {
     bench = new ManagerBench();
     const deployment = workDeployment({ count: 2 });
     bench.manager.setDeployments('file', [{ ...deployment, count: 1 }]);
@@ -237,7 +237,7 @@ describe('ResourceManager.dispatch()', () => {
     bench.manager.setDeployments('file', [deployment]);
     await bench.untilServing({ 'Work@1.0.0': 2 });
     bench.manager.setDeployments('file', [{ ...deployment, tags: ['new'], more: { model: 'small' } }]);
-    // The one that is held still drains, the other has not had its turn: two pools.
+    // One chassis still drains and the other is not replaced yet: two pools.
     await until('two pools', () => bench.manager.offers().length === 2, 20_000);
     const [old, newer] = bench.manager.offers();
     expect([old?.id, newer?.id]).toEqual(['Work@1.0.0', 'Work@1.0.0#2']);
@@ -250,7 +250,7 @@ describe('ResourceManager.dispatch()', () => {
     expect(await hold).toBeGreaterThan(0);
   }, 60_000);
 
-  test('sends calls elsewhere while the manager leaves', async () => {
+  test('sends calls elsewhere while the manager shuts down', async () => {
     bench = new ManagerBench();
     bench.manager.setDeployments('file', [workDeployment()]);
     await bench.untilServing({ 'Work@1.0.0': 1 });
@@ -267,7 +267,7 @@ describe('ResourceManager.dispatch()', () => {
 });
 
 describe('ResourceManager', () => {
-  test('tells of every change in how many resources live', async () => {
+  test('reports every change of the number of living resources', async () => {
     const alive: number[] = [];
     bench = new ManagerBench({
       onPoolsChanged: () => {
@@ -284,7 +284,7 @@ describe('ResourceManager', () => {
     expect(alive).toEqual([0, 1, 2, 1, 0]);
   }, 30_000);
 
-  test('refuses a chassis whose interface is not the one of its version elsewhere, with the difference', async () => {
+  test('refuses a chassis whose interface differs from that of its version elsewhere, and names the difference', async () => {
     const elsewhere = parseIdl({ main: 'work.thrift', files: { 'work.thrift': 'service Work { i32 pid() }' } });
     const found = elsewhere.services.get('Work');
     if (found === undefined) throw new Error('no service Work');
@@ -296,10 +296,10 @@ describe('ResourceManager', () => {
     await bench.untilServing({ 'Work@2.0.0': 1 });
     const refused = bench.told().filter((line) => line.startsWith('resource_refused'));
     expect(refused.length).toBe(1);
-    expect(refused[0]).toMatch(/differs from the one of manager two; give it another version/);
+    expect(refused[0]).toMatch(/differs from that of manager two; give it another version/);
     expect(refused[0]).toMatch(/say/);
   }, 30_000);
 });
 
-/** A copy that died stays away for the length of a test. */
+/** A dead copy is not restarted within the duration of a test. */
 const SLOWLY = { intensity: 1, periodMs: 60_000, backoffFirstMs: 20_000, backoffMaxMs: 20_000 };

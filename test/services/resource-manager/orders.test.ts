@@ -55,7 +55,7 @@ async function follow(apply: (deployments: readonly Deployment[]) => void = () =
   return orders;
 }
 
-/** Ends the follower that stands, as when its process ends. */
+/** Ends the current follower, as when its process ends. */
 async function end(): Promise<void> {
   for (const orders of opened.splice(0)) await orders.close();
 }
@@ -63,7 +63,7 @@ async function end(): Promise<void> {
 const order = (term: number, leader: string, deployments: readonly Deployment[]): Promise<boolean> =>
   client.put(MINE, JSON.stringify({ term, leader, deployments } satisfies AssignmentRecord));
 
-/** Takes the leader's lock until its LockIndex is `term`, as masters do by turns. */
+/** Takes the leader lock until its LockIndex is `term`, as masters do in turn. */
 async function lead(term: number): Promise<void> {
   for (;;) {
     const entry = await client.get(KEYS.leader);
@@ -94,10 +94,10 @@ const [FIRST, SECOND, THIRD] = ['1.0.0', '2.0.0', '3.0.0'].map((version) => [wor
 ];
 
 describe('Orders', () => {
-  test('obeys what stands at its start and what comes, and each only once', async () => {
+  test('obeys the assignment at its start and each new one exactly once', async () => {
     await lead(1);
     await order(1, 'm1', FIRST);
-    // A neighbor whose name begins alike.
+    // A neighbor whose name starts in the same way.
     await client.put(`${MINE}2`, JSON.stringify({ term: 1, leader: 'm1', deployments: THIRD }));
     const orders = await follow();
     expect(versions()).toEqual([['1.0.0']]);
@@ -113,13 +113,13 @@ describe('Orders', () => {
     expect(orders.term).toBe(2);
   }, 30_000);
 
-  test('refuses an order of an older term, and says which', async () => {
+  test('refuses an assignment of an older term, and says which', async () => {
     await lead(1);
     await order(1, 'm1', FIRST);
     const orders = await follow();
     await lead(2);
     await until('the new term', () => orders.term === 2);
-    // The old leader was frozen and knows nothing of it.
+    // The old leader was frozen and does not know about it.
     await order(1, 'm1', SECOND);
     await until('the refusal', () => orders.stats().refused === 1);
     expect(told('order_refused')[0]).toMatch(/^m1: its assignment has term 1, but term 2 has begun/);
@@ -133,7 +133,7 @@ describe('Orders', () => {
     expect(versions()).toEqual([['1.0.0'], ['3.0.0']]);
   }, 30_000);
 
-  test('goes on with what was ordered when the order vanishes, cannot be read, or Consul came back empty', async () => {
+  test('keeps the last assignment when it vanishes, becomes invalid, or Consul comes back empty', async () => {
     await lead(5);
     await order(5, 'm5', FIRST);
     const orders = await follow();
@@ -146,7 +146,7 @@ describe('Orders', () => {
     await consul.start({ isEmpty: true });
     await until('another history', () => orders.stats().watches.every(({ resets }) => resets > 0), 20_000);
     expect(versions()).toEqual([['1.0.0']]);
-    // A leader of the new history counts from the start and is obeyed.
+    // A leader of the new history starts counting over and is obeyed.
     await lead(1);
     await order(1, 'm1', SECOND);
     await until('the order of the new leader', () => applied.length === 2);
@@ -157,7 +157,7 @@ describe('Orders', () => {
     await until('the refusal', () => orders.stats().refused === 2);
   }, 60_000);
 
-  test('starts from the disk while Consul is away, and follows when it is back', async () => {
+  test('starts from disk while Consul is away, and follows Consul when it is back', async () => {
     await lead(3);
     await order(3, 'm3', FIRST);
     await follow();
@@ -173,7 +173,7 @@ describe('Orders', () => {
     await until('the order', () => applied.length === 3);
   }, 60_000);
 
-  test('obeys a new history of terms also when that began while it did not run', async () => {
+  test('obeys a new history of terms also when it began while the manager was down', async () => {
     await lead(4);
     await order(4, 'm4', FIRST);
     await follow();
@@ -187,7 +187,7 @@ describe('Orders', () => {
     expect(orders.term).toBe(1);
   }, 30_000);
 
-  test('sets a broken file aside, says so, and waits for Consul', async () => {
+  test('sets a broken file aside, reports it, and waits for Consul', async () => {
     const file = path.join(dataDir, 'orders.json');
     writeFileSync(file, '{"mesh":"test"');
     await order(1, 'm1', FIRST);
@@ -202,7 +202,7 @@ describe('Orders', () => {
     expect(told('order_refused')[1]).toMatch(/it is for manager two of mesh test/);
   }, 30_000);
 
-  test('starts within a few seconds with nothing to go by', async () => {
+  test('starts within a few seconds without any assignment', async () => {
     await consul.kill();
     const orders = await follow();
     expect([applied, orders.term, orders.stats().leader]).toEqual([[], 0, '']);
@@ -210,7 +210,7 @@ describe('Orders', () => {
     expect(existsSync(path.join(dataDir, 'orders.json'))).toBe(false);
   }, 30_000);
 
-  test('tells when this manager is drained and when that is over', async () => {
+  test('reports when this manager is drained and undrained', async () => {
     await client.put(`${KEYS.drained}one`, '{"since":"now"}');
     await client.put(`${KEYS.drained}one-more`, '{"since":"now"}');
     await follow();
@@ -220,7 +220,7 @@ describe('Orders', () => {
     expect(drained).toEqual([true, false]);
   }, 30_000);
 
-  test('keeps the chassis of a manager running through an empty Consul, and runs them again after a restart without one', async () => {
+  test('keeps chassis running through an empty Consul, and runs them again after a restart without Consul', async () => {
     await lead(1);
     await order(1, 'm1', [workDeployment({ count: 2 })]);
     const before = new ManagerBench();

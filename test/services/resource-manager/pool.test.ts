@@ -15,8 +15,8 @@ const IDL = {
   },
 };
 
-/** A link worked by hand: the test says when and how each call ends. */
-class HandLink {
+/** A fake link: the test decides when and how each call ends. */
+class ManualLink {
   isOpen = true;
   readonly sent: { id: number; call: Call; sink: ReplySink }[] = [];
   #lastId = 0;
@@ -32,7 +32,7 @@ class HandLink {
     return place !== -1;
   }
 
-  /** The texts of the calls that it has, oldest first. */
+  /** The texts of its calls, oldest first. */
   texts(): string[] {
     return this.sent.map(({ call }) => Buffer.from(call.args).toString());
   }
@@ -74,12 +74,12 @@ function bench(options: BenchOptions = {}) {
     ...(options.onAliveChanged === undefined ? {} : { onAliveChanged: options.onAliveChanged }),
   });
   const hung: string[] = [];
-  const newResource = (name: string): { resource: Resource; link: HandLink } => {
-    const link = new HandLink();
+  const newResource = (name: string): { resource: Resource; link: ManualLink } => {
+    const link = new ManualLink();
     const resource = new Resource({
       name,
       link,
-      places: options.places ?? 1,
+      concurrency: options.places ?? 1,
       ahead: options.ahead ?? 0,
       hangGraceMs: 1000,
       clock,
@@ -103,7 +103,7 @@ function bench(options: BenchOptions = {}) {
   return { clock, pool, members, hung, call, newResource };
 }
 
-/** How a dispatched call ended, as text that tests compare. */
+/** The outcome of a dispatched call, as text to compare. */
 function ending(work: Promise<Reply>): { text: string } {
   const end = { text: 'pending' };
   work.then(
@@ -114,7 +114,7 @@ function ending(work: Promise<Reply>): { text: string } {
   return end;
 }
 
-/** Lets settled promises tell their listeners. */
+/** Lets promise callbacks run. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 function sums({ stats }: ResourcePool): Record<string, number> {
@@ -123,9 +123,9 @@ function sums({ stats }: ResourcePool): Record<string, number> {
 }
 
 describe('ResourcePool.send()', () => {
-  test('gives a resource one call at a time and the freed resource to the longest waiter', async () => {
+  test('gives a resource one call at a time, and a freed resource to the longest waiter', async () => {
     const { pool, members, call } = bench();
-    const [{ link }] = members as unknown as [{ link: HandLink }];
+    const [{ link }] = members as unknown as [{ link: ManualLink }];
     const ends = ['a', 'b', 'c'].map((text) => ending(dispatchOf(pool.send)(call(text))));
     expect(link.sent.length).toBe(1);
     expect(pool.queued).toBe(2);
@@ -143,7 +143,7 @@ describe('ResourcePool.send()', () => {
     });
   });
 
-  test('says with each answer how free the pool is after the freed resource has found its next call', async () => {
+  test('reports with each answer how free the pool is after the freed resource has taken its next call', async () => {
     const { pool, members, call } = bench({ resources: 2 });
     const links = members.map(({ link }) => link);
     const replies = ['a', 'b', 'c'].map((text) => dispatchOf(pool.send)(call(text)));
@@ -152,7 +152,7 @@ describe('ResourcePool.send()', () => {
       const { context } = (await replies[nth]) as Reply;
       return [context.freeNow, context.queuedNow];
     };
-    // The first answer frees a resource for the third call, the second leaves one idle.
+    // The first answer frees a resource for the third call; the second answer leaves a resource idle.
     expect([await told(0), await told(1)]).toEqual([
       [0, 0],
       [1, 0],
@@ -161,7 +161,7 @@ describe('ResourcePool.send()', () => {
     expect(await told(2)).toEqual([2, 0]);
   });
 
-  test('tells when a resource comes or goes, and refuses all once it is closed', async () => {
+  test('reports when a resource joins or leaves, and refuses all calls once it is closed', async () => {
     let told = 0;
     const { pool, members, call, newResource } = bench({ onAliveChanged: () => told++ });
     expect(told).toBe(1);
@@ -197,7 +197,7 @@ describe('ResourcePool.send()', () => {
     expect(link.sent.map((one) => Buffer.from(one.call.args).toString())).toEqual(['first']);
   });
 
-  test('fills every place of a resource that takes several calls', () => {
+  test('uses all concurrent calls of a resource', () => {
     const { pool, members, call } = bench({ places: 3 });
     for (const text of ['a', 'b', 'c', 'd']) void dispatchOf(pool.send)(call(text));
     expect(members[0]?.link.sent.length).toBe(3);
@@ -206,7 +206,7 @@ describe('ResourcePool.send()', () => {
 
   test('answers 2 of 6 calls of 4 s on one resource within 10 s, times 4 out in the queue, and runs none of those', async () => {
     const { clock, pool, members, call } = bench();
-    const [{ link }] = members as unknown as [{ link: HandLink }];
+    const [{ link }] = members as unknown as [{ link: ManualLink }];
     const ends = Array.from({ length: 6 }, (_, n) => ending(dispatchOf(pool.send)(call(`${n}`))));
     let ran = 0;
     for (let second = 0; second < 12; second++) {
@@ -233,7 +233,7 @@ describe('ResourcePool.send()', () => {
     expect(sums(pool)).toMatchObject({ accepted: 7, replied: 3, timed_out: 4, inFlight: 0 });
   });
 
-  test('refuses a call that comes after its deadline, and never sends it', async () => {
+  test('refuses a call after its deadline, and never sends it', async () => {
     const { clock, pool, members, call } = bench();
     const end = ending(dispatchOf(pool.send)(call('late', { deadlineMs: clock.nowMs() })));
     await turn();
@@ -250,7 +250,7 @@ describe('ResourcePool.send()', () => {
     expect((refusal as KatamariError).message).toContain('2 calls are waiting, limit is 2');
   });
 
-  test('refuses a call that asked not to queue when nothing is free', async () => {
+  test('refuses a doNotQueue call when nothing is free', async () => {
     const { pool, call } = bench();
     void dispatchOf(pool.send)(call('runs'));
     const end = ending(dispatchOf(pool.send)(call('now or never', { doNotQueue: true })));
@@ -261,7 +261,7 @@ describe('ResourcePool.send()', () => {
 
   test('refuses a call whose wait would outlast its deadline, once it knows how long calls take', async () => {
     const { clock, pool, members, call } = bench();
-    const [{ link }] = members as unknown as [{ link: HandLink }];
+    const [{ link }] = members as unknown as [{ link: ManualLink }];
     for (let n = 0; n < 40; n++) {
       const end = ending(dispatchOf(pool.send)(call('learn')));
       clock.advance(100);
@@ -278,9 +278,9 @@ describe('ResourcePool.send()', () => {
     expect(patient.text).toBe('pending');
   });
 
-  test('lets a call whose caller has gone leave the queue, and never sends it', async () => {
+  test('removes a call from the queue when its caller disconnects, and never sends it', async () => {
     const { pool, members, call } = bench();
-    const [{ link }] = members as unknown as [{ link: HandLink }];
+    const [{ link }] = members as unknown as [{ link: ManualLink }];
     const connection = new AbortController();
     void dispatchOf(pool.send)(call('runs'));
     const gone = ending(dispatchOf(pool.send)(call('gone', { signal: connection.signal })));
@@ -296,7 +296,7 @@ describe('ResourcePool.send()', () => {
     expect(sums(pool)).toMatchObject({ accepted: 3, replied: 2, cancelled: 1, inFlight: 0 });
   });
 
-  test('does not send a call again that a draining chassis did not run, once its caller has gone', async () => {
+  test('does not resend a call that a draining chassis did not run, once its caller has disconnected', async () => {
     for (const goes of ['before', 'after', 'never']) {
       const { pool, members, call } = bench({ resources: 2 });
       const gone = new AbortController();
@@ -319,7 +319,7 @@ describe('ResourcePool.send()', () => {
     }
   });
 
-  test('times a call out in service, keeps its place taken, and has the chassis killed after the grace time', async () => {
+  test('times a call out in service, keeps its resource busy, and kills the chassis after the grace time', async () => {
     const { clock, pool, members, call, hung } = bench();
     const end = ending(dispatchOf(pool.send)(call('hangs')));
     clock.advance(10_020);
@@ -333,7 +333,7 @@ describe('ResourcePool.send()', () => {
     expect(sums(pool)).toMatchObject({ accepted: 1, timed_out: 1, inFlight: 0 });
   });
 
-  test('frees the place of a call that answers within the grace time, and drops the answer', async () => {
+  test('frees the resource of a call that answers within the grace time, and drops the answer', async () => {
     const { clock, pool, members, call, hung } = bench();
     const end = ending(dispatchOf(pool.send)(call('slow')));
     clock.advance(10_500);
@@ -345,10 +345,10 @@ describe('ResourcePool.send()', () => {
     expect(hung).toEqual([]);
   });
 
-  test('fails the calls inside a chassis that dies, and only those', async () => {
+  test('fails only the calls inside a chassis that dies', async () => {
     const { pool, members, call } = bench({ resources: 2 });
     const ends = ['a', 'b', 'c'].map((text) => ending(dispatchOf(pool.send)(call(text))));
-    const [other, dying] = members as unknown as [{ link: HandLink }, { resource: Resource; link: HandLink }];
+    const [other, dying] = members as unknown as [{ link: ManualLink }, { resource: Resource; link: ManualLink }];
     pool.remove(dying.resource);
     dying.link.close('closed the connection');
     other.link.answer();
@@ -357,9 +357,9 @@ describe('ResourcePool.send()', () => {
     expect(ends.map(({ text }) => text)).toEqual(['resource_failed', 'ok b', 'ok c']);
   });
 
-  test('hands a call on when the link turns out to be closed before anything was written', async () => {
+  test('gives a call to another resource when the link is closed before anything was written', async () => {
     const { pool, members, call } = bench({ resources: 2 });
-    const [living, dead] = members as unknown as [{ link: HandLink }, { link: HandLink }];
+    const [living, dead] = members as unknown as [{ link: ManualLink }, { link: ManualLink }];
     dead.link.isOpen = false;
     const end = ending(dispatchOf(pool.send)(call('handed on')));
     living.link.answer();
@@ -368,7 +368,7 @@ describe('ResourcePool.send()', () => {
     expect(pool.alive).toBe(1);
   });
 
-  test('refuses what still waits when it is closed', async () => {
+  test('refuses waiting calls when it is closed', async () => {
     const { pool, call } = bench({ resources: 0 });
     const end = ending(dispatchOf(pool.send)(call('waits')));
     pool.close('The mesh is stopping');
@@ -376,11 +376,11 @@ describe('ResourcePool.send()', () => {
     expect(end.text).toBe('draining');
   });
 
-  test('settles every call once and keeps its books level whatever happens, in any order', async () => {
+  test('settles every call once and keeps its counters consistent in any order of events', async () => {
     const seed = Number(process.env['KATAMARI_SEED'] ?? 20_261_122);
     const random = mulberry(seed);
     for (let round = 0; round < 75; round++) {
-      // Every third round sends ahead.
+      // Every third round sends calls ahead.
       const ahead = round % 3 === 2 ? 4 : 0;
       const places = round % 3 === 1 ? 2 : 1;
       const { clock, pool, members, call, newResource } = bench({ resources: 3, queueMax: 8, places, ahead });
@@ -442,14 +442,14 @@ describe('ResourcePool.send()', () => {
 describe('Calls sent ahead', () => {
   const quick = (options: BenchOptions = {}) => {
     const made = bench({ ahead: 2, ...options });
-    const [first] = made.members as [{ resource: Resource; link: HandLink }];
+    const [first] = made.members as [{ resource: Resource; link: ManualLink }];
     makeQuick(made);
     const tell = (text: string, change: Partial<Call> = {}) =>
       ending(dispatchOf(made.pool.send)(made.call(text, { method: 'tell', ...change })));
     return { ...made, ...first, tell };
   };
 
-  test('are those that may run twice and were quick of late, as many as the chassis takes; the others wait in the queue', async () => {
+  test('are idempotent and were fast recently, as many as the chassis takes; the others wait in the queue', async () => {
     const { pool, link, tell, call } = quick();
     const ends = ['a', 'b', 'c', 'd'].map((text) => tell(text));
     expect([link.texts(), pool.queued]).toEqual([['a', 'b', 'c'], 1]);
@@ -458,25 +458,25 @@ describe('Calls sent ahead', () => {
     for (let i = 0; i < 3; i++) link.answer();
     await turn();
     expect(ends.map(({ text }) => text)).toEqual(['ok a', 'ok b', 'ok c', 'ok d']);
-    // Not idempotent, however quick.
+    // Not idempotent, though fast.
     ending(dispatchOf(pool.send)(call('e')));
     ending(dispatchOf(pool.send)(call('f')));
     expect([link.texts(), pool.queued]).toEqual([['e'], 1]);
   });
 
-  test('are not sent behind a call of another kind, nor before one that waits longer', () => {
+  test('are not sent after a call of another method, nor before one that has waited longer', () => {
     const { pool, link, tell, call } = quick();
     ending(dispatchOf(pool.send)(call('slow')));
     tell('a');
     expect([link.texts(), pool.queued]).toEqual([['slow'], 1]);
     ending(dispatchOf(pool.send)(call('other')));
     link.answer();
-    // `a` is at work; `other` is next and may not be sent ahead, so what comes later is not either.
+    // `a` is running. `other` is next and may not be sent ahead, so later calls are not either.
     tell('b');
     expect([link.texts(), pool.queued]).toEqual([['a'], 2]);
   });
 
-  test('are not sent once calls of that method take long', () => {
+  test('are not sent once calls of that method are slow', () => {
     const { pool, clock, link, tell } = quick();
     tell('a');
     clock.advance(17);
@@ -486,9 +486,9 @@ describe('Calls sent ahead', () => {
     expect([link.texts(), pool.queued]).toEqual([['b'], 1]);
   });
 
-  test('are served by another chassis when theirs answers nothing for a while, and the stuck one gets no more', async () => {
+  test('go to another chassis when theirs does not answer for a while, and the stuck one gets no more', async () => {
     const { pool, clock, members, tell } = quick({ resources: 2 });
-    const [stuck, other] = members.map(({ link }) => link) as [HandLink, HandLink];
+    const [stuck, other] = members.map(({ link }) => link) as [ManualLink, ManualLink];
     const ends = ['a', 'b', 'c', 'd'].map((text) => tell(text));
     const [busy, well] = stuck.texts().includes('a') ? [stuck, other] : [other, stuck];
     expect(busy.sent.length + well.sent.length).toBe(4);
@@ -508,7 +508,7 @@ describe('Calls sent ahead', () => {
     expect(sums(pool)['inFlight']).toBe(0);
   });
 
-  test('go back to the queue in their order when their chassis dies, for they have not begun; only the one at work fails', async () => {
+  test('return to the queue in order when their chassis dies, because they have not begun; only the running one fails', async () => {
     const { pool, resource, link, tell, newResource } = quick();
     const ends = ['a', 'b', 'c', 'd'].map((text) => tell(text));
     pool.remove(resource);
@@ -524,7 +524,7 @@ describe('Calls sent ahead', () => {
     expect(sums(pool)['inFlight']).toBe(0);
   });
 
-  test('end as if they waited in the queue: at their deadline and with their caller; the chassis is not judged by them', async () => {
+  test('end as in the queue: at their deadline and with their caller; they do not count against the chassis', async () => {
     const { pool, clock, hung, link, tell } = quick();
     const gone = new AbortController();
     const ends = [tell('a'), tell('b', { deadlineMs: clock.nowMs() + 10 }), tell('c', { signal: gone.signal })];
@@ -541,7 +541,7 @@ describe('Calls sent ahead', () => {
     expect(sums(pool)['inFlight']).toBe(0);
   });
 
-  test('are counted as served from when their turn came', async () => {
+  test('count as in service from when their turn came', async () => {
     const { pool, clock, link, call } = quick();
     const replies = ['a', 'b'].map((text) => dispatchOf(pool.send)(call(text, { method: 'tell' })));
     clock.advance(1);
@@ -553,7 +553,7 @@ describe('Calls sent ahead', () => {
   });
 });
 
-/** Serves calls that take no time until the pool believes that those of `tell` and `say` are quick. */
+/** Serves calls that take no time until the pool considers `tell` and `say` fast. */
 function makeQuick({ pool, members, call }: Pick<ReturnType<typeof bench>, 'pool' | 'members' | 'call'>): void {
   for (let i = 0; i < 80; i++) {
     void dispatchOf(pool.send)(call('first', { method: i % 2 === 0 ? 'tell' : 'say' }));
@@ -561,7 +561,7 @@ function makeQuick({ pool, members, call }: Pick<ReturnType<typeof bench>, 'pool
   }
 }
 
-/** A small seeded generator: equal seeds, equal runs. */
+/** A small seeded generator: equal seeds give equal runs. */
 function mulberry(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

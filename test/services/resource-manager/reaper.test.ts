@@ -35,7 +35,7 @@ afterEach(() => {
 });
 
 describe('Reaper', () => {
-  test('kills the process groups it was told of when its pipe ends, and no others', async () => {
+  test('kills the registered process groups when its pipe ends, and no others', async () => {
     const reaper = new Reaper(mkdtempSync(path.join(tmpdir(), 'katamari-reaper-')));
     const [first, second, stranger] = [group(), group(), group()];
     reaper.watch(first.pid);
@@ -47,7 +47,7 @@ describe('Reaper', () => {
     expect(isAlive(stranger.pid)).toBe(true);
   });
 
-  test('is started anew and told all again when somebody kills it', async () => {
+  test('is restarted with all registered groups when it is killed', async () => {
     const reaper = new Reaper(mkdtempSync(path.join(tmpdir(), 'katamari-reaper-')));
     const child = group();
     reaper.watch(child.pid);

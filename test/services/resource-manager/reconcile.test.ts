@@ -1,4 +1,5 @@
-// Random wishes under load: whatever a manager was told meanwhile, at the end it runs exactly what it was told last.
+// Random deployments under load: whatever changes meanwhile, at the end the manager runs exactly the last
+// deployments.
 
 import { afterEach, describe, expect, test } from 'vitest';
 import { fixture, isAlive } from '../../kit/mesh/mesh.ts';
@@ -18,7 +19,7 @@ afterEach(async () => {
   expect(bench.alive()).toEqual([]);
 });
 
-/** A deployment that comes up. */
+/** A deployment that starts. */
 function sound(random: Random, version: string): Deployment {
   return workDeployment({
     version,
@@ -29,8 +30,8 @@ function sound(random: Random, version: string): Deployment {
   });
 }
 
-/** What a file or an order may say; some of it does not come up. */
-function wishes(random: Random, allowBroken: boolean): Deployment[] {
+/** Deployments as a file or an assignment may have them; some do not start. */
+function randomDeployments(random: Random, allowBroken: boolean): Deployment[] {
   return VERSIONS.filter(() => random.chance(0.6)).map((version) => {
     const deployment = sound(random, version);
     if (!allowBroken || random.chance(0.8)) return deployment;
@@ -38,7 +39,7 @@ function wishes(random: Random, allowBroken: boolean): Deployment[] {
   });
 }
 
-/** Calls that may be told so never ran, and may be sent elsewhere. */
+/** These errors certify that a call never ran and may be sent elsewhere. */
 const REFUSALS = /^(draining|no_pool|overloaded): /;
 
 async function run(seed: number, kills: boolean): Promise<void> {
@@ -52,7 +53,7 @@ async function run(seed: number, kills: boolean): Promise<void> {
     while (!isOver) {
       const end = await bench.ask('take', { ms: own.below(20) }, { version: own.pick(VERSIONS) });
       ends.push(end);
-      // One that is refused at once does not try again at once.
+      // A refused caller pauses before its next call.
       if (typeof end === 'string') await new Promise((resolve) => setTimeout(resolve, 5));
     }
   };
@@ -65,8 +66,8 @@ async function run(seed: number, kills: boolean): Promise<void> {
   let killed = 0;
   for (let step = 0; step < STEPS; step++) {
     const what = random.next();
-    if (what < 0.45) manager.setDeployments('order', wishes(random, true));
-    else if (what < 0.75) manager.setDeployments('file', wishes(random, true));
+    if (what < 0.45) manager.setDeployments('order', randomDeployments(random, true));
+    else if (what < 0.75) manager.setDeployments('file', randomDeployments(random, true));
     else if (what < 0.85) manager.setDrained(random.chance(0.3));
     else if (what < 0.9) manager.roll('Work', '').catch(() => undefined);
     else if (kills) {
@@ -76,11 +77,11 @@ async function run(seed: number, kills: boolean): Promise<void> {
         killed++;
       }
     }
-    // Pauses are part of the input: from none at all to longer than a start takes.
+    // Pauses are part of the input: from none to longer than a start takes.
     const pauseMs = random.pick([0, 0, 10, 100, 300, 1_200]);
     if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
-  const [file, ordered] = [wishes(random, false), wishes(random, false)];
+  const [file, ordered] = [randomDeployments(random, false), randomDeployments(random, false)];
   manager.setDeployments('order', ordered);
   manager.setDrained(false);
   manager.setDeployments('file', file);
@@ -103,14 +104,14 @@ async function run(seed: number, kills: boolean): Promise<void> {
     expect(lost.filter((end) => !String(end).startsWith('resource_failed'))).toEqual([]);
     expect(lost.length).toBeLessThanOrEqual(killed);
   } else expect(lost).toEqual([]);
-  // What was answered ran once, what was refused never.
+  // An answered call ran once, a refused one never.
   expect(bench.ledger().length).toBeGreaterThanOrEqual(ran);
   expect(bench.ledger().length).toBeLessThanOrEqual(ran + lost.length);
 }
 
 describe('ResourceManager under load', () => {
   for (const kills of [false, true]) {
-    test(`runs exactly what it was told last and loses no call, ${kills ? 'but those in a chassis that was killed' : 'whatever it was told before'}`, async () => {
+    test(`runs exactly the last deployments and loses no call${kills ? ' except those in a killed chassis' : ''}`, async () => {
       const seed = Number(process.env['RECONCILE_SEED'] ?? Date.now() % 1_000_000);
       console.log(`seed ${seed}: RECONCILE_SEED=${seed}`);
       await run(seed, kills);

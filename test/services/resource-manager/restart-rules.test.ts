@@ -9,7 +9,7 @@ import {
 const RULES = { intensity: 5, periodMs: 30_000, backoffFirstMs: 500, backoffMaxMs: 30_000 };
 
 describe('pauseBeforeStart()', () => {
-  test('lets the first starts happen at once', () => {
+  test('makes the first starts without a pause', () => {
     expect(pauseBeforeStart(RULES, NO_STARTS, 0)).toBe(0);
   });
 
@@ -23,7 +23,7 @@ describe('pauseBeforeStart()', () => {
     expect(pauseBeforeStart(RULES, history, 30_005)).toBe(0);
   });
 
-  test('makes each pause twice as long as the one before, up to the longest', () => {
+  test('doubles each pause up to the maximum', () => {
     let history: StartHistory = { ...NO_STARTS, failedStarts: 1 };
     const pauses: number[] = [];
     for (let n = 0; n < 9; n++) {
@@ -37,7 +37,7 @@ describe('pauseBeforeStart()', () => {
     expect(pauseBeforeStart(RULES, { ...NO_STARTS, failedStarts: 1 }, 0)).toBe(500);
   });
 
-  test('keeps no more starts than fell into the period', () => {
+  test('keeps only the starts within the period', () => {
     let history: StartHistory = NO_STARTS;
     for (let atMs = 0; atMs < 1_000_000; atMs += 10_000) history = afterStart(RULES, history, atMs, false);
     expect(history.startedAtMs.length).toBeLessThanOrEqual(3);

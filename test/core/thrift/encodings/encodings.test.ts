@@ -1,6 +1,6 @@
-// Every encoding takes the same exam: what it writes it reads again as the same strict binary, in any pieces, many
-// messages one behind the other; what is cut short is never taken for whole; what is too deep, too long or not itself
-// is refused, and declared sizes cost nothing.
+// Common tests for every encoding. It reads back what it writes as the same strict binary, in any pieces and with
+// many messages in a row. It never takes a truncated message for a whole one. It refuses messages that are too deep,
+// too large or in another encoding, and declared sizes cost no memory.
 
 import { deflateSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
@@ -23,7 +23,7 @@ import { randomStruct } from '../../../kit/interfaces/random-struct.ts';
 const LIMITS: EncodingLimits = { frameBytesMax: 100_000, nestingMax: 20 };
 const SEED = Number(process.env['KATAMARI_SEED'] ?? Date.now() % 1e9);
 
-/** As bytes. */
+/** The text as bytes. */
 function written(encoding: Encoding, name: string, seqId: number, body: Uint8Array, type: 1 | 2 | 3 | 4 = 1): Buffer {
   const pieces: Uint8Array[] = [];
   encoding.write(type, name, seqId, body, pieces);
@@ -45,8 +45,8 @@ function refusalOf(act: () => unknown): [code: string, message: string] {
 }
 
 /**
- * A struct as this encoding can carry it: not all carry bytes in text, the types of what is empty, or a true bool
- * other than 1.
+ * A struct that this encoding can carry. Some encodings cannot carry bytes in strings, the element types of empty
+ * containers, or a true bool other than 1.
  */
 function carried(manner: WireFormat, struct: Buffer): Buffer {
   return read(encodingOf(manner, LIMITS), written(encodingOf(manner, LIMITS), 'm', 1, struct));
@@ -54,16 +54,16 @@ function carried(manner: WireFormat, struct: Buffer): Buffer {
 
 for (const manner of MANNERS) {
   describe(`${manner.transport} ${manner.protocol}`, () => {
-    test('is recognised by its first six bytes', () => {
+    test('is recognized by its first six bytes', () => {
       const bytes = written(encodingOf(manner, LIMITS), 'method', 7, Buffer.of(0));
       const { transport } = manner;
-      // THeader says which protocol is inside only further on.
+      // THeader names its inner protocol only later.
       expect(wireFormatOf(bytes.subarray(0, 6))).toEqual(
         transport === 'header' ? { transport, protocol: 'binary' } : manner,
       );
     });
 
-    test('reads what it writes, whole and in any pieces, many one behind the other', () => {
+    test('reads what it writes, whole and in any pieces, many messages in a row', () => {
       console.log(`${manner.transport} ${manner.protocol}: KATAMARI_SEED=${SEED}`);
       const random = new Random(SEED);
       for (let round = 0; round < 60; round++) {
@@ -84,7 +84,7 @@ for (const manner of MANNERS) {
           let next = -1;
           while (next === -1) {
             end = Math.min(bytes.length, end + random.pick([0, 1, 1, 3, 20, 10_000]));
-            // What has come may lie in another buffer each time.
+            // The received bytes may be in another buffer each time.
             next = reader.next(Buffer.from(bytes.subarray(0, end)), at, end);
             expect(next === -1 && end === bytes.length).toBe(false);
           }
@@ -96,7 +96,7 @@ for (const manner of MANNERS) {
       }
     });
 
-    test('never takes a message that is cut short for whole', () => {
+    test('never takes a truncated message for a whole one', () => {
       const random = new Random(SEED);
       for (let round = 0; round < 5; round++) {
         const bytes = written(encodingOf(manner, LIMITS), 'method', 3, carried(manner, randomStruct(random)));
@@ -106,7 +106,7 @@ for (const manner of MANNERS) {
       }
     });
 
-    test('refuses what is nested too deep, and what is too large', () => {
+    test('refuses messages that are nested too deeply or too large', () => {
       const deep = Buffer.concat([Buffer.from('0c0001'.repeat(30), 'hex'), Buffer.alloc(31)]);
       const wide = { ...LIMITS, nestingMax: 64 };
       const deepBytes = written(encodingOf(manner, wide), 'm', 1, deep);
@@ -131,7 +131,7 @@ for (const manner of MANNERS) {
       expect(refused).toEqual(['too_large', expect.stringContaining('limit is 50000')]);
     });
 
-    test('refuses any damage or reads something well-formed, and never throws anything else', () => {
+    test('refuses any corruption or reads something well-formed, and never throws anything else', () => {
       const random = new Random(SEED);
       for (let round = 0; round < 400; round++) {
         const bytes = written(encodingOf(manner, LIMITS), 'method', 3, carried(manner, randomStruct(random)));
@@ -149,7 +149,7 @@ for (const manner of MANNERS) {
   });
 }
 
-describe('Sizes that are only declared', () => {
+describe('Declared sizes', () => {
   const cases: readonly [string, WireFormat, string][] = [
     ['a compact string', { transport: 'buffered', protocol: 'compact' }, '82210101 6d 18 ffffffff07'],
     ['a compact list', { transport: 'buffered', protocol: 'compact' }, '82210101 6d 19 f5 ffffffff07'],
@@ -164,7 +164,7 @@ describe('Sizes that are only declared', () => {
     });
   }
 
-  test('of JSON are refused when they are more than what came', () => {
+  test('of JSON are refused when they exceed the received bytes', () => {
     const bytes = Buffer.from('[1,"m",1,0,{"1":{"lst":["i32",1000000000,1]}}]');
     expect(
       refusalOf(() => encodingOf({ transport: 'buffered', protocol: 'json' }, LIMITS).next(bytes, 0, bytes.length)),
@@ -173,8 +173,8 @@ describe('Sizes that are only declared', () => {
 });
 
 describe('The compact protocol', () => {
-  test('may hold what becomes much longer, up to the limit', () => {
-    // A list of i64 zeroes: one byte each here, eight there.
+  test('reads messages that expand, up to the limit', () => {
+    // A list of i64 zeros takes one byte each here and eight in strict binary.
     const count = 20_000;
     const bytes = Buffer.concat([
       Buffer.from('822101016d19f6', 'hex'),
@@ -187,7 +187,7 @@ describe('The compact protocol', () => {
     expect(refused).toEqual(['too_large', expect.stringContaining('in strict binary')]);
   });
 
-  test('refuses numbers without end, ids and i16 that do not fit, and types that do not exist', () => {
+  test('refuses endless numbers, ids and i16 out of range, and unknown types', () => {
     for (const [hex, message] of [
       ['15ffffffffff01', /longer than 5 bytes/],
       ['16ffffffffffffffffffffff01', /longer than 10 bytes/],
@@ -215,7 +215,7 @@ describe('The JSON protocol', () => {
   const text =
     '[1,"m",1,0,{"1":{"rec":{"1":{"str":"AP8="},"2":{"str":"AP8="}}},"2":{"map":["str","lst",1,{"AP8=":["str",1,"/w"]}]}}]';
 
-  test('has bytes as base64 where the interface says bytes, and text elsewhere', () => {
+  test('uses base64 for binary fields of the interface, and text for strings', () => {
     const bytes = Buffer.from(text);
     const reader = encodingOf({ transport: 'buffered', protocol: 'json' }, LIMITS, () => method?.args);
     const body = read(reader, bytes);
@@ -230,7 +230,7 @@ describe('The JSON protocol', () => {
     expect(Buffer.concat(out).toString()).toBe(text.replace('/w', '/w=='));
   });
 
-  test('carries every i64 and double exactly, escapes of all kinds, and spaces and line breaks', () => {
+  test('carries every i64 and double exactly, escapes of all kinds, and whitespace', () => {
     const bytes = Buffer.from(
       ' \n[1, "m", 1, 0, {"1": {"i64": -9223372036854775808}, "2": {"lst": ["dbl", 5, "NaN", "-Infinity", -0, 1e-7, 5e-324]}, "3": {"str": "\\u00e9\\ud83d\\ude00\\n\\\\\\"é"}, "4": {"map": ["i64", "tf", 1, {"9007199254740993": 1}]}}]\r\n',
     );
@@ -242,7 +242,7 @@ describe('The JSON protocol', () => {
     );
   });
 
-  test('says what is wrong and where', () => {
+  test('reports the mistake and its position', () => {
     for (const [wrong, message] of [
       ['[2,"m",1,0,{}]', /expected a whole number of 1 to 1/],
       ['[1,"m",1,0,{"1":{"i8":200}}]', /expected a whole number of -128 to 127/],
@@ -275,7 +275,7 @@ describe('THeader', () => {
         const server = new HeaderEncoding(LIMITS);
         expect(read(server, bytes).equals(body)).toBe(true);
         expect({ ...server.headers }).toEqual({ 'katamari-version': '^2', 'x-é': 'ü' });
-        // It answers in kind.
+        // The reply uses the same format.
         const answer: Uint8Array[] = [];
         server.write(2, 'm', 9, body, answer, undefined, { 'katamari-version': '2.0.1' });
         expect(Buffer.concat(answer).length < 1_000).toBe(zlib);
@@ -285,7 +285,7 @@ describe('THeader', () => {
     }
   });
 
-  test('refuses a bomb of zlib without unpacking it, rubbish in place of it, and other transforms', () => {
+  test('refuses a zlib bomb without decompressing it, garbage in its place, and other transforms', () => {
     const frame = (transform: number, payload: Buffer): Buffer => {
       const header = Buffer.of(0, 1, transform, 0);
       const fixed = Buffer.alloc(14);
@@ -308,7 +308,7 @@ describe('THeader', () => {
     }
   });
 
-  test('has limits for headers, and refuses those that end in the middle', () => {
+  test('limits headers, and refuses truncated ones', () => {
     const bytes = (header: string): Buffer => {
       const inner = Buffer.from(header, 'hex');
       const padded = Buffer.concat([inner, Buffer.alloc((4 - (inner.length % 4)) % 4)]);
@@ -319,7 +319,7 @@ describe('THeader', () => {
       fixed.writeUInt16BE(padded.length / 4, 12);
       return Buffer.concat([fixed, padded, message]);
     };
-    // Unknown info is skipped with all that follows it.
+    // An unknown info type is skipped with everything after it.
     expect(new HeaderEncoding(LIMITS).next(bytes('00007f123456'), 0, bytes('00007f123456').length)).toBeGreaterThan(0);
     for (const [header, message] of [
       ['000001e807', /More than 100 headers/],
@@ -349,7 +349,7 @@ describe('HTTP', () => {
     return Buffer.concat([...chunks, Buffer.from('0\r\nTrailer: 1\r\n\r\n')]);
   };
 
-  test('reads bodies with a length and in chunks, in any pieces, one request behind the other', () => {
+  test('reads bodies with a length and in chunks, in any pieces, with several requests in a row', () => {
     const random = new Random(SEED);
     for (const protocol of PROTOCOLS) {
       const inner = encodingOf({ transport: 'buffered', protocol }, LIMITS);
@@ -376,7 +376,7 @@ describe('HTTP', () => {
     }
   });
 
-  test('answers with a 200 in kind, an empty one to oneway calls, and plain words to who speaks no Thrift', () => {
+  test('answers 200 in the same protocol, an empty body to oneway calls, and plain text to clients that speak no Thrift', () => {
     const reader = new HttpEncoding(limits);
     const bytes = post(`Content-Length: ${message.length}\r\nConnection: close\r\n`, message);
     expect(reader.next(bytes, 0, bytes.length)).toBe(bytes.length);
@@ -388,7 +388,7 @@ describe('HTTP', () => {
     expect(written(reader, 'm', 4, Buffer.alloc(0), 2).toString()).toMatch(/content-length: 0\r\n.*\r\n\r\n$/s);
   });
 
-  test('lets a client go on that waits to be told so', () => {
+  test('answers Expect: 100-continue', () => {
     const reader = new HttpEncoding(limits);
     const bytes = post(`Content-Length: ${message.length}\r\nExpect: 100-continue\r\n`, message);
     expect(reader.next(bytes, 0, bytes.length - message.length)).toBe(-1);
@@ -397,7 +397,7 @@ describe('HTTP', () => {
     expect(reader.next(bytes, 0, bytes.length)).toBe(bytes.length);
   });
 
-  test('refuses what could be read in two ways, what is too large or too much, and what is not HTTP', () => {
+  test('refuses ambiguous requests, requests that are too large or too many, and bytes that are not HTTP', () => {
     for (const [bytes, code, wrong] of [
       [post('Content-Length: 3\r\nTransfer-Encoding: chunked\r\n', 'xxx'), 'bad_request', /beside a Content-Length/],
       [post('Content-Length: 3\r\nContent-Length: 4\r\n', 'xxx'), 'bad_request', /Content-Length is "3, 4"/],

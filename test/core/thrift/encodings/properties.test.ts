@@ -1,5 +1,5 @@
-// Properties of the encodings for every interface and value: what is written is read back as it was, in whatever
-// pieces it comes, and what the `thrift` package writes is understood. A failure prints its seed.
+// Properties of the encodings for every interface and value: reading returns what was written, in any pieces, and
+// messages of the `thrift` package are understood. A failure prints its seed.
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -31,7 +31,7 @@ const anyCall = anyIdl.chain((text) => {
 
 describe('any interface and value', () => {
   for (const manner of MANNERS) {
-    test(`survive ${manner.transport} ${manner.protocol}, also when it comes in two pieces`, () => {
+    test(`survive ${manner.transport} ${manner.protocol}, also in two pieces`, () => {
       fc.assert(
         fc.property(anyCall, ({ method, args, seqId, cut }) => {
           const body = encodeStruct(method.args, args);
@@ -43,7 +43,7 @@ describe('any interface and value', () => {
           expect(reader.next(bytes, 0, bytes.length)).toBe(bytes.length);
           expect(reader.head).toMatchObject({ type: CALL, name: 'm', seqId });
           expect(comparable(decodeStruct(method.args, reader.body))).toBe(comparable(args));
-          // An empty map has no types in the compact protocol; all else is the same to the byte.
+          // An empty map has no types in the compact protocol; everything else is the same to the byte.
           if (manner.protocol !== 'compact') expect(Buffer.from(reader.body).equals(body)).toBe(true);
         }),
         { numRuns: RUNS },
@@ -51,7 +51,7 @@ describe('any interface and value', () => {
     });
   }
 
-  test('are understood as the package writes them in the compact protocol, and written the same', () => {
+  test('are read as the package writes them in the compact protocol, and written in the same way', () => {
     fc.assert(
       fc.property(anyCall, ({ method, args, seqId }) => {
         const stock = stockCall('TCompactProtocol', 'm', Math.abs(seqId), method.args, args);
@@ -66,10 +66,10 @@ describe('any interface and value', () => {
     );
   });
 
-  test('are understood as the package writes them in the JSON protocol', () => {
+  test('are read as the package writes them in the JSON protocol', () => {
     fc.assert(
       fc.property(
-        // The package makes text of a key in its own way; what it cannot say is no question to us.
+        // The package formats map keys in its own way; values that it cannot express are skipped.
         anyCall.filter(({ method }) => hasPlainKeys(method)),
         ({ method, args, seqId }) => {
           const stock = stockCall('TJSONProtocol', 'm', seqId, method.args, args);
@@ -100,7 +100,7 @@ describe('JsonEncoding', () => {
     expect(['"-Infinity"', '-Infinity', '-inf'].map(read)).toEqual([-Infinity, -Infinity, -Infinity]);
   });
 
-  test('refuses other words where a double has to be', () => {
+  test('refuses other words in place of a double', () => {
     for (const word of ['nano', '-nan', 'info', 'true', '--inf', 'Inf']) {
       expect(() => read(word), word).toThrow('expected a double');
     }

@@ -19,7 +19,7 @@ import {
 } from '../../../../faceplates/thrift/refusals.ts';
 import { failureCodeOf } from '../../../../services/cli/bench/error-codes.ts';
 
-/** Meshes start slowly on a machine that runs all tests at once, and one runner gives 5 s unless told. */
+/** Meshes start slowly while all tests run, and one test runner has a default timeout of 5 s. */
 const BUSY_MS = 60_000;
 const IDL = `
 struct Query { 1: required string text, 2: i64 id }
@@ -78,7 +78,7 @@ afterEach(async () => {
 const run = (args: readonly string[], options: Partial<InsideOptions> = {}): Promise<RunResult> =>
   runInside(['bench', ...args], { cwd: directory, env: { HOME: directory }, ...options });
 
-/** Against a server that does as it is told. */
+/** Against a scripted server. */
 async function runScripted(
   onCall: (call: ScriptedCall) => void,
   args: readonly string[],
@@ -103,7 +103,7 @@ const slowerThan = (ms: number, { answered, latencyDistribution }: Figures): num
   answered - (latencyDistribution.filter(({ upToMs }) => upToMs <= ms).at(-1)?.calls ?? 0);
 
 describe('katamari bench with --rate', () => {
-  /** Answers at once, but for half a second that begins with its fiftieth call. */
+  /** Answers at once, except for half a second that begins with its fiftieth call. */
   function stalling(): (call: ScriptedCall) => void {
     let held: ScriptedCall[] | undefined;
     return (call) => {
@@ -119,7 +119,7 @@ describe('katamari bench with --rate', () => {
   }
 
   test(
-    'charges a server that stalls for every call that was due meanwhile, where waiting callers see one slow call each',
+    'counts a stall against every call that was due in it, where waiting callers see one slow call each',
     async () => {
       const load = ['Search.find', 'x', '7', '--seconds', '1.5', '--json'];
       const open = documentOf(await runScripted(stalling(), [...load, '--rate', '200']));
@@ -134,7 +134,7 @@ describe('katamari bench with --rate', () => {
   );
 
   test(
-    'counts from the instant a call was due although it could not leave, and tells which never left',
+    'measures from the instant a call was due although it could not be sent, and reports calls that were never sent',
     async () => {
       // Two calls at a time, 50 ms each: 40 calls a second of 200.
       const answer = (call: ScriptedCall): void => void setTimeout(() => call.reply(), 50);
@@ -145,18 +145,18 @@ describe('katamari bench with --rate', () => {
       expect(first.underWayMax).toBe(2);
       expect(first.errors['not_sent']).toBeGreaterThan(100);
       expect(first.heldBack).toBeGreaterThan(10);
-      // Hardly a call was answered in the 50 ms that it took.
+      // Few calls were answered within the 50 ms that a call takes.
       expect(slowerThan(100, first)).toBeGreaterThan(first.answered / 2);
       const told = await runScripted(answer, load);
-      expect(told.stdout).toMatch(/^left late, too many under way +\d+$/m);
+      expect(told.stdout).toMatch(/^sent late, too many in flight +\d+$/m);
       expect(told.stdout).toMatch(
-        /calls were sent up to [\d,.]+ ms late, because 2 calls were pending \(--in-flight-max\)/,
+        /calls were sent up to [\d,.]+ ms late, because 2 calls were in flight \(--in-flight-max\)/,
       );
     },
     BUSY_MS,
   );
 
-  test('makes slow rates as asked', async () => {
+  test('keeps slow rates', async () => {
     const result = await runScripted(
       (call) => call.reply(),
       ['Search.find', 'x', '7', '--rate', '4', '--seconds', '1', '--json'],
@@ -168,7 +168,7 @@ describe('katamari bench with --rate', () => {
 
 describe('katamari bench', () => {
   test(
-    'goes on when a connection breaks, and counts what was lost with it',
+    'continues after a connection breaks, and counts the calls lost with it',
     async () => {
       const onCall = (call: ScriptedCall): void => (call.number === 20 ? call.drop() : call.reply());
       const load = ['Search.find', 'x', '7', '--seconds', '0.6', '--concurrency', '4'];
@@ -183,7 +183,7 @@ describe('katamari bench', () => {
   );
 
   test(
-    'ends early when the mesh is gone, and says so',
+    'ends early with a message when the mesh is gone',
     async () => {
       const onCall = (call: ScriptedCall): void => {
         call.reply();
@@ -199,7 +199,7 @@ describe('katamari bench', () => {
   );
 
   test(
-    'gives up a call that is never answered, and what is no answer',
+    'gives up a call without an answer, or with one that cannot be read',
     async () => {
       const load = ['Search.find', 'x', '7', '--seconds', '0.2', '--concurrency', '1', '--timeout', '100ms', '--json'];
       const silent = await runScripted(() => undefined, load);
@@ -212,7 +212,7 @@ describe('katamari bench', () => {
     BUSY_MS,
   );
 
-  test('takes the calls of a file in turn, and one from a file of its own', async () => {
+  test('takes the calls of a file in turn, and one call from its own file', async () => {
     writeFileSync(path.join(directory, 'lines.ndjson'), '{"text": "a", "id": 1}\n\n["b", 2]\n{"text": "c", "id": 3}\n');
     writeFileSync(path.join(directory, 'one.json'), '{"text": "whole", "id": 9007199254740993}');
     const seen: string[] = [];
@@ -246,7 +246,7 @@ describe('katamari bench', () => {
   });
 
   test(
-    'says by which code calls failed, as the mesh calls them',
+    'counts failed calls by the error codes of the mesh',
     async () => {
       const codes = async (args: readonly string[], seconds = '0.4'): Promise<string[]> => {
         const { first } = documentOf(await runReal([...args, '--json', '--seconds', seconds]));
@@ -260,11 +260,11 @@ describe('katamari bench', () => {
         'timeout',
       ]);
       expect(await codes(['Work.undeclared', 'why=x', ...v1, '--concurrency', '1'])).toEqual(['undeclared']);
-      // Processes end and begin meanwhile, which takes a busy machine longer.
+      // Processes end and start meanwhile, which takes longer on a busy machine.
       expect(await codes(['Work.die', 'status=3', ...v1, '--concurrency', '1'], '3')).toContain('resource_failed');
       await until('the chassis to be back', () => real.pool('Work@1.0.0').alive === 2, BUSY_MS);
       const waiting = ['Work.take', 'ms=400', '--version', '2.0.0', '--concurrency', '4', '--timeout', '300ms'];
-      // In the queue and in service, and refused when the wait would be too long.
+      // Killed in the queue and in service, and refused because the wait would be too long.
       for (const code of await codes(waiting)) expect(['timeout', 'overloaded']).toContain(code);
       await until('the chassis to be back', () => real.pool('Work@2.0.0').alive === 1, BUSY_MS);
     },
@@ -272,7 +272,7 @@ describe('katamari bench', () => {
   );
 
   test(
-    'takes a declared exception for an answer, and tells them apart',
+    'counts declared exceptions as answers, separately',
     async () => {
       const load = ['Work.sorry', 'why=x', '--version', '1.0.0', '--seconds', '0.2', '--concurrency', '1', '--json'];
       const { first } = documentOf(await runReal(load));
@@ -283,7 +283,7 @@ describe('katamari bench', () => {
   );
 
   test(
-    'tells the time in queue and in service, as the mesh counts it',
+    'reports the times in queue and in service as the mesh measures them',
     async () => {
       const load = ['Work.take', 'ms=20', '--version', '2.0.0', '--seconds', '0.5', '--concurrency', '2', '--json'];
       const { first, generator } = documentOf(await runReal(load));
@@ -297,7 +297,7 @@ describe('katamari bench', () => {
 
 describe('katamari bench --compare', () => {
   test(
-    'runs both versions by turns and shows both with their ratio',
+    'alternates between both versions and shows both with their ratio',
     async () => {
       const before = real.ledger().length;
       const load = ['Work.take', 'ms=1', '--compare', '1.0.0,2.0.0', '--seconds', '0.4', '--rate', '50'];
@@ -308,7 +308,7 @@ describe('katamari bench --compare', () => {
         ['2.0.0', 20, 4],
       ]);
       expect(Object.keys(ratios ?? {})).toEqual(['ratePerS', 'p50', 'p90', 'p99', 'p99.9', 'max']);
-      // A pool for each version; the warm-up runs too.
+      // One pool per version; the warm-up counts too.
       const pids = real
         .ledger()
         .slice(before)
@@ -343,18 +343,18 @@ describe('katamari bench on a terminal', () => {
     );
   }
 
-  test('writes a plain line a second and no escape codes to a pipe', async () => {
+  test('writes one plain line a second and no escape codes to a pipe', async () => {
     const running = await runScripted(
       (call) => call.reply(),
       ['Search.find', 'x', '7', '--rate', '50', '--seconds', '1.6'],
     );
     expect(running.code).toBe(0);
     expect(running.stdout).not.toContain('\x1b');
-    expect(running.stdout).toMatch(/^1 s {2}[\d.]+ answers\/s, p50 [\d.]+ ms, p99 [\d.]+ ms$/m);
+    expect(running.stdout).toMatch(/^1 s {2}[\d.]+ calls\/s, p50 [\d.]+ ms, p99 [\d.]+ ms$/m);
   });
 
   test(
-    'ends early at SIGINT and tells what there is',
+    'ends early on SIGINT and prints the results so far',
     async () => {
       scripted = await startScriptedMesh(IDL, (call) => call.reply());
       const words = ['Search.find', 'x', '7', '--rate', '100', '--seconds', '60', '--warm-up', '0', ...scripted.words];
@@ -377,7 +377,7 @@ describe('The checks of katamari bench', () => {
     call.number % 10 === 0 ? call.fail('Cannot queue for Search@1.0.0: 4 calls are waiting', 6) : call.reply();
 
   test(
-    '--max-errors ends with 1 when more calls fail',
+    '--max-errors exits with 1 when more calls fail',
     async () => {
       const broken = await runScripted(tenth, [...load, '--max-errors', '1%']);
       expect(broken.code).toBe(1);
@@ -385,13 +385,13 @@ describe('The checks of katamari bench', () => {
       expect(broken.stdout).toMatch(/^ {2}overloaded +5$/m);
       const kept = await runScripted(tenth, [...load, '--max-errors', '10%']);
       expect([kept.code, kept.stderr]).toEqual([0, '']);
-      expect(kept.stdout).toContain('ok 10 % of 50 calls failed, allowed 10 %');
+      expect(kept.stdout).toContain('ok 10 % of 50 calls failed, within the 10 % of --max-errors');
     },
     BUSY_MS,
   );
 
   test(
-    '--p99 takes a call that failed for one that was too slow',
+    '--p99 counts a failed call as too slow',
     async () => {
       const broken = await runScripted(tenth, [...load, '--p99', '1h', '--json']);
       expect(broken.code).toBe(1);
@@ -405,22 +405,22 @@ describe('The checks of katamari bench', () => {
 
 describe('katamari bench about itself', () => {
   test(
-    'says that it was held up when something else has its core',
+    'reports that it was delayed when another process uses its CPU',
     async () => {
-      // The server is in this process: while it computes, nobody looks at the clock.
+      // The server is in this process: while it computes, the event loop is blocked.
       const busy = (call: ScriptedCall): void => {
         const end = performance.now() + 20;
         while (performance.now() < end);
         call.reply();
       };
       const { stdout } = await runScripted(busy, ['Search.find', 'x', '7', '--rate', '100', '--seconds', '0.5']);
-      expect(stdout).toMatch(/^This command was (held up|the limit): /m);
-      expect(stdout).toContain('so these figures are those of this command at least as much as of the mesh');
+      expect(stdout).toMatch(/^This command was (delayed|the bottleneck): /m);
+      expect(stdout).toContain('so these figures describe this command at least as much as the mesh');
     },
     BUSY_MS,
   );
 
-  test('knows by their words the refusals that are not easily had', () => {
+  test('recognizes refusals that are hard to provoke by their text', () => {
     const refusals = [wantsTls(), tooManyConnections(5), draining(), halfSent(3, 50), unknownProtocol('HTTP GET')];
     const codes = refusals.map((error) => failureCodeOf(ERROR_TABLE[error.code].thrift, error.message));
     expect(codes).toEqual(refusals.map(({ code }) => code));
@@ -446,7 +446,7 @@ describe('katamari bench refuses', () => {
   };
 
   test(
-    'a method that is not there, and one that is never answered',
+    'an unknown method, and one without replies',
     async () => {
       const [code, stderr] = await refused(['Search.fnd', 'x', '7']);
       expect(code).toBe(1);
@@ -463,7 +463,7 @@ describe('katamari bench refuses', () => {
     BUSY_MS,
   );
 
-  test('arguments that are no JSON or do not fit', async () => {
+  test('arguments that are not JSON or do not fit', async () => {
     writeFileSync(path.join(directory, 'bad.ndjson'), '{"text": "a", "id": 1}\n{"text": \n');
     expect(await refused(['Search.find', '{"text": '])).toEqual([
       2,
@@ -498,7 +498,7 @@ describe('katamari bench refuses', () => {
     expect(await said('--max-errors', '1')).toContain('expected a share such as "1%"');
   });
 
-  test('to guess where the mesh is', async () => {
+  test('to guess the address of the mesh', async () => {
     const rpc = await startRpcServer(({ path: asked }) =>
       asked.startsWith('/idl/') ? IDL : { error: { code: 1, message: 'no' } },
     );

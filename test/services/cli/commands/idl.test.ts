@@ -22,7 +22,7 @@ beforeAll(() => {
 afterAll(() => rmSync(cwd, { recursive: true }));
 
 describe('katamari idl diff', () => {
-  test('has a line for each change, and ends with 1 when old callers break', async () => {
+  test('prints one line a change, and exits with 1 when existing callers break', async () => {
     const { code, stdout } = await runInside(['idl', 'diff', 'old.thrift', 'new.thrift'], { cwd });
     expect(code).toBe(1);
     expect(stdout.split('\n')).toEqual([
@@ -36,7 +36,7 @@ describe('katamari idl diff', () => {
     ]);
   });
 
-  test('ends with 0 when they do not; for machines as JSON, for one service alone', async () => {
+  test('exits with 0 when they do not; prints JSON on request, and one service alone', async () => {
     const { code, stdout } = await runInside(['idl', 'diff', 'old.thrift', 'new.thrift', '--service', 'T', '--json'], {
       cwd,
     });
@@ -46,7 +46,7 @@ describe('katamari idl diff', () => {
     ]);
   });
 
-  test('names files that are not there or make no sense, and services that do not exist', async () => {
+  test('names missing and invalid files, and unknown services', async () => {
     for (const [args, code, words] of [
       [['none.thrift', 'new.thrift'], 2, 'none.thrift: no such file'],
       [['old.thrift', 'wrong.thrift'], 78, 'wrong.thrift:1'],

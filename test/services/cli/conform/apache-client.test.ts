@@ -68,7 +68,7 @@ describe('ApacheClient', () => {
     });
   }
 
-  test('reads a void result of a multiplexed call, and a TApplicationException with its type', async () => {
+  test('reads a void reply to a multiplexed call, and a TApplicationException with its type', async () => {
     const both = await Promise.all([
       client.call({ service: 'Echo', method: method('nothing') }),
       client.call({ method: { ...method('nothing'), name: 'refuse' } }),

@@ -1,5 +1,5 @@
-// `katamari conform` against chassis that do everything right and against those that do one thing wrong, each named
-// for its fault: it must say of each what is wrong, in words that help, and find nothing else.
+// `katamari conform` on correct chassis, and on chassis with one fault each, named for the fault. It must report that
+// fault with a helpful message and no other.
 
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -14,7 +14,7 @@ import { runInside } from '../run-inside.ts';
 /** Chassis start slowly on a machine that runs all tests at once. */
 const BUSY_MS = 120_000;
 
-/** The fault, the check that finds it, what it expected and what came. */
+/** The fault, the check that finds it, the expected and the actual result. */
 const FAULTS: readonly (readonly [fixture: string, check: string, expected: RegExp, came: RegExp])[] = [
   [
     'never-listens',
@@ -143,7 +143,7 @@ async function conform(name: string, ...options: string[]): Promise<Outcome> {
   return { code, summary: JSON.parse(stdout) as Summary };
 }
 
-/** All of them, so many at once; the promises come at once. */
+/** Runs all of them, a few at a time, and returns their promises at once. */
 function inTurns<T>(works: readonly (() => Promise<T>)[], atOnce: number): Promise<T>[] {
   const ends: Promise<unknown>[] = [];
   return works.map((work, i) => {
@@ -211,7 +211,7 @@ describe('katamari conform', () => {
   );
 
   test(
-    'asks a chassis of any interface, calls of it only what is harmless or named, and tells which',
+    'tests a chassis with any interface, calls only harmless or named methods, and lists them',
     async () => {
       const { code, stdout } = await runHere(
         ['--call', 'Work.say', '{"text": "hello"}', '--call', 'sorry', '--skip', 'pid'],
@@ -232,7 +232,7 @@ describe('katamari conform', () => {
   );
 
   test(
-    'tells a fault with what was expected, what it got and how to fix it, each in its column, and once',
+    'prints a fault with the expected and the actual result and the remedy, in columns and only once',
     async () => {
       const { code, stdout } = await runHere(['--timeout', '4s', '--start-timeout', '60s'], 'broken/wrong-sequence-id');
       expect(code).toBe(1);
@@ -253,7 +253,7 @@ describe('katamari conform', () => {
   );
 
   test(
-    'says which word of its own command line is wrong',
+    'names the invalid word of its command line',
     async () => {
       const wrong = async (...options: string[]): Promise<unknown[]> => {
         const { code, stderr } = await runHere(options, 'conformance');
@@ -284,13 +284,13 @@ describe('katamari conform', () => {
   );
 
   test(
-    'takes the chassis along when it is stopped',
+    'ends the chassis when it is stopped',
     async () => {
       const mark = `CONFORM_TEST_MARK=${process.pid}-${Date.now()}`;
       const [name = '', value = ''] = mark.split('=');
       const env = { [name]: value };
       const running = startKatamari(['conform', '--', ...fixture('broken/never-listens')], { env });
-      // The command itself is one of them.
+      // One of them is the command itself.
       await until('the chassis to run', () => marked(mark).length >= 2, BUSY_MS);
       running.signal('SIGTERM');
       const { code } = await running.ended;

@@ -1,5 +1,5 @@
-// `katamari doctor` against real Consuls with one fault each, and against meshes with faults: it finds and names
-// each fault, gives advice, and leaves nothing in Consul.
+// `katamari doctor` on real Consul servers with one fault each, and on meshes with faults. It finds and names each
+// fault, gives advice, and leaves nothing in Consul.
 
 import { randomUUID } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -38,9 +38,9 @@ afterAll(async () => {
 interface Diagnosis {
   readonly code: number;
   readonly findings: readonly Finding[];
-  /** `VERDICT text; advice` of a subject. */
+  /** `VERDICT text; advice` of each finding. */
   readonly about: (subject: string) => string;
-  /** As a person sees it. */
+  /** The output as a person sees it. */
   readonly text: string;
 }
 
@@ -67,9 +67,9 @@ async function diagnose(settings: Record<string, unknown>, env: Record<string, s
     const never = (): never => {
       throw new Error('not for the doctor');
     };
-    const surroundings = { terminal, env, cwd: directory, program: [], readInput: never, startMesh: never };
+    const context = { terminal, env, cwd: directory, program: [], readInput: never, startMesh: never };
     return runDoctor(
-      { ...surroundings, onStopSignal: never, exitNow: never } as unknown as Parameters<typeof runDoctor>[0],
+      { ...context, onStopSignal: never, exitNow: never } as unknown as Parameters<typeof runDoctor>[0],
       { config: file, flags: [], json },
     );
   };
@@ -108,7 +108,7 @@ async function remains(): Promise<unknown[]> {
 }
 
 describe('katamari doctor, on Consul', () => {
-  test('finds nothing wrong with one that can be used, and leaves nothing there', async () => {
+  test('finds nothing wrong with a usable Consul, and leaves nothing there', async () => {
     const { about, code, findings } = await diagnose(at(consul.address));
     expect(about('Consul')).toMatch(/^OK the Consul at .* answers, its leader is 127\.0\.0\.1:\d+; $/);
     expect(about('Consul agent')).toMatch(/^OK node katamari of dc1, Consul 1\./);
@@ -120,7 +120,7 @@ describe('katamari doctor, on Consul', () => {
     expect(await remains()).toEqual([]);
   });
 
-  test('says that nobody listens', async () => {
+  test('reports that nothing listens', async () => {
     const { about, code } = await diagnose(at('127.0.0.1:1'));
     expect(about('Consul')).toMatch(
       /^FAIL the Consul at http:\/\/127\.0\.0\.1:1 does not answer: .*; start it, correct/,
@@ -128,7 +128,7 @@ describe('katamari doctor, on Consul', () => {
     expect([about('Consul keys'), code]).toEqual(['', 1]);
   });
 
-  test('tells another server from a Consul', async () => {
+  test('distinguishes another server from Consul', async () => {
     const answers: RequestListener[] = [
       (_, response) => response.writeHead(404).end('not here'),
       (_, response) => response.end('<html>hello</html>'),
@@ -142,20 +142,20 @@ describe('katamari doctor, on Consul', () => {
     }
   });
 
-  test('gives up on one that says nothing', async () => {
+  test('gives up on a Consul that does not answer', async () => {
     const port = await listen(createServer((socket) => void ends.push(() => socket.destroy())));
     const { about } = await diagnose(at(`127.0.0.1:${port}`));
     expect(about('Consul')).toMatch(/^FAIL the server at .* does not answer like Consul/);
   });
 
-  test('finds TLS where there is none, and files that cannot be read', async () => {
+  test('reports TLS to a plain port, and unreadable files', async () => {
     const { about } = await diagnose(at(`https://${consul.address}`));
     expect(about('Consul')).toMatch(/^FAIL .*does not speak TLS: write http:\/\/ before the address/);
     const noFile = await diagnose(at(`https://${consul.address}`, { caFile: 'none.pem' }));
     expect(noFile.about('Consul')).toMatch(/^FAIL Cannot read the CA certificate from .*none\.pem/);
   });
 
-  test('finds a CA that is not known, with CONSUL_CACERT as with consul.caFile', async () => {
+  test('reports an unknown CA, with CONSUL_CACERT and with consul.caFile', async () => {
     const authority = makeAuthority('doctor');
     ends.push(() => authority.close());
     const { certFile, keyFile } = authority.sign('server');
@@ -169,7 +169,7 @@ describe('katamari doctor, on Consul', () => {
     expect((await diagnose(at(address), { CONSUL_CACERT: authority.caFile })).about('Consul')).toMatch(/^OK /);
   });
 
-  test('says that there is no leader', async () => {
+  test('reports that there is no leader', async () => {
     const lonely = await startRealConsul({ config: { bootstrap: false, bootstrap_expect: 3 }, hasLeader: false });
     ends.push(() => lonely.close());
     const { about, code } = await diagnose(at(lonely.address));
@@ -177,15 +177,15 @@ describe('katamari doctor, on Consul', () => {
     expect(code).toBe(1);
   }, 40_000);
 
-  test('says that sessions must live longer than the mesh makes them', async () => {
+  test("reports that Consul's minimum session TTL is longer than the mesh needs", async () => {
     const slow = await startRealConsul({ config: { session_ttl_min: '30s' } });
     ends.push(() => slow.close());
     const { about } = await diagnose(at(slow.address));
     expect(about('Consul sessions')).toMatch(/^FAIL .*Invalid Session TTL.*; set session_ttl_min to 10s or less/);
   });
 
-  test('says that the agent cannot reach this process', async () => {
-    // An address for documentation: nobody has it.
+  test('reports that the agent cannot reach this process', async () => {
+    // A documentation address, which no machine has.
     const { about } = await diagnose({ ...at(consul.address), advertise: '192.0.2.1' });
     expect(about('Consul checks')).toMatch(
       /^FAIL the agent accepted a check of 192\.0\.2\.1:\d+ but cannot reach it: .*; use the agent of this machine, or set advertise/,
@@ -194,7 +194,7 @@ describe('katamari doctor, on Consul', () => {
   });
 });
 
-describe('katamari doctor, on rights', () => {
+describe('katamari doctor, on ACLs', () => {
   const MASTER = randomUUID();
   const POLICY = readFileSync(path.join(REPOSITORY, 'deploy/consul-policy.hcl'), 'utf8');
   let closed: RealTestConsul;
@@ -220,14 +220,14 @@ describe('katamari doctor, on rights', () => {
 
   const without = (resource: string): string => POLICY.replace(new RegExp(`^${resource} ".*" \\{\n.*\n\\}$`, 'm'), '');
 
-  test('is content with the policy in deploy/', async () => {
+  test('accepts the policy in deploy/', async () => {
     const { findings, code } = await diagnose(at(closed.address, { token: await tokenFor(POLICY) }));
     expect([findings.filter(({ subject, verdict }) => subject.startsWith('Consul') && verdict !== 'OK'), code]).toEqual(
       [[], 0],
     );
   });
 
-  test('names each rule that is missing', async () => {
+  test('names each missing rule', async () => {
     const cases = [
       ['key_prefix', 'Consul keys', 'FAIL'],
       ['session_prefix', 'Consul sessions', 'FAIL'],
@@ -243,7 +243,7 @@ describe('katamari doctor, on rights', () => {
     }
   }, 60_000);
 
-  test('tells reading apart from writing, and an unknown token from a weak one', async () => {
+  test('distinguishes reading from writing, and an unknown token from a weak one', async () => {
     const reads = await tokenFor(POLICY.replace(/(key_prefix .*\n {2}policy = )"write"/, '$1"read"'));
     const { about } = await diagnose(at(closed.address, { token: reads }));
     expect(about('Consul keys')).toMatch(/^FAIL .*lacks the rule key_prefix "katamari\/main\/" \{ policy = "write" \}/);
@@ -257,7 +257,7 @@ describe('katamari doctor, on rights', () => {
 describe('katamari doctor, on the mesh', () => {
   const SECRET = 'a secret of the tests';
 
-  /** A process as its records show it: a session, keys, and what really listens. */
+  /** A process as its records show it: a session, keys, and the ports that really listen. */
   async function register(
     name: string,
     records: Record<string, object>,
@@ -297,7 +297,7 @@ describe('katamari doctor, on the mesh', () => {
     pools: [],
   });
 
-  test('tells who is there and leads, and that all can be reached', async () => {
+  test('lists the processes and the leader, and confirms that all are reachable', async () => {
     const stats = `http://127.0.0.1:${await listenHttp((_, response) => response.end('ok'))}`;
     const port = await listen(createServer((socket) => socket.destroy()));
     const address = await startLink(SECRET);
@@ -320,7 +320,7 @@ describe('katamari doctor, on the mesh', () => {
     await client.delete('katamari/main/leader');
   });
 
-  test('finds what cannot be reached, and a link that does not let us in', async () => {
+  test('reports unreachable processes, and a link that refuses this process', async () => {
     const stats = `http://127.0.0.1:${await listenHttp((_, response) => response.end('ok'))}`;
     await register('gone', { 'managers/gone': manager('127.0.0.1:1', 'http://127.0.0.1:1') });
     await register('silent', { 'managers/silent': manager(await startLink(SECRET), 'http://127.0.0.1:1') });
@@ -339,7 +339,7 @@ describe('katamari doctor, on the mesh', () => {
     expect(code).toBe(1);
   });
 
-  test('finds two processes with one name, and its own name in use elsewhere', async () => {
+  test('reports two processes with one name, and its own name in use elsewhere', async () => {
     await register('twin', {});
     await register('twin', {});
     await register('here', { 'masters/here': { rank: 1, machine: 'm9', stats: '' } });
@@ -350,8 +350,9 @@ describe('katamari doctor, on the mesh', () => {
     expect(about('name here')).toBe('FAIL a master with this name runs on m9; give this process another name (--name)');
   });
 
-  test('lets another mesh use a name at another agent, and finds two agents with one name', async () => {
-    // One of its own: a server looks once a minute for nodes that it does not know from gossip, and takes them out.
+  test('allows another mesh to use a name at another agent, and reports two agents with one name', async () => {
+    // A Consul of its own: a server checks once a minute for nodes that it does not know from gossip, and removes
+    // them.
     const young = await startRealConsul();
     ends.push(() => young.close());
     const itsClient = consulClient({ address: young.address });
@@ -384,13 +385,13 @@ describe('katamari doctor, on the mesh', () => {
     );
   }, 40_000);
 
-  test('says which records make no sense', async () => {
+  test('names invalid records', async () => {
     await register('odd', { 'managers/odd': { address: 7 } });
     const { about } = await diagnose(at(consul.address));
     expect(about('record odd')).toMatch(/^warn is invalid: .*address.*; run the same version of Katamari/);
   });
 
-  test('says that it is running instead of complaining of its ports', async () => {
+  test('reports that the mesh is running instead of complaining about its ports', async () => {
     const port = await listen(createServer((socket) => socket.destroy()));
     let name = 'here';
     const statsPort: number = await listenHttp((_, response) => {
@@ -411,7 +412,7 @@ describe('katamari doctor, on the mesh', () => {
     expect(others.about('port thrift')).toMatch(/^FAIL \d+ is held by process \d+ \(.*\); end that process, or choose/);
   });
 
-  test('counts in words that fit', async () => {
+  test('uses singular and plural correctly', async () => {
     const one = { service: 'A', version: '1', command: ['sh'] };
     expect((await diagnose({ deployments: [one] })).about('configuration')).toMatch(/, 1 deployment; $/);
     const two = await diagnose({ deployments: [one, { ...one, version: '2' }] });

@@ -1,6 +1,6 @@
-// The books of every process of a cluster, read from /metrics again and again: what was accepted is what was replied,
-// failed, refused, timed out, cancelled and is in flight, at every moment, in each line of the books by itself;
-// nothing is settled that was not accepted, and when nobody calls any more nothing is in flight.
+// Polls the call counters of every process of a cluster at /metrics. Invariants, for each series separately: accepted
+// = replied + failed + refused + timed out + cancelled + in flight at every moment; no more calls are settled than
+// accepted; and nothing is in flight after the last call.
 import type { ClusterProcess } from '../cluster/process.ts';
 import { sleep } from '../../../core/mod.ts';
 import type { Cluster } from '../cluster/cluster.ts';
@@ -12,10 +12,10 @@ export interface Sums {
   readonly replied: number;
 }
 
-export class Books {
+export class CallCounters {
   readonly #cluster: Cluster;
   readonly #faults = new Set<string>();
-  /** Times that the books of a process were read. */
+  /** Number of times that the counters of a process were read. */
   read = 0;
   #running: Promise<void> | undefined;
   #isOver = false;
@@ -24,12 +24,12 @@ export class Books {
     this.#cluster = cluster;
   }
 
-  /** What did not add up. */
+  /** Invariants that were violated. */
   get faults(): readonly string[] {
     return [...this.#faults];
   }
 
-  /** Reads them on and on. */
+  /** Polls until `stop()`. */
   start(): void {
     this.#running ??= this.#run();
   }
@@ -39,7 +39,7 @@ export class Books {
     await this.#running;
   }
 
-  /** Waits until nothing is in flight anywhere; what the faceplates have counted of the users' calls. */
+  /** Waits until no call is in flight anywhere. Returns what the faceplates counted of the users' calls. */
   async settled(): Promise<Sums> {
     await until(
       'nothing to be in flight',
@@ -74,7 +74,7 @@ export class Books {
     try {
       metrics = await process.metrics();
     } catch {
-      // It is starting, frozen, or gone.
+      // The process is starting, frozen or gone.
       return;
     }
     this.read++;
@@ -85,15 +85,15 @@ export class Books {
         const what = `${process.name}, ${family} of ${Object.values(labels).join(' ')}`;
         if (accepted !== settled + inFlight)
           this.#faults.add(
-            `The books of ${what} do not add up: ${accepted} accepted, ${settled} settled, ${inFlight} in flight`,
+            `The counters of ${what} do not add up: ${accepted} accepted, ${settled} settled, ${inFlight} in flight`,
           );
-        if (inFlight < 0) this.#faults.add(`The books of ${what} have ${-inFlight} more settled than accepted`);
+        if (inFlight < 0) this.#faults.add(`The counters of ${what} have ${-inFlight} more settled than accepted`);
       }
     }
   }
 }
 
-/** Calls as faceplates and links count them, and as pools do. */
+/** Call counters of faceplates and links, and those of pools. */
 const FAMILIES = ['katamari_calls', 'katamari_pool_calls'] as const;
 const OF_USERS = { service: 'Tally' } as const;
 const EVERY_MS = 500;
