@@ -1,5 +1,4 @@
-// All that is measured, each started from nothing and ended again: what people use instead, and Katamari in several
-// arrangements.
+// Starts and stops everything that the bench measures: the alternatives, and Katamari in several setups.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -55,7 +54,7 @@ export async function nats(): Promise<Target> {
   return target('nats', [`127.0.0.1:${port}`], [...workers, server]);
 }
 
-/** HAProxy with a queue before four workers that get one request at a time. */
+/** HAProxy with a queue in front of four workers that get one request at a time. */
 export async function haproxy(): Promise<Target> {
   const [port = 0, ...workerPorts] = await freePorts(1 + COPIES);
   const workers = await Promise.all(workerPorts.map((own) => contender('http-worker', String(own))));
@@ -92,10 +91,10 @@ export interface KatamariOptions {
   /** Faceplate and manager in one process, or each in its own with a real Consul. */
   readonly processes?: 'one' | 'separate';
   readonly count?: number;
-  /** Calls that one chassis works on at a time. */
+  /** Calls that a chassis handles at a time. */
   readonly concurrency?: number;
   readonly runtime?: Runtime;
-  /** More keys of katamari.yaml. */
+  /** Additional keys of katamari.yaml. */
   readonly settings?: Readonly<Record<string, unknown>>;
   /** Flags for the runtime. */
   readonly runtimeFlags?: readonly string[];
@@ -104,7 +103,7 @@ export interface KatamariOptions {
 export const RUNTIMES = ['node', 'bun', 'deno'] as const;
 export type Runtime = (typeof RUNTIMES)[number];
 
-/** Katamari with an echo chassis. The chassis run on Node whatever the mesh runs on. */
+/** Katamari with echo chassis. The chassis always run on Node, whatever the runtime of the mesh. */
 export async function katamari(options: KatamariOptions): Promise<Target & { readonly statsUrl: string }> {
   const { front, processes = 'one', count = COPIES, concurrency = 1, runtime = 'node', settings = {} } = options;
   const folder = mkdtempSync(path.join(os.tmpdir(), 'katamari-bench-'));
@@ -131,10 +130,10 @@ export async function katamari(options: KatamariOptions): Promise<Target & { rea
     programs.push(await start('faceplate', {}));
   }
   const url = `http://127.0.0.1:${jsonRpc}/rpc`;
-  await untilAllServe(url, `http://127.0.0.1:${stats}`, count);
+  await waitUntilAllServe(url, `http://127.0.0.1:${stats}`, count);
   const address = front === 'framed' ? `127.0.0.1:${thrift}` : url;
   return {
-    speech: front,
+    protocol: front,
     addresses: [address],
     method: 'Echo.echo',
     pids: programs.map(({ pid }) => pid),
@@ -147,7 +146,7 @@ export async function katamari(options: KatamariOptions): Promise<Target & { rea
   };
 }
 
-/** Chassis called directly: with the library, without a mesh. */
+/** Chassis that are called directly, without a mesh. */
 export async function chassisAlone(count: number = COPIES): Promise<Target> {
   const ports = await freePorts(count);
   const programs = await Promise.all(
@@ -177,7 +176,7 @@ function runtimeLine(runtime: Runtime, flags: readonly string[]): string[] {
   }
 }
 
-async function untilAllServe(url: string, statsUrl: string, count: number): Promise<void> {
+async function waitUntilAllServe(url: string, statsUrl: string, count: number): Promise<void> {
   const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'Echo.echo', params: { value: 'x' } });
   const endAt = performance.now() + SERVE_MS;
   for (;;) {
@@ -188,7 +187,7 @@ async function untilAllServe(url: string, statsUrl: string, count: number): Prom
       };
       if (answer.result === 'x') return;
     }
-    if (performance.now() > endAt) throw new Error(`${alive} of ${count} chassis serve after ${SERVE_MS} ms`);
+    if (performance.now() > endAt) throw new Error(`${alive} of ${count} chassis are alive after ${SERVE_MS} ms`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
@@ -219,9 +218,14 @@ function copies(start: () => Promise<Program>): Promise<Program[]> {
   return Promise.all(Array.from({ length: COPIES }, start));
 }
 
-function target(speech: Target['speech'], addresses: string[], programs: readonly Program[], folder?: string): Target {
+function target(
+  protocol: Target['protocol'],
+  addresses: string[],
+  programs: readonly Program[],
+  folder?: string,
+): Target {
   return {
-    speech,
+    protocol,
     addresses,
     pids: programs.map(({ pid }) => pid),
     async close() {
@@ -235,7 +239,7 @@ async function freePort(): Promise<number> {
   return (await freePorts(1))[0] as number;
 }
 
-/** Single-threaded workers of every contender that has several. */
+/** Number of single-threaded workers of a contender that has several. */
 const COPIES = 4;
 const SERVE_MS = 30_000;
 const JSON_BODY = { 'content-type': 'application/json' };

@@ -1,5 +1,6 @@
-// A Consul that lists many pools: managers that exist as records and as a port that answers, all in this process.
-// What is crowded is the
+// Fills a real Consul with many pools. Their managers exist only as records, with one shared port that answers every
+// call. This loads the membership that a faceplate must track; no client calls these pools.
+
 import { parseIdl } from '../core/idl/mod.ts';
 import { startLinkServer } from '../core/link/mod.ts';
 import { DEFAULT_LIMITS } from '../core/mod.ts';
@@ -8,11 +9,10 @@ import type { Interface } from '../core/thrift/mod.ts';
 import { consulClient } from '../services/consul/mod.ts';
 import { EventLog, keysOf, Presence, type PoolRecord } from '../services/mesh/mod.ts';
 
-// membership that a faceplate has to know; nobody calls them.
 import { startRealConsul } from '../test/kit/consul/consul.ts';
 
 export interface Crowd {
-  /** URL of the Consul, which is real. */
+  /** URL of the Consul server. */
   readonly consul: string;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -29,9 +29,9 @@ export async function startCrowd(pools: number): Promise<Crowd> {
   const keys = keysOf('bench');
   const client = consulClient({ address: consul.address });
   const presences: Presence[] = [];
-  for (let first = 0; first < pools; first += POOLS_A_MANAGER) {
+  for (let first = 0; first < pools; first += POOLS_PER_MANAGER) {
     const records: PoolRecord[] = [];
-    for (let n = first; n < Math.min(pools, first + POOLS_A_MANAGER); n++) {
+    for (let n = first; n < Math.min(pools, first + POOLS_PER_MANAGER); n++) {
       const service = `Crowd${n}`;
       const source = { main: 'crowd.thrift', files: { 'crowd.thrift': `service ${service} { i32 crowded() }` } };
       const { id } = parseIdl(source).services.get(service) as Interface;
@@ -73,4 +73,4 @@ export async function startCrowd(pools: number): Promise<Crowd> {
   };
 }
 
-const POOLS_A_MANAGER = 100;
+const POOLS_PER_MANAGER = 100;

@@ -1,4 +1,4 @@
-// The chassis of the bench: hands back what it is given. `echo-chassis.ts IDL-FILE [CONCURRENCY]`
+// The chassis of the bench. It returns its argument. `echo-chassis.ts IDL-FILE [CONCURRENCY]`
 
 import { chassis } from '../chassis-sdk/typescript/mod.ts';
 

@@ -1,4 +1,4 @@
-// What every contender does: hand back what it was given.
+// The method that every contender implements: it returns its argument.
 
 service Echo {
   string echo(1: string value) (katamari.idempotent = "true")

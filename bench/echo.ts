@@ -1,4 +1,4 @@
-// The one thing that every contender does, as bytes of what it speaks: the echo of a text.
+// Encodes the call that every contender answers, the echo of a text, in each protocol.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -15,23 +15,23 @@ export interface Prepared {
   readonly reply: string;
 }
 
-/** Framed strict binary: the message of a call and that of its answer, in files. */
+/** Writes files with a call and its reply, in framed strict binary. */
 export function framedEcho(bytes: number): Prepared {
   const method = parseIdl(readIdlFile(ECHO_IDL)).services.get('Echo')?.methods.get('echo') as Method;
   const value = textOf(bytes);
   return {
-    request: written(`request-${bytes}`, message(1, encodeStruct(method.args, { value }))),
-    reply: written(`reply-${bytes}`, message(2, encodeStruct(method.result, { success: value }))),
+    request: writeBenchFile(`request-${bytes}`, message(1, encodeStruct(method.args, { value }))),
+    reply: writeBenchFile(`reply-${bytes}`, message(2, encodeStruct(method.result, { success: value }))),
   };
 }
 
-/** The bare text, for NATS. */
+/** Writes a file with the plain text, for NATS. */
 export function plainEcho(bytes: number): Prepared {
-  const file = written(`text-${bytes}`, Buffer.from(textOf(bytes)));
+  const file = writeBenchFile(`text-${bytes}`, Buffer.from(textOf(bytes)));
   return { request: file, reply: file };
 }
 
-/** A script for wrk that posts a JSON body. */
+/** Writes a script for wrk that posts a JSON body. Returns its path. */
 export function httpEcho(kind: 'json-rpc' | 'plain', method: string, bytes: number): string {
   const params = { value: textOf(bytes) };
   const body = JSON.stringify(kind === 'plain' ? params : { jsonrpc: '2.0', id: 1, method, params });
@@ -44,10 +44,10 @@ function done(summary, latency)
     e.connect + e.read + e.write + e.status + e.timeout, latency:percentile(50), latency:percentile(99), latency:percentile(99.9)))
 end
 `;
-  return written(`post-${kind}-${method}-${bytes}.lua`, Buffer.from(script));
+  return writeBenchFile(`post-${kind}-${method}-${bytes}.lua`, Buffer.from(script));
 }
 
-/** Text that compresses and interns no better than real one would: no two neighbors alike. */
+/** Returns a text without repeated neighboring letters, so that it compresses no better than real text. */
 export function textOf(bytes: number): string {
   return Array.from({ length: bytes }, (_, i) => ALPHABET[(i * 7 + (i >> 5)) % ALPHABET.length]).join('');
 }
@@ -62,7 +62,7 @@ function message(type: 1 | 2, body: Uint8Array): Buffer {
   return Buffer.concat([head, body]);
 }
 
-function written(name: string, content: Uint8Array): string {
+function writeBenchFile(name: string, content: Uint8Array): string {
   mkdirSync(BENCH_FILES, { recursive: true });
   const file = path.join(BENCH_FILES, name);
   writeFileSync(file, content);

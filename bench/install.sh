@@ -1,8 +1,8 @@
 #!/bin/sh
-# Sees to it that what `npm run bench` needs beyond npm is there: wrk, HAProxy and nats-server (Debian packages of
-# these names), a C++ compiler, the Thrift compiler, a Consul server; then the packages of bench/package.json, the
-# load generator and the generated code of the Thrift server. What is missing is installed with apt-get where this
-# runs as root on Debian, else it ends with 1 and says what to install.
+# Installs what `npm run bench` needs beyond npm: wrk, HAProxy and nats-server (Debian packages of the same names), a
+# C++ compiler, the Thrift compiler and a Consul server. Then it installs the packages of bench/package.json, compiles
+# the load generator and generates the code of the Thrift server. As root on Debian, it installs missing programs with
+# apt-get. Otherwise it lists them and exits with 1.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -21,7 +21,8 @@ if [ -n "$missing" ]; then
   fi
   printf 'Installing%s\n' "$missing"
   policy=/usr/sbin/policy-rc.d made=''
-  # They shall be tools here, not servers: 101 tells apt to start none.
+  # apt runs this file before it starts a daemon; exit code 101 forbids the start. The bench starts these programs
+  # itself.
   if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
@@ -39,7 +40,7 @@ if [ -n "$missing" ]; then
 fi
 
 if [ ! -f bench/node_modules/.package-lock.json ] || [ bench/package-lock.json -nt bench/node_modules/.package-lock.json ]; then
-  printf 'Installing the packages that Katamari is measured beside\n'
+  printf 'Installing the packages that the bench compares with Katamari\n'
   npm install --prefix bench --no-audit --no-fund --loglevel=error
 fi
 work=.tools/bench

@@ -1,19 +1,20 @@
-// Drives one target for a while and says what came of it. Load comes from programs outside of all that is measured:
-// bench/load/load.cc for Thrift and NATS, wrk for HTTP. Throughput is of right answers only; a wrong or missing one
-// fails the run unless the work expects it.
+// Puts load on one target and returns throughput, latencies and errors. The load comes from separate programs:
+// bench/load/load.cc for Thrift and NATS, wrk for HTTP. Throughput counts only correct replies. A wrong or missing
+// reply fails the run unless the work allows it.
 
 import path from 'node:path';
 import { BENCH_FILES, framedEcho, httpEcho, plainEcho } from './echo.ts';
-import { cpuMs, familyOf, run } from './programs.ts';
+import { cpuMs, processTree, run } from './programs.ts';
 
-/** What answers the echo, and where. */
+/** A contender that answers the echo. */
 export interface Target {
-  readonly speech: 'framed' | 'nats' | 'json-rpc' | 'plain http';
+  /** Protocol of the load. */
+  readonly protocol: 'framed' | 'nats' | 'json-rpc' | 'plain http';
   /** HOST:PORT, or a URL for HTTP. */
   readonly addresses: readonly string[];
-  /** For JSON-RPC. */
+  /** Method to call over JSON-RPC. */
   readonly method?: string;
-  /** Roots of the process families that do the work. */
+  /** Processes that do the work; their descendants count, too. */
   readonly pids: readonly number[];
   close(): Promise<void>;
 }
@@ -23,24 +24,24 @@ export interface LoadOptions {
   readonly bytes: number;
   readonly seconds: number;
   readonly warmUp: number;
-  /** Open loop, in calls a second; only framed. */
+  /** Calls per second of an open loop, for `framed` only; a closed loop without it. */
   readonly rate?: number;
   readonly deadlineMs?: number;
-  /** Whether anything but right answers is a figure, or a reason to stop. */
+  /** Counts errors as a result. Without it, an error fails the run. */
   readonly mayFail?: boolean;
 }
 
 export interface Measured {
-  /** Right answers a second. */
+  /** Correct replies per second. */
   readonly perSecond: number;
   readonly p50Us: number;
   readonly p99Us: number;
   readonly p999Us: number;
-  /** CPU time of the target's processes for one call, in us. */
+  /** CPU time of the target's processes per call, in us. */
   readonly cpuUs: number;
-  /** Share of a core that the generator took. */
+  /** Share of a core that the load generator used; NaN if unknown. */
   readonly generatorCpu: number;
-  /** Open loop: calls that were due, and what became of those without a right answer in time. */
+  /** Open loop: calls that were due, and how they ended. */
   readonly due: number;
   readonly right: number;
   readonly late: number;
@@ -50,21 +51,21 @@ export interface Measured {
 
 export const LOAD: string = path.join(BENCH_FILES, 'load');
 
-/** @throws Error saying what was answered instead */
+/** @throws Error with the first wrong reply, unless `mayFail` is set */
 export async function drive(target: Target, options: LoadOptions): Promise<Measured> {
-  const family = target.pids.flatMap(familyOf);
-  const before = cpuMs(family);
-  const isHttp = target.speech === 'json-rpc' || target.speech === 'plain http';
+  const pids = target.pids.flatMap(processTree);
+  const before = cpuMs(pids);
+  const isHttp = target.protocol === 'json-rpc' || target.protocol === 'plain http';
   const measured = isHttp ? await byWrk(target, options) : await byLoad(target, options);
-  // wrk takes whole seconds.
+  // wrk accepts only whole seconds.
   const warmUp = isHttp ? Math.ceil(options.warmUp) : options.warmUp;
   const calls = measured.perSecond * (options.seconds + warmUp);
-  return { ...measured, cpuUs: ((cpuMs(family) - before) * 1000) / Math.max(1, calls) };
+  return { ...measured, cpuUs: ((cpuMs(pids) - before) * 1000) / Math.max(1, calls) };
 }
 
 type WithoutCpu = Omit<Measured, 'cpuUs'>;
 
-interface LoadSaid {
+interface LoadReport {
   readonly due: number;
   readonly answered: number;
   readonly right: number;
@@ -79,9 +80,9 @@ interface LoadSaid {
   readonly firstError: string;
 }
 
-async function byLoad({ speech, addresses }: Target, options: LoadOptions): Promise<WithoutCpu> {
+async function byLoad({ protocol, addresses }: Target, options: LoadOptions): Promise<WithoutCpu> {
   const { connections, bytes, seconds, warmUp, rate, deadlineMs, mayFail = false } = options;
-  const { request, reply } = speech === 'nats' ? plainEcho(bytes) : framedEcho(bytes);
+  const { request, reply } = protocol === 'nats' ? plainEcho(bytes) : framedEcho(bytes);
   const flags = {
     to: addresses.join(','),
     request,
@@ -93,25 +94,27 @@ async function byLoad({ speech, addresses }: Target, options: LoadOptions): Prom
     ...(deadlineMs === undefined ? {} : { 'deadline-ms': deadlineMs }),
   };
   const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);
-  const said = JSON.parse(await run([LOAD, speech, ...args], (seconds + warmUp + 30) * 1000)) as LoadSaid;
-  if (!mayFail && (said.right !== said.answered || said.right === 0)) {
-    throw new Error(`${said.answered - said.right} of ${said.answered} answers were not right: ${said.firstError}`);
+  const report = JSON.parse(await run([LOAD, protocol, ...args], (seconds + warmUp + 30) * 1000)) as LoadReport;
+  if (!mayFail && (report.right !== report.answered || report.right === 0)) {
+    throw new Error(
+      `${report.answered - report.right} of ${report.answered} replies were wrong; the first: ${report.firstError}`,
+    );
   }
   return {
-    perSecond: said.right / seconds,
-    p50Us: said.p50Us,
-    p99Us: said.p99Us,
-    p999Us: said.p999Us,
-    generatorCpu: said.cpuSeconds / (seconds + warmUp),
-    due: said.due,
-    right: said.right,
-    late: said.late,
-    refused: said.exceptions + said.wrong,
-    lost: said.lost,
+    perSecond: report.right / seconds,
+    p50Us: report.p50Us,
+    p99Us: report.p99Us,
+    p999Us: report.p999Us,
+    generatorCpu: report.cpuSeconds / (seconds + warmUp),
+    due: report.due,
+    right: report.right,
+    late: report.late,
+    refused: report.exceptions + report.wrong,
+    lost: report.lost,
   };
 }
 
-interface WrkSaid {
+interface WrkReport {
   readonly requests: number;
   readonly us: number;
   readonly errors: number;
@@ -120,19 +123,19 @@ interface WrkSaid {
   readonly p999Us: number;
 }
 
-async function byWrk({ speech, addresses, method = 'echo' }: Target, options: LoadOptions): Promise<WithoutCpu> {
+async function byWrk({ protocol, addresses, method = 'echo' }: Target, options: LoadOptions): Promise<WithoutCpu> {
   const { connections, bytes, seconds, warmUp } = options;
-  const script = httpEcho(speech === 'json-rpc' ? 'json-rpc' : 'plain', method, bytes);
-  const wrk = async (time: number): Promise<WrkSaid> => {
+  const script = httpEcho(protocol === 'json-rpc' ? 'json-rpc' : 'plain', method, bytes);
+  const wrk = async (time: number): Promise<WrkReport> => {
     const line = ['wrk', '-t1', `-c${connections}`, `-d${time}s`, '-s', script, addresses[0] ?? ''];
-    const said = /^RESULT (.*)$/m.exec(await run(line, (time + 30) * 1000))?.[1];
-    return JSON.parse(said ?? '{}') as WrkSaid;
+    const json = /^RESULT (.*)$/m.exec(await run(line, (time + 30) * 1000))?.[1];
+    return JSON.parse(json ?? '{}') as WrkReport;
   };
   if (warmUp > 0) await wrk(Math.ceil(warmUp));
-  const said = await wrk(seconds);
-  if (said.errors > 0) throw new Error(`${said.errors} of ${said.requests} HTTP requests failed`);
-  const { p50Us, p99Us, p999Us } = said;
-  const right = said.requests;
-  const perSecond = right / (said.us / 1e6);
+  const report = await wrk(seconds);
+  if (report.errors > 0) throw new Error(`${report.errors} of ${report.requests} HTTP requests failed`);
+  const { p50Us, p99Us, p999Us } = report;
+  const right = report.requests;
+  const perSecond = right / (report.us / 1e6);
   return { perSecond, p50Us, p99Us, p999Us, generatorCpu: Number.NaN, due: 0, right, late: 0, refused: 0, lost: 0 };
 }

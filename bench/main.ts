@@ -1,4 +1,5 @@
-// `npm run bench`: what people use instead and Katamari, in turn, at the same work; bench/results/ gets what was found.
+// `npm run bench` measures Katamari and its alternatives in turn with the same work, and writes the results to
+// bench/results/.
 
 import { parseArgs } from 'node:util';
 import { RUNTIMES, type Runtime } from './contenders.ts';
@@ -7,17 +8,18 @@ import { gridOf, idleFigures, measureGrid, rowsOfGrid, SETTINGS, SPECIAL, type E
 
 const HELP = `npm run bench -- [options]
 
-Starts what people use instead (an Apache Thrift server, jayson, Moleculer, NATS, HAProxy before HTTP workers) and Katamari, drives them in turn
-with the same work from another process, round after round, and prints medians, spread, percentiles and ratios. The whole takes
-about 15 minutes; keep the machine quiet meanwhile.
+Starts Katamari and its alternatives (an Apache Thrift server, jayson, Moleculer, NATS, HAProxy in front of
+HTTP workers) and drives them in turn with the same load from another process, round after round. Prints
+medians, spread, percentiles and ratios. Takes about 15 minutes; do not use the machine meanwhile.
 
-  --quick             a round of a second each, one setting: to see that it works, not for figures
-  --rounds N          default 5
-  --seconds N         of each measurement, default 2
-  --runtime NAME      what the mesh runs on: ${RUNTIMES.join(', ')}; its chassis run on Node
-  --only WORDS        only contenders whose name contains one of these, separated by commas
-  --rows NAMES        only these of the rows with arrangements of their own: ${Object.keys(SPECIAL).join(', ')}, idle; none for none
-  --name NAME         of the files in bench/results/, default the runtime; nothing is written with --quick unless it is given
+  --quick             one round of one second each, one setting: checks that the bench works, not the speed
+  --rounds N          number of rounds (5)
+  --seconds N         duration of each measurement (2)
+  --runtime NAME      runtime of the mesh: ${RUNTIMES.join(', ')}; its chassis run on Node
+  --only WORDS        only contenders whose name contains one of these words, separated by commas
+  --rows NAMES        only these of the rows with a setup of their own: ${Object.keys(SPECIAL).join(', ')},
+                      idle; or none
+  --name NAME         name of the files in bench/results/ (default: the runtime; with --quick, no files)
   -h, --help
 
 Examples:
@@ -42,7 +44,7 @@ if (values.help) {
   console.log(HELP);
   process.exit(0);
 }
-// With this process ends whatever it has started.
+// On a signal, exit normally, so that the exit handler ends all child processes.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
 
 process.on('uncaughtException', (error) => {
@@ -60,7 +62,8 @@ const effort: Effort = {
 };
 const words = values.only?.toLowerCase().split(',');
 const isWanted = (contender: string): boolean => words?.some((word) => contender.toLowerCase().includes(word)) ?? true;
-if (!Object.keys(gridOf(effort.runtime)).some(isWanted)) usage(`--only ${values.only}: no contender is called so`);
+if (!Object.keys(gridOf(effort.runtime)).some(isWanted))
+  usage(`--only: no contender has ${JSON.stringify(values.only)} in its name`);
 const names = values.rows === 'none' ? [] : (values.rows?.split(',') ?? [...Object.keys(SPECIAL), 'idle']);
 
 const machine = machineFacts(effort.runtime);
@@ -69,7 +72,8 @@ const grid = await measureGrid(effort, isWanted, quick ? SETTINGS.slice(0, 1) : 
 const rows: Row[] = rowsOfGrid(grid);
 for (const name of names) {
   if (name === 'idle') continue;
-  const measure = SPECIAL[name] ?? usage(`--rows ${name}: expected ${Object.keys(SPECIAL).join(', ')}, idle or none`);
+  const measure =
+    SPECIAL[name] ?? usage(`--rows: found "${name}", expected ${Object.keys(SPECIAL).join(', ')}, idle or none`);
   console.error(`  ${name}`);
   rows.push(await measure(effort));
 }
@@ -84,7 +88,7 @@ for (const line of aligned(rowTable(rows))) console.log(line);
 console.log('');
 if (idle !== undefined) for (const line of idleLines(idle)) console.log(line);
 console.log(
-  `${rows.filter(isReached).length} of ${rows.length} ratios as wanted${quick ? ' (quick: no figures to go by)' : ''}`,
+  `${rows.filter(isReached).length} of ${rows.length} ratios reach their goal${quick ? ' (--quick: not representative)' : ''}`,
 );
 const resultName = values.name ?? (quick ? undefined : effort.runtime);
 if (resultName !== undefined) {

@@ -1,4 +1,5 @@
-// Processes of a bench run: started, waited for, their CPU time read, ended at the latest with this process.
+// Processes of a bench run: starts them, waits until they are ready, reads their CPU time and ends them. They end at
+// the latest with this process.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -11,16 +12,16 @@ export interface Program {
 export interface ProgramOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
-  /** What it prints when it can be used; without one it is taken at its start. */
+  /** Matches its output when it is ready; default: a line `ready`. */
   readonly readyWhen?: RegExp;
 }
 
-/** @throws Error with what it printed when it ends, or says nothing for START_MS */
+/** @throws Error with its output, if it exits or is not ready after START_MS */
 export async function startProgram(line: readonly string[], options: ProgramOptions = {}): Promise<Program> {
   const { readyWhen = /^ready$/m, env = {}, cwd } = options;
   const [program = '', ...args] = line;
   const child = spawn(program, args, {
-    // An open standard input: a chassis ends with it.
+    // Keep standard input open: a chassis exits when it closes.
     stdio: ['pipe', 'pipe', 'pipe'],
     env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...env },
     ...(cwd === undefined ? {} : { cwd }),
@@ -28,60 +29,58 @@ export async function startProgram(line: readonly string[], options: ProgramOpti
   running.add(child);
   child.once('exit', () => running.delete(child));
   await new Promise<void>((resolve, reject) => {
-    let said = '';
-    const fail = (why: string): void => reject(new Error(`${line.join(' ')}: ${why}\n${said.slice(-2000)}`));
+    let output = '';
+    const fail = (why: string): void => reject(new Error(`${line.join(' ')}: ${why}\n${output.slice(-2000)}`));
     const timer = setTimeout(() => fail(`was not ready after ${START_MS} ms`), START_MS);
-    const hear = (part: Buffer): void => {
-      said = (said + part.toString()).slice(-SAID_CHARS_MAX);
-      if (readyWhen.test(said)) resolve();
+    const onOutput = (part: Buffer): void => {
+      output = (output + part.toString()).slice(-OUTPUT_CHARS_MAX);
+      if (readyWhen.test(output)) resolve();
     };
-    child.stdout.on('data', hear);
-    child.stderr.on('data', hear);
+    child.stdout.on('data', onOutput);
+    child.stderr.on('data', onOutput);
     child.once('error', (error) => fail(error.message));
-    child.once('exit', (code) => fail(`ended with ${code}`));
+    child.once('exit', (code) => fail(`exited with ${code}`));
     child.once('exit', () => clearTimeout(timer));
     void Promise.resolve().then(() => timer.unref());
   });
   return { pid: child.pid ?? 0, close: () => end(child) };
 }
 
-/** Runs a program to its end. @returns what it printed @throws Error with what it complained of */
+/** Runs a program to its end. @returns its standard output @throws Error with its output if it fails */
 export function run(line: readonly string[], timeoutMs: number): Promise<string> {
   const [program = '', ...args] = line;
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     running.add(child);
     const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
-    let [out, complaints] = ['', ''];
+    let [out, errors] = ['', ''];
     child.stdout.on('data', (part: Buffer) => (out += part.toString()));
-    child.stderr.on('data', (part: Buffer) => (complaints += part.toString()));
+    child.stderr.on('data', (part: Buffer) => (errors += part.toString()));
     child.once('error', reject);
     child.once('close', (code, signal) => {
       clearTimeout(timer);
       running.delete(child);
       if (code === 0) resolve(out);
       else
-        reject(
-          new Error(`${line.join(' ')} ended with ${code ?? signal}: ${complaints.slice(-2000)}${out.slice(-500)}`),
-        );
+        reject(new Error(`${line.join(' ')} exited with ${code ?? signal}: ${errors.slice(-2000)}${out.slice(-500)}`));
     });
   });
 }
 
-/** A process and all that descend from it. */
-export function familyOf(pid: number): number[] {
+/** Returns the ids of a process and its descendants. */
+export function processTree(pid: number): number[] {
   const parents = new Map<number, number>();
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;
     const stat = statOf(Number(name));
     if (stat !== undefined) parents.set(Number(name), Number(stat[1]));
   }
-  const family = [pid];
-  for (const one of family) for (const [child, parent] of parents) if (parent === one) family.push(child);
-  return family;
+  const pids = [pid];
+  for (const one of pids) for (const [child, parent] of parents) if (parent === one) pids.push(child);
+  return pids;
 }
 
-/** CPU time that processes have used so far, in ms. */
+/** Returns the CPU time that processes have used, in ms. */
 export function cpuMs(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => {
     const stat = statOf(pid);
@@ -89,12 +88,12 @@ export function cpuMs(pids: readonly number[]): number {
   }, 0);
 }
 
-/** Resident memory of one process, in bytes. */
+/** Returns the resident memory of a process, in bytes. */
 export function rssBytes(pid: number): number {
   return Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]) * 4096;
 }
 
-/** The command line of a process; '' when it has ended. */
+/** Returns the command line of a process; '' if it has ended. */
 export function commandOf(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
@@ -103,11 +102,11 @@ export function commandOf(pid: number): string {
   }
 }
 
-/** The fields of /proc/PID/stat from the state on; undefined when it has ended. */
+/** Returns the fields of /proc/PID/stat from the state on; undefined if the process has ended. */
 function statOf(pid: number): string[] | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The name before may hold blanks and parentheses.
+    // The process name before the state may contain spaces and parentheses.
     return text.slice(text.lastIndexOf(')') + 2).split(' ');
   } catch {
     return undefined;
@@ -130,6 +129,6 @@ process.once('exit', () => {
 
 const START_MS = 30_000;
 const END_MS = 5_000;
-const SAID_CHARS_MAX = 100_000;
-/** Of /proc: USER_HZ is 100 on Linux. */
+const OUTPUT_CHARS_MAX = 100_000;
+/** Unit of CPU times in /proc: USER_HZ is 100 on Linux. */
 const TICK_MS = 10;

@@ -1,4 +1,4 @@
-// What a run found, for people and for programs: tables for the terminal, Markdown with a chart beside it, and JSON.
+// Formats the results of a run: tables for the terminal, Markdown with a chart, and JSON.
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -71,13 +71,13 @@ export function gridTable(grid: readonly GridCell[]): string[][] {
   return [head, ...rows];
 }
 
-/** Of a core, that the load generator took; wrk does not say. */
+/** Formats the share of a core that the load generator used; '' if unknown, because wrk does not report it. */
 function shareOf(generatorCpu: number): string {
   return Number.isNaN(generatorCpu) ? '' : `${Math.round(generatorCpu * 100)} %`;
 }
 
 export function rowTable(rows: readonly Row[]): string[][] {
-  const head = ['work', 'wanted', 'ratio', '', 'in each round', 'ours', 'theirs'];
+  const head = ['work', 'goal', 'ratio', '', 'in each round', 'ours', 'theirs'];
   return [
     head,
     ...rows.map((row) => [
@@ -93,8 +93,8 @@ export function rowTable(rows: readonly Row[]): string[][] {
 }
 
 /**
- * The quotients of the rounds: their median, and from where to where they go. A machine whose speed changes from
- * round to round changes them less.
+ * Formats the ratios of the rounds: median, minimum and maximum. A machine whose speed changes from round to round
+ * affects these ratios less than the ratio of the medians.
  */
 function inEachRound({ ours, theirs, ratio }: Row): string {
   if (ratio !== undefined) return '';
@@ -105,12 +105,12 @@ function inEachRound({ ours, theirs, ratio }: Row): string {
 
 export function idleLines({ rssMiB, cpuShare, connections, rssMoreMiB }: Idle): string[] {
   return [
-    `Idle, the mesh in one process: ${rssMiB.toFixed(0)} MiB resident (wanted: under 120 MB = 114 MiB), ${(cpuShare * 100).toFixed(2)} % of a core (wanted: under 1 %)`,
-    `${connections.toLocaleString('en')} idle client connections add ${rssMoreMiB.toFixed(0)} MiB (wanted: under 150 MB = 143 MiB)`,
+    `Idle, the mesh in one process: ${rssMiB.toFixed(0)} MiB resident (goal: under 120 MB = 114 MiB), ${(cpuShare * 100).toFixed(2)} % of a core (goal: under 1 %)`,
+    `${connections.toLocaleString('en')} idle client connections add ${rssMoreMiB.toFixed(0)} MiB (goal: under 150 MB = 143 MiB)`,
   ];
 }
 
-/** Columns of equal width; numbers to the right. */
+/** Returns the lines of a table with aligned columns; numbers are right-aligned. */
 export function aligned(table: readonly (readonly string[])[]): string[] {
   const widths = (table[0] ?? []).map((_, column) => Math.max(...table.map((row) => (row[column] ?? '').length)));
   return table.map((row) =>
@@ -154,7 +154,7 @@ function markdown([head = [], ...rows]: readonly (readonly string[])[]): string[
   return [line(head), line(head.map(() => '---')), ...rows.map(line)];
 }
 
-/** Bars of throughput at 64 connections and 16 bytes. */
+/** Returns an SVG bar chart of the throughput at 64 connections and 16 bytes. */
 function chart(grid: readonly GridCell[]): string {
   const cells = grid.filter(({ connections, bytes }) => connections === 64 && bytes === 16);
   const values = cells.map(({ rounds }) => median(rounds.map(({ perSecond }) => perSecond)));
@@ -168,7 +168,7 @@ function chart(grid: readonly GridCell[]): string {
     const fill = contender.startsWith('Katamari') ? '#c2410c' : '#94a3b8';
     return `<text x="${left - 10}" y="${y + 15}" text-anchor="end">${contender}</text><rect x="${left}" y="${y}" width="${width.toFixed(1)}" height="20" fill="${fill}"/><text x="${(left + width + 8).toFixed(1)}" y="${y + 15}">${Math.round(value).toLocaleString('en')}</text>`;
   });
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${left + bar + 90}" height="${height}" font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="white"/><text x="${left}" y="18" font-weight="bold">calls a second, 64 connections, 16 bytes</text>${bars.join('')}</svg>\n`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${left + bar + 90}" height="${height}" font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="white"/><text x="${left}" y="18" font-weight="bold">calls per second, 64 connections, 16 bytes</text>${bars.join('')}</svg>\n`;
 }
 
 function packageVersion(folder: string): string {

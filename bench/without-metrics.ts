@@ -1,5 +1,5 @@
-// Loaded before the mesh to see what its books cost: what calls enter there is thrown away. For `--import`, in the
-// bench only.
+// Turns off the call statistics of the mesh, to measure what they cost. The bench loads this file before the mesh
+// with `--import`.
 
 import { CallStats } from '../core/rpc/mod.ts';
 

@@ -1,5 +1,5 @@
-// What is measured and how much is expected: the grid of throughputs, and the rows that need an arrangement of their
-// own. Every figure of a row is a ratio of two that were taken in the same run, in alternating rounds.
+// Defines what is measured and the goals: the grid of throughputs, and the rows that need a setup of their own. Each
+// row is a ratio of two results that were measured in the same run, in alternating rounds.
 
 import path from 'node:path';
 import { connect, type Socket } from 'node:net';
@@ -8,7 +8,7 @@ import * as contenders from './contenders.ts';
 import { startCrowd } from './crowd.ts';
 import { ECHO_IDL } from './echo.ts';
 import { drive, type LoadOptions, type Measured, type Target } from './load.ts';
-import { commandOf, cpuMs, familyOf, rssBytes, run } from './programs.ts';
+import { commandOf, cpuMs, processTree, rssBytes, run } from './programs.ts';
 import { median } from './figures.ts';
 
 export interface Effort {
@@ -19,7 +19,7 @@ export interface Effort {
   readonly onProgress: (line: string) => void;
 }
 
-/** One contender at one setting: a figure a round. */
+/** One contender at one setting, with one result per round. */
 export interface GridCell {
   readonly contender: string;
   readonly connections: number;
@@ -29,13 +29,13 @@ export interface GridCell {
 
 export interface Row {
   readonly work: string;
-  /** `ours / theirs` shall be at least this, or at most when smaller is better. */
+  /** Goal: the least `ours / theirs`, or the most if `isAtMost` is set. */
   readonly bound: number;
   readonly isAtMost?: boolean;
   readonly ours: readonly number[];
   readonly theirs: readonly number[];
   readonly unit: string;
-  /** In place of the quotient of the medians. */
+  /** Replaces the ratio of the medians. */
   readonly ratio?: number;
   readonly note?: string;
 }
@@ -54,7 +54,7 @@ export const SETTINGS: readonly { readonly connections: number; readonly bytes: 
   { connections: 8, bytes: 1024 },
 ];
 
-/** Who is in the grid. */
+/** Returns the contenders of the grid, by name. */
 export function gridOf(runtime: contenders.Runtime): Readonly<Record<string, contenders.Starter>> {
   return {
     'Apache Thrift server, direct': contenders.thriftNode,
@@ -81,7 +81,7 @@ export async function measureGrid(
   const cells = new Map<string, { connections: number; bytes: number; contender: string; rounds: Measured[] }>();
   try {
     for (const [contender, start] of Object.entries(gridOf(runtime)).filter(([name]) => isWanted(name))) {
-      onProgress(`starting and warming: ${contender}`);
+      onProgress(`starting and warming up: ${contender}`);
       running.push({ contender, target: await start() });
       await warmed(running.at(-1)?.target as Target, effort);
     }
@@ -105,7 +105,7 @@ export async function measureGrid(
   return [...cells.values()];
 }
 
-/** Rows that are quotients of two cells. */
+/** Returns the rows that are ratios of two cells of the grid. */
 export function rowsOfGrid(cells: readonly GridCell[]): Row[] {
   const of = (contender: string): number[] =>
     cells
@@ -148,7 +148,7 @@ export function rowsOfGrid(cells: readonly GridCell[]): Row[] {
   ].filter(({ ours, theirs }) => ours.length > 0 && theirs.length > 0);
 }
 
-/** The rows with arrangements of their own, by name. */
+/** The rows with a setup of their own, by name. */
 export const SPECIAL: Readonly<Record<string, (effort: Effort) => Promise<Row>>> = {
   client: remoteCalls,
   p99: tailAtHalf,
@@ -159,7 +159,7 @@ export const SPECIAL: Readonly<Record<string, (effort: Effort) => Promise<Row>>>
   frozen: oneFrozen,
 };
 
-/** One client with one connection and 64 calls under way, and one worker that takes many calls at once. */
+/** One client with one connection and 64 calls in flight, and one worker that handles many calls at once. */
 async function remoteCalls({ rounds, seconds, warmUp, runtime, onProgress }: Effort): Promise<Row> {
   const call = async (name: string, ...args: readonly (string | number)[]): Promise<number> => {
     const file = path.join(REPOSITORY, 'bench', 'contenders', `${name}.mjs`);
@@ -185,13 +185,13 @@ async function remoteCalls({ rounds, seconds, warmUp, runtime, onProgress }: Eff
   return { work, bound: 1.3, ours, theirs, unit: '/s' };
 }
 
-/** Open loop at half of what the mesh can do. */
+/** Open loop at half of the maximum rate of the mesh. */
 async function tailAtHalf(effort: Effort): Promise<Row> {
   const mesh = await contenders.katamari({ front: 'framed', runtime: effort.runtime });
   const rates: number[] = [];
   const pair = await sideBySide(effort, mesh, await contenders.chassisAlone(), {
     ours: async () => {
-      // What it can do changes with the machine, so it is asked each time.
+      // The speed of a shared machine changes, so measure the maximum rate in each round.
       const { perSecond } = await drive(mesh, { ...loadOf(effort), warmUp: SETTLE_S });
       rates.push(perSecond / 2);
       return (await drive(mesh, openLoop(effort, perSecond / 2))).p99Us;
@@ -211,7 +211,7 @@ async function largePayloads(effort: Effort): Promise<Row> {
 }
 
 /**
- * A Consul that lists 1,000 pools on 100 managers, and routes for 10,000 services, beside the one pool that is
+ * A Consul with 1,000 pools on 10 managers, and routes for 10,000 services, in addition to the one pool that is
  * called.
  */
 async function manyPools(effort: Effort): Promise<Row> {
@@ -237,7 +237,7 @@ async function withAndWithoutMetrics(effort: Effort): Promise<Row> {
   const mesh = await contenders.katamari({ front: 'framed' });
   const bare = await contenders.katamari({ front: 'framed', runtimeFlags: ['--import', without] });
   const scraper = setInterval(() => {
-    // The last one may be under way when the mesh ends.
+    // The last request may still be in flight when the mesh ends.
     fetch(`${mesh.statsUrl}/metrics`)
       .then((answer) => answer.text())
       .catch(() => undefined);
@@ -252,20 +252,21 @@ async function withAndWithoutMetrics(effort: Effort): Promise<Row> {
 }
 
 /**
- * The mesh has a global timeout of 1 s; what comes later than that is not counted. The maximum is measured before and
- * after, and the mean of both counts: a machine that gets slower or faster in between weighs on neither side.
+ * The mesh has a global timeout of 1 s, and later replies do not count. The maximum rate is measured before and after
+ * the overload, and the mean of both is the reference, so that a machine that gets slower or faster meanwhile does
+ * not distort the ratio.
  */
 async function twiceTheLoad(effort: Effort): Promise<Row> {
   const { runtime, rounds, onProgress } = effort;
   const mesh = await contenders.katamari({ front: 'framed', runtime, settings: { timeout: '1s' } });
-  const most = async (): Promise<number> => (await drive(mesh, { ...loadOf(effort), warmUp: SETTLE_S })).perSecond;
+  const maximum = async (): Promise<number> => (await drive(mesh, { ...loadOf(effort), warmUp: SETTLE_S })).perSecond;
   const [ours, theirs]: [number[], number[]] = [[], []];
   try {
     await warmed(mesh, effort);
     for (let round = 1; round <= rounds; round++) {
-      const before = await most();
+      const before = await maximum();
       ours.push((await drive(mesh, openLoop(effort, 2 * before))).perSecond);
-      theirs.push((before + (await most())) / 2);
+      theirs.push((before + (await maximum())) / 2);
       onProgress(`round ${round}: ${Math.round(ours.at(-1) as number)} / ${Math.round(theirs.at(-1) as number)}`);
     }
   } finally {
@@ -275,7 +276,7 @@ async function twiceTheLoad(effort: Effort): Promise<Row> {
   return { work, bound: 0.95, ours, theirs, unit: '/s' };
 }
 
-/** Ten chassis, one of which is stopped in the middle. The call inside it is not counted. */
+/** Freezes one of ten chassis during the load. The call that it is handling does not count. */
 async function oneFrozen(effort: Effort): Promise<Row> {
   const { runtime, rounds } = effort;
   const [due, inTime, rates]: [number[], number[], number[]] = [[], [], []];
@@ -285,7 +286,7 @@ async function oneFrozen(effort: Effort): Promise<Row> {
       await warmed(mesh, effort);
       const rate = 0.7 * (await drive(mesh, { ...loadOf(effort), warmUp: SETTLE_S })).perSecond;
       const seconds = Math.max(4, effort.seconds);
-      const chassis = familyOf(mesh.pids[0] ?? 0).find((pid) => isEchoChassis(pid)) ?? 0;
+      const chassis = processTree(mesh.pids[0] ?? 0).find((pid) => isEchoChassis(pid)) ?? 0;
       const freeze = setTimeout(() => process.kill(chassis, 'SIGSTOP'), 1_000);
       const measured = await drive(mesh, { ...openLoop(effort, rate), seconds });
       clearTimeout(freeze);
@@ -302,7 +303,7 @@ async function oneFrozen(effort: Effort): Promise<Row> {
   return { work, bound: 0.999, ours: inTime, theirs: due, unit: ' calls', ratio, note };
 }
 
-/** What the whole mesh in one process takes while nothing happens, and nothing has happened for as long before. */
+/** Measures an idle mesh in one process, after it was idle for `seconds` already. */
 export async function idleFigures(runtime: contenders.Runtime, seconds: number, connections: number): Promise<Idle> {
   const mesh = await contenders.katamari({ front: 'framed', runtime });
   try {
@@ -314,7 +315,7 @@ export async function idleFigures(runtime: contenders.Runtime, seconds: number, 
 
 async function idleFiguresOf(mesh: Target, seconds: number, connections: number): Promise<Idle> {
   const [pid = 0] = mesh.pids;
-  // The engine tidies up its memory some ten seconds after a process has become quiet, once.
+  // The JavaScript engine collects garbage once, about ten seconds after a process becomes idle.
   await new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
   const before = cpuMs([pid]);
   await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
@@ -336,7 +337,7 @@ async function idleFiguresOf(mesh: Target, seconds: number, connections: number)
   return { rssMiB: rss / MIB, cpuShare, connections, rssMoreMiB: more / MIB };
 }
 
-/** Compilers get to work where nobody is late: at the pace of the target itself. */
+/** Warms up JIT compilers with a closed loop, which adapts to the speed of the target. */
 async function warmed(target: Target, { warmUp }: Effort): Promise<void> {
   await drive(target, { connections: 64, bytes: 16, seconds: Math.ceil(warmUp), warmUp: 0 });
 }
@@ -347,8 +348,8 @@ interface SideBySide {
 }
 
 /**
- * Measures two that both run all the time, in turn: a shared machine is twice as fast in one minute as in the next,
- * and alike for two that follow each other. Ends both.
+ * Measures two running targets in alternating rounds, then closes both. A shared machine can be twice as fast in one
+ * minute as in the next, but has nearly the same speed in two adjacent measurements.
  */
 async function sideBySide(
   effort: Effort,
@@ -378,7 +379,9 @@ function throughput(options: LoadOptions): SideBySide {
   return { ours: measure, theirs: measure };
 }
 
-/** Calls that are due at that rate whatever the answers do, with a deadline that shows whether they came in time. */
+/**
+ * Returns options for calls at a fixed rate, whether or not replies arrive, with a deadline that counts late replies.
+ */
 function openLoop(effort: Effort, rate: number): LoadOptions {
   return { ...loadOf(effort), warmUp: SETTLE_S, rate, deadlineMs: DEADLINE_MS, mayFail: true };
 }
@@ -391,9 +394,10 @@ function isEchoChassis(pid: number): boolean {
   return commandOf(pid).includes('echo-chassis');
 }
 
-/** A second of a mesh's own timeout, and the 50 ms that the mesh may take beyond. */
+/** The timeout of the mesh, 1 s, plus a tolerance of 50 ms. */
 const DEADLINE_MS = 1_050;
-/** Before each measurement of what is warm, in s. */
+/** Warm-up before each measurement of a target that is already warm, in s. */
 const SETTLE_S = 0.3;
+/** Calls that the frozen chassis is handling. */
 const INSIDE_FROZEN = 1;
 const MIB = 2 ** 20;

@@ -22,7 +22,7 @@ export interface ChannelStats {
   /** Address of the connection that new calls use; '' while there is none. */
   readonly address: string;
   /** Calls sent and not yet answered. */
-  readonly underWay: number;
+  readonly inFlight: number;
   /** Calls not sent yet, and calls paused before a retry. */
   readonly waiting: number;
   readonly sent: number;
@@ -51,7 +51,7 @@ export class Channel implements CallOwner, ConnectionOwner {
   readonly #leaving = new Set<ClientConnection>();
   #isDialing = false;
   #dialError: KatamariError | undefined;
-  /** Error with which new calls are refused; undefined while the channel is open. */
+  /** The error that refuses new calls; undefined while the channel is open. */
   #closed: KatamariError | undefined;
   #isClosed = false;
   #onEmpty: (() => void) | undefined;
@@ -72,11 +72,11 @@ export class Channel implements CallOwner, ConnectionOwner {
   }
 
   stats(): ChannelStats {
-    const underWay = this.#inFlight;
+    const inFlight = this.#inFlight;
     return {
       address: this.#connection?.address ?? '',
-      underWay,
-      waiting: this.#calls.size - underWay,
+      inFlight,
+      waiting: this.#calls.size - inFlight,
       sent: this.#sent,
       answered: this.#answered,
       failed: this.#failed,
@@ -311,8 +311,8 @@ export class Channel implements CallOwner, ConnectionOwner {
   }
 
   /**
-   * Sends again a call that certainly did not run because its connection failed. This does not count as a retry of
-   * the call. The dialer delays reconnects.
+   * Sends a call again whose connection failed before the call ran. Neither the number of
+   * tries nor the retry budget limits this. The dialer delays reconnects.
    */
   #sendElsewhere(call: ClientCall, error: KatamariError): void {
     if (call.isSettled) return;
@@ -352,11 +352,11 @@ export class Channel implements CallOwner, ConnectionOwner {
   }
 
   #timeout(call: ClientCall): KatamariError {
-    const within = `${call.title} has no answer within ${call.timeoutMs} ms`;
+    const within = `${call.title} got no reply within ${call.timeoutMs} ms`;
     switch (call.state) {
       case 'sent': {
         const { address = '?' } = call.connection ?? {};
-        const why = `${within}: the mesh at ${address} sent no error either`;
+        const why = `${within}: the mesh at ${address} sent nothing, not even an error`;
         return new KatamariError('timeout', why, { stage: 'service' }, call.lastError);
       }
       case 'preparing':
@@ -370,7 +370,7 @@ export class Channel implements CallOwner, ConnectionOwner {
         const cause = call.lastError ?? (this.#connection === undefined ? this.#dialError : undefined);
         const why =
           cause?.message ??
-          `it waited in the queue, ${this.#settings.callsMax} calls are in flight; raise callsMax or call less often`;
+          `it waited in the client's queue, since ${this.#settings.callsMax} calls are in flight; raise callsMax or call less often`;
         const facts = call.mayHaveRun ? {} : { notRun: true };
         return new KatamariError('timeout', `${within}: ${why}`, { stage: 'queue', ...facts }, cause);
       }
@@ -402,7 +402,7 @@ export class Channel implements CallOwner, ConnectionOwner {
 }
 
 function tooMany({ title }: ClientCall, { callsMax, waitingMax }: ClientSettings): KatamariError {
-  const why = `Cannot send ${title}: ${callsMax} calls are in flight and ${waitingMax} wait, the limits; make fewer calls at once, or raise waitingMax`;
+  const why = `Cannot send ${title}: ${callsMax} calls are in flight and ${waitingMax} are waiting, which are the limits; make fewer calls at once, or raise waitingMax`;
   return new KatamariError('overloaded', why, { notRun: true });
 }
 

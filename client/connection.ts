@@ -3,8 +3,9 @@
 // owner. Limits: bytes of a reply, and bytes that the peer has not read. A connection on which calls time out without
 // a byte from the peer is closed as dead.
 //
-// A faceplate that drains announces it with message 0. No further call is sent on the connection, which closes after
-// the last reply. A second message 0 means that the unanswered calls certainly did not run.
+// A faceplate that shuts down announces it with a message of sequence id 0. The client sends no further call on the
+// connection, which closes after the last reply. A second such message means that the unanswered calls certainly did
+// not run.
 
 import type { Socket } from 'node:net';
 import { ReceiveBuffer, WriteBuffer, PendingTable } from '../core/link/mod.ts';
@@ -94,7 +95,7 @@ export class ClientConnection {
     return this.#inFlight.size === 0 && nowMs - this.#usedAtMs >= idleMs;
   }
 
-  /** The call must have its prepared and arguments. */
+  /** Writes the call, whose `prepared` and `args` must be set. */
   send(call: ClientCall, nowMs: number): void {
     const { head, method } = call.prepared as PreparedMethod;
     const { args } = call;
@@ -262,12 +263,12 @@ function refusalIn(bytes: Buffer, at: number): string | undefined {
   }
 }
 
-/** Unsent bytes above which calls wait until the peer has read some; at least one message of the largest size. */
+/** Above this many unsent bytes, calls wait until the peer reads. One message of the largest size always fits. */
 const UNSENT_BYTES_MAX = 4 * 1024 * 1024;
 const KEEP_ALIVE_MS = 60_000;
 /**
- * A live mesh answers every call at its deadline at the latest. After this many timeouts without a byte, over this
- * much time, the connection is considered dead.
+ * A live mesh answers every call by its deadline. If this many calls time out, over at least this time, without a
+ * byte from the peer, the connection is considered dead.
  */
 const SILENT_TIMEOUTS_MAX = 3;
 const SILENT_MS = 1_000;

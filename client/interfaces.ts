@@ -1,6 +1,6 @@
-// Cache of service interfaces that the caller gave no IDL for. The mesh is asked on first use and when an entry
-// expires. Concurrent requests for one interface share one call, and an expired interface is used if the mesh cannot
-// be asked. Limits: number of entries and their age.
+// Caches the interfaces of services for which the caller gave no IDL. It fetches an interface from the mesh on first
+// use and when its entry expires. Concurrent requests for one interface share one call. If the mesh cannot be
+// reached, the expired interface is used. Limits: number of entries and their age.
 
 import { LRUCache } from 'lru-cache';
 import { encodeStruct, parseIdl } from '../core/idl/mod.ts';
@@ -61,7 +61,7 @@ export class InterfaceCache {
   async #refresh(service: string, version: string, previous: Interface | undefined): Promise<Interface> {
     try {
       const current = await this.#fetch(service, version);
-      // If it is unchanged, keep the object: prepared methods are cached by it.
+      // If the interface is unchanged, keep the object: it is the cache key of the prepared methods.
       return current.id === previous?.id ? previous : current;
     } catch (error) {
       if (previous === undefined) throw error;

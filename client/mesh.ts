@@ -60,7 +60,6 @@ export class Mesh implements AsyncDisposable {
     this.#channel.close();
   }
 
-  /** Drains. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.drain();
   }

@@ -124,7 +124,7 @@ function addressOf(text: unknown): DialAddress {
     const at = text.startsWith('unix:') ? { path: text.slice('unix:'.length) } : parseAddress(text);
     if (at !== undefined && !('path' in at && at.path === '')) return { text, at };
   }
-  throw new KatamariError('bad_request', `addresses: expected host:port, got ${JSON.stringify(text)}`);
+  throw new KatamariError('bad_request', `addresses: expected host:port or unix:PATH, got ${JSON.stringify(text)}`);
 }
 
 const TIMEOUT_MS = 10_000;

@@ -21,7 +21,7 @@ export interface SendingConnection {
   readonly address: string;
   /** Drops the call. A later reply to it is ignored. */
   forget(call: ClientCall): void;
-  /** Drops a call that timed out, which counts as a sign that the connection is dead. */
+  /** Drops a call that timed out. Several timeouts in silence close the connection as dead. */
   forgetTimedOut(call: ClientCall, nowMs: number): void;
 }
 
@@ -52,7 +52,7 @@ export class ClientCall implements DeadlineEntry, DenseSetEntry {
   seqId = 0;
   sentAtMs = 0;
   tries = 0;
-  /** Whether one of the tries may have run: it had no reply, or its error did not exclude it. */
+  /** Whether one of the tries may have run: it got no reply, or an error that does not rule it out. */
   mayHaveRun = false;
   /** Error of the last try. */
   lastError: KatamariError | undefined;
@@ -101,7 +101,7 @@ export class ClientCall implements DeadlineEntry, DenseSetEntry {
     return Math.max(1, Math.ceil(elapsedMs < SOON_MS ? this.timeoutMs : this.timeoutMs - elapsedMs));
   }
 
-  /** Only the channel calls `resolve` and `reject`, because it counts the calls. */
+  /** Only the channel may call `resolve` and `reject`, because it counts the calls. */
   resolve(value: unknown): void {
     this.#end();
     this.#resolve(value);

@@ -31,7 +31,7 @@ export class RequestHeaders {
     if (bytes > HEADER_BYTES_MAX) {
       throw new KatamariError(
         'bad_request',
-        `version, key, tags, roles and trace have ${bytes} bytes together, the limit is ${HEADER_BYTES_MAX}`,
+        `version, key, tags, roles and trace context have ${bytes} bytes together, the limit is ${HEADER_BYTES_MAX}`,
       );
     }
   }

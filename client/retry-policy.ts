@@ -1,12 +1,13 @@
 // Decides whether and when a call is retried. A call that certainly did not run is retried within its deadline and
-// the retry budget. A call that may have run is retried only if its method is idempotent, and a few times only: the
-// call itself may be what crashes the chassis.
+// the retry budget. A call that may have run is retried only if its method is idempotent, up to three tries in all,
+// because the call itself may be what crashes the chassis.
 
 import { ERROR_TABLE, type KatamariError, type RetryBudget } from '../core/mod.ts';
 import type { ClientCall } from './pending-call.ts';
 
 /**
- * Returns the pause before the next try in ms, and takes it from the budget; undefined if the call is not retried.
+ * Returns the pause before the next try in ms, and takes one retry from the budget. Returns undefined if the call is
+ * not retried.
  */
 export function pauseBeforeRetry(
   call: ClientCall,

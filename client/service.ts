@@ -167,5 +167,5 @@ const READ_BY_RUNTIMES: ReadonlySet<string> = new Set(['then', 'toJSON']);
 const NO_OPTIONS: CallOptions = Object.freeze({});
 /** Sets of call options for which encoded headers are cached. */
 const HEADERS_KEPT_MAX = 256;
-/** Upper bound for the bytes of headers, name and sequence id before the arguments. */
+/** Maximum bytes of headers, name and sequence id before the arguments. */
 const HEAD_BYTES_MAX = 18_432;

@@ -48,8 +48,8 @@ export function dialAddress({ host, port }: Address): Address {
 }
 
 /**
- * Returns the port in the printed address of a listener: `host:port`, a URL, or any text of a user's faceplate in
- * which a colon and the port are the last digits. Returns undefined for `unix:PATH` and for text without a port.
+ * Returns the port in the printed address of a listener: `host:port`, a URL, or the text of a custom faceplate whose
+ * last digits are a port after a colon. Returns undefined for `unix:PATH` and for text without a port.
  */
 export function portOf(text: string): number | undefined {
   if (text.startsWith('unix:')) return undefined;
@@ -60,7 +60,7 @@ function parsePort(text: string): number | undefined {
   return /^\d{1,5}$/.test(text) && Number(text) <= PORT_MAX ? Number(text) : undefined;
 }
 
-/** Without the zone (`%eth0`), which not every runtime's isIPv6 accepts. */
+/** Ignores the zone (`%eth0`), because `isIPv6` of some runtimes refuses it. */
 function isIPv6Host(host: string): boolean {
   return isIPv6(host.replace(/%[^%\s/[\]]+$/, ''));
 }

@@ -43,7 +43,7 @@ export const ERROR_TABLE: Readonly<Record<ErrorCode, ErrorFace>> = {
   too_large: { thrift: 6, jsonRpc: -32008, http: 413, retry: 'no', outcome: 'refused', wire: 8 },
   bad_request: { thrift: 7, jsonRpc: -32600, http: 400, retry: 'no', outcome: 'refused', wire: 9 },
   internal: { thrift: 6, jsonRpc: -32603, http: 500, retry: 'no', outcome: 'failed', wire: 10 },
-  /** The caller disconnected, so no client receives this code. It exists for the counters. */
+  /** The caller canceled the call or disconnected, so no client receives this code. Only the counters use it. */
   cancelled: { thrift: 6, jsonRpc: -32009, http: 499, retry: 'no', outcome: 'cancelled', wire: 11 },
 };
 

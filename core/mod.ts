@@ -1,5 +1,5 @@
-// Basics that every room shares: addresses, errors, limits, clock, backoff and runtime detection. Other rooms import
-// only from here.
+// Basics that every module shares: addresses, errors, limits, clock, backoff and runtime detection. Other modules
+// import only from here.
 
 export { type Address, dialAddress, formatAddress, isUnspecified, parseAddress, portOf, urlOf } from './address.ts';
 export { Backoff } from './backoff.ts';

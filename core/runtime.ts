@@ -23,17 +23,18 @@ export function runtimeVersion(): string {
 
 /**
  * Whether a `node:http` server accepts a socket through its `connection` event and reads the bytes that were put back
- * with `unshift`. Bun and Deno implement `node:http` on servers of their own, which read only their own sockets.
+ * with `unshift`. Bun and Deno implement `node:http` on their own servers, which read only sockets that they
+ * accepted.
  */
 export function httpTakesSockets(): boolean {
   return runtimeName() === 'node';
 }
 
 /**
- * Switches V8 from concurrent to incremental marking: the garbage collector marks the old generation in small steps on
- * the main thread instead of on background threads. Little data of a mesh process survives a call, but long messages
- * start a marking cycle every few calls, and the marking threads then take more CPU time than the calls themselves,
- * on the cores that chassis need. Has no effect on other engines.
+ * Switches V8 from concurrent to incremental marking: the garbage collector marks the old generation in small steps
+ * on the main thread instead of on background threads. Little data of a mesh process survives a call, but long
+ * messages start a marking cycle every few calls. The marking threads then take more CPU time than the calls
+ * themselves, on the cores that the chassis need. Has no effect on other engines.
  */
 export function markMemoryInSteps(): void {
   setFlagsFromString('--no-concurrent-marking');
@@ -62,7 +63,7 @@ function runnable(file: string | URL): string {
 
 function nodeCanRun(script: string): boolean {
   if (!/\.[cm]?ts$/.test(script)) return true;
-  // dist/ contains only built files, whatever this Node can run.
+  // In dist/ there are only built files, so a `.ts` file does not exist there.
   if (!existsSync(script)) return false;
   // Undefined before Node 22.10; false when type stripping is disabled.
   const { typescript } = process.features as { readonly typescript?: string | false };

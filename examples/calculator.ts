@@ -2,7 +2,7 @@
 // chassis needs: the path of the IDL, the service name, and one function per method, which gets its arguments by
 // name.
 import { chassis, ThriftException } from 'katamari';
-import { NoAnswer, Operation, workOut } from './arithmetic.ts';
+import { NoResult, Operation, evaluate } from './arithmetic.ts';
 
 const logSizeMax = 1000;
 const log = new Map<number, string>();
@@ -15,14 +15,14 @@ await chassis({
   handlers: {
     ping() {},
     // An exception that the IDL does not declare reaches the caller as an error with this message.
-    add: ({ num1, num2 }: { num1: number; num2: number }) => workOut(Operation.add, num1, num2),
+    add: ({ num1, num2 }: { num1: number; num2: number }) => evaluate(Operation.add, num1, num2),
     calculate({ logid, w }: { logid: number; w: { num1: number; num2: number; op: number } }) {
       try {
-        const result = workOut(w.op, w.num1, w.num2);
+        const result = evaluate(w.op, w.num1, w.num2);
         remember(logid, String(result));
         return result;
       } catch (error) {
-        if (error instanceof NoAnswer)
+        if (error instanceof NoResult)
           throw new ThriftException('InvalidOperation', { whatOp: w.op, why: error.message });
         throw error;
       }

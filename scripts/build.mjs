@@ -1,7 +1,7 @@
 // Builds dist/ for Node. `node scripts/build.mjs` builds the product, `--examples` the samples too, `--dev` also test
-// fixtures, scripts and benches. tsc compiles the code. The files beside it that it reads (IDL, pages, sample
-// configuration) are copied, so that `new URL('./file', import.meta.url)` works the same from the sources and from
-// dist/. Does nothing when dist/ is up to date.
+// fixtures, scripts and benches. tsc compiles the code. The script copies files that the code reads (IDL, pages,
+// sample configuration), so that `new URL('./file', import.meta.url)` works the same in the sources and in dist/. It
+// does nothing if dist/ is up to date.
 
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
@@ -40,11 +40,11 @@ function buildUnlessCurrent({ config, folders, copied }) {
   for (const folder of copied) copyBeside(folder);
   cpSync(path.join(root, 'package.json'), path.join(root, 'dist', 'package.json'));
   writeFileSync(stamp, '');
-  // A file that changed while tsc ran is built next time.
+  // Date the stamp before tsc ran, so that a file that changed meanwhile is built next time.
   utimesSync(stamp, startedAt, startedAt);
 }
 
-/** Copies what tsc leaves behind; chassis kits in other languages are used from their sources. */
+/** Copies the files that tsc does not emit. Chassis kits in other languages are used from their sources. */
 function copyBeside(folder) {
   cpSync(path.join(root, folder), path.join(root, 'dist', folder), {
     recursive: true,
@@ -53,7 +53,7 @@ function copyBeside(folder) {
   });
 }
 
-/** Time of the newest change below a folder, folders included: a deleted file counts too. */
+/** Returns the time of the newest change below a folder. Folders count, because deleting a file changes only them. */
 function newest(folder) {
   const times = readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.name !== 'node_modules')
@@ -64,7 +64,7 @@ function newest(folder) {
   return Math.max(statSync(folder).mtimeMs, ...times);
 }
 
-/** Time of the last change of a file in the root. */
+/** Returns the time of the last change of a file in the root. */
 function changed(file) {
   return statSync(path.join(root, file)).mtimeMs;
 }

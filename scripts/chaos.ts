@@ -1,5 +1,5 @@
-// `npm run chaos`: the chaos of test/kit/chaos/chaos.ts for people. Shows what is done to the mesh and how it goes,
-// then a summary; exit code 1 when anything did not hold.
+// `npm run chaos` runs the chaos test of test/kit/chaos/chaos.ts. It prints each fault and the progress, then a
+// summary. The exit code is 1 if an invariant was violated.
 
 import { mkdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -7,14 +7,15 @@ import { runChaos, type ChaosProgress, type ChaosReport } from '../test/kit/chao
 
 const HELP = `npm run chaos -- [options]
 
-Three Consul servers, two masters, three managers and two faceplates as processes of their own, clients that never pause, and everything that can
-befall them, at random: kills, stops, freezes, drains, other numbers of copies, rolling restarts, an absent Consul, cuts of the network.
+Starts three Consul servers, two masters, three managers and two faceplates as separate processes, and
+clients that call without pause. Meanwhile it injects random faults: kills, stops, freezes, drains, changes
+of the number of copies, rolling restarts, Consul outages and network partitions.
 
-  --seconds N       how long (600)
-  --clients N       (32)
-  --seed N          choices of another run, not its moments
-  --namespaces      each process in a network namespace of its own, so that ways can be cut; needs root
-  --directory DIR   where configurations, data and logs go, and stay (default: a new directory, removed at the end)
+  --seconds N       duration (600)
+  --clients N       number of clients (32)
+  --seed N          repeat the random choices of another run (their timing may differ)
+  --namespaces      run each process in its own network namespace, so that the network can be cut; needs root
+  --directory DIR   keep configurations, data and logs here (default: a new directory, removed at the end)
   -h, --help
 `;
 
@@ -34,7 +35,7 @@ if (values.help) {
   process.exit(0);
 }
 
-/** How often the state is shown where lines cannot be overwritten. */
+/** Interval of the progress output if lines cannot be overwritten. */
 const SHOWN_EVERY_S = 10;
 
 const options = {
@@ -44,7 +45,7 @@ const options = {
   network: values.namespaces ? ('namespaces' as const) : ('loopback' as const),
   ...(values.directory === undefined ? {} : { directory: values.directory }),
 };
-// With this process ends whatever it has started, and its network.
+// On a signal, exit normally, so that the exit handlers end all child processes and remove the network.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
 if (values.directory !== undefined) mkdirSync(values.directory, { recursive: true });
 console.log(`${options.clients} clients for ${options.seconds} s on ${options.network}, seed ${options.seed}`);
@@ -69,34 +70,28 @@ function summary(done: ChaosReport): string[] {
       .map(([name, count]) => `${count} ${name}`)
       .join(', ') || 'none';
   const rows = [
-    ['Calls', `${sent} in ${(lastedMs / 1_000).toFixed(1)} s, ${Math.round((sent * 1_000) / lastedMs)} a second`],
-    ['Done to it', counts(done.faults)],
-    ['Ends of calls', counts(done.ends)],
-    ['Failed calls by what explains them', counts(done.explained)],
-    ['Crossed the end of their connection, never ran', String(done.crossed)],
-    ['Clients that found no faceplate for a moment', String(done.nobodyTook)],
+    ['Calls', `${sent} in ${(lastedMs / 1_000).toFixed(1)} s, ${Math.round((sent * 1_000) / lastedMs)} per second`],
+    ['Faults', counts(done.faults)],
+    ['Outcomes of calls', counts(done.ends)],
+    ['Failed calls by the fault that explains them', counts(done.explained)],
+    ['Calls lost with a closing connection, never ran', String(done.crossed)],
+    ['Times that a client found no faceplate', String(done.nobodyTook)],
+    ['Executions in the ledger', `${done.executions}, of which ${done.ranAgain} are retries of idempotent calls`],
+    ['Latency', `p50 ${tookMs.p50} ms, p99 ${tookMs.p99} ms, max ${tookMs.most} ms`],
+    ['Latest call after its deadline', `${Math.round(done.worstLateMs)} ms, without calls that a fault affected`],
+    ['Call statistics checked', `${done.booksRead} times`],
     [
-      'Executions in the ledger',
-      `${done.executions}, ${done.ranAgain} of them of idempotent calls that were sent again`,
-    ],
-    [
-      'Calls took',
-      `half of them up to ${tookMs.p50} ms, 99 of 100 up to ${tookMs.p99} ms, the longest ${tookMs.most} ms`,
-    ],
-    ['Latest call after its deadline', `${Math.round(done.worstLateMs)} ms, but for those that a fault lay on`],
-    ['Books read', `${done.booksRead} times`],
-    [
-      'Whole again after',
+      'All pools complete after',
       `${(done.wholeAfterMs / 1_000).toFixed(1)} s, registered ${(done.registeredAfterMs / 1_000).toFixed(1)} s later`,
     ],
-    ['In the calm afterwards', `${done.calm} calls`],
+    ['Calls after the faults, which must all succeed', String(done.calm)],
   ];
   return [
     '',
     ...rows.map(([name = '', text = '']) => `${name.padEnd(50)}${text}`),
     '',
     ...violations.slice(0, 50).map((line) => `VIOLATION  ${line}`),
-    violations.length === 0 ? 'Everything held.' : `${violations.length} violations; again with --seed ${done.seed}`,
+    violations.length === 0 ? 'No violations.' : `${violations.length} violations; repeat with --seed ${done.seed}`,
   ];
 }
 

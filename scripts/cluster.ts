@@ -1,7 +1,7 @@
-// `npm run cluster`: many machines on this one, for people: Consul servers, masters, managers and faceplates as
-// processes of their own, each on an address of its own, running the sample chassis. Tells what is where, takes
-// orders (kill, freeze, cut ...) from the keyboard, and goes on until Ctrl-C, which ends all of it. What tests use is
-// test/kit/cluster/cluster.ts; this only shows it.
+// `npm run cluster` simulates a mesh of many machines on one machine. Consul servers, masters, managers and
+// faceplates run as separate processes with separate addresses, and run the sample chassis. The script prints the
+// addresses, reads commands (kill, freeze, cut ...) from standard input, and stops everything on Ctrl-C. The cluster
+// itself is test/kit/cluster/cluster.ts, which the tests use, too.
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,15 +16,15 @@ import { until } from '../test/kit/tools/wait.ts';
 
 const HELP = `npm run cluster -- [options]
 
-Starts a whole mesh of many processes here, with three Consul servers, two masters, three managers and two faceplates unless told otherwise.
+Starts a mesh of many processes on this machine. The default numbers are in parentheses.
 
-  --consuls N       Consul servers (3); an odd number survives more
-  --masters N       (2)
-  --managers N      (3)
-  --faceplates N    (2)
-  --namespaces      each process in a network namespace of its own, so that the network can be cut; needs root
-  --directory DIR   where configurations, data and logs go, and stay (default: a new directory, removed at the end)
-  --for SECONDS     end by itself after so long
+  --consuls N       number of Consul servers (3); choose an odd number
+  --masters N       number of masters (2)
+  --managers N      number of managers (3)
+  --faceplates N    number of faceplates (2)
+  --namespaces      run each process in its own network namespace, so that the network can be cut; needs root
+  --directory DIR   keep configurations, data and logs here (default: a new directory, removed at the end)
+  --for SECONDS     stop after this time
   -h, --help
 
 Examples:
@@ -33,12 +33,12 @@ Examples:
   npm run cluster -- --namespaces --directory ./cluster
 `;
 
-const ORDERS = `Orders, here on standard input:
-  kill NAME ...     SIGKILL              start NAME ...    start it again, with its data
-  stop NAME ...     SIGTERM, it drains   wipe consul-N     a stopped Consul server forgets everything
+const COMMANDS = `Commands, on standard input:
+  kill NAME ...     SIGKILL              start NAME ...    start again with the same data
+  stop NAME ...     SIGTERM, drain       wipe consul-N     delete the data of a stopped Consul server
   freeze NAME ...   SIGSTOP              thaw NAME ...     SIGCONT
-  cut A B [one way] packets are lost     heal A B          (with --namespaces)
-  ls                the table again      quit, Ctrl-C      end all of it`;
+  cut A B [one way] drop all packets     heal A B          undo a cut (both need --namespaces)
+  ls                print the table      quit, Ctrl-C      stop everything`;
 
 interface Options {
   readonly consuls: number;
@@ -50,7 +50,7 @@ interface Options {
   readonly seconds: number | undefined;
 }
 
-type Order = 'kill' | 'stop' | 'freeze' | 'thaw' | 'wipe' | 'start';
+type ProcessCommand = 'kill' | 'stop' | 'freeze' | 'thaw' | 'wipe' | 'start';
 
 /** One line of the table. */
 interface Row {
@@ -60,8 +60,8 @@ interface Row {
   readonly listens: string;
 }
 
-/** For every copy of the samples to serve. */
-const WHOLE_MS = 60_000;
+/** Time limit until all copies of the samples are alive. */
+const COMPLETE_MS = 60_000;
 
 const terminal = processTerminal(process.env);
 const { directory: kept, seconds, ...size } = readOptions();
@@ -83,9 +83,9 @@ try {
     ...samples(),
     onProgress: (what) => say(`${stamp()}  ${what}`),
   });
-  await wholeOrTold(cluster);
+  await waitUntilComplete(cluster);
 } catch (error) {
-  terminal.writeError(`The cluster did not come up: ${(error as Error).message}\n`);
+  terminal.writeError(`The cluster did not start: ${(error as Error).message}\n`);
   await finish(1);
 }
 if (cluster !== undefined && !isEnding) run(cluster);
@@ -93,21 +93,21 @@ if (cluster !== undefined && !isEnding) run(cluster);
 function run(up: Cluster): void {
   say('');
   showTable(up);
-  say(`\n${linesToTry(up).join('\n')}\n\n${ORDERS}\n`);
+  say(`\n${linesToTry(up).join('\n')}\n\n${COMMANDS}\n`);
   for (const one of up.processes) watchEnd(one);
-  // One after the other, however fast they come.
-  let orders = Promise.resolve();
+  // Run commands one after the other, even if several lines arrive at once.
+  let running = Promise.resolve();
   createInterface({ input: process.stdin }).on('line', (line) => {
-    orders = orders.then(() => obey(up, line)).catch((error: unknown) => say((error as Error).message));
+    running = running.then(() => runLine(up, line)).catch((error: unknown) => say((error as Error).message));
   });
-  // Without a keyboard too it goes on.
+  // Keep the process alive after standard input ends.
   setInterval(() => undefined, 60_000);
   if (seconds !== undefined) setTimeout(() => void finish(0), seconds * 1_000);
 }
 
-async function obey(up: Cluster, line: string): Promise<void> {
-  const [order = '', ...names] = line.trim().split(/\s+/);
-  switch (order) {
+async function runLine(up: Cluster, line: string): Promise<void> {
+  const [command = '', ...names] = line.trim().split(/\s+/);
+  switch (command) {
     case '':
       return;
     case 'ls':
@@ -119,8 +119,8 @@ async function obey(up: Cluster, line: string): Promise<void> {
     case 'cut':
     case 'heal': {
       const [from = '', to = '', ...rest] = names;
-      await up[order](from, to, rest.join(' ') === 'one way' ? 'one way' : 'both');
-      say(`${stamp()}  ${order} between ${from} and ${to}`);
+      await up[command](from, to, rest.join(' ') === 'one way' ? 'one way' : 'both');
+      say(`${stamp()}  ${command} between ${from} and ${to}`);
       return;
     }
     case 'kill':
@@ -129,24 +129,24 @@ async function obey(up: Cluster, line: string): Promise<void> {
     case 'thaw':
     case 'wipe':
     case 'start':
-      for (const name of names) await obeyOne(up, order, name);
-      if (names.length === 0) say(`${order}: name a process, as in "${order} manager-1"`);
+      for (const name of names) await runCommand(up, command, name);
+      if (names.length === 0) say(`${command}: name a process, as in "${command} manager-1"`);
       return;
     default:
-      say(`"${order}" is no order.\n${ORDERS}`);
+      say(`Unknown command "${command}".\n${COMMANDS}`);
   }
 }
 
-async function obeyOne(up: Cluster, order: Order, name: string): Promise<void> {
+async function runCommand(up: Cluster, command: ProcessCommand, name: string): Promise<void> {
   const index = up.consul.servers.findIndex((server) => server.name === name);
   const server = up.consul.servers[index];
   const one = server ?? up.process(name);
-  switch (order) {
+  switch (command) {
     case 'kill':
       await (server === undefined ? up.process(name).kill() : up.consul.kill(index));
       break;
     case 'stop':
-      if (server !== undefined) throw new Error('kill is the word for Consul servers');
+      if (server !== undefined) throw new Error('stop does not work for Consul servers; use kill');
       say(`${stamp()}  ${name} drains`);
       await up.process(name).stop();
       break;
@@ -157,7 +157,7 @@ async function obeyOne(up: Cluster, order: Order, name: string): Promise<void> {
       one.signal('SIGCONT');
       break;
     case 'wipe':
-      if (server === undefined) throw new Error('only Consul servers can be wiped: consul-1 and so on');
+      if (server === undefined) throw new Error('wipe works only for Consul servers, such as consul-1');
       up.consul.wipe(index);
       break;
     case 'start': {
@@ -172,22 +172,22 @@ async function obeyOne(up: Cluster, order: Order, name: string): Promise<void> {
       break;
     }
   }
-  say(`${stamp()}  ${order} ${name}: done`);
+  say(`${stamp()}  ${command} ${name}: done`);
 }
 
 function watchEnd({ name, ended }: Cluster['processes'][number]): void {
   void ended.then(({ code, signal }) => {
-    if (!isEnding) say(`${stamp()}  ${name} has ended with ${code ?? signal}; "start ${name}" starts it again`);
+    if (!isEnding) say(`${stamp()}  ${name} exited with ${code ?? signal}; "start ${name}" starts it again`);
   });
 }
 
-/** Ends everything, once; a second Ctrl-C does not wait for calls. */
+/** Stops everything. The first call drains; a second one (Ctrl-C again) does not wait for calls in progress. */
 async function finish(status: number): Promise<void> {
   const isFirst = !isEnding;
   isEnding = true;
   try {
     if (isFirst && cluster !== undefined && status === 0) {
-      say(`\n${stamp()}  draining; Ctrl-C again ends it at once`);
+      say(`\n${stamp()}  draining; press Ctrl-C again to stop at once`);
       await cluster.stop();
     }
   } catch (error) {
@@ -195,27 +195,29 @@ async function finish(status: number): Promise<void> {
   }
   await cluster?.end();
   const left = cluster === undefined ? [] : cluster.descendants();
-  say(left.length === 0 ? `${stamp()}  all gone` : `Left behind: processes ${left.join(', ')}`);
+  say(left.length === 0 ? `${stamp()}  all processes have ended` : `Processes still running: ${left.join(', ')}`);
   if (kept === undefined) rmSync(directory, { recursive: true, force: true });
   process.exit(left.length === 0 ? status : 1);
 }
 
-/** Waits until every copy serves; a cluster with a copy that does not come is shown all the same. */
-async function wholeOrTold(up: Cluster): Promise<void> {
+/** Waits until all copies are alive. After the time limit it prints a message and the cluster continues. */
+async function waitUntilComplete(up: Cluster): Promise<void> {
   const [first] = up.faceplates;
   if (first === undefined) return;
   let said = '';
-  const isWhole = async (): Promise<boolean> => {
+  const isComplete = async (): Promise<boolean> => {
     const { pools } = await first.status();
     const text = pools.map(({ id, alive, wanted }) => `${id} ${alive}/${wanted}`).join('  ');
     if (text !== said) say(`${stamp()}  ${text}`);
     said = text;
     return pools.length > 0 && pools.every(({ alive, wanted }) => alive === wanted);
   };
-  await until('every copy', isWhole, WHOLE_MS).catch((error: Error) => say(`${error.message}; it goes on without`));
+  await until('every copy', isComplete, COMPLETE_MS).catch((error: Error) =>
+    say(`${error.message}; continuing without it`),
+  );
 }
 
-/** The deployments and routes of `npm start`, for the leader to spread. */
+/** Returns the deployments and routes of `npm start`, for the leader to place. */
 function samples() {
   const folder = path.join(REPOSITORY, 'examples');
   const text = parse(readFileSync(path.join(folder, 'katamari.yaml'), 'utf8')) as {
@@ -242,7 +244,7 @@ function showTable(up: Cluster): void {
     { head: 'LISTENS', text: ({ listens }) => listens },
   ];
   for (const line of formatTable(terminal, columns, [...consuls, ...others])) say(line);
-  say(`\nConfigurations, data and logs: ${up.directory}/NAME/log`);
+  say(`\nLogs: ${up.directory}/NAME/log. Configurations and data are in the same directories.`);
 }
 
 function linesToTry(up: Cluster): string[] {
@@ -252,7 +254,7 @@ function linesToTry(up: Cluster): string[] {
   const mesh = `--mesh ${first.addresses.jsonRpc} --config ${path.join(first.directory, 'katamari.yaml')}`;
   const body = '{"jsonrpc":"2.0","id":1,"method":"Calculator.add","params":{"num1":2,"num2":40}}';
   return [
-    'To try, from the directory of the repository:',
+    'Try these commands in the directory of the repository:',
     `  curl -s ${second.addresses.jsonRpc}/rpc -H 'content-type: application/json' -d '${body}'`,
     `  ${katamari} status ${mesh}`,
     `  ${katamari} top ${mesh}`,

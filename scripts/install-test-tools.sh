@@ -1,13 +1,13 @@
 #!/bin/sh
-# Sees to it that what the tests need beyond npm is there: a Consul server, the Thrift compiler, the official Thrift
-# libraries of Python, Ruby, C++, Java and Perl with what runs or compiles them, promtool, chromium, ip (network
-# namespaces) and openssl (certificates). Each is looked for in .tools/bin and on PATH; what is missing is installed
-# with apt-get where this runs as root on Debian, else the script ends with 1 and says what to install. Nothing to do
-# takes a fraction of a second and prints nothing.
+# Installs the tools that the tests need beyond npm: a Consul server, the Thrift compiler, the official Thrift
+# libraries of Python, Ruby, C++, Java and Perl with their interpreters and compilers, promtool, chromium, ip (network
+# namespaces) and openssl (certificates). The script looks for each tool in .tools/bin and on PATH. As root on Debian,
+# it installs missing tools with apt-get. Otherwise it lists them and exits with 1. If nothing is missing, it takes a
+# fraction of a second and prints nothing.
 #
-# Consul left Debian after bullseye. Its package is fetched from that suite, through a private apt configuration under
-# .tools/ made from this machine's own source file, and only the one binary is unpacked (.tools/bin/consul): the
-# system stays as it is.
+# Debian dropped Consul after bullseye. The script downloads the bullseye package through a private apt configuration
+# under .tools/, derived from the apt sources of this machine. It unpacks only the binary, to .tools/bin/consul, and
+# does not change the system.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -18,13 +18,13 @@ export PATH
 have() { command -v "$1" >/dev/null 2>&1; }
 have_python_thrift() { [ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import thrift' >/dev/null 2>&1; }
 have_ruby_thrift() { have ruby && ruby -e 'require "thrift"' >/dev/null 2>&1; }
-# Headers of Boost are used by those of the library, and do not come with its Debian package.
+# The headers of the library include Boost headers, which its Debian package does not install.
 have_cpp_thrift() { have g++ && have cmake && have make && [ -f /usr/include/thrift/Thrift.h ] && [ -f /usr/include/boost/scoped_array.hpp ]; }
 have_java_thrift() { have javac && [ -f /usr/share/java/thrift.jar ] && [ -f /usr/share/java/slf4j-api.jar ]; }
-# Likewise Bit::Vector, which the library is written with, and Class::Accessor, with which its generated code is.
+# The library needs Bit::Vector and its generated code needs Class::Accessor. Its Debian package installs neither.
 have_perl_thrift() { have perl && perl -MThrift::BinaryProtocol -MClass::Accessor -e 1 >/dev/null 2>&1; }
 
-# What is missing now: Debian package names in $packages, lines for people in $missing.
+# Finds the missing tools: their Debian package names in $packages, a readable list in $missing.
 look() {
   packages='' missing='' needs_consul=''
   if ! have thrift; then
@@ -93,8 +93,8 @@ refuse() {
 look
 [ -n "$missing" ] || exit 0
 
-if [ ! -f /etc/debian_version ] || ! have apt-get; then refuse 'this is not Debian, so install these yourself'; fi
-if [ "$(id -u)" -ne 0 ]; then refuse 'these can be installed by running this script as root'; fi
+if [ ! -f /etc/debian_version ] || ! have apt-get; then refuse 'the script can install tools only on Debian'; fi
+if [ "$(id -u)" -ne 0 ]; then refuse 'run this script as root to install the missing tools'; fi
 
 DEBIAN_FRONTEND=noninteractive
 export DEBIAN_FRONTEND
@@ -109,7 +109,7 @@ finish() {
 trap finish EXIT
 trap 'exit 1' HUP INT TERM
 
-# Runs a step, quiet unless it fails.
+# Runs a step and prints its output only if it fails.
 step() {
   printf '%s\n' "$1"
   shift
@@ -121,20 +121,21 @@ step() {
 }
 
 install_packages() {
-  # invoke-rc.d asks this file before it starts a daemon; 101 means no. Prometheus shall be a tool here, not a server.
+  # invoke-rc.d runs this file before it starts a daemon; exit code 101 forbids the start. The tests need promtool,
+  # but no running Prometheus server.
   if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
     made_policy=yes
   fi
-  # Package lists may be absent (fresh image) or older than the packages they name.
+  # Package lists may be absent (in a fresh image) or outdated.
   step 'Reading the package lists' apt-get update
   # shellcheck disable=SC2086 # a list of words
   step "Installing$packages" apt-get install -y --no-install-recommends $packages
 }
 
-# Writes the machine's own Debian source with the suite changed, in the form it was found in, and names the file in
-# $source_list. Debian's own files come before those that others have added. Fails when there is none.
+# Copies the Debian apt source of this machine with another suite, in the same format, and sets $source_list to the
+# file. Prefers Debian's own source files to added ones. Fails if there is none.
 derive_source() {
   for file in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list /etc/apt/sources.list.d/*; do
     [ -f "$file" ] || continue
@@ -148,7 +149,7 @@ derive_source() {
   return 1
 }
 
-# deb822: the first stanza that is Debian's main archive (not its security one).
+# deb822 format: takes the first stanza of Debian's main archive, not of the security archive.
 derive_stanza() {
   sed '/^#/d' "$2" | awk -v suite="$1" 'BEGIN { RS = ""; FS = "\n" }
     !done && /(^|\n)Types:[^\n]*deb/ && /(^|\n)Components:[^\n]*main/ && /(^|\n)Suites:/ && !/-security/ && /debian/ {
@@ -161,7 +162,7 @@ derive_stanza() {
     }'
 }
 
-# One line: deb [options] URI SUITE COMPONENT...
+# One-line format: deb [options] URI SUITE COMPONENT...
 derive_line() {
   awk -v suite="$1" '!done && $1 == "deb" && / main( |$)/ && /debian/ && !/-security/ {
     at = 2
@@ -173,9 +174,9 @@ derive_line() {
 }
 
 install_consul() {
-  derive_source bullseye || refuse 'no source of the Debian archive was found under /etc/apt to fetch consul from'
+  derive_source bullseye || refuse 'found no source of the Debian archive under /etc/apt, which consul is downloaded from'
   mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/deb" "$work/tree"
-  # apt drops its rights to the user _apt for downloads, who must be able to enter these.
+  # Let other users enter these directories, in case apt downloads as the user _apt.
   chmod 755 "$work" "$work/deb"
   set -- -o "Dir::Etc::sourcelist=$source_list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$work/lists" \
     -o "Dir::Cache=$work/cache" -o APT::Sandbox::User=root
@@ -192,4 +193,4 @@ if [ -n "$packages" ]; then install_packages; fi
 if [ -n "$needs_consul" ]; then install_consul; fi
 
 look
-if [ -n "$missing" ]; then refuse 'they were installed and are still not found'; fi
+if [ -n "$missing" ]; then refuse 'the installation succeeded, but these were still not found'; fi

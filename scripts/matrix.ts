@@ -1,5 +1,6 @@
-// `npm run matrix`: the cross-language matrix of test/kit/matrix/table.ts for people. Prints it as a table, then what
-// differs and what was not compared with the reason; exit code 1 when anything differs.
+// `npm run matrix` runs the cross-language matrix of test/kit/matrix/table.ts. It prints the matrix as a table, then
+// the combinations that are not compared, with the reason, and the differences. The exit code is 1 if any answer
+// differs.
 
 import { parseArgs } from 'node:util';
 import { CHASSIS } from '../test/kit/matrix/chassis.ts';
@@ -8,9 +9,10 @@ import { differenceLines, exceptionLines, matrixTable, runMatrix } from '../test
 
 const HELP = `npm run matrix -- [options]
 
-Clients in ${LANGUAGES.join(', ')}, in every transport and protocol of their official libraries, plain and multiplexed,
-call the same service of chassis in ${CHASSIS.join(', ')} through a mesh. Every answer is compared with the right one. A cell of the table
-says how many answers were compared: plain, and multiplexed.
+Clients in ${LANGUAGES.join(', ')} call the same service of chassis in
+${CHASSIS.join(', ')} through a mesh. They use every transport and protocol of their
+official libraries, plain and multiplexed. Every answer is compared with the expected one. A cell of the
+table shows the number of compared answers: plain, and multiplexed.
 
   --client NAME     only this client (may be repeated)
   --chassis NAME    only this chassis (may be repeated)
@@ -32,13 +34,13 @@ if (values.help) {
 
 const languages = chosen('client', LANGUAGES, values.client);
 const chassis = chosen('chassis', CHASSIS, values.chassis);
-// With this process ends whatever it has started.
+// On a signal, exit normally, so that the exit handlers end all child processes.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
 const results = await runMatrix({ languages, chassis, onProgress: (line) => console.error(line) });
 const differences = differenceLines(results);
 const compared = results.reduce((sum, result) => sum + result.compared, 0);
 for (const line of matrixTable(results)) console.log(line);
-console.log('\nNot compared, because a library gets it wrong whoever answers:');
+console.log('\nNot compared, because of a bug in a client library:');
 for (const line of exceptionLines(languages)) console.log(`  ${line}`);
 console.log('');
 for (const line of differences) console.log(`DIFFERS  ${line}`);

@@ -1,5 +1,5 @@
-// `npm run soak`: the soak of test/kit/mesh/soak.ts for people. Shows how it goes, then a summary; exit code 1 when
-// anything did not hold.
+// `npm run soak` runs the soak test of test/kit/mesh/soak.ts. It prints the progress, then a summary. The exit code
+// is 1 if an invariant was violated.
 
 import { parseArgs } from 'node:util';
 import { runSoak, type SoakProgress, type SoakReport } from '../test/kit/mesh/soak.ts';
@@ -50,26 +50,26 @@ function summary(report: SoakReport): string[] {
   const sorted = [...killToErrorMs].sort((a, b) => a - b);
   const ms = (value: number | undefined): string => (value === undefined ? '-' : `${value.toFixed(1)} ms`);
   const rows = [
-    ['Mesh on', report.runtime],
-    ['Calls', `${sent} in ${(lastedMs / 1_000).toFixed(1)} s, ${Math.round((sent * 1_000) / lastedMs)} a second`],
+    ['Runtime of the mesh', report.runtime],
+    ['Calls', `${sent} in ${(lastedMs / 1_000).toFixed(1)} s, ${Math.round((sent * 1_000) / lastedMs)} per second`],
     ['By protocol', counts(report.byProtocol)],
-    ['Done to it', `${counts(done)}, one rolling restart`],
+    ['Faults', `${counts(done)}, one rolling restart`],
     ['Restarts', counts(report.restarts)],
-    ['Ends of calls', counts(report.ends)],
+    ['Outcomes of calls', counts(report.ends)],
     ['Counted by the mesh', counts(report.books)],
     [
-      'From SIGKILL to the error of the call inside',
-      `median ${ms(sorted[Math.floor(sorted.length / 2)])}, most ${ms(sorted.at(-1))}`,
+      'From SIGKILL to the error of the running call',
+      `median ${ms(sorted[Math.floor(sorted.length / 2)])}, max ${ms(sorted.at(-1))}`,
     ],
     [
       'Latest call after its deadline',
-      `${ms(report.worstLateMs)} (measured ${ms(report.worstLateRawMs)}, less what this process was late and what the mesh waited for a processor)`,
+      `${ms(report.worstLateMs)} (${ms(report.worstLateRawMs)} measured, minus the delay of this process and the time that the mesh waited for a CPU)`,
     ],
     [
       'State of the machine',
-      `the mesh waited for a processor ${(report.starvedShare * 100).toFixed(1)} % of the time; this process was held up ${ms(report.worstLagMs)} at most`,
+      `the mesh waited for a CPU ${(report.starvedShare * 100).toFixed(1)} % of the time; the event loop of this process was late by up to ${ms(report.worstLagMs)}`,
     ],
-    ['Pools whole again after', ms(report.wholeAfterMs)],
+    ['All pools complete after', ms(report.wholeAfterMs)],
   ];
   const broken = [...violations, ...lateness];
   return [
@@ -77,7 +77,7 @@ function summary(report: SoakReport): string[] {
     ...rows.map(([name = '', text = '']) => `${name.padEnd(46)}${text}`),
     '',
     ...broken.slice(0, 50).map((line) => `VIOLATION  ${line}`),
-    broken.length === 0 ? 'Everything held.' : `${broken.length} violations; again with --seed ${report.seed}`,
+    broken.length === 0 ? 'No violations.' : `${broken.length} violations; repeat with --seed ${report.seed}`,
   ];
 }
 

@@ -1,5 +1,5 @@
-// A closed loop of promises: so many calls under way, the next when one is answered. The same for every client
-// library that is measured.
+// A closed loop with a fixed number of calls in flight: each reply triggers the next call. All client libraries are
+// measured with this loop.
 
 /** Prints one line of JSON, as bench/load/load.cc does. */
 export async function measure(call, value, inFlight, seconds, warmUp) {

@@ -1,4 +1,4 @@
-// One single-threaded worker behind HAProxy: JSON-RPC by hand over node:http, with no library in between.
+// A single-threaded worker behind HAProxy: JSON-RPC over node:http without a library.
 // `http-worker.mjs PORT`
 
 import { createServer } from 'node:http';

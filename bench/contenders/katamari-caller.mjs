@@ -1,4 +1,4 @@
-// Calls the mesh with katamari/client over its one connection, with so many calls under way.
+// Calls the mesh with katamari/client over one connection, with a fixed number of calls in flight.
 // `katamari-caller.mjs ADDRESS IDL-FILE IN-FLIGHT SECONDS WARM-UP BYTES`
 
 import { connect } from '../../dist/client/mod.js';

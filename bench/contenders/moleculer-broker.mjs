@@ -1,9 +1,9 @@
-// The settings that all Moleculer processes share: its own TCP transporter between addresses that are known, nothing
-// that costs extra.
+// Settings of all Moleculer processes: its TCP transporter with static addresses, and no optional features, which
+// would cost time.
 
 import { ServiceBroker } from 'moleculer';
 
-/** @param ports of the nodes by name, as `service:4001,gateway:4002` */
+/** @param ports the ports of the nodes by name, such as `service:4001,gateway:4002` */
 export function broker(nodeID, ports) {
   const nodes = ports.split(',').map((one) => one.split(':'));
   const own = nodes.find(([name]) => name === nodeID);

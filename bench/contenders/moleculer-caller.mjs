@@ -1,5 +1,5 @@
-// Calls the remote service from a broker, with so many calls under way. `moleculer-caller.mjs PORTS IN-FLIGHT SECONDS
-// WARM-UP BYTES`
+// Calls the remote service from a broker, with a fixed number of calls in flight.
+// `moleculer-caller.mjs PORTS IN-FLIGHT SECONDS WARM-UP BYTES`
 
 import { broker } from './moleculer-broker.mjs';
 import { measure } from './closed-loop.mjs';

@@ -1,4 +1,4 @@
-// An Apache Thrift server as its users write one: generated code, framed transport, binary protocol.
+// A typical Apache Thrift server: generated code, framed transport, binary protocol.
 // `thrift-server.mjs PORT GENERATED-FOLDER`
 
 import { createRequire } from 'node:module';

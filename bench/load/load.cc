@@ -1,16 +1,16 @@
-// The load generator: one thread, epoll, no library. Sends one prepared request over and over to servers that answer
-// each with one prepared reply, compares every answer byte for byte, and prints what it saw as one line of JSON.
+// The load generator: one thread, epoll, no library. Repeats one prepared request to servers that must all return the
+// same prepared reply, compares every reply byte by byte, and prints the results as one line of JSON.
 //
 //   load framed --to HOST:PORT[,HOST:PORT...] --request FILE --reply FILE [--connections 64] [--depth 1]
 //               [--seconds 5] [--warm-up 1] [--rate CALLS_A_SECOND] [--deadline-ms 0]
 //   load nats   --to HOST:PORT --subject echo --request FILE ...
-//   load serve  --port PORT --reply FILE      answers framed requests, for measuring this program itself
+//   load serve  --port PORT --reply FILE      answers framed requests, to measure this program itself
 //
-// Closed loop: every connection has `depth` calls under way, the next is sent when one is answered. Open loop
-// (--rate): calls are due at random instants (exponential pauses, fixed seed), whatever the answers do; each is timed
-// from the instant at which it was due, so a server that stalls is charged for all that had to wait. An answer later
-// than --deadline-ms counts as late. FILE holds a whole frame; in framed mode the sequence id inside it is numbered,
-// and answers may come in any order.
+// Closed loop: every connection has `depth` calls in flight, and each reply triggers the next call. Open loop
+// (--rate): calls are due at random times (exponential intervals, fixed seed), whether or not replies arrive. Latency
+// counts from the time when a call was due, so a stall of the server counts for every call that had to wait (no
+// coordinated omission). A reply later than --deadline-ms counts as late. FILE contains a whole frame. In framed mode
+// each request gets its own sequence id, and replies may arrive in any order.
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -73,7 +73,7 @@ std::string contents(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-/// Counts of times in microseconds, in steps of at most 1/128 of the value.
+/// Histogram of times in microseconds, with buckets of at most 1/128 of the value.
 class Histogram {
  public:
   void add(Micros value) {
@@ -142,20 +142,20 @@ struct Results {
   Histogram times;
 };
 
-/// What differs between the two things that are spoken.
-class Speech {
+/// The interface of the two protocols.
+class Protocol {
  public:
-  virtual ~Speech() = default;
-  /// Sent once after connecting.
+  virtual ~Protocol() = default;
+  /// Returns the bytes to send once after connecting.
   virtual std::string greeting(int connection) const = 0;
   virtual void appendRequest(std::string& out, int connection, uint32_t id) const = 0;
-  /// How a reader goes on: bytes used, and what was in them.
+  /// What the received bytes contain: too few bytes (kMore), no reply (kNothing), or a reply of some kind.
   enum class Seen { kMore, kNothing, kRight, kException, kWrong };
   virtual Seen next(const char* at, size_t size, size_t& used, uint32_t& id, std::string& reply, std::string& error) const = 0;
 };
 
 /// Framed strict binary Thrift. Layout: length, version and type, length of the name, name, sequence id, body.
-class Framed : public Speech {
+class Framed : public Protocol {
  public:
   Framed(std::string request, std::string reply) : request_(std::move(request)), reply_(std::move(reply)) {
     idAt_ = idOffset(request_);
@@ -163,7 +163,7 @@ class Framed : public Speech {
   }
 
   static size_t idOffset(const std::string& frame) {
-    if (frame.size() < 16) die("a frame of less than 16 bytes is no Thrift message");
+    if (frame.size() < 16) die("a frame of less than 16 bytes is not a Thrift message");
     return 12 + read32(frame.data() + 8);
   }
 
@@ -204,8 +204,8 @@ class Framed : public Speech {
   size_t idAt_, replyIdAt_;
 };
 
-/// NATS: each connection has one subject to which its answers come, in order.
-class Nats : public Speech {
+/// NATS: each connection subscribes to one subject, on which its replies arrive in order.
+class Nats : public Protocol {
  public:
   Nats(std::string payload, std::string subject) : payload_(std::move(payload)), subject_(std::move(subject)) {}
 
@@ -254,14 +254,14 @@ struct Connection {
   std::string in;
   size_t read = 0;
   bool waitsToWrite = false;
-  /// Calls under way by id, with the instant from which each is timed.
-  std::deque<std::pair<uint32_t, Micros>> underWay;
+  /// Calls in flight by id, with the time from which the latency of each counts.
+  std::deque<std::pair<uint32_t, Micros>> inFlight;
   uint32_t lastId = 0;
 };
 
 class Load {
  public:
-  Load(const Options& options, const Speech& speech) : options_(options), speech_(speech) {}
+  Load(const Options& options, const Protocol& protocol) : options_(options), protocol_(protocol) {}
 
   void run() {
     poll_ = epoll_create1(0);
@@ -278,15 +278,15 @@ class Load {
         for (int i = 0; i < options_.depth; i++) send(*connection, begin);
         flush(*connection);
       }
-    // In an open loop, what was due gets a second to be answered.
+    // In an open loop, calls that were due have one more second to get a reply.
     const Micros end = measureTo_ + (options_.rate > 0 ? 1000000 + options_.deadline : 0);
-    while (now() < end) turn(end);
-    // Some servers do not survive a connection that is reset: what is under way is answered first.
+    while (now() < end) poll(end);
+    // Wait for the replies to calls in flight, because some servers crash when a connection is reset.
     isEnding_ = true;
-    const Micros patience = now() + 1000000;
-    while (now() < patience && isBusy()) turn(patience);
+    const Micros limit = now() + 1000000;
+    while (now() < limit && isBusy()) poll(limit);
     for (auto& connection : connections_)
-      for (auto& [id, from] : connection->underWay)
+      for (auto& [id, from] : connection->inFlight)
         if (options_.rate > 0 && isMeasured(from)) results_.lost++;
     print();
   }
@@ -311,12 +311,12 @@ class Load {
     event.events = EPOLLIN;
     event.data.ptr = connection.get();
     epoll_ctl(poll_, EPOLL_CTL_ADD, connection->fd, &event);
-    connection->out = speech_.greeting(number);
+    connection->out = protocol_.greeting(number);
     flush(*connection);
     connections_.push_back(std::move(connection));
   }
 
-  void turn(Micros end) {
+  void poll(Micros end) {
     if (options_.rate > 0 && dueAt_ < static_cast<double>(measureTo_)) {
       sendDue();
       setTimer();
@@ -335,7 +335,7 @@ class Load {
     }
   }
 
-  /// Waits of epoll are accurate to a millisecond only, those of a timer are finer.
+  /// Uses a timerfd, because timeouts of epoll have a resolution of one millisecond.
   void watchTimer() {
     timer_ = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     epoll_event event{};
@@ -344,9 +344,8 @@ class Load {
     epoll_ctl(poll_, EPOLL_CTL_ADD, timer_, &event);
   }
 
-  /// Where every connection is busy, what is due can only go behind what waits there; it goes in steps then, which
-  /// spares the machine a wake-up a
-  /// call. It is timed from when it was due all the same.
+  /// If all connections are busy, a due call can only queue behind others. Such calls are sent in batches, every
+  /// kStep microseconds, which saves one wake-up per call. Their latency still counts from when they were due.
   void setTimer() {
     const auto due = static_cast<Micros>(dueAt_) + 1;
     const Micros at = idle_.empty() ? std::max(due, now() + kStep) : due;
@@ -380,8 +379,8 @@ class Load {
 
   void send(Connection& connection, Micros from) {
     const uint32_t id = connection.lastId = (connection.lastId + 1) & 0x7fffffff;
-    connection.underWay.emplace_back(id, from);
-    speech_.appendRequest(connection.out, connection.number, id);
+    connection.inFlight.emplace_back(id, from);
+    protocol_.appendRequest(connection.out, connection.number, id);
   }
 
   void receive(Connection& connection) {
@@ -401,12 +400,12 @@ class Load {
     for (;;) {
       size_t used = 0;
       uint32_t id = 0;
-      const auto seen = speech_.next(connection.in.data() + connection.read, connection.in.size() - connection.read, used, id,
+      const auto seen = protocol_.next(connection.in.data() + connection.read, connection.in.size() - connection.read, used, id,
                                      reply, results_.firstError);
-      if (seen == Speech::Seen::kMore) break;
+      if (seen == Protocol::Seen::kMore) break;
       connection.read += used;
       if (!reply.empty()) connection.out += std::exchange(reply, "");
-      if (seen != Speech::Seen::kNothing) answered(connection, seen, id, at);
+      if (seen != Protocol::Seen::kNothing) answered(connection, seen, id, at);
     }
     if (connection.read == connection.in.size()) {
       connection.in.clear();
@@ -417,27 +416,27 @@ class Load {
     }
   }
 
-  void answered(Connection& connection, Speech::Seen seen, uint32_t id, Micros at) {
-    auto& underWay = connection.underWay;
-    auto found = underWay.begin();
+  void answered(Connection& connection, Protocol::Seen seen, uint32_t id, Micros at) {
+    auto& inFlight = connection.inFlight;
+    auto found = inFlight.begin();
     if (id != Nats::kInOrder)
-      while (found != underWay.end() && found->first != id) ++found;
-    if (found == underWay.end()) die("an answer to a call that is not under way");
+      while (found != inFlight.end() && found->first != id) ++found;
+    if (found == inFlight.end()) die("a reply to a call that is not in flight");
     const Micros from = found->second;
-    underWay.erase(found);
-    // A closed loop counts what ends within its time, an open one what was due within it.
+    inFlight.erase(found);
+    // A closed loop counts the calls that end within the measured time, an open loop those that were due within it.
     if (options_.rate > 0 ? isMeasured(from) : isMeasured(at)) count(seen, at - from);
     if (options_.rate == 0 && !isEnding_) send(connection, at);
-    else if (underWay.empty()) idle_.push_back(static_cast<size_t>(connection.number));
+    else if (inFlight.empty()) idle_.push_back(static_cast<size_t>(connection.number));
   }
 
-  void count(Speech::Seen seen, Micros took) {
+  void count(Protocol::Seen seen, Micros took) {
     results_.answered++;
-    if (seen == Speech::Seen::kException) results_.exceptions++;
-    else if (seen == Speech::Seen::kWrong) results_.wrong++;
+    if (seen == Protocol::Seen::kException) results_.exceptions++;
+    else if (seen == Protocol::Seen::kWrong) results_.wrong++;
     else if (options_.deadline > 0 && took > options_.deadline) results_.late++;
     else results_.right++;
-    if (seen == Speech::Seen::kRight) results_.times.add(took);
+    if (seen == Protocol::Seen::kRight) results_.times.add(took);
   }
 
   void flush(Connection& connection) {
@@ -468,13 +467,13 @@ class Load {
   void lose(Connection& connection) {
     close(connection.fd);
     connection.fd = -1;
-    results_.lost += connection.underWay.size();
-    connection.underWay.clear();
+    results_.lost += connection.inFlight.size();
+    connection.inFlight.clear();
     if (options_.rate == 0 && !isEnding_) die("a server closed a connection");
   }
 
   bool isBusy() const {
-    return std::any_of(connections_.begin(), connections_.end(), [](auto& one) { return !one->underWay.empty(); });
+    return std::any_of(connections_.begin(), connections_.end(), [](auto& one) { return !one->inFlight.empty(); });
   }
 
   bool isMeasured(Micros at) const { return at >= measureFrom_ && at < measureTo_; }
@@ -494,15 +493,15 @@ class Load {
   }
 
   const Options& options_;
-  const Speech& speech_;
+  const Protocol& protocol_;
   int poll_ = -1;
   int timer_ = -1;
   std::vector<std::unique_ptr<Connection>> connections_;
-  /// Open loop: connections with nothing under way, as a client's pool has them; when there is none, calls line up in
-  /// turn.
+  /// Open loop: connections without calls in flight, like the idle connections of a client's pool. If there are none,
+  /// calls queue on all connections in turn.
   std::vector<size_t> idle_;
   size_t nextConnection_ = 0;
-  /// Open loop: connections that were given something to send in this round.
+  /// Open loop: connections with unsent calls of this round.
   std::vector<Connection*> touched_;
   bool isEnding_ = false;
   Micros measureFrom_ = 0, measureTo_ = 0;
@@ -561,7 +560,7 @@ void serve(int port, std::string reply) {
         at += 4 + read32(&in[at]);
       }
       in.erase(0, at);
-      // Blocking: good enough for small replies.
+      // A blocking send is sufficient for small replies.
       if (!out.empty() && send(fd, out.data(), out.size(), MSG_NOSIGNAL) < 0) close(fd);
     }
   }
@@ -589,7 +588,7 @@ Options parse(int argc, char** argv) {
     else if (flag == "--rate") options.rate = atof(value.c_str());
     else if (flag == "--deadline-ms") options.deadline = atoll(value.c_str()) * 1000;
     else if (flag == "--port") options.port = atoi(value.c_str());
-    else die("no such flag: " + flag);
+    else die("unknown flag: " + flag);
   }
   return options;
 }
@@ -601,9 +600,9 @@ int main(int argc, char** argv) {
   const Options options = parse(argc, argv);
   if (options.mode == "serve") serve(options.port, options.reply);
   if (options.to.empty()) die("--to is missing: HOST:PORT of the server");
-  std::unique_ptr<Speech> speech;
-  if (options.mode == "framed") speech = std::make_unique<Framed>(options.request, options.reply);
-  else if (options.mode == "nats") speech = std::make_unique<Nats>(options.request, options.subject);
-  else die("no such mode: " + options.mode);
-  Load(options, *speech).run();
+  std::unique_ptr<Protocol> protocol;
+  if (options.mode == "framed") protocol = std::make_unique<Framed>(options.request, options.reply);
+  else if (options.mode == "nats") protocol = std::make_unique<Nats>(options.request, options.subject);
+  else die("unknown mode: " + options.mode + "; expected framed, nats or serve");
+  Load(options, *protocol).run();
 }

@@ -6,8 +6,8 @@ Gem::Specification.new do |gem|
   gem.name = 'katamari'
   gem.version = Katamari::VERSION
   gem.summary = 'Serves a Thrift handler as a chassis of a Katamari mesh.'
-  gem.description = 'A handler object, the code that the Thrift compiler generated and one call to Katamari.serve make a process that a ' \
-                    'Katamari mesh launches, pools, routes calls to, drains and replaces.'
+  gem.description = 'Runs a Ruby handler object as one process of a Katamari mesh. The mesh launches, pools, calls, drains and ' \
+                    'replaces the process.'
   gem.authors = ['Katamari']
   gem.license = 'Apache-2.0'
   gem.required_ruby_version = '>= 2.7'

@@ -1,6 +1,6 @@
 // Runs your handlers as a chassis, one process of the mesh. It listens at KATAMARI_LISTEN, serves its own service and
-// the control service (describe, ping, drain), and exits when its resource manager does. Started by hand, it is a
-// plain framed Thrift server on 127.0.0.1:9095.
+// the control service (describe, ping, drain), and exits when its resource manager does. Without KATAMARI_LISTEN, it
+// is a plain framed Thrift server on 127.0.0.1:9095.
 
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
@@ -28,10 +28,13 @@ export interface ChassisOptions {
   readonly service: string;
   /** SemVer, for example `1.2.0`. */
   readonly version: string;
-  /** One function per method, which takes the arguments by name, then the context. May be async. */
+  /** One function per method. It takes the arguments by name, then the context, and may be async. */
   readonly handlers: Handlers<HandlerContext>;
+  /** Calls can prefer pools with these tags. */
   readonly tags?: readonly string[];
+  /** Only calls that request exactly these roles reach this chassis. */
   readonly roles?: readonly string[];
+  /** Other details that calls can request. */
   readonly more?: Readonly<Record<string, string>>;
   /** Type of i64 values in handlers. `number` refuses values that a double cannot hold. Default `bigint`. */
   readonly i64?: 'bigint' | 'number';
@@ -52,26 +55,26 @@ export interface RunningChassis {
  */
 export async function chassis(options: ChassisOptions): Promise<RunningChassis> {
   const source = readIdlFile(typeof options.idl === 'string' ? pathToFileURL(options.idl) : options.idl);
-  const found = interfaceOf(source, options.service);
+  const iface = interfaceOf(source, options.service);
   const resource = process.env['KATAMARI_RESOURCE'] ?? `${options.service}@${options.version}`;
   const log = lazyLog(resource);
   const mesh = new MeshCaller(process.env['KATAMARI_MESH'] ?? '', `chassis ${resource}`);
   const retiring = new WeakSet<Reply>();
   const own = serveHandlers<HandlerContext>({
-    interface: found,
+    interface: iface,
     handlers: options.handlers,
     i64: options.i64 ?? 'bigint',
     contextOf: (call) => new HandlerContext(call, mesh, log),
     onUndeclared: (call, thrown) =>
-      log().error({ err: thrown, method: call.method }, 'a handler threw something undeclared'),
+      log().error({ err: thrown, method: call.method }, 'a handler threw an error that its method does not declare'),
     onSettled: (context, reply) => {
       context.settled();
       if (context.isRetiring) retiring.add(reply);
     },
   });
-  // The concurrency of the deployment takes precedence: it is how many calls the mesh sends at once.
+  // The concurrency of the deployment takes precedence, because the mesh sends that many calls at once.
   const concurrency = Number(process.env['KATAMARI_CONCURRENCY'] ?? options.concurrency ?? 1);
-  const line = new ConcurrencyLimit(own, concurrency);
+  const limit = new ConcurrencyLimit(own, concurrency);
   let server: LinkServer | undefined;
   const drain = async (): Promise<void> => {
     await server?.drain();
@@ -79,14 +82,14 @@ export async function chassis(options: ChassisOptions): Promise<RunningChassis> 
   };
   const drainAndExit = (): void => void drain().finally(() => process.exit(0));
   server = await startLinkServer(process.env['KATAMARI_LISTEN'] ?? 'tcp:127.0.0.1:9095', {
-    send: withControl(line.send, { ...options, concurrency }, source, drainAndExit),
+    send: withControl(limit.send, { ...options, concurrency }, source, drainAndExit),
     limits: DEFAULT_LIMITS,
     timeoutMs: () => TIMEOUT_WITHOUT_MESH_MS,
     caller: 'a client that is not the mesh',
     wantsToRetire: (reply) => retiring.has(reply),
     onEnded: (reply) => {
       if (reply === undefined || !retiring.has(reply)) return;
-      line.close(`${resource} retires`);
+      limit.close(`${resource} retires`);
       drainAndExit();
     },
   });
@@ -100,8 +103,10 @@ export async function chassis(options: ChassisOptions): Promise<RunningChassis> 
 function lazyLog(resource: string): () => Logger {
   let log: Logger | undefined;
   return () => {
-    const { pino } = createRequire(import.meta.url)('pino') as typeof import('pino');
-    log ??= pino({ base: null, name: resource }, pino.destination({ dest: 2, sync: true }));
+    if (log === undefined) {
+      const { pino } = createRequire(import.meta.url)('pino') as typeof import('pino');
+      log = pino({ base: null, name: resource }, pino.destination({ dest: 2, sync: true }));
+    }
     return log;
   };
 }
@@ -143,13 +148,13 @@ function withControl(own: Send, options: ChassisOptions, source: IdlSource, drai
     if (call.service === 'katamari.Chassis') control(call, sink);
     else if (call.service === '' || call.service === options.service) own(call, sink);
     else {
-      const why = `This is ${options.service}@${options.version}, it does not offer ${call.service}`;
+      const why = `This is ${options.service}@${options.version}; it does not offer ${call.service}`;
       sink.fail(new KatamariError('no_pool', why));
     }
   };
 }
 
-/** Exits when standard input closes, which happens when the resource manager ends. A chassis never outlives it. */
+/** Exits when standard input closes, so that a chassis never outlives its resource manager. SIGTERM drains first. */
 function endWithManager(drainAndExit: () => void): void {
   process.on('SIGTERM', drainAndExit);
   if (process.env['KATAMARI_LIFELINE'] !== 'stdin') return;
@@ -159,7 +164,7 @@ function endWithManager(drainAndExit: () => void): void {
   process.stdin.resume();
 }
 
-/** Calls that the chassis accepts beyond those that it runs (prefetch). */
+/** Prefetch: calls that the chassis accepts beyond those that it runs. */
 const AHEAD_MAX = 15;
 /** Timeout in ms of a call without a deadline, which comes from a client that is not the mesh. */
 const TIMEOUT_WITHOUT_MESH_MS = 60_000;

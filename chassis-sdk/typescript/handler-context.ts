@@ -44,7 +44,7 @@ export class HandlerContext {
   }
 
   /**
-   * Headers of the client (THeader, or `x-...` of HTTP) that have no meaning to the mesh. Names are in lower case.
+   * Headers of the client (THeader, or `x-...` of HTTP) that the mesh does not use. Names are in lower case.
    */
   get headers(): Readonly<Record<string, string>> {
     return this.#call.headers;
@@ -64,16 +64,20 @@ export class HandlerContext {
     return Math.max(0, this.#call.deadlineMs - systemClock.nowMs());
   }
 
-  /** Aborted when the call's deadline passes or the connection to the mesh ends. */
+  /** Aborted when the call's deadline passes, the call is cancelled, or the connection to the mesh ends. */
   get signal(): AbortSignal {
     if (this.#deadline === undefined) {
       const deadline = new AbortController();
-      const abort = (): void => deadline.abort(new Error('The deadline of this call has passed'));
-      const stopTimer = systemClock.after(this.timeLeftMs(), abort);
-      this.#call.signal?.addEventListener('abort', abort, { once: true });
+      const { signal: callSignal } = this.#call;
+      const onAbort = (): void => deadline.abort(callSignal?.reason);
+      const stopTimer = systemClock.after(this.timeLeftMs(), () => {
+        deadline.abort(new Error('The deadline of this call has passed'));
+      });
+      if (callSignal?.aborted === true) onAbort();
+      else callSignal?.addEventListener('abort', onAbort, { once: true });
       this.#stopSignal = () => {
         stopTimer();
-        this.#call.signal?.removeEventListener('abort', abort);
+        callSignal?.removeEventListener('abort', onAbort);
       };
       this.#deadline = deadline;
     }
@@ -97,7 +101,7 @@ export class HandlerContext {
     return this.#mesh.call(service, method, args, inherited, options.version);
   }
 
-  /** Exits after this call is answered, so that the process is replaced. For code that must not run again. */
+  /** Makes the process exit after the reply to this call; the mesh replaces it. For code that must not run twice. */
   retireAfterReply(): void {
     this.#isRetiring = true;
   }

@@ -1,6 +1,6 @@
-// Calls from a handler to other services, over one link to the mesh at KATAMARI_MESH. The link is opened on first use
-// and reopened when it breaks. Interfaces of other services are fetched from the mesh and cached for a few seconds,
-// so a chassis needs no IDL except its own.
+// Sends calls of handlers to other services, over one link to the mesh at KATAMARI_MESH. The link is opened on first
+// use and reopened when it breaks. Interfaces of other services are fetched from the mesh and cached for a few
+// seconds, so a chassis needs no IDL except its own.
 
 import { connect } from 'node:net';
 import { LRUCache } from 'lru-cache';
@@ -21,7 +21,7 @@ export class MeshCaller {
   readonly #interfaces = new LRUCache<string, Interface>({ max: 100, ttl: INTERFACE_TTL_MS });
 
   /**
-   * @param address value of KATAMARI_MESH; with '' every call fails with an error that says so
+   * @param address value of KATAMARI_MESH; if it is '', every call fails with an error that says so
    * @param caller name of this process, for example `chassis Reformulate@2.0.0/1`
    */
   constructor(address: string, caller: string, clock: Clock = systemClock) {

@@ -1,9 +1,9 @@
 // One HTTP connection on the fast path: serves ordinary POSTs (fast-head.ts) without `node:http`, whose streams and
-// request objects cost more than the rest of a small call. At the first request that is not ordinary, the socket goes
-// to `node:http` for good, with every byte that was not served, behind the replies to earlier requests.
+// request objects cost more than the rest of a small call. At the first request that is not ordinary, `node:http`
+// gets the socket for good, after the replies to earlier requests and with every byte that was not served.
 //
-// Backpressure, reply order, time limits and the graceful close are OrderedConnection's. What differs is what
-// `node:http` does too, since a client must not be able to tell the two apart:
+// OrderedConnection does the backpressure, reply order, time limits and graceful close. This class differs from it
+// where `node:http` does, because a client must not be able to tell the two apart:
 //
 // - A client with more than `pipelineMax` requests in flight is disconnected instead of paused.
 // - After the last reply, or when the client ends its side, the socket closes once its output is written; it does not
@@ -12,7 +12,7 @@
 // - An incomplete request is overdue only when the replies to earlier ones are written, because its 408 goes straight
 //   to the socket.
 //
-// A head that is byte for byte the previous one is not parsed again, since clients repeat themselves.
+// A head that is identical to the previous one is not parsed again, because most clients repeat their heads.
 import { CallSignal, OrderedConnection, type TimedPipelineLimits, type QueuedCall } from '../link/mod.ts';
 import { KatamariError, systemClock, type FaceplateLimits } from '../mod.ts';
 import { HEAD_END, POST_HEAD_BYTES_MAX, POST_START, readFastHead, type FastHead } from './fast-head.ts';
@@ -24,13 +24,13 @@ import { STATUS_CODES } from 'node:http';
 export interface HttpClient {
   /** For example `127.0.0.1`. */
   readonly address: string;
-  /** Aborted when the client has gone. */
+  /** Aborted when the client disconnects. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Handles one request: calls `call.answer` once, perhaps before it returns. The body is valid until it returns. Must
- * not throw.
+ * Handles one request: calls `call.answer` once, perhaps before it returns. The body is valid only until the handler
+ * returns. Must not throw.
  */
 export type FastHandler = (body: Buffer, call: HttpCall) => void;
 
@@ -49,7 +49,7 @@ export interface FastHost {
   readonly app: FastApp;
   readonly limits: FastLimits;
   readonly pipelineLimits: TimedPipelineLimits;
-  /** The reply to each further request is the last of its connection. */
+  /** Whether the server drains: the reply to the next request of a connection is its last. */
   readonly isDraining: boolean;
   /** Header lines of a reply after which the connection stays open: `Date`, `Connection` and `Keep-Alive`. */
   keptLines(): string;
@@ -118,7 +118,7 @@ export class FastConnection extends OrderedConnection<HttpCall> implements HttpC
     return (this.#gone ??= new CallSignal());
   }
 
-  /** A request is in flight, or has arrived but for a part of its body. */
+  /** Whether a request is in flight, or its head has arrived and a part of its body is missing. */
   get isBusy(): boolean {
     return this.first !== undefined || (this.declaredBytes > 0 && this.state === 'open');
   }
@@ -177,8 +177,8 @@ export class FastConnection extends OrderedConnection<HttpCall> implements HttpC
       return whole;
     const end = bytes.indexOf(HEAD_END_BYTES, at) + HEAD_END.length;
     if (end < HEAD_END.length) {
-      // Behind another request, part of a head is where a long read was cut: it waits for the rest. Clients that send
-      // heads in pieces are not ordinary.
+      // After another request, an incomplete head is the end of a long read, so it waits for the rest. A client that
+      // sends heads in pieces is not ordinary.
       const isCut = at > 0 && bytes.length - at <= POST_HEAD_BYTES_MAX;
       return isCut && POST_START.startsWith(bytes.toString('latin1', at, at + POST_START.length)) ? MORE : NOT_ORDINARY;
     }
@@ -211,7 +211,7 @@ export class FastConnection extends OrderedConnection<HttpCall> implements HttpC
       if (bytes !== body.length) this.#isAscii = false;
       head += `content-type: ${type}\r\ncontent-length: ${bytes}\r\n`;
     }
-    // Nothing that comes from a chassis may end a header line.
+    // A header value from a chassis must not end the header line.
     for (const name in fields) head += `${name}: ${printable(fields[name] as string)}\r\n`;
     const isLast = this.state === 'finishing' && this.first === undefined;
     this.#output += `${head}${isLast ? this.#host.lastLines() : this.#host.keptLines()}\r\n${body}`;
@@ -249,8 +249,8 @@ export class FastConnection extends OrderedConnection<HttpCall> implements HttpC
 }
 
 /**
- * Returns `text` with every character that is not printable ASCII as `?`. The loop costs less than the pattern, which
- * hardly ever matches.
+ * Returns `text` with `?` for every character that is not printable ASCII. The loop costs less than the pattern, and
+ * hardly any text has such a character.
  */
 function printable(text: string): string {
   for (let i = 0; i < text.length; i++) {
@@ -262,14 +262,14 @@ function printable(text: string): string {
 
 function unready(): void {}
 
-/** Created once: an error per connection would cost a stack trace each. */
+/** Created once, so that closing a connection does not allocate an error. */
 const GONE = new KatamariError('cancelled', 'The caller has gone');
 const NOTHING: Buffer = Buffer.alloc(0);
 const NO_FIELDS: Readonly<Record<string, string>> = Object.freeze({});
 const HEAD_END_BYTES: Buffer = Buffer.from(HEAD_END);
 const MORE = -1;
 const NOT_ORDINARY = -2;
-/** Reply bytes that a client has not read: at so many its socket is not read either. */
+/** Backpressure: at this many unread reply bytes, the socket is not read either. */
 const UNREAD_BYTES_MAX = 65_536;
 const STATUS_LINE_OK = 'HTTP/1.1 200 OK\r\n';
 const FIRST_PRINTABLE = 0x20;

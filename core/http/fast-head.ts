@@ -2,7 +2,7 @@
 // values, one length in digits, one host. It is accepted as a whole or not at all. This is not an HTTP parser: a
 // request that is written differently (chunks, unusual spaces, a repeated header, bytes above 0x7e, an upgrade, the
 // Origin of a web page, a body over the limit) goes to `node:http`, which reads it again from its first byte. So no
-// head can be read in two ways, which request smuggling depends on.
+// head is parsed in two ways, on which request smuggling depends.
 
 export interface FastHead {
   /** Plain characters only: nothing to decode, no query, no dot segments. */
@@ -19,12 +19,12 @@ export interface FastHeadLimits {
 
 /** Every ordinary POST begins with this. */
 export const POST_START = 'POST /';
-/** End of a head, a part of it. */
+/** The end of a head, which is part of the head. */
 export const HEAD_END = '\r\n\r\n';
 /** A longer head is not ordinary; `node:http` refuses those over its limit. */
 export const POST_HEAD_BYTES_MAX = 8_192;
 
-/** Parses a head, its end included, with one character per byte. Returns undefined when it is not ordinary. */
+/** Parses a head, including its end, with one character per byte. Returns undefined when it is not ordinary. */
 export function readFastHead(text: string, { frameBytesMax, headersMax }: FastHeadLimits): FastHead | undefined {
   const path = REQUEST_LINE.exec(text)?.[1];
   if (path === undefined || DOT_SEGMENT.test(path) || !text.endsWith(HEAD_END)) return undefined;
@@ -46,14 +46,14 @@ export function readFastHead(text: string, { frameBytesMax, headersMax }: FastHe
   return { path, headers, bodyBytes: Number(length) };
 }
 
-/** One that makes a URL, and the same host in it. */
+/** Whether a URL with this host is valid and leaves the host unchanged. */
 function isPlainHost(host: string): boolean {
   if (!HOST.test(host) || !URL.canParse(`http://${host}/`)) return false;
   return new URL(`http://${host}/`).hostname === host.replace(/:\d+$/, '').toLowerCase();
 }
 
 const REQUEST_LINE = /^POST (\/[A-Za-z0-9_.@/-]*) HTTP\/1\.1\r\n/;
-/** What is in the request line beside the path. */
+/** Length of the request line without the path. */
 const REQUEST_LINE_REST = 'POST  HTTP/1.1\r\n'.length;
 const LINE_END = 2;
 const DOT_SEGMENT = /\/\.{0,2}(?:\/|$)/;
@@ -61,7 +61,7 @@ const HEADER = /([A-Za-z0-9-]+): ?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)\r\n/
 const HOST = /^[A-Za-z0-9.-]+(?::\d{1,5})?$/;
 const LENGTH = /^(?:0|[1-9]\d{0,9})$/;
 const KEEP_ALIVE = 'keep-alive';
-/** Whose meaning is more than a value for the app. */
+/** Headers that are more than a value for the app. A request with one of them goes to `node:http`. */
 const LEFT_TO_NODE: ReadonlySet<string> = new Set([
   'expect',
   'origin',

@@ -1,7 +1,7 @@
 // The fast path in front of `node:http` for ordinary POSTs: takes the connections of an http.Server, serves those
-// with such requests (fast-connection.ts), and gives the others to the server's own listener. Listening, the number
-// of connections and errors of the port remain the server's. One sweep checks the time limits of all connections; it
-// runs only while there are some.
+// with such requests (fast-connection.ts), and gives the others to the server's own listener. The http.Server still
+// listens, limits the number of connections and reports errors of the port. One sweep checks the time limits of all
+// connections; it runs only while there are connections.
 import { systemClock } from '../mod.ts';
 import type { TimedPipelineLimits } from '../link/mod.ts';
 import { FastConnection, type FastApp, type FastHost, type FastLimits, pipelineLimitsOf } from './fast-connection.ts';

@@ -1,4 +1,4 @@
-// The door of core/http: what other rooms may import.
+// Exports of core/http; other modules import only from here.
 
 export type { FastApp } from './fast-connection.ts';
 export {

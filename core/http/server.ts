@@ -4,11 +4,11 @@
 // It is `node:http` under @hono/node-server on all three runtimes, with a fast path for ordinary POSTs in front
 // (fast-path.ts) where the runtime allows it. The other runtimes have servers of their own. Those have no limits on the
 // time for headers or on the number of connections, do not report that number, and one aborts the signal of requests
-// that succeeded. `node:http` on these runtimes does all of it, and its speed is within a tenth.
+// that succeeded. `node:http` on these runtimes supports all of this, and its speed is within 10 %.
 //
 // A body is read completely, within its limit, before the app sees the request: the app gets it from
 // `requestBody(env)` or from the usual `c.req.text()`, and a slow, incomplete or oversized body never reaches it.
-// `request.signal` aborts when the client has gone.
+// `request.signal` aborts when the client disconnects.
 import { listenOn } from '../link/mod.ts';
 import { httpTakesSockets, urlOf, type FaceplateLimits } from '../mod.ts';
 import type { FastApp, FastConnection } from './fast-connection.ts';
@@ -60,11 +60,11 @@ export interface HttpServer {
   connections(): number;
   /**
    * Accepts no more connections, finishes the requests in flight with `Connection: close`, closes idle connections,
-   * then resolves. With `lastCallMs`, idle connections may send one more request for so long, which is served;
-   * `onRefusing` is called when that time is over.
+   * then resolves. With `gracePeriodMs`, each idle or new connection may first send one more request within this
+   * time. `onRefusing` is called when the time is over.
    */
-  drain(options?: { readonly lastCallMs?: number; readonly onRefusing?: () => void }): Promise<void>;
-  /** Closes now, whatever is in flight. */
+  drain(options?: { readonly gracePeriodMs?: number; readonly onRefusing?: () => void }): Promise<void>;
+  /** Closes now and drops the requests in flight. */
   close(): Promise<void>;
 }
 
@@ -80,9 +80,9 @@ export interface HttpServer {
  * };
  */
 export async function serveHttp(options: ServeHttpOptions): Promise<HttpServer> {
-  const front = new HttpListener(options);
-  await front.listen();
-  return front;
+  const listener = new HttpListener(options);
+  await listener.listen();
+  return listener;
 }
 
 /** Returns the body of the request: complete, within the limit, empty when there was none. */
@@ -91,14 +91,14 @@ export function requestBody(env: HttpEnv): Buffer {
 }
 
 /**
- * Returns a signal that aborts when the client has gone. All requests of a connection share it, and it is created on
- * first use: `request.signal` works too, at the cost of an AbortController per request.
+ * Returns a signal that aborts when the client disconnects. It is created on first use, and all requests of a
+ * connection share it. `request.signal` works too, but costs an AbortController per request.
  */
 export function clientSignal(env: HttpEnv): AbortSignal {
   const connection = (env.incoming as TakenRequest)[CONNECTION] as HttpConnection;
   if (connection.gone === undefined) {
     connection.gone = new AbortController();
-    // Every waiting call of the connection listens: many listeners are no sign of a leak.
+    // Every waiting call of the connection adds a listener, so many listeners are not a leak.
     setMaxListeners(0, connection.gone.signal);
   }
   if (env.incoming.socket.destroyed) connection.gone.abort();
@@ -106,7 +106,7 @@ export function clientSignal(env: HttpEnv): AbortSignal {
 }
 
 /**
- * Returns the address of the client, for example `127.0.0.1`; '' when it has gone already.
+ * Returns the address of the client, for example `127.0.0.1`; '' when it has already disconnected.
  * @example
  * const caller = `${context.name} ${remoteAddress(env)}`;
  */
@@ -140,7 +140,7 @@ class HttpListener implements HttpServer {
   readonly #posts: FastPath | undefined;
   readonly #connections = new Map<Duplex, HttpConnection>();
   #isDraining = false;
-  #endLastCall: () => void = ignore;
+  #endGracePeriod: () => void = ignore;
   #closed: Promise<void> | undefined;
 
   constructor(options: ServeHttpOptions) {
@@ -164,8 +164,8 @@ class HttpListener implements HttpServer {
     };
     const server = createServer(serverOptions);
     this.#server = server;
-    // Node drops headers above its bound silently. One more than the limit is let through, so that it is seen and
-    // refused.
+    // Node silently drops headers above its limit. Let one more than our limit through, so that `#take` sees and
+    // refuses the request.
     server.maxHeadersCount = limits.headersMax + 1;
     server.maxConnections = limits.connectionsMax;
     server.setTimeout(limits.idleMs);
@@ -205,15 +205,15 @@ class HttpListener implements HttpServer {
     return this.#connections.size;
   }
 
-  async drain({ lastCallMs = 0, onRefusing = ignore }: Parameters<HttpServer['drain']>[0] = {}): Promise<void> {
+  async drain({ gracePeriodMs = 0, onRefusing = ignore }: Parameters<HttpServer['drain']>[0] = {}): Promise<void> {
     this.#beginDrain();
     for (const { busy, latest, posts } of this.#connections.values()) {
       posts?.beginGracefulClose();
       if (busy > 0 && latest !== undefined && !latest.headersSent) latest.shouldKeepAlive = false;
     }
-    // New connections are served meanwhile too, for one request each: node closes idle ones together with the
-    // listener.
-    if (lastCallMs > 0) await this.#beginGracefulClose(lastCallMs);
+    // New connections are served during the grace period too, for one request each: when Node stops listening, it
+    // also closes idle connections.
+    if (gracePeriodMs > 0) await this.#waitGracePeriod(gracePeriodMs);
     onRefusing();
     const stopped = this.#stop();
     for (const [socket, { busy, posts }] of this.#connections) {
@@ -228,10 +228,10 @@ class HttpListener implements HttpServer {
   }
 
   /** Waits for `ms`, or until `close` is called. */
-  async #beginGracefulClose(ms: number): Promise<void> {
+  async #waitGracePeriod(ms: number): Promise<void> {
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, ms);
-      this.#endLastCall = () => {
+      this.#endGracePeriod = () => {
         clearTimeout(timer);
         resolve();
       };
@@ -240,7 +240,7 @@ class HttpListener implements HttpServer {
 
   async close(): Promise<void> {
     this.#beginDrain();
-    this.#endLastCall();
+    this.#endGracePeriod();
     const stopped = this.#stop();
     for (const socket of this.#connections.keys()) socket.destroy();
     await stopped;
@@ -290,20 +290,20 @@ class HttpListener implements HttpServer {
     if (incoming.rawHeaders.length > limits.headersMax * 2) {
       this.#refuse(incoming, outgoing, {
         status: 431,
-        message: `Too many headers: ${incoming.rawHeaders.length / 2} came or more, limit is ${limits.headersMax}`,
+        message: `Too many headers: ${incoming.rawHeaders.length / 2} or more, limit is ${limits.headersMax}`,
       });
       return;
     }
     const declared = Number(incoming.headers['content-length'] ?? 0);
     const isPlainGet = incoming.method === 'GET' || incoming.method === 'HEAD';
-    // A body is read also where none is expected: unread bytes would stop the reading, and the end of the connection
-    // would not be seen.
+    // Read the body even where none is expected: with unread bytes in the stream, Node does not report that the
+    // client has disconnected.
     if (isPlainGet && declared === 0 && incoming.headers['transfer-encoding'] === undefined) {
       void this.#answer(incoming, outgoing);
       return;
     }
     if (declared > limits.frameBytesMax) {
-      this.#refuse(incoming, outgoing, this.#tooLarge(`${declared} bytes`));
+      this.#refuse(incoming, outgoing, this.#tooLarge(`${declared} bytes, `));
       return;
     }
     if (wantsContinue) outgoing.writeContinue();
@@ -322,7 +322,7 @@ class HttpListener implements HttpServer {
       }
       chunks = [];
       incoming.off('data', onData).off('end', onEnd);
-      this.#refuse(incoming, outgoing, this.#tooLarge('more'));
+      this.#refuse(incoming, outgoing, this.#tooLarge(''));
     };
     const onEnd = (): void => {
       (incoming as TakenRequest).rawBody = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
@@ -334,10 +334,11 @@ class HttpListener implements HttpServer {
     incoming.on('data', onData).on('end', onEnd).on('error', ignore);
   }
 
-  #tooLarge(what: string): HttpRefusal {
+  /** @param length the declared length and a comma; '' when the request declares none */
+  #tooLarge(length: string): HttpRefusal {
     return {
       status: 413,
-      message: `Request body is too large: ${what}, limit is ${this.#options.limits.frameBytesMax} bytes`,
+      message: `Request body is too large: ${length}limit is ${this.#options.limits.frameBytesMax} bytes`,
     };
   }
 
@@ -365,7 +366,7 @@ class HttpListener implements HttpServer {
     return this.#options.refusal?.(refusal) ?? JSON.stringify({ error: refusal.message });
   }
 
-  /** Handles a request that node could not parse, or that was not complete in time. */
+  /** Replies to a request that Node could not parse, or that was not complete in time. */
   #clientError(error: NodeJS.ErrnoException, socket: Duplex): void {
     const connection = this.#connections.get(socket);
     const isAnswering = connection !== undefined && connection.busy > 0 && connection.latest?.headersSent !== false;
@@ -391,8 +392,8 @@ class HttpListener implements HttpServer {
   }
 
   /**
-   * Nothing has moved for the idle time. With a call in flight the connection stays; else it is idle, or its client
-   * does not read, and it closes.
+   * Called when no byte was received or sent for the idle time. A connection with a call in flight stays open. Any
+   * other one is closed: it is idle, or its client does not read.
    */
   #idle(socket: Duplex): void {
     const connection = this.#connections.get(socket);
@@ -413,7 +414,7 @@ class HttpListener implements HttpServer {
     socket.once('close', () => clearTimeout(timer));
   }
 
-  /** The app threw, or the request line and Host form no URL. */
+  /** Returns the reply when the app threw, or the request line and Host do not form a URL. */
   #failed(thrown: unknown): Response {
     const isRequest = thrown instanceof Error && thrown.name === 'RequestError';
     const refusal: HttpRefusal = isRequest

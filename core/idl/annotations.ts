@@ -13,8 +13,8 @@ export type MethodRules = Pick<Method, 'isIdempotent' | 'isReadonly' | 'timeoutM
 export const DURATION_MS_MAX: number = 24 * 60 * 60 * 1000;
 
 /**
- * Returns annotations by name. Without a value, it is "true". If repeated, the last one counts, as in Apache's
- * compiler.
+ * Returns annotations by name. An annotation without a value is "true". Of repeated ones the last one counts, as in
+ * Apache's compiler.
  */
 export function readAnnotations(syntax: AnnotationSyntax | undefined): Annotations {
   if (syntax === undefined || syntax.annotations.length === 0) return NONE;

@@ -153,14 +153,14 @@ class Writer {
     if (this.#length <= CANONICAL_LENGTH_MAX) return;
     throw new KatamariError(
       'bad_request',
-      `The interface written out has more than ${CANONICAL_LENGTH_MAX} characters, which is the limit: shorten its defaults`,
+      `The canonical text of the interface has more than ${CANONICAL_LENGTH_MAX} characters, which is the limit: shorten its defaults`,
     );
   }
 }
 
 /**
- * Sorts structs by name, but puts a struct before those that have a value of it as a default. Compilers check such
- * values at once, although they allow types to be used before their definition.
+ * Sorts structs by name, but puts a struct before those whose defaults contain a value of it. Compilers check
+ * defaults at once, although they allow types to be used before their definition.
  */
 function inOrderOfUse(sorted: readonly StructType[]): Set<StructType> {
   const done = new Set<StructType>();

@@ -159,7 +159,7 @@ const I64_AS_NUMBER: Coder = {
   },
 };
 
-/** Scalar coders: first those shared by JSON and plain JavaScript, then those of plain JavaScript. */
+/** Coders of scalars that are the same in JSON and in plain JavaScript. */
 export const SAME_LEAVES: Readonly<Record<'bool' | 'i8' | 'i16' | 'i32' | 'string' | 'uuid', Coder>> = {
   bool: {
     write(out, value) {
@@ -200,6 +200,7 @@ export const SAME_LEAVES: Readonly<Record<'bool' | 'i8' | 'i16' | 'i32' | 'strin
   },
 };
 
+/** Coders of scalars of plain JavaScript, without i64. */
 const LEAVES: Readonly<Record<Exclude<CoderLeafKind, 'i64'>, Coder>> = {
   ...SAME_LEAVES,
   double: {

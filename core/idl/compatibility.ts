@@ -73,7 +73,7 @@ class Judge {
         `${name}: order of parameters`,
         `${order(older.args)} became ${order(newer.args)}`,
         ['json', 'json'],
-        'JSON-RPC params by position mean others',
+        'JSON-RPC params by position get another meaning',
       );
     }
     this.#returns(older, newer);
@@ -203,7 +203,7 @@ class Judge {
         where,
         `${nameOfType(older)} became ${nameOfType(newer)}`,
         written(isNarrower ? 'old' : 'new', flow, 'sometimes', 'json'),
-        'the same bytes in Thrift, where they are a value of both; JSON writes them otherwise',
+        'Thrift writes the same bytes for values that both types have; JSON writes them differently',
       );
       return;
     }
@@ -227,7 +227,7 @@ class Judge {
       return;
     }
     if (older.kind === 'union' || newer.kind === 'union') {
-      const why = 'a union holds one field, others any number';
+      const why = 'a union holds exactly one field, a struct or exception any number';
       this.#add(
         what,
         `became ${newer.kind}`,
@@ -255,7 +255,7 @@ class Judge {
         this.#add(`${where}: ${name} = ${value}`, 'was removed', verdicts, 'it breaks when the value is used');
       } else if (now === undefined) {
         const is = newer.byValue.get(value) ?? '';
-        this.#add(`${where}: ${name} = ${value}`, `is called ${is} now`, ['json', 'json'], 'JSON has the name');
+        this.#add(`${where}: ${name} = ${value}`, `is called ${is} now`, ['json', 'json'], 'JSON uses the name');
       }
     }
     for (const [name, value] of newer.byName) {

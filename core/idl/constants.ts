@@ -20,7 +20,7 @@ export interface Valued {
 export type DefaultOf = (struct: StructType, field: string) => Valued | undefined;
 
 /**
- * Maximum values in one default or constant with references resolved, which can double their number with each line.
+ * Maximum values in one default or constant with references resolved. Each line of references can double the number.
  */
 export const VALUE_WEIGHT_MAX = 10_000;
 
@@ -42,10 +42,14 @@ export class Constants {
     const done = this.#done.get(syntax);
     if (done !== undefined) return done;
     if (this.#evaluating.has(syntax)) {
-      throw idlFault(scope.file, index(syntax.name), `constant ${quote(name)} is defined by itself, give it a value`);
+      throw idlFault(scope.file, index(syntax.name), `constant ${quote(name)} refers to itself, give it a value`);
     }
     if (this.#evaluating.size >= CHAIN_MAX) {
-      throw idlFault(scope.file, index(syntax.name), `more than ${CHAIN_MAX} constants defined by one another`);
+      throw idlFault(
+        scope.file,
+        index(syntax.name),
+        `a chain of more than ${CHAIN_MAX} constants that refer to each other`,
+      );
     }
     this.#evaluating.add(syntax);
     const result = this.evaluate(scope, syntax.initializer, scope.resolve(syntax.fieldType));
@@ -145,7 +149,7 @@ export class Constants {
       throw idlFault(
         scope.file,
         placeOf(scope.file, syntax),
-        `a value of union ${struct.name} has exactly one field, here are ${given.size}`,
+        `a value of union ${struct.name} must have exactly one field, got ${given.size}`,
       );
     }
     for (const field of struct.fields) {
@@ -198,7 +202,7 @@ export class Constants {
   #count(scope: Scope, syntax: ConstValue, weight: number): void {
     this.#weight += weight;
     if (this.#weight > VALUE_WEIGHT_MAX) {
-      throw idlFault(scope.file, index(syntax), `this value is made of more than ${VALUE_WEIGHT_MAX} values`);
+      throw idlFault(scope.file, index(syntax), `this value contains more than ${VALUE_WEIGHT_MAX} values`);
     }
   }
 }

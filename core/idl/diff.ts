@@ -13,7 +13,8 @@ export const LINES_MAX = 30;
 export function describeDifference(a: Interface, b: Interface): string {
   if (a.id === b.id) return '';
   const lines = new Comparison().interfaces(a, b);
-  if (lines.length === 0) return 'the same names and types come from files of other names here and there';
+  if (lines.length === 0)
+    return 'the names and types are equal, but some come from files with different names here and there';
   const shown = lines.slice(0, LINES_MAX);
   if (lines.length > shown.length) shown.push(`and ${lines.length - shown.length} more differences`);
   return shown.join('\n');
@@ -40,7 +41,7 @@ class Comparison {
   #methods(a: Method, b: Method): void {
     const { name } = a;
     this.#texts(`${name}: returns`, this.#typeName(a.returns, b.returns), this.#typeName(b.returns, a.returns));
-    this.#texts(name, a.oneway ? 'oneway' : 'with an answer', b.oneway ? 'oneway' : 'with an answer');
+    this.#texts(name, a.oneway ? 'oneway' : 'with a reply', b.oneway ? 'oneway' : 'with a reply');
     this.#fields(a.args.fields, b.args.fields, `${name}: parameter`);
     const isSameSet = idsOf(byId(a.args.fields)) === idsOf(byId(b.args.fields));
     if (isSameSet) this.#texts(`${name}: order of parameters`, idsOf(a.args.fields), idsOf(b.args.fields));

@@ -72,7 +72,7 @@ export function decodeResult(method: Method, result: Uint8Array): JsonResult {
     if (!(error instanceof KatamariError)) throw error;
     throw new KatamariError(
       'resource_failed',
-      `The answer of ${method.name} breaks its own interface: ${error.message}`,
+      `The reply of ${method.name} does not match its own interface: ${error.message}`,
       {},
       error,
     );
@@ -85,7 +85,7 @@ export function decodeResult(method: Method, result: Uint8Array): JsonResult {
   if (Object.hasOwn(decoded, 'success')) return { ok: true, value: decoded['success'] };
   throw new KatamariError(
     'resource_failed',
-    `The answer of ${method.name} breaks its own interface: result: expected ${nameOfType(method.returns)} or an exception, got neither`,
+    `The reply of ${method.name} does not match its own interface: result: expected ${nameOfType(method.returns)} or an exception, got neither`,
   );
 }
 

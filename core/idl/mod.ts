@@ -1,4 +1,4 @@
-// The Thrift interface language: parses IDL, encodes and decodes values by it, and compares interfaces. Other rooms
+// The Thrift interface language: parses IDL, encodes and decodes values by it, and compares interfaces. Other modules
 // import only from here.
 
 export { decodeStruct, encodeStruct } from './codec.ts';

@@ -50,9 +50,9 @@ class Compiler {
   readonly #constants: Constants = new Constants((struct, field) => this.#defaultOf(struct, field));
   /** Fields whose default was not evaluated yet, by struct and name. */
   readonly #pending: Map<StructType, Map<string, Pending>> = new Map();
-  readonly #defaultsUnderWay: Set<Pending> = new Set();
+  readonly #evaluatingDefaults: Set<Pending> = new Set();
   readonly #methods: Map<ServiceDefinition, ReadonlyMap<string, Method>> = new Map();
-  readonly #servicesUnderWay: Set<ServiceDefinition> = new Set();
+  readonly #resolvingServices: Set<ServiceDefinition> = new Set();
   #methodCount = 0;
 
   constructor(source: IdlSource) {
@@ -142,7 +142,7 @@ class Compiler {
         throw idlFault(
           scope.file,
           at,
-          'an exception of a method cannot be named "success", the result itself is; rename it',
+          'an exception of a method cannot be named "success", which is the name of the result; rename it',
         );
       }
       ids.add(id);
@@ -183,7 +183,7 @@ class Compiler {
     throw idlFault(
       scope.file,
       at,
-      `field id ${id} is not positive, and the Thrift compiler would make it ${automatic}; use 1 to 32766, or leave it out`,
+      `field id ${id} is not positive, and the Thrift compiler would make it ${automatic}; use 1 to 32766, or omit it`,
     );
   }
 
@@ -193,19 +193,19 @@ class Compiler {
     const { scope, field, syntax } = pending;
     if (pending.done !== undefined) return pending.done;
     const at = index(syntax.name);
-    if (this.#defaultsUnderWay.has(pending)) {
+    if (this.#evaluatingDefaults.has(pending)) {
       throw idlFault(
         scope.file,
         at,
-        `the default of ${struct.name}.${name} holds ${struct.name} again without end, leave it out`,
+        `the default of ${struct.name}.${name} contains ${struct.name} itself without end, remove it`,
       );
     }
-    if (this.#defaultsUnderWay.size >= EXTENDS_MAX) {
+    if (this.#evaluatingDefaults.size >= EXTENDS_MAX) {
       throw idlFault(scope.file, at, `defaults are nested deeper than ${EXTENDS_MAX} levels`);
     }
-    this.#defaultsUnderWay.add(pending);
+    this.#evaluatingDefaults.add(pending);
     const done = this.#constants.evaluate(scope, pending.syntax.defaultValue, field.type);
-    this.#defaultsUnderWay.delete(pending);
+    this.#evaluatingDefaults.delete(pending);
     pending.done = done;
     // A union contains only the field that was set, so its default is checked but not used.
     if (struct.kind !== 'union') field.defaultValue = done.value;
@@ -239,12 +239,12 @@ class Compiler {
     const known = this.#methods.get(syntax);
     if (known !== undefined) return known;
     const at = index(syntax.name);
-    if (this.#servicesUnderWay.has(syntax)) {
+    if (this.#resolvingServices.has(syntax)) {
       throw idlFault(scope.file, at, `service ${quote(syntax.name.value)} extends itself, remove one "extends"`);
     }
     if (depth > EXTENDS_MAX)
-      throw idlFault(scope.file, at, `more than ${EXTENDS_MAX} services extend one another in a row`);
-    this.#servicesUnderWay.add(syntax);
+      throw idlFault(scope.file, at, `a chain of more than ${EXTENDS_MAX} services that extend each other`);
+    this.#resolvingServices.add(syntax);
     const methods = new Map<string, Method>(
       syntax.extends === null ? [] : this.#parentOf(scope, syntax.extends, depth),
     );
@@ -271,7 +271,7 @@ class Compiler {
         `more than ${METHODS_MAX} methods in all services together, inherited ones counted`,
       );
     }
-    this.#servicesUnderWay.delete(syntax);
+    this.#resolvingServices.delete(syntax);
     this.#methods.set(syntax, methods);
     return methods;
   }
@@ -352,5 +352,9 @@ function structOf(name: string, fields: readonly Field[]): StructType {
 
 function plainName(scope: Scope, name: Identifier, what: string): string {
   if (!name.value.includes('.')) return name.value;
-  throw idlFault(scope.file, index(name), `${quote(name.value)} has a dot, which the name of ${what} cannot have`);
+  throw idlFault(
+    scope.file,
+    index(name),
+    `${quote(name.value)} has a dot, which is not allowed in the name of ${what}`,
+  );
 }

@@ -43,7 +43,7 @@ export class Scope {
   readonly structs: Map<string, OpenStruct> = new Map();
   readonly #syntax: Map<string, TypeSyntax> = new Map();
   readonly #resolved: Map<string, Type> = new Map();
-  readonly #typedefsUnderWay: Set<string> = new Set();
+  readonly #resolvingTypedefs: Set<string> = new Set();
   readonly #docs: Map<object, string> = new Map();
 
   constructor(file: SourceFile, qualifier: string, includes: ReadonlyMap<string, Scope>) {
@@ -171,19 +171,19 @@ export class Scope {
     switch (syntax.type) {
       case SyntaxType.TypedefDefinition: {
         const place = index(syntax.name);
-        if (this.#typedefsUnderWay.has(name)) {
+        if (this.#resolvingTypedefs.has(name)) {
+          throw idlFault(this.file, place, `typedef ${quote(name)} refers to itself, give it a type that is defined`);
+        }
+        if (this.#resolvingTypedefs.size >= TYPEDEF_CHAIN_MAX) {
           throw idlFault(
             this.file,
             place,
-            `typedef ${quote(name)} leads back to itself, make it a type that is defined`,
+            `a chain of more than ${TYPEDEF_CHAIN_MAX} typedefs that refer to each other`,
           );
         }
-        if (this.#typedefsUnderWay.size >= TYPEDEF_CHAIN_MAX) {
-          throw idlFault(this.file, place, `more than ${TYPEDEF_CHAIN_MAX} typedefs lead to one another in a row`);
-        }
-        this.#typedefsUnderWay.add(name);
+        this.#resolvingTypedefs.add(name);
         const type = this.resolve(syntax.definitionType);
-        this.#typedefsUnderWay.delete(name);
+        this.#resolvingTypedefs.delete(name);
         return type;
       }
       case SyntaxType.EnumDefinition: {
@@ -218,7 +218,7 @@ export class Scope {
       if (byName.has(name))
         throw idlFault(this.file, at, `duplicate name ${quote(name)} in enum ${syntax.name.value}, rename one`);
       if (name.includes('.'))
-        throw idlFault(this.file, at, `${quote(name)} has a dot, which names of enum values cannot have`);
+        throw idlFault(this.file, at, `${quote(name)} has a dot, which is not allowed in the name of an enum value`);
       const value = member.initializer === null ? next : wholeNumber(member.initializer.value.value);
       if (value < -(2n ** 31n) || value > 2n ** 31n - 1n) {
         throw idlFault(this.file, at, `${name} = ${value} does not fit into 32 bits, as enum values must`);
@@ -239,7 +239,7 @@ export class Scope {
       throw idlFault(
         this.file,
         index(syntax),
-        `this type is made of more than ${TYPE_PARTS_MAX} containers, put parts of it into structs`,
+        `this type has more than ${TYPE_PARTS_MAX} parts (containers and their elements), put parts of it into structs`,
       );
     }
     partsByType.set(type, parts);
@@ -257,7 +257,7 @@ export class Scope {
     if (map.has(name.value) || others?.has(name.value) === true)
       throw idlFault(this.file, at, `duplicate ${what} ${quote(name.value)}, rename one`);
     if (name.value.includes('.'))
-      throw idlFault(this.file, at, `${quote(name.value)} has a dot, which names of a file's own things cannot have`);
+      throw idlFault(this.file, at, `${quote(name.value)} has a dot, which is not allowed in the name of a definition`);
     return map;
   }
 }
@@ -267,7 +267,7 @@ export function wholeNumber(text: string): bigint {
   return text.startsWith('-') ? -BigInt(text.slice(1)) : BigInt(text);
 }
 
-/** Counts the containers and scalars of a type with typedefs expanded. */
+/** Maximum containers and scalars of one type with typedefs expanded. */
 export const TYPE_PARTS_MAX = 256;
 const TYPEDEF_CHAIN_MAX = 500;
 const partsByType: WeakMap<Type, number> = new WeakMap();

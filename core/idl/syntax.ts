@@ -61,7 +61,7 @@ function explain(file: IdlFile, tokens: readonly Token[], message: string, repor
 function unexpected(file: IdlFile, wrong: Token | undefined, expected: string): Error {
   if (wrong === undefined) return idlFault(file, 0, `expected ${expected}`);
   const isNameWanted = /^(?:a|the(?: new)?) name/.test(expected) && KEYWORD_LIKE.test(wrong.text);
-  const hint = isNameWanted ? ', which is a word of the IDL itself; choose another name' : '';
+  const hint = isNameWanted ? ', which is a keyword of the IDL; choose another name' : '';
   return idlFault(file, index(wrong), `expected ${expected}, got ${shown(wrong)}${hint}`);
 }
 

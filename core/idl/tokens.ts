@@ -28,7 +28,7 @@ export const NUMBER_LENGTH_MAX = 400;
 
 export function scanIdl(file: IdlFile): Scanned {
   const { tokens, docs } = scan(file);
-  return { tokens: normalise(file, tokens), docs };
+  return { tokens: normalize(file, tokens), docs };
 }
 
 const PATTERN =
@@ -78,8 +78,8 @@ function unreadable(file: IdlFile, at: number): Error {
   if (file.text.startsWith('/*', at)) return idlFault(file, at, 'this comment never ends, close it with */');
   const char = String.fromCodePoint(file.text.codePointAt(at) ?? 0);
   if (char === '@') {
-    const advice = 'take it out, or write (name = "value") behind what it is about';
-    return idlFault(file, at, `annotations with @ are of fbthrift, Thrift has others: ${advice}`);
+    const advice = 'remove it, or write (name = "value") after the definition';
+    return idlFault(file, at, `annotations with @ belong to fbthrift, not to Apache Thrift: ${advice}`);
   }
   return idlFault(file, at, `${quote(char)} has no meaning in Thrift IDL, remove it or put it into quotes`);
 }
@@ -112,7 +112,7 @@ function scanString(file: IdlFile, start: number, mark: string): { value: string
  * Removes tokens without meaning here and normalizes synonyms: `async` becomes `oneway`, `slist` becomes `string`,
  * `0x1:` becomes `1:`, and elements of constant lists and maps are separated by commas.
  */
-function normalise(file: IdlFile, tokens: readonly Token[]): Token[] {
+function normalize(file: IdlFile, tokens: readonly Token[]): Token[] {
   const out: Token[] = [];
   const open: Token[] = [];
   const at = (i: number): Token => tokens[Math.max(0, Math.min(i, tokens.length - 1))] as Token;

@@ -201,7 +201,7 @@ class TypesWriter {
         if (Number.isSafeInteger(Number(value))) return `${value as bigint}`;
         throw new KatamariError(
           'bad_request',
-          `The constant ${value as bigint} is not exact as a number, write the types with i64 as bigint`,
+          `The constant ${value as bigint} is not exact as a number, generate the types with i64 as bigint`,
         );
       case 'string':
       case 'uuid':

@@ -11,7 +11,7 @@ export function parseLinkAddress(text: string): LinkAddress {
   if (text.startsWith('unix:')) return { path: text.slice('unix:'.length) };
   const address = text.startsWith('tcp:') ? parseAddress(text.slice('tcp:'.length)) : undefined;
   if (address !== undefined) return address;
-  throw new KatamariError('bad_request', `"${text}" is no address; expected unix:PATH or tcp:HOST:PORT`);
+  throw new KatamariError('bad_request', `"${text}" is not a link address; expected unix:PATH or tcp:HOST:PORT`);
 }
 
 /** Writes `unix:PATH` or `tcp:HOST:PORT`; `parseLinkAddress` reads it back. */

@@ -69,13 +69,13 @@ export function writeCallContext(call: Call, timeLeftUs: number): Buffer {
 
 /**
  * Reads the CallContext at `at` (see hasContext).
- * @returns the context, and the offset behind it, where the method's own fields begin
+ * @returns the context, and the offset after it, where the method's own fields begin
  * @throws KatamariError bad_request
  */
 export function readCallContext(bytes: Buffer, at: number): { context: CallContext; end: number } {
   const found = new FieldReader(bytes, at + 3);
-  // Locals and one literal at the end: an object whose fields change while it is read gets a new shape each time,
-  // which took longer than the reading.
+  // Collect the values in locals and create the object with one literal at the end. An object whose fields are
+  // assigned one by one changes its hidden class each time, which took longer than the parsing.
   let [service, version, key, traceparent, tracestate, caller] = ['', '', '', '', '', ''];
   let [timeLeftUs, attempt, doNotQueue] = [0, 0, false];
   let [roles, tags] = [NONE, NONE];
@@ -162,7 +162,7 @@ export function writeReplyContext(context: ReplyContext, error?: KatamariError, 
   return out.finish();
 }
 
-/** Reads the ReplyContext at `at` (see hasContext); also returns the offset behind it. */
+/** Reads the ReplyContext at `at` (see hasContext); also returns the offset after it. */
 export function readReplyContext(bytes: Buffer, at: number): { context: WireReplyContext; end: number } {
   const found = new FieldReader(bytes, at + 3);
   let [version, queueUs, serviceUs, freeNow, queuedNow, resource, retire] = ['', 0, 0, -1, -1, '', false];
@@ -210,7 +210,7 @@ export function readReplyContext(bytes: Buffer, at: number): { context: WireRepl
   return { context: { version, queueUs, serviceUs, freeNow, queuedNow, resource, retire, error }, end: found.at };
 }
 
-/** Returns the error of the mesh in a ReplyContext, with the message of the TApplicationException behind it. */
+/** Returns the error of the mesh in a ReplyContext, with the message of the TApplicationException after it. */
 export function errorOfContext(error: NonNullable<WireReplyContext['error']>, message: string): KatamariError {
   return new KatamariError(errorCodeOfWire(error.code), message, {
     ...(error.retryAfterMs >= 0 ? { retryAfterMs: error.retryAfterMs } : {}),
@@ -219,7 +219,7 @@ export function errorOfContext(error: NonNullable<WireReplyContext['error']>, me
   });
 }
 
-/** Writes struct fields behind the header of field 32767 into one shared scratch buffer. */
+/** Writes the header of field 32767 and the fields of its struct into one shared scratch buffer. */
 class FieldWriter {
   #at = 3;
 
@@ -231,7 +231,7 @@ class FieldWriter {
 
   i64(id: number, value: number): void {
     this.#field(WIRE_TYPE.i64, id, 8);
-    // Numbers up to 2^53 as a high and a low word, without a bigint per call.
+    // Write numbers up to 2^53 as a high and a low word, which avoids a bigint per call.
     scratch.writeUInt32BE(Math.floor(value / 2 ** 32), this.#at);
     scratch.writeUInt32BE(value % 2 ** 32, this.#at + 4);
     this.#at += 8;
@@ -288,7 +288,7 @@ class FieldWriter {
   }
 
   #text(value: string): void {
-    // A UTF-16 unit takes three bytes of UTF-8 at most.
+    // A UTF-16 unit takes at most three bytes of UTF-8.
     reserve(this.#at + 4 + value.length * 3);
     const bytes = writeCachedString(scratch, this.#at + 4, value);
     scratch.writeInt32BE(bytes, this.#at);
@@ -305,7 +305,7 @@ function reserve(bytes: number): void {
   scratch = grown;
 }
 
-/** Reads the fields of a struct in sequence; every step is checked against the end of the bytes. */
+/** Reads the fields of a struct in sequence. Checks every step against the end of the bytes. */
 class FieldReader {
   readonly #bytes: Buffer;
   at: number;
@@ -392,7 +392,7 @@ class FieldReader {
     return text;
   }
 
-  /** Reads a length; returns the offset behind that many bytes. */
+  /** Reads a length; returns the offset after that many bytes. */
   #end(): number {
     this.#need(4);
     const length = this.#bytes.readInt32BE(this.at);
@@ -402,7 +402,7 @@ class FieldReader {
     return this.at + length;
   }
 
-  /** Reads an element count; checks that the elements are strings and that so many can follow. */
+  /** Reads an element count. Checks that the elements are strings and that the bytes can hold that many. */
   #count(areStrings: boolean, at: number): number {
     const count = this.#bytes.readInt32BE(at);
     if (count === 0) return 0;
@@ -423,5 +423,8 @@ class FieldReader {
 const CONTEXT_DEPTH_MAX = 8;
 
 function malformed(): KatamariError {
-  return new KatamariError('bad_request', 'The context in field 32767 is not what idl/katamari.thrift says');
+  return new KatamariError(
+    'bad_request',
+    'Malformed context in field 32767: expected the struct of idl/katamari.thrift',
+  );
 }

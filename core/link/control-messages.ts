@@ -15,7 +15,7 @@ export const LINK_CALLS = {
 /** Prefix of the names of control messages. */
 export const LINK_SERVICE = 'katamari.Link:';
 
-/** Cancels the call with this sequence id: its caller does not wait any more. */
+/** Returns the message that cancels the call with this sequence id. */
 export function cancelMessage(seqId: number): Buffer {
   const args = Buffer.alloc(8);
   args[0] = WIRE_TYPE.i32;
@@ -27,11 +27,14 @@ export function cancelMessage(seqId: number): Buffer {
 /** Returns the sequence id in a cancel message. @throws KatamariError bad_request */
 export function readCancelled(frame: Buffer, argsStart: number): number {
   if (frame.length - argsStart < 8 || frame.readUIntBE(argsStart, 3) !== (WIRE_TYPE.i32 << 16) + 1)
-    throw new KatamariError('bad_request', 'A cancel message names no call');
+    throw new KatamariError('bad_request', 'Malformed cancel message: expected the sequence id of a call');
   return frame.readInt32BE(argsStart + 3);
 }
 
-/** Tells the client that the server takes no further call. No call has sequence id 0, so an older client ignores it. */
+/**
+ * Returns the message that tells the client that the server accepts no further calls. No call has sequence id 0, so
+ * an older client ignores it.
+ */
 export function drainNotice(): Buffer {
   return frameMessage(MESSAGE_TYPE.oneway, LINK_CALLS.drain, 0, NOTHING, EMPTY_STRUCT);
 }

@@ -57,7 +57,7 @@ export class DeadlineWheel {
     this.#isTicking = false;
     const nowMs = this.#clock.nowMs();
     const nowTick = Math.floor(nowMs / TICK_MS);
-    // After a long pause of the process, every slot is checked once, not once per missed round.
+    // If the process was paused for long, check every slot once, not once per missed round.
     const first = Math.max(this.#tick + 1, nowTick - SLOTS + 1);
     for (let tick = first; tick <= nowTick; tick++) this.#expireSlot(tick % SLOTS, nowMs);
     this.#tick = nowTick;

@@ -1,8 +1,9 @@
-// A set without order for calls in flight, all of which must be found at the end. Each entry stores its own index, so
-// adding and removing are a few assignments. Not a Set, for the reason in the head of pending-table.ts.
+// An unordered set of the calls in flight on a connection, which must all be found when it closes. Each entry stores
+// its own index, so adding and removing are a few assignments. Not a Set, for the reason in the head of
+// pending-table.ts.
 
 export interface DenseSetEntry {
-  /** Index in the set; -1 when it is in none. An entry is in one set at most. */
+  /** Index in the set; -1 when it is in none. An entry can be in one set only. */
   index: number;
 }
 

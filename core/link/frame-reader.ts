@@ -1,6 +1,6 @@
-// Cuts a byte stream into frames (4-byte length, then so many bytes). A frame that arrives in one chunk is passed on
-// without a copy. Memory for an incomplete frame grows with the bytes that have arrived: a declared length is trusted
-// up to a multiple of them. Limit: bytes of one frame.
+// Splits a byte stream into frames (a 4-byte length, then that many bytes). A frame that arrives in one chunk is
+// passed on without a copy. Memory for an incomplete frame grows with the bytes that have arrived: a declared length
+// is trusted only up to a multiple of them. Limit: bytes of one frame.
 
 import { KatamariError } from '../mod.ts';
 import { roomFor } from './receive-buffer.ts';
@@ -18,12 +18,12 @@ export class FrameReader {
     this.#onFrame = onFrame;
   }
 
-  /** Whether a frame has begun and is not complete; the time limit for slow senders uses it. */
+  /** Whether a frame is incomplete; the time limit for slow senders uses it. */
   get isMidFrame(): boolean {
     return this.#held > 0;
   }
 
-  /** Number of frames so far. */
+  /** Number of complete frames so far. */
   get frames(): number {
     return this.#frames;
   }
@@ -54,7 +54,7 @@ export class FrameReader {
     return at;
   }
 
-  /** Moves bytes to the pending frame until it is complete; returns the offset behind them. */
+  /** Moves bytes to the pending frame until it is complete; returns the offset after them. */
   #complete(chunk: Buffer, from: number): number {
     let at = from;
     if (this.#held < 4) {
@@ -87,7 +87,7 @@ export class FrameReader {
     this.#held = need;
   }
 
-  /** Length of the frame that is held or about to be, with its header; 4 when its length is not known yet. */
+  /** Returns the length of the incomplete frame with its 4-byte header; 4 while the length is unknown. */
   #declared(chunk: Buffer, from: number, to: number): number {
     if (this.#held >= 4) return 4 + this.#lengthAt(this.#pending as Buffer, 0);
     return this.#held === 0 && to - from >= 4 ? 4 + this.#lengthAt(chunk, from) : 4;

@@ -1,6 +1,6 @@
-// The handshake of a new link: both ends prove that they know the secret of the mesh before a call is read. No
-// sockets and no timers: both sides take received bytes and return bytes to write (security.ts and
-// server-connection.ts connect them).
+// The handshake of a new link: both ends prove that they know the secret of the mesh before a call is read. This file
+// uses no sockets and no timers. Each side is given the received bytes and a function that writes (by security.ts and
+// server-connection.ts).
 //
 //   client                                server
 //   hello(client nonce)             ->
@@ -8,12 +8,12 @@
 //   prove(MAC of the client)        ->
 //                                   <-    MAC of the server
 //
-// MAC = HMAC-SHA256(secret, label, role, client nonce, server nonce). The role keeps a proof from being sent back to
-// its author; the two nonces keep it from being used twice. The client proves first, so an unauthenticated client
-// gets nothing to test guesses on. An attacker who records the traffic, or who poses as the server, does get that:
-// hence a long random secret (whyNotListen). Nothing after the handshake is encrypted or signed: TLS is required
-// where others can read or change the traffic. Messages are framed strict binary (idl/link.thrift). Limit: bytes of a
-// frame, checked before the frame is read.
+// MAC = HMAC-SHA256(secret, label, role, client nonce, server nonce). The role prevents reflection: a proof cannot be
+// sent back to its author. The two nonces prevent replay. The client proves first, so an unauthenticated client gets
+// nothing with which it could test guesses of the secret. An attacker who records the traffic or poses as the server
+// can test guesses, so the secret must be long and random (`whyNotListen` in security.ts). Nothing after the
+// handshake is encrypted or signed: TLS is required where others can read or change the traffic. Messages are framed
+// strict binary (idl/link.thrift). Limit: bytes of a frame, checked before the frame is read.
 import { KatamariError } from '../mod.ts';
 import {
   applicationExceptionOf,
@@ -47,7 +47,8 @@ export class ServerHandshake {
 
   /**
    * @returns undefined until the client has proved that it knows the secret; then the bytes that followed the proof
-   * @throws KatamariError denied or bad_request: the reason was written for clients that speak Thrift; disconnect
+   * @throws KatamariError denied or bad_request. The client has been sent the reason if it made a Thrift call. The
+   * caller of `push` disconnects.
    */
   push(chunk: Buffer): Buffer | undefined {
     this.#frames.push(chunk);
@@ -74,7 +75,7 @@ export class ServerHandshake {
       return false;
     }
     if (this.#clientNonce === undefined || head.name !== LINK_CALLS.prove) {
-      throw new KatamariError('denied', 'This link wants the secret of the mesh first: configure it on your side');
+      throw new KatamariError('denied', 'This link requires the secret of the mesh: configure it on your side');
     }
     const [clientNonce, proof] = [this.#clientNonce, readBinary(frame, head.bodyStart, 1)];
     if (!isSame(proof, proofOf(this.#secret, 'client', clientNonce, this.#nonce))) {
@@ -116,7 +117,7 @@ export class ClientHandshake {
   }
 
   /**
-   * @returns undefined until both sides have proved themselves; then the bytes that followed
+   * @returns undefined until both sides have authenticated; then the bytes that followed
    * @throws KatamariError whose message says what to do
    */
   push(chunk: Buffer): Buffer | undefined {
@@ -129,18 +130,18 @@ export class ClientHandshake {
       return undefined;
     } catch (error) {
       if (error instanceof KatamariError && error.code === 'denied') throw error;
-      throw this.#denied(`did not answer as a link does (${(error as Error).message}): is this its link address?`);
+      throw this.#denied(`did not speak the link protocol (${(error as Error).message}): is this its link address?`);
     }
   }
 
   /**
-   * A TLS server that receives something else sends a TLS alert; the first byte of a reply is part of the length of a
-   * short frame.
+   * A TLS server replies to another protocol with a TLS alert. The first byte of a link's reply is never that of an
+   * alert: it is 0, the first byte of the length of a short frame.
    */
   #detectTls(chunk: Buffer): void {
     this.#isFirst = false;
     if (chunk[0] === TLS_ALERT) {
-      throw this.#denied('wants TLS and this side has none: configure certificates of its CA here');
+      throw this.#denied('requires TLS and this side has none: configure certificates of its CA here');
     }
   }
 
@@ -154,17 +155,17 @@ export class ClientHandshake {
     if (this.#serverNonce === undefined) return this.#greeted(given);
     if (isSame(given, proofOf(this.#secret, 'server', this.#nonce, this.#serverNonce))) return true;
     throw this.#denied(
-      'took the proof of this side and could not give its own: it does not know the secret. Find out what listens there',
+      'accepted the proof of this side but sent a wrong one: it does not know the secret. Find out which program listens there',
     );
   }
 
   #greeted(nonce: Buffer): boolean {
     if (nonce.length === 0) {
       if (this.#secret === '') return true;
-      throw this.#denied('asks for no secret and this side has one: configure the same secret there');
+      throw this.#denied('requires no secret and this side has one: configure the same secret there');
     }
     if (this.#secret === '')
-      throw this.#denied('wants the secret of the mesh and this side has none: configure the same secret here');
+      throw this.#denied('requires the secret of the mesh and this side has none: configure the same secret here');
     if (nonce.length !== NONCE_BYTES) throw new KatamariError('bad_request', `a nonce of ${nonce.length} bytes`);
     this.#serverNonce = Buffer.from(nonce);
     const proof = proofOf(this.#secret, 'client', this.#nonce, this.#serverNonce);
@@ -183,17 +184,17 @@ export function helloAnswer(head: MessageHead, nonce: Uint8Array): Buffer {
 }
 
 const NONCE_BYTES = 32;
-/** A call of the handshake has about 70 bytes. */
+/** Maximum bytes of a call of the handshake, which has about 70. */
 const CALL_BYTES_MAX = 256;
-/** Exceptions carry a message. */
+/** Maximum bytes of a reply. An exception carries a message. */
 const ANSWER_BYTES_MAX = 16 * 1024;
 /** Content type of a TLS alert. The first byte of a frame is 0 for every frame below 16 MiB. */
 const TLS_ALERT = 0x15;
 const STOP: Uint8Array = Uint8Array.of(WIRE_TYPE.stop);
 
 /**
- * Frames of a handshake, one at a time, so that the bytes behind the last one are left over. Holds one small frame
- * and one chunk at most.
+ * Reads the frames of a handshake one at a time, so that the bytes after the last one are left in `rest`. Holds at
+ * most one small frame and one chunk.
  */
 class HandshakeFrames {
   readonly #frameBytesMax: number;
@@ -235,7 +236,8 @@ function isSame(given: Buffer, expected: Buffer): boolean {
 /** Reads the head of a message whose body is one complete struct. @throws KatamariError bad_request */
 function headOf(frame: Buffer): MessageHead {
   const head = readHead(frame, 0, frame.length);
-  if (head === undefined) throw new KatamariError('bad_request', `${frame.length} bytes end inside their head`);
+  if (head === undefined)
+    throw new KatamariError('bad_request', `a message of ${frame.length} bytes ends inside its head`);
   if (new StructScanner(NESTING_MAX, frame.length).scan(frame, head.bodyStart, frame.length) !== frame.length)
     throw new KatamariError('bad_request', 'the body is not one whole struct');
   return head;

@@ -20,7 +20,7 @@ import { WriteBuffer } from './write-buffer.ts';
 
 import type { Socket } from 'node:net';
 
-/** Receives the end of one call: one of the two is called, once. */
+/** Receives the end of one call. Exactly one of its methods is called, once. */
 export interface ReplySink {
   reply(reply: Reply, wire: WireReplyContext | undefined): void;
   fail(error: KatamariError): void;
@@ -32,7 +32,7 @@ export interface LinkOptions {
   readonly frameBytesMax: number;
   /** Called once with the reason when the connection has closed. */
   readonly onClose?: (error: KatamariError) => void;
-  /** Called once when the peer announces a drain: it takes no further call and still replies to those in flight. */
+  /** Called once when the peer announces a drain: it takes no further calls but still replies to those in flight. */
   readonly onDrain?: () => void;
 }
 
@@ -40,7 +40,7 @@ export class Link {
   readonly #socket: Socket;
   readonly #options: LinkOptions;
   readonly #writeBuffer: WriteBuffer;
-  readonly #underWay = new PendingTable<ReplySink>();
+  readonly #inFlight = new PendingTable<ReplySink>();
   readonly #scanner: StructScanner;
   readonly #reader: FrameReader;
   #closed: KatamariError | undefined;
@@ -68,32 +68,32 @@ export class Link {
     // A peer that has ended its side sends no more replies, even if it leaves the other side open.
     socket.on('end', () => this.#end('closed the connection'));
     socket.on('close', () => this.#end('closed the connection'));
-    // A socket from connectLink is paused. One that has closed already emits no further event.
+    // A socket from connectLink is paused. A socket that has already closed emits no further event.
     socket.resume();
     if (socket.destroyed) queueMicrotask(() => this.#end('closed the connection'));
   }
 
   /** Calls in flight. */
-  get underWay(): number {
-    return this.#underWay.size;
+  get inFlight(): number {
+    return this.#inFlight.size;
   }
 
-  /** Whether it takes calls: the connection is open and the peer does not drain. */
+  /** Whether the link takes calls: the connection is open and the peer is not draining. */
   get isOpen(): boolean {
     return this.#closed === undefined && !this.#isDraining;
   }
 
-  /** Frames received from the peer; while this grows, the peer is alive. */
+  /** Number of frames received from the peer. While it grows, the peer is alive. */
   get heard(): number {
     return this.#reader.frames;
   }
 
-  /** The error that calls in flight failed with when the connection closed; undefined while it is open. */
+  /** The error with which calls in flight failed when the connection closed; undefined while it is open. */
   get closedBy(): KatamariError | undefined {
     return this.#closed;
   }
 
-  /** The peer has announced a drain. */
+  /** Whether the peer has announced a drain. */
   get isDraining(): boolean {
     return this.#isDraining;
   }
@@ -109,28 +109,28 @@ export class Link {
   send(call: Call, sink: ReplySink, nowMs: number, name: string = call.method): number {
     if (!this.isOpen) throw this.#notSent();
     const context = writeCallContext(call, (call.deadlineMs - nowMs) * 1000);
-    // From 1 up: 0 is the drain notice of the peer, and pings count down from -1.
-    const seqId = this.#underWay.add(sink);
+    // Ids of calls begin at 1. The peer's drain notice has id 0, and pings count down from -1.
+    const seqId = this.#inFlight.add(sink);
     this.#writeBuffer.message(MESSAGE_TYPE.call, name, seqId, context, call.args);
     return seqId;
   }
 
   /**
-   * Cancels a call: its sink is not called any more, the caller settles the call. The peer is told, so that the call
-   * leaves its queue; a call that is being handled may still run to its end.
+   * Cancels a call. Its sink is not called any more, so the caller of `cancel` settles the call. The peer removes the
+   * call from its queue; a call that is already running may run to its end.
    * @param id what `send` returned
    * @returns false when the call had ended before
    */
   cancel(id: number): boolean {
-    if (this.#underWay.take(id) === undefined) return false;
+    if (this.#inFlight.take(id) === undefined) return false;
     this.#writeBuffer.add(cancelMessage(id));
     this.#leaveWhenDrained();
     return true;
   }
 
   /**
-   * Pings the peer, which must be a link server; it replies whatever it has in flight. One ping at a time: a second
-   * call shares the reply to the first.
+   * Pings the peer, which must be a link server. It replies however many calls it has in flight. Only one ping is in
+   * flight: a second caller shares the reply to the first.
    * @returns the round-trip time in ms
    * @throws KatamariError timeout when there was no reply within `timeoutMs`, resource_failed when the link is closed
    */
@@ -164,10 +164,10 @@ export class Link {
     const overdue = (): void => {
       if (this.#ping !== ping) return;
       this.#ping = undefined;
-      const why = `${this.#options.peer} did not answer a ping within ${timeoutMs} ms: it is frozen, or the way to it is cut`;
+      const why = `${this.#options.peer} did not answer a ping within ${timeoutMs} ms: it is frozen, or the network to it is down`;
       ping.fail(new KatamariError('timeout', why));
     };
-    // If this process itself was blocked, the reply may be unread: one round of the event loop reads it.
+    // If this process was blocked, the reply may still be unread. One turn of the event loop reads it.
     ping.stopTimer = clock.after(timeoutMs, () => setImmediate(overdue));
     this.#writeBuffer.message(MESSAGE_TYPE.call, LINK_CALLS.ping, ping.seqId, NOTHING, EMPTY_STRUCT);
     return ping;
@@ -181,8 +181,8 @@ export class Link {
       this.#onControl(head);
       return;
     }
-    const sink = this.#underWay.take(head.seqId);
-    // No call waits for this reply: the peer replied twice, or to a cancelled call. Harmless.
+    const sink = this.#inFlight.take(head.seqId);
+    // No call waits for this reply: the peer replied twice, or to a canceled call. Ignore it.
     if (sink === undefined) return;
     try {
       this.#settle(sink, frame, head.type, head.bodyStart);
@@ -209,14 +209,15 @@ export class Link {
   }
 
   #leaveWhenDrained(): void {
-    if (this.#isDraining && this.#underWay.size === 0) this.#end(drains(this.#options.peer));
+    if (this.#isDraining && this.#inFlight.size === 0) this.#end(drains(this.#options.peer));
   }
 
   #settle(sink: ReplySink, frame: Buffer, type: number, bodyStart: number): void {
     if (type !== MESSAGE_TYPE.reply && type !== MESSAGE_TYPE.exception) {
       throw new KatamariError('bad_request', `message type ${type} where a reply (2) or an exception (3) was expected`);
     }
-    // Reply bodies go to clients unchanged, to some without a frame around them: a body must be one complete struct.
+    // Reply bodies go to clients unchanged, and to some clients without a frame. So a body must be exactly one
+    // struct.
     this.#scanner.reset();
     if (this.#scanner.scan(frame, bodyStart, frame.length) !== frame.length) {
       throw new KatamariError('bad_request', `a reply of ${frame.length} bytes whose body is not one whole struct`);
@@ -238,8 +239,8 @@ export class Link {
     this.#socket.destroy();
     this.#ping?.fail(this.#closed);
     this.#ping = undefined;
-    const left = this.#underWay.takeAll();
-    // Before the calls fail: their callers may retry at once, and must not choose this link.
+    const left = this.#inFlight.takeAll();
+    // Report the close before the calls fail: their callers may retry at once, and must not choose this link.
     this.#options.onClose?.(this.#closed);
     for (const sink of left) sink.fail(this.#closed);
   }
@@ -249,7 +250,7 @@ export class Link {
 class Ping {
   readonly seqId: number;
   readonly answered: Promise<number>;
-  /** Cancels its timer. */
+  /** Cancels the timer of its timeout. */
   stopTimer: () => void = () => {};
   readonly #clock: Clock;
   readonly #startedAtMs: number;
@@ -278,5 +279,5 @@ class Ping {
 }
 
 function drains(peer: string): KatamariError {
-  return new KatamariError('draining', `${peer} drains and takes no further call: send it elsewhere`);
+  return new KatamariError('draining', `${peer} is draining and takes no further calls: send the call elsewhere`);
 }

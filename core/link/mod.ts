@@ -1,4 +1,4 @@
-// The door of core/link: what other rooms may import.
+// Exports of core/link; other modules import only from here.
 
 export { formatLinkAddress, type LinkAddress, parseLinkAddress } from './address.ts';
 export { CallSignal } from './call-signal.ts';

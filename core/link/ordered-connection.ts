@@ -1,13 +1,14 @@
-// A PipelinedConnection of a protocol whose clients match replies to calls by their order, in part at least: Thrift,
-// HTTP POST and lines. A protocol says how bytes become calls (`read`) and how a reply becomes bytes (`writeReply`,
-// `writeOut`). This class adds to the base:
+// A PipelinedConnection for protocols in which all or some clients match replies to calls by order: Thrift, HTTP POST
+// and lines. A subclass turns bytes into calls (`read`) and replies into bytes (`writeReply`, `writeOut`). This class
+// adds to the base:
 //
-// - Reply order: replies leave in the order of the calls, or at once where a call has asked for it.
-// - Gathering: the reply to the only call in flight goes to the socket at once. Several replies leave in one write at
-//   the end of the microtask queue, and replies to calls of one read when that read ends.
-// - Input: bytes of an incomplete request, and what arrives while the connection is paused.
+// - Reply order: replies leave in the order of the calls, or at once if the call asks for it.
+// - Write coalescing: a reply is written at once when no other call is in flight. Otherwise the replies that are
+//   ready share one write in the next microtask. Replies that become ready during a read are written when the read
+//   ends.
+// - Input buffer: an incomplete request, and bytes that arrive while the connection is paused.
 // - Time limits: idle connections, incomplete requests, peers that do not read. The owner calls `sweep` for all its
-//   connections, so none has a timer.
+//   connections, so no connection has a timer of its own.
 import type { Clock } from '../mod.ts';
 import { LINGER_MS, PipelinedConnection, type PipelineLimits } from './pipelined-connection.ts';
 import { ReceiveBuffer } from './receive-buffer.ts';
@@ -16,10 +17,11 @@ import type { Socket } from 'node:net';
 
 export interface TimedPipelineLimits extends PipelineLimits {
   /**
-   * Closes a connection on which nothing has moved for so long, in ms, unless a call is in flight and the peer reads.
+   * Idle timeout in ms: closes a connection on which no byte was received or sent for this time. A connection with a
+   * call in flight stays open unless its peer does not read replies.
    */
   readonly idleMs: number;
-  /** Longest time for a request that has begun to become complete, in ms. */
+  /** Time in ms in which a request must be complete after it has begun. */
   readonly requestMs: number;
 }
 
@@ -34,11 +36,13 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
   /** The oldest call without a reply. */
   protected first: Call | undefined;
   #last: Call | undefined;
-  /** Messages that were written and not flushed. */
+  /** Number of messages that were written and not flushed. */
   protected unflushed = 0;
-  /** What was received and not used. */
+  /** Bytes that were received and not used. */
   protected readonly input: ReceiveBuffer = new ReceiveBuffer();
-  /** Length of the incomplete request as far as `read` knows it, else 0: room is made for all of it at once. */
+  /**
+   * Length of the incomplete request, or 0 while `read` does not know it. `input` makes room for all of it at once.
+   */
   protected declaredBytes = 0;
   /** When the incomplete request began; NOTHING_BEGUN without one. */
   protected begunAtMs: number = NOTHING_BEGUN;
@@ -56,13 +60,13 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
    */
   protected abstract read(bytes: Buffer): number;
 
-  /** Adds a reply to the output. The call is out of the queue and may be used again. */
+  /** Adds a reply to the output. The call has left the queue, so its object may be reused. */
   protected abstract writeReply(call: Call): void;
 
   /** Gives the output to the socket. */
   protected abstract writeOut(): void;
 
-  /** A request has not become complete within `requestMs`. */
+  /** Called when a request was not complete within `requestMs`. */
   protected abstract onOverdue(nowMs: number): void;
 
   protected override get isIdle(): boolean {
@@ -89,7 +93,7 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
     const quietMs = nowMs - this.#quietSinceMs;
     const { idleMs, requestMs } = this.limits;
     if (this.state === 'lingering') {
-      // Starts again whenever the peer reads some of its last replies.
+      // The quiet time restarts whenever the peer reads some of its last replies.
       if (quietMs >= LINGER_MS) this.close();
     } else if (quietMs >= idleMs && (this.inFlight === 0 || unsent > 0)) {
       if (this.state === 'open' && this.knowsGoAway && this.isIdle) this.drain();
@@ -109,15 +113,15 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
       this.#read(bytes);
       return;
     }
-    // A runtime may deliver what it had read before it was told to pause. A connection that is to be handed over is
-    // read for a while: one that is not read does not see its peer's end.
+    // After `pause`, a runtime may still deliver bytes that it had already read. A connection in handover is not
+    // paused at once, because a paused socket does not report that its peer has closed.
     this.input.keep(bytes, 0);
     if (this.input.bytes > KEPT_BYTES_MAX) this.socket.pause();
   }
 
   protected override readKept(): void {
     if (this.input.isEmpty || !this.isServing) return;
-    // The time that a request has to become complete does not run while nothing is read.
+    // The time limit of a request does not run while the connection is paused.
     this.begunAtMs = NOTHING_BEGUN;
     this.#read(this.input.peek());
   }
@@ -132,11 +136,11 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
     if (this.input.isEmpty) this.begunAtMs = NOTHING_BEGUN;
     else if (at > 0 || this.begunAtMs === NOTHING_BEGUN) this.begunAtMs = this.clock.nowMs();
     this.leaveIfDone();
-    // Calls that ended during `read` could not read on.
+    // Calls that ended during `read` could not resume the socket.
     if (this.isPaused && this.hasRoom) queueMicrotask(this.readOn);
   }
 
-  /** Whether the request at this offset of the bytes that are being read has begun after the drain. */
+  /** Whether the request at this offset of the current input began after the drain. */
   protected isLate(at: number): boolean {
     return this.state === 'draining' && at >= this.begunBytes;
   }
@@ -148,7 +152,7 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
     this.#last = call;
   }
 
-  /** The reply to a queued call is ready: it leaves now, or behind those before it. */
+  /** Called when the reply to a queued call is ready. Sends it now, or later if earlier calls have no reply yet. */
   protected ready(call: Call): void {
     if (this.state === 'closed') return;
     this.isActive = true;
@@ -185,8 +189,8 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
   }
 
   /**
-   * A reply behind which no other is to come leaves now. Replies to calls of one read leave together, when all of
-   * them are read.
+   * Flushes now if no other call waits for a reply, otherwise in a microtask. During a read, flushes only after every
+   * GATHERED_MAX replies; the end of the read flushes the rest.
    */
   #gather(isLast: boolean, wasEmpty: boolean): void {
     if (this.isReading) {
@@ -204,7 +208,7 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
 }
 
 const NOTHING_BEGUN: number = Number.POSITIVE_INFINITY;
-/** Replies to calls of one read leave once there are so many. */
+/** Replies that may gather during one read before they are flushed. */
 const GATHERED_MAX = 64;
-/** Bytes received while nothing is served: above this the socket is paused. */
+/** The socket is paused when more bytes than this arrive while no request is served. */
 const KEPT_BYTES_MAX = 65_536;

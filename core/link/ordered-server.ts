@@ -1,14 +1,14 @@
 // The server of OrderedConnections (ordered-connection.ts) on one TCP port: listens, limits the connections, sweeps
-// them with one timer, and drains. The Thrift faceplate and the line server use it; a protocol says how a socket
-// becomes a connection (`open`) and how a connection is refused (`refuse`).
+// them with one timer, and drains. The Thrift faceplate and the line server use it. A protocol makes a connection of
+// a socket (`open`) and refuses connections (`refuse`).
 import { systemClock, type Address, type Clock, type KatamariError } from '../mod.ts';
 
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 
-/** What the server asks of a connection; OrderedConnection has all but `refuse`. */
+/** The methods of a connection that the server calls. OrderedConnection has all but `refuse`. */
 export interface ServedConnection {
   sweep(nowMs: number): void;
-  /** Says why no connection is possible now, then ends. */
+  /** Tells the peer why the connection is refused, then closes. */
   refuse(error: KatamariError): void;
   beginGracefulClose(): void;
   drain(): void;
@@ -25,11 +25,11 @@ export interface OrderedServerOptions<Connection> {
   /** Returns the connection of a socket. The connection calls `onClose` of the server when it has closed. */
   open(socket: Socket): Connection;
   tooMany(limit: number): KatamariError;
-  /** How long the calls in flight may take, in ms: a drain waits so long, and DRAIN_FLUSH_MS more. */
+  /** How long the calls in flight may take, in ms: a drain waits for this time plus DRAIN_FLUSH_MS. */
   timeoutMs(): number;
   /** The peer may end its side and still read replies; default false. */
   readonly allowHalfOpen?: boolean;
-  /** Returns the number of sockets that `admit` gets later, after their TLS handshake; they count for the limit. */
+  /** Returns the number of sockets that `admit` gets later, after their TLS handshake; they count toward the limit. */
   readonly handshakes?: () => number;
   readonly clock?: Clock;
 }
@@ -78,7 +78,8 @@ export class OrderedServer<Connection extends ServedConnection> {
     const { limits, handshakes } = this.#options;
     const { connectionsMax } = limits;
     const taken = this.#connections.size + (handshakes?.() ?? 0);
-    // A refused connection stays until it has read why. Above REFUSALS_MAX of these, sockets are closed at once.
+    // A refused connection stays open until its peer has read why. Above REFUSALS_MAX of these, a socket is closed at
+    // once.
     if (taken >= connectionsMax + REFUSALS_MAX) {
       socket.destroy();
       return;
@@ -103,22 +104,22 @@ export class OrderedServer<Connection extends ServedConnection> {
   }
 
   /**
-   * Accepts no more connections. Idle ones may send one more call within LAST_CALL_MS; then all are drained. Resolves
-   * when no connection and no detached call is left, at the latest when every deadline has passed.
+   * Accepts no more connections. Idle ones may send one more call within GRACE_PERIOD_MS; then all are drained.
+   * Resolves when no connection and no detached call is left, at the latest when every deadline has passed.
    */
   async drain(): Promise<void> {
     const stopped = this.#stopListening();
-    // What the kernel has received already counts as begun.
+    // Requests that the kernel has already received count as begun, so let the event loop read them first.
     await new Promise((resolve) => setImmediate(resolve));
     for (const connection of this.#connections) connection.beginGracefulClose();
-    await this.#whenGone(LAST_CALL_MS);
+    await this.#whenGone(GRACE_PERIOD_MS);
     for (const connection of this.#connections) connection.drain();
     await this.#whenGone(this.#options.timeoutMs() + DRAIN_FLUSH_MS);
     await this.close();
     await stopped;
   }
 
-  /** Closes now. Calls in flight are cancelled. */
+  /** Closes now. Calls in flight are canceled. */
   async close(): Promise<void> {
     const stopped = this.#stopListening();
     this.#stopSweeping?.();
@@ -148,7 +149,7 @@ export class OrderedServer<Connection extends ServedConnection> {
 /** Listens and returns the bound address. Rejects with the error of the system, which names the address. */
 export async function listenOn(server: Server, { host, port }: Address): Promise<Address> {
   await new Promise<void>((resolve, reject) => {
-    // Not every runtime names the port that is taken.
+    // Some runtimes do not name the address in this error.
     const onError = (error: Error): void => reject(Object.assign(error, { address: host, port }));
     server.once('error', onError);
     server.listen({ host, port, backlog: BACKLOG }, () => {
@@ -160,13 +161,13 @@ export async function listenOn(server: Server, { host, port }: Address): Promise
   return { host: bound.address, port: bound.port };
 }
 
-/** Connections over the limit that may be told so at one time. */
+/** Maximum connections over the limit that are being refused at one time. */
 const REFUSALS_MAX = 1_000;
 /** Connections that the kernel holds until they are accepted. */
 const BACKLOG = 4_096;
 const SWEEP_MS_MIN = 10;
 const SWEEP_MS_MAX = 1_000;
 /** How long an idle connection may send one more call when a drain begins, in ms. */
-const LAST_CALL_MS = 250;
+const GRACE_PERIOD_MS = 250;
 /** How long a drain waits, beyond the last deadline, for replies to be read, in ms. */
 const DRAIN_FLUSH_MS = 2_000;

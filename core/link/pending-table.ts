@@ -1,14 +1,14 @@
-// Calls without a reply, by number. A table of slots that the low bits of a number select, so adding and removing are
-// a few assignments. It grows to twice the largest number of calls in flight.
+// Calls without a reply, by number. The low bits of a number select its slot in a table, so adding and removing are a
+// few assignments. The table grows to twice the largest number of calls in flight.
 //
-// Not a Map, for speed and for memory. A Map in which entries come and go allocates a new table every so often, and
-// the old table, with its entries, points to the new one. After a full garbage collection the table of that moment is
-// in the old generation. It keeps its successor and all that follow alive, each with its calls, until the next full
-// collection: garbage collection then took a third of a busy mesh's time.
+// It is not a Map, for speed and for memory. When entries come and go, a Map of V8 replaces its table now and then,
+// and the old table, with its entries, points to the new one. A full garbage collection moves the current table to
+// the old generation. After it is replaced, it keeps all its successors alive, each with its calls, until the next
+// full collection. With a Map, garbage collection took a third of a busy mesh's time.
 
 export class PendingTable<Entry> {
-  #entries: (Entry | undefined)[] = places(PLACES_MIN);
-  #numbers: number[] = numbers(PLACES_MIN);
+  #entries: (Entry | undefined)[] = slots(SLOTS_MIN);
+  #numbers: number[] = numbers(SLOTS_MIN);
   #last = 0;
   #size = 0;
 
@@ -32,8 +32,8 @@ export class PendingTable<Entry> {
 
   /** Returns undefined when no entry has the number. */
   get(number: number): Entry | undefined {
-    const place = number & (this.#entries.length - 1);
-    return this.#numbers[place] === number ? this.#entries[place] : undefined;
+    const slot = number & (this.#entries.length - 1);
+    return this.#numbers[slot] === number ? this.#entries[slot] : undefined;
   }
 
   /** Removes and returns an entry; undefined when none has the number. */
@@ -53,14 +53,14 @@ export class PendingTable<Entry> {
     return all;
   }
 
-  /** Numbers with different slots have different slots in a table of twice the size. */
+  /** Doubles the table. Numbers that are in different slots stay in different slots. */
   #grow(): void {
     const length = this.#entries.length * 2;
-    const grown = places<Entry>(length);
+    const grown = slots<Entry>(length);
     const grownNumbers = numbers(length);
-    for (const [place, entry] of this.#entries.entries()) {
+    for (const [slot, entry] of this.#entries.entries()) {
       if (entry === undefined) continue;
-      const number = this.#numbers[place] as number;
+      const number = this.#numbers[slot] as number;
       grown[number & (length - 1)] = entry;
       grownNumbers[number & (length - 1)] = number;
     }
@@ -69,7 +69,7 @@ export class PendingTable<Entry> {
   }
 }
 
-function places<Entry>(count: number): (Entry | undefined)[] {
+function slots<Entry>(count: number): (Entry | undefined)[] {
   return Array.from({ length: count }, () => undefined);
 }
 
@@ -78,5 +78,5 @@ function numbers(count: number): number[] {
 }
 
 /** A power of two. */
-const PLACES_MIN = 64;
+const SLOTS_MIN = 64;
 const NUMBER_MAX = 0x7fff_ffff;

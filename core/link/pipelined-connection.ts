@@ -2,14 +2,14 @@
 // connections extend this class, the last three by way of OrderedConnection (ordered-connection.ts), which adds
 // ordered replies. This class does what all four need:
 //
-// - Backpressure: it stops reading the socket at a high mark of calls in flight or of reply bytes that the peer has
-//   not read, and reads on at half of it.
-// - Graceful close: `beginGracefulClose`, `drain`, the last message to peers that understand one, then a half-close
+// - Backpressure: it stops reading the socket at a high-water mark of calls in flight or of reply bytes that the peer
+//   has not read, and resumes at half of it.
+// - Graceful close: `beginGracefulClose`, `drain`, a go-away message to peers that understand it, then a half-close
 //   and a wait. A kernel that closes a socket with unread bytes sends a TCP reset, and a reset discards the last
 //   reply or error before the peer has read it.
 // - One state, and one place where a connection ends.
 //
-// It is a base class and not an object beside the connection: a call then costs no closure, promise or object more. A
+// It is a base class instead of a separate object, so that a call costs no additional closure, promise or object. A
 // process has at most four subclasses, which is as many shapes as V8 keeps in an inline cache.
 import type { Clock } from '../mod.ts';
 
@@ -27,7 +27,7 @@ export type ConnectionState =
   /** Serves no more requests and keeps what arrives. Another owner gets the socket after the last reply. */
   | 'handing-over'
   /**
-   * Has sent the last reply and its FIN. Discards what arrives until the peer closes too or the time for it is over.
+   * Has sent the last reply and its FIN. Discards what arrives until the peer closes too or LINGER_MS are over.
    */
   | 'lingering'
   /** The socket is closed or has another owner. */
@@ -35,11 +35,11 @@ export type ConnectionState =
 
 /** The limits of a connection; all connections of a server may share one object. */
 export interface PipelineLimits {
-  /** High mark of calls in flight. Infinity: the protocol refuses further calls itself. */
+  /** High-water mark of calls in flight. Infinity: the protocol refuses further calls itself. */
   readonly pipelineMax: number;
-  /** High mark of reply bytes that the peer has not read. */
+  /** High-water mark of reply bytes that the peer has not read. */
   readonly unreadBytesMax: number;
-  /** The connection closes above so many reply bytes that the peer has not read. */
+  /** The connection is closed when the peer has not read more than this many reply bytes. */
   readonly unreadBytesClose: number;
 }
 
@@ -50,18 +50,18 @@ export abstract class PipelinedConnection {
   protected state: ConnectionState = 'open';
   /** Calls that were read and have not ended. */
   protected inFlight = 0;
-  /** Bytes of replies that are ready and wait for those before them. */
+  /** Bytes of replies that are ready and wait for earlier replies. */
   protected waitingBytes = 0;
   /** Bytes of requests that had begun before the drain and are not served yet. */
   protected begunBytes = 0;
   protected isReading = false;
   protected isPaused = false;
-  /** The peer understands the message that announces the end, and closes the connection itself. */
+  /** Whether the peer understands the go-away message. Such a peer closes the connection itself. */
   protected knowsGoAway = false;
-  /** Something was received or sent since the last look at the time: cheaper than reading the clock for each. */
+  /** Whether bytes were received or sent since the last sweep. Cheaper than reading the clock each time. */
   protected isActive = true;
 
-  // A connection that gives its socket away takes these back and no others: the socket has some of its own.
+  // `release` removes exactly these listeners, because the socket has other listeners of its own.
   readonly #listeners: Readonly<Record<string, (chunk: Buffer) => void>> = {
     data: (chunk) => this.#onData(chunk),
     drain: () => this.readOn(),
@@ -77,24 +77,24 @@ export abstract class PipelinedConnection {
     for (const [event, listener] of Object.entries(this.#listeners)) socket.on(event, listener);
   }
 
-  /** Handles bytes of the peer. Must not throw. */
+  /** Handles bytes from the peer. Must not throw. */
   protected abstract receive(chunk: Buffer): void;
 
   /** Gives all output to the socket. */
   protected abstract readonly flush: () => void;
 
-  /** The connection has closed, by either side: tells the calls in flight and the owner. Called once. */
+  /** Called once when either side has closed the connection. Notifies the calls in flight and the owner. */
   protected abstract onClosed(): void;
 
   /**
-   * Tells a peer with `knowsGoAway` that no further call is taken: before the last replies, and behind them
-   * (`isEnd`).
+   * Tells a peer with `knowsGoAway` that no further calls are accepted. Called before the last replies, and again
+   * after them (`isEnd`).
    */
   protected sendGoAway(_isEnd: boolean): void {}
 
-  /** The peer has ended its side. It waits for nothing more, unless the protocol says otherwise. */
+  /** Called when the peer has ended its side. By default, such a peer expects no more replies. */
   protected onPeerEnd(): void {
-    // Once this side has ended too, the socket closes by itself when all is written.
+    // If this side has ended too, the socket closes by itself when all output is written.
     if (this.state !== 'lingering') this.close();
   }
 
@@ -105,19 +105,19 @@ export abstract class PipelinedConnection {
     return this.state === 'open' || this.state === 'draining' || this.state === 'quiescing';
   }
 
-  /** Nothing is in flight, received or unsent. */
+  /** Whether no call is in flight and no bytes are unsent. A subclass adds the input that it has not used. */
   protected get isIdle(): boolean {
     return this.inFlight === 0 && this.socket.writableLength === 0;
   }
 
-  /** A reply is still to be written, or may be by the code that reads now. */
+  /** Whether a reply is still to be written, or the code that is reading now may add one. */
   protected get hasRepliesDue(): boolean {
     return this.inFlight > 0 || this.isReading;
   }
 
   /**
-   * A busy connection drains now. An idle one serves what the next read brings first: its peer may have sent a call
-   * already.
+   * Begins a graceful close. A busy connection drains now. An idle one first serves the requests of its next read,
+   * because its peer may already have sent a call.
    */
   beginGracefulClose(): void {
     if (this.state === 'open' && this.isIdle) {
@@ -131,7 +131,7 @@ export abstract class PipelinedConnection {
     if (this.state !== 'open' && this.state !== 'quiescing') return;
     const { isIdle } = this;
     this.state = 'draining';
-    // Nothing can be lost on it, so there is no need to wait for the peer, unless it was told and will close.
+    // An idle connection can lose nothing, so it closes now, unless the peer was told and closes it.
     if (isIdle && !this.knowsGoAway) {
       this.close();
       return;
@@ -140,7 +140,7 @@ export abstract class PipelinedConnection {
     this.leaveIfDone();
   }
 
-  /** Closes now. Calls in flight are cancelled. */
+  /** Closes now. Calls in flight are canceled. */
   close(): void {
     if (this.state === 'closed') return;
     this.state = 'closed';
@@ -159,21 +159,22 @@ export abstract class PipelinedConnection {
     if (++this.inFlight >= this.limits.pipelineMax) this.pause();
   }
 
-  /** A call has ended; its reply, if any, was given to the output. */
+  /** Called when a call has ended and its reply, if any, was added to the output. */
   protected end(): void {
     this.isActive = true;
     this.inFlight--;
     this.moveOn();
   }
 
-  /** Does what a call in flight may have kept from being done. */
+  /** Resumes reading and leaves, if the call that has ended was the last obstacle. */
   protected moveOn(): void {
     if (this.isPaused) this.readOn();
     this.leaveIfDone();
   }
 
   /**
-   * A peer that calls and does not read its replies is not read either; one with far too many unread bytes is closed.
+   * Backpressure on output: pauses the socket of a peer that does not read its replies, and closes it at far too many
+   * unread bytes.
    */
   protected checkUnread(): void {
     const unread = this.socket.writableLength + this.waitingBytes;
@@ -188,7 +189,7 @@ export abstract class PipelinedConnection {
     this.socket.pause();
   }
 
-  /** Reads on when there is room again: the kept bytes first, then the socket. */
+  /** Resumes reading when there is room again: first the kept bytes, then the socket. */
   protected readonly readOn = (): void => {
     if (!this.isPaused || this.isReading || this.state === 'closed' || !this.hasRoom) return;
     this.isPaused = false;
@@ -196,7 +197,7 @@ export abstract class PipelinedConnection {
     if (!this.isPaused) this.socket.resume();
   };
 
-  /** Half of the high marks, so that a connection does not stop and start with every call. */
+  /** Low-water mark: half of the high-water marks, so that a connection does not pause and resume with every call. */
   protected get hasRoom(): boolean {
     if (this.inFlight > this.limits.pipelineMax / 2) return false;
     return this.socket.writableLength + this.waitingBytes <= this.limits.unreadBytesMax / 2;

@@ -1,8 +1,8 @@
-// A connection to a plain Thrift server, which knows nothing of a mesh. It is sent ordinary calls only, in the wire
-// format that its deployment names: no context, no ping. A oneway call ends when it was written. A server that does
-// not return sequence ids is assumed to reply in the order of the calls. Any other protocol error closes the
-// connection, and every call in flight fails with resource_failed. A PlainLink keeps no deadlines; the sender of a
-// call does. Limits: bytes and nesting of a reply.
+// A connection to a plain Thrift server, which knows nothing of the mesh. The server gets ordinary calls in the wire
+// format that its deployment names, without a context, and no pings. A oneway call ends when it was written. A server
+// that does not return sequence ids is assumed to reply in the order of the calls. Any other protocol error closes
+// the connection, and every call in flight fails with resource_failed. A PlainLink keeps no deadlines; the sender of
+// a call does. Limits: bytes and nesting of a reply.
 import { asKatamariError, KatamariError } from '../mod.ts';
 import { EMPTY_STRUCT, NO_REPLY_CONTEXT, type Call } from '../rpc/mod.ts';
 import {
@@ -24,7 +24,7 @@ export interface PlainLinkOptions {
   /** Transport and protocol of the server. */
   readonly wireFormat: WireFormat;
   readonly limits: EncodingLimits;
-  /** The interface of the server; says what is text and what is bytes where the protocol leaves it open. */
+  /** The interface of the server. The JSON protocol needs it to distinguish text from bytes. */
   readonly interface: Interface;
   /** Called once with the reason when the connection has closed. */
   readonly onClose?: (error: KatamariError) => void;
@@ -42,14 +42,14 @@ export class PlainLink {
   readonly #encoding: Encoding;
   readonly #input = new ReceiveBuffer();
   /**
-   * Calls in flight, in the order in which they were sent. Few; not a Map, for the reason in the head of
-   * pending-table.ts.
+   * Calls in flight, in the order in which they were sent. They are few, so a search is cheap. Not a Map, for the
+   * reason in the head of pending-table.ts.
    */
-  readonly #underWay: PlainLinkCall[] = [];
+  readonly #inFlight: PlainLinkCall[] = [];
   /** Sinks of oneway calls that the kernel has not taken yet. */
   readonly #unwritten = new Set<ReplySink>();
   #lastSeqId = SEQ_ID_FIRST - 1;
-  /** The server has returned an id that only this side can have chosen. */
+  /** Whether the server returns sequence ids: it has returned one that only this side can have chosen. */
   #keepsSeqIds = false;
   #hasAnswered = false;
   #closed: KatamariError | undefined;
@@ -75,8 +75,8 @@ export class PlainLink {
   }
 
   /** Calls in flight. */
-  get underWay(): number {
-    return this.#underWay.length + this.#unwritten.size;
+  get inFlight(): number {
+    return this.#inFlight.length + this.#unwritten.size;
   }
 
   get isOpen(): boolean {
@@ -91,7 +91,7 @@ export class PlainLink {
     if (this.#closed !== undefined) throw new KatamariError(this.#closed.code, this.#closed.message, { notRun: true });
     const { method } = call;
     const known = this.#options.interface.methods.get(method);
-    // Ordinary servers go by the method and not by the message type.
+    // A plain server knows from the method, not from the message type, whether a call is oneway.
     const isOneway = known?.oneway ?? call.oneway;
     const type = isOneway ? MESSAGE_TYPE.oneway : MESSAGE_TYPE.call;
     const seqId = this.#nextSeqId();
@@ -103,10 +103,10 @@ export class PlainLink {
       return;
     }
     if (isOneway) this.#unwritten.add(sink);
-    else this.#underWay.push({ seqId, method, sink });
+    else this.#inFlight.push({ seqId, method, sink });
     this.#socket.cork();
     for (const piece of pieces) this.#socket.write(piece);
-    // The call ends when the kernel has taken it, so that a server that does not read is not sent more and more.
+    // A oneway call ends when the kernel has taken its bytes (backpressure from a server that does not read).
     if (isOneway) this.#socket.write(NOTHING, (error) => this.#onWritten(sink, error));
     this.#socket.uncork();
   }
@@ -118,12 +118,12 @@ export class PlainLink {
 
   #nextSeqId(): number {
     do this.#lastSeqId = this.#lastSeqId === 0x7fffffff ? SEQ_ID_FIRST : this.#lastSeqId + 1;
-    while (this.#underWay.some(({ seqId }) => seqId === this.#lastSeqId));
+    while (this.#inFlight.some(({ seqId }) => seqId === this.#lastSeqId));
     return this.#lastSeqId;
   }
 
   #onWritten(sink: ReplySink, error: Error | null | undefined): void {
-    // On some runtimes this callback learns first that the connection has closed.
+    // On some runtimes this callback is the first to report that the connection has closed.
     if (error) this.#end(error.message);
     if (!this.#unwritten.delete(sink)) return;
     sink.reply({ isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT }, undefined);
@@ -151,7 +151,10 @@ export class PlainLink {
 
   #settle(head: MessageFacts, body: Uint8Array): void {
     if (head.type !== MESSAGE_TYPE.reply && head.type !== MESSAGE_TYPE.exception)
-      throw new KatamariError('bad_request', `message type ${head.type} where a reply (2) or an exception (3) was due`);
+      throw new KatamariError(
+        'bad_request',
+        `message type ${head.type} where a reply (2) or an exception (3) was expected`,
+      );
     const sink = this.#take(head);
     this.#hasAnswered = true;
     const isException = head.type === MESSAGE_TYPE.exception;
@@ -164,42 +167,42 @@ export class PlainLink {
   #take({ seqId, name }: MessageFacts): ReplySink | undefined {
     if (seqId >= SEQ_ID_FIRST) {
       this.#keepsSeqIds = true;
-      const place = this.#underWay.findIndex((call) => call.seqId === seqId);
-      return place === -1 ? undefined : this.#underWay.splice(place, 1)[0]?.sink;
+      const place = this.#inFlight.findIndex((call) => call.seqId === seqId);
+      return place === -1 ? undefined : this.#inFlight.splice(place, 1)[0]?.sink;
     }
-    const [oldest] = this.#underWay;
-    if (oldest === undefined) throw new KatamariError('bad_request', `answered "${name}", which it was not asked`);
+    const [oldest] = this.#inFlight;
+    if (oldest === undefined) throw new KatamariError('bad_request', `replied to "${name}", which was not called`);
     const { method, sink } = oldest;
     if (this.#keepsSeqIds)
       throw new KatamariError(
         'bad_request',
-        `answered with sequence id ${seqId}, expected that of the call, ${oldest.seqId}`,
+        `replied with sequence id ${seqId}, expected that of the call, ${oldest.seqId}`,
       );
     if (name !== method && name !== '')
-      throw new KatamariError('bad_request', `answered "${name}" where the answer to "${method}" was due`);
-    this.#underWay.shift();
+      throw new KatamariError('bad_request', `replied to "${name}", expected a reply to "${method}"`);
+    this.#inFlight.shift();
     return sink;
   }
 
   /** Most servers that cannot read a call close the connection without a reply. */
   #onEnd(): void {
-    const isPuzzled = this.#underWay.length > 0 && !this.#hasAnswered;
+    const isUnanswered = this.#inFlight.length > 0 && !this.#hasAnswered;
     const { transport, protocol } = this.#options.wireFormat;
     const why = `: it crashed, or does not speak transport ${transport} and protocol ${protocol}, as its deployment says`;
-    this.#end(`closed the connection${isPuzzled ? ` before it answered anything${why}` : ''}`);
+    this.#end(`closed the connection${isUnanswered ? ` before it answered anything${why}` : ''}`);
   }
 
   #end(why: string): void {
     if (this.#closed !== undefined) return;
     this.#closed = new KatamariError('resource_failed', `${this.#options.peer} ${why}`);
     this.#socket.destroy();
-    const left = [...this.#underWay.splice(0).map(({ sink }) => sink), ...this.#unwritten];
+    const left = [...this.#inFlight.splice(0).map(({ sink }) => sink), ...this.#unwritten];
     this.#unwritten.clear();
-    // Before the calls fail: their callers may retry at once, and must not choose this link.
+    // Report the close before the calls fail: their callers may retry at once, and must not choose this link.
     this.#options.onClose?.(this.#closed);
     for (const sink of left) sink.fail(this.#closed);
   }
 }
 
-/** Ids start above all that a server uses which numbers its replies itself. Such an id in a reply is the call's own. */
+/** The first sequence id. A server that numbers its replies itself uses low ids, so a high id is that of the call. */
 const SEQ_ID_FIRST = 0x4000_0000;

@@ -1,12 +1,12 @@
 // Bytes that a connection has received and not used. A chunk of complete messages passes through without a copy; only
-// the start of an incomplete one is kept. Memory grows with the bytes that have arrived: a declared length is trusted
-// up to a multiple of them.
+// the start of an incomplete message is kept. Memory grows with the bytes that have arrived: a declared length is
+// trusted only up to a multiple of them.
 
 export class ReceiveBuffer {
   #kept: Buffer | undefined;
   /** Bytes of `#kept` in use. */
   #length = 0;
-  /** `#kept` was allocated here and no call holds a part of it, so bytes may be added behind `#length`. */
+  /** `#kept` was allocated here and no call holds a part of it, so bytes may be added after `#length`. */
   #isOwn = false;
 
   get isEmpty(): boolean {
@@ -18,10 +18,10 @@ export class ReceiveBuffer {
   }
 
   /**
-   * Returns all unused bytes, the chunk included. Pass them to `keep` afterwards, with the offset of what was not
-   * used.
-   * @param declaredBytes declared length of the incomplete message, 0 when unknown. Room for all of it is made at
-   * once when enough of it has arrived: growing in steps copies it again and again.
+   * Returns all unused bytes, including the chunk. Pass them to `keep` afterwards, with the offset of the first byte
+   * that was not used.
+   * @param declaredBytes declared length of the incomplete message, 0 when unknown. When enough of the message has
+   * arrived, room for all of it is made at once, because growing in steps copies it again and again.
    */
   join(chunk: Buffer, declaredBytes = 0): Buffer {
     const kept = this.#kept;
@@ -54,10 +54,10 @@ export class ReceiveBuffer {
       this.#length = 0;
       return;
     }
-    // None of the joined bytes was used: they stay where they are, with the room behind them.
+    // None of the joined bytes was used: they stay where they are, with the free room after them.
     if (used === 0 && this.#kept !== undefined) return;
-    // Calls in flight hold parts of these bytes, so they must not be written to; and a small rest must not keep a
-    // large buffer alive.
+    // Calls in flight hold parts of these bytes, so they must not be overwritten. A small rest is copied, because it
+    // must not keep a large buffer alive.
     const rest = bytes.subarray(used);
     this.#kept = rest.length * 2 < bytes.length ? Buffer.from(rest) : rest;
     this.#length = rest.length;
@@ -65,13 +65,16 @@ export class ReceiveBuffer {
   }
 }
 
-/** Room for a message of which `come` bytes have arrived: the declared length, but at most a multiple of `come`. */
-export function roomFor(come: number, declaredBytes: number): number {
-  return Math.min(declaredBytes, Math.max(ROOM_BYTES_MIN, come * BELIEVED_FACTOR));
+/** Returns the bytes to allocate for a message: its declared length, but at most a multiple of those that arrived. */
+export function roomFor(arrivedBytes: number, declaredBytes: number): number {
+  return Math.min(declaredBytes, Math.max(ROOM_BYTES_MIN, arrivedBytes * TRUSTED_FACTOR));
 }
 
-/** A declared length is trusted up to so many times the bytes that have arrived, so memory costs a sender bytes. */
-const BELIEVED_FACTOR = 32;
+/**
+ * A declared length is trusted up to this multiple of the bytes that have arrived. A sender cannot claim memory
+ * cheaply.
+ */
+const TRUSTED_FACTOR = 32;
 const EMPTY: Buffer = Buffer.alloc(0);
 const ROOM_BYTES_MIN = 256;
 /** Above this size memory grows in steps instead of doubling. */

@@ -2,13 +2,13 @@
 // and returns a socket for a Link.
 //
 // TLS is mutual: both sides show a certificate of one CA. The host name is not compared with the certificate, because
-// managers are found by addresses that change; the CA is the proof. So the CA must be the mesh's own: a process with
-// a certificate of it, for client and server usage, is a member and may act as any manager or faceplate. A CA that
-// signs for others would let those in. The secret is a second, independent proof (handshake.ts); when both are
-// configured, both are required. It encrypts nothing.
+// managers are found by addresses that change; the CA is the proof. So the mesh needs a CA of its own: a process with
+// a certificate of it, for client and server usage, is a member and may act as any manager or faceplate. If the CA
+// signs other certificates too, their owners can join the mesh. The secret is a second, independent proof
+// (handshake.ts); when both are configured, both are required. The secret does not encrypt anything.
 //
-// `connectLink` never waits longer than its timeout, never accepts a peer that did not prove itself, and never
-// accepts less than what is configured.
+// `connectLink` never waits longer than its timeout, never accepts an unauthenticated peer, and never accepts less
+// security than is configured.
 import { KatamariError } from '../mod.ts';
 import { isLoopback, parseLinkAddress, type LinkAddress } from './address.ts';
 import { ClientHandshake } from './handshake.ts';
@@ -33,9 +33,9 @@ export interface ConnectLinkOptions {
 
 /**
  * Returns why a link server must not listen on `address` (`unix:PATH` or `tcp:HOST:PORT`) and what to do; undefined
- * when it may. A peer on a link is trusted in all that it says of its calls, so other machines must prove themselves
- * first.
- * @throws KatamariError bad_request when it is no address
+ * when it may. A link server trusts all that a peer says about its calls, so peers on other machines must
+ * authenticate.
+ * @throws KatamariError bad_request when `address` is invalid
  */
 export function whyNotListen(address: string, security: LinkSecurity | undefined): string | undefined {
   if (isLoopback(parseLinkAddress(address)) || security?.tls !== undefined) return undefined;
@@ -48,15 +48,15 @@ export function whyNotListen(address: string, security: LinkSecurity | undefined
   return `The link on ${address} would be open to other machines ${what}. Configure certificates, or a secret (openssl rand -hex 32 makes one), or listen on 127.0.0.1`;
 }
 
-/** An attacker who has recorded a handshake can guess a shorter secret. */
+/** Minimum bytes of a secret. An attacker who has recorded a handshake could guess a shorter one. */
 export const SECRET_BYTES_MIN = 16;
 
 /**
  * Connects to a link server; both sides authenticate.
  * @param address `unix:PATH` or `tcp:HOST:PORT`
  * @returns a paused socket for `new Link(socket, ...)`, which resumes it
- * @throws KatamariError resource_failed (not there, not in time), denied (the sides require different things) or
- * cancelled, all with facts.notRun; bad_request when the address is none or the certificates cannot be read
+ * @throws KatamariError resource_failed (unreachable or timed out), denied (the security settings of the sides
+ * differ) or cancelled, all with facts.notRun; bad_request when the address or the certificates are invalid
  */
 export async function connectLink(address: string, options: ConnectLinkOptions): Promise<Socket> {
   const where = parseLinkAddress(address);
@@ -64,7 +64,7 @@ export async function connectLink(address: string, options: ConnectLinkOptions):
   return new Dial(address, where, options).ended;
 }
 
-/** One attempt. It ends once, with the socket or with the first error. */
+/** One attempt to connect. It ends once, with the socket or with the first error. */
 class Dial {
   readonly ended: Promise<Socket>;
   readonly #address: string;
@@ -98,7 +98,7 @@ class Dial {
       if ((socket as TLSSocket).authorized) this.#shake();
       else this.#fail(this.#tlsFailed((socket as TLSSocket).authorizationError));
     });
-    // Stays on the socket: until the Link has its own listener, an error without a listener would end the process.
+    // Stays on the socket: until the Link has its own listener, an error without a listener would crash the process.
     socket.on('error', (error: NodeJS.ErrnoException) => this.#fail(this.#failedBy(error)));
     socket.once('end', this.#onGone);
     socket.once('close', this.#onGone);
@@ -124,7 +124,7 @@ class Dial {
     socket.off('data', this.#onData);
     socket.off('end', this.#onGone);
     socket.off('close', this.#onGone);
-    // Bytes that arrive before there is a Link wait in the socket.
+    // Bytes that arrive before the Link exists wait in the socket.
     socket.pause();
     if (rest.length > 0) socket.unshift(rest);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
@@ -154,8 +154,8 @@ class Dial {
     const { timeoutMs } = this.#options;
     const why =
       this.#stage === 'connecting'
-        ? `did not take a connection within ${timeoutMs} ms: its machine is off, or a firewall is between`
-        : `took a connection and did not answer within ${timeoutMs} ms: its process is frozen, or this is not its link address`;
+        ? `did not accept a connection within ${timeoutMs} ms: its machine is down, or a firewall blocks the connection`
+        : `accepted a connection and did not answer within ${timeoutMs} ms: its process is frozen, or this is not its link address`;
     return failed(this.#address, why);
   }
 
@@ -163,13 +163,13 @@ class Dial {
     if (this.#options.security?.tls === undefined) {
       return denied(
         this.#address,
-        'closed the connection before it answered: it wants TLS and this side has none, or it is stopping. If it has certificates configured, configure some of its CA here',
+        'closed the connection before it answered: it requires TLS and this side has none, or it is shutting down. If it has certificates, configure certificates of its CA here',
       );
     }
     if (this.#stage === 'handshake') {
       return denied(
         this.#address,
-        'closed the connection when it had seen the certificate of this side: that is not of its CA, has expired or is not for clients',
+        'closed the connection after it received the certificate of this side, which is not of its CA, has expired or is not for clients',
       );
     }
     return this.#tlsFailed('it closed the connection');
@@ -180,7 +180,7 @@ class Dial {
     if (this.#options.security?.tls !== undefined && isCertificateError(code)) return this.#tlsFailed(error);
     // The peer closed during TLS or the handshake; some runtimes report it as an error.
     if (code === 'ECONNRESET' || code === 'EPIPE') return this.#closed();
-    const hint = HINTS[code] ?? 'is it there, and is the way to it open?';
+    const hint = HINTS[code] ?? 'is that process running, and does the network allow the connection?';
     return failed(this.#address, `cannot be reached (${error.message || code}): ${hint}`, error);
   }
 
@@ -189,9 +189,9 @@ class Dial {
     const alert = /ALERT/.test(code);
     let hint = `its certificate is not of the CA that is configured here, has expired or is not for servers`;
     if (alert)
-      hint = 'it refuses the certificate of this side: that is not of its CA, has expired or is not for clients';
+      hint = 'it refuses the certificate of this side, which is not of its CA, has expired or is not for clients';
     else if (code === '' || /WRONG_VERSION|PACKET_LENGTH|ECONNRESET/.test(code))
-      hint = 'it has no TLS: configure certificates there too, or none here';
+      hint = 'it does not use TLS: configure certificates there too, or none here';
     return denied(
       this.#address,
       `failed at TLS (${code || message}): ${hint}`,
@@ -214,7 +214,7 @@ interface CertificateOwner {
 
 const THE_LINK: CertificateOwner = {
   name: 'the link',
-  expected: 'the CA of the mesh, a certificate of it and its key; openssl can make them',
+  expected: 'the CA of the mesh, a certificate signed by it and the key of that certificate; openssl can make them',
 };
 
 /**
@@ -232,17 +232,17 @@ export function checkCertificates(
     try {
       return parse();
     } catch (error) {
-      throw bad(`${what} is no PEM text that can be read (${(error as Error).message})`, error);
+      throw bad(`${what} is not valid PEM text (${(error as Error).message})`, error);
     }
   };
   if (ca !== '') parsed(`The CA of ${name}`, () => new X509Certificate(ca));
   const own = parsed(`The certificate of ${name}`, () => new X509Certificate(cert));
   const ownKey = parsed(`The key of ${name}`, () => createPrivateKey(key));
-  if (!own.checkPrivateKey(ownKey)) throw bad(`The key of ${name} is not that of its certificate`);
-  if (Date.parse(own.validTo) < Date.now()) throw bad(`The certificate of ${name} expired ${own.validTo}`);
+  if (!own.checkPrivateKey(ownKey)) throw bad(`The key of ${name} does not belong to its certificate`);
+  if (Date.parse(own.validTo) < Date.now()) throw bad(`The certificate of ${name} expired on ${own.validTo}`);
 }
 
-/** Whether an error code is of TLS or a certificate, not of the connection. */
+/** Whether an error code concerns TLS or a certificate rather than the connection. */
 function isCertificateError(code: string): boolean {
   return /^ERR_(SSL|TLS|OSSL)|CERT|UNABLE_TO|SIGNATURE|EPROTO|CRL|HOSTNAME/.test(code);
 }
@@ -251,10 +251,10 @@ const HINTS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there. Is that process running, and is this its link address?',
   ENOENT: 'there is no such socket. Is that process running?',
   ENOTFOUND: 'no such host name',
-  EAI_AGAIN: 'the name cannot be looked up now',
-  EHOSTUNREACH: 'there is no way to that machine',
-  ENETUNREACH: 'there is no way to that network',
-  EACCES: 'this user may not',
+  EAI_AGAIN: 'the name lookup failed for now; is the DNS server reachable?',
+  EHOSTUNREACH: 'there is no network route to that machine',
+  ENETUNREACH: 'there is no route to that network',
+  EACCES: 'this user has no permission to connect to it',
 };
 
 function failed(address: string, why: string, cause?: Error): KatamariError {
@@ -266,7 +266,9 @@ function denied(address: string, why: string, cause?: Error): KatamariError {
 }
 
 function cancelled(address: string): KatamariError {
-  return new KatamariError('cancelled', `The connection to ${address} is not wanted any more`, { notRun: true });
+  return new KatamariError('cancelled', `The connection to ${address} was canceled before it was ready`, {
+    notRun: true,
+  });
 }
 
 /** Silence after which the kernel probes a peer, in ms, so that a vanished machine is noticed without a call. */

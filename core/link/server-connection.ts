@@ -1,15 +1,16 @@
 // One peer of a link server: reads calls, hands them to the Send, and writes each reply as soon as it is ready. Each
-// call has its own signal, which is aborted when the peer cancels the call or has gone. Backpressure and the graceful
-// close are PipelinedConnection's. What differs:
+// call has its own signal, which is aborted when the peer cancels the call or disconnects. PipelinedConnection does
+// the backpressure and the graceful close. This class differs from other connections:
 //
-// - Replies have sequence ids and keep no order, so there is no queue, and WriteBuffer gathers them.
-// - Frames are cut by FrameReader. On a busy link nearly every chunk ends inside a frame, and a ReceiveBuffer would
+// - Replies carry sequence ids and leave in any order, so there is no queue. WriteBuffer coalesces them.
+// - FrameReader splits the input. On a busy link nearly every chunk ends inside a frame, and a ReceiveBuffer would
 //   copy the whole next chunk.
-// - A peer of the mesh (one that said hello) with `pipelineMax` calls in flight is refused further ones, to send them
-//   elsewhere, and is read all the same: its pings and cancels must come through. Any other peer is paused.
-// - A peer of the mesh that is told of the drain closes the connection itself, so no call of its is lost on the way;
-//   it gets LEAVE_MS for that.
-// - No time limit for idleness (the client pings), and none is swept: links are few, and only an incomplete frame
+// - If a peer of the mesh (one that said hello) has `pipelineMax` calls in flight, its further calls are refused, so
+//   that it sends them elsewhere. It is not paused, because its pings and cancels must get through. Other peers are
+//   paused.
+// - After the drain notice, a peer of the mesh closes the connection itself, so that none of its calls is lost in
+//   transit. It gets LEAVE_MS for that.
+// - There is no idle timeout, because the client pings, and no sweep: links are few, and only an incomplete frame
 //   needs a timer.
 // - A peer that breaks the protocol is disconnected without a reply. A peer of the mesh never does that.
 import { systemClock, KatamariError } from '../mod.ts';
@@ -39,15 +40,15 @@ import type { Socket } from 'node:net';
 
 export interface LinkConnectionHooks {
   /**
-   * The peer has proved that it knows the secret, and its calls are read from now on. Only where a secret is
-   * required.
+   * Called when the peer has proved that it knows the secret; its calls are read from now on. Not called if no secret
+   * is required.
    */
   readonly onProved: () => void;
   readonly onClose: () => void;
 }
 
 export class LinkServerConnection extends PipelinedConnection {
-  /** Resolves when the socket has closed and the calls in flight were told. */
+  /** Resolves when the socket has closed and the signals of the calls in flight were aborted. */
   readonly closed: Promise<void>;
   readonly #options: LinkServerOptions;
   readonly #hooks: LinkConnectionHooks;
@@ -55,15 +56,15 @@ export class LinkServerConnection extends PipelinedConnection {
   readonly #reader: FrameReader;
   readonly #writeBuffer: WriteBuffer;
   readonly #calls = new DenseSet<LinkCall>();
-  /** Until the peer has proved itself; no call is read before. */
+  /** Set until the peer has authenticated. No call is read before. */
   #handshake: ServerHandshake | undefined;
-  /** The peer said hello: it knows pings, cancels and refusals. */
+  /** Whether the peer said hello: such a peer sends pings and cancels and understands refusals. */
   #isPeer = false;
   /** When the incomplete frame began. */
   #begunAtMs = 0;
   /** Cancels the timer of the incomplete frame. */
   #stopWatching: (() => void) | undefined;
-  /** Cancels the timer of the end: for the peer to close, then for it to read its last replies. */
+  /** Cancels the timer of `leave`, which gives the peer time to close, and then to read its last replies. */
   #stopLeaving: (() => void) | undefined;
 
   constructor(socket: Socket, options: LinkServerOptions, hooks: LinkConnectionHooks) {
@@ -83,11 +84,11 @@ export class LinkServerConnection extends PipelinedConnection {
   }
 
   /** Calls that were read and have not ended. */
-  get underWay(): number {
+  get callsInFlight(): number {
     return this.inFlight;
   }
 
-  /** Takes no further call, replies to those in flight and closes; `closed` says when. */
+  /** Accepts no further calls, replies to those in flight, then closes. `closed` resolves at the end. */
   override drain(): void {
     if (this.state !== 'open') return;
     if (this.knowsGoAway) this.#writeBuffer.add(drainNotice());
@@ -123,7 +124,7 @@ export class LinkServerConnection extends PipelinedConnection {
       if (this.#handshake === undefined) this.#readFrames(chunk);
       else this.#shake(this.#handshake, chunk);
     } catch {
-      // Nothing after this can be read.
+      // The rest of the stream cannot be read.
       this.close();
     }
     this.isReading = false;
@@ -144,7 +145,7 @@ export class LinkServerConnection extends PipelinedConnection {
     try {
       rest = handshake.push(chunk);
     } catch {
-      // The handshake has written why, for a peer that speaks Thrift.
+      // The handshake has already sent the reason to a peer that speaks Thrift.
       this.#linger();
       return;
     }
@@ -162,8 +163,8 @@ export class LinkServerConnection extends PipelinedConnection {
   }
 
   /**
-   * A frame must be complete in time. On a busy link one is always incomplete, so the timer checks the age of that
-   * one.
+   * Starts or stops the timer of the incomplete frame. On a busy link some frame is always incomplete, so the timer
+   * checks the age of the current one.
    */
   #watch(isMidFrame: boolean): void {
     if (isMidFrame === (this.#stopWatching !== undefined)) return;
@@ -205,7 +206,7 @@ export class LinkServerConnection extends PipelinedConnection {
     this.#options.send(call, linkCall);
   }
 
-  /** Handles the calls that the link itself answers. */
+  /** Handles control messages, which never reach the Send. */
   #onControl(head: MessageHead, frame: Buffer): void {
     const method = parseTarget(head.name).method;
     switch (head.name) {
@@ -227,7 +228,7 @@ export class LinkServerConnection extends PipelinedConnection {
     }
   }
 
-  /** If the peer reuses a sequence id, one of the two calls. A linear search: calls are rarely cancelled. */
+  /** Cancels a call: any one of them if the peer reuses sequence ids. A linear search, because cancels are rare. */
   #cancel(seqId: number): void {
     this.#calls.find(({ head }) => head.seqId === seqId)?.signal.abort(CANCELLED);
   }
@@ -240,7 +241,7 @@ export class LinkServerConnection extends PipelinedConnection {
     }
     const { pipelineMax } = this.#options.limits;
     if (!this.#isPeer || this.inFlight < pipelineMax) return undefined;
-    const why = `Cannot take ${method}: ${this.inFlight} calls of ${this.#options.caller} are under way on its link, limit is ${pipelineMax}`;
+    const why = `Cannot take ${method}: ${this.inFlight} calls of ${this.#options.caller} are in flight on its link, limit is ${pipelineMax}`;
     return new KatamariError('overloaded', why, { notRun: true });
   }
 
@@ -283,10 +284,10 @@ export class LinkServerConnection extends PipelinedConnection {
     };
   }
 
-  /** The call has a reply. */
+  /** Writes the reply to a call, which then ends. */
   onReply(call: LinkCall, reply: Reply): void {
     const { head, isFromMesh } = call;
-    // The peer does not wait for the reply to a call that it has cancelled.
+    // The peer does not wait for the reply to a call that it has canceled.
     if (head.type !== MESSAGE_TYPE.oneway && call.isWanted) {
       const retire = this.#options.wantsToRetire?.(reply) ?? false;
       const context = isFromMesh ? writeReplyContext(reply.context, undefined, retire) : NOTHING;
@@ -296,7 +297,7 @@ export class LinkServerConnection extends PipelinedConnection {
     this.#done(call, reply);
   }
 
-  /** The call has failed. */
+  /** Writes the error of a failed call, which then ends. */
   onError(call: LinkCall, error: KatamariError): void {
     if (call.isWanted) this.#writeRefusal(call.head, call.isFromMesh, error);
     this.#done(call, undefined);
@@ -316,7 +317,7 @@ export class LinkServerConnection extends PipelinedConnection {
   }
 
   #done(call: LinkCall, reply: Reply | undefined): void {
-    // The connection may have closed meanwhile; the call has ended all the same.
+    // The call is unknown if the connection has closed meanwhile.
     const isKnown = this.#calls.remove(call);
     this.#options.onEnded?.(isKnown ? reply : undefined);
     if (isKnown) this.end();
@@ -346,7 +347,7 @@ class LinkCall implements CallSink, DenseSetEntry {
     this.isFromMesh = isFromMesh;
   }
 
-  /** The peer has neither cancelled it nor gone. */
+  /** Whether the peer has neither canceled the call nor disconnected. */
   get isWanted(): boolean {
     return !this.signal.aborted;
   }
@@ -360,6 +361,6 @@ class LinkCall implements CallSink, DenseSetEntry {
   }
 }
 
-const CANCELLED = new KatamariError('cancelled', 'The caller has taken the call back');
+const CANCELLED = new KatamariError('cancelled', 'The caller has cancelled the call');
 /** How long a peer may take to close the connection after the drain notice and its last reply, in ms. */
 const LEAVE_MS = 1_000;

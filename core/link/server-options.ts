@@ -1,4 +1,4 @@
-// What the owner of a link server decides: the handler of calls, the limits, and what peers must prove.
+// The options of a link server: the handler of calls, the limits, and how peers authenticate.
 
 import type { Clock, FaceplateLimits } from '../mod.ts';
 import type { Reply, Send } from '../rpc/mod.ts';
@@ -14,17 +14,20 @@ export interface LinkServerOptions {
   >;
   /** Timeout of a call without a context, in ms. */
   readonly timeoutMs: () => number;
-  /** Longest timeout that a context may ask for, in ms; default unlimited. */
+  /** Longest timeout that a context may request, in ms; default unlimited. */
   readonly timeoutMsMax?: () => number;
   /** Name of the peer, for messages and for `Call.caller` when the context has none. */
   readonly caller: string;
   readonly clock?: Clock;
-  /** When replies leave; default 'microtask'. */
+  /** When replies are flushed; default 'microtask'. */
   readonly flushAt?: FlushAt;
-  /** What peers must prove before their calls are read. Without it this server asks for nothing: see whyNotListen. */
+  /** How peers must authenticate before their calls are read. Without it, any peer is accepted: see whyNotListen. */
   readonly security?: LinkSecurity | undefined;
-  /** Whether the chassis asks in this reply to be replaced. */
+  /** Whether this reply asks the manager to replace the chassis. */
   readonly wantsToRetire?: (reply: Reply) => boolean;
-  /** A call has ended. Its reply was written and leaves when `flushAt` says; without a reply, the peer has gone. */
+  /**
+   * Called when a call has ended. Its reply was written and is flushed when `flushAt` says. `reply` is undefined when
+   * the call failed or the peer has disconnected.
+   */
   readonly onEnded?: (reply: Reply | undefined) => void;
 }

@@ -1,10 +1,10 @@
 // The server side of links: listens, authenticates peers, drains. server-connection.ts handles one connection. The
-// chassis SDK uses it (for its manager), the manager (for faceplates), and calls from a chassis back into the mesh
-// come in on it.
+// chassis SDK uses it for its manager, and the manager for faceplates. Calls from a chassis to the mesh also arrive
+// on it.
 //
-// With security, a peer must authenticate first: over TLS by its certificate, with the secret, or both.
-// Unauthenticated connections are few (a new one replaces the oldest) and get a few seconds and a few bytes; none of
-// their calls is read.
+// With security, a peer must authenticate first: over TLS by its certificate, with the secret, or both. At most
+// UNAUTHENTICATED_MAX connections are unauthenticated: a further one replaces the oldest. Each may send a few bytes
+// for AUTHENTICATION_MS, and none of its calls is read.
 import { systemClock, type Clock } from '../mod.ts';
 import { formatLinkAddress, parseLinkAddress } from './address.ts';
 import { checkCertificates, KEEP_ALIVE_MS } from './security.ts';
@@ -20,12 +20,12 @@ export interface LinkServer {
   /** Number of authenticated peers. */
   connections(): number;
   /** Number of connections that have not authenticated yet. */
-  strangers(): number;
+  unauthenticated(): number;
   /** Calls in flight. */
-  underWay(): number;
+  inFlight(): number;
   /**
-   * Stops listening, tells its peers to call elsewhere, replies to the calls in flight, and closes each connection
-   * after its last reply. Calls that arrive later are refused with `draining`, facts.notRun.
+   * Stops listening, tells the peers to call elsewhere, replies to the calls in flight, and closes each connection
+   * after its last reply. Calls that arrive later are refused with `draining` and facts.notRun.
    */
   drain(): Promise<void>;
   close(): Promise<void>;
@@ -37,35 +37,35 @@ export interface LinkServer {
  */
 export async function startLinkServer(listen: string, options: LinkServerOptions): Promise<LinkServer> {
   const connections = new Set<LinkServerConnection>();
-  const strangers = new UnauthenticatedPeers(options.clock ?? systemClock);
-  const isFull = (): boolean => connections.size + strangers.size >= options.limits.connectionsMax;
+  const unauthenticated = new UnauthenticatedPeers(options.clock ?? systemClock);
+  const isFull = (): boolean => connections.size + unauthenticated.size >= options.limits.connectionsMax;
   const admit = (socket: Socket): void => {
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
     const asksSecret = options.security !== undefined && options.security.secret !== '';
     const connection: LinkServerConnection = new LinkServerConnection(socket, options, {
       onProved: () => {
-        strangers.leave(socket);
+        unauthenticated.leave(socket);
         connections.add(connection);
       },
       onClose: () => connections.delete(connection),
     });
-    if (asksSecret) strangers.enter(socket);
+    if (asksSecret) unauthenticated.enter(socket);
     else connections.add(connection);
   };
   const isLocal = 'path' in parseLinkAddress(listen);
-  const server = serverOf(options, strangers, { isLocal, isFull, admit });
+  const server = serverOf(options, unauthenticated, { isLocal, isFull, admit });
   const address = await listenOn(server, listen);
   let ended: Promise<void> | undefined;
   const stopListening = (): Promise<void> => {
     ended ??= new Promise<void>((resolve) => server.close(() => resolve()));
-    strangers.close();
+    unauthenticated.close();
     return ended;
   };
   return {
     address,
     connections: () => connections.size,
-    strangers: () => strangers.size,
-    underWay: () => [...connections].reduce((sum, connection) => sum + connection.underWay, 0),
+    unauthenticated: () => unauthenticated.size,
+    inFlight: () => [...connections].reduce((sum, connection) => sum + connection.callsInFlight, 0),
     drain: async () => {
       const closed = stopListening();
       const draining = [...connections];
@@ -83,16 +83,13 @@ export async function startLinkServer(listen: string, options: LinkServerOptions
   };
 }
 
-/**
- * Returns a server that admits sockets: of plain connections at once, of TLS after the peer's certificate was
- * verified.
- */
+/** Returns a server that admits plain sockets at once, and TLS sockets after the peer's certificate was verified. */
 function serverOf(
   { security }: LinkServerOptions,
-  strangers: UnauthenticatedPeers,
-  door: { readonly isLocal: boolean; readonly isFull: () => boolean; readonly admit: (socket: Socket) => void },
+  unauthenticated: UnauthenticatedPeers,
+  admission: { readonly isLocal: boolean; readonly isFull: () => boolean; readonly admit: (socket: Socket) => void },
 ): Server {
-  const { isLocal, isFull, admit } = door;
+  const { isLocal, isFull, admit } = admission;
   const onPlain = (socket: Socket): void => {
     if (isFull()) socket.destroy();
     else admit(socket);
@@ -104,17 +101,17 @@ function serverOf(
     requestCert: true,
     rejectUnauthorized: true,
     minVersion: 'TLSv1.3',
-    handshakeTimeout: STRANGER_MS,
+    handshakeTimeout: AUTHENTICATION_MS,
   });
   server.on('connection', (raw: Socket) => {
     if (isFull()) raw.destroy();
-    // A Unix socket has no ports by which to find the raw socket of a TLS socket. Its handshake has a time limit all
-    // the same.
-    else if (!isLocal) strangers.enter(raw);
+    // On a Unix socket there are no ports by which `leave` could find the raw socket of a TLS socket.
+    // `handshakeTimeout` limits its handshake too.
+    else if (!isLocal) unauthenticated.enter(raw);
   });
   server.on('secureConnection', (socket) => {
-    strangers.leave(socket);
-    // The runtime refuses it earlier. Checked again in case a runtime ignores an option.
+    unauthenticated.leave(socket);
+    // The runtime has already refused an invalid certificate. Check again in case a runtime ignores the options.
     if (socket.authorized) admit(socket);
     else socket.destroy();
   });
@@ -122,11 +119,14 @@ function serverOf(
   return server;
 }
 
-/** Connections that have not authenticated yet. Each has STRANGER_MS; when there are too many, the oldest is closed. */
+/**
+ * Connections that have not authenticated yet. Each has AUTHENTICATION_MS; if there are too many, the oldest is
+ * closed.
+ */
 class UnauthenticatedPeers {
   readonly #clock: Clock;
   /** Each socket with the function that cancels its timer, oldest first. */
-  readonly #inside = new Map<Socket, () => void>();
+  readonly #sockets = new Map<Socket, () => void>();
   #isClosed = false;
 
   constructor(clock: Clock) {
@@ -134,7 +134,7 @@ class UnauthenticatedPeers {
   }
 
   get size(): number {
-    return this.#inside.size;
+    return this.#sockets.size;
   }
 
   enter(socket: Socket): void {
@@ -142,51 +142,53 @@ class UnauthenticatedPeers {
       socket.destroy();
       return;
     }
-    if (this.#inside.size >= STRANGERS_MAX) {
-      const [oldest] = this.#inside.keys();
-      this.#turnAway(oldest as Socket);
+    if (this.#sockets.size >= UNAUTHENTICATED_MAX) {
+      const [oldest] = this.#sockets.keys();
+      this.#evict(oldest as Socket);
     }
-    this.#inside.set(
+    this.#sockets.set(
       socket,
-      this.#clock.after(STRANGER_MS, () => this.#turnAway(socket)),
+      this.#clock.after(AUTHENTICATION_MS, () => this.#evict(socket)),
     );
     socket.on('error', () => socket.destroy());
     socket.once('close', () => this.leave(socket));
   }
 
   /**
-   * The peer has authenticated, or has gone. A TLS socket stands for the raw one below it, which has the same two
-   * addresses.
+   * Called when the peer has authenticated or disconnected. For a TLS socket, removes the raw socket below it, which
+   * has the same remote address and port.
    */
   leave(socket: Socket): void {
-    const same = this.#inside.has(socket) ? socket : this.#below(socket);
+    const same = this.#sockets.has(socket) ? socket : this.#below(socket);
     if (same === undefined) return;
-    this.#inside.get(same)?.();
-    this.#inside.delete(same);
+    this.#sockets.get(same)?.();
+    this.#sockets.delete(same);
   }
 
   close(): void {
     this.#isClosed = true;
-    for (const socket of this.#inside.keys()) this.#turnAway(socket);
+    for (const socket of this.#sockets.keys()) this.#evict(socket);
   }
 
-  #turnAway(socket: Socket): void {
+  #evict(socket: Socket): void {
     this.leave(socket);
     socket.destroy();
   }
 
   #below({ remoteAddress, remotePort }: Socket): Socket | undefined {
     if (remotePort === undefined) return undefined;
-    for (const raw of this.#inside.keys())
+    for (const raw of this.#sockets.keys())
       if (raw.remotePort === remotePort && raw.remoteAddress === remoteAddress) return raw;
     return undefined;
   }
 }
 
-/** Time in which a connection must authenticate, in ms; over TLS with a secret, this long for each of the two. */
-export const STRANGER_MS = 5_000;
-/** Most connections that have not authenticated. */
-export const STRANGERS_MAX = 256;
+/**
+ * Time in which a connection must authenticate, in ms. Over TLS with a secret, each of the two steps has this time.
+ */
+export const AUTHENTICATION_MS = 5_000;
+/** Maximum number of connections that have not authenticated. */
+export const UNAUTHENTICATED_MAX = 256;
 
 async function listenOn(server: Server, listen: string): Promise<string> {
   const where = parseLinkAddress(listen);

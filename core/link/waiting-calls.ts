@@ -1,6 +1,6 @@
-// Calls that wait, each with a deadline and the abort signal of its caller. Three places use it: the queue of a pool,
-// the calls that came before the first chassis of their deployment, and the calls whose service has no reachable
-// manager.
+// Calls that wait, each with a deadline and the abort signal of its caller. It has three uses: the queue of a pool,
+// the calls that arrived before the first chassis of their deployment was ready, and the calls whose service has no
+// reachable manager.
 //
 // One object per waiting call is the node of the list, the entry of the deadline wheel and the listener of the abort
 // signal. Joining, leaving from any position and waking take constant time and create no promise and no timer.
@@ -8,15 +8,15 @@
 import { KatamariError, type Clock } from '../mod.ts';
 import type { DeadlineEntry, DeadlineWheel } from './deadline-wheel.ts';
 
-/** What a wait needs to know of its call. */
+/** The fields of a call that a wait needs. */
 export interface Waitable {
   readonly deadlineMs: number;
   readonly signal: AbortSignal | undefined;
 }
 
 /**
- * A call that can wait in one `WaitingCalls` at a time. An interface and three functions instead of a base class: a
- * pool makes one object for each of its calls, also for those that do not wait, and `super()` costs 20 ns of the 165
+ * A call that can wait in one `WaitingCalls` at a time. This is an interface with three functions, not a base class.
+ * A pool creates one object per call, even for a call that does not wait, and `super()` would cost 20 ns of the 165
  * ns of such a call on Node 20.
  */
 export interface WaitingCall extends DeadlineEntry {
@@ -29,11 +29,11 @@ export interface WaitingCall extends DeadlineEntry {
   list: { remove(call: WaitingCall): void } | undefined;
   /** Owned by `watchCaller` and `unwatchCaller`. */
   isListening: boolean;
-  /** The caller has gone. The call is still in its list. */
+  /** Called when the caller cancels the call or disconnects. The call is still in its list. */
   handleEvent(): void;
 }
 
-/** Calls `handleEvent` when the caller of a call goes; a second request changes nothing. */
+/** Calls `handleEvent` when the signal of the caller aborts. A second `watchCaller` has no effect. */
 export function watchCaller(waiting: WaitingCall): void {
   const { signal } = waiting.call;
   if (signal === undefined || waiting.isListening) return;
@@ -47,7 +47,7 @@ export function unwatchCaller(waiting: WaitingCall): void {
   waiting.call.signal?.removeEventListener('abort', waiting);
 }
 
-/** Takes a call out of its list; does nothing when it is in none. */
+/** Removes a call from its list; does nothing when it is in none. */
 export function leaveList(waiting: WaitingCall): void {
   waiting.list?.remove(waiting);
 }
@@ -57,7 +57,7 @@ export class WaitingCalls<Entry extends WaitingCall> {
   head: Entry | undefined = undefined;
   #tail: Entry | undefined = undefined;
   length = 0;
-  /** Most calls that may wait; may change at any time, and drops no call that waits already. */
+  /** Maximum number of waiting calls. It may change at any time; a lower value drops no call that already waits. */
   max: number;
 
   constructor(max: number) {
@@ -68,7 +68,7 @@ export class WaitingCalls<Entry extends WaitingCall> {
     return this.length >= this.max;
   }
 
-  /** Appends a call; false when the list is full. */
+  /** Appends a call. Returns false when the list is full. */
   push(call: Entry): boolean {
     if (this.isFull) return false;
     this.#insertBefore(call, undefined);
@@ -76,8 +76,8 @@ export class WaitingCalls<Entry extends WaitingCall> {
   }
 
   /**
-   * Puts a call back in order of arrival, also into a full list: the bound let it in before. Takes time in proportion
-   * to the calls that arrived earlier and still wait.
+   * Requeues a call in order of arrival, even if the list is full, because the call was admitted before. Takes time
+   * in proportion to the calls that arrived earlier and still wait.
    */
   putBack(call: Entry): void {
     let next = this.head;
@@ -85,14 +85,14 @@ export class WaitingCalls<Entry extends WaitingCall> {
     this.#insertBefore(call, next);
   }
 
-  /** Takes out the oldest call. */
+  /** Removes and returns the oldest call. */
   shift(): Entry | undefined {
     const { head } = this;
     if (head !== undefined) this.remove(head);
     return head;
   }
 
-  /** Takes a call out; does nothing when it is not in this list. */
+  /** Removes a call; does nothing when it is not in this list. */
   remove(call: Entry): void {
     if (call.list !== this) return;
     const next = call.next as Entry | undefined;
@@ -102,7 +102,7 @@ export class WaitingCalls<Entry extends WaitingCall> {
     if (next === undefined) this.#tail = previous;
     else next.previous = previous;
     call.list = undefined;
-    // A call that has left and was promoted to the old generation would otherwise keep the whole chain behind it alive.
+    // A removed call in the old generation would otherwise keep the whole chain after it alive.
     call.next = undefined;
     call.previous = undefined;
     this.length--;
@@ -121,24 +121,24 @@ export class WaitingCalls<Entry extends WaitingCall> {
   }
 }
 
-/** How the wait of a call in `WaitingCallsByKey` ends; exactly one of the first two is called, once. */
+/** Receives the end of a wait in `WaitingCallsByKey`. Either `resume` or `fail` is called, once. */
 export interface Waiter {
-  /** @param waitedMs time the call waited */
+  /** @param waitedMs time that the call has waited */
   resume(waitedMs: number): void;
-  /** The deadline passed, the caller has gone, or the owner refused the calls of the key. */
+  /** Called when the deadline passed, the caller disconnected, or the owner refused the calls of the key. */
   fail(error: KatamariError): void;
-  /** The error for a call whose deadline passed while it waited. */
+  /** Returns the error for a call whose deadline passed while it waited. */
   timeoutError(waitedMs: number): KatamariError;
 }
 
 export interface WaitingCallsByKeyOptions {
   readonly clock: Clock;
   readonly deadlines: DeadlineWheel;
-  /** Most calls that may wait under all keys together. */
+  /** Maximum number of waiting calls under all keys together. */
   readonly max: number;
 }
 
-/** Calls that wait for an event, by key, with a bound per key and in sum. A key without calls takes no memory. */
+/** Calls that wait for an event, by key, with a limit per key and in total. A key without calls takes no memory. */
 export class WaitingCallsByKey {
   readonly #options: WaitingCallsByKeyOptions;
   readonly #lists = new Map<string, KeyedList>();
@@ -149,20 +149,21 @@ export class WaitingCallsByKey {
     this.#options = options;
   }
 
-  /** Calls that wait, under one key or in sum. */
+  /** Returns the number of waiting calls, of one key or in total. */
   count(key?: string): number {
     return key === undefined ? this.#length : (this.#lists.get(key)?.length ?? 0);
   }
 
-  /** Whether one more call would exceed the bound of its key or the bound in sum. */
+  /** Whether one more call would exceed the limit of its key or the total limit. */
   isFull(key: string, keyMax: number): boolean {
     return this.#length >= this.#options.max || this.count(key) >= keyMax;
   }
 
   /**
-   * Lets a call wait until its key is resumed or refused, its deadline passes or its caller goes; the end is told to
+   * Queues a call until its key is resumed or refused, its deadline passes or its caller disconnects. Then calls
    * `waiter`.
-   * @returns false when the key or the sum is full: the call does not wait and `waiter` is told nothing
+   * @returns false when the limit of the key or the total limit is reached; the call does not wait and `waiter` is
+   * not called
    */
   add(key: string, keyMax: number, call: Waitable, waiter: Waiter): boolean {
     if (this.isFull(key, keyMax)) return false;
@@ -179,8 +180,8 @@ export class WaitingCallsByKey {
   }
 
   /**
-   * Resumes the calls of a key, or of all keys, oldest first within a key. A call that has to wait again joins the
-   * end of its list and is not resumed a second time.
+   * Resumes the calls of a key, or of all keys, oldest first within a key. A call that must wait again joins the end
+   * of its list and is not resumed a second time.
    */
   resume(key?: string): void {
     for (const waiting of this.#take(key)) waiting.resume();
@@ -191,7 +192,9 @@ export class WaitingCallsByKey {
     for (const waiting of this.#take(key)) waiting.fail(error());
   }
 
-  /** Takes the calls out before any of them is told, so that what they do cannot disturb the lists. */
+  /**
+   * Removes and returns the calls. None is resumed or failed before all are out, so they cannot disturb the lists.
+   */
   #take(key: string | undefined): KeyedCall[] {
     const lists = key === undefined ? [...this.#lists.values()] : [this.#lists.get(key)];
     const taken: KeyedCall[] = [];
@@ -212,7 +215,7 @@ export class WaitingCallsByKey {
   };
 }
 
-/** The calls of one key. Tells its owner of every call that leaves, for whatever reason. */
+/** The calls of one key. Notifies its owner of every call that leaves, for any reason. */
 class KeyedList extends WaitingCalls<KeyedCall> {
   readonly key: string;
   readonly #onLeft: (list: KeyedList, left: KeyedCall) => void;

@@ -1,14 +1,14 @@
-// Output of a connection. Messages are written one after the other into one slab and go to the kernel together; long
-// bodies are not copied. Memory that was given to the socket is never written again. The slab of a quiet connection
-// is small, so that thousands of them cost little.
+// Output buffer of a connection. Messages are written one after the other into one slab and go to the kernel
+// together; long bodies are not copied. Memory that was given to the socket is never written again. The slab of a
+// quiet connection is small, so that thousands of connections cost little.
 import { COPY_BYTES_MAX } from '../thrift/encodings/mod.ts';
 import { putFrameHead, type MessageType } from '../thrift/mod.ts';
 
 import type { Socket } from 'node:net';
 /**
- * When messages leave. 'microtask': when the code that runs now has ended, before anything else is read. 'immediate':
- * when all that the kernel had for this process was read, so that many connections with a little output each are
- * written together; for processes that never work long between two reads.
+ * When messages are flushed. 'microtask': after the current code has run, before anything else is read. 'immediate':
+ * after the event loop has read all pending input, so that many connections with little output are written together.
+ * Use 'immediate' only in processes that never compute for long between two reads.
  */
 export type FlushAt = 'microtask' | 'immediate';
 
@@ -33,7 +33,9 @@ export class WriteBuffer {
     this.#schedule = flushAt === 'microtask' ? queueMicrotask : setImmediate;
   }
 
-  /** Returns where to write the head of a message; its body goes behind it. Call `seal` when the head is written. */
+  /**
+   * Returns where to write the head of a message, and adds the body after it. Call `seal` when the head is written.
+   */
   room(headBytes: number, body: Uint8Array): { readonly slab: Buffer; readonly at: number } {
     const isCopied = body.length <= COPY_BYTES_MAX;
     const bytes = headBytes + (isCopied ? body.length : 0);
@@ -68,8 +70,8 @@ export class WriteBuffer {
   message(type: MessageType, name: string, seqId: number, context: Uint8Array, body: Uint8Array): void {
     const nameBytes = Buffer.byteLength(name);
     const { slab, at } = this.room(FRAME_HEAD_BYTES + nameBytes + context.length, body);
-    const behind = putFrameHead(slab, at, type, name, nameBytes, seqId, context.length + body.length);
-    slab.set(context, behind);
+    const contextAt = putFrameHead(slab, at, type, name, nameBytes, seqId, context.length + body.length);
+    slab.set(context, contextAt);
     this.seal();
   }
 
@@ -79,7 +81,7 @@ export class WriteBuffer {
     this.seal();
   }
 
-  /** Gives all messages to the socket now. */
+  /** Writes all messages to the socket now. */
   flush(): void {
     this.#handOver();
     this.#gone = 0;
@@ -107,11 +109,11 @@ export class WriteBuffer {
   }
 }
 
-/** So many messages leave without waiting: the peer starts on them while this side goes on. */
+/** After this many messages the buffer is flushed at once: the peer starts on them while this side continues. */
 const GATHERED_MAX = 16;
 const NO_SLAB: Buffer = Buffer.alloc(0);
 /** Frame length, version and type, length of the name, sequence id. */
 const FRAME_HEAD_BYTES = 16;
-/** Bytes of a slab: for a connection with little output at a time, and for one that filled that. */
+/** Bytes of a slab: at first, and for a connection that has filled one since its last flush. */
 const QUIET_BYTES = 4_096;
 const BUSY_BYTES = 65_536;

@@ -17,7 +17,7 @@ export interface CallHeaders {
   readonly roles: readonly string[];
   readonly traceparent: string;
   readonly tracestate: string;
-  /** The reply may be sent before the replies to earlier calls of the connection, where the transport is ordered. */
+  /** Whether the reply may be sent before the replies to earlier calls of the connection. Only THeader allows it. */
   readonly anyOrder: boolean;
   /** Token of `Authorization: Bearer`; '' for none. */
   readonly token: string;

@@ -1,6 +1,6 @@
-// Call statistics of a process. Every call is accepted once and settled once, so accepted calls always equal the sum of
-// the outcomes plus the calls in flight. The hot path only adds numbers on objects of one hidden class; text is built
-// when statistics are read.
+// Call statistics of a process. Every call is accepted once and settled once, so accepted calls always equal the sum
+// of the outcomes plus the calls in flight. The hot path only increments numbers of objects that have one hidden
+// class; text is built when statistics are read.
 
 import { ERROR_TABLE } from '../mod.ts';
 import type { CallResult, CallOutcome } from './call.ts';

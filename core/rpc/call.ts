@@ -3,9 +3,7 @@
 
 import { asKatamariError, type ErrorCode, type KatamariError } from '../mod.ts';
 
-/**
- * One request. A call is immutable: code that changes one makes a shallow copy with `withCall`.
- */
+/** One request. A call is immutable; `withCall` returns a changed copy. */
 export interface Call {
   /** Name of the service. '' when the client named none; the router then takes the only service with the method. */
   readonly service: string;
@@ -35,7 +33,7 @@ export interface Call {
   readonly attempt: number;
   /** Refuse at once instead of waiting in a queue. */
   readonly doNotQueue: boolean;
-  /** Aborted when the caller disconnects. Usually one signal per connection, shared by its calls. */
+  /** Aborted when the caller cancels the call or disconnects. The calls of a connection may share one signal. */
   readonly signal: AbortSignal | undefined;
 }
 
@@ -54,7 +52,7 @@ export interface ReplyContext {
 
 /**
  * The reply to a call: the result struct (a value or a declared exception), or a TApplicationException that the
- * chassis sent. Errors of the mesh are not replies; they reject with KatamariError.
+ * chassis sent. Errors of the mesh are not replies: the Dispatch rejects with a KatamariError.
  */
 export interface Reply {
   /** True: `body` is a TApplicationException struct from the chassis. False: the method's result struct. */
@@ -79,8 +77,8 @@ export interface CallSink {
 }
 
 /**
- * A Dispatch without a promise, for the hot path. A promise costs an object and a turn of the microtask queue at each
- * step, which for a refused call is more than the refusal itself.
+ * A Dispatch without a promise, for the hot path. At each step a promise costs an object and a microtask. For a
+ * refused call that is more than the refusal itself.
  */
 export type Send = (call: Call, sink: CallSink) => void;
 
@@ -161,7 +159,10 @@ export const NO_REPLY_CONTEXT: ReplyContext = {
 /** The empty struct, a single stop byte. It is the result of void methods and of accepted oneway calls. */
 export const EMPTY_STRUCT: Uint8Array = Uint8Array.of(0);
 
-/** How an ended call is counted. accepted = replied + failed + refused + timed_out + cancelled + in flight, always. */
+/**
+ * The counter of an ended call. At any time accepted = replied + failed + refused + timed_out + cancelled + in
+ * flight.
+ */
 export type CallOutcome = 'replied' | 'failed' | 'refused' | 'timed_out' | 'cancelled';
 
 /** How a call ended: `ok` or its error code. */

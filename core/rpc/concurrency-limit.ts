@@ -1,8 +1,8 @@
 // Concurrency limit of a chassis: a Send that runs a fixed number of calls at once and queues the rest. The mesh
 // sends a chassis its next calls before it has answered the current one (prefetch), which saves both sides a wake-up
-// per call. A queued call starts only after the previous reply has been handed to the kernel, so neither a long
-// computation nor the end of the process delays that reply. A call that is canceled in the queue does not run. The
-// queue has no limit of its own: the mesh sends no more calls than the chassis advertises (`ahead`).
+// per call. A queued call starts only after the previous reply has been handed to the kernel. So neither a long
+// computation nor a crash holds back that reply. A call that is canceled in the queue does not run. The queue has no
+// limit of its own: the mesh sends no more calls than the chassis advertises (`ahead`).
 
 import { KatamariError } from '../mod.ts';
 import type { Call, CallSink, Reply, Send } from './call.ts';
@@ -13,7 +13,7 @@ export class ConcurrencyLimit {
   readonly #queue: ChassisCall[] = [];
   /** Calls that were started and whose reply has not been flushed. */
   #running = 0;
-  /** Calls, included in `#running`, whose reply is flushed at the end of this turn. */
+  /** Calls whose reply is flushed in the next microtask. `#running` includes them. */
   #flushing = 0;
   #closedWith: KatamariError | undefined;
 
@@ -38,7 +38,9 @@ export class ConcurrencyLimit {
     for (const { sink } of this.#queue.splice(0)) sink.fail(this.#closedWith);
   }
 
-  /** Notes that a reply was written to the socket, which flushes at the end of this turn. The next call starts then. */
+  /**
+   * Records that a reply was added to the output, which is flushed in the next microtask. Then the next call starts.
+   */
   ended(): void {
     if (this.#flushing++ === 0) queueMicrotask(this.#startNext);
   }

@@ -20,7 +20,7 @@ export type Handlers<Context> = Readonly<Record<string, Handler<Context>>>;
 export interface HandlerOptions<Context> {
   readonly interface: Interface;
   readonly handlers: Handlers<Context>;
-  /** How i64 values reach handlers. */
+  /** JavaScript type of the i64 values that handlers receive. */
   readonly i64: 'bigint' | 'number';
   /** Creates the context of one call. */
   readonly contextOf: (call: Call, method: Method) => Context;
@@ -31,8 +31,8 @@ export interface HandlerOptions<Context> {
 }
 
 /**
- * Returns a Send that runs handlers. A call whose handler returns no promise ends before `send` returns.
- * @throws KatamariError bad_request when a method has no handler or a handler no method
+ * Returns a Send that runs handlers. If the handler returns no promise, the call ends before `send` returns.
+ * @throws KatamariError bad_request when a method has no handler, or a handler has no method
  */
 export function serveHandlers<Context>(options: HandlerOptions<Context>): Send {
   checkHandlers(options.interface, options.handlers);

@@ -1,5 +1,5 @@
-// What a faceplate gets of the mesh: a way to send calls, and a read-only directory of the pools. The router implements
-// the directory; its methods return at once and change nothing.
+// A faceplate's access to the mesh: it can send calls and read a directory of the pools. The router implements the
+// directory; its methods return at once and change nothing.
 
 import type { Interface } from '../thrift/mod.ts';
 import type { Call, Dispatch, Send } from './call.ts';
@@ -45,7 +45,7 @@ export interface Directory {
   choose(query: PoolQuery): PoolView;
 }
 
-/** What a faceplate gets of the mesh. */
+/** The access of a faceplate to the mesh. */
 export interface MeshAccess {
   readonly dispatch: Dispatch;
   /** Like `dispatch`, without a promise: for faceplates that pass bytes through. */

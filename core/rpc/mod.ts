@@ -1,4 +1,4 @@
-// Calls, replies, and the interfaces of everything that sends or answers them. Other rooms import only from here.
+// Calls, replies, and the interfaces of everything that sends or answers them. Other modules import only from here.
 
 export { foreignHeaders, parseCallHeaders, type CallHeaders } from './call-headers.ts';
 export { CallStats, DURATION_BOUNDS_S, DurationHistogram, quantileOf, StatsTable } from './call-stats.ts';

@@ -95,8 +95,9 @@ export interface ProcessStatus {
   /** Address of its stats faceplate, `http://host:port`; '' for none. */
   readonly stats: string;
   readonly state: ProcessState;
-  /** Relative share of the copies that a resource manager gets, and its live resources; 0 for other roles. */
+  /** Relative share of the copies that a resource manager gets; 0 for other roles. */
   readonly capacity: number;
+  /** Live resources of a resource manager; 0 for other roles. */
   readonly resources: number;
   /** Whether it is the leading master. */
   readonly isLeader: boolean;

@@ -9,9 +9,13 @@ import { WIRE_TYPE as WIRE } from './struct-scanner.ts';
 
 /** Maximum nesting of structs and containers, for reading and writing. */
 export const DEPTH_MAX = 64;
-/** Bytes of an encoded value. Receivers have lower limits; this one bounds the expansion of default values. */
+/**
+ * Maximum bytes of an encoded value. Receivers have lower limits; this one bounds the expansion of default values.
+ */
 export const ENCODED_BYTES_MAX: number = 64 * 1024 * 1024;
-/** Structs, containers and defaults in one decoded value. One byte on the wire can take fifty bytes of memory. */
+/**
+ * Maximum structs, containers and defaults in one decoded value. One byte on the wire can take 50 bytes of memory.
+ */
 export const DECODED_PARTS_MAX = 1_000_000;
 
 export const WIRE_OF_KIND: Readonly<Record<Type['kind'], number>> = {
@@ -158,8 +162,8 @@ export class BinaryWriter {
 
   string(text: string): void {
     const { length } = text;
-    // The exact byte count takes a pass over the string, so it is computed only if three times the length is far too
-    // much.
+    // A UTF-16 unit takes at most three bytes of UTF-8. The exact count takes a pass over the string, so it is
+    // computed only for long strings, for which this bound is far too high.
     this.ensure(4 + (length > EXACT_FROM ? Buffer.byteLength(text) : length * 3));
     const start = this.position + 4;
     const written = writeCachedString(this.buffer, start, text);
@@ -417,7 +421,9 @@ const MINIMUM_BYTES: readonly number[] = [1, 1, 1, 1, 8, 1, 2, 1, 4, 1, 8, 4, 1,
 const SCRATCH_BYTES = 64 * 1024;
 const SLACK_BYTES = 1024;
 const SCRATCH_BYTES_KEPT = 256 * 1024;
-/** Up to this length a loop is faster than a call into the runtime, which takes more than twice as long for 16. */
+/**
+ * Up to this length a loop is faster than a call into the runtime. For 16 bytes the loop takes over twice as long.
+ */
 const SHORT_STRING = 8;
 const EXACT_FROM = 16 * 1024;
 const LONE_SURROGATE = /\p{Surrogate}/u;

@@ -60,9 +60,9 @@ export function frameMessage(
 ): Buffer {
   const nameBytes = Buffer.byteLength(name);
   const frame = Buffer.allocUnsafe(16 + nameBytes + first.length + second.length);
-  const behind = putFrameHead(frame, 0, type, name, nameBytes, seqId, first.length + second.length);
-  frame.set(first, behind);
-  frame.set(second, behind + first.length);
+  const bodyAt = putFrameHead(frame, 0, type, name, nameBytes, seqId, first.length + second.length);
+  frame.set(first, bodyAt);
+  frame.set(second, bodyAt + first.length);
   return frame;
 }
 

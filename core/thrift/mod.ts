@@ -1,4 +1,4 @@
-// The Thrift wire format: values, message heads, exceptions and limits. Other rooms import only from here.
+// The Thrift wire format: values, message heads, exceptions and limits. Other modules import only from here.
 
 export {
   APPLICATION_EXCEPTION,

@@ -13,11 +13,11 @@ export function readCachedString(bytes: Buffer, start: number, end: number): str
   const length = end - start;
   if (length === 0) return '';
   if (length > KNOWN_BYTES_MAX) return bytes.toString('utf8', start, end);
-  const place = placeOf(bytes, start, end);
-  const known = KNOWN[place];
+  const slot = slotOf(bytes, start, end);
+  const known = KNOWN[slot];
   if (known !== undefined && known.bytes.length === length && isSame(known.bytes, bytes, start)) return known.text;
   const text = bytes.toString('utf8', start, end);
-  KNOWN[place] = { bytes: Buffer.from(bytes.subarray(start, end)), text };
+  KNOWN[slot] = { bytes: Buffer.from(bytes.subarray(start, end)), text };
   return text;
 }
 
@@ -33,10 +33,10 @@ export function writeCachedString(into: Buffer, at: number, text: string): numbe
 }
 
 /** Hashes the end of the bytes, because callers differ in the last digits of their ports. */
-function placeOf(bytes: Buffer, start: number, end: number): number {
+function slotOf(bytes: Buffer, start: number, end: number): number {
   let mix = end - start;
   for (let at = Math.max(start, end - MIXED_BYTES); at < end; at++) mix = (mix * 31 + (bytes[at] as number)) | 0;
-  return (mix ^ (mix >>> 8)) & (PLACES - 1);
+  return (mix ^ (mix >>> 8)) & (SLOTS - 1);
 }
 
 function isSame(known: Buffer, bytes: Buffer, start: number): boolean {
@@ -46,9 +46,12 @@ function isSame(known: Buffer, bytes: Buffer, start: number): boolean {
 
 /** Longer strings are decoded by the runtime and not cached. */
 const KNOWN_BYTES_MAX = 48;
-/** The loop takes a third of the runtime's time for 8 characters, two thirds for 24, and more than it for 32. */
+/**
+ * Longer strings are written by the runtime. Compared with it, the loop takes a third of the time for 8 characters,
+ * two thirds for 24, and more time for 32.
+ */
 const WRITTEN_HERE_MAX = 24;
 const ASCII_MAX = 0x7f;
 const MIXED_BYTES = 6;
-const PLACES = 512;
-const KNOWN: (CachedString | undefined)[] = Array.from({ length: PLACES }, () => undefined);
+const SLOTS = 512;
+const KNOWN: (CachedString | undefined)[] = Array.from({ length: SLOTS }, () => undefined);

@@ -24,8 +24,8 @@ interface Options {
 const line: FaceplateModule<Options> = {
   options(given): Options {
     const { service = '', ...others } = given;
-    if (typeof service !== 'string') throw new Error('service has to be text, the name of a service');
-    for (const key of Object.keys(others)) throw new Error(`${key} is unknown, there is only service`);
+    if (typeof service !== 'string') throw new Error('service must be a string, the name of a service');
+    for (const key of Object.keys(others)) throw new Error(`unknown option ${key}; the only option is service`);
     return { service };
   },
 
@@ -42,7 +42,7 @@ const line: FaceplateModule<Options> = {
           values = params === '' ? undefined : JSON.parse(params);
         } catch (thrown) {
           calls.enter('bad_request');
-          throw new KatamariError('bad_request', `After the method has to come JSON: ${(thrown as Error).message}`);
+          throw new KatamariError('bad_request', `Expected JSON after the method: ${(thrown as Error).message}`);
         }
         return answerLine(await calls.json({ target, caller: `${name} ${address}`, signal }, values));
       },

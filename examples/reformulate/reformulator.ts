@@ -1,8 +1,7 @@
 // The five methods of `reformulate.thrift` without the chassis. They use a stemmer, a speller and a thesaurus; the
-// two versions of the service differ only in these. Throws QueryRefused for input beyond the limits, and no other
-// exception.
-import { countCodePoints, tokenise, TokenKind } from './tokens.ts';
-import { normalise } from './words.ts';
+// two versions of the service differ only in these. They throw only QueryRefused, for input beyond the limits.
+import { countCodePoints, tokenize, TokenKind } from './tokens.ts';
+import { normalize } from './words.ts';
 import type { Speller, Suggestion } from './spelling.ts';
 import type { Thesaurus } from './synonyms.ts';
 import type { Token } from './tokens.ts';
@@ -76,7 +75,7 @@ function tokensOf(query: string, stem: (word: string) => string): StemmedToken[]
   if (length > limits.queryLengthMax) {
     throw new QueryRefused(`The query has ${length} characters, the limit is ${limits.queryLengthMax}: shorten it`);
   }
-  const tokens = tokenise(query);
+  const tokens = tokenize(query);
   if (tokens.length > limits.tokensMax) {
     throw new QueryRefused(
       `The query has ${tokens.length} words and numbers, the limit is ${limits.tokensMax}: shorten it`,
@@ -92,7 +91,7 @@ function oneWord(word: string): string {
   if (word.length > limits.wordLengthMax) {
     throw new QueryRefused(`The word has ${word.length} letters, the limit is ${limits.wordLengthMax}: shorten it`);
   }
-  return normalise(word.trim());
+  return normalize(word.trim());
 }
 
 function checkedLimit(limit: number): number {
@@ -112,13 +111,13 @@ function correct(
   let at = 0;
   for (const { normal, text, offset, length } of tokens) {
     const meant = suggestions.get(normal)?.[0]?.word;
-    corrected += codePoints.slice(at, offset).join('') + (meant === undefined ? text : capitalisedAs(text, meant));
+    corrected += codePoints.slice(at, offset).join('') + (meant === undefined ? text : capitalizedAs(text, meant));
     at = offset + length;
   }
   return corrected + codePoints.slice(at).join('');
 }
 
-function capitalisedAs(text: string, word: string): string {
+function capitalizedAs(text: string, word: string): string {
   const first = text.charAt(0);
   return first === first.toLowerCase() ? word : word.charAt(0).toUpperCase() + word.slice(1);
 }

@@ -193,12 +193,12 @@ function best(found: Suggestion[], limit: number): Suggestion[] {
 const vowels = 'aeiouy';
 
 /**
- * The rows of a QWERTY keyboard. Each is shifted by half a key, so a key has neighbors beside it and two in the row
- * below.
+ * Neighbors of each key on a QWERTY keyboard. Each row is shifted by half a key, so a key has a neighbor on each
+ * side, two in the row above and two in the row below.
  */
-const keysAround: ReadonlyMap<string, ReadonlySet<string>> = keyboardNeighbours(['qwertyuiop', 'asdfghjkl', 'zxcvbnm']);
+const keysAround: ReadonlyMap<string, ReadonlySet<string>> = keyboardNeighbors(['qwertyuiop', 'asdfghjkl', 'zxcvbnm']);
 
-function keyboardNeighbours(rows: readonly string[]): ReadonlyMap<string, ReadonlySet<string>> {
+function keyboardNeighbors(rows: readonly string[]): ReadonlyMap<string, ReadonlySet<string>> {
   const around = new Map<string, Set<string>>();
   const join = (a: string | undefined, b: string | undefined): void => {
     if (!a || !b) return;

@@ -40,7 +40,8 @@ type Entries = ReadonlyMap<string, ReadonlySet<string>>;
 
 interface Index {
   readonly entries: Entries;
-  readonly standsIn: Entries;
+  /** For each word, the words whose entries contain it. */
+  readonly listedBy: Entries;
   /** All words by their first letters. Stemming these few on demand is cheaper than stemming all at the start. */
   readonly byBeginning: Entries;
 }
@@ -62,16 +63,16 @@ function readEntries(): Entries {
 }
 
 function indexEntries(entries: Entries): Index {
-  const standsIn = new Map<string, Set<string>>();
+  const listedBy = new Map<string, Set<string>>();
   const byBeginning = new Map<string, Set<string>>();
   for (const [word, others] of entries) {
     addTo(byBeginning, beginningOf(word), word);
     for (const other of others) {
-      addTo(standsIn, other, word);
+      addTo(listedBy, other, word);
       addTo(byBeginning, beginningOf(other), other);
     }
   }
-  return { entries, standsIn, byBeginning };
+  return { entries, listedBy, byBeginning };
 }
 
 /** Words with the same stem nearly always share their first three letters. */
@@ -88,7 +89,7 @@ function collect(index: Index, word: string, weight: number, weights: Map<string
     weights.set(synonym, (weights.get(synonym) ?? 0) + more);
   };
   for (const synonym of index.entries.get(word) ?? []) add(synonym, weight);
-  for (const synonym of index.standsIn.get(word) ?? []) add(synonym, weight * 0.8);
+  for (const synonym of index.listedBy.get(word) ?? []) add(synonym, weight * 0.8);
 }
 
 function addTo(sets: Map<string, Set<string>>, key: string, value: string): void {

@@ -1,8 +1,8 @@
 // Splits a query into words and numbers. Offsets are Unicode code points, so that they mean the same in every
 // language.
-import { normalise } from './words.ts';
+import { normalize } from './words.ts';
 
-/** Limits, as in `reformulate.thrift`. */
+/** Kinds of tokens, as in `reformulate.thrift`. */
 export const TokenKind = { word: 1, number: 2 } as const;
 export type TokenKind = (typeof TokenKind)[keyof typeof TokenKind];
 
@@ -16,7 +16,7 @@ export interface Token {
 }
 
 /** Returns the words and numbers of a query, in order. */
-export function tokenise(query: string): Token[] {
+export function tokenize(query: string): Token[] {
   const tokens: Token[] = [];
   let codePoints = 0;
   let seen = 0;
@@ -27,7 +27,7 @@ export function tokenise(query: string): Token[] {
     codePoints = offset + length;
     seen = match.index + text.length;
     const kind = match.groups?.['number'] === undefined ? TokenKind.word : TokenKind.number;
-    tokens.push({ text, normal: normalise(text), offset, length, kind });
+    tokens.push({ text, normal: normalize(text), offset, length, kind });
   }
   return tokens;
 }

@@ -20,7 +20,7 @@ export function readWordList(): WordList {
     for (const dialect of ['english', 'american', 'british']) {
       const file = path.join(directory, `${dialect}-words-${frequencyClass}.json`);
       for (const written of JSON.parse(readFileSync(file, 'utf8')) as string[]) {
-        const word = plainWord.test(written) ? written : normalise(written);
+        const word = plainWord.test(written) ? written : normalize(written);
         if (!classes.has(word) && (word.length > 1 || oneLetterWords.has(word))) classes.set(word, frequencyClass);
       }
     }
@@ -31,7 +31,7 @@ export function readWordList(): WordList {
 }
 
 /** Normal form for comparisons: lower case, no accents, one kind of apostrophe. */
-export function normalise(text: string): string {
+export function normalize(text: string): string {
   // Fast path: nearly all text is ASCII and needs no Unicode tables.
   if (/^[\x20-\x7e]*$/.test(text)) return text.toLowerCase();
   return text.normalize('NFKD').replace(/\p{M}/gu, '').replace(/[’ʼ]/g, "'").toLowerCase();

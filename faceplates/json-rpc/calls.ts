@@ -16,7 +16,7 @@ export interface Exchange {
   readonly headers: CallHeaders;
   /** Aborted when the client disconnects. */
   readonly signal: AbortSignal;
-  /** `json-rpc 10.0.0.7` */
+  /** Name of the client, for logs: `json-rpc 10.0.0.7`. */
   readonly caller: string;
   /** Prefix of long integers in the params, see text.ts; '' if there are none. */
   readonly mark: string;

@@ -1,3 +1,3 @@
-// The JSON-RPC faceplate: JSON-RPC 2.0 over HTTP for every service of the mesh. Other rooms import only from here.
+// The JSON-RPC faceplate: JSON-RPC 2.0 over HTTP for every service of the mesh. Other modules import only from here.
 
 export { startJsonRpcFaceplate } from './server.ts';

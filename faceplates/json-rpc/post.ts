@@ -1,4 +1,4 @@
-// Answers one POST: from the bytes of the request body to the status, headers and body of the response, for both HTTP
+// Answers one POST: parses the request body and returns the status, headers and body of the response, for both HTTP
 // paths. It counts requests that are refused before they become a call.
 
 import type { Logger } from 'pino';

@@ -185,7 +185,7 @@ function textOf(id: string | number, answer: JsonRpcAnswer): string {
     : `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"error":${JSON.stringify(answer.error)}}`;
 }
 
-/** Prepares a request for jayson. Returns false if its id cannot be returned. */
+/** Prepares a request for jayson. Returns false if a response cannot carry its id. */
 function prepare(request: object | null, path: string): boolean {
   if (request === null) return false;
   const { id, method } = request as { id?: unknown; method?: unknown };

@@ -65,7 +65,7 @@ export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): P
     connections: () => server.connections(),
     drain() {
       return server.drain({
-        lastCallMs: LAST_CALL_MS,
+        gracePeriodMs: GRACE_PERIOD_MS,
         onRefusing: () => calls.drain(),
       });
     },
@@ -283,7 +283,7 @@ function originOf(c: AppContext): string | undefined {
 }
 
 /** When a drain begins, an idle connection has this long for one more call, whose response closes it. */
-const LAST_CALL_MS = 250;
+const GRACE_PERIOD_MS = 250;
 const TEXT_TYPE = 'text/plain; charset=utf-8';
 const RPC_PATH = /^\/rpc(?:\/([^/]+))?$/;
 const READABLE = /^\/(openrpc\.json|idl\/[^/]+)?$/;

@@ -1,10 +1,10 @@
 // Parses request bodies as JSON, with checks that `JSON.parse` does not make: UTF-8, nesting depth, and integers that
 // a double cannot hold.
 //
-// There are two paths. One pass over the bytes measures the depth and looks for integers of 16 digits or more. Few
-// requests have one; all others go to `JSON.parse` as they are. In the rest, each long integer is quoted and prefixed
-// with a mark that occurs nowhere else in the request, so that an i64 argument keeps every digit (`withNumbers`) and
-// an id is returned unchanged (`unmarked`).
+// One pass over the bytes measures the depth and looks for integers of 16 digits or more. A request without any,
+// which is the usual case, goes to `JSON.parse` unchanged. Otherwise each long integer is quoted and prefixed with a
+// mark that occurs nowhere else in the request. So an i64 argument keeps every digit (`withNumbers`), and an id is
+// returned unchanged (`unmarked`).
 
 import { KatamariError } from '../../core/mod.ts';
 import type { Field, Type } from '../../core/thrift/mod.ts';

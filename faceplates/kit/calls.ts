@@ -1,7 +1,7 @@
-// Calls of a faceplate through the mesh: chooses the pool, encodes the arguments, sends the call, decodes the result.
-// Each call is counted when it arrives and settled once when it ends; when its client disconnects, it ends at once.
-// For faceplates that encode arguments themselves (from JSON, from an HTTP request). The Thrift faceplate passes
-// bytes through and does not use it.
+// Makes the calls of a faceplate: chooses the pool, encodes the arguments, sends the call, decodes the result. Each
+// call is counted when it arrives and settled once when it ends. When its client disconnects, it ends at once. This
+// is for faceplates that encode arguments themselves, for example from JSON. The Thrift faceplate passes bytes
+// through and does not use it.
 //
 // `begin` takes a callback and allocates no promise; `call` and `json` are the same with a promise.
 
@@ -25,14 +25,14 @@ import {
 import { type Method, readApplicationException } from '../../core/thrift/mod.ts';
 import type { MethodName } from './method-name.ts';
 
-/** Which method is called, and by whom. */
+/** The method to call, the call options and the client. */
 export interface FaceplateRequest {
   readonly target: MethodName;
   /** Version, timeout, sticky key, tags, roles and trace; none by default. */
   readonly headers?: CallHeaders;
-  /** Label for people: `json-rpc 10.0.0.7`. */
+  /** Name of the client, for logs: `json-rpc 10.0.0.7`. */
   readonly caller: string;
-  /** Aborted when the client has gone. */
+  /** Aborted when the client disconnects. */
   readonly signal: AbortSignal | undefined;
 }
 
@@ -52,7 +52,7 @@ export interface ArgumentCodec<Answer extends Answered> {
   decode(method: Method, body: Uint8Array): Answer;
 }
 
-/** `ok` is false for an exception that the method declares, which counts as a reply all the same. */
+/** `ok` is false for an exception that the method declares. Such an exception still counts as a reply. */
 export interface Answered {
   readonly ok: boolean;
 }
@@ -117,7 +117,7 @@ export class FaceplateCalls {
   readonly #mesh: MeshAccess;
   readonly #book: StatsTable;
   readonly #clock: Clock;
-  /** Set to true, it refuses all later calls with `draining`. */
+  /** If true, all further calls are refused with `draining`. */
   isDraining = false;
 
   constructor({ name, mesh, book, clock = systemClock }: FaceplateCallsOptions) {
@@ -210,8 +210,8 @@ export class FaceplateCalls {
   }
 
   /**
-   * Service and method under which a call without a pool is counted. Unknown names are counted as `-`, since clients
-   * could otherwise fill the statistics.
+   * Returns the service and method under which a call without a pool is counted. Unknown names are counted as `-`;
+   * otherwise clients could grow the statistics without limit.
    */
   #statsKeyOf({ service, method }: MethodName): [string, string] {
     const isKnown = this.#mesh.directory
@@ -234,7 +234,7 @@ interface FaceplateCallOptions<Answer extends Answered> {
   readonly startedMs: number;
 }
 
-/** A call in flight. The first of reply, error and disconnect of the client ends it; what follows is ignored. */
+/** A call in flight. The first of reply, error and disconnect of the client ends it. Later ones are ignored. */
 class FaceplateCall<Answer extends Answered> implements CallSink {
   readonly #options: FaceplateCallOptions<Answer>;
   #isEnded = false;
@@ -293,7 +293,7 @@ function outcomeOf<Answer extends Answered>(
   return { kind: 'failed', message, version, context };
 }
 
-/** An exception that cannot be read is the fault of the chassis, not of the caller. */
+/** @throws KatamariError resource_failed if the exception cannot be decoded, which is the fault of the chassis */
 function readException(pool: PoolView, body: Uint8Array): { readonly message: string } {
   try {
     return readApplicationException(body);
@@ -301,7 +301,7 @@ function readException(pool: PoolView, body: Uint8Array): { readonly message: st
     const { message } = asKatamariError(thrown);
     throw new KatamariError(
       'resource_failed',
-      `${pool.id} sent an exception that cannot be read: ${message}`,
+      `${pool.id} sent an exception that cannot be decoded: ${message}`,
       {},
       thrown,
     );

@@ -1,5 +1,5 @@
-// The interface of a faceplate: a network front for one protocol, which turns requests into calls of the mesh.
-// Built-in faceplates and those that a user adds in katamari.yaml implement the same one.
+// The interface of a faceplate: a network front end for one protocol, which turns requests into calls of the mesh.
+// Built-in faceplates and those that a user adds in katamari.yaml implement this interface.
 
 import type { FaceplateLimits } from '../../core/mod.ts';
 import type { MeshAccess, StatsTable } from '../../core/rpc/mod.ts';
@@ -15,7 +15,7 @@ import type { MeshAccess, StatsTable } from '../../core/rpc/mod.ts';
  * };
  */
 export interface Faceplate {
-  /** Where it listens: `127.0.0.1:9100` or a URL. The last number in it is the port. */
+  /** The address on which it listens: `127.0.0.1:9100` or a URL. The last number in it is the port. */
   readonly address: string;
   /** Number of open connections. */
   connections(): number;
@@ -29,7 +29,7 @@ export interface Faceplate {
 }
 
 /**
- * What a faceplate is started with.
+ * The argument of `FaceplateModule.start`.
  * @example
  * start({ name, host, port, options }: FaceplateContext<{ service: string }>) { ... }
  */
@@ -37,7 +37,7 @@ export interface FaceplateContext<Options = unknown> {
   /** Name in status, metrics, call statistics and Consul (`katamari-<name>`). */
   readonly name: string;
   readonly mesh: MeshAccess;
-  /** Call statistics. Every call is counted here once when it arrives and once when it ends; FaceplateCalls does it. */
+  /** Call statistics. FaceplateCalls counts every call here, once when it arrives and once when it ends. */
   readonly book: StatsTable;
   /** Limits on clients; a faceplate must enforce all of them. */
   readonly limits: FaceplateLimits;
@@ -62,8 +62,8 @@ export interface FaceplateModule<Options = unknown> {
 }
 
 /**
- * A zod schema of any version with `safeParse`, or a function that returns the options or throws what is wrong with
- * them.
+ * A zod schema of any version with `safeParse`, or a function that returns the options or throws an error that says
+ * what is wrong with them.
  */
 export type OptionsCheck<Options> =
   | ((given: Readonly<Record<string, unknown>>) => Options)

@@ -1,25 +1,25 @@
-// One connection of a line server: cuts bytes into lines, asks for the reply to each, and writes the replies in the
-// order of the lines. Backpressure, reply order, time limits and the graceful close are OrderedConnection's. What
-// differs:
+// One connection of a line server: splits bytes into lines, calls `answer` for each, and writes the replies in the
+// order of the lines. OrderedConnection provides backpressure, reply order, time limits and the graceful close.
+// Specific to lines:
 //
-// - A client that closes its side (`printf ... | nc -N`) still gets its replies. A client that has gone altogether
-//   looks the same until a reply cannot be written, so only then its signal aborts.
-// - A last line without its newline is never served: it may be half of one.
+// - A client that half-closes the connection (`printf ... | nc -N`) still gets its replies. A client that has
+//   disconnected looks the same until a write fails, so its signal aborts only then.
+// - A last line without a newline is never served, because it may be incomplete.
 //
-// Each refusal is one line. A line longer than `lineBytesMax` and half a line that is not complete within `requestMs`
-// end the connection, since the start of the next line is unknown. Text that is not UTF-8 and lines that arrive
-// during a drain are refused one by one.
+// Each refusal is one line. A line that is longer than `lineBytesMax`, or incomplete after `requestMs`, ends the
+// connection, since the start of the next line is unknown. A line that is not UTF-8, or that arrives during a drain,
+// is refused alone.
 import { OrderedConnection, type TimedPipelineLimits, type QueuedCall } from '../../core/link/mod.ts';
 import { asKatamariError, type Clock, KatamariError } from '../../core/mod.ts';
 
 import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
 
-/** The client of a connection, as the code that answers its lines sees it. */
+/** The client of a connection, passed to `answer`. */
 export interface LineClient {
   /** For example `127.0.0.1`. */
   readonly address: string;
-  /** Aborted when the client has gone. */
+  /** Aborted when the client disconnects. */
   readonly signal: AbortSignal;
 }
 
@@ -35,7 +35,7 @@ export interface LineConnectionOptions {
 /** One line in flight. */
 class LineCall implements QueuedCall<LineCall> {
   next: LineCall | undefined = undefined;
-  /** Undefined until it is ready; '' for no reply. */
+  /** The reply; undefined until it is ready, '' for no reply. */
   text: string | undefined = undefined;
 
   get isReady(): boolean {
@@ -46,7 +46,7 @@ class LineCall implements QueuedCall<LineCall> {
 export class LineConnection extends OrderedConnection<LineCall> implements LineClient {
   readonly address: string;
   readonly #options: LineConnectionOptions;
-  /** Bytes at the start of the incomplete line that hold no newline: a line may arrive in millions of pieces. */
+  /** Bytes of the incomplete line that were searched for a newline. A line may arrive in millions of chunks. */
   #searchedBytes = 0;
   #output = '';
   #gone: AbortController | undefined;
@@ -58,7 +58,7 @@ export class LineConnection extends OrderedConnection<LineCall> implements LineC
     socket.setNoDelay(true);
   }
 
-  /** A real AbortSignal, since authors of faceplates give it to `fetch` and the like. */
+  /** A real AbortSignal, because authors of faceplates pass it to `fetch` and similar functions. */
   get signal(): AbortSignal {
     if (this.#gone === undefined) {
       this.#gone = new AbortController();
@@ -68,7 +68,7 @@ export class LineConnection extends OrderedConnection<LineCall> implements LineC
     return this.#gone.signal;
   }
 
-  /** Reads no more lines; says why behind the earlier replies, and ends. */
+  /** Reads no more lines. Sends the refusal after the earlier replies, then closes. */
   refuse(error: KatamariError): void {
     if (!this.isServing) return;
     this.state = 'finishing';
@@ -86,7 +86,7 @@ export class LineConnection extends OrderedConnection<LineCall> implements LineC
   }
 
   protected override onPeerEnd(): void {
-    // Lines that wait for room are served first, see `read`.
+    // Lines that backpressure holds back are served first, see `read`.
     if (!this.isServing || (this.isPaused && !this.input.isEmpty)) return;
     this.state = 'finishing';
     this.leaveIfDone();
@@ -119,7 +119,7 @@ export class LineConnection extends OrderedConnection<LineCall> implements LineC
     const call = this.#accept();
     try {
       const line = readUtf8(bytes);
-      // An empty line asks for nothing.
+      // An empty line gets no reply.
       if (line.trim() === '') this.#settle(call, '');
       else {
         this.#options.answer(line, this).then(
@@ -172,7 +172,7 @@ function readUtf8(bytes: Buffer): string {
 }
 
 function severalLines(): KatamariError {
-  return new KatamariError('internal', 'The answer has several lines, which would be taken for several answers');
+  return new KatamariError('internal', 'The reply has several lines, which the client would take for several replies');
 }
 
 function draining(): KatamariError {

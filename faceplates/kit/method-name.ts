@@ -1,6 +1,6 @@
 // Method names as clients of text protocols write them: `Service.method` or `Service@version.method`.
 
-/** What a call names; '' where it names nothing. */
+/** The parts of a method name; '' for a missing part. */
 export interface MethodName {
   readonly service: string;
   readonly version: string;
@@ -9,7 +9,7 @@ export interface MethodName {
 
 /**
  * Splits `Service.method` or `Service@version.method`. A version may contain dots (`1.2.3`, `^1.2`), so the method is
- * the part behind the last dot. Never throws: a missing part is ''.
+ * the part after the last dot. Never throws: a missing part is ''.
  * @example
  * parseMethodName('Calculator@1.0.0.add'); // { service: 'Calculator', version: '1.0.0', method: 'add' }
  */

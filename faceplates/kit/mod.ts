@@ -1,5 +1,5 @@
-// The door of faceplates/kit, which is `katamari/faceplate`: what the author of a faceplate imports. Built-in
-// faceplates import the rest from core.
+// The kit for authors of faceplates, published as `katamari/faceplate`. Built-in faceplates use it too, and import
+// the rest from core.
 
 export { type ArgumentCodec, FaceplateCalls, type JsonAnswer, type Outcome } from './calls.ts';
 export type { Faceplate, FaceplateContext, FaceplateModule } from './faceplate.ts';
@@ -18,7 +18,7 @@ export { parseCallHeaders } from '../../core/rpc/mod.ts';
  * `KatamariError` is the only error type of the mesh. `ERROR_TABLE` gives the HTTP status and the JSON-RPC code of
  * each error code.
  * @example
- * throw new KatamariError('bad_request', 'After the method has to come JSON');
+ * throw new KatamariError('bad_request', 'Expected JSON after the method');
  * @example
  * return new Response(error.message, { status: ERROR_TABLE[error.code].http });
  */

@@ -22,13 +22,13 @@ export async function writeMetrics(families: Iterable<MetricFamily>): Promise<st
 /** Wraps a family as a metric of prom-client's registry. */
 function asMetric({ name, help, type, samples }: MetricFamily): Metric {
   const get = (): Promise<object> => Promise.resolve({ name, help, type, values: samples, aggregator: 'sum' });
-  // The registry only uses name and get(). prom-client's own metric classes hold values that are updated per event.
+  // The registry only uses `name` and `get()`. prom-client's own classes need an update per event instead.
   return { name, get } as unknown as Metric;
 }
 
 /**
- * prom-client's default collectors, created once per process: their garbage collection observer cannot be stopped, so
- * a second faceplate in the process must not start another.
+ * Returns prom-client's default collectors, created once per process. Their garbage collection observer cannot be
+ * stopped, so a second faceplate in the process must not start another.
  */
 function processRegistry(): Registry {
   if (shared === undefined) {

@@ -14,7 +14,7 @@ import {
 import type { MetricSample, MetricFamily } from './metric-family.ts';
 import type { StatsSources } from './sources.ts';
 
-/** Returns all metrics, those of other parts of the process last. */
+/** Returns all metrics. Those of other parts of the process come last. */
 export function readMetrics(sources: StatsSources): MetricFamily[] {
   const status = sources.status();
   return [
@@ -39,13 +39,15 @@ interface Labelled {
 function processFamilies(status: MeshStatus): MetricFamily[] {
   const { mesh, name, version, runtime } = status;
   return [
-    gauge('katamari_build_info', 'What runs here, always 1.', [{ labels: { mesh, name, version, runtime }, value: 1 }]),
+    gauge('katamari_build_info', 'Mesh, process, version and runtime as labels; always 1.', [
+      { labels: { mesh, name, version, runtime }, value: 1 },
+    ]),
     gauge('katamari_ready', 'Whether this process is ready for calls (1) or not (0).', [plain(Number(status.isReady))]),
-    gauge('katamari_draining', 'Whether this process finishes what it has and takes nothing new (1) or not (0).', [
+    gauge('katamari_draining', 'Whether this process is shutting down gracefully (1) or not (0).', [
       plain(Number(status.isDraining)),
     ]),
     gauge('katamari_uptime_seconds', 'Time since this process started.', [plain(status.uptimeMs / 1e3)]),
-    gauge('katamari_call_timeout_seconds', 'Global timeout of calls, as set now.', [plain(status.timeoutMs / 1e3)]),
+    gauge('katamari_call_timeout_seconds', 'Current global timeout of calls.', [plain(status.timeoutMs / 1e3)]),
     gauge(
       'katamari_connections',
       'Open client connections by faceplate.',
@@ -63,7 +65,7 @@ function callFamilies({ book }: StatsSources): MetricFamily[] {
   return [
     counter(
       'katamari_calls_accepted_total',
-      'Calls that came in.',
+      'Calls accepted.',
       each(shown, (stats) => stats.accepted),
     ),
     counter('katamari_calls_total', 'Calls that were settled, by outcome.', byOutcome(shown)),
@@ -95,7 +97,7 @@ function poolCallFamilies({ poolStats }: StatsSources): MetricFamily[] {
   return [
     counter(
       'katamari_pool_calls_accepted_total',
-      'Calls that came to a pool.',
+      'Calls that arrived at a pool.',
       each(shown, (stats) => stats.accepted),
     ),
     counter('katamari_pool_calls_total', 'Calls that a pool settled, by outcome.', byOutcome(shown)),
@@ -141,12 +143,12 @@ function poolFamilies(pools: readonly PoolStatus[]): MetricFamily[] {
     if (isShown) weights.set({ service, version }, status.weight);
   }
   return [
-    gauge('katamari_resources', 'Resources by state; those idle or busy are alive.', versions.samples()),
+    gauge('katamari_resources', 'Resources by state; idle and busy ones are alive.', versions.samples()),
     gauge('katamari_resources_wanted', 'Resources that should be alive.', wanted.samples()),
     gauge('katamari_resource_memory_bytes', 'Resident memory of all resources of a version.', memory.samples()),
     counter('katamari_resource_restarts_total', 'Resources ended or replaced, by reason.', restarts.samples()),
-    gauge('katamari_pool_queue_length', 'Calls waiting for a resource of the pool now.', queued.samples()),
-    gauge('katamari_pool_queue_limit', 'Waiting calls above which a pool refuses more.', queueMax.samples()),
+    gauge('katamari_pool_queue_length', 'Calls waiting for a resource of the pool.', queued.samples()),
+    gauge('katamari_pool_queue_limit', 'Limit of the queue of a pool; further calls are refused.', queueMax.samples()),
     gauge('katamari_pool_weight', 'Share of the calls of a service that its version gets, 0 to 1.', weights.samples()),
   ];
 }

@@ -1,4 +1,5 @@
-// The stats faceplate: metrics, status, health checks and the dashboard over HTTP. Other rooms import only from here.
+// The stats faceplate: metrics, status, health checks and the dashboard over HTTP. Other modules import only
+// from here.
 
 export { startStatsFaceplate } from './faceplate.ts';
 export type { MetricFamily } from './metric-family.ts';

@@ -97,7 +97,8 @@ function sendHealth(context: Context, health: Health): Response {
 }
 
 /**
- * Counts of all calls by duration since the start. The page subtracts two samples to draw quantiles of an interval.
+ * Returns counts of all calls by duration since the start. The page subtracts two samples to draw quantiles of an
+ * interval.
  */
 function durations({ book }: StatsSources): { boundsS: readonly number[]; total: number[]; queue: number[] } {
   const total = DURATION_BOUNDS_S.map(() => 0).concat(0);

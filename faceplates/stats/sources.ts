@@ -16,7 +16,7 @@ export interface PoolCallStats {
 export interface StatsSources {
   /** Status of this process. */
   readonly status: () => MeshStatus;
-  /** Status of the whole mesh. Absent if this process knows only itself; its own status is then used. */
+  /** Status of the whole mesh. Absent if this process knows no other; `status` is then used. */
   readonly meshStatus?: () => Promise<MeshStatus>;
   /** Returns the events after a sequence number, oldest first; 0 for all that are kept. */
   readonly events: (afterSeq: number) => readonly MeshEvent[];

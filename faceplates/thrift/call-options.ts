@@ -1,5 +1,5 @@
-// Call options from the headers of one message (THeader or HTTP): service, version, timeout, tags, roles, trace,
-// order of the replies.
+// Parses the call options in the headers of one message (THeader or HTTP): service, version, timeout, key, tags,
+// roles, trace context, and whether the reply may leave in any order.
 
 import { asKatamariError, type KatamariError } from '../../core/mod.ts';
 import { withCall, type Call, foreignHeaders, parseCallHeaders, type CallHeaders } from '../../core/rpc/mod.ts';
@@ -10,9 +10,9 @@ export class ThriftCallOptions {
   readonly #headers: HeadersIn;
   readonly #givenName: string;
   #foreign: Readonly<Record<string, string>> | undefined;
-  /** Name of the method; the service that a header names replaces that of the message. */
+  /** Name of the method. A service in the headers replaces the one in the message. */
   readonly name: string;
-  /** Set when the value of a header is invalid: the call is refused, and the connection goes on. */
+  /** Set if the value of a header is invalid. The call is then refused, and the connection stays open. */
   readonly refusal: KatamariError | undefined;
 
   private constructor(headers: HeadersIn, name: string) {
@@ -28,8 +28,8 @@ export class ThriftCallOptions {
   }
 
   /**
-   * Returns undefined when the transport carried no headers.
-   * @param before the options of the previous message; returned again when this message has the same headers
+   * Returns undefined if the transport carried no headers.
+   * @param before the options of the previous message, returned again if this message has the same headers and name
    */
   static read(headers: HeadersIn | undefined, name: string, before?: ThriftCallOptions): ThriftCallOptions | undefined {
     if (headers === undefined) return undefined;
@@ -37,7 +37,7 @@ export class ThriftCallOptions {
     return new ThriftCallOptions(headers, name);
   }
 
-  /** The reply need not wait for those before it. */
+  /** Whether the reply may leave before the replies to earlier calls. */
   get isAnyOrder(): boolean {
     return this.#parsed?.anyOrder ?? false;
   }

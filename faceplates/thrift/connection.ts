@@ -1,14 +1,14 @@
 // One connection of a Thrift client: detects its transport and protocol, cuts messages, sends the calls to the mesh
-// and writes the replies. Backpressure, reply order, time limits and the graceful close are OrderedConnection's;
-// what Thrift adds:
+// and writes the replies. OrderedConnection provides backpressure, reply order, time limits and the graceful close.
+// This class adds:
 //
 // - Replies leave in the order of the calls, since ordinary clients match them by order. Calls that ask for
-//   `katamari-any-order` (a THeader) are replied to as soon as they are ready. A client that makes such calls goes by
-//   sequence ids, so it can be told that the connection ends (`sendGoAway`).
+//   `katamari-any-order` (a THeader) are replied to as soon as they are ready. A client that makes such calls matches
+//   replies by sequence id, so it understands the message that the connection will close (`sendGoAway`).
 // - Oneway calls get no reply and outlive their connection.
-// - A client that breaks the protocol gets the replies to its earlier calls, then an exception that says why, then
-//   the end.
-// - A connection that begins with a TLS handshake is handed to the TLS listener and begins again inside.
+// - A client that breaks the protocol gets the replies to its earlier calls, then an exception that says why. Then
+//   the connection closes.
+// - A connection that begins with a TLS handshake goes to the TLS listener. The decrypted stream is a new connection.
 import {
   CallSignal,
   DenseSet,
@@ -29,14 +29,14 @@ import { type ThriftCall, type ThriftCallOwner, ThriftCallPool } from './thrift-
 
 import type { Socket } from 'node:net';
 
-/** What all connections of a faceplate share. */
+/** State and services that all connections of a faceplate share. */
 export interface ConnectionHost {
   readonly mesh: MeshAccess;
   readonly limits: FaceplateLimits;
   readonly pipelineLimits: TimedPipelineLimits;
   readonly clock: Clock;
   readonly targets: MethodTargets;
-  /** Counts a oneway call, which outlives its connection; the faceplate's drain waits for it. */
+  /** Counts a oneway call. It outlives its connection, and the drain of the faceplate waits for it. */
   onewayStarted(): void;
   onewayEnded(): void;
   onClose(connection: ThriftConnection): void;
@@ -66,19 +66,19 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
   readonly #host: ConnectionHost;
   readonly #isSecure: boolean;
   readonly #calls: ThriftCallPool = new ThriftCallPool(this);
-  /** Calls in flight whose replies keep no order; created for the first one. */
+  /** Calls in flight whose replies may leave in any order; created for the first one. */
   #anyOrder: DenseSet<ThriftCall> | undefined;
   #encoding: Encoding | undefined;
   #output: Uint8Array[] = [];
   /** Call options from the headers of the previous message. */
   #callOptions: ThriftCallOptions | undefined;
-  /** Headers of replies of one version; the same object each time, so that its bytes are made once. */
+  /** Headers of replies from one version. The same object is reused, so that it is encoded once. */
   #versionHeaders: Readonly<Record<string, string>> | undefined;
-  /** Aborted when the client has gone; created for the first call. */
+  /** Aborted when the client disconnects; created for the first call. */
   #gone: CallSignal | undefined;
   #caller = '';
 
-  /** @param isSecure its TLS handshake is done */
+  /** @param isSecure whether the TLS handshake is complete */
   constructor(socket: Socket, host: ConnectionHost, isSecure = false) {
     super(socket, host.pipelineLimits, host.clock);
     this.#host = host;
@@ -87,7 +87,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
   }
 
-  /** Refuses the connection as a whole: says why and ends. */
+  /** Refuses the connection: sends an exception that says why, and closes. */
   refuse(error: KatamariError): void {
     this.#output.push(framedRefusal(error));
     this.unflushed++;
@@ -111,7 +111,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     this.#settle(call, MESSAGE_TYPE.exception, call.isOneway ? NOTHING : applicationExceptionOf(error));
   }
 
-  /** Cancels the calls that wait; oneway calls go on. */
+  /** Cancels the calls in flight, except oneway calls. */
   protected onClosed(): void {
     const nowMs = this.clock.nowMs();
     for (let call = this.first; call !== undefined; call = call.next) cancel(call, nowMs);
@@ -176,7 +176,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     }
   }
 
-  /** Hands the socket to the TLS listener: the connection begins again inside. */
+  /** Hands the socket to the TLS listener, which opens a new connection after the handshake. */
   #startTls(begun: Buffer, nowMs: number): void {
     const { startTls } = this.#host;
     if (startTls === undefined || this.#isSecure) {
@@ -219,19 +219,19 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
       service: target.service,
       version: target.version,
       method: target.method,
-      // Only the mesh may say what a context says (deadline, version, caller). One from outside reaches neither the
-      // mesh nor a plain server.
+      // Only the mesh may set a context (deadline, version, caller). A context from a client is removed, so that it
+      // reaches neither the mesh nor a plain server.
       args: withoutContext(body),
       oneway: isOneway,
       deadlineMs: nowMs + mesh.timeoutMs(),
       caller: this.#callerName(),
-      // A client may close as soon as it has sent a oneway call; the call goes on.
+      // A client may disconnect as soon as it has sent a oneway call. The call continues.
       signal: isOneway ? undefined : (this.#gone ??= new CallSignal()),
     });
     mesh.send(options?.of(call, nowMs) ?? call, accepted);
   }
 
-  /** Counts a call in and queues it. */
+  /** Counts a call as accepted and queues it. */
   #accept(target: MethodTarget, seqId: number, isOneway: boolean, isAnyOrder: boolean, nowMs: number): ThriftCall {
     const call = this.#calls.take(target);
     call.seqId = seqId;
@@ -250,7 +250,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     return call;
   }
 
-  /** A call has ended and was counted out; its reply leaves now or behind those before it. */
+  /** Queues the reply of a call that has ended and was counted; it leaves after the replies before it. */
   #settle(call: ThriftCall, type: 2 | 3, body: Uint8Array): void {
     if (call.isOneway) {
       this.#calls.free(call);
@@ -274,7 +274,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
   }
 
   /**
-   * Writes a message of sequence id 0. A client may conclude from the last one that a call without a reply has not
+   * Writes a message of sequence id 0. After the last such message, a client knows that calls without a reply did not
    * run.
    */
   protected override sendGoAway(isEnd: boolean): void {
@@ -299,7 +299,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     try {
       encoding.write(type, method, seqId, isSilent ? NOTHING : body, this.#output, result, headers);
     } catch (error) {
-      // A reply that this encoding cannot express must not be missing in the order of the replies.
+      // The encoding cannot express this reply. Send an exception instead, because clients match replies by order.
       this.#output.length = before;
       const why = applicationExceptionOf(asKatamariError(error));
       encoding.write(MESSAGE_TYPE.exception, method, seqId, why, this.#output, undefined, headers);
@@ -323,7 +323,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     }
     const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
     if (bytes <= JOINED_BYTES_MAX) {
-      // Copying small replies costs less than what a stream does for each piece.
+      // Copying small replies costs less than one stream write per reply.
       this.socket.write(Buffer.concat(pieces, bytes));
     } else {
       this.socket.cork();
@@ -333,8 +333,8 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
   }
 
   /**
-   * Reads no more, and replies with an error behind the earlier replies: to the call that was being read, if its head
-   * could be.
+   * Stops reading, and sends an error after the earlier replies. It answers the call that was being read, if the head
+   * of that call could be decoded.
    */
   #break(error: KatamariError, nowMs: number): void {
     if (!this.isServing) return;
@@ -360,18 +360,18 @@ function cancel(call: ThriftCall, nowMs: number): void {
   call.stats.settle('cancelled', nowMs - call.acceptedAtMs, 0);
 }
 
-/** A result struct whose one field is not `success` (id 0): a declared exception. */
+/** Whether a result struct holds a declared exception: its first field is not `success` (id 0). */
 function isDeclaredException(body: Uint8Array): boolean {
   return body.length > 3 && body[0] !== 0 && (body[1] !== 0 || body[2] !== 0);
 }
 
 /** Created once: an error per connection would cost a stack trace each. */
 const GONE = new KatamariError('cancelled', 'The client has closed its connection');
-/** Silence after which the kernel probes whether the client is there, in ms. */
+/** Idle time before the kernel sends TCP keep-alive probes, in ms. */
 const KEEP_ALIVE_MS = 60_000;
-/** Replies that leave together are copied into one piece up to so many bytes. */
+/** Replies that leave together are copied into one buffer, up to this many bytes. */
 const JOINED_BYTES_MAX = 16_384;
-/** Reply bytes that a client has not read: above this its socket is not read either. */
+/** Backpressure: above this many unread reply bytes, the client's socket is not read. */
 const UNREAD_BYTES_MAX = 1024 * 1024;
-/** The same in frames of the largest size: above this the connection closes. */
+/** Above this many unread reply bytes, counted in frames of the largest size, the connection closes. */
 const UNREAD_FRAMES_MAX = 8;

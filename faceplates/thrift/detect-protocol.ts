@@ -1,5 +1,5 @@
-// Detects transport and protocol of a client from its first bytes: six at most, eight for HTTP. Other protocols get a
-// name, for the error message.
+// Detects the transport and protocol of a client from its first bytes: at most six, or eight for HTTP. A protocol
+// that it cannot serve gets a name for the error message.
 
 import type { FaceplateLimits } from '../../core/mod.ts';
 import {
@@ -16,7 +16,7 @@ export type DetectedProtocol =
   /** More bytes are needed. */
   | { readonly kind: 'more' }
   | { readonly kind: 'tls' }
-  /** `seen` names it for people: `a TLS handshake`. */
+  /** `seen` describes the bytes for the error message: `a TLS handshake`. */
   | { readonly kind: 'unknown'; readonly seen: string };
 
 /** Returns the encoding of a connection that begins with these bytes. */
@@ -31,12 +31,12 @@ export function detectProtocol(bytes: Buffer, limits: FaceplateLimits, schemaOf:
     }
   }
   if (first === 0x16 && bytes[1] === 0x03) return { kind: 'tls' };
-  if (first === OPENING_BRACE) return { kind: 'unknown', seen: 'JSON that is no Thrift message' };
-  // Most transports begin with a length; the others are known by one or two bytes.
-  const wanted = first === 0x80 ? 2 : first !== 0 && protocolOf(bytes) !== undefined ? 1 : 6;
-  if (bytes.length < wanted) return MORE;
-  const manner = wireFormatOf(bytes);
-  if (manner !== undefined) return { kind: 'encoding', encoding: encodingOf(manner, limits, schemaOf) };
+  if (first === OPENING_BRACE) return { kind: 'unknown', seen: 'JSON that is not a Thrift message' };
+  // Most transports begin with a length. One or two bytes are enough to recognize the others.
+  const required = first === 0x80 ? 2 : first !== 0 && protocolOf(bytes) !== undefined ? 1 : 6;
+  if (bytes.length < required) return MORE;
+  const format = wireFormatOf(bytes);
+  if (format !== undefined) return { kind: 'encoding', encoding: encodingOf(format, limits, schemaOf) };
   return {
     kind: 'unknown',
     seen: `bytes that begin with ${bytes.toString('hex', 0, 6).replace(/../g, '$& ').trim()}`,

@@ -1,5 +1,5 @@
-// Headers of an error reply, where the transport has headers: the error code, whether the call has run, when to
-// retry. The message is in the TApplicationException.
+// Headers of an error reply, for transports with headers: the error code, whether the call certainly did not run, and
+// when to retry. The message is in the TApplicationException.
 
 import type { KatamariError } from '../../core/mod.ts';
 

@@ -1,26 +1,26 @@
-// Resolves a method name on the wire to service, version, method and call statistics. Resolved once per name and
-// cached. Names that no pool has are counted under '-', so that clients cannot grow the statistics.
+// Resolves a method name on the wire to service, version, method and call statistics, and caches the result. Calls of
+// names that no pool has are counted under '-', so that clients cannot grow the statistics without limit.
 import type { MeshAccess, CallStats, StatsTable } from '../../core/rpc/mod.ts';
 import { type Method, parseTarget } from '../../core/thrift/mod.ts';
 
 import { LRUCache } from 'lru-cache';
 
 export interface MethodTarget {
-  /** '' when the client names none and the port has no default. */
+  /** '' if the client names no service and the port has no default. */
   readonly service: string;
   readonly version: string;
   /** Method name without the service; the reply has the same name. */
   readonly method: string;
-  /** Statistics of its calls; changes when the service appears or goes. */
+  /** Statistics of its calls; replaced when the service appears or disappears. */
   stats: CallStats;
   /**
-   * The interface declares the method oneway. Goes before the message type, since old clients send oneway calls as
-   * plain calls.
+   * Whether the interface declares the method oneway. This takes precedence over the message type, because old
+   * clients send oneway calls as plain calls.
    */
   isOneway: boolean;
   /** Types of arguments and result, for encodings that need them; undefined while no known pool has the method. */
   schema: Method | undefined;
-  /** When a pool with the method was last seen; -Infinity when never. */
+  /** When a pool with the method was last seen; -Infinity if never. */
   knownAtMs: number;
 }
 
@@ -33,7 +33,7 @@ export interface MethodTargetsOptions {
 export class MethodTargets {
   readonly #options: MethodTargetsOptions;
   readonly #byName = new LRUCache<string, MethodTarget>({ max: NAMES_MAX });
-  /** Target of messages whose name could not be read. */
+  /** Target of messages whose name could not be decoded. */
   readonly nameless: MethodTarget;
 
   constructor(options: MethodTargetsOptions) {
@@ -50,7 +50,7 @@ export class MethodTargets {
     };
   }
 
-  /** Returns the target of a call of this name at `nowMs`. */
+  /** Returns the target of this name, resolved again when it is older than KNOWN_MS. */
   of(name: string, nowMs: number): MethodTarget {
     let target = this.#byName.get(name);
     if (target === undefined) {
@@ -83,12 +83,12 @@ export class MethodTargets {
         if (target.service !== '' && found === undefined) service = details.service;
         continue;
       }
-      // Two services have the method and the client named none: the mesh will refuse the call.
+      // Two services have the method and the client named neither, so the mesh will refuse the call.
       if (found !== undefined && service !== details.service) {
         [service, found] = ['-', undefined];
         break;
       }
-      // Of several versions the requested one, else the first.
+      // Prefer the requested version, otherwise take the first.
       if (found === undefined || details.version === target.version) found = method;
       service = details.service;
     }
@@ -100,7 +100,7 @@ export class MethodTargets {
 }
 
 const FACEPLATE = 'thrift';
-/** Names in the cache. A hostile client that invents names only makes look-ups slower. */
+/** Maximum names in the cache. A hostile client that invents names only makes look-ups slower. */
 const NAMES_MAX = 4_096;
 /** How long a resolved name is valid, in ms. */
 const KNOWN_MS = 1_000;

@@ -1,4 +1,4 @@
-// Errors of the Thrift port itself, for connections and messages that it cannot serve.
+// Errors of the Thrift port, for connections and messages that it cannot serve.
 
 import { KatamariError } from '../../core/mod.ts';
 import { applicationExceptionOf, frameMessage, MESSAGE_TYPE, NOTHING } from '../../core/thrift/mod.ts';
@@ -16,19 +16,19 @@ export function unknownProtocol(seen: string): KatamariError {
 }
 
 export function wantsTls(): KatamariError {
-  return new KatamariError('denied', 'This Thrift port wants TLS; connect with an SSL socket (TSSLSocket or its like)');
+  return new KatamariError('denied', 'This Thrift port requires TLS; connect with a TLS socket, such as TSSLSocket');
 }
 
 export function tooManyConnections(limit: number): KatamariError {
   return new KatamariError(
     'overloaded',
-    `Cannot take another connection: ${limit} are open, the limit; try again later or share connections`,
+    `Cannot take another connection: ${limit} are open, limit is ${limit}; try again later or share connections`,
   );
 }
 
-/** Applies to the connection: calls that were sent on it may still get replies. */
+/** Refuses further calls on a connection. Calls that were sent on it may still get replies. */
 export function drainBegins(): KatamariError {
-  return new KatamariError('draining', 'This Thrift port is shutting down; send what comes next on another connection');
+  return new KatamariError('draining', 'This Thrift port is shutting down; send further calls on another connection');
 }
 
 export function draining(): KatamariError {
@@ -40,6 +40,6 @@ export function draining(): KatamariError {
 export function halfSent(bytes: number, limitMs: number): KatamariError {
   return new KatamariError(
     'bad_request',
-    `A message of which ${bytes} bytes have come is incomplete after ${limitMs} ms, the limit; send messages whole`,
+    `Incomplete message: ${bytes} bytes arrived in ${limitMs} ms, which is the limit; send each message as a whole`,
   );
 }

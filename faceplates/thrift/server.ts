@@ -1,6 +1,6 @@
-// The Thrift faceplate: a TCP port on which ordinary Thrift clients call the mesh. OrderedServer accepts, limits, sweeps
-// and drains the connections; connection.ts handles one connection. The faceplate knows no service: method names go
-// to the mesh unchanged.
+// The Thrift faceplate: a TCP port on which ordinary Thrift clients call the mesh. OrderedServer accepts, limits,
+// sweeps and drains the connections; connection.ts handles one connection. The faceplate knows no service: method
+// names go to the mesh unchanged.
 import { OrderedServer } from '../../core/link/mod.ts';
 import { formatAddress, systemClock, type Clock, type FaceplateLimits } from '../../core/mod.ts';
 import type { MeshAccess, StatsTable } from '../../core/rpc/mod.ts';

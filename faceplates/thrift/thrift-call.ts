@@ -1,4 +1,4 @@
-// A Thrift call in flight, and the pool of such objects that a connection uses again: a busy connection allocates none.
+// A Thrift call in flight, and the object pool from which a connection reuses them. A busy connection allocates none.
 
 import type { DenseSetEntry, QueuedCall } from '../../core/link/mod.ts';
 import type { KatamariError } from '../../core/mod.ts';
@@ -6,7 +6,7 @@ import type { CallSink, Reply, CallStats } from '../../core/rpc/mod.ts';
 import { NOTHING } from '../../core/thrift/mod.ts';
 import type { MethodTarget } from './method-targets.ts';
 
-/** The connection of a call, which is told when the call has ended. */
+/** The connection of a call. It receives the reply or the error. */
 export interface ThriftCallOwner {
   onReply(call: ThriftCall, reply: Reply): void;
   onError(call: ThriftCall, error: KatamariError): void;
@@ -15,7 +15,7 @@ export interface ThriftCallOwner {
 export class ThriftCall implements CallSink, DenseSetEntry, QueuedCall<ThriftCall> {
   next: ThriftCall | undefined;
   target: MethodTarget;
-  /** The statistics in which this call was counted; `target` may have others by the time the call ends. */
+  /** Statistics in which this call was counted. `target.stats` may be replaced before the call ends. */
   stats: CallStats;
   seqId = 0;
   isOneway = false;
@@ -25,14 +25,14 @@ export class ThriftCall implements CallSink, DenseSetEntry, QueuedCall<ThriftCal
   body: Uint8Array = NOTHING;
   /** A oneway call over a transport that replies to every message: its reply has an empty body. */
   isSilent = false;
-  /** Version of the pool that replied; '' when unknown. */
+  /** Version of the pool that replied; '' if unknown. */
   version = '';
   /** Error of the mesh; transports with headers carry its code and facts there. */
   error: KatamariError | undefined;
-  /** Its reply leaves as soon as it is ready (`katamari-any-order`); it is not in the queue. */
+  /** Whether its reply leaves as soon as it is ready (`katamari-any-order`). It is then not in the reply queue. */
   isAnyOrder = false;
   index = -1;
-  /** Counted as cancelled: a reply or error that comes later is ignored. */
+  /** Whether it was counted as cancelled. A later reply or error is ignored. */
   isCancelled = false;
   readonly #owner: ThriftCallOwner;
 
@@ -90,5 +90,5 @@ export class ThriftCallPool {
   }
 }
 
-/** Calls that a connection keeps for later use. */
+/** Maximum free call objects that a connection keeps. */
 const FREE_MAX = 16;

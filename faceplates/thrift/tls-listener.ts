@@ -1,6 +1,6 @@
-// TLS on the same port as plain Thrift: a connection whose first bytes are a TLS handshake goes through the handshake
-// and then begins again, with the decrypted bytes. Limits: the time for a handshake; handshakes in flight count as
-// connections. A connection whose handshake fails is closed.
+// TLS on the same port as plain Thrift. A connection whose first bytes are a TLS handshake comes here; after the
+// handshake, the decrypted stream is a new connection. A connection whose handshake fails is closed. Limit: the time
+// for a handshake. Handshakes in progress count as connections.
 
 import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
@@ -9,7 +9,7 @@ import { createServer, type Server, type TLSSocket } from 'node:tls';
 export interface ThriftTls {
   readonly cert: string;
   readonly key: string;
-  /** Clients must show a certificate that one of these CAs has signed; '' requires none. */
+  /** Clients must present a certificate that one of these CAs signed; '' requires none. */
   readonly ca: string;
   /** Refuses clients that do not speak TLS. */
   readonly isRequired: boolean;
@@ -23,7 +23,7 @@ export interface TlsListenerOptions {
 
 export class TlsListener {
   readonly isRequired: boolean;
-  /** Never listens: connections are emitted on it. */
+  /** This server never listens. Connections are handed to it as `connection` events. */
   readonly #server: Server;
   /** Raw sockets by the address of the client, which the TLS socket has too. */
   readonly #handshakes = new Map<string, Socket>();
@@ -35,7 +35,7 @@ export class TlsListener {
     this.#server = createServer({ cert, key, minVersion: 'TLSv1.2', handshakeTimeout: handshakeMs, ...trust });
     this.#server.on('secureConnection', (socket) => {
       this.#handshakes.delete(nameOf(socket));
-      // The runtime refuses it earlier. Checked again in case a runtime ignores an option.
+      // The runtime refuses such a client earlier. This check covers a runtime that ignores an option.
       if (ca === '' || socket.authorized) onSecure(socket);
       else socket.destroy();
     });
@@ -46,7 +46,7 @@ export class TlsListener {
     return this.#handshakes.size;
   }
 
-  /** @param begun the bytes that were read from the socket already */
+  /** Starts the handshake. @param begun the bytes that were already read from the socket */
   enter(socket: Socket, begun: Buffer): void {
     const name = nameOf(socket);
     this.#handshakes.set(name, socket);

@@ -1,4 +1,4 @@
-// The web faceplate: plain HTTP for browsers, with static files and services that answer HTTP requests. Other rooms
+// The web faceplate: plain HTTP for browsers, with static files and services that answer HTTP requests. Other modules
 // import only from here.
 
 export { startWebFaceplate } from './server.ts';

@@ -57,7 +57,7 @@ export async function startWebFaceplate(options: WebFaceplateOptions): Promise<W
     address: server.url,
     port: server.port,
     connections: () => server.connections(),
-    drain: () => server.drain({ lastCallMs: LAST_CALL_MS, onRefusing: () => routes.drain() }),
+    drain: () => server.drain({ gracePeriodMs: GRACE_PERIOD_MS, onRefusing: () => routes.drain() }),
     close() {
       routes.drain();
       return server.close();
@@ -130,7 +130,7 @@ class WebServer {
     if (found === undefined) return false;
     if (incoming.method !== 'GET' && incoming.method !== 'HEAD') {
       outgoing.setHeader('allow', 'GET, HEAD');
-      throw new KatamariError('bad_request', 'A file can only be read; use GET or HEAD', { httpStatus: 405 });
+      throw new KatamariError('bad_request', 'A static file can only be read; use GET or HEAD', { httpStatus: 405 });
     }
     if (found.kind === 'folder') {
       // Two leading slashes would name another host. The redirect is temporary, because the application may serve a
@@ -283,5 +283,5 @@ const FACEPLATE = 'web';
 const METHOD = 'handle_request';
 /** Bytes that headers and other fields of a request may add to its body. */
 const ENVELOPE_BYTES = 65_536;
-const LAST_CALL_MS = 250;
+const GRACE_PERIOD_MS = 250;
 const RETRY_AFTER_MS = 1_000;

@@ -210,9 +210,9 @@ describe('The kit for Ruby', () => {
   test('conforms, with one concurrent call and with four', async () => {
     await run(toolPath('thrift'), ['--gen', 'rb', '-o', directory, path.join(REPOSITORY, 'idl', 'conformance.thrift')]);
     const program = path.join(REPOSITORY, 'test', 'fixtures', 'chassis', 'ruby', 'conformance.rb');
-    const exam = (CONFORMANCE_CONCURRENCY: string) =>
+    const conform = (CONFORMANCE_CONCURRENCY: string) =>
       runKatamari(['conform', '--tcp', '--', ...ruby(), program], { env: { CONFORMANCE_CONCURRENCY } });
-    for (const { code, stdout, stderr } of await Promise.all([exam('1'), exam('4')]))
+    for (const { code, stdout, stderr } of await Promise.all([conform('1'), conform('4')]))
       expect([code, /(\d+) checks, \1 ok\.\n$/.test(stdout) || stdout + stderr]).toEqual([0, true]);
   }, 120_000);
 

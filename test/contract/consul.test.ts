@@ -73,7 +73,7 @@ for (const kind of CONSUL_KINDS) {
     });
 
     /** A separate key prefix for one test. */
-    const corner = (): string => `exam/${++prefixes}/`;
+    const freePrefix = (): string => `contract/${++prefixes}/`;
     /** A request through the package that also returns the index and the status. */
     const watched = async <T>(method: Method, of: object, options: object): Promise<Watched<T>> => {
       const ctx = Object.assign(new EventEmitter(), { includeResponse: true });
@@ -105,7 +105,7 @@ for (const kind of CONSUL_KINDS) {
 
     describe('keys and values', () => {
       test('a key can be written, read, listed and deleted', async () => {
-        const at = corner();
+        const at = freePrefix();
         expect(await api.kv.set({ key: `${at}a`, value: 'täst', flags: 42 })).toBe(true);
         expect(await api.kv.set({ key: `${at}b/c`, value: '' })).toBe(true);
         const { body } = await read(`${at}a`);
@@ -125,7 +125,7 @@ for (const kind of CONSUL_KINDS) {
       });
 
       test('bytes are unchanged, also with ?raw', async () => {
-        const key = `${corner()}bytes`;
+        const key = `${freePrefix()}bytes`;
         const bytes = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
         await api.kv.set({ key, value: bytes });
         expect(((await api.kv.get({ key, buffer: true })) as { Value: Buffer }).Value.equals(bytes)).toBe(true);
@@ -133,7 +133,7 @@ for (const kind of CONSUL_KINDS) {
       });
 
       test('cas writes only when the key has not changed', async () => {
-        const key = `${corner()}cas`;
+        const key = `${freePrefix()}cas`;
         expect(await api.kv.set({ key, value: '0', cas: '5' })).not.toBe(true);
         expect(await api.kv.set({ key, value: '1', cas: '0' })).toBe(true);
         expect(await api.kv.set({ key, value: '2', cas: '0' })).not.toBe(true);
@@ -147,7 +147,7 @@ for (const kind of CONSUL_KINDS) {
       });
 
       test('writing the same value again does not change the index', async () => {
-        const key = `${corner()}same`;
+        const key = `${freePrefix()}same`;
         await api.kv.set({ key, value: 'x' });
         const before = (await api.kv.get(key)) as Entry;
         await api.kv.set({ key, value: 'x' });
@@ -159,7 +159,7 @@ for (const kind of CONSUL_KINDS) {
       });
 
       test('keys with spaces, percent signs, slashes and non-ASCII letters are distinct', async () => {
-        const at = corner();
+        const at = freePrefix();
         const keys = ['a b', 'a%20b', 'a+b', 'ä/ö', 'q?x=1', 'h#1', 'c&d'].map((name) => at + name);
         for (const key of keys) await api.kv.set({ key, value: key });
         for (const key of keys) expect(((await api.kv.get(key)) as Entry).Value).toBe(key);
@@ -167,7 +167,7 @@ for (const kind of CONSUL_KINDS) {
       });
 
       test('a value may have 512 KiB and no more', async () => {
-        const key = `${corner()}big`;
+        const key = `${freePrefix()}big`;
         expect(await api.kv.set({ key, value: Buffer.alloc(512 * 1024, 'x') })).toBe(true);
         await expect(api.kv.set({ key, value: Buffer.alloc(512 * 1024 + 1, 'x') })).rejects.toMatchObject({
           statusCode: 413,
@@ -177,7 +177,7 @@ for (const kind of CONSUL_KINDS) {
 
     describe('blocking queries', () => {
       test('a watch on a key wakes when it is written, changed and deleted', async () => {
-        const key = `${corner()}watched`;
+        const key = `${freePrefix()}watched`;
         let { index } = await read(key);
         expect(index).toBeGreaterThan(0);
         for (const change of [
@@ -195,8 +195,8 @@ for (const kind of CONSUL_KINDS) {
       });
 
       test('a watch on a prefix wakes on a change or delete under it, and not on its neighbors', async () => {
-        const at = corner();
-        const near = corner();
+        const at = freePrefix();
+        const near = freePrefix();
         await api.kv.set({ key: `${at}a`, value: '1' });
         await api.kv.set({ key: `${at}b`, value: '1' });
         const first = await readTree(at);
@@ -220,7 +220,7 @@ for (const kind of CONSUL_KINDS) {
       });
 
       test('an index that is behind is answered at once, and one that is ahead with the true index after the wait at the latest', async () => {
-        const key = `${corner()}ahead`;
+        const key = `${freePrefix()}ahead`;
         await api.kv.set({ key, value: '1' });
         const { index } = await read(key);
         expect((await read(key, { index: String(index - 1), wait: '10s' })).index).toBe(index);
@@ -228,7 +228,7 @@ for (const kind of CONSUL_KINDS) {
       });
 
       test('a missing key has an index to wait on that only grows', async () => {
-        const at = corner();
+        const at = freePrefix();
         const first = await read(`${at}none`);
         await api.kv.set({ key: `${at}other`, value: '1' });
         await api.kv.del(`${at}other`);
@@ -238,11 +238,11 @@ for (const kind of CONSUL_KINDS) {
 
     describe('sessions', () => {
       test('a session is created with its defaults, found, listed and destroyed', async () => {
-        const { ID: id } = (await api.session.create({ name: 'exam' })) as { ID: string };
+        const { ID: id } = (await api.session.create({ name: 'contract' })) as { ID: string };
         const found = (await api.session.info(id)) as Record<string, unknown>;
         expect(found).toMatchObject({
           ID: id,
-          Name: 'exam',
+          Name: 'contract',
           Node: 'katamari',
           LockDelay: 15_000_000_000,
           Behavior: 'release',
@@ -267,7 +267,7 @@ for (const kind of CONSUL_KINDS) {
       });
 
       test('a lock has one holder, counts its holders, and is released only by its session', async () => {
-        const key = `${corner()}lock`;
+        const key = `${freePrefix()}lock`;
         const [one, two] = [await newSession(), await newSession()];
         expect(await api.kv.set({ key, value: '1', acquire: one })).toBe(true);
         expect(await api.kv.set({ key, value: '2', acquire: two })).not.toBe(true);
@@ -286,7 +286,7 @@ for (const kind of CONSUL_KINDS) {
 
       test('a destroyed session releases or deletes its keys, and wakes their watches', async () => {
         for (const behavior of ['release', 'delete'] as const) {
-          const key = `${corner()}gone`;
+          const key = `${freePrefix()}gone`;
           const id = await newSession({ behavior });
           await api.kv.set({ key, value: 'mine', acquire: id });
           const { index } = await read(key);
@@ -300,7 +300,7 @@ for (const kind of CONSUL_KINDS) {
       });
 
       test('a key whose holder was lost cannot be locked during the lock delay, but after it', async () => {
-        const key = `${corner()}delayed`;
+        const key = `${freePrefix()}delayed`;
         const [one, two] = [await newSession({ lockdelay: '1s' }), await newSession()];
         await api.kv.set({ key, value: '1', acquire: one });
         await api.session.destroy(one);
@@ -310,7 +310,7 @@ for (const kind of CONSUL_KINDS) {
       });
 
       test('a released key can be locked at once, whatever the lock delay', async () => {
-        const key = `${corner()}back`;
+        const key = `${freePrefix()}back`;
         const [one, two] = [await newSession({ lockdelay: '15s' }), await newSession()];
         await api.kv.set({ key, value: '1', acquire: one });
         await api.kv.set({ key, value: '1', release: one });
@@ -478,7 +478,7 @@ for (const kind of CONSUL_KINDS) {
       test('an HTTP check is passing, warning or critical by the status of the reply', async () => {
         let status = 200;
         const server = createHttpServer((request, response) => {
-          response.writeHead(request.headers['x-exam'] === 'yes' ? status : 500).end('well');
+          response.writeHead(request.headers['x-contract'] === 'yes' ? status : 500).end('well');
         });
         await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
         const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/healthz`;
@@ -486,7 +486,7 @@ for (const kind of CONSUL_KINDS) {
           name: 'http',
           id: 'http-1',
           http: url,
-          header: { 'X-Exam': ['yes'] },
+          header: { 'X-Contract': ['yes'] },
           interval: '1s',
           timeout: '1s',
         });
@@ -525,7 +525,7 @@ for (const kind of CONSUL_KINDS) {
 
       test('a session depends on its check: when that is critical or gone, the session ends and its keys are released', async () => {
         for (const end of ['fail', 'deregister'] as const) {
-          const key = `${corner()}ephemeral`;
+          const key = `${freePrefix()}ephemeral`;
           await api.agent.service.register({ id: 'se-1', name: 'se', check: { ttl: '30s', status: 'passing' } });
           await catalogHas('service:se-1', 'passing');
           const id = await newSession({ checks: ['service:se-1'], behavior: 'delete' });
@@ -562,7 +562,7 @@ for (const kind of CONSUL_KINDS) {
 
     describe('transactions', () => {
       test('all operations take effect with one index, and reads among them see the writes', async () => {
-        const at = corner();
+        const at = freePrefix();
         const { Results } = (await api.transaction.create([
           { KV: { Verb: 'set', Key: `${at}a`, Value: 'MQ==', Flags: 3 } },
           { KV: { Verb: 'cas', Key: `${at}b`, Value: 'Mg==', Index: 0 } },
@@ -580,7 +580,7 @@ for (const kind of CONSUL_KINDS) {
       });
 
       test('a failed one undoes everything, says which operation failed and why, and wakes no watch', async () => {
-        const at = corner();
+        const at = freePrefix();
         await api.kv.set({ key: `${at}held`, value: 'x' });
         const before = await readTree(at);
         const operations = [
@@ -606,7 +606,7 @@ for (const kind of CONSUL_KINDS) {
       });
 
       test('locks can be taken, checked and released in one', async () => {
-        const key = `${corner()}txn-lock`;
+        const key = `${freePrefix()}txn-lock`;
         const session = await newSession();
         const { Results } = (await api.transaction.create([
           { KV: { Verb: 'lock', Key: key, Value: 'MQ==', Session: session } },

@@ -49,10 +49,10 @@ describe('The sample of plain servers', () => {
   });
 
   test('is shown unchanged in docs/plain-servers.md', () => {
-    const paper = readFileSync(path.join(REPOSITORY, 'docs/plain-servers.md'), 'utf8');
+    const page = readFileSync(path.join(REPOSITORY, 'docs/plain-servers.md'), 'utf8');
     const files = readdirSync(SAMPLE).filter((name) => /\.(thrift|py|rb|yaml)$/.test(name));
     expect(files.length).toBe(5);
-    const other = files.filter((name) => !paper.includes(`\n${readFileSync(path.join(SAMPLE, name), 'utf8')}\`\`\``));
+    const other = files.filter((name) => !page.includes(`\n${readFileSync(path.join(SAMPLE, name), 'utf8')}\`\`\``));
     expect(other).toEqual([]);
   });
 });

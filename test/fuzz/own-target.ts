@@ -88,11 +88,11 @@ export async function startOwnTarget(): Promise<OwnTarget> {
       await settled();
       const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = book.sums();
       if (inFlight !== 0 || accepted !== replied + failed + refused + timed_out + cancelled) {
-        throw new Error(`The book does not add up: ${JSON.stringify(book.sums())}`);
+        throw new Error(`The call statistics do not add up: ${JSON.stringify(book.sums())}`);
       }
       for (const { service, method, stats } of book.entries()) {
         if (stats.inFlight !== 0)
-          throw new Error(`The page of ${service}.${method} says ${stats.inFlight} are under way`);
+          throw new Error(`The statistics of ${service}.${method} have ${stats.inFlight} calls in flight`);
         if ((stats.errors.internal ?? 0) > 0)
           throw new Error(`${service}.${method} met ${stats.errors.internal} defects`);
       }

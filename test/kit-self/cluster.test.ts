@@ -97,7 +97,7 @@ describe('A cluster on loopback', () => {
     await cluster.stop();
     const ends = await Promise.all(cluster.processes.map(({ ended }) => ended));
     expect(ends).toEqual(cluster.processes.map(() => ({ code: 0, signal: null })));
-    await until('nobody to be left', () => cluster.descendants().length === 0);
+    await until('all descendants to end', () => cluster.descendants().length === 0);
   }, 60_000);
 });
 

@@ -64,11 +64,11 @@ describe('Links', () => {
 });
 
 describe('docs/dependencies.md', () => {
-  const paper = read('docs/dependencies.md');
+  const page = read('docs/dependencies.md');
 
   /** Names at the start of the list items below a heading. */
   function listed(heading: string): string[] {
-    const [, section = ''] = paper.split(`## ${heading}\n`);
+    const [, section = ''] = page.split(`## ${heading}\n`);
     const [items = ''] = section.split(/^## /m);
     return [...items.matchAll(/^- (.*?):/gm)].flatMap(([, names]) =>
       [...(names as string).matchAll(/`([^`]+)`/g)].map(([, name]) => name as string),

@@ -157,9 +157,9 @@ describe('core/rpc/status.ts', () => {
 
 describe('The codes of ERROR_TABLE', () => {
   test('are explained in docs/json-rpc.md, except those that its clients never get', () => {
-    const paper = read('docs/json-rpc.md');
+    const page = read('docs/json-rpc.md');
     const unmet: readonly ErrorCode[] = ['rate_limited', 'cancelled'];
     const codes = (Object.keys(ERROR_TABLE) as ErrorCode[]).filter((code) => !unmet.includes(code));
-    expect(codes.filter((code) => !paper.includes(`\`${code}\``))).toEqual([]);
+    expect(codes.filter((code) => !page.includes(`\`${code}\``))).toEqual([]);
   });
 });

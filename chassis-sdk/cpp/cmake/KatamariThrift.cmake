@@ -1,12 +1,12 @@
-# Apache Thrift for Katamari: its library as the target Katamari::thrift (Debian's package has no CMake files of its own), and its compiler
-# behind katamari_thrift().
+# Finds Apache Thrift. Defines the target Katamari::thrift for its library, since Debian's package has no CMake files,
+# and the function katamari_thrift(), which runs its compiler.
 
 find_package(Threads REQUIRED)
 find_path(KATAMARI_THRIFT_INCLUDE thrift/Thrift.h)
 find_path(KATAMARI_BOOST_INCLUDE boost/scoped_array.hpp)
 find_library(KATAMARI_THRIFT_LIBRARY thrift)
 if(NOT KATAMARI_THRIFT_INCLUDE OR NOT KATAMARI_THRIFT_LIBRARY OR NOT KATAMARI_BOOST_INCLUDE)
-  message(FATAL_ERROR "Katamari needs the C++ library of Apache Thrift, 0.17 or later, and the headers of Boost that Thrift's include: "
+  message(FATAL_ERROR "Katamari needs the C++ library of Apache Thrift, 0.17 or later, and the Boost headers that Thrift's headers include: "
     "on Debian install libthrift-dev and libboost-dev")
 endif()
 if(NOT TARGET Katamari::thrift)
@@ -16,8 +16,8 @@ if(NOT TARGET Katamari::thrift)
 endif()
 
 # katamari_thrift(TARGET IDL...)
-# Compiles IDL files, with all that they include, and adds the generated code to the target. Done when CMake runs, and again when one of the
-# files, or another one beside them, has changed.
+# Compiles IDL files and their includes, and adds the generated code to the target. It runs with CMake, and again when
+# one of the files or another .thrift file beside them has changed.
 function(katamari_thrift target)
   find_program(KATAMARI_THRIFT_COMPILER thrift)
   if(NOT KATAMARI_THRIFT_COMPILER)
@@ -31,7 +31,7 @@ function(katamari_thrift target)
     execute_process(COMMAND ${KATAMARI_THRIFT_COMPILER} -r --gen cpp:no_skeleton -out ${generated} ${idl}
       RESULT_VARIABLE failed ERROR_VARIABLE why)
     if(failed)
-      message(FATAL_ERROR "The Thrift compiler refuses ${idl}:\n${why}")
+      message(FATAL_ERROR "The Thrift compiler failed on ${idl}:\n${why}")
     endif()
     get_filename_component(folder ${idl} DIRECTORY)
     file(GLOB beside CONFIGURE_DEPENDS ${folder}/*.thrift)

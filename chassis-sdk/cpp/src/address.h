@@ -1,4 +1,4 @@
-// Addresses as KATAMARI_LISTEN and KATAMARI_MESH have them: `unix:PATH` or `tcp:HOST:PORT`.
+// Parses the addresses in KATAMARI_LISTEN and KATAMARI_MESH: `unix:PATH` or `tcp:HOST:PORT`.
 
 #pragma once
 
@@ -24,7 +24,7 @@ inline Address parseAddress(const std::string& text) {
     if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
     if (port <= 65535) return {"", host, port};
   }
-  throw std::invalid_argument("\"" + text + "\" is no address; expected unix:PATH or tcp:HOST:PORT");
+  throw std::invalid_argument("\"" + text + "\" is not an address; expected unix:PATH or tcp:HOST:PORT");
 }
 
 }  // namespace katamari::detail

@@ -17,7 +17,7 @@ namespace detail {
 
 namespace {
 
-/** Time of a call that came without a context, from a client that is not the mesh. */
+/** Timeout of a call without a context, from a client that is not the mesh. */
 constexpr std::chrono::seconds timeWithoutMesh{60};
 
 void putI32(std::string& bytes, std::size_t at, std::uint32_t value) {
@@ -45,11 +45,11 @@ std::unique_ptr<Call> Call::read(std::shared_ptr<Connection> from, std::string&&
   else call->facts.caller = "a client that is not the mesh";
   if (call->service.empty()) call->service = call->facts.service;
   const auto left = call->isFromMesh ? std::chrono::microseconds(call->facts.timeLeftUs) : timeWithoutMesh;
-  // A time that nobody lives to see must not overflow the clock.
+  // A very long timeout must not overflow the clock.
   call->deadline = std::chrono::steady_clock::now() + std::min<std::chrono::microseconds>(left, std::chrono::hours(24 * 365));
 
-  // The generated code gets a head with the plain name directly before the arguments: there is room, the one that
-  // came was as long at least.
+  // Write a head with the plain method name directly before the arguments, for the generated code. There is room,
+  // because the received head was at least as long.
   const auto nameBytes = call->method.size();
   call->start = argsStart - 12 - nameBytes;
   putI32(call->bytes, call->start, 0x80010000U | static_cast<std::uint32_t>(T_CALL));
@@ -99,7 +99,7 @@ void Context::retireAfterReply() { call_.isRetiring = true; }
 Context& context() {
   auto* const call = detail::currentCall();
   if (call != nullptr) return call->context;
-  throw std::logic_error("katamari::context() has no call here: only the thread that runs a handler has one, while it runs it");
+  throw std::logic_error("katamari::context() was called outside of a call: use it only in the thread that runs a handler");
 }
 
 }  // namespace katamari

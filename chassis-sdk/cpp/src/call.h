@@ -1,4 +1,4 @@
-// One call from the mesh, from the frame that brought it to its answer.
+// One call, from its frame to its reply.
 
 #pragma once
 
@@ -14,39 +14,39 @@ namespace katamari::detail {
 struct Call {
   std::shared_ptr<Connection> from;
   /**
-   * The frame. From `start` on it holds what the generated code reads: the head with the method's plain name, the
-   * method's own arguments.
+   * The frame. From `start` on, it contains the message for the generated code: a head with the plain method name,
+   * then the arguments.
    */
   std::string bytes;
   std::size_t start = 0;
-  /** As in `Service@version:method`; "" when only the method was named. */
+  /** From `Service@version:method`, or from the context; "" if neither names it. */
   std::string service;
   std::string method;
   std::int32_t seqId = 0;
   bool isOneway = false;
-  /** It brought a context, and so its answer may. */
+  /** Whether the call came with a context. Then its reply may have one too. */
   bool isFromMesh = false;
   CallContext facts;
   std::chrono::steady_clock::time_point deadline;
 
-  /** The generated code has read the arguments. */
+  /** Whether the generated code has decoded the arguments. */
   bool wasRead = false;
-  /** What its handler threw undeclared; "" for nothing. */
+  /** Message of an undeclared exception of the handler; "" for none. */
   std::string failure;
   bool isRetiring = false;
-  /** What its handler sees of it. */
+  /** The context that the handler gets. */
   Context context{*this};
 
-  /** Throws what says why the frame is no call; nothing sensible can come behind it. */
+  /** Parses a frame. Throws an exception if it is not a valid call; the connection cannot be read any further. */
   static std::unique_ptr<Call> read(std::shared_ptr<Connection> from, std::string&& frame);
 
-  /** Sends its answer, unless it wants none. */
+  /** Sends the reply, unless the call is oneway. */
   void answer(const std::string& frame) const;
   void refuse(ErrorCode code, apache::thrift::TApplicationException::TApplicationExceptionType type,
               const std::string& why) const;
 };
 
-/** The call that this thread works on. */
+/** The call that this thread works on; null for none. */
 Call*& currentCall();
 
 }  // namespace katamari::detail

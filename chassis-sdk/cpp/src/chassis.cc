@@ -1,6 +1,6 @@
-// serve(): composes the parts. The server's thread reads calls, answers the control service itself, so that a ping is
-// answered whatever the handlers do, and queues the rest; the thread that called serve() and, with concurrency above
-// 1, others take them from there.
+// serve(): connects the parts. The server thread reads calls and answers the control service itself, so that a ping
+// gets its reply even while handlers run. It queues all other calls. The thread that called serve() and, with
+// concurrency above 1, further threads run them.
 
 #include <algorithm>
 #include <atomic>
@@ -36,7 +36,7 @@ using detail::Call;
 
 namespace {
 
-/** Calls that wait for a thread. With a mesh there are none: it sends as many as may be worked on. */
+/** Calls that wait for a thread. In a mesh it is empty: the mesh sends at most `concurrency` calls at a time. */
 class Queue {
  public:
   void push(std::unique_ptr<Call> call) {
@@ -45,7 +45,7 @@ class Queue {
     changed_.notify_one();
   }
 
-  /** Waits for the next one; null when there will be none. */
+  /** Waits for the next call; null when the queue is closed and empty. */
   std::unique_ptr<Call> pop() {
     std::unique_lock<std::mutex> lock(mutex_);
     changed_.wait(lock, [this] { return isClosed_ || !calls_.empty(); });
@@ -68,13 +68,14 @@ class Queue {
   bool isClosed_ = false;
 };
 
-/** The exception that is being handled: its type for the log, its message for the caller. */
+/** A caught exception: its type for the log, its message for the caller. */
 struct Thrown {
   std::string type;
   std::string message;
 };
 
-Thrown beingHandled() {
+/** Returns the exception of the current catch clause. */
+Thrown currentException() {
   try {
     throw;
   } catch (const std::exception& error) {
@@ -87,13 +88,13 @@ Thrown beingHandled() {
   } catch (const char* text) {
     return {"const char*", text};
   } catch (...) {
-    return {"unknown type", "something that is no std::exception was thrown"};
+    return {"unknown type", "the handler threw a value that is not a std::exception"};
   }
 }
 
 /**
- * Hears from the generated code what it does with a call. One that the author has set before goes on hearing all of
- * it.
+ * Observes how the generated code processes a call. It forwards all events to the event handler that the author had
+ * set.
  */
 class Observer : public TProcessorEventHandler {
  public:
@@ -103,14 +104,14 @@ class Observer : public TProcessorEventHandler {
     detail::currentCall()->wasRead = true;
     if (other_) other_->postRead(ctx, name, bytes);
   }
-  /** Called inside the catch clause that has caught what the handler threw undeclared. */
+  /** Called inside the catch clause for an undeclared exception of the handler. */
   void handlerError(void* ctx, const char* name) override {
     fail(*detail::currentCall());
     if (other_) other_->handlerError(ctx, name);
   }
-  /** Notes the exception that is being handled. */
+  /** Records and logs the exception of the current catch clause. */
   static void fail(Call& call) {
-    const auto thrown = beingHandled();
+    const auto thrown = currentException();
     call.failure = thrown.message.empty() ? thrown.type : thrown.message;
     log(Level::error) << call.method << " threw " << thrown.type << ": " << thrown.message;
   }
@@ -129,7 +130,7 @@ class Observer : public TProcessorEventHandler {
 class Chassis {
  public:
   Chassis(std::shared_ptr<TProcessor> processor, const Options& options);
-  /** Until drained. */
+  /** Serves calls until the chassis has drained. */
   void run();
   void drain() noexcept { server_.drain(); }
   std::string address() const { return server_.address(); }
@@ -159,7 +160,7 @@ Options checked(const Options& options) {
   if (options.service.empty() || options.version.empty() || options.idl.empty())
     throw std::invalid_argument("katamari::Options needs idl, service and version");
   if (options.concurrency < 1)
-    throw std::invalid_argument("katamari::Options::concurrency is " + std::to_string(options.concurrency) + ", it must be 1 at least");
+    throw std::invalid_argument("katamari::Options::concurrency is " + std::to_string(options.concurrency) + "; it must be at least 1");
   return options;
 }
 
@@ -193,7 +194,7 @@ void Chassis::run() {
   reader.join();
 }
 
-/** On the thread of the server. */
+/** Runs on the server thread. */
 void Chassis::take(const std::shared_ptr<detail::Connection>& from, std::string&& frame) {
   auto call = Call::read(from, std::move(frame));
   if (call->isFromMesh) from->isOfMesh = true;
@@ -201,10 +202,10 @@ void Chassis::take(const std::shared_ptr<detail::Connection>& from, std::string&
     control(*call);
   } else if (server_.isDraining()) {
     call->refuse(ErrorCode::draining, TApplicationException::INTERNAL_ERROR,
-                 "Cannot take " + call->method + ": this process drains, send it to another");
+                 "Cannot take " + call->method + ": this process is draining; send the call to another one");
   } else if (!call->service.empty() && call->service != options_.service) {
     call->refuse(ErrorCode::noPool, TApplicationException::UNKNOWN_METHOD,
-                 "This is " + options_.service + "@" + options_.version + ", it does not offer " + call->service);
+                 "This is " + options_.service + "@" + options_.version + "; it does not offer " + call->service);
   } else {
     server_.begin(*from);
     queue_.push(std::move(call));
@@ -212,8 +213,8 @@ void Chassis::take(const std::shared_ptr<detail::Connection>& from, std::string&
 }
 
 /**
- * What the kit itself answers (idl/chassis.thrift, and the ping of idl/link.thrift), at once, whatever the handlers
- * do.
+ * Answers the control service (idl/chassis.thrift, and the ping of idl/link.thrift) at once, even while handlers
+ * run.
  */
 void Chassis::control(const Call& call) {
   const bool isChassis = call.service == "katamari.Chassis";
@@ -228,7 +229,7 @@ void Chassis::control(const Call& call) {
   if (isChassis && call.method == "drain") server_.drain();
 }
 
-/** The result of `describe`: in its field 0 the details of the chassis. */
+/** Writes the result of `describe`: field 0 has the details of the chassis. */
 void Chassis::describe(TProtocol& out) const {
   out.writeFieldBegin("success", T_STRUCT, 0);
   detail::Fields(out)
@@ -246,10 +247,10 @@ void Chassis::describe(TProtocol& out) const {
   out.writeFieldStop();
 }
 
-/** Takes calls one after the other until the chassis is drained. */
+/** Runs calls one after the other until the chassis has drained. */
 void Chassis::work() {
   while (const auto call = queue_.pop()) {
-    // Of a call whose caller has gone nobody waits for the answer.
+    // Do not run a call whose connection has closed.
     if (!call->from->isGone()) answer(*call);
     server_.end(*call->from);
   }
@@ -263,7 +264,7 @@ void Chassis::answer(Call& call) {
   if (call.isRetiring) server_.drain();
 }
 
-/** Lets the generated code read the arguments, call the handler and write what it returned or threw declared. */
+/** Returns the reply. The generated code decodes the arguments, calls the handler and encodes the result. */
 std::string Chassis::answerOf(Call& call) {
   const auto in = detail::memory(call.bytes.data() + call.start, call.bytes.size() - call.start);
   const auto out = detail::memory();
@@ -272,8 +273,8 @@ std::string Chassis::answerOf(Call& call) {
   } catch (const std::exception& error) {
     if (!call.wasRead)
       return failed(call, TApplicationException::PROTOCOL_ERROR,
-                    "Cannot read the arguments of " + options_.service + "." + call.method + ": " + error.what());
-    // The handler has returned, and what it returned cannot be written.
+                    "The arguments of " + options_.service + "." + call.method + " do not match its interface: " + error.what());
+    // The handler has returned, but its result cannot be encoded.
     Observer::fail(call);
   } catch (...) {
     Observer::fail(call);
@@ -282,7 +283,7 @@ std::string Chassis::answerOf(Call& call) {
   if (!call.failure.empty()) return failed(call, TApplicationException::INTERNAL_ERROR, whatFailed + call.failure);
   detail::ReplyContext context;
   context.retire = call.isRetiring && call.isFromMesh;
-  // Oneway calls come from the mesh as ordinary ones; the generated code writes no answer to them.
+  // The mesh sends oneway calls as ordinary calls, but the generated code writes no reply to them.
   if (out->available_read() == 0)
     return detail::message(T_REPLY, call.method, call.seqId, [&](TProtocol& reply) {
       detail::writeReplyContext(reply, context);
@@ -290,7 +291,7 @@ std::string Chassis::answerOf(Call& call) {
     });
   if (out->available_read() > static_cast<std::uint32_t>(detail::frameBytesMax))
     return failed(call, TApplicationException::INTERNAL_ERROR,
-                  whatFailed + "its answer has " + std::to_string(out->available_read()) + " bytes, the limit is " +
+                  whatFailed + "its result has " + std::to_string(out->available_read()) + " bytes, the limit is " +
                       std::to_string(detail::frameBytesMax));
   return detail::withReplyContext(detail::framed(*out), call.method, context);
 }
@@ -301,14 +302,14 @@ std::string Chassis::failed(const Call& call, TApplicationException::TApplicatio
   return detail::exceptionMessage(call.method, call.seqId, context, type, why);
 }
 
-/** The chassis that SIGTERM drains. */
+/** The chassis that the signal handler drains. */
 std::atomic<Chassis*> ofSignals{nullptr};
 
 void onSigterm(int) {
   if (auto* const chassis = ofSignals.load()) chassis->drain();
 }
 
-/** SIGTERM means: finish what is under way and end. */
+/** Makes SIGTERM start a graceful shutdown during its lifetime. */
 class Sigterm {
  public:
   explicit Sigterm(Chassis& chassis) {
@@ -334,7 +335,7 @@ class Sigterm {
 
 int serve(std::shared_ptr<TProcessor> processor, const Options& options) {
   detail::resourceName() = environment("KATAMARI_RESOURCE", options.service + "@" + options.version);
-  // The mesh takes both streams line by line, and what was printed shall be there although the process is killed.
+  // Flush standard output after each line, so that the mesh gets it at once, even if the process is killed.
   std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
   apache::thrift::GlobalOutput.setOutputFunction([](const char* text) { log(Level::warning) << "thrift: " << text; });
   try {

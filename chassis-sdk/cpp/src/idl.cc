@@ -1,6 +1,5 @@
-// Finds what an IDL file includes. It reads no more of the language than that: comments, literals, and the words
-// `include` and `service`, both of which Thrift reserves. Whether the IDL is right is for the Thrift compiler and for
-// the mesh to say.
+// Finds the includes and services of an IDL file. It parses only comments, literals, and the reserved words `include`
+// and `service`. The Thrift compiler and the mesh check the rest.
 
 #include "idl.h"
 
@@ -26,7 +25,7 @@ struct Declared {
 
 bool isWordChar(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.'; }
 
-/** Where a comment or a literal that begins at `at` ends; `at` itself when none begins there. */
+/** Returns the end of the comment or literal that begins at `at`; `at` itself if none begins there. */
 std::size_t endOfCommentOrLiteral(const std::string& text, std::size_t at) {
   const auto behind = [&](const std::string& closing, std::size_t from) {
     const auto found = text.find(closing, from);
@@ -40,7 +39,7 @@ std::size_t endOfCommentOrLiteral(const std::string& text, std::size_t at) {
 
 Declared scan(const std::string& text) {
   Declared found;
-  std::string before;  // the word that stands directly before this place
+  std::string before;  // the word directly before `at`
   for (std::size_t at = 0; at < text.size();) {
     const char c = text[at];
     const auto end = endOfCommentOrLiteral(text, at);
@@ -99,7 +98,7 @@ class Reader {
     return declared;
   }
 
-  /** As the Thrift compiler looks: beside the including file first, then from where the main file is. */
+  /** Finds an include as the Thrift compiler does: beside the including file, then beside the main file. */
   void include(const std::string& from, const std::string& wanted) {
     for (const auto& place : {fs::path(from).parent_path() / wanted, fs::path(wanted)}) {
       const auto name = place.lexically_normal().generic_string();
@@ -108,14 +107,14 @@ class Reader {
       load(name);
       return;
     }
-    throw std::runtime_error(from + " includes \"" + wanted + "\", which was not found beside it");
+    throw std::runtime_error(from + " includes \"" + wanted + "\", which was found neither beside it nor beside the main file");
   }
 
   fs::path folder_;
   Idl idl_;
 };
 
-/** The folder of this program; "" where that cannot be known. */
+/** Returns the folder of this program; "" if it is unknown. */
 fs::path programFolder() {
   std::error_code failed;
   const auto program = fs::read_symlink("/proc/self/exe", failed);

@@ -1,4 +1,4 @@
-// The text of an interface: the IDL file of a chassis and everything it includes, as `describe` hands it out.
+// The text of an interface, the IDL file of a chassis and its includes, which `describe` returns.
 
 #pragma once
 
@@ -11,14 +11,14 @@ namespace katamari::detail {
 struct Idl {
   /** Name of the main file among the files. */
   std::string main;
-  /** Text by name, as seen from the folder of the main file. */
+  /** Text by path, relative to the folder of the main file. */
   std::map<std::string, std::string> files;
   /** The services that the main file declares. */
   std::vector<std::string> services;
 };
 
 /**
- * Reads the file, looked for from the working directory, then beside the program. Throws std::runtime_error saying
+ * Reads the file, looked up from the working directory, then beside the program. Throws std::runtime_error that says
  * what is wrong.
  */
 Idl readIdl(const std::string& path);

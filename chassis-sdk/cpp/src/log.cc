@@ -1,5 +1,5 @@
-// The log: lines on standard error, each in one write, so that those of several threads do not mix. The manager takes
-// them line by line.
+// Writes log lines to standard error. Each line is one write, so that lines of several threads do not mix. The
+// resource manager reads them by line.
 
 #include <cstdio>
 #include <cstdlib>
@@ -52,7 +52,7 @@ LogLine::~LogLine() {
       at += static_cast<std::size_t>(written);
     }
   } catch (const std::exception&) {
-    // A log that cannot be written must not end the call it tells of.
+    // A failure of the log must not end the call.
   }
 }
 

@@ -1,4 +1,4 @@
-// What the log calls this process: KATAMARI_RESOURCE, or service and version. Set once, before there are threads.
+// The name of this process in the log: KATAMARI_RESOURCE, or service and version. Set once, before threads start.
 
 #pragma once
 

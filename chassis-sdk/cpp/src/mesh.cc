@@ -1,13 +1,13 @@
-// Calls from a handler to other services of the mesh: a protocol and a transport for generated clients. The protocol
-// puts the CallContext first; the transport sends each call over a connection to KATAMARI_MESH and waits for its
-// answer until the deadline, never longer. Connections are kept for the next call, of any thread; one on which a call
-// did not end well is closed.
+// Calls from handlers to other services of the mesh: a protocol and a transport for generated clients. The protocol
+// writes the CallContext before the arguments. The transport sends each call over a connection to KATAMARI_MESH and
+// waits for the reply until the deadline and a short grace period. Threads share the idle connections. A connection
+// on which a call failed is closed.
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-// thrift/transport/TServerSocket.h needs it and does not say so.
+// thrift/transport/TServerSocket.h uses <functional> without including it.
 #include <functional>
 #include <mutex>
 
@@ -33,8 +33,8 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-/** The mesh itself answers at the deadline; it gets so much longer to do so. */
-constexpr std::chrono::milliseconds answerGrace{500};
+/** Extra time after the deadline for the error reply of the mesh. */
+constexpr std::chrono::milliseconds replyGrace{500};
 constexpr std::size_t idleConnectionsMax = 16;
 
 int msUntil(Clock::time_point end) {
@@ -42,7 +42,7 @@ int msUntil(Clock::time_point end) {
   return static_cast<int>(std::max<std::int64_t>(0, std::min<std::int64_t>(left, 1'000'000'000)));
 }
 
-/** A connection to the mesh, used for one call after the other. */
+/** A connection to the mesh. It carries one call at a time. */
 class MeshConnection {
  public:
   MeshConnection(const std::string& address, Clock::time_point end) {
@@ -56,7 +56,7 @@ class MeshConnection {
     }
   }
 
-  /** Nothing has come since the last call, neither an end nor a notice that the mesh drains. */
+  /** Whether the connection can be reused: it has no unread data, such as a drain notice, and is not closed. */
   bool isFresh() const {
     char byte;
     return ::recv(fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
@@ -70,12 +70,14 @@ class MeshConnection {
     }
   }
 
-  /** The next message, without its length. */
+  /** Returns the next message, without its length. */
   std::string receive(Clock::time_point end) {
     std::uint32_t word = 0;
     receiveAll(reinterpret_cast<char*>(&word), sizeof word, end);
     const std::size_t length = ntohl(word);
-    if (length > static_cast<std::size_t>(detail::frameBytesMax)) throw std::runtime_error("it answered with too long a frame");
+    if (length > static_cast<std::size_t>(detail::frameBytesMax))
+      throw std::runtime_error("its reply has " + std::to_string(length) + " bytes, the limit is " +
+                               std::to_string(detail::frameBytesMax));
     std::string frame(length, '\0');
     receiveAll(frame.data(), length, end);
     return frame;
@@ -93,7 +95,7 @@ class MeshConnection {
     }
   }
 
-  /** After a send or a receive that took nothing. */
+  /** Waits after a send or receive that would block. Throws an exception for other errors and at the deadline. */
   void waitFor(short events, Clock::time_point end) const {
     if (errno == EINTR) return;
     if (errno != EAGAIN && errno != EWOULDBLOCK) throw std::runtime_error(std::strerror(errno));
@@ -106,7 +108,7 @@ class MeshConnection {
   std::unique_ptr<TSocket> socket_;
 };
 
-/** Connections to the mesh that no call uses now. */
+/** Pool of idle connections to the mesh. */
 class MeshConnections {
  public:
   std::unique_ptr<MeshConnection> take(const std::string& address, Clock::time_point end) {
@@ -136,11 +138,11 @@ class MeshConnections {
   std::vector<std::unique_ptr<MeshConnection>> idle_;
 };
 
-/** What is written is one call; `flush` sends it, and what is read afterwards is its answer. */
+/** Transport of a generated client: collects a call, sends it on `flush`, then holds the reply. */
 class MeshTransport : public TMemoryBuffer {
  public:
   void begin(std::string name, bool isOneway, Clock::time_point end) {
-    // Whatever the last call has left, read or not.
+    // Drop what the last call left in the buffer.
     resetBuffer(TMemoryBuffer::defaultSize);
     resetConsumedMessageSize();
     name_ = std::move(name);
@@ -160,9 +162,9 @@ class MeshTransport : public TMemoryBuffer {
       if (isOneway_) answer_.clear();
       else answer_ = answerTo(*connection);
     } catch (const Error&) {
-      throw Error(ErrorCode::timeout, "The mesh did not answer " + name_ + " by the deadline");
+      throw Error(ErrorCode::timeout, name_ + " got no reply before its deadline");
     } catch (const std::exception& error) {
-      throw Error(ErrorCode::resourceFailed, "The mesh at " + address + " failed during " + name_ + ": " + error.what());
+      throw Error(ErrorCode::resourceFailed, "The connection to the mesh at " + address + " failed during " + name_ + ": " + error.what());
     }
     MeshConnections::shared().giveBack(std::move(connection));
     resetBuffer(reinterpret_cast<std::uint8_t*>(answer_.data()), static_cast<std::uint32_t>(answer_.size()));
@@ -171,8 +173,8 @@ class MeshTransport : public TMemoryBuffer {
  private:
   std::string answerTo(MeshConnection& connection) const {
     for (;;) {
-      auto frame = connection.receive(end_ + answerGrace);
-      // A notice that the mesh drains may come first: what is under way it answers all the same.
+      auto frame = connection.receive(end_ + replyGrace);
+      // A drain notice may come first. The mesh still replies to calls in flight.
       if (detail::readHead(frame).type != T_ONEWAY) return frame;
     }
   }
@@ -181,7 +183,7 @@ class MeshTransport : public TMemoryBuffer {
     const char* const address = std::getenv("KATAMARI_MESH");
     if (address != nullptr && *address != '\0') return address;
     throw Error(ErrorCode::noPool,
-                "Cannot call " + name_ + ": KATAMARI_MESH is not set, only a chassis that a mesh has started can call others", true);
+                "Cannot call " + name_ + ": KATAMARI_MESH is not set: only a chassis that a mesh has started can call other services", true);
   }
 
   std::string name_;
@@ -190,26 +192,26 @@ class MeshTransport : public TMemoryBuffer {
   std::string answer_;
 };
 
-/** Strict binary. Before the arguments of each call goes its context; an exception of the mesh is thrown as Error. */
+/** Strict binary protocol that writes a context before the arguments. It throws an error of the mesh as Error. */
 class MeshProtocol : public TBinaryProtocol {
  public:
-  MeshProtocol(std::shared_ptr<MeshTransport> transport, detail::CallContext handedOn, Clock::time_point deadline,
+  MeshProtocol(std::shared_ptr<MeshTransport> transport, detail::CallContext callContext, Clock::time_point deadline,
                std::chrono::milliseconds timeout)
       : TBinaryProtocol(transport, detail::frameBytesMax, detail::frameBytesMax, true, true),
         transport_(std::move(transport)),
-        handedOn_(std::move(handedOn)),
+        callContext_(std::move(callContext)),
         deadline_(deadline),
         timeout_(timeout) {}
 
   std::uint32_t writeMessageBegin_virt(const std::string& name, const TMessageType type, const std::int32_t seqId) override {
     const auto now = Clock::now();
     const auto end = timeout_.count() > 0 ? std::min(deadline_, now + timeout_) : deadline_;
-    const auto full = handedOn_.service + "." + name;
-    if (end <= now) throw Error(ErrorCode::timeout, "Cannot call " + full + ": there is no time left", true);
+    const auto full = callContext_.service + "." + name;
+    if (end <= now) throw Error(ErrorCode::timeout, "Cannot call " + full + ": no time is left", true);
     transport_->begin(full, type == T_ONEWAY, end);
     const auto bytes = TBinaryProtocol::writeMessageBegin(name, type, seqId);
-    handedOn_.timeLeftUs = std::chrono::duration_cast<std::chrono::microseconds>(end - now).count();
-    detail::writeCallContext(*this, handedOn_);
+    callContext_.timeLeftUs = std::chrono::duration_cast<std::chrono::microseconds>(end - now).count();
+    detail::writeCallContext(*this, callContext_);
     return bytes;
   }
 
@@ -220,7 +222,7 @@ class MeshProtocol : public TBinaryProtocol {
   }
 
  private:
-  /** A TApplicationException, and before it what the mesh has to say, if it is the mesh's own. */
+  /** Reads a TApplicationException, and the context of the mesh in it if there is one, and throws it as Error. */
   [[noreturn]] void throwError() {
     detail::ReplyContext context;
     std::string why;
@@ -234,12 +236,12 @@ class MeshProtocol : public TBinaryProtocol {
   }
 
   const std::shared_ptr<MeshTransport> transport_;
-  detail::CallContext handedOn_;
+  detail::CallContext callContext_;
   const Clock::time_point deadline_;
   const std::chrono::milliseconds timeout_;
 };
 
-/** The type that Thrift has for a code, as the mesh's error table says. */
+/** Returns the Thrift exception type of a code, as in the error table of the mesh. */
 TApplicationException::TApplicationExceptionType thriftTypeOf(ErrorCode code) {
   if (code == ErrorCode::noPool) return TApplicationException::UNKNOWN_METHOD;
   return code == ErrorCode::badRequest ? TApplicationException::PROTOCOL_ERROR : TApplicationException::INTERNAL_ERROR;
@@ -248,13 +250,13 @@ TApplicationException::TApplicationExceptionType thriftTypeOf(ErrorCode code) {
 }  // namespace
 
 std::shared_ptr<TProtocol> Context::protocolTo(const std::string& service, const CallOptions& options) const {
-  detail::CallContext handedOn;
-  handedOn.service = service;
-  handedOn.version = options.version;
-  handedOn.traceparent = call_.facts.traceparent;
-  handedOn.tracestate = call_.facts.tracestate;
-  handedOn.caller = "chassis " + detail::resourceName();
-  return std::make_shared<MeshProtocol>(std::make_shared<MeshTransport>(), std::move(handedOn), call_.deadline, options.timeout);
+  detail::CallContext callContext;
+  callContext.service = service;
+  callContext.version = options.version;
+  callContext.traceparent = call_.facts.traceparent;
+  callContext.tracestate = call_.facts.tracestate;
+  callContext.caller = "chassis " + detail::resourceName();
+  return std::make_shared<MeshProtocol>(std::make_shared<MeshTransport>(), std::move(callContext), call_.deadline, options.timeout);
 }
 
 Error::Error(ErrorCode code, const std::string& message, bool notRun, std::chrono::milliseconds retryAfter)

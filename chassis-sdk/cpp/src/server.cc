@@ -28,9 +28,9 @@ using apache::thrift::transport::TSocket;
 namespace {
 
 constexpr std::size_t connectionsMax = 200;
-/** Calls of one connection under way at once; then it is not read. */
+/** Calls in flight on one connection, above which it is not read. */
 constexpr int pipelineMax = 1024;
-/** Time that a peer of the mesh has to close its connection after a drain notice and its last answer. */
+/** Time for a peer of the mesh to close its connection after a drain notice and the last reply. */
 constexpr std::chrono::milliseconds leaveTime{1000};
 constexpr std::size_t readBytes = 64 * 1024;
 constexpr std::size_t frameLengthBytes = 4;
@@ -52,8 +52,8 @@ std::shared_ptr<TServerSocket> listenOn(const std::string& listen) {
 }
 
 /**
- * Standard input, taken away from handlers and from what they start: they read an empty one. -1 when it is no
- * lifeline.
+ * Returns standard input as the lifeline, and gives handlers and their child processes an empty one. Returns -1
+ * without a lifeline.
  */
 int takeLifeline() {
   const char* const lifeline = std::getenv("KATAMARI_LIFELINE");
@@ -82,7 +82,7 @@ Waker::~Waker() {
 
 void Waker::wake() const noexcept {
   const int before = errno;
-  // A full pipe wakes as well as one byte more would.
+  // If the pipe is full, the server thread wakes anyway.
   if (::write(ends_[1], "w", 1) < 0) errno = before;
 }
 
@@ -95,7 +95,7 @@ void Waker::quiet() const noexcept {
 Connection::Connection(std::shared_ptr<TSocket> socket, const Waker& waker)
     : socket_(std::move(socket)), waker_(waker), fd_(socket_->getSocketFD()) {
   const int yes = 1;
-  // Fails on Unix sockets, which wait for nothing anyway.
+  // Fails on Unix sockets, which do not delay small writes.
   ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
   ::fcntl(fd_, F_SETFD, FD_CLOEXEC);
 }
@@ -107,7 +107,7 @@ void Connection::send(const std::string& frame) {
   while (unsent_.empty() && sent < frame.size()) {
     const auto taken = ::send(fd_, frame.data() + sent, frame.size() - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (taken < 0 && errno == EINTR) continue;
-    // Whatever else is wrong with the connection, its reading end hears of it too.
+    // Other errors are left to the reading side, which sees them too.
     if (taken <= 0) break;
     sent += static_cast<std::size_t>(taken);
   }
@@ -158,7 +158,7 @@ bool Connection::nextFrame(std::string& frame) {
   if (have < frameLengthBytes + length) {
     unread_.erase(0, unreadFrom_);
     unreadFrom_ = 0;
-    // After a large frame its room is given back.
+    // Free the memory of a large frame.
     if (unread_.empty() && unread_.capacity() > 16 * readBytes) unread_.shrink_to_fit();
     return false;
   }
@@ -192,11 +192,11 @@ void Server::run(const OnFrame& onFrame) {
     watched.push_back({isDraining_ ? -1 : listener_->getSocketFD(), POLLIN, 0});
     for (const auto& peer : peers_) {
       const auto unsent = peer->unsentBytes();
-      const bool mayRead = peer->underWay < pipelineMax && unsent < static_cast<std::size_t>(frameBytesMax);
+      const bool mayRead = peer->inFlight < pipelineMax && unsent < static_cast<std::size_t>(frameBytesMax);
       const int events = (mayRead ? POLLIN : 0) | (unsent > 0 ? POLLOUT : 0);
       watched.push_back({peer->fd(), static_cast<short>(events), 0});
     }
-    const bool isWaitingForPeers = isDraining_ && underWay_ == 0;
+    const bool isWaitingForPeers = isDraining_ && inFlight_ == 0;
     if (::poll(watched.data(), watched.size(), isWaitingForPeers ? 20 : -1) < 0) continue;
     if (watched[0].revents != 0) waker_.quiet();
     if (watched[1].revents != 0) readLifeline();
@@ -217,18 +217,19 @@ void Server::drain() noexcept {
 }
 
 void Server::begin(Connection& peer) {
-  peer.underWay++;
-  underWay_++;
+  peer.inFlight++;
+  inFlight_++;
 }
 
 void Server::end(Connection& peer) {
-  underWay_--;
-  // The thread of the server waits for the last one, or has stopped reading this peer.
-  if (peer.underWay-- >= pipelineMax || isDraining_) waker_.wake();
+  inFlight_--;
+  // Wake the server thread if it has stopped reading this peer, or waits for the last call of a drain.
+  if (peer.inFlight-- >= pipelineMax || isDraining_) waker_.wake();
 }
 
 /**
- * No chassis outlives its resource manager: its end closes our standard input. Handlers may hang, so nobody is asked.
+ * Exits when standard input closes, so that a chassis never outlives its resource manager. It does not wait for
+ * handlers, which may hang.
  */
 void Server::readLifeline() {
   char bytes[256];
@@ -241,9 +242,9 @@ void Server::accept() {
     const auto socket = std::dynamic_pointer_cast<TSocket>(listener_->accept());
     if (socket == nullptr) return;
     if (peers_.size() < connectionsMax) peers_.push_back(std::make_shared<Connection>(socket, waker_));
-    else log(Level::warning) << "turned a connection away: there are " << connectionsMax << ", which is the limit";
+    else log(Level::warning) << "refused a connection: " << connectionsMax << " are open, which is the limit";
   } catch (const std::exception& error) {
-    log(Level::warning) << "could not take a connection: " << error.what();
+    log(Level::warning) << "cannot accept a connection: " << error.what();
   }
 }
 
@@ -272,9 +273,9 @@ bool Server::isDrained() {
         peer->send(message(apache::thrift::protocol::T_ONEWAY, "katamari.Link:drain", 0,
                            [](TProtocol& out) { out.writeFieldStop(); }));
   }
-  if (underWay_ > 0) return false;
+  if (inFlight_ > 0) return false;
   if (idleSince_ == Clock::time_point{}) idleSince_ = Clock::now();
-  // A peer of the mesh closes the connection itself, so that none of its calls is on its way here meanwhile.
+  // Let peers of the mesh close their connections, so that no call is in transit when the connection closes.
   for (auto peer = peers_.begin(); peer != peers_.end();) {
     const bool hasAll = !(*peer)->isOfMesh && (*peer)->unsentBytes() == 0;
     if (hasAll) (*peer)->close();

@@ -1,6 +1,6 @@
-// The sockets of a chassis: one thread listens, reads frames, and watches for what ends the process. What a frame
-// says is for others. Limits: bytes of a frame, connections, calls under way and unread answers of one connection; a
-// peer that has too many is not read.
+// The socket server of a chassis. One thread accepts connections, reads frames and watches standard input, whose end
+// ends the process. It does not interpret frames. Limits: bytes of a frame, connections, and per connection the calls
+// in flight and the unread reply bytes; above these two, the connection is not read (backpressure).
 
 #pragma once
 
@@ -18,7 +18,7 @@
 
 namespace katamari::detail {
 
-/** One end of a pipe wakes the server, from any thread and from a signal handler. */
+/** A pipe that wakes the server thread, from any thread or from a signal handler. */
 class Waker {
  public:
   Waker();
@@ -33,30 +33,30 @@ class Waker {
   int ends_[2];
 };
 
-/** A peer. Any thread may send and look; the rest is the server's. */
+/** The connection of one peer. Any thread may call `send` and `isGone`, only the server thread the rest. */
 class Connection {
  public:
   Connection(std::shared_ptr<apache::thrift::transport::TSocket> socket, const Waker& waker);
 
-  /** Hands the frame to the kernel, and what that does not take at once to the thread of the server. */
+  /** Writes the frame. Bytes that the kernel does not accept at once are left to the server thread. */
   void send(const std::string& frame);
   bool isGone() const { return isGone_; }
 
-  // What follows is for the thread of the server.
+  // The members below are only for the server thread.
   int fd() const { return fd_; }
   void close();
-  /** Writes what waits. */
+  /** Writes unsent bytes. */
   void flush();
   std::size_t unsentBytes();
-  /** Reads what is there; false when the peer has ended the connection. */
+  /** Reads the available bytes. Returns false if the peer has closed the connection. */
   bool read();
-  /** Takes the next whole frame off what was read. Throws std::runtime_error when its length is none. */
+  /** Moves the next complete frame into `frame`; false if there is none. Throws std::runtime_error if too large. */
   bool nextFrame(std::string& frame);
 
-  /** The peer puts contexts first: it knows what a drain notice is. */
+  /** Whether the peer sends contexts. Then it is of the mesh and understands a drain notice. */
   bool isOfMesh = false;
-  /** Calls that were read and have not been answered. */
-  std::atomic<int> underWay{0};
+  /** Calls in flight on this connection. */
+  std::atomic<int> inFlight{0};
 
  private:
   void closeLocked();
@@ -75,20 +75,20 @@ class Server {
  public:
   using OnFrame = std::function<void(const std::shared_ptr<Connection>&, std::string&&)>;
 
-  /** Listens on `unix:PATH` or `tcp:HOST:PORT`. Throws what says why it cannot. */
+  /** Listens on `unix:PATH` or `tcp:HOST:PORT`. Throws an exception if it cannot. */
   explicit Server(const std::string& listen);
 
-  /** As it really listens, with the port that was found for port 0. */
+  /** The actual address, with the chosen port for port 0. */
   std::string address() const;
 
-  /** Until drained. `onFrame` runs on this thread; what it throws closes the connection. */
+  /** Serves until a drain ends. `onFrame` runs on this thread; an exception from it closes the connection. */
   void run(const OnFrame& onFrame);
 
-  /** Takes no further call, answers what is under way, ends. From any thread, and from signal handlers. */
+  /** Starts a graceful shutdown: calls in flight finish, then `run` returns. Safe in threads and signal handlers. */
   void drain() noexcept;
   bool isDraining() const noexcept { return isDraining_; }
 
-  /** A call of that peer was taken, or has been answered. */
+  /** Count a call of that peer as begun, or as ended. */
   void begin(Connection& peer);
   void end(Connection& peer);
 
@@ -97,15 +97,15 @@ class Server {
   void readLifeline();
   void accept();
   void serve(const std::shared_ptr<Connection>& peer, short events, const OnFrame& onFrame);
-  /** Closes what can be closed; true when nothing is left to wait for. */
+  /** Closes connections that have nothing left to do. Returns true if the drain is complete. */
   bool isDrained();
 
   Waker waker_;
   std::shared_ptr<apache::thrift::transport::TServerSocket> listener_;
   std::list<std::shared_ptr<Connection>> peers_;
-  std::atomic<int> underWay_{0};
+  std::atomic<int> inFlight_{0};
   std::atomic<bool> isDraining_{false};
-  /** Ends when the resource manager does; -1 for none. Kept open for good. */
+  /** Standard input, which closes when the resource manager exits; -1 for none. Never closed here. */
   const int lifeline_;
   bool isNoticed_ = false;
   Clock::time_point idleSince_{};

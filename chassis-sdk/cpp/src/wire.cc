@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::int16_t contextField = 32767;
 constexpr std::size_t fieldHeadBytes = 3;
-/** Longer messages of exceptions are cut. */
+/** Longer exception messages are truncated. */
 constexpr std::size_t whyBytesMax = 8192;
 
 std::int32_t readI32(const std::string& bytes, std::size_t at) {
@@ -51,7 +51,7 @@ std::map<std::string, std::string> readTextMap(TProtocol& in) {
   return found;
 }
 
-/** At most so many bytes, cut between characters of UTF-8. */
+/** Truncates a text to `bytesMax` bytes, between UTF-8 characters. */
 std::string cut(const std::string& text, std::size_t bytesMax) {
   if (text.size() <= bytesMax) return text;
   auto end = bytesMax;
@@ -59,7 +59,7 @@ std::string cut(const std::string& text, std::size_t bytesMax) {
   return text.substr(0, end) + "...";
 }
 
-/** One configuration for all buffers; libthrift holds sizes and depth to it. */
+/** The configuration of all buffers; libthrift enforces its size and depth limits. */
 std::shared_ptr<TConfiguration> limits() {
   static const auto configuration = std::make_shared<TConfiguration>(frameBytesMax, frameBytesMax, nestingMax);
   return configuration;
@@ -74,7 +74,7 @@ Head readHead(const std::string& frame) {
   const auto word = static_cast<std::uint32_t>(readI32(frame, 0));
   if ((word & 0xffff0000U) != 0x80010000U) fail("not a strict-binary Thrift message");
   const auto type = word & 0xffU;
-  if (type < T_CALL || type > T_ONEWAY) fail("a message type that there is none of");
+  if (type < T_CALL || type > T_ONEWAY) fail("an unknown message type");
   const auto nameBytes = readI32(frame, wordBytes);
   if (nameBytes < 0 || nameBytes > nameBytesMax) fail("a method name that is too long");
   const auto nameEnd = 2 * wordBytes + static_cast<std::size_t>(nameBytes);
@@ -153,7 +153,7 @@ void writeReplyContext(TProtocol& out, const ReplyContext& context) {
 std::shared_ptr<TMemoryBuffer> memory() { return std::make_shared<TMemoryBuffer>(limits()); }
 
 std::shared_ptr<TMemoryBuffer> memory(const char* bytes, std::size_t size) {
-  // It takes bytes that are not const, and does not write to them.
+  // TMemoryBuffer takes non-const bytes but does not write to them in OBSERVE mode.
   auto* const start = reinterpret_cast<std::uint8_t*>(const_cast<char*>(bytes));
   return std::make_shared<TMemoryBuffer>(start, static_cast<std::uint32_t>(size), TMemoryBuffer::OBSERVE, limits());
 }
@@ -177,7 +177,7 @@ std::string withReplyContext(std::string reply, const std::string& name, const R
   writeReplyContext(*binary(buffer), context);
   const auto field = buffer->getBufferAsString();
   if (field.empty()) return reply;
-  // Behind the length, and the head: version, name with its length, sequence id.
+  // After the length and the head: version, length of the name, name, sequence id.
   reply.insert(4 + 12 + name.size(), field);
   const std::uint32_t word = htonl(static_cast<std::uint32_t>(reply.size() - sizeof word));
   std::memcpy(reply.data(), &word, sizeof word);

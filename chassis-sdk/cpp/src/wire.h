@@ -1,6 +1,6 @@
-// What travels between a chassis and the mesh beside the users' own messages: CallContext and ReplyContext in field
-// 32767, placed first (idl/katamari.thrift), what `describe` answers (idl/chassis.thrift), heads of messages. Written
-// by hand with libthrift's protocol.
+// Encodes and decodes what a chassis and the mesh exchange in addition to the messages of users: message heads, and
+// CallContext and ReplyContext, which travel in field 32767 before all other fields (idl/katamari.thrift). Written by
+// hand on libthrift's protocol.
 
 #pragma once
 
@@ -23,10 +23,10 @@ using apache::thrift::protocol::TProtocol;
 
 constexpr std::int32_t frameBytesMax = 16 * 1024 * 1024;
 constexpr int nestingMax = 64;
-/** Longer method names are hostile. */
+/** Bytes of a method name. */
 constexpr std::int32_t nameBytesMax = 1024;
 
-/** What of a CallContext a chassis reads or writes. */
+/** The fields of a CallContext that a chassis reads or writes. */
 struct CallContext {
   std::int64_t timeLeftUs = 0;
   std::string service;
@@ -51,38 +51,38 @@ struct Head {
   TMessageType type;
   std::string name;
   std::int32_t seqId;
-  /** Offset of the first byte behind it. */
+  /** Offset of the first byte after the head. */
   std::size_t bodyStart;
 };
 
-/** Throws TProtocolException when the frame is no whole strict-binary message head. */
+/** Decodes the head. Throws TProtocolException unless the frame begins with a complete strict-binary head. */
 Head readHead(const std::string& frame);
 
-/** Whether the struct at `at` begins with the field 32767. */
+/** Whether the struct at `at` begins with field 32767. */
 bool hasContext(const std::string& frame, std::size_t at);
 
-/** Reads the context that begins at `at` and moves `at` behind it. Throws TProtocolException or TTransportException. */
+/** Reads the context at `at` and moves `at` past it. Throws TProtocolException or TTransportException. */
 CallContext readCallContext(const std::string& frame, std::size_t& at);
 ReplyContext readReplyContext(TProtocol& in);
 
 void writeCallContext(TProtocol& out, const CallContext& context);
 void writeReplyContext(TProtocol& out, const ReplyContext& context);
 
-/** A buffer that holds its limits; with bytes it reads them and does not copy them. */
+/** Returns a buffer with the limits of this library. With bytes, it reads them without a copy. */
 std::shared_ptr<apache::thrift::transport::TMemoryBuffer> memory();
 std::shared_ptr<apache::thrift::transport::TMemoryBuffer> memory(const char* bytes, std::size_t size);
 
-/** Strict binary. No string and no container is believed to be larger than the bytes that are there. */
+/** Returns a strict binary protocol. It refuses strings and containers that declare more than `bytesMax`. */
 std::shared_ptr<apache::thrift::protocol::TBinaryProtocol> binary(
     std::shared_ptr<apache::thrift::transport::TMemoryBuffer> buffer, std::size_t bytesMax = frameBytesMax);
 
-/** The bytes of a buffer as a frame, with the length before them. */
+/** Returns the bytes of a buffer as a frame, after their length. */
 std::string framed(apache::thrift::transport::TMemoryBuffer& buffer);
 
-/** A framed reply with the context placed first in its body; as it was when the context says nothing. */
+/** Inserts the context before the body of a framed reply. Returns the reply unchanged if the context is empty. */
 std::string withReplyContext(std::string reply, const std::string& name, const ReplyContext& context);
 
-/** A framed message whose body, all fields and the stop, is written by `write`. */
+/** Encodes a framed message. `write` writes its body: all fields and the stop byte. */
 template <class Write>
 std::string message(TMessageType type, const std::string& name, std::int32_t seqId, Write write) {
   const auto buffer = memory();
@@ -93,12 +93,12 @@ std::string message(TMessageType type, const std::string& name, std::int32_t seq
   return framed(*buffer);
 }
 
-/** A framed TApplicationException. */
+/** Encodes a framed TApplicationException. */
 std::string exceptionMessage(const std::string& name, std::int32_t seqId, const ReplyContext& context,
                              apache::thrift::TApplicationException::TApplicationExceptionType type,
                              const std::string& why);
 
-/** Reads the fields of a struct; `onField` returns false for those it does not take. */
+/** Reads the fields of a struct. `onField` returns false for a field that it did not read; that field is skipped. */
 template <class OnField>
 void readFields(TProtocol& in, OnField onField) {
   std::string name;
@@ -114,7 +114,7 @@ void readFields(TProtocol& in, OnField onField) {
   in.readStructEnd();
 }
 
-/** The fields of a struct as they are written one after the other. */
+/** Writes the fields of a struct, one after the other. */
 class Fields {
  public:
   explicit Fields(TProtocol& out) : out_(out) {}

@@ -1,6 +1,5 @@
 /**
- * Differ: what has changed between two texts, and which of many words is most like one. The work is done by difflib
- * of Python's own library.
+ * Differ compares texts and finds similar words, with difflib of Python's standard library.
  */
 namespace py differ
 
@@ -9,20 +8,20 @@ struct Text {
   2: string content
 }
 
-/** None of the words is like it. */
+/** No word is similar to the given one. */
 exception NothingLikeIt {
   1: string word
-  /** How many words were looked at. */
+  /** Number of words that were compared. */
   2: i32 among
 }
 
 service Differ {
-  /** How alike two texts are: 1 for equal ones, 0 for those that have nothing in common. */
+  /** Returns the similarity of two texts: 1 if they are equal, 0 if they have nothing in common. */
   double likeness(1: string left, 2: string right) (katamari.readonly = "true")
 
-  /** The word that is most like this one. */
+  /** Returns the word that is most similar to `word`. */
   string closest(1: string word, 2: list<string> among) throws (1: NothingLikeIt none) (katamari.readonly = "true")
 
-  /** The lines that make `after` of `before`, as `diff -u` prints them; '' when there are none. */
+  /** Returns the changes from `before` to `after`, as `diff -u` prints them; '' if there are none. */
   string changes(1: Text before, 2: Text after) (katamari.readonly = "true")
 }

@@ -1,5 +1,5 @@
-"""Differ as a chassis: the shortest that there is. Its interface is in differ.thrift; `thrift -r --gen py review.thrift` writes the module that
-is imported here."""
+"""Differ, a minimal chassis. Its interface is in differ.thrift; `thrift -r --gen py review.thrift` generates the
+module that it imports."""
 
 import difflib
 

@@ -1,5 +1,5 @@
 /**
- * Review: what to think of a change. It asks Differ, through the mesh, and keeps what people say about it.
+ * Review rates a change. It calls Differ through the mesh, and logs remarks.
  */
 include "differ.thrift"
 
@@ -8,10 +8,10 @@ namespace py review
 struct Verdict {
   /** As `diff -u` prints it. */
   1: string changes
-  /** Lines that came, and lines that went. */
+  /** Lines added and lines removed. */
   2: i32 added
   3: i32 removed
-  /** For people. */
+  /** The verdict in words. */
   4: string words
 }
 
@@ -23,6 +23,6 @@ exception NothingChanged {
 service Review {
   Verdict review(1: differ.Text before, 2: differ.Text after) throws (1: NothingChanged nothing) (katamari.timeout = "5s", katamari.readonly = "true")
 
-  /** Nobody waits for this one. */
+  /** Logs a remark. Oneway: the caller does not wait. */
   oneway void remark(1: string words)
 }

@@ -1,5 +1,5 @@
-"""Review as a chassis: it calls another service, looks at the call that it works on, logs, and works on four calls at once, because it mostly
-waits."""
+"""Review, a chassis that calls another service, reads the call context and logs. It handles four calls at a time,
+because its handlers mostly wait."""
 
 import logging
 
@@ -13,8 +13,8 @@ log = logging.getLogger('review')
 
 class Handler:
     def __init__(self):
-        # One client for every call and thread. It has the time that is left of the call that uses it, or two seconds
-        # if that is less.
+        # One client for all calls and threads. Its timeout is the remaining time of the current call, at most two
+        # seconds.
         self.differ = katamari.client(Differ, timeout=2)
 
     def review(self, before, after):
@@ -24,7 +24,7 @@ class Handler:
         body = changes.splitlines()[2:]
         added = sum(line.startswith('+') for line in body)
         removed = sum(line.startswith('-') for line in body)
-        words = 'looks harmless' if added + removed < 10 else 'wants a closer look'
+        words = 'looks harmless' if added + removed < 10 else 'needs a closer look'
         return Verdict(changes=changes, added=added, removed=removed, words=words)
 
     def remark(self, words):

@@ -1,9 +1,10 @@
-"""Katamari for Python: your handlers as one process of a mesh. The generated code of a Thrift service, a class with its methods, and
+"""Katamari for Python runs your handlers as one process of a mesh. It needs the generated code of a Thrift service, a
+class with a method for each method of the service, and one call:
 
     katamari.serve(Calculator, Handler(), idl='calculator.thrift', version='1.0.0')
 
-This is the door; the rooms are `chassis` (the process), `server` (its socket), `service` (generated code and handlers), `mesh` (calls to
-other services). Nothing here loads generated code by itself.
+This module is the public API. `chassis` is the process, `server` its socket, `service` joins generated code and
+handlers, and `mesh` calls other services. The package itself imports no generated code.
 """
 
 from .chassis import serve

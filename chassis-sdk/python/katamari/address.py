@@ -1,4 +1,4 @@
-"""Addresses as the mesh writes them: `unix:PATH` or `tcp:HOST:PORT`."""
+"""Listens on and connects to addresses in the mesh's notation: `unix:PATH` or `tcp:HOST:PORT`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _TCP = re.compile(r'tcp:(.*):(\d{1,5})')
 
 
 def listen(address: str) -> tuple[socket.socket, str]:
-    """A listening socket, and where it listens: port 0 becomes the one that was free. @raises ValueError, OSError"""
+    """Returns a listening socket and its address, with the actual port for port 0. @raises ValueError, OSError"""
     listener, where = _socket_for(address)
     try:
         if listener.family != socket.AF_UNIX:
@@ -26,7 +26,7 @@ def listen(address: str) -> tuple[socket.socket, str]:
 
 
 def connect(address: str, timeout: float) -> socket.socket:
-    """@raises ValueError, OSError"""
+    """Returns a connected socket. @raises ValueError, OSError"""
     connection, where = _socket_for(address)
     try:
         connection.settimeout(timeout)
@@ -34,12 +34,12 @@ def connect(address: str, timeout: float) -> socket.socket:
     except OSError:
         connection.close()
         raise
-    send_at_once(connection)
+    disable_nagle(connection)
     return connection
 
 
-def send_at_once(connection: socket.socket) -> None:
-    """Answers are whole when they are written: nothing is gained by waiting for more."""
+def disable_nagle(connection: socket.socket) -> None:
+    """Sets TCP_NODELAY: each write is a complete message, so waiting for more data only adds latency."""
     if connection.family != socket.AF_UNIX:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -49,7 +49,7 @@ def _socket_for(address: str) -> tuple[socket.socket, str | tuple[str, int]]:
         return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), address[5:]
     found = _TCP.fullmatch(address)
     if found is None or int(found[2]) > 65_535:
-        raise ValueError(f'"{address}" is no address; expected unix:PATH or tcp:HOST:PORT')
+        raise ValueError(f'"{address}" is not an address; expected unix:PATH or tcp:HOST:PORT')
     host, port = found[1].strip('[]'), int(found[2])
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
     return socket.socket(family, socket.SOCK_STREAM), (host, port)

@@ -1,8 +1,10 @@
-"""A chassis: your handlers as one process of the mesh. Listens at KATAMARI_LISTEN, answers its own service and the control service (describe,
-ping, drain), ends when its resource manager does. Run by hand it is a plain framed Thrift server on 127.0.0.1:9095.
+"""Runs your handlers as a chassis, one process of the mesh. It listens at KATAMARI_LISTEN, serves its own service and
+the control service (describe, ping, drain), and exits when its resource manager does. Without KATAMARI_LISTEN, it is
+a plain framed Thrift server on 127.0.0.1:9095.
 
-Threads: one reads each connection and answers the control service at once, whatever handlers do. With concurrency 1 handlers run in the thread
-that called `serve`, one after the other: in the main thread, which many libraries want. With more, each runs in one of so many threads.
+Threads: each connection has a thread that reads it and answers the control service at once, even while handlers run.
+With concurrency 1, handlers run one after the other in the thread that called `serve`, normally the main thread,
+which many libraries require. With concurrency N, they run in N worker threads.
 """
 
 from __future__ import annotations
@@ -42,20 +44,22 @@ def serve(
     roles: Iterable[str] = (),
     more: Mapping[str, str] | None = None,
 ) -> None:
-    """Serves calls until the chassis is drained (by the mesh, SIGTERM, Ctrl-C, or a call that retires it), then returns.
+    """Serves calls until the chassis has drained, then returns. The mesh, SIGTERM, Ctrl-C, or a handler that calls
+    `retire_after_reply` starts the drain.
 
     @param service the generated module of the service: `from tutorial import Calculator`
-    @param handler has a method for each one of the service, with the arguments that generated code gives it
-    @param idl the IDL file; what it includes is read too. A relative path counts from the working directory, or else from the program
-    @param version SemVer, such as `1.2.0`. Copies with equal version must have equal interfaces
-    @param concurrency calls that this process works on at once, each in a thread of its own
-    @param tags calls can prefer pools that have them
-    @param roles a wall: only calls that ask for exactly these roles get here
-    @param more any other details that calls can ask for
-    @raises TypeError, ValueError, OSError when these do not fit together, or it cannot listen
+    @param handler an object with a method for each method of the service, with the arguments of the generated code
+    @param idl the IDL file; its includes are read too. A relative path is looked up from the working directory, then
+        from the directory of the program
+    @param version SemVer, such as `1.2.0`. Copies with the same version must have the same interface
+    @param concurrency number of calls that this process handles at a time; above 1, in that many threads
+    @param tags calls can prefer pools with these tags
+    @param roles only calls that ask for exactly these roles reach this chassis
+    @param more other details that calls can ask for
+    @raises TypeError, ValueError, OSError if the arguments do not match each other or the address is not available
     """
     if concurrency < 1:
-        raise ValueError(f'concurrency is {concurrency}, it must be 1 or more')
+        raise ValueError(f'concurrency is {concurrency}; it must be at least 1')
     served = Service(service, handler)
     served.check_handler()
     text = read_idl(idl, served.name)
@@ -71,11 +75,11 @@ def serve(
         sdk=f'python {__version__} on {platform.python_implementation()} {platform.python_version()}',
     )
     resource = os.environ.get('KATAMARI_RESOURCE') or f'{served.name}@{version}'
-    _look_after_output(resource)
+    _set_up_output(resource)
     if os.environ.get('KATAMARI_LIFELINE') == 'stdin':
-        _end_with_manager()
+        _exit_with_manager()
     chassis = Chassis(served, details)
-    # Before it listens: who can be called can be told to stop.
+    # Install the signal handlers before listening, so that every process that takes calls can be drained.
     with _Signals(chassis):
         address = chassis.listen(os.environ.get('KATAMARI_LISTEN') or LISTEN_BY_HAND)
         if 'KATAMARI_LISTEN' not in os.environ:
@@ -90,20 +94,20 @@ class Chassis:
         self._id = f'{details.service_name}@{details.version}'
         self._described = Answer(struct_bytes(Described(success=details)))
         self._waiting: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
-        #: Reasons to end; the first counts. May be put to in a signal handler.
+        #: Reasons to drain; the first one counts. A SimpleQueue, because a signal handler may put into it.
         self._endings: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._fatal: BaseException | None = None
         self._server: Server | None = None
 
     def listen(self, address: str) -> str:
-        """From now on calls are taken; they wait for `run`. Returns where it listens. @raises ValueError, OSError"""
-        self._server = Server(address, self._take)
+        """Starts to listen and returns the address. Calls are queued until `run`. @raises ValueError, OSError"""
+        self._server = Server(address, self._accept)
         return self._server.address
 
     def run(self) -> None:
-        """Works until it is drained. @raises SystemExit when a handler wants the process to end"""
-        threading.Thread(target=self._drain_when_told, name='katamari-drain', daemon=True).start()
+        """Runs handlers until the chassis has drained. @raises SystemExit if a handler exits the process"""
+        threading.Thread(target=self._drain_on_request, name='katamari-drain', daemon=True).start()
         if self._concurrency == 1:
             self._work()
         else:
@@ -114,10 +118,10 @@ class Chassis:
             raise self._fatal
 
     def end(self, why: str) -> None:
-        """Finishes what is under way, then lets `run` return."""
+        """Starts a drain: the calls in flight finish, then `run` returns."""
         self._endings.put(why)
 
-    def _drain_when_told(self) -> None:
+    def _drain_on_request(self) -> None:
         why = self._endings.get()
         _log.debug('Draining: %s', why)
         if self._server is not None:
@@ -126,13 +130,13 @@ class Chassis:
             self._waiting.put(None)
         self._ended.set()
 
-    def _take(self, call: Call) -> None:
+    def _accept(self, call: Call) -> None:
         if call.service == CONTROL:
             self._control(call)
         elif call.service in ('', self._service.name):
             self._waiting.put(call)
         else:
-            call.refuse(KatamariError('no_pool', f'This is {self._id}, it does not offer {call.service}'))
+            call.refuse(KatamariError('no_pool', f'This is {self._id}; it does not offer {call.service}'))
 
     def _control(self, call: Call) -> None:
         if call.method == 'describe':
@@ -160,15 +164,15 @@ class Chassis:
         try:
             self._work()
         except BaseException as error:
-            # What would end the process in the main thread ends it here too.
+            # An error that would end the main thread ends the process from a worker thread too.
             self._fatal = error
             self._ended.set()
 
     def _serve(self, call: Call) -> None:
-        """@raises KatamariError when the call does not get as far as its handler"""
+        """Runs the handler and replies. @raises KatamariError if the call cannot be passed to its handler"""
         method = self._service.method(call.method)
         if time.monotonic() >= call.deadline:
-            why = f'The time of {call.method} was over before this copy came to it'
+            why = f'The deadline of {call.method} passed before this copy started it'
             raise KatamariError('timeout', why, stage='queue', not_run=True)
         arguments = method.read(call.frame, call.start)
         context = Context(call.method, call.deadline, call.context)
@@ -183,7 +187,8 @@ class Chassis:
 
 
 class _Signals:
-    """SIGTERM and Ctrl-C drain while this is entered; a second one does what it would without. Signals are the main thread's business."""
+    """A context in which the first SIGTERM or Ctrl-C starts a drain. A second one has its previous effect. Does
+    nothing outside the main thread, the only one that may set signal handlers."""
 
     def __init__(self, chassis: Chassis) -> None:
         self._chassis = chassis
@@ -202,8 +207,9 @@ class _Signals:
         self._chassis.end(signal.Signals(number).name)
 
 
-def _look_after_output(resource: str) -> None:
-    """The mesh takes both streams line by line, so lines must leave when they are written. Logs go to stderr unless they were set up already."""
+def _set_up_output(resource: str) -> None:
+    """Flushes each line of stdout and stderr at once, because the mesh reads both by line. Logs go to stderr unless
+    logging is already configured."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'):
             stream.reconfigure(line_buffering=True)
@@ -211,9 +217,9 @@ def _look_after_output(resource: str) -> None:
     logging.basicConfig(level=logging.INFO, format=f'%(asctime)s %(levelname)s {name} %(name)s: %(message)s')
 
 
-def _end_with_manager() -> None:
-    """No chassis outlives its resource manager: its end closes our standard input."""
-    # Out of the way of handlers, and of the processes that they start, which would hold it or read from it.
+def _exit_with_manager() -> None:
+    """Exits when standard input closes, so that the chassis does not outlive its resource manager."""
+    # Handlers and their child processes get an empty standard input, so that they neither read the pipe nor hold it.
     lifeline = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -223,7 +229,7 @@ def _end_with_manager() -> None:
         with contextlib.suppress(OSError):
             while os.read(lifeline, 4096):
                 pass
-        # Not sys.exit: the main thread may be deep in a handler, and nobody waits for the answer.
+        # sys.exit would not interrupt a handler in the main thread, and its reply is no longer needed.
         os._exit(0)
 
     threading.Thread(target=watch, name='katamari-lifeline', daemon=True).start()
@@ -231,7 +237,7 @@ def _end_with_manager() -> None:
 
 def _texts(name: str, values: Iterable[str]) -> list[str]:
     if isinstance(values, str):
-        raise ValueError(f'{name} is the text "{values}", expected a list of texts: [{values!r}]')
+        raise ValueError(f'{name} is the string "{values}", expected a list of strings: [{values!r}]')
     return list(values)
 
 

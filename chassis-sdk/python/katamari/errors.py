@@ -1,4 +1,4 @@
-"""The one error of the mesh, and the table that gives each code its number on the wire and its face in Thrift."""
+"""The error type of the mesh, and the table that maps each code to its number on the wire and its Thrift type."""
 
 from __future__ import annotations
 
@@ -9,49 +9,49 @@ from thrift.Thrift import TApplicationException
 from .wire import ReplyContext
 
 
-class _Face(NamedTuple):
+class _Mapping(NamedTuple):
     #: Number in ReplyContext (idl/katamari.thrift).
     wire: int
     #: Type of TApplicationException.
     thrift: int
 
 
-_FACES = {
-    'no_pool': _Face(1, TApplicationException.UNKNOWN_METHOD),
-    'overloaded': _Face(2, TApplicationException.INTERNAL_ERROR),
-    'timeout': _Face(3, TApplicationException.INTERNAL_ERROR),
-    'resource_failed': _Face(4, TApplicationException.INTERNAL_ERROR),
-    'draining': _Face(5, TApplicationException.INTERNAL_ERROR),
-    'denied': _Face(6, TApplicationException.INTERNAL_ERROR),
-    'rate_limited': _Face(7, TApplicationException.INTERNAL_ERROR),
-    'too_large': _Face(8, TApplicationException.INTERNAL_ERROR),
-    'bad_request': _Face(9, TApplicationException.PROTOCOL_ERROR),
-    'internal': _Face(10, TApplicationException.INTERNAL_ERROR),
-    'cancelled': _Face(11, TApplicationException.INTERNAL_ERROR),
+_MAPPINGS = {
+    'no_pool': _Mapping(1, TApplicationException.UNKNOWN_METHOD),
+    'overloaded': _Mapping(2, TApplicationException.INTERNAL_ERROR),
+    'timeout': _Mapping(3, TApplicationException.INTERNAL_ERROR),
+    'resource_failed': _Mapping(4, TApplicationException.INTERNAL_ERROR),
+    'draining': _Mapping(5, TApplicationException.INTERNAL_ERROR),
+    'denied': _Mapping(6, TApplicationException.INTERNAL_ERROR),
+    'rate_limited': _Mapping(7, TApplicationException.INTERNAL_ERROR),
+    'too_large': _Mapping(8, TApplicationException.INTERNAL_ERROR),
+    'bad_request': _Mapping(9, TApplicationException.PROTOCOL_ERROR),
+    'internal': _Mapping(10, TApplicationException.INTERNAL_ERROR),
+    'cancelled': _Mapping(11, TApplicationException.INTERNAL_ERROR),
 }
-_CODES = {face.wire: code for code, face in _FACES.items()}
+_CODES = {mapping.wire: code for code, mapping in _MAPPINGS.items()}
 
 
 class KatamariError(TApplicationException):  # type: ignore[misc]
-    """What the mesh itself has to say against a call. `str(error)` says what to do next."""
+    """The mesh refused a call or could not finish it. The message says why and what to do."""
 
     def __init__(
         self, code: str, message: str, *, retry_after_ms: int | None = None, stage: str = '', not_run: bool = False
     ) -> None:
-        super().__init__(_FACES[code].thrift, message)
+        super().__init__(_MAPPINGS[code].thrift, message)
         #: `no_pool`, `overloaded`, `timeout`, `resource_failed`, `draining`, `too_large`, `bad_request`, ...
         self.code = code
-        #: When another try may succeed, in ms from then; None when nobody said.
+        #: Delay after which a retry may succeed, in ms; None if unknown.
         self.retry_after_ms = retry_after_ms
-        #: Where the deadline passed: `queue` or `service`; '' when it did not, or nobody said.
+        #: Where the deadline passed: `queue` or `service`; '' if it did not pass, or the stage is unknown.
         self.stage = stage
-        #: True when the call certainly never ran, so that sending it again is safe.
+        #: True if the call certainly did not run, so that a retry is safe.
         self.not_run = not_run
 
     def to_wire(self) -> ReplyContext:
         stage = _STAGES.index(self.stage) or None
         return ReplyContext(
-            error_code=_FACES[self.code].wire,
+            error_code=_MAPPINGS[self.code].wire,
             retry_after_ms=self.retry_after_ms,
             stage=stage,
             not_run=self.not_run or None,
@@ -59,7 +59,7 @@ class KatamariError(TApplicationException):  # type: ignore[misc]
 
     @classmethod
     def of_wire(cls, context: ReplyContext, message: str) -> KatamariError:
-        """What a peer of the mesh says. A code of a newer one reads as `internal`."""
+        """Decodes the error of a peer. A code that this version does not know becomes `internal`."""
         stage = context.stage if context.stage in (1, 2) else 0
         return cls(
             _CODES.get(context.error_code or 0, 'internal'),

@@ -1,5 +1,6 @@
-"""The text of an interface: a .thrift file and what it includes, as `describe` tells the mesh. An include is looked for as the Apache compiler
-does: beside the file that includes it, then where the main file is. Only includes are understood here; the mesh reads the rest."""
+"""Reads the text of an interface, a .thrift file and its includes, which `describe` sends to the mesh. Includes are
+found as the Apache compiler finds them: beside the including file, then beside the main file. Only `include` and
+`service` are parsed here; the mesh parses the rest."""
 
 from __future__ import annotations
 
@@ -14,12 +15,13 @@ from typing import NamedTuple
 class IdlText(NamedTuple):
     #: Name of the main file.
     main: str
-    #: Text of every file, by its path from the folder of the main file.
+    #: Text of every file, by its path relative to the folder of the main file.
     files: dict[str, str]
 
 
 def read_idl(path: str | os.PathLike[str], service: str) -> IdlText:
-    """@raises FileNotFoundError, ValueError when a file is missing or the service is not in the main file"""
+    """Reads the file and its includes. @raises FileNotFoundError for a missing file, ValueError for a missing
+    service"""
     found = _find(Path(path))
     files: dict[str, str] = {}
     main = found.name
@@ -31,7 +33,7 @@ def read_idl(path: str | os.PathLike[str], service: str) -> IdlText:
 
 
 def _find(path: Path) -> Path:
-    """A relative path counts from the working directory, or else from where the program is."""
+    """Looks a relative path up from the working directory, then from the directory of the program."""
     program = Path(getattr(sys.modules.get('__main__'), '__file__', None) or '.')
     for candidate in (path, program.parent / path):
         if candidate.is_file():
@@ -57,7 +59,7 @@ def _read(folder: Path, name: str, files: dict[str, str]) -> None:
 
 
 def _statements(text: str) -> list[tuple[str, str]]:
-    """What follows each word `include` and `service`, outside of comments and strings."""
+    """Returns each word `include` and `service` outside of comments and strings, with the token after it."""
     tokens = [token for token in _TOKEN.findall(text) if not token.startswith(('/', '#'))]
     return [
         (word, following.strip('"\''))

@@ -1,6 +1,6 @@
-"""How handlers call other services: generated clients whose messages go to the mesh at KATAMARI_MESH, with the time left and the trace of the
-call that is being worked on placed first. A client may be made once and used in every call, by every thread: each call takes a connection from
-a small store, and what has gone wrong on a connection ends it.
+"""Calls from handlers to other services. A generated client sends its messages to the mesh at KATAMARI_MESH, preceded
+by a context with the remaining time and the trace of the current call. Create a client once and use it in every call
+and thread: each call takes a connection from a pool. A connection on which a call failed is closed.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ from .wire import (
 
 
 def client(service: ModuleType, *, version: str = '', timeout: float | None = None) -> Any:
-    """A generated client of another service of the mesh: `katamari.client(Speller).correct('hte')`.
+    """Returns a generated client of another service of the mesh: `katamari.client(Speller).correct('hte')`.
 
-    Each call has the time that is left of the one being worked on (60 s outside of one), or `timeout` if that is less. It raises the declared
-    exceptions of its method, KatamariError for what the mesh says, and TApplicationException for what the other service failed with.
+    The timeout of each call is the remaining time of the call that the handler works on (60 s outside of a call), or
+    `timeout` if that is less. A call raises the declared exceptions of its method, KatamariError if the mesh refused
+    or failed it, and TApplicationException if the other service failed.
 
     @param service the generated module of that service
     @param version exact, or a SemVer range; '' lets the mesh choose
@@ -58,37 +59,37 @@ class _Target:
         self.timeout = timeout
 
     def deadline(self) -> float:
-        """On the clock of time.monotonic()."""
-        working_on = current.get()
+        """Returns the deadline of a call that starts now, as a time.monotonic() value."""
+        current_call = current.get()
         now = time.monotonic()
-        inherited = now + TIMEOUT_OUTSIDE_S if working_on is None else working_on.deadline
+        inherited = now + TIMEOUT_OUTSIDE_S if current_call is None else current_call.deadline
         return inherited if self.timeout is None else min(inherited, now + self.timeout)
 
     def context(self, deadline: float) -> CallContext:
-        """What travels with a call that begins now."""
+        """Returns the context to send with a call that starts now."""
         context = CallContext(
             time_left_us=int(max(0.0, deadline - time.monotonic()) * 1e6),
             service=self.service,
             version=self.version or None,
             caller=f'chassis {os.environ.get("KATAMARI_RESOURCE", "")}'.rstrip(),
         )
-        working_on = current.get()
-        if working_on is not None:
-            context.traceparent = working_on.traceparent or None
-            context.tracestate = working_on.tracestate or None
+        current_call = current.get()
+        if current_call is not None:
+            context.traceparent = current_call.traceparent or None
+            context.tracestate = current_call.tracestate or None
         return context
 
 
 class _Mesh:
-    """Connections to the mesh that no call uses now."""
+    """Pool of idle connections to the mesh."""
 
     def __init__(self, where: str) -> None:
         self.address = where
         self._idle: list[socket.socket] = []
         self._lock = threading.Lock()
 
-    def lend(self, deadline: float) -> socket.socket:
-        """@raises KatamariError when there is no way to the mesh"""
+    def take(self, deadline: float) -> socket.socket:
+        """Takes an idle connection or opens one. @raises KatamariError if the mesh cannot be reached"""
         if not self.address:
             why = 'KATAMARI_MESH is not set: only a chassis that a mesh has started can call other services'
             raise KatamariError('no_pool', why, not_run=True)
@@ -117,7 +118,7 @@ class _Mesh:
 
 
 class _Exchange(threading.local, TTransportBase, CReadableTransport):  # type: ignore[misc]
-    """What a thread is writing to the mesh, then the answer to it."""
+    """Transport of a generated client, one per thread: buffers the call that is written, then the reply."""
 
     def __init__(self, mesh: _Mesh, target: _Target) -> None:
         self._mesh = mesh
@@ -131,7 +132,7 @@ class _Exchange(threading.local, TTransportBase, CReadableTransport):  # type: i
         self._seq_id = 0
 
     def begin(self, method: str, is_oneway: bool) -> int:
-        """A new call; what an earlier one has left behind is dropped. Returns its sequence id."""
+        """Starts a call and returns its sequence id. Drops the state of an earlier call that did not finish."""
         self._discard()
         self._out = io.BytesIO()
         self._method, self._is_oneway = method, is_oneway
@@ -151,9 +152,9 @@ class _Exchange(threading.local, TTransportBase, CReadableTransport):  # type: i
         """Sends the call."""
         message = self._out.getvalue()
         if len(message) > FRAME_BYTES_MAX:
-            why = f'Cannot call {self._label()}: its arguments are {len(message)} bytes, limit is {FRAME_BYTES_MAX}; send less at once'
+            why = f'Cannot call {self._label()}: its arguments have {len(message)} bytes, limit is {FRAME_BYTES_MAX}; send less at once'
             raise KatamariError('too_large', why, not_run=True)
-        self._connection = connection = self._mesh.lend(self._deadline)
+        self._connection = connection = self._mesh.take(self._deadline)
         try:
             connection.settimeout(_left(self._deadline))
             connection.sendall(_SIZE.pack(len(message)) + message)
@@ -164,7 +165,7 @@ class _Exchange(threading.local, TTransportBase, CReadableTransport):  # type: i
             self._give_back()
 
     def receive(self) -> None:
-        """Waits for the answer; `read` reads it. @raises KatamariError"""
+        """Waits for the reply, which `read` then returns. @raises KatamariError"""
         try:
             (size,) = _SIZE.unpack(self._receive_exactly(4))
             if not 0 <= size <= FRAME_BYTES_MAX:
@@ -173,14 +174,14 @@ class _Exchange(threading.local, TTransportBase, CReadableTransport):  # type: i
             failure = self._failure_in(frame)
         except socket.timeout as error:
             self._discard()
-            raise KatamariError('timeout', f'{self._label()} was not answered in its time', stage='service') from error
+            raise KatamariError('timeout', f'{self._label()} got no reply before its deadline', stage='service') from error
         except (OSError, EOFError) as error:
             self._discard()
-            why = f'The mesh broke off before it answered {self._label()}: {error}'
+            why = f'The connection to the mesh failed before {self._label()} got a reply: {error}'
             raise KatamariError('resource_failed', why) from error
         except Malformed as error:
             self._discard()
-            raise KatamariError('resource_failed', f'The answer to {self._label()} cannot be read: {error}') from error
+            raise KatamariError('resource_failed', f'The reply to {self._label()} cannot be decoded: {error}') from error
         self._give_back()
         if failure is not None:
             raise failure
@@ -189,13 +190,13 @@ class _Exchange(threading.local, TTransportBase, CReadableTransport):  # type: i
     def read(self, size: int) -> bytes:
         return self._in.read(size)
 
-    # What the library's fast reader asks for.
+    # Members that the accelerated reader of the thrift library needs.
     @property
     def cstringio_buf(self) -> io.BytesIO:
         return self._in
 
     def cstringio_refill(self, partial: bytes, wanted: int) -> io.BytesIO:
-        raise EOFError(f'the answer to {self._label()} ends too early')
+        raise EOFError(f'the reply to {self._label()} ends too early')
 
     def isOpen(self) -> bool:
         return True
@@ -207,10 +208,11 @@ class _Exchange(threading.local, TTransportBase, CReadableTransport):  # type: i
         self._discard()
 
     def _failure_in(self, frame: bytes) -> KatamariError | None:
-        """What the mesh itself has to say. What the other service says is read by the generated code."""
+        """Returns the error of the mesh in a reply, if any. The generated code reads the errors of the other
+        service."""
         head = read_head(frame)
         if head.seq_id != self._seq_id:
-            raise Malformed(f'it has sequence id {head.seq_id}, that of the call was {self._seq_id}')
+            raise Malformed(f'it has sequence id {head.seq_id}, expected {self._seq_id}')
         check_struct(frame, head.body_start)
         if head.type != TMessageType.EXCEPTION or not frame.startswith(CONTEXT_FIELD, head.body_start):
             return None
@@ -219,16 +221,16 @@ class _Exchange(threading.local, TTransportBase, CReadableTransport):  # type: i
         context.read(source)
         if not context.error_code:
             return None
-        said = TApplicationException()
-        said.read(source)
-        return KatamariError.of_wire(context, said.message or 'The mesh did not say why')
+        exception = TApplicationException()
+        exception.read(source)
+        return KatamariError.of_wire(context, exception.message or 'The mesh gave no reason')
 
     def _receive_exactly(self, size: int) -> bytes:
         assert self._connection is not None, 'a generated client sends before it receives'
         received = bytearray()
         while len(received) < size:
-            # The mesh answers at the deadline itself, and knows more about what happened.
-            self._connection.settimeout(_left(self._deadline) + ANSWER_GRACE_S)
+            # The mesh replies at the deadline with a more specific error, so wait a little longer for it.
+            self._connection.settimeout(_left(self._deadline) + REPLY_GRACE_S)
             chunk = self._connection.recv(min(size - len(received), CHUNK_BYTES))
             if not chunk:
                 raise EOFError('the connection was closed')
@@ -251,7 +253,7 @@ class _Exchange(threading.local, TTransportBase, CReadableTransport):  # type: i
 
 
 class _Protocol(TBinaryProtocolAccelerated):  # type: ignore[misc]
-    """Strict binary, with a context between the head of a call and its arguments."""
+    """Strict binary protocol that puts a context between the head of a call and its arguments."""
 
     def writeMessageBegin(self, name: str, ttype: int, seqid: int) -> None:
         seq_id = self.trans.begin(name, ttype == TMessageType.ONEWAY)
@@ -265,12 +267,12 @@ class _Protocol(TBinaryProtocolAccelerated):  # type: ignore[misc]
 
 @functools.lru_cache(maxsize=1)
 def _mesh(where: str) -> _Mesh:
-    """One store of connections for the process."""
+    """Returns the connection pool of the process."""
     return _Mesh(where)
 
 
 def _is_open(idle: socket.socket) -> bool:
-    """Nothing comes on an idle connection but its end."""
+    """Whether an idle connection is open: its peer sends nothing, so readable data means that it closes."""
     idle.setblocking(False)
     try:
         idle.recv(1, socket.MSG_PEEK)
@@ -282,16 +284,16 @@ def _is_open(idle: socket.socket) -> bool:
 
 
 def _left(deadline: float) -> float:
-    """Seconds; never 0, which would mean not to wait at all and to say so in another way."""
+    """Returns the seconds until the deadline, at least 0.001: a timeout of 0 would make the socket non-blocking."""
     return max(0.001, deadline - time.monotonic())
 
 
-#: Time of a call that is made outside of a handler.
+#: Timeout of a call that is made outside of a handler.
 TIMEOUT_OUTSIDE_S = 60.0
-#: How long after the deadline the mesh is waited for to say what came of the call.
-ANSWER_GRACE_S = 0.2
+#: Extra time after the deadline for the error reply of the mesh.
+REPLY_GRACE_S = 0.2
 CONNECT_S = 5.0
-#: Connections that are kept for the next calls.
+#: Maximum idle connections that are kept.
 IDLE_MAX = 16
 CHUNK_BYTES = 1 << 20
 _SIZE = struct.Struct('>i')

@@ -1,5 +1,6 @@
-"""Whether what was read has all its required fields. Generated Python looks only at the outermost struct, and only when asked; here the structs
-within are looked at too, along the types that can hold a struct with a required field. Most interfaces have none, and cost nothing."""
+"""Checks that decoded arguments have all required fields. Generated Python checks only the outermost struct, and only
+when `validate` is called. This module also checks nested structs, but visits only types that can contain a struct
+with a required field. Most interfaces have none and cost nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ Check = Callable[[Any], None]
 
 
 def required_check(kind: Any) -> Check:
-    """A function that raises TProtocolException when a struct of that type, or one inside, lacks a required field."""
+    """Returns a function that raises TProtocolException if a struct of that type, or one in it, lacks a required
+    field."""
     return _checks_of(kind, {}) or _nothing
 
 
@@ -21,7 +23,8 @@ def _nothing(_: Any) -> None:
 
 
 def _checks_of(kind: Any, known: dict[Any, Check | None]) -> Check | None:
-    """None when there is nothing to check. `known` also ends recursive types: what is being worked out checks itself."""
+    """Returns the check of a struct type; None if there is nothing to check. `known` ends the recursion for recursive
+    types: a type that is still being resolved uses its own check."""
     if kind in known:
         return known[kind]
     fields: list[tuple[str, Check]] = []
@@ -70,7 +73,7 @@ def _check_entries(check_key: Check, check_value: Check, entries: Any) -> None:
 
 
 def _requires(kind: Any) -> bool:
-    """Whether an empty struct of the type would be refused. A required field with a default is always there."""
+    """Whether an empty struct of the type is invalid. A required field with a default is always set."""
     if not hasattr(kind, 'validate'):
         return False
     try:

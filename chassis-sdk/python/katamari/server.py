@@ -1,8 +1,10 @@
-"""The socket of a chassis: listens, reads calls, writes answers, drains. Each connection has a thread that reads it; who works on the calls is
-the chassis' business. The resource manager holds one connection; others are those of people who try the chassis by hand.
+"""The socket server of a chassis: it listens, reads calls, writes replies and drains. Each connection has a thread
+that reads it and passes calls to `take`. The resource manager holds one connection; plain Thrift clients may open
+others.
 
-A peer that sends what is no message, or more than a frame may hold, is closed, for nothing behind that can be read. Limits: connections, calls
-under way on each, and the time in which a frame that was begun must have come and an answer must have been taken.
+A connection that sends a malformed message or a frame above the limit is closed, because the start of the next
+message is unknown. Limits: connections, calls in flight on each, the time for a complete frame, and the time for the
+peer to read a reply.
 """
 
 from __future__ import annotations
@@ -39,14 +41,14 @@ from .wire import (
 
 
 class Call:
-    """One call as it came. It ends once: `answer` or `refuse`."""
+    """A received call. Call `answer` or `refuse` exactly once."""
 
     def __init__(self, connection: _Connection, head: Head, frame: bytes) -> None:
         self._connection = connection
         self._head = head
         self.frame = frame
         self.context = CallContext()
-        #: Offset of the arguments in the frame, behind the context.
+        #: Offset of the arguments in the frame, after the context.
         self.start = head.body_start
         self.is_of_mesh = frame.startswith(CONTEXT_FIELD, head.body_start)
         if self.is_of_mesh:
@@ -61,14 +63,14 @@ class Call:
         self._end(TMessageType.EXCEPTION if answer.is_exception else TMessageType.REPLY, context, answer.body)
 
     def refuse(self, error: KatamariError) -> None:
-        """Ends it with what the chassis itself has to say against it."""
+        """Replies with an error of the chassis itself."""
         context = b''
         if self.is_of_mesh:
             context = context_bytes(error.to_wire())
         self._end(TMessageType.EXCEPTION, context, failure_bytes(error.message, error.type))
 
     def _end(self, type: int, context: bytes, body: bytes) -> None:
-        # The mesh sends oneway calls as ordinary ones, to hear of their end. A client by hand wants no answer to one.
+        # The mesh sends oneway calls as ordinary calls, to learn when they end. Plain clients expect no reply to one.
         is_oneway = self._head.type == TMessageType.ONEWAY
         message = b'' if is_oneway else framed_message(type, self.method, self._head.seq_id, context, body)
         self._connection.end_call(message)
@@ -78,23 +80,24 @@ class Call:
         try:
             self.context.read(source)
         except Exception as error:
-            raise Malformed(f'the context in field 32767 cannot be read: {error}') from error
+            raise Malformed(f'the context in field 32767 cannot be decoded: {error}') from error
         self.start = position(source)
 
 
 class Server:
     def __init__(self, listen: str, take: Callable[[Call], None]) -> None:
-        """@param take is given every call, in the thread of its connection @raises ValueError, OSError"""
+        """@param take receives every call, in the thread of its connection @raises ValueError, OSError"""
         self._listener, self.address = address.listen(listen)
         self.take = take
         self._changed = threading.Condition()
         self._connections: set[_Connection] = set()
-        self._under_way = 0
+        self._in_flight = 0
         self.is_draining = False
         threading.Thread(target=self._accept, name='katamari-accept', daemon=True).start()
 
     def drain(self) -> None:
-        """Stops listening, tells the mesh to call elsewhere, waits for what is under way, closes. Nobody is answered afterwards."""
+        """Graceful shutdown: stops listening, sends the mesh a drain notice, waits for the calls in flight, then
+        closes."""
         with self._changed:
             if self.is_draining:
                 return
@@ -104,14 +107,14 @@ class Server:
         for connection in connections:
             connection.announce_drain()
         with self._changed:
-            self._changed.wait_for(lambda: self._under_way == 0)
+            self._changed.wait_for(lambda: self._in_flight == 0)
         end = time.monotonic() + LEAVE_S
         for connection in connections:
             connection.leave(max(0.0, end - time.monotonic()))
 
     def count(self, change: int) -> None:
         with self._changed:
-            self._under_way += change
+            self._in_flight += change
             self._changed.notify_all()
 
     def forget(self, connection: _Connection) -> None:
@@ -125,21 +128,21 @@ class Server:
             except OSError:
                 if self.is_draining:
                     return
-                # Out of descriptors, most likely: those who are in will leave.
+                # Most likely no file descriptor is free. Retry, because other connections will close.
                 time.sleep(0.05)
                 continue
             with self._changed:
-                is_welcome = not self.is_draining and len(self._connections) < CONNECTIONS_MAX
-                if is_welcome:
+                is_accepted = not self.is_draining and len(self._connections) < CONNECTIONS_MAX
+                if is_accepted:
                     connection = _Connection(self, peer)
                     self._connections.add(connection)
-            if is_welcome:
+            if is_accepted:
                 connection.start()
             else:
                 peer.close()
 
     def _stop_listening(self) -> None:
-        # Closing alone leaves a thread inside `accept`, and the socket open with it.
+        # `close` alone does not wake a thread that blocks in `accept`, which keeps the socket open.
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -153,21 +156,21 @@ class _Connection:
         self._server = server
         self._socket = peer
         self._writing = threading.Lock()
-        self._places = threading.Semaphore(PIPELINE_MAX)
+        self._slots = threading.Semaphore(PIPELINE_MAX)
         self._gone = threading.Event()
-        #: The peer has put a context first: it knows what a drain notice is.
+        #: Whether the peer sends contexts. Then it is of the mesh and understands a drain notice.
         self._is_of_mesh = False
 
     def start(self) -> None:
         self._socket.settimeout(REQUEST_S)
-        address.send_at_once(self._socket)
+        address.disable_nagle(self._socket)
         threading.Thread(target=self._read, name='katamari-read', daemon=True).start()
 
     def end_call(self, message: bytes) -> None:
-        """@param message its answer; empty when nobody wants one"""
+        """Sends the reply of a call and frees its slot. @param message empty for a oneway call, which has no reply"""
         if message:
             self._write(message)
-        self._places.release()
+        self._slots.release()
         self._server.count(-1)
 
     def announce_drain(self) -> None:
@@ -175,7 +178,8 @@ class _Connection:
             self._write(DRAIN_NOTICE)
 
     def leave(self, within: float) -> None:
-        """A peer of the mesh closes the connection itself when it has heard of the drain, and gets a moment for that."""
+        """Closes the connection. A peer of the mesh closes it after a drain notice, so it first gets `within`
+        seconds."""
         if self._is_of_mesh:
             self._gone.wait(within)
         self._hang_up()
@@ -185,7 +189,7 @@ class _Connection:
             for frame in self._frames():
                 self._take(frame)
         except Malformed as error:
-            _log.warning('A connection was closed that sent what is no call of the mesh: %s', error)
+            _log.warning('Closed a connection that sent an invalid message: %s', error)
         except OSError:
             pass
         finally:
@@ -225,11 +229,11 @@ class _Connection:
         check_struct(frame, head.body_start)
         call = Call(self, head, frame)
         self._is_of_mesh = self._is_of_mesh or call.is_of_mesh
-        # A peer with so many calls under way is not read meanwhile.
-        self._places.acquire()
+        # Backpressure: blocks, and so stops reading, while the peer has PIPELINE_MAX calls in flight.
+        self._slots.acquire()
         self._server.count(+1)
         if self._server.is_draining:
-            why = f'Cannot take {call.method}: this process drains, send it to another'
+            why = f'Cannot take {call.method}: this process is draining; send the call to another one'
             call.refuse(KatamariError('draining', why, not_run=True))
         else:
             self._server.take(call)
@@ -239,23 +243,24 @@ class _Connection:
             with self._writing:
                 self._socket.sendall(message)
         except OSError:
-            # It has gone, or does not read: half an answer may be out, so nothing can follow.
+            # The peer disconnected or does not read. A part of the reply may be sent, so nothing can follow it.
             self._hang_up()
 
     def _hang_up(self) -> None:
-        """The thread that reads closes the socket: its number must not be another's while that thread is inside `recv`."""
+        """Shuts the socket down. Only the reading thread closes it: otherwise its descriptor could be reused while
+        that thread is in `recv`."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
 
-#: Time of a call that came without a deadline, from a client that is not the mesh.
+#: Timeout of a call without a deadline, from a client that is not the mesh.
 TIMEOUT_WITHOUT_MESH_S = 60.0
 CONNECTIONS_MAX = 64
-#: Calls under way on one connection.
+#: Maximum calls in flight on one connection.
 PIPELINE_MAX = 1_024
-#: Time for a frame that was begun to come whole, and for an answer to be taken.
+#: Time for a complete frame to arrive once it has begun, and for the peer to read a reply.
 REQUEST_S = 30.0
-#: Time that the mesh has to close its connection after a drain notice and its last answer.
+#: Time for the mesh to close its connection after a drain notice and the last reply.
 LEAVE_S = 1.0
 CHUNK_BYTES = 65_536
 _SIZE = struct.Struct('>i')

@@ -1,9 +1,10 @@
-"""A generated service and the handler written for it: which methods there are, and how the bytes of a call become those of its answer. Of the
-generated code it uses what every version of the compiler writes: the argument and result structs, `Iface` and the names in `Processor`. Its
-`process` is not used: that answers 'Internal error' whatever a handler said.
+"""Joins a generated service and its handler: lists the methods, decodes arguments, runs the handler and encodes
+replies. It uses only the parts of the generated code that every compiler version writes: the argument and result
+structs, `Iface`, and the names in `Processor`. It does not use `process`, which replaces every error message by
+'Internal error'.
 
-What a handler raises and the IDL declares is an ordinary answer. Anything else answers with its message, never with its stack, which goes to
-the log; the process stays up.
+Exceptions that the IDL declares are ordinary replies. For any other exception, the caller gets its message and the
+log gets its stack; the process continues.
 """
 
 from __future__ import annotations
@@ -26,28 +27,28 @@ class Answer(NamedTuple):
 
 class Service:
     def __init__(self, module: Any, handler: object) -> None:
-        """@raises TypeError when the module is no generated service, or a method has no handler"""
+        """@raises TypeError if the module is not a generated service, or a `throws` lacks field ids"""
         if not all(hasattr(module, name) for name in ('Processor', 'Iface', 'Client')):
             raise TypeError(
-                f'{module!r} is no generated service: pass its module, such as `from tutorial import Calculator`'
+                f'{module!r} is not a generated service: pass its module, such as `from tutorial import Calculator`'
             )
-        #: As in the IDL: the compiler names the module for the service.
+        #: Name in the IDL. The compiler names the module after the service.
         self.name: str = module.__name__.rpartition('.')[2]
         functions: dict[str, Any] = module.Processor(handler)._processMap
         self._methods = {name: _Method(self.name, name, functions[name], module.Iface, handler) for name in functions}
 
     def check_handler(self) -> None:
-        """@raises TypeError when a method has no handler that can be called here"""
+        """@raises TypeError if a method has no handler, or an async one"""
         missing = [name for name, method in self._methods.items() if not callable(method.handler)]
         if missing:
             raise TypeError(
-                f'{self.name} has no handler for {", ".join(missing)}; write a method for each one of the IDL'
+                f'{self.name} has no handler for {", ".join(missing)}; write a method for each method of the IDL'
             )
         coroutines = [name for name, method in self._methods.items() if inspect.iscoroutinefunction(method.handler)]
         if coroutines:
             raise TypeError(
-                f'The handlers {", ".join(coroutines)} of {self.name} are async; write plain functions, and concurrency=N '
-                'for N of them at once in threads'
+                f'The handlers {", ".join(coroutines)} of {self.name} are async; write plain functions, and set '
+                'concurrency=N to run N of them at a time in threads'
             )
 
     def method(self, name: str) -> _Method:
@@ -64,10 +65,10 @@ class _Method:
         self.handler: Callable[..., Any] = getattr(handler, name, None)  # type: ignore[assignment]
         self._label = f'{service}.{name}'
         self._arguments = generated[f'{name}_args']
-        #: Names of the arguments, in the order of the IDL, which is not that of their ids.
+        #: Names of the arguments in the order of the IDL, which may differ from the order of their ids.
         self._parameters = list(inspect.signature(getattr(interface, name)).parameters)[1:]
-        #: None for oneway methods.
         self._check_required = required_check(self._arguments)
+        #: None for oneway methods.
         self._result: Any = generated.get(f'{name}_result')
         self._returns = False
         self._declared: list[tuple[type[BaseException], str]] = []
@@ -87,18 +88,19 @@ class _Method:
                 self._declared.append((field[3][0], field[2]))
 
     def read(self, frame: bytes, at: int) -> list[Any]:
-        """The arguments in the order of the handler. @raises KatamariError bad_request"""
+        """Returns the arguments in the order of the handler's parameters. @raises KatamariError bad_request"""
         arguments = self._arguments()
         try:
             arguments.read(reader(frame, at))
             self._check_required(arguments)
         except Exception as error:
-            why = f'The arguments of {self._label} do not fit its interface: {error}'
+            why = f'The arguments of {self._label} do not match its interface: {error}'
             raise KatamariError('bad_request', why) from error
         return [getattr(arguments, name) for name in self._parameters]
 
     def run(self, arguments: list[Any]) -> Answer:
-        """Runs the handler. Lets through nothing but what is to end the process."""
+        """Runs the handler and returns the reply. Raises only SystemExit and KeyboardInterrupt, which end the
+        process."""
         try:
             return self._answer(self.handler(*arguments))
         except (SystemExit, KeyboardInterrupt):
@@ -108,14 +110,14 @@ class _Method:
             if declared is not None:
                 return declared
             _log.error('%s failed', self._label, exc_info=error)
-            message = f'{self._label} failed: {_words_of(error)}'
+            message = f'{self._label} failed: {_message_of(error)}'
             return Answer(failure_bytes(message, TApplicationException.INTERNAL_ERROR), is_exception=True)
 
     def _answer(self, returned: Any) -> Answer:
         if self._result is None or not self._returns:
             return _VOID
         if returned is None:
-            raise ValueError('it returned None, where the IDL declares a result')
+            raise ValueError('it returned None, but the IDL declares a result')
         result = self._result()
         result.success = returned
         return Answer(self._written(result, 'what it returned'))
@@ -137,24 +139,24 @@ class _Method:
         try:
             body = struct_bytes(result)
         except Exception as error:
-            raise ValueError(f'{what} does not fit the IDL: {error}') from error
+            raise ValueError(f'{what} does not match the IDL: {error}') from error
         if len(body) > FRAME_BYTES_MAX - _HEAD_BYTES_MAX:
             raise ValueError(
-                f'{what} is {len(body)} bytes long, a frame holds {FRAME_BYTES_MAX}; answer in smaller pieces'
+                f'{what} has {len(body)} bytes, limit is {FRAME_BYTES_MAX} including headers; return smaller results'
             )
         return body
 
 
-def _words_of(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     try:
         return str(error) or type(error).__name__
     except Exception:
-        # Its own __str__ fails.
+        # The exception's own __str__ fails.
         return type(error).__name__
 
 
 def failure_bytes(message: str, kind: int) -> bytes:
-    """A TApplicationException. Long messages are cut."""
+    """Encodes a TApplicationException. Truncates long messages."""
     cut = message if len(message) <= _MESSAGE_CHARS_MAX else message[:_MESSAGE_CHARS_MAX] + '…'
     return struct_bytes(TApplicationException(kind, cut.encode('utf-8', 'replace').decode('utf-8')))
 

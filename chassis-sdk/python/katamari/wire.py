@@ -1,8 +1,10 @@
-"""Framed strict-binary Thrift messages as bytes: their heads, the size of the struct behind, and the structs of Katamari that travel in field
-32767, placed first. The structs are written by hand after idl/katamari.thrift and idl/chassis.thrift; whoever changes those changes these.
+"""Encodes and decodes framed strict-binary Thrift messages: their heads, the extent of the struct after the head, and
+the structs of Katamari, which travel in field 32767 before all other fields. These structs are written by hand; they
+must match idl/katamari.thrift and idl/chassis.thrift.
 
-Nothing that a peer declares is believed before it was compared with what really came: the library's fast reader makes room for as many
-elements as a list claims to have, and follows nesting until the stack ends. Limits: 16 MiB a frame, 64 levels.
+Declared sizes are compared with the received bytes before the library decodes anything: its accelerated reader would
+allocate memory for every element that a list declares, and recurse until the stack overflows. Limits: 16 MiB per
+frame, 64 levels.
 """
 
 from __future__ import annotations
@@ -32,20 +34,20 @@ _SIZES = {
 _LEAST = {TType.STRING: 4, TType.STRUCT: 1, TType.MAP: 6, TType.SET: 5, TType.LIST: 5}
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
-#: Structs and containers in each other, the arguments themselves counted.
+#: Nesting depth of structs and containers, including the argument struct.
 NESTING_MAX = 64
 NAME_BYTES_MAX = 1024
 
 
 class Malformed(Exception):
-    """What came is no Thrift message as the mesh sends it. Nothing sensible can be read behind it."""
+    """The bytes are not a valid message of the mesh. The connection cannot be read any further."""
 
 
 class Head(NamedTuple):
     type: int
     name: str
     seq_id: int
-    #: Offset of the first byte behind the head.
+    #: Offset of the first byte after the head.
     body_start: int
 
 
@@ -59,36 +61,37 @@ def read_head(frame: bytes) -> Head:
         name = frame[8 : 8 + name_bytes].decode('utf-8')
         (seq_id,) = _I32.unpack_from(frame, 8 + name_bytes)
     except (struct.error, UnicodeDecodeError) as error:
-        raise Malformed(f'its head cannot be read: {error}') from error
+        raise Malformed(f'its head cannot be decoded: {error}') from error
     return Head(word & 0xFF, name, seq_id, 12 + name_bytes)
 
 
 def framed_message(type: int, name: str, seq_id: int, *parts: bytes) -> bytes:
-    """One message with its length before it."""
+    """Encodes a message as a frame: its length, head and body."""
     text = name.encode('utf-8')
     body = b''.join((_HEAD.pack(_VERSION_1 | type, len(text)), text, _I32.pack(seq_id), *parts))
     return _I32.pack(len(body)) + body
 
 
 def check_struct(frame: bytes, start: int) -> None:
-    """@raises Malformed unless the bytes from `start` to the end are exactly one struct, nested no deeper than NESTING_MAX."""
+    """@raises Malformed unless the bytes from `start` to the end are exactly one struct, nested no deeper than
+    NESTING_MAX."""
     try:
         end = _skip(frame, start, TType.STRUCT, NESTING_MAX)
     except (IndexError, struct.error) as error:
-        raise Malformed('the struct in it ends before its stop byte') from error
+        raise Malformed('its struct ends before the stop byte') from error
     if end != len(frame):
-        raise Malformed(f'the struct in it is {end - start} bytes long, {len(frame) - start} came')
+        raise Malformed(f'its struct has {end - start} bytes, but {len(frame) - start} were received')
 
 
 def _skip(data: bytes, at: int, kind: int, levels: int) -> int:
-    """The offset behind a value. May lie behind the end; whoever reads on there finds nothing."""
+    """Returns the offset after a value. It may be past the end of the data; the next read then fails."""
     size = _SIZES.get(kind)
     if size is not None:
         return at + size
     if kind == _STRING:
         return at + 4 + _count(data, at, 1)
     if levels == 0:
-        raise Malformed(f'structs and containers are nested deeper than {NESTING_MAX}, the limit')
+        raise Malformed(f'structs and containers are nested deeper than the limit of {NESTING_MAX}')
     if kind == TType.STRUCT:
         return _skip_struct(data, at, levels - 1)
     if kind == TType.MAP:
@@ -99,13 +102,13 @@ def _skip(data: bytes, at: int, kind: int, levels: int) -> int:
             at = _skip(data, _skip(data, at, key, levels - 1), value, levels - 1)
         return at
     if kind not in (TType.LIST, TType.SET):
-        raise Malformed(f'type {kind} is no Thrift type')
+        raise Malformed(f'type {kind} is not a Thrift type')
     element = data[at]
     count = _count(data, at + 1, _least(element))
     return _skip_elements(data, at + 5, element, count, levels - 1)
 
 
-# These two are where the time goes with large values, so they do the common kinds themselves.
+# Large values spend most of their time in these two functions, so they handle the common types without recursion.
 
 
 def _skip_struct(data: bytes, at: int, levels: int) -> int:
@@ -139,7 +142,7 @@ def _skip_elements(data: bytes, at: int, kind: int, count: int, levels: int) -> 
 
 
 def _count(data: bytes, at: int, each: int) -> int:
-    """A declared number of things of at least `each` bytes, if so many can follow."""
+    """Reads a declared count. @raises Malformed unless that many items of at least `each` bytes can follow"""
     count: int = _I32.unpack_from(data, at)[0]
     if count < 0 or count * each > len(data) - at - 4:
         raise Malformed(f'{count} elements or bytes are declared, {len(data) - at - 4} bytes follow')
@@ -147,15 +150,15 @@ def _count(data: bytes, at: int, each: int) -> int:
 
 
 def _least(kind: int) -> int:
-    """Fewest bytes of a value."""
+    """Returns the minimum size of a value in bytes."""
     size = _SIZES.get(kind) or _LEAST.get(kind)
     if size is None:
-        raise Malformed(f'type {kind} is no Thrift type')
+        raise Malformed(f'type {kind} is not a Thrift type')
     return size
 
 
 class _Struct(TBase):  # type: ignore[misc]
-    """Absent fields are None."""
+    """Base of the hand-written structs. Absent fields are None."""
 
     thrift_spec: tuple[Any, ...]
 
@@ -165,7 +168,7 @@ class _Struct(TBase):  # type: ignore[misc]
 
 
 class CallContext(_Struct):
-    """What travels with a call."""
+    """Context of a call (idl/katamari.thrift)."""
 
     time_left_us: int | None
     service: str | None
@@ -179,7 +182,7 @@ class CallContext(_Struct):
 
 
 class ReplyContext(_Struct):
-    """What travels with an answer."""
+    """Context of a reply (idl/katamari.thrift)."""
 
     error_code: int | None
     retry_after_ms: int | None
@@ -189,7 +192,7 @@ class ReplyContext(_Struct):
 
 
 class ChassisDetails(_Struct):
-    """What a chassis says it is."""
+    """How a chassis describes itself (idl/chassis.thrift)."""
 
     service_name: str
     version: str
@@ -220,7 +223,7 @@ def _text_map(id: int, name: str) -> tuple[Any, ...]:
     return (id, TType.MAP, name, (TType.STRING, 'UTF8', TType.STRING, 'UTF8', False), None)
 
 
-# As the compiler writes them: a field stands at the index that is its id. None: unknown here, stepped over.
+# In the form that the compiler writes: the index of a field is its id. None marks fields that this package skips.
 CallContext.thrift_spec = (
     None,
     (1, TType.I64, 'time_left_us', None, None),
@@ -256,14 +259,14 @@ ChassisDetails.thrift_spec = (
     _text_map(7, 'idl_files'),
     (8, TType.I32, 'concurrency', None, None),
     _text(9, 'sdk'),
-    # ahead: this kit takes no calls beyond `concurrency`.
+    # ahead: this package accepts no calls beyond `concurrency` (no prefetch).
     None,
 )
 Described.thrift_spec = ((0, TType.STRUCT, 'success', [ChassisDetails, ChassisDetails.thrift_spec], None),)
 
 
 def struct_bytes(value: Any) -> bytes:
-    """A struct of generated code, or of this file, in binary."""
+    """Encodes a struct of generated code or of this file."""
     buffer = TMemoryBuffer()
     value.write(TBinaryProtocolAccelerated(buffer))
     written: bytes = buffer.getvalue()
@@ -271,12 +274,12 @@ def struct_bytes(value: Any) -> bytes:
 
 
 def context_bytes(value: TBase) -> bytes:
-    """A context as the field that goes before the first field of a struct."""
+    """Encodes a context as field 32767, to be placed before the first field of a struct."""
     return CONTEXT_FIELD + struct_bytes(value)
 
 
 def reader(frame: bytes, at: int) -> TBinaryProtocolAccelerated:
-    """A protocol that reads from there; `position` tells where it has come to."""
+    """Returns a protocol that reads from offset `at`; `position` returns its current offset."""
     buffer = TMemoryBuffer(frame)
     buffer.cstringio_buf.seek(at)
     return TBinaryProtocolAccelerated(buffer)

@@ -148,7 +148,7 @@ class Calls(unittest.TestCase):
         mesh = Mesh(self, script)
         other = katamari.client(Conformance, timeout=0.05)
         with self.assertRaisesRegex(
-            katamari.KatamariError, 'Conformance.echoText was not answered in its time'
+            katamari.KatamariError, 'Conformance.echoText got no reply before its deadline'
         ) as raised:
             other.echoText('x')
         self.assertEqual(raised.exception.code, 'timeout')
@@ -248,5 +248,5 @@ class Calls(unittest.TestCase):
             ) as raised:
                 katamari.client(Conformance).echoText('x')
         self.assertEqual((raised.exception.code, raised.exception.not_run), ('resource_failed', True))
-        with self.assertRaisesRegex(LookupError, 'asked outside of a call'):
+        with self.assertRaisesRegex(LookupError, 'called outside of a call'):
             katamari.context()

@@ -62,7 +62,7 @@ class Serving(unittest.TestCase):
         for name, words in (
             ('lost', 'Conformance has no method "lost"; it has .*echo'),
             ('katamari.Chassis:lost', 'katamari.Chassis has no method "lost"; it has describe, ping, drain'),
-            ('Other:echo', 'This is Conformance@1.0.0, it does not offer Other'),
+            ('Other:echo', 'This is Conformance@1.0.0; it does not offer Other'),
         ):
             self.peer.send(name, context=context())
             head, reply, body = self.peer.receive()
@@ -81,7 +81,7 @@ class Serving(unittest.TestCase):
         self.assertEqual(
             (head.seq_id, head.type, reply.error_code, reply.stage, reply.not_run), (2, EXCEPTION, 3, 1, True)
         )
-        self.assertEqual(said(body).message, 'The time of note was over before this copy came to it')
+        self.assertEqual(said(body).message, 'The deadline of note passed before this copy started it')
         self.assertEqual(self.peer.receive()[2], b'\x0f\x00\x00\x0b\x00\x00\x00\x00\x00')
 
     def test_closes_a_connection_that_brings_no_message_and_serves_the_others(self):
@@ -105,7 +105,7 @@ class Serving(unittest.TestCase):
         head, _, body = self.peer.receive()
         self.assertEqual(head.type, EXCEPTION)
         self.assertRegex(
-            said(body).message, r'echoBinary failed: what it returned is \d+ bytes long, a frame holds 16777216'
+            said(body).message, r'echoBinary failed: what it returned has \d+ bytes, limit is 16777216'
         )
         fits = b'x' * (10 << 20)
         self.peer.send('echoBinary', 2, arguments(Conformance.echoBinary_args, value=fits), context())
@@ -159,8 +159,8 @@ class Serve(unittest.TestCase):
 
     def test_refuses_options_that_make_no_sense(self):
         for options, words in (
-            ("version='1.0.0', concurrency=0", 'concurrency is 0, it must be 1 or more'),
-            ("version='1.0.0', tags='fast'", "tags is the text \"fast\", expected a list of texts: ['fast']"),
+            ("version='1.0.0', concurrency=0", 'concurrency is 0; it must be at least 1'),
+            ("version='1.0.0', tags='fast'", "tags is the string \"fast\", expected a list of strings: ['fast']"),
         ):
             chassis = own_program(self, '1', options)
             self.assertEqual(chassis.status(), 1)

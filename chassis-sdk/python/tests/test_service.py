@@ -87,17 +87,17 @@ class Calls(unittest.TestCase):
 
     def test_fail_with_a_message_when_what_is_returned_does_not_fit(self):
         self.assertEqual(
-            self.failure('number', what='none'), 'Kit.number failed: it returned None, where the IDL declares a result'
+            self.failure('number', what='none'), 'Kit.number failed: it returned None, but the IDL declares a result'
         )
         self.assertRegex(
-            self.failure('number', what='text'), 'Kit.number failed: what it returned does not fit the IDL: '
+            self.failure('number', what='text'), 'Kit.number failed: what it returned does not match the IDL: '
         )
         self.assertRegex(
-            self.failure('number', what='large'), 'Kit.number failed: what it returned does not fit the IDL: '
+            self.failure('number', what='large'), 'Kit.number failed: what it returned does not match the IDL: '
         )
 
     def test_fail_with_a_message_when_an_exception_does_not_fit_or_says_nothing(self):
-        self.assertRegex(self.call('number', what='misfit').message, 'the Refused it raised does not fit the IDL: ')
+        self.assertRegex(self.call('number', what='misfit').message, 'the Refused it raised does not match the IDL: ')
         self.assertEqual(self.failure('number', what='silent'), 'Kit.number failed: KeyError')
         self.assertEqual(self.failure('number', what='broken'), 'Kit.number failed: Unspeakable')
 
@@ -108,7 +108,7 @@ class Calls(unittest.TestCase):
         # } ] }
         lacking = b'\x0c\x00\x01' b'\x0f\x00\x01\x0c\0\0\0\1' b'\x0d\x00\x02\x0b\x0c\0\0\0\1' b'\0\0\0\1a' b'\0\0\0\0'
         with self.assertRaisesRegex(
-            KatamariError, 'The arguments of Kit.count do not fit its interface: Required field text'
+            KatamariError, 'The arguments of Kit.count do not match its interface: Required field text'
         ) as refused:
             self.service.method('count').read(lacking, 0)
         self.assertEqual(refused.exception.code, 'bad_request')
@@ -135,5 +135,5 @@ class Handlers(unittest.TestCase):
             Service(Kit, Async()).check_handler()
 
     def test_need_a_generated_module(self):
-        with self.assertRaisesRegex(TypeError, 'is no generated service: pass its module'):
+        with self.assertRaisesRegex(TypeError, 'is not a generated service: pass its module'):
             Service(Handler, Handler())

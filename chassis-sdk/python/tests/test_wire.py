@@ -52,7 +52,7 @@ class Struct(unittest.TestCase):
                 check_struct(whole[:end], 0)
 
     def test_with_something_behind_it_is_refused(self):
-        with self.assertRaisesRegex(Malformed, r'is \d+ bytes long, \d+ came'):
+        with self.assertRaisesRegex(Malformed, r'has \d+ bytes, but \d+ were received'):
             check_struct(struct_bytes(EVERYTHING) + b'\x00', 0)
 
     def test_is_refused_when_nested_deeper_than_the_limit(self):
@@ -61,7 +61,7 @@ class Struct(unittest.TestCase):
 
         check_struct(nested(NESTING_MAX), 0)
         for levels in (NESTING_MAX + 1, 1_000_000):
-            with self.assertRaisesRegex(Malformed, 'nested deeper than 64'):
+            with self.assertRaisesRegex(Malformed, 'nested deeper than the limit of 64'):
                 check_struct(nested(levels), 0)
 
     def test_is_refused_when_a_size_in_it_cannot_be_true(self):
@@ -82,7 +82,7 @@ class Struct(unittest.TestCase):
             b'\x0f\x00\x01\x07\x00\x00\x00\x01',
             b'\x0d\x00\x01\x63\x0b\x00\x00\x00\x01',
         ):
-            with self.subTest(field=field), self.assertRaisesRegex(Malformed, 'is no Thrift type'):
+            with self.subTest(field=field), self.assertRaisesRegex(Malformed, 'is not a Thrift type'):
                 check_struct(field + b'\x00' * 16, 0)
 
 

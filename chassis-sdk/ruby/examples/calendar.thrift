@@ -1,31 +1,31 @@
 /**
- * Calendar: days as an office counts them. The example of the Ruby kit that is called by the other one, Invoices.
+ * Calendar computes workdays. It is an example of the Ruby kit; the other example, Invoices, calls it.
  */
 namespace rb office
 
-/** What was given as a day is none. */
+/** The given text is not a day. */
 exception NoSuchDay {
-  /** As it was given. */
+  /** The text as it was given. */
   1: string given
-  /** What is wrong with it, for people. */
+  /** What is wrong with the text. */
   2: string why
 }
 
 struct Day {
-  /** As in 2026-03-31. */
+  /** ISO date, such as 2026-03-31. */
   1: string date
   /** In English. */
   2: string weekday
-  /** Of the ISO calendar, 1 to 53. */
+  /** Week of the ISO calendar, 1 to 53. */
   3: i32 week
-  /** Monday to Friday; holidays are nobody's business here. */
+  /** Whether the day is Monday to Friday. Holidays are not considered. */
   4: bool isWorkday
 }
 
 service Calendar {
-  /** What there is to say about a day. */
+  /** Returns the facts about a day. */
   Day day(1: string date) throws (1: NoSuchDay none) (katamari.readonly = "true")
 
-  /** The day that comes so many workdays after another. */
+  /** Returns the day that is `workdays` workdays after `date`. */
   Day workdaysAfter(1: string date, 2: i32 workdays) throws (1: NoSuchDay none) (katamari.readonly = "true")
 }

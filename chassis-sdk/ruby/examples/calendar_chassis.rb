@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
-# Calendar, the example to read first: a class with a method for each one of the interface, and one line that serves
-# it. The generated code in gen-rb is from `thrift -r --gen rb invoices.thrift`.
+# Calendar, the example to read first: a class with a method for each method of the interface, and one call that
+# serves it. `thrift -r --gen rb invoices.thrift` generated the code in gen-rb.
 
 $LOAD_PATH.unshift(File.join(__dir__, 'gen-rb'))
-# Not needed where the gem is installed.
+# Not needed if the gem is installed.
 $LOAD_PATH.unshift(File.expand_path('../lib', __dir__))
 
 require 'date'
@@ -20,7 +20,7 @@ class CalendarHandler
   end
 
   def workdaysAfter(text, workdays) # rubocop:disable Naming/MethodName -- the IDL says so
-    # What no IDL declares reaches the caller as an error with this message.
+    # The IDL does not declare this exception, so the caller gets an error with its message.
     raise ArgumentError, "#{workdays} workdays, expected 0 to #{WORKDAYS_MAX}" unless (0..WORKDAYS_MAX).cover?(workdays)
 
     date = parse(text)
@@ -33,7 +33,7 @@ class CalendarHandler
   def parse(text)
     Date.strptime(text, '%Y-%m-%d')
   rescue Date::Error
-    # Declared: an ordinary answer.
+    # The IDL declares this exception, so it is an ordinary reply.
     raise Office::NoSuchDay.new(given: text, why: 'expected a day of the calendar, such as 2026-03-31')
   end
 

@@ -1,5 +1,5 @@
 /**
- * Invoices: when they are to be paid. Shows a chassis that includes the interface of another and calls it.
+ * Invoices computes due dates. It includes the interface of another chassis and calls it.
  */
 include "calendar.thrift"
 
@@ -7,16 +7,16 @@ namespace rb office
 
 struct Invoice {
   1: string number
-  /** The day it was written, as in 2026-03-31. */
+  /** Date of the invoice, such as 2026-03-31. */
   2: string written
-  /** Workdays that the customer has. */
+  /** Number of workdays until the invoice is due. */
   3: i32 terms = 10
 }
 
 service Invoices {
-  /** The day on which an invoice is due. Asks the Calendar. */
+  /** Returns the day on which an invoice is due. Calls Calendar. */
   calendar.Day due(1: Invoice invoice) throws (1: calendar.NoSuchDay none) (katamari.readonly = "true")
 
-  /** The customer has paid. Nobody waits for this one. */
+  /** Records a payment. Oneway: the caller does not wait. */
   oneway void paid(1: string number)
 }

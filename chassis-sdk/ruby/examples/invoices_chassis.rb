@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
-# Invoices: a handler that calls another service of the mesh, and works on several calls at once because it mostly
-# waits.
+# Invoices, a chassis that calls another service of the mesh. It handles four calls at a time, because its handlers
+# mostly wait.
 
 $LOAD_PATH.unshift(File.join(__dir__, 'gen-rb'))
-# Not needed where the gem is installed.
+# Not needed if the gem is installed.
 $LOAD_PATH.unshift(File.expand_path('../lib', __dir__))
 
 require 'katamari'
@@ -13,8 +13,8 @@ require 'invoices'
 
 class InvoicesHandler
   def due(invoice)
-    # Ends in the time that is left to this call, two seconds at most. What Calendar declares and this method too goes
-    # on to the caller.
+    # The call ends within the remaining time of this call, at most two seconds. An exception that both methods
+    # declare passes through to the caller.
     Katamari.context.client(Office::Calendar::Client, timeout: 2).workdaysAfter(invoice.written, invoice.terms)
   end
 

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Katamari's kit for Ruby: `Katamari.serve` makes a handler object one process of the mesh, `Katamari.context` tells
-# what is known of the call that this thread works on. Stands on the official thrift gem and on nothing else.
+# Katamari for Ruby. `Katamari.serve` runs a handler object as one process of the mesh. `Katamari.context` returns the
+# context of the call that this thread works on. The only dependency is the official thrift gem.
 
 require 'logger'
 require 'thrift'
@@ -21,19 +21,23 @@ require 'katamari/chassis'
 
 module Katamari
   class << self
-    # Serves until the chassis is drained (SIGTERM, the mesh, Context#retire_after_reply), then returns; the script
-    # should end then.
+    # Serves calls until the chassis has drained (SIGTERM, the mesh, Context#retire_after_reply), then returns. The
+    # script should end then.
     #
     #   Katamari.serve(Calculator::Processor, Handler.new, idl: 'calculator.thrift', service: 'Calculator', version: '1.0.0')
     #
-    # processor - the Processor class that `thrift --gen rb` wrote for the service. handler - an object with a method
-    # for each one of the service. With concurrency above 1 it is called by several threads. idl - path of the IDL
-    # file; what it includes is found beside it. service - name of the service in that file. version - SemVer, such as
-    # 1.2.0. tags - calls can prefer pools that have them. roles - a wall: only calls that ask for exactly these get
-    # here. more - any other details, a Hash of Strings. concurrency - calls that this process works on at once. With
-    # 1, the default, handlers run in the thread that called `serve`.
+    # processor   - the Processor class that `thrift --gen rb` generated for the service.
+    # handler     - an object with a method for each method of the service.
+    # idl         - path of the IDL file; its includes are found beside it.
+    # service     - name of the service in that file.
+    # version     - SemVer, such as 1.2.0. Copies with the same version must have the same interface.
+    # tags        - calls can prefer pools with these tags.
+    # roles       - only calls that ask for exactly these roles reach this chassis.
+    # more        - other details that calls can ask for, a Hash of Strings.
+    # concurrency - number of calls that this process handles at a time. With 1, the default, handlers run in the
+    #               thread that called `serve`; with more, several threads call the handler.
     #
-    # Raises ArgumentError when these do not fit together.
+    # Raises ArgumentError if the arguments do not match each other.
     def serve(processor, handler, idl:, service:, version:, tags: [], roles: [], more: {}, concurrency: 1)
       details = Contract::ChassisDetails.new(
         serviceName: service, version: version, tags: tags.to_a, roles: roles.to_a, more: more.to_h { |key, value| [key.to_s, value.to_s] },
@@ -42,13 +46,13 @@ module Katamari
       Chassis.new(processor, handler, details, IdlText.read(idl, service)).run
     end
 
-    # The Context of the call that this thread works on; outside of one, a context without a deadline whose strings
-    # are empty.
+    # Returns the Context of the call that this thread works on. Outside of a call, it returns a context with empty
+    # strings and no deadline.
     def context
       Thread.current.thread_variable_get(:katamari_context) || Context.outside
     end
 
-    # A Logger on standard error that names this copy.
+    # Returns a Logger that writes to standard error, with the name of this copy.
     def logger
       @logger ||= Logger.new($stderr, progname: resource)
     end
@@ -60,7 +64,7 @@ module Katamari
       @resource ||= ENV.fetch('KATAMARI_RESOURCE', File.basename($PROGRAM_NAME))
     end
 
-    # The mesh that this process was started by.
+    # Returns the client of the mesh that started this process.
     def mesh
       @mesh ||= MeshClient.new(ENV.fetch('KATAMARI_MESH', ''), "chassis #{resource}")
     end

@@ -30,7 +30,7 @@ class LifeTest < ProbeTest
     Process.kill('TERM', process.pid)
     status_of(process)
     logged = output
-    assert_match(%r{ERROR -- Probe@1.0.0/7: Probe.undeclared raised what its IDL does not declare: .*it is broken \(RuntimeError\)\n\tfrom },
+    assert_match(%r{ERROR -- Probe@1.0.0/7: Probe.undeclared raised an exception that its IDL does not declare: .*it is broken \(RuntimeError\)\n\tfrom },
                  logged)
     assert_includes logged, "bytes \ufffd (RuntimeError)"
   end
@@ -96,7 +96,7 @@ class LifeTest < ProbeTest
     end
     process = launch({}, 'KATAMARI_LISTEN' => 'somewhere')
     assert_equal 1, status_of(process).exitstatus
-    assert_includes output, '"somewhere" is no address; expected unix:PATH or tcp:HOST:PORT'
+    assert_includes output, '"somewhere" is not an address; expected unix:PATH or tcp:HOST:PORT'
     error = assert_raises(ArgumentError) { Katamari::Service.new(Probe::Probe::Processor, Object.new, 'Probe', '1.0.0') }
     assert_includes error.message, 'Object has no method abandoned, badNote, context,'
   end

@@ -53,7 +53,7 @@ class IdlTextTest < Minitest::Test
 
   def test_what_is_missing_is_named
     error = assert_raises(ArgumentError) { read('main.thrift' => 'include "no.thrift" service S {}') }
-    assert_match(/\Amain.thrift includes "no.thrift", which is not there; looked for no.thrift in /, error.message)
+    assert_match(/\Amain.thrift includes "no.thrift", which was not found; looked for no.thrift in /, error.message)
     error = assert_raises(ArgumentError) { read('main.thrift' => 'service A {} /* service S */ service B extends A {}') }
     assert_equal 'main.thrift has no service "S"; it has A, B', error.message
   end
@@ -138,7 +138,7 @@ class MeshClientTest < Minitest::Test
     closed = Queue.new
     answers { |socket, _| closed << socket.read }
     error = assert_raises(Katamari::Error) { client(timeout: 0.1).pid }
-    assert_equal [:timeout, 'Probe.pid was not answered in the time that was left'], [error.code, error.message]
+    assert_equal [:timeout, 'Probe.pid got no reply before its deadline'], [error.code, error.message]
     assert_nil closed.pop
   end
 
@@ -170,7 +170,7 @@ class MeshClientTest < Minitest::Test
   def test_without_a_mesh_a_call_says_so
     Katamari.instance_variable_set(:@mesh, Katamari::MeshClient.new('', ''))
     error = assert_raises(Katamari::Error) { client.pid }
-    assert_equal [:no_pool, 'Cannot call Probe.pid: KATAMARI_MESH is not set, only a mesh sets it for the chassis it starts'],
+    assert_equal [:no_pool, 'Cannot call Probe.pid: KATAMARI_MESH is not set: only a chassis that a mesh has started can call other services'],
                  [error.code, error.message]
     Katamari.instance_variable_set(:@mesh, Katamari::MeshClient.new("unix:#{@folder}/nobody", ''))
     error = assert_raises(Katamari::Error) { client.pid }

@@ -61,7 +61,7 @@ class ServingTest < SharedProbeTest
     peer = @peer
     failed = peer.failure('fly')
     assert_equal [1, true], [failed.type, failed.message.start_with?('Probe has no method "fly"; it has abandoned, ')]
-    assert_equal 'This is Probe@1.0.0, it does not offer Other', peer.failure('Other:pid').message
+    assert_equal 'This is Probe@1.0.0; it does not offer Other', peer.failure('Other:pid').message
     assert_equal @pid, peer.result(result_class('pid'), 'Probe@1.0.0:pid').success
     refusal = peer.call('fly').read_context(Katamari::Contract::ReplyContext)
     assert_equal [1, true], [refusal.errorCode, refusal.notRun]

@@ -40,8 +40,8 @@ class ValuesTest < SharedProbeTest
 
   def test_results_that_do_not_fit_fail_and_say_why
     {
-      'nil' => 'it returned nil', 'number' => 'undefined method `encoding\' for 7:Integer', 'bytes' => '"\xFF" from ASCII-8BIT to UTF-8',
-      'broken' => '"\xFF" is no valid UTF-8, which a string must be; bytes need the type binary in the IDL'
+      'nil' => 'it returned nil, but the IDL declares a result', 'number' => 'undefined method `encoding\' for 7:Integer', 'bytes' => '"\xFF" from ASCII-8BIT to UTF-8',
+      'broken' => '"\xFF" is not valid UTF-8; declare the type binary in the IDL to send bytes'
     }.each { |kind, message| assert_equal "Probe.wrong failed: #{message}", @peer.failure('wrong', args('wrong', kind: kind)).message }
     assert_equal 'é', ask(@peer, 'wrong', kind: 'latin')
     assert_equal [-32_768, 32_767], [-32_768, 32_767].map { |number| ask(@peer, 'small', number: number) }
@@ -53,7 +53,7 @@ class ValuesTest < SharedProbeTest
     answer = @peer.call('echo', level)
     assert_equal [3, 9], [answer.type, answer.read_context(Katamari::Contract::ReplyContext).errorCode]
     failed = @peer.failure('echo', level)
-    assert_equal [7, 'Probe.echo cannot read its arguments: Invalid value of field level!'], [failed.type, failed.message]
+    assert_equal [7, 'The arguments of Probe.echo do not match its interface: Invalid value of field level!'], [failed.type, failed.message]
   end
 
   def test_nesting_ends_at_64
@@ -66,6 +66,6 @@ class ValuesTest < SharedProbeTest
   def test_answers_that_do_not_fit_a_frame_fail_and_the_connection_goes_on
     assert_equal 10_000_000, ask(@peer, 'large', bytes: 10_000_000).bytesize
     failed = @peer.failure('large', args('large', bytes: 17 * 1024 * 1024)).message
-    assert_match(/\AProbe.large failed: its answer has 17825\d+ bytes, limit is 16773120; send it in smaller pieces\z/, failed)
+    assert_match(/\AProbe.large failed: its result has 17825\d+ bytes, limit is 16773120; return smaller results\z/, failed)
   end
 end

@@ -20,7 +20,8 @@ export class BinaryEncoding implements Encoding {
   body: Uint8Array = NOTHING;
   readonly #isOld: boolean;
   readonly #scanner: StructScanner;
-  /** Bytes of the head of the current message; 0 if it was not read yet. */ #headBytes = 0;
+  /** Bytes of the head of the current message; 0 if it was not read yet. */
+  #headBytes = 0;
 
   /** @param form `old`: without a version, as sent by clients that disable strict writing */
   constructor(limits: EncodingLimits, form: 'strict' | 'old' = 'strict') {

@@ -171,7 +171,7 @@ class CompactWriter {
 
   #take(bytes: number): Uint8Array {
     const taken = this.#bytes.subarray(this.#at, this.#at + bytes);
-    if (taken.length < bytes) throw new KatamariError('bad_request', 'The struct ends before its stop');
+    if (taken.length < bytes) throw new KatamariError('bad_request', 'The struct ends before its stop byte');
     this.#at += bytes;
     return taken;
   }

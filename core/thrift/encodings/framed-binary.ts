@@ -42,7 +42,7 @@ export class FramedBinary implements Encoding {
     if (structEnd < frameEnd) {
       throw new KatamariError(
         'bad_request',
-        `The frame has ${frameEnd - structEnd} bytes behind its struct, expected none`,
+        `The frame has ${frameEnd - structEnd} bytes after its struct, expected none`,
       );
     }
     this.body = bytes.subarray(head.bodyStart, frameEnd);

@@ -57,7 +57,7 @@ export function readWhole(inner: Encoding, bytes: Buffer, start: number, end: nu
     'bad_request',
     messageEnd === -1
       ? `A frame of ${end - start} bytes ends before its message does`
-      : `The frame has ${end - messageEnd} bytes behind its message, expected none`,
+      : `The frame has ${end - messageEnd} bytes after its message, expected none`,
   );
 }
 

@@ -110,7 +110,7 @@ export class HeaderEncoding implements Encoding {
     fixed.writeUInt16BE(this.#flags, 6);
     fixed.writeInt32BE(seqId, 8);
     fixed.writeUInt16BE(header.length / 4, 12);
-    // Up to a size, one buffer costs less than three.
+    // A short body is in one piece with its head (COPY_BYTES_MAX). Then one buffer costs less than three.
     if (payload.length === 1) out.push(Buffer.concat([fixed, header, ...payload]));
     else out.push(fixed, header, ...payload);
   }

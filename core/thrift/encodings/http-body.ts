@@ -42,7 +42,7 @@ export class HttpBody {
     if (length === undefined || !/^\d{1,15}$/.test(String(length))) {
       throw new KatamariError(
         'bad_request',
-        `Content-Length is ${length === undefined ? 'missing' : `"${String(length).slice(0, 40)}"`}; a POST says how long its body is`,
+        `Content-Length is ${length === undefined ? 'missing' : `"${String(length).slice(0, 40)}"`}; a POST must declare the length of its body`,
       );
     }
     if (Number(length) > bytesMax) throw tooLarge(Number(length), bytesMax);

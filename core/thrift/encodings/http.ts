@@ -79,7 +79,7 @@ export class HttpEncoding implements Encoding {
     if (body === undefined) return -1;
     this.#request = undefined;
     this.#interim = undefined;
-    this.headers = meant(request.headers);
+    this.headers = relevant(request.headers);
     this.#isLast = request.isLast;
     const inner = this.#chooseInner(body.bytes);
     this.#isHeadless = false;
@@ -113,12 +113,13 @@ export class HttpEncoding implements Encoding {
     ];
     out.push(Buffer.from(`${head.join('\r\n')}\r\n\r\n`, 'latin1'), ...pieces);
   }
+
   #chooseInner(body: Buffer): Encoding {
     const protocol = protocolOf(body);
     if (protocol === undefined) {
       throw new KatamariError(
         'bad_request',
-        `The body of the request is no Thrift message: it begins with "${body.toString('latin1', 0, 8).replace(UNPRINTABLE, '.')}", expected the binary, compact or JSON protocol without a frame. JSON-RPC 2.0 (POST /rpc) is served on the JSON-RPC port of the mesh`,
+        `The body of the request is not a Thrift message: it begins with "${body.toString('latin1', 0, 8).replace(UNPRINTABLE, '.')}", expected the binary, compact or JSON protocol without a frame. JSON-RPC 2.0 (POST /rpc) is served on the JSON-RPC port of the mesh`,
       );
     }
     if (this.#inner === undefined || protocol !== this.#protocol) {
@@ -168,17 +169,17 @@ function headersOf(lines: readonly string[], headersMax: number): HeadersIn {
 }
 
 /** Returns the headers for the mesh and for the chassis. The others concern only the client and this port. */
-function meant(headers: HeadersIn): HeadersIn {
+function relevant(headers: HeadersIn): HeadersIn {
   const kept = Object.create(null) as Record<string, string | string[] | undefined>;
-  for (const name in headers) if (MEANT.test(name)) kept[name] = headers[name];
+  for (const name in headers) if (RELEVANT.test(name)) kept[name] = headers[name];
   return kept;
 }
 
 function notPost(method: string): KatamariError {
-  const what = method === '' ? 'something that is no request of HTTP/1.1' : method;
+  const what = method === '' ? 'something that is not an HTTP/1.1 request' : method;
   return new KatamariError(
     'bad_request',
-    `This port speaks Thrift: over TCP, or as the body of a POST over HTTP, and saw ${what}. JSON-RPC 2.0 (POST /rpc) is served on the JSON-RPC port of the mesh, and its page on the stats port`,
+    `This port speaks Thrift over TCP, or as the body of an HTTP POST, and saw ${what}. JSON-RPC 2.0 (POST /rpc) is served on the JSON-RPC port of the mesh, and the dashboard on the stats port`,
   );
 }
 
@@ -188,7 +189,7 @@ function refusal(text: string): Buffer {
   return Buffer.from(`${head}content-length: ${Buffer.byteLength(text) + 1}\r\n\r\n${text}\n`);
 }
 
-const MEANT = /^(?:katamari-|x-|traceparent$|tracestate$)/;
+const RELEVANT = /^(?:katamari-|x-|traceparent$|tracestate$)/;
 const CONTENT_TYPE = 'application/x-thrift';
 const CONTINUE: Buffer = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n');
 const HEADER_LINE = /^([!#$%&'*+.^`|~\w-]+):[ \t]*([^\r\n\0]*?)[ \t]*$/;

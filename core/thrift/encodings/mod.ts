@@ -1,4 +1,4 @@
-// Encodings of Thrift messages: every supported combination of transport and protocol. Other rooms import only from
+// Encodings of Thrift messages: every supported combination of transport and protocol. Other modules import only from
 // here.
 
 export { COPY_BYTES_MAX, type Encoding, type EncodingLimits, type MessageFacts, type SchemaOf } from './encoding.ts';

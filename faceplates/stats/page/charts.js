@@ -8,11 +8,11 @@ import { byId, count, duration, mark, rate, say, summandsOf } from './format.js'
 const Plot = Reflect.get(globalThis, 'uPlot');
 
 const WINDOW_S = 300;
-/** The window of a newly opened page. It is shorter, so that the first minute is more than a speck at the edge. */
+/** The window of a newly opened page. It is shorter, so that the first minute fills the chart. */
 const WINDOW_MIN_S = 60;
 const POINTS_MAX = 400;
-/** Refreshes over which the quantiles of all calls are computed, about 10 s. */
-const QUANTILE_LOOKS = 10;
+/** Number of refreshes over which the quantiles of all calls are computed, about 10 s. */
+const QUANTILE_SAMPLES = 10;
 const OUTCOMES = ['replied', 'failed', 'refused', 'timed_out', 'cancelled'];
 
 /**
@@ -41,8 +41,8 @@ const LATENCY_LINES = [
 ];
 /** @type {Line[]} */
 const QUEUE_LINES = [
-  ['at work', '--busy'],
-  ['waiting', '--backing-off'],
+  ['in flight', '--busy'],
+  ['queued', '--backing-off'],
 ];
 
 /** One column of numbers per line, as long as the column of times. @typedef {(number | null)[][]} Columns */
@@ -77,13 +77,16 @@ export class Charts {
     const perS = (now, then) => (seconds > 0 && then !== undefined && now >= then ? (now - then) / seconds : null);
 
     this.#durations.push(durations);
-    if (this.#durations.length > QUANTILE_LOOKS + 1) this.#durations.shift();
+    if (this.#durations.length > QUANTILE_SAMPLES + 1) this.#durations.shift();
     const first = this.#durations[0] ?? durations;
     const total = minus(durations.total, first.total);
     const queue = minus(durations.queue, first.queue);
     const queued = status.pools.reduce((/** @type {number} */ sum, /** @type {any} */ pool) => sum + pool.queued, 0);
 
-    const atWork = status.pools.reduce((/** @type {number} */ sum, /** @type {any} */ pool) => sum + inFlight(pool), 0);
+    const inFlightSum = status.pools.reduce(
+      (/** @type {number} */ sum, /** @type {any} */ pool) => sum + inFlight(pool),
+      0,
+    );
 
     const rows = new Map();
     rows.set('', {
@@ -94,12 +97,12 @@ export class Charts {
         quantile(queue, 0.99, durations.boundsS),
       ],
       // The sums of all pools cover the whole mesh, including calls that other processes accepted.
-      queue: [atWork, queued],
+      queue: [inFlightSum, queued],
     });
     const poolsBefore = new Map((before?.pools ?? []).map((/** @type {any} */ pool) => [keyOf(pool), pool]));
     for (const pool of status.pools) {
       const known = poolsBefore.get(keyOf(pool));
-      // A manager that returns adds its whole counters, so no rate can be computed.
+      // When a manager returns, the sums jump by its whole counters, so no rate can be computed.
       const then = known !== undefined && summandsOf(known) === summandsOf(pool) ? known : undefined;
       rows.set(keyOf(pool), {
         calls: [perS(pool.calls, then?.calls), perS(pool.errors, then?.errors)],
@@ -185,7 +188,7 @@ export class Charts {
     this.#charts = [
       new Chart('chart-calls', 'Calls per second', this.#scope === '' ? ALL_LINES : POOL_LINES, rate),
       new Chart('chart-latency', 'Latency', LATENCY_LINES, duration),
-      new Chart('chart-queue', 'Waiting and at work', QUEUE_LINES, count),
+      new Chart('chart-queue', 'Queued and in flight', QUEUE_LINES, count),
     ];
     this.#draw();
   }
@@ -259,7 +262,7 @@ class Chart {
     return {
       width: this.#place.clientWidth || 300,
       height: HEIGHT,
-      cursor: { sync: { key: 'looks' }, drag: { x: false, y: false }, points: { size: 6 } },
+      cursor: { sync: { key: 'samples' }, drag: { x: false, y: false }, points: { size: 6 } },
       legend: { live: true },
       scales: {
         x: { range: (/** @type {any} */ plot) => shownTimes(plot.data[0]?.[0]) },

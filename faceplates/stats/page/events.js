@@ -51,7 +51,7 @@ export class EventList {
   /** Starts over after a restart of the process, whose sequence numbers begin again. */
   restarted() {
     this.lastSeq = 0;
-    const item = make('li', 'break', 'The process was restarted.');
+    const item = make('li', 'break', 'The process restarted.');
     this.#list.prepend(item);
     this.#sayEmpty();
   }
@@ -63,7 +63,7 @@ export class EventList {
     const empty = byId('no-events');
     empty.hidden = shown > 0;
     empty.textContent =
-      isFiltered && this.#list.children.length > 0 ? 'No trouble among the latest events.' : 'Nothing happened yet.';
+      isFiltered && this.#list.children.length > 0 ? 'No problems among the latest events.' : 'No events yet.';
   }
 }
 
@@ -82,7 +82,7 @@ function line(event) {
     const details = make('details');
     const n = event.lines.length;
     details.append(
-      make('summary', '', n === 1 ? 'its last line of output' : `its last ${n} lines of output`),
+      make('summary', '', n === 1 ? 'last line of output' : `last ${n} lines of output`),
       make('pre', '', event.lines.join('\n')),
     );
     item.append(details);

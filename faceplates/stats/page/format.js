@@ -78,7 +78,7 @@ export class Rise {
   #of = '';
   #atMs = Number.NEGATIVE_INFINITY;
 
-  /** @param {number} n @param {string} [of] the parts of which it is a sum; if they change, a rise means nothing */
+  /** @param {number} n @param {string} [of] the parts that `n` sums up; a rise is ignored if they have changed */
   isRecent(n, of = '') {
     if (n > this.#last && of === this.#of) this.#atMs = performance.now();
     this.#of = of;
@@ -89,7 +89,7 @@ export class Rise {
 
 const RECENT_MS = 30_000;
 
-/** Returns the managers whose numbers are included in those of a pool, without unreachable ones. @param {any} pool */
+/** Returns the managers whose counters a pool sums up; unreachable managers are not among them. @param {any} pool */
 export function summandsOf(pool) {
   return [...new Set(pool.resources.map((/** @type {any} */ { manager }) => manager))].join('\n');
 }

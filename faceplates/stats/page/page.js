@@ -8,8 +8,8 @@ import { Rise, age, arrange, byId, bytes, count, duration, make, mark, rate, say
 import { PoolTable } from './pools.js';
 import { ProcessList, summary } from './processes.js';
 
-const EVERY_MS = 1000;
-const PATIENCE_MS = 5000;
+const INTERVAL_MS = 1000;
+const TIMEOUT_MS = 5000;
 
 const pools = new PoolTable();
 const processes = new ProcessList();
@@ -20,17 +20,17 @@ const events = new EventList();
 let lostAtMs = 0;
 let heardAtMs = 0;
 
-async function look() {
+async function refresh() {
   const startedMs = performance.now();
   try {
-    const status = await ask('mesh');
+    const status = await fetchJson('mesh');
     const isRestarted = last !== undefined && (status.pid !== last.pid || status.uptimeMs < last.uptimeMs);
     if (isRestarted) {
       events.restarted();
       charts.restarted();
     }
-    const durations = await ask('durations');
-    const news = await ask(`events?after=${events.lastSeq}`);
+    const durations = await fetchJson('durations');
+    const news = await fetchJson(`events?after=${events.lastSeq}`);
     heard();
     show(status, durations, isRestarted);
     events.add(news.events, status.processes.length > 1);
@@ -38,13 +38,13 @@ async function look() {
   } catch (error) {
     lost(error);
   }
-  setTimeout(look, Math.max(100, EVERY_MS - (performance.now() - startedMs)));
+  setTimeout(refresh, Math.max(100, INTERVAL_MS - (performance.now() - startedMs)));
 }
 
 /** @param {string} what @returns {Promise<any>} */
-async function ask(what) {
-  const response = await fetch(what, { signal: AbortSignal.timeout(PATIENCE_MS), cache: 'no-store' });
-  if (!response.ok) throw new Error(`${what} answered ${response.status}`);
+async function fetchJson(what) {
+  const response = await fetch(what, { signal: AbortSignal.timeout(TIMEOUT_MS), cache: 'no-store' });
+  if (!response.ok) throw new Error(`GET ${what} returned ${response.status}`);
   return response.json();
 }
 
@@ -64,7 +64,7 @@ function lost(error) {
     document.body.classList.add('lost');
     mark(byId('state'), 'data-state', 'unknown');
     say(byId('state'), 'not reachable');
-    const since = heardAtMs === 0 ? '' : ` Figures are of ${new Date(heardAtMs).toLocaleTimeString()}.`;
+    const since = heardAtMs === 0 ? '' : ` The figures are from ${new Date(heardAtMs).toLocaleTimeString()}.`;
     say(byId('banner'), `Connection lost, retrying every second.${since}`);
     byId('banner').hidden = false;
     document.title = `✕ ${last?.mesh ?? 'Katamari'}`;
@@ -99,7 +99,7 @@ function facts(status) {
     ['Leader', !isMany ? '' : status.leader === '' ? 'none' : `${status.leader}, term ${status.term}`],
     ['Process', `${status.name} (pid ${status.pid})`],
     ['Roles', status.roles.join(', ')],
-    ['Seen here', status.roles.includes('faceplate') ? '' : 'this process alone; a faceplate has the whole mesh'],
+    ['Scope', status.roles.includes('faceplate') ? '' : 'this process only; a faceplate shows the whole mesh'],
     ['Up for', age(status.uptimeMs)],
     ['Version', `${status.version} on ${status.runtime}`],
     ['Memory', bytes(status.rssBytes)],
@@ -168,4 +168,4 @@ function pair() {
   return div;
 }
 
-void look();
+void refresh();

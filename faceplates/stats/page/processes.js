@@ -5,8 +5,8 @@ import { arrange, byId, count, make, mark, plural, say } from './format.js';
 
 /** Explanation of each state of a process except `up`. @type {Record<string, string>} */
 const MEANINGS = {
-  draining: 'It is leaving, or was told to run nothing.',
-  unreachable: 'Consul knows it, its link does not answer.',
+  draining: 'It is shutting down, or an operator drained it.',
+  unreachable: 'It is registered in Consul, but its link does not answer.',
 };
 
 export class ProcessList {
@@ -68,17 +68,17 @@ class ProcessCard {
     say(this.#name, name);
     if (page !== '') {
       mark(this.#link, 'href', page);
-      mark(this.#link, 'title', `Its own page, ${page}`);
+      mark(this.#link, 'title', `Open its page: ${page}`);
     }
     mark(this.element, 'data-state', state);
     mark(this.#state, 'data-state', state);
     say(this.#state, state);
     say(this.#rolesText, roles.join(', '));
-    say(this.#leads, isLeader ? `★ leads, term ${term}` : '');
+    say(this.#leads, isLeader ? `★ leader, term ${term}` : '');
     this.#leads.hidden = !isLeader;
-    say(this.#place, isThis ? `on ${machine} · this page is its own` : `on ${machine}`);
+    say(this.#place, isThis ? `on ${machine} · this is its page` : `on ${machine}`);
     const isManager = roles.includes('manager');
-    const source = state === 'unreachable' ? ' by its record' : '';
+    const source = state === 'unreachable' ? ' (from its Consul record)' : '';
     const have = `${plural(resources, 'resource')} alive${source}, capacity ${count(capacity)}`;
     say(this.#figures, isManager ? have : '');
     say(this.#meaning, MEANINGS[state] ?? '');

@@ -7,14 +7,14 @@ import { age, arrange, byId, bytes, count, make, mark, plural, say, words } from
 /** States and their meaning. The style sheet also gives each a shape, not only a color. */
 export const STATES = [
   ['idle', 'free'],
-  ['busy', 'every place taken'],
-  ['starting', 'does not answer yet'],
-  ['draining', 'finishes what it has'],
-  ['stopping', 'was told to end'],
-  ['backing_off', 'waits before its next start'],
-  ['failed', 'refused for good'],
+  ['busy', 'at its concurrency limit'],
+  ['starting', 'launched, not ready yet'],
+  ['draining', 'finishes its calls, takes no new ones'],
+  ['stopping', 'its process is being ended'],
+  ['backing_off', 'failed, waits before the next start'],
+  ['failed', 'refused until an operator restarts it'],
 ];
-const COLUMNS = ['Resource', 'State', 'Pid', 'Working on', 'Calls', 'Age', 'Memory', 'Restarts', 'Note'];
+const COLUMNS = ['Resource', 'State', 'Pid', 'In flight', 'Calls', 'Age', 'Memory', 'Restarts', 'Note'];
 /** Maximum squares of a pool, divided evenly among its managers. The number of further resources is shown as text. */
 const SQUARES_MAX = 200;
 
@@ -113,7 +113,7 @@ export class ResourceTable {
   constructor() {
     this.element.tabIndex = 0;
     this.element.setAttribute('role', 'region');
-    this.element.setAttribute('aria-label', 'Resources in words');
+    this.element.setAttribute('aria-label', 'Resource details');
     const row = make('tr');
     for (const name of COLUMNS) {
       const th = make('th', '', name);

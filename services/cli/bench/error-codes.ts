@@ -35,7 +35,7 @@ const PATTERNS: readonly (readonly [ErrorCode, RegExp])[] = [
   ['resource_failed', / failed while it worked on |^Manager .* cannot be reached$/],
   [
     'overloaded',
-    /^Cannot (queue|wait) for |^Cannot take another connection|^Cannot take .* are under way on its link| and the call asked not to wait$|^No manager of .* is reachable; /,
+    /^Cannot (queue|wait) for |^Cannot take another connection|^Cannot take .* are in flight on its link| and the call asked not to wait$|^No manager of .* is reachable; /,
   ],
   ['timeout', /^Waited |^The deadline had passed | did not answer \S+ in time/],
   ['draining', /shutting down|\bdrain(s|ing)\b|does not run .* any more/],

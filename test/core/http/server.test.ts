@@ -367,7 +367,7 @@ describe('serveHttp()', () => {
     for (let round = 1; round <= 10; round++) {
       const sent = 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx';
       const clients = await Promise.all(Array.from({ length: 20 }, () => rawClient(server.port, sent)));
-      await until('all to be under way', () => begun === round * 20);
+      await until('all to be in flight', () => begun === round * 20);
       for (const client of clients) client.destroy();
       await until('all to be gone', () => server.connections() === 0 && aborted === begun);
     }

@@ -243,9 +243,9 @@ describe('parseIdl()', () => {
   });
 
   test('attaches doc comments to the declaration that follows', () => {
-    expect(everything.structs.get('Tree')?.doc).toBe('A tree: a type that holds itself.');
+    expect(everything.structs.get('Tree')?.doc).toBe('A tree: a recursive type.');
     expect(everything.services.get('Everything')?.doc).toBe('The service.');
-    expect(method(everything, 'Everything', 'echo').doc).toBe('Gives back what it gets.');
+    expect(method(everything, 'Everything', 'echo').doc).toBe('Returns its argument.');
     expect(method(everything, 'Everything', 'sum').doc).toBe('');
     expect(everything.structs.get('base.Item')?.doc).toBe('Has the same plain name as a type of the main file.');
     const idl = parse('struct S {\n  /**\n   * Two\n   *   lines.\n   */\n  1: i32 a // not this\n  2: i32 b\n}');

@@ -57,7 +57,7 @@ describe('schemaOf()', () => {
     expect(schemaOf({ kind: 'struct', struct: tree }, components)).toEqual({ $ref: '#/components/schemas/Tree' });
     expect(components['Tree']).toEqual({
       title: 'Tree',
-      description: 'A tree: a type that holds itself.',
+      description: 'A tree: a recursive type.',
       type: 'object',
       properties: {
         value: { type: 'integer', minimum: -2147483648, maximum: 2147483647 },

@@ -75,7 +75,7 @@ describe('Link.cancel()', () => {
     const call = frameMessage(1, 'Calculator:add', 5, NOTHING, ARGS);
     socket.write(Buffer.concat([call, call, cancelMessage(5)]));
     const aborted = (): unknown[] => waiting.calls.map(({ signal }) => signal?.aborted);
-    await until('the first to be taken back', () => aborted().includes(true) && server.inFlight() === 1);
+    await until('the first to be cancelled', () => aborted().includes(true) && server.inFlight() === 1);
     expect(aborted()).toEqual([true, false]);
     waiting.answer();
     const answer = frameMessage(2, 'add', 5, NOTHING, ARGS);
@@ -101,7 +101,7 @@ describe('Link.cancel()', () => {
         });
         const onAbort = (): void => {
           stop();
-          reject(new KatamariError('cancelled', 'taken back'));
+          reject(new KatamariError('cancelled', 'by the test'));
         };
         call.signal?.addEventListener('abort', onAbort);
       });
@@ -150,7 +150,7 @@ describe('Link.ping()', () => {
     });
     const dispatch = link.dispatch(systemClock);
     const taken = [1, 2, 3].map(() => dispatch(aCall()));
-    await until('three to be under way', () => server.inFlight() === 3);
+    await until('three to be in flight', () => server.inFlight() === 3);
     await expect(dispatch(aCall())).rejects.toMatchObject({ code: 'overloaded', facts: { notRun: true } });
     expect(await link.ping(10_000)).toBeGreaterThanOrEqual(0);
     expect([link.inFlight, server.inFlight()]).toEqual([3, 3]);

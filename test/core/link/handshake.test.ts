@@ -104,7 +104,7 @@ describe('The handshake', () => {
         if (random.chance(0.5)) carry(client, server, 0);
         if (fed === client && random.chance(0.5)) carry(server, client, 0);
         for (const chunk of cutUp(Buffer.concat(pieces), random)) {
-          if (fed.push(chunk) !== undefined) throw new Error('a stranger got in');
+          if (fed.push(chunk) !== undefined) throw new Error('an unauthenticated peer was accepted');
         }
       } catch (error) {
         if (!(error instanceof KatamariError))

@@ -285,7 +285,7 @@ describe('Link server, when its peer', () => {
       await closed;
       expect(calls).toBe(0);
       expect([...(await link.dispatch(systemClock)(aCall())).body]).toEqual([0]);
-      await until('the connection to be forgotten', () => server.connections() === 1);
+      await until('the connection to be removed', () => server.connections() === 1);
     });
   }
 

@@ -208,7 +208,7 @@ describe('connectLink()', () => {
       expect(error.message).toMatch(message);
       expect(error.message).toContain(server.address);
       expect({ code: error.code, facts: error.facts }).toEqual({ code: 'denied', facts: { notRun: true } });
-      await until('the stranger to be forgotten', () => server.unauthenticated() + server.connections() === 0);
+      await until('the peer to be removed', () => server.unauthenticated() + server.connections() === 0);
       expect(calls).toBe(0);
     });
   }
@@ -361,7 +361,7 @@ describe('A link server with a secret', () => {
     stranger.socket.write(Buffer.concat([PLAIN_CALL, PLAIN_CALL]));
     await stranger.closed;
     expect(stranger.received().toString('latin1')).toMatch(/This link requires the secret of the mesh/);
-    await until('it to be forgotten', () => server.unauthenticated() === 0);
+    await until('the peer to be removed', () => server.unauthenticated() === 0);
     expect([calls, server.connections()]).toEqual([0, 0]);
   });
 
@@ -382,7 +382,7 @@ describe('A link server with a secret', () => {
       const stranger = await raw(server.address);
       stranger.socket.write(bytes);
       await stranger.closed;
-      await until('it to be forgotten', () => server.unauthenticated() === 0);
+      await until('the peer to be removed', () => server.unauthenticated() === 0);
     });
   }
 

@@ -74,7 +74,7 @@ describe('ConcurrencyLimit', () => {
     const signal = new CallSignal();
     const work = [call('a'), call('b', signal), call('c')].map((one) => dispatch(one));
     const ends = work.map((one) => codeOf(one));
-    signal.abort(new KatamariError('cancelled', 'taken back'));
+    signal.abort(new KatamariError('cancelled', 'by the test'));
     end('a');
     await Promise.resolve();
     expect(begun()).toEqual(['a', 'c']);

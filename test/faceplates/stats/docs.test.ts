@@ -12,7 +12,7 @@ import { REPOSITORY } from '../../kit/tools/repository.ts';
 import { toolPath } from '../../kit/tools/tools.ts';
 import { FakeMesh } from './fake-mesh.ts';
 
-const paper = readFileSync(join(REPOSITORY, 'docs', 'observability.md'), 'utf8');
+const page = readFileSync(join(REPOSITORY, 'docs', 'observability.md'), 'utf8');
 
 describe('docs/observability.md', () => {
   test('lists every metric of the mesh with its type, and no other', async () => {
@@ -20,16 +20,16 @@ describe('docs/observability.md', () => {
     const metrics = await (await fetch(`http://127.0.0.1:${faceplate.port}/metrics`)).text();
     await faceplate.close();
     const served = [...metrics.matchAll(/^# TYPE (katamari_\w+) (\w+)$/gm)].map(([, name, type]) => `${name} ${type}`);
-    const listed = [...paper.matchAll(/^\| `(katamari_\w+)` \| (\w+) \|/gm)].map(([, name, type]) => `${name} ${type}`);
+    const listed = [...page.matchAll(/^\| `(katamari_\w+)` \| (\w+) \|/gm)].map(([, name, type]) => `${name} ${type}`);
     expect(listed.toSorted()).toEqual(served.toSorted());
   });
 
   test('contains scrape configurations and alert rules that promtool accepts', async () => {
-    const examples = [...paper.matchAll(/^```yaml\n(.*?)^```$/gms)].map((match) => match[1] ?? '');
+    const examples = [...page.matchAll(/^```yaml\n(.*?)^```$/gms)].map((match) => match[1] ?? '');
     const scrapes = examples.filter((text) => text.startsWith('scrape_configs:'));
     const rules = examples.filter((text) => text.startsWith('groups:'));
     expect([scrapes.length, rules.length]).toEqual([3, 1]);
-    const folder = mkdtempSync(join(tmpdir(), 'katamari-paper-'));
+    const folder = mkdtempSync(join(tmpdir(), 'katamari-docs-'));
     try {
       const file = join(folder, 'example.yaml');
       for (const text of scrapes) {

@@ -68,7 +68,7 @@ describe('TLS on the Thrift port', () => {
       if (client !== undefined) await until('it to be let go', () => client.isClosed());
     }
     expect(fixture.behind.calls).toHaveLength(1);
-    await until('nobody else to be there', () => fixture.faceplate.connections() === 1);
+    await until('the other connections to close', () => fixture.faceplate.connections() === 1);
   });
 
   test('is configured by files, and an invalid file is named', async () => {

@@ -47,7 +47,7 @@ export async function namespaceNetwork(
   return network;
 }
 
-/** Names of existing namespaces, bridges and interfaces of such networks, whoever created them. */
+/** Names of existing namespaces, bridges and interfaces of such networks, of any creator. */
 export async function namespaceLeftovers(): Promise<string[]> {
   const [namespaces, links] = await Promise.all([ip('netns', 'list'), ip('-o', 'link')]);
   const names = [

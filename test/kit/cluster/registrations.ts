@@ -109,7 +109,7 @@ function compared(what: string, wanted: readonly string[], found: readonly strin
   const count = (one: string): number => found.filter((other) => other === one).length;
   return [
     ...wanted.filter((one) => count(one) !== 1).map((one) => `${what} ${one} is there ${count(one)} times`),
-    ...found.filter((one) => !wanted.includes(one)).map((one) => `${what} ${one} is nobody's`),
+    ...found.filter((one) => !wanted.includes(one)).map((one) => `${what} ${one} has no owner`),
   ];
 }
 

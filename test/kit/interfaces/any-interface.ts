@@ -2,7 +2,6 @@
 // one another at random, and plain JavaScript values of any type of a compiled interface.
 import type { Method, StructType, Type } from '../../../core/thrift/mod.ts';
 
-
 import * as fc from 'fast-check';
 /** IDL text of a service `Any` with one method `m`. It always compiles. */
 export const anyIdl: fc.Arbitrary<string> = fc

@@ -17,7 +17,6 @@ import {
 import type { Interface } from '../../../core/thrift/mod.ts';
 import { Router, type Offer } from '../../../services/mesh/mod.ts';
 
-
 import { fileURLToPath } from 'node:url';
 
 export interface PoolText {

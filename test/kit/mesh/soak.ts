@@ -334,7 +334,8 @@ class Soak {
     for (const key of Object.keys(counted) as (keyof typeof counted)[]) counted[key] -= before[key];
     const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = counted;
     const sum = replied + failed + refused + timed_out + cancelled + inFlight;
-    if (accepted !== sum) this.#violations.push(`The counters do not add up: ${accepted} accepted, ${sum} accounted for`);
+    if (accepted !== sum)
+      this.#violations.push(`The counters do not add up: ${accepted} accepted, ${sum} accounted for`);
     const ends = this.#ends;
     const expected = {
       accepted: this.#sent,

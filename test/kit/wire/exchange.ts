@@ -15,7 +15,6 @@ import {
 } from '../../../core/rpc/mod.ts';
 import { ThriftException, type Interface } from '../../../core/thrift/mod.ts';
 
-
 import { fileURLToPath } from 'node:url';
 export const EXCHANGE_IDL: string = fileURLToPath(new URL('../../fixtures/idl/exchange.thrift', import.meta.url));
 

@@ -24,10 +24,10 @@ function keysOf(schema: z.ZodType, path: string): { key: string; defaultValue: u
 }
 
 describe('docs/configuration.md', () => {
-  const paper = readFileSync(new URL('../../../docs/configuration.md', import.meta.url), 'utf8');
+  const page = readFileSync(new URL('../../../docs/configuration.md', import.meta.url), 'utf8');
   const keys = keysOf(configSchema, '');
   const rows = new Map(
-    [...paper.matchAll(/^\| `([^`]+)` \| ([^|]+) \|([^|]*)\|/gm)].map(([, key, , value]) => [key, value?.trim() ?? '']),
+    [...page.matchAll(/^\| `([^`]+)` \| ([^|]+) \|([^|]*)\|/gm)].map(([, key, , value]) => [key, value?.trim() ?? '']),
   );
 
   test('has a row for every key of the configuration, with its default', () => {

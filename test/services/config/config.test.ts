@@ -310,7 +310,7 @@ describe('Configuration errors', () => {
       'katamari.yaml:2: deployments[0].idl: missing, expected a .thrift file, because a server with kit: none cannot describe itself',
     ],
     [
-      'a transport that nobody has, and a protocol that the mesh knows by another name',
+      'an unknown transport, and a protocol with another name in the mesh',
       `${CALCULATOR}    kit: none\n    idl: c.thrift\n    transport: unframed\n    protocol: TCompact\n`,
       'katamari.yaml:7: deployments[0].transport: found "unframed", expected "framed", "buffered" or "header"',
       'katamari.yaml:8: deployments[0].protocol: found "TCompact", expected "binary", "old-binary", "compact" or "json"',

@@ -121,7 +121,10 @@ describe('A pool on several managers', () => {
     for (let round = 0; round < 500; round++) {
       const truth = Array.from({ length: 4 }, () => random.below(3));
       const offers = truth.map((free, n) => {
-        const offer = new ScriptedOffer(`m${n}`, { free: free === 0 ? random.below(3) : 1 + random.below(3), alive: 3 });
+        const offer = new ScriptedOffer(`m${n}`, {
+          free: free === 0 ? random.below(3) : 1 + random.below(3),
+          alive: 3,
+        });
         offer.answer = (one) =>
           free === 0 && one.doNotQueue ? fails('overloaded')() : Promise.resolve(reply(`m${n}`));
         return offer;
@@ -152,7 +155,10 @@ describe('A call that fails', () => {
   });
 
   test('is not retried when it may have run, unless its method is idempotent', async () => {
-    const [a, b] = [new ScriptedOffer('a', { free: 5, answer: fails('resource_failed', false) }), new ScriptedOffer('b')];
+    const [a, b] = [
+      new ScriptedOffer('a', { free: 5, answer: fails('resource_failed', false) }),
+      new ScriptedOffer('b'),
+    ];
     const { router, clock } = routerOf([a, b]);
     await expect(router.dispatch(call(clock))).rejects.toMatchObject({ code: 'resource_failed' });
     expect(b.got).toHaveLength(0);

@@ -1,11 +1,11 @@
 /**
- * What every copy of a service can tell of itself.
+ * The methods of every copy of a service.
  */
 namespace cpp tour
 
 /** A copy: one process. */
 struct Which {
-  /** As its manager calls it: `Tour@1.0.0/0`. */
+  /** Its name in the mesh: `Tour@1.0.0/0`. */
   1: string resource
   2: i32 pid
 }

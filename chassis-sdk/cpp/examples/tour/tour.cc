@@ -1,5 +1,4 @@
-// The tour: a chassis with a method for each thing that the kit can do. Run it with `katamari up` in this folder,
-// once it is built.
+// The tour: a chassis with one method per feature of the library. Build it, then run `katamari up` in this folder.
 
 #include <cstdlib>
 #include <stdexcept>

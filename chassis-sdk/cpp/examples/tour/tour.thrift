@@ -1,5 +1,5 @@
 /**
- * A tour of what a chassis in C++ can do: one method for each of it.
+ * A tour of the C++ library, with one method per feature.
  */
 include "copy.thrift"
 
@@ -10,7 +10,7 @@ exception DivisionByZero {
   1: i32 dividend
 }
 
-/** What a handler knows of the call it works on. */
+/** The context of a call. */
 struct CallFacts {
   1: string method
   2: string caller
@@ -25,26 +25,26 @@ struct CallFacts {
 service Tour extends copy.Copy {
   i32 add(1: i32 a, 2: i32 b) (katamari.readonly = "true")
 
-  /** Throws an exception that is declared: an answer like any other. */
+  /** Throws a declared exception, which is an ordinary reply. */
   i32 divide(1: i32 dividend, 2: i32 divisor) throws (1: DivisionByZero ouch) (katamari.readonly = "true")
 
-  /** Throws one that is not: the caller gets its message, and the process stays up. */
+  /** Throws an undeclared exception. The caller gets its message, and the process continues. */
   void fail(1: string why)
 
-  /** Nobody waits for this one. It goes to the log. */
+  /** Writes a text to the log. Oneway: the caller does not wait. */
   oneway void note(1: string text)
 
   CallFacts facts()
 
   /**
-   * Adds by calling `add`, through the mesh, of the copies of a version ("" for any), each call with a part of the
-   * time that is left.
+   * Adds numbers by calling `add` of other copies through the mesh. `version` selects their version, "" for any. Each
+   * call gets half of the remaining time.
    */
   i32 sum(1: list<i32> numbers, 2: string version)
 
-  /** Works for so long, or until nobody waits any more: then it is false. */
+  /** Runs for `ms`. Returns false earlier if the caller no longer waits. */
   bool work(1: i32 ms)
 
-  /** Answers, then ends, and is replaced. */
+  /** Replies, then exits and is replaced. */
   string lastWords()
 }

@@ -1,13 +1,13 @@
-// Katamari for C++: your generated Thrift code and a handler become a chassis, one process of the mesh.
+// Katamari for C++ runs generated Thrift code and your handler as a chassis, one process of the mesh.
 //
 //   int main() {
 //     auto handler = std::make_shared<CalculatorHandler>();
 //     return katamari::serve(std::make_shared<CalculatorProcessor>(handler), {"calculator.thrift", "Calculator", "1.0.0"});
 //   }
 //
-// It listens at KATAMARI_LISTEN, answers its own service and the control service (describe, ping, drain), and ends
-// when its resource manager does. Run by hand it is a plain framed Thrift server on 127.0.0.1:9095. Frames have 16
-// MiB at most, nesting is 64 deep.
+// The chassis listens at KATAMARI_LISTEN, serves its own service and the control service (describe, ping, drain), and
+// exits when its resource manager does. Without KATAMARI_LISTEN, it is a plain framed Thrift server on
+// 127.0.0.1:9095. Limits: frames of 16 MiB, 64 levels of nesting.
 
 #pragma once
 
@@ -29,83 +29,83 @@ struct Call;
 }
 
 /**
- * What a chassis is. `{idl, service, version}` is enough; in C++20 the members can be named: `{.idl = ..., .service =
+ * Options of a chassis. `{idl, service, version}` is enough. C++20 can name the members: `{.idl = ..., .service =
  * ...}`.
  */
 struct Options {
-  /** The IDL file; looked for from the working directory, then beside the program. What it includes is read too. */
+  /** The IDL file, looked up from the working directory, then beside the program. Its includes are read too. */
   std::string idl;
-  /** Name of the service in it. */
+  /** Name of the service in the IDL file. */
   std::string service;
-  /** SemVer, such as `1.2.0`. Copies with equal version must have equal interfaces. */
+  /** SemVer, such as `1.2.0`. Copies with the same version must have the same interface. */
   std::string version;
   /**
-   * Calls to work on at once, each in a thread of its own. With 1 every handler runs in the thread that called
-   * `serve`.
+   * Number of calls that the process handles at a time, in that many threads. With 1, every handler runs in the
+   * thread that called `serve`.
    */
   int concurrency = 1;
-  /** Calls can prefer pools that have them. */
+  /** Calls can prefer pools with these tags. */
   std::vector<std::string> tags = {};
-  /** A wall: only calls that ask for exactly these roles get here. */
+  /** Only calls that ask for exactly these roles reach this chassis. */
   std::vector<std::string> roles = {};
-  /** Any other details that calls can ask for. */
+  /** Other details that calls can ask for. */
   std::map<std::string, std::string> more = {};
 };
 
 /**
- * Serves until the chassis is drained: by its manager, by SIGTERM, or because a handler asked to be replaced.
- * @return what main is to return: 0 after draining, 1 when it could not start; then standard error says why.
+ * Serves calls until the chassis has drained. The resource manager, SIGTERM or `retireAfterReply` starts the drain.
+ * @return the exit code for `main`: 0 after a drain, 1 if the chassis could not start; standard error then says why.
  */
 int serve(std::shared_ptr<apache::thrift::TProcessor> processor, const Options& options);
 
 /**
- * For one client: which version it calls (exact, or a SemVer range; "" for any), and how long each of its calls may
- * take at most.
+ * Options of a client of another service.
  */
 struct CallOptions {
+  /** Exact version or a SemVer range; "" for any. */
   std::string version = {};
-  /** Zero: as long as the call that is being worked on has left. */
+  /** Timeout of each call, if less than the remaining time of the current call. Zero means that remaining time. */
   std::chrono::milliseconds timeout = std::chrono::milliseconds::zero();
 };
 
 /**
- * What a handler knows of the call it works on, and what it may ask for. Belongs to the thread of the handler, and
- * ends with the call.
+ * The context of the call that a handler works on. Only the thread of the handler may use it, and only until the
+ * handler returns.
  */
 class Context {
  public:
   using Clock = std::chrono::steady_clock;
 
   const std::string& method() const;
-  /** Who calls, for people: `json-rpc 127.0.0.1`, `chassis Shop@1.0.0/2`. */
+  /** Caller, for logs: `json-rpc 127.0.0.1`, `chassis Shop@1.0.0/2`. */
   const std::string& caller() const;
-  /** The caller's sticky key; "" for none. */
+  /** Sticky key of the call; "" for none. */
   const std::string& key() const;
   /** W3C trace context; "" for none. */
   const std::string& traceparent() const;
   const std::string& tracestate() const;
-  /** What the client said in headers of its transport that mean nothing to the mesh; names in lower case. */
+  /** Transport headers of the client that the mesh does not use; names in lower case. */
   const std::map<std::string, std::string>& headers() const;
-  /** 0 for the first try, more when the mesh sends an idempotent call again. */
+  /** 0 for the first try, more if the mesh retries an idempotent call. */
   int attempt() const;
 
   /**
-   * When the caller gives up. A handler that works on past it is taken for hung, and its process is killed a second
+   * Deadline of the call. The mesh treats a handler that runs past it as hung, and kills its process one second
    * later.
    */
   Clock::time_point deadline() const;
-  /** Until then; zero when it has passed. */
+  /** Time until the deadline; zero after it. */
   std::chrono::microseconds timeLeft() const;
-  /** Nobody waits for the answer any more: the deadline has passed, or the connection has ended. */
+  /** Whether the caller no longer waits: the deadline has passed, or the connection has closed. */
   bool isAbandoned() const;
 
-  /** Answer this call, then end and be replaced: for code that must not be used again. */
+  /** Makes the process exit after the reply to this call; the mesh replaces it. For code that must not be reused. */
   void retireAfterReply();
 
   /**
-   * A generated client of another service in the mesh. Its calls are made within the time that is left, and hand on
-   * the trace. They throw what their IDL declares, and katamari::Error for everything else. It may live longer than
-   * the call.
+   * Returns a generated client of another service in the mesh. Its calls end within the remaining time and pass on
+   * the trace. They throw the exceptions that their IDL declares, and katamari::Error for every other error. The
+   * client may outlive the call.
    */
   template <class Client>
   Client client(const std::string& service, const CallOptions& options = {}) const {
@@ -122,7 +122,7 @@ class Context {
   detail::Call& call_;
 };
 
-/** The context of the call that this thread works on. Throws std::logic_error where there is none. */
+/** Returns the context of the call that this thread works on. Throws std::logic_error outside of a call. */
 Context& context();
 
 /** Codes of the mesh's error table; the numbers are those of ErrorCode in idl/katamari.thrift. */
@@ -140,19 +140,19 @@ enum class ErrorCode {
   cancelled = 11,
 };
 
-/** As it is written everywhere else: `no_pool`. */
+/** Returns the name of a code as in the documentation: `no_pool`. */
 const char* nameOf(ErrorCode code);
 
-/** A call to another service failed, and not with an exception that its method declares. */
+/** A call to another service failed with an error other than a declared exception. */
 class Error : public apache::thrift::TApplicationException {
  public:
   Error(ErrorCode code, const std::string& message, bool notRun = false,
         std::chrono::milliseconds retryAfter = std::chrono::milliseconds::zero());
 
   ErrorCode code() const { return code_; }
-  /** The call certainly never ran: it may be sent again. */
+  /** Whether the call certainly did not run, so that a retry is safe. */
   bool notRun() const { return notRun_; }
-  /** When to try again; zero when nothing was said. */
+  /** Delay after which a retry may succeed; zero if unknown. */
   std::chrono::milliseconds retryAfter() const { return retryAfter_; }
 
  private:
@@ -163,7 +163,7 @@ class Error : public apache::thrift::TApplicationException {
 
 enum class Level { info, warning, error };
 
-/** One line of the log, written when it goes out of scope. */
+/** A log line, written when it goes out of scope. */
 class LogLine {
  public:
   explicit LogLine(Level level) : level_(level) {}
@@ -184,7 +184,7 @@ class LogLine {
 
 /**
  * `katamari::log() << "seen " << n;` writes one line with time, level and the name of this copy to standard error.
- * Any thread may.
+ * Thread-safe.
  */
 inline LogLine log(Level level = Level::info) { return LogLine(level); }
 

@@ -1,5 +1,5 @@
 /**
- * Notes: a web application of Python. All of its interface is that of any web application.
+ * Notes, a web application in Python. It adds no methods to WebApplication.
  */
 include "../../../../idl/web.thrift"
 

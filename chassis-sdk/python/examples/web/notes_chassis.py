@@ -1,5 +1,6 @@
-"""Notes as a chassis: a WSGI application with nothing but Python's own library. Its interface is in notes.thrift; `thrift -r --gen py notes.thrift` writes
-the modules that are imported here. In place of `application` stands a Flask or Django application as it is."""
+"""Notes, a chassis with a WSGI application that needs only Python's standard library. Its interface is in
+notes.thrift; `thrift -r --gen py notes.thrift` generates the modules that it imports. A Flask or Django application
+can replace `application` without changes."""
 
 import json
 

@@ -1,5 +1,5 @@
-"""Any WSGI application (PEP 3333: Flask, Django, a function) as the handler of a web chassis. One request at a time, as a chassis works; what the
-application writes to wsgi.errors is in the chassis' log."""
+"""Adapts a WSGI application (PEP 3333: Flask, Django, a function) to the handler of a web chassis. It handles one
+request at a time, like any chassis. What the application writes to wsgi.errors goes to the log of the chassis."""
 
 import io
 import sys
@@ -16,7 +16,7 @@ class WsgiHandler:
         started = []
 
         def start_response(status, headers, exc_info=None):
-            # A second call replaces what the first one said: an error that was met later.
+            # A second call reports a later error and replaces status and headers.
             if started and exc_info is None:
                 raise AssertionError('start_response was called twice')
             started[:] = [int(status.split()[0]), headers]

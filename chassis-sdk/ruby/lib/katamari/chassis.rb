@@ -1,13 +1,13 @@
 # frozen_string_literal: true
 
-# The chassis of this process: listens at KATAMARI_LISTEN, works calls off, ends when it is drained or when its
-# resource manager does. Run by hand it is a plain framed Thrift server on 127.0.0.1:9095.
+# The chassis of this process. It listens at KATAMARI_LISTEN, runs calls, and ends after a drain or when its resource
+# manager exits. Without KATAMARI_LISTEN, it is a plain framed Thrift server on 127.0.0.1:9095.
 
 module Katamari
   class Chassis
     LISTEN_BY_HAND = 'tcp:127.0.0.1:9095'
 
-    # Raises ArgumentError when the parts do not fit together.
+    # Raises ArgumentError if the arguments do not match each other.
     def initialize(processor, handler, details, idl)
       unless details.concurrency.is_a?(Integer) && details.concurrency.positive?
         raise ArgumentError, "concurrency is #{details.concurrency.inspect}; expected a whole number above 0"
@@ -21,23 +21,23 @@ module Katamari
       @server = Server.new(details)
     end
 
-    # Returns when it was drained and the last call is answered.
+    # Returns after a drain, when the last call has its reply.
     def run
-      # Line by line, as a terminal would have it: what a handler prints must not lie in a buffer until the process
-      # ends. What the script has printed before is flushed first, or it and all that follows would stay.
+      # Flush each write, because the mesh reads the output by line while the process runs. Flush earlier output of
+      # the script first; otherwise it would stay in the buffer.
       $stdout.flush
       $stdout.sync = true
       drain_on_signals
-      end_with_manager
+      exit_with_manager
       @server.listen(ENV.fetch('KATAMARI_LISTEN', LISTEN_BY_HAND))
       puts "#{Katamari.resource} listens on #{@server.address} (framed Thrift)" unless ENV.key?('KATAMARI_LISTEN')
-      work_off
+      run_calls
     end
 
     private
 
-    # With a concurrency of 1 handlers stay in the thread of the caller, for code that knows only one.
-    def work_off
+    # With concurrency 1, handlers run in the thread of the caller, for code that must stay in one thread.
+    def run_calls
       return work if @details.concurrency == 1
 
       workers = Array.new(@details.concurrency) { Thread.new { work }.tap { |thread| thread.abort_on_exception = true } }
@@ -55,7 +55,7 @@ module Katamari
     end
 
     def answer(call)
-      # What nobody waits for is not begun.
+      # Do not run a call whose caller no longer waits.
       return call.connection.answer(call, too_late(call)) if call.context.abandoned?
 
       reply = with_context(call.context) { @service.answer(call) }
@@ -64,7 +64,8 @@ module Katamari
       @server.drain if call.context.retiring?
     end
 
-    # A variable of the thread and not of the fiber: an Enumerator in a handler runs in a fiber of its own.
+    # The context is a variable of the thread, not of the fiber, because an Enumerator in a handler runs in its own
+    # fiber.
     def with_context(context)
       Thread.current.thread_variable_set(:katamari_context, context)
       yield
@@ -74,31 +75,31 @@ module Katamari
 
     def too_late(call)
       Service::Reply.refusal(
-        Error.new(:timeout, "#{call.method_name} waited until its time was over", not_run: true, stage: :queue)
+        Error.new(:timeout, "The deadline of #{call.method_name} passed before this copy started it", not_run: true, stage: :queue)
       )
     end
 
-    # The first asks to finish, the second ends at once. A handler of signals may take no lock, so a thread does what
-    # they ask for.
+    # The first SIGTERM or SIGINT starts a drain, the second exits at once. A signal handler must not take a lock, so
+    # a thread starts the drain.
     def drain_on_signals
-      asked = Queue.new
+      requests = Queue.new
       %w[TERM INT].each do |signal|
         trap(signal) do
-          exit!(1) if asked.closed?
-          asked.close
+          exit!(1) if requests.closed?
+          requests.close
         end
       end
       Thread.new do
-        asked.pop
+        requests.pop
         @server.drain
       end
     end
 
-    # No chassis outlives its resource manager: its end closes our standard input.
-    def end_with_manager
+    # Exits when standard input closes, so that a chassis never outlives its resource manager.
+    def exit_with_manager
       return unless ENV['KATAMARI_LIFELINE'] == 'stdin'
 
-      # Handlers, and what they start, get an empty one instead.
+      # Handlers and their child processes get an empty standard input instead.
       lifeline = $stdin.dup
       $stdin.reopen(File::NULL)
       Thread.new do

@@ -1,12 +1,12 @@
 # frozen_string_literal: true
 
-# One peer: the resource manager, or by hand any client that speaks framed strict binary. A thread of its own reads
-# it, answers the control service at once, whatever the handler is doing, and hands calls to the server's queue. Who
-# sends what is no message is disconnected. An answer goes out when it is ready, with the sequence id that its call
-# had.
+# The connection of one peer: the resource manager, or a plain client that speaks framed strict binary. Its own thread
+# reads it, answers the control service at once even while handlers run, and passes calls to the server's queue. A
+# peer that sends an invalid message is disconnected. A reply is sent when it is ready, with the sequence id of its
+# call.
 
 module Katamari
-  # One call that has come, from reading to answer.
+  # A received call, until its reply.
   class Call
     attr_reader :connection, :context, :service_name, :method_name, :body, :sequence_id
 
@@ -23,12 +23,12 @@ module Katamari
       @context = Context.new(@method_name, sent || Contract::CallContext.new(caller: 'a client that is not the mesh'), Wire.now + seconds)
     end
 
-    # The mesh sends a call of a oneway method as an ordinary one and wants an answer; a plain client does not.
+    # The mesh sends oneway calls as ordinary calls and expects a reply. A plain client does not expect one.
     def wants_answer?
       !@is_oneway
     end
 
-    # It came from the mesh, which understands a ReplyContext.
+    # Whether the call came from the mesh, which understands a ReplyContext.
     def of_mesh?
       @of_mesh
     end
@@ -38,7 +38,7 @@ module Katamari
     CONTROL = 'katamari.Chassis:'
     LINK = 'katamari.Link:'
 
-    # server - takes calls, tells details, drains.
+    # server - receives the calls; provides the description and the drain.
     def initialize(io, server)
       @socket = Wire::FrameSocket.new(io)
       @server = server
@@ -47,12 +47,12 @@ module Katamari
       @of_mesh = false
     end
 
-    # It put a context first or asked the control service: it knows what a drain notice is.
+    # Whether the peer sent a context or called the control service. Then it understands a drain notice.
     def of_mesh?
       @of_mesh
     end
 
-    # Reads until the peer goes or breaks the protocol.
+    # Reads until the peer disconnects or breaks the protocol.
     def run
       while (frame = @socket.read)
         receive(Wire::Message.parse(frame))
@@ -62,13 +62,13 @@ module Katamari
     rescue IOError, SystemCallError
       nil
     rescue StandardError => e
-      # A defect of this kit harms no more than one connection.
+      # A defect in this gem ends only one connection.
       Katamari.logger.error("Closed a connection: #{e.full_message(highlight: false)}")
     ensure
       close
     end
 
-    # Sends the reply, unless nobody waits for it any more.
+    # Sends the reply, unless the call was canceled or is oneway.
     def answer(call, reply)
       wanted = @lock.synchronize { @calls.delete(call) }
       return unless wanted && call.wants_answer?
@@ -77,12 +77,12 @@ module Katamari
       write(Wire.frame(reply.type, call.method_name, call.sequence_id, reply.body, context))
     end
 
-    # The word of this side that it takes no further call.
-    def say_drain
+    # Sends the drain notice: this side takes no further calls.
+    def send_drain_notice
       write(Wire.frame(Thrift::MessageTypes::ONEWAY, "#{LINK}drain", 0, Wire::EMPTY_STRUCT))
     end
 
-    # Ends it now; of its calls nobody waits for the answer.
+    # Closes the connection now and abandons its calls.
     def close
       @lock.synchronize do
         @calls.each_key { |call| call.context.abandon }
@@ -105,7 +105,7 @@ module Katamari
       @lock.synchronize { @calls[call] = true }
       return if @server.take(call)
 
-      why = Error.new(:draining, "Cannot take #{call.method_name}: this process drains, send it to another", not_run: true)
+      why = Error.new(:draining, "Cannot take #{call.method_name}: this process is draining; send the call to another one", not_run: true)
       answer(call, Service::Reply.refusal(why))
     end
 
@@ -121,7 +121,7 @@ module Katamari
       end
     end
 
-    # What a link says beside calls (idl/link.thrift).
+    # Handles control messages of a link (idl/link.thrift).
     def link(message)
       case message.target.last
       when 'ping' then reply(message)

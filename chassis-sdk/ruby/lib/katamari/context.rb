@@ -1,32 +1,32 @@
 # frozen_string_literal: true
 
-# What a handler knows of the call that it works on, and what it may ask for. Handed to other threads it goes on being
-# of use until the call is answered.
+# The context of the call that a handler works on. A handler can pass it to other threads, which can use it until the
+# reply to the call.
 
 module Katamari
   class Context
-    # Time of a call that came without a deadline, and of calls that are made outside of one.
+    # Timeout of a call without a deadline, and of calls that are made outside of a call.
     SECONDS_WITHOUT_MESH = 60
 
     # Name of the method, as in the IDL.
     attr_reader :method_name
-    # Who calls, for people: `json-rpc 127.0.0.1`, `chassis Shop@1.0.0/2`.
+    # Caller, for logs: `json-rpc 127.0.0.1`, `chassis Shop@1.0.0/2`.
     attr_reader :caller
     # W3C trace context, '' for none.
     attr_reader :traceparent, :tracestate
     # Sticky key of the call, '' for none.
     attr_reader :key
-    # 0 for the first try, more when the mesh sends an idempotent call again.
+    # 0 for the first try, more if the mesh retries an idempotent call.
     attr_reader :attempt
-    # What the client said in headers of its transport that mean nothing to the mesh; names in lower case.
+    # Transport headers of the client that the mesh does not use; names in lower case.
     attr_reader :headers
 
-    # The context of code that works on no call, such as a test of a handler or a thread of the author's own.
+    # Returns the context for code outside of calls, such as a test of a handler.
     def self.outside
       new('', Contract::CallContext.new, Float::INFINITY)
     end
 
-    # deadline - on the clock of Wire.now.
+    # deadline - a time on the clock of Wire.now.
     def initialize(method_name, call_context, deadline)
       @method_name = method_name
       @deadline = deadline
@@ -40,13 +40,13 @@ module Katamari
       @retiring = false
     end
 
-    # Seconds until the caller gives up, a Float; 0.0 when it has, infinite outside of calls.
+    # Seconds until the deadline of the call, a Float; 0.0 after it, infinite outside of calls.
     def time_left
       [@deadline - Wire.now, 0.0].max
     end
 
-    # True when nobody waits for the answer any more: the time is up, the caller has gone or has taken the call back.
-    # For long loops.
+    # Whether the caller no longer waits: the deadline has passed, or the caller has disconnected or canceled the
+    # call. Check it in long loops.
     def abandoned?
       @abandoned || time_left.zero?
     end
@@ -56,20 +56,20 @@ module Katamari
       Katamari.logger
     end
 
-    # A client for another service of the mesh: an object of the class that `thrift --gen rb` wrote for it. Each call
-    # that is made with it ends within the time that is left here, and carries the trace.
+    # Returns a client for another service of the mesh, an object of the class that `thrift --gen rb` generated. Its
+    # calls end within the remaining time of this call and carry its trace.
     #
-    # service - its name in the mesh; by default the name of the module around the class.
-    # version - exact or a range; any when empty.
-    # timeout - seconds that each call may take, if that is less.
+    # service - name of the service in the mesh; by default the name of the module around the class.
+    # version - exact version or a range; '' for any.
+    # timeout - timeout of each call in seconds, if that is less than the remaining time.
     #
-    # Its methods raise declared exceptions, Katamari::Error when the mesh failed the call,
-    # Thrift::ApplicationException when the other chassis did.
+    # Its methods raise declared exceptions, Katamari::Error if the mesh refused or failed the call, and
+    # Thrift::ApplicationException if the other chassis failed.
     def client(client_class, service: client_class.name.split('::')[-2], version: '', timeout: SECONDS_WITHOUT_MESH)
       client_class.new(MeshProtocol.new(Katamari.mesh, self, service, version, timeout))
     end
 
-    # Answer this call, then exit and be replaced: for code that must not be used again.
+    # Makes the process exit after the reply to this call; the mesh replaces it. For code that must not be reused.
     def retire_after_reply
       @retiring = true
     end
@@ -78,7 +78,7 @@ module Katamari
       @retiring
     end
 
-    # The connection's word that the caller has gone.
+    # Called by the connection when the caller has disconnected or canceled the call.
     def abandon
       @abandoned = true
     end

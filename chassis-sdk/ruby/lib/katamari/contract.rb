@@ -1,15 +1,15 @@
 # frozen_string_literal: true
 
-# The structs of idl/chassis.thrift and idl/katamari.thrift that a chassis meets, written by hand on the library's
-# Struct as the compiler would write them: generated, the module Katamari would fill with the whole admin interface. A
-# change there is a change here.
+# The structs of idl/chassis.thrift and idl/katamari.thrift that a chassis needs, written by hand on the library's
+# Struct. Generated code would add the whole admin interface to the module Katamari. A change of the IDL must be
+# repeated here.
 
 module Katamari
   module Contract
     T = Thrift::Types
     TEXT = { type: T::STRING }.freeze
 
-    # Makes a class of one struct: `fields` are [id, type, name, and what else describes the type].
+    # Makes the class of a struct. Each field is [id, type, name, further facts about the type].
     def self.struct(*fields)
       Class.new do
         include Thrift::Struct
@@ -50,7 +50,7 @@ module Katamari
       [11, T::BOOL, 'retire']
     )
 
-    # What a chassis says it is.
+    # How a chassis describes itself.
     ChassisDetails = struct(
       [1, T::STRING, 'serviceName'],
       [2, T::STRING, 'version'],

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# What the mesh says against a call, by code. A subclass of Thrift's own application exception, so code that rescues
-# that one, as any Thrift client does, need not know of meshes.
+# The mesh refused a call or could not finish it. A subclass of Thrift's application exception, so code that rescues
+# Thrift's exception also handles this one.
 
 module Katamari
   class Error < Thrift::ApplicationException
@@ -15,9 +15,9 @@ module Katamari
 
     # One of CODES.
     attr_reader :code
-    # Where the deadline passed, :queue or :service; nil when that is not known or not the matter.
+    # Where the deadline passed, :queue or :service; nil if it did not pass or the stage is unknown.
     attr_reader :stage
-    # When another try may succeed, in seconds from now; nil when the mesh did not say.
+    # Delay after which a retry may succeed, in seconds; nil if unknown.
     attr_reader :retry_after
 
     def initialize(code, message, not_run: false, stage: nil, retry_after: nil)
@@ -28,19 +28,19 @@ module Katamari
       @retry_after = retry_after
     end
 
-    # True when the call certainly never ran, so that sending it again is safe.
+    # True if the call certainly did not run, so that a retry is safe.
     def not_run?
       @not_run
     end
 
-    # What a peer of the mesh is told beside the message.
+    # Encodes code and facts for a peer of the mesh; the message travels separately.
     def to_reply_context
       Contract::ReplyContext.new(
         errorCode: NUMBERS.fetch(code), notRun: not_run? || nil, stage: { queue: 1, service: 2 }[stage]
       )
     end
 
-    # The error that a ReplyContext tells of, nil for none. Codes of newer peers read as :internal.
+    # Returns the error in a ReplyContext; nil if there is none. A code that this version does not know is :internal.
     def self.from(reply_context, message)
       number = reply_context.errorCode
       return if number.nil? || number.zero?

@@ -1,14 +1,14 @@
 # frozen_string_literal: true
 
-# A socket as a row of frames: a length of 4 bytes, then so many bytes. Memory grows with what has come, never with
-# what was declared, and every wait within a frame has its limit. Limits: Wire::FRAME_BYTES_MAX,
-# Wire::FRAME_SECONDS_MAX.
+# Reads and writes frames on a socket: a length of 4 bytes, then that many bytes. The buffer grows with the received
+# bytes, never with the declared length. Limits: the size of a frame (Wire::FRAME_BYTES_MAX), and the time for a
+# complete frame (Wire::FRAME_SECONDS_MAX).
 
 require 'socket'
 
 module Katamari
   module Wire
-    # A socket that frames are read from by one thread and written to by any.
+    # One thread reads frames from it. Any thread may write.
     class FrameSocket
       def initialize(io)
         @io = io
@@ -18,8 +18,8 @@ module Katamari
         @writing = Mutex.new
       end
 
-      # The next frame, nil when the peer has closed. For its first byte it waits until `deadline`, for ever without
-      # one. Raises Malformed, Late, or what the socket raises.
+      # Returns the next frame; nil if the peer has closed. Waits for its first byte until `deadline`, or forever
+      # without one. Raises Malformed, Late, or a socket error.
       def read(deadline = nil)
         return unless fill(1, deadline)
 
@@ -35,7 +35,7 @@ module Katamari
         @buffer.slice!(0, 4 + length).byteslice(4, length)
       end
 
-      # Writes all of it. Raises what the socket raises; the peer has FRAME_SECONDS_MAX to take it.
+      # Writes all bytes. Raises Late if the peer does not read them within FRAME_SECONDS_MAX, or a socket error.
       def write(bytes)
         deadline = Wire.now + FRAME_SECONDS_MAX
         @writing.synchronize do
@@ -51,12 +51,12 @@ module Katamari
         end
       end
 
-      # Whether anything lies unread: an idle connection on which something has come has ended, or is about to.
+      # Whether there is unread data. On an idle connection, that means that it has closed or is about to.
       def readable?
         !@buffer.empty? || !IO.select([@io], nil, nil, 0).nil?
       end
 
-      # Ends it; a thread that reads it is woken.
+      # Closes the socket and wakes the thread that reads it.
       def close
         @io.shutdown(Socket::SHUT_RDWR)
       rescue IOError, SystemCallError
@@ -67,8 +67,7 @@ module Katamari
 
       private
 
-      # True when the buffer holds `bytes`, false when the stream ended before. It grows with what has come, not with
-      # what is declared.
+      # Reads until the buffer has `bytes` bytes. Returns false if the stream ends earlier.
       def fill(bytes, deadline)
         while @buffer.bytesize < bytes
           case @io.read_nonblock(CHUNK_BYTES, @chunk, exception: false)

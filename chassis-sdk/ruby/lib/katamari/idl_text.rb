@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-# The text of an interface: the main IDL file and all that it includes, by the names they have in each other. Found as
-# the Thrift compiler finds them: beside the including file, then beside the main one. Reads words and literals only;
-# whether it is good IDL the mesh says.
+# Reads the text of an interface: the main IDL file and its includes, by name. Includes are found as the Thrift
+# compiler finds them: beside the including file, then beside the main file. Only `include` and `service` are parsed
+# here; the mesh checks the rest.
 
 require 'pathname'
 
@@ -15,7 +15,7 @@ module Katamari
     # Name of the main file, and texts by name.
     attr_reader :main, :files
 
-    # Raises ArgumentError when a file is missing or the main one has no such service.
+    # Raises ArgumentError if a file is missing or the main file has no such service.
     def self.read(path, service)
       new(path).tap { |text| text.check_service(service) }
     end
@@ -36,7 +36,7 @@ module Katamari
 
     private
 
-    # True when there is such a file, now or before.
+    # Loads a file and its includes. Returns false if there is no such file.
     def load(name)
       return true if files.key?(name)
 
@@ -53,7 +53,7 @@ module Katamari
       names = [Pathname(name).dirname.join(wanted), Pathname(wanted)].map { |path| path.cleanpath.to_s }.uniq
       return if names.any? { |found| load(found) }
 
-      raise ArgumentError, "#{name} includes #{wanted.inspect}, which is not there; looked for #{names.join(' and ')} in #{@folder}"
+      raise ArgumentError, "#{name} includes #{wanted.inspect}, which was not found; looked for #{names.join(' and ')} in #{@folder}"
     end
 
     def includes(text)

@@ -1,18 +1,18 @@
 # frozen_string_literal: true
 
-# Calls from a handler to other services: through KATAMARI_MESH, one call at a time on a connection, connections kept
-# for the next. The context goes first in the arguments, so that deadline and trace are handed on; to stop waiting is
-# to close the connection, which the mesh takes for the caller having gone.
+# Sends calls of handlers to other services, through the mesh at KATAMARI_MESH. A connection carries one call at a
+# time and is kept for the next one. A context before the arguments passes on deadline and trace. A call that times
+# out closes its connection, which cancels the call in the mesh.
 
 module Katamari
   class MeshClient
-    # How much longer than the deadline to wait for the mesh itself to say that it has passed, in seconds.
+    # Extra time after the deadline for the error reply of the mesh, in seconds.
     GRACE_SECONDS = 0.5
     CONNECT_SECONDS_MAX = 5
     IDLE_MAX = 16
 
-    # address - KATAMARI_MESH; '' when there is no mesh, then every call fails and says so.
-    # caller  - how this process names itself: `chassis Shop@1.0.0/2`.
+    # address - KATAMARI_MESH; if it is '', every call fails with an error that says so.
+    # caller  - name of this process: `chassis Shop@1.0.0/2`.
     def initialize(address, caller)
       @address = address
       @caller = caller
@@ -20,10 +20,10 @@ module Katamari
       @lock = Mutex.new
     end
 
-    # Sends a call and waits for its answer, a Wire::Message; nil for a oneway call. Raises Error.
+    # Sends a call and returns its reply, a Wire::Message; nil for a oneway call. Raises Error.
     def exchange(type, method_name, body, call_context, deadline)
       name = "#{call_context.serviceName}.#{method_name}"
-      raise Error.new(:no_pool, "Cannot call #{name}: KATAMARI_MESH is not set, only a mesh sets it for the chassis it starts") if @address.empty?
+      raise Error.new(:no_pool, "Cannot call #{name}: KATAMARI_MESH is not set: only a chassis that a mesh has started can call other services") if @address.empty?
       raise Error.new(:timeout, "Cannot call #{name}: no time is left", not_run: true, stage: :queue) if deadline <= Wire.now
 
       call_context.caller = @caller
@@ -41,8 +41,8 @@ module Katamari
 
     private
 
-    # The frames before the answer are the mesh's own word, such as that it drains; then the connection ends and is
-    # not used again.
+    # Returns the reply. Frames before it are notices of the mesh, such as a drain notice. The mesh then closes the
+    # connection, so it is not reused.
     def await(socket, deadline)
       loop do
         frame = socket.read(deadline)
@@ -60,10 +60,10 @@ module Katamari
       answer
     rescue Wire::Late
       socket&.close
-      raise Error.new(:timeout, "#{name} was not answered in the time that was left", stage: :service)
+      raise Error.new(:timeout, "#{name} got no reply before its deadline", stage: :service)
     rescue Wire::Malformed, IOError, SystemCallError => e
       socket&.close
-      raise Error.new(:resource_failed, "The mesh at #{@address} failed while it worked on #{name}: #{e.message}")
+      raise Error.new(:resource_failed, "The connection to the mesh at #{@address} failed during #{name}: #{e.message}")
     end
 
     def checkout
@@ -90,8 +90,8 @@ module Katamari
     end
   end
 
-  # The protocol under a generated client: what it writes as a message becomes one call into the mesh, whose answer it
-  # then reads.
+  # The protocol of a generated client. The message that the client writes becomes one call to the mesh; the client
+  # then reads its reply.
   class MeshProtocol < Output
     def initialize(mesh, context, service, version, timeout)
       super(Thrift::MemoryBufferTransport.new)
@@ -105,7 +105,7 @@ module Katamari
     def write_message_begin(name, type, sequence_id)
       super
       @depth = 0
-      # Of a message that could not be written to its end something may be left.
+      # Drop the rest of an earlier message whose encoding failed.
       trans.reset_buffer(+'')
     end
 

@@ -1,16 +1,16 @@
 # frozen_string_literal: true
 
-# The library's binary protocol for what this process sends, without the head of messages (the head is Wire's) and
-# with what the library leaves out: numbers that do not fit are refused, not cut; text must be UTF-8; a binary String
-# keeps the encoding that its owner gave it; nothing is nested deeper than the mesh lets pass.
+# The library's binary protocol for the structs that this process sends (Wire encodes message heads), with checks that
+# the library lacks: a number out of range is an error and never truncated, text must be UTF-8, and nesting is limited
+# as in the mesh. A binary String keeps its encoding.
 
 module Katamari
   class Output < Wire::BINARY
-    # Type of the message that was written, a constant of Thrift::MessageTypes; nil for none.
+    # Type of the written message, a constant of Thrift::MessageTypes; nil if there is none.
     attr_reader :message_type
     attr_reader :message_name
 
-    # The bytes of one struct.
+    # Encodes one struct.
     def self.encode(struct)
       buffer = Thrift::MemoryBufferTransport.new
       struct.write(new(buffer))
@@ -27,7 +27,7 @@ module Katamari
       @message_type = type
     end
 
-    # Containers of scalars and empty ones are no level of their own in the count of those who read.
+    # Empty containers and containers of fixed-size scalars do not count as a nesting level, as in Wire::Scanner.
     def write_struct_begin(name)
       enter(false)
       super
@@ -72,10 +72,10 @@ module Katamari
       utf8 = text.encoding == Encoding::UTF_8 ? text : text.encode(Encoding::UTF_8)
       return super(utf8) if utf8.valid_encoding?
 
-      raise EncodingError, "#{text[0, 40].inspect} is no valid UTF-8, which a string must be; bytes need the type binary in the IDL"
+      raise EncodingError, "#{text[0, 40].inspect} is not valid UTF-8; declare the type binary in the IDL to send bytes"
     end
 
-    # The library marks the String it is given as binary; a copy shares its bytes.
+    # The library sets the encoding of its argument to binary, so it gets a copy, which shares the bytes.
     def write_binary(bytes)
       super(bytes.dup)
     end
@@ -87,7 +87,8 @@ module Katamari
       raise RangeError, "nested deeper than #{Wire::NESTING_MAX}" if @depth > Wire::NESTING_MAX && !is_leaf
     end
 
-    # In its pure form the library writes heads of fields with write_byte and write_i16 too; those fit.
+    # Without its C extension, the library also writes field heads with these methods. Their values are always in
+    # range.
     module Ranges
       { write_byte: 8, write_i16: 16 }.each do |name, bits|
         define_method(name) do |number|

@@ -1,12 +1,12 @@
 # frozen_string_literal: true
 
-# Finds the end of a strict-binary struct without knowing its IDL, and refuses what is malformed or nested too deep. A
-# declared size is compared with the bytes that are there before it is believed. Allocates nothing for each value.
+# Finds the end of a strict-binary struct without its IDL, and refuses malformed data and too deep nesting. Declared
+# sizes are compared with the available bytes. It allocates nothing per value.
 
 module Katamari
   module Wire
     class Scanner
-      # Bytes of types of fixed size, and the least that a value of the others takes.
+      # Sizes of the fixed-size types, and the minimum sizes of all types, in bytes.
       FIXED = { 2 => 1, 3 => 1, 4 => 8, 6 => 2, 8 => 4, 10 => 8, 16 => 16 }.freeze
       LEAST = FIXED.merge(11 => 4, 12 => 1, 13 => 6, 14 => 5, 15 => 5).freeze
 
@@ -15,7 +15,7 @@ module Katamari
         @size = bytes.bytesize
       end
 
-      # The offset behind the struct that begins at `at`. Raises Malformed.
+      # Returns the offset after the struct that begins at `at`. Raises Malformed.
       def struct_end(at, depth = 1)
         check_depth(depth)
         until (type = byte(at)).zero?
@@ -60,8 +60,8 @@ module Katamari
         at
       end
 
-      # The count at that offset, if so many values of each of these types can follow. An empty container may name any
-      # type.
+      # Reads the count at that offset. Raises Malformed unless that many values of each of these types can follow. An
+      # empty container may name any type.
       def count(at, *types)
         found = integer(at)
         return found if found.zero?
@@ -72,7 +72,7 @@ module Katamari
         raise Malformed, "#{found} values are declared, #{@size - at - 4} bytes follow"
       end
 
-      # Without a sign: what was below zero is more than can follow.
+      # Reads the integer as unsigned. A negative count becomes larger than the data, so it is refused.
       def integer(at)
         within(at + 4)
         @bytes.getbyte(at) << 24 | @bytes.getbyte(at + 1) << 16 | @bytes.getbyte(at + 2) << 8 | @bytes.getbyte(at + 3)

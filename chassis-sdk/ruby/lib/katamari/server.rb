@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-# The address that this chassis listens on, its connections, and the queue between them and the threads that work.
-# Knows how many calls are under way, so that draining can wait for the last of them. Limits: connections, calls that
-# wait (then their connection is not read).
+# The socket server of the chassis: it listens, holds the connections, and queues calls for the worker threads. It
+# counts the calls in flight, so that a drain can wait for the last one. Limits: connections, and queued calls; while
+# the queue is full, connections are not read (backpressure).
 
 require 'socket'
 
@@ -10,25 +10,25 @@ module Katamari
   class Server
     CONNECTIONS_MAX = 256
     WAITING_MAX = 1024
-    # Time that a peer of the mesh has to close its connection after the drain notice and its last answer.
+    # Time for a peer of the mesh to close its connection after the drain notice and the last reply, in seconds.
     LEAVE_SECONDS = 1
 
-    # Where it listens, the actual port included; nil before `listen`.
+    # The address with the actual port; nil before `listen`.
     attr_reader :address
-    # The answer to katamari.Chassis.describe.
+    # The encoded result of katamari.Chassis.describe.
     attr_reader :description
 
     def initialize(details)
       @description = Output.encode(Contract::DescribeResult.new(success: details)).freeze
       @queue = SizedQueue.new(WAITING_MAX)
       @connections = {}.compare_by_identity
-      @under_way = 0
+      @in_flight = 0
       @draining = false
       @lock = Mutex.new
       @changed = ConditionVariable.new
     end
 
-    # Raises ArgumentError for what is no address, SystemCallError when it cannot be had.
+    # Raises ArgumentError for an invalid address, SystemCallError if it is not available.
     def listen(address)
       kind, host, port = Wire.parse_address(address)
       @listener = kind == :unix ? UNIXServer.new(host) : TCPServer.new(host, port)
@@ -37,32 +37,32 @@ module Katamari
       background { accept }
     end
 
-    # True when the call is to be worked on; false when this server drains. Waits while too many do.
+    # Queues the call. Returns false if this server drains. Blocks while the queue is full.
     def take(call)
       @lock.synchronize do
         return false if @draining
 
-        @under_way += 1
+        @in_flight += 1
       end
       @queue << call
       true
     end
 
-    # The next call to work on, nil when there will be none.
+    # Returns the next call; nil after a drain.
     def next_call
       @queue.pop
     end
 
-    # A call that was taken has been answered.
+    # Counts a call as ended.
     def done
       @lock.synchronize do
-        @under_way -= 1
+        @in_flight -= 1
         @changed.broadcast
       end
     end
 
-    # Takes no further call and tells the peers so; when the last answer is out, closes everything and lets
-    # `next_call` end. Returns at once. Twice is fine.
+    # Starts a drain and returns at once. New calls are refused and peers of the mesh get a drain notice. After the
+    # last reply, all connections close and `next_call` returns nil. May be called twice.
     def drain
       @lock.synchronize do
         return if @draining
@@ -102,9 +102,9 @@ module Katamari
     def finish
       @listener.close
       File.unlink(@path) if @path && File.socket?(@path)
-      connections.each { |connection| connection.say_drain if connection.of_mesh? }
-      wait_until { @under_way.zero? }
-      # A peer of the mesh closes its connection itself, so that none of its calls is on its way here meanwhile.
+      connections.each { |connection| connection.send_drain_notice if connection.of_mesh? }
+      wait_until { @in_flight.zero? }
+      # Let peers of the mesh close their connections, so that no call is in transit when the connection closes.
       wait_until(Wire.now + LEAVE_SECONDS) { @connections.each_key.none?(&:of_mesh?) }
       connections.each(&:close)
       @queue.close
@@ -125,7 +125,7 @@ module Katamari
       end
     end
 
-    # A thread whose failure is that of the process: nothing else would notice.
+    # Starts a thread. Its failure ends the process; otherwise it would go unnoticed.
     def background(&work)
       Thread.new(&work).tap { |thread| thread.abort_on_exception = true }
     end

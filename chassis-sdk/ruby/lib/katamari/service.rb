@@ -1,24 +1,23 @@
 # frozen_string_literal: true
 
-# The author's handler behind the processor that the compiler generated: one call in, one reply out, whatever the
-# handler does. A declared exception is an ordinary reply; what is raised undeclared is answered with its message, its
-# stack goes to the log, and the process stays up. Refuses methods that are not there and arguments that cannot be
-# read.
+# Runs a handler through the generated processor: every call gets exactly one reply. Declared exceptions are ordinary
+# replies. For any other exception, the caller gets its message, the log gets its stack, and the process continues.
+# Unknown methods and invalid arguments are refused.
 
 module Katamari
   class Service
-    # Type of the message, its body, and the ReplyContext to go with it or nil.
+    # Message type, body, and the ReplyContext to send with it or nil.
     Reply = Struct.new(:type, :body, :context) do
-      # What the mesh is told as data too, so that it can act on it.
+      # Returns the reply for an error of the chassis. The ReplyContext gives the mesh its code and facts.
       def self.refusal(error)
         new(Thrift::MessageTypes::EXCEPTION, Wire.application_exception(error.type, error.message), error.to_reply_context)
       end
     end
 
-    # The arguments do not fit the interface.
+    # The arguments do not match the interface.
     class UnreadableArguments < StandardError; end
 
-    # Tells what went wrong before the handler was called from what went wrong in it.
+    # Distinguishes errors in the arguments from errors in the handler.
     module CarefulReading
       def read_args(input, args_class)
         super
@@ -29,7 +28,7 @@ module Katamari
 
     attr_reader :name, :method_names
 
-    # Raises ArgumentError when the handler lacks a method.
+    # Raises ArgumentError if the handler lacks a method.
     def initialize(processor_class, handler, name, version)
       @processor = processor_class.new(handler).extend(CarefulReading)
       @name = name
@@ -41,14 +40,14 @@ module Katamari
       raise ArgumentError, "#{handler.class} has no method #{missing.join(', ')}; #{name} needs a public one for each method of its IDL"
     end
 
-    # The Reply to a call. Raises only what ends the process: exit, signals, want of memory.
+    # Returns the Reply to a call. Raises only exceptions that end the process: exit, signals, out of memory.
     def answer(call)
       refusal = why_not(call)
       return Reply.refusal(refusal) if refusal
 
       Reply.new(Thrift::MessageTypes::REPLY, result_of(call))
     rescue UnreadableArguments => e
-      Reply.refusal(Error.new(:bad_request, "#{name}.#{call.method_name} cannot read its arguments: #{e.message}", not_run: true))
+      Reply.refusal(Error.new(:bad_request, "The arguments of #{name}.#{call.method_name} do not match its interface: #{e.message}", not_run: true))
     rescue StandardError, ScriptError, SystemStackError => e
       log(call, e)
       failure("#{name}.#{call.method_name} failed: #{text_of(e)}")
@@ -58,29 +57,29 @@ module Katamari
 
     def why_not(call)
       if !['', name].include?(call.service_name)
-        Error.new(:no_pool, "This is #{name}@#{@version}, it does not offer #{call.service_name}", not_run: true)
+        Error.new(:no_pool, "This is #{name}@#{@version}; it does not offer #{call.service_name}", not_run: true)
       elsif !method_names.include?(call.method_name)
         Error.new(:no_pool, "#{name} has no method #{call.method_name.inspect}; it has #{method_names.join(', ')}", not_run: true)
       end
     end
 
-    # The bytes of the result struct, into a buffer of their own: half a result is never sent.
+    # Encodes the result struct in a separate buffer, so that an incomplete result is never sent.
     def result_of(call)
       output = Output.new(Thrift::MemoryBufferTransport.new)
       @processor.public_send("process_#{call.method_name}", 0, Wire.input(call.body), output)
-      # A oneway method writes nothing; to the mesh it ends like the others.
+      # The processor writes nothing for a oneway method. The mesh expects an empty struct.
       return Wire::EMPTY_STRUCT if output.message_type.nil?
 
       body = output.trans.read(output.trans.available)
-      raise TypeError, 'it returned nil' if body == Wire::EMPTY_STRUCT && returns_something?(call.method_name)
+      raise TypeError, 'it returned nil, but the IDL declares a result' if body == Wire::EMPTY_STRUCT && returns_something?(call.method_name)
 
       limit = Wire::FRAME_BYTES_MAX - ROOM_FOR_HEAD
-      raise RangeError, "its answer has #{body.bytesize} bytes, limit is #{limit}; send it in smaller pieces" if body.bytesize > limit
+      raise RangeError, "its result has #{body.bytesize} bytes, limit is #{limit}; return smaller results" if body.bytesize > limit
 
       body
     end
 
-    # Whether the result struct of the method, which stands beside its processor, has a field for a value.
+    # Whether the method returns a value: its result struct, in the module of its processor, has a field 0.
     def returns_something?(method_name)
       space = Object.const_get(@processor.method("process_#{method_name}").owner.name.rpartition('::').first)
       space.const_get("#{method_name[0].upcase}#{method_name[1..-1]}_result")::FIELDS.key?(0)
@@ -90,7 +89,7 @@ module Katamari
 
     def log(call, thrown)
       stack = Wire.utf8(thrown.full_message(highlight: false).chomp)
-      Katamari.logger.error("#{name}.#{call.method_name} raised what its IDL does not declare: #{stack}")
+      Katamari.logger.error("#{name}.#{call.method_name} raised an exception that its IDL does not declare: #{stack}")
     end
 
     def failure(message)
@@ -98,7 +97,8 @@ module Katamari
       Reply.new(Thrift::MessageTypes::EXCEPTION, Wire.application_exception(type, message))
     end
 
-    # Of a NameError the first line: some versions of Ruby put lines of the source behind it.
+    # Returns the message of an exception; only the first line for a NameError, to which some Ruby versions add
+    # source.
     def text_of(thrown)
       text = Wire.utf8(thrown.message.to_s)
       text = text.lines.first.to_s.chomp if thrown.is_a?(NameError)

@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-# Bytes and messages: framed, strict binary, the context first in the body (field 32767). What comes in is one whole
-# struct within the limits before any of it is decoded, because the library believes every size it reads. Limits:
-# bytes of a frame, nesting, name.
+# Encodes and decodes messages: framed strict binary, with a context before the body (field 32767). A received body
+# must be one complete struct within the limits before it is decoded, because the library trusts every declared size.
+# Limits: bytes of a frame, nesting, bytes of a name.
 
 require 'katamari/scanner'
 
@@ -11,24 +11,24 @@ module Katamari
     FRAME_BYTES_MAX = 16 * 1024 * 1024
     NESTING_MAX = 64
     NAME_BYTES_MAX = 1024
-    # A frame that was begun must be whole after so many seconds, and a peer must take what is written to it.
+    # Time for a complete frame to arrive once it has begun, and for a peer to read what was written to it.
     FRAME_SECONDS_MAX = 30
 
     EMPTY_STRUCT = "\0".b.freeze
     CONTEXT_HEAD = "\x0c\x7f\xff".b.freeze
     STRICT_VERSION = 0x80010000
 
-    # The library's protocol: written in C where its extension is there.
+    # The library's protocol; the one in C if the extension is installed.
     BINARY = defined?(Thrift::BinaryProtocolAccelerated) ? Thrift::BinaryProtocolAccelerated : Thrift::BinaryProtocol
 
-    # The bytes are not what they should be: nothing sensible can be read from this connection any more.
+    # The bytes are not a valid message. The connection cannot be read any further.
     class Malformed < StandardError; end
 
-    # The peer did not do in time what was waited for.
+    # The peer did not send or read in time.
     class Late < StandardError; end
 
-    # One message that has come. `context` is the bytes of the struct in field 32767, nil for none; `body` is the
-    # struct without it.
+    # A received message. `context` has the bytes of the struct in field 32767, or nil; `body` is the struct without
+    # that field.
     Message = Struct.new(:type, :name, :sequence_id, :context, :body) do
       def self.parse(frame)
         size = frame.bytesize
@@ -47,59 +47,60 @@ module Katamari
             frame.byteslice(context_end, size - context_end))
       end
 
-      # [service, version, method] of `method`, `Service:method` or `Service@version:method`; absent parts are empty.
+      # Splits `method`, `Service:method` or `Service@version:method` into [service, version, method]; absent parts
+      # are empty.
       def target
         before, _, method = name.rpartition(':')
         service, _, version = before.partition('@')
         [service, version, method]
       end
 
-      # The context as a struct of that class, nil when there is none.
+      # Decodes the context; nil if there is none.
       def read_context(struct_class)
         context && Wire.read(struct_class, context)
       end
     end
 
     class << self
-      # One framed message; `context` is a struct to be placed first, nil for none.
+      # Encodes a framed message. `context` is a struct to put before the body, or nil.
       def frame(type, name, sequence_id, body, context = nil)
         context_bytes = context ? CONTEXT_HEAD + Output.encode(context) : ''.b
         bytes = 12 + name.bytesize + context_bytes.bytesize + body.bytesize
         [bytes, STRICT_VERSION | type, name.bytesize].pack('NNN') << name.b << [sequence_id].pack('l>') << context_bytes << body
       end
 
-      # A struct of the class given, decoded; the bytes have been scanned. Raises Malformed where the library cannot
-      # read on, as at types that are younger than it.
+      # Decodes a struct from bytes that have been scanned. Raises Malformed if the library cannot decode them, for
+      # example because it does not know a type.
       def read(struct_class, bytes)
         struct_class.new.tap { |struct| struct.read(input(bytes)) }
       rescue StandardError => e
         raise Malformed, "a struct that cannot be read: #{e.message}"
       end
 
-      # A protocol of the library that reads these bytes.
+      # Returns a protocol that reads these bytes.
       def input(bytes)
         BINARY.new(Thrift::MemoryBufferTransport.new(bytes.dup))
       end
 
-      # The text as valid UTF-8, whatever it was.
+      # Converts a text of any encoding to valid UTF-8.
       def utf8(text)
         text = text.dup.force_encoding(Encoding::UTF_8) if text.encoding == Encoding::BINARY
         text.encode(Encoding::UTF_8, invalid: :replace, undef: :replace).scrub
       end
 
-      # A TApplicationException. Long messages are cut.
+      # Encodes a TApplicationException. Truncates long messages.
       def application_exception(type, message)
         text = utf8(message)
         text = "#{text[0, MESSAGE_CHARS_MAX]}…" if text.length > MESSAGE_CHARS_MAX
         Output.encode(Thrift::ApplicationException.new(type, text))
       end
 
-      # What the TApplicationException in these bytes says.
+      # Returns the message of an encoded TApplicationException.
       def message_of(body)
         read(Thrift::ApplicationException, body).message.to_s
       end
 
-      # Seconds on a clock that nobody sets.
+      # Returns the time of the monotonic clock, in seconds.
       def now
         Process.clock_gettime(Process::CLOCK_MONOTONIC)
       end
@@ -110,7 +111,7 @@ module Katamari
 
         host, port = address.match(/\Atcp:(.*):(\d+)\z/)&.captures
         unless port && port.to_i < 65_536
-          raise ArgumentError, "#{address.inspect} is no address; expected unix:PATH or tcp:HOST:PORT"
+          raise ArgumentError, "#{address.inspect} is not an address; expected unix:PATH or tcp:HOST:PORT"
         end
 
         [:tcp, host.delete_prefix('[').delete_suffix(']'), port.to_i]

@@ -330,7 +330,7 @@ describe('katamari doctor, on the mesh', () => {
       /^warn there is no master; calls and deployments from configuration files still work/,
     );
     expect(about('process gone')).toMatch(
-      /^FAIL link 127\.0\.0\.1:1: .*; stats http:\/\/127\.0\.0\.1:1: .*; check that it runs/,
+      /^FAIL link 127\.0\.0\.1:1: .*; stats http:\/\/127\.0\.0\.1:1: .*; check that the process runs/,
     );
     expect(about('process silent')).toMatch(/^warn stats http:\/\/127\.0\.0\.1:1: /);
     expect(about('process other')).toMatch(
