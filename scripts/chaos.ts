@@ -79,7 +79,7 @@ function summary(done: ChaosReport): string[] {
     ['Executions in the ledger', `${done.executions}, of which ${done.ranAgain} are retries of idempotent calls`],
     ['Latency', `p50 ${tookMs.p50} ms, p99 ${tookMs.p99} ms, max ${tookMs.most} ms`],
     ['Latest call after its deadline', `${Math.round(done.worstLateMs)} ms, without calls that a fault affected`],
-    ['Call statistics checked', `${done.booksRead} times`],
+    ['Call statistics checked', `${done.countersRead} times`],
     [
       'All pools complete after',
       `${(done.wholeAfterMs / 1_000).toFixed(1)} s, registered ${(done.registeredAfterMs / 1_000).toFixed(1)} s later`,

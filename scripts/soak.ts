@@ -56,7 +56,7 @@ function summary(report: SoakReport): string[] {
     ['Faults', `${counts(done)}, one rolling restart`],
     ['Restarts', counts(report.restarts)],
     ['Outcomes of calls', counts(report.ends)],
-    ['Counted by the mesh', counts(report.books)],
+    ['Counted by the mesh', counts(report.callStats)],
     [
       'From SIGKILL to the error of the running call',
       `median ${ms(sorted[Math.floor(sorted.length / 2)])}, max ${ms(sorted.at(-1))}`,

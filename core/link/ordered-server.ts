@@ -49,7 +49,7 @@ export class OrderedServer<Connection extends ServedConnection> {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     const { allowHalfOpen = false } = options;
-    this.#server = createServer({ allowHalfOpen }, (socket) => this.admit(socket, options.open));
+    this.#server = createServer({ allowHalfOpen }, (socket) => this.admit(socket, (opened) => options.open(opened)));
   }
 
   /** Number of open connections. */

@@ -33,7 +33,7 @@ export type JsonRpcAnswer = { readonly error: RpcError } | { readonly error: und
 
 export interface JsonRpcCallsOptions {
   readonly mesh: MeshAccess;
-  readonly book: StatsTable;
+  readonly callStats: StatsTable;
   readonly clock: Clock;
 }
 

@@ -28,7 +28,7 @@ import { Rpc } from './rpc.ts';
 
 export interface JsonRpcFaceplateOptions {
   readonly mesh: MeshAccess;
-  readonly book: StatsTable;
+  readonly callStats: StatsTable;
   readonly limits: FaceplateLimits;
   readonly host: string;
   /** 0 means any free port. */
@@ -45,8 +45,8 @@ export interface JsonRpcFaceplate extends Faceplate {
 
 /** Starts the faceplate. It listens when the promise resolves. Its address is a URL. */
 export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): Promise<JsonRpcFaceplate> {
-  const { mesh, book, limits, host, port, clock = systemClock, log } = options;
-  const calls = new JsonRpcCalls({ mesh, book, clock });
+  const { mesh, callStats, limits, host, port, clock = systemClock, log } = options;
+  const calls = new JsonRpcCalls({ mesh, callStats, clock });
   const catalog = new Catalog(mesh.directory);
   const rpc = new Rpc({ calls, batchMax: limits.batchMax, discover: (path) => catalog.openRpc(path) });
   const posts = new Posts({ rpc, calls, limits, log });

@@ -101,7 +101,7 @@ export interface FaceplateCallsOptions {
   /** Name of the faceplate in the call statistics. */
   readonly name: string;
   readonly mesh: MeshAccess;
-  readonly book: StatsTable;
+  readonly callStats: StatsTable;
   readonly clock?: Clock;
 }
 
@@ -115,15 +115,15 @@ export interface FaceplateCallsOptions {
 export class FaceplateCalls {
   readonly #name: string;
   readonly #mesh: MeshAccess;
-  readonly #book: StatsTable;
+  readonly #callStats: StatsTable;
   readonly #clock: Clock;
   /** If true, all further calls are refused with `draining`. */
   isDraining = false;
 
-  constructor({ name, mesh, book, clock = systemClock }: FaceplateCallsOptions) {
+  constructor({ name, mesh, callStats, clock = systemClock }: FaceplateCallsOptions) {
     this.#name = name;
     this.#mesh = mesh;
-    this.#book = book;
+    this.#callStats = callStats;
     this.#clock = clock;
   }
 
@@ -204,7 +204,7 @@ export class FaceplateCalls {
   }
 
   #accept(service: string, method: string): CallStats {
-    const stats = this.#book.of(this.#name, service, method);
+    const stats = this.#callStats.of(this.#name, service, method);
     stats.accept();
     return stats;
   }

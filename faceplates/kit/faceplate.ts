@@ -38,7 +38,7 @@ export interface FaceplateContext<Options = unknown> {
   readonly name: string;
   readonly mesh: MeshAccess;
   /** Call statistics. FaceplateCalls counts every call here, once when it arrives and once when it ends. */
-  readonly book: StatsTable;
+  readonly callStats: StatsTable;
   /** Limits on clients; a faceplate must enforce all of them. */
   readonly limits: FaceplateLimits;
   readonly host: string;

@@ -56,9 +56,9 @@ function processFamilies(status: MeshStatus): MetricFamily[] {
   ];
 }
 
-function callFamilies({ book }: StatsSources): MetricFamily[] {
+function callFamilies({ callStats }: StatsSources): MetricFamily[] {
   const entries: Labelled[] = [];
-  for (const { faceplate, service, method, stats } of book.entries()) {
+  for (const { faceplate, service, method, stats } of callStats.entries()) {
     entries.push({ labels: { faceplate, service, method }, stats });
   }
   const shown = bounded(entries, { faceplate: '-', service: '-', method: '-' });

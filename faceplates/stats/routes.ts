@@ -100,10 +100,10 @@ function sendHealth(context: Context, health: Health): Response {
  * Returns counts of all calls by duration since the start. The page subtracts two samples to draw quantiles of an
  * interval.
  */
-function durations({ book }: StatsSources): { boundsS: readonly number[]; total: number[]; queue: number[] } {
+function durations({ callStats }: StatsSources): { boundsS: readonly number[]; total: number[]; queue: number[] } {
   const total = DURATION_BOUNDS_S.map(() => 0).concat(0);
   const queue = total.slice();
-  for (const { stats } of book.entries()) {
+  for (const { stats } of callStats.entries()) {
     addCounts(total, stats.total);
     addCounts(queue, stats.queue);
   }

@@ -21,7 +21,7 @@ export interface StatsSources {
   /** Returns the events after a sequence number, oldest first; 0 for all that are kept. */
   readonly events: (afterSeq: number) => readonly MeshEvent[];
   /** Statistics of the calls that faceplates of this process accepted. */
-  readonly book: StatsTable;
+  readonly callStats: StatsTable;
   readonly poolStats: () => Iterable<PoolCallStats>;
   /** Returns metrics of other parts of the process, such as the age of Consul watches. Their names must be unique. */
   readonly extra?: (() => Iterable<MetricFamily>) | undefined;

@@ -26,7 +26,7 @@ export interface MethodTarget {
 
 export interface MethodTargetsOptions {
   readonly mesh: MeshAccess;
-  readonly book: StatsTable;
+  readonly callStats: StatsTable;
   readonly defaultService: string;
 }
 
@@ -38,7 +38,7 @@ export class MethodTargets {
 
   constructor(options: MethodTargetsOptions) {
     this.#options = options;
-    const stats = options.book.of(FACEPLATE, '-', '-');
+    const stats = options.callStats.of(FACEPLATE, '-', '-');
     this.nameless = {
       service: '',
       version: '',
@@ -71,7 +71,7 @@ export class MethodTargets {
   }
 
   #lookUp(target: MethodTarget, nowMs: number): void {
-    const { mesh, book } = this.#options;
+    const { mesh, callStats } = this.#options;
     let service = '-';
     let found: Method | undefined;
     for (const pool of mesh.directory.pools()) {
@@ -92,7 +92,7 @@ export class MethodTargets {
       if (found === undefined || details.version === target.version) found = method;
       service = details.service;
     }
-    target.stats = book.of(FACEPLATE, service, found === undefined ? '-' : target.method);
+    target.stats = callStats.of(FACEPLATE, service, found === undefined ? '-' : target.method);
     target.isOneway = found?.oneway ?? false;
     target.schema = found;
     target.knownAtMs = found === undefined ? -Infinity : nowMs;

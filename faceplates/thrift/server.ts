@@ -12,7 +12,7 @@ import { TlsListener, type ThriftTls } from './tls-listener.ts';
 
 export interface ThriftFaceplateOptions {
   readonly mesh: MeshAccess;
-  readonly book: StatsTable;
+  readonly callStats: StatsTable;
   readonly limits: FaceplateLimits;
   readonly host: string;
   /** 0 means any free port. */
@@ -38,7 +38,7 @@ export interface ThriftFaceplate extends Faceplate {
 
 /** Starts listening. Rejects with the error of node:net (`EADDRINUSE`) when it cannot. */
 export async function startThriftFaceplate(options: ThriftFaceplateOptions): Promise<ThriftFaceplate> {
-  const { mesh, book, limits, host, port, defaultService = '', tls, clock = systemClock } = options;
+  const { mesh, callStats, limits, host, port, defaultService = '', tls, clock = systemClock } = options;
   const tlsListener =
     tls === undefined
       ? undefined
@@ -54,7 +54,7 @@ export async function startThriftFaceplate(options: ThriftFaceplateOptions): Pro
     limits,
     pipelineLimits: pipelineLimitsOf(limits),
     clock,
-    targets: new MethodTargets({ mesh, book, defaultService }),
+    targets: new MethodTargets({ mesh, callStats, defaultService }),
     onewayStarted: () => server.detachedCallBegins(),
     onewayEnded: () => server.detachedCallEnds(),
     onClose: (connection) => server.onClose(connection),

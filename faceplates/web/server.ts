@@ -28,7 +28,7 @@ import { baseOf, SiteTable, type Site } from './site.ts';
 
 export interface WebFaceplateOptions {
   readonly mesh: MeshAccess;
-  readonly book: StatsTable;
+  readonly callStats: StatsTable;
   readonly limits: FaceplateLimits;
   readonly host: string;
   /** 0 means any free port. */
@@ -44,8 +44,8 @@ export interface WebFaceplate extends Faceplate {
 
 /** Starts the faceplate. It listens when the promise resolves. Its address is a URL. */
 export async function startWebFaceplate(options: WebFaceplateOptions): Promise<WebFaceplate> {
-  const { mesh, book, limits, host, port } = options;
-  const routes = new WebServer(options, new FaceplateCalls({ name: FACEPLATE, mesh, book }));
+  const { mesh, callStats, limits, host, port } = options;
+  const routes = new WebServer(options, new FaceplateCalls({ name: FACEPLATE, mesh, callStats }));
   const server = await serveHttp({
     fetch: (_request, env) => routes.answer(env),
     host,

@@ -26,6 +26,7 @@ export function splitByWeight(entry: ServiceEntry, offers: readonly Offer[], key
 
 /** Returns the offers of the requested version if there is one, else those of the highest version. */
 export function highestVersion(offers: readonly Offer[], query: PoolQuery): readonly Offer[] {
+  if (offers.length === 1 || offers.every(({ details }) => details.version === query.version)) return offers;
   return ofSameVersion(offers, bestVersion(offers, query.version) as Offer);
 }
 

@@ -7,6 +7,9 @@ export class EventLog {
   readonly #process: string;
   readonly #events: MeshEvent[] = [];
   readonly #listeners = new Set<(event: MeshEvent) => void>();
+  /** Ends each wait of `next`. */
+  readonly #waits = new Set<() => void>();
+  #waitMsMax = WAIT_MS_MAX;
   #seq = 0;
 
   /** @param process name of this process */
@@ -48,13 +51,24 @@ export class EventLog {
     await new Promise<void>((resolve) => {
       const end = (): void => {
         stop();
+        this.#waits.delete(end);
         clearTimeout(timer);
         resolve();
       };
       const stop = this.listen(end);
-      const timer = setTimeout(end, Math.min(waitMs, WAIT_MS_MAX));
+      this.#waits.add(end);
+      const timer = setTimeout(end, Math.min(waitMs, this.#waitMsMax));
     });
     return this.after(seq);
+  }
+
+  /**
+   * Ends the waits of `next` now, because the process drains: a long poll would delay that by up to 30 s. Later waits
+   * take at most 200 ms.
+   */
+  endWaits(): void {
+    this.#waitMsMax = DRAINING_WAIT_MS;
+    for (const end of this.#waits) end();
   }
 
   /** Calls `listener` for every new event. Returns a function that removes it. */
@@ -66,3 +80,5 @@ export class EventLog {
 
 const EVENTS_MAX = 1_000;
 const WAIT_MS_MAX = 30_000;
+/** Not 0: a client that polls again at once must not do so in a busy loop. */
+const DRAINING_WAIT_MS = 200;

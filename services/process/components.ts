@@ -1,6 +1,8 @@
 // The open components of a process and the order in which they close. Each component registers as soon as it is open,
 // so a start that fails halfway closes exactly what was opened.
 
+import { KatamariError } from '../../core/mod.ts';
+
 /**
  * Stages in order of dependency: a component uses only components of its own or earlier stages. Stages end in reverse
  * order, one after the other; the components of one stage end in parallel, so that the faceplates share one drain
@@ -29,6 +31,8 @@ export interface Listener {
 export class Components {
   readonly #components: Component[] = [];
   readonly #listeners: Listener[] = [];
+  /** Called once, when the process begins to drain. */
+  readonly #onDraining = new Set<() => void>();
   #isDraining = false;
   #ending: Promise<void> | undefined;
 
@@ -50,19 +54,36 @@ export class Components {
 
   /** Makes the status and the records in Consul say that the process drains, before anything ends. */
   beginDraining(): void {
+    if (this.#isDraining) return;
     this.#isDraining = true;
+    for (const act of this.#onDraining) act();
+  }
+
+  /**
+   * Settles like `work`, but rejects with `draining` when the process begins to drain: a command of an operator, such
+   * as a rolling restart, may take minutes and must not delay that.
+   * @param what completes the sentence `This process is shutting down and does not wait for ...`
+   */
+  untilDraining<T>(work: Promise<T>, what: string): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const refuse = (): void =>
+        reject(new KatamariError('draining', `This process is shutting down and does not wait for ${what}`));
+      if (this.#isDraining) refuse();
+      else this.#onDraining.add(refuse);
+      work.then(resolve, reject).finally(() => this.#onDraining.delete(refuse));
+    });
   }
 
   /** Drains all components, stage by stage. Repeated calls wait for the first; after `close`, waits for that. */
   drain(): Promise<void> {
-    this.#isDraining = true;
+    this.beginDraining();
     this.#ending ??= this.#end((component) => component.drain?.() ?? component.close());
     return this.#ending;
   }
 
   /** Closes all components, stage by stage. A drain in progress ends early. */
   close(): Promise<void> {
-    this.#isDraining = true;
+    this.beginDraining();
     const closed = this.#end((component) => component.close());
     this.#ending ??= closed;
     return closed;

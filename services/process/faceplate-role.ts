@@ -50,8 +50,10 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
       status: meshStatus,
       events,
       deployments: new DeploymentStore({ client, mesh: config.mesh, events }),
-      roll: (service, version) => restartService(base, manager, service, version),
-      restart: (resource, on) => restartResource(base, manager, resource, on),
+      roll: (service, version) =>
+        components.untilDraining(restartService(base, manager, service, version), `the rolling restart of ${service}`),
+      restart: (resource, on) =>
+        components.untilDraining(restartResource(base, manager, resource, on), `the restart of ${resource}`),
       settings: () => ({ timeoutMs: shared.timeoutMs }),
       setTimeoutMs: (timeoutMs) => shared.setTimeoutMs(timeoutMs),
       routes: () => shared.routes,
@@ -69,7 +71,7 @@ async function openFaceplates(base: ProcessBase): Promise<ReadonlyMap<string, Fa
   const { host, ports, limits, thrift, jsonRpc, web, faceplates } = config;
   const { dispatch, send } = router;
   const mesh: MeshAccess = { dispatch, send, directory: router, timeoutMs: () => shared.timeoutMs };
-  const common = { mesh, book: callStats, limits, host };
+  const common = { mesh, callStats: callStats, limits, host };
   const addresses = new Map<string, FaceplateAddress>();
   const register = (name: string, faceplate: Faceplate): void => {
     const { address } = faceplate;

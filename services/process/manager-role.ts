@@ -141,8 +141,9 @@ class ManagerLink {
           status: () => status.read(),
           events,
           name: config.name,
-          roll: (service, version) => manager.roll(service, version),
-          restart: (resource) => manager.restart(resource),
+          roll: (service, version) =>
+            components.untilDraining(manager.roll(service, version), `the rolling restart of ${service}`),
+          restart: (resource) => components.untilDraining(manager.restart(resource), `the restart of ${resource}`),
         },
         withStats(manager.send, callStats, 'link', router, clock),
       ),

@@ -90,7 +90,7 @@ async function openStats(
     status: () => status.read(),
     ...(faceplate === undefined ? {} : { meshStatus: () => faceplate.meshStatus() }),
     events: (afterSeq) => events.after(afterSeq),
-    book: callStats,
+    callStats: callStats,
     poolStats: () => manager?.manager.poolStats() ?? [],
     extra: () => consulMetrics.families(),
     host,
@@ -172,6 +172,7 @@ class MeshProcess implements RunningMesh {
     if (!components.isDraining) {
       components.beginDraining();
       events.add('mesh_draining', config.mesh, 'finishing the calls in flight');
+      events.endWaits();
       this.#presence.changed();
     }
     await components.drain();

@@ -150,7 +150,7 @@ describe('Faceplates that are restarted one after the other', () => {
     const start = (port: number): ReturnType<typeof startThriftFaceplate> =>
       startThriftFaceplate({
         mesh: behind.mesh,
-        book: new StatsTable(),
+        callStats: new StatsTable(),
         limits: DEFAULT_LIMITS,
         host: '127.0.0.1',
         port,

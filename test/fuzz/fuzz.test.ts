@@ -29,14 +29,14 @@ test(`${INPUTS} hostile inputs (KATAMARI_FUZZ_SEED=${SEED}) leave the mesh whole
   const report = await fuzz(own, { seed: SEED, inputs: INPUTS });
   const seconds = (performance.now() - beganMs) / 1000;
   process.stdout.write(
-    `fuzz: ${JSON.stringify({ ...report, seed: SEED, seconds: Math.round(seconds), seen: own.seen, sums: own.book.sums() })}\n`,
+    `fuzz: ${JSON.stringify({ ...report, seed: SEED, seconds: Math.round(seconds), seen: own.seen, sums: own.callStats.sums() })}\n`,
   );
   await own.check();
   expect(report.inputs).toBe(INPUTS);
   // Part of the input must have been accepted, or the test proves nothing.
   for (const [lane, inputs] of Object.entries(report.byLane)) expect(inputs, lane).toBeGreaterThan(INPUTS / 50);
   expect(own.seen.handled).toBeGreaterThan(INPUTS / 50);
-  expect(own.book.sums().refused).toBeGreaterThan(INPUTS / 50);
+  expect(own.callStats.sums().refused).toBeGreaterThan(INPUTS / 50);
   expect(report.answeredBytes).toBeGreaterThan(INPUTS);
   const { first, last } = report.memory;
   if (first !== undefined && last !== undefined) {

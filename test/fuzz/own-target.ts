@@ -22,7 +22,7 @@ import type { FuzzTarget, GoodCall, Memory } from './target.ts';
 export interface OwnTarget extends FuzzTarget {
   /** Number of calls that reached the mesh, and of those that reached a handler. */
   readonly seen: { dispatched: number; handled: number };
-  readonly book: StatsTable;
+  readonly callStats: StatsTable;
   close(): Promise<void>;
 }
 
@@ -53,9 +53,9 @@ export async function startOwnTarget(): Promise<OwnTarget> {
       behind.mesh.send(call, sink);
     },
   };
-  const book = new StatsTable();
+  const callStats = new StatsTable();
   const limits = { ...DEFAULT_LIMITS, frameBytesMax: 4 << 20 };
-  const common = { mesh: judged, book, limits, host: '127.0.0.1', port: 0 };
+  const common = { mesh: judged, callStats, limits, host: '127.0.0.1', port: 0 };
   const thrift = await startThriftFaceplate(common);
   const jsonRpc = await startJsonRpcFaceplate(common);
   const link = await startLinkServer('tcp:127.0.0.1:0', {
@@ -76,7 +76,7 @@ export async function startOwnTarget(): Promise<OwnTarget> {
     linkAddress: link.address,
     goodCalls: goodCalls(behind.interface.methods),
     seen,
-    book,
+    callStats,
     memory: async () => {
       await settled();
       return collected();
@@ -86,11 +86,11 @@ export async function startOwnTarget(): Promise<OwnTarget> {
       if (wrongs.length > 0) throw new Error(`Reached what it should not: ${wrongs.join('; ')}`);
       await goodCallsWork();
       await settled();
-      const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = book.sums();
+      const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = callStats.sums();
       if (inFlight !== 0 || accepted !== replied + failed + refused + timed_out + cancelled) {
-        throw new Error(`The call statistics do not add up: ${JSON.stringify(book.sums())}`);
+        throw new Error(`The call statistics do not add up: ${JSON.stringify(callStats.sums())}`);
       }
-      for (const { service, method, stats } of book.entries()) {
+      for (const { service, method, stats } of callStats.entries()) {
         if (stats.inFlight !== 0)
           throw new Error(`The statistics of ${service}.${method} have ${stats.inFlight} calls in flight`);
         if ((stats.errors.internal ?? 0) > 0)
@@ -106,7 +106,7 @@ export async function startOwnTarget(): Promise<OwnTarget> {
   async function settled(): Promise<void> {
     for (const [lane, connections] of Object.entries(open))
       await until(`all ${lane} connections to close`, () => connections() === 0, 15_000);
-    await until('all calls to settle', () => book.sums().inFlight === 0, 5_000);
+    await until('all calls to settle', () => callStats.sums().inFlight === 0, 5_000);
   }
 
   async function goodCallsWork(): Promise<void> {

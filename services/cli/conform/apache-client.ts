@@ -3,11 +3,19 @@
 // chassis is tested against an implementation that shares no code with ours. A reply includes its bytes, so that the
 // results of both readers can be compared.
 
-import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
 import { parseLinkAddress } from '../../../core/link/mod.ts';
-import type { Field, Method, StructType, Type } from '../../../core/thrift/mod.ts';
+import type { Method, StructType } from '../../../core/thrift/mod.ts';
 import { describeDuration } from '../../config/mod.ts';
+import {
+  type ApachePackage,
+  type ApacheProtocol,
+  type ApacheProtocolClass,
+  type ApacheTransport,
+  loadApache,
+  readStruct,
+  writeStruct,
+} from './apache-values.ts';
 import { PeerClosed } from './test-link.ts';
 
 /** A reply as Apache's reader sees it. */
@@ -40,8 +48,9 @@ export class ApacheClient {
    * @param services methods by multiplexed service name; '' for calls without one
    */
   constructor(address: string, timeoutMs: number, services: Readonly<Record<string, readonly Method[]>>) {
-    const { createConnection, createUDSConnection, createClient, Multiplexer, ...apache } = loadApache();
-    const options = { transport: apache.TFramedTransport, protocol: apache.TBinaryProtocol };
+    const { createConnection, createUDSConnection, createClient, Multiplexer, ...apache } =
+      loadApache() as ClientPackage;
+    const options = { transport: apache.TFramedTransport, protocol: anyUuidProtocol(apache.TBinaryProtocol) };
     const target = parseLinkAddress(address);
     this.#timeoutMs = timeoutMs;
     this.#connection =
@@ -126,10 +135,10 @@ export class ApacheClient {
 function clientClass(methods: readonly Method[]): ServiceClientClass {
   class GeneratedClient {
     readonly output: ApacheTransport;
-    readonly pClass: ProtocolClass;
+    readonly pClass: ApacheProtocolClass;
     readonly _reqs: Record<number, ReplyCallback> = {};
 
-    constructor(output: ApacheTransport, pClass: ProtocolClass) {
+    constructor(output: ApacheTransport, pClass: ApacheProtocolClass) {
       this.output = output;
       this.pClass = pClass;
     }
@@ -175,182 +184,28 @@ function readReply(input: ApacheProtocol, type: number, result: StructType): Apa
   return { kind: 'result', body, fields };
 }
 
-/** Writes fields as generated code does: those with a value, in the order of the IDL. */
-function writeStruct(output: ApacheProtocol, struct: StructType, value: Readonly<Record<string, unknown>>): void {
-  output.writeStructBegin(struct.name);
-  for (const field of struct.fields) {
-    if (value[field.name] === undefined) continue;
-    output.writeFieldBegin(field.name, wireType(field.type), field.id);
-    writeValue(output, field.type, value[field.name]);
-    output.writeFieldEnd();
+/**
+ * Returns a protocol whose UUIDs are any 16 bytes, as Thrift allows. The package takes only the UUIDs of RFC 9562.
+ */
+function anyUuidProtocol(protocol: ApacheProtocolClass): ApacheProtocolClass {
+  // Not a class: the package calls the constructor without `new`.
+  function AnyUuidProtocol(this: ApacheProtocol, ...args: ConstructorParameters<ApacheProtocolClass>): void {
+    Reflect.apply(protocol, this, args);
   }
-  output.writeFieldStop();
-  output.writeStructEnd();
-}
-
-function writeValue(output: ApacheProtocol, type: Type, value: unknown): void {
-  switch (type.kind) {
-    case 'void':
-      return;
-    case 'bool':
-      return output.writeBool(value as boolean);
-    case 'i8':
-      return output.writeByte(value as number);
-    case 'i16':
-      return output.writeI16(value as number);
-    case 'i32':
-    case 'enum':
-      return output.writeI32(value as number);
-    case 'i64': {
-      const buffer = Buffer.alloc(8);
-      buffer.writeBigInt64BE(value as bigint);
-      return output.writeI64(new (loadApache().Int64)(buffer));
-    }
-    case 'double':
-      return output.writeDouble(value as number);
-    case 'string':
-      return output.writeString(value as string);
-    case 'binary':
-      return output.writeBinary(value as Buffer);
-    case 'uuid':
-      // writeUuid rejects 16 bytes that are not a UUID of RFC 9562. Thrift allows them.
-      return output.getTransport().write(Buffer.from((value as string).replaceAll('-', ''), 'hex'));
-    case 'struct':
-      return writeStruct(output, type.struct, value as Record<string, unknown>);
-    case 'list':
-      output.writeListBegin(wireType(type.element), (value as unknown[]).length);
-      for (const element of value as unknown[]) writeValue(output, type.element, element);
-      return output.writeListEnd();
-    case 'set':
-      output.writeSetBegin(wireType(type.element), (value as Set<unknown>).size);
-      for (const element of value as Set<unknown>) writeValue(output, type.element, element);
-      return output.writeSetEnd();
-    case 'map':
-      output.writeMapBegin(wireType(type.key), wireType(type.value), (value as Map<unknown, unknown>).size);
-      for (const [key, part] of value as Map<unknown, unknown>) {
-        writeValue(output, type.key, key);
-        writeValue(output, type.value, part);
-      }
-      return output.writeMapEnd();
-  }
-}
-
-/** Reads fields as generated code does: sets defaults first and skips fields with an unknown id or another type. */
-function readStruct(input: ApacheProtocol, struct: StructType): Record<string, unknown> {
-  const value: Record<string, unknown> = {};
-  for (const { name, defaultValue } of struct.kind === 'union' ? [] : struct.fields) {
-    if (defaultValue !== undefined) value[name] = defaultValue;
-  }
-  const byId = new Map(struct.fields.map((field): [number, Field] => [field.id, field]));
-  input.incrementRecursionDepth();
-  input.readStructBegin();
-  for (;;) {
-    const { ftype, fid } = input.readFieldBegin();
-    if (ftype === STOP) break;
-    const field = byId.get(fid);
-    if (field !== undefined && wireType(field.type) === ftype) value[field.name] = readValue(input, field.type);
-    else input.skip(ftype);
-    input.readFieldEnd();
-  }
-  input.readStructEnd();
-  input.decrementRecursionDepth();
-  return value;
-}
-
-function readValue(input: ApacheProtocol, type: Type): unknown {
-  switch (type.kind) {
-    case 'void':
-      return undefined;
-    case 'bool':
-      return input.readBool();
-    case 'i8':
-      return input.readByte();
-    case 'i16':
-      return input.readI16();
-    case 'i32':
-    case 'enum':
-      return input.readI32();
-    case 'i64': {
-      const { buffer, offset } = input.readI64();
-      return buffer.readBigInt64BE(offset);
-    }
-    case 'double':
-      return input.readDouble();
-    case 'string':
-      return input.readString();
-    case 'binary':
-      return input.readBinary();
-    case 'uuid':
-      // readUuid has the same problem as writeUuid.
-      return input
-        .getTransport()
-        .read(16)
-        .toString('hex')
-        .replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
-    case 'struct':
-      return readStruct(input, type.struct);
-    case 'list': {
-      const { size } = input.readListBegin();
-      const list = readTimes(size, () => readValue(input, type.element));
-      input.readListEnd();
-      return list;
-    }
-    case 'set': {
-      const { size } = input.readSetBegin();
-      const set = new Set(readTimes(size, () => readValue(input, type.element)));
-      input.readSetEnd();
-      return set;
-    }
-    case 'map': {
-      const { size } = input.readMapBegin();
-      const map = new Map(
-        readTimes(size, () => [readValue(input, type.key), readValue(input, type.value)] as [unknown, unknown]),
-      );
-      input.readMapEnd();
-      return map;
-    }
-  }
-}
-
-/** Throws at the first element that cannot be read, so a declared size does not allocate memory in advance. */
-function readTimes<T>(size: number, read: () => T): T[] {
-  const values: T[] = [];
-  for (let i = 0; i < size; i++) values.push(read());
-  return values;
-}
-
-function wireType(type: Type): number {
-  const { Type: types } = loadApache().Thrift;
-  const name =
-    type.kind === 'enum'
-      ? 'I32'
-      : type.kind === 'binary'
-        ? 'STRING'
-        : type.kind === 'i8'
-          ? 'BYTE'
-          : type.kind.toUpperCase();
-  const found = types[name];
-  if (found === undefined) throw new Error(`Apache's thrift package has no type ${name}`);
-  return found;
-}
-
-/** Loads the package on the first call, because no other command needs it. */
-function loadApache(): ApachePackage {
-  return (apachePackage ??= createRequire(import.meta.url)('thrift') as ApachePackage);
-}
-
-let apachePackage: ApachePackage | undefined;
-
-// The package has no type declarations. These types cover the parts that this file uses.
-
-interface ApachePackage {
-  readonly TFramedTransport: unknown;
-  readonly TBinaryProtocol: unknown;
-  readonly Thrift: {
-    readonly Type: Readonly<Record<string, number>>;
-    readonly TApplicationException: new (type: number, message: string) => ApplicationException;
+  const methods: Pick<ApacheProtocol, 'writeUuid' | 'readUuid'> & ThisType<ApacheProtocol> = {
+    writeUuid(value) {
+      this.getTransport().write(Buffer.from(value.replaceAll('-', ''), 'hex'));
+    },
+    readUuid() {
+      const hex = this.getTransport().read(16).toString('hex');
+      return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+    },
   };
-  readonly Int64: new (bytes: Buffer) => Int64;
+  AnyUuidProtocol.prototype = Object.assign(Object.create(protocol.prototype) as object, methods);
+  return AnyUuidProtocol as unknown as ApacheProtocolClass;
+}
+
+interface ClientPackage extends ApachePackage {
   readonly Multiplexer: new () => {
     createClient(service: string, client: ServiceClientClass, connection: Connection): ServiceClient;
   };
@@ -371,73 +226,7 @@ interface ServiceClient {
   send(method: Method, type: number, seqId: number, args: Readonly<Record<string, unknown>>): void;
 }
 
-type ServiceClientClass = new (output: ApacheTransport, pClass: ProtocolClass) => ServiceClient;
+type ServiceClientClass = new (output: ApacheTransport, pClass: ApacheProtocolClass) => ServiceClient;
 type ReplyCallback = (error: Error | null, reply?: ApacheReply) => void;
-type ProtocolClass = new (transport: ApacheTransport) => ApacheProtocol;
-
-interface ApplicationException extends Error {
-  readonly type: number;
-  read(input: ApacheProtocol): void;
-}
-
-interface Int64 {
-  readonly buffer: Buffer;
-  readonly offset: number;
-}
-
-interface ApacheTransport {
-  borrow(): { readonly buf: Buffer; readonly readIndex: number };
-  read(length: number): Buffer;
-  write(bytes: Buffer): void;
-}
-
-interface ApacheProtocol {
-  getTransport(): ApacheTransport;
-  flush(): void;
-  writeMessageBegin(name: string, type: number, seqId: number): void;
-  writeMessageEnd(): void;
-  writeStructBegin(name: string): void;
-  writeStructEnd(): void;
-  writeFieldBegin(name: string, type: number, id: number): void;
-  writeFieldEnd(): void;
-  writeFieldStop(): void;
-  writeMapBegin(key: number, value: number, size: number): void;
-  writeMapEnd(): void;
-  writeListBegin(element: number, size: number): void;
-  writeListEnd(): void;
-  writeSetBegin(element: number, size: number): void;
-  writeSetEnd(): void;
-  writeBool(value: boolean): void;
-  writeByte(value: number): void;
-  writeI16(value: number): void;
-  writeI32(value: number): void;
-  writeI64(value: Int64): void;
-  writeDouble(value: number): void;
-  writeString(value: string): void;
-  writeBinary(value: Buffer): void;
-  readMessageEnd(): void;
-  readStructBegin(): void;
-  readStructEnd(): void;
-  readFieldBegin(): { readonly ftype: number; readonly fid: number };
-  readFieldEnd(): void;
-  readMapBegin(): { readonly size: number };
-  readMapEnd(): void;
-  readListBegin(): { readonly size: number };
-  readListEnd(): void;
-  readSetBegin(): { readonly size: number };
-  readSetEnd(): void;
-  readBool(): boolean;
-  readByte(): number;
-  readI16(): number;
-  readI32(): number;
-  readI64(): Int64;
-  readDouble(): number;
-  readString(): string;
-  readBinary(): Buffer;
-  skip(type: number): void;
-  incrementRecursionDepth(): void;
-  decrementRecursionDepth(): void;
-}
 
 const MESSAGE = { call: 1, exception: 3, oneway: 4 } as const;
-const STOP = 0;

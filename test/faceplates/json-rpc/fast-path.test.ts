@@ -98,7 +98,7 @@ test('An ordinary POST has the same answer as through node:http, byte for byte',
   const own = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
   const paths = ['/rpc/Fixture', '/rpc/Fixture@1.0.0', '/rpc/Fixture@2', '/rpc/', '/rpc/a/b', '/rpc2', '/'];
   await Promise.all(paths.flatMap((path) => [own, ping].map((body) => sameBothWays(requestOf(body, '', path)))));
-  const { accepted, inFlight } = fixture.mesh.book.sums();
+  const { accepted, inFlight } = fixture.mesh.callStats.sums();
   expect([accepted > 0, inFlight]).toEqual([true, 0]);
 }, 60_000);
 

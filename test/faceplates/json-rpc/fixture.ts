@@ -80,7 +80,7 @@ export async function startFixture(
   const mesh = testMeshAccess(options.pools?.(handlers) ?? [{ idl: FIXTURE_IDL, service: 'Fixture', handlers }]);
   const server = await startJsonRpcFaceplate({
     mesh,
-    book: mesh.book,
+    callStats: mesh.callStats,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     host: '127.0.0.1',
     port: 0,

@@ -26,7 +26,7 @@ afterEach(async () => {
 
 /** Counters that must add up whenever no call is in flight. */
 function expectBalanced({ mesh }: JsonRpcFixture): void {
-  const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = mesh.book.sums();
+  const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = mesh.callStats.sums();
   expect(inFlight).toBe(0);
   expect(replied + failed + refused + timed_out + cancelled).toBe(accepted);
 }
@@ -123,7 +123,7 @@ describe('calls that fail', () => {
       data: { exception: 'Refused', why: 'because', number: '9223372036854775807' },
     });
     expect(answer.headers.get('katamari-version')).toBe('1.0.0');
-    const stats = fixture.mesh.book.of('json-rpc', 'Fixture', 'refuse');
+    const stats = fixture.mesh.callStats.of('json-rpc', 'Fixture', 'refuse');
     expect([stats.replied, stats.exceptions]).toEqual([1, 1]);
   });
 
@@ -149,7 +149,7 @@ describe('calls that fail', () => {
     expect((await service).json.error?.data).toEqual({ code: 'timeout', stage: 'service' });
     fixture.release('a');
     expectBalanced(fixture);
-    expect(fixture.mesh.book.sums().timed_out).toBe(2);
+    expect(fixture.mesh.callStats.sums().timed_out).toBe(2);
   });
 
   test('because a queue is full are 503 with Retry-After in whole seconds', async () => {
@@ -195,8 +195,8 @@ describe('the call statistics', () => {
     await fixture.post('[1,2,3]');
     await fixture.post(`"${'x'.repeat(20_000)}"`);
     await fixture.call('rpc.discover');
-    const { book } = fixture.mesh;
-    const counted = [...book.entries()].map(
+    const { callStats } = fixture.mesh;
+    const counted = [...callStats.entries()].map(
       ({ service, method, stats }) => `${service}.${method} ${stats.accepted} ${stats.replied} ${stats.refused}`,
     );
     expect(counted.sort()).toEqual(['-.- 11 1 10', 'Fixture.addLong 1 0 1', 'Fixture.ping 2 1 1']);
@@ -212,10 +212,10 @@ describe('clients that disconnect', () => {
     const queued = await rawClient(fixture.server.port, httpPost(PING));
     await until('the second to wait', () => fixture.mesh.directory.pools()[0]?.queued === 1);
     queued.destroy();
-    await until('the second to be cancelled', () => fixture.mesh.book.sums().cancelled === 1);
+    await until('the second to be cancelled', () => fixture.mesh.callStats.sums().cancelled === 1);
     expect(fixture.mesh.directory.pools()[0]?.queued).toBe(0);
     working.destroy();
-    await until('the first to be cancelled', () => fixture.mesh.book.sums().cancelled === 2);
+    await until('the first to be cancelled', () => fixture.mesh.callStats.sums().cancelled === 2);
     expectBalanced(fixture);
     fixture.release('a');
     expect((await fixture.call('Fixture.ping')).status).toBe(200);

@@ -18,7 +18,7 @@ import { startStatsFaceplate, type MetricFamily } from '../../../faceplates/stat
 import type { PoolCallStats } from '../../../faceplates/stats/sources.ts';
 
 export class FakeMesh {
-  readonly book: StatsTable = new StatsTable();
+  readonly callStats: StatsTable = new StatsTable();
   readonly happened: MeshEvent[] = [];
   readonly families: MetricFamily[] = [];
   pools: PoolStatus[] = [];
@@ -47,7 +47,7 @@ export class FakeMesh {
       { name: 'thrift', address: '127.0.0.1:9090' },
       { name: 'json-rpc', address: 'http://127.0.0.1:9080' },
     ],
-    calls: this.book.sums(),
+    calls: this.callStats.sums(),
     pools: this.pools,
     processes: [],
     leader: 'one',
@@ -66,12 +66,12 @@ export class FakeMesh {
 
   /** A stats faceplate for this mesh; port 0 for any. */
   serve(port = 0): Promise<StatsFaceplate> {
-    const { status, meshStatus, events, book, poolStats, extra } = this;
+    const { status, meshStatus, events, callStats, poolStats, extra } = this;
     return startStatsFaceplate({
       status,
       meshStatus,
       events,
-      book,
+      callStats,
       poolStats,
       extra,
       host: '127.0.0.1',

@@ -32,7 +32,7 @@ function seriesOf(metrics: string): Map<string, number> {
 /** Calls of every kind, two pools of one version, a name that needs escaping, every state, and restarts. */
 function busyMesh(): FakeMesh {
   const mesh = new FakeMesh();
-  const calls = mesh.book.of('thrift', 'Calculator', 'add');
+  const calls = mesh.callStats.of('thrift', 'Calculator', 'add');
   for (const result of [
     'ok',
     'ok',
@@ -47,7 +47,7 @@ function busyMesh(): FakeMesh {
     calls.settle(result, 12, 300);
   }
   calls.accept();
-  mesh.book.of('json-rpc', 'Odd"Name\\with\nbreaks', 'add').accept();
+  mesh.callStats.of('json-rpc', 'Odd"Name\\with\nbreaks', 'add').accept();
   mesh.pools = [
     madePool('Calculator', '1.0.0', RESOURCE_STATES, {
       queued: 3,
@@ -150,7 +150,7 @@ describe('GET /metrics', () => {
   test('limits the number of series for ten thousand methods, and loses no call in the sums', async () => {
     const mesh = new FakeMesh();
     for (let i = 0; i < 10_000; i++) {
-      const stats = mesh.book.of('thrift', `Service${i % 100}`, `method${i}`);
+      const stats = mesh.callStats.of('thrift', `Service${i % 100}`, `method${i}`);
       stats.accept();
       stats.settle(i % 2 === 0 ? 'ok' : 'timeout', 1, 1);
     }
@@ -168,7 +168,7 @@ describe('GET /metrics', () => {
     const mesh = busyMesh();
     const name = 'katamari_calls_accepted_total{faceplate="thrift",service="Calculator",method="add"}';
     expect(seriesOf(await scrape(mesh)).get(name)).toBe(9);
-    mesh.book.of('thrift', 'Calculator', 'add').accept();
+    mesh.callStats.of('thrift', 'Calculator', 'add').accept();
     expect(seriesOf(await scrape(mesh)).get(name)).toBe(10);
   });
 

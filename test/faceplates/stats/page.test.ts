@@ -131,7 +131,7 @@ describe('the status page', () => {
       await open();
       expect(await squares(0)).toEqual(['idle', 'idle']);
 
-      const calls = mesh.book.of('thrift', 'Calculator', 'add');
+      const calls = mesh.callStats.of('thrift', 'Calculator', 'add');
       for (let i = 0; i < 1500; i++) calls.accept();
       for (let i = 0; i < 1400; i++) calls.settle('ok', 3, 100);
       for (let i = 0; i < 20; i++) calls.settle('timeout', 10_000, 0);

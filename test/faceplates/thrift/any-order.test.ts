@@ -96,7 +96,7 @@ describe('katamari-any-order', () => {
     await until('a', () => client.answers.length === 3);
     expect(ids(client)).toEqual([3, 2, 1]);
     expect(client.answers[0]).toEqual({ seqId: 3, type: 2, name: 'add', headers: { 'katamari-version': '1.0.0' } });
-    expect(fixture.book.sums()).toMatchObject({ accepted: 3, replied: 3, inFlight: 0 });
+    expect(fixture.callStats.sums()).toMatchObject({ accepted: 3, replied: 3, inFlight: 0 });
   });
 
   test('keeps calls without it in order among themselves, and delays none of them', async () => {
@@ -139,8 +139,8 @@ describe('katamari-any-order', () => {
     client.call(2, 'hold', { key: 'b' });
     await held(2);
     client.socket.destroy();
-    await until('the book', () => fixture.book.sums().cancelled === 2);
-    expect(fixture.book.sums()).toMatchObject({ accepted: 2, inFlight: 0 });
+    await until('the call statistics', () => fixture.callStats.sums().cancelled === 2);
+    expect(fixture.callStats.sums()).toMatchObject({ accepted: 2, inFlight: 0 });
   });
 });
 

@@ -19,14 +19,14 @@ interface ExchangeClient {
   note(text: string): void;
 }
 
-let [generated, behind, book, faceplate]: [Generated?, Exchange?, StatsTable?, ThriftFaceplate?] = [];
+let [generated, behind, callStats, faceplate]: [Generated?, Exchange?, StatsTable?, ThriftFaceplate?] = [];
 beforeAll(async () => {
   generated = await generate(EXCHANGE_IDL);
   behind = exchange();
-  book = new StatsTable();
+  callStats = new StatsTable();
   faceplate = await startThriftFaceplate({
     mesh: behind.mesh,
-    book,
+    callStats,
     limits: DEFAULT_LIMITS,
     host: '127.0.0.1',
     port: 0,
@@ -141,12 +141,12 @@ print('good')
 });
 
 test('After all of this every call is counted and none is in flight', async () => {
-  await until('the last oneway call', () => book?.sums().inFlight === 0);
-  const { accepted, replied, ...others } = (book as StatsTable).sums();
+  await until('the last oneway call', () => callStats?.sums().inFlight === 0);
+  const { accepted, replied, ...others } = (callStats as StatsTable).sums();
   expect(accepted).toBe(behind?.calls.length);
   expect(replied).toBe(accepted);
   expect(others).toEqual({ failed: 0, refused: 0, timed_out: 0, cancelled: 0, inFlight: 0 });
-  const pages = [...(book as StatsTable).entries()].filter(({ stats }) => stats.accepted > 0);
+  const pages = [...(callStats as StatsTable).entries()].filter(({ stats }) => stats.accepted > 0);
   expect(pages.map(({ faceplate: front, service }) => `${front} ${service}`)).toEqual(
     pages.map(() => 'thrift Exchange'),
   );

@@ -48,14 +48,14 @@ describe('A client that disconnects while its calls wait', () => {
       client.send(Buffer.concat(['a', 'b', 'c'].map((key) => fixture.bytes('hold', { key }))));
       await until('the calls to begin', () => fixture.behind.calls.length === 3);
       leave(client);
-      await until('the calls to be cancelled', () => fixture.book.sums().cancelled === 3);
+      await until('the calls to be cancelled', () => fixture.callStats.sums().cancelled === 3);
       expect(fixture.behind.calls.every(({ signal }) => signal?.aborted)).toBe(true);
       expect(fixture.faceplate.connections()).toBe(0);
       for (const key of ['a', 'b', 'c']) fixture.behind.release(key);
       const other = await fixture.connect();
       other.send(fixture.bytes('add', { a: 1, b: 1 }));
       await other.count(1);
-      expect(fixture.book.sums()).toMatchObject({ accepted: 4, cancelled: 3, replied: 1, inFlight: 0 });
+      expect(fixture.callStats.sums()).toMatchObject({ accepted: 4, cancelled: 3, replied: 1, inFlight: 0 });
     });
   }
 
@@ -63,7 +63,7 @@ describe('A client that disconnects while its calls wait', () => {
     const fixture = await start();
     const client = await fixture.connect();
     client.socket.end(Buffer.concat([fixture.bytes('note', { text: 'last words' }, { type: 4 })]));
-    await until('the note', () => fixture.book.sums().replied === 1);
+    await until('the note', () => fixture.callStats.sums().replied === 1);
     expect(fixture.behind.handled).toEqual([{ method: 'note', args: { text: 'last words' } }]);
   });
 });
@@ -83,7 +83,7 @@ describe('ThriftFaceplate.drain()', () => {
     busy.send(fixture.bytes('add', { a: 1, b: 1 }, { seqId: 5 }));
     half.send(late.subarray(20));
     await half.count(1);
-    await until('the late call to be refused', () => fixture.book.sums().refused === 1);
+    await until('the late call to be refused', () => fixture.callStats.sums().refused === 1);
     expect(busy.isClosed()).toBe(false);
     fixture.behind.release('a');
     const answers = await busy.count(2);
@@ -98,7 +98,7 @@ describe('ThriftFaceplate.drain()', () => {
     await drained;
     expect(fixture.faceplate.connections()).toBe(0);
     await expect(fixture.connect()).rejects.toThrow();
-    expect(fixture.book.sums()).toMatchObject({ accepted: 4, replied: 3, refused: 1, inFlight: 0 });
+    expect(fixture.callStats.sums()).toMatchObject({ accepted: 4, replied: 3, refused: 1, inFlight: 0 });
   });
 
   test('serves one more call of an idle connection, and closes it right after the reply', async () => {
@@ -121,7 +121,7 @@ describe('ThriftFaceplate.drain()', () => {
       ],
     ]);
     await drained;
-    expect(fixture.book.sums()).toMatchObject({ accepted: 5, replied: 5, refused: 0, inFlight: 0 });
+    expect(fixture.callStats.sums()).toMatchObject({ accepted: 5, replied: 5, refused: 0, inFlight: 0 });
   });
 
   test('ends at the last deadline when a client never reads or a call never ends', async () => {
@@ -131,7 +131,7 @@ describe('ThriftFaceplate.drain()', () => {
     client.send(fixture.bytes('hold', { key: 'never' }));
     await until('the call to begin', () => fixture.behind.calls.length === 1);
     await fixture.faceplate.drain();
-    expect(fixture.book.sums()).toMatchObject({ accepted: 1, timed_out: 1, inFlight: 0 });
+    expect(fixture.callStats.sums()).toMatchObject({ accepted: 1, timed_out: 1, inFlight: 0 });
   });
 
   test('may be called twice, and close() twice after it', async () => {
@@ -151,7 +151,7 @@ test('ThriftFaceplate.close() is immediate and cancels calls in flight', async (
   await until('the call to begin', () => fixture.behind.calls.length === 1);
   await fixture.faceplate.close();
   await client.closed();
-  expect(fixture.book.sums()).toMatchObject({ accepted: 1, cancelled: 1, inFlight: 0 });
+  expect(fixture.callStats.sums()).toMatchObject({ accepted: 1, cancelled: 1, inFlight: 0 });
 });
 
 describe('Limits', () => {
@@ -180,7 +180,7 @@ describe('Limits', () => {
     const next = await fixture.connect();
     next.send(fixture.bytes('add', { a: 1, b: 1 }));
     expect((await next.count(1))[0]?.type).toBe(2);
-    expect(fixture.book.sums()).toMatchObject({ accepted: 2_001, replied: 2_001 });
+    expect(fixture.callStats.sums()).toMatchObject({ accepted: 2_001, replied: 2_001 });
   });
 
   test('close an idle connection after its time, but not one with a call in flight or with occasional calls', async () => {
@@ -210,7 +210,7 @@ describe('Limits', () => {
       let sent = 0;
       // The clock moves only when a piece has been read: time must pass for the faceplate between one piece and the
       // next.
-      for (; sent < 60 && fixture.book.sums().refused === 0; sent += 5) {
+      for (; sent < 60 && fixture.callStats.sums().refused === 0; sent += 5) {
         const { reads } = clock;
         client.send(bytes.subarray(sent, sent + 5));
         await until('the piece to be seen', () => clock.reads > reads);
@@ -222,7 +222,7 @@ describe('Limits', () => {
       expect(readApplicationException((answer as NonNullable<typeof answer>).body).message).toMatch(
         /arrived in 1000 ms, which is the limit/,
       );
-      expect(fixture.book.sums()).toMatchObject({ accepted: 1, refused: 1, inFlight: 0 });
+      expect(fixture.callStats.sums()).toMatchObject({ accepted: 1, refused: 1, inFlight: 0 });
       expect(fixture.behind.calls).toHaveLength(0);
     });
   }
@@ -250,7 +250,7 @@ describe('Limits', () => {
     let [seen, still] = [-1, 0];
     await until('the faceplate to stop reading', async () => {
       await new Promise((resolve) => setTimeout(resolve, 20));
-      const { accepted } = fixture.book.sums();
+      const { accepted } = fixture.callStats.sums();
       still = accepted === seen && accepted > 0 ? still + 1 : 0;
       seen = accepted;
       return still > 10;
@@ -260,6 +260,6 @@ describe('Limits', () => {
     clock.advance(1_000);
     clock.advance(2_000);
     await until('the connection to be closed', () => fixture.faceplate.connections() === 0);
-    expect(fixture.book.sums().inFlight).toBe(0);
+    expect(fixture.callStats.sums().inFlight).toBe(0);
   });
 });

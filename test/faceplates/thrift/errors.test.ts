@@ -28,7 +28,7 @@ describe('Errors of the mesh', () => {
       expect(said(second)).toEqual({ seqId: -6, name: 'hold', type: 6, message: 'hold took longer than it may' });
       expect(third).toMatchObject({ type: 2, seqId: -7 });
     }
-    expect(fixture.book.sums()).toMatchObject({ accepted: 6, refused: 2, timed_out: 2, replied: 2, inFlight: 0 });
+    expect(fixture.callStats.sums()).toMatchObject({ accepted: 6, refused: 2, timed_out: 2, replied: 2, inFlight: 0 });
   });
 
   test("are counted under - for unknown services, and under the service's name for unknown methods", async () => {
@@ -37,7 +37,7 @@ describe('Errors of the mesh', () => {
       client.send(fixture.bytes('add', { a: 1, b: 2 }, { name }));
     }
     await client.count(5);
-    const pages = [...fixture.book.entries()].map(({ service, method, stats }) => [
+    const pages = [...fixture.callStats.entries()].map(({ service, method, stats }) => [
       service,
       method,
       stats.accepted,
@@ -64,8 +64,8 @@ describe('Errors of the mesh', () => {
     const { result } = fixture.behind.interface.methods.get('refuse') as Method;
     expect(decodeStruct(result, (refused as Answer).body)).toMatchObject({ refused: { why: 'no', code: 7 } });
     expect(said(failed)).toMatchObject({ type: 6, message: expect.stringContaining('broken') as string });
-    expect(fixture.book.sums()).toMatchObject({ accepted: 3, replied: 3 });
-    expect([...fixture.book.entries()].map(({ method, stats }) => `${method} ${stats.exceptions}`)).toEqual(
+    expect(fixture.callStats.sums()).toMatchObject({ accepted: 3, replied: 3 });
+    expect([...fixture.callStats.entries()].map(({ method, stats }) => `${method} ${stats.exceptions}`)).toEqual(
       expect.arrayContaining(['refuse 1', 'fail 1', 'add 0']) as string[],
     );
   });
@@ -78,7 +78,7 @@ describe('Errors of the mesh', () => {
     fixture.behind.setIsOffered(true);
     client.send(fixture.bytes('add', { a: 1, b: 2 }));
     expect((await client.count(2))[1]?.type).toBe(2);
-    expect(fixture.book.of('thrift', 'Exchange', 'add').accepted).toBe(1);
+    expect(fixture.callStats.of('thrift', 'Exchange', 'add').accepted).toBe(1);
   });
 });
 
@@ -238,7 +238,7 @@ describe('A client that breaks the protocol', () => {
       await ended(client);
       expect(client.answers).toHaveLength(2);
       expect(fixture.behind.calls.map(({ method }) => method)).toEqual(['add']);
-      expect(fixture.book.sums()).toMatchObject({ accepted: 2, replied: 1, refused: 1, inFlight: 0 });
+      expect(fixture.callStats.sums()).toMatchObject({ accepted: 2, replied: 1, refused: 1, inFlight: 0 });
     });
   }
 
@@ -247,7 +247,7 @@ describe('A client that breaks the protocol', () => {
     client.send(frameMessage(4, 'note', 9, NOTHING, Buffer.of(5)));
     await ended(client);
     expect(client.answers).toHaveLength(0);
-    expect(fixture.book.sums()).toMatchObject({ accepted: 1, refused: 1, inFlight: 0 });
+    expect(fixture.callStats.sums()).toMatchObject({ accepted: 1, refused: 1, inFlight: 0 });
   });
 
   const otherProtocols: readonly [what: string, bytes: Buffer, message: RegExp][] = [
@@ -263,7 +263,7 @@ describe('A client that breaks the protocol', () => {
       expect(said(answer)).toMatchObject({ seqId: 0, type: 7, message: expect.stringMatching(message) as string });
       expect(said(answer).message).toMatch(/This port speaks Thrift \(framed, buffered, THeader or HTTP POST/);
       await ended(client);
-      expect(fixture.book.sums()).toMatchObject({ accepted: 1, refused: 1 });
+      expect(fixture.callStats.sums()).toMatchObject({ accepted: 1, refused: 1 });
     });
   }
 
@@ -289,7 +289,7 @@ test('startThriftFaceplate() rejects when the port is taken', async () => {
   const { port } = other.address() as { port: number };
   const start = startThriftFaceplate({
     mesh: fixture.behind.mesh,
-    book: fixture.book,
+    callStats: fixture.callStats,
     limits: {} as never,
     host: '127.0.0.1',
     port,

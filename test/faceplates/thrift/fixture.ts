@@ -8,7 +8,7 @@ import { callBytes, rawThrift, type RawThrift } from '../../kit/wire/raw-thrift.
 
 export interface Fixture {
   readonly behind: Exchange;
-  readonly book: StatsTable;
+  readonly callStats: StatsTable;
   readonly faceplate: ThriftFaceplate;
   connect(framed?: boolean, tls?: Parameters<typeof rawThrift>[2]): Promise<RawThrift>;
   /** The bytes of a call to Exchange. */
@@ -26,11 +26,11 @@ export async function startFixture(
   } = {},
 ): Promise<Fixture> {
   const { behind = exchange(), limits, ...rest } = options;
-  const book = new StatsTable();
+  const callStats = new StatsTable();
   const clients: RawThrift[] = [];
   const faceplate = await startThriftFaceplate({
     mesh: behind.mesh,
-    book,
+    callStats,
     limits: { ...DEFAULT_LIMITS, ...limits },
     host: '127.0.0.1',
     port: 0,
@@ -38,7 +38,7 @@ export async function startFixture(
   });
   return {
     behind,
-    book,
+    callStats,
     faceplate,
     async connect(framed = true, tls) {
       const client = await rawThrift(faceplate.port, framed, tls);

@@ -35,7 +35,7 @@ for (const framed of [true, false]) {
       client.send(fixture.bytes('add', { a: 1, b: 1 }, { framed, seqId: 99 }));
       await until('all to begin', () => fixture.behind.calls.length === 5);
       for (const key of ['c', 'b', 'd']) fixture.behind.release(key);
-      await until('three and the sum to end', () => fixture.book.sums().replied === 4);
+      await until('three and the sum to end', () => fixture.callStats.sums().replied === 4);
       expect(client.answers).toHaveLength(0);
       fixture.behind.release('a');
       const answers = await client.count(5);
@@ -79,9 +79,9 @@ for (const framed of [true, false]) {
         ]),
       );
       expect((await client.count(2)).map(({ seqId }) => seqId)).toEqual([1, 5]);
-      await until('all to settle', () => fixture.book.sums().inFlight === 0);
+      await until('all to settle', () => fixture.callStats.sums().inFlight === 0);
       expect(client.answers).toHaveLength(2);
-      expect(fixture.book.sums()).toMatchObject({ accepted: 5, replied: 4, refused: 1 });
+      expect(fixture.callStats.sums()).toMatchObject({ accepted: 5, replied: 4, refused: 1 });
       expect(fixture.behind.handled.map(({ method }) => method)).toEqual(['add', 'note', 'note', 'add']);
     });
 

@@ -116,7 +116,7 @@ describe('The web faceplate', () => {
     const good = await fetch(`${shop.url}/shop/good`);
     expect([good.status, ((await good.json()) as { path: string }).path]).toEqual([200, '/shop/good']);
     await until('all connections to close', () => shop.server.connections() === 0);
-    const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = shop.mesh.book.sums();
+    const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = shop.mesh.callStats.sums();
     expect(inFlight).toBe(0);
     expect(replied + failed + refused + timed_out + cancelled).toBe(accepted);
     expect(accepted).toBeGreaterThan(COUNT / 4);

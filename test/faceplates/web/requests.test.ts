@@ -19,7 +19,7 @@ afterEach(async () => {
 
 /** Counters that must add up whenever no call is in flight. */
 function expectBalanced({ mesh }: Shop): void {
-  const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = mesh.book.sums();
+  const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = mesh.callStats.sums();
   expect(inFlight).toBe(0);
   expect(replied + failed + refused + timed_out + cancelled).toBe(accepted);
 }
@@ -57,7 +57,7 @@ describe('A request', () => {
     expect(valuesOf(got.headers, 'x-client')).toEqual(['me']);
     expect(valuesOf(got.headers, 'content-type')).toEqual(['text/plain']);
     expect(answer.headers.get('katamari-version')).toBe('1.0.0');
-    expect(shop.mesh.book.of('web', 'Shop', 'handle_request').replied).toBe(1);
+    expect(shop.mesh.callStats.of('web', 'Shop', 'handle_request').replied).toBe(1);
   });
 
   test('keeps repeated headers and their order, and loses hop-by-hop headers', async () => {
@@ -274,7 +274,7 @@ describe('A failure', () => {
     expect([answer.status, answer.headers.get('cache-control')]).toEqual([500, 'no-store']);
     const text = await answer.text();
     expect(text).toBe('The application failed on this request; its log says why.\n');
-    expect(shop.mesh.book.of('web', 'Shop', 'handle_request').exceptions).toBe(1);
+    expect(shop.mesh.callStats.of('web', 'Shop', 'handle_request').exceptions).toBe(1);
   });
 
   test('is plain text for people and JSON for programs', async () => {
@@ -295,7 +295,7 @@ describe('A failure', () => {
     const early = await fetch(`${slow.url}/shop/wait/a`, { headers: { 'katamari-timeout-ms': '100' } });
     expect(early.status).toBe(504);
     for (const one of [shop, slow]) one.release('a');
-    expect(slow.mesh.book.of('web', 'Shop', 'handle_request').timed_out).toBe(1);
+    expect(slow.mesh.callStats.of('web', 'Shop', 'handle_request').timed_out).toBe(1);
     const wrong = await fetch(`${slow.url}/shop/`, { headers: { 'katamari-timeout-ms': 'soon' } });
     expect([wrong.status, await wrong.text()]).toEqual([400, expect.stringContaining('katamari-timeout-ms') as string]);
   });
@@ -307,7 +307,7 @@ describe('A failure', () => {
     const first = fetch(`${shop.url}/shop/wait/a`);
     await until('it to run', () => shop.isWaiting('a'));
     const second = fetch(`${shop.url}/shop/x`);
-    await until('it to wait', () => shop.mesh.book.of('web', 'Shop', 'handle_request').accepted === 2);
+    await until('it to wait', () => shop.mesh.callStats.of('web', 'Shop', 'handle_request').accepted === 2);
     const third = await fetch(`${shop.url}/shop/x`);
     expect([third.status, third.headers.get('retry-after')]).toEqual([503, '2']);
     shop.release('a');
@@ -405,7 +405,7 @@ describe('The end', () => {
     const first = fetch(`${shop.url}/shop/wait/a`);
     await until('it to run', () => shop.isWaiting('a'));
     const client = await rawClient(shop.server.port, 'GET /shop/never HTTP/1.1\r\nHost: x\r\n\r\n');
-    const stats = shop.mesh.book.of('web', 'Shop', 'handle_request');
+    const stats = shop.mesh.callStats.of('web', 'Shop', 'handle_request');
     await until('it to wait', () => stats.accepted === 2);
     client.destroy();
     await until('it to be cancelled', () => stats.cancelled === 1);

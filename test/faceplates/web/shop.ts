@@ -91,7 +91,7 @@ export async function startShop(
   );
   const server = await startWebFaceplate({
     mesh,
-    book: mesh.book,
+    callStats: mesh.callStats,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     host: '127.0.0.1',
     port: 0,

@@ -56,7 +56,7 @@ export interface ChaosReport {
   readonly worstLateMs: number;
   readonly wholeAfterMs: number;
   readonly registeredAfterMs: number;
-  readonly booksRead: number;
+  readonly countersRead: number;
   /** Calls of the final phase without faults, all of which must be answered. */
   readonly calm: number;
   /** Violated invariants; empty if the run succeeded. */
@@ -151,7 +151,7 @@ class Chaos {
       worstLateMs,
       wholeAfterMs,
       registeredAfterMs,
-      booksRead: this.#counters.read,
+      countersRead: this.#counters.read,
       calm,
       violations: this.#violations,
     };

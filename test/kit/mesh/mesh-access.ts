@@ -33,7 +33,7 @@ export interface PoolText {
 
 export interface TestMeshAccess extends MeshAccess {
   readonly router: Router;
-  readonly book: StatsTable;
+  readonly callStats: StatsTable;
   /** Calls that reached a handler, in order. */
   readonly ran: Call[];
   setTimeoutMs(timeoutMs: number): void;
@@ -57,7 +57,7 @@ export function testMeshAccess(pools: readonly PoolText[], timeoutMs = 10_000): 
     directory: router,
     timeoutMs: () => globalTimeoutMs,
     router,
-    book: new StatsTable(),
+    callStats: new StatsTable(),
     ran,
     setTimeoutMs(next) {
       globalTimeoutMs = next;

@@ -64,7 +64,7 @@ export interface SoakReport {
   /** Share of the time that the mesh was ready to run and got no CPU, 0..1. */
   readonly starvedShare: number;
   readonly wholeAfterMs: number;
-  readonly books: MeshStatus['calls'];
+  readonly callStats: MeshStatus['calls'];
   readonly restarts: Readonly<Record<string, number>>;
   /** Violated invariants; empty if the run succeeded. */
   readonly violations: readonly string[];
@@ -168,7 +168,7 @@ class Soak {
       worstLagMs: this.#lag.worstMs,
       starvedShare: this.#lag.waitedShare,
       wholeAfterMs,
-      books: status.calls,
+      callStats: status.calls,
       restarts: sumOf(status.pools.map(({ restartsByReason }) => restartsByReason)),
       violations: this.#violations,
       lateness: this.#lateness,

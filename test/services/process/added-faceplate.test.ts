@@ -53,7 +53,7 @@ async function start(
   const [entry] = config.faceplates;
   if (entry === undefined) throw new Error('no entry');
   const mesh = testMeshAccess([], 100);
-  const given = { mesh, book: new StatsTable(), limits: DEFAULT_LIMITS, host: '127.0.0.1' };
+  const given = { mesh, callStats: new StatsTable(), limits: DEFAULT_LIMITS, host: '127.0.0.1' };
   return await startAddedFaceplate(entry, given, (line) => said.push(line));
 }
 
@@ -74,8 +74,8 @@ describe('A faceplate in katamari.yaml', () => {
   test('is started with its name, port, options and the mesh', async () => {
     const faceplate = await start(
       module(
-        `const { name, port, host, options, limits, mesh, book } = context;
-         if (book.sums().accepted !== 0 || mesh.directory.pools().length !== 0) throw new Error('no mesh');
+        `const { name, port, host, options, limits, mesh, callStats } = context;
+         if (callStats.sums().accepted !== 0 || mesh.directory.pools().length !== 0) throw new Error('no mesh');
          return { ...${FRONT}, address: [name, host, limits.batchMax, JSON.stringify(options), port].join(':') };`,
         'options: (given) => ({ ...given, more: 1 }),',
       ),
@@ -144,7 +144,7 @@ describe('A faceplate in katamari.yaml', () => {
     await until('the holder', () => holder.listening);
     const { port } = holder.address() as AddressInfo;
     const { config } = load(`faceplates:\n  - { module: ${LINE}, name: line, port: ${port} }\n`);
-    const given = { mesh: testMeshAccess([]), book: new StatsTable(), limits: DEFAULT_LIMITS, host: '127.0.0.1' };
+    const given = { mesh: testMeshAccess([]), callStats: new StatsTable(), limits: DEFAULT_LIMITS, host: '127.0.0.1' };
     let message = '';
     try {
       await startAddedFaceplate(config.faceplates[0] as LoadedConfig['config']['faceplates'][number], given, () => {});
