@@ -70,7 +70,7 @@ export function startKatamari(args: readonly string[], options: RunOptions = {})
     stderr: () => stderr,
     says: async (pattern) => {
       await until(
-        `output like ${pattern} (so far: ${stdout}${stderr})`,
+        () => `output like ${pattern} (so far: ${stdout}${stderr})`,
         () => pattern.test(stdout) || child.exitCode !== null,
       );
       if (!pattern.test(stdout))
