@@ -73,8 +73,8 @@ if (files.length === 0) {
 }
 
 const env = { ...process.env };
-if (name === 'bun' || name === 'deno') {
-  env.KATAMARI_FUZZ_INPUTS ??= '20000';
+if (name !== 'node') {
+  env.KATAMARI_FUZZ_INPUTS ??= name === 'unit' ? '5000' : '20000';
   env.KATAMARI_FUZZ_MESH_INPUTS ??= '2000';
 }
 const folder = mkdtempSync(path.join(os.tmpdir(), 'katamari-tests-'));
