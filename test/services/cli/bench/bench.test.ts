@@ -359,7 +359,7 @@ describe('katamari bench on a terminal', () => {
       scripted = await startScriptedMesh(IDL, (call) => call.reply());
       const words = ['Search.find', 'x', '7', '--rate', '100', '--seconds', '60', '--warm-up', '0', ...scripted.words];
       const running = startKatamari(['bench', ...words]);
-      await running.says(/calls\/s/);
+      await running.says(/calls\/s, p50/);
       running.signal('SIGINT');
       const { code, stdout, stderr } = await running.ended;
       expect([code, stderr]).toEqual([0, '']);
