@@ -19,12 +19,12 @@ const vitest = path.join(root, 'node_modules', 'vitest', 'vitest.mjs');
 const vitestReport = (file) => ['--reporter=default', '--reporter=junit', `--outputFile.junit=${file}`];
 
 // The command of each runtime, the flag that names its report, and the flags for as many files at a time as two cores
-// can run, for two, and for one.
+// can run, for three, and for one.
 const onNode = {
   command: [process.execPath, vitest, 'run'],
   report: vitestReport,
   together: [],
-  inPairs: ['--maxWorkers=2'],
+  inThrees: ['--maxWorkers=3'],
   alone: ['--no-file-parallelism'],
 };
 const runtimes = {
@@ -33,14 +33,15 @@ const runtimes = {
   bun: {
     command: [bin('bun'), 'test', '--timeout', '60000'],
     report: (file) => ['--reporter=junit', `--reporter-outfile=${file}`],
-    together: ['--parallel=2'],
-    inPairs: ['--parallel=2'],
+    together: ['--parallel=3'],
+    inThrees: ['--parallel=3'],
     alone: [],
   },
   deno: { ...onNode, command: [bin('deno'), 'run', '-A', vitest, 'run'] },
 };
 
-// These start a dozen processes each, call them without pause, and wait for failovers: two at a time, after all others.
+// These start a dozen processes each, call them without pause, and wait for failovers: three at a time, after all
+// others.
 const ofManyMachines = 'test/acceptance/cluster/';
 // The runtime makes no difference to these: tests of the repository, of the test kit, and of programs in other
 // languages.
@@ -87,7 +88,7 @@ const failed = [
   ),
   ...tested(
     files.filter((file) => file.startsWith(ofManyMachines)),
-    runtime.inPairs,
+    runtime.inThrees,
   ),
 ];
 rmSync(folder, { recursive: true });
