@@ -1,5 +1,5 @@
 // The npm package: it contains only the product, installs in an empty project, type-checks there with every library
-// check on, and runs on Node.
+// check on, and runs on Node, Bun and Deno.
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -18,9 +18,13 @@ const named = { chassis, KatamariError, ThriftException, connect, FaceplateCalls
 console.log(Object.entries(named).map(([name, value]) => \`\${name} \${typeof value}\`).join(', '));
 `;
 
+const PRINTED =
+  'chassis function, KatamariError function, ThriftException function, connect function, FaceplateCalls function, serveLines function';
+
 let folder: string;
 let packed: readonly string[];
 
+const bin = (program: string): string => path.join(REPOSITORY, 'node_modules', '.bin', program);
 const run = (program: string, args: readonly string[], cwd: string): string =>
   execFileSync(program, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 
@@ -72,8 +76,16 @@ describe('The npm package', () => {
     writeFileSync(path.join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['program.ts'] }));
     const tsc = path.join(REPOSITORY, 'node_modules', 'typescript', 'bin', 'tsc');
     expect(run('node', [tsc, '-p', folder], folder)).toBe('');
-    expect(run('node', ['program.js'], folder).trim()).toBe(
-      'chassis function, KatamariError function, ThriftException function, connect function, FaceplateCalls function, serveLines function',
-    );
+    expect(run('node', ['program.js'], folder).trim()).toBe(PRINTED);
+  }, 60_000);
+
+  test('runs on Bun', () => {
+    expect(run(bin('bun'), ['run', 'program.ts'], folder).trim()).toBe(PRINTED);
+  }, 60_000);
+
+  test('type-checks and runs on Deno', () => {
+    const manual = '--node-modules-dir=manual';
+    run(bin('deno'), ['check', '--no-lock', manual, 'program.ts'], folder);
+    expect(run(bin('deno'), ['run', '-A', '--no-lock', manual, 'program.ts'], folder).trim()).toBe(PRINTED);
   }, 60_000);
 });
