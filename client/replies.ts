@@ -1,14 +1,9 @@
 // Decodes replies: returns the value, throws the declared exception, or returns the error of the mesh with its code
 // and facts.
 
-import { decodeStruct } from '../core/idl/mod.ts';
+import { decodeStruct, valueOfResult } from '../core/idl/mod.ts';
 import { asKatamariError, ERROR_TABLE, KatamariError, type ErrorCode, type ErrorFacts } from '../core/mod.ts';
-import {
-  ThriftException,
-  APPLICATION_EXCEPTION,
-  readApplicationException,
-  type HeadersIn,
-} from '../core/thrift/mod.ts';
+import { APPLICATION_EXCEPTION, readApplicationException, type HeadersIn } from '../core/thrift/mod.ts';
 import type { PreparedMethod } from './prepared-method.ts';
 
 /**
@@ -23,13 +18,7 @@ export function valueOf({ method, title, i64 }: PreparedMethod, body: Uint8Array
   } catch (error) {
     throw mismatch(title, asKatamariError(error).message);
   }
-  for (const { name, type } of method.throws) {
-    const fields = result[name];
-    if (fields !== undefined && type.kind === 'struct') {
-      throw new ThriftException(type.struct.name.split('.').at(-1) as string, fields as Record<string, unknown>);
-    }
-  }
-  const value = result['success'];
+  const value = valueOfResult(method, result);
   if (value === undefined && method.returns.kind !== 'void') throw mismatch(title, 'it has no result');
   return value;
 }

@@ -4,11 +4,11 @@
 
 import { connect } from 'node:net';
 import { LRUCache } from 'lru-cache';
-import { decodeResult, decodeStruct, encodeStruct, parseIdl } from '../../core/idl/mod.ts';
+import { decodeResult, decodeStruct, encodeStruct, parseIdl, valueOfResult } from '../../core/idl/mod.ts';
 import { Link, parseLinkAddress } from '../../core/link/mod.ts';
 import { systemClock, type Clock, KatamariError, DEFAULT_LIMITS } from '../../core/mod.ts';
 import { type Call, type Reply, createCall, meshInterface } from '../../core/rpc/mod.ts';
-import { type Interface, ThriftException, readApplicationException } from '../../core/thrift/mod.ts';
+import { type Interface, readApplicationException } from '../../core/thrift/mod.ts';
 
 /** What calls of a handler inherit from the call that it runs. */
 export type InheritedContext = Pick<Call, 'deadlineMs' | 'traceparent' | 'tracestate' | 'signal'>;
@@ -66,14 +66,7 @@ export class MeshCaller {
       return undefined;
     }
     const reply = await sent;
-    const result = decodeStruct(found.result, reply.body);
-    for (const { name, type } of found.throws) {
-      const fields = result[name];
-      if (fields !== undefined && type.kind === 'struct') {
-        throw new ThriftException(type.struct.name.split('.').at(-1) as string, fields as Record<string, unknown>);
-      }
-    }
-    return result['success'];
+    return valueOfResult(found, decodeStruct(found.result, reply.body));
   }
 
   close(): void {

@@ -8,9 +8,11 @@ import {
   type BinaryReader,
   BinaryReader as Reader,
   BinaryWriter,
+  ThriftException,
   WIRE_OF_KIND,
   WireError,
   type EnumType,
+  type Method,
   type StructType,
   type Type,
 } from '../thrift/mod.ts';
@@ -52,6 +54,19 @@ export function decodeStruct(
   options: DecodeOptions = {},
 ): Record<string, unknown> {
   return decodeWith(options.i64 === 'number' ? PLAIN_NUMBERS : PLAIN, struct, bytes, '');
+}
+
+/**
+ * Returns the value of a decoded result struct; undefined without one.
+ * @throws ThriftException for a declared exception
+ */
+export function valueOfResult(method: Method, result: Readonly<Record<string, unknown>>): unknown {
+  for (const { name, type } of method.throws) {
+    // The IDL may name it like a property of every object, such as `constructor`.
+    if (type.kind !== 'struct' || !Object.hasOwn(result, name)) continue;
+    throw new ThriftException(type.struct.name.split('.').at(-1) as string, result[name] as Record<string, unknown>);
+  }
+  return result['success'];
 }
 
 /** Encodes in a dialect. Paths in errors begin with `root`. */

@@ -1,7 +1,7 @@
 // The Thrift interface language: parses IDL, encodes and decodes values by it, and compares interfaces. Other modules
 // import only from here.
 
-export { decodeStruct, encodeStruct } from './codec.ts';
+export { decodeStruct, encodeStruct, valueOfResult } from './codec.ts';
 export { type Change, changesBetween, type Compatibility } from './compatibility.ts';
 export { describeDifference } from './diff.ts';
 export { decodeResult, encodeParams } from './json.ts';

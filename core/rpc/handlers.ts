@@ -79,7 +79,11 @@ function methodOf({ service, methods }: Interface, call: Call): Method {
 }
 
 function checkHandlers(iface: Interface, handlers: Readonly<Record<string, unknown>>): void {
-  const missing = [...iface.methods.keys()].filter((name) => typeof handlers[name] !== 'function');
+  // Every object has functions such as `toString`, which are no handlers.
+  const inherited = Object.prototype as unknown as Readonly<Record<string, unknown>>;
+  const missing = [...iface.methods.keys()].filter(
+    (name) => typeof handlers[name] !== 'function' || handlers[name] === inherited[name],
+  );
   if (missing.length > 0) {
     throw new KatamariError(
       'bad_request',

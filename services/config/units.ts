@@ -88,4 +88,4 @@ const BYTES_BY_UNIT: Readonly<Record<string, number>> = {
 const BARE = /^\s*\d+(\.\d+)?\s*$/;
 const DURATION = /^(\d+(\.\d+)?(ms|s|m|h|d))+$/;
 const DURATION_PART = /(\d+(?:\.\d+)?)(ms|s|m|h|d)/g;
-const SIZE = /^(\d+(?:\.\d+)?)\s?([A-Za-z]+)$/;
+const SIZE = /^(\d+(?:\.\d+)?)\s?(b|[kmg]i?b)$/i;

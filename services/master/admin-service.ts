@@ -8,7 +8,7 @@ import { KatamariError, type Clock } from '../../core/mod.ts';
 import { sendOf, dispatchOf, serveHandlers, type MeshStatus } from '../../core/rpc/mod.ts';
 import { ThriftException } from '../../core/thrift/mod.ts';
 import { ConsulError } from '../consul/mod.ts';
-import { deploymentId, thriftStatus, type EventLog, type Offer, type Route } from '../mesh/mod.ts';
+import { deploymentId, thriftStatus, type EventLog, type Offer, type Route, type Routes } from '../mesh/mod.ts';
 import { deploymentOf, OUTCOMES, thriftDeployment, type ThriftDeployment } from './admin-shapes.ts';
 import type { DeploymentStore } from './deployment-store.ts';
 import { timingSafeEqual, createHash } from 'node:crypto';
@@ -28,7 +28,7 @@ export interface AdminActions {
   readonly settings: () => { readonly timeoutMs: number };
   /** Sets the global timeout. Undefined restores the value of the configuration. */
   readonly setTimeoutMs: (timeoutMs: number | undefined) => Promise<void>;
-  readonly routes: () => Readonly<Record<string, Route>>;
+  readonly routes: () => Routes;
   readonly setRoute: (service: string, route: Route) => Promise<void>;
 }
 
@@ -135,7 +135,7 @@ function handlersOf({ actions, token }: AdminOptions): Record<string, (args: nev
       return actions.settings();
     }),
     getRoutes: requireToken(() =>
-      Object.entries(actions.routes()).map(([serviceName, { weights }]) => ({ serviceName, weights })),
+      [...actions.routes()].map(([serviceName, { weights }]) => ({ serviceName, weights })),
     ),
     setRoute: requireToken(
       async ({ route }: TokenArgs & { route: { serviceName: string; weights: ReadonlyMap<string, number> } }) => {

@@ -187,8 +187,9 @@ export class Fleet {
     else if (why !== '') this.#options.events.add('link_lost', name, why);
     if (member.isUnlisted && !isLinked(state)) {
       this.#removeMember(name, member);
-      const { [name]: _, ...others } = Object.fromEntries(this.#records);
-      this.#records = new Map(Object.entries(others));
+      const records = new Map(this.#records);
+      records.delete(name);
+      this.#records = records;
     }
     this.#changed();
   }

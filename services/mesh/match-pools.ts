@@ -53,7 +53,7 @@ export function matchDetails(offers: readonly Offer[], query: PoolQuery): readon
   const allowed = offers.filter(({ details }) => {
     if (!isSameSet(details.roles, query.roles) || !isVersionMatch(details.version, query.version)) return false;
     return Object.entries(query.details).every(
-      ([key, value]) => details.more[key] === undefined || details.more[key] === value,
+      ([key, value]) => !Object.hasOwn(details.more, key) || details.more[key] === value,
     );
   });
   if (allowed.length <= 1) return allowed;

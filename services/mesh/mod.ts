@@ -39,7 +39,7 @@ export {
   readRecords,
 } from './records.ts';
 export { replaceFile } from './replace-file.ts';
-export type { Route } from './route.ts';
+export type { Route, Routes } from './route.ts';
 export { Router } from './router.ts';
 export { SharedState } from './shared-state.ts';
 export { type Snapshot, SnapshotFile } from './snapshot.ts';

@@ -7,3 +7,6 @@
 export interface Route {
   readonly weights: Readonly<Record<string, number>>;
 }
+
+/** Routes by service. A Map, because users choose the names of services, and one may be `constructor`. */
+export type Routes = ReadonlyMap<string, Route>;

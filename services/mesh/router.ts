@@ -29,7 +29,7 @@ import { matchPlainCall, matchPools, type ServiceEntry } from './match-pools.ts'
 import { mergeViews } from './merged-view.ts';
 import { ambiguousMethodError, noMatchError, unknownMethodError, unknownServiceError } from './no-pool-error.ts';
 import type { Offer } from './offer.ts';
-import type { Route } from './route.ts';
+import type { Routes } from './route.ts';
 
 export interface RouterOptions {
   readonly clock: Clock;
@@ -42,7 +42,7 @@ export class Router implements Directory {
   /** Names of services by method, for calls that name no service. */
   #servicesByMethod: ReadonlyMap<string, readonly string[]> = new Map();
   #offers: readonly Offer[] = [];
-  #routes: Readonly<Record<string, Route>> = {};
+  #routes: Routes = new Map();
   #views: readonly PoolView[] = [];
   /** Calls that wait for a reachable manager, by service. */
   readonly #waiting: WaitingCallsByKey;
@@ -62,7 +62,7 @@ export class Router implements Directory {
     this.#rebuild();
   }
 
-  setRoutes(routes: Readonly<Record<string, Route>>): void {
+  setRoutes(routes: Routes): void {
     this.#routes = routes;
     this.#rebuild();
   }
@@ -240,7 +240,7 @@ export class Router implements Directory {
         services.set(service, {
           name: service,
           offers: [offer],
-          route: this.#routes[service],
+          route: this.#routes.get(service),
           plainMatches: new Map(),
           splitCalls: this.#services.get(service)?.splitCalls ?? 0,
         });

@@ -13,7 +13,7 @@ import {
 import type { EventLog } from './event-log.ts';
 import type { Reachability } from './reachability.ts';
 import { keysOf, readRecord, type Keys } from './records.ts';
-import type { Route } from './route.ts';
+import type { Route, Routes } from './route.ts';
 import { setMaxListeners } from 'node:events';
 import { z } from 'zod';
 
@@ -23,7 +23,7 @@ export interface SharedStateOptions {
   readonly events: EventLog;
   readonly reachability: Reachability;
   /** Values that apply until Consul has others. */
-  readonly initial: { readonly timeoutMs: number; readonly routes: Readonly<Record<string, Route>> };
+  readonly initial: { readonly timeoutMs: number; readonly routes: Routes };
   readonly clock?: Clock;
 }
 
@@ -34,8 +34,8 @@ export class SharedState {
   readonly #end = new AbortController();
   readonly #watches: ConsulWatch[] = [];
   #timeoutMs: number;
-  #routes: Readonly<Record<string, Route>>;
-  #onRoutes: (routes: Readonly<Record<string, Route>>) => void = () => undefined;
+  #routes: Routes;
+  #onRoutes: (routes: Routes) => void = () => undefined;
 
   constructor(options: SharedStateOptions) {
     this.#options = options;
@@ -52,7 +52,7 @@ export class SharedState {
     return this.#timeoutMs;
   }
 
-  get routes(): Readonly<Record<string, Route>> {
+  get routes(): Routes {
     return this.#routes;
   }
 
@@ -62,7 +62,7 @@ export class SharedState {
   }
 
   /** Loads the values of a snapshot, for a start without Consul. */
-  loadSnapshot({ timeoutMs, routes }: { timeoutMs: number; routes: Readonly<Record<string, Route>> }): void {
+  loadSnapshot({ timeoutMs, routes }: { timeoutMs: number; routes: Routes }): void {
     this.#setTimeout(timeoutMs);
     this.#setRoutes(routes);
   }
@@ -71,7 +71,7 @@ export class SharedState {
    * Starts the watches. Resolves when settings and routes are known, or after 2 s without a response. The process
    * then starts with the values of the configuration.
    */
-  async start(onRoutes: (routes: Readonly<Record<string, Route>>) => void): Promise<void> {
+  async start(onRoutes: (routes: Routes) => void): Promise<void> {
     this.#onRoutes = onRoutes;
     onRoutes(this.#routes);
     this.#watch(this.#keys.settings, (entries, facts) => this.#takeSettings(entries, facts));
@@ -104,10 +104,11 @@ export class SharedState {
     if (isReset) await this.#options.client.delete(key);
     else await this.#options.client.put(key, JSON.stringify(route));
     // Applies here at once; other processes get it from their watches.
-    const { [service]: _, ...others } = this.#routes;
-    const initial = this.#options.initial.routes[service];
-    const next = isReset ? initial : route;
-    this.#setRoutes(next === undefined ? others : { ...others, [service]: next });
+    const routes = new Map(this.#routes);
+    const next = isReset ? this.#options.initial.routes.get(service) : route;
+    if (next === undefined) routes.delete(service);
+    else routes.set(service, next);
+    this.#setRoutes(routes);
   }
 
   /** Ends the watches. */
@@ -146,7 +147,7 @@ export class SharedState {
   }
 
   #takeRoutes(entries: WatchedEntries, { isAfterReset }: ChangeFacts): void {
-    const routes: Record<string, Route> = { ...(isAfterReset ? this.#routes : this.#options.initial.routes) };
+    const routes = new Map(isAfterReset ? this.#routes : this.#options.initial.routes);
     for (const [key, { value }] of entries) {
       const service = key.slice(this.#keys.routes.length);
       const parsed = readRecord(ROUTE, value);
@@ -156,18 +157,18 @@ export class SharedState {
           service,
           `ignored; the last valid route stays in use: ${parsed.message}`,
         );
-        const last = this.#routes[service];
-        if (last !== undefined) routes[service] = last;
-      } else routes[service] = parsed;
+        const last = this.#routes.get(service);
+        if (last !== undefined) routes.set(service, last);
+      } else routes.set(service, parsed);
     }
     this.#setRoutes(routes);
   }
 
-  #setRoutes(routes: Readonly<Record<string, Route>>): void {
+  #setRoutes(routes: Routes): void {
     let isChanged = false;
-    for (const service of new Set([...Object.keys(routes), ...Object.keys(this.#routes)])) {
-      const weights = JSON.stringify(routes[service]?.weights ?? {});
-      if (weights === JSON.stringify(this.#routes[service]?.weights ?? {})) continue;
+    for (const service of new Set([...routes.keys(), ...this.#routes.keys()])) {
+      const weights = JSON.stringify(routes.get(service)?.weights ?? {});
+      if (weights === JSON.stringify(this.#routes.get(service)?.weights ?? {})) continue;
       isChanged = true;
       this.#options.events.add('routes_changed', service, weights);
     }

@@ -10,7 +10,8 @@ import { StatusReporter } from './status-reporter.ts';
 /** Resolves once the managers of the mesh and their interfaces are known, at the latest after CONSUL_WAIT_MS. */
 export async function joinMesh(context: ProcessContext, consul: OpenConsul): Promise<ProcessBase> {
   const { config, events, clock, router, roles, offers, components, security } = context;
-  const { mesh, timeoutMs, routes, dataDir, limits } = config;
+  const { mesh, timeoutMs, dataDir, limits } = config;
+  const routes = new Map(Object.entries(config.routes));
   const { client } = consul;
   const reachability = new Reachability(consul.address, events);
   const shared = new SharedState({ client, mesh, events, reachability, initial: { timeoutMs, routes } });
@@ -56,7 +57,7 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
   await Promise.race([known, timedOut]);
   const hasAnswered = await Promise.race([started, Promise.resolve(false)]);
   if (snapshot !== undefined && (!hasAnswered || fleet.records.size === 0)) {
-    if (!hasAnswered) shared.loadSnapshot(snapshot);
+    if (!hasAnswered) shared.loadSnapshot({ ...snapshot, routes: new Map(Object.entries(snapshot.routes)) });
     // A Consul that lost its data lists no managers until they register again. Their links still work.
     fleet.loadSnapshot(new Map(Object.entries(snapshot.managers)));
     const why = hasAnswered ? 'lists no manager' : 'does not answer';
@@ -81,7 +82,7 @@ function takeSnapshot(fleet: Fleet, shared: SharedState): Snapshot {
     managers,
     interfaces: Object.fromEntries(interfaces),
     timeoutMs,
-    routes,
+    routes: Object.fromEntries(routes),
     takenAt: new Date().toISOString(),
   };
 }

@@ -6,7 +6,7 @@ import type { Clock } from '../../core/mod.ts';
 import { LineSplitter } from './line-splitter.ts';
 import type { Reaper } from './reaper.ts';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 
 export interface Launch {
   readonly command: readonly string[];
@@ -34,7 +34,8 @@ export interface ChassisProcessOptions extends Launch {
 
 export class ChassisProcess {
   readonly #options: ChassisProcessOptions;
-  readonly #child: ChildProcess;
+  /** Undefined when the launch has failed at once. */
+  readonly #child: ChildProcess | undefined;
   readonly #lastLines: string[] = [];
   readonly startedAtMs: number;
   readonly exited: Promise<Exit>;
@@ -44,15 +45,14 @@ export class ChassisProcess {
   constructor(options: ChassisProcessOptions) {
     this.#options = options;
     this.startedAtMs = options.clock.nowMs();
-    const [program = '', ...args] = options.command;
-    this.#child = spawn(program, args, {
-      ...(options.cwd === '' ? {} : { cwd: options.cwd }),
-      env: { ...inheritedEnv(), ...options.env },
-      // Its own process group, so that processes that the chassis starts can be killed with it.
-      detached: true,
-      stdio: ['pipe', 'pipe', 'pipe'],
-    });
-    if (this.#child.pid !== undefined) options.reaper.watch(this.#child.pid);
+    let failure: unknown;
+    try {
+      this.#child = launch(options);
+      if (this.#child.pid !== undefined) options.reaper.watch(this.#child.pid);
+    } catch (error) {
+      // For some reasons `spawn` throws, for others it emits 'error', and runtimes differ in which.
+      failure = error;
+    }
     this.exited = new Promise((resolve) => {
       const end = (exit: Exit): void => {
         if (this.#exit !== undefined) return;
@@ -61,19 +61,23 @@ export class ChassisProcess {
         options.onExit(exit);
         resolve(exit);
       };
-      this.#child.once('error', (error) => {
+      const child = this.#child;
+      const fail = (error: unknown): void => end({ code: null, signal: null, failure: launchFailure(options, error) });
+      // Later, as for any other end: the owner of this object does not have it yet.
+      if (child === undefined) setImmediate(fail, failure);
+      child?.once('error', (error) => {
         // Node emits 'error' for a failed kill too. Only a failed launch has no pid.
-        if (this.#child.pid === undefined) end({ code: null, signal: null, failure: error.message });
+        if (child.pid === undefined) fail(error);
       });
-      this.#child.once('exit', (code, signal) => end({ code, signal, failure: '' }));
+      child?.once('exit', (code, signal) => end({ code, signal, failure: '' }));
     });
-    this.#child.stdin?.on('error', () => undefined);
+    this.#child?.stdin?.on('error', () => undefined);
     this.#capture();
   }
 
   /** Process id; 0 when the process could not be launched. */
   get pid(): number {
-    return this.#child.pid ?? 0;
+    return this.#child?.pid ?? 0;
   }
 
   get hasExited(): boolean {
@@ -111,7 +115,7 @@ export class ChassisProcess {
   }
 
   #capture(): void {
-    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+    for (const stream of [this.#child?.stdout, this.#child?.stderr]) {
       const splitter = new LineSplitter((line) => {
         this.#lastLines.push(line);
         if (this.#lastLines.length > LAST_LINES_MAX) this.#lastLines.shift();
@@ -138,6 +142,56 @@ export class ChassisProcess {
     } catch {
       // ESRCH: the process has ended already.
     }
+  }
+}
+
+/** @throws Error of the runtime; for other reasons the returned process emits 'error' */
+function launch({ command: [program = '', ...args], cwd, env }: Launch): ChildProcess {
+  return spawn(program, args, {
+    ...(cwd === '' ? {} : { cwd }),
+    env: { ...inheritedEnv(), ...env },
+    // Its own process group, so that processes that the chassis starts can be killed with it.
+    detached: true,
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+}
+
+/** Explains why a process could not be launched. The runtime names the program even when the directory is wrong. */
+function launchFailure({ command: [program = ''], cwd, env }: Launch, error: unknown): string {
+  const { code = '', message } = error as NodeJS.ErrnoException;
+  if (cwd !== '' && !isDirectory(cwd)) {
+    return `its working directory ${cwd} ${existsSync(cwd) ? 'is not a directory' : 'does not exist'}; correct cwd`;
+  }
+  switch (code) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return `there is no program ${program}; correct command, or PATH`;
+    case 'EACCES':
+      return `${program} may not be executed: it is a directory, or not executable for this user`;
+    case 'ELOOP':
+      return `${program} is a symbolic link that leads back to itself`;
+    case 'ENAMETOOLONG':
+      return `the name of its program is too long: ${program.slice(0, 40)}... has ${program.length} characters`;
+    case 'E2BIG': {
+      const [name = '', value = ''] = Object.entries(env).sort(([, a], [, b]) => b.length - a.length)[0] ?? [];
+      return `its command and environment are too long for the system; the longest is env.${name} with ${value.length} characters`;
+    }
+    case 'EAGAIN':
+    case 'ENOMEM':
+      return `the system has no process or memory left for it (${code})`;
+    case 'EMFILE':
+    case 'ENFILE':
+      return `this process or the system has too many open files (${code}); raise ulimit -n`;
+    default:
+      return message;
+  }
+}
+
+function isDirectory(folder: string): boolean {
+  try {
+    return statSync(folder).isDirectory();
+  } catch {
+    return false;
   }
 }
 

@@ -225,7 +225,9 @@ function choosePool(entries: readonly PoolEntry[], call: Call): ResourcePool | u
 function isMatch({ options: { details } }: ResourcePool, call: Call): boolean {
   return (
     isSameSet(details.roles, call.roles) &&
-    Object.entries(call.details).every(([key, value]) => details.more[key] === undefined || details.more[key] === value)
+    Object.entries(call.details).every(
+      ([key, value]) => !Object.hasOwn(details.more, key) || details.more[key] === value,
+    )
   );
 }
 

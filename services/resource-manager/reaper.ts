@@ -8,6 +8,8 @@ export class Reaper {
   readonly #directory: string;
   #shell: ChildProcess | undefined;
   readonly #groups = new Set<number>();
+  #restartedAtMs = Number.NEGATIVE_INFINITY;
+  #restart: NodeJS.Timeout | undefined;
   #isClosed = false;
 
   /** @param directory the shell removes it at the end, because after a SIGKILL the manager cannot */
@@ -36,8 +38,9 @@ export class Reaper {
   /** Ends the shell, which kills the remaining groups. Resolves when it has exited. */
   close(): Promise<void> {
     this.#isClosed = true;
+    clearTimeout(this.#restart);
     const shell = this.#shell;
-    if (shell === undefined || shell.exitCode !== null || shell.signalCode !== null) return Promise.resolve();
+    if (shell?.pid === undefined || shell.exitCode !== null || shell.signalCode !== null) return Promise.resolve();
     return new Promise((resolve) => {
       shell.once('exit', () => resolve());
       shell.stdin?.end();
@@ -47,19 +50,35 @@ export class Reaper {
   #start(): void {
     // A replacement shell gets all groups as arguments, so that it knows them before it reads a line.
     const groups = [...this.#groups].map(String);
-    const shell = spawn('/bin/sh', ['-c', SCRIPT, 'katamari-reaper', this.#directory, ...groups], {
-      detached: true,
-      stdio: ['pipe', 'ignore', 'ignore'],
-    });
+    let shell: ChildProcess;
+    try {
+      shell = spawn('/bin/sh', ['-c', SCRIPT, 'katamari-reaper', this.#directory, ...groups], {
+        detached: true,
+        stdio: ['pipe', 'ignore', 'ignore'],
+      });
+    } catch {
+      this.#onLost();
+      return;
+    }
     this.#shell = shell;
     shell.stdin?.on('error', () => undefined);
-    shell.on('error', () => undefined);
-    shell.on('exit', () => {
-      // The shell was killed from outside.
-      if (!this.#isClosed && this.#shell === shell) this.#start();
+    shell.on('error', () => {
+      if (shell.pid === undefined) this.#onLost();
     });
+    shell.on('exit', () => this.#onLost());
     shell.unref();
     (shell.stdin as unknown as { unref?: () => void } | null)?.unref?.();
+  }
+
+  /** The shell was killed from outside, or could not be started. Starts another, at most one a second. */
+  #onLost(): void {
+    if (this.#isClosed) return;
+    this.#shell = undefined;
+    const nowMs = performance.now();
+    const pauseMs = Math.max(0, this.#restartedAtMs + RESTART_EVERY_MS - nowMs);
+    this.#restartedAtMs = nowMs + pauseMs;
+    if (pauseMs === 0) this.#start();
+    else this.#restart = setTimeout(() => this.#start(), pauseMs).unref();
   }
 
   #write(line: string): void {
@@ -86,3 +105,5 @@ done
 for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
 rm -rf -- "$directory"
 `;
+
+const RESTART_EVERY_MS = 1_000;

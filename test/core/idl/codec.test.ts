@@ -1,7 +1,7 @@
 // Strict binary and plain JavaScript values: which values are accepted, which are refused with which message, and
 // that hostile bytes cost little.
-import { decodeStruct, encodeStruct, type Idl, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
-import type { StructType } from '../../../core/thrift/mod.ts';
+import { decodeStruct, encodeStruct, type Idl, parseIdl, readIdlFile, valueOfResult } from '../../../core/idl/mod.ts';
+import { type Method, type StructType, ThriftException } from '../../../core/thrift/mod.ts';
 import { describe, expect, test } from 'vitest';
 const idl = parseIdl(readIdlFile(new URL('../../fixtures/idl/everything.thrift', import.meta.url)));
 const old = parseIdl(readIdlFile(new URL('../../fixtures/idl/old.thrift', import.meta.url)));
@@ -295,3 +295,25 @@ describe('decodeStruct()', () => {
 function escape(text: string): string {
   return text.replace(/[$()*+.?[\\\]^{|}]/g, String.raw`\$&`);
 }
+
+describe('valueOfResult()', () => {
+  const { services } = parseIdl({
+    main: 's.thrift',
+    files: {
+      's.thrift':
+        'exception E { 1: string why } service S { string f() throws (1: E constructor, 2: E toString) void g() }',
+    },
+  });
+  const method = (name: string): Method => services.get('S')?.methods.get(name) as Method;
+  const decoded = (name: string, value: Record<string, unknown>): unknown =>
+    valueOfResult(method(name), decodeStruct(method(name).result, encodeStruct(method(name).result, value)));
+
+  test('returns the value, also beside exceptions that are named like properties of every object', () => {
+    expect(decoded('f', { success: 'well' })).toBe('well');
+    expect(decoded('g', {})).toBeUndefined();
+  });
+
+  test('throws the declared exception', () => {
+    expect(() => decoded('f', { toString: { why: 'no' } })).toThrow(new ThriftException('E', { why: 'no' }));
+  });
+});

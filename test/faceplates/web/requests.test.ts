@@ -375,7 +375,7 @@ describe('Sites', () => {
       pools: (handlers) =>
         ['1.0.0', '2.0.0'].map((version) => ({ idl: SHOP_IDL, service: 'Shop', version, handlers, resources: 4 })),
     });
-    shop.mesh.router.setRoutes({ Shop: { weights: { '1.0.0': 50, '2.0.0': 50 } } });
+    shop.mesh.router.setRoutes(new Map([['Shop', { weights: { '1.0.0': 50, '2.0.0': 50 } }]]));
     const versionOf = async (path: string, headers: Record<string, string> = {}): Promise<string | null> => {
       const answer = await fetch(shop.url + path, { headers });
       await answer.text();

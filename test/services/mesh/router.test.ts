@@ -229,6 +229,12 @@ describe('While no manager is reachable', () => {
   });
 });
 
+test('A requested detail that a pool does not have is no obstacle, whatever its name', async () => {
+  const { router, clock } = routerOf([new ScriptedOffer('a')]);
+  const details = { constructor: 'x', toString: 'y' } as unknown as Record<string, string>;
+  expect((await router.dispatch(call(clock, { details }))).context.resource).toBe('a');
+});
+
 describe('A method that only some versions have', () => {
   const newer = parseIdl({ main: 'w.thrift', files: { 'w.thrift': 'service Work { i32 plain(), i32 added() }' } });
   const details = { service: 'Work', version: '2.0.0', roles: [], tags: [], more: {} };

@@ -47,13 +47,25 @@ describe('Reaper', () => {
     expect(isAlive(stranger.pid)).toBe(true);
   });
 
+  test('is restarted at once when it is killed, then once a second, and closes in between', async () => {
+    const reaper = new Reaper(mkdtempSync(path.join(tmpdir(), 'katamari-reaper-')));
+    for (let kills = 0; kills < 2; kills++) {
+      const before = await until('a shell', () => reaper.pid);
+      process.kill(before, 'SIGKILL');
+      await until('its end', () => reaper.pid !== before);
+    }
+    expect(reaper.pid).toBe(0);
+    await reaper.close();
+    expect(reaper.pid).toBe(0);
+  });
+
   test('is restarted with all registered groups when it is killed', async () => {
     const reaper = new Reaper(mkdtempSync(path.join(tmpdir(), 'katamari-reaper-')));
     const child = group();
     reaper.watch(child.pid);
     const before = reaper.pid;
     process.kill(before, 'SIGKILL');
-    await until('another shell', () => reaper.pid !== before && isAlive(reaper.pid));
+    await until('another shell', () => ![0, before].includes(reaper.pid) && isAlive(reaper.pid));
     await reaper.close();
     await until('the group to end', () => child.signalCode !== null);
     expect(child.signalCode).toBe('SIGKILL');
