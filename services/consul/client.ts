@@ -5,10 +5,12 @@
 import { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type { Address } from '../../core/mod.ts';
+import { describeMismatch, type RawEntry, RESPONSES } from './responses.ts';
 import { adviceFor, codeOf, type ConsulAction, type ConsulRight, type ConsulTrouble } from './advice.ts';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import Consul from 'consul';
+import type { z } from 'zod';
 
 export interface ConsulClientOptions {
   /** `HOST:PORT`, `http://HOST:PORT`, `https://HOST:PORT` or `unix:///PATH`. */
@@ -162,50 +164,25 @@ export function consulClient(options: ConsulClientOptions = {}): ConsulClient {
 
 /** Request context of the package: an emitter whose 'cancel' event ends the request. */
 interface Context extends EventEmitter {
-  includeResponse: boolean;
+  readonly includeResponse: true;
+  /** Of the body of a response with status 200. */
+  readonly schema: z.ZodType;
+  /** What is wrong with the response. */
+  mismatch: string;
+  /** The body, as the schema returned it. */
+  body: unknown;
+}
+/** The part of a request of the package that its hook `onResponse` uses. */
+interface RawRequest {
+  /** Undefined for a request that did not go through `#call`. */
+  readonly ctx?: Context;
+  readonly res?: { readonly body?: unknown };
+  err?: Error | undefined;
 }
 interface RawResponse {
   readonly statusCode: number;
   readonly headers: Readonly<Record<string, string | undefined>>;
 }
-interface RawEntry {
-  readonly Key: string;
-  readonly Value: string | null;
-  readonly Flags: number;
-  readonly LockIndex: number;
-  readonly Session?: string;
-  readonly CreateIndex: number;
-  readonly ModifyIndex: number;
-}
-
-interface RawRefusal {
-  readonly OpIndex: number;
-  readonly What: string;
-}
-interface RawCheck {
-  readonly Name: string;
-  readonly Status: string;
-  readonly ServiceID: string;
-}
-interface RawService {
-  readonly ID: string;
-  readonly Service: string;
-  readonly Tags: string[];
-  readonly Meta: Record<string, string>;
-  readonly Address: string;
-  readonly Port: number;
-}
-interface RawSelf {
-  readonly Config?: { readonly NodeName?: string; readonly Datacenter?: string; readonly Version?: string };
-  readonly Member: { readonly Name: string; readonly Addr: string };
-}
-interface RawSession {
-  readonly ID: string;
-  readonly Name: string;
-  readonly Node: string;
-  readonly Checks: string[] | null;
-}
-
 export class ConsulClient {
   /** Address of Consul, for messages. */
   readonly address: string;
@@ -244,6 +221,8 @@ export class ConsulClient {
       },
     };
     this.api = new Consul(settings as ConstructorParameters<typeof Consul>[0]);
+    // Before the package reads the body: it throws for some of them, where nothing can catch it.
+    (this.api as unknown as { _ext(name: string, hook: typeof checkResponse): void })._ext('onResponse', checkResponse);
   }
 
   /** Returns the numbers of requests sent and failed. */
@@ -252,10 +231,10 @@ export class ConsulClient {
   }
 
   async get(key: string, signal?: AbortSignal): Promise<ConsulEntry | undefined> {
-    const { body, status } = await this.#call(onKey('read', key), signal, this.#timeoutMs, (common) =>
+    const { body } = await this.#call(RESPONSES.entries, onKey('read', key), signal, this.#timeoutMs, (common) =>
       this.api.kv.get({ key, ...FRESH, ...common }),
     );
-    return status === 404 ? undefined : this.#entry(body);
+    return body?.map(entryOf)[0];
   }
 
   /**
@@ -269,19 +248,16 @@ export class ConsulClient {
     const { index = 0, waitMs = 0, signal } = options;
     const wait = index > 0 ? { index: String(index), wait: `${Math.round(waitMs)}ms` } : FRESH;
     const timeoutMs = index > 0 ? waitMs + waitMs / 16 + WAIT_SLACK_MS : this.#timeoutMs;
-    const {
-      body,
-      index: next,
-      status,
-    } = await this.#call(onKey('watch', prefix), signal, timeoutMs, (common) =>
-      this.api.kv.get({ key: prefix, recurse: true, ...wait, ...common }),
+    const { body = [], index: next } = await this.#call(
+      RESPONSES.entries,
+      onKey('watch', prefix),
+      signal,
+      timeoutMs,
+      (common) => this.api.kv.get({ key: prefix, recurse: true, ...wait, ...common }),
     );
     // Without an index the next query would not block, and the watch would poll in a busy loop.
     if (!(next > 0)) throw this.#notConsul(`watch ${prefix}`, 'a response without an index');
-    // The package returns undefined for 404, with which Consul means an empty list, and also for an unreadable body.
-    const raw = status === 404 ? [] : body;
-    if (!Array.isArray(raw)) throw this.#notConsul(`watch ${prefix}`, 'a response that is not a list');
-    return { index: next, entries: raw.map((item) => this.#entry(item)) };
+    return { index: next, entries: body.map(entryOf) };
   }
 
   /** Writes a key. Returns false if `cas` or the lock did not allow it. */
@@ -291,7 +267,7 @@ export class ConsulClient {
     options: { cas?: number; acquire?: string; release?: string; signal?: AbortSignal } = {},
   ): Promise<boolean> {
     const { signal, ...conditions } = options;
-    const { body } = await this.#call(onKey('write', key), signal, this.#timeoutMs, (common) =>
+    const { body } = await this.#call(RESPONSES.applied, onKey('write', key), signal, this.#timeoutMs, (common) =>
       this.api.kv.set({ key, value, ...conditions, ...common }),
     );
     return body === true;
@@ -303,8 +279,12 @@ export class ConsulClient {
       ...(options.cas === undefined ? {} : { cas: options.cas }),
       ...(options.isTree ? { recurse: true } : {}),
     };
-    const { body } = await this.#call(onKey('delete', key), options.signal, this.#timeoutMs, (common) =>
-      this.api.kv.del({ key, ...conditions, ...common }),
+    const { body } = await this.#call(
+      RESPONSES.applied,
+      onKey('delete', key),
+      options.signal,
+      this.#timeoutMs,
+      (common) => this.api.kv.del({ key, ...conditions, ...common }),
     );
     return body === true;
   }
@@ -332,25 +312,27 @@ export class ConsulClient {
       needs: { resource: 'key', key, access: 'write' },
     };
     try {
-      const { body } = await this.#call(action, signal, this.#timeoutMs, (common) =>
+      const { body } = await this.#call(RESPONSES.transaction, action, signal, this.#timeoutMs, (common) =>
         transaction.create(operations, common),
       );
-      const { Results } = body as { Results?: { KV: RawEntry }[] | null };
-      return { isDone: true, index: Math.max(0, ...(Results ?? []).map(({ KV }) => KV.ModifyIndex)) };
+      return { isDone: true, index: Math.max(0, ...(body?.Results ?? []).map(({ KV }) => KV.ModifyIndex)) };
     } catch (error) {
       if (!(error instanceof ConsulError) || error.status !== 409) throw error;
-      const body = (error.cause as { response?: { body?: { Errors?: RawRefusal[] | null } } }).response?.body;
+      const refusals = RESPONSES.refusals.safeParse((error.cause as { response?: { body?: unknown } }).response?.body);
+      if (!refusals.success) throw error;
+      const { Errors } = refusals.data;
       // Consul reports a missing permission in the same way as a failed condition. Treat it as an error.
-      const denied = body?.Errors?.find(({ What }) => /Permission denied|ACL not found/i.test(What));
+      const denied = Errors.find(({ What }) => /Permission denied|ACL not found/i.test(What));
       if (denied !== undefined) throw this.#failure(action, { message: denied.What, response: { statusCode: 403 } });
       // A refusal is a valid result, as it is for a single write, so it does not count as an error.
       this.#errors--;
-      return { isDone: false, refused: (body?.Errors ?? []).map(({ OpIndex, What }) => ({ at: OpIndex, why: What })) };
+      return { isDone: false, refused: Errors.map(({ OpIndex, What }) => ({ at: OpIndex, why: What })) };
     }
   }
 
   async createSession(request: SessionRequest, signal?: AbortSignal): Promise<string> {
     const { body } = await this.#call(
+      RESPONSES.createdSession,
       { text: `create a session for ${request.name}`, needs: SESSION },
       signal,
       this.#timeoutMs,
@@ -364,14 +346,18 @@ export class ConsulClient {
           ...common,
         }),
     );
-    return (body as { ID: string }).ID;
+    return (body as NonNullable<typeof body>).ID;
   }
 
   /** Returns false if the session no longer exists. */
   async renewSession(id: string, signal?: AbortSignal): Promise<boolean> {
     try {
-      await this.#call({ text: 'renew the session', needs: SESSION }, signal, this.#timeoutMs, (common) =>
-        this.api.session.renew({ id, ...common }),
+      await this.#call(
+        RESPONSES.renewedSession,
+        { text: 'renew the session', needs: SESSION },
+        signal,
+        this.#timeoutMs,
+        (common) => this.api.session.renew({ id, ...common }),
       );
       return true;
     } catch (error) {
@@ -389,17 +375,23 @@ export class ConsulClient {
     const wait = index > 0 ? { index: String(index), wait: `${Math.round(waitMs)}ms` } : FRESH;
     const timeoutMs = index > 0 ? waitMs + waitMs / 16 + WAIT_SLACK_MS : this.#timeoutMs;
     const { body, index: next } = await this.#call(
+      RESPONSES.sessions,
       { text: 'read the session', needs: SESSION },
       signal,
       timeoutMs,
       (common) => this.api.session.info({ id, ...wait, ...common }),
     );
-    return { index: next, lives: body !== undefined && body !== null };
+    if (!(next > 0)) throw this.#notConsul('read the session', 'a response without an index');
+    return { index: next, lives: (body ?? []).length > 0 };
   }
 
   async destroySession(id: string, signal?: AbortSignal): Promise<void> {
-    await this.#call({ text: 'destroy the session', needs: SESSION }, signal, this.#timeoutMs, (common) =>
-      this.api.session.destroy({ id, ...common }),
+    await this.#call(
+      RESPONSES.applied,
+      { text: 'destroy the session', needs: SESSION },
+      signal,
+      this.#timeoutMs,
+      (common) => this.api.session.destroy({ id, ...common }),
     );
   }
 
@@ -414,23 +406,32 @@ export class ConsulClient {
       deregistercriticalserviceafter: `${request.deregisterAfterMs}ms`,
     };
     const { id, name, host, port, tags, meta } = request;
-    await this.#call({ text: `register the service ${name}`, needs: SERVICE }, signal, this.#timeoutMs, (common) =>
-      this.api.agent.service.register({
-        id,
-        name,
-        address: host,
-        port,
-        tags: [...tags],
-        meta,
-        check,
-        ...common,
-      } as unknown as Parameters<Consul['agent']['service']['register']>[0]),
+    await this.#call(
+      RESPONSES.nothing,
+      { text: `register the service ${name}`, needs: SERVICE },
+      signal,
+      this.#timeoutMs,
+      (common) =>
+        this.api.agent.service.register({
+          id,
+          name,
+          address: host,
+          port,
+          tags: [...tags],
+          meta,
+          check,
+          ...common,
+        } as unknown as Parameters<Consul['agent']['service']['register']>[0]),
     );
   }
 
   async deregisterService(id: string, signal?: AbortSignal): Promise<void> {
-    await this.#call({ text: `deregister the service ${id}`, needs: SERVICE }, signal, this.#timeoutMs, (common) =>
-      this.api.agent.service.deregister({ id, ...common }),
+    await this.#call(
+      RESPONSES.nothing,
+      { text: `deregister the service ${id}`, needs: SERVICE },
+      signal,
+      this.#timeoutMs,
+      (common) => this.api.agent.service.deregister({ id, ...common }),
     );
   }
 
@@ -441,17 +442,24 @@ export class ConsulClient {
 
   /** Returns the addresses of the services on this agent, by id. */
   async serviceAddresses(signal?: AbortSignal): Promise<Map<string, Address>> {
-    const { body } = await this.#call({ text: 'list services', needs: SERVICE }, signal, this.#timeoutMs, (common) =>
-      this.api.agent.service.list({ ...common }),
+    const { body } = await this.#call(
+      RESPONSES.services,
+      { text: 'list services', needs: SERVICE },
+      signal,
+      this.#timeoutMs,
+      (common) => this.api.agent.service.list({ ...common }),
     );
-    const services = Object.entries((body as Record<string, RawService> | undefined) ?? {});
-    return new Map(services.map(([id, { Address, Port }]) => [id, { host: Address, port: Port }]));
+    return new Map(Object.entries(body ?? {}).map(([id, { Address, Port }]) => [id, { host: Address, port: Port }]));
   }
 
   /** Marks a TTL check as passing. */
   async passCheck(id: string, signal?: AbortSignal): Promise<void> {
-    await this.#call({ text: `pass the check ${id}`, needs: SERVICE }, signal, this.#timeoutMs, (common) =>
-      this.api.agent.check.pass({ id, ...common }),
+    await this.#call(
+      RESPONSES.nothing,
+      { text: `pass the check ${id}`, needs: SERVICE },
+      signal,
+      this.#timeoutMs,
+      (common) => this.api.agent.check.pass({ id, ...common }),
     );
   }
 
@@ -460,25 +468,25 @@ export class ConsulClient {
    * minute before it syncs with the servers. Returns false if the check does not pass on the agent.
    */
   async syncCheck(id: string, signal?: AbortSignal): Promise<boolean> {
-    const read = async (
+    const read = async <T>(
+      schema: z.ZodType<T>,
       text: string,
       needs: ConsulRight,
       send: (common: object) => Promise<unknown>,
-    ): Promise<unknown> => (await this.#call({ text, needs }, signal, this.#timeoutMs, send)).body;
-    const checks = (await read('list checks', SERVICE, (common) => this.api.agent.check.list({ ...common }))) as Record<
-      string,
-      RawCheck
-    >;
-    const check = checks[id];
+    ): Promise<T | undefined> => (await this.#call(schema, { text, needs }, signal, this.#timeoutMs, send)).body;
+    const checks = await read(RESPONSES.checks, 'list checks', SERVICE, (common) =>
+      this.api.agent.check.list({ ...common }),
+    );
+    const check = ownValue(checks, id);
     if (check === undefined || check.Status !== 'passing') return false;
-    const services = (await read('list services', SERVICE, (common) =>
+    const services = await read(RESPONSES.services, 'list services', SERVICE, (common) =>
       this.api.agent.service.list({ ...common }),
-    )) as Record<string, RawService>;
-    const service = services[check.ServiceID];
-    const self = (await read(AGENT_NAME.text, AGENT_NAME.needs, (common) =>
+    );
+    const service = ownValue(services, check.ServiceID);
+    const self = await read(RESPONSES.self, AGENT_NAME.text, AGENT_NAME.needs, (common) =>
       this.api.agent.self({ ...common }),
-    )) as RawSelf;
-    if (service === undefined) return false;
+    );
+    if (service === undefined || self === undefined) return false;
     const entry = {
       node: self.Member.Name,
       address: self.Member.Addr,
@@ -486,14 +494,14 @@ export class ConsulClient {
       service: {
         id: service.ID,
         service: service.Service,
-        tags: service.Tags,
-        meta: service.Meta,
+        tags: service.Tags ?? [],
+        meta: service.Meta ?? {},
         address: service.Address,
         port: service.Port,
       },
       check: { checkid: id, name: check.Name, serviceid: service.ID, status: check.Status },
     };
-    await read(`copy the check ${id} to the catalog`, SERVICE, (common) =>
+    await read(RESPONSES.applied, `copy the check ${id} to the catalog`, SERVICE, (common) =>
       this.api.catalog.register({ ...entry, ...common } as unknown as Parameters<Consul['catalog']['register']>[0] &
         object),
     );
@@ -502,28 +510,35 @@ export class ConsulClient {
 
   /** Returns the address of Consul's leader; '' for none. This is the cheapest way to see whether Consul responds. */
   async leader(signal?: AbortSignal): Promise<string> {
-    const { body } = await this.#call({ text: LEADER, needs: SERVICE }, signal, this.#timeoutMs, (common) =>
-      this.api.status.leader({ ...common }),
+    const { body } = await this.#call(
+      RESPONSES.leader,
+      { text: LEADER, needs: SERVICE },
+      signal,
+      this.#timeoutMs,
+      (common) => this.api.status.leader({ ...common }),
     );
-    if (typeof body === 'string' && /^(\S+:\d+)?$/.test(body)) return body;
-    throw this.#notConsul(LEADER, 'a response that is not an address');
+    return body ?? '';
   }
 
   /** Returns node name, data center and version of the agent. */
   async agent(signal?: AbortSignal): Promise<{ node: string; datacenter: string; version: string }> {
-    const { body } = await this.#call(AGENT_NAME, signal, this.#timeoutMs, (common) =>
+    const { body } = await this.#call(RESPONSES.self, AGENT_NAME, signal, this.#timeoutMs, (common) =>
       this.api.agent.self({ ...common }),
     );
-    const { NodeName = '', Datacenter = '', Version = '' } = (body as RawSelf | undefined)?.Config ?? {};
+    const { NodeName, Datacenter, Version } = (body as NonNullable<typeof body>).Config;
     return { node: NodeName, datacenter: Datacenter, version: Version };
   }
 
   /** Lists all sessions with their names and checks. */
   async sessions(signal?: AbortSignal): Promise<{ id: string; name: string; node: string; checks: string[] }[]> {
-    const { body } = await this.#call({ text: 'list sessions', needs: SESSION }, signal, this.#timeoutMs, (common) =>
-      this.api.session.list({ ...(FRESH as object), ...common }),
+    const { body } = await this.#call(
+      RESPONSES.sessions,
+      { text: 'list sessions', needs: SESSION },
+      signal,
+      this.#timeoutMs,
+      (common) => this.api.session.list({ ...(FRESH as object), ...common }),
     );
-    return ((body as RawSession[] | null) ?? []).map(({ ID, Name, Node, Checks }) => ({
+    return (body ?? []).map(({ ID, Name, Node, Checks }) => ({
       id: ID,
       name: Name,
       node: Node,
@@ -537,23 +552,29 @@ export class ConsulClient {
     this.api.destroy();
   }
 
-  /** Sends one request: counts it, applies timeout and signal, and turns failures into a ConsulError. */
-  async #call(
+  /**
+   * Sends one request: counts it, applies timeout and signal, and turns failures into a ConsulError. The body matches
+   * the schema; it is undefined where the package takes 404 for an empty result.
+   */
+  async #call<T>(
+    schema: z.ZodType<T>,
     action: ConsulAction,
     signal: AbortSignal | undefined,
     timeoutMs: number,
     send: (common: object) => Promise<unknown>,
-  ): Promise<{ index: number; status: number; body: unknown }> {
+  ): Promise<{ index: number; body: T | undefined }> {
     if (signal?.aborted) throw new ConsulError(`Cannot ${action.text}: canceled`, 0, true, signal.reason);
-    const context = Object.assign(new EventEmitter(), { includeResponse: true });
+    const added = { includeResponse: true, schema, mismatch: '', body: undefined } as const;
+    const context: Context = Object.assign(new EventEmitter(), added);
     const cancel = (): void => void context.emit('cancel');
     signal?.addEventListener('abort', cancel, { once: true });
     this.#inFlight.add(context);
     this.#requests++;
     try {
-      const [response, body] = (await send({ ctx: context, timeout: timeoutMs })) as [RawResponse, unknown];
-      return { index: Number(response.headers['x-consul-index'] ?? 0), status: response.statusCode, body };
+      const [response] = (await send({ ctx: context, timeout: timeoutMs })) as [RawResponse];
+      return { index: Number(response.headers['x-consul-index'] ?? 0), body: context.body as T | undefined };
     } catch (error) {
+      if (context.mismatch !== '') throw this.#notConsul(action.text, context.mismatch);
       const failure = this.#failure(action, error);
       if (!failure.isCancelled) this.#errors++;
       throw failure;
@@ -561,27 +582,6 @@ export class ConsulClient {
       this.#inFlight.delete(context);
       signal?.removeEventListener('abort', cancel);
     }
-  }
-
-  #entry(given: unknown): ConsulEntry {
-    const raw = given as RawEntry | null;
-    if (
-      typeof raw?.Key !== 'string' ||
-      (raw.Value !== null && typeof raw.Value !== 'string') ||
-      typeof raw.ModifyIndex !== 'number' ||
-      typeof raw.LockIndex !== 'number'
-    ) {
-      throw this.#notConsul('read a key', 'a response that is not a key');
-    }
-    return {
-      key: raw.Key,
-      value: raw.Value ?? '',
-      flags: raw.Flags,
-      lockIndex: raw.LockIndex,
-      session: raw.Session ?? '',
-      createIndex: raw.CreateIndex,
-      modifyIndex: raw.ModifyIndex,
-    };
   }
 
   /** Returns the error for a response that Consul never sends. Another server or a proxy has sent it. */
@@ -612,6 +612,37 @@ export class ConsulClient {
       trouble,
     );
   }
+}
+
+/** Hook of the package: checks the body of a response. A body that does not match makes the request fail. */
+function checkResponse(request: RawRequest, next: () => void): void {
+  const { ctx, res } = request;
+  if (request.err === undefined && ctx !== undefined) {
+    const parsed = ctx.schema.safeParse(res?.body);
+    if (parsed.success) ctx.body = parsed.data;
+    else {
+      ctx.mismatch = describeMismatch(res?.body, parsed.error);
+      request.err = new Error(ctx.mismatch);
+    }
+  }
+  next();
+}
+
+function entryOf({ Key, Value, Flags, LockIndex, Session = '', CreateIndex, ModifyIndex }: RawEntry): ConsulEntry {
+  return {
+    key: Key,
+    value: Buffer.from(Value ?? '', 'base64').toString(),
+    flags: Flags,
+    lockIndex: LockIndex,
+    session: Session,
+    createIndex: CreateIndex,
+    modifyIndex: ModifyIndex,
+  };
+}
+
+/** Users choose the ids of services and checks; one may be `constructor`. */
+function ownValue<T>(record: Readonly<Record<string, T>> | undefined, key: string): T | undefined {
+  return record !== undefined && Object.hasOwn(record, key) ? record[key] : undefined;
 }
 
 function onKey(verb: 'read' | 'watch' | 'write' | 'delete', key: string): ConsulAction {
