@@ -18,6 +18,7 @@ export { RetryBudget } from './retry-budget.ts';
 export {
   httpTakesSockets,
   markMemoryInSteps,
+  pipeWritesBlock,
   runtimeName,
   runtimeVersion,
   scriptCommand,

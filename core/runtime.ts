@@ -30,6 +30,11 @@ export function httpTakesSockets(): boolean {
   return runtimeName() === 'node';
 }
 
+/** Whether `fs.write` to a pipe that is not read blocks the event loop. On Deno it does; others use a thread for it. */
+export function pipeWritesBlock(): boolean {
+  return runtimeName() === 'deno';
+}
+
 /**
  * Switches V8 from concurrent to incremental marking: the garbage collector marks the old generation in small steps
  * on the main thread instead of on background threads. Little data of a mesh process survives a call, but long

@@ -65,14 +65,16 @@ interface Loaded {
 }
 
 async function runProcess(
-  context: CliContext,
+  given: CliContext,
   loaded: Loaded,
   { log: logFormat, logLevel }: UpOptions,
 ): Promise<ExitCode> {
   const level = readChoice(logLevel, LOG_LEVELS, '--log-level');
   const format = readChoice(logFormat, ['pretty', 'json'] as const, '--log');
+  const context = { ...given, terminal: given.serverTerminal?.(noticeIn(format)) ?? given.terminal };
   const log = format === 'json' ? jsonLog(context, loaded.config, level) : prettyLog(context, level);
   for (const warning of loaded.warnings) log.warn(warning);
+  context.onHangup?.(() => log.info('SIGHUP: the mesh keeps running. Restart it to apply a changed configuration.'));
   // Most timers of a mesh are unref'ed. During a drain they may be all that is left, and the process would exit.
   const keepAlive = setInterval(() => undefined, DURATION_MS_MAX);
   try {
@@ -80,6 +82,16 @@ async function runProcess(
   } finally {
     clearInterval(keepAlive);
   }
+}
+
+/** Returns the text that reports lines of output that could not be written, in the format of the log. */
+function noticeIn(format: 'pretty' | 'json'): (lines: number) => string {
+  const textOf = (lines: number): string =>
+    `${lines} lines of this output are missing: it was not read, or not written`;
+  return format === 'pretty'
+    ? (lines) => `${textOf(lines)}\n`
+    : (lines) =>
+        `${JSON.stringify({ level: 40, time: new Date().toISOString(), droppedLines: lines, msg: textOf(lines) })}\n`;
 }
 
 async function run(context: CliContext, loaded: Loaded, log: UpLog): Promise<ExitCode> {

@@ -21,6 +21,12 @@ export type MeshHandle = Pick<RunningMesh, 'addresses' | 'added' | 'whenReady' |
 /** Everything a command uses of the process around it; main.ts passes the real ones. */
 export interface CliContext {
   readonly terminal: Terminal;
+  /**
+   * Returns a terminal for a process that serves calls: it never blocks, and drops text that nobody reads. Undefined
+   * in tests that collect the output.
+   * @param notice returns the text that reports dropped lines
+   */
+  readonly serverTerminal?: (notice: (lines: number) => string) => Terminal;
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
   /** The command line that started this program, for example commands to paste. */
@@ -29,6 +35,8 @@ export interface CliContext {
   readonly readInput: () => Promise<string>;
   /** Starts the mesh that `up` runs, or only the given roles of it. */
   readonly startMesh: (config: Config, hooks: MeshHooks, roles?: readonly Role[]) => Promise<MeshHandle>;
+  /** Calls `act` on each SIGHUP; the signal then no longer ends the process. */
+  readonly onHangup?: (act: () => void) => void;
   /** Calls `act` on each SIGTERM or SIGINT; the signals then no longer end the process. */
   readonly onStopSignal: (act: (signal: 'SIGTERM' | 'SIGINT') => void) => void;
   /**

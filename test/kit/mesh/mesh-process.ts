@@ -48,6 +48,8 @@ export interface MeshProcess {
   ledger(): string[];
   /** Living processes of this mesh except its own: chassis, what they started, helpers. */
   descendants(): number[];
+  /** Closes the pipes that the process writes its output to, or stops and continues reading them. */
+  readOutput(how: 'close' | 'pause' | 'resume'): void;
   /** Sends SIGTERM and returns the exit code. */
   stop(): Promise<number | null>;
   /** Sends SIGKILL to the process or to its process group. */
@@ -114,6 +116,12 @@ export async function startMeshProcess(options: MeshProcessOptions = {}): Promis
           .split('\n')
           .filter((line) => line !== ''),
       descendants: () => marked(mark).filter((pid) => pid !== child.pid),
+      readOutput(how) {
+        for (const stream of [child.stdout, child.stderr]) {
+          if (how === 'close') stream?.destroy();
+          else stream?.[how]();
+        }
+      },
       async stop() {
         // Not child.kill: with it, Deno reports the signal in place of the exit code.
         process.kill(child.pid ?? 0, 'SIGTERM');
