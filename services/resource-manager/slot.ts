@@ -86,8 +86,13 @@ export class Slot {
     return [this.#current, this.#next, ...this.#leaving].filter((one) => one !== undefined);
   }
 
+  /**
+   * Starts a chassis, at once or after a pause. Does nothing while one serves or starts: the turn of the start limiter
+   * may come after a rolling restart has already brought the slot up.
+   */
   start(): void {
-    if (this.#isClosed || this.#next !== undefined || this.#stopPause !== undefined) return;
+    if (this.#isClosed || this.#current !== undefined || this.#next !== undefined || this.#stopPause !== undefined)
+      return;
     const { clock } = this.#options;
     const pauseMs = pauseBeforeStart(this.#deployment.restart, this.#history, clock.nowMs());
     if (pauseMs === 0) {

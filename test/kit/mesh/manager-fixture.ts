@@ -153,7 +153,8 @@ export class ManagerBench {
       );
     } catch (error) {
       const last = this.told().slice(-15).join('\n');
-      throw new Error(`${(error as Error).message}; it is ${text(this.serving())}\n${last}`, { cause: error });
+      const pids = `processes of the manager: ${this.manager.pids().join()}; alive: ${this.alive().join()}`;
+      throw new Error(`${(error as Error).message}; it is ${text(this.serving())}; ${pids}\n${last}`, { cause: error });
     }
   }
 
