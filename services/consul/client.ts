@@ -1,36 +1,16 @@
-// Client of Consul's HTTP API, built on the `consul` package. `consulOptionsOf` reads its options from CONSUL_*
-// variables. Every request is typed, has a timeout, can be canceled, and fails with an error that names the address.
-// The client keeps no state and never retries; ConsulSession and watchPrefix do.
+// Client of Consul's HTTP API, built on the `consul` package. Every request is typed, has a timeout, can be canceled,
+// and fails with an error that names the address. The client keeps no state and never retries; ConsulSession and
+// watchPrefix do.
 
 import { EventEmitter } from 'node:events';
-import { readFileSync } from 'node:fs';
 import type { Address } from '../../core/mod.ts';
+import { type ConsulClientOptions, parseTarget, readPem } from './options.ts';
 import { describeMismatch, type RawEntry, RESPONSES } from './responses.ts';
 import { adviceFor, codeOf, type ConsulAction, type ConsulRight, type ConsulTrouble } from './advice.ts';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import Consul from 'consul';
 import type { z } from 'zod';
-
-export interface ConsulClientOptions {
-  /** `HOST:PORT`, `http://HOST:PORT`, `https://HOST:PORT` or `unix:///PATH`. */
-  readonly address?: string;
-  readonly token?: string;
-  readonly datacenter?: string;
-  readonly isTls?: boolean;
-  /** False accepts any certificate; for tests only. */
-  readonly verifiesTls?: boolean;
-  /** PEM files. */
-  readonly caFile?: string;
-  readonly certFile?: string;
-  readonly keyFile?: string;
-  /** Name expected in the server's certificate when it is not the host's. */
-  readonly serverName?: string;
-  /** `user:password` for a proxy in front of Consul. */
-  readonly basicAuth?: string;
-  /** Timeout of requests that are not blocking queries. */
-  readonly timeoutMs?: number;
-}
 
 /** One key of the KV store. */
 export interface ConsulEntry {
@@ -122,41 +102,6 @@ const WAIT_SLACK_MS = 2_000;
  */
 const FRESH = { consistent: true };
 
-/** Reads CONSUL_* variables as Consul's own command does. `notes` name variables that are set but not supported. */
-export function consulOptionsOf(env: Readonly<Record<string, string | undefined>>): {
-  options: ConsulClientOptions;
-  notes: string[];
-} {
-  const notes: string[] = [];
-  const text = (name: string): string | undefined => (env[name] === '' ? undefined : env[name]);
-  const tokenFile = text('CONSUL_HTTP_TOKEN_FILE');
-  const token =
-    text('CONSUL_HTTP_TOKEN') ??
-    (tokenFile === undefined ? undefined : readPem('CONSUL_HTTP_TOKEN_FILE', tokenFile).trim());
-  const isTls = flagOf(text('CONSUL_HTTP_SSL'), 'CONSUL_HTTP_SSL');
-  const verifiesTls = flagOf(text('CONSUL_HTTP_SSL_VERIFY'), 'CONSUL_HTTP_SSL_VERIFY');
-  if (text('CONSUL_NAMESPACE') !== undefined) {
-    notes.push(
-      'CONSUL_NAMESPACE is set but not supported: namespaces are a feature of Consul Enterprise. Give each mesh its own name instead',
-    );
-  }
-  if (text('CONSUL_CAPATH') !== undefined)
-    notes.push('CONSUL_CAPATH is set but not supported. Name one file with CONSUL_CACERT instead');
-  const options = {
-    address: text('CONSUL_HTTP_ADDR'),
-    token,
-    isTls,
-    verifiesTls,
-    caFile: text('CONSUL_CACERT'),
-    certFile: text('CONSUL_CLIENT_CERT'),
-    keyFile: text('CONSUL_CLIENT_KEY'),
-    serverName: text('CONSUL_TLS_SERVER_NAME'),
-    basicAuth: text('CONSUL_HTTP_AUTH'),
-  };
-  const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  return { options: Object.fromEntries(given) as ConsulClientOptions, notes };
-}
-
 /** Creates a client without sending anything. @throws Error for an invalid address or an unreadable file */
 export function consulClient(options: ConsulClientOptions = {}): ConsulClient {
   return new ConsulClient(options);
@@ -246,8 +191,7 @@ export class ConsulClient {
     options: { index?: number; waitMs?: number; signal?: AbortSignal } = {},
   ): Promise<ConsulList> {
     const { index = 0, waitMs = 0, signal } = options;
-    const wait = index > 0 ? { index: String(index), wait: `${Math.round(waitMs)}ms` } : FRESH;
-    const timeoutMs = index > 0 ? waitMs + waitMs / 16 + WAIT_SLACK_MS : this.#timeoutMs;
+    const { wait, timeoutMs } = this.#readOptions(index, waitMs);
     const { body = [], index: next } = await this.#call(
       RESPONSES.entries,
       onKey('watch', prefix),
@@ -372,8 +316,7 @@ export class ConsulClient {
     options: { index?: number; waitMs?: number; signal?: AbortSignal } = {},
   ): Promise<{ index: number; lives: boolean }> {
     const { index = 0, waitMs = 0, signal } = options;
-    const wait = index > 0 ? { index: String(index), wait: `${Math.round(waitMs)}ms` } : FRESH;
-    const timeoutMs = index > 0 ? waitMs + waitMs / 16 + WAIT_SLACK_MS : this.#timeoutMs;
+    const { wait, timeoutMs } = this.#readOptions(index, waitMs);
     const { body, index: next } = await this.#call(
       RESPONSES.sessions,
       { text: 'read the session', needs: SESSION },
@@ -546,6 +489,13 @@ export class ConsulClient {
     }));
   }
 
+  /** Returns parameters and timeout of a read: with an index a blocking query, else a consistent read. */
+  #readOptions(index: number, waitMs: number): { wait: object; timeoutMs: number } {
+    if (!(index > 0)) return { wait: FRESH, timeoutMs: this.#timeoutMs };
+    const wait = { index: String(index), wait: `${Math.round(waitMs)}ms` };
+    return { wait, timeoutMs: waitMs + waitMs / 16 + WAIT_SLACK_MS };
+  }
+
   /** Cancels requests in flight and closes idle connections. */
   close(): void {
     for (const context of this.#inFlight) context.emit('cancel');
@@ -648,41 +598,6 @@ function ownValue<T>(record: Readonly<Record<string, T>> | undefined, key: strin
 function onKey(verb: 'read' | 'watch' | 'write' | 'delete', key: string): ConsulAction {
   const access = verb === 'read' || verb === 'watch' ? 'read' : 'write';
   return { text: `${verb} ${key}`, needs: { resource: 'key', key, access } };
-}
-
-function parseTarget(options: ConsulClientOptions): { text: string; isTls: boolean; settings: object } {
-  const given = options.address ?? '127.0.0.1:8500';
-  const wrong = (): Error =>
-    new Error(
-      `Cannot use "${given}" as the address of Consul: expected HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:///PATH`,
-    );
-  if (given.startsWith('unix://')) {
-    const socketPath = given.slice('unix://'.length);
-    if (!socketPath.startsWith('/')) throw wrong();
-    return { text: given, isTls: false, settings: { socketPath } };
-  }
-  const text = /^https?:\/\//.test(given) ? given : `${options.isTls ? 'https' : 'http'}://${given}`;
-  if (!URL.canParse(text)) throw wrong();
-  const url = new URL(text);
-  if (url.hostname === '' || (url.pathname !== '/' && url.pathname !== '') || url.search !== '') throw wrong();
-  const isTls = url.protocol === 'https:' || options.isTls === true;
-  const port = url.port === '' ? (/^https?:/.test(given) ? (isTls ? 443 : 80) : 8500) : Number(url.port);
-  return { text: `${url.hostname}:${port}`, isTls, settings: { host: url.hostname, port } };
-}
-
-function flagOf(text: string | undefined, name: string): boolean | undefined {
-  if (text === undefined) return undefined;
-  if (/^(1|t|true)$/i.test(text)) return true;
-  if (/^(0|f|false)$/i.test(text)) return false;
-  throw new Error(`Cannot use ${name}="${text}": expected true or false`);
-}
-
-function readPem(what: string, path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new Error(`Cannot read ${what} from ${path}: ${(error as Error).message}`, { cause: error });
-  }
 }
 
 function checkFields(check: ProcessCheck): object {

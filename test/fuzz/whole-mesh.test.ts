@@ -64,7 +64,7 @@ test(`${INPUTS} hostile inputs (KATAMARI_FUZZ_SEED=${SEED}) harm no chassis of a
     `fuzz of a whole mesh: ${JSON.stringify({ seed: SEED, inputs: report.inputs, accepted, replied, refused })}\n`,
   );
   expect(accepted).toBe(replied + failed + refused + timed_out + cancelled + inFlight);
-  expect(replied).toBeGreaterThan(INPUTS / 200);
+  expect(replied).toBeGreaterThan(INPUTS / 50);
   expect(refused).toBeGreaterThan(INPUTS / 50);
   // A chassis that crashed would have been replaced.
   expect([...own.mesh.pids()].sort()).toEqual(pids);

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { makeAuthority, type CertificateFiles, type TestAuthority } from '../../kit/tools/certificates.ts';
 import { startRealConsul, type RealTestConsul } from '../../kit/consul/consul.ts';
 import { startMeshProcess, type MeshProcess } from '../../kit/mesh/mesh-process.ts';
-import type { ConsulClientOptions } from '../../../services/consul/client.ts';
+import type { ConsulClientOptions } from '../../../services/consul/options.ts';
 import { consulClient, ConsulError, type ConsulClient } from '../../../services/consul/mod.ts';
 import { work } from '../../kit/mesh/mesh.ts';
 import { until } from '../../kit/tools/wait.ts';
