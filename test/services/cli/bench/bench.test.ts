@@ -99,6 +99,17 @@ function documentOf({ code, stdout, stderr }: RunResult): Document & { first: Fi
   return { ...document, first: document.versions[0] as Figures };
 }
 
+/**
+ * Runs a load on the real mesh. On a busy machine the first call can outlast a short load, which then measured
+ * nothing: it is run again for twice as long.
+ */
+async function measure(args: readonly string[], seconds: number): Promise<Document & { first: Figures }> {
+  for (let time = seconds; ; time *= 2) {
+    const document = documentOf(await runReal([...args, '--json', '--seconds', String(time)]));
+    if (document.first.calls > 0) return document;
+  }
+}
+
 const slowerThan = (ms: number, { answered, latencyDistribution }: Figures): number =>
   answered - (latencyDistribution.filter(({ upToMs }) => upToMs <= ms).at(-1)?.calls ?? 0);
 
@@ -248,8 +259,8 @@ describe('katamari bench', () => {
   test(
     'counts failed calls by the error codes of the mesh',
     async () => {
-      const codes = async (args: readonly string[], seconds = '0.4'): Promise<string[]> => {
-        const { first } = documentOf(await runReal([...args, '--json', '--seconds', seconds]));
+      const codes = async (args: readonly string[], seconds = 0.4): Promise<string[]> => {
+        const { first } = await measure(args, seconds);
         expect(first.calls).toBe(first.answered + first.failed);
         expect(Object.values(first.errors).reduce((sum, count) => sum + count, 0)).toBe(first.failed);
         return Object.keys(first.errors).sort();
@@ -261,7 +272,7 @@ describe('katamari bench', () => {
       ]);
       expect(await codes(['Work.undeclared', 'why=x', ...v1, '--concurrency', '1'])).toEqual(['undeclared']);
       // Processes end and start meanwhile, which takes longer on a busy machine.
-      expect(await codes(['Work.die', 'status=3', ...v1, '--concurrency', '1'], '3')).toContain('resource_failed');
+      expect(await codes(['Work.die', 'status=3', ...v1, '--concurrency', '1'], 3)).toContain('resource_failed');
       await until('the chassis to be back', () => real.pool('Work@1.0.0').alive === 2, BUSY_MS);
       const waiting = ['Work.take', 'ms=400', '--version', '2.0.0', '--concurrency', '4', '--timeout', '300ms'];
       // Killed in the queue and in service, and refused because the wait would be too long.
@@ -274,8 +285,7 @@ describe('katamari bench', () => {
   test(
     'counts declared exceptions as answers, separately',
     async () => {
-      const load = ['Work.sorry', 'why=x', '--version', '1.0.0', '--seconds', '0.2', '--concurrency', '1', '--json'];
-      const { first } = documentOf(await runReal(load));
+      const { first } = await measure(['Work.sorry', 'why=x', '--version', '1.0.0', '--concurrency', '1'], 0.2);
       expect(first.answered).toBeGreaterThan(0);
       expect([first.declaredExceptions, first.failed]).toEqual([first.answered, 0]);
     },
