@@ -11,7 +11,7 @@
 // MAC = HMAC-SHA256(secret, label, role, client nonce, server nonce). The role prevents reflection: a proof cannot be
 // sent back to its author. The two nonces prevent replay. The client proves first, so an unauthenticated client gets
 // nothing with which it could test guesses of the secret. An attacker who records the traffic or poses as the server
-// can test guesses, so the secret must be long and random (`whyNotListen` in security.ts). Nothing after the
+// can test guesses, so the secret must be long and random (services/config/secret-file.ts). Nothing after the
 // handshake is encrypted or signed: TLS is required where others can read or change the traffic. Messages are framed
 // strict binary (idl/link.thrift). Limit: bytes of a frame, checked before the frame is read.
 import { KatamariError } from '../mod.ts';
@@ -33,15 +33,15 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 
 /** Server side of the handshake. */
 export class ServerHandshake {
-  readonly #secret: string;
+  readonly #secrets: readonly string[];
   readonly #write: (bytes: Buffer) => void;
   readonly #frames = new HandshakeFrames(CALL_BYTES_MAX);
   readonly #nonce: Buffer = randomBytes(NONCE_BYTES);
   #clientNonce: Buffer | undefined;
 
-  /** @param secret not '' */
-  constructor(secret: string, write: (bytes: Buffer) => void) {
-    this.#secret = secret;
+  /** @param secrets one or more; the client may know any of them */
+  constructor(secrets: readonly string[], write: (bytes: Buffer) => void) {
+    this.#secrets = secrets;
     this.#write = write;
   }
 
@@ -78,10 +78,11 @@ export class ServerHandshake {
       throw new KatamariError('denied', 'This link requires the secret of the mesh: configure it on your side');
     }
     const [clientNonce, proof] = [this.#clientNonce, readBinary(frame, head.bodyStart, 1)];
-    if (!isSame(proof, proofOf(this.#secret, 'client', clientNonce, this.#nonce))) {
+    const secret = this.#secrets.find((one) => isSame(proof, proofOf(one, 'client', clientNonce, this.#nonce)));
+    if (secret === undefined) {
       throw new KatamariError('denied', 'The secrets differ: configure the same one on both sides');
     }
-    const own = proofOf(this.#secret, 'server', clientNonce, this.#nonce);
+    const own = proofOf(secret, 'server', clientNonce, this.#nonce);
     this.#write(frameMessage(MESSAGE_TYPE.reply, 'prove', head.seqId, binaryField(0, own), STOP));
     return true;
   }

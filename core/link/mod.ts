@@ -1,6 +1,6 @@
 // Exports of core/link; other modules import only from here.
 
-export { formatLinkAddress, type LinkAddress, parseLinkAddress } from './address.ts';
+export { formatLinkAddress, isLoopback, type LinkAddress, parseLinkAddress } from './address.ts';
 export { CallSignal } from './call-signal.ts';
 export { hasContext, readReplyContext, type WireReplyContext, withoutContext, writeCallContext } from './context.ts';
 export { cancelMessage, LINK_CALLS } from './control-messages.ts';
@@ -14,7 +14,7 @@ export { PendingTable } from './pending-table.ts';
 export type { ConnectionState, PipelineLimits } from './pipelined-connection.ts';
 export { PlainLink } from './plain-link.ts';
 export { ReceiveBuffer } from './receive-buffer.ts';
-export { checkCertificates, connectLink, type LinkSecurity, whyNotListen } from './security.ts';
+export { checkCertificates, connectLink, type LinkSecurity } from './security.ts';
 export { type LinkServer, startLinkServer } from './server.ts';
 export {
   callerGone,

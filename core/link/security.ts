@@ -10,7 +10,7 @@
 // `connectLink` never waits longer than its timeout, never accepts an unauthenticated peer, and never accepts less
 // security than is configured.
 import { KatamariError } from '../mod.ts';
-import { isLoopback, parseLinkAddress, type LinkAddress } from './address.ts';
+import { parseLinkAddress, type LinkAddress } from './address.ts';
 import { ClientHandshake } from './handshake.ts';
 
 import { createPrivateKey, X509Certificate } from 'node:crypto';
@@ -18,8 +18,11 @@ import { connect, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 
 export interface LinkSecurity {
-  /** Secret of all processes of the mesh; '' for none. */
-  readonly secret: string;
+  /**
+   * Secrets of all processes of the mesh; none to authenticate by certificate alone. The client proves the first, the
+   * server accepts all of them, so that a secret can be replaced in a running mesh.
+   */
+  readonly secrets: readonly string[];
   /** PEM texts: the CA of the mesh, and this process's own certificate and key. */
   readonly tls: { readonly ca: string; readonly cert: string; readonly key: string } | undefined;
 }
@@ -30,26 +33,6 @@ export interface ConnectLinkOptions {
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
 }
-
-/**
- * Returns why a link server must not listen on `address` (`unix:PATH` or `tcp:HOST:PORT`) and what to do; undefined
- * when it may. A link server trusts all that a peer says about its calls, so peers on other machines must
- * authenticate.
- * @throws KatamariError bad_request when `address` is invalid
- */
-export function whyNotListen(address: string, security: LinkSecurity | undefined): string | undefined {
-  if (isLoopback(parseLinkAddress(address)) || security?.tls !== undefined) return undefined;
-  const secretBytes = Buffer.byteLength(security?.secret ?? '');
-  if (secretBytes >= SECRET_BYTES_MIN) return undefined;
-  const what =
-    secretBytes === 0
-      ? 'and neither certificates nor a secret are configured'
-      : `and the secret has ${secretBytes} bytes, which can be guessed; expected ${SECRET_BYTES_MIN} or more`;
-  return `The link on ${address} would be open to other machines ${what}. Configure certificates, or a secret (openssl rand -hex 32 makes one), or listen on 127.0.0.1`;
-}
-
-/** Minimum bytes of a secret. An attacker who has recorded a handshake could guess a shorter one. */
-export const SECRET_BYTES_MIN = 16;
 
 /**
  * Connects to a link server; both sides authenticate.
@@ -87,7 +70,11 @@ class Dial {
     const tls = options.security?.tls;
     this.#socket = tls === undefined ? connect(where) : connectWithTls(where, tls);
     const socket = this.#socket;
-    this.#handshake = new ClientHandshake(options.security?.secret ?? '', address, (bytes) => void socket.write(bytes));
+    this.#handshake = new ClientHandshake(
+      options.security?.secrets[0] ?? '',
+      address,
+      (bytes) => void socket.write(bytes),
+    );
     this.#timer = setTimeout(() => this.#fail(this.#timedOut()), options.timeoutMs);
     options.signal?.addEventListener('abort', this.#onAbort, { once: true });
     socket.once('connect', () => {

@@ -75,8 +75,8 @@ export class LinkServerConnection extends PipelinedConnection {
     this.#options = options;
     this.#hooks = hooks;
     this.#writeBuffer = new WriteBuffer(socket, flushAt);
-    const secret = security?.secret ?? '';
-    if (secret !== '') this.#handshake = new ServerHandshake(secret, (bytes) => void socket.write(bytes));
+    const secrets = security?.secrets ?? [];
+    if (secrets.length > 0) this.#handshake = new ServerHandshake(secrets, (bytes) => void socket.write(bytes));
     this.#scanner = new StructScanner(limits.nestingMax, frameBytesMax);
     this.#reader = new FrameReader(frameBytesMax, (frame) => this.#onFrame(frame));
     socket.setNoDelay(true);

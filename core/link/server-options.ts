@@ -21,7 +21,7 @@ export interface LinkServerOptions {
   readonly clock?: Clock;
   /** When replies are flushed; default 'microtask'. */
   readonly flushAt?: FlushAt;
-  /** How peers must authenticate before their calls are read. Without it, any peer is accepted: see whyNotListen. */
+  /** How peers must authenticate before their calls are read. Without it, any peer is accepted. */
   readonly security?: LinkSecurity | undefined;
   /** Whether this reply asks the manager to replace the chassis. */
   readonly wantsToRetire?: (reply: Reply) => boolean;

@@ -41,7 +41,7 @@ export async function startLinkServer(listen: string, options: LinkServerOptions
   const isFull = (): boolean => connections.size + unauthenticated.size >= options.limits.connectionsMax;
   const admit = (socket: Socket): void => {
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
-    const asksSecret = options.security !== undefined && options.security.secret !== '';
+    const asksSecret = options.security !== undefined && options.security.secrets.length > 0;
     const connection: LinkServerConnection = new LinkServerConnection(socket, options, {
       onProved: () => {
         unauthenticated.leave(socket);

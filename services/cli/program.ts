@@ -12,6 +12,7 @@ import type { IdlDiffOptions } from './commands/idl.ts';
 import { runRestart, type RestartOptions } from './commands/restart.ts';
 import { runRoute, type RouteOptions } from './commands/route.ts';
 import type { ScaleOptions } from './commands/scale.ts';
+import { runConsulToken } from './commands/consul-token.ts';
 import { runConfig } from './commands/show-config.ts';
 import { runStatus, type StatusOptions } from './commands/status.ts';
 import { runTop, type TopOptions } from './commands/top.ts';
@@ -77,6 +78,7 @@ function describeProgram(context: CliContext, setExitCode: SetExitCode): Command
   addDrain(program, context, setExitCode);
   addUndrain(program, context, setExitCode);
   addConfig(program, context, setExitCode);
+  addConsulToken(program, context, setExitCode);
   addDoctor(program, context, setExitCode);
   addTypes(program, context, setExitCode);
   addIdl(program, context, setExitCode);
@@ -326,6 +328,19 @@ function addConfig(program: Command, context: CliContext, setExitCode: SetExitCo
         'katamari config',
         'katamari config limits',
         "katamari config 'deployments[0]' --config mesh/katamari.yaml",
+      ),
+    );
+}
+
+function addConsulToken(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  const flags: FlagValue[] = [];
+  withSettings(command(program, 'consul-token', 'print the token of the embedded Consul'), flags)
+    .action((options: { config?: string }) => setExitCode(runConsulToken(context, { ...options, flags })))
+    .addHelpText(
+      'after',
+      examples(
+        'katamari consul-token',
+        'CONSUL_HTTP_ADDR=127.0.0.1:9085 CONSUL_HTTP_TOKEN=$(katamari consul-token) consul kv get -recurse katamari/',
       ),
     );
 }

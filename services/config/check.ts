@@ -43,8 +43,8 @@ function describeFound(value: unknown, path: readonly PropertyKey[], text: Confi
 export function checkTogether(data: ConfigFile, values: Record<string, unknown>): Problem[] {
   return [
     ...checkPorts(data, values),
-    ...checkConsul(data),
-    ...checkLink(data),
+    ...checkConsul(data, values),
+    ...checkLink(data, values),
     ...checkThriftTls(data),
     ...checkSites(data),
     ...checkFaceplates(data),
@@ -133,7 +133,9 @@ const OWN_NAMES: readonly string[] = [
   'inside',
 ];
 
-function checkConsul({ consul }: ConfigFile): Problem[] {
+function checkConsul({ consul }: ConfigFile, values: Record<string, unknown>): Problem[] {
+  if (consul.token !== '' && valueAt(values, ['consul', 'tokenFile']) !== undefined)
+    return [{ path: ['consul', 'tokenFile'], text: 'found together with consul.token, expected only one of them' }];
   if (consul.embedded !== true || consul.address === undefined) return [];
   return [
     {
@@ -143,9 +145,10 @@ function checkConsul({ consul }: ConfigFile): Problem[] {
   ];
 }
 
-function checkLink({ link }: ConfigFile): Problem[] {
+function checkLink({ link, consul }: ConfigFile, values: Record<string, unknown>): Problem[] {
   const problems: Problem[] = [];
-  if (link.secret !== undefined && link.secretFile !== undefined) {
+  const hasFile = valueAt(values, ['link', 'secretFile']) !== undefined;
+  if (link.secret !== undefined && hasFile) {
     problems.push({ path: ['link', 'secretFile'], text: 'found together with link.secret, expected only one of them' });
   }
   const files = ['caFile', 'certFile', 'keyFile'] as const;
@@ -153,6 +156,11 @@ function checkLink({ link }: ConfigFile): Problem[] {
   for (const name of missing.length === files.length ? [] : missing) {
     const text = 'missing, expected a file: link certificates need caFile, certFile and keyFile';
     problems.push({ path: ['link', name], text });
+  }
+  if (missing.length === 0 && consul.embedded === false && link.secret === undefined && !hasFile) {
+    const text =
+      'missing, expected a file with the same secret for all processes of the mesh: beside the certificates, a secret signs the orders in Consul';
+    problems.push({ path: ['link', 'secretFile'], text });
   }
   return problems;
 }

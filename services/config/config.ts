@@ -40,16 +40,22 @@ export interface Config {
     readonly embedded: boolean;
     /** URL of the real Consul; '' when embedded. */
     readonly address: string;
+    /** '' for none, or if it is read from `tokenFile`. */
     readonly token: string;
+    /** File of the token; '' for none. The file for the embedded agent is created if it is missing. */
+    readonly tokenFile: string;
     /** '' for none. */
     readonly caFile: string;
     readonly certFile: string;
     readonly keyFile: string;
   };
-  /** How faceplates and managers authenticate each other. All may be '' for a mesh on one machine. */
+  /** How the processes of the mesh authenticate each other. The certificates may be ''. */
   readonly link: {
+    /** '' if it is read from `secretFile`, which is created if it is missing. */
     readonly secret: string;
     readonly secretFile: string;
+    /** Whether the configuration names the secret, so that processes on other machines can have the same one. */
+    readonly isShared: boolean;
     readonly caFile: string;
     readonly certFile: string;
     readonly keyFile: string;
@@ -144,7 +150,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   const settings: EffectiveSetting[] = [];
   listEffective(configSchema, filled, [], originOf, settings);
   return {
-    config: resolve(filled, text?.directory ?? sources.cwd, where),
+    config: resolve(filled, checked.data, text?.directory ?? sources.cwd, where),
     file: text?.shown,
     settings,
     warnings,
@@ -206,7 +212,7 @@ function fillIn(
     dataDir,
     link: {
       ...data.link,
-      secretFile: at(data.link.secretFile, ['link', 'secretFile']),
+      secretFile: at(data.link.secretFile, ['link', 'secretFile']) ?? path.join(dataDir, 'link-secret'),
       caFile: at(data.link.caFile, ['link', 'caFile']),
       certFile: at(data.link.certFile, ['link', 'certFile']),
       keyFile: at(data.link.keyFile, ['link', 'keyFile']),
@@ -232,6 +238,9 @@ function fillIn(
       ...data.consul,
       embedded,
       address: embedded ? data.consul.address : withScheme(data.consul.address ?? '127.0.0.1:8500'),
+      tokenFile:
+        at(data.consul.tokenFile, ['consul', 'tokenFile']) ??
+        (embedded ? path.join(dataDir, 'consul-token') : undefined),
       caFile: at(data.consul.caFile, ['consul', 'caFile']),
       certFile: at(data.consul.certFile, ['consul', 'certFile']),
       keyFile: at(data.consul.keyFile, ['consul', 'keyFile']),
@@ -248,7 +257,8 @@ function fillIn(
   };
 }
 
-function resolve(data: ConfigFile, directory: string, where: LoadedConfig['where']): Config {
+/** @param written before the defaults of the machine were applied */
+function resolve(data: ConfigFile, written: ConfigFile, directory: string, where: LoadedConfig['where']): Config {
   const { limits } = data;
   return {
     mesh: data.mesh,
@@ -262,13 +272,15 @@ function resolve(data: ConfigFile, directory: string, where: LoadedConfig['where
       embedded: data.consul.embedded as boolean,
       address: data.consul.address ?? '',
       token: data.consul.token,
+      tokenFile: data.consul.tokenFile ?? '',
       caFile: data.consul.caFile ?? '',
       certFile: data.consul.certFile ?? '',
       keyFile: data.consul.keyFile ?? '',
     },
     link: {
       secret: data.link.secret ?? '',
-      secretFile: data.link.secretFile ?? '',
+      secretFile: data.link.secretFile as string,
+      isShared: written.link.secret !== undefined || written.link.secretFile !== undefined,
       caFile: data.link.caFile ?? '',
       certFile: data.link.certFile ?? '',
       keyFile: data.link.keyFile ?? '',

@@ -19,6 +19,7 @@ export interface ConfigFile {
     embedded?: boolean | undefined;
     address?: string | undefined;
     token: string;
+    tokenFile?: string | undefined;
     caFile?: string | undefined;
     certFile?: string | undefined;
     keyFile?: string | undefined;
@@ -311,6 +312,7 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
         'an address such as "http://127.0.0.1:8500"',
       ).optional(),
       token: leaf(z.string(), 'secret', 'text').prefault(''),
+      tokenFile: text('a file').optional(),
       caFile: text('a file').optional(),
       certFile: text('a file').optional(),
       keyFile: text('a file').optional(),

@@ -20,10 +20,12 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 
 export interface ConsulAgentOptions {
-  /** Address to listen on; loopback by default, because the agent has no access control. */
+  /** Address to listen on; loopback by default. */
   readonly host?: string;
   /** Port; 0, the default, means any free port. */
   readonly port?: number;
+  /** Token that requests must carry. Without one, whoever reaches the port may read and change everything. */
+  readonly token?: string;
   /** Directory for the data. Without one, the data is lost when the process ends. */
   readonly dataDir?: string;
   readonly node?: string;
@@ -254,6 +256,7 @@ class EmbeddedAgent implements ConsulAgent {
         options.onNote?.(
           `Defect in the embedded agent: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
         ),
+      options.token ?? '',
     );
     return serveHttp({
       fetch: (request, env) => app.fetch(request, env),

@@ -4,17 +4,21 @@
 import { requestBody, type HttpEnv } from '../../core/http/mod.ts';
 import { Refusal } from './go-compat.ts';
 import type { AgentResponse, AgentRequest, AgentRoute } from './request.ts';
-import { Hono, type Context } from 'hono';
+import { Hono, type Context, type MiddlewareHandler } from 'hono';
+import { createHash, timingSafeEqual } from 'node:crypto';
 
 /** Limit of a value, as in Consul. It applies to every other body too. */
 const BODY_BYTES_MAX = 512 * 1024;
 
+/** @param token '' to accept all requests */
 export function consulApp(
   routes: readonly AgentRoute[],
   onDefect: (error: unknown) => void,
+  token: string,
 ): Hono<{ Bindings: HttpEnv }> {
   const app = new Hono<{ Bindings: HttpEnv }>();
   const none = new AbortController().signal;
+  if (token !== '') app.use(tokenGuard(token));
   app.all('*', async (context, next) => cleanPath(context.req.url) ?? next());
   // Hono uses the first match, so longer paths come before their prefixes.
   for (const route of [...routes].sort((a, b) => b.path.length - a.path.length)) {
@@ -29,6 +33,25 @@ export function consulApp(
   });
   return app;
 }
+
+/** Refuses requests without the token, in the words of Consul's ACLs. A health check of the agent needs none. */
+function tokenGuard(token: string): MiddlewareHandler {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+  const expected = digest(token);
+  return async ({ req }, next) => {
+    if (HEALTH_PATHS.has(new URL(req.url).pathname)) return await next();
+    const bearer = /^Bearer +(.+)$/i.exec(req.header('authorization') ?? '')?.[1];
+    const given = req.header('x-consul-token') ?? bearer ?? '';
+    if (given === '') return respond(text(403, `Permission denied: ${NEEDS_TOKEN}`), undefined);
+    if (timingSafeEqual(digest(given), expected)) return await next();
+    return respond(text(403, `ACL not found: ${NEEDS_TOKEN}`), undefined);
+  };
+}
+
+/** They answer that the agent is alive, and nothing about its content. */
+const HEALTH_PATHS: ReadonlySet<string> = new Set(['/', '/v1/status/leader', '/v1/status/peers']);
+const NEEDS_TOKEN =
+  'this agent needs the token that `katamari consul-token` prints, in CONSUL_HTTP_TOKEN or the header X-Consul-Token';
 
 async function answer(
   context: Context<{ Bindings: HttpEnv }>,

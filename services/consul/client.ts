@@ -4,7 +4,7 @@
 
 import { EventEmitter } from 'node:events';
 import type { Address } from '../../core/mod.ts';
-import { type ConsulClientOptions, parseTarget, readPem } from './options.ts';
+import { type ConsulClientOptions, type DocumentSigner, parseTarget, readPem } from './options.ts';
 import { describeMismatch, type RawEntry, RESPONSES } from './responses.ts';
 import { adviceFor, codeOf, type ConsulAction, type ConsulRight, type ConsulTrouble } from './advice.ts';
 import { Agent as HttpAgent } from 'node:http';
@@ -15,7 +15,10 @@ import type { z } from 'zod';
 /** One key of the KV store. */
 export interface ConsulEntry {
   readonly key: string;
+  /** Without its signature; '' if there is a problem. */
   readonly value: string;
+  /** Why the value must not be used: its signature is missing or wrong. '' if it may be used. */
+  readonly problem: string;
   readonly flags: number;
   /** How often the key was locked; the term of an election. */
   readonly lockIndex: number;
@@ -136,6 +139,7 @@ export class ConsulClient {
   readonly #timeoutMs: number;
   readonly #isTls: boolean;
   readonly #hasToken: boolean;
+  readonly #signer: DocumentSigner | undefined;
   readonly #inFlight = new Set<Context>();
   #requests = 0;
   #errors = 0;
@@ -147,6 +151,7 @@ export class ConsulClient {
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#isTls = target.isTls;
     this.#hasToken = (options.token ?? '') !== '';
+    this.#signer = options.signer;
     // The package passes all options to `http.request` of Node; its types list only a few of them.
     const settings = {
       ...target.settings,
@@ -179,7 +184,7 @@ export class ConsulClient {
     const { body } = await this.#call(RESPONSES.entries, onKey('read', key), signal, this.#timeoutMs, (common) =>
       this.api.kv.get({ key, ...FRESH, ...common }),
     );
-    return body?.map(entryOf)[0];
+    return body?.map((raw) => this.#entryOf(raw))[0];
   }
 
   /**
@@ -201,7 +206,7 @@ export class ConsulClient {
     );
     // Without an index the next query would not block, and the watch would poll in a busy loop.
     if (!(next > 0)) throw this.#notConsul(`watch ${prefix}`, 'a response without an index');
-    return { index: next, entries: body.map(entryOf) };
+    return { index: next, entries: body.map((raw) => this.#entryOf(raw)) };
   }
 
   /** Writes a key. Returns false if `cas` or the lock did not allow it. */
@@ -212,7 +217,7 @@ export class ConsulClient {
   ): Promise<boolean> {
     const { signal, ...conditions } = options;
     const { body } = await this.#call(RESPONSES.applied, onKey('write', key), signal, this.#timeoutMs, (common) =>
-      this.api.kv.set({ key, value, ...conditions, ...common }),
+      this.api.kv.set({ key, value: this.#signed(key, value), ...conditions, ...common }),
     );
     return body === true;
   }
@@ -242,7 +247,7 @@ export class ConsulClient {
       KV: {
         Verb: verb,
         Key: key,
-        ...('value' in given ? { Value: Buffer.from(given.value).toString('base64') } : {}),
+        ...('value' in given ? { Value: Buffer.from(this.#signed(key, given.value)).toString('base64') } : {}),
         ...('session' in given ? { Session: given.session } : {}),
         ...('index' in given ? { Index: given.index } : {}),
       },
@@ -262,7 +267,7 @@ export class ConsulClient {
       return { isDone: true, index: Math.max(0, ...(body?.Results ?? []).map(({ KV }) => KV.ModifyIndex)) };
     } catch (error) {
       if (!(error instanceof ConsulError) || error.status !== 409) throw error;
-      const refusals = RESPONSES.refusals.safeParse((error.cause as { response?: { body?: unknown } }).response?.body);
+      const refusals = RESPONSES.refusals.safeParse((error.cause as FailedRequest).body);
       if (!refusals.success) throw error;
       const { Errors } = refusals.data;
       // Consul reports a missing permission in the same way as a failed condition. Treat it as an error.
@@ -534,6 +539,26 @@ export class ConsulClient {
     }
   }
 
+  #signed(key: string, value: string): string {
+    return this.#signer?.signs(key) === true ? this.#signer.sign(key, value) : value;
+  }
+
+  #entryOf({ Key, Value, Flags, LockIndex, Session = '', CreateIndex, ModifyIndex }: RawEntry): ConsulEntry {
+    const raw = Buffer.from(Value ?? '', 'base64').toString();
+    const { text, problem } =
+      this.#signer?.signs(Key) === true ? this.#signer.open(Key, raw) : { text: raw, problem: '' };
+    return {
+      key: Key,
+      value: text,
+      problem,
+      flags: Flags,
+      lockIndex: LockIndex,
+      session: Session,
+      createIndex: CreateIndex,
+      modifyIndex: ModifyIndex,
+    };
+  }
+
   /** Returns the error for a response that Consul never sends. Another server or a proxy has sent it. */
   #notConsul(what: string, got: string): ConsulError {
     this.#errors++;
@@ -558,10 +583,17 @@ export class ConsulClient {
       `Cannot ${text} at Consul ${this.address}: ${why.trim()}${hint}`,
       status,
       raw.isAbort === true,
-      error,
+      // Not the error of the package: it holds the request, and with it the token.
+      Object.assign(new Error(raw.message ?? String(error)), { body }),
       trouble,
     );
   }
+}
+
+/** The cause of a ConsulError. */
+interface FailedRequest extends Error {
+  /** Of the response; undefined without one. */
+  readonly body: unknown;
 }
 
 /** Hook of the package: checks the body of a response. A body that does not match makes the request fail. */
@@ -576,18 +608,6 @@ function checkResponse(request: RawRequest, next: () => void): void {
     }
   }
   next();
-}
-
-function entryOf({ Key, Value, Flags, LockIndex, Session = '', CreateIndex, ModifyIndex }: RawEntry): ConsulEntry {
-  return {
-    key: Key,
-    value: Buffer.from(Value ?? '', 'base64').toString(),
-    flags: Flags,
-    lockIndex: LockIndex,
-    session: Session,
-    createIndex: CreateIndex,
-    modifyIndex: ModifyIndex,
-  };
 }
 
 /** Users choose the ids of services and checks; one may be `constructor`. */

@@ -21,6 +21,25 @@ export interface ConsulClientOptions {
   readonly basicAuth?: string;
   /** Timeout of requests that are not blocking queries. */
   readonly timeoutMs?: number;
+  /** Signs values before they are written, and checks them when they are read. */
+  readonly signer?: DocumentSigner;
+}
+
+/** Signs the values of some keys. */
+export interface DocumentSigner {
+  /** Whether the value of a key is signed. */
+  readonly signs: (key: string) => boolean;
+  /** Returns the value to write. */
+  readonly sign: (key: string, text: string) => string;
+  readonly open: (key: string, value: string) => OpenedDocument;
+}
+
+/** A value without its signature. */
+export interface OpenedDocument {
+  /** '' if the signature does not match. */
+  readonly text: string;
+  /** Why the value must not be used; '' if it may. */
+  readonly problem: string;
 }
 
 /** Reads CONSUL_* variables as Consul's own command does. `notes` name variables that are set but not supported. */

@@ -160,6 +160,7 @@ function isSame(before: WatchedEntries, next: WatchedEntries): boolean {
       old === undefined ||
       old.modifyIndex !== entry.modifyIndex ||
       old.value !== entry.value ||
+      old.problem !== entry.problem ||
       old.session !== entry.session ||
       old.lockIndex !== entry.lockIndex ||
       old.flags !== entry.flags

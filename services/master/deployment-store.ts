@@ -6,9 +6,10 @@ import { KatamariError } from '../../core/mod.ts';
 import type { ConsulClient } from '../consul/mod.ts';
 import {
   DEPLOYMENT,
+  DOCUMENT_BYTES_MAX,
   deploymentId,
   keysOf,
-  readRecord,
+  readEntry,
   type Deployment,
   type EventLog,
   type Keys,
@@ -47,7 +48,7 @@ export class DeploymentStore {
   async list(): Promise<Deployment[]> {
     const { entries } = await this.#options.client.list(this.#keys.deployments);
     return entries
-      .map(({ key, value }) => ({ key, deployment: readRecord(DEPLOYMENT, value) }))
+      .map((entry) => ({ key: entry.key, deployment: readEntry(DEPLOYMENT, entry) }))
       .filter((one): one is { key: string; deployment: Deployment } => !(one.deployment instanceof Error))
       .filter(({ key, deployment }) => key === this.#keyOf(deployment.service, deployment.version))
       .map(({ deployment }) => deployment)
@@ -155,14 +156,15 @@ export class DeploymentStore {
 
   async #namesBelow(prefix: string): Promise<string[]> {
     const { entries } = await this.#options.client.list(prefix);
-    return entries.map(({ key }) => key.slice(prefix.length)).sort(compare);
+    const valid = entries.filter(({ problem }) => problem === '');
+    return valid.map(({ key }) => key.slice(prefix.length)).sort(compare);
   }
 
   async #find(service: string, version: string): Promise<StoredDeployment | undefined> {
     checkDeploymentName(service, version);
     const entry = await this.#options.client.get(this.#keyOf(service, version));
     if (entry === undefined) return undefined;
-    const read = readRecord(DEPLOYMENT, entry.value);
+    const read = readEntry(DEPLOYMENT, entry);
     const { modifyIndex } = entry;
     return read instanceof Error
       ? { deployment: undefined, why: read.message, modifyIndex }
@@ -175,7 +177,7 @@ export class DeploymentStore {
     if (bytes > DOCUMENT_BYTES_MAX) {
       throw new KatamariError(
         'bad_request',
-        `The deployment ${deploymentId(deployment)} is ${Math.ceil(bytes / 1024)} KiB, limit is ${DOCUMENT_BYTES_MAX / 1024} KiB, the limit of a value in Consul; ` +
+        `The deployment ${deploymentId(deployment)} is ${Math.ceil(bytes / 1024)} KiB, limit is ${Math.floor(DOCUMENT_BYTES_MAX / 1024)} KiB, the limit of a value in Consul; ` +
           'shorten its env, or remove comments from its IDL',
       );
     }
@@ -251,8 +253,6 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** Limit of a value in Consul. */
-const DOCUMENT_BYTES_MAX = 512 * 1024;
 /** Limit of deployments in one order. */
 const DEPLOYMENTS_MAX = 10_000;
 const COUNT_MAX = 10_000;

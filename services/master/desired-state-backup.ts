@@ -3,7 +3,13 @@
 // writes everything back, and the marker last. While the marker is missing the backup is not updated, so an empty
 // Consul does not empty it. Documents that are deleted while the marker exists are removed from the backup.
 import type { Clock } from '../../core/mod.ts';
-import { watchPrefix, type ConsulClient, type ConsulError, type ConsulWatch } from '../consul/mod.ts';
+import {
+  watchPrefix,
+  type ConsulClient,
+  type ConsulError,
+  type ConsulWatch,
+  type WatchedEntries,
+} from '../consul/mod.ts';
 import { keysOf, readRecord, replaceFile, type EventLog } from '../mesh/mod.ts';
 import type { Election } from './election.ts';
 import { readFile } from 'node:fs/promises';
@@ -81,8 +87,13 @@ export class DesiredStateBackup {
 
   #follow(prefix: string): ConsulWatch {
     const { client, clock, onError } = this.#options;
-    const onEntries = (entries: ReadonlyMap<string, { readonly value: string }>): void => {
-      this.#seen.set(prefix, new Map([...entries].map(([key, { value }]) => [key, value])));
+    const onEntries = (entries: WatchedEntries): void => {
+      const valid = [...entries].flatMap(([key, { value, problem }]) => {
+        // A document that somebody changed in Consul does not replace the last valid one.
+        const text = problem === '' ? value : this.#backup.get(key);
+        return text === undefined ? [] : [[key, text] as const];
+      });
+      this.#seen.set(prefix, new Map(valid));
       this.#stopBatch ??= clock.after(BATCH_MS, () => {
         this.#stopBatch = undefined;
         this.#writes = this.#writes.then(() => this.#update());

@@ -8,6 +8,7 @@ import type { EventKind } from '../../core/rpc/mod.ts';
 import {
   watchPrefix,
   type ConsulClient,
+  type ConsulEntry,
   type ConsulError,
   type ConsulWatch,
   type WatchedEntries,
@@ -19,7 +20,7 @@ import {
   deploymentId,
   keysOf,
   MANAGER,
-  readRecord,
+  readEntry,
   type AssignmentRecord,
   type Deployment,
   type EventLog,
@@ -186,8 +187,8 @@ export class MeshView {
   #takeDeployments(entries: WatchedEntries): void {
     const found = new Map<string, Deployment>();
     const unreadable = new Set<string>();
-    const read = this.#readAll(this.#keys.deployments, entries, 'deployment_changed', (path, value) => {
-      const record = readRecord(DEPLOYMENT, value);
+    const read = this.#readAll(this.#keys.deployments, entries, 'deployment_changed', (path, entry) => {
+      const record = readEntry(DEPLOYMENT, entry);
       if (record instanceof Error || deploymentId(record) === path.replace('/', '@')) return record;
       return new Error(`its content is for ${deploymentId(record)}`);
     });
@@ -204,7 +205,7 @@ export class MeshView {
   #takeManagers(entries: WatchedEntries): void {
     const held = new Map([...entries].filter(([, { session }]) => session !== ''));
     const found = new Map<string, ManagerRecord>();
-    const read = this.#readAll(this.#keys.managers, held, 'manager_joined', (_, value) => readRecord(MANAGER, value));
+    const read = this.#readAll(this.#keys.managers, held, 'manager_joined', (_, entry) => readEntry(MANAGER, entry));
     for (const [name, record] of read) {
       const valid = record instanceof Error ? this.#managers.get(name) : record;
       if (valid !== undefined) found.set(name, valid);
@@ -213,13 +214,17 @@ export class MeshView {
   }
 
   #takeDrained(entries: WatchedEntries): void {
-    this.#drained = new Set([...entries.keys()].map((key) => key.slice(this.#keys.drained.length)));
+    const { drained } = this.#keys;
+    const read = this.#readAll(drained, entries, 'drained', (_, { problem }) =>
+      problem === '' ? {} : new Error(problem),
+    );
+    this.#drained = new Set([...read].filter(([, record]) => !(record instanceof Error)).map(([name]) => name));
   }
 
   #takeOrders(entries: WatchedEntries, isCertain: boolean): void {
     const found = new Map<string, Order>();
     const { assignments } = this.#keys;
-    const read = this.#readAll(assignments, entries, 'assigned', (_, value) => readRecord(ASSIGNMENT, value));
+    const read = this.#readAll(assignments, entries, 'assigned', (_, entry) => readEntry(ASSIGNMENT, entry));
     for (const [name, record] of read) {
       const modifyIndex = entries.get(`${assignments}${name}`)?.modifyIndex ?? 0;
       const own = this.#orders.get(name);
@@ -238,20 +243,21 @@ export class MeshView {
     prefix: string,
     entries: WatchedEntries,
     kind: EventKind,
-    parse: (name: string, value: string) => T | Error,
+    parse: (name: string, entry: ConsulEntry) => T | Error,
   ): Map<string, T | Error> {
     const before = this.#parsed.get(prefix);
     const parsed = new Map<string, ParsedRecord>();
     const found = new Map<string, T | Error>();
-    for (const { key, value } of [...entries.values()].sort((a, b) => (a.key < b.key ? -1 : 1))) {
+    for (const entry of [...entries.values()].sort((a, b) => (a.key < b.key ? -1 : 1))) {
+      const { key, value, problem } = entry;
       const name = key.slice(prefix.length);
       const known = before?.get(key);
-      const isKnown = known?.value === value;
-      const record = isKnown ? (known.record as T | Error) : parse(name, value);
+      const isKnown = known?.value === value && known.problem === problem;
+      const record = isKnown ? (known.record as T | Error) : parse(name, entry);
       if (!isKnown && record instanceof Error) {
         this.#options.events.add(kind, name, `the value of ${key} is ignored: ${record.message}`);
       }
-      parsed.set(key, { value, record });
+      parsed.set(key, { value, problem, record });
       found.set(name, record);
     }
     this.#parsed.set(prefix, parsed);
@@ -264,5 +270,6 @@ type Take = (entries: WatchedEntries, isCertain: boolean) => void;
 
 interface ParsedRecord {
   readonly value: string;
+  readonly problem: string;
   readonly record: unknown;
 }

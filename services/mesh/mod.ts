@@ -11,6 +11,7 @@ export {
   type RestartRules,
   whyNoHealthCheck,
 } from './deployment.ts';
+export { DOCUMENT_BYTES_MAX, documentSigner } from './document-signer.ts';
 export { EventGatherer } from './event-gatherer.ts';
 export { EventLog } from './event-log.ts';
 export { Fleet } from './fleet.ts';
@@ -35,6 +36,7 @@ export {
   MASTER,
   type MasterRecord,
   type PoolRecord,
+  readEntry,
   readRecord,
   readRecords,
 } from './records.ts';

@@ -1,5 +1,5 @@
 // The data of a mesh in Consul under `katamari/<mesh>/`: keys, and documents as zod schemas. Every document from
-// Consul goes through `readRecord`. An invalid document is reported and ignored; it never stops the process.
+// Consul goes through `readEntry`. An invalid document is reported and ignored; it never stops the process.
 
 import type { ConsulEntry } from '../consul/mod.ts';
 import { DEPLOYMENT, type Deployment } from './deployment.ts';
@@ -163,6 +163,14 @@ export function readRecord<T>(schema: z.ZodType<T>, value: string): T | Error {
   }
 }
 
+/** Parses and validates the value of a key; returns an Error that says why it must not be used. */
+export function readEntry<T>(
+  schema: z.ZodType<T>,
+  { value, problem }: Pick<ConsulEntry, 'value' | 'problem'>,
+): T | Error {
+  return problem === '' ? readRecord(schema, value) : new Error(problem);
+}
+
 /** Parsed documents by full key. */
 export type RecordCache<T> = Map<
   string,
@@ -192,7 +200,7 @@ export function readRecords<T>(
     const name = key.slice(prefix.length);
     const known = cache?.get(key);
     const isKnown = known !== undefined && known.modifyIndex === entry.modifyIndex && known.value === entry.value;
-    const record = isKnown ? known.record : readRecord(schema, entry.value);
+    const record = isKnown ? known.record : readEntry(schema, entry);
     if (!isKnown) cache?.set(key, { modifyIndex: entry.modifyIndex, value: entry.value, record });
     if (!(record instanceof Error)) found.set(name, record);
     else if (!isKnown) options.onInvalid?.(name, record);

@@ -12,7 +12,7 @@ import {
 } from '../consul/mod.ts';
 import type { EventLog } from './event-log.ts';
 import type { Reachability } from './reachability.ts';
-import { keysOf, readRecord, type Keys } from './records.ts';
+import { keysOf, readEntry, type Keys } from './records.ts';
 import type { Route, Routes } from './route.ts';
 import { setMaxListeners } from 'node:events';
 import { z } from 'zod';
@@ -130,7 +130,7 @@ export class SharedState {
   #takeSettings(entries: WatchedEntries, { isAfterReset }: ChangeFacts): void {
     const found = entries.get(this.#keys.settings);
     if (found === undefined && isAfterReset) return;
-    const parsed = found === undefined ? undefined : readRecord(SETTINGS, found.value);
+    const parsed = found === undefined ? undefined : readEntry(SETTINGS, found);
     if (parsed instanceof Error)
       this.#options.events.add(
         'settings_changed',
@@ -148,9 +148,9 @@ export class SharedState {
 
   #takeRoutes(entries: WatchedEntries, { isAfterReset }: ChangeFacts): void {
     const routes = new Map(isAfterReset ? this.#routes : this.#options.initial.routes);
-    for (const [key, { value }] of entries) {
+    for (const [key, entry] of entries) {
       const service = key.slice(this.#keys.routes.length);
-      const parsed = readRecord(ROUTE, value);
+      const parsed = readEntry(ROUTE, entry);
       if (parsed instanceof Error) {
         this.#options.events.add(
           'routes_changed',

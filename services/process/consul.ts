@@ -4,7 +4,9 @@
 import { urlOf } from '../../core/mod.ts';
 import type { MetricFamily } from '../../faceplates/stats/mod.ts';
 import { startConsulAgent } from '../consul-agent/mod.ts';
+import { consulTokenOf } from '../config/mod.ts';
 import { consulClient, consulOptionsOf, type ConsulClient, type SessionStats, type WatchStats } from '../consul/mod.ts';
+import { documentSigner } from '../mesh/mod.ts';
 import type { ProcessContext } from './process-context.ts';
 import path from 'node:path';
 
@@ -15,26 +17,29 @@ export interface OpenConsul {
 }
 
 /** Starts the embedded agent if there is one, and creates the client. */
-export async function openConsul({ config, events, components }: ProcessContext): Promise<OpenConsul> {
-  const { consul, ports, dataDir } = config;
+export async function openConsul({ config, events, components, security }: ProcessContext): Promise<OpenConsul> {
+  const { consul, ports, dataDir, mesh } = config;
+  const signer = documentSigner(mesh, () => security.secrets);
+  const token = consulTokenOf(config);
   if (!consul.embedded) {
     const { options, notes } = consulOptionsOf(process.env);
     for (const note of notes) events.add('consul_lost', consul.address, note);
-    const { address, token, caFile, certFile, keyFile } = consul;
+    const { address, caFile, certFile, keyFile } = consul;
     const given = Object.fromEntries(
       Object.entries({ address, token, caFile, certFile, keyFile }).filter(([, value]) => value !== ''),
     );
-    return { client: consulClient({ ...options, ...given }), address };
+    return { client: consulClient({ ...options, ...given, signer }), address };
   }
   const agent = await startConsulAgent({
     host: '127.0.0.1',
     port: ports.consul,
+    token,
     dataDir: path.join(dataDir, 'consul'),
     onNote: (text) => events.add('consul_lost', 'embedded agent', text),
   });
   components.register({ stage: 'consul', close: () => agent.close() });
   const address = urlOf({ host: agent.address, port: agent.port });
-  return { client: consulClient({ address }), address };
+  return { client: consulClient({ address, token, signer }), address };
 }
 
 /** The `katamari_consul_*` metrics, read from the sessions and watches of this process. */

@@ -1,9 +1,9 @@
 // The manager role of a process: its resource manager, the leader's orders for it, the link that faceplates of other
 // processes use to call its pools, and the socket that its chassis use to call other services.
 
-import { formatLinkAddress, parseLinkAddress, startLinkServer, whyNotListen } from '../../core/link/mod.ts';
+import { formatLinkAddress, isLoopback, parseLinkAddress, startLinkServer } from '../../core/link/mod.ts';
 import { formatAddress, type Address } from '../../core/mod.ts';
-import { desiredDeployment, EXIT, ExitError } from '../config/mod.ts';
+import { desiredDeployment, EXIT, ExitError, ROLES } from '../config/mod.ts';
 import { withManagerService, withStats, type ManagerRecord, type Offer } from '../mesh/mod.ts';
 import { Orders, ResourceManager, type KnownInterface } from '../resource-manager/mod.ts';
 import { withMeshService } from './mesh-service.ts';
@@ -126,11 +126,13 @@ class ManagerLink {
   static async open(base: ProcessBase, manager: ResourceManager): Promise<ManagerLink> {
     const { config, security, roles, shared, events, router, callStats, clock, components, status } = base;
     const { host, ports, limits } = config;
-    const why = whyNotListen(formatLinkAddress({ host, port: ports.link }), security);
-    // A process with all roles is a whole mesh. No other machine needs its link, so without security it stays local.
-    const isLocal = why !== undefined && roles.length === 3;
-    if (why !== undefined && !isLocal) {
-      throw new ExitError(EXIT.badConfiguration, `${why} (link.secret, link.secretFile, link.caFile ...)`);
+    // Without a secret that other machines can have, no other machine can use the link.
+    const isLocal = !config.link.isShared && security.tls === undefined && !isLoopback({ host, port: ports.link });
+    if (isLocal && roles.length < ROLES.length) {
+      throw new ExitError(
+        EXIT.badConfiguration,
+        `host: the link on ${host} is for other machines, and they do not have the secret that this process made for itself. Give all processes of the mesh the same link.secretFile (openssl rand -hex 32 makes a secret)`,
+      );
     }
     const timeoutMs = (): number => shared.timeoutMs;
     const listen = { host: isLocal ? LOOPBACK : host, port: ports.link };
@@ -152,7 +154,7 @@ class ManagerLink {
       timeoutMs,
       caller: 'a faceplate',
       flushAt: 'immediate',
-      ...(security === undefined ? {} : { security }),
+      security,
     });
     const bound = parseLinkAddress(server.address);
     const address = 'port' in bound ? bound : listen;

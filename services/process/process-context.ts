@@ -27,12 +27,12 @@ export interface ProcessContext {
   readonly router: Router;
   readonly offers: OfferTable;
   readonly components: Components;
-  readonly security: LinkSecurity | undefined;
+  readonly security: LinkSecurity;
   /** Host under which other machines reach this process. */
   readonly advertised: string;
 }
 
-/** @throws ExitError when the secret or a certificate of the link cannot be read */
+/** @throws ExitError when the secret or a certificate of the link cannot be read or is unsafe */
 export function createContext(config: Config, hooks: MeshHooks, roles: readonly Role[]): ProcessContext {
   const clock = systemClock;
   const events = new EventLog(config.name);

@@ -12,7 +12,7 @@ import {
   ASSIGNMENT,
   deploymentId,
   keysOf,
-  readRecord,
+  readEntry,
   type AssignmentRecord,
   type Deployment,
   type EventLog,
@@ -140,7 +140,7 @@ export class Orders {
     }
     this.#inConsul = undefined;
     if (entry === undefined) return;
-    const record = readRecord(ASSIGNMENT, entry.value);
+    const record = readEntry(ASSIGNMENT, entry);
     if (record instanceof Error) {
       this.#refuse(entry.key, `is not a valid assignment; the previous one stays in force. ${record.message}`);
       return;
@@ -220,6 +220,10 @@ export class Orders {
   }
 
   #onDrainedKey(entry: ConsulEntry | undefined): void {
+    if (entry !== undefined && entry.problem !== '') {
+      this.#refuse(entry.key, `is ignored: ${entry.problem}`);
+      return;
+    }
     const isDrained = entry !== undefined;
     if (isDrained === this.#isDrained) return;
     this.#isDrained = isDrained;

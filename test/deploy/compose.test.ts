@@ -19,7 +19,7 @@ interface Service {
   readonly environment?: Readonly<Record<string, string>>;
   readonly ports?: readonly string[];
   readonly volumes?: readonly string[];
-  readonly secrets?: readonly string[];
+  readonly secrets?: readonly { readonly source: string; readonly uid: string; readonly mode: number }[];
   readonly configs?: readonly { readonly source: string; readonly target: string }[];
   readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>;
   readonly healthcheck?: { readonly test?: readonly string[]; readonly disable?: boolean };
@@ -81,7 +81,7 @@ describe('compose.yaml', () => {
   test('refers only to things that it defines', () => {
     for (const [name, service] of Object.entries(services)) {
       expect([name, Object.keys(service.depends_on ?? {}).filter((other) => !(other in services))]).toEqual([name, []]);
-      expect([name, (service.secrets ?? []).filter((one) => !(one in document.secrets))]).toEqual([name, []]);
+      expect([name, (service.secrets ?? []).filter(({ source }) => !(source in document.secrets))]).toEqual([name, []]);
       expect([name, (service.configs ?? []).filter(({ source }) => !(source in document.configs))]).toEqual([name, []]);
       const volumes = (service.volumes ?? []).map((volume) => volume.split(':')[0] ?? '');
       expect([name, volumes.filter((volume) => !(volume in document.volumes))]).toEqual([name, []]);
@@ -139,7 +139,9 @@ describe('Every process of compose.yaml', () => {
   test('finds its secrets and its data at the expected paths', () => {
     for (const [name, service] of processes) {
       const { config } = configOf(service);
-      const secrets = (service.secrets ?? []).map((secret) => `/run/secrets/${secret}`);
+      const secrets = (service.secrets ?? []).map(({ source }) => `/run/secrets/${source}`);
+      // A secret file that others can read is refused.
+      for (const { uid, mode } of service.secrets ?? []) expect([uid, mode]).toEqual(['1000', 0o400]);
       expect([name, secrets]).toEqual([name, [config.link.secretFile, config.admin.tokenFile]]);
       expect([name, service.volumes]).toEqual([name, [`${name}:${config.dataDir}`]]);
       expect(service.configs).toEqual([{ source: 'katamari', target: IMAGE_ENV.KATAMARI_CONFIG }]);

@@ -79,8 +79,7 @@ describe('The web faceplate of a mesh', () => {
     const metrics = await (await fetch(`${mesh.mesh.addresses.stats}/metrics`)).text();
     expect(metrics).toMatch(/faceplate="web",service="Web",method="handle_request"/);
     await until('its entry in Consul', async () => {
-      const found = await fetch(`${mesh.mesh.addresses.consul}/v1/catalog/service/katamari-web`);
-      const [entry] = (await found.json()) as { ServicePort: number }[];
+      const [entry] = (await mesh.readConsul('catalog/service/katamari-web')) as { ServicePort: number }[];
       return entry !== undefined && mesh.mesh.addresses.web.endsWith(`:${entry.ServicePort}`);
     });
   });

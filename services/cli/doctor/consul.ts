@@ -3,7 +3,7 @@
 // once, with a timeout of a few seconds.
 
 import { formatAddress } from '../../../core/mod.ts';
-import { type Config, advertisedHost } from '../../config/mod.ts';
+import { type Config, advertisedHost, consulTokenOf } from '../../config/mod.ts';
 import { consulClient, ConsulError, consulOptionsOf, type ConsulClient } from '../../consul/mod.ts';
 import { keysOf } from '../../mesh/mod.ts';
 import type { Finding } from './finding.ts';
@@ -32,9 +32,10 @@ export async function examineConsul(config: Config, env: NodeJS.ProcessEnv): Pro
 }
 
 /** Opens a client as the mesh does: settings that the configuration lacks come from CONSUL_* variables. */
-function openClient({ consul }: Config, env: NodeJS.ProcessEnv): ConsulClient | Finding {
+function openClient(config: Config, env: NodeJS.ProcessEnv): ConsulClient | Finding {
   try {
-    const { address, token, caFile, certFile, keyFile } = consul;
+    const { address, caFile, certFile, keyFile } = config.consul;
+    const token = consulTokenOf(config);
     const settings = Object.entries({ address, token, caFile, certFile, keyFile }).filter(([, value]) => value !== '');
     return consulClient({
       ...consulOptionsOf(env).options,

@@ -1,11 +1,11 @@
 // Checks of the machine: runtime, shell, process groups, ports, files, limits.
 
 import { spawn } from 'node:child_process';
-import { accessSync, constants, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { runtimeName, runtimeVersion, dialAddress, portOf, urlOf } from '../../../core/mod.ts';
 import type { MeshStatus } from '../../../core/rpc/mod.ts';
-import { type Config, portsOf, keyText } from '../../config/mod.ts';
+import { type Config, portsOf, keyText, readSecretFile } from '../../config/mod.ts';
 import type { Finding } from './finding.ts';
 import { findListener } from './port-owner.ts';
 import path from 'node:path';
@@ -83,36 +83,26 @@ export function checkDataDir({ dataDir }: Config): Finding {
   }
 }
 
-export function checkTokenFile({ admin: { token, tokenFile } }: Config): Finding {
-  const subject = 'admin token';
-  if (!existsSync(tokenFile)) {
-    return {
-      verdict: 'OK',
-      subject,
-      text: token === '' ? `${tokenFile} will be created by \`katamari up\`` : 'set in the configuration',
-      advice: '',
-    };
-  }
-  try {
-    accessSync(tokenFile, constants.R_OK);
-  } catch (error) {
-    return {
-      verdict: 'FAIL',
-      subject,
-      text: (error as Error).message,
-      advice: 'make it readable for this account, or set another file with admin.tokenFile',
-    };
-  }
-  const mode = statSync(tokenFile).mode & 0o777;
-  if ((mode & 0o077) !== 0) {
-    return {
-      verdict: 'warn',
-      subject,
-      text: `${tokenFile} has mode ${mode.toString(8)}: other accounts can read it and control the mesh`,
-      advice: `chmod 600 ${tokenFile}`,
-    };
-  }
-  return { verdict: 'OK', subject, text: `${tokenFile}, readable only by its owner`, advice: '' };
+/** Checks the files of the secrets as a start does. A missing file of the data directory is created by the start. */
+export function checkSecretFiles({ admin, link, consul }: Config): Finding[] {
+  const files = [
+    { subject: 'admin token', key: 'admin.tokenFile', file: admin.tokenFile, isGiven: admin.token !== '' },
+    { subject: 'link secret', key: 'link.secretFile', file: link.secretFile, isGiven: link.secret !== '' },
+    { subject: 'Consul token', key: 'consul.tokenFile', file: consul.tokenFile, isGiven: consul.token !== '' },
+  ];
+  return files.flatMap(({ subject, key, file, isGiven }): Finding[] => {
+    if (isGiven) return [{ verdict: 'OK', subject, text: 'set in the configuration', advice: '' }];
+    if (file === '') return [];
+    if (!existsSync(file))
+      return [{ verdict: 'OK', subject, text: `${file} will be created by \`katamari up\``, advice: '' }];
+    try {
+      const [, ...others] = readSecretFile(key, file);
+      const rotation = others.length === 0 ? '' : '; it has two secrets, so a rotation is in progress';
+      return [{ verdict: 'OK', subject, text: `${file}, closed to other users${rotation}`, advice: '' }];
+    } catch (error) {
+      return [{ verdict: 'FAIL', subject, text: (error as Error).message, advice: `correct ${key}` }];
+    }
+  });
 }
 
 /** Reads the limit in a child shell, because Node raises its own soft limit to the hard limit at start. */

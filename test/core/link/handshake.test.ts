@@ -15,10 +15,13 @@ interface Side {
   readonly out: Buffer[];
 }
 
-function sides(clientSecret = SECRET, serverSecret = SECRET): { client: Side; server: Side } {
+function sides(clientSecret = SECRET, ...serverSecrets: readonly string[]): { client: Side; server: Side } {
   const [clientOut, serverOut]: [Buffer[], Buffer[]] = [[], []];
   const client = new ClientHandshake(clientSecret, 'the server', (bytes) => void clientOut.push(bytes));
-  const server = new ServerHandshake(serverSecret, (bytes) => void serverOut.push(bytes));
+  const server = new ServerHandshake(
+    serverSecrets.length === 0 ? [SECRET] : serverSecrets,
+    (bytes) => void serverOut.push(bytes),
+  );
   client.begin();
   return {
     client: { push: (chunk) => client.push(chunk), out: clientOut },
@@ -70,6 +73,20 @@ describe('The handshake', () => {
     carry(server, client, 0);
     expect(() => carry(client, server, 0)).toThrow(/The secrets differ/);
     expect(() => carry(server, client, 0)).toThrow(/the server refused this side: The secrets differ/);
+  });
+
+  test('accepts each of the secrets of the server, so that a secret can be replaced in a running mesh', () => {
+    for (const known of [SECRET, 'the secret before the rotation']) {
+      const { client, server } = sides(known, SECRET, 'the secret before the rotation');
+      carry(client, server, 0);
+      carry(server, client, 0);
+      expect(carry(client, server, 0)).toBeDefined();
+      expect(carry(server, client, 0)).toBeDefined();
+    }
+    const { client, server } = sides('the secret before that', SECRET, 'the secret before the rotation');
+    carry(client, server, 0);
+    carry(server, client, 0);
+    expect(() => carry(client, server, 0)).toThrow(/The secrets differ/);
   });
 
   test('uses fresh nonces and proofs every time', () => {

@@ -13,7 +13,8 @@ import { drainNotice } from '../../../core/link/control-messages.ts';
 import { ClientHandshake, ServerHandshake } from '../../../core/link/handshake.ts';
 import {
   connectLink,
-  whyNotListen,
+  isLoopback,
+  parseLinkAddress,
   type LinkSecurity,
   startLinkServer,
   type LinkServer,
@@ -62,10 +63,10 @@ function tlsOf(authority: TestAuthority): Tls {
 
 const kinds: readonly (readonly [name: string, security: () => LinkSecurity | undefined])[] = [
   ['no security', () => undefined],
-  ['an empty security', () => ({ secret: '', tls: undefined })],
-  ['a secret', () => ({ secret: SECRET, tls: undefined })],
-  ['TLS', () => ({ secret: '', tls: own })],
-  ['TLS and a secret', () => ({ secret: SECRET, tls: own })],
+  ['an empty security', () => ({ secrets: [], tls: undefined })],
+  ['a secret', () => ({ secrets: [SECRET], tls: undefined })],
+  ['TLS', () => ({ secrets: [], tls: own })],
+  ['TLS and a secret', () => ({ secrets: [SECRET], tls: own })],
 ];
 
 for (const [name, security] of kinds) {
@@ -137,62 +138,62 @@ describe('connectLink()', () => {
   const misfits: readonly Case[] = [
     [
       'has another secret',
-      () => ({ secret: SECRET, tls: undefined }),
-      () => ({ secret: 'some other secret', tls: undefined }),
+      () => ({ secrets: [SECRET], tls: undefined }),
+      () => ({ secrets: ['some other secret'], tls: undefined }),
       /refused this side: The secrets differ: configure the same one/,
     ],
     [
       'has another secret, over TLS',
-      () => ({ secret: SECRET, tls: own }),
-      () => ({ secret: 'some other secret', tls: own }),
+      () => ({ secrets: [SECRET], tls: own }),
+      () => ({ secrets: ['some other secret'], tls: own }),
       /refused this side: The secrets differ: configure the same one/,
     ],
     [
       'has no secret where one is wanted',
-      () => ({ secret: SECRET, tls: undefined }),
+      () => ({ secrets: [SECRET], tls: undefined }),
       () => undefined,
       /requires the secret of the mesh and this side has none: configure/,
     ],
     [
       'has certificates where the secret is wanted too',
-      () => ({ secret: SECRET, tls: own }),
-      () => ({ secret: '', tls: own }),
+      () => ({ secrets: [SECRET], tls: own }),
+      () => ({ secrets: [], tls: own }),
       /requires the secret of the mesh and this side has none: configure/,
     ],
     [
       'has a secret where none is wanted',
-      () => ({ secret: '', tls: undefined }),
-      () => ({ secret: SECRET, tls: undefined }),
+      () => ({ secrets: [], tls: undefined }),
+      () => ({ secrets: [SECRET], tls: undefined }),
       /requires no secret and this side has one: configure/,
     ],
     [
       'has no TLS where it is wanted',
-      () => ({ secret: '', tls: own }),
+      () => ({ secrets: [], tls: own }),
       () => undefined,
       /requires TLS and this side has none.*configure/s,
     ],
     [
       'has only the secret where TLS is wanted',
-      () => ({ secret: SECRET, tls: own }),
-      () => ({ secret: SECRET, tls: undefined }),
+      () => ({ secrets: [SECRET], tls: own }),
+      () => ({ secrets: [SECRET], tls: undefined }),
       /requires TLS and this side has none.*configure/s,
     ],
     [
       'has TLS where there is none',
-      () => ({ secret: SECRET, tls: undefined }),
-      () => ({ secret: SECRET, tls: own }),
+      () => ({ secrets: [SECRET], tls: undefined }),
+      () => ({ secrets: [SECRET], tls: own }),
       /failed at TLS.*it does not use TLS: configure/s,
     ],
     [
       'shows a certificate of another CA',
-      () => ({ secret: '', tls: own }),
-      () => ({ secret: '', tls: otherButTrustsOwn }),
+      () => ({ secrets: [], tls: own }),
+      () => ({ secrets: [], tls: otherButTrustsOwn }),
       /certificate of this side.*not of its CA/s,
     ],
     [
       'is shown a certificate of another CA',
-      () => ({ secret: '', tls: own }),
-      () => ({ secret: '', tls: ownButTrustsOther }),
+      () => ({ secrets: [], tls: own }),
+      () => ({ secrets: [], tls: ownButTrustsOther }),
       /failed at TLS.*its certificate is not of the CA that is configured here/s,
     ],
   ];
@@ -258,7 +259,7 @@ describe('connectLink()', () => {
     test(`to a peer that ${what} fails in time with a message`, async () => {
       const address = await peerThat((socket) => socket.once('data', () => answer(socket)));
       const error = await failureOf(
-        dial(address, { secret: SECRET, tls: undefined }, 50 + (code === 'denied' ? 9_950 : 0)),
+        dial(address, { secrets: [SECRET], tls: undefined }, 50 + (code === 'denied' ? 9_950 : 0)),
       );
       expect(error.message).toMatch(message);
       expect({ code: error.code, facts: error.facts }).toEqual({ code, facts: { notRun: true } });
@@ -266,7 +267,7 @@ describe('connectLink()', () => {
   }
 
   test('over TLS to a silent peer fails in time', async () => {
-    const error = await failureOf(dial(await peerThat(() => {}), { secret: '', tls: own }, 50));
+    const error = await failureOf(dial(await peerThat(() => {}), { secrets: [], tls: own }, 50));
     expect(error.message).toMatch(/did not answer within 50 ms/);
     expect(error.code).toBe('resource_failed');
   });
@@ -275,7 +276,7 @@ describe('connectLink()', () => {
     const server = await serve({});
     await server.close();
     for (const tls of [undefined, own]) {
-      const error = await failureOf(dial(server.address, { secret: '', tls }));
+      const error = await failureOf(dial(server.address, { secrets: [], tls }));
       expect(error.message).toMatch(/cannot be reached .*nothing listens there. Is that process running/s);
       expect({ code: error.code, facts: error.facts }).toEqual({ code: 'resource_failed', facts: { notRun: true } });
     }
@@ -285,7 +286,7 @@ describe('connectLink()', () => {
 
   test('names an invalid address and unreadable certificates', async () => {
     await expect(dial('127.0.0.1:9070', undefined)).rejects.toMatchObject({ code: 'bad_request' });
-    const server = await serve({ security: { secret: '', tls: own } });
+    const server = await serve({ security: { secrets: [], tls: own } });
     const broken: readonly (readonly [Partial<Tls>, RegExp])[] = [
       [{ ca: 'no CA' }, /The CA of the link is not valid PEM text/],
       [{ cert: '' }, /The certificate of the link is not valid PEM text/],
@@ -293,7 +294,7 @@ describe('connectLink()', () => {
       [{ key: other.key }, /The key of the link does not belong to its certificate\. Expected the CA/],
     ];
     for (const [change, message] of broken) {
-      const security = { secret: '', tls: { ...own, ...change } };
+      const security = { secrets: [], tls: { ...own, ...change } };
       const errors = [await failureOf(dial(server.address, security)), await failureOf(serve({ security }))];
       for (const error of errors) expect(error.message).toMatch(message);
       expect(errors.map(({ code }) => code)).toEqual(['bad_request', 'bad_request']);
@@ -313,13 +314,13 @@ describe('connectLink()', () => {
   test('passes on the bytes after the handshake, however late the Link is created', async () => {
     const address = await peerThat((socket) => {
       const out: Buffer[] = [];
-      const handshake = new ServerHandshake(SECRET, (bytes) => void out.push(bytes));
+      const handshake = new ServerHandshake([SECRET], (bytes) => void out.push(bytes));
       socket.on('data', (chunk) => {
         if (handshake.push(chunk) !== undefined) out.push(drainNotice());
         socket.write(Buffer.concat(out.splice(0)));
       });
     });
-    const socket = await dial(address, { secret: SECRET, tls: undefined });
+    const socket = await dial(address, { secrets: [SECRET], tls: undefined });
     await new Promise((resolve) => setImmediate(resolve));
     await new Promise((resolve) => setImmediate(resolve));
     const link = new Link(socket, { peer: 'The peer', frameBytesMax: 1 << 20 });
@@ -330,10 +331,10 @@ describe('connectLink()', () => {
     let peer: Socket | undefined;
     const address = await peerThat((socket) => {
       peer = socket;
-      const handshake = new ServerHandshake(SECRET, (bytes) => void socket.write(bytes));
+      const handshake = new ServerHandshake([SECRET], (bytes) => void socket.write(bytes));
       socket.on('data', (chunk) => void handshake.push(chunk));
     });
-    const socket = await dial(address, { secret: SECRET, tls: undefined });
+    const socket = await dial(address, { secrets: [SECRET], tls: undefined });
     peer?.resetAndDestroy();
     socket.write('x');
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -348,7 +349,7 @@ describe('connectLink()', () => {
 });
 
 describe('A link server with a secret', () => {
-  const secured = { secret: SECRET, tls: undefined };
+  const secured = { secrets: [SECRET], tls: undefined };
 
   test('reads no call of an unauthenticated peer, says why and closes', async () => {
     let calls = 0;
@@ -387,7 +388,7 @@ describe('A link server with a secret', () => {
   }
 
   test('closes in time the connection of a peer that sends nothing, sends slowly, or stays silent over TLS', async () => {
-    for (const security of [secured, { secret: '', tls: own }, { secret: SECRET, tls: own }]) {
+    for (const security of [secured, { secrets: [], tls: own }, { secrets: [SECRET], tls: own }]) {
       const clock = new ManualClock();
       const server = await serve({ security, clock });
       const [silent, dripping] = [await raw(server.address), await raw(server.address)];
@@ -405,7 +406,7 @@ describe('A link server with a secret', () => {
 
   test('over TLS closes the connection of a peer that does not authenticate in time', async () => {
     const clock = new ManualClock();
-    const server = await serve({ security: { secret: SECRET, tls: own }, clock });
+    const server = await serve({ security: { secrets: [SECRET], tls: own }, clock });
     const { connect: connectTls } = await import('node:tls');
     const socket = connectTls({
       port: portOf(server.address),
@@ -525,10 +526,8 @@ describe('A link server with a secret', () => {
   });
 });
 
-describe('whyNotListen()', () => {
-  const secret = (text: string): LinkSecurity => ({ secret: text, tls: undefined });
-
-  test('allows any address that other machines cannot reach', () => {
+describe('isLoopback()', () => {
+  test('recognizes each spelling of an address that other machines cannot reach', () => {
     const near = [
       '127.0.0.1',
       '127.9.8.7',
@@ -538,22 +537,11 @@ describe('whyNotListen()', () => {
       '[0:0:0:0:0:0:0:1]',
       '[::ffff:127.0.0.1]',
     ];
-    for (const host of near) expect(whyNotListen(`tcp:${host}:9070`, undefined)).toBeUndefined();
-    expect(whyNotListen('unix:/run/link', undefined)).toBeUndefined();
-  });
-
-  test('otherwise requires certificates or a strong secret, and says how to get one', () => {
+    for (const host of near) expect([host, isLoopback(parseLinkAddress(`tcp:${host}:9070`))]).toEqual([host, true]);
+    expect(isLoopback(parseLinkAddress('unix:/run/link'))).toBe(true);
     const far = ['0.0.0.0', '10.0.0.1', '[::]', '::', '[fe80::1%lo]', '[::ffff:10.0.0.1]', '127.example', 'worker-1'];
-    for (const host of far) {
-      const address = `tcp:${host}:9070`;
-      for (const open of [undefined, secret('')])
-        expect(whyNotListen(address, open)).toMatch(/neither certificates nor a secret.*openssl rand -hex 32/);
-      expect(whyNotListen(address, secret('guess me'))).toMatch(/the secret has 8 bytes/);
-      expect(whyNotListen(address, secret('0123456789abcdef'))).toBeUndefined();
-      expect(whyNotListen(address, { secret: '', tls: own })).toBeUndefined();
-    }
-    // Without a host there is nothing to check: the address is refused earlier.
-    expect(() => whyNotListen('tcp::9070', undefined)).toThrow('is not a link address');
+    for (const host of far) expect([host, isLoopback(parseLinkAddress(`tcp:${host}:9070`))]).toEqual([host, false]);
+    expect(() => parseLinkAddress('tcp::9070')).toThrow('is not a link address');
   });
 });
 

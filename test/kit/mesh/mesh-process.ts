@@ -4,7 +4,7 @@
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { scriptCommand } from '../../../core/mod.ts';
@@ -37,6 +37,8 @@ export interface MeshProcess {
   readonly directory: string;
   readonly addresses: MeshAddresses;
   readonly adminToken: string;
+  /** Token of the embedded Consul; '' with a real one. */
+  readonly consulToken: string;
   /** From its start to the log line that says it is up, in ms. */
   readonly upAfterMs: number;
   /** All its output, for test messages. */
@@ -106,7 +108,8 @@ export async function startMeshProcess(options: MeshProcessOptions = {}): Promis
       pid: child.pid ?? 0,
       directory,
       addresses,
-      adminToken: readFileSync(path.join(dataDir, 'admin-token'), 'utf8').trim(),
+      adminToken: secretIn(dataDir, 'admin-token'),
+      consulToken: secretIn(dataDir, 'consul-token'),
       upAfterMs,
       output: () => said.all(),
       call: (method, params, headers) => jsonRpc(`${addresses.jsonRpc}/rpc`, method, params, headers),
@@ -139,6 +142,11 @@ export async function startMeshProcess(options: MeshProcessOptions = {}): Promis
     await dispose();
     throw error;
   }
+}
+
+function secretIn(dataDir: string, name: string): string {
+  const file = path.join(dataDir, name);
+  return existsSync(file) ? readFileSync(file, 'utf8').trim() : '';
 }
 
 function writeConfig(

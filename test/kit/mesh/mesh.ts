@@ -22,6 +22,8 @@ export interface TestMesh {
   /** One JSON-RPC call; returns the whole response. */
   call(method: string, params?: unknown, headers?: Readonly<Record<string, string>>): Promise<JsonRpcAnswer>;
   pool(id: string): PoolStatus;
+  /** Reads the embedded Consul at a path below /v1. */
+  readConsul(path: string): Promise<unknown>;
   end(): Promise<void>;
 }
 
@@ -96,6 +98,11 @@ export async function startTestMesh(
       const found = mesh.status().pools.find((pool) => pool.id === id);
       if (found === undefined) throw new Error(`no pool ${id}`);
       return found;
+    },
+    readConsul: async (below) => {
+      const token = readFileSync(path.join(directory, 'data', 'consul-token'), 'utf8').trim();
+      const response = await fetch(`${mesh.addresses.consul}/v1/${below}`, { headers: { 'x-consul-token': token } });
+      return await response.json();
     },
     end: async () => {
       await mesh.close();

@@ -697,7 +697,7 @@ describe('katamari doctor', () => {
           `^FAIL ${port} is held by process ${process.pid} \\(.*\\); end that process, or choose another with --set ports.thrift=PORT$`,
         ),
       );
-      expect(about('admin token')).toContain('warn');
+      expect(about('admin token')).toMatch(/^FAIL .*open-token has mode 0644/);
       expect(about('admin token')).toContain('chmod 600');
       expect(about('Consul')).toMatch(/^FAIL the Consul at http:\/\/127\.0\.0\.1:1 does not answer/);
       expect(about('chassis A@1')).toMatch(/^FAIL .*doctor\.yaml:6: .*not-executable is not executable; chmod \+x/);

@@ -196,6 +196,7 @@ describe('Precedence', () => {
       embedded: true,
       address: '',
       token: '',
+      tokenFile: path.join(embedded.config.dataDir, 'consul-token'),
       caFile: '',
       certFile: '',
       keyFile: '',

@@ -6,6 +6,7 @@ import { createServer as createHttpServer, type IncomingMessage } from 'node:htt
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CONSUL_KINDS, freePorts, startConsul, type TestConsul } from '../../kit/consul/consul.ts';
 import { Backoff } from '../../../core/mod.ts';
@@ -122,6 +123,17 @@ describe('consulClient()', () => {
       isCancelled: false,
       message: expect.stringMatching(new RegExp(`at Consul 127.0.0.1:${port}: .*Is Consul running there`)) as string,
     });
+  });
+
+  test('keeps its token out of its errors and their causes', async () => {
+    const token = 'b7e23ec29af22b0b4e41da31e868d572';
+    const consul = await startConsul('embedded', { token: `not ${token}` });
+    const client = consulClient({ address: consul.address, token });
+    const failure = await client.get('x').catch((error: unknown) => error);
+    expect(failure).toMatchObject({ status: 403, trouble: 'denied' });
+    expect(inspect(failure, { depth: 20, showHidden: true })).not.toContain(token);
+    client.close();
+    await consul.close();
   });
 
   test('aborts a request in flight with its signal, and all requests when it is closed', async () => {

@@ -1,10 +1,12 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { work } from '../../kit/mesh/mesh.ts';
 import { startMeshProcess, type MeshProcess } from '../../kit/mesh/mesh-process.ts';
 import { until } from '../../kit/tools/wait.ts';
 import { aDeployment } from './a-deployment.ts';
 import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts';
-import { keysOf } from '../../../services/mesh/mod.ts';
+import { documentSigner, keysOf } from '../../../services/mesh/mod.ts';
 
 /** Starting a mesh is slow while all tests run. */
 const BUSY_MS = 60_000;
@@ -13,7 +15,9 @@ let mesh: MeshProcess;
 let consul: ConsulClient;
 beforeAll(async () => {
   mesh = await startMeshProcess({ deployments: [work()], settings: { timeout: '7s' } });
-  consul = consulClient({ address: mesh.addresses.consul });
+  const secret = readFileSync(path.join(mesh.directory, 'data', 'link-secret'), 'utf8').trim();
+  const signer = documentSigner('test', () => [secret]);
+  consul = consulClient({ address: mesh.addresses.consul, token: mesh.consulToken, signer });
 }, BUSY_MS);
 afterAll(() => mesh?.end());
 

@@ -124,11 +124,11 @@ for (const kind of CONSUL_KINDS) {
       const { store } = made();
       const files = { 'a.thrift': `// ${'x'.repeat(600 * 1024)}` };
       await expect(store.put(aDeployment({ idl: { main: 'a.thrift', files } }))).rejects.toThrow(
-        /The deployment Search@1\.0\.0 is 601 KiB, limit is 512 KiB/,
+        /The deployment Search@1\.0\.0 is 601 KiB, limit is 511 KiB/,
       );
       expect(await store.list()).toEqual([]);
       // A document just below the limit is accepted.
-      const fitting = { 'a.thrift': 'x'.repeat(511 * 1024) };
+      const fitting = { 'a.thrift': 'x'.repeat(510 * 1024) };
       expect(await store.put(aDeployment({ idl: { main: 'a.thrift', files: fitting } }))).toBe('created');
     });
 

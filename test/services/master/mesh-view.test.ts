@@ -20,7 +20,15 @@ const [A, B] = ['A@1.0.0', 'B@1.0.0'];
 function entryOf(id: string, modifyIndex: number): ConsulEntry {
   const deployment = deploymentFor({ service: id.slice(0, 1) });
   const key = `${keys.deployments}${id.replace('@', '/')}`;
-  return { key, value: JSON.stringify(deployment), modifyIndex, lockIndex: 0, flags: 0, session: '' } as ConsulEntry;
+  return {
+    key,
+    value: JSON.stringify(deployment),
+    problem: '',
+    modifyIndex,
+    lockIndex: 0,
+    flags: 0,
+    session: '',
+  } as ConsulEntry;
 }
 
 /** A fake Consul. The test sends each response about deployments; there are no other keys. */

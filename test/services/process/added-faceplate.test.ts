@@ -308,8 +308,7 @@ describe('The line protocol in a mesh', () => {
     const metrics = await (await fetch(`${mesh.mesh.addresses.stats}/metrics`)).text();
     expect(metrics).toMatch(/faceplate="line",service="Work",method="say"/);
     await until('its entry in Consul', async () => {
-      const found = await fetch(`${mesh.mesh.addresses.consul}/v1/catalog/service/katamari-line`);
-      const [entry] = (await found.json()) as { ServicePort: number }[];
+      const [entry] = (await mesh.readConsul('catalog/service/katamari-line')) as { ServicePort: number }[];
       return entry !== undefined && mesh.mesh.added['line']?.endsWith(`:${entry.ServicePort}`);
     });
   });

@@ -282,7 +282,7 @@ describe('katamari doctor, on the mesh', () => {
       limits: { frameBytesMax: 1_000, nestingMax: 8, pipelineMax: 8, requestMs: 1_000, connectionsMax: 8 },
       timeoutMs: () => 1_000,
       caller: 'the doctor',
-      security: { secret, tls: undefined },
+      security: { secrets: [secret], tls: undefined },
     });
     ends.push(() => link.close());
     return link.address.replace('tcp:', '');

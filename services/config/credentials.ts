@@ -1,25 +1,20 @@
-// Derives from the configuration the credentials of the link and of the Thrift port, and the address that other
-// machines use to reach this process.
+// Derives from the configuration the credentials of the link, of the Thrift port and for Consul, and the address that
+// other machines use to reach this process.
 
 import { readFileSync } from 'node:fs';
 import { checkCertificates, type LinkSecurity } from '../../core/link/mod.ts';
 import type { ThriftTls } from '../../faceplates/thrift/mod.ts';
 import type { Config } from './config.ts';
 import { ExitError, EXIT } from './exit-error.ts';
+import { ensureSecretFile, readSecretFile } from './secret-file.ts';
 import { networkInterfaces } from 'node:os';
 
 /**
- * Returns the credentials of the link; undefined when neither a secret nor certificates are configured.
- * @throws ExitError when a file cannot be read or the secret is too short
+ * Returns the credentials of the link. Creates the secret if there is none.
+ * @throws ExitError when a file cannot be read or the secret is weak
  */
-export function linkSecurityOf({ link }: Config): LinkSecurity | undefined {
-  const secret = link.secretFile === '' ? link.secret : read('link.secretFile', link.secretFile).trim();
-  if (link.secretFile !== '' && secret.length < SECRET_LENGTH_MIN) {
-    throw new ExitError(
-      EXIT.badConfiguration,
-      `link.secretFile: ${link.secretFile} has ${secret.length} characters, expected at least ${SECRET_LENGTH_MIN}; generate one with: openssl rand -base64 32`,
-    );
-  }
+export function linkSecurityOf({ link }: Config): LinkSecurity {
+  const secrets = link.secret === '' ? ensureSecretFile('link.secretFile', link.secretFile) : [link.secret];
   const tls =
     link.caFile === ''
       ? undefined
@@ -28,7 +23,17 @@ export function linkSecurityOf({ link }: Config): LinkSecurity | undefined {
           cert: read('link.certFile', link.certFile),
           key: read('link.keyFile', link.keyFile),
         };
-  return secret === '' && tls === undefined ? undefined : { secret, tls };
+  return { secrets, tls };
+}
+
+/**
+ * Returns the token for Consul; '' for none. Creates the token of the embedded agent if there is none.
+ * @throws ExitError when its file cannot be read or is unsafe
+ */
+export function consulTokenOf({ consul }: Config): string {
+  if (consul.token !== '' || consul.tokenFile === '') return consul.token;
+  const read = consul.embedded ? ensureSecretFile : readSecretFile;
+  return read('consul.tokenFile', consul.tokenFile)[0];
 }
 
 /**
@@ -70,7 +75,6 @@ function read(key: string, file: string): string {
   }
 }
 
-const SECRET_LENGTH_MIN = 16;
 const THRIFT_PORT = {
   name: 'the Thrift port',
   expected: 'a certificate in certFile, its private key in keyFile and, optionally, the CA of the clients in caFile',
