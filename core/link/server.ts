@@ -12,7 +12,7 @@ import { LinkServerConnection } from './server-connection.ts';
 import type { LinkServerOptions } from './server-options.ts';
 
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { createServer as createTlsServer } from 'node:tls';
+import { createServer as createTlsServer, Server as TlsServer } from 'node:tls';
 
 export interface LinkServer {
   /** `unix:PATH` or `tcp:HOST:PORT`, with the real port. */
@@ -29,6 +29,8 @@ export interface LinkServer {
    */
   drain(): Promise<void>;
   close(): Promise<void>;
+  /** Uses the present certificates of `security.tls` for new connections. @throws KatamariError bad_request */
+  renewCertificates(): void;
 }
 
 /**
@@ -79,6 +81,12 @@ export async function startLinkServer(listen: string, options: LinkServerOptions
       for (const connection of closing) connection.close();
       await Promise.all(closing.map((connection) => connection.closed));
       await closed;
+    },
+    renewCertificates: () => {
+      const tls = options.security?.tls;
+      if (!(server instanceof TlsServer) || tls === undefined) return;
+      checkCertificates(tls);
+      server.setSecureContext({ ...tls, minVersion: 'TLSv1.3' });
     },
   };
 }

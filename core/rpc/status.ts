@@ -150,6 +150,7 @@ export const EVENT_KINDS = [
   'rolling_done',
   'settings_changed',
   'routes_changed',
+  'credentials_changed',
   'leader_changed',
   'manager_joined',
   'manager_left',

@@ -9,31 +9,39 @@ import { ExitError, EXIT } from './exit-error.ts';
 import { ensureSecretFile, readSecretFile } from './secret-file.ts';
 import { networkInterfaces } from 'node:os';
 
+/** Creates the secrets of this process that do not exist yet. @throws ExitError when a file cannot be used */
+export function createSecrets({ link, consul }: Config): void {
+  if (link.secret === '') ensureSecretFile('link.secretFile', link.secretFile);
+  if (consul.embedded && consul.token === '') ensureSecretFile('consul.tokenFile', consul.tokenFile);
+}
+
 /**
- * Returns the credentials of the link. Creates the secret if there is none.
- * @throws ExitError when a file cannot be read or the secret is weak
+ * Returns the credentials of the link.
+ * @throws ExitError when a file cannot be read, the secret is weak, or the certificates are invalid
  */
 export function linkSecurityOf({ link }: Config): LinkSecurity {
-  const secrets = link.secret === '' ? ensureSecretFile('link.secretFile', link.secretFile) : [link.secret];
-  const tls =
-    link.caFile === ''
-      ? undefined
-      : {
-          ca: read('link.caFile', link.caFile),
-          cert: read('link.certFile', link.certFile),
-          key: read('link.keyFile', link.keyFile),
-        };
+  const secrets = link.secret === '' ? readSecretFile('link.secretFile', link.secretFile) : [link.secret];
+  if (link.caFile === '') return { secrets, tls: undefined };
+  const tls = {
+    ca: read('link.caFile', link.caFile),
+    cert: read('link.certFile', link.certFile),
+    key: read('link.keyFile', link.keyFile),
+  };
+  try {
+    checkCertificates(tls);
+  } catch (error) {
+    throw new ExitError(EXIT.badConfiguration, `link: ${(error as Error).message}`, error);
+  }
   return { secrets, tls };
 }
 
 /**
- * Returns the token for Consul; '' for none. Creates the token of the embedded agent if there is none.
- * @throws ExitError when its file cannot be read or is unsafe
+ * Returns the tokens for Consul: the first is sent, and the embedded agent accepts all. None for a Consul without ACLs.
+ * @throws ExitError when the file cannot be read or is unsafe
  */
-export function consulTokenOf({ consul }: Config): string {
-  if (consul.token !== '' || consul.tokenFile === '') return consul.token;
-  const read = consul.embedded ? ensureSecretFile : readSecretFile;
-  return read('consul.tokenFile', consul.tokenFile)[0];
+export function consulTokensOf({ consul }: Config): readonly string[] {
+  if (consul.token !== '') return [consul.token];
+  return consul.tokenFile === '' ? [] : readSecretFile('consul.tokenFile', consul.tokenFile);
 }
 
 /**

@@ -24,8 +24,11 @@ export interface ConsulAgentOptions {
   readonly host?: string;
   /** Port; 0, the default, means any free port. */
   readonly port?: number;
-  /** Token that requests must carry. Without one, whoever reaches the port may read and change everything. */
-  readonly token?: string;
+  /**
+   * Tokens of which each request must carry one, as they are now. Without this option, whoever reaches the port may
+   * read and change everything.
+   */
+  readonly tokens?: () => readonly string[];
   /** Directory for the data. Without one, the data is lost when the process ends. */
   readonly dataDir?: string;
   readonly node?: string;
@@ -256,7 +259,7 @@ class EmbeddedAgent implements ConsulAgent {
         options.onNote?.(
           `Defect in the embedded agent: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
         ),
-      options.token ?? '',
+      options.tokens,
     );
     return serveHttp({
       fetch: (request, env) => app.fetch(request, env),

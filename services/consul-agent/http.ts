@@ -10,15 +10,15 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 /** Limit of a value, as in Consul. It applies to every other body too. */
 const BODY_BYTES_MAX = 512 * 1024;
 
-/** @param token '' to accept all requests */
+/** @param tokens undefined to accept all requests */
 export function consulApp(
   routes: readonly AgentRoute[],
   onDefect: (error: unknown) => void,
-  token: string,
+  tokens: (() => readonly string[]) | undefined,
 ): Hono<{ Bindings: HttpEnv }> {
   const app = new Hono<{ Bindings: HttpEnv }>();
   const none = new AbortController().signal;
-  if (token !== '') app.use(tokenGuard(token));
+  if (tokens !== undefined) app.use(tokenGuard(tokens));
   app.all('*', async (context, next) => cleanPath(context.req.url) ?? next());
   // Hono uses the first match, so longer paths come before their prefixes.
   for (const route of [...routes].sort((a, b) => b.path.length - a.path.length)) {
@@ -34,16 +34,15 @@ export function consulApp(
   return app;
 }
 
-/** Refuses requests without the token, in the words of Consul's ACLs. A health check of the agent needs none. */
-function tokenGuard(token: string): MiddlewareHandler {
+/** Refuses requests without a token, in the words of Consul's ACLs. A health check of the agent needs none. */
+function tokenGuard(tokens: () => readonly string[]): MiddlewareHandler {
   const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
-  const expected = digest(token);
   return async ({ req }, next) => {
     if (HEALTH_PATHS.has(new URL(req.url).pathname)) return await next();
     const bearer = /^Bearer +(.+)$/i.exec(req.header('authorization') ?? '')?.[1];
     const given = req.header('x-consul-token') ?? bearer ?? '';
     if (given === '') return respond(text(403, `Permission denied: ${NEEDS_TOKEN}`), undefined);
-    if (timingSafeEqual(digest(given), expected)) return await next();
+    if (tokens().some((token) => timingSafeEqual(digest(given), digest(token)))) return await next();
     return respond(text(403, `ACL not found: ${NEEDS_TOKEN}`), undefined);
   };
 }

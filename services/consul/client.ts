@@ -4,7 +4,7 @@
 
 import { EventEmitter } from 'node:events';
 import type { Address } from '../../core/mod.ts';
-import { type ConsulClientOptions, type DocumentSigner, parseTarget, readPem } from './options.ts';
+import { type ConsulClientOptions, parseTarget, readPem } from './options.ts';
 import { describeMismatch, type RawEntry, RESPONSES } from './responses.ts';
 import { adviceFor, codeOf, type ConsulAction, type ConsulRight, type ConsulTrouble } from './advice.ts';
 import { Agent as HttpAgent } from 'node:http';
@@ -19,6 +19,8 @@ export interface ConsulEntry {
   readonly value: string;
   /** Why the value must not be used: its signature is missing or wrong. '' if it may be used. */
   readonly problem: string;
+  /** Whether the value was signed with a secret that is about to be retired. */
+  readonly isOutdated: boolean;
   readonly flags: number;
   /** How often the key was locked; the term of an election. */
   readonly lockIndex: number;
@@ -135,44 +137,34 @@ export class ConsulClient {
   /** Address of Consul, for messages. */
   readonly address: string;
   /** Client of the package, for requests that have no method here. */
-  readonly api: Consul;
-  readonly #timeoutMs: number;
-  readonly #isTls: boolean;
-  readonly #hasToken: boolean;
-  readonly #signer: DocumentSigner | undefined;
+  get api(): Consul {
+    return this.#api;
+  }
+  #options: ConsulClientOptions;
+  #api: Consul;
   readonly #inFlight = new Set<Context>();
   #requests = 0;
   #errors = 0;
 
   constructor(options: ConsulClientOptions) {
-    const target = parseTarget(options);
-    const Agent = target.isTls ? HttpsAgent : HttpAgent;
-    this.address = target.text;
-    this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
-    this.#isTls = target.isTls;
-    this.#hasToken = (options.token ?? '') !== '';
-    this.#signer = options.signer;
-    // The package passes all options to `http.request` of Node; its types list only a few of them.
-    const settings = {
-      ...target.settings,
-      secure: target.isTls,
-      agent: new Agent({ keepAlive: true, maxFreeSockets: 16 }),
-      ...(options.caFile === undefined ? {} : { ca: readPem('the CA certificate', options.caFile) }),
-      ...(options.certFile === undefined ? {} : { cert: readPem('the client certificate', options.certFile) }),
-      ...(options.keyFile === undefined ? {} : { key: readPem('the client key', options.keyFile) }),
-      ...(options.serverName === undefined ? {} : { servername: options.serverName }),
-      ...(options.verifiesTls === false ? { rejectUnauthorized: false } : {}),
-      ...(options.basicAuth === undefined
-        ? {}
-        : { headers: { authorization: `Basic ${Buffer.from(options.basicAuth).toString('base64')}` } }),
-      defaults: {
-        ...(options.token === undefined ? {} : { token: options.token }),
-        ...(options.datacenter === undefined ? {} : { dc: options.datacenter }),
-      },
-    };
-    this.api = new Consul(settings as ConstructorParameters<typeof Consul>[0]);
-    // Before the package reads the body: it throws for some of them, where nothing can catch it.
-    (this.api as unknown as { _ext(name: string, hook: typeof checkResponse): void })._ext('onResponse', checkResponse);
+    this.address = parseTarget(options).text;
+    this.#options = options;
+    this.#api = open(options);
+  }
+
+  /**
+   * Uses another token, and the certificates that the files have now, from the next request on. Requests in flight
+   * continue. @throws Error for an unreadable file; the client is unchanged
+   */
+  renew(token: string): void {
+    const options = { ...this.#options, ...(token === '' ? {} : { token }) };
+    this.#api = open(options);
+    this.#options = options;
+  }
+
+  /** Keys and prefixes of keys whose values are signed. */
+  get signedPlaces(): readonly string[] {
+    return this.#options.signer?.places ?? [];
   }
 
   /** Returns the numbers of requests sent and failed. */
@@ -181,8 +173,8 @@ export class ConsulClient {
   }
 
   async get(key: string, signal?: AbortSignal): Promise<ConsulEntry | undefined> {
-    const { body } = await this.#call(RESPONSES.entries, onKey('read', key), signal, this.#timeoutMs, (common) =>
-      this.api.kv.get({ key, ...FRESH, ...common }),
+    const { body } = await this.#call(RESPONSES.entries, onKey('read', key), signal, this.#timeoutMs(), (common) =>
+      this.#api.kv.get({ key, ...FRESH, ...common }),
     );
     return body?.map((raw) => this.#entryOf(raw))[0];
   }
@@ -202,7 +194,7 @@ export class ConsulClient {
       onKey('watch', prefix),
       signal,
       timeoutMs,
-      (common) => this.api.kv.get({ key: prefix, recurse: true, ...wait, ...common }),
+      (common) => this.#api.kv.get({ key: prefix, recurse: true, ...wait, ...common }),
     );
     // Without an index the next query would not block, and the watch would poll in a busy loop.
     if (!(next > 0)) throw this.#notConsul(`watch ${prefix}`, 'a response without an index');
@@ -216,8 +208,8 @@ export class ConsulClient {
     options: { cas?: number; acquire?: string; release?: string; signal?: AbortSignal } = {},
   ): Promise<boolean> {
     const { signal, ...conditions } = options;
-    const { body } = await this.#call(RESPONSES.applied, onKey('write', key), signal, this.#timeoutMs, (common) =>
-      this.api.kv.set({ key, value: this.#signed(key, value), ...conditions, ...common }),
+    const { body } = await this.#call(RESPONSES.applied, onKey('write', key), signal, this.#timeoutMs(), (common) =>
+      this.#api.kv.set({ key, value: this.#signed(key, value), ...conditions, ...common }),
     );
     return body === true;
   }
@@ -232,8 +224,8 @@ export class ConsulClient {
       RESPONSES.applied,
       onKey('delete', key),
       options.signal,
-      this.#timeoutMs,
-      (common) => this.api.kv.del({ key, ...conditions, ...common }),
+      this.#timeoutMs(),
+      (common) => this.#api.kv.del({ key, ...conditions, ...common }),
     );
     return body === true;
   }
@@ -252,7 +244,7 @@ export class ConsulClient {
         ...('index' in given ? { Index: given.index } : {}),
       },
     }));
-    const transaction = this.api.transaction as unknown as {
+    const transaction = this.#api.transaction as unknown as {
       create(steps: object[], common: object): Promise<unknown>;
     };
     const key = steps.at(-1)?.key ?? '';
@@ -261,7 +253,7 @@ export class ConsulClient {
       needs: { resource: 'key', key, access: 'write' },
     };
     try {
-      const { body } = await this.#call(RESPONSES.transaction, action, signal, this.#timeoutMs, (common) =>
+      const { body } = await this.#call(RESPONSES.transaction, action, signal, this.#timeoutMs(), (common) =>
         transaction.create(operations, common),
       );
       return { isDone: true, index: Math.max(0, ...(body?.Results ?? []).map(({ KV }) => KV.ModifyIndex)) };
@@ -284,9 +276,9 @@ export class ConsulClient {
       RESPONSES.createdSession,
       { text: `create a session for ${request.name}`, needs: SESSION },
       signal,
-      this.#timeoutMs,
+      this.#timeoutMs(),
       (common) =>
-        this.api.session.create({
+        this.#api.session.create({
           name: request.name,
           ttl: `${request.ttlMs}ms`,
           lockdelay: `${request.lockDelayMs}ms`,
@@ -305,8 +297,8 @@ export class ConsulClient {
         RESPONSES.renewedSession,
         { text: 'renew the session', needs: SESSION },
         signal,
-        this.#timeoutMs,
-        (common) => this.api.session.renew({ id, ...common }),
+        this.#timeoutMs(),
+        (common) => this.#api.session.renew({ id, ...common }),
       );
       return true;
     } catch (error) {
@@ -327,7 +319,7 @@ export class ConsulClient {
       { text: 'read the session', needs: SESSION },
       signal,
       timeoutMs,
-      (common) => this.api.session.info({ id, ...wait, ...common }),
+      (common) => this.#api.session.info({ id, ...wait, ...common }),
     );
     if (!(next > 0)) throw this.#notConsul('read the session', 'a response without an index');
     return { index: next, lives: (body ?? []).length > 0 };
@@ -338,8 +330,8 @@ export class ConsulClient {
       RESPONSES.applied,
       { text: 'destroy the session', needs: SESSION },
       signal,
-      this.#timeoutMs,
-      (common) => this.api.session.destroy({ id, ...common }),
+      this.#timeoutMs(),
+      (common) => this.#api.session.destroy({ id, ...common }),
     );
   }
 
@@ -358,9 +350,9 @@ export class ConsulClient {
       RESPONSES.nothing,
       { text: `register the service ${name}`, needs: SERVICE },
       signal,
-      this.#timeoutMs,
+      this.#timeoutMs(),
       (common) =>
-        this.api.agent.service.register({
+        this.#api.agent.service.register({
           id,
           name,
           address: host,
@@ -378,8 +370,8 @@ export class ConsulClient {
       RESPONSES.nothing,
       { text: `deregister the service ${id}`, needs: SERVICE },
       signal,
-      this.#timeoutMs,
-      (common) => this.api.agent.service.deregister({ id, ...common }),
+      this.#timeoutMs(),
+      (common) => this.#api.agent.service.deregister({ id, ...common }),
     );
   }
 
@@ -394,8 +386,8 @@ export class ConsulClient {
       RESPONSES.services,
       { text: 'list services', needs: SERVICE },
       signal,
-      this.#timeoutMs,
-      (common) => this.api.agent.service.list({ ...common }),
+      this.#timeoutMs(),
+      (common) => this.#api.agent.service.list({ ...common }),
     );
     return new Map(Object.entries(body ?? {}).map(([id, { Address, Port }]) => [id, { host: Address, port: Port }]));
   }
@@ -406,8 +398,8 @@ export class ConsulClient {
       RESPONSES.nothing,
       { text: `pass the check ${id}`, needs: SERVICE },
       signal,
-      this.#timeoutMs,
-      (common) => this.api.agent.check.pass({ id, ...common }),
+      this.#timeoutMs(),
+      (common) => this.#api.agent.check.pass({ id, ...common }),
     );
   }
 
@@ -421,18 +413,18 @@ export class ConsulClient {
       text: string,
       needs: ConsulRight,
       send: (common: object) => Promise<unknown>,
-    ): Promise<T | undefined> => (await this.#call(schema, { text, needs }, signal, this.#timeoutMs, send)).body;
+    ): Promise<T | undefined> => (await this.#call(schema, { text, needs }, signal, this.#timeoutMs(), send)).body;
     const checks = await read(RESPONSES.checks, 'list checks', SERVICE, (common) =>
-      this.api.agent.check.list({ ...common }),
+      this.#api.agent.check.list({ ...common }),
     );
     const check = ownValue(checks, id);
     if (check === undefined || check.Status !== 'passing') return false;
     const services = await read(RESPONSES.services, 'list services', SERVICE, (common) =>
-      this.api.agent.service.list({ ...common }),
+      this.#api.agent.service.list({ ...common }),
     );
     const service = ownValue(services, check.ServiceID);
     const self = await read(RESPONSES.self, AGENT_NAME.text, AGENT_NAME.needs, (common) =>
-      this.api.agent.self({ ...common }),
+      this.#api.agent.self({ ...common }),
     );
     if (service === undefined || self === undefined) return false;
     const entry = {
@@ -450,7 +442,7 @@ export class ConsulClient {
       check: { checkid: id, name: check.Name, serviceid: service.ID, status: check.Status },
     };
     await read(RESPONSES.applied, `copy the check ${id} to the catalog`, SERVICE, (common) =>
-      this.api.catalog.register({ ...entry, ...common } as unknown as Parameters<Consul['catalog']['register']>[0] &
+      this.#api.catalog.register({ ...entry, ...common } as unknown as Parameters<Consul['catalog']['register']>[0] &
         object),
     );
     return true;
@@ -462,16 +454,16 @@ export class ConsulClient {
       RESPONSES.leader,
       { text: LEADER, needs: SERVICE },
       signal,
-      this.#timeoutMs,
-      (common) => this.api.status.leader({ ...common }),
+      this.#timeoutMs(),
+      (common) => this.#api.status.leader({ ...common }),
     );
     return body ?? '';
   }
 
   /** Returns node name, data center and version of the agent. */
   async agent(signal?: AbortSignal): Promise<{ node: string; datacenter: string; version: string }> {
-    const { body } = await this.#call(RESPONSES.self, AGENT_NAME, signal, this.#timeoutMs, (common) =>
-      this.api.agent.self({ ...common }),
+    const { body } = await this.#call(RESPONSES.self, AGENT_NAME, signal, this.#timeoutMs(), (common) =>
+      this.#api.agent.self({ ...common }),
     );
     const { NodeName, Datacenter, Version } = (body as NonNullable<typeof body>).Config;
     return { node: NodeName, datacenter: Datacenter, version: Version };
@@ -483,8 +475,8 @@ export class ConsulClient {
       RESPONSES.sessions,
       { text: 'list sessions', needs: SESSION },
       signal,
-      this.#timeoutMs,
-      (common) => this.api.session.list({ ...(FRESH as object), ...common }),
+      this.#timeoutMs(),
+      (common) => this.#api.session.list({ ...(FRESH as object), ...common }),
     );
     return (body ?? []).map(({ ID, Name, Node, Checks }) => ({
       id: ID,
@@ -496,7 +488,7 @@ export class ConsulClient {
 
   /** Returns parameters and timeout of a read: with an index a blocking query, else a consistent read. */
   #readOptions(index: number, waitMs: number): { wait: object; timeoutMs: number } {
-    if (!(index > 0)) return { wait: FRESH, timeoutMs: this.#timeoutMs };
+    if (!(index > 0)) return { wait: FRESH, timeoutMs: this.#timeoutMs() };
     const wait = { index: String(index), wait: `${Math.round(waitMs)}ms` };
     return { wait, timeoutMs: waitMs + waitMs / 16 + WAIT_SLACK_MS };
   }
@@ -504,7 +496,7 @@ export class ConsulClient {
   /** Cancels requests in flight and closes idle connections. */
   close(): void {
     for (const context of this.#inFlight) context.emit('cancel');
-    this.api.destroy();
+    this.#api.destroy();
   }
 
   /**
@@ -539,18 +531,25 @@ export class ConsulClient {
     }
   }
 
+  #timeoutMs(): number {
+    return this.#options.timeoutMs ?? TIMEOUT_MS;
+  }
+
   #signed(key: string, value: string): string {
-    return this.#signer?.signs(key) === true ? this.#signer.sign(key, value) : value;
+    return this.#options.signer?.signs(key) === true ? this.#options.signer.sign(key, value) : value;
   }
 
   #entryOf({ Key, Value, Flags, LockIndex, Session = '', CreateIndex, ModifyIndex }: RawEntry): ConsulEntry {
     const raw = Buffer.from(Value ?? '', 'base64').toString();
-    const { text, problem } =
-      this.#signer?.signs(Key) === true ? this.#signer.open(Key, raw) : { text: raw, problem: '' };
+    const { text, problem, isOutdated } =
+      this.#options.signer?.signs(Key) === true
+        ? this.#options.signer.open(Key, raw)
+        : { text: raw, problem: '', isOutdated: false };
     return {
       key: Key,
       value: text,
       problem,
+      isOutdated,
       flags: Flags,
       lockIndex: LockIndex,
       session: Session,
@@ -578,7 +577,14 @@ export class ConsulClient {
     const why = told !== '' ? told : (raw.message ?? String(error)).replace(/^consul: /, '');
     const { trouble, hint } = raw.isAbort
       ? ({ trouble: 'other', hint: '' } as const)
-      : adviceFor({ status, why, code: codeOf(error), needs, isTls: this.#isTls, hasToken: this.#hasToken });
+      : adviceFor({
+          status,
+          why,
+          code: codeOf(error),
+          needs,
+          isTls: parseTarget(this.#options).isTls,
+          hasToken: (this.#options.token ?? '') !== '',
+        });
     return new ConsulError(
       `Cannot ${text} at Consul ${this.address}: ${why.trim()}${hint}`,
       status,
@@ -588,6 +594,34 @@ export class ConsulClient {
       trouble,
     );
   }
+}
+
+/** Creates a client of the package. @throws Error for an unreadable file */
+function open(options: ConsulClientOptions): Consul {
+  const target = parseTarget(options);
+  const Agent = target.isTls ? HttpsAgent : HttpAgent;
+  // The package passes all options to `http.request` of Node; its types list only a few of them.
+  const settings = {
+    ...target.settings,
+    secure: target.isTls,
+    agent: new Agent({ keepAlive: true, maxFreeSockets: 16 }),
+    ...(options.caFile === undefined ? {} : { ca: readPem('the CA certificate', options.caFile) }),
+    ...(options.certFile === undefined ? {} : { cert: readPem('the client certificate', options.certFile) }),
+    ...(options.keyFile === undefined ? {} : { key: readPem('the client key', options.keyFile) }),
+    ...(options.serverName === undefined ? {} : { servername: options.serverName }),
+    ...(options.verifiesTls === false ? { rejectUnauthorized: false } : {}),
+    ...(options.basicAuth === undefined
+      ? {}
+      : { headers: { authorization: `Basic ${Buffer.from(options.basicAuth).toString('base64')}` } }),
+    defaults: {
+      ...(options.token === undefined ? {} : { token: options.token }),
+      ...(options.datacenter === undefined ? {} : { dc: options.datacenter }),
+    },
+  };
+  const api = new Consul(settings as ConstructorParameters<typeof Consul>[0]);
+  // Before the package reads the body: it throws for some of them, where nothing can catch it.
+  (api as unknown as { _ext(name: string, hook: typeof checkResponse): void })._ext('onResponse', checkResponse);
+  return api;
 }
 
 /** The cause of a ConsulError. */

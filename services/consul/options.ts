@@ -27,6 +27,8 @@ export interface ConsulClientOptions {
 
 /** Signs the values of some keys. */
 export interface DocumentSigner {
+  /** Keys and prefixes of keys whose values are signed. */
+  readonly places: readonly string[];
   /** Whether the value of a key is signed. */
   readonly signs: (key: string) => boolean;
   /** Returns the value to write. */
@@ -40,6 +42,8 @@ export interface OpenedDocument {
   readonly text: string;
   /** Why the value must not be used; '' if it may. */
   readonly problem: string;
+  /** Whether the value was signed with a secret that is about to be retired. */
+  readonly isOutdated: boolean;
 }
 
 /** Reads CONSUL_* variables as Consul's own command does. `notes` name variables that are set but not supported. */

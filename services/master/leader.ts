@@ -25,6 +25,7 @@ import { DesiredStateBackup } from './desired-state-backup.ts';
 import type { Election, WriteOutcome } from './election.ts';
 import { MeshView } from './mesh-view.ts';
 import { nextStep } from './rollout-step.ts';
+import { signAgain } from './sign-again.ts';
 import { isDeepStrictEqual } from 'node:util';
 
 export interface LeaderOptions {
@@ -68,6 +69,8 @@ export class Leader {
   #lastManagers: ReadonlyMap<string, ManagerRecord> = new Map();
   /** Term for which all state was read again. */
   #readTerm: number | undefined;
+  /** Whether documents may have a signature of an older secret. */
+  #mustSign = false;
   /** Current problems by kind and subject; each is reported once. */
   readonly #problems = new Map<string, string>();
   #wake: () => void = () => undefined;
@@ -115,6 +118,12 @@ export class Leader {
     await this.#running;
   }
 
+  /** Called when the secret of the mesh has changed: the leader signs its documents again. */
+  renewSignatures(): void {
+    this.#mustSign = true;
+    this.#wake();
+  }
+
   /** Tracks missing managers, on followers too, so that a new leader knows since when. */
   #changed(): void {
     const { managers, orders } = this.#view;
@@ -158,9 +167,16 @@ export class Leader {
   async #act(term: number): Promise<void> {
     if (this.#readTerm !== term) {
       if (!(await this.#backup.restore(this.#options.election, term))) return;
+      this.#mustSign = true;
       await this.#view.refresh(this.#end.signal);
       this.#readTerm = term;
       this.#changed();
+    }
+    if (this.#mustSign) {
+      this.#mustSign = false;
+      const signed = await signAgain(this.#options.client, this.#end.signal);
+      if (signed > 0)
+        this.#options.events.add('credentials_changed', 'Consul', `${signed} documents signed with the new secret`);
     }
     const present = this.#present();
     if (present === undefined) return;

@@ -27,18 +27,19 @@ export function documentSigner(mesh: string, secrets: () => readonly string[]): 
     createHmac('sha256', keyOf(secret)).update(`${key}\0${text}`).digest();
 
   return {
+    places: [...folders, settings],
     signs: (key) => key === settings || folders.some((folder) => key.startsWith(folder)),
     sign: (key, text) => `${text}${MARK}${macOf(secrets()[0] as string, key, text).toString('base64url')}`,
     open: (key, value): OpenedDocument => {
       const at = value.lastIndexOf(MARK);
-      if (at === -1) return { text: '', problem: UNSIGNED };
+      if (at === -1) return { text: '', problem: UNSIGNED, isOutdated: false };
       const text = value.slice(0, at);
       const given = Buffer.from(value.slice(at + MARK.length), 'base64url');
-      const isOwn = secrets().some((secret) => {
+      const by = secrets().findIndex((secret) => {
         const expected = macOf(secret, key, text);
         return given.length === expected.length && timingSafeEqual(given, expected);
       });
-      return isOwn ? { text, problem: '' } : { text: '', problem: FORGED };
+      return by === -1 ? { text: '', problem: FORGED, isOutdated: false } : { text, problem: '', isOutdated: by > 0 };
     },
   };
 }

@@ -4,7 +4,7 @@
 import { urlOf } from '../../core/mod.ts';
 import type { MetricFamily } from '../../faceplates/stats/mod.ts';
 import { startConsulAgent } from '../consul-agent/mod.ts';
-import { consulTokenOf } from '../config/mod.ts';
+import { consulTokensOf } from '../config/mod.ts';
 import { consulClient, consulOptionsOf, type ConsulClient, type SessionStats, type WatchStats } from '../consul/mod.ts';
 import { documentSigner } from '../mesh/mod.ts';
 import type { ProcessContext } from './process-context.ts';
@@ -17,10 +17,26 @@ export interface OpenConsul {
 }
 
 /** Starts the embedded agent if there is one, and creates the client. */
-export async function openConsul({ config, events, components, security }: ProcessContext): Promise<OpenConsul> {
+export async function openConsul({
+  config,
+  events,
+  components,
+  security,
+  credentials,
+}: ProcessContext): Promise<OpenConsul> {
   const { consul, ports, dataDir, mesh } = config;
   const signer = documentSigner(mesh, () => security.secrets);
-  const token = consulTokenOf(config);
+  let tokens: readonly string[] = [];
+  let client: ConsulClient | undefined;
+  credentials.add({
+    name: 'consul',
+    files: [consul.token === '' ? consul.tokenFile : '', consul.caFile, consul.certFile, consul.keyFile],
+    load: () => {
+      tokens = consulTokensOf(config);
+      client?.renew(tokens[0] ?? '');
+    },
+  });
+  const [token = ''] = tokens;
   if (!consul.embedded) {
     const { options, notes } = consulOptionsOf(process.env);
     for (const note of notes) events.add('consul_lost', consul.address, note);
@@ -28,18 +44,20 @@ export async function openConsul({ config, events, components, security }: Proce
     const given = Object.fromEntries(
       Object.entries({ address, token, caFile, certFile, keyFile }).filter(([, value]) => value !== ''),
     );
-    return { client: consulClient({ ...options, ...given, signer }), address };
+    client = consulClient({ ...options, ...given, signer });
+    return { client, address };
   }
   const agent = await startConsulAgent({
     host: '127.0.0.1',
     port: ports.consul,
-    token,
+    tokens: () => tokens,
     dataDir: path.join(dataDir, 'consul'),
     onNote: (text) => events.add('consul_lost', 'embedded agent', text),
   });
   components.register({ stage: 'consul', close: () => agent.close() });
   const address = urlOf({ host: agent.address, port: agent.port });
-  return { client: consulClient({ address, token, signer }), address };
+  client = consulClient({ address, token, signer });
+  return { client, address };
 }
 
 /** The `katamari_consul_*` metrics, read from the sessions and watches of this process. */

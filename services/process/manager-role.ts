@@ -156,6 +156,7 @@ class ManagerLink {
       flushAt: 'immediate',
       security,
     });
+    security.onRenewed(() => server.renewCertificates());
     const bound = parseLinkAddress(server.address);
     const address = 'port' in bound ? bound : listen;
     const link = new ManagerLink(base, address, isLocal);

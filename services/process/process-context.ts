@@ -1,11 +1,12 @@
 // The parts of a process that exist before Consul is contacted; the first step of a start creates them.
 
-import type { LinkSecurity } from '../../core/link/mod.ts';
 import { systemClock, type Clock } from '../../core/mod.ts';
 import { StatsTable, type MeshEvent } from '../../core/rpc/mod.ts';
-import { advertisedHost, linkSecurityOf, ROLES, type Config, type Role } from '../config/mod.ts';
+import { advertisedHost, createSecrets, ROLES, type Config, type Role } from '../config/mod.ts';
 import { EventLog, Router } from '../mesh/mod.ts';
 import { Components } from './components.ts';
+import { CredentialFiles } from './credential-files.ts';
+import { LinkCredentials } from './link-credentials.ts';
 import { OfferTable } from './offer-table.ts';
 
 export interface MeshHooks {
@@ -27,7 +28,8 @@ export interface ProcessContext {
   readonly router: Router;
   readonly offers: OfferTable;
   readonly components: Components;
-  readonly security: LinkSecurity;
+  readonly security: LinkCredentials;
+  readonly credentials: CredentialFiles;
   /** Host under which other machines reach this process. */
   readonly advertised: string;
 }
@@ -41,6 +43,11 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
     if (event.process === config.name) hooks.onEvent(event);
   });
   const router = new Router({ clock });
+  const components = new Components();
+  createSecrets(config);
+  const credentials = new CredentialFiles(clock, events);
+  const security = new LinkCredentials(config, credentials);
+  components.register({ stage: 'consul', close: () => credentials.close() });
   return {
     config,
     hooks,
@@ -51,8 +58,9 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
     callStats: new StatsTable(),
     router,
     offers: new OfferTable(router),
-    components: new Components(),
-    security: linkSecurityOf(config),
+    components,
+    security,
+    credentials,
     advertised: advertisedHost(config),
   };
 }

@@ -1,6 +1,6 @@
 // `katamari consul-token` prints the token of the embedded Consul, for `consul`, curl and other clients.
 
-import { consulTokenOf, ExitError, EXIT, type ExitCode } from '../../config/mod.ts';
+import { consulTokensOf, ExitError, EXIT, type ExitCode } from '../../config/mod.ts';
 import { loadFor, type CliContext, type ConfigOptions } from '../kit/context.ts';
 import { existsSync } from 'node:fs';
 
@@ -11,6 +11,6 @@ export function runConsulToken(context: CliContext, options: ConfigOptions): Exi
     throw new ExitError(EXIT.usage, `This mesh uses the Consul at ${address}, whose operator gives out its tokens`);
   if (token === '' && !existsSync(tokenFile))
     throw new ExitError(EXIT.failed, `${tokenFile} does not exist yet: \`katamari up\` creates it at its first start`);
-  context.terminal.write(`${consulTokenOf(config)}\n`);
+  context.terminal.write(`${consulTokensOf(config)[0]}\n`);
   return EXIT.done;
 }

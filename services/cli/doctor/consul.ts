@@ -3,7 +3,7 @@
 // once, with a timeout of a few seconds.
 
 import { formatAddress } from '../../../core/mod.ts';
-import { type Config, advertisedHost, consulTokenOf } from '../../config/mod.ts';
+import { type Config, advertisedHost, consulTokensOf } from '../../config/mod.ts';
 import { consulClient, ConsulError, consulOptionsOf, type ConsulClient } from '../../consul/mod.ts';
 import { keysOf } from '../../mesh/mod.ts';
 import type { Finding } from './finding.ts';
@@ -35,7 +35,7 @@ export async function examineConsul(config: Config, env: NodeJS.ProcessEnv): Pro
 function openClient(config: Config, env: NodeJS.ProcessEnv): ConsulClient | Finding {
   try {
     const { address, caFile, certFile, keyFile } = config.consul;
-    const token = consulTokenOf(config);
+    const [token = ''] = consulTokensOf(config);
     const settings = Object.entries({ address, token, caFile, certFile, keyFile }).filter(([, value]) => value !== '');
     return consulClient({
       ...consulOptionsOf(env).options,

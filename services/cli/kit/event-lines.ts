@@ -76,6 +76,7 @@ const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly wor
   rolling_started: { level: 'info', word: 'restarting', color: 'cyan' },
   rolling_done: { level: 'info', word: 'restarted', color: 'green' },
   settings_changed: { level: 'info', word: 'settings', color: 'cyan' },
+  credentials_changed: { level: 'warn', word: 'credentials', color: 'yellow' },
   routes_changed: { level: 'info', word: 'routes', color: 'cyan' },
   leader_changed: { level: 'info', word: 'leader', color: 'cyan' },
   manager_joined: { level: 'info', word: 'joined', color: 'green' },

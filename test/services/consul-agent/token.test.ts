@@ -5,10 +5,11 @@ import { consulClient } from '../../../services/consul/mod.ts';
 import { startConsulAgent, type ConsulAgent } from '../../../services/consul-agent/mod.ts';
 
 const TOKEN = 'b7e23ec29af22b0b4e41da31e868d572';
+const BEFORE = '9f86d081884c7d659a2feaa0c55ad015';
 let agent: ConsulAgent;
 let url = '';
 beforeAll(async () => {
-  agent = await startConsulAgent({ token: TOKEN });
+  agent = await startConsulAgent({ tokens: () => [TOKEN, BEFORE] });
   url = `http://${agent.address}:${agent.port}`;
 });
 afterAll(() => agent?.close());
@@ -55,6 +56,7 @@ describe('An agent with a token', () => {
   test('accepts it in the header of Consul and as a bearer token', async () => {
     expect(await statusOf('/v1/kv/a', 'PUT', { 'x-consul-token': TOKEN })).toBe(200);
     expect(await statusOf('/v1/kv/a', 'GET', { authorization: `Bearer ${TOKEN}` })).toBe(200);
+    expect(await statusOf('/v1/kv/a', 'GET', { 'x-consul-token': BEFORE })).toBe(200);
     const client = consulClient({ address: url, token: TOKEN });
     expect((await client.get('a'))?.value).toBe('x');
     client.close();

@@ -127,7 +127,7 @@ describe('consulClient()', () => {
 
   test('keeps its token out of its errors and their causes', async () => {
     const token = 'b7e23ec29af22b0b4e41da31e868d572';
-    const consul = await startConsul('embedded', { token: `not ${token}` });
+    const consul = await startConsul('embedded', { tokens: () => [`not ${token}`] });
     const client = consulClient({ address: consul.address, token });
     const failure = await client.get('x').catch((error: unknown) => error);
     expect(failure).toMatchObject({ status: 403, trouble: 'denied' });

@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts';
 import { documentSigner, keysOf } from '../../../services/mesh/mod.ts';
+import { signAgain } from '../../../services/master/sign-again.ts';
 import { CONSUL_KINDS, startConsul, type TestConsul } from '../../kit/consul/consul.ts';
 
 const SECRET = 'b7e23ec29af22b0b4e41da31e868d572';
@@ -82,10 +83,24 @@ for (const kind of CONSUL_KINDS) {
     test('accepts the old and the new secret during a rotation, and neither without the other', async () => {
       await member(NEXT, SECRET).put(KEY, '{"by":"next"}');
       expect(await problemOf(member(SECRET, NEXT), KEY)).toBe('');
+      expect((await member(SECRET, NEXT).get(KEY))?.isOutdated).toBe(true);
+      expect((await member(NEXT, SECRET).get(KEY))?.isOutdated).toBe(false);
       expect(await problemOf(member(SECRET), KEY)).toMatch(/another link\.secretFile/);
       await member(SECRET).put(KEY, '{"by":"old"}');
       expect(await problemOf(member(NEXT, SECRET), KEY)).toBe('');
       expect(await problemOf(member(NEXT), KEY)).toMatch(/another link\.secretFile/);
+    });
+
+    test('signs every outdated document again, and no other', async () => {
+      const places = [KEY, `${assignments}one`, `${routes}Search`, settings];
+      for (const place of places) await member(SECRET).put(place, '{"by":"old"}');
+      await member(NEXT).put(`${routes}Rank`, '{"by":"next"}');
+      await attacker.put(`${drained}one`, '{"by":"attacker"}');
+      const none = new AbortController().signal;
+      expect(await signAgain(member(NEXT, SECRET), none)).toBe(places.length);
+      expect(await signAgain(member(NEXT, SECRET), none)).toBe(0);
+      for (const place of [...places, `${routes}Rank`]) expect(await problemOf(member(NEXT), place)).toBe('');
+      expect(await problemOf(member(NEXT), `${drained}one`)).toMatch(/not signed/);
     });
 
     test('leaves the records of processes alone, whose links prove the secret themselves', async () => {
