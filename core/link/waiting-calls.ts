@@ -68,6 +68,11 @@ export class WaitingCalls<Entry extends WaitingCall> {
     return this.length >= this.max;
   }
 
+  /** The newest call. */
+  get tail(): Entry | undefined {
+    return this.#tail;
+  }
+
   /** Appends a call. Returns false when the list is full. */
   push(call: Entry): boolean {
     if (this.isFull) return false;
