@@ -27,10 +27,10 @@ interface Entries {
 }
 
 /** The mesh's data in Consul: keys, and services with passing checks. */
-async function entries(address: string): Promise<Entries> {
+async function entries(address: string, token = ''): Promise<Entries> {
   const base = address.includes('://') ? address : `http://${address}`;
   const get = async (path: string): Promise<unknown> => {
-    const answer = await fetch(base + path);
+    const answer = await fetch(base + path, { headers: { 'x-consul-token': token } });
     return answer.status === 404 ? [] : await answer.json();
   };
   const keys = (await get('/v1/kv/katamari/?keys')) as string[];
@@ -48,11 +48,11 @@ const KEYS = ['faceplates/one', 'managers/one', 'masters/one'].map((key) => `kat
 const SERVICES = ['katamari-json-rpc', 'katamari-manager', 'katamari-master', 'katamari-stats', 'katamari-thrift'];
 
 /** Waits until all entries of this mesh are in Consul and passing. */
-async function expectEntered(address: string): Promise<void> {
+async function expectEntered(address: string, token = ''): Promise<void> {
   await until(
     'the entries of the mesh',
     async () => {
-      const { keys, passing } = await entries(address).catch(() => NOTHING);
+      const { keys, passing } = await entries(address, token).catch(() => NOTHING);
       const isIdlThere = keys.some((key) => /^katamari\/test\/idl\/[0-9a-f]{64}$/.test(key));
       return KEYS.every((key) => keys.includes(key)) && isIdlThere && passing.join() === SERVICES.join();
     },
@@ -94,11 +94,12 @@ async function expectChanged(mesh: MeshProcess): Promise<void> {
 describe('On the embedded Consul', () => {
   test('the mesh registers itself, its interfaces, and services with passing checks', async () => {
     const mesh = await up();
-    await expectEntered(mesh.addresses.consul);
+    await expectEntered(mesh.addresses.consul, mesh.consulToken);
+    const headers = { 'x-consul-token': mesh.consulToken };
     const key = `${mesh.addresses.consul}/v1/kv/katamari/test/managers/one`;
     // Changes are written together after a short delay.
     await until('both pools to be entered', async () => {
-      const { pools } = (await (await fetch(`${key}?raw`)).json()) as { pools: { id: string }[] };
+      const { pools } = (await (await fetch(`${key}?raw`, { headers })).json()) as { pools: { id: string }[] };
       return (
         pools
           .map(({ id }) => id)
@@ -106,7 +107,7 @@ describe('On the embedded Consul', () => {
           .join() === 'Work@1.0.0,Work@2.0.0'
       );
     });
-    const [{ Session = '' } = {}] = (await (await fetch(key)).json()) as { Session?: string }[];
+    const [{ Session = '' } = {}] = (await (await fetch(key, { headers })).json()) as { Session?: string }[];
     expect(Session).toMatch(/^[0-9a-f-]{36}$/);
   }, 90_000);
 
@@ -125,7 +126,9 @@ describe('On the embedded Consul', () => {
 describe('On a Consul server', () => {
   test('the mesh registers itself, and its changed settings survive it', async () => {
     const consul = await realConsul();
-    const settings = { consul: { address: `http://${consul.address}` } };
+    // Both processes have a data directory of their own, and so they need a secret from the configuration.
+    const link = { secret: 'b7e23ec29af22b0b4e41da31e868d572' };
+    const settings = { consul: { address: `http://${consul.address}` }, link };
     const first = await up({ settings });
     await expectEntered(consul.address);
     await change(first);

@@ -135,8 +135,9 @@ async function untilLed(name: string, isRight: (lead: Lead) => boolean = () => t
 async function giveStaleOrder(manager: string, { name, term }: Lead): Promise<void> {
   const order = (await ordersOf(cluster)).get(manager);
   const deployments = (order?.deployments ?? []).map((deployment) => ({ ...deployment, count: 0 }));
-  const body = JSON.stringify({ term, leader: name, deployments });
-  const response = await cluster.consul.ask(`/v1/kv/katamari/test/assignments/${manager}`, { method: 'PUT', body });
+  const key = `katamari/test/assignments/${manager}`;
+  const body = cluster.sign(key, JSON.stringify({ term, leader: name, deployments }));
+  const response = await cluster.consul.ask(`/v1/kv/${key}`, { method: 'PUT', body });
   expect(await response.text()).toContain('true');
 }
 

@@ -15,7 +15,7 @@ import { fixture, type DeploymentText } from '../mesh/mesh.ts';
 import { marked } from '../mesh/mesh-process.ts';
 import { scriptCommand } from '../../../core/mod.ts';
 import { loadConfig, desiredDeployment } from '../../../services/config/mod.ts';
-import { keysOf } from '../../../services/mesh/mod.ts';
+import { documentSigner, keysOf } from '../../../services/mesh/mod.ts';
 import { namespaceNetwork, type NamespaceNetwork, type Ways } from './namespaces.ts';
 import { loopbackNetwork, type Network } from './network.ts';
 import { until } from '../tools/wait.ts';
@@ -56,6 +56,8 @@ export interface Cluster {
   /** Addresses of the faceplates, for ClusterCallers. */
   readonly doors: readonly Door[];
   process(name: string): ClusterProcess;
+  /** Returns the text as a process of this mesh would write it to a key of Consul, with its signature. */
+  sign(key: string, text: string): string;
   /** Writes the deployment to Consul as `katamari deploy` does. */
   deploy(deployment: DeploymentText): Promise<void>;
   undeploy(service: string, version: string): Promise<void>;
@@ -178,6 +180,10 @@ class TestCluster implements Cluster {
     );
   }
 
+  sign(key: string, text: string): string {
+    return documentSigner(MESH, () => [this.#secret]).sign(key, text);
+  }
+
   process(name: string): ClusterProcess {
     const found = this.processes.find((process) => process.name === name);
     if (found !== undefined) return found;
@@ -285,7 +291,8 @@ class TestCluster implements Cluster {
   }
 
   async #put(key: string, value: unknown): Promise<void> {
-    await this.#changed(await this.consul.ask(`/v1/kv/${key}`, { method: 'PUT', body: JSON.stringify(value) }));
+    const body = this.sign(key, JSON.stringify(value));
+    await this.#changed(await this.consul.ask(`/v1/kv/${key}`, { method: 'PUT', body }));
   }
 
   async #changed(response: Response): Promise<void> {

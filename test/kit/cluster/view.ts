@@ -117,8 +117,13 @@ async function entriesOf(cluster: Cluster, key: string): Promise<readonly Entry[
   return response.status === 404 ? [] : ((await response.json()) as readonly Entry[]);
 }
 
+/** Documents of the mesh end with a line that signs them. */
+export function withoutSignature(value: string): string {
+  return value.replace(/\nhmac-sha256 .*$/, '');
+}
+
 function textOf({ Value }: Entry): unknown {
-  return JSON.parse(Buffer.from(Value ?? '', 'base64').toString()) as unknown;
+  return JSON.parse(withoutSignature(Buffer.from(Value ?? '', 'base64').toString())) as unknown;
 }
 
 const SPREAD_MS = 60_000;
