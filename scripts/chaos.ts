@@ -9,7 +9,8 @@ const HELP = `npm run chaos -- [options]
 
 Starts three Consul servers, two masters, three managers and two faceplates as separate processes, and
 clients that call without pause. Meanwhile it injects random faults: kills, stops, freezes, drains, changes
-of the number of copies, rolling restarts, Consul outages and network partitions.
+of the number of copies, rolling restarts, Consul outages and nonsense, exhausted files, memory and disks,
+and network partitions.
 
   --seconds N       duration (600)
   --clients N       number of clients (32)
@@ -85,6 +86,7 @@ function summary(done: ChaosReport): string[] {
       `${(done.wholeAfterMs / 1_000).toFixed(1)} s, registered ${(done.registeredAfterMs / 1_000).toFixed(1)} s later`,
     ],
     ['Calls after the faults, which must all succeed', String(done.calm)],
+    ['CPU of the busiest process at rest', `${(done.restCpu * 100).toFixed(2)} %`],
   ];
   return [
     '',

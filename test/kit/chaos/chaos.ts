@@ -3,6 +3,8 @@
 // managers, their chassis and the deployments. Each loop waits until its target has recovered before the next fault,
 // so that a part of everything always works. During and after the run it checks the call counters of every process,
 // that a fault explains each failed call, the ledger of the chassis, and at the end the whole mesh.
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { CallCounters } from './call-counters.ts';
 import { explains, type Fault, type FaultKind } from './faults.ts';
 import { checkLedger, ClusterCallers, type CallRecord } from '../cluster/callers.ts';
@@ -59,6 +61,8 @@ export interface ChaosReport {
   readonly countersRead: number;
   /** Calls of the final phase without faults, all of which must be answered. */
   readonly calm: number;
+  /** CPU time of the busiest process at rest, as a share of one processor. */
+  readonly restCpu: number;
   /** Violated invariants; empty if the run succeeded. */
   readonly violations: readonly string[];
 }
@@ -67,6 +71,8 @@ export interface ChaosReport {
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const cluster = await startCluster({
     network: options.network,
+    hasProxies: true,
+    hasSmallDisks: options.network === 'namespaces',
     settings: { timeout: `${TIMEOUT_MS}ms` },
     wanted: [chaosTally(COPIES)],
     ...(options.directory === undefined ? {} : { directory: options.directory }),
@@ -132,6 +138,7 @@ class Chaos {
     const calm = await this.#calm();
     await this.#counters.stop();
     this.#violations.push(...this.#counters.faults);
+    const restCpu = await this.#checkRest();
     await this.#checkStrays();
     await this.#checkEnd();
     const faults: Partial<Record<FaultKind, number>> = {};
@@ -153,6 +160,7 @@ class Chaos {
       registeredAfterMs,
       countersRead: this.#counters.read,
       calm,
+      restCpu,
       violations: this.#violations,
     };
   }
@@ -176,16 +184,19 @@ class Chaos {
     await this.#strikeOnAndOn(random, async () => {
       const dice = random.below(100);
       if (dice < 55) return await this.#strikeProcess(random, random.pick(this.#cluster.masters), ANY_OF_PROCESS);
-      if (dice < 85) return await this.#strikeConsul(random, [random.below(3)]);
+      if (dice < 75) return await this.#strikeConsul(random, [random.below(3)]);
+      if (dice < 90) return await this.#lie(random);
       return await this.#strikeConsul(random, [0, 1, 2]);
     });
   }
 
   async #strikeFaceplates(): Promise<void> {
     const random = new Random(this.#random.seed ^ 0x22);
-    await this.#strikeOnAndOn(random, () =>
-      this.#strikeProcess(random, random.pick(this.#cluster.faceplates), ANY_OF_PROCESS),
-    );
+    await this.#strikeOnAndOn(random, async () => {
+      const faceplate = random.pick(this.#cluster.faceplates);
+      if (random.chance(0.25)) await this.#starve(random, faceplate);
+      else await this.#strikeProcess(random, faceplate, ANY_OF_PROCESS);
+    });
   }
 
   async #strikeManagers(): Promise<void> {
@@ -194,8 +205,11 @@ class Chaos {
     await this.#strikeOnAndOn(random, async () => {
       const manager = random.pick(this.#cluster.managers);
       const dice = random.below(85 + cuts);
-      if (dice < 30) {
+      if (dice < 22) {
         await this.#strikeProcess(random, manager, ANY_OF_PROCESS);
+        await this.#untilServes(manager);
+      } else if (dice < 30) {
+        await this.#starve(random, manager);
         await this.#untilServes(manager);
       } else if (dice < 55) await this.#strikeChassis(random, manager);
       else if (dice < 65) await this.#drain(random, manager);
@@ -264,6 +278,38 @@ class Chaos {
     await consul.waitForLeader();
   }
 
+  /** Lets every proxy in front of Consul answer nonsense for a while. */
+  async #lie(random: Random): Promise<void> {
+    const { liars, consul } = this.#cluster;
+    const fault = this.#begin('consul nonsense', 'all of Consul');
+    const before = liars.map((liar) => liar.setLying(true)).reduce((sum, lies) => sum + lies, 0);
+    await sleep(random.between(500, CONSUL_AWAY_MAX_MS));
+    const after = liars.map((liar) => liar.setLying(false)).reduce((sum, lies) => sum + lies, 0);
+    this.#end(fault);
+    if (after === before) this.#violations.push('Nobody asked Consul while it answered nonsense');
+    await consul.waitForLeader();
+  }
+
+  /** Takes files or disk space from a process for a while. */
+  async #starve(random: Random, process: ClusterProcess): Promise<void> {
+    const disk = this.#cluster.disks.get(process.name);
+    if (disk !== undefined && random.chance(0.5)) {
+      const fault = this.#begin('disk full', process.name);
+      disk.fill();
+      await sleep(random.between(500, FROZEN_MAX_MS));
+      disk.empty();
+      this.#end(fault);
+    } else {
+      const fault = this.#begin('no files', process.name);
+      const open = readdirSync(`/proc/${process.pid}/fd`).length;
+      limit(process.pid, 'nofile', `${open}`);
+      await sleep(random.between(500, FROZEN_MAX_MS));
+      limit(process.pid, 'nofile', `${FILES_MAX}`);
+      this.#end(fault);
+    }
+    await process.untilReady();
+  }
+
   async #strikeChassis(random: Random, manager: ClusterProcess): Promise<void> {
     const { pools } = await manager.status();
     const well = pools.flatMap(({ resources }) =>
@@ -271,10 +317,13 @@ class Chaos {
     );
     if (well.length === 0) return;
     const { pid, name } = random.pick(well);
-    const kind = random.pick(['chassis kill', 'chassis freeze'] as const);
+    const kind = random.pick(['chassis kill', 'chassis freeze', 'chassis out of memory'] as const);
     const fault = this.#begin(kind, manager.name, name);
     try {
-      process.kill(pid, kind === 'chassis kill' ? 'SIGKILL' : 'SIGSTOP');
+      if (kind === 'chassis out of memory') {
+        limit(pid, 'as', `${MEMORY_MIN}`);
+        process.kill(pid, 'SIGUSR2');
+      } else process.kill(pid, kind === 'chassis kill' ? 'SIGKILL' : 'SIGSTOP');
     } catch {
       // The chassis was replaced since the status was read, so no fault happened.
     }
@@ -512,6 +561,23 @@ class Chaos {
     return callers.sent;
   }
 
+  /** Checks that no process works without calls. Returns the share of a processor that the busiest one uses. */
+  async #checkRest(): Promise<number> {
+    await sleep(REST_MS);
+    const { processes } = this.#cluster;
+    const before = processes.map(({ pid }) => cpuMsOf(pid));
+    await sleep(REST_MS);
+    const shares = processes.map(({ pid }, index) => (cpuMsOf(pid) - (before[index] as number)) / REST_MS);
+    processes.forEach(({ name }, index) => {
+      const share = shares[index] as number;
+      if (share > REST_CPU_MAX)
+        this.#violations.push(
+          `${name} uses ${(share * 100).toFixed(1)} % of a processor at rest, limit is ${REST_CPU_MAX * 100} %`,
+        );
+    });
+    return Math.max(...shares);
+  }
+
   async #checkStrays(): Promise<void> {
     await until('strays to end', () => this.#cluster.strays().length === 0, WHOLE_MS).catch(() =>
       this.#violations.push(`Stray processes: ${this.#cluster.strays().join(', ')}`),
@@ -537,6 +603,17 @@ function chaosTally(count: number) {
   return tally({ count, hangGrace: '500ms', pingEvery: '1s', pingTimeout: '1s' });
 }
 
+/** User and system time of a process so far, in ms. */
+function cpuMsOf(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.split(' ') ?? [];
+  return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
+}
+
+/** Sets the soft limit of a resource of a running process, with util-linux's prlimit. @throws Error when it is gone */
+function limit(pid: number, resource: 'nofile' | 'as', value: string): void {
+  execFileSync('prlimit', [`--pid=${pid}`, `--${resource}=${value}:`], { stdio: 'pipe' });
+}
+
 function describe({ id, method, protocol, faceplate, sentAtMs, settledAtMs, end }: CallRecord): string {
   const how = end.ok ? 'answered' : `${end.code}: ${end.message}`;
   return `Call ${id}, ${method} over ${protocol} at ${faceplate}, from ${Math.round(sentAtMs)} to ${Math.round(settledAtMs)} ms, ${how}`;
@@ -545,6 +622,10 @@ function describe({ id, method, protocol, faceplate, sentAtMs, settledAtMs, end 
 type ProcessFault = (typeof ANY_OF_PROCESS)[number];
 
 const ANY_OF_PROCESS = ['kill', 'term', 'freeze'] as const satisfies readonly FaultKind[];
+/** Soft limit of open files, as on most machines. */
+const FILES_MAX = 1_024;
+/** Address space in bytes; less than any process uses, so that it gets no more. */
+const MEMORY_MIN = 1 << 20;
 /** The process that runs the clients, which is this one. */
 const CLIENTS = 'clients';
 const STARVED = 'machine too busy';
@@ -564,6 +645,10 @@ const CUT_MAX_MS = 8_000;
 const ADMIN_MS = 10_000;
 const WHOLE_MS = 90_000;
 const LATE_MS = 2_000;
+const REST_MS = 10_000;
+const REST_CPU_MAX = 0.01;
+/** The unit of CPU times in /proc. */
+const TICK_MS = 10;
 const CALM_CALLS = 2_000;
 /** Call ids are unique within one run of callers; a different seed keeps the two runs apart. */
 const CALM_SEED = 1_000;

@@ -7,6 +7,10 @@ import type { CallRecord } from '../cluster/callers.ts';
  * - chassis kill, chassis freeze: the same to a chassis.
  * - consul kill, consul freeze: to one or all of its servers.
  * - consul wipe: all servers are killed and come back without data.
+ * - consul nonsense: the proxies in front of Consul answer every request with 200 and a senseless body.
+ * - no files: a process can open no more files and connections.
+ * - disk full: the file system with the data and the log of a process is full.
+ * - chassis out of memory: a chassis gets no more memory.
  * - cut: packets between a faceplate and a manager are lost.
  * - drain: a manager is drained for a while.
  * - scale: the number of copies changes.
@@ -21,6 +25,10 @@ export type FaultKind =
   | 'consul kill'
   | 'consul freeze'
   | 'consul wipe'
+  | 'consul nonsense'
+  | 'no files'
+  | 'disk full'
+  | 'chassis out of memory'
   | 'cut'
   | 'drain'
   | 'scale'
@@ -62,7 +70,11 @@ export function explains(
       if (target.startsWith('faceplate')) return code === 'timeout' && faceplate === target && overlaps(NOTICED_MS);
       // Calls waiting in the manager go on to a chassis when it wakes up, or time out.
       return target.startsWith('manager') && (isBroken(code) || code === 'timeout') && isAt && overlaps(timeoutMs);
+    case 'no files':
+      // Its new connections are closed or not accepted.
+      return code === 'lost' && faceplate === target && overlaps(NOTICED_MS);
     case 'chassis kill':
+    case 'chassis out of memory':
       return (
         isBroken(code) && call.method === 'once' && message.startsWith(`${resource} failed`) && overlaps(NOTICED_MS)
       );
@@ -77,6 +89,8 @@ export function explains(
     case 'consul kill':
     case 'consul freeze':
     case 'consul wipe':
+    case 'consul nonsense':
+    case 'disk full':
     case 'drain':
     case 'scale':
     case 'roll':

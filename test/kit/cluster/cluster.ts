@@ -9,6 +9,8 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Door } from './callers.ts';
 import { ClusterProcess, type Role } from './process.ts';
+import { ConsulProxy } from './consul-proxy.ts';
+import { SmallDisk } from './small-disk.ts';
 import { startConsulCluster, type ConsulCluster, type ConsulClusterOptions } from './consul-cluster.ts';
 import { killAll } from '../tools/logged-process.ts';
 import { fixture, type DeploymentText } from '../mesh/mesh.ts';
@@ -37,6 +39,10 @@ export interface ClusterOptions {
   /** The folder for all files. A folder that the caller gives is kept at the end. */
   readonly directory?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Puts a proxy in front of each Consul server, which can answer nonsense (`liars`). */
+  readonly hasProxies?: boolean;
+  /** Gives each process a small file system for its data and its log, which can be filled up (`disks`). Needs root. */
+  readonly hasSmallDisks?: boolean;
   /** Reports what has started, for people. */
   readonly onProgress?: (what: string) => void;
 }
@@ -53,6 +59,10 @@ export interface Cluster {
   readonly managers: readonly ClusterProcess[];
   readonly faceplates: readonly ClusterProcess[];
   readonly adminToken: string;
+  /** The proxies in front of the Consul servers. */
+  readonly liars: readonly ConsulProxy[];
+  /** The file systems of the processes, by name. */
+  readonly disks: ReadonlyMap<string, SmallDisk>;
   /** Addresses of the faceplates, for ClusterCallers. */
   readonly doors: readonly Door[];
   process(name: string): ClusterProcess;
@@ -113,6 +123,8 @@ class TestCluster implements Cluster {
   readonly network: Network;
   readonly processes: ClusterProcess[] = [];
   readonly adminToken: string = randomBytes(24).toString('hex');
+  readonly liars: ConsulProxy[] = [];
+  readonly disks = new Map<string, SmallDisk>();
   readonly #options: ClusterOptions;
   readonly #secret = randomBytes(24).toString('hex');
   readonly #ledger: string;
@@ -164,6 +176,9 @@ class TestCluster implements Cluster {
       directory: this.directory,
       env: this.#env,
     });
+    if (this.#options.hasProxies !== true) return;
+    const host = 'outside' in this.network ? (this.network as NamespaceNetwork).outside.address : '127.0.0.1';
+    for (const { address } of this.#consul.servers) this.liars.push(await ConsulProxy.start(address, host));
   }
 
   async startProcesses(say: (what: string) => void): Promise<void> {
@@ -233,11 +248,13 @@ class TestCluster implements Cluster {
 
   async end(): Promise<void> {
     await Promise.all(this.processes.map((process) => process.kill()));
+    await Promise.all(this.liars.map((liar) => liar.close()));
     await this.#consul?.end();
     // Chassis end with their manager, by themselves or through its reaper. The rest is killed here.
     await until('chassis to end', () => marked(this.#mark).length === 0, LEAVE_MS).catch(() => undefined);
     await killAll(marked(this.#mark));
     await this.network.end();
+    for (const disk of this.disks.values()) disk.end();
     if (this.#options.directory === undefined) rmSync(this.directory, { recursive: true, force: true });
   }
 
@@ -246,7 +263,8 @@ class TestCluster implements Cluster {
     const host = await this.network.addHost(name);
     const directory = path.join(this.directory, name);
     mkdirSync(directory, { recursive: true });
-    const { servers } = this.consul;
+    if (this.#options.hasSmallDisks === true) this.disks.set(name, new SmallDisk(directory));
+    const consuls = this.liars.length > 0 ? this.liars : this.consul.servers;
     const { settings = {}, deployments = [] } = this.#options;
     const text = {
       mesh: MESH,
@@ -256,7 +274,7 @@ class TestCluster implements Cluster {
       dataDir: path.join(directory, 'data'),
       host: host.address,
       ports: PORTS,
-      consul: { embedded: false, address: `http://${servers[this.processes.length % servers.length]?.address}` },
+      consul: { embedded: false, address: `http://${consuls[this.processes.length % consuls.length]?.address}` },
       link: { secret: this.#secret },
       admin: { token: this.adminToken },
       ...(role === 'master' ? { master: { rank: number } } : {}),
