@@ -169,23 +169,34 @@ export class Constants {
     return result;
   }
 
-  /** Resolves CONSTANT, Enum.VALUE, prefix.CONSTANT or prefix.Enum.VALUE. */
+  /** Resolves CONSTANT, Enum.VALUE, prefix.CONSTANT, prefix.Enum.VALUE, and a VALUE of the enum that is expected. */
   #reference(scope: Scope, name: string, at: number, type: Type, syntax: ConstValue): unknown {
+    const dot = name.lastIndexOf('.');
+    const member = name.slice(dot + 1);
+    const wanted = dot !== -1 && type.kind === 'enum' ? type.enum : undefined;
     const found = scope.find(name);
     if (found?.scope.constants.has(found.name) === true) {
       const { value, weight, type: from } = this.constant(found.scope, found.name, at);
       this.#count(scope, syntax, weight);
+      if (wanted?.byName.has(member) === true && wanted.byName.get(member) !== value) {
+        throw idlFault(
+          scope.file,
+          at,
+          `${quote(name)} is a constant, but compilers take it for the value ${member} of enum ${wanted.name}; rename one`,
+        );
+      }
       return convert(value, from, type, (got) =>
         idlFault(scope.file, at, `expected ${nameOfType(type)}, got ${got} (constant ${quote(name)})`),
       );
     }
-    const dot = name.lastIndexOf('.');
-    const enumType = dot === -1 ? undefined : scope.findEnum(name.slice(0, dot));
+    const enumName = name.slice(0, Math.max(dot, 0));
+    let enumType = dot === -1 ? undefined : scope.findEnum(enumName);
+    if (enumType === undefined && wanted !== undefined && scope.isEnumOfInclude(enumName, wanted)) enumType = wanted;
     if (enumType === undefined) throw idlFault(scope.file, at, this.#unknown(scope, name, type));
-    const value = enumType.byName.get(name.slice(dot + 1));
+    const value = enumType.byName.get(member);
     if (value === undefined) {
-      const hint = suggest(name.slice(dot + 1), enumType.byName.keys());
-      throw idlFault(scope.file, at, `enum ${enumType.name} has no value ${quote(name.slice(dot + 1))}${hint}`);
+      const hint = suggest(member, enumType.byName.keys());
+      throw idlFault(scope.file, at, `enum ${enumType.name} has no value ${quote(member)}${hint}`);
     }
     return convert(value, { kind: 'enum', enum: enumType }, type, (got) =>
       idlFault(scope.file, at, `expected ${nameOfType(type)}, got ${got}`),
@@ -193,8 +204,9 @@ export class Constants {
   }
 
   #unknown(scope: Scope, name: string, type: Type): string {
-    if (type.kind === 'enum' && type.enum.byName.has(name)) {
-      return `unknown constant ${quote(name)}, did you mean "${type.enum.name}.${name}"?`;
+    const member = name.slice(name.lastIndexOf('.') + 1);
+    if (type.kind === 'enum' && type.enum.byName.has(member)) {
+      return `unknown constant ${quote(name)}, did you mean "${type.enum.name}.${member}"?`;
     }
     return `unknown constant or enum value ${quote(name)}${suggest(name, scope.constants.keys())}`;
   }

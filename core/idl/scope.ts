@@ -130,6 +130,21 @@ export class Scope {
     return type.kind === 'enum' ? type.enum : undefined;
   }
 
+  /**
+   * Whether an included file gives the enum this name, or has it and is the name itself. Compilers from 0.17 on look
+   * up a value by its last part in the enum that is expected, so files write `Format.NONE` for `objects.Format.NONE`.
+   */
+  isEnumOfInclude(name: string, type: EnumType, searched: Set<Scope> = new Set()): boolean {
+    const plain = name.slice(name.lastIndexOf('.') + 1);
+    for (const [prefix, scope] of this.includes) {
+      if (searched.has(scope)) continue;
+      searched.add(scope);
+      if (scope.findEnum(plain) === type || scope.isEnumOfInclude(plain, type, searched)) return true;
+      if (prefix === name && [...scope.enums.values()].includes(type)) return true;
+    }
+    return false;
+  }
+
   #resolveName(syntax: Identifier): Type {
     const at = index(syntax);
     const found = this.find(syntax.value);

@@ -300,6 +300,138 @@ describe('is refused by us and by the Thrift compiler:', () => {
   });
 });
 
+describe('a value of an enum of an included file,', () => {
+  const FILES: Files = {
+    'objects.thrift': `
+      enum Format { NONE = 0, BASE64 = 1, HEX = 5 }
+      enum Shade { NONE = 7, RED = 8 }
+      typedef Format Fmt
+      const Format BEST = Format.BASE64
+      const Format SAME = Fmt.HEX
+      const i32 NUMBER = 1
+      const list<Format> ALL = [Format.HEX, Format.NONE]
+      struct Options { 1: Format format = Format.HEX, 2: optional map<Format, list<Format>> more }`,
+    'deep/paths.thrift': `
+      include "../objects.thrift"
+      enum Mode { OFF = 2, ON = 3 }
+      typedef objects.Format Inner
+      struct Nested { 1: objects.Options options = {"format": Format.NONE}, 2: Mode mode = Mode.ON }`,
+  };
+  const HEAD = `
+    include "objects.thrift"
+    include "deep/paths.thrift"
+    enum Own { NONE = 10, HEX = 11 }
+    typedef objects.Format Mine
+    typedef paths.Inner Twice
+    `;
+  const filesWith = (text: string): Files => ({ 'main.thrift': HEAD + text, ...FILES });
+  const NAMES = [
+    'Format.HEX',
+    'Format.NONE',
+    'objects.Format.HEX',
+    'objects.HEX',
+    'Fmt.HEX',
+    'objects.Fmt.NONE',
+    'Mine.HEX',
+    'Inner.HEX',
+    'paths.Inner.BASE64',
+    'paths.Format.HEX',
+    'Twice.HEX',
+    '5',
+    '0x1',
+  ];
+  const PLACES = [
+    'struct T { 1: objects.Format f = NAME }',
+    'struct T { 1: optional objects.Fmt f = NAME }',
+    'struct T { 1: required Mine f = NAME 2: Twice g = NAME }',
+    'struct T { 1: list<objects.Format> f = [NAME, NAME], 2: set<Mine> g = [NAME], 3: map<Mine, list<Twice>> h = {NAME: [NAME]} }',
+    'struct T { 1: map<string, map<objects.Format, i32>> f = {"a": {NAME: 3}} }',
+    'struct T { 1: paths.Inner f = NAME } struct U { 1: T t = {"f": NAME} 2: list<T> l = [{"f": NAME}, {}] }',
+    'union T { 1: objects.Format f = NAME }',
+    'exception T { 1: objects.Format f = NAME }',
+    'service T { void f(1: objects.Format f = NAME) }',
+    'const objects.Format C = NAME const Mine D = NAME const Twice E = NAME',
+    'const list<objects.Format> C = [NAME] const map<i32, objects.Format> D = {1: NAME} const map<Mine, i32> E = {NAME: 1}',
+  ];
+  test.each(PLACES)('by every name that the compiler knows: %s', (place) => {
+    for (const name of NAMES) {
+      const files = filesWith(place.replaceAll('NAME', name));
+      const { says, meaning } = judge(files);
+      expect(meaning, `${name}: ${says}`).toBeDefined();
+      expect(meaningOf(parse(files)), name).toEqual(meaning);
+    }
+  });
+
+  test.each([
+    // A file that is not included by this one, but by one that is.
+    ['const paths.Nested C = {"options": {"format": Format.BASE64}, "mode": Mode.OFF}'],
+    ['const paths.Nested C = {"mode": paths.Mode.OFF, "options": {"format": paths.Format.NONE}}'],
+    ['const objects.Options C = {"format": Format.NONE, "more": {Fmt.HEX: [Format.BASE64, 5]}}'],
+    ['const i32 C = objects.Format.HEX const i64 D = objects.Shade.NONE const double E = objects.Format.HEX'],
+    ['const i32 C = objects.NUMBER const list<i32> D = [objects.NUMBER, objects.Format.BASE64]'],
+    ['const Own C = Own.NONE struct T { 1: Own own = Own.HEX, 2: objects.Shade shade = Shade.NONE }'],
+  ])('with the meaning that the compiler gives it: %s', (text) => {
+    const { says, meaning } = judge(filesWith(text));
+    expect(meaning, says).toBeDefined();
+    expect(meaningOf(parse(filesWith(text)))).toEqual(meaning);
+  });
+
+  test.each([
+    ['const objects.Format C = objects.BEST', 'const objects.Format C = 1'],
+    ['const objects.Format C = objects.BEST const objects.Format D = C', 'const Mine C = 1 const Mine D = 1'],
+    ['struct T { 1: Mine m = objects.SAME }', 'struct T { 1: Mine m = 5 }'],
+    ['const list<objects.Format> C = objects.ALL', 'const list<objects.Format> C = [5, 0]'],
+    ['const i32 C = objects.BEST', 'const i32 C = 1'],
+    ['const i32 C = Mine.HEX const i32 D = objects.Fmt.HEX', 'const i32 C = 5 const i32 D = 5'],
+  ])('or by a constant, which the compiler does not take: %s', (text, plainer) => {
+    expect(judge(filesWith(text)).verdict).toBe('refuses');
+    expect(meaningOf(parse(filesWith(text)))).toEqual(judge(filesWith(plainer)).meaning);
+  });
+
+  test.each([
+    ['const objects.Format C = HEX', 'unknown constant "HEX", did you mean "objects.Format.HEX"?'],
+    ['const objects.Format C = Format.HEXX', 'enum objects.Format has no value "HEXX", did you mean "HEX"?'],
+    ['const objects.Format C = 6', 'expected objects.Format, got 6; known: NONE = 0, BASE64 = 1, HEX = 5'],
+    ['const i32 C = Format.HEX', 'unknown constant or enum value "Format.HEX"; known: C'],
+    ['const i32 C = objects.HEX', 'unknown constant or enum value "objects.HEX"; known: C'],
+  ])('and refuses what the compiler refuses: %s', (text, message) => {
+    expect(judge(filesWith(text)).verdict).toBe('refuses');
+    expect(refusal(filesWith(text)).replace(/^main.thrift:\d+:\d+: /, '')).toBe(message);
+  });
+
+  // The compiler takes the value of that name from the enum that is expected, whatever stands before the name.
+  test.each([
+    ['const objects.Format C = objects.Shade.NONE', 'expected objects.Format, got a value of enum objects.Shade'],
+    ['const objects.Format C = Own.NONE', 'expected objects.Format, got a value of enum Own'],
+    ['const objects.Format C = Nothing.HEX', 'unknown constant "Nothing.HEX", did you mean "objects.Format.HEX"?'],
+  ])('and refuses the value of another enum: %s', (text, message) => {
+    expect(judge(filesWith(text)).verdict).not.toBe('refuses');
+    expect(refusal(filesWith(text)).replace(/^main.thrift:\d+:\d+: /, '')).toBe(message);
+  });
+
+  test('and refuses a name that is a constant to us and another value to the compiler', () => {
+    const files = {
+      'main.thrift': 'include "a.thrift" const a.E C = a.HEX',
+      'a.thrift': 'enum E { HEX = 1, OLD = 2 } const E HEX = E.OLD',
+    };
+    expect(judge(files).meaning?.constants).toEqual({ C: ['i32', 1] });
+    expect(refusal(files)).toBe(
+      'main.thrift:1:34: "a.HEX" is a constant, but compilers take it for the value HEX of enum a.E; rename one',
+    );
+  });
+
+  test('and looks into each included file once, however many files include it', () => {
+    const files: Record<string, string> = { 'main.thrift': 'include "f0.thrift" const f0.E C = Gone.X' };
+    for (let n = 0; n < 90; n++)
+      files[`f${n}.thrift`] = [1, 2, 3]
+        .filter((step) => n + step < 90)
+        .map((step) => `include "f${n + step}.thrift"\n`)
+        .join('');
+    files['f0.thrift'] += 'enum E { X = 1 }';
+    expect(refusal(files)).toBe('main.thrift:1:36: unknown constant "Gone.X", did you mean "f0.E.X"?');
+  });
+});
+
 // Accepted by the compiler, with a meaning that differs between languages or from the text.
 describe('is refused by us, but accepted by the Thrift compiler:', () => {
   test.each<readonly [string | Files, string]>([
