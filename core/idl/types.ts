@@ -27,7 +27,7 @@ const TAKEN = [
   'any bigint boolean never null number object string symbol undefined unknown void true false',
   'as async await break case catch class const continue debugger default delete do else enum export extends finally for from function',
   'if implements import in instanceof interface let new of package private protected public return static super switch this throw',
-  'try type typeof var while with yield arguments eval keyof',
+  'try type typeof var while with yield arguments eval keyof readonly unique infer Record Partial',
 ].flatMap((line) => line.split(' '));
 
 const WIDTH_MAX = 120;
@@ -99,17 +99,16 @@ class TypesWriter {
       this.#out.push(`${head}export type ${name} = never;\n`);
       return;
     }
-    const choices = struct.fields.map((chosen) => {
-      const parts = struct.fields.map((field) =>
-        field === chosen ? `${field.name}: ${this.#type(field.type)}` : `${field.name}?: undefined`,
-      );
-      return `${doc(chosen.doc, '  ')}  | { ${parts.join('; ')} }`;
-    });
-    this.#out.push(
-      choices.length === 1
-        ? `${head}export type ${name} = ${choices[0]?.slice(choices[0].lastIndexOf('| {') + 2) ?? 'never'};\n`
-        : `${head}export type ${name} =\n${choices.join('\n')};\n`,
+    const choices = struct.fields.map((chosen) => `${doc(chosen.doc, '  ')}${this.#choice(struct, chosen)}`);
+    const nothing = `  /** It holds nothing if it was sent with a field that this interface does not have. */\n${this.#choice(struct)}`;
+    this.#out.push(`${head}export type ${name} =\n${[...choices, nothing].join('\n')};\n`);
+  }
+
+  #choice(struct: StructType, chosen?: Field): string {
+    const parts = struct.fields.map((field) =>
+      field === chosen ? `${field.name}: ${this.#type(field.type)}` : `${field.name}?: undefined`,
     );
+    return `  | { ${parts.join('; ')} }`;
   }
 
   #constant(qualified: string, type: Type, value: unknown): void {
@@ -159,8 +158,8 @@ class TypesWriter {
 
   /** @param mayLack whether a field with a default may be absent, because the receiver applies the default */
   #field(field: Field, mayLack = false): string {
-    const isOptional = mayLack || (field.requiredness === 'optional' && field.defaultValue === undefined);
-    return `${field.name}${isOptional ? '?' : ''}: ${this.#type(field.type)}${isOptional ? ' | undefined' : ''}`;
+    const isAbsent = mayLack || isOptional(field);
+    return `${field.name}${isAbsent ? '?' : ''}: ${this.#type(field.type)}${isAbsent ? ' | undefined' : ''}`;
   }
 
   #type(type: Type): string {
@@ -227,14 +226,20 @@ class TypesWriter {
           const key = field.name === '__proto__' ? "['__proto__']" : field.name;
           return `${key}: ${this.#value(field.type, given[field.name])}`;
         });
-        return parts.length === 0 ? '{}' : `{ ${parts.join(', ')} }`;
+        const text = parts.length === 0 ? '{}' : `{ ${parts.join(', ')} }`;
+        // The type requires every field that is not optional, although a constant or a message may omit it.
+        const isWhole =
+          type.struct.kind === 'union' ||
+          type.struct.fields.every((field) => isOptional(field) || Object.hasOwn(given, field.name));
+        return isWhole ? text : `${text} as Partial<${this.#type(type)}> as ${this.#type(type)}`;
       }
+      case 'double':
+        return Object.is(value, -0) ? '-0' : `${value as number}`;
       case 'void':
       case 'bool':
       case 'i8':
       case 'i16':
       case 'i32':
-      case 'double':
         return `${value as number | boolean}`;
     }
   }
@@ -243,6 +248,10 @@ class TypesWriter {
     const nameOf = (type: T): string => this.#names.get(type) ?? type.name;
     return [...types].sort((a, b) => compareText(nameOf(a), nameOf(b)));
   }
+}
+
+function isOptional(field: Field): boolean {
+  return field.requiredness === 'optional' && field.defaultValue === undefined;
 }
 
 function plain(name: string): string {

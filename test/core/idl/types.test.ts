@@ -1,7 +1,7 @@
 // The TypeScript types of an interface: their text, and that the compiler accepts them and code that uses them.
 
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -63,6 +63,15 @@ function compile(files: Record<string, string>): string {
   }
 }
 
+/** The text without types, by the TypeScript compiler. */
+function javascriptOf(text: string): string {
+  writeFileSync(join(folder, 'emitted.ts'), text);
+  const tsc = join(REPOSITORY, 'node_modules', 'typescript', 'bin', 'tsc');
+  const options = ['--target', 'es2022', '--module', 'nodenext', '--types', 'node', '--outDir', 'out'];
+  execFileSync('node', [tsc, ...options, 'emitted.ts'], { cwd: folder, encoding: 'utf8', stdio: 'pipe' });
+  return readFileSync(join(folder, 'out', 'emitted.js'), 'utf8');
+}
+
 describe('writeTypes()', () => {
   test("writes structs, enums, constants, handlers and the caller's interface, with their doc comments", () => {
     const idl = parseIdl({
@@ -100,7 +109,9 @@ export type Colour = (typeof Colour)[keyof typeof Colour];
 
 export type Either =
   | { left: bigint; right?: undefined }
-  | { left?: undefined; right: string };
+  | { left?: undefined; right: string }
+  /** It holds nothing if it was sent with a field that this interface does not have. */
+  | { left?: undefined; right?: undefined };
 
 /** Thrown as \`new ThriftException('Oops', { ... })\`. */
 export interface Oops {
@@ -156,6 +167,103 @@ export type Things = {
     });
     expect(said).toBe('');
   });
+
+  test('writes constants of every type and of every struct, and keeps their values', async () => {
+    const files = {
+      'more.thrift': `
+        enum Level { LOW = -1, HIGH = 5, ALSO = 5 }
+        struct Inner { 1: required string name, 2: i32 size = 3, 3: list<i64> parts, 4: optional binary raw }
+        union Part { 1: i64 number, 2: Inner inner, 3: list<Part> parts }
+        exception Broken { 1: string why, 2: Level level }
+        const Inner INNER = {"name": "in"}
+        service Base { Inner base(1: Part part) throws (1: Broken broken) }`,
+      'all.thrift': `
+        include "more.thrift"
+        struct P { 1: i32 x, 2: list<i32> ys }
+        struct Deep { 1: P p, 2: optional P maybe, 3: more.Inner inner = {"name": "d"}, 4: map<P, list<P>> by, 5: set<P> set }
+        const P ORIGIN = {"x": 1}
+        const P NONE = {}
+        const P WHOLE = {"x": 1, "ys": [1]}
+        const Deep DEEP = {"p": {}, "by": {{"x": 1}: [{"ys": []}, {}]}, "set": [{"x": 2}]}
+        const list<Deep> DEEPS = [{}, {"maybe": {"x": 3}}]
+        const map<string, P> NAMED = {"a": {}, "b": {"x": 2, "ys": [3]}}
+        const set<P> SET = [{}, {"x": 1}]
+        const map<P, P> PAIRS = {{"x": 1}: {}}
+        const list<map<string, set<P>>> MANY = [{"a": [{}]}, {}]
+        const more.Part PART = {"parts": [{"number": 5}, {"inner": {"name": "n"}}]}
+        const list<more.Part> PARTS = [{"number": -9223372036854775808}, {"parts": []}]
+        const more.Broken BROKEN = {"why": "no"}
+        const more.Broken WORSE = {"level": more.Level.ALSO}
+        const bool YES = true const i8 B = -128 const i16 SHORT = 5 const i64 L = -5
+        const double ZERO = -0.0 const double BIG = 1e300 const double WHOLE_DOUBLE = 5
+        const string TEXT = "it's \\"q\\" \\\\ \\n ☃" const binary BYTES = "ü" const uuid ID = "{123E4567-E89B-12D3-A456-426614174000}"
+        const map<i64, binary> RAW = {-1: "a"} const map<bool, more.Level> LEVELS = {true: more.Level.LOW}
+        const set<more.Level> SOME = [Level.HIGH, 5] const map<more.Level, double> RATES = {Level.LOW: 1}
+        const list<string> EMPTY = [] const set<i32> EMPTY_SET = [] const map<uuid, i32> EMPTY_MAP = {}
+        const map<more.Part, string> BY_PART = {{"number": 1}: "one"}
+        const more.Inner SAME = more.INNER
+        service S extends more.Base { Deep deep(1: P p = {}, 2: more.Inner inner = more.INNER) }`,
+    };
+    const idl = parseIdl({ main: 'all.thrift', files });
+    const numbers = parseIdl({
+      main: 'all.thrift',
+      files: { ...files, 'all.thrift': files['all.thrift'].replace('-9223372036854775808', '7') },
+    });
+    const text = writeTypes(idl, 'all.thrift');
+    expect(
+      compile({
+        'all.ts': text,
+        'numbers.ts': writeTypes(numbers, 'all.thrift', { i64: 'number' }),
+        'uses.ts': `
+          import { DEEP, type Deep, INNER, ORIGIN, type P, PART, type S, type SHandlers } from './all.ts';
+          export const p: P = ORIGIN;
+          export const handlers: SHandlers = {
+            base: ({ part }) => (part.inner !== undefined ? part.inner : { ...INNER, name: part.number?.toString() ?? 'none' }),
+            deep: (): Deep => DEEP,
+          };
+          export const call = (service: S): Promise<unknown> => service.base({ part: PART });
+        `,
+      }),
+    ).toBe('');
+    // The values, as the generated file has them when it is loaded.
+    const url = `data:text/javascript,${encodeURIComponent(javascriptOf(text))}`;
+    const loaded = (await import(url)) as Readonly<Record<string, unknown>>;
+    for (const [name, { value }] of idl.constants) expect(loaded[name.replace(/^.*\./, '')], name).toEqual(value);
+    expect(Object.is(loaded['ZERO'], -0)).toBe(true);
+  }, 60_000);
+
+  // Words of TypeScript, and names that the generated text uses.
+  test('writes types that the compiler accepts, whatever the types, constants and members are called', () => {
+    const words =
+      'Record Readonly Partial Omit Pick Promise Map Set Array Object String Buffer Uint8Array Error Date globalThis global require exports module NaN Infinity ' +
+      'abstract accessor any as asserts await bigint boolean constructor declare defer delete export from get import infer instanceof intrinsic is keyof let module ' +
+      'never new number object of out override package readonly satisfies self static symbol toString type undefined unique unknown using valueOf __proto__';
+    const roles: readonly ((word: string) => string)[] = [
+      (word) =>
+        `struct ${word} { 1: i32 a 2: ${word} b 3: list<${word}> c 4: P d } service Svc { ${word} f(1: ${word} x) }`,
+      (word) =>
+        `union ${word} { 1: i32 a 2: ${word} b } const ${word} K = {"a": 1} service Svc { list<${word}> f(1: ${word} x) }`,
+      (word) =>
+        `enum ${word} { A = 1 } const ${word} K = ${word}.A const map<${word}, P> M = {1: {}} service Svc { ${word} f() }`,
+      (word) => `const P ${word} = {} service Svc { P f() }`,
+      (word) =>
+        `struct X { 1: P ${word} } enum E { ${word} = 2 } union U { 1: P ${word} 2: i32 z } const X C = {"${word}": {}} const E D = E.${word}`,
+      (word) =>
+        `exception Y { 1: P ${word} } service Svc { P ${word}(1: P ${word}) throws (1: Y ${word === 'a' ? 'b' : 'a'}) }`,
+      (word) => `service ${word} { P f(1: set<i32> x) void g() }`,
+    ];
+    const files: Record<string, string> = {};
+    for (const [n, word] of [...new Set(words.split(' '))].entries()) {
+      for (const [role, write] of roles.entries()) {
+        const idl = `struct P { 1: i32 x } ${write(word)}`;
+        files[`word_${n}_${role}.ts`] = writeTypes(
+          parseIdl({ main: 'a.thrift', files: { 'a.thrift': idl } }),
+          'a.thrift',
+        );
+      }
+    }
+    expect(compile(files)).toBe('');
+  }, 60_000);
 
   test('writes types that refuse values that the interface does not allow', () => {
     const said = compile({
