@@ -21,7 +21,7 @@ struct CallContext {
   /** Whether to refuse the call with `overloaded` instead of queueing it. */
   12: optional bool doNotQueue
   /** Headers of the client that have no meaning to the mesh. */
-  13: optional map<string, string> headers
+  13: optional map<binary, binary> headers
 }
 
 /** Error codes of the mesh. */

@@ -7,7 +7,10 @@
  */
 namespace * katamari_web
 
-/** One header line. A repeated header, such as Set-Cookie, has one entry per line. */
+/**
+ * One header line. A repeated header, such as Set-Cookie, has one entry per line. Values are sent as UTF-8; a value of
+ * a request that is not UTF-8 is read as Latin-1.
+ */
 struct Header {
   1: required string name
   2: required string value

@@ -44,7 +44,8 @@ export class HandlerContext {
   }
 
   /**
-   * Headers of the client (THeader, or `x-...` of HTTP) that the mesh does not use. Names are in lower case.
+   * Headers of the client (THeader, or `x-...` of HTTP) that the mesh does not use. Names of HTTP headers are in lower
+   * case. A byte that is not part of UTF-8 is a lone surrogate, 0xDC00 more than the byte.
    */
   get headers(): Readonly<Record<string, string>> {
     return this.#call.headers;

@@ -4,7 +4,15 @@
 
 import { ERROR_TABLE, errorCodeOfWire, KatamariError } from '../mod.ts';
 import { NO_DETAILS, NONE, type Call, type ReplyContext } from '../rpc/mod.ts';
-import { readCachedString, writeCachedString, StructScanner, WIRE_TYPE } from '../thrift/mod.ts';
+import {
+  bytesOfText,
+  hasEscapes,
+  readCachedString,
+  StructScanner,
+  textOfBytes,
+  WIRE_TYPE,
+  writeCachedString,
+} from '../thrift/mod.ts';
 
 /** The content of a CallContext; the receiver makes a Call of it. */
 export type CallContext = Omit<Call, 'method' | 'oneway' | 'args' | 'deadlineMs' | 'signal'> & {
@@ -290,7 +298,9 @@ class FieldWriter {
   #text(value: string): void {
     // A UTF-16 unit takes at most three bytes of UTF-8.
     reserve(this.#at + 4 + value.length * 3);
-    const bytes = writeCachedString(scratch, this.#at + 4, value);
+    let bytes = writeCachedString(scratch, this.#at + 4, value);
+    // Headers may contain bytes that are no UTF-8.
+    if (bytes !== value.length && hasEscapes(value)) bytes = bytesOfText(value).copy(scratch, this.#at + 4);
     scratch.writeInt32BE(bytes, this.#at);
     this.#at += 4 + bytes;
   }
@@ -387,7 +397,7 @@ class FieldReader {
 
   #text(): string {
     const end = this.#end();
-    const text = this.#bytes.toString('utf8', this.at, end);
+    const text = textOfBytes(this.#bytes, this.at, end);
     this.at = end;
     return text;
   }

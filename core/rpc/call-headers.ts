@@ -1,9 +1,10 @@
 // Parses the `katamari-*`, trace and authorization headers of a request (HTTP or THeader), which apply to every call in
 // it. An invalid value is refused, not ignored: a client that asks for a timeout of 500 ms must not get the default of
-// ten seconds. Invalid trace headers are ignored, as W3C Trace Context section 3.2 requires.
+// ten seconds. Invalid trace headers are ignored, as W3C Trace Context section 3.2 requires. Values are UTF-8 in every
+// transport, so that a key means the same in all of them.
 
 import { KatamariError } from '../mod.ts';
-import type { HeadersIn } from '../thrift/mod.ts';
+import { type HeadersIn, hasEscapes, isOwnHeader, textOfLatin1, trimSpaces } from '../thrift/mod.ts';
 import { NO_DETAILS } from './call.ts';
 
 /** The options that the headers of a request set for its calls. Absent headers give '' or an empty list. */
@@ -25,35 +26,55 @@ export interface CallHeaders {
 
 /** Parses the headers of a request. @throws KatamariError bad_request when the value of a header is invalid */
 export function parseCallHeaders(headers: HeadersIn): CallHeaders {
-  const traceparent = traceOf(text(headers['traceparent']));
+  const traceparent = traceOf(plain(headers['traceparent']));
   return {
-    service: text(headers['katamari-service']),
-    version: text(headers['katamari-version']),
-    timeoutMs: timeoutOf(text(headers['katamari-timeout-ms'])),
-    key: text(headers['katamari-key']),
-    tags: listOf(text(headers['katamari-tags'])),
-    roles: listOf(text(headers['katamari-roles'])),
+    service: text(headers, 'katamari-service'),
+    version: text(headers, 'katamari-version'),
+    timeoutMs: timeoutOf(text(headers, 'katamari-timeout-ms')),
+    key: text(headers, 'katamari-key'),
+    tags: listOf(text(headers, 'katamari-tags')),
+    roles: listOf(text(headers, 'katamari-roles')),
     traceparent,
-    tracestate: traceparent === '' ? '' : text(headers['tracestate']),
-    anyOrder: anyOrderOf(text(headers['katamari-any-order'])),
-    token: BEARER.exec(text(headers['authorization']))?.[1] ?? '',
+    tracestate: traceparent === '' ? '' : stateOf(plain(headers['tracestate'])),
+    anyOrder: anyOrderOf(text(headers, 'katamari-any-order')),
+    token: BEARER.exec(plain(headers['authorization'] ?? headers['Authorization']))?.[1] ?? '',
   };
 }
 
-/** Returns the headers that have no meaning to the mesh. They are passed to the chassis unchanged. */
+/**
+ * Returns the headers that have no meaning to the mesh. They are passed to the chassis unchanged: bytes that are no
+ * UTF-8 are escaped (core/thrift/text.ts).
+ */
 export function foreignHeaders(headers: HeadersIn): Readonly<Record<string, string>> {
   let found: Record<string, string> | undefined;
   for (const name in headers) {
-    if (OWN.test(name)) continue;
-    found ??= {};
-    found[name] = text(headers[name]);
+    if (isOwnHeader(name)) continue;
+    found ??= Object.create(null) as Record<string, string>;
+    found[textOfLatin1(name)] = textOfLatin1(joined(headers[name]));
   }
   return found ?? NO_DETAILS;
 }
 
-function text(value: string | string[] | undefined): string {
+/** Returns the text of one of the mesh's own headers. @throws KatamariError bad_request if it is not UTF-8 */
+function text(headers: HeadersIn, name: string): string {
+  const value = headers[name];
   if (value === undefined) return '';
-  return typeof value === 'string' ? value.trim() : value.join(', ');
+  const found = plain(value);
+  if (!hasEscapes(found)) return found;
+  throw new KatamariError(
+    'bad_request',
+    `Header ${name}: expected text in UTF-8, got ${JSON.stringify(joined(value).slice(0, SHOWN_CHARS))}`,
+  );
+}
+
+/** Returns the text of a header without the spaces around it. */
+function plain(value: string | string[] | undefined): string {
+  // Not trim(), which also removes characters that are bytes of UTF-8 here.
+  return value === undefined ? '' : textOfLatin1(trimSpaces(joined(value)));
+}
+
+function joined(value: string | string[] | undefined): string {
+  return typeof value === 'string' ? value : (value ?? NONE).join(', ');
 }
 
 function timeoutOf(value: string): number {
@@ -79,11 +100,16 @@ function traceOf(value: string): string {
   return TRACEPARENT.test(value) && !ZERO_ID.test(value) ? value : '';
 }
 
+/** Returns a valid tracestate, which is ASCII; '' for an invalid one. */
+function stateOf(value: string): string {
+  return TRACESTATE.test(value) ? value : '';
+}
+
 function listOf(value: string): readonly string[] {
   if (value === '') return NONE;
   return value
     .split(',')
-    .map((item) => item.trim())
+    .map(trimSpaces)
     .filter((item) => item !== '');
 }
 
@@ -92,4 +118,4 @@ const SHOWN_CHARS = 40;
 const BEARER = /^bearer +(\S+)$/i;
 const TRACEPARENT = /^(?!ff)[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}(?:-.*)?$/;
 const ZERO_ID = /^..-0{32}-|^..-.{32}-0{16}-/;
-const OWN = /^(?:katamari-(?:service|version|timeout-ms|key|tags|roles|any-order)|traceparent|tracestate)$/;
+const TRACESTATE = /^[\t\x20-\x7e]*$/;

@@ -7,7 +7,7 @@ export {
   writeApplicationException,
 } from './application-exception.ts';
 export { at, BinaryReader, BinaryWriter, minimumBytes, WIRE_OF_KIND, wireName, WireError } from './binary.ts';
-export type { HeadersIn } from './headers.ts';
+export { type HeadersIn, isOwnHeader } from './headers.ts';
 export {
   bareMessage,
   checkNameBytes,
@@ -29,4 +29,5 @@ export type { Annotations, EnumType, Field, IdlSource, Interface, Method, Struct
 export { readCachedString, writeCachedString } from './string-cache.ts';
 export { declaredSize, tooDeep, tooLarge } from './struct-limits.ts';
 export { StructScanner, WIRE_TYPE } from './struct-scanner.ts';
+export { bytesOfText, hasEscapes, strictText, textOfBytes, textOfLatin1, trimSpaces } from './text.ts';
 export { declaredException, ThriftException } from './thrift-exception.ts';

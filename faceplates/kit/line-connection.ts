@@ -181,6 +181,7 @@ function draining(): KatamariError {
   });
 }
 
-const utf8 = new TextDecoder('utf-8', { fatal: true });
+/** Keeps a byte order mark, which is part of the line. */
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const NEWLINE = 10;
 const RETURN = 13;

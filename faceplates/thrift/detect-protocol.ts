@@ -1,5 +1,5 @@
-// Detects the transport and protocol of a client from its first bytes: at most six, or eight for HTTP. A protocol
-// that it cannot serve gets a name for the error message.
+// Detects the transport and protocol of a client from its first bytes: at most ten, and six are enough for most. A
+// protocol that it cannot serve gets a name for the error message.
 
 import type { FaceplateLimits } from '../../core/mod.ts';
 import {
@@ -33,7 +33,8 @@ export function detectProtocol(bytes: Buffer, limits: FaceplateLimits, schemaOf:
   if (first === 0x16 && bytes[1] === 0x03) return { kind: 'tls' };
   if (first === OPENING_BRACE) return { kind: 'unknown', seen: 'JSON that is not a Thrift message' };
   // Most transports begin with a length. One or two bytes are enough to recognize the others.
-  const required = first === 0x80 ? 2 : first !== 0 && protocolOf(bytes) !== undefined ? 1 : 6;
+  // In a frame, a zero byte begins the length of a name, or of a THeader frame.
+  const required = first === 0x80 ? 2 : first !== 0 && protocolOf(bytes) !== undefined ? 1 : bytes[4] === 0 ? 10 : 6;
   if (bytes.length < required) return MORE;
   const format = wireFormatOf(bytes);
   if (format !== undefined) return { kind: 'encoding', encoding: encodingOf(format, limits, schemaOf) };

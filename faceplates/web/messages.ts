@@ -1,9 +1,10 @@
 // Converts HTTP requests to the Request of `idl/web.thrift`, and checks a Response before any of it is written. If a
 // chassis returns a status or a header that HTTP cannot carry, the call fails (`resource_failed`, 502); this prevents
-// response splitting.
+// response splitting. Header values are UTF-8; one that is not is read as Latin-1, the encoding of old HTTP.
 
 import type { IncomingMessage } from 'node:http';
 import { KatamariError } from '../../core/mod.ts';
+import { hasEscapes, textOfLatin1 } from '../../core/thrift/mod.ts';
 
 /** The struct Header. */
 export interface WebHeader {
@@ -27,7 +28,7 @@ export interface WebRequest {
 /** A validated struct Response. */
 export interface WebResponse {
   readonly status: number;
-  /** By name in lower case; a repeated header has several values. */
+  /** By name in lower case; a repeated header has several values, which have one character per byte. */
   readonly headers: ReadonlyMap<string, readonly string[]>;
   /** The chassis' own content length, for responses without a body; '' for none. */
   readonly contentLength: string;
@@ -50,9 +51,9 @@ export interface RequestParts {
 export function requestOf(parts: RequestParts): WebRequest {
   const { incoming, path, query, body, peer, prefix, trustProxy } = parts;
   const given = (name: string): string => (trustProxy ? last(incoming.headers[name]) : '');
-  const host = given('x-forwarded-host') || (incoming.headers.host ?? '');
+  const host = headerText(given('x-forwarded-host') || (incoming.headers.host ?? ''));
   const scheme = given('x-forwarded-proto') === 'https' ? 'https' : 'http';
-  const remote = given('x-forwarded-for') || peer;
+  const remote = headerText(given('x-forwarded-for')) || peer;
   const through = trustProxy ? [incoming.headers['x-forwarded-for'] ?? ''].flat().join(', ') : '';
   const dropped = hopByHop(incoming.headers.connection);
   const headers = pairsOf(incoming.rawHeaders).filter(({ name }) => {
@@ -60,7 +61,7 @@ export function requestOf(parts: RequestParts): WebRequest {
     return !dropped.has(lower) && !FORWARDED.has(lower);
   });
   headers.push(
-    { name: 'X-Forwarded-For', value: through === '' ? peer : `${through}, ${peer}` },
+    { name: 'X-Forwarded-For', value: through === '' ? peer : `${headerText(through)}, ${peer}` },
     { name: 'X-Forwarded-Proto', value: scheme },
     { name: 'X-Forwarded-Host', value: host },
   );
@@ -98,11 +99,12 @@ export function responseOf(value: unknown, pool: string): WebResponse {
   for (const { name = '', value: text = '' } of given) {
     if (!TOKEN.test(name)) throw wrong(`a header named ${quoted(name)}`);
     if (!HEADER_TEXT.test(text)) throw wrong(`the header ${quoted(name)} with characters that HTTP does not allow`);
-    bytes += name.length + text.length;
+    const line = headerBytes(text);
+    bytes += name.length + line.length;
     if (bytes > HEADER_BYTES_MAX) throw wrong(`headers of more than ${HEADER_BYTES_MAX} bytes`);
     const lower = name.toLowerCase();
     if (lower === 'content-length') contentLength = text;
-    else if (!dropped.has(lower)) byName.set(lower, [...(byName.get(lower) ?? []), text]);
+    else if (!dropped.has(lower)) byName.set(lower, [...(byName.get(lower) ?? []), line]);
   }
   const isBare = status === 204 || status === 205 || status === 304;
   return {
@@ -115,7 +117,7 @@ export function responseOf(value: unknown, pool: string): WebResponse {
 
 /** Returns the value of a cookie; '' if it is absent. */
 export function cookieOf(header: string | undefined, name: string): string {
-  for (const pair of (header ?? '').split(';')) {
+  for (const pair of headerText(header ?? '').split(';')) {
     const equals = pair.indexOf('=');
     if (equals > 0 && pair.slice(0, equals).trim() === name) return pair.slice(equals + 1).trim();
   }
@@ -124,8 +126,20 @@ export function cookieOf(header: string | undefined, name: string): string {
 
 function pairsOf(raw: readonly string[]): WebHeader[] {
   const pairs: WebHeader[] = [];
-  for (let at = 0; at + 1 < raw.length; at += 2) pairs.push({ name: raw[at] as string, value: raw[at + 1] as string });
+  for (let at = 0; at + 1 < raw.length; at += 2)
+    pairs.push({ name: raw[at] as string, value: headerText(raw[at + 1] as string) });
   return pairs;
+}
+
+/** Returns the text of a header of `node:http`, which presents each byte as one character. */
+function headerText(value: string): string {
+  const text = textOfLatin1(value);
+  return hasEscapes(text) ? value : text;
+}
+
+/** Returns a text as `node:http` takes it, so that it is written as UTF-8. */
+function headerBytes(text: string): string {
+  return BEYOND_ASCII.test(text) ? Buffer.from(text).toString('latin1') : text;
 }
 
 /** Returns the hop-by-hop headers (RFC 9110 section 7.6.1): the known ones, and those that `Connection` names. */
@@ -157,8 +171,9 @@ const HOP_BY_HOP = [
 ] as const;
 const FORWARDED: ReadonlySet<string> = new Set(['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host']);
 const TOKEN = /^[!#$%&'*+.^_`|~\dA-Za-z-]{1,256}$/;
-/** Tab, space and printable Latin-1. Line breaks are excluded, which prevents header injection. */
-const HEADER_TEXT = /^[\t\x20-\x7e\x80-\xff]*$/;
+/** Text without control characters. Line breaks are excluded, which prevents header injection. */
+const HEADER_TEXT = /^[\t\x20-\x7e\x80-\uffff]*$/;
+const BEYOND_ASCII = /[\x80-\uffff]/;
 const STATUS_MIN = 200;
 const STATUS_MAX = 599;
 const HEADERS_MAX = 200;

@@ -26,8 +26,12 @@ class Context:
         self.key: str = wire.key or ''
         #: 0 for the first try, more if the mesh retries an idempotent call.
         self.attempt: int = wire.attempt or 0
-        #: Transport headers of the client that the mesh does not use; names in lower case.
-        self.headers: Mapping[str, str] = wire.headers or {}
+        #: Transport headers of the client that the mesh does not use. Bytes that are not UTF-8 are escaped as by
+        #: `surrogateescape`. Names of HTTP headers are in lower case.
+        self.headers: Mapping[str, str] = {
+            name.decode('utf-8', 'surrogateescape'): value.decode('utf-8', 'surrogateescape')
+            for name, value in (wire.headers or {}).items()
+        }
         self.is_retiring = False
 
     def time_left(self) -> float:

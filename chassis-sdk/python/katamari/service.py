@@ -16,8 +16,8 @@ from typing import Any, Callable, NamedTuple
 from thrift.Thrift import TApplicationException
 
 from .errors import KatamariError
-from .required import required_check
-from .wire import EMPTY_STRUCT, FRAME_BYTES_MAX, reader, struct_bytes
+from .required import Replaced, required_check, text_check
+from .wire import EMPTY_STRUCT, FRAME_BYTES_MAX, reader, strict_reader, struct_bytes
 
 
 class Answer(NamedTuple):
@@ -68,6 +68,7 @@ class _Method:
         #: Names of the arguments in the order of the IDL, which may differ from the order of their ids.
         self._parameters = list(inspect.signature(getattr(interface, name)).parameters)[1:]
         self._check_required = required_check(self._arguments)
+        self._check_text = text_check(self._arguments)
         #: None for oneway methods.
         self._result: Any = generated.get(f'{name}_result')
         self._returns = False
@@ -92,11 +93,23 @@ class _Method:
         arguments = self._arguments()
         try:
             arguments.read(reader(frame, at))
+            if not frame[at:].isascii():
+                arguments = self._with_strict_text(arguments, frame, at)
             self._check_required(arguments)
         except Exception as error:
             why = f'The arguments of {self._label} do not match its interface: {error}'
             raise KatamariError('bad_request', why) from error
         return [getattr(arguments, name) for name in self._parameters]
+
+    def _with_strict_text(self, arguments: Any, frame: bytes, at: int) -> Any:
+        """Returns the arguments. @raises UnicodeDecodeError if a text in them is not UTF-8"""
+        try:
+            self._check_text(arguments)
+            return arguments
+        except Replaced:
+            again = self._arguments()
+            again.read(strict_reader(frame, at))
+            return again
 
     def run(self, arguments: list[Any]) -> Answer:
         """Runs the handler and returns the reply. Raises only SystemExit and KeyboardInterrupt, which end the

@@ -13,7 +13,7 @@ import struct
 from typing import Any, NamedTuple
 
 from thrift.protocol.TBase import TBase
-from thrift.protocol.TBinaryProtocol import TBinaryProtocolAccelerated
+from thrift.protocol.TBinaryProtocol import TBinaryProtocol, TBinaryProtocolAccelerated
 from thrift.Thrift import TMessageType, TType
 from thrift.transport.TTransport import TMemoryBuffer
 
@@ -178,7 +178,7 @@ class CallContext(_Struct):
     tracestate: str | None
     caller: str | None
     attempt: int | None
-    headers: dict[str, str] | None
+    headers: dict[bytes, bytes] | None
 
 
 class ReplyContext(_Struct):
@@ -238,7 +238,8 @@ CallContext.thrift_spec = (
     _text(10, 'caller'),
     (11, TType.I32, 'attempt', None, None),
     None,
-    _text_map(13, 'headers'),
+    # Header values are bytes. As text, the library would replace those that are not UTF-8.
+    (13, TType.MAP, 'headers', (TType.STRING, 'BINARY', TType.STRING, 'BINARY', False), None),
 )
 ReplyContext.thrift_spec = (
     *(None,) * 7,
@@ -283,6 +284,11 @@ def reader(frame: bytes, at: int) -> TBinaryProtocolAccelerated:
     buffer = TMemoryBuffer(frame)
     buffer.cstringio_buf.seek(at)
     return TBinaryProtocolAccelerated(buffer)
+
+
+def strict_reader(frame: bytes, at: int) -> TBinaryProtocol:
+    """Returns a protocol in Python, which is slower and refuses text that is not UTF-8."""
+    return TBinaryProtocol(TMemoryBuffer(frame[at:]))
 
 
 def position(protocol: TBinaryProtocolAccelerated) -> int:

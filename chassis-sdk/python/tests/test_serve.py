@@ -112,8 +112,9 @@ class Serving(unittest.TestCase):
         self.assertEqual(len(self.peer.receive()[2]), len(fits) + 8)
 
     def test_forgets_the_context_of_a_call_with_the_call(self):
-        for given in ({'key': 'k', 'attempt': 2, 'traceparent': '00-a', 'headers': {'x-shop': '7'}}, {}):
-            self.peer.send('report', context=context(5, caller='me', **given))
+        for given in ({'key': 'k', 'attempt': 2, 'traceparent': '00-a', 'headers': {'X-shop': 'ü'}}, {}):
+            headers = {name.encode(): value.encode() for name, value in given.get('headers', {}).items()}
+            self.peer.send('report', context=context(5, caller='me', **{**given, 'headers': headers}))
             result = Conformance.report_result()
             result.read(reader(self.peer.receive()[2], 0))
             found = result.success

@@ -113,6 +113,24 @@ class Calls(unittest.TestCase):
             self.service.method('count').read(lacking, 0)
         self.assertEqual(refused.exception.code, 'bad_request')
 
+    def test_with_text_that_is_not_utf_8_are_refused(self):
+        pair = self.service.method('pair')
+        good = struct_bytes(Kit.pair_args(first='caf\u00e9', second='\ufffd'))
+        self.assertEqual(pair.read(good, 0), ['caf\u00e9', '\ufffd'])
+        bad = good.replace('\u00e9'.encode(), b'\xe9\x28')
+        for binary in (bad, bad.replace(b'\xe9\x28', b'\xc3\xc3')):
+            with self.assertRaisesRegex(
+                KatamariError, "The arguments of Kit.pair do not match its interface: 'utf-8' codec can't decode byte"
+            ) as refused:
+                pair.read(binary, 0)
+            self.assertEqual(refused.exception.code, 'bad_request')
+        # Where text is nested, and where the type has none.
+        leaves = struct_bytes(Kit.count_args(tree=Tree(children=[Tree(leaves={'key': Strict('text')})]), lax=Lax(-1)))
+        self.assertEqual(self.service.method('count').read(leaves, 0)[1].number, -1)
+        for word in (b'key', b'text'):
+            with self.assertRaises(KatamariError):
+                self.service.method('count').read(leaves.replace(word, b'\xff' * len(word)), 0)
+
     def test_of_unknown_methods_are_refused(self):
         with self.assertRaisesRegex(KatamariError, 'Kit has no method "nothing"; it has .*pair') as refused:
             self.service.method('nothing')

@@ -118,7 +118,7 @@ class Contexts(unittest.TestCase):
         return type, own, None if type == 8 else inside
 
     def test_are_read_and_what_is_behind_them_is_found(self):
-        wrote = CallContext(time_left_us=1_500_000, caller='jörg', headers={'x-shop': '7'})
+        wrote = CallContext(time_left_us=1_500_000, caller='jörg', headers={b'x-shop': b'7', b'X-Odd': b'a\xff\x00'})
         frame = context_bytes(wrote) + b'\x00'
         source, found = reader(frame, 3), CallContext()
         found.read(source)

@@ -1,8 +1,9 @@
 // Any protocol in frames (a 4-byte length before each message). A frame is read when it is complete, and must contain
-// exactly one message.
+// exactly one message. That can also be a THeader frame: clients send one if they put a framed transport below
+// THeader, which has a length of its own.
 
 import { KatamariError } from '../../mod.ts';
-import { type StructType, NOTHING, type MessageType } from '../mod.ts';
+import { type HeadersIn, type StructType, NOTHING, type MessageType } from '../mod.ts';
 import type { Encoding, MessageFacts } from './encoding.ts';
 
 export class FramedEncoding implements Encoding {
@@ -24,6 +25,18 @@ export class FramedEncoding implements Encoding {
     return this.#inner.body;
   }
 
+  get headers(): HeadersIn | undefined {
+    return this.#inner.headers;
+  }
+
+  get carriesHeaders(): boolean {
+    return this.#inner.carriesHeaders === true;
+  }
+
+  get keepsNoOrder(): boolean {
+    return this.#inner.keepsNoOrder === true;
+  }
+
   next(bytes: Buffer, at: number, end: number): number {
     this.#isHeadless = true;
     this.declaredBytes = declaredBytes(bytes, at, end);
@@ -41,10 +54,11 @@ export class FramedEncoding implements Encoding {
     body: Uint8Array,
     out: Uint8Array[],
     schema?: StructType,
+    headers?: Readonly<Record<string, string>>,
   ): void {
     const length = Buffer.allocUnsafe(4);
     const first = out.push(length);
-    this.#inner.write(type, name, seqId, body, out, schema);
+    this.#inner.write(type, name, seqId, body, out, schema, headers);
     length.writeInt32BE(bytesFrom(out, first), 0);
   }
 }

@@ -6,7 +6,7 @@
 
 import { deflateSync, inflateSync } from 'node:zlib';
 import { KatamariError } from '../../mod.ts';
-import { type StructType, BinaryWriter, type MessageType, type HeadersIn } from '../mod.ts';
+import { bytesOfText, type StructType, BinaryWriter, isOwnHeader, type MessageType, type HeadersIn } from '../mod.ts';
 import { BinaryEncoding } from './binary.ts';
 import { Varint, VARINT_32_BYTES } from './compact-reader.ts';
 import { writeVarint } from './compact-writer.ts';
@@ -16,6 +16,11 @@ import { bytesFrom, declaredBytes, endOfFrame, readWhole } from './framed.ts';
 
 /** Magic number after the length of every frame. */
 export const HEADER_MAGIC = 0x0fff;
+
+/** Whether a THeader frame begins at `at`, of which ten bytes are enough. */
+export function isHeaderFrame(bytes: Uint8Array, at: number): boolean {
+  return (((bytes[at + 4] ?? 0) << 8) | (bytes[at + 5] ?? 0)) === HEADER_MAGIC;
+}
 
 const PROTOCOL = { binary: 0, compact: 2 } as const;
 const ZLIB = 1;
@@ -169,7 +174,8 @@ export class HeaderEncoding implements Encoding {
       for (let n = 0; n < count; n++) {
         const key = this.#text(bytes, at, end);
         const value = this.#text(bytes, key.end, end);
-        headers[key.text.toLowerCase()] = value.text;
+        const lower = key.text.toLowerCase();
+        headers[isOwnHeader(lower) ? lower : key.text] = value.text;
         at = value.end;
       }
     }
@@ -180,7 +186,7 @@ export class HeaderEncoding implements Encoding {
     const start = this.#number(bytes, at, end);
     const textEnd = start + this.#varint.low;
     if (textEnd < start || textEnd > end) throw headerEnds();
-    return { text: bytes.toString('utf8', start, textEnd), end: textEnd };
+    return { text: bytes.toString('latin1', start, textEnd), end: textEnd };
   }
 
   #number(bytes: Buffer, at: number, end: number): number {
@@ -223,7 +229,7 @@ export function headerBlock(
     writeVarint(out, KEY_VALUES);
     writeVarint(out, entries.length);
     for (const text of entries.flat()) {
-      const bytes = Buffer.from(text);
+      const bytes = bytesOfText(text);
       writeVarint(out, bytes.length);
       out.raw(bytes);
     }

@@ -1,6 +1,6 @@
 // Thrift over HTTP/1.1: a message is the body of a POST, and its reply the body of a 200 response, whether it is a
 // result or an error, as Thrift's HTTP clients expect. The protocol is detected from the body, because clients set
-// arbitrary content types. Requests are parsed strictly and within limits (head, number of headers, body). Anything
+// arbitrary content types; a body may also be a THeader frame. Requests are parsed strictly and within limits (head, number of headers, body). Anything
 // else gets an HTTP error with a plain-text explanation, and the connection is closed.
 
 import { KatamariError } from '../../mod.ts';
@@ -11,10 +11,12 @@ import {
   NOTHING,
   type MessageType,
   type HeadersIn,
+  trimSpaces,
 } from '../mod.ts';
 import type { Encoding, EncodingLimits, MessageFacts, SchemaOf } from './encoding.ts';
 import { bytesFrom, readWhole } from './framed.ts';
 import { HttpBody } from './http-body.ts';
+import { HeaderEncoding, isHeaderFrame } from './header.ts';
 import { bareEncoding, protocolOf, type Protocol } from './protocols.ts';
 
 /** Limits of a request. */
@@ -37,7 +39,7 @@ export class HttpEncoding implements Encoding {
   readonly #limits: HttpEncodingLimits;
   readonly #schemaOf: SchemaOf;
   #inner: Encoding | undefined;
-  #protocol: Protocol | undefined;
+  #protocol: Protocol | 'header' | undefined;
   /** The current request, set when its head is complete. */
   #request: HttpRequestHead | undefined;
   #isHeadless = true;
@@ -84,6 +86,7 @@ export class HttpEncoding implements Encoding {
     const inner = this.#chooseInner(body.bytes);
     this.#isHeadless = false;
     readWhole(inner, body.bytes, 0, body.bytes.length);
+    if (inner.headers !== undefined) this.headers = { ...this.headers, ...inner.headers };
     return body.end;
   }
 
@@ -103,7 +106,7 @@ export class HttpEncoding implements Encoding {
       return;
     }
     const pieces: Uint8Array[] = [];
-    if (body.length > 0) this.#inner.write(type, name, seqId, body, pieces, schema);
+    if (body.length > 0) this.#inner.write(type, name, seqId, body, pieces, schema, headers);
     const head = [
       'HTTP/1.1 200 OK',
       `content-type: ${this.#contentType}`,
@@ -111,19 +114,20 @@ export class HttpEncoding implements Encoding {
       ...Object.entries(headers).map(([key, value]) => `${key}: ${value}`),
       ...(this.#isLast ? ['connection: close'] : []),
     ];
-    out.push(Buffer.from(`${head.join('\r\n')}\r\n\r\n`, 'latin1'), ...pieces);
+    out.push(Buffer.from(`${head.join('\r\n')}\r\n\r\n`), ...pieces);
   }
 
   #chooseInner(body: Buffer): Encoding {
-    const protocol = protocolOf(body);
+    const protocol = isHeaderFrame(body, 0) ? 'header' : protocolOf(body);
     if (protocol === undefined) {
       throw new KatamariError(
         'bad_request',
-        `The body of the request is not a Thrift message: it begins with "${body.toString('latin1', 0, 8).replace(UNPRINTABLE, '.')}", expected the binary, compact or JSON protocol without a frame. JSON-RPC 2.0 (POST /rpc) is served on the JSON-RPC port of the mesh`,
+        `The body of the request is not a Thrift message: it begins with "${body.toString('latin1', 0, 8).replace(UNPRINTABLE, '.')}", expected the binary, compact or JSON protocol without a frame, or a THeader. JSON-RPC 2.0 (POST /rpc) is served on the JSON-RPC port of the mesh`,
       );
     }
     if (this.#inner === undefined || protocol !== this.#protocol) {
-      this.#inner = bareEncoding(protocol, this.#limits, this.#schemaOf);
+      this.#inner =
+        protocol === 'header' ? new HeaderEncoding(this.#limits) : bareEncoding(protocol, this.#limits, this.#schemaOf);
       this.#protocol = protocol;
     }
     return this.#inner;
@@ -159,8 +163,9 @@ function headersOf(lines: readonly string[], headersMax: number): HeadersIn {
   if (lines.length > headersMax) throw new KatamariError('bad_request', `More than ${headersMax} headers, the limit`);
   const headers = Object.create(null) as Record<string, string>;
   for (const line of lines) {
-    const [, name = '', value = ''] = HEADER_LINE.exec(line) ?? [];
+    const [, name = '', rest = ''] = HEADER_LINE.exec(line) ?? [];
     if (name === '') throw new KatamariError('bad_request', `Not an HTTP header: "${line.slice(0, 40)}"`);
+    const value = trimSpaces(rest);
     const key = name.toLowerCase();
     const before = headers[key];
     headers[key] = before === undefined ? value : `${before}, ${value}`;
@@ -192,7 +197,7 @@ function refusal(text: string): Buffer {
 const RELEVANT = /^(?:katamari-|x-|traceparent$|tracestate$)/;
 const CONTENT_TYPE = 'application/x-thrift';
 const CONTINUE: Buffer = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n');
-const HEADER_LINE = /^([!#$%&'*+.^`|~\w-]+):[ \t]*([^\r\n\0]*?)[ \t]*$/;
+const HEADER_LINE = /^([!#$%&'*+.^`|~\w-]+):([^\r\n\0]*)$/;
 // oxlint-disable-next-line no-control-regex -- control characters are what is meant
 const UNPRINTABLE = /[^\u0020-\u007e]/g;
 const HEAD_BYTES_MAX = 16_384;

@@ -11,6 +11,7 @@ import {
   type Type,
   checkType,
   NAME_BYTES_MAX,
+  strictText,
   tooDeep,
   tooLarge,
   WIRE_TYPE,
@@ -122,7 +123,7 @@ export class JsonReader {
         out.double(this.#double());
         break;
       case WIRE_TYPE.string:
-        if (type?.kind === 'binary') out.bytes(Buffer.from(this.#text(), 'base64'));
+        if (type?.kind === 'binary') out.bytes(this.#base64());
         else out.string(this.#text());
         break;
       case WIRE_TYPE.uuid:
@@ -247,6 +248,16 @@ export class JsonReader {
     return Number(digits);
   }
 
+  /** Some libraries write base64 without padding, or with line breaks. */
+  #base64(): Buffer {
+    const text = this.#text();
+    const padding = text.indexOf('=');
+    if (NOT_BASE64.test(text) || (padding !== -1 && !PADDING.test(text.slice(padding)))) {
+      throw new KatamariError('bad_request', 'A value of type binary is not base64');
+    }
+    return Buffer.from(text, 'base64');
+  }
+
   #uuid(): Buffer {
     const text = this.#text();
     if (!/^[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}$/i.test(text)) throw this.#malformed('a uuid');
@@ -272,7 +283,12 @@ export class JsonReader {
       }
       this.#at++;
     }
-    const raw = this.#bytes.toString('utf8', start, Math.min(this.#at, this.#end));
+    const raw = strictText(this.#bytes, start, Math.min(this.#at, this.#end));
+    if (raw === undefined)
+      throw new KatamariError(
+        'bad_request',
+        "Text in a message of Thrift's JSON protocol is not UTF-8; send text as UTF-8, and bytes as the type binary",
+      );
     this.#expect('"');
     if (isPlain) return raw;
     try {
@@ -357,6 +373,8 @@ function escaped(sign: string): string {
 }
 
 const BARE_DOUBLE = /^(?:NaN|nan|-?(?:Infinity|inf))(?=[\]},: \t\r\n])/;
+const NOT_BASE64 = /[^A-Za-z0-9+/_\-=\s]/;
+const PADDING = /^[=\s]*$/;
 const NUMBER = /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 // oxlint-disable-next-line no-control-regex -- control characters are what is meant
 const CONTROL = /[\u0000-\u001f]/g;

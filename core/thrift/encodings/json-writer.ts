@@ -3,7 +3,7 @@
 // struct was validated when it was read, including its depth.
 
 import { KatamariError } from '../../mod.ts';
-import { BinaryReader, type StructType, type Type, WIRE_TYPE } from '../mod.ts';
+import { BinaryReader, strictText, type StructType, type Type, WIRE_TYPE } from '../mod.ts';
 import { WIRE_OF_JSON } from './json-reader.ts';
 
 /** Returns the struct as JSON: `{"1":{"i32":5}}`. */
@@ -43,9 +43,12 @@ function value(from: BinaryReader, wire: number, type: Type | undefined): string
       if (type?.kind === 'binary') return `"${from.base64()}"`;
       const start = from.position + 4;
       from.position = start + from.size(1);
-      // Not from.string(): invalid UTF-8 becomes replacement characters instead of an error, so that the client gets
-      // its reply.
-      return JSON.stringify(from.buffer.toString('utf8', start, from.position));
+      const text = strictText(from.buffer, start, from.position);
+      if (text !== undefined) return JSON.stringify(text);
+      throw new KatamariError(
+        'bad_request',
+        "A string is not UTF-8, which Thrift's JSON protocol cannot carry; declare its type as binary in the IDL, or use the binary or compact protocol",
+      );
     }
     case WIRE_TYPE.struct:
       return struct(from, type?.kind === 'struct' ? type.struct : undefined);

@@ -5,7 +5,7 @@ import { COMPACT_ID, CompactEncoding } from './compact.ts';
 import type { Encoding, EncodingLimits, SchemaOf } from './encoding.ts';
 import { FramedBinary } from './framed-binary.ts';
 import { FramedEncoding } from './framed.ts';
-import { HEADER_MAGIC, HeaderEncoding } from './header.ts';
+import { HeaderEncoding, isHeaderFrame } from './header.ts';
 import { JsonEncoding } from './json.ts';
 
 /** Names of protocols. `old-binary` is the binary protocol without a version, which very old clients use. */
@@ -21,6 +21,8 @@ export interface WireFormat {
   readonly transport: Transport;
   /** With transport `header`, one of HEADER_PROTOCOLS. */
   readonly protocol: Protocol;
+  /** Whether each frame of transport `header` is in another frame. */
+  readonly isFramedTwice?: boolean;
 }
 
 /** Protocols that THeader supports. */
@@ -32,11 +34,13 @@ export function isWireFormat({ transport, protocol }: WireFormat): boolean {
 }
 
 /** Creates an encoding. @throws Error if the transport does not support the protocol */
-export function encodingOf({ transport, protocol }: WireFormat, limits: EncodingLimits, schemaOf?: SchemaOf): Encoding {
+export function encodingOf(format: WireFormat, limits: EncodingLimits, schemaOf?: SchemaOf): Encoding {
+  const { transport, protocol } = format;
   if (transport === 'header') {
     if (protocol !== 'binary' && protocol !== 'compact')
       throw new Error(`Transport "header" carries protocol ${HEADER_PROTOCOLS.join(' or ')}, not ${protocol}`);
-    return new HeaderEncoding(limits, { protocol });
+    const header = new HeaderEncoding(limits, { protocol });
+    return format.isFramedTwice === true ? new FramedEncoding(header, limits.frameBytesMax) : header;
   }
   if (transport === 'framed' && protocol === 'binary') return new FramedBinary(limits);
   const inner = bareEncoding(protocol, limits, schemaOf);
@@ -68,13 +72,16 @@ export function protocolOf(bytes: Uint8Array, at = 0): Protocol | undefined {
 }
 
 /**
- * Detects the transport and protocol of a connection from its first six bytes; undefined if they are none.
+ * Detects the transport and protocol of a connection from its first ten bytes; undefined if they are none. Every
+ * message has as many.
  */
 export function wireFormatOf(bytes: Uint8Array): WireFormat | undefined {
   const bare = protocolOf(bytes);
   if (bare !== undefined) return { transport: 'buffered', protocol: bare };
-  if ((((bytes[4] ?? 0) << 8) | (bytes[5] ?? 0)) === HEADER_MAGIC) return { transport: 'header', protocol: 'binary' };
-  // A frame: its length, then the first bytes of an unframed message. The length of a name begins with zero bytes.
+  if (isHeaderFrame(bytes, 0)) return { transport: 'header', protocol: 'binary' };
+  // A frame: its length, then the first bytes of a message. A second length, or that of a name, begins with zero.
+  if (bytes[4] === 0 && isHeaderFrame(bytes, 4))
+    return { transport: 'header', protocol: 'binary', isFramedTwice: true };
   const framed = bytes[4] === 0 ? 'old-binary' : protocolOf(bytes, 4);
   return framed === undefined ? undefined : { transport: 'framed', protocol: framed };
 }

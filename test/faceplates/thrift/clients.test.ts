@@ -140,6 +140,49 @@ print('good')
   }
 });
 
+describe("The Python library's THeader", () => {
+  const program = `
+import sys
+from thrift.transport import THttpClient, TSocket, TTransport
+from thrift.transport.THeaderTransport import THeaderClientType
+from thrift.protocol.THeaderProtocol import THeaderProtocol
+from thrift.protocol import TCompactProtocol
+from exchange import Exchange
+port, below = sys.argv[1:]
+socket = TSocket.TSocket('127.0.0.1', int(port))
+lower = {
+    'socket': lambda: socket,
+    'buffered': lambda: TTransport.TBufferedTransport(socket),
+    'framed': lambda: TTransport.TFramedTransport(socket),
+    'http': lambda: THttpClient.THttpClient(f'http://127.0.0.1:{port}/thrift'),
+}[below]()
+protocol = THeaderProtocol(lower, [THeaderClientType.HEADERS])
+protocol.trans.open()
+client = Exchange.Client(protocol)
+for zlib in range(2):
+    for number in range(3):
+        protocol.set_header(b'Katamari-Key', 'jürgen'.encode())
+        protocol.set_header(b'Client-Name', b'py\\xff' + bytes([number]))
+        assert client.add(number, 40) == 40 + number
+        assert protocol.get_headers()[b'katamari-version'] == b'1.0.0', protocol.get_headers()
+    text = 'Größe ' * 10000
+    protocol.set_header(b'Katamari-Key', 'jürgen'.encode())
+    assert client.echo(text) == text
+    if not zlib: protocol.trans.add_transform(1)
+client.note('from ' + below)
+print('good')
+`;
+  test.each(['socket', 'buffered', 'framed', 'http'])('is answered in kind over %s', async (below) => {
+    const before = behind?.calls.length ?? 0;
+    expect(await python(generated as Generated, program, String(faceplate?.port), below)).toBe('good\n');
+    const calls = behind?.calls.slice(before) ?? [];
+    const keyed = calls.filter(({ key }) => key === 'jürgen');
+    expect(keyed).toHaveLength(8);
+    const names = calls.flatMap(({ headers }) => headers['Client-Name'] ?? []);
+    expect(names).toEqual(['py\udcff\0', 'py\udcff\x01', 'py\udcff\x02', 'py\udcff\0', 'py\udcff\x01', 'py\udcff\x02']);
+  });
+});
+
 test('After all of this every call is counted and none is in flight', async () => {
   await until('the last oneway call', () => callStats?.sums().inFlight === 0);
   const { accepted, replied, ...others } = (callStats as StatsTable).sums();

@@ -5,10 +5,12 @@ import { connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { until } from '../../kit/tools/wait.ts';
 import { decodeResult, encodeStruct } from '../../../core/idl/mod.ts';
+import { readCallContext, writeCallContext } from '../../../core/link/context.ts';
 import { DEFAULT_LIMITS } from '../../../core/mod.ts';
+import { type Call, type MeshAccess, NO_REPLY_CONTEXT } from '../../../core/rpc/mod.ts';
 import { type Encoding, encodingOf, PROTOCOLS, type WireFormat } from '../../../core/thrift/encodings/mod.ts';
-import { type Method, readApplicationException } from '../../../core/thrift/mod.ts';
-import { MANNERS } from '../../kit/wire/wire-formats.ts';
+import { bytesOfText, type Method, readApplicationException, textOfBytes } from '../../../core/thrift/mod.ts';
+import { MANNERS, nameOfManner } from '../../kit/wire/wire-formats.ts';
 import { startFixture, type Fixture } from './fixture.ts';
 
 let fixture: Fixture;
@@ -36,10 +38,10 @@ class Client {
   bytes: Buffer = Buffer.alloc(0);
   isEnded = false;
 
-  constructor(manner?: WireFormat) {
+  constructor(manner?: WireFormat, port: number = fixture.faceplate.port) {
     const schemaOf = ({ name }: { name: string }) => fixture.behind.interface.methods.get(name)?.result;
     const reader = manner === undefined ? undefined : encodingOf(manner, DEFAULT_LIMITS, schemaOf);
-    this.socket = connect(fixture.faceplate.port, '127.0.0.1');
+    this.socket = connect(port, '127.0.0.1');
     this.socket.on('data', (chunk: Buffer) => {
       this.bytes = Buffer.concat([this.bytes, chunk]);
       for (let end = 0; reader !== undefined && end !== -1;) {
@@ -79,7 +81,7 @@ function callBytes(
 }
 
 for (const manner of MANNERS) {
-  describe(`A client that speaks ${manner.transport} ${manner.protocol}`, () => {
+  describe(`A client that speaks ${nameOfManner(manner)}`, () => {
     test('gets replies in the same format: values, declared exceptions, errors of the mesh; multiplexed too', async () => {
       const client = new Client(manner);
       const item = {
@@ -162,7 +164,7 @@ describe('Headers of THeader', () => {
       key: 'user-7',
       traceparent: headers.traceparent,
       tracestate: 'a=b',
-      headers: { 'client-build': '42' },
+      headers: { 'Client-Build': '42' },
     });
     expect((call?.deadlineMs ?? 0) - performance.now()).toBeLessThanOrEqual(500);
     // Headers of one call do not apply to the next.
@@ -171,6 +173,39 @@ describe('Headers of THeader', () => {
     expect(fixture.behind.calls.at(-1)).toMatchObject({ version: '', key: '', tags: [], headers: {} });
   });
 
+  test.each([true, false])(
+    'reach the chassis unchanged: names in capitals, and bytes of any kind and number (in frames: %s)',
+    async (isFramedTwice) => {
+      const headers = {
+        'Client-Build': ' 42 ',
+        'client-build': 'another',
+        'X-Ünï': 'ü, 乳酪, 🧀',
+        [textOfBytes(Buffer.from([0x58, 0xff]))]: textOfBytes(
+          Buffer.from([0xff, 0x00, 0xc3, 0x28, 0xed, 0xa0, 0x80, 0xe9]),
+        ),
+        Empty: '',
+        Nul: '\0',
+        Long: textOfBytes(Buffer.alloc(65_536, Buffer.from([0x41, 0xc3, 0xbc, 0xfe]))),
+        ['__proto__']: 'own',
+        Authorization: 'Bearer abc',
+      };
+      // The mesh knows its own names in any case.
+      const own = { 'KATAMARI-Key': 'jürgen', TraceParent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' };
+      const client = new Client({ ...manner, isFramedTwice });
+      client.socket.write(
+        callBytes({ ...manner, isFramedTwice }, 'add', { a: 1, b: 2 }, { headers: { ...headers, ...own } }),
+      );
+      expect((await client.count(1))[0]?.type).toBe(2);
+      const call = fixture.behind.calls.at(-1) as Call;
+      expect(Object.entries(call.headers)).toEqual(Object.entries(headers));
+      expect([call.key, call.traceparent]).toEqual(['jürgen', own.TraceParent]);
+      // On its way to the chassis.
+      const { context } = readCallContext(writeCallContext(call, 1), 0);
+      expect(Object.entries(context.headers)).toEqual(Object.entries(headers));
+      expect(bytesOfText(context.headers['Long'] as string)).toEqual(bytesOfText(headers.Long));
+    },
+  );
+
   test('with invalid values refuse their call, and the connection continues', async () => {
     const client = new Client(manner);
     client.socket.write(callBytes(manner, 'add', { a: 1, b: 2 }, { headers: { 'katamari-timeout-ms': 'soon' } }));
@@ -178,6 +213,130 @@ describe('Headers of THeader', () => {
     expect(readApplicationException(answer?.body as Buffer).message).toContain('Header katamari-timeout-ms: expected');
     client.socket.write(callBytes(manner, 'add', { a: 1, b: 2 }, { seqId: 2 }));
     expect((await client.count(2))[1]).toMatchObject({ type: 2, seqId: 2 });
+  });
+});
+
+describe('A key, tags and a version with other letters than ASCII', () => {
+  const bytes = (text: string): Buffer => Buffer.from(text);
+
+  test.each([
+    ['katamari-key', 'jürgen', { key: 'jürgen' }],
+    ['katamari-key', 'voilà', { key: 'voilà' }],
+    ['katamari-key', '乳酪 🧀', { key: '乳酪 🧀' }],
+    ['katamari-tags', 'größe, à', { tags: ['größe', 'à'] }],
+    ['katamari-roles', 'prüfung', { roles: ['prüfung'] }],
+    ['katamari-version', '1.0.0', { version: '1.0.0' }],
+  ])('%s: %s is the same by THeader and by HTTP', async (name, value, found) => {
+    const manner = { transport: 'header', protocol: 'binary' } as const;
+    const call = callBytes(manner, 'add', { a: 1, b: 2 }, { headers: { [name]: value } });
+    const client = new Client(manner);
+    client.socket.write(call);
+    await client.count(1);
+    expect(fixture.behind.calls.at(-1)).toMatchObject(found);
+    const body = callBytes({ transport: 'buffered', protocol: 'binary' }, 'add', { a: 1, b: 2 });
+    const web = new Client();
+    web.socket.write(
+      Buffer.concat([
+        bytes(`POST / HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n${name}: \t${value} \t\r\n\r\n`),
+        body,
+      ]),
+    );
+    await until('an answer', () => web.bytes.toString('latin1').includes('200 OK'));
+    expect(fixture.behind.calls).toHaveLength(2);
+    expect(fixture.behind.calls.at(-1)).toMatchObject(found);
+  });
+
+  test.each(['katamari-key', 'katamari-tags', 'katamari-roles', 'katamari-service', 'katamari-version'])(
+    '%s that is not UTF-8 refuses the call',
+    async (name) => {
+      const manner = { transport: 'header', protocol: 'binary' } as const;
+      const client = new Client(manner);
+      const headers = { [name]: textOfBytes(Buffer.from([0x61, 0xff])) };
+      client.socket.write(callBytes(manner, 'add', { a: 1, b: 2 }, { headers }));
+      const [answer] = await client.count(1);
+      expect(readApplicationException(answer?.body as Buffer).message).toContain(
+        `Header ${name}: expected text in UTF-8, got "aÿ"`,
+      );
+      expect(fixture.behind.calls).toHaveLength(0);
+    },
+  );
+
+  test('an invalid tracestate is ignored, as the W3C requires', async () => {
+    const manner = { transport: 'header', protocol: 'binary' } as const;
+    const client = new Client(manner);
+    const headers = { traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', tracestate: 'a=ü' };
+    client.socket.write(callBytes(manner, 'add', { a: 1, b: 2 }, { headers }));
+    await client.count(1);
+    expect(fixture.behind.calls.at(-1)).toMatchObject({ traceparent: headers.traceparent, tracestate: '' });
+  });
+});
+
+describe('Text that is not UTF-8', () => {
+  const json = { transport: 'framed', protocol: 'json' } as const;
+  const framed = (text: Buffer): Buffer => {
+    const length = Buffer.alloc(4);
+    length.writeInt32BE(text.length);
+    return Buffer.concat([length, text]);
+  };
+
+  test.each([
+    ['a value', '[1,"echo",1,5,{"1":{"str":"caf\xe9"}}]'],
+    ['an escaped half of a character', '[1,"echo",1,5,{"1":{"str":"\\ud83d"}}]'],
+    ['a value beside an escape', '[1,"echo",1,5,{"1":{"str":"\\n\xe9"}}]'],
+    ['the name of the method', '[1,"ech\xf6",1,5,{"1":{"str":"x"}}]'],
+  ])('is refused in the JSON protocol: %s', async (_what, text) => {
+    const client = new Client(json);
+    client.socket.write(framed(Buffer.from(text, 'latin1')));
+    const [answer] = await client.count(1);
+    expect(answer?.type).toBe(3);
+    expect(readApplicationException(answer?.body as Buffer).message).toMatch(/is not UTF-8|half a surrogate pair/);
+    expect(fixture.behind.calls).toHaveLength(0);
+  });
+
+  test('does not take a valid replacement character for an error', async () => {
+    const client = new Client(json);
+    client.socket.write(framed(Buffer.from('[1,"echo",1,5,{"1":{"str":"a\ufffdb"}}]')));
+    const [answer] = await client.count(1);
+    expect(decodeResult(method('echo'), answer?.body as Buffer)).toEqual({ ok: true, value: 'a\ufffdb' });
+  });
+
+  test('is an error of the call where a chassis returns it to a client of the JSON protocol', async () => {
+    // A chassis that returns its argument without looking at it.
+    const odd = Buffer.from('0b0001 00000002 c328 00'.replaceAll(' ', ''), 'hex');
+    const mesh: MeshAccess = {
+      ...fixture.behind.mesh,
+      send: (call, sink) =>
+        sink.reply({
+          isException: false,
+          body:
+            call.method === 'echo' ? Buffer.from('0b0000 00000002 c328 00'.replaceAll(' ', ''), 'hex') : Buffer.of(0),
+          context: NO_REPLY_CONTEXT,
+        }),
+    };
+    const other = await startFixture({ behind: { ...fixture.behind, mesh } });
+    try {
+      for (const manner of MANNERS) {
+        const out: Uint8Array[] = [];
+        encodingOf(manner.protocol === 'json' ? { ...manner, protocol: 'binary' } : manner, DEFAULT_LIMITS).write(
+          1,
+          'echo',
+          7,
+          odd,
+          out,
+        );
+        const client = new Client(manner, other.faceplate.port);
+        client.socket.write(
+          manner.protocol === 'json' ? callBytes(manner, 'echo', { text: 'x' }, { seqId: 7 }) : Buffer.concat(out),
+        );
+        const [answer] = await client.count(1);
+        if (manner.protocol === 'json') {
+          expect(answer).toMatchObject({ type: 3, seqId: 7 });
+          expect(readApplicationException(answer?.body as Buffer).message).toMatch(/^A string is not UTF-8/);
+        } else expect(answer?.body.toString('hex'), nameOfManner(manner)).toBe('0b000000000002c32800');
+      }
+    } finally {
+      await other.end();
+    }
   });
 });
 

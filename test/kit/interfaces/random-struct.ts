@@ -5,37 +5,41 @@ import type { Random } from '../tools/random.ts';
 const SCALAR_BYTES: Readonly<Record<number, number>> = { 2: 1, 3: 1, 4: 8, 6: 2, 8: 4, 10: 8, 16: 16 };
 const TYPES = [2, 3, 4, 6, 8, 10, 11, 12, 13, 14, 15, 16] as const;
 
-/** One struct, including its stop byte, with at most `depth` levels of structs and containers in it. */
-export function randomStruct(random: Random, depth = 4): Buffer {
+/**
+ * One struct, including its stop byte, with at most `depth` levels of structs and containers in it.
+ * @param isText whether strings are UTF-8
+ */
+export function randomStruct(random: Random, depth = 4, isText = false): Buffer {
   const parts: Buffer[] = [];
   for (let count = random.below(5); count > 0; count--) {
     const type = typeFor(random, depth);
     const head = Buffer.alloc(3);
     head.writeUInt8(type, 0);
     head.writeInt16BE(random.between(1, 200), 1);
-    parts.push(head, randomValue(random, type, depth - 1));
+    parts.push(head, randomValue(random, type, depth - 1, isText));
   }
   return Buffer.concat([...parts, Buffer.of(0)]);
 }
 
-function randomValue(random: Random, type: number, depth: number): Buffer {
+function randomValue(random: Random, type: number, depth: number, isText: boolean): Buffer {
   const size = SCALAR_BYTES[type];
   if (size !== undefined) return random.bytes(size);
-  if (type === 12) return randomStruct(random, depth);
+  if (type === 12) return randomStruct(random, depth, isText);
   if (type === 11) {
-    const text = random.bytes(random.below(20));
+    const bytes = random.bytes(random.below(20));
+    const text = isText ? Buffer.from(bytes.toString('latin1')) : bytes;
     return Buffer.concat([int32(text.length), text]);
   }
   const count = random.below(4);
   const element = typeFor(random, depth);
   const values: Buffer[] = [];
   if (type !== 13) {
-    for (let i = 0; i < count; i++) values.push(randomValue(random, element, depth - 1));
+    for (let i = 0; i < count; i++) values.push(randomValue(random, element, depth - 1, isText));
     return Buffer.concat([Buffer.of(element), int32(count), ...values]);
   }
   const key = typeFor(random, depth);
   for (let i = 0; i < count; i++)
-    values.push(randomValue(random, key, depth - 1), randomValue(random, element, depth - 1));
+    values.push(randomValue(random, key, depth - 1, isText), randomValue(random, element, depth - 1, isText));
   return Buffer.concat([Buffer.of(key, element), int32(count), ...values]);
 }
 

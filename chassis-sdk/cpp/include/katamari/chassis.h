@@ -84,7 +84,7 @@ class Context {
   /** W3C trace context; "" for none. */
   const std::string& traceparent() const;
   const std::string& tracestate() const;
-  /** Transport headers of the client that the mesh does not use; names in lower case. */
+  /** Transport headers of the client that the mesh does not use, as sent; names of HTTP headers are in lower case. */
   const std::map<std::string, std::string>& headers() const;
   /** 0 for the first try, more if the mesh retries an idempotent call. */
   int attempt() const;

@@ -30,7 +30,20 @@ class WsgiHandler:
             if hasattr(answer, 'close'):
                 answer.close()
         status, headers = started
-        return Response(status, [Header(name, value) for name, value in headers], b''.join(parts))
+        return Response(status, [Header(name, text_of(value)) for name, value in headers], b''.join(parts))
+
+
+def native(text):
+    """Returns a text as WSGI has it: one character per byte of its UTF-8."""
+    return text.encode('utf-8').decode('latin-1')
+
+
+def text_of(native):
+    """Returns the text of a native string; one that is not UTF-8 is Latin-1."""
+    try:
+        return native.encode('latin-1').decode('utf-8')
+    except UnicodeDecodeError:
+        return native
 
 
 def environ_of(request):
@@ -59,9 +72,10 @@ def environ_of(request):
     for header in request.headers:
         name = header.name.upper().replace('-', '_')
         if name == 'CONTENT_TYPE':
-            environ[name] = header.value
+            environ[name] = native(header.value)
         elif name != 'CONTENT_LENGTH':
             joint = '; ' if name == 'COOKIE' else ','
             before = environ.get(f'HTTP_{name}')
-            environ[f'HTTP_{name}'] = header.value if before is None else before + joint + header.value
+            value = native(header.value)
+            environ[f'HTTP_{name}'] = value if before is None else before + joint + value
     return environ

@@ -18,7 +18,7 @@ module Katamari
     attr_reader :key
     # 0 for the first try, more if the mesh retries an idempotent call.
     attr_reader :attempt
-    # Transport headers of the client that the mesh does not use; names in lower case.
+    # Transport headers of the client that the mesh does not use, as sent; names of HTTP headers are in lower case.
     attr_reader :headers
 
     # Returns the context for code outside of calls, such as a test of a handler.

@@ -17,7 +17,7 @@ import {
   PROTOCOLS,
   type WireFormat,
 } from '../../../../core/thrift/encodings/mod.ts';
-import { MANNERS } from '../../../kit/wire/wire-formats.ts';
+import { MANNERS, nameOfManner } from '../../../kit/wire/wire-formats.ts';
 import { randomStruct } from '../../../kit/interfaces/random-struct.ts';
 
 const LIMITS: EncodingLimits = { frameBytesMax: 100_000, nestingMax: 20 };
@@ -53,13 +53,14 @@ function carried(manner: WireFormat, struct: Buffer): Buffer {
 }
 
 for (const manner of MANNERS) {
-  describe(`${manner.transport} ${manner.protocol}`, () => {
-    test('is recognized by its first six bytes', () => {
+  // The JSON protocol carries no other strings.
+  const struct = (random: Random): Buffer => randomStruct(random, 4, manner.protocol === 'json');
+  describe(nameOfManner(manner), () => {
+    test('is recognized by its first ten bytes', () => {
       const bytes = written(encodingOf(manner, LIMITS), 'method', 7, Buffer.of(0));
-      const { transport } = manner;
       // THeader names its inner protocol only later.
-      expect(wireFormatOf(bytes.subarray(0, 6))).toEqual(
-        transport === 'header' ? { transport, protocol: 'binary' } : manner,
+      expect(wireFormatOf(bytes.subarray(0, 10))).toEqual(
+        manner.transport === 'header' ? { ...manner, protocol: 'binary' } : manner,
       );
     });
 
@@ -70,7 +71,7 @@ for (const manner of MANNERS) {
         const messages = Array.from({ length: random.between(1, 4) }, () => ({
           name: random.pick(['a', 'method', 'Service@1.2.0:method', 'ünïcödé']),
           seqId: random.pick([0, 1, -1, 0x7fffffff, -0x80000000, random.below(1 << 30)]),
-          body: carried(manner, randomStruct(random)),
+          body: carried(manner, struct(random)),
           type: random.pick([1, 2, 3, 4] as const),
         }));
         const writer = encodingOf(manner, LIMITS);
@@ -99,7 +100,7 @@ for (const manner of MANNERS) {
     test('never takes a truncated message for a whole one', () => {
       const random = new Random(SEED);
       for (let round = 0; round < 5; round++) {
-        const bytes = written(encodingOf(manner, LIMITS), 'method', 3, carried(manner, randomStruct(random)));
+        const bytes = written(encodingOf(manner, LIMITS), 'method', 3, carried(manner, struct(random)));
         for (let length = 0; length < bytes.length; length++) {
           expect(encodingOf(manner, LIMITS).next(bytes, 0, length)).toBe(-1);
         }
@@ -134,7 +135,7 @@ for (const manner of MANNERS) {
     test('refuses any corruption or reads something well-formed, and never throws anything else', () => {
       const random = new Random(SEED);
       for (let round = 0; round < 400; round++) {
-        const bytes = written(encodingOf(manner, LIMITS), 'method', 3, carried(manner, randomStruct(random)));
+        const bytes = written(encodingOf(manner, LIMITS), 'method', 3, carried(manner, struct(random)));
         for (let n = random.between(1, 3); n > 0; n--) bytes[random.below(bytes.length)] = random.below(256);
         const reader = encodingOf(manner, LIMITS);
         try {
@@ -230,6 +231,18 @@ describe('The JSON protocol', () => {
     expect(Buffer.concat(out).toString()).toBe(text.replace('/w', '/w=='));
   });
 
+  test('refuses bytes that are not base64, and reads base64 without padding and with line breaks', () => {
+    const read = (value: string): string => {
+      const reader = encodingOf({ transport: 'buffered', protocol: 'json' }, LIMITS, () => method?.args);
+      const bytes = Buffer.from(`[1,"m",1,0,{"1":{"rec":{"1":{"str":"${value}"}}}}]`);
+      reader.next(bytes, 0, bytes.length);
+      return Buffer.from(reader.body.subarray(10, -2)).toString();
+    };
+    for (const value of ['a2F0YW1hcmk=', 'a2F0YW1hcmk', 'a2F0\\nYW1hcmk=\\n']) expect(read(value)).toBe('katamari');
+    for (const value of ['a2F0!W1hcmk=', 'a2F0=YW1hcmk', 'caf\u00e9'])
+      expect(() => read(value)).toThrow('is not base64');
+  });
+
   test('carries every i64 and double exactly, escapes of all kinds, and whitespace', () => {
     const bytes = Buffer.from(
       ' \n[1, "m", 1, 0, {"1": {"i64": -9223372036854775808}, "2": {"lst": ["dbl", 5, "NaN", "-Infinity", -0, 1e-7, 5e-324]}, "3": {"str": "\\u00e9\\ud83d\\ude00\\n\\\\\\"é"}, "4": {"map": ["i64", "tf", 1, {"9007199254740993": 1}]}}]\r\n',
@@ -251,8 +264,10 @@ describe('The JSON protocol', () => {
       ['[1,"m",1,0,{"1":{"uid":"no"}}]', /expected a uuid/],
       ['[1,"m",1,0,{"1":{"i64":9223372036854775808}}]', /expected an i64/],
       ['[1,"m",1,0,{}}]', /expected "\]"/],
+      ['[1,"m\xff",1,0,{}]', /is not UTF-8/],
+      ['[1,"m",1,0,{"1":{"str":"\xc3"}}]', /is not UTF-8/],
     ] as const) {
-      const bytes = Buffer.from(wrong);
+      const bytes = Buffer.from(wrong, 'latin1');
       const [code, text] = refusalOf(() => {
         encodingOf({ transport: 'buffered', protocol: 'json' }, LIMITS).next(bytes, 0, bytes.length);
       });
@@ -274,7 +289,8 @@ describe('THeader', () => {
         expect(bytes.length < 1_000).toBe(zlib);
         const server = new HeaderEncoding(LIMITS);
         expect(read(server, bytes).equals(body)).toBe(true);
-        expect({ ...server.headers }).toEqual({ 'katamari-version': '^2', 'x-é': 'ü' });
+        // One character per byte.
+        expect({ ...server.headers }).toEqual({ 'katamari-version': '^2', 'x-Ã©': 'Ã¼' });
         // The reply uses the same format.
         const answer: Uint8Array[] = [];
         server.write(2, 'm', 9, body, answer, undefined, { 'katamari-version': '2.0.1' });

@@ -9,7 +9,7 @@ import { DEFAULT_LIMITS } from '../../../../core/mod.ts';
 import { JsonEncoding } from '../../../../core/thrift/encodings/json.ts';
 import { encodingOf } from '../../../../core/thrift/encodings/mod.ts';
 import type { Method, Type } from '../../../../core/thrift/mod.ts';
-import { MANNERS } from '../../../kit/wire/wire-formats.ts';
+import { MANNERS, nameOfManner } from '../../../kit/wire/wire-formats.ts';
 import { stockCall } from '../../../kit/wire/stock-writer.ts';
 
 const RUNS = 100;
@@ -31,7 +31,7 @@ const anyCall = anyIdl.chain((text) => {
 
 describe('any interface and value', () => {
   for (const manner of MANNERS) {
-    test(`survive ${manner.transport} ${manner.protocol}, also in two pieces`, () => {
+    test(`survive ${nameOfManner(manner)}, also in two pieces`, () => {
       fc.assert(
         fc.property(anyCall, ({ method, args, seqId, cut }) => {
           const body = encodeStruct(method.args, args);
