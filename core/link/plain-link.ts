@@ -97,7 +97,7 @@ export class PlainLink {
     const seqId = this.#nextSeqId();
     const pieces: Uint8Array[] = [];
     try {
-      this.#encoding.write(type, method, seqId, call.args, pieces, known?.args);
+      this.#encoding.write(type, method, seqId, call.args, pieces, known?.args, call.headers);
     } catch (error) {
       sink.fail(asKatamariError(error));
       return;

@@ -42,6 +42,12 @@ test('A WSGI application answers requests, and its environment is complete', asy
       'GET /notes HTTP/1.1\r\nHost: [::1]:80\r\nCookie: a\r\nCookie: b\r\nConnection: close\r\n\r\n',
     );
     expect(await raw.closed()).toMatch(/^HTTP\/1\.1 200 OK[\s\S]*"path": "", "root": "\/notes", "query": ""\}$/);
+    // The name of a note comes and goes in a header, as WSGI has it.
+    const named = await rawClient(
+      port,
+      Buffer.from('GET /notes HTTP/1.1\r\nHost: x\r\nX-Name: Käthe 🧀\r\nConnection: close\r\n\r\n'),
+    );
+    expect(Buffer.from(await named.closed(), 'latin1').toString()).toMatch(/x-name: Käthe 🧀\r\n/i);
     const failed = await fetch(url, { method: 'POST', body: new Uint8Array([255]) });
     expect([failed.status, await failed.text()]).toEqual([
       500,

@@ -62,6 +62,7 @@ describe('The contexts in field 32767', () => {
     doNotQueue: true,
   });
   const { service, version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue } = call;
+  const headerBytes = new Map(Object.entries(call.headers).map((pair) => [Buffer.from(pair[0]), Buffer.from(pair[1])]));
   const callFields = { version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue };
 
   test('are written with every field of struct CallContext', () => {
@@ -73,7 +74,7 @@ describe('The contexts in field 32767', () => {
       timeLeftUs: 1_500_000,
       serviceName: service,
       details: new Map(Object.entries(call.details)),
-      headers: new Map(Object.entries(call.headers)),
+      headers: headerBytes,
     });
     expect(Object.keys(found).sort()).toEqual(fieldNames(structOf('CallContext')).sort());
   });
@@ -84,7 +85,7 @@ describe('The contexts in field 32767', () => {
       timeLeftUs: 2 ** 40,
       serviceName: service,
       details: call.details,
-      headers: call.headers,
+      headers: headerBytes,
     });
     const bytes = Buffer.concat([Buffer.of(12, 0x7f, 0xff), struct]);
     expect(readCallContext(bytes, 0)).toEqual({

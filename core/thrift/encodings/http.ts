@@ -1,7 +1,8 @@
 // Thrift over HTTP/1.1: a message is the body of a POST, and its reply the body of a 200 response, whether it is a
 // result or an error, as Thrift's HTTP clients expect. The protocol is detected from the body, because clients set
-// arbitrary content types; a body may also be a THeader frame. Requests are parsed strictly and within limits (head, number of headers, body). Anything
-// else gets an HTTP error with a plain-text explanation, and the connection is closed.
+// arbitrary content types; a body may also be a THeader frame. Requests are parsed strictly and within limits (head,
+// number of headers, body). Anything else gets an HTTP error with a plain-text explanation, and the connection is
+// closed.
 
 import { KatamariError } from '../../mod.ts';
 import {

@@ -5,7 +5,7 @@ import { encodeResult } from '../../../core/idl/json.ts';
 import { encodeParams, parseIdl } from '../../../core/idl/mod.ts';
 import { PlainLink } from '../../../core/link/mod.ts';
 import type { KatamariError } from '../../../core/mod.ts';
-import { createCall, EMPTY_STRUCT, type Call, type Reply } from '../../../core/rpc/mod.ts';
+import { createCall, EMPTY_STRUCT, foreignHeaders, type Call, type Reply } from '../../../core/rpc/mod.ts';
 import {
   type MessageFacts,
   encodingOf,
@@ -20,6 +20,7 @@ import {
   frameMessage,
   MESSAGE_TYPE,
   NOTHING,
+  textOfBytes,
   type MessageType,
 } from '../../../core/thrift/mod.ts';
 
@@ -75,6 +76,35 @@ describe('PlainLink', () => {
     // Only the arguments, without a context.
     expect(seen.map(({ body }) => body)).toEqual(Array(2).fill(encodeParams(method('pack'), GOODS)));
     expect(link.inFlight).toBe(0);
+  });
+
+  test('hands the headers of the client to a server that speaks THeader, and to no other', async () => {
+    const headers = { 'X-Colour': 'ü', odd: textOfBytes(Buffer.from([0xff, 0])) };
+    for (const manner of MANNERS) {
+      const { link, server } = await linkTo(manner);
+      const encoding = encodingOf(manner, LIMITS);
+      const seen = new Promise<unknown>((resolve) =>
+        server.once('data', (bytes: Buffer) => {
+          encoding.next(bytes, 0, bytes.length);
+          resolve(encoding.headers === undefined ? undefined : foreignHeaders(encoding.headers));
+        }),
+      );
+      void send(link, { ...callOf('price', { item: 'tea' }), headers }).catch(() => {});
+      expect(await seen).toEqual(manner.transport === 'header' ? headers : undefined);
+    }
+  });
+
+  test('refuses text that is not UTF-8 for a server that speaks JSON, and from it', async () => {
+    const manner = { transport: 'framed', protocol: 'json' } as const;
+    const { link, server, ends } = await linkTo(manner);
+    const args = Buffer.from('0b0001 00000001 ff 00'.replaceAll(' ', ''), 'hex');
+    const refused = await failure(link, { ...callOf('price', { item: 'tea' }), args });
+    expect([refused.code, refused.message]).toEqual(['bad_request', expect.stringMatching(/^A string is not UTF-8/)]);
+    expect([link.isOpen, link.inFlight]).toEqual([true, 0]);
+    server.once('data', () => server.write(frame(Buffer.from('[1,"price",2,1,{"9":{"str":"\xff"}}]', 'latin1'))));
+    const failed = await failure(link, callOf('price', { item: 'tea' }));
+    expect([failed.code, failed.message]).toEqual(['resource_failed', expect.stringContaining('is not UTF-8')]);
+    expect(ends).toHaveLength(1);
   });
 
   test('settles a oneway call when it is written, whatever message type the client used', async () => {

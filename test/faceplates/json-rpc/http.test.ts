@@ -91,6 +91,26 @@ describe('headers', () => {
     }
   });
 
+  test('katamari-key and katamari-tags are UTF-8, as by THeader; other bytes are refused', async () => {
+    const ask = async (headers: Buffer): Promise<string> => {
+      const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'Fixture.context', params: {} });
+      const head = `POST /rpc HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n`;
+      const client = await rawClient(
+        fixture.server.port,
+        Buffer.concat([Buffer.from(head), headers, Buffer.from(`\r\n\r\n${body}`)]),
+      );
+      return Buffer.from(await client.closed(), 'latin1').toString();
+    };
+    for (const key of ['jürgen', 'voilà', '乳酪 🧀']) {
+      const answer = await ask(Buffer.from(`katamari-key: ${key}\r\nkatamari-tags: größe, à`));
+      expect(answer).toContain(`"key":"${key}","tags":"größe à"`);
+    }
+    for (const name of ['key', 'tags', 'roles', 'version']) {
+      const answer = await ask(Buffer.from(`katamari-${name}: j\xfcrgen`, 'latin1'));
+      expect(answer).toMatch(new RegExp(`Header katamari-${name}: expected text in UTF-8, got \\\\"jürgen`));
+    }
+  });
+
   test('katamari-timeout-ms can shorten the deadline but not extend it', async () => {
     expect(Number((await context({ 'katamari-timeout-ms': '500' }))['timeLeftMs'])).toBeLessThanOrEqual(500);
     const long = Number((await context({ 'katamari-timeout-ms': '99999999' }))['timeLeftMs']);

@@ -16,7 +16,10 @@ def application(environ, start_response):
         size = int(environ['CONTENT_LENGTH'])
         notes.append(environ['wsgi.input'].read(size).decode())
     found = {'notes': notes, 'path': environ['PATH_INFO'], 'root': environ['SCRIPT_NAME'], 'query': environ['QUERY_STRING']}
-    start_response('200 OK', [('Content-Type', 'application/json; charset=utf-8')])
+    headers = [('Content-Type', 'application/json; charset=utf-8')]
+    if 'HTTP_X_NAME' in environ:
+        headers.append(('X-Name', environ['HTTP_X_NAME']))
+    start_response('200 OK', headers)
     return [json.dumps(found).encode()]
 
 
