@@ -35,6 +35,8 @@ export interface ConnectOptions {
 export interface ServiceOptions {
   /** The interface: path or URL of a .thrift file, or its text. Without it, the client fetches it from the mesh. */
   readonly idl?: string | URL | IdlSource;
+  /** Folders for files that the .thrift file includes and that are not relative to it. */
+  readonly includes?: readonly (string | URL)[];
   /** Exact version, or a range such as `^1.2`. Without it, the route of the service decides. */
   readonly version?: string;
   readonly timeoutMs?: number;

@@ -69,7 +69,7 @@ class ServiceCalls {
     this.#interfaces = interfaces;
     this.#timeoutMs = checkMs('timeoutMs', options.timeoutMs ?? settings.timeoutMs);
     this.#headers = new RequestHeaders(options);
-    this.known = options.idl === undefined ? undefined : interfaceIn(options.idl, name);
+    this.known = options.idl === undefined ? undefined : interfaceIn(options.idl, options.includes, name);
   }
 
   call(
@@ -154,8 +154,12 @@ class ServiceCalls {
   }
 }
 
-function interfaceIn(idl: string | URL | IdlSource, service: string): Interface {
-  const source = typeof idl === 'string' || idl instanceof URL ? readIdlFile(idl) : idl;
+function interfaceIn(
+  idl: string | URL | IdlSource,
+  includes: readonly (string | URL)[] | undefined,
+  service: string,
+): Interface {
+  const source = typeof idl === 'string' || idl instanceof URL ? readIdlFile(idl, includes) : idl;
   const { services } = parseIdl(source);
   const iface = services.get(service);
   if (iface !== undefined) return iface;

@@ -22,8 +22,10 @@ import { HandlerContext } from './handler-context.ts';
 import { MeshCaller } from './mesh-client.ts';
 
 export interface ChassisOptions {
-  /** IDL file. Its includes are read from the same folder. */
+  /** IDL file. Its includes are read relative to it. */
   readonly idl: string | URL;
+  /** Folders for includes that are not there, in the order in which they are searched. */
+  readonly includes?: readonly (string | URL)[];
   /** Name of the service in the IDL. */
   readonly service: string;
   /** SemVer, for example `1.2.0`. */
@@ -54,7 +56,10 @@ export interface RunningChassis {
  * @throws KatamariError bad_request if the IDL, the service name and the handlers do not match
  */
 export async function chassis(options: ChassisOptions): Promise<RunningChassis> {
-  const source = readIdlFile(typeof options.idl === 'string' ? pathToFileURL(options.idl) : options.idl);
+  const source = readIdlFile(
+    typeof options.idl === 'string' ? pathToFileURL(options.idl) : options.idl,
+    options.includes,
+  );
   const iface = interfaceOf(source, options.service);
   const resource = process.env['KATAMARI_RESOURCE'] ?? `${options.service}@${options.version}`;
   const log = lazyLog(resource);

@@ -1,12 +1,16 @@
 // The files of an interface, found by following includes from the main file, either on disk or in an IdlSource that
 // another process sent. Limits: number and size of files. Include cycles are refused.
+//
+// An IdlSource is self-contained: it has the text of every file, by its path relative to the folder of the main file.
+// A file in the n-th include folder (option -I) is named `-In/PATH`, so that the receiver finds the same file for each
+// include without these folders. The receiver reads no file from disk.
 
 import { readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, posix } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SyntaxType } from '@creditkarma/thrift-parser';
 import { KatamariError } from '../mod.ts';
-import type { IdlSource } from '../thrift/mod.ts';
+import { type IdlSource, textOfBytes } from '../thrift/mod.ts';
 import { idlFault, suggest } from './fault.ts';
 import { FILE_LENGTH_MAX, parseSyntax, type SyntaxFile } from './syntax.ts';
 import { index } from './tokens.ts';
@@ -22,20 +26,34 @@ export const SOURCE_LENGTH_MAX: number = 4 * FILE_LENGTH_MAX;
 
 /**
  * Reads a file and all its includes from disk.
+ * @param includes folders to look into for includes that are not beside the including file, like -I of the compiler
  * @throws KatamariError bad_request if one is missing, too large or invalid
  */
-export function readIdlFile(path: string | URL): IdlSource {
-  const file = path instanceof URL ? fileURLToPath(path) : path.startsWith('file:') ? fileURLToPath(path) : path;
-  const folder = dirname(file);
+export function readIdlFile(path: string | URL, includes: readonly (string | URL)[] = []): IdlSource {
+  const file = pathOf(path);
   const main = basename(file);
+  const folders = new Map([['', dirname(file)]]);
+  for (const [n, folder] of includes.entries()) folders.set(`-I${n + 1}/`, checkFolder(pathOf(folder)));
   const files: Record<string, string> = {};
-  loadFiles(main, (name) => {
-    const from = posix.isAbsolute(name) ? name : join(folder, name);
+  loadFiles(main, [...folders.keys()].slice(1), (name) => {
+    const [root, rest] = splitName(name);
+    const folder = folders.get(root);
+    const from = folder === undefined || posix.isAbsolute(name) ? name : join(folder, rest);
     const text = readText(from, name === main);
-    if (text !== undefined) files[name] = text;
+    if (text !== undefined) files[name] = text.replace(ESCAPES, '\uFFFD');
     return text;
   });
   return { main, files };
+}
+
+function pathOf(path: string | URL): string {
+  return path instanceof URL || path.startsWith('file:') ? fileURLToPath(path) : path;
+}
+
+/** A folder that does not exist would show only as an include that is not found. */
+function checkFolder(folder: string): string {
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true) return folder;
+  throw new KatamariError('bad_request', `The include folder "${folder}" does not exist, or is not a folder`);
 }
 
 /** Parses the main file of a source and its includes. */
@@ -47,17 +65,20 @@ export function loadSource(source: IdlSource): SourceFile {
       `The IDL of ${source.main} has ${names.length} files, the limit is ${FILES_MAX}`,
     );
   }
-  const byName = new Map(names.map((name) => [posix.normalize(name), source.files[name]]));
-  if (!byName.has(posix.normalize(source.main))) {
+  const byName = new Map(names.map((name) => [normalName(name), source.files[name]]));
+  if (!byName.has(normalName(source.main))) {
     throw new KatamariError(
       'bad_request',
       `The IDL source says its main file is "${source.main}", which is not among its files${suggest(source.main, names)}`,
     );
   }
-  return loadFiles(posix.normalize(source.main), (name) => byName.get(name));
+  const roots = new Set(names.map((name) => splitName(name)[0]).filter((root) => root !== ''));
+  const inOrder = [...roots].sort((a, b) => Number.parseInt(a.slice(2), 10) - Number.parseInt(b.slice(2), 10));
+  return loadFiles(normalName(source.main), inOrder, (name) => byName.get(name));
 }
 
-function loadFiles(main: string, read: (name: string) => string | undefined): SourceFile {
+/** @param roots prefixes of the names of files in include folders, in the order in which these are searched */
+function loadFiles(main: string, roots: readonly string[], read: (name: string) => string | undefined): SourceFile {
   const loaded = new Map<string, SourceFile>();
   let length = 0;
   const load = (name: string, text: string, stack: readonly string[]): SourceFile => {
@@ -83,15 +104,29 @@ function loadFiles(main: string, read: (name: string) => string | undefined): So
       }
       includes.set(prefix, included);
     }
-    const result = { ...syntax, includes };
+    const result = sameAs({ ...syntax, includes }) ?? { ...syntax, includes };
     loaded.set(name, result);
     return result;
   };
+  /**
+   * Returns the file that was loaded by another name, so that its types are the same types. That happens only with
+   * include folders, which may overlap.
+   */
+  const sameAs = ({ name, text, includes }: SourceFile): SourceFile | undefined => {
+    if (roots.length === 0) return undefined;
+    return [...loaded.values()].find(
+      (other) =>
+        other.text === text &&
+        posix.basename(other.name) === posix.basename(name) &&
+        [...includes].every(([prefix, file]) => other.includes.get(prefix) === file),
+    );
+  };
   const include = (from: SyntaxFile, at: number, wanted: string, stack: readonly string[]): SourceFile => {
-    // Like the Apache compiler: first relative to the including file, then to the main file.
-    const names = [
-      ...new Set([posix.normalize(posix.join(posix.dirname(from.name), wanted)), posix.normalize(wanted)]),
-    ];
+    // Like the Apache compiler: first relative to the including file, then in the include folders. The folder of the
+    // main file comes last; the compiler does not look there.
+    const [root, rest] = splitName(from.name);
+    const beside = root + posix.join(posix.dirname(rest), wanted);
+    const names = [...new Set([beside, ...roots.map((one) => one + posix.normalize(wanted)), posix.normalize(wanted)])];
     for (const name of posix.isAbsolute(wanted) ? [posix.normalize(wanted)] : names) {
       const cycleFrom = stack.indexOf(name);
       if (cycleFrom !== -1) {
@@ -123,7 +158,7 @@ function readText(path: string, isMain: boolean): string | undefined {
     const { size } = statSync(path);
     // A file has at least as many bytes as characters, so this check bounds what is read.
     if (size > FILE_LENGTH_MAX * 4) throw tooBig(path, size);
-    return readFileSync(path, 'utf8');
+    return textOfBytes(readFileSync(path));
   } catch (error) {
     if (error instanceof KatamariError) throw error;
     if (!isMain) return undefined;
@@ -135,6 +170,22 @@ function readText(path: string, isMain: boolean): string | undefined {
 function tooBig(path: string, size: number): KatamariError {
   return new KatamariError('bad_request', `The IDL file "${path}" has ${size} bytes, the limit is ${FILE_LENGTH_MAX}`);
 }
+
+/** Splits the name of a file into the prefix of its include folder, '' for none, and its path in there. */
+function splitName(name: string): [root: string, rest: string] {
+  const root = ROOT.exec(name)?.[0] ?? '';
+  return [root, name.slice(root.length)];
+}
+
+function normalName(name: string): string {
+  const [root, rest] = splitName(name);
+  return root + posix.normalize(rest);
+}
+
+/** Of files in include folders. The path behind it may lead out of the folder. */
+const ROOT = /^-I\d{1,3}\//;
+/** Bytes that are no UTF-8 (core/thrift/text.ts) are allowed in comments only. */
+const ESCAPES = /[\udc80-\udcff]/gu;
 
 /** Returns the prefix of an include: `shared` for `common/shared.thrift`. */
 export function prefixOf(name: string): string {

@@ -5,6 +5,7 @@
 // index, so positions stay correct.
 
 import { SyntaxType, type TextLocation, type Token } from '@creditkarma/thrift-parser';
+import { hasEscapes } from '../thrift/mod.ts';
 import { type IdlFile, idlFault, quote } from './fault.ts';
 
 /** A `/** ... *\/` comment: its position, and its text without the stars. */
@@ -90,7 +91,11 @@ function scanString(file: IdlFile, start: number, mark: string): { value: string
   let from = start + 1;
   for (let at = from; at < text.length; at++) {
     const char = text[at];
-    if (char === mark) return { value: value + text.slice(from, at), end: at + 1 };
+    if (char === mark) {
+      value += text.slice(from, at);
+      if (hasEscapes(value)) throw idlFault(file, start, 'this string is not UTF-8, save the file in that encoding');
+      return { value, end: at + 1 };
+    }
     if (char === '\n') break;
     if (char !== '\\') continue;
     const escaped = ESCAPES[text[at + 1] ?? ''];

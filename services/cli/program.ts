@@ -360,6 +360,7 @@ function addTypes(program: Command, context: CliContext, setExitCode: SetExitCod
     .argument('<file>', 'a .thrift file')
     .option('-o, --out <file>', 'write to a file instead of standard output')
     .option('--i64 <type>', 'TypeScript type of i64: bigint, number', 'bigint')
+    .option(...INCLUDE_OPTION)
     .action(async (file: string, options: TypesCommandOptions) =>
       setExitCode((await import('./commands/types.ts')).runTypes(context, file, options)),
     )
@@ -368,6 +369,7 @@ function addTypes(program: Command, context: CliContext, setExitCode: SetExitCod
       examples(
         'katamari types calculator.thrift',
         'katamari types calculator.thrift --out calculator-types.ts --i64 number',
+        'katamari types -I /opt/interfaces calculator.thrift',
       ),
     );
 }
@@ -381,6 +383,7 @@ function addIdl(program: Command, context: CliContext, setExitCode: SetExitCode)
     .argument('<old>', 'a .thrift file')
     .argument('<new>', 'a .thrift file')
     .option('--service <name>', 'only this service (default: all of the old file)')
+    .option(...INCLUDE_OPTION)
     .option('--json', 'print JSON')
     .action(async (older: string, newer: string, options: IdlDiffOptions) =>
       setExitCode((await import('./commands/idl.ts')).runIdlDiff(context, older, newer, options)),
@@ -421,6 +424,17 @@ ${examples(
 )}`,
     );
 }
+
+/** An option that can be given several times. */
+const INCLUDE_OPTION: readonly [
+  flags: string,
+  description: string,
+  add: (folder: string, before?: string[]) => string[],
+] = [
+  '-I, --include <folder>',
+  'folder with included files, searched after that of the including file; can be given several times',
+  (folder, before = []) => [...before, folder],
+];
 
 function command(program: Command, name: string, description: string): Command {
   return program

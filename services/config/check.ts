@@ -201,6 +201,12 @@ function checkDeployment({ deployments }: ConfigFile, index: number): Problem[] 
       text: 'missing, expected a .thrift file, because a server with kit: none cannot describe itself',
     });
   }
+  if (entry.idl === undefined && entry.includes.length > 0) {
+    problems.push({
+      path: [...path, 'includes'],
+      text: 'found folders without idl, expected only together with it: they have the files that the IDL includes',
+    });
+  }
   problems.push(...checkPlain(entry, path));
   const { backoffFirst, backoffMax } = entry.restart;
   if (backoffFirst > backoffMax) {

@@ -27,6 +27,8 @@ export interface ConfiguredDeployment {
   readonly more: Readonly<Record<string, string>>;
   /** Path of the IDL file of a server that cannot describe itself; '' for a chassis that can. */
   readonly idl: string;
+  /** Folders with files that the IDL file includes. */
+  readonly includes: readonly string[];
   /** `none` is a plain Thrift server, which does not implement describe, ping and drain. */
   readonly kit: 'sdk' | 'none';
   readonly listen: 'unix' | 'tcp';
@@ -75,6 +77,7 @@ export function resolveDeployment(entry: DeploymentEntry, directory: string): Co
     roles: entry.roles,
     more: entry.more,
     idl: entry.idl === undefined ? '' : from(entry.idl),
+    includes: entry.includes.map(from),
     kit: entry.kit,
     listen: entry.listen ?? 'unix',
     transport: entry.transport ?? 'framed',
@@ -139,8 +142,8 @@ export function desiredDeployment(deployment: ConfiguredDeployment): Deployment 
   };
 }
 
-function readInterface({ id, service, idl, healthCheck }: ConfiguredDeployment): IdlSource {
-  const source = readIdlFile(idl);
+function readInterface({ id, service, idl, includes, healthCheck }: ConfiguredDeployment): IdlSource {
+  const source = readIdlFile(idl, includes);
   if (healthCheck === '') return source;
   const offered = parseIdl(source).services.get(service);
   const why = offered === undefined ? `${idl} has no service ${service}` : whyNoHealthCheck(offered, healthCheck);

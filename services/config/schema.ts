@@ -93,6 +93,7 @@ export interface DeploymentEntry {
   roles: string[];
   more: Record<string, string>;
   idl?: string | undefined;
+  includes: string[];
   kit: 'sdk' | 'none';
   listen?: 'unix' | 'tcp' | undefined;
   transport?: Transport | undefined;
@@ -221,6 +222,7 @@ const deploymentSchema = z.strictObject({
   roles: texts().prefault([]),
   more: textMap().prefault({}),
   idl: text('a .thrift file').optional(),
+  includes: texts().prefault([]),
   kit: leaf(z.enum(['sdk', 'none']), 'text', '"sdk" or "none"').prefault('sdk'),
   listen: leaf(z.enum(['unix', 'tcp']), 'text', '"unix" or "tcp"').optional(),
   transport: leaf(z.enum(TRANSPORTS), 'text', '"framed", "buffered" or "header"').optional(),

@@ -19,6 +19,7 @@ import path from 'node:path';
 export interface IdlDiffOptions {
   readonly service?: string | undefined;
   readonly json?: boolean | undefined;
+  readonly include?: readonly string[] | undefined;
 }
 
 /** Changes of one service. */
@@ -36,7 +37,8 @@ export function runIdlDiff(
   newer: string,
   options: IdlDiffOptions,
 ): ExitCode {
-  const [before, after] = [read(cwd, older), read(cwd, newer)];
+  const includes = (options.include ?? []).map((folder) => path.resolve(cwd, folder));
+  const [before, after] = [read(cwd, older, includes), read(cwd, newer, includes)];
   const services = compare(before, after, options.service, older);
   const isCompatible = services.every((one) => one.isCompatible);
   if (options.json === true) terminal.write(`${JSON.stringify({ isCompatible, services })}\n`);
@@ -76,11 +78,11 @@ function isTolerable(verdict: Compatibility): boolean {
   return verdict !== 'breaks';
 }
 
-function read(cwd: string, shown: string): Idl {
+function read(cwd: string, shown: string, includes: readonly string[]): Idl {
   const file = path.resolve(cwd, shown);
   if (!existsSync(file)) throw new ExitError(EXIT.usage, `${shown}: no such file, expected a .thrift file`);
   try {
-    return parseIdl(readIdlFile(file));
+    return parseIdl(readIdlFile(file, includes));
   } catch (error) {
     if (error instanceof KatamariError) throw new ExitError(EXIT.badConfiguration, error.message, error);
     throw error;

@@ -11,10 +11,12 @@ import path from 'node:path';
 export interface TypesCommandOptions {
   readonly out?: string | undefined;
   readonly i64?: string | undefined;
+  readonly include?: readonly string[] | undefined;
 }
 
 export function runTypes({ terminal, cwd }: CliContext, file: string, options: TypesCommandOptions): ExitCode {
-  const text = render(path.resolve(cwd, file), file, readI64(options.i64));
+  const includes = (options.include ?? []).map((folder) => path.resolve(cwd, folder));
+  const text = render(path.resolve(cwd, file), file, includes, readI64(options.i64));
   if (options.out === undefined) {
     terminal.write(text);
     return EXIT.done;
@@ -28,10 +30,10 @@ export function runTypes({ terminal, cwd }: CliContext, file: string, options: T
   return EXIT.done;
 }
 
-function render(file: string, shown: string, i64: 'bigint' | 'number'): string {
+function render(file: string, shown: string, includes: readonly string[], i64: 'bigint' | 'number'): string {
   if (!existsSync(file)) throw new ExitError(EXIT.usage, `${shown}: no such file, expected a .thrift file`);
   try {
-    return writeTypes(parseIdl(readIdlFile(file)), path.basename(shown), { i64 });
+    return writeTypes(parseIdl(readIdlFile(file, includes)), path.basename(shown), { i64 });
   } catch (error) {
     if (error instanceof KatamariError) throw new ExitError(EXIT.badConfiguration, error.message, error);
     throw error;

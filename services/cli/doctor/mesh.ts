@@ -55,11 +55,14 @@ function checkCommand(
   return { verdict: 'OK', subject, text: `${found}${script === undefined ? '' : ` ${script}`}`, advice: '' };
 }
 
-function checkIdl({ id, service, idl, healthCheck }: ConfiguredDeployment, at: (key: string) => string): Finding[] {
+function checkIdl(
+  { id, service, idl, includes, healthCheck }: ConfiguredDeployment,
+  at: (key: string) => string,
+): Finding[] {
   if (idl === '') return [];
   const subject = `IDL ${id}`;
   try {
-    const { services } = parseIdl(readIdlFile(idl));
+    const { services } = parseIdl(readIdlFile(idl, includes));
     const offered = services.get(service);
     const why = offered === undefined || healthCheck === '' ? undefined : whyNoHealthCheck(offered, healthCheck);
     if (why !== undefined)

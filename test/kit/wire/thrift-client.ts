@@ -17,8 +17,8 @@ export interface Generated {
   remove(): void;
 }
 
-/** Compiles an IDL file for Node and Python. */
-export async function generate(idl: string): Promise<Generated> {
+/** Compiles an IDL file for Node and Python. @param includes folders with included files */
+export async function generate(idl: string, includes: readonly string[] = []): Promise<Generated> {
   const directory = mkdtempSync(path.join(tmpdir(), 'katamari-idl-'));
   // The generated code requires `thrift`.
   symlinkSync(path.join(REPOSITORY, 'node_modules'), path.join(directory, 'node_modules'));
@@ -26,8 +26,9 @@ export async function generate(idl: string): Promise<Generated> {
   mkdirSync(path.join(directory, 'js'));
   const thrift = toolPath('thrift');
   // With `es6`, the code uses native promises. Without it, it needs a library that the package no longer brings.
-  await run(thrift, ['-r', '-out', path.join(directory, 'js'), '--gen', 'js:node,es6', idl]);
-  await run(thrift, ['-r', '-o', directory, '--gen', 'py', idl]);
+  const folders = includes.flatMap((one) => ['-I', one]);
+  await run(thrift, [...folders, '-r', '-out', path.join(directory, 'js'), '--gen', 'js:node,es6', idl]);
+  await run(thrift, [...folders, '-r', '-o', directory, '--gen', 'py', idl]);
   const load = createRequire(path.join(directory, 'js', 'index.js'));
   return {
     directory,

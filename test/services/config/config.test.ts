@@ -63,7 +63,9 @@ describe('loadConfig()', () => {
   });
 
   test('fills a deployment with its defaults and makes its paths absolute from the file', () => {
-    const { config } = load(`${CALCULATOR}    idl: idl/calculator.thrift\n    cwd: work\n`);
+    const { config } = load(
+      `${CALCULATOR}    idl: idl/calculator.thrift\n    includes: [idl, /opt/idl]\n    cwd: work\n`,
+    );
     expect(config.deployments[0]).toEqual({
       id: 'Calculator@1.0.0',
       service: 'Calculator',
@@ -76,6 +78,7 @@ describe('loadConfig()', () => {
       roles: [],
       more: {},
       idl: path.join(directory, 'idl/calculator.thrift'),
+      includes: [path.join(directory, 'idl'), '/opt/idl'],
       kit: 'sdk',
       listen: 'unix',
       transport: 'framed',
@@ -309,6 +312,11 @@ describe('Configuration errors', () => {
       'a plain server without an interface',
       `${CALCULATOR}    kit: none\n`,
       'katamari.yaml:2: deployments[0].idl: missing, expected a .thrift file, because a server with kit: none cannot describe itself',
+    ],
+    [
+      'folders for the includes of no interface',
+      `${CALCULATOR}    includes: [idl]\n`,
+      'katamari.yaml:5: deployments[0].includes: found folders without idl, expected only together with it: they have the files that the IDL includes',
     ],
     [
       'an unknown transport, and a protocol with another name in the mesh',
