@@ -2,7 +2,7 @@
 // service that `katamari conform` tests. Properties that conform checks are not tested again here.
 
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -237,6 +237,45 @@ describe('The C++ kit', () => {
         },
       });
     });
+  });
+
+  test('finds includes in folders after that of the including file', async () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'katamari-cpp-includes-'));
+    const files = {
+      'idl/main.thrift': 'include "deep/a.thrift"\nservice Conformance {}',
+      'idl/b.thrift': 'wrong',
+      'one/deep/a.thrift': 'include "b.thrift" include "../a.thrift"',
+      'one/a.thrift': '',
+      'one/b.thrift': 'include "c.thrift" include "../outside.thrift"',
+      'one/c.thrift': '',
+      'outside.thrift': '',
+    };
+    try {
+      for (const [name, text] of Object.entries(files)) {
+        mkdirSync(path.dirname(path.join(folder, name)), { recursive: true });
+        writeFileSync(path.join(folder, name), text);
+      }
+      const env = {
+        CONFORMANCE_IDL: path.join(folder, 'idl', 'main.thrift'),
+        CONFORMANCE_INCLUDES: path.join(folder, 'one'),
+      };
+      await linked(programs.conformance, env, async (call) => {
+        const describe = chassisInterface().methods.get('describe') as Method;
+        const { value } = decodeResult(describe, (await call('katamari.Chassis:describe', EMPTY_STRUCT)).body) as {
+          value: { idlFiles: Readonly<Record<string, string>> };
+        };
+        expect(Object.keys(value.idlFiles).sort()).toEqual([
+          '-I2/../outside.thrift',
+          '-I2/a.thrift',
+          '-I2/b.thrift',
+          '-I2/c.thrift',
+          '-I2/deep/a.thrift',
+          'main.thrift',
+        ]);
+      });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   test('answers pings while its only thread is busy, and still ends with its manager', async () => {

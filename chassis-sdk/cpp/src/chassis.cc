@@ -165,7 +165,7 @@ Options checked(const Options& options) {
 }
 
 detail::Idl readIdl(const Options& options) {
-  auto idl = detail::readIdl(options.idl);
+  auto idl = detail::readIdl(options.idl, options.includes);
   const auto& services = idl.services;
   if (std::find(services.begin(), services.end(), options.service) != services.end()) return idl;
   std::string names;

@@ -1,5 +1,6 @@
 // Finds the includes and services of an IDL file. It parses only comments, literals, and the reserved words `include`
-// and `service`. The Thrift compiler and the mesh check the rest.
+// and `service`. The Thrift compiler and the mesh check the rest. The mesh finds the files of the n-th include folder by
+// their names, `-In/PATH` (core/idl/source.ts).
 
 #include "idl.h"
 
@@ -8,6 +9,7 @@
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
+#include <utility>
 
 namespace katamari::detail {
 
@@ -80,7 +82,15 @@ std::string readText(const fs::path& file) {
 
 class Reader {
  public:
-  explicit Reader(const fs::path& main) : folder_(main.parent_path()) { idl_.main = main.filename().string(); }
+  Reader(const fs::path& main, const std::vector<fs::path>& includes) {
+    idl_.main = main.filename().string();
+    folders_.emplace_back("", main.parent_path());
+    for (const auto& folder : includes) {
+      if (!fs::is_directory(folder))
+        throw std::runtime_error("The include folder \"" + folder.string() + "\" does not exist, or is not a folder");
+      folders_.emplace_back("-I" + std::to_string(folders_.size()) + "/", folder);
+    }
+  }
 
   Idl read() {
     const auto declared = load(idl_.main);
@@ -92,25 +102,47 @@ class Reader {
   Declared load(const std::string& name) {
     if (idl_.files.size() >= filesMax)
       throw std::runtime_error(idl_.main + " includes more than " + std::to_string(filesMax) + " files, which is the limit");
-    const auto& text = idl_.files[name] = readText(folder_ / name);
+    const auto& text = idl_.files[name] = readText(pathOf(name));
     const auto declared = scan(text);
     for (const auto& wanted : declared.includes) include(name, wanted);
     return declared;
   }
 
-  /** Finds an include as the Thrift compiler does: beside the including file, then beside the main file. */
+  /**
+   * Finds an include as the Thrift compiler does: beside the including file, then in the include folders; then beside
+   * the main file.
+   */
   void include(const std::string& from, const std::string& wanted) {
-    for (const auto& place : {fs::path(from).parent_path() / wanted, fs::path(wanted)}) {
-      const auto name = place.lexically_normal().generic_string();
+    const auto normal = [](const fs::path& path) { return path.lexically_normal().generic_string(); };
+    const auto& root = folderOf(from).first;
+    std::vector<std::string> names{root + normal(fs::path(from.substr(root.size())).parent_path() / wanted)};
+    for (const auto& folder : folders_)
+      if (!folder.first.empty()) names.push_back(folder.first + normal(wanted));
+    names.push_back(normal(wanted));
+    for (const auto& name : names) {
       if (idl_.files.count(name) != 0) return;
-      if (!fs::is_regular_file(folder_ / name)) continue;
+      if (!fs::is_regular_file(pathOf(name))) continue;
       load(name);
       return;
     }
-    throw std::runtime_error(from + " includes \"" + wanted + "\", which was found neither beside it nor beside the main file");
+    throw std::runtime_error(from + " includes \"" + wanted +
+                             "\", which was found neither beside it, nor in an include folder, nor beside the main file");
   }
 
-  fs::path folder_;
+  /** Returns the prefix of the include folder that the file is in, and that folder; the first pair for none. */
+  const std::pair<std::string, fs::path>& folderOf(const std::string& name) const {
+    for (const auto& folder : folders_)
+      if (!folder.first.empty() && name.compare(0, folder.first.size(), folder.first) == 0) return folder;
+    return folders_.front();
+  }
+
+  fs::path pathOf(const std::string& name) const {
+    const auto& folder = folderOf(name);
+    return folder.second / name.substr(folder.first.size());
+  }
+
+  /** The folder of the main file under "", then the include folders by the prefixes of their files. */
+  std::vector<std::pair<std::string, fs::path>> folders_;
   Idl idl_;
 };
 
@@ -121,11 +153,18 @@ fs::path programFolder() {
   return failed ? fs::path() : program.parent_path();
 }
 
+/** Looks a path up from the working directory, then beside the program. */
+fs::path find(const std::string& path) {
+  const auto beside = programFolder() / path;
+  return fs::exists(path) || !fs::exists(beside) ? fs::path(path) : beside;
+}
+
 }  // namespace
 
-Idl readIdl(const std::string& path) {
-  const auto beside = programFolder() / path;
-  return Reader(fs::exists(path) || !fs::exists(beside) ? fs::path(path) : beside).read();
+Idl readIdl(const std::string& path, const std::vector<std::string>& includes) {
+  std::vector<fs::path> folders;
+  for (const auto& folder : includes) folders.push_back(find(folder));
+  return Reader(find(path), folders).read();
 }
 
 }  // namespace katamari::detail

@@ -39,6 +39,7 @@ def serve(
     *,
     idl: str | os.PathLike[str],
     version: str,
+    includes: Iterable[str | os.PathLike[str]] = (),
     concurrency: int = 1,
     tags: Iterable[str] = (),
     roles: Iterable[str] = (),
@@ -51,6 +52,7 @@ def serve(
     @param handler an object with a method for each method of the service, with the arguments of the generated code
     @param idl the IDL file; its includes are read too. A relative path is looked up from the working directory, then
         from the directory of the program
+    @param includes folders for files that the IDL file includes and that are not beside the including file
     @param version SemVer, such as `1.2.0`. Copies with the same version must have the same interface
     @param concurrency number of calls that this process handles at a time; above 1, in that many threads
     @param tags calls can prefer pools with these tags
@@ -62,7 +64,7 @@ def serve(
         raise ValueError(f'concurrency is {concurrency}; it must be at least 1')
     served = Service(service, handler)
     served.check_handler()
-    text = read_idl(idl, served.name)
+    text = read_idl(idl, served.name, includes)
     details = ChassisDetails(
         service_name=served.name,
         version=version,

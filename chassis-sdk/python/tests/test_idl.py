@@ -31,6 +31,27 @@ class ReadIdl(unittest.TestCase):
         self.assertEqual(set(text.files), {'main.thrift', 'sub/first.thrift', 'sub/second.thrift', 'third.thrift'})
         self.assertEqual(text.files['sub/second.thrift'], 'struct Ä {}')
 
+    def test_takes_includes_from_folders_after_the_folder_of_the_including_file(self):
+        self.write(
+            idl__main='include "deep/a.thrift"\nservice Main {}',
+            idl__b='wrong',
+            one__a='',
+            two__b='include "c.thrift" include "../outside.thrift"',
+            one__c='',
+            two__c='',
+            outside='',
+        )
+        (self.folder / 'one/deep').mkdir()
+        (self.folder / 'one/deep/a.thrift').write_text('include "b.thrift" include "../a.thrift"')
+        main = self.folder / 'idl/main.thrift'
+        text = read_idl(main, 'Main', [self.folder / 'one', str(self.folder / 'two')])
+        self.assertEqual(
+            set(text.files),
+            {'main.thrift', '-I1/deep/a.thrift', '-I1/a.thrift', '-I2/b.thrift', '-I2/c.thrift', '-I2/../outside.thrift'},
+        )
+        with self.assertRaisesRegex(FileNotFoundError, 'The include folder "none" is neither in '):
+            read_idl(main, 'Main', ['none'])
+
     def test_reads_no_include_of_a_comment_or_a_string(self):
         self.write(
             main="""// include "a.thrift"

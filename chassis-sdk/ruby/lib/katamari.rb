@@ -29,6 +29,7 @@ module Katamari
     # processor   - the Processor class that `thrift --gen rb` generated for the service.
     # handler     - an object with a method for each method of the service.
     # idl         - path of the IDL file; its includes are found beside it.
+    # includes    - folders for included files that are not beside the including file.
     # service     - name of the service in that file.
     # version     - SemVer, such as 1.2.0. Copies with the same version must have the same interface.
     # tags        - calls can prefer pools with these tags.
@@ -38,12 +39,12 @@ module Katamari
     #               thread that called `serve`; with more, several threads call the handler.
     #
     # Raises ArgumentError if the arguments do not match each other.
-    def serve(processor, handler, idl:, service:, version:, tags: [], roles: [], more: {}, concurrency: 1)
+    def serve(processor, handler, idl:, service:, version:, includes: [], tags: [], roles: [], more: {}, concurrency: 1)
       details = Contract::ChassisDetails.new(
         serviceName: service, version: version, tags: tags.to_a, roles: roles.to_a, more: more.to_h { |key, value| [key.to_s, value.to_s] },
         concurrency: concurrency, sdk: "ruby #{RUBY_VERSION}, katamari #{VERSION}"
       )
-      Chassis.new(processor, handler, details, IdlText.read(idl, service)).run
+      Chassis.new(processor, handler, details, IdlText.read(idl, service, includes)).run
     end
 
     # Returns the Context of the call that this thread works on. Outside of a call, it returns a context with empty

@@ -51,6 +51,15 @@ class IdlTextTest < Minitest::Test
     assert_equal ['main.thrift', %w[main.thrift a/b.thrift a/d.thrift e.thrift]], [text.main, text.files.keys]
   end
 
+  def test_includes_are_found_in_folders_after_that_of_the_including_file
+    files = { 'main.thrift' => "include 'deep/a.thrift'\nservice S {}", 'b.thrift' => 'wrong', 'one/deep/a.thrift' => 'include "b.thrift" include "../a.thrift"',
+              'one/a.thrift' => '', 'two/b.thrift' => 'include "c.thrift" include "../outside.thrift"', 'one/c.thrift' => '', 'two/c.thrift' => '', 'outside.thrift' => '' }
+    names = %w[main.thrift -I1/deep/a.thrift -I2/b.thrift -I2/c.thrift -I2/../outside.thrift -I1/a.thrift]
+    assert_equal names, read(files, %w[one two]).files.keys
+    error = assert_raises(ArgumentError) { read(files, %w[none]) }
+    assert_match(/\AThe include folder ".*none" does not exist, or is not a folder\z/, error.message)
+  end
+
   def test_what_is_missing_is_named
     error = assert_raises(ArgumentError) { read('main.thrift' => 'include "no.thrift" service S {}') }
     assert_match(/\Amain.thrift includes "no.thrift", which was not found; looked for no.thrift in /, error.message)
@@ -60,14 +69,14 @@ class IdlTextTest < Minitest::Test
 
   private
 
-  def read(files)
+  def read(files, includes = [])
     Dir.mktmpdir do |folder|
       files.each do |name, text|
         path = File.join(folder, name)
         FileUtils.mkdir_p(File.dirname(path))
         File.write(path, text)
       end
-      Katamari::IdlText.read(File.join(folder, 'main.thrift'), 'S')
+      Katamari::IdlText.read(File.join(folder, 'main.thrift'), 'S', includes.map { |name| File.join(folder, name) })
     end
   end
 end

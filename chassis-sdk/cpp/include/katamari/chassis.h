@@ -50,6 +50,8 @@ struct Options {
   std::vector<std::string> roles = {};
   /** Other details that calls can ask for. */
   std::map<std::string, std::string> more = {};
+  /** Folders for files that the IDL file includes and that are not beside the including file. */
+  std::vector<std::string> includes = {};
 };
 
 /**
