@@ -1,6 +1,6 @@
 // Finds the includes and services of an IDL file. It parses only comments, literals, and the reserved words `include`
-// and `service`. The Thrift compiler and the mesh check the rest. The mesh finds the files of the n-th include folder by
-// their names, `-In/PATH` (core/idl/source.ts).
+// and `service`. The Thrift compiler and the mesh check the rest. The mesh finds the files of the n-th include folder
+// by their names, `-In/PATH` (core/idl/source.ts).
 
 #include "idl.h"
 
