@@ -61,7 +61,7 @@ export function bareEncoding(protocol: Protocol, limits: EncodingLimits, schemaO
   }
 }
 
-/** Detects the protocol of an unframed message from its first six bytes; undefined if it is none. */
+/** Detects the protocol of an unframed message from its first five bytes; undefined if it is none. */
 export function protocolOf(bytes: Uint8Array, at = 0): Protocol | undefined {
   const first = bytes[at];
   if (first === 0x80) return bytes[at + 1] === 0x01 ? 'binary' : undefined;
