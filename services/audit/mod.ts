@@ -1,0 +1,7 @@
+// Exports of services/audit; other modules import only from here.
+
+export { verifyChain, type Verdict } from './chain.ts';
+export type { AuditEntry } from './entry.ts';
+export { auditFiles, linesOf, readHead } from './files.ts';
+export { AuditLog } from './log.ts';
+export { sourceOf } from './source.ts';
