@@ -66,6 +66,11 @@ struct ReplyContext {
 /** The admin service refused a call: wrong token, unknown name or invalid value. */
 exception AdminRefused {
   1: string why
+  /**
+   * Why, for programs: wrong_token, missing_scope, rate_limited, invalid (a value), unknown_name, consul_failed, or the
+   * code of an error of the mesh in lower case. Further codes may be added.
+   */
+  2: optional string code
 }
 
 struct ResourceStatus {
@@ -255,6 +260,20 @@ struct Deployment {
   19: optional string healthCheck
 }
 
+/** An admin token, without its value. */
+struct AdminToken {
+  1: string name
+  /** read, operate, deploy. */
+  2: list<string> scopes
+  /** Roles of its owner in access policies. */
+  3: list<string> roles
+  4: i64 createdAtMs
+  /** Name of the token that created it. */
+  5: string createdBy
+  /** Absent: it does not expire. */
+  6: optional i64 expiresAtMs
+}
+
 /** Result of `deploy`. */
 enum DeployOutcome {
   CREATED = 1
@@ -262,7 +281,11 @@ enum DeployOutcome {
   UNCHANGED = 3
 }
 
-/** The admin service, protected by a token. Every process with a faceplate serves it. */
+/**
+ * The admin service. Every process with a faceplate serves it. Each method needs a token with its scope: `read` for
+ * status, events and get...; `operate` for restart, scale, drain, undrain, setSettings and setRoute; `deploy` for deploy,
+ * undeploy, createToken and revokeToken. The root token has all scopes.
+ */
 service Katamari {
   MeshStatus status(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")
 
@@ -306,4 +329,15 @@ service Katamari {
 
   list<Route> getRoutes(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")
   void setRoute(1: string token, 2: Route route) throws (1: AdminRefused refused)
+
+  /**
+   * Creates an admin token and returns its value, which the mesh does not keep. Only a token with all scopes may do
+   * this; the new one gets no role that the other one lacks, and lives no longer.
+   */
+  string createToken(1: string token, 2: string name, 3: list<string> scopes, 4: list<string> roles, 5: optional i64 expiresInMs) throws (1: AdminRefused refused)
+
+  list<AdminToken> getTokens(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")
+
+  /** Makes a token invalid, at once and in every process. */
+  void revokeToken(1: string token, 2: string name) throws (1: AdminRefused refused)
 }

@@ -159,9 +159,12 @@ export const EVENT_KINDS = [
   'assigned',
   'order_refused',
   'deployment_changed',
+  'tokens_changed',
   'drained',
   'consul_lost',
   'consul_found',
+  'audit_failed',
+  'audit_restored',
   'mesh_ready',
   'mesh_draining',
 ] as const;

@@ -3,5 +3,6 @@
 export { verifyChain, type Verdict } from './chain.ts';
 export type { AuditEntry } from './entry.ts';
 export { auditFiles, linesOf, readHead } from './files.ts';
-export { AuditLog } from './log.ts';
+export { AuditLog, type RefusalCode } from './log.ts';
+export { redactChange } from './redact.ts';
 export { sourceOf } from './source.ts';

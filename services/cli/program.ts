@@ -13,9 +13,11 @@ import { runRestart, type RestartOptions } from './commands/restart.ts';
 import { runRoute, type RouteOptions } from './commands/route.ts';
 import type { ScaleOptions } from './commands/scale.ts';
 import { runConsulToken } from './commands/consul-token.ts';
+import type { AuditOptions, AuditVerifyOptions } from './commands/audit.ts';
 import { runConfig } from './commands/show-config.ts';
 import { runStatus, type StatusOptions } from './commands/status.ts';
 import { runTop, type TopOptions } from './commands/top.ts';
+import type { TokenCreateOptions, TokenListOptions } from './commands/token.ts';
 import type { TypesCommandOptions } from './commands/types.ts';
 import type { ConformOptions } from './conform/conform.ts';
 import type { ClientOptions, CliContext } from './kit/context.ts';
@@ -77,6 +79,8 @@ function describeProgram(context: CliContext, setExitCode: SetExitCode): Command
   addRestart(program, context, setExitCode);
   addDrain(program, context, setExitCode);
   addUndrain(program, context, setExitCode);
+  addToken(program, context, setExitCode);
+  addAudit(program, context, setExitCode);
   addConfig(program, context, setExitCode);
   addConsulToken(program, context, setExitCode);
   addDoctor(program, context, setExitCode);
@@ -311,6 +315,73 @@ function addRestart(program: Command, context: CliContext, setExitCode: SetExitC
         'katamari restart Calculator@1.0.0',
         'katamari restart Calculator@1.0.0/2 --no-wait',
       ),
+    );
+}
+
+function addToken(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  const group = command(program, 'token', 'create, list and revoke admin tokens').addHelpText(
+    'after',
+    examples('katamari token create ci --scopes read,deploy --expires 30d', 'katamari token revoke ci'),
+  );
+  withMesh(command(group, 'create', 'create an admin token and print it once'))
+    .argument('<name>', 'name of its owner, as the audit log shows it')
+    .requiredOption('--scopes <scopes>', 'comma separated: read, operate, deploy')
+    .option('--roles <roles>', 'roles in access policies, comma separated')
+    .option('--expires <duration>', 'how long it is valid, such as 12h or 30d (default: until it is revoked)')
+    .action(async (name: string, options: TokenCreateOptions) =>
+      setExitCode(await (await import('./commands/token.ts')).runTokenCreate(context, name, options)),
+    )
+    .addHelpText(
+      'after',
+      `
+Scopes: read shows status and events; operate restarts, scales, drains and changes routes; deploy runs commands.
+${examples('katamari token create monitoring --scopes read', 'katamari token create ci --scopes read,deploy --expires 30d')}`,
+    );
+  withMesh(command(group, 'list', 'list the admin tokens, without their values'))
+    .option('--json', 'print JSON')
+    .action(async (options: TokenListOptions) =>
+      setExitCode(await (await import('./commands/token.ts')).runTokenList(context, options)),
+    )
+    .addHelpText('after', examples('katamari token list'));
+  withMesh(command(group, 'revoke', 'make an admin token invalid, at once and in every process'))
+    .argument('<name>', 'name of the token')
+    .action(async (name: string, options: ClientOptions) =>
+      setExitCode(await (await import('./commands/token.ts')).runTokenRevoke(context, name, options)),
+    )
+    .addHelpText('after', examples('katamari token revoke ci'));
+}
+
+function addAudit(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  const group = command(program, 'audit', 'show the audit log of this machine, or check it');
+  const flags: FlagValue[] = [];
+  withSettings(group, flags)
+    .option('--since <time>', 'only lines after this time: 2h for the last two hours, or a date in ISO 8601')
+    .option('-n, --limit <count>', 'only this many lines, the newest', '1000')
+    .option('--json', 'print the lines as they are')
+    .action(async (options: Omit<AuditOptions, 'flags'>) =>
+      setExitCode(await (await import('./commands/audit.ts')).runAudit(context, { ...options, flags })),
+    )
+    .addHelpText(
+      'after',
+      examples(
+        'katamari audit --since 2h',
+        'katamari audit --json | jq \'select(.result == "refused")\'',
+        'katamari audit verify',
+      ),
+    );
+  const verifyFlags: FlagValue[] = [];
+  withSettings(command(group, 'verify', 'check the hash chain, and name the first line that is wrong'), verifyFlags)
+    .argument('[files...]', 'files of the log, the oldest first (default: all of the data directory)')
+    .option('--head <sha256>', 'hash of a line that the log must contain, as an earlier verify printed it')
+    .option('--json', 'print JSON')
+    .action(async (files: string[], options: Omit<AuditVerifyOptions, 'flags'>, sub: Command) => {
+      const { json, config } = sub.optsWithGlobals<{ json?: boolean; config?: string }>();
+      const all = { ...options, json, config, flags: [...flags, ...verifyFlags] };
+      setExitCode(await (await import('./commands/audit.ts')).runAuditVerify(context, files, all));
+    })
+    .addHelpText(
+      'after',
+      examples('katamari audit verify', 'katamari audit verify /backup/audit-000001.jsonl /backup/audit-000002.jsonl'),
     );
 }
 

@@ -70,6 +70,8 @@ export interface Config {
     readonly token: string;
     readonly tokenFile: string;
   };
+  /** Limits of the audit log. */
+  readonly audit: { readonly fileBytesMax: number; readonly filesMax: number };
   readonly thrift: {
     /** Service of calls without a service name; '' for none. */
     readonly defaultService: string;
@@ -289,6 +291,7 @@ function resolve(data: ConfigFile, written: ConfigFile, directory: string, where
     manager: { capacity: data.manager.capacity as number },
     timeoutMs: data.timeout,
     admin: { token: data.admin.token ?? '', tokenFile: data.admin.tokenFile as string },
+    audit: { fileBytesMax: data.audit.fileSize, filesMax: data.audit.files },
     thrift: {
       defaultService: data.thrift.defaultService,
       tls: {

@@ -35,6 +35,7 @@ export interface ConfigFile {
   manager: { capacity?: number | undefined };
   timeout: number;
   admin: { token?: string | undefined; tokenFile?: string | undefined };
+  audit: { fileSize: number; files: number };
   thrift: {
     defaultService: string;
     tls: {
@@ -158,6 +159,8 @@ export function keysAt(path: readonly PropertyKey[]): string[] {
   return inner instanceof z.ZodObject ? Object.keys(inner.shape) : [];
 }
 
+/** Room for two of the largest lines. */
+const AUDIT_FILE_BYTES_MIN = 128 * 1024;
 /** Maximum of counts without a smaller limit. */
 const COUNT_MAX = 1_000_000_000;
 
@@ -337,6 +340,9 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
       token: leaf(z.string().min(16).max(1_000), 'secret', 'text of at least 16 characters').optional(),
       tokenFile: text('a file').optional(),
     })
+    .prefault({}),
+  audit: z
+    .strictObject({ fileSize: size(AUDIT_FILE_BYTES_MIN).prefault('10MiB'), files: count(2, 1_000).prefault(10) })
     .prefault({}),
   thrift: z
     .strictObject({

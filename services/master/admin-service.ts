@@ -1,17 +1,28 @@
 // The admin service `Katamari` of idl/katamari.thrift, which `katamari status`, `deploy`, `drain`, `restart` and
-// other commands call. Every method needs the admin token. The faceplates serve it like any other service. This file
-// checks and converts arguments; the deployment store and the given actions do the work. It refuses to change
-// deployments that come from a manager's configuration file, and names the manager.
+// other commands call. Every method needs an admin token with its scope (admin-guard.ts). The faceplates serve it like
+// any other service. This file checks and converts arguments; the stores and the given actions do the work. It refuses
+// to change deployments that come from a manager's configuration file, and names the manager.
 
 import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';
 import { sendOf, dispatchOf, serveHandlers, type MeshStatus } from '../../core/rpc/mod.ts';
-import { ThriftException } from '../../core/thrift/mod.ts';
-import { ConsulError } from '../consul/mod.ts';
-import { deploymentId, thriftStatus, type EventLog, type Offer, type Route, type Routes } from '../mesh/mod.ts';
+import type { ThriftException } from '../../core/thrift/mod.ts';
+import type { AuditLog } from '../audit/mod.ts';
+import {
+  ADMIN_SCOPES,
+  deploymentId,
+  isTokenName,
+  thriftStatus,
+  type EventLog,
+  type KnownToken,
+  type Offer,
+  type Route,
+  type Routes,
+  type TokenStore,
+} from '../mesh/mod.ts';
+import { AdminGuard, refused, type AdminContext, type AdminMethod, type TokenArgs } from './admin-guard.ts';
 import { deploymentOf, OUTCOMES, thriftDeployment, type ThriftDeployment } from './admin-shapes.ts';
 import type { DeploymentStore } from './deployment-store.ts';
-import { timingSafeEqual, createHash } from 'node:crypto';
 
 export interface AdminActions {
   /** Returns the status of the whole mesh: all known processes and the pools of every manager. */
@@ -20,11 +31,11 @@ export interface AdminActions {
   readonly deployments: DeploymentStore;
   /**
    * Restarts a version on all its managers, one manager after the other. Resolves to the number of replaced
-   * resources.
+   * resources. `by` says who asked for it.
    */
-  readonly roll: (service: string, version: string) => Promise<number>;
+  readonly roll: (service: string, version: string, by: string) => Promise<number>;
   /** Replaces one resource of one manager. */
-  readonly restart: (resource: string, manager: string) => Promise<void>;
+  readonly restart: (resource: string, manager: string, by: string) => Promise<void>;
   readonly settings: () => { readonly timeoutMs: number };
   /** Sets the global timeout. Undefined restores the value of the configuration. */
   readonly setTimeoutMs: (timeoutMs: number | undefined) => Promise<void>;
@@ -34,15 +45,14 @@ export interface AdminActions {
 
 export interface AdminOptions {
   readonly actions: AdminActions;
+  /** The root token, which has all scopes. */
   readonly token: string;
+  readonly tokens: TokenStore;
+  readonly audit: AuditLog;
   /** Version of Katamari, which is also the version of the service. */
   readonly version: string;
   readonly manager: string;
   readonly clock: Clock;
-}
-
-interface TokenArgs {
-  readonly token: string;
 }
 
 interface VersionArgs extends TokenArgs {
@@ -50,16 +60,42 @@ interface VersionArgs extends TokenArgs {
   readonly version: string;
 }
 
+interface RestartArgs extends VersionArgs {
+  readonly resource: string;
+}
+
+interface DeployArgs extends TokenArgs {
+  readonly deployment: ThriftDeployment;
+}
+
+interface ManagerArgs extends TokenArgs {
+  readonly manager: string;
+}
+
+interface RouteArgs extends TokenArgs {
+  readonly route: { readonly serviceName: string; readonly weights: ReadonlyMap<string, number> };
+}
+
+interface NewTokenArgs extends TokenArgs {
+  readonly name: string;
+  readonly scopes: readonly string[];
+  readonly roles: readonly string[];
+  readonly expiresInMs?: number;
+}
+
 /** Returns the admin service as a pool with one resource: this process. */
 export function adminOffer(options: AdminOptions): Offer {
   const source = readIdlFile(new URL('../../idl/katamari.thrift', import.meta.url));
   const iface = parseIdl(source).services.get('Katamari');
   if (iface === undefined) throw new KatamariError('internal', 'idl/katamari.thrift has no service Katamari');
-  const serve = serveHandlers<undefined>({
+  const { token: rootToken, tokens, audit, clock } = options;
+  const guard = new AdminGuard({ rootToken, tokens, audit, clock });
+  const methods = Object.entries(methodsOf(options));
+  const serve = serveHandlers<AdminContext>({
     interface: iface,
     i64: 'number',
-    contextOf: () => undefined,
-    handlers: handlersOf(options),
+    contextOf: ({ caller }) => ({ from: caller }),
+    handlers: Object.fromEntries(methods.map(([name, method]) => [name, guard.handler(name, method)])),
   });
   const dispatch = dispatchOf(serve);
   return {
@@ -75,76 +111,205 @@ export function adminOffer(options: AdminOptions): Offer {
   };
 }
 
-function handlersOf({ actions, token }: AdminOptions): Record<string, (args: never) => unknown> {
-  const requireToken =
-    <Args extends TokenArgs>(act: (args: Args) => unknown) =>
-    async (args: Args): Promise<unknown> => {
-      if (!isSame(args.token, token)) {
-        throw refused(
-          'the token is wrong; use the content of the file admin-token in the data directory, or admin.token of the configuration',
-        );
-      }
-      try {
-        return await act(args);
-      } catch (error) {
-        throw asRefusal(error);
-      }
-    };
+/**
+ * The methods with the scope of the token that each needs. A method with a `subject` changes something, and has a line
+ * in the audit log; it notes the documents before and after.
+ */
+function methodsOf(options: AdminOptions): Readonly<Record<string, AdminMethod>> {
+  const { actions, tokens } = options;
   const { deployments } = actions;
   return {
-    status: requireToken(async () => thriftStatus(await actions.status())),
-    events: requireToken(({ afterSeq, waitMs }: TokenArgs & { afterSeq: number; waitMs: number }) =>
-      actions.events.next(afterSeq, waitMs),
-    ),
-    restart: requireToken(async ({ serviceName, version, resource }: VersionArgs & { resource: string }) => {
-      if (resource === '') return await actions.roll(serviceName, version);
-      const one = findResource(await actions.status(), resource);
-      await actions.restart(one.name, one.manager);
-      return 1;
-    }),
-    deploy: requireToken(async ({ deployment }: TokenArgs & { deployment: ThriftDeployment }) => {
-      const requested = deploymentOf(deployment);
-      if (requested instanceof Error) throw refused(`the deployment is invalid: ${requested.message}`);
-      return OUTCOMES[await deployments.put(requested)];
-    }),
-    scale: requireToken(async ({ serviceName, version, count }: VersionArgs & { count: number }) => {
-      try {
-        return thriftDeployment(await deployments.scale(serviceName, version, count));
-      } catch (error) {
-        throw (await configuredElsewhere(actions, serviceName, version)) ?? error;
-      }
-    }),
-    undeploy: requireToken(async ({ serviceName, version }: VersionArgs) => {
-      if (await deployments.remove(serviceName, version)) return;
-      const known = (await deployments.list()).map(deploymentId).join(', ') || 'none';
-      throw (
-        (await configuredElsewhere(actions, serviceName, version)) ??
-        refused(`${serviceName}@${version} is not a deployment of the mesh; deployments are ${known}`)
-      );
-    }),
-    getDeployments: requireToken(async () => (await deployments.list()).map(thriftDeployment)),
-    drain: requireToken(({ manager }: TokenArgs & { manager: string }) => deployments.drain(manager)),
-    undrain: requireToken(({ manager }: TokenArgs & { manager: string }) => deployments.undrain(manager)),
-    getDrained: requireToken(() => deployments.drained()),
-    getSettings: requireToken(() => actions.settings()),
-    setSettings: requireToken(async ({ settings }: TokenArgs & { settings: { timeoutMs?: number } }) => {
-      const { timeoutMs } = settings;
-      if (timeoutMs !== undefined && (timeoutMs < 1 || timeoutMs > TIMEOUT_MS_MAX))
-        throw refused(`timeoutMs is ${timeoutMs}, expected 1 to ${TIMEOUT_MS_MAX}`);
-      await actions.setTimeoutMs(timeoutMs);
-      return actions.settings();
-    }),
-    getRoutes: requireToken(() =>
-      [...actions.routes()].map(([serviceName, { weights }]) => ({ serviceName, weights })),
-    ),
-    setRoute: requireToken(
-      async ({ route }: TokenArgs & { route: { serviceName: string; weights: ReadonlyMap<string, number> } }) => {
-        const weights = Object.fromEntries(route.weights);
-        checkRoute(route.serviceName, weights);
-        await actions.setRoute(route.serviceName, { weights });
+    status: { scope: 'read', act: async () => thriftStatus(await actions.status()) },
+    events: {
+      scope: 'read',
+      act: ({ afterSeq, waitMs }: TokenArgs & { afterSeq: number; waitMs: number }) =>
+        actions.events.next(afterSeq, waitMs),
+    },
+    restart: {
+      scope: 'operate',
+      isLong: true,
+      subject: (args: RestartArgs) => args.resource || idOf(args),
+      act: async ({ serviceName, version, resource }: RestartArgs, { caller, from, note }) => {
+        const by = `token ${caller.name}, ${from}`;
+        let replaced = 1;
+        if (resource === '') replaced = await actions.roll(serviceName, version, by);
+        else {
+          const one = findResource(await actions.status(), resource);
+          await actions.restart(one.name, one.manager, by);
+        }
+        note(undefined, { replaced });
+        return replaced;
       },
-    ),
+    },
+    deploy: {
+      scope: 'deploy',
+      subject: ({ deployment }: DeployArgs) => idOf(deployment),
+      act: async ({ deployment }: DeployArgs, { note }) => {
+        const requested = deploymentOf(deployment);
+        if (requested instanceof Error) throw refused('invalid', `the deployment is invalid: ${requested.message}`);
+        return OUTCOMES[await deployments.put(requested, note)];
+      },
+    },
+    scale: {
+      scope: 'operate',
+      subject: idOf,
+      act: async ({ serviceName, version, count }: VersionArgs & { count: number }, { note }) => {
+        try {
+          return thriftDeployment(await deployments.scale(serviceName, version, count, note));
+        } catch (error) {
+          throw (await configuredElsewhere(actions, serviceName, version)) ?? error;
+        }
+      },
+    },
+    undeploy: {
+      scope: 'deploy',
+      subject: idOf,
+      act: async ({ serviceName, version }: VersionArgs, { note }) => {
+        if (await deployments.remove(serviceName, version, note)) return;
+        const known = (await deployments.list()).map(deploymentId).join(', ') || 'none';
+        throw (
+          (await configuredElsewhere(actions, serviceName, version)) ??
+          refused('unknown_name', `${serviceName}@${version} is not a deployment of the mesh; deployments are ${known}`)
+        );
+      },
+    },
+    getDeployments: { scope: 'read', act: async () => (await deployments.list()).map(thriftDeployment) },
+    drain: {
+      scope: 'operate',
+      subject: ({ manager }: ManagerArgs) => manager,
+      act: ({ manager }: ManagerArgs, { note }) => deployments.drain(manager, note),
+    },
+    undrain: {
+      scope: 'operate',
+      subject: ({ manager }: ManagerArgs) => manager,
+      act: ({ manager }: ManagerArgs, { note }) => deployments.undrain(manager, note),
+    },
+    getDrained: { scope: 'read', act: () => deployments.drained() },
+    getSettings: { scope: 'read', act: () => actions.settings() },
+    setSettings: {
+      scope: 'operate',
+      subject: () => 'settings',
+      act: async ({ settings }: TokenArgs & { settings: { timeoutMs?: number } }, { note }) => {
+        const { timeoutMs } = settings;
+        const before = actions.settings();
+        note(before, settings);
+        if (timeoutMs !== undefined && (timeoutMs < 1 || timeoutMs > TIMEOUT_MS_MAX))
+          throw refused('invalid', `timeoutMs is ${timeoutMs}, expected 1 to ${TIMEOUT_MS_MAX}`);
+        await actions.setTimeoutMs(timeoutMs);
+        note(before, actions.settings());
+        return actions.settings();
+      },
+    },
+    getRoutes: {
+      scope: 'read',
+      act: () => [...actions.routes()].map(([serviceName, { weights }]) => ({ serviceName, weights })),
+    },
+    setRoute: {
+      scope: 'operate',
+      subject: ({ route }: RouteArgs) => route.serviceName,
+      act: async ({ route }: RouteArgs, { note }) => {
+        const { serviceName } = route;
+        const weights = Object.fromEntries(route.weights);
+        const weightsNow = (): unknown => actions.routes().get(serviceName)?.weights ?? null;
+        const before = weightsNow();
+        note(before, weights);
+        checkRoute(serviceName, weights);
+        await actions.setRoute(serviceName, { weights });
+        note(before, weightsNow());
+      },
+    },
+    createToken: {
+      scope: 'deploy',
+      subject: ({ name }: NewTokenArgs) => name,
+      act: async (args: NewTokenArgs, { caller, note }) => {
+        const wanted = newTokenOf(args, caller, Date.now());
+        note(null, wanted);
+        return await tokens.create(wanted);
+      },
+    },
+    getTokens: { scope: 'read', act: () => tokens.list() },
+    revokeToken: {
+      scope: 'deploy',
+      subject: ({ name }: TokenArgs & { name: string }) => name,
+      act: async ({ name }: TokenArgs & { name: string }, { caller, note }) => {
+        const revoked = isTokenName(name) ? await tokens.revoke(name, caller.name) : undefined;
+        if (revoked === undefined) throw await unknownToken(name, tokens);
+        note(revoked, null);
+      },
+    },
   };
+}
+
+/** Checks a new token against the one that creates it, which must have all that it gives. @throws ThriftException */
+function newTokenOf(
+  { name, scopes, roles, expiresInMs }: NewTokenArgs,
+  caller: KnownToken,
+  nowMs: number,
+): Omit<KnownToken, 'createdAtMs'> {
+  if (!isTokenName(name)) {
+    throw refused(
+      'invalid',
+      `"${name}" cannot be the name of a token, expected letters, digits, ".", "_" and "-", at most 63; some names are taken, such as admin and leader`,
+    );
+  }
+  const unknown = scopes.filter((scope) => !(ADMIN_SCOPES as readonly string[]).includes(scope));
+  if (unknown.length > 0 || scopes.length === 0) {
+    throw refused('invalid', `the scopes are "${scopes.join(',')}", expected some of ${ADMIN_SCOPES.join(', ')}`);
+  }
+  const lacking = ADMIN_SCOPES.filter((scope) => !caller.scopes.includes(scope));
+  if (lacking.length > 0) {
+    throw refused(
+      'missing_scope',
+      `only a token with all scopes may create tokens, and the token ${caller.name} lacks ${lacking.join(', ')}; use the root token`,
+    );
+  }
+  const wrongRole = roles.find((role) => !/^[\w.:/-]{1,200}$/.test(role));
+  if (wrongRole !== undefined || roles.length > ROLES_MAX) {
+    throw refused(
+      'invalid',
+      `the roles are "${roles.join(',')}", expected at most ${ROLES_MAX} names of letters, digits, ".", "_", "-", ":" and "/"`,
+    );
+  }
+  const ungiven = caller.createdBy === '' ? [] : roles.filter((role) => !caller.roles.includes(role));
+  if (ungiven.length > 0) {
+    throw refused(
+      'missing_scope',
+      `the token ${caller.name} cannot give the roles ${ungiven.join(', ')}, which it does not have; use the root token`,
+    );
+  }
+  if (expiresInMs !== undefined && (expiresInMs < 1 || expiresInMs > EXPIRES_MS_MAX)) {
+    throw refused('invalid', `expiresInMs is ${expiresInMs}, expected 1 to ${EXPIRES_MS_MAX}`);
+  }
+  const asked = expiresInMs === undefined ? undefined : nowMs + expiresInMs;
+  if (asked !== undefined && caller.expiresAtMs !== undefined && asked > caller.expiresAtMs) {
+    throw refused(
+      'missing_scope',
+      `the token ${caller.name} expires at ${new Date(caller.expiresAtMs).toISOString()} and cannot create one that lives longer`,
+    );
+  }
+  const expiresAtMs = asked ?? caller.expiresAtMs;
+  return {
+    name,
+    scopes: ADMIN_SCOPES.filter((scope) => scopes.includes(scope)),
+    roles: [...new Set(roles)],
+    createdBy: caller.name,
+    ...(expiresAtMs === undefined ? {} : { expiresAtMs }),
+  };
+}
+
+async function unknownToken(name: string, tokens: TokenStore): Promise<ThriftException> {
+  if (name === 'admin') {
+    const how =
+      'To replace it, change admin.token of the configuration or remove the file admin-token, and restart all processes';
+    return refused('invalid', `admin is the root token, which is not stored in the mesh. ${how}`);
+  }
+  const known = (await tokens.list()).map((token) => token.name);
+  const shown = known.length > NAMES_MAX ? [...known.slice(0, NAMES_MAX), '...'] : known;
+  return refused('unknown_name', `There is no token "${name}"; tokens are ${shown.join(', ') || 'none'}`);
+}
+
+function idOf({ serviceName, version }: Pick<VersionArgs, 'serviceName' | 'version'>): string {
+  return version === '' ? serviceName : deploymentId({ service: serviceName, version });
 }
 
 /**
@@ -192,6 +357,7 @@ async function configuredElsewhere(
   const names = [...managers].join(', ');
   const [subject, runs] = managers.size === 1 ? [`manager ${names}`, 'runs'] : [`managers ${names}`, 'run'];
   return refused(
+    'unknown_name',
     `${id} is not a deployment of the mesh: ${subject} ${runs} it from a configuration file. Change it there and restart ` +
       `${managers.size === 1 ? 'that manager' : 'those managers'}, or remove it there and use katamari deploy`,
   );
@@ -200,33 +366,18 @@ async function configuredElsewhere(
 function checkRoute(service: string, weights: Readonly<Record<string, number>>): void {
   // The name becomes part of a Consul key.
   if (!/^[A-Za-z_][\w.]{0,199}$/.test(service))
-    throw refused(`"${service}" cannot be the name of a service, expected one such as Calculator`);
+    throw refused('invalid', `"${service}" cannot be the name of a service, expected one such as Calculator`);
   const shares = Object.entries(weights);
-  if (shares.length > VERSIONS_MAX) throw refused(`the route has ${shares.length} versions, limit is ${VERSIONS_MAX}`);
+  if (shares.length > VERSIONS_MAX)
+    throw refused('invalid', `the route has ${shares.length} versions, limit is ${VERSIONS_MAX}`);
   const wrong = shares.find(([, share]) => share < 0);
-  if (wrong !== undefined) throw refused(`the weight of version ${wrong[0]} is ${wrong[1]}, expected 0 or more`);
+  if (wrong !== undefined)
+    throw refused('invalid', `the weight of version ${wrong[0]} is ${wrong[1]}, expected 0 or more`);
   if (shares.length > 0 && shares.every(([, share]) => share === 0))
     throw refused(
+      'invalid',
       `the weights of ${service} are all 0, expected one above 0. Without weights, versions share the calls by their number of resources`,
     );
-}
-
-/** Converts errors that an operator can fix to AdminRefused. Other errors are defects and pass through. */
-function asRefusal(error: unknown): unknown {
-  if (error instanceof KatamariError) return refused(error.message);
-  if (error instanceof ConsulError)
-    return refused(`Consul failed (${error.message}). Check the current state with katamari status and try again`);
-  return error;
-}
-
-function refused(why: string): ThriftException {
-  return new ThriftException('AdminRefused', { why });
-}
-
-/** Compares SHA-256 digests in constant time, so that timing reveals neither length nor content. */
-function isSame(some: string, other: string): boolean {
-  const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
-  return timingSafeEqual(digest(some), digest(other));
 }
 
 /** Rejects with `timeout` at the deadline of the caller. The work continues. */
@@ -242,3 +393,9 @@ function withDeadline<T>(work: Promise<T>, leftMs: number, clock: Clock): Promis
 /** Limit of versions in one route. */
 const VERSIONS_MAX = 1_000;
 const TIMEOUT_MS_MAX = 3_600_000;
+/** Roles of one token. */
+const ROLES_MAX = 100;
+/** Ten years. */
+const EXPIRES_MS_MAX = 315_360_000_000;
+/** Names in one message. */
+const NAMES_MAX = 20;

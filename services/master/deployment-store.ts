@@ -15,6 +15,10 @@ import {
   type Keys,
 } from '../mesh/mod.ts';
 import { isDeepStrictEqual } from 'node:util';
+
+/** Receives the documents before and after a change, before it is made; null for none. */
+type ChangeNote = (before: unknown, after: unknown) => void;
+
 export type DeployOutcome = 'created' | 'changed' | 'unchanged';
 
 export interface DeploymentStoreOptions {
@@ -58,10 +62,11 @@ export class DeploymentStore {
   /**
    * Creates or replaces a deployment. @throws KatamariError `bad_request` if it is too large or changed concurrently
    */
-  async put(deployment: Deployment): Promise<DeployOutcome> {
+  async put(deployment: Deployment, note: ChangeNote = ignore): Promise<DeployOutcome> {
     const { service, version } = deployment;
     const id = deploymentId(deployment);
     const before = await this.#find(service, version);
+    note(before?.deployment ?? null, deployment);
     if (before?.deployment !== undefined && isDeepStrictEqual(before.deployment, deployment)) return 'unchanged';
     if (before === undefined) await this.#checkLimit(id);
     if (!(await this.#write(deployment, before?.modifyIndex ?? 0))) {
@@ -79,7 +84,7 @@ export class DeploymentStore {
    * Changes only the number of copies; retries after concurrent changes. @throws KatamariError `no_pool`,
    * `bad_request`
    */
-  async scale(service: string, version: string, count: number): Promise<Deployment> {
+  async scale(service: string, version: string, count: number, note: ChangeNote = ignore): Promise<Deployment> {
     if (!Number.isInteger(count) || count < 0 || count > COUNT_MAX)
       throw new KatamariError('bad_request', `The count is ${count}, expected a whole number, 0 to ${COUNT_MAX}`);
     const id = deploymentId({ service, version });
@@ -93,8 +98,9 @@ export class DeploymentStore {
         );
       }
       const { deployment } = found;
-      if (deployment.count === count) return deployment;
       const scaled = { ...deployment, count };
+      note(deployment, scaled);
+      if (deployment.count === count) return deployment;
       if (!(await this.#write(scaled, found.modifyIndex))) continue;
       this.#report(id, describeChange(deployment, scaled));
       return scaled;
@@ -103,11 +109,12 @@ export class DeploymentStore {
   }
 
   /** Removes a deployment. Returns false if it does not exist. */
-  async remove(service: string, version: string): Promise<boolean> {
+  async remove(service: string, version: string, note: ChangeNote = ignore): Promise<boolean> {
     const id = deploymentId({ service, version });
     for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
       const found = await this.#find(service, version);
       if (found === undefined) return false;
+      note(found.deployment ?? null, null);
       if (!(await this.#options.client.delete(this.#keyOf(service, version), { cas: found.modifyIndex }))) continue;
       this.#report(id, 'removed');
       return true;
@@ -120,7 +127,7 @@ export class DeploymentStore {
    *
    * @throws KatamariError `no_pool` if Consul has no such manager
    */
-  async drain(manager: string): Promise<void> {
+  async drain(manager: string, note: ChangeNote = ignore): Promise<void> {
     const { client, events } = this.#options;
     checkManagerName(manager);
     const managers = await this.#managers();
@@ -130,6 +137,8 @@ export class DeploymentStore {
         `No manager of this mesh is called "${manager}"; there are ${managers.join(', ') || 'none'}`,
       );
     }
+    const isDrained = (await this.drained()).includes(manager);
+    note({ isDrained }, { isDrained: true });
     const since = new Date().toISOString();
     // If the key exists, the manager is already drained and the time stays.
     if (await client.put(`${this.#keys.drained}${manager}`, JSON.stringify({ since }), { cas: 0 }))
@@ -137,10 +146,12 @@ export class DeploymentStore {
   }
 
   /** Ends the drain of a manager, even if it is not present. */
-  async undrain(manager: string): Promise<void> {
+  async undrain(manager: string, note: ChangeNote = ignore): Promise<void> {
     const { client, events } = this.#options;
     checkManagerName(manager);
-    if (!(await this.drained()).includes(manager)) return;
+    const isDrained = (await this.drained()).includes(manager);
+    note({ isDrained }, { isDrained: false });
+    if (!isDrained) return;
     await client.delete(`${this.#keys.drained}${manager}`);
     events.add('drained', manager, 'undrained: can run copies again');
   }
@@ -248,6 +259,8 @@ function contentionError(id: string): KatamariError {
     `${id} was changed by other clients ${ATTEMPTS_MAX} times in a row; try again`,
   );
 }
+
+function ignore(): void {}
 
 function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;

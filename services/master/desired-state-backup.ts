@@ -23,6 +23,8 @@ export interface DesiredStateBackupOptions {
   readonly events: EventLog;
   readonly clock: Clock;
   readonly onError: (error: ConsulError) => void;
+  /** Called for each document that was written back to Consul. */
+  readonly onRestored: (name: string, document: unknown) => void;
 }
 
 export class DesiredStateBackup {
@@ -64,15 +66,17 @@ export class DesiredStateBackup {
    * @throws ConsulError
    */
   async restore(election: Election, term: number): Promise<boolean> {
-    const { client, events } = this.#options;
+    const { client, events, onRestored } = this.#options;
     const { signal } = this.#end;
     if ((await client.get(this.#marker, signal)) !== undefined) return true;
     for (const [key, value] of this.#backup) {
       const outcome = await election.write(term, [{ verb: 'cas', key, value, index: 0 }], signal);
       if (outcome.kind === 'stale') return false;
       // On a conflict, the value that another client has written stays.
-      if (outcome.kind === 'done')
+      if (outcome.kind === 'done') {
         events.add('deployment_changed', this.#nameOf(key), 'restored from backup: Consul lost its data');
+        onRestored(this.#nameOf(key), documentOf(value));
+      }
     }
     const value = JSON.stringify({ since: new Date().toISOString() });
     const outcome = await election.write(term, [{ verb: 'cas', key: this.#marker, value, index: 0 }], signal);
@@ -149,6 +153,15 @@ export class DesiredStateBackup {
   #nameOf(key: string): string {
     const { prefix, deployments } = keysOf(this.#options.mesh);
     return key.startsWith(deployments) ? key.slice(deployments.length).replace('/', '@') : key.slice(prefix.length);
+  }
+}
+
+/** The document of a value; the value itself if it is no JSON. */
+function documentOf(value: string): unknown {
+  try {
+    return JSON.parse(value);
+  } catch {
+    return value;
   }
 }
 

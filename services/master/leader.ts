@@ -9,6 +9,7 @@
 // the leader keeps running, until it returns and gets a new order.
 
 import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
+import type { AuditLog } from '../audit/mod.ts';
 import { ConsulError, pause, type ConsulClient, type WatchStats } from '../consul/mod.ts';
 import {
   deploymentId,
@@ -37,6 +38,8 @@ export interface LeaderOptions {
   /** Directory for the backup of the desired state. */
   readonly dataDir: string;
   readonly events: EventLog;
+  /** Gets a line for each order. */
+  readonly audit?: AuditLog;
   /** Called after each failed attempt; the leader retries. */
   readonly onError?: (error: ConsulError) => void;
   readonly clock?: Clock;
@@ -83,11 +86,16 @@ export class Leader {
     this.#clock = options.clock ?? systemClock;
     const random = options.random ?? Math.random;
     this.#backoff = new Backoff({ firstMs: BACKOFF_FIRST_MS, maxMs: BACKOFF_MAX_MS, random });
-    const { client, mesh, events } = options;
+    const { client, mesh, events, audit, name } = options;
     const onError = (error: ConsulError): void => options.onError?.(error);
     const common = { client, mesh, events, clock: this.#clock, onError };
     this.#view = new MeshView({ ...common, onChange: () => this.#changed() });
-    this.#backup = new DesiredStateBackup({ ...common, dataDir: options.dataDir });
+    this.#backup = new DesiredStateBackup({
+      ...common,
+      dataDir: options.dataDir,
+      onRestored: (subject, after) =>
+        audit?.record({ who: 'leader', from: name, action: 'restore', subject, result: 'done', before: null, after }),
+    });
   }
 
   /** Returns the pools of the mesh; every master returns the same. */
@@ -278,6 +286,7 @@ export class Leader {
     if (!isDeepStrictEqual(before?.record?.deployments, deployments)) {
       const what = deployments.map((one) => `${one.count} x ${deploymentId(one)}`).join(', ');
       events.add('assigned', manager, what === '' ? 'nothing' : what);
+      this.#record(manager, before?.record, record);
     }
     return true;
   }
@@ -297,9 +306,26 @@ export class Leader {
           return;
         }
         this.#view.recordOrder(name, undefined);
+        this.#record(name, order.record, undefined);
       }
       this.#missing.delete(name);
     }
+  }
+
+  /** Adds the order to the audit log: copies by deployment. The documents are in the lines of their deployments. */
+  #record(manager: string, before: AssignmentRecord | undefined, after: AssignmentRecord | undefined): void {
+    const copies = (order: AssignmentRecord | undefined): unknown =>
+      order === undefined ? null : Object.fromEntries(countsOf(order.deployments));
+    const { audit, name } = this.#options;
+    audit?.record({
+      who: 'leader',
+      from: name,
+      action: 'assign',
+      subject: manager,
+      result: 'done',
+      before: copies(before),
+      after: copies(after),
+    });
   }
 
   #scheduleReread(outcome: Exclude<WriteOutcome, { kind: 'done' }>): false {

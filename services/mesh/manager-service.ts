@@ -23,25 +23,26 @@ export interface ManagerActions {
   readonly events: EventLog;
   /** Name of this process. `events` returns only the events of this process; every other process returns its own. */
   readonly name: string;
-  readonly roll: (service: string, version: string) => Promise<number>;
-  readonly restart: (resource: string) => Promise<void>;
+  /** @param by the process that asks, and for whom */
+  readonly roll: (service: string, version: string, by: string) => Promise<number>;
+  readonly restart: (resource: string, by: string) => Promise<void>;
 }
 
 /** Serves `katamari.Manager`; forwards all other calls to `send`. */
 export function withManagerService(actions: ManagerActions, send: Send): Send {
   const { status, events, name, roll, restart } = actions;
-  const serve = serveHandlers<undefined>({
+  const serve = serveHandlers<string>({
     interface: managerInterface(),
     i64: 'number',
-    contextOf: () => undefined,
+    contextOf: ({ caller }) => caller,
     handlers: {
       status: () => thriftStatus(status()),
       events: async ({ afterSeq, waitMs }: { afterSeq: number; waitMs: number }) =>
         (await events.next(afterSeq, waitMs)).filter(
           ({ process, kind }) => process === name && !isLoggedEverywhere(kind),
         ),
-      roll: ({ serviceName, version }: { serviceName: string; version: string }) => roll(serviceName, version),
-      restart: ({ resource }: { resource: string }) => restart(resource),
+      roll: ({ serviceName, version }: { serviceName: string; version: string }, by) => roll(serviceName, version, by),
+      restart: ({ resource }: { resource: string }, by) => restart(resource, by),
     },
   });
   return (call, sink) => (call.service === SERVICE ? serve : send)(call, sink);
@@ -65,15 +66,21 @@ export class ManagerClient {
     return this.#call('events', { afterSeq, waitMs }, waitMs + ANSWER_MS) as Promise<readonly MeshEvent[]>;
   }
 
-  roll(serviceName: string, version: string, waitMs: number): Promise<number> {
-    return this.#call('roll', { serviceName, version }, waitMs) as Promise<number>;
+  /** @param by who asks, for the audit log of the manager */
+  roll(serviceName: string, version: string, by: string, waitMs: number): Promise<number> {
+    return this.#call('roll', { serviceName, version }, waitMs, by) as Promise<number>;
   }
 
-  async restart(resource: string, waitMs: number): Promise<void> {
-    await this.#call('restart', { resource }, waitMs);
+  async restart(resource: string, by: string, waitMs: number): Promise<void> {
+    await this.#call('restart', { resource }, waitMs, by);
   }
 
-  async #call(name: string, params: Readonly<Record<string, unknown>>, waitMs: number): Promise<unknown> {
+  async #call(
+    name: string,
+    params: Readonly<Record<string, unknown>>,
+    waitMs: number,
+    caller = 'a faceplate',
+  ): Promise<unknown> {
     const method = managerInterface().methods.get(name);
     if (method === undefined) throw new KatamariError('internal', `idl/manager.thrift has no method ${name}`);
     const call: Call = createCall({
@@ -81,7 +88,7 @@ export class ManagerClient {
       method: name,
       args: encodeParams(method, params),
       deadlineMs: this.#clock.nowMs() + waitMs,
-      caller: 'a faceplate',
+      caller,
     });
     const reply = await dispatchOf((one, sink) => this.#peer.send(one, sink, `${SERVICE}:${name}`))(call);
     if (reply.isException) throw new KatamariError('internal', readApplicationException(reply.body).message);
@@ -110,6 +117,7 @@ const LOGGED_EVERYWHERE: ReadonlySet<EventKind> = new Set([
   'leader_changed',
   'settings_changed',
   'routes_changed',
+  'tokens_changed',
 ]);
 const SERVICE = 'katamari.Manager';
 /** Parsed at first use. */

@@ -45,5 +45,6 @@ export type { Route, Routes } from './route.ts';
 export { Router } from './router.ts';
 export { SharedState } from './shared-state.ts';
 export { type Snapshot, SnapshotFile } from './snapshot.ts';
+export { ADMIN_SCOPES, type AdminScope, isTokenName, type KnownToken, sha256Of, TokenStore } from './token-store.ts';
 export { thriftStatus } from './thrift-status.ts';
 export { withStats } from './with-stats.ts';

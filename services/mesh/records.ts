@@ -21,6 +21,8 @@ export interface Keys {
   readonly idl: string;
   readonly routes: string;
   readonly settings: string;
+  /** Admin tokens, by their hash. */
+  readonly tokens: string;
   /** Exists once a leader has written the desired state to Consul; missing when Consul has lost its data. */
   readonly begun: string;
 }
@@ -39,6 +41,7 @@ export function keysOf(mesh: string): Keys {
     idl: `${prefix}idl/`,
     routes: `${prefix}routes/`,
     settings: `${prefix}settings`,
+    tokens: `${prefix}tokens/`,
     begun: `${prefix}begun`,
   };
 }

@@ -9,7 +9,7 @@ import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { startWebFaceplate, type Site } from '../../faceplates/web/mod.ts';
 import { EXIT, ExitError, thriftTlsOf, VERSION } from '../config/mod.ts';
 import { adminOffer, DeploymentStore } from '../master/mod.ts';
-import { EventGatherer } from '../mesh/mod.ts';
+import { EventGatherer, TokenStore } from '../mesh/mod.ts';
 import { startAddedFaceplate } from './added-faceplate.ts';
 import { ensureAdminToken } from './admin-token.ts';
 import type { ManagerRole } from './manager-role.ts';
@@ -35,7 +35,7 @@ export interface FaceplateRole {
 
 /** Opens all faceplates of the configuration. @throws ExitError when an added faceplate or a site is wrong */
 export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole | undefined): Promise<FaceplateRole> {
-  const { config, clock, events, client, shared, fleet, components, offers } = base;
+  const { config, clock, events, client, shared, fleet, components, offers, audit } = base;
   const gatherer = new EventGatherer({ events, clock, peers: () => fleet.peers });
   components.register({ stage: 'fleet', close: () => gatherer.close() });
   const statusGatherer = new StatusGatherer(base);
@@ -43,6 +43,8 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
   const adminToken = ensureAdminToken(config);
   const admin = adminOffer({
     token: adminToken,
+    tokens: openTokens(base, adminToken),
+    audit,
     version: VERSION,
     manager: config.name,
     clock,
@@ -50,10 +52,13 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
       status: meshStatus,
       events,
       deployments: new DeploymentStore({ client, mesh: config.mesh, events }),
-      roll: (service, version) =>
-        components.untilDraining(restartService(base, manager, service, version), `the rolling restart of ${service}`),
-      restart: (resource, on) =>
-        components.untilDraining(restartResource(base, manager, resource, on), `the restart of ${resource}`),
+      roll: (service, version, by) =>
+        components.untilDraining(
+          restartService(base, manager, service, version, by),
+          `the rolling restart of ${service}`,
+        ),
+      restart: (resource, on, by) =>
+        components.untilDraining(restartResource(base, manager, resource, on, by), `the restart of ${resource}`),
       settings: () => ({ timeoutMs: shared.timeoutMs }),
       setTimeoutMs: (timeoutMs) => shared.setTimeoutMs(timeoutMs),
       routes: () => shared.routes,
@@ -64,6 +69,26 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
   offers.addSource(() => [admin]);
   offers.onChange(() => gatherer.changed());
   return { adminToken, addresses, meshStatus };
+}
+
+/** Follows the admin tokens of the mesh. */
+function openTokens(base: ProcessBase, rootToken: string): TokenStore {
+  const { config, clock, events, client, reachability, components, consulMetrics, audit } = base;
+  const tokens = new TokenStore({
+    client,
+    mesh: config.mesh,
+    rootToken,
+    events,
+    clock,
+    onForged: (key, reason) =>
+      audit.refused({ code: 'bad_signature', from: 'Consul', action: 'token', subject: key, reason }),
+    onAnswer: reachability.answered,
+    onError: reachability.failed,
+  });
+  tokens.start();
+  components.register({ stage: 'consul', close: () => tokens.close() });
+  consulMetrics.addWatches(() => tokens.stats());
+  return tokens;
 }
 
 async function openFaceplates(base: ProcessBase): Promise<ReadonlyMap<string, FaceplateAddress>> {

@@ -143,9 +143,18 @@ class ManagerLink {
           status: () => status.read(),
           events,
           name: config.name,
-          roll: (service, version) =>
-            components.untilDraining(manager.roll(service, version), `the rolling restart of ${service}`),
-          restart: (resource) => components.untilDraining(manager.restart(resource), `the restart of ${resource}`),
+          roll: (service, version, by) =>
+            recorded(
+              base,
+              { action: 'restart', subject: version === '' ? service : `${service}@${version}`, by },
+              components.untilDraining(manager.roll(service, version), `the rolling restart of ${service}`),
+            ),
+          restart: (resource, by) =>
+            recorded(
+              base,
+              { action: 'restart', subject: resource, by },
+              components.untilDraining(manager.restart(resource), `the restart of ${resource}`),
+            ),
         },
         withStats(manager.send, callStats, 'link', router, clock),
       ),
@@ -179,6 +188,24 @@ class ManagerLink {
     offers.changed();
     if (config.consul.embedded) return;
     await new Promise<void>((resolve) => clock.after(NOTICE_MS, resolve));
+  }
+}
+
+/** Adds what another process of the mesh has ordered over the link to the audit log. */
+async function recorded<T>(
+  { audit }: ProcessBase,
+  { action, subject, by }: { readonly action: string; readonly subject: string; readonly by: string },
+  work: Promise<T>,
+): Promise<T> {
+  const common = { who: 'mesh', from: `link ${by}`, action, subject };
+  audit.record({ ...common, result: 'started' });
+  try {
+    const result = await work;
+    audit.record({ ...common, result: 'done' });
+    return result;
+  } catch (error) {
+    audit.record({ ...common, result: 'failed', reason: (error as Error).message });
+    throw error;
   }
 }
 

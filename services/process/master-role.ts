@@ -9,11 +9,11 @@ import type { ProcessBase } from './process-base.ts';
  * @param stats advertised address of the stats faceplate; Consul's health check of the master connects to it
  */
 export function startMasterRole(base: ProcessBase, stats: Address): void {
-  const { client, config, events, clock, components, consulMetrics, reachability, status, security } = base;
+  const { client, config, events, audit, clock, components, consulMetrics, reachability, status, security } = base;
   const { mesh, name, machine, master, dataDir } = config;
   const election = new Election({ client, mesh, name, rank: master.rank, machine, stats, events, clock });
   const onError = reachability.failed;
-  const leader = new Leader({ client, mesh, name, dataDir, election, events, clock, onError });
+  const leader = new Leader({ client, mesh, name, dataDir, election, events, audit, clock, onError });
   void election.start();
   leader.start();
   security.onRenewed(() => leader.renewSignatures());

@@ -3,11 +3,13 @@
 import { systemClock, type Clock } from '../../core/mod.ts';
 import { StatsTable, type MeshEvent } from '../../core/rpc/mod.ts';
 import { advertisedHost, createSecrets, ROLES, type Config, type Role } from '../config/mod.ts';
+import { AuditLog } from '../audit/mod.ts';
 import { EventLog, Router } from '../mesh/mod.ts';
 import { Components } from './components.ts';
 import { CredentialFiles } from './credential-files.ts';
 import { LinkCredentials } from './link-credentials.ts';
 import { OfferTable } from './offer-table.ts';
+import path from 'node:path';
 
 export interface MeshHooks {
   readonly onEvent: (event: MeshEvent) => void;
@@ -24,6 +26,8 @@ export interface ProcessContext {
   readonly clock: Clock;
   readonly startedAtMs: number;
   readonly events: EventLog;
+  /** Changes and refusals of this process. */
+  readonly audit: AuditLog;
   readonly callStats: StatsTable;
   readonly router: Router;
   readonly offers: OfferTable;
@@ -48,6 +52,8 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
   const credentials = new CredentialFiles(clock, events);
   const security = new LinkCredentials(config, credentials);
   components.register({ stage: 'consul', close: () => credentials.close() });
+  const audit = openAudit(config, events);
+  components.register({ stage: 'consul', close: () => audit.close() });
   return {
     config,
     hooks,
@@ -55,6 +61,7 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
     clock,
     startedAtMs: clock.nowMs(),
     events,
+    audit,
     callStats: new StatsTable(),
     router,
     offers: new OfferTable(router),
@@ -63,4 +70,17 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
     credentials,
     advertised: advertisedHost(config),
   };
+}
+
+function openAudit({ name, dataDir, audit }: Config, events: EventLog): AuditLog {
+  const folder = path.join(dataDir, 'audit');
+  const log = new AuditLog({
+    folder,
+    process: name,
+    ...audit,
+    onFailure: (text) => events.add('audit_failed', folder, text),
+    onRecovery: (text) => events.add('audit_restored', folder, text),
+  });
+  log.start();
+  return log;
 }

@@ -9,6 +9,8 @@ import type { MeshStatus } from '../../core/rpc/mod.ts';
 import { startStatsFaceplate } from '../../faceplates/stats/mod.ts';
 import { type Config, ROLES, type Role } from '../config/mod.ts';
 import type { Presence } from '../mesh/mod.ts';
+import { auditFamilies } from './audit-metrics.ts';
+import { recordConfiguration } from './record-configuration.ts';
 import { announceProcess } from './announce-process.ts';
 import { openConsul, type OpenConsul } from './consul.ts';
 import { openFaceplateRole, type FaceplateRole } from './faceplate-role.ts';
@@ -75,6 +77,7 @@ async function openProcess(context: ProcessContext): Promise<RunningMesh> {
   const advertisedStats = { host: advertised, port: stats.port };
   const presence = announceProcess(base, manager, faceplate, advertisedStats);
   if (roles.includes('master')) startMasterRole(base, advertisedStats);
+  await recordConfiguration(context);
   return new MeshProcess({ base, consul, manager, faceplate, stats, presence, whenReady: awaitReady(base, manager) });
 }
 
@@ -84,7 +87,7 @@ async function openStats(
   manager: ManagerRole | undefined,
   faceplate: FaceplateRole | undefined,
 ): Promise<Address> {
-  const { config, events, callStats, components, status, consulMetrics } = base;
+  const { config, events, audit, callStats, components, status, consulMetrics } = base;
   const { host, ports, limits } = config;
   const stats = await startStatsFaceplate({
     status: () => status.read(),
@@ -92,7 +95,7 @@ async function openStats(
     events: (afterSeq) => events.after(afterSeq),
     callStats: callStats,
     poolStats: () => manager?.manager.poolStats() ?? [],
-    extra: () => consulMetrics.families(),
+    extra: () => [...consulMetrics.families(), ...auditFamilies(audit)],
     host,
     port: ports.stats,
     limits,

@@ -8,6 +8,7 @@ import type { ProcessBase } from './process-base.ts';
 /**
  * Restarts all resources of a service: one manager at a time, and on each manager one resource at a time per version.
  * @param version '' for all versions
+ * @param by who asked for it
  * @returns the number of resources restarted
  * @throws KatamariError no_pool when no reachable manager has the service
  */
@@ -16,6 +17,7 @@ export async function restartService(
   manager: ManagerRole | undefined,
   service: string,
   version: string,
+  by: string,
 ): Promise<number> {
   const isOffered = (pools: readonly { readonly service: string; readonly version: string }[]): boolean =>
     pools.some((pool) => pool.service === service && (version === '' || pool.version === version));
@@ -25,13 +27,14 @@ export async function restartService(
   if (isOwn || peers.length === 0) {
     count += await requireManager(fleet.records, manager, service).manager.roll(service, version);
   }
-  for (const peer of peers) count += await new ManagerClient(peer, clock).roll(service, version, ROLL_MS);
+  for (const peer of peers) count += await new ManagerClient(peer, clock).roll(service, version, by, ROLL_MS);
   return count;
 }
 
 /**
  * Restarts one resource.
  * @param managerName the manager that runs it; if it is not a known peer, the manager of this process is asked
+ * @param by who asked for it
  * @throws KatamariError no_pool when neither can be reached
  */
 export async function restartResource(
@@ -39,9 +42,10 @@ export async function restartResource(
   manager: ManagerRole | undefined,
   resource: string,
   managerName: string,
+  by: string,
 ): Promise<void> {
   const peer = managerName === config.name ? undefined : fleet.peers.find(({ name }) => name === managerName);
-  if (peer !== undefined) return await new ManagerClient(peer, clock).restart(resource, ROLL_MS);
+  if (peer !== undefined) return await new ManagerClient(peer, clock).restart(resource, by, ROLL_MS);
   await requireManager(fleet.records, manager, resource).manager.restart(resource);
 }
 

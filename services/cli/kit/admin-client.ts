@@ -6,7 +6,7 @@ import { ERROR_TABLE } from '../../../core/mod.ts';
 import type { MeshEvent, MeshStatus, PoolStatus } from '../../../core/rpc/mod.ts';
 import { ExitError, EXIT } from '../../config/mod.ts';
 import type { DeployOutcome } from '../../master/mod.ts';
-import type { Deployment } from '../../mesh/mod.ts';
+import type { Deployment, KnownToken } from '../../mesh/mod.ts';
 import { printable } from './terminal.ts';
 import { readFileSync } from 'node:fs';
 
@@ -20,6 +20,7 @@ export interface MeshAddress {
   readonly findToken: () => AdminToken;
 }
 
+/** The token that commands send. */
 export interface AdminToken {
   /** The token itself; '' if it must be read from the file `from`. */
   readonly token: string;
@@ -146,6 +147,25 @@ export class AdminClient {
     await this.#admin('setRoute', { route: { serviceName, weights } });
   }
 
+  /** Creates an admin token and returns its value. The mesh does not keep it. */
+  createToken(
+    name: string,
+    scopes: readonly string[],
+    roles: readonly string[],
+    expiresInMs?: number,
+  ): Promise<string> {
+    const expiry = expiresInMs === undefined ? {} : { expiresInMs };
+    return this.#admin('createToken', { name, scopes, roles, ...expiry }) as Promise<string>;
+  }
+
+  tokens(): Promise<KnownToken[]> {
+    return this.#admin('getTokens', {}) as Promise<KnownToken[]>;
+  }
+
+  async revokeToken(name: string): Promise<void> {
+    await this.#admin('revokeToken', { name });
+  }
+
   /**
    * Calls a method. `params` is JSON text and is sent unchanged, so that large numbers keep all digits. `waitMs`
    * limits the whole exchange and must be above the timeout of the call.
@@ -210,11 +230,12 @@ export class AdminClient {
     );
     if (error === undefined) return result;
     if (canOutlastWait && error.code === TIMEOUT_CODE) return undefined;
-    const why = error.data?.['exception'] === 'AdminRefused' ? String(error.data['why']) : error.message;
-    const isAboutToken = /\btoken\b/i.test(why);
-    const hint = isAboutToken
-      ? `; the token came from ${from}. Pass the right one with --token or KATAMARI_TOKEN, or the configuration of that mesh with --config FILE`
-      : '';
+    const isRefused = error.data?.['exception'] === 'AdminRefused';
+    const why = isRefused ? String(error.data?.['why']) : error.message;
+    const hint =
+      isRefused && error.data?.['code'] === 'wrong_token'
+        ? `; the token came from ${from}. Pass the right one with --token or KATAMARI_TOKEN, or the configuration of that mesh with --config FILE`
+        : '';
     throw new ExitError(EXIT.failed, `The mesh at ${this.url} refused ${method}: ${printable(why)}${hint}`);
   }
 

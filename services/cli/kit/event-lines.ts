@@ -86,9 +86,12 @@ const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly wor
   assigned: { level: 'info', word: 'assigned', color: 'cyan' },
   order_refused: { level: 'error', word: 'refused', color: 'red' },
   deployment_changed: { level: 'info', word: 'deployment', color: 'cyan' },
+  tokens_changed: { level: 'info', word: 'tokens', color: 'cyan' },
   drained: { level: 'info', word: 'drained', color: 'yellow' },
   consul_lost: { level: 'error', word: 'consul lost', color: 'red' },
   consul_found: { level: 'info', word: 'consul back', color: 'green' },
+  audit_failed: { level: 'error', word: 'audit lost', color: 'red' },
+  audit_restored: { level: 'info', word: 'audit back', color: 'green' },
   mesh_ready: { level: 'info', word: 'mesh ready', color: 'green' },
   mesh_draining: { level: 'info', word: 'draining', color: 'yellow' },
 };

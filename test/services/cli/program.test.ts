@@ -486,7 +486,11 @@ describe('katamari status', () => {
     'says that a token was refused and what to do',
     async () => {
       server = await startRpcServer(() => ({
-        error: { code: -32050, message: 'AdminRefused', data: { exception: 'AdminRefused', why: 'wrong token' } },
+        error: {
+          code: -32050,
+          message: 'AdminRefused',
+          data: { exception: 'AdminRefused', why: 'wrong token', code: 'wrong_token' },
+        },
       }));
       const { code, stderr } = await runKatamari(['status', '--mesh', server.url], { env: TOKEN });
       expect(code).toBe(1);
