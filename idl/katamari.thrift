@@ -283,8 +283,8 @@ enum DeployOutcome {
 
 /**
  * The admin service. Every process with a faceplate serves it. Each method needs a token with its scope: `read` for
- * status, events and get...; `operate` for restart, scale, drain, undrain, setSettings and setRoute; `deploy` for deploy,
- * undeploy, createToken and revokeToken. The root token has all scopes.
+ * status, events and get...; `operate` for restart, scale, drain, undrain, setSettings and setRoute; `deploy` for
+ * deploy, undeploy, createToken and revokeToken. The root token has all scopes.
  */
 service Katamari {
   MeshStatus status(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")

@@ -1,6 +1,6 @@
-// The hash chain of the audit log. Each line has a number, the SHA-256 of the line before it (`prev`), and the SHA-256
-// of its own text before that field (`sum`). The chain continues from one file to the next. A line that a crash cut off
-// stays in the file; the line after it says how many bytes it has and their hash.
+// The hash chain of the audit log. Each line has a number, the SHA-256 of the line before it (`prev`), and the
+// SHA-256 of its own text before that field (`sum`). The chain continues from one file to the next. A line that a
+// crash cut off stays in the file; the line after it says how many bytes it has and their hash.
 
 import { createHash, type Hash } from 'node:crypto';
 import { LINE_BYTES_MAX } from './entry.ts';

@@ -1,5 +1,5 @@
-// What one line of the audit log says, and its limits. Texts are cut and large documents are replaced by their size and
-// hash, so every line fits LINE_BYTES_MAX. Callers mask secrets first (redact.ts).
+// What one line of the audit log says, and its limits. Texts are cut and large documents are replaced by their size
+// and hash, so every line fits LINE_BYTES_MAX. Callers mask secrets first (redact.ts).
 
 import { createHash } from 'node:crypto';
 

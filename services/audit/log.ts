@@ -3,9 +3,10 @@
 // synced before `flushed` resolves.
 //
 // If the log cannot be written (disk full, no permission), lines wait in memory up to a limit; further ones are
-// counted as lost. The log tries again and again, and then writes what waited, and a line that tells the outage. After
-// each failure it opens its files anew, as at a start: it finds the last whole line, and reports bytes behind it that
-// are no line. It never removes bytes from a file, and it removes whole files only when there are more than the limit.
+// counted as lost. The log tries again and again, and then writes what waited, and a line that tells the outage.
+// After each failure it opens its files anew, as at a start: it finds the last whole line, and reports bytes behind
+// it that are no line. It never removes bytes from a file, and it removes whole files only when there are more than
+// the limit.
 
 import { constants } from 'node:fs';
 import { mkdir, open, stat, unlink, type FileHandle } from 'node:fs/promises';
@@ -40,7 +41,7 @@ export const REFUSAL_CODES = [
 export type RefusalCode = (typeof REFUSAL_CODES)[number];
 
 /** Something that was refused to a caller. */
-export interface Refusal {
+export interface AuditRefusal {
   readonly code: RefusalCode;
   /** Who it claims to be and is known to be; '' if unknown. */
   readonly who?: string;
@@ -150,7 +151,7 @@ export class AuditLog {
   }
 
   /** Counts a refusal, and adds a line for it unless there are too many. Costs little at any rate. */
-  refused({ code, who = '', from, action, subject = '', reason }: Refusal): void {
+  refused({ code, who = '', from, action, subject = '', reason }: AuditRefusal): void {
     this.#refusals.set(code, (this.#refusals.get(code) ?? 0) + 1);
     if (this.#limiter.admits(code, sourceOf(from), this.#clock.nowMs())) {
       this.#add({ who, from, action, subject, result: 'refused', code, reason });

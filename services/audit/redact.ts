@@ -1,6 +1,6 @@
-// Masks secrets in documents of the audit log: values whose name looks like a secret (`DB_PASSWORD`, `apiKey`), values
-// of such command-line flags (`--token abc`), passwords in URLs, and private keys. It masks too much rather than too
-// little. A masked value that changed says so.
+// Masks secrets in documents of the audit log: values whose name looks like a secret (`DB_PASSWORD`, `apiKey`),
+// values of such command-line flags (`--token abc`), passwords in URLs, and private keys. It masks too much rather
+// than too little. A masked value that changed says so.
 
 /** Returns both documents of a change with masked secrets. Undefined stays undefined. */
 export function redactChange(before: unknown, after: unknown): { readonly before: unknown; readonly after: unknown } {

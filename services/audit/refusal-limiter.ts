@@ -1,5 +1,5 @@
-// Limits how many refusals the audit log takes, so that nobody can flood it: per minute some for each code and source,
-// and some for each code in all. The rest is counted, and one line for each code says how many were left out.
+// Limits how many refusals the audit log takes, so that nobody can flood it: per minute some for each code and
+// source, and some for each code in all. The rest is counted, and one line for each code says how many were left out.
 
 /** What was left out in one window. */
 export interface Suppressed {

@@ -34,8 +34,8 @@ export interface AdminMethod<Args extends TokenArgs = never> {
 }
 
 export interface AdminGuardOptions {
-  /** The token with all scopes, which works without Consul. */
-  readonly rootToken: string;
+  /** The tokens with all scopes, which work without Consul. */
+  readonly rootTokens: () => readonly string[];
   readonly tokens: TokenStore;
   readonly audit: AuditLog;
   readonly clock: Clock;
@@ -49,12 +49,10 @@ export interface AdminContext {
 
 export class AdminGuard {
   readonly #options: AdminGuardOptions;
-  readonly #rootHash: Buffer;
   readonly #attempts: FailedAttempts;
 
   constructor(options: AdminGuardOptions) {
     this.#options = options;
-    this.#rootHash = Buffer.from(sha256Of(options.rootToken));
     this.#attempts = new FailedAttempts(options.clock);
   }
 
@@ -105,11 +103,13 @@ export class AdminGuard {
   }
 
   #find(token: string, from: string): KnownToken | undefined {
-    const { rootToken, tokens } = this.#options;
-    const isRoot = timingSafeEqual(Buffer.from(sha256Of(token)), this.#rootHash);
-    if (!isRoot) return tokens.find(token);
-    // Only a short token could be guessed. A long one works at any time, so that wrong tokens cannot lock anybody out.
-    const isGuessable = rootToken.length < SAFE_CHARS_MIN;
+    const { rootTokens, tokens } = this.#options;
+    const given = Buffer.from(sha256Of(token));
+    const root = rootTokens().find((one) => timingSafeEqual(Buffer.from(sha256Of(one)), given));
+    if (root === undefined) return tokens.find(token);
+    // Only a short token could be guessed. A long one works at any time, so that wrong tokens cannot lock anybody
+    // out.
+    const isGuessable = root.length < SAFE_CHARS_MIN;
     return isGuessable && this.#attempts.isLimited(sourceOf(from)) ? undefined : ROOT;
   }
 

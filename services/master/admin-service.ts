@@ -1,7 +1,7 @@
 // The admin service `Katamari` of idl/katamari.thrift, which `katamari status`, `deploy`, `drain`, `restart` and
-// other commands call. Every method needs an admin token with its scope (admin-guard.ts). The faceplates serve it like
-// any other service. This file checks and converts arguments; the stores and the given actions do the work. It refuses
-// to change deployments that come from a manager's configuration file, and names the manager.
+// other commands call. Every method needs an admin token with its scope (admin-guard.ts). The faceplates serve it
+// like any other service. This file checks and converts arguments; the stores and the given actions do the work. It
+// refuses to change deployments that come from a manager's configuration file, and names the manager.
 
 import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';
@@ -45,8 +45,8 @@ export interface AdminActions {
 
 export interface AdminOptions {
   readonly actions: AdminActions;
-  /** The root token, which has all scopes. */
-  readonly token: string;
+  /** The root tokens, which have all scopes. */
+  readonly rootTokens: () => readonly string[];
   readonly tokens: TokenStore;
   readonly audit: AuditLog;
   /** Version of Katamari, which is also the version of the service. */
@@ -88,8 +88,8 @@ export function adminOffer(options: AdminOptions): Offer {
   const source = readIdlFile(new URL('../../idl/katamari.thrift', import.meta.url));
   const iface = parseIdl(source).services.get('Katamari');
   if (iface === undefined) throw new KatamariError('internal', 'idl/katamari.thrift has no service Katamari');
-  const { token: rootToken, tokens, audit, clock } = options;
-  const guard = new AdminGuard({ rootToken, tokens, audit, clock });
+  const { rootTokens, tokens, audit, clock } = options;
+  const guard = new AdminGuard({ rootTokens, tokens, audit, clock });
   const methods = Object.entries(methodsOf(options));
   const serve = serveHandlers<AdminContext>({
     interface: iface,
@@ -112,8 +112,8 @@ export function adminOffer(options: AdminOptions): Offer {
 }
 
 /**
- * The methods with the scope of the token that each needs. A method with a `subject` changes something, and has a line
- * in the audit log; it notes the documents before and after.
+ * The methods with the scope of the token that each needs. A method with a `subject` changes something, and has a
+ * line in the audit log; it notes the documents before and after.
  */
 function methodsOf(options: AdminOptions): Readonly<Record<string, AdminMethod>> {
   const { actions, tokens } = options;

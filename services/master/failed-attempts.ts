@@ -1,6 +1,6 @@
-// Limits wrong admin tokens by the source of their caller, and in all, so that nobody can try many. Each source may fail
-// ATTEMPTS_MAX times at once, and once more every REFILL_MS. The number of known sources is bounded: the one that failed
-// longest ago is forgotten first.
+// Limits wrong admin tokens by the source of their caller, and in all, so that nobody can try many. Each source may
+// fail ATTEMPTS_MAX times at once, and once more every REFILL_MS. The number of known sources is bounded: the one
+// that failed longest ago is forgotten first.
 
 import type { Clock } from '../../core/mod.ts';
 import { LRUCache } from 'lru-cache';

@@ -117,7 +117,6 @@ const LOGGED_EVERYWHERE: ReadonlySet<EventKind> = new Set([
   'leader_changed',
   'settings_changed',
   'routes_changed',
-  'tokens_changed',
 ]);
 const SERVICE = 'katamari.Manager';
 /** Parsed at first use. */

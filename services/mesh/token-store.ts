@@ -1,9 +1,9 @@
-// The admin tokens of a mesh: documents in Consul with the SHA-256 of a random token, which only its owner has. A watch
-// follows them, so a token works in every process as soon as it is created, and in none as soon as it is revoked.
-// Each document is signed with the root token: whoever can write to Consul cannot thereby make a token. Tokens that
-// Consul has lost are gone; nothing restores them, because that could also restore one that was revoked.
+// The admin tokens of a mesh: documents in Consul with the SHA-256 of a random token, which only its owner has. A
+// watch follows them, so a token works in every process as soon as it is created, and in none as soon as it is
+// revoked. The documents are signed (document-signer.ts): whoever can write to Consul cannot thereby make a token.
+// Tokens that Consul has lost are gone; nothing restores them, because that could also restore one that was revoked.
 
-import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { KatamariError, systemClock, type Clock } from '../../core/mod.ts';
 import {
   watchPrefix,
@@ -14,7 +14,7 @@ import {
   type WatchStats,
 } from '../consul/mod.ts';
 import type { EventLog } from './event-log.ts';
-import { keysOf, readRecord } from './records.ts';
+import { keysOf, readEntry } from './records.ts';
 import { setMaxListeners } from 'node:events';
 import { z } from 'zod';
 
@@ -44,18 +44,12 @@ export interface KnownToken {
 /** `tokens/<name>` */
 interface TokenRecord extends KnownToken {
   readonly sha256: string;
-  /** HMAC-SHA256 of key and document under the root token. */
-  readonly signature: string;
 }
 
 export interface TokenStoreOptions {
   readonly client: ConsulClient;
   readonly mesh: string;
-  /** The root token, which signs. Processes of a mesh with faceplates share it. */
-  readonly rootToken: string;
   readonly events: EventLog;
-  /** Called for a document without a valid signature. */
-  readonly onForged: (key: string, reason: string) => void;
   readonly onAnswer?: () => void;
   readonly onError?: (error: ConsulError) => void;
   readonly clock?: Clock;
@@ -140,8 +134,7 @@ export class TokenStore {
     }
     const token = `${TOKEN_PREFIX}${randomBytes(32).toString('base64url')}`;
     const key = this.#prefix + wanted.name;
-    const unsigned = { ...wanted, createdAtMs: this.#dateMs(), sha256: sha256Of(token) };
-    const record: TokenRecord = { ...unsigned, signature: this.#sign(key, unsigned) };
+    const record: TokenRecord = { ...wanted, createdAtMs: this.#dateMs(), sha256: sha256Of(token) };
     if (!(await client.put(key, JSON.stringify(record), { cas: 0 }))) {
       throw new KatamariError(
         'bad_request',
@@ -162,7 +155,7 @@ export class TokenStore {
     await client.delete(key);
     await this.#refresh();
     this.#report(name, `revoked by ${by}`);
-    const record = readRecord(TOKEN, entry.value);
+    const record = readEntry(TOKEN, entry);
     return record instanceof Error ? { ...UNREADABLE, name } : knownOf(record);
   }
 
@@ -186,30 +179,18 @@ export class TokenStore {
   }
 
   /** Returns the token of a document; undefined if the document is invalid or one too many. */
-  #read({ key, value, modifyIndex }: ConsulEntry, before: number): TokenRecord | undefined {
+  #read(entry: ConsulEntry, before: number): TokenRecord | undefined {
+    const { key, modifyIndex } = entry;
     const name = key.slice(this.#prefix.length);
-    const isReported = this.#ignored.get(key) === modifyIndex;
-    const ignore = (why: string): undefined => {
-      if (isReported || this.#ignored.size >= TOKENS_MAX) return undefined;
-      this.#ignored.set(key, modifyIndex);
-      this.#report(name, `ignored: ${why}`);
-      return undefined;
-    };
-    if (before >= TOKENS_MAX) return ignore(`there are more than ${TOKENS_MAX} tokens, the limit`);
-    const record = readRecord(TOKEN, value);
-    if (record instanceof Error) return ignore(record.message);
-    const isSigned = timingSafeEqual(Buffer.from(record.signature, 'hex'), Buffer.from(this.#sign(key, record), 'hex'));
-    if (record.name === name && isSigned) return record;
-    const why =
-      'the root token of this process has not signed it. Set the same admin.token for all processes with faceplates, and create tokens anew when it changes';
-    if (!isReported) this.#options.onForged(key, why);
-    return ignore(why);
-  }
-
-  #sign(key: string, record: Omit<TokenRecord, 'signature'>): string {
-    const { name, sha256, scopes, roles, createdAtMs, createdBy, expiresAtMs = null } = record;
-    const signed = JSON.stringify([PURPOSE, key, name, sha256, scopes, roles, createdAtMs, createdBy, expiresAtMs]);
-    return createHmac('sha256', this.#options.rootToken).update(signed).digest('hex');
+    const record = readEntry(TOKEN, entry);
+    const isTooMany = before >= TOKENS_MAX;
+    if (!(record instanceof Error) && record.name === name && !isTooMany) return record;
+    const isReported = this.#ignored.get(key) === modifyIndex || this.#ignored.size >= TOKENS_MAX;
+    if (isReported) return undefined;
+    this.#ignored.set(key, modifyIndex);
+    const why = record instanceof Error ? record.message : `it is named ${record.name}`;
+    this.#report(name, `ignored: ${isTooMany ? `there are more than ${TOKENS_MAX} tokens, the limit` : why}`);
+    return undefined;
   }
 
   #hasExpired({ expiresAtMs }: KnownToken): boolean {
@@ -234,21 +215,17 @@ function knownOf({ name, scopes, roles, createdAtMs, createdBy, expiresAtMs }: K
   return { name, scopes, roles, createdAtMs, createdBy, ...(expiresAtMs === undefined ? {} : { expiresAtMs }) };
 }
 
-const HEX_256 = /^[0-9a-f]{64}$/;
 const TOKEN: z.ZodType<TokenRecord> = z.object({
   name: z.string().max(63),
-  sha256: z.string().regex(HEX_256),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
   scopes: z.array(z.enum(ADMIN_SCOPES)).max(ADMIN_SCOPES.length),
   roles: z.array(z.string().max(200)).max(100),
   createdAtMs: z.int().min(0),
   createdBy: z.string().max(63),
   expiresAtMs: z.int().min(0).optional(),
-  signature: z.string().regex(HEX_256),
 });
 const UNREADABLE = { scopes: [], roles: [], createdAtMs: 0, createdBy: '' } as const;
 const TAKEN_NAMES: ReadonlySet<string> = new Set(['admin', 'leader', 'katamari', 'katamari.yaml', 'mesh']);
 /** Makes the value recognizable for tools that search for secrets. */
 const TOKEN_PREFIX = 'katamari_';
-/** Separates these signatures from others under the same secret. */
-const PURPOSE = 'katamari admin token';
 const TOKENS_MAX = 1_000;

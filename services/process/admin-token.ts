@@ -1,9 +1,17 @@
-// The token of the admin service: from the configuration, or from the token file. The first start creates that file,
-// readable by its owner only.
+// The root tokens of the admin service: from the configuration, or from the token file, which has one, or two during
+// a rotation. The first start creates the file. A change of the file is in use at once.
 
-import { ensureSecretFile, type Config } from '../config/mod.ts';
+import { ensureSecretFile, readSecretFile, type Config } from '../config/mod.ts';
+import type { CredentialFiles } from './credential-files.ts';
 
-/** Returns the admin token; creates it if there is none. @throws ExitError when its file is unsafe */
-export function ensureAdminToken({ admin }: Config): string {
-  return admin.token === '' ? ensureSecretFile('admin.tokenFile', admin.tokenFile)[0] : admin.token;
+/**
+ * Returns a function that returns the root tokens; the first is the one to use.
+ * @throws ExitError when the file is unsafe
+ */
+export function openAdminTokens({ admin }: Config, credentials: CredentialFiles): () => readonly [string, ...string[]] {
+  if (admin.token !== '') return () => [admin.token];
+  let tokens = ensureSecretFile('admin.tokenFile', admin.tokenFile);
+  const load = (): void => void (tokens = readSecretFile('admin.tokenFile', admin.tokenFile));
+  credentials.add({ name: 'admin', files: [admin.tokenFile], load });
+  return () => tokens;
 }

@@ -7,6 +7,7 @@ import { startConsulAgent } from '../consul-agent/mod.ts';
 import { consulTokensOf } from '../config/mod.ts';
 import { consulClient, consulOptionsOf, type ConsulClient, type SessionStats, type WatchStats } from '../consul/mod.ts';
 import { documentSigner } from '../mesh/mod.ts';
+import { reportForged } from './forged-documents.ts';
 import type { ProcessContext } from './process-context.ts';
 import path from 'node:path';
 
@@ -20,12 +21,18 @@ export interface OpenConsul {
 export async function openConsul({
   config,
   events,
+  audit,
   components,
   security,
   credentials,
 }: ProcessContext): Promise<OpenConsul> {
   const { consul, ports, dataDir, mesh } = config;
-  const signer = documentSigner(mesh, () => security.secrets);
+  const from = consul.embedded ? 'the embedded Consul' : `Consul ${consul.address}`;
+  const signer = reportForged(
+    documentSigner(mesh, () => security.secrets),
+    audit,
+    from,
+  );
   let tokens: readonly string[] = [];
   let client: ConsulClient | undefined;
   credentials.add({

@@ -11,7 +11,7 @@ import { EXIT, ExitError, thriftTlsOf, VERSION } from '../config/mod.ts';
 import { adminOffer, DeploymentStore } from '../master/mod.ts';
 import { EventGatherer, TokenStore } from '../mesh/mod.ts';
 import { startAddedFaceplate } from './added-faceplate.ts';
-import { ensureAdminToken } from './admin-token.ts';
+import { openAdminTokens } from './admin-token.ts';
 import type { ManagerRole } from './manager-role.ts';
 import { withMeshService } from './mesh-service.ts';
 import type { ProcessBase } from './process-base.ts';
@@ -40,10 +40,10 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
   components.register({ stage: 'fleet', close: () => gatherer.close() });
   const statusGatherer = new StatusGatherer(base);
   const meshStatus = (): Promise<MeshStatus> => statusGatherer.status();
-  const adminToken = ensureAdminToken(config);
+  const rootTokens = openAdminTokens(config, base.credentials);
   const admin = adminOffer({
-    token: adminToken,
-    tokens: openTokens(base, adminToken),
+    rootTokens,
+    tokens: openTokens(base),
     audit,
     version: VERSION,
     manager: config.name,
@@ -68,20 +68,17 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
   const addresses = await openFaceplates(base);
   offers.addSource(() => [admin]);
   offers.onChange(() => gatherer.changed());
-  return { adminToken, addresses, meshStatus };
+  return { adminToken: rootTokens()[0], addresses, meshStatus };
 }
 
 /** Follows the admin tokens of the mesh. */
-function openTokens(base: ProcessBase, rootToken: string): TokenStore {
-  const { config, clock, events, client, reachability, components, consulMetrics, audit } = base;
+function openTokens(base: ProcessBase): TokenStore {
+  const { config, clock, events, client, reachability, components, consulMetrics } = base;
   const tokens = new TokenStore({
     client,
     mesh: config.mesh,
-    rootToken,
     events,
     clock,
-    onForged: (key, reason) =>
-      audit.refused({ code: 'bad_signature', from: 'Consul', action: 'token', subject: key, reason }),
     onAnswer: reachability.answered,
     onError: reachability.failed,
   });

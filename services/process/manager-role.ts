@@ -3,6 +3,7 @@
 
 import { formatLinkAddress, isLoopback, parseLinkAddress, startLinkServer } from '../../core/link/mod.ts';
 import { formatAddress, type Address } from '../../core/mod.ts';
+import { withCall, type Send } from '../../core/rpc/mod.ts';
 import { desiredDeployment, EXIT, ExitError, ROLES } from '../config/mod.ts';
 import { withManagerService, withStats, type ManagerRecord, type Offer } from '../mesh/mod.ts';
 import { Orders, ResourceManager, type KnownInterface } from '../resource-manager/mod.ts';
@@ -216,16 +217,24 @@ async function openChassisSocket(base: ProcessBase, manager: ResourceManager): P
   const timeoutMs = (): number => shared.timeoutMs;
   const server = await startLinkServer(chassisSocket(manager), {
     timeoutMsMax: timeoutMs,
-    send: withMeshService(router, withStats(router.send, callStats, 'inside', router, clock)),
+    send: withoutClaims(withMeshService(router, withStats(router.send, callStats, 'inside', router, clock))),
     limits: { ...limits, pipelineMax: Math.max(limits.pipelineMax, INSIDE_CALLS_MAX) },
     timeoutMs,
-    caller: 'a chassis',
+    caller: CHASSIS,
     flushAt: 'immediate',
   });
   components.register(
     { stage: 'inside', drain: () => server.drain(), close: () => server.close() },
     { name: 'inside', address: server.address, connections: () => server.connections() },
   );
+}
+
+/** A chassis can claim any caller in its calls. The admin service records and limits callers, so it is not told. */
+function withoutClaims(send: Send): Send {
+  return (call, sink) => {
+    const isAdmin = call.service === ADMIN_SERVICE || call.service === '';
+    send(isAdmin ? withCall(call, { caller: CHASSIS }) : call, sink);
+  };
 }
 
 function chassisSocket(manager: ResourceManager): string {
@@ -242,6 +251,8 @@ function interfacesElsewhere({ fleet, config }: ProcessBase, service: string, ve
   });
 }
 
+const ADMIN_SERVICE = 'Katamari';
+const CHASSIS = 'a chassis';
 const LOOPBACK = '127.0.0.1';
 /** Concurrent calls of one chassis into the mesh. */
 const INSIDE_CALLS_MAX = 1_024;

@@ -1,5 +1,5 @@
-// Adds what changed in the configuration since the last start to the audit log. A file in the data directory keeps the
-// documents of that start, without secrets, and a hash of each that also covers its secrets.
+// Adds what changed in the configuration since the last start to the audit log. A file in the data directory keeps
+// the documents of that start, without secrets, and a hash of each that also covers its secrets.
 
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';

@@ -2,7 +2,7 @@
 // chain goes on; a changed configuration is recorded.
 
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -127,6 +127,29 @@ describe('The audit log of a mesh', () => {
       } finally {
         execFileSync('umount', ['-l', folder]);
       }
+    },
+    BUSY_MS,
+  );
+
+  test(
+    'knows two root tokens during a rotation, without a restart',
+    async () => {
+      const one = await start();
+      const file = path.join(directory, 'data', 'admin-token');
+      const renewed = 'a-new-root-token-with-many-letters';
+      const code = async (token: string): Promise<unknown> => {
+        const { error } = await one.call('Katamari.getDrained', { token });
+        return error === undefined ? 'ok' : error.data?.['code'];
+      };
+      expect(await code(renewed)).toBe('wrong_token');
+      writeFileSync(file, `${renewed}\n${one.adminToken}\n`, { mode: 0o600 });
+      await until('the new token to be known', async () => (await code(renewed)) === 'ok');
+      expect(await code(one.adminToken)).toBe('ok');
+      const env = { KATAMARI_URL: one.addresses.jsonRpc, KATAMARI_TOKEN_FILE: file };
+      expect(await runKatamari(['token', 'list'], { env })).toMatchObject({ code: 0 });
+      writeFileSync(file, `${renewed}\n`, { mode: 0o600 });
+      await until('the old token to be refused', async () => (await code(one.adminToken)) !== 'ok');
+      expect(await code(renewed)).toBe('ok');
     },
     BUSY_MS,
   );

@@ -1,5 +1,5 @@
-// `katamari audit` shows the audit log of a process from its data directory, and `katamari audit verify` checks its hash
-// chain. Both read the files, so they need no mesh; each process has a log of its own.
+// `katamari audit` shows the audit log of a process from its data directory, and `katamari audit verify` checks its
+// hash chain. Both read the files, so they need no mesh; each process has a log of its own.
 
 import path from 'node:path';
 import { auditFiles, linesOf, readHead, verifyChain } from '../../audit/mod.ts';

@@ -1,5 +1,5 @@
-// `katamari token` creates, lists and revokes admin tokens. The value of a new token goes to standard output alone, so
-// that a script can keep it; what it may do goes to standard error.
+// `katamari token` creates, lists and revokes admin tokens. The value of a new token goes to standard output alone,
+// so that a script can keep it; what it may do goes to standard error.
 
 import { EXIT, ExitError, type ExitCode } from '../../config/mod.ts';
 import type { KnownToken } from '../../mesh/mod.ts';

@@ -301,7 +301,9 @@ function readToken({ findToken, url }: MeshAddress): AdminToken {
   const { token, from } = findToken();
   if (token !== '') return { token, from };
   try {
-    return { token: readFileSync(from, 'utf8').trim(), from };
+    // During a rotation the file has two tokens, one per line.
+    const [first = ''] = readFileSync(from, 'utf8').trim().split(/\s+/);
+    return { token: first, from };
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     throw new ExitError(

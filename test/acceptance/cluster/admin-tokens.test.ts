@@ -1,5 +1,6 @@
-// Admin tokens and the audit log in a mesh of many processes with a real Consul: a token works everywhere as soon as it
-// is created and nowhere as soon as it is revoked; write access to Consul makes no token; each process logs what it did.
+// Admin tokens and the audit log in a mesh of many processes with a real Consul: a token works everywhere as soon as
+// it is created and nowhere as soon as it is revoked; write access to Consul makes no token; each process logs what
+// it did.
 
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -49,6 +50,11 @@ async function ask(
 
 function katamari(at: ClusterProcess, token: string, ...args: string[]): Promise<RunResult> {
   return runKatamari(args, { env: { KATAMARI_URL: at.addresses.jsonRpc, KATAMARI_TOKEN: token } });
+}
+
+/** A document in Consul without its signature. */
+function documentOf(value: string): object {
+  return JSON.parse(value.slice(0, value.indexOf('\n'))) as object;
 }
 
 type Line = Readonly<Record<string, unknown>>;
@@ -114,7 +120,7 @@ describe('An admin token', () => {
       // Consul has the hash alone.
       const stored = await (await cluster.consul.ask(`/v1/kv/${keys.tokens}ci?raw`)).text();
       expect(stored).not.toContain(token);
-      expect(JSON.parse(stored)).toMatchObject({ name: 'ci', sha256: expect.stringMatching(/^[0-9a-f]{64}$/) });
+      expect(documentOf(stored)).toMatchObject({ name: 'ci', sha256: expect.stringMatching(/^[0-9a-f]{64}$/) });
       const revoked = await katamari(two, cluster.adminToken, 'token', 'revoke', 'ci');
       expect(revoked).toMatchObject({ code: 0, stdout: 'The token ci is revoked.\n' });
       expect((await ask(two, token, 'getDrained')).code).toBe('wrong_token');
@@ -213,23 +219,26 @@ describe('An admin token', () => {
     async () => {
       const params = { name: 'real', scopes: ['read'], roles: [] };
       const token = String((await ask(one, cluster.adminToken, 'createToken', params)).result);
-      const real = JSON.parse(await (await cluster.consul.ask(`/v1/kv/${keys.tokens}real?raw`)).text()) as object;
-      const put = (name: string, document: unknown): Promise<Response> =>
-        cluster.consul.ask(`/v1/kv/${keys.tokens}${name}`, { method: 'PUT', body: JSON.stringify(document) });
-      await put('forged', { ...real, name: 'forged', scopes: ['read', 'operate', 'deploy'] });
-      await put('moved', real);
-      await put('zeros', { ...real, name: 'zeros', signature: '0'.repeat(64) });
-      await put('garbage', [null]);
+      const raw = await (await cluster.consul.ask(`/v1/kv/${keys.tokens}real?raw`)).text();
+      const real = documentOf(raw);
+      const put = (name: string, value: string): Promise<Response> =>
+        cluster.consul.ask(`/v1/kv/${keys.tokens}${name}`, { method: 'PUT', body: value });
+      const all = { scopes: ['read', 'operate', 'deploy'] };
+      const signature = raw.slice(raw.indexOf('\n'));
+      await put('forged', JSON.stringify({ ...real, ...all, name: 'forged' }) + signature);
+      await put('unsigned', JSON.stringify({ ...real, ...all, name: 'unsigned' }));
+      await put('moved', raw);
+      await put('garbage', '[null]');
       await until('the forged documents to be reported', async () => {
         const forged = (await logOf(two)).filter(({ code }) => code === 'bad_signature').map(({ subject }) => subject);
-        return ['forged', 'moved', 'zeros'].every((name) => forged.includes(`${keys.tokens}${name}`));
+        return ['forged', 'unsigned', 'moved', 'garbage'].every((name) => forged.includes(`${keys.tokens}${name}`));
       });
       expect((await ask(two, token, 'getDrained')).code).toBe('ok');
       expect((await ask(two, token, 'drain', { manager: 'none' })).code).toBe('missing_scope');
       // More rights in the place of the real one.
-      await put('real', { ...real, scopes: ['read', 'operate', 'deploy'] });
+      await put('real', JSON.stringify({ ...real, ...all }) + signature);
       await until('the token to be refused', async () => (await ask(two, token, 'getDrained')).code === 'wrong_token');
-      for (const name of ['forged', 'moved', 'zeros', 'garbage', 'real'])
+      for (const name of ['forged', 'unsigned', 'moved', 'garbage', 'real'])
         await ask(one, cluster.adminToken, 'revokeToken', { name });
       expect((await ask(one, cluster.adminToken, 'getTokens')).result).toEqual([]);
     },
