@@ -8,6 +8,7 @@ import { KatamariError } from '../core/mod.ts';
 import { meshInterface } from '../core/rpc/mod.ts';
 import type { Interface, Method } from '../core/thrift/mod.ts';
 import type { Channel } from './channel.ts';
+import type { ClientSettings } from './options.ts';
 import { prepareMethod } from './prepared-method.ts';
 import { RequestHeaders } from './request-headers.ts';
 
@@ -23,12 +24,12 @@ export class InterfaceCache {
   readonly #timeoutMs: number;
   readonly #nowMs: () => number;
   readonly #cache = new LRUCache<string, CachedInterface>({ max: ENTRIES_MAX });
-  readonly #headers = new RequestHeaders({});
+  readonly #headers: RequestHeaders;
 
-  /** @param timeoutMs timeout of a request for an interface */
-  constructor(channel: Channel, timeoutMs: number, nowMs: () => number) {
+  constructor(channel: Channel, { timeoutMs, token }: ClientSettings, nowMs: () => number) {
     this.#channel = channel;
     this.#timeoutMs = timeoutMs;
+    this.#headers = new RequestHeaders({}, token);
     this.#nowMs = nowMs;
   }
 

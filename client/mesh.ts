@@ -31,7 +31,7 @@ export class Mesh implements AsyncDisposable {
   constructor(settings: ClientSettings, clock: Clock, random: () => number) {
     this.#settings = settings;
     this.#channel = new Channel(settings, clock, random);
-    this.#interfaces = new InterfaceCache(this.#channel, settings.timeoutMs, () => clock.nowMs());
+    this.#interfaces = new InterfaceCache(this.#channel, settings, () => clock.nowMs());
   }
 
   /**

@@ -13,6 +13,11 @@ export interface ConnectOptions {
   /** Thrift ports of the mesh, `host:port` or `unix:PATH`. With several, the client fails over to the next. */
   readonly addresses: string | readonly string[];
   readonly tls?: ClientTls | boolean;
+  /**
+   * Bearer token that each call shows. A function is asked for each call, for tokens that are renewed. Use TLS with
+   * it: a token is sent as it is.
+   */
+  readonly token?: string | (() => string);
   /** Timeout of a call in ms, including connecting and retries. Default 10,000. */
   readonly timeoutMs?: number;
   /** False: calls are never retried. Default true. */
@@ -75,6 +80,8 @@ export type AnyService = Readonly<
 export interface ClientSettings {
   readonly addresses: readonly DialAddress[];
   readonly tls: ClientTls | undefined;
+  /** Returns '' for none. */
+  readonly token: () => string;
   readonly timeoutMs: number;
   readonly retries: boolean;
   readonly callsMax: number;
@@ -92,7 +99,7 @@ export interface DialAddress {
 
 /** Validates the options and adds defaults. @throws KatamariError bad_request */
 export function settingsOf(options: ConnectOptions): ClientSettings {
-  const { addresses, tls = false } = options;
+  const { addresses, tls = false, token = '' } = options;
   const list = typeof addresses === 'string' ? [addresses] : addresses;
   if (!Array.isArray(list) || list.length === 0) {
     throw new KatamariError('bad_request', "addresses: expected at least one, such as '127.0.0.1:9090'");
@@ -100,6 +107,7 @@ export function settingsOf(options: ConnectOptions): ClientSettings {
   return {
     addresses: list.map(addressOf),
     tls: tls === false ? undefined : tls === true ? {} : tls,
+    token: typeof token === 'function' ? token : () => token,
     retries: options.retries ?? true,
     timeoutMs: checkMs('timeoutMs', options.timeoutMs ?? TIMEOUT_MS),
     callsMax: checkCount('callsMax', options.callsMax ?? DEFAULT_LIMITS.pipelineMax),

@@ -9,11 +9,17 @@ type RequestedOptions = Omit<CallOptions, 'signal' | 'timeoutMs'>;
 
 export class RequestHeaders {
   readonly #headers: Readonly<Record<string, string>>;
+  readonly #token: () => string;
   #block: Buffer | undefined;
   #blockMs = 0;
+  #blockToken = '';
 
-  /** @throws KatamariError bad_request when an option cannot be encoded in a header */
-  constructor(options: RequestedOptions) {
+  /**
+   * @param token returns the bearer token; '' for none
+   * @throws KatamariError bad_request when an option cannot be encoded in a header
+   */
+  constructor(options: RequestedOptions, token: () => string) {
+    this.#token = token;
     const { version = '', key = '', traceparent = '', tracestate = '' } = options;
     const values = {
       'katamari-version': version,
@@ -38,9 +44,13 @@ export class RequestHeaders {
 
   /** Returns the encoded headers. @param timeLeftMs timeout of the call, in whole milliseconds */
   blockFor(timeLeftMs: number): Buffer {
-    if (this.#block === undefined || this.#blockMs !== timeLeftMs) {
-      this.#block = headerBlock(BINARY, false, { ...this.#headers, 'katamari-timeout-ms': String(timeLeftMs) });
+    const token = this.#token();
+    if (this.#block === undefined || this.#blockMs !== timeLeftMs || this.#blockToken !== token) {
+      const headers = { ...this.#headers, 'katamari-timeout-ms': String(timeLeftMs) };
+      const all = token === '' ? headers : { ...headers, authorization: `Bearer ${token}` };
+      this.#block = headerBlock(BINARY, false, all);
       this.#blockMs = timeLeftMs;
+      this.#blockToken = token;
     }
     return this.#block;
   }

@@ -68,7 +68,7 @@ class ServiceCalls {
     this.#channel = channel;
     this.#interfaces = interfaces;
     this.#timeoutMs = checkMs('timeoutMs', options.timeoutMs ?? settings.timeoutMs);
-    this.#headers = new RequestHeaders(options);
+    this.#headers = new RequestHeaders(options, settings.token);
     this.known = options.idl === undefined ? undefined : interfaceIn(options.idl, options.includes, name);
   }
 
@@ -142,12 +142,12 @@ class ServiceCalls {
   #headersOf(given: CallOptions): RequestHeaders {
     const { version, key, tags, roles, traceparent, tracestate } = given;
     if (traceparent !== undefined || tracestate !== undefined)
-      return new RequestHeaders({ ...this.#options, ...given });
+      return new RequestHeaders({ ...this.#options, ...given }, this.#settings.token);
     if (version === undefined && key === undefined && tags === undefined && roles === undefined) return this.#headers;
     const name = JSON.stringify([version, key, tags, roles]);
     let headers = this.#headersByOptions.get(name);
     if (headers === undefined) {
-      headers = new RequestHeaders({ ...this.#options, ...given });
+      headers = new RequestHeaders({ ...this.#options, ...given }, this.#settings.token);
       this.#headersByOptions.set(name, headers);
     }
     return headers;

@@ -29,9 +29,9 @@ export function formatAddress({ host, port }: Address): string {
   return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
-/** Writes `http://host:port`. */
-export function urlOf(address: Address): string {
-  return `http://${formatAddress(address)}`;
+/** Writes `http://host:port` or `https://host:port`. */
+export function urlOf(address: Address, isSecure = false): string {
+  return `${isSecure ? 'https' : 'http'}://${formatAddress(address)}`;
 }
 
 /** Whether a server on `host` listens on all addresses of its machine. */

@@ -16,6 +16,7 @@ export {
 export { DEFAULT_LIMITS, type FaceplateLimits } from './limits.ts';
 export { RetryBudget } from './retry-budget.ts';
 export {
+  httpReadsClientCertificates,
   httpTakesSockets,
   markMemoryInSteps,
   pipeWritesBlock,

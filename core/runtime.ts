@@ -30,6 +30,11 @@ export function httpTakesSockets(): boolean {
   return runtimeName() === 'node';
 }
 
+/** Whether a TLS server of `node:https` tells which certificate a client showed. Bun keeps it to itself. */
+export function httpReadsClientCertificates(): boolean {
+  return runtimeName() !== 'bun';
+}
+
 /** Whether `fs.write` to a pipe that is not read blocks the event loop. On Deno it does; others use a thread for it. */
 export function pipeWritesBlock(): boolean {
   return runtimeName() === 'deno';

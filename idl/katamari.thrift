@@ -22,6 +22,11 @@ struct CallContext {
   12: optional bool doNotQueue
   /** Headers of the client that have no meaning to the mesh. */
   13: optional map<binary, binary> headers
+  /** Name of the authenticated caller; absent for an anonymous one. */
+  14: optional string identityName
+  15: optional list<string> identityRoles
+  /** How the caller proved its name: mtls, token, jwt, chassis or mesh. */
+  16: optional string identityHow
 }
 
 /** Error codes of the mesh. */
@@ -274,6 +279,23 @@ struct AdminToken {
   6: optional i64 expiresAtMs
 }
 
+/** One version of the access policy. */
+struct AccessPolicy {
+  /** Counts up from 1; 0 while there was never a policy. */
+  1: i64 version
+  /** The document in YAML; empty for no policy. */
+  2: string text
+  /** Who changed it. */
+  3: string changedBy
+  4: i64 changedAtMs
+}
+
+/** Whether a caller may call a method, and the rules that say so. */
+struct AccessDecision {
+  1: bool isAllowed
+  2: string why
+}
+
 /** Result of `deploy`. */
 enum DeployOutcome {
   CREATED = 1
@@ -340,4 +362,22 @@ service Katamari {
 
   /** Makes a token invalid, at once and in every process. */
   void revokeToken(1: string token, 2: string name) throws (1: AdminRefused refused)
+
+  /** Returns the access policy in force. */
+  AccessPolicy getAccessPolicy(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")
+
+  /**
+   * Replaces the access policy of the mesh, if `expectedVersion` is its current version. An empty text removes it.
+   * Returns the new one.
+   */
+  AccessPolicy setAccessPolicy(1: string token, 2: string text, 3: i64 expectedVersion) throws (1: AdminRefused refused)
+
+  /** Returns the current version of the policy and earlier ones, the newest first. */
+  list<AccessPolicy> getAccessHistory(1: string token) throws (1: AdminRefused refused) (katamari.readonly = "true")
+
+  /**
+   * Says whether a caller with the given roles may call `Service.method` or `Service@version.method`, in pools with
+   * the given roles, and why.
+   */
+  AccessDecision explainAccess(1: string token, 2: string caller, 3: list<string> roles, 4: string target, 5: list<string> poolRoles) throws (1: AdminRefused refused) (katamari.readonly = "true")
 }

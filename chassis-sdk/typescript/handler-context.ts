@@ -3,7 +3,7 @@
 
 import type { Logger } from 'pino';
 import { systemClock } from '../../core/mod.ts';
-import type { Call } from '../../core/rpc/mod.ts';
+import type { Call, CallerIdentity } from '../../core/rpc/mod.ts';
 import type { MeshCaller } from './mesh-client.ts';
 
 export class HandlerContext {
@@ -27,6 +27,13 @@ export class HandlerContext {
   /** Caller, for logs: `thrift 127.0.0.1:50312`. */
   get caller(): string {
     return this.#call.caller;
+  }
+
+  /**
+   * Who makes the call, as proved to the mesh: name, roles, and how (`anonymous`, `mtls`, `token`, `jwt`, `chassis`).
+   */
+  get identity(): CallerIdentity {
+    return this.#call.identity;
   }
 
   /** W3C trace context of the call; '' for none. */

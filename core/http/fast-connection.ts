@@ -24,6 +24,7 @@ import { STATUS_CODES } from 'node:http';
 export interface HttpClient {
   /** For example `127.0.0.1`. */
   readonly address: string;
+  readonly socket: Socket;
   /** Aborted when the client disconnects. */
   readonly signal: AbortSignal;
 }
@@ -97,6 +98,7 @@ export class HttpCall implements QueuedCall<HttpCall> {
 }
 
 export class FastConnection extends OrderedConnection<HttpCall> implements HttpClient {
+  declare readonly socket: Socket;
   readonly address: string;
   readonly #host: FastHost;
   /** The head that was parsed last, and its result. */

@@ -15,6 +15,8 @@ export interface FastPathOptions {
   /** Interval of the sweep in ms; a time limit may be exceeded by this much. */
   readonly sweepMs: number;
   readonly overdue: (socket: Socket) => void;
+  /** The event of the server that brings a connection. */
+  readonly event: 'connection' | 'secureConnection';
 }
 
 type IntoHttp = (this: Server, socket: Socket) => void;
@@ -34,16 +36,16 @@ export class FastPath implements FastHost {
   #dateLine = '';
   #keptLines = '';
 
-  /** The server must be new: its own listener must be the only one for 'connection'. */
-  constructor(server: Server, { app, limits, sweepMs, overdue }: FastPathOptions) {
+  /** The server must be new: its own listener must be the only one for the event. */
+  constructor(server: Server, { app, limits, sweepMs, overdue, event }: FastPathOptions) {
     this.app = app;
     this.limits = limits;
     this.pipelineLimits = pipelineLimitsOf(limits);
     this.overdue = overdue;
     this.#server = server;
     this.#sweepMs = sweepMs;
-    this.#intoHttp = server.listeners('connection')[0] as IntoHttp;
-    server.removeAllListeners('connection');
+    this.#intoHttp = server.listeners(event)[0] as IntoHttp;
+    server.removeAllListeners(event);
   }
 
   take(socket: Socket): FastConnection {

@@ -1,5 +1,6 @@
 // Exports of core/http; other modules import only from here.
 
+export { challengeOf, HttpCallers, requireAccepted } from './callers.ts';
 export type { FastApp } from './fast-connection.ts';
 export {
   clientSignal,

@@ -9,16 +9,18 @@
 // A body is read completely, within its limit, before the app sees the request: the app gets it from
 // `requestBody(env)` or from the usual `c.req.text()`, and a slow, incomplete or oversized body never reaches it.
 // `request.signal` aborts when the client disconnects.
-import { listenOn } from '../link/mod.ts';
+import { isAccepted, listenOn, tlsOptionsOf, type ServerTls } from '../link/mod.ts';
 import { httpTakesSockets, urlOf, type FaceplateLimits } from '../mod.ts';
 import type { FastApp, FastConnection } from './fast-connection.ts';
 import { FastPath } from './fast-path.ts';
 
 import { setMaxListeners } from 'node:events';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
 import { STATUS_CODES } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import type { HttpBindings } from '@hono/node-server';
@@ -47,6 +49,8 @@ export interface ServeHttpOptions {
   /** 0 means any free port. */
   readonly port: number;
   readonly limits: HttpServerLimits;
+  /** The port then speaks TLS only; default plain HTTP. */
+  readonly tls?: ServerTls | undefined;
   /** Returns the JSON body of a refusal; may count it too. */
   readonly refusal?: (refusal: HttpRefusal) => string;
 }
@@ -54,7 +58,7 @@ export interface ServeHttpOptions {
 export interface HttpServer {
   readonly address: string;
   readonly port: number;
-  /** `http://127.0.0.1:9080` */
+  /** `http://127.0.0.1:9080`, `https:` with TLS. */
   readonly url: string;
   /** Number of open connections. */
   connections(): number;
@@ -162,7 +166,12 @@ class HttpListener implements HttpServer {
       keepAliveTimeoutBuffer: 0,
       maxHeaderSize: HEADER_BYTES_MAX,
     };
-    const server = createServer(serverOptions);
+    const { tls } = options;
+    const server =
+      tls === undefined
+        ? createServer(serverOptions)
+        : createTlsServer({ ...serverOptions, ...tlsOptionsOf(tls, inTimeMs) });
+    const event = tls === undefined ? 'connection' : 'secureConnection';
     this.#server = server;
     // Node silently drops headers above its limit. Let one more than our limit through, so that `#take` sees and
     // refuses the request.
@@ -175,9 +184,11 @@ class HttpListener implements HttpServer {
         limits: { ...limits, requestMs: inTimeMs },
         sweepMs: Math.min(checkMs, Math.ceil(limits.idleMs / 4)),
         overdue: (socket) => this.#clientError(OVERDUE, socket),
+        event,
       });
     }
-    server.on('connection', (socket) => this.#connected(socket));
+    server.on(event, (socket: Socket) => this.#connected(socket));
+    if (tls !== undefined) server.on('tlsClientError', (_error: Error, socket: Socket) => socket.destroy());
     server.on('request', (incoming, outgoing) => this.#take(incoming, outgoing));
     server.on('checkContinue', (incoming, outgoing) => this.#take(incoming, outgoing, true));
     server.on('checkExpectation', (incoming, outgoing) => this.#take(incoming, outgoing));
@@ -198,7 +209,7 @@ class HttpListener implements HttpServer {
   }
 
   get url(): string {
-    return urlOf({ host: this.address, port: this.port });
+    return urlOf({ host: this.address, port: this.port }, this.#options.tls !== undefined);
   }
 
   connections(): number {
@@ -255,6 +266,11 @@ class HttpListener implements HttpServer {
   }
 
   #connected(socket: Socket): void {
+    const { tls } = this.#options;
+    if (tls !== undefined && !isAccepted(tls, socket as TLSSocket)) {
+      socket.destroy();
+      return;
+    }
     const posts = this.#posts?.take(socket);
     const connection: HttpConnection = { busy: 0, latest: undefined, gone: undefined, isOverdue: false, posts };
     this.#connections.set(socket, connection);

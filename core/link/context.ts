@@ -3,7 +3,8 @@
 // default are not written.
 
 import { ERROR_TABLE, errorCodeOfWire, KatamariError } from '../mod.ts';
-import { NO_DETAILS, NONE, type Call, type ReplyContext } from '../rpc/mod.ts';
+import { ANONYMOUS, NO_DETAILS, NONE, type Call, type ReplyContext } from '../rpc/mod.ts';
+import { isSent, knownIdentity } from './identities.ts';
 import {
   bytesOfText,
   hasEscapes,
@@ -72,6 +73,12 @@ export function writeCallContext(call: Call, timeLeftUs: number): Buffer {
     const headers = Object.entries(call.headers);
     if (headers.length > 0) out.stringMap(13, headers);
   }
+  const { identity } = call;
+  if (identity !== ANONYMOUS && isSent(identity)) {
+    out.string(14, identity.name);
+    if (identity.roles.length > 0) out.strings(15, identity.roles);
+    out.string(16, identity.how);
+  }
   return out.finish();
 }
 
@@ -88,6 +95,7 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
   let [timeLeftUs, attempt, doNotQueue] = [0, 0, false];
   let [roles, tags] = [NONE, NONE];
   let [details, headers] = [NO_DETAILS, NO_DETAILS];
+  let [identityName, identityRoles, identityHow] = ['', NONE, ''];
   while (found.next()) {
     switch (found.id) {
       case 1:
@@ -129,6 +137,15 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
       case 13:
         headers = found.stringMap();
         break;
+      case 14:
+        identityName = found.recurring();
+        break;
+      case 15:
+        identityRoles = found.strings();
+        break;
+      case 16:
+        identityHow = found.recurring();
+        break;
       default:
         found.skip();
     }
@@ -145,6 +162,7 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
     tracestate,
     headers,
     caller,
+    identity: identityHow === '' ? ANONYMOUS : knownIdentity(identityName, identityRoles, identityHow),
     attempt,
     doNotQueue,
   };

@@ -2,6 +2,7 @@
 
 export { formatLinkAddress, isLoopback, type LinkAddress, parseLinkAddress } from './address.ts';
 export { CallSignal } from './call-signal.ts';
+export { certificateIdentityOf } from './client-certificate.ts';
 export { hasContext, readReplyContext, type WireReplyContext, withoutContext, writeCallContext } from './context.ts';
 export { cancelMessage, LINK_CALLS } from './control-messages.ts';
 export { type DeadlineEntry, DeadlineWheel } from './deadline-wheel.ts';
@@ -16,6 +17,7 @@ export { PlainLink } from './plain-link.ts';
 export { ReceiveBuffer } from './receive-buffer.ts';
 export { checkCertificates, connectLink, type LinkSecurity } from './security.ts';
 export { type LinkServer, startLinkServer } from './server.ts';
+export { isAccepted, type ServerTls, TlsListener, tlsOptionsOf } from './tls-listener.ts';
 export {
   callerGone,
   leaveList,

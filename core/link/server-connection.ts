@@ -258,6 +258,7 @@ export class LinkServerConnection extends PipelinedConnection {
         args: frame.subarray(head.bodyStart),
         deadlineMs: nowMs + this.#options.timeoutMs(),
         caller: this.#options.caller,
+        ...(this.#options.identity === undefined ? {} : { identity: this.#options.identity }),
         signal,
       });
     }
@@ -278,6 +279,7 @@ export class LinkServerConnection extends PipelinedConnection {
       tracestate: context.tracestate,
       headers: context.headers,
       caller: context.caller || this.#options.caller,
+      identity: this.#options.identity ?? context.identity,
       attempt: context.attempt,
       doNotQueue: context.doNotQueue,
       signal,

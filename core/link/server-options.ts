@@ -1,7 +1,7 @@
 // The options of a link server: the handler of calls, the limits, and how peers authenticate.
 
 import type { Clock, FaceplateLimits } from '../mod.ts';
-import type { Reply, Send } from '../rpc/mod.ts';
+import type { CallerIdentity, Reply, Send } from '../rpc/mod.ts';
 import type { LinkSecurity } from './security.ts';
 import type { FlushAt } from './write-buffer.ts';
 
@@ -18,6 +18,8 @@ export interface LinkServerOptions {
   readonly timeoutMsMax?: () => number;
   /** Name of the peer, for messages and for `Call.caller` when the context has none. */
   readonly caller: string;
+  /** Identity of all calls, whatever their contexts say. Without it, the context of a call names its caller. */
+  readonly identity?: CallerIdentity;
   readonly clock?: Clock;
   /** When replies are flushed; default 'microtask'. */
   readonly flushAt?: FlushAt;

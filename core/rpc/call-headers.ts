@@ -20,6 +20,8 @@ export interface CallHeaders {
   readonly tracestate: string;
   /** Whether the reply may be sent before the replies to earlier calls of the connection. Only THeader allows it. */
   readonly anyOrder: boolean;
+  /** Value of `Authorization`, in any spelling of its name; '' for none. It never leaves the mesh, see PeerIdentity. */
+  readonly authorization: string;
   /** Token of `Authorization: Bearer`; '' for none. */
   readonly token: string;
 }
@@ -27,6 +29,7 @@ export interface CallHeaders {
 /** Parses the headers of a request. @throws KatamariError bad_request when the value of a header is invalid */
 export function parseCallHeaders(headers: HeadersIn): CallHeaders {
   const traceparent = traceOf(plain(headers['traceparent']));
+  const authorization = authorizationOf(headers);
   return {
     service: text(headers, 'katamari-service'),
     version: text(headers, 'katamari-version'),
@@ -37,18 +40,20 @@ export function parseCallHeaders(headers: HeadersIn): CallHeaders {
     traceparent,
     tracestate: traceparent === '' ? '' : stateOf(plain(headers['tracestate'])),
     anyOrder: anyOrderOf(text(headers, 'katamari-any-order')),
-    token: BEARER.exec(plain(headers['authorization'] ?? headers['Authorization']))?.[1] ?? '',
+    authorization,
+    token: BEARER.exec(authorization)?.[1] ?? '',
   };
 }
 
 /**
  * Returns the headers that have no meaning to the mesh. They are passed to the chassis unchanged: bytes that are no
  * UTF-8 are escaped (core/thrift/text.ts).
+ * @param isAuthorized whether the mesh used the header Authorization, which is then left out
  */
-export function foreignHeaders(headers: HeadersIn): Readonly<Record<string, string>> {
+export function foreignHeaders(headers: HeadersIn, isAuthorized: boolean): Readonly<Record<string, string>> {
   let found: Record<string, string> | undefined;
   for (const name in headers) {
-    if (isOwnHeader(name)) continue;
+    if (isOwnHeader(name) || (isAuthorized && AUTHORIZATION.test(name))) continue;
     found ??= Object.create(null) as Record<string, string>;
     found[textOfLatin1(name)] = textOfLatin1(joined(headers[name]));
   }
@@ -75,6 +80,17 @@ function plain(value: string | string[] | undefined): string {
 
 function joined(value: string | string[] | undefined): string {
   return typeof value === 'string' ? value : (value ?? NONE).join(', ');
+}
+
+/** The header Authorization. Two of them are joined, so that neither is used. */
+function authorizationOf(headers: HeadersIn): string {
+  let found = '';
+  for (const name in headers) {
+    if (!AUTHORIZATION.test(name)) continue;
+    const value = plain(headers[name]);
+    found = found === '' ? value : `${found}, ${value}`;
+  }
+  return found;
 }
 
 function timeoutOf(value: string): number {
@@ -115,6 +131,7 @@ function listOf(value: string): readonly string[] {
 
 const NONE: readonly string[] = Object.freeze([]);
 const SHOWN_CHARS = 40;
+const AUTHORIZATION = /^authorization$/i;
 const BEARER = /^bearer +(\S+)$/i;
 const TRACEPARENT = /^(?!ff)[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}(?:-.*)?$/;
 const ZERO_ID = /^..-0{32}-|^..-.{32}-0{16}-/;

@@ -2,6 +2,7 @@
 // callback object). Arguments and results are strict-binary Thrift structs and are passed through unchanged.
 
 import { asKatamariError, type ErrorCode, type KatamariError } from '../mod.ts';
+import { ANONYMOUS, type CallerIdentity } from './caller-identity.ts';
 
 /** One request. A call is immutable; `withCall` returns a changed copy. */
 export interface Call {
@@ -29,6 +30,8 @@ export interface Call {
   readonly headers: Readonly<Record<string, string>>;
   /** Caller, for logs: `thrift 127.0.0.1:50312`, `json-rpc 10.0.0.7`, `chassis Calculator@1.0.0/2`. */
   readonly caller: string;
+  /** Who makes the call, as proved to the mesh. The access policy decides by it. */
+  readonly identity: CallerIdentity;
   /** 0 for the first try. */
   readonly attempt: number;
   /** Refuse at once instead of waiting in a queue. */
@@ -114,6 +117,7 @@ export function createCall(what: Pick<Call, 'service' | 'method' | 'args' | 'dea
     tracestate: what.tracestate ?? '',
     headers: what.headers ?? NO_DETAILS,
     caller: what.caller ?? '',
+    identity: what.identity ?? ANONYMOUS,
     attempt: what.attempt ?? 0,
     doNotQueue: what.doNotQueue ?? false,
     signal: what.signal,
@@ -140,6 +144,7 @@ export function withCall(call: Call, change: Partial<Omit<Call, 'signal'>>): Cal
     tracestate: change.tracestate ?? call.tracestate,
     headers: change.headers ?? call.headers,
     caller: change.caller ?? call.caller,
+    identity: change.identity ?? call.identity,
     attempt: change.attempt ?? call.attempt,
     doNotQueue: change.doNotQueue ?? call.doNotQueue,
     signal: call.signal,

@@ -3,6 +3,7 @@
 
 import type { Interface } from '../thrift/mod.ts';
 import type { Call, Dispatch, Send } from './call.ts';
+import type { Authenticator, CallerIdentity } from './caller-identity.ts';
 
 /** How a chassis describes itself. Chassis with equal details and equal interface form a pool. */
 export interface PoolDetails {
@@ -31,7 +32,10 @@ export interface PoolView {
 }
 
 /** The fields of a call that select its pool. */
-export type PoolQuery = Pick<Call, 'service' | 'method' | 'version' | 'roles' | 'tags' | 'details' | 'key'>;
+export type PoolQuery = Pick<Call, 'service' | 'method' | 'version' | 'roles' | 'tags' | 'details' | 'key'> & {
+  /** Who makes the call; an anonymous caller by default. */
+  readonly identity?: CallerIdentity;
+};
 
 export interface Directory {
   /** Returns the currently known pools, sorted by service, then version. */
@@ -40,9 +44,12 @@ export interface Directory {
    * Returns the pool to which a call would be routed now, by details, roles, tags, then the route's weights. A
    * faceplate that needs the interface to encode arguments calls this first, then sends the call with that pool's
    * exact version.
-   * @throws KatamariError `no_pool`, with `facts.unknownMethod` when no service of the mesh has the method.
+   * @throws KatamariError `no_pool`, with `facts.unknownMethod` when no service of the mesh has the method; `denied`
+   * when the caller may not call it.
    */
   choose(query: PoolQuery): PoolView;
+  /** Whether a caller may call a method of a pool. Without an access policy, every accepted caller may. */
+  mayCall(identity: CallerIdentity, pool: PoolView, method: string): boolean;
 }
 
 /** The access of a faceplate to the mesh. */
@@ -53,4 +60,8 @@ export interface MeshAccess {
   readonly directory: Directory;
   /** Returns the global timeout in ms, which an operator can change at run time. */
   timeoutMs(): number;
+  /** Verifies tokens of callers. Without it, every caller is accepted as anonymous. */
+  readonly authenticator?: Authenticator | undefined;
+  /** The identity of a caller about whom a faceplate says nothing; default anonymous. */
+  readonly anonymous?: CallerIdentity;
 }

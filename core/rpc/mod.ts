@@ -20,6 +20,18 @@ export {
   sendOf,
   withCall,
 } from './call.ts';
+export {
+  ANONYMOUS,
+  type Authenticator,
+  CHASSIS_CALLER,
+  type CallerIdentity,
+  type CallerProof,
+  identityOf,
+  type PeerCertificateIdentity,
+  PeerIdentity,
+  UNAUTHENTICATED,
+  type VerifiedToken,
+} from './caller-identity.ts';
 export { ConcurrencyLimit } from './concurrency-limit.ts';
 export { type ChassisDetails, chassisInterface, meshInterface } from './control-interfaces.ts';
 export { type Handler, type Handlers, serveHandlers } from './handlers.ts';

@@ -151,6 +151,8 @@ export const EVENT_KINDS = [
   'settings_changed',
   'routes_changed',
   'credentials_changed',
+  'policy_changed',
+  'access_denied',
   'leader_changed',
   'manager_joined',
   'manager_left',

@@ -44,7 +44,8 @@ const line: FaceplateModule<Options> = {
           calls.enter('bad_request');
           throw new KatamariError('bad_request', `Expected JSON after the method: ${(thrown as Error).message}`);
         }
-        return answerLine(await calls.json({ target, caller: `${name} ${address}`, signal }, values));
+        const identity = await context.identify({ address });
+        return answerLine(await calls.json({ target, caller: `${name} ${address}`, identity, signal }, values));
       },
       refusal: ({ code, message }) => errorLine(code, message),
     });

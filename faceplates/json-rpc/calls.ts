@@ -3,7 +3,15 @@
 
 import { encodeParams } from '../../core/idl/mod.ts';
 import type { KatamariError, Clock } from '../../core/mod.ts';
-import type { MeshAccess, PoolView, ReplyContext, StatsTable, CallHeaders, CallResult } from '../../core/rpc/mod.ts';
+import type {
+  CallerIdentity,
+  MeshAccess,
+  PoolView,
+  ReplyContext,
+  StatsTable,
+  CallHeaders,
+  CallResult,
+} from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
 import { FaceplateCalls, type JsonAnswer, type Outcome, type MethodName } from '../kit/mod.ts';
 import { DECLARED_EXCEPTION, rpcErrorOf, type RpcError } from './rpc-error.ts';
@@ -18,6 +26,7 @@ export interface Exchange {
   readonly signal: AbortSignal;
   /** Name of the client, for logs: `json-rpc 10.0.0.7`. */
   readonly caller: string;
+  readonly identity: CallerIdentity;
   /** Prefix of long integers in the params, see text.ts; '' if there are none. */
   readonly mark: string;
   /** How the last call of this request ended. Determines the HTTP status and headers of a single call. */
@@ -51,9 +60,9 @@ export class JsonRpcCalls {
 
   /** Starts a call. `end` is called once with the answer, possibly before this returns. */
   begin(target: MethodName, params: unknown, exchange: Exchange, end: (answer: JsonRpcAnswer) => void): void {
-    const { headers, signal, caller } = exchange;
+    const { headers, signal, caller, identity } = exchange;
     this.#calls.begin(
-      { target, headers, signal, caller },
+      { target, headers, signal, caller, identity },
       {
         encode: (method, pool) => encodeParams(method, completed(params, method, pool, exchange)),
         decode: FaceplateCalls.readJson,

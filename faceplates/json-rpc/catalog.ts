@@ -2,9 +2,10 @@
 // It reads the directory on each request and keeps the OpenRPC document until the pools change.
 
 import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import { paramsOf, schemaOf } from '../../core/idl/mod.ts';
 import { KatamariError } from '../../core/mod.ts';
-import type { Directory } from '../../core/rpc/mod.ts';
+import type { CallerIdentity, Directory } from '../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../core/thrift/mod.ts';
 import { parseMethodName } from '../kit/mod.ts';
 import { exampleOf } from './example.ts';
@@ -22,11 +23,12 @@ interface Edition {
   readonly service: string;
   readonly version: string;
   readonly interface: Interface;
+  /** The methods that the caller may call, in the order of the interface. */
+  readonly methods: readonly Method[];
 }
 
-/** The OpenRPC document of the whole mesh, and the key of the pools from which it was built. */
+/** The OpenRPC document of the whole mesh, as one group of callers sees it. */
 interface MeshDocument {
-  readonly key: string;
   readonly object: unknown;
   readonly document: Document;
 }
@@ -34,24 +36,31 @@ interface MeshDocument {
 export class Catalog {
   readonly #directory: Directory;
   readonly #idl = new WeakMap<Interface, Document>();
-  #openRpc: MeshDocument | undefined;
+  /** By the methods in it. Callers with different rights see different documents. */
+  readonly #openRpc = new LRUCache<string, MeshDocument>({ max: DOCUMENTS_MAX });
 
   constructor(directory: Directory) {
     this.#directory = directory;
   }
 
-  /** Returns the OpenRPC document of the mesh, or of `Service[@version]`. @throws KatamariError no_pool */
-  openRpc(path = ''): unknown {
-    return path === '' ? this.#whole().object : openRpcOf(this.#find(path));
+  /**
+   * Returns the OpenRPC document of the mesh, or of `Service[@version]`: what a caller may call.
+   * @throws KatamariError no_pool
+   */
+  openRpc(identity: CallerIdentity, path = ''): unknown {
+    return path === '' ? this.#whole(identity).object : openRpcOf(this.#find(identity, path));
   }
 
-  openRpcDocument(): Document {
-    return this.#whole().document;
+  openRpcDocument(identity: CallerIdentity): Document {
+    return this.#whole(identity).document;
   }
 
-  /** Returns the IDL of `Service[@version]`; of the newest version if none is given. @throws KatamariError no_pool */
-  idl(name: string): Document & { readonly version: string } {
-    const edition = this.#find(name).at(-1) as Edition;
+  /**
+   * Returns the IDL of `Service[@version]`; of the newest version if none is given. It is the whole text, also for a
+   * caller that may call only some of the methods. @throws KatamariError no_pool
+   */
+  idl(identity: CallerIdentity, name: string): Document & { readonly version: string } {
+    const edition = this.#find(identity, name).at(-1) as Edition;
     let document = this.#idl.get(edition.interface);
     if (document === undefined) {
       document = documentOf(idlText(edition.interface));
@@ -61,11 +70,11 @@ export class Catalog {
   }
 
   /** Returns a request that the first service of the mesh answers; undefined if there is no service. */
-  exampleRequest(): string | undefined {
-    const editions = this.#editions();
+  exampleRequest(identity: CallerIdentity): string | undefined {
+    const editions = this.#editions(identity);
     const edition = editions.find(({ service }) => service !== ADMIN_SERVICE) ?? editions[0];
     if (edition === undefined) return undefined;
-    const chosen = [...edition.interface.methods.values()]
+    const chosen = edition.methods
       .filter(({ oneway }) => !oneway)
       .sort((a, b) => exampleScore(b, edition.service) - exampleScore(a, edition.service))[0];
     if (chosen === undefined) return undefined;
@@ -73,19 +82,21 @@ export class Catalog {
     return JSON.stringify({ jsonrpc: '2.0', id: 1, method: `${edition.service}.${chosen.name}`, params });
   }
 
-  #whole(): MeshDocument {
-    const editions = this.#editions();
-    const key = editions.map((edition) => `${edition.service}@${edition.version} ${edition.interface.id}`).join('\n');
-    if (this.#openRpc?.key !== key) {
+  #whole(identity: CallerIdentity): MeshDocument {
+    const editions = this.#editions(identity);
+    const key = editions.map(keyOf).join('\n');
+    let whole = this.#openRpc.get(key);
+    if (whole === undefined) {
       const object = openRpcOf(editions);
-      return (this.#openRpc = { key, object, document: documentOf(JSON.stringify(object, undefined, 2)) });
+      whole = { object, document: documentOf(JSON.stringify(object, undefined, 2)) };
+      this.#openRpc.set(key, whole);
     }
-    return this.#openRpc;
+    return whole;
   }
 
-  #find(name: string): readonly Edition[] {
+  #find(identity: CallerIdentity, name: string): readonly Edition[] {
     const { service, version } = parseMethodName(`${name}.`);
-    const all = this.#editions();
+    const all = this.#editions(identity);
     const editions = all.filter((edition) => edition.service === service);
     const found = editions.filter((edition) => version === '' || edition.version === version);
     if (found.length > 0) return found;
@@ -96,16 +107,24 @@ export class Catalog {
     throw new KatamariError('no_pool', `No pool offers ${name}: ${alternatives}`);
   }
 
-  /** Returns the editions in the order of the directory: by service, then version. */
-  #editions(): readonly Edition[] {
+  /** Returns the editions that the caller may use, in the order of the directory: by service, then version. */
+  #editions(identity: CallerIdentity): readonly Edition[] {
     const editions = new Map<string, Edition>();
-    for (const { details, interface: iface } of this.#directory.pools()) {
-      const { service, version } = details;
+    for (const pool of this.#directory.pools()) {
+      const { service, version } = pool.details;
       const name = `${service}@${version}`;
-      if (!editions.has(name)) editions.set(name, { service, version, interface: iface });
+      if (editions.has(name)) continue;
+      const all = [...pool.interface.methods.values()];
+      const methods = all.filter((method) => this.#directory.mayCall(identity, pool, method.name));
+      if (methods.length > 0) editions.set(name, { service, version, interface: pool.interface, methods });
     }
     return [...editions.values()];
   }
+}
+
+function keyOf({ service, version, interface: { id, methods: all }, methods }: Edition): string {
+  const names = methods.length === all.size ? '' : methods.map(({ name }) => name).join();
+  return `${service}@${version} ${id} ${names}`;
 }
 
 /**
@@ -138,9 +157,7 @@ function openRpcOf(editions: readonly Edition[]): unknown {
     const isNewest = editions[index + 1]?.service !== service;
     const isOnly = isNewest && editions[index - 1]?.service !== service;
     const names = [...(isNewest ? [service] : []), ...(isOnly ? [] : [`${service}@${version}`])];
-    return names.flatMap((name) =>
-      [...edition.interface.methods.values()].map((method) => openRpcMethod(name, version, method, schemas)),
-    );
+    return names.flatMap((name) => edition.methods.map((method) => openRpcMethod(name, version, method, schemas)));
   });
   return {
     openrpc: '1.2.6',
@@ -182,3 +199,5 @@ function openRpcMethod(service: string, version: string, method: Method, schemas
 }
 
 const ADMIN_SERVICE = 'Katamari';
+/** Documents that are kept; each is as large as the interfaces of the mesh. */
+const DOCUMENTS_MAX = 16;

@@ -2,7 +2,9 @@
 // paths. It counts requests that are refused before they become a call.
 
 import type { Logger } from 'pino';
-import { asKatamariError, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
+import { asKatamariError, type KatamariError, type FaceplateLimits } from '../../core/mod.ts';
+import type { CallerIdentity } from '../../core/rpc/mod.ts';
+import { challengeOf } from '../../core/http/mod.ts';
 import type { JsonRpcCalls, Exchange } from './calls.ts';
 import { errorAnswer, httpStatusOf, retryAfterOf } from './rpc-error.ts';
 import type { Rpc } from './rpc.ts';
@@ -16,6 +18,9 @@ export interface HttpAnswer {
   readonly fields: Readonly<Record<string, string>>;
   readonly body: string;
 }
+
+/** Creates the Exchange of a request. May throw KatamariError. */
+export type ExchangeOf = (mark: string, identity: CallerIdentity) => Exchange;
 
 export interface PostsOptions {
   readonly rpc: Rpc;
@@ -33,18 +38,22 @@ export class Posts {
 
   /**
    * Answers a request body. `end` is called once, possibly before this returns; `body` is not used after that.
-   * @param exchangeOf creates the Exchange of this request; may throw KatamariError
    */
-  answer(body: Buffer, exchangeOf: (mark: string) => Exchange, end: (answer: HttpAnswer) => void): void {
+  answer(body: Buffer, identity: CallerIdentity, exchangeOf: ExchangeOf, end: (answer: HttpAnswer) => void): void {
     const fail = (thrown: unknown): void => end(this.#refused(asKatamariError(thrown)));
     try {
       const { value, mark } = parseText(body, this.#options.limits.nestingMax);
-      const exchange = exchangeOf(mark);
+      const exchange = exchangeOf(mark, identity);
       const isBatch = Array.isArray(value);
       this.#options.rpc.answer(value, exchange, (text) => end(this.#answerOf(text, exchange, isBatch)), fail);
     } catch (thrown) {
       fail(thrown);
     }
+  }
+
+  /** Answers a request whose sender is unknown. */
+  refuse(error: KatamariError, end: (answer: HttpAnswer) => void): void {
+    end(this.#refused(error));
   }
 
   #answerOf(body: string, { ending }: Exchange, isBatch: boolean): HttpAnswer {
@@ -53,7 +62,7 @@ export class Posts {
     if (ending.kind === 'refused') {
       const { error } = ending;
       if (error.code === 'internal') this.#options.log?.error({ err: error }, 'json-rpc: internal error in a call');
-      return { status: httpStatusOf(error), type: JSON_TYPE, fields: retryFields(error), body };
+      return { status: httpStatusOf(error), type: JSON_TYPE, fields: remedyFields(error), body };
     }
     const { queueUs, serviceUs } = ending.context;
     const fields = {
@@ -74,7 +83,7 @@ export class Posts {
 
 /** Returns the response to a request that is refused as a whole. */
 export function refusalOf(error: KatamariError): HttpAnswer {
-  return { status: httpStatusOf(error), type: JSON_TYPE, fields: retryFields(error), body: errorAnswer(error) };
+  return { status: httpStatusOf(error), type: JSON_TYPE, fields: remedyFields(error), body: errorAnswer(error) };
 }
 
 /** Formats microseconds as milliseconds. Uses integers: printing a fraction takes longer than parsing the reply. */
@@ -84,7 +93,10 @@ function msOf(us: number): string {
   return `${ms}${THOUSANDTHS[whole - ms * 1_000] ?? ''}`;
 }
 
-function retryFields(error: KatamariError): Readonly<Record<string, string>> {
+/** Header fields that say what may help: to authenticate, or to wait. */
+function remedyFields(error: KatamariError): Readonly<Record<string, string>> {
+  const challenge = challengeOf(error);
+  if (challenge !== undefined) return { 'www-authenticate': challenge };
   const retryAfter = retryAfterOf(error);
   return retryAfter === '' ? NO_FIELDS : { 'retry-after': retryAfter };
 }

@@ -11,6 +11,7 @@
 import jayson from 'jayson';
 import { LRUCache } from 'lru-cache';
 import { KatamariError } from '../../core/mod.ts';
+import type { CallerIdentity } from '../../core/rpc/mod.ts';
 import { parseMethodName, type MethodName } from '../kit/mod.ts';
 import type { JsonRpcAnswer, JsonRpcCalls, Exchange } from './calls.ts';
 import { METHOD_NOT_FOUND, rpcErrorOf, type RpcError } from './rpc-error.ts';
@@ -20,7 +21,7 @@ export interface RpcOptions {
   readonly calls: JsonRpcCalls;
   readonly batchMax: number;
   /** Returns the OpenRPC document of the mesh, or of one `Service[@version]`. */
-  readonly discover: (path: string) => unknown;
+  readonly discover: (path: string, identity: CallerIdentity) => unknown;
 }
 
 /** A response as jayson returns it. */
@@ -44,7 +45,7 @@ type JaysonHandler = (params: unknown, exchange: Exchange, done: Done) => void;
 export class Rpc {
   readonly #calls: JsonRpcCalls;
   readonly #batchMax: number;
-  readonly #discover: (path: string) => unknown;
+  readonly #discover: RpcOptions['discover'];
   readonly #jayson: jayson.Server;
   /**
    * Handlers by method name, because jayson does not pass the name to a handler. Clients choose the names, so the
@@ -153,7 +154,7 @@ export class Rpc {
             },
           );
         }
-        const document = this.#discover(exchange.path);
+        const document = this.#discover(exchange.path, exchange.identity);
         this.#calls.enter('ok');
         done(null, document);
       } catch (thrown) {

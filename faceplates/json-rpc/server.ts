@@ -10,19 +10,28 @@ import type { Context } from 'hono';
 import type { Logger } from 'pino';
 import {
   clientSignal,
+  HttpCallers,
   remoteAddress,
   requestBody,
+  requireAccepted,
   serveHttp,
   type HttpEnv,
   type HttpRefusal,
   type FastApp,
 } from '../../core/http/mod.ts';
 import { asKatamariError, KatamariError, systemClock, type Clock, type FaceplateLimits } from '../../core/mod.ts';
-import { type MeshAccess, type StatsTable, type CallHeaders, parseCallHeaders } from '../../core/rpc/mod.ts';
+import {
+  parseCallHeaders,
+  type CallerIdentity,
+  type CallHeaders,
+  type MeshAccess,
+  type StatsTable,
+} from '../../core/rpc/mod.ts';
+import type { ServerTls } from '../../core/link/mod.ts';
 import type { Faceplate } from '../kit/mod.ts';
-import { JsonRpcCalls, type Exchange } from './calls.ts';
+import { JsonRpcCalls } from './calls.ts';
 import { Catalog, type Document } from './catalog.ts';
-import { JSON_TYPE, Posts, refusalOf, type HttpAnswer } from './post.ts';
+import { JSON_TYPE, Posts, refusalOf, type ExchangeOf, type HttpAnswer } from './post.ts';
 import { errorAnswer } from './rpc-error.ts';
 import { Rpc } from './rpc.ts';
 
@@ -35,6 +44,8 @@ export interface JsonRpcFaceplateOptions {
   readonly port: number;
   /** Origins of web pages that may call: `https://app.example`, or `*` for all. Default none. */
   readonly allowedOrigins?: readonly string[];
+  /** TLS instead of plain HTTP. */
+  readonly tls?: ServerTls | undefined;
   readonly clock?: Clock;
   readonly log?: Pick<Logger, 'error'>;
 }
@@ -48,15 +59,28 @@ export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): P
   const { mesh, callStats, limits, host, port, clock = systemClock, log } = options;
   const calls = new JsonRpcCalls({ mesh, callStats, clock });
   const catalog = new Catalog(mesh.directory);
-  const rpc = new Rpc({ calls, batchMax: limits.batchMax, discover: (path) => catalog.openRpc(path) });
+  const rpc = new Rpc({
+    calls,
+    batchMax: limits.batchMax,
+    discover: (path, identity) => catalog.openRpc(identity, path),
+  });
   const posts = new Posts({ rpc, calls, limits, log });
-  const routes = new JsonRpcServer({ calls, catalog, posts, log, allowedOrigins: options.allowedOrigins ?? [] });
+  const callers = new HttpCallers(mesh.authenticator);
+  const routes = new JsonRpcServer({
+    calls,
+    catalog,
+    posts,
+    callers,
+    log,
+    allowedOrigins: options.allowedOrigins ?? [],
+  });
   const server = await serveHttp({
     fetch: routes.app.fetch as (request: Request, env: HttpEnv) => Response | Promise<Response>,
-    posts: fastPathTo(posts),
+    posts: fastPathTo(posts, callers),
     host,
     port,
     limits,
+    tls: options.tls,
     refusal: (refusal) => routes.refused(refusal),
   });
   return {
@@ -77,7 +101,7 @@ export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): P
 }
 
 /** The fast path for ordinary POSTs. A request with an invalid header goes through Hono, which refuses it. */
-function fastPathTo(posts: Posts): FastApp {
+function fastPathTo(posts: Posts, callers: HttpCallers): FastApp {
   return {
     handlerOf({ path, headers }, client) {
       const service = RPC_PATH.exec(path);
@@ -89,18 +113,37 @@ function fastPathTo(posts: Posts): FastApp {
         return undefined;
       }
       const servicePath = service[1] ?? '';
-      const { signal } = client;
+      const { signal, socket } = client;
       const caller = `json-rpc ${client.address}`;
-      const exchangeOf = (mark: string): Exchange => ({
+      const exchangeOf: ExchangeOf = (mark, identity) => ({
         path: servicePath,
         headers: callHeaders,
         signal,
         caller,
+        identity,
         mark,
         ending: undefined,
       });
-      return (bytes, place) =>
-        posts.answer(bytes, exchangeOf, ({ status, type, fields, body }) => place.answer(status, type, fields, body));
+      return (bytes, place) => {
+        const end = ({ status, type, fields, body }: HttpAnswer): void => place.answer(status, type, fields, body);
+        let identity: CallerIdentity | Promise<CallerIdentity>;
+        try {
+          identity = callers.of(socket).of(callHeaders.authorization);
+        } catch (thrown) {
+          posts.refuse(asKatamariError(thrown), end);
+          return;
+        }
+        if (!('then' in identity)) {
+          posts.answer(bytes, identity, exchangeOf, end);
+          return;
+        }
+        // The bytes are valid only until this returns.
+        const kept = Buffer.from(bytes);
+        identity.then(
+          (verified) => posts.answer(kept, verified, exchangeOf, end),
+          (thrown: unknown) => posts.refuse(asKatamariError(thrown), end),
+        );
+      };
     },
   };
 }
@@ -109,6 +152,7 @@ interface JsonRpcServerOptions {
   readonly calls: JsonRpcCalls;
   readonly catalog: Catalog;
   readonly posts: Posts;
+  readonly callers: HttpCallers;
   readonly allowedOrigins: readonly string[];
   readonly log: JsonRpcFaceplateOptions['log'];
 }
@@ -165,48 +209,69 @@ class JsonRpcServer {
   }
 
   #rpc(c: AppContext, path: string, headers: AnswerHeaders): Promise<Response> {
-    const exchangeOf = (mark: string): Exchange => ({
+    const exchangeOf: ExchangeOf = (mark, identity) => ({
       path,
       headers: parseCallHeaders(c.env.incoming.headers),
       signal: clientSignal(c.env),
       caller: `json-rpc ${remoteAddress(c.env)}`,
+      identity,
       mark,
       ending: undefined,
     });
+    const { posts } = this.#options;
     const answered = new Promise<HttpAnswer>((resolve) => {
-      this.#options.posts.answer(requestBody(c.env), exchangeOf, resolve);
+      this.#identify(c).then(
+        (identity) => posts.answer(requestBody(c.env), identity, exchangeOf, resolve),
+        (thrown: unknown) => posts.refuse(asKatamariError(thrown), resolve),
+      );
     });
     return answered.then((answer) => responseOf(answer, headers));
   }
 
-  #openRpc(c: AppContext, headers: AnswerHeaders): Response {
-    return handOut(c, this.#options.catalog.openRpcDocument(), { ...headers, 'content-type': JSON_TYPE });
+  /** @throws KatamariError denied for a token or certificate that is not valid */
+  async #identify(c: AppContext): Promise<CallerIdentity> {
+    const { socket, headers } = c.env.incoming;
+    return this.#options.callers.of(socket).of(headers.authorization ?? '');
   }
 
-  #idl(c: AppContext, file: string, headers: AnswerHeaders): Response {
+  /** The identity of a client that reads a document. @throws KatamariError denied */
+  async #identifyReader(c: AppContext): Promise<CallerIdentity> {
+    const identity = await this.#identify(c);
+    requireAccepted(identity);
+    return identity;
+  }
+
+  async #openRpc(c: AppContext, headers: AnswerHeaders): Promise<Response> {
+    const identity = await this.#identifyReader(c);
+    return handOut(c, this.#options.catalog.openRpcDocument(identity), { ...headers, 'content-type': JSON_TYPE });
+  }
+
+  async #idl(c: AppContext, file: string, headers: AnswerHeaders): Promise<Response> {
     if (!file.endsWith('.thrift')) return this.#unrouted(c, headers);
     try {
-      const document = this.#options.catalog.idl(file.slice(0, -'.thrift'.length));
+      const identity = await this.#identifyReader(c);
+      const document = this.#options.catalog.idl(identity, file.slice(0, -'.thrift'.length));
       return handOut(c, document, { ...headers, 'content-type': TEXT_TYPE, 'katamari-version': document.version });
     } catch (thrown) {
       return refusal(asKatamariError(thrown), headers);
     }
   }
 
-  #welcome(c: AppContext, headers: AnswerHeaders): Response {
-    const { host } = new URL(c.req.url);
-    const example = this.#options.catalog.exampleRequest();
+  async #welcome(c: AppContext, headers: AnswerHeaders): Promise<Response> {
+    const identity = await this.#identifyReader(c);
+    const { host, protocol } = new URL(c.req.url);
+    const example = this.#options.catalog.exampleRequest(identity);
     const text = [
       'This is a Katamari mesh. It speaks JSON-RPC 2.0 here:',
       '',
       example === undefined
         ? '  (no service is running yet; try again in a moment)'
-        : `  curl -s http://${host}/rpc -d '${example.replaceAll("'", String.raw`'\''`)}'`,
+        : `  curl -s ${protocol}//${host}/rpc -d '${example.replaceAll("'", String.raw`'\''`)}'`,
       '',
       'Methods and interfaces:',
       '',
-      `  curl -s http://${host}/openrpc.json`,
-      `  curl -s http://${host}/idl/SERVICE.thrift`,
+      `  curl -s ${protocol}//${host}/openrpc.json`,
+      `  curl -s ${protocol}//${host}/idl/SERVICE.thrift`,
       '',
     ].join('\n');
     return new Response(text, {
@@ -254,7 +319,8 @@ class JsonRpcServer {
   }
 
   #failed(error: KatamariError, headers: AnswerHeaders): Response {
-    this.#options.log?.error({ err: error }, 'json-rpc: internal error in a request');
+    if (error.code === 'denied') this.#options.calls.enter('denied');
+    else this.#options.log?.error({ err: error }, 'json-rpc: internal error in a request');
     return refusal(error, headers);
   }
 }

@@ -8,9 +8,11 @@
 import { decodeResult, encodeParams } from '../../core/idl/mod.ts';
 import { systemClock, type Clock, asKatamariError, KatamariError } from '../../core/mod.ts';
 import {
+  ANONYMOUS,
   createCall,
   NO_DETAILS,
   type Call,
+  type CallerIdentity,
   type CallResult,
   type CallSink,
   type Reply,
@@ -32,6 +34,8 @@ export interface FaceplateRequest {
   readonly headers?: CallHeaders;
   /** Name of the client, for logs: `json-rpc 10.0.0.7`. */
   readonly caller: string;
+  /** Who makes the call. By default an anonymous caller, whose address is unknown: see `FaceplateContext.identify`. */
+  readonly identity?: CallerIdentity;
   /** Aborted when the client disconnects. */
   readonly signal: AbortSignal | undefined;
 }
@@ -150,6 +154,7 @@ export class FaceplateCalls {
     let call: Call;
     try {
       if (this.isDraining) throw draining();
+      const identity = request.identity ?? this.#mesh.anonymous ?? ANONYMOUS;
       const pool = this.#mesh.directory.choose({
         service: target.service,
         method: target.method,
@@ -158,6 +163,7 @@ export class FaceplateCalls {
         tags: headers.tags,
         details: NO_DETAILS,
         key: headers.key,
+        identity,
       });
       stats = this.#accept(pool.details.service, target.method);
       const method = pool.interface.methods.get(target.method);
@@ -176,6 +182,7 @@ export class FaceplateCalls {
         traceparent: headers.traceparent,
         tracestate: headers.tracestate,
         caller: request.caller,
+        identity,
         signal,
       });
       sent = new FaceplateCall({ pool, method, codec, stats, signal, end, clock: this.#clock, startedMs });

@@ -2,7 +2,7 @@
 // Built-in faceplates and those that a user adds in katamari.yaml implement this interface.
 
 import type { FaceplateLimits } from '../../core/mod.ts';
-import type { MeshAccess, StatsTable } from '../../core/rpc/mod.ts';
+import type { CallerIdentity, MeshAccess, StatsTable } from '../../core/rpc/mod.ts';
 
 /**
  * A running faceplate: it listens.
@@ -39,6 +39,19 @@ export interface FaceplateContext<Options = unknown> {
   readonly mesh: MeshAccess;
   /** Call statistics. FaceplateCalls counts every call here, once when it arrives and once when it ends. */
   readonly callStats: StatsTable;
+  /**
+   * Returns who a client is, for `FaceplateRequest.identity`. The access policy decides by it. Without it, a call is
+   * that of an anonymous caller from another machine, unless the mesh listens on loopback only.
+   * @throws KatamariError denied for a token that is not valid
+   * @example
+   * const identity = await context.identify({ address, authorization: `Bearer ${token}` });
+   */
+  readonly identify: (client: {
+    /** IP address of the client. */
+    readonly address: string;
+    /** `Bearer` and a token; '' or nothing for an anonymous client. */
+    readonly authorization?: string;
+  }) => Promise<CallerIdentity>;
   /** Limits on clients; a faceplate must enforce all of them. */
   readonly limits: FaceplateLimits;
   readonly host: string;

@@ -1,8 +1,17 @@
 // The stats faceplate: an HTTP server with metrics, status and health checks. It answers no calls and changes
-// nothing. Every client that can reach its port can read everything, so it listens on loopback by default.
+// nothing. Every accepted caller can read everything, unless the access policy lists who may (core/rpc has identities).
 
-import { serveHttp, type HttpServer } from '../../core/http/mod.ts';
-import type { FaceplateLimits } from '../../core/mod.ts';
+import {
+  challengeOf,
+  HttpCallers,
+  requireAccepted,
+  serveHttp,
+  type HttpEnv,
+  type HttpServer,
+} from '../../core/http/mod.ts';
+import type { ServerTls } from '../../core/link/mod.ts';
+import { asKatamariError, ERROR_TABLE, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
+import type { Authenticator, CallerIdentity } from '../../core/rpc/mod.ts';
 import { readAssets } from './assets.ts';
 import { statsRoutes } from './routes.ts';
 import type { StatsSources } from './sources.ts';
@@ -12,6 +21,12 @@ export interface StatsFaceplateOptions extends StatsSources {
   /** 0 means any free port. */
   readonly port: number;
   readonly limits: FaceplateLimits;
+  /** Verifies tokens of readers. Without it, every client is accepted. */
+  readonly authenticator?: Authenticator | undefined;
+  /** Whether the access policy lets a caller read; default all. */
+  readonly mayRead?: (identity: CallerIdentity) => boolean;
+  /** TLS instead of plain HTTP. */
+  readonly tls?: ServerTls | undefined;
 }
 
 /** A running faceplate. `drain` finishes pending responses, `close` ends them. */
@@ -21,14 +36,53 @@ export type StatsFaceplate = HttpServer;
 export async function startStatsFaceplate(options: StatsFaceplateOptions): Promise<StatsFaceplate> {
   const { host, port, limits } = options;
   const app = statsRoutes(options, await readAssets());
+  const callers = new HttpCallers(options.authenticator);
   return serveHttp({
-    fetch: (request) => app.fetch(request),
+    fetch: async (request, env) => {
+      const refusal = OPEN_PATHS.has(new URL(request.url).pathname)
+        ? undefined
+        : await whyNotRead(callers, env, options.mayRead);
+      return refusal ?? (await app.fetch(request));
+    },
     host,
     port,
     // Requests need no body. One of more than a few bytes is refused before it is read.
     limits: { ...limits, frameBytesMax: Math.min(limits.frameBytesMax, BODY_BYTES_MAX) },
+    tls: options.tls,
     refusal: ({ message }) => JSON.stringify({ error: message }),
   });
 }
 
+/** Returns the refusal of a client that may not read. */
+async function whyNotRead(
+  callers: HttpCallers,
+  { incoming }: HttpEnv,
+  mayRead: StatsFaceplateOptions['mayRead'],
+): Promise<Response | undefined> {
+  try {
+    const identity = await callers.of(incoming.socket).of(incoming.headers.authorization ?? '');
+    requireAccepted(identity);
+    if (mayRead?.(identity) === false) {
+      throw new KatamariError(
+        'denied',
+        `${identity.name} may not read this port: the access policy lists who may, under stats`,
+      );
+    }
+    return undefined;
+  } catch (thrown) {
+    const error = asKatamariError(thrown);
+    const challenge = challengeOf(error);
+    return new Response(`${error.message}\n`, {
+      status: error.facts.httpStatus ?? ERROR_TABLE[error.code].http,
+      headers: {
+        'content-type': 'text/plain; charset=utf-8',
+        'cache-control': 'no-store',
+        ...(challenge === undefined ? {} : { 'www-authenticate': challenge }),
+      },
+    });
+  }
+}
+
+/** Health checks of load balancers, which tell nothing but the health of this process. */
+const OPEN_PATHS: ReadonlySet<string> = new Set(['/livez', '/readyz']);
 const BODY_BYTES_MAX = 1024;

@@ -10,6 +10,7 @@ export class ThriftCallOptions {
   readonly #headers: HeadersIn;
   readonly #givenName: string;
   #foreign: Readonly<Record<string, string>> | undefined;
+  #isForeignAuthorized = false;
   /** Name of the method. A service in the headers replaces the one in the message. */
   readonly name: string;
   /** Set if the value of a header is invalid. The call is then refused, and the connection stays open. */
@@ -42,8 +43,13 @@ export class ThriftCallOptions {
     return this.#parsed?.anyOrder ?? false;
   }
 
-  /** Returns the call with these options. */
-  of(call: Call, nowMs: number): Call {
+  /** Value of the header Authorization; '' for none. */
+  get authorization(): string {
+    return this.#parsed?.authorization ?? '';
+  }
+
+  /** Returns the call with these options. @param isAuthorized whether the mesh used the header Authorization */
+  of(call: Call, nowMs: number, isAuthorized: boolean): Call {
     if (this.#parsed === undefined) return call;
     const { version, timeoutMs, key, tags, roles, traceparent, tracestate } = this.#parsed;
     return withCall(call, {
@@ -54,7 +60,15 @@ export class ThriftCallOptions {
       roles,
       traceparent,
       tracestate,
-      headers: (this.#foreign ??= foreignHeaders(this.#headers)),
+      headers: this.#foreignHeaders(isAuthorized),
     });
+  }
+
+  #foreignHeaders(isAuthorized: boolean): Readonly<Record<string, string>> {
+    if (this.#foreign === undefined || this.#isForeignAuthorized !== isAuthorized) {
+      this.#foreign = foreignHeaders(this.#headers, isAuthorized);
+      this.#isForeignAuthorized = isAuthorized;
+    }
+    return this.#foreign;
   }
 }

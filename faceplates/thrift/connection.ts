@@ -11,13 +11,23 @@
 // - A connection that begins with a TLS handshake goes to the TLS listener. The decrypted stream is a new connection.
 import {
   CallSignal,
+  certificateIdentityOf,
   DenseSet,
   OrderedConnection,
   type TimedPipelineLimits,
   withoutContext,
 } from '../../core/link/mod.ts';
 import { type Clock, asKatamariError, formatAddress, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
-import { createCall, type Reply, type MeshAccess } from '../../core/rpc/mod.ts';
+import {
+  ANONYMOUS,
+  createCall,
+  PeerIdentity,
+  withCall,
+  type Call,
+  type CallerIdentity,
+  type MeshAccess,
+  type Reply,
+} from '../../core/rpc/mod.ts';
 import { type Encoding, type MessageFacts, FramedBinary } from '../../core/thrift/encodings/mod.ts';
 import { applicationExceptionOf, MESSAGE_TYPE, NOTHING } from '../../core/thrift/mod.ts';
 import { ThriftCallOptions } from './call-options.ts';
@@ -77,6 +87,8 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
   /** Aborted when the client disconnects; created for the first call. */
   #gone: CallSignal | undefined;
   #caller = '';
+  /** Created for the first call, when the handshake of a TLS connection is complete. */
+  #peer: PeerIdentity | undefined;
 
   /** @param isSecure whether the TLS handshake is complete */
   constructor(socket: Socket, host: ConnectionHost, isSecure = false) {
@@ -215,7 +227,16 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
       this.onError(accepted, refusal);
       return;
     }
-    const call = createCall({
+    let peer: PeerIdentity;
+    let identity: CallerIdentity | Promise<CallerIdentity>;
+    try {
+      peer = this.#peer ??= this.#identifyPeer();
+      identity = peer.of(options?.authorization ?? '');
+    } catch (error) {
+      this.onError(accepted, asKatamariError(error));
+      return;
+    }
+    const plain = createCall({
       service: target.service,
       version: target.version,
       method: target.method,
@@ -225,10 +246,28 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
       oneway: isOneway,
       deadlineMs: nowMs + mesh.timeoutMs(),
       caller: this.#callerName(),
+      identity: 'then' in identity ? ANONYMOUS : identity,
       // A client may disconnect as soon as it has sent a oneway call. The call continues.
       signal: isOneway ? undefined : (this.#gone ??= new CallSignal()),
     });
-    mesh.send(options?.of(call, nowMs) ?? call, accepted);
+    const call = options?.of(plain, nowMs, peer.isConsumed) ?? plain;
+    if ('then' in identity) this.#sendVerified(call, identity, accepted);
+    else mesh.send(call, accepted);
+  }
+
+  /** Sends a call once its token is verified. Its reply keeps its place among the others. */
+  #sendVerified(call: Call, verifying: Promise<CallerIdentity>, accepted: ThriftCall): void {
+    verifying.then(
+      (identity) => {
+        if (!accepted.isCancelled) this.#host.mesh.send(withCall(call, { identity }), accepted);
+      },
+      (error: unknown) => this.onError(accepted, asKatamariError(error)),
+    );
+  }
+
+  #identifyPeer(): PeerIdentity {
+    const { remoteAddress = '' } = this.socket;
+    return new PeerIdentity(this.#host.mesh.authenticator, remoteAddress, certificateIdentityOf(this.socket));
   }
 
   /** Counts a call as accepted and queues it. */

@@ -8,5 +8,6 @@ export function headersOfError({ code, facts }: KatamariError): Readonly<Record<
   if (facts.retryAfterMs !== undefined) headers['katamari-retry-after-ms'] = String(Math.ceil(facts.retryAfterMs));
   if (facts.notRun === true) headers['katamari-not-run'] = '1';
   if (facts.stage !== undefined) headers['katamari-stage'] = facts.stage;
+  if (facts.httpStatus === 401) headers['www-authenticate'] = 'Bearer realm="katamari"';
   return headers;
 }

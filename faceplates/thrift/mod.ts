@@ -1,4 +1,3 @@
 // The Thrift faceplate: ordinary Thrift clients call the mesh. Other modules import only from here.
 
-export { startThriftFaceplate } from './server.ts';
-export type { ThriftTls } from './tls-listener.ts';
+export { startThriftFaceplate, type ThriftTls } from './server.ts';

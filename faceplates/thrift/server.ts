@@ -1,14 +1,19 @@
 // The Thrift faceplate: a TCP port on which ordinary Thrift clients call the mesh. OrderedServer accepts, limits,
 // sweeps and drains the connections; connection.ts handles one connection. The faceplate knows no service: method
 // names go to the mesh unchanged.
-import { OrderedServer } from '../../core/link/mod.ts';
+import { OrderedServer, TlsListener, type ServerTls } from '../../core/link/mod.ts';
 import { formatAddress, systemClock, type Clock, type FaceplateLimits } from '../../core/mod.ts';
 import type { MeshAccess, StatsTable } from '../../core/rpc/mod.ts';
 import type { Faceplate } from '../kit/mod.ts';
 import { type ConnectionHost, pipelineLimitsOf, ThriftConnection } from './connection.ts';
 import { MethodTargets } from './method-targets.ts';
 import { tooManyConnections } from './refusals.ts';
-import { TlsListener, type ThriftTls } from './tls-listener.ts';
+
+/** TLS of the Thrift port. */
+export interface ThriftTls extends ServerTls {
+  /** Refuses clients that do not speak TLS. */
+  readonly isRequired: boolean;
+}
 
 export interface ThriftFaceplateOptions {
   readonly mesh: MeshAccess;
@@ -49,7 +54,7 @@ export async function startThriftFaceplate(options: ThriftFaceplateOptions): Pro
         });
   const shared: ConnectionHost = {
     startTls: tlsListener === undefined ? undefined : (socket, begun) => tlsListener.enter(socket, begun),
-    isTlsRequired: tlsListener?.isRequired ?? false,
+    isTlsRequired: tls?.isRequired ?? false,
     mesh,
     limits,
     pipelineLimits: pipelineLimitsOf(limits),

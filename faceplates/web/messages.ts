@@ -3,6 +3,7 @@
 // response splitting. Header values are UTF-8; one that is not is read as Latin-1, the encoding of old HTTP.
 
 import type { IncomingMessage } from 'node:http';
+import type { TLSSocket } from 'node:tls';
 import { KatamariError } from '../../core/mod.ts';
 import { hasEscapes, textOfLatin1 } from '../../core/thrift/mod.ts';
 
@@ -43,22 +44,25 @@ export interface RequestParts {
   /** Address of the peer of the connection. */
   readonly peer: string;
   readonly prefix: string;
+  /** Whether the mesh used the header Authorization, which the application then does not get. */
+  readonly isAuthorized: boolean;
   /** Whether the peer is a trusted proxy, whose X-Forwarded-* headers are used and passed on. */
   readonly trustProxy: boolean;
 }
 
 /** Converts an HTTP request to the struct Request. */
 export function requestOf(parts: RequestParts): WebRequest {
-  const { incoming, path, query, body, peer, prefix, trustProxy } = parts;
+  const { incoming, path, query, body, peer, prefix, isAuthorized, trustProxy } = parts;
   const given = (name: string): string => (trustProxy ? last(incoming.headers[name]) : '');
   const host = headerText(given('x-forwarded-host') || (incoming.headers.host ?? ''));
-  const scheme = given('x-forwarded-proto') === 'https' ? 'https' : 'http';
+  const isSecure = (incoming.socket as Partial<TLSSocket>).encrypted === true;
+  const scheme = (given('x-forwarded-proto') || (isSecure ? 'https' : '')) === 'https' ? 'https' : 'http';
   const remote = headerText(given('x-forwarded-for')) || peer;
   const through = trustProxy ? [incoming.headers['x-forwarded-for'] ?? ''].flat().join(', ') : '';
   const dropped = hopByHop(incoming.headers.connection);
   const headers = pairsOf(incoming.rawHeaders).filter(({ name }) => {
     const lower = name.toLowerCase();
-    return !dropped.has(lower) && !FORWARDED.has(lower);
+    return !dropped.has(lower) && !FORWARDED.has(lower) && !(isAuthorized && lower === 'authorization');
   });
   headers.push(
     { name: 'X-Forwarded-For', value: through === '' ? peer : `${headerText(through)}, ${peer}` },

@@ -10,16 +10,20 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import {
+  challengeOf,
   clientSignal,
+  HttpCallers,
   remoteAddress,
   requestBody,
+  requireAccepted,
   serveHttp,
   type HttpEnv,
   type HttpRefusal,
 } from '../../core/http/mod.ts';
 import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
+import type { ServerTls } from '../../core/link/mod.ts';
 import { asKatamariError, ERROR_TABLE, KatamariError, type ErrorCode, type FaceplateLimits } from '../../core/mod.ts';
-import { parseCallHeaders, type MeshAccess, type StatsTable } from '../../core/rpc/mod.ts';
+import { parseCallHeaders, type CallerIdentity, type MeshAccess, type StatsTable } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
 import { FaceplateCalls, type Faceplate, type Outcome } from '../kit/mod.ts';
 import { findFile, sendFile } from './files.ts';
@@ -36,6 +40,8 @@ export interface WebFaceplateOptions {
   readonly sites: readonly Site[];
   /** Whether all clients are trusted proxies, whose X-Forwarded-* headers are used. */
   readonly trustProxy: boolean;
+  /** TLS instead of plain HTTP. */
+  readonly tls?: ServerTls | undefined;
 }
 
 export interface WebFaceplate extends Faceplate {
@@ -51,6 +57,7 @@ export async function startWebFaceplate(options: WebFaceplateOptions): Promise<W
     host,
     port,
     limits: { ...limits, frameBytesMax: limits.frameBytesMax - Math.min(ENVELOPE_BYTES, limits.frameBytesMax / 2) },
+    tls: options.tls,
     refusal: (refusal) => routes.refused(refusal),
   });
   return {
@@ -71,11 +78,13 @@ class WebServer {
   readonly #options: WebFaceplateOptions;
   readonly #calls: FaceplateCalls;
   readonly #sites: SiteTable;
+  readonly #callers: HttpCallers;
 
   constructor(options: WebFaceplateOptions, calls: FaceplateCalls) {
     this.#options = options;
     this.#calls = calls;
     this.#sites = new SiteTable(options.sites);
+    this.#callers = new HttpCallers(options.mesh.authenticator);
   }
 
   drain(): void {
@@ -104,6 +113,11 @@ class WebServer {
 
   async #answer(env: HttpEnv, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const { path, query } = splitTarget(incoming.url ?? '/');
+    const peer = this.#callers.of(incoming.socket);
+    const identified = peer.of(incoming.headers.authorization ?? '');
+    const isAuthorized = peer.isConsumed;
+    const identity = 'then' in identified ? await identified : identified;
+    requireAccepted(identity);
     const site = this.#sites.find(path);
     if (site === undefined) {
       throw new KatamariError(
@@ -116,7 +130,7 @@ class WebServer {
       if (await this.#answerWithFile(site, path, query, incoming, outgoing)) return;
     }
     if (site.service === '') throw new KatamariError('bad_request', 'There is no such file here', { httpStatus: 404 });
-    await this.#answerFromPool(site, path, query, env, incoming, outgoing);
+    await this.#answerFromPool(site, path, query, env, { identity, isAuthorized });
   }
 
   async #answerWithFile(
@@ -151,9 +165,10 @@ class WebServer {
     path: string,
     query: string,
     env: HttpEnv,
-    incoming: IncomingMessage,
-    outgoing: ServerResponse,
+    { identity, isAuthorized }: { readonly identity: CallerIdentity; readonly isAuthorized: boolean },
   ): Promise<void> {
+    const incoming = env.incoming as IncomingMessage;
+    const outgoing = env.outgoing as ServerResponse;
     const peer = remoteAddress(env);
     const request = requestOf({
       incoming,
@@ -162,6 +177,7 @@ class WebServer {
       body: requestBody(env),
       peer,
       prefix: baseOf(site),
+      isAuthorized,
       trustProxy: this.#options.trustProxy,
     });
     const requested = parseCallHeaders(incoming.headers);
@@ -177,6 +193,7 @@ class WebServer {
         target: { service: site.service, version: '', method: METHOD },
         headers,
         caller: `web ${request.remote_address}`,
+        identity,
         signal: clientSignal(env),
       },
       {
@@ -247,11 +264,13 @@ function writeError(
   const wantsJson = /\bapplication\/(?:[\w.-]+\+)?json\b/i.test(incoming.headers.accept ?? '');
   const body = wantsJson ? errorText(code, message) : `${message}.\n`;
   const retryAfterMs = error?.facts.retryAfterMs;
+  const challenge = error === undefined ? undefined : challengeOf(error);
   outgoing.writeHead(error?.facts.httpStatus ?? ERROR_TABLE[code].http, {
     'content-type': wantsJson ? 'application/json; charset=utf-8' : 'text/plain; charset=utf-8',
     'content-length': String(Buffer.byteLength(body)),
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
+    ...(challenge === undefined ? {} : { 'www-authenticate': challenge }),
     ...(retryAfterMs === undefined ? {} : { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1_000))) }),
   });
   outgoing.end(incoming.method === 'HEAD' ? undefined : body);

@@ -4,6 +4,7 @@
 
 import { ExitError, EXIT, type ExitCode, type FlagValue, VERSION } from '../config/mod.ts';
 import type { BenchOptions } from './bench/plan.ts';
+import type { AccessOptions, ExplainOptions, ShowOptions } from './commands/access.ts';
 import { runCall, type CallCommandOptions } from './commands/call.ts';
 import type { DeployOptions } from './commands/deploy.ts';
 import { runDrain, runUndrain, type DrainOptions } from './commands/drain.ts';
@@ -76,6 +77,7 @@ function describeProgram(context: CliContext, setExitCode: SetExitCode): Command
   addScale(program, context, setExitCode);
   addUndeploy(program, context, setExitCode);
   addRoute(program, context, setExitCode);
+  addAccess(program, context, setExitCode);
   addRestart(program, context, setExitCode);
   addDrain(program, context, setExitCode);
   addUndrain(program, context, setExitCode);
@@ -282,6 +284,65 @@ function addRoute(program: Command, context: CliContext, setExitCode: SetExitCod
     .addHelpText(
       'after',
       examples('katamari route Search', 'katamari route Search 1.0.0=90 2.0.0=10', 'katamari route Search --reset'),
+    );
+}
+
+function addAccess(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  const group = command(program, 'access', 'show, change and explain who may call what').addHelpText(
+    'after',
+    examples(
+      'katamari access show',
+      'katamari access apply policy.yaml',
+      'katamari access explain alice Orders.get --roles support',
+    ),
+  );
+  withMesh(command(group, 'show', 'print the access policy'))
+    .option('--version <number>', 'an earlier version, as katamari access history lists it')
+    .option('--json', 'print JSON')
+    .action(async (options: ShowOptions) =>
+      setExitCode(await (await import('./commands/access.ts')).runAccessShow(context, options)),
+    )
+    .addHelpText('after', examples('katamari access show > policy.yaml', 'katamari access show --version 3'));
+  withMesh(command(group, 'apply', 'replace the access policy of the mesh'))
+    .argument('<file>', 'the policy in YAML, or - for standard input')
+    .option('--json', 'print JSON')
+    .action(async (file: string, options: AccessOptions) =>
+      setExitCode(await (await import('./commands/access.ts')).runAccessApply(context, file, options)),
+    )
+    .addHelpText(
+      'after',
+      examples('katamari access apply policy.yaml', 'katamari access show --version 3 | katamari access apply -'),
+    );
+  withMesh(command(group, 'remove', 'remove the access policy: accepted callers may call everything'))
+    .option('--json', 'print JSON')
+    .action(async (options: AccessOptions) =>
+      setExitCode(await (await import('./commands/access.ts')).runAccessRemove(context, options)),
+    )
+    .addHelpText('after', examples('katamari access remove'));
+  withMesh(command(group, 'history', 'list the versions of the access policy'))
+    .option('--json', 'print one JSON object per line')
+    .action(async (options: AccessOptions) =>
+      setExitCode(await (await import('./commands/access.ts')).runAccessHistory(context, options)),
+    )
+    .addHelpText('after', examples('katamari access history'));
+  withMesh(command(group, 'explain', 'say whether a caller may call a method, and why'))
+    .argument('<caller>', 'name of the caller, anonymous or chassis; mtls:NAME, token:NAME or jwt:NAME')
+    .argument('<target>', 'Service.method or Service@version.method')
+    .option('--roles <roles>', 'roles that the token of the caller has (comma separated)')
+    .option('--pool-roles <roles>', 'roles of the pool that the call requests (comma separated)')
+    .option('--json', 'print JSON')
+    .action(async (caller: string, target: string, options: ExplainOptions) =>
+      setExitCode(await (await import('./commands/access.ts')).runAccessExplain(context, caller, target, options)),
+    )
+    .addHelpText(
+      'after',
+      `
+The exit code is 1 if the caller may not.
+${examples(
+  'katamari access explain alice Orders.get --roles support',
+  'katamari access explain spiffe://example.org/billing Orders@1.2.0.pay',
+  'katamari access explain anonymous Status.read',
+)}`,
     );
 }
 
@@ -555,7 +616,10 @@ function withWait(of: Command): Command {
 function withMesh(of: Command): Command {
   return of
     .option('-m, --mesh <url>', 'JSON-RPC address of the mesh (default: KATAMARI_URL, else from the configuration)')
-    .option('--token <token>', 'admin token (default: KATAMARI_TOKEN, else the file in the data directory)')
+    .option(
+      '--token <token>',
+      'token of the caller; for admin commands the admin token (default: KATAMARI_TOKEN, a file)',
+    )
     .option('-c, --config <file>', 'configuration file of the mesh');
 }
 

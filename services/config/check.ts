@@ -4,7 +4,7 @@
 import { HEADER_PROTOCOLS, isWireFormat } from '../../core/thrift/encodings/mod.ts';
 import { PLAIN_CONCURRENCY_MAX } from '../mesh/mod.ts';
 import { describeValue, keyText, type ConfigText } from './file.ts';
-import { keysAt, leafFacts, schemaAt, unwrap, type ConfigFile } from './schema.ts';
+import { keysAt, leafFacts, schemaAt, unwrap, type ConfigFile, type TlsEntry } from './schema.ts';
 import { didYouMean } from './suggest.ts';
 import { formatDuration } from './units.ts';
 import { z } from 'zod';
@@ -45,7 +45,11 @@ export function checkTogether(data: ConfigFile, values: Record<string, unknown>)
     ...checkPorts(data, values),
     ...checkConsul(data, values),
     ...checkLink(data, values),
-    ...checkThriftTls(data),
+    ...checkTls('thrift', data.thrift.tls, 'the Thrift port', data.thrift.tls.required),
+    ...checkTls('jsonRpc', data.jsonRpc.tls, 'the JSON-RPC port'),
+    ...checkTls('web', data.web.tls, 'the web port'),
+    ...checkTls('stats', data.stats.tls, 'the stats port'),
+    ...checkAccess(data),
     ...checkSites(data),
     ...checkFaceplates(data),
     ...Object.entries(data.routes).flatMap(([service, { weights }]) => checkWeights(service, weights)),
@@ -165,13 +169,41 @@ function checkLink({ link, consul }: ConfigFile, values: Record<string, unknown>
   return problems;
 }
 
-function checkThriftTls({ thrift: { tls } }: ConfigFile): Problem[] {
+function checkTls(port: string, tls: TlsEntry, name: string, isRequired = false): Problem[] {
   const problems: Problem[] = [];
-  const isUsed = tls.certFile !== undefined || tls.keyFile !== undefined || tls.caFile !== undefined || tls.required;
-  for (const name of ['certFile', 'keyFile'] as const) {
-    if (!isUsed || tls[name] !== undefined) continue;
-    const text = 'missing, expected a file: TLS on the Thrift port needs certFile and keyFile';
-    problems.push({ path: ['thrift', 'tls', name], text });
+  const isUsed = tls.certFile !== undefined || tls.keyFile !== undefined || tls.caFile !== undefined || isRequired;
+  for (const key of ['certFile', 'keyFile'] as const) {
+    if (!isUsed || tls[key] !== undefined) continue;
+    const text = `missing, expected a file: TLS on ${name} needs certFile and keyFile`;
+    problems.push({ path: [port, 'tls', key], text });
+  }
+  return problems;
+}
+
+function checkAccess({ access: { tokens, jwt } }: ConfigFile): Problem[] {
+  const problems = tokens.flatMap(({ sha256 }, index): Problem[] => {
+    const same = tokens.findIndex((token) => token.sha256.toLowerCase() === sha256.toLowerCase());
+    if (same === index) return [];
+    const text = `found the digest of ${keyText(['access', 'tokens', same])}, expected another token for each caller`;
+    return [{ path: ['access', 'tokens', index, 'sha256'], text }];
+  });
+  const path = ['access', 'jwt'];
+  const { issuer, audience, jwksFile, jwksUrl } = jwt;
+  const isUsed = [issuer, audience, jwksFile, jwksUrl].some((value) => value !== undefined);
+  if (!isUsed) return problems;
+  // Without issuer and audience, a token that somebody else got for another purpose would do.
+  for (const key of ['issuer', 'audience'] as const) {
+    if (jwt[key] !== undefined) continue;
+    problems.push({ path: [...path, key], text: 'missing, expected text: signed tokens need issuer and audience' });
+  }
+  if (jwksFile === undefined && jwksUrl === undefined) {
+    problems.push({
+      path: [...path, 'jwksFile'],
+      text: 'missing, expected jwksFile or jwksUrl with the keys of the issuer',
+    });
+  }
+  if (jwksFile !== undefined && jwksUrl !== undefined) {
+    problems.push({ path: [...path, 'jwksUrl'], text: 'found together with jwksFile, expected only one of them' });
   }
   return problems;
 }

@@ -11,7 +11,16 @@ import { resolveDeployment, type ConfiguredDeployment } from './deployment.ts';
 import { ExitError, EXIT } from './exit-error.ts';
 import { findConfigFile, keyText, readConfigFile, type ConfigText } from './file.ts';
 import { layer, type FlagValue } from './layers.ts';
-import { configSchema, leafFacts, schemaAt, unwrap, type ConfigFile, type SettingKind } from './schema.ts';
+import type { AnonymousCallers, JwtOptions, KnownToken } from '../access/mod.ts';
+import {
+  configSchema,
+  leafFacts,
+  schemaAt,
+  unwrap,
+  type ConfigFile,
+  type SettingKind,
+  type TlsEntry,
+} from './schema.ts';
 import { formatDuration, formatSize } from './units.ts';
 import path from 'node:path';
 import { z } from 'zod';
@@ -75,22 +84,37 @@ export interface Config {
   readonly thrift: {
     /** Service of calls without a service name; '' for none. */
     readonly defaultService: string;
-    /** Files; '' for none. */
-    readonly tls: {
-      readonly certFile: string;
-      readonly keyFile: string;
-      readonly caFile: string;
-      readonly required: boolean;
-    };
+    readonly tls: TlsFiles & { readonly required: boolean };
   };
-  readonly jsonRpc: { readonly allowedOrigins: readonly string[] };
+  readonly jsonRpc: { readonly allowedOrigins: readonly string[]; readonly tls: TlsFiles };
   /** The web faceplate; off without sites. */
-  readonly web: { readonly port: number; readonly trustProxy: boolean; readonly sites: readonly Site[] };
+  readonly web: {
+    readonly port: number;
+    readonly trustProxy: boolean;
+    readonly tls: TlsFiles;
+    readonly sites: readonly Site[];
+  };
+  readonly stats: { readonly tls: TlsFiles };
+  /** How callers are identified. */
+  readonly access: {
+    readonly anonymous: AnonymousCallers;
+    readonly tokens: readonly (KnownToken & { readonly sha256: string })[];
+    /** Undefined without an issuer. */
+    readonly jwt: JwtOptions | undefined;
+  };
   /** Faceplates that the user added. */
   readonly faceplates: readonly AddedFaceplate[];
   readonly limits: FaceplateLimits;
   readonly routes: Readonly<Record<string, { readonly weights: Readonly<Record<string, number>> }>>;
   readonly deployments: readonly ConfiguredDeployment[];
+}
+
+/** TLS of a port for clients. Files are '' for none. */
+export interface TlsFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly caFile: string;
+  readonly isCertificateOptional: boolean;
 }
 
 /** The sources of the configuration. */
@@ -205,6 +229,11 @@ function fillIn(
 ): ConfigFile {
   const at = (value: string | undefined, steps: readonly string[]): string | undefined =>
     value === undefined ? undefined : path.resolve(baseOf(steps), value.replace(/^~(?=\/)/, os.homedir()));
+  const tlsAt = (port: string, { certFile, keyFile, caFile }: TlsEntry): Omit<TlsEntry, 'clientCertificate'> => ({
+    certFile: at(certFile, [port, 'tls', 'certFile']),
+    keyFile: at(keyFile, [port, 'tls', 'keyFile']),
+    caFile: at(caFile, [port, 'tls', 'caFile']),
+  });
   const dataDir = at(data.dataDir, ['dataDir']) ?? defaultDataDir(data.mesh, env, cwd);
   const embedded = data.consul.embedded ?? data.consul.address === undefined;
   return {
@@ -219,17 +248,16 @@ function fillIn(
       certFile: at(data.link.certFile, ['link', 'certFile']),
       keyFile: at(data.link.keyFile, ['link', 'keyFile']),
     },
-    thrift: {
-      ...data.thrift,
-      tls: {
-        ...data.thrift.tls,
-        certFile: at(data.thrift.tls.certFile, ['thrift', 'tls', 'certFile']),
-        keyFile: at(data.thrift.tls.keyFile, ['thrift', 'tls', 'keyFile']),
-        caFile: at(data.thrift.tls.caFile, ['thrift', 'tls', 'caFile']),
-      },
+    thrift: { ...data.thrift, tls: { ...data.thrift.tls, ...tlsAt('thrift', data.thrift.tls) } },
+    jsonRpc: { ...data.jsonRpc, tls: { ...data.jsonRpc.tls, ...tlsAt('jsonRpc', data.jsonRpc.tls) } },
+    stats: { tls: { ...data.stats.tls, ...tlsAt('stats', data.stats.tls) } },
+    access: {
+      ...data.access,
+      jwt: { ...data.access.jwt, jwksFile: at(data.access.jwt.jwksFile, ['access', 'jwt', 'jwksFile']) },
     },
     web: {
       ...data.web,
+      tls: { ...data.web.tls, ...tlsAt('web', data.web.tls) },
       sites: data.web.sites.map((site, index) => ({
         ...site,
         files: at(site.files, ['web', 'sites', String(index), 'files']),
@@ -294,15 +322,12 @@ function resolve(data: ConfigFile, written: ConfigFile, directory: string, where
     audit: { fileBytesMax: data.audit.fileSize, filesMax: data.audit.files },
     thrift: {
       defaultService: data.thrift.defaultService,
-      tls: {
-        certFile: data.thrift.tls.certFile ?? '',
-        keyFile: data.thrift.tls.keyFile ?? '',
-        caFile: data.thrift.tls.caFile ?? '',
-        required: data.thrift.tls.required,
-      },
+      tls: { ...tlsFilesOf(data.thrift.tls), required: data.thrift.tls.required },
     },
-    jsonRpc: data.jsonRpc,
-    web: { ...data.web, sites: data.web.sites.map(siteOf) },
+    jsonRpc: { ...data.jsonRpc, tls: tlsFilesOf(data.jsonRpc.tls) },
+    web: { ...data.web, tls: tlsFilesOf(data.web.tls), sites: data.web.sites.map(siteOf) },
+    stats: { tls: tlsFilesOf(data.stats.tls) },
+    access: { ...data.access, jwt: jwtOf(data.access.jwt) },
     faceplates: data.faceplates.map((entry, index) => ({
       ...entry,
       directory,
@@ -321,6 +346,16 @@ function resolve(data: ConfigFile, written: ConfigFile, directory: string, where
     routes: data.routes,
     deployments: data.deployments.map((entry) => resolveDeployment(entry, directory)),
   };
+}
+
+function tlsFilesOf({ certFile = '', keyFile = '', caFile = '', clientCertificate }: TlsEntry): TlsFiles {
+  return { certFile, keyFile, caFile, isCertificateOptional: clientCertificate === 'optional' };
+}
+
+function jwtOf(entry: ConfigFile['access']['jwt']): JwtOptions | undefined {
+  const { issuer, audience = '', jwksFile = '', jwksUrl = '', clockTolerance, ...rest } = entry;
+  if (issuer === undefined) return undefined;
+  return { ...rest, issuer, audience, jwksFile, jwksUrl, clockToleranceMs: clockTolerance };
 }
 
 function siteOf(entry: ConfigFile['web']['sites'][number]): Site {

@@ -2,9 +2,10 @@
 // other machines use to reach this process.
 
 import { readFileSync } from 'node:fs';
-import { checkCertificates, type LinkSecurity } from '../../core/link/mod.ts';
+import { checkCertificates, type LinkSecurity, type ServerTls } from '../../core/link/mod.ts';
+import { httpReadsClientCertificates, runtimeName } from '../../core/mod.ts';
 import type { ThriftTls } from '../../faceplates/thrift/mod.ts';
-import type { Config } from './config.ts';
+import type { Config, TlsFiles } from './config.ts';
 import { ExitError, EXIT } from './exit-error.ts';
 import { ensureSecretFile, readSecretFile } from './secret-file.ts';
 import { networkInterfaces } from 'node:os';
@@ -46,19 +47,37 @@ export function consulTokensOf({ consul }: Config): readonly string[] {
 
 /**
  * Returns the TLS credentials of the Thrift port; undefined when no certificate is configured.
- * @throws ExitError when a file cannot be read, the key does not match the certificate, or the certificate expired
+ * @throws ExitError, see portTlsOf
  */
 export function thriftTlsOf({ thrift: { tls } }: Config): ThriftTls | undefined {
+  const found = portTlsOf('thrift', tls);
+  return found === undefined ? undefined : { ...found, isRequired: tls.required };
+}
+
+/**
+ * Returns the TLS credentials of a port for clients; undefined when no certificate is configured.
+ * @throws ExitError when a file cannot be read, the key does not match the certificate, the certificate expired, or
+ * this runtime cannot do it
+ */
+export function portTlsOf(port: keyof typeof PORTS, tls: TlsFiles): ServerTls | undefined {
   if (tls.certFile === '') return undefined;
-  const cert = read('thrift.tls.certFile', tls.certFile);
-  const key = read('thrift.tls.keyFile', tls.keyFile);
-  const ca = tls.caFile === '' ? '' : read('thrift.tls.caFile', tls.caFile);
-  try {
-    checkCertificates({ cert, key, ca }, THRIFT_PORT);
-  } catch (error) {
-    throw new ExitError(EXIT.badConfiguration, `thrift.tls: ${(error as Error).message}`, error);
+  const cert = read(`${port}.tls.certFile`, tls.certFile);
+  const key = read(`${port}.tls.keyFile`, tls.keyFile);
+  const ca = tls.caFile === '' ? '' : read(`${port}.tls.caFile`, tls.caFile);
+  if (ca !== '' && port !== 'thrift' && !httpReadsClientCertificates()) {
+    throw new ExitError(
+      EXIT.badConfiguration,
+      `${port}.tls.caFile: ${runtimeName()} does not tell an HTTP server who its client is; use bearer tokens on this port, the Thrift port, or another runtime`,
+    );
   }
-  return { cert, key, ca, isRequired: tls.required };
+  try {
+    const expected =
+      'a certificate in certFile, its private key in keyFile and, optionally, the CA of the clients in caFile';
+    checkCertificates({ cert, key, ca }, { name: PORTS[port], expected });
+  } catch (error) {
+    throw new ExitError(EXIT.badConfiguration, `${port}.tls: ${(error as Error).message}`, error);
+  }
+  return { cert, key, ca, isCertificateOptional: tls.isCertificateOptional };
 }
 
 /**
@@ -83,7 +102,9 @@ function read(key: string, file: string): string {
   }
 }
 
-const THRIFT_PORT = {
-  name: 'the Thrift port',
-  expected: 'a certificate in certFile, its private key in keyFile and, optionally, the CA of the clients in caFile',
-};
+const PORTS = {
+  thrift: 'the Thrift port',
+  jsonRpc: 'the JSON-RPC port',
+  web: 'the web port',
+  stats: 'the stats port',
+} as const;

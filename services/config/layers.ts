@@ -8,8 +8,8 @@ import { didYouMean } from './suggest.ts';
 import { z } from 'zod';
 
 /**
- * A setting that a variable or a flag can set: every leaf outside `deployments`, `routes`, `web.sites` and
- * `faceplates`.
+ * A setting that a variable or a flag can set: every leaf outside `deployments`, `routes`, `web.sites`,
+ * `access.tokens` and `faceplates`.
  */
 export interface Setting {
   /** `ports.jsonRpc` */

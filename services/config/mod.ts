@@ -7,7 +7,14 @@ export { type ConfiguredDeployment, desiredDeployment } from './deployment.ts';
 export { ExitError, EXIT, type ExitCode } from './exit-error.ts';
 export { CONFIG_FILE_NAMES, describeValue, keyText } from './file.ts';
 export type { FlagValue } from './layers.ts';
-export { advertisedHost, consulTokensOf, createSecrets, linkSecurityOf, thriftTlsOf } from './credentials.ts';
+export {
+  advertisedHost,
+  consulTokensOf,
+  createSecrets,
+  linkSecurityOf,
+  portTlsOf,
+  thriftTlsOf,
+} from './credentials.ts';
 export { type Role, ROLES } from './roles.ts';
 export { ensureSecretFile, readSecretFile } from './secret-file.ts';
 export { didYouMean } from './suggest.ts';

@@ -3,6 +3,7 @@
 // compares docs/configuration.md with it.
 
 import { PROTOCOLS, TRANSPORTS, type Protocol, type Transport } from '../../core/thrift/encodings/mod.ts';
+import { JWT_ALGORITHMS, type AnonymousCallers } from '../access/mod.ts';
 import { formatDuration, formatSize, parseDuration, parseSize, type ParsedUnit } from './units.ts';
 import { z } from 'zod';
 
@@ -38,15 +39,25 @@ export interface ConfigFile {
   audit: { fileSize: number; files: number };
   thrift: {
     defaultService: string;
-    tls: {
-      certFile?: string | undefined;
-      keyFile?: string | undefined;
-      caFile?: string | undefined;
-      required: boolean;
+    tls: TlsEntry & { required: boolean };
+  };
+  jsonRpc: { allowedOrigins: string[]; tls: TlsEntry };
+  web: { port: number; trustProxy: boolean; tls: TlsEntry; sites: SiteEntry[] };
+  stats: { tls: TlsEntry };
+  access: {
+    anonymous: AnonymousCallers;
+    tokens: TokenEntry[];
+    jwt: {
+      issuer?: string | undefined;
+      audience?: string | undefined;
+      jwksFile?: string | undefined;
+      jwksUrl?: string | undefined;
+      algorithms: string[];
+      nameClaim: string;
+      rolesClaim: string;
+      clockTolerance: number;
     };
   };
-  jsonRpc: { allowedOrigins: string[] };
-  web: { port: number; trustProxy: boolean; sites: SiteEntry[] };
   faceplates: FaceplateEntry[];
   limits: {
     frame: number;
@@ -60,6 +71,21 @@ export interface ConfigFile {
   };
   routes: Record<string, { weights: Record<string, number> }>;
   deployments: DeploymentEntry[];
+}
+
+/** TLS of a port for clients, after checking. */
+export interface TlsEntry {
+  certFile?: string | undefined;
+  keyFile?: string | undefined;
+  caFile?: string | undefined;
+  clientCertificate: 'required' | 'optional';
+}
+
+/** One entry of `access.tokens` after checking. */
+export interface TokenEntry {
+  name: string;
+  sha256: string;
+  roles: string[];
 }
 
 /** One entry of `web.sites` after checking. */
@@ -199,6 +225,9 @@ const PREFIX = /^\/$|^(\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/;
 /** Valid in metric labels and in names of Consul services. */
 const FACEPLATE_NAME = /^[a-z][a-z0-9-]{0,30}[a-z0-9]$/;
 
+/** Printable, so that a name cannot break a line of a log, and none that the policy uses for others. */
+const CALLER = /^(?!(?:anonymous|chassis|mesh)$)[\x21-\x7e\u00a1-\ud7ff]{1,256}$/;
+
 /** A Thrift identifier; dots as in a service of an included file. */
 const SERVICE = /^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$/;
 const METHOD = /^[A-Za-z_][A-Za-z0-9_]*$/;
@@ -277,6 +306,25 @@ const siteSchema = z.strictObject({
   ).optional(),
 });
 
+/** The keys of TLS on a port for clients. */
+const tlsKeys = () => ({
+  certFile: text('a file').optional(),
+  keyFile: text('a file').optional(),
+  caFile: text('a file').optional(),
+  clientCertificate: leaf(z.enum(['required', 'optional']), 'text', '"required" or "optional"').prefault('required'),
+});
+const tlsSchema = () => z.strictObject(tlsKeys()).prefault({});
+
+const tokenSchema = z.strictObject({
+  name: leaf(z.string().regex(CALLER), 'text', 'the name of a caller, of printable characters without spaces'),
+  sha256: leaf(
+    z.string().regex(/^[0-9a-fA-F]{64}$/),
+    'secret',
+    'the SHA-256 digest of the token, 64 hexadecimal digits: printf %s TOKEN | sha256sum',
+  ),
+  roles: texts('a list of roles').prefault([]),
+});
+
 const faceplateSchema = z.strictObject({
   module: leaf(
     z.string().min(1).max(4_096),
@@ -351,14 +399,7 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
         'text',
         'the name of a Thrift service',
       ).prefault(''),
-      tls: z
-        .strictObject({
-          certFile: text('a file').optional(),
-          keyFile: text('a file').optional(),
-          caFile: text('a file').optional(),
-          required: bool().prefault(false),
-        })
-        .prefault({}),
+      tls: z.strictObject({ ...tlsKeys(), required: bool().prefault(false) }).prefault({}),
     })
     .prefault({}),
   jsonRpc: z
@@ -376,13 +417,44 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
         'list',
         'a list of origins',
       ).prefault([]),
+      tls: tlsSchema(),
     })
     .prefault({}),
   web: z
     .strictObject({
       port: port().prefault(9082),
       trustProxy: bool().prefault(false),
+      tls: tlsSchema(),
       sites: z.array(siteSchema).max(1_000).prefault([]),
+    })
+    .prefault({}),
+  stats: z.strictObject({ tls: tlsSchema() }).prefault({}),
+  access: z
+    .strictObject({
+      anonymous: leaf(z.enum(['loopback', 'always', 'never']), 'text', '"loopback", "always" or "never"').prefault(
+        'loopback',
+      ),
+      tokens: z.array(tokenSchema).max(10_000).prefault([]),
+      jwt: z
+        .strictObject({
+          issuer: text('the issuer of the tokens, as in their claim iss').optional(),
+          audience: text('the name of this mesh in the claim aud of the tokens').optional(),
+          jwksFile: text('a file').optional(),
+          jwksUrl: leaf(
+            z.string().regex(/^https?:\/\/[^\s]+$/),
+            'text',
+            'a URL such as "https://login.example.org/jwks.json"',
+          ).optional(),
+          algorithms: leaf(
+            z.array(leaf(z.enum(JWT_ALGORITHMS), 'text', `one of ${JWT_ALGORITHMS.join(', ')}`)).min(1),
+            'list',
+            'a list of asymmetric algorithms',
+          ).prefault(['ES256', 'EdDSA', 'PS256', 'RS256']),
+          nameClaim: text('the path of a claim').prefault('sub'),
+          rolesClaim: text('the path of a claim').prefault('roles'),
+          clockTolerance: duration(0).prefault('30s'),
+        })
+        .prefault({}),
     })
     .prefault({}),
   faceplates: z.array(faceplateSchema).max(100).prefault([]),

@@ -21,6 +21,7 @@ import {
   type TokenStore,
 } from '../mesh/mod.ts';
 import { AdminGuard, refused, type AdminContext, type AdminMethod, type TokenArgs } from './admin-guard.ts';
+import { accessHandlers, type AccessActions, type ExplainedAccess } from './access-handlers.ts';
 import { deploymentOf, OUTCOMES, thriftDeployment, type ThriftDeployment } from './admin-shapes.ts';
 import type { DeploymentStore } from './deployment-store.ts';
 
@@ -41,6 +42,7 @@ export interface AdminActions {
   readonly setTimeoutMs: (timeoutMs: number | undefined) => Promise<void>;
   readonly routes: () => Routes;
   readonly setRoute: (service: string, route: Route) => Promise<void>;
+  readonly access: AccessActions;
 }
 
 export interface AdminOptions {
@@ -76,6 +78,11 @@ interface RouteArgs extends TokenArgs {
   readonly route: { readonly serviceName: string; readonly weights: ReadonlyMap<string, number> };
 }
 
+interface PolicyArgs extends TokenArgs {
+  readonly text: string;
+  readonly expectedVersion: number;
+}
+
 interface NewTokenArgs extends TokenArgs {
   readonly name: string;
   readonly scopes: readonly string[];
@@ -104,6 +111,7 @@ export function adminOffer(options: AdminOptions): Offer {
     interface: iface,
     manager: options.manager,
     isReachable: true,
+    isOpen: true,
     send: sendOf((call) => withDeadline(dispatch(call), call.deadlineMs - options.clock.nowMs(), options.clock)),
     free: 1,
     alive: 1,
@@ -118,6 +126,7 @@ export function adminOffer(options: AdminOptions): Offer {
 function methodsOf(options: AdminOptions): Readonly<Record<string, AdminMethod>> {
   const { actions, tokens } = options;
   const { deployments } = actions;
+  const access = accessHandlers(actions.access);
   return {
     status: { scope: 'read', act: async () => thriftStatus(await actions.status()) },
     events: {
@@ -218,6 +227,20 @@ function methodsOf(options: AdminOptions): Readonly<Record<string, AdminMethod>>
         note(before, weightsNow());
       },
     },
+    getAccessPolicy: { scope: 'read', act: () => access.policy() },
+    setAccessPolicy: {
+      scope: 'deploy',
+      subject: () => 'access',
+      act: async ({ text, expectedVersion }: PolicyArgs, { caller, from, note }) => {
+        const before = access.policy().text;
+        note(before, text);
+        const set = await access.setPolicy(text, expectedVersion, `${caller.name} (${from})`);
+        note(before, set.text);
+        return set;
+      },
+    },
+    getAccessHistory: { scope: 'read', act: () => access.history() },
+    explainAccess: { scope: 'read', act: (asked: TokenArgs & ExplainedAccess) => access.explain(asked) },
     createToken: {
       scope: 'deploy',
       subject: ({ name }: NewTokenArgs) => name,

@@ -1,5 +1,6 @@
 // Exports of services/master; other modules import only from here.
 
+export type { AccessActions } from './access-handlers.ts';
 export { adminOffer } from './admin-service.ts';
 export { changedFields, DeploymentStore, type DeployOutcome, describeChange } from './deployment-store.ts';
 export { Election } from './election.ts';

@@ -27,11 +27,16 @@ export function matchPlainCall(entry: ServiceEntry, query: PoolQuery): readonly 
   const cached = entry.plainMatches.get(version)?.get(method);
   if (cached !== undefined) return cached;
   const offers = matchPools(entry, query);
-  if (offers.length > 0 && (version === '' || offers.every(({ details }) => details.version === version))) {
+  if (offers.length > 0 && isKeptMatch(offers, query)) {
     const byMethod = entry.plainMatches.get(version) ?? new Map<string, readonly Offer[]>();
     entry.plainMatches.set(version, byMethod.set(method, offers));
   }
   return offers;
+}
+
+/** Whether `matchPlainCall` keeps these matches of a query: not those of a version range. */
+export function isKeptMatch(offers: readonly Offer[], { version }: PoolQuery): boolean {
+  return version === '' || offers.every(({ details }) => details.version === version);
 }
 
 /**

@@ -1,5 +1,6 @@
 // Exports of services/mesh; other modules import only from here.
 
+export type { AccessPolicy, AccessRights, AccessTarget, DenialReason } from './access-filter.ts';
 export { bestVersion } from './choose-version.ts';
 export {
   type ChassisTimes,
@@ -35,6 +36,8 @@ export {
   type ManagerRecord,
   MASTER,
   type MasterRecord,
+  POLICY,
+  type PolicyRecord,
   type PoolRecord,
   readEntry,
   readRecord,

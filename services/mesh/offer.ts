@@ -7,5 +7,7 @@ export interface Offer extends PoolView {
   readonly manager: string;
   /** False while this process cannot reach the manager. Calls then go to other managers or wait. */
   readonly isReachable: boolean;
+  /** Whether it decides itself who may call it: the admin service, which checks tokens. */
+  readonly isOpen?: boolean;
   readonly send: Send;
 }

@@ -23,6 +23,10 @@ export interface Keys {
   readonly settings: string;
   /** Admin tokens, by their hash. */
   readonly tokens: string;
+  readonly policies: string;
+  /** The access policy, and its earlier versions by number. */
+  readonly policy: string;
+  readonly policyHistory: string;
   /** Exists once a leader has written the desired state to Consul; missing when Consul has lost its data. */
   readonly begun: string;
 }
@@ -42,6 +46,9 @@ export function keysOf(mesh: string): Keys {
     routes: `${prefix}routes/`,
     settings: `${prefix}settings`,
     tokens: `${prefix}tokens/`,
+    policies: `${prefix}policies/`,
+    policy: `${prefix}policies/access`,
+    policyHistory: `${prefix}policies/history/`,
     begun: `${prefix}begun`,
   };
 }
@@ -109,6 +116,18 @@ export interface AssignmentRecord {
   readonly deployments: readonly Deployment[];
 }
 
+/** `policies/access` and `policies/history/<version>`: one version of the access policy. */
+export interface PolicyRecord {
+  /** Counts up from 1. */
+  readonly version: number;
+  /** The document in YAML; '' for no policy. */
+  readonly text: string;
+  /** Who changed it. */
+  readonly by: string;
+  /** Unix time in ms. */
+  readonly atMs: number;
+}
+
 /** `drained/<manager>`: exists while an operator drains the manager. */
 export interface DrainedRecord {
   readonly since: string;
@@ -155,6 +174,13 @@ export const ASSIGNMENT: z.ZodType<AssignmentRecord> = z.object({
   term: z.int().min(0),
   leader: text(),
   deployments: z.array(DEPLOYMENT).max(10_000),
+});
+
+export const POLICY: z.ZodType<PolicyRecord> = z.object({
+  version: z.int().min(1),
+  text: z.string(),
+  by: text(),
+  atMs: z.int().min(0),
 });
 
 /** Parses and validates a document; returns an Error that says what is wrong. */

@@ -10,10 +10,12 @@
 import { DeadlineWheel, WaitingCallsByKey } from '../../core/link/mod.ts';
 import { asKatamariError, ERROR_TABLE, KatamariError, type Clock, RetryBudget } from '../../core/mod.ts';
 import {
+  ANONYMOUS,
   dispatchOf,
   hasNoDetails,
   withCall,
   type Call,
+  type CallerIdentity,
   type CallSink,
   type Directory,
   type Dispatch,
@@ -23,6 +25,7 @@ import {
   type PoolQuery,
 } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
+import { AccessFilter, type AccessPolicy } from './access-filter.ts';
 import { chooseManager } from './choose-manager.ts';
 import { highestVersion, splitByWeight, weight } from './choose-version.ts';
 import { matchPlainCall, matchPools, type ServiceEntry } from './match-pools.ts';
@@ -33,11 +36,14 @@ import type { Routes } from './route.ts';
 
 export interface RouterOptions {
   readonly clock: Clock;
+  /** Called for every call that the access policy denies. */
+  readonly onDenied?: ConstructorParameters<typeof AccessFilter>[0];
 }
 
 export class Router implements Directory {
   readonly #clock: Clock;
   readonly #budget: RetryBudget;
+  readonly #access: AccessFilter;
   #services: ReadonlyMap<string, ServiceEntry> = new Map();
   /** Names of services by method, for calls that name no service. */
   #servicesByMethod: ReadonlyMap<string, readonly string[]> = new Map();
@@ -47,8 +53,9 @@ export class Router implements Directory {
   /** Calls that wait for a reachable manager, by service. */
   readonly #waiting: WaitingCallsByKey;
 
-  constructor({ clock }: RouterOptions) {
+  constructor({ clock, onDenied = () => undefined }: RouterOptions) {
     this.#clock = clock;
+    this.#access = new AccessFilter(onDenied);
     this.#budget = new RetryBudget(clock);
     this.#waiting = new WaitingCallsByKey({ clock, deadlines: new DeadlineWheel(clock), max: WAITING_MAX });
   }
@@ -65,6 +72,21 @@ export class Router implements Directory {
   setRoutes(routes: Routes): void {
     this.#routes = routes;
     this.#rebuild();
+  }
+
+  /** Replaces the access policy. Calls that were already sent are not affected. */
+  setPolicy(policy: AccessPolicy | undefined): void {
+    this.#access.setPolicy(policy);
+  }
+
+  mayCall(identity: CallerIdentity, pool: PoolView, method: string): boolean {
+    return this.#access.mayCall(identity, pool, method);
+  }
+
+  /** Whether a caller may call some method of a pool. */
+  isVisible(identity: CallerIdentity, pool: PoolView): boolean {
+    if (!this.#access.isLimited(identity)) return true;
+    return [...pool.interface.methods.keys()].some((method) => this.#access.mayCall(identity, pool, method));
   }
 
   /** Returns each pool once, even if several managers serve it. */
@@ -203,23 +225,54 @@ export class Router implements Directory {
     return offers.some((other) => other.details.version === version && other.manager !== manager && other.isReachable);
   }
 
-  /** The offers of the pool for a call, one per manager; never empty. @throws KatamariError `no_pool` */
+  /**
+   * The offers of the pool for a call, one per manager; never empty. Versions that the caller may not call are no
+   * candidates. @throws KatamariError `no_pool`, `denied`
+   */
   #chooseOffers(query: PoolQuery): readonly Offer[] {
-    const entry = this.#services.get(query.service) ?? this.#serviceOf(query);
-    const isPlain = query.roles.length === 0 && query.tags.length === 0 && hasNoDetails(query);
-    const offers = isPlain ? matchPlainCall(entry, query) : matchPools(entry, query);
-    if (offers.length === 0) throw noMatchError(entry, query, this.#known);
+    const identity = query.identity ?? ANONYMOUS;
+    const entry = this.#services.get(query.service) ?? this.#serviceOf(query, identity);
+    const offers = this.#match(entry, query, identity);
+    if (offers.length === 0) throw this.#access.denied(identity, query);
     return query.version === '' ? splitByWeight(entry, offers, query.key) : highestVersion(offers, query);
   }
 
+  /** The matching offers that the caller may call; empty if there are only others. @throws KatamariError `no_pool` */
+  #match(entry: ServiceEntry, query: PoolQuery, identity: CallerIdentity): readonly Offer[] {
+    const isPlain = query.roles.length === 0 && query.tags.length === 0 && hasNoDetails(query);
+    const matching = isPlain ? matchPlainCall(entry, query) : matchPools(entry, query);
+    if (matching.length === 0) throw this.#noPool(identity, query, noMatchError(entry, query, this.#known));
+    if (isPlain) return this.#access.allowed(identity, matching, query);
+    if (!this.#access.isLimited(identity)) return matching;
+    // Of the pools that the caller may call, the best is chosen: tags and details must not lead to another one.
+    const offers = entry.offers.filter((offer) => this.#access.mayCall(identity, offer, query.method));
+    return matchPools({ ...entry, offers }, query);
+  }
+
   /** The service of a call that names none: the only service that has the method. @throws KatamariError `no_pool` */
-  #serviceOf(query: PoolQuery): ServiceEntry {
-    if (query.service !== '') throw unknownServiceError(query, this.#known);
-    const names = this.#servicesByMethod.get(query.method) ?? [];
+  #serviceOf(query: PoolQuery, identity: CallerIdentity): ServiceEntry {
+    if (query.service !== '') throw this.#noPool(identity, query, unknownServiceError(query, this.#known));
+    const all = this.#servicesByMethod.get(query.method) ?? [];
+    const names = this.#access.isLimited(identity)
+      ? all.filter((name) => this.#mayCallAny(identity, this.#services.get(name) as ServiceEntry, query.method))
+      : all;
     const entry = this.#services.get(names[0] ?? '');
-    if (entry === undefined) throw unknownMethodError(query, this.#known);
+    if (entry === undefined) throw this.#noPool(identity, query, unknownMethodError(query, this.#known));
     if (names.length > 1) throw ambiguousMethodError(query, names);
     return entry;
+  }
+
+  #mayCallAny(identity: CallerIdentity, { offers }: ServiceEntry, method: string): boolean {
+    return offers.some((offer) => this.#access.mayCall(identity, offer, method));
+  }
+
+  /** Keeps what the mesh offers from callers that may not call it: neither the code nor the text tells them. */
+  #noPool(identity: CallerIdentity, query: PoolQuery, error: KatamariError): KatamariError {
+    if (!this.#access.isLimited(identity)) return error;
+    const { service, version, method } = query;
+    if (!this.#access.mayName(identity, service, method)) return this.#access.denied(identity, query);
+    const target = `${service}${version === '' ? '' : `@${version}`}${service === '' ? '' : '.'}${method}`;
+    return new KatamariError('no_pool', `No pool that this caller may call offers ${target}`, error.facts);
   }
 
   get #known(): {
@@ -253,6 +306,7 @@ export class Router implements Directory {
     this.#services = services;
     this.#servicesByMethod = new Map([...byMethod].map(([method, names]) => [method, [...names]]));
     this.#views = mergeViews(this.#offers);
+    this.#access.forget();
     this.#waiting.resume();
   }
 }

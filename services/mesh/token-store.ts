@@ -106,9 +106,19 @@ export class TokenStore {
     return this.#isKnown;
   }
 
+  /** Whether there are no tokens. */
+  get isEmpty(): boolean {
+    return this.#tokens.size === 0;
+  }
+
   /** Returns the token with this value; undefined if there is none, or it has expired. */
   find(token: string): KnownToken | undefined {
-    const found = this.#tokens.get(sha256Of(token));
+    return this.findHash(sha256Of(token));
+  }
+
+  /** Returns the token whose value has this SHA-256, in hexadecimal. */
+  findHash(sha256: string): KnownToken | undefined {
+    const found = this.#tokens.get(sha256);
     return found === undefined || this.#hasExpired(found) ? undefined : knownOf(found);
   }
 

@@ -33,7 +33,7 @@ export function announceProcess(
   });
   components.register({ stage: 'presence', close: () => presence.close() });
   const keys = keysOf(config.mesh);
-  const statsUrl = urlOf(stats);
+  const statsUrl = urlOf(stats, config.stats.tls.certFile !== '');
   if (manager !== undefined) presence.keep(keys.managers + config.name, () => manager.record(statsUrl));
   if (faceplate !== undefined) {
     const record = faceplateRecord(base, faceplate, statsUrl);
@@ -64,8 +64,8 @@ function faceplateRecord(base: ProcessBase, { addresses }: FaceplateRole, stats:
   return {
     machine: config.machine,
     thrift: write('thrift', formatAddress),
-    jsonRpc: write('json-rpc', urlOf),
-    web: write('web', urlOf),
+    jsonRpc: write('json-rpc', (address) => urlOf(address, config.jsonRpc.tls.certFile !== '')),
+    web: write('web', (address) => urlOf(address, config.web.tls.certFile !== '')),
     added: Object.fromEntries(config.faceplates.map(({ name }) => [name, write(name, formatAddress)])),
     stats,
   };

@@ -2,15 +2,25 @@
 // status of the whole mesh.
 
 import { portOf } from '../../core/mod.ts';
-import type { MeshAccess, MeshStatus } from '../../core/rpc/mod.ts';
+import {
+  dispatchOf,
+  PeerIdentity,
+  withCall,
+  type Call,
+  type CallerIdentity,
+  type MeshAccess,
+  type MeshStatus,
+  type Send,
+} from '../../core/rpc/mod.ts';
 import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
-import type { Faceplate } from '../../faceplates/kit/mod.ts';
+import type { Faceplate, FaceplateContext } from '../../faceplates/kit/mod.ts';
 import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { startWebFaceplate, type Site } from '../../faceplates/web/mod.ts';
-import { EXIT, ExitError, thriftTlsOf, VERSION } from '../config/mod.ts';
+import { EXIT, ExitError, portTlsOf, thriftTlsOf, VERSION } from '../config/mod.ts';
 import { adminOffer, DeploymentStore } from '../master/mod.ts';
 import { EventGatherer, TokenStore } from '../mesh/mod.ts';
 import { startAddedFaceplate } from './added-faceplate.ts';
+import { accessActionsOf } from './access.ts';
 import { openAdminTokens } from './admin-token.ts';
 import type { ManagerRole } from './manager-role.ts';
 import { withMeshService } from './mesh-service.ts';
@@ -35,15 +45,18 @@ export interface FaceplateRole {
 
 /** Opens all faceplates of the configuration. @throws ExitError when an added faceplate or a site is wrong */
 export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole | undefined): Promise<FaceplateRole> {
-  const { config, clock, events, client, shared, fleet, components, offers, audit } = base;
+  const { config, clock, events, client, shared, fleet, components, offers, audit, access } = base;
   const gatherer = new EventGatherer({ events, clock, peers: () => fleet.peers });
   components.register({ stage: 'fleet', close: () => gatherer.close() });
   const statusGatherer = new StatusGatherer(base);
   const meshStatus = (): Promise<MeshStatus> => statusGatherer.status();
   const rootTokens = openAdminTokens(config, base.credentials);
+  access.addRootTokens(rootTokens);
+  const tokens = openTokens(base);
+  access.addStore(tokens);
   const admin = adminOffer({
     rootTokens,
-    tokens: openTokens(base),
+    tokens,
     audit,
     version: VERSION,
     manager: config.name,
@@ -63,6 +76,7 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
       setTimeoutMs: (timeoutMs) => shared.setTimeoutMs(timeoutMs),
       routes: () => shared.routes,
       setRoute: (service, route) => shared.setRoute(service, route),
+      access: accessActionsOf(base),
     },
   });
   const addresses = await openFaceplates(base);
@@ -89,10 +103,12 @@ function openTokens(base: ProcessBase): TokenStore {
 }
 
 async function openFaceplates(base: ProcessBase): Promise<ReadonlyMap<string, FaceplateAddress>> {
-  const { config, hooks, router, shared, callStats, components } = base;
+  const { config, hooks, router, shared, callStats, components, access } = base;
   const { host, ports, limits, thrift, jsonRpc, web, faceplates } = config;
   const { dispatch, send } = router;
-  const mesh: MeshAccess = { dispatch, send, directory: router, timeoutMs: () => shared.timeoutMs };
+  const { authenticator } = access;
+  const timeoutMs = (): number => shared.timeoutMs;
+  const mesh: MeshAccess = { dispatch, send, directory: router, timeoutMs, authenticator };
   const common = { mesh, callStats: callStats, limits, host };
   const addresses = new Map<string, FaceplateAddress>();
   const register = (name: string, faceplate: Faceplate): void => {
@@ -114,16 +130,45 @@ async function openFaceplates(base: ProcessBase): Promise<ReadonlyMap<string, Fa
   });
   register('thrift', thriftFaceplate);
   const { allowedOrigins } = jsonRpc;
-  register('json-rpc', await startJsonRpcFaceplate({ ...common, port: ports.jsonRpc, allowedOrigins }));
+  const jsonRpcTls = portTlsOf('jsonRpc', jsonRpc.tls);
+  register(
+    'json-rpc',
+    await startJsonRpcFaceplate({ ...common, port: ports.jsonRpc, allowedOrigins, tls: jsonRpcTls }),
+  );
   if (web.sites.length > 0) {
     checkFolders(web.sites);
-    register('web', await startWebFaceplate({ ...common, ...web }));
+    register('web', await startWebFaceplate({ ...common, ...web, tls: portTlsOf('web', web.tls) }));
   }
+  // The address of a client is known only to the faceplate. One that does not tell it has anonymous callers.
+  const added = withAnonymous(mesh, authenticator.anonymous(host));
+  const identify: FaceplateContext['identify'] = async ({ address, authorization = '' }) =>
+    new PeerIdentity(authenticator, address).of(authorization);
   for (const entry of faceplates) {
     const report = (line: string): void => hooks.onLine?.(entry.name, line);
-    register(entry.name, await startAddedFaceplate(entry, common, report));
+    register(entry.name, await startAddedFaceplate(entry, { ...common, mesh: added, identify }, report));
   }
   return addresses;
+}
+
+/** Access to the mesh for a faceplate whose calls may not say who makes them. */
+function withAnonymous(mesh: MeshAccess, anonymous: CallerIdentity): MeshAccess {
+  const { directory } = mesh;
+  const send: Send = (call, sink) => {
+    // The module may be another copy of this code, or older, and leave the field out.
+    const { identity } = call as Partial<Call>;
+    mesh.send(identity === undefined ? withCall(call, { identity: anonymous }) : call, sink);
+  };
+  return {
+    ...mesh,
+    anonymous,
+    send,
+    dispatch: dispatchOf(send),
+    directory: {
+      pools: () => directory.pools(),
+      mayCall: (identity, pool, method) => directory.mayCall(identity, pool, method),
+      choose: (query) => directory.choose({ ...query, identity: query.identity ?? anonymous }),
+    },
+  };
 }
 
 /**

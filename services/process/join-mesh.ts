@@ -1,6 +1,7 @@
 // Joins the mesh: reads its settings, routes and managers from Consul and follows their changes. If Consul does not
 // answer in time, the process starts with the snapshot that it wrote before.
 
+import { PolicyStore } from '../access/mod.ts';
 import { Fleet, Reachability, SharedState, SnapshotFile, type Snapshot } from '../mesh/mod.ts';
 import { ConsulMetrics, type OpenConsul } from './consul.ts';
 import type { ProcessBase } from './process-base.ts';
@@ -16,6 +17,16 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
   const reachability = new Reachability(consul.address, events);
   const shared = new SharedState({ client, mesh, events, reachability, initial: { timeoutMs, routes } });
   components.register({ stage: 'consul', close: () => shared.close() });
+  const policy = new PolicyStore({
+    client,
+    mesh,
+    dataDir,
+    events,
+    reachability,
+    clock,
+    apply: (changed) => router.setPolicy(changed),
+  });
+  components.register({ stage: 'consul', close: () => policy.close() });
   const fleet = new Fleet({
     client,
     mesh,
@@ -50,6 +61,7 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
       snapshotFile.changed();
     }),
     fleet.start(),
+    policy.start(),
   ]).then(() => true);
   // Wait for the interfaces too. Without them, the faceplates would refuse calls to pools that exist.
   const known = started.then(() => fleet.whenInterfacesKnown());
@@ -65,9 +77,9 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
   }
   snapshotFile.enable();
   const consulMetrics = new ConsulMetrics(client);
-  consulMetrics.addWatches(() => [...shared.stats(), fleet.stats()]);
+  consulMetrics.addWatches(() => [...shared.stats(), fleet.stats(), policy.stats()]);
   const status = new StatusReporter(context, shared);
-  return { ...context, client, consulMetrics, reachability, shared, fleet, status };
+  return { ...context, client, consulMetrics, reachability, shared, fleet, policy, status };
 }
 
 function takeSnapshot(fleet: Fleet, shared: SharedState): Snapshot {

@@ -3,7 +3,7 @@
 
 import { formatLinkAddress, isLoopback, parseLinkAddress, startLinkServer } from '../../core/link/mod.ts';
 import { formatAddress, type Address } from '../../core/mod.ts';
-import { withCall, type Send } from '../../core/rpc/mod.ts';
+import { CHASSIS_CALLER, withCall, type Send } from '../../core/rpc/mod.ts';
 import { desiredDeployment, EXIT, ExitError, ROLES } from '../config/mod.ts';
 import { withManagerService, withStats, type ManagerRecord, type Offer } from '../mesh/mod.ts';
 import { Orders, ResourceManager, type KnownInterface } from '../resource-manager/mod.ts';
@@ -221,6 +221,7 @@ async function openChassisSocket(base: ProcessBase, manager: ResourceManager): P
     limits: { ...limits, pipelineMax: Math.max(limits.pipelineMax, INSIDE_CALLS_MAX) },
     timeoutMs,
     caller: CHASSIS,
+    identity: CHASSIS_CALLER,
     flushAt: 'immediate',
   });
   components.register(

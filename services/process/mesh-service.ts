@@ -18,9 +18,16 @@ export function withMeshService(router: Router, send: Send): Send {
       );
     }
     const { serviceName, version } = decodeStruct(method.args, call.args) as { serviceName: string; version: string };
+    const { identity } = call;
+    if (identity.how === 'unauthenticated') {
+      const why =
+        'An anonymous caller may not ask for interfaces from another machine: send a bearer token or a client certificate';
+      throw new KatamariError('denied', why, { ...NOT_RUN, httpStatus: 401 });
+    }
     const matching = router
       .pools()
-      .filter(({ details }) => details.service === serviceName && isVersionMatch(details.version, version));
+      .filter(({ details }) => details.service === serviceName && isVersionMatch(details.version, version))
+      .filter((pool) => router.isVisible(identity, pool));
     const found = bestVersion(matching, version);
     if (found === undefined) {
       const asked = `${serviceName}${version === '' ? '' : `@${version}`}`;

@@ -1,5 +1,6 @@
 // A process that has joined the mesh: its `ProcessContext` and what `joinMesh` adds. All roles use it.
 
+import type { PolicyStore } from '../access/mod.ts';
 import type { ConsulClient } from '../consul/mod.ts';
 import type { Fleet, Reachability, SharedState } from '../mesh/mod.ts';
 import type { ConsulMetrics } from './consul.ts';
@@ -13,6 +14,8 @@ export interface ProcessBase extends ProcessContext {
   readonly reachability: Reachability;
   readonly shared: SharedState;
   readonly fleet: Fleet;
+  /** The access policy of the mesh. */
+  readonly policy: PolicyStore;
   /** Status of this process alone. */
   readonly status: StatusReporter;
 }

@@ -5,6 +5,7 @@ import { StatsTable, type MeshEvent } from '../../core/rpc/mod.ts';
 import { advertisedHost, createSecrets, ROLES, type Config, type Role } from '../config/mod.ts';
 import { AuditLog } from '../audit/mod.ts';
 import { EventLog, Router } from '../mesh/mod.ts';
+import { AccessControl } from './access.ts';
 import { Components } from './components.ts';
 import { CredentialFiles } from './credential-files.ts';
 import { LinkCredentials } from './link-credentials.ts';
@@ -30,6 +31,7 @@ export interface ProcessContext {
   readonly audit: AuditLog;
   readonly callStats: StatsTable;
   readonly router: Router;
+  readonly access: AccessControl;
   readonly offers: OfferTable;
   readonly components: Components;
   readonly security: LinkCredentials;
@@ -46,7 +48,8 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
     // Events gathered from other processes are in their own logs.
     if (event.process === config.name) hooks.onEvent(event);
   });
-  const router = new Router({ clock });
+  const access = new AccessControl(config, events);
+  const router = new Router({ clock, onDenied: access.denials.denied });
   const components = new Components();
   createSecrets(config);
   const credentials = new CredentialFiles(clock, events);
@@ -64,6 +67,7 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
     audit,
     callStats: new StatsTable(),
     router,
+    access,
     offers: new OfferTable(router),
     components,
     security,

@@ -7,7 +7,7 @@
 import { formatAddress, urlOf, type Address } from '../../core/mod.ts';
 import type { MeshStatus } from '../../core/rpc/mod.ts';
 import { startStatsFaceplate } from '../../faceplates/stats/mod.ts';
-import { type Config, ROLES, type Role } from '../config/mod.ts';
+import { type Config, portTlsOf, ROLES, type Role } from '../config/mod.ts';
 import type { Presence } from '../mesh/mod.ts';
 import { auditFamilies } from './audit-metrics.ts';
 import { recordConfiguration } from './record-configuration.ts';
@@ -87,7 +87,7 @@ async function openStats(
   manager: ManagerRole | undefined,
   faceplate: FaceplateRole | undefined,
 ): Promise<Address> {
-  const { config, events, audit, callStats, components, status, consulMetrics } = base;
+  const { config, events, audit, callStats, components, status, consulMetrics, access, policy } = base;
   const { host, ports, limits } = config;
   const stats = await startStatsFaceplate({
     status: () => status.read(),
@@ -95,7 +95,10 @@ async function openStats(
     events: (afterSeq) => events.after(afterSeq),
     callStats: callStats,
     poolStats: () => manager?.manager.poolStats() ?? [],
-    extra: () => [...consulMetrics.families(), ...auditFamilies(audit)],
+    extra: () => [...consulMetrics.families(), ...auditFamilies(audit), ...access.families(policy)],
+    authenticator: access.authenticator,
+    mayRead: (identity) => !policy.isBroken && policy.policy?.mayReadStats(identity) !== false,
+    tls: portTlsOf('stats', config.stats.tls),
     host,
     port: ports.stats,
     limits,
@@ -103,7 +106,7 @@ async function openStats(
   const address = { host: stats.address, port: stats.port };
   components.register(
     { stage: 'presence', drain: () => stats.drain(), close: () => stats.close() },
-    { name: 'stats', address: urlOf(address), connections: () => stats.connections() },
+    { name: 'stats', address: stats.url, connections: () => stats.connections() },
   );
   return address;
 }
@@ -150,7 +153,7 @@ class MeshProcess implements RunningMesh {
       thrift: addressOf('thrift'),
       jsonRpc: addressOf('json-rpc'),
       web: addressOf('web'),
-      stats: urlOf(stats),
+      stats: urlOf(stats, base.config.stats.tls.certFile !== ''),
       link: manager === undefined ? '' : formatAddress(manager.linkAddress),
       consul: consul.address,
     };

@@ -5,7 +5,7 @@ import { decodeStruct, encodeStruct, parseIdl, readIdlFile } from '../../core/id
 import { readCallContext, writeReplyContext } from '../../core/link/context.ts';
 import { hasContext, readReplyContext, writeCallContext } from '../../core/link/mod.ts';
 import { ERROR_TABLE, KatamariError, type ErrorCode } from '../../core/mod.ts';
-import { createCall, type ReplyContext, StatsTable, RESOURCE_STATES } from '../../core/rpc/mod.ts';
+import { createCall, identityOf, type ReplyContext, StatsTable, RESOURCE_STATES } from '../../core/rpc/mod.ts';
 import { EVENT_KINDS, RESTART_REASONS } from '../../core/rpc/status.ts';
 import type { StructType } from '../../core/thrift/mod.ts';
 import { read } from './repository.ts';
@@ -58,9 +58,11 @@ describe('The contexts in field 32767', () => {
     traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
     tracestate: 'a=b',
     caller: 'a test',
+    identity: identityOf('billing', 'mtls', ['finance', 'eu']),
     attempt: 2,
     doNotQueue: true,
   });
+  const identityFields = { identityName: 'billing', identityRoles: ['finance', 'eu'], identityHow: 'mtls' };
   const { service, version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue } = call;
   const headerBytes = new Map(Object.entries(call.headers).map((pair) => [Buffer.from(pair[0]), Buffer.from(pair[1])]));
   const callFields = { version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue };
@@ -71,6 +73,7 @@ describe('The contexts in field 32767', () => {
     const found = decodeStruct(structOf('CallContext'), bytes.subarray(3), { i64: 'number' });
     expect(found).toEqual({
       ...callFields,
+      ...identityFields,
       timeLeftUs: 1_500_000,
       serviceName: service,
       details: new Map(Object.entries(call.details)),
@@ -82,6 +85,7 @@ describe('The contexts in field 32767', () => {
   test('are read with every field of struct CallContext', () => {
     const struct = encodeStruct(structOf('CallContext'), {
       ...callFields,
+      ...identityFields,
       timeLeftUs: 2 ** 40,
       serviceName: service,
       details: call.details,
@@ -89,7 +93,14 @@ describe('The contexts in field 32767', () => {
     });
     const bytes = Buffer.concat([Buffer.of(12, 0x7f, 0xff), struct]);
     expect(readCallContext(bytes, 0)).toEqual({
-      context: { ...callFields, timeLeftUs: 2 ** 40, service, details: call.details, headers: call.headers },
+      context: {
+        ...callFields,
+        identity: call.identity,
+        timeLeftUs: 2 ** 40,
+        service,
+        details: call.details,
+        headers: call.headers,
+      },
       end: bytes.length,
     });
   });

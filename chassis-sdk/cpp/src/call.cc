@@ -81,6 +81,7 @@ Call*& currentCall() {
 
 const std::string& Context::method() const { return call_.method; }
 const std::string& Context::caller() const { return call_.facts.caller; }
+const Identity& Context::identity() const { return call_.facts.identity; }
 const std::string& Context::key() const { return call_.facts.key; }
 const std::string& Context::traceparent() const { return call_.facts.traceparent; }
 const std::string& Context::tracestate() const { return call_.facts.tracestate; }

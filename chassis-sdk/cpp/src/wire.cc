@@ -51,6 +51,18 @@ std::map<std::string, std::string> readTextMap(TProtocol& in) {
   return found;
 }
 
+std::vector<std::string> readTexts(TProtocol& in) {
+  TType elements;
+  std::uint32_t count;
+  in.readListBegin(elements, count);
+  if (count > 0 && elements != T_STRING)
+    throw TProtocolException(TProtocolException::INVALID_DATA, "expected a list of strings");
+  std::vector<std::string> found;
+  for (std::uint32_t i = 0; i < count; i++) found.push_back(readText(in));
+  in.readListEnd();
+  return found;
+}
+
 /** Truncates a text to `bytesMax` bytes, between UTF-8 characters. */
 std::string cut(const std::string& text, std::size_t bytesMax) {
   if (text.size() <= bytesMax) return text;
@@ -103,6 +115,9 @@ CallContext readCallContext(const std::string& frame, std::size_t& at) {
     else if (id == 10 && type == T_STRING) in->readString(found.caller);
     else if (id == 11 && type == T_I32) in->readI32(found.attempt);
     else if (id == 13 && type == T_MAP) found.headers = readTextMap(*in);
+    else if (id == 14 && type == T_STRING) in->readString(found.identity.name);
+    else if (id == 15 && type == T_LIST) found.identity.roles = readTexts(*in);
+    else if (id == 16 && type == T_STRING) in->readString(found.identity.how);
     else return false;
     return true;
   });

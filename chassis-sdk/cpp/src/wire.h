@@ -37,6 +37,7 @@ struct CallContext {
   std::string caller;
   std::int32_t attempt = 0;
   std::map<std::string, std::string> headers;
+  Identity identity;
 };
 
 struct ReplyContext {

@@ -8,9 +8,9 @@ handlers, and `mesh` calls other services. The package itself imports no generat
 """
 
 from .chassis import serve
-from .context import Context, context
+from .context import Context, Identity, context
 from .errors import KatamariError
 from .mesh import client
 from .version import __version__
 
-__all__ = ['Context', 'KatamariError', '__version__', 'client', 'context', 'serve']
+__all__ = ['Context', 'Identity', 'KatamariError', '__version__', 'client', 'context', 'serve']

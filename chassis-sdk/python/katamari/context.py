@@ -5,9 +5,18 @@ from __future__ import annotations
 
 import time
 from contextvars import ContextVar
-from typing import Mapping
+from typing import Mapping, NamedTuple
 
 from .wire import CallContext
+
+
+class Identity(NamedTuple):
+    """Who makes a call, as proved to the mesh."""
+
+    name: str
+    roles: tuple[str, ...]
+    #: anonymous, mtls, token, jwt, chassis or mesh.
+    how: str
 
 
 class Context:
@@ -19,6 +28,10 @@ class Context:
         self.deadline = deadline
         #: Caller, for logs: `json-rpc 127.0.0.1`, `chassis Shop@1.0.0/2`.
         self.caller: str = wire.caller or 'a client that is not the mesh'
+        #: Caller as proved to the mesh.
+        self.identity = Identity(
+            wire.identity_name or 'anonymous', tuple(wire.identity_roles or ()), wire.identity_how or 'anonymous'
+        )
         #: W3C trace context.
         self.traceparent: str = wire.traceparent or ''
         self.tracestate: str = wire.tracestate or ''

@@ -179,6 +179,9 @@ class CallContext(_Struct):
     caller: str | None
     attempt: int | None
     headers: dict[bytes, bytes] | None
+    identity_name: str | None
+    identity_roles: list[str] | None
+    identity_how: str | None
 
 
 class ReplyContext(_Struct):
@@ -240,6 +243,9 @@ CallContext.thrift_spec = (
     None,
     # Header values are bytes. As text, the library would replace those that are not UTF-8.
     (13, TType.MAP, 'headers', (TType.STRING, 'BINARY', TType.STRING, 'BINARY', False), None),
+    _text(14, 'identity_name'),
+    _texts(15, 'identity_roles'),
+    _text(16, 'identity_how'),
 )
 ReplyContext.thrift_spec = (
     *(None,) * 7,

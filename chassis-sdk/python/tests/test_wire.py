@@ -6,6 +6,7 @@ from . import generated  # noqa: F401
 from conformance.ttypes import Either, Everything, Leaf
 from of_calls.katamari import ttypes as of_calls
 from of_chassis.katamari import ttypes as of_chassis
+from katamari.context import Context, Identity
 from katamari.wire import (
     NESTING_MAX,
     CallContext,
@@ -123,6 +124,14 @@ class Contexts(unittest.TestCase):
         source, found = reader(frame, 3), CallContext()
         found.read(source)
         self.assertEqual((found.__dict__, position(source)), (wrote.__dict__, len(frame) - 1))
+
+    def test_name_the_caller_and_an_anonymous_one_when_they_name_none(self):
+        wrote = CallContext(identity_name='billing', identity_roles=['finance', 'eu'], identity_how='mtls')
+        frame = context_bytes(wrote) + b'\x00'
+        source, found = reader(frame, 3), CallContext()
+        found.read(source)
+        self.assertEqual(Context('pay', 0.0, found).identity, Identity('billing', ('finance', 'eu'), 'mtls'))
+        self.assertEqual(Context('pay', 0.0, CallContext()).identity, Identity('anonymous', (), 'anonymous'))
 
     def test_details_are_written_as_the_mesh_reads_them(self):
         details = ChassisDetails(service_name='S', more={'zone': 'b'}, concurrency=2)

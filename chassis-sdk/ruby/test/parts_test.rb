@@ -22,6 +22,14 @@ class WireTest < Minitest::Test
     assert_equal context, message.read_context(Katamari::Contract::CallContext)
   end
 
+  def test_a_context_names_the_caller_or_an_anonymous_one
+    sent = Katamari::Contract::CallContext.new(identityName: 'billing', identityRoles: %w[finance eu], identityHow: 'mtls')
+    frame = Wire.frame(1, 'pay', 1, "\0".b, sent)
+    found = Wire::Message.parse(frame.byteslice(4, frame.bytesize)).read_context(Katamari::Contract::CallContext)
+    assert_equal ['billing', %w[finance eu], 'mtls'], Katamari::Context.new('pay', found, Wire.now).identity.to_a
+    assert_equal ['anonymous', [], 'anonymous'], Katamari::Context.outside.identity.to_a
+  end
+
   def test_every_beginning_of_a_message_is_refused
     frame = Wire.frame(1, 'a', 1, Katamari::Output.encode(Probe::Everything.new(text: 'x', texts: ['y'], keyed: { 'k' => 'v' })))
     whole = frame.byteslice(4, frame.bytesize)

@@ -109,7 +109,8 @@ export class HttpEncoding implements Encoding {
     const pieces: Uint8Array[] = [];
     if (body.length > 0) this.#inner.write(type, name, seqId, body, pieces, schema, headers);
     const head = [
-      'HTTP/1.1 200 OK',
+      // Thrift's clients expect 200 also for an error. They must not read on when they have to authenticate.
+      headers['www-authenticate'] === undefined ? 'HTTP/1.1 200 OK' : 'HTTP/1.1 401 Unauthorized',
       `content-type: ${this.#contentType}`,
       `content-length: ${bytesFrom(pieces, 0)}`,
       ...Object.entries(headers).map(([key, value]) => `${key}: ${value}`),
@@ -195,7 +196,7 @@ function refusal(text: string): Buffer {
   return Buffer.from(`${head}content-length: ${Buffer.byteLength(text) + 1}\r\n\r\n${text}\n`);
 }
 
-const RELEVANT = /^(?:katamari-|x-|traceparent$|tracestate$)/;
+const RELEVANT = /^(?:katamari-|x-|traceparent$|tracestate$|authorization$)/;
 const CONTENT_TYPE = 'application/x-thrift';
 const CONTINUE: Buffer = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n');
 const HEADER_LINE = /^([!#$%&'*+.^`|~\w-]+):([^\r\n\0]*)$/;

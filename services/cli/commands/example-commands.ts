@@ -130,6 +130,7 @@ async function interfaceOf(mesh: MeshHandle, service: string): Promise<Interface
     const text = await new AdminClient({
       url: httpUrl(mesh.addresses.jsonRpc),
       from: 'up',
+      bearer: '',
       findToken: () => ({ token: '', from: '' }),
     }).idl(service, '');
     return text === undefined

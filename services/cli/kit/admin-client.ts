@@ -16,6 +16,8 @@ export interface MeshAddress {
   readonly url: string;
   /** Source of `url`, for messages: `--mesh`, `KATAMARI_URL`, `katamari.yaml:3`, `default`. */
   readonly from: string;
+  /** Token that every request shows; '' for none. It identifies a caller, see docs/access.md. */
+  readonly bearer: string;
   /** Called only by admin commands, because it may load a configuration that `katamari call` does not need. */
   readonly findToken: () => AdminToken;
 }
@@ -65,6 +67,16 @@ type AdminDeployment = Omit<Deployment, 'service' | 'idl' | 'concurrency'> & {
 export interface ServiceRoute {
   readonly serviceName: string;
   readonly weights: Readonly<Record<string, number>>;
+}
+
+/** One version of the access policy. */
+export interface PolicyVersion {
+  /** 0 while there was never one. */
+  readonly version: number;
+  /** '' for no policy. */
+  readonly text: string;
+  readonly changedBy: string;
+  readonly changedAtMs: number;
 }
 
 const NO_FIGURES = { p50Ms: null, p99Ms: null, queueP99Ms: null };
@@ -166,6 +178,30 @@ export class AdminClient {
     await this.#admin('revokeToken', { name });
   }
 
+  accessPolicy(): Promise<PolicyVersion> {
+    return this.#admin('getAccessPolicy', {}) as Promise<PolicyVersion>;
+  }
+
+  /** Replaces the policy if `expectedVersion` is its current version; '' removes it. */
+  setAccessPolicy(text: string, expectedVersion: number): Promise<PolicyVersion> {
+    return this.#admin('setAccessPolicy', { text, expectedVersion }) as Promise<PolicyVersion>;
+  }
+
+  /** Returns the current policy and earlier ones, the newest first. */
+  accessHistory(): Promise<PolicyVersion[]> {
+    return this.#admin('getAccessHistory', {}) as Promise<PolicyVersion[]>;
+  }
+
+  explainAccess(
+    caller: string,
+    roles: readonly string[],
+    target: string,
+    poolRoles: readonly string[],
+  ): Promise<{ readonly isAllowed: boolean; readonly why: string }> {
+    const asked = { caller, roles, target, poolRoles };
+    return this.#admin('explainAccess', asked) as Promise<{ readonly isAllowed: boolean; readonly why: string }>;
+  }
+
   /**
    * Calls a method. `params` is JSON text and is sent unchanged, so that large numbers keep all digits. `waitMs`
    * limits the whole exchange and must be above the timeout of the call.
@@ -241,7 +277,10 @@ export class AdminClient {
 
   async #fetch(path: string, init: RequestInit, waitMs: number): Promise<Response> {
     try {
-      return await fetch(new URL(path, this.url), { ...init, signal: AbortSignal.timeout(waitMs) });
+      const headers = new Headers(init.headers);
+      const { bearer } = this.#address;
+      if (bearer !== '') headers.set('authorization', `Bearer ${bearer}`);
+      return await fetch(new URL(path, this.url), { ...init, headers, signal: AbortSignal.timeout(waitMs) });
     } catch (error) {
       throw unreachable(this.#address, error as Error, waitMs);
     }

@@ -78,7 +78,8 @@ function findMesh(context: CliContext, options: ClientOptions): MeshAddress {
   // Load the configuration only if an option is missing. An invalid file in this directory must not prevent calls to
   // another mesh.
   const load = (): LoadedConfig => (loaded ??= loadFor(context, { config: options.config, flags: [] }));
-  return { ...findUrl(options, env, load), findToken: () => findToken(options, env, load) };
+  const bearer = options.token ?? '';
+  return { ...findUrl(options, env, load), bearer, findToken: () => findToken(options, env, load) };
 }
 
 function findUrl(
@@ -96,7 +97,10 @@ function findUrl(
     );
   }
   const from = settings.find(({ key }) => key === 'ports.jsonRpc')?.from ?? 'default';
-  return { url: urlOf(dialAddress({ host: config.host, port: config.ports.jsonRpc })), from };
+  return {
+    url: urlOf(dialAddress({ host: config.host, port: config.ports.jsonRpc }), config.jsonRpc.tls.certFile !== ''),
+    from,
+  };
 }
 
 function findToken(options: ClientOptions, env: NodeJS.ProcessEnv, load: () => LoadedConfig): AdminToken {

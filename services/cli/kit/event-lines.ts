@@ -72,6 +72,8 @@ const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly wor
   resource_refused: { level: 'error', word: 'refused', color: 'red' },
   pool_ready: { level: 'info', word: 'pool ready', color: 'green' },
   pool_empty: { level: 'error', word: 'pool empty', color: 'red' },
+  policy_changed: { level: 'warn', word: 'policy', color: 'yellow' },
+  access_denied: { level: 'warn', word: 'denied', color: 'yellow' },
   pool_gone: { level: 'warn', word: 'pool gone', color: 'yellow' },
   rolling_started: { level: 'info', word: 'restarting', color: 'cyan' },
   rolling_done: { level: 'info', word: 'restarted', color: 'green' },

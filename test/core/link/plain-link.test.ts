@@ -86,7 +86,7 @@ describe('PlainLink', () => {
       const seen = new Promise<unknown>((resolve) =>
         server.once('data', (bytes: Buffer) => {
           encoding.next(bytes, 0, bytes.length);
-          resolve(encoding.headers === undefined ? undefined : foreignHeaders(encoding.headers));
+          resolve(encoding.headers === undefined ? undefined : foreignHeaders(encoding.headers, false));
         }),
       );
       void send(link, { ...callOf('price', { item: 'tea' }), headers }).catch(() => {});

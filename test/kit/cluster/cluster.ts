@@ -277,6 +277,8 @@ class TestCluster implements Cluster {
       consul: { embedded: false, address: `http://${consuls[this.processes.length % consuls.length]?.address}` },
       link: { secret: this.#secret },
       admin: { token: this.adminToken },
+      // The hosts of a cluster are machines to each other, and the callers of a test have no token.
+      access: { anonymous: 'always' },
       ...(role === 'master' ? { master: { rank: number } } : {}),
       ...(role === 'manager' ? { deployments: deployments.map((one) => this.#withLedger(one)) } : {}),
       ...(typeof settings === 'function' ? settings(name, role) : settings),

@@ -19,6 +19,7 @@ export interface TestMesh {
   readonly lines: string[];
   /** The ledger of the test chassis, one line an execution: `method argument pid`. */
   ledger(): string[];
+  readonly ledgerFile: string;
   /** One JSON-RPC call; returns the whole response. */
   call(method: string, params?: unknown, headers?: Readonly<Record<string, string>>): Promise<JsonRpcAnswer>;
   pool(id: string): PoolStatus;
@@ -89,6 +90,7 @@ export async function startTestMesh(
     mesh,
     events,
     lines,
+    ledgerFile: ledger,
     ledger: () =>
       readFileSync(ledger, 'utf8')
         .split('\n')

@@ -10,7 +10,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { testMeshAccess } from '../../kit/mesh/mesh-access.ts';
 import { startTestMesh, work, type TestMesh } from '../../kit/mesh/mesh.ts';
 import { DEFAULT_LIMITS } from '../../../core/mod.ts';
-import { StatsTable } from '../../../core/rpc/mod.ts';
+import { ANONYMOUS, StatsTable, type CallerIdentity } from '../../../core/rpc/mod.ts';
 import type { Faceplate } from '../../../faceplates/kit/mod.ts';
 import { loadConfig, type LoadedConfig } from '../../../services/config/mod.ts';
 import { startAddedFaceplate } from '../../../services/process/added-faceplate.ts';
@@ -53,8 +53,13 @@ async function start(
   const [entry] = config.faceplates;
   if (entry === undefined) throw new Error('no entry');
   const mesh = testMeshAccess([], 100);
-  const given = { mesh, callStats: new StatsTable(), limits: DEFAULT_LIMITS, host: '127.0.0.1' };
+  const given = { mesh, callStats: new StatsTable(), limits: DEFAULT_LIMITS, host: '127.0.0.1', identify };
   return await startAddedFaceplate(entry, given, (line) => said.push(line));
+}
+
+/** Everybody is anonymous here. */
+async function identify(): Promise<CallerIdentity> {
+  return ANONYMOUS;
 }
 
 /** The error of a failed start. */
@@ -144,7 +149,8 @@ describe('A faceplate in katamari.yaml', () => {
     await until('the holder', () => holder.listening);
     const { port } = holder.address() as AddressInfo;
     const { config } = load(`faceplates:\n  - { module: ${LINE}, name: line, port: ${port} }\n`);
-    const given = { mesh: testMeshAccess([]), callStats: new StatsTable(), limits: DEFAULT_LIMITS, host: '127.0.0.1' };
+    const [mesh, callStats] = [testMeshAccess([]), new StatsTable()];
+    const given = { mesh, callStats, limits: DEFAULT_LIMITS, host: '127.0.0.1', identify };
     let message = '';
     try {
       await startAddedFaceplate(config.faceplates[0] as LoadedConfig['config']['faceplates'][number], given, () => {});

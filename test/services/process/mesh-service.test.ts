@@ -27,7 +27,7 @@ async function describeWork(versions: readonly string[], requested: string): Pro
     details: { service: 'Work', version },
     interface: { source: { main: 'work.thrift', files: {} } },
   }));
-  const router = { pools: () => pools } as unknown as Router;
+  const router = { pools: () => pools, isVisible: () => true } as unknown as Router;
   const send = withMeshService(router, () => expect.unreachable('the call is for the mesh'));
   const args = encodeStruct(DESCRIBE.args, { serviceName: 'Work', version: requested });
   const call = createCall({

@@ -71,6 +71,16 @@ struct CallOptions {
 };
 
 /**
+ * Who makes a call, as proved to the mesh.
+ */
+struct Identity {
+  std::string name = "anonymous";
+  std::vector<std::string> roles = {};
+  /** anonymous, mtls, token, jwt, chassis or mesh. */
+  std::string how = "anonymous";
+};
+
+/**
  * The context of the call that a handler works on. Only the thread of the handler may use it, and only until the
  * handler returns.
  */
@@ -81,6 +91,8 @@ class Context {
   const std::string& method() const;
   /** Caller, for logs: `json-rpc 127.0.0.1`, `chassis Shop@1.0.0/2`. */
   const std::string& caller() const;
+  /** Caller as proved to the mesh. */
+  const Identity& identity() const;
   /** Sticky key of the call; "" for none. */
   const std::string& key() const;
   /** W3C trace context; "" for none. */

@@ -4,6 +4,9 @@
 # reply to the call.
 
 module Katamari
+  # Who makes a call, as proved to the mesh. `how` is anonymous, mtls, token, jwt, chassis or mesh.
+  Identity = Struct.new(:name, :roles, :how)
+
   class Context
     # Timeout of a call without a deadline, and of calls that are made outside of a call.
     SECONDS_WITHOUT_MESH = 60
@@ -12,6 +15,8 @@ module Katamari
     attr_reader :method_name
     # Caller, for logs: `json-rpc 127.0.0.1`, `chassis Shop@1.0.0/2`.
     attr_reader :caller
+    # Caller as proved to the mesh, an Identity.
+    attr_reader :identity
     # W3C trace context, '' for none.
     attr_reader :traceparent, :tracestate
     # Sticky key of the call, '' for none.
@@ -31,6 +36,8 @@ module Katamari
       @method_name = method_name
       @deadline = deadline
       @caller = call_context.caller.to_s
+      @identity = Identity.new(call_context.identityName || 'anonymous', (call_context.identityRoles || []).freeze,
+                               call_context.identityHow || 'anonymous').freeze
       @traceparent = call_context.traceparent.to_s
       @tracestate = call_context.tracestate.to_s
       @key = call_context.key.to_s

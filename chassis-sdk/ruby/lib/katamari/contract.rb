@@ -38,7 +38,10 @@ module Katamari
       [9, T::STRING, 'tracestate'],
       [10, T::STRING, 'caller'],
       [11, T::I32, 'attempt'],
-      [13, T::MAP, 'headers', { key: TEXT, value: TEXT }]
+      [13, T::MAP, 'headers', { key: TEXT, value: TEXT }],
+      [14, T::STRING, 'identityName'],
+      [15, T::LIST, 'identityRoles', { element: TEXT }],
+      [16, T::STRING, 'identityHow']
     )
 
     # Field 32767 of the result struct, or of the application exception.

@@ -1,0 +1,50 @@
+// Counts denied calls and refused tokens for the metrics, and tells of them in events. Clients choose what is denied,
+// so only some events a minute are written; the counters have all.
+
+import { systemClock, type Clock } from '../../core/mod.ts';
+import type { CallerIdentity } from '../../core/rpc/mod.ts';
+import type { DenialReason, EventLog } from '../mesh/mod.ts';
+
+export class Denials {
+  /** By reason; `token` counts requests whose token or certificate was refused. */
+  readonly counts: Record<DenialReason | 'token', number> = { policy: 0, unauthenticated: 0, token: 0 };
+  readonly #events: Pick<EventLog, 'add'>;
+  readonly #clock: Clock;
+  #windowMs = -Infinity;
+  readonly #told = new Set<string>();
+
+  constructor(events: Pick<EventLog, 'add'>, clock: Clock = systemClock) {
+    this.#events = events;
+    this.#clock = clock;
+  }
+
+  readonly denied = (identity: CallerIdentity, target: string, reason: DenialReason): void => {
+    this.counts[reason]++;
+    const nowMs = this.#clock.nowMs();
+    if (nowMs - this.#windowMs >= WINDOW_MS) {
+      this.#windowMs = nowMs;
+      this.#told.clear();
+    }
+    if (this.#told.size >= EVENTS_MAX) return;
+    const subject = shown(`${identity.name} ${target}`);
+    if (this.#told.has(subject)) return;
+    this.#told.add(subject);
+    const why =
+      reason === 'policy' ? 'the policy does not allow it' : 'anonymous callers of other machines are refused';
+    this.#events.add('access_denied', subject, this.#told.size === EVENTS_MAX ? `${why}; more are only counted` : why);
+  };
+
+  readonly tokenRefused = (): void => {
+    this.counts.token++;
+  };
+}
+
+function shown(text: string): string {
+  return text.slice(0, SHOWN_CHARS).replace(UNPRINTABLE, '?');
+}
+
+const WINDOW_MS = 60_000;
+/** Events in one window. */
+const EVENTS_MAX = 20;
+const SHOWN_CHARS = 200;
+const UNPRINTABLE = /[^\x20-\x7e\u00a0-\uffff]/g;

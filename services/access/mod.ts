@@ -1,0 +1,14 @@
+// Exports of services/access; other modules import only from here.
+
+export {
+  type AnonymousCallers,
+  type KnownToken,
+  lookupOf,
+  TokenAuthenticator,
+  type TokenLookup,
+} from './authenticator.ts';
+export { Denials } from './denials.ts';
+export { explainAccess, type ExplainedCaller, type Explanation } from './explain.ts';
+export { JWT_ALGORITHMS, type JwtOptions, jwtVerifier } from './jwt.ts';
+export { compilePolicy, type CompiledPolicy } from './policy.ts';
+export { PolicyStore } from './policy-store.ts';
