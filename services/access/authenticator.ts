@@ -21,15 +21,15 @@ import {
 import type { JwtVerifier } from './jwt.ts';
 
 /** A token that the mesh knows. */
-export interface KnownToken {
+export interface CallerToken {
   readonly name: string;
   readonly roles: readonly string[];
   /** Unix time in ms; never by default. */
-  readonly expiresAtMs?: number;
+  readonly expiresAtMs?: number | undefined;
 }
 
 /** Finds a known token by its SHA-256 digest in lower-case hexadecimal. */
-export type TokenLookup = (sha256Hex: string) => KnownToken | undefined;
+export type TokenLookup = (sha256Hex: string) => CallerToken | undefined;
 
 /** Callers that may stay anonymous: those on this machine, all, or none. */
 export type AnonymousCallers = 'loopback' | 'always' | 'never';
@@ -146,7 +146,7 @@ export class TokenAuthenticator implements Authenticator {
 }
 
 /** Returns a lookup over a fixed list, such as `access.tokens` of the configuration. */
-export function lookupOf(tokens: readonly (KnownToken & { readonly sha256: string })[]): TokenLookup {
+export function lookupOf(tokens: readonly (CallerToken & { readonly sha256: string })[]): TokenLookup {
   const byDigest = new Map(tokens.map((token) => [token.sha256.toLowerCase(), token]));
   return (sha256Hex) => byDigest.get(sha256Hex);
 }

@@ -2,7 +2,7 @@
 
 export {
   type AnonymousCallers,
-  type KnownToken,
+  type CallerToken,
   lookupOf,
   TokenAuthenticator,
   type TokenLookup,

@@ -10,7 +10,7 @@ import {
   lookupOf,
   TokenAuthenticator,
   type PolicyStore,
-  type KnownToken,
+  type CallerToken,
   type TokenLookup,
 } from '../access/mod.ts';
 import { KatamariError } from '../../core/mod.ts';
@@ -106,4 +106,4 @@ function openJwt(options: NonNullable<Config['access']['jwt']>): ReturnType<type
   }
 }
 
-const ROOT: KnownToken = { name: 'admin', roles: [] };
+const ROOT: CallerToken = { name: 'admin', roles: [] };

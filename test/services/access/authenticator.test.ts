@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { KatamariError } from '../../../core/mod.ts';
 import { ANONYMOUS, PeerIdentity, UNAUTHENTICATED, type CallerIdentity } from '../../../core/rpc/mod.ts';
 import { until } from '../../kit/tools/wait.ts';
-import { lookupOf, TokenAuthenticator, type KnownToken } from '../../../services/access/mod.ts';
+import { lookupOf, TokenAuthenticator, type CallerToken } from '../../../services/access/mod.ts';
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 const ROBOT = { name: 'robot', roles: ['machines'], sha256: sha256('open-sesame') };
@@ -88,7 +88,7 @@ describe('A bearer token', () => {
   });
 
   test('that is revoked or expires is refused on a connection that stays open', async () => {
-    let known: KnownToken | undefined = { name: 'temp', roles: [], expiresAtMs: Date.now() + 60 };
+    let known: CallerToken | undefined = { name: 'temp', roles: [], expiresAtMs: Date.now() + 60 };
     const by = authenticator({ lookups: [() => known] });
     const peer = new PeerIdentity(by, '127.0.0.1');
     expect(peer.of('Bearer temp')).toMatchObject({ name: 'temp' });
