@@ -11,7 +11,7 @@ import { resolveDeployment, type ConfiguredDeployment } from './deployment.ts';
 import { ExitError, EXIT } from './exit-error.ts';
 import { findConfigFile, keyText, readConfigFile, type ConfigText } from './file.ts';
 import { layer, type FlagValue } from './layers.ts';
-import type { AnonymousCallers, JwtOptions, KnownToken } from '../access/mod.ts';
+import type { AnonymousCallers, JwtOptions, CallerToken } from '../access/mod.ts';
 import {
   configSchema,
   leafFacts,
@@ -98,7 +98,7 @@ export interface Config {
   /** How callers are identified. */
   readonly access: {
     readonly anonymous: AnonymousCallers;
-    readonly tokens: readonly (KnownToken & { readonly sha256: string })[];
+    readonly tokens: readonly (CallerToken & { readonly sha256: string })[];
     /** Undefined without an issuer. */
     readonly jwt: JwtOptions | undefined;
   };
