@@ -5,9 +5,7 @@
 // OrderedConnection does the backpressure, reply order, time limits and graceful close. This class differs from it
 // where `node:http` does, because a client must not be able to tell the two apart:
 //
-// - A client with more than `pipelineMax` requests in flight is disconnected instead of paused.
-// - After the last reply, or when the client ends its side, the socket closes once its output is written; it does not
-//   linger.
+// - After the last reply, the socket closes once its output is written; it does not linger.
 // - A new connection counts as one incomplete request, so one that never sends anything ends after `requestMs`.
 // - An incomplete request is overdue only when the replies to earlier ones are written, because its 408 goes straight
 //   to the socket.
@@ -15,6 +13,7 @@
 // A head that is identical to the previous one is not parsed again, because most clients repeat their heads.
 import { CallSignal, OrderedConnection, type TimedPipelineLimits, type QueuedCall } from '../link/mod.ts';
 import { KatamariError, systemClock, type FaceplateLimits } from '../mod.ts';
+import type { HttpGuard } from './guard.ts';
 import { HEAD_END, POST_HEAD_BYTES_MAX, POST_START, readFastHead, type FastHead } from './fast-head.ts';
 
 import type { Socket } from 'node:net';
@@ -48,6 +47,7 @@ export type FastLimits = Pick<FaceplateLimits, 'frameBytesMax' | 'idleMs' | 'req
 
 export interface FastHost {
   readonly app: FastApp;
+  readonly guard: HttpGuard;
   readonly limits: FastLimits;
   readonly pipelineLimits: TimedPipelineLimits;
   /** Whether the server drains: the reply to the next request of a connection is its last. */
@@ -64,9 +64,9 @@ export interface FastHost {
 }
 
 /** The limits of connections on the fast path. */
-export function pipelineLimitsOf({ idleMs, requestMs }: FastLimits): TimedPipelineLimits {
+export function pipelineLimitsOf({ pipelineMax, idleMs, requestMs }: FastLimits): TimedPipelineLimits {
   const none = Number.POSITIVE_INFINITY;
-  return { pipelineMax: none, unreadBytesMax: UNREAD_BYTES_MAX, unreadBytesClose: none, idleMs, requestMs };
+  return { pipelineMax, unreadBytesMax: UNREAD_BYTES_MAX, unreadBytesClose: none, idleMs, requestMs };
 }
 
 /** One request in flight. */
@@ -146,8 +146,8 @@ export class FastConnection extends OrderedConnection<HttpCall> implements HttpC
     this.#host.overdue(this.socket);
   }
 
-  protected override onPeerEnd(): void {
-    this.#closeWhenWritten(() => this.socket.end());
+  protected override get replyStart(): number {
+    return RESPONSE_START;
   }
 
   protected read(bytes: Buffer): number {
@@ -186,8 +186,9 @@ export class FastConnection extends OrderedConnection<HttpCall> implements HttpC
     }
     if (end - at > POST_HEAD_BYTES_MAX) return NOT_ORDINARY;
     const head = readFastHead(bytes.toString('latin1', at, end), this.#host.limits);
-    const handler = head === undefined ? undefined : this.#host.app.handlerOf(head, this);
-    if (head === undefined || handler === undefined) return NOT_ORDINARY;
+    if (head === undefined || !this.#host.guard.admits(head.headers)) return NOT_ORDINARY;
+    const handler = this.#host.app.handlerOf(head, this);
+    if (handler === undefined) return NOT_ORDINARY;
     this.#head = Buffer.from(bytes.subarray(at, end));
     this.#bodyBytes = head.bodyBytes;
     this.#handler = handler;
@@ -196,10 +197,6 @@ export class FastConnection extends OrderedConnection<HttpCall> implements HttpC
 
   #serve(body: Buffer): void {
     this.begin();
-    if (this.inFlight > this.#host.limits.pipelineMax) {
-      this.close();
-      return;
-    }
     const call = new HttpCall(this);
     this.enqueue(call);
     if (this.#host.isDraining) this.state = 'finishing';
@@ -220,7 +217,7 @@ export class FastConnection extends OrderedConnection<HttpCall> implements HttpC
   }
 
   protected writeOut(): void {
-    const text = this.#output;
+    const text = this.takeSentAhead() ? this.#output.slice(1) : this.#output;
     this.#output = '';
     this.socket.write(text, this.#isAscii ? 'latin1' : 'utf8');
     this.#isAscii = true;
@@ -230,23 +227,26 @@ export class FastConnection extends OrderedConnection<HttpCall> implements HttpC
   protected override leave(): void {
     this.flush();
     if (this.state === 'handing-over') this.#handOver();
-    else this.#closeWhenWritten(() => this.socket.destroySoon());
+    else if (this.state !== 'closed') {
+      this.state = 'closed';
+      this.onClosed();
+      this.socket.destroySoon();
+    }
   }
 
   #handOver(): void {
+    const { socket } = this;
+    const rest = this.input.peek();
     this.release();
     this.#host.onClose(this);
-    this.socket.pause();
-    this.socket.unshift(this.input.peek());
-    this.#host.handOver(this.socket);
-    this.socket.resume();
-  }
-
-  #closeWhenWritten(end: () => void): void {
-    if (this.state === 'closed') return;
-    this.state = 'closed';
-    this.onClosed();
-    end();
+    socket.pause();
+    if (!socket.readableEnded) socket.unshift(rest);
+    this.#host.handOver(socket);
+    socket.resume();
+    if (!socket.readableEnded) return;
+    // The client ended its side while replies were due. Such a socket takes nothing back.
+    socket.emit('data', rest);
+    socket.emit('end');
   }
 }
 
@@ -273,6 +273,8 @@ const MORE = -1;
 const NOT_ORDINARY = -2;
 /** Backpressure: at this many unread reply bytes, the socket is not read either. */
 const UNREAD_BYTES_MAX = 65_536;
+/** `H` */
+const RESPONSE_START = 0x48;
 const STATUS_LINE_OK = 'HTTP/1.1 200 OK\r\n';
 const FIRST_PRINTABLE = 0x20;
 const LAST_PRINTABLE = 0x7e;

@@ -1,7 +1,7 @@
 // The head of an ordinary POST, as nearly every client writes it: a request line, headers with plain names and
 // values, one length in digits, one host. It is accepted as a whole or not at all. This is not an HTTP parser: a
-// request that is written differently (chunks, unusual spaces, a repeated header, bytes above 0x7e, an upgrade, the
-// Origin of a web page, a body over the limit) goes to `node:http`, which reads it again from its first byte. So no
+// request that is written differently (chunks, unusual spaces, a repeated header, bytes above 0x7e, an upgrade, a
+// compressed body, the headers of a browser, a body over the limit) goes to `node:http`, which reads it again from its first byte. So no
 // head is parsed in two ways, on which request smuggling depends.
 
 export interface FastHead {
@@ -41,15 +41,9 @@ export function readFastHead(text: string, { frameBytesMax, headersMax }: FastHe
     at = HEADER.lastIndex;
   }
   const { host, connection = KEEP_ALIVE, 'content-length': length } = headers;
-  if (host === undefined || !isPlainHost(host) || connection.toLowerCase() !== KEEP_ALIVE) return undefined;
+  if (host === undefined || connection.toLowerCase() !== KEEP_ALIVE) return undefined;
   if (length === undefined || !LENGTH.test(length) || Number(length) > frameBytesMax) return undefined;
   return { path, headers, bodyBytes: Number(length) };
-}
-
-/** Whether a URL with this host is valid and leaves the host unchanged. */
-function isPlainHost(host: string): boolean {
-  if (!HOST.test(host) || !URL.canParse(`http://${host}/`)) return false;
-  return new URL(`http://${host}/`).hostname === host.replace(/:\d+$/, '').toLowerCase();
 }
 
 const REQUEST_LINE = /^POST (\/[A-Za-z0-9_.@/-]*) HTTP\/1\.1\r\n/;
@@ -58,14 +52,16 @@ const REQUEST_LINE_REST = 'POST  HTTP/1.1\r\n'.length;
 const LINE_END = 2;
 const DOT_SEGMENT = /\/\.{0,2}(?:\/|$)/;
 const HEADER = /([A-Za-z0-9-]+): ?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)\r\n/y;
-const HOST = /^[A-Za-z0-9.-]+(?::\d{1,5})?$/;
 const LENGTH = /^(?:0|[1-9]\d{0,9})$/;
 const KEEP_ALIVE = 'keep-alive';
 /** Headers that are more than a value for the app. A request with one of them goes to `node:http`. */
 const LEFT_TO_NODE: ReadonlySet<string> = new Set([
+  'content-encoding',
   'expect',
   'origin',
   'proxy-connection',
+  'sec-fetch-dest',
+  'sec-fetch-site',
   'te',
   'trailer',
   'transfer-encoding',

@@ -4,6 +4,7 @@
 // connections; it runs only while there are connections.
 import { systemClock } from '../mod.ts';
 import type { TimedPipelineLimits } from '../link/mod.ts';
+import type { HttpGuard } from './guard.ts';
 import { FastConnection, type FastApp, type FastHost, type FastLimits, pipelineLimitsOf } from './fast-connection.ts';
 
 import type { Server } from 'node:http';
@@ -11,6 +12,7 @@ import type { Socket } from 'node:net';
 
 export interface FastPathOptions {
   readonly app: FastApp;
+  readonly guard: HttpGuard;
   readonly limits: FastLimits;
   /** Interval of the sweep in ms; a time limit may be exceeded by this much. */
   readonly sweepMs: number;
@@ -23,6 +25,7 @@ type IntoHttp = (this: Server, socket: Socket) => void;
 
 export class FastPath implements FastHost {
   readonly app: FastApp;
+  readonly guard: HttpGuard;
   readonly limits: FastLimits;
   readonly pipelineLimits: TimedPipelineLimits;
   readonly overdue: (socket: Socket) => void;
@@ -37,8 +40,9 @@ export class FastPath implements FastHost {
   #keptLines = '';
 
   /** The server must be new: its own listener must be the only one for the event. */
-  constructor(server: Server, { app, limits, sweepMs, overdue, event }: FastPathOptions) {
+  constructor(server: Server, { app, guard, limits, sweepMs, overdue, event }: FastPathOptions) {
     this.app = app;
+    this.guard = guard;
     this.limits = limits;
     this.pipelineLimits = pipelineLimitsOf(limits);
     this.overdue = overdue;

@@ -2,6 +2,7 @@
 
 export { challengeOf, HttpCallers, requireAccepted } from './callers.ts';
 export type { FastApp } from './fast-connection.ts';
+export { HttpGuard, type HttpAccess, type HttpPortRules } from './guard.ts';
 export {
   clientSignal,
   type HttpEnv,

@@ -10,9 +10,18 @@
 // `requestBody(env)` or from the usual `c.req.text()`, and a slow, incomplete or oversized body never reaches it.
 // `request.signal` aborts when the client disconnects.
 import { isAccepted, listenOn, tlsOptionsOf, type ServerTls } from '../link/mod.ts';
-import { httpTakesSockets, urlOf, type FaceplateLimits } from '../mod.ts';
+import {
+  asKatamariError,
+  ERROR_TABLE,
+  httpTakesSockets,
+  urlOf,
+  type ErrorCode,
+  type FaceplateLimits,
+  type KatamariError,
+} from '../mod.ts';
 import type { FastApp, FastConnection } from './fast-connection.ts';
 import { FastPath } from './fast-path.ts';
+import { HttpGuard, type HttpAccess, type HttpPortRules } from './guard.ts';
 
 import { setMaxListeners } from 'node:events';
 import { createServer } from 'node:http';
@@ -36,7 +45,8 @@ export type HttpServerLimits = Pick<
 
 /** Why a request was refused before the app saw it. */
 export interface HttpRefusal {
-  readonly status: 400 | 408 | 413 | 431 | 500;
+  readonly status: number;
+  readonly code: ErrorCode;
   /** Message for people: which limit, and what to do. */
   readonly message: string;
 }
@@ -51,6 +61,17 @@ export interface ServeHttpOptions {
   readonly limits: HttpServerLimits;
   /** The port then speaks TLS only; default plain HTTP. */
   readonly tls?: ServerTls | undefined;
+  /**
+   * Names and origins that the configuration allows. Without it, clients use an IP address, a loopback name or the
+   * name of this machine, and no page of another origin may send requests.
+   */
+  readonly access?: HttpAccess | undefined;
+  readonly rules?: HttpPortRules;
+  /**
+   * Whether a client that has ended its side may still wait for responses; default true. With false, such a client
+   * counts as gone.
+   */
+  readonly allowHalfOpen?: boolean;
   /** Returns the JSON body of a refusal; may count it too. */
   readonly refusal?: (refusal: HttpRefusal) => string;
 }
@@ -130,6 +151,14 @@ interface HttpConnection {
   isOverdue: boolean;
   /** The fast path, which reads the socket until `node:http` does. */
   readonly posts: FastConnection | undefined;
+  /** Requests that wait until fewer than `pipelineMax` are in progress, oldest first. */
+  held: (() => void)[];
+  /** Whether the newest request is still being read. */
+  isReading: boolean;
+  /** A request was refused: the connection closes after its response, and later requests do not count. */
+  isRefused: boolean;
+  /** The client has ended its side within a request: the connection closes after the responses to earlier ones. */
+  isEnding: boolean;
 }
 
 type NodeListener = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
@@ -141,7 +170,10 @@ class HttpListener implements HttpServer {
   readonly #options: ServeHttpOptions;
   readonly #server: Server;
   readonly #answer: NodeListener;
+  readonly #guard: HttpGuard;
   readonly #posts: FastPath | undefined;
+  /** Requests that wait, on all connections. */
+  #held = 0;
   readonly #connections = new Map<Duplex, HttpConnection>();
   #isDraining = false;
   #endGracePeriod: () => void = ignore;
@@ -150,6 +182,7 @@ class HttpListener implements HttpServer {
   constructor(options: ServeHttpOptions) {
     this.#options = options;
     const { limits } = options;
+    this.#guard = new HttpGuard(options.access, options.rules);
     this.#answer = getRequestListener(options.fetch as Parameters<typeof getRequestListener>[0], {
       hostname: 'localhost',
       errorHandler: (thrown) => this.#failed(thrown),
@@ -165,14 +198,18 @@ class HttpListener implements HttpServer {
       keepAliveTimeout: limits.idleMs,
       keepAliveTimeoutBuffer: 0,
       maxHeaderSize: HEADER_BYTES_MAX,
+      // The guard refuses a request without Host, and says why.
+      requireHostHeader: false,
     };
     const { tls } = options;
-    const server =
+    const server: Server & { httpAllowHalfOpen?: boolean } =
       tls === undefined
         ? createServer(serverOptions)
         : createTlsServer({ ...serverOptions, ...tlsOptionsOf(tls, inTimeMs) });
     const event = tls === undefined ? 'connection' : 'secureConnection';
     this.#server = server;
+    // By default, the server drops the requests of a client that has ended its side.
+    server.httpAllowHalfOpen = options.allowHalfOpen ?? true;
     // Node silently drops headers above its limit. Let one more than our limit through, so that `#take` sees and
     // refuses the request.
     server.maxHeadersCount = limits.headersMax + 1;
@@ -181,6 +218,7 @@ class HttpListener implements HttpServer {
     if (options.posts !== undefined && httpTakesSockets()) {
       this.#posts = new FastPath(server, {
         app: options.posts,
+        guard: this.#guard,
         limits: { ...limits, requestMs: inTimeMs },
         sweepMs: Math.min(checkMs, Math.ceil(limits.idleMs / 4)),
         overdue: (socket) => this.#clientError(OVERDUE, socket),
@@ -272,44 +310,92 @@ class HttpListener implements HttpServer {
       return;
     }
     const posts = this.#posts?.take(socket);
-    const connection: HttpConnection = { busy: 0, latest: undefined, gone: undefined, isOverdue: false, posts };
+    const connection: HttpConnection = {
+      busy: 0,
+      latest: undefined,
+      gone: undefined,
+      isOverdue: false,
+      posts,
+      held: [],
+      isReading: false,
+      isRefused: false,
+      isEnding: false,
+    };
     this.#connections.set(socket, connection);
     socket.once('close', () => {
       this.#connections.delete(socket);
+      this.#held -= connection.held.length;
+      connection.held = [];
       connection.gone?.abort();
+    });
+    if (!httpTakesSockets()) return;
+    socket.once('end', () => {
+      const isDue = connection.busy === 1 && connection.held.length === 0 && connection.latest?.headersSent === false;
+      if (isDue && socket.writable) watchEndedPeer(socket);
     });
   }
 
-  /** Handles a request whose headers are read: checks the limits, reads the body, calls the app. */
+  /** Handles a request whose headers are read, now or when the connection has fewer requests in progress. */
   #take(incoming: IncomingMessage, outgoing: ServerResponse, wantsContinue = false): void {
-    const { limits } = this.#options;
     const { socket } = incoming;
     const connection = this.#connections.get(socket);
-    if (connection === undefined) {
+    if (connection === undefined || this.#held >= HELD_MAX) {
       socket.destroy();
       return;
     }
+    if (connection.isRefused) {
+      incoming.resume();
+      return;
+    }
+    if (connection.busy < this.#options.limits.pipelineMax) {
+      this.#serve(connection, incoming, outgoing, wantsContinue);
+      return;
+    }
+    // Backpressure. The runtime has parsed further requests from the same read, and these wait.
+    socket.pause();
+    this.#held++;
+    connection.held.push(() => this.#serve(connection, incoming, outgoing, wantsContinue));
+  }
+
+  /** Serves the oldest request that waits, and reads on when none is left. */
+  #serveHeld(socket: Socket, connection: HttpConnection): void {
+    const next = connection.held.shift();
+    if (next === undefined) return;
+    this.#held--;
+    if (connection.held.length === 0) socket.resume();
+    if (!connection.isRefused) next();
+  }
+
+  /** Checks the head and the limits, reads the body, calls the app. */
+  #serve(
+    connection: HttpConnection,
+    incoming: IncomingMessage,
+    outgoing: ServerResponse,
+    wantsContinue: boolean,
+  ): void {
+    const { limits } = this.#options;
+    const { socket } = incoming;
     connection.busy++;
     (incoming as TakenRequest)[CONNECTION] = connection;
     connection.latest = outgoing;
     outgoing.once('close', () => {
       connection.busy--;
-      if (this.#isDraining && connection.busy === 0) socket.destroySoon();
+      if (this.#isDraining && connection.busy === 0 && connection.held.length === 0) socket.destroySoon();
+      else if (connection.isEnding && isAnswered(connection)) socket.destroySoon();
       else if (connection.isOverdue) this.#endIfUnused(socket, connection, outgoing);
+      this.#serveHeld(socket, connection);
     });
-    if (connection.busy > limits.pipelineMax) {
-      socket.destroy();
-      return;
-    }
     if (this.#isDraining) outgoing.shouldKeepAlive = false;
 
     if (incoming.rawHeaders.length > limits.headersMax * 2) {
-      this.#refuse(incoming, outgoing, {
+      this.#refuse(connection, incoming, outgoing, {
         status: 431,
+        code: 'too_large',
         message: `Too many headers: ${incoming.rawHeaders.length / 2} or more, limit is ${limits.headersMax}`,
       });
       return;
     }
+    if (!this.#admit(connection, incoming, outgoing)) return;
     const declared = Number(incoming.headers['content-length'] ?? 0);
     const isPlainGet = incoming.method === 'GET' || incoming.method === 'HEAD';
     // Read the body even where none is expected: with unread bytes in the stream, Node does not report that the
@@ -319,14 +405,32 @@ class HttpListener implements HttpServer {
       return;
     }
     if (declared > limits.frameBytesMax) {
-      this.#refuse(incoming, outgoing, this.#tooLarge(`${declared} bytes, `));
+      this.#refuse(connection, incoming, outgoing, this.#tooLarge(`${declared} bytes, `));
       return;
     }
     if (wantsContinue) outgoing.writeContinue();
-    this.#readBody(incoming, outgoing);
+    this.#readBody(connection, incoming, outgoing);
   }
 
-  #readBody(incoming: IncomingMessage, outgoing: ServerResponse): void {
+  /** Whether the app may see the request; otherwise the response is sent. */
+  #admit(connection: HttpConnection, incoming: IncomingMessage, outgoing: ServerResponse): boolean {
+    const { method = '', url = '', headers, rawHeaders } = incoming;
+    const isHttp10 = incoming.httpVersion === '1.0';
+    try {
+      const grant = this.#guard.check({ method, target: url, isHttp10, headers, rawHeaders });
+      if (grant === undefined) return true;
+      for (const [name, value] of Object.entries(grant.headers)) outgoing.setHeader(name, value);
+      if (!grant.isPreflight) return true;
+      outgoing.writeHead(204).end();
+      incoming.resume();
+    } catch (thrown) {
+      this.#refuse(connection, incoming, outgoing, refusalFor(asKatamariError(thrown)));
+    }
+    return false;
+  }
+
+  #readBody(connection: HttpConnection, incoming: IncomingMessage, outgoing: ServerResponse): void {
+    connection.isReading = true;
     const bytesMax = this.#options.limits.frameBytesMax;
     let chunks: Buffer[] = [];
     let bytes = 0;
@@ -338,9 +442,10 @@ class HttpListener implements HttpServer {
       }
       chunks = [];
       incoming.off('data', onData).off('end', onEnd);
-      this.#refuse(incoming, outgoing, this.#tooLarge(''));
+      this.#refuse(connection, incoming, outgoing, this.#tooLarge(''));
     };
     const onEnd = (): void => {
+      connection.isReading = false;
       (incoming as TakenRequest).rawBody = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
       chunks = [];
       void this.#answer(incoming, outgoing);
@@ -354,21 +459,24 @@ class HttpListener implements HttpServer {
   #tooLarge(length: string): HttpRefusal {
     return {
       status: 413,
+      code: 'too_large',
       message: `Request body is too large: ${length}limit is ${this.#options.limits.frameBytesMax} bytes`,
     };
   }
 
   /** Replies without the app, then closes the connection instead of reading the rest of the request. */
-  #refuse(incoming: IncomingMessage, outgoing: ServerResponse, refusal: HttpRefusal): void {
+  #refuse(connection: HttpConnection, incoming: IncomingMessage, outgoing: ServerResponse, refusal: HttpRefusal): void {
+    connection.isRefused = true;
     const body = this.#refusalBody(refusal);
+    const { socket } = incoming;
+    // Closing at once with unread bytes would send a TCP reset, which discards the reply. So after the reply only this
+    // side ends, and some of the rest is read and discarded.
+    if (!incoming.complete) socket.destroySoon = () => void socket.end();
     outgoing.shouldKeepAlive = false;
     outgoing.writeHead(refusal.status, { ...REFUSAL_HEADERS, 'content-length': Buffer.byteLength(body) });
     outgoing.end(body);
     if (incoming.complete) return;
-    // Closing at once with unread bytes would send a TCP reset, which discards the reply. So some of the rest is read
-    // and discarded.
     let swallowed = 0;
-    const { socket } = incoming;
     incoming.on('error', ignore).on('data', (chunk: Buffer) => {
       swallowed += chunk.length;
       if (swallowed > SWALLOW_BYTES_MAX) socket.destroy();
@@ -387,12 +495,19 @@ class HttpListener implements HttpServer {
     const connection = this.#connections.get(socket);
     const isAnswering = connection !== undefined && connection.busy > 0 && connection.latest?.headersSent !== false;
     // A response that has begun must not be mixed with another one, and a connection that was reset has no reader.
-    if (isAnswering || !socket.writable || error.code === 'ECONNRESET' || error.code === 'EPIPE') {
+    if (
+      (isAnswering && error.code !== 'HPE_INVALID_EOF_STATE') ||
+      !socket.writable ||
+      error.code === 'ECONNRESET' ||
+      error.code === 'EPIPE'
+    ) {
       socket.destroy(error);
       return;
     }
     if (error.code === 'HPE_INVALID_EOF_STATE') {
-      socket.destroy();
+      // The client has ended its side within a request. It may still wait for the responses to earlier ones.
+      if (connection === undefined || isAnswered(connection)) socket.destroy();
+      else connection.isEnding = true;
       return;
     }
     const refusal = refusalOf(error, this.#options.limits);
@@ -434,8 +549,8 @@ class HttpListener implements HttpServer {
   #failed(thrown: unknown): Response {
     const isRequest = thrown instanceof Error && thrown.name === 'RequestError';
     const refusal: HttpRefusal = isRequest
-      ? { status: 400, message: `Not a usable request: ${thrown.message}` }
-      : { status: 500, message: `Defect in the mesh, please report it: ${String(thrown)}` };
+      ? { status: 400, code: 'bad_request', message: `Not a usable request: ${thrown.message}` }
+      : { status: 500, code: 'internal', message: `Defect in the mesh, please report it: ${String(thrown)}` };
     const body = this.#refusalBody(refusal);
     return new Response(body, {
       status: refusal.status,
@@ -448,13 +563,53 @@ function refusalOf(error: NodeJS.ErrnoException, limits: HttpServerLimits): Http
   if (error.code === 'HPE_HEADER_OVERFLOW') {
     return {
       status: 431,
+      code: 'too_large',
       message: `Headers are too large or too many: limits are ${HEADER_BYTES_MAX} bytes and ${limits.headersMax} headers`,
     };
   }
   if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') {
-    return { status: 408, message: `Request was not complete within ${limits.requestMs} ms` };
+    return {
+      status: 408,
+      code: 'bad_request',
+      message: `Request was not complete within ${limits.requestMs} ms`,
+    };
   }
-  return { status: 400, message: `Not a readable HTTP/1.1 request: ${error.message}` };
+  return { status: 400, code: 'bad_request', message: `Not a readable HTTP/1.1 request: ${error.message}` };
+}
+
+/** Whether the responses to all complete requests are sent. */
+function isAnswered({ busy, held, isReading }: HttpConnection): boolean {
+  return held.length === 0 && busy === (isReading ? 1 : 0);
+}
+
+function refusalFor({ code, message, facts }: KatamariError): HttpRefusal {
+  return { status: facts.httpStatus ?? ERROR_TABLE[code].http, code, message };
+}
+
+/**
+ * Finds out whether a client that has ended its side has gone or still reads. Exactly one response is due, and nothing
+ * of it is written. Only a write can tell: the system of a client that has gone answers it with a reset. So the first
+ * byte, which all responses share, is sent ahead, and empty writes report the reset. Works only where `node:http`
+ * writes through the socket.
+ */
+function watchEndedPeer(socket: Socket): void {
+  type Write = (data: string | Uint8Array, ...rest: unknown[]) => boolean;
+  const write = socket.write.bind(socket) as Write;
+  const stop = (): void => {
+    clearInterval(timer);
+    Reflect.deleteProperty(socket, 'write');
+  };
+  write(RESPONSE_START);
+  const timer = setInterval(() => {
+    if (socket.writable) write('');
+    else stop();
+  }, PROBE_MS);
+  timer.unref();
+  const writeRest: Write = (data, ...rest) => {
+    stop();
+    return write(data.slice(RESPONSE_START.length), ...rest);
+  };
+  socket.write = writeRest as typeof socket.write;
 }
 
 function ignore(): void {}
@@ -467,4 +622,9 @@ const NO_BODY = Buffer.alloc(0);
 const HEADER_BYTES_MAX = 16_384;
 const SWALLOW_BYTES_MAX = 1_048_576;
 const SWALLOW_MS = 500;
+/** Requests that wait because too many of their connection are in progress, on all connections of a port. */
+const HELD_MAX = 16_384;
+const RESPONSE_START = 'H';
+/** Interval in which a client that has ended its side is probed, in ms. */
+const PROBE_MS = 100;
 const REFUSAL_HEADERS = { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' };

@@ -6,6 +6,7 @@
 // - Write coalescing: a reply is written at once when no other call is in flight. Otherwise the replies that are
 //   ready share one write in the next microtask. Replies that become ready during a read are written when the read
 //   ends.
+// - Peers that have ended their side (a half-close) get the replies to the requests that they have sent.
 // - Input buffer: an incomplete request, and bytes that arrive while the connection is paused.
 // - Time limits: idle connections, incomplete requests, peers that do not read. The owner calls `sweep` for all its
 //   connections, so no connection has a timer of its own.
@@ -48,6 +49,9 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
   protected begunAtMs: number = NOTHING_BEGUN;
   #quietSinceMs: number;
   #unsentSeen = 0;
+  #hasPeerEnded = false;
+  /** The first byte of the next reply was written. */
+  #isSentAhead = false;
 
   constructor(socket: Socket, limits: TimedPipelineLimits, clock: Clock) {
     super(socket, limits, clock);
@@ -68,6 +72,18 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
 
   /** Called when a request was not complete within `requestMs`. */
   protected abstract onOverdue(nowMs: number): void;
+
+  /** The first byte of every reply; undefined if replies do not have the same one. */
+  protected get replyStart(): number | undefined {
+    return undefined;
+  }
+
+  /** Whether the output must leave out its first byte, because it was written already. Called once for each output. */
+  protected takeSentAhead(): boolean {
+    const isSentAhead = this.#isSentAhead;
+    this.#isSentAhead = false;
+    return isSentAhead;
+  }
 
   protected override get isIdle(): boolean {
     return super.isIdle && this.unflushed === 0 && this.input.isEmpty;
@@ -101,6 +117,33 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
     } else if (!this.isPaused && this.isServing && nowMs - this.begunAtMs >= requestMs) {
       this.onOverdue(nowMs);
     }
+    if (this.#hasPeerEnded) this.#probe();
+  }
+
+  /**
+   * Finds out whether a peer that has ended its side has gone or still reads. Only a write can tell: the system of a
+   * peer that has gone answers it with a reset. So the first byte of the next reply is sent ahead, and later an empty
+   * write reports the reset.
+   */
+  #probe(): void {
+    const { replyStart } = this;
+    if (replyStart === undefined || this.state === 'closed' || this.unflushed > 0 || !this.hasRepliesDue) return;
+    this.socket.write(this.#isSentAhead ? NO_BYTES : Uint8Array.of(replyStart));
+    this.#isSentAhead = true;
+  }
+
+  protected override onPeerEnd(): void {
+    this.#hasPeerEnded = true;
+    this.#finishIfEnded();
+    this.#probe();
+  }
+
+  /** After the last request of a peer that has ended its side: leaves when all replies are written. */
+  #finishIfEnded(): void {
+    // Requests that backpressure holds back are served first. An incomplete one is never completed.
+    if (!this.#hasPeerEnded || !this.isServing || (this.isPaused && !this.input.isEmpty)) return;
+    this.state = 'finishing';
+    this.leaveIfDone();
   }
 
   protected receive(chunk: Buffer): void {
@@ -136,6 +179,7 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
     if (this.input.isEmpty) this.begunAtMs = NOTHING_BEGUN;
     else if (at > 0 || this.begunAtMs === NOTHING_BEGUN) this.begunAtMs = this.clock.nowMs();
     this.leaveIfDone();
+    this.#finishIfEnded();
     // Calls that ended during `read` could not resume the socket.
     if (this.isPaused && this.hasRoom) queueMicrotask(this.readOn);
   }
@@ -207,6 +251,7 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
   };
 }
 
+const NO_BYTES: Uint8Array = new Uint8Array(0);
 const NOTHING_BEGUN: number = Number.POSITIVE_INFINITY;
 /** Replies that may gather during one read before they are flushed. */
 const GATHERED_MAX = 64;

@@ -27,8 +27,6 @@ export interface OrderedServerOptions<Connection> {
   tooMany(limit: number): KatamariError;
   /** How long the calls in flight may take, in ms: a drain waits for this time plus DRAIN_FLUSH_MS. */
   timeoutMs(): number;
-  /** The peer may end its side and still read replies; default false. */
-  readonly allowHalfOpen?: boolean;
   /** Returns the number of sockets that `admit` gets later, after their TLS handshake; they count toward the limit. */
   readonly handshakes?: () => number;
   readonly clock?: Clock;
@@ -48,8 +46,10 @@ export class OrderedServer<Connection extends ServedConnection> {
   constructor(options: OrderedServerOptions<Connection>) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    const { allowHalfOpen = false } = options;
-    this.#server = createServer({ allowHalfOpen }, (socket) => this.admit(socket, (opened) => options.open(opened)));
+    // A peer that has ended its side may still read replies.
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => {
+      this.admit(socket, (opened) => options.open(opened));
+    });
   }
 
   /** Number of open connections. */

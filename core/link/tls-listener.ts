@@ -48,7 +48,7 @@ export class TlsListener {
 
   /** @throws Error when certificate and key do not match */
   constructor({ tls, handshakeMs, onSecure }: TlsListenerOptions) {
-    this.#server = createServer(tlsOptionsOf(tls, handshakeMs));
+    this.#server = createServer({ ...tlsOptionsOf(tls, handshakeMs), allowHalfOpen: true });
     this.#server.on('secureConnection', (socket) => {
       this.#handshakes.delete(nameOf(socket));
       if (isAccepted(tls, socket)) onSecure(socket);

@@ -1,6 +1,5 @@
-// The HTTP side of JSON-RPC: paths, methods, origins, status codes and headers. Content types are ignored, so a plain
-// `curl -d` works. Instead, the `Origin` that browsers send protects the mesh from web pages of other sites: unless
-// it is in `allowedOrigins`, the request is refused before its body is parsed.
+// The HTTP side of JSON-RPC: paths, methods, status codes and headers. The HTTP server has checked Host, origin and
+// content type (core/http/guard.ts) before a request comes here.
 //
 // Two paths lead to post.ts. Nearly every call is an ordinary POST and takes the fast path (core/http/fast-path.ts);
 // all other requests go through Hono.
@@ -15,6 +14,7 @@ import {
   requestBody,
   requireAccepted,
   serveHttp,
+  type HttpAccess,
   type HttpEnv,
   type HttpRefusal,
   type FastApp,
@@ -42,10 +42,10 @@ export interface JsonRpcFaceplateOptions {
   readonly host: string;
   /** 0 means any free port. */
   readonly port: number;
-  /** Origins of web pages that may call: `https://app.example`, or `*` for all. Default none. */
-  readonly allowedOrigins?: readonly string[];
   /** TLS instead of plain HTTP. */
   readonly tls?: ServerTls | undefined;
+  /** Host names, and origins of web pages that may call. */
+  readonly access?: HttpAccess;
   readonly clock?: Clock;
   readonly log?: Pick<Logger, 'error'>;
 }
@@ -66,14 +66,7 @@ export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): P
   });
   const posts = new Posts({ rpc, calls, limits, log });
   const callers = new HttpCallers(mesh.authenticator);
-  const routes = new JsonRpcServer({
-    calls,
-    catalog,
-    posts,
-    callers,
-    log,
-    allowedOrigins: options.allowedOrigins ?? [],
-  });
+  const routes = new JsonRpcServer({ calls, catalog, posts, callers, log });
   const server = await serveHttp({
     fetch: routes.app.fetch as (request: Request, env: HttpEnv) => Response | Promise<Response>,
     posts: fastPathTo(posts, callers),
@@ -81,6 +74,8 @@ export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): P
     port,
     limits,
     tls: options.tls,
+    access: options.access,
+    rules: { postsAreCalls: true, hasPages: true },
     refusal: (refusal) => routes.refused(refusal),
   });
   return {
@@ -153,7 +148,6 @@ interface JsonRpcServerOptions {
   readonly catalog: Catalog;
   readonly posts: Posts;
   readonly callers: HttpCallers;
-  readonly allowedOrigins: readonly string[];
   readonly log: JsonRpcFaceplateOptions['log'];
 }
 
@@ -168,47 +162,22 @@ class JsonRpcServer {
   constructor(options: JsonRpcServerOptions) {
     this.#options = options;
     const { app } = this;
-    app.post('/rpc', (c) => this.#guarded(c, (headers) => this.#rpc(c, '', headers)));
-    app.post('/rpc/:service', (c) => this.#guarded(c, (headers) => this.#rpc(c, c.req.param('service'), headers)));
-    app.get('/openrpc.json', (c) => this.#guarded(c, (headers) => this.#openRpc(c, headers)));
-    app.get('/idl/:file', (c) => this.#guarded(c, (headers) => this.#idl(c, c.req.param('file'), headers)));
-    app.get('/', (c) => this.#guarded(c, (headers) => this.#welcome(c, headers)));
-    app.all('*', (c) => this.#guarded(c, (headers) => this.#unrouted(c, headers)));
-    app.onError((thrown, c) => this.#failed(asKatamariError(thrown), this.#corsHeaders(originOf(c) ?? '')));
+    app.post('/rpc', (c) => this.#rpc(c, ''));
+    app.post('/rpc/:service', (c) => this.#rpc(c, c.req.param('service')));
+    app.get('/openrpc.json', (c) => this.#openRpc(c));
+    app.get('/idl/:file', (c) => this.#idl(c, c.req.param('file')));
+    app.get('/', (c) => this.#welcome(c));
+    app.all('*', (c) => this.#unrouted(c));
+    app.onError((thrown) => this.#failed(asKatamariError(thrown)));
   }
 
   /** Returns the JSON-RPC body for a request that the HTTP server refused itself. */
-  refused({ status, message }: HttpRefusal): string {
-    const code = status === 413 || status === 431 ? 'too_large' : status === 500 ? 'internal' : 'bad_request';
+  refused({ code, message }: HttpRefusal): string {
     this.#options.calls.enter(code);
     return errorAnswer(new KatamariError(code, message));
   }
 
-  #guarded(c: AppContext, act: (headers: AnswerHeaders) => Response | Promise<Response>): Response | Promise<Response> {
-    const origin = originOf(c);
-    if (origin === undefined) return act({});
-    const { allowedOrigins, calls } = this.#options;
-    if (allowedOrigins.includes(origin) || allowedOrigins.includes('*')) return act(this.#corsHeaders(origin));
-    calls.enter('denied');
-    return refusal(
-      new KatamariError(
-        'denied',
-        `Pages of ${JSON.stringify(origin.slice(0, 100))} may not call this mesh: add the origin to the allowed origins of its JSON-RPC faceplate`,
-      ),
-      { vary: 'Origin' },
-    );
-  }
-
-  #corsHeaders(origin: string): AnswerHeaders {
-    if (origin === '') return {};
-    return {
-      'access-control-allow-origin': origin,
-      'access-control-expose-headers': 'katamari-version, server-timing, retry-after, etag',
-      vary: 'Origin',
-    };
-  }
-
-  #rpc(c: AppContext, path: string, headers: AnswerHeaders): Promise<Response> {
+  #rpc(c: AppContext, path: string): Promise<Response> {
     const exchangeOf: ExchangeOf = (mark, identity) => ({
       path,
       headers: parseCallHeaders(c.env.incoming.headers),
@@ -225,7 +194,7 @@ class JsonRpcServer {
         (thrown: unknown) => posts.refuse(asKatamariError(thrown), resolve),
       );
     });
-    return answered.then((answer) => responseOf(answer, headers));
+    return answered.then((answer) => responseOf(answer));
   }
 
   /** @throws KatamariError denied for a token or certificate that is not valid */
@@ -241,23 +210,23 @@ class JsonRpcServer {
     return identity;
   }
 
-  async #openRpc(c: AppContext, headers: AnswerHeaders): Promise<Response> {
+  async #openRpc(c: AppContext): Promise<Response> {
     const identity = await this.#identifyReader(c);
-    return handOut(c, this.#options.catalog.openRpcDocument(identity), { ...headers, 'content-type': JSON_TYPE });
+    return handOut(c, this.#options.catalog.openRpcDocument(identity), { 'content-type': JSON_TYPE });
   }
 
-  async #idl(c: AppContext, file: string, headers: AnswerHeaders): Promise<Response> {
-    if (!file.endsWith('.thrift')) return this.#unrouted(c, headers);
+  async #idl(c: AppContext, file: string): Promise<Response> {
+    if (!file.endsWith('.thrift')) return this.#unrouted(c);
     try {
       const identity = await this.#identifyReader(c);
       const document = this.#options.catalog.idl(identity, file.slice(0, -'.thrift'.length));
-      return handOut(c, document, { ...headers, 'content-type': TEXT_TYPE, 'katamari-version': document.version });
+      return handOut(c, document, { 'content-type': TEXT_TYPE, 'katamari-version': document.version });
     } catch (thrown) {
-      return refusal(asKatamariError(thrown), headers);
+      return refusal(asKatamariError(thrown));
     }
   }
 
-  async #welcome(c: AppContext, headers: AnswerHeaders): Promise<Response> {
+  async #welcome(c: AppContext): Promise<Response> {
     const identity = await this.#identifyReader(c);
     const { host, protocol } = new URL(c.req.url);
     const example = this.#options.catalog.exampleRequest(identity);
@@ -266,7 +235,7 @@ class JsonRpcServer {
       '',
       example === undefined
         ? '  (no service is running yet; try again in a moment)'
-        : `  curl -s ${protocol}//${host}/rpc -d '${example.replaceAll("'", String.raw`'\''`)}'`,
+        : `  curl -s ${protocol}//${host}/rpc -H content-type:application/json -d '${example.replaceAll("'", String.raw`'\''`)}'`,
       '',
       'Methods and interfaces:',
       '',
@@ -275,64 +244,49 @@ class JsonRpcServer {
       '',
     ].join('\n');
     return new Response(text, {
-      headers: { ...headers, 'content-type': TEXT_TYPE, 'content-length': String(Buffer.byteLength(text)) },
+      headers: { 'content-type': TEXT_TYPE, 'content-length': String(Buffer.byteLength(text)) },
     });
   }
 
-  /** Answers a request without a route: a CORS preflight, a wrong method, or an unknown path. */
-  #unrouted(c: AppContext, headers: AnswerHeaders): Response {
+  /** Answers a request without a route: OPTIONS, a wrong method, or an unknown path. */
+  #unrouted(c: AppContext): Response {
     const { path, method } = c.req;
     const allow = /^\/rpc(\/[^/]+)?$/.test(path) ? 'POST, OPTIONS' : READABLE.test(path) ? 'GET, HEAD, OPTIONS' : '';
     if (allow === '') {
       const error = new KatamariError('bad_request', `There is no ${path.slice(0, 200)} here; there are ${PATHS}`, {
         httpStatus: 404,
       });
-      return refusal(error, headers);
+      return refusal(error);
     }
-    if (method === 'OPTIONS') {
-      return new Response(null, {
-        status: 204,
-        headers: {
-          ...headers,
-          allow,
-          ...('vary' in headers
-            ? {
-                'access-control-allow-methods': allow,
-                'access-control-allow-headers': CORS_HEADERS_IN,
-                'access-control-max-age': '600',
-              }
-            : {}),
-        },
-      });
-    }
+    if (method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow } });
     // The path and the method are valid, but the file does not exist.
     if (allow.includes(method)) {
       const error = new KatamariError('bad_request', `There is no ${path.slice(0, 200)} here; there are ${PATHS}`, {
         httpStatus: 404,
       });
-      return refusal(error, headers);
+      return refusal(error);
     }
     const error = new KatamariError('bad_request', `${path.slice(0, 200)} does not support ${method}; use ${allow}`, {
       httpStatus: 405,
     });
-    return refusal(error, { ...headers, allow });
+    return refusal(error, { allow });
   }
 
-  #failed(error: KatamariError, headers: AnswerHeaders): Response {
+  #failed(error: KatamariError): Response {
     if (error.code === 'denied') this.#options.calls.enter('denied');
     else this.#options.log?.error({ err: error }, 'json-rpc: internal error in a request');
-    return refusal(error, headers);
+    return refusal(error);
   }
 }
 
-function responseOf({ status, type, fields, body }: HttpAnswer, headers: AnswerHeaders): Response {
+function responseOf({ status, type, fields, body }: HttpAnswer, headers: AnswerHeaders = {}): Response {
   if (type === '') return new Response(null, { status, headers });
   const content = { 'content-type': type, 'content-length': String(Buffer.byteLength(body)) };
   return new Response(body, { status, headers: { ...headers, ...content, ...fields } });
 }
 
 /** Returns the response to a request that is refused as a whole. */
-function refusal(error: KatamariError, headers: AnswerHeaders): Response {
+function refusal(error: KatamariError, headers: AnswerHeaders = {}): Response {
   return responseOf(refusalOf(error), headers);
 }
 
@@ -344,15 +298,9 @@ function handOut(c: AppContext, { text, etag }: Document, headers: AnswerHeaders
   return new Response(text, { headers: { ...fresh, 'content-length': String(Buffer.byteLength(text)) } });
 }
 
-function originOf(c: AppContext): string | undefined {
-  return c.env.incoming.headers.origin;
-}
-
 /** When a drain begins, an idle connection has this long for one more call, whose response closes it. */
 const GRACE_PERIOD_MS = 250;
 const TEXT_TYPE = 'text/plain; charset=utf-8';
 const RPC_PATH = /^\/rpc(?:\/([^/]+))?$/;
 const READABLE = /^\/(openrpc\.json|idl\/[^/]+)?$/;
 const PATHS = 'POST /rpc, POST /rpc/Service[@version], GET /openrpc.json, GET /idl/Service[@version].thrift, GET /';
-const CORS_HEADERS_IN =
-  'authorization, content-type, katamari-version, katamari-timeout-ms, katamari-key, katamari-tags, katamari-roles, traceparent, tracestate';

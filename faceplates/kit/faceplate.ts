@@ -1,6 +1,7 @@
 // The interface of a faceplate: a network front end for one protocol, which turns requests into calls of the mesh.
 // Built-in faceplates and those that a user adds in katamari.yaml implement this interface.
 
+import type { HttpAccess } from '../../core/http/mod.ts';
 import type { FaceplateLimits } from '../../core/mod.ts';
 import type { CallerIdentity, MeshAccess, StatsTable } from '../../core/rpc/mod.ts';
 
@@ -55,6 +56,8 @@ export interface FaceplateContext<Options = unknown> {
   /** Limits on clients; a faceplate must enforce all of them. */
   readonly limits: FaceplateLimits;
   readonly host: string;
+  /** Host names and origins that the configuration allows on HTTP ports; `serveHttp` enforces it. */
+  readonly access: HttpAccess;
   /** 0 means any free port. */
   readonly port: number;
   /** The result of `FaceplateModule.options`. */

@@ -85,13 +85,6 @@ export class LineConnection extends OrderedConnection<LineCall> implements LineC
     this.refuse(new KatamariError('timeout', why));
   }
 
-  protected override onPeerEnd(): void {
-    // Lines that backpressure holds back are served first, see `read`.
-    if (!this.isServing || (this.isPaused && !this.input.isEmpty)) return;
-    this.state = 'finishing';
-    this.leaveIfDone();
-  }
-
   protected read(bytes: Buffer): number {
     const { lineBytesMax } = this.#options;
     let at = 0;
@@ -104,7 +97,6 @@ export class LineConnection extends OrderedConnection<LineCall> implements LineC
       }
       if (end < 0) {
         this.#searchedBytes = lineBytes;
-        if (this.socket.readableEnded) this.state = 'finishing';
         break;
       }
       this.#searchedBytes = 0;

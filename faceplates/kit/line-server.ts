@@ -58,7 +58,6 @@ export async function serveLines(options: ServeLinesOptions): Promise<LineServer
     open: (socket) => new LineConnection(socket, shared),
     tooMany: tooManyConnections,
     timeoutMs: () => mesh.timeoutMs(),
-    allowHalfOpen: true,
   });
   const bound = await server.listen({ host, port });
   return {

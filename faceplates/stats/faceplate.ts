@@ -6,6 +6,7 @@ import {
   HttpCallers,
   requireAccepted,
   serveHttp,
+  type HttpAccess,
   type HttpEnv,
   type HttpServer,
 } from '../../core/http/mod.ts';
@@ -27,6 +28,8 @@ export interface StatsFaceplateOptions extends StatsSources {
   readonly mayRead?: (identity: CallerIdentity) => boolean;
   /** TLS instead of plain HTTP. */
   readonly tls?: ServerTls | undefined;
+  /** Host names, and origins of web pages that may read. */
+  readonly access?: HttpAccess;
 }
 
 /** A running faceplate. `drain` finishes pending responses, `close` ends them. */
@@ -49,6 +52,8 @@ export async function startStatsFaceplate(options: StatsFaceplateOptions): Promi
     // Requests need no body. One of more than a few bytes is refused before it is read.
     limits: { ...limits, frameBytesMax: Math.min(limits.frameBytesMax, BODY_BYTES_MAX) },
     tls: options.tls,
+    access: options.access,
+    rules: { hasPages: true },
     refusal: ({ message }) => JSON.stringify({ error: message }),
   });
 }

@@ -28,7 +28,7 @@ import {
   type MeshAccess,
   type Reply,
 } from '../../core/rpc/mod.ts';
-import { type Encoding, type MessageFacts, FramedBinary } from '../../core/thrift/encodings/mod.ts';
+import { type CheckHead, type Encoding, type MessageFacts, FramedBinary } from '../../core/thrift/encodings/mod.ts';
 import { applicationExceptionOf, MESSAGE_TYPE, NOTHING } from '../../core/thrift/mod.ts';
 import { ThriftCallOptions } from './call-options.ts';
 import { detectProtocol } from './detect-protocol.ts';
@@ -46,6 +46,8 @@ export interface ConnectionHost {
   readonly pipelineLimits: TimedPipelineLimits;
   readonly clock: Clock;
   readonly targets: MethodTargets;
+  /** Checks the head of each HTTP request. */
+  readonly checkHead: CheckHead;
   /** Counts a oneway call. It outlives its connection, and the drain of the faceplate waits for it. */
   onewayStarted(): void;
   onewayEnded(): void;
@@ -158,8 +160,9 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
       }
       const isLate = this.isLate(at);
       at = next;
-      const { isLast } = encoding;
-      this.#serve(encoding.head as MessageFacts, encoding, nowMs, isLate);
+      const { isLast, transportReply } = encoding;
+      if (transportReply === undefined) this.#serve(encoding.head as MessageFacts, encoding, nowMs, isLate);
+      else this.#answerAtOnce(transportReply);
       if (isLast === true && this.isServing) this.state = 'finishing';
     }
     this.declaredBytes = encoding.declaredBytes ?? 0;
@@ -167,8 +170,8 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
   }
 
   #detect(bytes: Buffer, nowMs: number): Encoding | undefined {
-    const { limits, targets, clock } = this.#host;
-    const found = detectProtocol(bytes, limits, (head) => targets.of(head.name, clock.nowMs()).schema?.args);
+    const { limits, targets, clock, checkHead } = this.#host;
+    const found = detectProtocol(bytes, limits, (head) => targets.of(head.name, clock.nowMs()).schema?.args, checkHead);
     switch (found.kind) {
       case 'encoding':
         if (this.#host.isTlsRequired && !this.#isSecure) {
@@ -270,6 +273,17 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     return new PeerIdentity(this.#host.mesh.authenticator, remoteAddress, certificateIdentityOf(this.socket));
   }
 
+  /** Sends a reply of the transport after the replies to earlier calls. */
+  #answerAtOnce(reply: Uint8Array): void {
+    const call = this.#calls.take(this.#host.targets.nameless);
+    call.isOneway = false;
+    call.transportReply = reply;
+    call.type = MESSAGE_TYPE.reply;
+    this.enqueue(call);
+    this.begin();
+    this.ready(call);
+  }
+
   /** Counts a call as accepted and queues it. */
   #accept(target: MethodTarget, seqId: number, isOneway: boolean, isAnyOrder: boolean, nowMs: number): ThriftCall {
     const call = this.#calls.take(target);
@@ -330,6 +344,11 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     const { target, seqId, isSilent, isAnyOrder, body, version, error } = call;
     const type = call.type as 2 | 3;
     if (!isAnyOrder) this.waitingBytes -= body.length;
+    if (call.transportReply !== undefined) {
+      this.#output.push(call.transportReply);
+      this.#calls.free(call);
+      return;
+    }
     const encoding: Encoding = (this.#encoding ??= new FramedBinary(this.#host.limits));
     const { method, schema } = target;
     const headers = encoding.carriesHeaders === true ? this.#headersOf(version, error) : undefined;
@@ -346,6 +365,10 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     this.#calls.free(call);
   }
 
+  protected override get replyStart(): number | undefined {
+    return this.#encoding?.replyStart;
+  }
+
   #headersOf(version: string, error: KatamariError | undefined): Readonly<Record<string, string>> | undefined {
     if (error !== undefined) return headersOfError(error);
     if (version === '') return undefined;
@@ -356,6 +379,14 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
   protected writeOut(): void {
     const pieces = this.#output;
     this.#output = [];
+    if (this.takeSentAhead()) {
+      const first = pieces[0] as Uint8Array;
+      if (first[0] !== this.replyStart) {
+        this.close();
+        return;
+      }
+      pieces[0] = first.subarray(1);
+    }
     if (pieces.length === 1) {
       this.socket.write(pieces[0] as Uint8Array);
       return;
@@ -381,7 +412,9 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     const head = this.#encoding?.head;
     const target = head === undefined ? this.#host.targets.nameless : this.#host.targets.of(head.name, nowMs);
     const isOneway = head?.type === MESSAGE_TYPE.oneway && this.#encoding?.answersOneway !== true;
-    this.onError(this.#accept(target, head?.seqId ?? 0, isOneway, false, nowMs), error);
+    const call = this.#accept(target, head?.seqId ?? 0, isOneway, false, nowMs);
+    call.transportReply = this.#encoding?.refusal?.(error);
+    this.onError(call, error);
   }
 
   #callerName(): string {

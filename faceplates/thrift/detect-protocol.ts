@@ -3,6 +3,7 @@
 
 import type { FaceplateLimits } from '../../core/mod.ts';
 import {
+  type CheckHead,
   type Encoding,
   type SchemaOf,
   HttpEncoding,
@@ -20,14 +21,20 @@ export type DetectedProtocol =
   | { readonly kind: 'unknown'; readonly seen: string };
 
 /** Returns the encoding of a connection that begins with these bytes. */
-export function detectProtocol(bytes: Buffer, limits: FaceplateLimits, schemaOf: SchemaOf): DetectedProtocol {
+export function detectProtocol(
+  bytes: Buffer,
+  limits: FaceplateLimits,
+  schemaOf: SchemaOf,
+  checkHead: CheckHead,
+): DetectedProtocol {
   const first = bytes[0];
   if (first === undefined) return MORE;
   if (isCapital(first)) {
     const line = bytes.toString('latin1', 0, 8);
     const method = HTTP_METHODS.find((name) => line.startsWith(name) || name.startsWith(line));
     if (method !== undefined) {
-      return line.length < method.length ? MORE : { kind: 'encoding', encoding: new HttpEncoding(limits, schemaOf) };
+      if (line.length < method.length) return MORE;
+      return { kind: 'encoding', encoding: new HttpEncoding(limits, schemaOf, checkHead) };
     }
   }
   if (first === 0x16 && bytes[1] === 0x03) return { kind: 'tls' };

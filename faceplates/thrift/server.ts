@@ -1,6 +1,7 @@
 // The Thrift faceplate: a TCP port on which ordinary Thrift clients call the mesh. OrderedServer accepts, limits,
 // sweeps and drains the connections; connection.ts handles one connection. The faceplate knows no service: method
 // names go to the mesh unchanged.
+import { HttpGuard, type HttpAccess } from '../../core/http/mod.ts';
 import { OrderedServer, TlsListener, type ServerTls } from '../../core/link/mod.ts';
 import { formatAddress, systemClock, type Clock, type FaceplateLimits } from '../../core/mod.ts';
 import type { MeshAccess, StatsTable } from '../../core/rpc/mod.ts';
@@ -26,6 +27,8 @@ export interface ThriftFaceplateOptions {
   readonly defaultService?: string;
   /** TLS on the same port; default none. */
   readonly tls?: ThriftTls;
+  /** Host names and origins of requests of Thrift over HTTP. */
+  readonly access?: HttpAccess;
   readonly clock?: Clock;
 }
 
@@ -52,7 +55,9 @@ export async function startThriftFaceplate(options: ThriftFaceplateOptions): Pro
           handshakeMs: limits.requestMs,
           onSecure: (socket) => server.admit(socket, () => new ThriftConnection(socket, shared, true)),
         });
+  const guard = new HttpGuard(options.access, { postsAreCalls: true });
   const shared: ConnectionHost = {
+    checkHead: (head) => guard.check(head),
     startTls: tlsListener === undefined ? undefined : (socket, begun) => tlsListener.enter(socket, begun),
     isTlsRequired: tls?.isRequired ?? false,
     mesh,

@@ -29,6 +29,8 @@ export class ThriftCall implements CallSink, DenseSetEntry, QueuedCall<ThriftCal
   version = '';
   /** Error of the mesh; transports with headers carry its code and facts there. */
   error: KatamariError | undefined;
+  /** The whole reply, if the transport itself replies. */
+  transportReply: Uint8Array | undefined;
   /** Whether its reply leaves as soon as it is ready (`katamari-any-order`). It is then not in the reply queue. */
   isAnyOrder = false;
   index = -1;
@@ -83,6 +85,7 @@ export class ThriftCallPool {
     call.type = 0;
     call.body = NOTHING;
     call.error = undefined;
+    call.transportReply = undefined;
     if (this.#freeCount >= FREE_MAX) return;
     this.#freeCount++;
     call.next = this.#free;

@@ -17,6 +17,7 @@ import {
   requestBody,
   requireAccepted,
   serveHttp,
+  type HttpAccess,
   type HttpEnv,
   type HttpRefusal,
 } from '../../core/http/mod.ts';
@@ -42,6 +43,8 @@ export interface WebFaceplateOptions {
   readonly trustProxy: boolean;
   /** TLS instead of plain HTTP. */
   readonly tls?: ServerTls | undefined;
+  /** Host names, and origins of web pages that may send requests. */
+  readonly access?: HttpAccess;
 }
 
 export interface WebFaceplate extends Faceplate {
@@ -58,6 +61,8 @@ export async function startWebFaceplate(options: WebFaceplateOptions): Promise<W
     port,
     limits: { ...limits, frameBytesMax: limits.frameBytesMax - Math.min(ENVELOPE_BYTES, limits.frameBytesMax / 2) },
     tls: options.tls,
+    access: options.access,
+    rules: { hasPages: true, isApplication: true, trustProxy: options.trustProxy },
     refusal: (refusal) => routes.refused(refusal),
   });
   return {
@@ -92,8 +97,7 @@ class WebServer {
   }
 
   /** Returns the body for a request that the HTTP server refused itself. */
-  refused({ status, message }: HttpRefusal): string {
-    const code = status === 413 || status === 431 ? 'too_large' : status === 500 ? 'internal' : 'bad_request';
+  refused({ code, message }: HttpRefusal): string {
     this.#calls.enter(code);
     return errorText(code, message);
   }

@@ -86,6 +86,8 @@ export interface Config {
     readonly defaultService: string;
     readonly tls: TlsFiles & { readonly required: boolean };
   };
+  /** What clients of all HTTP ports may use beside the defaults: host names, and origins of web pages. */
+  readonly http: { readonly hosts: readonly string[]; readonly origins: readonly string[] };
   readonly jsonRpc: { readonly allowedOrigins: readonly string[]; readonly tls: TlsFiles };
   /** The web faceplate; off without sites. */
   readonly web: {
@@ -324,6 +326,7 @@ function resolve(data: ConfigFile, written: ConfigFile, directory: string, where
       defaultService: data.thrift.defaultService,
       tls: { ...tlsFilesOf(data.thrift.tls), required: data.thrift.tls.required },
     },
+    http: data.http,
     jsonRpc: { ...data.jsonRpc, tls: tlsFilesOf(data.jsonRpc.tls) },
     web: { ...data.web, tls: tlsFilesOf(data.web.tls), sites: data.web.sites.map(siteOf) },
     stats: { tls: tlsFilesOf(data.stats.tls) },

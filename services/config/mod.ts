@@ -6,6 +6,7 @@ export { type Config, type EffectiveSetting, loadConfig, type LoadedConfig } fro
 export { type ConfiguredDeployment, desiredDeployment } from './deployment.ts';
 export { ExitError, EXIT, type ExitCode } from './exit-error.ts';
 export { CONFIG_FILE_NAMES, describeValue, keyText } from './file.ts';
+export { httpAccessOf } from './http-access.ts';
 export type { FlagValue } from './layers.ts';
 export {
   advertisedHost,

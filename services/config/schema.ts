@@ -58,6 +58,7 @@ export interface ConfigFile {
       clockTolerance: number;
     };
   };
+  http: { hosts: string[]; origins: string[] };
   faceplates: FaceplateEntry[];
   limits: {
     frame: number;
@@ -218,6 +219,20 @@ const atLeast = (kind: 'duration' | 'size', min: number): string =>
 const duration = (min = 1) => withUnit('duration', parseDuration, min);
 const size = (min = 1) => withUnit('size', parseSize, min);
 
+const origins = () =>
+  leaf(
+    z
+      .array(
+        leaf(z.string().regex(/^(\*|https?:\/\/[^\s/]+)$/), 'text', 'an origin such as "https://example.org", or "*"'),
+      )
+      .max(1_000),
+    'list',
+    'a list of origins',
+  );
+
+/** A host name, all names below one, or all names. */
+const HOST = /^(\*|(\*\.)?\w([\w.-]{0,251}\w)?)$/;
+const HOST_EXPECTED = 'a host name without a port such as "mesh.example.org", "*.example.org", or "*"';
 /** Header values are sent as configured. */
 const PRINTABLE = /^[\x20-\x7e]+$/;
 /** `/shop`, `/shop/en`: no `..`, nothing percent-encoded, no slash at the end. */
@@ -402,24 +417,17 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
       tls: z.strictObject({ ...tlsKeys(), required: bool().prefault(false) }).prefault({}),
     })
     .prefault({}),
-  jsonRpc: z
+  http: z
     .strictObject({
-      allowedOrigins: leaf(
-        z
-          .array(
-            leaf(
-              z.string().regex(/^(\*|https?:\/\/[^\s/]+)$/),
-              'text',
-              'an origin such as "https://example.org", or "*"',
-            ),
-          )
-          .max(1_000),
+      hosts: leaf(
+        z.array(leaf(z.string().regex(HOST), 'text', HOST_EXPECTED)).max(1_000),
         'list',
-        'a list of origins',
+        'a list of host names',
       ).prefault([]),
-      tls: tlsSchema(),
+      origins: origins().prefault([]),
     })
     .prefault({}),
+  jsonRpc: z.strictObject({ allowedOrigins: origins().prefault([]), tls: tlsSchema() }).prefault({}),
   web: z
     .strictObject({
       port: port().prefault(9082),

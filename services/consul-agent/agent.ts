@@ -43,6 +43,8 @@ export interface ConsulAgentOptions {
   /** Limit of concurrent blocking queries. */
   readonly blockingMax?: number;
   readonly connectionsMax?: number;
+  /** Host names that clients may use. No web page uses this API, so there are no origins. */
+  readonly hosts?: readonly string[];
   /** Limit of the total size of keys and values (as base64). */
   readonly dataBytesMax?: number;
   /** Called with problems for the operator: corrupt data, a full disk, a defect. */
@@ -274,6 +276,9 @@ class EmbeddedAgent implements ConsulAgent {
         pipelineMax: 64,
         headersMax: 100,
       },
+      access: { hosts: options.hosts ?? [], origins: [] },
+      // A blocking query waits for minutes, and only the end of its connection shows that nobody waits for it.
+      allowHalfOpen: false,
     });
   }
 }

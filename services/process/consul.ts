@@ -3,6 +3,7 @@
 
 import { urlOf } from '../../core/mod.ts';
 import type { MetricFamily } from '../../faceplates/stats/mod.ts';
+import { httpAccessOf } from '../config/mod.ts';
 import { startConsulAgent } from '../consul-agent/mod.ts';
 import { consulTokensOf } from '../config/mod.ts';
 import { consulClient, consulOptionsOf, type ConsulClient, type SessionStats, type WatchStats } from '../consul/mod.ts';
@@ -59,6 +60,7 @@ export async function openConsul({
     port: ports.consul,
     tokens: () => tokens,
     dataDir: path.join(dataDir, 'consul'),
+    hosts: httpAccessOf(config).hosts,
     onNote: (text) => events.add('consul_lost', 'embedded agent', text),
   });
   components.register({ stage: 'consul', close: () => agent.close() });

@@ -16,7 +16,7 @@ import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
 import type { Faceplate, FaceplateContext } from '../../faceplates/kit/mod.ts';
 import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { startWebFaceplate, type Site } from '../../faceplates/web/mod.ts';
-import { EXIT, ExitError, portTlsOf, thriftTlsOf, VERSION } from '../config/mod.ts';
+import { EXIT, ExitError, httpAccessOf, portTlsOf, thriftTlsOf, VERSION } from '../config/mod.ts';
 import { adminOffer, DeploymentStore } from '../master/mod.ts';
 import { EventGatherer, TokenStore } from '../mesh/mod.ts';
 import { startAddedFaceplate } from './added-faceplate.ts';
@@ -103,13 +103,14 @@ function openTokens(base: ProcessBase): TokenStore {
 }
 
 async function openFaceplates(base: ProcessBase): Promise<ReadonlyMap<string, FaceplateAddress>> {
-  const { config, hooks, router, shared, callStats, components, access } = base;
+  const { config, hooks, router, shared, callStats, components } = base;
   const { host, ports, limits, thrift, jsonRpc, web, faceplates } = config;
   const { dispatch, send } = router;
-  const { authenticator } = access;
+  const { authenticator } = base.access;
   const timeoutMs = (): number => shared.timeoutMs;
   const mesh: MeshAccess = { dispatch, send, directory: router, timeoutMs, authenticator };
-  const common = { mesh, callStats: callStats, limits, host };
+  const access = httpAccessOf(config);
+  const common = { mesh, callStats: callStats, limits, host, access };
   const addresses = new Map<string, FaceplateAddress>();
   const register = (name: string, faceplate: Faceplate): void => {
     const { address } = faceplate;
@@ -129,11 +130,11 @@ async function openFaceplates(base: ProcessBase): Promise<ReadonlyMap<string, Fa
     ...(tls === undefined ? {} : { tls }),
   });
   register('thrift', thriftFaceplate);
-  const { allowedOrigins } = jsonRpc;
+  const jsonRpcAccess = { ...access, origins: [...access.origins, ...jsonRpc.allowedOrigins] };
   const jsonRpcTls = portTlsOf('jsonRpc', jsonRpc.tls);
   register(
     'json-rpc',
-    await startJsonRpcFaceplate({ ...common, port: ports.jsonRpc, allowedOrigins, tls: jsonRpcTls }),
+    await startJsonRpcFaceplate({ ...common, port: ports.jsonRpc, access: jsonRpcAccess, tls: jsonRpcTls }),
   );
   if (web.sites.length > 0) {
     checkFolders(web.sites);

@@ -7,7 +7,7 @@
 import { formatAddress, urlOf, type Address } from '../../core/mod.ts';
 import type { MeshStatus } from '../../core/rpc/mod.ts';
 import { startStatsFaceplate } from '../../faceplates/stats/mod.ts';
-import { type Config, portTlsOf, ROLES, type Role } from '../config/mod.ts';
+import { type Config, httpAccessOf, portTlsOf, ROLES, type Role } from '../config/mod.ts';
 import type { Presence } from '../mesh/mod.ts';
 import { auditFamilies } from './audit-metrics.ts';
 import { recordConfiguration } from './record-configuration.ts';
@@ -102,6 +102,7 @@ async function openStats(
     host,
     port: ports.stats,
     limits,
+    access: httpAccessOf(config),
   });
   const address = { host: stats.address, port: stats.port };
   components.register(

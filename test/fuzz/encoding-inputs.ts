@@ -148,7 +148,7 @@ function wrapped(random: Random, { way, protocol }: Choice, message: Buffer): Bu
       const body = random.chance(0.8)
         ? [`content-length: ${length}\r\n\r\n`, message]
         : [`transfer-encoding: chunked\r\n\r\n${length.toString(16)}\r\n`, message, '\r\n0\r\n\r\n'];
-      return Buffer.concat([`${line}\r\nhost: x\r\n`, ...body].map((part) => Buffer.from(part as string)));
+      return Buffer.concat([`${line}\r\nhost: localhost\r\n`, ...body].map((part) => Buffer.from(part as string)));
     }
   }
 }

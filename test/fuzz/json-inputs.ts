@@ -196,7 +196,7 @@ function whole(random: Random, body: Buffer, call: GoodCall): Buffer {
       ]) + '\r\n'
     : '';
   return Buffer.concat([
-    Buffer.from(`POST ${path} HTTP/1.1\r\nhost: x\r\n${headers}content-length: ${body.length}\r\n\r\n`),
+    Buffer.from(`POST ${path} HTTP/1.1\r\nhost: localhost\r\n${headers}content-length: ${body.length}\r\n\r\n`),
     body,
   ]);
 }
@@ -212,11 +212,12 @@ const TORN: readonly (readonly [how: string, requestOf: (random: Random, body: B
   ],
   [
     'longer than declared',
-    (random, body) => lines(body, 'POST /rpc HTTP/1.1', 'host: x', `content-length: ${random.below(body.length + 1)}`),
+    (random, body) =>
+      lines(body, 'POST /rpc HTTP/1.1', 'host: localhost', `content-length: ${random.below(body.length + 1)}`),
   ],
   [
     'shorter than declared',
-    (_random, body) => lines(body, 'POST /rpc HTTP/1.1', 'host: x', `content-length: ${body.length + 10}`),
+    (_random, body) => lines(body, 'POST /rpc HTTP/1.1', 'host: localhost', `content-length: ${body.length + 10}`),
   ],
   [
     'declared as huge',
@@ -224,18 +225,19 @@ const TORN: readonly (readonly [how: string, requestOf: (random: Random, body: B
       lines(
         body,
         'POST /rpc HTTP/1.1',
-        'host: x',
+        'host: localhost',
         `content-length: ${random.pick(['99999999999999999999', '17000000', '-1', 'x', '1, 2', '0x10'])}`,
       ),
   ],
   [
     'two lengths',
     (_random, body) =>
-      lines(body, 'POST /rpc HTTP/1.1', 'host: x', `content-length: ${body.length}`, 'content-length: 1'),
+      lines(body, 'POST /rpc HTTP/1.1', 'host: localhost', `content-length: ${body.length}`, 'content-length: 1'),
   ],
   [
     'length and chunks',
-    (_random, body) => lines(body, 'POST /rpc HTTP/1.1', 'host: x', 'content-length: 3', 'transfer-encoding: chunked'),
+    (_random, body) =>
+      lines(body, 'POST /rpc HTTP/1.1', 'host: localhost', 'content-length: 3', 'transfer-encoding: chunked'),
   ],
   [
     'chunked',
@@ -249,7 +251,7 @@ const TORN: readonly (readonly [how: string, requestOf: (random: Random, body: B
       return lines(
         Buffer.concat([chunks, Buffer.from('0\r\n\r\n')]),
         'POST /rpc HTTP/1.1',
-        'host: x',
+        'host: localhost',
         'transfer-encoding: chunked',
       );
     },
@@ -260,7 +262,7 @@ const TORN: readonly (readonly [how: string, requestOf: (random: Random, body: B
       lines(
         Buffer.concat([Buffer.from(random.pick(['zz\r\n', 'ffffffffffff\r\n', '-1\r\n', '5\r\nab'])), body]),
         'POST /rpc HTTP/1.1',
-        'host: x',
+        'host: localhost',
         'transfer-encoding: chunked',
       ),
   ],
@@ -270,7 +272,7 @@ const TORN: readonly (readonly [how: string, requestOf: (random: Random, body: B
       lines(
         Buffer.alloc(0),
         'GET / HTTP/1.1',
-        'host: x',
+        'host: localhost',
         ...Array.from({ length: random.pick([90, 110, 3_000]) }, (_, i) => `x-${i}: y`),
       ),
   ],
@@ -280,7 +282,8 @@ const TORN: readonly (readonly [how: string, requestOf: (random: Random, body: B
   ],
   [
     'a long path',
-    (random) => lines(Buffer.alloc(0), `GET /${'y'.repeat(random.pick([8_000, 20_000, 200_000]))} HTTP/1.1`, 'host: x'),
+    (random) =>
+      lines(Buffer.alloc(0), `GET /${'y'.repeat(random.pick([8_000, 20_000, 200_000]))} HTTP/1.1`, 'host: localhost'),
   ],
   [
     'another method',
@@ -288,7 +291,7 @@ const TORN: readonly (readonly [how: string, requestOf: (random: Random, body: B
       lines(
         body,
         `${random.pick(['GET', 'PUT', 'HEAD', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE', 'BREW', ''])} /rpc HTTP/1.1`,
-        'host: x',
+        'host: localhost',
         `content-length: ${body.length}`,
       ),
   ],
@@ -298,7 +301,7 @@ const TORN: readonly (readonly [how: string, requestOf: (random: Random, body: B
       lines(
         Buffer.alloc(0),
         `GET ${random.pick(['/../../etc/passwd', '/idl/../x', '//', '*', 'http://x/rpc', '/openrpc.json', '/idl/Exchange.thrift', '/idl/%2e%2e'])} HTTP/1.1`,
-        'host: x',
+        'host: localhost',
       ),
   ],
   [
@@ -307,20 +310,27 @@ const TORN: readonly (readonly [how: string, requestOf: (random: Random, body: B
       lines(
         body,
         `POST /rpc HTTP/${random.pick(['1.0', '0.9', '2.0', '9.9', 'x'])}`,
-        'host: x',
+        'host: localhost',
         `content-length: ${body.length}`,
       ),
   ],
   [
     'an upgrade',
     (_random, body) =>
-      lines(body, 'GET /rpc HTTP/1.1', 'host: x', 'connection: upgrade', 'upgrade: websocket', 'sec-websocket-key: x'),
+      lines(
+        body,
+        'GET /rpc HTTP/1.1',
+        'host: localhost',
+        'connection: upgrade',
+        'upgrade: websocket',
+        'sec-websocket-key: x',
+      ),
   ],
   [
     'bare line ends',
     (_random, body) =>
       Buffer.from(
-        `POST /rpc HTTP/1.1\nhost: x\ncontent-length: ${body.length}\n\n${body.toString('latin1')}`,
+        `POST /rpc HTTP/1.1\nhost: localhost\ncontent-length: ${body.length}\n\n${body.toString('latin1')}`,
         'latin1',
       ),
   ],

@@ -120,7 +120,7 @@ export async function startOwnTarget(): Promise<OwnTarget> {
     }
     const response = await fetch(`http://127.0.0.1:${jsonRpc.port}/rpc`, {
       method: 'POST',
-      headers: { connection: 'close' },
+      headers: { connection: 'close', 'content-type': 'application/json' },
       body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'Exchange.add', params: { a: 20, b: 22 } }),
     });
     const { result } = (await response.json()) as { result?: unknown };

@@ -190,7 +190,7 @@ function headOf(message: Buffer): Buffer {
 }
 
 const STRANGERS: readonly Buffer[] = [
-  'GET / HTTP/1.1\r\nhost: x\r\n\r\n',
+  'GET / HTTP/1.1\r\nhost: localhost\r\n\r\n',
   'POST /rpc HTTP/1.1\r\ncontent-length: 5\r\n\r\n{}',
   'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
   'P',

@@ -161,7 +161,7 @@ describe('A busy pool', () => {
     const { port } = new URL(mesh.mesh.addresses.jsonRpc);
     const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'Work.take', params: { ms: 1 } });
     const socket = connect(Number(port), '127.0.0.1', () => {
-      socket.write(`POST /rpc HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+      socket.write(`POST /rpc HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
     });
     await until('it to wait', () => mesh.pool('Work@1.0.0').queued === 1);
     socket.destroy();

@@ -18,6 +18,7 @@ import { COPY_BYTES_MAX, type Encoding, type EncodingLimits, type MessageFacts }
 export class BinaryEncoding implements Encoding {
   head: MessageFacts | undefined;
   body: Uint8Array = NOTHING;
+  readonly replyStart: number;
   readonly #isOld: boolean;
   readonly #scanner: StructScanner;
   /** Bytes of the head of the current message; 0 if it was not read yet. */
@@ -26,6 +27,7 @@ export class BinaryEncoding implements Encoding {
   /** @param form `old`: without a version, as sent by clients that disable strict writing */
   constructor(limits: EncodingLimits, form: 'strict' | 'old' = 'strict') {
     this.#isOld = form === 'old';
+    this.replyStart = this.#isOld ? 0x00 : 0x80;
     this.#scanner = new StructScanner(limits.nestingMax, limits.frameBytesMax);
   }
 

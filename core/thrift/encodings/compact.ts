@@ -10,6 +10,7 @@ import type { Encoding, EncodingLimits, MessageFacts } from './encoding.ts';
 export const COMPACT_ID = 0x82;
 
 export class CompactEncoding implements Encoding {
+  readonly replyStart: number = COMPACT_ID;
   head: MessageFacts | undefined;
   body: Uint8Array = NOTHING;
   readonly #reader: CompactReader;

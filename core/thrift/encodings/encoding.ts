@@ -3,6 +3,7 @@
 // read calls and write replies, the link to a plain Thrift server to write calls and read replies. Neither knows
 // anything else about its peer's wire format.
 
+import type { KatamariError } from '../../mod.ts';
 import type { StructType, MessageType, HeadersIn } from '../mod.ts';
 
 /** The head of a message. */
@@ -36,6 +37,15 @@ export interface Encoding {
   readonly declaredBytes?: number;
   /** Returns the bytes for which the peer waits before it sends the rest of its message. Returns them once. */
   takeInterim?(): Uint8Array | undefined;
+  /** The reply of the transport itself to the last message, which is no call; absent for a call. */
+  readonly transportReply?: Uint8Array | undefined;
+  /** The first byte of every message that it writes; absent if messages do not have the same one. */
+  readonly replyStart?: number | undefined;
+  /**
+   * Returns the reply to a message that was refused before its transport had delivered it, in the form of the
+   * transport; undefined if the reply is an exception like any other.
+   */
+  refusal?(error: KatamariError): Uint8Array | undefined;
   /**
    * Reads the message that begins at `at`. If it is incomplete, the caller calls again with the same beginning and a
    * later end, possibly in another buffer.

@@ -8,6 +8,8 @@ import { COPY_BYTES_MAX, type Encoding, type EncodingLimits, type MessageFacts }
 import { checkFrameLength } from './framed.ts';
 
 export class FramedBinary implements Encoding {
+  /** The length of a frame below 16 MiB begins with it. */
+  readonly replyStart: number = 0;
   head: MessageFacts | undefined;
   body: Uint8Array = NOTHING;
   declaredBytes = 0;

@@ -7,6 +7,8 @@ import { type HeadersIn, type StructType, NOTHING, type MessageType } from '../m
 import type { Encoding, MessageFacts } from './encoding.ts';
 
 export class FramedEncoding implements Encoding {
+  /** The length of a frame below 16 MiB begins with it. */
+  readonly replyStart: number = 0;
   readonly #inner: Encoding;
   readonly #frameBytesMax: number;
   #isHeadless = false;

@@ -29,6 +29,8 @@ const KEY_VALUES = 1;
 export class HeaderEncoding implements Encoding {
   readonly carriesHeaders = true;
   readonly keepsNoOrder = true;
+  /** The length of a frame below 16 MiB begins with it. */
+  readonly replyStart: number = 0;
   headers: HeadersIn | undefined;
   readonly #limits: EncodingLimits;
   readonly #varint = new Varint();

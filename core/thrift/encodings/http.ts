@@ -2,18 +2,10 @@
 // result or an error, as Thrift's HTTP clients expect. The protocol is detected from the body, because clients set
 // arbitrary content types; a body may also be a THeader frame. Requests are parsed strictly and within limits (head,
 // number of headers, body). Anything else gets an HTTP error with a plain-text explanation, and the connection is
-// closed.
+// closed. The owner of the port checks each head before the body is read (CheckHead).
 
-import { KatamariError } from '../../mod.ts';
-import {
-  type StructType,
-  readApplicationException,
-  MESSAGE_TYPE,
-  NOTHING,
-  type MessageType,
-  type HeadersIn,
-  trimSpaces,
-} from '../mod.ts';
+import { ERROR_TABLE, KatamariError } from '../../mod.ts';
+import { type StructType, NOTHING, type MessageType, type HeadersIn, trimSpaces } from '../mod.ts';
 import type { Encoding, EncodingLimits, MessageFacts, SchemaOf } from './encoding.ts';
 import { bytesFrom, readWhole } from './framed.ts';
 import { HttpBody } from './http-body.ts';
@@ -25,20 +17,36 @@ export interface HttpEncodingLimits extends EncodingLimits {
   readonly headersMax: number;
 }
 
+/**
+ * Checks the head of a request. Returns headers that the response must have, and whether it is a preflight, whose
+ * response has nothing else. @throws KatamariError, with an HTTP status in its facts
+ */
+export type CheckHead = (head: {
+  readonly method: string;
+  readonly target: string;
+  readonly isHttp10: boolean;
+  readonly headers: HeadersIn;
+  readonly rawHeaders: readonly string[];
+}) => { readonly headers: Readonly<Record<string, string>>; readonly isPreflight: boolean } | undefined;
+
 interface HttpRequestHead {
   /** Bytes of the head, including the empty line. */
   readonly headBytes: number;
   readonly headers: HeadersIn;
-  readonly body: HttpBody;
+  /** Undefined for a preflight. */
+  readonly body: HttpBody | undefined;
   readonly isLast: boolean;
 }
 
 export class HttpEncoding implements Encoding {
   readonly carriesHeaders = true;
   readonly answersOneway = true;
+  readonly replyStart: number = 0x48; // the H of HTTP/1.1
   headers: HeadersIn | undefined;
+  transportReply: Uint8Array | undefined;
   readonly #limits: HttpEncodingLimits;
   readonly #schemaOf: SchemaOf;
+  readonly #checkHead: CheckHead;
   #inner: Encoding | undefined;
   #protocol: Protocol | 'header' | undefined;
   /** The current request, set when its head is complete. */
@@ -47,10 +55,17 @@ export class HttpEncoding implements Encoding {
   #isLast = false;
   #interim: Uint8Array | undefined;
   #contentType = CONTENT_TYPE;
+  /** Headers of responses to the page that sent the last request. */
+  #corsHeaders: Readonly<Record<string, string>> | undefined;
 
-  constructor(limits: HttpEncodingLimits, schemaOf: SchemaOf = () => undefined) {
+  constructor(
+    limits: HttpEncodingLimits,
+    schemaOf: SchemaOf = () => undefined,
+    checkHead: CheckHead = () => undefined,
+  ) {
     this.#limits = limits;
     this.#schemaOf = schemaOf;
+    this.#checkHead = checkHead;
   }
 
   get head(): MessageFacts | undefined {
@@ -78,6 +93,13 @@ export class HttpEncoding implements Encoding {
     this.#request ??= this.#readHead(bytes, at, end);
     const request = this.#request;
     if (request === undefined) return -1;
+    this.transportReply = undefined;
+    if (request.body === undefined) {
+      this.#request = undefined;
+      this.#isLast = request.isLast;
+      this.transportReply = responseOf(204, this.#corsHeaders ?? {}, '', request.isLast);
+      return at + request.headBytes;
+    }
     const body = request.body.read(bytes, at + request.headBytes, end);
     if (body === undefined) return -1;
     this.#request = undefined;
@@ -100,23 +122,23 @@ export class HttpEncoding implements Encoding {
     schema?: StructType,
     headers: Readonly<Record<string, string>> = {},
   ): void {
-    if (this.#inner === undefined) {
-      out.push(
-        refusal(type === MESSAGE_TYPE.exception ? readApplicationException(Buffer.from(body)).message : 'Closed'),
-      );
-      return;
-    }
     const pieces: Uint8Array[] = [];
-    if (body.length > 0) this.#inner.write(type, name, seqId, body, pieces, schema, headers);
+    if (body.length > 0) this.#inner?.write(type, name, seqId, body, pieces, schema, headers);
     const head = [
       // Thrift's clients expect 200 also for an error. They must not read on when they have to authenticate.
       headers['www-authenticate'] === undefined ? 'HTTP/1.1 200 OK' : 'HTTP/1.1 401 Unauthorized',
       `content-type: ${this.#contentType}`,
       `content-length: ${bytesFrom(pieces, 0)}`,
-      ...Object.entries(headers).map(([key, value]) => `${key}: ${value}`),
+      ...headerLines(headers),
+      ...headerLines(this.#corsHeaders ?? {}),
       ...(this.#isLast ? ['connection: close'] : []),
     ];
     out.push(Buffer.from(`${head.join('\r\n')}\r\n\r\n`), ...pieces);
+  }
+
+  refusal({ code, message, facts }: KatamariError): Uint8Array | undefined {
+    if (!this.#isHeadless) return undefined;
+    return responseOf(facts.httpStatus ?? ERROR_TABLE[code].http, {}, `${message}\n`, true);
   }
 
   #chooseInner(body: Buffer): Encoding {
@@ -143,13 +165,17 @@ export class HttpEncoding implements Encoding {
       throw new KatamariError('too_large', `The head of the request is longer than ${HEAD_BYTES_MAX} bytes, the limit`);
     }
     const [first = '', ...lines] = bytes.toString('latin1', at, at + empty).split('\r\n');
-    const [, method = '', minor = ''] = /^([A-Z]+) \S+ HTTP\/1\.([01])$/.exec(first) ?? [];
-    if (method !== 'POST') throw notPost(method);
-    const headers = headersOf(lines, this.#limits.headersMax);
+    const [, method = '', target = '', minor = ''] = /^([A-Z]+) (\S+) HTTP\/1\.([01])$/.exec(first) ?? [];
+    if (method !== 'POST' && method !== 'OPTIONS') throw notPost(method);
+    const { headers, rawHeaders } = headersOf(lines, this.#limits.headersMax);
+    const granted = this.#checkHead({ method, target, isHttp10: minor === '0', headers, rawHeaders });
+    this.#corsHeaders = granted?.headers;
+    const isPreflight = granted?.isPreflight === true && (headers['content-length'] ?? '0') === '0';
+    if (method !== 'POST' && !isPreflight) throw notPost(method);
     const connection = String(headers['connection'] ?? '').toLowerCase();
     this.#contentType =
       /^application\/[\w.+-]*thrift[\w.+-]*$/.exec(String(headers['content-type'] ?? ''))?.[0] ?? CONTENT_TYPE;
-    const body = HttpBody.of(headers, this.#limits.frameBytesMax);
+    const body = isPreflight ? undefined : HttpBody.of(headers, this.#limits.frameBytesMax);
     if (String(headers['expect'] ?? '').toLowerCase() === '100-continue') this.#interim = CONTINUE;
     return {
       headBytes: empty + 4,
@@ -161,18 +187,20 @@ export class HttpEncoding implements Encoding {
 }
 
 /** Parses header lines. Names become lower case. @throws KatamariError bad_request */
-function headersOf(lines: readonly string[], headersMax: number): HeadersIn {
+function headersOf(lines: readonly string[], headersMax: number): { headers: HeadersIn; rawHeaders: string[] } {
   if (lines.length > headersMax) throw new KatamariError('bad_request', `More than ${headersMax} headers, the limit`);
   const headers = Object.create(null) as Record<string, string>;
+  const rawHeaders: string[] = [];
   for (const line of lines) {
     const [, name = '', rest = ''] = HEADER_LINE.exec(line) ?? [];
     if (name === '') throw new KatamariError('bad_request', `Not an HTTP header: "${line.slice(0, 40)}"`);
     const value = trimSpaces(rest);
+    rawHeaders.push(name, value);
     const key = name.toLowerCase();
     const before = headers[key];
     headers[key] = before === undefined ? value : `${before}, ${value}`;
   }
-  return headers;
+  return { headers, rawHeaders };
 }
 
 /** Returns the headers for the mesh and for the chassis. The others concern only the client and this port. */
@@ -190,12 +218,37 @@ function notPost(method: string): KatamariError {
   );
 }
 
-/** Returns a plain-text HTTP error for clients that do not use Thrift. The connection is closed after it. */
-function refusal(text: string): Buffer {
-  const head = `HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n`;
-  return Buffer.from(`${head}content-length: ${Buffer.byteLength(text) + 1}\r\n\r\n${text}\n`);
+/** Returns a response of the transport: an error in plain text, or the response to a preflight. */
+function responseOf(
+  status: number,
+  headers: Readonly<Record<string, string>>,
+  text: string,
+  isLast: boolean,
+): Uint8Array {
+  const head = [
+    `HTTP/1.1 ${status} ${REASONS[status] ?? ''}`,
+    ...(text === '' ? [] : ['content-type: text/plain; charset=utf-8', 'x-content-type-options: nosniff']),
+    ...(isLast ? ['connection: close'] : []),
+    ...headerLines(headers),
+    ...(status === 204 ? [] : [`content-length: ${Buffer.byteLength(text)}`]),
+  ];
+  return Buffer.from(`${head.join('\r\n')}\r\n\r\n${text}`);
 }
 
+function headerLines(headers: Readonly<Record<string, string>>): string[] {
+  return Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
+}
+
+/** Reason phrases of the statuses that the transport itself sends. */
+const REASONS: Readonly<Record<number, string>> = {
+  204: 'No Content',
+  400: 'Bad Request',
+  403: 'Forbidden',
+  413: 'Payload Too Large',
+  415: 'Unsupported Media Type',
+  421: 'Misdirected Request',
+  501: 'Not Implemented',
+};
 const RELEVANT = /^(?:katamari-|x-|traceparent$|tracestate$|authorization$)/;
 const CONTENT_TYPE = 'application/x-thrift';
 const CONTINUE: Buffer = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n');

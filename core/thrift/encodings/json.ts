@@ -7,6 +7,7 @@ import { isSpace, JsonEnd, JsonReader } from './json-reader.ts';
 import { jsonOfStruct } from './json-writer.ts';
 
 export class JsonEncoding implements Encoding {
+  readonly replyStart: number = 0x5b; // [
   head: MessageFacts | undefined;
   body: Uint8Array = NOTHING;
   readonly #limits: EncodingLimits;

@@ -4,7 +4,7 @@
 export { COPY_BYTES_MAX, type Encoding, type EncodingLimits, type MessageFacts, type SchemaOf } from './encoding.ts';
 export { FramedBinary } from './framed-binary.ts';
 export { HEADER_MAGIC, headerBlock, HeaderEncoding } from './header.ts';
-export { HttpEncoding } from './http.ts';
+export { type CheckHead, HttpEncoding } from './http.ts';
 export {
   encodingOf,
   HEADER_PROTOCOLS,

@@ -63,6 +63,7 @@ async function start(
     host: '127.0.0.1',
     port: 0,
     limits: { ...DEFAULT_LIMITS, ...limits },
+    access: { hosts: ['x'], origins: [] },
     ...(isInFront ? { posts: other ?? posts } : {}),
   });
   servers.push(server);
@@ -295,6 +296,7 @@ async function startGated(limits: Partial<HttpServerLimits> = {}): Promise<Gated
     host: '127.0.0.1',
     port: 0,
     limits: { ...DEFAULT_LIMITS, ...limits },
+    access: { hosts: ['x'], origins: [] },
     posts,
   });
   servers.push(server);
@@ -344,18 +346,53 @@ describe.skipIf(!httpTakesSockets())('A connection with ordinary POSTs', () => {
     await until('the end', () => server.connections() === 0);
   });
 
-  test('is closed when more requests than the limit are in flight, and aborts their signals', async () => {
-    const { server, gone } = await startGated({ pipelineMax: 4 });
-    const client = await rawClient(server.port, post('1').repeat(4));
-    client.write(post('5'));
-    await client.closed();
-    await until('no connection left', () => server.connections() === 0);
-    await until('the signal', () => gone.length > 0);
+  test('is not read while as many requests as the limit are in flight (backpressure)', async () => {
+    const { server, places } = await startGated({ pipelineMax: 4 });
+    const client = await rawClient(server.port, post('1').repeat(300) + 'GET /last HTTP/1.1\r\nHost: x\r\n\r\n');
+    let most = 0;
+    for (let answered = 0; answered < 300; answered++) {
+      await until('the next call', () => places.length > answered);
+      most = Math.max(most, places.length - answered);
+      places[answered]?.(`answer ${answered}`);
+    }
+    await client.seen(/other \/last/);
+    expect(bodiesIn(client.received())).toEqual([
+      ...Array.from({ length: 300 }, (_, i) => `answer ${i}`),
+      'other /last',
+    ]);
+    expect(most).toBe(4);
+    client.destroy();
+  });
+
+  test('is answered after the client has closed its writing side', async () => {
+    const { server, places } = await startGated({ pipelineMax: 2 });
+    for (const [sent, expected] of [
+      [post('1'), ['answer']],
+      [post('1').repeat(5), ['answer', 'answer', 'answer', 'answer', 'answer']],
+      [`${post('1')}${post('abc').slice(0, -1)}`, ['answer']],
+      [`${post('1')}POST /rp`, ['answer']],
+      [`${post('1')}GET /a HTTP/1.1\r\nHost: x\r\n\r\n`, ['answer', 'other /a']],
+      [
+        `${post('1').repeat(3)}GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP`,
+        ['answer', 'answer', 'answer', 'other /a'],
+      ],
+    ] as const) {
+      const client = await rawClient(server.port);
+      client.socket.end(sent);
+      const calls = expected.filter((text) => text === 'answer').length;
+      for (let answered = 0; answered < calls; answered++) {
+        await until('the call', () => places.length > answered);
+        places[answered]?.('answer');
+      }
+      expect(bodiesIn(await client.closed())).toEqual(expected);
+      await until('the end', () => server.connections() === 0);
+      places.length = 0;
+    }
   });
 
   test('aborts its calls when the client disconnects, by FIN or by reset', async () => {
     const { server, places, gone } = await startGated();
-    for (const leave of ['end', 'resetAndDestroy', 'destroy'] as const) {
+    for (const leave of ['resetAndDestroy', 'destroy'] as const) {
       const client = await rawClient(server.port, post('1'));
       await until('the call', () => places.length === 1);
       client.socket[leave]();

@@ -27,6 +27,7 @@ async function start(
     host: '127.0.0.1',
     port: 0,
     limits: { ...DEFAULT_LIMITS, ...limits },
+    access: { hosts: ['x'], origins: [] },
     refusal: ({ status, message }) => {
       refused.push(status);
       return JSON.stringify({ refused: message });
@@ -271,20 +272,73 @@ describe('serveHttp()', () => {
     for (const client of [...kept, fifth]) client.destroy();
   });
 
-  test('closes a connection with more requests in flight than the limit', async () => {
+  test('holds pipelined requests above the limit back, and answers all in order', async () => {
     const release = gate();
+    let [inProgress, most, begun] = [0, 0, 0];
     const server = await start(
-      async () => {
+      async (request) => {
+        begun++;
+        most = Math.max(most, ++inProgress);
         await release.opened;
-        return new Response('late');
+        inProgress--;
+        return new Response(`answer to ${new URL(request.url).pathname}.`);
       },
       { pipelineMax: 4 },
     );
-    const client = await rawClient(server.port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(5));
-    await client.closed();
+    const count = 3_000;
+    const requests = Array.from({ length: count }, (_, i) =>
+      i % 3 === 0
+        ? `POST /${i} HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc`
+        : `GET /${i} HTTP/1.1\r\nHost: x\r\n\r\n`,
+    );
+    const client = await rawClient(server.port, requests.join(''));
+    await until('four of them', () => begun === 4);
     release.open();
+    await client.seen(new RegExp(`answer to /${count - 1}[.]`));
+    const answers = [...client.received().matchAll(/answer to \/(\d+)[.]/g)].map(([, number]) => Number(number));
+    expect(answers).toEqual(Array.from({ length: count }, (_, i) => i));
+    expect(most).toBe(4);
+    client.destroy();
     await until('no connection left', () => server.connections() === 0);
   });
+
+  for (const [name, sent, answered] of [
+    ['a GET', 'GET /a HTTP/1.1\r\nHost: x\r\n\r\n', 1],
+    ['a POST', 'POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na', 1],
+    ['a request of HTTP/1.0', 'GET /a HTTP/1.0\r\n\r\n', 1],
+    ['five requests', 'GET /a HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(5), 5],
+    ['two requests and a half', `${'GET /a HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2)}GET /b HT`, 2],
+    [
+      'a request and half a body',
+      'GET /a HTTP/1.1\r\nHost: x\r\n\r\nPOST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na',
+      1,
+    ],
+  ] as const) {
+    test(`answers a client that sends ${name} and then closes its writing side`, async () => {
+      const release = gate();
+      let begun = 0;
+      const server = await start(
+        async () => {
+          begun++;
+          await release.opened;
+          return new Response('the answer');
+        },
+        { pipelineMax: 2 },
+      );
+      const client = await rawClient(server.port);
+      client.socket.end(sent);
+      await until('the first to begin', () => begun === Math.min(2, answered));
+      // Longer than it takes to notice that a client has gone.
+      const later = await rawClient(server.port, 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx');
+      await until('another to begin', () => begun === Math.min(2, answered) + 1);
+      later.destroy();
+      release.open();
+      const came = await client.closed();
+      expect(came).toMatch(/^HTTP\/1\.1 200 /);
+      expect(came.match(/HTTP\/1\.1 200 [^]*?the answer/g)?.length).toBe(answered);
+      await until('no connection left', () => server.connections() === 0);
+    });
+  }
 
   test('answers 500 when the app throws, and keeps serving', async () => {
     let isBroken = true;

@@ -3,7 +3,7 @@ import { DEFAULT_LIMITS, type FaceplateLimits } from '../../../core/mod.ts';
 import type { Call, Handlers } from '../../../core/rpc/mod.ts';
 import { ThriftException } from '../../../core/thrift/mod.ts';
 import { startJsonRpcFaceplate } from '../../../faceplates/json-rpc/mod.ts';
-import type { JsonRpcFaceplate, JsonRpcFaceplateOptions } from '../../../faceplates/json-rpc/server.ts';
+import type { JsonRpcFaceplate } from '../../../faceplates/json-rpc/server.ts';
 import { idlFixture, testMeshAccess, type PoolText, type TestMeshAccess } from '../../kit/mesh/mesh-access.ts';
 
 export const FIXTURE_IDL: string = idlFixture('fixture.thrift');
@@ -41,7 +41,9 @@ export interface Json {
 }
 
 export async function startFixture(
-  options: Partial<Pick<JsonRpcFaceplateOptions, 'allowedOrigins'>> & {
+  options: {
+    /** Origins of pages that may call. */
+    readonly origins?: readonly string[];
     readonly limits?: Partial<FaceplateLimits>;
     readonly pools?: (handlers: Handlers<Call>) => readonly PoolText[];
   } = {},
@@ -84,11 +86,15 @@ export async function startFixture(
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     host: '127.0.0.1',
     port: 0,
-    ...(options.allowedOrigins === undefined ? {} : { allowedOrigins: options.allowedOrigins }),
+    access: { hosts: ['x'], origins: options.origins ?? [] },
   });
   const url = `http://127.0.0.1:${server.port}`;
   const post: JsonRpcFixture['post'] = async (body, headers = {}, path = '/rpc') => {
-    const answer = await fetch(url + path, { method: 'POST', body: body as string, headers });
+    const answer = await fetch(url + path, {
+      method: 'POST',
+      body: body as string,
+      headers: { 'content-type': 'application/json', ...headers },
+    });
     const text = await answer.text();
     return {
       status: answer.status,

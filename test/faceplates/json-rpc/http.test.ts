@@ -338,7 +338,11 @@ describe('paths and methods', () => {
 
 describe('web pages', () => {
   const call = (fixture: JsonRpcFixture, origin: string, method = 'POST'): Promise<Response> =>
-    fetch(`${fixture.url}/rpc`, { method, headers: { origin }, ...(method === 'POST' ? { body: PING } : {}) });
+    fetch(`${fixture.url}/rpc`, {
+      method,
+      headers: { origin, 'content-type': 'application/json' },
+      ...(method === 'POST' ? { body: PING } : {}),
+    });
 
   test('of other origins can neither call nor read anything', async () => {
     const fixture = await start();
@@ -354,7 +358,7 @@ describe('web pages', () => {
   });
 
   test('of allowed origins can call after their preflight', async () => {
-    const fixture = await start({ allowedOrigins: ['https://app.example'] });
+    const fixture = await start({ origins: ['https://app.example'] });
     const preflight = await call(fixture, 'https://app.example', 'OPTIONS');
     expect(preflight.status).toBe(204);
     expect(preflight.headers.get('access-control-allow-origin')).toBe('https://app.example');

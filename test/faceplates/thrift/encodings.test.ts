@@ -343,7 +343,7 @@ describe('Text that is not UTF-8', () => {
 describe('HTTP on the Thrift port', () => {
   const post = (body: Buffer, headers = ''): Buffer =>
     Buffer.concat([
-      Buffer.from(`POST / HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n${headers}\r\n`),
+      Buffer.from(`POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n${headers}\r\n`),
       body,
     ]);
   const bare = (protocol: WireFormat['protocol']): WireFormat => ({ transport: 'buffered', protocol });

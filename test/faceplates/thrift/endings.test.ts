@@ -39,7 +39,7 @@ afterEach(async () => {
 
 describe('A client that disconnects while its calls wait', () => {
   for (const [how, leave] of [
-    ['closes', (client: RawThrift) => void client.socket.end()],
+    ['closes', (client: RawThrift) => client.destroy()],
     ['breaks off', (client: RawThrift) => void client.socket.resetAndDestroy()],
   ] as const) {
     test(`and ${how} has them cancelled at once`, async () => {
@@ -56,6 +56,22 @@ describe('A client that disconnects while its calls wait', () => {
       other.send(fixture.bytes('add', { a: 1, b: 1 }));
       await other.count(1);
       expect(fixture.callStats.sums()).toMatchObject({ accepted: 4, cancelled: 3, replied: 1, inFlight: 0 });
+    });
+  }
+
+  for (const framed of [true, false]) {
+    test(`gets the replies if it only closes its writing side (${framed ? 'framed' : 'buffered'})`, async () => {
+      const fixture = await start({ limits: { pipelineMax: 2 } });
+      const client = await fixture.connect(framed);
+      const calls = ['a', 'b', 'c', 'd'].map((key) => fixture.bytes('hold', { key }, { framed }));
+      client.socket.end(Buffer.concat([...calls, calls[0]?.subarray(0, 9) as Buffer]));
+      for (const key of ['a', 'b', 'c', 'd']) {
+        await until('the call to begin', () => fixture.behind.held().includes(key));
+        fixture.behind.release(key);
+      }
+      expect((await client.count(4)).map(({ type }) => type)).toEqual([2, 2, 2, 2]);
+      await until('the end', () => fixture.faceplate.connections() === 0);
+      expect(fixture.callStats.sums()).toMatchObject({ accepted: 4, cancelled: 0, replied: 4, inFlight: 0 });
     });
   }
 

@@ -269,8 +269,8 @@ describe('A client that breaks the protocol', () => {
 
   test('by speaking HTTP gets an HTTP answer that names the other port', async () => {
     for (const line of [
-      'GET / HTTP/1.1\r\nhost: x\r\n\r\n',
-      'POST /rpc HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}',
+      'GET / HTTP/1.1\r\nhost: localhost\r\n\r\n',
+      'POST /rpc HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}',
       'PRI * HTTP/2.0\r\n\r\n',
     ]) {
       const client = await fixture.connect();

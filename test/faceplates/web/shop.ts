@@ -62,6 +62,8 @@ export async function startShop(
     readonly sites?: readonly Site[];
     readonly limits?: Partial<FaceplateLimits>;
     readonly trustProxy?: boolean;
+    /** Origins of pages that may send requests. */
+    readonly origins?: readonly string[];
     readonly pools?: (handlers: Handlers<Call>) => readonly PoolText[];
     /** Replaces the answer of the handler. */
     readonly answer?: (request: Got) => unknown;
@@ -94,6 +96,7 @@ export async function startShop(
     callStats: mesh.callStats,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     host: '127.0.0.1',
+    access: { hosts: ['x', 'inner', '*.example'], origins: options.origins ?? [] },
     port: 0,
     sites: options.sites ?? [SITE],
     trustProxy: options.trustProxy ?? false,

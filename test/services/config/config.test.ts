@@ -2,7 +2,13 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ExitError, type FlagValue, loadConfig, type LoadedConfig } from '../../../services/config/mod.ts';
+import {
+  ExitError,
+  type FlagValue,
+  httpAccessOf,
+  loadConfig,
+  type LoadedConfig,
+} from '../../../services/config/mod.ts';
 
 let directory = '';
 beforeAll(() => {
@@ -169,6 +175,27 @@ describe('Precedence', () => {
     expect(from(loaded, 'limits.frame')).toEqual(['16MiB', 'default']);
     expect(loaded.config.jsonRpc.allowedOrigins).toEqual(['https://a.example', 'https://b.example']);
     expect(loaded.config.host).toBe('10.0.0.3');
+  });
+
+  test('http.hosts and http.origins are checked, shown with their source, and joined with the names of the process', () => {
+    const loaded = load('advertise: worker-1\nhttp:\n  hosts: ["*.mesh.example"]\n', {
+      KATAMARI_HTTP_ORIGINS: 'https://a.example,*',
+    });
+    expect(from(loaded, 'http.hosts')).toEqual(['["*.mesh.example"]', 'katamari.yaml:3']);
+    expect(from(loaded, 'http.origins')).toEqual(['["https://a.example","*"]', 'env KATAMARI_HTTP_ORIGINS']);
+    expect(httpAccessOf(loaded.config)).toEqual({
+      hosts: ['*.mesh.example', '127.0.0.1', 'worker-1'],
+      origins: ['https://a.example', '*'],
+    });
+    expect(httpAccessOf(load('consul: { embedded: false }').config).hosts).toEqual(['127.0.0.1', '*.consul']);
+    for (const host of ['a:80', 'http://a', 'a b', 'a*.example', '*a', '']) {
+      expect(problems(`http: { hosts: [${JSON.stringify(host)}] }\n`)).toEqual([
+        `katamari.yaml:1: http.hosts[0]: found ${JSON.stringify(host)}, expected a host name without a port such as "mesh.example.org", "*.example.org", or "*"`,
+      ]);
+    }
+    expect(problems('http: { origins: [app.example] }\n')).toEqual([
+      'katamari.yaml:1: http.origins[0]: found "app.example", expected an origin such as "https://example.org", or "*"',
+    ]);
   });
 
   test('an empty variable counts as not set', () => {

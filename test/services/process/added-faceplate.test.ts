@@ -35,6 +35,14 @@ function load(yaml: string, files: Readonly<Record<string, string>> = {}): Loade
   return loadConfig({ file: undefined, env: {}, cwd: directory, flags: [] });
 }
 
+const SHARED = {
+  identify,
+  callStats: new StatsTable(),
+  limits: DEFAULT_LIMITS,
+  host: '127.0.0.1',
+  access: { hosts: [], origins: [] },
+};
+
 /** Starts the faceplate that a module with this text exports; later errors go to `said`. */
 async function start(
   module: string | undefined,
@@ -53,7 +61,7 @@ async function start(
   const [entry] = config.faceplates;
   if (entry === undefined) throw new Error('no entry');
   const mesh = testMeshAccess([], 100);
-  const given = { mesh, callStats: new StatsTable(), limits: DEFAULT_LIMITS, host: '127.0.0.1', identify };
+  const given = { mesh, ...SHARED };
   return await startAddedFaceplate(entry, given, (line) => said.push(line));
 }
 
@@ -149,8 +157,7 @@ describe('A faceplate in katamari.yaml', () => {
     await until('the holder', () => holder.listening);
     const { port } = holder.address() as AddressInfo;
     const { config } = load(`faceplates:\n  - { module: ${LINE}, name: line, port: ${port} }\n`);
-    const [mesh, callStats] = [testMeshAccess([]), new StatsTable()];
-    const given = { mesh, callStats, limits: DEFAULT_LIMITS, host: '127.0.0.1', identify };
+    const given = { mesh: testMeshAccess([]), ...SHARED };
     let message = '';
     try {
       await startAddedFaceplate(config.faceplates[0] as LoadedConfig['config']['faceplates'][number], given, () => {});
