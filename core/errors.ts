@@ -81,6 +81,12 @@ export class KatamariError extends Error {
   }
 }
 
+/**
+ * Facts of a `timeout` while no copy of a deployed service was up or could be reached. The call did not run and may
+ * be sent again: HTTP clients get 503 with Retry-After, not 504.
+ */
+export const NO_COPY_UP: ErrorFacts = { stage: 'queue', notRun: true, retryAfterMs: 500, httpStatus: 503 };
+
 /** Returns the error code of a wire number; `internal` for an unknown number, which a newer peer may send. */
 export function errorCodeOfWire(wire: number): ErrorCode {
   return codeByWire.get(wire) ?? 'internal';

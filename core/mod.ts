@@ -12,6 +12,7 @@ export {
   type ErrorFace,
   type ErrorFacts,
   KatamariError,
+  NO_COPY_UP,
 } from './errors.ts';
 export { DEFAULT_LIMITS, type FaceplateLimits } from './limits.ts';
 export { RetryBudget } from './retry-budget.ts';

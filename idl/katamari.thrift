@@ -27,6 +27,11 @@ struct CallContext {
   15: optional list<string> identityRoles
   /** How the caller proved its name: mtls, token, jwt, chassis or mesh. */
   16: optional string identityHow
+  /**
+   * The deadline on the monotonic clock of the receiver, in microseconds, if the sender knows that clock. The receiver
+   * does not start the call after it, however late the call arrives.
+   */
+  17: optional i64 deadlineUs
 }
 
 /** Error codes of the mesh. */

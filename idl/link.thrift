@@ -16,8 +16,12 @@ service Link {
    * then, the server reads no calls.
    */
   binary prove(1: binary proof)
-  /** Health check. The server answers at once, even if calls are in flight. A peer that does not answer is frozen. */
-  void ping()
+  /**
+   * Health check. The server answers at once, even if calls are in flight. A peer that does not answer is frozen. The
+   * result is the time on the monotonic clock of the server, in microseconds. The client derives from it the deadline
+   * that a call has on that clock (field 14 of CallContext). A server may return nothing.
+   */
+  i64 ping()
   /** Cancels the call with this sequence id. It gets no reply. */
   oneway void cancel(1: i32 sequenceId)
   /**

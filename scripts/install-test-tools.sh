@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs the tools that the tests need beyond npm: a Consul server, the Thrift compiler, the official Thrift
 # libraries of Python, Ruby, C++, Java and Perl with their interpreters and compilers, promtool, chromium, ip (network
-# namespaces) and openssl (certificates). The script looks for each tool in .tools/bin and on PATH. As root on Debian,
-# it installs missing tools with apt-get. Otherwise it lists them and exits with 1. If nothing is missing, it takes a
-# fraction of a second and prints nothing.
+# namespaces), openssl (certificates) and HAProxy. The script looks for each tool in .tools/bin and on PATH. As root
+# on Debian, it installs missing tools with apt-get. Otherwise it lists them and exits with 1. If nothing is missing,
+# it takes a fraction of a second and prints nothing.
 #
 # Debian dropped Consul after bullseye. The script downloads the bullseye package through a private apt configuration
 # under .tools/, derived from the apt sources of this machine. It unpacks only the binary, to .tools/bin/consul, and
@@ -78,6 +78,11 @@ look() {
     missing="$missing
   openssl: makes certificates (Debian package openssl)"
   fi
+  if ! have haproxy; then
+    packages="$packages haproxy"
+    missing="$missing
+  haproxy: the load balancer of docs/observability.md (Debian package haproxy)"
+  fi
   if ! have consul; then
     needs_consul=yes
     missing="$missing
@@ -121,8 +126,8 @@ step() {
 }
 
 install_packages() {
-  # invoke-rc.d runs this file before it starts a daemon; exit code 101 forbids the start. The tests need promtool,
-  # but no running Prometheus server.
+  # invoke-rc.d runs this file before it starts a daemon; exit code 101 forbids the start. The tests need promtool
+  # and haproxy, but no running servers.
   if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"

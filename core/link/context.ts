@@ -2,7 +2,7 @@
 // results, inside the mesh only. Encoded and decoded by hand, because every call carries both. Fields at their
 // default are not written.
 
-import { ERROR_TABLE, errorCodeOfWire, KatamariError } from '../mod.ts';
+import { ERROR_TABLE, errorCodeOfWire, KatamariError, NO_COPY_UP } from '../mod.ts';
 import { ANONYMOUS, NO_DETAILS, NONE, type Call, type ReplyContext } from '../rpc/mod.ts';
 import { isSent, knownIdentity } from './identities.ts';
 import {
@@ -19,6 +19,8 @@ import {
 export type CallContext = Omit<Call, 'method' | 'oneway' | 'args' | 'deadlineMs' | 'signal'> & {
   /** Time left to the deadline when it was written, in us. */
   readonly timeLeftUs: number;
+  /** The deadline on the clock of the receiver, in us; Infinity if the sender does not know that clock. */
+  readonly deadlineUs: number;
 };
 
 /** ReplyContext on the wire, which also carries an error of the mesh. */
@@ -53,8 +55,11 @@ export function withoutContext(struct: Uint8Array): Uint8Array {
 
 const FIELD_HEAD_BYTES = 3;
 
-/** Encodes field 32767 with the context of a call, to be placed before its `args`. */
-export function writeCallContext(call: Call, timeLeftUs: number): Buffer {
+/**
+ * Encodes field 32767 with the context of a call, to be placed before its `args`.
+ * @param peerDeadlineMs the deadline on the clock of the receiver; undefined if that clock is unknown
+ */
+export function writeCallContext(call: Call, timeLeftUs: number, peerDeadlineMs?: number): Buffer {
   const out = new FieldWriter();
   out.i64(1, Math.max(0, Math.round(timeLeftUs)));
   if (call.service !== '') out.string(2, call.service);
@@ -79,6 +84,7 @@ export function writeCallContext(call: Call, timeLeftUs: number): Buffer {
     if (identity.roles.length > 0) out.strings(15, identity.roles);
     out.string(16, identity.how);
   }
+  if (peerDeadlineMs !== undefined) out.i64(17, Math.max(0, Math.floor(peerDeadlineMs * 1000)));
   return out.finish();
 }
 
@@ -92,7 +98,7 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
   // Collect the values in locals and create the object with one literal at the end. An object whose fields are
   // assigned one by one changes its hidden class each time, which took longer than the parsing.
   let [service, version, key, traceparent, tracestate, caller] = ['', '', '', '', '', ''];
-  let [timeLeftUs, attempt, doNotQueue] = [0, 0, false];
+  let [timeLeftUs, deadlineUs, attempt, doNotQueue] = [0, Number.POSITIVE_INFINITY, 0, false];
   let [roles, tags] = [NONE, NONE];
   let [details, headers] = [NO_DETAILS, NO_DETAILS];
   let [identityName, identityRoles, identityHow] = ['', NONE, ''];
@@ -146,12 +152,16 @@ export function readCallContext(bytes: Buffer, at: number): { context: CallConte
       case 16:
         identityHow = found.recurring();
         break;
+      case 17:
+        deadlineUs = found.i64();
+        break;
       default:
         found.skip();
     }
   }
   const context = {
     timeLeftUs,
+    deadlineUs,
     service,
     version,
     roles,
@@ -242,6 +252,10 @@ export function errorOfContext(error: NonNullable<WireReplyContext['error']>, me
     ...(error.retryAfterMs >= 0 ? { retryAfterMs: error.retryAfterMs } : {}),
     ...(error.stage === 1 ? { stage: 'queue' as const } : error.stage === 2 ? { stage: 'service' as const } : {}),
     ...(error.notRun ? { notRun: true } : {}),
+    // Only a timeout without a copy carries a retry-after, see NO_COPY_UP.
+    ...(errorCodeOfWire(error.code) === 'timeout' && error.retryAfterMs >= 0
+      ? { httpStatus: NO_COPY_UP.httpStatus as number }
+      : {}),
   });
 }
 

@@ -24,6 +24,20 @@ export function cancelMessage(seqId: number): Buffer {
   return frameMessage(MESSAGE_TYPE.oneway, LINK_CALLS.cancel, 0, NOTHING, args);
 }
 
+/** Returns the result of a ping: the time of this process, in us. */
+export function pingResult(nowMs: number): Buffer {
+  const result = Buffer.alloc(12);
+  result[0] = WIRE_TYPE.i64;
+  result.writeBigInt64BE(BigInt(Math.floor(nowMs * 1000)), 3);
+  return result;
+}
+
+/** Returns the time in the result of a ping, in ms; undefined if the peer sent none. */
+export function readPeerTime(frame: Buffer, resultStart: number): number | undefined {
+  if (frame.length - resultStart < 12 || frame.readUIntBE(resultStart, 3) !== WIRE_TYPE.i64 << 16) return undefined;
+  return Number(frame.readBigInt64BE(resultStart + 3)) / 1000;
+}
+
 /** Returns the sequence id in a cancel message. @throws KatamariError bad_request */
 export function readCancelled(frame: Buffer, argsStart: number): number {
   if (frame.length - argsStart < 8 || frame.readUIntBE(argsStart, 3) !== (WIRE_TYPE.i32 << 16) + 1)

@@ -12,8 +12,9 @@ import {
   type MessageHead,
   StructScanner,
 } from '../thrift/mod.ts';
+import { ClockOffset } from './clock-offset.ts';
 import { errorOfContext, hasContext, readReplyContext, writeCallContext, type WireReplyContext } from './context.ts';
-import { cancelMessage, LINK_CALLS } from './control-messages.ts';
+import { cancelMessage, LINK_CALLS, readPeerTime } from './control-messages.ts';
 import { FrameReader } from './frame-reader.ts';
 import { PendingTable } from './pending-table.ts';
 import { WriteBuffer } from './write-buffer.ts';
@@ -47,6 +48,8 @@ export class Link {
   #isDraining = false;
   #ping: Ping | undefined;
   #lastPing = 0;
+  /** Measured by pings; without pings, calls carry no deadline on the clock of the peer. */
+  readonly #clockOffset = new ClockOffset();
 
   /** @param socket must be connected */
   constructor(socket: Socket, options: LinkOptions) {
@@ -108,7 +111,8 @@ export class Link {
    */
   send(call: Call, sink: ReplySink, nowMs: number, name: string = call.method): number {
     if (!this.isOpen) throw this.#notSent();
-    const context = writeCallContext(call, (call.deadlineMs - nowMs) * 1000);
+    const deadlineMs = this.#clockOffset.toPeer(call.deadlineMs, nowMs);
+    const context = writeCallContext(call, (call.deadlineMs - nowMs) * 1000, deadlineMs);
     // Ids of calls begin at 1. The peer's drain notice has id 0, and pings count down from -1.
     const seqId = this.#inFlight.add(sink);
     this.#writeBuffer.message(MESSAGE_TYPE.call, name, seqId, context, call.args);
@@ -178,7 +182,7 @@ export class Link {
     if (head === undefined)
       throw new KatamariError('bad_request', `a reply of ${frame.length} bytes ends inside its head`);
     if (head.seqId <= 0) {
-      this.#onControl(head);
+      this.#onControl(head, frame);
       return;
     }
     const sink = this.#inFlight.take(head.seqId);
@@ -196,10 +200,12 @@ export class Link {
   }
 
   /** Handles replies to pings, and the drain notice of the peer. */
-  #onControl({ seqId, name, type }: MessageHead): void {
+  #onControl({ seqId, name, type, bodyStart }: MessageHead, frame: Buffer): void {
     if (seqId === this.#ping?.seqId && type === MESSAGE_TYPE.reply) {
       const ping = this.#ping;
       this.#ping = undefined;
+      const peerMs = readPeerTime(frame, bodyStart);
+      if (peerMs !== undefined) this.#clockOffset.measured(peerMs, ping.nowMs);
       ping.succeed();
     }
     if (seqId !== 0 || name !== LINK_CALLS.drain || this.#isDraining) return;
@@ -265,6 +271,11 @@ class Ping {
       this.#resolve = resolve;
       this.#reject = reject;
     });
+  }
+
+  /** Time on the clock of the caller. */
+  get nowMs(): number {
+    return this.#clock.nowMs();
   }
 
   succeed(): void {

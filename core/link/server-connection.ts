@@ -14,7 +14,7 @@
 //   needs a timer.
 // - A peer that breaks the protocol is disconnected without a reply. A peer of the mesh never does that.
 import { systemClock, KatamariError } from '../mod.ts';
-import { createCall, EMPTY_STRUCT, NO_REPLY_CONTEXT, type Call, type CallSink, type Reply } from '../rpc/mod.ts';
+import { createCall, NO_REPLY_CONTEXT, type Call, type CallSink, type Reply } from '../rpc/mod.ts';
 import {
   applicationExceptionOf,
   APPLICATION_EXCEPTION,
@@ -28,7 +28,7 @@ import {
 } from '../thrift/mod.ts';
 import { CallSignal } from './call-signal.ts';
 import { hasContext, readCallContext, writeReplyContext } from './context.ts';
-import { drainNotice, LINK_CALLS, LINK_SERVICE, readCancelled } from './control-messages.ts';
+import { drainNotice, LINK_CALLS, LINK_SERVICE, pingResult, readCancelled } from './control-messages.ts';
 import { DenseSet, type DenseSetEntry } from './dense-set.ts';
 import { FrameReader } from './frame-reader.ts';
 import { helloAnswer, ServerHandshake } from './handshake.ts';
@@ -200,6 +200,10 @@ export class LinkServerConnection extends PipelinedConnection {
     }
     const signal = new CallSignal();
     const call = this.#callOf(frame, head, isFromMesh, signal);
+    if (call === undefined) {
+      this.#writeRefusal(head, isFromMesh, tooLate(head.name));
+      return;
+    }
     const linkCall = new LinkCall(this, call, head, signal, isFromMesh);
     this.#calls.add(linkCall);
     this.begin();
@@ -216,7 +220,7 @@ export class LinkServerConnection extends PipelinedConnection {
         this.#writeBuffer.add(helloAnswer(head, NOTHING));
         return;
       case LINK_CALLS.ping:
-        this.#write(MESSAGE_TYPE.reply, method, head.seqId, NOTHING, EMPTY_STRUCT);
+        this.#write(MESSAGE_TYPE.reply, method, head.seqId, NOTHING, pingResult(this.clock.nowMs()));
         return;
       case LINK_CALLS.cancel:
         this.#cancel(readCancelled(frame, head.bodyStart));
@@ -245,7 +249,8 @@ export class LinkServerConnection extends PipelinedConnection {
     return new KatamariError('overloaded', why, { notRun: true });
   }
 
-  #callOf(frame: Buffer, head: MessageHead, isFromMesh: boolean, signal: AbortSignal): Call {
+  /** Returns undefined if the deadline, which the sender gave on this clock, has passed. */
+  #callOf(frame: Buffer, head: MessageHead, isFromMesh: boolean, signal: AbortSignal): Call | undefined {
     const target = parseTarget(head.name);
     const oneway = head.type === MESSAGE_TYPE.oneway;
     const nowMs = this.clock.nowMs();
@@ -264,12 +269,15 @@ export class LinkServerConnection extends PipelinedConnection {
     }
     const { context, end } = readCallContext(frame, head.bodyStart);
     const mostMs = this.#options.timeoutMsMax?.() ?? Number.POSITIVE_INFINITY;
+    // The time left was true when the call was sent. The deadline on this clock holds however late it arrives.
+    const latestMs = context.deadlineUs / 1000;
+    if (nowMs >= latestMs) return undefined;
     return {
       service: target.service || context.service,
       method: target.method,
       oneway,
       args: frame.subarray(end),
-      deadlineMs: nowMs + Math.min(context.timeLeftUs / 1000, mostMs),
+      deadlineMs: Math.min(nowMs + Math.min(context.timeLeftUs / 1000, mostMs), latestMs),
       version: target.version || context.version,
       roles: context.roles,
       tags: context.tags,
@@ -361,6 +369,14 @@ class LinkCall implements CallSink, DenseSetEntry {
   fail(error: KatamariError): void {
     this.#connection.onError(this, error);
   }
+}
+
+/** The sender has failed the call by now. The network, or this process, delivered it too late. */
+function tooLate(method: string): KatamariError {
+  return new KatamariError('timeout', `The deadline had passed before ${method} arrived here`, {
+    stage: 'queue',
+    notRun: true,
+  });
 }
 
 const CANCELLED = new KatamariError('cancelled', 'The caller has cancelled the call');

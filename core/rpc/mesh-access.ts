@@ -1,6 +1,7 @@
 // A faceplate's access to the mesh: it can send calls and read a directory of the pools. The router implements the
 // directory; its methods return at once and change nothing.
 
+import type { KatamariError } from '../mod.ts';
 import type { Interface } from '../thrift/mod.ts';
 import type { Call, Dispatch, Send } from './call.ts';
 import type { Authenticator, CallerIdentity } from './caller-identity.ts';
@@ -37,6 +38,16 @@ export type PoolQuery = Pick<Call, 'service' | 'method' | 'version' | 'roles' | 
   readonly identity?: CallerIdentity;
 };
 
+/** A call that waits until its service has a copy. Either `resume` or `fail` is called, once. */
+export interface CallWithoutPool {
+  readonly deadlineMs: number;
+  readonly signal: AbortSignal | undefined;
+  readonly doNotQueue: boolean;
+  /** Called when the pools have changed: choose again. */
+  resume(): void;
+  fail(error: KatamariError): void;
+}
+
 export interface Directory {
   /** Returns the currently known pools, sorted by service, then version. */
   pools(): readonly PoolView[];
@@ -50,6 +61,12 @@ export interface Directory {
   choose(query: PoolQuery): PoolView;
   /** Whether a caller may call a method of a pool. Without an access policy, every accepted caller may. */
   mayCall(identity: CallerIdentity, pool: PoolView, method: string): boolean;
+  /**
+   * Lets a call for which `choose` threw `no_pool` wait for the first copy of its service, if that is deployed. The
+   * wait ends at the deadline. If the copies cannot start, or too many calls wait, it fails at once.
+   * @returns false when the service is not deployed: `call` is not used, and `no_pool` is the answer
+   */
+  waitForCopy(query: PoolQuery, call: CallWithoutPool): boolean;
 }
 
 /** The access of a faceplate to the mesh. */

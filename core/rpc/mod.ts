@@ -36,7 +36,7 @@ export { ConcurrencyLimit } from './concurrency-limit.ts';
 export { type ChassisDetails, chassisInterface, meshInterface } from './control-interfaces.ts';
 export { type Handler, type Handlers, serveHandlers } from './handlers.ts';
 export { type MergedPool, mergePools, type PlacedResource } from './merged-pools.ts';
-export type { PoolDetails, Directory, MeshAccess, PoolView, PoolQuery } from './mesh-access.ts';
+export type { CallWithoutPool, Directory, MeshAccess, PoolDetails, PoolQuery, PoolView } from './mesh-access.ts';
 export {
   type EventKind,
   type MeshEvent,

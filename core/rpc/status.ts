@@ -10,7 +10,7 @@
  * - draining: finishes its calls, takes no new ones, then stops.
  * - stopping: its process is being ended (SIGTERM, then SIGKILL).
  * - backing_off: it crashed or failed to start, and waits before the next start.
- * - failed: refused because its interface conflicts with its pool's; stays so until an operator restarts it.
+ * - failed: it cannot start, and is not started again until something changes.
  */
 export const RESOURCE_STATES = ['starting', 'idle', 'busy', 'draining', 'stopping', 'backing_off', 'failed'] as const;
 export type ResourceState = (typeof RESOURCE_STATES)[number];

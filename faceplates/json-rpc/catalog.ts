@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { paramsOf, schemaOf } from '../../core/idl/mod.ts';
 import { KatamariError } from '../../core/mod.ts';
-import type { CallerIdentity, Directory } from '../../core/rpc/mod.ts';
+import { NO_DETAILS, NONE, type CallerIdentity, type Directory } from '../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../core/thrift/mod.ts';
 import { parseMethodName } from '../kit/mod.ts';
 import { exampleOf } from './example.ts';
@@ -100,11 +100,26 @@ export class Catalog {
     const editions = all.filter((edition) => edition.service === service);
     const found = editions.filter((edition) => version === '' || edition.version === version);
     if (found.length > 0) return found;
+    this.#checkNotStarting(identity, service, version);
     const alternatives =
       editions.length > 0
         ? `versions here are ${editions.map((edition) => edition.version).join(', ')}`
         : `services here are ${[...new Set(all.map((edition) => edition.service))].join(', ') || 'none yet'}`;
     throw new KatamariError('no_pool', `No pool offers ${name}: ${alternatives}`);
+  }
+
+  /** @throws KatamariError if the service is deployed and has no copy yet: the client may try again */
+  #checkNotStarting(identity: CallerIdentity, service: string, version: string): void {
+    const query = { service, version, method: '', roles: NONE, tags: NONE, details: NO_DETAILS, key: '', identity };
+    let refusal: KatamariError | undefined;
+    this.#directory.waitForCopy(query, {
+      deadlineMs: 0,
+      signal: undefined,
+      doNotQueue: true,
+      resume: () => undefined,
+      fail: (error) => (refusal = error),
+    });
+    if (refusal !== undefined) throw refusal;
   }
 
   /** Returns the editions that the caller may use, in the order of the directory: by service, then version. */

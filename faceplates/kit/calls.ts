@@ -18,6 +18,7 @@ import {
   type Reply,
   type ReplyContext,
   type MeshAccess,
+  type PoolQuery,
   type PoolView,
   type CallStats,
   type StatsTable,
@@ -147,25 +148,27 @@ export class FaceplateCalls {
     codec: ArgumentCodec<Answer>,
     end: (outcome: Outcome<Answer>) => void,
   ): void {
-    const startedMs = this.#clock.nowMs();
+    this.#begin(request, codec, end, this.#clock.nowMs(), undefined);
+  }
+
+  /** @param waited statistics of a call that has waited for its pool, and was counted when it arrived */
+  #begin<Answer extends Answered>(
+    request: FaceplateRequest,
+    codec: ArgumentCodec<Answer>,
+    end: (outcome: Outcome<Answer>) => void,
+    startedMs: number,
+    waited: CallStats | undefined,
+  ): void {
     const { target, headers = NO_HEADERS, signal } = request;
-    let stats: CallStats | undefined;
+    let stats = waited;
+    let pool: PoolView | undefined;
     let sent: FaceplateCall<Answer>;
     let call: Call;
     try {
       if (this.isDraining) throw draining();
-      const identity = request.identity ?? this.#mesh.anonymous ?? ANONYMOUS;
-      const pool = this.#mesh.directory.choose({
-        service: target.service,
-        method: target.method,
-        version: target.version === '' ? headers.version : target.version,
-        roles: headers.roles,
-        tags: headers.tags,
-        details: NO_DETAILS,
-        key: headers.key,
-        identity,
-      });
-      stats = this.#accept(pool.details.service, target.method);
+      const identity = this.#identityOf(request);
+      pool = this.#mesh.directory.choose(queryOf(request, identity));
+      stats ??= this.#accept(pool.details.service, target.method);
       const method = pool.interface.methods.get(target.method);
       if (method === undefined) throw new KatamariError('no_pool', `${pool.id} has no method "${target.method}"`);
       if (signal?.aborted === true) throw gone();
@@ -188,12 +191,44 @@ export class FaceplateCalls {
       sent = new FaceplateCall({ pool, method, codec, stats, signal, end, clock: this.#clock, startedMs });
     } catch (thrown) {
       const error = asKatamariError(thrown);
-      stats ??= this.#accept(...this.#statsKeyOf(target));
-      stats.settle(error.code, this.#clock.nowMs() - startedMs, 0);
-      end({ kind: 'refused', error });
+      if (pool === undefined && error.code === 'no_pool' && this.#wait(request, codec, end, startedMs, stats)) return;
+      this.#refuse(error, end, startedMs, stats ?? this.#accept(...this.#statsKeyOf(target)));
       return;
     }
     this.#mesh.send(call, sent);
+  }
+
+  /** Lets a call wait for the first copy of its service. Returns false if the service is not deployed. */
+  #wait<Answer extends Answered>(
+    request: FaceplateRequest,
+    codec: ArgumentCodec<Answer>,
+    end: (outcome: Outcome<Answer>) => void,
+    startedMs: number,
+    waited: CallStats | undefined,
+  ): boolean {
+    const { target, headers = NO_HEADERS, signal } = request;
+    let stats = waited;
+    // The names of deployed services are bounded, those of methods are not.
+    const accept = (): CallStats => this.#accept(target.service || '-', '-');
+    const isWaiting = this.#mesh.directory.waitForCopy(queryOf(request, this.#identityOf(request)), {
+      deadlineMs: startedMs + Math.min(this.#mesh.timeoutMs(), headers.timeoutMs),
+      signal,
+      doNotQueue: false,
+      resume: () => this.#begin(request, codec, end, startedMs, stats),
+      fail: (error) => this.#refuse(error, end, startedMs, (stats ??= accept())),
+    });
+    if (isWaiting) stats ??= accept();
+    return isWaiting;
+  }
+
+  #refuse<Answer extends Answered>(
+    error: KatamariError,
+    end: (outcome: Outcome<Answer>) => void,
+    startedMs: number,
+    stats: CallStats,
+  ): void {
+    stats.settle(error.code, this.#clock.nowMs() - startedMs, 0);
+    end({ kind: 'refused', error });
   }
 
   /** Counts a request that the faceplate refused or answered itself, before there was a call. */
@@ -208,6 +243,10 @@ export class FaceplateCalls {
     if (decoded.ok) return { ok: true, value: decoded.value };
     const { exception, fields } = decoded;
     return { ok: false, exception, message: exceptionMessage(exception, fields), fields };
+  }
+
+  #identityOf({ identity }: FaceplateRequest): CallerIdentity {
+    return identity ?? this.#mesh.anonymous ?? ANONYMOUS;
   }
 
   #accept(service: string, method: string): CallStats {
@@ -226,6 +265,19 @@ export class FaceplateCalls {
       .some((pool) => pool.details.service === service && pool.interface.methods.has(method));
     return isKnown ? [service, method] : ['-', '-'];
   }
+}
+
+function queryOf({ target, headers = NO_HEADERS }: FaceplateRequest, identity: CallerIdentity): PoolQuery {
+  return {
+    service: target.service,
+    method: target.method,
+    version: target.version === '' ? headers.version : target.version,
+    roles: headers.roles,
+    tags: headers.tags,
+    details: NO_DETAILS,
+    key: headers.key,
+    identity,
+  };
 }
 
 const NO_HEADERS: CallHeaders = parseCallHeaders({});

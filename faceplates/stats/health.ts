@@ -26,7 +26,10 @@ export function poolsOf(status: MeshStatus, { service, version }: ServiceName): 
   return status.pools.filter((pool) => pool.service === service && (version === '' || pool.version === version));
 }
 
-/** Returns 200 if at least `wantedText` resources of the service (and version, if given) are alive, else 503. */
+/**
+ * Returns 200 if at least `wantedText` resources of the service (and version, if given) are alive, else 503. A process
+ * that drains gets 503, so that a load balancer with this check sends no more calls.
+ */
 export function healthOf(status: MeshStatus, name: string, wantedText: string): Health {
   if (!/^\d{1,9}$/.test(wantedText)) {
     return {
@@ -35,6 +38,7 @@ export function healthOf(status: MeshStatus, name: string, wantedText: string): 
     };
   }
   const wanted = Number(wantedText);
+  if (status.isDraining) return { status: 503, text: 'this process is draining' };
   const pools = poolsOf(status, readServiceName(name));
   if (pools.length === 0) {
     const known = [...new Set(status.pools.map((pool) => pool.service))].slice(0, NAMES_MAX).join(', ');

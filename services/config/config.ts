@@ -74,6 +74,8 @@ export interface Config {
   /** Share of the replicas that a manager gets, relative to the others. */
   readonly manager: { readonly capacity: number };
   readonly timeoutMs: number;
+  /** How long the ports serve on after SIGTERM, while `/readyz` already fails. */
+  readonly shutdownDelayMs: number;
   readonly admin: {
     /** '' if it is read from `tokenFile`, which is created if it is missing. */
     readonly token: string;
@@ -320,6 +322,7 @@ function resolve(data: ConfigFile, written: ConfigFile, directory: string, where
     master: data.master,
     manager: { capacity: data.manager.capacity as number },
     timeoutMs: data.timeout,
+    shutdownDelayMs: data.shutdownDelay,
     admin: { token: data.admin.token ?? '', tokenFile: data.admin.tokenFile as string },
     audit: { fileBytesMax: data.audit.fileSize, filesMax: data.audit.files },
     thrift: {

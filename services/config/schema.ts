@@ -35,6 +35,7 @@ export interface ConfigFile {
   master: { rank: number };
   manager: { capacity?: number | undefined };
   timeout: number;
+  shutdownDelay: number;
   admin: { token?: string | undefined; tokenFile?: string | undefined };
   audit: { fileSize: number; files: number };
   thrift: {
@@ -398,6 +399,7 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
   master: z.strictObject({ rank: count(0, 1_000).prefault(100) }).prefault({}),
   manager: z.strictObject({ capacity: count(1, 100_000).optional() }).prefault({}),
   timeout: duration().prefault('10s'),
+  shutdownDelay: duration(0).prefault('5s'),
   admin: z
     .strictObject({
       token: leaf(z.string().min(16).max(1_000), 'secret', 'text of at least 16 characters').optional(),

@@ -1,33 +1,93 @@
 // Chooses the version that serves a call. A call that requests a version or a range gets the highest version that
-// matches. Calls without a version are split over all versions of the service by weight.
+// matches and has a live resource. Calls without a version are split over the versions of the service by weight.
 
 import { parse, rcompare } from 'semver';
 import type { PoolQuery } from '../../core/rpc/mod.ts';
+import { awaitedBy } from './deployed.ts';
 import type { ServiceEntry } from './match-pools.ts';
 import type { Offer } from './offer.ts';
 
 /**
- * Picks one version by weight and returns its offers. Calls with equal keys get the same version; calls without a key
- * are spread evenly in proportion to the weights.
+ * Picks one version by weight and returns its offers; none when the call must wait for a version that has a weight
+ * and no copy yet. Calls with equal keys get the same version; calls without a key are spread evenly in proportion to
+ * the weights.
  */
 export function splitByWeight(entry: ServiceEntry, offers: readonly Offer[], key: string): readonly Offer[] {
-  const [first] = offers;
-  if (offers.length === 1 || first === undefined) return offers;
-  // A version without a live resource gets no calls while another version has one.
-  const withResources = offers.filter(({ alive }) => alive > 0);
-  const candidates = withResources.length > 0 ? withResources : offers;
-  const weights = candidates.map((offer) => weight(entry, offer));
-  const sum = weights.reduce((total, one) => total + one, 0);
-  if (sum === 0) return ofSameVersion(candidates, candidates[0] as Offer);
-  let point = (key === '' ? evenPoint(entry.splitCalls++) : hashPoint(key)) * sum;
-  const index = weights.findIndex((one) => (point -= one) < 0);
-  return ofSameVersion(candidates, candidates[index === -1 ? 0 : index] as Offer);
+  if (entry.route === undefined && offers.length <= 1) return offers;
+  const { versions, weights } = splitOf(entry, offers);
+  let chosen = versions[0] ?? '';
+  if (versions.length > 1) {
+    const sum = weights.reduce((total, one) => total + one, 0);
+    let point = (key === '' ? evenPoint(entry.splitCalls++) : hashPoint(key)) * sum;
+    const index = weights.findIndex((one) => (point -= one) < 0);
+    chosen = versions[index === -1 ? 0 : index] as string;
+  }
+  return ofVersion(offers, chosen);
 }
 
-/** Returns the offers of the requested version if there is one, else those of the highest version. */
+/** Returns the share of the calls of a service that a version gets now, 0..1. */
+export function shareOf(entry: ServiceEntry, version: string): number {
+  const { versions, weights } = splitOf(entry, entry.offers);
+  const sum = weights.reduce((total, one) => total + one, 0);
+  const weight = weights[versions.indexOf(version)] ?? 0;
+  return sum === 0 ? 0 : weight / sum;
+}
+
+/** The versions that share the calls, with their weights. */
+interface Split {
+  readonly versions: readonly string[];
+  readonly weights: readonly number[];
+}
+
+/**
+ * The first of these that exists:
+ *
+ * 1. versions with a weight and a live resource, by weight
+ * 2. versions with a weight that have a pool or are deployed, by weight: calls wait for them
+ * 3. all versions with a live resource, by the number of resources: there is no route, or no version that has a weight
+ * is to run
+ * 4. all versions
+ */
+function splitOf({ route, deployed }: ServiceEntry, offers: readonly Offer[]): Split {
+  const living = aliveByVersion(offers);
+  if (route !== undefined) {
+    const weightOf = (version: string): number => route.weights[version] ?? 0;
+    const known = [...living.keys()].filter((version) => weightOf(version) > 0);
+    const serving = known.filter((version) => (living.get(version) ?? 0) > 0);
+    if (serving.length > 0) return { versions: serving, weights: serving.map(weightOf) };
+    const query = { version: '', roles: offers[0]?.details.roles ?? [] };
+    const coming = awaitedBy(query, deployed, offers).filter(
+      ({ version, failure }) => failure === '' && weightOf(version) > 0,
+    );
+    const awaited = [...new Set([...known, ...coming.map(({ version }) => version)])];
+    if (awaited.length > 0) return { versions: awaited, weights: awaited.map(weightOf) };
+  }
+  const serving = [...living.keys()].filter((version) => (living.get(version) ?? 0) > 0);
+  if (serving.length > 0) return { versions: serving, weights: serving.map((version) => living.get(version) ?? 0) };
+  const versions = [...living.keys()];
+  return { versions, weights: versions.map(() => 1) };
+}
+
+function aliveByVersion(offers: readonly Offer[]): Map<string, number> {
+  const alive = new Map<string, number>();
+  for (const offer of offers) {
+    const { version } = offer.details;
+    alive.set(version, (alive.get(version) ?? 0) + offer.alive);
+  }
+  return alive;
+}
+
+/**
+ * Returns the offers of the requested version if there is one, else those of the highest version with a live
+ * resource, else those of the highest version.
+ */
 export function highestVersion(offers: readonly Offer[], query: PoolQuery): readonly Offer[] {
   if (offers.length === 1 || offers.every(({ details }) => details.version === query.version)) return offers;
-  return ofSameVersion(offers, bestVersion(offers, query.version) as Offer);
+  const exact = ofVersion(offers, query.version);
+  if (exact.length > 0) return exact;
+  const living = offers.filter(({ alive }) => alive > 0);
+  const best = bestVersion(living.length > 0 ? living : offers, query.version) as Offer;
+  return ofVersion(offers, best.details.version);
 }
 
 /**
@@ -49,18 +109,8 @@ function newestFirst(a: string, b: string): number {
   return versionA === null ? 1 : -1;
 }
 
-function ofSameVersion(offers: readonly Offer[], chosen: Offer): readonly Offer[] {
-  return offers.filter(({ details }) => details.version === chosen.details.version);
-}
-
-/**
- * Returns the weight of one offer: the route's weight of its version, divided by the number of offers of that
- * version. Without a route it is the number of live resources.
- */
-export function weight({ route, offers }: ServiceEntry, { details, alive }: Offer): number {
-  if (route === undefined || Object.keys(route.weights).length === 0) return alive;
-  const ofVersion = offers.filter((other) => other.details.version === details.version);
-  return (route.weights[details.version] ?? 0) / ofVersion.length;
+function ofVersion(offers: readonly Offer[], version: string): readonly Offer[] {
+  return offers.filter(({ details }) => details.version === version);
 }
 
 /** Multiples of the golden ratio modulo 1, which spread evenly over 0..1 from the first call on. */

@@ -13,6 +13,7 @@ import {
   type WatchedEntries,
   type WatchStats,
 } from '../consul/mod.ts';
+import type { DeployedService } from './deployed.ts';
 import type { EventLog } from './event-log.ts';
 import { InterfaceStore } from './interface-store.ts';
 import { Peer, type PeerState } from './peer.ts';
@@ -59,6 +60,8 @@ export class Fleet {
   readonly #recordCache: RecordCache<ManagerRecord> = new Map();
   #changePending = false;
   readonly #onNextChange = new Set<() => void>();
+  /** What managers ran that have left; kept for LEFT_KEPT_MS, because a restarted manager comes back. */
+  readonly #left = new Map<string, { readonly record: ManagerRecord; readonly forget: () => void }>();
 
   constructor(options: FleetOptions) {
     this.#options = options;
@@ -123,7 +126,27 @@ export class Fleet {
     return [...this.#members.values()].flatMap(({ record, pools }) => (record.isDraining ? [] : [...pools.values()]));
   }
 
+  /**
+   * Returns what the other managers run: their pools, also of those that are draining, and the deployments that have
+   * no pool yet. A manager that has left counts for a minute, so that calls wait while it restarts.
+   */
+  deployed(): readonly DeployedService[] {
+    const records = [...this.#members.values(), ...this.#left.values()].map(({ record }) => record);
+    return records.flatMap(({ pools, starting }) => [
+      ...starting,
+      ...pools.map(({ service, version, roles }) => ({
+        service,
+        version,
+        roles,
+        queueMax: UNKNOWN_QUEUE_MAX,
+        failure: '',
+      })),
+    ]);
+  }
+
   close(): void {
+    for (const { forget } of this.#left.values()) forget();
+    this.#left.clear();
     this.#end.abort();
     this.interfaces.close();
     for (const { peer } of this.#members.values()) peer.close('this process is stopping');
@@ -153,6 +176,8 @@ export class Fleet {
         continue;
       }
       before?.peer.close('the address of the manager has changed');
+      this.#left.get(name)?.forget();
+      this.#left.delete(name);
       this.#members.set(name, this.#addMember(name, record));
       events.add('manager_joined', name, `at ${record.address}`);
     }
@@ -194,9 +219,14 @@ export class Fleet {
     this.#changed();
   }
 
-  #removeMember(name: string, { peer }: Member): void {
+  #removeMember(name: string, { peer, record }: Member): void {
     this.#members.delete(name);
     peer.close('the manager has left');
+    const forget = this.#options.clock.after(LEFT_KEPT_MS, () => {
+      this.#left.delete(name);
+      this.#changed();
+    });
+    this.#left.set(name, { record, forget });
     this.#options.events.add('manager_left', name, 'Consul no longer lists it, and its link is closed');
   }
 
@@ -233,7 +263,8 @@ export class Fleet {
       const iface = this.interfaces.get({ id: pool.interfaceId, service: pool.service });
       const known = pools.get(key);
       if (known !== undefined) known.setAlive(pool.alive);
-      else if (iface !== undefined) pools.set(key, new RemotePool(pool, iface, peer, this.#options.clock));
+      else if (iface !== undefined)
+        pools.set(key, new RemotePool(pool, iface, peer, this.#options.clock, () => this.#changed()));
     }
   }
 }
@@ -242,6 +273,10 @@ export class Fleet {
 function isLinked(state: PeerState): boolean {
   return state === 'up' || state === 'leaving';
 }
+
+const LEFT_KEPT_MS = 60_000;
+/** Calls that may wait for a pool of a manager that is away: the default of a deployment. */
+const UNKNOWN_QUEUE_MAX = 256;
 
 /** Key of a pool within one manager. */
 function poolKey({ id, service, version, roles, tags, more, interfaceId }: PoolRecord): string {

@@ -4,13 +4,16 @@
 
 import type { PoolQuery } from '../../core/rpc/mod.ts';
 import type { Offer } from './offer.ts';
+import type { DeployedService } from './deployed.ts';
 import type { Route } from './route.ts';
-import { satisfies, validRange } from 'semver';
+import { isVersionMatch } from './version-match.ts';
 
 /** What the router knows about one service. */
 export interface ServiceEntry {
   readonly name: string;
+  /** Its pools; none while no copy was ever up. */
   readonly offers: readonly Offer[];
+  readonly deployed: readonly DeployedService[];
   readonly route: Route | undefined;
   /** Cached matches of plain calls, by requested version ('' for none), then by method. */
   readonly plainMatches: Map<string, Map<string, readonly Offer[]>>;
@@ -65,12 +68,6 @@ export function matchDetails(offers: readonly Offer[], query: PoolQuery): readon
   const scores = allowed.map((offer) => score(offer, query));
   const best = Math.max(...scores);
   return allowed.filter((_, index) => scores[index] === best);
-}
-
-/** Whether a version satisfies a request: the exact version, a SemVer range, or '' for any version. */
-export function isVersionMatch(version: string, requested: string): boolean {
-  if (requested === '' || requested === version) return true;
-  return validRange(requested) !== null && satisfies(version, requested);
 }
 
 /** Returns the number of requested tags and details that an offer has. */

@@ -13,11 +13,11 @@ export {
   whyNoHealthCheck,
 } from './deployment.ts';
 export { DOCUMENT_BYTES_MAX, documentSigner } from './document-signer.ts';
+export { type DeployedService, mergeDeployed } from './deployed.ts';
 export { EventGatherer } from './event-gatherer.ts';
 export { EventLog } from './event-log.ts';
 export { Fleet } from './fleet.ts';
 export { ManagerClient, withManagerService } from './manager-service.ts';
-export { isVersionMatch } from './match-pools.ts';
 export type { Offer } from './offer.ts';
 export { Peer } from './peer.ts';
 export { type PoolSetEntry, poolSetOf } from './pool-set.ts';
@@ -50,4 +50,5 @@ export { SharedState } from './shared-state.ts';
 export { type Snapshot, SnapshotFile } from './snapshot.ts';
 export { ADMIN_SCOPES, type AdminScope, isTokenName, type KnownToken, sha256Of, TokenStore } from './token-store.ts';
 export { thriftStatus } from './thrift-status.ts';
+export { isVersionMatch } from './version-match.ts';
 export { withStats } from './with-stats.ts';

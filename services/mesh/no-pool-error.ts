@@ -3,6 +3,7 @@
 
 import { KatamariError } from '../../core/mod.ts';
 import type { PoolQuery } from '../../core/rpc/mod.ts';
+import type { DeployedService } from './deployed.ts';
 import { matchDetails, type ServiceEntry } from './match-pools.ts';
 import { mergeViews } from './merged-view.ts';
 
@@ -31,15 +32,28 @@ export function ambiguousMethodError({ method }: PoolQuery, names: readonly stri
   );
 }
 
-/** Error for a call to a service that has pools, when none of them matches. */
+/** Error for a call to a deployed service, whose copies cannot start. */
+export function failedError({ service, version, failure }: DeployedService): KatamariError {
+  const why = `No copy of ${service}@${version} can start: ${failure}. Correct it, then katamari restart ${service}`;
+  return new KatamariError('resource_failed', why);
+}
+
+/** Error for a call to a service whose pools or deployments do not match it. */
 export function noMatchError(entry: ServiceEntry, query: PoolQuery, known: KnownServices): KatamariError {
   const { method, version, roles } = query;
+  if (entry.offers.length === 0) {
+    const deployed = entry.deployed.map((one) => `${one.version}${forRoles(one.roles)}`).join(', ');
+    return noPool(
+      `No pool offers ${entry.name}${atVersion(version)}${forRoles(roles)}: deployed are ${deployed}`,
+      false,
+    );
+  }
   const having = entry.offers.filter((offer) => offer.interface.methods.has(method));
   if (having.length === 0) {
     const methods = [...(entry.offers[0]?.interface.methods.keys() ?? [])].join(', ');
     return noPool(`${entry.name} has no method "${method}"; it has ${methods}`, !known.servicesByMethod.has(method));
   }
-  const requested = `${entry.name}${version === '' ? '' : `@${version}`}${roles.length === 0 ? '' : ` for roles ${roles.join(', ')}`}`;
+  const requested = `${entry.name}${atVersion(version)}${forRoles(roles)}`;
   if (matchDetails(entry.offers, query).length > 0) {
     const versions = [...new Set(having.map(({ details }) => details.version))].join(', ');
     return noPool(`${requested} has no method "${method}"; it is in ${versions}`, false);
@@ -61,10 +75,17 @@ function listServices({ services }: KnownServices): string {
 function listVersions({ offers }: ServiceEntry): string {
   return mergeViews(offers)
     .map(({ details: { version, roles }, alive }) => {
-      const forRoles = roles.length === 0 ? '' : ` for roles ${roles.join(', ')}`;
-      return `${version} (${alive} ${alive === 1 ? 'resource' : 'resources'}${forRoles})`;
+      return `${version} (${alive} ${alive === 1 ? 'resource' : 'resources'}${forRoles(roles)})`;
     })
     .join(', ');
+}
+
+function atVersion(version: string): string {
+  return version === '' ? '' : `@${version}`;
+}
+
+function forRoles(roles: readonly string[]): string {
+  return roles.length === 0 ? '' : ` for roles ${roles.join(', ')}`;
 }
 
 const NAMES_SHOWN_MAX = 20;

@@ -36,11 +36,17 @@ export interface PresenceOptions {
   readonly clock?: Clock;
 }
 
+interface Announced {
+  /** Name of the Consul service. */
+  readonly service: string;
+  readonly announcement: Announcement;
+}
+
 export class Presence {
   readonly #options: PresenceOptions;
   readonly #clock: Clock;
   readonly #session: ConsulSession;
-  readonly #announcements: Announcement[];
+  #announcements: readonly Announced[];
   /** Current values by full key. */
   readonly #records = new Map<string, () => unknown>();
   #isCoalescing = false;
@@ -53,8 +59,9 @@ export class Presence {
     this.#clock = options.clock ?? systemClock;
     const { client, mesh, name, listeners, onError } = options;
     const [own, ...others] = listeners;
-    this.#announcements = others.map((listener) =>
-      announceService(
+    this.#announcements = others.map((listener) => ({
+      service: listener.service,
+      announcement: announceService(
         client,
         {
           // Two meshes may use one agent and have processes with the same name.
@@ -74,7 +81,7 @@ export class Presence {
         },
         { onError, clock: this.#clock },
       ),
-    );
+    }));
     this.#session = new ConsulSession({
       client,
       name: `${mesh}:${name}`,
@@ -108,11 +115,21 @@ export class Presence {
 
   /** Checks the registrations; call it when Consul answers again. */
   onConsulBack(): void {
-    for (const announcement of this.#announcements) announcement.verify();
+    for (const { announcement } of this.#announcements) announcement.verify();
   }
 
   stats(): SessionStats {
     return this.#session.stats();
+  }
+
+  /**
+   * Deregisters the services for clients, so that nobody finds them in Consul any more. The records, and the services
+   * `kept`, stay until `close`.
+   */
+  async leave(kept: ReadonlySet<string>): Promise<void> {
+    const leaving = this.#announcements.filter(({ service }) => !kept.has(service));
+    this.#announcements = this.#announcements.filter(({ service }) => kept.has(service));
+    await Promise.all(leaving.map(({ announcement }) => announcement.withdraw()));
   }
 
   /**
@@ -127,7 +144,10 @@ export class Presence {
   async #close(): Promise<void> {
     this.#isCoalescing = true;
     this.#stopTimer();
-    await Promise.all([this.#session.close(), ...this.#announcements.map((one) => one.withdraw())]);
+    await Promise.all([
+      this.#session.close(),
+      ...this.#announcements.map(({ announcement }) => announcement.withdraw()),
+    ]);
   }
 
   #report(kind: 'consul_lost' | 'consul_found', text: string): void {

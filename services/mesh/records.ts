@@ -67,6 +67,17 @@ export interface PoolRecord {
   readonly alive: number;
 }
 
+/** A deployment of a manager that has no pool there: its first copy has not come up, or cannot. */
+export interface StartingRecord {
+  readonly service: string;
+  readonly version: string;
+  readonly roles: readonly string[];
+  /** Most calls that may wait for its first copy. */
+  readonly queueMax: number;
+  /** Why no copy can start until something changes; '' while one may come up. */
+  readonly failure: string;
+}
+
 /** `managers/<name>`, under the session of its process. */
 export interface ManagerRecord {
   /** `host:port` of its link. */
@@ -80,6 +91,7 @@ export interface ManagerRecord {
   /** Address of its stats faceplate, `http://host:port`; '' for none. */
   readonly stats: string;
   readonly pools: readonly PoolRecord[];
+  readonly starting: readonly StartingRecord[];
 }
 
 /** `masters/<name>`, under the session of its process. */
@@ -147,6 +159,14 @@ const POOL: z.ZodType<PoolRecord> = z.object({
   alive: z.int().min(0),
 });
 
+const STARTING: z.ZodType<StartingRecord> = z.object({
+  service: text(),
+  version: text(),
+  roles: texts(),
+  queueMax: z.int().min(0),
+  failure: z.string().max(65_536),
+});
+
 export const MANAGER: z.ZodType<ManagerRecord> = z.object({
   address: text(),
   machine: text(),
@@ -154,6 +174,8 @@ export const MANAGER: z.ZodType<ManagerRecord> = z.object({
   isDraining: z.boolean(),
   stats: text(),
   pools: z.array(POOL).max(100_000),
+  // Missing in records of older versions.
+  starting: z.array(STARTING).max(100_000).default([]),
 });
 
 export const MASTER: z.ZodType<MasterRecord> = z.object({ rank: z.int(), machine: text(), stats: text() });

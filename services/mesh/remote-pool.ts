@@ -27,13 +27,17 @@ export class RemotePool implements Offer {
   /** `peer.heard` at the last probe. */
   #heardAtProbe = -1;
 
-  constructor(record: PoolRecord, iface: Interface, peer: Peer, clock: Clock) {
+  readonly #onAgain: () => void;
+
+  /** @param onAgain called when the pool may be used again, after the manager refused a call */
+  constructor(record: PoolRecord, iface: Interface, peer: Peer, clock: Clock, onAgain: () => void) {
     const { id, service, version, roles, tags, more, alive } = record;
     this.id = id;
     this.details = { service, version, roles, tags, more };
     this.interface = iface;
     this.#peer = peer;
     this.#clock = clock;
+    this.#onAgain = onAgain;
     this.#alive = alive;
     this.#freeReported = alive;
     this.#reportedAtMs = clock.nowMs();
@@ -88,7 +92,9 @@ export class RemotePool implements Offer {
     // The manager drains, has removed the pool or has not started it yet. Consul will report the change soon. If it
     // does not, the pool is tried again after AVOID_MS.
     else if (error.facts.notRun === true && (error.code === 'draining' || error.code === 'no_pool')) {
-      this.#avoidedUntilMs = this.#clock.nowMs() + AVOID_MS;
+      const nowMs = this.#clock.nowMs();
+      if (nowMs >= this.#avoidedUntilMs) this.#clock.after(AVOID_MS, this.#onAgain);
+      this.#avoidedUntilMs = nowMs + AVOID_MS;
     }
   }
 

@@ -5,10 +5,11 @@
 // When several managers serve a pool, the router binds late, in two steps. It first offers the call to managers that
 // reported a free resource, with `doNotQueue`; a stale report costs one round trip. If all of them refuse, the call
 // waits in the queue of the least loaded manager. So no call waits for a busy worker while another worker is idle.
-// While no manager of the pool is reachable, the call waits in the router.
+// While no manager of the pool is reachable, the call waits in the router. So does a call for a service that is
+// deployed and has no copy yet.
 
 import { DeadlineWheel, WaitingCallsByKey } from '../../core/link/mod.ts';
-import { asKatamariError, ERROR_TABLE, KatamariError, type Clock, RetryBudget } from '../../core/mod.ts';
+import { asKatamariError, ERROR_TABLE, KatamariError, type Clock, NO_COPY_UP, RetryBudget } from '../../core/mod.ts';
 import {
   ANONYMOUS,
   dispatchOf,
@@ -17,6 +18,7 @@ import {
   type Call,
   type CallerIdentity,
   type CallSink,
+  type CallWithoutPool,
   type Directory,
   type Dispatch,
   type PoolView,
@@ -27,12 +29,19 @@ import {
 import type { Method } from '../../core/thrift/mod.ts';
 import { AccessFilter, type AccessPolicy } from './access-filter.ts';
 import { chooseManager } from './choose-manager.ts';
-import { highestVersion, splitByWeight, weight } from './choose-version.ts';
+import { highestVersion, shareOf, splitByWeight } from './choose-version.ts';
+import { awaitedBy, type DeployedService } from './deployed.ts';
 import { matchPlainCall, matchPools, type ServiceEntry } from './match-pools.ts';
 import { mergeViews } from './merged-view.ts';
-import { ambiguousMethodError, noMatchError, unknownMethodError, unknownServiceError } from './no-pool-error.ts';
+import {
+  ambiguousMethodError,
+  failedError,
+  noMatchError,
+  unknownMethodError,
+  unknownServiceError,
+} from './no-pool-error.ts';
 import type { Offer } from './offer.ts';
-import type { Routes } from './route.ts';
+import type { Route, Routes } from './route.ts';
 
 export interface RouterOptions {
   readonly clock: Clock;
@@ -48,9 +57,10 @@ export class Router implements Directory {
   /** Names of services by method, for calls that name no service. */
   #servicesByMethod: ReadonlyMap<string, readonly string[]> = new Map();
   #offers: readonly Offer[] = [];
+  #deployed: readonly DeployedService[] = [];
   #routes: Routes = new Map();
   #views: readonly PoolView[] = [];
-  /** Calls that wait for a reachable manager, by service. */
+  /** Calls that wait for a reachable manager or a first copy, by service; '' for calls that name none. */
   readonly #waiting: WaitingCallsByKey;
 
   constructor({ clock, onDenied = () => undefined }: RouterOptions) {
@@ -63,9 +73,11 @@ export class Router implements Directory {
   /**
    * Replaces the set of pools. Calls that were already sent stay with their manager; calls that wait in the router
    * are routed again.
+   * @param deployed what should run, merged (mergeDeployed)
    */
-  setOffers(offers: readonly Offer[]): void {
+  setOffers(offers: readonly Offer[], deployed: readonly DeployedService[] = []): void {
     this.#offers = [...offers].sort(byServiceThenVersion);
+    this.#deployed = deployed;
     this.#rebuild();
   }
 
@@ -98,15 +110,30 @@ export class Router implements Directory {
     return this.#chooseOffers(query)[0] as Offer;
   }
 
-  /** Returns the share of a service's calls that a version gets, 0..1. */
+  waitForCopy(query: PoolQuery, call: CallWithoutPool): boolean {
+    const { service, method, identity = ANONYMOUS } = query;
+    if (method !== '' && !this.#access.mayName(identity, service, method)) return false;
+    const awaited = this.#awaited(query);
+    const [first] = awaited;
+    if (first === undefined) return false;
+    const coming = awaited.filter(({ failure }) => failure === '');
+    if (coming.length === 0) {
+      call.fail(failedError(first));
+      return true;
+    }
+    const max = coming.reduce((sum, { queueMax }) => sum + queueMax, 0);
+    const names = coming.slice(0, NAMES_SHOWN_MAX).map(({ service, version }) => `${service}@${version}`);
+    this.#wait(query.service, call, Math.min(max, WAITING_PER_SERVICE_MAX), {
+      what: `a copy of ${names.join(' or ')}`,
+      end: 'is up',
+    });
+    return true;
+  }
+
+  /** Returns the share of a service's calls that a version gets now, 0..1. */
   weightOf(service: string, version: string): number {
     const entry = this.#services.get(service);
-    if (entry === undefined) return 0;
-    const sum = entry.offers.reduce((total, offer) => total + weight(entry, offer), 0);
-    const own = entry.offers
-      .filter(({ details }) => details.version === version)
-      .reduce((total, offer) => total + weight(entry, offer), 0);
-    return sum === 0 ? 0 : own / sum;
+    return entry === undefined ? 0 : shareOf(entry, version);
   }
 
   /** Routes a call. */
@@ -133,6 +160,7 @@ export class Router implements Directory {
         routed.next = this.#prepare(routed.next, offer, routed.method, routed.isProbe || doNotQueue);
       } else service = (offers[0] as Offer).details.service;
     } catch (thrown) {
+      if (isNoPool(thrown) && this.waitForCopy(routed.next, this.#waitingFor(routed))) return;
       routed.sink.fail(asKatamariError(thrown));
       return;
     }
@@ -153,6 +181,10 @@ export class Router implements Directory {
       routed.failedOffer = offer;
       routed.busyOffers = undefined;
       routed.next = withCall(next, { attempt: next.attempt + 1, doNotQueue: call.doNotQueue });
+    } else if (isGone(error) && !offer.isReachable && !call.doNotQueue) {
+      // The only manager stops, or has restarted and not started this pool yet. The call did not run and waits.
+      routed.busyOffers = undefined;
+      routed.next = withCall(next, { doNotQueue: false });
     } else {
       routed.sink.fail(error);
       return;
@@ -160,32 +192,66 @@ export class Router implements Directory {
     this.#try(routed);
   }
 
-  /** Lets a call wait until the pools change. Fails it with `overloaded` if it must not queue or the wait is full. */
+  /** Lets a call wait until a manager of its service is reachable. */
   #waitForManager(routed: RoutedCall, service: string): void {
-    const { next: call, sink } = routed;
-    const requested = call.version === '' ? service : `${service}@${call.version}`;
+    const { version } = routed.next;
+    const requested = version === '' ? service : `${service}@${version}`;
+    this.#wait(service, this.#waitingFor(routed), WAITING_PER_SERVICE_MAX, {
+      what: `a manager of ${requested}`,
+      end: 'is reachable',
+    });
+  }
+
+  #waitingFor(routed: RoutedCall): CallWithoutPool {
+    const { deadlineMs, signal } = routed.next;
+    return {
+      deadlineMs,
+      signal,
+      doNotQueue: routed.call.doNotQueue,
+      resume: () => this.#try(routed),
+      fail: (error) => routed.sink.fail(error),
+    };
+  }
+
+  /**
+   * Lets a call wait until the pools change. Fails it with `overloaded` if it must not queue or too many calls wait.
+   * @param awaited what it waits for, as parts of a sentence: `a manager of Work`, `is reachable`
+   */
+  #wait(key: string, call: CallWithoutPool, max: number, { what, end }: { what: string; end: string }): void {
     const facts = { notRun: true, retryAfterMs: RETRY_AFTER_MS };
     if (call.doNotQueue) {
-      const why = `No manager of ${requested} is reachable; try again in ${RETRY_AFTER_MS} ms`;
-      sink.fail(new KatamariError('overloaded', why, facts));
+      const why = `The call asked not to wait for ${what}, and none ${end} yet; try again in ${RETRY_AFTER_MS} ms`;
+      call.fail(new KatamariError('overloaded', why, facts));
       return;
     }
-    const isWaiting = this.#waiting.add(service, WAITING_PER_SERVICE_MAX, call, {
-      resume: () => this.#try(routed),
-      fail: (error) => sink.fail(error),
-      timeoutError: () => {
-        const why = `Waited for a manager of ${requested} until the deadline: none became reachable`;
-        return new KatamariError('timeout', why, { stage: 'queue', notRun: true });
-      },
+    const isWaiting = this.#waiting.add(key, max, call, {
+      resume: () => call.resume(),
+      fail: (error) => call.fail(error),
+      timeoutError: () =>
+        new KatamariError('timeout', `Waited for ${what} until the deadline: none ${end}`, NO_COPY_UP),
     });
     if (isWaiting) return;
-    const ofService = this.#waiting.count(service);
+    const ofKey = this.#waiting.count(key);
     const limit =
-      ofService >= WAITING_PER_SERVICE_MAX
-        ? `${ofService} calls are waiting, limit is ${WAITING_PER_SERVICE_MAX}`
+      ofKey >= max
+        ? `${ofKey} calls are waiting, limit is ${max}`
         : `${this.#waiting.count()} calls of all services are waiting, limit is ${WAITING_MAX}`;
-    const why = `Cannot wait for a manager of ${requested}: ${limit}; try again in ${RETRY_AFTER_MS} ms`;
-    sink.fail(new KatamariError('overloaded', why, facts));
+    const why = `Cannot wait for ${what}: ${limit}; try again in ${RETRY_AFTER_MS} ms`;
+    call.fail(new KatamariError('overloaded', why, facts));
+  }
+
+  /** The deployments without a copy that a call could use; of those with a weight, if its route has any. */
+  #awaited(query: PoolQuery): readonly DeployedService[] {
+    if (query.service === '') {
+      // The interface of a service without pools is unknown: it may be the one with this method.
+      if (this.#servicesByMethod.has(query.method)) return [];
+      return [...this.#services.values()].flatMap(({ deployed, offers }) => awaitedBy(query, deployed, offers));
+    }
+    const entry = this.#services.get(query.service);
+    if (entry === undefined) return [];
+    const awaited = awaitedBy(query, entry.deployed, entry.offers);
+    const weighted = awaited.filter(({ version }) => (entry.route?.weights[version] ?? 0) > 0);
+    return query.version === '' && weighted.length > 0 ? weighted : awaited;
   }
 
   /**
@@ -234,7 +300,10 @@ export class Router implements Directory {
     const entry = this.#services.get(query.service) ?? this.#serviceOf(query, identity);
     const offers = this.#match(entry, query, identity);
     if (offers.length === 0) throw this.#access.denied(identity, query);
-    return query.version === '' ? splitByWeight(entry, offers, query.key) : highestVersion(offers, query);
+    if (query.version !== '') return highestVersion(offers, query);
+    const chosen = splitByWeight(entry, offers, query.key);
+    if (chosen.length === 0) throw this.#noPool(identity, query, noMatchError(entry, query, this.#known));
+    return chosen;
   }
 
   /** The matching offers that the caller may call; empty if there are only others. @throws KatamariError `no_pool` */
@@ -285,6 +354,8 @@ export class Router implements Directory {
   #rebuild(): void {
     const services = new Map<string, ServiceEntry & { readonly offers: Offer[] }>();
     const byMethod = new Map<string, Set<string>>();
+    const deployed = new Map<string, DeployedService[]>();
+    for (const one of this.#deployed) deployed.set(one.service, [...(deployed.get(one.service) ?? []), one]);
     for (const offer of this.#offers) {
       const { service } = offer.details;
       const known = services.get(service);
@@ -293,7 +364,8 @@ export class Router implements Directory {
         services.set(service, {
           name: service,
           offers: [offer],
-          route: this.#routes.get(service),
+          deployed: deployed.get(service) ?? [],
+          route: this.#routeOf(service),
           plainMatches: new Map(),
           splitCalls: this.#services.get(service)?.splitCalls ?? 0,
         });
@@ -303,11 +375,22 @@ export class Router implements Directory {
         byMethod.set(method, names.add(service));
       }
     }
+    for (const [name, ofService] of deployed) {
+      if (services.has(name)) continue;
+      const route = this.#routeOf(name);
+      services.set(name, { name, offers: [], deployed: ofService, route, plainMatches: new Map(), splitCalls: 0 });
+    }
     this.#services = services;
     this.#servicesByMethod = new Map([...byMethod].map(([method, names]) => [method, [...names]]));
     this.#views = mergeViews(this.#offers);
     this.#access.forget();
     this.#waiting.resume();
+  }
+
+  /** The route of a service; undefined when no version has a weight. */
+  #routeOf(service: string): Route | undefined {
+    const route = this.#routes.get(service);
+    return route !== undefined && Object.values(route.weights).some((weight) => weight > 0) ? route : undefined;
   }
 }
 
@@ -347,9 +430,18 @@ class RoutedCall implements CallSink {
   }
 }
 
+function isNoPool(thrown: unknown): boolean {
+  return thrown instanceof KatamariError && thrown.code === 'no_pool';
+}
+
 /** Whether a manager refused a call because it had no free resource or its queue was full. */
 function isRefusal({ code, facts }: KatamariError): boolean {
   return code === 'overloaded' && facts.notRun === true;
+}
+
+/** Whether a manager refused a call because it does not have the pool, or not for long. */
+function isGone({ code, facts }: KatamariError): boolean {
+  return (code === 'no_pool' || code === 'draining') && facts.notRun === true;
 }
 
 function byServiceThenVersion(a: Offer, b: Offer): number {
@@ -363,3 +455,4 @@ const WAITING_MAX = 10_000;
 /** Lower than the total, so that one service without reachable managers leaves room for the calls of others. */
 const WAITING_PER_SERVICE_MAX = 5_000;
 const RETRY_AFTER_MS = 500;
+const NAMES_SHOWN_MAX = 5;

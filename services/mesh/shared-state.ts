@@ -1,5 +1,5 @@
-// Settings and routes, which all processes of a mesh share through Consul. Changes apply as soon as a watch delivers
-// them. While Consul is unreachable, and when it comes back without data, the last known values stay in use.
+// Settings, routes and the deployments in Consul, which all processes of a mesh share. Changes apply as soon as a watch
+// delivers them. While Consul is unreachable, and when it comes back without data, the last known values stay in use.
 
 import { systemClock, type Clock } from '../../core/mod.ts';
 import {
@@ -10,9 +10,11 @@ import {
   type WatchedEntries,
   type WatchStats,
 } from '../consul/mod.ts';
+import type { DeployedService } from './deployed.ts';
+import { DEPLOYMENT, type Deployment } from './deployment.ts';
 import type { EventLog } from './event-log.ts';
 import type { Reachability } from './reachability.ts';
-import { keysOf, readEntry, type Keys } from './records.ts';
+import { keysOf, readEntry, readRecords, type Keys, type RecordCache } from './records.ts';
 import type { Route, Routes } from './route.ts';
 import { setMaxListeners } from 'node:events';
 import { z } from 'zod';
@@ -35,7 +37,10 @@ export class SharedState {
   readonly #watches: ConsulWatch[] = [];
   #timeoutMs: number;
   #routes: Routes;
+  #deployed: readonly DeployedService[] = [];
+  readonly #deploymentCache: RecordCache<Deployment> = new Map();
   #onRoutes: (routes: Routes) => void = () => undefined;
+  #onDeployed: () => void = () => undefined;
 
   constructor(options: SharedStateOptions) {
     this.#options = options;
@@ -56,6 +61,11 @@ export class SharedState {
     return this.#routes;
   }
 
+  /** The deployments in Consul that have copies, whether or not a manager runs them yet. */
+  get deployed(): readonly DeployedService[] {
+    return this.#deployed;
+  }
+
   /** Statistics of the watches, for the metrics. */
   stats(): readonly WatchStats[] {
     return this.#watches.map((watch) => watch.stats());
@@ -68,14 +78,16 @@ export class SharedState {
   }
 
   /**
-   * Starts the watches. Resolves when settings and routes are known, or after 2 s without a response. The process
-   * then starts with the values of the configuration.
+   * Starts the watches. Resolves when all values are known, or after 2 s without a response. The process then starts
+   * with the values of the configuration.
    */
-  async start(onRoutes: (routes: Routes) => void): Promise<void> {
+  async start(onRoutes: (routes: Routes) => void, onDeployed: () => void = () => undefined): Promise<void> {
+    this.#onDeployed = onDeployed;
     this.#onRoutes = onRoutes;
     onRoutes(this.#routes);
     this.#watch(this.#keys.settings, (entries, facts) => this.#takeSettings(entries, facts));
     this.#watch(this.#keys.routes, (entries, facts) => this.#takeRoutes(entries, facts));
+    this.#watch(this.#keys.deployments, (entries, facts) => this.#takeDeployments(entries, facts));
     const timeout = new Promise<void>((resolve) => {
       const stop = this.#clock.after(START_WAIT_MS, resolve);
       this.#end.signal.addEventListener('abort', stop, { once: true });
@@ -162,6 +174,16 @@ export class SharedState {
       } else routes.set(service, parsed);
     }
     this.#setRoutes(routes);
+  }
+
+  /** Only the names matter here. The masters report invalid documents. */
+  #takeDeployments(entries: WatchedEntries, { isAfterReset }: ChangeFacts): void {
+    if (entries.size === 0 && isAfterReset) return;
+    const found = readRecords(DEPLOYMENT, this.#keys.deployments, entries, { cache: this.#deploymentCache });
+    this.#deployed = [...found.values()]
+      .filter(({ count }) => count > 0)
+      .map(({ service, version, roles, queueMax }) => ({ service, version, roles, queueMax, failure: '' }));
+    this.#onDeployed();
   }
 
   #setRoutes(routes: Routes): void {

@@ -8,8 +8,8 @@ import type { ManagerRole } from './manager-role.ts';
 import type { ProcessBase } from './process-base.ts';
 
 /**
- * The session depends on a health check of the port that matters most: the link of a manager, else the first
- * faceplate, else stats.
+ * The session depends on a health check of a port that stays open until the end: the link of a manager, else stats.
+ * The ports for clients close earlier, and leave Consul before they close.
  * @param stats advertised address of the stats faceplate
  */
 export function announceProcess(
@@ -20,13 +20,16 @@ export function announceProcess(
 ): Presence {
   const { client, config, events, components, offers, reachability, roles, consulMetrics } = base;
   const statsListener = { service: 'katamari-stats', ...stats };
-  const [first, ...others] = listenersOf(base.advertised, manager, faceplate);
+  const faceplates = faceplateListeners(base.advertised, faceplate);
   const presence = new Presence({
     client,
     mesh: config.mesh,
     name: config.name,
     roles,
-    listeners: first === undefined ? [statsListener] : [first, ...others, statsListener],
+    listeners:
+      manager === undefined
+        ? [statsListener, ...faceplates]
+        : [{ service: 'katamari-manager', ...manager.advertisedLink }, ...faceplates, statsListener],
     events,
     onError: reachability.failed,
     isLeaving: () => components.isDraining,
@@ -45,14 +48,9 @@ export function announceProcess(
   return presence;
 }
 
-function listenersOf(
-  host: string,
-  manager: ManagerRole | undefined,
-  faceplate: FaceplateRole | undefined,
-): readonly ListenAddress[] {
-  const link = manager === undefined ? [] : [{ service: 'katamari-manager', ...manager.advertisedLink }];
+function faceplateListeners(host: string, faceplate: FaceplateRole | undefined): readonly ListenAddress[] {
   const addresses = [...(faceplate?.addresses ?? [])];
-  return [...link, ...addresses.map(([name, { port }]) => ({ service: `katamari-${name}`, host, port }))];
+  return addresses.map(([name, { port }]) => ({ service: `katamari-${name}`, host, port }));
 }
 
 function faceplateRecord(base: ProcessBase, { addresses }: FaceplateRole, stats: string): FaceplateRecord {

@@ -168,6 +168,7 @@ function withAnonymous(mesh: MeshAccess, anonymous: CallerIdentity): MeshAccess 
       pools: () => directory.pools(),
       mayCall: (identity, pool, method) => directory.mayCall(identity, pool, method),
       choose: (query) => directory.choose({ ...query, identity: query.identity ?? anonymous }),
+      waitForCopy: (query, call) => directory.waitForCopy({ ...query, identity: query.identity ?? anonymous }, call),
     },
   };
 }

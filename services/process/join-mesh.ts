@@ -42,6 +42,8 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
   });
   components.register({ stage: 'fleet', close: () => fleet.close() });
   offers.addSource(() => fleet.offers());
+  offers.addRunning(() => fleet.deployed());
+  offers.addDesired(() => shared.deployed);
   reachability.onBack(() => {
     // Consul may have come back empty, without the interfaces that this process has published.
     fleet.interfaces.forgetPublished();
@@ -56,10 +58,13 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
     fleet.interfaces.addSource({ id, service }, source);
   }
   const started = Promise.all([
-    shared.start((changed) => {
-      router.setRoutes(changed);
-      snapshotFile.changed();
-    }),
+    shared.start(
+      (changed) => {
+        router.setRoutes(changed);
+        snapshotFile.changed();
+      },
+      () => offers.changed(),
+    ),
     fleet.start(),
     policy.start(),
   ]).then(() => true);

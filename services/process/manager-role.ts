@@ -5,7 +5,7 @@ import { formatLinkAddress, isLoopback, parseLinkAddress, startLinkServer } from
 import { formatAddress, type Address } from '../../core/mod.ts';
 import { CHASSIS_CALLER, withCall, type Send } from '../../core/rpc/mod.ts';
 import { desiredDeployment, EXIT, ExitError, ROLES } from '../config/mod.ts';
-import { withManagerService, withStats, type ManagerRecord, type Offer } from '../mesh/mod.ts';
+import { withManagerService, withStats, type DeployedService, type ManagerRecord, type Offer } from '../mesh/mod.ts';
 import { Orders, ResourceManager, type KnownInterface } from '../resource-manager/mod.ts';
 import { withMeshService } from './mesh-service.ts';
 import type { ProcessBase } from './process-base.ts';
@@ -57,10 +57,12 @@ export class ManagerRole {
     });
     components.register({ stage: 'link', close: () => orders.close() });
     offers.addSource(() => manager.offers());
+    const role: ManagerRole = new ManagerRole(base, manager, orders, link);
+    offers.addRunning(() => role.deployed());
     offers.onChange(() => manager.offers().forEach((offer) => fleet.interfaces.publish(offer.interface)));
     status.reportPools(() => manager.status((service, version) => router.weightOf(service, version)));
     consulMetrics.addWatches(() => orders.stats().watches);
-    return new ManagerRole(base, manager, orders, link);
+    return role;
   }
 
   /** Starts the deployments of the configuration and follows the leader's orders. */
@@ -79,6 +81,16 @@ export class ManagerRole {
     return this.manager.offers();
   }
 
+  /** What this manager runs or will run, whether or not it has a pool. */
+  deployed(): readonly DeployedService[] {
+    if (this.#isDeployed) return this.manager.deployed();
+    // The ports are open, and `deploy` follows.
+    return this.#base.config.deployments
+      .map(desiredDeployment)
+      .filter(({ count }) => count > 0)
+      .map(({ service, version, roles, queueMax }) => ({ service, version, roles, queueMax, failure: '' }));
+  }
+
   /** Address on which the link listens. */
   get linkAddress(): Address {
     return this.#link.address;
@@ -93,13 +105,17 @@ export class ManagerRole {
   /** The record of this manager in Consul. @param stats URL of the stats faceplate of this process */
   record(stats: string): ManagerRecord {
     const { config, components } = this.#base;
+    const offers = this.offers();
+    const hasPool = ({ service, version }: DeployedService): boolean =>
+      offers.some(({ details }) => details.service === service && details.version === version);
     return {
       address: formatAddress(this.advertisedLink),
       machine: config.machine,
       capacity: config.manager.capacity,
       isDraining: components.isDraining || this.#link.isLeaving,
       stats,
-      pools: this.offers().map(({ id, details, alive, interface: { id: interfaceId } }) => ({
+      starting: this.deployed().filter((one) => !hasPool(one)),
+      pools: offers.map(({ id, details, alive, interface: { id: interfaceId } }) => ({
         id,
         ...details,
         interfaceId,
@@ -242,13 +258,15 @@ function chassisSocket(manager: ResourceManager): string {
   return formatLinkAddress({ path: path.join(manager.socketDir, 'mesh.sock') });
 }
 
-/** Interfaces that other managers have for a version. A chassis of the same version must be compatible with them. */
+/** Interfaces that living chassis of a version speak on other managers. A new chassis must speak the same. */
 function interfacesElsewhere({ fleet, config }: ProcessBase, service: string, version: string): KnownInterface[] {
   return [...fleet.records].flatMap(([name, { pools }]) => {
-    const pool = pools.find((one) => one.service === service && one.version === version);
-    if (name === config.name || pool === undefined) return [];
-    const known = fleet.interfaces.get({ id: pool.interfaceId, service });
-    return known === undefined ? [] : [{ interface: known, where: `manager ${name}` }];
+    if (name === config.name) return [];
+    const living = pools.filter((pool) => pool.service === service && pool.version === version && pool.alive > 0);
+    return living.flatMap(({ interfaceId: id }) => {
+      const known = fleet.interfaces.get({ id, service });
+      return known === undefined ? [] : [{ interface: known, where: `manager ${name}` }];
+    });
   });
 }
 

@@ -2,7 +2,18 @@
 
 import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
 import { KatamariError } from '../../core/mod.ts';
-import { meshInterface, NO_REPLY_CONTEXT, sendOf, type Call, type Reply, type Send } from '../../core/rpc/mod.ts';
+import {
+  meshInterface,
+  NO_DETAILS,
+  NO_REPLY_CONTEXT,
+  NONE,
+  sendOf,
+  type Call,
+  type CallerIdentity,
+  type PoolView,
+  type Reply,
+  type Send,
+} from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
 import { bestVersion, isVersionMatch, type Router } from '../mesh/mod.ts';
 
@@ -24,14 +35,10 @@ export function withMeshService(router: Router, send: Send): Send {
         'An anonymous caller may not ask for interfaces from another machine: send a bearer token or a client certificate';
       throw new KatamariError('denied', why, { ...NOT_RUN, httpStatus: 401 });
     }
-    const matching = router
-      .pools()
-      .filter(({ details }) => details.service === serviceName && isVersionMatch(details.version, version))
-      .filter((pool) => router.isVisible(identity, pool));
-    const found = bestVersion(matching, version);
-    if (found === undefined) {
-      const asked = `${serviceName}${version === '' ? '' : `@${version}`}`;
-      throw new KatamariError('no_pool', `No pool offers ${asked}`, NOT_RUN);
+    let found = findPool(router, identity, serviceName, version);
+    while (found === undefined) {
+      await untilPoolsChange(router, call, serviceName, version);
+      found = findPool(router, identity, serviceName, version);
     }
     const { main: idlMain, files: idlFiles } = found.interface.source;
     const success = { serviceName, version: found.details.version, idlMain, idlFiles };
@@ -39,6 +46,27 @@ export function withMeshService(router: Router, send: Send): Send {
   };
   const own = sendOf(describe);
   return (call, sink) => (call.service === MESH_SERVICE ? own : send)(call, sink);
+}
+
+function findPool(router: Router, identity: CallerIdentity, service: string, version: string): PoolView | undefined {
+  const matching = router
+    .pools()
+    .filter(({ details }) => details.service === service && isVersionMatch(details.version, version))
+    .filter((pool) => router.isVisible(identity, pool));
+  return bestVersion(matching, version);
+}
+
+/**
+ * Waits until the pools have changed.
+ * @throws KatamariError no_pool when the service is not deployed; timeout or overloaded when it has no copy in time
+ */
+function untilPoolsChange(router: Router, call: Call, service: string, version: string): Promise<void> {
+  const { deadlineMs, signal, doNotQueue, identity } = call;
+  const query = { service, version, method: '', roles: NONE, tags: NONE, details: NO_DETAILS, key: '', identity };
+  return new Promise((resume, fail) => {
+    if (router.waitForCopy(query, { deadlineMs, signal, doNotQueue, resume, fail })) return;
+    fail(new KatamariError('no_pool', `No pool offers ${service}${version === '' ? '' : `@${version}`}`, NOT_RUN));
+  });
 }
 
 const MESH_SERVICE = 'katamari.Mesh';

@@ -1,11 +1,14 @@
-// The pools that this process can route to, collected from its own manager, the fleet and the admin service. Gives
-// them to the router on every change and then notifies the parts that publish or store them.
+// The pools that this process can route to, and what should run, collected from its own manager, the fleet, the
+// admin service and Consul. Gives them to the router on every change and then notifies the parts that publish or store
+// them.
 
-import type { Offer, Router } from '../mesh/mod.ts';
+import { mergeDeployed, type DeployedService, type Offer, type Router } from '../mesh/mod.ts';
 
 export class OfferTable {
   readonly #router: Router;
   readonly #sources: (() => readonly Offer[])[] = [];
+  readonly #running: (() => readonly DeployedService[])[] = [];
+  readonly #desired: (() => readonly DeployedService[])[] = [];
   readonly #listeners: (() => void)[] = [];
 
   constructor(router: Router) {
@@ -17,6 +20,24 @@ export class OfferTable {
     this.#sources.unshift(read);
   }
 
+  /** Adds a source of what managers run, whether or not it has a pool. */
+  addRunning(read: () => readonly DeployedService[]): void {
+    this.#running.push(read);
+  }
+
+  /** Adds a source of what should run in the mesh. */
+  addDesired(read: () => readonly DeployedService[]): void {
+    this.#desired.push(read);
+  }
+
+  /** What should run in the mesh, whether or not it has a pool. */
+  deployed(): readonly DeployedService[] {
+    return mergeDeployed(
+      this.#running.flatMap((read) => read()),
+      this.#desired.flatMap((read) => read()),
+    );
+  }
+
   /** Calls `listener` after every change, once the router knows the offers. */
   onChange(listener: () => void): void {
     this.#listeners.push(listener);
@@ -24,7 +45,8 @@ export class OfferTable {
 
   /** Reads all sources again. */
   changed(): void {
-    this.#router.setOffers(this.#sources.flatMap((read) => read()));
+    const offers = this.#sources.flatMap((read) => read());
+    this.#router.setOffers(offers, this.deployed());
     for (const listener of this.#listeners) listener();
   }
 }

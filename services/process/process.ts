@@ -18,6 +18,7 @@ import { joinMesh } from './join-mesh.ts';
 import { ManagerRole } from './manager-role.ts';
 import { startMasterRole } from './master-role.ts';
 import { type ProcessBase } from './process-base.ts';
+import { ProcessReadiness } from './process-readiness.ts';
 import { createContext, type MeshHooks, type ProcessContext } from './process-context.ts';
 
 export interface RunningMesh {
@@ -41,8 +42,12 @@ export interface RunningMesh {
   status(): MeshStatus;
   /** Returns the process ids of the chassis, for tests that kill them. */
   pids(): readonly number[];
-  /** Shuts down gracefully: accepts no more calls, finishes those in flight, then stops every chassis. */
-  drain(): Promise<void>;
+  /**
+   * Shuts down gracefully: `/readyz` fails and Consul lists its faceplates no more; after the delay it accepts no more
+   * calls, finishes those in flight, then stops every chassis.
+   * @param delayMs how long the ports of its faceplates serve on, so that load balancers notice; default 0
+   */
+  drain(delayMs?: number): Promise<void>;
   /** Shuts down now: calls in flight fail. */
   close(): Promise<void>;
 }
@@ -78,7 +83,15 @@ async function openProcess(context: ProcessContext): Promise<RunningMesh> {
   const presence = announceProcess(base, manager, faceplate, advertisedStats);
   if (roles.includes('master')) startMasterRole(base, advertisedStats);
   await recordConfiguration(context);
-  return new MeshProcess({ base, consul, manager, faceplate, stats, presence, whenReady: awaitReady(base, manager) });
+  return new MeshProcess({
+    base,
+    consul,
+    manager,
+    faceplate,
+    stats,
+    presence,
+    whenReady: awaitReady(base, manager, faceplate),
+  });
 }
 
 /** Opens the stats faceplate; returns where it listens. */
@@ -112,15 +125,29 @@ async function openStats(
   return address;
 }
 
-/** Marks the process ready once the manager is complete; without a manager, at once. Resolves then. */
-function awaitReady(base: ProcessBase, manager: ManagerRole | undefined): Promise<void> {
-  const { config, clock, events, offers, startedAtMs, status } = base;
+/** Reports from now on whether the process is ready. Resolves when it is ready for the first time. */
+function awaitReady(
+  base: ProcessBase,
+  manager: ManagerRole | undefined,
+  faceplate: FaceplateRole | undefined,
+): Promise<void> {
+  const { config, clock, events, offers, router, shared, startedAtMs, status } = base;
+  const readiness = new ProcessReadiness({
+    clock,
+    hasFaceplates: faceplate !== undefined,
+    isComplete: () => manager?.isComplete !== false,
+    hasDeployments: () => offers.deployed().length > 0,
+    pools: () => router.pools(),
+    ownPools: () => status.pools(),
+    timeoutMs: () => shared.timeoutMs,
+  });
+  status.reportReadiness(() => readiness.why());
   return new Promise((resolve) => {
     let isReady = false;
     offers.onChange(() => {
-      if (isReady || manager?.isComplete === false) return;
+      readiness.update();
+      if (isReady || readiness.why() !== '') return;
       isReady = true;
-      status.markReady();
       events.add('mesh_ready', config.mesh, `in ${Math.round(clock.nowMs() - startedAtMs)} ms`);
       resolve();
     });
@@ -147,6 +174,9 @@ class MeshProcess implements RunningMesh {
   readonly #base: ProcessBase;
   readonly #manager: ManagerRole | undefined;
   readonly #presence: Presence;
+  readonly #hasFaceplates: boolean;
+  /** Resolved by `close`, which ends the delay of a shutdown. */
+  readonly #closed = resolvable();
 
   constructor({ base, consul, manager, faceplate, stats, presence, whenReady }: OpenParts) {
     const addressOf = (name: string): string => faceplate?.addresses.get(name)?.text ?? '';
@@ -164,6 +194,7 @@ class MeshProcess implements RunningMesh {
     this.#base = base;
     this.#manager = manager;
     this.#presence = presence;
+    this.#hasFaceplates = faceplate !== undefined;
   }
 
   status(): MeshStatus {
@@ -174,18 +205,35 @@ class MeshProcess implements RunningMesh {
     return this.#manager?.manager.pids() ?? [];
   }
 
-  async drain(): Promise<void> {
-    const { components, config, events } = this.#base;
+  async drain(delayMs = 0): Promise<void> {
+    const { components, config, events, clock } = this.#base;
     if (!components.isDraining) {
       components.beginDraining();
-      events.add('mesh_draining', config.mesh, 'finishing the calls in flight');
+      const waitMs = this.#hasFaceplates ? delayMs : 0;
+      const serving = waitMs === 0 ? '' : `the ports serve on for ${waitMs} ms, then `;
+      events.add('mesh_draining', config.mesh, `${serving}finishing the calls in flight`);
       events.endWaits();
       this.#presence.changed();
+      const left = this.#presence.leave(KEPT_SERVICES);
+      if (waitMs > 0) {
+        await Promise.race([new Promise<void>((resolve) => clock.after(waitMs, resolve)), this.#closed.promise]);
+        await left;
+      }
     }
     await components.drain();
   }
 
   async close(): Promise<void> {
+    this.#closed.resolve();
     await this.#base.components.close();
   }
+}
+
+/** Stays registered while the process drains: Prometheus reads its metrics until the end. */
+const KEPT_SERVICES: ReadonlySet<string> = new Set(['katamari-stats', 'katamari-manager']);
+
+function resolvable(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve!: () => void;
+  const promise = new Promise<void>((done) => (resolve = done));
+  return { promise, resolve };
 }

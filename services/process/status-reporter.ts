@@ -17,7 +17,7 @@ export class StatusReporter {
   readonly #shared: SharedState;
   #readPools: () => PoolStatus[] = () => [];
   #readLeader: () => KnownLeader | undefined = () => undefined;
-  #isReady = false;
+  #whyNotReady: () => string = () => 'the process is starting';
 
   constructor(context: ProcessContext, shared: SharedState) {
     this.#context = context;
@@ -34,9 +34,14 @@ export class StatusReporter {
     this.#readLeader = read;
   }
 
-  /** Marks the process as ready. It stays ready from then on, even if a chassis fails. */
-  markReady(): void {
-    this.#isReady = true;
+  /** @param read returns why the process is not ready; '' if it is ready */
+  reportReadiness(read: () => string): void {
+    this.#whyNotReady = read;
+  }
+
+  /** Returns the pools of the manager of this process. */
+  pools(): readonly PoolStatus[] {
+    return this.#readPools();
   }
 
   read(): MeshStatus {
@@ -44,6 +49,7 @@ export class StatusReporter {
     const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = callStats.sums();
     const { listeners } = components;
     const leader = this.#readLeader();
+    const whyNotReady = this.#whyNotReady();
     return {
       mesh: config.mesh,
       name: config.name,
@@ -51,9 +57,9 @@ export class StatusReporter {
       runtime: `${runtimeName()} ${runtimeVersion()}`,
       pid: process.pid,
       uptimeMs: Math.round(clock.nowMs() - startedAtMs),
-      isReady: this.#isReady,
+      isReady: whyNotReady === '',
       isDraining: components.isDraining,
-      note: this.#isReady ? '' : 'chassis are starting',
+      note: whyNotReady,
       roles,
       timeoutMs: this.#shared.timeoutMs,
       rssBytes: process.memoryUsage.rss(),

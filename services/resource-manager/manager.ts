@@ -4,7 +4,7 @@
 
 import { type Clock, KatamariError } from '../../core/mod.ts';
 import { CallStats, type EventKind, type PoolStatus, type RestartReason, type Send } from '../../core/rpc/mod.ts';
-import { deploymentId, type Deployment, type EventLog, type Offer } from '../mesh/mod.ts';
+import { deploymentId, type DeployedService, type Deployment, type EventLog, type Offer } from '../mesh/mod.ts';
 import type { ProcessInstance } from './instance.ts';
 import { Launcher, type LauncherOptions } from './launcher.ts';
 import { PoolSet, type KnownInterface } from './pool-set.ts';
@@ -19,7 +19,7 @@ export interface ManagerOptions extends LauncherOptions {
   readonly clock: Clock;
   /** Called when pools were added or removed, or the number of live resources changed. */
   readonly onPoolsChanged: () => void;
-  /** Interfaces of a service and version elsewhere in the mesh. A chassis must have the same interface. */
+  /** Interfaces that living chassis of a service and version speak elsewhere in the mesh. New ones must speak them. */
   readonly knownInterfaces?: (service: string, version: string) => readonly KnownInterface[];
 }
 
@@ -53,8 +53,10 @@ export class ResourceManager {
       manager: name,
       clock,
       queueMaxOf: (id) => this.#queueMaxOf(id),
+      failureOf: (id) => this.#failureOf(id),
       knownInterfaces: knownInterfaces ?? (() => []),
       onAliveChanged: () => this.#notifySoon(),
+      onRebound: (pool, why) => events.add('pool_gone', pool.options.id, why),
     });
   }
 
@@ -85,6 +87,17 @@ export class ResourceManager {
   /** The pools of this machine, for the router. */
   offers(): readonly Offer[] {
     return this.#pools.offers();
+  }
+
+  /** What this manager runs, whether or not it has a pool; nothing while it shuts down. */
+  deployed(): readonly DeployedService[] {
+    if (this.#isDraining) return [];
+    return [...this.#desired.values()]
+      .filter(({ count }) => count > 0)
+      .map((one) => {
+        const { service, version, roles, queueMax } = one;
+        return { service, version, roles, queueMax, failure: this.#failureOf(deploymentId(one)) };
+      });
   }
 
   /** True when every desired slot of every deployment serves. */
@@ -258,8 +271,11 @@ export class ResourceManager {
     const { id } = pool.options;
     const why =
       replicas.slots.length > 0 ? 'its chassis have other details now' : 'this manager runs no copies of it any more';
-    this.#pools.remove(pool, `Pool ${id} is gone: ${why}`);
-    if (!this.#isDraining) this.#options.events.add('pool_gone', id, why);
+    const isRemoved = this.#pools.remove(
+      pool,
+      new KatamariError('draining', `Pool ${id} is gone: ${why}`, { notRun: true }),
+    );
+    if (isRemoved && !this.#isDraining) this.#options.events.add('pool_gone', id, why);
     this.#options.onPoolsChanged();
   }
 
@@ -286,6 +302,18 @@ export class ResourceManager {
     if (kind === 'ended') this.#notifySoon();
   }
 
+  /** Why no copy of a deployment can start until something changes; '' while one serves or may come up. */
+  #failureOf(id: string): string {
+    return this.#replicaSets.get(id)?.failure ?? '';
+  }
+
+  /** Removes the pools whose copies cannot start: their calls fail at once and do not wait for a copy. */
+  #removeFailed(): void {
+    for (const { id, pool, failure } of this.#replicaSets.values()) {
+      if (failure !== '') this.#pools.fail(id, pool);
+    }
+  }
+
   /** Most calls that may wait for the first chassis of a deployment; undefined when it does not run here. */
   #queueMaxOf(id: string): number | undefined {
     const desired = this.#desired.get(id);
@@ -298,6 +326,7 @@ export class ResourceManager {
     this.#isNotifyQueued = true;
     queueMicrotask(() => {
       this.#isNotifyQueued = false;
+      this.#removeFailed();
       this.#options.onPoolsChanged();
     });
   }

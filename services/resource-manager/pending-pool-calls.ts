@@ -2,7 +2,7 @@
 // same limit as the queue of that pool. Refuses calls beyond the limit and calls that asked not to wait.
 
 import { callerGone, WaitingCallsByKey, type DeadlineWheel, type Waiter } from '../../core/link/mod.ts';
-import { KatamariError, type Clock } from '../../core/mod.ts';
+import { KatamariError, NO_COPY_UP, type Clock } from '../../core/mod.ts';
 import type { Call, CallSink } from '../../core/rpc/mod.ts';
 
 export class PendingPoolCalls {
@@ -38,9 +38,9 @@ export class PendingPoolCalls {
     this.#calls.resume(id);
   }
 
-  /** Fails the calls for `Service@version`, or all calls, with `draining`: there will be no pool. */
-  refuse(why: string, id?: string): void {
-    this.#calls.refuse(() => new KatamariError('draining', why, { notRun: true }), id);
+  /** Fails the calls for `Service@version`, or all calls: there will be no pool. */
+  refuse(error: () => KatamariError, id?: string): void {
+    this.#calls.refuse(error, id);
   }
 
   #whyNotWait(id: string, call: Call, queueMax: number): KatamariError | undefined {
@@ -68,7 +68,7 @@ function timeoutError(id: string, waitedMs: number): KatamariError {
     Math.round(waitedMs) === 0
       ? `The deadline had passed before the call reached ${id}`
       : `Waited ${Math.round(waitedMs)} ms for the first chassis of ${id}; katamari status shows why`;
-  return new KatamariError('timeout', why, { stage: 'queue', notRun: true });
+  return new KatamariError('timeout', why, waitedMs === 0 ? { stage: 'queue', notRun: true } : NO_COPY_UP);
 }
 
 const RETRY_AFTER_MS = 500;

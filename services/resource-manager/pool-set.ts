@@ -1,9 +1,9 @@
 // The pools of this manager, by service and version. A pool is created for the first chassis that fits no existing
-// pool and removed when its last chassis leaves. Finds the pool for a call that arrives over the link. Refuses a
-// chassis whose interface differs from the interface of its service and version on this manager or elsewhere in the
-// mesh.
+// pool and removed when its last chassis leaves. Finds the pool for a call that arrives over the link. A version has
+// one interface as long as a living chassis speaks it, on this manager or elsewhere in the mesh: a chassis with another
+// one is refused. Once no living chassis speaks it, the next chassis binds its own.
 
-import { describeDifference } from '../../core/idl/mod.ts';
+import { changesBetween, describeDifference } from '../../core/idl/mod.ts';
 import { DeadlineWheel } from '../../core/link/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';
 import { hasNoDetails, type Call, type CallSink, type PoolDetails, type Send } from '../../core/rpc/mod.ts';
@@ -26,8 +26,13 @@ export interface PoolSetOptions {
   readonly clock: Clock;
   /** Most calls that may wait for the first chassis of a deployment; undefined when this manager does not run it. */
   readonly queueMaxOf: (id: string) => number | undefined;
+  /** Why no chassis of a deployment can start until something changes; '' while one may come up. */
+  readonly failureOf: (id: string) => string;
+  /** Interfaces that living chassis speak elsewhere in the mesh. */
   readonly knownInterfaces: (service: string, version: string) => readonly KnownInterface[];
   readonly onAliveChanged: () => void;
+  /** Called when a pool was removed because a new chassis has bound another interface. */
+  readonly onRebound: (pool: ResourcePool, why: string) => void;
 }
 
 interface PoolEntry {
@@ -79,8 +84,9 @@ export class PoolSet {
   }
 
   /**
-   * Returns the pool for a ready chassis; creates it if needed.
-   * @throws Error when the interface differs from others of its version
+   * Returns the pool for a ready chassis; creates it if needed. Pools of another interface, which no living chassis
+   * speaks any more, are removed.
+   * @throws Error when a living chassis of this version has another interface
    */
   admit(details: PoolDetails, iface: Interface, queueMax: number): ResourcePool {
     const id = deploymentId(details);
@@ -92,9 +98,10 @@ export class PoolSet {
       return same.pool;
     }
     this.#checkInterface(details, iface, entries);
+    const kept = entries.filter(({ pool }) => pool.options.interface.id === iface.id);
     const { clock, manager, onAliveChanged } = this.#options;
     const pool = new ResourcePool({
-      id: poolId(id, entries),
+      id: poolId(id, kept),
       details,
       interface: iface,
       queueMax,
@@ -105,24 +112,47 @@ export class PoolSet {
     const entry = { key, pool, offer: offerOf(pool, manager), window: new RateWindow(pool.stats, clock) };
     this.#byVersion.set(id, [...entries, entry]);
     this.#byPool.set(pool, entry);
+    for (const old of entries) if (!kept.includes(old)) this.#replace(old.pool, iface);
     this.#pending.resume(id);
     return pool;
   }
 
+  /** Removes a pool whose interface no living chassis speaks, because `iface` replaces it. */
+  #replace(pool: ResourcePool, iface: Interface): void {
+    const { id, interface: old } = pool.options;
+    const why = `no living copy speaks its interface any more, and a new copy speaks another one. New and old:\n${describeDifference(iface, old)}`;
+    // The waiting calls were encoded for the old interface. They may move only if a chassis of the new one reads them.
+    const isReadable = changesBetween(old, iface).every(({ oldCallers }) => oldCallers === 'fine');
+    this.remove(pool, draining(`The interface of ${id} has changed; send the call again`), isReadable);
+    this.#options.onRebound(pool, why);
+  }
+
   /**
    * Removes a pool that has no chassis left. Its waiting calls move to another matching pool, or fail with
-   * `draining`.
+   * `why`.
+   * @returns false when it was removed before
    */
-  remove(pool: ResourcePool, why: string): void {
+  remove(pool: ResourcePool, why: KatamariError, canMove = true): boolean {
     const entry = this.#byPool.get(pool);
-    if (entry === undefined) return;
+    if (entry === undefined) return false;
     const id = deploymentId(pool.options.details);
     const left = (this.#byVersion.get(id) ?? []).filter((other) => other !== entry);
     if (left.length > 0) this.#byVersion.set(id, left);
     else this.#byVersion.delete(id);
     this.#byPool.delete(pool);
     entry.window.close();
-    pool.close(why, (call): Send | undefined => choosePool(left, call)?.send);
+    pool.close(why, (call): Send | undefined => (canMove ? choosePool(left, call)?.send : undefined));
+    return true;
+  }
+
+  /**
+   * Fails the calls that wait for a deployment whose chassis cannot start.
+   * @param pool its pool, which is removed if it has no chassis
+   */
+  fail(id: string, pool: ResourcePool | undefined): void {
+    const error = this.#failedError(id);
+    this.#pending.refuse(() => error, id);
+    if (pool?.alive === 0) this.remove(pool, error);
   }
 
   /**
@@ -130,20 +160,20 @@ export class PoolSet {
    */
   forget(id: string, why: string): void {
     this.#gone.set(id, true);
-    this.#pending.refuse(why, id);
+    this.#pending.refuse(() => draining(why), id);
   }
 
   /** Accepts no new pools. Calls for a deployment without a pool fail with `draining`. */
   leave(why: string): void {
     this.#leaveReason = why;
-    this.#pending.refuse(why);
+    this.#pending.refuse(() => draining(why));
   }
 
   /** Refuses all waiting calls. Calls that a chassis runs continue. */
   close(why: string): void {
     this.leave(why);
     for (const { pool, window } of this.#byPool.values()) {
-      pool.close(why);
+      pool.close(draining(why));
       window.close();
     }
   }
@@ -154,9 +184,16 @@ export class PoolSet {
       sink.fail(new KatamariError('draining', this.#leaveReason, { notRun: true }));
     } else if (queueMax === undefined) {
       sink.fail(this.#notHere(id));
+    } else if (this.#options.failureOf(id) !== '') {
+      sink.fail(this.#failedError(id));
     } else {
       this.#pending.add(id, call, queueMax, sink, (waitedMs) => this.send(call, withWait(sink, waitedMs)));
     }
+  }
+
+  #failedError(id: string): KatamariError {
+    const why = `No copy of ${id} can start on manager ${this.#options.manager}: ${this.#options.failureOf(id)}`;
+    return new KatamariError('resource_failed', why);
   }
 
   #notHere(id: string): KatamariError {
@@ -177,18 +214,20 @@ export class PoolSet {
    * differently.
    */
   #checkInterface({ service, version }: PoolDetails, iface: Interface, entries: readonly PoolEntry[]): void {
-    const here = entries.map(({ pool }) => ({
-      interface: pool.options.interface,
-      where: `pool ${pool.options.id}`,
-    }));
+    const living = entries.filter(({ pool }) => pool.alive > 0);
+    const here = living.map(({ pool }) => ({ interface: pool.options.interface, where: `pool ${pool.options.id}` }));
     for (const other of [...here, ...this.#options.knownInterfaces(service, version)]) {
       if (other.interface.id === iface.id) continue;
       const difference = describeDifference(iface, other.interface);
       throw new Error(
-        `its interface differs from that of ${other.where}; give it another version. Here and there:\n${difference}`,
+        `its interface differs from that of ${other.where}; give it another version. It is tried again, because it may serve once no living copy speaks the other interface. Here and there:\n${difference}`,
       );
     }
   }
+}
+
+function draining(why: string): KatamariError {
+  return new KatamariError('draining', why, { notRun: true });
 }
 
 /** Adds the time that a call waited for its pool to the time in the queue. */

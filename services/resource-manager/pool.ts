@@ -5,7 +5,7 @@
 // queue and never reaches a chassis.
 
 import { callerGone, WaitingCalls, watchCaller, type DeadlineWheel } from '../../core/link/mod.ts';
-import { KatamariError, type Clock } from '../../core/mod.ts';
+import { KatamariError, NO_COPY_UP, type Clock } from '../../core/mod.ts';
 import {
   CallStats,
   type Call,
@@ -50,8 +50,8 @@ export class ResourcePool {
   #lastFull: { readonly length: number; readonly queueMax: number; readonly error: KatamariError } | undefined;
   /** The last error for a call that found no free resource and asked not to wait. */
   #lastBusy: KatamariError | undefined;
-  /** Why the pool takes no calls; '' while it takes them. */
-  #closeReason = '';
+  /** The error of calls that the pool does not take; undefined while it takes them. */
+  #closedWith: KatamariError | undefined;
 
   constructor(options: PoolOptions) {
     this.options = options;
@@ -94,14 +94,14 @@ export class ResourcePool {
   }
 
   /**
-   * Closes the pool: waiting calls and later calls fail with `draining`, so that the caller can send them elsewhere.
-   * Running calls continue.
+   * Closes the pool: waiting calls and later calls fail with `error`, usually `draining`, so that the caller can send
+   * them elsewhere. Running calls continue.
    * @param otherPoolOf another pool of this manager for a waiting call, if there is one
    */
-  close(why: string, otherPoolOf: (call: Call) => Send | undefined = () => undefined): void {
-    if (this.#closeReason === '') this.#closeReason = why;
+  close(error: KatamariError, otherPoolOf: (call: Call) => Send | undefined = () => undefined): void {
+    this.#closedWith ??= error;
     for (let waiting = this.#queue.shift(); waiting !== undefined; waiting = this.#queue.shift()) {
-      waiting.moveTo(otherPoolOf(waiting.call), new KatamariError('draining', why, { notRun: true }));
+      waiting.moveTo(otherPoolOf(waiting.call), error);
     }
   }
 
@@ -146,8 +146,8 @@ export class ResourcePool {
 
   /** Puts a lease that did not run back at its old position, near the head of the queue. */
   requeue(lease: Lease): void {
-    if (this.#closeReason !== '') {
-      lease.refuse(new KatamariError('draining', this.#closeReason, { notRun: true }));
+    if (this.#closedWith !== undefined) {
+      lease.refuse(this.#closedWith);
       return;
     }
     this.#queue.putBack(lease);
@@ -200,6 +200,7 @@ export class ResourcePool {
       waitedMs === 0
         ? `The deadline had passed before the call reached ${id}`
         : `Waited ${Math.round(waitedMs)} ms in the queue of ${id}: ${alive}`;
+    if (this.#resources.size === 0 && waitedMs > 0 && !mayHaveRun) return new KatamariError('timeout', why, NO_COPY_UP);
     return new KatamariError('timeout', why, { stage: 'queue', ...(mayHaveRun ? {} : { notRun: true }) });
   }
 
@@ -240,7 +241,7 @@ export class ResourcePool {
   }
 
   #whyNotAccept({ signal, deadlineMs }: Call, nowMs: number): KatamariError | undefined {
-    if (this.#closeReason !== '') return new KatamariError('draining', this.#closeReason, { notRun: true });
+    if (this.#closedWith !== undefined) return this.#closedWith;
     if (signal?.aborted === true) return callerGone();
     return nowMs >= deadlineMs ? this.timeoutInQueue(0) : undefined;
   }

@@ -69,7 +69,16 @@ export class ReplicaSet {
   }
 
   get pool(): ResourcePool | undefined {
-    return this.#slots.find((slot) => slot.pool !== undefined)?.pool;
+    // A slot that does not serve keeps the pool of its last chassis, which may be gone.
+    const serving = this.#slots.find((slot) => slot.isServing);
+    return serving?.pool ?? this.#slots.find((slot) => slot.pool !== undefined)?.pool;
+  }
+
+  /** Why no replica can start until something changes; '' while one serves or may come up. */
+  get failure(): string {
+    const states = this.#slots.map((slot) => slot.status());
+    const hasFailed = states.length > 0 && states.every(({ state }) => state === 'failed');
+    return hasFailed ? (states[0]?.note ?? '') || 'see katamari status' : '';
   }
 
   /** Sets the desired deployment and number of replicas, and converges to it. Idempotent. */

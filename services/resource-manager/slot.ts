@@ -51,7 +51,8 @@ export class Slot {
   #history: StartHistory = NO_STARTS;
   #stopPause: (() => void) | undefined;
   #isPaused = false;
-  #isRefused = false;
+  /** Why the mesh refused the interface of the last copy; '' if it did not. */
+  #refusal = '';
   #isClosed = false;
   #restarts = 0;
   #note = '';
@@ -115,7 +116,7 @@ export class Slot {
   adopt(deployment: Deployment): boolean {
     if (this.#isClosed || this.#hasBeenReady) return false;
     this.#deployment = deployment;
-    this.#isRefused = false;
+    this.#refusal = '';
     this.#history = NO_STARTS;
     this.#cancelPause();
     this.#cancelNext();
@@ -138,7 +139,7 @@ export class Slot {
   async replace(reason: RestartReason, why: string, deployment?: Deployment): Promise<void> {
     if (this.#isClosed) throw new Error(`${this.name} is being stopped`);
     const old = this.#current;
-    this.#isRefused = false;
+    this.#refusal = '';
     this.#cancelPause();
     if (deployment !== undefined && deployment !== this.#nextDeployment) this.#cancelNext();
     if (this.#next === undefined) this.#launch(deployment ?? this.#deployment, false);
@@ -215,8 +216,8 @@ export class Slot {
       this.#history = { ...this.#history, failedStarts: this.#history.failedStarts + 1 };
       this.#finishReplacement(new Error(`${this.name} did not come up: ${instance.why}`));
     }
-    // Nothing to start while a chassis serves (a replacement failed). A refused slot waits for an operator.
-    if (this.#current === undefined && !this.#isRefused) this.start();
+    // Nothing to start while a chassis serves: a replacement failed.
+    if (this.#current === undefined) this.start();
   }
 
   status(): ResourceStatus {
@@ -240,7 +241,6 @@ export class Slot {
       if (this.#isClosed) return 'draining';
       return this.#current.resource?.hasCapacity === true ? 'idle' : 'busy';
     }
-    if (this.#isRefused) return 'failed';
     if (this.#isPaused) return 'backing_off';
     if (this.#next === undefined && this.#leaving.size > 0) return 'draining';
     return this.#isClosed ? 'stopping' : 'starting';
@@ -265,11 +265,11 @@ export class Slot {
     try {
       pool = this.#options.admit(instance);
     } catch (error) {
-      // A refused replacement with a new deployment leaves the slot on its old deployment.
-      this.#isRefused = this.#current === undefined && this.#nextDeployment === this.#deployment;
-      this.#note = (error as Error).message;
-      this.#options.report('refused', this, this.#note, []);
-      instance.end('start_failed', this.#note);
+      // The next start may succeed: the copies that speak the other interface may have ended by then.
+      const refusal = (error as Error).message;
+      if (refusal !== this.#refusal) this.#options.report('refused', this, refusal, []);
+      this.#refusal = refusal;
+      instance.end('start_failed', refusal);
       return;
     }
     const old = this.#current;
@@ -281,6 +281,7 @@ export class Slot {
     this.#next = undefined;
     this.#deployment = this.#nextDeployment;
     this.#hasBeenReady = true;
+    this.#refusal = '';
     this.#note = '';
     this.#history = { ...this.#history, failedStarts: 0 };
     pool.add(instance.resource);

@@ -92,6 +92,7 @@ function simulate(n: number): Simulated {
       isDraining: false,
       stats: '',
       pools: poolsOf(n),
+      starting: [],
     },
   };
   presence.keep(keys.managers + name, () => simulated.record);

@@ -179,7 +179,8 @@ describe('A chassis that does not stay up', () => {
     expect(refused.subject).toBe('Work@1.0.0/2');
     expect(refused.text).toContain('its interface differs from that of pool Work@1.0.0; give it another version');
     expect(refused.text).toMatch(/say/);
-    expect(mixed.pool('Work@1.0.0').resources.map(({ state }) => state)).toEqual(['idle', 'failed']);
+    const states = (): readonly string[] => mixed.pool('Work@1.0.0').resources.map(({ state }) => state);
+    await until('the pause before its next start', () => states().join() === 'idle,backing_off');
     expect((await mixed.call('Work.say', { text: 'the first serves' })).result).toBe('the first serves');
   });
 

@@ -68,13 +68,14 @@ describe('The contexts in field 32767', () => {
   const callFields = { version, roles, tags, key, traceparent, tracestate, caller, attempt, doNotQueue };
 
   test('are written with every field of struct CallContext', () => {
-    const bytes = writeCallContext(call, 1_500_000);
+    const bytes = writeCallContext(call, 1_500_000, 86_400_000.5);
     expect(hasContext(bytes, 0)).toBe(true);
     const found = decodeStruct(structOf('CallContext'), bytes.subarray(3), { i64: 'number' });
     expect(found).toEqual({
       ...callFields,
       ...identityFields,
       timeLeftUs: 1_500_000,
+      deadlineUs: 86_400_000_500,
       serviceName: service,
       details: new Map(Object.entries(call.details)),
       headers: headerBytes,
@@ -87,6 +88,7 @@ describe('The contexts in field 32767', () => {
       ...callFields,
       ...identityFields,
       timeLeftUs: 2 ** 40,
+      deadlineUs: 2 ** 41,
       serviceName: service,
       details: call.details,
       headers: headerBytes,
@@ -97,6 +99,7 @@ describe('The contexts in field 32767', () => {
         ...callFields,
         identity: call.identity,
         timeLeftUs: 2 ** 40,
+        deadlineUs: 2 ** 41,
         service,
         details: call.details,
         headers: call.headers,

@@ -58,28 +58,20 @@ function linesOf({ pools }: MeshStatus, service: string, route: ServiceRoute | u
   const hasWeights = Object.keys(weights).length > 0;
   const own = mergePools(pools).filter((pool) => pool.service === service);
   const versions = [...new Set([...own.map(({ version }) => version), ...Object.keys(weights)])].sort();
-  // A version without a pool gets no calls. The others share its weight.
-  const hasPool = (version: string): boolean => own.some((pool) => pool.version === version);
-  const total = versions.reduce((sum, version) => sum + (hasPool(version) ? (weights[version] ?? 0) : 0), 0);
   return versions.map((version) => {
     const ofVersion = own.filter((pool) => pool.version === version);
     const sum = (figure: (pool: MergedPool) => number): number =>
       ofVersion.reduce((all, pool) => all + figure(pool), 0);
-    const weight = hasWeights ? (weights[version] ?? 0) : undefined;
     return {
       version,
-      weight,
-      share: shareOf(weight, ofVersion, total),
+      weight: hasWeights ? (weights[version] ?? 0) : undefined,
+      // The share that the router gives it now.
+      share: Math.max(0, ...ofVersion.map((pool) => pool.weight)),
       alive: sum(({ alive }) => alive),
       wanted: sum(({ wanted }) => wanted),
       ratePerS: sum(({ ratePerS }) => ratePerS),
     };
   });
-}
-
-function shareOf(weight: number | undefined, pools: readonly MergedPool[], total: number): number {
-  if (weight === undefined) return Math.max(0, ...pools.map((pool) => pool.weight));
-  return pools.length === 0 || total === 0 ? 0 : weight / total;
 }
 
 function formatRoute(
@@ -90,6 +82,9 @@ function formatRoute(
 ): string[] {
   const hasWeights = Object.keys(route?.weights ?? {}).length > 0;
   const notRunning = lines.filter(({ weight, wanted }) => (weight ?? 0) > 0 && wanted === 0);
+  const isShared = lines.some(({ share }) => share > 0);
+  const isIgnored =
+    hasWeights && isShared && notRunning.length === lines.filter(({ weight }) => (weight ?? 0) > 0).length;
   return [
     hasWeights
       ? `${printable(service)} is routed by weights.`
@@ -98,8 +93,11 @@ function formatRoute(
     ...formatTable(terminal, COLUMNS, lines),
     ...notRunning.map(
       ({ version }) =>
-        `No process runs ${printable(service)}@${printable(version)}; its share goes to the other versions.`,
+        `No process runs ${printable(service)}@${printable(version)}; ${isShared ? 'its share goes to the other versions' : 'its calls wait for one'}.`,
     ),
+    ...(isIgnored
+      ? ['No version with a weight runs, so all versions share the calls by their number of resources.']
+      : []),
   ];
 }
 

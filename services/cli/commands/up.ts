@@ -98,7 +98,7 @@ async function run(context: CliContext, loaded: Loaded, log: UpLog): Promise<Exi
   const { config } = loaded;
   const startedAt = performance.now();
   const progress = new UpProgress(context.terminal, config, log.isForPeople);
-  const stop = stopRequest(context, log);
+  const stop = stopRequest(context, log, loaded);
   const hooks: MeshHooks = {
     onEvent: (event) => progress.around(() => log.event(event)),
     onLine: (resource, line) => progress.around(() => log.line(resource, line)),
@@ -112,7 +112,7 @@ async function run(context: CliContext, loaded: Loaded, log: UpLog): Promise<Exi
     await log.up(mesh, () => announce(context, mesh, loaded, seconds));
     await stop.requested;
   }
-  await mesh.drain();
+  await mesh.drain(stop.delayMs());
   await mesh.close();
   log.info('Stopped.');
   return EXIT.done;
@@ -214,21 +214,29 @@ async function announce(
   terminal.write(`${lines.join('\n')}\n`);
 }
 
+interface StopRequest {
+  readonly requested: Promise<void>;
+  readonly isRequested: () => boolean;
+  /** How long the ports serve on: after SIGTERM, which supervisors send. Ctrl-C is from a person, who waits. */
+  readonly delayMs: () => number;
+}
+
 /** Handles stop signals: the first starts a graceful shutdown, the second exits at once. */
-function stopRequest(
-  { onStopSignal, exitNow }: CliContext,
-  log: UpLog,
-): { requested: Promise<void>; readonly isRequested: () => boolean } {
-  let isRequested = false;
+function stopRequest({ onStopSignal, exitNow }: CliContext, log: UpLog, { config, roles }: Loaded): StopRequest {
+  let delayMs: number | undefined;
   const requested = new Promise<void>((resolve) => {
     onStopSignal((signal) => {
-      if (isRequested) exitNow(signal === 'SIGINT' ? 130 : 143);
-      isRequested = true;
-      log.info('Draining: calls in progress finish, new calls are refused. A second signal stops at once.');
+      if (delayMs !== undefined) exitNow(signal === 'SIGINT' ? 130 : 143);
+      const hasFaceplates = roles === undefined || roles.includes('faceplate');
+      delayMs = signal === 'SIGTERM' && hasFaceplates ? config.shutdownDelayMs : 0;
+      const serving = `/readyz fails now, and the ports serve for ${describeDuration(delayMs)} more (shutdownDelay). Then calls`;
+      log.info(
+        `Draining: ${delayMs === 0 ? 'calls' : serving} in progress finish, new calls are refused. A second signal stops at once.`,
+      );
       resolve();
     });
   });
-  return { requested, isRequested: () => isRequested };
+  return { requested, isRequested: () => delayMs !== undefined, delayMs: () => delayMs ?? 0 };
 }
 
 function readChoice<Choice extends string>(text: string, choices: readonly Choice[], flag: string): Choice {

@@ -279,6 +279,7 @@ class TestCluster implements Cluster {
       admin: { token: this.adminToken },
       // The hosts of a cluster are machines to each other, and the callers of a test have no token.
       access: { anonymous: 'always' },
+      shutdownDelay: 0,
       ...(role === 'master' ? { master: { rank: number } } : {}),
       ...(role === 'manager' ? { deployments: deployments.map((one) => this.#withLedger(one)) } : {}),
       ...(typeof settings === 'function' ? settings(name, role) : settings),

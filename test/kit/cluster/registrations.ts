@@ -130,5 +130,5 @@ const SERVICES: Readonly<Record<Role, readonly string[]>> = {
 const SESSIONS: Readonly<Record<Role, readonly string[]>> = {
   master: ['katamari-stats', 'katamari-master'],
   manager: ['katamari-manager'],
-  faceplate: ['katamari-thrift'],
+  faceplate: ['katamari-stats'],
 };

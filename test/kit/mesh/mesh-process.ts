@@ -181,7 +181,14 @@ function launch(config: string, directory: string, mark: string, env: Readonly<R
   return spawn(program, [...first, ...args], {
     cwd: directory,
     detached: true,
-    env: { PATH: process.env['PATH'], HOME: directory, LANG: 'C.UTF-8', [name]: value, ...env },
+    env: {
+      PATH: process.env['PATH'],
+      HOME: directory,
+      LANG: 'C.UTF-8',
+      KATAMARI_SHUTDOWN_DELAY: '0',
+      [name]: value,
+      ...env,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
 }

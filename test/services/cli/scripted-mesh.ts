@@ -189,7 +189,18 @@ export class SimulatedMesh {
       note: isBroken ? 'exited with code 3 at once' : '',
       resources: own.map(({ name, pid }) => ({ name, state, pid, ...plain, note: isBroken ? 'no module ranker' : '' })),
       ...this.figures,
+      ...this.#share(service as string, version as string),
     };
+  }
+
+  /** The share of a version by the weights of a route, of which only those of running versions count. */
+  #share(service: string, version: string): { readonly weight?: number } {
+    const weights = this.routes[service];
+    if (weights === undefined) return {};
+    const running = new Set(this.copies.map(({ id }) => id));
+    const counted = Object.entries(weights).filter(([one]) => running.has(`${service}@${one}`));
+    const sum = counted.reduce((total, [, weight]) => total + weight, 0);
+    return sum === 0 ? {} : { weight: (weights[version] ?? 0) / sum };
   }
 
   #process(name: string, role: string, change: object = {}): Record<string, unknown> {

@@ -123,6 +123,7 @@ for (const kind of CONSUL_KINDS) {
           address: `${this.name}:1`,
           machine: `machine-of-${this.name}`,
           capacity: 1,
+          starting: [],
           isDraining: false,
           stats: '',
           pools,

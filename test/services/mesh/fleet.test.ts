@@ -71,6 +71,7 @@ function recordOf(link: Pick<LinkServer, 'address'>, change: Partial<ManagerReco
     address: link.address.replace('tcp:', ''),
     machine: 'm',
     capacity: 1,
+    starting: [],
     isDraining: false,
     stats: '',
     pools: [{ ...pool, interfaceId: face.id, alive: 2 }],

@@ -21,7 +21,7 @@ function poolOf(given: Partial<PoolRecord>): PoolRecord {
 }
 
 function managerOf(pools: readonly PoolRecord[], given: Partial<ManagerRecord> = {}): ManagerRecord {
-  return { address: 'x:1', machine: 'x', capacity: 1, isDraining: false, stats: '', pools, ...given };
+  return { address: 'x:1', machine: 'x', capacity: 1, isDraining: false, stats: '', pools, starting: [], ...given };
 }
 
 describe('poolSetOf()', () => {

@@ -40,7 +40,13 @@ class Manager {
 function start(alive = 2) {
   const manager = new Manager();
   const record = { id: 'Work@1.0.0', service: 'Work', version: '1.0.0', roles: [], tags: [], more: {} };
-  const pool = new RemotePool({ ...record, interfaceId: work.id, alive }, work, manager as unknown as Peer, clock);
+  const pool = new RemotePool(
+    { ...record, interfaceId: work.id, alive },
+    work,
+    manager as unknown as Peer,
+    clock,
+    () => undefined,
+  );
   const send = (doNotQueue: boolean): void => {
     pool.send(callOf(doNotQueue), { reply: () => undefined, fail: () => undefined });
   };

@@ -10,7 +10,7 @@ import { ManualClock } from '../../kit/tools/manual-clock.ts';
 
 const KNOWN: Snapshot = {
   managers: {
-    one: { address: '10.0.0.1:9070', machine: 'a', capacity: 1, isDraining: false, stats: '', pools: [] },
+    one: { address: '10.0.0.1:9070', machine: 'a', capacity: 1, isDraining: false, stats: '', pools: [], starting: [] },
   },
   interfaces: { id: { service: 'Work', source: { main: 'work.thrift', files: { 'work.thrift': 'service Work {}' } } } },
   timeoutMs: 5_000,

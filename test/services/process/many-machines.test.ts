@@ -225,6 +225,17 @@ describe('katamari route', () => {
     expect(stdout).toContain('1.0.0         1   100%    1/1');
     expect(stdout).toContain('3.0.0         1     0%    0/0');
     expect(stdout).toContain('No process runs Search@3.0.0; its share goes to the other versions.');
+    expect(stdout).not.toContain('No version with a weight runs');
+  });
+
+  test('says so when no version with a weight runs, and shows the shares that calls get', async () => {
+    mesh.deploy({ count: 1 });
+    const { stdout } = await run(['route', 'Search', '3.0.0=1']);
+    expect(stdout).toContain('1.0.0         0   100%    1/1');
+    expect(stdout).toContain('3.0.0         1     0%    0/0');
+    expect(stdout).toContain(
+      'No version with a weight runs, so all versions share the calls by their number of resources.',
+    );
   });
 
   test('refuses invalid shares, and unknown services', async () => {

@@ -299,6 +299,22 @@ describe('ResourceManager', () => {
     expect(refused[0]).toMatch(/differs from that of manager two; give it another version/);
     expect(refused[0]).toMatch(/say/);
   }, 30_000);
+
+  test('accepts a refused interface once no living chassis elsewhere speaks the other one', async () => {
+    const elsewhere = parseIdl({ main: 'work.thrift', files: { 'work.thrift': 'service Work { i32 pid() }' } });
+    const found = elsewhere.services.get('Work');
+    if (found === undefined) throw new Error('no service Work');
+    const living = [{ interface: found, where: 'manager two' }];
+    bench = new ManagerBench({ knownInterfaces: () => living });
+    bench.manager.setDeployments('file', [workDeployment()]);
+    await until(
+      'a second try',
+      () => bench.told().filter((line) => line.startsWith('resource_backing_off')).length > 1,
+    );
+    expect(bench.told().filter((line) => line.startsWith('resource_refused')).length).toBe(1);
+    living.pop();
+    await bench.untilServing({ 'Work@1.0.0': 1 });
+  }, 30_000);
 });
 
 /** A dead copy is not restarted within the duration of a test. */

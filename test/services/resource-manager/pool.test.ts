@@ -174,7 +174,9 @@ describe('ResourcePool.send()', () => {
     const waiting = ending(dispatchOf(pool.send)(call('waiting')));
     const moving = ending(dispatchOf(pool.send)(call('moving')));
     const other = bench();
-    pool.close('gone', ({ args }) => (Buffer.from(args).toString() === 'moving' ? other.pool.send : undefined));
+    pool.close(new KatamariError('draining', 'gone', { notRun: true }), ({ args }) =>
+      Buffer.from(args).toString() === 'moving' ? other.pool.send : undefined,
+    );
     const late = ending(dispatchOf(pool.send)(call('late')));
     for (const { link } of [...members, ...other.members]) link.answer();
     await turn();
@@ -371,7 +373,7 @@ describe('ResourcePool.send()', () => {
   test('refuses waiting calls when it is closed', async () => {
     const { pool, call } = bench({ resources: 0 });
     const end = ending(dispatchOf(pool.send)(call('waits')));
-    pool.close('The mesh is stopping');
+    pool.close(new KatamariError('draining', 'The mesh is stopping', { notRun: true }));
     await turn();
     expect(end.text).toBe('draining');
   });

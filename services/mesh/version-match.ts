@@ -1,0 +1,9 @@
+// Whether a version satisfies the version that a call or a command asks for.
+
+import { satisfies, validRange } from 'semver';
+
+/** @param requested the exact version, a SemVer range, or '' for any version */
+export function isVersionMatch(version: string, requested: string): boolean {
+  if (requested === '' || requested === version) return true;
+  return validRange(requested) !== null && satisfies(version, requested);
+}
