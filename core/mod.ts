@@ -14,7 +14,16 @@ export {
   KatamariError,
   NO_COPY_UP,
 } from './errors.ts';
+export { FatalDefect, mustNotFail, nameDefect, reportDefect } from './defects.ts';
 export { DEFAULT_LIMITS, type FaceplateLimits } from './limits.ts';
+export {
+  type DirectoryFindings,
+  ensurePrivateDirectory,
+  examinePrivateDirectory,
+  findSocketBase,
+  SOCKET_PATH_BYTES_MAX,
+  type SocketBase,
+} from './private-directory.ts';
 export { RetryBudget } from './retry-budget.ts';
 export {
   httpReadsClientCertificates,

@@ -235,6 +235,32 @@ struct IdlText {
   2: map<string, string> files
 }
 
+/** Limits of the system for one process. If absent, those of the mesh. */
+struct SystemLimits {
+  1: optional i64 openFiles
+  /** Address space. */
+  2: optional i64 memoryBytes
+  /** Processes of the user. */
+  3: optional i64 processes
+  4: optional i64 coreBytes
+  /** CPU time in seconds. */
+  5: optional i64 cpuS
+}
+
+/** User and limits of the processes of a deployment. */
+struct Isolation {
+  /** Name or number; '' for the user of the mesh. */
+  1: string user
+  /** '' for the primary group of the user. */
+  2: string group
+  /** Supplementary groups. If absent, those of the user. */
+  3: optional list<string> groups
+  /** Octal digits; '' for that of the mesh. */
+  4: string umask
+  5: bool noNewPrivileges
+  6: SystemLimits limits
+}
+
 /** Desired state of one version of a service in the mesh. */
 struct Deployment {
   1: string serviceName
@@ -268,6 +294,8 @@ struct Deployment {
   18: optional string protocol
   /** Method for health checks of a plain server. */
   19: optional string healthCheck
+  /** User and limits of its processes. If absent, they run as the mesh itself does. */
+  20: optional Isolation isolation
 }
 
 /** An admin token, without its value. */

@@ -3,7 +3,9 @@
 // is a plain framed Thrift server on 127.0.0.1:9095.
 
 import { createRequire } from 'node:module';
-import { pathToFileURL } from 'node:url';
+import { writeSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Logger } from 'pino';
 import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { startLinkServer, type LinkServer } from '../../core/link/mod.ts';
@@ -52,10 +54,27 @@ export interface RunningChassis {
 }
 
 /**
- * Starts the chassis of this process.
+ * Starts the chassis of this process. In a process that a mesh has started, a wrong IDL, service name or handler prints
+ * one line and exits with status 78 (EX_CONFIG): the mesh starts no other copy until a file has changed.
  * @throws KatamariError bad_request if the IDL, the service name and the handlers do not match
  */
 export async function chassis(options: ChassisOptions): Promise<RunningChassis> {
+  try {
+    return await start(options);
+  } catch (error) {
+    const isOwnFault = error instanceof KatamariError && error.code === 'bad_request';
+    if (!isOwnFault || process.env['KATAMARI_LIFELINE'] !== 'stdin') throw error;
+    // Written at once, since the process ends.
+    writeSync(2, `This chassis cannot start with ${fileOf(options.idl)}: ${error.message}\n`);
+    process.exit(EX_CONFIG);
+  }
+}
+
+function fileOf(idl: string | URL): string {
+  return typeof idl === 'string' && !idl.startsWith('file:') ? path.resolve(idl) : fileURLToPath(idl);
+}
+
+async function start(options: ChassisOptions): Promise<RunningChassis> {
   const source = readIdlFile(
     typeof options.idl === 'string' ? pathToFileURL(options.idl) : options.idl,
     options.includes,
@@ -79,6 +98,8 @@ export async function chassis(options: ChassisOptions): Promise<RunningChassis> 
   });
   // The concurrency of the deployment takes precedence, because the mesh sends that many calls at once.
   const concurrency = Number(process.env['KATAMARI_CONCURRENCY'] ?? options.concurrency ?? 1);
+  if (!(concurrency >= 1))
+    throw new KatamariError('bad_request', `concurrency is ${concurrency}, expected a number of at least 1`);
   const limit = new ConcurrencyLimit(own, concurrency);
   let server: LinkServer | undefined;
   const drain = async (): Promise<void> => {
@@ -169,6 +190,7 @@ function endWithManager(drainAndExit: () => void): void {
   process.stdin.resume();
 }
 
+const EX_CONFIG = 78;
 /** Prefetch: calls that the chassis accepts beyond those that it runs. */
 const AHEAD_MAX = 15;
 /** Timeout in ms of a call without a deadline, which comes from a client that is not the mesh. */

@@ -11,6 +11,7 @@ import { checkCertificates, KEEP_ALIVE_MS } from './security.ts';
 import { LinkServerConnection } from './server-connection.ts';
 import type { LinkServerOptions } from './server-options.ts';
 
+import { chmodSync } from 'node:fs';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, Server as TlsServer } from 'node:tls';
 
@@ -195,6 +196,8 @@ class UnauthenticatedPeers {
  * Time in which a connection must authenticate, in ms. Over TLS with a secret, each of the two steps has this time.
  */
 export const AUTHENTICATION_MS = 5_000;
+/** Mode of a Unix socket. */
+const OWNER_ALONE = 0o600;
 /** Maximum number of connections that have not authenticated. */
 export const UNAUTHENTICATED_MAX = 256;
 
@@ -207,6 +210,9 @@ async function listenOn(server: Server, listen: string): Promise<string> {
       resolve();
     });
   });
-  if ('path' in where) return formatLinkAddress(where);
+  if ('path' in where) {
+    chmodSync(where.path, OWNER_ALONE);
+    return formatLinkAddress(where);
+  }
   return formatLinkAddress({ host: where.host, port: (server.address() as AddressInfo).port });
 }

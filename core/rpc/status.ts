@@ -10,7 +10,7 @@
  * - draining: finishes its calls, takes no new ones, then stops.
  * - stopping: its process is being ended (SIGTERM, then SIGKILL).
  * - backing_off: it crashed or failed to start, and waits before the next start.
- * - failed: it cannot start, and is not started again until something changes.
+ * - failed: every start would fail; it is not started again until the deployment or a file that it uses changes.
  */
 export const RESOURCE_STATES = ['starting', 'idle', 'busy', 'draining', 'stopping', 'backing_off', 'failed'] as const;
 export type ResourceState = (typeof RESOURCE_STATES)[number];
@@ -142,6 +142,7 @@ export const EVENT_KINDS = [
   'resource_ready',
   'resource_ended',
   'resource_backing_off',
+  'resource_failed',
   'resource_refused',
   'pool_ready',
   'pool_empty',
@@ -167,6 +168,7 @@ export const EVENT_KINDS = [
   'consul_found',
   'audit_failed',
   'audit_restored',
+  'defect',
   'mesh_ready',
   'mesh_draining',
 ] as const;

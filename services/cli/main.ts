@@ -44,6 +44,10 @@ const exitCode = await runProgram(process.argv.slice(2), {
   onHangup(act) {
     process.on('SIGHUP', act);
   },
+  onUncaught(act) {
+    process.on('uncaughtException', act);
+    process.on('unhandledRejection', act);
+  },
   onStopSignal(act) {
     process.on('SIGTERM', act);
     process.on('SIGINT', act);

@@ -5,7 +5,7 @@ import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { KatamariError, scriptCommand } from '../../core/mod.ts';
 import type { Protocol, Transport } from '../../core/thrift/encodings/mod.ts';
 import type { IdlSource } from '../../core/thrift/mod.ts';
-import { whyNoHealthCheck, type Deployment } from '../mesh/mod.ts';
+import { whyNoHealthCheck, type Deployment, type Isolation } from '../mesh/mod.ts';
 import type { DeploymentEntry } from './schema.ts';
 import os from 'node:os';
 import path from 'node:path';
@@ -59,6 +59,7 @@ export interface ConfiguredDeployment {
   };
   readonly recycle: { readonly afterCalls: number; readonly afterAgeMs: number; readonly memoryMaxBytes: number };
   readonly queueMax: number;
+  readonly isolation: Isolation | null;
 }
 
 /** @param directory directory of the configuration file, the base of relative paths */
@@ -98,6 +99,28 @@ export function resolveDeployment(entry: DeploymentEntry, directory: string): Co
     },
     recycle: { afterCalls: recycle.afterCalls, afterAgeMs: recycle.afterAge, memoryMaxBytes: recycle.memoryMax },
     queueMax: entry.queue.max,
+    isolation: isolationOf(entry),
+  };
+}
+
+/** Returns null for an entry without one of these keys, whose processes run as the mesh does. */
+function isolationOf({ user, group, groups, umask, noNewPrivileges, systemLimits }: DeploymentEntry): Isolation | null {
+  const { openFiles, memory, processes, core, cpu } = systemLimits;
+  const keys = [user, group, groups, umask, noNewPrivileges, openFiles, memory, processes, core, cpu];
+  if (keys.every((key) => key === undefined)) return null;
+  return {
+    user: user ?? '',
+    group: group ?? '',
+    groups: groups ?? null,
+    umask: umask ?? '',
+    noNewPrivileges: noNewPrivileges ?? user !== undefined,
+    limits: {
+      openFiles: openFiles ?? null,
+      memoryBytes: memory ?? null,
+      processes: processes ?? null,
+      coreBytes: core ?? null,
+      cpuS: cpu === undefined ? null : Math.ceil(cpu / 1_000),
+    },
   };
 }
 
@@ -106,7 +129,8 @@ export function resolveDeployment(entry: DeploymentEntry, directory: string): Co
  * @throws KatamariError when the IDL cannot be read, or its service has no such health check
  */
 export function desiredDeployment(deployment: ConfiguredDeployment): Deployment {
-  const { service, version, count, command, cwd, env, listen, roles, tags, more, concurrency, queueMax } = deployment;
+  const { service, version, count, command, cwd, env, listen, roles, tags, more, concurrency, queueMax, isolation } =
+    deployment;
   const { transport, protocol, healthCheck } = deployment;
   return {
     service,
@@ -139,6 +163,7 @@ export function desiredDeployment(deployment: ConfiguredDeployment): Deployment 
       memoryBytesMax: deployment.recycle.memoryMaxBytes,
     },
     queueMax,
+    isolation,
   };
 }
 

@@ -9,6 +9,8 @@ export const EXIT = {
   usage: 2,
   /** No mesh answers at the address (EX_UNAVAILABLE). */
   unreachable: 69,
+  /** A part of the process has failed that must not; start it again (EX_SOFTWARE). */
+  defect: 70,
   /** A configuration or IDL file is wrong (EX_CONFIG). */
   badConfiguration: 78,
 } as const;

@@ -171,6 +171,7 @@ const OTHER_VARIABLES: readonly string[] = [
   'KATAMARI_RESOURCE',
   'KATAMARI_LIFELINE',
   'KATAMARI_CONCURRENCY',
+  'KATAMARI_FAMILY',
 ];
 
 const CONSUL_VARIABLES: Readonly<Record<string, string>> = {

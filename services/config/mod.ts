@@ -1,6 +1,8 @@
 // Exports of services/config; other modules import only from here.
 
 export type { AddedFaceplate } from './added-faceplate.ts';
+export { isDataDirectory, prepareDirectories } from './directories.ts';
+export { compareConfigs, type ConfigChanges } from './changes.ts';
 export { portsOf } from './check.ts';
 export { type Config, type EffectiveSetting, loadConfig, type LoadedConfig } from './config.ts';
 export { type ConfiguredDeployment, desiredDeployment } from './deployment.ts';

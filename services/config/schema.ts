@@ -138,6 +138,18 @@ export interface DeploymentEntry {
   restart: { intensity: number; period: number; backoffFirst: number; backoffMax: number };
   recycle: { afterCalls: number; afterAge: number; memoryMax: number };
   queue: { max: number };
+  user?: string | undefined;
+  group?: string | undefined;
+  groups?: string[] | undefined;
+  umask?: string | undefined;
+  noNewPrivileges?: boolean | undefined;
+  systemLimits: {
+    openFiles?: number | undefined;
+    memory?: number | undefined;
+    processes?: number | undefined;
+    core?: number | undefined;
+    cpu?: number | undefined;
+  };
 }
 
 /** Notation of a value; decides how the text of a variable is parsed and how a value is printed. */
@@ -254,6 +266,16 @@ const VERSION_EXPECTED = 'a version in quotes such as "1.0.0"';
 const NAME = /^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
 const NAME_EXPECTED = 'a name of letters, digits, ".", "_" and "-", at most 63';
 
+const account = (what: string) =>
+  leaf(
+    z
+      .string()
+      .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/)
+      .max(100),
+    'text',
+    `the name of a ${what}, or its number in quotes`,
+  );
+
 const deploymentSchema = z.strictObject({
   service: leaf(z.string().max(200).regex(SERVICE), 'text', 'the name of a Thrift service, such as "Calculator"'),
   version: leaf(z.string().max(100).regex(VERSION), 'text', VERSION_EXPECTED),
@@ -299,6 +321,20 @@ const deploymentSchema = z.strictObject({
     })
     .prefault({}),
   queue: z.strictObject({ max: count(0, 1_000_000).prefault(256) }).prefault({}),
+  user: account('user').optional(),
+  group: account('group').optional(),
+  groups: leaf(z.array(account('group')).max(100), 'list', 'a list of groups').optional(),
+  umask: leaf(z.string().regex(/^[0-7]{1,4}$/), 'text', 'octal digits in quotes such as "027"').optional(),
+  noNewPrivileges: bool().optional(),
+  systemLimits: z
+    .strictObject({
+      openFiles: count(1, COUNT_MAX).optional(),
+      memory: size().optional(),
+      processes: count(1, COUNT_MAX).optional(),
+      core: size(0).optional(),
+      cpu: duration(1_000).optional(),
+    })
+    .prefault({}),
 });
 
 const siteSchema = z.strictObject({

@@ -3,20 +3,20 @@
 // mistaken for the owner.
 
 import { createHash } from 'node:crypto';
-import { realpathSync, rmSync } from 'node:fs';
+import { chmodSync, realpathSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-
-/** Longest socket path that every operating system accepts. */
-const SOCKET_PATH_MAX = 100;
+import { findSocketBase, SOCKET_PATH_BYTES_MAX } from '../../core/mod.ts';
 
 /** Locks the directory and returns a function that unlocks it. Rejects if another process holds the lock. */
 export async function lockDirectory(directory: string): Promise<() => Promise<void>> {
   const real = realpathSync(directory);
   let path = join(real, 'lock.sock');
-  if (path.length > SOCKET_PATH_MAX) {
-    path = join(tmpdir(), `katamari-${createHash('sha256').update(real).digest('hex').slice(0, 24)}.sock`);
+  if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) {
+    path = join(
+      findSocketBase().directory,
+      `katamari-${createHash('sha256').update(real).digest('hex').slice(0, 24)}.sock`,
+    );
   }
   const server = await listen(path).catch(async (error: unknown) => {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
@@ -43,6 +43,7 @@ function listen(path: string): Promise<Server> {
     server.once('error', reject);
     server.listen(path, () => {
       server.unref();
+      chmodSync(path, 0o600);
       resolve(server);
     });
   });

@@ -8,7 +8,7 @@
 // announced keys are written again. While Consul is unreachable the session retries forever with exponential backoff;
 // `stats` shows the state.
 
-import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
+import { systemClock, type Clock, Backoff, mustNotFail } from '../../core/mod.ts';
 import { ConsulError, type ConsulClient, type ProcessCheck } from './client.ts';
 import { DEREGISTER_TIMEOUT_MS, pause, within } from './pause.ts';
 
@@ -133,7 +133,10 @@ export class ConsulSession {
 
   /** Starts, and resolves once the first session exists. Never rejects; retries while Consul is unreachable. */
   start(): Promise<void> {
-    this.#running ??= Promise.all([this.#hold(), this.#keepCheckPassing(), this.#announceAll()]);
+    if (this.#running === undefined) {
+      this.#running = Promise.all([this.#hold(), this.#keepCheckPassing(), this.#announceAll()]);
+      mustNotFail('the session in Consul', this.#running);
+    }
     return this.#isEstablished;
   }
 

@@ -5,7 +5,7 @@
 // the state that Consul has then: newer, older or empty. The watch also reads again when the index goes backwards.
 // Each result is compared with the last one, so restarts and spurious responses cause no change.
 
-import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
+import { systemClock, type Clock, Backoff, mustNotFail, reportDefect } from '../../core/mod.ts';
 import { ConsulError, type ConsulClient, type ConsulEntry } from './client.ts';
 import { pause } from './pause.ts';
 
@@ -62,7 +62,7 @@ export function watchPrefix(
   options: WatchOptions,
 ): ConsulWatch {
   const watch = new PrefixWatch(client, prefix, onChange, options);
-  void watch.run();
+  mustNotFail(`the watch of ${prefix}`, watch.run());
   return watch;
 }
 
@@ -147,7 +147,12 @@ class PrefixWatch implements ConsulWatch {
     if (this.#seen !== undefined && isSame(this.#seen, next)) return;
     this.#seen = next;
     this.#changes++;
-    this.#onChange(next, { isAfterReset, index });
+    try {
+      this.#onChange(next, { isAfterReset, index });
+    } catch (error) {
+      // The watch goes on: the next change may be one that the listener can handle.
+      reportDefect(error);
+    }
     this.#markReady();
   }
 }

@@ -13,7 +13,7 @@
 // about one second, a frozen one by the TTL. If the first candidate is alive but does not take the lock, the next
 // candidate takes it after a delay.
 
-import { systemClock, type Clock, Backoff, formatAddress, urlOf } from '../../core/mod.ts';
+import { systemClock, type Clock, Backoff, formatAddress, urlOf, mustNotFail } from '../../core/mod.ts';
 import {
   ConsulError,
   ConsulSession,
@@ -211,6 +211,7 @@ export class Election {
       ];
       this.#tick();
       this.#running = this.#run();
+      mustNotFail('the election', this.#running);
     }
     return this.#session.start();
   }

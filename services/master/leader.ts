@@ -8,7 +8,7 @@
 // Then the other managers get its copies. Its old order stays in Consul, so that a manager that is only cut off from
 // the leader keeps running, until it returns and gets a new order.
 
-import { systemClock, type Clock, Backoff } from '../../core/mod.ts';
+import { systemClock, type Clock, Backoff, mustNotFail } from '../../core/mod.ts';
 import type { AuditLog } from '../audit/mod.ts';
 import { ConsulError, pause, type ConsulClient, type WatchStats } from '../consul/mod.ts';
 import {
@@ -114,6 +114,7 @@ export class Leader {
     this.#stopListening = this.#options.election.listen(() => this.#wake());
     this.#view.start();
     this.#running = this.#backup.start().then(() => this.#run());
+    mustNotFail('the leader', this.#running);
   }
 
   async close(): Promise<void> {

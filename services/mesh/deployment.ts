@@ -45,6 +45,31 @@ export interface ChassisTimes {
   readonly hangGraceMs: number;
 }
 
+/** The user and the limits of the processes of a deployment. */
+export interface Isolation {
+  /** Name or number; '' for the user of the mesh. */
+  readonly user: string;
+  /** Name or number; '' for the primary group of the user. */
+  readonly group: string;
+  /** Supplementary groups; null for those of the user. */
+  readonly groups: readonly string[] | null;
+  /** File mode creation mask in octal digits; '' for that of the mesh. */
+  readonly umask: string;
+  /** Whether a program that it runs can gain no rights, for example by setuid. */
+  readonly noNewPrivileges: boolean;
+  /** Limits of the system; null for those of the mesh. */
+  readonly limits: {
+    readonly openFiles: number | null;
+    /** Address space. */
+    readonly memoryBytes: number | null;
+    /** Processes of the user. */
+    readonly processes: number | null;
+    readonly coreBytes: number | null;
+    /** CPU time. */
+    readonly cpuS: number | null;
+  };
+}
+
 export interface Deployment {
   readonly service: string;
   readonly version: string;
@@ -81,6 +106,8 @@ export interface Deployment {
   readonly recycle: RecycleRules;
   /** Limit of calls that wait in the queue of the pool. */
   readonly queueMax: number;
+  /** null: as the mesh itself runs. */
+  readonly isolation: Isolation | null;
 }
 
 /** `Service@version` */
@@ -105,6 +132,27 @@ export const PLAIN_CONCURRENCY_MAX = 1_000;
 const ms = (): z.ZodInt => z.int().min(0).max(2_147_483_647);
 const texts = () => z.array(z.string().max(4_096)).max(1_000);
 const textMap = () => z.record(z.string().max(256), z.string().max(65_536));
+
+const account = () =>
+  z
+    .string()
+    .regex(/^([A-Za-z0-9_][A-Za-z0-9_.-]*)?$/)
+    .max(100);
+const limit = () => z.int().min(0).nullable();
+const ISOLATION: z.ZodType<Isolation> = z.strictObject({
+  user: account(),
+  group: account(),
+  groups: z.array(account().min(1)).max(100).nullable(),
+  umask: z.string().regex(/^[0-7]{0,4}$/),
+  noNewPrivileges: z.boolean(),
+  limits: z.strictObject({
+    openFiles: limit(),
+    memoryBytes: limit(),
+    processes: limit(),
+    coreBytes: limit(),
+    cpuS: limit(),
+  }),
+});
 
 /** Schema of a document from outside. Fields that older documents lack have a default. */
 export const DEPLOYMENT: z.ZodType<Deployment> = z
@@ -150,6 +198,7 @@ export const DEPLOYMENT: z.ZodType<Deployment> = z
     }),
     recycle: z.strictObject({ afterCalls: z.int().min(0), afterAgeMs: ms(), memoryBytesMax: z.int().min(0) }),
     queueMax: z.int().min(0).max(1_000_000),
+    isolation: ISOLATION.nullable().default(null),
   })
   .refine(isWireFormat, {
     path: ['protocol'],

@@ -5,6 +5,7 @@ export { bestVersion } from './choose-version.ts';
 export {
   type ChassisTimes,
   type Deployment,
+  type Isolation,
   DEPLOYMENT,
   deploymentId,
   PLAIN_CONCURRENCY_MAX,

@@ -12,7 +12,7 @@ import {
   type LinkSecurity,
   type ReplySink,
 } from '../../core/link/mod.ts';
-import { asKatamariError, KatamariError, type Clock, Backoff } from '../../core/mod.ts';
+import { asKatamariError, KatamariError, type Clock, Backoff, mustNotFail } from '../../core/mod.ts';
 import type { Call, CallSink, Reply } from '../../core/rpc/mod.ts';
 import { pause } from '../consul/mod.ts';
 
@@ -129,7 +129,7 @@ export class Peer {
   #run(): void {
     if (this.#isRunning) return;
     this.#isRunning = true;
-    void this.#reconnectForever();
+    mustNotFail(`the link to manager ${this.#options.name}`, this.#reconnectForever());
   }
 
   /** Connects for the first call of a peer that connects on demand. */

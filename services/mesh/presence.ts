@@ -1,7 +1,7 @@
 // Registers this process in Consul: its records under its session, and its listeners as Consul services. The first
 // change is written at once, further changes at most every 100 ms. Unchanged records are not written again.
 
-import { formatAddress, systemClock, type Clock } from '../../core/mod.ts';
+import { formatAddress, mustNotFail, systemClock, type Clock } from '../../core/mod.ts';
 import {
   announceService,
   type Announcement,
@@ -98,7 +98,7 @@ export class Presence {
       onError,
       clock: this.#clock,
     });
-    void this.#session.start();
+    mustNotFail('the session', this.#session.start());
   }
 
   /** Publishes the result of `read` as JSON under `key` until this process ends. */

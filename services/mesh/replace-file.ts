@@ -9,7 +9,7 @@ import path from 'node:path';
  */
 export async function replaceFile(file: string, text: string): Promise<void> {
   const folder = path.dirname(file);
-  await mkdir(folder, { recursive: true });
+  await mkdir(folder, { recursive: true, mode: 0o700 });
   const temporary = `${file}.${process.pid}`;
   const handle = await open(temporary, 'w', 0o600);
   try {

@@ -35,10 +35,14 @@ export class SharedState {
   readonly #keys: Keys;
   readonly #end = new AbortController();
   readonly #watches: ConsulWatch[] = [];
+  #initial: SharedStateOptions['initial'];
   #timeoutMs: number;
   #routes: Routes;
   #deployed: readonly DeployedService[] = [];
   readonly #deploymentCache: RecordCache<Deployment> = new Map();
+  /** Settings and routes that the mesh has in Consul; they win over those of the configuration. */
+  #hasOwnTimeout = false;
+  #ownRoutes: Routes = new Map();
   #onRoutes: (routes: Routes) => void = () => undefined;
   #onDeployed: () => void = () => undefined;
 
@@ -48,6 +52,7 @@ export class SharedState {
     this.#keys = keysOf(options.mesh);
     // Each request in flight adds a listener to this signal. Many listeners are not a leak, so disable the warning.
     setMaxListeners(0, this.#end.signal);
+    this.#initial = options.initial;
     this.#timeoutMs = options.initial.timeoutMs;
     this.#routes = options.initial.routes;
   }
@@ -74,6 +79,7 @@ export class SharedState {
   /** Loads the values of a snapshot, for a start without Consul. */
   loadSnapshot({ timeoutMs, routes }: { timeoutMs: number; routes: Routes }): void {
     this.#setTimeout(timeoutMs);
+    this.#ownRoutes = routes;
     this.#setRoutes(routes);
   }
 
@@ -96,6 +102,25 @@ export class SharedState {
   }
 
   /**
+   * Replaces the values of the configuration, because its file has changed.
+   * @returns keys of changed values that have no effect, because the mesh has others in Consul
+   */
+  setInitial(initial: SharedStateOptions['initial']): string[] {
+    const before = this.#initial;
+    this.#initial = initial;
+    if (!this.#hasOwnTimeout) this.#setTimeout(initial.timeoutMs);
+    this.#setRoutes(new Map([...initial.routes, ...this.#ownRoutes]));
+    const services = [...new Set([...before.routes.keys(), ...initial.routes.keys()])];
+    return [
+      ...(this.#hasOwnTimeout && initial.timeoutMs !== before.timeoutMs ? ['timeout'] : []),
+      ...services
+        .filter((service) => this.#ownRoutes.has(service))
+        .filter((service) => JSON.stringify(initial.routes.get(service)) !== JSON.stringify(before.routes.get(service)))
+        .map((service) => `routes.${service}`),
+    ];
+  }
+
+  /**
    * Sets the global timeout of the whole mesh. undefined restores the value of the configuration.
    * @throws ConsulError
    */
@@ -103,7 +128,8 @@ export class SharedState {
     const key = this.#keys.settings;
     if (timeoutMs === undefined) await this.#options.client.delete(key);
     else await this.#options.client.put(key, JSON.stringify({ timeoutMs }));
-    this.#setTimeout(timeoutMs ?? this.#options.initial.timeoutMs);
+    this.#hasOwnTimeout = timeoutMs !== undefined;
+    this.#setTimeout(timeoutMs ?? this.#initial.timeoutMs);
   }
 
   /**
@@ -117,7 +143,11 @@ export class SharedState {
     else await this.#options.client.put(key, JSON.stringify(route));
     // Applies here at once; other processes get it from their watches.
     const routes = new Map(this.#routes);
-    const next = isReset ? this.#options.initial.routes.get(service) : route;
+    const next = isReset ? this.#initial.routes.get(service) : route;
+    const own = new Map(this.#ownRoutes);
+    if (isReset) own.delete(service);
+    else own.set(service, route);
+    this.#ownRoutes = own;
     if (next === undefined) routes.delete(service);
     else routes.set(service, next);
     this.#setRoutes(routes);
@@ -149,7 +179,10 @@ export class SharedState {
         'settings',
         `ignored; the last valid settings stay in use: ${parsed.message}`,
       );
-    else this.#setTimeout(parsed?.timeoutMs ?? this.#options.initial.timeoutMs);
+    else {
+      this.#hasOwnTimeout = parsed?.timeoutMs !== undefined;
+      this.#setTimeout(parsed?.timeoutMs ?? this.#initial.timeoutMs);
+    }
   }
 
   #setTimeout(timeoutMs: number): void {
@@ -159,7 +192,7 @@ export class SharedState {
   }
 
   #takeRoutes(entries: WatchedEntries, { isAfterReset }: ChangeFacts): void {
-    const routes = new Map(isAfterReset ? this.#routes : this.#options.initial.routes);
+    const routes = new Map(isAfterReset ? this.#ownRoutes : undefined);
     for (const [key, entry] of entries) {
       const service = key.slice(this.#keys.routes.length);
       const parsed = readEntry(ROUTE, entry);
@@ -169,11 +202,12 @@ export class SharedState {
           service,
           `ignored; the last valid route stays in use: ${parsed.message}`,
         );
-        const last = this.#routes.get(service);
+        const last = this.#ownRoutes.get(service);
         if (last !== undefined) routes.set(service, last);
       } else routes.set(service, parsed);
     }
-    this.#setRoutes(routes);
+    this.#ownRoutes = routes;
+    this.#setRoutes(new Map([...this.#initial.routes, ...routes]));
   }
 
   /** Only the names matter here. The masters report invalid documents. */

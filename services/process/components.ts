@@ -1,7 +1,7 @@
 // The open components of a process and the order in which they close. Each component registers as soon as it is open,
 // so a start that fails halfway closes exactly what was opened.
 
-import { KatamariError } from '../../core/mod.ts';
+import { KatamariError, reportDefect } from '../../core/mod.ts';
 
 /**
  * Stages in order of dependency: a component uses only components of its own or earlier stages. Stages end in reverse
@@ -92,7 +92,16 @@ export class Components {
   async #end(how: (component: Component) => Promise<void> | void): Promise<void> {
     for (const stage of STAGES.toReversed()) {
       const components = this.#components.filter((component) => component.stage === stage);
-      await Promise.all(components.map(async (component) => await how(component)));
+      await Promise.all(
+        components.map(async (component) => {
+          try {
+            await how(component);
+          } catch (error) {
+            // One that cannot end must not keep the others from finishing their calls.
+            reportDefect(error);
+          }
+        }),
+      );
     }
   }
 }

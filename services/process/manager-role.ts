@@ -2,14 +2,19 @@
 // processes use to call its pools, and the socket that its chassis use to call other services.
 
 import { formatLinkAddress, isLoopback, parseLinkAddress, startLinkServer } from '../../core/link/mod.ts';
-import { formatAddress, type Address } from '../../core/mod.ts';
-import { CHASSIS_CALLER, withCall, type Send } from '../../core/rpc/mod.ts';
+import { formatAddress, mustNotFail, type Address } from '../../core/mod.ts';
 import { desiredDeployment, EXIT, ExitError, ROLES } from '../config/mod.ts';
-import { withManagerService, withStats, type DeployedService, type ManagerRecord, type Offer } from '../mesh/mod.ts';
+import {
+  withManagerService,
+  withStats,
+  type DeployedService,
+  type Deployment,
+  type ManagerRecord,
+  type Offer,
+} from '../mesh/mod.ts';
 import { Orders, ResourceManager, type KnownInterface } from '../resource-manager/mod.ts';
-import { withMeshService } from './mesh-service.ts';
+import { ChassisSockets } from './chassis-sockets.ts';
 import type { ProcessBase } from './process-base.ts';
-import path from 'node:path';
 
 export class ManagerRole {
   readonly manager: ResourceManager;
@@ -38,12 +43,12 @@ export class ManagerRole {
       clock,
       frameBytesMax: limits.frameBytesMax,
       onLine: hooks.onLine ?? (() => undefined),
-      env: () => ({ KATAMARI_MESH: chassisSocket(manager) }),
+      env: (owner) => ({ KATAMARI_MESH: sockets.addressFor(owner) }),
       onPoolsChanged: () => offers.changed(),
       knownInterfaces: (service, version) => interfacesElsewhere(base, service, version),
     });
     components.register({ stage: 'manager', drain: () => manager.drain(), close: () => manager.close() });
-    await openChassisSocket(base, manager);
+    const sockets = await ChassisSockets.open(base, manager.socketDir);
     const link = await ManagerLink.open(base, manager);
     const orders = new Orders({
       client,
@@ -69,7 +74,12 @@ export class ManagerRole {
   deploy(): void {
     this.manager.setDeployments('file', this.#base.config.deployments.map(desiredDeployment));
     this.#isDeployed = true;
-    void this.#orders.start();
+    mustNotFail('the start of the orders', this.#orders.start());
+  }
+
+  /** Replaces the deployments of the configuration, because its file has changed. */
+  redeploy(deployments: readonly Deployment[]): void {
+    this.manager.setDeployments('file', deployments);
   }
 
   /** Whether every replica of every configured deployment is ready. */
@@ -226,38 +236,6 @@ async function recorded<T>(
   }
 }
 
-/** Opens the socket on which the chassis of this manager call other services. */
-async function openChassisSocket(base: ProcessBase, manager: ResourceManager): Promise<void> {
-  const { router, shared, config, callStats, clock, components } = base;
-  const { limits } = config;
-  const timeoutMs = (): number => shared.timeoutMs;
-  const server = await startLinkServer(chassisSocket(manager), {
-    timeoutMsMax: timeoutMs,
-    send: withoutClaims(withMeshService(router, withStats(router.send, callStats, 'inside', router, clock))),
-    limits: { ...limits, pipelineMax: Math.max(limits.pipelineMax, INSIDE_CALLS_MAX) },
-    timeoutMs,
-    caller: CHASSIS,
-    identity: CHASSIS_CALLER,
-    flushAt: 'immediate',
-  });
-  components.register(
-    { stage: 'inside', drain: () => server.drain(), close: () => server.close() },
-    { name: 'inside', address: server.address, connections: () => server.connections() },
-  );
-}
-
-/** A chassis can claim any caller in its calls. The admin service records and limits callers, so it is not told. */
-function withoutClaims(send: Send): Send {
-  return (call, sink) => {
-    const isAdmin = call.service === ADMIN_SERVICE || call.service === '';
-    send(isAdmin ? withCall(call, { caller: CHASSIS }) : call, sink);
-  };
-}
-
-function chassisSocket(manager: ResourceManager): string {
-  return formatLinkAddress({ path: path.join(manager.socketDir, 'mesh.sock') });
-}
-
 /** Interfaces that living chassis of a version speak on other managers. A new chassis must speak the same. */
 function interfacesElsewhere({ fleet, config }: ProcessBase, service: string, version: string): KnownInterface[] {
   return [...fleet.records].flatMap(([name, { pools }]) => {
@@ -270,11 +248,7 @@ function interfacesElsewhere({ fleet, config }: ProcessBase, service: string, ve
   });
 }
 
-const ADMIN_SERVICE = 'Katamari';
-const CHASSIS = 'a chassis';
 const LOOPBACK = '127.0.0.1';
-/** Concurrent calls of one chassis into the mesh. */
-const INSIDE_CALLS_MAX = 1_024;
 /** Concurrent calls on one link. */
 const LINK_CALLS_MAX = 65_536;
 /** Long enough for a record to reach every faceplate through Consul. */

@@ -1,6 +1,6 @@
 // The master role of a process: stands for election and leads while elected.
 
-import type { Address } from '../../core/mod.ts';
+import { mustNotFail, type Address } from '../../core/mod.ts';
 import { Election, Leader } from '../master/mod.ts';
 import type { ProcessBase } from './process-base.ts';
 
@@ -14,7 +14,7 @@ export function startMasterRole(base: ProcessBase, stats: Address): void {
   const election = new Election({ client, mesh, name, rank: master.rank, machine, stats, events, clock });
   const onError = reachability.failed;
   const leader = new Leader({ client, mesh, name, dataDir, election, events, audit, clock, onError });
-  void election.start();
+  mustNotFail('the election', election.start());
   leader.start();
   security.onRenewed(() => leader.renewSignatures());
   components.register({

@@ -9,6 +9,7 @@ import { AccessControl } from './access.ts';
 import { Components } from './components.ts';
 import { CredentialFiles } from './credential-files.ts';
 import { LinkCredentials } from './link-credentials.ts';
+import { Defects } from './defects.ts';
 import { OfferTable } from './offer-table.ts';
 import path from 'node:path';
 
@@ -16,6 +17,8 @@ export interface MeshHooks {
   readonly onEvent: (event: MeshEvent) => void;
   /** Called for each line that a chassis or an added faceplate prints. */
   readonly onLine?: (resource: string, line: string) => void;
+  /** Called for what is not as it should be and does not prevent the start. */
+  readonly onWarning?: (text: string) => void;
 }
 
 /** The parts of a process that need no network. */
@@ -34,6 +37,7 @@ export interface ProcessContext {
   readonly access: AccessControl;
   readonly offers: OfferTable;
   readonly components: Components;
+  readonly defects: Defects;
   readonly security: LinkCredentials;
   readonly credentials: CredentialFiles;
   /** Host under which other machines reach this process. */
@@ -70,6 +74,7 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
     access,
     offers: new OfferTable(router),
     components,
+    defects: new Defects(events, clock),
     security,
     credentials,
     advertised: advertisedHost(config),

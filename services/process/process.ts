@@ -7,7 +7,15 @@
 import { formatAddress, urlOf, type Address } from '../../core/mod.ts';
 import type { MeshStatus } from '../../core/rpc/mod.ts';
 import { startStatsFaceplate } from '../../faceplates/stats/mod.ts';
-import { type Config, httpAccessOf, portTlsOf, ROLES, type Role } from '../config/mod.ts';
+import {
+  type Config,
+  desiredDeployment,
+  httpAccessOf,
+  portTlsOf,
+  prepareDirectories,
+  ROLES,
+  type Role,
+} from '../config/mod.ts';
 import type { Presence } from '../mesh/mod.ts';
 import { auditFamilies } from './audit-metrics.ts';
 import { recordConfiguration } from './record-configuration.ts';
@@ -43,6 +51,16 @@ export interface RunningMesh {
   /** Returns the process ids of the chassis, for tests that kill them. */
   pids(): readonly number[];
   /**
+   * Applies what a changed configuration changes in a running process: deployments, routes and the timeout.
+   * @returns keys that have no effect, because the mesh has other values in Consul
+   * @throws Error, before anything changes, when a deployment is wrong
+   */
+  reload(config: Config): readonly string[];
+  /** Records an error that nothing has handled. */
+  recordDefect(error: unknown): void;
+  /** Resolves when a part of the process has failed without which it must end. */
+  readonly whenFatal: Promise<Error>;
+  /**
    * Shuts down gracefully: `/readyz` fails and Consul lists its faceplates no more; after the delay it accepts no more
    * calls, finishes those in flight, then stops every chassis.
    * @param delayMs how long the ports of its faceplates serve on, so that load balancers notice; default 0
@@ -61,6 +79,7 @@ export async function startMesh(
   hooks: MeshHooks,
   roles: readonly Role[] = ROLES,
 ): Promise<RunningMesh> {
+  for (const warning of prepareDirectories(config, roles)) hooks.onWarning?.(warning);
   const context = createContext(config, hooks, roles);
   try {
     return await openProcess(context);
@@ -100,7 +119,7 @@ async function openStats(
   manager: ManagerRole | undefined,
   faceplate: FaceplateRole | undefined,
 ): Promise<Address> {
-  const { config, events, audit, callStats, components, status, consulMetrics, access, policy } = base;
+  const { config, events, audit, callStats, components, status, consulMetrics, access, policy, defects } = base;
   const { host, ports, limits } = config;
   const stats = await startStatsFaceplate({
     status: () => status.read(),
@@ -108,7 +127,7 @@ async function openStats(
     events: (afterSeq) => events.after(afterSeq),
     callStats: callStats,
     poolStats: () => manager?.manager.poolStats() ?? [],
-    extra: () => [...consulMetrics.families(), ...auditFamilies(audit), ...access.families(policy)],
+    extra: () => [...consulMetrics.families(), ...auditFamilies(audit), ...access.families(policy), defects.family()],
     authenticator: access.authenticator,
     mayRead: (identity) => !policy.isBroken && policy.policy?.mayReadStats(identity) !== false,
     tls: portTlsOf('stats', config.stats.tls),
@@ -203,6 +222,22 @@ class MeshProcess implements RunningMesh {
 
   pids(): readonly number[] {
     return this.#manager?.manager.pids() ?? [];
+  }
+
+  reload({ deployments, timeoutMs, routes }: Config): readonly string[] {
+    const { shared } = this.#base;
+    const desired = deployments.map(desiredDeployment);
+    const overridden = shared.setInitial({ timeoutMs, routes: new Map(Object.entries(routes)) });
+    this.#manager?.redeploy(desired);
+    return overridden;
+  }
+
+  recordDefect(error: unknown): void {
+    this.#base.defects.record(error);
+  }
+
+  get whenFatal(): Promise<Error> {
+    return this.#base.defects.fatal;
   }
 
   async drain(delayMs = 0): Promise<void> {

@@ -1,10 +1,12 @@
 // One operating-system process of a chassis, the leader of its own process group. Captures its output line by line.
-// Stops it in steps: SIGTERM, then SIGKILL to the whole group; draining is up to the caller. Does not talk to the
-// process over its socket.
+// Stops it in steps: SIGTERM, then SIGKILL to the whole group; draining is up to the caller. When it has ended, the
+// reaper ends what it started and left behind. Does not talk to the process over its socket.
 
 import type { Clock } from '../../core/mod.ts';
+import type { Isolation } from '../mesh/mod.ts';
+import { identityEnv, identityOf, isolatedCommand } from './isolation.ts';
 import { LineSplitter } from './line-splitter.ts';
-import type { Reaper } from './reaper.ts';
+import { FAMILY_VARIABLE, type Family, type Reaper } from './reaper.ts';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 
@@ -13,6 +15,8 @@ export interface Launch {
   /** Working directory; '' for the one of this process. */
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
+  /** null: as this process runs. */
+  readonly isolation: Isolation | null;
 }
 
 /**
@@ -23,6 +27,8 @@ export interface Exit {
   readonly code: number | null;
   readonly signal: string | null;
   readonly failure: string;
+  /** Whether every further start would fail in the same way, until something changes (permanent-fault.ts). */
+  readonly isPermanent: boolean;
 }
 
 export interface ChassisProcessOptions extends Launch {
@@ -39,37 +45,55 @@ export class ChassisProcess {
   readonly #lastLines: string[] = [];
   readonly startedAtMs: number;
   readonly exited: Promise<Exit>;
+  /**
+   * Resolves soon after `exited`, when all output is read and all descendants have ended, with the number of processes
+   * that it had left behind.
+   */
+  readonly settled: Promise<number>;
   #exit: Exit | undefined;
   #killTimer: (() => void) | undefined;
 
   constructor(options: ChassisProcessOptions) {
     this.#options = options;
     this.startedAtMs = options.clock.nowMs();
+    const { reaper } = options;
+    const family = reaper.newFamily();
     let failure: unknown;
     try {
-      this.#child = launch(options);
-      if (this.#child.pid !== undefined) options.reaper.watch(this.#child.pid);
+      this.#child = launch({ ...options, env: { ...options.env, [FAMILY_VARIABLE]: family.mark } });
+      if (this.#child.pid !== undefined) reaper.watch(this.#child.pid, family);
     } catch (error) {
       // For some reasons `spawn` throws, for others it emits 'error', and runtimes differ in which.
       failure = error;
     }
+    let left: Promise<number> = Promise.resolve(0);
+    const closed = new Promise((resolve) => this.#child?.once('close', resolve) ?? resolve(undefined));
     this.exited = new Promise((resolve) => {
       const end = (exit: Exit): void => {
         if (this.#exit !== undefined) return;
         this.#exit = exit;
-        this.#afterExit();
+        left = this.#endFamily(family);
         options.onExit(exit);
         resolve(exit);
       };
       const child = this.#child;
-      const fail = (error: unknown): void => end({ code: null, signal: null, failure: launchFailure(options, error) });
+      const fail = (error: unknown): void => end({ code: null, signal: null, ...launchFailure(options, error) });
       // Later, as for any other end: the owner of this object does not have it yet.
       if (child === undefined) setImmediate(fail, failure);
       child?.once('error', (error) => {
         // Node emits 'error' for a failed kill too. Only a failed launch has no pid.
         if (child.pid === undefined) fail(error);
       });
-      child?.once('exit', (code, signal) => end({ code, signal, failure: '' }));
+      child?.once('exit', (code, signal) =>
+        end({ code, signal, failure: '', isPermanent: PERMANENT_STATUSES.has(code ?? 0) }),
+      );
+    });
+    // A descendant that the reaper cannot find may keep the output open.
+    const late = (): Promise<void> => new Promise((resolve) => options.clock.after(SETTLE_MS, resolve));
+    this.settled = this.exited.then(async () => {
+      if (this.pid === 0) return 0;
+      await Promise.race([Promise.all([left, closed]), late()]);
+      return await Promise.race([left, Promise.resolve(0)]);
     });
     this.#child?.stdin?.on('error', () => undefined);
     this.#capture();
@@ -127,37 +151,47 @@ export class ChassisProcess {
     }
   }
 
-  /** Kills processes that the chassis started and left running. */
-  #afterExit(): void {
+  /** Kills processes that the chassis started and left running. Resolves with their number, or 1 for more. */
+  async #endFamily(family: Family): Promise<number> {
     this.#killTimer?.();
-    if (this.pid === 0) return;
-    this.#signal('SIGKILL', -this.pid);
-    this.#options.reaper.forget(this.pid);
+    if (this.pid === 0) return 0;
+    const inGroup = this.#signal('SIGKILL', -this.pid) ? 1 : 0;
+    return inGroup + (await this.#options.reaper.forget(this.pid, family));
   }
 
-  #signal(signal: 'SIGTERM' | 'SIGKILL', target: number): void {
-    if (this.pid === 0) return;
+  /** @returns whether there was a process to get it */
+  #signal(signal: 'SIGTERM' | 'SIGKILL', target: number): boolean {
+    if (this.pid === 0) return false;
     try {
       process.kill(target, signal);
+      return true;
     } catch {
       // ESRCH: the process has ended already.
+      return false;
     }
   }
 }
 
 /** @throws Error of the runtime; for other reasons the returned process emits 'error' */
-function launch({ command: [program = '', ...args], cwd, env }: Launch): ChildProcess {
+function launch({ command, cwd, env, isolation }: Launch): ChildProcess {
+  const identity = isolation === null ? undefined : identityOf(isolation);
+  const [program = '', ...args] = isolation === null ? command : isolatedCommand(command, isolation, identity);
   return spawn(program, args, {
     ...(cwd === '' ? {} : { cwd }),
-    env: { ...inheritedEnv(), ...env },
+    env: { ...inheritedEnv(), ...identityEnv(identity), ...env },
     // Its own process group, so that processes that the chassis starts can be killed with it.
     detached: true,
     stdio: ['pipe', 'pipe', 'pipe'],
   });
 }
 
+function launchFailure(launch: Launch, error: unknown): Pick<Exit, 'failure' | 'isPermanent'> {
+  const { code = '' } = error as NodeJS.ErrnoException;
+  return { failure: whyNotLaunched(launch, error), isPermanent: !TEMPORARY_CODES.has(code) };
+}
+
 /** Explains why a process could not be launched. The runtime names the program even when the directory is wrong. */
-function launchFailure({ command: [program = ''], cwd, env }: Launch, error: unknown): string {
+function whyNotLaunched({ command: [program = ''], cwd, env }: Launch, error: unknown): string {
   const { code = '', message } = error as NodeJS.ErrnoException;
   if (cwd !== '' && !isDirectory(cwd)) {
     return `its working directory ${cwd} ${existsSync(cwd) ? 'is not a directory' : 'does not exist'}; correct cwd`;
@@ -210,5 +244,21 @@ export function describeExit(exit: Exit): string {
   return `exited with status ${exit.code}`;
 }
 
+/** Failures of a launch that another try may not have: the system lacks something, or a file is being written. */
+const TEMPORARY_CODES: ReadonlySet<string> = new Set([
+  'EAGAIN',
+  'EINTR',
+  'EIO',
+  'EMFILE',
+  'ENFILE',
+  'ENOBUFS',
+  'ENOMEM',
+  'ETIMEDOUT',
+  'ETXTBSY',
+]);
+/** EX_CONFIG of sysexits.h, and the two with which shells say that a program cannot be run or is not there. */
+const PERMANENT_STATUSES: ReadonlySet<number> = new Set([78, 126, 127]);
+/** How long after an exit its last output and its descendants are waited for. */
+const SETTLE_MS = 1_000;
 const LAST_LINES_MAX = 50;
 const PAGE_BYTES = 4096;

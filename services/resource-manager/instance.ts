@@ -5,12 +5,11 @@ import { KatamariError, sleep, type Clock } from '../../core/mod.ts';
 import type { RestartReason } from '../../core/rpc/mod.ts';
 import type { ChassisTimes, RecycleRules } from '../mesh/mod.ts';
 import { ChassisProcess, describeExit, type Exit, type Launch } from './chassis-process.ts';
+import { PermanentFault } from './permanent-fault.ts';
 import type { ExpectedChassis, ReadyChassis } from './ready-chassis.ts';
 import { awaitReadiness } from './readiness.ts';
 import type { Reaper } from './reaper.ts';
 import { Resource } from './resource.ts';
-
-import { rmSync } from 'node:fs';
 
 /** `stopped`: the chassis is not part of the desired state any more. */
 export type EndReason = RestartReason | 'stopped';
@@ -24,6 +23,8 @@ export interface ProcessInstanceOptions {
   readonly recycle: RecycleRules;
   readonly frameBytesMax: number;
   readonly reaper: Reaper;
+  /** Called when the process has ended: its address is free again. */
+  readonly release: () => void;
   readonly clock: Clock;
   readonly onLine: (line: string) => void;
   /** Called when a working chassis should be replaced: age, calls, memory, retired. */
@@ -42,6 +43,10 @@ export class ProcessInstance {
   resource: Resource | undefined;
   #reason: EndReason | undefined;
   #why = '';
+  #isPermanent = false;
+  /** Output of a start that is not decided yet; undefined when lines are passed on at once. */
+  #heldBack: string[] | undefined = [];
+  readonly #stopHolding: () => void;
 
   constructor(options: ProcessInstanceOptions) {
     this.#options = options;
@@ -49,9 +54,10 @@ export class ProcessInstance {
       ...options.launch,
       reaper: options.reaper,
       clock: options.clock,
-      onLine: options.onLine,
+      onLine: (line) => (this.#heldBack === undefined ? options.onLine(line) : this.#heldBack.push(line)),
       onExit: (exit) => this.#onExit(exit),
     });
+    this.#stopHolding = options.clock.after(HOLD_BACK_MS, () => this.#passOn());
   }
 
   /** What the readiness check found; undefined until the chassis is ready. */
@@ -67,6 +73,11 @@ export class ProcessInstance {
   /** The reason as text: `exited with status 1`. */
   get why(): string {
     return this.#why;
+  }
+
+  /** Whether every further start would end for the same reason, until something changes. */
+  get isPermanent(): boolean {
+    return this.#isPermanent;
   }
 
   /** Resolves when the chassis is ready. @throws Error that says what is wrong; the process is killed then */
@@ -88,10 +99,12 @@ export class ProcessInstance {
         onLinkClosed: (error) => this.#onLinkClosed(error),
       });
       this.#ready = ready;
+      this.#passOn();
       this.resource = this.#resourceOf(ready);
       this.#watchHealth(ready);
       return this.resource;
     } catch (error) {
+      if (this.#reason === undefined) this.#isPermanent = error instanceof PermanentFault;
       this.end('start_failed', (error as Error).message);
       throw error;
     } finally {
@@ -201,6 +214,18 @@ export class ProcessInstance {
     }
   }
 
+  /** Passes on the output that was held back, and all further output at once. */
+  #passOn(): void {
+    this.#stopHolding();
+    const lines = this.#heldBack ?? [];
+    this.#heldBack = undefined;
+    for (const line of lines) this.#options.onLine(line);
+  }
+
+  get #isYoung(): boolean {
+    return this.#options.clock.nowMs() - this.process.startedAtMs < YOUNG_MS;
+  }
+
   #onLinkClosed(error: KatamariError): void {
     // The link of a dying process closes a moment before its exit is reported. The exit is the better reason, so wait
     // for it.
@@ -210,15 +235,43 @@ export class ProcessInstance {
   }
 
   #onExit(exit: Exit): void {
+    // Only these ends need to know what the process said last, or left behind. Others are handled at once.
+    if (this.#reason === undefined && (this.#ready === undefined || exit.code === 0)) {
+      this.resource?.close();
+      void this.process.settled.then((left) => this.#finish(exit, left));
+    } else this.#finish(exit, 0);
+  }
+
+  /** @param left number of processes that it left behind */
+  #finish(exit: Exit, left: number): void {
     const failedStart = this.#ready === undefined;
-    this.#setReason(failedStart ? 'start_failed' : 'crashed', describeExit(exit));
+    if (this.#reason === undefined) {
+      const { idl } = this.#options.expected;
+      const isDaemon = left > 0 && exit.code === 0 && (failedStart || (idl !== null && this.#isYoung));
+      this.#isPermanent = isDaemon || (failedStart && exit.isPermanent);
+      const { lastLines } = this.process;
+      const last = this.#isPermanent && !isDaemon && exit.code !== null ? lastLines.at(-1) : undefined;
+      const why = `${describeExit(exit)}${last === undefined ? '' : `: ${last}`}${isDaemon ? describeDaemon(left) : ''}`;
+      this.#setReason(failedStart ? 'start_failed' : 'crashed', why);
+    }
+    // The report of a permanent fault has its output.
+    if (this.#isPermanent) this.#heldBack = undefined;
+    this.#passOn();
     this.#life.abort(new Error(`it ${describeExit(exit)}`));
     this.resource?.close();
-    const { address } = this.#options;
-    if (address.startsWith('unix:')) rmSync(address.slice(5), { force: true });
+    this.#options.release();
     this.#options.onEnded(this);
   }
 }
 
+/** A program that becomes a daemon leaves a process behind and exits, but one that exits later may do so too. */
+function describeDaemon(left: number): string {
+  return ` and left ${left === 1 ? 'a process' : `${left} processes`} in the background, which the mesh has ended: run the program in the foreground, with its option for that`;
+}
+
+/** How long the output of a start is held back, until it is known whether it is reported with a permanent fault. */
+const HOLD_BACK_MS = 1_000;
+/** A plain server that exits with 0 earlier and leaves processes behind has become a daemon. */
+const YOUNG_MS = 10_000;
 const EXIT_AFTER_LINK_MS = 200;
 const SECOND_LOOK_MS = 100;

@@ -1,14 +1,14 @@
 // Launches processes for slots: assigns each an address to listen at and fills it into command and environment. Owns
 // the folder of the sockets and the reaper. Does not decide when a process starts or why.
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { parseLinkAddress } from '../../core/link/mod.ts';
-import type { Clock } from '../../core/mod.ts';
+import { findSocketBase, type Clock } from '../../core/mod.ts';
 import type { Deployment } from '../mesh/mod.ts';
 import { ProcessInstance } from './instance.ts';
+import { identityOf, type Identity } from './isolation.ts';
 import { Reaper } from './reaper.ts';
 import type { Slot } from './slot.ts';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 
 export interface LauncherOptions {
@@ -16,14 +16,20 @@ export interface LauncherOptions {
   readonly frameBytesMax: number;
   /** Called for each line of output of a chassis, with the name of the resource. */
   readonly onLine: (resource: string, line: string) => void;
-  /** Environment variables that every chassis gets: KATAMARI_MESH for calls back into the mesh. */
-  readonly env: () => Readonly<Record<string, string>>;
+  /**
+   * Environment variables that every chassis gets: KATAMARI_MESH for calls back into the mesh.
+   * @param owner user of the chassis; undefined for that of the mesh
+   */
+  readonly env: (owner: Identity | undefined) => Readonly<Record<string, string>>;
 }
 
 export class Launcher {
   readonly #options: LauncherOptions;
-  /** Folder of the sockets, accessible to this user only. */
-  readonly socketDir: string = mkdtempSync(path.join(tmpdir(), 'katamari-'));
+  /**
+   * Folder of the sockets. Others can neither list nor change it. Each chassis has a folder of its own in it, which its
+   * user alone can enter.
+   */
+  readonly socketDir: string = mkdtempSync(path.join(findSocketBase().directory, 'katamari-'));
   readonly #reaper = new Reaper(this.socketDir);
   #launches = 0;
   /** Derived from the process id, with a stride that keeps managers with close process ids on distant ports. */
@@ -36,10 +42,9 @@ export class Launcher {
   /** Launches a process for a slot and reports its events to the slot. */
   launch(slot: Slot, deployment: Deployment): ProcessInstance {
     const { clock, frameBytesMax, onLine, env } = this.#options;
-    const address =
-      deployment.listen === 'unix'
-        ? `unix:${path.join(this.socketDir, `${++this.#launches}.sock`)}`
-        : `tcp:127.0.0.1:${this.#freePort()}`;
+    const owner = ownerOf(deployment);
+    const folder = deployment.listen === 'unix' ? this.#newFolder(owner) : '';
+    const address = folder === '' ? `tcp:127.0.0.1:${this.#freePort()}` : `unix:${path.join(folder, 'chassis.sock')}`;
     const instance: ProcessInstance = new ProcessInstance({
       name: slot.name,
       address,
@@ -47,19 +52,23 @@ export class Launcher {
         command: deployment.command.map((word) => fillIn(word, address)),
         cwd: deployment.cwd,
         env: {
-          ...env(),
+          ...env(owner),
           ...fillInAll(deployment.env, address),
           KATAMARI_LISTEN: address,
           KATAMARI_RESOURCE: slot.name,
           KATAMARI_LIFELINE: 'stdin',
           ...(deployment.concurrency === null ? {} : { KATAMARI_CONCURRENCY: `${deployment.concurrency}` }),
         },
+        isolation: deployment.isolation,
       },
       expected: deployment,
       times: deployment.times,
       recycle: deployment.recycle,
       frameBytesMax,
       reaper: this.#reaper,
+      release: () => {
+        if (folder !== '') rmSync(folder, { recursive: true, force: true });
+      },
       clock,
       onLine: (line) => onLine(slot.name, line),
       onRecycle: (reason) => slot.onRecycle(instance, reason),
@@ -67,6 +76,17 @@ export class Launcher {
       onEnded: (ended) => slot.onEnded(ended),
     });
     return instance;
+  }
+
+  #newFolder(owner: Identity | undefined): string {
+    const folder = path.join(this.socketDir, `${++this.#launches}`);
+    mkdirSync(folder, { mode: 0o700 });
+    if (owner !== undefined) {
+      // Its user has to pass the outer folder.
+      chmodSync(this.socketDir, 0o711);
+      chownSync(folder, owner.uid, owner.gid);
+    }
+    return folder;
   }
 
   async close(): Promise<void> {
@@ -81,6 +101,15 @@ export class Launcher {
   #freePort(): number {
     this.#lastPort = this.#lastPort >= PORT_MAX ? PORT_MIN : this.#lastPort + 1;
     return this.#lastPort;
+  }
+}
+
+/** The user of a deployment, unless it is that of the mesh; undefined too when the launch will fail for its user. */
+function ownerOf({ isolation }: Deployment): Identity | undefined {
+  try {
+    return isolation === null ? undefined : identityOf(isolation);
+  } catch {
+    return undefined;
   }
 }
 

@@ -7,6 +7,7 @@ import { CallStats, type EventKind, type PoolStatus, type RestartReason, type Se
 import { deploymentId, type DeployedService, type Deployment, type EventLog, type Offer } from '../mesh/mod.ts';
 import type { ProcessInstance } from './instance.ts';
 import { Launcher, type LauncherOptions } from './launcher.ts';
+import { PermanentFaults } from './permanent-fault.ts';
 import { PoolSet, type KnownInterface } from './pool-set.ts';
 import type { ResourcePool } from './pool.ts';
 import { ReplicaSet } from './replica-set.ts';
@@ -30,6 +31,7 @@ export class ResourceManager {
   readonly #options: ManagerOptions;
   readonly #launcher: Launcher;
   readonly #starts: StartLimiter;
+  readonly #faults: PermanentFaults;
   readonly #pools: PoolSet;
   /** By `Service@version`. A set that is not desired any more stays until its last chassis has ended. */
   readonly #replicaSets = new Map<string, ReplicaSet>();
@@ -49,6 +51,7 @@ export class ResourceManager {
     const { name, clock, events, knownInterfaces } = options;
     this.#launcher = new Launcher(options);
     this.#starts = new StartLimiter(events, clock);
+    this.#faults = new PermanentFaults(clock);
     this.#pools = new PoolSet({
       manager: name,
       clock,
@@ -250,6 +253,7 @@ export class ResourceManager {
       name,
       deployment,
       clock: this.#options.clock,
+      faults: this.#faults,
       launch: (slot, of) => this.#launcher.launch(slot, of),
       admit: (instance) => this.#admit(instance, replicas),
       onPoolLeft: (pool) => this.#onPoolLeft(pool, replicas),
@@ -285,21 +289,22 @@ export class ResourceManager {
   }
 
   #report(
-    kind: 'starting' | 'ready' | 'ended' | 'backing_off' | 'refused',
+    kind: 'starting' | 'ready' | 'ended' | 'backing_off' | 'failed' | 'refused',
     slot: Slot,
     replicas: ReplicaSet,
     text: string,
     lines: readonly string[],
   ): void {
-    if (this.#isDraining && kind !== 'ended') return;
+    const hasEnded = kind === 'ended' || kind === 'failed';
+    if (this.#isDraining && !hasEnded) return;
     const { events, onPoolsChanged } = this.#options;
     events.add(`resource_${kind}` satisfies EventKind, slot.name, text, lines);
     if (kind === 'ready' && replicas.isComplete && slot.pool !== undefined)
       events.add('pool_ready', slot.pool.options.id, `${replicas.slots.length} resources`);
-    if (kind === 'ended' && slot.pool?.alive === 0 && !this.#isDraining)
+    if (hasEnded && slot.pool?.alive === 0 && !this.#isDraining)
       events.add('pool_empty', slot.pool.options.id, 'no resource is alive; calls wait');
     if (kind === 'ready') onPoolsChanged();
-    if (kind === 'ended') this.#notifySoon();
+    if (hasEnded) this.#notifySoon();
   }
 
   /** Why no copy of a deployment can start until something changes; '' while one serves or may come up. */

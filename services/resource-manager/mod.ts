@@ -3,3 +3,4 @@
 export { ResourceManager } from './manager.ts';
 export { Orders } from './orders.ts';
 export type { KnownInterface } from './pool-set.ts';
+export type { Identity } from './isolation.ts';

@@ -177,7 +177,12 @@ export class Orders {
     if (isSame(order, before)) return;
     const what = order.deployments.map((one) => `${deploymentId(one)} x${one.count}`).join(', ') || 'nothing';
     events.add('assigned', name, `${how}by ${order.leader} in term ${order.term}: ${what}`);
-    apply(order.deployments);
+    try {
+      apply(order.deployments);
+    } catch (error) {
+      // An order is replayed at every start, and moves to another manager when this one ends.
+      this.#refuse(order.leader, `its assignment cannot be carried out: ${(error as Error).message}`);
+    }
   }
 
   #refuse(subject: string, text: string): void {

@@ -8,6 +8,7 @@ import { DEFAULT_LIMITS, type KatamariError } from '../../core/mod.ts';
 import { createCall, EMPTY_STRUCT, type Call, type Reply } from '../../core/rpc/mod.ts';
 import { readApplicationException, type Interface, type Method } from '../../core/thrift/mod.ts';
 import { whyNoHealthCheck } from '../mesh/mod.ts';
+import { PermanentFault } from './permanent-fault.ts';
 import type { ReadyChassis, ReadinessOptions } from './ready-chassis.ts';
 import type { ResourceLink } from './resource.ts';
 
@@ -112,10 +113,10 @@ function throwUnlessHealthy(method: Method, { isException, body }: Reply): void 
   if (!result.ok) throw new Error(`its health check ${method.name} answered with exception ${result.exception}`);
 }
 
-/** @throws Error when the method cannot be a health check */
+/** @throws PermanentFault when the method cannot be a health check */
 function healthMethodOf(iface: Interface, name: string): Method | undefined {
   if (name === '') return undefined;
   const why = whyNoHealthCheck(iface, name);
-  if (why !== undefined) throw new Error(`its deployment has healthCheck ${name}, but ${why}`);
+  if (why !== undefined) throw new PermanentFault(`its deployment has healthCheck ${name}, but ${why}`);
   return iface.methods.get(name);
 }

@@ -8,6 +8,7 @@ import { KatamariError, sleep } from '../../core/mod.ts';
 import { chassisInterface, createCall, EMPTY_STRUCT, type ChassisDetails } from '../../core/rpc/mod.ts';
 import { readApplicationException, type IdlSource, type Interface } from '../../core/thrift/mod.ts';
 import type { ReadyChassis, ExpectedChassis, ReadinessOptions } from './ready-chassis.ts';
+import { PermanentFault } from './permanent-fault.ts';
 import { awaitPlainServer } from './plain-server.ts';
 import { connect as connectTo, type Socket } from 'node:net';
 import { LRUCache } from 'lru-cache';
@@ -73,7 +74,8 @@ async function control(
   const answered = link.dispatch(options.clock, () => `katamari.Chassis:${method}`)(call);
   const reply = await unlessAborted(answered, options.signal);
   if (reply.isException) {
-    throw new Error(
+    const Fault = method === 'describe' ? PermanentFault : Error;
+    throw new Fault(
       `it answered katamari.Chassis.${method} with: ${readApplicationException(reply.body).message}. A server without the SDK needs "kit: none" and "idl" in its deployment`,
     );
   }
@@ -101,24 +103,35 @@ async function connectWhenListening(address: string, signal: AbortSignal): Promi
 
 function checkExpected(described: ChassisDetails, expected: ExpectedChassis): void {
   if (described.serviceName === expected.service && described.version === expected.version) return;
-  throw new Error(
+  throw new PermanentFault(
     `it says it is ${described.serviceName}@${described.version}, its deployment says ${expected.service}@${expected.version}; make the two agree`,
   );
 }
 
-/** Compiles the IDL of a chassis; cached, because all replicas send the same text. */
+/**
+ * Compiles the IDL of a chassis; cached, because all replicas send the same text.
+ * @throws PermanentFault when it cannot be parsed or lacks the service
+ */
 function interfaceOf(source: IdlSource, service: string): Interface {
   const key = JSON.stringify([service, source.main, source.files]);
   const cached = compiled.get(key);
   if (cached !== undefined) return cached;
-  const { services } = parseIdl(source);
+  const services = servicesOf(source);
   const found = services.get(service);
   if (found === undefined)
-    throw new Error(
+    throw new PermanentFault(
       `its IDL ${source.main} has no service "${service}"; it has ${[...services.keys()].join(', ') || 'none'}`,
     );
   compiled.set(key, found);
   return found;
+}
+
+function servicesOf(source: IdlSource): ReadonlyMap<string, Interface> {
+  try {
+    return parseIdl(source).services;
+  } catch (error) {
+    throw new PermanentFault(`its IDL cannot be used: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 function union(some: readonly string[], others: readonly string[]): readonly string[] {

@@ -7,6 +7,7 @@
 import { KatamariError } from '../../core/mod.ts';
 import { CallStats, type PoolStatus, type ResourceStatus, type RestartReason } from '../../core/rpc/mod.ts';
 import { deploymentId, type Deployment, type EventLog } from '../mesh/mod.ts';
+import { PermanentFault } from './permanent-fault.ts';
 import type { ResourcePool } from './pool.ts';
 import type { RateWindow } from './rate-window.ts';
 import type { Slot } from './slot.ts';
@@ -242,8 +243,8 @@ export class ReplicaSet {
       } catch (error) {
         // The change that removed the slot or the deployment has handled it already.
         if (!this.#slots.includes(slot) || spec !== this.#spec) return false;
-        // One failure does not prove that the deployment is broken.
-        if (tries < TRIES_MAX && !this.#isClosed) continue;
+        // One failure does not prove that the deployment is broken, unless every start would fail in this way.
+        if (tries < TRIES_MAX && !this.#isClosed && !(error instanceof PermanentFault)) continue;
         this.#stale.clear();
         throw this.#stoppedError(error as Error);
       }

@@ -1,13 +1,15 @@
 // A slot keeps one chassis of a deployment running. It starts a process instance, puts it into its pool when it is
 // ready, and starts the next one when it ends, at once or after a pause as the restart rules say. A planned
 // replacement starts the new instance first and then drains the old one, so capacity never drops. A slot retries
-// forever and reports every failure. It switches to a new deployment only once a chassis of that deployment is ready.
+// forever and reports every failure; after a fault that every start would have (permanent-fault.ts), it is `failed`
+// until something changes. It switches to a new deployment only once a chassis of that deployment is ready.
 // Until then it keeps the deployment of its last ready chassis.
 
 import type { Clock } from '../../core/mod.ts';
 import type { ResourceState, ResourceStatus, RestartReason } from '../../core/rpc/mod.ts';
 import type { Deployment } from '../mesh/mod.ts';
 import type { EndReason, ProcessInstance } from './instance.ts';
+import { PermanentFault, type PermanentFaults } from './permanent-fault.ts';
 import type { ResourcePool } from './pool.ts';
 import { afterStart, NO_STARTS, pauseBeforeStart, type StartHistory } from './restart-rules.ts';
 
@@ -16,6 +18,8 @@ export interface SlotOptions {
   readonly name: string;
   readonly deployment: Deployment;
   readonly clock: Clock;
+  /** Faults that the slots of a deployment share. */
+  readonly faults: PermanentFaults;
   /** Launches a process for this slot. */
   readonly launch: (slot: Slot, deployment: Deployment) => ProcessInstance;
   /**
@@ -26,7 +30,7 @@ export interface SlotOptions {
   /** Called when the slot left a pool. */
   readonly onPoolLeft: (pool: ResourcePool) => void;
   readonly report: (
-    kind: 'starting' | 'ready' | 'ended' | 'backing_off' | 'refused',
+    kind: 'starting' | 'ready' | 'ended' | 'backing_off' | 'failed' | 'refused',
     slot: Slot,
     text: string,
     lines: readonly string[],
@@ -51,6 +55,8 @@ export class Slot {
   #history: StartHistory = NO_STARTS;
   #stopPause: (() => void) | undefined;
   #isPaused = false;
+  /** Ends the wait for a permanent fault to be corrected. */
+  #stopWait: (() => void) | undefined;
   /** Why the mesh refused the interface of the last copy; '' if it did not. */
   #refusal = '';
   #isClosed = false;
@@ -82,6 +88,11 @@ export class Slot {
     return this.#current !== undefined;
   }
 
+  /** Whether a process was launched that is not ready yet. */
+  get isStarting(): boolean {
+    return this.#next !== undefined;
+  }
+
   /** Every process of this slot. */
   get processes(): readonly ProcessInstance[] {
     return [this.#current, this.#next, ...this.#leaving].filter((one) => one !== undefined);
@@ -92,9 +103,19 @@ export class Slot {
    * may come after a rolling restart has already brought the slot up.
    */
   start(): void {
-    if (this.#isClosed || this.#current !== undefined || this.#next !== undefined || this.#stopPause !== undefined)
+    if (this.#isClosed || this.#current !== undefined || this.#next !== undefined) return;
+    if (this.#stopPause !== undefined || this.#stopWait !== undefined) return;
+    const { clock, faults } = this.#options;
+    const fault = faults.get(this.#deployment);
+    if (fault !== undefined) {
+      this.#note = fault.text;
+      this.#stopWait = fault.wait(() => {
+        this.#stopWait = undefined;
+        this.#history = NO_STARTS;
+        this.#launch(this.#deployment, false);
+      });
       return;
-    const { clock } = this.#options;
+    }
     const pauseMs = pauseBeforeStart(this.#deployment.restart, this.#history, clock.nowMs());
     if (pauseMs === 0) {
       this.#launch(this.#deployment, false);
@@ -141,6 +162,7 @@ export class Slot {
     const old = this.#current;
     this.#refusal = '';
     this.#cancelPause();
+    this.#options.faults.clear(deployment ?? this.#deployment);
     if (deployment !== undefined && deployment !== this.#nextDeployment) this.#cancelNext();
     if (this.#next === undefined) this.#launch(deployment ?? this.#deployment, false);
     await new Promise<void>((resolve, reject) => {
@@ -198,13 +220,14 @@ export class Slot {
     if (wasServing) this.#takeOut(instance);
     if (instance === this.#next) this.#next = undefined;
     const reason = instance.reason ?? 'crashed';
-    this.#options.report(
-      'ended',
-      this,
-      `${reason}: ${instance.why}`,
-      isFailure(reason) ? instance.process.lastLines : [],
-    );
-    if (this.#isClosed || wasLeaving) return;
+    const isOver = this.#isClosed || wasLeaving;
+    if (instance.isPermanent && !isOver)
+      this.#reportPermanent(instance, wasServing ? this.#deployment : this.#nextDeployment);
+    else {
+      const lines = isFailure(reason) ? instance.process.lastLines : [];
+      this.#options.report('ended', this, `${reason}: ${instance.why}`, lines);
+    }
+    if (isOver) return;
     this.#note = instance.why;
     if (reason !== 'stopped') this.#options.onRestart(reason);
     this.#restarts++;
@@ -214,10 +237,24 @@ export class Slot {
     }
     if (!wasServing) {
       this.#history = { ...this.#history, failedStarts: this.#history.failedStarts + 1 };
-      this.#finishReplacement(new Error(`${this.name} did not come up: ${instance.why}`));
+      const Fault = instance.isPermanent ? PermanentFault : Error;
+      this.#finishReplacement(new Fault(`${this.name} did not come up: ${instance.why}`));
     }
     // Nothing to start while a chassis serves: a replacement failed.
     if (this.#current === undefined) this.start();
+  }
+
+  /** Reports a permanent fault, unless another slot of this deployment has. */
+  #reportPermanent(
+    { reason, why, process: { startedAtMs, lastLines } }: ProcessInstance,
+    deployment: Deployment,
+  ): void {
+    const { clock, faults, report } = this.#options;
+    const startedAtUnixMs = Date.now() - (clock.nowMs() - startedAtMs);
+    if (!faults.add(deployment, why, lastLines, startedAtUnixMs)) return;
+    // The reason ends with the only line of output.
+    const lines = lastLines.length === 1 && why.endsWith(lastLines[0] ?? '') ? [] : lastLines;
+    report('failed', this, `${reason}: ${why}. ${UNTIL_CHANGED}`, lines);
   }
 
   status(): ResourceStatus {
@@ -241,6 +278,7 @@ export class Slot {
       if (this.#isClosed) return 'draining';
       return this.#current.resource?.hasCapacity === true ? 'idle' : 'busy';
     }
+    if (this.#stopWait !== undefined) return 'failed';
     if (this.#isPaused) return 'backing_off';
     if (this.#next === undefined && this.#leaving.size > 0) return 'draining';
     return this.#isClosed ? 'stopping' : 'starting';
@@ -331,6 +369,8 @@ export class Slot {
     this.#stopPause?.();
     this.#stopPause = undefined;
     this.#isPaused = false;
+    this.#stopWait?.();
+    this.#stopWait = undefined;
   }
 
   #finishReplacement(error: Error | undefined): void {
@@ -339,6 +379,8 @@ export class Slot {
     for (const callback of callbacks) callback(error);
   }
 }
+
+const UNTIL_CHANGED = 'No copy is started until the deployment or a file that it uses has changed, or katamari restart';
 
 /** Whether an end is a failure, so that the last output lines of the chassis help to explain it. */
 function isFailure(reason: EndReason): boolean {

@@ -38,10 +38,17 @@ export class StartLimiter {
   }
 
   #startNext(): void {
-    const slot = this.#waiting.shift();
-    if (slot === undefined) return;
+    let slot: Slot | undefined;
+    do {
+      slot = this.#waiting.shift();
+      slot?.start();
+      // A slot without a start waits for a fault of its deployment to be corrected, or a rolling restart was first.
+    } while (slot !== undefined && !slot.isStarting);
+    if (slot !== undefined) this.#awaitTurn(slot);
+  }
+
+  #awaitTurn(slot: Slot): void {
     this.#starting++;
-    slot.start();
     let isDone = false;
     const next = (): void => {
       if (isDone) return;

@@ -79,6 +79,38 @@ describe('No chassis outlives its mesh', () => {
   }, 60_000);
 });
 
+/** Shell commands that leave a process behind and print its pid. */
+const AWAY: Readonly<Record<string, string>> = {
+  'another session': 'setsid sleep 300 >/dev/null & echo $!',
+  'a double fork': '(setsid sh -c "sleep 300 >/dev/null & echo \\$!" &)',
+  'another process group': 'set -m; sleep 300 >/dev/null & echo $!',
+  'a session inside a session': 'setsid setsid -f sh -c "echo \\$\\$; exec sleep 300 >/dev/null"',
+};
+
+describe('A process that a chassis starts ends with it', () => {
+  test.each(Object.entries(AWAY))(
+    '%s',
+    async (_, command) => {
+      mesh = await startMeshProcess({ deployments: [work()] });
+      const up = mesh;
+      const before = up.descendants().length;
+      const spawnAway = async (): Promise<number> =>
+        (await until('the pid', async () => (await up.call('Work.spawnAway', { command })).result)) as number;
+      const first = await spawnAway();
+      expect(isAlive(first)).toBe(true);
+      await up.call('Work.die', { status: 0 });
+      await until('it to end with its chassis', () => !isAlive(first));
+      const second = await spawnAway();
+      expect(isAlive(second)).toBe(true);
+      await up.kill('process');
+      await until('it to end with the mesh', () => !isAlive(second));
+      await until('all to end', () => up.descendants().length === 0);
+      expect(before).toBeGreaterThan(0);
+    },
+    60_000,
+  );
+});
+
 /** The reaper's shell. It is recognized by its command, because chassis come and go meanwhile. */
 function isHelper(pid: number): boolean {
   try {

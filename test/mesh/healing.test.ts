@@ -166,7 +166,7 @@ describe('A chassis that does not stay up', () => {
 
   test("is reported with the system's error when its program does not exist", async () => {
     const mesh = await up([{ service: 'Other', version: '1.0.0', command: ['/no/such/program'] }]);
-    const ended = await until('the report', () => mesh.events.find(({ kind }) => kind === 'resource_ended'));
+    const ended = await until('the report', () => mesh.events.find(({ kind }) => kind === 'resource_failed'));
     expect(ended.text).toMatch(/could not be launched: there is no program/);
     expect(ended.text).toContain('/no/such/program');
   });
@@ -186,7 +186,7 @@ describe('A chassis that does not stay up', () => {
 
   test('is refused when it describes itself as something else than its deployment', async () => {
     const mesh = await up([work({ env: { WORK_VERSION: '9.9.9' } })]);
-    const ended = await until('the report', () => mesh.events.find(({ kind }) => kind === 'resource_ended'));
+    const ended = await until('the report', () => mesh.events.find(({ kind }) => kind === 'resource_failed'));
     expect(ended.text).toContain('it says it is Work@9.9.9, its deployment says Work@1.0.0; make the two agree');
   });
 });

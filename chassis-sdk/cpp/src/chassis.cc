@@ -345,6 +345,10 @@ int serve(std::shared_ptr<TProcessor> processor, const Options& options) {
       std::printf("%s listens on %s (framed Thrift)\n", detail::resourceName().c_str(), chassis.address().c_str());
     chassis.run();
     return 0;
+  } catch (const std::invalid_argument& error) {
+    // EX_CONFIG: the mesh starts no other copy until a file has changed.
+    log(Level::error) << "cannot start: " << error.what();
+    return environment("KATAMARI_LIFELINE", "") == "stdin" ? 78 : 1;
   } catch (const std::exception& error) {
     log(Level::error) << "cannot start: " << error.what();
     return 1;

@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, Iterable, Mapping
 
@@ -31,6 +32,7 @@ from .wire import EMPTY_STRUCT, ChassisDetails, Described, struct_bytes
 
 CONTROL = 'katamari.Chassis'
 LISTEN_BY_HAND = 'tcp:127.0.0.1:9095'
+EX_CONFIG = 78
 
 
 def serve(
@@ -60,22 +62,29 @@ def serve(
     @param more other details that calls can ask for
     @raises TypeError, ValueError, OSError if the arguments do not match each other or the address is not available
     """
-    if concurrency < 1:
-        raise ValueError(f'concurrency is {concurrency}; it must be at least 1')
-    served = Service(service, handler)
-    served.check_handler()
-    text = read_idl(idl, served.name, includes)
-    details = ChassisDetails(
-        service_name=served.name,
-        version=version,
-        roles=_texts('roles', roles),
-        tags=_texts('tags', tags),
-        more=dict(more or {}),
-        idl_main=text.main,
-        idl_files=text.files,
-        concurrency=concurrency,
-        sdk=f'python {__version__} on {platform.python_implementation()} {platform.python_version()}',
-    )
+    try:
+        if concurrency < 1:
+            raise ValueError(f'concurrency is {concurrency}; it must be at least 1')
+        served = Service(service, handler)
+        served.check_handler()
+        text = read_idl(idl, served.name, includes)
+        details = ChassisDetails(
+            service_name=served.name,
+            version=version,
+            roles=_texts('roles', roles),
+            tags=_texts('tags', tags),
+            more=dict(more or {}),
+            idl_main=text.main,
+            idl_files=text.files,
+            concurrency=concurrency,
+            sdk=f'python {__version__} on {platform.python_implementation()} {platform.python_version()}',
+        )
+    except (FileNotFoundError, TypeError, ValueError) as error:
+        if os.environ.get('KATAMARI_LIFELINE') != 'stdin':
+            raise
+        # One line, and a status for which the mesh starts no other copy until a file has changed.
+        print(f'This chassis cannot start with {Path(idl).absolute()}: {error}', file=sys.stderr)
+        sys.exit(EX_CONFIG)
     resource = os.environ.get('KATAMARI_RESOURCE') or f'{served.name}@{version}'
     _set_up_output(resource)
     if os.environ.get('KATAMARI_LIFELINE') == 'stdin':

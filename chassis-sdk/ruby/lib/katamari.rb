@@ -44,7 +44,7 @@ module Katamari
         serviceName: service, version: version, tags: tags.to_a, roles: roles.to_a, more: more.to_h { |key, value| [key.to_s, value.to_s] },
         concurrency: concurrency, sdk: "ruby #{RUBY_VERSION}, katamari #{VERSION}"
       )
-      Chassis.new(processor, handler, details, IdlText.read(idl, service, includes)).run
+      prepare(idl) { Chassis.new(processor, handler, details, IdlText.read(idl, service, includes)) }.run
     end
 
     # Returns the Context of the call that this thread works on. Outside of a call, it returns a context with empty
@@ -57,6 +57,18 @@ module Katamari
     def logger
       @logger ||= Logger.new($stderr, progname: resource)
     end
+
+    # In a process that a mesh has started, arguments that do not match print one line and exit with status 78
+    # (EX_CONFIG), for which the mesh starts no other copy until a file has changed.
+    def prepare(idl)
+      yield
+    rescue ArgumentError, Errno::ENOENT => error
+      raise unless ENV['KATAMARI_LIFELINE'] == 'stdin'
+
+      warn "This chassis cannot start with #{File.expand_path(idl.to_s)}: #{error.message}"
+      exit 78
+    end
+    private :prepare
 
     attr_writer :logger
 

@@ -7,7 +7,10 @@ import {
   ExitError,
   EXIT,
   type ExitCode,
+  compareConfigs,
+  desiredDeployment,
   type Config,
+  type LoadedConfig,
   portsOf,
   keyText,
   ROLES,
@@ -31,15 +34,16 @@ export interface UpOptions extends ConfigOptions {
 }
 
 export async function runUp(context: CliContext, options: UpOptions): Promise<ExitCode> {
-  const { config, file, warnings } = loadFor(context, options);
-  if (file === undefined) {
+  const load = (): LoadedConfig => loadFor(context, options);
+  const first = load();
+  if (first.file === undefined) {
     throw new ExitError(
       EXIT.badConfiguration,
       `No katamari.yaml in ${context.cwd}: write one, or name one with --config FILE or KATAMARI_CONFIG. A minimal example:\n\n` +
         'deployments:\n  - service: Calculator\n    version: "1.0.0"\n    script: calculator.ts\n    count: 2',
     );
   }
-  return await runProcess(context, { config, file, warnings, roles: undefined }, options);
+  return await runProcess(context, { first, load, roles: undefined }, options);
 }
 
 /** @param role the first role; `options.also` lists more */
@@ -52,14 +56,14 @@ export async function runRole(
   const roles = [role, ...also.map((name) => readChoice(name, ROLES, '--also'))];
   // Separate processes find each other through a Consul server that all can reach.
   const flags = [{ flag: `katamari ${role}`, key: 'consul.embedded', value: 'false' }, ...options.flags];
-  const { config, file = '', warnings } = loadFor(context, { config: options.config, flags });
-  return await runProcess(context, { config, file, warnings, roles }, options);
+  const load = (): LoadedConfig => loadFor(context, { config: options.config, flags });
+  return await runProcess(context, { first: load(), load, roles }, options);
 }
 
 interface Loaded {
-  readonly config: Config;
-  readonly file: string;
-  readonly warnings: readonly string[];
+  readonly first: LoadedConfig;
+  /** Reads the configuration again. @throws ExitError */
+  readonly load: () => LoadedConfig;
   /** Undefined means all roles. */
   readonly roles: readonly Role[] | undefined;
 }
@@ -72,9 +76,8 @@ async function runProcess(
   const level = readChoice(logLevel, LOG_LEVELS, '--log-level');
   const format = readChoice(logFormat, ['pretty', 'json'] as const, '--log');
   const context = { ...given, terminal: given.serverTerminal?.(noticeIn(format)) ?? given.terminal };
-  const log = format === 'json' ? jsonLog(context, loaded.config, level) : prettyLog(context, level);
-  for (const warning of loaded.warnings) log.warn(warning);
-  context.onHangup?.(() => log.info('SIGHUP: the mesh keeps running. Restart it to apply a changed configuration.'));
+  const log = format === 'json' ? jsonLog(context, loaded.first.config, level) : prettyLog(context, level);
+  for (const warning of loaded.first.warnings) log.warn(warning);
   // Most timers of a mesh are unref'ed. During a drain they may be all that is left, and the process would exit.
   const keepAlive = setInterval(() => undefined, DURATION_MS_MAX);
   try {
@@ -95,17 +98,27 @@ function noticeIn(format: 'pretty' | 'json'): (lines: number) => string {
 }
 
 async function run(context: CliContext, loaded: Loaded, log: UpLog): Promise<ExitCode> {
-  const { config } = loaded;
+  const { config } = loaded.first;
   const startedAt = performance.now();
   const progress = new UpProgress(context.terminal, config, log.isForPeople);
   const stop = stopRequest(context, log, loaded);
   const hooks: MeshHooks = {
     onEvent: (event) => progress.around(() => log.event(event)),
     onLine: (resource, line) => progress.around(() => log.line(resource, line)),
+    onWarning: (text) => progress.around(() => log.warn(text)),
   };
   if (loaded.roles === undefined) progress.begin();
+  const uncaught = uncaughtErrors(context, log);
+  const reload = reloadOnHangup(context, loaded, log, stop.isRequested);
   const mesh = await start(context, loaded, hooks, progress);
-  await Promise.race([waitUntilReady(mesh, config, progress, stop.isRequested), stop.requested]);
+  uncaught.passTo(mesh);
+  reload.passTo(mesh);
+  let exitCode: ExitCode = EXIT.done;
+  const failed = (mesh.whenFatal ?? new Promise<never>(() => undefined)).then(() => {
+    exitCode = EXIT.defect;
+    stop.request();
+  });
+  await Promise.race([waitUntilReady(mesh, config, progress, stop.isRequested), stop.requested, failed]);
   progress.end();
   if (!stop.isRequested()) {
     const seconds = (performance.now() - startedAt) / 1_000;
@@ -115,12 +128,95 @@ async function run(context: CliContext, loaded: Loaded, log: UpLog): Promise<Exi
   await mesh.drain(stop.delayMs());
   await mesh.close();
   log.info('Stopped.');
-  return EXIT.done;
+  return exitCode;
+}
+
+/** SIGHUP applies the changed file. It never ends the process; one that comes before the mesh has started waits. */
+function reloadOnHangup(
+  { onHangup }: CliContext,
+  { first, load }: Loaded,
+  log: UpLog,
+  isStopping: () => boolean,
+): { readonly passTo: (mesh: MeshHandle) => void } {
+  let mesh: MeshHandle | undefined;
+  let applied = first;
+  let isWaiting = false;
+  const reload = (): void => {
+    isWaiting = mesh === undefined;
+    if (mesh === undefined || isStopping()) return;
+    try {
+      const next = load();
+      if (next.file === undefined && first.file !== undefined)
+        throw new ExitError(EXIT.badConfiguration, `there is no ${first.file}`);
+      checkDeployments(next);
+      const { live, restart } = compareConfigs(first, applied, next);
+      const overridden = mesh.reload?.(next.config) ?? [];
+      applied = next;
+      for (const warning of next.warnings) log.warn(warning);
+      log.info(describeReload(live, restart, overridden));
+    } catch (error) {
+      log.warn(
+        `SIGHUP: the changed configuration is refused, and the old one stays in force: ${(error as Error).message}`,
+      );
+    }
+  };
+  onHangup?.(reload);
+  return {
+    passTo(started) {
+      mesh = started;
+      if (isWaiting) reload();
+    },
+  };
+}
+
+/** @throws ExitError with the location of a deployment that cannot be applied, for example because of its IDL */
+function checkDeployments({ config, where }: LoadedConfig): void {
+  for (const [index, deployment] of config.deployments.entries()) {
+    try {
+      desiredDeployment(deployment);
+    } catch (error) {
+      throw new ExitError(
+        EXIT.badConfiguration,
+        `${where(['deployments', index])}: ${(error as Error).message}`,
+        error,
+      );
+    }
+  }
+}
+
+function describeReload(live: readonly string[], restart: readonly string[], overridden: readonly string[]): string {
+  const parts = [
+    live.length === 0 ? '' : `applied ${live.join(', ')}`,
+    overridden.length === 0
+      ? ''
+      : `${overridden.join(', ')} of the file ${overridden.length === 1 ? 'has' : 'have'} no effect, because the mesh was given other values by a command`,
+    restart.length === 0
+      ? ''
+      : `${restart.join(', ')} ${restart.length === 1 ? 'needs' : 'need'} a restart of this process`,
+  ].filter((part) => part !== '');
+  return `SIGHUP: ${parts.length === 0 ? 'the configuration has not changed' : parts.join('; ')}`;
+}
+
+/** Errors that nothing has handled: the mesh records them, and the log those before the mesh has started. */
+function uncaughtErrors({ onUncaught }: CliContext, log: UpLog): { readonly passTo: (mesh: MeshHandle) => void } {
+  let record = (error: unknown): void => log.warn(`uncaught ${error instanceof Error ? error.stack : String(error)}`);
+  onUncaught?.((error) => {
+    try {
+      record(error);
+    } catch (second) {
+      log.warn(`an uncaught error could not be recorded: ${String(second)}`);
+    }
+  });
+  return {
+    passTo(mesh) {
+      record = (error) => mesh.recordDefect?.(error);
+    },
+  };
 }
 
 async function start(
   { startMesh }: CliContext,
-  { config, roles }: Loaded,
+  { first: { config }, roles }: Loaded,
   hooks: MeshHooks,
   progress: UpProgress,
 ): Promise<MeshHandle> {
@@ -162,7 +258,7 @@ async function waitUntilReady(
 async function announce(
   context: CliContext,
   mesh: MeshHandle,
-  { config, file, roles }: Loaded,
+  { first: { config, file = '' }, roles }: Loaded,
   seconds: number,
 ): Promise<void> {
   const { terminal } = context;
@@ -217,14 +313,25 @@ async function announce(
 interface StopRequest {
   readonly requested: Promise<void>;
   readonly isRequested: () => boolean;
+  /** Starts a shutdown without a signal, because the process must end. */
+  readonly request: () => void;
   /** How long the ports serve on: after SIGTERM, which supervisors send. Ctrl-C is from a person, who waits. */
   readonly delayMs: () => number;
 }
 
 /** Handles stop signals: the first starts a graceful shutdown, the second exits at once. */
-function stopRequest({ onStopSignal, exitNow }: CliContext, log: UpLog, { config, roles }: Loaded): StopRequest {
+function stopRequest(
+  { onStopSignal, exitNow }: CliContext,
+  log: UpLog,
+  { first: { config }, roles }: Loaded,
+): StopRequest {
   let delayMs: number | undefined;
+  let request = (): void => undefined;
   const requested = new Promise<void>((resolve) => {
+    request = () => {
+      delayMs ??= 0;
+      resolve();
+    };
     onStopSignal((signal) => {
       if (delayMs !== undefined) exitNow(signal === 'SIGINT' ? 130 : 143);
       const hasFaceplates = roles === undefined || roles.includes('faceplate');
@@ -236,7 +343,7 @@ function stopRequest({ onStopSignal, exitNow }: CliContext, log: UpLog, { config
       resolve();
     });
   });
-  return { requested, isRequested: () => delayMs !== undefined, delayMs: () => delayMs ?? 0 };
+  return { requested, isRequested: () => delayMs !== undefined, request, delayMs: () => delayMs ?? 0 };
 }
 
 function readChoice<Choice extends string>(text: string, choices: readonly Choice[], flag: string): Choice {

@@ -3,6 +3,7 @@
 // reports the expected and the actual behavior and how to fix it. The next check gets a new process, so one fault
 // fails one check. When the command ends, it kills all processes that the chassis started.
 import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
+import { findSocketBase } from '../../../core/mod.ts';
 import type { Interface } from '../../../core/thrift/mod.ts';
 import { ExitError, EXIT, type ExitCode, parseDuration } from '../../config/mod.ts';
 import type { CliContext } from '../kit/context.ts';
@@ -19,7 +20,6 @@ import { SHUTDOWN, TCP } from './shutdown-checks.ts';
 import { openStubMesh, type StubMesh } from './stub-mesh.ts';
 import { TestContext, type CheckGroup } from './test-context.ts';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 
 export interface ConformOptions {
@@ -40,7 +40,7 @@ export async function runConform(
   const timeoutMs = readTimeout('--timeout', options.timeout ?? '10s');
   const startMs = readTimeout('--start-timeout', options.startTimeout ?? '30s');
   const selection = { skip: options.skip ?? [], call: readCalls(options.call ?? []) };
-  const folder = mkdtempSync(path.join(tmpdir(), 'katamari-conform-'));
+  const folder = mkdtempSync(path.join(findSocketBase().directory, 'katamari-c-'));
   const conformance = conformanceService();
   const stubMesh = await openStubMesh(folder, conformance);
   const { cwd, env } = context;

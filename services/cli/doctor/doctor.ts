@@ -8,7 +8,15 @@ import { paint, type Terminal } from '../kit/terminal.ts';
 import { examineConsul } from './consul.ts';
 import type { Finding } from './finding.ts';
 import { checkFleet } from './fleet.ts';
-import { checkDataDir, checkOpenFiles, checkPorts, checkRuntime, checkSecretFiles, checkShell } from './machine.ts';
+import {
+  checkDataDir,
+  checkOpenFiles,
+  checkPorts,
+  checkRuntime,
+  checkSecretFiles,
+  checkShell,
+  checkSocketDir,
+} from './machine.ts';
 import { checkDeployments, checkRoutes } from './mesh.ts';
 
 export async function runDoctor(
@@ -60,6 +68,7 @@ async function examine(context: CliContext, options: ConfigOptions): Promise<Fin
     ...warnings.map((text): Finding => ({ verdict: 'warn', subject: 'environment', text, advice: '' })),
     checkDataDir(config),
     ...checkSecretFiles(config),
+    checkSocketDir(),
     await checkOpenFiles(config),
     ...(await checkPorts(config)),
     ...(await examineConsulAndFleet(config, context.env)),

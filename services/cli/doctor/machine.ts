@@ -1,11 +1,19 @@
 // Checks of the machine: runtime, shell, process groups, ports, files, limits.
 
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { runtimeName, runtimeVersion, dialAddress, portOf, urlOf } from '../../../core/mod.ts';
+import {
+  examinePrivateDirectory,
+  findSocketBase,
+  runtimeName,
+  runtimeVersion,
+  dialAddress,
+  portOf,
+  urlOf,
+} from '../../../core/mod.ts';
 import type { MeshStatus } from '../../../core/rpc/mod.ts';
-import { type Config, portsOf, keyText, readSecretFile } from '../../config/mod.ts';
+import { type Config, isDataDirectory, portsOf, keyText, readSecretFile } from '../../config/mod.ts';
 import type { Finding } from './finding.ts';
 import { findListener } from './port-owner.ts';
 import path from 'node:path';
@@ -67,6 +75,13 @@ export async function checkShell(): Promise<Finding> {
 
 export function checkDataDir({ dataDir }: Config): Finding {
   const subject = 'data directory';
+  const { refused, change } = examinePrivateDirectory(dataDir, isDataDirectory);
+  if (refused !== '') return { verdict: 'FAIL', subject, text: refused, advice: 'or choose another with --data-dir' };
+  if (change !== '') {
+    const mode = (statSync(dataDir).mode & 0o777).toString(8);
+    const text = `${dataDir} can be entered by other users (mode ${mode}); \`katamari up\` makes it mode 700`;
+    return { verdict: 'warn', subject, text, advice: `chmod 700 ${dataDir}` };
+  }
   const probe = path.join(dataDir, `.doctor-${process.pid}`);
   try {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
@@ -103,6 +118,19 @@ export function checkSecretFiles({ admin, link, consul }: Config): Finding[] {
       return [{ verdict: 'FAIL', subject, text: (error as Error).message, advice: `correct ${key}` }];
     }
   });
+}
+
+/** The directory in which the sockets of chassis are made. */
+export function checkSocketDir(): Finding {
+  const subject = 'sockets';
+  try {
+    const { directory, skipped } = findSocketBase();
+    if (skipped.length === 0) return { verdict: 'OK', subject, text: `below ${directory}`, advice: '' };
+    const text = `below ${directory}, because ${skipped.join('; ')}`;
+    return { verdict: 'warn', subject, text, advice: 'set TMPDIR to another directory' };
+  } catch (error) {
+    return { verdict: 'FAIL', subject, text: (error as Error).message, advice: '' };
+  }
 }
 
 /** Reads the limit in a child shell, because Node raises its own soft limit to the hard limit at start. */

@@ -16,7 +16,8 @@ import { AdminClient, type AdminToken, type MeshAddress } from './admin-client.t
 import type { Terminal } from './terminal.ts';
 
 /** The part of a running mesh that `up` uses. */
-export type MeshHandle = Pick<RunningMesh, 'addresses' | 'added' | 'whenReady' | 'status' | 'drain' | 'close'>;
+export type MeshHandle = Pick<RunningMesh, 'addresses' | 'added' | 'whenReady' | 'status' | 'drain' | 'close'> &
+  Partial<Pick<RunningMesh, 'recordDefect' | 'reload' | 'whenFatal'>>;
 
 /** Everything a command uses of the process around it; main.ts passes the real ones. */
 export interface CliContext {
@@ -37,6 +38,8 @@ export interface CliContext {
   readonly startMesh: (config: Config, hooks: MeshHooks, roles?: readonly Role[]) => Promise<MeshHandle>;
   /** Calls `act` on each SIGHUP; the signal then no longer ends the process. */
   readonly onHangup?: (act: () => void) => void;
+  /** Calls `act` with each error that nothing has handled; such errors then no longer end the process. */
+  readonly onUncaught?: (act: (error: unknown) => void) => void;
   /** Calls `act` on each SIGTERM or SIGINT; the signals then no longer end the process. */
   readonly onStopSignal: (act: (signal: 'SIGTERM' | 'SIGINT') => void) => void;
   /**

@@ -69,6 +69,7 @@ const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly wor
   resource_ready: { level: 'debug', word: 'ready', color: 'green' },
   resource_ended: { level: 'info', word: 'ended', color: 'yellow' },
   resource_backing_off: { level: 'error', word: 'backing off', color: 'red' },
+  resource_failed: { level: 'error', word: 'failed', color: 'red' },
   resource_refused: { level: 'error', word: 'refused', color: 'red' },
   pool_ready: { level: 'info', word: 'pool ready', color: 'green' },
   pool_empty: { level: 'error', word: 'pool empty', color: 'red' },
@@ -94,6 +95,7 @@ const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly wor
   consul_found: { level: 'info', word: 'consul back', color: 'green' },
   audit_failed: { level: 'error', word: 'audit lost', color: 'red' },
   audit_restored: { level: 'info', word: 'audit back', color: 'green' },
+  defect: { level: 'error', word: 'defect', color: 'red' },
   mesh_ready: { level: 'info', word: 'mesh ready', color: 'green' },
   mesh_draining: { level: 'info', word: 'draining', color: 'yellow' },
 };

@@ -29,6 +29,7 @@ export function deploymentFor(given: Partial<Deployment> & { readonly service: s
     restart: { intensity: 5, periodMs: 30_000, backoffFirstMs: 500, backoffMaxMs: 30_000 },
     recycle: { afterCalls: 0, afterAgeMs: 0, memoryBytesMax: 0 },
     queueMax: 1_000,
+    isolation: null,
     ...given,
   };
 }

@@ -46,6 +46,7 @@ export function workDeployment(change: Partial<Deployment> = {}): Deployment {
     restart: { intensity: 5, periodMs: 30_000, backoffFirstMs: 100, backoffMaxMs: 500 },
     recycle: { afterCalls: 0, afterAgeMs: 0, memoryBytesMax: 0 },
     queueMax: 64,
+    isolation: null,
     ...change,
     env: { WORK_VERSION: version, ...change.env },
   };

@@ -52,6 +52,8 @@ export interface MeshProcess {
   descendants(): number[];
   /** Closes the pipes that the process writes its output to, or stops and continues reading them. */
   readOutput(how: 'close' | 'pause' | 'resume'): void;
+  /** Exit code; undefined while it runs. */
+  exitCode(): number | undefined;
   /** Sends SIGTERM and returns the exit code. */
   stop(): Promise<number | null>;
   /** Sends SIGKILL to the process or to its process group. */
@@ -125,6 +127,7 @@ export async function startMeshProcess(options: MeshProcessOptions = {}): Promis
           else stream?.[how]();
         }
       },
+      exitCode: () => child.exitCode ?? undefined,
       async stop() {
         // Not child.kill: with it, Deno reports the signal in place of the exit code.
         process.kill(child.pid ?? 0, 'SIGTERM');

@@ -100,6 +100,7 @@ describe('loadConfig()', () => {
       restart: { intensity: 5, periodMs: 30_000, backoffFirstMs: 500, backoffMaxMs: 30_000 },
       recycle: { afterCalls: 0, afterAgeMs: 0, memoryMaxBytes: 0 },
       queueMax: 256,
+      isolation: null,
     });
   });
 

@@ -25,7 +25,7 @@ afterAll(async () => {
 });
 
 const at = (name: string): string => path.join(folder, name);
-const ok = { command: [process.execPath, '--version'], cwd: '', env: {} };
+const ok = { command: [process.execPath, '--version'], cwd: '', env: {}, isolation: null };
 
 test.each<[string, () => Partial<Launch>, () => string]>([
   ['a working directory that is missing', () => ({ cwd: at('none') }), () => `${at('none')} does not exist`],

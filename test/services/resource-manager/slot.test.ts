@@ -1,6 +1,7 @@
 // A slot whose turn in the start limiter comes late.
 import { expect, test } from 'vitest';
 import type { ProcessInstance } from '../../../services/resource-manager/instance.ts';
+import { PermanentFaults } from '../../../services/resource-manager/permanent-fault.ts';
 import type { ResourcePool } from '../../../services/resource-manager/pool.ts';
 import { Slot } from '../../../services/resource-manager/slot.ts';
 import { ManualClock } from '../../kit/tools/manual-clock.ts';
@@ -13,6 +14,7 @@ test('Slot.start() does nothing once a replacement has brought the slot up', asy
     name: 'Work@1.0.0/1',
     deployment: { restart: { intensity: 5, periodMs: 1_000, backoffFirstMs: 100, backoffMaxMs: 1_000 } } as never,
     clock,
+    faults: new PermanentFaults(clock),
     launch: () => {
       const instance = { process: { pid: 1 }, resource: {}, start: () => Promise.resolve() };
       launched.push(instance);

@@ -126,10 +126,10 @@ describe('A mesh', () => {
     expect(await mesh.stop()).toBe(0);
   });
 
-  test('that gets SIGHUP keeps serving, and says so', async () => {
+  test('that gets SIGHUP keeps serving, and says what has changed', async () => {
     mesh = await startMeshProcess({ deployments: [work()] });
     process.kill(mesh.pid, 'SIGHUP');
-    await until('the word', () => mesh?.output().includes('SIGHUP: the mesh keeps running'));
+    await until('the word', () => mesh?.output().includes('SIGHUP: the configuration has not changed'));
     expect(await say('hello')).toBe('hello');
     expect(await mesh.stop()).toBe(0);
   });
