@@ -1,7 +1,8 @@
 // One connection to a Thrift faceplate. It speaks THeader with strict binary inside; replies arrive in any order and
 // are matched by sequence id. It has no deadlines and makes no decisions: it reports the end of each call to its
-// owner. Limits: bytes of a reply, and bytes that the peer has not read. A connection on which calls time out without
-// a byte from the peer is closed as dead.
+// owner. Limits: bytes and nesting of a reply, and bytes that the peer has not read. A reply that cannot be decoded
+// fails its own call: the next frame begins after it, so the other calls on the connection go on. A connection on
+// which calls time out without a byte from the peer is closed as dead.
 //
 // A faceplate that shuts down announces it with a message of sequence id 0. The client sends no further call on the
 // connection, which closes after the last reply. A second such message means that the unanswered calls certainly did
@@ -9,7 +10,7 @@
 
 import type { Socket } from 'node:net';
 import { ReceiveBuffer, WriteBuffer, PendingTable } from '../core/link/mod.ts';
-import { asKatamariError, KatamariError, DEFAULT_LIMITS } from '../core/mod.ts';
+import { asKatamariError, KatamariError } from '../core/mod.ts';
 import { HeaderEncoding, HEADER_MAGIC, type MessageFacts } from '../core/thrift/encodings/mod.ts';
 import { readApplicationException, MESSAGE_TYPE, readHead, type HeadersIn } from '../core/thrift/mod.ts';
 import type { ClientCall } from './pending-call.ts';
@@ -20,8 +21,8 @@ export interface ConnectionOwner {
   /** The reply to a call has arrived. */
   answered(call: ClientCall, isException: boolean, body: Uint8Array, headers: HeadersIn | undefined): void;
   /**
-   * A call ended without a readable reply: `error` is set if the reply is too large, and undefined if a oneway call
-   * was handed to the kernel.
+   * A call ended without a readable reply: `error` is set if the reply cannot be decoded, and undefined if a oneway
+   * call was handed to the kernel.
    */
   finished(call: ClientCall, error: KatamariError | undefined): void;
   /** The peer sent or read data, so there may be room for more calls. */
@@ -40,7 +41,9 @@ export class ClientConnection {
   readonly #socket: Socket;
   readonly #owner: ConnectionOwner;
   readonly #frameBytesMax: number;
-  readonly #encoding: HeaderEncoding;
+  #encoding: HeaderEncoding;
+  /** Bytes of a reply without a reader that are still to arrive. */
+  #skipBytes = 0;
   readonly #receiveBuffer = new ReceiveBuffer();
   readonly #writeBuffer: WriteBuffer;
   readonly #inFlight = new PendingTable<ClientCall>();
@@ -60,7 +63,7 @@ export class ClientConnection {
     this.#socket = socket;
     this.#owner = owner;
     this.#frameBytesMax = frameBytesMax;
-    this.#encoding = new HeaderEncoding({ frameBytesMax, nestingMax: DEFAULT_LIMITS.nestingMax });
+    this.#encoding = this.#newEncoding();
     this.#writeBuffer = new WriteBuffer(socket);
     this.#usedAtMs = nowMs;
     socket.setNoDelay(true);
@@ -72,6 +75,10 @@ export class ClientConnection {
     socket.on('end', () => this.#end('closed the connection'));
     socket.on('close', () => this.#end('closed the connection'));
     if (socket.destroyed) queueMicrotask(() => this.#end('closed the connection'));
+  }
+
+  #newEncoding(): HeaderEncoding {
+    return new HeaderEncoding({ frameBytesMax: this.#frameBytesMax + HEADER_BYTES_MAX, nestingMax: NESTING_MAX });
   }
 
   get inFlight(): number {
@@ -160,23 +167,41 @@ export class ClientConnection {
   #onData(chunk: Buffer): void {
     if (this.#isClosed) return;
     this.#silentTimeouts = 0;
-    const encoding = this.#encoding;
-    const bytes = this.#receiveBuffer.join(chunk, encoding.declaredBytes);
+    const bytes = this.#receiveBuffer.join(chunk, this.#encoding.declaredBytes);
     let at = 0;
-    try {
-      while (at < bytes.length && !this.#isClosed) {
-        const next = encoding.next(bytes, at, bytes.length);
-        if (next === -1) break;
-        at = next;
-        this.#onMessage(encoding.head as MessageFacts, encoding.body, encoding.headers);
+    while (at < bytes.length && !this.#isClosed) {
+      if (this.#skipBytes > 0) {
+        const skipped = Math.min(this.#skipBytes, bytes.length - at);
+        this.#skipBytes -= skipped;
+        at += skipped;
+        continue;
       }
-    } catch (thrown) {
-      this.#onProtocolError(bytes, at, asKatamariError(thrown));
+      const next = this.#read(bytes, at);
+      if (next === -1) break;
+      at = next;
     }
     this.#receiveBuffer.keep(bytes, this.#isClosed ? bytes.length : at);
     if (this.#isClosed) return;
     this.#leaveIfDone();
     this.#owner.heard(this);
+  }
+
+  /** Reads the message at `at`. Returns the offset after it, or -1 if it is incomplete. */
+  #read(bytes: Buffer, at: number): number {
+    const encoding = this.#encoding;
+    let next: number;
+    try {
+      next = encoding.next(bytes, at, bytes.length);
+    } catch (thrown) {
+      return this.#onUnreadable(bytes, at, asKatamariError(thrown));
+    }
+    if (next === -1) return -1;
+    try {
+      this.#onMessage(encoding.head as MessageFacts, encoding.body, encoding.headers);
+    } catch (thrown) {
+      this.#end(this.#describe(asKatamariError(thrown)));
+    }
+    return next;
   }
 
   #onMessage({ type, seqId, name }: MessageFacts, body: Uint8Array, headers: HeadersIn | undefined): void {
@@ -203,24 +228,46 @@ export class ClientConnection {
   }
 
   /**
-   * Closes a connection whose data cannot be decoded. If one reply is too large, its call gets an error of its own.
+   * Handles a message that cannot be decoded. If it answers a call, it fails that call, and the rest of its frame is
+   * skipped. Otherwise nothing on this connection can be trusted. Returns where to go on, or -1 to wait for its head.
    */
-  #onProtocolError(bytes: Buffer, at: number, error: KatamariError): void {
+  #onUnreadable(bytes: Buffer, at: number, error: KatamariError): number {
     const refusal = refusalIn(bytes, at);
     if (refusal !== undefined) {
       this.#isRestNotRun = true;
       this.#end(`refused the connection: ${refusal}`);
-      return;
+      return bytes.length;
     }
-    if (error.code === 'too_large' && bytes.length - at >= 12 && bytes.readUInt16BE(at + 4) === HEADER_MAGIC) {
-      const call = this.#inFlight.take(bytes.readInt32BE(at + 8));
-      if (call !== undefined) {
-        const why = `The reply to ${call.title} has ${bytes.readInt32BE(at)} bytes, the limit is ${this.#frameBytesMax}: request less, or raise frameBytesMax`;
-        this.#owner.finished(call, new KatamariError('too_large', why));
-      }
+    const length = bytes.readInt32BE(at);
+    const here = bytes.length - at;
+    const isMessage = length >= FIXED_BYTES && length <= SKIPPED_BYTES_MAX && beginsLikeHeader(bytes, at + 4);
+    if (isMessage && here < 4 + FIXED_BYTES && error.code === 'too_large') return -1;
+    const call = isMessage && here >= 12 ? this.#inFlight.take(bytes.readInt32BE(at + 8)) : undefined;
+    if (call === undefined) {
+      this.#end(this.#describe(error));
+      return bytes.length;
     }
-    const hint = this.#hasReceived ? '' : '; is that the Thrift port of a mesh?';
-    this.#end(`broke the protocol: ${error.message}${hint}`);
+    const frameEnd = at + 4 + length;
+    this.#skipBytes = Math.max(0, frameEnd - bytes.length);
+    // The old one stopped inside the message.
+    this.#encoding = this.#newEncoding();
+    this.#hasReceived = true;
+    this.#owner.finished(call, this.#refused(call, length, error));
+    return Math.min(frameEnd, bytes.length);
+  }
+
+  #refused({ title }: ClientCall, replyBytes: number, { code, message, facts }: KatamariError): KatamariError {
+    const limit = this.#frameBytesMax;
+    if (replyBytes > limit) {
+      const why = `The reply to ${title} has ${replyBytes} bytes, the limit is ${limit}: request less, or raise frameBytesMax`;
+      return new KatamariError('too_large', why);
+    }
+    const isLimit = code === 'too_large' || facts.isTooDeep === true;
+    return new KatamariError(isLimit ? 'too_large' : 'internal', `The reply to ${title} cannot be decoded: ${message}`);
+  }
+
+  #describe({ message }: KatamariError): string {
+    return `broke the protocol: ${message}${this.#hasReceived ? '' : '; is that the Thrift port of a mesh?'}`;
   }
 
   #leaveIfDone(): void {
@@ -263,8 +310,21 @@ function refusalIn(bytes: Buffer, at: number): string | undefined {
   }
 }
 
+/** Whether the bytes from `at`, as far as they have arrived, are the begin of a THeader frame after its length. */
+function beginsLikeHeader(bytes: Buffer, at: number): boolean {
+  return bytes.length - at < 2 || bytes.readUInt16BE(at) === HEADER_MAGIC;
+}
+
 /** Above this many unsent bytes, calls wait until the peer reads. One message of the largest size always fits. */
 const UNSENT_BYTES_MAX = 4 * 1024 * 1024;
+/** Magic number, flags, sequence id and length of the header, after the length of the frame. */
+const FIXED_BYTES = 10;
+/** Largest reply whose rest is skipped. */
+const SKIPPED_BYTES_MAX = 0x40000000;
+/** Largest header block of a THeader frame, which comes on top of the message. */
+const HEADER_BYTES_MAX = 256 * 1024 + 14;
+/** The mesh has checked the nesting of replies against its own limit. This one protects the stack. */
+const NESTING_MAX = 1_000;
 const KEEP_ALIVE_MS = 60_000;
 /**
  * A live mesh answers every call by its deadline. If this many calls time out, over at least this time, without a

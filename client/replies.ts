@@ -42,6 +42,7 @@ function factsOf(headers: HeadersIn): ErrorFacts {
   const retryAfterMs = Number(headers['katamari-retry-after-ms'] ?? Number.NaN);
   return {
     ...(headers['katamari-not-run'] === '1' ? { notRun: true } : {}),
+    ...(headers['katamari-suspect'] === '1' ? { isSuspect: true } : {}),
     ...(retryAfterMs >= 0 ? { retryAfterMs } : {}),
     ...(stage === 'queue' || stage === 'service' ? { stage } : {}),
   };

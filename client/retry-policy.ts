@@ -1,6 +1,6 @@
 // Decides whether and when a call is retried. A call that certainly did not run is retried within its deadline and
-// the retry budget. A call that may have run is retried only if its method is idempotent, up to three tries in all,
-// because the call itself may be what crashes the chassis.
+// the retry budget. A call that may have run is retried only if its method is idempotent, up to three tries in all, and
+// never if it may have crashed the chassis.
 
 import { ERROR_TABLE, type KatamariError, type RetryBudget } from '../core/mod.ts';
 import type { ClientCall } from './pending-call.ts';
@@ -20,8 +20,8 @@ export function pauseBeforeRetry(
   const isCertain = retry === 'yes' || (retry === 'if idempotent' && error.facts.notRun === true);
   const method = call.prepared?.method;
   const isSafe = isCertain || (retry === 'if idempotent' && method?.isIdempotent === true && !method.oneway);
-  // A call that timed out has no time left for a retry.
-  if (!isSafe || error.code === 'timeout') return undefined;
+  // A call that timed out has no time left for a retry. One that cost a copy its life would cost the next one too.
+  if (!isSafe || error.code === 'timeout' || error.facts.isSuspect === true) return undefined;
   if (call.tries >= (isCertain ? CERTAIN_TRIES_MAX : TRIES_MAX)) return undefined;
   // A draining peer refuses calls so that they move to another one. That adds no load, so it is not charged.
   const isMove = error.code === 'draining';

@@ -29,7 +29,8 @@ export type ErrorCode =
   | 'too_large'
   | 'bad_request'
   | 'internal'
-  | 'cancelled';
+  | 'cancelled'
+  | 'refused_as_poison';
 
 /** Protocol codes, retry rule and counter of each error code. */
 export const ERROR_TABLE: Readonly<Record<ErrorCode, ErrorFace>> = {
@@ -45,6 +46,8 @@ export const ERROR_TABLE: Readonly<Record<ErrorCode, ErrorFace>> = {
   internal: { thrift: 6, jsonRpc: -32603, http: 500, retry: 'no', outcome: 'failed', wire: 10 },
   /** The caller canceled the call or disconnected, so no client receives this code. Only the counters use it. */
   cancelled: { thrift: 6, jsonRpc: -32009, http: 499, retry: 'no', outcome: 'cancelled', wire: 11 },
+  /** The same call of the same caller has cost a copy its connection or its life. */
+  refused_as_poison: { thrift: 6, jsonRpc: -32010, http: 422, retry: 'no', outcome: 'refused', wire: 12 },
 };
 
 /** Details that travel with an error. All are optional plain data. */
@@ -61,6 +64,13 @@ export interface ErrorFacts {
   readonly httpStatus?: number;
   /** True when the call certainly did not run, so that sending it again is safe. */
   readonly notRun?: boolean;
+  /**
+   * True when the call may have cost a copy its connection or its life. It is not sent again, even if its method is
+   * idempotent: the next copy would fare no better. False when it certainly has not.
+   */
+  readonly isSuspect?: boolean;
+  /** True for `bad_request` when a value is only nested too deep: the message itself is well formed so far. */
+  readonly isTooDeep?: boolean;
 }
 
 /** The error type of the mesh. `message` says what failed and what to do about it. */

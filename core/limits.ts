@@ -20,6 +20,27 @@ export interface FaceplateLimits {
   readonly headersMax: number;
 }
 
+/** Limits of a message, which apply at the edge of the mesh and in every process that reads it. */
+export type MessageLimits = Pick<FaceplateLimits, 'frameBytesMax' | 'nestingMax'>;
+
+/**
+ * Bytes by which a frame inside the mesh may exceed `frameBytesMax`: room for the context of a call (field 32767),
+ * whose largest part is the headers of the client, at most 256 KiB. So a message of exactly the limit at the edge
+ * passes every link.
+ */
+export const CONTEXT_BYTES_MAX: number = 1024 * 1024;
+
+/** Levels that a context needs: the arguments, the context, a map. */
+const CONTEXT_NESTING = 3;
+
+/** The limits of the frames of a link. */
+export function linkLimitsOf({ frameBytesMax, nestingMax }: MessageLimits): MessageLimits {
+  return {
+    frameBytesMax: frameBytesMax + CONTEXT_BYTES_MAX,
+    nestingMax: Math.max(nestingMax, CONTEXT_NESTING),
+  };
+}
+
 /** The limits that apply when the configuration sets none. */
 export const DEFAULT_LIMITS: FaceplateLimits = {
   frameBytesMax: 16 * 1024 * 1024,

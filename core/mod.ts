@@ -15,7 +15,7 @@ export {
   NO_COPY_UP,
 } from './errors.ts';
 export { FatalDefect, mustNotFail, nameDefect, reportDefect } from './defects.ts';
-export { DEFAULT_LIMITS, type FaceplateLimits } from './limits.ts';
+export { CONTEXT_BYTES_MAX, DEFAULT_LIMITS, linkLimitsOf, type FaceplateLimits, type MessageLimits } from './limits.ts';
 export {
   type DirectoryFindings,
   ensurePrivateDirectory,

@@ -47,6 +47,7 @@ enum ErrorCode {
   BAD_REQUEST = 9
   INTERNAL = 10
   CANCELLED = 11
+  REFUSED_AS_POISON = 12
 }
 
 /** Context of a reply: field 32767 of the result struct (or of TApplicationException), placed first. */
@@ -71,6 +72,8 @@ struct ReplyContext {
   10: optional bool notRun
   /** Whether the chassis requests to be replaced after this reply. */
   11: optional bool retire
+  /** True if the call may have cost a copy its connection or its life, so that it must not be sent again. */
+  12: optional bool isSuspect
 }
 
 /** The admin service refused a call: wrong token, unknown name or invalid value. */
@@ -93,6 +96,22 @@ struct ResourceStatus {
   7: i64 rssBytes
   8: i32 restarts
   9: string note
+}
+
+/** A call that has cost a copy its connection or its life. */
+struct SuspectCall {
+  1: string method
+  /** Caller without its port. */
+  2: string caller
+  /** Hash of the arguments and their number of bytes. */
+  3: string shape
+  /** Copies that it has certainly cost, and copies that it or a neighbor has cost. */
+  4: i32 losses
+  5: i32 doubts
+  /** How much longer it is refused; 0 when it may run. */
+  6: i64 refusedForMs
+  /** Calls that were refused. */
+  7: i64 refused
 }
 
 struct PoolStatus {
@@ -118,6 +137,7 @@ struct PoolStatus {
   20: map<string, i32> restartsByReason
   21: list<ResourceStatus> resources
   22: string note
+  23: optional list<SuspectCall> suspects
 }
 
 struct CallSums {

@@ -9,7 +9,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Logger } from 'pino';
 import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { startLinkServer, type LinkServer } from '../../core/link/mod.ts';
-import { KatamariError, runtimeName, DEFAULT_LIMITS } from '../../core/mod.ts';
+import { KatamariError, runtimeName, DEFAULT_LIMITS, type FaceplateLimits } from '../../core/mod.ts';
 import {
   type Reply,
   type Send,
@@ -82,7 +82,8 @@ async function start(options: ChassisOptions): Promise<RunningChassis> {
   const iface = interfaceOf(source, options.service);
   const resource = process.env['KATAMARI_RESOURCE'] ?? `${options.service}@${options.version}`;
   const log = lazyLog(resource);
-  const mesh = new MeshCaller(process.env['KATAMARI_MESH'] ?? '', `chassis ${resource}`);
+  const limits = limitsOfMesh();
+  const mesh = new MeshCaller(process.env['KATAMARI_MESH'] ?? '', `chassis ${resource}`, limits);
   const retiring = new WeakSet<Reply>();
   const own = serveHandlers<HandlerContext>({
     interface: iface,
@@ -109,7 +110,7 @@ async function start(options: ChassisOptions): Promise<RunningChassis> {
   const drainAndExit = (): void => void drain().finally(() => process.exit(0));
   server = await startLinkServer(process.env['KATAMARI_LISTEN'] ?? 'tcp:127.0.0.1:9095', {
     send: withControl(limit.send, { ...options, concurrency }, source, drainAndExit),
-    limits: DEFAULT_LIMITS,
+    limits,
     timeoutMs: () => TIMEOUT_WITHOUT_MESH_MS,
     caller: 'a client that is not the mesh',
     wantsToRetire: (reply) => retiring.has(reply),
@@ -123,6 +124,22 @@ async function start(options: ChassisOptions): Promise<RunningChassis> {
   if (process.env['KATAMARI_LISTEN'] === undefined)
     console.log(`${resource} listens on ${server.address} (framed Thrift)`);
   return { address: server.address, drain };
+}
+
+/** The limits that the mesh has set for messages, so that a chassis refuses none that the mesh accepts. */
+function limitsOfMesh(): FaceplateLimits {
+  const set = (name: string, otherwise: number): number => {
+    const value = process.env[name];
+    if (value === undefined) return otherwise;
+    if (/^[1-9]\d{0,9}$/.test(value)) return Number(value);
+    throw new KatamariError('bad_request', `${name} is "${value}", expected a whole number above 0`);
+  };
+  return {
+    ...DEFAULT_LIMITS,
+    frameBytesMax: set('KATAMARI_FRAME_BYTES_MAX', DEFAULT_LIMITS.frameBytesMax),
+    nestingMax: set('KATAMARI_NESTING_MAX', DEFAULT_LIMITS.nestingMax),
+    connectionsMax: CONNECTIONS_MAX,
+  };
 }
 
 /** The logger, loaded on first use: loading it takes a third of the start-up time. */
@@ -191,6 +208,8 @@ function endWithManager(drainAndExit: () => void): void {
 }
 
 const EX_CONFIG = 78;
+/** Open connections. The same in every kit: the mesh holds one, and tools and plain clients the others. */
+const CONNECTIONS_MAX = 256;
 /** Prefetch: calls that the chassis accepts beyond those that it runs. */
 const AHEAD_MAX = 15;
 /** Timeout in ms of a call without a deadline, which comes from a client that is not the mesh. */

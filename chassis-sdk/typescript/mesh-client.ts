@@ -6,7 +6,7 @@ import { connect } from 'node:net';
 import { LRUCache } from 'lru-cache';
 import { decodeResult, decodeStruct, encodeStruct, parseIdl, valueOfResult } from '../../core/idl/mod.ts';
 import { Link, parseLinkAddress } from '../../core/link/mod.ts';
-import { systemClock, type Clock, KatamariError, DEFAULT_LIMITS } from '../../core/mod.ts';
+import { systemClock, type Clock, DEFAULT_LIMITS, KatamariError, type MessageLimits } from '../../core/mod.ts';
 import { type Call, type Reply, createCall, meshInterface } from '../../core/rpc/mod.ts';
 import { type Interface, readApplicationException } from '../../core/thrift/mod.ts';
 
@@ -16,6 +16,7 @@ export type InheritedContext = Pick<Call, 'deadlineMs' | 'traceparent' | 'traces
 export class MeshCaller {
   readonly #address: string;
   readonly #caller: string;
+  readonly #limits: MessageLimits;
   readonly #clock: Clock;
   #link: Promise<Link> | undefined;
   readonly #interfaces = new LRUCache<string, Interface>({ max: 100, ttl: INTERFACE_TTL_MS });
@@ -24,9 +25,10 @@ export class MeshCaller {
    * @param address value of KATAMARI_MESH; if it is '', every call fails with an error that says so
    * @param caller name of this process, for example `chassis Reformulate@2.0.0/1`
    */
-  constructor(address: string, caller: string, clock: Clock = systemClock) {
+  constructor(address: string, caller: string, limits: MessageLimits = DEFAULT_LIMITS, clock: Clock = systemClock) {
     this.#address = address;
     this.#caller = caller;
+    this.#limits = limits;
     this.#clock = clock;
   }
 
@@ -136,7 +138,7 @@ export class MeshCaller {
         resolve(
           new Link(socket, {
             peer: 'The mesh',
-            frameBytesMax: DEFAULT_LIMITS.frameBytesMax,
+            limits: this.#limits,
             onClose,
           }),
         );

@@ -26,7 +26,13 @@ export type CallContext = Omit<Call, 'method' | 'oneway' | 'args' | 'deadlineMs'
 /** ReplyContext on the wire, which also carries an error of the mesh. */
 export interface WireReplyContext extends ReplyContext {
   readonly error:
-    | { readonly code: number; readonly retryAfterMs: number; readonly stage: number; readonly notRun: boolean }
+    | {
+        readonly code: number;
+        readonly retryAfterMs: number;
+        readonly stage: number;
+        readonly notRun: boolean;
+        readonly isSuspect: boolean;
+      }
     | undefined;
   /** The chassis asks to be replaced after this reply. */
   readonly retire: boolean;
@@ -193,6 +199,7 @@ export function writeReplyContext(context: ReplyContext, error?: KatamariError, 
     if (error.facts.retryAfterMs !== undefined) out.i64(8, Math.round(error.facts.retryAfterMs));
     if (error.facts.stage !== undefined) out.i32(9, error.facts.stage === 'queue' ? 1 : 2);
     if (error.facts.notRun === true) out.bool(10, true);
+    if (error.facts.isSuspect === true) out.bool(12, true);
   }
   if (retire) out.bool(11, true);
   return out.finish();
@@ -202,7 +209,7 @@ export function writeReplyContext(context: ReplyContext, error?: KatamariError, 
 export function readReplyContext(bytes: Buffer, at: number): { context: WireReplyContext; end: number } {
   const found = new FieldReader(bytes, at + 3);
   let [version, queueUs, serviceUs, freeNow, queuedNow, resource, retire] = ['', 0, 0, -1, -1, '', false];
-  let [code, retryAfterMs, stage, notRun] = [0, -1, 0, false];
+  let [code, retryAfterMs, stage, notRun, isSuspect] = [0, -1, 0, false, false];
   while (found.next()) {
     switch (found.id) {
       case 1:
@@ -238,11 +245,14 @@ export function readReplyContext(bytes: Buffer, at: number): { context: WireRepl
       case 11:
         retire = found.bool();
         break;
+      case 12:
+        isSuspect = found.bool();
+        break;
       default:
         found.skip();
     }
   }
-  const error = code === 0 ? undefined : { code, retryAfterMs, stage, notRun };
+  const error = code === 0 ? undefined : { code, retryAfterMs, stage, notRun, isSuspect };
   return { context: { version, queueUs, serviceUs, freeNow, queuedNow, resource, retire, error }, end: found.at };
 }
 
@@ -256,6 +266,7 @@ export function errorOfContext(error: NonNullable<WireReplyContext['error']>, me
     ...(errorCodeOfWire(error.code) === 'timeout' && error.retryAfterMs >= 0
       ? { httpStatus: NO_COPY_UP.httpStatus as number }
       : {}),
+    ...(error.isSuspect ? { isSuspect: true } : {}),
   });
 }
 

@@ -2,11 +2,16 @@
 // Framed strict binary. The sequence id numbers the calls in flight, and the call context is the first field of the
 // arguments. A Link keeps no deadlines; the sender of a call does. When the connection closes, every call in flight
 // fails at once with resource_failed.
-import { systemClock, type Clock, KatamariError, DEFAULT_LIMITS } from '../mod.ts';
+//
+// A reply above the limits fails its own call with too_large, and a call above them is not sent. A frame whose content
+// makes no sense fails its own call too; the peer then gets no more calls, and the link closes when those in flight
+// have ended. Only a stream that cannot be cut into frames any more ends all calls.
+import { systemClock, type Clock, KatamariError, linkLimitsOf, type MessageLimits } from '../mod.ts';
 import { type Call, type Dispatch, type Reply, EMPTY_STRUCT, NO_REPLY_CONTEXT } from '../rpc/mod.ts';
 import {
   readApplicationException,
   MESSAGE_TYPE,
+  NAME_BYTES_MAX,
   NOTHING,
   readHead,
   type MessageHead,
@@ -15,7 +20,7 @@ import {
 import { ClockOffset } from './clock-offset.ts';
 import { errorOfContext, hasContext, readReplyContext, writeCallContext, type WireReplyContext } from './context.ts';
 import { cancelMessage, LINK_CALLS, readPeerTime } from './control-messages.ts';
-import { FrameReader } from './frame-reader.ts';
+import { FrameReader, type OversizedFrame } from './frame-reader.ts';
 import { PendingTable } from './pending-table.ts';
 import { WriteBuffer } from './write-buffer.ts';
 
@@ -30,7 +35,8 @@ export interface ReplySink {
 export interface LinkOptions {
   /** Name of the peer, for error messages. */
   readonly peer: string;
-  readonly frameBytesMax: number;
+  /** Limits of messages at the edge of the mesh. Frames of the link may be larger by the context. */
+  readonly limits: MessageLimits;
   /** Called once with the reason when the connection has closed. */
   readonly onClose?: (error: KatamariError) => void;
   /** Called once when the peer announces a drain: it takes no further calls but still replies to those in flight. */
@@ -44,7 +50,10 @@ export class Link {
   readonly #inFlight = new PendingTable<ReplySink>();
   readonly #scanner: StructScanner;
   readonly #reader: FrameReader;
+  readonly #limits: MessageLimits;
   #closed: KatamariError | undefined;
+  /** Why the peer is not trusted any more; '' while it is. */
+  #faultyBy = '';
   #isDraining = false;
   #ping: Ping | undefined;
   #lastPing = 0;
@@ -56,8 +65,14 @@ export class Link {
     this.#socket = socket;
     this.#options = options;
     this.#writeBuffer = new WriteBuffer(socket, 'immediate');
-    this.#scanner = new StructScanner(DEFAULT_LIMITS.nestingMax, options.frameBytesMax);
-    const reader = new FrameReader(options.frameBytesMax, (frame) => this.#onFrame(frame));
+    const limits = linkLimitsOf(options.limits);
+    this.#limits = limits;
+    this.#scanner = new StructScanner(limits.nestingMax, limits.frameBytesMax);
+    const reader = new FrameReader(
+      limits.frameBytesMax,
+      (frame) => this.#onFrame(frame),
+      (frame) => this.#onOversized(frame),
+    );
     this.#reader = reader;
     socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => {
@@ -83,7 +98,7 @@ export class Link {
 
   /** Whether the link takes calls: the connection is open and the peer is not draining. */
   get isOpen(): boolean {
-    return this.#closed === undefined && !this.#isDraining;
+    return this.#closed === undefined && !this.#isDraining && this.#faultyBy === '';
   }
 
   /** Number of frames received from the peer. While it grows, the peer is alive. */
@@ -104,8 +119,8 @@ export class Link {
   /**
    * Sends a call; its end goes to `sink`. Oneway calls are sent as ordinary calls, so that their end is known.
    * @returns the id that `cancel` takes
-   * @throws KatamariError resource_failed or draining, with facts.notRun, when the link takes no calls: nothing was
-   * written.
+   * @throws KatamariError with facts.notRun when nothing was written: resource_failed or draining when the link takes no
+   * calls, too_large when this call is beyond the limit.
    * @param name method name to write, if not the call's own (multiplexed names)
    * @param nowMs the time, on the clock of call.deadlineMs
    */
@@ -113,6 +128,8 @@ export class Link {
     if (!this.isOpen) throw this.#notSent();
     const deadlineMs = this.#clockOffset.toPeer(call.deadlineMs, nowMs);
     const context = writeCallContext(call, (call.deadlineMs - nowMs) * 1000, deadlineMs);
+    const bytes = context.length + call.args.length + HEAD_BYTES_MAX;
+    if (bytes > this.#limits.frameBytesMax) throw this.#tooLargeToSend(call, bytes);
     // Ids of calls begin at 1. The peer's drain notice has id 0, and pings count down from -1.
     const seqId = this.#inFlight.add(sink);
     this.#writeBuffer.message(MESSAGE_TYPE.call, name, seqId, context, call.args);
@@ -158,8 +175,17 @@ export class Link {
   }
 
   #notSent(): KatamariError {
-    const why = this.#closed ?? drains(this.#options.peer);
+    const { peer } = this.#options;
+    const faulty =
+      this.#faultyBy === '' ? undefined : new KatamariError('resource_failed', `${peer} ${this.#faultyBy}`);
+    const why = this.#closed ?? faulty ?? drains(peer);
     return new KatamariError(why.code, why.message, { notRun: true });
+  }
+
+  #tooLargeToSend({ method }: Call, bytes: number): KatamariError {
+    const { frameBytesMax } = this.#options.limits;
+    const why = `Cannot send ${method} to ${this.#options.peer}: it has ${bytes} bytes with its context, limit is ${frameBytesMax}; send it in smaller pieces`;
+    return new KatamariError('too_large', why, { notRun: true });
   }
 
   #startPing(timeoutMs: number, clock: Clock): Ping {
@@ -191,11 +217,27 @@ export class Link {
     try {
       this.#settle(sink, frame, head.type, head.bodyStart);
     } catch (error) {
-      sink.fail(
-        new KatamariError('resource_failed', `${this.#options.peer} broke the protocol: ${(error as Error).message}`),
-      );
-      throw error;
+      this.#onUnreadable(sink, head.name, error as KatamariError);
     }
+    this.#leaveWhenDrained();
+  }
+
+  /** A frame whose content cannot be read. The next frame begins where it should, so other calls go on. */
+  #onUnreadable(sink: ReplySink, method: string, { message, facts }: KatamariError): void {
+    const { peer } = this.#options;
+    if (facts.isTooDeep === true) {
+      sink.fail(new KatamariError('too_large', `${peer} answered ${method} beyond the limits: ${message}`));
+      return;
+    }
+    this.#faultyBy = `broke the protocol: ${message}`;
+    sink.fail(new KatamariError('resource_failed', `${peer} ${this.#faultyBy}`));
+  }
+
+  #onOversized({ head, bytes }: OversizedFrame): void {
+    if (head.seqId <= 0) throw new KatamariError('bad_request', `a control message of ${bytes} bytes`);
+    const { peer, limits } = this.#options;
+    const why = `${peer} answered ${head.name} with ${bytes} bytes, limit is ${limits.frameBytesMax}; ask for less, or raise limits.frame`;
+    this.#inFlight.take(head.seqId)?.fail(new KatamariError('too_large', why));
     this.#leaveWhenDrained();
   }
 
@@ -215,7 +257,9 @@ export class Link {
   }
 
   #leaveWhenDrained(): void {
-    if (this.#isDraining && this.#inFlight.size === 0) this.#end(drains(this.#options.peer));
+    if (this.#inFlight.size > 0) return;
+    if (this.#faultyBy !== '') this.#end(this.#faultyBy);
+    else if (this.#isDraining) this.#end(drains(this.#options.peer));
   }
 
   #settle(sink: ReplySink, frame: Buffer, type: number, bodyStart: number): void {
@@ -288,6 +332,9 @@ class Ping {
     this.#reject(error);
   }
 }
+
+/** Bytes of the head of a message with the longest name. */
+const HEAD_BYTES_MAX = 12 + NAME_BYTES_MAX;
 
 function drains(peer: string): KatamariError {
   return new KatamariError('draining', `${peer} is draining and takes no further calls: send the call elsewhere`);

@@ -13,7 +13,7 @@ export { OrderedConnection, type QueuedCall, type TimedPipelineLimits } from './
 export { listenOn, OrderedServer } from './ordered-server.ts';
 export { PendingTable } from './pending-table.ts';
 export type { ConnectionState, PipelineLimits } from './pipelined-connection.ts';
-export { PlainLink } from './plain-link.ts';
+export { PlainLink, type PlainLinkEnd } from './plain-link.ts';
 export { ReceiveBuffer } from './receive-buffer.ts';
 export { checkCertificates, connectLink, type LinkSecurity } from './security.ts';
 export { type LinkServer, startLinkServer } from './server.ts';

@@ -1,9 +1,12 @@
 // A connection to a plain Thrift server, which knows nothing of the mesh. The server gets ordinary calls in the wire
-// format that its deployment names, without a context, and no pings. A oneway call ends when it was written. A server
-// that does not return sequence ids is assumed to reply in the order of the calls. Any other protocol error closes
-// the connection, and every call in flight fails with resource_failed. A PlainLink keeps no deadlines; the sender of
-// a call does. Limits: bytes and nesting of a reply.
-import { asKatamariError, KatamariError } from '../mod.ts';
+// format that its deployment names, without a context, and no pings. A server that does not return sequence ids is
+// assumed to reply in the order of the calls. Any other protocol error closes the connection, and every call in flight
+// fails with resource_failed. A reply above the limits fails its own call with too_large. A PlainLink keeps no
+// deadlines; the sender of a call does. Limits: bytes and nesting of a reply.
+//
+// A oneway call ends when it was written. When the server is done with it shows only in its reply to a later call on
+// the same connection; until then `onewaySinceMs` says since when it may be at work.
+import { asKatamariError, KatamariError, systemClock, type Clock } from '../mod.ts';
 import { EMPTY_STRUCT, NO_REPLY_CONTEXT, type Call } from '../rpc/mod.ts';
 import {
   type Encoding,
@@ -26,14 +29,32 @@ export interface PlainLinkOptions {
   readonly limits: EncodingLimits;
   /** The interface of the server. The JSON protocol needs it to distinguish text from bytes. */
   readonly interface: Interface;
-  /** Called once with the reason when the connection has closed. */
-  readonly onClose?: (error: KatamariError) => void;
+  readonly clock?: Clock;
+  /** Called once with the reason when the connection has closed, before the calls in flight fail. */
+  readonly onClose?: (error: KatamariError, end: PlainLinkEnd) => void;
+  /**
+   * Idle time in ms after which this server is known to close connections. A call that was sent after most of it and
+   * finds the connection closed was probably not read, so it is not to blame.
+   */
+  readonly idleCloseMs?: () => number;
+}
+
+/** The state of a connection when it closed. */
+export interface PlainLinkEnd {
+  /** Calls that were in flight. */
+  readonly lost: number;
+  /** How long nothing was sent or received before. */
+  readonly idleMs: number;
+  /** Whether the server has answered a call on it. */
+  readonly hasAnswered: boolean;
 }
 
 interface PlainLinkCall {
   readonly seqId: number;
   readonly method: string;
   readonly sink: ReplySink;
+  /** Oneway calls that were sent before. */
+  readonly oneways: number;
 }
 
 export class PlainLink {
@@ -52,6 +73,13 @@ export class PlainLink {
   /** Whether the server returns sequence ids: it has returned one that only this side can have chosen. */
   #keepsSeqIds = false;
   #hasAnswered = false;
+  readonly #clock: Clock;
+  /** Oneway calls that were sent, and when the first was that may still be at work; undefined when none is. */
+  #oneways = 0;
+  #onewaySinceMs: number | undefined;
+  #usedAtMs: number;
+  /** How long the connection had been idle before the calls in flight. */
+  #idleBeforeMs = 0;
   #closed: KatamariError | undefined;
 
   /**
@@ -59,9 +87,11 @@ export class PlainLink {
    * @throws Error for a wire format that does not exist
    */
   constructor(socket: Socket, options: PlainLinkOptions) {
-    const { wireFormat, limits, interface: offered } = options;
+    const { wireFormat, limits, interface: offered, clock = systemClock } = options;
     this.#socket = socket;
     this.#options = options;
+    this.#clock = clock;
+    this.#usedAtMs = clock.nowMs();
     this.#encoding = encodingOf(wireFormat, limits, ({ name, type }) =>
       type === MESSAGE_TYPE.reply ? offered.methods.get(name)?.result : undefined,
     );
@@ -83,6 +113,11 @@ export class PlainLink {
     return this.#closed === undefined;
   }
 
+  /** When the oldest oneway call was written that the server may still work on; undefined when there is none. */
+  get onewaySinceMs(): number | undefined {
+    return this.#onewaySinceMs;
+  }
+
   /**
    * Sends a call; its end goes to `sink`.
    * @throws KatamariError resource_failed with facts.notRun when the connection has closed: nothing was written.
@@ -102,8 +137,14 @@ export class PlainLink {
       sink.fail(asKatamariError(error));
       return;
     }
-    if (isOneway) this.#unwritten.add(sink);
-    else this.#inFlight.push({ seqId, method, sink });
+    const nowMs = this.#clock.nowMs();
+    if (this.inFlight === 0) this.#idleBeforeMs = nowMs - this.#usedAtMs;
+    this.#usedAtMs = nowMs;
+    if (isOneway) {
+      this.#oneways++;
+      this.#onewaySinceMs ??= nowMs;
+      this.#unwritten.add(sink);
+    } else this.#inFlight.push({ seqId, method, sink, oneways: this.#oneways });
     this.#socket.cork();
     for (const piece of pieces) this.#socket.write(piece);
     // A oneway call ends when the kernel has taken its bytes (backpressure from a server that does not read).
@@ -131,6 +172,7 @@ export class PlainLink {
 
   #onData(chunk: Buffer): void {
     if (this.#closed !== undefined) return;
+    this.#usedAtMs = this.#clock.nowMs();
     const encoding = this.#encoding;
     const bytes = this.#input.join(chunk, this.#encoding.declaredBytes);
     let at = 0;
@@ -142,11 +184,26 @@ export class PlainLink {
         this.#settle(encoding.head as MessageFacts, encoding.body);
       }
     } catch (error) {
-      const { transport, protocol } = this.#options.wireFormat;
-      const hint = `its deployment says transport ${transport} and protocol ${protocol}; check that its server has both`;
-      this.#end(`broke the protocol: ${(error as Error).message}${this.#hasAnswered ? '' : `; ${hint}`}`);
+      this.#onUnreadable(error as Error);
     }
     this.#input.keep(bytes, this.isOpen ? at : bytes.length);
+  }
+
+  #onUnreadable(error: Error): void {
+    const { peer, wireFormat } = this.#options;
+    const isTooLarge = error instanceof KatamariError && (error.code === 'too_large' || error.facts.isTooDeep === true);
+    const [call] = this.#inFlight;
+    if (isTooLarge && call !== undefined) {
+      // The next reply begins after this one, of which nobody knows the end. The call is over and the server is well.
+      this.#inFlight.shift();
+      this.#end(`was left: its reply to ${call.method} is too large`, false);
+      const why = `${peer} answered ${call.method} beyond the limits: ${error.message}`;
+      call.sink.fail(new KatamariError('too_large', why));
+      return;
+    }
+    const { transport, protocol } = wireFormat;
+    const hint = `its deployment says transport ${transport} and protocol ${protocol}; check that its server has both`;
+    this.#end(`broke the protocol: ${error.message}${this.#hasAnswered ? '' : `; ${hint}`}`);
   }
 
   #settle(head: MessageFacts, body: Uint8Array): void {
@@ -155,24 +212,24 @@ export class PlainLink {
         'bad_request',
         `message type ${head.type} where a reply (2) or an exception (3) was expected`,
       );
-    const sink = this.#take(head);
+    const call = this.#take(head);
     this.#hasAnswered = true;
+    // The server takes the calls of a connection one after the other.
+    if (call?.oneways === this.#oneways) this.#onewaySinceMs = undefined;
     const isException = head.type === MESSAGE_TYPE.exception;
-    sink?.reply({ isException, body, context: NO_REPLY_CONTEXT }, undefined);
+    call?.sink.reply({ isException, body, context: NO_REPLY_CONTEXT }, undefined);
   }
 
-  /**
-   * Returns the sink of the call; undefined for a reply to a oneway call, which some servers send when it has failed.
-   */
-  #take({ seqId, name }: MessageFacts): ReplySink | undefined {
+  /** Returns the call; undefined for a reply to a oneway call, which some servers send when it has failed. */
+  #take({ seqId, name }: MessageFacts): PlainLinkCall | undefined {
     if (seqId >= SEQ_ID_FIRST) {
       this.#keepsSeqIds = true;
       const place = this.#inFlight.findIndex((call) => call.seqId === seqId);
-      return place === -1 ? undefined : this.#inFlight.splice(place, 1)[0]?.sink;
+      return place === -1 ? undefined : this.#inFlight.splice(place, 1)[0];
     }
     const [oldest] = this.#inFlight;
     if (oldest === undefined) throw new KatamariError('bad_request', `replied to "${name}", which was not called`);
-    const { method, sink } = oldest;
+    const { method } = oldest;
     if (this.#keepsSeqIds)
       throw new KatamariError(
         'bad_request',
@@ -181,7 +238,7 @@ export class PlainLink {
     if (name !== method && name !== '')
       throw new KatamariError('bad_request', `replied to "${name}", expected a reply to "${method}"`);
     this.#inFlight.shift();
-    return sink;
+    return oldest;
   }
 
   /** Most servers that cannot read a call close the connection without a reply. */
@@ -192,17 +249,26 @@ export class PlainLink {
     this.#end(`closed the connection${isUnanswered ? ` before it answered anything${why}` : ''}`);
   }
 
-  #end(why: string): void {
+  /** @param isByCall false when no call in flight can be the reason */
+  #end(why: string, isByCall = true): void {
     if (this.#closed !== undefined) return;
-    this.#closed = new KatamariError('resource_failed', `${this.#options.peer} ${why}`);
+    const { peer, idleCloseMs, onClose } = this.#options;
+    const isIdleClose = this.#idleBeforeMs >= IDLE_CLOSE_SHARE * (idleCloseMs?.() ?? Number.POSITIVE_INFINITY);
+    const facts = isByCall && !isIdleClose ? {} : { isSuspect: false };
+    const error = new KatamariError('resource_failed', `${peer} ${why}`, facts);
+    this.#closed = error;
+    this.#onewaySinceMs = undefined;
     this.#socket.destroy();
     const left = [...this.#inFlight.splice(0).map(({ sink }) => sink), ...this.#unwritten];
     this.#unwritten.clear();
+    const idleMs = this.#clock.nowMs() - this.#usedAtMs;
     // Report the close before the calls fail: their callers may retry at once, and must not choose this link.
-    this.#options.onClose?.(this.#closed);
-    for (const sink of left) sink.fail(this.#closed);
+    onClose?.(error, { lost: left.length, idleMs, hasAnswered: this.#hasAnswered });
+    for (const sink of left) sink.fail(error);
   }
 }
 
+/** A call that was sent after this share of the server's idle time may have met its close. */
+const IDLE_CLOSE_SHARE = 0.9;
 /** The first sequence id. A server that numbers its replies itself uses low ids, so a high id is that of the call. */
 const SEQ_ID_FIRST = 0x4000_0000;

@@ -12,8 +12,9 @@
 //   transit. It gets LEAVE_MS for that.
 // - There is no idle timeout, because the client pings, and no sweep: links are few, and only an incomplete frame
 //   needs a timer.
-// - A peer that breaks the protocol is disconnected without a reply. A peer of the mesh never does that.
-import { systemClock, KatamariError } from '../mod.ts';
+// - A call above the limits of bytes or nesting gets an error of its own; so does a reply. A peer that breaks the
+//   protocol otherwise is disconnected without a reply. A peer of the mesh never does that.
+import { systemClock, KatamariError, linkLimitsOf, type MessageLimits } from '../mod.ts';
 import { createCall, NO_REPLY_CONTEXT, type Call, type CallSink, type Reply } from '../rpc/mod.ts';
 import {
   applicationExceptionOf,
@@ -30,7 +31,7 @@ import { CallSignal } from './call-signal.ts';
 import { hasContext, readCallContext, writeReplyContext } from './context.ts';
 import { drainNotice, LINK_CALLS, LINK_SERVICE, pingResult, readCancelled } from './control-messages.ts';
 import { DenseSet, type DenseSetEntry } from './dense-set.ts';
-import { FrameReader } from './frame-reader.ts';
+import { FrameReader, type OversizedFrame } from './frame-reader.ts';
 import { helloAnswer, ServerHandshake } from './handshake.ts';
 import { LINGER_MS, PipelinedConnection } from './pipelined-connection.ts';
 import type { LinkServerOptions } from './server-options.ts';
@@ -54,6 +55,7 @@ export class LinkServerConnection extends PipelinedConnection {
   readonly #hooks: LinkConnectionHooks;
   readonly #scanner: StructScanner;
   readonly #reader: FrameReader;
+  readonly #limits: MessageLimits;
   readonly #writeBuffer: WriteBuffer;
   readonly #calls = new DenseSet<LinkCall>();
   /** Set until the peer has authenticated. No call is read before. */
@@ -77,8 +79,14 @@ export class LinkServerConnection extends PipelinedConnection {
     this.#writeBuffer = new WriteBuffer(socket, flushAt);
     const secrets = security?.secrets ?? [];
     if (secrets.length > 0) this.#handshake = new ServerHandshake(secrets, (bytes) => void socket.write(bytes));
-    this.#scanner = new StructScanner(limits.nestingMax, frameBytesMax);
-    this.#reader = new FrameReader(frameBytesMax, (frame) => this.#onFrame(frame));
+    const linkLimits = linkLimitsOf(limits);
+    this.#limits = linkLimits;
+    this.#scanner = new StructScanner(linkLimits.nestingMax, linkLimits.frameBytesMax);
+    this.#reader = new FrameReader(
+      linkLimits.frameBytesMax,
+      (frame) => this.#onFrame(frame),
+      (frame) => this.#onOversized(frame),
+    );
     socket.setNoDelay(true);
     this.closed = new Promise((resolve) => socket.once('close', () => resolve()));
   }
@@ -178,14 +186,39 @@ export class LinkServerConnection extends PipelinedConnection {
     else this.#stopWatching = this.clock.after(leftMs, this.#onOverdue);
   };
 
+  /**
+   * Checks that the arguments are one whole struct. Returns the error of a struct that is nested too deep: the frame
+   * is well formed, so it concerns this call alone.
+   * @throws KatamariError bad_request
+   */
+  #scan(frame: Buffer, bodyStart: number): KatamariError | undefined {
+    this.#scanner.reset();
+    try {
+      if (this.#scanner.scan(frame, bodyStart, frame.length) === frame.length) return undefined;
+    } catch (error) {
+      const { code, message, facts } = error as KatamariError;
+      if (facts.isTooDeep === true) return new KatamariError(code, message, { ...facts, notRun: true });
+      throw error;
+    }
+    throw new KatamariError('bad_request', 'the arguments are not one whole struct');
+  }
+
+  #onOversized({ head, start, bytes }: OversizedFrame): void {
+    if (head.type !== MESSAGE_TYPE.call && head.type !== MESSAGE_TYPE.oneway)
+      throw new KatamariError('bad_request', 'expected a call or a oneway call');
+    const why = `Cannot take ${parseTarget(head.name).method}: it has ${bytes} bytes, limit is ${this.#options.limits.frameBytesMax}; send it in smaller pieces`;
+    this.#writeRefusal(head, hasContext(start, head.bodyStart), new KatamariError('too_large', why, { notRun: true }));
+  }
+
   #onFrame(frame: Buffer): void {
     const head = readHead(frame, 0, frame.length);
     if (head === undefined || (head.type !== MESSAGE_TYPE.call && head.type !== MESSAGE_TYPE.oneway)) {
       throw new KatamariError('bad_request', 'expected a call or a oneway call');
     }
-    this.#scanner.reset();
-    if (this.#scanner.scan(frame, head.bodyStart, frame.length) !== frame.length) {
-      throw new KatamariError('bad_request', 'the arguments are not one whole struct');
+    const tooDeep = this.#scan(frame, head.bodyStart);
+    if (tooDeep !== undefined) {
+      this.#writeRefusal(head, hasContext(frame, head.bodyStart), tooDeep);
+      return;
     }
     if (head.name.startsWith(LINK_SERVICE)) {
       this.#onControl(head, frame);
@@ -300,11 +333,26 @@ export class LinkServerConnection extends PipelinedConnection {
     // The peer does not wait for the reply to a call that it has canceled.
     if (head.type !== MESSAGE_TYPE.oneway && call.isWanted) {
       const retire = this.#options.wantsToRetire?.(reply) ?? false;
-      const context = isFromMesh ? writeReplyContext(reply.context, undefined, retire) : NOTHING;
-      const type = reply.isException ? MESSAGE_TYPE.exception : MESSAGE_TYPE.reply;
-      this.#write(type, parseTarget(head.name).method, head.seqId, context, reply.body);
+      const { method } = parseTarget(head.name);
+      const tooLarge = this.#whyTooLarge(call.call, method, reply.body);
+      const body = tooLarge === undefined ? reply.body : applicationExceptionOf(tooLarge);
+      const context = isFromMesh ? writeReplyContext(reply.context, tooLarge, retire) : NOTHING;
+      const type = reply.isException || tooLarge !== undefined ? MESSAGE_TYPE.exception : MESSAGE_TYPE.reply;
+      this.#write(type, method, head.seqId, context, body);
     }
     this.#done(call, reply);
+  }
+
+  /** The error for a reply that no client could get, because its message would be larger than the limit. */
+  #whyTooLarge({ service }: Call, method: string, body: Uint8Array): KatamariError | undefined {
+    const { frameBytesMax } = this.#options.limits;
+    const bytes = MESSAGE_HEAD_BYTES + method.length + body.length;
+    if (bytes <= frameBytesMax) return undefined;
+    // Descriptions and statuses go to no client.
+    if (service.startsWith(CONTROL_PREFIX) && bytes <= this.#limits.frameBytesMax) return undefined;
+    const name = service === '' ? method : `${service}.${method}`;
+    const why = `The answer of ${name} has ${bytes} bytes, limit is ${frameBytesMax}; return less, or raise limits.frame`;
+    return new KatamariError('too_large', why);
   }
 
   /** Writes the error of a failed call, which then ends. */
@@ -379,6 +427,10 @@ function tooLate(method: string): KatamariError {
   });
 }
 
+/** Services between processes of the mesh. */
+const CONTROL_PREFIX = 'katamari.';
+/** Version and type, length of the name, sequence id. */
+const MESSAGE_HEAD_BYTES = 12;
 const CANCELLED = new KatamariError('cancelled', 'The caller has cancelled the call');
 /** How long a peer may take to close the connection after the drain notice and its last reply, in ms. */
 const LEAVE_MS = 1_000;

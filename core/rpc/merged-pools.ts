@@ -67,6 +67,7 @@ function merge(id: string, group: readonly PoolStatus[]): MergedPool {
     p99Ms: worst(group.map(({ p99Ms }) => p99Ms)),
     queueP99Ms: worst(group.map(({ queueP99Ms }) => queueP99Ms)),
     restartsByReason: sumOfReasons(group),
+    suspects: group.flatMap(({ suspects = [] }) => suspects),
     resources: group.flatMap((pool) => pool.resources.map((resource) => ({ ...resource, manager: pool.manager }))),
     note:
       group.length === 1 ? (notes[0]?.note ?? '') : notes.map(({ manager, note }) => `${manager}: ${note}`).join('; '),

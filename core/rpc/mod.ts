@@ -48,4 +48,5 @@ export {
   type ResourceState,
   type ResourceStatus,
   type RestartReason,
+  type SuspectCall,
 } from './status.ts';

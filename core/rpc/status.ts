@@ -48,6 +48,22 @@ export interface ResourceStatus {
   readonly note: string;
 }
 
+/** A call that has cost a copy its connection or its life; see `refused_as_poison`. */
+export interface SuspectCall {
+  readonly method: string;
+  /** Caller without its port. */
+  readonly caller: string;
+  /** Hash of the arguments and their number of bytes. */
+  readonly shape: string;
+  /** Copies that it has certainly cost, and copies that it or a neighbor has cost. */
+  readonly losses: number;
+  readonly doubts: number;
+  /** How much longer it is refused, in ms; 0 when it may run. */
+  readonly refusedForMs: number;
+  /** Calls that were refused. */
+  readonly refused: number;
+}
+
 export interface PoolStatus {
   readonly id: string;
   readonly service: string;
@@ -75,6 +91,8 @@ export interface PoolStatus {
   readonly queueP99Ms: number | null;
   readonly restartsByReason: Readonly<Partial<Record<RestartReason, number>>>;
   readonly resources: readonly ResourceStatus[];
+  /** Absent in the status of a manager of an older version. */
+  readonly suspects?: readonly SuspectCall[];
   /** What is wrong with the pool as a whole; '' for nothing. */
   readonly note: string;
 }
@@ -147,6 +165,7 @@ export const EVENT_KINDS = [
   'pool_ready',
   'pool_empty',
   'pool_gone',
+  'call_refused',
   'rolling_started',
   'rolling_done',
   'settings_changed',

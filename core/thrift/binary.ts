@@ -7,8 +7,13 @@ import type { Type } from './model.ts';
 import { writeCachedString } from './string-cache.ts';
 import { WIRE_TYPE as WIRE } from './struct-scanner.ts';
 
-/** Maximum nesting of structs and containers, for reading and writing. */
-export const DEPTH_MAX = 64;
+/**
+ * Maximum nesting of structs and containers, for reading and writing. It is the highest that `limits.nesting` may be:
+ * the limit that is set is checked where a message arrives, and this one keeps recursion from using up the stack.
+ */
+export const DEPTH_MAX = 1_000;
+/** Steps of a path in an error; those in the middle of a longer one are left out. */
+const STEPS_SHOWN_MAX = 32;
 /**
  * Maximum bytes of an encoded value. Receivers have lower limits; this one bounds the expansion of default values.
  */
@@ -59,7 +64,10 @@ export class WireError extends Error {
 
   /** Returns the path below a root (`params`, or '' for none) and the problem. */
   describe(root: string, otherwise: string): string {
-    const path = root + [...this.path].reverse().join('');
+    const steps = this.path.toReversed();
+    // The path to a value that is nested too deep has hundreds of steps.
+    if (steps.length > STEPS_SHOWN_MAX) steps.splice(STEPS_SHOWN_MAX / 2, steps.length - STEPS_SHOWN_MAX, '...');
+    const path = root + steps.join('');
     return `${path.replace(/^\./, '') || otherwise}: ${this.what}`;
   }
 }

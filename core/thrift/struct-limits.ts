@@ -14,7 +14,8 @@ export function declaredSize(count: number, each: number, bytesMax: number): num
 }
 
 export function tooDeep(depthMax: number): KatamariError {
-  return new KatamariError('bad_request', `Structs and containers are nested deeper than ${depthMax}, the limit`);
+  const why = `Structs and containers are nested deeper than ${depthMax}, the limit`;
+  return new KatamariError('bad_request', why, { isTooDeep: true });
 }
 
 /** A message can grow when it is read, because compact and JSON are converted to strict binary. */

@@ -58,6 +58,11 @@ export class JsonRpcCalls {
     this.#calls.isDraining = true;
   }
 
+  /** Resolves when the oneway calls that were answered have ended. */
+  whenOnewaysEnd(): Promise<void> {
+    return this.#calls.whenOnewaysEnd();
+  }
+
   /** Starts a call. `end` is called once with the answer, possibly before this returns. */
   begin(target: MethodName, params: unknown, exchange: Exchange, end: (answer: JsonRpcAnswer) => void): void {
     const { headers, signal, caller, identity } = exchange;

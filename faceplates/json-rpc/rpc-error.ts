@@ -19,6 +19,7 @@ export function rpcErrorOf({ code, message, facts }: KatamariError): RpcError {
   const data: Record<string, unknown> = { code };
   if (facts.stage !== undefined) data['stage'] = facts.stage;
   if (facts.retryAfterMs !== undefined) data['retryAfterMs'] = facts.retryAfterMs;
+  if (facts.isSuspect === true) data['isSuspect'] = true;
   return {
     code: facts.jsonRpcCode ?? (facts.unknownMethod === true ? METHOD_NOT_FOUND : ERROR_TABLE[code].jsonRpc),
     message,

@@ -82,11 +82,12 @@ export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): P
     address: server.url,
     port: server.port,
     connections: () => server.connections(),
-    drain() {
-      return server.drain({
+    async drain() {
+      await server.drain({
         gracePeriodMs: GRACE_PERIOD_MS,
         onRefusing: () => calls.drain(),
       });
+      await calls.whenOnewaysEnd();
     },
     close() {
       calls.drain();

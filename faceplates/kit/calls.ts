@@ -3,6 +3,9 @@
 // is for faceplates that encode arguments themselves, for example from JSON. The Thrift faceplate passes bytes
 // through and does not use it.
 //
+// A oneway call is answered as soon as the mesh has accepted it. It continues without its client, is counted when it
+// ends, and `whenOnewaysEnd` waits for it.
+//
 // `begin` takes a callback and allocates no promise; `call` and `json` are the same with a promise.
 
 import { decodeResult, encodeParams } from '../../core/idl/mod.ts';
@@ -10,7 +13,9 @@ import { systemClock, type Clock, asKatamariError, KatamariError } from '../../c
 import {
   ANONYMOUS,
   createCall,
+  EMPTY_STRUCT,
   NO_DETAILS,
+  NO_REPLY_CONTEXT,
   type Call,
   type CallerIdentity,
   type CallResult,
@@ -124,6 +129,9 @@ export class FaceplateCalls {
   readonly #clock: Clock;
   /** If true, all further calls are refused with `draining`. */
   isDraining = false;
+  /** Oneway calls that were answered and have not ended. */
+  #oneways = 0;
+  #onOnewaysEnd: (() => void) | undefined;
 
   constructor({ name, mesh, callStats, clock = systemClock }: FaceplateCallsOptions) {
     this.#name = name;
@@ -186,9 +194,9 @@ export class FaceplateCalls {
         tracestate: headers.tracestate,
         caller: request.caller,
         identity,
-        signal,
+        signal: method.oneway ? undefined : signal,
       });
-      sent = new FaceplateCall({ pool, method, codec, stats, signal, end, clock: this.#clock, startedMs });
+      sent = new FaceplateCall({ pool, method, codec, stats, signal: call.signal, end, clock: this.#clock, startedMs });
     } catch (thrown) {
       const error = asKatamariError(thrown);
       if (pool === undefined && error.code === 'no_pool' && this.#wait(request, codec, end, startedMs, stats)) return;
@@ -196,6 +204,26 @@ export class FaceplateCalls {
       return;
     }
     this.#mesh.send(call, sent);
+    if (call.oneway && !sent.isEnded) {
+      this.#oneways++;
+      sent.accept(() => this.#onewayEnded());
+    }
+  }
+
+  /** Resolves when no oneway call is left, at the latest when the deadlines of all have passed. */
+  async whenOnewaysEnd(): Promise<void> {
+    if (this.#oneways === 0) return;
+    await new Promise<void>((resolve) => {
+      const stopTimer = this.#clock.after(this.#mesh.timeoutMs() + SETTLE_MS, resolve);
+      this.#onOnewaysEnd = () => {
+        stopTimer();
+        resolve();
+      };
+    });
+  }
+
+  #onewayEnded(): void {
+    if (--this.#oneways === 0) this.#onOnewaysEnd?.();
   }
 
   /** Lets a call wait for the first copy of its service. Returns false if the service is not deployed. */
@@ -280,6 +308,8 @@ function queryOf({ target, headers = NO_HEADERS }: FaceplateRequest, identity: C
   };
 }
 
+/** The mesh settles every call by its deadline, and a little later at worst, in ms. */
+const SETTLE_MS = 50;
 const NO_HEADERS: CallHeaders = parseCallHeaders({});
 
 interface FaceplateCallOptions<Answer extends Answered> {
@@ -297,10 +327,25 @@ interface FaceplateCallOptions<Answer extends Answered> {
 class FaceplateCall<Answer extends Answered> implements CallSink {
   readonly #options: FaceplateCallOptions<Answer>;
   #isEnded = false;
+  /** Set for a oneway call that was answered when it was accepted; called when it ends. */
+  #onAcceptedEnd: (() => void) | undefined;
 
   constructor(options: FaceplateCallOptions<Answer>) {
     this.#options = options;
     options.signal?.addEventListener('abort', this);
+  }
+
+  get isEnded(): boolean {
+    return this.#isEnded;
+  }
+
+  /** Answers a oneway call, which the mesh has accepted. It is counted when it ends. */
+  accept(onEnd: () => void): void {
+    const { pool, method, codec, end } = this.#options;
+    this.#onAcceptedEnd = onEnd;
+    const { version } = pool.details;
+    const answer = codec.decode(method, EMPTY_STRUCT);
+    end({ kind: 'answered', answer, version, context: { ...NO_REPLY_CONTEXT, version } });
   }
 
   reply(reply: Reply): void {
@@ -333,7 +378,8 @@ class FaceplateCall<Answer extends Answered> implements CallSink {
     const { stats, signal, clock, startedMs, end } = this.#options;
     signal?.removeEventListener('abort', this);
     stats.settle(result, clock.nowMs() - startedMs, queueUs);
-    end(outcome);
+    if (this.#onAcceptedEnd === undefined) end(outcome);
+    else this.#onAcceptedEnd();
   }
 }
 

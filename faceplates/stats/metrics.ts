@@ -125,6 +125,7 @@ function poolFamilies(pools: readonly PoolStatus[]): MetricFamily[] {
   const queued = new SumsByLabels();
   const queueMax = new SumsByLabels();
   const weights = new SumsByLabels();
+  const suspects = new SumsByLabels();
   for (const [i, status] of pools.entries()) {
     const isShown = i < SERIES_MAX;
     const service = isShown ? status.service : '-';
@@ -139,6 +140,8 @@ function poolFamilies(pools: readonly PoolStatus[]): MetricFamily[] {
     for (const [reason, n] of Object.entries(status.restartsByReason)) restarts.add({ service, version, reason }, n);
     queued.add({ service, version, pool }, status.queued);
     queueMax.add({ service, version, pool }, status.queueMax);
+    const refused = (status.suspects ?? []).filter(({ refusedForMs }) => refusedForMs > 0);
+    suspects.add({ service, version, pool }, refused.length);
     // The weight belongs to the version. All pools of a version report the same one, so it is set, not summed.
     if (isShown) weights.set({ service, version }, status.weight);
   }
@@ -149,6 +152,11 @@ function poolFamilies(pools: readonly PoolStatus[]): MetricFamily[] {
     counter('katamari_resource_restarts_total', 'Resources ended or replaced, by reason.', restarts.samples()),
     gauge('katamari_pool_queue_length', 'Calls waiting for a resource of the pool.', queued.samples()),
     gauge('katamari_pool_queue_limit', 'Limit of the queue of a pool; further calls are refused.', queueMax.samples()),
+    gauge(
+      'katamari_pool_suspect_calls',
+      'Callers, methods and arguments that a pool refuses, because they have cost a resource its life.',
+      suspects.samples(),
+    ),
     gauge('katamari_pool_weight', 'Share of the calls of a service that its version gets, 0 to 1.', weights.samples()),
   ];
 }

@@ -5,7 +5,8 @@
 // - Replies leave in the order of the calls, since ordinary clients match them by order. Calls that ask for
 //   `katamari-any-order` (a THeader) are replied to as soon as they are ready. A client that makes such calls matches
 //   replies by sequence id, so it understands the message that the connection will close (`sendGoAway`).
-// - Oneway calls get no reply and outlive their connection.
+// - Oneway calls get no reply and outlive their connection. Over HTTP, where each message has a reply, an empty one
+//   leaves as soon as the mesh has accepted the call.
 // - A client that breaks the protocol gets the replies to its earlier calls, then an exception that says why. Then
 //   the connection closes.
 // - A connection that begins with a TLS handshake goes to the TLS listener. The decrypted stream is a new connection.
@@ -122,6 +123,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     const tookMs = this.clock.nowMs() - call.acceptedAtMs;
     call.stats.settle(error.code, tookMs, error.facts.stage === 'queue' ? tookMs * 1000 : 0);
     call.error = error;
+    if (call.answer !== undefined) call.answer.error = error;
     this.#settle(call, MESSAGE_TYPE.exception, call.isOneway ? NOTHING : applicationExceptionOf(error));
   }
 
@@ -223,11 +225,13 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     const target = targets.of(options?.name ?? head.name, nowMs);
     const isOneway = head.type === MESSAGE_TYPE.oneway || target.isOneway;
     const isAnyOrder = keepsNoOrder === true && options?.isAnyOrder === true;
-    const accepted = this.#accept(target, head.seqId, isOneway && answersOneway !== true, isAnyOrder, nowMs);
-    accepted.isSilent = isOneway;
+    const accepted = this.#accept(target, head.seqId, isOneway, isAnyOrder, nowMs);
+    if (isOneway && answersOneway === true) accepted.answer = this.#silentAnswer(target, head.seqId);
+    const { answer } = accepted;
     const refusal = isLate ? draining() : options?.refusal;
     if (refusal !== undefined) {
       this.onError(accepted, refusal);
+      if (answer !== undefined) this.#answerOneway(accepted, answer);
       return;
     }
     let peer: PeerIdentity;
@@ -237,6 +241,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
       identity = peer.of(options?.authorization ?? '');
     } catch (error) {
       this.onError(accepted, asKatamariError(error));
+      if (answer !== undefined) this.#answerOneway(accepted, answer);
       return;
     }
     const plain = createCall({
@@ -255,17 +260,25 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     });
     const call = options?.of(plain, nowMs, peer.isConsumed) ?? plain;
     if ('then' in identity) this.#sendVerified(call, identity, accepted);
-    else mesh.send(call, accepted);
+    else {
+      mesh.send(call, accepted);
+      if (answer !== undefined) this.#answerOneway(accepted, answer);
+    }
   }
 
   /** Sends a call once its token is verified. Its reply keeps its place among the others. */
   #sendVerified(call: Call, verifying: Promise<CallerIdentity>, accepted: ThriftCall): void {
-    verifying.then(
-      (identity) => {
-        if (!accepted.isCancelled) this.#host.mesh.send(withCall(call, { identity }), accepted);
-      },
-      (error: unknown) => this.onError(accepted, asKatamariError(error)),
-    );
+    const { answer } = accepted;
+    verifying
+      .then(
+        (identity) => {
+          if (!accepted.isCancelled) this.#host.mesh.send(withCall(call, { identity }), accepted);
+        },
+        (error: unknown) => this.onError(accepted, asKatamariError(error)),
+      )
+      .finally(() => {
+        if (answer !== undefined) this.#answerOneway(accepted, answer);
+      });
   }
 
   #identifyPeer(): PeerIdentity {
@@ -282,6 +295,23 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     this.enqueue(call);
     this.begin();
     this.ready(call);
+  }
+
+  /** Reserves the place of an empty reply in the order of replies. The oneway call that it answers is counted. */
+  #silentAnswer(target: MethodTarget, seqId: number): ThriftCall {
+    const answer = this.#calls.take(target);
+    answer.seqId = seqId;
+    answer.isOneway = false;
+    answer.isSilent = true;
+    this.enqueue(answer);
+    this.begin();
+    return answer;
+  }
+
+  /** Sends the empty reply, with the error of a call that the mesh has refused at once. */
+  #answerOneway(accepted: ThriftCall, answer: ThriftCall): void {
+    accepted.answer = undefined;
+    this.#settle(answer, answer.error === undefined ? MESSAGE_TYPE.reply : MESSAGE_TYPE.exception, NOTHING);
   }
 
   /** Counts a call as accepted and queues it. */

@@ -31,6 +31,8 @@ export class ThriftCall implements CallSink, DenseSetEntry, QueuedCall<ThriftCal
   error: KatamariError | undefined;
   /** The whole reply, if the transport itself replies. */
   transportReply: Uint8Array | undefined;
+  /** The reply that this oneway call gets at once from a transport that replies to every message, while it is sent. */
+  answer: ThriftCall | undefined;
   /** Whether its reply leaves as soon as it is ready (`katamari-any-order`). It is then not in the reply queue. */
   isAnyOrder = false;
   index = -1;

@@ -4,7 +4,7 @@
 // may have expired, or Consul may have lost its data, while the manager still works.
 
 import { DeadlineWheel, type LinkSecurity } from '../../core/link/mod.ts';
-import type { Clock } from '../../core/mod.ts';
+import type { Clock, MessageLimits } from '../../core/mod.ts';
 import {
   type ConsulClient,
   type ConsulError,
@@ -28,7 +28,7 @@ export interface FleetOptions {
   readonly events: EventLog;
   readonly clock: Clock;
   readonly security: LinkSecurity | undefined;
-  readonly frameBytesMax: number;
+  readonly limits: MessageLimits;
   /** Faceplates keep links to all managers; managers connect only to those that their chassis call. */
   readonly connects: 'at once' | 'on demand';
   /** Called when pools were added or removed, or their reachability changed. */
@@ -191,12 +191,12 @@ export class Fleet {
   }
 
   #addMember(name: string, record: ManagerRecord): Member {
-    const { security, frameBytesMax, connects, clock } = this.#options;
+    const { security, limits, connects, clock } = this.#options;
     const peer = new Peer({
       name,
       address: record.address,
       security,
-      frameBytesMax,
+      limits,
       connects,
       clock,
       deadlines: this.#deadlines,

@@ -12,7 +12,14 @@ import {
   type LinkSecurity,
   type ReplySink,
 } from '../../core/link/mod.ts';
-import { asKatamariError, KatamariError, type Clock, Backoff, mustNotFail } from '../../core/mod.ts';
+import {
+  asKatamariError,
+  KatamariError,
+  type Clock,
+  type MessageLimits,
+  Backoff,
+  mustNotFail,
+} from '../../core/mod.ts';
 import type { Call, CallSink, Reply } from '../../core/rpc/mod.ts';
 import { pause } from '../consul/mod.ts';
 
@@ -32,7 +39,7 @@ export interface PeerOptions {
   /** `host:port` of its link. */
   readonly address: string;
   readonly security: LinkSecurity | undefined;
-  readonly frameBytesMax: number;
+  readonly limits: MessageLimits;
   /** Connect at once, or at the first call. */
   readonly connects: 'at once' | 'on demand';
   readonly clock: Clock;
@@ -165,11 +172,11 @@ export class Peer {
 
   /** Runs a connected link; resolves when it breaks. */
   async #runLink(socket: Awaited<ReturnType<typeof connectLink>>, backoff: Backoff): Promise<void> {
-    const { name, frameBytesMax, clock } = this.#options;
+    const { name, limits, clock } = this.#options;
     const broken = new AbortController();
     const link = new Link(socket, {
       peer: `Manager ${name}`,
-      frameBytesMax,
+      limits,
       onDrain: () => this.#setState('leaving', 'it is draining'),
       onClose: (error) => {
         if (this.#link === link) this.#link = undefined;

@@ -268,8 +268,9 @@ export class Router implements Directory {
 
   /** Takes a retry from the budget; false when the call must not or cannot be sent again. */
   #takeRetry(call: Call, method: Method, offer: Offer, error: KatamariError): boolean {
-    // After a timeout, too little time is left for another try.
-    if (error.code === 'timeout') return false;
+    // After a timeout, too little time is left for another try. A call that may have cost a copy its life would cost
+    // the next one too.
+    if (error.code === 'timeout' || error.facts.isSuspect === true) return false;
     // A manager refuses with `no_pool` while it starts or removes a pool that Consul lists. Retry as after a
     // full queue.
     const rule = error.code === 'no_pool' && error.facts.notRun === true ? 'yes' : ERROR_TABLE[error.code].retry;

@@ -34,7 +34,7 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
     events,
     clock,
     security,
-    frameBytesMax: limits.frameBytesMax,
+    limits,
     connects: roles.includes('faceplate') ? 'at once' : 'on demand',
     onChange: () => offers.changed(),
     onAnswer: reachability.answered,

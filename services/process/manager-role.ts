@@ -41,7 +41,7 @@ export class ManagerRole {
       name,
       events,
       clock,
-      frameBytesMax: limits.frameBytesMax,
+      limits,
       onLine: hooks.onLine ?? (() => undefined),
       env: (owner) => ({ KATAMARI_MESH: sockets.addressFor(owner) }),
       onPoolsChanged: () => offers.changed(),

@@ -1,7 +1,11 @@
 // One process of a chassis from launch to exit: launched, ready, serving, ended. It ends once, with the first reason
 // that was given, and releases its timers, link and socket file. The slot decides what happens next.
+//
+// What ends it: its exit, a hang, a failed check, and for a chassis with a kit the end of its link. A plain server may
+// close connections as it likes (plain-server.ts). A hang of one call does not end the calls beside it: the process
+// takes no further calls and is killed when no call is left that can be answered.
 
-import { KatamariError, sleep, type Clock } from '../../core/mod.ts';
+import { KatamariError, sleep, type Clock, type MessageLimits } from '../../core/mod.ts';
 import type { RestartReason } from '../../core/rpc/mod.ts';
 import type { ChassisTimes, RecycleRules } from '../mesh/mod.ts';
 import { ChassisProcess, describeExit, type Exit, type Launch } from './chassis-process.ts';
@@ -9,7 +13,8 @@ import { PermanentFault } from './permanent-fault.ts';
 import type { ExpectedChassis, ReadyChassis } from './ready-chassis.ts';
 import { awaitReadiness } from './readiness.ts';
 import type { Reaper } from './reaper.ts';
-import { Resource } from './resource.ts';
+import { ONEWAY_MS_MAX, Resource } from './resource.ts';
+import type { LossCause } from './suspect-calls.ts';
 
 /** `stopped`: the chassis is not part of the desired state any more. */
 export type EndReason = RestartReason | 'stopped';
@@ -21,14 +26,14 @@ export interface ProcessInstanceOptions {
   readonly expected: ExpectedChassis;
   readonly times: ChassisTimes;
   readonly recycle: RecycleRules;
-  readonly frameBytesMax: number;
+  readonly limits: MessageLimits;
   readonly reaper: Reaper;
   /** Called when the process has ended: its address is free again. */
   readonly release: () => void;
   readonly clock: Clock;
   readonly onLine: (line: string) => void;
-  /** Called when a working chassis should be replaced: age, calls, memory, retired. */
-  readonly onRecycle: (reason: RestartReason) => void;
+  /** Called when a working chassis should be replaced: age, calls, memory, retired, or hung beside other calls. */
+  readonly onRecycle: (reason: RestartReason, why?: string) => void;
   /** Called when the link has closed: the chassis can serve no calls, even if its process still runs. */
   readonly onBroken: (instance: ProcessInstance) => void;
   /** Called when the process has ended. */
@@ -40,6 +45,7 @@ export class ProcessInstance {
   readonly process: ChassisProcess;
   readonly #life = new AbortController();
   #ready: ReadyChassis | undefined;
+  #isPinging = false;
   resource: Resource | undefined;
   #reason: EndReason | undefined;
   #why = '';
@@ -93,10 +99,12 @@ export class ProcessInstance {
         name,
         address: this.#options.address,
         expected: this.#options.expected,
-        frameBytesMax: this.#options.frameBytesMax,
+        limits: this.#options.limits,
         clock,
         signal: this.#life.signal,
         onLinkClosed: (error) => this.#onLinkClosed(error),
+        onConnectionsChanged: (hasLostCalls) => this.#onConnectionsChanged(hasLostCalls),
+        onUnreachable: (why) => this.end('ping_failed', why),
       });
       this.#ready = ready;
       this.#passOn();
@@ -120,7 +128,7 @@ export class ProcessInstance {
       const timer = new AbortController();
       const stopTimer = clock.after(times.drainTimeoutMs, () => timer.abort());
       await Promise.race([
-        this.resource.whenIdle(),
+        this.resource.whenQuiet(),
         this.process.exited,
         new Promise((resolve) => timer.signal.addEventListener('abort', resolve)),
       ]);
@@ -153,7 +161,8 @@ export class ProcessInstance {
       ahead: recycle.afterCalls > 0 ? 0 : ready.ahead,
       hangGraceMs: times.hangGraceMs,
       clock,
-      onHung: (why) => this.end('hung', why),
+      onHung: (why) => this.#onHung(why),
+      isLeaving: () => this.#reason !== undefined && !FAILURES.includes(this.#reason),
       onRetire: () => onRecycle('retired'),
       onServed: () => {
         if (recycle.afterCalls > 0 && resource.callsServed === recycle.afterCalls) onRecycle('calls');
@@ -182,8 +191,8 @@ export class ProcessInstance {
         if (recycle.afterAgeMs > 0 && clock.nowMs() - this.process.startedAtMs > recycle.afterAgeMs)
           requestRecycle('age');
         if (recycle.memoryBytesMax > 0 && this.process.rssBytes() > recycle.memoryBytesMax) requestRecycle('memory');
-        if (ready.checkHealth !== undefined && this.resource?.inFlight === 0)
-          await this.#ping(ready, ready.checkHealth);
+        if (ready.checkHealth !== undefined && this.resource?.inFlight === 0 && !this.#isPinging)
+          void this.#ping(ready, ready.checkHealth);
       }
     };
     // The loop ends with the process; the abort of `#life` is its only rejection.
@@ -193,14 +202,19 @@ export class ProcessInstance {
   async #ping(ready: ReadyChassis, checkHealth: () => Promise<unknown>): Promise<void> {
     const { clock, times, expected } = this.#options;
     const check = expected.healthCheck === '' ? 'a ping' : `its health check ${expected.healthCheck}`;
+    const startedAtMs = clock.nowMs();
+    const onLate = (): void => {
+      // A call that arrived after the ping may keep the chassis busy. The deadline of that call applies then.
+      if ((this.resource?.inFlight ?? 0) > 0) return;
+      if ((ready.link.onewaysOpen ?? 0) > 0 && clock.nowMs() < startedAtMs + ONEWAY_MS_MAX)
+        stopTimer = clock.after(times.pingTimeoutMs, onLate);
+      else this.end('ping_failed', `it did not answer ${check} within ${times.pingTimeoutMs} ms`);
+    };
     let stopTimer = clock.after(times.pingTimeoutMs, () => {
       // If the event loop of this process was blocked, the answer may have arrived unread. Wait a little.
-      stopTimer = clock.after(SECOND_LOOK_MS, () => {
-        // A call that arrived after the ping may keep the chassis busy. The deadline of that call applies then.
-        if ((this.resource?.inFlight ?? 0) > 0) return;
-        this.end('ping_failed', `it did not answer ${check} within ${times.pingTimeoutMs} ms`);
-      });
+      stopTimer = clock.after(SECOND_LOOK_MS, onLate);
     });
+    this.#isPinging = true;
     try {
       await checkHealth();
     } catch (error) {
@@ -211,6 +225,7 @@ export class ProcessInstance {
       this.end('ping_failed', why);
     } finally {
       stopTimer();
+      this.#isPinging = false;
     }
   }
 
@@ -226,6 +241,27 @@ export class ProcessInstance {
     return this.#options.clock.nowMs() - this.process.startedAtMs < YOUNG_MS;
   }
 
+  /** A call is hung. Other calls of the process may still end, so it is killed only when none of them is left. */
+  #onHung(why: string): void {
+    const { resource } = this;
+    if (resource?.hasNeighbors !== true) {
+      this.end('hung', why);
+      return;
+    }
+    resource.stop();
+    this.#options.onRecycle('hung', why);
+    void resource.whenQuiet().then(() => this.end('hung', why));
+  }
+
+  /** A plain server has closed a connection, or has accepted one again. */
+  #onConnectionsChanged(hasLostCalls: boolean): void {
+    this.resource?.onCapacity?.();
+    if (!hasLostCalls) return;
+    // The connections of a dying process close a moment before its exit is reported.
+    const stop = this.#options.clock.after(EXIT_AFTER_LINK_MS, () => this.resource?.settleLosses('lives'));
+    void this.process.exited.then(stop);
+  }
+
   #onLinkClosed(error: KatamariError): void {
     // The link of a dying process closes a moment before its exit is reported. The exit is the better reason, so wait
     // for it.
@@ -235,15 +271,18 @@ export class ProcessInstance {
   }
 
   #onExit(exit: Exit): void {
+    // A signal of ours, or of somebody outside, tells nothing about the calls that ran.
+    const isOurs = this.#reason !== undefined;
+    const cause: LossCause = !isOurs && OUTSIDE_SIGNALS.includes(exit.signal ?? '') ? 'killed from outside' : 'ended';
     // Only these ends need to know what the process said last, or left behind. Others are handled at once.
     if (this.#reason === undefined && (this.#ready === undefined || exit.code === 0)) {
       this.resource?.close();
-      void this.process.settled.then((left) => this.#finish(exit, left));
-    } else this.#finish(exit, 0);
+      void this.process.settled.then((left) => this.#finish(exit, left, cause));
+    } else this.#finish(exit, 0, cause);
   }
 
   /** @param left number of processes that it left behind */
-  #finish(exit: Exit, left: number): void {
+  #finish(exit: Exit, left: number, cause: LossCause): void {
     const failedStart = this.#ready === undefined;
     if (this.#reason === undefined) {
       const { idl } = this.#options.expected;
@@ -259,6 +298,7 @@ export class ProcessInstance {
     this.#passOn();
     this.#life.abort(new Error(`it ${describeExit(exit)}`));
     this.resource?.close();
+    this.resource?.settleLosses(cause);
     this.#options.release();
     this.#options.onEnded(this);
   }
@@ -273,5 +313,9 @@ function describeDaemon(left: number): string {
 const HOLD_BACK_MS = 1_000;
 /** A plain server that exits with 0 earlier and leaves processes behind has become a daemon. */
 const YOUNG_MS = 10_000;
+/** Ends for which a call may be to blame. */
+const FAILURES: readonly EndReason[] = ['crashed', 'hung', 'ping_failed', 'protocol'];
+/** Signals with which operators and the kernel end a process. Others are those of a crash. */
+const OUTSIDE_SIGNALS: readonly string[] = ['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'];
 const EXIT_AFTER_LINK_MS = 200;
 const SECOND_LOOK_MS = 100;

@@ -3,7 +3,7 @@
 
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { parseLinkAddress } from '../../core/link/mod.ts';
-import { findSocketBase, type Clock } from '../../core/mod.ts';
+import { findSocketBase, type Clock, type MessageLimits } from '../../core/mod.ts';
 import type { Deployment } from '../mesh/mod.ts';
 import { ProcessInstance } from './instance.ts';
 import { identityOf, type Identity } from './isolation.ts';
@@ -13,7 +13,8 @@ import path from 'node:path';
 
 export interface LauncherOptions {
   readonly clock: Clock;
-  readonly frameBytesMax: number;
+  /** Limits of messages, which every chassis enforces too. */
+  readonly limits: MessageLimits;
   /** Called for each line of output of a chassis, with the name of the resource. */
   readonly onLine: (resource: string, line: string) => void;
   /**
@@ -41,7 +42,7 @@ export class Launcher {
 
   /** Launches a process for a slot and reports its events to the slot. */
   launch(slot: Slot, deployment: Deployment): ProcessInstance {
-    const { clock, frameBytesMax, onLine, env } = this.#options;
+    const { clock, limits, onLine, env } = this.#options;
     const owner = ownerOf(deployment);
     const folder = deployment.listen === 'unix' ? this.#newFolder(owner) : '';
     const address = folder === '' ? `tcp:127.0.0.1:${this.#freePort()}` : `unix:${path.join(folder, 'chassis.sock')}`;
@@ -57,6 +58,8 @@ export class Launcher {
           KATAMARI_LISTEN: address,
           KATAMARI_RESOURCE: slot.name,
           KATAMARI_LIFELINE: 'stdin',
+          KATAMARI_FRAME_BYTES_MAX: `${limits.frameBytesMax}`,
+          KATAMARI_NESTING_MAX: `${limits.nestingMax}`,
           ...(deployment.concurrency === null ? {} : { KATAMARI_CONCURRENCY: `${deployment.concurrency}` }),
         },
         isolation: deployment.isolation,
@@ -64,14 +67,14 @@ export class Launcher {
       expected: deployment,
       times: deployment.times,
       recycle: deployment.recycle,
-      frameBytesMax,
+      limits,
       reaper: this.#reaper,
       release: () => {
         if (folder !== '') rmSync(folder, { recursive: true, force: true });
       },
       clock,
       onLine: (line) => onLine(slot.name, line),
-      onRecycle: (reason) => slot.onRecycle(instance, reason),
+      onRecycle: (reason, why) => slot.onRecycle(instance, reason, why),
       onBroken: (broken) => slot.onBroken(broken),
       onEnded: (ended) => slot.onEnded(ended),
     });

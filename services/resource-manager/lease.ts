@@ -15,6 +15,7 @@ import {
 } from '../../core/link/mod.ts';
 import { asKatamariError, KatamariError, type Clock } from '../../core/mod.ts';
 import type { Call, CallResult, CallSink, CallStats, Reply, Send } from '../../core/rpc/mod.ts';
+import type { LossCause, Loss, SuspectCalls } from './suspect-calls.ts';
 
 /** What a lease needs from its pool. The interface keeps pool.ts and lease.ts from importing each other. */
 export interface LeaseOwner {
@@ -25,20 +26,24 @@ export interface LeaseOwner {
     readonly deadlines: DeadlineWheel;
   };
   readonly stats: CallStats;
+  /** Calls that have cost a copy its connection or its life. */
+  readonly suspects: SuspectCalls;
   /** Resources that can take a call now. */
   readonly free: number;
   /** Calls in the queue. */
   readonly queued: number;
   /** The resource has taken a call and may be full. */
   onTaken(resource: LeasedResource): void;
+  /** The link of the resource has closed. */
+  onLinkClosed(resource: LeasedResource): void;
   /** The resource can take another call. */
   onFreed(resource: LeasedResource): void;
-  /** Takes the resource out of the pool. */
-  remove(resource: LeasedResource): void;
   /** Puts the lease back at its old position in the queue. */
   requeue(lease: Lease): void;
   /** Records the end of a call in the statistics of the pool. */
   record(method: string, result: CallResult, totalMs: number, queueUs: number, serviceMs: number): void;
+  /** Whether a call of the method may be sent to another copy after it may have run. */
+  isIdempotent(method: string): boolean;
   /** The error for a call whose deadline passed in the queue. */
   timeoutInQueue(waitedMs: number, mayHaveRun: boolean): KatamariError;
 }
@@ -53,7 +58,13 @@ export interface LeasedResource {
   takeBack(lease: Lease): void;
   retire(): void;
   startKillTimer(lease: Lease): void;
-  explain(error: KatamariError, call: Call): KatamariError;
+  /** Whether the copy is lost because of a call: not if it was being replaced anyway. */
+  isLostByCall(error: KatamariError): boolean;
+  /** Other calls that run in the copy, or ran in it when it was lost. */
+  countOthers(lease: Lease): number;
+  /** Settles the loss when it is known what became of the process, and tells the lease. */
+  keepLoss(lease: Lease, loss: Loss): void;
+  explain(error: KatamariError, call: Call, isSuspect: boolean): KatamariError;
 }
 
 /**
@@ -81,6 +92,8 @@ export class Lease implements ReplySink, WaitingCall {
   #resource: LeasedResource | undefined;
   #startedAtMs = 0;
   #isSettled = false;
+  /** Why the copy was lost, while it is not known what became of its process. */
+  #lostBy: KatamariError | undefined;
   /** The call is quick and idempotent, so it may be sent ahead. */
   readonly isQuick: boolean;
   /**
@@ -130,7 +143,7 @@ export class Lease implements ReplySink, WaitingCall {
     }
     if (!isTaken) {
       // The link was closed and nothing was written, so another resource can serve the call.
-      this.#pool.remove(resource);
+      this.#pool.onLinkClosed(resource);
       this.requeue();
       return;
     }
@@ -164,6 +177,7 @@ export class Lease implements ReplySink, WaitingCall {
     const resource = this.#resource as LeasedResource;
     if (wire?.retire === true) resource.retire();
     resource.answered(this, nowMs);
+    if (!this.#pool.suspects.isEmpty) this.#pool.suspects.acquit(this.call);
     // Serve the next call before the reply goes out, so that the pool figures in the reply are still true when it is
     // read.
     this.#pool.onFreed(resource);
@@ -189,6 +203,8 @@ export class Lease implements ReplySink, WaitingCall {
    */
   fail(error: KatamariError): void {
     const resource = this.#resource as LeasedResource;
+    const isLost = error.code === 'resource_failed' && !this.isAhead && resource.isLostByCall(error);
+    const others = isLost ? resource.countOthers(this) : 0;
     resource.answered(this, this.#pool.options.clock.nowMs());
     const isLeaving = error.code === 'draining' && error.facts.notRun === true;
     if (isLeaving) resource.retire();
@@ -196,10 +212,30 @@ export class Lease implements ReplySink, WaitingCall {
       this.requeue();
       return;
     }
+    if (isLost) {
+      // Noted before the pool moves on: the next call may be an equal one.
+      const loss = this.#pool.suspects.note(this.call, resource.name, others === 0);
+      this.#lostBy = error;
+      resource.keepLoss(this, loss);
+    }
     this.#pool.onFreed(resource);
+    // A call that another copy may serve waits until it is known whether it is to blame.
+    if (isLost && this.#pool.isIdempotent(this.call.method)) return;
+    this.#failWith(error, isLost);
+  }
+
+  /** What became of the process of the lost copy is known. */
+  onLossSettled(loss: Loss, cause: LossCause): void {
+    const isSuspect = this.#pool.suspects.settle(loss, cause);
+    if (this.#lostBy !== undefined) this.#failWith(this.#lostBy, isSuspect);
+  }
+
+  #failWith(error: KatamariError, isSuspect: boolean): void {
+    this.#lostBy = undefined;
     if (this.#isSettled) return;
+    const resource = this.#resource as LeasedResource;
     this.#settle(error.code, this.#pool.options.clock.nowMs(), (this.#startedAtMs - this.acceptedAtMs) * 1000);
-    this.#sink.fail(error.code === 'resource_failed' ? resource.explain(error, this.call) : error);
+    this.#sink.fail(error.code === 'resource_failed' ? resource.explain(error, this.call, isSuspect) : error);
   }
 
   /**
@@ -208,6 +244,10 @@ export class Lease implements ReplySink, WaitingCall {
    */
   expire(): void {
     if (this.#isSettled) return;
+    if (this.#lostBy !== undefined) {
+      this.#failWith(this.#lostBy, true);
+      return;
+    }
     const nowMs = this.#pool.options.clock.nowMs();
     if (this.#resource === undefined || this.isAhead) {
       const mayHaveRun = this.isAhead;

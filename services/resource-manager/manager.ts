@@ -60,6 +60,7 @@ export class ResourceManager {
       knownInterfaces: knownInterfaces ?? (() => []),
       onAliveChanged: () => this.#notifySoon(),
       onRebound: (pool, why) => events.add('pool_gone', pool.options.id, why),
+      onRefusing: (pool, why) => events.add('call_refused', pool, why),
     });
   }
 

@@ -33,6 +33,8 @@ export interface PoolSetOptions {
   readonly onAliveChanged: () => void;
   /** Called when a pool was removed because a new chassis has bound another interface. */
   readonly onRebound: (pool: ResourcePool, why: string) => void;
+  /** Called when a pool refuses calls that have cost a copy its connection or its life. */
+  readonly onRefusing: (pool: string, why: string) => void;
 }
 
 interface PoolEntry {
@@ -99,15 +101,17 @@ export class PoolSet {
     }
     this.#checkInterface(details, iface, entries);
     const kept = entries.filter(({ pool }) => pool.options.interface.id === iface.id);
-    const { clock, manager, onAliveChanged } = this.#options;
+    const { clock, manager, onAliveChanged, onRefusing } = this.#options;
+    const ownId = poolId(id, kept);
     const pool = new ResourcePool({
-      id: poolId(id, kept),
+      id: ownId,
       details,
       interface: iface,
       queueMax,
       clock,
       deadlines: this.#deadlines,
       onAliveChanged,
+      onRefusing: (why) => onRefusing(ownId, why),
     });
     const entry = { key, pool, offer: offerOf(pool, manager), window: new RateWindow(pool.stats, clock) };
     this.#byVersion.set(id, [...entries, entry]);

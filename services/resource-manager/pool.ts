@@ -2,7 +2,7 @@
 // freed or new resource serves the call that has waited longest. The pool refuses calls beyond the queue limit, calls
 // whose estimated wait exceeds their deadline, and calls that asked not to queue. It sends quick idempotent calls
 // ahead to chassis that buffer calls (resource.ts). A call whose deadline passes or whose caller goes away leaves the
-// queue and never reaches a chassis.
+// queue and never reaches a chassis. A call that has cost a copy its life is refused for a while (suspect-calls.ts).
 
 import { callerGone, WaitingCalls, watchCaller, type DeadlineWheel } from '../../core/link/mod.ts';
 import { KatamariError, NO_COPY_UP, type Clock } from '../../core/mod.ts';
@@ -18,6 +18,7 @@ import type { Interface } from '../../core/thrift/mod.ts';
 import { ESTIMATE_CALLS_MIN, LatencySamples } from './latency-samples.ts';
 import { Lease } from './lease.ts';
 import type { Resource } from './resource.ts';
+import { SuspectCalls } from './suspect-calls.ts';
 
 export interface PoolOptions {
   readonly id: string;
@@ -28,11 +29,14 @@ export interface PoolOptions {
   readonly deadlines: DeadlineWheel;
   /** Called when a resource joined or left. */
   readonly onAliveChanged?: () => void;
+  /** Called when calls are refused because they have cost a copy its connection or its life. */
+  readonly onRefusing?: (why: string) => void;
 }
 
 export class ResourcePool {
   readonly options: PoolOptions;
   readonly stats: CallStats = new CallStats();
+  readonly suspects: SuspectCalls;
   /** All resources of the pool, free or busy, in order of arrival. */
   readonly #resources = new Set<Resource>();
   /**
@@ -55,6 +59,8 @@ export class ResourcePool {
 
   constructor(options: PoolOptions) {
     this.options = options;
+    const { id, clock, onRefusing = () => undefined } = options;
+    this.suspects = new SuspectCalls({ pool: id, clock, onRefusing });
     this.#queue = new WaitingCalls(options.queueMax);
   }
 
@@ -82,6 +88,7 @@ export class ResourcePool {
   /** Adds a ready chassis; it serves the longest waiting calls at once. */
   add(resource: Resource): void {
     this.#resources.add(resource);
+    resource.onCapacity = () => (resource.hasCapacity ? this.onFreed(resource) : this.#unfree(resource));
     this.onFreed(resource);
     this.options.onAliveChanged?.();
   }
@@ -89,6 +96,7 @@ export class ResourcePool {
   /** Takes a resource out: it died, drains or is stopped. Its running calls continue. */
   remove(resource: Resource): void {
     if (!this.#resources.delete(resource)) return;
+    resource.onCapacity = undefined;
     this.#unfree(resource);
     this.options.onAliveChanged?.();
   }
@@ -138,7 +146,7 @@ export class ResourcePool {
         if (!this.#free.includes(resource)) this.#free.push(resource);
         return;
       }
-      const refusal = this.#whyTooLate(waiting.call);
+      const refusal = this.#whyTooLate(waiting.call) ?? this.#whySuspect(waiting.call);
       if (refusal === undefined) waiting.start(resource);
       else waiting.refuse(refusal);
     }
@@ -159,13 +167,22 @@ export class ResourcePool {
    * Whether calls of a method may be sent ahead: the method is idempotent and its calls take no more than about 2 ms.
    */
   isQuick(method: string): boolean {
-    if (this.#samples.get(method)?.isQuick !== true) return false;
+    return this.#samples.get(method)?.isQuick === true && this.isIdempotent(method);
+  }
+
+  isIdempotent(method: string): boolean {
     return this.options.interface.methods.get(method)?.isIdempotent === true;
   }
 
   /** Marks a resource as busy once it is full. */
   onTaken(resource: Resource): void {
     if (!resource.hasCapacity) this.#unfree(resource);
+  }
+
+  /** Takes a resource out of the pool, or out of use until its link is open again. */
+  onLinkClosed(resource: Resource): void {
+    if (resource.reopens) this.#unfree(resource);
+    else this.remove(resource);
   }
 
   record(method: string, result: CallResult, totalMs: number, queueUs: number, serviceMs: number): void {
@@ -206,9 +223,9 @@ export class ResourcePool {
 
   #firstFree(): Resource | undefined {
     let best = this.#free.at(-1);
-    // Balance calls over resources that run several at once.
-    if (best !== undefined && best.concurrency > 1) {
-      for (const resource of this.#free) if (resource.inFlight < best.inFlight) best = resource;
+    // Balance calls over resources that run several at once. One that may still work on a oneway call comes last.
+    if (best !== undefined && (best.concurrency > 1 || best.isLastChoice)) {
+      for (const resource of this.#free) if (isBetter(resource, best)) best = resource;
     }
     return best;
   }
@@ -240,10 +257,15 @@ export class ResourcePool {
     return new KatamariError('timeout', why, { stage: 'queue', notRun: true });
   }
 
-  #whyNotAccept({ signal, deadlineMs }: Call, nowMs: number): KatamariError | undefined {
+  #whyNotAccept(call: Call, nowMs: number): KatamariError | undefined {
     if (this.#closedWith !== undefined) return this.#closedWith;
-    if (signal?.aborted === true) return callerGone();
-    return nowMs >= deadlineMs ? this.timeoutInQueue(0) : undefined;
+    if (call.signal?.aborted === true) return callerGone();
+    if (nowMs >= call.deadlineMs) return this.timeoutInQueue(0);
+    return this.#whySuspect(call);
+  }
+
+  #whySuspect(call: Call): KatamariError | undefined {
+    return this.suspects.isEmpty ? undefined : this.suspects.refusalOf(call, this.options.clock.nowMs());
   }
 
   #whyNotQueue(call: Call, nowMs: number): KatamariError | undefined {
@@ -280,6 +302,10 @@ export class ResourcePool {
     const why = `${this.options.id} has no free resource and the call asked not to wait`;
     return (this.#lastBusy = new KatamariError('overloaded', why, { retryAfterMs, notRun: true }));
   }
+}
+
+function isBetter(a: Resource, b: Resource): boolean {
+  return a.isLastChoice === b.isLastChoice ? a.inFlight < b.inFlight : b.isLastChoice;
 }
 
 /** Number of calls over which the service time is smoothed. */

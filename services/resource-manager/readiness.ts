@@ -31,7 +31,7 @@ async function describeChassis(options: ReadinessOptions): Promise<ReadyChassis>
   if (expected.idl !== null) return awaitPlainServer(options, interfaceOf(expected.idl, expected.service), connect);
   const link = new Link(await connect(), {
     peer: options.name,
-    frameBytesMax: options.frameBytesMax,
+    limits: options.limits,
     onClose: options.onLinkClosed,
   });
   try {

@@ -1,6 +1,6 @@
 // What the readiness check expects of a new process, and what it finds out about it.
 
-import { KatamariError, type Clock } from '../../core/mod.ts';
+import type { Clock, KatamariError, MessageLimits } from '../../core/mod.ts';
 import type { PoolDetails } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
 import type { Deployment } from '../mesh/mod.ts';
@@ -30,9 +30,14 @@ export interface ReadinessOptions {
   /** `unix:PATH` or `tcp:HOST:PORT` where the process listens. */
   readonly address: string;
   readonly expected: ExpectedChassis;
-  readonly frameBytesMax: number;
+  readonly limits: MessageLimits;
   readonly clock: Clock;
   /** Aborted when the process ends or the start timeout passes. */
   readonly signal: AbortSignal;
+  /** Called when the link of a chassis with a kit has closed. */
   readonly onLinkClosed: (error: KatamariError) => void;
+  /** Called when a plain server has closed a connection or accepted one again. @param hasLostCalls with calls on it */
+  readonly onConnectionsChanged: (hasLostCalls: boolean) => void;
+  /** Called when a plain server has accepted no connection for too long. */
+  readonly onUnreachable: (why: string) => void;
 }

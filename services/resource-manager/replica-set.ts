@@ -159,6 +159,7 @@ export class ReplicaSet {
       queueP99Ms: window?.queueMs(0.99) ?? null,
       restartsByReason: { ...this.restartsByReason },
       resources,
+      suspects: pool?.suspects.list() ?? [],
       note: noteOf(resources, this.#slots.length),
     };
   }

@@ -201,11 +201,11 @@ export class Slot {
     await Promise.all(processes.map((one) => one.process.exited));
   }
 
-  /** Replaces a working chassis because of its age, calls or memory, or because it asked for it. */
-  onRecycle(instance: ProcessInstance, reason: RestartReason): void {
+  /** Replaces a chassis because of its age, calls or memory, because it asked for it, or because one call hangs. */
+  onRecycle(instance: ProcessInstance, reason: RestartReason, why = `recycled at its ${reason} limit`): void {
     if (this.#isClosed || instance !== this.#current) return;
     if (reason === 'retired') this.#replaceRetired(instance);
-    else this.replace(reason, `recycled at its ${reason} limit`).catch(() => undefined);
+    else this.replace(reason, why).catch(() => undefined);
   }
 
   /** Takes a chassis whose link has closed out of the pool at once, before its process ends. */

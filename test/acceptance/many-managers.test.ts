@@ -107,7 +107,7 @@ function follow(name: string): Fleet {
     events: new EventLog(name),
     clock: systemClock,
     security: undefined,
-    frameBytesMax: 1 << 20,
+    limits: DEFAULT_LIMITS,
     connects: 'at once',
     onChange: () => undefined,
     onAnswer: () => undefined,

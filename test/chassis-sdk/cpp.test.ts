@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CONFORMANCE, CPP_BUILD_MS, CPP_TOUR, cppPrograms, type CppPrograms } from '../kit/tools/cpp-kit.ts';
 import { isAlive, startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
 import { runKatamari } from '../kit/tools/run.ts';
-import { decodeResult } from '../../core/idl/mod.ts';
+import { decodeResult, encodeStruct, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { Link } from '../../core/link/mod.ts';
 import { systemClock } from '../../core/mod.ts';
 import { chassisInterface, createCall, EMPTY_STRUCT, type Reply } from '../../core/rpc/mod.ts';
@@ -206,7 +206,8 @@ describe('The C++ kit', () => {
     });
     try {
       const connected = await until('it to listen', () => connectedTo(socket));
-      const link = new Link(connected, { peer: 'the chassis', frameBytesMax: 2 ** 20 });
+      const limits = { frameBytesMax: 64 * 2 ** 20, nestingMax: 1_000 };
+      const link = new Link(connected, { peer: 'the chassis', limits });
       await use((method, args) => {
         const deadlineMs = systemClock.nowMs() + 60_000;
         return link.dispatch(systemClock)(createCall({ service: '', method, args, deadlineMs }));
@@ -292,6 +293,38 @@ describe('The C++ kit', () => {
     });
   });
 
+  test('has the limits of the mesh; what is beyond them costs its own call', async () => {
+    const method = parseIdl(readIdlFile(CONFORMANCE)).services.get('Conformance')?.methods.get('echoBinary') as Method;
+    const blob = (bytes: number): Buffer => encodeStruct(method.args, { value: Buffer.alloc(bytes, 'x') });
+    const deep = (levels: number): Buffer =>
+      Buffer.concat([Buffer.from('0c0063'.repeat(levels), 'hex'), Buffer.alloc(levels + 1)]);
+    const limits = { KATAMARI_FRAME_BYTES_MAX: '20000000', KATAMARI_NESTING_MAX: '200' };
+    await linked(programs.conformance, { CONFORMANCE_IDL: CONFORMANCE, ...limits }, async (call) => {
+      const working = call('work', Buffer.from('080001000001f400', 'hex'));
+      // Head with the name `echoBinary`, field head, length, stop byte.
+      const most = 20_000_000 - (12 + 10) - (3 + 4 + 1);
+      const [fits, above, oversized, nested, tooDeep] = await Promise.allSettled([
+        call('echoBinary', blob(most)),
+        call('echoBinary', blob(most + 1)),
+        call('echoBinary', blob(22_000_000)),
+        call('nothing', deep(150)),
+        call('nothing', deep(210)),
+      ]);
+      expect(fits.status === 'fulfilled' && fits.value.body.length).toBe(most + 8);
+      expect(above).toMatchObject({
+        reason: {
+          code: 'too_large',
+          message:
+            'Conformance.echoBinary failed: its result has 20000001 bytes, limit is 20000000; return less at once',
+        },
+      });
+      expect(oversized).toMatchObject({ reason: { code: 'too_large', facts: { notRun: true } } });
+      expect(nested).toMatchObject({ value: { isException: false } });
+      expect(tooDeep).toMatchObject({ value: { isException: true } });
+      expect((await working).isException).toBe(false);
+    });
+  }, 30_000);
+
   const start = (env: Readonly<Record<string, string>>): Promise<{ code: number | null; said: string }> =>
     new Promise((resolve) => {
       const child = spawn(programs.conformance, [], { cwd: CPP_TOUR, env });
@@ -320,6 +353,11 @@ describe('The C++ kit', () => {
       'a place to listen that is none',
       { KATAMARI_LISTEN: 'unix:/nowhere/sock' },
       'cannot listen on unix:/nowhere/sock',
+    ],
+    [
+      'a limit that is none',
+      { KATAMARI_NESTING_MAX: 'deep' },
+      'KATAMARI_NESTING_MAX is "deep", expected a whole number above 0',
     ],
     ['no call at a time', { CONFORMANCE_CONCURRENCY: '0' }, 'concurrency is 0; it must be at least 1'],
   ])('says why it cannot start: %s', async (_what, env, why) => {

@@ -173,6 +173,38 @@ describe('A mesh that', () => {
     expect(mesh.calls.length).toBe(1);
   });
 
+  test.each(['at once', 'in pieces'])('answers with more than the limit, %s: the other calls go on', async (how) => {
+    const large = Buffer.alloc(5_000_000 + 4, 1);
+    const writeLarge = async ({ socket, seqId }: ScriptedCall): Promise<void> => {
+      large.writeInt32BE(5_000_000, 0);
+      large.writeUInt16BE(0x0fff, 4);
+      large.writeInt32BE(seqId, 8);
+      // The first piece ends inside the head.
+      for (
+        let [at, end] = [0, how === 'at once' ? large.length : 5];
+        at < large.length;
+        [at, end] = [end, end + 999_983]
+      ) {
+        socket.write(large.subarray(at, end));
+        await new Promise((resolve) => setTimeout(resolve));
+      }
+    };
+    let written = Promise.resolve();
+    const mesh = await server((call) => {
+      written = written.then(() => (nOf(call) === 1 ? writeLarge(call) : call.answer(nOf(call) * 10)));
+    });
+    const { mesh: own, sums: calls } = client(mesh.address, { frameBytesMax: 1_000_000 });
+    const all = await Promise.allSettled([0, 1, 2, 3].map((n) => calls.next({ n })));
+    expect(all.map((end) => (end.status === 'fulfilled' ? end.value : (end.reason as KatamariError).code))).toEqual([
+      0,
+      'too_large',
+      20,
+      30,
+    ]);
+    expect(await calls.next({ n: 4 })).toBe(40);
+    expect([mesh.calls.length, own.stats().reconnects, own.stats().retried]).toEqual([5, 0, 0]);
+  });
+
   test('sends a reply byte by byte is understood', async () => {
     const mesh = await server((call) => {
       for (const byte of bytesOf(call, () => answer(call))) call.socket.write(Buffer.of(byte));

@@ -9,7 +9,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { decodeResult, encodeParams, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { Link } from '../../core/link/mod.ts';
-import { systemClock, scriptCommand } from '../../core/mod.ts';
+import { DEFAULT_LIMITS, systemClock, scriptCommand } from '../../core/mod.ts';
 import { createCall, type Reply } from '../../core/rpc/mod.ts';
 import { type Interface, readApplicationException } from '../../core/thrift/mod.ts';
 import { until } from '../kit/tools/wait.ts';
@@ -105,7 +105,7 @@ async function linkTo(socketPath: string): Promise<Link | undefined> {
     // The socket file appears shortly before something listens on it.
     return undefined;
   }
-  return new Link(socket, { peer: 'the sample', frameBytesMax: 16 * 2 ** 20 });
+  return new Link(socket, { peer: 'the sample', limits: DEFAULT_LIMITS });
 }
 
 async function callOver(

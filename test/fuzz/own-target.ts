@@ -128,7 +128,7 @@ export async function startOwnTarget(): Promise<OwnTarget> {
     const port = Number(link.address.split(':').at(-1));
     const peer = new Link(connect(port, '127.0.0.1'), {
       peer: 'The link server',
-      frameBytesMax: 1 << 20,
+      limits: DEFAULT_LIMITS,
     });
     const add = behind.interface.methods.get('add') as Method;
     const args = encodeStruct(add.args, { a: 20, b: 22 });

@@ -11,6 +11,7 @@
 #include <deque>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <thread>
 #include <typeinfo>
@@ -137,12 +138,14 @@ class Chassis {
 
  private:
   void take(const std::shared_ptr<detail::Connection>& from, std::string&& frame);
+  void refuseOversized(detail::Connection& from, const std::string& start, std::size_t bytes) const;
   void control(const Call& call);
   void describe(TProtocol& out) const;
   void work();
   void answer(Call& call);
   std::string answerOf(Call& call);
-  std::string failed(const Call& call, TApplicationException::TApplicationExceptionType type, const std::string& why) const;
+  std::string failed(const Call& call, TApplicationException::TApplicationExceptionType type, const std::string& why,
+                     std::optional<ErrorCode> code = {}) const;
 
   const std::shared_ptr<TProcessor> processor_;
   const Options options_;
@@ -179,12 +182,17 @@ Chassis::Chassis(std::shared_ptr<TProcessor> processor, const Options& options)
       idl_(readIdl(options_)),
       server_(environment("KATAMARI_LISTEN", "tcp:127.0.0.1:9095")) {
   if (processor_ == nullptr) throw std::invalid_argument("katamari::serve() needs a processor");
+  // Limits that make no sense are an error at the start.
+  detail::limits();
   processor_->setEventHandler(std::make_shared<Observer>(processor_->getEventHandler()));
 }
 
 void Chassis::run() {
   std::thread reader([this] {
-    server_.run([this](const auto& from, std::string&& frame) { take(from, std::move(frame)); });
+    server_.run([this](const auto& from, std::string&& frame, std::size_t oversized) {
+      if (oversized == 0) take(from, std::move(frame));
+      else refuseOversized(*from, frame, oversized);
+    });
     queue_.close();
   });
   std::vector<std::thread> others;
@@ -210,6 +218,22 @@ void Chassis::take(const std::shared_ptr<detail::Connection>& from, std::string&
     server_.begin(*from);
     queue_.push(std::move(call));
   }
+}
+
+/** Refuses a call of which only the begin was kept. */
+void Chassis::refuseOversized(detail::Connection& from, const std::string& start, std::size_t bytes) const {
+  const auto head = detail::readHead(start);
+  if (head.type == T_ONEWAY) return;
+  if (head.type != T_CALL) throw std::runtime_error("expected a call or a oneway call");
+  const auto method = head.name.substr(head.name.rfind(':') + 1);
+  detail::ReplyContext context;
+  if (detail::hasContext(start, head.bodyStart)) {
+    context.error = ErrorCode::tooLarge;
+    context.notRun = true;
+  }
+  from.send(detail::exceptionMessage(method, head.seqId, context, TApplicationException::INTERNAL_ERROR,
+                                     "Cannot take " + method + ": it has " + std::to_string(bytes) + " bytes, limit is " +
+                                         std::to_string(detail::frameBytesMax()) + "; send it in smaller pieces"));
 }
 
 /**
@@ -289,16 +313,19 @@ std::string Chassis::answerOf(Call& call) {
       detail::writeReplyContext(reply, context);
       reply.writeFieldStop();
     });
-  if (out->available_read() > static_cast<std::uint32_t>(detail::frameBytesMax))
+  if (out->available_read() > static_cast<std::uint32_t>(detail::frameBytesMax()))
     return failed(call, TApplicationException::INTERNAL_ERROR,
-                  whatFailed + "its result has " + std::to_string(out->available_read()) + " bytes, the limit is " +
-                      std::to_string(detail::frameBytesMax));
+                  whatFailed + "its result has " + std::to_string(out->available_read()) + " bytes, limit is " +
+                      std::to_string(detail::frameBytesMax()) + "; return less at once",
+                  ErrorCode::tooLarge);
   return detail::withReplyContext(detail::framed(*out), call.method, context);
 }
 
-std::string Chassis::failed(const Call& call, TApplicationException::TApplicationExceptionType type, const std::string& why) const {
+std::string Chassis::failed(const Call& call, TApplicationException::TApplicationExceptionType type, const std::string& why,
+                            std::optional<ErrorCode> code) const {
   detail::ReplyContext context;
   context.retire = call.isRetiring && call.isFromMesh;
+  if (call.isFromMesh) context.error = code;
   return detail::exceptionMessage(call.method, call.seqId, context, type, why);
 }
 

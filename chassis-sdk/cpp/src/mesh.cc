@@ -36,6 +36,8 @@ namespace {
 /** Extra time after the deadline for the error reply of the mesh. */
 constexpr std::chrono::milliseconds replyGrace{500};
 constexpr std::size_t idleConnectionsMax = 16;
+/** Larger replies are no replies. */
+constexpr std::size_t skippedBytesMax = 0x40000000;
 
 int msUntil(Clock::time_point end) {
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now()).count();
@@ -75,9 +77,11 @@ class MeshConnection {
     std::uint32_t word = 0;
     receiveAll(reinterpret_cast<char*>(&word), sizeof word, end);
     const std::size_t length = ntohl(word);
-    if (length > static_cast<std::size_t>(detail::frameBytesMax))
-      throw std::runtime_error("its reply has " + std::to_string(length) + " bytes, the limit is " +
-                               std::to_string(detail::frameBytesMax));
+    const auto most = static_cast<std::size_t>(detail::frameBytesMax()) + detail::contextBytesMax;
+    if (length > skippedBytesMax) throw std::runtime_error("its reply declares " + std::to_string(length) + " bytes");
+    if (length > most)
+      throw Error(ErrorCode::tooLarge, "The reply is beyond the limits: it has " + std::to_string(length) +
+                                           " bytes, the limit is " + std::to_string(detail::frameBytesMax()));
     std::string frame(length, '\0');
     receiveAll(frame.data(), length, end);
     return frame;
@@ -141,6 +145,8 @@ class MeshConnections {
 /** Transport of a generated client: collects a call, sends it on `flush`, then holds the reply. */
 class MeshTransport : public TMemoryBuffer {
  public:
+  MeshTransport() : TMemoryBuffer(detail::limits()) {}
+
   void begin(std::string name, bool isOneway, Clock::time_point end) {
     // Drop what the last call left in the buffer.
     resetBuffer(TMemoryBuffer::defaultSize);
@@ -152,16 +158,18 @@ class MeshTransport : public TMemoryBuffer {
 
   void flush() override {
     const auto call = detail::framed(*this);
-    if (call.size() > static_cast<std::size_t>(detail::frameBytesMax))
-      throw Error(ErrorCode::tooLarge, "Cannot call " + name_ + ": its arguments have " + std::to_string(call.size()) +
-                                           " bytes, the limit is " + std::to_string(detail::frameBytesMax), true);
+    const auto bytes = call.size() - sizeof(std::uint32_t);
+    if (bytes > static_cast<std::size_t>(detail::frameBytesMax()) + detail::contextBytesMax)
+      throw Error(ErrorCode::tooLarge, "Cannot call " + name_ + ": its arguments have " + std::to_string(bytes) +
+                                           " bytes, the limit is " + std::to_string(detail::frameBytesMax()), true);
     const auto address = addressOfMesh();
     auto connection = MeshConnections::shared().take(address, end_);
     try {
       connection->send(call, end_);
       if (isOneway_) answer_.clear();
       else answer_ = answerTo(*connection);
-    } catch (const Error&) {
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::tooLarge) throw;
       throw Error(ErrorCode::timeout, name_ + " got no reply before its deadline");
     } catch (const std::exception& error) {
       throw Error(ErrorCode::resourceFailed, "The connection to the mesh at " + address + " failed during " + name_ + ": " + error.what());
@@ -197,7 +205,7 @@ class MeshProtocol : public TBinaryProtocol {
  public:
   MeshProtocol(std::shared_ptr<MeshTransport> transport, detail::CallContext callContext, Clock::time_point deadline,
                std::chrono::milliseconds timeout)
-      : TBinaryProtocol(transport, detail::frameBytesMax, detail::frameBytesMax, true, true),
+      : TBinaryProtocol(transport, detail::frameBytesMax(), detail::frameBytesMax(), true, true),
         transport_(std::move(transport)),
         callContext_(std::move(callContext)),
         deadline_(deadline),
@@ -275,6 +283,7 @@ const char* nameOf(ErrorCode code) {
     case ErrorCode::badRequest: return "bad_request";
     case ErrorCode::internal: return "internal";
     case ErrorCode::cancelled: return "cancelled";
+    case ErrorCode::refusedAsPoison: return "refused_as_poison";
   }
   return "internal";
 }

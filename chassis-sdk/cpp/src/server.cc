@@ -2,6 +2,7 @@
 
 #include "server.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -27,7 +28,10 @@ using apache::thrift::transport::TSocket;
 
 namespace {
 
-constexpr std::size_t connectionsMax = 200;
+/** The same in every kit. */
+constexpr std::size_t connectionsMax = 256;
+/** Largest frame whose rest is dropped. */
+constexpr std::size_t skippedBytesMax = 0x40000000;
 /** Calls in flight on one connection, above which it is not read. */
 constexpr int pipelineMax = 1024;
 /** Time for a peer of the mesh to close its connection after a drain notice and the last reply. */
@@ -147,14 +151,33 @@ bool Connection::read() {
   return taken > 0 || (taken < 0 && isTemporary(errno));
 }
 
-bool Connection::nextFrame(std::string& frame) {
+bool Connection::nextFrame(std::string& frame, std::size_t& oversized) {
+  const auto skipped = std::min(skip_, unread_.size() - unreadFrom_);
+  skip_ -= skipped;
+  unreadFrom_ += skipped;
+  oversized = 0;
   const auto have = unread_.size() - unreadFrom_;
-  std::uint32_t word = 0;
-  if (have >= frameLengthBytes) std::memcpy(&word, unread_.data() + unreadFrom_, frameLengthBytes);
-  const std::size_t length = ntohl(word);
-  if (length > static_cast<std::size_t>(frameBytesMax))
+  const auto wordAt = [this](std::size_t at) {
+    std::uint32_t word = 0;
+    std::memcpy(&word, unread_.data() + unreadFrom_ + at, sizeof word);
+    return static_cast<std::size_t>(ntohl(word));
+  };
+  const std::size_t length = have >= frameLengthBytes ? wordAt(0) : 0;
+  if (length > skippedBytesMax)
     throw std::runtime_error("a frame of " + std::to_string(length) + " bytes, the limit is " +
-                             std::to_string(frameBytesMax));
+                             std::to_string(frameBytesMax()));
+  if (length > static_cast<std::size_t>(frameBytesMax()) + contextBytesMax) {
+    if (have < frameLengthBytes + headBytes) return false;
+    const auto nameBytes = wordAt(2 * frameLengthBytes);
+    if (wordAt(frameLengthBytes) >> 16U != 0x8001U || nameBytes > static_cast<std::size_t>(nameBytesMax))
+      throw std::runtime_error("a frame of " + std::to_string(length) + " bytes that begins like no message");
+    const auto start = headBytes + nameBytes + contextHeadBytes;
+    if (have < frameLengthBytes + start) return false;
+    frame.assign(unread_, unreadFrom_ + frameLengthBytes, start);
+    oversized = length;
+    skip_ = frameLengthBytes + length;
+    return true;
+  }
   if (have < frameLengthBytes + length) {
     unread_.erase(0, unreadFrom_);
     unreadFrom_ = 0;
@@ -192,7 +215,7 @@ void Server::run(const OnFrame& onFrame) {
     watched.push_back({isDraining_ ? -1 : listener_->getSocketFD(), POLLIN, 0});
     for (const auto& peer : peers_) {
       const auto unsent = peer->unsentBytes();
-      const bool mayRead = peer->inFlight < pipelineMax && unsent < static_cast<std::size_t>(frameBytesMax);
+      const bool mayRead = peer->inFlight < pipelineMax && unsent < static_cast<std::size_t>(frameBytesMax());
       const int events = (mayRead ? POLLIN : 0) | (unsent > 0 ? POLLOUT : 0);
       watched.push_back({peer->fd(), static_cast<short>(events), 0});
     }
@@ -254,7 +277,8 @@ void Server::serve(const std::shared_ptr<Connection>& peer, short events, const 
   try {
     const bool isThere = peer->read();
     std::string frame;
-    while (peer->nextFrame(frame)) onFrame(peer, std::move(frame));
+    std::size_t oversized = 0;
+    while (peer->nextFrame(frame, oversized)) onFrame(peer, std::move(frame), oversized);
     // A peer that has ended its side wants no answers.
     if (!isThere) peer->close();
   } catch (const std::exception& error) {

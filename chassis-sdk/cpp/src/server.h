@@ -1,6 +1,7 @@
 // The socket server of a chassis. One thread accepts connections, reads frames and watches standard input, whose end
-// ends the process. It does not interpret frames. Limits: bytes of a frame, connections, and per connection the calls
-// in flight and the unread reply bytes; above these two, the connection is not read (backpressure).
+// ends the process. It does not interpret frames. Of a frame above the limit it keeps the begin only, so that its call
+// can be refused and the connection lives on. Limits: bytes of a frame, connections, and per connection the calls in
+// flight and the unread reply bytes; above these two, the connection is not read (backpressure).
 
 #pragma once
 
@@ -50,8 +51,12 @@ class Connection {
   std::size_t unsentBytes();
   /** Reads the available bytes. Returns false if the peer has closed the connection. */
   bool read();
-  /** Moves the next complete frame into `frame`; false if there is none. Throws std::runtime_error if too large. */
-  bool nextFrame(std::string& frame);
+  /**
+   * Moves the next complete frame into `frame`; false if there is none. Of one above the limit, moves the head and
+   * what may begin a context, and sets `oversized` to its bytes; else sets it to 0. Throws std::runtime_error for what
+   * is no frame.
+   */
+  bool nextFrame(std::string& frame, std::size_t& oversized);
 
   /** Whether the peer sends contexts. Then it is of the mesh and understands a drain notice. */
   bool isOfMesh = false;
@@ -69,11 +74,14 @@ class Connection {
   std::string unsent_;
   std::string unread_;
   std::size_t unreadFrom_ = 0;
+  /** Bytes of a frame above the limit that are to be dropped. */
+  std::size_t skip_ = 0;
 };
 
 class Server {
  public:
-  using OnFrame = std::function<void(const std::shared_ptr<Connection>&, std::string&&)>;
+  /** Gets a frame, or the begin of one of `oversized` bytes. */
+  using OnFrame = std::function<void(const std::shared_ptr<Connection>&, std::string&&, std::size_t oversized)>;
 
   /** Listens on `unix:PATH` or `tcp:HOST:PORT`. Throws an exception if it cannot. */
   explicit Server(const std::string& listen);

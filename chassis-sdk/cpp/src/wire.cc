@@ -3,7 +3,9 @@
 #include "wire.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <stdexcept>
 
 #include <arpa/inet.h>
 
@@ -19,7 +21,6 @@ using apache::thrift::transport::TMemoryBuffer;
 namespace {
 
 constexpr std::int16_t contextField = 32767;
-constexpr std::size_t fieldHeadBytes = 3;
 /** Longer exception messages are truncated. */
 constexpr std::size_t whyBytesMax = 8192;
 
@@ -71,13 +72,35 @@ std::string cut(const std::string& text, std::size_t bytesMax) {
   return text.substr(0, end) + "...";
 }
 
-/** The configuration of all buffers; libthrift enforces its size and depth limits. */
-std::shared_ptr<TConfiguration> limits() {
-  static const auto configuration = std::make_shared<TConfiguration>(frameBytesMax, frameBytesMax, nestingMax);
-  return configuration;
+/** Returns a limit that the mesh has set. */
+std::int32_t limitOf(const char* name, std::int32_t otherwise) {
+  const char* const value = std::getenv(name);
+  if (value == nullptr) return otherwise;
+  char* end = nullptr;
+  const auto number = std::strtol(value, &end, 10);
+  if (*value >= '1' && *value <= '9' && *end == '\0' && number <= 1'000'000'000) return static_cast<std::int32_t>(number);
+  throw std::invalid_argument(std::string(name) + " is \"" + value + "\", expected a whole number above 0");
 }
 
 }  // namespace
+
+std::int32_t frameBytesMax() {
+  static const auto found = limitOf("KATAMARI_FRAME_BYTES_MAX", 16 * 1024 * 1024);
+  return found;
+}
+
+int nestingMax() {
+  // A context has 3 levels.
+  static const auto found = std::max(3, limitOf("KATAMARI_NESTING_MAX", 64));
+  return found;
+}
+
+/** libthrift enforces the size and depth limits. */
+std::shared_ptr<TConfiguration> limits() {
+  static const auto bytes = frameBytesMax() + contextBytesMax;
+  static const auto configuration = std::make_shared<TConfiguration>(bytes, bytes, nestingMax());
+  return configuration;
+}
 
 Head readHead(const std::string& frame) {
   constexpr std::size_t wordBytes = 4;
@@ -96,12 +119,12 @@ Head readHead(const std::string& frame) {
 }
 
 bool hasContext(const std::string& frame, std::size_t at) {
-  return frame.size() >= at + fieldHeadBytes && frame[at] == T_STRUCT && frame[at + 1] == '\x7f' &&
+  return frame.size() >= at + contextHeadBytes && frame[at] == T_STRUCT && frame[at + 1] == '\x7f' &&
          frame[at + 2] == '\xff';
 }
 
 CallContext readCallContext(const std::string& frame, std::size_t& at) {
-  const auto start = at + fieldHeadBytes;
+  const auto start = at + contextHeadBytes;
   const auto buffer = memory(frame.data() + start, frame.size() - start);
   const auto in = binary(buffer, frame.size());
   CallContext found;
@@ -131,7 +154,7 @@ ReplyContext readReplyContext(TProtocol& in) {
     std::int32_t code = 0;
     if (id == 7 && type == T_I32) {
       in.readI32(code);
-      const bool isKnown = code >= 1 && code <= static_cast<std::int32_t>(ErrorCode::cancelled);
+      const bool isKnown = code >= 1 && code <= static_cast<std::int32_t>(ErrorCode::refusedAsPoison);
       found.error = isKnown ? static_cast<ErrorCode>(code) : ErrorCode::internal;
     } else if (id == 8 && type == T_I64) in.readI64(found.retryAfterMs);
     else if (id == 10 && type == T_BOOL) in.readBool(found.notRun);

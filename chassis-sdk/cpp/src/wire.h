@@ -21,10 +21,16 @@ namespace katamari::detail {
 using apache::thrift::protocol::TMessageType;
 using apache::thrift::protocol::TProtocol;
 
-constexpr std::int32_t frameBytesMax = 16 * 1024 * 1024;
-constexpr int nestingMax = 64;
+/** Bytes of a message, and nesting of its structs and containers: the limits of the mesh. Throw if they make no sense. */
+std::int32_t frameBytesMax();
+int nestingMax();
+/** Bytes by which a frame may be larger: the mesh adds a context to a call. */
+constexpr std::int32_t contextBytesMax = 1024 * 1024;
 /** Bytes of a method name. */
 constexpr std::int32_t nameBytesMax = 1024;
+/** Bytes of a message head without the name, and of the head of field 32767. */
+constexpr std::size_t headBytes = 12;
+constexpr std::size_t contextHeadBytes = 3;
 
 /** The fields of a CallContext that a chassis reads or writes. */
 struct CallContext {
@@ -69,13 +75,14 @@ ReplyContext readReplyContext(TProtocol& in);
 void writeCallContext(TProtocol& out, const CallContext& context);
 void writeReplyContext(TProtocol& out, const ReplyContext& context);
 
-/** Returns a buffer with the limits of this library. With bytes, it reads them without a copy. */
+/** The configuration of all buffers, and a buffer with it. With bytes, it reads them without a copy. */
+std::shared_ptr<apache::thrift::TConfiguration> limits();
 std::shared_ptr<apache::thrift::transport::TMemoryBuffer> memory();
 std::shared_ptr<apache::thrift::transport::TMemoryBuffer> memory(const char* bytes, std::size_t size);
 
 /** Returns a strict binary protocol. It refuses strings and containers that declare more than `bytesMax`. */
 std::shared_ptr<apache::thrift::protocol::TBinaryProtocol> binary(
-    std::shared_ptr<apache::thrift::transport::TMemoryBuffer> buffer, std::size_t bytesMax = frameBytesMax);
+    std::shared_ptr<apache::thrift::transport::TMemoryBuffer> buffer, std::size_t bytesMax = frameBytesMax());
 
 /** Returns the bytes of a buffer as a frame, after their length. */
 std::string framed(apache::thrift::transport::TMemoryBuffer& buffer);

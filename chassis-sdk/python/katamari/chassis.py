@@ -28,7 +28,7 @@ from .idl import read_idl
 from .server import Call, Server
 from .service import Answer, Service
 from .version import __version__
-from .wire import EMPTY_STRUCT, ChassisDetails, Described, struct_bytes
+from .wire import EMPTY_STRUCT, NESTING_MAX, ChassisDetails, Described, struct_bytes
 
 CONTROL = 'katamari.Chassis'
 LISTEN_BY_HAND = 'tcp:127.0.0.1:9095'
@@ -65,6 +65,8 @@ def serve(
     try:
         if concurrency < 1:
             raise ValueError(f'concurrency is {concurrency}; it must be at least 1')
+        # A level of a message takes up to three calls of this package, or of code that reads what it returns.
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + 4 * NESTING_MAX))
         served = Service(service, handler)
         served.check_handler()
         text = read_idl(idl, served.name, includes)

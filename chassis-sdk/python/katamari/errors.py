@@ -28,6 +28,7 @@ _MAPPINGS = {
     'bad_request': _Mapping(9, TApplicationException.PROTOCOL_ERROR),
     'internal': _Mapping(10, TApplicationException.INTERNAL_ERROR),
     'cancelled': _Mapping(11, TApplicationException.INTERNAL_ERROR),
+    'refused_as_poison': _Mapping(12, TApplicationException.INTERNAL_ERROR),
 }
 _CODES = {mapping.wire: code for code, mapping in _MAPPINGS.items()}
 

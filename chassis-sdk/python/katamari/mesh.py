@@ -24,11 +24,14 @@ from . import address
 from .context import current
 from .errors import KatamariError
 from .wire import (
+    CONTEXT_BYTES_MAX,
     CONTEXT_FIELD,
     FRAME_BYTES_MAX,
+    SKIPPED_BYTES_MAX,
     CallContext,
     Malformed,
     ReplyContext,
+    TooDeep,
     check_struct,
     context_bytes,
     read_head,
@@ -50,6 +53,10 @@ def client(service: ModuleType, *, version: str = '', timeout: float | None = No
     mesh = _mesh(os.environ.get('KATAMARI_MESH', ''))
     target = _Target(service.__name__.rpartition('.')[2], version, timeout)
     return service.Client(_Protocol(_Exchange(mesh, target)))
+
+
+class TooLarge(Exception):
+    """A reply above the limit."""
 
 
 class _Target:
@@ -151,7 +158,7 @@ class _Exchange(threading.local, TTransportBase, CReadableTransport):  # type: i
     def flush(self) -> None:
         """Sends the call."""
         message = self._out.getvalue()
-        if len(message) > FRAME_BYTES_MAX:
+        if len(message) > FRAME_BYTES_MAX + CONTEXT_BYTES_MAX:
             why = f'Cannot call {self._label()}: its arguments have {len(message)} bytes, limit is {FRAME_BYTES_MAX}; send less at once'
             raise KatamariError('too_large', why, not_run=True)
         self._connection = connection = self._mesh.take(self._deadline)
@@ -168,8 +175,10 @@ class _Exchange(threading.local, TTransportBase, CReadableTransport):  # type: i
         """Waits for the reply, which `read` then returns. @raises KatamariError"""
         try:
             (size,) = _SIZE.unpack(self._receive_exactly(4))
-            if not 0 <= size <= FRAME_BYTES_MAX:
+            if not 0 <= size <= SKIPPED_BYTES_MAX:
                 raise Malformed(f'a frame of {size} bytes, limit is {FRAME_BYTES_MAX}')
+            if size > FRAME_BYTES_MAX + CONTEXT_BYTES_MAX:
+                raise TooLarge(f'it has {size} bytes, limit is {FRAME_BYTES_MAX}')
             frame = self._receive_exactly(size)
             failure = self._failure_in(frame)
         except socket.timeout as error:
@@ -179,6 +188,9 @@ class _Exchange(threading.local, TTransportBase, CReadableTransport):  # type: i
             self._discard()
             why = f'The connection to the mesh failed before {self._label()} got a reply: {error}'
             raise KatamariError('resource_failed', why) from error
+        except (TooLarge, TooDeep) as error:
+            self._discard()
+            raise KatamariError('too_large', f'The reply to {self._label()} is beyond the limits: {error}') from error
         except Malformed as error:
             self._discard()
             raise KatamariError('resource_failed', f'The reply to {self._label()} cannot be decoded: {error}') from error

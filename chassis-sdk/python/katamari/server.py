@@ -2,9 +2,9 @@
 that reads it and passes calls to `take`. The resource manager holds one connection; plain Thrift clients may open
 others.
 
-A connection that sends a malformed message or a frame above the limit is closed, because the start of the next
-message is unknown. Limits: connections, calls in flight on each, the time for a complete frame, and the time for the
-peer to read a reply.
+A call above the limits of bytes or nesting is refused, and its connection lives on. A connection that sends another
+malformed message is closed, because the start of the next message is unknown. Limits: connections, calls in flight on
+each, the time for a complete frame, and the time for the peer to read a reply.
 """
 
 from __future__ import annotations
@@ -24,13 +24,18 @@ from . import address
 from .errors import KatamariError
 from .service import Answer, failure_bytes
 from .wire import (
+    CONTEXT_BYTES_MAX,
     CONTEXT_FIELD,
     DRAIN_NOTICE,
     FRAME_BYTES_MAX,
+    HEAD_BYTES,
+    NAME_BYTES_MAX,
+    SKIPPED_BYTES_MAX,
     CallContext,
     Head,
     Malformed,
     ReplyContext,
+    TooDeep,
     check_struct,
     context_bytes,
     framed_message,
@@ -43,7 +48,8 @@ from .wire import (
 class Call:
     """A received call. Call `answer` or `refuse` exactly once."""
 
-    def __init__(self, connection: _Connection, head: Head, frame: bytes) -> None:
+    def __init__(self, connection: _Connection, head: Head, frame: bytes, is_whole: bool = True) -> None:
+        """@param is_whole false for a call that is refused: its context is not read"""
         self._connection = connection
         self._head = head
         self.frame = frame
@@ -51,7 +57,7 @@ class Call:
         #: Offset of the arguments in the frame, after the context.
         self.start = head.body_start
         self.is_of_mesh = frame.startswith(CONTEXT_FIELD, head.body_start)
-        if self.is_of_mesh:
+        if self.is_of_mesh and is_whole:
             self._read_context()
         target, _, self.method = head.name.rpartition(':')
         self.service = target.partition('@')[0] or self.context.service or ''
@@ -59,7 +65,11 @@ class Call:
         self.deadline = time.monotonic() + (TIMEOUT_WITHOUT_MESH_S if left_us is None else left_us / 1e6)
 
     def answer(self, answer: Answer, retire: bool = False) -> None:
-        context = context_bytes(ReplyContext(retire=True)) if retire and self.is_of_mesh else b''
+        context = b''
+        if self.is_of_mesh and (retire or answer.error is not None):
+            reply_context = ReplyContext() if answer.error is None else answer.error.to_wire()
+            reply_context.retire = retire or None
+            context = context_bytes(reply_context)
         self._end(TMessageType.EXCEPTION if answer.is_exception else TMessageType.REPLY, context, answer.body)
 
     def refuse(self, error: KatamariError) -> None:
@@ -201,20 +211,35 @@ class _Connection:
     def _frames(self) -> Iterator[bytes]:
         unread = bytearray()
         begun = 0.0
+        skip = 0
         while True:
             try:
                 chunk = self._socket.recv(CHUNK_BYTES)
             except socket.timeout:
                 chunk = None
-            if chunk == b'' or (unread and time.monotonic() - begun > REQUEST_S):
+            is_inside = bool(unread) or skip > 0
+            if chunk == b'' or (is_inside and time.monotonic() - begun > REQUEST_S):
                 return
-            if not unread:
+            if not is_inside:
                 begun = time.monotonic()
             unread += chunk or b''
-            while len(unread) >= 4:
+            while skip > 0 or len(unread) >= 4:
+                if skip > 0:
+                    skipped = min(skip, len(unread))
+                    del unread[:skipped]
+                    skip -= skipped
+                    if skip > 0:
+                        break
+                    begun = time.monotonic()
+                    continue
                 (size,) = _SIZE.unpack_from(unread)
-                if not 0 <= size <= FRAME_BYTES_MAX:
+                if not 0 <= size <= SKIPPED_BYTES_MAX:
                     raise Malformed(f'a frame of {size} bytes, limit is {FRAME_BYTES_MAX}')
+                if size > FRAME_BYTES_MAX + CONTEXT_BYTES_MAX:
+                    if self._refuse_oversized(bytes(unread[4:OVERSIZED_START_BYTES]), size):
+                        skip = 4 + size
+                        continue
+                    break
                 if len(unread) < 4 + size:
                     break
                 frame = bytes(memoryview(unread)[4 : 4 + size])
@@ -222,11 +247,38 @@ class _Connection:
                 begun = time.monotonic()
                 yield frame
 
-    def _take(self, frame: bytes) -> None:
+    def _refuse_oversized(self, start: bytes, size: int) -> bool:
+        """Refuses a call of which only the begin is kept. Returns false while its head is incomplete."""
+        if len(start) < 8:
+            return False
+        name_bytes = _SIZE.unpack_from(start, 4)[0]
+        whole = HEAD_BYTES + max(0, min(name_bytes, NAME_BYTES_MAX)) + len(CONTEXT_FIELD)
+        # What begins like no message is refused at once.
+        if len(start) < whole and start.startswith(b'\x80\x01') and 0 <= name_bytes <= NAME_BYTES_MAX:
+            return False
+        head = self._head(start)
+        why = f'it has {size} bytes, limit is {FRAME_BYTES_MAX}; send it in smaller pieces'
+        self._refuse(Call(self, head, start, is_whole=False), 'too_large', why)
+        return True
+
+    def _head(self, frame: bytes) -> Head:
         head = read_head(frame)
         if head.type not in (TMessageType.CALL, TMessageType.ONEWAY):
             raise Malformed(f'message type {head.type}, expected a call (1) or a oneway call (4)')
-        check_struct(frame, head.body_start)
+        return head
+
+    def _refuse(self, call: Call, code: str, why: str) -> None:
+        self._slots.acquire()
+        self._server.count(+1)
+        call.refuse(KatamariError(code, f'Cannot take {call.method}: {why}', not_run=True))
+
+    def _take(self, frame: bytes) -> None:
+        head = self._head(frame)
+        try:
+            check_struct(frame, head.body_start)
+        except TooDeep as error:
+            self._refuse(Call(self, head, frame, is_whole=False), 'bad_request', str(error))
+            return
         call = Call(self, head, frame)
         self._is_of_mesh = self._is_of_mesh or call.is_of_mesh
         # Backpressure: blocks, and so stops reading, while the peer has PIPELINE_MAX calls in flight.
@@ -255,7 +307,8 @@ class _Connection:
 
 #: Timeout of a call without a deadline, from a client that is not the mesh.
 TIMEOUT_WITHOUT_MESH_S = 60.0
-CONNECTIONS_MAX = 64
+#: Open connections. The same in every kit.
+CONNECTIONS_MAX = 256
 #: Maximum calls in flight on one connection.
 PIPELINE_MAX = 1_024
 #: Time for a complete frame to arrive once it has begun, and for the peer to read a reply.
@@ -263,5 +316,7 @@ REQUEST_S = 30.0
 #: Time for the mesh to close its connection after a drain notice and the last reply.
 LEAVE_S = 1.0
 CHUNK_BYTES = 65_536
+#: Length, head with the longest name, and what shows whether a context follows.
+OVERSIZED_START_BYTES = 4 + HEAD_BYTES + NAME_BYTES_MAX + len(CONTEXT_FIELD)
 _SIZE = struct.Struct('>i')
 _log = logging.getLogger('katamari')

@@ -17,12 +17,14 @@ from thrift.Thrift import TApplicationException
 
 from .errors import KatamariError
 from .required import Replaced, required_check, text_check
-from .wire import EMPTY_STRUCT, FRAME_BYTES_MAX, reader, strict_reader, struct_bytes
+from .wire import EMPTY_STRUCT, FRAME_BYTES_MAX, HEAD_BYTES, reader, strict_reader, struct_bytes
 
 
 class Answer(NamedTuple):
     body: bytes
     is_exception: bool = False
+    #: Code of an exception that the mesh knows.
+    error: KatamariError | None = None
 
 
 class Service:
@@ -62,6 +64,7 @@ class _Method:
     def __init__(self, service: str, name: str, process: Any, interface: Any, handler: object) -> None:
         # The structs of an inherited method are in the module of the service that declares it.
         generated: dict[str, Any] = process.__globals__
+        self._body_bytes_max = FRAME_BYTES_MAX - HEAD_BYTES - len(name)
         self.handler: Callable[..., Any] = getattr(handler, name, None)  # type: ignore[assignment]
         self._label = f'{service}.{name}'
         self._arguments = generated[f'{name}_args']
@@ -118,6 +121,8 @@ class _Method:
             return self._answer(self.handler(*arguments))
         except (SystemExit, KeyboardInterrupt):
             raise
+        except _TooLarge as error:
+            return self._too_large(error)
         except BaseException as error:
             declared = self._declared_answer(error)
             if declared is not None:
@@ -143,6 +148,8 @@ class _Method:
             setattr(result, field, error)
             try:
                 return Answer(self._written(result, f'the {kind.__name__} it raised'))
+            except _TooLarge as too_large:
+                return self._too_large(too_large)
             except ValueError as misfit:
                 why = failure_bytes(f'{self._label} failed: {misfit}', TApplicationException.INTERNAL_ERROR)
                 return Answer(why, is_exception=True)
@@ -153,11 +160,17 @@ class _Method:
             body = struct_bytes(result)
         except Exception as error:
             raise ValueError(f'{what} does not match the IDL: {error}') from error
-        if len(body) > FRAME_BYTES_MAX - _HEAD_BYTES_MAX:
-            raise ValueError(
-                f'{what} has {len(body)} bytes, limit is {FRAME_BYTES_MAX} including headers; return smaller results'
-            )
+        if len(body) > self._body_bytes_max:
+            raise _TooLarge(f'{what} has {len(body)} bytes, limit is {self._body_bytes_max}; return less at once')
         return body
+
+    def _too_large(self, error: _TooLarge) -> Answer:
+        why = KatamariError('too_large', f'{self._label} failed: {error}')
+        return Answer(failure_bytes(why.message, why.type), is_exception=True, error=why)
+
+
+class _TooLarge(Exception):
+    """A result that no frame can hold."""
 
 
 def _message_of(error: BaseException) -> str:
@@ -176,6 +189,4 @@ def failure_bytes(message: str, kind: int) -> bytes:
 
 _VOID = Answer(EMPTY_STRUCT)
 _MESSAGE_CHARS_MAX = 8192
-#: Room for the head of the message and a ReplyContext.
-_HEAD_BYTES_MAX = 4096
 _log = logging.getLogger('katamari')

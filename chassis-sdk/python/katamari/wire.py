@@ -3,12 +3,13 @@ the structs of Katamari, which travel in field 32767 before all other fields. Th
 must match idl/katamari.thrift and idl/chassis.thrift.
 
 Declared sizes are compared with the received bytes before the library decodes anything: its accelerated reader would
-allocate memory for every element that a list declares, and recurse until the stack overflows. Limits: 16 MiB per
-frame, 64 levels.
+allocate memory for every element that a list declares, and recurse until the stack overflows. Limits: bytes and nesting
+of a message, as the mesh has set them.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import Any, NamedTuple
 
@@ -33,14 +34,34 @@ _SIZES = {
 }
 _LEAST = {TType.STRING: 4, TType.STRUCT: 1, TType.MAP: 6, TType.SET: 5, TType.LIST: 5}
 
-FRAME_BYTES_MAX = 16 * 1024 * 1024
-#: Nesting depth of structs and containers, including the argument struct.
-NESTING_MAX = 64
+
+def _limit(name: str, otherwise: int) -> int:
+    """Returns a limit of the mesh. @raises ValueError for a variable that is no number above 0"""
+    value = os.environ.get(name) or str(otherwise)
+    if not (value.isascii() and value.isdigit() and int(value) > 0):
+        raise ValueError(f'{name} is {value!r}, expected a whole number above 0')
+    return int(value)
+
+
+#: Bytes of a message.
+FRAME_BYTES_MAX = _limit('KATAMARI_FRAME_BYTES_MAX', 16 * 1024 * 1024)
+#: Bytes by which a frame may be larger: the mesh adds a context to a call.
+CONTEXT_BYTES_MAX = 1024 * 1024
+#: Largest frame whose rest is read and dropped, so that its connection lives on.
+SKIPPED_BYTES_MAX = 1 << 30
+#: Nesting depth of structs and containers, including the argument struct. A context has 3 levels.
+NESTING_MAX = max(3, _limit('KATAMARI_NESTING_MAX', 64))
 NAME_BYTES_MAX = 1024
+#: Bytes of a message head without the name.
+HEAD_BYTES = 12
 
 
 class Malformed(Exception):
     """The bytes are not a valid message of the mesh. The connection cannot be read any further."""
+
+
+class TooDeep(Malformed):
+    """A struct that is nested deeper than the limit. Its frame is well formed, so the next one can be read."""
 
 
 class Head(NamedTuple):
@@ -62,7 +83,7 @@ def read_head(frame: bytes) -> Head:
         (seq_id,) = _I32.unpack_from(frame, 8 + name_bytes)
     except (struct.error, UnicodeDecodeError) as error:
         raise Malformed(f'its head cannot be decoded: {error}') from error
-    return Head(word & 0xFF, name, seq_id, 12 + name_bytes)
+    return Head(word & 0xFF, name, seq_id, HEAD_BYTES + name_bytes)
 
 
 def framed_message(type: int, name: str, seq_id: int, *parts: bytes) -> bytes:
@@ -73,12 +94,14 @@ def framed_message(type: int, name: str, seq_id: int, *parts: bytes) -> bytes:
 
 
 def check_struct(frame: bytes, start: int) -> None:
-    """@raises Malformed unless the bytes from `start` to the end are exactly one struct, nested no deeper than
-    NESTING_MAX."""
+    """@raises Malformed unless the bytes from `start` to the end are exactly one struct, TooDeep if it is nested deeper
+    than NESTING_MAX."""
     try:
         end = _skip(frame, start, TType.STRUCT, NESTING_MAX)
     except (IndexError, struct.error) as error:
         raise Malformed('its struct ends before the stop byte') from error
+    except RecursionError as error:
+        raise TooDeep('structs and containers are nested deeper than Python can recurse') from error
     if end != len(frame):
         raise Malformed(f'its struct has {end - start} bytes, but {len(frame) - start} were received')
 
@@ -91,7 +114,7 @@ def _skip(data: bytes, at: int, kind: int, levels: int) -> int:
     if kind == _STRING:
         return at + 4 + _count(data, at, 1)
     if levels == 0:
-        raise Malformed(f'structs and containers are nested deeper than the limit of {NESTING_MAX}')
+        raise TooDeep(f'structs and containers are nested deeper than {NESTING_MAX}, the limit')
     if kind == TType.STRUCT:
         return _skip_struct(data, at, levels - 1)
     if kind == TType.MAP:

@@ -43,6 +43,25 @@ def own_program(case, does, options):
     return Process(case.addCleanup, program, KATAMARI_LIFELINE='stdin')
 
 
+class Limits(unittest.TestCase):
+    def test_are_those_of_the_mesh(self):
+        chassis = Process(self.addCleanup, KATAMARI_FRAME_BYTES_MAX='20000000', KATAMARI_NESTING_MAX='900')
+        peer = chassis.connect()
+        self.addCleanup(peer.close)
+        large = b'x' * 19_000_000
+        peer.send('echoBinary', 1, arguments(Conformance.echoBinary_args, value=large), context())
+        self.assertEqual(len(peer.receive()[2]), len(large) + 8)
+        # An unknown field, which is skipped.
+        deep = b'\x0c\x00\x63' + b'\x0f\x00\x01\x0c\x00\x00\x00\x01' * 440 + b'\x00' * 442
+        peer.send('nothing', 2, deep, context())
+        self.assertEqual(peer.receive()[0].type, REPLY)
+
+    def test_that_make_no_sense_are_refused(self):
+        chassis = Process(self.addCleanup, KATAMARI_NESTING_MAX='deep')
+        self.assertEqual(chassis.status(), 1)
+        self.assertIn("KATAMARI_NESTING_MAX is 'deep', expected a whole number above 0", chassis.output())
+
+
 class Serving(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -87,7 +106,8 @@ class Serving(unittest.TestCase):
     def test_closes_a_connection_that_brings_no_message_and_serves_the_others(self):
         frames = (
             b'GET / HTTP/1.1\r\n\r\n',
-            (FRAME_BYTES_MAX + 1).to_bytes(4, 'big'),
+            (0x7FFFFFFF).to_bytes(4, 'big'),
+            (FRAME_BYTES_MAX * 2).to_bytes(4, 'big') + b'no message of Thrift',
             b'\x00\x00\x00\x03\x80\x01\x00',
             b'\x00\x00\x00\x0d\x80\x01\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01\x00',
         )
@@ -100,16 +120,31 @@ class Serving(unittest.TestCase):
         self.assertEqual(self.peer.receive()[0].type, REPLY)
 
     def test_takes_a_whole_frame_and_answers_what_is_too_large_for_one_with_words(self):
-        large = b'x' * (FRAME_BYTES_MAX - 1000)
-        self.peer.send('echoBinary', 1, arguments(Conformance.echoBinary_args, value=large), context())
-        head, _, body = self.peer.receive()
-        self.assertEqual(head.type, EXCEPTION)
-        self.assertRegex(
-            said(body).message, r'echoBinary failed: what it returned has \d+ bytes, limit is 16777216'
+        most = FRAME_BYTES_MAX - 12 - len('echoBinary') - 8
+        large = b'x' * (most + 1)
+        self.peer.send('echoBinary', 1, arguments(Conformance.echoBinary_args, value=large), context(headers={'x': 'y' * 2000}))
+        head, reply, body = self.peer.receive()
+        self.assertEqual((head.type, reply.error_code), (EXCEPTION, 8))
+        self.assertEqual(
+            said(body).message,
+            'Conformance.echoBinary failed: what it returned has 16777195 bytes, limit is 16777194; return less at once',
         )
+        self.peer.send('echoBinary', 2, arguments(Conformance.echoBinary_args, value=large[1:]), context())
+        self.assertEqual(len(self.peer.receive()[2]), most + 8)
         fits = b'x' * (10 << 20)
-        self.peer.send('echoBinary', 2, arguments(Conformance.echoBinary_args, value=fits), context())
+        self.peer.send('echoBinary', 3, arguments(Conformance.echoBinary_args, value=fits), context())
         self.assertEqual(len(self.peer.receive()[2]), len(fits) + 8)
+
+    def test_refuses_a_call_beyond_the_limits_and_serves_the_others_on_its_connection(self):
+        working(self.peer, 300, seq_id=1)
+        self.peer.send('echoBinary', 2, b'x' * (FRAME_BYTES_MAX + (1 << 20)), context())
+        self.peer.send('echoBinary', 3, b'\x0c\x00\x01' * 64 + b'\x00' * 65, context())
+        self.peer.send('nothing', 4, context=context())
+        received = [self.peer.receive() for _ in range(4)]
+        self.assertEqual([head.seq_id for head, _, _ in received], [2, 3, 1, 4])
+        self.assertEqual([reply and reply.error_code for _, reply, _ in received], [8, 9, None, None])
+        self.assertRegex(said(received[0][2]).message, 'Cannot take echoBinary: it has .* limit is 16777216; send')
+        self.assertRegex(said(received[1][2]).message, 'nested deeper than 64, the limit')
 
     def test_forgets_the_context_of_a_call_with_the_call(self):
         for given in ({'key': 'k', 'attempt': 2, 'traceparent': '00-a', 'headers': {'X-shop': 'ü'}}, {}):

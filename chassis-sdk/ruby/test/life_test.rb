@@ -5,6 +5,22 @@
 require_relative 'helper'
 
 class LifeTest < ProbeTest
+  def test_the_limits_are_those_of_the_mesh
+    start({}, { 'KATAMARI_FRAME_BYTES_MAX' => '17500000', 'KATAMARI_NESTING_MAX' => '200' })
+    peer = connect
+    assert_equal 17_400_000, ask(peer, 'large', bytes: 17_400_000).bytesize
+    assert_match(/large failed: its result has .* limit is 17499983; return less/, peer.failure('large', args('large', bytes: 17_499_990)).message)
+    # An unknown field, which is skipped.
+    deep = "\x0c\0\x63".b + "\x0f\0\1\x0c\0\0\0\1".b * 98 + "\0".b * 100
+    assert_equal "\0".b, peer.call('nothing', deep).body
+  end
+
+  def test_limits_that_make_no_sense_are_refused
+    process = launch({}, { 'KATAMARI_NESTING_MAX' => 'deep' })
+    assert_equal 1, status_of(process).exitstatus
+    assert_match(/KATAMARI_NESTING_MAX is "deep", expected a whole number above 0/, output)
+  end
+
   def test_describes_itself_with_the_text_of_its_interface
     start(tags: ['fast'], roles: ['test'], more: { region: 'north' }, concurrency: 3)
     details = connect.result(Katamari::Contract::DescribeResult, 'katamari.Chassis:describe', context: nil).success

@@ -112,13 +112,28 @@ class ServingTest < SharedProbeTest
     wait_for('the word') { File.exist?(file('c.abandoned')) }
   end
 
+  def test_refuses_a_call_beyond_the_limits_and_serves_the_others_on_its_connection
+    peer = @peer
+    peer.send('hold', args('hold', name: file('a')), id: 1)
+    peer.send('echo', "x" * (17 * 1024 * 1024), id: 2)
+    peer.send('echo', "\x0c\0\1".b * 100_000 + "\0" * 100_001, id: 3)
+    refusals = Array.new(2) { peer.receive }
+    assert_equal [2, 3], refusals.map(&:sequence_id)
+    assert_equal [8, 9], refusals.map { |message| message.read_context(Katamari::Contract::ReplyContext).errorCode }
+    assert_match(/Cannot take echo: it has .* bytes, limit is 16777216; send/, Katamari::Wire.message_of(refusals[0].body))
+    assert_match(/nested deeper than 64, the limit/, Katamari::Wire.message_of(refusals[1].body))
+    File.write(file('a.out'), '')
+    assert_equal 1, peer.receive.sequence_id
+    assert_equal @pid, ask(peer, 'pid')
+  end
+
   def test_stays_up_whatever_is_sent_to_it
     frame = ->(body) { [body.bytesize].pack('N') + body.b }
     head = [0x80010001, 4].pack('NN') + 'echo' + [1].pack('N')
     list = ->(count) { "\x0f\0\1\x0b".b + [count].pack('N') + "\0" }
     [
-      "GET / HTTP/1.1\r\n\r\n", [16 * 1024 * 1024 + 1].pack('N'), [0xffffffff].pack('N'), frame.call(''), frame.call('abc'),
-      frame.call([0x80010001, 2**31 - 1].pack('NN') + 'echo'), frame.call(head), frame.call(head + "\x0c\0\1".b * 100_000),
+      "GET / HTTP/1.1\r\n\r\n", [32 * 1024 * 1024].pack('N') + 'no message of Thrift', [0x7fffffff].pack('N'), [0xffffffff].pack('N'),
+      frame.call(''), frame.call('abc'), frame.call([0x80010001, 2**31 - 1].pack('NN') + 'echo'), frame.call(head),
       frame.call(head + list.call(2**31 - 1)), frame.call(head + list.call(2**32 - 1)), frame.call(head + "\x0b\0\1\x7f\xff\xff\xff".b),
       frame.call(head + "\x11\0\1\0"), frame.call(head + "\0\0"),
       # A context with a field of type uuid, which the library is too old for.

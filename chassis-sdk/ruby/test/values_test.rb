@@ -66,6 +66,6 @@ class ValuesTest < SharedProbeTest
   def test_answers_that_do_not_fit_a_frame_fail_and_the_connection_goes_on
     assert_equal 10_000_000, ask(@peer, 'large', bytes: 10_000_000).bytesize
     failed = @peer.failure('large', args('large', bytes: 17 * 1024 * 1024)).message
-    assert_match(/\AProbe.large failed: its result has 17825\d+ bytes, limit is 16773120; return smaller results\z/, failed)
+    assert_match(/\AProbe.large failed: its result has 17825\d+ bytes, limit is 16777199; return less at once\z/, failed)
   end
 end

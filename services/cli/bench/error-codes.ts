@@ -37,9 +37,13 @@ const PATTERNS: readonly (readonly [ErrorCode, RegExp])[] = [
     'overloaded',
     /^Cannot (queue|wait) for |^Cannot take another connection|^Cannot take .* are in flight on its link| and the call asked not to wait$|^No manager of .* is reachable; /,
   ],
+  ['refused_as_poison', /^Refused \S+ of .* has cost /],
   ['timeout', /^Waited |^The deadline had passed | did not answer \S+ in time/],
   ['draining', /shutting down|\bdrain(s|ing)\b|does not run .* any more/],
   ['denied', / requires TLS/],
-  ['too_large', /limit is \d+; send it in smaller pieces|, the limit, when it is decompressed/],
+  [
+    'too_large',
+    /limit is \d+; (send it in smaller pieces|return less|ask for less)|, the limit, when it is decompressed| beyond the limits: /,
+  ],
   ['internal', /^Defect in the mesh/],
 ];

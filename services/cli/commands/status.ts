@@ -8,6 +8,7 @@ import {
   type ProcessState,
   type ProcessStatus,
   type ResourceState,
+  type SuspectCall,
   mergePools,
   type MergedPool,
   type PlacedResource,
@@ -58,6 +59,9 @@ export function formatStatus(terminal: Terminal, status: MeshStatus, url: string
   if (status.pools.length === 0) return [...lines, 'No pools yet.'];
   const pools = mergePools(status.pools);
   lines.push(...formatTable(terminal, POOL_COLUMNS, pools));
+  const suspects = pools.flatMap(({ id, suspects: calls = [] }) => calls.map((call) => ({ pool: id, ...call })));
+  const shown = isVerbose ? suspects : suspects.filter(({ refusedForMs }) => refusedForMs > 0);
+  if (shown.length > 0) lines.push('', ...formatTable(terminal, SUSPECT_COLUMNS, shown));
   if (isVerbose) {
     const resources = pools.flatMap((pool) => pool.resources);
     const isOneManager = new Set(resources.map(({ manager }) => manager)).size <= 1;
@@ -188,6 +192,25 @@ const POOL_COLUMNS: readonly Column<MergedPool>[] = [
     text: (pool) => String(restartsOf(pool)),
   },
   { head: 'NOTE', text: ({ note }) => note, color: () => 'yellow' },
+];
+
+const SUSPECT_COLUMNS: readonly Column<SuspectCall & { readonly pool: string }>[] = [
+  { head: 'POOL', text: ({ pool }) => pool },
+  { head: 'SUSPECT CALL', text: ({ method }) => method },
+  { head: 'CALLER', text: ({ caller }) => caller || '-' },
+  { head: 'ARGUMENTS', dropOrder: 1, text: ({ shape }) => shape },
+  {
+    head: 'COPIES LOST',
+    isNumber: true,
+    text: ({ losses, doubts }) => (doubts === 0 ? String(losses) : `${losses} to ${losses + doubts}`),
+  },
+  {
+    head: 'REFUSED FOR',
+    isNumber: true,
+    text: ({ refusedForMs }) => (refusedForMs > 0 ? describeDuration(refusedForMs) : '-'),
+    color: () => 'red',
+  },
+  { head: 'REFUSED', isNumber: true, dropOrder: 2, text: ({ refused }) => String(refused) },
 ];
 
 const RESOURCE_COLUMNS: readonly Column<PlacedResource>[] = [

@@ -65,10 +65,14 @@ export class ChassisUnderTest {
     return (this.#link ??= await this.#connected(this.#options.timeoutMs));
   }
 
-  /** Starts a new process, connects to it and returns its address. @throws CheckFailed */
-  async start(): Promise<string> {
+  /**
+   * Starts a new process, connects to it and returns its address.
+   * @param more further environment variables
+   * @throws CheckFailed
+   */
+  async start(more: Readonly<Record<string, string>> = {}): Promise<string> {
     await this.stop();
-    const running = await this.#launch();
+    const running = await this.#launch(more);
     this.#running = running;
     try {
       this.#link = await this.#connected(this.#options.startMs);
@@ -171,7 +175,7 @@ export class ChassisUnderTest {
     this.#running = undefined;
   }
 
-  async #launch(): Promise<RunningChassisProcess> {
+  async #launch(more: Readonly<Record<string, string>>): Promise<RunningChassisProcess> {
     const { transport, folder, command, cwd, env, mesh } = this.#options;
     const address =
       transport === 'unix'
@@ -186,6 +190,7 @@ export class ChassisUnderTest {
         KATAMARI_RESOURCE: RESOURCE,
         KATAMARI_LIFELINE: 'stdin',
         KATAMARI_MESH: mesh,
+        ...more,
       },
       detached: true,
       stdio: ['pipe', 'pipe', 'pipe'],

@@ -11,6 +11,7 @@ import { APACHE } from './apache-checks.ts';
 import { ChassisUnderTest } from './chassis-under-test.ts';
 import { CONFORMANCE_IDL, DETAILS, START } from './details.ts';
 import { HANDLER_CHECKS } from './handlers.ts';
+import { LIMITS } from './limits.ts';
 import { CONTEXT, MESSAGES } from './messages.ts';
 import { callablesOf, leftAlone, methodChecks, readCalls, type MethodSelection } from './methods.ts';
 import { REFUSALS } from './refusals.ts';
@@ -81,7 +82,7 @@ async function runChecks(run: TestRun, test: TestContext, selection: MethodSelec
   await run.runGroup({ ...DETAILS, checks: [...DETAILS.checks, ...(isConformance ? [CONFORMANCE_IDL] : [])] }, test);
   if (test.interface !== undefined) test.callables = callablesOf(test.interface, selection);
   const own: CheckGroup = { title: 'Service methods', checks: methodChecks(test.callables) };
-  const rest = [MESSAGES, CONTEXT, REFUSALS, own, HANDLER_CHECKS, APACHE, SHUTDOWN];
+  const rest = [MESSAGES, CONTEXT, REFUSALS, LIMITS, own, HANDLER_CHECKS, APACHE, SHUTDOWN];
   run.checkOnly([...rest, TCP].flatMap(({ checks }) => checks));
   if (test.interface !== undefined && !test.hasConformance) run.warn(describeSelection(test));
   for (const group of rest) await run.runGroup(group, test);

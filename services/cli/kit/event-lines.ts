@@ -76,6 +76,7 @@ const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly wor
   policy_changed: { level: 'warn', word: 'policy', color: 'yellow' },
   access_denied: { level: 'warn', word: 'denied', color: 'yellow' },
   pool_gone: { level: 'warn', word: 'pool gone', color: 'yellow' },
+  call_refused: { level: 'error', word: 'poison', color: 'red' },
   rolling_started: { level: 'info', word: 'restarting', color: 'cyan' },
   rolling_done: { level: 'info', word: 'restarted', color: 'green' },
   settings_changed: { level: 'info', word: 'settings', color: 'cyan' },

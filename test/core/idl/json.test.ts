@@ -288,11 +288,11 @@ describe('encodeParams()', () => {
     },
   );
 
-  test('refuses params nested deeper than 64 levels', () => {
+  test('refuses params nested deeper than 1000 levels', () => {
     let choice: unknown = { number: 1 };
-    for (let i = 0; i < 40; i++) choice = { choices: [choice] };
+    for (let i = 0; i < 600; i++) choice = { choices: [choice] };
     expect(refusal(() => encodeParams(method('choose'), { choice })).message).toMatch(
-      /values are nested deeper than 64 levels$/,
+      /values are nested deeper than 1000 levels$/,
     );
   });
 });

@@ -409,7 +409,7 @@ interface LinkParts {
 
 async function linkTo(address: string, hooks: LinkParts = {}): Promise<Link> {
   const socket = await connectLink(address, { security: undefined, timeoutMs: 10_000 });
-  const link = new Link(socket, { peer: 'The server', frameBytesMax: 1 << 24, ...hooks });
+  const link = new Link(socket, { peer: 'The server', limits: DEFAULT_LIMITS, ...hooks });
   closers.push(() => link.close());
   return link;
 }
@@ -439,7 +439,7 @@ async function linkToPeer(
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   closers.push(() => new Promise((resolve) => server.close(resolve)));
   const socket = await socketTo(`tcp:127.0.0.1:${(server.address() as AddressInfo).port}`);
-  const link = new Link(socket, { peer: 'The peer', frameBytesMax: 1 << 20 });
+  const link = new Link(socket, { peer: 'The peer', limits: DEFAULT_LIMITS });
   closers.push(() => link.close());
   return { link, socket: () => at as Socket };
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { Random } from '../../kit/tools/random.ts';
 import { FrameReader } from '../../../core/link/mod.ts';
+import { frameMessage, readHead } from '../../../core/thrift/mod.ts';
 
 const FRAME_BYTES_MAX = 1_000;
 
@@ -29,6 +30,45 @@ describe('FrameReader.push()', () => {
       expect(hex(seen), `seed 11, round ${round}`).toEqual(hex(frames));
       expect(reader.isMidFrame).toBe(false);
     }
+  });
+
+  test('skips frames above the limit however the stream is cut, and tells their heads', () => {
+    const random = new Random(12);
+    for (let round = 0; round < 200; round++) {
+      const sizes = Array.from({ length: 6 }, () =>
+        random.chance(0.4) ? random.between(990, 9_000) : random.below(400),
+      );
+      const frames = sizes.map((size, n) =>
+        frameMessage(2, `method${n}`, n + 1, Buffer.alloc(size, n), Buffer.alloc(0)),
+      );
+      const stream = Buffer.concat(frames);
+      const seen: string[] = [];
+      const reader = new FrameReader(
+        FRAME_BYTES_MAX,
+        (frame) => seen.push(`${readHead(frame, 0, frame.length)?.seqId} whole`),
+        ({ head, bytes, start }) => seen.push(`${head.seqId} ${head.name} ${bytes} ${start.length > head.bodyStart}`),
+      );
+      for (let at = 0; at < stream.length;) {
+        const end = Math.min(stream.length, at + random.between(1, random.pick([1, 30, 3_000])));
+        reader.push(Buffer.from(stream.subarray(at, end)));
+        at = end;
+      }
+      const expected = frames.map(({ length }, n) =>
+        length - 4 > FRAME_BYTES_MAX ? `${n + 1} method${n} ${length - 4} true` : `${n + 1} whole`,
+      );
+      expect([seen, reader.isMidFrame, reader.frames], `seed 12, round ${round}`).toEqual([expected, false, 6]);
+    }
+  });
+
+  test('does not skip what begins like no message, or declares more than any', () => {
+    const reader = (): FrameReader =>
+      new FrameReader(
+        FRAME_BYTES_MAX,
+        () => {},
+        () => {},
+      );
+    expect(() => reader().push(Buffer.from('\0\0\x10\0no message of Thrift'))).toThrow(/Not a strict-binary/);
+    expect(() => reader().push(Buffer.from('GET / HTTP/1.1'))).toThrow(/limit is 1000/);
   });
 
   test('knows whether a frame has begun', () => {

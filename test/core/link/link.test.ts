@@ -4,7 +4,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 import { afterEach, describe, expect, test } from 'vitest';
 import { FrameReader, startLinkServer, type LinkServer, Link } from '../../../core/link/mod.ts';
 import type { LinkServerOptions } from '../../../core/link/server-options.ts';
-import { systemClock, KatamariError, DEFAULT_LIMITS } from '../../../core/mod.ts';
+import { systemClock, KatamariError, DEFAULT_LIMITS, type FaceplateLimits } from '../../../core/mod.ts';
 import {
   createCall,
   EMPTY_STRUCT,
@@ -100,6 +100,66 @@ describe('Link and link server', () => {
       Array.from({ length: 5_000 }, (_, i) => i),
     );
     expect(link.inFlight).toBe(0);
+  });
+
+  test('fail a call or a reply beyond the limits alone, while others are in flight', async () => {
+    const limits = { ...DEFAULT_LIMITS, frameBytesMax: 1_000, nestingMax: 8 };
+    const deep = (levels: number): Buffer =>
+      Buffer.concat([Buffer.from('0c0001'.repeat(levels), 'hex'), Buffer.alloc(levels + 1)]);
+    const text = (bytes: number): Buffer =>
+      Buffer.concat([
+        Buffer.from('0b0001', 'hex'),
+        Buffer.from([bytes >> 24, bytes >> 16, bytes >> 8, bytes]),
+        Buffer.alloc(bytes + 1),
+      ]);
+    let release = (): void => {};
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const answers: Readonly<Record<string, Buffer>> = { large: text(2_000_000), deep: deep(20), ok: ARGS };
+    const answer: Dispatch = async ({ method }) => {
+      if (method === 'held') await held;
+      return { isException: false, body: answers[method] ?? ARGS, context: NO_REPLY_CONTEXT };
+    };
+    const ended = async (link: Link, method: string, args: Buffer = ARGS): Promise<string> =>
+      await link
+        .dispatch(systemClock)(aCall({ method, args }))
+        .then(
+          () => 'ok',
+          ({ code, facts }: KatamariError) => `${code}${facts.notRun === true ? ' not run' : ''}`,
+        );
+    // The server refuses calls, the server refuses its own replies, and the client refuses replies.
+    const [strict, lax] = [await linkTo(answer, limits), await linkTo(answer, DEFAULT_LIMITS, limits)];
+    const both = [strict, lax].map((link) => ended(link, 'held'));
+    expect(await Promise.all([ended(strict, 'any', text(3_000_000)), ended(strict, 'any', deep(20))])).toEqual([
+      'too_large not run',
+      'bad_request not run',
+    ]);
+    for (const link of [strict, lax])
+      expect([await ended(link, 'large'), await ended(link, 'deep'), await ended(link, 'ok')]).toEqual([
+        'too_large',
+        link === lax ? 'too_large' : 'ok',
+        'ok',
+      ]);
+    expect(await ended(lax, 'any', text(2_000_000))).toBe('too_large not run');
+    release();
+    expect(await Promise.all(both)).toEqual(['ok', 'ok']);
+  });
+
+  test('have room for the context beside a message of exactly the limit', async () => {
+    const limits = { ...DEFAULT_LIMITS, frameBytesMax: 10_000 };
+    const link = await linkTo(
+      async ({ args }) => ({ isException: false, body: args, context: NO_REPLY_CONTEXT }),
+      limits,
+      limits,
+    );
+    const bytes = 10_000 - 12 - 'echo'.length - 8;
+    const args = Buffer.concat([
+      Buffer.from('0b0001', 'hex'),
+      Buffer.from([0, 0, bytes >> 8, bytes]),
+      Buffer.alloc(bytes + 1),
+    ]);
+    const headers = Object.fromEntries(Array.from({ length: 100 }, (_, n) => [`x-${n}`, 'y'.repeat(1_000)]));
+    const { body } = await link.dispatch(systemClock)(aCall({ method: 'echo', args, headers }));
+    expect(body.length).toBe(args.length);
   });
 
   test('answer a oneway call like any other, so that the caller knows when it ended', async () => {
@@ -336,18 +396,26 @@ function aCall(change: Partial<Call> = {}): Call {
   });
 }
 
-async function linkTo(dispatch: Dispatch): Promise<Link> {
-  return (await linkAndServer(dispatch)).link;
+async function linkTo(
+  dispatch: Dispatch,
+  serverLimits: FaceplateLimits = DEFAULT_LIMITS,
+  linkLimits: FaceplateLimits = DEFAULT_LIMITS,
+): Promise<Link> {
+  return (await linkAndServer(dispatch, { serverLimits, linkLimits })).link;
 }
 
 async function linkAndServer(
   dispatch: Dispatch,
-  options: { clock?: LinkServerOptions['clock'] } = {},
+  options: {
+    clock?: LinkServerOptions['clock'];
+    serverLimits?: FaceplateLimits;
+    linkLimits?: FaceplateLimits;
+  } = {},
 ): Promise<{ server: LinkServer; link: Link }> {
-  const { clock } = options;
+  const { clock, serverLimits = DEFAULT_LIMITS, linkLimits = DEFAULT_LIMITS } = options;
   const server = await startLinkServer('tcp:127.0.0.1:0', {
     send: sendOf(dispatch),
-    limits: DEFAULT_LIMITS,
+    limits: serverLimits,
     timeoutMs: () => 10_000,
     caller: 'test',
     ...(clock === undefined ? {} : { clock }),
@@ -355,7 +423,7 @@ async function linkAndServer(
   closers.push(() => server.close());
   const link = new Link(await socketTo(server.address), {
     peer: 'The server',
-    frameBytesMax: DEFAULT_LIMITS.frameBytesMax,
+    limits: linkLimits,
   });
   closers.push(() => link.close());
   return { server, link };
@@ -379,7 +447,7 @@ async function linkToPeer(
   const socket = await socketTo(`tcp:127.0.0.1:${(server.address() as AddressInfo).port}`);
   const link = new Link(socket, {
     peer: 'The peer',
-    frameBytesMax: 1 << 20,
+    limits: DEFAULT_LIMITS,
     ...(onClose === undefined ? {} : { onClose }),
   });
   closers.push(() => link.close());

@@ -168,7 +168,32 @@ describe('PlainLink', () => {
     expect(await asked).toMatchObject({ isException: false, body: price(5) });
   });
 
-  const DEPTH = Buffer.concat([...Array.from({ length: 9 }, () => Buffer.of(12, 0, 1)), Buffer.alloc(10)]);
+  test.each([
+    ['a frame that is too large', Buffer.of(0, 0, 0x10, 1), /4097 bytes is declared, limit is 4096/],
+    [
+      'nesting that is too deep',
+      frameMessage(
+        2,
+        'price',
+        0,
+        Buffer.concat([...Array.from({ length: 9 }, () => Buffer.of(12, 0, 1)), Buffer.alloc(10)]),
+        NOTHING,
+      ),
+      /deeper than 8/,
+    ],
+  ])('fails a call with too_large when it is answered with %s; no other call is to blame', async (_, answer, why) => {
+    const { link, server, calls, ends } = await linkTo(STRICT);
+    const failed = failure(link, callOf('price', { item: 'tea' }));
+    const other = failure(link, callOf('price', { item: 'tea' }));
+    await until('the calls', () => calls.length === 2);
+    server.write(answer);
+    expect(await failed).toMatchObject({ code: 'too_large' });
+    expect((await failed).message).toMatch(/^The server answered price beyond the limits: /);
+    expect((await failed).message).toMatch(why);
+    expect([link.isOpen, ends]).toEqual([false, [await other]]);
+    expect(await other).toMatchObject({ code: 'resource_failed', facts: { isSuspect: false } });
+  });
+
   const BREACHES: readonly (readonly [what: string, answer: Buffer, why: RegExp])[] = [
     [
       'what is no Thrift',
@@ -176,8 +201,6 @@ describe('PlainLink', () => {
       /Not a strict-binary.*transport framed and protocol binary; check/,
     ],
     ['another protocol', frame(Buffer.from('[1,"price",2,0,{}]')), /Not a strict-binary/],
-    ['a frame that is too large', Buffer.of(0, 0, 0x10, 1), /4097 bytes is declared, limit is 4096/],
-    ['nesting that is too deep', frameMessage(2, 'price', 0, DEPTH, NOTHING), /deeper than 8/],
     ['half a struct', frameMessage(2, 'price', 0, Buffer.of(8, 0, 0, 0, 0), NOTHING), /ends before its struct/],
     ['a call', frameMessage(1, 'price', 0, price(1), NOTHING), /message type 1 where a reply/],
     [

@@ -323,7 +323,7 @@ describe('connectLink()', () => {
     const socket = await dial(address, { secrets: [SECRET], tls: undefined });
     await new Promise((resolve) => setImmediate(resolve));
     await new Promise((resolve) => setImmediate(resolve));
-    const link = new Link(socket, { peer: 'The peer', frameBytesMax: 1 << 20 });
+    const link = new Link(socket, { peer: 'The peer', limits: DEFAULT_LIMITS });
     await until('the notice to be read', () => link.isDraining);
   });
 
@@ -341,7 +341,7 @@ describe('connectLink()', () => {
     const ends: string[] = [];
     const link = new Link(socket, {
       peer: 'The peer',
-      frameBytesMax: 1 << 20,
+      limits: DEFAULT_LIMITS,
       onClose: (error) => ends.push(error.code),
     });
     await until('the link to learn of it', () => !link.isOpen && ends.length === 1);
@@ -584,8 +584,7 @@ async function dial(address: string, security: LinkSecurity | undefined, timeout
 
 async function linkTo(address: string, security: LinkSecurity | undefined): Promise<Link> {
   const socket = await dial(address, security);
-  const { frameBytesMax } = DEFAULT_LIMITS;
-  const link = new Link(socket, { peer: 'The server', frameBytesMax });
+  const link = new Link(socket, { peer: 'The server', limits: DEFAULT_LIMITS });
   closers.push(() => link.close());
   return link;
 }

@@ -162,6 +162,7 @@ function codeIn(message: string): string {
   if (message.includes(' failed while it worked on ')) return 'resource_failed';
   if (message.includes(' did not answer ') || message.startsWith('Waited ')) return 'timeout';
   if (message.startsWith('Cannot queue ')) return 'overloaded';
+  if (message.startsWith('Refused ')) return 'refused_as_poison';
   if (message.startsWith('No pool offers ') || message.includes(' has no pool ')) return 'no_pool';
   if (message.includes(' is stopping')) return 'draining';
   return 'another';

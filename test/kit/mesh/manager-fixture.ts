@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { encodeStruct, decodeResult, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
-import { KatamariError, systemClock } from '../../../core/mod.ts';
+import { DEFAULT_LIMITS, KatamariError, systemClock } from '../../../core/mod.ts';
 import { createCall, dispatchOf, type Call, type Reply } from '../../../core/rpc/mod.ts';
 import type { Method } from '../../../core/thrift/mod.ts';
 import { EventLog, type Deployment } from '../../../services/mesh/mod.ts';
@@ -69,7 +69,7 @@ export class ManagerBench {
       name: 'one',
       events: this.events,
       clock: systemClock,
-      frameBytesMax: 1 << 20,
+      limits: DEFAULT_LIMITS,
       onLine: () => undefined,
       env: () => ({ WORK_LEDGER: this.#ledgerFile }),
       onPoolsChanged: () => this.changes++,

@@ -92,7 +92,7 @@ function fleetOf(
     events,
     clock: systemClock,
     security: undefined,
-    frameBytesMax: 1 << 20,
+    limits: DEFAULT_LIMITS,
     connects,
     onChange: () => changes++,
     onAnswer: () => undefined,

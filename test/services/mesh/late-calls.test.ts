@@ -79,7 +79,7 @@ async function meshWithProxy() {
     name: 'manager',
     address: `127.0.0.1:${proxy.port}`,
     security: undefined,
-    frameBytesMax: DEFAULT_LIMITS.frameBytesMax,
+    limits: DEFAULT_LIMITS,
     connects: 'at once',
     clock: systemClock,
     deadlines: new DeadlineWheel(systemClock),

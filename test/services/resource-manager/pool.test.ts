@@ -84,6 +84,7 @@ function bench(options: BenchOptions = {}) {
       hangGraceMs: 1000,
       clock,
       onHung: (why) => hung.push(`${name}: ${why}`),
+      isLeaving: () => false,
       onRetire: () => undefined,
       onServed: () => undefined,
       exitReason: () => 'was ended by SIGKILL',
@@ -515,6 +516,7 @@ describe('Calls sent ahead', () => {
     const ends = ['a', 'b', 'c', 'd'].map((text) => tell(text));
     pool.remove(resource);
     link.close('was killed');
+    resource.settleLosses('ended');
     await turn();
     expect(ends.map(({ text }) => text)).toEqual(['resource_failed', 'pending', 'pending', 'pending']);
     const fresh = newResource('Echo@1.0.0/9');

@@ -7,7 +7,7 @@
 //
 // The chassis listens at KATAMARI_LISTEN, serves its own service and the control service (describe, ping, drain), and
 // exits when its resource manager does. Without KATAMARI_LISTEN, it is a plain framed Thrift server on
-// 127.0.0.1:9095. Limits: frames of 16 MiB, 64 levels of nesting.
+// 127.0.0.1:9095. Limits: bytes and nesting of a message, as the mesh has set them (16 MiB and 64 levels without one).
 
 #pragma once
 
@@ -152,6 +152,7 @@ enum class ErrorCode {
   badRequest = 9,
   internal = 10,
   cancelled = 11,
+  refusedAsPoison = 12,
 };
 
 /** Returns the name of a code as in the documentation: `no_pool`. */

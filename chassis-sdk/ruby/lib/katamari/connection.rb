@@ -1,9 +1,9 @@
 # frozen_string_literal: true
 
 # The connection of one peer: the resource manager, or a plain client that speaks framed strict binary. Its own thread
-# reads it, answers the control service at once even while handlers run, and passes calls to the server's queue. A
-# peer that sends an invalid message is disconnected. A reply is sent when it is ready, with the sequence id of its
-# call.
+# reads it, answers the control service at once even while handlers run, and passes calls to the server's queue. A call
+# above the limits of bytes or nesting is refused. A peer that sends another invalid message is disconnected. A reply
+# is sent when it is ready, with the sequence id of its call.
 
 module Katamari
   # A received call, until its reply.
@@ -55,7 +55,7 @@ module Katamari
     # Reads until the peer disconnects or breaks the protocol.
     def run
       while (frame = @socket.read)
-        receive(Wire::Message.parse(frame))
+        frame.is_a?(Wire::Oversized) ? refuse_oversized(frame) : receive_frame(frame)
       end
     rescue Wire::Malformed, Wire::Late => e
       Katamari.logger.warn("Closed a connection: #{e.message}")
@@ -93,10 +93,33 @@ module Katamari
 
     private
 
+    def receive_frame(frame)
+      receive(Wire::Message.parse(frame))
+    rescue Wire::TooDeep => e
+      refuse(Wire::Message.head_of(frame), :bad_request, e.message)
+    end
+
+    def refuse_oversized(frame)
+      why = "it has #{frame.bytes} bytes, limit is #{Wire::FRAME_BYTES_MAX}; send it in smaller pieces"
+      refuse(Wire::Message.head_of(frame.start), :too_large, why)
+    end
+
+    # Refuses a call that was not read.
+    def refuse(message, code, why)
+      check_type(message)
+      error = Error.new(code, "Cannot take #{message.target.last}: #{why}", not_run: true)
+      body = Wire.application_exception(error.type, error.message)
+      reply(message, body, Thrift::MessageTypes::EXCEPTION, message.context && error.to_reply_context)
+    end
+
+    def check_type(message)
+      return if [Thrift::MessageTypes::CALL, Thrift::MessageTypes::ONEWAY].include?(message.type)
+
+      raise Wire::Malformed, "a message of type #{message.type}, expected a call"
+    end
+
     def receive(message)
-      unless [Thrift::MessageTypes::CALL, Thrift::MessageTypes::ONEWAY].include?(message.type)
-        raise Wire::Malformed, "a message of type #{message.type}, expected a call"
-      end
+      check_type(message)
       return control(message) if message.name.start_with?(CONTROL)
       return link(message) if message.name.start_with?(LINK)
 
@@ -133,10 +156,10 @@ module Katamari
       end
     end
 
-    def reply(message, body = Wire::EMPTY_STRUCT, type = Thrift::MessageTypes::REPLY)
+    def reply(message, body = Wire::EMPTY_STRUCT, type = Thrift::MessageTypes::REPLY, context = nil)
       return if message.type == Thrift::MessageTypes::ONEWAY
 
-      write(Wire.frame(type, message.target.last, message.sequence_id, body))
+      write(Wire.frame(type, message.target.last, message.sequence_id, body, context))
     end
 
     def unknown(message)

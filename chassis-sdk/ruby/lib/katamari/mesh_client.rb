@@ -11,6 +11,9 @@ module Katamari
     CONNECT_SECONDS_MAX = 5
     IDLE_MAX = 16
 
+    # A reply is larger than a frame.
+    class TooLarge < StandardError; end
+
     # address - KATAMARI_MESH; if it is '', every call fails with an error that says so.
     # caller  - name of this process: `chassis Shop@1.0.0/2`.
     def initialize(address, caller)
@@ -29,7 +32,7 @@ module Katamari
       call_context.caller = @caller
       call_context.timeLeftUs = ((deadline - Wire.now) * 1_000_000).round
       request = Wire.frame(type, method_name, 1, body, call_context)
-      if request.bytesize - 4 > Wire::FRAME_BYTES_MAX
+      if request.bytesize - 4 > Wire::FRAME_BYTES_MAX + Wire::CONTEXT_BYTES_MAX
         raise Error.new(:too_large, "Cannot call #{name}: the call has #{request.bytesize} bytes, limit is #{Wire::FRAME_BYTES_MAX}", not_run: true)
       end
 
@@ -47,6 +50,7 @@ module Katamari
       loop do
         frame = socket.read(deadline)
         raise EOFError, 'the connection was closed' if frame.nil?
+        raise TooLarge, "it has #{frame.bytes} bytes, limit is #{Wire::FRAME_BYTES_MAX}" if frame.is_a?(Wire::Oversized)
 
         message = Wire::Message.parse(frame)
         return message if message.sequence_id == 1
@@ -61,6 +65,9 @@ module Katamari
     rescue Wire::Late
       socket&.close
       raise Error.new(:timeout, "#{name} got no reply before its deadline", stage: :service)
+    rescue TooLarge, Wire::TooDeep => e
+      socket&.close
+      raise Error.new(:too_large, "The reply to #{name} is beyond the limits: #{e.message}")
     rescue Wire::Malformed, IOError, SystemCallError => e
       socket&.close
       raise Error.new(:resource_failed, "The connection to the mesh at #{@address} failed during #{name}: #{e.message}")

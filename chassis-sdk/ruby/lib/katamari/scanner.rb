@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Finds the end of a strict-binary struct without its IDL, and refuses malformed data and too deep nesting. Declared
+# Finds the end of a strict-binary struct without its IDL, and refuses malformed data, and nesting beyond the limit. Declared
 # sizes are compared with the available bytes. It allocates nothing per value.
 
 module Katamari
@@ -87,7 +87,7 @@ module Katamari
       end
 
       def check_depth(depth)
-        raise Malformed, "nested deeper than #{NESTING_MAX}" if depth > NESTING_MAX
+        raise TooDeep, "structs and containers are nested deeper than #{NESTING_MAX}, the limit" if depth > NESTING_MAX
       end
     end
   end

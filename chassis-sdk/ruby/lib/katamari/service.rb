@@ -14,6 +14,9 @@ module Katamari
       end
     end
 
+    # The result is larger than a frame.
+    class TooLarge < StandardError; end
+
     # The arguments do not match the interface.
     class UnreadableArguments < StandardError; end
 
@@ -48,6 +51,8 @@ module Katamari
       Reply.new(Thrift::MessageTypes::REPLY, result_of(call))
     rescue UnreadableArguments => e
       Reply.refusal(Error.new(:bad_request, "The arguments of #{name}.#{call.method_name} do not match its interface: #{e.message}", not_run: true))
+    rescue TooLarge => e
+      Reply.refusal(Error.new(:too_large, "#{name}.#{call.method_name} failed: #{e.message}"))
     rescue StandardError, ScriptError, SystemStackError => e
       log(call, e)
       failure("#{name}.#{call.method_name} failed: #{text_of(e)}")
@@ -73,8 +78,8 @@ module Katamari
       body = output.trans.read(output.trans.available)
       raise TypeError, 'it returned nil, but the IDL declares a result' if body == Wire::EMPTY_STRUCT && returns_something?(call.method_name)
 
-      limit = Wire::FRAME_BYTES_MAX - ROOM_FOR_HEAD
-      raise RangeError, "its result has #{body.bytesize} bytes, limit is #{limit}; return smaller results" if body.bytesize > limit
+      limit = Wire::FRAME_BYTES_MAX - Wire::HEAD_BYTES - call.method_name.bytesize
+      raise TooLarge, "its result has #{body.bytesize} bytes, limit is #{limit}; return less at once" if body.bytesize > limit
 
       body
     end
@@ -104,9 +109,5 @@ module Katamari
       text = text.lines.first.to_s.chomp if thrown.is_a?(NameError)
       text.empty? ? thrown.class.name : text
     end
-
-    # Bytes of a frame that are not body: head, name, context.
-    ROOM_FOR_HEAD = 4096
-    private_constant :ROOM_FOR_HEAD
   end
 end
