@@ -1,8 +1,8 @@
 // The head of an ordinary POST, as nearly every client writes it: a request line, headers with plain names and
 // values, one length in digits, one host. It is accepted as a whole or not at all. This is not an HTTP parser: a
 // request that is written differently (chunks, unusual spaces, a repeated header, bytes above 0x7e, an upgrade, a
-// compressed body, the headers of a browser, a body over the limit) goes to `node:http`, which reads it again from its first byte. So no
-// head is parsed in two ways, on which request smuggling depends.
+// compressed body, the headers of a browser, a body over the limit) goes to `node:http`, which reads it again from its
+// first byte. So no head is parsed in two ways, on which request smuggling depends.
 
 export interface FastHead {
   /** Plain characters only: nothing to decode, no query, no dot segments. */

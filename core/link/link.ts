@@ -119,8 +119,8 @@ export class Link {
   /**
    * Sends a call; its end goes to `sink`. Oneway calls are sent as ordinary calls, so that their end is known.
    * @returns the id that `cancel` takes
-   * @throws KatamariError with facts.notRun when nothing was written: resource_failed or draining when the link takes no
-   * calls, too_large when this call is beyond the limit.
+   * @throws KatamariError with facts.notRun when nothing was written: resource_failed or draining when the link takes
+   * no calls, too_large when this call is beyond the limit.
    * @param name method name to write, if not the call's own (multiplexed names)
    * @param nowMs the time, on the clock of call.deadlineMs
    */

@@ -9,14 +9,14 @@
 import { WaitingCalls, type WaitingCall } from '../../core/link/mod.ts';
 
 /** A call that can wait in a `FairQueue`. */
-export interface QueuedCall extends WaitingCall {
+export interface FairCall extends WaitingCall {
   /** Calls with equal text share a list. */
   readonly queueKey: string;
   /** Expected service time in quanta: 1 for a call that takes as long as the average. */
   cost(): number;
 }
 
-export class FairQueue<Entry extends QueuedCall> {
+export class FairQueue<Entry extends FairCall> {
   /** Callers with waiting calls. */
   readonly #lists = new Map<string, CallerList<Entry>>();
   /** The caller whose turn it is; the others follow in a ring. */
@@ -143,7 +143,7 @@ export class FairQueue<Entry extends QueuedCall> {
 }
 
 /** The waiting calls of one caller, oldest first, and its place in the ring of callers. */
-class CallerList<Entry extends QueuedCall> extends WaitingCalls<Entry> {
+class CallerList<Entry extends FairCall> extends WaitingCalls<Entry> {
   readonly key: string;
   /** Quanta that the caller may use. Lost when its last call leaves. */
   deficit = 0;
@@ -190,7 +190,7 @@ class CallerList<Entry extends QueuedCall> extends WaitingCalls<Entry> {
   }
 }
 
-function costOf(call: QueuedCall): number {
+function costOf(call: FairCall): number {
   return Math.min(COST_MAX, Math.max(COST_MIN, call.cost()));
 }
 

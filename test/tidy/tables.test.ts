@@ -116,8 +116,14 @@ describe('The contexts in field 32767', () => {
     queuedNow: 5,
     resource: 'Ranker@1.2.3/1',
   };
-  const error = new KatamariError('overloaded', 'x', { retryAfterMs: 250, stage: 'service', notRun: true });
-  const replyFields = { ...reply, errorCode: 2, retryAfterMs: 250, stage: 2, notRun: true, retire: true };
+  const error = new KatamariError('overloaded', 'x', {
+    retryAfterMs: 250,
+    stage: 'service',
+    notRun: true,
+    isSuspect: true,
+  });
+  const told = { retryAfterMs: 250, stage: 2, notRun: true, isSuspect: true };
+  const replyFields = { ...reply, errorCode: 2, ...told, retire: true };
 
   test('are written with every field of struct ReplyContext', () => {
     const bytes = writeReplyContext(reply, error, true);
@@ -129,7 +135,7 @@ describe('The contexts in field 32767', () => {
   test('are read with every field of struct ReplyContext', () => {
     const bytes = Buffer.concat([Buffer.of(12, 0x7f, 0xff), encodeStruct(structOf('ReplyContext'), replyFields)]);
     expect(readReplyContext(bytes, 0)).toEqual({
-      context: { ...reply, retire: true, error: { code: 2, retryAfterMs: 250, stage: 2, notRun: true } },
+      context: { ...reply, retire: true, error: { code: 2, ...told } },
       end: bytes.length,
     });
   });

@@ -21,7 +21,7 @@ namespace katamari::detail {
 using apache::thrift::protocol::TMessageType;
 using apache::thrift::protocol::TProtocol;
 
-/** Bytes of a message, and nesting of its structs and containers: the limits of the mesh. Throw if they make no sense. */
+/** Bytes of a message, and nesting of its structs and containers: the limits of the mesh. They throw if invalid. */
 std::int32_t frameBytesMax();
 int nestingMax();
 /** Bytes by which a frame may be larger: the mesh adds a context to a call. */

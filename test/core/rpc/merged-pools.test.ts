@@ -77,7 +77,9 @@ describe('mergePools()', () => {
   test('leaves a pool of a single manager as it is', () => {
     const { manager, resources, ...rest } = pool('a', { note: 'slow' });
     const placed = resources.map((one) => ({ ...one, manager }));
-    expect(mergePools([pool('a', { note: 'slow' })])).toEqual([{ ...rest, managers: ['a'], resources: placed }]);
+    expect(mergePools([pool('a', { note: 'slow' })])).toEqual([
+      { ...rest, managers: ['a'], resources: placed, suspects: [] },
+    ]);
   });
 
   test('keeps pools apart that differ in tags, roles or interface, and pools that one manager keeps apart', () => {

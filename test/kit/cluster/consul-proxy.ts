@@ -38,7 +38,7 @@ export class ConsulProxy {
     return `${address}:${port}`;
   }
 
-  /** Answers nonsense to new requests and to those that wait, until it is called with false. Returns its lies so far. */
+  /** Answers nonsense to all requests until it is called with false. Returns the number of its lies so far. */
   setLying(isLying: boolean): number {
     this.#isLying = isLying;
     // Blocking queries that wait end, so that their clients ask again and hear a lie.

@@ -1,16 +1,16 @@
 import { describe, expect, test } from 'vitest';
 import { leaveList } from '../../../core/link/mod.ts';
-import { FairQueue, type QueuedCall } from '../../../services/resource-manager/fair-queue.ts';
+import { FairQueue, type FairCall } from '../../../services/resource-manager/fair-queue.ts';
 import { Random } from '../../kit/tools/random.ts';
 
-class Waiting implements QueuedCall {
+class Waiting implements FairCall {
   readonly call = { deadlineMs: Infinity, signal: undefined };
   readonly expiresAtMs = Infinity;
   slot = -1;
   place = -1;
   next: Waiting | undefined = undefined;
   previous: Waiting | undefined = undefined;
-  list: QueuedCall['list'] = undefined;
+  list: FairCall['list'] = undefined;
   isListening = false;
   readonly queueKey: string;
   readonly arrival: number;

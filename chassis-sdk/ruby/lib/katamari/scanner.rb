@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Finds the end of a strict-binary struct without its IDL, and refuses malformed data, and nesting beyond the limit. Declared
-# sizes are compared with the available bytes. It allocates nothing per value.
+# Finds the end of a strict-binary struct without its IDL, and refuses malformed data, and nesting beyond the limit.
+# Declared sizes are compared with the available bytes. It allocates nothing per value.
 
 module Katamari
   module Wire
