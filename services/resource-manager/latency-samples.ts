@@ -16,6 +16,11 @@ export class LatencySamples {
     return this.#meanMs <= QUICK_MS && this.#count >= ESTIMATE_CALLS_MIN;
   }
 
+  /** Moving average in ms; 0 before the first call. */
+  get meanMs(): number {
+    return this.#meanMs;
+  }
+
   add(ms: number): void {
     this.#count++;
     this.#meanMs += (ms - this.#meanMs) / Math.min(this.#count, RECENT_CALLS);

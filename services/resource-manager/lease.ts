@@ -7,13 +7,13 @@ import {
   leaveList,
   unwatchCaller,
   watchCaller,
-  type WaitingCall,
   type WaitingCalls,
   type DeadlineWheel,
   type ReplySink,
   type WireReplyContext,
 } from '../../core/link/mod.ts';
 import { asKatamariError, KatamariError, type Clock } from '../../core/mod.ts';
+import { queueKeyOf, type FairCall } from './fair-queue.ts';
 import type { Call, CallResult, CallSink, CallStats, Reply, Send } from '../../core/rpc/mod.ts';
 import type { LossCause, Loss, SuspectCalls } from './suspect-calls.ts';
 
@@ -38,6 +38,8 @@ export interface LeaseOwner {
   onLinkClosed(resource: LeasedResource): void;
   /** The resource can take another call. */
   onFreed(resource: LeasedResource): void;
+  /** Expected service time of a call of this method, in relation to the average of the pool. */
+  costOf(method: string): number;
   /** Puts the lease back at its old position in the queue. */
   requeue(lease: Lease): void;
   /** Records the end of a call in the statistics of the pool. */
@@ -76,7 +78,7 @@ export interface LeasedResource {
  * settled as if queued
  * - serving -> queued only when nothing was written
  */
-export class Lease implements ReplySink, WaitingCall {
+export class Lease implements ReplySink, FairCall {
   readonly call: Call;
   readonly arrival: number;
   readonly expiresAtMs: number;
@@ -111,6 +113,15 @@ export class Lease implements ReplySink, WaitingCall {
     this.#sink = sink;
     this.acceptedAtMs = nowMs;
     this.isQuick = isQuick;
+  }
+
+  /** Calls of one caller wait in one list. */
+  get queueKey(): string {
+    return queueKeyOf(this.call);
+  }
+
+  cost(): number {
+    return this.#pool.costOf(this.call.method);
   }
 
   watchDeadline(): void {

@@ -1,10 +1,11 @@
-// A pool: resources with equal details and equal interface, and the FIFO queue of calls that wait for one of them. A
-// freed or new resource serves the call that has waited longest. The pool refuses calls beyond the queue limit, calls
+// A pool: resources with equal details and equal interface, and the queue of calls that wait for one of them. A freed
+// or new resource serves the call that has waited longest; if several callers wait, they take turns (fair-queue.ts).
+// The pool refuses calls beyond the queue limit, calls
 // whose estimated wait exceeds their deadline, and calls that asked not to queue. It sends quick idempotent calls
 // ahead to chassis that buffer calls (resource.ts). A call whose deadline passes or whose caller goes away leaves the
 // queue and never reaches a chassis. A call that has cost a copy its life is refused for a while (suspect-calls.ts).
 
-import { callerGone, WaitingCalls, watchCaller, type DeadlineWheel } from '../../core/link/mod.ts';
+import { callerGone, watchCaller, type DeadlineWheel } from '../../core/link/mod.ts';
 import { KatamariError, NO_COPY_UP, type Clock } from '../../core/mod.ts';
 import {
   CallStats,
@@ -15,6 +16,7 @@ import {
   type Send,
 } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
+import { FairQueue, queueKeyOf } from './fair-queue.ts';
 import { ESTIMATE_CALLS_MIN, LatencySamples } from './latency-samples.ts';
 import { Lease } from './lease.ts';
 import type { Resource } from './resource.ts';
@@ -44,7 +46,7 @@ export class ResourcePool {
    * the same one.
    */
   readonly #free: Resource[] = [];
-  readonly #queue: WaitingCalls<Lease>;
+  readonly #queue: FairQueue<Lease>;
   /** Service times of recent calls by method; they show which waiting calls have too little time left. */
   readonly #samples = new Map<string, LatencySamples>();
   /** Smoothed service time in ms, for the estimate of a wait. */
@@ -61,7 +63,7 @@ export class ResourcePool {
     this.options = options;
     const { id, clock, onRefusing = () => undefined } = options;
     this.suspects = new SuspectCalls({ pool: id, clock, onRefusing });
-    this.#queue = new WaitingCalls(options.queueMax);
+    this.#queue = new FairQueue(options.queueMax);
   }
 
   get free(): number {
@@ -195,12 +197,18 @@ export class ResourcePool {
     this.#serviceMs += (serviceMs - this.#serviceMs) / Math.min(this.#served, SMOOTHING_CALLS);
   }
 
-  /** Estimated wait in ms of a call that queues now; 0 until enough calls were served. */
-  estimatedWaitMs(): number {
+  /** Expected service time of a call of this method in relation to the average of the pool. */
+  costOf(method: string): number {
+    const meanMs = this.#samples.get(method)?.meanMs ?? 0;
+    return meanMs > 0 && this.#serviceMs > 0 ? meanMs / this.#serviceMs : 1;
+  }
+
+  /** Estimated wait in ms of a call that queues behind `ahead` others; 0 until enough calls were served. */
+  #estimatedWaitMs(ahead: number): number {
     if (this.#served < ESTIMATE_CALLS_MIN || this.#resources.size === 0) return 0;
     let concurrency = 0;
     for (const resource of this.#resources) concurrency += resource.concurrency;
-    return (this.#serviceMs * (this.#queue.length + 1)) / concurrency;
+    return (this.#serviceMs * (ahead + 1)) / concurrency;
   }
 
   /**
@@ -269,16 +277,26 @@ export class ResourcePool {
   }
 
   #whyNotQueue(call: Call, nowMs: number): KatamariError | undefined {
-    const waitMs = this.estimatedWaitMs();
+    const ahead = this.#queue.length === 0 ? 0 : this.#queue.aheadOf(queueKeyOf(call));
+    const waitMs = this.#estimatedWaitMs(ahead);
     // Rounded to coarse steps, so that many refused calls share one error object.
     const retryAfterMs = Math.max(1, Math.ceil(waitMs / RETRY_AFTER_STEP_MS)) * RETRY_AFTER_STEP_MS;
     if (call.doNotQueue) return this.#busyError(retryAfterMs);
-    if (this.#queue.isFull) return this.#fullError(retryAfterMs);
     if (waitMs > call.deadlineMs - nowMs) {
       const why = `Cannot queue for ${this.options.id}: the wait would be about ${Math.ceil(waitMs)} ms and the call has ${Math.floor(call.deadlineMs - nowMs)} ms left`;
       return new KatamariError('overloaded', why, { retryAfterMs, notRun: true });
     }
+    if (!this.#queue.isFull) return undefined;
+    const displaced = this.#queue.makeRoomFor(queueKeyOf(call));
+    if (displaced === undefined) return this.#fullError(retryAfterMs);
+    displaced.refuse(this.#displacedError(retryAfterMs));
     return undefined;
+  }
+
+  #displacedError(retryAfterMs: number): KatamariError {
+    const { id } = this.options;
+    const why = `Lost its place in the full queue of ${id} to another caller, because this caller has the most calls in it; try again in ${retryAfterMs} ms, send fewer calls at a time, or start more copies`;
+    return new KatamariError('overloaded', why, { retryAfterMs, notRun: true });
   }
 
   /**

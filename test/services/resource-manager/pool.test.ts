@@ -3,7 +3,7 @@ import { ManualClock } from '../../kit/tools/manual-clock.ts';
 import { parseIdl } from '../../../core/idl/mod.ts';
 import { DeadlineWheel, type ReplySink } from '../../../core/link/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
-import { dispatchOf, createCall, type Call, type Reply } from '../../../core/rpc/mod.ts';
+import { dispatchOf, createCall, identityOf, type Call, type Reply } from '../../../core/rpc/mod.ts';
 import { ResourcePool } from '../../../services/resource-manager/pool.ts';
 import { Resource } from '../../../services/resource-manager/resource.ts';
 
@@ -122,6 +122,74 @@ function sums({ stats }: ResourcePool): Record<string, number> {
   const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = stats;
   return { accepted, replied, failed, refused, timed_out, cancelled, inFlight };
 }
+
+describe('ResourcePool.send() with several callers', () => {
+  const noisy = { caller: 'thrift 10.0.0.1:50000' };
+  const from = (port: number): Partial<Call> => ({ caller: `thrift 10.0.0.2:${port}` });
+
+  test('lets callers take turns, whatever protocol or connection they use', async () => {
+    const { pool, members, call } = bench({ queueMax: 64 });
+    const [{ link }] = members as unknown as [{ link: ManualLink }];
+    const dispatch = dispatchOf(pool.send);
+    void dispatch(call('running', noisy));
+    for (let n = 1; n <= 20; n++) void dispatch(call(`n${n}`, { caller: `json-rpc 10.0.0.1` }));
+    for (let n = 1; n <= 3; n++) void dispatch(call(`q${n}`, from(n)));
+    const served: string[] = [];
+    for (let n = 0; n < 8; n++) served.push(Buffer.from(link.answer().args).toString());
+    await turn();
+    expect(served).toEqual(['running', 'n1', 'q1', 'n2', 'q2', 'n3', 'q3', 'n4']);
+  });
+
+  test('knows a caller by its proved name, not by its address', async () => {
+    const { pool, members, call } = bench({ queueMax: 64 });
+    const [{ link }] = members as unknown as [{ link: ManualLink }];
+    const dispatch = dispatchOf(pool.send);
+    const [alice, bob] = [identityOf('alice', 'token'), identityOf('bob', 'mtls')];
+    void dispatch(call('running'));
+    for (let n = 1; n <= 5; n++) void dispatch(call(`a${n}`, { identity: alice, caller: `thrift 10.0.0.${n}:1` }));
+    void dispatch(call('b1', { identity: bob, caller: 'thrift 10.0.0.1:1' }));
+    const served: string[] = [];
+    for (let n = 0; n < 4; n++) served.push(Buffer.from(link.answer().args).toString());
+    await turn();
+    expect(served).toEqual(['running', 'a1', 'b1', 'a2']);
+  });
+
+  test('gives a caller a place in a queue that another one has filled, at the cost of its newest call', async () => {
+    const { pool, call } = bench({ queueMax: 4 });
+    const dispatch = dispatchOf(pool.send);
+    void dispatch(call('running', noisy));
+    const ends = [1, 2, 3, 4].map((n) => ending(dispatch(call(`n${n}`, noisy))));
+    const refused = ending(dispatch(call('n5', noisy)));
+    const quiet = ending(dispatch(call('q1', from(1))));
+    await turn();
+    expect([refused.text, quiet.text]).toEqual(['overloaded', 'pending']);
+    expect(ends.map(({ text }) => text)).toEqual(['pending', 'pending', 'pending', 'overloaded']);
+    expect(pool.queued).toBe(4);
+    const { accepted, refused: count, inFlight } = sums(pool);
+    expect([accepted, count, inFlight]).toEqual([7, 2, 5]);
+  });
+
+  test('does not refuse a quiet caller because of the wait of a noisy one', async () => {
+    const { clock, pool, members, call } = bench({ queueMax: 1_000 });
+    const [{ link }] = members as unknown as [{ link: ManualLink }];
+    const dispatch = dispatchOf(pool.send);
+    // Enough calls to know that one takes 100 ms.
+    for (let n = 0; n < 40; n++) {
+      void dispatch(call('x'));
+      clock.advance(100);
+      link.answer();
+    }
+    const deadline = (): Partial<Call> => ({ deadlineMs: clock.nowMs() + 1_000 });
+    void dispatch(call('running', { ...noisy, ...deadline() }));
+    for (let n = 0; n < 8; n++) void dispatch(call('n', { ...noisy, ...deadline() })).catch(() => undefined);
+    const late = ending(dispatch(call('n', { ...noisy, ...deadline() })));
+    for (let n = 0; n < 4; n++) void dispatch(call('n', { ...noisy, deadlineMs: clock.nowMs() + 60_000 }));
+    const quiet = ending(dispatch(call('q', { ...from(1), ...deadline() })));
+    const last = ending(dispatch(call('n', { ...noisy, ...deadline() })));
+    await turn();
+    expect([late.text, quiet.text, last.text]).toEqual(['pending', 'pending', 'overloaded']);
+  });
+});
 
 describe('ResourcePool.send()', () => {
   test('gives a resource one call at a time, and a freed resource to the longest waiter', async () => {
