@@ -3,7 +3,7 @@
 // crash cut off stays in the file; the line after it says how many bytes it has and their hash.
 
 import { createHash, type Hash } from 'node:crypto';
-import { LINE_BYTES_MAX } from './entry.ts';
+import { stat } from 'node:fs/promises';
 import { auditFileNumber, linesOf, type FileLine } from './files.ts';
 
 /** `prev` of the first line of all. */
@@ -86,21 +86,31 @@ export interface ChainTail {
 
 /** Finds the last line of the log in its files, the oldest first. */
 export async function findTail(files: readonly string[]): Promise<ChainTail> {
-  let torn: TornBytes | undefined;
-  let isOpen = false;
+  const last = files.at(-1);
+  let end: ChainTail = { line: undefined, torn: undefined, isOpen: false };
   for (const file of files.toReversed()) {
-    let line: ChainLine | undefined;
-    let region: TornRegion | undefined;
-    for await (const read of linesOf(file)) {
-      const found = parseLine(read);
-      if (found === undefined) (region ??= new TornRegion()).add(read);
-      else [line, region] = [found, undefined];
-      if (file === files.at(-1)) isOpen = !read.isWhole;
-    }
-    if (file === files.at(-1)) torn = region?.end();
-    if (line !== undefined) return { line, torn, isOpen };
+    const { size } = await stat(file);
+    // Most often the end of the file is enough; the rest is read only if no line is found there.
+    const near = await endOf(file, Math.max(0, size - TAIL_BYTES));
+    const found = near.line === undefined && size > TAIL_BYTES ? await endOf(file, 0) : near;
+    if (file === last) end = found;
+    if (found.line !== undefined) return { ...end, line: found.line };
   }
-  return { line: undefined, torn, isOpen };
+  return end;
+}
+
+/** The last line of one file, from a byte on. */
+async function endOf(file: string, from: number): Promise<ChainTail> {
+  let line: ChainLine | undefined;
+  let region: TornRegion | undefined;
+  let isOpen = false;
+  for await (const read of linesOf(file, from)) {
+    const found = parseLine(read);
+    if (found === undefined) (region ??= new TornRegion()).add(read);
+    else [line, region] = [found, undefined];
+    isOpen = !read.isWhole;
+  }
+  return { line, torn: region?.end(), isOpen };
 }
 
 export type Verdict =
@@ -189,9 +199,6 @@ class ChainCheck {
   next(read: FileLine, at: number): Broken | undefined {
     const line = parseLine(read);
     if (line === undefined) {
-      if (read.bytes.length > LINE_BYTES_MAX) {
-        return { line: at, why: `the line is longer than ${LINE_BYTES_MAX} bytes, the limit of a line` };
-      }
       // A line that was cut off is never a JSON object.
       if (read.isWhole && parseObject(read.bytes) !== undefined) {
         return { line: at, why: 'the sum of the line does not match its text: the line was altered' };
@@ -278,3 +285,5 @@ const SUM = /^,"sum":"([0-9a-f]{64})"\}$/;
 /** Bytes of `,"sum":"..."}`. */
 const SUM_BYTES = 74;
 const NEWLINE: Uint8Array = Uint8Array.of(10);
+/** Room for several of the largest lines. */
+const TAIL_BYTES = 256 * 1024;

@@ -1,5 +1,5 @@
 // What one line of the audit log says, and its limits. Texts are cut and large documents are replaced by their size
-// and hash, so every line fits LINE_BYTES_MAX. Callers mask secrets first (redact.ts).
+// and hash, so no line is larger than 64 KiB. Callers mask secrets first (redact.ts).
 
 import { createHash } from 'node:crypto';
 
@@ -32,7 +32,7 @@ export interface AuditEntry {
   readonly facts?: Readonly<Record<string, string | number>>;
 }
 
-/** Writes an entry as JSON object without its place in the chain. At most BODY_BYTES_MAX bytes. */
+/** Writes an entry as JSON object without its place in the chain. */
 export function encodeEntry(entry: AuditEntry, process: string, atMs: number): string {
   const { who, from, action, subject, result, code, reason, before, after, facts } = entry;
   return JSON.stringify({
@@ -75,8 +75,7 @@ function omitted(text: string): unknown {
   return { omittedBytes: Buffer.byteLength(text), sha256: createHash('sha256').update(text).digest('hex') };
 }
 
-/** Limit of one line. The limits below add up to less, also if every character is escaped. */
-export const LINE_BYTES_MAX: number = 64 * 1024;
+/** With the limits below, no line is larger than 64 KiB, also if every character is escaped. */
 const NAME_CHARS_MAX = 256;
 const SUBJECT_CHARS_MAX = 512;
 const REASON_CHARS_MAX = 1_024;

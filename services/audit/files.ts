@@ -38,14 +38,17 @@ export async function auditFiles(folder: string): Promise<string[]> {
 /**
  * The lines of a file. A line above PIECE_BYTES_MAX is returned in pieces, of which only the last can be whole. Not
  * with node:readline, which also ends lines at other characters.
+ * @param from byte at which to begin
  */
-export async function* linesOf(file: string): AsyncGenerator<FileLine, void, undefined> {
+export async function* linesOf(file: string, from = 0): AsyncGenerator<FileLine, void, undefined> {
   const handle = await open(file, 'r');
   try {
     let rest: Buffer = Buffer.alloc(0);
+    let at = from;
     for (;;) {
-      const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, null);
+      const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, at);
       if (bytesRead === 0) break;
+      at += bytesRead;
       rest = Buffer.concat([rest, buffer.subarray(0, bytesRead)]);
       let start = 0;
       for (let end = rest.indexOf(10); end !== -1; end = rest.indexOf(10, start)) {

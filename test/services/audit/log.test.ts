@@ -290,6 +290,17 @@ describe('A line that a crash cut off', () => {
     expect(await verify()).toMatchObject({ isIntact: true, lines: 5, repaired: 0 });
   });
 
+  test('is found behind a large file, and can be large itself', async () => {
+    await write(1_000);
+    appendFileSync(first(), '{"seq":');
+    await write(1);
+    expect(await verify()).toMatchObject({ isIntact: true, repaired: 1, lines: 1_003 });
+    appendFileSync(first(), Buffer.alloc(600_000));
+    await write(1, { fileBytesMax: 10 * 1024 * 1024 });
+    expect(await verify()).toMatchObject({ isIntact: true, repaired: 2, lines: 1_005 });
+    expect(lines().at(-1)).toMatchObject({ subject: 'Search@1.0.0', seq: 1_005 });
+  });
+
   test('can be zeros, an empty file, or the whole first line', async () => {
     await write(1);
     appendFileSync(first(), Buffer.alloc(5_000));
