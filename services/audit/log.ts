@@ -263,7 +263,7 @@ export class AuditLog {
     } catch (error) {
       this.#failures++;
       await this.#closeFile();
-      this.#fail((error as Error).message);
+      this.#fail(describe(error as NodeJS.ErrnoException));
       this.#retryLater();
     } finally {
       stopHang();
@@ -482,8 +482,17 @@ async function openFile(file: string, flags: number, preface: readonly string[],
   }
 }
 
+/** The message with its code, which not every runtime puts into it. */
+function describe({ code, message }: NodeJS.ErrnoException): string {
+  return code === undefined || message.includes(code) ? message : `${code}: ${message}`;
+}
+
 async function writeAll(handle: FileHandle, bytes: Buffer): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += (await handle.write(bytes, at, bytes.length - at, null)).bytesWritten;
+  for (let at = 0; at < bytes.length;) {
+    const { bytesWritten } = await handle.write(bytes, at, bytes.length - at, null);
+    if (bytesWritten === 0) throw new Error(`only ${at} of ${bytes.length} bytes could be written`);
+    at += bytesWritten;
+  }
 }
 
 const GAP = 'audit_gap';

@@ -1,11 +1,11 @@
 // The audit log of a real mesh process: on a full disk the mesh goes on and the gap is recorded; after a SIGKILL the
 // chain goes on; a changed configuration is recorded.
 
-import { execFileSync } from 'node:child_process';
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { SmallDisk } from '../kit/cluster/small-disk.ts';
 import { startMeshProcess, type MeshProcess, type MeshProcessOptions } from '../kit/mesh/mesh-process.ts';
 import { runKatamari, type RunResult } from '../kit/tools/run.ts';
 import { until } from '../kit/tools/wait.ts';
@@ -82,50 +82,43 @@ describe('The audit log of a mesh', () => {
     BUSY_MS,
   );
 
-  test(
+  test.skipIf(process.getuid?.() !== 0)(
     'on a full disk: the mesh serves and changes on, says so, and records the gap later',
-    async (context) => {
-      if (process.getuid?.() !== 0) context.skip();
-      const folder = path.join(directory, 'data', 'audit');
-      mkdirSync(folder, { recursive: true });
-      try {
-        execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16k', 'none', folder]);
-      } catch {
-        context.skip();
-      }
+    async () => {
+      const disk = new SmallDisk(path.join(directory, 'data', 'audit'));
       try {
         const one = await start();
         let changes = 0;
+        const change = async (): Promise<void> => {
+          const settings = { timeoutMs: 1_000 + ++changes };
+          expect(await ask(one, 'setSettings', { settings })).toEqual(settings);
+        };
+        await change();
+        disk.fill();
         await until(
           'the disk to be full',
           async () => {
-            expect(await ask(one, 'setSettings', { settings: { timeoutMs: 1_000 + ++changes } })).toEqual({
-              timeoutMs: 1_000 + changes,
-            });
+            await change();
             return one.output().includes('audit_failed');
           },
           BUSY_MS,
         );
         expect(one.output()).toContain('ENOSPC');
-        for (let at = 0; at < 20; at++) {
-          expect(await ask(one, 'setSettings', { settings: { timeoutMs: 1_000 + ++changes } })).toEqual({
-            timeoutMs: 1_000 + changes,
-          });
-        }
+        for (let at = 0; at < 20; at++) await change();
         const metrics = await (await fetch(`${one.addresses.stats}/metrics`)).text();
         expect(metrics).toMatch(/^katamari_audit_write_failures_total [1-9]/m);
-        execFileSync('mount', ['-o', 'remount,size=1m', folder]);
-        await until('the log to be written again', () => one.output().includes('audit_restored'), 30_000);
-        await ask(one, 'setSettings', { settings: {} });
+        disk.empty();
+        await until('the log to be written again', () => one.output().includes('audit_restored'), BUSY_MS);
+        await change();
         const found = await lines();
-        expect(found.filter(({ action }) => action === 'setSettings')).toHaveLength(changes + 1);
+        expect(found.filter(({ action }) => action === 'setSettings')).toHaveLength(changes);
         expect(found.filter(({ action }) => action === 'audit_gap')).toMatchObject([
           { reason: expect.stringContaining('ENOSPC'), facts: { lost: 0 } },
         ]);
         expect(await audit('verify')).toMatchObject({ code: 0 });
-        await one.end();
       } finally {
-        execFileSync('umount', ['-l', folder]);
+        await mesh?.end();
+        disk.end();
       }
     },
     BUSY_MS,
