@@ -1,9 +1,10 @@
 // The TypeScript types of an interface: their text, and that the compiler accepts them and code that uses them.
 
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseIdl, readIdlFile, writeTypes } from '../../../core/idl/mod.ts';
 import { REPOSITORY } from '../../kit/tools/repository.ts';
@@ -63,13 +64,13 @@ function compile(files: Record<string, string>): string {
   }
 }
 
-/** The text without types, by the TypeScript compiler. */
+/** Path of a file with the text without types, by the TypeScript compiler. */
 function javascriptOf(text: string): string {
   writeFileSync(join(folder, 'emitted.ts'), text);
   const tsc = join(REPOSITORY, 'node_modules', 'typescript', 'bin', 'tsc');
   const options = ['--target', 'es2022', '--module', 'nodenext', '--types', 'node', '--outDir', 'out'];
   execFileSync('node', [tsc, ...options, 'emitted.ts'], { cwd: folder, encoding: 'utf8', stdio: 'pipe' });
-  return readFileSync(join(folder, 'out', 'emitted.js'), 'utf8');
+  return join(folder, 'out', 'emitted.js');
 }
 
 describe('writeTypes()', () => {
@@ -226,8 +227,7 @@ export type Things = {
       }),
     ).toBe('');
     // The values, as the generated file has them when it is loaded.
-    const url = `data:text/javascript,${encodeURIComponent(javascriptOf(text))}`;
-    const loaded = (await import(url)) as Readonly<Record<string, unknown>>;
+    const loaded = (await import(pathToFileURL(javascriptOf(text)).href)) as Readonly<Record<string, unknown>>;
     for (const [name, { value }] of idl.constants) expect(loaded[name.replace(/^.*\./, '')], name).toEqual(value);
     expect(Object.is(loaded['ZERO'], -0)).toBe(true);
   }, 60_000);
