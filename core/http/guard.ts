@@ -40,7 +40,7 @@ export interface HttpPortRules {
 }
 
 /** By name in lower case. */
-type GuardedHeaders = Readonly<Record<string, string | string[] | undefined>>;
+type RequestHeaders = Readonly<Record<string, string | string[] | undefined>>;
 
 /** The head of a request. */
 export interface HttpHead {
@@ -48,7 +48,7 @@ export interface HttpHead {
   /** Target as sent: a path, an absolute URL or `*`. */
   readonly target: string;
   readonly isHttp10: boolean;
-  readonly headers: GuardedHeaders;
+  readonly headers: RequestHeaders;
   /** Names and values in turn, as sent. */
   readonly rawHeaders: readonly string[];
 }
@@ -170,7 +170,7 @@ export class HttpGuard {
     return { headers: { ...headers, ...PREFLIGHT_HEADERS }, isPreflight: true };
   }
 
-  #checkCallType(headers: GuardedHeaders): void {
+  #checkCallType(headers: RequestHeaders): void {
     const type = String(headers['content-type'] ?? '');
     if (type === '') {
       const isFromBrowser = BROWSER_HEADERS.some((name) => headers[name] !== undefined);
