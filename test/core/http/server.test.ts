@@ -120,7 +120,7 @@ describe('serveHttp()', () => {
     );
     const client = await rawClient(server.port, 'POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx');
     await started.opened;
-    client.destroy();
+    client.disconnect();
     await until('the signals', () => ended.length >= 2);
     release.open();
     await until('the end of every connection but the kept one', () => server.connections() <= 1);
@@ -422,7 +422,7 @@ describe('serveHttp()', () => {
       const sent = 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx';
       const clients = await Promise.all(Array.from({ length: 20 }, () => rawClient(server.port, sent)));
       await until('all to be in flight', () => begun === round * 20);
-      for (const client of clients) client.destroy();
+      for (const client of clients) client.disconnect();
       await until('all to be gone', () => server.connections() === 0 && aborted === begun);
     }
     expect(aborted).toBe(200);

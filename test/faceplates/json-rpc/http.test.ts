@@ -231,10 +231,10 @@ describe('clients that disconnect', () => {
     await until('the first to be in its handler', () => fixture.mesh.ran.length === 1);
     const queued = await rawClient(fixture.server.port, httpPost(PING));
     await until('the second to wait', () => fixture.mesh.directory.pools()[0]?.queued === 1);
-    queued.destroy();
+    queued.disconnect();
     await until('the second to be cancelled', () => fixture.mesh.callStats.sums().cancelled === 1);
     expect(fixture.mesh.directory.pools()[0]?.queued).toBe(0);
-    working.destroy();
+    working.disconnect();
     await until('the first to be cancelled', () => fixture.mesh.callStats.sums().cancelled === 2);
     expectBalanced(fixture);
     fixture.release('a');

@@ -427,7 +427,7 @@ describe('The end', () => {
     const client = await rawClient(shop.server.port, 'GET /shop/never HTTP/1.1\r\nHost: x\r\n\r\n');
     const stats = shop.mesh.callStats.of('web', 'Shop', 'handle_request');
     await until('it to wait', () => stats.accepted === 2);
-    client.destroy();
+    client.disconnect();
     await until('it to be cancelled', () => stats.cancelled === 1);
     shop.release('a');
     expect((await first).status).toBe(200);

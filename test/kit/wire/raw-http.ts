@@ -1,6 +1,7 @@
 // A raw socket client: writes the given bytes, and returns what came back and how the connection ended.
 
 import { connect } from 'node:net';
+import { httpTakesSockets } from '../../../core/mod.ts';
 import type { Socket } from 'node:net';
 
 export interface RawClient {
@@ -13,6 +14,11 @@ export interface RawClient {
   /** Resolves once the received text matches. Rejects when the connection ends first or after `withinMs`. */
   seen(pattern: RegExp, withinMs?: number): Promise<string>;
   destroy(): void;
+  /**
+   * Closes the connection so that the server notices it at once. Where `node:http` cannot tell a client that has closed
+   * from one that only has closed its writing side, with a reset.
+   */
+  disconnect(): void;
 }
 
 export function rawClient(port: number, first: string | Uint8Array = ''): Promise<RawClient> {
@@ -66,6 +72,7 @@ export function rawClient(port: number, first: string | Uint8Array = ''): Promis
             withinMs,
           ),
         destroy: () => void socket.destroy(),
+        disconnect: () => void (httpTakesSockets() ? socket.destroy() : socket.resetAndDestroy()),
       });
     });
   });
