@@ -136,6 +136,8 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
     this.#hasPeerEnded = true;
     this.#finishIfEnded();
     this.#probe();
+    // The reset is reported by a second write. Later ones come with each sweep.
+    this.clock.after(PROBE_AGAIN_MS, () => this.#probe());
   }
 
   /** After the last request of a peer that has ended its side: leaves when all replies are written. */
@@ -251,6 +253,7 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
   };
 }
 
+const PROBE_AGAIN_MS = 50;
 const NO_BYTES: Uint8Array = new Uint8Array(0);
 const NOTHING_BEGUN: number = Number.POSITIVE_INFINITY;
 /** Replies that may gather during one read before they are flushed. */

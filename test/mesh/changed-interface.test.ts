@@ -43,7 +43,7 @@ describe('An interface that changes on disk under the same version', () => {
     // Told once, although it is tried again and again.
     expect(events('resource_refused').length).toBe(1);
 
-    await mesh.call('Work.die', { status: 1 });
+    await mesh.call('Work.die', { status: 2 });
     await until('both new copies', () => mesh.pool('Work@1.0.0').alive === 2, 20_000);
     expect((await mesh.call('Work.say', { text: 7 })).result).toBe('7');
     expect(mesh.mesh.status().pools.length).toBe(1);

@@ -33,7 +33,7 @@ const ask = async (method: string, params: Record<string, unknown> = {}): Promis
 
 /** As JSON clients write it: no null, and `serviceName` because `service` is reserved. */
 const wanted = (change: Record<string, unknown> = {}): Record<string, unknown> => {
-  const { service, idl: _, concurrency: __, ...rest } = aDeployment();
+  const { service, idl: _, concurrency: __, isolation: ___, ...rest } = aDeployment();
   return { ...rest, serviceName: service, version: '9.0.0', ...change };
 };
 

@@ -15,8 +15,7 @@ test('RunningMesh.drain(delayMs) fails /readyz and leaves Consul at once, and th
   const { addresses } = mesh.mesh;
   await mesh.mesh.whenReady;
   const health = async (path: string): Promise<number> => (await fetch(`${addresses.stats}${path}`)).status;
-  const registered = async (): Promise<string[]> =>
-    Object.keys((await (await fetch(`${addresses.consul}/v1/catalog/services`)).json()) as object);
+  const registered = async (): Promise<string[]> => Object.keys((await mesh?.readConsul('catalog/services')) as object);
   await until('the services in Consul', async () => (await registered()).includes('katamari-thrift'));
   expect([await health('/readyz'), await health('/status/Work/1')]).toEqual([200, 200]);
   let hasEnded = false;

@@ -21,12 +21,10 @@ const iface = parseIdl({
   files: { 'plain.thrift': 'service Plain { void ready() oneway void rest() }' },
 }).services.get('Plain') as Interface;
 
-const directory = mkdtempSync(path.join(tmpdir(), 'katamari-plain-'));
-const address = path.join(directory, 'sock');
+let address = '';
 const ends: (() => void)[] = [];
 afterEach(() => {
   for (const end of ends.splice(0).reverse()) end();
-  rmSync(directory, { recursive: true, force: true });
 });
 
 interface Bench {
@@ -39,6 +37,9 @@ interface Bench {
 }
 
 async function bench(onConnection: (socket: Socket) => void, concurrency = 1): Promise<Bench> {
+  const directory = mkdtempSync(path.join(tmpdir(), 'katamari-plain-'));
+  ends.push(() => rmSync(directory, { recursive: true, force: true }));
+  address = path.join(directory, 'sock');
   const clock = new ManualClock();
   const accepted: Socket[] = [];
   const server = createServer((socket) => {

@@ -267,12 +267,18 @@ describe('katamari bench', () => {
       };
       const v1 = ['--version', '1.0.0'];
       expect(await codes(['Work.take', 'ms=50', ...v1, '--concurrency', '8'])).toEqual(['overloaded']);
-      expect(await codes(['Work.take', 'ms=300', ...v1, '--concurrency', '1', '--timeout', '100ms'])).toEqual([
+      expect(await codes(['Work.take', 'ms=250', ...v1, '--concurrency', '1', '--timeout', '100ms'])).toEqual([
         'timeout',
       ]);
       expect(await codes(['Work.undeclared', 'why=x', ...v1, '--concurrency', '1'])).toEqual(['undeclared']);
       // Processes end and start meanwhile, which takes longer on a busy machine.
-      expect(await codes(['Work.die', 'status=3', ...v1, '--concurrency', '1'], 3)).toContain('resource_failed');
+      // Each call has other arguments; the same one would be refused after its first loss.
+      const deaths = Array.from({ length: 200 }, (_, n) => JSON.stringify({ status: n + 3 }));
+      writeFileSync(path.join(directory, 'deaths.ndjson'), deaths.join('\n'));
+      const die = ['Work.die', '--from', 'deaths.ndjson', ...v1, '--concurrency', '1'];
+      expect(await codes(die, 3)).toContain('resource_failed');
+      await until('the chassis to be back', () => real.pool('Work@1.0.0').alive === 2, BUSY_MS);
+      expect(await codes(['Work.die', 'status=1', ...v1, '--concurrency', '1'])).toContain('refused_as_poison');
       await until('the chassis to be back', () => real.pool('Work@1.0.0').alive === 2, BUSY_MS);
       const waiting = ['Work.take', 'ms=400', '--version', '2.0.0', '--concurrency', '4', '--timeout', '300ms'];
       // Killed in the queue and in service, and refused because the wait would be too long.
