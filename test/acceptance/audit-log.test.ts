@@ -1,7 +1,7 @@
 // The audit log of a real mesh process: on a full disk the mesh goes on and the gap is recorded; after a SIGKILL the
 // chain goes on; a changed configuration is recorded.
 
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -85,6 +85,7 @@ describe('The audit log of a mesh', () => {
   test.skipIf(process.getuid?.() !== 0)(
     'on a full disk: the mesh serves and changes on, says so, and records the gap later',
     async () => {
+      mkdirSync(path.join(directory, 'data'), { mode: 0o700 });
       const disk = new SmallDisk(path.join(directory, 'data', 'audit'));
       try {
         const one = await start();

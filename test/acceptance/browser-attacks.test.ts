@@ -197,7 +197,7 @@ describe('A page of another origin', () => {
     async () => {
       const { stats, web } = portsUnder('127.0.0.1');
       for (const [url, title] of [
-        [`${stats}/`, /Katamari/],
+        [`${stats}/`, /Katamari|ready/],
         [`${web}/`, /Site/],
       ] as const) {
         await page.goto(`http://evil.example:${pagePort}/`);

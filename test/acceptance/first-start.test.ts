@@ -60,7 +60,7 @@ describe('A chassis that fails its first starts', () => {
       const { headers, error } = await up.call('Work.say', { text: 'x' });
       expect([headers.get('katamari-version'), error]).toEqual(['1.0.0', undefined]);
     }
-    expect((await up.call('Work@2.0.0.say', { text: 'x' })).error?.message).toContain('No pool offers Work@2.0.0');
+    expect((await up.call('Work@2.0.0.say', { text: 'x' })).error?.message).toContain('none is up');
     const { stats } = up.mesh.addresses;
     expect((await fetch(`${stats}/status/Work@2.0.0/1`)).status).toBe(503);
     expect((await fetch(`${stats}/readyz`)).status).toBe(503);
