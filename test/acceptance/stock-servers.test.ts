@@ -117,9 +117,7 @@ describe.each(STOCKS.map((stock, n) => ({ ...stock, version: versionOf(n) })))(
       client.destroy();
       expect(answers.map(({ type }) => type)).toEqual([MESSAGE_TYPE.reply, MESSAGE_TYPE.reply]);
       // A oneway call is answered before it is served: other copies get the calls after it.
-      const lists = await Promise.all(
-        Array.from({ length: copies * 2 }, () => mesh.call(`${id}.seen`, {}, headers)),
-      );
+      const lists = await Promise.all(Array.from({ length: copies * 2 }, () => mesh.call(`${id}.seen`, {}, headers)));
       const all = lists.flatMap(({ result }) => result as string[]);
       expect(all).toEqual(expect.arrayContaining(['add 1 2', 'note 1', 'add 1 2 9', 'seen']));
       const seen = all.filter((one) => one !== 'add 1 2 9');

@@ -158,7 +158,7 @@ function callThrift(id: string): Promise<CallEnd> {
 
 function callJson(id: string): Promise<CallEnd> {
   const body = JSON.stringify({ jsonrpc: '2.0', id, method: 'Tally.once', params: { id, ms: 1 } });
-  const head = `POST /rpc HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n`;
+  const head = `POST /rpc HTTP/1.1\r\nHost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n`;
   const bytes = Buffer.from(`${head}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
   return exchange(9080, bytes, (inbox) => {
     const text = inbox.toString();

@@ -646,7 +646,8 @@ const ADMIN_MS = 10_000;
 const WHOLE_MS = 90_000;
 const LATE_MS = 2_000;
 const REST_MS = 10_000;
-const REST_CPU_MAX = 0.01;
+// A loop without a pause uses all of one. The pings of the links cost up to 1.5 % while other tests run.
+const REST_CPU_MAX = 0.03;
 /** The unit of CPU times in /proc. */
 const TICK_MS = 10;
 const CALM_CALLS = 2_000;
