@@ -1,7 +1,9 @@
 // Limits on input from clients, with their defaults. Configuration keys: `limits.*`.
 
-/** Limits that every faceplate applies to its clients. */
-export interface FaceplateLimits {
+import type { SumLimits } from './byte-ledger.ts';
+
+/** Limits that every faceplate applies to its clients. Those of SumLimits hold for all ports of a process together. */
+export interface FaceplateLimits extends SumLimits {
   /** Bytes of one message or request body. */
   readonly frameBytesMax: number;
   /** Depth of nested containers and structs in a value. */
@@ -51,4 +53,7 @@ export const DEFAULT_LIMITS: FaceplateLimits = {
   requestMs: 30_000,
   pipelineMax: 256,
   headersMax: 100,
+  connectionBytesMax: 128 * 1024 * 1024,
+  callerBytesMax: 512 * 1024 * 1024,
+  processBytesMax: 1024 * 1024 * 1024,
 };

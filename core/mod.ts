@@ -3,6 +3,7 @@
 
 export { type Address, dialAddress, formatAddress, isUnspecified, parseAddress, portOf, urlOf } from './address.ts';
 export { Backoff } from './backoff.ts';
+export { ByteAccount, ByteLedger, type SumLimits, UNLIMITED_SUMS } from './byte-ledger.ts';
 export { type Clock, sleep, systemClock } from './clock.ts';
 export {
   asKatamariError,
@@ -25,6 +26,7 @@ export {
   type SocketBase,
 } from './private-directory.ts';
 export { RetryBudget } from './retry-budget.ts';
+export { SliceQueue } from './slice-queue.ts';
 export {
   httpReadsClientCertificates,
   httpTakesSockets,

@@ -7,14 +7,17 @@
 //
 // - After the last reply, the socket closes once its output is written; it does not linger.
 // - A new connection counts as one incomplete request, so one that never sends anything ends after `requestMs`.
+// - A large body is written in parts (parted-body.ts) while it is the first of the replies that are due, as far as the
+//   client reads.
 // - An incomplete request is overdue only when the replies to earlier ones are written, because its 408 goes straight
 //   to the socket.
 //
 // A head that is identical to the previous one is not parsed again, because most clients repeat their heads.
-import { CallSignal, OrderedConnection, type TimedPipelineLimits, type QueuedCall } from '../link/mod.ts';
-import { KatamariError, systemClock, type FaceplateLimits } from '../mod.ts';
+import { CallSignal, noRoom, OrderedConnection, type TimedPipelineLimits, type QueuedCall } from '../link/mod.ts';
+import { KatamariError, systemClock, type ByteAccount, type FaceplateLimits } from '../mod.ts';
 import type { HttpGuard } from './guard.ts';
 import { HEAD_END, POST_HEAD_BYTES_MAX, POST_START, readFastHead, type FastHead } from './fast-head.ts';
+import type { PartedBody } from './parted-body.ts';
 
 import type { Socket } from 'node:net';
 import { STATUS_CODES } from 'node:http';
@@ -26,12 +29,11 @@ export interface HttpClient {
   readonly socket: Socket;
   /** Aborted when the client disconnects. */
   readonly signal: AbortSignal;
+  /** What the connection holds. */
+  readonly account: ByteAccount;
 }
 
-/**
- * Handles one request: calls `call.answer` once, perhaps before it returns. The body is valid only until the handler
- * returns. Must not throw.
- */
+/** Handles one request: calls `call.answer` once, perhaps before it returns. Must not throw. */
 export type FastHandler = (body: Buffer, call: HttpCall) => void;
 
 /** The application on the fast path. */
@@ -60,6 +62,8 @@ export interface FastHost {
   handOver(socket: Socket): void;
   /** Ends a connection whose request is not complete in time, with a 408. */
   overdue(socket: Socket): void;
+  /** Ends a connection for whose request there was no room in time, with a 503. */
+  overloaded(socket: Socket, error: KatamariError): void;
   onClose(connection: FastConnection): void;
 }
 
@@ -77,7 +81,9 @@ export class HttpCall implements QueuedCall<HttpCall> {
   /** Content type; '' for a reply without content. */
   type = '';
   fields: Readonly<Record<string, string>> = NO_FIELDS;
-  body = '';
+  body: string | PartedBody = '';
+  /** Whether the head of a response in parts is written. */
+  hasBegun = false;
   next: HttpCall | undefined = undefined;
 
   constructor(connection: FastConnection) {
@@ -85,10 +91,10 @@ export class HttpCall implements QueuedCall<HttpCall> {
   }
 
   get isReady(): boolean {
-    return this.status !== 0;
+    return this.status !== 0 && (typeof this.body === 'string' || this.body.isDone);
   }
 
-  answer(status: number, type: string, fields: Readonly<Record<string, string>>, body: string): void {
+  answer(status: number, type: string, fields: Readonly<Record<string, string>>, body: string | PartedBody): void {
     this.status = status;
     this.type = type;
     this.fields = fields;
@@ -109,8 +115,8 @@ export class FastConnection extends OrderedConnection<HttpCall> implements HttpC
   #isAscii = true;
   #gone: CallSignal | undefined;
 
-  constructor(socket: Socket, host: FastHost) {
-    super(socket, host.pipelineLimits, systemClock);
+  constructor(socket: Socket, host: FastHost, account: ByteAccount) {
+    super(socket, host.pipelineLimits, systemClock, account);
     this.#host = host;
     this.address = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
     this.begunAtMs = systemClock.nowMs();
@@ -132,10 +138,57 @@ export class FastConnection extends OrderedConnection<HttpCall> implements HttpC
   }
 
   onAnswer(call: HttpCall): void {
-    this.ready(call);
+    const { body } = call;
+    if (typeof body === 'string') {
+      this.waitingBytes += body.length;
+      this.ready(call);
+    } else if (this.state === 'closed') body.drop();
+    else {
+      body.onMore = () => this.#writeParts(call, body);
+      this.#writeParts(call, body);
+    }
+  }
+
+  /** Writes the parts of a body, if it is its turn, as far as the client reads. */
+  #writeParts(call: HttpCall, body: PartedBody): void {
+    if (this.first !== call || this.state === 'closed') return;
+    this.isActive = true;
+    if (!call.hasBegun) {
+      call.hasBegun = true;
+      const length = body.length === undefined ? 'transfer-encoding: chunked' : `content-length: ${body.length}`;
+      this.#output += this.#headOf(call, `${length}\r\n`, call.next === undefined);
+      this.writeOut();
+    }
+    let hasTaken = false;
+    while (this.socket.writableLength < UNREAD_BYTES_MAX) {
+      const part = body.take();
+      if (part === undefined) break;
+      hasTaken = true;
+      if (body.length === undefined) this.socket.write(`${part.length.toString(16)}\r\n`, 'latin1');
+      this.socket.write(part);
+      if (body.length === undefined) this.socket.write('\r\n', 'latin1');
+    }
+    this.recount();
+    if (body.isDone) this.ready(call);
+    else if (hasTaken) body.onTaken?.();
+  }
+
+  protected override onDrain(): void {
+    const { first } = this;
+    if (first !== undefined && typeof first.body !== 'string') this.#writeParts(first, first.body);
+    super.onDrain();
+  }
+
+  protected onOverloaded(): void {
+    if (this.first !== undefined) return;
+    this.state = 'lingering';
+    this.#host.overloaded(this.socket, noRoom(this.account, this.limits.requestMs));
   }
 
   protected onClosed(): void {
+    for (let call = this.first; call !== undefined; call = call.next) {
+      if (typeof call.body !== 'string') call.body.drop();
+    }
     this.#gone?.abort(GONE);
     this.#host.onClose(this);
   }
@@ -146,8 +199,9 @@ export class FastConnection extends OrderedConnection<HttpCall> implements HttpC
     this.#host.overdue(this.socket);
   }
 
-  protected override get replyStart(): number {
-    return RESPONSE_START;
+  /** A response in parts that has begun must not get a byte of another one. */
+  protected override get replyStart(): number | undefined {
+    return this.first?.hasBegun === true ? undefined : RESPONSE_START;
   }
 
   protected read(bytes: Buffer): number {
@@ -203,20 +257,44 @@ export class FastConnection extends OrderedConnection<HttpCall> implements HttpC
     this.#handler(body, call);
   }
 
-  protected writeReply({ status, type, fields, body }: HttpCall): void {
-    let head = status === 200 ? STATUS_LINE_OK : `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`;
+  protected writeReply(call: HttpCall): void {
+    const { type, body } = call;
+    if (typeof body !== 'string') {
+      // All parts are written.
+      if (body.length === undefined) this.#output += '0\r\n\r\n';
+      this.#beginNext();
+      return;
+    }
+    this.waitingBytes -= body.length;
+    let length = '';
     if (type !== '') {
       const bytes = Buffer.byteLength(body);
       if (bytes !== body.length) this.#isAscii = false;
-      head += `content-type: ${type}\r\ncontent-length: ${bytes}\r\n`;
+      length = `content-length: ${bytes}\r\n`;
     }
+    this.#output += this.#headOf(call, length, this.first === undefined) + body;
+    this.#beginNext();
+  }
+
+  /** Begins the next reply if it comes in parts. A reply that is ready at once is written by the caller. */
+  #beginNext(): void {
+    const next = this.first;
+    if (next === undefined || typeof next.body === 'string' || next.body.isDone) return;
+    const { body } = next;
+    queueMicrotask(() => this.#writeParts(next, body));
+  }
+
+  /** Returns the head of a response. @param isNewest whether no further request is in flight */
+  #headOf({ status, type, fields }: HttpCall, length: string, isNewest: boolean): string {
+    let head = status === 200 ? STATUS_LINE_OK : `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`;
+    if (type !== '') head += `content-type: ${type}\r\n${length}`;
     // A header value from a chassis must not end the header line.
     for (const name in fields) head += `${name}: ${printable(fields[name] as string)}\r\n`;
-    const isLast = this.state === 'finishing' && this.first === undefined;
-    this.#output += `${head}${isLast ? this.#host.lastLines() : this.#host.keptLines()}\r\n${body}`;
+    return `${head}${this.state === 'finishing' && isNewest ? this.#host.lastLines() : this.#host.keptLines()}\r\n`;
   }
 
   protected writeOut(): void {
+    if (this.#output === '') return;
     const text = this.takeSentAhead() ? this.#output.slice(1) : this.#output;
     this.#output = '';
     this.socket.write(text, this.#isAscii ? 'latin1' : 'utf8');
@@ -228,6 +306,7 @@ export class FastConnection extends OrderedConnection<HttpCall> implements HttpC
     this.flush();
     if (this.state === 'handing-over') this.#handOver();
     else if (this.state !== 'closed') {
+      this.recount();
       this.state = 'closed';
       this.onClosed();
       this.socket.destroySoon();
@@ -238,6 +317,7 @@ export class FastConnection extends OrderedConnection<HttpCall> implements HttpC
     const { socket } = this;
     const rest = this.input.peek();
     this.release();
+    this.account.set(0);
     this.#host.onClose(this);
     socket.pause();
     if (!socket.readableEnded) socket.unshift(rest);

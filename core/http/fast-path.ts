@@ -2,7 +2,7 @@
 // with such requests (fast-connection.ts), and gives the others to the server's own listener. The http.Server still
 // listens, limits the number of connections and reports errors of the port. One sweep checks the time limits of all
 // connections; it runs only while there are connections.
-import { systemClock } from '../mod.ts';
+import { systemClock, type ByteAccount, type KatamariError } from '../mod.ts';
 import type { TimedPipelineLimits } from '../link/mod.ts';
 import type { HttpGuard } from './guard.ts';
 import { FastConnection, type FastApp, type FastHost, type FastLimits, pipelineLimitsOf } from './fast-connection.ts';
@@ -19,6 +19,7 @@ export interface FastPathOptions {
   readonly overdue: (socket: Socket) => void;
   /** The event of the server that brings a connection. */
   readonly event: 'connection' | 'secureConnection';
+  readonly overloaded: (socket: Socket, error: KatamariError) => void;
 }
 
 type IntoHttp = (this: Server, socket: Socket) => void;
@@ -29,6 +30,7 @@ export class FastPath implements FastHost {
   readonly limits: FastLimits;
   readonly pipelineLimits: TimedPipelineLimits;
   readonly overdue: (socket: Socket) => void;
+  readonly overloaded: (socket: Socket, error: KatamariError) => void;
   isDraining = false;
   readonly #server: Server;
   readonly #intoHttp: IntoHttp;
@@ -40,20 +42,21 @@ export class FastPath implements FastHost {
   #keptLines = '';
 
   /** The server must be new: its own listener must be the only one for the event. */
-  constructor(server: Server, { app, guard, limits, sweepMs, overdue, event }: FastPathOptions) {
+  constructor(server: Server, { app, guard, limits, sweepMs, overdue, overloaded, event }: FastPathOptions) {
     this.app = app;
     this.guard = guard;
     this.limits = limits;
     this.pipelineLimits = pipelineLimitsOf(limits);
     this.overdue = overdue;
+    this.overloaded = overloaded;
     this.#server = server;
     this.#sweepMs = sweepMs;
     this.#intoHttp = server.listeners(event)[0] as IntoHttp;
     server.removeAllListeners(event);
   }
 
-  take(socket: Socket): FastConnection {
-    const connection = new FastConnection(socket, this);
+  take(socket: Socket, account: ByteAccount): FastConnection {
+    const connection = new FastConnection(socket, this, account);
     this.#connections.add(connection);
     this.#keepSweeping();
     return connection;

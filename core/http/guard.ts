@@ -308,7 +308,7 @@ const EXPOSED_HEADERS = 'katamari-version, server-timing, retry-after, etag';
 const PREFLIGHT_HEADERS = {
   'access-control-allow-methods': 'GET, HEAD, POST, OPTIONS',
   'access-control-allow-headers':
-    'authorization, content-type, katamari-version, katamari-timeout-ms, katamari-key, katamari-tags, katamari-roles, traceparent, tracestate',
+    'authorization, content-type, katamari-version, katamari-timeout-ms, katamari-key, katamari-tags, katamari-roles, katamari-error-status, traceparent, tracestate',
   'access-control-allow-private-network': 'true',
   'access-control-max-age': '600',
 } as const;

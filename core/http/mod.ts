@@ -3,7 +3,9 @@
 export { challengeOf, HttpCallers, requireAccepted } from './callers.ts';
 export type { FastApp } from './fast-connection.ts';
 export { HttpGuard, type HttpAccess, type HttpPortRules } from './guard.ts';
+export { PartedBody } from './parted-body.ts';
 export {
+  clientAccount,
   clientSignal,
   type HttpEnv,
   type HttpRefusal,
@@ -12,4 +14,5 @@ export {
   requestBody,
   serveHttp,
   type ServeHttpOptions,
+  writeParted,
 } from './server.ts';

@@ -9,12 +9,14 @@
 // A body is read completely, within its limit, before the app sees the request: the app gets it from
 // `requestBody(env)` or from the usual `c.req.text()`, and a slow, incomplete or oversized body never reaches it.
 // `request.signal` aborts when the client disconnects.
-import { isAccepted, listenOn, tlsOptionsOf, type ServerTls } from '../link/mod.ts';
+import { isAccepted, listenOn, noRoom, tlsOptionsOf, type ServerTls } from '../link/mod.ts';
 import {
   asKatamariError,
+  ByteLedger,
   ERROR_TABLE,
   httpTakesSockets,
   urlOf,
+  type ByteAccount,
   type ErrorCode,
   type FaceplateLimits,
   type KatamariError,
@@ -22,6 +24,7 @@ import {
 import type { FastApp, FastConnection } from './fast-connection.ts';
 import { FastPath } from './fast-path.ts';
 import { HttpGuard, type HttpAccess, type HttpPortRules } from './guard.ts';
+import type { PartedBody } from './parted-body.ts';
 
 import { setMaxListeners } from 'node:events';
 import { createServer } from 'node:http';
@@ -40,7 +43,15 @@ export type HttpEnv = HttpBindings;
 
 export type HttpServerLimits = Pick<
   FaceplateLimits,
-  'frameBytesMax' | 'connectionsMax' | 'idleMs' | 'requestMs' | 'pipelineMax' | 'headersMax'
+  | 'frameBytesMax'
+  | 'connectionsMax'
+  | 'idleMs'
+  | 'requestMs'
+  | 'pipelineMax'
+  | 'headersMax'
+  | 'connectionBytesMax'
+  | 'callerBytesMax'
+  | 'processBytesMax'
 >;
 
 /** Why a request was refused before the app saw it. */
@@ -72,6 +83,8 @@ export interface ServeHttpOptions {
    * counts as gone.
    */
   readonly allowHalfOpen?: boolean;
+  /** The ledger of the process; without it, the sums in `limits` bound this server alone. */
+  readonly ledger?: ByteLedger;
   /** Returns the JSON body of a refusal; may count it too. */
   readonly refusal?: (refusal: HttpRefusal) => string;
 }
@@ -136,8 +149,43 @@ export function clientSignal(env: HttpEnv): AbortSignal {
  * const caller = `${context.name} ${remoteAddress(env)}`;
  */
 export function remoteAddress(env: HttpEnv): string {
-  const address = env.incoming.socket.remoteAddress ?? '';
+  return addressOf(env.incoming.socket);
+}
+
+function addressOf(socket: Socket): string {
+  const address = socket.remoteAddress ?? '';
   return address.startsWith('::ffff:') ? address.slice(7) : address;
+}
+
+/** Returns the account of the connection. */
+export function clientAccount(env: HttpEnv): ByteAccount {
+  return ((env.incoming as TakenRequest)[CONNECTION] as HttpConnection).account;
+}
+
+/** Writes a response whose body comes in parts, as far as the client reads. */
+export function writeParted(env: HttpEnv, status: number, headers: Record<string, string>, body: PartedBody): void {
+  const outgoing = env.outgoing as ServerResponse;
+  const length = body.length === undefined ? {} : { 'content-length': String(body.length) };
+  outgoing.writeHead(status, { ...headers, ...length });
+  let isBlocked = false;
+  const write = (): void => {
+    let hasTaken = false;
+    while (!isBlocked) {
+      const part = body.take();
+      if (part === undefined) break;
+      hasTaken = true;
+      isBlocked = !outgoing.write(part);
+    }
+    if (body.isDone) outgoing.end();
+    else if (hasTaken) body.onTaken?.();
+  };
+  body.onMore = write;
+  outgoing.on('drain', () => {
+    isBlocked = false;
+    write();
+  });
+  outgoing.once('close', () => body.drop());
+  write();
 }
 
 /** The state of a connection. */
@@ -147,6 +195,8 @@ interface HttpConnection {
   /** The newest response. */
   latest: ServerResponse | undefined;
   gone: AbortController | undefined;
+  /** What the connection holds. */
+  readonly account: ByteAccount;
   /** The idle time has passed while a call was in flight. */
   isOverdue: boolean;
   /** The fast path, which reads the socket until `node:http` does. */
@@ -174,6 +224,7 @@ class HttpListener implements HttpServer {
   readonly #posts: FastPath | undefined;
   /** Requests that wait, on all connections. */
   #held = 0;
+  readonly #ledger: ByteLedger;
   readonly #connections = new Map<Duplex, HttpConnection>();
   #isDraining = false;
   #endGracePeriod: () => void = ignore;
@@ -183,6 +234,7 @@ class HttpListener implements HttpServer {
     this.#options = options;
     const { limits } = options;
     this.#guard = new HttpGuard(options.access, options.rules);
+    this.#ledger = options.ledger ?? new ByteLedger(limits);
     this.#answer = getRequestListener(options.fetch as Parameters<typeof getRequestListener>[0], {
       hostname: 'localhost',
       errorHandler: (thrown) => this.#failed(thrown),
@@ -222,6 +274,7 @@ class HttpListener implements HttpServer {
         limits: { ...limits, requestMs: inTimeMs },
         sweepMs: Math.min(checkMs, Math.ceil(limits.idleMs / 4)),
         overdue: (socket) => this.#clientError(OVERDUE, socket),
+        overloaded: (socket, error) => this.#endWith(refusalFor(error), socket),
         event,
       });
     }
@@ -309,11 +362,13 @@ class HttpListener implements HttpServer {
       socket.destroy();
       return;
     }
-    const posts = this.#posts?.take(socket);
+    const account = this.#ledger.open(addressOf(socket));
+    const posts = this.#posts?.take(socket, account);
     const connection: HttpConnection = {
       busy: 0,
       latest: undefined,
       gone: undefined,
+      account,
       isOverdue: false,
       posts,
       held: [],
@@ -323,6 +378,7 @@ class HttpListener implements HttpServer {
     };
     this.#connections.set(socket, connection);
     socket.once('close', () => {
+      account.close();
       this.#connections.delete(socket);
       this.#held -= connection.held.length;
       connection.held = [];
@@ -401,7 +457,7 @@ class HttpListener implements HttpServer {
     // Read the body even where none is expected: with unread bytes in the stream, Node does not report that the
     // client has disconnected.
     if (isPlainGet && declared === 0 && incoming.headers['transfer-encoding'] === undefined) {
-      void this.#answer(incoming, outgoing);
+      void this.#run(incoming, outgoing);
       return;
     }
     if (declared > limits.frameBytesMax) {
@@ -432,27 +488,48 @@ class HttpListener implements HttpServer {
   #readBody(connection: HttpConnection, incoming: IncomingMessage, outgoing: ServerResponse): void {
     connection.isReading = true;
     const bytesMax = this.#options.limits.frameBytesMax;
+    const { account } = connection;
     let chunks: Buffer[] = [];
     let bytes = 0;
     const onData = (chunk: Buffer): void => {
       bytes += chunk.length;
-      if (bytes <= bytesMax) {
-        chunks.push(chunk);
+      account.add(chunk.length);
+      if (bytes > bytesMax) {
+        chunks = [];
+        incoming.off('data', onData).off('end', onEnd);
+        this.#refuse(connection, incoming, outgoing, this.#tooLarge(''));
         return;
       }
-      chunks = [];
-      incoming.off('data', onData).off('end', onEnd);
-      this.#refuse(connection, incoming, outgoing, this.#tooLarge(''));
+      chunks.push(chunk);
+      if (!account.isFull || incoming.isPaused()) return;
+      // Without room in time, the request becomes overdue, see `#clientError`.
+      incoming.pause();
+      account.whenRoom(() => incoming.resume());
     };
     const onEnd = (): void => {
       connection.isReading = false;
       (incoming as TakenRequest).rawBody = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
       chunks = [];
-      void this.#answer(incoming, outgoing);
+      void this.#run(incoming, outgoing);
     };
+    // The body is booked until the response has ended: the app holds it.
+    outgoing.once('close', () => {
+      account.add(-bytes);
+      bytes = 0;
+    });
     // A client that disconnects in the middle ends the stream with an error, and its response closes with the
     // connection.
     incoming.on('data', onData).on('end', onEnd).on('error', ignore);
+  }
+
+  /** Calls the app, and books what of its response the client has not read. */
+  async #run(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+    await this.#answer(incoming, outgoing);
+    const unread = outgoing.writableFinished || outgoing.destroyed ? 0 : outgoing.writableLength;
+    if (unread === 0) return;
+    const { account } = (incoming as TakenRequest)[CONNECTION] as HttpConnection;
+    account.add(unread);
+    outgoing.once('close', () => account.add(-unread));
   }
 
   /** @param length the declared length and a comma; '' when the request declares none */
@@ -510,7 +587,16 @@ class HttpListener implements HttpServer {
       else connection.isEnding = true;
       return;
     }
-    const refusal = refusalOf(error, this.#options.limits);
+    const { limits } = this.#options;
+    const isHeldBack = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && connection?.account.hasRoom === false;
+    const refusal: HttpRefusal = isHeldBack
+      ? refusalFor(noRoom(connection.account, limits.requestMs))
+      : refusalOf(error, limits);
+    this.#endWith(refusal, socket);
+  }
+
+  /** Writes a refusal to a socket that `node:http` does not have, and closes it. */
+  #endWith(refusal: HttpRefusal, socket: Duplex): void {
     const body = this.#refusalBody(refusal);
     const head = Object.entries(REFUSAL_HEADERS)
       .map(([name, value]) => `${name}: ${value}\r\n`)

@@ -108,7 +108,13 @@ export function decodeWith(
   }
 }
 
-function refusal(thrown: unknown, root: string, struct: StructType, facts: KatamariError['facts'] = {}): unknown {
+/** Returns the KatamariError of a WireError; anything else as it is. */
+export function refusal(
+  thrown: unknown,
+  root: string,
+  struct: StructType,
+  facts: KatamariError['facts'] = {},
+): unknown {
   if (!(thrown instanceof WireError)) return thrown;
   return new KatamariError(
     thrown.isTooLarge ? 'too_large' : 'bad_request',

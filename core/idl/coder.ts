@@ -135,7 +135,7 @@ export class StructCoder implements Coder {
       throw at(thrown, `.${plan[i]?.name ?? ''}`);
     }
     if (countKeys(given) > found) this.#refuseUnknown(given);
-    if (struct.kind === 'union' && set !== 1) throw this.#notOne(set);
+    if (struct.kind === 'union' && set !== 1) throw notOne(this.#struct, set);
     out.byte(WIRE.stop);
     out.leave();
   }
@@ -178,7 +178,7 @@ export class StructCoder implements Coder {
       throw one === undefined ? thrown : at(thrown, `.${one.name}`);
     }
     // A newer peer may set a field that this interface does not have. Then the union holds nothing.
-    if (this.#struct.kind === 'union' && set > 1) throw this.#notOne(set);
+    if (this.#struct.kind === 'union' && set > 1) throw notOne(this.#struct, set);
     from.leave();
     return result;
   }
@@ -219,11 +219,11 @@ export class StructCoder implements Coder {
       }
     }
   }
+}
 
-  #notOne(set: number): WireError {
-    const names = this.#struct.fields.map((field) => field.name).join(', ');
-    return new WireError(`expected exactly one field of union ${this.#struct.name} (${names}), got ${set}`);
-  }
+export function notOne({ name, fields }: StructType, set: number): WireError {
+  const names = fields.map((field) => field.name).join(', ');
+  return new WireError(`expected exactly one field of union ${name} (${names}), got ${set}`);
 }
 
 /** Lists, and sets in dialects that represent them as arrays. No two elements of a set may have equal bytes. */

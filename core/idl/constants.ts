@@ -83,9 +83,7 @@ export class Constants {
         return fromInteger(wholeNumber(syntax.value.value), type, wrong);
       case SyntaxType.DoubleConstant: {
         if (type.kind !== 'double') throw wrong(syntax.value.value);
-        const number = Number(syntax.value.value);
-        if (!Number.isFinite(number)) throw wrong(syntax.value.value, ', which is beyond a double');
-        return number;
+        return finite(Number(syntax.value.value), syntax.value.value, wrong);
       }
       case SyntaxType.StringLiteral:
         if (type.kind === 'string') return syntax.value;
@@ -247,8 +245,13 @@ const INTEGER_BITS: ReadonlyMap<Type['kind'], bigint> = new Map([
   ['i64', 64n],
 ]);
 
+function finite(value: number, text: string, wrong: (got: string, hint?: string) => Error): number {
+  if (!Number.isFinite(value)) throw wrong(text.slice(0, 40), ', which is beyond a double');
+  return value;
+}
+
 function fromInteger(value: bigint, type: Type, wrong: (got: string, hint?: string) => Error): unknown {
-  if (type.kind === 'double') return Number(value);
+  if (type.kind === 'double') return finite(Number(value), String(value), wrong);
   if (type.kind === 'bool' && (value === 0n || value === 1n)) return value === 1n;
   if (type.kind === 'enum') {
     if (type.enum.byValue.has(Number(value))) return Number(value);

@@ -69,13 +69,7 @@ export function decodeResult(method: Method, result: Uint8Array): JsonResult {
   try {
     decoded = decodeWith(JSON_VALUES, method.result, result, 'result');
   } catch (error) {
-    if (!(error instanceof KatamariError)) throw error;
-    throw new KatamariError(
-      'resource_failed',
-      `The reply of ${method.name} does not match its own interface: ${error.message}`,
-      {},
-      error,
-    );
+    throw doesNotMatch(method, error);
   }
   for (const field of method.throws) {
     if (!Object.hasOwn(decoded, field.name)) continue;
@@ -87,6 +81,13 @@ export function decodeResult(method: Method, result: Uint8Array): JsonResult {
     'resource_failed',
     `The reply of ${method.name} does not match its own interface: result: expected ${nameOfType(method.returns)} or an exception, got neither`,
   );
+}
+
+/** Returns the error for a reply that its interface refuses; anything else as it is. */
+export function doesNotMatch(method: Method, thrown: unknown): unknown {
+  if (!(thrown instanceof KatamariError)) return thrown;
+  const message = `The reply of ${method.name} does not match its own interface: ${thrown.message}`;
+  return new KatamariError('resource_failed', message, {}, thrown);
 }
 
 /** Decodes the argument struct to JSON params by name: the inverse of encodeParams. */
@@ -154,7 +155,7 @@ function signature(method: Method): string {
   return `${method.name} takes (${method.args.fields.map((field) => `${field.name}: ${nameOfType(field.type)}`).join(', ')})`;
 }
 
-function exceptionName(field: Field): string {
+export function exceptionName(field: Field): string {
   const { name } = (field.type as { struct: StructType }).struct;
   return name.slice(name.lastIndexOf('.') + 1);
 }
@@ -213,8 +214,11 @@ const LEAVES: Readonly<Record<CoderLeafKind, Coder>> = {
   },
   double: {
     write(out, value) {
-      if (typeof value === 'number') out.double(value);
-      else {
+      if (typeof value === 'number') {
+        // JSON has no infinity, so this is a number such as 1e400.
+        if (!Number.isFinite(value)) throw expected('double (a finite number, or a text such as "Infinity")', value);
+        out.double(value);
+      } else {
         const special = typeof value === 'string' ? SPECIAL_DOUBLES.get(value) : undefined;
         if (special === undefined) throw expected('double (a number, "NaN", "Infinity" or "-Infinity")', value);
         out.double(special);

@@ -59,14 +59,24 @@ export function schemaOf(type: Type, components: Record<string, object>): JsonSc
   }
 }
 
-/** Returns the parameters of a method in file order. */
+/**
+ * Returns the parameters of a method. OpenRPC requires that required parameters precede optional ones; otherwise they
+ * are in file order.
+ */
 export function paramsOf(method: Method, components: Record<string, object>): ParamDescription[] {
-  return method.args.fields.map((field) => ({
+  const params = method.args.fields.map((field) => ({
     name: field.name,
     ...(field.doc === '' ? {} : { description: field.doc }),
     required: isParamRequired(field),
     schema: fieldSchema(field, components),
   }));
+  return [...params.filter(({ required }) => required), ...params.filter(({ required }) => !required)];
+}
+
+/** Whether an optional parameter precedes a required one in the file, so that `paramsOf` changes the order. */
+export function areParamsMoved({ args }: Method): boolean {
+  const firstOptional = args.fields.findIndex((field) => !isParamRequired(field));
+  return firstOptional >= 0 && args.fields.slice(firstOptional).some(isParamRequired);
 }
 
 const WHOLE_PATTERN = '^(?:0|-?[1-9][0-9]{0,18})$';

@@ -42,6 +42,11 @@ export class FrameReader {
     return this.#held > 0 || this.#skipBytes > 0;
   }
 
+  /** Bytes of the incomplete frame. */
+  get heldBytes(): number {
+    return this.#held;
+  }
+
   /** Number of complete frames so far. */
   get frames(): number {
     return this.#frames;

@@ -12,7 +12,7 @@ export { Link, type ReplySink } from './link.ts';
 export { OrderedConnection, type QueuedCall, type TimedPipelineLimits } from './ordered-connection.ts';
 export { listenOn, OrderedServer } from './ordered-server.ts';
 export { PendingTable } from './pending-table.ts';
-export type { ConnectionState, PipelineLimits } from './pipelined-connection.ts';
+export { type ConnectionState, noRoom, type PipelineLimits, tooMuchToSend } from './pipelined-connection.ts';
 export { PlainLink, type PlainLinkEnd } from './plain-link.ts';
 export { ReceiveBuffer } from './receive-buffer.ts';
 export { checkCertificates, connectLink, type LinkSecurity } from './security.ts';

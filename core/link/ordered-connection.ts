@@ -10,8 +10,8 @@
 // - Input buffer: an incomplete request, and bytes that arrive while the connection is paused.
 // - Time limits: idle connections, incomplete requests, peers that do not read. The owner calls `sweep` for all its
 //   connections, so no connection has a timer of its own.
-import type { Clock } from '../mod.ts';
-import { LINGER_MS, PipelinedConnection, type PipelineLimits } from './pipelined-connection.ts';
+import type { ByteAccount, Clock } from '../mod.ts';
+import { LINGER_MS, NEVER, PipelinedConnection, type PipelineLimits } from './pipelined-connection.ts';
 import { ReceiveBuffer } from './receive-buffer.ts';
 
 import type { Socket } from 'node:net';
@@ -45,16 +45,16 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
    * Length of the incomplete request, or 0 while `read` does not know it. `input` makes room for all of it at once.
    */
   protected declaredBytes = 0;
-  /** When the incomplete request began; NOTHING_BEGUN without one. */
-  protected begunAtMs: number = NOTHING_BEGUN;
+  /** When the incomplete request began; NEVER without one. */
+  protected begunAtMs: number = NEVER;
   #quietSinceMs: number;
   #unsentSeen = 0;
   #hasPeerEnded = false;
   /** The first byte of the next reply was written. */
   #isSentAhead = false;
 
-  constructor(socket: Socket, limits: TimedPipelineLimits, clock: Clock) {
-    super(socket, limits, clock);
+  constructor(socket: Socket, limits: TimedPipelineLimits, clock: Clock, account: ByteAccount) {
+    super(socket, limits, clock, account);
     this.#quietSinceMs = clock.nowMs();
   }
 
@@ -85,6 +85,13 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
     return isSentAhead;
   }
 
+  /** Called when a full sum has kept the connection from being read for `requestMs`, with a request begun. */
+  protected abstract onOverloaded(nowMs: number): void;
+
+  protected override get inputBytes(): number {
+    return this.input.bytes;
+  }
+
   protected override get isIdle(): boolean {
     return super.isIdle && this.unflushed === 0 && this.input.isEmpty;
   }
@@ -100,6 +107,7 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
 
   /** Checks the time limits. The owner calls it for all its connections, at intervals. */
   sweep(nowMs: number): void {
+    this.recount();
     const unsent = this.socket.writableLength;
     if (this.isActive || unsent !== this.#unsentSeen) {
       this.isActive = false;
@@ -116,6 +124,8 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
       else this.close();
     } else if (!this.isPaused && this.isServing && nowMs - this.begunAtMs >= requestMs) {
       this.onOverdue(nowMs);
+    } else if (!this.input.isEmpty && this.isServing && nowMs - this.heldBackAtMs >= requestMs) {
+      this.onOverloaded(nowMs);
     }
     if (this.#hasPeerEnded) this.#probe();
   }
@@ -162,12 +172,13 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
     // paused at once, because a paused socket does not report that its peer has closed.
     this.input.keep(bytes, 0);
     if (this.input.bytes > KEPT_BYTES_MAX) this.socket.pause();
+    this.recount();
   }
 
   protected override readKept(): void {
     if (this.input.isEmpty || !this.isServing) return;
     // The time limit of a request does not run while the connection is paused.
-    this.begunAtMs = NOTHING_BEGUN;
+    this.begunAtMs = NEVER;
     this.#read(this.input.peek());
   }
 
@@ -178,8 +189,9 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
     this.flush();
     this.input.keep(bytes, this.isServing || this.state === 'handing-over' ? at : bytes.length);
     if (this.begunBytes > 0) this.begunBytes = Math.max(0, this.begunBytes - at);
-    if (this.input.isEmpty) this.begunAtMs = NOTHING_BEGUN;
-    else if (at > 0 || this.begunAtMs === NOTHING_BEGUN) this.begunAtMs = this.clock.nowMs();
+    if (this.input.isEmpty) this.begunAtMs = NEVER;
+    else if (at > 0 || this.begunAtMs === NEVER) this.begunAtMs = this.clock.nowMs();
+    this.recount();
     this.leaveIfDone();
     this.#finishIfEnded();
     // Calls that ended during `read` could not resume the socket.
@@ -250,12 +262,12 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
     this.unflushed = 0;
     this.writeOut();
     this.checkUnread();
+    this.recount();
   };
 }
 
 const PROBE_AGAIN_MS = 50;
 const NO_BYTES: Uint8Array = new Uint8Array(0);
-const NOTHING_BEGUN: number = Number.POSITIVE_INFINITY;
 /** Replies that may gather during one read before they are flushed. */
 const GATHERED_MAX = 64;
 /** The socket is paused when more bytes than this arrive while no request is served. */

@@ -4,6 +4,8 @@
 //
 // - Backpressure: it stops reading the socket at a high-water mark of calls in flight or of reply bytes that the peer
 //   has not read, and resumes at half of it.
+// - Sums: it books the bytes that it holds in the ledger of the process (core/byte-ledger.ts), and stops reading while
+//   a sum is full.
 // - Graceful close: `beginGracefulClose`, `drain`, a go-away message to peers that understand it, then a half-close
 //   and a wait. A kernel that closes a socket with unread bytes sends a TCP reset, and a reset discards the last
 //   reply or error before the peer has read it.
@@ -11,7 +13,7 @@
 //
 // It is a base class instead of a separate object, so that a call costs no additional closure, promise or object. A
 // process has at most four subclasses, which is as many shapes as V8 keeps in an inline cache.
-import type { Clock } from '../mod.ts';
+import { KatamariError, type ByteAccount, type Clock } from '../mod.ts';
 
 import type { Socket } from 'node:net';
 
@@ -46,16 +48,22 @@ export interface PipelineLimits {
 export abstract class PipelinedConnection {
   protected readonly socket: Socket;
   protected readonly clock: Clock;
+  /** What this connection holds; closed with it. */
+  readonly account: ByteAccount;
   protected limits: PipelineLimits;
   protected state: ConnectionState = 'open';
   /** Calls that were read and have not ended. */
   protected inFlight = 0;
   /** Bytes of replies that are ready and wait for earlier replies. */
   protected waitingBytes = 0;
+  /** Bytes of the requests in flight. */
+  protected requestBytes = 0;
   /** Bytes of requests that had begun before the drain and are not served yet. */
   protected begunBytes = 0;
   protected isReading = false;
   protected isPaused = false;
+  /** Since when a full sum keeps the connection from being read; NEVER while none does. */
+  protected heldBackAtMs: number = NEVER;
   /** Whether the peer understands the go-away message. Such a peer closes the connection itself. */
   protected knowsGoAway = false;
   /** Whether bytes were received or sent since the last sweep. Cheaper than reading the clock each time. */
@@ -64,14 +72,15 @@ export abstract class PipelinedConnection {
   // `release` removes exactly these listeners, because the socket has other listeners of its own.
   readonly #listeners: Readonly<Record<string, (chunk: Buffer) => void>> = {
     data: (chunk) => this.#onData(chunk),
-    drain: () => this.readOn(),
+    drain: () => this.onDrain(),
     end: () => this.onPeerEnd(),
     error: () => this.close(),
     close: () => this.close(),
   };
 
-  constructor(socket: Socket, limits: PipelineLimits, clock: Clock) {
+  constructor(socket: Socket, limits: PipelineLimits, clock: Clock, account: ByteAccount) {
     this.socket = socket;
+    this.account = account;
     this.limits = limits;
     this.clock = clock;
     for (const [event, listener] of Object.entries(this.#listeners)) socket.on(event, listener);
@@ -100,6 +109,34 @@ export abstract class PipelinedConnection {
 
   /** Handles bytes that were kept while the connection was paused. */
   protected readKept(): void {}
+
+  /** Bytes that were received and are no complete request yet. */
+  protected abstract get inputBytes(): number;
+
+  /** The kernel has taken all output. */
+  protected onDrain(): void {
+    this.recount();
+    this.readOn();
+  }
+
+  /** Books the bytes that the connection holds, and holds it back while a sum is full. */
+  protected recount(): void {
+    if (this.state === 'closed') return;
+    const { account } = this;
+    account.set(this.requestBytes + this.waitingBytes + this.inputBytes + this.socket.writableLength);
+    if (account.isFull) this.onFull();
+  }
+
+  /** A sum is full: by default, the connection is not read until there is room. */
+  protected onFull(): void {
+    this.pause();
+    if (!this.isPaused || this.heldBackAtMs !== NEVER) return;
+    this.heldBackAtMs = this.clock.nowMs();
+    this.account.whenRoom(() => {
+      this.heldBackAtMs = NEVER;
+      this.readOn();
+    });
+  }
 
   protected get isServing(): boolean {
     return this.state === 'open' || this.state === 'draining' || this.state === 'quiescing';
@@ -144,6 +181,7 @@ export abstract class PipelinedConnection {
   close(): void {
     if (this.state === 'closed') return;
     this.state = 'closed';
+    this.account.close();
     this.socket.destroy();
     this.onClosed();
   }
@@ -199,7 +237,7 @@ export abstract class PipelinedConnection {
 
   /** Low-water mark: half of the high-water marks, so that a connection does not pause and resume with every call. */
   protected get hasRoom(): boolean {
-    if (this.inFlight > this.limits.pipelineMax / 2) return false;
+    if (this.inFlight > this.limits.pipelineMax / 2 || this.heldBackAtMs !== NEVER) return false;
     return this.socket.writableLength + this.waitingBytes <= this.limits.unreadBytesMax / 2;
   }
 
@@ -228,5 +266,20 @@ export abstract class PipelinedConnection {
   }
 }
 
+/** The error in place of an answer that is not kept. The call has run, so it is not sent again. */
+export function tooMuchToSend(bytes: number, account: ByteAccount): KatamariError {
+  const why = `An answer of ${bytes} bytes was dropped: ${account.fullness(bytes)}`;
+  return new KatamariError('too_large', why, { httpStatus: 503 });
+}
+
+/** The error for requests that no room was found for in time. */
+export function noRoom(account: ByteAccount, waitedMs: number): KatamariError {
+  return new KatamariError('overloaded', `Found no room for the request in ${waitedMs} ms: ${account.fullness()}`, {
+    notRun: true,
+    retryAfterMs: 1_000,
+  });
+}
+
+export const NEVER: number = Number.POSITIVE_INFINITY;
 /** How long a peer may take to read its last replies and to close, in ms. */
 export const LINGER_MS = 1_000;

@@ -5,16 +5,16 @@
 // - Replies carry sequence ids and leave in any order, so there is no queue. WriteBuffer coalesces them.
 // - FrameReader splits the input. On a busy link nearly every chunk ends inside a frame, and a ReceiveBuffer would
 //   copy the whole next chunk.
-// - If a peer of the mesh (one that said hello) has `pipelineMax` calls in flight, its further calls are refused, so
-//   that it sends them elsewhere. It is not paused, because its pings and cancels must get through. Other peers are
-//   paused.
+// - If a peer of the mesh (one that said hello) has `pipelineMax` calls in flight, or a sum of bytes is full, its
+//   further calls are refused, so that it sends them elsewhere. It is not paused, because its pings and cancels must
+//   get through. Other peers are paused.
 // - After the drain notice, a peer of the mesh closes the connection itself, so that none of its calls is lost in
 //   transit. It gets LEAVE_MS for that.
 // - There is no idle timeout, because the client pings, and no sweep: links are few, and only an incomplete frame
 //   needs a timer.
 // - A call above the limits of bytes or nesting gets an error of its own; so does a reply. A peer that breaks the
 //   protocol otherwise is disconnected without a reply. A peer of the mesh never does that.
-import { systemClock, KatamariError, linkLimitsOf, type MessageLimits } from '../mod.ts';
+import { systemClock, KatamariError, linkLimitsOf, type ByteAccount, type MessageLimits } from '../mod.ts';
 import { createCall, NO_REPLY_CONTEXT, type Call, type CallSink, type Reply } from '../rpc/mod.ts';
 import {
   applicationExceptionOf,
@@ -33,7 +33,7 @@ import { drainNotice, LINK_CALLS, LINK_SERVICE, pingResult, readCancelled } from
 import { DenseSet, type DenseSetEntry } from './dense-set.ts';
 import { FrameReader, type OversizedFrame } from './frame-reader.ts';
 import { helloAnswer, ServerHandshake } from './handshake.ts';
-import { LINGER_MS, PipelinedConnection } from './pipelined-connection.ts';
+import { LINGER_MS, PipelinedConnection, tooMuchToSend } from './pipelined-connection.ts';
 import type { LinkServerOptions } from './server-options.ts';
 import { WriteBuffer } from './write-buffer.ts';
 
@@ -69,11 +69,12 @@ export class LinkServerConnection extends PipelinedConnection {
   /** Cancels the timer of `leave`, which gives the peer time to close, and then to read its last replies. */
   #stopLeaving: (() => void) | undefined;
 
-  constructor(socket: Socket, options: LinkServerOptions, hooks: LinkConnectionHooks) {
+  constructor(socket: Socket, account: ByteAccount, options: LinkServerOptions, hooks: LinkConnectionHooks) {
     const { limits, security, flushAt } = options;
     const { pipelineMax, frameBytesMax } = limits;
     const unreadBytesClose = Number.POSITIVE_INFINITY;
-    super(socket, { pipelineMax, unreadBytesMax: frameBytesMax, unreadBytesClose }, options.clock ?? systemClock);
+    const own = { pipelineMax, unreadBytesMax: frameBytesMax, unreadBytesClose };
+    super(socket, own, options.clock ?? systemClock, account);
     this.#options = options;
     this.#hooks = hooks;
     this.#writeBuffer = new WriteBuffer(socket, flushAt);
@@ -115,6 +116,14 @@ export class LinkServerConnection extends PipelinedConnection {
     if (this.state === 'lingering') this.#stopLeaving = this.clock.after(LINGER_MS, () => this.close());
   }
 
+  protected override get inputBytes(): number {
+    return this.#reader.heldBytes;
+  }
+
+  protected override onFull(): void {
+    if (!this.#isPeer) super.onFull();
+  }
+
   protected readonly flush = (): void => this.#writeBuffer.flush();
 
   protected onClosed(): void {
@@ -136,6 +145,7 @@ export class LinkServerConnection extends PipelinedConnection {
       this.close();
     }
     this.isReading = false;
+    this.recount();
     this.moveOn();
   }
 
@@ -226,7 +236,7 @@ export class LinkServerConnection extends PipelinedConnection {
     }
     const isFromMesh = hasContext(frame, head.bodyStart);
     if (isFromMesh) this.knowsGoAway = true;
-    const refusal = this.#refusalOf(head.name);
+    const refusal = this.#refusalOf(head.name, frame.length);
     if (refusal !== undefined) {
       this.#writeRefusal(head, isFromMesh, refusal);
       return;
@@ -239,6 +249,8 @@ export class LinkServerConnection extends PipelinedConnection {
     }
     const linkCall = new LinkCall(this, call, head, signal, isFromMesh);
     this.#calls.add(linkCall);
+    this.requestBytes += call.args.length;
+    this.recount();
     this.begin();
     this.#options.send(call, linkCall);
   }
@@ -270,14 +282,19 @@ export class LinkServerConnection extends PipelinedConnection {
     this.#calls.find(({ head }) => head.seqId === seqId)?.signal.abort(CANCELLED);
   }
 
-  #refusalOf(method: string): KatamariError | undefined {
+  #refusalOf(method: string, bytes: number): KatamariError | undefined {
     if (this.state !== 'open') {
       return new KatamariError('draining', `Cannot take ${method}: this process drains, send it to another`, {
         notRun: true,
       });
     }
+    if (!this.#isPeer) return undefined;
+    if (this.inFlight > 0 && this.account.exceeds(bytes)) {
+      const why = `Cannot take ${method}: ${this.account.fullness(bytes)}`;
+      return new KatamariError('overloaded', why, { notRun: true, retryAfterMs: RETRY_AFTER_MS });
+    }
     const { pipelineMax } = this.#options.limits;
-    if (!this.#isPeer || this.inFlight < pipelineMax) return undefined;
+    if (this.inFlight < pipelineMax) return undefined;
     const why = `Cannot take ${method}: ${this.inFlight} calls of ${this.#options.caller} are in flight on its link, limit is ${pipelineMax}`;
     return new KatamariError('overloaded', why, { notRun: true });
   }
@@ -332,6 +349,10 @@ export class LinkServerConnection extends PipelinedConnection {
     const { head, isFromMesh } = call;
     // The peer does not wait for the reply to a call that it has canceled.
     if (head.type !== MESSAGE_TYPE.oneway && call.isWanted) {
+      if (this.account.exceeds(reply.body.length)) {
+        this.onError(call, tooMuchToSend(reply.body.length, this.account));
+        return;
+      }
       const retire = this.#options.wantsToRetire?.(reply) ?? false;
       const { method } = parseTarget(head.name);
       const tooLarge = this.#whyTooLarge(call.call, method, reply.body);
@@ -372,13 +393,16 @@ export class LinkServerConnection extends PipelinedConnection {
     if (!this.isServing) return;
     this.checkUnread();
     this.#writeBuffer.message(type, method, seqId, context, body);
+    this.recount();
   }
-
   #done(call: LinkCall, reply: Reply | undefined): void {
     // The call is unknown if the connection has closed meanwhile.
     const isKnown = this.#calls.remove(call);
     this.#options.onEnded?.(isKnown ? reply : undefined);
-    if (isKnown) this.end();
+    if (!isKnown) return;
+    this.requestBytes -= call.call.args.length;
+    this.end();
+    this.recount();
   }
 }
 
@@ -432,5 +456,7 @@ const CONTROL_PREFIX = 'katamari.';
 /** Version and type, length of the name, sequence id. */
 const MESSAGE_HEAD_BYTES = 12;
 const CANCELLED = new KatamariError('cancelled', 'The caller has cancelled the call');
+/** Advice to a peer whose call did not fit, in ms. */
+const RETRY_AFTER_MS = 100;
 /** How long a peer may take to close the connection after the drain notice and its last reply, in ms. */
 const LEAVE_MS = 1_000;

@@ -1,6 +1,6 @@
 // The options of a link server: the handler of calls, the limits, and how peers authenticate.
 
-import type { Clock, FaceplateLimits } from '../mod.ts';
+import type { ByteLedger, Clock, FaceplateLimits } from '../mod.ts';
 import type { CallerIdentity, Reply, Send } from '../rpc/mod.ts';
 import type { LinkSecurity } from './security.ts';
 import type { FlushAt } from './write-buffer.ts';
@@ -12,6 +12,8 @@ export interface LinkServerOptions {
     FaceplateLimits,
     'frameBytesMax' | 'nestingMax' | 'pipelineMax' | 'requestMs' | 'connectionsMax'
   >;
+  /** Bounds the bytes that all peers hold; default unlimited. */
+  readonly ledger?: ByteLedger;
   /** Timeout of a call without a context, in ms. */
   readonly timeoutMs: () => number;
   /** Longest timeout that a context may request, in ms; default unlimited. */

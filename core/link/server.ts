@@ -5,7 +5,7 @@
 // With security, a peer must authenticate first: over TLS by its certificate, with the secret, or both. At most
 // UNAUTHENTICATED_MAX connections are unauthenticated: a further one replaces the oldest. Each may send a few bytes
 // for AUTHENTICATION_MS, and none of its calls is read.
-import { systemClock, type Clock } from '../mod.ts';
+import { ByteLedger, systemClock, UNLIMITED_SUMS, type Clock } from '../mod.ts';
 import { formatLinkAddress, parseLinkAddress } from './address.ts';
 import { checkCertificates, KEEP_ALIVE_MS } from './security.ts';
 import { LinkServerConnection } from './server-connection.ts';
@@ -41,11 +41,13 @@ export interface LinkServer {
 export async function startLinkServer(listen: string, options: LinkServerOptions): Promise<LinkServer> {
   const connections = new Set<LinkServerConnection>();
   const unauthenticated = new UnauthenticatedPeers(options.clock ?? systemClock);
+  const ledger = options.ledger ?? new ByteLedger(UNLIMITED_SUMS);
   const isFull = (): boolean => connections.size + unauthenticated.size >= options.limits.connectionsMax;
   const admit = (socket: Socket): void => {
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
     const asksSecret = options.security !== undefined && options.security.secrets.length > 0;
-    const connection: LinkServerConnection = new LinkServerConnection(socket, options, {
+    const account = ledger.open(socket.remoteAddress ?? listen);
+    const connection: LinkServerConnection = new LinkServerConnection(socket, account, options, {
       onProved: () => {
         unauthenticated.leave(socket);
         connections.add(connection);

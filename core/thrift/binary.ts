@@ -323,6 +323,11 @@ export class BinaryReader {
     throw new WireError(`a size of ${size} is declared, but ${left} bytes are left`);
   }
 
+  /** Returns the size that `size` would read; 0 if it is not there. */
+  nextSize(): number {
+    return this.position + 4 <= this.end ? this.#int32(this.position) : 0;
+  }
+
   keyFrom(start: number): string {
     return this.buffer.toString('latin1', start, this.position);
   }

@@ -1,8 +1,9 @@
 // One JSON-RPC call: completes the params (long numbers, the admin token), sends the call through FaceplateCalls, and
-// returns the `result` or `error` member. Used by rpc.ts.
+// returns the text of the `result` or `error` member. Used by rpc.ts.
 
-import { encodeParams } from '../../core/idl/mod.ts';
-import type { KatamariError, Clock } from '../../core/mod.ts';
+import { encodeParams, resultText } from '../../core/idl/mod.ts';
+import { tooMuchToSend } from '../../core/link/mod.ts';
+import type { ByteAccount, KatamariError, Clock } from '../../core/mod.ts';
 import type {
   CallerIdentity,
   MeshAccess,
@@ -13,8 +14,9 @@ import type {
   CallResult,
 } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
-import { FaceplateCalls, type JsonAnswer, type Outcome, type MethodName } from '../kit/mod.ts';
-import { DECLARED_EXCEPTION, rpcErrorOf, type RpcError } from './rpc-error.ts';
+import { FaceplateCalls, type Outcome, type MethodName } from '../kit/mod.ts';
+import { type Answer, refusedAnswer, SMALL_BYTES, textAnswer } from './answer.ts';
+import { DECLARED_EXCEPTION, type RpcError } from './rpc-error.ts';
 import { paramsWithNumbers } from './text.ts';
 
 /** One HTTP request: the data that all calls in it share. */
@@ -24,11 +26,19 @@ export interface Exchange {
   readonly headers: CallHeaders;
   /** Aborted when the client disconnects. */
   readonly signal: AbortSignal;
+  /** What the connection of the client holds. */
+  readonly account: ByteAccount;
   /** Name of the client, for logs: `json-rpc 10.0.0.7`. */
   readonly caller: string;
   readonly identity: CallerIdentity;
+  /** Whether the HTTP status of a single call tells its error. */
+  readonly errorStatus: boolean;
+  /** When the request arrived, for a batch. */
+  readonly arrivedMs?: number | undefined;
   /** Prefix of long integers in the params, see text.ts; '' if there are none. */
-  readonly mark: string;
+  mark: string;
+  /** Bytes of the largest answer to this request so far, also of one that was dropped. */
+  largestBytes: number;
   /** How the last call of this request ended. Determines the HTTP status and headers of a single call. */
   ending: CallEnding | undefined;
 }
@@ -36,9 +46,6 @@ export interface Exchange {
 export type CallEnding =
   | { readonly kind: 'answered'; readonly version: string; readonly context: ReplyContext }
   | { readonly kind: 'refused'; readonly error: KatamariError };
-
-/** The `result` or the `error` member of a response. */
-export type JsonRpcAnswer = { readonly error: RpcError } | { readonly error: undefined; readonly result: unknown };
 
 export interface JsonRpcCallsOptions {
   readonly mesh: MeshAccess;
@@ -48,8 +55,10 @@ export interface JsonRpcCallsOptions {
 
 export class JsonRpcCalls {
   readonly #calls: FaceplateCalls;
+  readonly #mesh: MeshAccess;
 
   constructor(options: JsonRpcCallsOptions) {
+    this.#mesh = options.mesh;
     this.#calls = new FaceplateCalls({ ...options, name: FACEPLATE });
   }
 
@@ -63,14 +72,19 @@ export class JsonRpcCalls {
     return this.#calls.whenOnewaysEnd();
   }
 
+  /** Returns the timeout of the calls of a request, in ms. */
+  timeoutOf({ headers }: Exchange): number {
+    return Math.min(this.#mesh.timeoutMs(), headers.timeoutMs);
+  }
+
   /** Starts a call. `end` is called once with the answer, possibly before this returns. */
-  begin(target: MethodName, params: unknown, exchange: Exchange, end: (answer: JsonRpcAnswer) => void): void {
-    const { headers, signal, caller, identity } = exchange;
+  begin(target: MethodName, params: unknown, exchange: Exchange, end: (answer: Answer) => void): void {
+    const { headers, signal, caller, identity, arrivedMs, account } = exchange;
     this.#calls.begin(
-      { target, headers, signal, caller, identity },
+      { target, headers, signal, caller, identity, arrivedMs, account },
       {
         encode: (method, pool) => encodeParams(method, completed(params, method, pool, exchange)),
-        decode: FaceplateCalls.readJson,
+        decode: (called, body) => answerOfReply(called, body, exchange),
       },
       (outcome) => {
         exchange.ending =
@@ -94,19 +108,36 @@ function completed(params: unknown, method: Method, pool: PoolView, { mark, head
   return token !== '' && pool.details.service === ADMIN_SERVICE ? withToken(exact, method, token) : exact;
 }
 
-function answerOf(outcome: Outcome<JsonAnswer>): JsonRpcAnswer {
+/** The answer of a method; `ok` is false for a declared exception. */
+interface MethodAnswer {
+  readonly ok: boolean;
+  readonly answer: Answer;
+}
+
+/** Prints a small answer at once, so that a reply which does not match its interface is counted as failed. */
+function answerOfReply(method: Method, body: Uint8Array, exchange: Exchange): MethodAnswer {
+  if (method.oneway) return NOTHING;
+  const { account } = exchange;
+  if (body.length > exchange.largestBytes) exchange.largestBytes = body.length;
+  const isLarge = body.length > SMALL_BYTES;
+  if (isLarge && account.exceeds(body.length)) throw tooMuchToSend(body.length, account);
+  const { exception, message, text } = resultText(method, body);
+  const ok = exception === '';
+  const before = ok ? RESULT : `"error":{"code":${DECLARED_EXCEPTION},"message":${JSON.stringify(message)},"data":`;
+  const after = ok ? '' : '}';
+  return { ok, answer: isLarge ? { before, value: text, after } : textAnswer(before + text.all() + after) };
+}
+
+function answerOf(outcome: Outcome<MethodAnswer>): Answer {
   switch (outcome.kind) {
     case 'refused':
-      return { error: rpcErrorOf(outcome.error) };
-    case 'failed':
-      return { error: { code: INTERNAL_ERROR, message: outcome.message, data: { code: 'application' } } };
-    case 'answered': {
-      const { answer } = outcome;
-      if (answer.ok) return { error: undefined, result: answer.value };
-      const { exception, message, fields } = answer;
-      const data = Object.assign({ exception }, fields, { exception });
-      return { error: { code: DECLARED_EXCEPTION, message, data } };
+      return refusedAnswer(outcome.error);
+    case 'failed': {
+      const error: RpcError = { code: INTERNAL_ERROR, message: outcome.message, data: { code: 'application' } };
+      return textAnswer(`"error":${JSON.stringify(error)}`);
     }
+    case 'answered':
+      return outcome.answer.answer;
   }
 }
 
@@ -119,4 +150,6 @@ function withToken(params: unknown, { args }: Method, token: string): unknown {
 
 const FACEPLATE = 'json-rpc';
 const ADMIN_SERVICE = 'Katamari';
+const RESULT = '"result":';
+const NOTHING: MethodAnswer = { ok: true, answer: textAnswer(`${RESULT}null`) };
 const INTERNAL_ERROR = -32_603;

@@ -1,9 +1,11 @@
 // Documents about the services of the mesh: the OpenRPC document (`rpc.discover`), IDL files, and an example request.
-// It reads the directory on each request and keeps the OpenRPC document until the pools change.
+// It reads the directory on each request and keeps the OpenRPC document until the pools change. The document of a large
+// mesh is long, so it is built in slices.
 
 import { createHash } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
-import { paramsOf, schemaOf } from '../../core/idl/mod.ts';
+import { areParamsMoved, paramsOf, schemaOf } from '../../core/idl/mod.ts';
 import { KatamariError } from '../../core/mod.ts';
 import { NO_DETAILS, NONE, type CallerIdentity, type Directory } from '../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../core/thrift/mod.ts';
@@ -27,17 +29,11 @@ interface Edition {
   readonly methods: readonly Method[];
 }
 
-/** The OpenRPC document of the whole mesh, as one group of callers sees it. */
-interface MeshDocument {
-  readonly object: unknown;
-  readonly document: Document;
-}
-
 export class Catalog {
   readonly #directory: Directory;
   readonly #idl = new WeakMap<Interface, Document>();
-  /** By the methods in it. Callers with different rights see different documents. */
-  readonly #openRpc = new LRUCache<string, MeshDocument>({ max: DOCUMENTS_MAX });
+  /** Documents of the whole mesh, by the methods in them. Callers with different rights see different documents. */
+  readonly #openRpc = new LRUCache<string, Promise<Document>>({ max: DOCUMENTS_MAX });
 
   constructor(directory: Directory) {
     this.#directory = directory;
@@ -47,12 +43,8 @@ export class Catalog {
    * Returns the OpenRPC document of the mesh, or of `Service[@version]`: what a caller may call.
    * @throws KatamariError no_pool
    */
-  openRpc(identity: CallerIdentity, path = ''): unknown {
-    return path === '' ? this.#whole(identity).object : openRpcOf(this.#find(identity, path));
-  }
-
-  openRpcDocument(identity: CallerIdentity): Document {
-    return this.#whole(identity).document;
+  async openRpc(identity: CallerIdentity, path = ''): Promise<Document> {
+    return path === '' ? this.#whole(identity) : openRpcOf(this.#find(identity, path));
   }
 
   /**
@@ -82,13 +74,12 @@ export class Catalog {
     return JSON.stringify({ jsonrpc: '2.0', id: 1, method: `${edition.service}.${chosen.name}`, params });
   }
 
-  #whole(identity: CallerIdentity): MeshDocument {
+  #whole(identity: CallerIdentity): Promise<Document> {
     const editions = this.#editions(identity);
     const key = editions.map(keyOf).join('\n');
     let whole = this.#openRpc.get(key);
     if (whole === undefined) {
-      const object = openRpcOf(editions);
-      whole = { object, document: documentOf(JSON.stringify(object, undefined, 2)) };
+      whole = openRpcOf(editions);
       this.#openRpc.set(key, whole);
     }
     return whole;
@@ -165,26 +156,38 @@ function documentOf(text: string): Document {
  * Builds the OpenRPC document. Plain method names stand for the newest version. If a service has several versions,
  * each is also listed as `Service@version`.
  */
-function openRpcOf(editions: readonly Edition[]): unknown {
+async function openRpcOf(editions: readonly Edition[]): Promise<Document> {
   const schemas: Record<string, object> = {};
-  const methods = editions.flatMap((edition, index) => {
-    const { service, version } = edition;
+  const methods: string[] = [];
+  for (const [index, { service, version, methods: allowed }] of editions.entries()) {
     const isNewest = editions[index + 1]?.service !== service;
     const isOnly = isNewest && editions[index - 1]?.service !== service;
-    const names = [...(isNewest ? [service] : []), ...(isOnly ? [] : [`${service}@${version}`])];
-    return names.flatMap((name) => edition.methods.map((method) => openRpcMethod(name, version, method, schemas)));
-  });
-  return {
-    openrpc: '1.2.6',
-    info: {
-      title: 'Katamari',
-      version: '1.0.0',
-      description:
-        'Every service in this mesh, as JSON-RPC 2.0 over HTTP: POST /rpc. The IDL itself: GET /idl/Service.thrift.',
-    },
-    methods,
-    components: { schemas },
-  };
+    for (const name of [...(isNewest ? [service] : []), ...(isOnly ? [] : [`${service}@${version}`])]) {
+      for (const method of allowed) {
+        methods.push(indented(openRpcMethod(name, version, method, schemas), '    '));
+        if (methods.length % SLICE_ENTRIES === 0) await nextTurn();
+      }
+    }
+  }
+  const components: string[] = [];
+  for (const [name, schema] of Object.entries(schemas)) {
+    components.push(`${JSON.stringify(name)}: ${indented(schema, '      ')}`);
+    if (components.length % SLICE_ENTRIES === 0) await nextTurn();
+  }
+  const lines = (entries: readonly string[], indent: string): string =>
+    entries.length === 0 ? '' : `\n${indent}  ${entries.join(`,\n${indent}  `)}\n${indent}`;
+  return documentOf(`{
+  "openrpc": "1.2.6",
+  "info": ${indented(INFO, '  ')},
+  "methods": [${lines(methods, '  ')}],
+  "components": {
+    "schemas": {${lines(components, '    ')}}
+  }
+}`);
+}
+
+function indented(value: unknown, indent: string): string {
+  return JSON.stringify(value, undefined, 2).replaceAll('\n', `\n${indent}`);
 }
 
 function openRpcMethod(service: string, version: string, method: Method, schemas: Record<string, object>): unknown {
@@ -193,18 +196,11 @@ function openRpcMethod(service: string, version: string, method: Method, schemas
     name: `${service}.${method.name}`,
     ...(doc === '' ? {} : { summary: doc.split('\n', 1)[0], description: doc }),
     tags: [{ name: service }],
-    paramStructure: 'either',
+    // Params by position have the order of the IDL, so only a document in this order can offer them.
+    paramStructure: areParamsMoved(method) ? 'by-name' : 'either',
     params: paramsOf(method, schemas),
     result: { name: 'result', schema: schemaOf(returns, schemas) },
-    ...(throws.length === 0
-      ? {}
-      : {
-          errors: throws.map(({ type, name }) => ({
-            code: DECLARED_EXCEPTION,
-            message: type.kind === 'struct' ? type.struct.name : name,
-            data: schemaOf(type, schemas),
-          })),
-        }),
+    ...(throws.length === 0 ? {} : { errors: [exceptionsOf(throws, schemas)] }),
     'x-katamari-version': version,
     ...(method.oneway ? { 'x-katamari-oneway': true } : {}),
     ...(method.isIdempotent ? { 'x-katamari-idempotent': true } : {}),
@@ -213,6 +209,21 @@ function openRpcMethod(service: string, version: string, method: Method, schemas
   };
 }
 
+/** One entry for all declared exceptions: they share an error code, and OpenRPC requires unique codes. */
+function exceptionsOf(throws: Method['throws'], schemas: Record<string, object>): unknown {
+  const names = throws.map(({ type, name }) => (type.kind === 'struct' ? type.struct.name : name));
+  const data = throws.map(({ type }) => schemaOf(type, schemas));
+  return { code: DECLARED_EXCEPTION, message: names.join(' or '), data: data.length === 1 ? data[0] : { anyOf: data } };
+}
+
 const ADMIN_SERVICE = 'Katamari';
 /** Documents that are kept; each is as large as the interfaces of the mesh. */
 const DOCUMENTS_MAX = 16;
+const INFO = {
+  title: 'Katamari',
+  version: '1.0.0',
+  description:
+    'Every service in this mesh, as JSON-RPC 2.0 over HTTP: POST /rpc. The IDL itself: GET /idl/Service.thrift.',
+} as const;
+/** Methods or schemas that are described in one turn of the event loop. */
+const SLICE_ENTRIES = 50;

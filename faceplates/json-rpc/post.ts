@@ -2,13 +2,13 @@
 // paths. It counts requests that are refused before they become a call.
 
 import type { Logger } from 'pino';
-import { asKatamariError, type KatamariError, type FaceplateLimits } from '../../core/mod.ts';
+import { asKatamariError, type ByteAccount, type KatamariError, type FaceplateLimits } from '../../core/mod.ts';
 import type { CallerIdentity } from '../../core/rpc/mod.ts';
-import { challengeOf } from '../../core/http/mod.ts';
+import { challengeOf, type PartedBody } from '../../core/http/mod.ts';
 import type { JsonRpcCalls, Exchange } from './calls.ts';
 import { errorAnswer, httpStatusOf, retryAfterOf } from './rpc-error.ts';
 import type { Rpc } from './rpc.ts';
-import { parseText } from './text.ts';
+import { inspectText, parseText, type Inspection, type ParsedText } from './text.ts';
 
 /** An HTTP response without `content-length`, which the writer adds. */
 export interface HttpAnswer {
@@ -16,16 +16,18 @@ export interface HttpAnswer {
   /** Content type; '' for a response without content. */
   readonly type: string;
   readonly fields: Readonly<Record<string, string>>;
-  readonly body: string;
+  readonly body: string | PartedBody;
 }
 
-/** Creates the Exchange of a request. May throw KatamariError. */
-export type ExchangeOf = (mark: string, identity: CallerIdentity) => Exchange;
+/** Creates the Exchange of a request, without its mark. May throw KatamariError. */
+export type ExchangeOf = (identity: CallerIdentity) => Exchange;
 
 export interface PostsOptions {
   readonly rpc: Rpc;
   readonly calls: JsonRpcCalls;
   readonly limits: Pick<FaceplateLimits, 'nestingMax'>;
+  /** Whether HTTP statuses tell errors, for requests that do not say so themselves. */
+  readonly errorStatus: boolean;
   readonly log: Pick<Logger, 'error'> | undefined;
 }
 
@@ -37,32 +39,70 @@ export class Posts {
   }
 
   /**
-   * Answers a request body. `end` is called once, possibly before this returns; `body` is not used after that.
+   * Answers a request body. `end` is called once, possibly before this returns.
+   * @param account of the connection
    */
-  answer(body: Buffer, identity: CallerIdentity, exchangeOf: ExchangeOf, end: (answer: HttpAnswer) => void): void {
-    const fail = (thrown: unknown): void => end(this.#refused(asKatamariError(thrown)));
+  answer(
+    body: Buffer,
+    account: ByteAccount,
+    identity: CallerIdentity,
+    exchangeOf: ExchangeOf,
+    end: (answer: HttpAnswer) => void,
+  ): void {
+    const { length } = body;
+    account.add(length);
+    const finish = (answer: HttpAnswer): void => {
+      account.add(-length);
+      end(answer);
+    };
+    let { errorStatus } = this.#options;
     try {
-      const { value, mark } = parseText(body, this.#options.limits.nestingMax);
-      const exchange = exchangeOf(mark, identity);
-      const isBatch = Array.isArray(value);
-      this.#options.rpc.answer(value, exchange, (text) => end(this.#answerOf(text, exchange, isBatch)), fail);
+      const exchange = exchangeOf(identity);
+      ({ errorStatus } = exchange);
+      const inspection = inspectText(body, this.#options.limits.nestingMax);
+      if (length > AT_ONCE_BYTES) this.#answerLarge(body, inspection, exchange, finish);
+      else this.#call(parseText(body, inspection), exchange, finish);
     } catch (thrown) {
-      fail(thrown);
+      finish(this.#refused(asKatamariError(thrown), errorStatus));
     }
   }
 
-  /** Answers a request whose sender is unknown. */
+  /** Answers a request whose sender is unknown: no call of it is made, so the HTTP status tells the error. */
   refuse(error: KatamariError, end: (answer: HttpAnswer) => void): void {
-    end(this.#refused(error));
+    end(this.#refused(error, true));
   }
 
-  #answerOf(body: string, { ending }: Exchange, isBatch: boolean): HttpAnswer {
+  /** Parses and answers a large body, each in a turn of the event loop of its own. */
+  #answerLarge(body: Buffer, inspection: Inspection, exchange: Exchange, finish: (answer: HttpAnswer) => void): void {
+    const inNextTurn = (step: () => void): void => {
+      setImmediate(() => {
+        try {
+          step();
+        } catch (thrown) {
+          finish(this.#refused(asKatamariError(thrown), exchange.errorStatus));
+        }
+      });
+    };
+    inNextTurn(() => {
+      const parsed = parseText(body, inspection);
+      inNextTurn(() => this.#call(parsed, exchange, finish));
+    });
+  }
+
+  /** @throws KatamariError if a batch is refused as a whole */
+  #call({ value, mark }: ParsedText, exchange: Exchange, finish: (answer: HttpAnswer) => void): void {
+    exchange.mark = mark;
+    const isBatch = Array.isArray(value);
+    this.#options.rpc.answer(value, exchange, (answered) => finish(this.#answerOf(answered, exchange, isBatch)));
+  }
+
+  #answerOf(body: string | PartedBody, { ending, errorStatus }: Exchange, isBatch: boolean): HttpAnswer {
     if (body === '') return NO_CONTENT;
     if (ending === undefined || isBatch) return { status: 200, type: JSON_TYPE, fields: NO_FIELDS, body };
     if (ending.kind === 'refused') {
       const { error } = ending;
       if (error.code === 'internal') this.#options.log?.error({ err: error }, 'json-rpc: internal error in a call');
-      return { status: httpStatusOf(error), type: JSON_TYPE, fields: remedyFields(error), body };
+      return { status: errorStatus ? httpStatusOf(error) : 200, type: JSON_TYPE, fields: remedyFields(error), body };
     }
     const { queueUs, serviceUs } = ending.context;
     const fields = {
@@ -73,15 +113,16 @@ export class Posts {
   }
 
   /** Counts a request that contains no call, and returns the error response for it. */
-  #refused(error: KatamariError): HttpAnswer {
+  #refused(error: KatamariError, errorStatus: boolean): HttpAnswer {
     const { calls, log } = this.#options;
     calls.enter(error.code);
     if (error.code === 'internal') log?.error({ err: error }, 'json-rpc: internal error in a request');
-    return refusalOf(error);
+    const refusal = refusalOf(error);
+    return errorStatus ? refusal : { ...refusal, status: 200 };
   }
 }
 
-/** Returns the response to a request that is refused as a whole. */
+/** Returns the response to a request that is refused before it is known to be JSON-RPC. */
 export function refusalOf(error: KatamariError): HttpAnswer {
   return { status: httpStatusOf(error), type: JSON_TYPE, fields: remedyFields(error), body: errorAnswer(error) };
 }
@@ -102,6 +143,8 @@ function remedyFields(error: KatamariError): Readonly<Record<string, string>> {
 }
 
 export const JSON_TYPE = 'application/json; charset=utf-8';
+/** The steps of a larger body take a turn of the event loop each. */
+const AT_ONCE_BYTES = 1024 * 1024;
 const NO_FIELDS: Readonly<Record<string, string>> = Object.freeze({});
 const NO_CONTENT: HttpAnswer = { status: 204, type: '', fields: NO_FIELDS, body: '' };
 /** '' to '.999', without trailing zeros. */

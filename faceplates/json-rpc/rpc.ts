@@ -10,26 +10,32 @@
 
 import jayson from 'jayson';
 import { LRUCache } from 'lru-cache';
-import { KatamariError } from '../../core/mod.ts';
+import { PartedBody } from '../../core/http/mod.ts';
+import { asKatamariError, KatamariError, SliceQueue, type Clock } from '../../core/mod.ts';
 import type { CallerIdentity } from '../../core/rpc/mod.ts';
 import { parseMethodName, type MethodName } from '../kit/mod.ts';
-import type { JsonRpcAnswer, JsonRpcCalls, Exchange } from './calls.ts';
-import { METHOD_NOT_FOUND, rpcErrorOf, type RpcError } from './rpc-error.ts';
-import { unmarked } from './text.ts';
+import { printInSlices, refusedAnswer, responseTo, textAnswer, wholeText, type Answer } from './answer.ts';
+import { Batch, type BatchLimits, type BatchResponse } from './batch.ts';
+import type { JsonRpcCalls, Exchange } from './calls.ts';
+import { METHOD_NOT_FOUND } from './rpc-error.ts';
+import { AmbiguousRequest } from './text.ts';
 
 export interface RpcOptions {
   readonly calls: JsonRpcCalls;
-  readonly batchMax: number;
-  /** Returns the OpenRPC document of the mesh, or of one `Service[@version]`. */
-  readonly discover: (path: string, identity: CallerIdentity) => unknown;
+  readonly clock: Clock;
+  readonly limits: BatchLimits;
+  /** Resolves to the OpenRPC document of the mesh, or of one `Service[@version]`, as JSON text. */
+  readonly discover: (path: string, identity: CallerIdentity) => Promise<string>;
 }
 
-/** A response as jayson returns it. */
+/** The text of a response ('' for none), or its parts. */
+export type RpcBody = string | PartedBody;
+
+/** A response as jayson returns it: this faceplate gives it an Answer for every result and error. */
 interface RpcResponse {
-  readonly jsonrpc: string;
   readonly id: unknown;
-  readonly result?: unknown;
-  error?: { readonly code: number; readonly message: string; readonly data?: unknown };
+  readonly result?: Answer;
+  readonly error?: { readonly code: number; readonly message: string };
 }
 
 /** A well-formed request with an id, for the fast path. */
@@ -39,14 +45,12 @@ interface SingleCall {
   readonly params?: object;
 }
 
-type Done = (error: RpcError | null, result?: unknown) => void;
-type JaysonHandler = (params: unknown, exchange: Exchange, done: Done) => void;
+type JaysonHandler = (params: unknown, exchange: Exchange, done: (error: null, answer: Answer) => void) => void;
 
 export class Rpc {
-  readonly #calls: JsonRpcCalls;
-  readonly #batchMax: number;
-  readonly #discover: RpcOptions['discover'];
+  readonly #options: RpcOptions;
   readonly #jayson: jayson.Server;
+  readonly #slices = new SliceQueue();
   /**
    * Handlers by method name, because jayson does not pass the name to a handler. Clients choose the names, so the
    * cache is bounded.
@@ -54,62 +58,95 @@ export class Rpc {
   readonly #methods = new LRUCache<string, jayson.Method>({ max: METHODS_MAX });
   readonly #targets = new LRUCache<string, MethodName>({ max: METHODS_MAX });
 
-  constructor({ calls, batchMax, discover }: RpcOptions) {
-    this.#calls = calls;
-    this.#batchMax = batchMax;
-    this.#discover = discover;
+  constructor(options: RpcOptions) {
+    this.#options = options;
     this.#jayson = new jayson.Server({}, { router: (name) => this.#methodOf(name) });
   }
 
-  /**
-   * Answers a request. Calls `end` with the text of the response ('' for none), or `fail` if a batch is refused as a
-   * whole. Either may be called before this returns.
-   */
-  answer(request: unknown, exchange: Exchange, end: (text: string) => void, fail: (thrown: unknown) => void): void {
-    if (isPlainCall(request) && exchange.mark === '') {
+  /** Answers a request. Calls `end` once, perhaps before this returns. @throws KatamariError if a batch is refused */
+  answer(request: unknown, exchange: Exchange, end: (body: RpcBody) => void): void {
+    if (Array.isArray(request)) this.#answerBatch(request, exchange, end);
+    else if (isPlainCall(request) && exchange.mark === '') {
       const { id, method, params } = request;
-      this.#calls.begin(this.#targetOf(method, exchange.path), params, exchange, (answer) => end(textOf(id, answer)));
+      this.#options.calls.begin(this.#targetOf(method, exchange.path), params, exchange, (answer) =>
+        this.#respond(JSON.stringify(id), answer, exchange, end),
+      );
+    } else {
+      this.#answerOne(request, exchange, (response) => {
+        if (response === undefined) end('');
+        else this.#respond(response.id, response.answer, exchange, end);
+      });
+    }
+  }
+
+  /** Answers a single request. */
+  #respond(id: string, answer: Answer, exchange: Exchange, end: (body: RpcBody) => void): void {
+    const { before, value, after } = responseTo(id, answer);
+    if (value === undefined) {
+      end(before + after);
       return;
     }
-    this.#answerAny(request, exchange).then(end, fail);
+    printInSlices(this.#slices, { before, value, after }, exchange, (printed) => {
+      if ('parts' in printed) {
+        const { account } = exchange;
+        account.add(-printed.bytes);
+        const body = new PartedBody(account, printed.bytes);
+        for (const part of printed.parts) body.add(part);
+        body.end();
+        end(body);
+      } else {
+        exchange.ending = { kind: 'refused', error: printed };
+        end(wholeText(responseTo(id, refusedAnswer(printed))));
+      }
+    });
   }
 
-  async #answerAny(request: unknown, exchange: Exchange): Promise<string> {
-    const answered = Array.isArray(request)
-      ? await this.#answerBatch(request, exchange)
-      : await this.#answerOne(request, exchange);
-    return answered === undefined ? '' : unmarked(JSON.stringify(answered), exchange.mark);
-  }
-
-  async #answerBatch(requests: readonly unknown[], exchange: Exchange): Promise<unknown> {
+  #answerBatch(requests: readonly unknown[], exchange: Exchange, end: (body: RpcBody) => void): void {
+    const { calls, clock, limits } = this.#options;
+    const { batchMax } = limits;
     if (requests.length === 0) throw new KatamariError('bad_request', 'Invalid request: the batch is empty');
-    if (requests.length > this.#batchMax) {
-      throw new KatamariError(
-        'too_large',
-        `Batch is too long: ${requests.length} requests, limit is ${this.#batchMax}`,
-      );
+    if (requests.length > batchMax) {
+      throw new KatamariError('too_large', `Batch is too long: ${requests.length} requests, limit is ${batchMax}`);
     }
-    const answers = await Promise.all(requests.map((request) => this.#answerOne(request, exchange)));
-    const toSend = answers.filter((answer) => answer !== undefined);
-    return toSend.length === 0 ? undefined : toSend;
+    const timed = { ...exchange, arrivedMs: clock.nowMs() };
+    const endMs = timed.arrivedMs + calls.timeoutOf(exchange);
+    new Batch({
+      count: requests.length,
+      begin: (index, done) => this.#answerOne(requests[index], timed, done),
+      end,
+      reader: timed,
+      slices: this.#slices,
+      limits,
+      whenOver: (onOver) => clock.after(Math.max(0, endMs - clock.nowMs()), onOver),
+    }).pump();
   }
 
-  #answerOne(request: unknown, exchange: Exchange): Promise<RpcResponse | undefined> {
+  #answerOne(request: unknown, exchange: Exchange, end: (response: BatchResponse) => void): void {
+    if (request instanceof AmbiguousRequest) {
+      end({ id: JSON.stringify(request.id), answer: this.#refuse(request.error, exchange) });
+      return;
+    }
     const readable =
       typeof request === 'object' && !Array.isArray(request) && prepare(request, exchange.path) ? request : null;
-    return new Promise((resolve) => {
-      this.#jayson.call(readable as jayson.JSONRPCRequest, exchange, (error: unknown, response: unknown) => {
-        const answered = (error ?? response ?? undefined) as RpcResponse | undefined;
-        // Only jayson's own errors have no data.
-        if (answered?.error !== undefined && answered.error.data === undefined) {
-          const refusal = new KatamariError('bad_request', `Invalid request: ${whatIsWrong(request)}`);
-          this.#calls.enter('bad_request');
-          exchange.ending = { kind: 'refused', error: refusal };
-          answered.error = rpcErrorOf(refusal);
-        }
-        resolve(answered);
-      });
+    this.#jayson.call(readable as jayson.JSONRPCRequest, exchange, (failed: unknown, response: unknown) => {
+      const answered = (failed ?? response ?? undefined) as RpcResponse | undefined;
+      if (answered === undefined) {
+        end(undefined);
+        return;
+      }
+      // Only jayson's own errors are not an Answer.
+      const answer =
+        answered.result ??
+        this.#refuse(new KatamariError('bad_request', `Invalid request: ${whatIsWrong(request)}`), exchange);
+      end({ id: idText(answered.id, exchange.mark), answer });
     });
+  }
+
+  /** Counts a request without a call. */
+  #refuse(error: KatamariError, exchange: Exchange): Answer {
+    this.#options.calls.enter(error.code);
+    exchange.ending = { kind: 'refused', error };
+    return refusedAnswer(error);
   }
 
   #targetOf(method: string, path: string): MethodName {
@@ -134,37 +171,33 @@ export class Rpc {
   #meshMethod(name: string): JaysonHandler {
     const target = parseMethodName(name);
     return (params, exchange, done) => {
-      this.#calls.begin(target, params, exchange, (answer) => {
-        if (answer.error === undefined) done(null, answer.result);
-        else done(answer.error);
-      });
+      this.#options.calls.begin(target, params, exchange, (answer) => done(null, answer));
     };
   }
 
   /** Returns the handler of a method whose name begins with `rpc.`, which JSON-RPC reserves. */
   #ownMethod(name: string): JaysonHandler {
     return (_params, exchange, done) => {
-      try {
-        if (name !== 'rpc.discover') {
-          throw new KatamariError(
-            'no_pool',
-            `There is no method "${name}": the only method that begins with "rpc." is rpc.discover`,
-            {
-              jsonRpcCode: METHOD_NOT_FOUND,
-            },
-          );
-        }
-        const document = this.#discover(exchange.path, exchange.identity);
-        this.#calls.enter('ok');
-        done(null, document);
-      } catch (thrown) {
-        if (!(thrown instanceof KatamariError)) throw thrown;
-        this.#calls.enter(thrown.code);
-        exchange.ending = { kind: 'refused', error: thrown };
-        done(rpcErrorOf(thrown));
+      if (name !== 'rpc.discover') {
+        const why = `There is no method "${name}": the only method that begins with "rpc." is rpc.discover`;
+        done(null, this.#refuse(new KatamariError('no_pool', why, { jsonRpcCode: METHOD_NOT_FOUND }), exchange));
+        return;
       }
+      this.#options.discover(exchange.path, exchange.identity).then(
+        (text) => {
+          this.#options.calls.enter('ok');
+          done(null, textAnswer(`"result":${text}`));
+        },
+        (thrown: unknown) => done(null, this.#refuse(asKatamariError(thrown), exchange)),
+      );
     };
   }
+}
+
+/** Returns an id as JSON text. A long integer was marked, see text.ts. */
+function idText(id: unknown, mark: string): string {
+  if (mark !== '' && typeof id === 'string' && id.startsWith(mark)) return id.slice(mark.length);
+  return JSON.stringify(id ?? null);
 }
 
 function isPlainCall(request: unknown): request is SingleCall {
@@ -177,13 +210,6 @@ function isPlainCall(request: unknown): request is SingleCall {
     (typeof id === 'string' || (typeof id === 'number' && Number.isFinite(id))) &&
     (params === undefined || (typeof params === 'object' && params !== null))
   );
-}
-
-/** Returns the text of a response. The members have the same order as in jayson's responses. */
-function textOf(id: string | number, answer: JsonRpcAnswer): string {
-  return answer.error === undefined
-    ? `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${JSON.stringify(answer.result ?? null)}}`
-    : `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"error":${JSON.stringify(answer.error)}}`;
 }
 
 /** Prepares a request for jayson. Returns false if a response cannot carry its id. */

@@ -1,13 +1,18 @@
 // The HTTP side of JSON-RPC: paths, methods, status codes and headers. The HTTP server has checked Host, origin and
-// content type (core/http/guard.ts) before a request comes here.
+// content type (core/http/guard.ts) before a request comes here. Every JSON-RPC response has status 200, because clients
+// do not read the body of another one; `errorStatus` changes that for proxies that act on statuses. A request whose
+// sender is refused has 401 or 403 in any case.
 //
 // Two paths lead to post.ts. Nearly every call is an ordinary POST and takes the fast path (core/http/fast-path.ts);
 // all other requests go through Hono.
 
+import type { IncomingHttpHeaders } from 'node:http';
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { Hono } from 'hono';
 import type { Context } from 'hono';
 import type { Logger } from 'pino';
 import {
+  clientAccount,
   clientSignal,
   HttpCallers,
   remoteAddress,
@@ -15,11 +20,19 @@ import {
   requireAccepted,
   serveHttp,
   type HttpAccess,
+  writeParted,
   type HttpEnv,
   type HttpRefusal,
   type FastApp,
 } from '../../core/http/mod.ts';
-import { asKatamariError, KatamariError, systemClock, type Clock, type FaceplateLimits } from '../../core/mod.ts';
+import {
+  asKatamariError,
+  ByteLedger,
+  KatamariError,
+  systemClock,
+  type Clock,
+  type FaceplateLimits,
+} from '../../core/mod.ts';
 import {
   parseCallHeaders,
   type CallerIdentity,
@@ -46,6 +59,10 @@ export interface JsonRpcFaceplateOptions {
   readonly tls?: ServerTls | undefined;
   /** Host names, and origins of web pages that may call. */
   readonly access?: HttpAccess;
+  /** Whether the HTTP status of a refused single call tells its error; default false. Requests can override it. */
+  readonly errorStatus?: boolean;
+  /** The ledger of the process; without it, the sums in `limits` bound this port alone. */
+  readonly ledger?: ByteLedger;
   readonly clock?: Clock;
   readonly log?: Pick<Logger, 'error'>;
 }
@@ -61,18 +78,21 @@ export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): P
   const catalog = new Catalog(mesh.directory);
   const rpc = new Rpc({
     calls,
-    batchMax: limits.batchMax,
-    discover: (path, identity) => catalog.openRpc(identity, path),
+    clock,
+    limits,
+    discover: async (path, identity) => (await catalog.openRpc(identity, path)).text,
   });
-  const posts = new Posts({ rpc, calls, limits, log });
+  const { errorStatus = false, ledger = new ByteLedger(limits) } = options;
+  const posts = new Posts({ rpc, calls, limits, errorStatus, log });
   const callers = new HttpCallers(mesh.authenticator);
-  const routes = new JsonRpcServer({ calls, catalog, posts, callers, log });
+  const routes = new JsonRpcServer({ calls, catalog, posts, callers, errorStatus, log });
   const server = await serveHttp({
     fetch: routes.app.fetch as (request: Request, env: HttpEnv) => Response | Promise<Response>,
-    posts: fastPathTo(posts, callers),
+    posts: fastPathTo(posts, callers, errorStatus),
     host,
     port,
     limits,
+    ledger,
     tls: options.tls,
     access: options.access,
     rules: { postsAreCalls: true, hasPages: true },
@@ -97,27 +117,32 @@ export async function startJsonRpcFaceplate(options: JsonRpcFaceplateOptions): P
 }
 
 /** The fast path for ordinary POSTs. A request with an invalid header goes through Hono, which refuses it. */
-function fastPathTo(posts: Posts, callers: HttpCallers): FastApp {
+function fastPathTo(posts: Posts, callers: HttpCallers, errorStatusByDefault: boolean): FastApp {
   return {
     handlerOf({ path, headers }, client) {
       const service = RPC_PATH.exec(path);
       if (service === null) return undefined;
       let callHeaders: CallHeaders;
+      let errorStatus: boolean;
       try {
         callHeaders = parseCallHeaders(headers);
+        errorStatus = errorStatusOf(headers, errorStatusByDefault);
       } catch {
         return undefined;
       }
       const servicePath = service[1] ?? '';
-      const { signal, socket } = client;
+      const { signal, socket, account } = client;
       const caller = `json-rpc ${client.address}`;
-      const exchangeOf: ExchangeOf = (mark, identity) => ({
+      const exchangeOf: ExchangeOf = (identity) => ({
         path: servicePath,
         headers: callHeaders,
         signal,
+        account,
         caller,
         identity,
-        mark,
+        errorStatus,
+        mark: '',
+        largestBytes: 0,
         ending: undefined,
       });
       return (bytes, place) => {
@@ -130,15 +155,17 @@ function fastPathTo(posts: Posts, callers: HttpCallers): FastApp {
           return;
         }
         if (!('then' in identity)) {
-          posts.answer(bytes, identity, exchangeOf, end);
+          posts.answer(bytes, account, identity, exchangeOf, end);
           return;
         }
-        // The bytes are valid only until this returns.
-        const kept = Buffer.from(bytes);
-        identity.then(
-          (verified) => posts.answer(kept, verified, exchangeOf, end),
-          (thrown: unknown) => posts.refuse(asKatamariError(thrown), end),
-        );
+        const { length } = bytes;
+        account.add(length);
+        identity
+          .finally(() => account.add(-length))
+          .then(
+            (verified) => posts.answer(bytes, account, verified, exchangeOf, end),
+            (thrown: unknown) => posts.refuse(asKatamariError(thrown), end),
+          );
       };
     },
   };
@@ -149,6 +176,7 @@ interface JsonRpcServerOptions {
   readonly catalog: Catalog;
   readonly posts: Posts;
   readonly callers: HttpCallers;
+  readonly errorStatus: boolean;
   readonly log: JsonRpcFaceplateOptions['log'];
 }
 
@@ -179,23 +207,32 @@ class JsonRpcServer {
   }
 
   #rpc(c: AppContext, path: string): Promise<Response> {
-    const exchangeOf: ExchangeOf = (mark, identity) => ({
+    const account = clientAccount(c.env);
+    const { headers: given } = c.env.incoming;
+    const exchangeOf: ExchangeOf = (identity) => ({
       path,
-      headers: parseCallHeaders(c.env.incoming.headers),
+      headers: parseCallHeaders(given),
+      errorStatus: errorStatusOf(given, this.#options.errorStatus),
       signal: clientSignal(c.env),
+      account,
       caller: `json-rpc ${remoteAddress(c.env)}`,
       identity,
-      mark,
+      mark: '',
+      largestBytes: 0,
       ending: undefined,
     });
     const { posts } = this.#options;
     const answered = new Promise<HttpAnswer>((resolve) => {
       this.#identify(c).then(
-        (identity) => posts.answer(requestBody(c.env), identity, exchangeOf, resolve),
+        (identity) => posts.answer(requestBody(c.env), account, identity, exchangeOf, resolve),
         (thrown: unknown) => posts.refuse(asKatamariError(thrown), resolve),
       );
     });
-    return answered.then((answer) => responseOf(answer));
+    return answered.then(({ status, type, fields, body }) => {
+      if (typeof body === 'string') return responseOf({ status, type, fields, body });
+      writeParted(c.env, status, { 'content-type': type, ...fields }, body);
+      return RESPONSE_ALREADY_SENT;
+    });
   }
 
   /** @throws KatamariError denied for a token or certificate that is not valid */
@@ -213,7 +250,7 @@ class JsonRpcServer {
 
   async #openRpc(c: AppContext): Promise<Response> {
     const identity = await this.#identifyReader(c);
-    return handOut(c, this.#options.catalog.openRpcDocument(identity), { 'content-type': JSON_TYPE });
+    return handOut(c, await this.#options.catalog.openRpc(identity), { 'content-type': JSON_TYPE });
   }
 
   async #idl(c: AppContext, file: string): Promise<Response> {
@@ -280,7 +317,21 @@ class JsonRpcServer {
   }
 }
 
-function responseOf({ status, type, fields, body }: HttpAnswer, headers: AnswerHeaders = {}): Response {
+/** Whether the HTTP status shall tell the error, as the request says. @throws KatamariError bad_request */
+function errorStatusOf(headers: IncomingHttpHeaders, byDefault: boolean): boolean {
+  const value = headers['katamari-error-status'] ?? '';
+  if (value === '') return byDefault;
+  if (value === 'true' || value === 'false') return value === 'true';
+  throw new KatamariError(
+    'bad_request',
+    `Header katamari-error-status: expected true or false, got ${JSON.stringify(String(value).slice(0, 40))}`,
+  );
+}
+
+function responseOf(
+  { status, type, fields, body }: HttpAnswer & { readonly body: string },
+  headers: AnswerHeaders = {},
+): Response {
   if (type === '') return new Response(null, { status, headers });
   const content = { 'content-type': type, 'content-length': String(Buffer.byteLength(body)) };
   return new Response(body, { status, headers: { ...headers, ...content, ...fields } });
@@ -288,7 +339,8 @@ function responseOf({ status, type, fields, body }: HttpAnswer, headers: AnswerH
 
 /** Returns the response to a request that is refused as a whole. */
 function refusal(error: KatamariError, headers: AnswerHeaders = {}): Response {
-  return responseOf(refusalOf(error), headers);
+  const { status, type, fields } = refusalOf(error);
+  return responseOf({ status, type, fields, body: errorAnswer(error) }, headers);
 }
 
 function handOut(c: AppContext, { text, etag }: Document, headers: AnswerHeaders): Response {

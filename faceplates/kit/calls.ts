@@ -9,7 +9,7 @@
 // `begin` takes a callback and allocates no promise; `call` and `json` are the same with a promise.
 
 import { decodeResult, encodeParams } from '../../core/idl/mod.ts';
-import { systemClock, type Clock, asKatamariError, KatamariError } from '../../core/mod.ts';
+import { systemClock, type ByteAccount, type Clock, asKatamariError, KatamariError } from '../../core/mod.ts';
 import {
   ANONYMOUS,
   createCall,
@@ -44,6 +44,10 @@ export interface FaceplateRequest {
   readonly identity?: CallerIdentity;
   /** Aborted when the client disconnects. */
   readonly signal: AbortSignal | undefined;
+  /** When the request arrived, if it waited before its call began: its timeout runs from then. */
+  readonly arrivedMs?: number | undefined;
+  /** What the connection of the client holds: a oneway call that was answered is booked until it ends. */
+  readonly account?: ByteAccount | undefined;
 }
 
 /**
@@ -167,7 +171,7 @@ export class FaceplateCalls {
     startedMs: number,
     waited: CallStats | undefined,
   ): void {
-    const { target, headers = NO_HEADERS, signal } = request;
+    const { target, headers = NO_HEADERS, signal, arrivedMs = startedMs, account } = request;
     let stats = waited;
     let pool: PoolView | undefined;
     let sent: FaceplateCall<Answer>;
@@ -185,7 +189,7 @@ export class FaceplateCalls {
         method: method.name,
         oneway: method.oneway,
         args: codec.encode(method, pool),
-        deadlineMs: startedMs + Math.min(this.#mesh.timeoutMs(), headers.timeoutMs),
+        deadlineMs: arrivedMs + Math.min(this.#mesh.timeoutMs(), headers.timeoutMs),
         version: pool.details.version,
         roles: headers.roles,
         tags: headers.tags,
@@ -205,8 +209,13 @@ export class FaceplateCalls {
     }
     this.#mesh.send(call, sent);
     if (call.oneway && !sent.isEnded) {
+      const { length } = call.args;
       this.#oneways++;
-      sent.accept(() => this.#onewayEnded());
+      account?.add(length);
+      sent.accept(() => {
+        account?.add(-length);
+        this.#onewayEnded();
+      });
     }
   }
 
@@ -234,12 +243,12 @@ export class FaceplateCalls {
     startedMs: number,
     waited: CallStats | undefined,
   ): boolean {
-    const { target, headers = NO_HEADERS, signal } = request;
+    const { target, headers = NO_HEADERS, signal, arrivedMs = startedMs } = request;
     let stats = waited;
     // The names of deployed services are bounded, those of methods are not.
     const accept = (): CallStats => this.#accept(target.service || '-', '-');
     const isWaiting = this.#mesh.directory.waitForCopy(queryOf(request, this.#identityOf(request)), {
-      deadlineMs: startedMs + Math.min(this.#mesh.timeoutMs(), headers.timeoutMs),
+      deadlineMs: arrivedMs + Math.min(this.#mesh.timeoutMs(), headers.timeoutMs),
       signal,
       doNotQueue: false,
       resume: () => this.#begin(request, codec, end, startedMs, stats),

@@ -2,7 +2,7 @@
 // Built-in faceplates and those that a user adds in katamari.yaml implement this interface.
 
 import type { HttpAccess } from '../../core/http/mod.ts';
-import type { FaceplateLimits } from '../../core/mod.ts';
+import type { ByteLedger, FaceplateLimits } from '../../core/mod.ts';
 import type { CallerIdentity, MeshAccess, StatsTable } from '../../core/rpc/mod.ts';
 
 /**
@@ -55,6 +55,8 @@ export interface FaceplateContext<Options = unknown> {
   }) => Promise<CallerIdentity>;
   /** Limits on clients; a faceplate must enforce all of them. */
   readonly limits: FaceplateLimits;
+  /** Sums of the bytes that clients hold, over all ports of the process; pass it to `serveLines` or `serveHttp`. */
+  readonly ledger: ByteLedger;
   readonly host: string;
   /** Host names and origins that the configuration allows on HTTP ports; `serveHttp` enforces it. */
   readonly access: HttpAccess;

@@ -9,8 +9,14 @@
 // Each refusal is one line. A line that is longer than `lineBytesMax`, or incomplete after `requestMs`, ends the
 // connection, since the start of the next line is unknown. A line that is not UTF-8, or that arrives during a drain,
 // is refused alone.
-import { OrderedConnection, type TimedPipelineLimits, type QueuedCall } from '../../core/link/mod.ts';
-import { asKatamariError, type Clock, KatamariError } from '../../core/mod.ts';
+import {
+  noRoom,
+  OrderedConnection,
+  type TimedPipelineLimits,
+  type QueuedCall,
+  tooMuchToSend,
+} from '../../core/link/mod.ts';
+import { asKatamariError, type ByteLedger, type Clock, KatamariError } from '../../core/mod.ts';
 
 import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
@@ -29,6 +35,7 @@ export interface LineConnectionOptions {
   answer(line: string, client: LineClient): Promise<string>;
   refusal(error: KatamariError): string;
   readonly clock: Clock;
+  readonly ledger: ByteLedger;
   onClose(connection: LineConnection): void;
 }
 
@@ -37,6 +44,8 @@ class LineCall implements QueuedCall<LineCall> {
   next: LineCall | undefined = undefined;
   /** The reply; undefined until it is ready, '' for no reply. */
   text: string | undefined = undefined;
+  /** Bytes of the line. */
+  bytes = 0;
 
   get isReady(): boolean {
     return this.text !== undefined;
@@ -52,9 +61,10 @@ export class LineConnection extends OrderedConnection<LineCall> implements LineC
   #gone: AbortController | undefined;
 
   constructor(socket: Socket, options: LineConnectionOptions) {
-    super(socket, options.limits, options.clock);
+    const address = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
+    super(socket, options.limits, options.clock, options.ledger.open(address));
     this.#options = options;
-    this.address = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
+    this.address = address;
     socket.setNoDelay(true);
   }
 
@@ -85,6 +95,10 @@ export class LineConnection extends OrderedConnection<LineCall> implements LineC
     this.refuse(new KatamariError('timeout', why));
   }
 
+  protected onOverloaded(): void {
+    this.refuse(noRoom(this.account, this.limits.requestMs));
+  }
+
   protected read(bytes: Buffer): number {
     const { lineBytesMax } = this.#options;
     let at = 0;
@@ -109,13 +123,15 @@ export class LineConnection extends OrderedConnection<LineCall> implements LineC
 
   #serve(bytes: Buffer): void {
     const call = this.#accept();
+    call.bytes = bytes.length;
+    this.requestBytes += bytes.length;
     try {
       const line = readUtf8(bytes);
       // An empty line gets no reply.
       if (line.trim() === '') this.#settle(call, '');
       else {
         this.#options.answer(line, this).then(
-          (text) => this.#settle(call, text.includes('\n') ? this.#options.refusal(severalLines()) : text),
+          (text) => this.#answered(call, text),
           (error: unknown) => this.#fail(call, error),
         );
       }
@@ -135,16 +151,26 @@ export class LineConnection extends OrderedConnection<LineCall> implements LineC
     return call;
   }
 
+  #answered(call: LineCall, text: string): void {
+    if (text.includes('\n')) this.#fail(call, severalLines());
+    else if (this.account.exceeds(text.length)) this.#fail(call, tooMuchToSend(text.length, this.account));
+    else this.#settle(call, text);
+  }
+
   #fail(call: LineCall, error: unknown): void {
     this.#settle(call, this.#options.refusal(asKatamariError(error)));
   }
 
   #settle(call: LineCall, text: string): void {
+    this.requestBytes -= call.bytes;
+    call.bytes = 0;
     call.text = text;
+    this.waitingBytes += text.length;
     this.ready(call);
   }
 
-  protected writeReply({ text }: LineCall): void {
+  protected writeReply({ text = '' }: LineCall): void {
+    this.waitingBytes -= text.length;
     if (text !== '') this.#output += `${text}\n`;
   }
 

@@ -1,7 +1,7 @@
 // A TCP server for protocols with one line per request and one line per reply. `answer` says what a line means.
 // OrderedServer accepts, limits, sweeps and drains the connections; line-connection.ts handles one connection.
 import { OrderedServer } from '../../core/link/mod.ts';
-import { formatAddress, systemClock, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
+import { ByteLedger, formatAddress, systemClock, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
 import type { MeshAccess } from '../../core/rpc/mod.ts';
 import type { Faceplate } from './faceplate.ts';
 import { LineConnection, type LineClient, type LineConnectionOptions } from './line-connection.ts';
@@ -13,6 +13,8 @@ export interface ServeLinesOptions {
   /** 0 means any free port. */
   readonly port: number;
   readonly limits: FaceplateLimits;
+  /** The ledger of the process, from the context; without it, the sums in `limits` bound this port alone. */
+  readonly ledger?: ByteLedger;
   /** Longest line in bytes, without its newline; default `limits.frameBytesMax`. */
   readonly lineBytesMax?: number;
   /**
@@ -51,6 +53,7 @@ export async function serveLines(options: ServeLinesOptions): Promise<LineServer
     answer: (line, client) => options.answer(line, client),
     refusal: (error) => options.refusal(error),
     clock: systemClock,
+    ledger: options.ledger ?? new ByteLedger(limits),
     onClose: (connection) => server.onClose(connection),
   };
   const server: OrderedServer<LineConnection> = new OrderedServer({

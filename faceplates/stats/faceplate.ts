@@ -11,7 +11,7 @@ import {
   type HttpServer,
 } from '../../core/http/mod.ts';
 import type { ServerTls } from '../../core/link/mod.ts';
-import { asKatamariError, ERROR_TABLE, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
+import { asKatamariError, ERROR_TABLE, KatamariError, type ByteLedger, type FaceplateLimits } from '../../core/mod.ts';
 import type { Authenticator, CallerIdentity } from '../../core/rpc/mod.ts';
 import { readAssets } from './assets.ts';
 import { statsRoutes } from './routes.ts';
@@ -30,6 +30,8 @@ export interface StatsFaceplateOptions extends StatsSources {
   readonly tls?: ServerTls | undefined;
   /** Host names, and origins of web pages that may read. */
   readonly access?: HttpAccess;
+  /** The ledger of the process; without it, the sums in `limits` bound this port alone. */
+  readonly ledger?: ByteLedger;
 }
 
 /** A running faceplate. `drain` finishes pending responses, `close` ends them. */
@@ -37,7 +39,7 @@ export type StatsFaceplate = HttpServer;
 
 /** Reads the files of the page and listens. Rejects with the system error, such as `EADDRINUSE`. */
 export async function startStatsFaceplate(options: StatsFaceplateOptions): Promise<StatsFaceplate> {
-  const { host, port, limits } = options;
+  const { host, port, limits, ledger } = options;
   const app = statsRoutes(options, await readAssets());
   const callers = new HttpCallers(options.authenticator);
   return serveHttp({
@@ -54,6 +56,7 @@ export async function startStatsFaceplate(options: StatsFaceplateOptions): Promi
     tls: options.tls,
     access: options.access,
     rules: { hasPages: true },
+    ...(ledger === undefined ? {} : { ledger }),
     refusal: ({ message }) => JSON.stringify({ error: message }),
   });
 }

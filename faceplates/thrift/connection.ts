@@ -14,11 +14,21 @@ import {
   CallSignal,
   certificateIdentityOf,
   DenseSet,
+  noRoom,
   OrderedConnection,
   type TimedPipelineLimits,
+  tooMuchToSend,
   withoutContext,
 } from '../../core/link/mod.ts';
-import { type Clock, asKatamariError, formatAddress, KatamariError, type FaceplateLimits } from '../../core/mod.ts';
+import {
+  type ByteAccount,
+  type ByteLedger,
+  type Clock,
+  asKatamariError,
+  formatAddress,
+  KatamariError,
+  type FaceplateLimits,
+} from '../../core/mod.ts';
 import {
   ANONYMOUS,
   createCall,
@@ -46,6 +56,7 @@ export interface ConnectionHost {
   readonly limits: FaceplateLimits;
   readonly pipelineLimits: TimedPipelineLimits;
   readonly clock: Clock;
+  readonly ledger: ByteLedger;
   readonly targets: MethodTargets;
   /** Checks the head of each HTTP request. */
   readonly checkHead: CheckHead;
@@ -95,7 +106,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
 
   /** @param isSecure whether the TLS handshake is complete */
   constructor(socket: Socket, host: ConnectionHost, isSecure = false) {
-    super(socket, host.pipelineLimits, host.clock);
+    super(socket, host.pipelineLimits, host.clock, accountOf(socket, host.ledger));
     this.#host = host;
     this.#isSecure = isSecure;
     socket.setNoDelay(true);
@@ -111,6 +122,10 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
 
   onReply(call: ThriftCall, reply: Reply): void {
     if (call.isCancelled) return;
+    if (!call.isOneway && this.account.exceeds(reply.body.length)) {
+      this.onError(call, tooMuchToSend(reply.body.length, this.account));
+      return;
+    }
     const { stats } = call;
     stats.settle('ok', this.clock.nowMs() - call.acceptedAtMs, reply.context.queueUs);
     if (reply.isException || isDeclaredException(reply.body)) stats.exceptions++;
@@ -138,6 +153,10 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
 
   protected onOverdue(nowMs: number): void {
     this.#break(halfSent(this.input.bytes, this.limits.requestMs), nowMs);
+  }
+
+  protected onOverloaded(nowMs: number): void {
+    this.#break(noRoom(this.account, this.limits.requestMs), nowMs);
   }
 
   protected read(bytes: Buffer): number {
@@ -201,6 +220,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
       return;
     }
     this.release();
+    this.account.close();
     this.#host.onClose(this);
     startTls(this.socket, begun);
   }
@@ -226,6 +246,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     const isOneway = head.type === MESSAGE_TYPE.oneway || target.isOneway;
     const isAnyOrder = keepsNoOrder === true && options?.isAnyOrder === true;
     const accepted = this.#accept(target, head.seqId, isOneway, isAnyOrder, nowMs);
+    this.#book(accepted, body.length);
     if (isOneway && answersOneway === true) accepted.answer = this.#silentAnswer(target, head.seqId);
     const { answer } = accepted;
     const refusal = isLate ? draining() : options?.refusal;
@@ -333,9 +354,20 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     return call;
   }
 
+  /** Books the bytes of a request. A oneway call outlives its connection, so its bytes are booked apart. */
+  #book(call: ThriftCall, bytes: number): void {
+    call.requestBytes = bytes;
+    if (call.isOneway) this.account.add(bytes);
+    else this.requestBytes += bytes;
+  }
+
   /** Queues the reply of a call that has ended and was counted; it leaves after the replies before it. */
   #settle(call: ThriftCall, type: 2 | 3, body: Uint8Array): void {
-    if (call.isOneway) {
+    const bytes = call.requestBytes;
+    call.requestBytes = 0;
+    if (!call.isOneway) this.requestBytes -= bytes;
+    else {
+      this.account.add(-bytes);
       this.#calls.free(call);
       this.#host.onewayEnded();
       this.end();
@@ -454,6 +486,10 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     }
     return this.#caller;
   }
+}
+
+function accountOf(socket: Socket, ledger: ByteLedger): ByteAccount {
+  return ledger.open((socket.remoteAddress ?? '').replace(/^::ffff:/, ''));
 }
 
 function cancel(call: ThriftCall, nowMs: number): void {

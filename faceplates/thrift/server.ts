@@ -3,7 +3,7 @@
 // names go to the mesh unchanged.
 import { HttpGuard, type HttpAccess } from '../../core/http/mod.ts';
 import { OrderedServer, TlsListener, type ServerTls } from '../../core/link/mod.ts';
-import { formatAddress, systemClock, type Clock, type FaceplateLimits } from '../../core/mod.ts';
+import { ByteLedger, formatAddress, systemClock, type Clock, type FaceplateLimits } from '../../core/mod.ts';
 import type { MeshAccess, StatsTable } from '../../core/rpc/mod.ts';
 import type { Faceplate } from '../kit/mod.ts';
 import { type ConnectionHost, pipelineLimitsOf, ThriftConnection } from './connection.ts';
@@ -30,6 +30,8 @@ export interface ThriftFaceplateOptions {
   /** Host names and origins of requests of Thrift over HTTP. */
   readonly access?: HttpAccess;
   readonly clock?: Clock;
+  /** The ledger of the process; without it, the sums in `limits` bound this port alone. */
+  readonly ledger?: ByteLedger;
 }
 
 /** A running Thrift faceplate. */
@@ -47,6 +49,7 @@ export interface ThriftFaceplate extends Faceplate {
 /** Starts listening. Rejects with the error of node:net (`EADDRINUSE`) when it cannot. */
 export async function startThriftFaceplate(options: ThriftFaceplateOptions): Promise<ThriftFaceplate> {
   const { mesh, callStats, limits, host, port, defaultService = '', tls, clock = systemClock } = options;
+  const ledger = options.ledger ?? new ByteLedger(limits);
   const tlsListener =
     tls === undefined
       ? undefined
@@ -64,6 +67,7 @@ export async function startThriftFaceplate(options: ThriftFaceplateOptions): Pro
     limits,
     pipelineLimits: pipelineLimitsOf(limits),
     clock,
+    ledger,
     targets: new MethodTargets({ mesh, callStats, defaultService }),
     onewayStarted: () => server.detachedCallBegins(),
     onewayEnded: () => server.detachedCallEnds(),

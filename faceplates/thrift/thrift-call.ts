@@ -20,6 +20,8 @@ export class ThriftCall implements CallSink, DenseSetEntry, QueuedCall<ThriftCal
   seqId = 0;
   isOneway = false;
   acceptedAtMs = 0;
+  /** Bytes of the request that are booked for the connection. */
+  requestBytes = 0;
   /** Message type of the reply: 0 none yet, 2 a result, 3 an exception. */
   type: 0 | 2 | 3 = 0;
   body: Uint8Array = NOTHING;

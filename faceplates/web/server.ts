@@ -11,6 +11,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import {
   challengeOf,
+  clientAccount,
   clientSignal,
   HttpCallers,
   remoteAddress,
@@ -22,8 +23,15 @@ import {
   type HttpRefusal,
 } from '../../core/http/mod.ts';
 import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
-import type { ServerTls } from '../../core/link/mod.ts';
-import { asKatamariError, ERROR_TABLE, KatamariError, type ErrorCode, type FaceplateLimits } from '../../core/mod.ts';
+import { tooMuchToSend, type ServerTls } from '../../core/link/mod.ts';
+import {
+  asKatamariError,
+  ERROR_TABLE,
+  KatamariError,
+  type ByteLedger,
+  type ErrorCode,
+  type FaceplateLimits,
+} from '../../core/mod.ts';
 import { parseCallHeaders, type CallerIdentity, type MeshAccess, type StatsTable } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
 import { FaceplateCalls, type Faceplate, type Outcome } from '../kit/mod.ts';
@@ -45,6 +53,8 @@ export interface WebFaceplateOptions {
   readonly tls?: ServerTls | undefined;
   /** Host names, and origins of web pages that may send requests. */
   readonly access?: HttpAccess;
+  /** The ledger of the process; without it, the sums in `limits` bound this port alone. */
+  readonly ledger?: ByteLedger;
 }
 
 export interface WebFaceplate extends Faceplate {
@@ -59,6 +69,7 @@ export async function startWebFaceplate(options: WebFaceplateOptions): Promise<W
     fetch: (_request, env) => routes.answer(env),
     host,
     port,
+    ...(options.ledger === undefined ? {} : { ledger: options.ledger }),
     limits: { ...limits, frameBytesMax: limits.frameBytesMax - Math.min(ENVELOPE_BYTES, limits.frameBytesMax / 2) },
     tls: options.tls,
     access: options.access,
@@ -202,10 +213,11 @@ class WebServer {
       },
       {
         encode: (method) => encodeStruct(method.args, { [argumentOf(method, site)]: request satisfies WebRequest }),
-        decode: (method, body) => ({
-          ok: true,
-          response: responseOf(decodeStruct(method.result, body)['success'], site.service),
-        }),
+        decode: (method, body) => {
+          const account = clientAccount(env);
+          if (account.exceeds(body.length)) throw tooMuchToSend(body.length, account);
+          return { ok: true, response: responseOf(decodeStruct(method.result, body)['success'], site.service) };
+        },
       },
     );
     write(incoming, outgoing, outcome, requested.version !== '');

@@ -21,6 +21,7 @@ import {
   type SettingKind,
   type TlsEntry,
 } from './schema.ts';
+import { memoryLimits } from './memory.ts';
 import { formatDuration, formatSize } from './units.ts';
 import path from 'node:path';
 import { z } from 'zod';
@@ -90,7 +91,11 @@ export interface Config {
   };
   /** What clients of all HTTP ports may use beside the defaults: host names, and origins of web pages. */
   readonly http: { readonly hosts: readonly string[]; readonly origins: readonly string[] };
-  readonly jsonRpc: { readonly allowedOrigins: readonly string[]; readonly tls: TlsFiles };
+  readonly jsonRpc: {
+    readonly allowedOrigins: readonly string[];
+    readonly errorStatus: boolean;
+    readonly tls: TlsFiles;
+  };
   /** The web faceplate; off without sites. */
   readonly web: {
     readonly port: number;
@@ -268,6 +273,7 @@ function fillIn(
       })),
     },
     manager: { capacity: data.manager.capacity ?? os.availableParallelism() },
+    limits: { ...data.limits, ...memoryLimits(data.limits, data.limits.frame) },
     consul: {
       ...data.consul,
       embedded,
@@ -348,6 +354,9 @@ function resolve(data: ConfigFile, written: ConfigFile, directory: string, where
       requestMs: limits.request,
       pipelineMax: limits.pipeline,
       headersMax: limits.headers,
+      processBytesMax: limits.memory as number,
+      callerBytesMax: limits.callerMemory as number,
+      connectionBytesMax: limits.connectionMemory as number,
     },
     routes: data.routes,
     deployments: data.deployments.map((entry) => resolveDeployment(entry, directory)),

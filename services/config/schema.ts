@@ -42,7 +42,7 @@ export interface ConfigFile {
     defaultService: string;
     tls: TlsEntry & { required: boolean };
   };
-  jsonRpc: { allowedOrigins: string[]; tls: TlsEntry };
+  jsonRpc: { allowedOrigins: string[]; errorStatus: boolean; tls: TlsEntry };
   web: { port: number; trustProxy: boolean; tls: TlsEntry; sites: SiteEntry[] };
   stats: { tls: TlsEntry };
   access: {
@@ -70,6 +70,9 @@ export interface ConfigFile {
     request: number;
     pipeline: number;
     headers: number;
+    memory?: number | undefined;
+    callerMemory?: number | undefined;
+    connectionMemory?: number | undefined;
   };
   routes: Record<string, { weights: Record<string, number> }>;
   deployments: DeploymentEntry[];
@@ -230,6 +233,8 @@ const withUnit = (kind: 'duration' | 'size', parse: (found: unknown) => ParsedUn
 const atLeast = (kind: 'duration' | 'size', min: number): string =>
   min === 1 ? `a ${kind} above 0` : `a ${kind} of at least ${kind === 'size' ? formatSize(min) : formatDuration(min)}`;
 const duration = (min = 1) => withUnit('duration', parseDuration, min);
+/** The sums of bytes cannot be lower, so that small calls always fit. */
+const SUM_BYTES_MIN = 1024 * 1024;
 const size = (min = 1) => withUnit('size', parseSize, min);
 
 const origins = () =>
@@ -465,7 +470,9 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
       origins: origins().prefault([]),
     })
     .prefault({}),
-  jsonRpc: z.strictObject({ allowedOrigins: origins().prefault([]), tls: tlsSchema() }).prefault({}),
+  jsonRpc: z
+    .strictObject({ allowedOrigins: origins().prefault([]), errorStatus: bool().prefault(false), tls: tlsSchema() })
+    .prefault({}),
   web: z
     .strictObject({
       port: port().prefault(9082),
@@ -514,6 +521,9 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
       request: duration().prefault('30s'),
       pipeline: count(1, 100_000).prefault(256),
       headers: count(1, 10_000).prefault(100),
+      memory: size(SUM_BYTES_MIN).optional(),
+      callerMemory: size(SUM_BYTES_MIN).optional(),
+      connectionMemory: size(SUM_BYTES_MIN).optional(),
     })
     .prefault({}),
   routes: z

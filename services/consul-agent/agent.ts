@@ -4,7 +4,7 @@
 // covers. Without checks, session TTLs and blocking queries, an idle agent runs no timers.
 
 import { serveHttp, type HttpServer } from '../../core/http/mod.ts';
-import { systemClock, type Clock } from '../../core/mod.ts';
+import { systemClock, type Clock, type SumLimits } from '../../core/mod.ts';
 import { agentRoutes } from './agent-routes.ts';
 import { catalogRoutes } from './catalog-routes.ts';
 import { lockDirectory } from './directory-lock.ts';
@@ -65,6 +65,12 @@ const LOCAL_ENTRIES_MAX = 4_096;
 const SESSIONS_MAX = 4_096;
 /** Larger than any body that the API accepts, so that a client gets the API's own error for a large body. */
 const FRAME_BYTES_MAX = 2 * 1024 * 1024;
+/** All processes of a mesh on one machine are one caller. */
+const SUMS: SumLimits = {
+  connectionBytesMax: 64 * 1024 * 1024,
+  callerBytesMax: 256 * 1024 * 1024,
+  processBytesMax: 256 * 1024 * 1024,
+};
 /** Version of Consul whose API the agent implements. */
 const VERSION = '1.8.7';
 
@@ -275,6 +281,7 @@ class EmbeddedAgent implements ConsulAgent {
         requestMs: 30_000,
         pipelineMax: 64,
         headersMax: 100,
+        ...SUMS,
       },
       access: { hosts: options.hosts ?? [], origins: [] },
       // A blocking query waits for minutes, and only the end of its connection shows that nobody waits for it.

@@ -12,7 +12,10 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 /** The part of a faceplate's context that comes from the mesh and not from its entry in the configuration. */
-export type SharedContext = Pick<FaceplateContext, 'mesh' | 'callStats' | 'limits' | 'host' | 'access' | 'identify'>;
+export type SharedContext = Pick<
+  FaceplateContext,
+  'mesh' | 'callStats' | 'limits' | 'ledger' | 'host' | 'access' | 'identify'
+>;
 
 /** @param report called with each later error, as one line @throws ExitError when the faceplate does not start */
 export async function startAddedFaceplate(

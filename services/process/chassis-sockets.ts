@@ -66,13 +66,14 @@ export class ChassisSockets {
   }
 
   #listen(address: string): Promise<LinkServer> {
-    const { router, shared, config, callStats, clock } = this.#base;
+    const { router, shared, config, callStats, ledger, clock } = this.#base;
     const { limits } = config;
     const timeoutMs = (): number => shared.timeoutMs;
     return startLinkServer(address, {
       timeoutMsMax: timeoutMs,
       send: withoutClaims(withMeshService(router, withStats(router.send, callStats, 'inside', router, clock))),
       limits: { ...limits, pipelineMax: Math.max(limits.pipelineMax, CALLS_MAX) },
+      ledger,
       timeoutMs,
       caller: CHASSIS,
       identity: CHASSIS_CALLER,

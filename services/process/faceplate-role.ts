@@ -103,14 +103,14 @@ function openTokens(base: ProcessBase): TokenStore {
 }
 
 async function openFaceplates(base: ProcessBase): Promise<ReadonlyMap<string, FaceplateAddress>> {
-  const { config, hooks, router, shared, callStats, components } = base;
+  const { config, hooks, router, shared, callStats, ledger, components } = base;
   const { host, ports, limits, thrift, jsonRpc, web, faceplates } = config;
   const { dispatch, send } = router;
   const { authenticator } = base.access;
   const timeoutMs = (): number => shared.timeoutMs;
   const mesh: MeshAccess = { dispatch, send, directory: router, timeoutMs, authenticator };
   const access = httpAccessOf(config);
-  const common = { mesh, callStats: callStats, limits, host, access };
+  const common = { mesh, callStats, limits, ledger, host, access };
   const addresses = new Map<string, FaceplateAddress>();
   const register = (name: string, faceplate: Faceplate): void => {
     const { address } = faceplate;
@@ -134,7 +134,13 @@ async function openFaceplates(base: ProcessBase): Promise<ReadonlyMap<string, Fa
   const jsonRpcTls = portTlsOf('jsonRpc', jsonRpc.tls);
   register(
     'json-rpc',
-    await startJsonRpcFaceplate({ ...common, port: ports.jsonRpc, access: jsonRpcAccess, tls: jsonRpcTls }),
+    await startJsonRpcFaceplate({
+      ...common,
+      errorStatus: jsonRpc.errorStatus,
+      port: ports.jsonRpc,
+      access: jsonRpcAccess,
+      tls: jsonRpcTls,
+    }),
   );
   if (web.sites.length > 0) {
     checkFolders(web.sites);

@@ -151,7 +151,7 @@ class ManagerLink {
   }
 
   static async open(base: ProcessBase, manager: ResourceManager): Promise<ManagerLink> {
-    const { config, security, roles, shared, events, router, callStats, clock, components, status } = base;
+    const { config, security, roles, shared, events, router, callStats, ledger, clock, components, status } = base;
     const { host, ports, limits } = config;
     // Without a secret that other machines can have, no other machine can use the link.
     const isLocal = !config.link.isShared && security.tls === undefined && !isLoopback({ host, port: ports.link });
@@ -187,6 +187,7 @@ class ManagerLink {
       ),
       // A faceplate sends all its calls to this manager over one link. The queues of the pools limit them.
       limits: { ...limits, pipelineMax: Math.max(limits.pipelineMax, LINK_CALLS_MAX) },
+      ledger,
       timeoutMs,
       caller: 'a faceplate',
       flushAt: 'immediate',

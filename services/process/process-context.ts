@@ -1,6 +1,6 @@
 // The parts of a process that exist before Consul is contacted; the first step of a start creates them.
 
-import { systemClock, type Clock } from '../../core/mod.ts';
+import { ByteLedger, systemClock, type Clock } from '../../core/mod.ts';
 import { StatsTable, type MeshEvent } from '../../core/rpc/mod.ts';
 import { advertisedHost, createSecrets, ROLES, type Config, type Role } from '../config/mod.ts';
 import { AuditLog } from '../audit/mod.ts';
@@ -33,6 +33,8 @@ export interface ProcessContext {
   /** Changes and refusals of this process. */
   readonly audit: AuditLog;
   readonly callStats: StatsTable;
+  /** The bytes that the clients of all ports hold. */
+  readonly ledger: ByteLedger;
   readonly router: Router;
   readonly access: AccessControl;
   readonly offers: OfferTable;
@@ -70,6 +72,7 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
     events,
     audit,
     callStats: new StatsTable(),
+    ledger: new ByteLedger(config.limits),
     router,
     access,
     offers: new OfferTable(router),

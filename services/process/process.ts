@@ -119,7 +119,7 @@ async function openStats(
   manager: ManagerRole | undefined,
   faceplate: FaceplateRole | undefined,
 ): Promise<Address> {
-  const { config, events, audit, callStats, components, status, consulMetrics, access, policy, defects } = base;
+  const { config, events, audit, callStats, ledger, components, status, consulMetrics, access, policy, defects } = base;
   const { host, ports, limits } = config;
   const stats = await startStatsFaceplate({
     status: () => status.read(),
@@ -135,6 +135,7 @@ async function openStats(
     port: ports.stats,
     limits,
     access: httpAccessOf(config),
+    ledger,
   });
   const address = { host: stats.address, port: stats.port };
   components.register(

@@ -43,6 +43,8 @@ export class ChassisProcess {
   /** Undefined when the launch has failed at once. */
   readonly #child: ChildProcess | undefined;
   readonly #lastLines: string[] = [];
+  /** Characters of these lines. */
+  #lastChars = 0;
   readonly startedAtMs: number;
   readonly exited: Promise<Exit>;
   /**
@@ -141,13 +143,20 @@ export class ChassisProcess {
   #capture(): void {
     for (const stream of [this.#child?.stdout, this.#child?.stderr]) {
       const splitter = new LineSplitter((line) => {
-        this.#lastLines.push(line);
-        if (this.#lastLines.length > LAST_LINES_MAX) this.#lastLines.shift();
+        this.#keep(line);
         this.#options.onLine(line);
       });
       stream?.on('data', (chunk: Buffer) => splitter.push(chunk));
       stream?.on('end', () => splitter.end());
       stream?.on('error', () => undefined);
+    }
+  }
+
+  #keep(line: string): void {
+    this.#lastLines.push(line);
+    this.#lastChars += line.length;
+    while (this.#lastLines.length > LAST_LINES_MAX || this.#lastChars > LAST_CHARS_MAX) {
+      this.#lastChars -= this.#lastLines.shift()?.length ?? 0;
     }
   }
 
@@ -261,4 +270,5 @@ const PERMANENT_STATUSES: ReadonlySet<number> = new Set([78, 126, 127]);
 /** How long after an exit its last output and its descendants are waited for. */
 const SETTLE_MS = 1_000;
 const LAST_LINES_MAX = 50;
+const LAST_CHARS_MAX = 65_536;
 const PAGE_BYTES = 4096;

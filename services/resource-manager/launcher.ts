@@ -7,6 +7,7 @@ import { findSocketBase, type Clock, type MessageLimits } from '../../core/mod.t
 import type { Deployment } from '../mesh/mod.ts';
 import { ProcessInstance } from './instance.ts';
 import { identityOf, type Identity } from './isolation.ts';
+import { LineRate } from './line-rate.ts';
 import { Reaper } from './reaper.ts';
 import type { Slot } from './slot.ts';
 import path from 'node:path';
@@ -32,12 +33,14 @@ export class Launcher {
    */
   readonly socketDir: string = mkdtempSync(path.join(findSocketBase().directory, 'katamari-'));
   readonly #reaper = new Reaper(this.socketDir);
+  readonly #lineRate: LineRate;
   #launches = 0;
   /** Derived from the process id, with a stride that keeps managers with close process ids on distant ports. */
   #lastPort = PORT_MIN + ((process.pid * PORT_STRIDE) % (PORT_MAX - PORT_MIN));
 
   constructor(options: LauncherOptions) {
     this.#options = options;
+    this.#lineRate = new LineRate(options.clock);
   }
 
   /** Launches a process for a slot and reports its events to the slot. */
@@ -73,7 +76,7 @@ export class Launcher {
         if (folder !== '') rmSync(folder, { recursive: true, force: true });
       },
       clock,
-      onLine: (line) => onLine(slot.name, line),
+      onLine: this.#lineRate.limited((line) => onLine(slot.name, line)),
       onRecycle: (reason, why) => slot.onRecycle(instance, reason, why),
       onBroken: (broken) => slot.onBroken(broken),
       onEnded: (ended) => slot.onEnded(ended),

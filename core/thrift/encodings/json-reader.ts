@@ -233,9 +233,9 @@ export class JsonReader {
     this.#skipSpace();
     if (this.#bytes[this.#at] === QUOTE) {
       const text = this.#text();
-      const value = text === 'NaN' || /^-?Infinity$/.test(text) || NUMBER.test(text) ? Number(text) : undefined;
-      if (value === undefined) throw this.#malformed('a double, "NaN", "Infinity" or "-Infinity"');
-      return value;
+      if (text === 'NaN' || /^-?Infinity$/.test(text)) return Number(text);
+      if (NUMBER.test(text)) return this.#finite(text);
+      throw this.#malformed('a double, "NaN", "Infinity" or "-Infinity"');
     }
     // The libraries of Python and Node write these without quotes.
     const bare = BARE_DOUBLE.exec(this.#bytes.toString('latin1', this.#at, Math.min(this.#at + 10, this.#end)))?.[0];
@@ -245,7 +245,14 @@ export class JsonReader {
     }
     const digits = this.#number();
     if (!NUMBER.test(digits)) throw this.#malformed('a double');
-    return Number(digits);
+    return this.#finite(digits);
+  }
+
+  /** Refuses numbers such as 1e400, which no double holds. */
+  #finite(digits: string): number {
+    const value = Number(digits);
+    if (!Number.isFinite(value)) throw this.#malformed('a number within the range of a double');
+    return value;
   }
 
   /** Some libraries write base64 without padding, or with line breaks. */

@@ -4,7 +4,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { decodeParams, encodeResult } from '../../../core/idl/json.ts';
-import { decodeResult, decodeStruct, encodeParams, encodeStruct, parseIdl } from '../../../core/idl/mod.ts';
+import { decodeResult, decodeStruct, encodeParams, encodeStruct, parseIdl, resultText } from '../../../core/idl/mod.ts';
 import type { Method } from '../../../core/thrift/mod.ts';
 import { anyArgs, anyIdl, anyValue, comparable } from '../../kit/interfaces/any-interface.ts';
 import { stockStruct } from '../../kit/wire/stock-writer.ts';
@@ -17,6 +17,10 @@ function methodOf(text: string): Method {
   if (method === undefined) throw new Error('no method m');
   return method;
 }
+
+/** For JSON.stringify and JSON.parse: keep the sign of zero, as the printed text does. */
+const keepZero = (_key: string, value: unknown): unknown => (Object.is(value, -0) ? '-0 of a double' : value);
+const zero = (_key: string, value: unknown): unknown => (value === '-0 of a double' ? -0 : value);
 
 /** A method with values for its arguments and its result. */
 const anyCall = anyIdl.chain((text) => {
@@ -67,6 +71,32 @@ describe('encoding and decoding of any interface', () => {
           ).equals(again),
         ).toBe(true);
       }),
+      { numRuns: METHOD_RUNS },
+    );
+  });
+
+  test('a result is printed as the JSON text of its value, whole and in parts of any length', () => {
+    fc.assert(
+      fc.property(
+        anyCall,
+        fc.string({ unit: 'grapheme' }),
+        fc.integer({ min: 1, max: 9 }),
+        ({ method, returned }, why, charsMax) => {
+          const bytes = encodeStruct(method.result, { success: returned });
+          const result = decodeResult(method, bytes);
+          const text = resultText(method, bytes).text.all();
+          expect(JSON.parse(text)).toEqual(
+            JSON.parse(JSON.stringify(result.ok ? result.value : result, keepZero), zero),
+          );
+          const inParts = resultText(method, bytes).text;
+          let joined = '';
+          while (!inParts.isDone) joined += inParts.next(charsMax);
+          expect(joined).toBe(text);
+          const thrown = resultText(method, encodeStruct(method.result, { x: { why } }));
+          expect([thrown.exception, thrown.message]).toEqual(['X', why === '' ? 'X' : `X: ${why}`]);
+          expect(thrown.text.all()).toBe(JSON.stringify({ exception: 'X', why }));
+        },
+      ),
       { numRuns: METHOD_RUNS },
     );
   });

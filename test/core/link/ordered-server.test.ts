@@ -2,7 +2,7 @@
 // in upper case, written when the test says so. `!` in place of a reply is a refusal.
 import { afterEach, expect, test } from 'vitest';
 import { OrderedConnection, OrderedServer, type QueuedCall, type TimedPipelineLimits } from '../../../core/link/mod.ts';
-import { KatamariError, systemClock, type Address, type Clock } from '../../../core/mod.ts';
+import { ByteLedger, KatamariError, systemClock, UNLIMITED_SUMS, type Address, type Clock } from '../../../core/mod.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 import { once } from 'node:events';
@@ -179,7 +179,7 @@ class ByteConnection extends OrderedConnection<ByteCall> {
   #output = '';
 
   constructor(socket: Socket, calls: ByteCall[], onClose: (connection: ByteConnection) => void) {
-    super(socket, connectionLimits, systemClock);
+    super(socket, connectionLimits, systemClock, new ByteLedger(UNLIMITED_SUMS).open('a client'));
     this.#calls = calls;
     this.#onClose = onClose;
   }
@@ -210,6 +210,10 @@ class ByteConnection extends OrderedConnection<ByteCall> {
   }
 
   protected onOverdue(): void {
+    this.close();
+  }
+
+  protected onOverloaded(): void {
     this.close();
   }
 

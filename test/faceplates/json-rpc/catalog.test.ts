@@ -23,7 +23,8 @@ interface OpenRpc {
   readonly openrpc: string;
   readonly methods: readonly {
     readonly name: string;
-    readonly params: readonly { readonly name: string; readonly schema: AnySchema }[];
+    readonly params: readonly { readonly name: string; readonly required: boolean; readonly schema: AnySchema }[];
+    readonly paramStructure: string;
     readonly result: { readonly schema: AnySchema };
     readonly errors?: readonly { readonly code: number; readonly message: string }[];
   }[];
@@ -69,7 +70,7 @@ describe('rpc.discover', () => {
     expect(names.every((name) => name.startsWith('Calculator.'))).toBe(true);
     expect(names.length).toBe(5);
     const nobody = await fixture.post('{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}', {}, '/rpc/Nobody');
-    expect([nobody.status, nobody.json.error?.code]).toEqual([404, -32001]);
+    expect([nobody.status, nobody.json.error?.code]).toEqual([200, -32001]);
   });
 
   test('has schemas that accept and refuse the same values as the mesh', async () => {
@@ -106,6 +107,34 @@ describe('rpc.discover', () => {
       expect(accepts(things)).toBe(false);
       expect((await fixture.call('Fixture.echo', { things })).json.error?.code).toBe(-32602);
     }
+  });
+
+  test('lists required params first, and offers calls by position only where the IDL has this order', async () => {
+    const { methods } = await discovered();
+    const mixed = methods.find(({ name }) => name === 'Fixture.mixed');
+    expect(mixed?.params.map(({ name, required }) => [name, required])).toEqual([
+      ['second', true],
+      ['fourth', true],
+      ['first', false],
+      ['third', false],
+    ]);
+    expect(mixed?.paramStructure).toBe('by-name');
+    expect(methods.find(({ name }) => name === 'Fixture.addLong')?.paramStructure).toBe('either');
+    for (const { name, params } of methods) {
+      const firstOptional = params.findIndex(({ required }) => !required);
+      const after = firstOptional < 0 ? [] : params.slice(firstOptional);
+      expect([name, after.some(({ required }) => required)]).toEqual([name, false]);
+    }
+    // By position, the order of the IDL holds.
+    expect((await fixture.call('Fixture.mixed', [7, 'b', null, true])).json.result).toBe('7 b true');
+    expect((await fixture.call('Fixture.mixed', { second: 'b', fourth: false })).json.result).toBe('1 b false');
+  });
+
+  test('has one error per code, with all exceptions of the method', async () => {
+    const { methods } = await discovered();
+    const mixed = methods.find(({ name }) => name === 'Fixture.mixed');
+    expect(mixed?.errors?.map(({ code, message }) => [code, message])).toEqual([[-32050, 'Refused or Other']]);
+    for (const { errors = [] } of methods) expect(new Set(errors.map(({ code }) => code)).size).toBe(errors.length);
   });
 
   test('lists declared exceptions', async () => {
@@ -185,7 +214,7 @@ describe('GET /', () => {
     const empty = await startFixture({ pools: () => [] });
     expect(await (await fetch(empty.url)).text()).toContain('no service is running yet');
     const answer = await empty.call('Fixture.ping');
-    expect([answer.status, answer.json.error?.code]).toEqual([404, -32601]);
+    expect([answer.status, answer.json.error?.code]).toEqual([200, -32601]);
     await empty.end();
   });
 });

@@ -3,7 +3,7 @@ import { DEFAULT_LIMITS, type FaceplateLimits } from '../../../core/mod.ts';
 import type { Call, Handlers } from '../../../core/rpc/mod.ts';
 import { ThriftException } from '../../../core/thrift/mod.ts';
 import { startJsonRpcFaceplate } from '../../../faceplates/json-rpc/mod.ts';
-import type { JsonRpcFaceplate } from '../../../faceplates/json-rpc/server.ts';
+import type { JsonRpcFaceplate, JsonRpcFaceplateOptions } from '../../../faceplates/json-rpc/server.ts';
 import { idlFixture, testMeshAccess, type PoolText, type TestMeshAccess } from '../../kit/mesh/mesh-access.ts';
 
 export const FIXTURE_IDL: string = idlFixture('fixture.thrift');
@@ -40,14 +40,16 @@ export interface Json {
   };
 }
 
+/** @param options those of the faceplate, and the pools behind it */
 export async function startFixture(
-  options: {
+  options: Partial<Pick<JsonRpcFaceplateOptions, 'errorStatus' | 'ledger'>> & {
     /** Origins of pages that may call. */
     readonly origins?: readonly string[];
     readonly limits?: Partial<FaceplateLimits>;
     readonly pools?: (handlers: Handlers<Call>) => readonly PoolText[];
   } = {},
 ): Promise<JsonRpcFixture> {
+  const { origins = [], limits, pools, ...faceplate } = options;
   const waiting = new Map<string, () => void>();
   const handlers: Handlers<Call> = {
     echo: ({ things }: { things: unknown }) => things,
@@ -62,6 +64,8 @@ export async function startFixture(
       throw new Error('a wheel came off');
     },
     tell: () => {},
+    mixed: ({ first, second, fourth }: { first: number; second: string; fourth: boolean }) =>
+      `${first} ${second} ${fourth}`,
     wait: ({ name }: { name: string }) =>
       new Promise<string>((resolve) => {
         waiting.set(name, () => resolve(name));
@@ -79,14 +83,15 @@ export async function startFixture(
         ['timeLeftMs', String(Math.round(call.deadlineMs - performance.now())).padStart(9, '0')],
       ]),
   };
-  const mesh = testMeshAccess(options.pools?.(handlers) ?? [{ idl: FIXTURE_IDL, service: 'Fixture', handlers }]);
+  const mesh = testMeshAccess(pools?.(handlers) ?? [{ idl: FIXTURE_IDL, service: 'Fixture', handlers }]);
   const server = await startJsonRpcFaceplate({
     mesh,
     callStats: mesh.callStats,
-    limits: { ...DEFAULT_LIMITS, ...options.limits },
+    limits: { ...DEFAULT_LIMITS, ...limits },
     host: '127.0.0.1',
     port: 0,
-    access: { hosts: ['x'], origins: options.origins ?? [] },
+    access: { hosts: ['x'], origins },
+    ...faceplate,
   });
   const url = `http://127.0.0.1:${server.port}`;
   const post: JsonRpcFixture['post'] = async (body, headers = {}, path = '/rpc') => {

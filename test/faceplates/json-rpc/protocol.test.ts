@@ -71,16 +71,16 @@ describe('a single request', () => {
     }
   });
 
-  test('for an unknown method is -32601, for a missing pool -32001, both with 404', async () => {
+  test('for an unknown method is -32601, for a missing pool -32001', async () => {
     const nowhere = await fixture.call('Fixture.nothing');
     expect([nowhere.status, nowhere.json.error?.code, nowhere.json.error?.data]).toEqual([
-      404,
+      200,
       -32601,
       { code: 'no_pool' },
     ]);
     const noPool = await fixture.call('Fixture@3.ping');
     expect([noPool.status, noPool.json.error?.code, noPool.json.error?.data]).toEqual([
-      404,
+      200,
       -32001,
       { code: 'no_pool' },
     ]);
@@ -130,9 +130,9 @@ describe('a single request', () => {
     ],
     ['an empty batch', '[]', -32600, 'batch is empty'],
   ] as const) {
-    test(`that is ${name} is ${code} with status 400 and id null`, async () => {
+    test(`that is ${name} is ${code} with status 200 and id null`, async () => {
       const answer = await fixture.post(body);
-      expect([answer.status, answer.json.error?.code, answer.json.id]).toEqual([400, code, null]);
+      expect([answer.status, answer.json.error?.code, answer.json.id]).toEqual([200, code, null]);
       expect(answer.json.error?.message).toContain(said);
       expect(answer.json.error?.data).toEqual({ code: 'bad_request' });
     });
@@ -183,7 +183,7 @@ describe('a batch', () => {
     const { status, text } = await send(
       '[{"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"},{"jsonrpc": "2.0", "method"]',
     );
-    expect(status).toBe(400);
+    expect(status).toBe(200);
     expect((JSON.parse(text) as Json).error?.code).toBe(-32700);
   });
 
@@ -195,7 +195,7 @@ describe('a batch', () => {
   test('longer than the limit is refused as a whole', async () => {
     const before = fixture.mesh.ran.length;
     const answer = await fixture.post(JSON.stringify(Array.from({ length: 11 }, () => ADD)));
-    expect([answer.status, answer.json.error?.code]).toEqual([413, -32008]);
+    expect([answer.status, answer.json.error?.code]).toEqual([200, -32008]);
     expect(answer.json.error?.message).toContain('11 requests, limit is 10');
     expect(fixture.mesh.ran.length).toBe(before);
   });
@@ -244,5 +244,12 @@ describe("jayson's own HTTP client", () => {
       message: 'Refused: because',
       data: { exception: 'Refused', why: 'because', number: 5 },
     });
+  });
+
+  test('gets the errors of the mesh: it drops the body of a response that has another status than 200', async () => {
+    expect((await request('Nobody.nothing', {})).error?.code).toBe(-32601);
+    expect((await request('Fixture@9.ping', {})).error?.code).toBe(-32001);
+    expect((await request('Fixture.addLong', [1])).error?.code).toBe(-32602);
+    expect((await request('Fixture.addLong', [1])).error?.message).toContain('params.b: expected i64');
   });
 });

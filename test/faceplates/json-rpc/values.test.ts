@@ -34,6 +34,8 @@ describe('values that are returned unchanged', () => {
     `{"large":"${MIN}"}`,
     '{"real":1.5}',
     '{"real":1e+300}',
+    '{"real":-0}',
+    '{"moods":{"CALM":-0}}',
     '{"real":"NaN"}',
     '{"real":"Infinity"}',
     '{"real":"-Infinity"}',
@@ -126,6 +128,25 @@ describe('values that are refused with -32602, their path and what was expected'
     ['{"either":{}}', 'params.things.either: expected'],
     ['{"either":{"left":1,"right":"x"}}', 'params.things.either: expected'],
     ['{"inner":{"unknown":1}}', 'params.things.inner'],
+    ['{"real":1e400}', 'params.things.real: expected double'],
+    ['{"real":-1e400}', 'params.things.real: expected double'],
+    [`{"real":${'9'.repeat(400)}}`, 'params.things.real: expected double'],
+    ['{"moods":{"CALM":1e400}}', 'params.things.moods["CALM"]: expected double'],
+    ['{"middling":1e400}', 'params.things.middling: expected'],
+    ['{"large":1e400}', 'params.things.large: expected'],
+    ['{"numbers":[1e400]}', 'params.things.numbers[0]: expected'],
+    ['{"tiny":1,"tiny":2}', 'params.things.tiny: expected each name once'],
+    ['{"tiny":1,"t\\u0069ny":1}', 'params.things.tiny: expected each name once'],
+    [`{"tiny":1,"tiny":2,"large":${MAX}}`, 'params.things.tiny: expected each name once'],
+    ['{"inner":{"counts":{"a b":1,"a b":1}}}', 'params.things.inner.counts["a b"]: expected each name once'],
+    ['{"paired":[[[1],2]],"inner":{"inner":{},"inner":{}}}', 'params.things.inner.inner: expected each name once'],
+    ['{"__proto__":{},"__proto__":{}}', 'params.things.__proto__: expected each name once'],
+    ['{"labels":{"1":"x","01":"y"}}', 'params.things.labels["01"]: expected i32'],
+    ['{"labels":{"1":"x","+1":"y"}}', 'params.things.labels["+1"]: expected i32'],
+    ['{"labels":{"0":"x","-0":"y"}}', 'params.things.labels["-0"]: expected i32'],
+    ['{"labels":{"1":"x","1.0":"y"}}', 'params.things.labels["1.0"]: expected i32'],
+    ['{"moods":{"CALM":1,"1":2}}', 'params.things.moods'],
+    ['{"paired":[[[1],1],[[1],2]]}', 'params.things.paired[1]'],
     ['{"__proto__":{}}', 'params.things'],
     ['{"constructor":1}', 'params.things'],
     ['[]', 'params.things: expected'],
@@ -137,7 +158,7 @@ describe('values that are refused with -32602, their path and what was expected'
         `{"jsonrpc":"2.0","id":1,"method":"Fixture.echo","params":{"things":${things}}}`,
       );
       expect([answer.status, answer.json.error?.code, answer.json.error?.data]).toEqual([
-        400,
+        200,
         -32602,
         { code: 'bad_request' },
       ]);
@@ -146,11 +167,42 @@ describe('values that are refused with -32602, their path and what was expected'
     });
   }
 
+  test('a name twice in the request, in its params, and in one request of a batch', async () => {
+    const post = async (body: string): Promise<string> => (await fixture.post(body)).text;
+    const ping = '"jsonrpc":"2.0","method":"Fixture.ping"';
+    expect(await post(`{${ping},"id":1,"id":2}`)).toMatch(/"id":null,.*-32600,"message":"id: expected each name once/);
+    expect(await post(`{${ping},"id":1,"params":{},"params":{}}`)).toMatch(/"id":1,.*-32602,"message":"params: exp/);
+    expect(await post(`{${ping},"id":1,"more":[{"a":1},{"a":1,"a":1}]}`)).toMatch(
+      /"id":1,.*-32600,"message":"more\[1\]\.a:/,
+    );
+    const batch = `[{${ping},"id":1},{${ping},"id":"b","params":{"x":1,"x":1}},{${ping},"id":3}]`;
+    const answers = JSON.parse(await post(batch)) as readonly { id: unknown; error?: { message: string } }[];
+    expect(answers.map(({ id, error }) => [id, error?.message])).toEqual([
+      [1, undefined],
+      ['b', 'params.x: expected each name once, got it twice'],
+      [3, undefined],
+    ]);
+  });
+
+  test('a text that looks like members and brackets is no name', async () => {
+    const text = JSON.stringify('{"a":1,"a":2}\\":[{');
+    expect(await echoed(`{"text":${text}}`)).toBe(`{"text":${text}}`);
+  });
+
   test('missing required fields, and missing, surplus or unknown params', async () => {
-    expect(await result('strict', '{"strict":{"may":"x"}}')).toMatch(/^400 -32602 params\.strict\.must: expected/);
-    expect(await result('addLong', '{"a":1}')).toMatch(/^400 -32602 params\.b: expected/);
-    expect(await result('addLong', '{"a":1,"b":2,"c":3}')).toMatch(/^400 -32602 .*"?c"?/);
-    expect(await result('addLong', '[1,2,3]')).toMatch(/^400 -32602 /);
-    expect(await result('addLong', '{"a":1,"b":2,"__proto__":{"c":3}}')).toMatch(/^400 -32602 /);
+    expect(await result('strict', '{"strict":{"may":"x"}}')).toMatch(/^200 -32602 params\.strict\.must: expected/);
+    expect(await result('addLong', '{"a":1}')).toMatch(/^200 -32602 params\.b: expected/);
+    expect(await result('addLong', '{"a":1,"b":2,"c":3}')).toMatch(/^200 -32602 .*"?c"?/);
+    expect(await result('addLong', '[1,2,3]')).toMatch(/^200 -32602 /);
+    expect(await result('addLong', '{"a":1,"b":2,"__proto__":{"c":3}}')).toMatch(/^200 -32602 /);
   });
 });
+
+test('a request with more values than can be parsed at once is refused with the limit', async () => {
+  const post = async (params: string): Promise<string> =>
+    (await fixture.post(`{"jsonrpc":"2.0","id":1,"method":"Fixture.echo","params":{"things":${params}}}`)).text;
+  expect(await post(`{"numbers":[${'1,'.repeat(900_000)}1]}`)).toContain('"result":{"numbers":[1,1,');
+  expect(await post(`{"numbers":[${'1,'.repeat(1_000_000)}1]}`)).toMatch(/-32008.*JSON values, limit is 1000000/);
+  expect(await post(`[${'{},'.repeat(250_000)}{}]`)).toMatch(/-32008.*objects and arrays count as 4/);
+  expect(await post(`{"text":"${'[,:'.repeat(2_000_000)}"}`)).toContain('"result":{"text":"[,:[,:');
+}, 60_000);

@@ -2,7 +2,7 @@
 
 import { afterEach, describe, expect, test } from 'vitest';
 import { rawClient, type RawClient } from '../../kit/wire/raw-http.ts';
-import { DEFAULT_LIMITS, type FaceplateLimits } from '../../../core/mod.ts';
+import { ByteLedger, DEFAULT_LIMITS, type FaceplateLimits } from '../../../core/mod.ts';
 import { serveLines, type LineServer, type ServeLinesOptions } from '../../../faceplates/kit/line-server.ts';
 import { until } from '../../kit/tools/wait.ts';
 
@@ -19,7 +19,7 @@ class Echo {
 
   static async start(
     limits: Partial<FaceplateLimits> = {},
-    more: Partial<Pick<ServeLinesOptions, 'lineBytesMax' | 'mesh'>> = {},
+    more: Partial<Pick<ServeLinesOptions, 'ledger' | 'lineBytesMax' | 'mesh'>> = {},
   ): Promise<Echo> {
     const echo = new Echo();
     echo.server = await serveLines({
@@ -110,6 +110,25 @@ describe('serveLines', () => {
     client.write('fill\n'.repeat(2_000));
     await until('its end', () => echo.server.connections() === 0);
     expect(echo.ran.length).toBeLessThan(1_000);
+  });
+
+  test('refuses an answer for which there is no room, and a line that waits too long for room, and gives all back', async () => {
+    const sums = { connectionBytesMax: 400_000, callerBytesMax: 500_000, processBytesMax: 1_000_000 };
+    const ledger = new ByteLedger(sums);
+    const echo = await Echo.start({ requestMs: 300 }, { ledger });
+    const elsewhere = ledger.open('127.0.0.1');
+    elsewhere.add(450_000);
+    const client = await echo.client('fill\nnext\n');
+    expect(await client.seen(/next\n/)).toMatch(/^! too_large: An answer of 100000 bytes was dropped: .*\nnext\n$/);
+    elsewhere.add(100_000);
+    const late = await echo.client(`${'x'.repeat(70_000)}`);
+    expect(await late.closed()).toMatch(
+      /^! overloaded: Found no room for the request in 300 ms: the connections of 127/,
+    );
+    elsewhere.add(-elsewhere.bytes);
+    client.write('fill\n');
+    await client.seen(/x{100000}\n/);
+    await until('all to be given back', () => ledger.bytes === 0);
   });
 
   test('answers a line that is too long with an error, in order, and closes', async () => {

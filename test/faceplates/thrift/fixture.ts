@@ -1,6 +1,6 @@
 // A Thrift faceplate in front of the Exchange service, with limits of the test's choice. `end()` closes everything.
 import { exchange, type Exchange } from '../../kit/wire/exchange.ts';
-import { DEFAULT_LIMITS, type Clock, type FaceplateLimits } from '../../../core/mod.ts';
+import { DEFAULT_LIMITS, type ByteLedger, type Clock, type FaceplateLimits } from '../../../core/mod.ts';
 import type { HttpAccess } from '../../../core/http/mod.ts';
 import { StatsTable } from '../../../core/rpc/mod.ts';
 import { startThriftFaceplate, type ThriftTls } from '../../../faceplates/thrift/mod.ts';
@@ -25,6 +25,7 @@ export async function startFixture(
     behind?: Exchange;
     tls?: ThriftTls;
     access?: HttpAccess;
+    ledger?: ByteLedger;
   } = {},
 ): Promise<Fixture> {
   const { behind = exchange(), limits, ...rest } = options;

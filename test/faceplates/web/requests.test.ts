@@ -4,7 +4,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { rawClient } from '../../kit/wire/raw-http.ts';
 import { until } from '../../kit/tools/wait.ts';
-import { DEFAULT_LIMITS } from '../../../core/mod.ts';
+import { ByteLedger, DEFAULT_LIMITS } from '../../../core/mod.ts';
 import { SHOP_IDL, site, startShop, type Got, type Header, type Shop } from './shop.ts';
 
 const started: Shop[] = [];
@@ -115,6 +115,29 @@ describe('A request', () => {
     const shop = await start();
     await raw(shop, 'GET http://other.example/shop/x?y HTTP/1.1\nHost: other.example');
     expect([shop.got[0]?.path, shop.got[0]?.query]).toEqual(['/shop/x', 'y']);
+  });
+
+  test('has its bytes booked until it is answered, and a response without room is 503', async () => {
+    const ledger = new ByteLedger({ connectionBytesMax: 1e6, callerBytesMax: 2e6, processBytesMax: 4e6 });
+    const booked: number[] = [];
+    const shop = await start({
+      ledger,
+      answer: ({ body }) => {
+        booked.push(ledger.bytes);
+        return { body: Buffer.concat([body, body]) };
+      },
+    });
+    const post = (): Promise<Response> => fetch(`${shop.url}/shop/`, { method: 'POST', body: Buffer.alloc(200_000) });
+    expect((await (await post()).arrayBuffer()).byteLength).toBe(400_000);
+    expect(booked).toEqual([200_000]);
+    await until('all to be given back', () => ledger.bytes === 0);
+    const elsewhere = ledger.open('127.0.0.1');
+    elsewhere.add(1_500_000);
+    const refused = await post();
+    expect([refused.status, await refused.text()]).toEqual([503, expect.stringContaining('raise limits.callerMemory')]);
+    elsewhere.add(-elsewhere.bytes);
+    expect((await post()).status).toBe(200);
+    await until('all to be given back', () => ledger.bytes === 0);
   });
 
   test('has a body of any bytes up to the limit, and not one byte more', async () => {

@@ -4,7 +4,7 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { DEFAULT_LIMITS, type FaceplateLimits } from '../../../core/mod.ts';
+import { DEFAULT_LIMITS, type ByteLedger, type FaceplateLimits } from '../../../core/mod.ts';
 import type { Call, Handlers } from '../../../core/rpc/mod.ts';
 import { startWebFaceplate, type Site } from '../../../faceplates/web/mod.ts';
 import type { WebFaceplate } from '../../../faceplates/web/server.ts';
@@ -64,6 +64,7 @@ export async function startShop(
     readonly trustProxy?: boolean;
     /** Origins of pages that may send requests. */
     readonly origins?: readonly string[];
+    readonly ledger?: ByteLedger;
     readonly pools?: (handlers: Handlers<Call>) => readonly PoolText[];
     /** Replaces the answer of the handler. */
     readonly answer?: (request: Got) => unknown;
@@ -100,6 +101,7 @@ export async function startShop(
     port: 0,
     sites: options.sites ?? [SITE],
     trustProxy: options.trustProxy ?? false,
+    ...(options.ledger === undefined ? {} : { ledger: options.ledger }),
   });
   return {
     mesh,

@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { memoryLimits } from '../../../services/config/memory.ts';
 import {
   ExitError,
   type FlagValue,
@@ -52,7 +53,12 @@ describe('loadConfig()', () => {
     expect(config.host).toBe('127.0.0.1');
     expect(config.ports).toEqual({ thrift: 9090, jsonRpc: 9080, stats: 9081, link: 9070, consul: 9085 });
     expect(config.timeoutMs).toBe(10_000);
-    expect(config.limits).toEqual({
+    const { processBytesMax, callerBytesMax, connectionBytesMax, ...limits } = config.limits;
+    expect(processBytesMax).toBeGreaterThanOrEqual(64 * 1024 * 1024);
+    expect(processBytesMax).toBeLessThanOrEqual(1024 * 1024 * 1024);
+    expect(callerBytesMax).toBe(processBytesMax / 2);
+    expect(connectionBytesMax).toBe(Math.max(processBytesMax / 8, 32 * 1024 * 1024));
+    expect(limits).toEqual({
       frameBytesMax: 16 * 1024 * 1024,
       nestingMax: 64,
       batchMax: 100,
@@ -138,6 +144,27 @@ describe('loadConfig()', () => {
     expect(config.limits.frameBytesMax).toBe(512_000);
     expect(config.limits.idleMs).toBe(250);
     expect(config.limits.requestMs).toBe(120_000);
+  });
+
+  test('takes the sums of bytes from the memory of the machine, unless they are set', () => {
+    const mib = 1024 * 1024;
+    const found = (bytes: number): unknown => memoryLimits({}, 16 * mib, bytes);
+    expect(found(64 * 1024 * mib)).toEqual({
+      memory: 1024 * mib,
+      callerMemory: 512 * mib,
+      connectionMemory: 128 * mib,
+    });
+    expect(found(1024 * mib)).toEqual({ memory: 256 * mib, callerMemory: 128 * mib, connectionMemory: 32 * mib });
+    expect(found(128 * mib)).toEqual({ memory: 64 * mib, callerMemory: 32 * mib, connectionMemory: 32 * mib });
+    const { config } = load('limits: { memory: 200MiB, callerMemory: 150MiB, connectionMemory: 2MiB }\n');
+    expect(config.limits).toMatchObject({
+      processBytesMax: 200 * mib,
+      callerBytesMax: 150 * mib,
+      connectionBytesMax: 2 * mib,
+    });
+    expect(() => load('limits: { memory: 1KiB }\n')).toThrow(
+      'limits.memory: found "1KiB", expected a size of at least 1MiB',
+    );
   });
 
   test('reads JSON as well, and finds the file by its usual names', () => {

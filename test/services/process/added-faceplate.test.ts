@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
 import { testMeshAccess } from '../../kit/mesh/mesh-access.ts';
 import { startTestMesh, work, type TestMesh } from '../../kit/mesh/mesh.ts';
-import { DEFAULT_LIMITS } from '../../../core/mod.ts';
+import { ByteLedger, DEFAULT_LIMITS } from '../../../core/mod.ts';
 import { ANONYMOUS, StatsTable, type CallerIdentity } from '../../../core/rpc/mod.ts';
 import type { Faceplate } from '../../../faceplates/kit/mod.ts';
 import { loadConfig, type LoadedConfig } from '../../../services/config/mod.ts';
@@ -39,6 +39,7 @@ const SHARED = {
   identify,
   callStats: new StatsTable(),
   limits: DEFAULT_LIMITS,
+  ledger: new ByteLedger(DEFAULT_LIMITS),
   host: '127.0.0.1',
   access: { hosts: [], origins: [] },
 };
