@@ -220,7 +220,15 @@ function makeText(type: Exclude<Type, { kind: 'struct' }>): TypeText {
       return new ListText(type, type.kind === 'set');
     case 'map':
       return keyOfText(type.key) === undefined ? new PairsText(type) : new ObjectText(type);
-    default:
+    case 'bool':
+    case 'i8':
+    case 'i16':
+    case 'i32':
+    case 'i64':
+    case 'double':
+    case 'uuid':
+    case 'string':
+    case 'binary':
       return { print: LEAVES[type.kind] };
   }
 }

@@ -27,14 +27,14 @@ export type BatchLimits = Pick<FaceplateLimits, 'batchMax' | 'frameBytesMax' | '
 export interface BatchOptions {
   readonly count: number;
   /** Answers the request of this index. Calls `done` once, perhaps before it returns. */
-  begin(index: number, done: (response: BatchResponse) => void): void;
+  readonly begin: (index: number, done: (response: BatchResponse) => void) => void;
   /** Called once, with the whole text ('' without responses) or a body that still grows. */
-  end(body: string | PartedBody): void;
+  readonly end: (body: string | PartedBody) => void;
   readonly reader: AnswerReader & { readonly largestBytes: number };
   readonly slices: SliceQueue;
   readonly limits: BatchLimits;
   /** Calls back when the time of the requests is over. Returns how to cancel that. */
-  whenOver(onOver: () => void): () => void;
+  readonly whenOver: (onOver: () => void) => () => void;
 }
 
 export class Batch {

@@ -202,12 +202,15 @@ describe('calls that fail', () => {
     const wants = (fixture: JsonRpcFixture, headers: Readonly<Record<string, string>>): Promise<unknown[]> =>
       Promise.all(
         [
-          ...[
-            '{"jsonrpc":"2.0","id":1,"method":"Nobody.nothing"}',
-            '{"jsonrpc":"2.0","id":1,"method":"Fixture@9.ping"}',
-          ],
-          ...['{"jsonrpc":"2.0","id":1,"method":"Fixture.addLong","params":[1]}', '{', '[]', '{"id":1}'],
-          ...['{"jsonrpc":"2.0","id":1,"method":"Fixture.refuse","params":["why",5]}', PING, `[${PING},{}]`],
+          '{"jsonrpc":"2.0","id":1,"method":"Nobody.nothing"}',
+          '{"jsonrpc":"2.0","id":1,"method":"Fixture@9.ping"}',
+          '{"jsonrpc":"2.0","id":1,"method":"Fixture.addLong","params":[1]}',
+          '{',
+          '[]',
+          '{"id":1}',
+          '{"jsonrpc":"2.0","id":1,"method":"Fixture.refuse","params":["why",5]}',
+          PING,
+          `[${PING},{}]`,
         ].map(async (body) => (await fixture.post(body, headers)).status),
       );
     const statuses = [404, 404, 400, 400, 400, 400, 200, 200, 200];

@@ -121,7 +121,7 @@ describe('serveLines', () => {
     const client = await echo.client('fill\nnext\n');
     expect(await client.seen(/next\n/)).toMatch(/^! too_large: An answer of 100000 bytes was dropped: .*\nnext\n$/);
     elsewhere.add(100_000);
-    const late = await echo.client(`${'x'.repeat(70_000)}`);
+    const late = await echo.client('x'.repeat(70_000));
     expect(await late.closed()).toMatch(
       /^! overloaded: Found no room for the request in 300 ms: the connections of 127/,
     );

@@ -11,9 +11,9 @@ export interface Fixture {
   readonly behind: Exchange;
   readonly callStats: StatsTable;
   readonly faceplate: ThriftFaceplate;
-  connect(framed?: boolean, tls?: Parameters<typeof rawThrift>[2]): Promise<RawThrift>;
+  readonly connect: (framed?: boolean, tls?: Parameters<typeof rawThrift>[2]) => Promise<RawThrift>;
   /** The bytes of a call to Exchange. */
-  bytes(method: string, args: Record<string, unknown>, options?: Parameters<typeof callBytes>[3]): Buffer;
+  readonly bytes: (method: string, args: Record<string, unknown>, options?: Parameters<typeof callBytes>[3]) => Buffer;
   end(): Promise<void>;
 }
 
