@@ -1,6 +1,6 @@
-// The body of an HTTP response that is too large for one text: parts of bytes, which are written as they come. Who fills
-// it may wait until the client has read (`onTaken`). Its bytes are booked in the account of the connection until the
-// socket takes them.
+// The body of an HTTP response that is too large for one text: parts of bytes, which are written as they come. Who
+// fills it may wait until the client has read (`onTaken`). Its bytes are booked in the account of the connection until
+// the socket takes them.
 
 import type { ByteAccount } from '../mod.ts';
 

@@ -2,8 +2,8 @@
 // text differs from that of `JSON.stringify` over decoded values in one point: a double keeps the sign of zero.
 //
 // A print stops after about as many characters as its caller wants and goes on later, so a large answer never holds
-// the event loop. For that, the state of each open container is an object on a stack (`Frame`) instead of a JavaScript
-// call. Long texts and binaries are printed in parts too.
+// the event loop. For that, the state of each open container is an object on a stack (`Frame`) instead of a call in
+// JavaScript. Long texts and binaries are printed in parts too.
 
 import { isUtf8 } from 'node:buffer';
 import {
@@ -310,7 +310,10 @@ class StructText implements TypeText {
     return new StructFrame(this, '');
   }
 
-  /** Returns the field of this id. @param next the position that it probably has, because most writers keep the order */
+  /**
+   * Returns the field of this id.
+   * @param next the position that it probably has, because most writers keep the order
+   */
   field(id: number, next: number): FieldText | undefined {
     const fields = (this.#fields ??= this.#compile());
     const probable = fields[next];

@@ -7,7 +7,7 @@ import { asKatamariError, type ByteAccount, type KatamariError, type SliceQueue 
 import { rpcErrorOf } from './rpc-error.ts';
 
 /** The `result` or `error` member of a response: a text, or a large value between two texts. */
-export interface Answer {
+export interface AnswerMember {
   readonly before: string;
   /** A large value that is not printed yet; undefined if `before` is all. */
   readonly value: JsonText | undefined;
@@ -20,21 +20,21 @@ export interface PrintedAnswer {
   readonly bytes: number;
 }
 
-export function textAnswer(text: string): Answer {
+export function textAnswer(text: string): AnswerMember {
   return { before: text, value: undefined, after: '' };
 }
 
-export function refusedAnswer(error: KatamariError): Answer {
+export function refusedAnswer(error: KatamariError): AnswerMember {
   return textAnswer(`"error":${JSON.stringify(rpcErrorOf(error))}`);
 }
 
 /** Returns the response to the request of this id, given as JSON text. */
-export function responseTo(id: string, { before, value, after }: Answer): Answer {
+export function responseTo(id: string, { before, value, after }: AnswerMember): AnswerMember {
   return { before: `{"jsonrpc":"2.0","id":${id},${before}`, value, after: `${after}}` };
 }
 
 /** Returns the text of a response without a large value. */
-export function wholeText({ before, after }: Answer): string {
+export function wholeText({ before, after }: AnswerMember): string {
   return before + after;
 }
 
@@ -50,7 +50,7 @@ export interface AnswerReader {
  */
 export function printInSlices(
   slices: SliceQueue,
-  { before, value, after }: Answer & { readonly value: JsonText },
+  { before, value, after }: AnswerMember & { readonly value: JsonText },
   { signal, account }: AnswerReader,
   end: (printed: PrintedAnswer | KatamariError) => void,
 ): void {

@@ -1,10 +1,10 @@
 // One batch: begins its calls, and writes their responses in the order of the requests, as they come.
 //
-// A short array of responses is one text. A long one is streamed: its head is written when the first parts are ready,
-// and the rest follows as the calls end. What waits in memory is bounded: at first only as many calls run at a time as
-// answers of the largest size fit into memory. Each small answer lets one more run, and a further call begins only while
-// its answer probably fits (`#mayBegin`). So a client that does not read stops its own batch. While the process is full,
-// calls wait for room until their deadline.
+// A short array of responses is one text. A long one is streamed: its head is written when the first parts are
+// ready, and the rest follows as the calls end. What waits in memory is bounded: at first only as many calls run at a
+// time as answers of the largest size fit into memory. Each small answer lets one more run, and a further call begins
+// only while its answer probably fits (`#mayBegin`). So a client that does not read stops its own batch. While the
+// process is full, calls wait for room until their deadline.
 
 import type { FaceplateLimits, SliceQueue } from '../../core/mod.ts';
 import { PartedBody } from '../../core/http/mod.ts';
@@ -14,13 +14,13 @@ import {
   responseTo,
   SMALL_BYTES,
   wholeText,
-  type Answer,
+  type AnswerMember,
   type AnswerReader,
   type PrintedAnswer,
 } from './answer.ts';
 
 /** A response to one request of the batch; undefined for a notification. */
-export type BatchResponse = { readonly id: string; readonly answer: Answer } | undefined;
+export type BatchResponse = { readonly id: string; readonly answer: AnswerMember } | undefined;
 
 export type BatchLimits = Pick<FaceplateLimits, 'batchMax' | 'frameBytesMax' | 'connectionBytesMax' | 'callerBytesMax'>;
 

@@ -15,7 +15,7 @@ import type {
 } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
 import { FaceplateCalls, type Outcome, type MethodName } from '../kit/mod.ts';
-import { type Answer, refusedAnswer, SMALL_BYTES, textAnswer } from './answer.ts';
+import { type AnswerMember, refusedAnswer, SMALL_BYTES, textAnswer } from './answer.ts';
 import { DECLARED_EXCEPTION, type RpcError } from './rpc-error.ts';
 import { paramsWithNumbers } from './text.ts';
 
@@ -78,7 +78,7 @@ export class JsonRpcCalls {
   }
 
   /** Starts a call. `end` is called once with the answer, possibly before this returns. */
-  begin(target: MethodName, params: unknown, exchange: Exchange, end: (answer: Answer) => void): void {
+  begin(target: MethodName, params: unknown, exchange: Exchange, end: (answer: AnswerMember) => void): void {
     const { headers, signal, caller, identity, arrivedMs, account } = exchange;
     this.#calls.begin(
       { target, headers, signal, caller, identity, arrivedMs, account },
@@ -111,7 +111,7 @@ function completed(params: unknown, method: Method, pool: PoolView, { mark, head
 /** The answer of a method; `ok` is false for a declared exception. */
 interface MethodAnswer {
   readonly ok: boolean;
-  readonly answer: Answer;
+  readonly answer: AnswerMember;
 }
 
 /** Prints a small answer at once, so that a reply which does not match its interface is counted as failed. */
@@ -128,7 +128,7 @@ function answerOfReply(method: Method, body: Uint8Array, exchange: Exchange): Me
   return { ok, answer: isLarge ? { before, value: text, after } : textAnswer(before + text.all() + after) };
 }
 
-function answerOf(outcome: Outcome<MethodAnswer>): Answer {
+function answerOf(outcome: Outcome<MethodAnswer>): AnswerMember {
   switch (outcome.kind) {
     case 'refused':
       return refusedAnswer(outcome.error);

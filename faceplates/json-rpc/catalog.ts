@@ -1,6 +1,6 @@
 // Documents about the services of the mesh: the OpenRPC document (`rpc.discover`), IDL files, and an example request.
-// It reads the directory on each request and keeps the OpenRPC document until the pools change. The document of a large
-// mesh is long, so it is built in slices.
+// It reads the directory on each request and keeps the OpenRPC document until the pools change. The document of a
+// large mesh is long, so it is built in slices.
 
 import { createHash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';

@@ -14,7 +14,7 @@ import { PartedBody } from '../../core/http/mod.ts';
 import { asKatamariError, KatamariError, SliceQueue, type Clock } from '../../core/mod.ts';
 import type { CallerIdentity } from '../../core/rpc/mod.ts';
 import { parseMethodName, type MethodName } from '../kit/mod.ts';
-import { printInSlices, refusedAnswer, responseTo, textAnswer, wholeText, type Answer } from './answer.ts';
+import { printInSlices, refusedAnswer, responseTo, textAnswer, wholeText, type AnswerMember } from './answer.ts';
 import { Batch, type BatchLimits, type BatchResponse } from './batch.ts';
 import type { JsonRpcCalls, Exchange } from './calls.ts';
 import { METHOD_NOT_FOUND } from './rpc-error.ts';
@@ -31,10 +31,10 @@ export interface RpcOptions {
 /** The text of a response ('' for none), or its parts. */
 export type RpcBody = string | PartedBody;
 
-/** A response as jayson returns it: this faceplate gives it an Answer for every result and error. */
+/** A response as jayson returns it: this faceplate gives it an AnswerMember for every result and error. */
 interface RpcResponse {
   readonly id: unknown;
-  readonly result?: Answer;
+  readonly result?: AnswerMember;
   readonly error?: { readonly code: number; readonly message: string };
 }
 
@@ -45,7 +45,7 @@ interface SingleCall {
   readonly params?: object;
 }
 
-type JaysonHandler = (params: unknown, exchange: Exchange, done: (error: null, answer: Answer) => void) => void;
+type JaysonHandler = (params: unknown, exchange: Exchange, done: (error: null, answer: AnswerMember) => void) => void;
 
 export class Rpc {
   readonly #options: RpcOptions;
@@ -80,7 +80,7 @@ export class Rpc {
   }
 
   /** Answers a single request. */
-  #respond(id: string, answer: Answer, exchange: Exchange, end: (body: RpcBody) => void): void {
+  #respond(id: string, answer: AnswerMember, exchange: Exchange, end: (body: RpcBody) => void): void {
     const { before, value, after } = responseTo(id, answer);
     if (value === undefined) {
       end(before + after);
@@ -134,7 +134,7 @@ export class Rpc {
         end(undefined);
         return;
       }
-      // Only jayson's own errors are not an Answer.
+      // Only jayson's own errors are not an AnswerMember.
       const answer =
         answered.result ??
         this.#refuse(new KatamariError('bad_request', `Invalid request: ${whatIsWrong(request)}`), exchange);
@@ -143,7 +143,7 @@ export class Rpc {
   }
 
   /** Counts a request without a call. */
-  #refuse(error: KatamariError, exchange: Exchange): Answer {
+  #refuse(error: KatamariError, exchange: Exchange): AnswerMember {
     this.#options.calls.enter(error.code);
     exchange.ending = { kind: 'refused', error };
     return refusedAnswer(error);

@@ -1,7 +1,7 @@
 // The HTTP side of JSON-RPC: paths, methods, status codes and headers. The HTTP server has checked Host, origin and
-// content type (core/http/guard.ts) before a request comes here. Every JSON-RPC response has status 200, because clients
-// do not read the body of another one; `errorStatus` changes that for proxies that act on statuses. A request whose
-// sender is refused has 401 or 403 in any case.
+// content type (core/http/guard.ts) before a request comes here. Every JSON-RPC response has status 200, because
+// clients do not read the body of another one; `errorStatus` changes that for proxies that act on statuses. A request
+// whose sender is refused has status 401 in any case.
 //
 // Two paths lead to post.ts. Nearly every call is an ordinary POST and takes the fast path (core/http/fast-path.ts);
 // all other requests go through Hono.

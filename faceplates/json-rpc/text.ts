@@ -1,10 +1,10 @@
 // Parses request bodies as JSON, with checks that `JSON.parse` does not make: UTF-8, nesting depth, number of values,
 // names that occur twice in an object, and integers that a double cannot hold.
 //
-// One pass over the bytes (`inspectText`) measures the depth, counts values and members of objects, and looks for integers of 16 digits or
-// more. A request without any, which is the usual case, goes to `JSON.parse` unchanged. Otherwise each long integer is
-// quoted and prefixed with a mark that occurs nowhere else in the request. So an i64 argument keeps every digit
-// (`withNumbers`), and an id is returned unchanged (rpc.ts).
+// One pass over the bytes (`inspectText`) measures the depth, counts values and members of objects, and looks for
+// integers of 16 digits or more. A request without any, which is the usual case, goes to `JSON.parse` unchanged.
+// Otherwise each long integer is quoted and prefixed with a mark that occurs nowhere else in the request. So an i64
+// argument keeps every digit (`withNumbers`), and an id is returned unchanged (rpc.ts).
 //
 // `JSON.parse` keeps the last of two members with one name. Then its objects have fewer members than the text, and a
 // second pass finds the name. The request is refused, because two parsers may read it differently.

@@ -237,7 +237,10 @@ describe('A key, tags and a version with other letters than ASCII', () => {
     const web = new Client();
     web.socket.write(
       Buffer.concat([
-        bytes(`POST / HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n${name}: \t${value} \t\r\n\r\n`),
+        bytes(
+          `POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/x-thrift\r\n` +
+            `content-length: ${body.length}\r\n${name}: \t${value} \t\r\n\r\n`,
+        ),
         body,
       ]),
     );

@@ -376,10 +376,9 @@ describe('A failure', () => {
           idl: new URL('../../fixtures/idl/fixture.thrift', import.meta.url).pathname,
           service: 'Fixture',
           handlers: Object.fromEntries(
-            ['echo', 'addLong', 'half', 'strict', 'ping', 'refuse', 'crash', 'tell', 'wait', 'context'].map((name) => [
-              name,
-              () => undefined,
-            ]),
+            ['echo', 'addLong', 'half', 'strict', 'ping', 'refuse', 'crash', 'tell', 'mixed', 'wait', 'context'].map(
+              (name) => [name, () => undefined],
+            ),
           ),
         },
       ],

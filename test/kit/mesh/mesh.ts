@@ -113,6 +113,7 @@ export async function startTestMesh(
   };
 }
 
+/** One call, whose HTTP status tells its error. */
 export async function jsonRpc(
   url: string,
   method: string,
@@ -123,7 +124,7 @@ export async function jsonRpc(
   const response = await fetch(url, {
     method: 'POST',
     body,
-    headers: { 'content-type': 'application/json', ...headers },
+    headers: { 'content-type': 'application/json', 'katamari-error-status': 'true', ...headers },
   });
   return {
     status: response.status,
