@@ -391,6 +391,7 @@ describe('web pages', () => {
     expect(preflight.headers.get('access-control-allow-origin')).toBe('https://app.example');
     expect(preflight.headers.get('access-control-allow-methods')).toContain('POST');
     expect(preflight.headers.get('access-control-allow-headers')).toContain('katamari-version');
+    expect(preflight.headers.get('access-control-allow-headers')).toContain('katamari-error-status');
     const answer = await call(fixture, 'https://app.example');
     expect([answer.status, answer.headers.get('access-control-allow-origin'), answer.headers.get('vary')]).toEqual([
       200,
