@@ -203,8 +203,6 @@ interface HttpConnection {
   readonly posts: FastConnection | undefined;
   /** Requests that wait until fewer than `pipelineMax` are in progress, oldest first. */
   held: (() => void)[];
-  /** Whether the newest request is still being read. */
-  isReading: boolean;
   /** A request was refused: the connection closes after its response, and later requests do not count. */
   isRefused: boolean;
   /** The client has ended its side within a request: the connection closes after the responses to earlier ones. */
@@ -372,7 +370,6 @@ class HttpListener implements HttpServer {
       isOverdue: false,
       posts,
       held: [],
-      isReading: false,
       isRefused: false,
       isEnding: false,
     };
@@ -437,9 +434,9 @@ class HttpListener implements HttpServer {
     outgoing.once('close', () => {
       connection.busy--;
       if (this.#isDraining && connection.busy === 0 && connection.held.length === 0) socket.destroySoon();
-      else if (connection.isEnding && isAnswered(connection)) socket.destroySoon();
       else if (connection.isOverdue) this.#endIfUnused(socket, connection, outgoing);
       this.#serveHeld(socket, connection);
+      if (connection.isEnding && isAnswered(connection)) socket.destroySoon();
     });
     if (this.#isDraining) outgoing.shouldKeepAlive = false;
 
@@ -486,7 +483,6 @@ class HttpListener implements HttpServer {
   }
 
   #readBody(connection: HttpConnection, incoming: IncomingMessage, outgoing: ServerResponse): void {
-    connection.isReading = true;
     const bytesMax = this.#options.limits.frameBytesMax;
     const { account } = connection;
     let chunks: Buffer[] = [];
@@ -507,7 +503,6 @@ class HttpListener implements HttpServer {
       account.whenRoom(() => incoming.resume());
     };
     const onEnd = (): void => {
-      connection.isReading = false;
       (incoming as TakenRequest).rawBody = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
       chunks = [];
       void this.#run(incoming, outgoing);
@@ -663,9 +658,9 @@ function refusalOf(error: NodeJS.ErrnoException, limits: HttpServerLimits): Http
   return { status: 400, code: 'bad_request', message: `Not a readable HTTP/1.1 request: ${error.message}` };
 }
 
-/** Whether the responses to all complete requests are sent. */
-function isAnswered({ busy, held, isReading }: HttpConnection): boolean {
-  return held.length === 0 && busy === (isReading ? 1 : 0);
+/** Whether the responses to all complete requests are sent. Only the newest request can be incomplete. */
+function isAnswered({ busy, held, latest }: HttpConnection): boolean {
+  return held.length === 0 && busy === (latest?.req.complete === false ? 1 : 0);
 }
 
 function refusalFor({ code, message, facts }: KatamariError): HttpRefusal {

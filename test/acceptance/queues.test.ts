@@ -89,7 +89,8 @@ describe('A client that disconnects', () => {
   test('while its call runs leaves the chassis working, which serves the next call afterwards', async () => {
     const mesh = await ready([work()]);
     const thrift = await rawThrift(thriftPort(mesh));
-    thrift.send(callBytes(WORK, 'take', { ms: 300 }));
+    // Longer than it takes to notice that a client has gone.
+    thrift.send(callBytes(WORK, 'take', { ms: 4_000 }));
     await until('it to run', () => mesh.ledger().length === 1);
     thrift.destroy();
     const next = await mesh.call('Work.pid');

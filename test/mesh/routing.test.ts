@@ -156,7 +156,8 @@ describe('A busy pool', () => {
 
   test('frees the place of a caller that disconnects', async () => {
     const mesh = await ready([work()]);
-    const running = mesh.call('Work.take', { ms: 600 });
+    // Longer than it takes to notice that a client has gone.
+    const running = mesh.call('Work.take', { ms: 4_000 });
     await until('it to run', () => mesh.ledger().length === 1);
     const { port } = new URL(mesh.mesh.addresses.jsonRpc);
     const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'Work.take', params: { ms: 1 } });

@@ -37,7 +37,7 @@ describe('The web faceplate of a mesh', () => {
     const answer = await fetch(`${url}/echo`, { method: 'POST', body: bytes });
     expect([answer.status, Buffer.from(await answer.arrayBuffer()).equals(bytes)]).toEqual([200, true]);
     const over = await fetch(`${url}/make?${DEFAULT_LIMITS.frameBytesMax + 1}`);
-    expect([over.status, await over.text()]).toEqual([502, expect.stringContaining('limit is 16777216') as string]);
+    expect([over.status, await over.text()]).toEqual([413, expect.stringContaining('limit is 16777216') as string]);
     const after = await fetch(`${url}/echo`, { method: 'POST', body: 'still there' });
     expect(await after.text()).toBe('still there');
     expectBalanced(mesh);

@@ -302,9 +302,10 @@ describe('serveHttp()', () => {
     await until('no connection left', () => server.connections() === 0);
   });
 
+  const POST_A = 'POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na';
   for (const [name, sent, answered] of [
     ['a GET', 'GET /a HTTP/1.1\r\nHost: x\r\n\r\n', 1],
-    ['a POST', 'POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na', 1],
+    ['a POST', POST_A, 1],
     ['a request of HTTP/1.0', 'GET /a HTTP/1.0\r\n\r\n', 1],
     ['five requests', 'GET /a HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(5), 5],
     ['two requests and a half', `${'GET /a HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2)}GET /b HT`, 2],
@@ -313,6 +314,8 @@ describe('serveHttp()', () => {
       'GET /a HTTP/1.1\r\nHost: x\r\n\r\nPOST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na',
       1,
     ],
+    ['a POST and half a body', `${POST_A}${POST_A.slice(0, -1)}`, 1],
+    ['two POSTs and half a body', `${POST_A.repeat(2)}${POST_A.slice(0, -1)}`, 2],
   ] as const) {
     test(`answers a client that sends ${name} and then closes its writing side`, async () => {
       const release = gate();
