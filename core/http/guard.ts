@@ -39,16 +39,14 @@ export interface HttpPortRules {
   readonly trustProxy?: boolean;
 }
 
-/** By name in lower case. */
-type RequestHeaders = Readonly<Record<string, string | string[] | undefined>>;
-
 /** The head of a request. */
 export interface HttpHead {
   readonly method: string;
   /** Target as sent: a path, an absolute URL or `*`. */
   readonly target: string;
   readonly isHttp10: boolean;
-  readonly headers: RequestHeaders;
+  /** By name in lower case. */
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   /** Names and values in turn, as sent. */
   readonly rawHeaders: readonly string[];
 }
@@ -170,7 +168,7 @@ export class HttpGuard {
     return { headers: { ...headers, ...PREFLIGHT_HEADERS }, isPreflight: true };
   }
 
-  #checkCallType(headers: RequestHeaders): void {
+  #checkCallType(headers: HttpHead['headers']): void {
     const type = String(headers['content-type'] ?? '');
     if (type === '') {
       const isFromBrowser = BROWSER_HEADERS.some((name) => headers[name] !== undefined);
