@@ -112,7 +112,7 @@ export class SuspectCalls {
     const isKilled = cause === 'killed from outside';
     if (this.#records.get(record.key) !== record) return !isKilled;
     if (isKilled && isCertain && before.doubts === 0) {
-      Object.assign(record, before);
+      Object.assign(record, before, { forgottenAtMs: this.#options.clock.nowMs() + MEMORY_MS });
       record.doubts++;
       return false;
     }

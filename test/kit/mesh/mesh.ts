@@ -24,7 +24,7 @@ export interface TestMesh {
   call(method: string, params?: unknown, headers?: Readonly<Record<string, string>>): Promise<JsonRpcAnswer>;
   pool(id: string): PoolStatus;
   /** Reads the embedded Consul at a path below /v1. */
-  readConsul(path: string): Promise<unknown>;
+  readonly readConsul: (path: string) => Promise<unknown>;
   end(): Promise<void>;
 }
 
