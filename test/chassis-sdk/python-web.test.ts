@@ -45,7 +45,7 @@ test('A WSGI application answers requests, and its environment is complete', asy
     // The name of a note comes and goes in a header, as WSGI has it.
     const named = await rawClient(
       port,
-      Buffer.from('GET /notes HTTP/1.1\r\nHost: x\r\nX-Name: Käthe 🧀\r\nConnection: close\r\n\r\n'),
+      Buffer.from('GET /notes HTTP/1.1\r\nHost: localhost\r\nX-Name: Käthe 🧀\r\nConnection: close\r\n\r\n'),
     );
     expect(Buffer.from(await named.closed(), 'latin1').toString()).toMatch(/x-name: Käthe 🧀\r\n/i);
     const failed = await fetch(url, { method: 'POST', body: new Uint8Array([255]) });

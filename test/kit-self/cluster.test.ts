@@ -79,8 +79,9 @@ describe('A cluster on loopback', () => {
       return response.ok ? await response.text() : undefined;
     };
     await cluster.deploy(tally({ version: '2.0.0', count: 0 }));
-    const found = readRecord(DEPLOYMENT, (await find()) ?? '');
-    expect(found).toMatchObject({ service: 'Tally', version: '2.0.0', count: 0 });
+    // The last line is the signature.
+    const text = (await find())?.split('\n').slice(0, -1).join('\n') ?? '';
+    expect(readRecord(DEPLOYMENT, text)).toMatchObject({ service: 'Tally', version: '2.0.0', count: 0 });
     await cluster.undeploy('Tally', '2.0.0');
     expect(await find()).toBeUndefined();
   });

@@ -199,7 +199,7 @@ class Serve(unittest.TestCase):
             ("version='1.0.0', tags='fast'", "tags is the string \"fast\", expected a list of strings: ['fast']"),
         ):
             chassis = own_program(self, '1', options)
-            self.assertEqual(chassis.status(), 1)
+            self.assertEqual(chassis.status(), 78)
             self.assertIn(words, chassis.output())
 
 

@@ -106,7 +106,9 @@ describe('the text of a result', () => {
     expect(why('labels', '0d0000080b000000020000000100000000000000010000000000')).toContain(
       'result.success["1"]: the key is in the map twice',
     );
-    expect(why('either', '0c00000000')).toContain('expected exactly one field of union Either (left, right), got 0');
+    expect(why('either', '0c0000080001000000010b0002000000000000')).toContain(
+      'expected exactly one field of union Either (left, right), got 2',
+    );
     const long = Buffer.concat([
       Buffer.from('0b0000', 'hex'),
       Buffer.from('00020000', 'hex'),

@@ -114,8 +114,8 @@ describe('A mesh', () => {
   });
 
   test('whose output is not read keeps serving, and says later what is missing', async () => {
-    // A second after its start, the chassis prints 4 MB; then it writes a file.
-    const flood = `(sleep 1; yes ${'x'.repeat(100)} | head -n 40000; touch flooded) & exec "$@"`;
+    // A second after its start, the chassis prints 8 MB in long lines; then it writes a file.
+    const flood = `(sleep 1; yes ${'x'.repeat(1_000)} | head -n 8000; touch flooded) & exec "$@"`;
     const command = ['/bin/sh', '-c', flood, 'sh', ...fixture('work.ts')];
     mesh = await startMeshProcess({ deployments: [work({ command, cwd: '.' })] });
     mesh.readOutput('pause');
