@@ -31,6 +31,8 @@ interface SuspectRecord {
   /** Copies that calls of this shape have certainly cost, and those that they have perhaps cost. */
   losses: number;
   doubts: number;
+  /** The copy whose loss is not settled yet: equal calls that it ran count once. '' if there is none. */
+  unsettled: string;
   /** The current time of refusal; 0 before the first. */
   refuseMs: number;
   refusedUntilMs: number;
@@ -46,7 +48,7 @@ export interface Loss {
   readonly record: SuspectRecord;
   readonly copy: string;
   readonly isCertain: boolean;
-  readonly before: Pick<SuspectRecord, 'losses' | 'doubts' | 'refuseMs' | 'refusedUntilMs'>;
+  readonly lossesBefore: number;
 }
 
 /** What became of the process of a lost copy: it lives on without the connection, ended by itself, or was killed. */
@@ -87,17 +89,19 @@ export class SuspectCalls {
   }
 
   /**
-   * Notes that a copy was lost while it ran this call.
+   * Notes that a copy was lost while it ran this call. Until the loss is settled, the call is only perhaps to blame: a
+   * copy that was killed from outside makes no equal call fail.
    * @param isCertain no other call can be to blame
    */
   note(call: Call, copy: string, isCertain: boolean): Loss {
     const nowMs = this.#options.clock.nowMs();
     const record = this.#find(call, nowMs) ?? this.#add(call);
-    const { losses, doubts, refuseMs, refusedUntilMs } = record;
-    const loss: Loss = { record, copy, isCertain, before: { losses, doubts, refuseMs, refusedUntilMs } };
-    record.forgottenAtMs = nowMs + MEMORY_MS;
+    const loss: Loss = { record, copy, isCertain, lossesBefore: record.losses };
+    record.forgottenAtMs = Math.max(record.forgottenAtMs, nowMs + MEMORY_MS);
     record.trialUntilMs = 0;
-    if (isCertain || doubts > 0) this.#condemn(record, nowMs);
+    if (record.unsettled === copy) return loss;
+    record.unsettled = copy;
+    if (record.doubts > 0) this.#condemn(record, nowMs);
     else record.doubts++;
     return loss;
   }
@@ -108,19 +112,15 @@ export class SuspectCalls {
    * @returns whether the call is suspect, so that it must not be sent to another copy
    */
   settle(loss: Loss, cause: LossCause): boolean {
-    const { record, before, isCertain } = loss;
+    const { record, lossesBefore, isCertain } = loss;
     const isKilled = cause === 'killed from outside';
     if (this.#records.get(record.key) !== record) return !isKilled;
-    if (isKilled && isCertain && before.doubts === 0) {
-      Object.assign(record, before, { forgottenAtMs: this.#options.clock.nowMs() + MEMORY_MS });
-      record.doubts++;
-      return false;
-    }
-    if (cause === 'lives' && record.losses === before.losses) {
+    record.unsettled = '';
+    if ((cause === 'lives' || (isCertain && !isKilled)) && record.losses === lossesBefore) {
       record.doubts--;
       this.#condemn(record, this.#options.clock.nowMs());
     }
-    const isCondemned = record.losses > before.losses;
+    const isCondemned = record.losses > lossesBefore;
     if (isCondemned) this.#report(loss);
     return isCondemned || !isKilled;
   }
@@ -183,6 +183,7 @@ export class SuspectCalls {
       shape: shapeOf(call.args),
       losses: 0,
       doubts: 0,
+      unsettled: '',
       refuseMs: 0,
       refusedUntilMs: 0,
       trialUntilMs: 0,

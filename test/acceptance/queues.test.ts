@@ -1,5 +1,6 @@
-import { request } from 'node:http';
+import { connect } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
+import { disconnect } from '../kit/wire/raw-http.ts';
 import { callBytes, rawThrift } from '../kit/wire/raw-thrift.ts';
 import { isAlive, startTestMesh, work, type JsonRpcAnswer, type TestMesh } from '../kit/mesh/mesh.ts';
 import { until } from '../kit/tools/wait.ts';
@@ -134,8 +135,9 @@ function expectFailed({ status, error }: JsonRpcAnswer): void {
 /** A call without a reader for its reply. Returns a function that disconnects. */
 function hangingCall(url: string, method: string, params: object): () => void {
   const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params });
-  const sent = request(`${url}/rpc`, { method: 'POST', agent: false, headers: { 'content-length': body.length } });
-  sent.on('error', () => undefined);
-  sent.end(body);
-  return () => sent.destroy();
+  const { hostname, port } = new URL(url);
+  const socket = connect(Number(port), hostname);
+  socket.on('error', () => undefined);
+  socket.write(`POST /rpc HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+  return () => disconnect(socket);
 }

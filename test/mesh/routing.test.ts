@@ -2,6 +2,7 @@ import { connect } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { startTestMesh, work, type TestMesh } from '../kit/mesh/mesh.ts';
 import { until } from '../kit/tools/wait.ts';
+import { disconnect } from '../kit/wire/raw-http.ts';
 import type { MeshStatus } from '../../core/rpc/mod.ts';
 
 const meshes: TestMesh[] = [];
@@ -165,7 +166,7 @@ describe('A busy pool', () => {
       socket.write(`POST /rpc HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
     });
     await until('it to wait', () => mesh.pool('Work@1.0.0').queued === 1);
-    socket.destroy();
+    disconnect(socket);
     await until('its place to be free', () => mesh.pool('Work@1.0.0').queued === 0);
     await running;
     expect((await mesh.call('Work.say', { text: 'x' })).result).toBe('x');

@@ -72,8 +72,17 @@ export function rawClient(port: number, first: string | Uint8Array = ''): Promis
             withinMs,
           ),
         destroy: () => void socket.destroy(),
-        disconnect: () => void (httpTakesSockets() ? socket.destroy() : socket.resetAndDestroy()),
+        disconnect: () => disconnect(socket),
       });
     });
   });
+}
+
+/**
+ * Closes the connection so that the server notices it at once. Where `node:http` cannot tell a client that has closed
+ * from one that only has closed its writing side, with a reset.
+ */
+export function disconnect(socket: Socket): void {
+  if (httpTakesSockets()) socket.destroy();
+  else socket.resetAndDestroy();
 }

@@ -75,7 +75,7 @@ function deployment(version: string, failure: string): DeployedService {
 
 /** 1,000 calls are spread evenly, but not exactly. */
 function near(expected: number): unknown {
-  return expect.toSatisfy((found: number) => Math.abs(found - expected) <= 5);
+  return expect.closeTo(expected, -1);
 }
 
 describe('A weight on a version that does not run', () => {

@@ -128,6 +128,7 @@ describe('A running mesh', () => {
     expect(readFileSync(file('consul-token'), 'utf8')).toBe(SECOND);
     // Its session lives on: the mesh sends the new token.
     await until('another answer of Consul', async () => (await mesh.call('Work.say', { text: 'x' })).result === 'x');
-    expect(mesh.events.filter(({ kind }) => kind === 'consul_lost')).toEqual([]);
+    // A request that is under way with the old token can be refused, once.
+    expect(mesh.events.filter(({ kind }) => kind === 'consul_lost').length).toBeLessThanOrEqual(1);
   });
 });

@@ -67,16 +67,26 @@ describe('SuspectCalls', () => {
 
   test('acquits an equal call that was answered, at any time', () => {
     const { suspects, call, lose, refusedMs } = bench();
-    const loss = suspects.note(call('good'), 'Echo@1.0.0/1', true);
+    lose('good', true, 'ended');
     suspects.acquit(call('bad'));
     expect(refusedMs('good')).toBe(10_000);
     suspects.acquit(call('good'));
     expect([refusedMs('good'), suspects.isEmpty]).toEqual([undefined, true]);
+    const loss = suspects.note(call('good'), 'Echo@1.0.0/1', true);
+    suspects.acquit(call('good'));
     expect(suspects.settle(loss, 'ended')).toBe(true);
     lose('good', false, 'ended');
     suspects.acquit(call('good'));
     lose('good', false, 'ended');
     expect(refusedMs('good')).toBeUndefined();
+  });
+
+  test('refuses nothing until it is known whether the copy was killed from outside', () => {
+    const { suspects, call, refusedMs } = bench();
+    const losses = ['a', 'a'].map((text) => suspects.note(call(text), 'Echo@1.0.0/1', true));
+    expect(refusedMs('a')).toBeUndefined();
+    expect(losses.map((loss) => suspects.settle(loss, 'killed from outside'))).toEqual([false, false]);
+    expect([refusedMs('a'), suspects.list()]).toMatchObject([undefined, [{ losses: 0, doubts: 1 }]]);
   });
 
   test.each([
