@@ -30,6 +30,14 @@ export function httpTakesSockets(): boolean {
   return runtimeName() === 'node';
 }
 
+/**
+ * Whether a connection stays open for replies when its client has closed its writing side. Deno does not report a
+ * client that then closes altogether, so there each of them counts as one that has left.
+ */
+export function keepsHalfOpen(): boolean {
+  return runtimeName() !== 'deno';
+}
+
 /** Whether a TLS server of `node:https` tells which certificate a client showed. Bun keeps it to itself. */
 export function httpReadsClientCertificates(): boolean {
   return runtimeName() !== 'bun';

@@ -55,6 +55,7 @@ const onNodeOnly = [
   'test/acceptance/cost-of-a-call.test.ts',
   'test/acceptance/matrix.test.ts',
   'test/acceptance/clients.test.ts',
+  'test/acceptance/other-user.test.ts',
   'test/acceptance/stock-servers.test.ts',
 ];
 const machinesEverywhere = ['manager-killed', 'rolling'].map((name) => `${ofManyMachines}${name}.test.ts`);

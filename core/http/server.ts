@@ -15,6 +15,7 @@ import {
   ByteLedger,
   ERROR_TABLE,
   httpTakesSockets,
+  keepsHalfOpen,
   urlOf,
   type ByteAccount,
   type ErrorCode,
@@ -259,7 +260,7 @@ class HttpListener implements HttpServer {
     const event = tls === undefined ? 'connection' : 'secureConnection';
     this.#server = server;
     // By default, the server drops the requests of a client that has ended its side.
-    server.httpAllowHalfOpen = options.allowHalfOpen ?? true;
+    server.httpAllowHalfOpen = options.allowHalfOpen ?? keepsHalfOpen();
     // Node silently drops headers above its limit. Let one more than our limit through, so that `#take` sees and
     // refuses the request.
     server.maxHeadersCount = limits.headersMax + 1;

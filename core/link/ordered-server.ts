@@ -1,7 +1,7 @@
 // The server of OrderedConnections (ordered-connection.ts) on one TCP port: listens, limits the connections, sweeps
 // them with one timer, and drains. The Thrift faceplate and the line server use it. A protocol makes a connection of
 // a socket (`open`) and refuses connections (`refuse`).
-import { systemClock, type Address, type Clock, type KatamariError } from '../mod.ts';
+import { keepsHalfOpen, systemClock, type Address, type Clock, type KatamariError } from '../mod.ts';
 
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 
@@ -47,7 +47,7 @@ export class OrderedServer<Connection extends ServedConnection> {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     // A peer that has ended its side may still read replies.
-    this.#server = createServer({ allowHalfOpen: true }, (socket) => {
+    this.#server = createServer({ allowHalfOpen: keepsHalfOpen() }, (socket) => {
       this.admit(socket, (opened) => options.open(opened));
     });
   }

@@ -3,6 +3,7 @@
 // connection. A connection whose handshake fails is closed. Limit: the time for a handshake. Handshakes in progress
 // count as connections.
 
+import { keepsHalfOpen } from '../mod.ts';
 import type { Socket } from 'node:net';
 import { createServer, type Server, type TlsOptions, type TLSSocket } from 'node:tls';
 
@@ -48,7 +49,7 @@ export class TlsListener {
 
   /** @throws Error when certificate and key do not match */
   constructor({ tls, handshakeMs, onSecure }: TlsListenerOptions) {
-    this.#server = createServer({ ...tlsOptionsOf(tls, handshakeMs), allowHalfOpen: true });
+    this.#server = createServer({ ...tlsOptionsOf(tls, handshakeMs), allowHalfOpen: keepsHalfOpen() });
     this.#server.on('secureConnection', (socket) => {
       this.#handshakes.delete(nameOf(socket));
       if (isAccepted(tls, socket)) onSecure(socket);

@@ -10,7 +10,7 @@ import {
   type HttpServer,
 } from '../../../core/http/mod.ts';
 import type { HttpServerLimits } from '../../../core/http/server.ts';
-import { DEFAULT_LIMITS } from '../../../core/mod.ts';
+import { keepsHalfOpen, DEFAULT_LIMITS } from '../../../core/mod.ts';
 
 const servers: HttpServer[] = [];
 afterEach(async () => {
@@ -317,7 +317,7 @@ describe('serveHttp()', () => {
     ['a POST and half a body', `${POST_A}${POST_A.slice(0, -1)}`, 1],
     ['two POSTs and half a body', `${POST_A.repeat(2)}${POST_A.slice(0, -1)}`, 2],
   ] as const) {
-    test(`answers a client that sends ${name} and then closes its writing side`, async () => {
+    test.skipIf(!keepsHalfOpen())(`answers a client that sends ${name} and then closes its writing side`, async () => {
       const release = gate();
       let begun = 0;
       const server = await start(

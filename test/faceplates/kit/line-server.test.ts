@@ -2,7 +2,7 @@
 
 import { afterEach, describe, expect, test } from 'vitest';
 import { rawClient, type RawClient } from '../../kit/wire/raw-http.ts';
-import { ByteLedger, DEFAULT_LIMITS, type FaceplateLimits } from '../../../core/mod.ts';
+import { keepsHalfOpen, ByteLedger, DEFAULT_LIMITS, type FaceplateLimits } from '../../../core/mod.ts';
 import { serveLines, type LineServer, type ServeLinesOptions } from '../../../faceplates/kit/line-server.ts';
 import { until } from '../../kit/tools/wait.ts';
 
@@ -82,15 +82,18 @@ describe('serveLines', () => {
     expect(echo.ran).toEqual(['grüße', 'zwei']);
   });
 
-  test('answers lines sent before the client closed its side, but no partial line', async () => {
-    const echo = await Echo.start();
-    const client = await echo.client('wait a\nb\nhalf of o');
-    client.socket.end();
-    await until('the lines to run', () => echo.ran.length === 2);
-    echo.waiting.get('wait a')?.();
-    expect(await client.closed()).toBe('wait a\nb\n');
-    expect(echo.ran).toEqual(['wait a', 'b']);
-  });
+  test.skipIf(!keepsHalfOpen())(
+    'answers lines sent before the client closed its side, but no partial line',
+    async () => {
+      const echo = await Echo.start();
+      const client = await echo.client('wait a\nb\nhalf of o');
+      client.socket.end();
+      await until('the lines to run', () => echo.ran.length === 2);
+      echo.waiting.get('wait a')?.();
+      expect(await client.closed()).toBe('wait a\nb\n');
+      expect(echo.ran).toEqual(['wait a', 'b']);
+    },
+  );
 
   test('runs at most pipelineMax lines concurrently', async () => {
     const echo = await Echo.start({ pipelineMax: 2 });

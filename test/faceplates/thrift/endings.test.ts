@@ -9,6 +9,7 @@ import { until } from '../../kit/tools/wait.ts';
 import type { FaceplateLimits } from '../../../core/mod.ts';
 import { readApplicationException } from '../../../core/thrift/mod.ts';
 import { startFixture, type Fixture } from './fixture.ts';
+import { keepsHalfOpen } from '../../../core/mod.ts';
 
 /** Counts reads of the input, which a connection makes when data arrived. */
 class WatchedClock extends ManualClock {
@@ -60,19 +61,22 @@ describe('A client that disconnects while its calls wait', () => {
   }
 
   for (const framed of [true, false]) {
-    test(`gets the replies if it only closes its writing side (${framed ? 'framed' : 'buffered'})`, async () => {
-      const fixture = await start({ limits: { pipelineMax: 2 } });
-      const client = await fixture.connect(framed);
-      const calls = ['a', 'b', 'c', 'd'].map((key) => fixture.bytes('hold', { key }, { framed }));
-      client.socket.end(Buffer.concat([...calls, calls[0]?.subarray(0, 9) as Buffer]));
-      for (const key of ['a', 'b', 'c', 'd']) {
-        await until('the call to begin', () => fixture.behind.held().includes(key));
-        fixture.behind.release(key);
-      }
-      expect((await client.count(4)).map(({ type }) => type)).toEqual([2, 2, 2, 2]);
-      await until('the end', () => fixture.faceplate.connections() === 0);
-      expect(fixture.callStats.sums()).toMatchObject({ accepted: 4, cancelled: 0, replied: 4, inFlight: 0 });
-    });
+    test.skipIf(!keepsHalfOpen())(
+      `gets the replies if it only closes its writing side (${framed ? 'framed' : 'buffered'})`,
+      async () => {
+        const fixture = await start({ limits: { pipelineMax: 2 } });
+        const client = await fixture.connect(framed);
+        const calls = ['a', 'b', 'c', 'd'].map((key) => fixture.bytes('hold', { key }, { framed }));
+        client.socket.end(Buffer.concat([...calls, calls[0]?.subarray(0, 9) as Buffer]));
+        for (const key of ['a', 'b', 'c', 'd']) {
+          await until('the call to begin', () => fixture.behind.held().includes(key));
+          fixture.behind.release(key);
+        }
+        expect((await client.count(4)).map(({ type }) => type)).toEqual([2, 2, 2, 2]);
+        await until('the end', () => fixture.faceplate.connections() === 0);
+        expect(fixture.callStats.sums()).toMatchObject({ accepted: 4, cancelled: 0, replied: 4, inFlight: 0 });
+      },
+    );
   }
 
   test('leaves its oneway calls running', async () => {
