@@ -3,9 +3,8 @@
 
 import { urlOf } from '../../core/mod.ts';
 import type { MetricFamily } from '../../faceplates/stats/mod.ts';
-import { httpAccessOf } from '../config/mod.ts';
 import { startConsulAgent } from '../consul-agent/mod.ts';
-import { consulTokensOf } from '../config/mod.ts';
+import { consulTokensOf, httpAccessOf } from '../config/mod.ts';
 import { consulClient, consulOptionsOf, type ConsulClient, type SessionStats, type WatchStats } from '../consul/mod.ts';
 import { documentSigner } from '../mesh/mod.ts';
 import { reportForged } from './forged-documents.ts';
@@ -21,6 +20,7 @@ export interface OpenConsul {
 /** Starts the embedded agent if there is one, and creates the client. */
 export async function openConsul({
   config,
+  clock,
   events,
   audit,
   components,
@@ -35,11 +35,15 @@ export async function openConsul({
     from,
   );
   let tokens: readonly string[] = [];
+  let tokensBefore: readonly string[] = [];
+  let changedAtMs = 0;
   let client: ConsulClient | undefined;
   credentials.add({
     name: 'consul',
     files: [consul.token === '' ? consul.tokenFile : '', consul.caFile, consul.certFile, consul.keyFile],
     load: () => {
+      tokensBefore = tokens;
+      changedAtMs = clock.nowMs();
       tokens = consulTokensOf(config);
       client?.renew(tokens[0] ?? '');
     },
@@ -58,7 +62,8 @@ export async function openConsul({
   const agent = await startConsulAgent({
     host: '127.0.0.1',
     port: ports.consul,
-    tokens: () => tokens,
+    // Requests that are under way with the old token are not refused.
+    tokens: () => (clock.nowMs() - changedAtMs < OLD_TOKEN_MS ? [...tokens, ...tokensBefore] : tokens),
     dataDir: path.join(dataDir, 'consul'),
     hosts: httpAccessOf(config).hosts,
     onNote: (text) => events.add('consul_lost', 'embedded agent', text),
@@ -109,3 +114,6 @@ export class ConsulMetrics {
 function family(name: string, type: 'counter' | 'gauge', help: string, value: number): MetricFamily {
   return { name: `katamari_consul_${name}`, help, type, samples: [{ labels: {}, value }] };
 }
+
+/** How long the embedded agent accepts the token that was replaced. */
+const OLD_TOKEN_MS = 2_000;
