@@ -38,6 +38,7 @@ export const ERROR_TABLE: Readonly<Record<ErrorCode, ErrorFace>> = {
   overloaded: { thrift: 6, jsonRpc: -32002, http: 503, retry: 'yes', outcome: 'refused', wire: 2 },
   timeout: { thrift: 6, jsonRpc: -32003, http: 504, retry: 'if idempotent', outcome: 'timed_out', wire: 3 },
   resource_failed: { thrift: 6, jsonRpc: -32004, http: 502, retry: 'if idempotent', outcome: 'failed', wire: 4 },
+  /** The same call of the same caller has cost a copy its connection or its life. */
   refused_as_poison: { thrift: 6, jsonRpc: -32010, http: 422, retry: 'no', outcome: 'refused', wire: 12 },
   draining: { thrift: 6, jsonRpc: -32005, http: 503, retry: 'yes', outcome: 'refused', wire: 5 },
   denied: { thrift: 6, jsonRpc: -32006, http: 403, retry: 'no', outcome: 'refused', wire: 6 },
@@ -47,7 +48,6 @@ export const ERROR_TABLE: Readonly<Record<ErrorCode, ErrorFace>> = {
   internal: { thrift: 6, jsonRpc: -32603, http: 500, retry: 'no', outcome: 'failed', wire: 10 },
   /** The caller canceled the call or disconnected, so no client receives this code. Only the counters use it. */
   cancelled: { thrift: 6, jsonRpc: -32009, http: 499, retry: 'no', outcome: 'cancelled', wire: 11 },
-  /** The same call of the same caller has cost a copy its connection or its life. */
 };
 
 /** Details that travel with an error. All are optional plain data. */

@@ -29,12 +29,10 @@ export class SliceQueue {
 
   #step(): void {
     for (const [owner, jobs] of this.#jobs) {
-      this.#jobs.delete(owner);
+      // The job may add another one for its owner, at the end.
       if ((jobs[0] as () => boolean)()) jobs.shift();
-      // The job may have added another one for its owner.
-      const added = this.#jobs.get(owner) ?? [];
       this.#jobs.delete(owner);
-      if (jobs.length + added.length > 0) this.#jobs.set(owner, [...jobs, ...added]);
+      if (jobs.length > 0) this.#jobs.set(owner, jobs);
       return;
     }
   }

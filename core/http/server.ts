@@ -80,8 +80,8 @@ export interface ServeHttpOptions {
   readonly access?: HttpAccess | undefined;
   readonly rules?: HttpPortRules;
   /**
-   * Whether a client that has ended its side may still wait for responses; default true. With false, such a client
-   * counts as gone.
+   * Whether a client that has ended its side may still wait for responses; by default where the runtime can tell
+   * (`keepsHalfOpen`). With false, such a client counts as gone.
    */
   readonly allowHalfOpen?: boolean;
   /** The ledger of the process; without it, the sums in `limits` bound this server alone. */

@@ -2,7 +2,6 @@
 // container is an object on a stack (`Frame`) instead of a call in JavaScript. Long texts and binaries are printed in
 // parts too.
 
-import { isUtf8 } from 'node:buffer';
 import {
   BinaryReader,
   BinaryWriter,
@@ -10,6 +9,7 @@ import {
   WIRE_TYPE as WIRE,
   wireName,
   WireError,
+  strictText,
   type EnumType,
   type Field,
   type StructType,
@@ -530,10 +530,8 @@ class LongText extends LongLeaf {
     const start = from.position;
     let cut = partEnd;
     while (cut < end && cut > start + 1 && isContinuation(from.buffer[cut] as number)) cut--;
-    const text = from.buffer.toString('utf8', start, cut);
-    if (text.includes('\uFFFD') && !isUtf8(from.buffer.subarray(start, cut))) {
-      throw new WireError('expected text in UTF-8, got other bytes');
-    }
+    const text = strictText(from.buffer, start, cut);
+    if (text === undefined) throw new WireError('expected text in UTF-8, got other bytes');
     from.position = cut;
     return JSON.stringify(text).slice(1, -1);
   }

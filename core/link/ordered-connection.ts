@@ -147,7 +147,7 @@ export abstract class OrderedConnection<Call extends QueuedCall<Call>> extends P
     this.#finishIfEnded();
     this.#probe();
     // The reset is reported by a second write. Later ones come with each sweep.
-    this.clock.after(PROBE_AGAIN_MS, () => this.#probe());
+    if (this.hasRepliesDue) this.clock.after(PROBE_AGAIN_MS, () => this.#probe());
   }
 
   /** After the last request of a peer that has ended its side: leaves when all replies are written. */

@@ -393,8 +393,8 @@ export class LinkServerConnection extends PipelinedConnection {
     if (!this.isServing) return;
     this.checkUnread();
     this.#writeBuffer.message(type, method, seqId, context, body);
-    this.recount();
   }
+
   #done(call: LinkCall, reply: Reply | undefined): void {
     // The call is unknown if the connection has closed meanwhile.
     const isKnown = this.#calls.remove(call);

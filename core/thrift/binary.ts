@@ -2,10 +2,10 @@
 // declared size against the remaining bytes before it allocates. It knows nothing of IDL types; core/idl/coder.ts
 // does.
 
-import { isUtf8 } from 'node:buffer';
 import type { Type } from './model.ts';
 import { writeCachedString } from './string-cache.ts';
 import { WIRE_TYPE as WIRE } from './struct-scanner.ts';
+import { strictText } from './text.ts';
 
 /**
  * Maximum nesting of structs and containers, for reading and writing. It is the highest that `limits.nesting` may be:
@@ -288,10 +288,8 @@ export class BinaryReader {
       const text = this.#ascii(from, end);
       if (text !== undefined) return text;
     }
-    const text = this.buffer.toString('utf8', from, end);
-    // Decoding replaces invalid UTF-8, so only strings with the replacement character need to be validated.
-    if (text.includes('\uFFFD') && !isUtf8(this.buffer.subarray(from, end)))
-      throw new WireError('expected text in UTF-8, got other bytes');
+    const text = strictText(this.buffer, from, end);
+    if (text === undefined) throw new WireError('expected text in UTF-8, got other bytes');
     return text;
   }
 

@@ -6,9 +6,7 @@ import { isUtf8 } from 'node:buffer';
 
 /** Returns the text of the bytes from `start` to `end`. Never replaces anything. */
 export function textOfBytes(bytes: Buffer, start = 0, end: number = bytes.length): string {
-  const text = bytes.toString('utf8', start, end);
-  // Decoding replaces invalid UTF-8, so only text with the replacement character needs a second look.
-  return !text.includes(REPLACEMENT) || isUtf8(bytes.subarray(start, end)) ? text : escapedText(bytes, start, end);
+  return strictText(bytes, start, end) ?? escapedText(bytes, start, end);
 }
 
 /** Returns the bytes of a text: the inverse of `textOfBytes`. */
@@ -33,6 +31,7 @@ export function textOfLatin1(value: string): string {
 /** Decodes UTF-8; undefined if the bytes are something else. */
 export function strictText(bytes: Buffer, start: number, end: number): string | undefined {
   const text = bytes.toString('utf8', start, end);
+  // Decoding replaces invalid UTF-8, so only text with the replacement character needs a second look.
   return !text.includes(REPLACEMENT) || isUtf8(bytes.subarray(start, end)) ? text : undefined;
 }
 

@@ -2,7 +2,7 @@
 // paths. It counts requests that are refused before they become a call.
 
 import type { Logger } from 'pino';
-import { asKatamariError, type ByteAccount, type KatamariError, type FaceplateLimits } from '../../core/mod.ts';
+import { asKatamariError, type KatamariError, type FaceplateLimits } from '../../core/mod.ts';
 import type { CallerIdentity } from '../../core/rpc/mod.ts';
 import { challengeOf, type PartedBody } from '../../core/http/mod.ts';
 import type { JsonRpcCalls, Exchange } from './calls.ts';
@@ -38,32 +38,17 @@ export class Posts {
     this.#options = options;
   }
 
-  /**
-   * Answers a request body. `end` is called once, possibly before this returns.
-   * @param account of the connection
-   */
-  answer(
-    body: Buffer,
-    account: ByteAccount,
-    identity: CallerIdentity,
-    exchangeOf: ExchangeOf,
-    end: (answer: HttpAnswer) => void,
-  ): void {
-    const { length } = body;
-    account.add(length);
-    const finish = (answer: HttpAnswer): void => {
-      account.add(-length);
-      end(answer);
-    };
+  /** Answers a request body. `end` is called once, possibly before this returns. */
+  answer(body: Buffer, identity: CallerIdentity, exchangeOf: ExchangeOf, end: (answer: HttpAnswer) => void): void {
     let { errorStatus } = this.#options;
     try {
       const exchange = exchangeOf(identity);
       ({ errorStatus } = exchange);
       const inspection = inspectText(body, this.#options.limits.nestingMax);
-      if (length > AT_ONCE_BYTES) this.#answerLarge(body, inspection, exchange, finish);
-      else this.#call(parseText(body, inspection), exchange, finish);
+      if (body.length > AT_ONCE_BYTES) this.#answerLarge(body, inspection, exchange, end);
+      else this.#call(parseText(body, inspection), exchange, end);
     } catch (thrown) {
-      finish(this.#refused(asKatamariError(thrown), errorStatus));
+      end(this.#refused(asKatamariError(thrown), errorStatus));
     }
   }
 

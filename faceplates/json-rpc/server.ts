@@ -146,7 +146,12 @@ function fastPathTo(posts: Posts, callers: HttpCallers, errorStatusByDefault: bo
         ending: undefined,
       });
       return (bytes, place) => {
-        const end = ({ status, type, fields, body }: HttpAnswer): void => place.answer(status, type, fields, body);
+        const { length } = bytes;
+        account.add(length);
+        const end = ({ status, type, fields, body }: HttpAnswer): void => {
+          account.add(-length);
+          place.answer(status, type, fields, body);
+        };
         let identity: CallerIdentity | Promise<CallerIdentity>;
         try {
           identity = callers.of(socket).of(callHeaders.authorization);
@@ -155,17 +160,13 @@ function fastPathTo(posts: Posts, callers: HttpCallers, errorStatusByDefault: bo
           return;
         }
         if (!('then' in identity)) {
-          posts.answer(bytes, account, identity, exchangeOf, end);
+          posts.answer(bytes, identity, exchangeOf, end);
           return;
         }
-        const { length } = bytes;
-        account.add(length);
-        identity
-          .finally(() => account.add(-length))
-          .then(
-            (verified) => posts.answer(bytes, account, verified, exchangeOf, end),
-            (thrown: unknown) => posts.refuse(asKatamariError(thrown), end),
-          );
+        identity.then(
+          (verified) => posts.answer(bytes, verified, exchangeOf, end),
+          (thrown: unknown) => posts.refuse(asKatamariError(thrown), end),
+        );
       };
     },
   };
@@ -224,7 +225,7 @@ class JsonRpcServer {
     const { posts } = this.#options;
     const answered = new Promise<HttpAnswer>((resolve) => {
       this.#identify(c).then(
-        (identity) => posts.answer(requestBody(c.env), account, identity, exchangeOf, resolve),
+        (identity) => posts.answer(requestBody(c.env), identity, exchangeOf, resolve),
         (thrown: unknown) => posts.refuse(asKatamariError(thrown), resolve),
       );
     });
@@ -255,8 +256,8 @@ class JsonRpcServer {
 
   async #idl(c: AppContext, file: string): Promise<Response> {
     if (!file.endsWith('.thrift')) return this.#unrouted(c);
+    const identity = await this.#identifyReader(c);
     try {
-      const identity = await this.#identifyReader(c);
       const document = this.#options.catalog.idl(identity, file.slice(0, -'.thrift'.length));
       return handOut(c, document, { 'content-type': TEXT_TYPE, 'katamari-version': document.version });
     } catch (thrown) {

@@ -67,7 +67,7 @@ export class PolicyStore {
     return this.#record;
   }
 
-  /** The policy in force; undefined for none, and while the file on disk is broken: see `mayReadStats`. */
+  /** The policy in force; undefined for none, and while the file on disk is broken: see `isBroken`. */
   get policy(): CompiledPolicy | undefined {
     return this.#policy;
   }

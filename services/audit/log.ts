@@ -26,18 +26,8 @@ import { sourceOf } from './source.ts';
  * - rate_limited: too many wrong tokens from one address.
  * - denied_call: a call that the access policy does not allow.
  * - bad_signature: an order or a document in Consul without a valid signature of the mesh.
- * - bad_origin: a request of a web page, or with a host name, that is not allowed.
- * - bad_peer: a connection inside the mesh without the secret.
  */
-export const REFUSAL_CODES = [
-  'wrong_token',
-  'missing_scope',
-  'rate_limited',
-  'denied_call',
-  'bad_signature',
-  'bad_origin',
-  'bad_peer',
-] as const;
+export const REFUSAL_CODES = ['wrong_token', 'missing_scope', 'rate_limited', 'denied_call', 'bad_signature'] as const;
 export type RefusalCode = (typeof REFUSAL_CODES)[number];
 
 /** Something that was refused to a caller. */

@@ -30,11 +30,14 @@ export function isDataDirectory(names: readonly string[]): boolean {
 }
 
 const OWN_NAMES: ReadonlySet<string> = new Set([
+  'audit',
+  'configured.json',
   'consul-token',
   'link-secret',
   'admin-token',
   'consul',
   'orders.json',
+  'policy.json',
   'snapshot.json',
   'wanted.json',
 ]);

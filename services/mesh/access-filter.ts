@@ -97,9 +97,10 @@ export class AccessFilter {
       return new KatamariError('denied', why, { notRun: true, httpStatus: 401 });
     }
     this.#onDenied(identity, target, 'policy');
-    const { name, roles } = identity;
+    const { name, roles, how } = identity;
+    const asked = how === 'mtls' || how === 'token' ? `${how}:${name}` : name;
     const withRoles = roles.length === 0 ? '' : ` --roles ${roles.join(',')}`;
-    const why = `${shown(name)} may not call ${shown(target)}: the access policy does not allow it; katamari access explain ${quoted(name)} ${quoted(target)}${shown(withRoles)} says why`;
+    const why = `${shown(name)} may not call ${shown(target)}: the access policy does not allow it; katamari access explain ${quoted(asked)} ${quoted(target)}${shown(withRoles)} says why`;
     return new KatamariError('denied', why, { notRun: true });
   }
 

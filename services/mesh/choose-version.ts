@@ -13,7 +13,10 @@ import type { Offer } from './offer.ts';
  * the weights.
  */
 export function splitByWeight(entry: ServiceEntry, offers: readonly Offer[], key: string): readonly Offer[] {
-  if (entry.route === undefined && offers.length <= 1) return offers;
+  if (entry.route === undefined) {
+    const version = offers[0]?.details.version;
+    if (offers.every(({ details }) => details.version === version)) return offers;
+  }
   const { versions, weights } = splitOf(entry, offers);
   let chosen = versions[0] ?? '';
   if (versions.length > 1) {

@@ -22,7 +22,8 @@ import { z } from 'zod';
  * What an admin token may do.
  * - read: see status, events and settings.
  * - operate: restart, drain, undrain, scale, change routes and settings.
- * - deploy: deploy and undeploy, which is the right to run commands as the user of the mesh.
+ * - deploy: deploy and undeploy, which is the right to run commands as the user of the mesh; change the access policy;
+ *   revoke tokens, and with all scopes create them.
  */
 export const ADMIN_SCOPES = ['read', 'operate', 'deploy'] as const;
 export type AdminScope = (typeof ADMIN_SCOPES)[number];

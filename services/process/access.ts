@@ -1,7 +1,6 @@
 // Access control of one process: who its callers are, and what the metrics tell of it. The policy itself is followed
 // by the PolicyStore, which joinMesh starts.
 
-import { createHash } from 'node:crypto';
 import type { MetricFamily } from '../../faceplates/stats/mod.ts';
 import {
   Denials,
@@ -16,7 +15,7 @@ import {
 import { KatamariError } from '../../core/mod.ts';
 import { EXIT, ExitError, type Config } from '../config/mod.ts';
 import type { AccessActions } from '../master/mod.ts';
-import type { EventLog, Router, TokenStore } from '../mesh/mod.ts';
+import { sha256Of, type EventLog, type Router, type TokenStore } from '../mesh/mod.ts';
 
 /** Identifies callers and counts those that were refused. */
 export class AccessControl {
@@ -46,8 +45,13 @@ export class AccessControl {
 
   /** Accepts the root tokens as the caller `admin`, who may use the admin service and what the policy allows. */
   addRootTokens(tokens: () => readonly string[]): void {
-    const digest = (token: string): string => createHash('sha256').update(token).digest('hex');
-    this.addTokens((sha256) => (tokens().some((token) => digest(token) === sha256) ? ROOT : undefined));
+    let known: readonly string[] = [];
+    let digests: ReadonlySet<string> = new Set();
+    this.addTokens((sha256) => {
+      const current = tokens();
+      if (current !== known) [known, digests] = [current, new Set(current.map(sha256Of))];
+      return digests.has(sha256) ? ROOT : undefined;
+    });
   }
 
   /** Accepts the tokens that `katamari token create` makes. */

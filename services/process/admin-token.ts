@@ -9,7 +9,10 @@ import type { CredentialFiles } from './credential-files.ts';
  * @throws ExitError when the file is unsafe
  */
 export function openAdminTokens({ admin }: Config, credentials: CredentialFiles): () => readonly [string, ...string[]] {
-  if (admin.token !== '') return () => [admin.token];
+  if (admin.token !== '') {
+    const fixed: [string] = [admin.token];
+    return () => fixed;
+  }
   let tokens = ensureSecretFile('admin.tokenFile', admin.tokenFile);
   const load = (): void => void (tokens = readSecretFile('admin.tokenFile', admin.tokenFile));
   credentials.add({ name: 'admin', files: [admin.tokenFile], load });

@@ -523,7 +523,18 @@ stats: [robot]
     expect(told).toContain('robot Who.secret');
     expect(told).not.toContain(STATIC_TOKEN);
     expect(told).not.toMatch(/eyJ[\w-]+\./);
-    expect(existsSync(path.join(path.dirname(mesh.ledgerFile), 'data', 'policy.json'))).toBe(true);
+    const data = path.join(path.dirname(mesh.ledgerFile), 'data');
+    expect(existsSync(path.join(data, 'policy.json'))).toBe(true);
+    const audited = (): string => readFileSync(path.join(data, 'audit', 'audit-000001.jsonl'), 'utf8');
+    await until('the denied call in the audit log', () => /"denied_call"/.test(audited()));
+    const denied = audited()
+      .split('\n')
+      .filter((line) => line.includes('denied_call'))
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(denied).toContainEqual(
+      expect.objectContaining({ who: 'robot', from: 'token:robot', subject: 'Who.secret', result: 'refused' }),
+    );
+    expect(audited()).not.toContain(STATIC_TOKEN);
   }, 60_000);
 });
 

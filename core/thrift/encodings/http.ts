@@ -4,6 +4,7 @@
 // number of headers, body). Anything else gets an HTTP error with a plain-text explanation, and the connection is
 // closed. The owner of the port checks each head before the body is read (CheckHead).
 
+import { STATUS_CODES } from 'node:http';
 import { ERROR_TABLE, KatamariError } from '../../mod.ts';
 import { type StructType, NOTHING, type MessageType, type HeadersIn, trimSpaces } from '../mod.ts';
 import type { Encoding, EncodingLimits, MessageFacts, SchemaOf } from './encoding.ts';
@@ -226,7 +227,7 @@ function responseOf(
   isLast: boolean,
 ): Uint8Array {
   const head = [
-    `HTTP/1.1 ${status} ${REASONS[status] ?? ''}`,
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
     ...(text === '' ? [] : ['content-type: text/plain; charset=utf-8', 'x-content-type-options: nosniff']),
     ...(isLast ? ['connection: close'] : []),
     ...headerLines(headers),
@@ -239,16 +240,6 @@ function headerLines(headers: Readonly<Record<string, string>>): string[] {
   return Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
 }
 
-/** Reason phrases of the statuses that the transport itself sends. */
-const REASONS: Readonly<Record<number, string>> = {
-  204: 'No Content',
-  400: 'Bad Request',
-  403: 'Forbidden',
-  413: 'Payload Too Large',
-  415: 'Unsupported Media Type',
-  421: 'Misdirected Request',
-  501: 'Not Implemented',
-};
 const RELEVANT = /^(?:katamari-|x-|traceparent$|tracestate$|authorization$)/;
 const CONTENT_TYPE = 'application/x-thrift';
 const CONTINUE: Buffer = Buffer.from('HTTP/1.1 100 Continue\r\n\r\n');
