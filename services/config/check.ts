@@ -4,7 +4,8 @@
 import { HEADER_PROTOCOLS, isWireFormat } from '../../core/thrift/encodings/mod.ts';
 import { PLAIN_CONCURRENCY_MAX } from '../mesh/mod.ts';
 import { describeValue, keyText, type ConfigText } from './file.ts';
-import { keysAt, leafFacts, schemaAt, unwrap, type ConfigFile, type TlsEntry } from './schema.ts';
+import { leafFacts, unwrap } from './schema-leaves.ts';
+import { keysAt, schemaAt, type ConfigFile, type TlsEntry } from './schema.ts';
 import { didYouMean } from './suggest.ts';
 import { formatDuration } from './units.ts';
 import { z } from 'zod';

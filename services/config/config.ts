@@ -12,15 +12,8 @@ import { ExitError, EXIT } from './exit-error.ts';
 import { findConfigFile, keyText, readConfigFile, type ConfigText } from './file.ts';
 import { layer, type FlagValue } from './layers.ts';
 import type { AnonymousCallers, JwtOptions, CallerToken } from '../access/mod.ts';
-import {
-  configSchema,
-  leafFacts,
-  schemaAt,
-  unwrap,
-  type ConfigFile,
-  type SettingKind,
-  type TlsEntry,
-} from './schema.ts';
+import { leafFacts, unwrap, type SettingKind } from './schema-leaves.ts';
+import { configSchema, schemaAt, type ConfigFile, type TlsEntry } from './schema.ts';
 import { memoryLimits } from './memory.ts';
 import { formatDuration, formatSize } from './units.ts';
 import path from 'node:path';

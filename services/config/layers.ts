@@ -3,7 +3,8 @@
 
 import { ExitError, EXIT } from './exit-error.ts';
 import { describeValue, keyText, type ConfigText } from './file.ts';
-import { configSchema, leafFacts, unwrap, type LeafFacts } from './schema.ts';
+import { leafFacts, unwrap, type LeafFacts } from './schema-leaves.ts';
+import { configSchema } from './schema.ts';
 import { didYouMean } from './suggest.ts';
 import { z } from 'zod';
 

@@ -4,7 +4,7 @@
 
 import { PROTOCOLS, TRANSPORTS, type Protocol, type Transport } from '../../core/thrift/encodings/mod.ts';
 import { JWT_ALGORITHMS, type AnonymousCallers } from '../access/mod.ts';
-import { formatDuration, formatSize, parseDuration, parseSize, type ParsedUnit } from './units.ts';
+import { bool, count, COUNT_MAX, duration, leaf, port, size, text, textMap, texts, unwrap } from './schema-leaves.ts';
 import { z } from 'zod';
 
 /** The checked file: with defaults, durations in ms, sizes in bytes, and paths as written. */
@@ -155,32 +155,6 @@ export interface DeploymentEntry {
   };
 }
 
-/** Notation of a value; decides how the text of a variable is parsed and how a value is printed. */
-export type SettingKind = 'text' | 'number' | 'boolean' | 'duration' | 'size' | 'list' | 'map' | 'secret';
-
-/** Metadata of a leaf. */
-export interface LeafFacts {
-  readonly kind: SettingKind;
-  readonly expected: string;
-}
-
-/** Returns the metadata of a leaf below optional and default; undefined for maps of keys and lists of maps. */
-export function leafFacts(schema: z.ZodType): LeafFacts | undefined {
-  return unwrap(schema).meta() as LeafFacts | undefined;
-}
-
-/** Returns the schema below optional and default. */
-export function unwrap(schema: z.ZodType): z.ZodType {
-  return schema instanceof z.ZodOptional || schema instanceof z.ZodPrefault
-    ? unwrap(schema.unwrap() as z.ZodType)
-    : schema;
-}
-
-/** Returns the default of a key as a user would write it; undefined for none. */
-export function defaultOf(schema: z.ZodType): unknown {
-  return schema instanceof z.ZodPrefault ? schema.def.defaultValue : undefined;
-}
-
 /** Returns the schema at `path`; undefined if there is none. */
 export function schemaAt(path: readonly PropertyKey[]): z.ZodType | undefined {
   let schema: z.ZodType | undefined = configSchema;
@@ -204,38 +178,8 @@ export function keysAt(path: readonly PropertyKey[]): string[] {
 
 /** Room for two of the largest lines. */
 const AUDIT_FILE_BYTES_MIN = 128 * 1024;
-/** Maximum of counts without a smaller limit. */
-const COUNT_MAX = 1_000_000_000;
-
-const leaf = <T extends z.ZodType>(schema: T, kind: SettingKind, expected: string): T =>
-  schema.meta({ kind, expected }) as T;
-
-const text = (expected = 'text') => leaf(z.string(), 'text', expected);
-const count = (min: number, max: number, what = 'a whole number') =>
-  leaf(z.int().min(min).max(max), 'number', `${what}, ${min} to ${max}`);
-const port = () => count(0, 65_535, 'a port');
-const bool = () => leaf(z.boolean(), 'boolean', 'true or false');
-const texts = (expected = 'a list of text') => leaf(z.array(text()).max(1_000), 'list', expected);
-const textMap = () => z.record(z.string(), leaf(z.string(), 'text', 'text; put it in quotes'));
-
-const withUnit = (kind: 'duration' | 'size', parse: (found: unknown) => ParsedUnit, min: number) =>
-  leaf(
-    z.unknown().transform((found, context): number => {
-      const parsed = parse(found);
-      const wrong = !parsed.ok ? parsed.expected : parsed.value < min ? atLeast(kind, min) : undefined;
-      if (parsed.ok && wrong === undefined) return parsed.value;
-      context.issues.push({ code: 'custom', message: wrong as string, input: found });
-      return z.NEVER;
-    }),
-    kind,
-    kind === 'duration' ? 'a duration such as "10s"' : 'a size such as "16MiB"',
-  );
-const atLeast = (kind: 'duration' | 'size', min: number): string =>
-  min === 1 ? `a ${kind} above 0` : `a ${kind} of at least ${kind === 'size' ? formatSize(min) : formatDuration(min)}`;
-const duration = (min = 1) => withUnit('duration', parseDuration, min);
 /** The sums of bytes cannot be lower, so that small calls always fit. */
 const SUM_BYTES_MIN = 1024 * 1024;
-const size = (min = 1) => withUnit('size', parseSize, min);
 
 const origins = () =>
   leaf(

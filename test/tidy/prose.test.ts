@@ -101,7 +101,7 @@ describe('The rules of prose', () => {
   });
 
   test('find a document from elsewhere, a long line and a British spelling', () => {
-    expect(ELSEWHERE.test('// DESIGN.md section 5')).toBe(true);
+    expect(ELSEWHERE.test('// STYLE.md section 5')).toBe(true);
     expect(commentsOf('a.ts', `// ${'x'.repeat(COLUMNS_MAX)}`).filter(isTooWide)).toHaveLength(1);
     expect(['the colour of it', 'its behaviour', 'recognised'].filter((text) => BRITISH.test(text))).toHaveLength(3);
     expect(['the color of it', 'its behavior', 'recognized'].filter((text) => BRITISH.test(text))).toEqual([]);

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { configSchema, defaultOf, unwrap } from '../../../services/config/schema.ts';
+import { defaultOf, unwrap } from '../../../services/config/schema-leaves.ts';
+import { configSchema } from '../../../services/config/schema.ts';
 
 /**
  * All keys of the schema in the notation of docs/configuration.md, with their documented default; undefined if there
