@@ -44,9 +44,16 @@ export class EventLog {
     return first === -1 ? [] : this.#events.slice(first);
   }
 
-  /** Events after `seq`; waits up to `waitMs` (at most 30 s) for the first one. */
-  async next(seq: number, waitMs: number): Promise<readonly MeshEvent[]> {
-    const found = this.after(seq);
+  /**
+   * Wanted events after `seq`; waits up to `waitMs` (at most 30 s) for the first one. Other events do not end the wait:
+   * who asks again with the same `seq` would otherwise be answered with nothing, at once and forever.
+   */
+  async next(
+    seq: number,
+    waitMs: number,
+    isWanted: (event: MeshEvent) => boolean = () => true,
+  ): Promise<readonly MeshEvent[]> {
+    const found = this.after(seq).filter(isWanted);
     if (found.length > 0 || waitMs <= 0) return found;
     await new Promise<void>((resolve) => {
       const end = (): void => {
@@ -55,11 +62,13 @@ export class EventLog {
         clearTimeout(timer);
         resolve();
       };
-      const stop = this.listen(end);
+      const stop = this.listen((event) => {
+        if (isWanted(event)) end();
+      });
       this.#waits.add(end);
       const timer = setTimeout(end, Math.min(waitMs, this.#waitMsMax));
     });
-    return this.after(seq);
+    return this.after(seq).filter(isWanted);
   }
 
   /**

@@ -37,10 +37,8 @@ export function withManagerService(actions: ManagerActions, send: Send): Send {
     contextOf: ({ caller }) => caller,
     handlers: {
       status: () => thriftStatus(status()),
-      events: async ({ afterSeq, waitMs }: { afterSeq: number; waitMs: number }) =>
-        (await events.next(afterSeq, waitMs)).filter(
-          ({ process, kind }) => process === name && !isLoggedEverywhere(kind),
-        ),
+      events: ({ afterSeq, waitMs }: { afterSeq: number; waitMs: number }) =>
+        events.next(afterSeq, waitMs, ({ process, kind }) => process === name && !isLoggedEverywhere(kind)),
       roll: ({ serviceName, version }: { serviceName: string; version: string }, by) => roll(serviceName, version, by),
       restart: ({ resource }: { resource: string }, by) => restart(resource, by),
     },
