@@ -1,5 +1,6 @@
-// One timer for all deadlines: a timing wheel with a tick of 10 ms, which runs only while it has entries. Adding and
-// removing an entry costs a few assignments; a timer per call costs an object, a list operation and a wake-up.
+// One timer for all deadlines: a timing wheel with a tick of 10 ms, which sleeps until the next slot with entries.
+// Adding and removing an entry costs a few assignments; a timer per call costs an object, a list operation and a
+// wake-up.
 
 import type { Clock } from '../mod.ts';
 
@@ -20,7 +21,9 @@ export class DeadlineWheel {
   #count = 0;
   /** The last tick that was handled. */
   #tick: number;
-  #isTicking = false;
+  /** The tick for which the timer is set; Infinity for none. */
+  #wakeTick = Number.POSITIVE_INFINITY;
+  #stopTimer: (() => void) | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -37,7 +40,7 @@ export class DeadlineWheel {
     entry.place = slotEntries.length;
     slotEntries.push(entry);
     this.#count++;
-    this.#keepTicking();
+    if (tick < this.#wakeTick) this.#wakeAt(tick);
   }
 
   /** Removes an entry; does nothing when it is not on the wheel. */
@@ -54,20 +57,34 @@ export class DeadlineWheel {
   }
 
   readonly #onTick = (): void => {
-    this.#isTicking = false;
     const nowMs = this.#clock.nowMs();
     const nowTick = Math.floor(nowMs / TICK_MS);
-    // If the process was paused for long, check every slot once, not once per missed round.
-    const first = Math.max(this.#tick + 1, nowTick - SLOTS + 1);
-    for (let tick = first; tick <= nowTick; tick++) this.#expireSlot(tick % SLOTS, nowMs);
-    this.#tick = nowTick;
-    if (this.#count > 0) this.#keepTicking();
+    // Nothing is earlier, so entries that are added meanwhile set no timer.
+    this.#wakeTick = Number.NEGATIVE_INFINITY;
+    try {
+      // If the process was paused for long, check every slot once, not once per missed round.
+      const first = Math.max(this.#tick + 1, nowTick - SLOTS + 1);
+      for (let tick = first; tick <= nowTick; tick++) {
+        this.#tick = tick;
+        this.#expireSlot(tick % SLOTS, nowMs);
+      }
+    } finally {
+      this.#wakeTick = Number.POSITIVE_INFINITY;
+      if (this.#count > 0) this.#wakeAt(this.#nextTick());
+    }
   };
 
-  #keepTicking(): void {
-    if (this.#isTicking) return;
-    this.#isTicking = true;
-    this.#clock.after(TICK_MS, this.#onTick);
+  /** The next tick whose slot has an entry, of this round or a later one. */
+  #nextTick(): number {
+    let tick = this.#tick + 1;
+    while ((this.#slots[tick % SLOTS] as DeadlineEntry[]).length === 0) tick++;
+    return tick;
+  }
+
+  #wakeAt(tick: number): void {
+    this.#stopTimer?.();
+    this.#wakeTick = tick;
+    this.#stopTimer = this.#clock.after(Math.max(DELAY_MIN_MS, tick * TICK_MS - this.#clock.nowMs()), this.#onTick);
   }
 
   #expireSlot(slot: number, nowMs: number): void {
@@ -82,5 +99,6 @@ export class DeadlineWheel {
 }
 
 const TICK_MS = 10;
+const DELAY_MIN_MS = 1;
 /** A round takes 20.48 s; entries further away stay in their slot for more rounds. */
 const SLOTS = 2048;

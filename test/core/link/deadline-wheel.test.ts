@@ -53,6 +53,47 @@ describe('DeadlineWheel', () => {
     expect(ended).toBe(50);
   });
 
+  test('sleeps until the next deadline, also when an earlier one comes and goes', () => {
+    const clock = new CountingClock();
+    const wheel = new DeadlineWheel(clock);
+    let ended = 0;
+    wheel.add(entryAt(clock.nowMs() + 19_000, () => ended++));
+    const brief = entryAt(clock.nowMs() + 300, () => ended++);
+    wheel.add(brief);
+    wheel.remove(brief);
+    wheel.add(entryAt(clock.nowMs() + 200, () => ended++));
+    clock.advance(250);
+    expect(ended).toBe(1);
+    clock.advance(19_000);
+    expect(ended).toBe(2);
+    expect(clock.fired).toBeLessThanOrEqual(3);
+    expect(clock.waiting).toBe(0);
+  });
+
+  test('expires an entry that an expiring one adds too late', () => {
+    const clock = new ManualClock();
+    const wheel = new DeadlineWheel(clock);
+    let ended = 0;
+    wheel.add(entryAt(clock.nowMs() + 50, () => wheel.add(entryAt(clock.nowMs() - 1_000, () => ended++))));
+    clock.advance(100);
+    expect(ended).toBe(1);
+  });
+
+  test('goes on when an entry throws', () => {
+    const clock = new ManualClock();
+    const wheel = new DeadlineWheel(clock);
+    let ended = 0;
+    wheel.add(
+      entryAt(clock.nowMs() + 50, () => {
+        throw new Error('a defect');
+      }),
+    );
+    wheel.add(entryAt(clock.nowMs() + 90, () => ended++));
+    expect(() => clock.advance(60)).toThrow('a defect');
+    clock.advance(60);
+    expect(ended).toBe(1);
+  });
+
   test('allows an expiring entry to remove others and add new ones', () => {
     const clock = new ManualClock();
     const wheel = new DeadlineWheel(clock);
@@ -73,6 +114,17 @@ describe('DeadlineWheel', () => {
 
 function entryAt(expiresAtMs: number, expire: () => void): DeadlineEntry {
   return { expiresAtMs, expire, slot: -1, place: -1 };
+}
+
+class CountingClock extends ManualClock {
+  fired = 0;
+
+  override after(delayMs: number, act: () => void): () => void {
+    return super.after(delayMs, () => {
+      this.fired++;
+      act();
+    });
+  }
 }
 
 /** A clock whose time jumps before its one timer fires, as after SIGSTOP. */

@@ -561,21 +561,29 @@ class Chaos {
     return callers.sent;
   }
 
-  /** Checks that no process works without calls. Returns the share of a processor that the busiest one uses. */
+  /**
+   * Checks that every process comes to rest: that it uses almost no CPU time in one of the windows. In the others it
+   * may collect the garbage of the calls. Returns the share of a processor that the busiest process uses in its best
+   * window.
+   */
   async #checkRest(): Promise<number> {
-    await sleep(REST_MS);
     const { processes } = this.#cluster;
-    const before = processes.map(({ pid }) => cpuMsOf(pid));
-    await sleep(REST_MS);
-    const shares = processes.map(({ pid }, index) => (cpuMsOf(pid) - (before[index] as number)) / REST_MS);
-    processes.forEach(({ name }, index) => {
-      const share = shares[index] as number;
-      if (share > REST_CPU_MAX)
-        this.#violations.push(
-          `${name} uses ${(share * 100).toFixed(1)} % of a processor at rest, limit is ${REST_CPU_MAX * 100} %`,
-        );
-    });
-    return Math.max(...shares);
+    const best = new Map(processes.map(({ name }) => [name, Number.POSITIVE_INFINITY]));
+    for (let window = 0; window < REST_WINDOWS_MAX && Math.max(...best.values()) > REST_CPU_MAX; window++) {
+      const before = processes.map(({ pid }) => cpuMsOf(pid));
+      await sleep(REST_MS);
+      processes.forEach(({ name, pid }, index) => {
+        const share = (cpuMsOf(pid) - (before[index] as number)) / REST_MS;
+        best.set(name, Math.min(share, best.get(name) as number));
+      });
+    }
+    for (const [name, share] of best) {
+      if (share <= REST_CPU_MAX) continue;
+      this.#violations.push(
+        `${name} uses ${(share * 100).toFixed(1)} % of a processor at rest, limit is ${REST_CPU_MAX * 100} %`,
+      );
+    }
+    return Math.max(...best.values());
   }
 
   async #checkStrays(): Promise<void> {
@@ -646,8 +654,9 @@ const ADMIN_MS = 10_000;
 const WHOLE_MS = 90_000;
 const LATE_MS = 2_000;
 const REST_MS = 10_000;
-// A loop without a pause uses all of one. The pings of the links cost up to 1.5 % while other tests run.
-const REST_CPU_MAX = 0.03;
+const REST_WINDOWS_MAX = 9;
+/** Share of one processor. */
+const REST_CPU_MAX = 0.01;
 /** The unit of CPU times in /proc. */
 const TICK_MS = 10;
 const CALM_CALLS = 2_000;
