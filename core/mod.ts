@@ -38,3 +38,13 @@ export {
   scriptCommand,
   threadScript,
 } from './runtime.ts';
+export {
+  describeDuration,
+  describeSize,
+  DURATION_MS_MAX,
+  formatDuration,
+  formatSize,
+  parseDuration,
+  type ParsedUnit,
+  parseSize,
+} from './units.ts';

@@ -173,6 +173,7 @@ export const EVENT_KINDS = [
   'credentials_changed',
   'policy_changed',
   'access_denied',
+  'rate_limited',
   'leader_changed',
   'manager_joined',
   'manager_left',

@@ -1,9 +1,11 @@
-// Counts denied calls and refused tokens for the metrics, and tells of them in events. Clients choose what is denied,
-// so only some events a minute are written; the counters have all.
+// Counts denied calls and refused tokens for the metrics, and tells of them and of exceeded quotas in events. Clients
+// choose what is denied, so only some events a minute are written; the counters have all.
 
 import { systemClock, type Clock } from '../../core/mod.ts';
-import type { CallerIdentity } from '../../core/rpc/mod.ts';
+import { callerKeyOf, type Call, type CallerIdentity } from '../../core/rpc/mod.ts';
 import type { DenialReason, EventLog } from '../mesh/mod.ts';
+import { describeQuota, type QuotaRule } from './quota-rule.ts';
+import type { QuotaLimit } from './quotas.ts';
 
 export class Denials {
   /** By reason; `token` counts requests whose token or certificate was refused. */
@@ -20,23 +22,32 @@ export class Denials {
 
   readonly denied = (identity: CallerIdentity, target: string, reason: DenialReason): void => {
     this.counts[reason]++;
+    const why =
+      reason === 'policy' ? 'the policy does not allow it' : 'anonymous callers of other machines are refused';
+    this.#tell('access_denied', `${identity.name} ${target}`, why);
+  };
+
+  readonly tokenRefused = (): void => {
+    this.counts.token++;
+  };
+
+  readonly limited = (call: Call, quota: QuotaRule, limit: QuotaLimit): void => {
+    const who = quota.isShared ? 'its callers' : callerKeyOf(call);
+    this.#tell('rate_limited', `${who} ${quota.name}`, `reached its ${limit}: ${describeQuota(quota)}`);
+  };
+
+  #tell(kind: 'access_denied' | 'rate_limited', about: string, why: string): void {
     const nowMs = this.#clock.nowMs();
     if (nowMs - this.#windowMs >= WINDOW_MS) {
       this.#windowMs = nowMs;
       this.#told.clear();
     }
     if (this.#told.size >= EVENTS_MAX) return;
-    const subject = shown(`${identity.name} ${target}`);
+    const subject = shown(about);
     if (this.#told.has(subject)) return;
     this.#told.add(subject);
-    const why =
-      reason === 'policy' ? 'the policy does not allow it' : 'anonymous callers of other machines are refused';
-    this.#events.add('access_denied', subject, this.#told.size === EVENTS_MAX ? `${why}; more are only counted` : why);
-  };
-
-  readonly tokenRefused = (): void => {
-    this.counts.token++;
-  };
+    this.#events.add(kind, subject, this.#told.size === EVENTS_MAX ? `${why}; more are only counted` : why);
+  }
 }
 
 function shown(text: string): string {

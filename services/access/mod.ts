@@ -12,3 +12,5 @@ export { explainAccess, type ExplainedCaller, type Explanation } from './explain
 export { JWT_ALGORITHMS, type JwtOptions, jwtVerifier } from './jwt.ts';
 export { compilePolicy, type CompiledPolicy } from './policy.ts';
 export { PolicyStore } from './policy-store.ts';
+export { Quotas, type QuotaLimit, type QuotaSource } from './quotas.ts';
+export { describeQuota, type QuotaRule } from './quota-rule.ts';

@@ -30,6 +30,7 @@ import {
   type Reachability,
 } from '../mesh/mod.ts';
 import { compilePolicy, type CompiledPolicy } from './policy.ts';
+import type { QuotaSource } from './quotas.ts';
 
 export interface PolicyStoreOptions {
   readonly client: ConsulClient;
@@ -39,8 +40,8 @@ export interface PolicyStoreOptions {
   readonly events: EventLog;
   readonly reachability: Reachability;
   readonly clock: Clock;
-  /** Puts a policy in force; undefined for none. */
-  readonly apply: (policy: AccessPolicy | undefined) => void;
+  /** Puts a policy in force; undefined for no limits. */
+  readonly apply: (access: AccessPolicy | undefined, quotas: QuotaSource | undefined) => void;
 }
 
 export class PolicyStore {
@@ -162,14 +163,13 @@ export class PolicyStore {
     const policy = found instanceof Error ? found : compileText(found.text);
     if (found instanceof Error || policy instanceof Error) {
       this.#isBroken = true;
-      this.#options.apply(DENY_ALL);
+      this.#options.apply(DENY_ALL, undefined);
       const why = (policy as Error).message;
       this.#report(`${this.#file} cannot be used, so every call is denied until Consul has a valid policy: ${why}`);
       return;
     }
     this.#record = found;
-    this.#policy = policy;
-    this.#options.apply(policy);
+    this.#apply(policy);
   }
 
   #take(entries: WatchedEntries): void {
@@ -198,12 +198,15 @@ export class PolicyStore {
   #adopt(record: PolicyRecord, policy: CompiledPolicy | undefined): void {
     if (record.version === this.#record?.version && record.text === this.#record.text) return;
     this.#record = record;
-    this.#policy = policy;
     this.#isBroken = false;
-    this.#options.apply(policy);
-    const what = policy === undefined ? 'removed' : `${policy.rules} ${policy.rules === 1 ? 'rule' : 'rules'}`;
-    this.#report(`version ${record.version} by ${record.by}: ${what}`);
+    this.#apply(policy);
+    this.#report(`version ${record.version} by ${record.by}: ${policy === undefined ? 'removed' : sizeOf(policy)}`);
     this.#writing = this.#writing.then(() => this.#write(record));
+  }
+
+  #apply(policy: CompiledPolicy | undefined): void {
+    this.#policy = policy;
+    this.#options.apply(policy?.rules === undefined ? undefined : policy, policy);
   }
 
   async #write(record: PolicyRecord): Promise<void> {
@@ -234,6 +237,15 @@ export class PolicyStore {
   #report(text: string): void {
     this.#options.events.add('policy_changed', 'access', text);
   }
+}
+
+/** `3 rules, 1 quota` */
+function sizeOf({ rules, quotas }: CompiledPolicy): string {
+  const parts = [
+    rules === undefined ? 'no rules: everything is allowed' : `${rules} ${rules === 1 ? 'rule' : 'rules'}`,
+    ...(quotas.length === 0 ? [] : [`${quotas.length} ${quotas.length === 1 ? 'quota' : 'quotas'}`]),
+  ];
+  return parts.join(', ');
 }
 
 function compileText(text: string): CompiledPolicy | undefined | Error {

@@ -8,8 +8,21 @@
 
 import { isMap, isScalar, isSeq, LineCounter, parseDocument, type Node } from 'yaml';
 import type { CallerIdentity } from '../../core/rpc/mod.ts';
-import { isVersionMatch, type AccessPolicy, type AccessRights, type AccessTarget } from '../mesh/mod.ts';
-import { validRange } from 'semver';
+import type { AccessPolicy, AccessRights, AccessTarget } from '../mesh/mod.ts';
+import {
+  globOf,
+  many,
+  one,
+  isAuthenticated,
+  isOneOf,
+  isTargetOf,
+  targetOf,
+  whoOf,
+  type Glob,
+  type Target,
+  type Who,
+} from './patterns.ts';
+import { quotaOf, QUOTA, type QuotaDocument, type QuotaRule } from './quota-rule.ts';
 import { z } from 'zod';
 
 /** The longest text of a policy in bytes. It is one value in Consul, where line breaks take two bytes. */
@@ -20,8 +33,12 @@ export interface CompiledPolicy extends AccessPolicy {
   rightsOf(identity: CallerIdentity): CompiledRights;
   /** Whether a caller may read the stats port. */
   mayReadStats(identity: CallerIdentity): boolean;
-  /** Number of rules. */
-  readonly rules: number;
+  /** Number of rules; undefined if the document has only quotas, and every accepted caller may call everything. */
+  readonly rules: number | undefined;
+  /** All quotas, in the order of the document. */
+  readonly quotas: readonly QuotaRule[];
+  /** The quotas that apply to a call. */
+  quotasOf(identity: CallerIdentity, target: AccessTarget): readonly QuotaRule[];
 }
 
 export interface CompiledRights extends AccessRights {
@@ -69,19 +86,37 @@ function compile(document: PolicyDocument, lineOf: (path: readonly PropertyKey[]
       return [];
     });
   const groups = new Map([...document.roles].map(([role, members]) => [role, parse(['roles', role], members, whoOf)]));
-  const rules = document.rules.map(({ who, may, poolRoles }, index) => ({
+  const rules = (document.rules ?? []).map(({ who, may, poolRoles }, index) => ({
     name: `rules[${index}] (line ${lineOf(['rules', index])})`,
     who: parse(['rules', index, 'who'], who, whoOf),
     targets: parse(['rules', index, 'may'], may, targetOf),
     poolRoles: poolRoles.map(globOf),
   }));
+  const quotas = document.quotas.map((quota, index) => {
+    const at = ['quotas', index];
+    const where = `quotas[${index}] (line ${lineOf(at)})`;
+    const who = quota.who === undefined ? undefined : parse([...at, 'who'], quota.who, whoOf);
+    const rule = quotaOf(quota, where, who, parse([...at, 'calls'], quota.calls, targetOf));
+    if (!(rule instanceof Error)) return [rule];
+    problems.push(`line ${lineOf(at)}: ${shown(at)}${rule.message}`);
+    return [];
+  });
   const stats = document.stats === undefined ? undefined : parse(['stats'], document.stats, whoOf);
+  const names = quotas.flat().map(({ name }) => name);
+  names.forEach((name, index) => {
+    if (names.indexOf(name) === index) return;
+    problems.push(`line ${lineOf(['quotas', index])}: quotas[${index}].name: ${name} is the name of another quota`);
+  });
+  if (document.rules === undefined && document.quotas.length === 0) {
+    problems.push('line 1: expected rules, quotas or both; "rules: []" denies every call');
+  }
   if (problems.length > 0) return new Error(problems.slice(0, PROBLEMS_SHOWN_MAX).join('\n'));
-  return new Policy(groups, rules, stats);
+  return new Policy(groups, document.rules === undefined ? undefined : rules, quotas.flat(), stats);
 }
 
 class Policy implements CompiledPolicy {
-  readonly rules: number;
+  readonly rules: number | undefined;
+  readonly quotas: readonly QuotaRule[];
   readonly #groups: ReadonlyMap<string, readonly Who[]>;
   readonly #rules: readonly Rule[];
   readonly #stats: readonly Who[] | undefined;
@@ -92,12 +127,18 @@ class Policy implements CompiledPolicy {
   /** Rights by the numbers of their rules. Bounded by the sets of rules that callers have. */
   readonly #rights = new Map<string, Rights>();
 
-  constructor(groups: ReadonlyMap<string, readonly Who[]>, rules: readonly Rule[], stats: readonly Who[] | undefined) {
+  constructor(
+    groups: ReadonlyMap<string, readonly Who[]>,
+    rules: readonly Rule[] | undefined,
+    quotas: readonly QuotaRule[],
+    stats: readonly Who[] | undefined,
+  ) {
     this.#groups = groups;
-    this.#rules = rules;
+    this.#rules = rules ?? [];
     this.#stats = stats;
-    this.rules = rules.length;
-    rules.forEach(({ who }, index) => {
+    this.rules = rules?.length;
+    this.quotas = quotas;
+    this.#rules.forEach(({ who }, index) => {
       if (!who.every(({ kind }) => kind === 'exact')) {
         this.#others.push(index);
         return;
@@ -123,6 +164,14 @@ class Policy implements CompiledPolicy {
 
   mayReadStats(identity: CallerIdentity): boolean {
     return this.#stats === undefined || isOneOf(this.#stats, identity, this.#rolesOf(identity));
+  }
+
+  quotasOf(identity: CallerIdentity, target: AccessTarget): readonly QuotaRule[] {
+    const roles = this.#rolesOf(identity);
+    return this.quotas.filter(
+      ({ who, targets }) =>
+        (who === undefined || isOneOf(who, identity, roles)) && targets.some((pattern) => isTargetOf(pattern, target)),
+    );
   }
 
   /** The roles that the caller brings, and those that the policy gives it. */
@@ -173,10 +222,11 @@ class Rights implements CompiledRights {
     return [...new Set([...this.#find(target)].map(({ name }) => name))];
   }
 
-  *#find({ service, version, method, poolRoles }: AccessTarget): Generator<Rule> {
+  *#find(wanted: AccessTarget): Generator<Rule> {
+    const { service, poolRoles } = wanted;
     for (const list of this.#listsOf(service)) {
       for (const { rule, target } of list) {
-        if (!target.service(service) || !target.method(method) || !isVersionMatch(version, target.versions)) continue;
+        if (!isTargetOf(target, wanted)) continue;
         if (poolRoles.every((role) => rule.poolRoles.some((pattern) => pattern(role)))) yield rule;
       }
     }
@@ -187,101 +237,12 @@ class Rights implements CompiledRights {
   }
 }
 
-type Glob = (text: string) => boolean;
-
 interface Rule {
   /** `rules[0] (line 4)` */
   readonly name: string;
   readonly who: readonly Who[];
   readonly targets: readonly Target[];
   readonly poolRoles: readonly Glob[];
-}
-
-type Who =
-  /** An authenticated caller with exactly this name. */
-  | { readonly kind: 'exact'; readonly text: string }
-  /** An authenticated caller whose name matches, by one way of proof or any. */
-  | { readonly kind: 'name'; readonly text: string; readonly how: CallerIdentity['how'] | ''; readonly matches: Glob }
-  | { readonly kind: 'role'; readonly text: string; readonly matches: Glob }
-  | { readonly kind: 'anonymous' | 'chassis'; readonly text: string };
-
-interface Target {
-  /** The service without a pattern; '' for a pattern. */
-  readonly exactService: string;
-  readonly service: Glob;
-  /** A range as `isVersionMatch` reads it; '' for every version. */
-  readonly versions: string;
-  readonly method: Glob;
-}
-
-/** Whether the name of a caller was proved. Only such a name is compared with the policy. */
-function isAuthenticated({ how }: CallerIdentity): boolean {
-  return how === 'mtls' || how === 'token' || how === 'jwt';
-}
-
-function isOneOf(members: readonly Who[], identity: CallerIdentity, roles: ReadonlySet<string>): boolean {
-  const isProved = isAuthenticated(identity);
-  return members.some((who) => {
-    switch (who.kind) {
-      case 'anonymous':
-      case 'chassis':
-        return identity.how === who.kind;
-      case 'exact':
-        return isProved && identity.name === who.text;
-      case 'name':
-        return isProved && (who.how === '' || who.how === identity.how) && who.matches(identity.name);
-      case 'role':
-        return [...roles].some(who.matches);
-    }
-    return false;
-  });
-}
-
-/** Parses `alice`, `billing-*`, `role:support`, `jwt:alice`, `spiffe://example.org/*`, `anonymous` or `chassis`. */
-function whoOf(text: string): Who | Error {
-  if (text === 'anonymous' || text === 'chassis') return { kind: text, text };
-  const [, prefix = '', rest = ''] = /^(role|mtls|token|jwt):(.*)$/s.exec(text) ?? [];
-  const name = prefix === '' ? text : rest;
-  if (name === '') return new Error(`found ${JSON.stringify(text)}, expected a name after the colon`);
-  if (prefix === 'role') return { kind: 'role', text: name, matches: globOf(name) };
-  if (prefix === '' && !name.includes('*')) return { kind: 'exact', text: name };
-  return { kind: 'name', text: name, how: prefix as CallerIdentity['how'] | '', matches: globOf(name) };
-}
-
-/** Parses `Service.method`, `Service@range.method` or `*`; service and method may contain `*`. */
-function targetOf(text: string): Target | Error {
-  if (text === '*') return { exactService: '', service: () => true, versions: '', method: () => true };
-  const dot = text.lastIndexOf('.');
-  const [, service = '', at, versions = ''] = /^([^@]*)(@(.*))?$/s.exec(text.slice(0, Math.max(0, dot))) ?? [];
-  const method = text.slice(dot + 1);
-  if (dot < 0 || !SERVICE.test(service) || !METHOD.test(method)) {
-    return new Error(
-      `found ${JSON.stringify(text)}, expected Service.method or Service@range.method, such as "Orders.*" or "Orders@^1.0.0.get*"`,
-    );
-  }
-  if (at !== undefined && (versions === '' || (validRange(versions) === null && !VERSION.test(versions)))) {
-    return new Error(`found ${JSON.stringify(text)}, expected a version or a SemVer range between @ and the last dot`);
-  }
-  const exactService = service.includes('*') ? '' : service;
-  return { exactService, service: globOf(service), versions, method: globOf(method) };
-}
-
-/** Returns a test for a text with `*` for any characters. It takes linear time, whatever the pattern is. */
-function globOf(pattern: string): Glob {
-  if (pattern === '*') return () => true;
-  const [first = '', ...rest] = pattern.split('*');
-  if (rest.length === 0) return (text) => text === pattern;
-  const last = rest.pop() as string;
-  return (text) => {
-    if (!text.startsWith(first)) return false;
-    let at = first.length;
-    for (const part of rest) {
-      const found = text.indexOf(part, at);
-      if (found < 0) return false;
-      at = found + part.length;
-    }
-    return text.length - at >= last.length && text.endsWith(last);
-  };
 }
 
 function lineAt(root: Node | null, path: readonly PropertyKey[], lines: LineCounter): number {
@@ -310,22 +271,17 @@ function shown(path: readonly PropertyKey[]): string {
 
 interface PolicyDocument {
   readonly roles: ReadonlyMap<string, readonly string[]>;
-  readonly rules: readonly {
-    readonly who: readonly string[];
-    readonly may: readonly string[];
-    readonly poolRoles: readonly string[];
-  }[];
+  readonly rules?:
+    | readonly {
+        readonly who: readonly string[];
+        readonly may: readonly string[];
+        readonly poolRoles: readonly string[];
+      }[]
+    | undefined;
+  readonly quotas: readonly QuotaDocument[];
   readonly stats?: readonly string[] | undefined;
 }
 
-const one = z
-  .string('expected text; put it in quotes')
-  .min(1, 'expected text')
-  .max(1_000, 'expected at most 1,000 characters');
-/** One text or a list of texts. */
-const many = z.union([one.transform((text) => [text]), z.array(one).min(1).max(10_000)], {
-  error: 'expected one name or a list of names',
-});
 const fields = (value: unknown): unknown => (value instanceof Map ? Object.fromEntries(value) : value);
 const DOCUMENT: z.ZodType<PolicyDocument> = z.preprocess(
   fields,
@@ -343,17 +299,15 @@ const DOCUMENT: z.ZodType<PolicyDocument> = z.preprocess(
           ),
           { error: 'expected a list of rules; [] denies everything' },
         )
-        .max(10_000),
+        .max(10_000)
+        .optional(),
+      quotas: z.array(z.preprocess(fields, QUOTA), { error: 'expected a list of quotas' }).max(1_000).default([]),
       stats: many.optional(),
     },
-    { error: 'expected a map with rules and, optionally, roles and stats' },
+    { error: 'expected a map with rules or quotas and, optionally, roles and stats' },
   ),
 );
 
-const SERVICE = /^[A-Za-z_*][\w.*]*$/;
-const METHOD = /^[A-Za-z_*][\w*]*$/;
-/** A version that SemVer does not know, such as 1.0, which is matched as it is. */
-const VERSION = /^\d[\w.+-]*$/;
 const PROBLEMS_SHOWN_MAX = 10;
 const ALIASES_MAX = 100;
 /** Sets of rules that are kept. Callers of more sets than that cost a little more when they are first seen. */

@@ -1,13 +1,13 @@
 // Describes what is wrong with a configuration: turns zod's issues into "found X, expected Y", and checks the rules
 // between several keys, which a schema cannot express.
 
+import { formatDuration } from '../../core/mod.ts';
 import { HEADER_PROTOCOLS, isWireFormat } from '../../core/thrift/encodings/mod.ts';
 import { PLAIN_CONCURRENCY_MAX } from '../mesh/mod.ts';
 import { describeValue, keyText, type ConfigText } from './file.ts';
 import { leafFacts, unwrap } from './schema-leaves.ts';
 import { keysAt, schemaAt, type ConfigFile, type TlsEntry } from './schema.ts';
 import { didYouMean } from './suggest.ts';
-import { formatDuration } from './units.ts';
 import { z } from 'zod';
 
 /** One error; `configurationError` in config.ts adds file, line and key. */

@@ -3,7 +3,7 @@
 // expected; the exit code is 78.
 
 import os from 'node:os';
-import type { FaceplateLimits } from '../../core/mod.ts';
+import { type FaceplateLimits, formatDuration, formatSize } from '../../core/mod.ts';
 import type { Site } from '../../faceplates/web/mod.ts';
 import type { AddedFaceplate } from './added-faceplate.ts';
 import { checkTogether, describeIssue, type Problem } from './check.ts';
@@ -15,7 +15,6 @@ import type { AnonymousCallers, JwtOptions, CallerToken } from '../access/mod.ts
 import { leafFacts, unwrap, type SettingKind } from './schema-leaves.ts';
 import { configSchema, schemaAt, type ConfigFile, type TlsEntry } from './schema.ts';
 import { memoryLimits } from './memory.ts';
-import { formatDuration, formatSize } from './units.ts';
 import path from 'node:path';
 import { z } from 'zod';
 export type { ConfiguredDeployment } from './deployment.ts';

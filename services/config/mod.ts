@@ -21,5 +21,4 @@ export {
 export { type Role, ROLES } from './roles.ts';
 export { ensureSecretFile, readSecretFile } from './secret-file.ts';
 export { didYouMean } from './suggest.ts';
-export { describeDuration, describeSize, DURATION_MS_MAX, formatDuration, parseDuration } from './units.ts';
 export { VERSION } from './version.ts';

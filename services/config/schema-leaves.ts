@@ -1,7 +1,7 @@
 // The leaves of the schema of katamari.yaml: how each kind of value is checked, and what is known about a leaf. The
 // text that follows `expected` in errors, the notation and the default stand at the schema of each key.
 
-import { formatDuration, formatSize, parseDuration, parseSize, type ParsedUnit } from './units.ts';
+import { formatDuration, formatSize, parseDuration, parseSize, type ParsedUnit } from '../../core/mod.ts';
 import { z } from 'zod';
 
 /** Notation of a value; decides how the text of a variable is parsed and how a value is printed. */

@@ -7,7 +7,7 @@
 // Everything is dropped when the policy or the pools change, and when DECISIONS_MAX is reached.
 
 import { KatamariError } from '../../core/mod.ts';
-import type { CallerIdentity, PoolDetails, PoolQuery } from '../../core/rpc/mod.ts';
+import type { Call, CallerIdentity, PoolDetails, PoolQuery } from '../../core/rpc/mod.ts';
 import { isKeptMatch } from './match-pools.ts';
 import type { Offer } from './offer.ts';
 
@@ -29,6 +29,21 @@ export interface AccessRights {
 /** A policy; `services/access` compiles it. Callers with equal rights get the same object. */
 export interface AccessPolicy {
   rightsOf(identity: CallerIdentity): AccessRights;
+}
+
+/** Limits how much callers may use; `services/access` implements it. */
+export interface CallQuotas {
+  /**
+   * Takes a call's share of the quotas that apply to it; undefined if none does.
+   * @throws KatamariError rate_limited
+   */
+  begin(call: Call, details: PoolDetails): QuotaShare | undefined;
+}
+
+/** What one call has taken. */
+export interface QuotaShare {
+  /** Gives it back. Called once, when the call has ended. @param bytes size of its result */
+  end(bytes: number): void;
 }
 
 /** Why a call was denied. */

@@ -1,6 +1,13 @@
 // Exports of services/mesh; other modules import only from here.
 
-export type { AccessPolicy, AccessRights, AccessTarget, DenialReason } from './access-filter.ts';
+export type {
+  AccessPolicy,
+  AccessRights,
+  AccessTarget,
+  CallQuotas,
+  DenialReason,
+  QuotaShare,
+} from './access-filter.ts';
 export { bestVersion } from './choose-version.ts';
 export {
   type ChassisTimes,

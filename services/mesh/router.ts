@@ -27,7 +27,7 @@ import {
   type PoolQuery,
 } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
-import { AccessFilter, type AccessPolicy } from './access-filter.ts';
+import { AccessFilter, type AccessPolicy, type CallQuotas, type QuotaShare } from './access-filter.ts';
 import { chooseManager } from './choose-manager.ts';
 import { highestVersion, shareOf, splitByWeight } from './choose-version.ts';
 import { awaitedBy, type DeployedService } from './deployed.ts';
@@ -47,12 +47,14 @@ export interface RouterOptions {
   readonly clock: Clock;
   /** Called for every call that the access policy denies. */
   readonly onDenied?: ConstructorParameters<typeof AccessFilter>[0];
+  readonly quotas?: CallQuotas;
 }
 
 export class Router implements Directory {
   readonly #clock: Clock;
   readonly #budget: RetryBudget;
   readonly #access: AccessFilter;
+  readonly #quotas: CallQuotas | undefined;
   #services: ReadonlyMap<string, ServiceEntry> = new Map();
   /** Names of services by method, for calls that name no service. */
   #servicesByMethod: ReadonlyMap<string, readonly string[]> = new Map();
@@ -63,8 +65,9 @@ export class Router implements Directory {
   /** Calls that wait for a reachable manager or a first copy, by service; '' for calls that name none. */
   readonly #waiting: WaitingCallsByKey;
 
-  constructor({ clock, onDenied = () => undefined }: RouterOptions) {
+  constructor({ clock, onDenied = () => undefined, quotas }: RouterOptions) {
     this.#clock = clock;
+    this.#quotas = quotas;
     this.#access = new AccessFilter(onDenied);
     this.#budget = new RetryBudget(clock);
     this.#waiting = new WaitingCallsByKey({ clock, deadlines: new DeadlineWheel(clock), max: WAITING_MAX });
@@ -157,11 +160,12 @@ export class Router implements Directory {
         routed.offersCount = offers.length;
         routed.offer = offer;
         routed.method = offer.interface.methods.get(routed.call.method) as Method;
+        if (routed.share === undefined) routed.share = this.#quotas?.begin(routed.call, offer.details);
         routed.next = this.#prepare(routed.next, offer, routed.method, routed.isProbe || doNotQueue);
       } else service = (offers[0] as Offer).details.service;
     } catch (thrown) {
       if (isNoPool(thrown) && this.waitForCopy(routed.next, this.#waitingFor(routed))) return;
-      routed.sink.fail(asKatamariError(thrown));
+      routed.end(asKatamariError(thrown));
       return;
     }
     if (offer === undefined) this.#waitForManager(routed, service);
@@ -186,7 +190,7 @@ export class Router implements Directory {
       routed.busyOffers = undefined;
       routed.next = withCall(next, { doNotQueue: false });
     } else {
-      routed.sink.fail(error);
+      routed.end(error);
       return;
     }
     this.#try(routed);
@@ -209,7 +213,7 @@ export class Router implements Directory {
       signal,
       doNotQueue: routed.call.doNotQueue,
       resume: () => this.#try(routed),
-      fail: (error) => routed.sink.fail(error),
+      fail: (error) => routed.end(error),
     };
   }
 
@@ -400,7 +404,7 @@ class RoutedCall implements CallSink {
   readonly #router: Router;
   /** The call as the client sent it. */
   readonly call: Call;
-  readonly sink: CallSink;
+  readonly #sink: CallSink;
   /** The call as it was last sent, or as it will be sent next. */
   next: Call;
   /** The manager of the last try. */
@@ -415,15 +419,25 @@ class RoutedCall implements CallSink {
   /** Managers that refused the call because no resource was free. */
   busyOffers: Offer[] | undefined = undefined;
 
+  /** What it has taken of the quotas of its caller. */
+  share: QuotaShare | undefined = undefined;
+
   constructor(router: Router, call: Call, sink: CallSink) {
     this.#router = router;
     this.call = call;
-    this.sink = sink;
+    this.#sink = sink;
     this.next = call;
   }
 
   reply(reply: Reply): void {
-    this.sink.reply(reply);
+    this.share?.end(reply.body.length);
+    this.#sink.reply(reply);
+  }
+
+  /** Fails the call for good. */
+  end(error: KatamariError): void {
+    this.share?.end(0);
+    this.#sink.fail(error);
   }
 
   fail(error: KatamariError): void {

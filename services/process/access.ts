@@ -7,12 +7,13 @@ import {
   explainAccess,
   jwtVerifier,
   lookupOf,
+  Quotas,
   TokenAuthenticator,
   type PolicyStore,
   type CallerToken,
   type TokenLookup,
 } from '../access/mod.ts';
-import { KatamariError } from '../../core/mod.ts';
+import { KatamariError, type Clock } from '../../core/mod.ts';
 import { EXIT, ExitError, type Config } from '../config/mod.ts';
 import type { AccessActions } from '../master/mod.ts';
 import { sha256Of, type EventLog, type Router, type TokenStore } from '../mesh/mod.ts';
@@ -21,13 +22,15 @@ import { sha256Of, type EventLog, type Router, type TokenStore } from '../mesh/m
 export class AccessControl {
   readonly denials: Denials;
   readonly authenticator: TokenAuthenticator;
+  readonly quotas: Quotas;
   /** Sources of known tokens. Roles that open later add theirs, such as the admin token. */
   readonly #lookups: TokenLookup[];
   readonly #stores: TokenStore[] = [];
 
   /** @throws ExitError when the JWKS file cannot be read */
-  constructor({ access }: Config, events: EventLog) {
-    this.denials = new Denials(events);
+  constructor({ access }: Config, events: EventLog, clock: Clock) {
+    this.denials = new Denials(events, clock);
+    this.quotas = new Quotas({ clock, onRefused: this.denials.limited });
     this.#lookups = [lookupOf(access.tokens)];
     const hasSources = access.tokens.length > 0 || access.jwt !== undefined;
     this.authenticator = new TokenAuthenticator({
@@ -68,6 +71,14 @@ export class AccessControl {
         help: 'Calls that were denied (policy, unauthenticated) and requests with a refused token (token).',
         type: 'counter',
         samples: Object.entries(counts).map(([reason, value]) => ({ labels: { reason }, value })),
+      },
+      {
+        name: 'katamari_quota_calls_total',
+        help: 'Calls to which a quota of the access policy applied, by result: allowed, or the limit that was reached.',
+        type: 'counter',
+        samples: [...this.quotas.counts].flatMap(([quota, results]) =>
+          Object.entries(results).map(([result, value]) => ({ labels: { quota, result }, value })),
+        ),
       },
       {
         name: 'katamari_access_policy_version',

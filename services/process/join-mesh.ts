@@ -10,7 +10,7 @@ import { StatusReporter } from './status-reporter.ts';
 
 /** Resolves once the managers of the mesh and their interfaces are known, at the latest after CONSUL_WAIT_MS. */
 export async function joinMesh(context: ProcessContext, consul: OpenConsul): Promise<ProcessBase> {
-  const { config, events, clock, router, roles, offers, components, security } = context;
+  const { config, events, clock, router, access, roles, offers, components, security } = context;
   const { mesh, timeoutMs, dataDir, limits } = config;
   const routes = new Map(Object.entries(config.routes));
   const { client } = consul;
@@ -24,7 +24,10 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
     events,
     reachability,
     clock,
-    apply: (changed) => router.setPolicy(changed),
+    apply: (rules, quotas) => {
+      router.setPolicy(rules);
+      access.quotas.set(quotas);
+    },
   });
   components.register({ stage: 'consul', close: () => policy.close() });
   const fleet = new Fleet({

@@ -54,7 +54,7 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
     // Events gathered from other processes are in their own logs.
     if (event.process === config.name) hooks.onEvent(event);
   });
-  const access = new AccessControl(config, events);
+  const access = new AccessControl(config, events, clock);
   const components = new Components();
   createSecrets(config);
   const credentials = new CredentialFiles(clock, events);
@@ -63,6 +63,7 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
   const audit = openAudit(config, events);
   const router = new Router({
     clock,
+    quotas: access.quotas,
     onDenied: (identity, target, reason) => {
       access.denials.denied(identity, target, reason);
       auditDenial(audit, identity, target, reason);

@@ -7,19 +7,6 @@
 // the most waiting calls.
 
 import { WaitingCalls, type WaitingCall } from '../../core/link/mod.ts';
-import type { Call } from '../../core/rpc/mod.ts';
-
-/**
- * Who shares one list: the calls of one proved name, of one address for callers that proved none, and of one chassis.
- */
-export function queueKeyOf({ identity: { how, name }, caller }: Call): string {
-  if (how === 'mtls' || how === 'token' || how === 'jwt') return `${how} ${name}`;
-  // `thrift 10.0.0.7:50312` and `json-rpc 10.0.0.7` are one caller.
-  return caller.slice(caller.indexOf(' ') + 1).replace(PORT, '$1');
-}
-
-/** A port after an IPv4 address or an IPv6 address in brackets. */
-const PORT = /((?:\d+\.){3}\d+|\]):\d+$/;
 
 /** A call that can wait in a `FairQueue`. */
 export interface FairCall extends WaitingCall {

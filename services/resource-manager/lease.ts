@@ -13,8 +13,16 @@ import {
   type WireReplyContext,
 } from '../../core/link/mod.ts';
 import { asKatamariError, KatamariError, type Clock } from '../../core/mod.ts';
-import { queueKeyOf, type FairCall } from './fair-queue.ts';
-import type { Call, CallResult, CallSink, CallStats, Reply, Send } from '../../core/rpc/mod.ts';
+import type { FairCall } from './fair-queue.ts';
+import {
+  callerKeyOf,
+  type Call,
+  type CallResult,
+  type CallSink,
+  type CallStats,
+  type Reply,
+  type Send,
+} from '../../core/rpc/mod.ts';
 import type { LossCause, Loss, SuspectCalls } from './suspect-calls.ts';
 
 /** What a lease needs from its pool. The interface keeps pool.ts and lease.ts from importing each other. */
@@ -117,7 +125,7 @@ export class Lease implements ReplySink, FairCall {
 
   /** Calls of one caller wait in one list. */
   get queueKey(): string {
-    return queueKeyOf(this.call);
+    return callerKeyOf(this.call);
   }
 
   cost(): number {

@@ -8,6 +8,7 @@
 import { callerGone, watchCaller, type DeadlineWheel } from '../../core/link/mod.ts';
 import { KatamariError, NO_COPY_UP, type Clock } from '../../core/mod.ts';
 import {
+  callerKeyOf,
   CallStats,
   type Call,
   type CallResult,
@@ -16,7 +17,7 @@ import {
   type Send,
 } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
-import { FairQueue, queueKeyOf } from './fair-queue.ts';
+import { FairQueue } from './fair-queue.ts';
 import { ESTIMATE_CALLS_MIN, LatencySamples } from './latency-samples.ts';
 import { Lease } from './lease.ts';
 import type { Resource } from './resource.ts';
@@ -277,7 +278,7 @@ export class ResourcePool {
   }
 
   #whyNotQueue(call: Call, nowMs: number): KatamariError | undefined {
-    const ahead = this.#queue.length === 0 ? 0 : this.#queue.aheadOf(queueKeyOf(call));
+    const ahead = this.#queue.length === 0 ? 0 : this.#queue.aheadOf(callerKeyOf(call));
     const waitMs = this.#estimatedWaitMs(ahead);
     // Rounded to coarse steps, so that many refused calls share one error object.
     const retryAfterMs = Math.max(1, Math.ceil(waitMs / RETRY_AFTER_STEP_MS)) * RETRY_AFTER_STEP_MS;
@@ -287,7 +288,7 @@ export class ResourcePool {
       return new KatamariError('overloaded', why, { retryAfterMs, notRun: true });
     }
     if (!this.#queue.isFull) return undefined;
-    const displaced = this.#queue.makeRoomFor(queueKeyOf(call));
+    const displaced = this.#queue.makeRoomFor(callerKeyOf(call));
     if (displaced === undefined) return this.#fullError(retryAfterMs);
     displaced.refuse(this.#displacedError(retryAfterMs));
     return undefined;

@@ -1,7 +1,7 @@
 // `--max-errors` and `--p99`: thresholds for CI, each reported in one sentence. A failed call counts as slower than
 // any limit; otherwise a mesh would look faster the more calls it rejects.
 
-import { formatDuration } from '../../config/mod.ts';
+import { formatDuration } from '../../../core/mod.ts';
 import { count, latency, percent } from './figures.ts';
 import type { Checks } from './plan.ts';
 import type { Tally } from './tally.ts';

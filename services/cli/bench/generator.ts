@@ -1,7 +1,7 @@
 // Measures whether the load generator itself was the bottleneck: its CPU use, and how late it noticed its own
 // ticks.
 
-import { describeDuration } from '../../config/mod.ts';
+import { describeDuration } from '../../../core/mod.ts';
 import { LatencyHistogram } from './histogram.ts';
 import type { PreciseTimer } from './precise-timer.ts';
 

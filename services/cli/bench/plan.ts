@@ -1,7 +1,8 @@
 // Validates the command line of `katamari bench`. A plan always has a rate or a number of callers, an end, and a
 // limit of calls in flight.
 
-import { ExitError, EXIT, parseDuration } from '../../config/mod.ts';
+import { parseDuration } from '../../../core/mod.ts';
+import { ExitError, EXIT } from '../../config/mod.ts';
 import { parseTarget, type CallTarget } from '../commands/call.ts';
 import type { ClientOptions } from '../kit/context.ts';
 

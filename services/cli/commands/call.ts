@@ -1,9 +1,10 @@
 // `katamari call Service[@version].method ...` makes one call through the JSON-RPC faceplate and prints the result
 // as JSON. An argument that is valid JSON is sent as the user wrote it, so 64-bit numbers keep all digits.
 
+import { parseDuration } from '../../../core/mod.ts';
 import { parseIdl } from '../../../core/idl/mod.ts';
 import type { Interface } from '../../../core/thrift/mod.ts';
-import { ExitError, EXIT, type ExitCode, parseDuration } from '../../config/mod.ts';
+import { ExitError, EXIT, type ExitCode } from '../../config/mod.ts';
 import type { AdminClient, RpcAnswer, AdminRpcError } from '../kit/admin-client.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { describeMethod, exampleParams } from '../kit/method-help.ts';

@@ -1,7 +1,7 @@
 // `katamari status` prints one line about the mesh and one about the calls of the process that answered. Then it
 // prints tables: the processes if there are several, the pools over all managers, and with -v the resources.
 
-import { sleep } from '../../../core/mod.ts';
+import { sleep, describeDuration, describeSize } from '../../../core/mod.ts';
 import {
   type MeshStatus,
   type PoolStatus,
@@ -13,7 +13,7 @@ import {
   type MergedPool,
   type PlacedResource,
 } from '../../../core/rpc/mod.ts';
-import { EXIT, type ExitCode, describeDuration, describeSize } from '../../config/mod.ts';
+import { EXIT, type ExitCode } from '../../config/mod.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { formatTable, paint, printable, type Color, type Column, type Terminal } from '../kit/terminal.ts';
 

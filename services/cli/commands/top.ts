@@ -2,9 +2,9 @@
 // Rows that do not fit the screen are counted. Without a terminal it prints once. If the mesh does not answer, it
 // keeps the last data and tries again.
 
-import { sleep } from '../../../core/mod.ts';
+import { sleep, describeDuration } from '../../../core/mod.ts';
 import { type MeshStatus, mergePools, type MergedPool } from '../../../core/rpc/mod.ts';
-import { ExitError, EXIT, type ExitCode, didYouMean, describeDuration } from '../../config/mod.ts';
+import { ExitError, EXIT, type ExitCode, didYouMean } from '../../config/mod.ts';
 import type { AdminClient } from '../kit/admin-client.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { cut, formatTable, paint, printable, type Column, type Terminal } from '../kit/terminal.ts';

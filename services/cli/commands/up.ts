@@ -2,7 +2,7 @@
 // shows the pools as they fill, then addresses and example commands, then events. The first SIGTERM or SIGINT starts
 // a graceful shutdown; the second exits at once.
 
-import { sleep } from '../../../core/mod.ts';
+import { sleep, describeDuration, DURATION_MS_MAX } from '../../../core/mod.ts';
 import {
   ExitError,
   EXIT,
@@ -16,8 +16,6 @@ import {
   ROLES,
   type Role,
   didYouMean,
-  describeDuration,
-  DURATION_MS_MAX,
 } from '../../config/mod.ts';
 import type { MeshHooks } from '../../process/mod.ts';
 import { loadFor, type ConfigOptions, type MeshHandle, type CliContext } from '../kit/context.ts';

@@ -3,10 +3,10 @@
 // chassis is tested against an implementation that shares no code with ours. A reply includes its bytes, so that the
 // results of both readers can be compared.
 
+import { describeDuration } from '../../../core/mod.ts';
 import type { Socket } from 'node:net';
 import { parseLinkAddress } from '../../../core/link/mod.ts';
 import type { Method, StructType } from '../../../core/thrift/mod.ts';
-import { describeDuration } from '../../config/mod.ts';
 import {
   type ApachePackage,
   type ApacheProtocol,

@@ -5,8 +5,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { parseLinkAddress } from '../../../core/link/mod.ts';
-import { sleep } from '../../../core/mod.ts';
-import { describeDuration } from '../../config/mod.ts';
+import { sleep, describeDuration } from '../../../core/mod.ts';
 import { printable } from '../kit/terminal.ts';
 import { CheckFailed } from './check-result.ts';
 import { PeerClosed, TestLink, type TestReply, type SentCall } from './test-link.ts';

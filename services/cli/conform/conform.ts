@@ -3,9 +3,9 @@
 // reports the expected and the actual behavior and how to fix it. The next check gets a new process, so one fault
 // fails one check. When the command ends, it kills all processes that the chassis started.
 import { parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
-import { findSocketBase } from '../../../core/mod.ts';
+import { findSocketBase, parseDuration } from '../../../core/mod.ts';
 import type { Interface } from '../../../core/thrift/mod.ts';
-import { ExitError, EXIT, type ExitCode, parseDuration } from '../../config/mod.ts';
+import { ExitError, EXIT, type ExitCode } from '../../config/mod.ts';
 import type { CliContext } from '../kit/context.ts';
 import { APACHE } from './apache-checks.ts';
 import { ChassisUnderTest } from './chassis-under-test.ts';

@@ -1,9 +1,8 @@
 // Checks of limits. A chassis has the limits that the mesh sets in its environment, with room for the context of a
 // call, and a message beyond them costs its own call alone: the connection lives on, because other calls are on it.
 
-import { CONTEXT_BYTES_MAX } from '../../../core/mod.ts';
+import { CONTEXT_BYTES_MAX, describeSize } from '../../../core/mod.ts';
 import { readApplicationException, WIRE_TYPE } from '../../../core/thrift/mod.ts';
-import { describeSize } from '../../config/mod.ts';
 import { CheckFailed } from './check-result.ts';
 import { field, int32 } from './messages.ts';
 import { PING, type Check, type CheckGroup, type TestContext } from './test-context.ts';

@@ -2,8 +2,8 @@
 // messages with an exception or closes the connection, does not trust declared sizes, and survives all of it. No
 // handler runs, because the arguments cannot be decoded.
 
+import { describeSize } from '../../../core/mod.ts';
 import { readApplicationException, MESSAGE_TYPE, WIRE_TYPE } from '../../../core/thrift/mod.ts';
-import { describeSize } from '../../config/mod.ts';
 import { CheckFailed } from './check-result.ts';
 import { field, int32, UNKNOWN_METHOD } from './messages.ts';
 import { PING, type Check, type CheckGroup, type TestContext } from './test-context.ts';

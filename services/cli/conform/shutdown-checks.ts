@@ -1,7 +1,7 @@
 // Checks of graceful shutdown: drain, SIGTERM, the exit of the resource manager, and a handler that retires the
 // process. Each check uses a new process. No call in progress may be lost, and no child process may remain.
 
-import { describeDuration } from '../../config/mod.ts';
+import { describeDuration } from '../../../core/mod.ts';
 import { CheckFailed, CheckSkipped } from './check-result.ts';
 import { PING, type Check, type CheckGroup, type TestContext } from './test-context.ts';
 import { describeTestReply, PeerClosed, type TestReply } from './test-link.ts';

@@ -2,6 +2,7 @@
 // records the order of arrival and keeps replies that match no pending call. Each call has a timeout; the error says
 // what happened instead of a reply. Checks send malformed traffic with `write`, byte by byte.
 
+import { describeDuration } from '../../../core/mod.ts';
 import {
   type WireReplyContext,
   hasContext,
@@ -21,7 +22,6 @@ import {
   StructScanner,
   WIRE_TYPE,
 } from '../../../core/thrift/mod.ts';
-import { describeDuration } from '../../config/mod.ts';
 
 import type { Socket } from 'node:net';
 

@@ -75,6 +75,7 @@ const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly wor
   pool_empty: { level: 'error', word: 'pool empty', color: 'red' },
   policy_changed: { level: 'warn', word: 'policy', color: 'yellow' },
   access_denied: { level: 'warn', word: 'denied', color: 'yellow' },
+  rate_limited: { level: 'warn', word: 'limited', color: 'yellow' },
   pool_gone: { level: 'warn', word: 'pool gone', color: 'yellow' },
   call_refused: { level: 'error', word: 'poison', color: 'red' },
   rolling_started: { level: 'info', word: 'restarting', color: 'cyan' },

@@ -1,6 +1,6 @@
 // Durations on the command line that are no timers, and so may be longer than those of the configuration: `90d`.
 
-import { parseDuration } from '../../config/mod.ts';
+import { parseDuration } from '../../../core/mod.ts';
 
 /** Returns ms; undefined if the text is no duration above 0. */
 export function parseLongDuration(text: string): number | undefined {

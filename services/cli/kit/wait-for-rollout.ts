@@ -2,9 +2,9 @@
 // change in a pipe. It polls the status up to a time limit, then reports what is missing and why. The rollout
 // continues after the limit.
 
-import { sleep } from '../../../core/mod.ts';
+import { sleep, describeDuration, parseDuration } from '../../../core/mod.ts';
 import type { MeshStatus, ResourceStatus } from '../../../core/rpc/mod.ts';
-import { ExitError, EXIT, describeDuration, parseDuration } from '../../config/mod.ts';
+import { ExitError, EXIT } from '../../config/mod.ts';
 import type { AdminClient } from './admin-client.ts';
 import { cut, formatBar, LiveLines, paint, printable, type Terminal } from './terminal.ts';
 

@@ -1,0 +1,199 @@
+// Enforces the quotas of the access policy in one process. A call takes its share of every quota that applies when the
+// router has chosen its pool, once, however often it is tried. A call that exceeds one of them is refused and takes
+// nothing. Rates are token buckets. Bytes are charged when they are known: a large result leaves a debt, and the next
+// call waits until it is paid.
+//
+// What a caller has used is kept for the callers that called last. One that is forgotten has paid its debt by then,
+// unless more than CALLERS_MAX callers are active.
+
+import { KatamariError, type Clock } from '../../core/mod.ts';
+import { callerKeyOf, type Call, type CallerIdentity, type PoolDetails } from '../../core/rpc/mod.ts';
+import type { AccessTarget, CallQuotas, QuotaShare } from '../mesh/mod.ts';
+import { describeQuota, type QuotaRule, type Rate } from './quota-rule.ts';
+import { LRUCache } from 'lru-cache';
+
+/** The quotas in force. */
+export interface QuotaSource {
+  readonly quotas: readonly QuotaRule[];
+  quotasOf(identity: CallerIdentity, target: AccessTarget): readonly QuotaRule[];
+}
+
+/** Which part of a quota was exceeded. */
+export type QuotaLimit = 'rate' | 'concurrency' | 'bytes';
+
+/** Calls that a quota has allowed, and refused by limit. */
+export type QuotaCounts = Readonly<Record<QuotaLimit | 'allowed', number>>;
+
+export interface QuotasOptions {
+  readonly clock: Clock;
+  /** Called for every refused call. */
+  readonly onRefused: (call: Call, quota: QuotaRule, limit: QuotaLimit) => void;
+}
+
+export class Quotas implements CallQuotas {
+  readonly #options: QuotasOptions;
+  #source: QuotaSource | undefined;
+  /** The quotas for the calls of an identity to a method of a pool. */
+  #known = new WeakMap<CallerIdentity, WeakMap<PoolDetails, Map<string, readonly QuotaRule[]>>>();
+  readonly #usage = new LRUCache<string, Usage>({ max: CALLERS_MAX });
+  readonly #counts = new Map<string, Record<QuotaLimit | 'allowed', number>>();
+
+  constructor(options: QuotasOptions) {
+    this.#options = options;
+  }
+
+  /** Puts quotas in force. What callers have used of an equal quota before counts on. */
+  set(source: QuotaSource | undefined): void {
+    this.#source = source === undefined || source.quotas.length === 0 ? undefined : source;
+    this.#known = new WeakMap();
+    const names = new Set(source?.quotas.map(({ name }) => name));
+    for (const name of this.#counts.keys()) if (!names.has(name)) this.#counts.delete(name);
+  }
+
+  /** Counts by the name of the quota, for the metrics. */
+  get counts(): ReadonlyMap<string, QuotaCounts> {
+    return this.#counts;
+  }
+
+  begin(call: Call, details: PoolDetails): QuotaShare | undefined {
+    if (this.#source === undefined) return undefined;
+    const rules = this.#rulesOf(this.#source, call, details);
+    if (rules.length === 0) return undefined;
+    const nowMs = this.#options.clock.nowMs();
+    const caller = callerKeyOf(call);
+    const used = rules.map((rule) => this.#usageOf(rule, caller));
+    rules.forEach((rule, index) => {
+      const usage = used[index] as Usage;
+      const limit = usage.exceeded(nowMs);
+      if (limit !== undefined) throw this.#refuse(call, rule, limit, usage.retryAfterMs(limit));
+    });
+    rules.forEach((rule, index) => {
+      (used[index] as Usage).begin(call.args.length);
+      this.#countsOf(rule).allowed++;
+    });
+    return new Share(used);
+  }
+
+  #rulesOf(source: QuotaSource, { identity, method }: Call, details: PoolDetails): readonly QuotaRule[] {
+    let byPool = this.#known.get(identity);
+    if (byPool === undefined) this.#known.set(identity, (byPool = new WeakMap()));
+    let byMethod = byPool.get(details);
+    if (byMethod === undefined) byPool.set(details, (byMethod = new Map()));
+    let rules = byMethod.get(method);
+    if (rules === undefined) {
+      const { service, version, roles } = details;
+      rules = source.quotasOf(identity, { service, version, method, poolRoles: roles });
+      // A pool has only the methods of its interface, so this map stays small.
+      byMethod.set(method, rules);
+    }
+    return rules;
+  }
+
+  #usageOf(rule: QuotaRule, caller: string): Usage {
+    const key = rule.isShared ? rule.id : `${caller} ${rule.id}`;
+    let usage = this.#usage.get(key);
+    if (usage === undefined) this.#usage.set(key, (usage = new Usage(rule, this.#options.clock.nowMs())));
+    return usage;
+  }
+
+  #refuse(call: Call, rule: QuotaRule, limit: QuotaLimit, retryAfterMs: number): KatamariError {
+    this.#countsOf(rule)[limit]++;
+    this.#options.onRefused(call, rule, limit);
+    const whose = rule.isShared ? 'The callers of this quota have' : 'This caller has';
+    const why = `${whose} reached the ${limit} of ${rule.where} of the access policy: ${describeQuota(rule)}; try again in ${retryAfterMs} ms`;
+    return new KatamariError('rate_limited', why, { notRun: true, retryAfterMs });
+  }
+
+  #countsOf({ name }: QuotaRule): Record<QuotaLimit | 'allowed', number> {
+    let counts = this.#counts.get(name);
+    if (counts === undefined) this.#counts.set(name, (counts = { allowed: 0, rate: 0, concurrency: 0, bytes: 0 }));
+    return counts;
+  }
+}
+
+/** What one caller has used of a quota, or all callers of a shared one. */
+class Usage {
+  readonly #concurrency: number;
+  readonly #calls: Bucket | undefined;
+  readonly #bytes: Bucket | undefined;
+  #running = 0;
+
+  constructor(rule: QuotaRule, nowMs: number) {
+    this.#concurrency = rule.concurrency ?? Number.POSITIVE_INFINITY;
+    this.#calls = rule.rate === undefined ? undefined : new Bucket(rule.rate, nowMs);
+    this.#bytes = rule.bytes === undefined ? undefined : new Bucket(rule.bytes, nowMs);
+  }
+
+  /** The limit that another call would exceed. */
+  exceeded(nowMs: number): QuotaLimit | undefined {
+    if (this.#running >= this.#concurrency) return 'concurrency';
+    if (this.#calls !== undefined && this.#calls.fill(nowMs) < 1) return 'rate';
+    if (this.#bytes !== undefined && this.#bytes.fill(nowMs) <= 0) return 'bytes';
+    return undefined;
+  }
+
+  /** When a call may be allowed again, after `exceeded`. */
+  retryAfterMs(limit: QuotaLimit): number {
+    if (limit === 'concurrency') return CONCURRENCY_RETRY_MS;
+    const untilMs = limit === 'rate' ? this.#calls?.untilMs(1) : this.#bytes?.untilMs(1);
+    return Math.max(1, Math.ceil(untilMs ?? 0));
+  }
+
+  begin(bytes: number): void {
+    this.#running++;
+    this.#calls?.take(1);
+    this.#bytes?.take(bytes);
+  }
+
+  end(bytes: number): void {
+    this.#running--;
+    this.#bytes?.take(bytes);
+  }
+}
+
+/** A token bucket that may owe tokens. */
+class Bucket {
+  readonly #rate: Rate;
+  #tokens: number;
+  #filledAtMs: number;
+
+  constructor(rate: Rate, nowMs: number) {
+    this.#rate = rate;
+    this.#tokens = rate.burst;
+    this.#filledAtMs = nowMs;
+  }
+
+  /** Adds the tokens that have become due, and returns how many there are. */
+  fill(nowMs: number): number {
+    const { perMs, burst } = this.#rate;
+    this.#tokens = Math.min(burst, this.#tokens + (nowMs - this.#filledAtMs) * perMs);
+    this.#filledAtMs = nowMs;
+    return this.#tokens;
+  }
+
+  take(tokens: number): void {
+    this.#tokens -= tokens;
+  }
+
+  /** Time until the bucket has that many tokens, in ms. */
+  untilMs(tokens: number): number {
+    return (tokens - this.#tokens) / this.#rate.perMs;
+  }
+}
+
+class Share implements QuotaShare {
+  readonly #used: readonly Usage[];
+
+  constructor(used: readonly Usage[]) {
+    this.#used = used;
+  }
+
+  end(bytes: number): void {
+    for (const usage of this.#used) usage.end(bytes);
+  }
+}
+
+/** Callers whose use is known, of all quotas together; about 30 MB. */
+const CALLERS_MAX = 100_000;
+/** Nobody knows when a call of the caller ends. */
+const CONCURRENCY_RETRY_MS = 100;
