@@ -13,4 +13,4 @@ export { JWT_ALGORITHMS, type JwtOptions, jwtVerifier } from './jwt.ts';
 export { compilePolicy, type CompiledPolicy } from './policy.ts';
 export { PolicyStore } from './policy-store.ts';
 export { Quotas, type QuotaLimit, type QuotaSource } from './quotas.ts';
-export { describeQuota, type QuotaRule } from './quota-rule.ts';
+export type { QuotaRule } from './quota-rule.ts';
