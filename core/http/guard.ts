@@ -25,6 +25,17 @@ export interface HttpAccess {
   readonly hosts: readonly string[];
   /** Origins of web pages that may send requests, such as `https://app.example`; `*` for all. */
   readonly origins: readonly string[];
+  /** Called for each request that is refused because of its Host or Origin. */
+  readonly onRefused?: (request: RefusedRequest) => void;
+}
+
+/** A request that is not addressed to this port, or that a web page of another origin has sent. */
+export interface RefusedRequest {
+  /** Address of the client. */
+  readonly from: string;
+  /** `POST /rpc`, as sent. */
+  readonly request: string;
+  readonly why: string;
 }
 
 /** How a port uses HTTP. */
@@ -65,12 +76,14 @@ export class HttpGuard {
   /** `.example.org` for `*.example.org`. */
   readonly #suffixes: readonly string[];
   readonly #origins: ReadonlySet<string>;
+  readonly #onRefused: ((request: RefusedRequest) => void) | undefined;
   /** Most clients repeat these values, and comparing two equal strings costs less than parsing one. */
   #servedHost = '';
   #callType = '';
 
-  constructor({ hosts, origins }: HttpAccess = NO_ACCESS, rules: HttpPortRules = {}) {
+  constructor({ hosts, origins, onRefused }: HttpAccess = NO_ACCESS, rules: HttpPortRules = {}) {
     this.#rules = rules;
+    this.#onRefused = onRefused;
     const names = [...hosts, hostname()].map((name) => name.toLowerCase().replace(/\.$/, ''));
     this.#names = new Set(names);
     this.#suffixes = names.filter((name) => name.startsWith('*.')).map((name) => name.slice(1));
@@ -79,13 +92,13 @@ export class HttpGuard {
 
   /**
    * Checks a head. Returns the permission of a page of an allowed origin; undefined for other requests.
+   * @param from address of the client
    * @throws KatamariError with `httpStatus`, whose message names the setting or the value to change
    */
-  check(head: HttpHead): CorsGrant | undefined {
+  check(head: HttpHead, from: string): CorsGrant | undefined {
     const { method, headers } = head;
     refuseRepeated(head.rawHeaders);
-    this.#checkHost(head);
-    const grant = this.#checkOrigin(head);
+    const grant = this.#checkSender(head, from);
     checkTransferCoding(head);
     if (head.target.includes('%')) checkPath(head.target, this.#rules.isApplication === true);
     if (this.#rules.postsAreCalls !== true) return grant;
@@ -97,6 +110,17 @@ export class HttpGuard {
   /** The part of `check` for a POST of the fast path, whose head has none of the headers that only browsers send. */
   admits({ host = '', 'content-type': type = '' }: Readonly<Record<string, string>>): boolean {
     return this.#serves(host) && (this.#rules.postsAreCalls !== true || type === '' || this.#isCallType(type));
+  }
+
+  #checkSender(head: HttpHead, from: string): CorsGrant | undefined {
+    try {
+      this.#checkHost(head);
+      return this.#checkOrigin(head);
+    } catch (thrown) {
+      const { code, message } = thrown as KatamariError;
+      if (code === 'denied') this.#onRefused?.({ from, request: `${head.method} ${head.target}`, why: message });
+      throw thrown;
+    }
   }
 
   #checkHost({ target, isHttp10, headers }: HttpHead): void {

@@ -471,7 +471,10 @@ class HttpListener implements HttpServer {
     const { method = '', url = '', headers, rawHeaders } = incoming;
     const isHttp10 = incoming.httpVersion === '1.0';
     try {
-      const grant = this.#guard.check({ method, target: url, isHttp10, headers, rawHeaders });
+      const grant = this.#guard.check(
+        { method, target: url, isHttp10, headers, rawHeaders },
+        incoming.socket.remoteAddress ?? '',
+      );
       if (grant === undefined) return true;
       for (const [name, value] of Object.entries(grant.headers)) outgoing.setHeader(name, value);
       if (!grant.isPreflight) return true;

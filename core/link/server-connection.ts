@@ -162,7 +162,8 @@ export class LinkServerConnection extends PipelinedConnection {
     let rest: Buffer | undefined;
     try {
       rest = handshake.push(chunk);
-    } catch {
+    } catch (error) {
+      this.#options.onRefused?.(this.socket.remoteAddress ?? '', (error as Error).message);
       // The handshake has already sent the reason to a peer that speaks Thrift.
       this.#linger();
       return;

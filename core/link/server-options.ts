@@ -27,6 +27,8 @@ export interface LinkServerOptions {
   readonly flushAt?: FlushAt;
   /** How peers must authenticate before their calls are read. Without it, any peer is accepted. */
   readonly security?: LinkSecurity | undefined;
+  /** Called for each peer that does not authenticate. `from` is its address; '' on a Unix socket. */
+  readonly onRefused?: (from: string, why: string) => void;
   /** Whether this reply asks the manager to replace the chassis. */
   readonly wantsToRetire?: (reply: Reply) => boolean;
   /**

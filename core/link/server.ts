@@ -96,7 +96,7 @@ export async function startLinkServer(listen: string, options: LinkServerOptions
 
 /** Returns a server that admits plain sockets at once, and TLS sockets after the peer's certificate was verified. */
 function serverOf(
-  { security }: LinkServerOptions,
+  { security, onRefused }: LinkServerOptions,
   unauthenticated: UnauthenticatedPeers,
   admission: { readonly isLocal: boolean; readonly isFull: () => boolean; readonly admit: (socket: Socket) => void },
 ): Server {
@@ -126,7 +126,12 @@ function serverOf(
     if (socket.authorized) admit(socket);
     else socket.destroy();
   });
-  server.on('tlsClientError', (_error, socket) => socket.destroy());
+  server.on('tlsClientError', (error, socket) => {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    // A peer that disconnects has shown nothing wrong.
+    if (code !== 'ECONNRESET') onRefused?.(socket.remoteAddress ?? '', `Its TLS handshake failed: ${error.message}`);
+    socket.destroy();
+  });
   return server;
 }
 

@@ -49,6 +49,8 @@ export interface Authenticator {
    * @throws KatamariError denied, with status 401
    */
   verify(token: string): VerifiedToken | Promise<VerifiedToken> | undefined;
+  /** Called when the token of a request is refused. @param address IP address; '' if it is unknown */
+  refused(address: string, why: string): void;
 }
 
 /** The identity in a client certificate that TLS has verified. */
@@ -63,6 +65,7 @@ export class PeerIdentity {
   readonly #authenticator: Authenticator | undefined;
   readonly #certificate: PeerCertificateIdentity | undefined;
   readonly #anonymous: CallerIdentity;
+  readonly #address: string;
   /** The header that was verified last, and its result. Most clients send the same one with each request. */
   #authorization = '';
   #verified: VerifiedToken | undefined;
@@ -72,6 +75,7 @@ export class PeerIdentity {
   constructor(authenticator: Authenticator | undefined, address: string, certificate?: PeerCertificateIdentity) {
     this.#authenticator = authenticator;
     this.#certificate = certificate;
+    this.#address = address;
     this.#anonymous = authenticator?.anonymous(address) ?? ANONYMOUS;
   }
 
@@ -101,12 +105,28 @@ export class PeerIdentity {
   }
 
   #verify(authorization: string, authenticator: Authenticator): CallerIdentity | Promise<CallerIdentity> {
-    const token = bearerOf(authorization);
-    const verified = token === undefined ? undefined : authenticator.verify(token);
+    let verified: VerifiedToken | Promise<VerifiedToken> | undefined;
+    try {
+      const token = bearerOf(authorization);
+      verified = token === undefined ? undefined : authenticator.verify(token);
+    } catch (thrown) {
+      throw this.#refused(authenticator, thrown as KatamariError);
+    }
     this.#isConsumed = verified !== undefined;
     if (verified === undefined) return this.#withoutToken();
     if (!('then' in verified)) return this.#keep(authorization, verified);
-    return verified.then((late) => this.#keep(authorization, late));
+    return verified.then(
+      (late) => this.#keep(authorization, late),
+      (thrown: KatamariError) => {
+        throw this.#refused(authenticator, thrown);
+      },
+    );
+  }
+
+  /** Reports a token that is wrong, and returns its error. */
+  #refused(authenticator: Authenticator, error: KatamariError): KatamariError {
+    if (error.code === 'denied') authenticator.refused(this.#address, error.message);
+    return error;
   }
 
   #keep(authorization: string, verified: VerifiedToken): CallerIdentity {

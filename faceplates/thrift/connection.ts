@@ -40,6 +40,7 @@ import {
   type Reply,
 } from '../../core/rpc/mod.ts';
 import { type CheckHead, type Encoding, type MessageFacts, FramedBinary } from '../../core/thrift/encodings/mod.ts';
+import type { HttpGuard } from '../../core/http/mod.ts';
 import { applicationExceptionOf, MESSAGE_TYPE, NOTHING } from '../../core/thrift/mod.ts';
 import { ThriftCallOptions } from './call-options.ts';
 import { detectProtocol } from './detect-protocol.ts';
@@ -59,7 +60,7 @@ export interface ConnectionHost {
   readonly ledger: ByteLedger;
   readonly targets: MethodTargets;
   /** Checks the head of each HTTP request. */
-  readonly checkHead: CheckHead;
+  readonly guard: HttpGuard;
   /** Counts a oneway call. It outlives its connection, and the drain of the faceplate waits for it. */
   onewayStarted(): void;
   onewayEnded(): void;
@@ -191,7 +192,8 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
   }
 
   #detect(bytes: Buffer, nowMs: number): Encoding | undefined {
-    const { limits, targets, clock, checkHead } = this.#host;
+    const { limits, targets, clock, guard } = this.#host;
+    const checkHead: CheckHead = (head) => guard.check(head, this.socket.remoteAddress ?? '');
     const found = detectProtocol(bytes, limits, (head) => targets.of(head.name, clock.nowMs()).schema?.args, checkHead);
     switch (found.kind) {
       case 'encoding':

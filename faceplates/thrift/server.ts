@@ -60,7 +60,7 @@ export async function startThriftFaceplate(options: ThriftFaceplateOptions): Pro
         });
   const guard = new HttpGuard(options.access, { postsAreCalls: true });
   const shared: ConnectionHost = {
-    checkHead: (head) => guard.check(head),
+    guard,
     startTls: tlsListener === undefined ? undefined : (socket, begun) => tlsListener.enter(socket, begun),
     isTlsRequired: tls?.isRequired ?? false,
     mesh,

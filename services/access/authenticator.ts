@@ -44,8 +44,8 @@ export interface AuthenticatorOptions {
    * knows belongs to the service.
    */
   readonly checksTokens: () => boolean;
-  /** Called for every token that is refused. */
-  readonly onRefused?: () => void;
+  /** Called for every request whose token is refused, with the address of its client. */
+  readonly onRefused?: (address: string, why: string) => void;
 }
 
 export class TokenAuthenticator implements Authenticator {
@@ -73,15 +73,17 @@ export class TokenAuthenticator implements Authenticator {
     if (kept !== undefined && nowMs < kept.untilMs) return kept;
     const { jwt, checksTokens } = this.#options;
     if (token.length > TOKEN_CHARS_MAX) {
-      throw this.#refused(`The bearer token has ${token.length} characters, limit is ${TOKEN_CHARS_MAX}`);
+      throw denied(`The bearer token has ${token.length} characters, limit is ${TOKEN_CHARS_MAX}`);
     }
     const known = this.#lookUp(token, nowMs);
     if (known !== undefined) return known;
     if (jwt !== undefined && JWT.test(token)) return this.#verifying.get(token) ?? this.#verifySigned(token, jwt);
     if (!checksTokens()) return undefined;
-    throw this.#refused(
-      'The bearer token is not one that this mesh knows; it may be revoked, expired or of another mesh',
-    );
+    throw denied('The bearer token is not one that this mesh knows; it may be revoked, expired or of another mesh');
+  }
+
+  refused(address: string, why: string): void {
+    this.#options.onRefused?.(address, why);
   }
 
   /** Returns the identity with this content; the same object each time. */
@@ -103,7 +105,7 @@ export class TokenAuthenticator implements Authenticator {
       const found = lookup(digest);
       if (found === undefined) continue;
       const { name, roles, expiresAtMs = Number.POSITIVE_INFINITY } = found;
-      if (nowMs >= expiresAtMs) throw this.#refused(`The bearer token of ${name} has expired; get a new one`);
+      if (nowMs >= expiresAtMs) throw denied(`The bearer token of ${name} has expired; get a new one`);
       const identity = this.identity(name, 'token', roles);
       const verified = { identity, untilMs: Math.min(expiresAtMs, nowMs + KNOWN_MS) };
       this.#verified.set(token, verified);
@@ -131,18 +133,17 @@ export class TokenAuthenticator implements Authenticator {
         },
         (error: unknown) => {
           const isOwn = error instanceof KatamariError;
-          throw isOwn ? error : this.#refused(`The bearer token is not valid: ${(error as Error).message}`);
+          throw isOwn ? error : denied(`The bearer token is not valid: ${(error as Error).message}`);
         },
       )
       .finally(() => this.#verifying.delete(token));
     this.#verifying.set(token, verifying);
     return verifying;
   }
+}
 
-  #refused(why: string): KatamariError {
-    this.#options.onRefused?.();
-    return new KatamariError('denied', why, { notRun: true, httpStatus: 401 });
-  }
+function denied(why: string): KatamariError {
+  return new KatamariError('denied', why, { notRun: true, httpStatus: 401 });
 }
 
 /** Returns a lookup over a fixed list, such as `access.tokens` of the configuration. */

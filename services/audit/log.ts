@@ -21,13 +21,23 @@ import { sourceOf } from './source.ts';
 
 /**
  * Why something was refused.
- * - wrong_token: an admin token that does not exist, was revoked or has expired.
+ * - wrong_token: a token of an admin, a caller or the embedded Consul that is missing, unknown, revoked or expired.
  * - missing_scope: an admin token without the scope of the method.
  * - rate_limited: too many wrong tokens from one address.
  * - denied_call: a call that the access policy does not allow.
+ * - bad_origin: an HTTP request whose Host is not a name of the port, or that a web page of another origin sent.
+ * - bad_peer: a connection to the link that did not prove that it belongs to the mesh.
  * - bad_signature: an order or a document in Consul without a valid signature of the mesh.
  */
-export const REFUSAL_CODES = ['wrong_token', 'missing_scope', 'rate_limited', 'denied_call', 'bad_signature'] as const;
+export const REFUSAL_CODES = [
+  'wrong_token',
+  'missing_scope',
+  'rate_limited',
+  'denied_call',
+  'bad_origin',
+  'bad_peer',
+  'bad_signature',
+] as const;
 export type RefusalCode = (typeof REFUSAL_CODES)[number];
 
 /** Something that was refused to a caller. */

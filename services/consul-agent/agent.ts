@@ -3,7 +3,7 @@
 // disk. The agent is the only node of its cluster: it has no gossip, Raft, ACLs or DNS. docs/consul.md lists what it
 // covers. Without checks, session TTLs and blocking queries, an idle agent runs no timers.
 
-import { serveHttp, type HttpServer } from '../../core/http/mod.ts';
+import { serveHttp, type HttpAccess, type HttpServer } from '../../core/http/mod.ts';
 import { systemClock, type Clock, type SumLimits } from '../../core/mod.ts';
 import { agentRoutes } from './agent-routes.ts';
 import { catalogRoutes } from './catalog-routes.ts';
@@ -45,6 +45,10 @@ export interface ConsulAgentOptions {
   readonly connectionsMax?: number;
   /** Host names that clients may use. No web page uses this API, so there are no origins. */
   readonly hosts?: readonly string[];
+  /** Called for each request that is refused because of its Host or Origin. */
+  readonly onBadOrigin?: HttpAccess['onRefused'];
+  /** Called for each request without a valid token. */
+  readonly onBadToken?: Parameters<typeof consulApp>[3];
   /** Limit of the total size of keys and values (as base64). */
   readonly dataBytesMax?: number;
   /** Called with problems for the operator: corrupt data, a full disk, a defect. */
@@ -268,6 +272,7 @@ class EmbeddedAgent implements ConsulAgent {
           `Defect in the embedded agent: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
         ),
       options.tokens,
+      options.onBadToken,
     );
     return serveHttp({
       fetch: (request, env) => app.fetch(request, env),
@@ -283,7 +288,11 @@ class EmbeddedAgent implements ConsulAgent {
         headersMax: 100,
         ...SUMS,
       },
-      access: { hosts: options.hosts ?? [], origins: [] },
+      access: {
+        hosts: options.hosts ?? [],
+        origins: [],
+        ...(options.onBadOrigin === undefined ? {} : { onRefused: options.onBadOrigin }),
+      },
       // A blocking query waits for minutes, and only the end of its connection shows that nobody waits for it.
       allowHalfOpen: false,
     });

@@ -10,15 +10,19 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 /** Limit of a value, as in Consul. It applies to every other body too. */
 const BODY_BYTES_MAX = 512 * 1024;
 
+/** Called for a request without a valid token. @param request `PUT /v1/kv/a` */
+export type BadTokenHook = (from: string, request: string, why: string) => void;
+
 /** @param tokens undefined to accept all requests */
 export function consulApp(
   routes: readonly AgentRoute[],
   onDefect: (error: unknown) => void,
   tokens: (() => readonly string[]) | undefined,
+  onBadToken: BadTokenHook = () => undefined,
 ): Hono<{ Bindings: HttpEnv }> {
   const app = new Hono<{ Bindings: HttpEnv }>();
   const none = new AbortController().signal;
-  if (tokens !== undefined) app.use(tokenGuard(tokens));
+  if (tokens !== undefined) app.use(tokenGuard(tokens, onBadToken));
   app.all('*', async (context, next) => cleanPath(context.req.url) ?? next());
   // Hono uses the first match, so longer paths come before their prefixes.
   for (const route of [...routes].sort((a, b) => b.path.length - a.path.length)) {
@@ -35,15 +39,20 @@ export function consulApp(
 }
 
 /** Refuses requests without a token, in the words of Consul's ACLs. A health check of the agent needs none. */
-function tokenGuard(tokens: () => readonly string[]): MiddlewareHandler {
+function tokenGuard(
+  tokens: () => readonly string[],
+  onBadToken: BadTokenHook,
+): MiddlewareHandler<{ Bindings: HttpEnv }> {
   const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
-  return async ({ req }, next) => {
+  return async ({ req, env }, next) => {
     if (HEALTH_PATHS.has(new URL(req.url).pathname)) return await next();
     const bearer = /^Bearer +(.+)$/i.exec(req.header('authorization') ?? '')?.[1];
     const given = req.header('x-consul-token') ?? bearer ?? '';
-    if (given === '') return respond(text(403, `Permission denied: ${NEEDS_TOKEN}`), undefined);
-    if (tokens().some((token) => timingSafeEqual(digest(given), digest(token)))) return await next();
-    return respond(text(403, `ACL not found: ${NEEDS_TOKEN}`), undefined);
+    if (given !== '' && tokens().some((token) => timingSafeEqual(digest(given), digest(token)))) return await next();
+    const why = given === '' ? 'Permission denied' : 'ACL not found';
+    const from = env.incoming.socket.remoteAddress ?? '';
+    onBadToken(from, `${req.method} ${new URL(req.url).pathname}`, given === '' ? 'no token' : 'a wrong token');
+    return respond(text(403, `${why}: ${NEEDS_TOKEN}`), undefined);
   };
 }
 

@@ -14,9 +14,11 @@ import {
   type TokenLookup,
 } from '../access/mod.ts';
 import { KatamariError, type Clock } from '../../core/mod.ts';
+import type { AuditLog } from '../audit/mod.ts';
 import { EXIT, ExitError, type Config } from '../config/mod.ts';
 import type { AccessActions } from '../master/mod.ts';
 import { sha256Of, type EventLog, type Router, type TokenStore } from '../mesh/mod.ts';
+import { auditBadToken } from './audit-refusals.ts';
 
 /** Identifies callers and counts those that were refused. */
 export class AccessControl {
@@ -28,7 +30,7 @@ export class AccessControl {
   readonly #stores: TokenStore[] = [];
 
   /** @throws ExitError when the JWKS file cannot be read */
-  constructor({ access }: Config, events: EventLog, clock: Clock) {
+  constructor({ access }: Config, events: EventLog, clock: Clock, audit: AuditLog) {
     this.denials = new Denials(events, clock);
     this.quotas = new Quotas({ clock, onRefused: this.denials.limited });
     this.#lookups = [lookupOf(access.tokens)];
@@ -38,7 +40,10 @@ export class AccessControl {
       lookups: this.#lookups,
       jwt: access.jwt === undefined ? undefined : openJwt(access.jwt),
       checksTokens: () => hasSources || this.#stores.some(({ isEmpty }) => !isEmpty),
-      onRefused: this.denials.tokenRefused,
+      onRefused: (address, why) => {
+        this.denials.tokenRefused();
+        auditBadToken(audit, address, 'the token of a caller', why);
+      },
     });
   }
 

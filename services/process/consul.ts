@@ -4,9 +4,10 @@
 import { urlOf } from '../../core/mod.ts';
 import type { MetricFamily } from '../../faceplates/stats/mod.ts';
 import { startConsulAgent } from '../consul-agent/mod.ts';
-import { consulTokensOf, httpAccessOf } from '../config/mod.ts';
+import { consulTokensOf } from '../config/mod.ts';
 import { consulClient, consulOptionsOf, type ConsulClient, type SessionStats, type WatchStats } from '../consul/mod.ts';
 import { documentSigner } from '../mesh/mod.ts';
+import { auditBadToken, auditedAccess } from './audit-refusals.ts';
 import { reportForged } from './forged-documents.ts';
 import type { ProcessContext } from './process-context.ts';
 import path from 'node:path';
@@ -59,13 +60,16 @@ export async function openConsul({
     client = consulClient({ ...options, ...given, signer });
     return { client, address };
   }
+  const access = auditedAccess(config, audit);
   const agent = await startConsulAgent({
     host: '127.0.0.1',
     port: ports.consul,
     // Requests that are under way with the old token are not refused.
     tokens: () => (clock.nowMs() - changedAtMs < OLD_TOKEN_MS ? [...tokens, ...tokensBefore] : tokens),
     dataDir: path.join(dataDir, 'consul'),
-    hosts: httpAccessOf(config).hosts,
+    hosts: access.hosts,
+    onBadOrigin: access.onRefused,
+    onBadToken: (client, request, why) => auditBadToken(audit, client, request, why),
     onNote: (text) => events.add('consul_lost', 'embedded agent', text),
   });
   components.register({ stage: 'consul', close: () => agent.close() });

@@ -16,9 +16,10 @@ import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
 import type { Faceplate, FaceplateContext } from '../../faceplates/kit/mod.ts';
 import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { startWebFaceplate, type Site } from '../../faceplates/web/mod.ts';
-import { EXIT, ExitError, httpAccessOf, portTlsOf, thriftTlsOf, VERSION } from '../config/mod.ts';
+import { EXIT, ExitError, portTlsOf, thriftTlsOf, VERSION } from '../config/mod.ts';
 import { adminOffer, DeploymentStore } from '../master/mod.ts';
 import { EventGatherer, TokenStore } from '../mesh/mod.ts';
+import { auditedAccess } from './audit-refusals.ts';
 import { startAddedFaceplate } from './added-faceplate.ts';
 import { accessActionsOf } from './access.ts';
 import { openAdminTokens } from './admin-token.ts';
@@ -109,7 +110,7 @@ async function openFaceplates(base: ProcessBase): Promise<ReadonlyMap<string, Fa
   const { authenticator } = base.access;
   const timeoutMs = (): number => shared.timeoutMs;
   const mesh: MeshAccess = { dispatch, send, directory: router, timeoutMs, authenticator };
-  const access = httpAccessOf(config);
+  const access = auditedAccess(config, base.audit);
   const common = { mesh, callStats, limits, ledger, host, access };
   const addresses = new Map<string, FaceplateAddress>();
   const register = (name: string, faceplate: Faceplate): void => {

@@ -13,6 +13,7 @@ import {
   type Offer,
 } from '../mesh/mod.ts';
 import { Orders, ResourceManager, type KnownInterface } from '../resource-manager/mod.ts';
+import { auditBadPeer } from './audit-refusals.ts';
 import { ChassisSockets } from './chassis-sockets.ts';
 import type { ProcessBase } from './process-base.ts';
 
@@ -151,7 +152,8 @@ class ManagerLink {
   }
 
   static async open(base: ProcessBase, manager: ResourceManager): Promise<ManagerLink> {
-    const { config, security, roles, shared, events, router, callStats, ledger, clock, components, status } = base;
+    const { config, security, roles, shared, events, audit, router, callStats, ledger, clock, components, status } =
+      base;
     const { host, ports, limits } = config;
     // Without a secret that other machines can have, no other machine can use the link.
     const isLocal = !config.link.isShared && security.tls === undefined && !isLoopback({ host, port: ports.link });
@@ -192,6 +194,7 @@ class ManagerLink {
       caller: 'a faceplate',
       flushAt: 'immediate',
       security,
+      onRefused: (from, why) => auditBadPeer(audit, from, why),
     });
     security.onRenewed(() => server.renewCertificates());
     const bound = parseLinkAddress(server.address);

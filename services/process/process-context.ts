@@ -1,10 +1,11 @@
 // The parts of a process that exist before Consul is contacted; the first step of a start creates them.
 
 import { ByteLedger, systemClock, type Clock } from '../../core/mod.ts';
-import { StatsTable, type CallerIdentity, type MeshEvent } from '../../core/rpc/mod.ts';
+import { StatsTable, type MeshEvent } from '../../core/rpc/mod.ts';
 import { advertisedHost, createSecrets, ROLES, type Config, type Role } from '../config/mod.ts';
 import { AuditLog } from '../audit/mod.ts';
-import { EventLog, Router, type DenialReason } from '../mesh/mod.ts';
+import { EventLog, Router } from '../mesh/mod.ts';
+import { auditDenial } from './audit-refusals.ts';
 import { AccessControl } from './access.ts';
 import { Components } from './components.ts';
 import { CredentialFiles } from './credential-files.ts';
@@ -54,13 +55,13 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
     // Events gathered from other processes are in their own logs.
     if (event.process === config.name) hooks.onEvent(event);
   });
-  const access = new AccessControl(config, events, clock);
   const components = new Components();
   createSecrets(config);
   const credentials = new CredentialFiles(clock, events);
   const security = new LinkCredentials(config, credentials);
   components.register({ stage: 'consul', close: () => credentials.close() });
   const audit = openAudit(config, events);
+  const access = new AccessControl(config, events, clock, audit);
   const router = new Router({
     clock,
     quotas: access.quotas,
@@ -89,13 +90,6 @@ export function createContext(config: Config, hooks: MeshHooks, roles: readonly 
     credentials,
     advertised: advertisedHost(config),
   };
-}
-
-/** The router does not know the address of the caller, so `from` tells how it proved its name. */
-function auditDenial(audit: AuditLog, { name, how }: CallerIdentity, subject: string, reason: DenialReason): void {
-  const isProved = how === 'mtls' || how === 'token' || how === 'jwt';
-  const from = isProved ? `${how}:${name}` : how;
-  audit.refused({ code: 'denied_call', who: isProved ? name : '', from, action: 'call', subject, reason });
 }
 
 function openAudit({ name, dataDir, audit }: Config, events: EventLog): AuditLog {

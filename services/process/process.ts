@@ -7,16 +7,9 @@
 import { formatAddress, urlOf, type Address } from '../../core/mod.ts';
 import type { MeshStatus } from '../../core/rpc/mod.ts';
 import { startStatsFaceplate } from '../../faceplates/stats/mod.ts';
-import {
-  type Config,
-  desiredDeployment,
-  httpAccessOf,
-  portTlsOf,
-  prepareDirectories,
-  ROLES,
-  type Role,
-} from '../config/mod.ts';
+import { type Config, desiredDeployment, portTlsOf, prepareDirectories, ROLES, type Role } from '../config/mod.ts';
 import type { Presence } from '../mesh/mod.ts';
+import { auditedAccess } from './audit-refusals.ts';
 import { auditFamilies } from './audit-metrics.ts';
 import { recordConfiguration } from './record-configuration.ts';
 import { announceProcess } from './announce-process.ts';
@@ -134,7 +127,7 @@ async function openStats(
     host,
     port: ports.stats,
     limits,
-    access: httpAccessOf(config),
+    access: auditedAccess(config, audit),
     ledger,
   });
   const address = { host: stats.address, port: stats.port };

@@ -2,7 +2,7 @@
 // this machine (DNS rebinding). Nothing may be executed, which the ledger of the chassis shows, and nothing may be
 // read. Pages of the mesh itself and of an allowed origin work.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -14,6 +14,7 @@ import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
 import { startTestMesh, work, type TestMesh } from '../kit/mesh/mesh.ts';
 import { toolPath } from '../kit/tools/tools.ts';
+import { until } from '../kit/tools/wait.ts';
 import { callBytes } from '../kit/wire/raw-thrift.ts';
 
 /** A browser is slow on a busy machine, and one test runner has a default timeout of 5 s. */
@@ -245,6 +246,19 @@ describe('A page whose name resolves to this machine', () => {
     },
     PATIENCE_MS,
   );
+});
+
+describe('A refused page', () => {
+  test('is named in the audit log, once there are too many by their number', async () => {
+    const file = path.join(path.dirname(mesh.ledgerFile), 'data', 'audit', 'audit-000001.jsonl');
+    const line =
+      /"from":"[^"]*127\.0\.0\.1".*"code":"bad_origin".*Web pages of .*evil\.example.* may not use this port/;
+    await until('a line', () => line.test(readFileSync(file, 'utf8')));
+    const metrics = await (await fetch(`${mesh.mesh.addresses.stats}/metrics`)).text();
+    expect(Number(/^katamari_audit_refusals_total\{code="bad_origin"\} (\d+)$/m.exec(metrics)?.[1])).toBeGreaterThan(
+      20,
+    );
+  });
 });
 
 describe('A page that may', () => {

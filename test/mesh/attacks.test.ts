@@ -3,7 +3,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connectLink } from '../../core/link/mod.ts';
 import { frameMessage, MESSAGE_TYPE, NOTHING } from '../../core/thrift/mod.ts';
 import { parseAddress } from '../../core/mod.ts';
+import { verifyChain } from '../../services/audit/mod.ts';
 import { consulClient, type ConsulClient } from '../../services/consul/mod.ts';
 import { keysOf } from '../../services/mesh/mod.ts';
 import { startRealConsul, type RealTestConsul } from '../kit/consul/consul.ts';
@@ -21,6 +22,13 @@ import { until } from '../kit/tools/wait.ts';
 /** A command that would leave a file behind. */
 const trace = path.join(tmpdir(), `katamari-attack-${randomUUID()}`);
 afterAll(() => rmSync(trace, { force: true }));
+interface AuditLine {
+  readonly code: string;
+  readonly from: string;
+  readonly subject: string;
+  readonly reason: string;
+}
+
 const { deployments, assignments, drained, routes, settings } = keysOf('test');
 
 const evil = (change: object = {}): string =>
@@ -152,6 +160,41 @@ describe('A local process that reaches the ports of a mesh', () => {
     ]);
     expect(String(put.stdout)).toMatch(/^Permission denied/);
     expect(existsSync(trace)).toBe(false);
+  });
+
+  test('cannot use an HTTP port by another name, or from a web page of another origin', async () => {
+    const { jsonRpc, thrift, stats, consul } = mesh.addresses;
+    const urls = [`${jsonRpc}/rpc`, `http://${thrift}/`, `${stats}/status`, `${consul}/v1/kv/`];
+    for (const url of urls) {
+      const post = (...headers: string[]): string => {
+        const given = headers.flatMap((header) => ['-H', header]);
+        const args = ['-s', '-o', '/dev/null', '-w', '%{http_code}', '-X', 'POST', '-d', '{}', ...given, url];
+        return String(spawnSync('curl', args).stdout);
+      };
+      const rebound = post('Host: evil.example', 'Content-Type: application/json');
+      const foreign = post('Origin: https://evil.example', 'Content-Type: text/plain');
+      expect([url, rebound, foreign]).toEqual([url, '421', '403']);
+    }
+  });
+
+  test('is named in the audit log with each thing that was refused', async () => {
+    const folder = path.join(mesh.directory, 'data', 'audit');
+    const refused = await until('all lines', () => {
+      const lines = readFileSync(path.join(folder, 'audit-000001.jsonl'), 'utf8').split('\n');
+      const found = lines.filter((line) => line.includes('"refused"')).map((line) => JSON.parse(line) as AuditLine);
+      return found.filter(({ code }) => code === 'bad_origin').length >= 8 ? found : undefined;
+    });
+    const count = (code: string, about: RegExp): number =>
+      refused.filter((line) => line.code === code && about.test(`${line.subject} ${line.reason}`)).length;
+    expect(refused.every(({ from }) => /^(::ffff:)?127\.0\.0\.1$/.test(from))).toBe(true);
+    expect(count('wrong_token', /^PUT \/v1\/kv\/.*Evil\/1\.0\.0 no token$/)).toBe(2);
+    expect(count('wrong_token', /^GET \/v1\/kv\/ no token$/)).toBe(1);
+    // A wrong secret, and three calls without a handshake. Who knows no secret leaves by itself.
+    expect(count('bad_peer', /secret/)).toBe(4);
+    expect(count('bad_origin', /Host "evil\.example" is not a name of this port/)).toBe(4);
+    expect(count('bad_origin', /Web pages of "https:\/\/evil\.example" may not use this port/)).toBe(4);
+    const verdict = await verifyChain([path.join(folder, 'audit-000001.jsonl')]);
+    expect(verdict).toMatchObject({ isIntact: true });
   });
 
   test('is still served as a caller', async () => {

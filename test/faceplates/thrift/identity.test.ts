@@ -40,6 +40,12 @@ class ManualAuthenticator implements Authenticator {
     return verifying;
   }
 
+  readonly refusals: string[] = [];
+
+  refused(_address: string, why: string): void {
+    this.refusals.push(why);
+  }
+
   accept(token: string): void {
     const untilMs = Number.POSITIVE_INFINITY;
     this.#waiting.get(token)?.resolve({ identity: identityOf(`owner of ${token}`, 'jwt'), untilMs });

@@ -74,14 +74,15 @@ export function explains(
       // Its new connections are closed or not accepted.
       return code === 'lost' && faceplate === target && overlaps(NOTICED_MS);
     case 'chassis kill':
-    case 'chassis out of memory':
       return (
         isBroken(code) && call.method === 'once' && message.startsWith(`${resource} failed`) && overlaps(NOTICED_MS)
       );
+    case 'chassis out of memory':
+      // It ends by itself, so its call may be the cause, and is not retried even if it is idempotent.
+      return isBroken(code) && message.startsWith(`${resource} failed`) && overlaps(NOTICED_MS);
     case 'chassis freeze':
       // The chassis takes one more call, which stays in it until it is killed. The faceplate may give that call up
       // before the manager does.
-      // manager does.
       return (isBroken(code) || code === 'timeout') && (message.includes(resource) || isAt) && overlaps(timeoutMs);
     case 'cut':
       return (isBroken(code) || code === 'timeout') && faceplate === other && isAt && overlaps(CUT_NOTICED_MS);
