@@ -187,6 +187,7 @@ class MeshProcess implements RunningMesh {
   readonly #base: ProcessBase;
   readonly #manager: ManagerRole | undefined;
   readonly #presence: Presence;
+  #recording: Promise<void> = Promise.resolve();
   readonly #hasFaceplates: boolean;
   /** Resolved by `close`, which ends the delay of a shutdown. */
   readonly #closed = resolvable();
@@ -223,6 +224,9 @@ class MeshProcess implements RunningMesh {
     const desired = deployments.map(desiredDeployment);
     const overridden = shared.setInitial({ timeoutMs, routes: new Map(Object.entries(routes)) });
     this.#manager?.redeploy(desired);
+    // Only what applies now; the next start records what needs one.
+    const config = { ...this.#base.config, deployments, timeoutMs, routes };
+    this.#recording = this.#recording.then(() => recordConfiguration({ ...this.#base, config }));
     return overridden;
   }
 
@@ -254,6 +258,7 @@ class MeshProcess implements RunningMesh {
 
   async close(): Promise<void> {
     this.#closed.resolve();
+    await this.#recording;
     await this.#base.components.close();
   }
 }

@@ -1,5 +1,5 @@
-// Adds what changed in the configuration since the last start to the audit log. A file in the data directory keeps
-// the documents of that start, without secrets, and a hash of each that also covers its secrets.
+// Adds what changed in the configuration since the last start or reload to the audit log. A file in the data directory
+// keeps the documents of that time, without secrets, and a hash of each that also covers its secrets.
 
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -19,7 +19,12 @@ interface ConfiguredDocument {
 }
 
 /** Never rejects: the mesh starts without its line too. */
-export async function recordConfiguration({ config, roles, audit, events }: ProcessContext): Promise<void> {
+export async function recordConfiguration({
+  config,
+  roles,
+  audit,
+  events,
+}: Pick<ProcessContext, 'config' | 'roles' | 'audit' | 'events'>): Promise<void> {
   const file = path.join(config.dataDir, 'configured.json');
   const before = new Map((await readDocuments(file)).map((document) => [document.subject, document]));
   const after = new Map(documentsOf(config, roles.includes('manager')).map((document) => [document.subject, document]));

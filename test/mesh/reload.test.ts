@@ -76,6 +76,19 @@ describe('SIGHUP', () => {
     expect(await hangup((text) => ({ ...text, deployments: [second] }))).toBe('applied Work@1.0.0');
     await until('the drain', async () => JSON.stringify(await alive()) === '{"Work@2.0.0":2}');
     expect(await hangup((text) => text)).toBe('the configuration has not changed');
+    // The audit log has each change when it applies, and the next start has nothing to add.
+    const configured = (): string[] =>
+      readFileSync(path.join(folder, 'data', 'audit', 'audit-000001.jsonl'), 'utf8')
+        .split('\n')
+        .filter((line) => line.includes('"configure"'))
+        .map((line) => JSON.parse(line) as { subject: string; after: unknown })
+        .map(({ subject, after }) => `${subject}${after === null ? ' removed' : ''}`);
+    const recorded = ['settings', 'Work@1.0.0', 'settings', 'route Work', 'Work@1.0.0', 'Work@2.0.0'];
+    await until('all lines', () => configured().length > recorded.length);
+    expect(configured()).toEqual([...recorded, 'Work@1.0.0 removed']);
+    expect(await up.stop()).toBe(0);
+    mesh = await startMeshProcess({ directory: folder, config: file() });
+    expect(configured().length).toBe(recorded.length + 1);
   }, 60_000);
 
   test('names what needs a restart, and applies the rest', async () => {
