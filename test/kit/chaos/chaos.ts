@@ -3,13 +3,14 @@
 // managers, their chassis and the deployments. Each loop waits until its target has recovered before the next fault,
 // so that a part of everything always works. During and after the run it checks the call counters of every process,
 // that a fault explains each failed call, the ledger of the chassis, and at the end the whole mesh.
-import { execFileSync, spawn } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
 import { CallCounters } from './call-counters.ts';
 import { explains, type Fault, type FaultKind } from './faults.ts';
 import { checkLedger, ClusterCallers, type CallRecord } from '../cluster/callers.ts';
 import type { ClusterProcess } from '../cluster/process.ts';
 import { untilRegistered } from '../cluster/registrations.ts';
+import { measureRest, restless } from '../cluster/rest.ts';
 import { leadOf } from '../cluster/view.ts';
 import { startCluster, tally, type Cluster } from '../cluster/cluster.ts';
 import { sleep } from '../../../core/mod.ts';
@@ -561,38 +562,11 @@ class Chaos {
     return callers.sent;
   }
 
-  /**
-   * Checks that every process comes to rest: that in one of the windows it uses at most 1 % of a processor more than a
-   * bare Node process with a timer. In the others it may collect the garbage of the calls. Returns the largest share of
-   * a processor that a process uses in its best window.
-   */
+  /** Checks that every process comes to rest. Returns the largest share of a processor that one uses. */
   async #checkRest(): Promise<number> {
-    const { processes } = this.#cluster;
-    const best = new Map(processes.map(({ name }) => [name, { share: 1, excess: 1 }]));
-    const bare = spawn(process.execPath, ['-e', `setInterval(() => {}, ${BARE_TIMER_MS})`], { stdio: 'ignore' });
-    try {
-      const isRestless = (): boolean => [...best.values()].some(({ excess }) => excess > REST_CPU_MAX);
-      for (let window = 0; window < REST_WINDOWS_MAX && isRestless(); window++) {
-        const pids = [bare.pid as number, ...processes.map(({ pid }) => pid)];
-        const before = pids.map(cpuMsOf);
-        await sleep(REST_MS);
-        const [bareShare = 0, ...shares] = pids.map((pid, at) => (cpuMsOf(pid) - (before[at] as number)) / REST_MS);
-        processes.forEach(({ name }, index) => {
-          const share = shares[index] as number;
-          const excess = share - bareShare;
-          if (excess < (best.get(name)?.excess ?? 0)) best.set(name, { share, excess });
-        });
-      }
-    } finally {
-      bare.kill('SIGKILL');
-    }
-    for (const [name, { share, excess }] of best) {
-      if (excess <= REST_CPU_MAX) continue;
-      this.#violations.push(
-        `${name} uses ${percent(share)} of a processor at rest, ${percent(excess)} more than a bare process, limit is ${percent(REST_CPU_MAX)}`,
-      );
-    }
-    return Math.max(...[...best.values()].map(({ share }) => share));
+    const found = await measureRest(this.#cluster.processes, { windowMs: REST_MS, windows: REST_WINDOWS_MAX });
+    this.#violations.push(...restless(found));
+    return Math.max(...[...found.values()].map(({ share }) => share));
   }
 
   async #checkStrays(): Promise<void> {
@@ -620,19 +594,9 @@ function chaosTally(count: number) {
   return tally({ count, hangGrace: '500ms', pingEvery: '1s', pingTimeout: '1s' });
 }
 
-/** User and system time of a process so far, in ms. */
-function cpuMsOf(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.split(' ') ?? [];
-  return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
-}
-
 /** Sets the soft limit of a resource of a running process, with util-linux's prlimit. @throws Error when it is gone */
 function limit(pid: number, resource: 'nofile' | 'as', value: string): void {
   execFileSync('prlimit', [`--pid=${pid}`, `--${resource}=${value}:`], { stdio: 'pipe' });
-}
-
-function percent(share: number): string {
-  return `${(share * 100).toFixed(1)} %`;
 }
 
 function describe({ id, method, protocol, faceplate, sentAtMs, settledAtMs, end }: CallRecord): string {
@@ -668,12 +632,6 @@ const WHOLE_MS = 90_000;
 const LATE_MS = 2_000;
 const REST_MS = 10_000;
 const REST_WINDOWS_MAX = 9;
-/** Share of one processor. */
-const REST_CPU_MAX = 0.01;
-/** Wake-ups of the bare process; those of the mesh are no more. */
-const BARE_TIMER_MS = 50;
-/** The unit of CPU times in /proc. */
-const TICK_MS = 10;
 const CALM_CALLS = 2_000;
 /** Call ids are unique within one run of callers; a different seed keeps the two runs apart. */
 const CALM_SEED = 1_000;

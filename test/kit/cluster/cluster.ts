@@ -19,7 +19,7 @@ import { scriptCommand } from '../../../core/mod.ts';
 import { loadConfig, desiredDeployment } from '../../../services/config/mod.ts';
 import { documentSigner, keysOf } from '../../../services/mesh/mod.ts';
 import { namespaceNetwork, type NamespaceNetwork, type Ways } from './namespaces.ts';
-import { loopbackNetwork, type Network } from './network.ts';
+import { loopbackNetwork, type Host, type Network } from './network.ts';
 import { until } from '../tools/wait.ts';
 
 export interface ClusterOptions {
@@ -66,6 +66,10 @@ export interface Cluster {
   /** Addresses of the faceplates, for ClusterCallers. */
   readonly doors: readonly Door[];
   process(name: string): ClusterProcess;
+  /** The host of a process; names such as `consul-1` and `outside` are valid too. */
+  host(name: string): Host;
+  /** @throws Error when the cluster is on loopback */
+  readonly namespaces: NamespaceNetwork;
   /** Returns the text as a process of this mesh would write it to a key of Consul, with its signature. */
   sign(key: string, text: string): string;
   /** Writes the deployment to Consul as `katamari deploy` does. */
@@ -224,11 +228,11 @@ class TestCluster implements Cluster {
   }
 
   async cut(from: string, to: string, ways: Ways = 'both'): Promise<void> {
-    await this.#namespaces.cut(this.#host(from), this.#host(to), ways);
+    await this.namespaces.cut(this.host(from), this.host(to), ways);
   }
 
   async heal(from: string, to: string, ways: Ways = 'both'): Promise<void> {
-    await this.#namespaces.heal(this.#host(from), this.#host(to), ways);
+    await this.namespaces.heal(this.host(from), this.host(to), ways);
   }
 
   descendants(): number[] {
@@ -325,13 +329,13 @@ class TestCluster implements Cluster {
     return this.processes.filter((process) => process.role === role);
   }
 
-  get #namespaces(): NamespaceNetwork {
+  get namespaces(): NamespaceNetwork {
     if ('cut' in this.network) return this.network as NamespaceNetwork;
     throw new Error('Cannot cut: partitions need network namespaces, and this cluster is on loopback');
   }
 
-  #host(name: string) {
-    if (name === 'outside') return this.#namespaces.outside;
+  host(name: string): Host {
+    if (name === 'outside') return this.namespaces.outside;
     return this.#consul?.servers.find((server) => server.name === name)?.host ?? this.process(name).host;
   }
 }

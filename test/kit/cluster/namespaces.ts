@@ -24,6 +24,12 @@ export interface NamespaceNetwork extends Network {
    */
   cut(from: Host, to: Host, ways?: Ways): Promise<void>;
   heal(from: Host, to: Host, ways?: Ways): Promise<void>;
+  /** Lets connections between two hosts fail at once, as when a router knows no way. Open ones stay open. */
+  forbid(one: Host, other: Host): Promise<void>;
+  allow(one: Host, other: Host): Promise<void>;
+  /** Switches the network interface of a host off, or takes it away with its address. */
+  unplug(host: Host, how: 'down' | 'gone'): Promise<void>;
+  plugIn(host: Host): Promise<void>;
 }
 
 /** @throws Error that says what is missing when this process may not create namespaces */
@@ -92,16 +98,18 @@ class Namespaces implements NamespaceNetwork {
     const host = { name, address, command: (line: readonly string[]) => [ipPath, 'netns', 'exec', namespace, ...line] };
     this.#hosts.push(host);
     await this.#do(['netns', 'add', namespace], ['netns', 'del', namespace]);
-    // Named like the namespace, so that a list of interfaces shows where it belongs.
-    await this.#do(
-      ['link', 'add', namespace, 'type', 'veth', 'peer', 'name', CARD, 'netns', namespace],
-      ['link', 'del', namespace],
-    );
-    await ip('link', 'set', namespace, 'master', this.#tag, 'up');
+    this.#undo.push(['link', 'del', namespace]);
     await ip('-n', namespace, 'link', 'set', 'lo', 'up');
+    await this.#addCard(namespace, address);
+    return host;
+  }
+
+  /** The interface on the bridge is named like the namespace, so that a list of interfaces shows where it belongs. */
+  async #addCard(namespace: string, address: string): Promise<void> {
+    await ip('link', 'add', namespace, 'type', 'veth', 'peer', 'name', CARD, 'netns', namespace);
+    await ip('link', 'set', namespace, 'master', this.#tag, 'up');
     await ip('-n', namespace, 'addr', 'add', `${address}/24`, 'dev', CARD);
     await ip('-n', namespace, 'link', 'set', CARD, 'up');
-    return host;
   }
 
   async cut(from: Host, to: Host, ways: Ways = 'both'): Promise<void> {
@@ -116,9 +124,40 @@ class Namespaces implements NamespaceNetwork {
     if (ways === 'both') await this.#neighbor(to, 'del', from, []);
   }
 
+  async forbid(one: Host, other: Host): Promise<void> {
+    await this.#route('add', one, other);
+    await this.#route('add', other, one);
+  }
+
+  async allow(one: Host, other: Host): Promise<void> {
+    await this.#route('del', one, other);
+    await this.#route('del', other, one);
+  }
+
+  async unplug(host: Host, how: 'down' | 'gone'): Promise<void> {
+    await ip('-n', this.#namespaceOf(host), 'link', ...(how === 'down' ? ['set', CARD, 'down'] : ['del', CARD]));
+  }
+
+  async plugIn(host: Host): Promise<void> {
+    const namespace = this.#namespaceOf(host);
+    const cards = await ip('-n', namespace, '-o', 'link');
+    if (cards.includes(`${CARD}@`)) await ip('-n', namespace, 'link', 'set', CARD, 'up');
+    else await this.#addCard(namespace, host.address);
+  }
+
   async end(): Promise<void> {
     process.off('exit', this.#endWithTests);
     for (const line of this.#undo.splice(0).reverse()) await ip(...line).catch(() => undefined);
+  }
+
+  async #route(what: 'add' | 'del', at: Host, to: Host): Promise<void> {
+    await ip('-n', this.#namespaceOf(at), 'route', what, 'unreachable', `${to.address}/32`);
+  }
+
+  #namespaceOf(host: Host): string {
+    const index = this.#hosts.indexOf(host);
+    if (index === -1) throw new Error(`Host "${host.name}" has no namespace in this network`);
+    return `${this.#tag}-${index + 1}`;
   }
 
   async #neighbor(of: Host, what: 'replace' | 'del', to: Host, entry: readonly string[]): Promise<void> {

@@ -248,3 +248,32 @@ describe('Orders', () => {
     }
   }, 90_000);
 });
+
+describe('An order that cannot be carried out', () => {
+  test('is refused with the reason, from Consul and from disk, and the next one is carried out', async () => {
+    const bad = workDeployment({ version: '6.6.6' });
+    const good = workDeployment({ version: '2.0.0' });
+    const apply = (deployments: readonly Deployment[]): void => {
+      if (deployments.some(({ version }) => version === '6.6.6')) throw new Error('no such command');
+    };
+    const refusals = (): string[] =>
+      events
+        .after(0)
+        .filter(({ kind }) => kind === 'order_refused')
+        .map(({ text }) => text);
+    await order(1, 'm1', [bad]);
+    const first = await follow(apply);
+    await until('the refusal', () => refusals().length === 1);
+    expect(refusals()).toEqual(['its assignment cannot be carried out: no such command']);
+    expect(first.stats()).toMatchObject({ leader: 'm1', refused: 1 });
+    await end();
+
+    // It is replayed at the next start, which goes on too.
+    const second = await follow(apply);
+    await until('the refusal', () => refusals().length === 2);
+    await order(2, 'm1', [good]);
+    await until('the next order', () => applied.at(-1)?.[0]?.version === '2.0.0');
+    expect(refusals().length).toBe(2);
+    expect(second.stats()).toMatchObject({ term: 2, refused: 1 });
+  });
+});
