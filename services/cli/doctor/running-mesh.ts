@@ -28,10 +28,16 @@ export async function askMesh(
   const subject = 'running mesh';
   const { host, ports, admin, jsonRpc } = config;
   if (ports.jsonRpc === 0) {
-    return { facts: undefined, finding: ok(subject, 'was not asked, because ports.jsonRpc is 0 (any free port)') };
+    return {
+      facts: undefined,
+      finding: ok(subject, `was not asked, because ports.jsonRpc is 0 (any free port); ${UNCHECKED}`),
+    };
   }
   if (admin.token === '' && !existsSync(admin.tokenFile)) {
-    return { facts: undefined, finding: ok(subject, 'has never run with this data directory, so it was not asked') };
+    return {
+      facts: undefined,
+      finding: ok(subject, `has never run with this data directory, so it was not asked; ${UNCHECKED}`),
+    };
   }
   const url = urlOf(dialAddress({ host, port: ports.jsonRpc }), jsonRpc.tls.certFile !== '');
   const client = new AdminClient({
@@ -62,16 +68,9 @@ function notAsked(subject: string, url: string, error: unknown): Finding {
   if (!(error instanceof ExitError)) throw error;
   const [first = ''] = error.message.split('\n');
   if (error.exitCode === EXIT.unreachable && /ECONNREFUSED/.test(first)) {
-    return ok(
-      subject,
-      `does not answer at ${url}; its tokens, its listeners and the policy in Consul were not checked`,
-    );
+    return ok(subject, `does not answer at ${url}; ${UNCHECKED}`);
   }
-  return warn(
-    subject,
-    `could not be asked, so its tokens, its listeners and the policy in Consul were not checked: ${first}`,
-    'correct that, and run this again',
-  );
+  return warn(subject, `could not be asked: ${first}; ${UNCHECKED}`, 'correct that, and run this again');
 }
 
 function policyOf({ text, version }: { readonly text: string; readonly version: number }): KnownPolicy {
@@ -97,3 +96,5 @@ export function checkListeners(config: Config, { listeners }: MeshStatus): Findi
   const text = `the running process is open to other machines (${where}), and the configuration that was checked is not`;
   return [fail('listeners', text, 'restart the process with this configuration, or check the one that it runs with')];
 }
+
+const UNCHECKED = 'its tokens, listeners and deployments and the policy in Consul were not checked';

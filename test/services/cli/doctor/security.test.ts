@@ -170,7 +170,7 @@ const CASES: readonly Case[] = [
     expected: ['warn', 'port line', /0\.0\.0\.0:7000 is open/, /identifies its callers/],
   },
   {
-    name: 'anonymous callers without a policy',
+    name: 'anonymous callers who may call everything',
     before: () => writePolicy('quotas:\n  - {who: anonymous, rate: 10/s}\nrules:\n  - {who: anonymous, may: "*"}\n'),
     expected: [
       'FAIL',
@@ -395,6 +395,15 @@ describe('katamari doctor --security', () => {
     ]);
   });
 
+  test('tells that anonymous callers may call everything, without a policy', async () => {
+    rmSync(at('data/policy.json'));
+    expect(shown(await examine(clean()))).toEqual([
+      expect.stringMatching(/^FAIL anonymous callers: everybody .* and there is no policy with rules -> /),
+      expect.stringMatching(/^warn policy: none/),
+      expect.stringMatching(/^warn quotas: /),
+    ]);
+  });
+
   test('tells certificates that expire soon, have expired or are not valid yet', async () => {
     const hoursLater = (hours: number): number => Date.now() + hours * 3_600_000;
     const soon = await examine(clean(), { nowMs: hoursLater(40) });
@@ -468,12 +477,12 @@ describe('katamari doctor, on the audit log', () => {
     );
   const file = (number: number): string => at(`data/audit/audit-00000${number}.jsonl`);
 
-  /** Each line has about 50 KiB, so each file has two. */
+  /** Each line has about 12 KiB, so each file has an opening line and two of these. */
   async function write(lines: number): Promise<void> {
     const log = new AuditLog({
       folder: at('data/audit'),
       process: 'here',
-      fileBytesMax: 128 * 1024,
+      fileBytesMax: 26_000,
       filesMax: 10,
       onFailure: (text) => expect.fail(text),
       onRecovery: () => undefined,
@@ -486,7 +495,7 @@ describe('katamari doctor, on the audit log', () => {
         action: 'scale',
         subject: `A@${line}`,
         result: 'done',
-        after: 'x'.repeat(50_000),
+        after: 'x'.repeat(11_000),
       });
       await log.flushed(BUSY_MS);
     }
@@ -632,7 +641,7 @@ describe('katamari doctor --security, on a running mesh', () => {
         };
         const found = await diagnose();
         expect(found.get('running mesh')).toMatch(/^OK .* told its policy, tokens, deployments and listeners$/);
-        expect(found.get('policy')).toBe('OK version 1, 1 rule');
+        expect(found.get('policy')).toBe('OK version 4, 1 rule');
         expect(found.get('admin tokens')).toMatch(/^warn ci has no end: /);
         expect(found.get('listeners')).toMatch(/^OK .* on loopback only/);
         expect(found.get('chassis A@1')).toMatch(/^warn A@1: env\.API_KEY looks like a secret/);
@@ -640,13 +649,13 @@ describe('katamari doctor --security, on a running mesh', () => {
         expect(found.get('audit log')).toMatch(/^OK the chain of \d+ lines in 1 file is intact$/);
 
         const wrong = await diagnose('--set', `admin.token=${SECRET}`);
-        expect(wrong.get('running mesh')).toMatch(/^warn could not be asked, .*refused status: the token is wrong/);
+        expect(wrong.get('running mesh')).toMatch(/^warn could not be asked: .*refused status: the token is wrong/);
         const other = await diagnose('--set', 'mesh=other');
         expect(other.get('running mesh')).toMatch(/^warn .* is the mesh test, not other/);
         await mesh.stop();
         const gone = await diagnose();
         expect(gone.get('running mesh')).toMatch(/^OK does not answer at .*not checked$/);
-        expect(gone.get('policy')).toBe('OK version 1, 1 rule');
+        expect(gone.get('policy')).toBe('OK version 4, 1 rule');
       } finally {
         await mesh.end();
       }
