@@ -8,7 +8,8 @@ import { sizeOf, type CompiledPolicy } from '../../access/mod.ts';
 import type { Config, TlsFiles } from '../../config/mod.ts';
 import { consulOptionsOf } from '../../consul/mod.ts';
 import { fail, ok, warn, type Finding } from './finding.ts';
-import { modeOf, statOf } from './secrets.ts';
+import { modeOf, OTHERS_WRITE, statOf } from './secrets.ts';
+import path from 'node:path';
 
 /** The access policy, as far as this machine or the running mesh tells it. */
 export type KnownPolicy =
@@ -172,6 +173,24 @@ export function checkWebPages({ http, jsonRpc, access }: Config): Finding[] {
   return found.map(({ text, advice }) => level(subject, text, advice));
 }
 
+/** The web port serves every file below `web.sites[].files`. @param file the configuration; undefined for none */
+export function checkServedFiles(config: Config, file: string | undefined): Finding[] {
+  const { web, dataDir, admin, link, consul, thrift, jsonRpc, stats } = config;
+  const keys = [thrift.tls, jsonRpc.tls, web.tls, stats.tls, link, consul].map(({ keyFile }) => keyFile);
+  const secret = [dataDir, file ?? '', admin.tokenFile, link.secretFile, consul.tokenFile, ...keys];
+  return web.sites.flatMap(({ files }, index) => {
+    const served = files === '' ? undefined : secret.find((one) => one !== '' && isBelow(one, files));
+    if (served === undefined) return [];
+    const text = `web.sites[${index}].files is ${files}, so the web port serves ${served} to everybody who may read the site`;
+    return [fail('served files', text, `give web.sites[${index}].files a directory of its own`)];
+  });
+}
+
+function isBelow(file: string, directory: string): boolean {
+  const way = path.relative(directory, file);
+  return way !== '..' && !way.startsWith(`..${path.sep}`);
+}
+
 export function checkLinkProtection(config: Config): Finding {
   const { link, host, ports } = config;
   const subject = 'link';
@@ -246,4 +265,3 @@ export function checkTokenKeys({ access }: Config): Finding[] {
 }
 
 const PROBE = 'KatamariDoctorProbe';
-const OTHERS_WRITE = 0o002;

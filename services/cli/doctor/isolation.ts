@@ -1,10 +1,13 @@
 // Checks of what the code of a deployment can do to the mesh and its machine: the user that it runs as, whether it can
-// gain rights, and secrets in its environment and on its command line.
+// gain rights, secrets in its environment and on its command line, and who can replace the code.
 
 import { isSecretName, redactChange } from '../../audit/mod.ts';
+import type { Config } from '../../config/mod.ts';
 import type { Isolation } from '../../mesh/mod.ts';
 import { fail, ok, warn, type Finding } from './finding.ts';
-import { isReadByOthers } from './secrets.ts';
+import { isReadByOthers, modeOf, OTHERS_WRITE, statOf } from './secrets.ts';
+import os from 'node:os';
+import path from 'node:path';
 
 /** A deployment of the configuration, or one that Consul has. */
 export interface CheckedDeployment {
@@ -58,6 +61,31 @@ export function checkIsolation(deployments: readonly CheckedDeployment[], user: 
     ...deployments.flatMap(checkSecretsOf),
   ];
   return found.length > 0 ? found : [ok(subject, 'have users of their own, gain no rights, and carry no secrets')];
+}
+
+/** Whoever can write code that the mesh runs decides what it does. */
+export function checkCode({ deployments, faceplates }: Config): Finding[] {
+  const files = [
+    ...deployments.flatMap(({ id, command, cwd }) =>
+      command
+        .filter((word) => word.includes('/'))
+        .map((word) => ({ subject: `chassis ${id}`, file: path.resolve(cwd, word) })),
+    ),
+    ...faceplates
+      .filter(({ module }) => /^[./~]/.test(module))
+      .map(({ name, module, directory }) => ({
+        subject: `faceplate ${name}`,
+        file: path.resolve(directory, module.replace(/^~(?=\/)/, os.homedir())),
+      })),
+  ];
+  const found = new Map(
+    files.map(({ subject, file }) => [`${subject} ${file}`, { subject, file, stats: statOf(file) }]),
+  );
+  return [...found.values()].flatMap(({ subject, file, stats }) => {
+    if (stats?.isFile() !== true || (stats.mode & OTHERS_WRITE) === 0) return [];
+    const text = `${file} has mode ${modeOf(stats)}: every user of this machine can replace the code that runs`;
+    return [fail(subject, text, `chmod o-w ${file}`)];
+  });
 }
 
 type RunsAs = 'root' | 'mesh' | 'other';

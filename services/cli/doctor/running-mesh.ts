@@ -2,8 +2,9 @@
 // Consul, and the addresses on which the process really listens. Reads only.
 
 import { existsSync } from 'node:fs';
+import { connect } from 'node:net';
 import { isLoopback } from '../../../core/link/mod.ts';
-import { dialAddress, parseAddress, urlOf } from '../../../core/mod.ts';
+import { type Address, dialAddress, parseAddress, urlOf } from '../../../core/mod.ts';
 import type { MeshStatus } from '../../../core/rpc/mod.ts';
 import { compilePolicy } from '../../access/mod.ts';
 import { EXIT, ExitError, type Config } from '../../config/mod.ts';
@@ -39,7 +40,11 @@ export async function askMesh(
       finding: ok(subject, `has never run with this data directory, so it was not asked; ${UNCHECKED}`),
     };
   }
-  const url = urlOf(dialAddress({ host, port: ports.jsonRpc }), jsonRpc.tls.certFile !== '');
+  const address = dialAddress({ host, port: ports.jsonRpc });
+  const url = urlOf(address, jsonRpc.tls.certFile !== '');
+  if (!(await isListening(address))) {
+    return { facts: undefined, finding: ok(subject, `does not answer at ${url}; ${UNCHECKED}`) };
+  }
   const client = new AdminClient({
     url,
     from: 'ports.jsonRpc',
@@ -67,10 +72,25 @@ export async function askMesh(
 function notAsked(subject: string, url: string, error: unknown): Finding {
   if (!(error instanceof ExitError)) throw error;
   const [first = ''] = error.message.split('\n');
-  if (error.exitCode === EXIT.unreachable && /ECONNREFUSED/.test(first)) {
-    return ok(subject, `does not answer at ${url}; ${UNCHECKED}`);
-  }
-  return warn(subject, `could not be asked: ${first}; ${UNCHECKED}`, 'correct that, and run this again');
+  const advice =
+    error.exitCode === EXIT.unreachable && url.startsWith('https:')
+      ? 'let this command trust the CA of the port (NODE_EXTRA_CA_CERTS), and run this again'
+      : 'correct that, and run this again';
+  return warn(subject, `could not be asked: ${first}; ${UNCHECKED}`, advice);
+}
+
+/** Whether anything listens there. The errors of `fetch` do not tell it in the same way on all runtimes. */
+function isListening({ host, port }: Address): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port });
+    const end = (isUp: boolean): void => {
+      socket.destroy();
+      resolve(isUp);
+    };
+    socket.setTimeout(CONNECT_MS, () => end(false));
+    socket.once('connect', () => end(true));
+    socket.on('error', () => end(false));
+  });
 }
 
 function policyOf({ text, version }: { readonly text: string; readonly version: number }): KnownPolicy {
@@ -98,3 +118,4 @@ export function checkListeners(config: Config, { listeners }: MeshStatus): Findi
 }
 
 const UNCHECKED = 'its tokens, listeners and deployments and the policy in Consul were not checked';
+const CONNECT_MS = 3_000;

@@ -158,4 +158,5 @@ const ADMIN = 'admin token';
 /** A shorter root token is refused from an address that sent too many wrong tokens, see docs/audit.md. */
 const ROOT_TOKEN_CHARS_MIN = 32;
 const OTHERS_READ = 0o004;
-const OTHERS_WRITE = 0o002;
+/** Permission of users who are neither the owner nor in the group of a file. */
+export const OTHERS_WRITE = 0o002;

@@ -16,12 +16,13 @@ import {
   checkPolicy,
   checkPortProtection,
   checkQuotas,
+  checkServedFiles,
   checkTokenKeys,
   checkWebPages,
   type KnownPolicy,
 } from './exposure.ts';
 import { fail, ok, warn, type Finding } from './finding.ts';
-import { checkIsolation, type CheckedDeployment, type MeshUser } from './isolation.ts';
+import { checkCode, checkIsolation, type CheckedDeployment, type MeshUser } from './isolation.ts';
 import { checkSocketDir } from './machine.ts';
 import { askMesh, checkListeners, type MeshFacts } from './running-mesh.ts';
 import { checkConfigFile, checkSecrets, userName } from './secrets.ts';
@@ -58,9 +59,11 @@ export async function examineSecurity(loaded: LoadedConfig, options: SecurityOpt
     ...checkQuotas(config, policy),
     ...checkTokenKeys(config),
     ...checkWebPages(config),
+    ...checkServedFiles(config, file),
     checkLinkProtection(config),
     ...checkConsulProtection(config, env),
     ...checkIsolation(deploymentsOf(loaded, file, facts), user),
+    ...checkCode(config),
     ...(await checkAuditLog(config, Number.POSITIVE_INFINITY)),
     finding,
     ...(facts === undefined ? [] : await checkFacts(config, facts, nowMs)),

@@ -311,6 +311,20 @@ const CASES: readonly Case[] = [
     expected: ['FAIL', 'chassis A@1', /deployments\[0\]\.command .*list of processes/, /name of a file/],
   },
   {
+    name: 'a program of a deployment that everybody can write',
+    settings: deployed({ command: ['sh', './copy.sh'] }),
+    before: () => {
+      writeFileSync(at('copy.sh'), '');
+      chmodSync(at('copy.sh'), 0o777);
+    },
+    expected: ['FAIL', 'chassis A@1', /copy\.sh has mode 0777: every user .* replace the code/, /^chmod o-w /],
+  },
+  {
+    name: 'a site with the files of the mesh',
+    settings: () => ({ ...section('web', { sites: [{ prefix: '/', files: '.' }] })() }),
+    expected: ['FAIL', 'served files', /^web\.sites\[0\]\.files is .* serves .*data to everybody/, /web\.sites\[0\]/],
+  },
+  {
     name: 'a configuration that everybody can write',
     before: () => {
       writeFileSync(at('katamari.yaml'), '');
@@ -656,6 +670,24 @@ describe('katamari doctor --security, on a running mesh', () => {
         const gone = await diagnose();
         expect(gone.get('running mesh')).toMatch(/^OK does not answer at .*not checked$/);
         expect(gone.get('policy')).toBe('OK version 4, 1 rule');
+      } finally {
+        await mesh.end();
+      }
+    },
+    2 * BUSY_MS,
+  );
+
+  test(
+    'tells that it could not be asked, if this command does not trust its certificate',
+    async () => {
+      const mesh = await startMeshProcess({ directory, settings: { jsonRpc: { tls: server } } });
+      try {
+        const { port } = new URL(mesh.addresses.jsonRpc);
+        const args = ['doctor', '--security', '--config', at('katamari.yaml'), '--data-dir', at('data')];
+        const { stdout } = await runKatamari([...args, '--set', `ports.jsonRpc=${port}`], { env: {} });
+        expect(stdout).toMatch(
+          /^warn {2}running mesh: could not be asked: .*not checked\n {6}-> .*NODE_EXTRA_CA_CERTS/m,
+        );
       } finally {
         await mesh.end();
       }
