@@ -11,6 +11,6 @@ export { Denials } from './denials.ts';
 export { explainAccess, type ExplainedCaller, type Explanation } from './explain.ts';
 export { JWT_ALGORITHMS, type JwtOptions, jwtVerifier } from './jwt.ts';
 export { compilePolicy, type CompiledPolicy } from './policy.ts';
-export { PolicyStore } from './policy-store.ts';
+export { policyFileIn, PolicyStore, readPolicyFile, sizeOf } from './policy-store.ts';
 export { Quotas, type QuotaLimit, type QuotaSource } from './quotas.ts';
 export type { QuotaRule } from './quota-rule.ts';

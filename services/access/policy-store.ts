@@ -58,7 +58,7 @@ export class PolicyStore {
   constructor(options: PolicyStoreOptions) {
     this.#options = options;
     this.#keys = keysOf(options.mesh);
-    this.#file = path.join(options.dataDir, 'policy.json');
+    this.#file = policyFileIn(options.dataDir);
     // Each request in flight adds a listener to this signal. Many listeners are not a leak, so disable the warning.
     setMaxListeners(0, this.#end.signal);
   }
@@ -153,23 +153,18 @@ export class PolicyStore {
   }
 
   async #readFile(): Promise<void> {
-    let found: PolicyRecord | Error;
-    try {
-      found = readRecord(POLICY, await readFile(this.#file, 'utf8'));
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-      found = error as Error;
-    }
-    const policy = found instanceof Error ? found : compileText(found.text);
-    if (found instanceof Error || policy instanceof Error) {
+    const found = await readPolicyFile(this.#file);
+    if (found === undefined) return;
+    if (found instanceof Error) {
       this.#isBroken = true;
       this.#options.apply(DENY_ALL, undefined);
-      const why = (policy as Error).message;
-      this.#report(`${this.#file} cannot be used, so every call is denied until Consul has a valid policy: ${why}`);
+      this.#report(
+        `${this.#file} cannot be used, so every call is denied until Consul has a valid policy: ${found.message}`,
+      );
       return;
     }
-    this.#record = found;
-    this.#apply(policy);
+    this.#record = found.record;
+    this.#apply(found.policy);
   }
 
   #take(entries: WatchedEntries): void {
@@ -239,8 +234,34 @@ export class PolicyStore {
   }
 }
 
+/** The file in which a process keeps the policy in force. */
+export function policyFileIn(dataDir: string): string {
+  return path.join(dataDir, 'policy.json');
+}
+
+/** The policy that a process keeps on disk. */
+export interface StoredPolicy {
+  readonly record: PolicyRecord;
+  /** Undefined for a document without text, which ends the policy. */
+  readonly policy: CompiledPolicy | undefined;
+}
+
+/** Reads the file of a policy. Returns undefined if there is none, and an Error if it cannot be used. */
+export async function readPolicyFile(file: string): Promise<StoredPolicy | Error | undefined> {
+  let record: PolicyRecord | Error;
+  try {
+    record = readRecord(POLICY, await readFile(file, 'utf8'));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    return error as Error;
+  }
+  if (record instanceof Error) return record;
+  const policy = compileText(record.text);
+  return policy instanceof Error ? policy : { record, policy };
+}
+
 /** `3 rules, 1 quota` */
-function sizeOf({ rules, quotas }: CompiledPolicy): string {
+export function sizeOf({ rules, quotas }: CompiledPolicy): string {
   const parts = [
     rules === undefined ? 'no rules: everything is allowed' : `${rules} ${rules === 1 ? 'rule' : 'rules'}`,
     ...(quotas.length === 0 ? [] : [`${quotas.length} ${quotas.length === 1 ? 'quota' : 'quotas'}`]),

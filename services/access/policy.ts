@@ -39,6 +39,8 @@ export interface CompiledPolicy extends AccessPolicy {
   readonly quotas: readonly QuotaRule[];
   /** The quotas that apply to a call. */
   quotasOf(identity: CallerIdentity, target: AccessTarget): readonly QuotaRule[];
+  /** Whether any quota applies to a caller. */
+  hasQuota(identity: CallerIdentity): boolean;
 }
 
 export interface CompiledRights extends AccessRights {
@@ -169,9 +171,13 @@ class Policy implements CompiledPolicy {
   quotasOf(identity: CallerIdentity, target: AccessTarget): readonly QuotaRule[] {
     const roles = this.#rolesOf(identity);
     return this.quotas.filter(
-      ({ who, targets }) =>
-        (who === undefined || isOneOf(who, identity, roles)) && targets.some((pattern) => isTargetOf(pattern, target)),
+      (quota) => isFor(quota, identity, roles) && quota.targets.some((pattern) => isTargetOf(pattern, target)),
     );
+  }
+
+  hasQuota(identity: CallerIdentity): boolean {
+    const roles = this.#rolesOf(identity);
+    return this.quotas.some((quota) => isFor(quota, identity, roles));
   }
 
   /** The roles that the caller brings, and those that the policy gives it. */
@@ -235,6 +241,10 @@ class Rights implements CompiledRights {
   #listsOf(service: string): { readonly rule: Rule; readonly target: Target }[][] {
     return [this.#byService.get(service) ?? [], this.#byService.get('') ?? []];
   }
+}
+
+function isFor({ who }: QuotaRule, identity: CallerIdentity, roles: ReadonlySet<string>): boolean {
+  return who === undefined || isOneOf(who, identity, roles);
 }
 
 interface Rule {

@@ -126,6 +126,8 @@ export type Verdict =
       readonly repaired: number;
       /** Entries that could not be written, as the log itself says. */
       readonly lost: number;
+      /** Whether the check ended at `bytesMax`, before the last line. */
+      readonly isPartial: boolean;
     }
   | {
       readonly isIntact: false;
@@ -140,6 +142,8 @@ export interface VerifyOptions {
   readonly known?: readonly string[];
   /** Whether the files are all that there are: older ones are missing only if the log says that it removed them. */
   readonly isWhole?: boolean;
+  /** Bytes after which the check ends. No limit by default. */
+  readonly bytesMax?: number;
 }
 
 /** Checks the chain through `files`, in this order. Rejects with the error of the system. */
@@ -147,10 +151,14 @@ export async function verifyChain(files: readonly string[], options: VerifyOptio
   const check = new ChainCheck();
   const missing = new Set(options.known ?? []);
   const [first] = files;
+  const { bytesMax = Number.POSITIVE_INFINITY } = options;
+  let bytes = 0;
   for (const file of files) {
     let line = 0;
     check.beginFile();
     for await (const read of linesOf(file)) {
+      bytes += read.bytes.length;
+      if (bytes > bytesMax) return intact(files, check, true);
       line++;
       const why = check.next(read, line);
       if (why !== undefined) return { isIntact: false, file, ...why };
@@ -169,8 +177,15 @@ export async function verifyChain(files: readonly string[], options: VerifyOptio
     const text = `the files before it are missing, and the log does not say that it removed them`;
     return { isIntact: false, file: first, line: 1, why: text };
   }
-  const { lines, firstSeq, lastSeq, head, repaired, lost } = check;
-  return { isIntact: true, files: files.length, lines, firstSeq, lastSeq, head, repaired, lost };
+  return intact(files, check, false);
+}
+
+function intact(
+  files: readonly string[],
+  { lines, firstSeq, lastSeq, head, repaired, lost }: ChainCheck,
+  isPartial: boolean,
+): Verdict {
+  return { isIntact: true, files: files.length, lines, firstSeq, lastSeq, head, repaired, lost, isPartial };
 }
 
 interface Broken {

@@ -4,5 +4,6 @@ export { verifyChain, type Verdict } from './chain.ts';
 export type { AuditEntry } from './entry.ts';
 export { auditFiles, linesOf, readHead } from './files.ts';
 export { AuditLog, type RefusalCode } from './log.ts';
-export { redactChange } from './redact.ts';
+export { isSecretName, redactChange } from './redact.ts';
 export { sourceOf } from './source.ts';
+export { type LogCheck, verifyLog } from './verify.ts';

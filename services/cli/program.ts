@@ -21,6 +21,7 @@ import { runTop, type TopOptions } from './commands/top.ts';
 import type { TokenCreateOptions, TokenListOptions } from './commands/token.ts';
 import type { TypesCommandOptions } from './commands/types.ts';
 import type { ConformOptions } from './conform/conform.ts';
+import type { DoctorOptions } from './doctor/doctor.ts';
 import type { ClientOptions, CliContext } from './kit/context.ts';
 import { paint, printable } from './kit/terminal.ts';
 import { Command, CommanderError, Option } from 'commander';
@@ -480,11 +481,15 @@ function addConsulToken(program: Command, context: CliContext, setExitCode: SetE
 function addDoctor(program: Command, context: CliContext, setExitCode: SetExitCode): void {
   const flags: FlagValue[] = [];
   withSettings(command(program, 'doctor', 'check that this machine can run the mesh, with advice'), flags)
+    .option('--security', 'check how well the mesh is protected instead')
     .option('--json', 'print JSON')
-    .action(async (options: { config?: string; json?: boolean }) =>
+    .action(async (options: Omit<DoctorOptions, 'flags'>) =>
       setExitCode(await (await import('./doctor/doctor.ts')).runDoctor(context, { ...options, flags })),
     )
-    .addHelpText('after', examples('katamari doctor', 'katamari doctor --config mesh/katamari.yaml'));
+    .addHelpText(
+      'after',
+      examples('katamari doctor', 'katamari doctor --config mesh/katamari.yaml', 'katamari doctor --security'),
+    );
 }
 
 function addTypes(program: Command, context: CliContext, setExitCode: SetExitCode): void {

@@ -4,7 +4,7 @@ export type { AddedFaceplate } from './added-faceplate.ts';
 export { isDataDirectory, prepareDirectories } from './directories.ts';
 export { compareConfigs, type ConfigChanges } from './changes.ts';
 export { portsOf } from './check.ts';
-export { type Config, type EffectiveSetting, loadConfig, type LoadedConfig } from './config.ts';
+export { type Config, type EffectiveSetting, loadConfig, type LoadedConfig, type TlsFiles } from './config.ts';
 export { type ConfiguredDeployment, desiredDeployment } from './deployment.ts';
 export { ExitError, EXIT, type ExitCode } from './exit-error.ts';
 export { CONFIG_FILE_NAMES, describeValue, keyText } from './file.ts';
@@ -19,6 +19,6 @@ export {
   thriftTlsOf,
 } from './credentials.ts';
 export { type Role, ROLES } from './roles.ts';
-export { ensureSecretFile, readSecretFile } from './secret-file.ts';
+export { ensureSecretFile, readSecretFile, whyWeakSecret } from './secret-file.ts';
 export { didYouMean } from './suggest.ts';
 export { VERSION } from './version.ts';

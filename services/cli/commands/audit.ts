@@ -2,7 +2,7 @@
 // hash chain. Both read the files, so they need no mesh; each process has a log of its own.
 
 import path from 'node:path';
-import { auditFiles, linesOf, readHead, verifyChain } from '../../audit/mod.ts';
+import { auditFiles, linesOf, verifyChain, verifyLog, type Verdict } from '../../audit/mod.ts';
 import { EXIT, ExitError, type ExitCode } from '../../config/mod.ts';
 import { loadFor, type CliContext, type ConfigOptions } from '../kit/context.ts';
 import { parseLongDuration } from '../kit/long-duration.ts';
@@ -26,7 +26,8 @@ export async function runAudit(context: CliContext, options: AuditOptions): Prom
   const { terminal } = context;
   const sinceMs = options.since === undefined ? Number.NEGATIVE_INFINITY : readSince(options.since);
   const limit = readLimit(options.limit);
-  const { files, folder } = await findFiles(context, options);
+  const folder = folderOf(context, options);
+  const files = await reading(folder, () => auditFiles(folder));
   // The newest lines, as a ring would keep them.
   let kept: string[] = [];
   for (const file of files) {
@@ -59,14 +60,12 @@ export async function runAuditVerify(
     throw new ExitError(EXIT.usage, `--head: found ${JSON.stringify(head)}, expected a hash of 64 hexadecimal digits`);
   }
   const isWhole = named.length === 0;
-  const { files, folder } = isWhole
-    ? await findFiles(context, options)
-    : { files: named.map((file) => path.resolve(context.cwd, file)), folder: '' };
-  if (files.length === 0)
-    throw new ExitError(EXIT.failed, `${folder} has no files of an audit log, so there is nothing to check`);
-  const note = isWhole ? await readHead(folder) : undefined;
-  const known = [...(head === undefined ? [] : [head]), ...(note === undefined ? [] : [note.hash])];
-  const verdict = await reading(files[0] as string, () => verifyChain(files, { isWhole, known }));
+  const { verdict, hasHead } = isWhole
+    ? await verifyFolder(folderOf(context, options), head)
+    : await verifyFiles(
+        named.map((file) => path.resolve(context.cwd, file)),
+        head,
+      );
   if (options.json === true) terminal.write(`${JSON.stringify(verdict)}\n`);
   if (!verdict.isIntact) {
     const { file, line, why } = verdict;
@@ -79,21 +78,32 @@ export async function runAuditVerify(
     `${lines} lines in ${verdict.files} ${verdict.files === 1 ? 'file' : 'files'} are intact, number ${firstSeq} to ${lastSeq}.`,
     ...(repaired > 0 ? [`${repaired} of them report a line that a crash cut off.`] : []),
     ...(lost > 0 ? [`${lost} entries were lost while the log could not be written.`] : []),
-    ...(isWhole && note === undefined
-      ? ['head.json is missing: lines that were removed at the end are not noticed.']
-      : []),
+    ...(isWhole && !hasHead ? ['head.json is missing: lines that were removed at the end are not noticed.'] : []),
     `head ${verdict.head}`,
   ];
   terminal.write(`${notes.join('\n')}\n`);
   return EXIT.done;
 }
 
-async function findFiles(
-  context: CliContext,
-  options: ConfigOptions,
-): Promise<{ readonly files: readonly string[]; readonly folder: string }> {
-  const folder = path.join(loadFor(context, options).config.dataDir, 'audit');
-  return { files: await reading(folder, () => auditFiles(folder)), folder };
+async function verifyFolder(
+  folder: string,
+  head: string | undefined,
+): Promise<{ readonly verdict: Verdict; readonly hasHead: boolean }> {
+  const { verdict, hasHead } = await reading(folder, () => verifyLog(folder, { head }));
+  if (verdict !== undefined) return { verdict, hasHead };
+  throw new ExitError(EXIT.failed, `${folder} has no files of an audit log, so there is nothing to check`);
+}
+
+async function verifyFiles(
+  files: readonly string[],
+  head: string | undefined,
+): Promise<{ readonly verdict: Verdict; readonly hasHead: boolean }> {
+  const known = head === undefined ? [] : [head];
+  return { verdict: await reading(files[0] as string, () => verifyChain(files, { known })), hasHead: false };
+}
+
+function folderOf(context: CliContext, options: ConfigOptions): string {
+  return path.join(loadFor(context, options).config.dataDir, 'audit');
 }
 
 async function reading<T>(file: string, read: () => Promise<T>): Promise<T> {

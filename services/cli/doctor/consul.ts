@@ -6,7 +6,7 @@ import { formatAddress } from '../../../core/mod.ts';
 import { type Config, advertisedHost, consulTokensOf } from '../../config/mod.ts';
 import { consulClient, ConsulError, consulOptionsOf, type ConsulClient } from '../../consul/mod.ts';
 import { keysOf } from '../../mesh/mod.ts';
-import type { Finding } from './finding.ts';
+import { fail, ok, type Finding } from './finding.ts';
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:net';
 
@@ -210,14 +210,6 @@ function listenFor(host: string): Promise<ProbeListener | Error> {
 function asConsulError(error: unknown): ConsulError {
   if (error instanceof ConsulError) return error;
   throw error;
-}
-
-function ok(subject: string, text: string): Finding {
-  return { verdict: 'OK', subject, text, advice: '' };
-}
-
-function fail(subject: string, text: string, advice: string): Finding {
-  return { verdict: 'FAIL', subject, text, advice };
 }
 
 const CONSUL = 'Consul';

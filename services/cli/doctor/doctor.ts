@@ -1,28 +1,25 @@
 // `katamari doctor` checks whether this machine can run the configured mesh, and gives advice if it cannot. It
 // leaves no changes: it opens ports for a moment, writes and deletes one file, starts and stops one shell, and
-// removes what it writes to Consul.
+// removes what it writes to Consul. With `--security` it checks how well the mesh is protected instead.
 
 import { EXIT, type ExitError, type ExitCode, type Config, type LoadedConfig } from '../../config/mod.ts';
 import { loadFor, type ConfigOptions, type CliContext } from '../kit/context.ts';
-import { paint, type Terminal } from '../kit/terminal.ts';
+import { paint, printable, wrapped, type Terminal } from '../kit/terminal.ts';
+import { CHAIN_BYTES_MAX, checkAuditLog } from './audit.ts';
 import { examineConsul } from './consul.ts';
 import type { Finding } from './finding.ts';
 import { checkFleet } from './fleet.ts';
-import {
-  checkDataDir,
-  checkOpenFiles,
-  checkPorts,
-  checkRuntime,
-  checkSecretFiles,
-  checkShell,
-  checkSocketDir,
-} from './machine.ts';
+import { checkDataDir, checkOpenFiles, checkPorts, checkRuntime, checkShell, checkSocketDir } from './machine.ts';
 import { checkDeployments, checkRoutes } from './mesh.ts';
+import { checkSecretFiles } from './secrets.ts';
+import { examineSecurity, ownUser } from './security.ts';
 
-export async function runDoctor(
-  context: CliContext,
-  options: ConfigOptions & { readonly json?: boolean },
-): Promise<ExitCode> {
+export interface DoctorOptions extends ConfigOptions {
+  readonly json?: boolean | undefined;
+  readonly security?: boolean | undefined;
+}
+
+export async function runDoctor(context: CliContext, options: DoctorOptions): Promise<ExitCode> {
   const { terminal } = context;
   const findings = await examine(context, options);
   const failed = findings.filter(({ verdict }) => verdict === 'FAIL').length;
@@ -30,15 +27,17 @@ export async function runDoctor(
   else {
     terminal.write(`${findings.flatMap((finding) => formatFinding(terminal, finding)).join('\n')}\n\n`);
     const warnings = findings.filter(({ verdict }) => verdict === 'warn').length;
-    terminal.write(
-      `${failed === 0 ? 'This mesh can run here' : `${failed} of ${countOf(findings.length, 'check')} failed`}${warnings > 0 ? `; ${countOf(warnings, 'warning')}` : ''}.\n`,
-    );
+    const good = options.security === true ? 'No problem found' : 'This mesh can run here';
+    const result = failed === 0 ? good : `${failed} of ${countOf(findings.length, 'check')} failed`;
+    terminal.write(`${result}${warnings > 0 ? `; ${countOf(warnings, 'warning')}` : ''}.\n`);
   }
   return failed === 0 ? EXIT.done : EXIT.failed;
 }
 
-async function examine(context: CliContext, options: ConfigOptions): Promise<Finding[]> {
-  const findings = [checkRuntime(), await checkShell()];
+async function examine(context: CliContext, options: DoctorOptions): Promise<Finding[]> {
+  const { cwd, env } = context;
+  const isSecurity = options.security === true;
+  const findings = isSecurity ? [] : [checkRuntime(), await checkShell()];
   let loaded: LoadedConfig;
   try {
     loaded = loadFor(context, options);
@@ -50,6 +49,7 @@ async function examine(context: CliContext, options: ConfigOptions): Promise<Fin
       ...lines.map((text): Finding => ({ verdict: 'FAIL', subject: 'configuration', text, advice: '' })),
     ];
   }
+  if (isSecurity) return examineSecurity(loaded, { cwd, env, nowMs: Date.now(), user: ownUser() });
   const { config, file, warnings } = loaded;
   findings.push(
     file === undefined
@@ -71,9 +71,10 @@ async function examine(context: CliContext, options: ConfigOptions): Promise<Fin
     checkSocketDir(),
     await checkOpenFiles(config),
     ...(await checkPorts(config)),
-    ...(await examineConsulAndFleet(config, context.env)),
-    ...checkDeployments(loaded, context.env),
+    ...(await examineConsulAndFleet(config, env)),
+    ...checkDeployments(loaded, env),
     ...checkRoutes(loaded),
+    ...(await checkAuditLog(config, CHAIN_BYTES_MAX)),
   );
   return findings;
 }
@@ -94,6 +95,15 @@ function countOf(count: number, noun: string): string {
 
 function formatFinding(terminal: Terminal, { verdict, subject, text, advice }: Finding): string[] {
   const color = verdict === 'OK' ? 'green' : verdict === 'warn' ? 'yellow' : 'red';
-  const line = `${paint(terminal, color, verdict.padEnd(4))}  ${subject}: ${text}`;
-  return advice === '' ? [line] : [line, `      ${paint(terminal, 'dim', '->')} ${advice}`];
+  const [first = '', ...rest] = wrapped(terminal, printable(`${subject}: ${text}`), INDENT);
+  const lines = [`${paint(terminal, color, verdict.padEnd(4))}  ${first}`, ...rest.map((line) => `${PAD}${line}`)];
+  if (advice === '') return lines;
+  const [head = '', ...tail] = wrapped(terminal, printable(advice), INDENT + ARROW.length + 1);
+  const arrow = paint(terminal, 'dim', ARROW);
+  return [...lines, `${PAD}${arrow} ${head}`, ...tail.map((line) => `${PAD}${' '.repeat(ARROW.length + 1)}${line}`)];
 }
+
+/** Columns of the verdict and of the space behind it. */
+const INDENT = 6;
+const PAD = ' '.repeat(INDENT);
+const ARROW = '->';

@@ -1,7 +1,7 @@
 // Checks of the machine: runtime, shell, process groups, ports, files, limits.
 
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import {
   examinePrivateDirectory,
@@ -13,7 +13,7 @@ import {
   urlOf,
 } from '../../../core/mod.ts';
 import type { MeshStatus } from '../../../core/rpc/mod.ts';
-import { type Config, isDataDirectory, portsOf, keyText, readSecretFile } from '../../config/mod.ts';
+import { type Config, isDataDirectory, portsOf, keyText } from '../../config/mod.ts';
 import type { Finding } from './finding.ts';
 import { findListener } from './port-owner.ts';
 import path from 'node:path';
@@ -96,28 +96,6 @@ export function checkDataDir({ dataDir }: Config): Finding {
       advice: 'make it writable, or choose another with --data-dir',
     };
   }
-}
-
-/** Checks the files of the secrets as a start does. A missing file of the data directory is created by the start. */
-export function checkSecretFiles({ admin, link, consul }: Config): Finding[] {
-  const files = [
-    { subject: 'admin token', key: 'admin.tokenFile', file: admin.tokenFile, isGiven: admin.token !== '' },
-    { subject: 'link secret', key: 'link.secretFile', file: link.secretFile, isGiven: link.secret !== '' },
-    { subject: 'Consul token', key: 'consul.tokenFile', file: consul.tokenFile, isGiven: consul.token !== '' },
-  ];
-  return files.flatMap(({ subject, key, file, isGiven }): Finding[] => {
-    if (isGiven) return [{ verdict: 'OK', subject, text: 'set in the configuration', advice: '' }];
-    if (file === '') return [];
-    if (!existsSync(file))
-      return [{ verdict: 'OK', subject, text: `${file} will be created by \`katamari up\``, advice: '' }];
-    try {
-      const [, ...others] = readSecretFile(key, file);
-      const rotation = others.length === 0 ? '' : '; it has two secrets, so a rotation is in progress';
-      return [{ verdict: 'OK', subject, text: `${file}, closed to other users${rotation}`, advice: '' }];
-    } catch (error) {
-      return [{ verdict: 'FAIL', subject, text: (error as Error).message, advice: `correct ${key}` }];
-    }
-  });
 }
 
 /** The directory in which the sockets of chassis are made. */

@@ -125,13 +125,16 @@ export function cut(line: string, columns: number): string {
   return kept;
 }
 
-/** Breaks a sentence between words into lines that fit the terminal; one line if there is no terminal. */
-export function wrapped(terminal: Terminal, text: string): string[] {
+/**
+ * Breaks a sentence between words into lines that fit the terminal; one line if there is no terminal.
+ * @param indent columns that the caller puts before each line
+ */
+export function wrapped(terminal: Terminal, text: string, indent = 0): string[] {
   if (!terminal.isScreen) return [text];
   const lines: string[] = [];
   for (const word of text.split(' ')) {
     const last = lines.at(-1);
-    if (last === undefined || widthOf(last) + 1 + widthOf(word) > terminal.columns()) lines.push(word);
+    if (last === undefined || indent + widthOf(last) + 1 + widthOf(word) > terminal.columns()) lines.push(word);
     else lines[lines.length - 1] = `${last} ${word}`;
   }
   return lines;
