@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the tools that the tests need beyond npm: a Consul server, the Thrift compiler, the official Thrift
 # libraries of Python, Ruby, C++, Java and Perl with their interpreters and compilers, promtool, chromium, ip (network
-# namespaces), openssl (certificates) and HAProxy. The script looks for each tool in .tools/bin and on PATH. As root
+# namespaces), fsfreeze (a disk that does not answer), openssl (certificates) and HAProxy. The script looks for each tool in .tools/bin and on PATH. As root
 # on Debian, it installs missing tools with apt-get. Otherwise it lists them and exits with 1. If nothing is missing,
 # it takes a fraction of a second and prints nothing.
 #
@@ -72,6 +72,11 @@ look() {
     packages="$packages iproute2"
     missing="$missing
   ip: makes network namespaces (Debian package iproute2)"
+  fi
+  if ! have fsfreeze || ! have mkfs.ext4; then
+    packages="$packages util-linux e2fsprogs"
+    missing="$missing
+  fsfreeze and mkfs.ext4: a disk that does not answer (Debian packages util-linux, e2fsprogs)"
   fi
   if ! have openssl; then
     packages="$packages openssl"

@@ -1,11 +1,22 @@
 // The audit log of a real mesh process: on a full disk the mesh goes on and the gap is recorded; after a SIGKILL the
 // chain goes on; a changed configuration is recorded.
 
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { FrozenDisk } from '../kit/cluster/frozen-disk.ts';
 import { SmallDisk } from '../kit/cluster/small-disk.ts';
+import { work } from '../kit/mesh/mesh.ts';
 import { startMeshProcess, type MeshProcess, type MeshProcessOptions } from '../kit/mesh/mesh-process.ts';
 import { runKatamari, type RunResult } from '../kit/tools/run.ts';
 import { until } from '../kit/tools/wait.ts';
@@ -118,6 +129,48 @@ describe('The audit log of a mesh', () => {
         ]);
         expect(await audit('verify')).toMatchObject({ code: 0 });
       } finally {
+        await mesh?.end();
+        disk.end();
+      }
+    },
+    BUSY_MS,
+  );
+
+  test.skipIf(process.getuid?.() !== 0)(
+    'on a disk that does not answer: the mesh serves and changes on, says so, and has every line later',
+    async () => {
+      mkdirSync(path.join(directory, 'data'), { mode: 0o700 });
+      const folder = path.join(directory, 'data', 'audit');
+      const disk = new FrozenDisk(folder);
+      chmodSync(folder, 0o700);
+      try {
+        const one = await start({ deployments: [work()] });
+        let changes = 0;
+        const change = async (): Promise<void> => {
+          const settings = { timeoutMs: 10_000 + ++changes };
+          expect(await ask(one, 'setSettings', { settings })).toEqual(settings);
+        };
+        await change();
+        disk.freeze();
+        await until(
+          'the hang to be told',
+          async () => {
+            await change();
+            return one.output().includes('the disk has not answered');
+          },
+          BUSY_MS,
+        );
+        for (let at = 0; at < 20; at++) await change();
+        expect((await one.call('Work.say', { text: 'serves' })).result).toBe('serves');
+        disk.thaw();
+        await until('the log to be written again', () => one.output().includes('audit_restored'), BUSY_MS);
+        await change();
+        const found = await lines();
+        expect(found.filter(({ action }) => action === 'setSettings')).toHaveLength(changes);
+        expect(await audit('verify')).toMatchObject({ code: 0 });
+        expect(await one.stop()).toBe(0);
+      } finally {
+        disk.thaw();
         await mesh?.end();
         disk.end();
       }

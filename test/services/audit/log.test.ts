@@ -1,6 +1,7 @@
 // The audit log on real files: the chain, its repair after a crash, rotation, a full disk, and whatever else can
 // happen to a file.
 
+import { execFileSync, spawn } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
@@ -26,6 +27,8 @@ import {
   type AuditEntry,
   type Verdict,
 } from '../../../services/audit/mod.ts';
+import { runtimeName, scriptCommand } from '../../../core/mod.ts';
+import { REPOSITORY } from '../../kit/tools/repository.ts';
 import { SmallDisk } from '../../kit/cluster/small-disk.ts';
 import { until } from '../../kit/tools/wait.ts';
 
@@ -431,6 +434,40 @@ describe('A log that cannot be written', () => {
       } finally {
         await log.close();
         disk.end();
+      }
+    },
+    BUSY_MS,
+  );
+});
+
+describe('A log in a process that may write no larger file', () => {
+  // Deno leaves the signal of this limit to the system, which ends the process.
+  test.skipIf(runtimeName() === 'deno')(
+    'says so, and goes on without a gap in the chain when it may',
+    async () => {
+      const command = scriptCommand(path.join(REPOSITORY, 'test/fixtures/audit/steady-log.ts'));
+      // 128 KiB; the hard limit stays, so that it can be raised again.
+      const child = spawn('sh', ['-c', 'ulimit -S -f 256; exec "$@"', 'sh', ...command, folder], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      try {
+        let said = '';
+        child.stdout.setEncoding('utf8').on('data', (text: string) => (said += text));
+        await until('the limit to be told', () => /^failed: .*EFBIG/m.test(said), BUSY_MS);
+        execFileSync('prlimit', [`--pid=${child.pid}`, '--fsize=unlimited:']);
+        await until('the log to be written again', () => said.includes('works: '), BUSY_MS);
+        child.kill('SIGTERM');
+        await until('its end', () => child.exitCode === 0, BUSY_MS);
+        const written = Number(/^written: (\d+)$/m.exec(said)?.[1]);
+        const found = await verify();
+        expect(found.isIntact).toBe(true);
+        const { lost } = found as Extract<Verdict, { isIntact: true }>;
+        expect(lines().filter(({ action }) => action === 'deploy')).toHaveLength(written - lost);
+        expect(lines().find(({ action }) => action === 'audit_gap')).toMatchObject({
+          reason: expect.stringContaining('EFBIG') as string,
+        });
+      } finally {
+        child.kill('SIGKILL');
       }
     },
     BUSY_MS,
