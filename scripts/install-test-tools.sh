@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs the tools that the tests need beyond npm: a Consul server, the Thrift compiler, the official Thrift
 # libraries of Python, Ruby, C++, Java and Perl with their interpreters and compilers, promtool, chromium, ip (network
-# namespaces), fsfreeze (a disk that does not answer), openssl (certificates) and HAProxy. The script looks for each tool in .tools/bin and on PATH. As root
-# on Debian, it installs missing tools with apt-get. Otherwise it lists them and exits with 1. If nothing is missing,
-# it takes a fraction of a second and prints nothing.
+# namespaces), fsfreeze (a disk that does not answer), openssl (certificates) and HAProxy. The script looks for each
+# tool in .tools/bin and on PATH. As root on Debian, it installs missing tools with apt-get. Otherwise it lists them
+# and exits with 1. If nothing is missing, it takes a fraction of a second and prints nothing.
 #
 # Debian dropped Consul after bullseye. The script downloads the bullseye package through a private apt configuration
 # under .tools/, derived from the apt sources of this machine. It unpacks only the binary, to .tools/bin/consul, and
