@@ -9,7 +9,7 @@
 // A body is read completely, within its limit, before the app sees the request: the app gets it from
 // `requestBody(env)` or from the usual `c.req.text()`, and a slow, incomplete or oversized body never reaches it.
 // `request.signal` aborts when the client disconnects.
-import { isAccepted, listenOn, noRoom, tlsOptionsOf, type ServerTls } from '../link/mod.ts';
+import { isAccepted, listenOn, noRoom, renewWith, tlsOptionsOf, type ServerTls } from '../link/mod.ts';
 import {
   asKatamariError,
   ByteLedger,
@@ -33,7 +33,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { TLSSocket } from 'node:tls';
+import type { Server as TlsServer, TLSSocket } from 'node:tls';
 import { STATUS_CODES } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import type { HttpBindings } from '@hono/node-server';
@@ -278,7 +278,10 @@ class HttpListener implements HttpServer {
       });
     }
     server.on(event, (socket: Socket) => this.#connected(socket));
-    if (tls !== undefined) server.on('tlsClientError', (_error: Error, socket: Socket) => socket.destroy());
+    if (tls !== undefined) {
+      server.on('tlsClientError', (_error: Error, socket: Socket) => socket.destroy());
+      renewWith(tls, server as Partial<Pick<TlsServer, 'setSecureContext'>>, inTimeMs);
+    }
     server.on('request', (incoming, outgoing) => this.#take(incoming, outgoing));
     server.on('checkContinue', (incoming, outgoing) => this.#take(incoming, outgoing, true));
     server.on('checkExpectation', (incoming, outgoing) => this.#take(incoming, outgoing));

@@ -17,7 +17,7 @@ export { PlainLink, type PlainLinkEnd } from './plain-link.ts';
 export { ReceiveBuffer } from './receive-buffer.ts';
 export { checkCertificates, connectLink, type LinkSecurity } from './security.ts';
 export { type LinkServer, startLinkServer } from './server.ts';
-export { isAccepted, type ServerTls, TlsListener, tlsOptionsOf } from './tls-listener.ts';
+export { isAccepted, renewWith, type ServerTls, TlsListener, tlsOptionsOf } from './tls-listener.ts';
 export {
   callerGone,
   leaveList,

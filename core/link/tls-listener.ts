@@ -3,11 +3,11 @@
 // connection. A connection whose handshake fails is closed. Limit: the time for a handshake. Handshakes in progress
 // count as connections.
 
-import { keepsHalfOpen } from '../mod.ts';
+import { keepsHalfOpen, runtimeName } from '../mod.ts';
 import type { Socket } from 'node:net';
 import { createServer, type Server, type TlsOptions, type TLSSocket } from 'node:tls';
 
-/** Certificate, key and CA as PEM texts. */
+/** Certificate, key and CA as PEM texts. They may be renewed while the port is open. */
 export interface ServerTls {
   readonly cert: string;
   readonly key: string;
@@ -15,6 +15,22 @@ export interface ServerTls {
   readonly ca: string;
   /** Whether a client may come without a certificate. One that shows a certificate of another CA is refused. */
   readonly isCertificateOptional?: boolean;
+  /** Calls `act` after each change of the texts. Connections that are open keep the old ones. */
+  readonly onRenewed?: (act: () => void) => void;
+}
+
+/** Lets a server use what `tls` has now, and whatever it has later. @throws Error when this runtime cannot change it */
+export function renewWith(
+  tls: ServerTls,
+  server: Partial<Pick<Server, 'setSecureContext'>>,
+  handshakeMs: number,
+): void {
+  tls.onRenewed?.(() => {
+    if (server.setSecureContext === undefined) {
+      throw new Error(`${runtimeName()} cannot change the certificate of an open HTTP port; restart this process`);
+    }
+    server.setSecureContext(tlsOptionsOf(tls, handshakeMs));
+  });
 }
 
 /** Returns the options of a server. `isAccepted` must then check each connection. */
@@ -56,6 +72,7 @@ export class TlsListener {
       else socket.destroy();
     });
     this.#server.on('tlsClientError', (_error, socket) => socket.destroy());
+    renewWith(tls, this.#server, handshakeMs);
   }
 
   get size(): number {

@@ -1,10 +1,9 @@
-// Derives from the configuration the credentials of the link, of the Thrift port and for Consul, and the address that
-// other machines use to reach this process.
+// Derives from the configuration the credentials of the link, of the ports for clients and for Consul, and the address
+// that other machines use to reach this process.
 
 import { readFileSync } from 'node:fs';
 import { checkCertificates, type LinkSecurity, type ServerTls } from '../../core/link/mod.ts';
 import { httpReadsClientCertificates, runtimeName } from '../../core/mod.ts';
-import type { ThriftTls } from '../../faceplates/thrift/mod.ts';
 import type { Config, TlsFiles } from './config.ts';
 import { ExitError, EXIT } from './exit-error.ts';
 import { ensureSecretFile, readSecretFile } from './secret-file.ts';
@@ -46,20 +45,11 @@ export function consulTokensOf({ consul }: Config): readonly string[] {
 }
 
 /**
- * Returns the TLS credentials of the Thrift port; undefined when no certificate is configured.
- * @throws ExitError, see portTlsOf
- */
-export function thriftTlsOf({ thrift: { tls } }: Config): ThriftTls | undefined {
-  const found = portTlsOf('thrift', tls);
-  return found === undefined ? undefined : { ...found, isRequired: tls.required };
-}
-
-/**
  * Returns the TLS credentials of a port for clients; undefined when no certificate is configured.
  * @throws ExitError when a file cannot be read, the key does not match the certificate, the certificate expired, or
  * this runtime cannot do it
  */
-export function portTlsOf(port: keyof typeof PORTS, tls: TlsFiles): ServerTls | undefined {
+export function portTlsOf(port: TlsPort, tls: TlsFiles): ServerTls | undefined {
   if (tls.certFile === '') return undefined;
   const cert = read(`${port}.tls.certFile`, tls.certFile);
   const key = read(`${port}.tls.keyFile`, tls.keyFile);
@@ -101,6 +91,9 @@ function read(key: string, file: string): string {
     throw new ExitError(EXIT.badConfiguration, `${key}: cannot read ${file}: ${(error as Error).message}`, error);
   }
 }
+
+/** A port for clients, as the configuration names it. */
+export type TlsPort = keyof typeof PORTS;
 
 const PORTS = {
   thrift: 'the Thrift port',

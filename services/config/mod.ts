@@ -16,7 +16,7 @@ export {
   createSecrets,
   linkSecurityOf,
   portTlsOf,
-  thriftTlsOf,
+  type TlsPort,
 } from './credentials.ts';
 export { type Role, ROLES } from './roles.ts';
 export { ensureSecretFile, readSecretFile, whyWeakSecret } from './secret-file.ts';

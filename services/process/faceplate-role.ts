@@ -16,10 +16,11 @@ import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
 import type { Faceplate, FaceplateContext } from '../../faceplates/kit/mod.ts';
 import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { startWebFaceplate, type Site } from '../../faceplates/web/mod.ts';
-import { EXIT, ExitError, portTlsOf, thriftTlsOf, VERSION } from '../config/mod.ts';
+import { EXIT, ExitError, VERSION } from '../config/mod.ts';
 import { adminOffer, DeploymentStore } from '../master/mod.ts';
 import { EventGatherer, TokenStore } from '../mesh/mod.ts';
 import { auditedAccess } from './audit-refusals.ts';
+import { portCredentials } from './port-credentials.ts';
 import { startAddedFaceplate } from './added-faceplate.ts';
 import { accessActionsOf } from './access.ts';
 import { openAdminTokens } from './admin-token.ts';
@@ -104,7 +105,7 @@ function openTokens(base: ProcessBase): TokenStore {
 }
 
 async function openFaceplates(base: ProcessBase): Promise<ReadonlyMap<string, FaceplateAddress>> {
-  const { config, hooks, router, shared, callStats, ledger, components } = base;
+  const { config, hooks, router, shared, callStats, ledger, components, credentials } = base;
   const { host, ports, limits, thrift, jsonRpc, web, faceplates } = config;
   const { dispatch, send } = router;
   const { authenticator } = base.access;
@@ -122,7 +123,7 @@ async function openFaceplates(base: ProcessBase): Promise<ReadonlyMap<string, Fa
     );
   };
   const { defaultService } = thrift;
-  const tls = thriftTlsOf(config);
+  const tls = portCredentials(config, 'thrift', credentials);
   const thriftFaceplate = await startThriftFaceplate({
     ...common,
     mesh: { ...mesh, send: withMeshService(router, send) },
@@ -132,7 +133,6 @@ async function openFaceplates(base: ProcessBase): Promise<ReadonlyMap<string, Fa
   });
   register('thrift', thriftFaceplate);
   const jsonRpcAccess = { ...access, origins: [...access.origins, ...jsonRpc.allowedOrigins] };
-  const jsonRpcTls = portTlsOf('jsonRpc', jsonRpc.tls);
   register(
     'json-rpc',
     await startJsonRpcFaceplate({
@@ -140,12 +140,12 @@ async function openFaceplates(base: ProcessBase): Promise<ReadonlyMap<string, Fa
       errorStatus: jsonRpc.errorStatus,
       port: ports.jsonRpc,
       access: jsonRpcAccess,
-      tls: jsonRpcTls,
+      tls: portCredentials(config, 'jsonRpc', credentials),
     }),
   );
   if (web.sites.length > 0) {
     checkFolders(web.sites);
-    register('web', await startWebFaceplate({ ...common, ...web, tls: portTlsOf('web', web.tls) }));
+    register('web', await startWebFaceplate({ ...common, ...web, tls: portCredentials(config, 'web', credentials) }));
   }
   // The address of a client is known only to the faceplate. One that does not tell it has anonymous callers.
   const added = withAnonymous(mesh, authenticator.anonymous(host));

@@ -7,9 +7,10 @@
 import { formatAddress, urlOf, type Address } from '../../core/mod.ts';
 import type { MeshStatus } from '../../core/rpc/mod.ts';
 import { startStatsFaceplate } from '../../faceplates/stats/mod.ts';
-import { type Config, desiredDeployment, portTlsOf, prepareDirectories, ROLES, type Role } from '../config/mod.ts';
+import { type Config, desiredDeployment, prepareDirectories, ROLES, type Role } from '../config/mod.ts';
 import type { Presence } from '../mesh/mod.ts';
 import { auditedAccess } from './audit-refusals.ts';
+import { portCredentials } from './port-credentials.ts';
 import { auditFamilies } from './audit-metrics.ts';
 import { recordConfiguration } from './record-configuration.ts';
 import { announceProcess } from './announce-process.ts';
@@ -113,6 +114,7 @@ async function openStats(
   faceplate: FaceplateRole | undefined,
 ): Promise<Address> {
   const { config, events, audit, callStats, ledger, components, status, consulMetrics, access, policy, defects } = base;
+  const { credentials } = base;
   const { host, ports, limits } = config;
   const stats = await startStatsFaceplate({
     status: () => status.read(),
@@ -123,7 +125,7 @@ async function openStats(
     extra: () => [...consulMetrics.families(), ...auditFamilies(audit), ...access.families(policy), defects.family()],
     authenticator: access.authenticator,
     mayRead: (identity) => !policy.isBroken && policy.policy?.mayReadStats(identity) !== false,
-    tls: portTlsOf('stats', config.stats.tls),
+    tls: portCredentials(config, 'stats', credentials),
     host,
     port: ports.stats,
     limits,
