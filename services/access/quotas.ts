@@ -9,6 +9,7 @@
 import { KatamariError, type Clock } from '../../core/mod.ts';
 import { callerKeyOf, type Call, type CallerIdentity, type PoolDetails } from '../../core/rpc/mod.ts';
 import type { AccessTarget, CallQuotas, QuotaShare } from '../mesh/mod.ts';
+import { isAuthenticated } from './patterns.ts';
 import { describeQuota, type QuotaRule, type Rate } from './quota-rule.ts';
 import { LRUCache } from 'lru-cache';
 
@@ -33,20 +34,32 @@ export interface QuotasOptions {
 export class Quotas implements CallQuotas {
   readonly #options: QuotasOptions;
   #source: QuotaSource | undefined;
-  /** The quotas for the calls of an identity to a method of a pool. */
-  #known = new WeakMap<CallerIdentity, WeakMap<PoolDetails, Map<string, readonly QuotaRule[]>>>();
-  readonly #usage = new LRUCache<string, Usage>({ max: CALLERS_MAX });
-  readonly #counts = new Map<string, Record<QuotaLimit | 'allowed', number>>();
+  /** What applies to the calls of an identity to a method of a pool. */
+  #known = new WeakMap<CallerIdentity, WeakMap<PoolDetails, Map<string, Match>>>();
+  #matches = 0;
+  readonly #usage = new LRUCache<string, Usage>({ max: CALLERS_MAX, dispose: (usage) => (usage.isForgotten = true) });
+  readonly #counts = new Map<string, Counts>();
+  /** Short keys of the quotas in force, by their ids. */
+  #keys: ReadonlyMap<string, string> = new Map();
+  #lastKey = 0;
 
   constructor(options: QuotasOptions) {
     this.#options = options;
   }
 
+  #forget(): void {
+    this.#known = new WeakMap();
+    this.#matches = 0;
+  }
+
   /** Puts quotas in force. What callers have used of an equal quota before counts on. */
   set(source: QuotaSource | undefined): void {
-    this.#source = source === undefined || source.quotas.length === 0 ? undefined : source;
-    this.#known = new WeakMap();
-    const names = new Set(source?.quotas.map(({ name }) => name));
+    const quotas = source?.quotas ?? [];
+    this.#source = quotas.length === 0 ? undefined : source;
+    this.#forget();
+    const before = this.#keys;
+    this.#keys = new Map(quotas.map(({ id }) => [id, before.get(id) ?? `${++this.#lastKey}`]));
+    const names = new Set(quotas.map(({ name }) => name));
     for (const name of this.#counts.keys()) if (!names.has(name)) this.#counts.delete(name);
   }
 
@@ -57,62 +70,96 @@ export class Quotas implements CallQuotas {
 
   begin(call: Call, details: PoolDetails): QuotaShare | undefined {
     if (this.#source === undefined) return undefined;
-    const rules = this.#rulesOf(this.#source, call, details);
-    if (rules.length === 0) return undefined;
+    const match = this.#matchOf(this.#source, call, details);
+    if (match.rules.length === 0) return undefined;
+    const used = this.#usedBy(call, match);
     const nowMs = this.#options.clock.nowMs();
-    const caller = callerKeyOf(call);
-    const used = rules.map((rule) => this.#usageOf(rule, caller));
-    rules.forEach((rule, index) => {
-      const usage = used[index] as Usage;
+    for (const { rule, usage, counts } of used) {
       const limit = usage.exceeded(nowMs);
-      if (limit !== undefined) throw this.#refuse(call, rule, limit, usage.retryAfterMs(limit));
-    });
-    rules.forEach((rule, index) => {
-      (used[index] as Usage).begin(call.args.length);
-      this.#countsOf(rule).allowed++;
-    });
-    return new Share(used);
+      if (limit === undefined) continue;
+      counts[limit]++;
+      throw this.#refuse(call, rule, limit, usage.retryAfterMs(limit));
+    }
+    for (const { usage, counts } of used) {
+      usage.begin(call.args.length);
+      counts.allowed++;
+    }
+    return match.endsMatter ? new Share(used) : NO_SHARE;
   }
 
-  #rulesOf(source: QuotaSource, { identity, method }: Call, details: PoolDetails): readonly QuotaRule[] {
+  #matchOf(source: QuotaSource, { identity, method }: Call, details: PoolDetails): Match {
     let byPool = this.#known.get(identity);
     if (byPool === undefined) this.#known.set(identity, (byPool = new WeakMap()));
     let byMethod = byPool.get(details);
     if (byMethod === undefined) byPool.set(details, (byMethod = new Map()));
-    let rules = byMethod.get(method);
-    if (rules === undefined) {
+    let match = byMethod.get(method);
+    if (match === undefined) {
       const { service, version, roles } = details;
-      rules = source.quotasOf(identity, { service, version, method, poolRoles: roles });
-      // A pool has only the methods of its interface, so this map stays small.
-      byMethod.set(method, rules);
+      const rules = source.quotasOf(identity, { service, version, method, poolRoles: roles });
+      const endsMatter = rules.some(({ concurrency, bytes }) => concurrency !== undefined || bytes !== undefined);
+      match = { rules, endsMatter, used: undefined };
+      if (++this.#matches > MATCHES_MAX) this.#forget();
+      else byMethod.set(method, match);
     }
-    return rules;
+    return match;
+  }
+
+  /** What the caller has used of each rule. Kept for an identity that is always the same caller. */
+  #usedBy(call: Call, match: Match): readonly Used[] {
+    const { used, rules } = match;
+    if (used !== undefined && !used.some(isForgotten)) return used;
+    const caller = callerKeyOf(call);
+    const found = rules.map((rule) => ({ rule, usage: this.#usageOf(rule, caller), counts: this.#countsOf(rule) }));
+    if (isAuthenticated(call.identity) || rules.every(({ isShared }) => isShared)) match.used = found;
+    return found;
   }
 
   #usageOf(rule: QuotaRule, caller: string): Usage {
-    const key = rule.isShared ? rule.id : `${caller} ${rule.id}`;
+    const quota = this.#keys.get(rule.id) as string;
+    const key = rule.isShared ? quota : `${quota} ${caller}`;
     let usage = this.#usage.get(key);
     if (usage === undefined) this.#usage.set(key, (usage = new Usage(rule, this.#options.clock.nowMs())));
     return usage;
   }
 
   #refuse(call: Call, rule: QuotaRule, limit: QuotaLimit, retryAfterMs: number): KatamariError {
-    this.#countsOf(rule)[limit]++;
     this.#options.onRefused(call, rule, limit);
     const whose = rule.isShared ? 'The callers of this quota have' : 'This caller has';
     const why = `${whose} reached the ${limit} of ${rule.where} of the access policy: ${describeQuota(rule)}; try again in ${retryAfterMs} ms`;
     return new KatamariError('rate_limited', why, { notRun: true, retryAfterMs });
   }
 
-  #countsOf({ name }: QuotaRule): Record<QuotaLimit | 'allowed', number> {
+  #countsOf({ name }: QuotaRule): Counts {
     let counts = this.#counts.get(name);
     if (counts === undefined) this.#counts.set(name, (counts = { allowed: 0, rate: 0, concurrency: 0, bytes: 0 }));
     return counts;
   }
 }
 
+type Counts = Record<QuotaLimit | 'allowed', number>;
+
+/** The rules for the calls of an identity to one method of a pool. */
+interface Match {
+  readonly rules: readonly QuotaRule[];
+  /** Whether the end of a call changes what a caller may use. */
+  readonly endsMatter: boolean;
+  used: readonly Used[] | undefined;
+}
+
+interface Used {
+  readonly rule: QuotaRule;
+  readonly usage: Usage;
+  readonly counts: Counts;
+}
+
+function isForgotten({ usage }: Used): boolean {
+  return usage.isForgotten;
+}
+
 /** What one caller has used of a quota, or all callers of a shared one. */
 class Usage {
+  /** Whether the calls after it use another object. */
+  isForgotten = false;
   readonly #concurrency: number;
   readonly #calls: Bucket | undefined;
   readonly #bytes: Bucket | undefined;
@@ -182,18 +229,22 @@ class Bucket {
 }
 
 class Share implements QuotaShare {
-  readonly #used: readonly Usage[];
+  readonly #used: readonly Used[];
 
-  constructor(used: readonly Usage[]) {
+  constructor(used: readonly Used[]) {
     this.#used = used;
   }
 
   end(bytes: number): void {
-    for (const usage of this.#used) usage.end(bytes);
+    for (const { usage } of this.#used) usage.end(bytes);
   }
 }
 
+/** Of a call whose end gives nothing back. */
+const NO_SHARE: QuotaShare = { end: () => undefined };
 /** Callers whose use is known, of all quotas together; about 30 MB. */
 const CALLERS_MAX = 100_000;
+/** Methods of pools by identity, of all callers together; about 100 MB. All are forgotten when there are more. */
+const MATCHES_MAX = 1_000_000;
 /** Nobody knows when a call of the caller ends. */
 const CONCURRENCY_RETRY_MS = 100;
