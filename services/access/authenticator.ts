@@ -5,7 +5,7 @@
 // Sources of known tokens are functions, so that the configuration, the admin tokens and a store in Consul look alike.
 // A known token is looked up again after KNOWN_MS, which bounds the time until a revoked one is refused.
 
-import { createHash } from 'node:crypto';
+import { sha256Of } from '../mesh/mod.ts';
 import { LRUCache } from 'lru-cache';
 import { KatamariError } from '../../core/mod.ts';
 import { isLoopback } from '../../core/link/mod.ts';
@@ -100,7 +100,7 @@ export class TokenAuthenticator implements Authenticator {
   #lookUp(token: string, nowMs: number): VerifiedToken | undefined {
     // The digest is looked up, not compared byte by byte: timing tells nothing about tokens, because nobody can choose
     // a token by a prefix of its digest.
-    const digest = createHash('sha256').update(token).digest('hex');
+    const digest = sha256Of(token);
     for (const lookup of this.#options.lookups) {
       const found = lookup(digest);
       if (found === undefined) continue;

@@ -3,7 +3,7 @@
 
 import { systemClock, type Clock } from '../../core/mod.ts';
 import { callerKeyOf, type Call, type CallerIdentity } from '../../core/rpc/mod.ts';
-import type { DenialReason, EventLog } from '../mesh/mod.ts';
+import { shownName, type DenialReason, type EventLog } from '../mesh/mod.ts';
 import { describeQuota, type QuotaRule } from './quota-rule.ts';
 import type { QuotaLimit } from './quotas.ts';
 
@@ -43,19 +43,13 @@ export class Denials {
       this.#told.clear();
     }
     if (this.#told.size >= EVENTS_MAX) return;
-    const subject = shown(about);
+    const subject = shownName(about);
     if (this.#told.has(subject)) return;
     this.#told.add(subject);
     this.#events.add(kind, subject, this.#told.size === EVENTS_MAX ? `${why}; more are only counted` : why);
   }
 }
 
-function shown(text: string): string {
-  return text.slice(0, SHOWN_CHARS).replace(UNPRINTABLE, '?');
-}
-
 const WINDOW_MS = 60_000;
 /** Events in one window. */
 const EVENTS_MAX = 20;
-const SHOWN_CHARS = 200;
-const UNPRINTABLE = /[^\x20-\x7e\u00a0-\uffff]/g;

@@ -89,7 +89,6 @@ interface QueuedEntry {
 /** The file that is written. */
 interface OpenFile {
   readonly path: string;
-  readonly number: number;
   readonly handle: FileHandle;
   readonly inode: number;
   size: number;
@@ -468,7 +467,6 @@ async function openFile(file: string, flags: number, preface: readonly string[],
     if ((mode & 0o077) !== 0) await handle.chmod(0o600);
     return {
       path: file,
-      number: auditFileNumber(file) as number,
       handle,
       inode: ino,
       size,

@@ -104,9 +104,10 @@ export class AdminGuard {
 
   #find(token: string, from: string): KnownToken | undefined {
     const { rootTokens, tokens } = this.#options;
-    const given = Buffer.from(sha256Of(token));
+    const sha256 = sha256Of(token);
+    const given = Buffer.from(sha256);
     const root = rootTokens().find((one) => timingSafeEqual(Buffer.from(sha256Of(one)), given));
-    if (root === undefined) return tokens.find(token);
+    if (root === undefined) return tokens.findHash(sha256);
     // Only a short token could be guessed. A long one works at any time, so that wrong tokens cannot lock anybody
     // out.
     const isGuessable = root.length < SAFE_CHARS_MIN;

@@ -108,14 +108,14 @@ export class AccessFilter {
     const target = `${service === '' ? '*' : service}${version === '' ? '' : `@${version}`}.${method}`;
     if (identity.how === 'unauthenticated') {
       this.#onDenied(identity, target, 'unauthenticated');
-      const why = `An anonymous caller may not call ${shown(target)} from another machine: send a bearer token or a client certificate, or set access.anonymous to always`;
+      const why = `An anonymous caller may not call ${shownName(target)} from another machine: send a bearer token or a client certificate, or set access.anonymous to always`;
       return new KatamariError('denied', why, { notRun: true, httpStatus: 401 });
     }
     this.#onDenied(identity, target, 'policy');
     const { name, roles, how } = identity;
     const asked = how === 'mtls' || how === 'token' ? `${how}:${name}` : name;
     const withRoles = roles.length === 0 ? '' : ` --roles ${roles.join(',')}`;
-    const why = `${shown(name)} may not call ${shown(target)}: the access policy does not allow it; katamari access explain ${quoted(asked)} ${quoted(target)}${shown(withRoles)} says why`;
+    const why = `${shownName(name)} may not call ${shownName(target)}: the access policy does not allow it; katamari access explain ${quoted(asked)} ${quoted(target)}${shownName(withRoles)} says why`;
     return new KatamariError('denied', why, { notRun: true });
   }
 
@@ -163,12 +163,12 @@ interface CallerView {
 }
 
 /** Shortens names that a client chose, and removes control characters, which would forge lines of a log. */
-function shown(text: string): string {
+export function shownName(text: string): string {
   return text.slice(0, SHOWN_CHARS).replace(UNPRINTABLE, '?');
 }
 
 function quoted(text: string): string {
-  const safe = shown(text);
+  const safe = shownName(text);
   return /^[\w@.:/^~-]+$/.test(safe) ? safe : `'${safe.replaceAll("'", '?')}'`;
 }
 

@@ -8,6 +8,7 @@ export type {
   DenialReason,
   QuotaShare,
 } from './access-filter.ts';
+export { shownName } from './access-filter.ts';
 export { bestVersion } from './choose-version.ts';
 export {
   type ChassisTimes,

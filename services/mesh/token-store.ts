@@ -112,12 +112,7 @@ export class TokenStore {
     return this.#tokens.size === 0;
   }
 
-  /** Returns the token with this value; undefined if there is none, or it has expired. */
-  find(token: string): KnownToken | undefined {
-    return this.findHash(sha256Of(token));
-  }
-
-  /** Returns the token whose value has this SHA-256, in hexadecimal. */
+  /** Returns the token whose value has this SHA-256, in hexadecimal; undefined if there is none, or it has expired. */
   findHash(sha256: string): KnownToken | undefined {
     const found = this.#tokens.get(sha256);
     return found === undefined || this.#hasExpired(found) ? undefined : knownOf(found);
