@@ -1,7 +1,21 @@
 // The pools as a table: one row per pool of the mesh, its resources as small squares, and a drawer with the details
 // of every resource. Rows are updated in place, so focus and open drawers survive a refresh.
 
-import { Rise, arrange, byId, count, duration, make, mark, percent, rate, say, summandsOf, words } from './format.js';
+import {
+  Rise,
+  age,
+  arrange,
+  byId,
+  count,
+  duration,
+  make,
+  mark,
+  percent,
+  rate,
+  say,
+  summandsOf,
+  words,
+} from './format.js';
 import { ResourceTable, STATES, Squares, partsOf, startTips } from './resources.js';
 
 const COLUMNS = 8;
@@ -136,8 +150,9 @@ class PoolRow {
     );
     for (const [i, text] of chips.entries()) say(/** @type {Element} */ (this.#chips.children[i]), text);
     say(this.#share, `${percent(pool.weight)} of calls · ${placesOf(pool.managers)}`);
-    say(this.#note, pool.note);
-    this.#note.hidden = pool.note === '';
+    const note = [pool.note, ...refusals(pool.suspects)].filter((text) => text !== '').join(' · ');
+    say(this.#note, note);
+    this.#note.hidden = note === '';
     mark(this.body, 'data-health', pool.alive === 0 ? 'down' : pool.alive < pool.wanted ? 'weak' : 'whole');
 
     this.#squares.update(`${pool.service} ${pool.version}`, this.#parts);
@@ -190,3 +205,16 @@ function put(element, text, title = '') {
   say(element, text);
   mark(element, 'title', title);
 }
+
+/** Says which calls a pool refuses because they have cost copies. @param {any[]} suspects @returns {string[]} */
+function refusals(suspects = []) {
+  const refused = suspects.filter(({ refusedForMs }) => refusedForMs > 0);
+  const shown = refused.slice(0, REFUSALS_SHOWN_MAX).map(({ method, caller, losses, refusedForMs }) => {
+    const cost = losses > 0 ? `it has cost ${count(losses)} ${losses === 1 ? 'copy' : 'copies'}` : 'it may cost copies';
+    return `refuses ${method} of ${caller} as poison for ${age(refusedForMs)}: ${cost}`;
+  });
+  const more = refused.length - shown.length;
+  return more === 0 ? shown : [...shown, `refuses ${count(more)} more calls`];
+}
+
+const REFUSALS_SHOWN_MAX = 3;

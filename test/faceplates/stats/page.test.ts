@@ -208,6 +208,25 @@ describe('the status page', () => {
   );
 
   test(
+    'says which calls a pool refuses because they have cost copies',
+    async () => {
+      const call = (method: string, change: object): object => ({
+        ...{ method, caller: '<b>10.0.0.7', shape: 'ab 9', losses: 2, doubts: 0, refusedForMs: 61_000, refused: 13 },
+        ...change,
+      });
+      const suspects = [call('hash', {}), call('once', { losses: 1 }), call('late', { refusedForMs: 0 })];
+      mesh.pools = [madePool('Calculator', '1.0.0', ['idle'], { suspects } as object)];
+      await open();
+      await showsText(
+        '.pool-note',
+        'refuses hash of <b>10.0.0.7 as poison for 1 min 1 s: it has cost 2 copies · refuses once of <b>10.0.0.7 as poison for 1 min 1 s: it has cost 1 copy',
+      );
+      expect(complaints).toEqual([]);
+    },
+    PATIENCE_MS,
+  );
+
+  test(
     'is operated with the keyboard: Tab to the squares of a pool, arrows among them, Enter opens details',
     async () => {
       mesh.pools = [madePool('Calculator', '1.0.0', ['idle', 'busy', 'failed'])];
