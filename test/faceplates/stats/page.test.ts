@@ -211,7 +211,13 @@ describe('the status page', () => {
     'says which calls a pool refuses because they have cost copies',
     async () => {
       const call = (method: string, change: object): object => ({
-        ...{ method, caller: '<b>10.0.0.7', shape: 'ab 9', losses: 2, doubts: 0, refusedForMs: 61_000, refused: 13 },
+        method,
+        caller: '<b>10.0.0.7',
+        shape: 'ab 9',
+        losses: 2,
+        doubts: 0,
+        refusedForMs: 61_000,
+        refused: 13,
         ...change,
       });
       const suspects = [call('hash', {}), call('once', { losses: 1 }), call('late', { refusedForMs: 0 })];
