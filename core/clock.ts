@@ -13,11 +13,30 @@ export interface Clock {
 export const systemClock: Clock = {
   nowMs: () => performance.now(),
   after(delayMs, act) {
+    if (delayMs > TIMER_MS_MAX) return afterLong(delayMs, act, true);
     const timer = setTimeout(act, delayMs);
     timer.unref?.();
     return () => clearTimeout(timer);
   },
 };
+
+/**
+ * Longest delay of a timer of the runtime, in ms: 24.8 days. It runs a timer with a longer delay at once, so an
+ * interval of years would become a loop without a pause.
+ */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+/** Waits for a long delay in steps. Returns a function that cancels it. */
+function afterLong(delayMs: number, act: () => void, isUnref: boolean): () => void {
+  let timer: NodeJS.Timeout;
+  const step = (leftMs: number): void => {
+    const stepMs = Math.min(leftMs, TIMER_MS_MAX);
+    timer = setTimeout(() => (leftMs > stepMs ? step(leftMs - stepMs) : act()), stepMs);
+    if (isUnref) timer.unref?.();
+  };
+  step(delayMs);
+  return () => clearTimeout(timer);
+}
 
 /** Resolves after `delayMs`, or rejects with the signal's reason. The timer keeps the process alive until then. */
 export function sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
@@ -27,13 +46,14 @@ export function sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
       return;
     }
     const onAbort = (): void => {
-      clearTimeout(timer);
+      cancel();
       reject(signal?.reason as Error);
     };
-    const timer = setTimeout(() => {
+    const onTime = (): void => {
       signal?.removeEventListener('abort', onAbort);
       resolve();
-    }, delayMs);
+    };
+    const cancel = afterLong(delayMs, onTime, false);
     signal?.addEventListener('abort', onAbort, { once: true });
   });
 }

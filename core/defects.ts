@@ -38,4 +38,4 @@ function messageOf(error: unknown): string {
 }
 
 /** File name and line of the first frame with a path: `at f (file:///srv/line.ts:12:3)`. */
-const FRAME = /^\s*at .*?\/([^/\s():]+):(\d+)(?::\d+)?\)?$/m;
+const FRAME = /^[ \t]*at .*?\/([^/\s():]+):(\d+)(?::\d+)?\)?$/m;

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const PRODUCT = ['idl', 'core', 'client', 'chassis-sdk', 'faceplates', 'services'];
-const DEV = ['test/fixtures', 'test/kit', 'scripts', 'bench'];
+const DEV = ['test/fixtures', 'test/fuzz', 'test/kit', 'scripts', 'bench'];
 const builds = [
   { config: 'tsconfig.build.json', folders: PRODUCT, copied: ['idl', 'core', 'client', 'faceplates', 'services'] },
 ];

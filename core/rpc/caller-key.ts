@@ -6,8 +6,19 @@ import type { Call } from './call.ts';
 export function callerKeyOf({ identity: { how, name }, caller }: Pick<Call, 'identity' | 'caller'>): string {
   if (how === 'mtls' || how === 'token' || how === 'jwt') return `${how} ${name}`;
   // `thrift 10.0.0.7:50312` and `json-rpc 10.0.0.7` are one caller.
-  return caller.slice(caller.indexOf(' ') + 1).replace(PORT, '$1');
+  return callerWithoutPort(caller.slice(caller.indexOf(' ') + 1));
+}
+
+/**
+ * Returns a caller without the port after its IPv4 address or its IPv6 address in brackets. Looks at the end alone: a
+ * peer may send a caller of any length.
+ */
+export function callerWithoutPort(caller: string): string {
+  const port = PORT.exec(caller.slice(-ADDRESS_CHARS_MAX))?.[0] ?? '';
+  return port === '' ? caller : caller.slice(0, -port.length);
 }
 
 /** A port after an IPv4 address or an IPv6 address in brackets. */
-const PORT = /((?:\d+\.){3}\d+|\]):\d+$/;
+const PORT = /(?<=(?:\d{1,3}\.){3}\d{1,3}|\]):\d{1,5}$/;
+/** Characters of `255.255.255.255:65535`. */
+const ADDRESS_CHARS_MAX = 21;

@@ -35,7 +35,11 @@ const line: FaceplateModule<Options> = {
     return serveLines({
       ...context,
       async answer(line, { address, signal }) {
-        const [, method = '', params = ''] = /^\s*(\S+)\s*(.*?)\s*$/.exec(line) ?? [];
+        // One pass: a pattern with spaces on both sides would take minutes for a line of many spaces.
+        const text = line.trim();
+        const space = text.search(/\s/);
+        const method = space < 0 ? text : text.slice(0, space);
+        const params = space < 0 ? '' : text.slice(space).trim();
         const target = parseMethodName(method.includes('.') ? method : `${options.service}.${method}`);
         let values: unknown;
         try {

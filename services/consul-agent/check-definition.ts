@@ -105,10 +105,8 @@ function headersOf(raw: unknown): Record<string, string[]> {
     'Request decode failed: json: cannot unmarshal into Go struct field .Header of type map[string][]string',
   );
   if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) throw wrong;
-  const headers: Record<string, string[]> = {};
-  for (const [name, values] of Object.entries(raw)) {
-    if (!Array.isArray(values) || values.some((value) => typeof value !== 'string')) throw wrong;
-    headers[name] = values as string[];
-  }
-  return headers;
+  const headers = Object.entries(raw) as [string, unknown][];
+  if (headers.some(([, values]) => !Array.isArray(values) || values.some((value) => typeof value !== 'string')))
+    throw wrong;
+  return Object.fromEntries(headers) as Record<string, string[]>;
 }

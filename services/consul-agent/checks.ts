@@ -64,7 +64,9 @@ function runAtInterval(plan: CheckPlan, clock: Clock, random: () => number, repo
   const end = new AbortController();
   const look = async (): Promise<void> => {
     const [status, output] =
-      plan.tcp === undefined ? await askHttp(plan, end.signal) : await dialTcp(plan.tcp, plan.timeoutMs, end.signal);
+      plan.tcp === undefined
+        ? await askHttp(plan, clock, end.signal)
+        : await dialTcp(plan.tcp, plan.timeoutMs, clock, end.signal);
     if (end.signal.aborted) return;
     report(status, output);
     takeBack = clock.after(plan.intervalMs, begin);
@@ -83,7 +85,7 @@ function runAtInterval(plan: CheckPlan, clock: Clock, random: () => number, repo
 
 type Look = [CheckStatus, string];
 
-function dialTcp(address: string, timeoutMs: number, signal: AbortSignal): Promise<Look> {
+function dialTcp(address: string, timeoutMs: number, clock: Clock, signal: AbortSignal): Promise<Look> {
   const parsed = parseAddress(address);
   if (parsed === undefined) {
     const missing = address.startsWith('[') && !address.includes(']') ? "']'" : 'port';
@@ -92,22 +94,25 @@ function dialTcp(address: string, timeoutMs: number, signal: AbortSignal): Promi
   return new Promise((resolve) => {
     const socket = connect(parsed);
     const end = (look: Look): void => {
-      clearTimeout(timer);
+      stopTimer();
       signal.removeEventListener('abort', abort);
       socket.destroy();
       resolve(look);
     };
     const abort = (): void => end(['critical', '']);
-    const timer = setTimeout(() => end(['critical', `dial tcp ${address}: i/o timeout`]), timeoutMs);
+    const stopTimer = clock.after(timeoutMs, () => end(['critical', `dial tcp ${address}: i/o timeout`]));
     signal.addEventListener('abort', abort, { once: true });
     socket.once('connect', () => end(['passing', `TCP connect ${address}: Success`]));
     socket.on('error', (error) => end(['critical', `dial tcp ${address}: ${reason(error)}`]));
   });
 }
 
-function askHttp(plan: CheckPlan, signal: AbortSignal): Promise<Look> {
+function askHttp(plan: CheckPlan, clock: Clock, signal: AbortSignal): Promise<Look> {
   const { url, method, headers, body, skipsTlsVerification } = plan.http!;
-  return new Promise((resolve) => {
+  // The clock takes every timeout, AbortSignal.timeout whole numbers below 2^32 only.
+  const late = new AbortController();
+  const stopTimer = clock.after(plan.timeoutMs, () => late.abort());
+  const asked = new Promise<Look>((resolve) => {
     const verb = `${method.slice(0, 1)}${method.slice(1).toLowerCase()}`;
     const fail = (why: string): void => resolve(['critical', `${verb} ${JSON.stringify(url)}: ${why}`]);
     let request;
@@ -118,16 +123,20 @@ function askHttp(plan: CheckPlan, signal: AbortSignal): Promise<Look> {
         agent: false,
         headers: { 'User-Agent': 'Consul Health Check', Accept: 'text/plain, text/*, */*', ...flatten(headers) },
         rejectUnauthorized: !skipsTlsVerification,
-        signal: AbortSignal.any([signal, AbortSignal.timeout(plan.timeoutMs)]),
+        signal: AbortSignal.any([signal, late.signal]),
       });
     } catch (error) {
       fail(reason(error));
       return;
     }
-    request.on('error', (error) =>
-      fail(error.name === 'AbortError' || error.name === 'TimeoutError' ? 'context deadline exceeded' : reason(error)),
-    );
+    request.on('error', (error) => fail(error.name === 'AbortError' ? 'context deadline exceeded' : reason(error)));
+    let isAnswered = false;
+    // The answer to CONNECT, or one that upgrades the connection, is no response: the request only closes.
+    request.on('close', () => {
+      if (!isAnswered) fail('EOF');
+    });
     request.on('response', (response) => {
+      isAnswered = true;
       void readStart(response).then((text) => {
         const code = response.statusCode ?? 0;
         const status = code >= 200 && code <= 299 ? 'passing' : code === 429 ? 'warning' : 'critical';
@@ -136,6 +145,7 @@ function askHttp(plan: CheckPlan, signal: AbortSignal): Promise<Look> {
     });
     request.end(body);
   });
+  return asked.finally(stopTimer);
 }
 
 /** Reads the first bytes of a response; the rest is discarded. */

@@ -152,7 +152,7 @@ function filesOf({ command, cwd, env }: Deployment, texts: readonly string[]): R
     if (isThere || word.includes('/')) add(file);
     if (isThere) folders.add(path.dirname(file));
   }
-  for (const word of texts.flatMap((text) => text.slice(0, TEXT_MAX).match(PATH_IN_TEXT) ?? [])) {
+  for (const word of texts.flatMap((text) => pathsIn(text.slice(0, TEXT_MAX)))) {
     if (path.isAbsolute(word)) {
       add(word);
       folders.add(path.dirname(word));
@@ -165,6 +165,19 @@ function filesOf({ command, cwd, env }: Deployment, texts: readonly string[]): R
     }
   }
   return files;
+}
+
+/**
+ * Returns the words with a slash or a dot in them, without the line and column that may follow, and without the full
+ * stop of a sentence. One pass, because the text is that of another program.
+ */
+function pathsIn(text: string): string[] {
+  return text.split(BETWEEN_WORDS).flatMap((word) => {
+    let end = word.length;
+    while (word[end - 1] === '.') end--;
+    const path = word.slice(0, end);
+    return /[./]/.test(path.slice(0, -1)) ? [path] : [];
+  });
 }
 
 /** Changes when the file is written, replaced, removed, or gets another owner or mode. */
@@ -194,8 +207,7 @@ const FILES_MAX = 200;
 const WORD_MAX = 4_096;
 /** Characters of one line of output that are searched for paths. */
 const TEXT_MAX = 4_096;
-/** Something with a slash or a dot in it, without the line and column that may follow. */
-const PATH_IN_TEXT = /[^\s'"`()[\]{}<>,;:|]*[./][^\s'"`()[\]{}<>,;:|]*[^\s'"`()[\]{}<>,;:|.]/g;
+const BETWEEN_WORDS = /[\s'"`()[\]{}<>,;:|]/;
 /** File systems round times to the tick of the kernel. */
 const CLOCK_STEP_MS = 20;
 const DOUBLINGS_MAX = 20;

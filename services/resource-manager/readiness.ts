@@ -35,7 +35,7 @@ async function describeChassis(options: ReadinessOptions): Promise<ReadyChassis>
     onClose: options.onLinkClosed,
   });
   try {
-    const described = (await control(link, 'describe', options)) as ChassisDetails;
+    const described = completed((await control(link, 'describe', options)) as Partial<ChassisDetails> | undefined);
     checkExpected(described, expected);
     return {
       details: {
@@ -100,6 +100,25 @@ async function connectWhenListening(address: string, signal: AbortSignal): Promi
     await sleep(CONNECT_EVERY_MS, signal);
   }
 }
+
+/**
+ * A program that writes Thrift may leave out any field. Lists and maps are empty then.
+ * @throws PermanentFault when a field is missing without which the chassis cannot be used
+ */
+function completed(described: Partial<ChassisDetails> = {}): ChassisDetails {
+  const { serviceName, version, idlMain, idlFiles } = described;
+  if (serviceName === undefined || version === undefined || idlMain === undefined || idlFiles === undefined) {
+    const missing = NEEDED.filter((name) => described[name] === undefined);
+    throw new PermanentFault(
+      `its answer to katamari.Chassis.describe has no ${missing.join(', no ')}; idl/chassis.thrift lists what it must return`,
+    );
+  }
+  const { roles = [], tags = [], more = {}, concurrency = 1, sdk = '', ahead } = described;
+  const details = { serviceName, version, roles, tags, more, idlMain, idlFiles, concurrency, sdk };
+  return ahead === undefined ? details : { ...details, ahead };
+}
+
+const NEEDED = ['serviceName', 'version', 'idlMain', 'idlFiles'] as const;
 
 function checkExpected(described: ChassisDetails, expected: ExpectedChassis): void {
   if (described.serviceName === expected.service && described.version === expected.version) return;

@@ -10,7 +10,7 @@
 // record of their method, so the check costs nothing otherwise. Limits: records of a pool, the time of a refusal.
 
 import { KatamariError, type Clock } from '../../core/mod.ts';
-import type { Call, SuspectCall } from '../../core/rpc/mod.ts';
+import { callerWithoutPort, type Call, type SuspectCall } from '../../core/rpc/mod.ts';
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 
@@ -179,7 +179,7 @@ export class SuspectCalls {
     const record: SuspectRecord = {
       key,
       method,
-      caller: callerOf(call),
+      caller: callerWithoutPort(call.caller),
       shape: shapeOf(call.args),
       losses: 0,
       doubts: 0,
@@ -203,12 +203,7 @@ export class SuspectCalls {
 }
 
 function keyOf(call: Call): string {
-  return JSON.stringify([call.method, callerOf(call), shapeOf(call.args)]);
-}
-
-/** The caller without its port, which differs for each of its connections. */
-function callerOf({ caller }: Call): string {
-  return caller.replace(CALLER_PORT, '$1');
+  return JSON.stringify([call.method, callerWithoutPort(call.caller), shapeOf(call.args)]);
 }
 
 /** Number of bytes of the arguments, and a hash of them. */
@@ -216,8 +211,6 @@ function shapeOf(args: Uint8Array): string {
   return `${createHash('sha1').update(args).digest('hex').slice(0, HASH_CHARS)}/${args.length}`;
 }
 
-/** A port after an IPv4 address or an IPv6 address in brackets. */
-const CALLER_PORT = /((?:\d+\.){3}\d+|\]):\d+$/;
 const HASH_CHARS = 16;
 const RECORDS_MAX = 1_000;
 /** How long a loss is remembered after the refusals because of it have ended. */

@@ -6,8 +6,8 @@ import { deflateSync } from 'node:zlib';
 import type { Random } from '../kit/tools/random.ts';
 import { type EncodingLimits, HeaderEncoding, PROTOCOLS, type Protocol } from '../../core/thrift/encodings/mod.ts';
 import { bareEncoding } from '../../core/thrift/encodings/protocols.ts';
-import type { GoodCall } from './target.ts';
-import type { Input } from './thrift-inputs.ts';
+import { flipped } from './mutate.ts';
+import type { GoodCall, Input } from './target.ts';
 
 const LIMITS: EncodingLimits = { frameBytesMax: 1 << 26, nestingMax: 1_000_000 };
 const WAYS = ['framed', 'buffered', 'header', 'http'] as const;
@@ -255,13 +255,4 @@ function headers(random: Random, choice: Choice): Buffer {
   fixed.writeUInt16BE(0x0fff, 4);
   fixed.writeUInt16BE(padded.length / 4, 12);
   return Buffer.concat([fixed, padded, message]);
-}
-
-function flipped(random: Random, message: Buffer): Buffer {
-  const bytes = Buffer.from(message);
-  for (let flips = random.between(1, 5); flips > 0 && bytes.length > 0; flips--) {
-    const at = random.below(bytes.length);
-    bytes[at] = random.chance(0.5) ? random.below(256) : (bytes[at] as number) ^ (1 << random.below(8));
-  }
-  return bytes;
 }

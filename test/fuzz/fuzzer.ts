@@ -1,158 +1,117 @@
-// Sends random inputs to a target's ports over many concurrent connections, with one lane for each port. Input number
-// i depends only on the seed and i, so a harmful one can be repeated alone. The fuzzer does not judge replies; the
-// target's own check does so afterwards.
+// Sends random inputs along all lanes of a target at once. Input number i of a lane depends only on the seed, the name
+// of the lane and i, so a harmful one can be repeated alone. The fuzzer does not judge replies; the target's own check
+// does so afterwards.
 
-import { connect, type Socket } from 'node:net';
 import { Random } from '../kit/tools/random.ts';
-import { jsonInput } from './json-inputs.ts';
-import type { FuzzTarget, Memory } from './target.ts';
-import { encodingInput } from './encoding-inputs.ts';
-import { thriftInput, type Input } from './thrift-inputs.ts';
+import type { FuzzTarget, Lane, Turn, Turns } from './target.ts';
 
 export interface FuzzOptions {
   readonly seed: number;
-  /** In all lanes together. */
+  /** In all lanes together; each gets an equal share. */
   readonly inputs: number;
+  /** The run is cut into so many parts of equal size. */
+  readonly windows: number;
+  /** Called after each window, when no input is in flight. */
+  readonly onWindow?: (window: number) => Promise<void>;
   readonly onProgress?: (done: number) => void;
+  /** Plays only this input. */
+  readonly only?: { readonly lane: string; readonly number: number };
 }
 
 export interface FuzzReport {
   readonly inputs: number;
-  readonly connections: number;
-  /** Number of received bytes. A target that answers nothing was not fuzzed. */
-  readonly answeredBytes: number;
-  readonly byLane: Readonly<Record<string, number>>;
-  /** After a third of the inputs, and at the end. */
-  readonly memory: { readonly first: Memory | undefined; readonly last: Memory | undefined };
+  readonly byLane: ReadonlyMap<string, LaneReport>;
 }
 
-/** Concurrent connections in each lane. */
-const WIDTH = 24;
-/** Timeout for a reply that may never come, in ms. */
-const PATIENCE_MS = 25;
-/** Inputs on one connection while it stays open. */
-const REUSE_MAX = 40;
-
-interface Lane {
-  readonly name: string;
-  readonly host: string;
-  readonly port: number;
-  make(random: Random): Input & { readonly isWholeRequest?: boolean };
+export interface LaneReport {
+  inputs: number;
+  connections: number;
+  /** Received bytes. */
+  answeredBytes: number;
+  /** Time in which the lane had input to send, in s. */
+  seconds: number;
 }
 
-/** Sends all inputs and asks the target for its memory twice. The caller then calls `target.check()`. */
+/** @throws Error with the last inputs, when a lane fails */
 export async function fuzz(target: FuzzTarget, options: FuzzOptions): Promise<FuzzReport> {
-  const lanes = lanesOf(target);
-  const counts = {
-    inputs: 0,
-    connections: 0,
-    answeredBytes: 0,
-    byLane: Object.fromEntries(lanes.map(({ name }) => [name, 0])) as Record<string, number>,
-  };
-  const run = async (from: number, to: number): Promise<void> => {
-    let next = from;
-    const worker = async (lane: Lane): Promise<void> => {
-      while (next < to) {
-        counts.connections++;
-        const socket = await open(lane, (bytes) => {
-          counts.answeredBytes += bytes;
-        });
-        try {
-          for (let reused = 0; reused < REUSE_MAX && next < to; reused++) {
-            const number = next++;
-            counts.inputs++;
-            counts.byLane[lane.name] = (counts.byLane[lane.name] as number) + 1;
-            if (number % 5_000 === 0) options.onProgress?.(number);
-            const input = lane.make(new Random(options.seed + Math.imul(number, 0x9e3779b1)));
-            if (!(await fire(socket, input))) break;
-          }
-        } finally {
-          // A reset leaves no port in TIME_WAIT. On Node 20, however, a reset of a socket that has sent its end leaks
-          // the handle.
-          if (socket.writableEnded) socket.destroy();
-          else socket.resetAndDestroy();
-        }
-      }
-    };
-    await Promise.all(lanes.flatMap((lane) => Array.from({ length: WIDTH }, () => worker(lane))));
-  };
-  const third = Math.ceil(options.inputs / 3);
-  await run(0, third);
-  const first = await target.memory();
-  await run(third, options.inputs);
-  return { ...counts, memory: { first, last: await target.memory() } };
-}
-
-function lanesOf({ thriftPort, jsonRpcPort, linkAddress, goodCalls }: FuzzTarget): Lane[] {
-  const lanes: Lane[] = [];
-  if (thriftPort > 0) {
-    const thrift = { host: '127.0.0.1', port: thriftPort };
-    lanes.push({ ...thrift, name: 'thrift', make: (random) => thriftInput(random, goodCalls, false) });
-    lanes.push({ ...thrift, name: 'encodings', make: (random) => encodingInput(random, goodCalls) });
-  }
-  if (jsonRpcPort > 0)
-    lanes.push({
-      name: 'json-rpc',
-      host: '127.0.0.1',
-      port: jsonRpcPort,
-      make: (random) => jsonInput(random, goodCalls),
+  const { seed, inputs, windows, only } = options;
+  const lanes = target.lanes.filter(({ name }) => only === undefined || name === only.lane);
+  if (lanes.length === 0) throw new Error(`No lane ${only?.lane}: ${target.lanes.map(({ name }) => name).join(', ')}`);
+  const recent: string[] = [];
+  let done = 0;
+  const players = lanes.map((lane) => {
+    const turns = new LaneTurns(seed, lane.name, {
+      onTurn: () => ++done % PROGRESS_EVERY === 0 && options.onProgress?.(done),
+      remember: (text) => {
+        recent.push(text);
+        if (recent.length > RECENT_MAX) recent.shift();
+      },
     });
-  const [, host, port] = /^tcp:(.+):(\d+)$/.exec(linkAddress) ?? [];
-  if (host !== undefined)
-    lanes.push({ name: 'link', host, port: Number(port), make: (random) => thriftInput(random, goodCalls, true) });
-  return lanes;
-}
-
-/** Sends one input. @returns whether the connection can be used again */
-async function fire(socket: Socket, input: Input & { readonly isWholeRequest?: boolean }): Promise<boolean> {
-  const { bytes, pieceBytes, ending } = input;
-  for (let at = 0; at < bytes.length && !socket.destroyed;) {
-    const end = pieceBytes === 0 ? bytes.length : Math.min(bytes.length, at + pieceBytes);
-    socket.write(bytes.subarray(at, end));
-    at = end;
-    // One turn of the event loop per piece.
-    if (at < bytes.length) await new Promise((resolve) => setImmediate(resolve));
-  }
-  if (socket.destroyed) return false;
-  if (ending === 'break off') {
-    await new Promise((resolve) => setImmediate(resolve));
-    return false;
-  }
-  if (ending === 'wait for an answer') {
-    await event(socket, ['data', 'end', 'close'], PATIENCE_MS);
-    return !socket.destroyed && !socket.readableEnded;
-  }
-  socket.end();
-  await event(socket, ['end', 'close'], 1_000);
-  return false;
-}
-
-/** Resolves at the first of the events or after some time. */
-function event(socket: Socket, names: readonly string[], withinMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      for (const name of names) socket.off(name, done);
-      resolve();
-    };
-    const timer = setTimeout(done, withinMs);
-    for (const name of names) socket.on(name, done);
+    if (only !== undefined) turns.skipTo(only.number);
+    return { lane, turns };
   });
+  for (let window = 1; window <= windows; window++) {
+    const share = (all: number): number => Math.ceil((all * window) / windows);
+    const end = only === undefined ? share(Math.ceil(inputs / lanes.length)) : only.number + 1;
+    try {
+      await Promise.all(players.map(({ lane, turns }) => play(lane, turns, end)));
+    } catch (error) {
+      throw new Error(`${(error as Error).message}\nThe last inputs of seed ${seed}:\n${recent.join('\n')}`, {
+        cause: error,
+      });
+    }
+    await options.onWindow?.(window);
+  }
+  return { inputs: done, byLane: new Map(players.map(({ lane, turns }) => [lane.name, turns.report])) };
 }
 
-async function open(lane: Lane, onBytes: (bytes: number) => void): Promise<Socket> {
-  for (let tries = 1; ; tries++) {
-    const socket = connect({ host: lane.host, port: lane.port });
-    socket.setNoDelay(true);
-    socket.on('data', (chunk: Buffer) => onBytes(chunk.length));
-    const failed = await new Promise<Error | undefined>((resolve) => {
-      socket.once('connect', () => resolve(undefined));
-      socket.once('error', resolve);
-    });
-    socket.on('error', () => {});
-    if (failed === undefined) return socket;
-    // The target is gone, or this side is briefly out of ports.
-    if (tries === 20) throw new Error(`Cannot connect to ${lane.name} at ${lane.host}:${lane.port}: ${failed.message}`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+async function play(lane: Lane, turns: LaneTurns, end: number): Promise<void> {
+  turns.end = end;
+  const startedAt = performance.now();
+  await Promise.all(Array.from({ length: lane.width }, () => lane.work(turns)));
+  turns.report.seconds += (performance.now() - startedAt) / 1_000;
+}
+
+class LaneTurns implements Turns {
+  readonly report: LaneReport = { inputs: 0, connections: 0, answeredBytes: 0, seconds: 0 };
+  readonly #seed: number;
+  readonly #lane: string;
+  readonly #hooks: { readonly onTurn: () => void; readonly remember: (text: string) => void };
+  /** Number of the first input of the next window. */
+  end = 0;
+  #next = 0;
+
+  constructor(seed: number, lane: string, hooks: { onTurn: () => void; remember: (text: string) => void }) {
+    this.#lane = lane;
+    this.#hooks = hooks;
+    this.#seed = Buffer.from(lane).reduce((sum, byte) => Math.imul(sum, 31) + byte, seed);
+  }
+
+  skipTo(number: number): void {
+    this.#next = number;
+  }
+
+  next(): Turn | undefined {
+    if (this.#next >= this.end) return undefined;
+    const number = this.#next++;
+    this.report.inputs++;
+    this.#hooks.onTurn();
+    return { number, random: new Random(this.#seed + Math.imul(number, 0x9e3779b1)) };
+  }
+
+  sends({ number }: Turn, what: string): void {
+    this.#hooks.remember(`${this.#lane}:${number} ${what}`);
+  }
+
+  heard(bytes: number): void {
+    this.report.answeredBytes += bytes;
+  }
+
+  opened(): void {
+    this.report.connections++;
   }
 }
+
+const PROGRESS_EVERY = 5_000;
+/** Inputs that the report of a failure names: about twice those that are in flight. */
+const RECENT_MAX = 600;

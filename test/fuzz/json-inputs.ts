@@ -1,10 +1,9 @@
 // Random bytes for a JSON-RPC port: valid requests, bodies corrupted as text and as values, and invalid HTTP.
 
 import type { Random } from '../kit/tools/random.ts';
-import type { GoodCall } from './target.ts';
-import type { Input } from './thrift-inputs.ts';
+import type { GoodCall, Input } from './target.ts';
 
-export function jsonInput(random: Random, calls: readonly GoodCall[]): Input & { readonly isWholeRequest: boolean } {
+export function jsonInput(random: Random, calls: readonly GoodCall[]): Input {
   const call = random.pick(calls);
   const [what, bodyOf] = random.pick(BODIES);
   const body = Buffer.from(bodyOf(random, call));
@@ -16,7 +15,6 @@ export function jsonInput(random: Random, calls: readonly GoodCall[]): Input & {
     bytes,
     pieceBytes: random.chance(0.1) ? Math.max(random.between(1, 9), bytes.length >> 5) : 0,
     ending: isTorn ? (random.chance(0.3) ? 'break off' : 'end') : 'wait for an answer',
-    isWholeRequest: !isTorn,
   };
 }
 

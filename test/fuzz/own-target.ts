@@ -17,12 +17,18 @@ import type { Method } from '../../core/thrift/mod.ts';
 import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
 import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { until } from '../kit/tools/wait.ts';
+import { encodingInput } from './encoding-inputs.ts';
+import { jsonInput } from './json-inputs.ts';
+import { connected, portLane } from './port-lane.ts';
 import type { FuzzTarget, GoodCall, Memory } from './target.ts';
+import { thriftInput } from './thrift-inputs.ts';
 
 export interface OwnTarget extends FuzzTarget {
   /** Number of calls that reached the mesh, and of those that reached a handler. */
   readonly seen: { dispatched: number; handled: number };
   readonly callStats: StatsTable;
+  /** Bytes in use after a garbage collection, when all calls have settled. */
+  memory(): Promise<Memory>;
   close(): Promise<void>;
 }
 
@@ -70,11 +76,16 @@ export async function startOwnTarget(): Promise<OwnTarget> {
     link: () => link.connections(),
   };
 
+  const calls = goodCalls(behind.interface.methods);
+  const at = (port: number) => () => connected({ host: '127.0.0.1', port });
+  const linkPort = Number(link.address.split(':').at(-1));
   return {
-    thriftPort: thrift.port,
-    jsonRpcPort: jsonRpc.port,
-    linkAddress: link.address,
-    goodCalls: goodCalls(behind.interface.methods),
+    lanes: [
+      portLane({ name: 'thrift', open: at(thrift.port), make: (random) => thriftInput(random, calls, false) }),
+      portLane({ name: 'encodings', open: at(thrift.port), make: (random) => encodingInput(random, calls) }),
+      portLane({ name: 'json-rpc', open: at(jsonRpc.port), make: (random) => jsonInput(random, calls) }),
+      portLane({ name: 'link', open: at(linkPort), make: (random) => thriftInput(random, calls, true) }),
+    ],
     seen,
     callStats,
     memory: async () => {
@@ -125,8 +136,7 @@ export async function startOwnTarget(): Promise<OwnTarget> {
     });
     const { result } = (await response.json()) as { result?: unknown };
     if (result !== 42) throw new Error(`A good JSON-RPC call was answered with ${response.status} ${show(result)}`);
-    const port = Number(link.address.split(':').at(-1));
-    const peer = new Link(connect(port, '127.0.0.1'), {
+    const peer = new Link(connect(linkPort, '127.0.0.1'), {
       peer: 'The link server',
       limits: DEFAULT_LIMITS,
     });

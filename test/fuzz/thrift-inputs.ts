@@ -2,19 +2,8 @@
 import type { Random } from '../kit/tools/random.ts';
 import { randomStruct } from '../kit/interfaces/random-struct.ts';
 import { frameMessage, NOTHING, type MessageType } from '../../core/thrift/mod.ts';
-import type { GoodCall } from './target.ts';
-
-/** How a client ends after its input. */
-export type Ending = 'end' | 'break off' | 'wait for an answer';
-
-export interface Input {
-  /** For reports: what was corrupted. */
-  readonly what: string;
-  readonly bytes: Buffer;
-  /** Maximum size of the pieces in which the bytes are sent; 0 for all at once. */
-  readonly pieceBytes: number;
-  readonly ending: Ending;
-}
+import { flipped } from './mutate.ts';
+import type { GoodCall, Input } from './target.ts';
 
 /** @param withContext for links: half of the messages carry a CallContext */
 export function thriftInput(random: Random, calls: readonly GoodCall[], withContext: boolean): Input {
@@ -174,15 +163,6 @@ const SPOILERS: readonly (readonly [what: string, spoil: (random: Random, messag
   ['another protocol', (random) => random.pick(STRANGERS)],
   ['noise', (random) => random.bytes(random.between(1, 400))],
 ];
-
-function flipped(random: Random, message: Buffer): Buffer {
-  const bytes = Buffer.from(message);
-  for (let flips = random.between(1, 5); flips > 0; flips--) {
-    const at = random.below(bytes.length);
-    bytes[at] = random.chance(0.5) ? random.below(256) : (bytes[at] as number) ^ (1 << random.below(8));
-  }
-  return bytes;
-}
 
 /** Length, type, name and sequence id of a valid message. */
 function headOf(message: Buffer): Buffer {

@@ -174,8 +174,8 @@ export class HttpEncoding implements Encoding {
     const isPreflight = granted?.isPreflight === true && (headers['content-length'] ?? '0') === '0';
     if (method !== 'POST' && !isPreflight) throw notPost(method);
     const connection = String(headers['connection'] ?? '').toLowerCase();
-    this.#contentType =
-      /^application\/[\w.+-]*thrift[\w.+-]*$/.exec(String(headers['content-type'] ?? ''))?.[0] ?? CONTENT_TYPE;
+    const contentType = String(headers['content-type'] ?? '');
+    this.#contentType = isThriftType(contentType) ? contentType : CONTENT_TYPE;
     const body = isPreflight ? undefined : HttpBody.of(headers, this.#limits.frameBytesMax);
     if (String(headers['expect'] ?? '').toLowerCase() === '100-continue') this.#interim = CONTINUE;
     return {
@@ -185,6 +185,11 @@ export class HttpEncoding implements Encoding {
       isLast: connection === 'close' || (minor === '0' && connection !== 'keep-alive'),
     };
   }
+}
+
+/** Whether a content type is one of Thrift, without parameters: `application/vnd.apache.thrift.binary`. */
+function isThriftType(type: string): boolean {
+  return /^application\/[\w.+-]+$/.test(type) && type.includes('thrift');
 }
 
 /** Parses header lines. Names become lower case. @throws KatamariError bad_request */

@@ -11,6 +11,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -119,6 +120,56 @@ describe('the embedded Consul agent', () => {
         'the check to be critical',
         async () => ((await get('/health/state/critical')) as unknown[]).length === 1,
       );
+    });
+
+    test('keeps every duration of a check, also one that no timer of the runtime holds', async () => {
+      await start({ random: () => 0, deregisterAfterMinMs: 1 });
+      const own = `127.0.0.1:${agent.port}`;
+      const never = '9999999h';
+      const checks = {
+        'HTTP, a fraction': { HTTP: `http://${own}/`, Interval: '1s', Timeout: '5000.5ms' },
+        'HTTP, years': { HTTP: `http://${own}/`, Interval: '1s', Timeout: never },
+        'TCP, years': { TCP: own, Interval: '1s', Timeout: never },
+      };
+      for (const [Name, check] of Object.entries(checks)) {
+        const body = { Name, ...check, DeregisterCriticalServiceAfter: never };
+        expect((await ask('PUT', '/agent/check/register', JSON.stringify(body))).status).toBe(200);
+      }
+      const ttl = { Name: 'TTL', Check: { TTL: never, Status: 'passing', DeregisterCriticalServiceAfter: never } };
+      await ask('PUT', '/agent/service/register', JSON.stringify(ttl));
+      const bad = { Name: 'bad', Check: { TTL: '1h', Status: 'critical', DeregisterCriticalServiceAfter: never } };
+      await ask('PUT', '/agent/service/register', JSON.stringify(bad));
+      const statuses = async (): Promise<Record<string, string>> =>
+        Object.fromEntries(
+          ((await get('/health/state/any')) as { CheckID: string; Status: string }[]).map((one) => [
+            one.CheckID,
+            one.Status,
+          ]),
+        );
+      await until('the checks to pass', async () => {
+        const seen = await statuses();
+        return Object.keys(checks).every((name) => seen[name] === 'passing');
+      });
+      expect(await statuses()).toMatchObject({ 'service:TTL': 'passing', 'service:bad': 'critical' });
+    });
+
+    test('runs an HTTP check again after an answer that is no response', async () => {
+      let asked = 0;
+      const answers = createServer((socket) => {
+        socket.on('error', () => undefined);
+        socket.once('data', () => {
+          asked++;
+          socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n');
+        });
+      });
+      await new Promise<void>((resolve) => answers.listen(0, '127.0.0.1', resolve));
+      const url = `http://127.0.0.1:${(answers.address() as AddressInfo).port}/`;
+      await start({ random: () => 0 });
+      const body = { Name: 'h', HTTP: url, Interval: '1s', Timeout: '30s', Status: 'passing' };
+      await ask('PUT', '/agent/check/register', JSON.stringify(body));
+      await until('a second question', () => asked >= 2);
+      expect(await get('/health/state/critical')).toMatchObject([{ CheckID: 'h' }]);
+      answers.close();
     });
 
     test('reads a truncated journal up to the last whole record, and sets the rest aside', async () => {

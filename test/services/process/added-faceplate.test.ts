@@ -275,6 +275,15 @@ describe('The line protocol in a mesh', () => {
     return { mesh, client };
   }
 
+  test('reads a line of a million spaces in one pass, and keeps those inside of strings', async () => {
+    const { client } = await lineMesh();
+    const spaces = ' '.repeat(1_000_000);
+    const asked = await client(`  Work.say${spaces}{"text": "a  b"}${spaces}\nsay x${spaces}y\n`);
+    const [first = '', second = ''] = (await asked.seen(/(.*\n){2}/)).split('\n');
+    expect(first).toBe('{"result":"a  b"}');
+    expect(second).toContain('Expected JSON after the method');
+  });
+
   test('calls by name and by position, reports errors, and is in status, metrics and Consul', async () => {
     const { mesh, client } = await lineMesh();
     const asked = await client(

@@ -107,6 +107,11 @@ describe('A fault that every start would have', () => {
       }),
       'its deployment has healthCheck pid, but pid has arguments',
     ],
+    [
+      'an error that is a long row of dots',
+      () => ({ command: ['/bin/sh', '-c', 'for n in 1 2 3; do printf "%04096d\\n" 0 | tr 0 . >&2; done; exit 78'] }),
+      'status 78',
+    ],
     ['a wrong KATAMARI variable', () => ({ concurrency: 0 }), 'concurrency is 0, expected a number of at least 1'],
   ])(
     '%s',
