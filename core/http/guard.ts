@@ -33,7 +33,7 @@ export interface HttpAccess {
 export interface RefusedRequest {
   /** Address of the client. */
   readonly from: string;
-  /** `POST /rpc`, as sent. */
+  /** `POST /rpc`, without the query. */
   readonly request: string;
   readonly why: string;
 }
@@ -118,7 +118,9 @@ export class HttpGuard {
       return this.#checkOrigin(head);
     } catch (thrown) {
       const { code, message } = thrown as KatamariError;
-      if (code === 'denied') this.#onRefused?.({ from, request: `${head.method} ${head.target}`, why: message });
+      // The query may have secrets of the caller.
+      const request = `${head.method} ${head.target.split('?', 1)[0]}`;
+      if (code === 'denied') this.#onRefused?.({ from, request, why: message });
       throw thrown;
     }
   }

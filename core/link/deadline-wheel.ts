@@ -2,7 +2,7 @@
 // Adding and removing an entry costs a few assignments; a timer per call costs an object, a list operation and a
 // wake-up.
 
-import type { Clock } from '../mod.ts';
+import { reportDefect, type Clock } from '../mod.ts';
 
 /** Something with a deadline. Use a new one for each wait: `slot` and `place` belong to the wheel. */
 export interface DeadlineEntry {
@@ -17,6 +17,7 @@ export interface DeadlineEntry {
 
 export class DeadlineWheel {
   readonly #clock: Clock;
+  readonly #onDefect: (error: unknown) => void;
   readonly #slots: DeadlineEntry[][] = Array.from({ length: SLOTS }, () => []);
   #count = 0;
   /** The last tick that was handled. */
@@ -25,8 +26,10 @@ export class DeadlineWheel {
   #wakeTick = Number.POSITIVE_INFINITY;
   #stopTimer: (() => void) | undefined;
 
-  constructor(clock: Clock) {
+  /** @param onDefect called with the error of an `expire` that throws; by default it is an uncaught error */
+  constructor(clock: Clock, onDefect: (error: unknown) => void = reportDefect) {
     this.#clock = clock;
+    this.#onDefect = onDefect;
     this.#tick = Math.floor(clock.nowMs() / TICK_MS);
   }
 
@@ -61,17 +64,14 @@ export class DeadlineWheel {
     const nowTick = Math.floor(nowMs / TICK_MS);
     // Nothing is earlier, so entries that are added meanwhile set no timer.
     this.#wakeTick = Number.NEGATIVE_INFINITY;
-    try {
-      // If the process was paused for long, check every slot once, not once per missed round.
-      const first = Math.max(this.#tick + 1, nowTick - SLOTS + 1);
-      for (let tick = first; tick <= nowTick; tick++) {
-        this.#tick = tick;
-        this.#expireSlot(tick % SLOTS, nowMs);
-      }
-    } finally {
-      this.#wakeTick = Number.POSITIVE_INFINITY;
-      if (this.#count > 0) this.#wakeAt(this.#nextTick());
+    // If the process was paused for long, check every slot once, not once per missed round.
+    const first = Math.max(this.#tick + 1, nowTick - SLOTS + 1);
+    for (let tick = first; tick <= nowTick; tick++) {
+      this.#tick = tick;
+      this.#expireSlot(tick % SLOTS, nowMs);
     }
+    this.#wakeTick = Number.POSITIVE_INFINITY;
+    if (this.#count > 0) this.#wakeAt(this.#nextTick());
   };
 
   /** The next tick whose slot has an entry, of this round or a later one. */
@@ -93,7 +93,12 @@ export class DeadlineWheel {
       // An entry that expired before it may have removed it.
       if (entry.slot === -1) continue;
       this.remove(entry);
-      entry.expire();
+      try {
+        entry.expire();
+      } catch (error) {
+        // The others must not expire late.
+        this.#onDefect(error);
+      }
     }
   }
 }

@@ -126,10 +126,12 @@ function serverOf(
     if (socket.authorized) admit(socket);
     else socket.destroy();
   });
-  server.on('tlsClientError', (error, socket) => {
-    const { code = '' } = error as NodeJS.ErrnoException;
+  server.on('tlsClientError', (error: NodeJS.ErrnoException & { readonly reason?: string }, socket) => {
+    // For a certificate of another CA, the error of the socket is that the runtime has reset it.
+    const why = (socket.authorizationError as Error | string | null | undefined) ?? undefined;
+    const reason = why === undefined ? (error.reason ?? error.code ?? 'unknown') : String(why);
     // A peer that disconnects has shown nothing wrong.
-    if (code !== 'ECONNRESET') onRefused?.(socket.remoteAddress ?? '', `Its TLS handshake failed: ${error.message}`);
+    if (reason !== 'ECONNRESET') onRefused?.(socket.remoteAddress ?? '', `Its TLS handshake failed: ${reason}`);
     socket.destroy();
   });
   return server;

@@ -49,7 +49,7 @@ export interface Authenticator {
    * @throws KatamariError denied, with status 401
    */
   verify(token: string): VerifiedToken | Promise<VerifiedToken> | undefined;
-  /** Called when the token of a request is refused. @param address IP address; '' if it is unknown */
+  /** Called when a token or certificate of a request is refused. @param address IP address; '' if it is unknown */
   refused(address: string, why: string): void;
 }
 
@@ -139,11 +139,9 @@ export class PeerIdentity {
     const certificate = this.#certificate;
     if (certificate === undefined) return this.#anonymous;
     if (Date.now() < certificate.untilMs) return certificate.identity;
-    throw new KatamariError(
-      'denied',
-      `The client certificate of ${certificate.identity.name} has expired; connect again with a new one`,
-      { notRun: true, httpStatus: 401 },
-    );
+    const why = `The client certificate of ${certificate.identity.name} has expired; connect again with a new one`;
+    this.#authenticator?.refused(this.#address, why);
+    throw new KatamariError('denied', why, { notRun: true, httpStatus: 401 });
   }
 }
 

@@ -32,7 +32,7 @@ export {
   UNAUTHENTICATED,
   type VerifiedToken,
 } from './caller-identity.ts';
-export { callerKeyOf, callerWithoutPort } from './caller-key.ts';
+export { callerKeyOf, callerWithoutPort, sourceOf } from './caller-key.ts';
 export { ConcurrencyLimit } from './concurrency-limit.ts';
 export { type ChassisDetails, chassisInterface, meshInterface } from './control-interfaces.ts';
 export { type Handler, type Handlers, serveHandlers } from './handlers.ts';

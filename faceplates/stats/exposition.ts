@@ -46,6 +46,6 @@ function processRegistry(): Registry {
 let shared: Registry | undefined;
 /**
  * Each sample of the event loop wakes the process: every 10 ms, prom-client's default, costs 1 % of a core at rest. A
- * shorter stall than this is seen in some of the cases.
+ * stall that is shorter than the interval is seen only sometimes.
  */
 const LAG_SAMPLED_EVERY_MS = 200;

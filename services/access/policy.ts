@@ -104,10 +104,15 @@ function compile(document: PolicyDocument, lineOf: (path: readonly PropertyKey[]
     return [];
   });
   const stats = document.stats === undefined ? undefined : parse(['stats'], document.stats, whoOf);
-  const names = quotas.flat().map(({ name }) => name);
+  const names = document.quotas.map(({ name }, index) => name ?? `quotas[${index}]`);
   names.forEach((name, index) => {
     if (names.indexOf(name) === index) return;
     problems.push(`line ${lineOf(['quotas', index])}: quotas[${index}].name: ${name} is the name of another quota`);
+  });
+  const ids = quotas.flat().map(({ id }) => id);
+  ids.forEach((id, index) => {
+    if (ids.indexOf(id) === index) return;
+    problems.push(`line ${lineOf(['quotas', index])}: quotas[${index}] is equal to another quota; remove one`);
   });
   if (document.rules === undefined && document.quotas.length === 0) {
     problems.push('line 1: expected rules, quotas or both; "rules: []" denies every call');

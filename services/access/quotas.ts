@@ -1,10 +1,7 @@
 // Enforces the quotas of the access policy in one process. A call takes its share of every quota that applies when the
 // router has chosen its pool, once, however often it is tried. A call that exceeds one of them is refused and takes
-// nothing. Rates are token buckets. Bytes are charged when they are known: a large result leaves a debt, and the next
-// call waits until it is paid.
-//
-// What a caller has used is kept for the callers that called last. One that is forgotten has paid its debt by then,
-// unless more than CALLERS_MAX callers are active.
+// nothing. Rates are token buckets. Bytes are charged when they are known: a large result leaves a debt of at most what
+// the bucket holds, and calls are refused until it is paid. The use of the callers that called last is known.
 
 import { KatamariError, type Clock } from '../../core/mod.ts';
 import { callerKeyOf, type Call, type CallerIdentity, type PoolDetails } from '../../core/rpc/mod.ts';
@@ -37,10 +34,15 @@ export class Quotas implements CallQuotas {
   /** What applies to the calls of an identity to a method of a pool. */
   #known = new WeakMap<CallerIdentity, WeakMap<PoolDetails, Map<string, Match>>>();
   #matches = 0;
-  readonly #usage = new LRUCache<string, Usage>({ max: CALLERS_MAX, dispose: (usage) => (usage.isForgotten = true) });
+  readonly #callers = new LRUCache<string, UsageOfCaller>({
+    max: CALLERS_MAX,
+    dispose: (caller) => (caller.isForgotten = true),
+  });
+  /** Of quotas that all their callers share. */
+  readonly #shared: UsageOfCaller = { isForgotten: false, touchedAtMs: 0, byQuota: new Map() };
   readonly #counts = new Map<string, Counts>();
   /** Short keys of the quotas in force, by their ids. */
-  #keys: ReadonlyMap<string, string> = new Map();
+  #keys: ReadonlyMap<string, number> = new Map();
   #lastKey = 0;
 
   constructor(options: QuotasOptions) {
@@ -58,7 +60,9 @@ export class Quotas implements CallQuotas {
     this.#source = quotas.length === 0 ? undefined : source;
     this.#forget();
     const before = this.#keys;
-    this.#keys = new Map(quotas.map(({ id }) => [id, before.get(id) ?? `${++this.#lastKey}`]));
+    this.#keys = new Map(quotas.map(({ id }) => [id, before.get(id) ?? ++this.#lastKey]));
+    const keys = new Set(this.#keys.values());
+    for (const key of this.#shared.byQuota.keys()) if (!keys.has(key)) this.#shared.byQuota.delete(key);
     const names = new Set(quotas.map(({ name }) => name));
     for (const name of this.#counts.keys()) if (!names.has(name)) this.#counts.delete(name);
   }
@@ -72,19 +76,29 @@ export class Quotas implements CallQuotas {
     if (this.#source === undefined) return undefined;
     const match = this.#matchOf(this.#source, call, details);
     if (match.rules.length === 0) return undefined;
-    const used = this.#usedBy(call, match);
     const nowMs = this.#options.clock.nowMs();
-    for (const { rule, usage, counts } of used) {
-      const limit = usage.exceeded(nowMs);
-      if (limit === undefined) continue;
-      counts[limit]++;
-      throw this.#refuse(call, rule, limit, usage.retryAfterMs(limit));
-    }
+    const used = this.#usedBy(call, match, nowMs);
+    this.#check(call, used, nowMs);
     for (const { usage, counts } of used) {
       usage.begin(call.args.length);
       counts.allowed++;
     }
-    return match.endsMatter ? new Share(used) : NO_SHARE;
+    return match.needsEnd ? new Share(used) : NO_SHARE;
+  }
+
+  /** @throws KatamariError rate_limited, with the time until no quota is exceeded */
+  #check(call: Call, used: readonly Used[], nowMs: number): void {
+    let exceeded: { readonly rule: QuotaRule; readonly limit: QuotaLimit } | undefined;
+    let retryAfterMs = 0;
+    for (const { rule, usage, counts } of used) {
+      const limit = usage.exceeded(nowMs);
+      if (limit === undefined) continue;
+      retryAfterMs = Math.max(retryAfterMs, usage.retryAfterMs(limit));
+      if (exceeded !== undefined) continue;
+      counts[limit]++;
+      exceeded = { rule, limit };
+    }
+    if (exceeded !== undefined) throw this.#refuse(call, exceeded.rule, exceeded.limit, retryAfterMs);
   }
 
   #matchOf(source: QuotaSource, { identity, method }: Call, details: PoolDetails): Match {
@@ -96,8 +110,8 @@ export class Quotas implements CallQuotas {
     if (match === undefined) {
       const { service, version, roles } = details;
       const rules = source.quotasOf(identity, { service, version, method, poolRoles: roles });
-      const endsMatter = rules.some(({ concurrency, bytes }) => concurrency !== undefined || bytes !== undefined);
-      match = { rules, endsMatter, used: undefined };
+      const needsEnd = rules.some(({ concurrency, bytes }) => concurrency !== undefined || bytes !== undefined);
+      match = { rules, needsEnd, used: undefined, caller: undefined, key: '' };
       if (++this.#matches > MATCHES_MAX) this.#forget();
       else byMethod.set(method, match);
     }
@@ -105,20 +119,43 @@ export class Quotas implements CallQuotas {
   }
 
   /** What the caller has used of each rule. Kept for an identity that is always the same caller. */
-  #usedBy(call: Call, match: Match): readonly Used[] {
-    const { used, rules } = match;
-    if (used !== undefined && !used.some(isForgotten)) return used;
-    const caller = callerKeyOf(call);
-    const found = rules.map((rule) => ({ rule, usage: this.#usageOf(rule, caller), counts: this.#countsOf(rule) }));
-    if (isAuthenticated(call.identity) || rules.every(({ isShared }) => isShared)) match.used = found;
-    return found;
+  #usedBy(call: Call, match: Match, nowMs: number): readonly Used[] {
+    if (match.used !== undefined && match.caller?.isForgotten !== true) {
+      if (match.caller !== undefined) this.#touch(match.caller, match.key, nowMs);
+      return match.used;
+    }
+    // A chassis chooses its name, and could choose a new one for each call.
+    const key = call.identity.how === 'chassis' ? 'chassis' : callerKeyOf(call);
+    const isShared = match.rules.every((rule) => rule.isShared);
+    const caller = isShared ? undefined : this.#callerOf(key, nowMs);
+    const used = match.rules.map((rule) => {
+      const { byQuota } = rule.isShared || caller === undefined ? this.#shared : caller;
+      return { rule, usage: this.#usageOf(rule, byQuota, nowMs), counts: this.#countsOf(rule) };
+    });
+    if (isShared || isAuthenticated(call.identity)) Object.assign(match, { used, caller, key });
+    return used;
   }
 
-  #usageOf(rule: QuotaRule, caller: string): Usage {
-    const quota = this.#keys.get(rule.id) as string;
-    const key = rule.isShared ? quota : `${quota} ${caller}`;
-    let usage = this.#usage.get(key);
-    if (usage === undefined) this.#usage.set(key, (usage = new Usage(rule, this.#options.clock.nowMs())));
+  #callerOf(key: string, nowMs: number): UsageOfCaller {
+    let caller = this.#callers.get(key);
+    if (caller === undefined) {
+      caller = { isForgotten: false, touchedAtMs: nowMs, byQuota: new Map() };
+      this.#callers.set(key, caller);
+    }
+    return caller;
+  }
+
+  /** Keeps an active caller from being forgotten. */
+  #touch(caller: UsageOfCaller, key: string, nowMs: number): void {
+    if (nowMs - caller.touchedAtMs < TOUCH_EVERY_MS) return;
+    caller.touchedAtMs = nowMs;
+    this.#callers.get(key);
+  }
+
+  #usageOf(rule: QuotaRule, byQuota: Map<number, Usage>, nowMs: number): Usage {
+    const key = this.#keys.get(rule.id) as number;
+    let usage = byQuota.get(key);
+    if (usage === undefined) byQuota.set(key, (usage = new Usage(rule, nowMs)));
     return usage;
   }
 
@@ -142,8 +179,11 @@ type Counts = Record<QuotaLimit | 'allowed', number>;
 interface Match {
   readonly rules: readonly QuotaRule[];
   /** Whether the end of a call changes what a caller may use. */
-  readonly endsMatter: boolean;
+  readonly needsEnd: boolean;
   used: readonly Used[] | undefined;
+  /** Whose use `used` has, and the key of that caller. */
+  caller: UsageOfCaller | undefined;
+  key: string;
 }
 
 interface Used {
@@ -152,14 +192,16 @@ interface Used {
   readonly counts: Counts;
 }
 
-function isForgotten({ usage }: Used): boolean {
-  return usage.isForgotten;
+/** What one caller has used, by the key of the quota. */
+interface UsageOfCaller {
+  /** Whether later calls of the caller use another object. */
+  isForgotten: boolean;
+  touchedAtMs: number;
+  readonly byQuota: Map<number, Usage>;
 }
 
 /** What one caller has used of a quota, or all callers of a shared one. */
 class Usage {
-  /** Whether the calls after it use another object. */
-  isForgotten = false;
   readonly #concurrency: number;
   readonly #calls: Bucket | undefined;
   readonly #bytes: Bucket | undefined;
@@ -218,8 +260,9 @@ class Bucket {
     return this.#tokens;
   }
 
+  /** Owes at most as much as it can hold, so that a caller is never refused for longer than two refills. */
   take(tokens: number): void {
-    this.#tokens -= tokens;
+    this.#tokens = Math.max(-this.#rate.burst, this.#tokens - tokens);
   }
 
   /** Time until the bucket has that many tokens, in ms. */
@@ -242,9 +285,10 @@ class Share implements QuotaShare {
 
 /** Of a call whose end gives nothing back. */
 const NO_SHARE: QuotaShare = { end: () => undefined };
-/** Callers whose use is known, of all quotas together; about 30 MB. */
+/** Callers whose use is known; about 20 MB, and 20 MB more for each further quota that applies to all of them. */
 const CALLERS_MAX = 100_000;
+const TOUCH_EVERY_MS = 1_000;
 /** Methods of pools by identity, of all callers together; about 100 MB. All are forgotten when there are more. */
 const MATCHES_MAX = 1_000_000;
-/** Nobody knows when a call of the caller ends. */
+/** When a running call will end is unknown. */
 const CONCURRENCY_RETRY_MS = 100;

@@ -17,7 +17,7 @@ import { encodeEntry, type AuditEntry } from './entry.ts';
 import { auditFileName, auditFileNumber, auditFiles, readHead, writeHead, type HeadNote } from './files.ts';
 import { redactChange } from './redact.ts';
 import { RefusalLimiter, WINDOW_MS } from './refusal-limiter.ts';
-import { sourceOf } from './source.ts';
+import { sourceOf } from '../../core/rpc/mod.ts';
 
 /**
  * Why something was refused.

@@ -5,5 +5,4 @@ export type { AuditEntry } from './entry.ts';
 export { auditFiles, linesOf, readHead } from './files.ts';
 export { AuditLog, type RefusalCode } from './log.ts';
 export { isSecretName, redactChange } from './redact.ts';
-export { sourceOf } from './source.ts';
 export { type LogCheck, verifyLog } from './verify.ts';

@@ -4,8 +4,9 @@
 import { timingSafeEqual } from 'node:crypto';
 import { KatamariError, type Clock } from '../../core/mod.ts';
 import { ThriftException } from '../../core/thrift/mod.ts';
-import { sourceOf, type AuditLog, type RefusalCode } from '../audit/mod.ts';
+import type { AuditLog, RefusalCode } from '../audit/mod.ts';
 import { ConsulError } from '../consul/mod.ts';
+import { sourceOf } from '../../core/rpc/mod.ts';
 import { ADMIN_SCOPES, sha256Of, type AdminScope, type KnownToken, type TokenStore } from '../mesh/mod.ts';
 import { FailedAttempts } from './failed-attempts.ts';
 import { isDeepStrictEqual } from 'node:util';

@@ -153,6 +153,7 @@ export class Router implements Directory {
     let service = '';
     try {
       const offers = this.#chooseOffers(routed.next);
+      this.#charge(routed, offers[0] as Offer);
       offer = chooseManager(offers, routed.failedOffer, routed.busyOffers);
       if (offer !== undefined) {
         const { doNotQueue } = routed.call;
@@ -160,7 +161,6 @@ export class Router implements Directory {
         routed.offersCount = offers.length;
         routed.offer = offer;
         routed.method = offer.interface.methods.get(routed.call.method) as Method;
-        if (routed.share === undefined) routed.share = this.#quotas?.begin(routed.call, offer.details);
         routed.next = this.#prepare(routed.next, offer, routed.method, routed.isProbe || doNotQueue);
       } else service = (offers[0] as Offer).details.service;
     } catch (thrown) {
@@ -170,6 +170,16 @@ export class Router implements Directory {
     }
     if (offer === undefined) this.#waitForManager(routed, service);
     else offer.send(routed.next, routed);
+  }
+
+  /**
+   * Takes a call's share of the quotas of its caller, once. An operator must not be locked out by a quota.
+   * @throws KatamariError rate_limited
+   */
+  #charge(routed: RoutedCall, { isOpen, details }: Offer): void {
+    if (routed.isCharged || this.#quotas === undefined || isOpen === true) return;
+    routed.isCharged = true;
+    routed.share = this.#quotas.begin(routed.call, details);
   }
 
   /** Handles a failed try: sends the call elsewhere, or fails it. */
@@ -419,7 +429,8 @@ class RoutedCall implements CallSink {
   /** Managers that refused the call because no resource was free. */
   busyOffers: Offer[] | undefined = undefined;
 
-  /** What it has taken of the quotas of its caller. */
+  /** Whether its caller's quotas were asked, and what it has taken of them. */
+  isCharged = false;
   share: QuotaShare | undefined = undefined;
 
   constructor(router: Router, call: Call, sink: CallSink) {

@@ -24,8 +24,14 @@ class PortCredentials implements ThriftTls {
       name: port,
       files: [tls.certFile, tls.keyFile, tls.caFile],
       load: () => {
+        const before = this.#current;
         this.#current = portTlsOf(port, tls) as ServerTls;
-        for (const act of this.#onRenewed) act();
+        try {
+          for (const act of this.#onRenewed) act();
+        } catch (error) {
+          this.#current = before;
+          throw error;
+        }
       },
     });
   }

@@ -197,6 +197,15 @@ describe('connectLink()', () => {
       /failed at TLS.*its certificate is not of the CA that is configured here/s,
     ],
   ];
+  /** What the server reports of them. In the other cases the client leaves first. */
+  const REFUSED_BY_THE_SERVER: ReadonlyMap<string, RegExp> = new Map([
+    ['has another secret', /^127\.0\.0\.1 The secrets differ/],
+    ['has another secret, over TLS', /^127\.0\.0\.1 The secrets differ/],
+    ['has no TLS where it is wanted', /Its TLS handshake failed: \w/],
+    ['has only the secret where TLS is wanted', /Its TLS handshake failed: \w/],
+    ['has TLS where there is none', /^127\.0\.0\.1 \w/],
+    ['shows a certificate of another CA', /Its TLS handshake failed: .*(certificate|CERT|ISSUER|SIGNATURE)/i],
+  ]);
   for (const [what, serverSide, clientSide, message] of misfits) {
     test(`that ${what} is denied with an error that says what to do; no call is read`, async () => {
       let calls = 0;
@@ -204,13 +213,21 @@ describe('connectLink()', () => {
         calls++;
         return { isException: false, body: EMPTY_STRUCT, context: NO_REPLY_CONTEXT };
       };
-      const server = await serve({ security: serverSide(), send: sendOf(dispatch) });
+      const told: string[] = [];
+      const onRefused = (from: string, why: string): void => void told.push(`${from} ${why}`);
+      const server = await serve({ security: serverSide(), send: sendOf(dispatch), onRefused });
       const error = await failureOf(dial(server.address, clientSide()));
       expect(error.message).toMatch(message);
       expect(error.message).toContain(server.address);
       expect({ code: error.code, facts: error.facts }).toEqual({ code: 'denied', facts: { notRun: true } });
       await until('the peer to be removed', () => server.unauthenticated() + server.connections() === 0);
       expect(calls).toBe(0);
+      const expected = REFUSED_BY_THE_SERVER.get(what);
+      if (expected !== undefined) {
+        await until('the report', () => told.length > 0);
+        expect(told).toEqual([expect.stringMatching(expected)]);
+        expect(told[0]).not.toMatch(/[\n\r]|\.c:/);
+      }
     });
   }
 

@@ -5,6 +5,7 @@ import { parseIdl } from '../../../core/idl/mod.ts';
 import { KatamariError } from '../../../core/mod.ts';
 import {
   ANONYMOUS,
+  CHASSIS_CALLER,
   createCall,
   EMPTY_STRUCT,
   identityOf,
@@ -178,11 +179,19 @@ describe('Bytes', () => {
     answer(2_600);
     const { error } = send();
     expect(error?.code).toBe('rate_limited');
-    expect(error?.facts.retryAfterMs).toBe(2_001);
-    clock.advance(2_000);
+    // The debt of 2,000 is cut to what the bucket holds.
+    expect(error?.facts.retryAfterMs).toBe(1_001);
+    clock.advance(1_000);
     expect(send().error?.code).toBe('rate_limited');
     clock.advance(1);
     expect(send().error).toBeUndefined();
+  });
+
+  test('owe no more than they may hold, so that nobody is refused for years', () => {
+    const { send, answer } = start('quotas: [{ bytes: 1KiB/h }]');
+    send();
+    answer(16 * 1024 * 1024);
+    expect(send().error?.facts.retryAfterMs).toBeLessThan(3_610_000);
   });
 });
 
@@ -246,6 +255,66 @@ quotas:
     expect(send().error).toBeUndefined();
   });
 
+  test('never locks out an operator: the admin service is not counted', () => {
+    const { router, running, taken } = start('quotas: [{ rate: 1/h, concurrency: 1 }]');
+    router.setOffers([{ ...offerOf(running, 'Katamari'), isOpen: true }]);
+    expect(taken(20, { service: 'Katamari' })).toBe(20);
+  });
+
+  test('holds for calls that wait for a manager, so that one caller does not fill the places of all', () => {
+    const { router, running, send } = start('quotas: [{ concurrency: 3 }]');
+    router.setOffers([{ ...offerOf(running), isReachable: false }]);
+    const codes = Array.from({ length: 10 }, () => send()).map(({ error }) => error?.code);
+    expect(codes.filter((code) => code === 'rate_limited')).toHaveLength(7);
+    expect(send({ identity: bob }).error).toBeUndefined();
+    router.setOffers([offerOf(running)]);
+    expect(running).toHaveLength(4);
+  });
+
+  test('is asked once, also if the policy changes while a call is tried', () => {
+    const { router, set, send, fail, running } = start('rules: [{ who: alice, may: "*" }]');
+    router.setOffers(['m1', 'm2'].map((manager) => offerOf(running, 'Work', manager)));
+    const call = send();
+    set('quotas: [{ rate: 1/h }]');
+    expect([send().error, send().error?.code]).toEqual([undefined, 'rate_limited']);
+    fail(new KatamariError('overloaded', 'none is free', { notRun: true }));
+    expect([call.isEnded, running.length]).toEqual([false, 2]);
+  });
+
+  test('of chassis counts all of them as one caller, whatever they call themselves', () => {
+    const { taken } = start('quotas: [{ rate: 5/s }]');
+    const from = (caller: string): Partial<Call> => ({ identity: CHASSIS_CALLER, caller });
+    expect(taken(3, from('chassis A@1.0.0/1')) + taken(3, from('x token alice'))).toBe(5);
+    expect(taken(9)).toBe(5);
+  });
+
+  test('of anonymous callers counts an IPv6 network as one, and an IPv4 address in every notation', () => {
+    const { taken } = start('quotas: [{ rate: 5/s }]');
+    const from = (caller: string): Partial<Call> => ({ identity: ANONYMOUS, caller });
+    expect(taken(3, from('thrift [2001:db8::1]:5')) + taken(9, from('json-rpc 2001:db8::ffff'))).toBe(5);
+    expect(taken(3, from('thrift [::ffff:10.0.0.7]:5')) + taken(9, from('json-rpc 10.0.0.7'))).toBe(5);
+    expect(taken(9, from('json-rpc 10.0.0.8'))).toBe(5);
+  });
+
+  test('keeps what active callers have used, however many others come and go', () => {
+    const { clock, send, taken } = start('quotas: [{ rate: 1/h }, { concurrency: 5, calls: Work.a }]');
+    expect(taken(2)).toBe(1);
+    for (let n = 0; n < 150_000; n++) {
+      if (n % 1_000 === 0) {
+        clock.advance(1_001);
+        expect(send().error?.code).toBe('rate_limited');
+      }
+      send({ identity: ANONYMOUS, caller: `json-rpc 10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`, method: 'b' });
+    }
+    expect(send().error?.code).toBe('rate_limited');
+  }, 60_000);
+
+  test('tells the time until no quota is exceeded any more', () => {
+    const { send, taken } = start('quotas: [{ rate: 2/s, burst: 1 }, { rate: 60/h, burst: 1 }]');
+    expect(taken(1)).toBe(1);
+    expect(send().error).toMatchObject({ facts: { retryAfterMs: 60_000 }, message: /quotas\[0\]/ });
+  });
+
   test('does not count calls that the policy denies', () => {
     const { taken, send } = start('rules: [{ who: [alice], may: Work.b }]\nquotas: [{ rate: 2/s }]');
     for (let i = 0; i < 5; i++) expect(send().error?.code).toBe('denied');
@@ -262,6 +331,12 @@ quotas:
     ['quotas: [{ concurrency: 0 }]', /quotas\[0\]\.concurrency/],
     ['quotas: [{ rate: 5/s, calls: Work }]', /quotas\[0\]\.calls: found "Work", expected Service\.method/],
     ['quotas: [{ rate: 5/s, name: a }, { rate: 6/s, name: a }]', /quotas\[1\]\.name: a is the name of another quota/],
+    ['quotas: [{ rate: 5 }, { rate: 5/s }, { name: "quotas[1]x", rate: 5/s }]', /quotas\[2\]\.name/],
+    [
+      'quotas:\n  - { rate: 5/s }\n  - { rate: 6/s }\n  - { rate: 5/s }',
+      /^line 4: quotas\[2\] is equal to another quota/,
+    ],
+    ['quotas: [{ rate: 5/x }, { rate: 5/s, name: a }, { rate: 6/s, name: a }]', /quotas\[2\]\.name: a is the name/],
     ['quotas: [{ rate: 5/s, per: caller }]', /unknown key per/],
     ['quotas: []', /expected rules, quotas or both/],
     ['{}', /expected rules, quotas or both/],

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { isSecretName, redactChange } from '../../../services/audit/redact.ts';
-import { sourceOf } from '../../../services/audit/mod.ts';
+import { sourceOf } from '../../../core/rpc/mod.ts';
 
 describe('redactChange()', () => {
   test('masks values whose name looks secret, and says which of them changed', () => {
