@@ -6,7 +6,7 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { CallCounters } from './call-counters.ts';
-import { explains, type Fault, type FaultKind } from './faults.ts';
+import { explains, noticed, type Fault, type FaultKind } from './faults.ts';
 import { checkLedger, ClusterCallers, type CallRecord } from '../cluster/callers.ts';
 import type { ClusterProcess } from '../cluster/process.ts';
 import { untilRegistered } from '../cluster/registrations.ts';
@@ -486,7 +486,9 @@ class Chaos {
     const explained: Record<string, number> = {};
     const failures = callers.failures(ledger);
     for (const record of failures) {
-      const causes = this.#faults.filter((fault) => explains(fault, record, TIMEOUT_MS));
+      const causes = this.#faults.filter((fault) =>
+        explains(noticed(fault, this.#faults, record.faceplate), record, TIMEOUT_MS),
+      );
       const [cause] = causes;
       if (cause === undefined && this.#isStarved(record)) explained[STARVED] = (explained[STARVED] ?? 0) + 1;
       else if (cause === undefined) this.#violations.push(`${describe(record)}: no fault explains it`);

@@ -99,6 +99,18 @@ export function explains(
   }
 }
 
+/**
+ * The fault as a faceplate notices it: one that is frozen meanwhile finds out when it wakes up, and may send calls
+ * before that.
+ */
+export function noticed(fault: Fault, faults: readonly Fault[], faceplate: string): Fault {
+  const sleeps = faults.filter(
+    ({ kind, target, fromMs, untilMs }) =>
+      kind === 'freeze' && target === faceplate && fromMs <= fault.untilMs && untilMs >= fault.fromMs,
+  );
+  return { ...fault, untilMs: Math.max(fault.untilMs, ...sleeps.map(({ untilMs }) => untilMs)) };
+}
+
 type FailedCall = Pick<CallRecord, 'end' | 'faceplate' | 'sentAtMs' | 'settledAtMs' | 'method'>;
 
 /** Thrift has no field for error codes, and the callers do not know the text of a broken link. */
