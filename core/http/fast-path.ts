@@ -95,9 +95,10 @@ export class FastPath implements FastHost {
     this.#isSweeping = true;
     systemClock.after(this.#sweepMs, () => {
       this.#isSweeping = false;
+      // First, so that a connection that throws does not end the sweeps of all.
+      if (this.#connections.size > 0) this.#keepSweeping();
       const nowMs = performance.now();
       for (const connection of this.#connections) connection.sweep(nowMs);
-      if (this.#connections.size > 0) this.#keepSweeping();
     });
   }
 }

@@ -65,9 +65,10 @@ export class OrderedServer<Connection extends ServedConnection> {
     const { idleMs, requestMs } = this.#options.limits;
     const sweepMs = Math.min(SWEEP_MS_MAX, Math.max(SWEEP_MS_MIN, Math.min(idleMs, requestMs) / 4));
     const sweep = (): void => {
+      // First, so that a connection that throws does not end the sweeps of all.
+      this.#stopSweeping = this.#clock.after(sweepMs, sweep);
       const nowMs = this.#clock.nowMs();
       for (const connection of this.#connections) connection.sweep(nowMs);
-      this.#stopSweeping = this.#clock.after(sweepMs, sweep);
     };
     this.#stopSweeping = this.#clock.after(sweepMs, sweep);
     return bound;

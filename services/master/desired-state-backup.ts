@@ -2,7 +2,7 @@
 // Consul shows that the data is there. If Consul loses its data, the marker is missing too; the next leader then
 // writes everything back, and the marker last. While the marker is missing the backup is not updated, so an empty
 // Consul does not empty it. Documents that are deleted while the marker exists are removed from the backup.
-import type { Clock } from '../../core/mod.ts';
+import { reportDefect, type Clock } from '../../core/mod.ts';
 import {
   watchPrefix,
   type ConsulClient,
@@ -100,7 +100,7 @@ export class DesiredStateBackup {
       this.#seen.set(prefix, new Map(valid));
       this.#stopBatch ??= clock.after(BATCH_MS, () => {
         this.#stopBatch = undefined;
-        this.#writes = this.#writes.then(() => this.#update());
+        this.#writes = this.#writes.then(() => this.#update()).catch(reportDefect);
       });
     };
     return watchPrefix(client, prefix, onEntries, { signal: this.#end.signal, clock, onError });

@@ -377,9 +377,10 @@ export class Election {
   #tick(): void {
     this.#stopTicking = this.#clock.after(TICK_MS, () => {
       if (this.#end.signal.aborted) return;
-      this.#reportLeadership();
-      this.#wake();
+      // A listener that throws must not be the last tick.
       this.#tick();
+      this.#wake();
+      this.#reportLeadership();
     });
   }
 

@@ -3,7 +3,7 @@
 // change. An unreadable snapshot is reported and ignored.
 
 import { readFile } from 'node:fs/promises';
-import type { Clock } from '../../core/mod.ts';
+import { reportDefect, type Clock } from '../../core/mod.ts';
 import type { IdlSource } from '../../core/thrift/mod.ts';
 import type { EventLog } from './event-log.ts';
 import { MANAGER, readRecord, type ManagerRecord } from './records.ts';
@@ -71,7 +71,7 @@ export class SnapshotFile {
     if (!this.#isEnabled) return;
     this.#stop ??= this.#options.clock.after(GATHER_MS, () => {
       this.#stop = undefined;
-      this.#writing = this.#writing.then(() => this.#write());
+      this.#writing = this.#writing.then(() => this.#write()).catch(reportDefect);
     });
   }
 
@@ -80,7 +80,7 @@ export class SnapshotFile {
     if (this.#stop !== undefined) {
       this.#stop();
       this.#stop = undefined;
-      this.#writing = this.#writing.then(() => this.#write());
+      this.#writing = this.#writing.then(() => this.#write()).catch(reportDefect);
     }
     await this.#writing;
   }

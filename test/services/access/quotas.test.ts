@@ -312,7 +312,9 @@ quotas:
   test('tells the time until no quota is exceeded any more', () => {
     const { send, taken } = start('quotas: [{ rate: 2/s, burst: 1 }, { rate: 60/h, burst: 1 }]');
     expect(taken(1)).toBe(1);
-    expect(send().error).toMatchObject({ facts: { retryAfterMs: 60_000 }, message: /quotas\[0\]/ });
+    const { error } = send();
+    expect(error?.facts.retryAfterMs).toBe(60_000);
+    expect(error?.message).toContain('quotas[0]');
   });
 
   test('does not count calls that the policy denies', () => {
