@@ -14,6 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { runtimeName } from '../../core/mod.ts';
 import { FrozenDisk } from '../kit/cluster/frozen-disk.ts';
 import { SmallDisk } from '../kit/cluster/small-disk.ts';
 import { work } from '../kit/mesh/mesh.ts';
@@ -136,7 +137,8 @@ describe('The audit log of a mesh', () => {
     BUSY_MS,
   );
 
-  test.skipIf(process.getuid?.() !== 0)(
+  // Deno writes to open files on its main thread, so a disk that hangs stops the process.
+  test.skipIf(process.getuid?.() !== 0 || runtimeName() === 'deno')(
     'on a disk that does not answer: the mesh serves and changes on, says so, and has every line later',
     async () => {
       mkdirSync(path.join(directory, 'data'), { mode: 0o700 });
