@@ -1,5 +1,6 @@
 // Starts and stops everything that the bench measures: the alternatives, and Katamari in several setups.
 
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -109,6 +110,7 @@ export async function katamari(options: KatamariOptions): Promise<Target & { rea
   const folder = mkdtempSync(path.join(os.tmpdir(), 'katamari-bench-'));
   const [thrift = 0, jsonRpc = 0, stats = 0, link = 0, consulPort = 0, otherStats = 0] = await freePorts(6);
   const programs: Program[] = [];
+  const secret = randomBytes(24).toString('hex');
   const consul = processes === 'separate' ? await startRealConsul() : undefined;
   const ports = { thrift, jsonRpc, stats, link, consul: consulPort };
   const deployments = [
@@ -116,7 +118,8 @@ export async function katamari(options: KatamariOptions): Promise<Target & { rea
   ];
   const start = async (role: 'up' | 'manager' | 'faceplate', own: object): Promise<Program> => {
     const file = path.join(folder, `${role}.yaml`);
-    const shared = consul === undefined ? {} : { consul: { address: `http://${consul.address}` } };
+    // Processes of one mesh prove to each other that they know its secret.
+    const shared = consul === undefined ? {} : { consul: { address: `http://${consul.address}` }, link: { secret } };
     const dataDir = path.join(folder, role);
     writeFileSync(file, JSON.stringify({ mesh: 'bench', name: role, dataDir, ports, ...shared, ...settings, ...own }));
     return await startProgram(
