@@ -2,7 +2,17 @@ import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** These take longest. They start first, so that a run does not end with one of them alone. */
-const LONGEST = ['acceptance/matrix', 'acceptance/large-values', 'fuzz/fuzz', 'cluster/consul-away', 'cluster/chaos'];
+const LONGEST = [
+  'acceptance/matrix',
+  'acceptance/large-values',
+  'acceptance/quotas',
+  'http/fast-path',
+  'json-rpc/sums',
+  'fuzz/fuzz',
+  'cluster/rest',
+  'cluster/consul-away',
+  'cluster/chaos',
+];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

@@ -225,6 +225,8 @@ class HttpListener implements HttpServer {
   #held = 0;
   readonly #ledger: ByteLedger;
   readonly #connections = new Map<Duplex, HttpConnection>();
+  /** Connections whose last reply is a refusal of bytes that `node:http` could not parse. */
+  readonly #lingering = new WeakSet<Duplex>();
   #isDraining = false;
   #endGracePeriod: () => void = ignore;
   #closed: Promise<void> | undefined;
@@ -571,6 +573,7 @@ class HttpListener implements HttpServer {
 
   /** Replies to a request that Node could not parse, or that was not complete in time. */
   #clientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+    if (this.#lingering.has(socket)) return;
     const connection = this.#connections.get(socket);
     const isAnswering = connection !== undefined && connection.busy > 0 && connection.latest?.headersSent !== false;
     // A response that has begun must not be mixed with another one, and a connection that was reset has no reader.
@@ -606,8 +609,26 @@ class HttpListener implements HttpServer {
     socket.end(
       `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}\r\n${head}connection: close\r\n` +
         `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-      () => socket.destroy(),
     );
+    this.#linger(socket);
+  }
+
+  /**
+   * Discards what still arrives after the last reply, until the client closes too or SWALLOW_MS are over. Closing at
+   * once with unread bytes would send a TCP reset, which discards the reply.
+   */
+  #linger(socket: Duplex): void {
+    this.#lingering.add(socket);
+    let swallowed = 0;
+    const close = (): void => void socket.destroy();
+    socket.on('data', (chunk: Buffer) => {
+      swallowed += chunk.length;
+      if (swallowed > SWALLOW_BYTES_MAX) close();
+    });
+    socket.once('end', close).resume();
+    const timer = setTimeout(close, SWALLOW_MS);
+    timer.unref();
+    socket.once('close', () => clearTimeout(timer));
   }
 
   /**

@@ -299,7 +299,7 @@ quotas:
   test('keeps what active callers have used, however many others come and go', () => {
     const { clock, send, taken } = start('quotas: [{ rate: 1/h }, { concurrency: 5, calls: Work.a }]');
     expect(taken(2)).toBe(1);
-    for (let n = 0; n < 150_000; n++) {
+    for (let n = 0; n < 105_000; n++) {
       if (n % 1_000 === 0) {
         clock.advance(1_001);
         expect(send().error?.code).toBe('rate_limited');
