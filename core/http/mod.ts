@@ -4,11 +4,11 @@ export { challengeOf, HttpCallers, requireAccepted } from './callers.ts';
 export type { FastApp } from './fast-connection.ts';
 export { HttpGuard, type HttpAccess, type HttpPortRules } from './guard.ts';
 export { PartedBody } from './parted-body.ts';
+export type { HttpRefusal } from './refusal.ts';
 export {
   clientAccount,
   clientSignal,
   type HttpEnv,
-  type HttpRefusal,
   type HttpServer,
   remoteAddress,
   requestBody,

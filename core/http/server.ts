@@ -13,19 +13,26 @@ import { isAccepted, listenOn, noRoom, renewWith, tlsOptionsOf, type ServerTls }
 import {
   asKatamariError,
   ByteLedger,
-  ERROR_TABLE,
   httpTakesSockets,
   keepsHalfOpen,
   urlOf,
   type ByteAccount,
-  type ErrorCode,
   type FaceplateLimits,
-  type KatamariError,
 } from '../mod.ts';
 import type { FastApp, FastConnection } from './fast-connection.ts';
 import { FastPath } from './fast-path.ts';
 import { HttpGuard, type HttpAccess, type HttpPortRules } from './guard.ts';
 import type { PartedBody } from './parted-body.ts';
+import {
+  discardRest,
+  HEADER_BYTES_MAX,
+  REFUSAL_HEADERS,
+  refusalFor,
+  refusalOf,
+  refusalText,
+  type HttpRefusal,
+} from './refusal.ts';
+import { watchEndedPeer } from './ended-peer.ts';
 
 import { setMaxListeners } from 'node:events';
 import { createServer } from 'node:http';
@@ -34,7 +41,6 @@ import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'nod
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Server as TlsServer, TLSSocket } from 'node:tls';
-import { STATUS_CODES } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import type { HttpBindings } from '@hono/node-server';
 const CONNECTION: unique symbol = Symbol('connection');
@@ -54,14 +60,6 @@ export type HttpServerLimits = Pick<
   | 'callerBytesMax'
   | 'processBytesMax'
 >;
-
-/** Why a request was refused before the app saw it. */
-export interface HttpRefusal {
-  readonly status: number;
-  readonly code: ErrorCode;
-  /** Message for people: which limit, and what to do. */
-  readonly message: string;
-}
 
 export interface ServeHttpOptions {
   readonly fetch: (request: Request, env: HttpEnv) => Response | Promise<Response>;
@@ -557,14 +555,7 @@ class HttpListener implements HttpServer {
     outgoing.writeHead(refusal.status, { ...REFUSAL_HEADERS, 'content-length': Buffer.byteLength(body) });
     outgoing.end(body);
     if (incoming.complete) return;
-    let swallowed = 0;
-    incoming.on('error', ignore).on('data', (chunk: Buffer) => {
-      swallowed += chunk.length;
-      if (swallowed > SWALLOW_BYTES_MAX) socket.destroy();
-    });
-    const timer = setTimeout(() => socket.destroy(), SWALLOW_MS);
-    timer.unref();
-    socket.once('close', () => clearTimeout(timer));
+    discardRest(incoming.on('error', ignore), socket);
   }
 
   #refusalBody(refusal: HttpRefusal): string {
@@ -603,32 +594,12 @@ class HttpListener implements HttpServer {
   /** Writes a refusal to a socket that `node:http` does not have, and closes it. */
   #endWith(refusal: HttpRefusal, socket: Duplex): void {
     const body = this.#refusalBody(refusal);
-    const head = Object.entries(REFUSAL_HEADERS)
-      .map(([name, value]) => `${name}: ${value}\r\n`)
-      .join('');
-    socket.end(
-      `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}\r\n${head}connection: close\r\n` +
-        `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-    );
-    this.#linger(socket);
-  }
-
-  /**
-   * Discards what still arrives after the last reply, until the client closes too or SWALLOW_MS are over. Closing at
-   * once with unread bytes would send a TCP reset, which discards the reply.
-   */
-  #linger(socket: Duplex): void {
+    socket.end(refusalText(refusal, body));
     this.#lingering.add(socket);
-    let swallowed = 0;
-    const close = (): void => void socket.destroy();
-    socket.on('data', (chunk: Buffer) => {
-      swallowed += chunk.length;
-      if (swallowed > SWALLOW_BYTES_MAX) close();
-    });
-    socket.once('end', close).resume();
-    const timer = setTimeout(close, SWALLOW_MS);
-    timer.unref();
-    socket.once('close', () => clearTimeout(timer));
+    discardRest(
+      socket.once('end', () => socket.destroy()),
+      socket,
+    );
   }
 
   /**
@@ -668,57 +639,9 @@ class HttpListener implements HttpServer {
   }
 }
 
-function refusalOf(error: NodeJS.ErrnoException, limits: HttpServerLimits): HttpRefusal {
-  if (error.code === 'HPE_HEADER_OVERFLOW') {
-    return {
-      status: 431,
-      code: 'too_large',
-      message: `Headers are too large or too many: limits are ${HEADER_BYTES_MAX} bytes and ${limits.headersMax} headers`,
-    };
-  }
-  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') {
-    return {
-      status: 408,
-      code: 'bad_request',
-      message: `Request was not complete within ${limits.requestMs} ms`,
-    };
-  }
-  return { status: 400, code: 'bad_request', message: `Not a readable HTTP/1.1 request: ${error.message}` };
-}
-
 /** Whether the responses to all complete requests are sent. Only the newest request can be incomplete. */
 function isAnswered({ busy, held, latest }: HttpConnection): boolean {
   return held.length === 0 && busy === (latest?.req.complete === false ? 1 : 0);
-}
-
-function refusalFor({ code, message, facts }: KatamariError): HttpRefusal {
-  return { status: facts.httpStatus ?? ERROR_TABLE[code].http, code, message };
-}
-
-/**
- * Finds out whether a client that has ended its side has gone or still reads. Exactly one response is due, and nothing
- * of it is written. Only a write can tell: the system of a client that has gone answers it with a reset. So the first
- * byte, which all responses share, is sent ahead, and empty writes report the reset. Works only where `node:http`
- * writes through the socket.
- */
-function watchEndedPeer(socket: Socket): void {
-  type Write = (data: string | Uint8Array, ...rest: unknown[]) => boolean;
-  const write = socket.write.bind(socket) as Write;
-  const stop = (): void => {
-    clearInterval(timer);
-    Reflect.deleteProperty(socket, 'write');
-  };
-  write(RESPONSE_START);
-  const timer = setInterval(() => {
-    if (socket.writable) write('');
-    else stop();
-  }, PROBE_MS);
-  timer.unref();
-  const writeRest: Write = (data, ...rest) => {
-    stop();
-    return write(data.slice(RESPONSE_START.length), ...rest);
-  };
-  socket.write = writeRest as typeof socket.write;
 }
 
 function ignore(): void {}
@@ -728,12 +651,5 @@ const OVERDUE: NodeJS.ErrnoException = Object.assign(new Error('Request timeout'
   code: 'ERR_HTTP_REQUEST_TIMEOUT',
 });
 const NO_BODY = Buffer.alloc(0);
-const HEADER_BYTES_MAX = 16_384;
-const SWALLOW_BYTES_MAX = 1_048_576;
-const SWALLOW_MS = 500;
 /** Requests that wait because too many of their connection are in progress, on all connections of a port. */
 const HELD_MAX = 16_384;
-const RESPONSE_START = 'H';
-/** Interval in which a client that has ended its side is probed, in ms. */
-const PROBE_MS = 100;
-const REFUSAL_HEADERS = { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' };

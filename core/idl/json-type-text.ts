@@ -75,7 +75,7 @@ function makeText(type: Exclude<Type, { kind: 'struct' }>): TypeText {
     case 'set':
       return new ListText(type, type.kind === 'set');
     case 'map':
-      return keyOfText(type.key) === undefined ? new PairsText(type) : new ObjectText(type);
+      return new MapText(type, keyOfText(type.key) === undefined ? PairsFrame : ObjectFrame);
     case 'bool':
     case 'i8':
     case 'i16':
@@ -378,21 +378,23 @@ class ListFrame extends Frame {
   }
 }
 
-/** Maps whose keys have a unique text form, as objects. */
-class ObjectText implements TypeText {
+/** Maps whose keys have a unique text form, as objects; all others as arrays of [key, value] pairs. */
+class MapText implements TypeText {
   readonly #type: MapType;
   readonly #key: TypeText;
   readonly #value: TypeText;
+  readonly #Frame: typeof ObjectFrame | typeof PairsFrame;
 
-  constructor(type: MapType) {
+  constructor(type: MapType, frame: typeof ObjectFrame | typeof PairsFrame) {
     this.#type = type;
     this.#key = typeText(type.key);
     this.#value = typeText(type.value);
+    this.#Frame = frame;
   }
 
   print(from: BinaryReader): Frame {
     from.enter();
-    return new ObjectFrame(this.#key, this.#value, readMapHead(from, this.#type));
+    return new this.#Frame(this.#key, this.#value, readMapHead(from, this.#type));
   }
 }
 
@@ -431,24 +433,6 @@ class ObjectFrame extends Frame {
     out.text += this.#size === 0 ? '{}' : '}';
     from.leave();
     return this.parent;
-  }
-}
-
-/** All other maps, as arrays of [key, value] pairs. */
-class PairsText implements TypeText {
-  readonly #type: MapType;
-  readonly #key: TypeText;
-  readonly #value: TypeText;
-
-  constructor(type: MapType) {
-    this.#type = type;
-    this.#key = typeText(type.key);
-    this.#value = typeText(type.value);
-  }
-
-  print(from: BinaryReader): Frame {
-    from.enter();
-    return new PairsFrame(this.#key, this.#value, readMapHead(from, this.#type));
   }
 }
 

@@ -25,16 +25,14 @@ export function httpInput(random: Random, request: HttpRequest): Input {
   };
 }
 
-function whole(random: Random, { method, target, headers = [], body = EMPTY }: HttpRequest): Buffer {
+function whole(random: Random, request: HttpRequest): Buffer {
   const odd = random.chance(0.15) ? [random.pick(ODD_HEADERS)] : [];
-  return head(
-    body,
-    `${method} ${target} HTTP/1.1`,
-    'host: localhost',
-    ...headers,
-    ...odd,
-    `content-length: ${body.length}`,
-  );
+  return framed(request, ...odd, `content-length: ${(request.body ?? EMPTY).length}`);
+}
+
+/** A request for this port with some more headers. */
+function framed({ method, target, headers = [], body = EMPTY }: HttpRequest, ...more: readonly string[]): Buffer {
+  return head(body, `${method} ${target} HTTP/1.1`, 'host: localhost', ...headers, ...more);
 }
 
 type Writer = (random: Random, request: HttpRequest) => Buffer;
@@ -58,7 +56,8 @@ const TORN: readonly (readonly [how: string, write: Writer])[] = [
   ],
   [
     'a false length',
-    (random, { method, target, headers = [], body = EMPTY }) => {
+    (random, request) => {
+      const { body = EMPTY } = request;
       const length = random.pick([
         body.length + 10,
         body.length - 1,
@@ -70,33 +69,14 @@ const TORN: readonly (readonly [how: string, write: Writer])[] = [
         '1, 2',
         '0x10',
       ]);
-      return head(body, `${method} ${target} HTTP/1.1`, 'host: localhost', ...headers, `content-length: ${length}`);
+      return framed(request, `content-length: ${length}`);
     },
   ],
   [
     'two lengths',
-    (_random, { method, target, headers = [], body = EMPTY }) =>
-      head(
-        body,
-        `${method} ${target} HTTP/1.1`,
-        'host: localhost',
-        ...headers,
-        `content-length: ${body.length}`,
-        'content-length: 1',
-      ),
+    (_random, request) => framed(request, `content-length: ${(request.body ?? EMPTY).length}`, 'content-length: 1'),
   ],
-  [
-    'length and chunks',
-    (_random, { method, target, headers = [], body = EMPTY }) =>
-      head(
-        body,
-        `${method} ${target} HTTP/1.1`,
-        'host: localhost',
-        ...headers,
-        'content-length: 3',
-        'transfer-encoding: chunked',
-      ),
-  ],
+  ['length and chunks', (_random, request) => framed(request, 'content-length: 3', 'transfer-encoding: chunked')],
   [
     'chunked',
     (random, { method, target, headers = [], body = EMPTY }) => {
@@ -209,15 +189,7 @@ const TORN: readonly (readonly [how: string, write: Writer])[] = [
   ],
   [
     'expects to continue',
-    (_random, { method, target, headers = [], body = EMPTY }) =>
-      head(
-        body,
-        `${method} ${target} HTTP/1.1`,
-        'host: localhost',
-        ...headers,
-        'expect: 100-continue',
-        `content-length: ${body.length}`,
-      ),
+    (_random, request) => framed(request, 'expect: 100-continue', `content-length: ${(request.body ?? EMPTY).length}`),
   ],
 ];
 

@@ -2,9 +2,6 @@
 // every call that reaches the mesh or a handler: it must be one whole struct without a client's own context, and its
 // values must fit the IDL.
 
-import { setTimeout as pause } from 'node:timers/promises';
-import v8 from 'node:v8';
-import vm from 'node:vm';
 import { connect } from 'node:net';
 import { exchange, type Handled, type Item } from '../kit/wire/exchange.ts';
 import { isOneStruct } from '../kit/interfaces/random-struct.ts';
@@ -16,6 +13,7 @@ import { createCall, sendOf, StatsTable, type Call, type MeshAccess } from '../.
 import type { Method } from '../../core/thrift/mod.ts';
 import { startJsonRpcFaceplate } from '../../faceplates/json-rpc/mod.ts';
 import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
+import { collectedMemory } from '../kit/tools/collected-memory.ts';
 import { until } from '../kit/tools/wait.ts';
 import { encodingInput } from './encoding-inputs.ts';
 import { jsonInput } from './json-inputs.ts';
@@ -90,7 +88,7 @@ export async function startOwnTarget(): Promise<OwnTarget> {
     callStats,
     memory: async () => {
       await settled();
-      return collected();
+      return collectedMemory();
     },
     async check() {
       await settled();
@@ -216,20 +214,4 @@ function show(value: unknown): string {
     JSON.stringify(value, (_key, inner: unknown) => (typeof inner === 'bigint' ? `${inner}n` : inner))?.slice(0, 400) ??
     'undefined'
   );
-}
-
-/** Bytes in use after a garbage collection, if the runtime can be asked for one. */
-async function collected(): Promise<Memory> {
-  const runtime = globalThis as { gc?: () => void; Bun?: { gc(isSync: boolean): void } };
-  let collect = runtime.gc ?? (runtime.Bun === undefined ? undefined : (): void => runtime.Bun?.gc(true));
-  if (collect === undefined) {
-    v8.setFlagsFromString('--expose-gc');
-    collect = vm.runInNewContext('typeof gc === "function" ? gc : undefined') as (() => void) | undefined;
-  }
-  for (let i = 0; i < 4; i++) {
-    collect?.();
-    await pause(20);
-  }
-  const { heapUsed, external, rss } = process.memoryUsage();
-  return { heapBytes: heapUsed + external, rssBytes: rss };
 }

@@ -258,6 +258,15 @@ describe('serveHttp()', () => {
     });
   }
 
+  test('answers bytes that are not HTTP whole, however much follows them', async () => {
+    const server = await start(echo);
+    for (let n = 0; n < 50; n++) {
+      const client = await rawClient(server.port, 'GET / HTTP/1.1\nHost: x\r\n');
+      client.write('x'.repeat(100_000));
+      expect(await client.closed()).toMatch(/^HTTP\/1\.1 400 [^]*\r\n\r\n\{"refused":"[^]*"\}$/);
+    }
+  });
+
   test('accepts no more connections than the limit, and new ones after some have closed', async () => {
     const server = await start(echo, { connectionsMax: 3 });
     const kept = [];
