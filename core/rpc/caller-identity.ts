@@ -23,6 +23,11 @@ export interface CallerIdentity {
   readonly how: CallerProof;
 }
 
+/** Whether the name of a caller was proved, by a certificate or a token. */
+export function isProved({ how }: Pick<CallerIdentity, 'how'>): boolean {
+  return how === 'mtls' || how === 'token' || how === 'jwt';
+}
+
 /** Creates a frozen identity. */
 export function identityOf(name: string, how: CallerProof, roles: readonly string[] = []): CallerIdentity {
   return Object.freeze({ name, roles: Object.freeze([...roles]), how });

@@ -1,14 +1,15 @@
 // Which calls come from the same caller, for fair queues and quotas, and the source of a caller, for limits.
 
 import type { Call } from './call.ts';
+import { isProved } from './caller-identity.ts';
 import { isIPv6 } from 'node:net';
 
 /**
  * Equal for the calls of one proved name, of one source for callers that proved none, and of one chassis. A chassis
  * chooses its own name.
  */
-export function callerKeyOf({ identity: { how, name }, caller }: Pick<Call, 'identity' | 'caller'>): string {
-  if (how === 'mtls' || how === 'token' || how === 'jwt') return `${how} ${name}`;
+export function callerKeyOf({ identity, caller }: Pick<Call, 'identity' | 'caller'>): string {
+  if (isProved(identity)) return `${identity.how} ${identity.name}`;
   // The prefix keeps it apart from proved names, whatever a peer sends.
   return `from ${sourceOf(caller)}`;
 }

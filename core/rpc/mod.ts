@@ -27,6 +27,7 @@ export {
   type CallerIdentity,
   type CallerProof,
   identityOf,
+  isProved,
   type PeerCertificateIdentity,
   PeerIdentity,
   UNAUTHENTICATED,

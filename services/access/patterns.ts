@@ -1,7 +1,7 @@
 // The patterns of the access policy: who a caller is, and what it calls.
 
 import { validRange } from 'semver';
-import type { CallerIdentity } from '../../core/rpc/mod.ts';
+import { isProved, type CallerIdentity } from '../../core/rpc/mod.ts';
 import { isVersionMatch, type AccessTarget } from '../mesh/mod.ts';
 import { z } from 'zod';
 
@@ -24,22 +24,17 @@ export interface Target {
   readonly method: Glob;
 }
 
-/** Whether the name of a caller was proved. Only such a name is compared with the policy. */
-export function isAuthenticated({ how }: CallerIdentity): boolean {
-  return how === 'mtls' || how === 'token' || how === 'jwt';
-}
-
 export function isOneOf(members: readonly Who[], identity: CallerIdentity, roles: ReadonlySet<string>): boolean {
-  const isProved = isAuthenticated(identity);
+  const hasName = isProved(identity);
   return members.some((who) => {
     switch (who.kind) {
       case 'anonymous':
       case 'chassis':
         return identity.how === who.kind;
       case 'exact':
-        return isProved && identity.name === who.text;
+        return hasName && identity.name === who.text;
       case 'name':
-        return isProved && (who.how === '' || who.how === identity.how) && who.matches(identity.name);
+        return hasName && (who.how === '' || who.how === identity.how) && who.matches(identity.name);
       case 'role':
         return [...roles].some(who.matches);
     }

@@ -7,13 +7,12 @@
 // nothing here runs for a call whose decision is known.
 
 import { isMap, isScalar, isSeq, LineCounter, parseDocument, type Node } from 'yaml';
-import type { CallerIdentity } from '../../core/rpc/mod.ts';
+import { isProved, type CallerIdentity } from '../../core/rpc/mod.ts';
 import type { AccessPolicy, AccessRights, AccessTarget } from '../mesh/mod.ts';
 import {
   globOf,
   many,
   one,
-  isAuthenticated,
   isOneOf,
   isTargetOf,
   targetOf,
@@ -156,7 +155,7 @@ class Policy implements CompiledPolicy {
 
   rightsOf(identity: CallerIdentity): Rights {
     const roles = this.#rolesOf(identity);
-    const named = isAuthenticated(identity) ? (this.#byName.get(identity.name) ?? []) : [];
+    const named = isProved(identity) ? (this.#byName.get(identity.name) ?? []) : [];
     const matching = this.#others.filter((index) => isOneOf((this.#rules[index] as Rule).who, identity, roles));
     const numbers = [...new Set([...named, ...matching])].sort((a, b) => a - b);
     const key = numbers.join();
@@ -187,7 +186,7 @@ class Policy implements CompiledPolicy {
 
   /** The roles that the caller brings, and those that the policy gives it. */
   #rolesOf(identity: CallerIdentity): ReadonlySet<string> {
-    const roles = new Set(isAuthenticated(identity) ? identity.roles : []);
+    const roles = new Set(isProved(identity) ? identity.roles : []);
     for (const [role, members] of this.#groups) {
       // A member that is itself a role means the role that the caller brings, so that groups cannot form a circle.
       if (isOneOf(members, identity, new Set(identity.roles))) roles.add(role);

@@ -4,9 +4,8 @@
 // the bucket holds, and calls are refused until it is paid. The use of the callers that called last is known.
 
 import { KatamariError, type Clock } from '../../core/mod.ts';
-import { callerKeyOf, type Call, type CallerIdentity, type PoolDetails } from '../../core/rpc/mod.ts';
+import { callerKeyOf, isProved, type Call, type CallerIdentity, type PoolDetails } from '../../core/rpc/mod.ts';
 import type { AccessTarget, CallQuotas, QuotaShare } from '../mesh/mod.ts';
-import { isAuthenticated } from './patterns.ts';
 import { describeQuota, type QuotaRule, type Rate } from './quota-rule.ts';
 import { LRUCache } from 'lru-cache';
 
@@ -43,15 +42,11 @@ export class Quotas implements CallQuotas {
   readonly #counts = new Map<string, Counts>();
   /** Short keys of the quotas in force, by their ids. */
   #keys: ReadonlyMap<string, number> = new Map();
+  #inForce: ReadonlySet<number> = new Set();
   #lastKey = 0;
 
   constructor(options: QuotasOptions) {
     this.#options = options;
-  }
-
-  #forget(): void {
-    this.#known = new WeakMap();
-    this.#matches = 0;
   }
 
   /** Puts quotas in force. What callers have used of an equal quota before counts on. */
@@ -61,8 +56,7 @@ export class Quotas implements CallQuotas {
     this.#forget();
     const before = this.#keys;
     this.#keys = new Map(quotas.map(({ id }) => [id, before.get(id) ?? ++this.#lastKey]));
-    const keys = new Set(this.#keys.values());
-    for (const key of this.#shared.byQuota.keys()) if (!keys.has(key)) this.#shared.byQuota.delete(key);
+    this.#inForce = new Set(this.#keys.values());
     const names = new Set(quotas.map(({ name }) => name));
     for (const name of this.#counts.keys()) if (!names.has(name)) this.#counts.delete(name);
   }
@@ -118,6 +112,11 @@ export class Quotas implements CallQuotas {
     return match;
   }
 
+  #forget(): void {
+    this.#known = new WeakMap();
+    this.#matches = 0;
+  }
+
   /** What the caller has used of each rule. Kept for an identity that is always the same caller. */
   #usedBy(call: Call, match: Match, nowMs: number): readonly Used[] {
     if (match.used !== undefined && match.caller?.isForgotten !== true) {
@@ -132,7 +131,7 @@ export class Quotas implements CallQuotas {
       const { byQuota } = rule.isShared || caller === undefined ? this.#shared : caller;
       return { rule, usage: this.#usageOf(rule, byQuota, nowMs), counts: this.#countsOf(rule) };
     });
-    if (isShared || isAuthenticated(call.identity)) Object.assign(match, { used, caller, key });
+    if (isShared || isProved(call.identity)) Object.assign(match, { used, caller, key });
     return used;
   }
 
@@ -155,7 +154,10 @@ export class Quotas implements CallQuotas {
   #usageOf(rule: QuotaRule, byQuota: Map<number, Usage>, nowMs: number): Usage {
     const key = this.#keys.get(rule.id) as number;
     let usage = byQuota.get(key);
-    if (usage === undefined) byQuota.set(key, (usage = new Usage(rule, nowMs)));
+    if (usage !== undefined) return usage;
+    // Quotas that the policy no longer has.
+    for (const old of byQuota.keys()) if (!this.#inForce.has(old)) byQuota.delete(old);
+    byQuota.set(key, (usage = new Usage(rule, nowMs)));
     return usage;
   }
 
