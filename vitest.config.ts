@@ -29,8 +29,9 @@ export default defineConfig({
     // Real processes, sockets and waits: four files at a time keep two cores busy.
     maxWorkers: 4,
     pool: 'forks',
-    testTimeout: 20_000,
-    hookTimeout: 30_000,
+    // Longer than a wait for a fact (test/kit/tools/wait.ts), whose error says more.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     sequence: { sequencer: LongestFirst },
   },
 }) as object;

@@ -3,8 +3,8 @@
 //   bun, deno  the tests whose result can depend on the runtime
 //   unit       on Node, the tests that start no process, need no program beside Node and no build
 // Tests drive real processes with real deadlines, and the machine may be busy. A file that fails is run once more,
-// alone. The end of the run lists every test that had to be run twice, by name. The run fails when a file fails
-// twice, or at once when more than RERUN_MAX files fail.
+// alone. The end of the run lists every test that had to be run twice, by name and with its error. The run fails when
+// a file fails twice, or at once when more than RERUN_MAX files fail.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -12,7 +12,10 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const RERUN_MAX = 3;
+/** A busy machine upsets several files at once; a defect in what all use upsets most of them. */
+const RERUN_MAX = 8;
+/** Characters of an error in the list at the end. */
+const ERROR_LENGTH_MAX = 500;
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const bin = (program) => path.join(root, 'node_modules', '.bin', program);
 const vitest = path.join(root, 'node_modules', 'vitest', 'vitest.mjs');
@@ -97,7 +100,8 @@ if (repeated.length > 0) {
   process.stdout.write(`\nRun twice under ${name}:\n${repeated.map((test) => `  ${test}\n`).join('')}`);
 }
 if (failed.length > 0) {
-  process.stderr.write(`\nFailed under ${name}:\n${failed.map((file) => `  ${file}\n`).join('')}`);
+  const lines = failed.flatMap(({ file, tests }) => [`  ${file}\n`, ...tests.map((test) => `    ${test}\n`)]);
+  process.stderr.write(`\nFailed under ${name}:\n${lines.join('')}`);
   process.exit(1);
 }
 
@@ -131,14 +135,14 @@ function startsPrograms(file, seen = new Set()) {
   );
 }
 
-/** @returns the files that failed: twice, unless they were many */
+/** @returns the files that failed: twice, unless they were many; and their tests that failed, with their errors */
 function tested(some, flags) {
   const failures = run(some, flags);
-  if (failures.length === 0 || failures.length > RERUN_MAX) return failures.map(({ file }) => file);
+  if (failures.length === 0 || failures.length > RERUN_MAX) return failures;
   process.stdout.write(`\nThese failed and are run once more, alone: ${failures.map(({ file }) => file).join(' ')}\n`);
   return failures.flatMap(({ file, tests }) => {
     repeated.push(...(tests.length === 0 ? [`${file}: the whole file`] : tests.map((test) => `${file}: ${test}`)));
-    return run([file], runtime.alone).map((again) => again.file);
+    return run([file], runtime.alone);
   });
 }
 
@@ -164,12 +168,20 @@ function readReport(report) {
   for (const part of text.split(/(?=<testsuite )/)) {
     const head = /^<testsuite name="(test\/[^"]+\.test\.ts)"([^>]*)>/.exec(part);
     if (head === null) continue;
-    const failed = [...part.matchAll(/<testcase\b([^>]*[^/])>(?:(?!<\/testcase>)[\s\S])*?<(?:failure|error)\b/g)].map(
-      ([, facts]) => unescaped(/ name="([^"]*)"/.exec(` ${facts}`)?.[1] ?? '?'),
-    );
+    const failed = [
+      ...part.matchAll(/<testcase\b([^>]*[^/])>(?:(?!<\/testcase>)[\s\S])*?<(?:failure|error)\b([^>]*)/g),
+    ].map(([, test, failure]) => {
+      const error = attribute(failure, 'message');
+      return `${attribute(test, 'name') ?? '?'}${error === undefined ? '' : `: ${error.slice(0, ERROR_LENGTH_MAX)}`}`;
+    });
     suites.set(head[1], { isPassed: !/(?:failures|errors)="[1-9]/.test(head[2]), failed });
   }
   return suites;
+}
+
+function attribute(tag, name) {
+  const value = new RegExp(` ${name}="([^"]*)"`).exec(` ${tag}`)?.[1];
+  return value === undefined ? undefined : unescaped(value);
 }
 
 function unescaped(text) {

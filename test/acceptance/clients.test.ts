@@ -75,7 +75,7 @@ beforeAll(async () => {
   const command = scriptCommand(path.join(EXAMPLES, 'calculator.ts'));
   mesh = await startTestMesh([{ service: 'Calculator', version: '1.0.0', command, count: 1 }]);
   await mesh.mesh.whenReady;
-}, 60_000);
+});
 afterAll(() => mesh?.end());
 
 describe('A client example in', () => {

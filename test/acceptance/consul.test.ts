@@ -49,15 +49,11 @@ const SERVICES = ['katamari-json-rpc', 'katamari-manager', 'katamari-master', 'k
 
 /** Waits until all entries of this mesh are in Consul and passing. */
 async function expectEntered(address: string, token = ''): Promise<void> {
-  await until(
-    'the entries of the mesh',
-    async () => {
-      const { keys, passing } = await entries(address, token).catch(() => NOTHING);
-      const isIdlThere = keys.some((key) => /^katamari\/test\/idl\/[0-9a-f]{64}$/.test(key));
-      return KEYS.every((key) => keys.includes(key)) && isIdlThere && passing.join() === SERVICES.join();
-    },
-    60_000,
-  );
+  await until('the entries of the mesh', async () => {
+    const { keys, passing } = await entries(address, token).catch(() => NOTHING);
+    const isIdlThere = keys.some((key) => /^katamari\/test\/idl\/[0-9a-f]{64}$/.test(key));
+    return KEYS.every((key) => keys.includes(key)) && isIdlThere && passing.join() === SERVICES.join();
+  });
 }
 
 async function change(mesh: MeshProcess): Promise<void> {
@@ -149,7 +145,7 @@ describe('On a Consul server', () => {
     await expectStillServing(mesh);
     await consul.start();
     await expectEntered(consul.address);
-    await until('the mesh to say so', () => mesh.output().includes('"kind":"consul_found"'), 30_000);
+    await until('the mesh to say so', () => mesh.output().includes('"kind":"consul_found"'));
     await expectChanged(mesh);
   }, 180_000);
 

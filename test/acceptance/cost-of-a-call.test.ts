@@ -32,7 +32,7 @@ beforeAll(async () => {
   http = connect(Number(mesh.mesh.addresses.jsonRpc.split(':').at(-1)), '127.0.0.1');
   await new Promise((resolve) => http.once('connect', resolve));
   await posts(500, 1);
-}, 60_000);
+});
 afterAll(async () => {
   socket?.destroy();
   http?.destroy();

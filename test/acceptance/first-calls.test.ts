@@ -15,7 +15,7 @@ beforeAll(async () => {
     startMeshProcess({ config: fileURLToPath(new URL('katamari.yaml', examples)) }),
     generate(fileURLToPath(new URL('calculator.thrift', examples))),
   ]);
-}, 60_000);
+});
 afterAll(async () => {
   await mesh.end();
   generated.remove();
@@ -69,7 +69,7 @@ describe('The first calls of a user', () => {
         const port = mesh.addresses.thrift.split(':').at(-1) ?? '';
         const said = await python(generated, PYTHON_CLIENT, port, transport, name);
         expect(said.split('\n')).toEqual(['42', '42', '4', '42', '']);
-      }, 30_000);
+      });
     }
   }
 

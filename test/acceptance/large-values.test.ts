@@ -34,7 +34,7 @@ beforeAll(async () => {
     settings: { limits: { frame: '32MiB' } },
   });
   port = Number(mesh.addresses.thrift.split(':').at(-1));
-}, 60_000);
+});
 afterAll(() => mesh?.end());
 
 /** Calls of one method as bytes of one wire format. */
@@ -97,7 +97,7 @@ describe('1,000 calls on one connection over four resources', () => {
       const answers = await exchange(requestOf(manner, 'echoText', calls));
       expect(answers.length).toBe(1_000);
       answers.forEach((answer, n) => expect(answer.equals(textResult(texts[n] as string))).toBe(true));
-    }, 60_000);
+    });
   }
 });
 

@@ -62,14 +62,14 @@ beforeAll(async () => {
   });
   const client = consulClient({ address: consul.address });
   await client.put(keys.idl + face.id, JSON.stringify(source));
-}, 60_000);
+});
 
 afterAll(async () => {
   for (const fleet of fleets) fleet.close();
   await Promise.all(managers.map(({ presence }) => presence.close()));
   await link?.close();
   await consul?.close();
-}, 60_000);
+});
 
 function simulate(n: number): Simulated {
   const port = Number(link.address.split(':').at(-1));
@@ -137,7 +137,7 @@ describe('100 managers with 1,000 resources in 200 pools', () => {
     expect(fleets.map((fleet) => fleet.records.size)).toEqual([MANAGERS, MANAGERS]);
     const versions = new Set(fleets.flatMap((fleet) => fleet.offers().map(({ id }) => id)));
     expect(versions.size).toBe(POOLS);
-  }, 60_000);
+  });
 
   test('propagate a change of one manager to every faceplate', async () => {
     const tookMs: number[] = [];
@@ -146,16 +146,16 @@ describe('100 managers with 1,000 resources in 200 pools', () => {
       const beganMs = performance.now();
       one.record = { ...one.record, pools: one.record.pools.map((pool) => ({ ...pool, alive: 1 })) };
       one.presence.changed();
-      await until('the change', () => isEverywhere(1_000 - POOLS_A_MANAGER), 10_000);
+      await until('the change', () => isEverywhere(1_000 - POOLS_A_MANAGER));
       tookMs.push(performance.now() - beganMs);
       one.record = { ...one.record, pools: one.record.pools.map((pool) => ({ ...pool, alive: ALIVE_A_POOL })) };
       one.presence.changed();
-      await until('the change back', () => isEverywhere(1_000), 10_000);
+      await until('the change back', () => isEverywhere(1_000));
     }
     const sorted = tookMs.map(Math.round).sort((a, b) => a - b);
     process.stdout.write(`many managers: a change reaches both faceplates after ${sorted.join(', ')} ms\n`);
     expect(sorted).toHaveLength(10);
-  }, 60_000);
+  });
 
   test('write almost nothing while nothing changes', async () => {
     const before = await writes();
@@ -164,7 +164,7 @@ describe('100 managers with 1,000 resources in 200 pools', () => {
     process.stdout.write(`many managers: ${perMinute} writes a minute in Consul while nothing changes\n`);
     // An agent refreshes its entries now and then: fewer writes than managers, far fewer than pairs of managers.
     expect(perMinute).toBeLessThan(MANAGERS * 2);
-  }, 60_000);
+  });
 
   test('coalesce a thousand simultaneous changes into one write per changed manager', async () => {
     const before = await writes();
@@ -174,9 +174,9 @@ describe('100 managers with 1,000 resources in 200 pools', () => {
         one.presence.changed();
       }
     }
-    await until('the last of them everywhere', () => isEverywhere(500), 20_000);
+    await until('the last of them everywhere', () => isEverywhere(500));
     const written = (await writes()) - before;
     process.stdout.write(`many managers: 1,000 changes at once took ${written} writes\n`);
     expect(written).toBeLessThan(MANAGERS * 3);
-  }, 60_000);
+  });
 });

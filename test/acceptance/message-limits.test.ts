@@ -23,7 +23,7 @@ describe('limits.frame and limits.nesting', () => {
     for (let n = 0; n < 3; n++) expect(valueOf('size', await call('size', { bytes }))).toBe(bytes.length);
     expect((valueOf('blob', await call('blob', { bytes: bytes.length })) as Buffer).length).toBe(bytes.length);
     expectUnharmed();
-  }, 60_000);
+  });
 
   test('a tree 33 and 90 deep passes a limit of 200 levels, and one beyond it costs its own call', async () => {
     await start({ limits: { nesting: 200 } });
@@ -37,7 +37,7 @@ describe('limits.frame and limits.nesting', () => {
     expect(error?.data).toEqual({ code: 'too_large' });
     expect(error?.message).toMatch(/Limits@1\.0\.0\/1 answered grow beyond the limits: .* deeper than 200, the limit/);
     expectUnharmed();
-  }, 60_000);
+  });
 
   test('a message of exactly the default limit is answered, and so is an answer of exactly the limit', async () => {
     await start();
@@ -56,7 +56,7 @@ describe('limits.frame and limits.nesting', () => {
       `The answer of Limits.blob has ${frameMax + 1} bytes, limit is ${frameMax}; return less, or raise limits.frame`,
     );
     expectUnharmed();
-  }, 60_000);
+  });
 
   test('an answer that is too large or does not fit its type is the error of its call, and neighbors finish', async () => {
     await start({}, { env: { LIMITS_CONCURRENCY: '8' } });
@@ -69,7 +69,7 @@ describe('limits.frame and limits.nesting', () => {
     const { pid } = mesh.pool('Limits@1.0.0').resources[0] as { pid: number };
     expect((await Promise.all(naps)).map(({ result }: JsonRpcAnswer) => result)).toEqual(Array(6).fill(pid));
     expectUnharmed();
-  }, 60_000);
+  });
 });
 
 async function start(settings: object = {}, change: object = {}): Promise<void> {

@@ -48,14 +48,14 @@ describe('No chassis outlives its mesh', () => {
     await mesh.kill('process');
     await until('every process to end', () => all.every((pid) => !isAlive(pid)));
     expect(mesh.descendants()).toEqual([]);
-  }, 60_000);
+  });
 
   test('not when the whole process group of the mesh is killed', async () => {
     const { mesh, all } = await deafMesh();
     await mesh.kill('group');
     await until('every process to end', () => all.every((pid) => !isAlive(pid)));
     expect(mesh.descendants()).toEqual([]);
-  }, 60_000);
+  });
 
   test('not when the reaper was killed just before', async () => {
     const { mesh } = await deafMesh();
@@ -66,7 +66,7 @@ describe('No chassis outlives its mesh', () => {
     await until('another helper', () => helpers().some((pid) => pid !== helper));
     await mesh.kill('process');
     await until('every process to end', () => mesh.descendants().length === 0);
-  }, 60_000);
+  });
 
   test('not when the mesh is stopped: it drains, ends them in steps, and exits with 0', async () => {
     const { mesh, all } = await deafMesh();
@@ -76,7 +76,7 @@ describe('No chassis outlives its mesh', () => {
     expect(await mesh.stop()).toBe(0);
     expect(all.filter(isAlive)).toEqual([]);
     expect(mesh.descendants()).toEqual([]);
-  }, 60_000);
+  });
 });
 
 /** Shell commands that leave a process behind and print its pid. */
@@ -88,27 +88,23 @@ const AWAY: Readonly<Record<string, string>> = {
 };
 
 describe('A process that a chassis starts ends with it', () => {
-  test.each(Object.entries(AWAY))(
-    '%s',
-    async (_, command) => {
-      mesh = await startMeshProcess({ deployments: [work()] });
-      const up = mesh;
-      const before = up.descendants().length;
-      const spawnAway = async (): Promise<number> =>
-        (await until('the pid', async () => (await up.call('Work.spawnAway', { command })).result)) as number;
-      const first = await spawnAway();
-      expect(isAlive(first)).toBe(true);
-      await up.call('Work.die', { status: 0 });
-      await until('it to end with its chassis', () => !isAlive(first));
-      const second = await spawnAway();
-      expect(isAlive(second)).toBe(true);
-      await up.kill('process');
-      await until('it to end with the mesh', () => !isAlive(second));
-      await until('all to end', () => up.descendants().length === 0);
-      expect(before).toBeGreaterThan(0);
-    },
-    60_000,
-  );
+  test.each(Object.entries(AWAY))('%s', async (_, command) => {
+    mesh = await startMeshProcess({ deployments: [work()] });
+    const up = mesh;
+    const before = up.descendants().length;
+    const spawnAway = async (): Promise<number> =>
+      (await until('the pid', async () => (await up.call('Work.spawnAway', { command })).result)) as number;
+    const first = await spawnAway();
+    expect(isAlive(first)).toBe(true);
+    await up.call('Work.die', { status: 0 });
+    await until('it to end with its chassis', () => !isAlive(first));
+    const second = await spawnAway();
+    expect(isAlive(second)).toBe(true);
+    await up.kill('process');
+    await until('it to end with the mesh', () => !isAlive(second));
+    await until('all to end', () => up.descendants().length === 0);
+    expect(before).toBeGreaterThan(0);
+  });
 });
 
 /** The reaper's shell. It is recognized by its command, because chassis come and go meanwhile. */

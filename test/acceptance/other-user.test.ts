@@ -64,7 +64,7 @@ describe.skipIf(!isRoot && process.env['KATAMARI_GATE'] === undefined)('A chassi
     expect(await shell('id -u; id -gn; id -Gn', '2.0.0')).toBe(`${NOBODY}\ndaemon\ndaemon`);
     expect(await shell('grep NoNewPrivs /proc/self/status | cut -f2', '3.0.0')).toBe('0');
     expect(await shell('id -u; umask; ulimit -n', '4.0.0')).toBe('0\n0027\n400');
-  }, 60_000);
+  });
 
   test('reaches its own socket and the mesh, but no secret, no data and no other socket', async () => {
     mesh = await startMeshProcess({
@@ -95,7 +95,7 @@ describe.skipIf(!isRoot && process.env['KATAMARI_GATE'] === undefined)('A chassi
     expect(await up.stop()).toBe(0);
     expect(before.length).toBeGreaterThan(3);
     expect(up.descendants()).toEqual([]);
-  }, 60_000);
+  });
 
   test('is a start that fails, with the reason, for an unknown user and without the right', async () => {
     mesh = await startMeshProcess({
@@ -132,5 +132,5 @@ describe.skipIf(!isRoot && process.env['KATAMARI_GATE'] === undefined)('A chassi
       await until('its end', () => child.exitCode !== null || child.signalCode !== null);
       rmSync(folder, { recursive: true, force: true });
     }
-  }, 60_000);
+  });
 });

@@ -61,7 +61,7 @@ beforeAll(async () => {
     { timeout: '10s' },
   );
   await mesh.mesh.whenReady;
-}, 60_000);
+});
 afterAll(async () => {
   await mesh.end();
   generated.remove();
@@ -90,7 +90,7 @@ except Refused as refused:
 `;
     const port = mesh.mesh.addresses.thrift.split(':').at(-1) ?? '';
     expect(await python(generated, client, port)).toBe('42\nbecause\n');
-  }, 30_000);
+  });
 
   test('returns its declared exceptions and its errors to callers, and survives', async () => {
     expect((await mesh.call('Plain.refuse', { why: 'because' })).error).toMatchObject({
@@ -120,7 +120,7 @@ except Refused as refused:
     const after = await mesh.call('Plain.pid');
     expect([after.error, after.result === before]).toEqual([undefined, false]);
     await until('both', () => mesh.pool('Plain@1.0.0').alive === 2);
-  }, 30_000);
+  });
 
   test('is killed and restarted when it does not answer in time', async () => {
     const late = await mesh.call('Plain.nap', { seconds: 60 }, { 'katamari-timeout-ms': '300' });
@@ -128,5 +128,5 @@ except Refused as refused:
     await until('it to be replaced', () => mesh.pool('Plain@1.0.0').restartsByReason.hung === 1);
     await until('both', () => mesh.pool('Plain@1.0.0').alive === 2);
     expect((await mesh.call('Plain.add', { num1: 3, num2: 4 })).result).toBe(7);
-  }, 30_000);
+  });
 });

@@ -65,17 +65,17 @@ describe('A plain server that closes the connection of a call', () => {
     ]);
     const stats = await (await fetch(`${mesh.mesh.addresses.stats}/metrics`)).text();
     expect(stats).toMatch(/katamari_pool_suspect_calls\{[^}]*Words@1\.0\.0[^}]*\} 1\n/);
-  }, 60_000);
+  });
 
   test('is connected again when it closes idle connections, and is not restarted', async () => {
     await startPlain({ count: 2 }, { IDLE_S: '0.3' });
     const pids = mesh.mesh.pids();
     const accepted = (): number => mesh.lines.filter((line) => line.endsWith('accepted')).length;
-    await until('ten closed connections', () => accepted() > 12, 20_000);
+    await until('ten closed connections', () => accepted() > 12);
     expect([mesh.mesh.pids(), mesh.pool('Plain@1.0.0').restartsByReason]).toEqual([pids, {}]);
     for (let n = 0; n < 20; n++) expect((await mesh.call('Plain.pid')).result).toBeGreaterThan(0);
     expect(mesh.pool('Plain@1.0.0').alive).toBe(2);
-  }, 60_000);
+  });
 });
 
 describe('A oneway call that a plain server works on', () => {
@@ -87,7 +87,7 @@ describe('A oneway call that a plain server works on', () => {
     expect(mesh.lines.some((line) => line.endsWith(`rested ${worker}`))).toBe(false);
     await until('it to end', () => mesh.lines.some((line) => line.endsWith(`rested ${worker}`)));
     expect(mesh.pool('Plain@1.0.0').restartsByReason).toEqual({});
-  }, 60_000);
+  });
 
   test('is no hang, however long it takes: neither for a call behind it nor for a health check', async () => {
     const hurry = { pingEvery: '100ms', pingTimeout: '300ms', hangGrace: '100ms' };
@@ -100,7 +100,7 @@ describe('A oneway call that a plain server works on', () => {
     await until('it to end', () => mesh.lines.some((line) => line.endsWith(`rested ${pid}`)));
     expect((await mesh.call('Plain.pid')).result).toBe(pid);
     expect(mesh.pool('Plain@1.0.0').restartsByReason).toEqual({});
-  }, 60_000);
+  });
 });
 
 describe('A oneway call over HTTP', () => {
@@ -120,7 +120,7 @@ describe('A oneway call over HTTP', () => {
     expect(mesh.ledger().filter((line) => line.startsWith('slow-ends')).length).toBe(1);
     await until('its end', () => mesh.ledger().filter((line) => line.startsWith('slow-ends')).length === 2);
     expect(mesh.pool('Limits@1.0.0').restartsByReason).toEqual({});
-  }, 60_000);
+  });
 });
 
 describe('A call that costs a chassis its life', () => {
@@ -146,7 +146,6 @@ describe('A call that costs a chassis its life', () => {
       await until('a new copy', () => mesh.pool('Limits@1.0.0').alive === 3);
       expect(mesh.pool('Limits@1.0.0').restartsByReason).toEqual({ crashed: 1 });
     },
-    60_000,
   );
 
   test('is tried on another copy when the process was killed from outside, until that happens twice', async () => {
@@ -156,7 +155,7 @@ describe('A call that costs a chassis its life', () => {
     expect(mesh.ledger().length).toBe(2);
     expect((await mesh.call('Limits.crash', { how: 'SIGKILL' })).error?.data?.['code']).toBe('refused_as_poison');
     expect(mesh.ledger().length).toBe(2);
-  }, 60_000);
+  });
 
   test('is refused after a hang too', async () => {
     await startLimits({ count: 1, hangGrace: '100ms' });
@@ -165,7 +164,7 @@ describe('A call that costs a chassis its life', () => {
     await until('it to be replaced', () => mesh.pool('Limits@1.0.0').restartsByReason.hung === 1);
     await until('a new copy', () => mesh.pool('Limits@1.0.0').alive === 1);
     expect((await mesh.call('Limits.crash', { how: 'hang' })).error?.data?.['code']).toBe('refused_as_poison');
-  }, 60_000);
+  });
 
   test('condemns no neighbor: each of them is refused only when it is there twice', async () => {
     await startLimits({ count: 1, env: { LIMITS_CONCURRENCY: '8' } });
@@ -194,7 +193,7 @@ describe('A call that costs a chassis its life', () => {
       code: 'timeout',
     });
     expect((await mesh.call('Limits.crash', { how: 'exit' })).error?.data?.['code']).toBe('refused_as_poison');
-  }, 60_000);
+  });
 });
 
 describe('A call that hangs beside others', () => {
@@ -209,7 +208,7 @@ describe('A call that hangs beside others', () => {
     await until('the new process', () => mesh.pool('Limits@1.0.0').restartsByReason.hung === 1);
     expect((await mesh.call('Limits.pid')).result).not.toBe(pid);
     await until('the end of the old one', () => !mesh.mesh.pids().includes(pid as number));
-  }, 60_000);
+  });
 });
 
 async function startLimits(change: object): Promise<void> {

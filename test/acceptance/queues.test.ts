@@ -36,7 +36,7 @@ describe('Six callers of a 4 s method on one resource, with a timeout of 10 s', 
     expect((await mesh.call('Work.say', { text: 'right after' })).result).toBe('right after');
     expect(mesh.ledger().length).toBe(2);
     expect(mesh.pool('Work@1.0.0').restartsByReason).toEqual({});
-  }, 60_000);
+  });
 });
 
 describe('A permanently busy pool', () => {
@@ -64,7 +64,7 @@ describe('A permanently busy pool', () => {
     expect(turnedAway).toBe(10);
     expect(cancelled).toBe(6);
     expect(accepted).toBe(replied + failed + turnedAway + timed_out + cancelled + inFlight);
-  }, 60_000);
+  });
 });
 
 describe('A client that disconnects', () => {
@@ -85,7 +85,7 @@ describe('A client that disconnects', () => {
     expect((await mesh.call('Work.say', { text: 'next' })).result).toBe('next');
     expect(mesh.ledger().length).toBe(1);
     expect(mesh.mesh.status().calls.cancelled).toBe(3);
-  }, 30_000);
+  });
 
   test('while its call runs leaves the chassis working, which serves the next call afterwards', async () => {
     const mesh = await ready([work()]);
@@ -122,7 +122,7 @@ describe('A chassis that is killed while it works', () => {
     // The acceptance script judges this figure; it is printed for readers of the log.
     console.log(`From the kill to the caller's error: ${tookMs.map((ms) => `${ms.toFixed(1)} ms`).join(', ')}`);
     expect(mesh.pool('Work@1.0.0').restartsByReason).toEqual({ crashed: 3 });
-  }, 30_000);
+  });
 });
 
 function expectFailed({ status, error }: JsonRpcAnswer): void {

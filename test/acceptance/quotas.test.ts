@@ -29,7 +29,7 @@ beforeAll(async () => {
     sha256: createHash('sha256').update(token).digest('hex'),
   }));
   mesh = await startMeshProcess({ settings: { access: { tokens } }, deployments: [work({ count: COPIES })] });
-}, 60_000);
+});
 
 afterAll(async () => {
   await mesh?.end();
@@ -81,7 +81,7 @@ describe('A quota', () => {
 
     expect(await quotaCalls({ quota: 'slow', result: 'allowed' })).toBe(2);
     expect(await quotaCalls({ quota: 'slow', result: 'rate' })).toBeGreaterThanOrEqual(2);
-  }, 60_000);
+  });
 
   test('is explained, and an exceeded one is an event', async () => {
     expect(await katamari('access', 'explain', 'noisy', 'Work.say')).toBe(
@@ -89,7 +89,7 @@ describe('A quota', () => {
     );
     expect(await katamari('access', 'explain', 'quiet', 'Work.say')).not.toContain('quotas');
     expect(await katamari('events')).toMatch(/limited +token noisy slow: reached its rate: 2\/min \(2 at once\)/);
-  }, 60_000);
+  });
 });
 
 describe('A quiet client beside a noisy one', () => {

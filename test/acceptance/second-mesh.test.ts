@@ -46,7 +46,7 @@ describe('A second mesh', () => {
     expect(stderr).toContain(`Cannot use the data directory ${first.directory}/data`);
     expect(stderr).toMatch(/another .* uses it/);
     expect((await first.call('Work.say', { text: 'the first goes on' })).result).toBe('the first goes on');
-  }, 60_000);
+  });
 
   test('on the data directory of a killed mesh starts', async () => {
     const first = await up();
@@ -54,5 +54,5 @@ describe('A second mesh', () => {
     const second = await up({ directory: first.directory });
     expect((await second.call('Work.say', { text: 'here' })).result).toBe('here');
     expect(second.adminToken).toBe(first.adminToken);
-  }, 60_000);
+  });
 });

@@ -12,7 +12,7 @@ const examples = new URL('../../examples/', import.meta.url);
 let mesh: MeshProcess;
 beforeAll(async () => {
   mesh = await startMeshProcess({ config: fileURLToPath(new URL('katamari.yaml', examples)) });
-}, 60_000);
+});
 afterAll(() => mesh.end());
 
 /** A few calls of every kind over both faceplates. */
@@ -62,7 +62,7 @@ describe('A mesh with traffic on it', () => {
       expect(Number(line?.split(' ').at(-1))).toBe(faceplate === 'thrift' ? 40 : 21);
     }
     expect(metrics).toMatch(/katamari_\w+\{[^}]*reason="crashed"[^}]*\} 2$/m);
-  }, 60_000);
+  });
 
   test('publishes a document at rpc.discover and /openrpc.json that the OpenRPC meta-schema accepts', async () => {
     const validate = openRpcValidator();

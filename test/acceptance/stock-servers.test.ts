@@ -52,7 +52,7 @@ beforeAll(async () => {
     }),
   ]);
   await mesh.mesh.whenReady;
-}, 60_000);
+});
 afterAll(async () => {
   await mesh.end();
   generated.remove();
@@ -84,7 +84,7 @@ describe.each(STOCKS.map((stock, n) => ({ ...stock, version: versionOf(n) })))(
       expect(naps.map(({ error }) => error)).toEqual(Array(calls).fill(undefined));
       expect(new Set(naps.map(({ result }) => result)).size).toBe(copies);
       expect((await call('connections')).result).toBe(concurrency);
-    }, 30_000);
+    });
 
     test('gets oneway calls as such, and no reply is taken for that of another call', async () => {
       // Ruby's library replies to a oneway call that fails.
@@ -134,7 +134,7 @@ describe.each(STOCKS.map((stock, n) => ({ ...stock, version: versionOf(n) })))(
         const { alive, resources } = mesh.pool(id);
         return alive === copies && resources.every(({ pid }) => pid !== before);
       });
-    }, 30_000);
+    });
   },
 );
 
@@ -175,7 +175,7 @@ describe('A health check', () => {
     } finally {
       await sick.end();
     }
-  }, 30_000);
+  });
 
   test('does not count in the statistics, and its replies reach no caller', async () => {
     for (let n = 0; n < 200; n++) expect((await mesh.call(`${id}.add`, { num1: n, num2: 1 })).result).toBe(n + 1);

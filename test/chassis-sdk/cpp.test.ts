@@ -323,7 +323,7 @@ describe('The C++ kit', () => {
       expect(tooDeep).toMatchObject({ value: { isException: true } });
       expect((await working).isException).toBe(false);
     });
-  }, 30_000);
+  });
 
   const start = (env: Readonly<Record<string, string>>): Promise<{ code: number | null; said: string }> =>
     new Promise((resolve) => {

@@ -58,4 +58,4 @@ test('A WSGI application answers requests, and its environment is complete', asy
     await mesh.end();
     generated.remove();
   }
-}, 60_000);
+});

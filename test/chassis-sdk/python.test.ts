@@ -53,7 +53,7 @@ describe('A chassis with the Python kit', () => {
       { timeout: '10s' },
     );
     await mesh.mesh.whenReady;
-  }, 60_000);
+  });
   afterAll(() => mesh.end());
 
   const pidOf = (version: string): number => mesh.pool(`Conformance@${version}`).resources[0]?.pid ?? 0;
@@ -119,7 +119,7 @@ print(Conformance.Client(TBinaryProtocol(http)).report().headers)
 `;
     const url = `http://${mesh.mesh.addresses.thrift.replace(/^\w+:\/\//, '')}/`;
     expect(await python(generated, client, url)).toContain("'x-shop': '7'");
-  }, 30_000);
+  });
 
   test('calls others through the mesh, and times out a call that waits for its own pool', async () => {
     expect((await mesh.call('Conformance@1.0.0.relay', { value: 'over there' })).result).toBe('over there');
@@ -155,7 +155,7 @@ print(Conformance.Client(TBinaryProtocol(http)).report().headers)
     expect((await mesh.call('Conformance@1.0.0.echoText', { value: 'x' })).result).toBe('x');
     expect([first, second]).not.toContain(pidOf('1.0.0'));
     expect(mesh.pool('Conformance@1.0.0').restartsByReason).toEqual({ retired: 1, crashed: 1 });
-  }, 30_000);
+  });
 
   test('answers pings, and is killed when it hangs', async () => {
     const pid = pidOf('3.0.0');
@@ -207,7 +207,7 @@ describe('The samples of the Python kit', () => {
       await mesh.end();
       rmSync(folder, { recursive: true });
     }
-  }, 60_000);
+  });
 });
 
 describe('The Python kit', () => {

@@ -43,7 +43,7 @@ beforeAll(async () => {
     { timeout: '20s', routes: { Probe: { weights: { '1.0.0': 1 } } } },
   );
   await mesh.mesh.whenReady;
-}, 60_000);
+});
 afterAll(async () => {
   await mesh.end();
   rmSync(directory, { recursive: true, force: true });
@@ -169,7 +169,7 @@ describe('A chassis in Ruby', () => {
       return alive === 2 && restartsByReason.retired === 1 && resources.every((one) => one.pid !== pid);
     });
     await until('its end', () => !isAlive(pid as number));
-  }, 30_000);
+  });
 
   test('works as the samples show', async () => {
     expect((await mesh.call('Calendar.day', ['2026-03-31'])).result).toEqual({
@@ -197,7 +197,7 @@ describe('A chassis in Ruby', () => {
     expect(isAlive(pid)).toBe(true);
     await other.end();
     expect(isAlive(pid)).toBe(false);
-  }, 30_000);
+  });
 });
 
 describe('The kit for Ruby', () => {
@@ -237,7 +237,7 @@ describe('The kit for Ruby', () => {
     };
     const { stdout } = await run(toolPath('ruby'), ['-W0', '-e', program], { cwd: directory, env });
     expect(stdout).toMatch(/^0\.1\.0 .*\/gems\/katamari-0\.1\.0\/lib\//);
-  }, 30_000);
+  });
 });
 
 /** Ruby with the kit and the generated code of the Probe on its load path. */

@@ -460,14 +460,10 @@ describe('Whatever happens', () => {
       expect([answered + failed, inFlight, waiting]).toEqual([200 * number, 0, 0]);
     };
     let number = 0;
-    await until(
-      'rounds in which enough was answered',
-      async () => {
-        await round(++number);
-        return number >= 5 && own.stats().answered > 100;
-      },
-      60_000,
-    );
+    await until('rounds in which enough was answered', async () => {
+      await round(++number);
+      return number >= 5 && own.stats().answered > 100;
+    });
   }, 70_000);
 
   test('corrupt replies (changed, missing, duplicated or split bytes) end calls and do nothing else', async () => {

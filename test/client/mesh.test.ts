@@ -44,7 +44,7 @@ describe('A client of a whole mesh', () => {
     await mesh.mesh.whenReady;
     own = connect({ addresses: mesh.mesh.addresses.thrift });
     calls = own.service<Work>('Work');
-  }, 60_000);
+  });
   afterAll(async () => {
     own.close();
     await mesh.end();
@@ -195,7 +195,7 @@ describe('Faceplates that are restarted one after the other', () => {
     mesh.close();
     quiet.mesh.close();
     await Promise.all(plates.map((plate) => plate.close()));
-  }, 60_000);
+  });
 });
 
 describe('TLS', () => {

@@ -44,7 +44,7 @@ beforeAll(() => {
   symlinkSync(path.join(REPOSITORY, 'node_modules', '@types'), path.join(modules, '@types'));
   writeFileSync(path.join(folder, 'package.json'), '{"type": "module"}');
   writeFileSync(path.join(folder, 'program.ts'), PROGRAM);
-}, 60_000);
+});
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -77,15 +77,15 @@ describe('The npm package', () => {
     const tsc = path.join(REPOSITORY, 'node_modules', 'typescript', 'bin', 'tsc');
     expect(run('node', [tsc, '-p', folder], folder)).toBe('');
     expect(run('node', ['program.js'], folder).trim()).toBe(PRINTED);
-  }, 60_000);
+  });
 
   test('runs on Bun', () => {
     expect(run(bin('bun'), ['run', 'program.ts'], folder).trim()).toBe(PRINTED);
-  }, 60_000);
+  });
 
   test('type-checks and runs on Deno', () => {
     const manual = '--node-modules-dir=manual';
     run(bin('deno'), ['check', '--no-lock', manual, 'program.ts'], folder);
     expect(run(bin('deno'), ['run', '-A', '--no-lock', manual, 'program.ts'], folder).trim()).toBe(PRINTED);
-  }, 60_000);
+  });
 });

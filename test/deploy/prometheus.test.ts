@@ -118,7 +118,7 @@ describe('deploy/prometheus.yml', () => {
     const target = await scrape([{ targets: [`${Address}:${Port}`], labels }]);
     expect(target.labels).toEqual({ job: 'katamari', mesh: 'main', instance: 'one', role: 'manager,faceplate' });
     expect(target.scrapeUrl).toBe(`http://127.0.0.1:${port}/metrics`);
-  }, 60_000);
+  });
 });
 
 interface Target {
@@ -143,17 +143,13 @@ async function scrape(targets: readonly object[]): Promise<Target> {
     child.kill('SIGKILL');
     await ended;
   });
-  return until(
-    'Prometheus to scrape the process',
-    async () => {
-      try {
-        const answer = await fetch(`http://127.0.0.1:${port}/api/v1/targets`);
-        const { data } = (await answer.json()) as { data: { activeTargets: Target[] } };
-        return data.activeTargets.find(({ health }) => health === 'up');
-      } catch {
-        return undefined;
-      }
-    },
-    30_000,
-  );
+  return until('Prometheus to scrape the process', async () => {
+    try {
+      const answer = await fetch(`http://127.0.0.1:${port}/api/v1/targets`);
+      const { data } = (await answer.json()) as { data: { activeTargets: Target[] } };
+      return data.activeTargets.find(({ health }) => health === 'up');
+    } catch {
+      return undefined;
+    }
+  });
 }

@@ -24,7 +24,7 @@ beforeAll(async () => {
   appendFileSync(file, 'dataDir: data\nports: { thrift: 0, jsonRpc: 0, stats: 0, link: 0, consul: 0 }\n');
   mesh = await startMesh(loadConfig({ file, env: {}, cwd: directory, flags: [] }).config, { onEvent: () => undefined });
   await mesh.whenReady;
-}, 60_000);
+});
 afterAll(async () => {
   await mesh.close();
   rmSync(directory, { recursive: true });

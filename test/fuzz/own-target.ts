@@ -114,8 +114,8 @@ export async function startOwnTarget(): Promise<OwnTarget> {
   /** Checks that no connection is open and no call in flight. */
   async function settled(): Promise<void> {
     for (const [lane, connections] of Object.entries(open))
-      await until(`all ${lane} connections to close`, () => connections() === 0, 15_000);
-    await until('all calls to settle', () => callStats.sums().inFlight === 0, 5_000);
+      await until(`all ${lane} connections to close`, () => connections() === 0);
+    await until('all calls to settle', () => callStats.sums().inFlight === 0);
   }
 
   async function goodCallsWork(): Promise<void> {

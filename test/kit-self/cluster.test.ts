@@ -70,7 +70,7 @@ describe('A cluster on loopback', () => {
     await manager.restart();
     await untilWhole(cluster, 4);
     expect(cluster.descendants().length).toBe(before);
-  }, 60_000);
+  });
 
   test("writes deployments to Consul in the leader's format, and removes them", async () => {
     const { deployments } = keysOf('test');
@@ -99,7 +99,7 @@ describe('A cluster on loopback', () => {
     const ends = await Promise.all(cluster.processes.map(({ ended }) => ended));
     expect(ends).toEqual(cluster.processes.map(() => ({ code: 0, signal: null })));
     await until('all descendants to end', () => cluster.descendants().length === 0);
-  }, 60_000);
+  });
 });
 
 describe('A cluster in namespaces', () => {

@@ -19,7 +19,7 @@ describe('A Consul cluster of three servers', () => {
   beforeAll(async () => {
     consul = await startConsulCluster({ network: await loopbackNetwork() });
     console.log(`a leader after ${Math.round(consul.upAfterMs)} ms`);
-  }, 40_000);
+  });
   afterAll(() => consul.end());
 
   test('elects a leader, and each server has its own address with the default port', async () => {
@@ -43,7 +43,7 @@ describe('A Consul cluster of three servers', () => {
     expect(await put('kit/second', 'two')).toBe(true);
     consul.start(index);
     await consul.waitForLeader();
-  }, 60_000);
+  });
 
   test('keeps its data when all servers are killed and restarted', async () => {
     await Promise.all([0, 1, 2].map((index) => consul.kill(index)));
@@ -52,7 +52,7 @@ describe('A Consul cluster of three servers', () => {
     const tookMs = await consul.waitForLeader();
     console.log(`a leader after ${Math.round(tookMs)} ms, with old data`);
     expect([await get('kit/first'), await get('kit/second')]).toEqual(['one', 'two']);
-  }, 60_000);
+  });
 
   test('takes a server back that lost its data, and is empty when all lost theirs', async () => {
     await consul.kill(1);
@@ -96,7 +96,7 @@ describe('startConsulCluster()', () => {
       await consul.end();
       authority.close();
     }
-  }, 60_000);
+  });
 });
 
 describe('ConsulCluster.end()', () => {
@@ -109,5 +109,5 @@ describe('ConsulCluster.end()', () => {
     server?.signal('SIGSTOP');
     await consul.end();
     expect(isAlive(pid)).toBe(false);
-  }, 40_000);
+  });
 });

@@ -29,7 +29,7 @@ describe('An interface that changes on disk under the same version', () => {
     expect(pools.map(({ id, alive, wanted }) => [id, alive, wanted])).toEqual([['Work@1.0.0', 1, 1]]);
     // The interface as a whole is the new one.
     expect((await mesh.call('Work.pid')).error?.message).toMatch(/has no method "pid"; it has say/);
-  }, 30_000);
+  });
 
   test('is refused while one old copy lives, and bound when that one dies too', async () => {
     const change = await up(2);
@@ -44,10 +44,10 @@ describe('An interface that changes on disk under the same version', () => {
     expect(events('resource_refused').length).toBe(1);
 
     await mesh.call('Work.die', { status: 2 });
-    await until('both new copies', () => mesh.pool('Work@1.0.0').alive === 2, 20_000);
+    await until('both new copies', () => mesh.pool('Work@1.0.0').alive === 2);
     expect((await mesh.call('Work.say', { text: 7 })).result).toBe('7');
     expect(mesh.mesh.status().pools.length).toBe(1);
-  }, 60_000);
+  });
 
   test('moves no waiting call to a copy that would misread it', async () => {
     const change = await up(1);
@@ -62,7 +62,7 @@ describe('An interface that changes on disk under the same version', () => {
       data: { code: 'draining' },
     });
     expect((await running).error?.data).toMatchObject({ code: 'resource_failed' });
-  }, 30_000);
+  });
 });
 
 /** Starts copies of Work. The returned function changes its code and IDL on disk. */

@@ -24,23 +24,19 @@ describe('A mesh', () => {
     ['that is missing', () => at('none')],
     ['that is a file', () => (writeFileSync(at('file'), ''), at('file'))],
     ['that all may write to', () => (mkdirSync(at('open')), chmodSync(at('open'), 0o777), at('open'))],
-  ])(
-    'works with a TMPDIR %s: it says so, and its sockets are in another private directory',
-    async (_, make) => {
-      const TMPDIR = make();
-      mesh = await startMeshProcess({ deployments: [work({ count: 2 })], env: { TMPDIR } });
-      expect((await mesh.call('Work.say', { text: 'hello' })).result).toBe('hello');
-      expect(mesh.output()).toContain(`"msg":"${TMPDIR} `);
-      expect(mesh.output()).toContain('the sockets of chassis are in /tmp"');
-      const { listeners } = await mesh.status();
-      const inside = listeners.find(({ name }) => name === 'inside')?.address ?? '';
-      const sockets = path.dirname(inside.replace('unix:', ''));
-      expect(sockets).toMatch(/^\/tmp\/katamari-/);
-      expect(statSync(sockets).mode & 0o777).toBe(0o700);
-      expect(readdirSync(sockets)).toContain('mesh.sock');
-    },
-    60_000,
-  );
+  ])('works with a TMPDIR %s: it says so, and its sockets are in another private directory', async (_, make) => {
+    const TMPDIR = make();
+    mesh = await startMeshProcess({ deployments: [work({ count: 2 })], env: { TMPDIR } });
+    expect((await mesh.call('Work.say', { text: 'hello' })).result).toBe('hello');
+    expect(mesh.output()).toContain(`"msg":"${TMPDIR} `);
+    expect(mesh.output()).toContain('the sockets of chassis are in /tmp"');
+    const { listeners } = await mesh.status();
+    const inside = listeners.find(({ name }) => name === 'inside')?.address ?? '';
+    const sockets = path.dirname(inside.replace('unix:', ''));
+    expect(sockets).toMatch(/^\/tmp\/katamari-/);
+    expect(statSync(sockets).mode & 0o777).toBe(0o700);
+    expect(readdirSync(sockets)).toContain('mesh.sock');
+  });
 
   test('has a private data directory, also one that existed', async () => {
     mkdirSync(at('data'), { mode: 0o755 });
@@ -50,7 +46,7 @@ describe('A mesh', () => {
     expect(statSync(at('data')).mode & 0o777).toBe(0o700);
     const open = filesIn(at('data')).filter((file) => (statSync(file).mode & 0o077) !== 0);
     expect(open).toEqual([]);
-  }, 60_000);
+  });
 
   test('does not start with a data directory that is a file, or that other programs use', async () => {
     writeFileSync(at('data'), '');
@@ -60,7 +56,7 @@ describe('A mesh', () => {
     chmodSync(at('data'), 0o755);
     writeFileSync(at('data/letter'), '');
     expect(await endOf()).toEqual([78, expect.stringContaining('has files of other programs')]);
-  }, 60_000);
+  });
 });
 
 async function endOf(): Promise<[number | null, string]> {

@@ -119,7 +119,7 @@ for (const [language, deployment] of Object.entries(LANGUAGES)) {
     beforeAll(async () => {
       mesh = await startTestMesh([deployment('older'), deployment('newer')]);
       await mesh.mesh.whenReady;
-    }, 60_000);
+    });
     afterAll(() => mesh.end());
 
     test('are two pools, and a call without a version goes to one that has its method', async () => {

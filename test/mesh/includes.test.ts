@@ -98,4 +98,4 @@ test('A plain server and a chassis with include folders are called and described
     generated.remove();
     rmSync(folder, { recursive: true });
   }
-}, 60_000);
+});

@@ -47,7 +47,7 @@ beforeAll(async () => {
     },
   ]);
   await mesh.mesh.whenReady;
-}, 60_000);
+});
 afterAll(async () => {
   await mesh.end();
   newer.remove();

@@ -385,7 +385,7 @@ describe('The audit log', () => {
         why: expect.stringContaining('Consul has not answered yet'),
       });
       server?.signal('SIGCONT');
-      await until('the token to be known', async () => (await ask(two, bob, 'getSettings')).code === 'ok', 30_000);
+      await until('the token to be known', async () => (await ask(two, bob, 'getSettings')).code === 'ok');
       const log = await logOf(two);
       // Nothing of the configuration has changed.
       expect(log.filter(({ who }) => who === 'katamari.yaml').map(({ subject }) => subject)).toEqual(['settings']);

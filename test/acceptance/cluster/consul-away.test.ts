@@ -35,7 +35,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await callers?.stop();
   await cluster?.end();
-}, 60_000);
+});
 
 describe('Calls during an outage of Consul', () => {
   test('continue when one of its servers is killed and when it comes back', async () => {
@@ -79,8 +79,8 @@ describe('Calls during an outage of Consul', () => {
 
     const kept = [...(await chassisOf('manager-1')), ...(await chassisOf('manager-3'))];
     const managerMs = await cluster.process('manager-2').restart();
-    await until('the manager to run what it ran', async () => (await chassisOf('manager-2')).length === 2, 30_000);
-    await until('the manager to be used again', async () => (await servedAt('manager-2')) > 20, 30_000);
+    await until('the manager to run what it ran', async () => (await chassisOf('manager-2')).length === 2);
+    await until('the manager to be used again', async () => (await servedAt('manager-2')) > 20);
 
     await underLoad(endAt - performance.now());
     // Checked before Consul is back: only the killed chassis may fail its one call.
@@ -147,7 +147,7 @@ describe('Calls during an outage of Consul', () => {
       `Consul away, in all: ${callsLine(callers, callers.failures(cluster.ledger()).length)}, half of them within ` +
         `${callers.tookMs(50)} ms, 99 of 100 within ${callers.tookMs(99)} ms, slowest ${callers.tookMs(100)} ms`,
     );
-  }, 60_000);
+  });
 });
 
 const REPLACED = ' failed while it worked on ';
@@ -181,7 +181,7 @@ async function makeOlder(): Promise<void> {
   await startConsul();
   const { name, term } = await untilLed();
   await cluster.process(name).restart();
-  await until('a later term', async () => ((await leadOf(cluster))?.term ?? 0) > term, 30_000);
+  await until('a later term', async () => ((await leadOf(cluster))?.term ?? 0) > term);
   await untilOrdered(term + 1);
   await untilRegistered(cluster, REGISTERED_WITHIN_MS);
 }
@@ -200,7 +200,7 @@ function dataOf(server: number): string {
 }
 
 async function untilLed() {
-  return await until('a leader', () => leadOf(cluster).catch(() => undefined), 30_000);
+  return await until('a leader', () => leadOf(cluster).catch(() => undefined));
 }
 
 /** Whether every manager has an assignment of the current leader. */

@@ -37,7 +37,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await callers?.stop();
   await cluster?.end();
-}, 60_000);
+});
 
 describe('A cut between a faceplate and a manager', () => {
   for (const [what, from, to, ways] of [
@@ -62,7 +62,7 @@ describe('A cut between a faceplate and a manager', () => {
     expect(pools.map(({ alive, restartsByReason }) => [alive, restartsByReason])).toEqual(pools.map(() => [2, {}]));
     expect(cluster.strays()).toEqual([]);
     tell('cuts, in all');
-  }, 60_000);
+  });
 });
 
 async function cutAndHeal(what: string, from: string, to: string, ways: Ways): Promise<void> {

@@ -28,7 +28,7 @@ beforeAll(async () => {
     faceplates: 1,
     deployments: [tally({ count: 2 })],
   });
-  await until('a first call', async () => (await call('first')) === 'ok', 20_000);
+  await until('a first call', async () => (await call('first')) === 'ok');
 }, 120_000);
 
 afterAll(() => cluster?.end(), 60_000);
@@ -66,9 +66,9 @@ async function cutAndHeal(what: string, from: string, to: string, ways: Ways): P
 
   await cluster.heal(from, to, ways);
   await until('the network to deliver everything', async () => (await unsentBytes()) === 0, 60_000);
-  await until('the link to work again', async () => (await call(`${ways}-last-${sent++}`)) === 'ok', 30_000);
+  await until('the link to work again', async () => (await call(`${ways}-last-${sent++}`)) === 'ok');
   await until('the network to deliver everything', async () => (await unsentBytes()) === 0, 60_000);
-  await until('the manager to read the old connection to its end', async () => (await links()) === 1, 30_000);
+  await until('the manager to read the old connection to its end', async () => (await links()) === 1);
   expect(await call(`${ways}-last-${sent++}`)).toBe('ok');
   const startedLate = notStarted.filter((id) => startedIds().has(id));
   console.log(

@@ -45,14 +45,14 @@ beforeAll(async () => {
   });
   balancer = await cluster.network.addHost('balancer');
   haproxy = startBalancer();
-  await until('both servers to be up', async () => (await serversUp()) === 2 * 2, 30_000);
+  await until('both servers to be up', async () => (await serversUp()) === 2 * 2);
 }, 120_000);
 
 afterAll(async () => {
   await callers?.stop();
   await haproxy?.kill();
   await cluster?.end();
-}, 60_000);
+});
 
 test('Faceplates behind the documented balancer are restarted in turn, and no call is refused', async () => {
   callers = new ClusterCallers({
@@ -79,7 +79,7 @@ test('Faceplates behind the documented balancer are restarted in turn, and no ca
     expect(ended).toEqual({ code: 0, signal: null });
     faceplate?.start();
     await faceplate?.untilReady();
-    await until('the balancer to use it again', async () => (await serversUp()) === 2 * 2, 30_000);
+    await until('the balancer to use it again', async () => (await serversUp()) === 2 * 2);
   }
   isOver = true;
   await Promise.all(short);

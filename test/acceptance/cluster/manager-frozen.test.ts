@@ -22,7 +22,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await callers?.stop();
   await cluster?.end();
-}, 60_000);
+});
 
 test('A frozen manager delays only the calls it has, and soon gets no new ones', async () => {
   const manager = cluster.process('manager-3');
@@ -45,7 +45,7 @@ test('A frozen manager delays only the calls it has, and soon gets no new ones',
   expect(failed.length).toBeGreaterThan(0);
   expect(new Set(failed.map(({ end }) => end.ok || end.code))).toEqual(new Set(['timeout']));
   expect([lastSentMs < 3 * 2_000, latestMs < LATE_MS]).toEqual([true, true]);
-}, 60_000);
+});
 
 test('A thawed manager is used again', async () => {
   const [manager, before] = [cluster.process('manager-3'), callers.failedSince(0).length];
@@ -53,7 +53,7 @@ test('A thawed manager is used again', async () => {
   manager.signal('SIGCONT');
   const thawedAt = performance.now();
   const old = await accepted();
-  await until('new calls there', async () => (await accepted()) > old, 30_000);
+  await until('new calls there', async () => (await accepted()) > old);
   const usedMs = performance.now() - thawedAt;
   await untilSpread(cluster, { 'manager-1': 2, 'manager-2': 2, 'manager-3': 2 });
   const shares = await sharesOf(cluster, callers, 2_000);

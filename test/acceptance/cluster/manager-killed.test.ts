@@ -23,7 +23,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await callers?.stop();
   await cluster?.end();
-}, 60_000);
+});
 
 test('Calls in a killed manager fail at once or succeed elsewhere, and no later call fails', async () => {
   await untilSettled();
@@ -35,7 +35,7 @@ test('Calls in a killed manager fail at once or succeed elsewhere, and no later 
   });
   await manager.kill();
   const killedAt = performance.now();
-  await until('its chassis to go', () => cluster.strays().length === 0, 10_000);
+  await until('its chassis to go', () => cluster.strays().length === 0);
   const goneMs = performance.now() - killedAt;
   expect(cluster.descendants().length).toBeLessThan(copies);
   await untilSpread(cluster, { 'manager-1': 3, 'manager-3': 3 });

@@ -42,7 +42,7 @@ beforeAll(async () => {
 afterAll(async () => {
   console.log(`busiest process at rest:\n${report.join('\n')}`);
   await cluster?.end();
-}, 60_000);
+});
 
 const SPREAD = { 'manager-1': 2, 'manager-2': 2, 'manager-3': 2 };
 const CONSULS = ['consul-1', 'consul-2', 'consul-3'];

@@ -220,7 +220,7 @@ describe.skipIf(!httpTakesSockets())('Two servers, one with the fast path and on
         return [compare(name, bytes), compare(name, bytes, [3, 20, bytes.length >> 1, Math.max(0, bytes.length - 2)])];
       }),
     );
-  }, 30_000);
+  });
 
   test('to requests cut and corrupted at any place', async () => {
     const good = fc.constantFrom(

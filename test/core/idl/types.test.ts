@@ -230,7 +230,7 @@ export type Things = {
     const loaded = (await import(pathToFileURL(javascriptOf(text)).href)) as Readonly<Record<string, unknown>>;
     for (const [name, { value }] of idl.constants) expect(loaded[name.replace(/^.*\./, '')], name).toEqual(value);
     expect(Object.is(loaded['ZERO'], -0)).toBe(true);
-  }, 60_000);
+  });
 
   // Words of TypeScript, and names that the generated text uses.
   test('writes types that the compiler accepts, whatever the types, constants and members are called', () => {
@@ -263,7 +263,7 @@ export type Things = {
       }
     }
     expect(compile(files)).toBe('');
-  }, 60_000);
+  });
 
   test('writes types that refuse values that the interface does not allow', () => {
     const said = compile({

@@ -100,7 +100,7 @@ test('An ordinary POST has the same answer as through node:http, byte for byte',
   await Promise.all(paths.flatMap((path) => [own, ping].map((body) => sameBothWays(requestOf(body, '', path)))));
   const { accepted, inFlight } = fixture.mesh.callStats.sums();
   expect([accepted > 0, inFlight]).toEqual([true, 0]);
-}, 60_000);
+});
 
 /** The answer to a body, as text; '' when there is none. */
 const answerTo = async (body: string): Promise<string> =>

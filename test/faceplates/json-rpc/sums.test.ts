@@ -101,7 +101,7 @@ describe('a batch of 30 calls with answers of 8 MiB', () => {
     expect(others).toBeGreaterThan(30);
     expect(most).toBeLessThanOrEqual(SUMS.connectionBytesMax + 17 * MIB);
     await until('everything to be given back', () => fixture.ledger.bytes === 0);
-  }, 60_000);
+  });
 
   test('that is not read stops by itself, however many clients send one, and harms no other', async () => {
     const fixture = await start();
@@ -125,7 +125,7 @@ describe('a batch of 30 calls with answers of 8 MiB', () => {
     await until('everything to be given back', () => fixture.ledger.bytes === 0);
     const { accepted, replied, failed, refused, timed_out, cancelled, inFlight } = fixture.mesh.callStats.sums();
     expect([inFlight, replied + failed + refused + timed_out + cancelled]).toEqual([0, accepted]);
-  }, 60_000);
+  });
 
   test('that is read late still comes whole', async () => {
     const fixture = await start();
@@ -138,7 +138,7 @@ describe('a batch of 30 calls with answers of 8 MiB', () => {
     client.write(httpPost(HALF));
     const before = bytes;
     await until('the next answer on the connection', () => bytes > before);
-  }, 60_000);
+  });
 });
 
 describe('a single large answer', () => {
@@ -152,7 +152,7 @@ describe('a single large answer', () => {
     expect(answer?.headers.get('content-length')).toBe(String(answer?.text.length));
     expect(others.every(({ json }) => json.result === 1.5)).toBe(true);
     await until('everything to be given back', () => fixture.ledger.bytes === 0);
-  }, 60_000);
+  });
 
   test('for which there is no room is refused with the limit and the remedy, and was counted once', async () => {
     const fixture = await start();
@@ -171,7 +171,7 @@ describe('a single large answer', () => {
     elsewhere.add(-elsewhere.bytes);
     expect((await fixture.post(large(1, 16))).json.result).toBeDefined();
     await until('everything to be given back', () => fixture.ledger.bytes === 0);
-  }, 60_000);
+  });
 });
 
 describe('large requests', () => {
@@ -191,7 +191,7 @@ describe('large requests', () => {
     expect((await answer).json.result).toBe(2.5);
     elsewhere.close();
     await until('everything to be given back', () => fixture.ledger.bytes === 0);
-  }, 60_000);
+  });
 });
 
 test('the defaults leave room for a few messages of the largest size on each connection', () => {
@@ -227,7 +227,6 @@ test.skipIf(!keepsHalfOpen())(
       await until('all to be given back', () => fixture.ledger.bytes === 0);
     }
   },
-  60_000,
 );
 
 /** The content of a body in chunks. */

@@ -31,7 +31,7 @@ let strayRequests: string[];
 
 beforeAll(async () => {
   browser = await chromium.launch({ executablePath: toolPath('chromium'), args: FLAGS });
-}, 60_000);
+});
 
 afterAll(() => browser.close());
 

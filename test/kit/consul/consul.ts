@@ -134,19 +134,15 @@ class RealConsul implements RealTestConsul {
     const args = ['agent', '-config-file', join(this.#folder, 'config.json'), '-log-file', logFile];
     const child = spawn(toolPath('consul'), args, { stdio: 'ignore' });
     this.#child = child;
-    await until(
-      'Consul to have a leader and know itself',
-      async () => {
-        if (child.exitCode !== null) throw new Error(`Consul ended with ${child.exitCode}: ${lastLines(logFile)}`);
-        // Without a leader, the reply says that there is none.
-        if (!hasLeader) return (await this.#find('/v1/status/leader')) === '""';
-        return (
-          (await this.#find('/v1/status/leader')).includes(':') &&
-          (await this.#find('/v1/health/state/passing')).includes('serfHealth')
-        );
-      },
-      20_000,
-    );
+    await until('Consul to have a leader and know itself', async () => {
+      if (child.exitCode !== null) throw new Error(`Consul ended with ${child.exitCode}: ${lastLines(logFile)}`);
+      // Without a leader, the reply says that there is none.
+      if (!hasLeader) return (await this.#find('/v1/status/leader')) === '""';
+      return (
+        (await this.#find('/v1/status/leader')).includes(':') &&
+        (await this.#find('/v1/health/state/passing')).includes('serfHealth')
+      );
+    });
   }
 
   async kill(): Promise<void> {

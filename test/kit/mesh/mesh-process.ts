@@ -92,14 +92,10 @@ export async function startMeshProcess(options: MeshProcessOptions = {}): Promis
     if (options.directory === undefined) rmSync(directory, { recursive: true, force: true });
   };
   try {
-    const addresses = await until(
-      'the mesh to come up',
-      () => {
-        if (hasEnded(child)) return 'ended';
-        return addressesIn(said.stdout());
-      },
-      60_000,
-    );
+    const addresses = await until('the mesh to come up', () => {
+      if (hasEnded(child)) return 'ended';
+      return addressesIn(said.stdout());
+    });
     if (addresses === 'ended') {
       await said.whole;
       throw new MeshEnded(child.exitCode, said.all(), said.stderr());

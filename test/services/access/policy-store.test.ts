@@ -105,7 +105,7 @@ describe('A policy', () => {
     expect(history[0]?.version).toBe(25);
     expect(history).toHaveLength(21);
     expect(history.at(-1)?.version).toBe(5);
-  }, 60_000);
+  });
 
   test('that is not valid is refused, and stays without effect when it is written into Consul', async () => {
     const one = await open();
@@ -157,7 +157,7 @@ describe('A policy', () => {
     expect(healed.store.isBroken).toBe(false);
     await until('the file to be whole', () => readFileSync(file, 'utf8').includes('"version":1'));
     away.close();
-  }, 60_000);
+  });
 
   test('of more bytes than Consul takes is refused', async () => {
     const { store } = await open();

@@ -130,7 +130,7 @@ describe('katamari up', () => {
     );
     expect(await one.stop()).toBe(0);
     expect(await client.get('katamari/main/managers/one')).toBeUndefined();
-  }, 60_000);
+  });
 
   test('serves with a wrong CA, and reports the error', async () => {
     const address = `https://${consul.httpsAddress}`;
@@ -139,5 +139,5 @@ describe('katamari up', () => {
       deployments: [work()],
     }));
     await until('the reason in its log', () => one.output().includes('(consul.caFile)'));
-  }, 60_000);
+  });
 });

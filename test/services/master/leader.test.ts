@@ -235,7 +235,7 @@ for (const kind of CONSUL_KINDS) {
       await toBeOrdered(managers, [{}, { [B]: 1 }, {}]);
       await client.delete(`${keys.deployments}B/1.0.0`);
       await toBeOrdered(managers, [{}, {}, {}]);
-    }, 20_000);
+    });
 
     test('gives the copies of a dead manager to the others, and its share back when it returns and runs them', async () => {
       const managers = await threeManagers();
@@ -258,7 +258,7 @@ for (const kind of CONSUL_KINDS) {
       await m1.obey();
       await m3.say({ [A]: 2 });
       await toBeOrdered(managers, [{ [A]: 2 }, { [A]: 2 }, { [A]: 2 }]);
-    }, 20_000);
+    });
 
     test('moves every copy off a drained manager without ending one too early, and back later', async () => {
       const managers = await threeManagers();
@@ -277,7 +277,7 @@ for (const kind of CONSUL_KINDS) {
       await m1.obey();
       await toBeOrdered(managers, [{ [A]: 1 }, { [A]: 1 }, { [A]: 1 }]);
       expect(await m3.counts()).toEqual({ [A]: 1 });
-    }, 20_000);
+    });
 
     test('reports once that no manager can run the deployments, and continues when one joins', async () => {
       await deploy('A', 2);
@@ -307,7 +307,7 @@ for (const kind of CONSUL_KINDS) {
       await settled();
       expect(await ordered(managers)).toEqual([{ [A]: 1 }, { [A]: 1 }, { [A]: 1 }]);
       expect(texts(master, 'assigned').filter((text) => text.startsWith('m'))).toHaveLength(3);
-    }, 20_000);
+    });
 
     test('hands over: the next leader puts its term on the assignments and changes nothing else; the previous one writes no more', async () => {
       const managers = await threeManagers();
@@ -329,7 +329,7 @@ for (const kind of CONSUL_KINDS) {
       await deploy('A', 6);
       await toBeOrdered(managers, [{ [A]: 2 }, { [A]: 2 }, { [A]: 2 }]);
       expect(texts(one, 'assigned')).toHaveLength(told);
-    }, 20_000);
+    });
 
     test('rewrites a damaged or deleted assignment', async () => {
       const manager = await new Manager('m1').come();
@@ -388,7 +388,7 @@ for (const kind of CONSUL_KINDS) {
       await until('both to run B', async () =>
         (await ordered([m1, m2])).every((counts) => JSON.stringify(counts).includes(B)),
       );
-    }, 20_000);
+    });
 
     test('continues after Consul was killed, and writes the same assignments again after it came back without its data', async () => {
       const [m2, m3] = [await new Manager('m2').come(), await new Manager('m3').come()];
@@ -414,17 +414,13 @@ for (const kind of CONSUL_KINDS) {
         await consul.start({ isEmpty });
         // They return one by one, and run the same copies as before.
         for (const manager of [m3, m1, m2]) {
-          await until('it to be back', () => manager.come().catch(() => undefined), 15_000);
+          await until('it to be back', () => manager.come().catch(() => undefined));
         }
-        await until(
-          'orders of the term',
-          async () => {
-            const orders = await Promise.all(managers.map((manager) => manager.order()));
-            const { term } = master.election;
-            return term !== undefined && orders.every((order) => order?.term === term);
-          },
-          30_000,
-        );
+        await until('orders of the term', async () => {
+          const orders = await Promise.all(managers.map((manager) => manager.order()));
+          const { term } = master.election;
+          return term !== undefined && orders.every((order) => order?.term === term);
+        });
         expect(await ordered(managers)).toEqual(before);
         expect(texts(master, 'deployment_changed')).toEqual(
           isEmpty ? [A, B].map((id) => `${id}: restored from backup: Consul lost its data`) : [],
@@ -436,7 +432,7 @@ for (const kind of CONSUL_KINDS) {
       const emptied = async (): Promise<void> => {
         await consul.kill();
         await consul.start({ isEmpty: true });
-        await until('the manager to be back', () => manager.come().catch(() => undefined), 15_000);
+        await until('the manager to be back', () => manager.come().catch(() => undefined));
       };
       const manager = await new Manager('m1').come();
       const route = '{"weights":{"1.0.0":3}}';
@@ -475,7 +471,7 @@ for (const kind of CONSUL_KINDS) {
       await deploy('C', 1);
       await toBeOrdered([manager], [{ 'C@1.0.0': 1 }]);
       expect((await client.list(keys.deployments)).entries).toHaveLength(1);
-    }, 60_000);
+    });
 
     test('does not restore a deployment that was removed just after an outage', async () => {
       const manager = await new Manager('m1').come();
@@ -484,7 +480,7 @@ for (const kind of CONSUL_KINDS) {
       await toBeOrdered([manager], [{ [A]: 1 }]);
       await consul.kill();
       await consul.start();
-      await until('it to be back', () => manager.come().catch(() => undefined), 15_000);
+      await until('it to be back', () => manager.come().catch(() => undefined));
       // The leader is through the outage and active.
       await deploy('B', 1);
       await toBeOrdered([manager], [{ [A]: 1, [B]: 1 }]);
@@ -495,6 +491,6 @@ for (const kind of CONSUL_KINDS) {
       await toBeOrdered([manager], [{ 'C@1.0.0': 1 }]);
       expect((await client.list(keys.deployments)).entries).toHaveLength(1);
       expect(texts(master, 'deployment_changed')).toEqual([]);
-    }, 60_000);
+    });
   });
 }

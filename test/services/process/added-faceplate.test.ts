@@ -178,7 +178,7 @@ describe('A faceplate in katamari.yaml', () => {
     );
     expect(await refusal(late)).toContain('did not start: start() did not settle within 10000 ms');
     await until('its end', () => log.includes('closed'));
-  }, 30_000);
+  });
 
   test('whose end fails is reported and does not block the shutdown', async () => {
     const said: string[] = [];

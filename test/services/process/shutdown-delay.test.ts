@@ -33,7 +33,7 @@ test('RunningMesh.drain(delayMs) fails /readyz and leaves Consul at once, and th
   expect(hasEnded).toBe(false);
   await mesh.mesh.close();
   await drained;
-}, 30_000);
+});
 
 test('RunningMesh.drain(delayMs) drains after the delay, and finishes the calls in progress', async () => {
   mesh = await startTestMesh([work()]);
@@ -44,4 +44,4 @@ test('RunningMesh.drain(delayMs) drains after the delay, and finishes the calls 
   await drained;
   expect((await running).result).toBeGreaterThan(0);
   await expect(mesh.call('Work.say', { text: 'too late' })).rejects.toThrow();
-}, 30_000);
+});

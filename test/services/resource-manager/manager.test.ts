@@ -30,7 +30,7 @@ describe('ResourceManager.setDeployments()', () => {
     await bench.untilServing({ 'Work@2.0.0': 1 });
     expect(bench.manager.offers().map(({ id }) => id)).toEqual(['Work@2.0.0']);
     expect(bench.manager.status(() => 0).map(({ id }) => id)).toEqual(['Work@2.0.0']);
-  }, 40_000);
+  });
 
   test('lets calls in flight finish, refuses waiting ones, and sends later ones elsewhere', async () => {
     bench = new ManagerBench();
@@ -47,7 +47,7 @@ describe('ResourceManager.setDeployments()', () => {
     await bench.untilServing({});
     expect(bench.ledger().length).toBe(1);
     await until('it to be forgotten', () => bench.manager.status(() => 0).length === 0);
-  }, 40_000);
+  });
 
   test('ends first the copies that do not serve, then the last ones', async () => {
     bench = new ManagerBench();
@@ -64,7 +64,7 @@ describe('ResourceManager.setDeployments()', () => {
     bench.manager.setDeployments('file', [workDeployment({ count: 1 })]);
     await bench.untilServing({ 'Work@1.0.0': 1 });
     expect(bench.alive()).toEqual(kept.slice(0, 1));
-  }, 40_000);
+  });
 
   test('replaces a changed deployment one copy at a time without losing a call, in the same pool', async () => {
     bench = new ManagerBench();
@@ -78,7 +78,7 @@ describe('ResourceManager.setDeployments()', () => {
       while (!isOver) answers.push(await bench.ask('take', { ms: 5 }));
     })();
     bench.manager.setDeployments('file', [workDeployment({ count: 2, queueMax: 7, env: { WORK_NOTE: 'new' } })]);
-    await until('all to be replaced', () => bench.told().some((line) => line.startsWith('rolling_done')), 30_000);
+    await until('all to be replaced', () => bench.told().some((line) => line.startsWith('rolling_done')));
     isOver = true;
     await caller;
     await bench.untilServing({ 'Work@1.0.0': 2 });
@@ -87,7 +87,7 @@ describe('ResourceManager.setDeployments()', () => {
     expect(bench.launches).toBe(4);
     expect(bench.manager.offers()).toEqual([offer]);
     expect(bench.manager.status(() => 0)[0]?.queueMax).toBe(7);
-  }, 60_000);
+  });
 
   test('keeps the old copies when the new ones do not start, and tries again after the next change', async () => {
     bench = new ManagerBench();
@@ -96,7 +96,7 @@ describe('ResourceManager.setDeployments()', () => {
     const before = bench.alive().sort();
     const broken = workDeployment({ count: 2, command: fixture('dies-at-start.ts') });
     bench.manager.setDeployments('file', [broken]);
-    await until('the rolling to stop', () => bench.told().some((line) => /^rolling_done .*stopped/.test(line)), 30_000);
+    await until('the rolling to stop', () => bench.told().some((line) => /^rolling_done .*stopped/.test(line)));
     bench.manager.setDeployments('file', [broken]);
     await turn();
     expect(bench.alive().sort()).toEqual(before);
@@ -130,9 +130,9 @@ describe('ResourceManager.setDeployments()', () => {
     expect(bench.alive()).toEqual([old]);
     bench.manager.setDeployments('file', [workDeployment({ command: fixture('never-ready.ts') })]);
     bench.manager.setDeployments('file', [workDeployment({ env: { WORK_NOTE: 'third' } })]);
-    await until('it to be replaced', () => !bench.alive().includes(old ?? 0), 30_000);
+    await until('it to be replaced', () => !bench.alive().includes(old ?? 0));
     await bench.untilServing({ 'Work@1.0.0': 1 });
-  }, 60_000);
+  });
 
   test('starts the new deployment at once when no copy of the old one has started', async () => {
     bench = new ManagerBench();
@@ -141,7 +141,7 @@ describe('ResourceManager.setDeployments()', () => {
     bench.manager.setDeployments('file', [workDeployment({ count: 2 })]);
     await bench.untilServing({ 'Work@1.0.0': 2 });
     expect(bench.told().filter((line) => line.startsWith('rolling'))).toEqual([]);
-  }, 40_000);
+  });
 
   test('prefers the file where file and assignment conflict, reports it once, and follows the assignment otherwise', async () => {
     bench = new ManagerBench();
@@ -153,7 +153,7 @@ describe('ResourceManager.setDeployments()', () => {
     bench.manager.setDeployments('order', [workDeployment({ count: 2 })]);
     bench.manager.setDeployments('file', []);
     await bench.untilServing({ 'Work@1.0.0': 2 });
-  }, 40_000);
+  });
 
   test('moves waiting calls to the new pool when a changed deployment has other details', async () => {
     bench = new ManagerBench();
@@ -167,7 +167,7 @@ describe('ResourceManager.setDeployments()', () => {
     expect(await running).toBeGreaterThan(0);
     await bench.untilServing({ 'Work@1.0.0': 1 });
     expect(bench.manager.offers().map(({ details }) => details.tags)).toEqual([['new']]);
-  }, 40_000);
+  });
 });
 
 describe('ResourceManager.setDrained()', () => {
@@ -187,7 +187,7 @@ describe('ResourceManager.setDrained()', () => {
     await bench.untilServing({ 'Work@2.0.0': 1 });
     bench.manager.setDrained(false);
     await bench.untilServing({ 'Work@1.0.0': 1, 'Work@2.0.0': 1 });
-  }, 60_000);
+  });
 });
 
 describe('ResourceManager.dispatch()', () => {
@@ -200,7 +200,7 @@ describe('ResourceManager.dispatch()', () => {
     expect(await early).toEqual(['first', 'second']);
     const { context } = await bench.reply('say', { text: 'later' });
     expect(context.queueUs).toBeLessThan(1_000_000);
-  }, 30_000);
+  });
 
   test('ends waiting calls at their deadline, with their caller, and with their deployment', async () => {
     bench = new ManagerBench();
@@ -215,7 +215,7 @@ describe('ResourceManager.dispatch()', () => {
     bench.manager.setDeployments('file', []);
     expect(await rest).toMatch(/^draining: /);
     await bench.untilServing({});
-  }, 30_000);
+  });
 
   test('refuses calls to services not deployed here, and lists those that are', async () => {
     bench = new ManagerBench();
@@ -225,7 +225,7 @@ describe('ResourceManager.dispatch()', () => {
       'no_pool: Manager one has no pool Work@7.0.0; its pools are Work@1.0.0',
     );
     expect(await bench.ask('pid', {}, { roles: ['staging'] })).toMatch(/^no_pool: .*for roles staging/);
-  }, 30_000);
+  });
 
   test('selects by roles, tags and pool id where chassis of one version report different details', async () => {
     bench = new ManagerBench();
@@ -238,7 +238,7 @@ describe('ResourceManager.dispatch()', () => {
     await bench.untilServing({ 'Work@1.0.0': 2 });
     bench.manager.setDeployments('file', [{ ...deployment, tags: ['new'], more: { model: 'small' } }]);
     // One chassis still drains and the other is not replaced yet: two pools.
-    await until('two pools', () => bench.manager.offers().length === 2, 20_000);
+    await until('two pools', () => bench.manager.offers().length === 2);
     const [old, newer] = bench.manager.offers();
     expect([old?.id, newer?.id]).toEqual(['Work@1.0.0', 'Work@1.0.0#2']);
     const oldPid = await bench.ask('pid', {}, { details: { 'katamari-pool': 'Work@1.0.0' } });
@@ -248,7 +248,7 @@ describe('ResourceManager.dispatch()', () => {
     expect(await bench.ask('pid', {}, { details: { model: 'large' } })).toBe(oldPid);
     expect(await bench.ask('pid', {}, { roles: ['staging'] })).toMatch(/^no_pool: /);
     expect(await hold).toBeGreaterThan(0);
-  }, 60_000);
+  });
 
   test('sends calls elsewhere while the manager shuts down', async () => {
     bench = new ManagerBench();
@@ -263,7 +263,7 @@ describe('ResourceManager.dispatch()', () => {
     expect(await bench.ask('pid', {}, { version: '2.0.0' })).toMatch(/^draining: /);
     expect(await running).toBeGreaterThan(0);
     await drained;
-  }, 30_000);
+  });
 });
 
 describe('ResourceManager', () => {
@@ -282,7 +282,7 @@ describe('ResourceManager', () => {
     bench.manager.setDeployments('file', []);
     await until('none to be told', () => alive.at(-1) === 0);
     expect(alive).toEqual([0, 1, 2, 1, 0]);
-  }, 30_000);
+  });
 
   test('refuses a chassis whose interface differs from that of its version elsewhere, and names the difference', async () => {
     const elsewhere = parseIdl({ main: 'work.thrift', files: { 'work.thrift': 'service Work { i32 pid() }' } });
@@ -298,7 +298,7 @@ describe('ResourceManager', () => {
     expect(refused.length).toBe(1);
     expect(refused[0]).toMatch(/differs from that of manager two; give it another version/);
     expect(refused[0]).toMatch(/say/);
-  }, 30_000);
+  });
 
   test('accepts a refused interface once no living chassis elsewhere speaks the other one', async () => {
     const elsewhere = parseIdl({ main: 'work.thrift', files: { 'work.thrift': 'service Work { i32 pid() }' } });
@@ -314,7 +314,7 @@ describe('ResourceManager', () => {
     expect(bench.told().filter((line) => line.startsWith('resource_refused')).length).toBe(1);
     living.pop();
     await bench.untilServing({ 'Work@1.0.0': 1 });
-  }, 30_000);
+  });
 });
 
 /** A dead copy is not restarted within the duration of a test. */

@@ -28,7 +28,7 @@ beforeEach(async () => {
   events = new EventLog('one');
   applied = [];
   drained = [];
-}, 30_000);
+});
 
 afterEach(async () => {
   for (const orders of opened.splice(0)) await orders.close();
@@ -111,7 +111,7 @@ describe('Orders', () => {
     expect(versions()).toEqual([['1.0.0'], ['2.0.0'], []]);
     expect(told('assigned').at(-1)).toBe('one: by m2 in term 2: nothing');
     expect(orders.term).toBe(2);
-  }, 30_000);
+  });
 
   test('refuses an assignment of an older term, and says which', async () => {
     await lead(1);
@@ -131,7 +131,7 @@ describe('Orders', () => {
     await order(1, 'm1', FIRST);
     await until('another refusal', () => orders.stats().refused === 3);
     expect(versions()).toEqual([['1.0.0'], ['3.0.0']]);
-  }, 30_000);
+  });
 
   test('keeps the last assignment when it vanishes, becomes invalid, or Consul comes back empty', async () => {
     await lead(5);
@@ -144,7 +144,7 @@ describe('Orders', () => {
     await client.delete(MINE);
     await consul.kill();
     await consul.start({ isEmpty: true });
-    await until('another history', () => orders.stats().watches.every(({ resets }) => resets > 0), 20_000);
+    await until('another history', () => orders.stats().watches.every(({ resets }) => resets > 0));
     expect(versions()).toEqual([['1.0.0']]);
     // A leader of the new history starts counting over and is obeyed.
     await lead(1);
@@ -155,7 +155,7 @@ describe('Orders', () => {
     await until('its successor', () => orders.term === 2);
     await order(1, 'm1', THIRD);
     await until('the refusal', () => orders.stats().refused === 2);
-  }, 60_000);
+  });
 
   test('starts from disk while Consul is away, and follows Consul when it is back', async () => {
     await lead(3);
@@ -168,10 +168,10 @@ describe('Orders', () => {
     expect(orders.term).toBe(3);
     await consul.start();
     await order(2, 'm2', SECOND);
-    await until('the refusal', () => orders.stats().refused === 1, 20_000);
+    await until('the refusal', () => orders.stats().refused === 1);
     await order(3, 'm3', SECOND);
     await until('the order', () => applied.length === 3);
-  }, 60_000);
+  });
 
   test('obeys a new history of terms also when it began while the manager was down', async () => {
     await lead(4);
@@ -185,7 +185,7 @@ describe('Orders', () => {
     await until('the order', () => applied.length === 3);
     expect(versions()).toEqual([['1.0.0'], ['1.0.0'], ['2.0.0']]);
     expect(orders.term).toBe(1);
-  }, 30_000);
+  });
 
   test('sets a broken file aside, reports it, and waits for Consul', async () => {
     const file = path.join(dataDir, 'orders.json');
@@ -200,7 +200,7 @@ describe('Orders', () => {
     writeFileSync(file, JSON.stringify({ ...saved, manager: 'two' }));
     await follow();
     expect(told('order_refused')[1]).toMatch(/it is for manager two of mesh test/);
-  }, 30_000);
+  });
 
   test('starts within a few seconds without any assignment', async () => {
     await consul.kill();
@@ -208,7 +208,7 @@ describe('Orders', () => {
     expect([applied, orders.term, orders.stats().leader]).toEqual([[], 0, '']);
     await end();
     expect(existsSync(path.join(dataDir, 'orders.json'))).toBe(false);
-  }, 30_000);
+  });
 
   test('reports when this manager is drained and undrained', async () => {
     await client.put(`${KEYS.drained}one`, '{"since":"now"}');
@@ -218,7 +218,7 @@ describe('Orders', () => {
     await client.delete(`${KEYS.drained}one`);
     await until('its end', () => drained.length === 2);
     expect(drained).toEqual([true, false]);
-  }, 30_000);
+  });
 
   test('keeps chassis running through an empty Consul, and runs them again after a restart without Consul', async () => {
     await lead(1);
@@ -231,11 +231,7 @@ describe('Orders', () => {
       const pids = before.alive();
       await consul.kill();
       await consul.start({ isEmpty: true });
-      await until(
-        'the empty Consul to be seen',
-        () => opened[0]?.stats().watches.every(({ resets }) => resets > 0),
-        20_000,
-      );
+      await until('the empty Consul to be seen', () => opened[0]?.stats().watches.every(({ resets }) => resets > 0));
       expect(before.alive()).toEqual(pids);
       await consul.kill();
       await end();

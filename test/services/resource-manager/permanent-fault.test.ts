@@ -78,7 +78,7 @@ describe('A fault that every start would have', () => {
     expect(bench.events.after(0).flatMap((event) => event.lines)).toEqual([]);
     writeFileSync(at('work.thrift'), good);
     await bench.untilServing({ 'Work@1.0.0': 8 });
-  }, 60_000);
+  });
 
   test.each<[string, () => Partial<Deployment>, string]>([
     ['a missing program', () => ({ command: [at('none')] }), 'there is no program'],
@@ -113,14 +113,10 @@ describe('A fault that every start would have', () => {
       'status 78',
     ],
     ['a wrong KATAMARI variable', () => ({ concurrency: 0 }), 'concurrency is 0, expected a number of at least 1'],
-  ])(
-    '%s',
-    async (_, change, reason) => {
-      deploy({ count: 2, ...change() });
-      expect(await untilFailed(2)).toContain(reason);
-    },
-    30_000,
-  );
+  ])('%s', async (_, change, reason) => {
+    deploy({ count: 2, ...change() });
+    expect(await untilFailed(2)).toContain(reason);
+  });
 
   test('a program without the right to run starts when it gets it', async () => {
     const program = await script('chassis', works, 0o644);
@@ -128,7 +124,7 @@ describe('A fault that every start would have', () => {
     expect(await untilFailed(1)).toContain('may not be executed');
     chmodSync(program, 0o755);
     await bench.untilServing({ 'Work@1.0.0': 1 });
-  }, 30_000);
+  });
 
   test('a missing directory and a missing program start when they are made', async () => {
     deploy({ cwd: at('below'), command: ['./chassis'] });
@@ -138,7 +134,7 @@ describe('A fault that every start would have', () => {
     expect(failed()[1]).toContain('there is no program ./chassis');
     await script('below/chassis', works);
     await bench.untilServing({ 'Work@1.0.0': 1 });
-  }, 30_000);
+  });
 
   test('starts when its deployment changes, and when an operator restarts it', async () => {
     const program = await script('chassis', `test -n "$GO" || test -e ${at('go')} || exit 78\n${works}`);
@@ -155,27 +151,23 @@ describe('A fault that every start would have', () => {
     writeFileSync(at('go'), '');
     await bench.manager.restart('Work@1.0.0/1');
     await bench.untilServing({ 'Work@1.0.0': 1 });
-  }, 60_000);
+  });
 
   test.each([
     ['a daemon', 'setsid sleep 300 & exit 0'],
     ['a daemon after a double fork', '(setsid sh -c "sleep 300 & sleep 300" &) ; exit 0'],
     ['a process in the background', 'sleep 300 & exit 0'],
-  ])(
-    'a plain server that becomes %s: none is left, and the event says what to do',
-    async (_, command) => {
-      const idl = { main: 'a.thrift', files: { 'a.thrift': 'service Work { i32 pid() }' } };
-      const mark = path.basename(folder);
-      deploy({ count: 2, listen: 'tcp', idl, command: ['/bin/sh', '-c', command], env: { MARK: mark } });
-      const told = await untilFailed(2);
-      expect(told).toMatch(
-        /exited with status 0 and left (a process|\d processes) in the background, which the mesh has ended/,
-      );
-      expect(told).toContain('run the program in the foreground');
-      expect(marked(`MARK=${mark}`)).toEqual([]);
-    },
-    30_000,
-  );
+  ])('a plain server that becomes %s: none is left, and the event says what to do', async (_, command) => {
+    const idl = { main: 'a.thrift', files: { 'a.thrift': 'service Work { i32 pid() }' } };
+    const mark = path.basename(folder);
+    deploy({ count: 2, listen: 'tcp', idl, command: ['/bin/sh', '-c', command], env: { MARK: mark } });
+    const told = await untilFailed(2);
+    expect(told).toMatch(
+      /exited with status 0 and left (a process|\d processes) in the background, which the mesh has ended/,
+    );
+    expect(told).toContain('run the program in the foreground');
+    expect(marked(`MARK=${mark}`)).toEqual([]);
+  });
 
   test('leaves copies that serve alone', async () => {
     const program = await script('chassis', works);
@@ -188,7 +180,7 @@ describe('A fault that every start would have', () => {
     expect(await bench.ask('say', { text: 'still here' })).toBe('still here');
     await script('chassis', works);
     await bench.untilServing({ 'Work@1.0.0': 2 });
-  }, 30_000);
+  });
 });
 
 describe('A temporary fault', () => {
@@ -200,5 +192,5 @@ describe('A temporary fault', () => {
       await until(`a third start after ${command}`, () => bench.launches >= before + 3);
       expect(failed()).toEqual([]);
     }
-  }, 30_000);
+  });
 });

@@ -99,7 +99,7 @@ describe('Connections of a plain server', () => {
       expect([n, pauseMs >= most / 2, pauseMs <= most + 10]).toEqual([n, true, true]);
     }
     expect(unreachable).toEqual([]);
-  }, 30_000);
+  });
 
   test('of several: one that closes costs its own call and one place', async () => {
     const { clock, accepted, ready, lost } = await bench(() => undefined, 3);

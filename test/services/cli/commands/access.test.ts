@@ -73,7 +73,7 @@ test('shows, applies, explains, lists and removes the policy', async () => {
   });
   expect(await access(['remove'])).toMatchObject({ code: 0, stdout: 'Version 3 of the access policy: removed.\n' });
   expect(await access(['show'])).toMatchObject({ stderr: expect.stringContaining('Version 3 removed it') as unknown });
-}, 60_000);
+});
 
 test('names the line of a problem, before it asks a mesh', async () => {
   const refused = await access(['apply', '-'], 'rules:\n  - { who: alice, may: Orders }\n');

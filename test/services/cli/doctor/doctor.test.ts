@@ -175,7 +175,7 @@ describe('katamari doctor, on Consul', () => {
     const { about, code } = await diagnose(at(lonely.address));
     expect(about('Consul')).toMatch(/^FAIL the Consul at .* has no leader; start a majority of its servers/);
     expect(code).toBe(1);
-  }, 40_000);
+  });
 
   test("reports that Consul's minimum session TTL is longer than the mesh needs", async () => {
     const slow = await startRealConsul({ config: { session_ttl_min: '30s' } });
@@ -241,7 +241,7 @@ describe('katamari doctor, on ACLs', () => {
         new RegExp(`^${verdict} .* lacks the rule ${resource} ".*; give the token this rule`),
       );
     }
-  }, 60_000);
+  });
 
   test('distinguishes reading from writing, and an unknown token from a weak one', async () => {
     const reads = await tokenFor(POLICY.replace(/(key_prefix .*\n {2}policy = )"write"/, '$1"read"'));
@@ -383,7 +383,7 @@ describe('katamari doctor, on the mesh', () => {
     expect((await diagnose(at(young.address))).about('name afar')).toMatch(
       /^FAIL 2 processes \(katamari-manager\) have this name, at the Consul nodes elsewhere, katamari:/,
     );
-  }, 40_000);
+  });
 
   test('names invalid records', async () => {
     await register('odd', { 'managers/odd': { address: 7 } });
