@@ -38,6 +38,15 @@ function afterLong(delayMs: number, act: () => void, isUnref: boolean): () => vo
   return () => clearTimeout(timer);
 }
 
+/**
+ * Milliseconds until the next multiple of `everyMs` that is at least half of it away. Periodic work that waits so long
+ * runs at the same moments, and an idle process wakes once for all of it.
+ */
+export function untilNextTurnMs(nowMs: number, everyMs: number): number {
+  const untilMs = everyMs - (nowMs % everyMs);
+  return untilMs < everyMs / 2 ? untilMs + everyMs : untilMs;
+}
+
 /** Resolves after `delayMs`, or rejects with the signal's reason. The timer keeps the process alive until then. */
 export function sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {

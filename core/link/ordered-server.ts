@@ -1,7 +1,7 @@
 // The server of OrderedConnections (ordered-connection.ts) on one TCP port: listens, limits the connections, sweeps
 // them with one timer, and drains. The Thrift faceplate and the line server use it. A protocol makes a connection of
 // a socket (`open`) and refuses connections (`refuse`).
-import { keepsHalfOpen, systemClock, type Address, type Clock, type KatamariError } from '../mod.ts';
+import { keepsHalfOpen, systemClock, untilNextTurnMs, type Address, type Clock, type KatamariError } from '../mod.ts';
 
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 
@@ -64,13 +64,16 @@ export class OrderedServer<Connection extends ServedConnection> {
     this.#server.on('error', () => undefined);
     const { idleMs, requestMs } = this.#options.limits;
     const sweepMs = Math.min(SWEEP_MS_MAX, Math.max(SWEEP_MS_MIN, Math.min(idleMs, requestMs) / 4));
+    const sweepLater = (): void => {
+      this.#stopSweeping = this.#clock.after(untilNextTurnMs(this.#clock.nowMs(), sweepMs), sweep);
+    };
     const sweep = (): void => {
       // First, so that a connection that throws does not end the sweeps of all.
-      this.#stopSweeping = this.#clock.after(sweepMs, sweep);
+      sweepLater();
       const nowMs = this.#clock.nowMs();
       for (const connection of this.#connections) connection.sweep(nowMs);
     };
-    this.#stopSweeping = this.#clock.after(sweepMs, sweep);
+    sweepLater();
     return bound;
   }
 

@@ -25,6 +25,8 @@ export interface CheckPlan {
 
 export type CheckReport = (status: CheckStatus, output: string) => void;
 
+/** Longest pause before the first run of a check, and after a run that did not pass, in ms. */
+const SOON_MS = 1_000;
 /** Limit of the output that is kept of an HTTP response. */
 const OUTPUT_BYTES_MAX = 4096;
 
@@ -69,11 +71,14 @@ function runAtInterval(plan: CheckPlan, clock: Clock, random: () => number, repo
         : await dialTcp(plan.tcp, plan.timeoutMs, clock, end.signal);
     if (end.signal.aborted) return;
     report(status, output);
-    takeBack = clock.after(plan.intervalMs, begin);
+    takeBack = clock.after(status === 'passing' ? plan.intervalMs : soonMs, begin);
   };
   const begin = (): void => void look();
-  // The first run is at a random time in the first interval, so that checks do not run in step.
-  let takeBack = clock.after(plan.intervalMs * random(), begin);
+  // A check that fails, and the first one, which may have failed before a restart, do not wait for a long interval:
+  // the session of a process waits for its check to pass.
+  const soonMs = Math.min(plan.intervalMs, SOON_MS);
+  // At a random time, so that checks do not run in step.
+  let takeBack = clock.after(soonMs * random(), begin);
   return {
     beat() {},
     stop() {

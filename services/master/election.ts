@@ -13,7 +13,15 @@
 // about one second, a frozen one by the TTL. If the first candidate is alive but does not take the lock, the next
 // candidate takes it after a delay.
 
-import { systemClock, type Clock, Backoff, formatAddress, urlOf, mustNotFail } from '../../core/mod.ts';
+import {
+  systemClock,
+  type Clock,
+  Backoff,
+  formatAddress,
+  urlOf,
+  mustNotFail,
+  untilNextTurnMs,
+} from '../../core/mod.ts';
 import {
   ConsulError,
   ConsulSession,
@@ -33,6 +41,7 @@ import {
   MASTER,
   readRecord,
   readRecords,
+  sessionCheckEveryMs,
   type EventLog,
   type Keys,
   type LeaderRecord,
@@ -48,7 +57,7 @@ export interface ElectionOptions {
   /** Candidates with a lower rank have priority. */
   readonly rank: number;
   readonly machine: string;
-  /** Address of its stats faceplate. Consul checks every second that it listens. */
+  /** Address of its stats faceplate. Consul checks that it listens. */
   readonly stats: { readonly host: string; readonly port: number };
   readonly events: EventLog;
   /** Called when this process becomes the leader. */
@@ -59,6 +68,8 @@ export interface ElectionOptions {
   readonly onError?: (error: ConsulError) => void;
   readonly clock?: Clock;
   readonly random?: () => number;
+  /** Whether Consul runs in this process. */
+  readonly isConsulHere?: boolean;
   /** TTL of the session. */
   readonly ttlMs?: number;
 }
@@ -94,10 +105,10 @@ interface Leadership {
 const TTL_MS = 10_000;
 /** Fraction of the TTL before its end in which the leader no longer acts. */
 const MARGIN = 0.2;
-const CHECK_EVERY_MS = 1_000;
 const CHECK_TIMEOUT_MS = 2_000;
-/** Interval at which the lease is checked. */
+/** Interval at which the delays below are checked; and the lease, while there is a leader and no rival. */
 const TICK_MS = 200;
+const CALM_TICK_MS = 1_000;
 /** A candidate with priority over the leader takes over after it has been present for this time. */
 const RIVAL_DELAY_MS = 3_000;
 /** If that candidate does not take the lock, the next delay is four times as long, up to this. */
@@ -158,7 +169,7 @@ export class Election {
       check: {
         kind: 'tcp',
         address: formatAddress(stats),
-        intervalMs: CHECK_EVERY_MS,
+        intervalMs: sessionCheckEveryMs(options.isConsulHere),
         timeoutMs: CHECK_TIMEOUT_MS,
       },
       ttlMs: this.#ttlMs,
@@ -375,7 +386,9 @@ export class Election {
   }
 
   #tick(): void {
-    this.#stopTicking = this.#clock.after(TICK_MS, () => {
+    const isCalm = this.#leader !== undefined && this.#rivalSinceMs === undefined;
+    const tickMs = isCalm ? CALM_TICK_MS : TICK_MS;
+    this.#stopTicking = this.#clock.after(untilNextTurnMs(this.#clock.nowMs(), tickMs), () => {
       if (this.#end.signal.aborted) return;
       // A listener that throws must not be the last tick.
       this.#tick();

@@ -30,7 +30,7 @@ export { ManagerClient, withManagerService } from './manager-service.ts';
 export type { Offer } from './offer.ts';
 export { Peer } from './peer.ts';
 export { type PoolSetEntry, poolSetOf } from './pool-set.ts';
-export { type ListenAddress, Presence } from './presence.ts';
+export { type ListenAddress, Presence, sessionCheckEveryMs } from './presence.ts';
 export { Reachability } from './reachability.ts';
 export {
   ASSIGNMENT,

@@ -19,6 +19,7 @@ import {
   type MessageLimits,
   Backoff,
   mustNotFail,
+  untilNextTurnMs,
 } from '../../core/mod.ts';
 import type { Call, CallSink, Reply } from '../../core/rpc/mod.ts';
 import { pause } from '../consul/mod.ts';
@@ -203,7 +204,7 @@ export class Peer {
     const { clock } = this.#options;
     let silentSinceMs = 0;
     while (!broken.aborted) {
-      await pause(clock, untilNextPingMs(clock.nowMs()), broken);
+      await pause(clock, untilNextTurnMs(clock.nowMs(), PING_EVERY_MS), broken);
       if (broken.aborted) return;
       const sentMs = clock.nowMs();
       try {
@@ -296,12 +297,6 @@ class PeerCall implements ReplySink, DeadlineEntry {
     this.#call.signal?.removeEventListener('abort', this);
     return true;
   }
-}
-
-/** All links of a process ping at the same moments, so that it wakes once for all of them. */
-function untilNextPingMs(nowMs: number): number {
-  const untilMs = PING_EVERY_MS - (nowMs % PING_EVERY_MS);
-  return untilMs < PING_EVERY_MS / 2 ? untilMs + PING_EVERY_MS : untilMs;
 }
 
 /** How late the answer of a manager may arrive after the deadline, in ms; the mesh allows 50 ms in all. */

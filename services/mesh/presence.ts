@@ -33,6 +33,8 @@ export interface PresenceOptions {
   readonly onError: (error: ConsulError) => void;
   /** Returns true during shutdown. The listeners close then and the session is lost, which is not reported. */
   readonly isLeaving?: () => boolean;
+  /** Whether Consul runs in this process. */
+  readonly isConsulHere?: boolean;
   readonly clock?: Clock;
 }
 
@@ -74,7 +76,7 @@ export class Presence {
           check: {
             kind: 'tcp',
             address: formatAddress(listener),
-            intervalMs: CHECK_EVERY_MS,
+            intervalMs: options.isConsulHere === true ? OWN_CHECK_EVERY_MS : CHECK_EVERY_MS,
             timeoutMs: CHECK_TIMEOUT_MS,
           },
           deregisterAfterMs: DEREGISTER_AFTER_MS,
@@ -89,7 +91,7 @@ export class Presence {
       check: {
         kind: 'tcp',
         address: formatAddress(own),
-        intervalMs: SESSION_CHECK_EVERY_MS,
+        intervalMs: sessionCheckEveryMs(options.isConsulHere),
         timeoutMs: CHECK_TIMEOUT_MS,
       },
       lockDelayMs: 0,
@@ -175,9 +177,16 @@ export class Presence {
   }
 }
 
+/** Interval of the check that the session of a process depends on, in ms. */
+export function sessionCheckEveryMs(isConsulHere = false): number {
+  return isConsulHere ? OWN_CHECK_EVERY_MS : SESSION_CHECK_EVERY_MS;
+}
+
 /** Changes within this time are written together. */
 const COALESCE_MS = 100;
 const SESSION_CHECK_EVERY_MS = 1_000;
+/** A Consul in this process ends with it, so that its checks only find what an earlier process has left behind. */
+const OWN_CHECK_EVERY_MS = 10_000;
 const CHECK_EVERY_MS = 5_000;
 const CHECK_TIMEOUT_MS = 2_000;
 const DEREGISTER_AFTER_MS = 60_000;

@@ -33,6 +33,7 @@ export function announceProcess(
     events,
     onError: reachability.failed,
     isLeaving: () => components.isDraining,
+    isConsulHere: config.consul.embedded,
   });
   components.register({ stage: 'presence', close: () => presence.close() });
   const keys = keysOf(config.mesh);

@@ -2,7 +2,7 @@
 // valid; otherwise the old content stays in use and an event says why. A key and its certificate are often replaced
 // one after the other, so a change is read once the files have stayed the same for a whole interval.
 
-import type { Clock } from '../../core/mod.ts';
+import { untilNextTurnMs, type Clock } from '../../core/mod.ts';
 import type { EventLog } from '../mesh/mod.ts';
 import { statSync, type Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
@@ -57,7 +57,7 @@ export class CredentialFiles {
 
   #schedule(): void {
     if (this.#isClosed) return;
-    this.#stopTimer = this.#clock.after(LOOK_EVERY_MS, () => {
+    this.#stopTimer = this.#clock.after(untilNextTurnMs(this.#clock.nowMs(), LOOK_EVERY_MS), () => {
       void Promise.all(this.#sources.map((source) => this.#look(source, false))).then(() => this.#schedule());
     });
   }

@@ -11,7 +11,8 @@ import type { ProcessBase } from './process-base.ts';
 export function startMasterRole(base: ProcessBase, stats: Address): void {
   const { client, config, events, audit, clock, components, consulMetrics, reachability, status, security } = base;
   const { mesh, name, machine, master, dataDir } = config;
-  const election = new Election({ client, mesh, name, rank: master.rank, machine, stats, events, clock });
+  const isConsulHere = config.consul.embedded;
+  const election = new Election({ client, mesh, name, rank: master.rank, machine, stats, events, clock, isConsulHere });
   const onError = reachability.failed;
   const leader = new Leader({ client, mesh, name, dataDir, election, events, audit, clock, onError });
   mustNotFail('the election', election.start());

@@ -5,7 +5,7 @@
 
 import { changesBetween, describeDifference } from '../../core/idl/mod.ts';
 import { DeadlineWheel } from '../../core/link/mod.ts';
-import { KatamariError, type Clock } from '../../core/mod.ts';
+import { KatamariError, untilNextTurnMs, type Clock } from '../../core/mod.ts';
 import { hasNoDetails, type Call, type CallSink, type PoolDetails, type Send } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
 import { deploymentId, type Offer } from '../mesh/mod.ts';
@@ -59,6 +59,8 @@ export class PoolSet {
   readonly #gone = new LRUCache<string, true>({ max: GONE_MAX });
   /** Why this manager accepts no new pools; '' while it does. */
   #leaveReason = '';
+  /** Stops the samples of all windows; undefined while there is no pool. */
+  #stopSampling: (() => void) | undefined;
 
   constructor(options: PoolSetOptions) {
     this.#options = options;
@@ -116,6 +118,7 @@ export class PoolSet {
     const entry = { key, pool, offer: offerOf(pool, manager), window: new RateWindow(pool.stats, clock) };
     this.#byVersion.set(id, [...entries, entry]);
     this.#byPool.set(pool, entry);
+    if (this.#stopSampling === undefined) this.#sampleLater();
     for (const old of entries) if (!kept.includes(old)) this.#replace(old.pool, iface);
     this.#pending.resume(id);
     return pool;
@@ -144,7 +147,7 @@ export class PoolSet {
     if (left.length > 0) this.#byVersion.set(id, left);
     else this.#byVersion.delete(id);
     this.#byPool.delete(pool);
-    entry.window.close();
+    if (this.#byPool.size === 0) this.#endSampling();
     pool.close(why, (call): Send | undefined => (canMove ? choosePool(left, call)?.send : undefined));
     return true;
   }
@@ -176,10 +179,21 @@ export class PoolSet {
   /** Refuses all waiting calls. Calls that a chassis runs continue. */
   close(why: string): void {
     this.leave(why);
-    for (const { pool, window } of this.#byPool.values()) {
-      pool.close(draining(why));
-      window.close();
-    }
+    this.#endSampling();
+    for (const pool of this.#byPool.keys()) pool.close(draining(why));
+  }
+
+  #sampleLater(): void {
+    const { clock } = this.#options;
+    this.#stopSampling = clock.after(untilNextTurnMs(clock.nowMs(), SAMPLE_EVERY_MS), () => {
+      this.#sampleLater();
+      for (const { window } of this.#byPool.values()) window.sample();
+    });
+  }
+
+  #endSampling(): void {
+    this.#stopSampling?.();
+    this.#stopSampling = undefined;
   }
 
   #sendPending(id: string, call: Call, sink: CallSink): void {
@@ -329,4 +343,5 @@ function offerOf(pool: ResourcePool, manager: string): Offer {
 }
 
 const GONE_MAX = 10_000;
+const SAMPLE_EVERY_MS = 1_000;
 const NAMES_SHOWN_MAX = 20;

@@ -1,5 +1,5 @@
-// Call rate and latencies of a pool over the last ten seconds: copies the counters each second and subtracts the
-// oldest copy on request.
+// Call rate and latencies of a pool over the last ten seconds: its owner has the counters copied each second, and the
+// oldest copy is subtracted on request.
 
 import type { Clock } from '../../core/mod.ts';
 import { DURATION_BOUNDS_S, quantileOf, type CallStats } from '../../core/rpc/mod.ts';
@@ -14,13 +14,12 @@ interface CounterSample {
 export class RateWindow {
   readonly #stats: CallStats;
   readonly #clock: Clock;
-  readonly #snapshots: CounterSample[] = [];
-  #stop: () => void = () => undefined;
+  readonly #samples: CounterSample[] = [];
 
   constructor(stats: CallStats, clock: Clock) {
     this.#stats = stats;
     this.#clock = clock;
-    this.#tick();
+    this.sample();
   }
 
   /** Accepted calls per second. */
@@ -40,21 +39,17 @@ export class RateWindow {
     return milliseconds(quantileOf(difference(this.#stats.queue.counts, this.#oldest().queue), quantile));
   }
 
-  close(): void {
-    this.#stop();
+  /** Copies the counters. Call it each second. */
+  sample(): void {
+    const { accepted, total, queue } = this.#stats;
+    this.#samples.push({ atMs: this.#clock.nowMs(), accepted, total: [...total.counts], queue: [...queue.counts] });
+    if (this.#samples.length > WINDOW_S) this.#samples.shift();
   }
 
   #oldest(): CounterSample {
     return (
-      this.#snapshots[0] ?? { atMs: this.#clock.nowMs(), accepted: this.#stats.accepted, total: EMPTY, queue: EMPTY }
+      this.#samples[0] ?? { atMs: this.#clock.nowMs(), accepted: this.#stats.accepted, total: EMPTY, queue: EMPTY }
     );
-  }
-
-  #tick(): void {
-    const { accepted, total, queue } = this.#stats;
-    this.#snapshots.push({ atMs: this.#clock.nowMs(), accepted, total: [...total.counts], queue: [...queue.counts] });
-    if (this.#snapshots.length > WINDOW_S) this.#snapshots.shift();
-    this.#stop = this.#clock.after(1000, () => this.#tick());
   }
 }
 

@@ -14,6 +14,7 @@ import { DEFAULT_LIMITS, systemClock } from '../../core/mod.ts';
 import { createCall, EMPTY_STRUCT } from '../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../core/thrift/mod.ts';
 import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
+import { cpuMsOf, percent } from '../kit/tools/cpu.ts';
 import { fixture, work } from '../kit/mesh/mesh.ts';
 import { readMetrics, sumOf } from '../kit/mesh/metrics.ts';
 import { rawClient } from '../kit/wire/raw-http.ts';
@@ -49,7 +50,11 @@ export interface MeshTarget extends FuzzTarget {
   vitals(): Promise<Vitals>;
   /** Calls every port until `stop`; a refusal is counted, a wrong answer is kept. */
   watchCanaries(): { stop(): Promise<CanaryReport> };
-  /** Waits until mesh and chassis are at rest. @returns the share of a core that they use together */
+  /**
+   * Waits until mesh and chassis are at rest, as an untouched mesh beside them is.
+   *
+   * @returns the share of a core that they use together
+   */
   rest(): Promise<number>;
   close(): Promise<void>;
   /** Kills the mesh; its chassis end with it. */
@@ -74,15 +79,28 @@ const PROBE = new URL('../fixtures/faceplates/probe.ts', import.meta.url);
 const WORK_IDL = new URL('../fixtures/chassis/work.thrift', import.meta.url);
 /** How long everything that the input began may take to end, in ms. */
 const SETTLE_MS = 30_000;
-/** Share of a core below which a process is at rest: timers, pings, and the restarts of the hostile chassis. */
-const REST_SHARE_MAX = 0.1;
+/** At rest, a mesh uses at most this much times what an untouched one uses at the same time, and REST_SHARE more. */
+const REST_RATIO_MAX = 1.5;
+const REST_SHARE = 0.01;
 const REST_WINDOW_MS = 1_000;
 const CANARY_EVERY_MS = 100;
 
 export async function startMeshTarget(): Promise<MeshTarget> {
   const site = mkdtempSync(path.join(tmpdir(), 'katamari-fuzz-'));
   writeFileSync(path.join(site, 'index.html'), PAGE);
-  const mesh = await startMeshProcess({
+  const mesh = await startMesh(site);
+  const target = new FuzzedMesh(mesh, site);
+  try {
+    await target.ready();
+    return target;
+  } catch (error) {
+    await target.close();
+    throw error;
+  }
+}
+
+function startMesh(site: string): Promise<MeshProcess> {
+  return startMeshProcess({
     settings: {
       timeout: '1s',
       limits: { frame: '4MiB' },
@@ -110,14 +128,6 @@ export async function startMeshTarget(): Promise<MeshTarget> {
       },
     ],
   });
-  const target = new FuzzedMesh(mesh, site);
-  try {
-    await target.ready();
-    return target;
-  } catch (error) {
-    await target.close();
-    throw error;
-  }
 }
 
 class FuzzedMesh implements MeshTarget {
@@ -201,18 +211,31 @@ class FuzzedMesh implements MeshTarget {
   }
 
   async rest(): Promise<number> {
-    const pids = [this.pid, ...this.#chassis.keys()];
-    let share = 1;
-    await until(
-      () => `the mesh to come to rest; it uses ${Math.round(share * 100)} % of a core`,
-      async () => {
-        const [cpuMs, startedAt] = [sum(pids.map(cpuMsOf)), performance.now()];
-        await new Promise((resolve) => setTimeout(resolve, REST_WINDOW_MS));
-        share = (sum(pids.map(cpuMsOf)) - cpuMs) / (performance.now() - startedAt);
-        return share < REST_SHARE_MAX;
-      },
-      SETTLE_MS,
-    );
+    const untouched = await startMesh(this.#site);
+    const measured = [
+      [this.pid, ...this.#chassis.keys()],
+      [untouched.pid, ...untouched.descendants()],
+    ];
+    let [share, untouchedShare] = [1, 0];
+    try {
+      await until(
+        () =>
+          `the mesh to come to rest; it uses ${percent(share)} of a core, an untouched one ${percent(untouchedShare)}`,
+        async () => {
+          const before = measured.map((pids) => sum(pids.map(cpuMsOf)));
+          const startedAt = performance.now();
+          await new Promise((resolve) => setTimeout(resolve, REST_WINDOW_MS));
+          const forMs = performance.now() - startedAt;
+          [share = 1, untouchedShare = 0] = measured.map(
+            (pids, index) => (sum(pids.map(cpuMsOf)) - (before[index] as number)) / forMs,
+          );
+          return share <= untouchedShare * REST_RATIO_MAX + REST_SHARE;
+        },
+        SETTLE_MS,
+      );
+    } finally {
+      await untouched.end();
+    }
     return share;
   }
 
@@ -490,14 +513,6 @@ function filesOf(pid: number): number {
 
 function rssOf(pid: number): number {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024;
-}
-
-/** User and system time. The clock of /proc ticks every 10 ms. */
-function cpuMsOf(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    .replace(/^.*\) /s, '')
-    .split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
 function sum(numbers: readonly number[]): number {

@@ -46,12 +46,12 @@ export default {
   },
 };
 
-/** The clock throws where the election reads it. */
+/** The election throws in its next step, which is due within its tick of 200 ms. */
 function breakElection() {
-  const now = performance.now.bind(performance);
-  performance.now = () => {
-    if (/election\\.[jt]s/.test(new Error().stack)) throw new TypeError('the clock is broken');
-    return now();
+  const { findIndex } = Array.prototype;
+  Array.prototype.findIndex = function (...args) {
+    if (/election\\.[jt]s/.test(new Error().stack)) throw new TypeError('the election is broken');
+    return findIndex.apply(this, args);
   };
 }
 `;
@@ -123,10 +123,7 @@ describe('An error that nothing handles', () => {
     await until('the call to run', () => up.ledger().length === 1);
     await cause('election');
     const code = await until('the exit', () => up.exitCode());
-    // The clock may have failed elsewhere before, which is the same defect and goes on.
-    expect(up.output()).toMatch(
-      /the (election|leader) has failed: the clock is broken(, and \d+ times since the last report)?; this process drains and exits/,
-    );
+    expect(up.output()).toContain('the election has failed: the election is broken; this process drains and exits');
     expect((await slow).error).toBe(undefined);
     expect(code).toBe(70);
     expect(up.descendants()).toEqual([]);

@@ -2,8 +2,8 @@
 // times what it costs elsewhere.
 
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { sleep } from '../../../core/mod.ts';
+import { cpuMsOf, percent } from '../tools/cpu.ts';
 
 export interface Resting {
   readonly name: string;
@@ -56,19 +56,7 @@ export function restless(found: ReadonlyMap<string, RestShare>): string[] {
     );
 }
 
-/** User and system time of a process so far, in ms. */
-function cpuMsOf(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.split(' ') ?? [];
-  return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
-}
-
-function percent(share: number): string {
-  return `${(share * 100).toFixed(1)} %`;
-}
-
 /** Share of one processor. */
 const REST_CPU_MAX = 0.01;
 /** Wake-ups of the bare process; those of the mesh are no more. */
 const BARE_TIMER_MS = 50;
-/** The unit of CPU times in /proc. */
-const TICK_MS = 10;
