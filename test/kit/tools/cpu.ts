@@ -9,6 +9,11 @@ export function cpuMsOf(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
 }
 
+/** How often the main thread of a process has waited for something so far. @throws when the process has ended */
+export function wakeUpsOf(pid: number): number {
+  return Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]);
+}
+
 export function percent(share: number): string {
   return `${(share * 100).toFixed(1)} %`;
 }
