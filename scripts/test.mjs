@@ -32,7 +32,8 @@ const onNode = {
 };
 const runtimes = {
   node: onNode,
-  unit: onNode,
+  // The files share a module registry: loading the code for each file took half of the time.
+  unit: { ...onNode, together: ['--no-isolate'] },
   bun: {
     command: [bin('bun'), 'test', '--timeout', '60000'],
     report: (file) => ['--reporter=junit', `--reporter-outfile=${file}`],
