@@ -26,6 +26,8 @@ struct ChassisDetails {
    * (`katamari.Link:cancel`) until they start. Default 0: none.
    */
   10: optional i32 ahead
+  /** Whether the chassis is a content server: it serves `katamari.Content` (content.thrift) too. */
+  11: optional bool holdsShards
 }
 
 service Chassis {

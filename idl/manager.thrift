@@ -6,6 +6,26 @@ include "katamari.thrift"
 
 namespace * katamari
 
+/** Shards of one index version that a manager serves. */
+struct Holding {
+  /** `name@version` */
+  1: string indexVersion
+  /** Places of the shards in the list of all shards of the version, from 0: `0-31,64`. */
+  2: string places
+  /** The content service that has them open, an exact version. */
+  3: string serviceName
+  4: string serviceVersion
+}
+
+/** All holdings of a manager at one moment. */
+struct Holdings {
+  /** Grows with every change. It starts anew when the manager restarts. */
+  1: i64 seq
+  /** Differs after every start of the manager. */
+  2: string start
+  3: list<Holding> holdings
+}
+
 service Manager {
   katamari.MeshStatus status() (katamari.readonly = "true")
 
@@ -17,6 +37,12 @@ service Manager {
    * replaced resources.
    */
   i32 roll(1: string serviceName, 2: string version)
+
+  /**
+   * Returns the holdings of the manager. Waits up to `waitMs` while `start` and `afterSeq` are those of the current
+   * holdings.
+   */
+  Holdings holdings(1: string start, 2: i64 afterSeq, 3: i32 waitMs) (katamari.readonly = "true")
 
   /** Replaces the resource with this name: `Service@version/index`. */
   void restart(1: string resource)

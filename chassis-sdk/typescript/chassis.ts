@@ -20,6 +20,7 @@ import {
   type ChassisDetails,
 } from '../../core/rpc/mod.ts';
 import type { IdlSource, Interface } from '../../core/thrift/mod.ts';
+import type { Content } from './content.ts';
 import { HandlerContext } from './handler-context.ts';
 import { MeshCaller } from './mesh-client.ts';
 
@@ -44,6 +45,8 @@ export interface ChassisOptions {
   readonly i64?: 'bigint' | 'number';
   /** Calls that run at once. Default 1, for single-threaded code. */
   readonly concurrency?: number;
+  /** Makes the chassis a content server: the mesh has it open shards of indices. */
+  readonly content?: Pick<Content<unknown>, 'control'>;
 }
 
 /** A running chassis. */
@@ -164,7 +167,7 @@ function interfaceOf(source: IdlSource, service: string): Interface {
   );
 }
 
-/** Serves the chassis' own service and `katamari.Chassis`. */
+/** Serves the chassis' own service, `katamari.Chassis`, and for a content server `katamari.Content`. */
 function withControl(own: Send, options: ChassisOptions, source: IdlSource, drainAndExit: () => void): Send {
   const control = serveHandlers<undefined>({
     interface: chassisInterface(),
@@ -182,13 +185,16 @@ function withControl(own: Send, options: ChassisOptions, source: IdlSource, drai
         concurrency: options.concurrency ?? 1,
         ahead: options.concurrency === 1 ? AHEAD_MAX : 0,
         sdk: `typescript on ${runtimeName()}`,
+        ...(options.content === undefined ? {} : { holdsShards: true }),
       }),
       ping: () => undefined,
       drain: () => drainAndExit(),
     },
   });
+  const content = options.content?.control();
   return (call, sink) => {
     if (call.service === 'katamari.Chassis') control(call, sink);
+    else if (call.service === 'katamari.Content' && content !== undefined) content(call, sink);
     else if (call.service === '' || call.service === options.service) own(call, sink);
     else {
       const why = `This is ${options.service}@${options.version}; it does not offer ${call.service}`;

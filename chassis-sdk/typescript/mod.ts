@@ -1,6 +1,7 @@
 // The chassis SDK for TypeScript: `import { chassis, ThriftException } from 'katamari'`.
 
 export { chassis, type ChassisOptions, type RunningChassis } from './chassis.ts';
+export { Content, type ContentOptions, DamagedShard, type OpenedShard } from './content.ts';
 export type { HandlerContext } from './handler-context.ts';
 export type { Handler, Handlers } from '../../core/rpc/mod.ts';
 export { ThriftException } from '../../core/thrift/mod.ts';

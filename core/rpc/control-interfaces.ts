@@ -1,5 +1,5 @@
-// The control interfaces of idl/chassis.thrift: `katamari.Chassis`, which every chassis serves, and `katamari.Mesh`,
-// which the mesh serves to a chassis.
+// The control interfaces of a chassis: `katamari.Chassis`, which every chassis serves, `katamari.Content`, which
+// content servers serve, and `katamari.Mesh`, which the mesh serves to a chassis.
 
 import { parseIdl, readIdlFile } from '../idl/mod.ts';
 import { KatamariError } from '../mod.ts';
@@ -23,11 +23,20 @@ export interface ChassisDetails {
   /** Calls that the chassis accepts beyond `concurrency` (prefetch). Absent means none. */
   readonly ahead?: number;
   readonly sdk: string;
+  /** Whether it serves `katamari.Content` too. Absent means no. */
+  readonly holdsShards?: boolean;
 }
 
 /** Returns the interface of the control service `katamari.Chassis`. idl/chassis.thrift is read once. */
 export function chassisInterface(): Interface {
   return controlIdl().Chassis;
+}
+
+/** Returns the interface of the control service `katamari.Content` of idl/content.thrift, which is read once. */
+export function contentInterface(): Interface {
+  content ??= parseIdl(readIdlFile(new URL('../../idl/content.thrift', import.meta.url))).services.get('Content');
+  if (content === undefined) throw new KatamariError('internal', 'idl/content.thrift lacks service Content');
+  return content;
 }
 
 function controlIdl(): { Mesh: Interface; Chassis: Interface } {
@@ -44,4 +53,5 @@ function readControlIdl(): { Mesh: Interface; Chassis: Interface } {
 }
 
 /** Parsed on first use and cached. */
+let content: Interface | undefined;
 let control: { Mesh: Interface; Chassis: Interface } | undefined;

@@ -35,7 +35,7 @@ export {
 } from './caller-identity.ts';
 export { callerKeyOf, callerWithoutPort, sourceOf } from './caller-key.ts';
 export { ConcurrencyLimit } from './concurrency-limit.ts';
-export { type ChassisDetails, chassisInterface, meshInterface } from './control-interfaces.ts';
+export { type ChassisDetails, chassisInterface, contentInterface, meshInterface } from './control-interfaces.ts';
 export { type Handler, type Handlers, serveHandlers } from './handlers.ts';
 export { type MergedPool, mergePools, type PlacedResource } from './merged-pools.ts';
 export type { CallWithoutPool, Directory, MeshAccess, PoolDetails, PoolQuery, PoolView } from './mesh-access.ts';

@@ -166,6 +166,7 @@ export const EVENT_KINDS = [
   'pool_empty',
   'pool_gone',
   'call_refused',
+  'shard_failed',
   'rolling_started',
   'rolling_done',
   'settings_changed',

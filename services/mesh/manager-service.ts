@@ -18,6 +18,23 @@ import type { EventLog } from './event-log.ts';
 import type { Peer } from './peer.ts';
 import { statusOfThrift, thriftStatus, type ThriftStatus } from './thrift-status.ts';
 
+/** Shards of one index version that a manager serves; see idl/manager.thrift. */
+export interface Holding {
+  /** `name@version` */
+  readonly indexVersion: string;
+  /** `0-31,64` */
+  readonly places: string;
+  readonly serviceName: string;
+  readonly serviceVersion: string;
+}
+
+/** All holdings of a manager at one moment. */
+export interface Holdings {
+  readonly seq: number;
+  readonly start: string;
+  readonly holdings: readonly Holding[];
+}
+
 export interface ManagerActions {
   readonly status: () => MeshStatus;
   readonly events: EventLog;
@@ -26,11 +43,12 @@ export interface ManagerActions {
   /** @param by the process that asks, and for whom */
   readonly roll: (service: string, version: string, by: string) => Promise<number>;
   readonly restart: (resource: string, by: string) => Promise<void>;
+  readonly holdings: (start: string, afterSeq: number, waitMs: number) => Promise<Holdings>;
 }
 
 /** Serves `katamari.Manager`; forwards all other calls to `send`. */
 export function withManagerService(actions: ManagerActions, send: Send): Send {
-  const { status, events, name, roll, restart } = actions;
+  const { status, events, name, roll, restart, holdings } = actions;
   const serve = serveHandlers<string>({
     interface: managerInterface(),
     i64: 'number',
@@ -41,6 +59,8 @@ export function withManagerService(actions: ManagerActions, send: Send): Send {
         events.next(afterSeq, waitMs, ({ process, kind }) => process === name && !isLoggedEverywhere(kind)),
       roll: ({ serviceName, version }: { serviceName: string; version: string }, by) => roll(serviceName, version, by),
       restart: ({ resource }: { resource: string }, by) => restart(resource, by),
+      holdings: ({ start, afterSeq, waitMs }: { start: string; afterSeq: number; waitMs: number }) =>
+        holdings(start, afterSeq, waitMs),
     },
   });
   return (call, sink) => (call.service === SERVICE ? serve : send)(call, sink);
@@ -62,6 +82,11 @@ export class ManagerClient {
 
   events(afterSeq: number, waitMs: number): Promise<readonly MeshEvent[]> {
     return this.#call('events', { afterSeq, waitMs }, waitMs + ANSWER_MS) as Promise<readonly MeshEvent[]>;
+  }
+
+  /** The holdings; waits up to `waitMs` while they are those of `start` and `afterSeq`. */
+  holdings(start: string, afterSeq: number, waitMs: number): Promise<Holdings> {
+    return this.#call('holdings', { start, afterSeq, waitMs }, waitMs + ANSWER_MS) as Promise<Holdings>;
   }
 
   /** @param by who asks, for the audit log of the manager */

@@ -26,10 +26,11 @@ export { type DeployedService, mergeDeployed } from './deployed.ts';
 export { EventGatherer } from './event-gatherer.ts';
 export { EventLog } from './event-log.ts';
 export { Fleet } from './fleet.ts';
-export { ManagerClient, withManagerService } from './manager-service.ts';
+export { type Holding, type Holdings, ManagerClient, withManagerService } from './manager-service.ts';
 export type { Offer } from './offer.ts';
 export { Peer } from './peer.ts';
 export { type PoolSetEntry, poolSetOf } from './pool-set.ts';
+export type { JoiningChassis, PrepareChassis } from './joining-chassis.ts';
 export { type ListenAddress, Presence, sessionCheckEveryMs } from './presence.ts';
 export { Reachability } from './reachability.ts';
 export {

@@ -1,6 +1,7 @@
 // The manager role of a process: its resource manager, the leader's orders for it, the link that faceplates of other
 // processes use to call its pools, and the socket that its chassis use to call other services.
 
+import path from 'node:path';
 import { formatLinkAddress, isLoopback, parseLinkAddress, startLinkServer } from '../../core/link/mod.ts';
 import { formatAddress, mustNotFail, type Address } from '../../core/mod.ts';
 import { desiredDeployment, EXIT, ExitError, ROLES } from '../config/mod.ts';
@@ -12,6 +13,7 @@ import {
   type ManagerRecord,
   type Offer,
 } from '../mesh/mod.ts';
+import { fetchInProcess, Keeper, ShardStore } from '../content/mod.ts';
 import { Orders, ResourceManager, type KnownInterface } from '../resource-manager/mod.ts';
 import { auditBadPeer } from './audit-refusals.ts';
 import { ChassisSockets } from './chassis-sockets.ts';
@@ -36,8 +38,16 @@ export class ManagerRole {
    * @throws ExitError when other machines could use the link without authentication
    */
   static async open(base: ProcessBase): Promise<ManagerRole> {
-    const { client, config, events, clock, components, hooks, offers, fleet, router, status, consulMetrics } = base;
+    const { client, config, events, clock, components, hooks, offers, fleet, router, shared, status, consulMetrics } =
+      base;
     const { name, mesh, dataDir, limits } = config;
+    const keeper = new Keeper({
+      store: new ShardStore(path.join(dataDir, 'shards')),
+      fetch: fetchInProcess,
+      events,
+      clock,
+      timeoutMs: () => shared.timeoutMs,
+    });
     const manager: ResourceManager = new ResourceManager({
       name,
       events,
@@ -45,12 +55,14 @@ export class ManagerRole {
       limits,
       onLine: hooks.onLine ?? (() => undefined),
       env: (owner) => ({ KATAMARI_MESH: sockets.addressFor(owner) }),
+      prepare: (chassis) => keeper.prepare(chassis),
       onPoolsChanged: () => offers.changed(),
       knownInterfaces: (service, version) => interfacesElsewhere(base, service, version),
     });
     components.register({ stage: 'manager', drain: () => manager.drain(), close: () => manager.close() });
+    components.register({ stage: 'link', drain: async () => keeper.endWaits(), close: () => keeper.close() });
     const sockets = await ChassisSockets.open(base, manager.socketDir);
-    const link = await ManagerLink.open(base, manager);
+    const link = await ManagerLink.open(base, manager, keeper);
     const orders = new Orders({
       client,
       mesh,
@@ -151,7 +163,7 @@ class ManagerLink {
     this.isLocal = isLocal;
   }
 
-  static async open(base: ProcessBase, manager: ResourceManager): Promise<ManagerLink> {
+  static async open(base: ProcessBase, manager: ResourceManager, keeper: Keeper): Promise<ManagerLink> {
     const { config, security, roles, shared, events, audit, router, callStats, ledger, clock, components, status } =
       base;
     const { host, ports, limits } = config;
@@ -171,6 +183,7 @@ class ManagerLink {
         {
           status: () => status.read(),
           events,
+          holdings: (start, afterSeq, waitMs) => keeper.holdings(start, afterSeq, waitMs),
           name: config.name,
           roll: (service, version, by) =>
             recorded(

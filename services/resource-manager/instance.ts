@@ -7,11 +7,11 @@
 
 import { KatamariError, sleep, type Clock, type MessageLimits } from '../../core/mod.ts';
 import type { RestartReason } from '../../core/rpc/mod.ts';
-import type { ChassisTimes, RecycleRules } from '../mesh/mod.ts';
+import type { ChassisTimes, PrepareChassis, RecycleRules } from '../mesh/mod.ts';
 import { ChassisProcess, describeExit, type Exit, type Launch } from './chassis-process.ts';
 import { PermanentFault } from './permanent-fault.ts';
 import type { ExpectedChassis, ReadyChassis } from './ready-chassis.ts';
-import { awaitReadiness } from './readiness.ts';
+import { awaitReadiness, unlessAborted } from './readiness.ts';
 import type { Reaper } from './reaper.ts';
 import { ONEWAY_MS_MAX, Resource } from './resource.ts';
 import type { LossCause } from './suspect-calls.ts';
@@ -31,6 +31,8 @@ export interface ProcessInstanceOptions {
   /** Called when the process has ended: its address is free again. */
   readonly release: () => void;
   readonly clock: Clock;
+  /** Prepares the chassis before it joins its pool. */
+  readonly prepare: PrepareChassis;
   readonly onLine: (line: string) => void;
   /** Called when a working chassis should be replaced: age, calls, memory, retired, or hung beside other calls. */
   readonly onRecycle: (reason: RestartReason, why?: string) => void;
@@ -44,6 +46,8 @@ export class ProcessInstance {
   readonly #options: ProcessInstanceOptions;
   readonly process: ChassisProcess;
   readonly #life = new AbortController();
+  /** Aborted when the chassis leaves its pool. */
+  readonly #left = new AbortController();
   #ready: ReadyChassis | undefined;
   #isPinging = false;
   resource: Resource | undefined;
@@ -106,6 +110,8 @@ export class ProcessInstance {
         onConnectionsChanged: (hasLostCalls) => this.#onConnectionsChanged(hasLostCalls),
         onUnreachable: (why) => this.end('ping_failed', why),
       });
+      stopTimer();
+      await this.#prepare(ready);
       this.#ready = ready;
       this.#passOn();
       this.resource = this.#resourceOf(ready);
@@ -115,6 +121,20 @@ export class ProcessInstance {
       if (this.#reason === undefined) this.#isPermanent = error instanceof PermanentFault;
       this.end('start_failed', (error as Error).message);
       throw error;
+    } finally {
+      stopTimer();
+    }
+  }
+
+  async #prepare({ details: { service, version }, holdsShards, dispatch }: ReadyChassis): Promise<void> {
+    const { clock, prepare, name } = this.#options;
+    if (dispatch === undefined) return;
+    const stopTimer = clock.after(PREPARE_TIMEOUT_MS, () => {
+      this.#life.abort(new Error(`it did not open its shards within ${PREPARE_TIMEOUT_MS / 1_000} s`));
+    });
+    const left = this.#left.signal;
+    try {
+      await unlessAborted(prepare({ name, service, version, holdsShards, dispatch, left }), this.#life.signal);
     } finally {
       stopTimer();
     }
@@ -149,6 +169,7 @@ export class ProcessInstance {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
     this.#why = why;
+    this.#left.abort();
   }
 
   #resourceOf(ready: ReadyChassis): Resource {
@@ -267,6 +288,7 @@ export class ProcessInstance {
     // for it.
     const stop = this.#options.clock.after(EXIT_AFTER_LINK_MS, () => this.end('protocol', error.message));
     void this.process.exited.then(stop);
+    this.#left.abort();
     this.#options.onBroken(this);
   }
 
@@ -318,4 +340,6 @@ const FAILURES: readonly EndReason[] = ['crashed', 'hung', 'ping_failed', 'proto
 /** Signals with which operators and the kernel end a process. Others are those of a crash. */
 const OUTSIDE_SIGNALS: readonly string[] = ['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'];
 const EXIT_AFTER_LINK_MS = 200;
+/** For a content server: until all its shards are open. */
+const PREPARE_TIMEOUT_MS = 300_000;
 const SECOND_LOOK_MS = 100;

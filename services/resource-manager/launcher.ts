@@ -4,7 +4,7 @@
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { parseLinkAddress } from '../../core/link/mod.ts';
 import { findSocketBase, type Clock, type MessageLimits } from '../../core/mod.ts';
-import type { Deployment } from '../mesh/mod.ts';
+import type { Deployment, PrepareChassis } from '../mesh/mod.ts';
 import { ProcessInstance } from './instance.ts';
 import { identityOf, type Identity } from './isolation.ts';
 import { LineRate } from './line-rate.ts';
@@ -23,6 +23,8 @@ export interface LauncherOptions {
    * @param owner user of the chassis; undefined for that of the mesh
    */
   readonly env: (owner: Identity | undefined) => Readonly<Record<string, string>>;
+  /** Prepares each chassis before it joins its pool. */
+  readonly prepare?: PrepareChassis;
 }
 
 export class Launcher {
@@ -45,7 +47,7 @@ export class Launcher {
 
   /** Launches a process for a slot and reports its events to the slot. */
   launch(slot: Slot, deployment: Deployment): ProcessInstance {
-    const { clock, limits, onLine, env } = this.#options;
+    const { clock, limits, onLine, env, prepare = async () => undefined } = this.#options;
     const owner = ownerOf(deployment);
     const folder = deployment.listen === 'unix' ? this.#newFolder(owner) : '';
     const address = folder === '' ? `tcp:127.0.0.1:${this.#freePort()}` : `unix:${path.join(folder, 'chassis.sock')}`;
@@ -76,6 +78,7 @@ export class Launcher {
         if (folder !== '') rmSync(folder, { recursive: true, force: true });
       },
       clock,
+      prepare,
       onLine: this.#lineRate.limited((line) => onLine(slot.name, line)),
       onRecycle: (reason, why) => slot.onRecycle(instance, reason, why),
       onBroken: (broken) => slot.onBroken(broken),

@@ -40,6 +40,8 @@ export async function awaitPlainServer(
       ahead: 0,
       link: links,
       checkHealth,
+      holdsShards: false,
+      dispatch: undefined,
     };
   } catch (error) {
     links.close();

@@ -50,6 +50,8 @@ async function describeChassis(options: ReadinessOptions): Promise<ReadyChassis>
       ahead: Math.max(0, described.ahead ?? 0),
       link,
       checkHealth: () => control(link, 'ping', options),
+      holdsShards: described.holdsShards ?? false,
+      dispatch: link.dispatch(options.clock),
     };
   } catch (error) {
     link.close();
@@ -113,8 +115,8 @@ function completed(described: Partial<ChassisDetails> = {}): ChassisDetails {
       `its answer to katamari.Chassis.describe has no ${missing.join(', no ')}; idl/chassis.thrift lists what it must return`,
     );
   }
-  const { roles = [], tags = [], more = {}, concurrency = 1, sdk = '', ahead } = described;
-  const details = { serviceName, version, roles, tags, more, idlMain, idlFiles, concurrency, sdk };
+  const { roles = [], tags = [], more = {}, concurrency = 1, sdk = '', ahead, holdsShards = false } = described;
+  const details = { serviceName, version, roles, tags, more, idlMain, idlFiles, concurrency, sdk, holdsShards };
   return ahead === undefined ? details : { ...details, ahead };
 }
 
@@ -158,7 +160,7 @@ function union(some: readonly string[], others: readonly string[]): readonly str
 }
 
 /** Settles with the work, or rejects with the signal's reason if that comes first. Leaves no listener behind. */
-function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = (): void => reject(signal.reason as Error);
     if (signal.aborted) onAbort();

@@ -1,7 +1,7 @@
 // What the readiness check expects of a new process, and what it finds out about it.
 
 import type { Clock, KatamariError, MessageLimits } from '../../core/mod.ts';
-import type { PoolDetails } from '../../core/rpc/mod.ts';
+import type { Call, PoolDetails, Reply } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
 import type { Deployment } from '../mesh/mod.ts';
 import type { ResourceLink } from './resource.ts';
@@ -17,6 +17,10 @@ export interface ReadyChassis {
   readonly link: ResourceLink;
   /** Checks the health of the chassis; rejects when it is not healthy. undefined when there is no check. */
   readonly checkHealth: (() => Promise<unknown>) | undefined;
+  /** Whether it is a content server. */
+  readonly holdsShards: boolean;
+  /** Calls the chassis beside the calls of its pool; undefined for a plain server. */
+  readonly dispatch: ((call: Call) => Promise<Reply>) | undefined;
 }
 
 /** What the deployment says about the chassis. The chassis must not contradict it. */

@@ -218,7 +218,7 @@ describe('TLS', () => {
         'timeout',
         expect.stringMatching(/cannot be reached: .*certificate/i),
       ]);
-      const plain = await refusalOf(client(address).exchange.add({ a: 1, b: 2 }, { timeoutMs: 1_500 }));
+      const plain = await refusalOf(client(address).exchange.add({ a: 1, b: 2 }, { timeoutMs: 5_000 }));
       expect([plain.code, plain.message]).toEqual([
         'timeout',
         expect.stringContaining('This Thrift port requires TLS'),

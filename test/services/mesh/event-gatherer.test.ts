@@ -17,7 +17,14 @@ function start() {
   const noAction = (): Promise<never> => Promise.reject(new Error('not part of this test'));
   const refuse: Send = (_call, sink) => sink.fail(new KatamariError('internal', 'not part of this test'));
   const serve = withManagerService(
-    { status: () => ({}) as MeshStatus, events: managerLog, name: 'manager-1', roll: noAction, restart: noAction },
+    {
+      status: () => ({}) as MeshStatus,
+      events: managerLog,
+      name: 'manager-1',
+      roll: noAction,
+      restart: noAction,
+      holdings: noAction,
+    },
     refuse,
   );
   let polls = 0;

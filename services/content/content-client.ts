@@ -1,0 +1,67 @@
+// Client of `katamari.Content`, the control service of a content server.
+
+import { decodeResult, encodeParams } from '../../core/idl/mod.ts';
+import { KatamariError, type Clock } from '../../core/mod.ts';
+import { contentInterface, createCall } from '../../core/rpc/mod.ts';
+import { readApplicationException } from '../../core/thrift/mod.ts';
+import type { JoiningChassis } from '../mesh/mod.ts';
+import { CLOSE_TIMEOUT_MS, OPEN_TIMEOUT_MS } from './limits.ts';
+
+/** What a content server found in a shard. */
+export interface ShardFacts {
+  readonly entries: number;
+  readonly more: Readonly<Record<string, string>>;
+}
+
+/** A content server cannot open a shard. */
+export class ShardRefusal extends Error {
+  override readonly name = 'ShardRefusal';
+  /** Whether fetching the files again may help. */
+  readonly isDamaged: boolean;
+
+  constructor(why: string, isDamaged: boolean) {
+    super(why);
+    this.isDamaged = isDamaged;
+  }
+}
+
+export class ContentClient {
+  readonly #chassis: Pick<JoiningChassis, 'name' | 'dispatch'>;
+  readonly #clock: Clock;
+
+  constructor(chassis: Pick<JoiningChassis, 'name' | 'dispatch'>, clock: Clock) {
+    this.#chassis = chassis;
+    this.#clock = clock;
+  }
+
+  /** @throws ShardRefusal when it cannot be opened; KatamariError when the chassis does not answer */
+  async open(shard: string, path: string): Promise<ShardFacts> {
+    const facts = (await this.#call('open', { shard, path }, OPEN_TIMEOUT_MS)) as Partial<ShardFacts>;
+    return { entries: facts.entries ?? 0, more: facts.more ?? {} };
+  }
+
+  /** Resolves when no call uses the shard and its files are closed. */
+  async close(shard: string): Promise<void> {
+    await this.#call('close', { shard }, CLOSE_TIMEOUT_MS);
+  }
+
+  async #call(name: string, params: Readonly<Record<string, unknown>>, timeoutMs: number): Promise<unknown> {
+    const method = contentInterface().methods.get(name);
+    if (method === undefined) throw new KatamariError('internal', `idl/content.thrift has no method ${name}`);
+    const call = createCall({
+      service: 'katamari.Content',
+      method: name,
+      args: encodeParams(method, params),
+      deadlineMs: this.#clock.nowMs() + timeoutMs,
+    });
+    const reply = await this.#chassis.dispatch(call);
+    const { name: chassis } = this.#chassis;
+    if (reply.isException)
+      throw new ShardRefusal(`${chassis} answered: ${readApplicationException(reply.body).message}`, false);
+    if (method.returns.kind === 'void') return undefined;
+    const result = decodeResult(method, reply.body);
+    if (result.ok) return result.value;
+    const { why = 'it gave no reason', isDamaged = false } = result.fields as { why?: string; isDamaged?: boolean };
+    throw new ShardRefusal(`${chassis} refused it: ${why}`, isDamaged);
+  }
+}

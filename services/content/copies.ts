@@ -1,0 +1,88 @@
+// The copies of content servers on this manager, and the shards that each has open. A copy joins its pool when it has
+// opened all shards that are announced, and a shard is announced when all copies in a pool have it open.
+
+import type { Clock } from '../../core/mod.ts';
+import type { JoiningChassis } from '../mesh/mod.ts';
+import { ContentClient, type ShardFacts } from './content-client.ts';
+import { OPENS_MAX } from './limits.ts';
+import { fullNameOf, isServedBy, type ShardOrder } from './shard.ts';
+import { Turns } from './turns.ts';
+
+/** One copy of a content server. */
+export interface Copy {
+  readonly name: string;
+  readonly service: string;
+  readonly version: string;
+  readonly left: AbortSignal;
+  readonly client: ContentClient;
+  /** Shards that it has open, or is opening, by full name. */
+  readonly open: Map<string, Promise<ShardFacts>>;
+  readonly turns: Turns;
+  /** Whether it is in its pool. */
+  isJoined: boolean;
+}
+
+export class Copies {
+  readonly #clock: Clock;
+  readonly #copies = new Set<Copy>();
+  readonly #onChange: () => void;
+
+  /** @param onChange called when a copy has come, joined its pool or left */
+  constructor(clock: Clock, onChange: () => void) {
+    this.#clock = clock;
+    this.#onChange = onChange;
+  }
+
+  add(chassis: JoiningChassis): Copy {
+    const { name, service, version, left } = chassis;
+    const client = new ContentClient(chassis, this.#clock);
+    const turns = new Turns(OPENS_MAX);
+    const copy: Copy = { name, service, version, left, client, open: new Map(), turns, isJoined: false };
+    this.#copies.add(copy);
+    const leave = (): void => {
+      this.#copies.delete(copy);
+      this.#onChange();
+    };
+    left.addEventListener('abort', leave, { once: true });
+    if (left.aborted) this.#copies.delete(copy);
+    this.#onChange();
+    return copy;
+  }
+
+  /** The copy has open all that it must. */
+  join(copy: Copy): void {
+    copy.isJoined = true;
+    this.#onChange();
+  }
+
+  /** Copies that can open the shard. */
+  servers(order: ShardOrder): readonly Copy[] {
+    return [...this.#copies].filter((copy) => isServedBy(order, copy));
+  }
+
+  /** Opens a shard in one copy. Rejects with ShardRefusal or KatamariError, also when the copy leaves. */
+  async open(copy: Copy, order: ShardOrder, path: string): Promise<ShardFacts> {
+    const name = fullNameOf(order);
+    const known = copy.open.get(name);
+    if (known !== undefined) return await known;
+    const opening = copy.turns.take(() => copy.client.open(name, path));
+    copy.open.set(name, opening);
+    opening.catch(() => copy.open.get(name) === opening && copy.open.delete(name));
+    return await opening;
+  }
+
+  /**
+   * Closes a shard in every copy that has it open. Never rejects: its pings end a copy that does not answer.
+   */
+  async close(name: string): Promise<void> {
+    await Promise.all(
+      [...this.#copies].map(async (copy) => {
+        const opening = copy.open.get(name);
+        if (opening === undefined) return;
+        await opening.catch(() => undefined);
+        await copy.client.close(name).catch(() => undefined);
+        if (copy.open.get(name) === opening) copy.open.delete(name);
+      }),
+    );
+  }
+}

@@ -1,0 +1,115 @@
+// Copies the files of a shard into a folder, with a digest of each. A file that is there under its own name is whole,
+// so that a fetch that was interrupted goes on with the next file.
+
+import { createHash } from 'node:crypto';
+import { constants, existsSync, readFileSync } from 'node:fs';
+import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';
+import path from 'node:path';
+import { sleep } from '../../../core/mod.ts';
+import { CONTENT, RECORD, type FileRecord, type ShardRecord } from '../shard-store.ts';
+import type { FetchJob } from './job.ts';
+import { folderOf, listShard, SourceError, type ListedFile } from './source-listing.ts';
+
+/**
+ * @param onBytes called with the sum of bytes that are in the folder
+ * @throws SourceError that says what to change; an error of the system
+ */
+export async function copyShard(job: FetchJob, onBytes: (bytesDone: number) => void): Promise<void> {
+  const { files } = await listUnchanged(job);
+  await prepareFolder(job);
+  const rate = new ByteRate(job.bytesPerS);
+  const records: FileRecord[] = [];
+  let bytesDone = 0;
+  for (const file of files) {
+    const added = (bytes: number): void => onBytes((bytesDone += bytes));
+    records.push(await copyFile(job, file, rate, added));
+  }
+  await listUnchanged(job);
+  const record: ShardRecord = { digest: job.digest, files: records };
+  await writeDurably(path.join(job.into, RECORD), JSON.stringify(record));
+}
+
+async function listUnchanged({ shard, source, digest }: FetchJob): ReturnType<typeof listShard> {
+  const listing = await listShard(shard, source);
+  if (listing.digest === digest) return listing;
+  const version = shard.split('/')[0];
+  throw new SourceError(`${source} has changed since ${version} was added; add the new content as a new version`);
+}
+
+/** Keeps what an earlier try for the same digest has left. */
+async function prepareFolder({ into, digest }: FetchJob): Promise<void> {
+  const note = path.join(into, 'digest');
+  if (existsSync(note) && readFileSync(note, 'utf8') === digest) return;
+  await rm(into, { recursive: true, force: true });
+  await mkdir(into, { recursive: true, mode: 0o700 });
+  await writeDurably(note, digest);
+}
+
+async function copyFile(
+  { source, into }: FetchJob,
+  file: ListedFile,
+  rate: ByteRate,
+  onBytes: (bytes: number) => void,
+): Promise<FileRecord> {
+  const from = path.join(folderOf(source), file.path);
+  const to = path.join(into, CONTENT, file.path);
+  const isHere = existsSync(to);
+  const hash = createHash('sha256');
+  await mkdir(path.dirname(to), { recursive: true, mode: 0o700 });
+  const input = await open(isHere ? to : from, constants.O_RDONLY | constants.O_NOFOLLOW);
+  const temporary = `${to}.part`;
+  let output: FileHandle | undefined;
+  let bytes = 0;
+  try {
+    if (!isHere) output = await open(temporary, 'w', 0o600);
+    const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+    for (;;) {
+      const { bytesRead } = await input.read(buffer, 0, CHUNK_BYTES, bytes);
+      if (bytesRead === 0) break;
+      const chunk = buffer.subarray(0, bytesRead);
+      hash.update(chunk);
+      await output?.writeFile(chunk);
+      bytes += bytesRead;
+      onBytes(bytesRead);
+      if (output !== undefined) await rate.spend(bytesRead);
+    }
+    await output?.sync();
+  } finally {
+    await input.close();
+    await output?.close();
+  }
+  if (bytes !== file.bytes)
+    throw new SourceError(`${from} had ${file.bytes} bytes when it was listed and has ${bytes} now`);
+  if (!isHere) await rename(temporary, to);
+  return { path: file.path, bytes, sha256: hash.digest('hex') };
+}
+
+async function writeDurably(file: string, text: string): Promise<void> {
+  const handle = await open(file, 'w', 0o600);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Keeps to a number of bytes per second; 0 for any. */
+class ByteRate {
+  readonly #bytesPerS: number;
+  readonly #startedAtMs = performance.now();
+  #bytes = 0;
+
+  constructor(bytesPerS: number) {
+    this.#bytesPerS = bytesPerS;
+  }
+
+  async spend(bytes: number): Promise<void> {
+    if (this.#bytesPerS === 0) return;
+    this.#bytes += bytes;
+    const earlyMs = (this.#bytes / this.#bytesPerS) * 1_000 - (performance.now() - this.#startedAtMs);
+    if (earlyMs > 0) await sleep(earlyMs);
+  }
+}
+
+const CHUNK_BYTES = 256 * 1024;

@@ -1,0 +1,39 @@
+// The process that fetches one shard. Hashing and unpacking must not hold the thread that passes calls on, and the
+// scheduler prefers that thread. It ends with its manager.
+
+import { setPriority } from 'node:os';
+import { createInterface } from 'node:readline';
+import { copyShard } from './copy-shard.ts';
+import type { FetchJob, FetchReport } from './job.ts';
+
+const REPORT_EVERY_MS = 200;
+const NICE = 10;
+
+function report(what: FetchReport): void {
+  process.stdout.write(`${JSON.stringify(what)}\n`);
+}
+
+async function run(line: string): Promise<void> {
+  const job = JSON.parse(line) as FetchJob;
+  let reportedAtMs = 0;
+  try {
+    await copyShard(job, (bytesDone) => {
+      if (performance.now() - reportedAtMs < REPORT_EVERY_MS) return;
+      reportedAtMs = performance.now();
+      report({ bytesDone });
+    });
+    report({ done: true });
+  } catch (error) {
+    report({ failed: (error as Error).message });
+  }
+}
+
+setPriority(NICE);
+let isStarted = false;
+const lines = createInterface({ input: process.stdin });
+lines.on('line', (line) => {
+  if (isStarted) return;
+  isStarted = true;
+  void run(line).then(() => process.exit(0));
+});
+lines.on('close', () => process.exit(0));

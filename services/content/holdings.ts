@@ -1,0 +1,73 @@
+// What a manager serves, for faceplates that ask over the link. A question waits until something has changed.
+
+import { randomUUID } from 'node:crypto';
+import type { Clock } from '../../core/mod.ts';
+import type { Holding, Holdings } from '../mesh/mod.ts';
+import { TELL_AFTER_MS } from './limits.ts';
+
+export class HoldingsTable {
+  readonly #clock: Clock;
+  readonly #compute: () => readonly Holding[];
+  readonly #start: string = randomUUID();
+  #seq = 1;
+  #holdings: readonly Holding[] = [];
+  /** A change waits to be told. */
+  #isStale = false;
+  #waitMsMax = WAIT_MS_MAX;
+  readonly #waits = new Set<() => void>();
+
+  /** @param compute returns what is served now */
+  constructor(clock: Clock, compute: () => readonly Holding[]) {
+    this.#clock = clock;
+    this.#compute = compute;
+  }
+
+  /** What `compute` returns may have changed. Changes within a few milliseconds are told together. */
+  changed(): void {
+    if (this.#isStale) return;
+    this.#isStale = true;
+    this.#clock.after(TELL_AFTER_MS, () => this.#tell());
+  }
+
+  read(): Holdings {
+    return { seq: this.#seq, start: this.#start, holdings: this.#holdings };
+  }
+
+  /** The holdings; waits up to `waitMs`, at most 30 s, while the asker has them already. */
+  async next(start: string, afterSeq: number, waitMs: number): Promise<Holdings> {
+    if (start === this.#start && afterSeq === this.#seq && waitMs > 0) {
+      await new Promise<void>((resolve) => {
+        const end = (): void => {
+          stopTimer();
+          this.#waits.delete(end);
+          resolve();
+        };
+        const stopTimer = this.#clock.after(Math.min(waitMs, this.#waitMsMax), end);
+        this.#waits.add(end);
+      });
+    }
+    return this.read();
+  }
+
+  /** Ends the waits, because the process drains. Later ones are short, and not 0: the asker would ask in a loop. */
+  endWaits(): void {
+    this.#waitMsMax = DRAINING_WAIT_MS;
+    this.#wake();
+  }
+
+  #tell(): void {
+    this.#isStale = false;
+    const next = this.#compute();
+    if (JSON.stringify(next) === JSON.stringify(this.#holdings)) return;
+    this.#holdings = next;
+    this.#seq++;
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const end of this.#waits) end();
+  }
+}
+
+const WAIT_MS_MAX = 30_000;
+const DRAINING_WAIT_MS = 200;

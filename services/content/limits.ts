@@ -1,0 +1,26 @@
+// Limits of sharded content. Times in ms.
+
+/** Shards of one index version. */
+export const SHARDS_MAX = 4_000;
+/** Files of one shard. */
+export const SHARD_FILES_MAX = 10_000;
+/** Folders below each other in one shard. */
+export const SHARD_DEPTH_MAX = 16;
+/** Characters of the name of a shard. */
+export const SHARD_NAME_MAX = 128;
+/** Shards that one manager fetches at the same time. */
+export const FETCHES_MAX = 2;
+/** Shards that one copy of a content server opens at the same time. */
+export const OPENS_MAX = 4;
+export const OPEN_TIMEOUT_MS = 60_000;
+/** A close waits for the calls that use the shard. */
+export const CLOSE_TIMEOUT_MS = 120_000;
+/** Pauses after failures of a replica: the first, doubled each time up to the second. */
+export const RETRY_FIRST_MS = 1_000;
+export const RETRY_MAX_MS = 300_000;
+/** Files of a removed shard stay on disk for this time, so that it can be served again at once. */
+export const OLD_KEPT_MS = 3_600_000;
+/** Free space that a fetch leaves on the disk. */
+export const DISK_RESERVE_BYTES: number = 256 * 1024 * 1024;
+/** Changes of holdings within this time are told together. */
+export const TELL_AFTER_MS = 20;

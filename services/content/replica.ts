@@ -1,0 +1,321 @@
+// One shard on this manager, from its order to its removal. One loop carries it from state to state:
+// fetching -> opening -> serving -> leaving -> gone, with pauses after failures.
+
+import { Backoff, type Clock } from '../../core/mod.ts';
+import { pause } from '../consul/mod.ts';
+import { ShardRefusal, type ShardFacts } from './content-client.ts';
+import type { Copies, Copy } from './copies.ts';
+import type { FetchJob } from './fetch/job.ts';
+import { DISK_RESERVE_BYTES, RETRY_FIRST_MS, RETRY_MAX_MS } from './limits.ts';
+import { fullNameOf, isServedBy, type ShardOrder } from './shard.ts';
+import type { ShardStore } from './shard-store.ts';
+import { rcompare } from 'semver';
+
+export type ReplicaState = 'fetching' | 'opening' | 'serving' | 'leaving' | 'backing_off';
+
+export interface ReplicaStatus {
+  /** `index@version/shard` */
+  readonly name: string;
+  readonly state: ReplicaState;
+  readonly bytes: number;
+  readonly bytesDone: number;
+  readonly entries: number;
+  /** Why it is not served; '' while nothing is wrong. */
+  readonly why: string;
+  /** Failures since it was served last. */
+  readonly tries: number;
+  /** Time until the next try, in ms; 0 when none waits. */
+  readonly nextTryInMs: number;
+}
+
+export interface ReplicaOptions {
+  readonly store: ShardStore;
+  readonly copies: Copies;
+  readonly clock: Clock;
+  readonly fetch: (
+    job: Omit<FetchJob, 'bytesPerS'>,
+    onBytes: (bytesDone: number) => void,
+    signal: AbortSignal,
+  ) => Promise<void>;
+  readonly timeoutMs: () => number;
+  /** Called when the shard is served from now on, or not any more. */
+  readonly onChanged: () => void;
+  /** Called for a failure whose reason differs from that of the last one. */
+  readonly onFailed: (why: string) => void;
+}
+
+export class Replica {
+  readonly #options: ReplicaOptions;
+  /** `index@version/shard` */
+  readonly name: string;
+  /** Resolves when the replica is gone, or the keeper has closed. */
+  readonly ended: Promise<void>;
+  readonly #backoff: Backoff = new Backoff({ firstMs: RETRY_FIRST_MS, maxMs: RETRY_MAX_MS, random: Math.random });
+  #order: ShardOrder;
+  #isWanted = true;
+  #isClosed = false;
+  #isGone = false;
+  #state: ReplicaState = 'fetching';
+  #bytesDone = 0;
+  #facts: ShardFacts = { entries: 0, more: {} };
+  #why = '';
+  #tries = 0;
+  #nextTryAtMs = 0;
+  #isAnnounced = false;
+  /** When callers may last have heard that it is served here. */
+  #withdrawnAtMs = Number.NEGATIVE_INFINITY;
+  /** A copy has refused the shard while it was announced. */
+  #refusal: ShardRefusal | undefined;
+  /** Ends the pause or the wait of the loop. */
+  #wake = new AbortController();
+  /** Ends a fetch that is not wanted any more. */
+  #unwanted = new AbortController();
+
+  constructor(order: ShardOrder, options: ReplicaOptions) {
+    this.#options = options;
+    this.#order = order;
+    this.name = fullNameOf(order);
+    this.ended = this.#run();
+  }
+
+  get indexVersion(): string {
+    return this.#order.indexVersion;
+  }
+
+  get place(): number {
+    return this.#order.place;
+  }
+
+  /** Whether it has come to its end: a new order needs a new replica. */
+  get isGone(): boolean {
+    return this.#isGone;
+  }
+
+  /** Whether callers may be sent to the shard here. */
+  get isAnnounced(): boolean {
+    return this.#isAnnounced;
+  }
+
+  /** The order has come again, perhaps changed. */
+  order(order: ShardOrder): void {
+    this.#order = order;
+    if (this.#isWanted) return;
+    this.#isWanted = true;
+    this.#unwanted = new AbortController();
+    this.wake();
+  }
+
+  /** The shard is not ordered any more. */
+  giveUp(): void {
+    if (!this.#isWanted) return;
+    this.#isWanted = false;
+    this.#unwanted.abort(new Error('it is not ordered any more'));
+    this.wake();
+  }
+
+  /** A copy that has not joined its pool yet refuses the announced shard. */
+  refused(refusal: ShardRefusal): void {
+    this.#refusal = refusal;
+    this.#withdraw();
+    this.wake();
+  }
+
+  /** Something has changed that the loop may wait for. */
+  wake(): void {
+    this.#wake.abort();
+  }
+
+  /** Stops all work. What is on the disk and open stays as it is. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#unwanted.abort(new Error('this manager is stopping'));
+    this.wake();
+    await this.ended;
+  }
+
+  isServedBy(copy: Copy): boolean {
+    return isServedBy(this.#order, copy);
+  }
+
+  /** The newest version of the content service that has the shard open in a pool. */
+  newestServer(): Copy | undefined {
+    return this.#options.copies
+      .servers(this.#order)
+      .filter(({ isJoined }) => isJoined)
+      .sort((a, b) => rcompare(a.version, b.version))[0];
+  }
+
+  async openIn(copy: Copy): Promise<ShardFacts> {
+    const { copies, store } = this.#options;
+    return await copies.open(copy, this.#order, store.contentPath(this.#order));
+  }
+
+  status(): ReplicaStatus {
+    const { bytes } = this.#order;
+    return {
+      name: this.name,
+      state: this.#state,
+      bytes,
+      bytesDone: this.#state === 'fetching' ? this.#bytesDone : bytes,
+      entries: this.#facts.entries,
+      why: this.#why,
+      tries: this.#tries,
+      nextTryInMs:
+        this.#state === 'backing_off' ? Math.max(0, Math.round(this.#nextTryAtMs - this.#options.clock.nowMs())) : 0,
+    };
+  }
+
+  async #run(): Promise<void> {
+    // The first step starts after the keeper knows the replica.
+    await Promise.resolve();
+    while (!this.#isClosed) {
+      if (!this.#isWanted) {
+        await this.#leave();
+        if (this.#isGone) return;
+        continue;
+      }
+      try {
+        await this.#fetch();
+        await this.#open();
+        await this.#serve();
+      } catch (error) {
+        if (this.#isWanted && !this.#isClosed) await this.#pauseAfter(error as Error);
+      }
+    }
+  }
+
+  async #fetch(): Promise<void> {
+    const { store, copies, fetch } = this.#options;
+    const order = this.#order;
+    if (store.has(order) || (await store.restore(order))) return;
+    this.#state = 'fetching';
+    this.#bytesDone = 0;
+    // A copy must not have files open that are replaced.
+    await copies.close(this.name);
+    await this.#askForSpace(order.bytes);
+    const job = { shard: this.name, source: order.source, digest: order.digest, into: store.partPath(order) };
+    const onBytes = (bytesDone: number): void => void (this.#bytesDone = bytesDone);
+    await fetch(job, onBytes, this.#unwanted.signal);
+    await store.commit(order);
+  }
+
+  async #askForSpace(bytes: number): Promise<void> {
+    const { store } = this.#options;
+    const needed = bytes + DISK_RESERVE_BYTES;
+    if ((await store.freeBytes()) >= needed) return;
+    await store.sweepOld(Date.now(), true);
+    const free = await store.freeBytes();
+    if (free < needed)
+      throw new Error(
+        `the disk has ${inMiB(free)} free, and the shard needs ${inMiB(bytes)} beside a reserve of ${inMiB(DISK_RESERVE_BYTES)}; free space on this machine`,
+      );
+  }
+
+  /** Opens the shard in every copy that can, until all of those in a pool have it open, and at least one. */
+  async #open(): Promise<void> {
+    const { copies } = this.#options;
+    this.#state = 'opening';
+    this.#refusal = undefined;
+    while (this.#isWanted && !this.#isClosed) {
+      const woken = this.#nextWake();
+      const servers = copies.servers(this.#order);
+      const facts = await Promise.all(
+        servers.filter(({ left }) => !left.aborted).map((copy) => this.#openUnlessLeft(copy)),
+      );
+      const joined = copies.servers(this.#order).filter(({ isJoined }) => isJoined);
+      this.#facts = facts.find((found) => found !== undefined) ?? this.#facts;
+      // Announced in the same turn in which all were found open: a copy that joins later looks for what is announced.
+      if (joined.length > 0 && joined.every(({ open }) => open.has(this.name))) return this.#announce();
+      if (joined.length === 0) this.#why = this.#noServer();
+      await woken;
+    }
+  }
+
+  /** Undefined when the copy has left meanwhile, which is no fault of the shard. */
+  async #openUnlessLeft(copy: Copy): Promise<ShardFacts | undefined> {
+    try {
+      return await this.openIn(copy);
+    } catch (error) {
+      if (copy.left.aborted) return undefined;
+      throw error;
+    }
+  }
+
+  #noServer(): string {
+    const { contentService, contentRange } = this.#order;
+    const what = contentRange === '' ? contentService : `${contentService}@${contentRange}`;
+    return `no copy of the content service ${what} serves on this manager`;
+  }
+
+  async #serve(): Promise<void> {
+    while (this.#isWanted && this.#isAnnounced && !this.#isClosed) await this.#nextWake();
+    if (this.#isClosed) return;
+    this.#withdraw();
+    if (this.#refusal !== undefined) throw this.#refusal;
+  }
+
+  /** Gives the shard up, unless it is wanted again before its files are closed. */
+  async #leave(): Promise<void> {
+    const { copies, store, timeoutMs } = this.#options;
+    this.#withdraw();
+    this.#state = 'leaving';
+    this.#why = '';
+    // Callers that have heard of it may still call it, or ask for documents of an answer.
+    await this.#waitUntil(this.#withdrawnAtMs + timeoutMs() + FOLLOW_UP_MS, () => !this.#isWanted);
+    if (this.#isWanted || this.#isClosed) return;
+    await copies.close(this.name);
+    if (!this.#isWanted) await store.retire(this.#order).catch(() => undefined);
+    this.#isGone = !this.#isWanted;
+  }
+
+  async #waitUntil(endMs: number, isWaiting: () => boolean): Promise<void> {
+    const { clock } = this.#options;
+    while (isWaiting() && !this.#isClosed && clock.nowMs() < endMs) {
+      this.#wake = new AbortController();
+      await pause(clock, endMs - clock.nowMs(), this.#wake.signal);
+    }
+  }
+
+  async #pauseAfter(error: Error): Promise<void> {
+    const { clock, copies, store, onFailed } = this.#options;
+    this.#withdraw();
+    this.#tries++;
+    this.#state = 'backing_off';
+    if (error.message !== this.#why) onFailed(error.message);
+    this.#why = error.message;
+    const pauseMs = this.#backoff.next();
+    this.#nextTryAtMs = clock.nowMs() + pauseMs;
+    await copies.close(this.name);
+    if (error instanceof ShardRefusal && error.isDamaged) await store.discard(this.#order).catch(() => undefined);
+    await this.#waitUntil(this.#nextTryAtMs, () => this.#isWanted);
+  }
+
+  #announce(): void {
+    this.#state = 'serving';
+    this.#why = '';
+    this.#tries = 0;
+    this.#backoff.reset();
+    this.#isAnnounced = true;
+    this.#options.onChanged();
+  }
+
+  #withdraw(): void {
+    if (!this.#isAnnounced) return;
+    this.#isAnnounced = false;
+    this.#withdrawnAtMs = this.#options.clock.nowMs();
+    this.#options.onChanged();
+  }
+
+  #nextWake(): Promise<void> {
+    this.#wake = new AbortController();
+    const { signal } = this.#wake;
+    return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  }
+}
+
+function inMiB(bytes: number): string {
+  return `${Math.ceil(bytes / 1024 / 1024)} MiB`;
+}
+
+/** Beyond the global timeout, how long a shard stays open after it was withdrawn. */
+const FOLLOW_UP_MS = 1_000;

@@ -1,0 +1,173 @@
+// The shards of one manager on its disk. A shard is fetched into `part/`, appears whole in `live/` by a rename, and
+// waits in `old/` after its removal. A process that is killed at any moment leaves no half shard in `live/`.
+
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { OLD_KEPT_MS } from './limits.ts';
+import { fullNameOf, whyNoShardName, type ShardOrder } from './shard.ts';
+
+/** Names a shard on the disk. */
+export type ShardId = Pick<ShardOrder, 'indexVersion' | 'name'>;
+
+/** The files of a fetched shard, in `shard.json` beside them. */
+export interface ShardRecord {
+  /** Digest of the listing of the source. */
+  readonly digest: string;
+  readonly files: readonly FileRecord[];
+}
+
+export interface FileRecord {
+  /** Relative to the shard; '' when the shard is this file. */
+  readonly path: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+const SHARD_RECORD: z.ZodType<ShardRecord> = z.object({
+  digest: z.string(),
+  files: z.array(z.object({ path: z.string(), bytes: z.int().nonnegative(), sha256: z.string() })),
+});
+
+export class ShardStore {
+  readonly #root: string;
+
+  /** @param root folder that this store alone uses; it is created when it is needed */
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  /** Folder or file that a content server opens. */
+  contentPath(shard: ShardId): string {
+    return path.join(this.#live(shard), CONTENT);
+  }
+
+  /** Folder into which a shard is fetched: the files as `content`, and `shard.json` last. */
+  partPath(shard: ShardId): string {
+    return this.#at('part', shard);
+  }
+
+  /** Whether the shard is here whole, with these files. */
+  has(order: ShardId & Pick<ShardOrder, 'digest'>): boolean {
+    return this.#recordAt(this.#live(order))?.digest === order.digest;
+  }
+
+  /** What is known of the files of a shard; undefined when it is not here. */
+  recordOf(shard: ShardId): ShardRecord | undefined {
+    return this.#recordAt(this.#live(shard));
+  }
+
+  /** Shows a fetched shard. Rejects with the error of the system. */
+  async commit(shard: ShardId): Promise<void> {
+    await this.discard(shard);
+    await this.#move(this.partPath(shard), this.#live(shard));
+  }
+
+  /** Deletes the files of a shard that cannot be used. */
+  async discard(shard: ShardId): Promise<void> {
+    await rm(this.#live(shard), { recursive: true, force: true });
+  }
+
+  /** Moves a shard that is not served any more to `old/`. */
+  async retire(shard: ShardId): Promise<void> {
+    await rm(this.partPath(shard), { recursive: true, force: true });
+    if (!existsSync(this.#live(shard))) return;
+    await rm(this.#old(shard), { recursive: true, force: true });
+    await this.#move(this.#live(shard), this.#old(shard));
+    await this.#removeEmpty('part', 'live');
+  }
+
+  /** Brings a shard back from `old/`. Returns false when it is not there with these files. */
+  async restore(order: ShardId & Pick<ShardOrder, 'digest'>): Promise<boolean> {
+    if (this.#recordAt(this.#old(order))?.digest !== order.digest) return false;
+    await this.discard(order);
+    await this.#move(this.#old(order), this.#live(order));
+    return true;
+  }
+
+  /** Every whole shard. */
+  async list(): Promise<readonly ShardId[]> {
+    return await this.#listIn('live');
+  }
+
+  /** Deletes the shards that have been in `old/` for an hour, or all of them when space is needed. */
+  async sweepOld(nowUnixMs: number, isSpaceNeeded = false): Promise<void> {
+    for (const shard of await this.#listIn('old')) {
+      const folder = this.#old(shard);
+      const movedAtMs = (await stat(folder).catch(() => undefined))?.ctimeMs ?? 0;
+      if (isSpaceNeeded || nowUnixMs - movedAtMs > OLD_KEPT_MS) await rm(folder, { recursive: true, force: true });
+    }
+    await this.#removeEmpty('old');
+  }
+
+  /** Bytes that are free on the disk. */
+  async freeBytes(): Promise<number> {
+    await mkdir(this.#root, { recursive: true, mode: 0o700 });
+    const { bavail, bsize } = await statfs(this.#root);
+    return bavail * bsize;
+  }
+
+  #live(shard: ShardId): string {
+    return this.#at('live', shard);
+  }
+
+  #old(shard: ShardId): string {
+    return this.#at('old', shard);
+  }
+
+  #at(part: string, { indexVersion, name }: ShardId): string {
+    if (!INDEX_VERSION.test(indexVersion) || whyNoShardName(name) !== undefined)
+      throw new Error(`${JSON.stringify(`${indexVersion}/${name}`)} cannot be the name of a shard`);
+    return path.join(this.#root, part, indexVersion, name);
+  }
+
+  #recordAt(folder: string): ShardRecord | undefined {
+    try {
+      return SHARD_RECORD.parse(JSON.parse(readFileSync(path.join(folder, RECORD), 'utf8')));
+    } catch {
+      return undefined;
+    }
+  }
+
+  async #move(from: string, to: string): Promise<void> {
+    await mkdir(path.dirname(to), { recursive: true, mode: 0o700 });
+    await rename(from, to);
+    // The rename is durable when both folders are.
+    for (const folder of [path.dirname(to), path.dirname(from)]) await syncFolder(folder);
+  }
+
+  async #listIn(part: string): Promise<readonly ShardId[]> {
+    const found: ShardId[] = [];
+    const folder = path.join(this.#root, part);
+    for (const indexVersion of await namesIn(folder))
+      for (const name of await namesIn(path.join(folder, indexVersion))) found.push({ indexVersion, name });
+    return found.sort((a, b) => (fullNameOf(a) < fullNameOf(b) ? -1 : 1));
+  }
+
+  /** Removes the folders of index versions that have no shard left. */
+  async #removeEmpty(...parts: readonly string[]): Promise<void> {
+    for (const part of parts) {
+      for (const indexVersion of await namesIn(path.join(this.#root, part))) {
+        const folder = path.join(this.#root, part, indexVersion);
+        if ((await namesIn(folder)).length === 0) await rm(folder, { recursive: true, force: true });
+      }
+    }
+  }
+}
+
+async function namesIn(folder: string): Promise<readonly string[]> {
+  return await readdir(folder).catch(() => []);
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r').catch(() => undefined);
+  await handle?.sync().catch(() => undefined);
+  await handle?.close();
+}
+
+/** `name@version`, as a folder. */
+const INDEX_VERSION = /^[A-Za-z_][A-Za-z0-9_]*@[0-9A-Za-z.+-]+$/;
+/** In the folder of a shard: its files, and the record of them. */
+export const CONTENT: string = 'content';
+export const RECORD: string = 'shard.json';

@@ -1,0 +1,69 @@
+// A shard of an index version as the leader orders it, and what names may look like.
+
+import { isVersionMatch } from '../mesh/mod.ts';
+import { SHARD_NAME_MAX, SHARDS_MAX } from './limits.ts';
+
+/** One shard that a manager has to serve. */
+export interface ShardOrder {
+  /** `name@version` */
+  readonly indexVersion: string;
+  /** Name of the shard within the version. */
+  readonly name: string;
+  /** Its place in the list of all shards of the version, from 0. */
+  readonly place: number;
+  /** URL of the folder or file of the shard. */
+  readonly source: string;
+  readonly bytes: number;
+  /** Of the names, sizes and times of its files when the version was added. */
+  readonly digest: string;
+  /** Name of the content service that opens it, and the range of its versions. */
+  readonly contentService: string;
+  readonly contentRange: string;
+}
+
+/** `name@version/shard`: the name that content servers and answers use. */
+export function fullNameOf({ indexVersion, name }: Pick<ShardOrder, 'indexVersion' | 'name'>): string {
+  return `${indexVersion}/${name}`;
+}
+
+/** Whether a chassis can open the shard. */
+export function isServedBy(
+  { contentService, contentRange }: Pick<ShardOrder, 'contentService' | 'contentRange'>,
+  { service, version }: { readonly service: string; readonly version: string },
+): boolean {
+  return service === contentService && isVersionMatch(version, contentRange);
+}
+
+/** Why a name cannot be that of a shard; undefined if it can. It becomes the name of a folder. */
+export function whyNoShardName(name: string): string | undefined {
+  if (name.length > SHARD_NAME_MAX) return `it has ${name.length} characters, the limit is ${SHARD_NAME_MAX}`;
+  if (SHARD_NAME.test(name)) return undefined;
+  return 'it may have letters, digits, ".", "_" and "-", and begins with a letter, a digit or "_"';
+}
+
+const SHARD_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;
+
+/** Writes places in order: `0-31,64`. */
+export function formatPlaces(places: Iterable<number>): string {
+  const ranges: [number, number][] = [];
+  for (const place of [...places].sort((a, b) => a - b)) {
+    const last = ranges.at(-1);
+    if (last !== undefined && place <= last[1] + 1) last[1] = place;
+    else ranges.push([place, place]);
+  }
+  return ranges.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)).join(',');
+}
+
+/** Reads what `formatPlaces` wrote. @throws Error for anything else, and for places beyond the limit of shards */
+export function parsePlaces(text: string): number[] {
+  if (text === '') return [];
+  let last = -1;
+  return text.split(',').flatMap((range) => {
+    const [, from, to = from] = /^(\d{1,4})(?:-(\d{1,4}))?$/.exec(range) ?? [];
+    const [first, end] = [Number(from), Number(to)];
+    if (from === undefined || first <= last || end < first || end >= SHARDS_MAX)
+      throw new Error(`found "${range}", expected places in order below ${SHARDS_MAX}, for example 0-31,64`);
+    last = end;
+    return Array.from({ length: end - first + 1 }, (_, index) => first + index);
+  });
+}

@@ -1,0 +1,19 @@
+// A chassis between its readiness check and its pool: what prepares it sees.
+
+import type { Call, Reply } from '../../core/rpc/mod.ts';
+
+export interface JoiningChassis {
+  /** `Service@version/index` */
+  readonly name: string;
+  readonly service: string;
+  readonly version: string;
+  /** Whether it serves `katamari.Content`. */
+  readonly holdsShards: boolean;
+  /** Calls the chassis beside the calls of its pool. Rejects with a KatamariError. */
+  readonly dispatch: (call: Call) => Promise<Reply>;
+  /** Aborted when it leaves its pool, or ends before it has joined. */
+  readonly left: AbortSignal;
+}
+
+/** Prepares a chassis. It joins its pool when the promise resolves, and is ended when it rejects. */
+export type PrepareChassis = (chassis: JoiningChassis) => Promise<void>;

@@ -1,0 +1,346 @@
+// The keeper with a real manager, real content servers and the real fetch process: a shard is announced when every copy
+// has it open, and given up without a call that fails.
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { decodeResult, encodeParams, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
+import { systemClock } from '../../../core/mod.ts';
+import { createCall, dispatchOf } from '../../../core/rpc/mod.ts';
+import type { Interface, Method } from '../../../core/thrift/mod.ts';
+import { listSource } from '../../../services/content/fetch/source-listing.ts';
+import { fetchInProcess, Keeper, type ShardOrder, ShardStore } from '../../../services/content/mod.ts';
+import { EventLog, type Holding } from '../../../services/mesh/mod.ts';
+import { ManagerBench, workDeployment } from '../../kit/mesh/manager-fixture.ts';
+import { fixture } from '../../kit/mesh/mesh.ts';
+import { until } from '../../kit/tools/wait.ts';
+
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const WORDS = parseIdl(
+  readIdlFile(fileURLToPath(new URL('../../fixtures/chassis/words.thrift', import.meta.url))),
+).services.get('Words') as Interface;
+const TIMEOUT_MS = 300;
+
+let folder: string;
+let keeper: Keeper;
+let bench: ManagerBench;
+let events: EventLog;
+let fetches: string[];
+beforeEach(() => {
+  folder = mkdtempSync(path.join(tmpdir(), 'katamari-keeper-'));
+  fetches = [];
+  events = new EventLog('one');
+  keeper = newKeeper();
+  bench = new ManagerBench({ prepare: (chassis) => keeper.prepare(chassis) });
+});
+afterEach(async () => {
+  await keeper.close();
+  await bench.end();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const at = (...parts: string[]): string => path.join(folder, ...parts);
+
+function newKeeper(): Keeper {
+  return new Keeper({
+    store: new ShardStore(at('shards')),
+    fetch: (job, onBytes, signal) => {
+      fetches.push(job.shard);
+      return fetchInProcess(job, onBytes, signal);
+    },
+    events,
+    clock: systemClock,
+    timeoutMs: () => TIMEOUT_MS,
+  });
+}
+
+/** Writes a shard of the source; more files tell the test chassis how to behave. */
+function writeShard(name: string, words: string, more: Readonly<Record<string, string>> = {}): void {
+  mkdirSync(at('source', name), { recursive: true });
+  for (const [file, text] of Object.entries({ 'words.txt': words, ...more }))
+    writeFileSync(at('source', name, file), text);
+}
+
+async function orders(change: Partial<ShardOrder> = {}): Promise<ShardOrder[]> {
+  const shards = await listSource(pathToFileURL(at('source')).href);
+  return shards.map(({ name, source, bytes, digest }, place) => ({
+    indexVersion: 'wiki@1.0.0',
+    name,
+    place,
+    source,
+    bytes,
+    digest,
+    contentService: 'Words',
+    contentRange: '^1',
+    ...change,
+  }));
+}
+
+function deploy(count = 1, version = '1.0.0'): void {
+  const env = { WORDS_LEDGER: at('ledger'), WORDS_VERSION: version };
+  bench.manager.setDeployments('file', [
+    workDeployment({ service: 'Words', version, command: fixture('words.ts'), count, env }),
+  ]);
+}
+
+async function call(method: string, params: Readonly<Record<string, unknown>>, version = '1.0.0'): Promise<unknown> {
+  const found = WORDS.methods.get(method) as Method;
+  const deadlineMs = systemClock.nowMs() + 20_000;
+  const args = encodeParams(found, params);
+  const reply = await dispatchOf(bench.manager.send)(
+    createCall({ service: 'Words', version, method, args, deadlineMs }),
+  );
+  if (reply.isException) throw new Error(Buffer.from(reply.body).toString('latin1'));
+  const result = decodeResult(found, reply.body);
+  if (!result.ok) throw new Error(result.exception);
+  return result.value;
+}
+
+const holdings = async (): Promise<readonly Holding[]> => (await keeper.holdings('', 0, 0)).holdings;
+const places = async (): Promise<string> =>
+  (await holdings()).map((one) => `${one.indexVersion} ${one.places}`).join('; ');
+const served = (wanted: string): Promise<boolean> =>
+  until(
+    () => `${wanted} to be served: ${JSON.stringify(keeper.status())}`,
+    async () => (await places()) === wanted,
+  );
+const stateOf = (name: string): string =>
+  keeper
+    .status()
+    .filter((one) => one.name === `wiki@1.0.0/${name}`)
+    .map(({ state, why }) => (why === '' ? state : `${state}: ${why}`))
+    .join();
+const ledger = (): string[] =>
+  existsSync(at('ledger')) ? readFileSync(at('ledger'), 'utf8').trimEnd().split('\n') : [];
+const openPids = (name: string): number[] => {
+  const open = new Set<number>();
+  for (const line of ledger()) {
+    const [what, shard, pid] = line.split(' ');
+    if (shard !== `wiki@1.0.0/${name}`) continue;
+    if (what === 'open') open.add(Number(pid));
+    else open.delete(Number(pid));
+  }
+  return [...open];
+};
+
+describe('Ordered shards', () => {
+  test('are fetched, opened in every copy and announced, and calls find them by name', async () => {
+    writeShard('a', 'the cat and the dog');
+    writeShard('b', 'the end');
+    deploy(2);
+    keeper.setOrders(await orders());
+    await served('wiki@1.0.0 0-1');
+    expect(await holdings()).toEqual([
+      { indexVersion: 'wiki@1.0.0', places: '0-1', serviceName: 'Words', serviceVersion: '1.0.0' },
+    ]);
+    expect(openPids('a').sort()).toEqual(bench.alive().sort());
+    expect(keeper.status()).toMatchObject([
+      { name: 'wiki@1.0.0/a', state: 'serving', entries: 5, why: '', tries: 0 },
+      { name: 'wiki@1.0.0/b', state: 'serving', entries: 2, why: '', tries: 0 },
+    ]);
+    expect(await call('count', { word: 'the', shards: ['wiki@1.0.0/a', 'wiki@1.0.0/b'] })).toEqual({
+      'wiki@1.0.0/a': 2,
+      'wiki@1.0.0/b': 1,
+    });
+    expect(await call('count', { word: 'the', shards: ['wiki@1.0.0/b'] })).toEqual({ 'wiki@1.0.0/b': 1 });
+    expect(await call('count', { word: 'end' })).toEqual({ 'wiki@1.0.0/a': 0, 'wiki@1.0.0/b': 1 });
+    await expect(call('count', { word: 'x', shards: ['wiki@1.0.0/z'] })).rejects.toThrow(
+      'Shard wiki@1.0.0/z is not open here; open are wiki@1.0.0/a, wiki@1.0.0/b',
+    );
+    // The same orders again change nothing.
+    keeper.setOrders(await orders());
+    expect(fetches.sort()).toEqual(['wiki@1.0.0/a', 'wiki@1.0.0/b']);
+  });
+
+  test('wait for a copy of the content service, and say so', async () => {
+    writeShard('a', 'hello');
+    keeper.setOrders(await orders());
+    await until(
+      'the reason',
+      () => stateOf('a') === 'opening: no copy of the content service Words@^1 serves on this manager',
+    );
+    expect(await holdings()).toEqual([]);
+    deploy();
+    await served('wiki@1.0.0 0');
+  });
+
+  test('are not opened by a version out of their range', async () => {
+    writeShard('a', 'hello');
+    deploy(1, '2.0.0');
+    await bench.untilServing({ 'Words@2.0.0': 1 });
+    keeper.setOrders(await orders());
+    await until('the reason', () => stateOf('a').startsWith('opening: no copy'));
+    expect(ledger()).toEqual([]);
+  });
+
+  test('are open in a new copy before it joins the pool', async () => {
+    for (const name of ['a', 'b', 'c']) writeShard(name, 'hello', { slow: '200' });
+    deploy(2);
+    keeper.setOrders(await orders());
+    await served('wiki@1.0.0 0-2');
+    const [victim = 0] = bench.alive();
+    const before = bench.launches;
+    process.kill(victim, 'SIGKILL');
+    await until('another start', () => bench.launches === before + 1);
+    // Calls go on in the other copy, and in the new one when it has everything open.
+    for (let n = 0; n < 40; n++) {
+      const answer = (await call('count', { word: 'hello', shards: ['wiki@1.0.0/a', 'wiki@1.0.0/c'] })) as object;
+      expect(answer).toEqual({ 'wiki@1.0.0/a': 1, 'wiki@1.0.0/c': 1 });
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    await bench.untilServing({ 'Words@1.0.0': 2 });
+    expect(await places()).toBe('wiki@1.0.0 0-2');
+    expect(new Set(openPids('c'))).toEqual(new Set([victim, ...bench.alive()]));
+    expect(fetches.length).toBe(3);
+  });
+
+  test('are served from the disk by the next keeper, without a fetch', async () => {
+    writeShard('a', 'hello');
+    deploy();
+    keeper.setOrders(await orders());
+    await served('wiki@1.0.0 0');
+    await bench.end();
+    await keeper.close();
+    rmSync(at('source'), { recursive: true });
+    const [only] = [
+      { indexVersion: 'wiki@1.0.0', name: 'a', place: 0, bytes: 5, contentService: 'Words', contentRange: '^1' },
+    ];
+    const { digest } = JSON.parse(readFileSync(at('shards/live/wiki@1.0.0/a/shard.json'), 'utf8')) as {
+      digest: string;
+    };
+    keeper = newKeeper();
+    bench = new ManagerBench({ prepare: (chassis) => keeper.prepare(chassis) });
+    deploy();
+    keeper.setOrders([{ ...only, digest, source: 'file:///gone' }]);
+    await served('wiki@1.0.0 0');
+    expect(fetches).toEqual(['wiki@1.0.0/a']);
+  });
+});
+
+describe('A shard that is not ordered any more', () => {
+  test('is withdrawn at once, closed after the global timeout, and kept on disk for its return', async () => {
+    writeShard('a', 'hello');
+    writeShard('b', 'hello');
+    deploy(2);
+    const all = await orders();
+    keeper.setOrders(all);
+    await served('wiki@1.0.0 0-1');
+    const held = call('hold', { ms: 2_500, shards: ['wiki@1.0.0/b'] });
+    keeper.setOrders(all.slice(0, 1));
+    await served('wiki@1.0.0 0');
+    // Who has heard of it before may still call it.
+    expect(await call('count', { word: 'hello', shards: ['wiki@1.0.0/b'] })).toEqual({ 'wiki@1.0.0/b': 1 });
+    expect(stateOf('b')).toBe('leaving');
+    expect(await held).toEqual(['wiki@1.0.0/b']);
+    await until('it to be gone', () => stateOf('b') === '');
+    expect(openPids('b')).toEqual([]);
+    expect(openPids('a').length).toBe(2);
+    expect(readdirSync(at('shards/live/wiki@1.0.0'))).toEqual(['a']);
+    expect(readdirSync(at('shards/old/wiki@1.0.0'))).toEqual(['b']);
+    keeper.setOrders(all);
+    await served('wiki@1.0.0 0-1');
+    expect(fetches.length).toBe(2);
+  });
+
+  test('and is ordered again meanwhile is not closed', async () => {
+    writeShard('a', 'hello');
+    deploy();
+    const all = await orders();
+    keeper.setOrders(all);
+    await served('wiki@1.0.0 0');
+    keeper.setOrders([]);
+    await served('');
+    keeper.setOrders(all);
+    await served('wiki@1.0.0 0');
+    expect(ledger().filter((line) => line.startsWith('close'))).toEqual([]);
+    expect(fetches.length).toBe(1);
+  });
+
+  test('is left on the disk by a manager that was killed, and removed by the next one', async () => {
+    writeShard('a', 'hello');
+    deploy();
+    keeper.setOrders(await orders());
+    await served('wiki@1.0.0 0');
+    await keeper.close();
+    keeper = newKeeper();
+    keeper.setOrders([]);
+    await until('the files to be moved', () => !existsSync(at('shards/live/wiki@1.0.0')));
+  });
+});
+
+describe('A shard that cannot be served', () => {
+  test.each<[string, Record<string, string>, string]>([
+    ['is refused', { refused: '' }, 'refused it: words.txt has version 9, this server reads 1 to 8'],
+    ['is damaged at its source', { damaged: '' }, 'refused it: words.txt ends too early'],
+  ])('because it %s is named once with the reason, and the others are served', async (_, more, why) => {
+    writeShard('a', 'hello');
+    writeShard('b', 'hello', more);
+    deploy(2);
+    keeper.setOrders(await orders());
+    await served('wiki@1.0.0 0');
+    await until('three tries', () => (keeper.status()[1]?.tries ?? 0) >= 3);
+    expect(stateOf('b')).toMatch(/^(backing_off|opening|fetching): Words@1\.0\.0\/\d /);
+    expect(stateOf('b')).toContain(why);
+    const told = events.after(0).filter(({ kind }) => kind === 'shard_failed');
+    // Two copies may refuse it, each in its turn.
+    expect(new Set(told.map(({ subject }) => subject))).toEqual(new Set(['wiki@1.0.0/b']));
+    expect(told.length).toBeLessThanOrEqual(3);
+    // Fetched again only where that may help.
+    expect(fetches.filter((name) => name.endsWith('/b')).length > 1).toBe('damaged' in more);
+  });
+
+  test('because its source has changed says what to do', async () => {
+    writeShard('a', 'hello');
+    const before = await orders();
+    writeShard('a', 'hello again');
+    deploy();
+    keeper.setOrders(before);
+    await until('the reason', () =>
+      stateOf('a').includes('has changed since wiki@1.0.0 was added; add the new content as a new version'),
+    );
+    expect(await holdings()).toEqual([]);
+    expect(existsSync(at('shards/live'))).toBe(false);
+  });
+
+  test('because its files were damaged later is withdrawn when a new copy finds it, fetched again and served', async () => {
+    writeShard('a', 'hello');
+    writeShard('b', 'hello');
+    deploy(1);
+    keeper.setOrders(await orders());
+    await served('wiki@1.0.0 0-1');
+    writeFileSync(at('shards/live/wiki@1.0.0/b/content/damaged'), '');
+    const [only = 0] = bench.alive();
+    process.kill(only, 'SIGKILL');
+    await until('the second fetch', () => fetches.filter((name) => name.endsWith('/b')).length === 2);
+    await served('wiki@1.0.0 0-1');
+    expect(await call('count', { word: 'hello' })).toEqual({ 'wiki@1.0.0/a': 1, 'wiki@1.0.0/b': 1 });
+    expect(
+      events
+        .after(0)
+        .map(({ text }) => text)
+        .join(),
+    ).toContain('words.txt ends too early');
+  });
+});
+
+describe('The question for holdings', () => {
+  test('waits for a change, and ends when the manager drains', async () => {
+    writeShard('a', 'hello');
+    deploy();
+    await bench.untilServing({ 'Words@1.0.0': 1 });
+    const first = await keeper.holdings('', 0, 30_000);
+    expect(first.holdings).toEqual([]);
+    const asked = keeper.holdings(first.start, first.seq, 30_000);
+    keeper.setOrders(await orders());
+    const second = await asked;
+    expect(second).toMatchObject({ start: first.start, holdings: [{ places: '0' }] });
+    expect(second.seq).toBeGreaterThan(first.seq);
+    // Who knows another start, or an older state, is answered at once.
+    expect(await keeper.holdings('other', second.seq, 30_000)).toEqual(second);
+    expect(await keeper.holdings(first.start, first.seq, 30_000)).toEqual(second);
+    const last = keeper.holdings(second.start, second.seq, 30_000);
+    keeper.endWaits();
+    expect(await last).toEqual(second);
+  });
+});
