@@ -1,0 +1,314 @@
+// Decides which manager holds which shards: a pure function of indices, managers and what they hold now. Shards stay
+// where they are. A replica that is missing goes to a machine that has none, to the emptiest manager. Shards move only
+// while none is missing, one at a time into each manager. A holder gives a shard up when enough others serve it.
+
+import { isVersionMatch } from '../mesh/mod.ts';
+
+export interface IndexToPlace {
+  /** `name@version` */
+  readonly id: string;
+  /** Wanted replicas of each shard. */
+  readonly replicas: number;
+  readonly contentService: string;
+  readonly contentRange: string;
+  /** Bytes of each shard, by place. */
+  readonly shardBytes: readonly number[];
+}
+
+/** A manager that can hold shards. */
+export interface ShardManager {
+  readonly name: string;
+  /** '' means a machine that no other manager shares. */
+  readonly machine: string;
+  /** Relative share of the bytes, above 0. */
+  readonly capacity: number;
+  /** It must hold no shards. */
+  readonly isDrained: boolean;
+  /** Bytes that it can still fetch. */
+  readonly freeBytes: number;
+  /** Services of which it runs copies. */
+  readonly pools: readonly { readonly service: string; readonly version: string }[];
+}
+
+/** Places of shards by manager, then by index. */
+export type ShardPlaces = ReadonlyMap<string, ReadonlyMap<string, ReadonlySet<number>>>;
+
+export interface PlacementInput {
+  readonly indices: readonly IndexToPlace[];
+  readonly managers: readonly ShardManager[];
+  /** What the managers are ordered to hold. */
+  readonly ordered: ShardPlaces;
+  readonly serving: ShardPlaces;
+  /** Shards whose files are on the disk of a manager. */
+  readonly onDisk: ShardPlaces;
+  /** Whether a shard has failed on a manager so that it must not be placed there for a while. */
+  readonly isAvoided: (manager: string, index: string, place: number) => boolean;
+}
+
+export interface ShardPlacement {
+  /** The orders: one entry for each manager, empty when it holds nothing. */
+  readonly orders: Map<string, Map<string, Set<number>>>;
+  /** What keeps an index from having all its replicas, for people; by index. */
+  readonly conditions: Map<string, string[]>;
+}
+
+/**
+ * Returns what each manager is to hold. The order of the input does not matter. The function is idempotent while
+ * nothing changes in what is served.
+ */
+export function placeShards(input: PlacementInput): ShardPlacement {
+  return new ShardPlacer(input).place();
+}
+
+/** A manager with what it is to hold. */
+interface Bin {
+  readonly manager: ShardManager;
+  readonly machine: string;
+  readonly held: Map<string, Set<number>>;
+  bytes: number;
+  freeBytes: number;
+  /** It is to get a shard that it does not serve yet. */
+  isGetting: boolean;
+}
+
+class ShardPlacer {
+  readonly #input: PlacementInput;
+  readonly #bins: readonly Bin[];
+  readonly #conditions = new Map<string, string[]>();
+  /** Managers that may hold shards of an index. */
+  readonly #openFor = new Map<IndexToPlace, ReadonlySet<Bin>>();
+  /** Some shard has fewer serving replicas than wanted. */
+  #isIncomplete = false;
+
+  constructor(input: PlacementInput) {
+    this.#input = input;
+    this.#bins = [...input.managers]
+      .sort((a, b) => compare(a.name, b.name))
+      .map((manager) => ({
+        manager,
+        machine: manager.machine === '' ? `manager ${manager.name}` : `machine ${manager.machine}`,
+        held: new Map(),
+        bytes: 0,
+        freeBytes: manager.freeBytes,
+        isGetting: false,
+      }));
+  }
+
+  place(): ShardPlacement {
+    const indices = [...this.#input.indices].sort((a, b) => compare(a.id, b.id));
+    const holders = new Map(indices.map((index) => [index.id, this.#keep(index)]));
+    for (const index of indices) this.#addMissing(index, holders.get(index.id) as Bin[][]);
+    for (const index of indices) this.#dropSurplus(index, holders.get(index.id) as Bin[][]);
+    if (!this.#isIncomplete) this.#balance(indices, holders);
+    const orders = new Map(this.#bins.map(({ manager, held }) => [manager.name, held]));
+    return { orders, conditions: this.#conditions };
+  }
+
+  /** Keeps the present orders. Returns the holders of each shard. */
+  #keep(index: IndexToPlace): Bin[][] {
+    const holders: Bin[][] = index.shardBytes.map(() => []);
+    for (const bin of this.#bins) {
+      for (const place of this.#input.ordered.get(bin.manager.name)?.get(index.id) ?? []) {
+        const bytes = index.shardBytes[place];
+        if (bytes === undefined || this.#isLost(bin, index, place)) continue;
+        this.#give(bin, index, place, this.#isServing(bin, index, place));
+        (holders[place] as Bin[]).push(bin);
+      }
+    }
+    return holders;
+  }
+
+  /** Whether an order is of no use: the manager does not serve the shard, and will not. */
+  #isLost(bin: Bin, index: IndexToPlace, place: number): boolean {
+    if (this.#isServing(bin, index, place)) return false;
+    return !this.#isOpen(bin, index) || this.#input.isAvoided(bin.manager.name, index.id, place);
+  }
+
+  #addMissing(index: IndexToPlace, holders: Bin[][]): void {
+    const open = this.#bins.filter((bin) => this.#isOpen(bin, index));
+    if (open.length === 0) this.#condition(index, this.#noManagerText(index));
+    const missing = holders
+      .map((own, place) => ({ place, good: own.filter((bin) => this.#isOpen(bin, index)) }))
+      .filter(({ good }) => good.length < index.replicas)
+      // Those that nobody serves first.
+      .sort((a, b) => a.good.length - b.good.length || a.place - b.place);
+    let unplaced = 0;
+    for (const { place, good } of missing) {
+      for (let count = good.length; count < index.replicas; count++) {
+        const chosen = this.#choose(index, place, open, holders[place] as Bin[]);
+        if (chosen === undefined) {
+          unplaced++;
+          break;
+        }
+        this.#give(chosen, index, place, false);
+        (holders[place] as Bin[]).push(chosen);
+      }
+    }
+    const isShort = holders.some((own, place) => {
+      const serving = own.filter((bin) => this.#isOpen(bin, index) && this.#isServing(bin, index, place));
+      return serving.length < index.replicas;
+    });
+    if (isShort) this.#isIncomplete = true;
+    if (unplaced > 0 && open.length > 0) this.#condition(index, this.#tooFewText(index, open.length, unplaced));
+  }
+
+  /** The manager for one more replica; undefined when there is none. */
+  #choose(index: IndexToPlace, place: number, open: readonly Bin[], holders: readonly Bin[]): Bin | undefined {
+    const bytes = index.shardBytes[place] as number;
+    const machines = new Set(holders.filter((bin) => this.#isOpen(bin, index)).map(({ machine }) => machine));
+    let best: Bin | undefined;
+    let bestRank: readonly number[] = [];
+    for (const bin of open) {
+      if (holders.includes(bin) || this.#input.isAvoided(bin.manager.name, index.id, place)) continue;
+      const isHere = this.#input.onDisk.get(bin.manager.name)?.get(index.id)?.has(place) === true;
+      if (!isHere && bin.freeBytes < bytes) continue;
+      const rank = [machines.has(bin.machine) ? 1 : 0, isHere ? 0 : 1, loadOf(bin)];
+      if (best === undefined || compareRanks(rank, bestRank) < 0) [best, bestRank] = [bin, rank];
+    }
+    return best;
+  }
+
+  /** Takes shards from holders that are not needed, once enough others serve them. */
+  #dropSurplus(index: IndexToPlace, holders: Bin[][]): void {
+    for (const [place, own] of holders.entries()) {
+      if (own.length <= index.replicas && own.every((bin) => this.#isOpen(bin, index))) continue;
+      const kept = this.#best(index, place, own);
+      const serving = kept.filter((bin) => this.#isServing(bin, index, place)).length;
+      // A holder that goes has been of use only if it serves.
+      const needed = Math.min(index.replicas, own.filter((bin) => this.#isServing(bin, index, place)).length);
+      for (const bin of own) {
+        if (kept.includes(bin)) continue;
+        if (this.#isServing(bin, index, place) && serving < needed) continue;
+        this.#take(bin, index, place);
+      }
+      holders[place] = own.filter((bin) => bin.held.get(index.id)?.has(place) === true);
+    }
+  }
+
+  /** The holders that are to stay: on different machines, serving, and then the emptiest. */
+  #best(index: IndexToPlace, place: number, own: readonly Bin[]): readonly Bin[] {
+    const left = own.filter((bin) => this.#isOpen(bin, index));
+    const kept: Bin[] = [];
+    while (kept.length < index.replicas && left.length > 0) {
+      const rankOf = (bin: Bin): readonly number[] => [
+        kept.some(({ machine }) => machine === bin.machine) ? 1 : 0,
+        this.#isServing(bin, index, place) ? 0 : 1,
+        loadOf(bin),
+      ];
+      left.sort((a, b) => compareRanks(rankOf(a), rankOf(b)));
+      kept.push(left.shift() as Bin);
+    }
+    return kept;
+  }
+
+  /** Adds a second holder in an emptier manager. When it serves, the fuller one gives the shard up. */
+  #balance(indices: readonly IndexToPlace[], holders: ReadonlyMap<string, readonly Bin[][]>): void {
+    const byLoad = this.#bins.filter(({ manager }) => !manager.isDrained).sort((a, b) => loadOf(a) - loadOf(b));
+    for (const to of byLoad) {
+      if (to.isGetting) continue;
+      for (const from of byLoad.toReversed()) {
+        if (loadOf(from) <= loadOf(to) * UNEVEN_RATIO) break;
+        if (this.#moveOne(indices, holders, from, to)) break;
+      }
+    }
+  }
+
+  #moveOne(
+    indices: readonly IndexToPlace[],
+    holders: ReadonlyMap<string, readonly Bin[][]>,
+    from: Bin,
+    to: Bin,
+  ): boolean {
+    for (const index of indices) {
+      if (!this.#isOpen(to, index)) continue;
+      for (const place of [...(from.held.get(index.id) ?? [])].sort((a, b) => a - b)) {
+        const own = holders.get(index.id)?.[place] as Bin[];
+        const bytes = index.shardBytes[place] as number;
+        const gain = loadOf(from) - (to.bytes + bytes) / to.manager.capacity;
+        // More than the shard itself: the move must not be undone by the next one.
+        if (gain <= bytes / from.manager.capacity || own.length > index.replicas || own.includes(to)) continue;
+        if (own.some((bin) => bin !== from && bin.machine === to.machine)) continue;
+        if (to.freeBytes < bytes || this.#input.isAvoided(to.manager.name, index.id, place)) continue;
+        this.#give(to, index, place, false);
+        own.push(to);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  #give(bin: Bin, index: IndexToPlace, place: number, isServing: boolean): void {
+    const bytes = index.shardBytes[place] as number;
+    const held = bin.held.get(index.id);
+    if (held === undefined) bin.held.set(index.id, new Set([place]));
+    else held.add(place);
+    bin.bytes += bytes;
+    if (isServing) return;
+    bin.isGetting = true;
+    if (this.#input.onDisk.get(bin.manager.name)?.get(index.id)?.has(place) !== true) bin.freeBytes -= bytes;
+  }
+
+  #take(bin: Bin, index: IndexToPlace, place: number): void {
+    const held = bin.held.get(index.id);
+    held?.delete(place);
+    if (held?.size === 0) bin.held.delete(index.id);
+    bin.bytes -= index.shardBytes[place] as number;
+  }
+
+  #isServing({ manager }: Bin, { id }: IndexToPlace, place: number): boolean {
+    return this.#input.serving.get(manager.name)?.get(id)?.has(place) === true;
+  }
+
+  /** Whether the manager may hold shards of the index and has its content service. */
+  #isOpen(bin: Bin, index: IndexToPlace): boolean {
+    let open = this.#openFor.get(index);
+    if (open === undefined) {
+      open = new Set(this.#bins.filter(({ manager }) => !manager.isDrained && hasContentService(manager, index)));
+      this.#openFor.set(index, open);
+    }
+    return open.has(bin);
+  }
+
+  #condition({ id }: IndexToPlace, text: string): void {
+    const texts = this.#conditions.get(id);
+    if (texts === undefined) this.#conditions.set(id, [text]);
+    else texts.push(text);
+  }
+
+  #noManagerText({ contentService, contentRange }: IndexToPlace): string {
+    const what = contentRange === '' ? contentService : `${contentService}@${contentRange}`;
+    const drained = this.#bins.filter(({ manager }) => manager.isDrained).length;
+    const hint = drained > 0 && drained === this.#bins.length ? 'all managers are drained' : 'deploy it';
+    return `no manager has a copy of the content service ${what}; ${hint}`;
+  }
+
+  #tooFewText({ replicas, shardBytes }: IndexToPlace, managers: number, unplaced: number): string {
+    if (managers < replicas)
+      return `${replicas} replicas are wanted, and ${managers} ${managers === 1 ? 'manager has' : 'managers have'} the content service`;
+    const what = unplaced === shardBytes.length ? 'no shard' : `${unplaced} of ${shardBytes.length} shards do not`;
+    return `${what} fit on the managers that may hold them: free disk space, or see why they failed`;
+  }
+}
+
+function hasContentService({ pools }: ShardManager, { contentService, contentRange }: IndexToPlace): boolean {
+  return pools.some(({ service, version }) => service === contentService && isVersionMatch(version, contentRange));
+}
+
+function loadOf({ bytes, manager }: Bin): number {
+  return bytes / manager.capacity;
+}
+
+function compareRanks(a: readonly number[], b: readonly number[]): number {
+  for (const [at, rank] of a.entries()) {
+    const difference = rank - (b[at] as number);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** A manager is too full beside another one when its load is more than this times as large. */
+const UNEVEN_RATIO = 1.1;
