@@ -1,4 +1,4 @@
-// A client that has ended its side: has it left, or does it still read?
+// Detects whether a half-closed client is gone or still reads.
 
 import type { Socket } from 'node:net';
 

@@ -167,6 +167,7 @@ export const EVENT_KINDS = [
   'pool_gone',
   'call_refused',
   'shard_failed',
+  'index_incomplete',
   'rolling_started',
   'rolling_done',
   'settings_changed',

@@ -49,7 +49,7 @@ export class Quotas implements CallQuotas {
     this.#options = options;
   }
 
-  /** Puts quotas in force. What callers have used of an equal quota before counts on. */
+  /** Puts quotas in force. The usage of an equal quota carries over. */
   set(source: QuotaSource | undefined): void {
     const quotas = source?.quotas ?? [];
     this.#source = quotas.length === 0 ? undefined : source;

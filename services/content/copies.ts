@@ -49,7 +49,7 @@ export class Copies {
     return copy;
   }
 
-  /** The copy has open all that it must. */
+  /** Marks the copy as in its pool. */
   join(copy: Copy): void {
     copy.isJoined = true;
     this.#onChange();
@@ -72,7 +72,7 @@ export class Copies {
   }
 
   /**
-   * Closes a shard in every copy that has it open. Never rejects: its pings end a copy that does not answer.
+   * Closes a shard in every copy that has it open. Never rejects: pings detect a copy that hangs.
    */
   async close(name: string): Promise<void> {
     await Promise.all(

@@ -1,4 +1,4 @@
-// What a manager serves, for faceplates that ask over the link. A question waits until something has changed.
+// The shards that a manager serves. Faceplates read them over the link by long polling.
 
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../core/mod.ts';
@@ -33,7 +33,7 @@ export class HoldingsTable {
     return { seq: this.#seq, start: this.#start, holdings: this.#holdings };
   }
 
-  /** The holdings; waits up to `waitMs`, at most 30 s, while the asker has them already. */
+  /** Long poll: waits up to `waitMs`, at most 30 s, while the client has the newest holdings. */
   async next(start: string, afterSeq: number, waitMs: number): Promise<Holdings> {
     if (start === this.#start && afterSeq === this.#seq && waitMs > 0) {
       await new Promise<void>((resolve) => {
@@ -49,7 +49,7 @@ export class HoldingsTable {
     return this.read();
   }
 
-  /** Ends the waits, because the process drains. Later ones are short, and not 0: the asker would ask in a loop. */
+  /** Ends the waits, because the process drains. Later waits take 200 ms, not 0, to prevent a busy loop. */
   endWaits(): void {
     this.#waitMsMax = DRAINING_WAIT_MS;
     this.#wake();

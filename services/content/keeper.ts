@@ -1,16 +1,23 @@
 // Keeps the shards that the leader has ordered: fetches them to the disk of this machine, has the content servers open
-// them, and announces what is served. It holds no queue: at any moment it works towards the last orders that it was
-// given, and a replica that fails is tried again after a pause.
+// them, and announces what is served. It queues no orders: it reconciles towards the last ones, and retries a failed
+// replica after a pause.
 
 import { type Clock, KatamariError, mustNotFail } from '../../core/mod.ts';
-import type { EventLog, Holding, Holdings, JoiningChassis } from '../mesh/mod.ts';
+import {
+  formatPlaces,
+  type EventLog,
+  type Holding,
+  type Holdings,
+  type HoldingsRecord,
+  type JoiningChassis,
+} from '../mesh/mod.ts';
 import { ShardRefusal } from './content-client.ts';
 import { Copies, type Copy } from './copies.ts';
 import type { Fetch } from './fetch/fetcher.ts';
 import { HoldingsTable } from './holdings.ts';
-import { FETCHES_MAX } from './limits.ts';
+import { DISK_RESERVE_BYTES, FETCHES_MAX } from './limits.ts';
 import { Replica, type ReplicaStatus } from './replica.ts';
-import { formatPlaces, fullNameOf, type ShardOrder } from './shard.ts';
+import { fullNameOf, type ShardOrder } from './shard.ts';
 import type { ShardStore } from './shard-store.ts';
 import { Turns } from './turns.ts';
 
@@ -19,10 +26,12 @@ export interface KeeperOptions {
   readonly fetch: Fetch;
   readonly events: EventLog;
   readonly clock: Clock;
-  /** Global timeout of calls, in ms: a shard that is not announced any more stays open for as long. */
+  /** Global timeout of calls, in ms. A withdrawn shard stays open for this time and a second. */
   readonly timeoutMs: () => number;
-  /** Bytes per second of all fetches together; 0 for any. */
+  /** Limit of the bytes per second of all fetches together; 0: no limit. */
   readonly fetchBytesPerS?: number;
+  /** Called when `record` has changed. */
+  readonly onRecord?: () => void;
 }
 
 export class Keeper {
@@ -30,9 +39,13 @@ export class Keeper {
   readonly #copies: Copies;
   readonly #holdings: HoldingsTable;
   readonly #fetchTurns = new Turns(FETCHES_MAX);
+  /** Free space at the last change. */
+  #freeBytes = 0;
+  #isRecordStale = false;
   /** By full name. */
   readonly #replicas = new Map<string, Replica>();
   #isClosed = false;
+  #hasOrders = false;
   #stopSweeping: () => void = () => undefined;
 
   constructor(options: KeeperOptions) {
@@ -45,6 +58,7 @@ export class Keeper {
   /** Replaces the orders: missing shards are fetched and opened, others are given up. Idempotent. */
   setOrders(orders: readonly ShardOrder[]): void {
     if (this.#isClosed) return;
+    this.#hasOrders ||= orders.length > 0;
     const wanted = new Map(orders.map((order) => [fullNameOf(order), order]));
     for (const [name, replica] of this.#replicas) if (!wanted.has(name)) replica.giveUp();
     for (const [name, order] of wanted) {
@@ -60,6 +74,27 @@ export class Keeper {
     return [...this.#replicas.values()].map((replica) => replica.status()).sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
+  /** Whether a shard was ever ordered. */
+  get hasOrders(): boolean {
+    return this.#hasOrders;
+  }
+
+  /** What this manager holds, for the leader. */
+  record(): HoldingsRecord {
+    const replicas = [...this.#replicas.values()];
+    const failed = replicas.filter((replica) => replica.status().tries > 0);
+    return {
+      serving: placesOf(replicas.filter(({ isAnnounced }) => isAnnounced)),
+      onDisk: placesOf(replicas.filter(({ isOnDisk }) => isOnDisk)),
+      failed: failed.map((replica, at) => {
+        const { indexVersion, place } = replica;
+        const { tries, why } = replica.status();
+        return { indexVersion, place, tries, why: at < FAILURES_EXPLAINED ? why.slice(0, WHY_LENGTH_MAX) : '' };
+      }),
+      freeBytes: this.#freeBytes,
+    };
+  }
+
   holdings(start: string, afterSeq: number, waitMs: number): Promise<Holdings> {
     return this.#holdings.next(start, afterSeq, waitMs);
   }
@@ -70,8 +105,8 @@ export class Keeper {
   }
 
   /**
-   * Has a new copy of a content server open all shards that are announced. A shard that it refuses is not announced any
-   * more, and is tried again. Rejects when the copy does not answer.
+   * Opens all announced shards in a new copy of a content server. A shard that the copy refuses is withdrawn and
+   * retried. Rejects when the copy leaves or does not answer.
    */
   async prepare(chassis: JoiningChassis): Promise<void> {
     if (!chassis.holdsShards) return;
@@ -107,12 +142,14 @@ export class Keeper {
           () => fetch({ ...job, bytesPerS: Math.ceil(fetchBytesPerS / FETCHES_MAX) }, onBytes, signal),
           signal,
         ),
-      onChanged: () => this.#holdings.changed(),
+      onChanged: () => this.#changed(),
       onFailed: (why) => events.add('shard_failed', name, why),
     });
     this.#replicas.set(name, replica);
     const ended = replica.ended.then(() => {
-      if (this.#replicas.get(name) === replica) this.#replicas.delete(name);
+      if (this.#replicas.get(name) !== replica) return;
+      this.#replicas.delete(name);
+      this.#changed();
     });
     mustNotFail(`the replica of ${name}`, ended);
   }
@@ -128,27 +165,40 @@ export class Keeper {
 
   #onCopies(): void {
     for (const replica of this.#replicas.values()) replica.wake();
-    this.#holdings.changed();
+    this.#changed();
   }
 
-  #served(): readonly Holding[] {
-    const placesOf = new Map<string, { readonly replica: Replica; readonly places: number[] }>();
-    for (const replica of this.#replicas.values()) {
-      if (!replica.isAnnounced) continue;
-      const found = placesOf.get(replica.indexVersion);
-      if (found === undefined) placesOf.set(replica.indexVersion, { replica, places: [replica.place] });
-      else found.places.push(replica.place);
-    }
-    const versions = [...placesOf].sort(([a], [b]) => (a < b ? -1 : 1));
-    return versions.flatMap(([indexVersion, { replica, places }]) => {
-      const server = replica.newestServer();
-      if (server === undefined) return [];
-      const { service: serviceName, version: serviceVersion } = server;
-      return [{ indexVersion, places: formatPlaces(places), serviceName, serviceVersion }];
+  #changed(): void {
+    this.#holdings.changed();
+    if (this.#isRecordStale) return;
+    this.#isRecordStale = true;
+    const { clock, store } = this.#options;
+    clock.after(RECORD_AFTER_MS, () => {
+      this.#isRecordStale = false;
+      void store
+        .freeBytes()
+        .catch(() => 0)
+        .then((free) => {
+          // Whole steps, so that other programs that write to the disk do not change the record.
+          const bytes = Math.max(0, free - DISK_RESERVE_BYTES);
+          this.#freeBytes = bytes - (bytes % FREE_STEP_BYTES);
+          this.#options.onRecord?.();
+        });
     });
   }
 
-  /** Deletes what has been in `old/` for long enough, now and from time to time. */
+  #served(): readonly Holding[] {
+    const announced = [...this.#replicas.values()].filter(({ isAnnounced }) => isAnnounced);
+    const newest = new Map(announced.map((replica) => [replica.indexVersion, replica]));
+    return Object.entries(placesOf(announced)).flatMap(([indexVersion, places]) => {
+      const server = newest.get(indexVersion)?.newestServer();
+      if (server === undefined) return [];
+      const { service: serviceName, version: serviceVersion } = server;
+      return [{ indexVersion, places, serviceName, serviceVersion }];
+    });
+  }
+
+  /** Every ten minutes, deletes the shards that have been in `old/` for an hour. */
   #sweepLater(): void {
     const { store, clock } = this.#options;
     this.#stopSweeping = clock.after(SWEEP_EVERY_MS, () => {
@@ -157,11 +207,29 @@ export class Keeper {
     });
   }
 
-  /** Moves shards on the disk that nobody has ordered to `old/`: a removal may have been cut short. */
+  /** Moves live shards without an order to `old/`: a crash may have interrupted their removal. */
   async #retireStrays(): Promise<void> {
     const { store } = this.#options;
     for (const shard of await store.list()) if (!this.#replicas.has(fullNameOf(shard))) await store.retire(shard);
   }
 }
 
+/** Places by index version, in order. */
+function placesOf(replicas: readonly Replica[]): Record<string, string> {
+  const places = new Map<string, number[]>();
+  for (const { indexVersion, place } of replicas) {
+    const found = places.get(indexVersion);
+    if (found === undefined) places.set(indexVersion, [place]);
+    else found.push(place);
+  }
+  const versions = [...places].sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(versions.map(([indexVersion, own]) => [indexVersion, formatPlaces(own)]));
+}
+
 const SWEEP_EVERY_MS = 600_000;
+/** Changes of the record within this time are written together. */
+const RECORD_AFTER_MS = 500;
+/** Free space is told in steps of this size. */
+const FREE_STEP_BYTES = 256 * 1024 * 1024;
+const FAILURES_EXPLAINED = 20;
+const WHY_LENGTH_MAX = 500;

@@ -1,10 +1,8 @@
 // Limits of sharded content. Times in ms.
 
-/** Shards of one index version. */
-export const SHARDS_MAX = 4_000;
 /** Files of one shard. */
 export const SHARD_FILES_MAX = 10_000;
-/** Folders below each other in one shard. */
+/** Depth of nested folders in one shard. */
 export const SHARD_DEPTH_MAX = 16;
 /** Characters of the name of a shard. */
 export const SHARD_NAME_MAX = 128;
@@ -15,7 +13,7 @@ export const OPENS_MAX = 4;
 export const OPEN_TIMEOUT_MS = 60_000;
 /** A close waits for the calls that use the shard. */
 export const CLOSE_TIMEOUT_MS = 120_000;
-/** Pauses after failures of a replica: the first, doubled each time up to the second. */
+/** Pause after a failure of a replica: RETRY_FIRST_MS, doubled up to RETRY_MAX_MS. */
 export const RETRY_FIRST_MS = 1_000;
 export const RETRY_MAX_MS = 300_000;
 /** Files of a removed shard stay on disk for this time, so that it can be served again at once. */

@@ -38,7 +38,7 @@ export interface ReplicaOptions {
     signal: AbortSignal,
   ) => Promise<void>;
   readonly timeoutMs: () => number;
-  /** Called when the shard is served from now on, or not any more. */
+  /** Called when the shard starts or stops being served, is on the disk, or has failed. */
   readonly onChanged: () => void;
   /** Called for a failure whose reason differs from that of the last one. */
   readonly onFailed: (why: string) => void;
@@ -55,6 +55,7 @@ export class Replica {
   #isWanted = true;
   #isClosed = false;
   #isGone = false;
+  #isOnDisk = false;
   #state: ReplicaState = 'fetching';
   #bytesDone = 0;
   #facts: ShardFacts = { entries: 0, more: {} };
@@ -89,6 +90,11 @@ export class Replica {
   /** Whether it has come to its end: a new order needs a new replica. */
   get isGone(): boolean {
     return this.#isGone;
+  }
+
+  /** Whether its files are on the disk, whole. */
+  get isOnDisk(): boolean {
+    return this.#isOnDisk;
   }
 
   /** Whether callers may be sent to the shard here. */
@@ -187,7 +193,8 @@ export class Replica {
   async #fetch(): Promise<void> {
     const { store, copies, fetch } = this.#options;
     const order = this.#order;
-    if (store.has(order) || (await store.restore(order))) return;
+    this.#isOnDisk = store.has(order) || (await store.restore(order));
+    if (this.#isOnDisk) return;
     this.#state = 'fetching';
     this.#bytesDone = 0;
     // A copy must not have files open that are replaced.
@@ -197,6 +204,8 @@ export class Replica {
     const onBytes = (bytesDone: number): void => void (this.#bytesDone = bytesDone);
     await fetch(job, onBytes, this.#unwanted.signal);
     await store.commit(order);
+    this.#isOnDisk = true;
+    this.#options.onChanged();
   }
 
   async #askForSpace(bytes: number): Promise<void> {
@@ -286,7 +295,11 @@ export class Replica {
     const pauseMs = this.#backoff.next();
     this.#nextTryAtMs = clock.nowMs() + pauseMs;
     await copies.close(this.name);
-    if (error instanceof ShardRefusal && error.isDamaged) await store.discard(this.#order).catch(() => undefined);
+    if (error instanceof ShardRefusal && error.isDamaged) {
+      this.#isOnDisk = false;
+      await store.discard(this.#order).catch(() => undefined);
+    }
+    this.#options.onChanged();
     await this.#waitUntil(this.#nextTryAtMs, () => this.#isWanted);
   }
 

@@ -58,7 +58,7 @@ export class ShardStore {
     return this.#recordAt(this.#live(shard));
   }
 
-  /** Shows a fetched shard. Rejects with the error of the system. */
+  /** Renames a fetched shard into `live/`. Rejects with the error of the system. */
   async commit(shard: ShardId): Promise<void> {
     await this.discard(shard);
     await this.#move(this.partPath(shard), this.#live(shard));

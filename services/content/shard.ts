@@ -1,7 +1,7 @@
 // A shard of an index version as the leader orders it, and what names may look like.
 
 import { isVersionMatch } from '../mesh/mod.ts';
-import { SHARD_NAME_MAX, SHARDS_MAX } from './limits.ts';
+import { SHARD_NAME_MAX } from './limits.ts';
 
 /** One shard that a manager has to serve. */
 export interface ShardOrder {
@@ -14,7 +14,7 @@ export interface ShardOrder {
   /** URL of the folder or file of the shard. */
   readonly source: string;
   readonly bytes: number;
-  /** Of the names, sizes and times of its files when the version was added. */
+  /** Hash of the names, sizes and times of its files when the version was added. */
   readonly digest: string;
   /** Name of the content service that opens it, and the range of its versions. */
   readonly contentService: string;
@@ -42,28 +42,3 @@ export function whyNoShardName(name: string): string | undefined {
 }
 
 const SHARD_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;
-
-/** Writes places in order: `0-31,64`. */
-export function formatPlaces(places: Iterable<number>): string {
-  const ranges: [number, number][] = [];
-  for (const place of [...places].sort((a, b) => a - b)) {
-    const last = ranges.at(-1);
-    if (last !== undefined && place <= last[1] + 1) last[1] = place;
-    else ranges.push([place, place]);
-  }
-  return ranges.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)).join(',');
-}
-
-/** Reads what `formatPlaces` wrote. @throws Error for anything else, and for places beyond the limit of shards */
-export function parsePlaces(text: string): number[] {
-  if (text === '') return [];
-  let last = -1;
-  return text.split(',').flatMap((range) => {
-    const [, from, to = from] = /^(\d{1,4})(?:-(\d{1,4}))?$/.exec(range) ?? [];
-    const [first, end] = [Number(from), Number(to)];
-    if (from === undefined || first <= last || end < first || end >= SHARDS_MAX)
-      throw new Error(`found "${range}", expected places in order below ${SHARDS_MAX}, for example 0-31,64`);
-    last = end;
-    return Array.from({ length: end - first + 1 }, (_, index) => first + index);
-  });
-}

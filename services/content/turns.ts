@@ -1,4 +1,4 @@
-// Runs at most so many works at the same time, in the order in which they came.
+// A semaphore: at most `max` tasks run at the same time, first come, first served.
 
 export class Turns {
   readonly #max: number;
@@ -9,7 +9,7 @@ export class Turns {
     this.#max = max;
   }
 
-  /** Runs the work when it is its turn. Settles with the work, or rejects when the signal is aborted before that. */
+  /** Runs the task when it is its turn. Settles with the task, or rejects when the signal is aborted before. */
   async take<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (this.#running >= this.#max) await this.#turn(signal);
     else this.#running++;

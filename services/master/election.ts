@@ -134,6 +134,8 @@ export class Election {
   #watches: readonly ConsulWatch[] = [];
   #masters: readonly MasterView[] | undefined;
   #leaderEntry: ConsulEntry | undefined;
+  /** Responses of the watch of the leader's key. */
+  #leaderShown = 0;
   #hasSeenLeader = false;
   #leader: LeaderView | undefined;
   #isCandidate = true;
@@ -217,7 +219,10 @@ export class Election {
       void this.#session.announce(`${this.#keys.masters}${name}`, JSON.stringify(record));
       this.#vacantSinceMs = this.#clock.nowMs();
       this.#watches = [
-        this.#watch(this.#keys.leader, (entries) => this.#onLeader(entries.get(this.#keys.leader))),
+        this.#watch(this.#keys.leader, (entries) => {
+          this.#leaderShown++;
+          this.#onLeader(entries.get(this.#keys.leader));
+        }),
         this.#watch(this.#keys.masters, (entries) => this.#onMasters(entries)),
       ];
       this.#tick();
@@ -447,7 +452,10 @@ export class Election {
    */
   async #confirm({ index, sinceMs }: Leadership): Promise<void> {
     if (this.#leaderEntry?.modifyIndex === index || this.#clock.nowMs() - sinceMs < CONFIRM_MS) return;
-    this.#onLeader(await this.#client.get(this.#keys.leader, this.#end.signal));
+    const shownBefore = this.#leaderShown;
+    const entry = await this.#client.get(this.#keys.leader, this.#end.signal);
+    // What the watch has shown meanwhile may be newer.
+    if (this.#leaderShown === shownBefore) this.#onLeader(entry);
   }
 
   /** Yields to a candidate with priority over this leader, once that candidate has been present long enough. */

@@ -17,13 +17,19 @@ import {
   poolSetOf,
   type AssignmentRecord,
   type Deployment,
+  ManifestCache,
   type EventLog,
+  type HoldingsRecord,
+  type IndexRecord,
   type ManagerRecord,
+  type ManifestRecord,
   type PoolSetEntry,
+  type ShardsOrder,
 } from '../mesh/mod.ts';
 import { assign, type ManagerView } from './assign.ts';
 import { DesiredStateBackup } from './desired-state-backup.ts';
 import type { Election, WriteOutcome } from './election.ts';
+import { IndexLeader } from './index-leader.ts';
 import { MeshView } from './mesh-view.ts';
 import { nextStep } from './rollout-step.ts';
 import { signAgain } from './sign-again.ts';
@@ -65,6 +71,10 @@ export class Leader {
   readonly #clock: Clock;
   readonly #view: MeshView;
   readonly #backup: DesiredStateBackup;
+  readonly #manifests: ManifestCache;
+  readonly #indexLeader: IndexLeader;
+  /** What present managers held last. */
+  readonly #lastHoldings = new Map<string, HoldingsRecord>();
   readonly #backoff: Backoff;
   readonly #end = new AbortController();
   /** Missing managers; `record` is undefined if only the order of a manager was ever seen. */
@@ -78,6 +88,7 @@ export class Leader {
   readonly #problems = new Map<string, string>();
   #wake: () => void = () => undefined;
   #stopWaiting: () => void = () => undefined;
+  #stopPlanning: () => void = () => undefined;
   #stopListening: () => void = () => undefined;
   #running: Promise<void> | undefined;
 
@@ -88,6 +99,8 @@ export class Leader {
     this.#backoff = new Backoff({ firstMs: BACKOFF_FIRST_MS, maxMs: BACKOFF_MAX_MS, random });
     const { client, mesh, events, audit, name } = options;
     const onError = (error: ConsulError): void => options.onError?.(error);
+    this.#manifests = new ManifestCache({ client, mesh, folder: '' });
+    this.#indexLeader = new IndexLeader(this.#clock);
     const common = { client, mesh, events, clock: this.#clock, onError };
     this.#view = new MeshView({ ...common, onChange: () => this.#changed() });
     this.#backup = new DesiredStateBackup({
@@ -121,6 +134,7 @@ export class Leader {
     this.#end.abort();
     this.#stopListening();
     this.#stopWaiting();
+    this.#stopPlanning();
     this.#view.close();
     this.#wake();
     await this.#backup.close();
@@ -209,6 +223,7 @@ export class Leader {
       desired.size > 0 && views.every(({ isDrained }) => isDrained) ? noManagerText(desired, views.length) : undefined,
     );
     const next = nextStep(target, current, alive);
+    const shards = await this.#planShards(present);
     for (const [name, counts] of next) {
       const list = [...counts].flatMap(([id, count]) => {
         const deployment =
@@ -216,9 +231,50 @@ export class Leader {
         return deployment === undefined ? [] : [{ ...deployment, count }];
       });
       list.sort((a, b) => (deploymentId(a) < deploymentId(b) ? -1 : 1));
-      if (!(await this.#order(term, name, list))) return;
+      if (!(await this.#order(term, name, list, shards.get(name) ?? []))) return;
     }
     await this.#deleteOldOrders(term);
+  }
+
+  /** Returns the shards that each manager is to hold. */
+  async #planShards(present: ReadonlyMap<string, ManagerRecord>): Promise<ReadonlyMap<string, readonly ShardsOrder[]>> {
+    const { indices, unreadableIndices, drained, orders } = this.#view;
+    const ordered = new Map([...orders].map(([name, { record }]) => [name, record?.shards ?? []]));
+    for (const name of present.keys()) {
+      const found = this.#view.holdings.get(name);
+      // The record of a manager that is missing for a moment went with its session.
+      if (found !== undefined) this.#lastHoldings.set(name, found);
+    }
+    for (const name of this.#lastHoldings.keys()) if (!present.has(name)) this.#lastHoldings.delete(name);
+    if (indices.size === 0 && [...ordered.values()].every((own) => own.length === 0)) return new Map();
+    const plan = this.#indexLeader.plan({
+      indices,
+      unreadable: unreadableIndices,
+      manifests: await this.#readManifests(indices),
+      managers: present,
+      drained,
+      holdings: this.#lastHoldings,
+      ordered,
+    });
+    for (const id of indices.keys()) this.#report('index_incomplete', id, plan.conditions.get(id)?.join('; '));
+    this.#stopPlanning();
+    const waitMs = plan.nextAtMs - this.#clock.nowMs();
+    if (waitMs < Number.POSITIVE_INFINITY) this.#stopPlanning = this.#clock.after(waitMs, () => this.#wake());
+    return plan.orders;
+  }
+
+  async #readManifests(indices: ReadonlyMap<string, IndexRecord>): Promise<ReadonlyMap<string, ManifestRecord>> {
+    const found = new Map<string, ManifestRecord>();
+    for (const [id, { manifest }] of indices) {
+      try {
+        found.set(manifest, await this.#manifests.get(manifest, this.#end.signal));
+        this.#report('order_refused', id, undefined);
+      } catch (error) {
+        if (error instanceof ConsulError) throw error;
+        this.#report('order_refused', id, (error as Error).message);
+      }
+    }
+    return found;
   }
 
   /**
@@ -262,17 +318,22 @@ export class Leader {
    * Writes an order if it differs from the current one. Returns false if this process no longer leads or the order
    * changed in Consul.
    */
-  async #order(term: number, manager: string, deployments: readonly Deployment[]): Promise<boolean> {
+  async #order(
+    term: number,
+    manager: string,
+    deployments: readonly Deployment[],
+    shards: readonly ShardsOrder[],
+  ): Promise<boolean> {
     const { election, events, mesh, name } = this.#options;
     const before = this.#view.orders.get(manager);
     const isSame =
       before === undefined
         ? // Without deployments, a manager without an order needs none. (An empty Consul must not stop running
           // copies.)
-          deployments.length === 0 && this.#view.deployments.size === 0
-        : before.record?.term === term && isDeepStrictEqual(before.record.deployments, deployments);
+          deployments.length === 0 && this.#view.deployments.size === 0 && shards.length === 0
+        : before.record?.term === term && isSameOrder(before.record, deployments, shards);
     if (isSame) return true;
-    const record: AssignmentRecord = { term, leader: name, deployments };
+    const record: AssignmentRecord = { term, leader: name, deployments, shards };
     const value = JSON.stringify(record);
     const bytes = Buffer.byteLength(value);
     const isTooLarge = bytes > ORDER_BYTES_MAX;
@@ -284,8 +345,11 @@ export class Leader {
     if (outcome.kind !== 'done') return this.#scheduleReread(outcome);
     this.#view.recordOrder(manager, { modifyIndex: outcome.index, record });
     // A change of the term alone is not an event.
-    if (!isDeepStrictEqual(before?.record?.deployments, deployments)) {
-      const what = deployments.map((one) => `${one.count} x ${deploymentId(one)}`).join(', ');
+    if (before?.record === undefined || !isSameOrder(before.record, deployments, shards)) {
+      const what = [
+        ...deployments.map((one) => `${one.count} x ${deploymentId(one)}`),
+        ...shards.map((one) => `shards ${one.places} of ${one.indexVersion}`),
+      ].join(', ');
       events.add('assigned', manager, what === '' ? 'nothing' : what);
       this.#record(manager, before?.record, record);
     }
@@ -313,10 +377,18 @@ export class Leader {
     }
   }
 
-  /** Adds the order to the audit log: copies by deployment. The documents are in the lines of their deployments. */
+  /**
+   * Adds the order to the audit log: copies by deployment, and places of shards by index version. The documents are in
+   * the lines of their deployments.
+   */
   #record(manager: string, before: AssignmentRecord | undefined, after: AssignmentRecord | undefined): void {
     const copies = (order: AssignmentRecord | undefined): unknown =>
-      order === undefined ? null : Object.fromEntries(countsOf(order.deployments));
+      order === undefined
+        ? null
+        : Object.fromEntries<unknown>([
+            ...countsOf(order.deployments),
+            ...(order.shards ?? []).map(({ indexVersion, places }) => [indexVersion, places] as const),
+          ]);
     const { audit, name } = this.#options;
     audit?.record({
       who: 'leader',
@@ -337,7 +409,7 @@ export class Leader {
   }
 
   /** Reports a problem once, and again if its text changes. Undefined clears it. */
-  #report(kind: 'assigned' | 'order_refused', subject: string, text: string | undefined): void {
+  #report(kind: 'assigned' | 'order_refused' | 'index_incomplete', subject: string, text: string | undefined): void {
     const about = `${kind} ${subject}`;
     if (this.#problems.get(about) === text) return;
     if (text === undefined) this.#problems.delete(about);
@@ -346,6 +418,14 @@ export class Leader {
       this.#options.events.add(kind, subject, text);
     }
   }
+}
+
+function isSameOrder(
+  record: AssignmentRecord,
+  deployments: readonly Deployment[],
+  shards: readonly ShardsOrder[],
+): boolean {
+  return isDeepStrictEqual(record.deployments, deployments) && isDeepStrictEqual(record.shards ?? [], shards);
 }
 
 function countsOf(deployments: readonly Deployment[]): Map<string, number> {

@@ -18,12 +18,16 @@ import {
   ASSIGNMENT,
   DEPLOYMENT,
   deploymentId,
+  HOLDINGS,
+  INDEX,
   keysOf,
   MANAGER,
   readEntry,
   type AssignmentRecord,
   type Deployment,
   type EventLog,
+  type HoldingsRecord,
+  type IndexRecord,
   type Keys,
   type ManagerRecord,
 } from '../mesh/mod.ts';
@@ -53,9 +57,14 @@ export class MeshView {
   readonly #parsed = new Map<string, ReadonlyMap<string, ParsedRecord>>();
   /** Consul index of the last consistent read of each prefix. */
   readonly #certainAt = new Map<string, number>();
+  /** Responses of the watch of each prefix that were taken, and the Consul index of the last one. */
+  readonly #watched = new Map<string, { readonly count: number; readonly index: number }>();
   #watches: readonly ConsulWatch[] = [];
   #deployments = new Map<string, Deployment>();
   #unreadable: ReadonlySet<string> = new Set();
+  #indices = new Map<string, IndexRecord>();
+  #unreadableIndices: ReadonlySet<string> = new Set();
+  #holdings = new Map<string, HoldingsRecord>();
   #managers = new Map<string, ManagerRecord>();
   #drained: ReadonlySet<string> = new Set();
   #orders = new Map<string, Order>();
@@ -75,6 +84,21 @@ export class MeshView {
   /** Ids of deployments whose document has never been valid. The leader does not change them. */
   get unreadable(): ReadonlySet<string> {
     return this.#unreadable;
+  }
+
+  /** Wanted index versions, by `name@version`. */
+  get indices(): ReadonlyMap<string, IndexRecord> {
+    return this.#indices;
+  }
+
+  /** Index versions whose document has never been valid. The leader does not change their shards. */
+  get unreadableIndices(): ReadonlySet<string> {
+    return this.#unreadableIndices;
+  }
+
+  /** What managers hold of indices; absent until they hold something. */
+  get holdings(): ReadonlyMap<string, HoldingsRecord> {
+    return this.#holdings;
   }
 
   /** Managers with a live session, by name. */
@@ -115,6 +139,7 @@ export class MeshView {
             void this.#reread(prefix, take, entries);
             return;
           }
+          this.#watched.set(prefix, { count: this.#takenOf(prefix) + 1, index });
           take(entries, isAfterReset);
           onChange();
         },
@@ -134,14 +159,28 @@ export class MeshView {
   async refresh(signal: AbortSignal): Promise<void> {
     const lists = await Promise.all(
       this.#parts().map(async ([prefix, take]) => {
+        const takenBefore = this.#takenOf(prefix);
         const { index, entries } = await this.#options.client.list(prefix, { signal });
-        return () => {
-          this.#certainAt.set(prefix, index);
-          take(new Map(entries.map((entry) => [entry.key, entry])), true);
-        };
+        return () => this.#takeRead(prefix, take, { index, entries, takenBefore });
       }),
     );
     for (const take of lists) take();
+  }
+
+  /** Takes a consistent read, unless the watch has shown something newer since it was sent. */
+  #takeRead(
+    prefix: string,
+    take: Take,
+    read: { readonly index: number; readonly entries: readonly ConsulEntry[]; readonly takenBefore: number },
+  ): void {
+    const watched = this.#watched.get(prefix);
+    if (watched !== undefined && watched.count > read.takenBefore && watched.index > read.index) return;
+    this.#certainAt.set(prefix, read.index);
+    take(new Map(read.entries.map((entry) => [entry.key, entry])), true);
+  }
+
+  #takenOf(prefix: string): number {
+    return this.#watched.get(prefix)?.count ?? 0;
   }
 
   /**
@@ -151,11 +190,11 @@ export class MeshView {
   async #reread(prefix: string, take: Take, entriesOfWatch: WatchedEntries): Promise<void> {
     const { client, onChange, onError } = this.#options;
     const { signal } = this.#end;
+    const takenBefore = this.#takenOf(prefix);
     try {
       const { index, entries } = await client.list(prefix, { signal });
       if (signal.aborted) return;
-      this.#certainAt.set(prefix, index);
-      take(new Map(entries.map((entry) => [entry.key, entry])), true);
+      this.#takeRead(prefix, take, { index, entries, takenBefore });
     } catch (error) {
       if (signal.aborted) return;
       onError(error as ConsulError);
@@ -178,6 +217,8 @@ export class MeshView {
   #parts(): readonly (readonly [prefix: string, take: Take])[] {
     return [
       [this.#keys.deployments, (entries) => this.#takeDeployments(entries)],
+      [this.#keys.indices, (entries) => this.#takeIndices(entries)],
+      [this.#keys.holdings, (entries) => this.#takeHoldings(entries)],
       [this.#keys.managers, (entries) => this.#takeManagers(entries)],
       [this.#keys.drained, (entries) => this.#takeDrained(entries)],
       [this.#keys.assignments, (entries, isCertain) => this.#takeOrders(entries, isCertain)],
@@ -200,6 +241,31 @@ export class MeshView {
     }
     this.#deployments = found;
     this.#unreadable = unreadable;
+  }
+
+  #takeIndices(entries: WatchedEntries): void {
+    const found = new Map<string, IndexRecord>();
+    const unreadable = new Set<string>();
+    const read = this.#readAll(this.#keys.indices, entries, 'deployment_changed', (path, entry) => {
+      const record = readEntry(INDEX, entry);
+      if (record instanceof Error || `${record.name}/${record.version}` === path) return record;
+      return new Error(`its content is for ${record.name}@${record.version}`);
+    });
+    for (const [path, record] of read) {
+      const id = path.replace('/', '@');
+      const valid = record instanceof Error ? this.#indices.get(id) : record;
+      if (valid === undefined) unreadable.add(id);
+      else found.set(id, valid);
+    }
+    this.#indices = found;
+    this.#unreadableIndices = unreadable;
+  }
+
+  #takeHoldings(entries: WatchedEntries): void {
+    const held = new Map([...entries].filter(([, { session }]) => session !== ''));
+    const read = this.#readAll(this.#keys.holdings, held, 'assigned', (_, entry) => readEntry(HOLDINGS, entry));
+    this.#holdings = new Map();
+    for (const [name, record] of read) if (!(record instanceof Error)) this.#holdings.set(name, record);
   }
 
   #takeManagers(entries: WatchedEntries): void {

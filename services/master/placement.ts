@@ -1,6 +1,7 @@
 // Decides which manager holds which shards: a pure function of indices, managers and what they hold now. Shards stay
-// where they are. A replica that is missing goes to a machine that has none, to the emptiest manager. Shards move only
-// while none is missing, one at a time into each manager. A holder gives a shard up when enough others serve it.
+// where they are. A missing replica goes to another machine if there is one, then to a manager that has the files, then
+// to the emptiest. Shards move only while none is missing, one at a time into each manager. A holder gives a shard up
+// when enough others serve it.
 
 import { isVersionMatch } from '../mesh/mod.ts';
 
@@ -61,7 +62,7 @@ export function placeShards(input: PlacementInput): ShardPlacement {
 }
 
 /** A manager with what it is to hold. */
-interface Bin {
+interface Holder {
   readonly manager: ShardManager;
   readonly machine: string;
   readonly held: Map<string, Set<number>>;
@@ -73,10 +74,10 @@ interface Bin {
 
 class ShardPlacer {
   readonly #input: PlacementInput;
-  readonly #bins: readonly Bin[];
+  readonly #bins: readonly Holder[];
   readonly #conditions = new Map<string, string[]>();
   /** Managers that may hold shards of an index. */
-  readonly #openFor = new Map<IndexToPlace, ReadonlySet<Bin>>();
+  readonly #openFor = new Map<IndexToPlace, ReadonlySet<Holder>>();
   /** Some shard has fewer serving replicas than wanted. */
   #isIncomplete = false;
 
@@ -97,51 +98,51 @@ class ShardPlacer {
   place(): ShardPlacement {
     const indices = [...this.#input.indices].sort((a, b) => compare(a.id, b.id));
     const holders = new Map(indices.map((index) => [index.id, this.#keep(index)]));
-    for (const index of indices) this.#addMissing(index, holders.get(index.id) as Bin[][]);
-    for (const index of indices) this.#dropSurplus(index, holders.get(index.id) as Bin[][]);
+    for (const index of indices) this.#addMissing(index, holders.get(index.id) as Holder[][]);
+    for (const index of indices) this.#dropSurplus(index, holders.get(index.id) as Holder[][]);
     if (!this.#isIncomplete) this.#balance(indices, holders);
     const orders = new Map(this.#bins.map(({ manager, held }) => [manager.name, held]));
     return { orders, conditions: this.#conditions };
   }
 
   /** Keeps the present orders. Returns the holders of each shard. */
-  #keep(index: IndexToPlace): Bin[][] {
-    const holders: Bin[][] = index.shardBytes.map(() => []);
+  #keep(index: IndexToPlace): Holder[][] {
+    const holders: Holder[][] = index.shardBytes.map(() => []);
     for (const bin of this.#bins) {
       for (const place of this.#input.ordered.get(bin.manager.name)?.get(index.id) ?? []) {
         const bytes = index.shardBytes[place];
         if (bytes === undefined || this.#isLost(bin, index, place)) continue;
         this.#give(bin, index, place, this.#isServing(bin, index, place));
-        (holders[place] as Bin[]).push(bin);
+        (holders[place] as Holder[]).push(bin);
       }
     }
     return holders;
   }
 
   /** Whether an order is of no use: the manager does not serve the shard, and will not. */
-  #isLost(bin: Bin, index: IndexToPlace, place: number): boolean {
+  #isLost(bin: Holder, index: IndexToPlace, place: number): boolean {
     if (this.#isServing(bin, index, place)) return false;
     return !this.#isOpen(bin, index) || this.#input.isAvoided(bin.manager.name, index.id, place);
   }
 
-  #addMissing(index: IndexToPlace, holders: Bin[][]): void {
+  #addMissing(index: IndexToPlace, holders: Holder[][]): void {
     const open = this.#bins.filter((bin) => this.#isOpen(bin, index));
     if (open.length === 0) this.#condition(index, this.#noManagerText(index));
     const missing = holders
       .map((own, place) => ({ place, good: own.filter((bin) => this.#isOpen(bin, index)) }))
       .filter(({ good }) => good.length < index.replicas)
-      // Those that nobody serves first.
+      // Those with the fewest holders first.
       .sort((a, b) => a.good.length - b.good.length || a.place - b.place);
     let unplaced = 0;
     for (const { place, good } of missing) {
       for (let count = good.length; count < index.replicas; count++) {
-        const chosen = this.#choose(index, place, open, holders[place] as Bin[]);
+        const chosen = this.#choose(index, place, open, holders[place] as Holder[]);
         if (chosen === undefined) {
           unplaced++;
           break;
         }
         this.#give(chosen, index, place, false);
-        (holders[place] as Bin[]).push(chosen);
+        (holders[place] as Holder[]).push(chosen);
       }
     }
     const isShort = holders.some((own, place) => {
@@ -153,10 +154,10 @@ class ShardPlacer {
   }
 
   /** The manager for one more replica; undefined when there is none. */
-  #choose(index: IndexToPlace, place: number, open: readonly Bin[], holders: readonly Bin[]): Bin | undefined {
+  #choose(index: IndexToPlace, place: number, open: readonly Holder[], holders: readonly Holder[]): Holder | undefined {
     const bytes = index.shardBytes[place] as number;
     const machines = new Set(holders.filter((bin) => this.#isOpen(bin, index)).map(({ machine }) => machine));
-    let best: Bin | undefined;
+    let best: Holder | undefined;
     let bestRank: readonly number[] = [];
     for (const bin of open) {
       if (holders.includes(bin) || this.#input.isAvoided(bin.manager.name, index.id, place)) continue;
@@ -169,12 +170,12 @@ class ShardPlacer {
   }
 
   /** Takes shards from holders that are not needed, once enough others serve them. */
-  #dropSurplus(index: IndexToPlace, holders: Bin[][]): void {
+  #dropSurplus(index: IndexToPlace, holders: Holder[][]): void {
     for (const [place, own] of holders.entries()) {
       if (own.length <= index.replicas && own.every((bin) => this.#isOpen(bin, index))) continue;
       const kept = this.#best(index, place, own);
       const serving = kept.filter((bin) => this.#isServing(bin, index, place)).length;
-      // A holder that goes has been of use only if it serves.
+      // Only serving holders count: dropping others takes nothing from callers.
       const needed = Math.min(index.replicas, own.filter((bin) => this.#isServing(bin, index, place)).length);
       for (const bin of own) {
         if (kept.includes(bin)) continue;
@@ -186,23 +187,23 @@ class ShardPlacer {
   }
 
   /** The holders that are to stay: on different machines, serving, and then the emptiest. */
-  #best(index: IndexToPlace, place: number, own: readonly Bin[]): readonly Bin[] {
+  #best(index: IndexToPlace, place: number, own: readonly Holder[]): readonly Holder[] {
     const left = own.filter((bin) => this.#isOpen(bin, index));
-    const kept: Bin[] = [];
+    const kept: Holder[] = [];
     while (kept.length < index.replicas && left.length > 0) {
-      const rankOf = (bin: Bin): readonly number[] => [
+      const rankOf = (bin: Holder): readonly number[] => [
         kept.some(({ machine }) => machine === bin.machine) ? 1 : 0,
         this.#isServing(bin, index, place) ? 0 : 1,
         loadOf(bin),
       ];
       left.sort((a, b) => compareRanks(rankOf(a), rankOf(b)));
-      kept.push(left.shift() as Bin);
+      kept.push(left.shift() as Holder);
     }
     return kept;
   }
 
   /** Adds a second holder in an emptier manager. When it serves, the fuller one gives the shard up. */
-  #balance(indices: readonly IndexToPlace[], holders: ReadonlyMap<string, readonly Bin[][]>): void {
+  #balance(indices: readonly IndexToPlace[], holders: ReadonlyMap<string, readonly Holder[][]>): void {
     const byLoad = this.#bins.filter(({ manager }) => !manager.isDrained).sort((a, b) => loadOf(a) - loadOf(b));
     for (const to of byLoad) {
       if (to.isGetting) continue;
@@ -215,17 +216,17 @@ class ShardPlacer {
 
   #moveOne(
     indices: readonly IndexToPlace[],
-    holders: ReadonlyMap<string, readonly Bin[][]>,
-    from: Bin,
-    to: Bin,
+    holders: ReadonlyMap<string, readonly Holder[][]>,
+    from: Holder,
+    to: Holder,
   ): boolean {
     for (const index of indices) {
       if (!this.#isOpen(to, index)) continue;
       for (const place of [...(from.held.get(index.id) ?? [])].sort((a, b) => a - b)) {
-        const own = holders.get(index.id)?.[place] as Bin[];
+        const own = holders.get(index.id)?.[place] as Holder[];
         const bytes = index.shardBytes[place] as number;
         const gain = loadOf(from) - (to.bytes + bytes) / to.manager.capacity;
-        // More than the shard itself: the move must not be undone by the next one.
+        // `from` must stay fuller than `to`, or the next pass would undo the move.
         if (gain <= bytes / from.manager.capacity || own.length > index.replicas || own.includes(to)) continue;
         if (own.some((bin) => bin !== from && bin.machine === to.machine)) continue;
         if (to.freeBytes < bytes || this.#input.isAvoided(to.manager.name, index.id, place)) continue;
@@ -237,7 +238,7 @@ class ShardPlacer {
     return false;
   }
 
-  #give(bin: Bin, index: IndexToPlace, place: number, isServing: boolean): void {
+  #give(bin: Holder, index: IndexToPlace, place: number, isServing: boolean): void {
     const bytes = index.shardBytes[place] as number;
     const held = bin.held.get(index.id);
     if (held === undefined) bin.held.set(index.id, new Set([place]));
@@ -248,19 +249,19 @@ class ShardPlacer {
     if (this.#input.onDisk.get(bin.manager.name)?.get(index.id)?.has(place) !== true) bin.freeBytes -= bytes;
   }
 
-  #take(bin: Bin, index: IndexToPlace, place: number): void {
+  #take(bin: Holder, index: IndexToPlace, place: number): void {
     const held = bin.held.get(index.id);
     held?.delete(place);
     if (held?.size === 0) bin.held.delete(index.id);
     bin.bytes -= index.shardBytes[place] as number;
   }
 
-  #isServing({ manager }: Bin, { id }: IndexToPlace, place: number): boolean {
+  #isServing({ manager }: Holder, { id }: IndexToPlace, place: number): boolean {
     return this.#input.serving.get(manager.name)?.get(id)?.has(place) === true;
   }
 
   /** Whether the manager may hold shards of the index and has its content service. */
-  #isOpen(bin: Bin, index: IndexToPlace): boolean {
+  #isOpen(bin: Holder, index: IndexToPlace): boolean {
     let open = this.#openFor.get(index);
     if (open === undefined) {
       open = new Set(this.#bins.filter(({ manager }) => !manager.isDrained && hasContentService(manager, index)));
@@ -285,8 +286,7 @@ class ShardPlacer {
   #tooFewText({ replicas, shardBytes }: IndexToPlace, managers: number, unplaced: number): string {
     if (managers < replicas)
       return `${replicas} replicas are wanted, and ${managers} ${managers === 1 ? 'manager has' : 'managers have'} the content service`;
-    const what = unplaced === shardBytes.length ? 'no shard' : `${unplaced} of ${shardBytes.length} shards do not`;
-    return `${what} fit on the managers that may hold them: free disk space, or see why they failed`;
+    return `${unplaced} of ${shardBytes.length} shards lack a manager for a replica: free disk space, or see why they failed`;
   }
 }
 
@@ -294,7 +294,7 @@ function hasContentService({ pools }: ShardManager, { contentService, contentRan
   return pools.some(({ service, version }) => service === contentService && isVersionMatch(version, contentRange));
 }
 
-function loadOf({ bytes, manager }: Bin): number {
+function loadOf({ bytes, manager }: Holder): number {
   return bytes / manager.capacity;
 }
 

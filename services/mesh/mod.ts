@@ -30,7 +30,19 @@ export { type Holding, type Holdings, ManagerClient, withManagerService } from '
 export type { Offer } from './offer.ts';
 export { Peer } from './peer.ts';
 export { type PoolSetEntry, poolSetOf } from './pool-set.ts';
+export {
+  HOLDINGS,
+  INDEX,
+  type FailedShard,
+  type HoldingsRecord,
+  type IndexRecord,
+  type ManifestRecord,
+  type ManifestShard,
+  type ShardsOrder,
+} from './index-records.ts';
+export { ManifestCache, manifestHash } from './manifest-cache.ts';
 export type { JoiningChassis, PrepareChassis } from './joining-chassis.ts';
+export { formatPlaces, parsePlaces, SHARDS_MAX } from './places.ts';
 export { type ListenAddress, Presence, sessionCheckEveryMs } from './presence.ts';
 export { Reachability } from './reachability.ts';
 export {

@@ -3,6 +3,7 @@
 
 import type { ConsulEntry } from '../consul/mod.ts';
 import { DEPLOYMENT, type Deployment } from './deployment.ts';
+import { SHARDS_ORDER, type ShardsOrder } from './index-records.ts';
 
 import { z } from 'zod';
 
@@ -19,6 +20,11 @@ export interface Keys {
   /** Managers that an operator has drained. */
   readonly drained: string;
   readonly idl: string;
+  /** Index versions, and lists of their shards by SHA-256. */
+  readonly indices: string;
+  readonly manifests: string;
+  /** Shards that managers hold, for the leader. */
+  readonly holdings: string;
   readonly routes: string;
   readonly settings: string;
   /** Admin tokens, by their hash. */
@@ -43,6 +49,9 @@ export function keysOf(mesh: string): Keys {
     assignments: `${prefix}assignments/`,
     drained: `${prefix}drained/`,
     idl: `${prefix}idl/`,
+    indices: `${prefix}indices/`,
+    manifests: `${prefix}manifests/`,
+    holdings: `${prefix}holdings/`,
     routes: `${prefix}routes/`,
     settings: `${prefix}settings`,
     tokens: `${prefix}tokens/`,
@@ -126,6 +135,8 @@ export interface AssignmentRecord {
   readonly leader: string;
   /** All deployments assigned to the manager; `count` is its share. */
   readonly deployments: readonly Deployment[];
+  /** The shards of indices that the manager is to hold. Absent when the leader is of a version without indices. */
+  readonly shards?: readonly ShardsOrder[] | undefined;
 }
 
 /** `policies/access` and `policies/history/<version>`: one version of the access policy. */
@@ -196,6 +207,7 @@ export const ASSIGNMENT: z.ZodType<AssignmentRecord> = z.object({
   term: z.int().min(0),
   leader: text(),
   deployments: z.array(DEPLOYMENT).max(10_000),
+  shards: z.array(SHARDS_ORDER).max(10_000).optional(),
 });
 
 export const POLICY: z.ZodType<PolicyRecord> = z.object({

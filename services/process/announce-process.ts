@@ -39,6 +39,7 @@ export function announceProcess(
   const keys = keysOf(config.mesh);
   const statsUrl = urlOf(stats, config.stats.tls.certFile !== '');
   if (manager !== undefined) presence.keep(keys.managers + config.name, () => manager.record(statsUrl));
+  manager?.announceHoldings(presence);
   if (faceplate !== undefined) {
     const record = faceplateRecord(base, faceplate, statsUrl);
     presence.keep(keys.faceplates + config.name, () => record);

@@ -6,14 +6,17 @@ import { formatLinkAddress, isLoopback, parseLinkAddress, startLinkServer } from
 import { formatAddress, mustNotFail, type Address } from '../../core/mod.ts';
 import { desiredDeployment, EXIT, ExitError, ROLES } from '../config/mod.ts';
 import {
+  keysOf,
+  ManifestCache,
   withManagerService,
   withStats,
   type DeployedService,
   type Deployment,
   type ManagerRecord,
   type Offer,
+  type Presence,
 } from '../mesh/mod.ts';
-import { fetchInProcess, Keeper, ShardStore } from '../content/mod.ts';
+import { fetchInProcess, Keeper, ShardOrders, ShardStore } from '../content/mod.ts';
 import { Orders, ResourceManager, type KnownInterface } from '../resource-manager/mod.ts';
 import { auditBadPeer } from './audit-refusals.ts';
 import { ChassisSockets } from './chassis-sockets.ts';
@@ -22,13 +25,17 @@ import type { ProcessBase } from './process-base.ts';
 export class ManagerRole {
   readonly manager: ResourceManager;
   readonly #base: ProcessBase;
+  readonly #keeper: Keeper;
   readonly #orders: Orders;
   readonly #link: ManagerLink;
   #isDeployed = false;
+  #presence: Presence | undefined;
+  #hasHoldings = false;
 
-  private constructor(base: ProcessBase, manager: ResourceManager, orders: Orders, link: ManagerLink) {
+  private constructor(base: ProcessBase, manager: ResourceManager, keeper: Keeper, orders: Orders, link: ManagerLink) {
     this.#base = base;
     this.manager = manager;
+    this.#keeper = keeper;
     this.#orders = orders;
     this.#link = link;
   }
@@ -41,12 +48,21 @@ export class ManagerRole {
     const { client, config, events, clock, components, hooks, offers, fleet, router, shared, status, consulMetrics } =
       base;
     const { name, mesh, dataDir, limits } = config;
+    const shardsDir = path.join(dataDir, 'shards');
+    let role: ManagerRole | undefined;
     const keeper = new Keeper({
-      store: new ShardStore(path.join(dataDir, 'shards')),
+      store: new ShardStore(shardsDir),
       fetch: fetchInProcess,
       events,
       clock,
       timeoutMs: () => shared.timeoutMs,
+      onRecord: () => role?.announceHoldings(),
+    });
+    const shardOrders = new ShardOrders({
+      keeper,
+      manifests: new ManifestCache({ client, mesh, folder: path.join(shardsDir, 'manifests') }),
+      events,
+      clock,
     });
     const manager: ResourceManager = new ResourceManager({
       name,
@@ -71,12 +87,19 @@ export class ManagerRole {
       events,
       clock,
       apply: (deployments) => manager.setDeployments('order', deployments),
+      applyShards: (shards) => shardOrders.set(shards),
       onDrained: (isDrained) => manager.setDrained(isDrained),
     });
-    components.register({ stage: 'link', close: () => orders.close() });
+    components.register({
+      stage: 'link',
+      close: () => {
+        shardOrders.close();
+        return orders.close();
+      },
+    });
     offers.addSource(() => manager.offers());
-    const role: ManagerRole = new ManagerRole(base, manager, orders, link);
-    offers.addRunning(() => role.deployed());
+    role = new ManagerRole(base, manager, keeper, orders, link);
+    offers.addRunning(() => role?.deployed() ?? []);
     offers.onChange(() => manager.offers().forEach((offer) => fleet.interfaces.publish(offer.interface)));
     status.reportPools(() => manager.status((service, version) => router.weightOf(service, version)));
     consulMetrics.addWatches(() => orders.stats().watches);
@@ -88,6 +111,16 @@ export class ManagerRole {
     this.manager.setDeployments('file', this.#base.config.deployments.map(desiredDeployment));
     this.#isDeployed = true;
     mustNotFail('the start of the orders', this.#orders.start());
+  }
+
+  /** Publishes what this manager holds of indices, from the first order on. */
+  announceHoldings(presence: Presence | undefined = this.#presence): void {
+    this.#presence = presence;
+    if (presence === undefined || !this.#keeper.hasOrders) return;
+    if (this.#hasHoldings) return presence.changed();
+    this.#hasHoldings = true;
+    const { mesh, name } = this.#base.config;
+    presence.keep(keysOf(mesh).holdings + name, () => this.#keeper.record());
   }
 
   /** Replaces the deployments of the configuration, because its file has changed. */

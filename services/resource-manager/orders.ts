@@ -16,6 +16,7 @@ import {
   type AssignmentRecord,
   type Deployment,
   type EventLog,
+  type ShardsOrder,
 } from '../mesh/mod.ts';
 import { OrderFile } from './order-file.ts';
 
@@ -31,6 +32,8 @@ export interface OrdersOptions {
   readonly clock: Clock;
   /** Called with all assigned deployments whenever they change. */
   readonly apply: (deployments: readonly Deployment[]) => void;
+  /** Called with all assigned shards of indices whenever the assignment changes. */
+  readonly applyShards?: (shards: readonly ShardsOrder[]) => void;
   /** Called when an operator drains or undrains this manager. */
   readonly onDrained?: (isDrained: boolean) => void;
 }
@@ -58,6 +61,8 @@ export class Orders {
   #term = 0;
   /** Term of the leader's lock; never decreases within a history. */
   #lockTerm = 0;
+  /** Responses of the watch of the leader's key. */
+  #leaderShown = 0;
   /** CreateIndex of the leader's key; 0 while unknown. */
   #history = 0;
   #isDrained = false;
@@ -92,6 +97,7 @@ export class Orders {
       this.#onAssignment(entry, isAfterReset),
     );
     const leader = this.#watch(this.#keys.leader, (entry, isAfterReset) => {
+      this.#leaderShown++;
       if (isAfterReset) this.#forgetTerms();
       this.#onLeader(entry);
     });
@@ -169,16 +175,20 @@ export class Orders {
   }
 
   #apply(order: AssignmentRecord, how: string): void {
-    const { apply, events, name } = this.#options;
+    const { apply, applyShards, events, name } = this.#options;
     const before = this.#current;
     this.#term = Math.max(this.#term, order.term);
     this.#current = order;
     if (before?.term !== order.term || before.leader !== order.leader || !isSame(order, before)) this.#save();
     if (isSame(order, before)) return;
-    const what = order.deployments.map((one) => `${deploymentId(one)} x${one.count}`).join(', ') || 'nothing';
-    events.add('assigned', name, `${how}by ${order.leader} in term ${order.term}: ${what}`);
+    const what = [
+      ...order.deployments.map((one) => `${deploymentId(one)} x${one.count}`),
+      ...(order.shards ?? []).map((one) => `shards ${one.places} of ${one.indexVersion}`),
+    ];
+    events.add('assigned', name, `${how}by ${order.leader} in term ${order.term}: ${what.join(', ') || 'nothing'}`);
     try {
       apply(order.deployments);
+      if (order.shards !== undefined) applyShards?.(order.shards);
     } catch (error) {
       // An order is replayed at every start, and moves to another manager when this one ends.
       this.#refuse(order.leader, `its assignment cannot be carried out: ${(error as Error).message}`);
@@ -211,8 +221,10 @@ export class Orders {
    */
   async #readLeader(): Promise<void> {
     const { client } = this.#options;
+    const shownBefore = this.#leaderShown;
     const entry = await client.get(this.#keys.leader, this.#end.signal).catch(() => undefined);
-    this.#onLeader(entry);
+    // What the watch has shown meanwhile may be newer.
+    if (this.#leaderShown === shownBefore) this.#onLeader(entry);
   }
 
   #forgetTerms(): void {
@@ -242,9 +254,10 @@ export class Orders {
   }
 }
 
-/** Whether two assignments have the same deployments. */
+/** Whether two assignments have the same deployments and shards. */
 function isSame(order: AssignmentRecord, other: AssignmentRecord | undefined): boolean {
-  return other !== undefined && JSON.stringify(order.deployments) === JSON.stringify(other.deployments);
+  const contentOf = ({ deployments, shards }: AssignmentRecord): string => JSON.stringify([deployments, shards]);
+  return other !== undefined && contentOf(order) === contentOf(other);
 }
 
 /** How long the start waits for Consul. */

@@ -79,6 +79,7 @@ const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly wor
   pool_gone: { level: 'warn', word: 'pool gone', color: 'yellow' },
   call_refused: { level: 'error', word: 'poison', color: 'red' },
   shard_failed: { level: 'error', word: 'shard', color: 'red' },
+  index_incomplete: { level: 'error', word: 'index', color: 'red' },
   rolling_started: { level: 'info', word: 'restarting', color: 'cyan' },
   rolling_done: { level: 'info', word: 'restarted', color: 'green' },
   settings_changed: { level: 'info', word: 'settings', color: 'cyan' },

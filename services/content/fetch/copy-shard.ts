@@ -1,5 +1,5 @@
-// Copies the files of a shard into a folder, with a digest of each. A file that is there under its own name is whole,
-// so that a fetch that was interrupted goes on with the next file.
+// Copies the files of a shard into a folder, with a digest of each. A file under its final name is complete, so an
+// interrupted fetch resumes with the next file.
 
 import { createHash } from 'node:crypto';
 import { constants, existsSync, readFileSync } from 'node:fs';

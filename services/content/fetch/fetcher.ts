@@ -17,12 +17,12 @@ export const fetchInProcess: Fetch = async (job, onBytes, signal) => {
   signal.addEventListener('abort', onAbort, { once: true });
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => (said = `${said}${text}`.slice(-SAID_MAX)));
-  // A process that has ended reads no job; its end tells why.
+  // Ignores EPIPE of a process that has ended; `close` tells why.
   child.stdin.on('error', () => undefined);
   child.stdin.write(`${JSON.stringify(job)}\n`);
   try {
     await new Promise<void>((resolve, reject) => {
-      let failure: string | undefined = 'it said nothing';
+      let failure: string | undefined = 'the fetch process ended without a result';
       createInterface({ input: child.stdout }).on('line', (line) => {
         const report = parseReport(line);
         if (report === undefined) return;

@@ -1,5 +1,5 @@
-// What a manager and its fetch process say to each other: one JSON text a line. The manager writes the job and keeps
-// the input open; the process ends when it closes.
+// Protocol between a manager and its fetch process: one JSON value per line. The manager writes the job and keeps stdin
+// open; the process exits when stdin closes.
 
 import { z } from 'zod';
 

@@ -1,5 +1,5 @@
-// The process that fetches one shard. Hashing and unpacking must not hold the thread that passes calls on, and the
-// scheduler prefers that thread. It ends with its manager.
+// The process that fetches one shard. Copying and hashing must not block the event loop that routes calls, so it is a
+// process of its own, at a lower priority. It exits when its manager does.
 
 import { setPriority } from 'node:os';
 import { createInterface } from 'node:readline';

@@ -5,7 +5,8 @@ import { createHash } from 'node:crypto';
 import { lstat, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { SHARD_DEPTH_MAX, SHARD_FILES_MAX, SHARDS_MAX } from '../limits.ts';
+import { SHARDS_MAX } from '../../mesh/mod.ts';
+import { SHARD_DEPTH_MAX, SHARD_FILES_MAX } from '../limits.ts';
 import { whyNoShardName } from '../shard.ts';
 
 /** A file of a shard. */

@@ -1,7 +1,8 @@
 // Names of shards, and places as text.
 import { assert, nat, property, uniqueArray } from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { formatPlaces, parsePlaces, whyNoShardName } from '../../../services/content/shard.ts';
+import { whyNoShardName } from '../../../services/content/shard.ts';
+import { formatPlaces, parsePlaces } from '../../../services/mesh/mod.ts';
 
 describe('Places', () => {
   test.each([

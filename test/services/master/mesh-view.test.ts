@@ -16,6 +16,8 @@ interface Listed {
 
 const keys = keysOf('test');
 const [A, B] = ['A@1.0.0', 'B@1.0.0'];
+/** Those of indices, holdings, managers, drained managers and orders. */
+const OTHER_WATCHES = 5;
 
 function entryOf(id: string, modifyIndex: number): ConsulEntry {
   const deployment = deploymentFor({ service: id.slice(0, 1) });
@@ -75,7 +77,7 @@ async function certain(): Promise<{ consul: SlowConsul; view: MeshView; errors: 
   const refreshed = view.refresh(new AbortController().signal);
   await consul.answer(1, { index: 6, entries: [entryOf(A, 5), entryOf(B, 6)] });
   await refreshed;
-  await until('the other watches', () => changes === 3);
+  await until('the other watches', () => changes === OTHER_WATCHES);
   return { consul, view, errors, told: () => changes };
 }
 
@@ -87,9 +89,30 @@ describe('MeshView', () => {
     await consul.answer(0, { index: 5, entries: [entryOf(A, 5)] });
     // The watch continues, and the view makes its own request.
     await until('both to ask', () => consul.asked.length === 4);
-    expect([seen(view), told()]).toEqual([[A, B], 3]);
+    expect([seen(view), told()]).toEqual([[A, B], OTHER_WATCHES]);
     for (const nth of [2, 3]) await consul.answer(nth, { index: 6, entries: [entryOf(A, 5), entryOf(B, 6)] });
-    await until('the answers', () => told() > 3);
+    await until('the answers', () => told() > OTHER_WATCHES);
+    expect(seen(view)).toEqual([A, B]);
+  });
+
+  test('keeps what the watch showed while it was reading', async () => {
+    const consul = new SlowConsul();
+    const view = new MeshView({
+      client: consul as unknown as ConsulClient,
+      mesh: 'test',
+      events: new EventLog('test'),
+      clock: systemClock,
+      onChange: () => undefined,
+      onError: () => undefined,
+    });
+    views.push(view);
+    view.start();
+    const refreshed = view.refresh(new AbortController().signal);
+    await until('both to ask', () => consul.asked.length === 2);
+    await consul.answer(0, { index: 7, entries: [entryOf(A, 5), entryOf(B, 7)] });
+    await until('the watch to be seen', () => seen(view).length === 2);
+    await consul.answer(1, { index: 6, entries: [entryOf(A, 5)] });
+    await refreshed;
     expect(seen(view)).toEqual([A, B]);
   });
 

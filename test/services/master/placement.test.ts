@@ -164,7 +164,7 @@ describe('Shards', () => {
     const alone = place({ ...input, managers: managersOf('m1') });
     expect(shown(alone.orders)).toEqual({ m1: ['a@1: 0'] });
     expect(alone.conditions.get('a@1')).toEqual([
-      '1 of 2 shards do not fit on the managers that may hold them: free disk space, or see why they failed',
+      '1 of 2 shards lack a manager for a replica: free disk space, or see why they failed',
     ]);
   });
 
@@ -184,7 +184,7 @@ describe('Shards', () => {
     [
       'with full disks',
       [managerOf('m1', { freeBytes: 99 }), managerOf('m2', { freeBytes: 99 })],
-      'no shard fit on the managers that may hold them: free disk space, or see why they failed',
+      '3 of 3 shards lack a manager for a replica: free disk space, or see why they failed',
     ],
   ])('%s say what is missing', (_, managers, text) => {
     expect(place({ indices: [indexOf('a@1', 3)], managers }).conditions.get('a@1')).toEqual([text]);

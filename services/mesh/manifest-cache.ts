@@ -1,0 +1,59 @@
+// Manifests by SHA-256: read from the disk, else from Consul, and kept on the disk for a start without Consul. The hash
+// is part of the signed assignment, so a manifest needs no signature of its own.
+
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { LRUCache } from 'lru-cache';
+import type { ConsulClient } from '../consul/mod.ts';
+import { MANIFEST, type ManifestRecord } from './index-records.ts';
+import { keysOf, readRecord } from './records.ts';
+import { replaceFile } from './replace-file.ts';
+
+export interface ManifestCacheOptions {
+  readonly client: ConsulClient;
+  readonly mesh: string;
+  /** Folder for the files; '' for none. */
+  readonly folder: string;
+}
+
+export class ManifestCache {
+  readonly #options: ManifestCacheOptions;
+  readonly #known = new LRUCache<string, ManifestRecord>({ max: MANIFESTS_MAX });
+
+  constructor(options: ManifestCacheOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * @throws ConsulError when Consul does not answer; Error when it has no such manifest
+   */
+  async get(sha256: string, signal?: AbortSignal): Promise<ManifestRecord> {
+    const known = this.#known.get(sha256);
+    if (known !== undefined) return known;
+    const { client, mesh, folder } = this.#options;
+    const file = path.join(folder, `${sha256}.json`);
+    const saved = folder === '' ? undefined : await readFile(file, 'utf8').catch(() => undefined);
+    const text =
+      saved !== undefined && manifestHash(saved) === sha256
+        ? saved
+        : (await client.get(`${keysOf(mesh).manifests}${sha256}`, signal))?.value;
+    if (text === undefined || manifestHash(text) !== sha256)
+      throw new Error(
+        `the manifest ${sha256.slice(0, 12)} is not in Consul, or was changed there; add the index again`,
+      );
+    const manifest = readRecord(MANIFEST, text);
+    if (manifest instanceof Error)
+      throw new Error(`the manifest ${sha256.slice(0, 12)} is invalid: ${manifest.message}`);
+    if (folder !== '' && text !== saved) await replaceFile(file, text);
+    this.#known.set(sha256, manifest);
+    return manifest;
+  }
+}
+
+/** SHA-256 of the text of a manifest: its name. */
+export function manifestHash(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+const MANIFESTS_MAX = 200;

@@ -1,0 +1,159 @@
+// What the leader orders managers to hold, from the records in Consul.
+import { describe, expect, test } from 'vitest';
+import { IndexLeader, type IndexState } from '../../../services/master/index-leader.ts';
+import type { HoldingsRecord, IndexRecord, ManagerRecord, ShardsOrder } from '../../../services/mesh/mod.ts';
+import { ManualClock } from '../../kit/tools/manual-clock.ts';
+
+const MANIFEST = 'a'.repeat(64);
+
+const indexOf = (version: string, change: Partial<IndexRecord> = {}): [string, IndexRecord] => [
+  `wiki@${version}`,
+  {
+    name: 'wiki',
+    version,
+    source: 'file:///srv/wiki',
+    contentService: 'Words',
+    contentRange: '^1',
+    replicas: 1,
+    promoteAtReplicas: 1,
+    manifest: MANIFEST,
+    shards: 4,
+    bytes: 40,
+    by: 'admin',
+    atMs: 0,
+    ...change,
+  },
+];
+
+const managerOf = (name: string, change: Partial<ManagerRecord> = {}): [string, ManagerRecord] => [
+  name,
+  {
+    address: '127.0.0.1:1',
+    machine: name,
+    capacity: 1,
+    isDraining: false,
+    stats: '',
+    starting: [],
+    pools: [{ id: 'p', service: 'Words', version: '1.0.0', roles: [], tags: [], more: {}, interfaceId: 'i', alive: 1 }],
+    ...change,
+  },
+];
+
+const holdingOf = (change: Partial<HoldingsRecord> = {}): HoldingsRecord => ({
+  serving: {},
+  onDisk: {},
+  failed: [],
+  freeBytes: 1_000,
+  ...change,
+});
+
+function stateOf(change: Partial<IndexState> = {}): IndexState {
+  const shards = ['a', 'b', 'c', 'd'].map((name) => ({ name, bytes: 10, digest: 'd' }));
+  return {
+    indices: new Map([indexOf('1.0.0')]),
+    unreadable: new Set(),
+    manifests: new Map([[MANIFEST, { shards }]]),
+    managers: new Map([managerOf('m1'), managerOf('m2')]),
+    drained: new Set(),
+    holdings: new Map(),
+    ordered: new Map(),
+    ...change,
+  };
+}
+
+/** `{ manager: ['wiki@1.0.0 0-1'] }` */
+function shown(orders: ReadonlyMap<string, readonly ShardsOrder[]>): Record<string, string[]> {
+  return Object.fromEntries(
+    [...orders].map(([name, own]) => [name, own.map((one) => `${one.indexVersion} ${one.places}`)]),
+  );
+}
+
+describe('The leader', () => {
+  test('orders each shard of each version, with what the manager needs to fetch it', () => {
+    const { orders, nextAtMs } = new IndexLeader(new ManualClock()).plan(
+      stateOf({ indices: new Map([indexOf('2.0.0'), indexOf('1.0.0', { replicas: 2 })]) }),
+    );
+    expect(orders.get('m1')?.[0]).toEqual({
+      indexVersion: 'wiki@1.0.0',
+      manifest: MANIFEST,
+      source: 'file:///srv/wiki',
+      contentService: 'Words',
+      contentRange: '^1',
+      places: '0-3',
+    });
+    expect(shown(orders)).toEqual({
+      m1: ['wiki@1.0.0 0-3', 'wiki@2.0.0 0,2'],
+      m2: ['wiki@1.0.0 0-3', 'wiki@2.0.0 1,3'],
+    });
+    expect(nextAtMs).toBe(Number.POSITIVE_INFINITY);
+  });
+
+  test('gives up the shards of a version that is not wanted any more', () => {
+    const ordered = new Map([['m1', [{ ...orderOf('wiki@0.9.0'), places: '0-3' }]]]);
+    const { orders } = new IndexLeader(new ManualClock()).plan(stateOf({ ordered, indices: new Map() }));
+    expect(shown(orders)).toEqual({ m1: [], m2: [] });
+  });
+
+  test('leaves the shards of a version alone whose record or manifest cannot be read', () => {
+    const ordered = new Map([['m1', [orderOf('wiki@0.8.0'), orderOf('wiki@0.9.0')]]]);
+    const state = stateOf({
+      ordered,
+      indices: new Map([indexOf('0.9.0', { manifest: 'b'.repeat(64) })]),
+      unreadable: new Set(['wiki@0.8.0']),
+    });
+    expect(shown(new IndexLeader(new ManualClock()).plan(state).orders)).toEqual({
+      m1: ['wiki@0.8.0 0-3', 'wiki@0.9.0 0-3'],
+      m2: [],
+    });
+  });
+
+  test('counts only copies that live, managers that stay, and free space', () => {
+    const managers = new Map([
+      managerOf('dead', { pools: [] }),
+      managerOf('drained'),
+      managerOf('full'),
+      managerOf('good'),
+      managerOf('leaving', { isDraining: true }),
+    ]);
+    const { orders } = new IndexLeader(new ManualClock()).plan(
+      stateOf({ managers, drained: new Set(['drained']), holdings: new Map([['full', holdingOf({ freeBytes: 5 })]]) }),
+    );
+    expect(shown(orders)).toEqual({ dead: [], drained: [], full: [], good: ['wiki@1.0.0 0-3'], leaving: [] });
+  });
+
+  test('places a shard elsewhere after three failures, and tries again later, with growing pauses', () => {
+    const clock = new ManualClock();
+    const leader = new IndexLeader(clock);
+    const failing = (tries: number): IndexState =>
+      stateOf({
+        ordered: new Map([['m1', [orderOf('wiki@1.0.0')]]]),
+        holdings: new Map([
+          [
+            'm1',
+            holdingOf({
+              serving: { 'wiki@1.0.0': '0-2' },
+              failed: [{ indexVersion: 'wiki@1.0.0', place: 3, tries, why: 'damaged' }],
+            }),
+          ],
+        ]),
+      });
+    expect(shown(leader.plan(failing(2)).orders)).toEqual({ m1: ['wiki@1.0.0 0-3'], m2: [] });
+    const plan = leader.plan(failing(3));
+    expect(shown(plan.orders)).toEqual({ m1: ['wiki@1.0.0 0-2'], m2: ['wiki@1.0.0 3'] });
+    expect(plan.nextAtMs - clock.nowMs()).toBe(30_000);
+    clock.advance(30_001);
+    // Failing again, it is avoided for twice as long.
+    expect(leader.plan(failing(4)).nextAtMs - clock.nowMs()).toBe(60_000);
+  });
+});
+
+function orderOf(indexVersion: string): ShardsOrder {
+  return {
+    indexVersion,
+    manifest: MANIFEST,
+    source: 'file:///srv/wiki',
+    contentService: 'Words',
+    contentRange: '^1',
+    places: '0-3',
+  };
+}
