@@ -25,11 +25,12 @@ export class ShardRefusal extends Error {
   }
 }
 
+/** A chassis that does not answer within the limit of a call is ended: its shards would stay in an unknown state. */
 export class ContentClient {
-  readonly #chassis: Pick<JoiningChassis, 'name' | 'dispatch'>;
+  readonly #chassis: Pick<JoiningChassis, 'name' | 'dispatch' | 'fail'>;
   readonly #clock: Clock;
 
-  constructor(chassis: Pick<JoiningChassis, 'name' | 'dispatch'>, clock: Clock) {
+  constructor(chassis: Pick<JoiningChassis, 'name' | 'dispatch' | 'fail'>, clock: Clock) {
     this.#chassis = chassis;
     this.#clock = clock;
   }
@@ -54,8 +55,11 @@ export class ContentClient {
       args: encodeParams(method, params),
       deadlineMs: this.#clock.nowMs() + timeoutMs,
     });
-    const reply = await this.#chassis.dispatch(call);
-    const { name: chassis } = this.#chassis;
+    const { name: chassis, fail } = this.#chassis;
+    const stopTimer = this.#clock.after(timeoutMs, () => {
+      fail(`it did not ${name} shard ${String(params['shard'])} within ${timeoutMs / 1_000} s`);
+    });
+    const reply = await this.#chassis.dispatch(call).finally(stopTimer);
     if (reply.isException)
       throw new ShardRefusal(`${chassis} answered: ${readApplicationException(reply.body).message}`, false);
     if (method.returns.kind === 'void') return undefined;

@@ -4,7 +4,7 @@
 import type { Clock } from '../../core/mod.ts';
 import type { JoiningChassis } from '../mesh/mod.ts';
 import { ContentClient, type ShardFacts } from './content-client.ts';
-import { OPENS_MAX } from './limits.ts';
+import { CLOSES_MAX, OPENS_MAX } from './limits.ts';
 import { fullNameOf, isServedBy, type ShardOrder } from './shard.ts';
 import { Turns } from './turns.ts';
 
@@ -17,7 +17,10 @@ export interface Copy {
   readonly client: ContentClient;
   /** Shards that it has open, or is opening, by full name. */
   readonly open: Map<string, Promise<ShardFacts>>;
-  readonly turns: Turns;
+  /** Shards that it has open. */
+  readonly isOpen: Set<string>;
+  readonly opens: Turns;
+  readonly closes: Turns;
   /** Whether it is in its pool. */
   isJoined: boolean;
 }
@@ -25,10 +28,10 @@ export interface Copy {
 export class Copies {
   readonly #clock: Clock;
   readonly #copies = new Set<Copy>();
-  readonly #onChange: () => void;
+  readonly #onChange: (copy: Copy) => void;
 
   /** @param onChange called when a copy has come, joined its pool or left */
-  constructor(clock: Clock, onChange: () => void) {
+  constructor(clock: Clock, onChange: (copy: Copy) => void) {
     this.#clock = clock;
     this.#onChange = onChange;
   }
@@ -36,23 +39,34 @@ export class Copies {
   add(chassis: JoiningChassis): Copy {
     const { name, service, version, left } = chassis;
     const client = new ContentClient(chassis, this.#clock);
-    const turns = new Turns(OPENS_MAX);
-    const copy: Copy = { name, service, version, left, client, open: new Map(), turns, isJoined: false };
+    const [opens, closes] = [new Turns(OPENS_MAX), new Turns(CLOSES_MAX)];
+    const copy: Copy = {
+      name,
+      service,
+      version,
+      left,
+      client,
+      open: new Map(),
+      isOpen: new Set(),
+      opens,
+      closes,
+      isJoined: false,
+    };
     this.#copies.add(copy);
     const leave = (): void => {
       this.#copies.delete(copy);
-      this.#onChange();
+      this.#onChange(copy);
     };
     left.addEventListener('abort', leave, { once: true });
     if (left.aborted) this.#copies.delete(copy);
-    this.#onChange();
+    this.#onChange(copy);
     return copy;
   }
 
   /** Marks the copy as in its pool. */
   join(copy: Copy): void {
     copy.isJoined = true;
-    this.#onChange();
+    this.#onChange(copy);
   }
 
   /** Copies that can open the shard. */
@@ -65,9 +79,12 @@ export class Copies {
     const name = fullNameOf(order);
     const known = copy.open.get(name);
     if (known !== undefined) return await known;
-    const opening = copy.turns.take(() => copy.client.open(name, path));
+    const opening = copy.opens.take(() => copy.client.open(name, path));
     copy.open.set(name, opening);
-    opening.catch(() => copy.open.get(name) === opening && copy.open.delete(name));
+    opening.then(
+      () => copy.open.get(name) === opening && copy.isOpen.add(name),
+      () => copy.open.get(name) === opening && copy.open.delete(name),
+    );
     return await opening;
   }
 
@@ -79,8 +96,9 @@ export class Copies {
       [...this.#copies].map(async (copy) => {
         const opening = copy.open.get(name);
         if (opening === undefined) return;
+        copy.isOpen.delete(name);
         await opening.catch(() => undefined);
-        await copy.client.close(name).catch(() => undefined);
+        await copy.closes.take(() => copy.client.close(name)).catch(() => undefined);
         if (copy.open.get(name) === opening) copy.open.delete(name);
       }),
     );

@@ -13,17 +13,19 @@ import {
 } from '../mesh/mod.ts';
 import { ShardRefusal } from './content-client.ts';
 import { Copies, type Copy } from './copies.ts';
-import type { Fetch } from './fetch/fetcher.ts';
+import type { Fetch, Verify } from './fetch/fetcher.ts';
 import { HoldingsTable } from './holdings.ts';
 import { DISK_RESERVE_BYTES, FETCHES_MAX } from './limits.ts';
 import { Replica, type ReplicaStatus } from './replica.ts';
 import { fullNameOf, type ShardOrder } from './shard.ts';
-import type { ShardStore } from './shard-store.ts';
+import type { ShardId, ShardStore } from './shard-store.ts';
 import { Turns } from './turns.ts';
 
 export interface KeeperOptions {
   readonly store: ShardStore;
   readonly fetch: Fetch;
+  /** Returns whether the files of a shard are as they were fetched. */
+  readonly verify: Verify;
   readonly events: EventLog;
   readonly clock: Clock;
   /** Global timeout of calls, in ms. A withdrawn shard stays open for this time and a second. */
@@ -44,14 +46,18 @@ export class Keeper {
   #isRecordStale = false;
   /** By full name. */
   readonly #replicas = new Map<string, Replica>();
+  /** The pass over the disk for shards without an order; replicas wait for it. */
+  #strays: Promise<void> = Promise.resolve();
   #isClosed = false;
   #hasOrders = false;
+  #tellingEndMs = 0;
+  #toldFailures = 0;
   #stopSweeping: () => void = () => undefined;
 
   constructor(options: KeeperOptions) {
     this.#options = options;
     this.#holdings = new HoldingsTable(options.clock, () => this.#served());
-    this.#copies = new Copies(options.clock, () => this.#onCopies());
+    this.#copies = new Copies(options.clock, (copy) => this.#onCopies(copy));
     this.#sweepLater();
   }
 
@@ -66,7 +72,7 @@ export class Keeper {
       if (known?.isGone === false) known.order(order);
       else this.#add(name, order);
     }
-    this.#retireStrays().catch(() => undefined);
+    this.#strays = this.#strays.then(() => this.#retireStrays()).catch(() => undefined);
   }
 
   /** The state of every replica, in order of the names. */
@@ -99,22 +105,25 @@ export class Keeper {
     return this.#holdings.next(start, afterSeq, waitMs);
   }
 
-  /** Ends the waits for changes, because the process drains. */
-  endWaits(): void {
+  /** Ends the waits for changes, and the fetches, because the process drains. What is served stays announced. */
+  drain(): void {
+    this.#isClosed = true;
     this.#holdings.endWaits();
+    for (const replica of this.#replicas.values()) void replica.close();
   }
 
   /**
-   * Opens all announced shards in a new copy of a content server. A shard that the copy refuses is withdrawn and
-   * retried. Rejects when the copy leaves or does not answer.
+   * Opens all announced shards in a new copy of a content server. Rejects when the copy leaves, does not answer, or
+   * refuses a shard that another copy serves. A shard that no other copy serves is withdrawn and retried.
    */
   async prepare(chassis: JoiningChassis): Promise<void> {
     if (!chassis.holdsShards) return;
     const copy = this.#copies.add(chassis);
     for (;;) {
-      const missing = [...this.#replicas.values()].filter(
-        (replica) => replica.isAnnounced && replica.isServedBy(copy) && !copy.open.has(replica.name),
+      const announced = [...this.#replicas.values()].filter(
+        (replica) => replica.isAnnounced && replica.isServedBy(copy),
       );
+      const missing = announced.filter((replica) => !copy.isOpen.has(replica.name));
       if (missing.length === 0) break;
       await Promise.all(missing.map((replica) => this.#openIn(copy, replica)));
       if (copy.left.aborted) throw new KatamariError('resource_failed', `${copy.name} has left`);
@@ -131,19 +140,19 @@ export class Keeper {
   }
 
   #add(name: string, order: ShardOrder): void {
-    const { store, fetch, events, clock, timeoutMs, fetchBytesPerS = 0 } = this.#options;
+    const { store, fetch, verify, clock, timeoutMs, fetchBytesPerS = 0 } = this.#options;
     const replica = new Replica(order, {
       store,
       clock,
       copies: this.#copies,
       timeoutMs,
+      turns: this.#fetchTurns,
+      verify,
       fetch: (job, onBytes, signal) =>
-        this.#fetchTurns.take(
-          () => fetch({ ...job, bytesPerS: Math.ceil(fetchBytesPerS / FETCHES_MAX) }, onBytes, signal),
-          signal,
-        ),
+        fetch({ ...job, bytesPerS: Math.ceil(fetchBytesPerS / FETCHES_MAX) }, onBytes, signal),
       onChanged: () => this.#changed(),
-      onFailed: (why) => events.add('shard_failed', name, why),
+      strays: () => this.#strays,
+      onFailed: (why) => this.#tellFailure(name, why),
     });
     this.#replicas.set(name, replica);
     const ended = replica.ended.then(() => {
@@ -154,17 +163,28 @@ export class Keeper {
     mustNotFail(`the replica of ${name}`, ended);
   }
 
+  /** One cause may fail every shard, so only some events a minute are written. The status has all reasons. */
+  #tellFailure(name: string, why: string): void {
+    const { events, clock } = this.#options;
+    if (clock.nowMs() >= this.#tellingEndMs) {
+      this.#tellingEndMs = clock.nowMs() + 60_000;
+      this.#toldFailures = 0;
+    }
+    if (this.#toldFailures++ < FAILURES_TOLD_A_MINUTE) events.add('shard_failed', name, why);
+  }
+
   async #openIn(copy: Copy, replica: Replica): Promise<void> {
     try {
       await replica.openIn(copy);
     } catch (error) {
-      if (!(error instanceof ShardRefusal)) throw error;
+      // A copy that refuses what others serve is at fault itself, and must not replace them.
+      if (!(error instanceof ShardRefusal) || replica.newestServer() !== undefined) throw error;
       replica.refused(error);
     }
   }
 
-  #onCopies(): void {
-    for (const replica of this.#replicas.values()) replica.wake();
+  #onCopies(copy: Copy): void {
+    for (const replica of this.#replicas.values()) if (replica.isServedBy(copy)) replica.wake();
     this.#changed();
   }
 
@@ -210,7 +230,9 @@ export class Keeper {
   /** Moves live shards without an order to `old/`: a crash may have interrupted their removal. */
   async #retireStrays(): Promise<void> {
     const { store } = this.#options;
-    for (const shard of await store.list()) if (!this.#replicas.has(fullNameOf(shard))) await store.retire(shard);
+    const isOrdered = (shard: ShardId): boolean => this.#replicas.has(fullNameOf(shard));
+    for (const shard of await store.list()) if (!isOrdered(shard)) await store.retire(shard);
+    await store.deleteParts(isOrdered);
   }
 }
 
@@ -232,4 +254,5 @@ const RECORD_AFTER_MS = 500;
 /** Free space is told in steps of this size. */
 const FREE_STEP_BYTES = 256 * 1024 * 1024;
 const FAILURES_EXPLAINED = 20;
+const FAILURES_TOLD_A_MINUTE = 20;
 const WHY_LENGTH_MAX = 500;

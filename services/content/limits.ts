@@ -8,8 +8,9 @@ export const SHARD_DEPTH_MAX = 16;
 export const SHARD_NAME_MAX = 128;
 /** Shards that one manager fetches at the same time. */
 export const FETCHES_MAX = 2;
-/** Shards that one copy of a content server opens at the same time. */
+/** Shards that one copy of a content server opens, and closes, at the same time. */
 export const OPENS_MAX = 4;
+export const CLOSES_MAX = 16;
 export const OPEN_TIMEOUT_MS = 60_000;
 /** A close waits for the calls that use the shard. */
 export const CLOSE_TIMEOUT_MS = 120_000;

@@ -1,8 +1,8 @@
 // Sharded content: the shards of indices on this manager. Other modules import only from here.
 
-export { type Fetch, fetchInProcess } from './fetch/fetcher.ts';
+export { type Fetch, fetchInProcess, type Verify, verifyInProcess } from './fetch/fetcher.ts';
 export { ShardOrders } from './shard-orders.ts';
 export { Keeper, type KeeperOptions } from './keeper.ts';
 export type { ReplicaState, ReplicaStatus } from './replica.ts';
-export { type ShardOrder, whyNoShardName } from './shard.ts';
+export type { ShardOrder } from './shard.ts';
 export { ShardStore } from './shard-store.ts';

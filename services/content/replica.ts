@@ -5,10 +5,13 @@ import { Backoff, type Clock } from '../../core/mod.ts';
 import { pause } from '../consul/mod.ts';
 import { ShardRefusal, type ShardFacts } from './content-client.ts';
 import type { Copies, Copy } from './copies.ts';
+import type { Verify } from './fetch/fetcher.ts';
 import type { FetchJob } from './fetch/job.ts';
 import { DISK_RESERVE_BYTES, RETRY_FIRST_MS, RETRY_MAX_MS } from './limits.ts';
 import { fullNameOf, isServedBy, type ShardOrder } from './shard.ts';
 import type { ShardStore } from './shard-store.ts';
+import type { Turns } from './turns.ts';
+import { isDeepStrictEqual } from 'node:util';
 import { rcompare } from 'semver';
 
 export type ReplicaState = 'fetching' | 'opening' | 'serving' | 'leaving' | 'backing_off';
@@ -37,6 +40,11 @@ export interface ReplicaOptions {
     onBytes: (bytesDone: number) => void,
     signal: AbortSignal,
   ) => Promise<void>;
+  readonly verify: Verify;
+  /** Turns of the fetches of this manager. */
+  readonly turns: Turns;
+  /** Resolves when no shard without an order is on its way to `old/`. */
+  readonly strays: () => Promise<void>;
   readonly timeoutMs: () => number;
   /** Called when the shard starts or stops being served, is on the disk, or has failed. */
   readonly onChanged: () => void;
@@ -53,6 +61,8 @@ export class Replica {
   readonly #backoff: Backoff = new Backoff({ firstMs: RETRY_FIRST_MS, maxMs: RETRY_MAX_MS, random: Math.random });
   #order: ShardOrder;
   #isWanted = true;
+  /** The order has changed since the loop began with it. */
+  #hasChanged = false;
   #isClosed = false;
   #isGone = false;
   #isOnDisk = false;
@@ -102,10 +112,15 @@ export class Replica {
     return this.#isAnnounced;
   }
 
-  /** The order has come again, perhaps changed. */
+  /** The order has come again, perhaps changed: then the shard is fetched and opened anew. */
   order(order: ShardOrder): void {
+    const isSame = isDeepStrictEqual(order, this.#order);
+    if (isSame && this.#isWanted) return;
     this.#order = order;
-    if (this.#isWanted) return;
+    if (!isSame) {
+      this.#hasChanged = true;
+      this.#unwanted.abort(new Error('its order has changed'));
+    }
     this.#isWanted = true;
     this.#unwanted = new AbortController();
     this.wake();
@@ -147,7 +162,7 @@ export class Replica {
   newestServer(): Copy | undefined {
     return this.#options.copies
       .servers(this.#order)
-      .filter(({ isJoined }) => isJoined)
+      .filter(({ isJoined, isOpen }) => isJoined && isOpen.has(this.name))
       .sort((a, b) => rcompare(a.version, b.version))[0];
   }
 
@@ -174,35 +189,52 @@ export class Replica {
   async #run(): Promise<void> {
     // The first step starts after the keeper knows the replica.
     await Promise.resolve();
+    await this.#options.strays();
     while (!this.#isClosed) {
       if (!this.#isWanted) {
         await this.#leave();
         if (this.#isGone) return;
         continue;
       }
+      this.#hasChanged = false;
+      const { signal } = this.#unwanted;
       try {
         await this.#fetch();
+        if (!this.#isCurrent) continue;
         await this.#open();
         await this.#serve();
       } catch (error) {
-        if (this.#isWanted && !this.#isClosed) await this.#pauseAfter(error as Error);
+        // An aborted fetch has not failed: the next turn works towards the new order.
+        if (this.#isCurrent && !signal.aborted) await this.#pauseAfter(error as Error);
       }
     }
   }
 
+  /** Whether the loop works towards what is ordered now. */
+  get #isCurrent(): boolean {
+    return this.#isWanted && !this.#hasChanged && !this.#isClosed;
+  }
+
   async #fetch(): Promise<void> {
-    const { store, copies, fetch } = this.#options;
+    const { store, copies, fetch, turns } = this.#options;
     const order = this.#order;
     this.#isOnDisk = store.has(order) || (await store.restore(order));
     if (this.#isOnDisk) return;
     this.#state = 'fetching';
     this.#bytesDone = 0;
     // A copy must not have files open that are replaced.
+    await this.#waitForCallers();
     await copies.close(this.name);
-    await this.#askForSpace(order.bytes);
+    if (!this.#isCurrent) return;
     const job = { shard: this.name, source: order.source, digest: order.digest, into: store.partPath(order) };
     const onBytes = (bytesDone: number): void => void (this.#bytesDone = bytesDone);
-    await fetch(job, onBytes, this.#unwanted.signal);
+    const { signal } = this.#unwanted;
+    await turns.take(async () => {
+      await this.#askForSpace(order.bytes);
+      await fetch(job, onBytes, signal);
+    }, signal);
+    // Nothing may be waited for between this look and the start of the rename.
+    if (!this.#isCurrent) return;
     await store.commit(order);
     this.#isOnDisk = true;
     this.#options.onChanged();
@@ -220,21 +252,20 @@ export class Replica {
       );
   }
 
-  /** Opens the shard in every copy that can, until all of those in a pool have it open, and at least one. */
+  /** Opens the shard until every copy in a pool that can has it open, and at least one. */
   async #open(): Promise<void> {
     const { copies } = this.#options;
     this.#state = 'opening';
     this.#refusal = undefined;
-    while (this.#isWanted && !this.#isClosed) {
+    while (this.#isCurrent) {
       const woken = this.#nextWake();
-      const servers = copies.servers(this.#order);
-      const facts = await Promise.all(
-        servers.filter(({ left }) => !left.aborted).map((copy) => this.#openUnlessLeft(copy)),
-      );
+      const servers = copies.servers(this.#order).filter(({ isJoined }) => isJoined);
+      const facts = await Promise.all(servers.map((copy) => this.#openUnlessLeft(copy)));
+      if (!this.#isCurrent) return;
       const joined = copies.servers(this.#order).filter(({ isJoined }) => isJoined);
       this.#facts = facts.find((found) => found !== undefined) ?? this.#facts;
       // Announced in the same turn in which all were found open: a copy that joins later looks for what is announced.
-      if (joined.length > 0 && joined.every(({ open }) => open.has(this.name))) return this.#announce();
+      if (joined.length > 0 && joined.every(({ isOpen }) => isOpen.has(this.name))) return this.#announce();
       if (joined.length === 0) this.#why = this.#noServer();
       await woken;
     }
@@ -257,7 +288,7 @@ export class Replica {
   }
 
   async #serve(): Promise<void> {
-    while (this.#isWanted && this.#isAnnounced && !this.#isClosed) await this.#nextWake();
+    while (this.#isCurrent && this.#isAnnounced) await this.#nextWake();
     if (this.#isClosed) return;
     this.#withdraw();
     if (this.#refusal !== undefined) throw this.#refusal;
@@ -265,16 +296,22 @@ export class Replica {
 
   /** Gives the shard up, unless it is wanted again before its files are closed. */
   async #leave(): Promise<void> {
-    const { copies, store, timeoutMs } = this.#options;
+    const { copies, store } = this.#options;
     this.#withdraw();
     this.#state = 'leaving';
     this.#why = '';
-    // Callers that have heard of it may still call it, or ask for documents of an answer.
-    await this.#waitUntil(this.#withdrawnAtMs + timeoutMs() + FOLLOW_UP_MS, () => !this.#isWanted);
+    await this.#waitForCallers();
     if (this.#isWanted || this.#isClosed) return;
     await copies.close(this.name);
     if (!this.#isWanted) await store.retire(this.#order).catch(() => undefined);
     this.#isGone = !this.#isWanted;
+  }
+
+  /** Callers that have heard of the shard may still call it, or ask for documents of an answer. */
+  async #waitForCallers(): Promise<void> {
+    const { isWanted, hasChanged } = { isWanted: this.#isWanted, hasChanged: this.#hasChanged };
+    const endMs = this.#withdrawnAtMs + this.#options.timeoutMs() + FOLLOW_UP_MS;
+    await this.#waitUntil(endMs, () => this.#isWanted === isWanted && this.#hasChanged === hasChanged);
   }
 
   async #waitUntil(endMs: number, isWaiting: () => boolean): Promise<void> {
@@ -294,13 +331,22 @@ export class Replica {
     this.#why = error.message;
     const pauseMs = this.#backoff.next();
     this.#nextTryAtMs = clock.nowMs() + pauseMs;
+    await this.#waitForCallers();
     await copies.close(this.name);
-    if (error instanceof ShardRefusal && error.isDamaged) {
+    if (error instanceof ShardRefusal && error.isDamaged && !(await this.#isIntact())) {
       this.#isOnDisk = false;
       await store.discard(this.#order).catch(() => undefined);
     }
     this.#options.onChanged();
-    await this.#waitUntil(this.#nextTryAtMs, () => this.#isWanted);
+    await this.#waitUntil(this.#nextTryAtMs, () => this.#isCurrent);
+  }
+
+  /** Whether the files are as they were fetched. A content server may call files damaged that it cannot read. */
+  async #isIntact(): Promise<boolean> {
+    const { store, turns, verify } = this.#options;
+    const { signal } = this.#unwanted;
+    const folder = store.livePath(this.#order);
+    return await turns.take(() => verify(folder, signal), signal).catch(() => true);
   }
 
   #announce(): void {

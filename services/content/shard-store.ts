@@ -2,7 +2,8 @@
 // waits in `old/` after its removal. A process that is killed at any moment leaves no half shard in `live/`.
 
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { z } from 'zod';
 import { OLD_KEPT_MS } from './limits.ts';
@@ -66,14 +67,19 @@ export class ShardStore {
 
   /** Deletes the files of a shard that cannot be used. */
   async discard(shard: ShardId): Promise<void> {
-    await rm(this.#live(shard), { recursive: true, force: true });
+    await this.#delete(this.#live(shard));
+  }
+
+  /** Folder of a whole shard: its `content`, and `shard.json`. */
+  livePath(shard: ShardId): string {
+    return this.#at('live', shard);
   }
 
   /** Moves a shard that is not served any more to `old/`. */
   async retire(shard: ShardId): Promise<void> {
-    await rm(this.partPath(shard), { recursive: true, force: true });
+    await this.#delete(this.partPath(shard));
     if (!existsSync(this.#live(shard))) return;
-    await rm(this.#old(shard), { recursive: true, force: true });
+    await this.#delete(this.#old(shard));
     await this.#move(this.#live(shard), this.#old(shard));
     await this.#removeEmpty('part', 'live');
   }
@@ -91,13 +97,21 @@ export class ShardStore {
     return await this.#listIn('live');
   }
 
+  /** Deletes what was fetched of shards that are not wanted. */
+  async deleteParts(isWanted: (shard: ShardId) => boolean): Promise<void> {
+    for (const shard of await this.#listIn('part')) if (!isWanted(shard)) await this.#delete(this.partPath(shard));
+    await this.#removeEmpty('part');
+  }
+
   /** Deletes the shards that have been in `old/` for an hour, or all of them when space is needed. */
   async sweepOld(nowUnixMs: number, isSpaceNeeded = false): Promise<void> {
     for (const shard of await this.#listIn('old')) {
       const folder = this.#old(shard);
       const movedAtMs = (await stat(folder).catch(() => undefined))?.ctimeMs ?? 0;
-      if (isSpaceNeeded || nowUnixMs - movedAtMs > OLD_KEPT_MS) await rm(folder, { recursive: true, force: true });
+      if (isSpaceNeeded || nowUnixMs - movedAtMs > OLD_KEPT_MS) await this.#delete(folder);
     }
+    // What a process that was killed has begun to delete.
+    await rm(path.join(this.#root, 'trash'), { recursive: true, force: true });
     await this.#removeEmpty('old');
   }
 
@@ -130,6 +144,16 @@ export class ShardStore {
     }
   }
 
+  /** Renames before it deletes: a folder that is deleted in part would look whole. */
+  async #delete(folder: string): Promise<void> {
+    if (!existsSync(folder)) return;
+    const trash = path.join(this.#root, 'trash');
+    await mkdir(trash, { recursive: true, mode: 0o700 });
+    const doomed = path.join(trash, randomUUID());
+    await rename(folder, doomed);
+    await rm(doomed, { recursive: true, force: true });
+  }
+
   async #move(from: string, to: string): Promise<void> {
     await mkdir(path.dirname(to), { recursive: true, mode: 0o700 });
     await rename(from, to);
@@ -141,7 +165,10 @@ export class ShardStore {
     const found: ShardId[] = [];
     const folder = path.join(this.#root, part);
     for (const indexVersion of await namesIn(folder))
-      for (const name of await namesIn(path.join(folder, indexVersion))) found.push({ indexVersion, name });
+      for (const name of await namesIn(path.join(folder, indexVersion))) {
+        // Other entries are not of this store.
+        if (INDEX_VERSION.test(indexVersion) && whyNoShardName(name) === undefined) found.push({ indexVersion, name });
+      }
     return found.sort((a, b) => (fullNameOf(a) < fullNameOf(b) ? -1 : 1));
   }
 
@@ -150,7 +177,8 @@ export class ShardStore {
     for (const part of parts) {
       for (const indexVersion of await namesIn(path.join(this.#root, part))) {
         const folder = path.join(this.#root, part, indexVersion);
-        if ((await namesIn(folder)).length === 0) await rm(folder, { recursive: true, force: true });
+        // Fails when something has been moved in meanwhile.
+        if ((await namesIn(folder)).length === 0) await rmdir(folder).catch(() => undefined);
       }
     }
   }

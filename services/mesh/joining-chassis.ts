@@ -11,6 +11,8 @@ export interface JoiningChassis {
   readonly holdsShards: boolean;
   /** Calls the chassis beside the calls of its pool. Rejects with a KatamariError. */
   readonly dispatch: (call: Call) => Promise<Reply>;
+  /** Ends the chassis, because it does not answer. */
+  readonly fail: (why: string) => void;
   /** Aborted when it leaves its pool, or ends before it has joined. */
   readonly left: AbortSignal;
 }

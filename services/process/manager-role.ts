@@ -16,7 +16,7 @@ import {
   type Offer,
   type Presence,
 } from '../mesh/mod.ts';
-import { fetchInProcess, Keeper, ShardOrders, ShardStore } from '../content/mod.ts';
+import { fetchInProcess, Keeper, verifyInProcess, ShardOrders, ShardStore } from '../content/mod.ts';
 import { Orders, ResourceManager, type KnownInterface } from '../resource-manager/mod.ts';
 import { auditBadPeer } from './audit-refusals.ts';
 import { ChassisSockets } from './chassis-sockets.ts';
@@ -53,6 +53,7 @@ export class ManagerRole {
     const keeper = new Keeper({
       store: new ShardStore(shardsDir),
       fetch: fetchInProcess,
+      verify: verifyInProcess,
       events,
       clock,
       timeoutMs: () => shared.timeoutMs,
@@ -76,7 +77,7 @@ export class ManagerRole {
       knownInterfaces: (service, version) => interfacesElsewhere(base, service, version),
     });
     components.register({ stage: 'manager', drain: () => manager.drain(), close: () => manager.close() });
-    components.register({ stage: 'link', drain: async () => keeper.endWaits(), close: () => keeper.close() });
+    components.register({ stage: 'link', drain: async () => keeper.drain(), close: () => keeper.close() });
     const sockets = await ChassisSockets.open(base, manager.socketDir);
     const link = await ManagerLink.open(base, manager, keeper);
     const orders = new Orders({

@@ -7,7 +7,7 @@
 
 import { KatamariError, sleep, type Clock, type MessageLimits } from '../../core/mod.ts';
 import type { RestartReason } from '../../core/rpc/mod.ts';
-import type { ChassisTimes, PrepareChassis, RecycleRules } from '../mesh/mod.ts';
+import type { ChassisTimes, JoiningChassis, PrepareChassis, RecycleRules } from '../mesh/mod.ts';
 import { ChassisProcess, describeExit, type Exit, type Launch } from './chassis-process.ts';
 import { PermanentFault } from './permanent-fault.ts';
 import type { ExpectedChassis, ReadyChassis } from './ready-chassis.ts';
@@ -50,6 +50,8 @@ export class ProcessInstance {
   readonly #left = new AbortController();
   #ready: ReadyChassis | undefined;
   #isPinging = false;
+  /** Calls beside those of the pool. One that opens a shard may hold the event loop of the chassis. */
+  #controlCalls = 0;
   resource: Resource | undefined;
   #reason: EndReason | undefined;
   #why = '';
@@ -127,17 +129,26 @@ export class ProcessInstance {
   }
 
   async #prepare({ details: { service, version }, holdsShards, dispatch }: ReadyChassis): Promise<void> {
-    const { clock, prepare, name } = this.#options;
+    const { prepare, name } = this.#options;
     if (dispatch === undefined) return;
-    const stopTimer = clock.after(PREPARE_TIMEOUT_MS, () => {
-      this.#life.abort(new Error(`it did not open its shards within ${PREPARE_TIMEOUT_MS / 1_000} s`));
-    });
-    const left = this.#left.signal;
-    try {
-      await unlessAborted(prepare({ name, service, version, holdsShards, dispatch, left }), this.#life.signal);
-    } finally {
-      stopTimer();
-    }
+    const chassis: JoiningChassis = {
+      name,
+      service,
+      version,
+      holdsShards,
+      dispatch: async (call) => {
+        this.#controlCalls++;
+        try {
+          return await dispatch(call);
+        } finally {
+          this.#controlCalls--;
+        }
+      },
+      fail: (why) => this.end('ping_failed', why),
+      left: this.#left.signal,
+    };
+    // Each of its calls to the chassis has a timeout, after which it calls `fail`.
+    await unlessAborted(prepare(chassis), this.#life.signal);
   }
 
   /** Waits for running calls up to the drain timeout, then sends SIGTERM, and SIGKILL after the grace time. */
@@ -212,7 +223,12 @@ export class ProcessInstance {
         if (recycle.afterAgeMs > 0 && clock.nowMs() - this.process.startedAtMs > recycle.afterAgeMs)
           requestRecycle('age');
         if (recycle.memoryBytesMax > 0 && this.process.rssBytes() > recycle.memoryBytesMax) requestRecycle('memory');
-        if (ready.checkHealth !== undefined && this.resource?.inFlight === 0 && !this.#isPinging)
+        if (
+          ready.checkHealth !== undefined &&
+          this.resource?.inFlight === 0 &&
+          this.#controlCalls === 0 &&
+          !this.#isPinging
+        )
           void this.#ping(ready, ready.checkHealth);
       }
     };
@@ -226,7 +242,7 @@ export class ProcessInstance {
     const startedAtMs = clock.nowMs();
     const onLate = (): void => {
       // A call that arrived after the ping may keep the chassis busy. The deadline of that call applies then.
-      if ((this.resource?.inFlight ?? 0) > 0) return;
+      if ((this.resource?.inFlight ?? 0) > 0 || this.#controlCalls > 0) return;
       if ((ready.link.onewaysOpen ?? 0) > 0 && clock.nowMs() < startedAtMs + ONEWAY_MS_MAX)
         stopTimer = clock.after(times.pingTimeoutMs, onLate);
       else this.end('ping_failed', `it did not answer ${check} within ${times.pingTimeoutMs} ms`);
@@ -340,6 +356,4 @@ const FAILURES: readonly EndReason[] = ['crashed', 'hung', 'ping_failed', 'proto
 /** Signals with which operators and the kernel end a process. Others are those of a crash. */
 const OUTSIDE_SIGNALS: readonly string[] = ['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'];
 const EXIT_AFTER_LINK_MS = 200;
-/** For a content server: until all its shards are open. */
-const PREPARE_TIMEOUT_MS = 300_000;
 const SECOND_LOOK_MS = 100;

@@ -51,7 +51,7 @@ async function describeChassis(options: ReadinessOptions): Promise<ReadyChassis>
       link,
       checkHealth: () => control(link, 'ping', options),
       holdsShards: described.holdsShards ?? false,
-      dispatch: link.dispatch(options.clock),
+      dispatch: link.dispatch(options.clock, ({ service, method }) => `${service}:${method}`),
     };
   } catch (error) {
     link.close();

@@ -2,7 +2,7 @@
 // interrupted fetch resumes with the next file.
 
 import { createHash } from 'node:crypto';
-import { constants, existsSync, readFileSync } from 'node:fs';
+import { constants, createReadStream, existsSync, readFileSync, statSync } from 'node:fs';
 import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { sleep } from '../../../core/mod.ts';
@@ -29,6 +29,21 @@ export async function copyShard(job: FetchJob, onBytes: (bytesDone: number) => v
   await writeDurably(path.join(job.into, RECORD), JSON.stringify(record));
 }
 
+/** Whether the files in the folder of a shard have the digests of their record. */
+export async function isIntact(folder: string): Promise<boolean> {
+  const { files } = JSON.parse(readFileSync(path.join(folder, RECORD), 'utf8')) as ShardRecord;
+  for (const file of files) {
+    const hash = createHash('sha256');
+    try {
+      for await (const chunk of createReadStream(path.join(folder, CONTENT, file.path))) hash.update(chunk as Buffer);
+    } catch {
+      return false;
+    }
+    if (hash.digest('hex') !== file.sha256) return false;
+  }
+  return true;
+}
+
 async function listUnchanged({ shard, source, digest }: FetchJob): ReturnType<typeof listShard> {
   const listing = await listShard(shard, source);
   if (listing.digest === digest) return listing;
@@ -53,10 +68,10 @@ async function copyFile(
 ): Promise<FileRecord> {
   const from = path.join(folderOf(source), file.path);
   const to = path.join(into, CONTENT, file.path);
-  const isHere = existsSync(to);
+  const isHere = existsSync(to) && statSync(to).size === file.bytes;
   const hash = createHash('sha256');
   await mkdir(path.dirname(to), { recursive: true, mode: 0o700 });
-  const input = await open(isHere ? to : from, constants.O_RDONLY | constants.O_NOFOLLOW);
+  const input = await open(isHere ? to : from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   const temporary = `${to}.part`;
   let output: FileHandle | undefined;
   let bytes = 0;
@@ -65,7 +80,8 @@ async function copyFile(
     const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
     for (;;) {
       const { bytesRead } = await input.read(buffer, 0, CHUNK_BYTES, bytes);
-      if (bytesRead === 0) break;
+      // A file that grows is read no further.
+      if (bytesRead === 0 || bytes > file.bytes) break;
       const chunk = buffer.subarray(0, bytesRead);
       hash.update(chunk);
       await output?.writeFile(chunk);

@@ -16,7 +16,13 @@ export interface FetchJob {
   readonly bytesPerS: number;
 }
 
-export type FetchReport = { readonly bytesDone: number } | { readonly failed: string } | { readonly done: true };
+/** Asks whether the files of a shard are as they were fetched. */
+export interface VerifyJob {
+  /** Folder of `content` and `shard.json`. */
+  readonly verify: string;
+}
+
+export type FetchReport = { readonly bytesDone: number } | { readonly failed: string } | { readonly done: boolean };
 
 /** Returns undefined for a line that is no report, for example a warning of the runtime. */
 export function parseReport(line: string): FetchReport | undefined {
@@ -30,5 +36,5 @@ export function parseReport(line: string): FetchReport | undefined {
 const REPORT: z.ZodType<FetchReport> = z.union([
   z.object({ bytesDone: z.int().nonnegative() }),
   z.object({ failed: z.string() }),
-  z.object({ done: z.literal(true) }),
+  z.object({ done: z.boolean() }),
 ]);

@@ -3,8 +3,8 @@
 
 import { setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
-import { copyShard } from './copy-shard.ts';
-import type { FetchJob, FetchReport } from './job.ts';
+import { copyShard, isIntact } from './copy-shard.ts';
+import type { FetchJob, FetchReport, VerifyJob } from './job.ts';
 
 const REPORT_EVERY_MS = 200;
 const NICE = 10;
@@ -14,9 +14,10 @@ function report(what: FetchReport): void {
 }
 
 async function run(line: string): Promise<void> {
-  const job = JSON.parse(line) as FetchJob;
+  const job = JSON.parse(line) as FetchJob | VerifyJob;
   let reportedAtMs = 0;
   try {
+    if ('verify' in job) return report({ done: await isIntact(job.verify) });
     await copyShard(job, (bytesDone) => {
       if (performance.now() - reportedAtMs < REPORT_EVERY_MS) return;
       reportedAtMs = performance.now();

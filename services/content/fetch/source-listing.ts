@@ -75,7 +75,7 @@ async function listFiles(at: string, relative: string, depth: number, found: Lis
   if (facts.isFile()) {
     if (found.length === SHARD_FILES_MAX)
       throw new SourceError(`${at} is one of more than ${SHARD_FILES_MAX} files of one shard`);
-    found.push({ path: relative, bytes: facts.size, stamp: String(facts.mtimeMs) });
+    found.push({ path: relative, bytes: facts.size, stamp: String(Math.floor(facts.mtimeMs)) });
     return;
   }
   // A link could name any file of the machine, and a pipe would hang the fetch.

@@ -6,7 +6,7 @@ import { systemClock } from '../../../core/mod.ts';
 import { createCall, dispatchOf } from '../../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../../core/thrift/mod.ts';
 import { listSource } from '../../../services/content/fetch/source-listing.ts';
-import { fetchInProcess, Keeper, type ShardOrder, ShardStore } from '../../../services/content/mod.ts';
+import { fetchInProcess, Keeper, type ShardOrder, ShardStore, verifyInProcess } from '../../../services/content/mod.ts';
 import { EventLog, type Holding } from '../../../services/mesh/mod.ts';
 import { ManagerBench, workDeployment } from '../../kit/mesh/manager-fixture.ts';
 import { fixture } from '../../kit/mesh/mesh.ts';
@@ -49,6 +49,7 @@ function newKeeper(): Keeper {
       fetches.push(job.shard);
       return fetchInProcess(job, onBytes, signal);
     },
+    verify: verifyInProcess,
     events,
     clock: systemClock,
     timeoutMs: () => TIMEOUT_MS,
@@ -286,8 +287,8 @@ describe('A shard that cannot be served', () => {
     // Two copies may refuse it, each in its turn.
     expect(new Set(told.map(({ subject }) => subject))).toEqual(new Set(['wiki@1.0.0/b']));
     expect(told.length).toBeLessThanOrEqual(3);
-    // Fetched again only where that may help.
-    expect(fetches.filter((name) => name.endsWith('/b')).length > 1).toBe('damaged' in more);
+    // Its files are as they were fetched, so that fetching them again would not help.
+    expect(fetches.filter((name) => name.endsWith('/b')).length).toBe(1);
   });
 
   test('because its source has changed says what to do', async () => {
@@ -310,6 +311,7 @@ describe('A shard that cannot be served', () => {
     keeper.setOrders(await orders());
     await served('wiki@1.0.0 0-1');
     writeFileSync(at('shards/live/wiki@1.0.0/b/content/damaged'), '');
+    writeFileSync(at('shards/live/wiki@1.0.0/b/content/words.txt'), 'hel');
     const [only = 0] = bench.alive();
     process.kill(only, 'SIGKILL');
     await until('the second fetch', () => fetches.filter((name) => name.endsWith('/b')).length === 2);
@@ -321,6 +323,71 @@ describe('A shard that cannot be served', () => {
         .map(({ text }) => text)
         .join(),
     ).toContain('words.txt ends too early');
+  });
+});
+
+describe('A new copy that refuses what another one serves', () => {
+  test('does not come up, and the shard is served on', async () => {
+    writeShard('a', 'hello');
+    deploy(2);
+    keeper.setOrders(await orders());
+    await served('wiki@1.0.0 0');
+    const refuse = at('shards/live/wiki@1.0.0/a/content/refused');
+    writeFileSync(refuse, '');
+    const [victim = 0] = bench.alive();
+    process.kill(victim, 'SIGKILL');
+    await until('the new copy to fail', () => bench.told().some((line) => line.includes('this server reads 1 to 8')));
+    expect(bench.told().find((line) => line.includes('reads 1 to 8'))).toContain('start_failed');
+    expect(await places()).toBe('wiki@1.0.0 0');
+    expect(await call('count', { word: 'hello' })).toEqual({ 'wiki@1.0.0/a': 1 });
+    expect(ledger().filter((line) => line.startsWith('close'))).toEqual([]);
+    rmSync(refuse);
+    await bench.untilServing({ 'Words@1.0.0': 2 });
+    expect(fetches.length).toBe(1);
+  });
+});
+
+describe('A content server that blocks', () => {
+  test('while it opens a shard is not taken for dead', async () => {
+    for (const name of ['a', 'b', 'c', 'd']) writeShard(name, 'hello', { blocks: '700' });
+    const times = { ...workDeployment().times, pingEveryMs: 100, pingTimeoutMs: 500 };
+    bench.manager.setDeployments('file', [
+      workDeployment({ service: 'Words', command: fixture('words.ts'), times, env: { WORDS_LEDGER: at('ledger') } }),
+    ]);
+    keeper.setOrders(await orders());
+    await served('wiki@1.0.0 0-3');
+    expect(bench.launches).toBe(1);
+  });
+});
+
+describe('A changed order', () => {
+  test('with another content is fetched and opened anew', async () => {
+    writeShard('a', 'hello');
+    deploy();
+    keeper.setOrders(await orders());
+    await served('wiki@1.0.0 0');
+    writeShard('a', 'hello hello');
+    keeper.setOrders(await orders());
+    await until('the new content', async () => {
+      const counted = (await call('count', { word: 'hello' })) as Record<string, number>;
+      return counted['wiki@1.0.0/a'] === 2;
+    });
+    await served('wiki@1.0.0 0');
+    expect(fetches.length).toBe(2);
+  });
+
+  test('names only a version of the content service that has the shard open', async () => {
+    writeShard('a', 'hello');
+    const copies = (version: string): ReturnType<typeof workDeployment> =>
+      workDeployment({ service: 'Words', version, command: fixture('words.ts'), env: { WORDS_VERSION: version } });
+    bench.manager.setDeployments('file', [copies('1.0.0'), copies('2.0.0')]);
+    await bench.untilServing({ 'Words@1.0.0': 1, 'Words@2.0.0': 1 });
+    keeper.setOrders(await orders());
+    await served('wiki@1.0.0 0');
+    expect(await holdings()).toMatchObject([{ serviceVersion: '1.0.0' }]);
+    keeper.setOrders(await orders({ contentRange: '^2' }));
+    await until('the other version', async () => (await holdings())[0]?.serviceVersion === '2.0.0');
+    expect(await call('count', { word: 'hello' }, '2.0.0')).toEqual({ 'wiki@1.0.0/a': 1 });
   });
 });
 
@@ -340,7 +407,7 @@ describe('The question for holdings', () => {
     expect(await keeper.holdings('other', second.seq, 30_000)).toEqual(second);
     expect(await keeper.holdings(first.start, first.seq, 30_000)).toEqual(second);
     const last = keeper.holdings(second.start, second.seq, 30_000);
-    keeper.endWaits();
+    keeper.drain();
     expect(await last).toEqual(second);
   });
 });

@@ -58,6 +58,14 @@ describe('A shard on the disk', () => {
     expect(await store.restore(shard('b'))).toBe(false);
   });
 
+  test('that was fetched in part is deleted when it is not wanted', async () => {
+    for (const name of ['a', 'b']) mkdirSync(store.partPath(shard(name)), { recursive: true });
+    mkdirSync(path.join(root, 'part', 'lost+found', 'x'), { recursive: true });
+    await store.deleteParts(({ name }) => name === 'b');
+    expect(readdirSync(path.join(root, 'part/wiki@1.0.0'))).toEqual(['b']);
+    expect(existsSync(path.join(root, 'part/lost+found/x'))).toBe(true);
+  });
+
   test('with a record that cannot be read is not there', async () => {
     await fetched('a');
     writeFileSync(path.join(root, 'live/wiki@1.0.0/a/shard.json'), '{"digest":');
