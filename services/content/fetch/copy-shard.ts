@@ -29,13 +29,20 @@ export async function copyShard(job: FetchJob, onBytes: (bytesDone: number) => v
   await writeDurably(path.join(job.into, RECORD), JSON.stringify(record));
 }
 
-/** Whether the files in the folder of a shard have the digests of their record. */
-export async function isIntact(folder: string): Promise<boolean> {
+/**
+ * Whether the files in the folder of a shard have the digests of their record.
+ * @param onBytes called with the sum of bytes that were read
+ */
+export async function isIntact(folder: string, onBytes: (bytesDone: number) => void): Promise<boolean> {
+  let bytesDone = 0;
   const { files } = JSON.parse(readFileSync(path.join(folder, RECORD), 'utf8')) as ShardRecord;
   for (const file of files) {
     const hash = createHash('sha256');
     try {
-      for await (const chunk of createReadStream(path.join(folder, CONTENT, file.path))) hash.update(chunk as Buffer);
+      for await (const chunk of createReadStream(path.join(folder, CONTENT, file.path)) as AsyncIterable<Buffer>) {
+        hash.update(chunk);
+        onBytes((bytesDone += chunk.length));
+      }
     } catch {
       return false;
     }
@@ -72,7 +79,8 @@ async function copyFile(
   const hash = createHash('sha256');
   await mkdir(path.dirname(to), { recursive: true, mode: 0o700 });
   const input = await open(isHere ? to : from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  const temporary = `${to}.part`;
+  // Beside the content, whose files may have any name.
+  const temporary = path.join(into, 'unfinished');
   let output: FileHandle | undefined;
   let bytes = 0;
   try {
@@ -87,7 +95,7 @@ async function copyFile(
       await output?.writeFile(chunk);
       bytes += bytesRead;
       onBytes(bytesRead);
-      if (output !== undefined) await rate.spend(bytesRead);
+      if (output !== undefined) await rate.spend(bytesRead, () => onBytes(0));
     }
     await output?.sync();
   } finally {
@@ -120,11 +128,16 @@ class ByteRate {
     this.#bytesPerS = bytesPerS;
   }
 
-  async spend(bytes: number): Promise<void> {
+  /** @param onWait called each second of a wait: the process is not stuck */
+  async spend(bytes: number, onWait: () => void): Promise<void> {
     if (this.#bytesPerS === 0) return;
     this.#bytes += bytes;
-    const earlyMs = (this.#bytes / this.#bytesPerS) * 1_000 - (performance.now() - this.#startedAtMs);
-    if (earlyMs > 0) await sleep(earlyMs);
+    for (;;) {
+      const earlyMs = (this.#bytes / this.#bytesPerS) * 1_000 - (performance.now() - this.#startedAtMs);
+      if (earlyMs <= 0) return;
+      await sleep(Math.min(earlyMs, 1_000));
+      onWait();
+    }
   }
 }
 

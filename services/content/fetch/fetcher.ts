@@ -27,12 +27,23 @@ async function runJob(
   signal.throwIfAborted();
   const [program = '', ...args] = scriptCommand(MAIN);
   const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
-  const onAbort = (): void => void child.kill('SIGKILL');
+  const stop = new AbortController();
+  const onAbort = (): void => stop.abort(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
+  const onStall = (): void =>
+    stop.abort(new Error(`the source has sent nothing for ${STALL_MS / 1_000} s; see whether it can be read`));
+  let stall = setTimeout(onStall, STALL_MS);
+  const onProgress = (bytesDone: number): void => {
+    clearTimeout(stall);
+    stall = setTimeout(onStall, STALL_MS);
+    onBytes(bytesDone);
+  };
   try {
-    return await resultOf(child, job, onBytes, signal);
+    return await resultOf(child, job, onProgress, stop.signal);
   } finally {
+    clearTimeout(stall);
     signal.removeEventListener('abort', onAbort);
+    child.kill('SIGKILL');
     child.stdin?.destroy();
   }
 }
@@ -48,10 +59,10 @@ function resultOf(
     let failure = 'the fetch process ended without a result';
     let said = '';
     child.on('error', (error) => reject(new Error(`The fetch process cannot be started: ${error.message}`)));
+    // A process that hangs on its disk ends when the disk answers: nobody waits for it.
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
     child.on('close', (code, killedBy) => {
-      if (signal.aborted) reject(signal.reason as Error);
-      else if (code !== 0)
-        reject(new Error(`The fetch process ended with ${killedBy ?? `status ${code}`}: ${said.trim()}`));
+      if (code !== 0) reject(new Error(`The fetch process ended with ${killedBy ?? `status ${code}`}: ${said.trim()}`));
       else if (result === undefined) reject(new Error(failure));
       else resolve(result);
     });
@@ -74,3 +85,5 @@ function resultOf(
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
 const SAID_MAX = 2_000;
+/** A fetch that makes no progress for so long is ended. */
+const STALL_MS = 120_000;

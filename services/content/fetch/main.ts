@@ -16,13 +16,14 @@ function report(what: FetchReport): void {
 async function run(line: string): Promise<void> {
   const job = JSON.parse(line) as FetchJob | VerifyJob;
   let reportedAtMs = 0;
+  const progress = (bytesDone: number): void => {
+    if (performance.now() - reportedAtMs < REPORT_EVERY_MS) return;
+    reportedAtMs = performance.now();
+    report({ bytesDone });
+  };
   try {
-    if ('verify' in job) return report({ done: await isIntact(job.verify) });
-    await copyShard(job, (bytesDone) => {
-      if (performance.now() - reportedAtMs < REPORT_EVERY_MS) return;
-      reportedAtMs = performance.now();
-      report({ bytesDone });
-    });
+    if ('verify' in job) return report({ done: await isIntact(job.verify, progress) });
+    await copyShard(job, progress);
     report({ done: true });
   } catch (error) {
     report({ failed: (error as Error).message });

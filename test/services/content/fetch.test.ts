@@ -176,9 +176,7 @@ describe('A fetch', () => {
     const killed = new AbortController();
     const first = fetchShard({ bytesPerS: 2_000_000, signal: killed.signal });
     first.catch(() => undefined);
-    await until('the first file to begin', () =>
-      existsSync(path.join(store.partPath(id), 'content/deep/large.bin.part')),
-    );
+    await until('the first file to begin', () => existsSync(path.join(store.partPath(id), 'unfinished')));
     killed.abort(new Error('killed by the test'));
     await expect(first).rejects.toThrow('killed by the test');
     expect(existsSync(path.join(store.partPath(id), 'shard.json'))).toBe(false);
@@ -193,6 +191,30 @@ describe('A fetch', () => {
     expect(
       execFileSync('stat', ['-c', '%Y', path.join(store.contentPath(id), 'deep/large.bin')], { encoding: 'utf8' }),
     ).toBe('7\n');
+  });
+
+  test('keeps files apart whose names look like unfinished ones', async () => {
+    write('odd/a/x', 'one');
+    write('odd/a/x.part', 'two');
+    write('odd/a/unfinished', 'six');
+    const [odd] = (await listSource(url('odd'))) as [ListedShard];
+    const killed = new AbortController();
+    const job = {
+      shard: 'wiki@1.0.0/a',
+      source: odd.source,
+      digest: odd.digest,
+      into: store.partPath(id),
+      bytesPerS: 2,
+    };
+    const first = fetchInProcess(job, () => undefined, killed.signal);
+    first.catch(() => undefined);
+    await until('it to begin', () => existsSync(path.join(store.partPath(id), 'unfinished')));
+    killed.abort(new Error('killed by the test'));
+    await expect(first).rejects.toThrow('killed by the test');
+    await fetchInProcess({ ...job, bytesPerS: 0 }, () => undefined, new AbortController().signal);
+    await store.commit(id);
+    const text = (name: string): string => readFileSync(path.join(store.contentPath(id), name), 'utf8');
+    expect([text('x'), text('x.part'), text('unfinished')]).toEqual(['one', 'two', 'six']);
   });
 
   test('keeps nothing of an earlier version of the source', async () => {
