@@ -291,6 +291,8 @@ ChassisDetails.thrift_spec = (
     _text(9, 'sdk'),
     # ahead: this package accepts no calls beyond `concurrency` (no prefetch).
     None,
+    # holds_shards: this package has no content servers.
+    None,
 )
 Described.thrift_spec = ((0, TType.STRUCT, 'success', [ChassisDetails, ChassisDetails.thrift_spec], None),)
 
