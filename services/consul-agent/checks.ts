@@ -25,7 +25,7 @@ export interface CheckPlan {
 
 export type CheckReport = (status: CheckStatus, output: string) => void;
 
-/** Longest pause before the first run of a check, and after a run that did not pass, in ms. */
+/** Longest pause before the first run of a check, and after a run of a TCP check that did not pass, in ms. */
 const SOON_MS = 1_000;
 /** Limit of the output that is kept of an HTTP response. */
 const OUTPUT_BYTES_MAX = 4096;
@@ -71,11 +71,11 @@ function runAtInterval(plan: CheckPlan, clock: Clock, random: () => number, repo
         : await dialTcp(plan.tcp, plan.timeoutMs, clock, end.signal);
     if (end.signal.aborted) return;
     report(status, output);
-    takeBack = clock.after(status === 'passing' ? plan.intervalMs : soonMs, begin);
+    takeBack = clock.after(status === 'passing' || plan.tcp === undefined ? plan.intervalMs : soonMs, begin);
   };
   const begin = (): void => void look();
-  // A check that fails, and the first one, which may have failed before a restart, do not wait for a long interval:
-  // the session of a process waits for its check to pass.
+  // The first run, which may follow a failure before a restart, and those of a TCP check that fails do not wait for a
+  // long interval: the session of a process waits for its check to pass.
   const soonMs = Math.min(plan.intervalMs, SOON_MS);
   // At a random time, so that checks do not run in step.
   let takeBack = clock.after(soonMs * random(), begin);

@@ -5,7 +5,9 @@
 import { reportDefect, type Clock } from '../../core/mod.ts';
 import {
   watchPrefix,
+  type ChangeFacts,
   type ConsulClient,
+  type ConsulEntry,
   type ConsulError,
   type ConsulWatch,
   type WatchedEntries,
@@ -33,8 +35,8 @@ export class DesiredStateBackup {
   readonly #marker: string;
   readonly #end = new AbortController();
   #watches: readonly ConsulWatch[] = [];
-  /** Values by key as seen by the watches, per prefix. */
-  readonly #seen = new Map<string, ReadonlyMap<string, string>>();
+  /** The last response of the watch of each prefix: its Consul index, and values by key. */
+  readonly #seen = new Map<string, { readonly index: number; readonly documents: ReadonlyMap<string, string> }>();
   #backup: ReadonlyMap<string, string> = new Map();
   #writes: Promise<void> = Promise.resolve();
   #stopBatch: (() => void) | undefined;
@@ -92,13 +94,13 @@ export class DesiredStateBackup {
 
   #follow(prefix: string): ConsulWatch {
     const { client, clock, onError } = this.#options;
-    const onEntries = (entries: WatchedEntries): void => {
+    const onEntries = (entries: WatchedEntries, { index }: Pick<ChangeFacts, 'index'>): void => {
       const valid = [...entries].flatMap(([key, { value, problem }]) => {
         // A document that somebody changed in Consul does not replace the last valid one.
         const text = problem === '' ? value : this.#backup.get(key);
         return text === undefined ? [] : [[key, text] as const];
       });
-      this.#seen.set(prefix, new Map(valid));
+      this.#seen.set(prefix, { index, documents: new Map(valid) });
       this.#stopBatch ??= clock.after(BATCH_MS, () => {
         this.#stopBatch = undefined;
         this.#writes = this.#writes.then(() => this.#update()).catch(reportDefect);
@@ -114,14 +116,23 @@ export class DesiredStateBackup {
   async #update(): Promise<void> {
     const { client, onError, events, mesh } = this.#options;
     if (this.#seen.size < this.#watches.length) return;
-    const seen = new Map([...this.#seen.values()].flatMap((documents) => [...documents]));
-    seen.delete(this.#marker);
+    const shown = new Map(this.#seen);
+    let marker: ConsulEntry | undefined;
     try {
-      if ((await client.get(this.#marker, this.#end.signal)) === undefined) return;
+      marker = await client.get(this.#marker, this.#end.signal);
     } catch (error) {
       if (!this.#end.signal.aborted) onError(error as ConsulError);
       return;
     }
+    if (marker === undefined) return;
+    const seen = new Map<string, string>();
+    for (const [prefix, { index, documents }] of shown) {
+      // A watch that has shown nothing since the data were restored may lack documents: those of the backup stay.
+      if (index < marker.createIndex)
+        for (const [key, value] of this.#backup) if (key.startsWith(prefix)) seen.set(key, value);
+      for (const [key, value] of documents) seen.set(key, value);
+    }
+    seen.delete(this.#marker);
     if (isEqual(seen, this.#backup)) return;
     this.#backup = seen;
     try {

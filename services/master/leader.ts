@@ -61,6 +61,7 @@ const GRACE_MS = 2_000;
 const SETTLE_MS = 15_000;
 /** The order of a missing manager is deleted after this time. */
 const ORDER_KEEP_MS = 3_600_000;
+const NO_SHARDS: ReadonlyMap<string, readonly ShardsOrder[]> = new Map();
 /** Consul accepts 512 KiB per transaction, and base64 makes a value a third longer. */
 const ORDER_BYTES_MAX = 390_000;
 const BACKOFF_FIRST_MS = 100;
@@ -246,7 +247,11 @@ export class Leader {
       if (found !== undefined) this.#lastHoldings.set(name, found);
     }
     for (const name of this.#lastHoldings.keys()) if (!present.has(name)) this.#lastHoldings.delete(name);
-    if (indices.size === 0 && [...ordered.values()].every((own) => own.length === 0)) return new Map();
+    for (const about of this.#problems.keys()) {
+      const [kind, id = ''] = about.split(' ');
+      if (kind === 'index_incomplete' && !indices.has(id)) this.#problems.delete(about);
+    }
+    if (indices.size === 0 && [...ordered.values()].every((own) => own.length === 0)) return NO_SHARDS;
     const plan = this.#indexLeader.plan({
       indices,
       unreadable: unreadableIndices,

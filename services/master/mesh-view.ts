@@ -173,9 +173,9 @@ export class MeshView {
     take: Take,
     read: { readonly index: number; readonly entries: readonly ConsulEntry[]; readonly takenBefore: number },
   ): void {
+    this.#certainAt.set(prefix, read.index);
     const watched = this.#watched.get(prefix);
     if (watched !== undefined && watched.count > read.takenBefore && watched.index > read.index) return;
-    this.#certainAt.set(prefix, read.index);
     take(new Map(read.entries.map((entry) => [entry.key, entry])), true);
   }
 

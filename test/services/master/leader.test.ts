@@ -445,6 +445,7 @@ for (const kind of CONSUL_KINDS) {
       await toBeOrdered([manager], [{ [A]: 1, [B]: 1 }]);
       await client.delete(`${keys.deployments}B/1.0.0`);
       await until('it to be remembered', () => Object.keys(remembered()).length === 4);
+      expect(Object.keys(remembered())).toContain(`${keys.deployments}A/1.0.0`);
       await master.leader.close();
       await master.election.close();
 
@@ -463,7 +464,11 @@ for (const kind of CONSUL_KINDS) {
       // A removed deployment stays removed, also after the next loss.
       await client.delete(keys.deployments, { isTree: true });
       await toBeOrdered([manager], [{}]);
-      await until('it to be forgotten', () => Object.keys(remembered()).length === 3);
+      await until(
+        'it to be forgotten',
+        () => !Object.keys(remembered()).some((key) => key.startsWith(keys.deployments)),
+      );
+      expect(Object.keys(remembered()).length).toBe(3);
       await master.leader.close();
       await master.election.close();
       await emptied();
