@@ -153,4 +153,4 @@ class Bench {
 /** Default if the mesh does not report its timeout. */
 const ANSWER_MS_MAX = 60_000;
 /** Added to the timeout of the mesh for the network. */
-const SETTLE_MS = 1_000;
+const SETTLE_MS = 3_000;
