@@ -156,7 +156,8 @@ export class Keeper {
     });
     this.#replicas.set(name, replica);
     const ended = replica.ended.then(() => {
-      if (this.#replicas.get(name) !== replica) return;
+      // One that was only closed is served until the process ends.
+      if (!replica.isGone || this.#replicas.get(name) !== replica) return;
       this.#replicas.delete(name);
       this.#changed();
     });
@@ -195,6 +196,7 @@ export class Keeper {
     const { clock, store } = this.#options;
     clock.after(RECORD_AFTER_MS, () => {
       this.#isRecordStale = false;
+      if (this.#isClosed) return;
       void store
         .freeBytes()
         .catch(() => 0)

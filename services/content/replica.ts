@@ -309,9 +309,10 @@ export class Replica {
 
   /** Callers that have heard of the shard may still call it, or ask for documents of an answer. */
   async #waitForCallers(): Promise<void> {
-    const { isWanted, hasChanged } = { isWanted: this.#isWanted, hasChanged: this.#hasChanged };
+    const wasWanted = this.#isWanted;
+    const hadChanged = this.#hasChanged;
     const endMs = this.#withdrawnAtMs + this.#options.timeoutMs() + FOLLOW_UP_MS;
-    await this.#waitUntil(endMs, () => this.#isWanted === isWanted && this.#hasChanged === hasChanged);
+    await this.#waitUntil(endMs, () => this.#isWanted === wasWanted && this.#hasChanged === hadChanged);
   }
 
   async #waitUntil(endMs: number, isWaiting: () => boolean): Promise<void> {

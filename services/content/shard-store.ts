@@ -2,10 +2,11 @@
 // waits in `old/` after its removal. A process that is killed at any moment leaves no half shard in `live/`.
 
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { z } from 'zod';
+import { syncFolder } from '../mesh/mod.ts';
 import { OLD_KEPT_MS } from './limits.ts';
 import { fullNameOf, whyNoShardName, type ShardOrder } from './shard.ts';
 
@@ -186,12 +187,6 @@ export class ShardStore {
 
 async function namesIn(folder: string): Promise<readonly string[]> {
   return await readdir(folder).catch(() => []);
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r').catch(() => undefined);
-  await handle?.sync().catch(() => undefined);
-  await handle?.close();
 }
 
 /** `name@version`, as a folder. */

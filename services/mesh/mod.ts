@@ -65,7 +65,7 @@ export {
   readRecord,
   readRecords,
 } from './records.ts';
-export { replaceFile } from './replace-file.ts';
+export { replaceFile, syncFolder } from './replace-file.ts';
 export type { Route, Routes } from './route.ts';
 export { Router } from './router.ts';
 export { SharedState } from './shared-state.ts';

@@ -23,7 +23,7 @@ export async function replaceFile(file: string, text: string): Promise<void> {
 }
 
 /** Syncs a folder, which makes a rename in it durable. Does nothing on systems that cannot open folders. */
-async function syncFolder(folder: string): Promise<void> {
+export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r').catch(() => undefined);
   await handle?.sync().catch(() => undefined);
   await handle?.close();

@@ -6,6 +6,7 @@ import { constants, createReadStream, existsSync, readFileSync, statSync } from 
 import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { sleep } from '../../../core/mod.ts';
+import { replaceFile } from '../../mesh/mod.ts';
 import { CONTENT, RECORD, type FileRecord, type ShardRecord } from '../shard-store.ts';
 import type { FetchJob } from './job.ts';
 import { folderOf, listShard, SourceError, type ListedFile } from './source-listing.ts';
@@ -26,7 +27,7 @@ export async function copyShard(job: FetchJob, onBytes: (bytesDone: number) => v
   }
   await listUnchanged(job);
   const record: ShardRecord = { digest: job.digest, files: records };
-  await writeDurably(path.join(job.into, RECORD), JSON.stringify(record));
+  await replaceFile(path.join(job.into, RECORD), JSON.stringify(record));
 }
 
 /**
@@ -64,7 +65,7 @@ async function prepareFolder({ into, digest }: FetchJob): Promise<void> {
   if (existsSync(note) && readFileSync(note, 'utf8') === digest) return;
   await rm(into, { recursive: true, force: true });
   await mkdir(into, { recursive: true, mode: 0o700 });
-  await writeDurably(note, digest);
+  await replaceFile(note, digest);
 }
 
 async function copyFile(
@@ -106,16 +107,6 @@ async function copyFile(
     throw new SourceError(`${from} had ${file.bytes} bytes when it was listed and has ${bytes} now`);
   if (!isHere) await rename(temporary, to);
   return { path: file.path, bytes, sha256: hash.digest('hex') };
-}
-
-async function writeDurably(file: string, text: string): Promise<void> {
-  const handle = await open(file, 'w', 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 /** Keeps to a number of bytes per second; 0 for any. */

@@ -409,5 +409,8 @@ describe('The question for holdings', () => {
     const last = keeper.holdings(second.start, second.seq, 30_000);
     keeper.drain();
     expect(await last).toEqual(second);
+    // What is served stays announced while the calls in flight finish.
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(await keeper.holdings('', 0, 0)).toEqual(second);
   });
 });
