@@ -19,6 +19,7 @@ COPY idl idl
 COPY core core
 COPY client client
 COPY chassis-sdk chassis-sdk
+COPY content-servers content-servers
 COPY faceplates faceplates
 COPY services services
 COPY examples examples

@@ -40,3 +40,37 @@ service Content {
   /** The open shards. */
   list<string> shards() (katamari.readonly = "true")
 }
+
+/** Why a shard is not, or not wholly, in an answer. */
+enum Lack {
+  /** No manager that can be reached serves it. */
+  NO_REPLICA = 1
+  /** It did not answer in time. */
+  TIMED_OUT = 2
+  /** Every try failed. */
+  FAILED = 3
+  /** All its replicas were too busy. */
+  OVERLOADED = 4
+  /** Its time was up, and it answered with what it had found. */
+  CUT_SHORT = 5
+}
+
+struct Missing {
+  /** `index@version/name` */
+  1: string shard
+  2: Lack lack
+  3: string why
+}
+
+/** Which shards are in an answer. */
+struct Coverage {
+  /** Shards that the call is about. */
+  1: i32 shards
+  /** Those of them whose whole answer is in. */
+  2: i32 complete
+  /** The others in order of their names, at most 100. */
+  3: list<Missing> missing
+  /** Requests to managers that were repeated, and requests that were sent twice because the first one was slow. */
+  4: i32 retried
+  5: i32 hedged
+}

@@ -9,10 +9,14 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
-const PRODUCT = ['idl', 'core', 'client', 'chassis-sdk', 'faceplates', 'services'];
+const PRODUCT = ['idl', 'core', 'client', 'chassis-sdk', 'content-servers', 'faceplates', 'services'];
 const DEV = ['test/fixtures', 'test/fuzz', 'test/kit', 'scripts', 'bench'];
 const builds = [
-  { config: 'tsconfig.build.json', folders: PRODUCT, copied: ['idl', 'core', 'client', 'faceplates', 'services'] },
+  {
+    config: 'tsconfig.build.json',
+    folders: PRODUCT,
+    copied: ['idl', 'core', 'client', 'content-servers', 'faceplates', 'services'],
+  },
 ];
 if (process.argv.some((flag) => flag === '--examples' || flag === '--dev')) {
   builds.push({ config: 'tsconfig.examples.json', folders: [...PRODUCT, 'examples'], copied: ['examples'] });

@@ -1,13 +1,14 @@
 // Annotations of methods that control the mesh: katamari.idempotent, katamari.readonly, katamari.timeout,
-// katamari.cache. Other annotations are kept for their readers. An unknown annotation that begins with `katamari.` is
-// refused as a typo.
+// katamari.cache, katamari.gather. Other annotations are kept for their readers. An unknown annotation that begins with
+// `katamari.` is refused as a typo.
 
 import type { Annotations as AnnotationSyntax } from '@creditkarma/thrift-parser';
 import type { Annotations, Method } from '../thrift/mod.ts';
 import { type IdlFile, idlFault, quote, suggest } from './fault.ts';
+import { gatherOf } from './gather-rules.ts';
 import { index } from './tokens.ts';
 
-export type MethodRules = Pick<Method, 'isIdempotent' | 'isReadonly' | 'timeoutMs' | 'cacheMs'>;
+export type MethodRules = Pick<Method, 'isIdempotent' | 'isReadonly' | 'timeoutMs' | 'cacheMs' | 'gather'>;
 
 /** Maximum duration in an annotation: one day. */
 export const DURATION_MS_MAX: number = 24 * 60 * 60 * 1000;
@@ -29,6 +30,7 @@ export function methodRules(file: IdlFile, syntax: AnnotationSyntax | undefined)
   let isReadonly = false;
   let timeoutMs = 0;
   let cacheMs = 0;
+  let gather: Method['gather'];
   for (const annotation of syntax?.annotations ?? []) {
     const name = annotation.name.value;
     if (!name.startsWith('katamari.')) continue;
@@ -38,13 +40,14 @@ export function methodRules(file: IdlFile, syntax: AnnotationSyntax | undefined)
     else if (name === 'katamari.readonly') isReadonly = flag(file, at, name, value);
     else if (name === 'katamari.timeout') timeoutMs = duration(file, at, name, value);
     else if (name === 'katamari.cache') cacheMs = duration(file, at, name, value);
+    else if (name === 'katamari.gather') gather = gatherOf(file, at, value);
     else throw idlFault(file, at, `unknown annotation ${quote(name)}${suggest(name, KNOWN)}`);
   }
-  return { isIdempotent: isIdempotent || isReadonly, isReadonly, timeoutMs, cacheMs };
+  return { isIdempotent: isIdempotent || isReadonly, isReadonly, timeoutMs, cacheMs, gather };
 }
 
 const NONE: Annotations = Object.freeze(Object.create(null) as Record<string, string>);
-const KNOWN = ['katamari.idempotent', 'katamari.readonly', 'katamari.timeout', 'katamari.cache'];
+const KNOWN = ['katamari.idempotent', 'katamari.readonly', 'katamari.timeout', 'katamari.cache', 'katamari.gather'];
 const UNIT_MS: ReadonlyMap<string, number> = new Map([
   ['ms', 1],
   ['s', 1000],

@@ -78,6 +78,7 @@ class Writer {
     else if (method.isIdempotent) rules.push('katamari.idempotent = "true"');
     if (method.timeoutMs > 0) rules.push(`katamari.timeout = "${method.timeoutMs}ms"`);
     if (method.cacheMs > 0) rules.push(`katamari.cache = "${method.cacheMs}ms"`);
+    if (method.gather !== undefined) rules.push(`katamari.gather = "${method.gather}"`);
     this.line(
       `  ${method.oneway ? 'oneway ' : ''}${this.#type(method.returns)} ${method.name}(${args})` +
         (throws.length > 0 ? ` throws (${throws.join(', ')})` : '') +

@@ -50,6 +50,7 @@ class Comparison {
     this.#texts(`${name}: katamari.idempotent`, String(a.isIdempotent), String(b.isIdempotent));
     this.#texts(`${name}: katamari.timeout`, duration(a.timeoutMs), duration(b.timeoutMs));
     this.#texts(`${name}: katamari.cache`, duration(a.cacheMs), duration(b.cacheMs));
+    this.#texts(`${name}: katamari.gather`, a.gather ?? 'none', b.gather ?? 'none');
   }
 
   #fields(a: readonly Field[], b: readonly Field[], what: string): void {

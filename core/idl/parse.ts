@@ -9,6 +9,7 @@ import type { EnumType, Field, IdlSource, Interface, Method, StructType, Type } 
 import { methodRules, readAnnotations } from './annotations.ts';
 import { canonicalText } from './canonical.ts';
 import { Constants, type Valued } from './constants.ts';
+import { checkGather } from './gather-rules.ts';
 import { idlFault, quote, suggest } from './fault.ts';
 import { type OpenStruct, Scope } from './scope.ts';
 import { loadSource, prefixOf, type SourceFile } from './source.ts';
@@ -331,7 +332,7 @@ class Compiler {
       });
     }
     resultFields.push(...throws);
-    return {
+    const method: Method = {
       name,
       doc,
       declaredBy: scope.qualifier + service.name.value,
@@ -343,6 +344,8 @@ class Compiler {
       annotations: readAnnotations(syntax.annotations),
       ...methodRules(scope.file, syntax.annotations),
     };
+    checkGather(scope.file, at, method);
+    return method;
   }
 }
 

@@ -58,7 +58,15 @@ export interface Method {
   readonly timeoutMs: number;
   /** `katamari.cache` in ms; 0 for none. */
   readonly cacheMs: number;
+  /** `katamari.gather`: how the replies of several shards become one reply. Undefined for a method without shards. */
+  readonly gather: Gather | undefined;
 }
+
+/**
+ * `sum` adds numbers, or the values of maps; `concat` joins lists in order of the shards, also the only list of a
+ * struct; `union` joins maps or sets; `first` takes the first result that is not empty; `search` merges hits.
+ */
+export type Gather = 'sum' | 'concat' | 'union' | 'first' | 'search';
 
 /** The interface of a service. Pools compare it, faceplates encode by it, and clients download it. */
 export interface Interface {

@@ -130,9 +130,11 @@ describe('ARCHITECTURE.md', () => {
 describe('ARCHITECTURE.md and docs/internals/', () => {
   test('name files that exist', () => {
     const named = ['ARCHITECTURE.md', ...internals].flatMap((page) =>
-      [...read(page).matchAll(/`((?:core|client|chassis-sdk|services|faceplates|test|idl|scripts)\/[\w./-]+)`/g)].map(
-        ([, file]) => ({ page, file: file as string }),
-      ),
+      [
+        ...read(page).matchAll(
+          /`((?:core|client|chassis-sdk|content-servers|services|faceplates|test|idl|scripts)\/[\w./-]+)`/g,
+        ),
+      ].map(([, file]) => ({ page, file: file as string })),
     );
     expect(named.length).toBeGreaterThan(80);
     expect(named.filter(({ file }) => !existsSync(path.join(REPOSITORY, file)))).toEqual([]);

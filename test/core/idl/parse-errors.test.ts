@@ -96,6 +96,22 @@ describe('parseIdl() refuses', () => {
       'service S { void f() (katamari.idempotnt = "true") }',
       '1:23: unknown annotation "katamari.idempotnt", did you mean "katamari.idempotent"?',
     ],
+    [
+      'service S { i64 f(1: list<string> shards) (katamari.readonly, katamari.gather = "summ") }',
+      '1:63: katamari.gather is "summ", did you mean "sum"?',
+    ],
+    [
+      'service S { i64 f(1: list<string> shards) (katamari.gather = "sum") }',
+      '1:17: "f" has katamari.gather, so it needs katamari.readonly too',
+    ],
+    [
+      'service S { i64 f() (katamari.readonly, katamari.gather = "sum") }',
+      '1:17: "f" has katamari.gather, so it needs a parameter "optional list<string> shards"',
+    ],
+    [
+      'service S { i64 f(1: list<string> shards) (katamari.readonly, katamari.gather = "concat") }',
+      '1:17: katamari.gather of "f" is "concat", which needs a result of lists, or structs with one list',
+    ],
     ['service S { void f() (katamari.readonly = "yes") }', '1:23: katamari.readonly is "yes", write "true" or "false"'],
     [
       'service S { oneway i32 f() }',
