@@ -9,7 +9,7 @@ import type { ShardOrder } from './shard.ts';
 
 export interface ShardOrdersOptions {
   readonly keeper: Pick<Keeper, 'setOrders'>;
-  readonly manifests: Pick<ManifestCache, 'get'>;
+  readonly manifests: Pick<ManifestCache, 'get' | 'keepOnly'>;
   readonly events: EventLog;
   readonly clock: Clock;
 }
@@ -39,7 +39,7 @@ export class ShardOrders {
   }
 
   async #follow(orders: readonly ShardsOrder[], signal: AbortSignal): Promise<void> {
-    const { keeper, events, clock } = this.#options;
+    const { keeper, manifests, events, clock } = this.#options;
     for (;;) {
       const found = new Map<string, readonly ShardOrder[]>();
       let failure = '';
@@ -56,7 +56,10 @@ export class ShardOrders {
       keeper.setOrders([...found.values()].flat());
       if (failure !== '' && failure !== this.#told) events.add('order_refused', 'shards', failure);
       this.#told = failure;
-      if (failure === '') return this.#backoff.reset();
+      if (failure === '') {
+        this.#backoff.reset();
+        return await manifests.keepOnly(new Set(orders.map(({ manifest }) => manifest))).catch(() => undefined);
+      }
       await pause(clock, this.#backoff.next(), signal);
       if (signal.aborted) return;
     }

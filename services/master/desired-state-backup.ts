@@ -72,7 +72,13 @@ export class DesiredStateBackup {
     const { client, events, onRestored } = this.#options;
     const { signal } = this.#end;
     if ((await client.get(this.#marker, signal)) !== undefined) return true;
+    const { manifests } = keysOf(this.#options.mesh);
+    // Manifests come first, since indices name them. Their name is their hash, so a write needs no fence, and one of
+    // 4,000 shards is too large for the transaction that a fence needs.
+    for (const [key, value] of this.#backup)
+      if (key.startsWith(manifests)) await client.put(key, value, { cas: 0, signal });
     for (const [key, value] of this.#backup) {
+      if (key.startsWith(manifests)) continue;
       const outcome = await election.write(term, [{ verb: 'cas', key, value, index: 0 }], signal);
       if (outcome.kind === 'stale') return false;
       // On a conflict, the value that another client has written stays.

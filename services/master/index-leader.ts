@@ -11,7 +11,13 @@ import {
   type ManifestRecord,
   type ShardsOrder,
 } from '../mesh/mod.ts';
-import { placeShards, type IndexToPlace, type ShardPlaces } from './placement.ts';
+import {
+  type ContentChoice,
+  hasContentService,
+  placeShards,
+  type IndexToPlace,
+  type ShardPlaces,
+} from './placement.ts';
 
 export interface IndexState {
   /** By `name@version`. */
@@ -24,12 +30,12 @@ export interface IndexState {
   readonly managers: ReadonlyMap<string, ManagerRecord>;
   readonly drained: ReadonlySet<string>;
   readonly holdings: ReadonlyMap<string, HoldingsRecord>;
-  /** The shards in the present orders, by manager. */
-  readonly ordered: ReadonlyMap<string, readonly ShardsOrder[]>;
+  /** The shards in the present orders, by manager. Undefined when it is not known what a manager was ordered to hold. */
+  readonly ordered: ReadonlyMap<string, readonly ShardsOrder[] | undefined>;
 }
 
 export interface IndexPlan {
-  /** The orders of each manager, in order of the index versions. */
+  /** The orders of each manager, in order of the index versions. A manager without an entry keeps what it has. */
   readonly orders: ReadonlyMap<string, readonly ShardsOrder[]>;
   /** What keeps an index version from having all its replicas, for people. */
   readonly conditions: ReadonlyMap<string, readonly string[]>;
@@ -41,15 +47,28 @@ export class IndexLeader {
   readonly #clock: Clock;
   /** Shards that failed on a manager: how often, and until when they are not placed there. */
   readonly #avoided = new Map<string, { readonly times: number; readonly untilMs: number }>();
+  /** Since when each manager is present. */
+  readonly #presentSinceMs = new Map<string, number>();
+  /** When each manager last had a living copy of a content service, by manager and service with range. */
+  readonly #lastAliveMs = new Map<string, number>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
   plan(state: IndexState): IndexPlan {
-    const { indices, unreadable, manifests, managers, drained, holdings, ordered } = state;
+    const { indices, unreadable, manifests, managers, drained, holdings } = state;
     const nowMs = this.#clock.nowMs();
     this.#noteFailures(holdings, nowMs);
+    this.observe(state);
+    const unknownUntilMs = this.#unknownUntilMs(state);
+    if (unknownUntilMs > nowMs) return { orders: new Map(), conditions: new Map(), nextAtMs: unknownUntilMs };
+    const ordered = new Map(
+      [...managers.keys()].map((name): [string, readonly HeldShards[]] => [
+        name,
+        state.ordered.get(name) ?? heldBy(holdings.get(name)),
+      ]),
+    );
     const known = [...indices].flatMap(([id, record]): IndexToPlace[] => {
       const manifest = manifests.get(record.manifest);
       if (manifest === undefined) return [];
@@ -70,18 +89,66 @@ export class IndexLeader {
       serving: placesOf([...holdings].map(([name, { serving }]) => [name, Object.entries(serving)])),
       onDisk: placesOf([...holdings].map(([name, { onDisk }]) => [name, Object.entries(onDisk)])),
       isAvoided: (manager, index, place) => this.#isAvoided(manager, index, place, nowMs),
+      mayReturn: (manager, index) => this.#mayReturn(manager, index, nowMs),
     });
     const ids = new Set(known.map(({ id }) => id));
     const written = [...orders].map(([manager, own]): [string, readonly ShardsOrder[]] => {
       const placed = [...own].flatMap(([id, places]) => this.#orderFor(indices.get(id), id, places));
       // An index version whose record or manifest cannot be read stays as it is.
-      const kept = (ordered.get(manager) ?? []).filter(
+      const kept = (state.ordered.get(manager) ?? []).filter(
         ({ indexVersion: id }) => (indices.has(id) || unreadable.has(id)) && !ids.has(id),
       );
       return [manager, [...placed, ...kept].sort((a, b) => (a.indexVersion < b.indexVersion ? -1 : 1))];
     });
-    const ends = [...this.#avoided.values()].map(({ untilMs }) => untilMs).filter((untilMs) => untilMs > nowMs);
-    return { orders: new Map(written), conditions, nextAtMs: Math.min(Number.POSITIVE_INFINITY, ...ends) };
+    return { orders: new Map(written), conditions, nextAtMs: this.#nextAtMs(known, orders, managers, nowMs) };
+  }
+
+  /** Notes since when managers are present and have copies. Called at every change, also without indices. */
+  observe({ managers, indices }: Pick<IndexState, 'managers' | 'indices'>): void {
+    const nowMs = this.#clock.nowMs();
+    for (const name of this.#presentSinceMs.keys()) if (!managers.has(name)) this.#presentSinceMs.delete(name);
+    for (const [name, { pools }] of managers) {
+      if (!this.#presentSinceMs.has(name)) this.#presentSinceMs.set(name, nowMs);
+      const alive = pools.filter((pool) => pool.alive > 0);
+      for (const record of indices.values())
+        if (hasContentService(alive, record)) this.#lastAliveMs.set(serviceKeyOf(name, record), nowMs);
+    }
+    for (const [key, atMs] of this.#lastAliveMs) if (atMs + PATIENCE_MS < nowMs) this.#lastAliveMs.delete(key);
+  }
+
+  /**
+   * When the last manager whose shards are unknown has had its time to tell them. Until then nothing is planned: its
+   * shards would be fetched by others.
+   */
+  #unknownUntilMs({ managers, ordered, holdings }: IndexState): number {
+    const unknown = [...managers.keys()].filter((name) => ordered.get(name) === undefined && !holdings.has(name));
+    return Math.max(0, ...unknown.map((name) => (this.#presentSinceMs.get(name) ?? 0) + TELLING_MS));
+  }
+
+  #mayReturn(manager: string, index: IndexToPlace, nowMs: number): boolean {
+    return this.#returnEndMs(manager, index) > nowMs;
+  }
+
+  #returnEndMs(manager: string, index: IndexToPlace): number {
+    const lastAliveMs = this.#lastAliveMs.get(serviceKeyOf(manager, index)) ?? 0;
+    return Math.max(this.#presentSinceMs.get(manager) ?? 0, lastAliveMs) + PATIENCE_MS;
+  }
+
+  #nextAtMs(
+    indices: readonly IndexToPlace[],
+    orders: ShardPlaces,
+    managers: IndexState['managers'],
+    nowMs: number,
+  ): number {
+    const ends = [...this.#avoided.values()].map(({ untilMs }) => untilMs);
+    for (const [name, { pools }] of managers) {
+      const alive = pools.filter((pool) => pool.alive > 0);
+      for (const index of indices) {
+        const isReturning = orders.get(name)?.has(index.id) === true && !hasContentService(alive, index);
+        if (isReturning) ends.push(this.#returnEndMs(name, index));
+      }
+    }
+    return ends.reduce((next, endMs) => (endMs > nowMs && endMs < next ? endMs : next), Number.POSITIVE_INFINITY);
   }
 
   #orderFor(record: IndexRecord | undefined, indexVersion: string, places: ReadonlySet<number>): ShardsOrder[] {
@@ -112,6 +179,23 @@ export class IndexLeader {
   }
 }
 
+/** Shards of an index version, as an order or the holdings of a manager name them. */
+type HeldShards = Pick<ShardsOrder, 'indexVersion' | 'places'>;
+
+/** What a manager has on its disk or serves. */
+function heldBy(holdings: HoldingsRecord | undefined): readonly HeldShards[] {
+  if (holdings === undefined) return [];
+  const versions = new Set([...Object.keys(holdings.serving), ...Object.keys(holdings.onDisk)]);
+  return [...versions].map((indexVersion) => {
+    const places = [holdings.serving, holdings.onDisk].flatMap((held) => readable(held[indexVersion] ?? ''));
+    return { indexVersion, places: formatPlaces(new Set(places)) };
+  });
+}
+
+function serviceKeyOf(manager: string, { contentService, contentRange }: ContentChoice): string {
+  return `${manager} ${contentService}@${contentRange}`;
+}
+
 function keyOf(manager: string, index: string, place: number): string {
   return `${manager} ${index} ${place}`;
 }
@@ -135,3 +219,7 @@ function readable(text: string): readonly number[] {
 const TRIES_MAX = 3;
 const AVOID_FIRST_MS = 30_000;
 const AVOID_MAX_MS = 3_600_000;
+/** A manager keeps its shards for so long without a copy of their content service. */
+const PATIENCE_MS = 60_000;
+/** A manager tells within this time what it holds. */
+const TELLING_MS = 3_000;

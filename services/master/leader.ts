@@ -61,6 +61,9 @@ const GRACE_MS = 2_000;
 const SETTLE_MS = 15_000;
 /** The order of a missing manager is deleted after this time. */
 const ORDER_KEEP_MS = 3_600_000;
+/** Manifests that are read at a time, and the pause after one that could not be read. */
+const MANIFEST_READS_MAX = 8;
+const MANIFEST_RETRY_MS = 2_000;
 const NO_SHARDS: ReadonlyMap<string, readonly ShardsOrder[]> = new Map();
 /** Consul accepts 512 KiB per transaction, and base64 makes a value a third longer. */
 const ORDER_BYTES_MAX = 390_000;
@@ -74,6 +77,7 @@ export class Leader {
   readonly #backup: DesiredStateBackup;
   readonly #manifests: ManifestCache;
   readonly #indexLeader: IndexLeader;
+  #replanAtMs = Number.POSITIVE_INFINITY;
   /** What present managers held last. */
   readonly #lastHoldings = new Map<string, HoldingsRecord>();
   readonly #backoff: Backoff;
@@ -232,15 +236,15 @@ export class Leader {
         return deployment === undefined ? [] : [{ ...deployment, count }];
       });
       list.sort((a, b) => (deploymentId(a) < deploymentId(b) ? -1 : 1));
-      if (!(await this.#order(term, name, list, shards.get(name) ?? []))) return;
+      if (!(await this.#order(term, name, list, shards.get(name) ?? orders.get(name)?.record?.shards))) return;
     }
     await this.#deleteOldOrders(term);
   }
 
-  /** Returns the shards that each manager is to hold. */
+  /** Returns the shards that each manager is to hold. A manager without an entry keeps what it has. */
   async #planShards(present: ReadonlyMap<string, ManagerRecord>): Promise<ReadonlyMap<string, readonly ShardsOrder[]>> {
     const { indices, unreadableIndices, drained, orders } = this.#view;
-    const ordered = new Map([...orders].map(([name, { record }]) => [name, record?.shards ?? []]));
+    const ordered = new Map([...orders].map(([name, { record }]) => [name, record?.shards]));
     for (const name of present.keys()) {
       const found = this.#view.holdings.get(name);
       // The record of a manager that is missing for a moment went with its session.
@@ -251,7 +255,8 @@ export class Leader {
       const [kind, id = ''] = about.split(' ');
       if (kind === 'index_incomplete' && !indices.has(id)) this.#problems.delete(about);
     }
-    if (indices.size === 0 && [...ordered.values()].every((own) => own.length === 0)) return NO_SHARDS;
+    this.#indexLeader.observe({ managers: present, indices });
+    if (indices.size === 0 && [...ordered.values()].every((own = []) => own.length === 0)) return NO_SHARDS;
     const plan = this.#indexLeader.plan({
       indices,
       unreadable: unreadableIndices,
@@ -262,23 +267,45 @@ export class Leader {
       ordered,
     });
     for (const id of indices.keys()) this.#report('index_incomplete', id, plan.conditions.get(id)?.join('; '));
-    this.#stopPlanning();
-    const waitMs = plan.nextAtMs - this.#clock.nowMs();
-    if (waitMs < Number.POSITIVE_INFINITY) this.#stopPlanning = this.#clock.after(waitMs, () => this.#wake());
+    this.#replanIn(plan.nextAtMs - this.#clock.nowMs());
     return plan.orders;
+  }
+
+  /** Plans again after `waitMs`, or earlier if that was said before. */
+  #replanIn(waitMs: number): void {
+    if (waitMs === Number.POSITIVE_INFINITY) return;
+    const atMs = this.#clock.nowMs() + Math.max(0, waitMs);
+    if (atMs >= this.#replanAtMs) return;
+    this.#stopPlanning();
+    this.#replanAtMs = atMs;
+    const stopTimer = this.#clock.after(Math.max(0, waitMs), () => {
+      this.#replanAtMs = Number.POSITIVE_INFINITY;
+      this.#wake();
+    });
+    this.#stopPlanning = () => {
+      stopTimer();
+      this.#replanAtMs = Number.POSITIVE_INFINITY;
+    };
   }
 
   async #readManifests(indices: ReadonlyMap<string, IndexRecord>): Promise<ReadonlyMap<string, ManifestRecord>> {
     const found = new Map<string, ManifestRecord>();
-    for (const [id, { manifest }] of indices) {
+    const { signal } = this.#end;
+    const read = async ([id, { manifest }]: readonly [string, IndexRecord]): Promise<void> => {
       try {
-        found.set(manifest, await this.#manifests.get(manifest, this.#end.signal));
+        found.set(manifest, await this.#manifests.get(manifest, signal));
         this.#report('order_refused', id, undefined);
       } catch (error) {
-        if (error instanceof ConsulError) throw error;
+        if (signal.aborted) return;
+        // The shards of this version stay where they are, and deployments go on.
         this.#report('order_refused', id, (error as Error).message);
+        this.#replanIn(MANIFEST_RETRY_MS);
       }
-    }
+    };
+    const wanted = [...indices];
+    for (let at = 0; at < wanted.length; at += MANIFEST_READS_MAX)
+      await Promise.all(wanted.slice(at, at + MANIFEST_READS_MAX).map(read));
+    await this.#manifests.keepOnly(new Set(wanted.map(([, { manifest }]) => manifest)));
     return found;
   }
 
@@ -327,7 +354,7 @@ export class Leader {
     term: number,
     manager: string,
     deployments: readonly Deployment[],
-    shards: readonly ShardsOrder[],
+    shards: readonly ShardsOrder[] | undefined,
   ): Promise<boolean> {
     const { election, events, mesh, name } = this.#options;
     const before = this.#view.orders.get(manager);
@@ -335,10 +362,10 @@ export class Leader {
       before === undefined
         ? // Without deployments, a manager without an order needs none. (An empty Consul must not stop running
           // copies.)
-          deployments.length === 0 && this.#view.deployments.size === 0 && shards.length === 0
+          deployments.length === 0 && this.#view.deployments.size === 0 && (shards ?? []).length === 0
         : before.record?.term === term && isSameOrder(before.record, deployments, shards);
     if (isSame) return true;
-    const record: AssignmentRecord = { term, leader: name, deployments, shards };
+    const record: AssignmentRecord = { term, leader: name, deployments, ...(shards === undefined ? {} : { shards }) };
     const value = JSON.stringify(record);
     const bytes = Buffer.byteLength(value);
     const isTooLarge = bytes > ORDER_BYTES_MAX;
@@ -353,7 +380,7 @@ export class Leader {
     if (before?.record === undefined || !isSameOrder(before.record, deployments, shards)) {
       const what = [
         ...deployments.map((one) => `${one.count} x ${deploymentId(one)}`),
-        ...shards.map((one) => `shards ${one.places} of ${one.indexVersion}`),
+        ...(shards ?? []).map((one) => `shards ${one.places} of ${one.indexVersion}`),
       ].join(', ');
       events.add('assigned', manager, what === '' ? 'nothing' : what);
       this.#record(manager, before?.record, record);
@@ -428,9 +455,9 @@ export class Leader {
 function isSameOrder(
   record: AssignmentRecord,
   deployments: readonly Deployment[],
-  shards: readonly ShardsOrder[],
+  shards: readonly ShardsOrder[] | undefined,
 ): boolean {
-  return isDeepStrictEqual(record.deployments, deployments) && isDeepStrictEqual(record.shards ?? [], shards);
+  return isDeepStrictEqual(record.deployments, deployments) && isDeepStrictEqual(record.shards, shards);
 }
 
 function countsOf(deployments: readonly Deployment[]): Map<string, number> {

@@ -5,13 +5,17 @@
 
 import { isVersionMatch } from '../mesh/mod.ts';
 
-export interface IndexToPlace {
+/** The content service of an index, and the SemVer range of its versions; '' for any. */
+export interface ContentChoice {
+  readonly contentService: string;
+  readonly contentRange: string;
+}
+
+export interface IndexToPlace extends ContentChoice {
   /** `name@version` */
   readonly id: string;
   /** Wanted replicas of each shard. */
   readonly replicas: number;
-  readonly contentService: string;
-  readonly contentRange: string;
   /** Bytes of each shard, by place. */
   readonly shardBytes: readonly number[];
 }
@@ -44,6 +48,8 @@ export interface PlacementInput {
   readonly onDisk: ShardPlaces;
   /** Whether a shard has failed on a manager so that it must not be placed there for a while. */
   readonly isAvoided: (manager: string, index: string, place: number) => boolean;
+  /** Whether a manager without a copy of the content service is to keep the shards that it holds for a while. */
+  readonly mayReturn: (manager: string, index: IndexToPlace) => boolean;
 }
 
 export interface ShardPlacement {
@@ -76,7 +82,7 @@ class ShardPlacer {
   readonly #input: PlacementInput;
   readonly #bins: readonly Holder[];
   readonly #conditions = new Map<string, string[]>();
-  /** Managers that may hold shards of an index. */
+  /** Managers that may get shards of an index. */
   readonly #openFor = new Map<IndexToPlace, ReadonlySet<Holder>>();
   /** Some shard has fewer serving replicas than wanted. */
   #isIncomplete = false;
@@ -122,14 +128,15 @@ class ShardPlacer {
   /** Whether an order is of no use: the manager does not serve the shard, and will not. */
   #isLost(bin: Holder, index: IndexToPlace, place: number): boolean {
     if (this.#isServing(bin, index, place)) return false;
-    return !this.#isOpen(bin, index) || this.#input.isAvoided(bin.manager.name, index.id, place);
+    return !this.#mayKeep(bin, index) || this.#input.isAvoided(bin.manager.name, index.id, place);
   }
 
   #addMissing(index: IndexToPlace, holders: Holder[][]): void {
     const open = this.#bins.filter((bin) => this.#isOpen(bin, index));
-    if (open.length === 0) this.#condition(index, this.#noManagerText(index));
+    if (open.length === 0 && holders.every((own) => own.length === 0))
+      this.#condition(index, this.#noManagerText(index));
     const missing = holders
-      .map((own, place) => ({ place, good: own.filter((bin) => this.#isOpen(bin, index)) }))
+      .map((own, place) => ({ place, good: own.filter((bin) => this.#mayKeep(bin, index)) }))
       .filter(({ good }) => good.length < index.replicas)
       // Those with the fewest holders first.
       .sort((a, b) => a.good.length - b.good.length || a.place - b.place);
@@ -146,7 +153,7 @@ class ShardPlacer {
       }
     }
     const isShort = holders.some((own, place) => {
-      const serving = own.filter((bin) => this.#isOpen(bin, index) && this.#isServing(bin, index, place));
+      const serving = own.filter((bin) => this.#mayKeep(bin, index) && this.#isServing(bin, index, place));
       return serving.length < index.replicas;
     });
     if (isShort) this.#isIncomplete = true;
@@ -156,7 +163,7 @@ class ShardPlacer {
   /** The manager for one more replica; undefined when there is none. */
   #choose(index: IndexToPlace, place: number, open: readonly Holder[], holders: readonly Holder[]): Holder | undefined {
     const bytes = index.shardBytes[place] as number;
-    const machines = new Set(holders.filter((bin) => this.#isOpen(bin, index)).map(({ machine }) => machine));
+    const machines = new Set(holders.filter((bin) => this.#mayKeep(bin, index)).map(({ machine }) => machine));
     let best: Holder | undefined;
     let bestRank: readonly number[] = [];
     for (const bin of open) {
@@ -172,7 +179,7 @@ class ShardPlacer {
   /** Takes shards from holders that are not needed, once enough others serve them. */
   #dropSurplus(index: IndexToPlace, holders: Holder[][]): void {
     for (const [place, own] of holders.entries()) {
-      if (own.length <= index.replicas && own.every((bin) => this.#isOpen(bin, index))) continue;
+      if (own.length <= index.replicas && own.every((bin) => this.#mayKeep(bin, index))) continue;
       const kept = this.#best(index, place, own);
       const serving = kept.filter((bin) => this.#isServing(bin, index, place)).length;
       // Only serving holders count: dropping others takes nothing from callers.
@@ -188,7 +195,7 @@ class ShardPlacer {
 
   /** The holders that are to stay: on different machines, serving, and then the emptiest. */
   #best(index: IndexToPlace, place: number, own: readonly Holder[]): readonly Holder[] {
-    const left = own.filter((bin) => this.#isOpen(bin, index));
+    const left = own.filter((bin) => this.#mayKeep(bin, index));
     const kept: Holder[] = [];
     while (kept.length < index.replicas && left.length > 0) {
       const rankOf = (bin: Holder): readonly number[] => [
@@ -260,11 +267,16 @@ class ShardPlacer {
     return this.#input.serving.get(manager.name)?.get(id)?.has(place) === true;
   }
 
-  /** Whether the manager may hold shards of the index and has its content service. */
+  /** Whether the manager may hold the shards of the index that it holds. */
+  #mayKeep(bin: Holder, index: IndexToPlace): boolean {
+    return this.#isOpen(bin, index) || (!bin.manager.isDrained && this.#input.mayReturn(bin.manager.name, index));
+  }
+
+  /** Whether the manager may get shards of the index: it has a copy of its content service. */
   #isOpen(bin: Holder, index: IndexToPlace): boolean {
     let open = this.#openFor.get(index);
     if (open === undefined) {
-      open = new Set(this.#bins.filter(({ manager }) => !manager.isDrained && hasContentService(manager, index)));
+      open = new Set(this.#bins.filter(({ manager }) => !manager.isDrained && hasContentService(manager.pools, index)));
       this.#openFor.set(index, open);
     }
     return open.has(bin);
@@ -290,7 +302,11 @@ class ShardPlacer {
   }
 }
 
-function hasContentService({ pools }: ShardManager, { contentService, contentRange }: IndexToPlace): boolean {
+/** Whether one of the pools is a version of the content service. */
+export function hasContentService(
+  pools: ShardManager['pools'],
+  { contentService, contentRange }: ContentChoice,
+): boolean {
   return pools.some(({ service, version }) => service === contentService && isVersionMatch(version, contentRange));
 }
 

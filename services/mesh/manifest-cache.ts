@@ -2,9 +2,8 @@
 // is part of the signed assignment, so a manifest needs no signature of its own.
 
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { LRUCache } from 'lru-cache';
 import type { ConsulClient } from '../consul/mod.ts';
 import { MANIFEST, type ManifestRecord } from './index-records.ts';
 import { keysOf, readRecord } from './records.ts';
@@ -19,10 +18,19 @@ export interface ManifestCacheOptions {
 
 export class ManifestCache {
   readonly #options: ManifestCacheOptions;
-  readonly #known = new LRUCache<string, ManifestRecord>({ max: MANIFESTS_MAX });
+  readonly #known = new Map<string, ManifestRecord>();
 
   constructor(options: ManifestCacheOptions) {
     this.#options = options;
+  }
+
+  /** Forgets all manifests but these, on the disk too. */
+  async keepOnly(sha256s: ReadonlySet<string>): Promise<void> {
+    for (const sha256 of this.#known.keys()) if (!sha256s.has(sha256)) this.#known.delete(sha256);
+    const { folder } = this.#options;
+    const files = folder === '' ? [] : await readdir(folder).catch(() => []);
+    const old = files.filter((name) => name.endsWith('.json') && !sha256s.has(name.slice(0, -'.json'.length)));
+    for (const name of old) await rm(path.join(folder, name), { force: true });
   }
 
   /**
@@ -55,5 +63,3 @@ export class ManifestCache {
 export function manifestHash(text: string): string {
   return createHash('sha256').update(text).digest('hex');
 }
-
-const MANIFESTS_MAX = 200;

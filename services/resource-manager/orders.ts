@@ -162,7 +162,8 @@ export class Orders {
     else this.#consider(record);
   }
 
-  #consider(order: AssignmentRecord): void {
+  #consider(given: AssignmentRecord): void {
+    const order = this.#withShards(given);
     if (order.term >= this.#term) {
       this.#apply(order, '');
       return;
@@ -172,6 +173,12 @@ export class Orders {
       order.leader,
       `its assignment has term ${order.term}, but term ${this.#term} has begun: it is not the leader any more. The previous assignment stays in force`,
     );
+  }
+
+  /** An assignment that says nothing about shards leaves them as they are, on disk too. */
+  #withShards(order: AssignmentRecord): AssignmentRecord {
+    const shards = order.shards ?? this.#current?.shards;
+    return shards === undefined ? order : { ...order, shards };
   }
 
   #apply(order: AssignmentRecord, how: string): void {

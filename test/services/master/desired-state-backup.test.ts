@@ -6,9 +6,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../core/mod.ts';
-import type { ConsulClient, ConsulEntry } from '../../../services/consul/mod.ts';
+import { consulClient, type ConsulClient, type ConsulEntry } from '../../../services/consul/mod.ts';
+import type { Election } from '../../../services/master/election.ts';
 import { DesiredStateBackup } from '../../../services/master/desired-state-backup.ts';
 import { EventLog, keysOf } from '../../../services/mesh/mod.ts';
+import { startConsul } from '../../kit/consul/consul.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 const keys = keysOf('test');
@@ -66,5 +68,39 @@ describe('The backup', () => {
   test('drops a document that was removed after that', async () => {
     await start(RESTORED_AT + 1);
     expect(saved()).toEqual([`${keys.routes}A`]);
+  });
+});
+
+describe('A restore', () => {
+  test('writes manifests before all else, also one that is larger than a transaction, and leaves them out of the audit', async () => {
+    const consul = await startConsul('real');
+    const client = consulClient({ address: consul.address });
+    const manifest = `${keys.manifests}${'a'.repeat(64)}`;
+    const large = JSON.stringify({ shards: 'x'.repeat(480_000) });
+    const documents = { [A]: '{"a":1}', [`${keys.indices}wiki/1.0.0`]: '{}', [manifest]: large };
+    writeFileSync(path.join(directory, 'wanted.json'), JSON.stringify({ mesh: 'test', documents }));
+    const restored: string[] = [];
+    const written: string[] = [];
+    const common = { client, mesh: 'test', events: new EventLog('test'), clock: systemClock };
+    backup = new DesiredStateBackup({
+      ...common,
+      dataDir: directory,
+      onError: () => undefined,
+      onRestored: (name) => restored.push(name),
+    });
+    await backup.start();
+    const election = {
+      write: async (_: number, [{ key, value }]: readonly [{ key: string; value: string }]) => {
+        written.push(key, (await client.get(manifest))?.value === large ? 'after the manifest' : 'too early');
+        await client.put(key, value);
+        return { kind: 'done', index: 1 };
+      },
+    };
+    expect(await backup.restore(election as unknown as Election, 1)).toBe(true);
+    expect((await client.get(manifest))?.value).toBe(large);
+    expect(restored.sort()).toEqual(['A@1.0.0', 'indices/wiki/1.0.0']);
+    expect(written.filter((text) => text === 'after the manifest').length).toBe(3);
+    await backup.close();
+    await consul.close();
   });
 });

@@ -49,15 +49,16 @@ const holdingOf = (change: Partial<HoldingsRecord> = {}): HoldingsRecord => ({
 
 function stateOf(change: Partial<IndexState> = {}): IndexState {
   const shards = ['a', 'b', 'c', 'd'].map((name) => ({ name, bytes: 10, digest: 'd' }));
+  const managers = change.managers ?? new Map([managerOf('m1'), managerOf('m2')]);
   return {
     indices: new Map([indexOf('1.0.0')]),
     unreadable: new Set(),
     manifests: new Map([[MANIFEST, { shards }]]),
-    managers: new Map([managerOf('m1'), managerOf('m2')]),
     drained: new Set(),
     holdings: new Map(),
-    ordered: new Map(),
     ...change,
+    managers,
+    ordered: new Map([...[...managers.keys()].map((name) => [name, []] as const), ...(change.ordered ?? [])]),
   };
 }
 
@@ -144,6 +145,43 @@ describe('The leader', () => {
     clock.advance(30_001);
     // Failing again, it is avoided for twice as long.
     expect(leader.plan(failing(4)).nextAtMs - clock.nowMs()).toBe(60_000);
+  });
+
+  test('lets a manager keep its shards while its copies come back, and for a minute at most', () => {
+    const clock = new ManualClock();
+    const leader = new IndexLeader(clock);
+    const ordered = new Map([['m1', [orderOf('wiki@1.0.0')]]]);
+    const whole = stateOf({ ordered, holdings: new Map([['m1', holdingOf({ serving: { 'wiki@1.0.0': '0-3' } })]]) });
+    const none = { pools: [] };
+    const crashed = stateOf({ ordered, managers: new Map([managerOf('m1', none), managerOf('m2')]) });
+    expect(leader.plan(whole).nextAtMs).toBe(Number.POSITIVE_INFINITY);
+    clock.advance(100_000);
+    leader.plan(whole);
+    clock.advance(1_000);
+    const plan = leader.plan(crashed);
+    expect(shown(plan.orders)).toEqual({ m1: ['wiki@1.0.0 0-3'], m2: [] });
+    expect(plan.nextAtMs - clock.nowMs()).toBe(59_000);
+    clock.advance(59_001);
+    expect(shown(leader.plan(crashed).orders)).toEqual({ m1: [], m2: ['wiki@1.0.0 0-3'] });
+    // A manager that has just come back has had no copy yet.
+    leader.plan(stateOf({ ordered, managers: new Map([managerOf('m2')]) }));
+    expect(shown(leader.plan(crashed).orders)).toEqual({ m1: ['wiki@1.0.0 0-3'], m2: [] });
+  });
+
+  test('plans nothing while a manager has not told what it holds, and keeps what it tells', () => {
+    const clock = new ManualClock();
+    const leader = new IndexLeader(clock);
+    const managers = new Map([managerOf('m1'), managerOf('m2')]);
+    const unknown = { ...stateOf({ managers }), ordered: new Map([['m2', []]]) };
+    const plan = leader.plan(unknown);
+    expect(plan.orders.size).toBe(0);
+    expect(plan.nextAtMs - clock.nowMs()).toBe(3_000);
+    const onDisk = { 'wiki@1.0.0': '0-3', 'wiki@0.1.0': '0' };
+    const told = { ...unknown, holdings: new Map([['m1', holdingOf({ onDisk })]]) };
+    expect(shown(leader.plan(told).orders)).toEqual({ m1: ['wiki@1.0.0 0-3'], m2: [] });
+    // One that tells nothing holds nothing.
+    clock.advance(3_001);
+    expect(shown(leader.plan(unknown).orders)).toEqual({ m1: ['wiki@1.0.0 0,2'], m2: ['wiki@1.0.0 1,3'] });
   });
 });
 

@@ -37,6 +37,7 @@ function place(change: Partial<PlacementInput>, before: ShardPlaces = NOTHING): 
     serving: before,
     onDisk: before,
     isAvoided: () => false,
+    mayReturn: () => false,
     ...change,
   });
 }

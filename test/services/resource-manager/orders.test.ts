@@ -7,7 +7,13 @@ import { ManagerBench, workDeployment } from '../../kit/mesh/manager-fixture.ts'
 import { until } from '../../kit/tools/wait.ts';
 import { systemClock } from '../../../core/mod.ts';
 import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts';
-import { EventLog, keysOf, type AssignmentRecord, type Deployment } from '../../../services/mesh/mod.ts';
+import {
+  EventLog,
+  keysOf,
+  type AssignmentRecord,
+  type Deployment,
+  type ShardsOrder,
+} from '../../../services/mesh/mod.ts';
 import { Orders } from '../../../services/resource-manager/mod.ts';
 
 const KEYS = keysOf('test');
@@ -18,6 +24,7 @@ let client: ConsulClient;
 let dataDir: string;
 let events: EventLog;
 let applied: (readonly Deployment[])[];
+let appliedShards: (readonly ShardsOrder[])[];
 let drained: boolean[];
 const opened: Orders[] = [];
 
@@ -27,6 +34,7 @@ beforeEach(async () => {
   dataDir = mkdtempSync(path.join(tmpdir(), 'katamari-orders-'));
   events = new EventLog('one');
   applied = [];
+  appliedShards = [];
   drained = [];
 });
 
@@ -48,6 +56,7 @@ async function follow(apply: (deployments: readonly Deployment[]) => void = () =
       applied.push(deployments);
       apply(deployments);
     },
+    applyShards: (shards) => appliedShards.push(shards),
     onDrained: (isDrained) => drained.push(isDrained),
   });
   opened.push(orders);
@@ -155,6 +164,37 @@ describe('Orders', () => {
     await until('its successor', () => orders.term === 2);
     await order(1, 'm1', THIRD);
     await until('the refusal', () => orders.stats().refused === 2);
+  });
+
+  test('keeps its shards when an assignment says nothing about them, also after a restart without Consul', async () => {
+    const shards = [
+      {
+        indexVersion: 'wiki@1.0.0',
+        manifest: 'a'.repeat(64),
+        source: 'file:///srv/wiki',
+        contentService: 'Words',
+        contentRange: '',
+        places: '0-3',
+      },
+    ];
+    const record: AssignmentRecord = { term: 1, leader: 'x', deployments: [], shards };
+    await client.put(MINE, JSON.stringify(record));
+    await follow();
+    expect(appliedShards).toEqual([shards]);
+    await order(2, 'older', [workDeployment({ version: '2.0.0' })]);
+    await until('the second order to be applied', () => applied.length === 2);
+    expect(appliedShards.at(-1)).toEqual(shards);
+    await end();
+    const before = appliedShards.length;
+    client = consulClient({ address: '127.0.0.1:9' });
+    await follow();
+    expect(appliedShards.slice(before)).toEqual([shards]);
+    expect(applied.at(-1)?.map(({ version }) => version)).toEqual(['2.0.0']);
+    await end();
+    client = consulClient({ address: consul.address });
+    await follow();
+    await client.put(MINE, JSON.stringify({ ...record, term: 3, shards: [] }));
+    await until('the shards to be given up', () => appliedShards.at(-1)?.length === 0);
   });
 
   test('starts from disk while Consul is away, and follows Consul when it is back', async () => {
