@@ -30,7 +30,8 @@ export type ErrorCode =
   | 'bad_request'
   | 'internal'
   | 'cancelled'
-  | 'refused_as_poison';
+  | 'refused_as_poison'
+  | 'incomplete';
 
 /** Protocol codes, retry rule and counter of each error code. */
 export const ERROR_TABLE: Readonly<Record<ErrorCode, ErrorFace>> = {
@@ -40,6 +41,8 @@ export const ERROR_TABLE: Readonly<Record<ErrorCode, ErrorFace>> = {
   resource_failed: { thrift: 6, jsonRpc: -32004, http: 502, retry: 'if idempotent', outcome: 'failed', wire: 4 },
   /** The same call of the same caller has cost a copy its connection or its life. */
   refused_as_poison: { thrift: 6, jsonRpc: -32010, http: 422, retry: 'no', outcome: 'refused', wire: 12 },
+  /** Fewer shards are in the answer than the caller asks for. The mesh has tried their replicas already. */
+  incomplete: { thrift: 6, jsonRpc: -32011, http: 503, retry: 'no', outcome: 'failed', wire: 13 },
   draining: { thrift: 6, jsonRpc: -32005, http: 503, retry: 'yes', outcome: 'refused', wire: 5 },
   denied: { thrift: 6, jsonRpc: -32006, http: 403, retry: 'no', outcome: 'refused', wire: 6 },
   rate_limited: { thrift: 6, jsonRpc: -32007, http: 429, retry: 'later', outcome: 'refused', wire: 7 },

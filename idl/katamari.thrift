@@ -48,6 +48,7 @@ enum ErrorCode {
   INTERNAL = 10
   CANCELLED = 11
   REFUSED_AS_POISON = 12
+  INCOMPLETE = 13
 }
 
 /** Context of a reply: field 32767 of the result struct (or of TApplicationException), placed first. */

@@ -51,6 +51,13 @@ export interface ReplyContext {
   readonly queuedNow: number;
   /** Name of the resource that ran the call; '' if unknown. */
   readonly resource: string;
+  /** Shards that the call was about, and those that are wholly in the answer; only of an index. */
+  readonly coverage?: ShardCoverage;
+}
+
+export interface ShardCoverage {
+  readonly shards: number;
+  readonly complete: number;
 }
 
 /**

@@ -168,6 +168,7 @@ export const EVENT_KINDS = [
   'call_refused',
   'shard_failed',
   'index_incomplete',
+  'index_ready',
   'rolling_started',
   'rolling_done',
   'settings_changed',

@@ -30,7 +30,7 @@ export interface IndexState {
   readonly managers: ReadonlyMap<string, ManagerRecord>;
   readonly drained: ReadonlySet<string>;
   readonly holdings: ReadonlyMap<string, HoldingsRecord>;
-  /** The shards in the present orders, by manager. Undefined when it is not known what a manager was ordered to hold. */
+  /** The shards in the present orders, by manager. Undefined when nobody knows what a manager was ordered to hold. */
   readonly ordered: ReadonlyMap<string, readonly ShardsOrder[] | undefined>;
 }
 
@@ -39,6 +39,8 @@ export interface IndexPlan {
   readonly orders: ReadonlyMap<string, readonly ShardsOrder[]>;
   /** What keeps an index version from having all its replicas, for people. */
   readonly conditions: ReadonlyMap<string, readonly string[]>;
+  /** Managers that serve each shard of an index version: of the shard that has the fewest. */
+  readonly served: ReadonlyMap<string, number>;
   /** When the plan must be made again though nothing changes, on the clock; infinite for never. */
   readonly nextAtMs: number;
 }
@@ -62,7 +64,8 @@ export class IndexLeader {
     this.#noteFailures(holdings, nowMs);
     this.observe(state);
     const unknownUntilMs = this.#unknownUntilMs(state);
-    if (unknownUntilMs > nowMs) return { orders: new Map(), conditions: new Map(), nextAtMs: unknownUntilMs };
+    if (unknownUntilMs > nowMs)
+      return { orders: new Map(), conditions: new Map(), served: new Map(), nextAtMs: unknownUntilMs };
     const ordered = new Map(
       [...managers.keys()].map((name): [string, readonly HeldShards[]] => [
         name,
@@ -75,6 +78,7 @@ export class IndexLeader {
       const { replicas, contentService, contentRange } = record;
       return [{ id, replicas, contentService, contentRange, shardBytes: manifest.shards.map(({ bytes }) => bytes) }];
     });
+    const serving = placesOf([...holdings].map(([name, held]) => [name, Object.entries(held.serving)]));
     const { orders, conditions } = placeShards({
       indices: known,
       managers: [...managers].map(([name, { machine, capacity, isDraining, pools }]) => ({
@@ -86,7 +90,7 @@ export class IndexLeader {
         pools: pools.filter(({ alive }) => alive > 0),
       })),
       ordered: placesOf([...ordered].map(([name, own]) => [name, own.map((one) => [one.indexVersion, one.places])])),
-      serving: placesOf([...holdings].map(([name, { serving }]) => [name, Object.entries(serving)])),
+      serving,
       onDisk: placesOf([...holdings].map(([name, { onDisk }]) => [name, Object.entries(onDisk)])),
       isAvoided: (manager, index, place) => this.#isAvoided(manager, index, place, nowMs),
       mayReturn: (manager, index) => this.#mayReturn(manager, index, nowMs),
@@ -100,7 +104,8 @@ export class IndexLeader {
       );
       return [manager, [...placed, ...kept].sort((a, b) => (a.indexVersion < b.indexVersion ? -1 : 1))];
     });
-    return { orders: new Map(written), conditions, nextAtMs: this.#nextAtMs(known, orders, managers, nowMs) };
+    const served = new Map(known.map((index) => [index.id, fewestHolders(index, serving)]));
+    return { orders: new Map(written), conditions, served, nextAtMs: this.#nextAtMs(known, orders, managers, nowMs) };
   }
 
   /** Notes since when managers are present and have copies. Called at every change, also without indices. */
@@ -190,6 +195,14 @@ function heldBy(holdings: HoldingsRecord | undefined): readonly HeldShards[] {
     const places = [holdings.serving, holdings.onDisk].flatMap((held) => readable(held[indexVersion] ?? ''));
     return { indexVersion, places: formatPlaces(new Set(places)) };
   });
+}
+
+/** The number of managers that serve the shard of an index with the fewest. */
+function fewestHolders({ id, shardBytes }: IndexToPlace, serving: ShardPlaces): number {
+  const counts = shardBytes.map(() => 0);
+  for (const held of serving.values())
+    for (const place of held.get(id) ?? []) if (place < counts.length) counts[place] = (counts[place] as number) + 1;
+  return counts.reduce((fewest, count) => Math.min(fewest, count), counts.length === 0 ? 0 : Number.POSITIVE_INFINITY);
 }
 
 function serviceKeyOf(manager: string, { contentService, contentRange }: ContentChoice): string {

@@ -29,7 +29,8 @@ import {
 import { assign, type ManagerView } from './assign.ts';
 import { DesiredStateBackup } from './desired-state-backup.ts';
 import type { Election, WriteOutcome } from './election.ts';
-import { IndexLeader } from './index-leader.ts';
+import { IndexLeader, type IndexPlan } from './index-leader.ts';
+import { hasProgress, recordProgress } from './index-progress.ts';
 import { MeshView } from './mesh-view.ts';
 import { nextStep } from './rollout-step.ts';
 import { signAgain } from './sign-again.ts';
@@ -64,7 +65,7 @@ const ORDER_KEEP_MS = 3_600_000;
 /** Manifests that are read at a time, and the pause after one that could not be read. */
 const MANIFEST_READS_MAX = 8;
 const MANIFEST_RETRY_MS = 2_000;
-const NO_SHARDS: ReadonlyMap<string, readonly ShardsOrder[]> = new Map();
+const NO_SHARDS: Pick<IndexPlan, 'orders' | 'served'> = { orders: new Map(), served: new Map() };
 /** Consul accepts 512 KiB per transaction, and base64 makes a value a third longer. */
 const ORDER_BYTES_MAX = 390_000;
 const BACKOFF_FIRST_MS = 100;
@@ -228,7 +229,7 @@ export class Leader {
       desired.size > 0 && views.every(({ isDrained }) => isDrained) ? noManagerText(desired, views.length) : undefined,
     );
     const next = nextStep(target, current, alive);
-    const shards = await this.#planShards(present);
+    const plan = await this.#planShards(present);
     for (const [name, counts] of next) {
       const list = [...counts].flatMap(([id, count]) => {
         const deployment =
@@ -236,13 +237,25 @@ export class Leader {
         return deployment === undefined ? [] : [{ ...deployment, count }];
       });
       list.sort((a, b) => (deploymentId(a) < deploymentId(b) ? -1 : 1));
-      if (!(await this.#order(term, name, list, shards.get(name) ?? orders.get(name)?.record?.shards))) return;
+      if (!(await this.#order(term, name, list, plan.orders.get(name) ?? orders.get(name)?.record?.shards))) return;
     }
     await this.#deleteOldOrders(term);
+    await this.#recordProgress(term, plan.served);
+  }
+
+  /** Records that an index version is whole for the first time, and gives it the calls when it has enough replicas. */
+  async #recordProgress(term: number, served: IndexPlan['served']): Promise<void> {
+    for (const [id, fewest] of served) {
+      const record = this.#view.indices.get(id);
+      if (record === undefined || !hasProgress(record, fewest)) continue;
+      const outcome = await recordProgress(this.#options, { term, id, fewest }, this.#end.signal);
+      if (outcome.kind === 'stale') return void this.#scheduleReread(outcome);
+      if (outcome.kind === 'conflict') this.#wake();
+    }
   }
 
   /** Returns the shards that each manager is to hold. A manager without an entry keeps what it has. */
-  async #planShards(present: ReadonlyMap<string, ManagerRecord>): Promise<ReadonlyMap<string, readonly ShardsOrder[]>> {
+  async #planShards(present: ReadonlyMap<string, ManagerRecord>): Promise<Pick<IndexPlan, 'orders' | 'served'>> {
     const { indices, unreadableIndices, drained, orders } = this.#view;
     const ordered = new Map([...orders].map(([name, { record }]) => [name, record?.shards]));
     for (const name of present.keys()) {
@@ -268,7 +281,7 @@ export class Leader {
     });
     for (const id of indices.keys()) this.#report('index_incomplete', id, plan.conditions.get(id)?.join('; '));
     this.#replanIn(plan.nextAtMs - this.#clock.nowMs());
-    return plan.orders;
+    return plan;
   }
 
   /** Plans again after `waitMs`, or earlier if that was said before. */

@@ -14,6 +14,8 @@ export interface DeployedService {
   readonly queueMax: number;
   /** Why no copy can start until something changes; '' while one may come up. */
   readonly failure: string;
+  /** Whether it is an index version that is being loaded; `failure` says how far. */
+  readonly isLoading?: boolean;
 }
 
 /** A call, as far as it matters for the choice of a deployment. */

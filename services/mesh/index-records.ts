@@ -23,6 +23,9 @@ export interface IndexRecord {
   /** Who added it, and when: Unix time in ms. */
   readonly by: string;
   readonly atMs: number;
+  /** When every shard was served for the first time, and when the version got the calls; 0 before. Unix time in ms. */
+  readonly readyAtMs: number;
+  readonly promotedAtMs: number;
 }
 
 /** `manifests/<sha256>`: the shards of an index version, in order of their names. Places count from 0 in this list. */
@@ -90,6 +93,8 @@ export const INDEX: z.ZodType<IndexRecord> = z.object({
   bytes: z.int().min(0),
   by: text(),
   atMs: z.int().min(0),
+  readyAtMs: z.int().min(0).default(0),
+  promotedAtMs: z.int().min(0).default(0),
 });
 
 export const MANIFEST: z.ZodType<ManifestRecord> = z.object({

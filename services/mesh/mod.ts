@@ -64,6 +64,7 @@ export {
   readEntry,
   readRecord,
   readRecords,
+  type RecordCache,
 } from './records.ts';
 export { replaceFile, syncFolder } from './replace-file.ts';
 export type { Route, Routes } from './route.ts';

@@ -32,8 +32,12 @@ export function ambiguousMethodError({ method }: PoolQuery, names: readonly stri
   );
 }
 
-/** Error for a call to a deployed service, whose copies cannot start. */
-export function failedError({ service, version, failure }: DeployedService): KatamariError {
+/** Error for a call to a deployed service, whose copies cannot start, or to an index that is being loaded. */
+export function failedError({ service, version, failure, isLoading = false }: DeployedService): KatamariError {
+  if (isLoading) {
+    const facts = { notRun: true, retryAfterMs: LOADING_RETRY_MS, httpStatus: 503 };
+    return new KatamariError('no_pool', `${failure}; try again later`, facts);
+  }
   const why = `No copy of ${service}@${version} can start: ${failure}. Correct it, then katamari restart ${service}`;
   return new KatamariError('resource_failed', why);
 }
@@ -89,3 +93,4 @@ function forRoles(roles: readonly string[]): string {
 }
 
 const NAMES_SHOWN_MAX = 20;
+const LOADING_RETRY_MS = 2_000;

@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { reportDefect, type Clock } from '../../core/mod.ts';
 import type { IdlSource } from '../../core/thrift/mod.ts';
 import type { EventLog } from './event-log.ts';
+import { INDEX, type IndexRecord } from './index-records.ts';
 import { MANAGER, readRecord, type ManagerRecord } from './records.ts';
 import { replaceFile } from './replace-file.ts';
 import path from 'node:path';
@@ -19,6 +20,8 @@ export interface Snapshot {
   /** ISO 8601 time; informative only. */
   readonly takenAt: string;
   readonly routes: Readonly<Record<string, { readonly weights: Readonly<Record<string, number>> }>>;
+  /** By `name@version`. */
+  readonly indices?: Readonly<Record<string, IndexRecord>> | undefined;
 }
 
 export interface SnapshotOptions {
@@ -115,5 +118,6 @@ const SNAPSHOT: z.ZodType<Snapshot> = z.object({
   timeoutMs: z.int().min(1),
   takenAt: z.string(),
   routes: z.record(z.string(), z.object({ weights: z.record(z.string(), z.int().min(0)) })),
+  indices: z.record(z.string(), INDEX).optional(),
 });
 const GATHER_MS = 500;

@@ -2,11 +2,13 @@
 // answer in time, the process starts with the snapshot that it wrote before.
 
 import { PolicyStore } from '../access/mod.ts';
-import { Fleet, Reachability, SharedState, SnapshotFile, type Snapshot } from '../mesh/mod.ts';
+import { Gatherer } from '../gather/mod.ts';
+import { Fleet, ManifestCache, Reachability, SharedState, SnapshotFile, type Snapshot } from '../mesh/mod.ts';
 import { ConsulMetrics, type OpenConsul } from './consul.ts';
 import type { ProcessBase } from './process-base.ts';
 import type { ProcessContext } from './process-context.ts';
 import { StatusReporter } from './status-reporter.ts';
+import path from 'node:path';
 
 /** Resolves once the managers of the mesh and their interfaces are known, at the latest after CONSUL_WAIT_MS. */
 export async function joinMesh(context: ProcessContext, consul: OpenConsul): Promise<ProcessBase> {
@@ -44,7 +46,21 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
     onError: reachability.failed,
   });
   components.register({ stage: 'fleet', close: () => fleet.close() });
+  const gatherer = new Gatherer({
+    client,
+    mesh,
+    self: config.name,
+    manifests: new ManifestCache({ client, mesh, folder: path.join(dataDir, 'manifests') }),
+    events,
+    reachability,
+    clock,
+    peers: () => fleet.peers,
+    onChange: () => offers.changed(),
+  });
+  components.register({ stage: 'fleet', close: () => gatherer.close() });
   offers.addSource(() => fleet.offers());
+  offers.addDerived((pools) => gatherer.offers(pools));
+  offers.addDesired(() => gatherer.deployed());
   offers.addRunning(() => fleet.deployed());
   offers.addDesired(() => shared.deployed);
   reachability.onBack(() => {
@@ -52,7 +68,7 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
     fleet.interfaces.forgetPublished();
     offers.changed();
   });
-  const snapshotFile = new SnapshotFile({ dataDir, events, clock, take: () => takeSnapshot(fleet, shared) });
+  const snapshotFile = new SnapshotFile({ dataDir, events, clock, take: () => takeSnapshot(fleet, shared, gatherer) });
   components.register({ stage: 'presence', close: () => snapshotFile.close() });
   offers.onChange(() => snapshotFile.changed());
 
@@ -70,6 +86,7 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
     ),
     fleet.start(),
     policy.start(),
+    gatherer.start(),
   ]).then(() => true);
   // Wait for the interfaces too. Without them, the faceplates would refuse calls to pools that exist.
   const known = started.then(() => fleet.whenInterfacesKnown());
@@ -80,17 +97,18 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
     if (!hasAnswered) shared.loadSnapshot({ ...snapshot, routes: new Map(Object.entries(snapshot.routes)) });
     // A Consul that lost its data lists no managers until they register again. Their links still work.
     fleet.loadSnapshot(new Map(Object.entries(snapshot.managers)));
+    gatherer.loadSnapshot(new Map(Object.entries(snapshot.indices ?? {})));
     const why = hasAnswered ? 'lists no manager' : 'does not answer';
     events.add('consul_lost', config.consul.address, `${why}; started with the snapshot of ${snapshot.takenAt}`);
   }
   snapshotFile.enable();
   const consulMetrics = new ConsulMetrics(client);
-  consulMetrics.addWatches(() => [...shared.stats(), fleet.stats(), policy.stats()]);
+  consulMetrics.addWatches(() => [...shared.stats(), fleet.stats(), policy.stats(), gatherer.stats()]);
   const status = new StatusReporter(context, shared);
-  return { ...context, client, consulMetrics, reachability, shared, fleet, policy, status };
+  return { ...context, client, consulMetrics, reachability, shared, fleet, gatherer, policy, status };
 }
 
-function takeSnapshot(fleet: Fleet, shared: SharedState): Snapshot {
+function takeSnapshot(fleet: Fleet, shared: SharedState, gatherer: Gatherer): Snapshot {
   const managers = Object.fromEntries(fleet.records);
   const pools = Object.values(managers).flatMap((record) => record.pools);
   const interfaces = pools.flatMap(({ interfaceId, service }) => {
@@ -103,6 +121,7 @@ function takeSnapshot(fleet: Fleet, shared: SharedState): Snapshot {
     interfaces: Object.fromEntries(interfaces),
     timeoutMs,
     routes: Object.fromEntries(routes),
+    indices: Object.fromEntries(gatherer.records),
     takenAt: new Date().toISOString(),
   };
 }

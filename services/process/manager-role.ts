@@ -99,6 +99,7 @@ export class ManagerRole {
       },
     });
     offers.addSource(() => manager.offers());
+    base.gatherer.followOwn((start, afterSeq, waitMs) => keeper.holdings(start, afterSeq, waitMs));
     role = new ManagerRole(base, manager, keeper, orders, link);
     offers.addRunning(() => role?.deployed() ?? []);
     offers.onChange(() => manager.offers().forEach((offer) => fleet.interfaces.publish(offer.interface)));

@@ -7,6 +7,7 @@ import { mergeDeployed, type DeployedService, type Offer, type Router } from '..
 export class OfferTable {
   readonly #router: Router;
   readonly #sources: (() => readonly Offer[])[] = [];
+  readonly #derived: ((offers: readonly Offer[]) => readonly Offer[])[] = [];
   readonly #running: (() => readonly DeployedService[])[] = [];
   readonly #desired: (() => readonly DeployedService[])[] = [];
   readonly #listeners: (() => void)[] = [];
@@ -18,6 +19,11 @@ export class OfferTable {
   /** Adds a source, read on every change. Later sources come first, so own pools precede those of the fleet. */
   addSource(read: () => readonly Offer[]): void {
     this.#sources.unshift(read);
+  }
+
+  /** Adds offers that stand on others: those of index versions, which need the pools of their content services. */
+  addDerived(read: (offers: readonly Offer[]) => readonly Offer[]): void {
+    this.#derived.push(read);
   }
 
   /** Adds a source of what managers run, whether or not it has a pool. */
@@ -46,7 +52,8 @@ export class OfferTable {
   /** Reads all sources again. */
   changed(): void {
     const offers = this.#sources.flatMap((read) => read());
-    this.#router.setOffers(offers, this.deployed());
+    const derived = this.#derived.flatMap((read) => read(offers));
+    this.#router.setOffers([...offers, ...derived], this.deployed());
     for (const listener of this.#listeners) listener();
   }
 }

@@ -3,6 +3,7 @@
 import type { PolicyStore } from '../access/mod.ts';
 import type { ConsulClient } from '../consul/mod.ts';
 import type { Fleet, Reachability, SharedState } from '../mesh/mod.ts';
+import type { Gatherer } from '../gather/mod.ts';
 import type { ConsulMetrics } from './consul.ts';
 import type { ProcessContext } from './process-context.ts';
 import type { StatusReporter } from './status-reporter.ts';
@@ -14,6 +15,8 @@ export interface ProcessBase extends ProcessContext {
   readonly reachability: Reachability;
   readonly shared: SharedState;
   readonly fleet: Fleet;
+  /** Gathers the calls of indices. */
+  readonly gatherer: Gatherer;
   /** The access policy of the mesh. */
   readonly policy: PolicyStore;
   /** Status of this process alone. */

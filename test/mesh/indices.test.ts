@@ -2,34 +2,22 @@
 // is left when it is removed. The mesh is a process of its own with the embedded Consul.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { consulClient, type ConsulClient } from '../../services/consul/mod.ts';
-import { listSource } from '../../services/content/fetch/source-listing.ts';
 import {
   documentSigner,
   HOLDINGS,
   keysOf,
-  manifestHash,
   readEntry,
   type HoldingsRecord,
   type IndexRecord,
-  type ManifestRecord,
 } from '../../services/mesh/mod.ts';
+import { addIndex, writeWords } from '../kit/mesh/index-source.ts';
 import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
 import { fixture, work } from '../kit/mesh/mesh.ts';
 import { until } from '../kit/tools/wait.ts';
 
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { pathToFileURL } from 'node:url';
 
 const KEYS = keysOf('test');
 let folder: string;
@@ -37,14 +25,7 @@ let mesh: MeshProcess;
 let client: ConsulClient;
 beforeEach(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'katamari-indices-'));
-  for (const [name, words] of [
-    ['a', 'the cat'],
-    ['b', 'the dog and the end'],
-    ['c', 'nothing'],
-  ] as const) {
-    mkdirSync(path.join(folder, 'source', name), { recursive: true });
-    writeFileSync(path.join(folder, 'source', name, 'words.txt'), words);
-  }
+  writeWords(path.join(folder, 'source'), { a: 'the cat', b: 'the dog and the end', c: 'nothing' });
   await start();
 }, 60_000);
 afterEach(async () => {
@@ -68,30 +49,8 @@ async function start(): Promise<void> {
   });
 }
 
-/** Writes the documents of an index version, as an operator's command does. */
-async function add(version: string, change: Partial<IndexRecord> = {}): Promise<void> {
-  const source = pathToFileURL(path.join(folder, 'source')).href;
-  const listed = await listSource(source);
-  const shards = listed.map(({ name, bytes, digest }) => ({ name, bytes, digest }));
-  const manifest = JSON.stringify({ shards } satisfies ManifestRecord);
-  const record: IndexRecord = {
-    name: 'wiki',
-    version,
-    source,
-    contentService: 'Words',
-    contentRange: '^1',
-    replicas: 1,
-    promoteAtReplicas: 1,
-    manifest: manifestHash(manifest),
-    shards: shards.length,
-    bytes: shards.reduce((sum, { bytes }) => sum + bytes, 0),
-    by: 'the test',
-    atMs: Date.now(),
-    ...change,
-  };
-  await client.put(`${KEYS.manifests}${manifestHash(manifest)}`, manifest);
-  await client.put(`${KEYS.indices}wiki/${version}`, JSON.stringify(record));
-}
+const add = (version: string, change: Partial<IndexRecord> = {}): Promise<void> =>
+  addIndex(client, path.join(folder, 'source'), version, change);
 
 async function holdings(): Promise<HoldingsRecord | undefined> {
   const { entries } = await client.list(KEYS.holdings);

@@ -284,6 +284,7 @@ const char* nameOf(ErrorCode code) {
     case ErrorCode::internal: return "internal";
     case ErrorCode::cancelled: return "cancelled";
     case ErrorCode::refusedAsPoison: return "refused_as_poison";
+    case ErrorCode::incomplete: return "incomplete";
   }
   return "internal";
 }

@@ -154,7 +154,7 @@ ReplyContext readReplyContext(TProtocol& in) {
     std::int32_t code = 0;
     if (id == 7 && type == T_I32) {
       in.readI32(code);
-      const bool isKnown = code >= 1 && code <= static_cast<std::int32_t>(ErrorCode::refusedAsPoison);
+      const bool isKnown = code >= 1 && code <= static_cast<std::int32_t>(ErrorCode::incomplete);
       found.error = isKnown ? static_cast<ErrorCode>(code) : ErrorCode::internal;
     } else if (id == 8 && type == T_I64) in.readI64(found.retryAfterMs);
     else if (id == 10 && type == T_BOOL) in.readBool(found.notRun);

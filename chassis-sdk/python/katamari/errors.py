@@ -29,6 +29,7 @@ _MAPPINGS = {
     'internal': _Mapping(10, TApplicationException.INTERNAL_ERROR),
     'cancelled': _Mapping(11, TApplicationException.INTERNAL_ERROR),
     'refused_as_poison': _Mapping(12, TApplicationException.INTERNAL_ERROR),
+    'incomplete': _Mapping(13, TApplicationException.INTERNAL_ERROR),
 }
 _CODES = {mapping.wire: code for code, mapping in _MAPPINGS.items()}
 

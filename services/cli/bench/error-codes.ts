@@ -38,6 +38,7 @@ const PATTERNS: readonly (readonly [ErrorCode, RegExp])[] = [
     /^Cannot (queue|wait) for |^Cannot take another connection|^Cannot take .* are in flight on its link| and the call asked not to wait$|^No manager of .* is reachable; /,
   ],
   ['refused_as_poison', /^Refused \S+ of .* has cost /],
+  ['incomplete', /^\d+ of \d+ shards of \S+ are in the answer/],
   ['timeout', /^Waited |^The deadline had passed | did not answer \S+ in time/],
   ['draining', /shutting down|\bdrain(s|ing)\b|does not run .* any more/],
   ['denied', / requires TLS/],

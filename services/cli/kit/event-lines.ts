@@ -80,6 +80,7 @@ const KINDS: Readonly<Record<EventKind, { readonly level: LogLevel; readonly wor
   call_refused: { level: 'error', word: 'poison', color: 'red' },
   shard_failed: { level: 'error', word: 'shard', color: 'red' },
   index_incomplete: { level: 'error', word: 'index', color: 'red' },
+  index_ready: { level: 'info', word: 'index', color: 'green' },
   rolling_started: { level: 'info', word: 'restarting', color: 'cyan' },
   rolling_done: { level: 'info', word: 'restarted', color: 'green' },
   settings_changed: { level: 'info', word: 'settings', color: 'cyan' },

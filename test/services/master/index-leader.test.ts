@@ -21,6 +21,8 @@ const indexOf = (version: string, change: Partial<IndexRecord> = {}): [string, I
     bytes: 40,
     by: 'admin',
     atMs: 0,
+    readyAtMs: 0,
+    promotedAtMs: 0,
     ...change,
   },
 ];

@@ -153,6 +153,7 @@ enum class ErrorCode {
   internal = 10,
   cancelled = 11,
   refusedAsPoison = 12,
+  incomplete = 13,
 };
 
 /** Returns the name of a code as in the documentation: `no_pool`. */

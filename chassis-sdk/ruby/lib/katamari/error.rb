@@ -8,7 +8,8 @@ module Katamari
     # Codes by their number in idl/katamari.thrift.
     CODES = {
       1 => :no_pool, 2 => :overloaded, 3 => :timeout, 4 => :resource_failed, 5 => :draining, 6 => :denied, 7 => :rate_limited,
-      8 => :too_large, 9 => :bad_request, 10 => :internal, 11 => :cancelled, 12 => :refused_as_poison
+      8 => :too_large, 9 => :bad_request, 10 => :internal, 11 => :cancelled, 12 => :refused_as_poison,
+      13 => :incomplete
     }.freeze
     NUMBERS = CODES.invert.freeze
     THRIFT_TYPES = Hash.new(INTERNAL_ERROR).merge(no_pool: UNKNOWN_METHOD, bad_request: PROTOCOL_ERROR).freeze

@@ -1,0 +1,76 @@
+// The arguments of a gathered call. Only the shards and the coverage that the caller asks for are read; everything else
+// passes as it is. The shards of a request are appended before the stop byte: of a repeated field the last one counts.
+
+import { KatamariError } from '../../core/mod.ts';
+import { BinaryReader, BinaryWriter, WIRE_OF_KIND, WireError, type Method } from '../../core/thrift/mod.ts';
+
+/** What the mesh reads of the arguments. */
+export interface GatherArguments {
+  /** Shards that the caller names; empty for all. */
+  readonly shards: readonly string[];
+  /** Share of the shards that must be in the answer, from 0 to 1. */
+  readonly minCoverage: number;
+}
+
+/** @throws KatamariError bad_request for malformed arguments */
+export function readArguments(method: Method, args: Uint8Array): GatherArguments {
+  const { shardsId, coverageId, defaultCoverage } = fieldsOf(method);
+  let shards: readonly string[] = [];
+  let minCoverage = defaultCoverage;
+  try {
+    const reader = new BinaryReader(args);
+    for (let wire = reader.byte(); wire !== WIRE_OF_KIND.void; wire = reader.byte()) {
+      const id = reader.i16();
+      if (id === shardsId && wire === WIRE_OF_KIND.list) shards = readNames(reader);
+      else if (id === coverageId && wire === WIRE_OF_KIND.double) minCoverage = reader.double();
+      else reader.skip(wire);
+    }
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error;
+    throw new KatamariError('bad_request', `The arguments of ${method.name} are malformed: ${error.what}`);
+  }
+  if (minCoverage >= 0 && minCoverage <= 1) return { shards, minCoverage };
+  throw new KatamariError('bad_request', `minCoverage is ${minCoverage}, expected a share from 0 to 1`);
+}
+
+/** Returns the arguments with the shards to look at. */
+export function withShards(method: Method, args: Uint8Array, names: readonly string[]): Buffer {
+  const out = new BinaryWriter(args.length + names.reduce((sum, { length }) => sum + length + 4, 64));
+  out.raw(args.subarray(0, -1));
+  out.fieldHead(WIRE_OF_KIND.list, fieldsOf(method).shardsId);
+  out.byte(WIRE_OF_KIND.string);
+  out.i32(names.length);
+  for (const name of names) out.string(name);
+  out.byte(WIRE_OF_KIND.void);
+  return out.finish();
+}
+
+interface GatherFields {
+  readonly shardsId: number;
+  /** 0 when the method has no such parameter. */
+  readonly coverageId: number;
+  readonly defaultCoverage: number;
+}
+
+const known = new WeakMap<Method, GatherFields>();
+
+function fieldsOf(method: Method): GatherFields {
+  const found = known.get(method);
+  if (found !== undefined) return found;
+  const { fields } = method.args;
+  const coverage = fields.find(({ name, type }) => name === 'minCoverage' && type.kind === 'double');
+  const read: GatherFields = {
+    shardsId: fields.find(({ name }) => name === 'shards')?.id ?? 0,
+    coverageId: coverage?.id ?? 0,
+    defaultCoverage: typeof coverage?.defaultValue === 'number' ? coverage.defaultValue : 1,
+  };
+  known.set(method, read);
+  return read;
+}
+
+function readNames(reader: BinaryReader): readonly string[] {
+  const wire = reader.byte();
+  const count = reader.size(4);
+  if (count > 0 && wire !== WIRE_OF_KIND.string) throw new WireError('expected a list of strings as shards');
+  return Array.from({ length: count }, () => reader.string());
+}

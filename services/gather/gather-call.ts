@@ -1,0 +1,143 @@
+// One gathered call: reads which shards it is about, asks them, and replies with one result and its coverage.
+
+import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
+import { asKatamariError, KatamariError } from '../../core/mod.ts';
+import { NO_REPLY_CONTEXT, withCall, type Call, type CallSink, type Reply } from '../../core/rpc/mod.ts';
+import type { Method } from '../../core/thrift/mod.ts';
+import { readArguments, withShards } from './arguments.ts';
+import { type Coverage, coverageFieldOf, coverageOf, missingText, type MissingShard } from './coverage.ts';
+import { RESERVE_MS, RESERVE_SHARE } from './limits.ts';
+import { isEmptyResult, mergeResults } from './merge.ts';
+import { type GatherTools, Scatter, type ScatterEnd, type ShardAnswer } from './scatter.ts';
+import type { ServedIndex } from './shard-map.ts';
+
+/** Sends a call of a method with `katamari.gather` to the shards of an index version, and replies once. */
+export function gatherCall(tools: GatherTools, index: ServedIndex, method: Method, call: Call, sink: CallSink): void {
+  try {
+    const { shards, minCoverage } = readArguments(method, call.args);
+    const places = placesOf(index, shards);
+    const nowMs = tools.clock.nowMs();
+    const leftMs = call.deadlineMs - nowMs;
+    const deadlineMs = call.deadlineMs - Math.max(RESERVE_MS, leftMs * RESERVE_SHARE);
+    const scatter = new Scatter(tools, {
+      index,
+      method,
+      places,
+      call: withCall(call, { deadlineMs }),
+      argsFor: (names) => withShards(method, call.args, names),
+      minCoverage,
+      ...(method.gather === 'first' ? { isEnough: (answer) => !isEmptyResult(valueOf(method, answer)) } : {}),
+      onEnd: (end) => {
+        try {
+          finish({ index, method, places, minCoverage }, end, sink);
+        } catch (error) {
+          sink.fail(asKatamariError(error));
+        }
+      },
+    });
+    scatter.start();
+  } catch (error) {
+    sink.fail(asKatamariError(error));
+  }
+}
+
+interface GatherFacts {
+  readonly index: ServedIndex;
+  readonly method: Method;
+  readonly places: readonly number[];
+  readonly minCoverage: number;
+}
+
+/** The shards that a call names, or all. @throws KatamariError bad_request for an unknown shard */
+export function placesOf({ id, names, placeOf }: ServedIndex, shards: readonly string[]): readonly number[] {
+  if (shards.length === 0) return names.map((_, place) => place);
+  const places = new Set<number>();
+  for (const shard of shards) {
+    const place = placeOf.get(shard);
+    if (place === undefined) {
+      const some = names.slice(0, NAMES_SHOWN_MAX).join(', ');
+      const more = names.length > NAMES_SHOWN_MAX ? `, and ${names.length - NAMES_SHOWN_MAX} more` : '';
+      throw new KatamariError('bad_request', `${id} has no shard "${shard}"; its shards are ${some}${more}`);
+    }
+    places.add(place);
+  }
+  return [...places].sort((a, b) => a - b);
+}
+
+function finish(facts: GatherFacts, end: ScatterEnd, sink: CallSink): void {
+  if (end.kind === 'failed') return sink.fail(end.error);
+  if (end.kind === 'exception') return sink.reply(end.reply);
+  const { index, method, places } = facts;
+  const { answers } = end;
+  const coverageField = coverageFieldOf(method);
+  // The reply of one manager for all shards is passed on as it is.
+  const isAsItIs = answers.length === 1 && end.missing.length === 0 && coverageField === undefined;
+  const values = isAsItIs ? [] : answers.map((answer) => valueOf(method, answer));
+  // A result that is enough says nothing about the other shards.
+  const isEnough = method.gather === 'first' && values.some((value) => !isEmptyResult(value));
+  const missing = isEnough ? [] : [...end.missing, ...values.flatMap((value) => missingIn(value, coverageField))];
+  const coverage = coverageOf(places.length, missing, end);
+  requireCoverage(facts, coverage, answers.length > 0);
+  const body = isAsItIs
+    ? (answers[0] as ShardAnswer).body
+    : encodeStruct(method.result, { success: withCoverage(mergedOf(method, values), coverageField, coverage) });
+  sink.reply(replyOf(index, answers, body, coverage));
+}
+
+/** Replies with the coverage beside the result. */
+export function replyOf(
+  index: ServedIndex,
+  answers: readonly ShardAnswer[],
+  body: Uint8Array,
+  { shards, complete }: Coverage,
+): Reply {
+  const context = {
+    ...NO_REPLY_CONTEXT,
+    version: index.id.slice(index.id.indexOf('@') + 1),
+    queueUs: answers.reduce((most, { queueUs }) => Math.max(most, queueUs), 0),
+    serviceUs: answers.reduce((most, { serviceUs }) => Math.max(most, serviceUs), 0),
+    coverage: { shards, complete },
+  };
+  return { isException: false, body, context };
+}
+
+/** @throws KatamariError incomplete */
+export function requireCoverage(
+  { index, minCoverage }: Pick<GatherFacts, 'index' | 'minCoverage'>,
+  { shards, complete, missing }: Coverage,
+  hasAnswer: boolean,
+): void {
+  if (hasAnswer && complete >= minCoverage * shards) return;
+  const why =
+    `${complete} of ${shards} shards of ${index.id} are in the answer, and minCoverage is ${minCoverage}: ` +
+    `${missingText(missing)}. See katamari index status ${index.id.split('@')[0]}, or ask with a lower minCoverage`;
+  throw new KatamariError('incomplete', why);
+}
+
+function mergedOf(method: Method, values: readonly unknown[]): unknown {
+  if (method.gather === 'first') return values.find((value) => !isEmptyResult(value)) ?? values[0];
+  return mergeResults(method, values);
+}
+
+/** The value of a result. @throws KatamariError resource_failed when it is malformed */
+export function valueOf(method: Method, { body }: ShardAnswer): unknown {
+  try {
+    return decodeStruct(method.result, body)['success'];
+  } catch (error) {
+    const why = `A content server sent a reply of ${method.name} that cannot be decoded: ${(error as Error).message}`;
+    throw new KatamariError('resource_failed', why, { isSuspect: true }, error);
+  }
+}
+
+function withCoverage(value: unknown, field: string | undefined, coverage: Coverage): unknown {
+  return field === undefined ? value : { ...(value as object), [field]: coverage };
+}
+
+/** The shards that a content server says are not wholly in its answer. */
+export function missingIn(value: unknown, field: string | undefined): readonly MissingShard[] {
+  if (field === undefined) return [];
+  const coverage = (value as Readonly<Record<string, Partial<Coverage> | undefined>> | undefined)?.[field];
+  return coverage?.missing ?? [];
+}
+
+const NAMES_SHOWN_MAX = 5;

@@ -1,0 +1,132 @@
+// Offers the index versions of the mesh to the router of this process, and gathers their calls. An index version is
+// offered from the first time that all its shards were served.
+
+import { DeadlineWheel } from '../../core/link/mod.ts';
+import { RetryBudget } from '../../core/mod.ts';
+import type { Interface } from '../../core/thrift/mod.ts';
+import type { WatchStats } from '../consul/mod.ts';
+import type { DeployedService, IndexRecord, Offer, Peer } from '../mesh/mod.ts';
+import { HedgeBudget } from './hedge-budget.ts';
+import { HoldingsFollower, type ReadHoldings } from './holdings-follower.ts';
+import { IndexCatalog, type IndexCatalogOptions } from './index-catalog.ts';
+import { IndexOffer } from './index-offer.ts';
+import { RequestLatencies } from './latencies.ts';
+import type { GatherTools } from './scatter.ts';
+import { ShardMap } from './shard-map.ts';
+
+export interface GathererOptions extends Omit<IndexCatalogOptions, 'onChange'> {
+  /** Name of this process. */
+  readonly self: string;
+  /** The other managers. */
+  readonly peers: () => readonly Peer[];
+  /** Called when the offers have changed. */
+  readonly onChange: () => void;
+}
+
+export class Gatherer {
+  readonly #options: GathererOptions;
+  readonly #catalog: IndexCatalog;
+  readonly #follower: HoldingsFollower;
+  readonly #map = new ShardMap();
+  readonly #tools: GatherTools;
+  readonly #offers = new Map<string, IndexOffer>();
+  #readOwn: ReadHoldings | undefined;
+
+  constructor(options: GathererOptions) {
+    this.#options = options;
+    const { clock } = options;
+    this.#tools = {
+      clock,
+      deadlines: new DeadlineWheel(clock),
+      retries: new RetryBudget(clock),
+      hedges: new HedgeBudget(clock),
+      latencies: new RequestLatencies(),
+    };
+    this.#catalog = new IndexCatalog({ ...options, onChange: () => this.#catalogChanged() });
+    this.#follower = new HoldingsFollower(clock, (manager, holdings) => {
+      this.#map.setHoldings(manager, holdings);
+      options.onChange();
+    });
+  }
+
+  /** Starts to watch the index versions in Consul. Resolves after its first response. */
+  start(): Promise<void> {
+    return this.#catalog.start();
+  }
+
+  /** Loads the index versions of a snapshot, for a start without Consul. */
+  loadSnapshot(records: ReadonlyMap<string, IndexRecord>): void {
+    this.#catalog.loadSnapshot(records);
+  }
+
+  /** Reads what the manager of this process serves. */
+  followOwn(read: ReadHoldings): void {
+    this.#readOwn = read;
+    this.#follow();
+  }
+
+  /** The index versions of the mesh, by `name@version`. */
+  get records(): ReadonlyMap<string, IndexRecord> {
+    return this.#catalog.records;
+  }
+
+  stats(): WatchStats | undefined {
+    return this.#catalog.stats();
+  }
+
+  /**
+   * Returns the offers of the index versions.
+   * @param pools the pools of all managers, which serve the shards
+   */
+  offers(pools: readonly Offer[]): readonly Offer[] {
+    const { records, indices } = this.#catalog;
+    for (const id of this.#offers.keys()) if (!records.has(id)) this.#offers.delete(id);
+    if (records.size === 0) return [];
+    this.#follow();
+    this.#map.setOffers(pools);
+    return [...records].flatMap(([id, { readyAtMs }]) => {
+      if (readyAtMs === 0 || !indices.has(id)) return [];
+      const known = this.#offers.get(id);
+      const iface = this.#map.offerOf(id)?.interface ?? known?.interface;
+      if (iface === undefined) return [];
+      return [known?.interface.id === iface.id ? known : this.#addOffer(id, iface)];
+    });
+  }
+
+  /** The index versions without an offer: calls for them wait, or fail with the state of the loading. */
+  deployed(): readonly DeployedService[] {
+    return [...this.#catalog.records].map(([id, { name, version, readyAtMs, shards }]) => {
+      const common = { service: name, version, roles: [], queueMax: WAITING_MAX };
+      if (readyAtMs > 0) return { ...common, failure: '' };
+      const served = this.#map.get(id)?.holders.filter((holders) => holders.length > 0).length ?? 0;
+      const failure = `${id} is being loaded: ${served} of ${shards} shards are served`;
+      return { ...common, failure, isLoading: true };
+    });
+  }
+
+  close(): void {
+    this.#catalog.close();
+    this.#follower.close();
+  }
+
+  #addOffer(id: string, iface: Interface): IndexOffer {
+    const offer = new IndexOffer(id, iface, this.#options.self, this.#tools, this.#map);
+    this.#offers.set(id, offer);
+    return offer;
+  }
+
+  #catalogChanged(): void {
+    this.#map.setIndices(this.#catalog.indices);
+    this.#options.onChange();
+  }
+
+  /** A mesh without indices needs no polls. */
+  #follow(): void {
+    if (this.#catalog.records.size === 0) return;
+    this.#follower.follow(this.#options.peers());
+    if (this.#readOwn !== undefined) this.#follower.followOwn(this.#options.self, this.#readOwn);
+  }
+}
+
+/** Calls that may wait for the first manager of an index version. */
+const WAITING_MAX = 256;

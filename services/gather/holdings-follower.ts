@@ -1,0 +1,77 @@
+// Follows what the managers serve, by long polls over the links that this process has to them anyway. What a manager
+// said last stays while its link is down: its pools are not reachable then.
+
+import { Backoff, type Clock, mustNotFail } from '../../core/mod.ts';
+import { pause } from '../consul/mod.ts';
+import { ManagerClient, type Holdings, type Peer } from '../mesh/mod.ts';
+
+/** Reads the holdings of a manager; waits up to `waitMs` while they are those of `start` and `afterSeq`. */
+export type ReadHoldings = (start: string, afterSeq: number, waitMs: number) => Promise<Holdings>;
+
+type OnHoldings = (manager: string, holdings: Holdings['holdings'] | undefined) => void;
+
+export class HoldingsFollower {
+  readonly #clock: Clock;
+  readonly #onHoldings: OnHoldings;
+  /** Ends the loop of a manager, by name. */
+  readonly #loops = new Map<string, { readonly peer: Peer | undefined; readonly end: AbortController }>();
+
+  /** @param onHoldings gets what a manager serves; undefined when it has left */
+  constructor(clock: Clock, onHoldings: OnHoldings) {
+    this.#clock = clock;
+    this.#onHoldings = onHoldings;
+  }
+
+  /** Follows these managers, and no others. */
+  follow(peers: readonly Peer[]): void {
+    const wanted = new Map(peers.map((peer) => [peer.name, peer]));
+    for (const [name, { peer, end }] of this.#loops) {
+      if (peer === undefined || wanted.get(name) === peer) continue;
+      end.abort();
+      this.#loops.delete(name);
+      if (!wanted.has(name)) this.#onHoldings(name, undefined);
+    }
+    for (const [name, peer] of wanted) {
+      if (this.#loops.has(name)) continue;
+      const client = new ManagerClient(peer, this.#clock);
+      this.#start(name, peer, (start, afterSeq, waitMs) => client.holdings(start, afterSeq, waitMs));
+    }
+  }
+
+  /** Follows the manager of this process. */
+  followOwn(name: string, read: ReadHoldings): void {
+    if (!this.#loops.has(name)) this.#start(name, undefined, read);
+  }
+
+  close(): void {
+    for (const { end } of this.#loops.values()) end.abort();
+    this.#loops.clear();
+  }
+
+  #start(name: string, peer: Peer | undefined, read: ReadHoldings): void {
+    const end = new AbortController();
+    this.#loops.set(name, { peer, end });
+    mustNotFail(`the holdings of manager ${name}`, this.#run(name, read, end.signal));
+  }
+
+  async #run(name: string, read: ReadHoldings, signal: AbortSignal): Promise<void> {
+    const backoff = new Backoff({ firstMs: RETRY_FIRST_MS, maxMs: RETRY_MAX_MS, random: Math.random });
+    let [start, seq] = ['', 0];
+    while (!signal.aborted) {
+      try {
+        const found = await read(start, seq, WAIT_MS);
+        if (signal.aborted) return;
+        backoff.reset();
+        if (found.start !== start || found.seq !== seq) this.#onHoldings(name, found.holdings);
+        [start, seq] = [found.start, found.seq];
+      } catch {
+        // The link is down; its events say so.
+        await pause(this.#clock, backoff.next(), signal);
+      }
+    }
+  }
+}
+
+const WAIT_MS = 25_000;
+const RETRY_FIRST_MS = 100;
+const RETRY_MAX_MS = 2_000;

@@ -1,0 +1,21 @@
+// Limits and times of the gather.
+
+/** Tries of a shard in one call. */
+export const TRIES_MAX = 3;
+/** Requests to one manager that share the shards of a call. */
+export const REQUESTS_PER_MANAGER_MAX = 8;
+/** Time that is kept for merging: the larger of both. */
+export const RESERVE_MS = 5;
+export const RESERVE_SHARE = 0.05;
+/** Share of the time left for which a call waits for more shards once it has enough of them. */
+export const EXTRA_WAIT_SHARE = 0.2;
+/** A request is sent to another manager too when it takes longer than this, and longer than 95 % of the others. */
+export const HEDGE_MIN_MS = 5;
+/** The preferred manager of a shard is left when its load is more than this times that of another one. */
+export const UNEVEN_LOAD_RATIO = 1.5;
+/** Bytes of all answers of one call together. */
+export const ANSWER_BYTES_MAX: number = 256 * 1024 * 1024;
+/** Shards that an error names. */
+export const SHARDS_NAMED_MAX = 3;
+/** Shards in the list of missing ones of a coverage. */
+export const MISSING_MAX = 100;

@@ -1,0 +1,80 @@
+// Makes one result of the results of several shards, as `katamari.gather` of the method says.
+
+import { KatamariError } from '../../core/mod.ts';
+import type { Method, Type } from '../../core/thrift/mod.ts';
+
+/** @param results values of the method's type, in order of their shards; at least one */
+export function mergeResults({ gather, returns, name }: Method, results: readonly unknown[]): unknown {
+  if (results.length === 1) return results[0];
+  if (gather === 'sum')
+    return returns.kind === 'map' ? sumMaps(results as MapOf<number | bigint>[]) : sum(results, name);
+  if (gather === 'union') return union(results);
+  if (gather === 'concat') return concat(returns, results);
+  return results[0];
+}
+
+/** Whether a result of `first` says nothing: an empty text, list, set, map, or bytes. */
+export function isEmptyResult(value: unknown): boolean {
+  if (typeof value === 'string' || Array.isArray(value) || Buffer.isBuffer(value)) return value.length === 0;
+  if (value instanceof Map || value instanceof Set) return value.size === 0;
+  return value === undefined || value === null;
+}
+
+type MapOf<Value> = ReadonlyMap<unknown, Value>;
+
+function sum(results: readonly unknown[], method: string): number | bigint {
+  const total = results.reduce<number | bigint>(
+    (all, one) => add(all, one as number | bigint),
+    typeof results[0] === 'bigint' ? 0n : 0,
+  );
+  if (typeof total !== 'bigint' || (total <= I64_MAX && total >= -I64_MAX - 1n)) return total;
+  throw new KatamariError('internal', `The sum of the results of ${method} does not fit into 64 bits: ${total}`);
+}
+
+function add(a: number | bigint, b: number | bigint): number | bigint {
+  return typeof a === 'bigint' && typeof b === 'bigint' ? a + b : Number(a) + Number(b);
+}
+
+function sumMaps(results: readonly MapOf<number | bigint>[]): MapOf<number | bigint> {
+  const sums = new Map(results[0]);
+  for (const result of results.slice(1)) {
+    for (const [key, value] of result) {
+      const before = sums.get(key);
+      sums.set(key, before === undefined ? value : add(before, value));
+    }
+  }
+  return sums;
+}
+
+/** Of equal keys of maps, that of the first shard counts. */
+function union(results: readonly unknown[]): unknown {
+  if (results[0] instanceof Set) return new Set(results.flatMap((result) => [...(result as Set<unknown>)]));
+  const all = new Map<unknown, unknown>();
+  for (const result of results)
+    for (const [key, value] of result as MapOf<unknown>) if (!all.has(key)) all.set(key, value);
+  return all;
+}
+
+function concat(returns: Type, results: readonly unknown[]): unknown {
+  if (returns.kind !== 'struct')
+    return inOrder(
+      returns,
+      results.flatMap((result) => result as unknown[]),
+    );
+  const field = returns.struct.fields.find(({ type }) => type.kind === 'list');
+  if (field === undefined) return results[0];
+  const structs = results as Readonly<Record<string, unknown>>[];
+  const joined = structs.flatMap((result) => (result[field.name] as unknown[] | undefined) ?? []);
+  return { ...structs[0], [field.name]: inOrder(field.type, joined) };
+}
+
+/** Elements that name their shard are ordered by it, since one reply may be of several shards. */
+function inOrder(type: Type, elements: unknown[]): unknown[] {
+  if (type.kind !== 'list' || type.element.kind !== 'struct') return elements;
+  const named = type.element.struct.fields.some(({ name, type: { kind } }) => name === 'shard' && kind === 'string');
+  if (!named) return elements;
+  const shardOf = (element: unknown): string => (element as { shard?: string }).shard ?? '';
+  return elements.sort((a, b) => (shardOf(a) < shardOf(b) ? -1 : shardOf(a) > shardOf(b) ? 1 : 0));
+}
+
+const I64_MAX = 2n ** 63n - 1n;

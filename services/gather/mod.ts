@@ -1,0 +1,3 @@
+// Exports of services/gather; other modules import only from here.
+
+export { Gatherer } from './gatherer.ts';

@@ -1,0 +1,442 @@
+// Sends one call to a replica of each shard and collects the replies. A request that fails is repeated at other
+// managers, one that is slow is sent to a second one, and the first reply counts. It ends when all shards have
+// answered or cannot, when the caller has enough, or a little before the deadline with what there is.
+
+import type { DeadlineWheel } from '../../core/link/mod.ts';
+import { KatamariError, type Clock, type RetryBudget } from '../../core/mod.ts';
+import { NO_DETAILS, NONE, type Call, type CallSink, type Reply } from '../../core/rpc/mod.ts';
+import { readApplicationException, type Method } from '../../core/thrift/mod.ts';
+import { Alarm } from './alarm.ts';
+import { type Lack, LACK, type MissingShard } from './coverage.ts';
+import type { HedgeBudget } from './hedge-budget.ts';
+import type { RequestLatencies } from './latencies.ts';
+import { ANSWER_BYTES_MAX, EXTRA_WAIT_SHARE, HEDGE_MIN_MS, TRIES_MAX } from './limits.ts';
+import { planRequests, type PlannedRequest } from './plan.ts';
+import type { ShardServer, ServedIndex } from './shard-map.ts';
+
+/** What all gathered calls of a process share. */
+export interface GatherTools {
+  readonly clock: Clock;
+  readonly deadlines: DeadlineWheel;
+  readonly retries: RetryBudget;
+  readonly hedges: HedgeBudget;
+  readonly latencies: RequestLatencies;
+}
+
+export interface ScatterOptions {
+  readonly index: ServedIndex;
+  readonly method: Method;
+  /** Shards to ask, at least one. */
+  readonly places: readonly number[];
+  /** Deadline, caller and headers of the requests; its signal ends them. */
+  readonly call: Call;
+  /** Returns the arguments of a request for some shards, by full name. */
+  readonly argsFor: (names: readonly string[]) => Uint8Array;
+  /** Share of the shards with which it may end before all have answered. */
+  readonly minCoverage: number;
+  /** Whether a reply is enough for the whole call. */
+  readonly isEnough?: (answer: ShardAnswer) => boolean;
+  readonly onEnd: (end: ScatterEnd) => void;
+}
+
+/** The reply of a manager for some shards. */
+export interface ShardAnswer {
+  /** In order. */
+  readonly places: readonly number[];
+  /** Result struct with a value. */
+  readonly body: Uint8Array;
+  readonly queueUs: number;
+  readonly serviceUs: number;
+}
+
+export type ScatterEnd =
+  | {
+      readonly kind: 'answered';
+      readonly answers: readonly ShardAnswer[];
+      /** Shards without an answer. */
+      readonly missing: readonly MissingShard[];
+      readonly retried: number;
+      readonly hedged: number;
+    }
+  /** A content server threw a declared exception: the reply for the caller. */
+  | { readonly kind: 'exception'; readonly reply: Reply }
+  | { readonly kind: 'failed'; readonly error: KatamariError };
+
+export class Scatter {
+  readonly tools: GatherTools;
+  readonly options: ScatterOptions;
+  readonly #answers: ShardAnswer[] = [];
+  readonly #missing: MissingShard[] = [];
+  readonly #groups = new Set<ShardGroup>();
+  /** Managers that were asked for a shard, by place. */
+  readonly #asked = new Map<number, Set<ShardServer>>();
+  readonly #endAlarm: Alarm;
+  #extraAlarm: Alarm | undefined;
+  /** Shards that have neither answered nor failed. */
+  #open: number;
+  #answered = 0;
+  #answerBytes = 0;
+  #retried = 0;
+  #hedged = 0;
+  #isEnded = false;
+
+  constructor(tools: GatherTools, options: ScatterOptions) {
+    this.tools = tools;
+    this.options = options;
+    this.#open = options.places.length;
+    this.#endAlarm = new Alarm(options.call.deadlineMs, () => this.#finish());
+  }
+
+  start(): void {
+    const { places, call } = this.options;
+    if (call.signal?.aborted === true) return this.#fail(callerLeft());
+    call.signal?.addEventListener('abort', this.#onCallerGone);
+    this.tools.deadlines.add(this.#endAlarm);
+    this.#request(places, undefined);
+    this.#check();
+  }
+
+  /** A request has been answered. */
+  answered(request: ShardRequest, reply: Reply): void {
+    if (this.#isEnded) return;
+    const { body, isException } = reply;
+    if (isException) {
+      return this.lost(request, LACK.failed, readApplicationException(body).message, false);
+    }
+    const hasValue = body[0] !== 0;
+    if (hasValue && (body[1] !== 0 || body[2] !== 0)) return this.#end({ kind: 'exception', reply });
+    if (!hasValue) return this.lost(request, LACK.failed, `${request.holder.manager} returned no value`, false);
+    this.#answerBytes += body.length;
+    if (this.#answerBytes > ANSWER_BYTES_MAX) {
+      const why = `The answers of the shards have more than ${ANSWER_BYTES_MAX} bytes, limit is ${ANSWER_BYTES_MAX}; ask for less`;
+      return this.#fail(new KatamariError('too_large', why));
+    }
+    const { queueUs, serviceUs } = reply.context;
+    const answer = { places: request.places, body, queueUs, serviceUs };
+    const answers = request.group.answered(request, answer);
+    if (answers === undefined) return;
+    this.#groups.delete(request.group);
+    for (const one of answers) {
+      this.#answers.push(one);
+      this.#open -= one.places.length;
+      this.#answered += one.places.length;
+    }
+    if (this.options.isEnough?.(answer) === true) return this.#finish();
+    this.#check();
+  }
+
+  /** A request has failed. */
+  failed(request: ShardRequest, error: KatamariError): void {
+    if (this.#isEnded) return;
+    const { code, message, facts } = error;
+    if (CALLERS_FAULT.has(code)) return this.#fail(error);
+    if (code === 'timeout') return this.lost(request, LACK.timedOut, message, false);
+    // A query that costs a copy its life may cost the next one its life too, so it gets one more try only.
+    const isSuspect = facts.isSuspect === true && request.group.tries > 1;
+    this.lost(
+      request,
+      code === 'overloaded' ? LACK.overloaded : LACK.failed,
+      message,
+      code !== 'internal' && !isSuspect,
+    );
+  }
+
+  /** A request is slower than most: its shards are asked for at other managers too. */
+  hedge(request: ShardRequest): void {
+    const { group, places } = request;
+    if (this.#isEnded || group.isHedged) return;
+    const { index, call } = this.options;
+    const { requests, unplaced } = planRequests(index, places, call.key, (holder, place) =>
+      this.#mayAsk(holder, place),
+    );
+    if (unplaced.length > 0 || !this.tools.hedges.take(requests.length)) return;
+    group.isHedged = true;
+    this.#hedged += requests.length;
+    for (const planned of requests) this.#send(planned, group, false);
+  }
+
+  /** @param isOfCopy whether another copy of the same manager may answer */
+  lost(request: ShardRequest, lack: Lack, why: string, mayRetry: boolean, isOfCopy = false): void {
+    if (this.#isEnded) return;
+    const { group } = request;
+    if (!group.lost(request)) return;
+    this.#groups.delete(group);
+    const { clock, retries } = this.tools;
+    const hasTime = clock.nowMs() < this.options.call.deadlineMs;
+    if (mayRetry && hasTime && group.tries < TRIES_MAX && retries.take()) {
+      this.#retried++;
+      this.#request(group.places, { lack, why, tries: group.tries, isOfCopy });
+    } else this.#giveUp(group.places, lack, why);
+    this.#check();
+  }
+
+  /** Asks for shards. @param before the failure of an earlier try */
+  #request(places: readonly number[], before: LostTry | undefined): void {
+    const { index, call } = this.options;
+    const plan = planRequests(index, places, call.key, (holder, place) => this.#mayAsk(holder, place));
+    const again =
+      before?.isOfCopy === true && plan.unplaced.length > 0
+        ? planRequests(index, plan.unplaced, call.key, () => true)
+        : { requests: [], unplaced: plan.unplaced };
+    if (again.unplaced.length > 0) {
+      const { lack = LACK.noReplica, why = 'no manager that can be reached serves it' } = before ?? {};
+      this.#giveUp(again.unplaced, lack, why);
+    }
+    const requests = [...plan.requests, ...again.requests];
+    this.tools.hedges.sent(requests.length);
+    for (const planned of requests) {
+      const group = new ShardGroup(planned.places, (before?.tries ?? 0) + 1);
+      this.#groups.add(group);
+      this.#send(planned, group, true);
+      if (this.#isEnded) return;
+    }
+  }
+
+  #send(planned: PlannedRequest, group: ShardGroup, mayHedge: boolean): void {
+    for (const place of planned.places) {
+      const asked = this.#asked.get(place);
+      if (asked === undefined) this.#asked.set(place, new Set([planned.holder]));
+      else asked.add(planned.holder);
+    }
+    new ShardRequest(this, group, planned).send(mayHedge);
+  }
+
+  #mayAsk(holder: ShardServer, place: number): boolean {
+    return this.#asked.get(place)?.has(holder) !== true;
+  }
+
+  #giveUp(places: readonly number[], lack: Lack, why: string): void {
+    this.#open -= places.length;
+    for (const place of places) this.#missing.push({ shard: this.options.index.names[place] as string, lack, why });
+  }
+
+  /** Ends when nothing more can come, and soon after the caller has enough. */
+  #check(): void {
+    if (this.#isEnded) return;
+    const { minCoverage, places, call } = this.options;
+    const wanted = minCoverage * places.length;
+    // Enough cannot be reached any more.
+    const isLost = this.#answered + this.#open < wanted;
+    if (this.#open === 0 || isLost) return this.#finish();
+    if (this.#extraAlarm !== undefined || this.#answered === 0 || this.#answered < wanted) return;
+    const { clock, deadlines } = this.tools;
+    const nowMs = clock.nowMs();
+    this.#extraAlarm = new Alarm(nowMs + (call.deadlineMs - nowMs) * EXTRA_WAIT_SHARE, () => this.#finish());
+    deadlines.add(this.#extraAlarm);
+  }
+
+  #finish(): void {
+    if (this.#isEnded) return;
+    for (const group of this.#groups) {
+      const { why, lack } = group.openAs();
+      this.#giveUp(group.places, lack, why);
+    }
+    const { length } = this.#answers;
+    if (length > 1) this.#answers.sort((a, b) => (a.places[0] as number) - (b.places[0] as number));
+    this.#end({
+      kind: 'answered',
+      answers: this.#answers,
+      missing: this.#missing,
+      retried: this.#retried,
+      hedged: this.#hedged,
+    });
+  }
+
+  #fail(error: KatamariError): void {
+    this.#end({ kind: 'failed', error });
+  }
+
+  #end(end: ScatterEnd): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    const { deadlines } = this.tools;
+    deadlines.remove(this.#endAlarm);
+    if (this.#extraAlarm !== undefined) deadlines.remove(this.#extraAlarm);
+    this.options.call.signal?.removeEventListener('abort', this.#onCallerGone);
+    for (const group of this.#groups) group.cancel();
+    this.#groups.clear();
+    this.options.onEnd(end);
+  }
+
+  readonly #onCallerGone = (): void => this.#fail(callerLeft());
+}
+
+/** A try that has failed. */
+interface LostTry {
+  readonly lack: Lack;
+  readonly why: string;
+  readonly tries: number;
+  /** Whether another copy of the same manager may answer. */
+  readonly isOfCopy: boolean;
+}
+
+/** Shards that are asked for together, and the requests for them. */
+class ShardGroup {
+  readonly places: readonly number[];
+  /** Tries of these shards, this one included. */
+  readonly tries: number;
+  isHedged = false;
+  /** The first request; undefined when it has failed. */
+  #first: ShardRequest | undefined;
+  /** Requests to other managers, which have all its shards together. */
+  readonly #others = new Set<ShardRequest>();
+  #othersAnswers: ShardAnswer[] = [];
+
+  constructor(places: readonly number[], tries: number) {
+    this.places = places;
+    this.tries = tries;
+  }
+
+  add(request: ShardRequest): void {
+    if (this.#first === undefined && !this.isHedged) this.#first = request;
+    else this.#others.add(request);
+  }
+
+  /** Returns the answers for all shards once they are there. */
+  answered(request: ShardRequest, answer: ShardAnswer): readonly ShardAnswer[] | undefined {
+    if (request === this.#first) {
+      this.#first = undefined;
+      this.cancel();
+      return [answer];
+    }
+    this.#others.delete(request);
+    this.#othersAnswers.push(answer);
+    if (this.#others.size > 0) return undefined;
+    this.cancel();
+    return this.#othersAnswers;
+  }
+
+  /** Returns whether no request is left that could answer for all shards. */
+  lost(request: ShardRequest): boolean {
+    if (request === this.#first) {
+      this.#first = undefined;
+      return this.#others.size === 0;
+    }
+    this.#others.delete(request);
+    for (const other of this.#others) other.cancel();
+    this.#others.clear();
+    this.#othersAnswers = [];
+    return this.#first === undefined;
+  }
+
+  cancel(): void {
+    this.#first?.cancel();
+    for (const other of this.#others) other.cancel();
+    this.#others.clear();
+  }
+
+  /** Why its shards are missing when time is up. */
+  openAs(): { readonly lack: Lack; readonly why: string } {
+    const waiting = this.#first ?? [...this.#others][0];
+    return { lack: LACK.timedOut, why: `${waiting?.holder.manager ?? 'no manager'} did not answer in time` };
+  }
+}
+
+/** One request to one manager. */
+class ShardRequest implements CallSink {
+  readonly group: ShardGroup;
+  readonly holder: ShardServer;
+  readonly places: readonly number[];
+  readonly #scatter: Scatter;
+  readonly #sentMs: number;
+  readonly #end = new AbortController();
+  #alarm: Alarm | undefined;
+  #isSettled = false;
+
+  constructor(scatter: Scatter, group: ShardGroup, { holder, places }: PlannedRequest) {
+    this.#scatter = scatter;
+    this.group = group;
+    this.holder = holder;
+    this.places = places;
+    this.#sentMs = scatter.tools.clock.nowMs();
+    group.add(this);
+  }
+
+  send(mayHedge: boolean): void {
+    const { tools, options } = this.#scatter;
+    const { offer } = this.holder;
+    const p95Ms = mayHedge ? tools.latencies.p95Ms(this.#key) : undefined;
+    if (p95Ms !== undefined) {
+      this.#alarm = new Alarm(this.#sentMs + Math.max(HEDGE_MIN_MS, p95Ms), () => this.#scatter.hedge(this));
+      tools.deadlines.add(this.#alarm);
+    }
+    this.holder.inFlight++;
+    const { index, argsFor, call, method } = options;
+    const args = argsFor(this.places.map((place) => index.names[place] as string));
+    offer.send(requestCall(call, method.name, offer.details, args, this.#end.signal), this);
+  }
+
+  reply(reply: Reply): void {
+    if (!this.#settle()) return;
+    const { clock, latencies } = this.#scatter.tools;
+    latencies.add(this.#key, clock.nowMs() - this.#sentMs);
+    this.#scatter.answered(this, reply);
+  }
+
+  fail(error: KatamariError): void {
+    if (this.#settle()) this.#scatter.failed(this, error);
+  }
+
+  cancel(): void {
+    if (this.#settle()) this.#end.abort();
+  }
+
+  get #key(): string {
+    return `${this.#scatter.options.index.id}.${this.#scatter.options.method.name}`;
+  }
+
+  #settle(): boolean {
+    if (this.#isSettled) return false;
+    this.#isSettled = true;
+    this.holder.inFlight--;
+    if (this.#alarm !== undefined) this.#scatter.tools.deadlines.remove(this.#alarm);
+    return true;
+  }
+}
+
+/** The call of a request: that of the caller, to the pool of a content service. */
+function requestCall(
+  call: Call,
+  method: string,
+  {
+    service,
+    version,
+    roles,
+  }: { readonly service: string; readonly version: string; readonly roles: readonly string[] },
+  args: Uint8Array,
+  signal: AbortSignal,
+): Call {
+  return {
+    service,
+    method,
+    oneway: false,
+    args,
+    deadlineMs: call.deadlineMs,
+    version,
+    roles,
+    tags: NONE,
+    details: NO_DETAILS,
+    key: call.key,
+    traceparent: call.traceparent,
+    tracestate: call.tracestate,
+    headers: call.headers,
+    caller: call.caller,
+    identity: call.identity,
+    attempt: call.attempt,
+    doNotQueue: call.doNotQueue,
+    signal,
+  };
+}
+
+function callerLeft(): KatamariError {
+  return new KatamariError('cancelled', 'The caller has gone');
+}
+
+/** Every replica would answer the same. */
+const CALLERS_FAULT: ReadonlySet<string> = new Set([
+  'bad_request',
+  'too_large',
+  'denied',
+  'refused_as_poison',
+  'cancelled',
+]);

@@ -1,0 +1,162 @@
+// Which managers serve which shards, as this process knows it: index versions from Consul, holdings from the links of
+// the managers, pools from the fleet. A view of an index version is computed at first use after a change.
+
+import { parsePlaces, type Holdings, type Offer } from '../mesh/mod.ts';
+
+/** An index version and its shards. */
+export interface KnownIndex {
+  /** `name@version` */
+  readonly id: string;
+  /** SHA-256 of its manifest. */
+  readonly manifest: string;
+  /** Names of the shards, by place. */
+  readonly shards: readonly string[];
+}
+
+/** A manager that serves shards, with the pool of its content service. */
+export class ShardServer {
+  readonly manager: string;
+  offer: Offer;
+  /** Requests of this process that it has not answered. */
+  inFlight = 0;
+
+  constructor(manager: string, offer: Offer) {
+    this.manager = manager;
+    this.offer = offer;
+  }
+
+  get isReachable(): boolean {
+    return this.offer.isReachable;
+  }
+
+  /** Requests for each copy, this one included. */
+  load(): number {
+    const { queued, alive } = this.offer;
+    return (queued + this.inFlight + 1) / Math.max(1, alive);
+  }
+}
+
+/** Where the shards of an index version are. */
+export interface ServedIndex {
+  readonly id: string;
+  /** Full names by place: `index@version/shard`. */
+  readonly names: readonly string[];
+  readonly placeOf: ReadonlyMap<string, number>;
+  /** Holders by place, in an order that differs from shard to shard, so that they share the calls. */
+  readonly holders: readonly (readonly ShardServer[])[];
+  /** All holders, each once. */
+  readonly managers: readonly ShardServer[];
+}
+
+export class ShardMap {
+  #indices: ReadonlyMap<string, KnownIndex> = new Map();
+  readonly #holdings = new Map<string, Holdings['holdings']>();
+  /** By manager, service and version. */
+  readonly #holders = new Map<string, ShardServer>();
+  readonly #views = new Map<string, ServedIndex>();
+
+  setIndices(indices: ReadonlyMap<string, KnownIndex>): void {
+    for (const [id, index] of this.#indices) if (indices.get(id)?.shards !== index.shards) this.#views.delete(id);
+    this.#indices = indices;
+  }
+
+  /** Replaces what a manager serves; undefined when it has left. */
+  setHoldings(manager: string, holdings: Holdings['holdings'] | undefined): void {
+    for (const { indexVersion } of [...(this.#holdings.get(manager) ?? []), ...(holdings ?? [])])
+      this.#views.delete(indexVersion);
+    if (holdings === undefined) this.#holdings.delete(manager);
+    else this.#holdings.set(manager, holdings);
+  }
+
+  setOffers(offers: readonly Offer[]): void {
+    const seen = new Set<string>();
+    for (const offer of offers) {
+      const key = holderKey(offer.manager, offer.details.service, offer.details.version);
+      // A manager may have several pools of one version; the first one serves.
+      if (seen.has(key)) continue;
+      seen.add(key);
+      const holder = this.#holders.get(key);
+      if (holder !== undefined) holder.offer = offer;
+      else {
+        this.#holders.set(key, new ShardServer(offer.manager, offer));
+        this.#forgetViewsOf(offer.manager);
+      }
+    }
+    for (const [key, { manager }] of this.#holders) {
+      if (seen.has(key)) continue;
+      this.#holders.delete(key);
+      this.#forgetViewsOf(manager);
+    }
+  }
+
+  /** Returns undefined for an unknown index version. */
+  get(id: string): ServedIndex | undefined {
+    const known = this.#views.get(id);
+    if (known !== undefined) return known;
+    const index = this.#indices.get(id);
+    if (index === undefined) return undefined;
+    const view = this.#view(index);
+    this.#views.set(id, view);
+    return view;
+  }
+
+  /** A pool of the content service that serves the index version; undefined while none is known. */
+  offerOf(id: string): Offer | undefined {
+    for (const [manager, holdings] of this.#holdings) {
+      const found = holdings.find(({ indexVersion }) => indexVersion === id);
+      if (found === undefined) continue;
+      const holder = this.#holders.get(holderKey(manager, found.serviceName, found.serviceVersion));
+      if (holder !== undefined) return holder.offer;
+    }
+    return undefined;
+  }
+
+  #view({ id, shards }: KnownIndex): ServedIndex {
+    const names = shards.map((name) => `${id}/${name}`);
+    const holders: ShardServer[][] = shards.map(() => []);
+    for (const [manager, holdings] of this.#holdings) {
+      for (const { indexVersion, places, serviceName, serviceVersion } of holdings) {
+        const holder =
+          indexVersion === id ? this.#holders.get(holderKey(manager, serviceName, serviceVersion)) : undefined;
+        if (holder === undefined) continue;
+        for (const place of placesOf(places)) holders[place]?.push(holder);
+      }
+    }
+    for (const [place, own] of holders.entries()) {
+      const ranks = new Map(own.map((holder) => [holder, rankOf(`${id} ${place} ${holder.manager}`)]));
+      own.sort((a, b) => (ranks.get(b) as number) - (ranks.get(a) as number));
+    }
+    return {
+      id,
+      names,
+      placeOf: new Map(names.map((name, place) => [name, place])),
+      holders,
+      managers: [...new Set(holders.flat())],
+    };
+  }
+
+  #forgetViewsOf(manager: string): void {
+    for (const { indexVersion } of this.#holdings.get(manager) ?? []) this.#views.delete(indexVersion);
+  }
+}
+
+/** Places that a manager sent; none when it sent something else. */
+function placesOf(text: string): readonly number[] {
+  try {
+    return parsePlaces(text);
+  } catch {
+    return [];
+  }
+}
+
+function holderKey(manager: string, service: string, version: string): string {
+  return `${manager} ${service}@${version}`;
+}
+
+/** FNV-1a with a final shuffle: equal texts have equal ranks in every process. */
+export function rankOf(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  return (hash ^ (hash >>> 13)) >>> 0;
+}

@@ -1,0 +1,58 @@
+// Two moments in the life of an index version. When every shard is served for the first time, callers can reach it.
+// When every shard has enough replicas, it gets the calls that name no version. Each is recorded once, with a
+// check-and-set of the record, so that a later choice of a person stands.
+
+import type { ConsulClient } from '../consul/mod.ts';
+import { INDEX, keysOf, readEntry, type EventLog, type IndexRecord } from '../mesh/mod.ts';
+import type { Election, WriteOutcome } from './election.ts';
+
+export interface IndexProgressOptions {
+  readonly client: ConsulClient;
+  readonly mesh: string;
+  readonly election: Election;
+  readonly events: EventLog;
+}
+
+/** Whether a moment has come that is not recorded yet. @param fewest managers that serve each shard at least */
+export function hasProgress(record: IndexRecord, fewest: number): boolean {
+  return (record.readyAtMs === 0 && fewest > 0) || isToBePromoted(record, fewest);
+}
+
+/** @throws ConsulError */
+export async function recordProgress(
+  { client, mesh, election, events }: IndexProgressOptions,
+  { term, id, fewest }: { readonly term: number; readonly id: string; readonly fewest: number },
+  signal: AbortSignal,
+): Promise<WriteOutcome | { readonly kind: 'unchanged' }> {
+  const keys = keysOf(mesh);
+  const key = `${keys.indices}${id.replace('@', '/')}`;
+  const entry = await client.get(key, signal);
+  const record = entry === undefined ? undefined : readEntry(INDEX, entry);
+  if (entry === undefined || record === undefined || record instanceof Error || !hasProgress(record, fewest))
+    return { kind: 'unchanged' };
+  const nowMs = Date.now();
+  const isReady = record.readyAtMs === 0;
+  const isPromoted = isToBePromoted(record, fewest);
+  const next: IndexRecord = {
+    ...record,
+    readyAtMs: isReady ? nowMs : record.readyAtMs,
+    promotedAtMs: isPromoted ? nowMs : record.promotedAtMs,
+  };
+  const route = JSON.stringify({ weights: { [record.version]: 100 } });
+  const routeKey = keys.routes + record.name;
+  const routeIndex = isPromoted ? ((await client.get(routeKey, signal))?.modifyIndex ?? 0) : 0;
+  const steps = [
+    { verb: 'cas', key, value: JSON.stringify(next), index: entry.modifyIndex } as const,
+    ...(isPromoted ? [{ verb: 'cas', key: routeKey, value: route, index: routeIndex } as const] : []),
+  ];
+  const outcome = await election.write(term, steps, signal);
+  if (outcome.kind !== 'done') return outcome;
+  const seconds = ((nowMs - record.atMs) / 1_000).toFixed(1);
+  if (isReady) events.add('index_ready', id, `all ${record.shards} shards are served, ${seconds} s after it was added`);
+  if (isPromoted) events.add('routes_changed', record.name, `{"${record.version}":100}: it has its replicas`);
+  return outcome;
+}
+
+function isToBePromoted({ promoteAtReplicas, promotedAtMs }: IndexRecord, fewest: number): boolean {
+  return promotedAtMs === 0 && promoteAtReplicas > 0 && fewest >= promoteAtReplicas;
+}

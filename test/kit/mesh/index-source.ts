@@ -1,0 +1,49 @@
+// A folder of word shards for tests, and the records of an index version that an operator's command would write.
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { ConsulClient } from '../../../services/consul/mod.ts';
+import { listSource } from '../../../services/content/fetch/source-listing.ts';
+import { keysOf, manifestHash, type IndexRecord, type ManifestRecord } from '../../../services/mesh/mod.ts';
+
+/** Writes one shard for each text. */
+export function writeWords(folder: string, texts: Readonly<Record<string, string>>): void {
+  for (const [name, words] of Object.entries(texts)) {
+    mkdirSync(path.join(folder, name), { recursive: true });
+    writeFileSync(path.join(folder, name, 'words.txt'), words);
+  }
+}
+
+/** Writes the documents of `wiki@version` to Consul. */
+export async function addIndex(
+  client: ConsulClient,
+  folder: string,
+  version: string,
+  change: Partial<IndexRecord> = {},
+  mesh = 'test',
+): Promise<void> {
+  const keys = keysOf(mesh);
+  const source = pathToFileURL(folder).href;
+  const shards = (await listSource(source)).map(({ name, bytes, digest }) => ({ name, bytes, digest }));
+  const manifest = JSON.stringify({ shards } satisfies ManifestRecord);
+  const record: IndexRecord = {
+    name: 'wiki',
+    version,
+    source,
+    contentService: 'Words',
+    contentRange: '^1',
+    replicas: 1,
+    promoteAtReplicas: 1,
+    manifest: manifestHash(manifest),
+    shards: shards.length,
+    bytes: shards.reduce((sum, { bytes }) => sum + bytes, 0),
+    by: 'the test',
+    atMs: Date.now(),
+    readyAtMs: 0,
+    promotedAtMs: 0,
+    ...change,
+  };
+  await client.put(`${keys.manifests}${manifestHash(manifest)}`, manifest);
+  await client.put(`${keys.indices}wiki/${version}`, JSON.stringify(record));
+}
