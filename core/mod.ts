@@ -30,6 +30,7 @@ export { SliceQueue } from './slice-queue.ts';
 export {
   httpReadsClientCertificates,
   httpTakesSockets,
+  canCloneFiles,
   keepsHalfOpen,
   markMemoryInSteps,
   pipeWritesBlock,

@@ -43,6 +43,11 @@ export function httpReadsClientCertificates(): boolean {
   return runtimeName() !== 'bun';
 }
 
+/** Whether `fs.copyFile` shares the blocks of a file or fails when told to. Deno ignores the mode and copies. */
+export function canCloneFiles(): boolean {
+  return runtimeName() !== 'deno';
+}
+
 /** Whether `fs.write` to a pipe that is not read blocks the event loop. On Deno it does; others use a thread for it. */
 export function pipeWritesBlock(): boolean {
   return runtimeName() === 'deno';

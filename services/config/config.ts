@@ -16,6 +16,7 @@ import { leafFacts, unwrap, type SettingKind } from './schema-leaves.ts';
 import { configSchema, schemaAt, type ConfigFile, type TlsEntry } from './schema.ts';
 import { memoryLimits } from './memory.ts';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 export type { ConfiguredDeployment } from './deployment.ts';
 
@@ -66,6 +67,14 @@ export interface Config {
   readonly master: { readonly rank: number };
   /** Share of the replicas that a manager gets, relative to the others. */
   readonly manager: { readonly capacity: number };
+  /** Shards of indices on this manager. */
+  readonly content: {
+    /** URL prefixes of the sources from which shards may be fetched. */
+    readonly sources: readonly string[];
+    /** Bytes per second of all fetches together; 0 for no limit. */
+    readonly fetchBytesPerS: number;
+    readonly openTimeoutMs: number;
+  };
   readonly timeoutMs: number;
   /** How long the ports serve on after SIGTERM, while `/readyz` already fails. */
   readonly shutdownDelayMs: number;
@@ -265,6 +274,10 @@ function fillIn(
       })),
     },
     manager: { capacity: data.manager.capacity ?? os.availableParallelism() },
+    content: {
+      ...data.content,
+      sources: data.content.sources ?? [pathToFileURL(`${baseOf(['content', 'sources'])}/`).href],
+    },
     limits: { ...data.limits, ...memoryLimits(data.limits, data.limits.frame) },
     consul: {
       ...data.consul,
@@ -319,6 +332,11 @@ function resolve(data: ConfigFile, written: ConfigFile, directory: string, where
     },
     master: data.master,
     manager: { capacity: data.manager.capacity as number },
+    content: {
+      sources: data.content.sources as string[],
+      fetchBytesPerS: data.content.fetchRate,
+      openTimeoutMs: data.content.openTimeout,
+    },
     timeoutMs: data.timeout,
     shutdownDelayMs: data.shutdownDelay,
     admin: { token: data.admin.token ?? '', tokenFile: data.admin.tokenFile as string },

@@ -34,6 +34,7 @@ export interface ConfigFile {
   };
   master: { rank: number };
   manager: { capacity?: number | undefined };
+  content: { sources?: string[] | undefined; fetchRate: number; openTimeout: number };
   timeout: number;
   shutdownDelay: number;
   admin: { token?: string | undefined; tokenFile?: string | undefined };
@@ -215,6 +216,10 @@ const VERSION_EXPECTED = 'a version in quotes such as "1.0.0"';
 const NAME = /^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
 const NAME_EXPECTED = 'a name of letters, digits, ".", "_" and "-", at most 63';
 
+/** An absolute URL: a relative one would mean another folder on each manager. No user, no query. */
+const SOURCE = /^(file:\/|(https?|s3|hdfs|swebhdfs):\/\/[^/@?#\s\\])[^@?#\s\\]*$/;
+const SOURCE_EXPECTED = 'a URL prefix such as "file:/srv/indices/", "s3://bucket/" or "https://host/path/"';
+
 const account = (what: string) =>
   leaf(
     z
@@ -383,6 +388,17 @@ export const configSchema: z.ZodType<ConfigFile> = z.strictObject({
     .prefault({}),
   master: z.strictObject({ rank: count(0, 1_000).prefault(100) }).prefault({}),
   manager: z.strictObject({ capacity: count(1, 100_000).optional() }).prefault({}),
+  content: z
+    .strictObject({
+      sources: leaf(
+        z.array(leaf(z.string().max(2_048).regex(SOURCE), 'text', SOURCE_EXPECTED)).max(100),
+        'list',
+        'a list of URL prefixes',
+      ).optional(),
+      fetchRate: size(0).prefault('50MB'),
+      openTimeout: duration().prefault('5m'),
+    })
+    .prefault({}),
   timeout: duration().prefault('10s'),
   shutdownDelay: duration(0).prefault('5s'),
   admin: z

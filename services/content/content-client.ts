@@ -5,7 +5,7 @@ import { KatamariError, type Clock } from '../../core/mod.ts';
 import { contentInterface, createCall } from '../../core/rpc/mod.ts';
 import { readApplicationException } from '../../core/thrift/mod.ts';
 import type { JoiningChassis } from '../mesh/mod.ts';
-import { CLOSE_TIMEOUT_MS, OPEN_TIMEOUT_MS } from './limits.ts';
+import { CLOSE_TIMEOUT_MS } from './limits.ts';
 
 /** What a content server found in a shard. */
 export interface ShardFacts {
@@ -29,15 +29,20 @@ export class ShardRefusal extends Error {
 export class ContentClient {
   readonly #chassis: Pick<JoiningChassis, 'name' | 'dispatch' | 'fail'>;
   readonly #clock: Clock;
+  readonly #openTimeoutMs: number;
 
-  constructor(chassis: Pick<JoiningChassis, 'name' | 'dispatch' | 'fail'>, clock: Clock) {
+  constructor(
+    chassis: Pick<JoiningChassis, 'name' | 'dispatch' | 'fail'>,
+    { clock, openTimeoutMs }: { readonly clock: Clock; readonly openTimeoutMs: number },
+  ) {
     this.#chassis = chassis;
     this.#clock = clock;
+    this.#openTimeoutMs = openTimeoutMs;
   }
 
   /** @throws ShardRefusal when it cannot be opened; KatamariError when the chassis does not answer */
   async open(shard: string, path: string): Promise<ShardFacts> {
-    const facts = (await this.#call('open', { shard, path }, OPEN_TIMEOUT_MS)) as Partial<ShardFacts>;
+    const facts = (await this.#call('open', { shard, path }, this.#openTimeoutMs)) as Partial<ShardFacts>;
     return { entries: facts.entries ?? 0, more: facts.more ?? {} };
   }
 

@@ -26,19 +26,19 @@ export interface Copy {
 }
 
 export class Copies {
-  readonly #clock: Clock;
+  readonly #times: { readonly clock: Clock; readonly openTimeoutMs: number };
   readonly #copies = new Set<Copy>();
   readonly #onChange: (copy: Copy) => void;
 
   /** @param onChange called when a copy has come, joined its pool or left */
-  constructor(clock: Clock, onChange: (copy: Copy) => void) {
-    this.#clock = clock;
+  constructor(times: { readonly clock: Clock; readonly openTimeoutMs: number }, onChange: (copy: Copy) => void) {
+    this.#times = times;
     this.#onChange = onChange;
   }
 
   add(chassis: JoiningChassis): Copy {
     const { name, service, version, left } = chassis;
-    const client = new ContentClient(chassis, this.#clock);
+    const client = new ContentClient(chassis, this.#times);
     const [opens, closes] = [new Turns(OPENS_MAX), new Turns(CLOSES_MAX)];
     const copy: Copy = {
       name,

@@ -30,6 +30,8 @@ export interface KeeperOptions {
   readonly clock: Clock;
   /** Global timeout of calls, in ms. A withdrawn shard stays open for this time and a second. */
   readonly timeoutMs: () => number;
+  /** Time limit for a copy of a content server to open a shard. */
+  readonly openTimeoutMs: number;
   /** Limit of the bytes per second of all fetches together; 0: no limit. */
   readonly fetchBytesPerS?: number;
   /** Called when `record` has changed. */
@@ -57,7 +59,7 @@ export class Keeper {
   constructor(options: KeeperOptions) {
     this.#options = options;
     this.#holdings = new HoldingsTable(options.clock, () => this.#served());
-    this.#copies = new Copies(options.clock, (copy) => this.#onCopies(copy));
+    this.#copies = new Copies(options, (copy) => this.#onCopies(copy));
     this.#sweepLater();
   }
 

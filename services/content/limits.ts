@@ -11,7 +11,6 @@ export const FETCHES_MAX = 2;
 /** Shards that one copy of a content server opens, and closes, at the same time. */
 export const OPENS_MAX = 4;
 export const CLOSES_MAX = 16;
-export const OPEN_TIMEOUT_MS = 60_000;
 /** A close waits for the calls that use the shard. */
 export const CLOSE_TIMEOUT_MS = 120_000;
 /** Pause after a failure of a replica: RETRY_FIRST_MS, doubled up to RETRY_MAX_MS. */

@@ -16,7 +16,7 @@ import {
   type Offer,
   type Presence,
 } from '../mesh/mod.ts';
-import { fetchInProcess, Keeper, verifyInProcess, ShardOrders, ShardStore } from '../content/mod.ts';
+import { fetchFrom, Keeper, verifyInProcess, ShardOrders, ShardStore } from '../content/mod.ts';
 import { Orders, ResourceManager, type KnownInterface } from '../resource-manager/mod.ts';
 import { auditBadPeer } from './audit-refusals.ts';
 import { ChassisSockets } from './chassis-sockets.ts';
@@ -52,11 +52,13 @@ export class ManagerRole {
     let role: ManagerRole | undefined;
     const keeper = new Keeper({
       store: new ShardStore(shardsDir),
-      fetch: fetchInProcess,
+      fetch: fetchFrom(config.content.sources),
       verify: verifyInProcess,
       events,
       clock,
       timeoutMs: () => shared.timeoutMs,
+      openTimeoutMs: config.content.openTimeoutMs,
+      fetchBytesPerS: config.content.fetchBytesPerS,
       onRecord: () => role?.announceHoldings(),
     });
     const shardOrders = new ShardOrders({

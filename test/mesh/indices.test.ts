@@ -38,7 +38,7 @@ async function start(): Promise<void> {
   mkdirSync(directory, { recursive: true });
   mesh = await startMeshProcess({
     directory,
-    settings: { timeout: '1s' },
+    settings: { timeout: '1s', content: { sources: [pathToFileURL(folder).href] } },
     deployments: [work({ service: 'Words', command: fixture('words.ts'), count: 2 })],
   });
   const secret = readFileSync(path.join(directory, 'data/link-secret'), 'utf8').trim();

@@ -1,31 +1,43 @@
-// Copies the files of a shard into a folder, with a digest of each. A file under its final name is complete, so an
-// interrupted fetch resumes with the next file.
+// Fetches the files of a shard into a folder, with a digest of each. A file under its final name is complete, and an
+// unfinished one is named after what it will be. So a fetch that was interrupted goes on where it was.
 
-import { createHash } from 'node:crypto';
-import { constants, createReadStream, existsSync, readFileSync, statSync } from 'node:fs';
-import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';
+import { createHash, type Hash } from 'node:crypto';
+import { createReadStream, existsSync, readFileSync, statSync } from 'node:fs';
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { sleep } from '../../../core/mod.ts';
 import { replaceFile } from '../../mesh/mod.ts';
 import { CONTENT, RECORD, type FileRecord, type ShardRecord } from '../shard-store.ts';
+import { ByteRate } from './byte-rate.ts';
 import type { FetchJob } from './job.ts';
-import { folderOf, listShard, SourceError, type ListedFile } from './source-listing.ts';
+import { listShard } from './source-listing.ts';
+import { SourceError, type ListedFile, type ShardSource } from './shard-source.ts';
 
 /**
  * @param onBytes called with the sum of bytes that are in the folder
  * @throws SourceError that says what to change; an error of the system
  */
-export async function copyShard(job: FetchJob, onBytes: (bytesDone: number) => void): Promise<void> {
-  const { files } = await listUnchanged(job);
-  await prepareFolder(job);
+export async function copyShard(
+  job: FetchJob,
+  source: ShardSource,
+  onBytes: (bytesDone: number) => void,
+): Promise<void> {
+  const { files } = await listUnchanged(job, source);
+  await prepareFolder(job, files);
   const rate = new ByteRate(job.bytesPerS);
   const records: FileRecord[] = [];
   let bytesDone = 0;
-  for (const file of files) {
-    const added = (bytes: number): void => onBytes((bytesDone += bytes));
-    records.push(await copyFile(job, file, rate, added));
+  const added = (bytes: number): void => onBytes((bytesDone += bytes));
+  try {
+    for (const file of files) {
+      const to = path.join(job.into, CONTENT, file.path);
+      const sha256 = await fetchFile({ job, source, file, to, rate, added });
+      records.push({ path: file.path, bytes: file.bytes, sha256 });
+    }
+  } catch (error) {
+    throw await withoutSpace(error, job.into);
   }
-  await listUnchanged(job);
+  await listUnchanged(job, source);
   const record: ShardRecord = { digest: job.digest, files: records };
   await replaceFile(path.join(job.into, RECORD), JSON.stringify(record));
 }
@@ -40,10 +52,7 @@ export async function isIntact(folder: string, onBytes: (bytesDone: number) => v
   for (const file of files) {
     const hash = createHash('sha256');
     try {
-      for await (const chunk of createReadStream(path.join(folder, CONTENT, file.path)) as AsyncIterable<Buffer>) {
-        hash.update(chunk);
-        onBytes((bytesDone += chunk.length));
-      }
+      await hashFile(path.join(folder, CONTENT, file.path), hash, (bytes) => onBytes((bytesDone += bytes)));
     } catch {
       return false;
     }
@@ -52,84 +61,164 @@ export async function isIntact(folder: string, onBytes: (bytesDone: number) => v
   return true;
 }
 
-async function listUnchanged({ shard, source, digest }: FetchJob): ReturnType<typeof listShard> {
-  const listing = await listShard(shard, source);
+async function listUnchanged({ shard, source, digest }: FetchJob, reader: ShardSource): ReturnType<typeof listShard> {
+  const listing = await listShard(shard, source, reader);
   if (listing.digest === digest) return listing;
   const version = shard.split('/')[0];
-  throw new SourceError(`${source} has changed since ${version} was added; add the new content as a new version`);
+  throw new SourceError(
+    `the source of ${version} has changed since it was added: make it a new version (found other files at ${source})`,
+  );
 }
 
-/** Keeps what an earlier try for the same digest has left. */
-async function prepareFolder({ into, digest }: FetchJob): Promise<void> {
+/** Keeps what an earlier try for the same digest has left, as far as it is of use. */
+async function prepareFolder({ into, digest }: FetchJob, files: readonly ListedFile[]): Promise<void> {
   const note = path.join(into, 'digest');
-  if (existsSync(note) && readFileSync(note, 'utf8') === digest) return;
+  if (existsSync(note) && readFileSync(note, 'utf8') === digest) {
+    const wanted = new Set(files.map(unfinishedName));
+    for (const name of await readdir(into))
+      if (name.startsWith(UNFINISHED) && !wanted.has(name)) await rm(path.join(into, name), { force: true });
+    return;
+  }
   await rm(into, { recursive: true, force: true });
   await mkdir(into, { recursive: true, mode: 0o700 });
   await replaceFile(note, digest);
 }
 
-async function copyFile(
-  { source, into }: FetchJob,
-  file: ListedFile,
-  rate: ByteRate,
-  onBytes: (bytes: number) => void,
-): Promise<FileRecord> {
-  const from = path.join(folderOf(source), file.path);
-  const to = path.join(into, CONTENT, file.path);
-  const isHere = existsSync(to) && statSync(to).size === file.bytes;
-  const hash = createHash('sha256');
+interface FileFetch {
+  readonly job: FetchJob;
+  readonly source: ShardSource;
+  readonly file: ListedFile;
+  /** Path of the whole file. */
+  readonly to: string;
+  readonly rate: ByteRate;
+  /** Called with bytes that have come into the folder, or 0 while the rate has the fetch wait. */
+  readonly added: (bytes: number) => void;
+}
+
+/** Returns the SHA-256 of the file. */
+async function fetchFile(fetch: FileFetch): Promise<string> {
+  const { job, source, file, to, added } = fetch;
+  const temporary = path.join(job.into, unfinishedName(file));
   await mkdir(path.dirname(to), { recursive: true, mode: 0o700 });
-  const input = await open(isHere ? to : from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  // Beside the content, whose files may have any name.
-  const temporary = path.join(into, 'unfinished');
-  let output: FileHandle | undefined;
-  let bytes = 0;
-  try {
-    if (!isHere) output = await open(temporary, 'w', 0o600);
-    const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
-    for (;;) {
-      const { bytesRead } = await input.read(buffer, 0, CHUNK_BYTES, bytes);
-      // A file that grows is read no further.
-      if (bytesRead === 0 || bytes > file.bytes) break;
-      const chunk = buffer.subarray(0, bytesRead);
-      hash.update(chunk);
-      await output?.writeFile(chunk);
-      bytes += bytesRead;
-      onBytes(bytesRead);
-      if (output !== undefined) await rate.spend(bytesRead, () => onBytes(0));
-    }
-    await output?.sync();
-  } finally {
-    await input.close();
-    await output?.close();
+  const isHere = sizeOf(to) === file.bytes;
+  const isCloned =
+    !isHere &&
+    job.bytesPerS === 0 &&
+    sizeOf(temporary) === undefined &&
+    (await source.clone?.(job.source, file, temporary)) === true;
+  if (isCloned && sizeOf(temporary) !== file.bytes) {
+    await rm(temporary, { force: true });
+    throw new SourceError(`${nameOf(job, file)} had ${file.bytes} bytes when it was listed, and has another size now`);
   }
-  if (bytes !== file.bytes)
-    throw new SourceError(`${from} had ${file.bytes} bytes when it was listed and has ${bytes} now`);
+  const hash = createHash('sha256');
+  if (isHere) await hashFile(to, hash, added);
+  const told = isHere ? undefined : await receive(fetch, temporary, hash);
+  const sha256 = hash.digest('hex');
+  const expected = file.sha256 ?? told;
+  if (expected !== undefined && expected !== sha256) {
+    // The next try begins anew.
+    await rm(isHere ? to : temporary, { force: true });
+    throw new SourceError(
+      `${nameOf(job, file)} has the SHA-256 ${sha256}, and its source says ${expected}; see whether the file is damaged`,
+    );
+  }
   if (!isHere) await rename(temporary, to);
-  return { path: file.path, bytes, sha256: hash.digest('hex') };
+  return sha256;
 }
 
-/** Keeps to a number of bytes per second; 0 for any. */
-class ByteRate {
-  readonly #bytesPerS: number;
-  readonly #startedAtMs = performance.now();
-  #bytes = 0;
-
-  constructor(bytesPerS: number) {
-    this.#bytesPerS = bytesPerS;
+/** Adds what is missing to the unfinished file, and hashes all of it. Returns the SHA-256 that the source told. */
+async function receive(
+  { job, source, file, rate, added }: FileFetch,
+  temporary: string,
+  hash: Hash,
+): Promise<string | undefined> {
+  let bytes = sizeOf(temporary) ?? 0;
+  if (bytes > file.bytes) {
+    await rm(temporary);
+    bytes = 0;
   }
-
-  /** @param onWait called each second of a wait: the process is not stuck */
-  async spend(bytes: number, onWait: () => void): Promise<void> {
-    if (this.#bytesPerS === 0) return;
-    this.#bytes += bytes;
-    for (;;) {
-      const earlyMs = (this.#bytes / this.#bytesPerS) * 1_000 - (performance.now() - this.#startedAtMs);
-      if (earlyMs <= 0) return;
-      await sleep(Math.min(earlyMs, 1_000));
-      onWait();
+  if (bytes > 0) await hashFile(temporary, hash, added);
+  const output = await open(temporary, 'a', 0o600);
+  let told: string | undefined;
+  let failures = 0;
+  try {
+    while (bytes < file.bytes) {
+      const before = bytes;
+      try {
+        const opened = await source.open(job.source, file, bytes);
+        told = opened.sha256 ?? told;
+        for await (const chunk of opened.chunks) {
+          if (bytes + chunk.length > file.bytes)
+            throw new SourceError(`${nameOf(job, file)} has more than the ${file.bytes} bytes that were listed`);
+          hash.update(chunk);
+          await output.appendFile(chunk);
+          bytes += chunk.length;
+          added(chunk.length);
+          await rate.spend(chunk.length, () => added(0));
+        }
+        if (bytes < file.bytes)
+          throw new SourceError(
+            `${nameOf(job, file)} ended after ${bytes} of the ${file.bytes} bytes that were listed`,
+            {
+              canPass: true,
+            },
+          );
+      } catch (error) {
+        failures = bytes > before ? 1 : failures + 1;
+        if (!(error instanceof SourceError) || !error.canPass || failures >= TRIES_MAX) throw error;
+        await sleep(RETRY_FIRST_MS * 2 ** (failures - 1));
+      }
     }
+    await output.sync();
+    return told;
+  } finally {
+    await output.close();
   }
 }
 
+async function hashFile(file: string, hash: Hash, onBytes: (bytes: number) => void): Promise<void> {
+  for await (const chunk of createReadStream(file, { highWaterMark: CHUNK_BYTES }) as AsyncIterable<Buffer>) {
+    hash.update(chunk);
+    onBytes(chunk.length);
+  }
+}
+
+/** A disk that is full tells so, and gets back what this fetch has taken of it. */
+async function withoutSpace(error: unknown, into: string): Promise<unknown> {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code !== 'ENOSPC' && code !== 'EDQUOT') return error;
+  await rm(into, { recursive: true, force: true }).catch(() => undefined);
+  return new Error('the disk of this manager is full; free space on it, or make the quota of its user larger');
+}
+
+function sizeOf(file: string): number | undefined {
+  return statSync(file, { throwIfNoEntry: false })?.size;
+}
+
+/** URL of a file for messages. */
+function nameOf({ source }: FetchJob, file: Pick<ListedFile, 'path'>): string {
+  return file.path === '' ? source : `${source}/${file.path}`;
+}
+
+/**
+ * Name of a file of which a part is here, beside the content, whose files may have any name. After a restart of the
+ * machine the part may have holes, so the name changes with it.
+ */
+function unfinishedName(file: ListedFile): string {
+  const parts = JSON.stringify([bootId(), file.path, file.bytes, file.stamp]);
+  return `${UNFINISHED}${createHash('sha256').update(parts).digest('hex').slice(0, 24)}`;
+}
+
+function bootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+const UNFINISHED = 'unfinished-';
 const CHUNK_BYTES = 256 * 1024;
+/** Requests for a file that fail one after the other, without a byte between them. */
+const TRIES_MAX = 4;
+const RETRY_FIRST_MS = 500;

@@ -1,6 +1,8 @@
 // Protocol between a manager and its fetch process: one JSON value per line. The manager writes the job and keeps stdin
 // open; the process exits when stdin closes.
 
+import { SHARDS_MAX } from '../../mesh/mod.ts';
+import { SHARD_NAME_MAX } from '../limits.ts';
 import { z } from 'zod';
 
 export interface FetchJob {
@@ -22,7 +24,27 @@ export interface VerifyJob {
   readonly verify: string;
 }
 
-export type FetchReport = { readonly bytesDone: number } | { readonly failed: string } | { readonly done: boolean };
+/** Asks for the shards of a source. */
+export interface InspectJob {
+  /** URL of the source. */
+  readonly inspect: string;
+}
+
+/** A job that reads a source, with the prefixes of the sources that may be read. */
+export type SourceJob = (FetchJob | InspectJob) & { readonly allowed: readonly string[] };
+
+/** The shards of a source, in order of their names. */
+export interface SourceListing {
+  readonly shards: readonly { readonly name: string; readonly bytes: number; readonly digest: string }[];
+  /** What an operator may want to know, though the source can be used. */
+  readonly warnings: readonly string[];
+}
+
+export type FetchReport =
+  | { readonly bytesDone: number }
+  | { readonly failed: string }
+  | { readonly done: boolean }
+  | { readonly listing: SourceListing };
 
 /** Returns undefined for a line that is no report, for example a warning of the runtime. */
 export function parseReport(line: string): FetchReport | undefined {
@@ -33,8 +55,16 @@ export function parseReport(line: string): FetchReport | undefined {
   }
 }
 
+const LISTING: z.ZodType<SourceListing> = z.object({
+  shards: z
+    .array(z.object({ name: z.string().max(SHARD_NAME_MAX), bytes: z.int().nonnegative(), digest: z.string().max(64) }))
+    .max(SHARDS_MAX),
+  warnings: z.array(z.string().max(1_000)).max(100),
+});
+
 const REPORT: z.ZodType<FetchReport> = z.union([
   z.object({ bytesDone: z.int().nonnegative() }),
   z.object({ failed: z.string() }),
   z.object({ done: z.boolean() }),
+  z.object({ listing: LISTING }),
 ]);

@@ -1,36 +1,54 @@
-// The process that fetches one shard. Copying and hashing must not block the event loop that routes calls, so it is a
-// process of its own, at a lower priority. It exits when its manager does.
+// The process that fetches one shard, or lists a source. Copying and hashing must not block the event loop that routes
+// calls, so it is a process of its own, at a lower priority. It exits when its manager does.
 
 import { setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
+import { whySourceRefused } from '../allowed-sources.ts';
 import { copyShard, isIntact } from './copy-shard.ts';
-import type { FetchJob, FetchReport, VerifyJob } from './job.ts';
+import { inspect } from './inspect.ts';
+import type { FetchReport, SourceJob, VerifyJob } from './job.ts';
+import { SourceError } from './shard-source.ts';
+import { sourceFor } from './sources/choose.ts';
 
 const REPORT_EVERY_MS = 200;
 const NICE = 10;
+/** A listing has millions of names at most, and files pass in chunks. */
+const MEMORY_BYTES_MAX = 1024 * 1024 * 1024;
+const MEMORY_EVERY_MS = 250;
 
-function report(what: FetchReport): void {
-  process.stdout.write(`${JSON.stringify(what)}\n`);
+function report(what: FetchReport): Promise<void> {
+  return new Promise((resolve) => process.stdout.write(`${JSON.stringify(what)}\n`, () => resolve()));
 }
 
-async function run(line: string): Promise<void> {
-  const job = JSON.parse(line) as FetchJob | VerifyJob;
+async function resultOf(job: SourceJob | VerifyJob): Promise<FetchReport> {
   let reportedAtMs = 0;
   const progress = (bytesDone: number): void => {
     if (performance.now() - reportedAtMs < REPORT_EVERY_MS) return;
     reportedAtMs = performance.now();
-    report({ bytesDone });
+    void report({ bytesDone });
   };
-  try {
-    if ('verify' in job) return report({ done: await isIntact(job.verify, progress) });
-    await copyShard(job, progress);
-    report({ done: true });
-  } catch (error) {
-    report({ failed: (error as Error).message });
-  }
+  if ('verify' in job) return { done: await isIntact(job.verify, progress) };
+  const url = 'inspect' in job ? job.inspect : job.source;
+  const why = await whySourceRefused(url, job.allowed);
+  if (why !== undefined) throw new SourceError(why);
+  const source = sourceFor(url, job.allowed);
+  if ('inspect' in job) return { listing: await inspect(url, source) };
+  await copyShard(job, source, progress);
+  return { done: true };
+}
+
+async function run(line: string): Promise<void> {
+  await report(
+    await resultOf(JSON.parse(line) as SourceJob | VerifyJob).catch((error: Error) => ({ failed: error.message })),
+  );
 }
 
 setPriority(NICE);
+setInterval(() => {
+  if (process.memoryUsage().rss < MEMORY_BYTES_MAX) return;
+  const why = `the fetch process needs more than ${MEMORY_BYTES_MAX / 1024 / 1024} MiB of memory for this source`;
+  void report({ failed: why }).then(() => process.exit(0));
+}, MEMORY_EVERY_MS).unref();
 let isStarted = false;
 const lines = createInterface({ input: process.stdin });
 lines.on('line', (line) => {

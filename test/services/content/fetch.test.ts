@@ -1,6 +1,6 @@
 // Listing a source, and fetching a shard from it in the real fetch process.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { fetchInProcess } from '../../../services/content/fetch/fetcher.ts';
+import { fetchFrom, type Fetch } from '../../../services/content/fetch/fetcher.ts';
 import { listSource, type ListedShard } from '../../../services/content/fetch/source-listing.ts';
 import { ShardStore } from '../../../services/content/shard-store.ts';
 import { until } from '../../kit/tools/wait.ts';
@@ -11,6 +11,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -25,6 +26,7 @@ let folder: string;
 beforeEach(() => (folder = mkdtempSync(path.join(tmpdir(), 'katamari-fetch-'))));
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
+const fetchInProcess: Fetch = (job, onBytes, signal) => fetchFrom([url()])(job, onBytes, signal);
 const at = (...parts: string[]): string => path.join(folder, ...parts);
 const url = (...parts: string[]): string => pathToFileURL(at(...parts)).href;
 
@@ -123,6 +125,9 @@ describe('A fetch', () => {
     [shard] = (await listSource(url('wiki'))) as [ListedShard];
   });
 
+  const hasUnfinished = (): boolean =>
+    existsSync(store.partPath(id)) && readdirSync(store.partPath(id)).some((name) => name.startsWith('unfinished'));
+
   const fetchShard = (
     change: { digest?: string; bytesPerS?: number; signal?: AbortSignal } = {},
   ): Promise<number[]> => {
@@ -167,7 +172,7 @@ describe('A fetch', () => {
   ])('of a source that has %s is refused, and nothing appears', async (_, change) => {
     change();
     await expect(fetchShard()).rejects.toThrow(
-      /has changed since wiki@1\.0\.0 was added; add the new content as a new version/,
+      /the source of wiki@1\.0\.0 has changed since it was added: make it a new version/,
     );
     expect(existsSync(path.join(store.partPath(id), 'shard.json'))).toBe(false);
   });
@@ -176,7 +181,7 @@ describe('A fetch', () => {
     const killed = new AbortController();
     const first = fetchShard({ bytesPerS: 2_000_000, signal: killed.signal });
     first.catch(() => undefined);
-    await until('the first file to begin', () => existsSync(path.join(store.partPath(id), 'unfinished')));
+    await until('the first file to begin', () => hasUnfinished());
     killed.abort(new Error('killed by the test'));
     await expect(first).rejects.toThrow('killed by the test');
     expect(existsSync(path.join(store.partPath(id), 'shard.json'))).toBe(false);
@@ -208,7 +213,7 @@ describe('A fetch', () => {
     };
     const first = fetchInProcess(job, () => undefined, killed.signal);
     first.catch(() => undefined);
-    await until('it to begin', () => existsSync(path.join(store.partPath(id), 'unfinished')));
+    await until('it to begin', () => hasUnfinished());
     killed.abort(new Error('killed by the test'));
     await expect(first).rejects.toThrow('killed by the test');
     await fetchInProcess({ ...job, bytesPerS: 0 }, () => undefined, new AbortController().signal);

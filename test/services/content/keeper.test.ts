@@ -6,7 +6,7 @@ import { systemClock } from '../../../core/mod.ts';
 import { createCall, dispatchOf } from '../../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../../core/thrift/mod.ts';
 import { listSource } from '../../../services/content/fetch/source-listing.ts';
-import { fetchInProcess, Keeper, type ShardOrder, ShardStore, verifyInProcess } from '../../../services/content/mod.ts';
+import { fetchFrom, Keeper, type ShardOrder, ShardStore, verifyInProcess } from '../../../services/content/mod.ts';
 import { EventLog, type Holding } from '../../../services/mesh/mod.ts';
 import { ManagerBench, workDeployment } from '../../kit/mesh/manager-fixture.ts';
 import { fixture } from '../../kit/mesh/mesh.ts';
@@ -47,12 +47,13 @@ function newKeeper(): Keeper {
     store: new ShardStore(at('shards')),
     fetch: (job, onBytes, signal) => {
       fetches.push(job.shard);
-      return fetchInProcess(job, onBytes, signal);
+      return fetchFrom([pathToFileURL(folder).href])(job, onBytes, signal);
     },
     verify: verifyInProcess,
     events,
     clock: systemClock,
     timeoutMs: () => TIMEOUT_MS,
+    openTimeoutMs: 60_000,
   });
 }
 
@@ -298,7 +299,7 @@ describe('A shard that cannot be served', () => {
     deploy();
     keeper.setOrders(before);
     await until('the reason', () =>
-      stateOf('a').includes('has changed since wiki@1.0.0 was added; add the new content as a new version'),
+      stateOf('a').includes('the source of wiki@1.0.0 has changed since it was added: make it a new version'),
     );
     expect(await holdings()).toEqual([]);
     expect(existsSync(at('shards/live'))).toBe(false);

@@ -1,0 +1,147 @@
+// Which sources a manager may read.
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { whyNotAllowed, whySourceRefused } from '../../../services/content/allowed-sources.ts';
+import { inspectSource } from '../../../services/content/mod.ts';
+
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+const ALLOWED = [
+  'file:/srv/indices/',
+  's3://bucket/wiki/',
+  'https://host.example/indices/',
+  'http://127.0.0.1:8080/',
+  'hdfs://name-node/indices',
+];
+
+describe('A source', () => {
+  test.each([
+    'file:/srv/indices/wiki',
+    'file:///srv/indices/wiki/part-0',
+    'file:///srv/indices',
+    'FILE:///srv/indices/',
+    'file:///srv/indices/wiki%20%C3%BC',
+    's3://bucket/wiki/3.0.0',
+    'https://host.example/indices/wiki',
+    'https://HOST.example:443/indices/wiki',
+    'https://host.example/%69ndices/wiki',
+    'http://127.0.0.1:8080/any/where',
+    'hdfs://name-node:9870/indices/wiki',
+  ])('%s below a prefix is allowed', (source) => {
+    expect(whyNotAllowed(source, ALLOWED)).toBe(undefined);
+  });
+
+  test.each([
+    'file:///srv',
+    'file:///srv/indices-old/wiki',
+    'file:///SRV/indices/wiki',
+    'file:///etc/passwd',
+    's3://bucket/wiki2',
+    's3://Bucket/wiki/1',
+    's3://bucket2/wiki/1',
+    's3://bucket',
+    'https://host.example/',
+    'https://host.example/Indices/wiki',
+    'https://host.example.evil/indices/wiki',
+    'https://host.example:8443/indices/wiki',
+    'http://host.example/indices/wiki',
+    'http://127.0.0.1/wiki',
+    'http://localhost:8080/wiki',
+    'hdfs://name-node:9871/indices/wiki',
+    'swebhdfs://name-node:9870/indices/wiki',
+  ])('%s outside of the prefixes is refused with the key to change', (source) => {
+    const why = whyNotAllowed(source, ALLOWED);
+    expect(why).toContain('content.sources has file:///srv/indices/');
+    expect(why).toContain('add a prefix of the source there');
+  });
+
+  test.each([
+    ['file:///srv/indices/../../etc', 'the steps'],
+    ['file:///srv/indices/./wiki', 'the steps'],
+    ['file:///srv/indices/..', 'the steps'],
+    ['file:///srv/indices/%2e%2e/etc', 'escaped dot'],
+    ['file:///srv/indices/%2E./etc', 'escaped dot'],
+    ['file:///srv/indices/..%2f..%2fetc', 'escaped dot'],
+    ['file:///srv/indices/a%00', 'escaped dot'],
+    ['file:///srv/indices/a%5c..', 'escaped dot'],
+    ['file:///srv/indices\\..\\etc', 'backslash'],
+    ['https://host.example\\@evil/indices/', 'backslash'],
+    ['https://user@host.example/indices/wiki', 'a user or a password'],
+    ['https://host.example@evil/indices/wiki', 'a user or a password'],
+    ['https://user:secret@host.example/indices/wiki', 'a user or a password'],
+    ['s3://user:secret@bucket/wiki/1', 'a user or a password'],
+    ['https://host.example/indices/wiki?X-Amz-Signature=secret', 'a query'],
+    ['https://host.example/indices/wiki#secret', 'a query'],
+    ['https://host.example/indices//wiki', 'an empty step'],
+    ['https://host.example/indices/wi ki', 'a space'],
+    ['https://host.example/indices/\nwiki', 'a space'],
+    ['https://host.example/indices/100%', 'a "%" that escapes nothing'],
+    ['https://host.example/indices/%ff', 'not UTF-8'],
+    ['file://host/srv/indices/wiki', 'names a host'],
+    ['file:srv/indices/wiki', 'is no URL'],
+    ['/srv/indices/wiki', 'is no URL'],
+    ['', 'is no URL'],
+    ['https:host.example/indices/wiki', 'is no URL'],
+    [`file:///srv/indices/${'x'.repeat(3_000)}`, 'longer than 2048'],
+  ])('%j is refused, and no secret is shown', (source, why) => {
+    const found = whyNotAllowed(source, ALLOWED) ?? '';
+    expect(found).toContain(why);
+    expect(found).not.toContain('secret');
+  });
+
+  test('is refused by an empty list, which is named', () => {
+    expect(whyNotAllowed('file:///srv/wiki', [])).toContain('content.sources is empty');
+  });
+});
+
+describe('A source of files', () => {
+  let folder: string;
+  beforeEach(() => (folder = realpathSync(mkdtempSync(path.join(tmpdir(), 'katamari-allowed-')))));
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+  const url = (...parts: string[]): string => pathToFileURL(path.join(folder, ...parts)).href;
+  const make = (...parts: string[]): void => {
+    mkdirSync(path.join(folder, ...parts, 'wiki/a'), { recursive: true });
+    writeFileSync(path.join(folder, ...parts, 'wiki/a/x'), 'hello');
+  };
+
+  test('that a link leads out of the prefix is refused', async () => {
+    make('inside');
+    make('outside');
+    symlinkSync(path.join(folder, 'outside'), path.join(folder, 'inside/link'));
+    expect(await whySourceRefused(url('inside/wiki'), [url('inside')])).toBe(undefined);
+    const why = `${url('inside/link/wiki')}, which is a link to ${url('outside/wiki')}`;
+    expect(await whySourceRefused(url('inside/link/wiki'), [url('inside')])).toContain(why);
+    await expect(inspectSource(url('inside/link/wiki'), [url('inside')], new AbortController().signal)).rejects.toThrow(
+      why,
+    );
+    expect(await whySourceRefused(url('inside/link/wiki'), [url('inside'), url('outside')])).toBe(undefined);
+  });
+
+  test('below a prefix that is a link itself is allowed', async () => {
+    make('real');
+    symlinkSync(path.join(folder, 'real'), path.join(folder, 'indices'));
+    expect(await whySourceRefused(url('indices/wiki'), [url('indices')])).toBe(undefined);
+    expect(await whySourceRefused(url('real/wiki'), [url('indices')])).toContain('is not allowed on this manager');
+  });
+
+  test('is inspected: names, bytes, digests and warnings', async () => {
+    make('inside');
+    writeFileSync(path.join(folder, 'inside/wiki/b.db'), '');
+    const listing = await inspectSource(url('inside/wiki'), [url('inside')], new AbortController().signal);
+    expect(listing.shards).toEqual([
+      { name: 'a', bytes: 5, digest: expect.stringMatching(/^[0-9a-f]{24}$/) as string },
+      { name: 'b.db', bytes: 0, digest: expect.stringMatching(/^[0-9a-f]{24}$/) as string },
+    ]);
+    expect(listing.warnings).toContain('b.db: without a byte; a content server may refuse an empty shard');
+  });
+
+  test('with the largest list is inspected, and one that does not exist says so', async () => {
+    mkdirSync(path.join(folder, 'wiki'));
+    for (let n = 0; n < 4_000; n++) writeFileSync(path.join(folder, 'wiki', `${'s'.repeat(120)}${n}`), '');
+    const { shards } = await inspectSource(url('wiki'), [url()], new AbortController().signal);
+    expect(shards.length).toBe(4_000);
+    await expect(inspectSource(url('none'), [url()], new AbortController().signal)).rejects.toThrow('does not exist');
+  });
+});
