@@ -175,7 +175,8 @@ describe('The samples of the Python kit', () => {
     const folder = mkdtempSync(path.join(tmpdir(), 'katamari-python-'));
     cpSync(KIT, folder, { recursive: true });
     const examples = path.join(folder, 'examples');
-    await run(toolPath('thrift'), ['-r', '--gen', 'py', 'review.thrift'], { cwd: examples });
+    for (const idl of ['review.thrift', 'grep.thrift'])
+      await run(toolPath('thrift'), ['-r', '--gen', 'py', idl], { cwd: examples });
     const text = parse(readFileSync(path.join(examples, 'katamari.yaml'), 'utf8')) as {
       deployments: (DeploymentText & { env: Readonly<Record<string, string>> })[];
     };
@@ -199,6 +200,14 @@ describe('The samples of the Python kit', () => {
       expect(same.error?.data).toEqual({ exception: 'NothingChanged', name: 'a' });
       const closest = await mesh.call('Differ.closest', { word: 'hte', among: ['the', 'hat'] });
       expect(closest.result).toBe('the');
+      // Its mesh has no index: the content server waits for one.
+      expect((await mesh.call('Grep.grep', { pattern: 'x' })).result).toEqual([]);
+      const other = await mesh.call('Grep.grep', { shards: ['wiki@1.0.0/a'], pattern: 'x' });
+      expect(other.error).toMatchObject({
+        code: -32_001,
+        message: 'Shard wiki@1.0.0/a is not open here; open are none',
+        data: { code: 'no_pool' },
+      });
       await mesh.call('Review.remark', { words: 'well done' });
       await until('the remark in the log', () =>
         mesh.lines.some((line) => /INFO Review@1\.0\.0\/\d review: json-rpc \S+ says: well done/.test(line)),
