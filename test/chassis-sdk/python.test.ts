@@ -8,6 +8,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { CONTENT_CONFORMANCE, expectContentConformance } from '../kit/tools/content-exam.ts';
 import { isAlive, startTestMesh, type DeploymentText, type TestMesh } from '../kit/mesh/mesh.ts';
 import { runKatamari } from '../kit/tools/run.ts';
 import { generate, python, type Generated } from '../kit/wire/thrift-client.ts';
@@ -24,6 +25,7 @@ let generated: Generated;
 let env: Readonly<Record<string, string>>;
 beforeAll(async () => {
   generated = await generate(path.join(REPOSITORY, 'idl', 'conformance.thrift'));
+  await run(toolPath('thrift'), ['--gen', 'py', '-o', generated.directory, CONTENT_CONFORMANCE]);
   const found = [path.join(generated.directory, 'gen-py'), KIT].join(path.delimiter);
   env = { PYTHONPATH: found, PYTHONDONTWRITEBYTECODE: '1' };
 });
@@ -226,6 +228,12 @@ describe('The Python kit', () => {
     expect(checks.length).toBeGreaterThan(40);
     expect(checks.filter(({ verdict }) => verdict !== 'ok')).toEqual([]);
     expect(code).toBe(0);
+  }, 120_000);
+
+  test('conforms as a content server, with one concurrent call and with three', async () => {
+    const fixture = path.join(KIT, 'tests', 'holds_shards.py');
+    for (const concurrency of ['1', '3'])
+      await expectContentConformance(['/usr/bin/python3', fixture], concurrency, env);
   }, 120_000);
 
   // They do not depend on the runtime that starts them, so one run is enough.
