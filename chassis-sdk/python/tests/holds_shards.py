@@ -1,4 +1,4 @@
-"""The service of idl/content-conformance.thrift, whose shards and handlers do as they are told: what `katamari conform` asks of a kit for
+"""The service of idl/content_conformance.thrift, whose shards and handlers do as they are told: what `katamari conform` asks of a kit for
 content servers. Generated code is expected on PYTHONPATH. CONFORMANCE_CONCURRENCY: what it says of itself."""
 
 import os
@@ -38,7 +38,7 @@ class Handler:
 katamari.serve(
     ContentConformance,
     Handler(),
-    idl=Path(__file__).parents[3] / 'idl' / 'content-conformance.thrift',
+    idl=Path(__file__).parents[3] / 'idl' / 'content_conformance.thrift',
     version='1.0.0',
     concurrency=int(os.environ.get('CONFORMANCE_CONCURRENCY', '1')),
     content=content,

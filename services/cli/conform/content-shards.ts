@@ -1,11 +1,11 @@
 // The shards that `katamari conform` opens: those that the command names, or those that it makes for a chassis that
-// implements idl/content-conformance.thrift. All are below the folder of the run, or symbolic links from there.
+// implements idl/content_conformance.thrift. All are below the folder of the run, or symbolic links from there.
 
 import { mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { ContentShards } from './content-calls.ts';
 
-/** Shards of idl/content-conformance.thrift. */
+/** Shards of idl/content_conformance.thrift. */
 export interface MadeShards extends ContentShards {
   readonly damaged: string;
   /** `open` takes SLOW_MS. */

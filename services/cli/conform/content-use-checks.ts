@@ -1,5 +1,5 @@
 // Checks of the calls that use shards, and of what waits for what. They need handlers and shards of known behavior, so
-// they run only for a chassis that implements idl/content-conformance.thrift, which needs no --content.
+// they run only for a chassis that implements idl/content_conformance.thrift, which needs no --content.
 
 import { encodeStruct, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import { readApplicationException, type Interface, type Method } from '../../../core/thrift/mod.ts';
@@ -237,15 +237,15 @@ function holdCall(names: readonly string[] | undefined, ms = 0): SentCall {
 
 function hold(): Method {
   const method = contentConformance().methods.get('hold');
-  if (method === undefined) throw new Error('idl/content-conformance.thrift has no method hold');
+  if (method === undefined) throw new Error('idl/content_conformance.thrift has no method hold');
   return method;
 }
 
 function contentConformance(): Interface {
   conformance ??= parseIdl(
-    readIdlFile(new URL('../../../idl/content-conformance.thrift', import.meta.url)),
+    readIdlFile(new URL('../../../idl/content_conformance.thrift', import.meta.url)),
   ).services.get('ContentConformance');
-  if (conformance === undefined) throw new Error('idl/content-conformance.thrift has no service ContentConformance');
+  if (conformance === undefined) throw new Error('idl/content_conformance.thrift has no service ContentConformance');
   return conformance;
 }
 

@@ -1,4 +1,4 @@
-// The exam of a content server: `katamari conform` on a chassis that implements idl/content-conformance.thrift.
+// The exam of a content server: `katamari conform` on a chassis that implements idl/content_conformance.thrift.
 
 import path from 'node:path';
 import { expect } from 'vitest';
@@ -7,7 +7,7 @@ import { REPOSITORY } from './repository.ts';
 import { runKatamari } from './run.ts';
 
 /** Interface of the fixtures that take the exam. */
-export const CONTENT_CONFORMANCE: string = path.join(REPOSITORY, 'idl', 'content-conformance.thrift');
+export const CONTENT_CONFORMANCE: string = path.join(REPOSITORY, 'idl', 'content_conformance.thrift');
 
 /** Expects that a fixture passes every check of content servers, and that no call waits while it opens a shard. */
 export async function expectContentConformance(
