@@ -20,7 +20,7 @@ import {
   type ChassisDetails,
 } from '../../core/rpc/mod.ts';
 import type { IdlSource, Interface } from '../../core/thrift/mod.ts';
-import type { Content } from './content.ts';
+import { type Content, ShardNotOpen } from './content.ts';
 import { HandlerContext } from './handler-context.ts';
 import { MeshCaller } from './mesh-client.ts';
 
@@ -95,9 +95,11 @@ async function start(options: ChassisOptions): Promise<RunningChassis> {
     contextOf: (call) => new HandlerContext(call, mesh, log),
     onUndeclared: (call, thrown) =>
       log().error({ err: thrown, method: call.method }, 'a handler threw an error that its method does not declare'),
+    // Errors of the mesh that calls to others end with are no refusals of this call.
+    refusalOf: (thrown) => (thrown instanceof ShardNotOpen ? thrown : undefined),
     onSettled: (context, reply) => {
       context.settled();
-      if (context.isRetiring) retiring.add(reply);
+      if (context.isRetiring && reply !== undefined) retiring.add(reply);
     },
   });
   // The concurrency of the deployment takes precedence, because the mesh sends that many calls at once.

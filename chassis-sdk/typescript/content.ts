@@ -32,6 +32,9 @@ export class DamagedShard extends Error {
   override readonly name = 'DamagedShard';
 }
 
+/** A call asks for a shard that is not open here: the caller gets the code no_pool. */
+export class ShardNotOpen extends KatamariError {}
+
 /** A shard from the first `open` until no call uses it. */
 interface ShardEntry<Shard> {
   readonly path: string;
@@ -67,7 +70,7 @@ export class Content<Shard> {
   /**
    * Calls `work` with open shards by name. They stay open until its result has settled.
    * @param names the shards of the call; absent or empty means all that are open
-   * @throws KatamariError no_pool when one of them is not open
+   * @throws KatamariError no_pool when one of them is not open; if the handler lets it pass, the caller gets this code
    */
   async use<T>(
     names: readonly string[] | undefined,
@@ -112,7 +115,7 @@ export class Content<Shard> {
   #find(name: string): ShardEntry<Shard> {
     const entry = this.#entries.get(name);
     if (entry?.opened !== undefined) return entry;
-    throw new KatamariError('no_pool', `Shard ${name} is not open here; open are ${this.#listed()}`);
+    throw new ShardNotOpen('no_pool', `Shard ${name} is not open here; open are ${this.#listed()}`);
   }
 
   #listed(): string {

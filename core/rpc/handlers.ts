@@ -26,8 +26,13 @@ export interface HandlerOptions<Context> {
   readonly contextOf: (call: Call, method: Method) => Context;
   /** Receives undeclared exceptions of handlers, with their stack. */
   readonly onUndeclared?: (call: Call, thrown: unknown) => void;
-  /** Called before each reply of a handler is sent, whether a result or an exception. */
-  readonly onSettled?: (context: Context, reply: Reply) => void;
+  /** Returns the error by which the chassis refuses a call whose handler threw this; undefined for other exceptions. */
+  readonly refusalOf?: (thrown: unknown) => KatamariError | undefined;
+  /**
+   * Called when a handler has ended, before the reply is sent, whether a result or an exception.
+   * @param reply undefined for a refusal
+   */
+  readonly onSettled?: (context: Context, reply: Reply | undefined) => void;
 }
 
 /**
@@ -52,8 +57,15 @@ export function serveHandlers<Context>(options: HandlerOptions<Context>): Send {
       options.onSettled?.(context, reply);
       sink.reply(reply);
     };
-    const onThrown = (thrown: unknown): void =>
-      end(thrownReply(method, thrown) ?? undeclaredReply(options, call, thrown));
+    const onThrown = (thrown: unknown): void => {
+      const refusal = options.refusalOf?.(thrown);
+      if (refusal === undefined) {
+        end(thrownReply(method, thrown) ?? undeclaredReply(options, call, thrown));
+        return;
+      }
+      options.onSettled?.(context, undefined);
+      sink.fail(refusal);
+    };
     const handler = options.handlers[method.name] as (args: unknown, context: Context) => unknown;
     let reply: Reply;
     try {

@@ -545,6 +545,8 @@ function addConform(program: Command, context: CliContext, setExitCode: SetExitC
     .option('-t, --timeout <duration>', 'timeout of each answer', '10s')
     .option('--start-timeout <duration>', 'timeout until the chassis listens', '30s')
     .option('--tcp', 'also check that the chassis listens on a TCP port')
+    .option('--content <shard>', 'also check a content server, with this shard: a file or folder that it can open')
+    .option('--damaged <shard>', 'with --content: a shard whose files are damaged')
     .option('--only <checks...>', 'only these checks, by the ids that --json shows; start-up checks always run')
     .option('--json', 'print JSON')
     .action(async (words: string[], options: ConformOptions) =>
@@ -557,6 +559,7 @@ Methods without a read-only or idempotent annotation are not called, unless --ca
 ${examples(
   'katamari conform -- node shop.js',
   `katamari conform --call Shop.order '{"order": {"item": "tea"}}' -- python3 shop.py`,
+  'katamari conform --content ./wiki/part-0 --damaged ./half-a-shard -- python3 search.py',
   'katamari conform --tcp --json -- ./shop | jq \'.checks[] | select(.verdict == "failed")\'',
 )}`,
     );

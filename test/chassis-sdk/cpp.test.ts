@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CONFORMANCE, CPP_BUILD_MS, CPP_TOUR, cppPrograms, type CppPrograms } from '../kit/tools/cpp-kit.ts';
+import { CONTENT_CONFORMANCE, expectContentConformance } from '../kit/tools/content-exam.ts';
 import { isAlive, startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
 import { runKatamari } from '../kit/tools/run.ts';
 import { decodeResult, encodeStruct, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
@@ -170,6 +171,13 @@ describe('The C++ kit', () => {
       });
       expect([code, /(\d+) checks, \1 ok\.\n$/.test(stdout) || stdout + stderr]).toEqual([0, true]);
     },
+    120_000,
+  );
+
+  test.each(['1', '3'])(
+    'conforms as a content server with concurrency %s',
+    (concurrency) =>
+      expectContentConformance([programs.contentConformance], concurrency, { CONFORMANCE_IDL: CONTENT_CONFORMANCE }),
     120_000,
   );
 

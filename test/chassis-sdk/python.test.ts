@@ -8,6 +8,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { CONTENT_CONFORMANCE, expectContentConformance } from '../kit/tools/content-exam.ts';
 import { isAlive, startTestMesh, type DeploymentText, type TestMesh } from '../kit/mesh/mesh.ts';
 import { runKatamari } from '../kit/tools/run.ts';
 import { generate, python, type Generated } from '../kit/wire/thrift-client.ts';
@@ -24,6 +25,7 @@ let generated: Generated;
 let env: Readonly<Record<string, string>>;
 beforeAll(async () => {
   generated = await generate(path.join(REPOSITORY, 'idl', 'conformance.thrift'));
+  await run(toolPath('thrift'), ['--gen', 'py', '-o', generated.directory, CONTENT_CONFORMANCE]);
   const found = [path.join(generated.directory, 'gen-py'), KIT].join(path.delimiter);
   env = { PYTHONPATH: found, PYTHONDONTWRITEBYTECODE: '1' };
 });
@@ -175,7 +177,8 @@ describe('The samples of the Python kit', () => {
     const folder = mkdtempSync(path.join(tmpdir(), 'katamari-python-'));
     cpSync(KIT, folder, { recursive: true });
     const examples = path.join(folder, 'examples');
-    await run(toolPath('thrift'), ['-r', '--gen', 'py', 'review.thrift'], { cwd: examples });
+    for (const idl of ['review.thrift', 'grep.thrift'])
+      await run(toolPath('thrift'), ['-r', '--gen', 'py', idl], { cwd: examples });
     const text = parse(readFileSync(path.join(examples, 'katamari.yaml'), 'utf8')) as {
       deployments: (DeploymentText & { env: Readonly<Record<string, string>> })[];
     };
@@ -199,6 +202,14 @@ describe('The samples of the Python kit', () => {
       expect(same.error?.data).toEqual({ exception: 'NothingChanged', name: 'a' });
       const closest = await mesh.call('Differ.closest', { word: 'hte', among: ['the', 'hat'] });
       expect(closest.result).toBe('the');
+      // Its mesh has no index: the content server waits for one.
+      expect((await mesh.call('Grep.grep', { pattern: 'x' })).result).toEqual([]);
+      const other = await mesh.call('Grep.grep', { shards: ['wiki@1.0.0/a'], pattern: 'x' });
+      expect(other.error).toMatchObject({
+        code: -32_001,
+        message: 'Shard wiki@1.0.0/a is not open here; open are none',
+        data: { code: 'no_pool' },
+      });
       await mesh.call('Review.remark', { words: 'well done' });
       await until('the remark in the log', () =>
         mesh.lines.some((line) => /INFO Review@1\.0\.0\/\d review: json-rpc \S+ says: well done/.test(line)),
@@ -217,6 +228,12 @@ describe('The Python kit', () => {
     expect(checks.length).toBeGreaterThan(40);
     expect(checks.filter(({ verdict }) => verdict !== 'ok')).toEqual([]);
     expect(code).toBe(0);
+  }, 120_000);
+
+  test('conforms as a content server, with one concurrent call and with three', async () => {
+    const fixture = path.join(KIT, 'tests', 'holds_shards.py');
+    for (const concurrency of ['1', '3'])
+      await expectContentConformance(['/usr/bin/python3', fixture], concurrency, env);
   }, 120_000);
 
   // They do not depend on the runtime that starts them, so one run is enough.

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CONTENT_CONFORMANCE, expectContentConformance } from '../kit/tools/content-exam.ts';
 import { isAlive, startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
 import { runKatamari } from '../kit/tools/run.ts';
 import { REPOSITORY } from '../kit/tools/repository.ts';
@@ -214,6 +215,12 @@ describe('The kit for Ruby', () => {
       runKatamari(['conform', '--tcp', '--', ...ruby(), program], { env: { CONFORMANCE_CONCURRENCY } });
     for (const { code, stdout, stderr } of await Promise.all([conform('1'), conform('4')]))
       expect([code, /(\d+) checks, \1 ok\.\n$/.test(stdout) || stdout + stderr]).toEqual([0, true]);
+  }, 120_000);
+
+  test('conforms as a content server, with one concurrent call and with three', async () => {
+    await run(toolPath('thrift'), ['--gen', 'rb', '-o', directory, CONTENT_CONFORMANCE]);
+    const program = path.join(REPOSITORY, 'test', 'fixtures', 'chassis', 'ruby', 'content_conformance.rb');
+    for (const concurrency of ['1', '3']) await expectContentConformance([...ruby(), program], concurrency);
   }, 120_000);
 
   test('is built as a gem with all its files', async () => {

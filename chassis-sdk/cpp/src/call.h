@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "server.h"
@@ -33,6 +34,8 @@ struct Call {
   bool wasRead = false;
   /** Message of an undeclared exception of the handler; "" for none. */
   std::string failure;
+  /** Set if the handler has failed because a shard is not open: `failure` is then the whole message. */
+  std::optional<ErrorCode> failureCode;
   bool isRetiring = false;
   /** The context that the handler gets. */
   Context context{*this};

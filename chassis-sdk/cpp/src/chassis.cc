@@ -1,6 +1,6 @@
 // serve(): connects the parts. The server thread reads calls and answers the control service itself, so that a ping
-// gets its reply even while handlers run. It queues all other calls. The thread that called serve() and, with
-// concurrency above 1, further threads run them.
+// gets its reply even while handlers run. It passes the control calls of a content server to threads of their own, and
+// queues all other calls. The thread that called serve() and, with concurrency above 1, further threads run them.
 
 #include <algorithm>
 #include <atomic>
@@ -14,17 +14,17 @@
 #include <optional>
 #include <stdexcept>
 #include <thread>
-#include <typeinfo>
-
-#include <cxxabi.h>
 
 #include <thrift/Thrift.h>
 
 #include "call.h"
+#include "content_control.h"
 #include "idl.h"
 #include "katamari/chassis.h"
+#include "katamari/content.h"
 #include "log.h"
 #include "server.h"
+#include "thrown.h"
 #include "wire.h"
 
 namespace katamari {
@@ -69,30 +69,6 @@ class Queue {
   bool isClosed_ = false;
 };
 
-/** A caught exception: its type for the log, its message for the caller. */
-struct Thrown {
-  std::string type;
-  std::string message;
-};
-
-/** Returns the exception of the current catch clause. */
-Thrown currentException() {
-  try {
-    throw;
-  } catch (const std::exception& error) {
-    int status = 0;
-    const std::unique_ptr<char, void (*)(void*)> name(
-        abi::__cxa_demangle(typeid(error).name(), nullptr, nullptr, &status), std::free);
-    return {status == 0 ? name.get() : typeid(error).name(), error.what()};
-  } catch (const std::string& text) {
-    return {"std::string", text};
-  } catch (const char* text) {
-    return {"const char*", text};
-  } catch (...) {
-    return {"unknown type", "the handler threw a value that is not a std::exception"};
-  }
-}
-
 /**
  * Observes how the generated code processes a call. It forwards all events to the event handler that the author had
  * set.
@@ -110,9 +86,18 @@ class Observer : public TProcessorEventHandler {
     fail(*detail::currentCall());
     if (other_) other_->handlerError(ctx, name);
   }
-  /** Records and logs the exception of the current catch clause. */
+  /** Records and logs the exception of the current catch clause. One for a shard that is not open is a refusal. */
   static void fail(Call& call) {
-    const auto thrown = currentException();
+    try {
+      throw;
+    } catch (const ShardNotOpen& error) {
+      call.failure = error.what();
+      call.failureCode = error.code();
+      return;
+    } catch (...) {
+      // As any other.
+    }
+    const auto thrown = detail::currentException();
     call.failure = thrown.message.empty() ? thrown.type : thrown.message;
     log(Level::error) << call.method << " threw " << thrown.type << ": " << thrown.message;
   }
@@ -152,6 +137,8 @@ class Chassis {
   const detail::Idl idl_;
   detail::Server server_;
   Queue queue_;
+  /** Null for a chassis that is no content server. Ends before the server, which its threads use. */
+  std::unique_ptr<detail::ContentControl> content_;
 };
 
 std::string environment(const char* name, const std::string& otherwise) {
@@ -184,6 +171,8 @@ Chassis::Chassis(std::shared_ptr<TProcessor> processor, const Options& options)
   if (processor_ == nullptr) throw std::invalid_argument("katamari::serve() needs a processor");
   // Limits that make no sense are an error at the start.
   detail::limits();
+  if (options_.content != nullptr)
+    content_ = std::make_unique<detail::ContentControl>(*options_.content, [this](Call& call) { server_.end(*call.from); });
   processor_->setEventHandler(std::make_shared<Observer>(processor_->getEventHandler()));
 }
 
@@ -211,6 +200,9 @@ void Chassis::take(const std::shared_ptr<detail::Connection>& from, std::string&
   } else if (server_.isDraining()) {
     call->refuse(ErrorCode::draining, TApplicationException::INTERNAL_ERROR,
                  "Cannot take " + call->method + ": this process is draining; send the call to another one");
+  } else if (call->service == "katamari.Content" && content_ != nullptr) {
+    server_.begin(*from);
+    content_->take(std::move(call));
   } else if (!call->service.empty() && call->service != options_.service) {
     call->refuse(ErrorCode::noPool, TApplicationException::UNKNOWN_METHOD,
                  "This is " + options_.service + "@" + options_.version + "; it does not offer " + call->service);
@@ -256,8 +248,8 @@ void Chassis::control(const Call& call) {
 /** Writes the result of `describe`: field 0 has the details of the chassis. */
 void Chassis::describe(TProtocol& out) const {
   out.writeFieldBegin("success", T_STRUCT, 0);
-  detail::Fields(out)
-      .text(1, options_.service)
+  detail::Fields fields(out);
+  fields.text(1, options_.service)
       .text(2, options_.version)
       .texts(3, options_.roles)
       .texts(4, options_.tags)
@@ -265,8 +257,9 @@ void Chassis::describe(TProtocol& out) const {
       .text(6, idl_.main)
       .map(7, idl_.files)
       .i32(8, options_.concurrency)
-      .text(9, "cpp " KATAMARI_VERSION)
-      .stop();
+      .text(9, "cpp " KATAMARI_VERSION);
+  if (content_ != nullptr) fields.flag(11, true);
+  fields.stop();
   out.writeFieldEnd();
   out.writeFieldStop();
 }
@@ -304,6 +297,7 @@ std::string Chassis::answerOf(Call& call) {
     Observer::fail(call);
   }
   const auto whatFailed = options_.service + "." + call.method + " failed: ";
+  if (call.failureCode) return failed(call, TApplicationException::UNKNOWN_METHOD, call.failure, call.failureCode);
   if (!call.failure.empty()) return failed(call, TApplicationException::INTERNAL_ERROR, whatFailed + call.failure);
   detail::ReplyContext context;
   context.retire = call.isRetiring && call.isFromMesh;

@@ -182,8 +182,8 @@ void writeReplyContext(TProtocol& out, const ReplyContext& context) {
   Fields fields(out);
   if (context.error) fields.i32(7, static_cast<std::int32_t>(*context.error));
   if (context.retryAfterMs > 0) fields.i64(8, context.retryAfterMs);
-  if (context.notRun) fields.yes(10);
-  if (context.retire) fields.yes(11);
+  if (context.notRun) fields.flag(10, true);
+  if (context.retire) fields.flag(11, true);
   fields.stop();
   out.writeFieldEnd();
 }
@@ -272,9 +272,9 @@ Fields& Fields::i64(std::int16_t id, std::int64_t value) {
   return *this;
 }
 
-Fields& Fields::yes(std::int16_t id) {
+Fields& Fields::flag(std::int16_t id, bool value) {
   out_.writeFieldBegin("", T_BOOL, id);
-  out_.writeBool(true);
+  out_.writeBool(value);
   out_.writeFieldEnd();
   return *this;
 }

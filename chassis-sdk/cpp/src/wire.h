@@ -131,7 +131,7 @@ class Fields {
   Fields& map(std::int16_t id, const std::map<std::string, std::string>& values);
   Fields& i32(std::int16_t id, std::int32_t value);
   Fields& i64(std::int16_t id, std::int64_t value);
-  Fields& yes(std::int16_t id);
+  Fields& flag(std::int16_t id, bool value);
   void stop() { out_.writeFieldStop(); }
 
  private:

@@ -4,13 +4,25 @@ class with a method for each method of the service, and one call:
     katamari.serve(Calculator, Handler(), idl='calculator.thrift', version='1.0.0')
 
 This module is the public API. `chassis` is the process, `server` its socket, `service` joins generated code and
-handlers, and `mesh` calls other services. The package itself imports no generated code.
+handlers, `content` holds shards, and `mesh` calls other services. The package itself imports no generated code.
 """
 
 from .chassis import serve
+from .content import Content, DamagedShard, OpenedShard
 from .context import Context, Identity, context
 from .errors import KatamariError
 from .mesh import client
 from .version import __version__
 
-__all__ = ['Context', 'Identity', 'KatamariError', '__version__', 'client', 'context', 'serve']
+__all__ = [
+    'Content',
+    'Context',
+    'DamagedShard',
+    'Identity',
+    'KatamariError',
+    'OpenedShard',
+    '__version__',
+    'client',
+    'context',
+    'serve',
+]

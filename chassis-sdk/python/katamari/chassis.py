@@ -1,10 +1,11 @@
 """Runs your handlers as a chassis, one process of the mesh. It listens at KATAMARI_LISTEN, serves its own service and
-the control service (describe, ping, drain), and exits when its resource manager does. Without KATAMARI_LISTEN, it is
-a plain framed Thrift server on 127.0.0.1:9095.
+the control service (describe, ping, drain), for a content server also `katamari.Content`, and exits when its resource
+manager does. Without KATAMARI_LISTEN, it is a plain framed Thrift server on 127.0.0.1:9095.
 
 Threads: each connection has a thread that reads it and answers the control service at once, even while handlers run.
 With concurrency 1, handlers run one after the other in the thread that called `serve`, normally the main thread,
-which many libraries require. With concurrency N, they run in N worker threads.
+which many libraries require. With concurrency N, they run in N worker threads. Shards are opened and closed in threads
+of their own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, Iterable, Mapping
 
+from .content import Content
+from .content_control import CONTENT, ContentControl
 from .context import Context, current
 from .errors import KatamariError
 from .idl import read_idl
@@ -46,6 +49,7 @@ def serve(
     tags: Iterable[str] = (),
     roles: Iterable[str] = (),
     more: Mapping[str, str] | None = None,
+    content: Content[Any] | None = None,
 ) -> None:
     """Serves calls until the chassis has drained, then returns. The mesh, SIGTERM, Ctrl-C, or a handler that calls
     `retire_after_reply` starts the drain.
@@ -60,6 +64,7 @@ def serve(
     @param tags calls can prefer pools with these tags
     @param roles only calls that ask for exactly these roles reach this chassis
     @param more other details that calls can ask for
+    @param content makes the chassis a content server: the mesh has it open shards of indices
     @raises TypeError, ValueError, OSError if the arguments do not match each other or the address is not available
     """
     try:
@@ -80,6 +85,7 @@ def serve(
             idl_files=text.files,
             concurrency=concurrency,
             sdk=f'python {__version__} on {platform.python_implementation()} {platform.python_version()}',
+            holds_shards=None if content is None else True,
         )
     except (FileNotFoundError, TypeError, ValueError) as error:
         if os.environ.get('KATAMARI_LIFELINE') != 'stdin':
@@ -91,7 +97,7 @@ def serve(
     _set_up_output(resource)
     if os.environ.get('KATAMARI_LIFELINE') == 'stdin':
         _exit_with_manager()
-    chassis = Chassis(served, details)
+    chassis = Chassis(served, details, content)
     # Install the signal handlers before listening, so that every process that takes calls can be drained.
     with _Signals(chassis):
         address = chassis.listen(os.environ.get('KATAMARI_LISTEN') or LISTEN_BY_HAND)
@@ -101,8 +107,9 @@ def serve(
 
 
 class Chassis:
-    def __init__(self, service: Service, details: ChassisDetails) -> None:
+    def __init__(self, service: Service, details: ChassisDetails, content: Content[Any] | None = None) -> None:
         self._service = service
+        self._content = None if content is None else ContentControl(content, self._fail)
         self._concurrency = details.concurrency
         self._id = f'{details.service_name}@{details.version}'
         self._described = Answer(struct_bytes(Described(success=details)))
@@ -148,6 +155,11 @@ class Chassis:
             self._control(call)
         elif call.service in ('', self._service.name):
             self._waiting.put(call)
+        elif call.service == CONTENT and self._content is not None:
+            try:
+                self._content.take(call)
+            except KatamariError as refusal:
+                call.refuse(refusal)
         else:
             call.refuse(KatamariError('no_pool', f'This is {self._id}; it does not offer {call.service}'))
 
@@ -178,8 +190,13 @@ class Chassis:
             self._work()
         except BaseException as error:
             # An error that would end the main thread ends the process from a worker thread too.
-            self._fatal = error
-            self._ended.set()
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Makes `run` raise the error of another thread."""
+        self._fatal = error
+        self._waiting.put(None)
+        self._ended.set()
 
     def _serve(self, call: Call) -> None:
         """Runs the handler and replies. @raises KatamariError if the call cannot be passed to its handler"""

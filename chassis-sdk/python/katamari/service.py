@@ -15,6 +15,7 @@ from typing import Any, Callable, NamedTuple
 
 from thrift.Thrift import TApplicationException
 
+from .content import ShardNotOpen
 from .errors import KatamariError
 from .required import Replaced, required_check, text_check
 from .wire import EMPTY_STRUCT, FRAME_BYTES_MAX, HEAD_BYTES, reader, strict_reader, struct_bytes
@@ -123,12 +124,14 @@ class _Method:
             raise
         except _TooLarge as error:
             return self._too_large(error)
+        except ShardNotOpen as error:
+            return Answer(failure_bytes(error.message, error.type), is_exception=True, error=error)
         except BaseException as error:
             declared = self._declared_answer(error)
             if declared is not None:
                 return declared
             _log.error('%s failed', self._label, exc_info=error)
-            message = f'{self._label} failed: {_message_of(error)}'
+            message = f'{self._label} failed: {message_of(error)}'
             return Answer(failure_bytes(message, TApplicationException.INTERNAL_ERROR), is_exception=True)
 
     def _answer(self, returned: Any) -> Answer:
@@ -173,7 +176,8 @@ class _TooLarge(Exception):
     """A result that no frame can hold."""
 
 
-def _message_of(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """Returns the message of an error, or the name of its type."""
     try:
         return str(error) or type(error).__name__
     except Exception:

@@ -1,6 +1,6 @@
 """Encodes and decodes framed strict-binary Thrift messages: their heads, the extent of the struct after the head, and
-the structs of Katamari, which travel in field 32767 before all other fields. These structs are written by hand; they
-must match idl/katamari.thrift and idl/chassis.thrift.
+the structs of Katamari, of which the contexts travel in field 32767 before all other fields. These structs are written
+by hand; they must match idl/katamari.thrift, idl/chassis.thrift and idl/content.thrift.
 
 Declared sizes are compared with the received bytes before the library decodes anything: its accelerated reader would
 allocate memory for every element that a list declares, and recurse until the stack overflows. Limits: bytes and nesting
@@ -229,12 +229,53 @@ class ChassisDetails(_Struct):
     idl_files: dict[str, str]
     concurrency: int
     sdk: str
+    holds_shards: bool | None
 
 
 class Described(_Struct):
     """The result of katamari.Chassis.describe."""
 
     success: ChassisDetails
+
+
+class OpenArguments(_Struct):
+    """The arguments of katamari.Content.open (idl/content.thrift)."""
+
+    shard: str
+    path: str
+
+
+class CloseArguments(_Struct):
+    """The arguments of katamari.Content.close."""
+
+    shard: str
+
+
+class ShardFacts(_Struct):
+    """What was found in a shard (idl/content.thrift)."""
+
+    entries: int
+    more: dict[str, str]
+
+
+class ShardRefused(_Struct):
+    """Why a shard cannot be opened (idl/content.thrift)."""
+
+    why: str
+    is_damaged: bool
+
+
+class OpenResult(_Struct):
+    """The result of katamari.Content.open: one of the two."""
+
+    success: ShardFacts | None
+    refused: ShardRefused | None
+
+
+class ShardsResult(_Struct):
+    """The result of katamari.Content.shards."""
+
+    success: list[str]
 
 
 def _text(id: int, name: str) -> tuple[Any, ...]:
@@ -291,10 +332,18 @@ ChassisDetails.thrift_spec = (
     _text(9, 'sdk'),
     # ahead: this package accepts no calls beyond `concurrency` (no prefetch).
     None,
-    # holds_shards: this package has no content servers.
-    None,
+    (11, TType.BOOL, 'holds_shards', None, None),
 )
 Described.thrift_spec = ((0, TType.STRUCT, 'success', [ChassisDetails, ChassisDetails.thrift_spec], None),)
+OpenArguments.thrift_spec = (None, _text(1, 'shard'), _text(2, 'path'))
+CloseArguments.thrift_spec = (None, _text(1, 'shard'))
+ShardFacts.thrift_spec = (None, (1, TType.I64, 'entries', None, None), _text_map(2, 'more'))
+ShardRefused.thrift_spec = (None, _text(1, 'why'), (2, TType.BOOL, 'is_damaged', None, None))
+OpenResult.thrift_spec = (
+    (0, TType.STRUCT, 'success', [ShardFacts, ShardFacts.thrift_spec], None),
+    (1, TType.STRUCT, 'refused', [ShardRefused, ShardRefused.thrift_spec], None),
+)
+ShardsResult.thrift_spec = (_texts(0, 'success'),)
 
 
 def struct_bytes(value: Any) -> bytes:

@@ -27,6 +27,7 @@ generate(IDL / 'conformance.thrift')
 # Both have the namespace of the kit itself: as they are they would hide it.
 generate(IDL / 'katamari.thrift', 'of_calls')
 generate(IDL / 'chassis.thrift', 'of_chassis')
+generate(IDL / 'content.thrift')
 sys.path.insert(0, str(DIRECTORY / 'gen-py'))
 #: For processes that tests start.
 ENVIRONMENT = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(DIRECTORY / 'gen-py'), str(HERE.parent), *sys.path])}

@@ -14,7 +14,9 @@ require 'katamari/output'
 require 'katamari/idl_text'
 require 'katamari/mesh_client'
 require 'katamari/context'
+require 'katamari/content'
 require 'katamari/service'
+require 'katamari/content_control'
 require 'katamari/connection'
 require 'katamari/server'
 require 'katamari/chassis'
@@ -37,14 +39,16 @@ module Katamari
     # more        - other details that calls can ask for, a Hash of Strings.
     # concurrency - number of calls that this process handles at a time. With 1, the default, handlers run in the
     #               thread that called `serve`; with more, several threads call the handler.
+    # content     - a Content, which makes the chassis a content server: the mesh has it open shards of indices.
     #
     # Raises ArgumentError if the arguments do not match each other.
-    def serve(processor, handler, idl:, service:, version:, includes: [], tags: [], roles: [], more: {}, concurrency: 1)
+    def serve(processor, handler, idl:, service:, version:, includes: [], tags: [], roles: [], more: {}, concurrency: 1, content: nil)
       details = Contract::ChassisDetails.new(
         serviceName: service, version: version, tags: tags.to_a, roles: roles.to_a, more: more.to_h { |key, value| [key.to_s, value.to_s] },
-        concurrency: concurrency, sdk: "ruby #{RUBY_VERSION}, katamari #{VERSION}"
+        concurrency: concurrency, sdk: "ruby #{RUBY_VERSION}, katamari #{VERSION}",
+        holdsShards: content.nil? ? nil : true
       )
-      prepare(idl) { Chassis.new(processor, handler, details, IdlText.read(idl, service, includes)) }.run
+      prepare(idl) { Chassis.new(processor, handler, details, IdlText.read(idl, service, includes), content) }.run
     end
 
     # Returns the Context of the call that this thread works on. Outside of a call, it returns a context with empty

@@ -3,7 +3,7 @@
 // output for error messages and shows them nowhere else.
 
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { parseLinkAddress } from '../../../core/link/mod.ts';
 import { sleep, describeDuration } from '../../../core/mod.ts';
 import { printable } from '../kit/terminal.ts';
@@ -149,6 +149,15 @@ export class ChassisUnderTest {
     const sums = groupOf(this.#running?.child.pid).map(memoryOf);
     if (sums.length === 0) return undefined;
     return sums.reduce((sum, { used, asked }) => ({ used: sum.used + used, asked: sum.asked + asked }));
+  }
+
+  /**
+   * Files, sockets and pipes that its processes have open, and files that they have mapped, by path or by what Linux
+   * calls them; undefined where there is no /proc.
+   */
+  files(): readonly string[] | undefined {
+    const group = groupOf(this.#running?.child.pid);
+    return group.length === 0 ? undefined : group.flatMap(filesOf);
   }
 
   /** `; its last output: ...`, or '' if it printed nothing. */
@@ -317,6 +326,25 @@ function memoryOf(pid: number): { used: number; asked: number } {
     return { used: bytes('VmRSS'), asked: bytes('VmData') };
   } catch {
     return { used: 0, asked: 0 };
+  }
+}
+
+/** A file that was deleted meanwhile is a file too. */
+function filesOf(pid: number): string[] {
+  const plain = (name: string): string => name.replace(/ \(deleted\)$/, '');
+  try {
+    const open = readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+      try {
+        return [plain(readlinkSync(`/proc/${pid}/fd/${fd}`))];
+      } catch {
+        // It was closed meanwhile.
+        return [];
+      }
+    });
+    const maps = readFileSync(`/proc/${pid}/maps`, 'utf8').matchAll(/ (\/.*)$/gm);
+    return [...open, ...new Set([...maps].map(([, file = '']) => plain(file)))];
+  } catch {
+    return [];
   }
 }
 

@@ -9,6 +9,9 @@ import { ExitError, EXIT, type ExitCode } from '../../config/mod.ts';
 import type { CliContext } from '../kit/context.ts';
 import { APACHE } from './apache-checks.ts';
 import { ChassisUnderTest } from './chassis-under-test.ts';
+import { contentChecks } from './content-checks.ts';
+import { makeShards, type MadeShards, namedShards } from './content-shards.ts';
+import { contentUseChecks, isContentConformance } from './content-use-checks.ts';
 import { CONFORMANCE_IDL, DETAILS, START } from './details.ts';
 import { HANDLER_CHECKS } from './handlers.ts';
 import { LIMITS } from './limits.ts';
@@ -20,7 +23,7 @@ import { TestRun } from './run.ts';
 import { SHUTDOWN, TCP } from './shutdown-checks.ts';
 import { openStubMesh, type StubMesh } from './stub-mesh.ts';
 import { TestContext, type CheckGroup } from './test-context.ts';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import path from 'node:path';
 
 export interface ConformOptions {
@@ -31,6 +34,8 @@ export interface ConformOptions {
   readonly skip?: readonly string[];
   readonly call?: readonly string[];
   readonly only?: readonly string[];
+  readonly content?: string;
+  readonly damaged?: string;
 }
 
 export async function runConform(
@@ -41,6 +46,7 @@ export async function runConform(
   const timeoutMs = readTimeout('--timeout', options.timeout ?? '10s');
   const startMs = readTimeout('--start-timeout', options.startTimeout ?? '30s');
   const selection = { skip: options.skip ?? [], call: readCalls(options.call ?? []) };
+  checkPaths(context, options);
   const folder = mkdtempSync(path.join(findSocketBase().directory, 'katamari-c-'));
   const conformance = conformanceService();
   const stubMesh = await openStubMesh(folder, conformance);
@@ -63,7 +69,7 @@ export async function runConform(
     ) as [TestContext, TestContext];
     const report = options.json === true ? undefined : new ConformReport(context.terminal);
     const run = new TestRun(report, options.only ?? []);
-    await runChecks(run, test, selection);
+    await runChecks(run, test, selection, contentGroups(context, options, folder));
     if (options.tcp === true) await run.runGroup(TCP, overTcp);
     run.reportSkipped();
     const summary = summaryOf(run.results, test.described, test.interface === undefined ? [] : leftAlone(test));
@@ -76,16 +82,53 @@ export async function runConform(
   }
 }
 
-async function runChecks(run: TestRun, test: TestContext, selection: MethodSelection): Promise<void> {
+async function runChecks(
+  run: TestRun,
+  test: TestContext,
+  selection: MethodSelection,
+  contentGroups: (test: TestContext) => readonly CheckGroup[],
+): Promise<void> {
   await run.runGroup(START, test);
   const isConformance = test.described?.serviceName === test.conformance.service;
   await run.runGroup({ ...DETAILS, checks: [...DETAILS.checks, ...(isConformance ? [CONFORMANCE_IDL] : [])] }, test);
   if (test.interface !== undefined) test.callables = callablesOf(test.interface, selection);
   const own: CheckGroup = { title: 'Service methods', checks: methodChecks(test.callables) };
-  const rest = [MESSAGES, CONTEXT, REFUSALS, LIMITS, own, HANDLER_CHECKS, APACHE, SHUTDOWN];
+  const content = contentGroups(test);
+  const rest = [MESSAGES, CONTEXT, REFUSALS, LIMITS, own, HANDLER_CHECKS, APACHE, ...content, SHUTDOWN];
   run.checkOnly([...rest, TCP].flatMap(({ checks }) => checks));
   if (test.interface !== undefined && !test.hasConformance) run.warn(describeSelection(test));
+  if (test.described?.holdsShards === true && content.length === 0)
+    run.warn('It is a content server; use --content SHARD to check how it opens and closes shards, too.');
   for (const group of rest) await run.runGroup(group, test);
+}
+
+/** Returns a function that returns the checks of content servers: none unless --content or its service asks for them. */
+function contentGroups(
+  { cwd }: CliContext,
+  { content, damaged }: ConformOptions,
+  folder: string,
+): (test: TestContext) => readonly CheckGroup[] {
+  return (test) => {
+    const made: MadeShards | undefined = isContentConformance(test) ? makeShards(folder) : undefined;
+    const shards =
+      content === undefined
+        ? made
+        : namedShards(folder, path.resolve(cwd, content), damaged && path.resolve(cwd, damaged));
+    return [
+      ...(shards === undefined ? [] : [contentChecks(shards)]),
+      ...(made === undefined ? [] : [contentUseChecks(made)]),
+    ];
+  };
+}
+
+/** @throws ExitError usage if a shard that is named is not there */
+function checkPaths({ cwd }: CliContext, { content, damaged }: ConformOptions): void {
+  if (damaged !== undefined && content === undefined)
+    throw new ExitError(EXIT.usage, '--damaged needs --content: name a shard that the chassis can open, too');
+  for (const [option, named] of Object.entries({ '--content': content, '--damaged': damaged })) {
+    if (named === undefined || existsSync(path.resolve(cwd, named))) continue;
+    throw new ExitError(EXIT.usage, `${option}: ${path.resolve(cwd, named)} does not exist, expected a file or folder`);
+  }
 }
 
 function describeSelection(test: TestContext): string {

@@ -16,6 +16,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { CONTENT_CONFORMANCE } from './content-exam.ts';
 import { REPOSITORY } from './repository.ts';
 import { toolPath } from './tools.ts';
 
@@ -27,18 +28,23 @@ export const CPP_BUILD_MS = 400_000;
 export interface CppPrograms {
   readonly tour: string;
   readonly conformance: string;
+  readonly contentConformance: string;
 }
 
 export async function cppPrograms(): Promise<CppPrograms> {
   const kit = path.join(REPOSITORY, 'chassis-sdk', 'cpp');
   const fixtures = path.join(REPOSITORY, 'test', 'fixtures', 'chassis', 'cpp');
   const hash = createHash('sha256');
-  for (const file of [...filesBelow(kit), ...filesBelow(fixtures), CONFORMANCE]) {
+  for (const file of [...filesBelow(kit), ...filesBelow(fixtures), CONFORMANCE, CONTENT_CONFORMANCE]) {
     if (!file.endsWith('.md')) hash.update(file.slice(REPOSITORY.length)).update(readFileSync(file));
   }
   const cache = path.join(REPOSITORY, 'node_modules', '.cache', 'katamari-cpp');
   const folder = path.join(cache, hash.digest('hex').slice(0, 16));
-  const programs = { tour: path.join(folder, 'tour'), conformance: path.join(folder, 'conformance') };
+  const programs = {
+    tour: path.join(folder, 'tour'),
+    conformance: path.join(folder, 'conformance'),
+    contentConformance: path.join(folder, 'content_conformance'),
+  };
   if (existsSync(folder)) return programs;
   mkdirSync(cache, { recursive: true });
   const unfinished = mkdtempSync(path.join(cache, 'unfinished-'));
@@ -62,7 +68,8 @@ export async function cppPrograms(): Promise<CppPrograms> {
     await cmake('--build', using);
     mkdirSync(done);
     copyFileSync(path.join(using, 'tour', 'tour'), path.join(done, 'tour'));
-    copyFileSync(path.join(using, 'conformance'), path.join(done, 'conformance'));
+    for (const name of ['conformance', 'content_conformance'])
+      copyFileSync(path.join(using, name), path.join(done, name));
     renameSync(done, folder);
   } catch (error) {
     // A concurrent run was faster.

@@ -24,6 +24,8 @@
 
 namespace katamari {
 
+class ContentBase;
+
 namespace detail {
 struct Call;
 }
@@ -52,6 +54,8 @@ struct Options {
   std::map<std::string, std::string> more = {};
   /** Folders for files that the IDL file includes and that are not beside the including file. */
   std::vector<std::string> includes = {};
+  /** Makes the chassis a content server (content.h): the mesh has it open shards of indices. */
+  std::shared_ptr<ContentBase> content = nullptr;
 };
 
 /**

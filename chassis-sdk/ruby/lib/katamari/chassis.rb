@@ -8,7 +8,7 @@ module Katamari
     LISTEN_BY_HAND = 'tcp:127.0.0.1:9095'
 
     # Raises ArgumentError if the arguments do not match each other.
-    def initialize(processor, handler, details, idl)
+    def initialize(processor, handler, details, idl, content = nil)
       unless details.concurrency.is_a?(Integer) && details.concurrency.positive?
         raise ArgumentError, "concurrency is #{details.concurrency.inspect}; expected a whole number above 0"
       end
@@ -18,7 +18,7 @@ module Katamari
       @details = details
       Katamari.resource = "#{details.serviceName}@#{details.version}" unless ENV.key?('KATAMARI_RESOURCE')
       @service = Service.new(processor, handler, details.serviceName, details.version)
-      @server = Server.new(details)
+      @server = Server.new(details, content && ContentControl.new(content))
     end
 
     # Returns after a drain, when the last call has its reply.
@@ -56,7 +56,7 @@ module Katamari
 
     def answer(call)
       # Do not run a call whose caller no longer waits.
-      return call.connection.answer(call, too_late(call)) if call.context.abandoned?
+      return call.connection.answer(call, Service::Reply.too_late(call)) if call.context.abandoned?
 
       reply = with_context(call.context) { @service.answer(call) }
       reply.context ||= Contract::ReplyContext.new(retire: true) if call.context.retiring?
@@ -71,12 +71,6 @@ module Katamari
       yield
     ensure
       Thread.current.thread_variable_set(:katamari_context, nil)
-    end
-
-    def too_late(call)
-      Service::Reply.refusal(
-        Error.new(:timeout, "The deadline of #{call.method_name} passed before this copy started it", not_run: true, stage: :queue)
-      )
     end
 
     # The first SIGTERM or SIGINT starts a drain, the second exits at once. A signal handler must not take a lock, so

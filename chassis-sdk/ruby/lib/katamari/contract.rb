@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# The structs of idl/chassis.thrift and idl/katamari.thrift that a chassis needs, written by hand on the library's
+# The structs of idl/chassis.thrift, idl/content.thrift and idl/katamari.thrift that a chassis needs, written by hand on the library's
 # Struct. Generated code would add the whole admin interface to the module Katamari. A change of the IDL must be
 # repeated here.
 
@@ -63,11 +63,20 @@ module Katamari
       [6, T::STRING, 'idlMain'],
       [7, T::MAP, 'idlFiles', { key: TEXT, value: TEXT }],
       [8, T::I32, 'concurrency'],
-      [9, T::STRING, 'sdk']
+      [9, T::STRING, 'sdk'],
+      [11, T::BOOL, 'holdsShards']
     )
 
     # The result of katamari.Chassis.describe.
     DescribeResult = struct([0, T::STRUCT, 'success', { class: ChassisDetails }])
+
+    # Arguments and results of katamari.Content; of OpenResult one of the two.
+    OpenArgs = struct([1, T::STRING, 'shard'], [2, T::STRING, 'path'])
+    CloseArgs = struct([1, T::STRING, 'shard'])
+    ShardFacts = struct([1, T::I64, 'entries'], [2, T::MAP, 'more', { key: TEXT, value: TEXT }])
+    ShardRefused = struct([1, T::STRING, 'why'], [2, T::BOOL, 'isDamaged'])
+    OpenResult = struct([0, T::STRUCT, 'success', { class: ShardFacts }], [1, T::STRUCT, 'refused', { class: ShardRefused }])
+    ShardsResult = struct([0, T::LIST, 'success', { element: TEXT }])
 
     # The argument of katamari.Link.cancel.
     CancelArgs = struct([1, T::I32, 'sequenceId'])

@@ -18,7 +18,9 @@ module Katamari
     # The encoded result of katamari.Chassis.describe.
     attr_reader :description
 
-    def initialize(details)
+    # content - a ContentControl, nil for a chassis that is no content server.
+    def initialize(details, content = nil)
+      @content = content
       @description = Output.encode(Contract::DescribeResult.new(success: details)).freeze
       @queue = SizedQueue.new(WAITING_MAX)
       @connections = {}.compare_by_identity
@@ -37,14 +39,15 @@ module Katamari
       background { accept }
     end
 
-    # Queues the call. Returns false if this server drains. Blocks while the queue is full.
+    # Queues the call, or starts one of the control service of content servers, which does not wait for handlers.
+    # Returns false if this server drains. Blocks while the queue is full.
     def take(call)
       @lock.synchronize do
         return false if @draining
 
         @in_flight += 1
       end
-      @queue << call
+      @content && call.service_name == ContentControl::NAME ? control(call) : @queue << call
       true
     end
 
@@ -73,6 +76,13 @@ module Katamari
     end
 
     private
+
+    def control(call)
+      @content.take(call) do |reply|
+        call.connection.answer(call, reply)
+        done
+      end
+    end
 
     def accept
       loop do

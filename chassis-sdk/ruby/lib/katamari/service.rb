@@ -12,6 +12,25 @@ module Katamari
       def self.refusal(error)
         new(Thrift::MessageTypes::EXCEPTION, Wire.application_exception(error.type, error.message), error.to_reply_context)
       end
+
+      # Returns the reply to a call whose caller no longer waits.
+      def self.too_late(call)
+        why = "The deadline of #{call.method_name} passed before this copy started it"
+        refusal(Error.new(:timeout, why, not_run: true, stage: :queue))
+      end
+
+      # Returns the reply for an exception that the IDL does not declare.
+      def self.failure(message)
+        new(Thrift::MessageTypes::EXCEPTION, Wire.application_exception(Thrift::ApplicationException::INTERNAL_ERROR, message))
+      end
+    end
+
+    # Returns the message of an exception; only the first line for a NameError, to which some Ruby versions add
+    # source.
+    def self.text_of(thrown)
+      text = Wire.utf8(thrown.message.to_s)
+      text = text.lines.first.to_s.chomp if thrown.is_a?(NameError)
+      text.empty? ? thrown.class.name : text
     end
 
     # The result is larger than a frame.
@@ -53,9 +72,11 @@ module Katamari
       Reply.refusal(Error.new(:bad_request, "The arguments of #{name}.#{call.method_name} do not match its interface: #{e.message}", not_run: true))
     rescue TooLarge => e
       Reply.refusal(Error.new(:too_large, "#{name}.#{call.method_name} failed: #{e.message}"))
+    rescue ShardNotOpen => e
+      Reply.refusal(e)
     rescue StandardError, ScriptError, SystemStackError => e
       log(call, e)
-      failure("#{name}.#{call.method_name} failed: #{text_of(e)}")
+      Reply.failure("#{name}.#{call.method_name} failed: #{Service.text_of(e)}")
     end
 
     private
@@ -95,19 +116,6 @@ module Katamari
     def log(call, thrown)
       stack = Wire.utf8(thrown.full_message(highlight: false).chomp)
       Katamari.logger.error("#{name}.#{call.method_name} raised an exception that its IDL does not declare: #{stack}")
-    end
-
-    def failure(message)
-      type = Thrift::ApplicationException::INTERNAL_ERROR
-      Reply.new(Thrift::MessageTypes::EXCEPTION, Wire.application_exception(type, message))
-    end
-
-    # Returns the message of an exception; only the first line for a NameError, to which some Ruby versions add
-    # source.
-    def text_of(thrown)
-      text = Wire.utf8(thrown.message.to_s)
-      text = text.lines.first.to_s.chomp if thrown.is_a?(NameError)
-      text.empty? ? thrown.class.name : text
     end
   end
 end
