@@ -6,6 +6,7 @@ import { SYNC_BYTES, SYNC_ESCAPE, type SequenceHeader } from './header.ts';
 import type { MapFileLimits } from './limits.ts';
 import type { PositionedFile } from './positioned-file.ts';
 import type { SegmentParts } from './segment.ts';
+import { compareBytes } from './writable.ts';
 
 /** A record: offsets from the start of a page. */
 interface RecordHead {
@@ -84,7 +85,7 @@ function readHead(
   let length = bytes.readInt32BE(at);
   if (length === SYNC_ESCAPE) {
     if (isCut(at + 4 + SYNC_BYTES)) return 'beyond';
-    if (bytes.compare(sync, 0, SYNC_BYTES, at + 4, at + 4 + SYNC_BYTES) !== 0)
+    if (compareBytes(bytes, at + 4, at + 4 + SYNC_BYTES, sync, 0, SYNC_BYTES) !== 0)
       throw new DamagedShard('a sync mark differs from the one in the header');
     at += 4 + SYNC_BYTES;
     if (at === room) return 'sync at the end';

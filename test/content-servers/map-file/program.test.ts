@@ -35,9 +35,7 @@ beforeEach(async () => {
     },
   });
   const command = scriptCommand(fileURLToPath(new URL('main.ts', MODULE)));
-  bench.manager.setDeployments('file', [
-    workDeployment({ service: 'MapFileLookup', version: '1.0.0', command }),
-  ]);
+  bench.manager.setDeployments('file', [workDeployment({ service: 'MapFileLookup', version: '1.0.0', command })]);
   await until('the program to be ready', () => bench.serving()['MapFileLookup@1.0.0'] === 1);
 }, 60_000);
 afterEach(async () => {
