@@ -18,6 +18,7 @@ import { until } from '../kit/tools/wait.ts';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 
 const KEYS = keysOf('test');
 let folder: string;
