@@ -67,6 +67,7 @@ export function describeDuration(ms: number): string {
 
 /** Formats a rounded size for people: `84.2 MiB`. */
 export function describeSize(bytes: number): string {
+  if (bytes < 1_024) return `${bytes} B`;
   const unit = bytes >= sizeOf('GiB') ? 'GiB' : bytes >= sizeOf('MiB') ? 'MiB' : 'KiB';
   return `${(bytes / sizeOf(unit)).toFixed(1)} ${unit}`;
 }

@@ -26,6 +26,38 @@ struct Holdings {
   3: list<Holding> holdings
 }
 
+/** A shard of an index on this manager. */
+struct Replica {
+  /** `name@version/shard` */
+  1: string shard
+  /** fetching, opening, serving, leaving or backing_off. */
+  2: string state
+  3: i64 bytes
+  4: i64 bytesDone
+  /** Documents or records; 0 while unknown. */
+  5: i64 entries
+  /** Of the last failure; '' for none. */
+  6: string why
+  7: i32 tries
+  8: i64 nextTryInMs
+}
+
+struct SourceShard {
+  1: string name
+  2: i64 bytes
+  3: string digest
+}
+
+struct SourceListing {
+  1: list<SourceShard> shards
+  2: list<string> warnings
+}
+
+/** The manager cannot do what was asked; `why` says what to change. */
+exception ManagerRefused {
+  1: string why
+}
+
 service Manager {
   katamari.MeshStatus status() (katamari.readonly = "true")
 
@@ -43,6 +75,15 @@ service Manager {
    * holdings.
    */
   Holdings holdings(1: string start, 2: i64 afterSeq, 3: i32 waitMs) (katamari.readonly = "true")
+
+  /**
+   * Returns the shards that the manager is to hold.
+   * @param index name of an index; '' for all
+   */
+  list<Replica> replicas(1: string index) (katamari.readonly = "true")
+
+  /** Lists the shards of a source, without fetching them. */
+  SourceListing inspect(1: string source) throws (1: ManagerRefused refused) (katamari.readonly = "true")
 
   /** Replaces the resource with this name: `Service@version/index`. */
   void restart(1: string resource)

@@ -18,6 +18,11 @@ export interface PoolDetails {
   readonly more: Readonly<Record<string, string>>;
 }
 
+/** Whether a service is one of the mesh itself, which every faceplate serves to owners of admin tokens. */
+export function isAdminService(service: string): boolean {
+  return service === 'Katamari' || service === 'KatamariIndices';
+}
+
 /** A snapshot of a pool. */
 export interface PoolView {
   /** `Service@version`, with a suffix when several pools share both. */

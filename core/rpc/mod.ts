@@ -38,7 +38,15 @@ export { ConcurrencyLimit } from './concurrency-limit.ts';
 export { type ChassisDetails, chassisInterface, contentInterface, meshInterface } from './control-interfaces.ts';
 export { type Handler, type Handlers, serveHandlers } from './handlers.ts';
 export { type MergedPool, mergePools, type PlacedResource } from './merged-pools.ts';
-export type { CallWithoutPool, Directory, MeshAccess, PoolDetails, PoolQuery, PoolView } from './mesh-access.ts';
+export {
+  type CallWithoutPool,
+  type Directory,
+  isAdminService,
+  type MeshAccess,
+  type PoolDetails,
+  type PoolQuery,
+  type PoolView,
+} from './mesh-access.ts';
 export {
   type EventKind,
   type MeshEvent,

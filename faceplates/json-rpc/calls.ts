@@ -4,14 +4,15 @@
 import { encodeParams, resultText } from '../../core/idl/mod.ts';
 import { tooMuchToSend } from '../../core/link/mod.ts';
 import type { ByteAccount, KatamariError, Clock } from '../../core/mod.ts';
-import type {
-  CallerIdentity,
-  MeshAccess,
-  PoolView,
-  ReplyContext,
-  StatsTable,
-  CallHeaders,
-  CallResult,
+import {
+  type CallerIdentity,
+  type CallHeaders,
+  type CallResult,
+  isAdminService,
+  type MeshAccess,
+  type PoolView,
+  type ReplyContext,
+  type StatsTable,
 } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
 import { FaceplateCalls, type Outcome, type MethodName } from '../kit/mod.ts';
@@ -105,7 +106,7 @@ export class JsonRpcCalls {
 function completed(params: unknown, method: Method, pool: PoolView, { mark, headers }: Exchange): unknown {
   const exact = mark === '' ? params : paramsWithNumbers(params, method.args.fields, mark);
   const { token } = headers;
-  return token !== '' && pool.details.service === ADMIN_SERVICE ? withToken(exact, method, token) : exact;
+  return token !== '' && isAdminService(pool.details.service) ? withToken(exact, method, token) : exact;
 }
 
 /** The answer of a method; `ok` is false for a declared exception. */
@@ -149,7 +150,6 @@ function withToken(params: unknown, { args }: Method, token: string): unknown {
 }
 
 const FACEPLATE = 'json-rpc';
-const ADMIN_SERVICE = 'Katamari';
 const RESULT = '"result":';
 const NOTHING: MethodAnswer = { ok: true, answer: textAnswer(`${RESULT}null`) };
 const INTERNAL_ERROR = -32_603;

@@ -7,7 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import { areParamsMoved, paramsOf, schemaOf } from '../../core/idl/mod.ts';
 import { KatamariError } from '../../core/mod.ts';
-import { NO_DETAILS, NONE, type CallerIdentity, type Directory } from '../../core/rpc/mod.ts';
+import { isAdminService, NO_DETAILS, NONE, type CallerIdentity, type Directory } from '../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../core/thrift/mod.ts';
 import { parseMethodName } from '../kit/mod.ts';
 import { exampleOf } from './example.ts';
@@ -64,7 +64,7 @@ export class Catalog {
   /** Returns a request that the first service of the mesh answers; undefined if there is no service. */
   exampleRequest(identity: CallerIdentity): string | undefined {
     const editions = this.#editions(identity);
-    const edition = editions.find(({ service }) => service !== ADMIN_SERVICE) ?? editions[0];
+    const edition = editions.find(({ service }) => !isAdminService(service)) ?? editions[0];
     if (edition === undefined) return undefined;
     const chosen = edition.methods
       .filter(({ oneway }) => !oneway)
@@ -216,7 +216,6 @@ function exceptionsOf(throws: Method['throws'], schemas: Record<string, object>)
   return { code: DECLARED_EXCEPTION, message: names.join(' or '), data: data.length === 1 ? data[0] : { anyOf: data } };
 }
 
-const ADMIN_SERVICE = 'Katamari';
 /** Documents that are kept; each is as large as the interfaces of the mesh. */
 const DOCUMENTS_MAX = 16;
 const INFO = {

@@ -1,7 +1,7 @@
 // Sharded content: the shards of indices on this manager. Other modules import only from here.
 
-export { type Fetch, fetchFrom, inspectSource, type Verify, verifyInProcess } from './fetch/fetcher.ts';
-export type { SourceListing } from './fetch/job.ts';
+export { type Fetch, fetchFrom, type Verify, verifyInProcess } from './fetch/fetcher.ts';
+export { SourceInspector } from './source-inspector.ts';
 export { ShardOrders } from './shard-orders.ts';
 export { Keeper, type KeeperOptions } from './keeper.ts';
 export type { ReplicaState, ReplicaStatus } from './replica.ts';

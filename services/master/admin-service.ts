@@ -24,6 +24,7 @@ import { AdminGuard, refused, type AdminContext, type AdminMethod, type TokenArg
 import { accessHandlers, type AccessActions, type ExplainedAccess } from './access-handlers.ts';
 import { deploymentOf, OUTCOMES, thriftDeployment, type ThriftDeployment } from './admin-shapes.ts';
 import type { DeploymentStore } from './deployment-store.ts';
+import { indexMethods, type IndexActions } from './index-admin.ts';
 
 export interface AdminActions {
   /** Returns the status of the whole mesh: all known processes and the pools of every manager. */
@@ -43,6 +44,7 @@ export interface AdminActions {
   readonly routes: () => Routes;
   readonly setRoute: (service: string, route: Route) => Promise<void>;
   readonly access: AccessActions;
+  readonly indices: IndexActions;
 }
 
 export interface AdminOptions {
@@ -90,24 +92,40 @@ interface NewTokenArgs extends TokenArgs {
   readonly expiresInMs?: number;
 }
 
-/** Returns the admin service as a pool with one resource: this process. */
-export function adminOffer(options: AdminOptions): Offer {
-  const source = readIdlFile(new URL('../../idl/katamari.thrift', import.meta.url));
-  const iface = parseIdl(source).services.get('Katamari');
-  if (iface === undefined) throw new KatamariError('internal', 'idl/katamari.thrift has no service Katamari');
+/** Returns the admin services as pools with one resource: this process. They share the limit of wrong tokens. */
+export function adminOffers(options: AdminOptions): readonly Offer[] {
   const { rootTokens, tokens, audit, clock } = options;
   const guard = new AdminGuard({ rootTokens, tokens, audit, clock });
-  const methods = Object.entries(methodsOf(options));
+  return [
+    guardedOffer(options, guard, { file: 'katamari.thrift', service: 'Katamari', methods: methodsOf(options) }),
+    guardedOffer(options, guard, {
+      file: 'index-admin.thrift',
+      service: 'KatamariIndices',
+      methods: indexMethods(options.actions.indices),
+    }),
+  ];
+}
+
+interface GuardedService {
+  /** Its IDL file. */
+  readonly file: string;
+  readonly service: string;
+  readonly methods: Readonly<Record<string, AdminMethod>>;
+}
+
+function guardedOffer(options: AdminOptions, guard: AdminGuard, { file, service, methods }: GuardedService): Offer {
+  const iface = parseIdl(readIdlFile(new URL(`../../idl/${file}`, import.meta.url))).services.get(service);
+  if (iface === undefined) throw new KatamariError('internal', `idl/${file} has no service ${service}`);
   const serve = serveHandlers<AdminContext>({
     interface: iface,
     i64: 'number',
     contextOf: ({ caller }) => ({ from: caller }),
-    handlers: Object.fromEntries(methods.map(([name, method]) => [name, guard.handler(name, method)])),
+    handlers: Object.fromEntries(Object.entries(methods).map(([name, method]) => [name, guard.handler(name, method)])),
   });
   const dispatch = dispatchOf(serve);
   return {
-    id: `Katamari@${options.version}`,
-    details: { service: 'Katamari', version: options.version, roles: [], tags: [], more: {} },
+    id: `${service}@${options.version}`,
+    details: { service, version: options.version, roles: [], tags: [], more: {} },
     interface: iface,
     manager: options.manager,
     isReachable: true,

@@ -1,7 +1,9 @@
 // Exports of services/master; other modules import only from here.
 
 export type { AccessActions } from './access-handlers.ts';
-export { adminOffer } from './admin-service.ts';
+export { adminOffers } from './admin-service.ts';
+export type { IndexActions, MeshHoldings } from './index-admin.ts';
+export { IndexStore } from './index-store.ts';
 export { changedFields, DeploymentStore, type DeployOutcome, describeChange } from './deployment-store.ts';
 export { Election } from './election.ts';
 export { Leader } from './leader.ts';

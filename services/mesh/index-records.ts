@@ -74,7 +74,8 @@ export interface FailedShard {
   readonly why: string;
 }
 
-const INDEX_NAME = /^[A-Za-z][A-Za-z0-9_]{0,127}$/;
+/** An identifier: it is the name of a service. */
+export const INDEX_NAME: RegExp = /^[A-Za-z][A-Za-z0-9_]{0,127}$/;
 
 const text = () => z.string().max(4_096);
 const sha256 = () => z.string().regex(/^[0-9a-f]{64}$/);

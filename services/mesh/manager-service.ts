@@ -13,7 +13,7 @@ import {
   type MeshStatus,
   type Send,
 } from '../../core/rpc/mod.ts';
-import { readApplicationException, type Interface } from '../../core/thrift/mod.ts';
+import { readApplicationException, ThriftException, type Interface } from '../../core/thrift/mod.ts';
 import type { EventLog } from './event-log.ts';
 import type { Peer } from './peer.ts';
 import { statusOfThrift, thriftStatus, type ThriftStatus } from './thrift-status.ts';
@@ -35,6 +35,24 @@ export interface Holdings {
   readonly holdings: readonly Holding[];
 }
 
+/** A shard on a manager; see idl/manager.thrift. */
+export interface ReplicaFacts {
+  readonly shard: string;
+  readonly state: string;
+  readonly bytes: number;
+  readonly bytesDone: number;
+  readonly entries: number;
+  readonly why: string;
+  readonly tries: number;
+  readonly nextTryInMs: number;
+}
+
+/** The shards of a source; see idl/manager.thrift. */
+export interface SourceFacts {
+  readonly shards: readonly { readonly name: string; readonly bytes: number; readonly digest: string }[];
+  readonly warnings: readonly string[];
+}
+
 export interface ManagerActions {
   readonly status: () => MeshStatus;
   readonly events: EventLog;
@@ -44,11 +62,15 @@ export interface ManagerActions {
   readonly roll: (service: string, version: string, by: string) => Promise<number>;
   readonly restart: (resource: string, by: string) => Promise<void>;
   readonly holdings: (start: string, afterSeq: number, waitMs: number) => Promise<Holdings>;
+  /** @param index name of an index; '' for all */
+  readonly replicas: (index: string) => readonly ReplicaFacts[];
+  /** Rejects with an error that says what is wrong with the source. */
+  readonly inspect: (source: string) => Promise<SourceFacts>;
 }
 
 /** Serves `katamari.Manager`; forwards all other calls to `send`. */
 export function withManagerService(actions: ManagerActions, send: Send): Send {
-  const { status, events, name, roll, restart, holdings } = actions;
+  const { status, events, name, roll, restart, holdings, replicas, inspect } = actions;
   const serve = serveHandlers<string>({
     interface: managerInterface(),
     i64: 'number',
@@ -61,6 +83,11 @@ export function withManagerService(actions: ManagerActions, send: Send): Send {
       restart: ({ resource }: { resource: string }, by) => restart(resource, by),
       holdings: ({ start, afterSeq, waitMs }: { start: string; afterSeq: number; waitMs: number }) =>
         holdings(start, afterSeq, waitMs),
+      replicas: ({ index }: { index: string }) => replicas(index),
+      inspect: ({ source }: { source: string }) =>
+        inspect(source).catch((error: Error) => {
+          throw new ThriftException('ManagerRefused', { why: error.message });
+        }),
     },
   });
   return (call, sink) => (call.service === SERVICE ? serve : send)(call, sink);
@@ -87,6 +114,15 @@ export class ManagerClient {
   /** The holdings; waits up to `waitMs` while they are those of `start` and `afterSeq`. */
   holdings(start: string, afterSeq: number, waitMs: number): Promise<Holdings> {
     return this.#call('holdings', { start, afterSeq, waitMs }, waitMs + ANSWER_MS) as Promise<Holdings>;
+  }
+
+  replicas(index: string): Promise<readonly ReplicaFacts[]> {
+    return this.#call('replicas', { index }, ANSWER_MS) as Promise<readonly ReplicaFacts[]>;
+  }
+
+  /** @throws KatamariError bad_request that says what is wrong with the source */
+  inspect(source: string): Promise<SourceFacts> {
+    return this.#call('inspect', { source }, INSPECT_MS) as Promise<SourceFacts>;
   }
 
   /** @param by who asks, for the audit log of the manager */
@@ -116,7 +152,7 @@ export class ManagerClient {
     const reply = await dispatchOf((one, sink) => this.#peer.send(one, sink, `${SERVICE}:${name}`))(call);
     if (reply.isException) throw new KatamariError('internal', readApplicationException(reply.body).message);
     const result = decodeResult(method, reply.body);
-    if (!result.ok) throw new KatamariError('internal', `katamari.Manager.${name} threw ${result.exception}`);
+    if (!result.ok) throw new KatamariError('bad_request', String(result.fields['why']));
     return result.value;
   }
 }
@@ -146,3 +182,5 @@ const SERVICE = 'katamari.Manager';
 let known: Interface | undefined;
 const STATUS_MS = 2_000;
 const ANSWER_MS = 5_000;
+/** The manager gives up after a minute. */
+const INSPECT_MS = 65_000;

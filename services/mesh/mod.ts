@@ -26,13 +26,21 @@ export { type DeployedService, mergeDeployed } from './deployed.ts';
 export { EventGatherer } from './event-gatherer.ts';
 export { EventLog } from './event-log.ts';
 export { Fleet } from './fleet.ts';
-export { type Holding, type Holdings, ManagerClient, withManagerService } from './manager-service.ts';
+export {
+  type Holding,
+  type Holdings,
+  ManagerClient,
+  type ReplicaFacts,
+  type SourceFacts,
+  withManagerService,
+} from './manager-service.ts';
 export type { Offer } from './offer.ts';
 export { Peer } from './peer.ts';
 export { type PoolSetEntry, poolSetOf } from './pool-set.ts';
 export {
   HOLDINGS,
   INDEX,
+  INDEX_NAME,
   type FailedShard,
   type HoldingsRecord,
   type IndexRecord,
@@ -73,5 +81,5 @@ export { SharedState } from './shared-state.ts';
 export { type Snapshot, SnapshotFile } from './snapshot.ts';
 export { ADMIN_SCOPES, type AdminScope, isTokenName, type KnownToken, sha256Of, TokenStore } from './token-store.ts';
 export { thriftStatus } from './thrift-status.ts';
-export { isVersionMatch } from './version-match.ts';
+export { isVersionMatch, isVersionRange } from './version-match.ts';
 export { withStats } from './with-stats.ts';

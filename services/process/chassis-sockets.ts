@@ -3,7 +3,7 @@
 
 import { formatLinkAddress, startLinkServer, type LinkServer } from '../../core/link/mod.ts';
 import { reportDefect } from '../../core/mod.ts';
-import { CHASSIS_CALLER, withCall, type Send } from '../../core/rpc/mod.ts';
+import { CHASSIS_CALLER, isAdminService, withCall, type Send } from '../../core/rpc/mod.ts';
 import { withStats } from '../mesh/mod.ts';
 import type { Identity } from '../resource-manager/mod.ts';
 import { withMeshService } from './mesh-service.ts';
@@ -85,12 +85,11 @@ export class ChassisSockets {
 /** A chassis can claim any caller in its calls. The admin service records and limits callers, so it is not told. */
 function withoutClaims(send: Send): Send {
   return (call, sink) => {
-    const isAdmin = call.service === ADMIN_SERVICE || call.service === '';
+    const isAdmin = isAdminService(call.service) || call.service === '';
     send(isAdmin ? withCall(call, { caller: CHASSIS }) : call, sink);
   };
 }
 
-const ADMIN_SERVICE = 'Katamari';
 const CHASSIS = 'a chassis';
 const SOCKET = 'mesh.sock';
 /** Concurrent calls of one chassis into the mesh. */

@@ -17,7 +17,8 @@ import type { Faceplate, FaceplateContext } from '../../faceplates/kit/mod.ts';
 import { startThriftFaceplate } from '../../faceplates/thrift/mod.ts';
 import { startWebFaceplate, type Site } from '../../faceplates/web/mod.ts';
 import { EXIT, ExitError, VERSION } from '../config/mod.ts';
-import { adminOffer, DeploymentStore } from '../master/mod.ts';
+import { adminOffers, DeploymentStore } from '../master/mod.ts';
+import { indexActions } from './index-actions.ts';
 import { EventGatherer, TokenStore } from '../mesh/mod.ts';
 import { auditedAccess } from './audit-refusals.ts';
 import { portCredentials } from './port-credentials.ts';
@@ -56,7 +57,7 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
   access.addRootTokens(rootTokens);
   const tokens = openTokens(base);
   access.addStore(tokens);
-  const admin = adminOffer({
+  const admin = adminOffers({
     rootTokens,
     tokens,
     audit,
@@ -79,10 +80,11 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
       routes: () => shared.routes,
       setRoute: (service, route) => shared.setRoute(service, route),
       access: accessActionsOf(base),
+      indices: indexActions(base, manager),
     },
   });
   const addresses = await openFaceplates(base);
-  offers.addSource(() => [admin]);
+  offers.addSource(() => admin);
   offers.onChange(() => gatherer.changed());
   return { adminToken: rootTokens()[0], addresses, meshStatus };
 }

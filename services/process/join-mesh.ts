@@ -46,11 +46,12 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
     onError: reachability.failed,
   });
   components.register({ stage: 'fleet', close: () => fleet.close() });
+  const manifests = new ManifestCache({ client, mesh, folder: path.join(dataDir, 'manifests') });
   const gatherer = new Gatherer({
     client,
     mesh,
     self: config.name,
-    manifests: new ManifestCache({ client, mesh, folder: path.join(dataDir, 'manifests') }),
+    manifests,
     events,
     reachability,
     clock,
@@ -105,7 +106,7 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
   const consulMetrics = new ConsulMetrics(client);
   consulMetrics.addWatches(() => [...shared.stats(), fleet.stats(), policy.stats(), gatherer.stats()]);
   const status = new StatusReporter(context, shared);
-  return { ...context, client, consulMetrics, reachability, shared, fleet, gatherer, policy, status };
+  return { ...context, client, consulMetrics, reachability, shared, fleet, gatherer, manifests, policy, status };
 }
 
 function takeSnapshot(fleet: Fleet, shared: SharedState, gatherer: Gatherer): Snapshot {

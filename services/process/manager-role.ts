@@ -15,8 +15,10 @@ import {
   type ManagerRecord,
   type Offer,
   type Presence,
+  type ReplicaFacts,
+  type SourceFacts,
 } from '../mesh/mod.ts';
-import { fetchFrom, Keeper, verifyInProcess, ShardOrders, ShardStore } from '../content/mod.ts';
+import { fetchFrom, Keeper, SourceInspector, verifyInProcess, ShardOrders, ShardStore } from '../content/mod.ts';
 import { Orders, ResourceManager, type KnownInterface } from '../resource-manager/mod.ts';
 import { auditBadPeer } from './audit-refusals.ts';
 import { ChassisSockets } from './chassis-sockets.ts';
@@ -26,16 +28,25 @@ export class ManagerRole {
   readonly manager: ResourceManager;
   readonly #base: ProcessBase;
   readonly #keeper: Keeper;
+  readonly #inspector: SourceInspector;
   readonly #orders: Orders;
   readonly #link: ManagerLink;
   #isDeployed = false;
   #presence: Presence | undefined;
   #hasHoldings = false;
 
-  private constructor(base: ProcessBase, manager: ResourceManager, keeper: Keeper, orders: Orders, link: ManagerLink) {
+  private constructor(
+    base: ProcessBase,
+    manager: ResourceManager,
+    keeper: Keeper,
+    inspector: SourceInspector,
+    orders: Orders,
+    link: ManagerLink,
+  ) {
     this.#base = base;
     this.manager = manager;
     this.#keeper = keeper;
+    this.#inspector = inspector;
     this.#orders = orders;
     this.#link = link;
   }
@@ -61,6 +72,8 @@ export class ManagerRole {
       fetchBytesPerS: config.content.fetchBytesPerS,
       onRecord: () => role?.announceHoldings(),
     });
+    const inspector = new SourceInspector(config.content.sources);
+    components.register({ stage: 'link', drain: async () => inspector.close(), close: () => inspector.close() });
     const shardOrders = new ShardOrders({
       keeper,
       manifests: new ManifestCache({ client, mesh, folder: path.join(shardsDir, 'manifests') }),
@@ -81,7 +94,7 @@ export class ManagerRole {
     components.register({ stage: 'manager', drain: () => manager.drain(), close: () => manager.close() });
     components.register({ stage: 'link', drain: async () => keeper.drain(), close: () => keeper.close() });
     const sockets = await ChassisSockets.open(base, manager.socketDir);
-    const link = await ManagerLink.open(base, manager, keeper);
+    const link = await ManagerLink.open(base, manager, keeper, inspector);
     const orders = new Orders({
       client,
       mesh,
@@ -102,7 +115,7 @@ export class ManagerRole {
     });
     offers.addSource(() => manager.offers());
     base.gatherer.followOwn((start, afterSeq, waitMs) => keeper.holdings(start, afterSeq, waitMs));
-    role = new ManagerRole(base, manager, keeper, orders, link);
+    role = new ManagerRole(base, manager, keeper, inspector, orders, link);
     offers.addRunning(() => role?.deployed() ?? []);
     offers.onChange(() => manager.offers().forEach((offer) => fleet.interfaces.publish(offer.interface)));
     status.reportPools(() => manager.status((service, version) => router.weightOf(service, version)));
@@ -125,6 +138,16 @@ export class ManagerRole {
     this.#hasHoldings = true;
     const { mesh, name } = this.#base.config;
     presence.keep(keysOf(mesh).holdings + name, () => this.#keeper.record());
+  }
+
+  /** The shards of an index that this manager is to hold. @param index '' for all */
+  replicas(index: string): readonly ReplicaFacts[] {
+    return replicasOf(this.#keeper, index);
+  }
+
+  /** Lists the shards of a source. Rejects with an error that says what is wrong with it. */
+  inspect(source: string): Promise<SourceFacts> {
+    return this.#inspector.inspect(source);
   }
 
   /** Replaces the deployments of the configuration, because its file has changed. */
@@ -200,7 +223,12 @@ class ManagerLink {
     this.isLocal = isLocal;
   }
 
-  static async open(base: ProcessBase, manager: ResourceManager, keeper: Keeper): Promise<ManagerLink> {
+  static async open(
+    base: ProcessBase,
+    manager: ResourceManager,
+    keeper: Keeper,
+    inspector: SourceInspector,
+  ): Promise<ManagerLink> {
     const { config, security, roles, shared, events, audit, router, callStats, ledger, clock, components, status } =
       base;
     const { host, ports, limits } = config;
@@ -221,6 +249,8 @@ class ManagerLink {
           status: () => status.read(),
           events,
           holdings: (start, afterSeq, waitMs) => keeper.holdings(start, afterSeq, waitMs),
+          replicas: (index) => replicasOf(keeper, index),
+          inspect: (source) => inspector.inspect(source),
           name: config.name,
           roll: (service, version, by) =>
             recorded(
@@ -270,6 +300,14 @@ class ManagerLink {
     if (config.consul.embedded) return;
     await new Promise<void>((resolve) => clock.after(NOTICE_MS, resolve));
   }
+}
+
+/** What a keeper says about the shards of an index, or of all for ''. */
+function replicasOf(keeper: Keeper, index: string): readonly ReplicaFacts[] {
+  return keeper
+    .status()
+    .filter(({ name }) => index === '' || name.startsWith(`${index}@`))
+    .map(({ name, ...facts }) => ({ shard: name, ...facts }));
 }
 
 /** Adds what another process of the mesh has ordered over the link to the audit log. */

@@ -2,7 +2,7 @@
 
 import type { PolicyStore } from '../access/mod.ts';
 import type { ConsulClient } from '../consul/mod.ts';
-import type { Fleet, Reachability, SharedState } from '../mesh/mod.ts';
+import type { Fleet, ManifestCache, Reachability, SharedState } from '../mesh/mod.ts';
 import type { Gatherer } from '../gather/mod.ts';
 import type { ConsulMetrics } from './consul.ts';
 import type { ProcessContext } from './process-context.ts';
@@ -17,6 +17,7 @@ export interface ProcessBase extends ProcessContext {
   readonly fleet: Fleet;
   /** Gathers the calls of indices. */
   readonly gatherer: Gatherer;
+  readonly manifests: ManifestCache;
   /** The access policy of the mesh. */
   readonly policy: PolicyStore;
   /** Status of this process alone. */

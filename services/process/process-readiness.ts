@@ -5,7 +5,7 @@
 // reach them. /status/Service/N is the check for one service.
 
 import type { Clock } from '../../core/mod.ts';
-import type { PoolStatus, PoolView } from '../../core/rpc/mod.ts';
+import { isAdminService, type PoolStatus, type PoolView } from '../../core/rpc/mod.ts';
 
 export interface ProcessReadinessOptions {
   readonly clock: Clock;
@@ -61,9 +61,7 @@ export class ProcessReadiness {
 }
 
 function isLiving({ details, alive }: PoolView): boolean {
-  return alive > 0 && details.service !== ADMIN_SERVICE;
+  return alive > 0 && !isAdminService(details.service);
 }
 
-/** Every faceplate serves it itself. */
-const ADMIN_SERVICE = 'Katamari';
 const NAMES_SHOWN_MAX = 5;

@@ -3,7 +3,8 @@
 
 import { type MeshStatus, mergePools, type MergedPool } from '../../../core/rpc/mod.ts';
 import { ExitError, EXIT, type ExitCode } from '../../config/mod.ts';
-import type { ServiceRoute } from '../kit/admin-client.ts';
+import type { AdminClient, ServiceRoute } from '../kit/admin-client.ts';
+import { IndexClient } from '../kit/index-client.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { unknownTarget } from '../kit/target-name.ts';
 import { formatTable, printable, type Column, type Terminal } from '../kit/terminal.ts';
@@ -40,7 +41,8 @@ export async function runRoute(
   else if (weights !== undefined) await client.setRoute(service, weights);
   const [status, routes] = [await client.status(), await client.routes()];
   const route = routes.find(({ serviceName }) => serviceName === service);
-  const lines = linesOf(status, service, route);
+  const ofIndex = await indexLines(client, status, service, route);
+  const lines = ofIndex.length > 0 ? ofIndex : linesOf(status, service, route);
   if (options.json === true) {
     terminal.write(`${JSON.stringify({ service, weights: route?.weights ?? {}, versions: lines })}\n`);
     return EXIT.done;
@@ -51,6 +53,25 @@ export async function runRoute(
   }
   terminal.write(`${formatRoute(terminal, service, route, lines).join('\n')}\n`);
   return EXIT.done;
+}
+
+/** The versions of an index. Its processes are the managers that serve its shards. */
+async function indexLines(
+  client: AdminClient,
+  { pools }: MeshStatus,
+  service: string,
+  route: ServiceRoute | undefined,
+): Promise<RouteLine[]> {
+  if (pools.some((pool) => pool.service === service)) return [];
+  const indices = (await new IndexClient(client).status('', true)).filter(({ name }) => name === service);
+  const weights = route?.weights ?? {};
+  return indices.map(({ version, share, shardList }) => {
+    const holders = shardList.flatMap(({ replicas }) => replicas);
+    const wanted = new Set(holders.map(({ manager }) => manager)).size;
+    const alive = new Set(holders.filter(({ state }) => state === 'SERVING').map(({ manager }) => manager)).size;
+    const weight = Object.keys(weights).length > 0 ? (weights[version] ?? 0) : undefined;
+    return { version, weight, share, alive, wanted, ratePerS: 0 };
+  });
 }
 
 function linesOf({ pools }: MeshStatus, service: string, route: ServiceRoute | undefined): RouteLine[] {

@@ -14,7 +14,10 @@ import {
   type PlacedResource,
 } from '../../../core/rpc/mod.ts';
 import { EXIT, type ExitCode } from '../../config/mod.ts';
+import type { AdminClient } from '../kit/admin-client.ts';
 import { connect, type ClientOptions, type CliContext } from '../kit/context.ts';
+import { IndexClient } from '../kit/index-client.ts';
+import { INDEX_COLUMNS } from '../kit/index-table.ts';
 import { formatTable, paint, printable, type Color, type Column, type Terminal } from '../kit/terminal.ts';
 
 export interface StatusOptions extends ClientOptions {
@@ -31,7 +34,10 @@ export async function runStatus(context: CliContext, options: StatusOptions): Pr
     const lines =
       options.json === true
         ? [JSON.stringify(status)]
-        : formatStatus(terminal, status, client.url, options.verbose === true);
+        : [
+            ...formatStatus(terminal, status, client.url, options.verbose === true),
+            ...(await indexLines(terminal, client)),
+          ];
     if (options.watch !== true) {
       terminal.write(`${lines.join('\n')}\n`);
       return EXIT.done;
@@ -43,6 +49,12 @@ export async function runStatus(context: CliContext, options: StatusOptions): Pr
     } else terminal.write(`${lines.join('\n')}\n${options.json === true ? '' : '\n'}`);
     await sleep(WATCH_EVERY_MS);
   }
+}
+
+/** The table of indices; nothing without indices, and from a mesh without this service. */
+async function indexLines(terminal: Terminal, client: AdminClient): Promise<string[]> {
+  const indices = await new IndexClient(client).status('', false).catch(() => []);
+  return indices.length === 0 ? [] : ['', ...formatTable(terminal, INDEX_COLUMNS, indices)];
 }
 
 export function formatStatus(terminal: Terminal, status: MeshStatus, url: string, isVerbose: boolean): string[] {

@@ -246,19 +246,25 @@ export class AdminClient {
     return { why: parseReply(text, response.status, this.url).error?.message ?? `HTTP ${response.status}` };
   }
 
-  /** Calls a method of the admin service. With `canOutlastWait`, a timeout returns undefined instead of an error. */
+  /** Calls a method of the admin service for indices. */
+  indices(method: string, params: Record<string, unknown>, waitMs: number = REPLY_TIMEOUT_MS): Promise<unknown> {
+    return this.#admin(method, params, waitMs, false, 'KatamariIndices');
+  }
+
+  /** Calls a method of an admin service. With `canOutlastWait`, a timeout returns undefined instead of an error. */
   async #admin(
     method: string,
     params: Record<string, unknown>,
     waitMs = REPLY_TIMEOUT_MS,
     canOutlastWait = false,
+    service = 'Katamari',
   ): Promise<unknown> {
     this.#token ??= readToken(this.#address);
     const { token, from } = this.#token;
     // The deadline of the call must be later than the time that the mesh is asked to wait.
     const headers = { 'katamari-timeout-ms': String(waitMs) };
     const { result, error } = await this.call(
-      '/rpc/Katamari',
+      `/rpc/${service}`,
       method,
       JSON.stringify({ token, ...params }),
       headers,

@@ -1,7 +1,7 @@
 // Which sources a manager may read.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { whyNotAllowed, whySourceRefused } from '../../../services/content/allowed-sources.ts';
-import { inspectSource } from '../../../services/content/mod.ts';
+import { inspectSource } from '../../../services/content/fetch/fetcher.ts';
 
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -23,6 +23,8 @@ function start() {
       name: 'manager-1',
       roll: noAction,
       restart: noAction,
+      replicas: () => [],
+      inspect: () => Promise.reject(new Error('not used')),
       holdings: noAction,
     },
     refuse,

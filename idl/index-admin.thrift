@@ -1,0 +1,153 @@
+/**
+ * The admin service for sharded indices. Every faceplate serves it beside the service Katamari; each method needs an
+ * admin token with its scope.
+ */
+include "katamari.thrift"
+
+namespace * katamari
+
+enum ReplicaState {
+  FETCHING = 1
+  OPENING = 2
+  SERVING = 3
+  LEAVING = 4
+  /** The last try failed, and the next one waits. */
+  BACKING_OFF = 5
+}
+
+/** One shard on one manager. */
+struct ReplicaStatus {
+  1: string manager
+  2: ReplicaState state
+  3: i64 bytesDone
+  /** Of the last failure; '' for none. */
+  4: string why
+  /** Failures since it was served last. */
+  5: i32 tries
+  /** Time until the next try; 0 when none waits. */
+  6: i64 nextTryInMs
+}
+
+struct ShardStatus {
+  /** `part-00017` */
+  1: string name
+  2: i64 bytes
+  /** Documents or records; 0 while unknown. */
+  3: i64 entries
+  4: list<ReplicaStatus> replicas
+}
+
+enum IndexState {
+  /** Not every shard has been served yet. */
+  LOADING = 1
+  /** Every shard has all its replicas. */
+  COMPLETE = 2
+  /** Every shard is served, some by fewer managers than wanted. */
+  DEGRADED = 3
+  /** Some shard is served by no manager. */
+  INCOMPLETE = 4
+}
+
+struct IndexStatus {
+  1: string name
+  2: string version
+  3: string source
+  /** The content service that serves it, with a range: `Lucene@^1`. */
+  4: string contentService
+  5: i32 replicas
+  /** Replicas of every shard with which the version gets the calls by itself; 0: never. */
+  6: i32 promoteAtReplicas
+  7: IndexState state
+  /** What is missing and why, for people. */
+  8: list<string> conditions
+  /** Share of the calls that name no version, from 0 to 1. */
+  9: double share
+  10: i64 entries
+  11: i64 bytes
+  12: i32 shards
+  /** Shards that some manager serves. */
+  13: i32 served
+  /** Time from `addIndex` until every shard was served; absent before. */
+  14: optional i64 readyInMs
+  15: i64 addedAtMs
+  16: string addedBy
+  /** In order of the names; empty unless they were asked for. */
+  17: list<ShardStatus> shardList
+  /** Bytes that the managers have fetched, of those that they are to hold. */
+  18: i64 bytesDone
+  19: i64 bytesWanted
+}
+
+struct NewIndex {
+  1: required string name
+  2: required string version
+  /** URL of a folder of shards. */
+  3: required string source
+  /** Name of the content service, with a SemVer range: `Lucene@^1`. */
+  4: required string contentService
+  /** Absent: 2, or 1 while only one manager has the content service. */
+  5: optional i32 replicas
+  6: i32 promoteAtReplicas = 1
+}
+
+/** What a manager found in a source. */
+struct SourceReport {
+  1: i32 shards
+  2: i64 bytes
+  3: list<string> names
+  4: list<string> warnings
+  /** The manager that has looked. */
+  5: string manager
+}
+
+struct AddedIndex {
+  1: IndexStatus status
+  /** False when it was there already, with the same source. */
+  2: bool isNew
+  3: list<string> warnings
+}
+
+/** Shards that one manager would get. */
+struct PlannedShards {
+  1: string manager
+  2: list<string> shards
+  3: i64 bytes
+}
+
+struct PlacementReport {
+  1: list<PlannedShards> managers
+  /** What would be missing, for people. */
+  2: list<string> conditions
+}
+
+service KatamariIndices {
+  /** Looks at a source as a manager with the content service sees it. Writes nothing. */
+  SourceReport inspectSource(1: string token, 2: string source, 3: string contentService)
+    throws (1: katamari.AdminRefused refused) (katamari.timeout = "90s")
+
+  /** Says where the shards of an index would be placed. Writes nothing. */
+  PlacementReport planIndex(1: string token, 2: NewIndex index) throws (1: katamari.AdminRefused refused)
+    (katamari.timeout = "90s")
+
+  /** Inspects the source and adds the version. The same again changes nothing; a version with another source is refused. */
+  AddedIndex addIndex(1: string token, 2: NewIndex index) throws (1: katamari.AdminRefused refused)
+    (katamari.timeout = "90s")
+
+  /** Sets the number of replicas. */
+  IndexStatus setIndexReplicas(1: string token, 2: string name, 3: string version, 4: i32 replicas)
+    throws (1: katamari.AdminRefused refused)
+
+  /** Gives a version all calls that name none. Refused while a shard is served by nobody, unless forced. */
+  void promoteIndex(1: string token, 2: string name, 3: string version, 4: bool force)
+    throws (1: katamari.AdminRefused refused)
+
+  /** Removes a version. Refused while it gets calls that name no version, unless it is the last one. */
+  void removeIndex(1: string token, 2: string name, 3: string version) throws (1: katamari.AdminRefused refused)
+
+  /**
+   * Returns the versions of an index, or of all.
+   * @param name '' for all
+   */
+  list<IndexStatus> getIndices(1: string token, 2: string name, 3: bool withShards)
+    throws (1: katamari.AdminRefused refused) (katamari.readonly = "true")
+}

@@ -1,0 +1,103 @@
+// The commands of `katamari index`: all options, and their help with examples.
+
+import type { Command } from 'commander';
+import type { IndexAddOptions } from './commands/index-admin.ts';
+import type { IndexStatusOptions } from './commands/index-status.ts';
+import { command, examples, type SetExitCode, withMesh, withWait } from './kit/command-options.ts';
+import type { ClientOptions, CliContext } from './kit/context.ts';
+
+export function addIndexCommands(program: Command, context: CliContext, setExitCode: SetExitCode): void {
+  const group = command(program, 'index', 'add, show and remove sharded indices').addHelpText(
+    'after',
+    examples(
+      'katamari index add wiki@3.0.0 ./wiki-shards --service TextSearch --replicas 2',
+      'katamari index status wiki',
+      'katamari index remove wiki@2.0.0',
+    ),
+  );
+  addAdd(group, context, setExitCode);
+  addPlan(group, context, setExitCode);
+  addStatus(group, context, setExitCode);
+  addChanges(group, context, setExitCode);
+}
+
+function withIndexOptions(of: Command): Command {
+  return of
+    .argument('<index>', 'name and version, such as wiki@3.0.0')
+    .argument('<source>', 'folder of shards: a path that the managers have too, or a URL')
+    .requiredOption('--service <service>', 'content service that serves it, with a range of versions: Lucene@^1')
+    .option('--replicas <count>', 'managers that serve each shard (default: 2, or 1 with one manager)')
+    .option('--json', 'print JSON');
+}
+
+function addAdd(group: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withWait(withMesh(withIndexOptions(command(group, 'add', 'add a version of an index'))))
+    .option('--promote <count>', 'give it the calls that name no version when each shard has so many replicas', '1')
+    .option('--no-promote', 'give it no calls that name no version')
+    .action(async (index: string, source: string, options: IndexAddOptions) =>
+      setExitCode(await (await import('./commands/index-admin.ts')).runIndexAdd(context, index, source, options)),
+    )
+    .addHelpText(
+      'after',
+      examples(
+        'katamari index add wiki@3.0.0 ./wiki-shards --service TextSearch',
+        'katamari index add wiki@3.1.0 s3://indices/wiki-3.1 --service Lucene@^1 --replicas 3 --no-promote',
+      ),
+    );
+}
+
+function addPlan(group: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withMesh(withIndexOptions(command(group, 'plan', 'show where the shards of an index would go, and change nothing')))
+    .action(async (index: string, source: string, options: IndexAddOptions) =>
+      setExitCode(await (await import('./commands/index-admin.ts')).runIndexPlan(context, index, source, options)),
+    )
+    .addHelpText('after', examples('katamari index plan wiki@3.0.0 ./wiki-shards --service TextSearch'));
+}
+
+function addStatus(group: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withMesh(command(group, 'list', 'list the versions of all indices'))
+    .option('--json', 'print JSON')
+    .action(async (options: IndexStatusOptions) =>
+      setExitCode(await (await import('./commands/index-status.ts')).runIndexList(context, options)),
+    )
+    .addHelpText('after', examples('katamari index list'));
+  withMesh(command(group, 'status', 'show an index: its shards by manager, and what is missing'))
+    .argument('<index>', 'name, or name and version')
+    .option('--json', 'print JSON')
+    .action(async (index: string, options: IndexStatusOptions) =>
+      setExitCode(await (await import('./commands/index-status.ts')).runIndexStatus(context, index, options)),
+    )
+    .addHelpText('after', examples('katamari index status wiki', 'katamari index status wiki@3.0.0 --json'));
+  withMesh(command(group, 'check', 'exit with 1 unless every shard has its replicas'))
+    .argument('[index]', 'name, or name and version (default: all)')
+    .option('--json', 'print JSON')
+    .action(async (index: string | undefined, options: IndexStatusOptions) =>
+      setExitCode(await (await import('./commands/index-status.ts')).runIndexCheck(context, index, options)),
+    )
+    .addHelpText('after', examples('katamari index check', 'katamari index check wiki@3.0.0'));
+}
+
+function addChanges(group: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withMesh(command(group, 'promote', 'give a version all calls that name none'))
+    .argument('<index>', 'name and version')
+    .option('--force', 'also while shards are missing')
+    .action(async (index: string, options: ClientOptions & { force?: boolean }) =>
+      setExitCode(await (await import('./commands/index-admin.ts')).runIndexPromote(context, index, options)),
+    )
+    .addHelpText('after', examples('katamari index promote wiki@3.1.0', 'katamari route wiki 3.0.0=95 3.1.0=5'));
+  withMesh(command(group, 'replicate', 'change the number of replicas'))
+    .argument('<index>', 'name and version')
+    .argument('<replicas>', 'managers that serve each shard')
+    .action(async (index: string, replicas: string, options: ClientOptions) =>
+      setExitCode(
+        await (await import('./commands/index-admin.ts')).runIndexReplicate(context, index, replicas, options),
+      ),
+    )
+    .addHelpText('after', examples('katamari index replicate wiki@3.0.0 3'));
+  withMesh(command(group, 'remove', 'remove a version of an index'))
+    .argument('<index>', 'name and version')
+    .action(async (index: string, options: ClientOptions) =>
+      setExitCode(await (await import('./commands/index-admin.ts')).runIndexRemove(context, index, options)),
+    )
+    .addHelpText('after', examples('katamari index remove wiki@2.0.0'));
+}

@@ -1,0 +1,98 @@
+// The admin service for indices (idl/index-admin.thrift) for commands.
+
+import type { AdminClient } from './admin-client.ts';
+
+export interface NewIndex {
+  readonly name: string;
+  readonly version: string;
+  readonly source: string;
+  readonly contentService: string;
+  /** Absent: as many as is usual. */
+  readonly replicas?: number;
+  readonly promoteAtReplicas: number;
+}
+
+export type IndexStateName = 'LOADING' | 'COMPLETE' | 'DEGRADED' | 'INCOMPLETE';
+
+/** One version of an index. */
+export interface IndexSummary {
+  readonly name: string;
+  readonly version: string;
+  readonly source: string;
+  readonly contentService: string;
+  readonly replicas: number;
+  readonly promoteAtReplicas: number;
+  readonly state: IndexStateName;
+  readonly conditions: readonly string[];
+  readonly share: number;
+  readonly entries: number;
+  readonly bytes: number;
+  readonly shards: number;
+  readonly served: number;
+  readonly readyInMs?: number;
+  readonly addedAtMs: number;
+  readonly addedBy: string;
+  readonly bytesDone: number;
+  readonly bytesWanted: number;
+  readonly shardList: readonly ShardSummary[];
+}
+
+export interface ShardSummary {
+  readonly name: string;
+  readonly bytes: number;
+  readonly entries: number;
+  readonly replicas: readonly {
+    readonly manager: string;
+    readonly state: string;
+    readonly bytesDone: number;
+    readonly why: string;
+    readonly tries: number;
+    readonly nextTryInMs: number;
+  }[];
+}
+
+export interface PlannedManager {
+  readonly manager: string;
+  readonly shards: readonly string[];
+  readonly bytes: number;
+}
+
+export class IndexClient {
+  readonly #client: AdminClient;
+
+  constructor(client: AdminClient) {
+    this.#client = client;
+  }
+
+  async add(
+    index: NewIndex,
+  ): Promise<{ readonly status: IndexSummary; readonly isNew: boolean; readonly warnings: readonly string[] }> {
+    return (await this.#client.indices('addIndex', { index }, INSPECT_MS)) as Awaited<ReturnType<IndexClient['add']>>;
+  }
+
+  async plan(
+    index: NewIndex,
+  ): Promise<{ readonly managers: PlannedManager[]; readonly conditions: readonly string[] }> {
+    return (await this.#client.indices('planIndex', { index }, INSPECT_MS)) as Awaited<ReturnType<IndexClient['plan']>>;
+  }
+
+  async replicate(name: string, version: string, replicas: number): Promise<IndexSummary> {
+    return (await this.#client.indices('setIndexReplicas', { name, version, replicas })) as IndexSummary;
+  }
+
+  async promote(name: string, version: string, force: boolean): Promise<void> {
+    await this.#client.indices('promoteIndex', { name, version, force });
+  }
+
+  async remove(name: string, version: string): Promise<void> {
+    await this.#client.indices('removeIndex', { name, version });
+  }
+
+  /** @param name '' for all */
+  async status(name: string, withShards: boolean): Promise<IndexSummary[]> {
+    return (await this.#client.indices('getIndices', { name, withShards })) as IndexSummary[];
+  }
+}
+
+/** A manager lists a source within a minute. */
+const INSPECT_MS = 80_000;

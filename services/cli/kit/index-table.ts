@@ -1,0 +1,23 @@
+// The table of index versions, as `katamari index list` and `katamari status` print it.
+
+import { describeSize } from '../../../core/mod.ts';
+import type { IndexStateName, IndexSummary } from './index-client.ts';
+import type { Color, Column } from './terminal.ts';
+
+const STATE_COLORS: Readonly<Record<IndexStateName, Color>> = {
+  LOADING: 'yellow',
+  COMPLETE: 'green',
+  DEGRADED: 'yellow',
+  INCOMPLETE: 'red',
+};
+
+export const INDEX_COLUMNS: readonly Column<IndexSummary>[] = [
+  { head: 'INDEX', text: ({ name, version }) => `${name}@${version}` },
+  { head: 'STATE', text: ({ state }) => state.toLowerCase(), color: ({ state }) => STATE_COLORS[state] },
+  { head: 'SHARDS', isNumber: true, text: ({ served, shards }) => `${served}/${shards}` },
+  { head: 'REPLICAS', isNumber: true, text: ({ replicas }) => String(replicas) },
+  { head: 'ENTRIES', isNumber: true, text: ({ entries }) => String(entries) },
+  { head: 'SIZE', isNumber: true, text: ({ bytes }) => describeSize(bytes) },
+  { head: 'CALLS', isNumber: true, text: ({ share }) => `${Math.round(share * 100)}%` },
+  { head: 'SERVICE', text: ({ contentService }) => contentService, dropOrder: 2 },
+];

@@ -1,0 +1,56 @@
+// Waits until every shard of an index version has its replicas, and shows the bytes that are fetched: a bar on a
+// terminal, one line per change in a pipe.
+
+import { describeDuration, describeSize, sleep } from '../../../core/mod.ts';
+import { EXIT, ExitError } from '../../config/mod.ts';
+import type { IndexClient, IndexSummary } from './index-client.ts';
+import { cut, formatBar, LiveLines, printable, type Terminal } from './terminal.ts';
+
+/** @throws ExitError that says what is missing after `waitMs` */
+export async function waitForIndex(
+  terminal: Terminal,
+  client: IndexClient,
+  { name, version }: { readonly name: string; readonly version: string },
+  waitMs: number,
+): Promise<IndexSummary> {
+  const end = performance.now() + waitMs;
+  const live = new LiveLines(terminal);
+  let printed = '';
+  for (;;) {
+    const status = (await client.status(name, false)).find((one) => one.version === version);
+    if (status === undefined) throw new ExitError(EXIT.failed, `${name}@${version} has been removed`);
+    const line = progressLine(status);
+    if (terminal.isScreen)
+      live.draw([cut(`${line}  ${formatBar(terminal, status.bytesDone, status.bytesWanted, 20)}`, terminal.columns())]);
+    else if (line !== printed) terminal.write(`${line}\n`);
+    printed = line;
+    if (status.state === 'COMPLETE') {
+      live.clear();
+      const took =
+        status.readyInMs === undefined ? '' : ` ${(status.readyInMs / 1_000).toFixed(1)} s after it was added`;
+      if (terminal.isScreen) terminal.write(`${name}@${version} is complete${took}.\n`);
+      return status;
+    }
+    if (performance.now() > end) throw notComplete(status, waitMs);
+    await sleep(POLL_EVERY_MS);
+  }
+}
+
+function progressLine({ name, version, state, served, shards, bytesDone, bytesWanted }: IndexSummary): string {
+  const bytes = bytesWanted === 0 ? '' : `, ${describeSize(bytesDone)} of ${describeSize(bytesWanted)}`;
+  return `${name}@${version} ${state.toLowerCase()}: ${served} of ${shards} shards served${bytes}`;
+}
+
+function notComplete(status: IndexSummary, waitMs: number): ExitError {
+  const { name, version, conditions } = status;
+  return new ExitError(
+    EXIT.failed,
+    [
+      `${name}@${version} is not complete after ${describeDuration(waitMs)}. The managers go on; see katamari index status ${name}`,
+      progressLine(status),
+      ...conditions.map(printable),
+    ].join('\n  '),
+  );
+}
+
+const POLL_EVERY_MS = 300;

@@ -1,0 +1,391 @@
+// The methods of the admin service for indices, in the shapes of idl/index-admin.thrift. It checks what it is given
+// before anything is written: the name, the source as a manager sees it, the managers that could serve it.
+
+import type { Clock } from '../../core/mod.ts';
+import { valid } from 'semver';
+import {
+  INDEX_NAME,
+  isVersionRange,
+  parsePlaces,
+  type AssignmentRecord,
+  type HoldingsRecord,
+  type IndexRecord,
+  type ManagerRecord,
+  type ManifestRecord,
+  type ReplicaFacts,
+  type Route,
+  type Routes,
+  type SourceFacts,
+} from '../mesh/mod.ts';
+import { refused, type AdminMethod, type TokenArgs } from './admin-guard.ts';
+import { IndexLeader, type IndexPlan } from './index-leader.ts';
+import { indexStatus, type ThriftIndexStatus } from './index-status.ts';
+import { type IndexStore, unknownIndex } from './index-store.ts';
+import { type ContentChoice, hasContentService } from './placement.ts';
+
+/** What the mesh orders and holds. */
+export interface MeshHoldings {
+  readonly managers: ReadonlyMap<string, ManagerRecord>;
+  readonly drained: ReadonlySet<string>;
+  readonly holdings: ReadonlyMap<string, HoldingsRecord>;
+  readonly orders: ReadonlyMap<string, AssignmentRecord>;
+}
+
+export interface IndexActions {
+  readonly store: IndexStore;
+  /** @throws Error when it cannot be read */
+  readonly manifest: (sha256: string) => Promise<ManifestRecord>;
+  readonly managers: () => ReadonlyMap<string, ManagerRecord>;
+  /** Lists a source on a manager. @throws KatamariError bad_request that says what is wrong with the source */
+  readonly inspect: (manager: string, source: string) => Promise<SourceFacts>;
+  /** What the managers say about the shards of an index, or of all for ''; without those that do not answer. */
+  readonly replicas: (index: string) => Promise<ReadonlyMap<string, readonly ReplicaFacts[]>>;
+  readonly readHoldings: () => Promise<MeshHoldings>;
+  /** Whether a service that is no index has this name. */
+  readonly isService: (name: string) => boolean;
+  readonly routes: () => Routes;
+  readonly setRoute: (service: string, route: Route) => Promise<void>;
+  /** Share of the calls of an index that a version gets, from 0 to 1. */
+  readonly shareOf: (name: string, version: string) => number;
+  readonly clock: Clock;
+}
+
+interface ThriftNewIndex {
+  readonly name: string;
+  readonly version: string;
+  readonly source: string;
+  readonly contentService: string;
+  readonly replicas?: number;
+  readonly promoteAtReplicas: number;
+}
+
+interface IndexArgs extends TokenArgs {
+  readonly name: string;
+  readonly version: string;
+}
+
+interface NewIndexArgs extends TokenArgs {
+  readonly index: ThriftNewIndex;
+}
+
+export function indexMethods(actions: IndexActions): Readonly<Record<string, AdminMethod>> {
+  const admin = new IndexAdmin(actions);
+  return {
+    inspectSource: {
+      scope: 'deploy',
+      act: ({ source, contentService }: TokenArgs & { source: string; contentService: string }) =>
+        admin.report(source, contentService),
+    },
+    planIndex: { scope: 'deploy', act: ({ index }: NewIndexArgs) => admin.plan(index) },
+    addIndex: {
+      scope: 'deploy',
+      subject: ({ index: { name, version } }: NewIndexArgs) => `${name}@${version}`,
+      act: async ({ index }: NewIndexArgs, { caller, note }) => {
+        note(null, index);
+        return await admin.add(index, caller.name);
+      },
+    },
+    setIndexReplicas: {
+      scope: 'operate',
+      subject: idOf,
+      act: async ({ name, version, replicas }: IndexArgs & { replicas: number }, { note }) => {
+        note(undefined, { replicas });
+        return await admin.replicate(name, version, replicas);
+      },
+    },
+    promoteIndex: {
+      scope: 'operate',
+      subject: idOf,
+      act: async ({ name, version, force }: IndexArgs & { force: boolean }, { note }) => {
+        note(actions.routes().get(name)?.weights ?? null, { [version]: 100 });
+        await admin.promote(name, version, force);
+      },
+    },
+    removeIndex: {
+      scope: 'deploy',
+      subject: idOf,
+      act: async ({ name, version }: IndexArgs, { note }) => {
+        note((await actions.store.get(name, version)) ?? null, null);
+        await admin.remove(name, version);
+      },
+    },
+    getIndices: {
+      scope: 'read',
+      act: ({ name, withShards }: TokenArgs & { name: string; withShards: boolean }) => admin.status(name, withShards),
+    },
+  };
+}
+
+class IndexAdmin {
+  readonly #actions: IndexActions;
+
+  constructor(actions: IndexActions) {
+    this.#actions = actions;
+  }
+
+  async report(source: string, contentService: string): Promise<unknown> {
+    const content = contentOf(contentService);
+    const { manager, facts } = await this.#inspect(source, content);
+    return {
+      shards: facts.shards.length,
+      bytes: bytesOf(facts),
+      names: facts.shards.map(({ name }) => name),
+      warnings: facts.warnings,
+      manager,
+    };
+  }
+
+  async plan(index: ThriftNewIndex): Promise<unknown> {
+    const record = await this.#checked(index, '');
+    const { facts } = await this.#inspect(record.source, record);
+    const id = idOf(record);
+    const { orders, conditions } = await this.#plan(new Map([[id, { record, manifest: facts }]]));
+    const managers = [...orders].flatMap(([manager, own]) => {
+      const places = own.get(id);
+      if (places === undefined) return [];
+      const shards = [...places].map((place) => facts.shards[place]).filter((shard) => shard !== undefined);
+      return [{ manager, shards: shards.map(({ name }) => name), bytes: bytesOf({ shards }) }];
+    });
+    return { managers, conditions: conditions.get(id) ?? [] };
+  }
+
+  async add(index: ThriftNewIndex, by: string): Promise<unknown> {
+    const { store } = this.#actions;
+    const record = await this.#checked(index, by);
+    const known = await store.get(record.name, record.version);
+    if (known !== undefined) {
+      checkSame(known, record, index.replicas);
+      return { status: await this.#one(known), isNew: false, warnings: [] };
+    }
+    const { facts } = await this.#inspect(record.source, record);
+    await this.#keepRoute(record);
+    const added = await store.add(record, facts);
+    return { status: await this.#one(added), isNew: true, warnings: facts.warnings };
+  }
+
+  async replicate(name: string, version: string, replicas: number): Promise<ThriftIndexStatus> {
+    checkReplicas(replicas);
+    return await this.#one(await this.#actions.store.setReplicas(name, version, replicas));
+  }
+
+  async promote(name: string, version: string, force: boolean): Promise<void> {
+    const { store, setRoute } = this.#actions;
+    const record = await store.get(name, version);
+    if (record === undefined) throw unknownIndex(name, version, await store.list());
+    const { served } = await this.#one(record);
+    if (served < record.shards && !force) {
+      const why = `${served} of ${record.shards} shards of ${name}@${version} are served, so calls would fail; wait for the others, or force it`;
+      throw bad(why);
+    }
+    await setRoute(name, { weights: { [version]: 100 } });
+  }
+
+  async remove(name: string, version: string): Promise<void> {
+    const { store, routes, setRoute } = this.#actions;
+    const versions = (await store.list()).filter((one) => one.name === name);
+    const others = versions.filter((one) => one.version !== version);
+    if (others.length === versions.length) throw unknownIndex(name, version, await store.list());
+    const weights = routes().get(name)?.weights ?? {};
+    if ((weights[version] ?? 0) > 0 && others.length > 0) {
+      const why = `${name}@${version} gets calls that name no version; give them to another one first: katamari index promote ${name}@${others[0]?.version}`;
+      throw bad(why);
+    }
+    await store.remove(name, version);
+    const left = Object.fromEntries(Object.entries(weights).filter(([one]) => one !== version));
+    if (Object.keys(weights).length > 0 && (others.length === 0 || Object.hasOwn(weights, version)))
+      await setRoute(name, { weights: others.length === 0 ? {} : left });
+  }
+
+  async status(name: string, withShards: boolean): Promise<readonly ThriftIndexStatus[]> {
+    const records = await this.#actions.store.list();
+    const asked = name === '' ? records : records.filter((one) => one.name === name);
+    if (asked.length === 0 && name !== '') throw unknownIndex(name, '', records);
+    return await this.#statuses(asked, name, withShards);
+  }
+
+  async #one(record: IndexRecord): Promise<ThriftIndexStatus> {
+    const [status] = await this.#statuses([record], record.name, false);
+    return status as ThriftIndexStatus;
+  }
+
+  async #statuses(
+    records: readonly IndexRecord[],
+    name: string,
+    withShards: boolean,
+  ): Promise<readonly ThriftIndexStatus[]> {
+    if (records.length === 0) return [];
+    const [replicas, { conditions }] = await Promise.all([this.#actions.replicas(name), this.#plan(new Map())]);
+    return await Promise.all(
+      records.map(async (record) => {
+        const manifest = await this.#actions.manifest(record.manifest).catch(() => undefined);
+        const own = [
+          ...(manifest === undefined ? ['the list of its shards cannot be read from Consul'] : []),
+          ...(conditions.get(idOf(record)) ?? []),
+        ];
+        const share = this.#actions.shareOf(record.name, record.version);
+        return indexStatus({ record, manifest, replicas, conditions: own, share }, withShards);
+      }),
+    );
+  }
+
+  /** Places the shards of all index versions, and of those given, as the leader would. */
+  async #plan(more: ReadonlyMap<string, { readonly record: IndexRecord; readonly manifest: ManifestRecord }>): Promise<{
+    readonly orders: ReadonlyMap<string, ReadonlyMap<string, readonly number[]>>;
+    readonly conditions: IndexPlan['conditions'];
+  }> {
+    const { store, manifest, readHoldings, clock } = this.#actions;
+    const { managers, drained, holdings, orders } = await readHoldings();
+    const indices = new Map((await store.list()).map((record) => [idOf(record), record]));
+    const manifests = new Map<string, ManifestRecord>();
+    for (const [id, one] of more) {
+      indices.set(id, one.record);
+      manifests.set(one.record.manifest, one.manifest);
+    }
+    for (const { manifest: sha256 } of indices.values()) {
+      if (manifests.has(sha256)) continue;
+      const found = await manifest(sha256).catch(() => undefined);
+      if (found !== undefined) manifests.set(sha256, found);
+    }
+    const plan = new IndexLeader(clock).plan({
+      indices,
+      unreadable: new Set(),
+      manifests,
+      managers,
+      drained,
+      holdings,
+      ordered: new Map([...managers.keys()].map((name) => [name, orders.get(name)?.shards ?? []])),
+    });
+    return { orders: placesByIndex(plan), conditions: plan.conditions };
+  }
+
+  /** Lists a source on a manager that has the content service. @throws KatamariError */
+  async #inspect(source: string, content: ContentChoice): Promise<{ manager: string; facts: SourceFacts }> {
+    const [manager] = this.#able(content);
+    if (manager === undefined) throw noContentService(content, this.#actions.managers());
+    return { manager, facts: await this.#actions.inspect(manager, source) };
+  }
+
+  /** Names of the managers with a living copy of the content service. */
+  #able(content: ContentChoice): readonly string[] {
+    return [...this.#actions.managers()]
+      .filter(
+        ([, { pools, isDraining }]) =>
+          !isDraining &&
+          hasContentService(
+            pools.filter(({ alive }) => alive > 0),
+            content,
+          ),
+      )
+      .map(([name]) => name);
+  }
+
+  /** Checks all that can be checked without the source. @throws KatamariError */
+  async #checked(index: ThriftNewIndex, by: string): Promise<IndexRecord> {
+    const { name, version, source, contentService, promoteAtReplicas } = index;
+    if (!INDEX_NAME.test(name))
+      throw bad(`"${name}" cannot be the name of an index, expected letters, digits and "_", and a letter first: wiki`);
+    if (valid(version) !== version)
+      throw bad(`"${version}" is no version of an index, expected three numbers such as 3.0.0`);
+    if (this.#actions.isService(name))
+      throw bad(`${name} is the name of a service of the mesh; an index is a service too, so give it another name`);
+    if (!URL.canParse(source)) throw bad(`The source is "${source}", expected a URL such as file:///srv/indices/wiki`);
+    const content = contentOf(contentService);
+    const managers = this.#able(content);
+    if (managers.length === 0) throw noContentService(content, this.#actions.managers());
+    const replicas = index.replicas ?? Math.min(REPLICAS_USUAL, managers.length);
+    checkReplicas(replicas);
+    if (promoteAtReplicas < 0 || promoteAtReplicas > replicas)
+      throw bad(`promoteAtReplicas is ${promoteAtReplicas}, expected 0 to the number of replicas, ${replicas}`);
+    if (replicas > managers.length)
+      throw bad(
+        `${replicas} replicas are wanted, and ${managers.length === 1 ? `only ${managers[0]} has` : `${managers.length} managers have`} ` +
+          `${contentService}; start it on more managers, or ask for fewer replicas (--replicas ${managers.length})`,
+      );
+    const common = { name, version, source: source.replace(/\/+$/, ''), ...content, replicas, promoteAtReplicas };
+    return {
+      ...common,
+      manifest: NO_MANIFEST,
+      shards: 0,
+      bytes: 0,
+      by,
+      atMs: Date.now(),
+      readyAtMs: 0,
+      promotedAtMs: 0,
+    };
+  }
+
+  /** Before a second version is added, the first gets all calls: nothing changes until somebody promotes. */
+  async #keepRoute({ name, version }: IndexRecord): Promise<void> {
+    const { store, routes, setRoute } = this.#actions;
+    if (Object.keys(routes().get(name)?.weights ?? {}).length > 0) return;
+    const others = (await store.list()).filter((one) => one.name === name && one.version !== version);
+    const [first] = [...others].sort((a, b) => a.atMs - b.atMs);
+    if (first !== undefined) await setRoute(name, { weights: { [first.version]: 100 } });
+  }
+}
+
+/** The places of each index version in the orders of each manager. */
+function placesByIndex({ orders }: IndexPlan): ReadonlyMap<string, ReadonlyMap<string, readonly number[]>> {
+  return new Map(
+    [...orders].map(([manager, own]) => [
+      manager,
+      new Map(own.map(({ indexVersion, places }) => [indexVersion, parsePlaces(places)])),
+    ]),
+  );
+}
+
+/** Reads `Lucene` or `Lucene@^1`. @throws KatamariError */
+function contentOf(text: string): ContentChoice {
+  const [contentService = '', contentRange = ''] = text.split('@');
+  if (/^[A-Za-z_][\w.]{0,199}$/.test(contentService) && isVersionRange(contentRange))
+    return { contentService, contentRange };
+  throw bad(`The content service is "${text}", expected a name, or one with a range of versions such as Lucene@^1`);
+}
+
+function checkReplicas(replicas: number): void {
+  if (replicas >= 1 && replicas <= REPLICAS_MAX) return;
+  throw bad(`The number of replicas is ${replicas}, expected 1 to ${REPLICAS_MAX}`);
+}
+
+/** @throws KatamariError when a version is added again with something else */
+function checkSame(known: IndexRecord, asked: IndexRecord, replicas: number | undefined): void {
+  if (known.source !== asked.source)
+    throw bad(
+      `${idOf(known)} exists, with the source ${known.source}; a version never changes, so add another version`,
+    );
+  const [before, now] = [known, asked].map(({ contentService, contentRange }) => `${contentService}@${contentRange}`);
+  if (before !== now) throw bad(`${idOf(known)} exists, with the content service ${before}; add another version`);
+  if (replicas !== undefined && known.replicas !== replicas)
+    throw bad(
+      `${idOf(known)} exists, with ${known.replicas} replicas; change them with katamari index replicate ${idOf(known)} ${replicas}`,
+    );
+}
+
+function noContentService(content: ContentChoice, managers: ReadonlyMap<string, ManagerRecord>): Error {
+  const { contentService, contentRange } = content;
+  const what = contentRange === '' ? contentService : `${contentService}@${contentRange}`;
+  const others = [...managers.values()]
+    .flatMap(({ pools }) => pools)
+    .filter(({ service }) => service === contentService);
+  const versions = [...new Set(others.map(({ version }) => version))].join(', ');
+  const hint = versions === '' ? 'deploy it first' : `versions here are ${versions}`;
+  return bad(`No manager has a copy of the content service ${what}; ${hint}`);
+}
+
+function bytesOf({ shards }: Pick<SourceFacts, 'shards'>): number {
+  return shards.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+function idOf({ name, version }: { readonly name: string; readonly version: string }): string {
+  return `${name}@${version}`;
+}
+
+function bad(why: string): Error {
+  return refused('invalid', why);
+}
+
+const REPLICAS_MAX = 1_000;
+/** Replicas where nobody says how many. */
+const REPLICAS_USUAL = 2;
+/** Of a record whose source has not been listed. */
+const NO_MANIFEST = '0'.repeat(64);

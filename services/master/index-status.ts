@@ -1,0 +1,111 @@
+// The state of an index version, from its record, its manifest, and what the managers say about its shards.
+
+import type { IndexRecord, ManifestRecord, ReplicaFacts } from '../mesh/mod.ts';
+
+export interface IndexFacts {
+  readonly record: IndexRecord;
+  /** Undefined while it cannot be read. */
+  readonly manifest: ManifestRecord | undefined;
+  /** What each manager that has answered says about its shards of this index, in any order. */
+  readonly replicas: ReadonlyMap<string, readonly ReplicaFacts[]>;
+  /** What keeps it from having all its replicas. */
+  readonly conditions: readonly string[];
+  /** Share of the calls that name no version, from 0 to 1. */
+  readonly share: number;
+}
+
+/** Struct IndexStatus of idl/index-admin.thrift. */
+export interface ThriftIndexStatus {
+  readonly name: string;
+  readonly version: string;
+  readonly state: number;
+  readonly shards: number;
+  readonly served: number;
+  readonly [field: string]: unknown;
+}
+
+/** Enum IndexState. */
+const INDEX_STATE = { loading: 1, complete: 2, degraded: 3, incomplete: 4 } as const;
+
+/** Enum ReplicaState, by the names of idl/manager.thrift. */
+const REPLICA_STATES: Readonly<Record<string, number>> = {
+  fetching: 1,
+  opening: 2,
+  serving: 3,
+  leaving: 4,
+  backing_off: 5,
+};
+
+export function indexStatus(
+  { record, manifest, replicas, conditions, share }: IndexFacts,
+  withShards: boolean,
+): ThriftIndexStatus {
+  const id = `${record.name}@${record.version}`;
+  const byShard = new Map<string, (ReplicaFacts & { readonly manager: string })[]>();
+  for (const [manager, own] of [...replicas].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    for (const one of own) {
+      if (!one.shard.startsWith(`${id}/`)) continue;
+      const name = one.shard.slice(id.length + 1);
+      const found = byShard.get(name);
+      if (found === undefined) byShard.set(name, [{ ...one, manager }]);
+      else found.push({ ...one, manager });
+    }
+  }
+  const shards = (manifest?.shards ?? []).map(({ name, bytes }) => ({ name, bytes, own: byShard.get(name) ?? [] }));
+  const serving = shards.map(({ own }) => own.filter(({ state }) => state === 'serving').length);
+  const served = serving.filter((count) => count > 0).length;
+  const wanted = shards.flatMap(({ own }) => own.filter(({ state }) => state !== 'leaving'));
+  const failing = wanted.filter(({ why }) => why !== '');
+  const { contentService, contentRange, readyAtMs, atMs } = record;
+  return {
+    name: record.name,
+    version: record.version,
+    source: record.source,
+    contentService: contentRange === '' ? contentService : `${contentService}@${contentRange}`,
+    replicas: record.replicas,
+    promoteAtReplicas: record.promoteAtReplicas,
+    state: stateOf(record, served, serving),
+    conditions: [
+      ...conditions,
+      ...failing
+        .slice(0, FAILURES_SHOWN_MAX)
+        .map(
+          ({ shard, manager, why, tries }) =>
+            `${shard} on ${manager}: ${why} (${tries} ${tries === 1 ? 'try' : 'tries'})`,
+        ),
+      ...(failing.length > FAILURES_SHOWN_MAX ? [`${failing.length - FAILURES_SHOWN_MAX} more replicas fail`] : []),
+    ],
+    share,
+    entries: shards.reduce((sum, { own }) => sum + Math.max(0, ...own.map(({ entries }) => entries)), 0),
+    bytes: record.bytes,
+    shards: record.shards,
+    served,
+    ...(readyAtMs === 0 ? {} : { readyInMs: readyAtMs - atMs }),
+    addedAtMs: atMs,
+    addedBy: record.by,
+    bytesDone: wanted.reduce((sum, { bytes, bytesDone }) => sum + Math.min(bytes, bytesDone), 0),
+    bytesWanted: wanted.reduce((sum, { bytes }) => sum + bytes, 0),
+    shardList: withShards
+      ? shards.map(({ name, bytes, own }) => ({
+          name,
+          bytes,
+          entries: Math.max(0, ...own.map(({ entries }) => entries)),
+          replicas: own.map(({ manager, state, bytesDone, why, tries, nextTryInMs }) => ({
+            manager,
+            state: REPLICA_STATES[state] ?? REPLICA_STATES['fetching'],
+            bytesDone,
+            why,
+            tries,
+            nextTryInMs,
+          })),
+        }))
+      : [],
+  };
+}
+
+function stateOf({ readyAtMs, replicas, shards }: IndexRecord, served: number, serving: readonly number[]): number {
+  if (served < shards) return readyAtMs === 0 ? INDEX_STATE.loading : INDEX_STATE.incomplete;
+  return serving.every((count) => count >= replicas) ? INDEX_STATE.complete : INDEX_STATE.degraded;
+}
+
+const FAILURES_SHOWN_MAX = 20;

@@ -1,0 +1,146 @@
+// The index versions that the mesh is to serve, in Consul. Every write is a check-and-set, so that two operators cannot
+// undo each other's changes. A version never changes but for its replicas.
+
+import { KatamariError } from '../../core/mod.ts';
+import type { ConsulClient } from '../consul/mod.ts';
+import {
+  INDEX,
+  keysOf,
+  manifestHash,
+  readEntry,
+  type EventLog,
+  type IndexRecord,
+  type Keys,
+  type ManifestRecord,
+} from '../mesh/mod.ts';
+
+export interface IndexStoreOptions {
+  readonly client: ConsulClient;
+  readonly mesh: string;
+  readonly events: EventLog;
+}
+
+export class IndexStore {
+  readonly #options: IndexStoreOptions;
+  readonly #keys: Keys;
+
+  constructor(options: IndexStoreOptions) {
+    this.#options = options;
+    this.#keys = keysOf(options.mesh);
+  }
+
+  /** All index versions with a valid document, by name, then in the order of their versions as text. */
+  async list(): Promise<readonly IndexRecord[]> {
+    const { entries } = await this.#options.client.list(this.#keys.indices);
+    const records = entries.map((entry) => readEntry(INDEX, entry));
+    return records
+      .filter((record): record is IndexRecord => !(record instanceof Error))
+      .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  }
+
+  async get(name: string, version: string): Promise<IndexRecord | undefined> {
+    return (await this.#find(name, version))?.record;
+  }
+
+  /** Writes the manifest, then the record. @throws KatamariError bad_request when another client was faster */
+  async add(
+    record: Omit<IndexRecord, 'manifest' | 'shards' | 'bytes'>,
+    manifest: ManifestRecord,
+  ): Promise<IndexRecord> {
+    const { client, events } = this.#options;
+    const { shards } = manifest;
+    const text = JSON.stringify({ shards: shards.map(({ name, bytes, digest }) => ({ name, bytes, digest })) });
+    const bytes = Buffer.byteLength(text);
+    if (bytes > MANIFEST_BYTES_MAX) {
+      const why = `The list of the ${shards.length} shards has ${bytes} bytes, limit is ${MANIFEST_BYTES_MAX}; use fewer shards, or shorter names`;
+      throw new KatamariError('bad_request', why);
+    }
+    const whole: IndexRecord = {
+      ...record,
+      manifest: manifestHash(text),
+      shards: shards.length,
+      bytes: shards.reduce((sum, shard) => sum + shard.bytes, 0),
+    };
+    // Its name is its hash: one that is there is the same.
+    await client.put(`${this.#keys.manifests}${whole.manifest}`, text, { cas: 0 });
+    if (!(await client.put(this.#keyOf(whole), JSON.stringify(whole), { cas: 0 }))) throw contention(idOf(whole));
+    events.add('deployment_changed', idOf(whole), `index added: ${shards.length} shards from ${whole.source}`);
+    return whole;
+  }
+
+  /** @throws KatamariError no_pool for an unknown version, bad_request when other clients change it all the time */
+  async setReplicas(name: string, version: string, replicas: number): Promise<IndexRecord> {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const found = await this.#known(name, version);
+      const next = { ...found.record, replicas };
+      const { client, events } = this.#options;
+      if (found.record.replicas === replicas) return next;
+      if (!(await client.put(this.#keyOf(next), JSON.stringify(next), { cas: found.modifyIndex }))) continue;
+      events.add('deployment_changed', idOf(next), `replicas ${found.record.replicas} -> ${replicas}`);
+      return next;
+    }
+    throw contention(`${name}@${version}`);
+  }
+
+  /** Removes the record, and the manifest if no other version has it. @throws KatamariError no_pool */
+  async remove(name: string, version: string): Promise<void> {
+    const { client, events } = this.#options;
+    const { record, modifyIndex } = await this.#known(name, version);
+    if (!(await client.delete(this.#keyOf(record), { cas: modifyIndex }))) throw contention(idOf(record));
+    events.add('deployment_changed', idOf(record), 'index removed');
+    const others = await this.list();
+    if (others.every(({ manifest }) => manifest !== record.manifest))
+      await client.delete(`${this.#keys.manifests}${record.manifest}`);
+  }
+
+  async #known(name: string, version: string): Promise<StoredIndex> {
+    const found = await this.#find(name, version);
+    if (found !== undefined) return found;
+    throw unknownIndex(name, version, await this.list());
+  }
+
+  async #find(name: string, version: string): Promise<StoredIndex | undefined> {
+    const entry = await this.#options.client.get(this.#keyOf({ name, version }));
+    if (entry === undefined) return undefined;
+    const record = readEntry(INDEX, entry);
+    if (!(record instanceof Error)) return { record, modifyIndex: entry.modifyIndex };
+    throw new KatamariError('bad_request', `The record of ${name}@${version} cannot be read: ${record.message}`);
+  }
+
+  #keyOf(record: Pick<IndexRecord, 'name' | 'version'>): string {
+    return `${this.#keys.indices}${keyOf(record)}`;
+  }
+}
+
+interface StoredIndex {
+  readonly record: IndexRecord;
+  readonly modifyIndex: number;
+}
+
+/** The error for a version that is not there, with those that are. */
+export function unknownIndex(name: string, version: string, known: readonly IndexRecord[]): KatamariError {
+  const versions = known.filter((one) => one.name === name).map((one) => one.version);
+  const names = [...new Set(known.map((one) => one.name))].slice(0, NAMES_SHOWN_MAX);
+  const hint =
+    versions.length > 0
+      ? `its versions are ${versions.slice(0, NAMES_SHOWN_MAX).join(', ')}`
+      : `indices are ${names.join(', ') || 'none'}`;
+  return new KatamariError('no_pool', `There is no index ${name}${version === '' ? '' : `@${version}`}; ${hint}`);
+}
+
+function idOf({ name, version }: Pick<IndexRecord, 'name' | 'version'>): string {
+  return `${name}@${version}`;
+}
+
+function keyOf({ name, version }: Pick<IndexRecord, 'name' | 'version'>): string {
+  return `${name}/${version}`;
+}
+
+function contention(id: string): KatamariError {
+  return new KatamariError('bad_request', `${id} was changed by another client at the same time; try again`);
+}
+
+/** Consul accepts 512 KiB. */
+const MANIFEST_BYTES_MAX = 500_000;
+const ATTEMPTS_MAX = 10;
+const NAMES_SHOWN_MAX = 20;
