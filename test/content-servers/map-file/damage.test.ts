@@ -144,7 +144,7 @@ describe('A MapFile with one wrong byte', () => {
       for (let length = 0; length < data.length; length++) {
         const found = await outcomes({ data: data.subarray(0, length), index });
         if (found === 'refused') continue;
-        // The format has no number of records: records that are wholly cut off behind the last index entry are not missed.
+        // The format has no number of records. Those wholly cut off behind the last index entry are not missed.
         const whole = found.indexOf('none');
         expect(whole).toBeGreaterThan(8);
         expect(found).toEqual([...right.slice(0, whole), ...right.slice(whole).map(() => 'none')]);
