@@ -47,7 +47,7 @@ export class BlockReader {
     const keyEnds = endsOf(keyLengths, count, keys.length, 'keys');
     const valueEnds = endsOf(valueLengths, count, values.length, 'values');
     const [keyStarts, valueStarts] = [startsOf(keyEnds), startsOf(valueEnds)];
-    return { count, keys, keyStarts, keyEnds, values, valueStarts, valueEnds, far: undefined, end };
+    return { count, keys, keyStarts, keyEnds, values, valueStarts, valueEnds, far: undefined, start: position, end };
   }
 
   /** Reads how many records the block at `position` has, and where it ends. */
