@@ -43,7 +43,7 @@ await chassis({
   handlers: {
     get: ({ shards, key }: { shards?: string[]; key: Buffer }) =>
       content.use(shards, (open) => getOne(open, key, limits)),
-    getMany: ({ shards, keys }: { shards?: string[]; keys: Buffer[] }, context: HandlerContext) =>
+    getMany: ({ shards, keys = [] }: { shards?: string[]; keys?: Buffer[] }, context: HandlerContext) =>
       content.use(shards, (open) => getMany(open, keys, limits, () => context.timeLeftMs())),
   },
 });

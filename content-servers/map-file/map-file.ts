@@ -65,7 +65,8 @@ export class MapFile {
 
   /**
    * Returns the value of the first record with this key.
-   * @throws KatamariError bad_request for a key that the class of keys cannot have; DamagedShard. Both also as a rejection
+   * @throws KatamariError bad_request for a key that the class of keys cannot have, or a value that is too large;
+   *   DamagedShard. Both also as a rejection
    */
   find(key: Buffer): Found {
     checkKey(this.#data.keyClass, key);

@@ -6,6 +6,7 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { IndexTable } from './index-table.ts';
 import type { MapFileLimits } from './limits.ts';
+import type { Segment } from './segment.ts';
 import { SequenceFile } from './sequence-file.ts';
 import { LONG } from './writable.ts';
 
@@ -46,8 +47,12 @@ export async function readTail(data: SequenceFile, table: IndexTable, limits: Ma
   const start = last?.position ?? data.start;
   let records = 0;
   let bytesRead = 0;
+  let before: Segment | undefined;
   for (let at = start; at < data.size;) {
     const segment = await data.read(at, data.size);
+    if (before !== undefined && segment.isBelow(before))
+      throw data.file.damaged(at, 'its keys are below those before it');
+    before = segment;
     if (at === start && last !== undefined) {
       const record = segment.lowerBound(last.key);
       if (record === segment.count || !segment.hasKey(record, last.key))

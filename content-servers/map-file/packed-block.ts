@@ -43,11 +43,11 @@ export class BlockReader {
       const packed = await window.bytes(part.position, part.bytes, 'a part of a block');
       unpacked.push(await this.#codec.unpack(packed, this.#limits.partBytesMax));
     }
-    const [keyLengths, keys, valueLengths, values] = unpacked as [Buffer, Buffer, Buffer, Buffer];
+    const [keyLengths, keys, valueLengths, values] = unpacked.map(fitted) as [Buffer, Buffer, Buffer, Buffer];
     const keyEnds = endsOf(keyLengths, count, keys.length, 'keys');
     const valueEnds = endsOf(valueLengths, count, values.length, 'values');
     const [keyStarts, valueStarts] = [startsOf(keyEnds), startsOf(valueEnds)];
-    return { count, keys, keyStarts, keyEnds, values, valueStarts, valueEnds, far: undefined, end };
+    return { count, keys, keyStarts, keyEnds, values, valueStarts, valueEnds, far: undefined, start: position, end };
   }
 
   /** Reads how many records the block at `position` has, and where it ends. */
@@ -115,6 +115,11 @@ class FileWindow {
   async upTo(position: number, length: number): Promise<Buffer> {
     return await this.bytes(position, Math.max(0, Math.min(length, this.limit - position)), 'a length');
   }
+}
+
+/** A copy of what is only a small part of its memory, as the end of a stream can be. Blocks stay in memory. */
+function fitted(bytes: Buffer): Buffer {
+  return bytes.length * 2 < bytes.buffer.byteLength ? Buffer.from(bytes) : bytes;
 }
 
 /** Adds up lengths. Throws DamagedShard when they are not `count`, or not as long as the bytes that they divide. */

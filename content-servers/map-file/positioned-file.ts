@@ -57,6 +57,7 @@ export class PositionedFile {
 
   /** Adds the position to an error of a function that does not know it. */
   locate(position: number, thrown: unknown): unknown {
-    return thrown instanceof DamagedShard ? this.damaged(position, thrown.message) : thrown;
+    if (!(thrown instanceof DamagedShard) || thrown.message.startsWith(`${this.name} is damaged`)) return thrown;
+    return this.damaged(position, thrown.message);
   }
 }

@@ -64,6 +64,7 @@ export async function readPage(
     valueStarts: keyEnds,
     valueEnds: Uint32Array.from(heads, ({ end }) => end),
     far,
+    start: position,
     end: position + at,
   };
 }

@@ -16,6 +16,8 @@ export interface SegmentParts {
   readonly valueEnds: Uint32Array;
   /** The value of the last record, when it is not in `values`: its place in the file, and its bytes. */
   readonly far: { readonly position: number; readonly bytes: number } | undefined;
+  /** Position in the file: of the page, or of the block. */
+  readonly start: number;
   /** Position in the file of what follows. */
   readonly end: number;
 }

@@ -1,6 +1,6 @@
 // A SequenceFile: its header, and its records as segments from any position where a record or block starts.
 
-import { DamagedShard, KatamariError } from '../../chassis-sdk/typescript/mod.ts';
+import { KatamariError } from '../../chassis-sdk/typescript/mod.ts';
 import { codecOf, type PackCodec } from './codecs.ts';
 import { readHeader, type SequenceHeader } from './header.ts';
 import type { MapFileLimits } from './limits.ts';
@@ -86,49 +86,52 @@ export class SequenceFile {
    * @throws DamagedShard; KatamariError bad_request when it is too large for an answer
    */
   value({ parts }: Segment, record: number): Buffer | Promise<Buffer> {
-    const { values, valueStarts, valueEnds, far, count } = parts;
+    const { values, valueStarts, valueEnds, far, start, count } = parts;
     if (far !== undefined && record === count - 1) return this.#farValue(far);
-    const start = valueStarts[record] as number;
+    const from = valueStarts[record] as number;
     const end = valueEnds[record] as number;
-    if (this.#valueCodec === undefined) return values.subarray(this.#contentStart(values, start, end), end);
-    return this.#unpack(values.subarray(start, end));
+    // A value of a block has no position of its own.
+    const position = this.#blocks === undefined ? start + from : start;
+    if (this.#valueCodec === undefined) return values.subarray(this.#contentStart(values, from, end, position), end);
+    return this.#unpack(values.subarray(from, end), position);
   }
 
   async #farValue({ position, bytes }: { readonly position: number; readonly bytes: number }): Promise<Buffer> {
     const { valueBytesMax } = this.#limits;
     if (bytes > valueBytesMax) {
-      const why = `The value at byte ${position} of ${this.file.name} has ${bytes} bytes, at most ${valueBytesMax} are served`;
-      throw new KatamariError('bad_request', why);
+      const why = `The value at byte ${position} of ${this.file.name} has ${bytes} bytes`;
+      throw new KatamariError('bad_request', `${why}, at most ${valueBytesMax} are served`);
     }
     const found = await this.file.read(position, bytes);
-    if (this.#valueCodec !== undefined) return await this.#unpack(found);
-    return found.subarray(this.#contentStart(found, 0, bytes));
+    if (this.#valueCodec !== undefined) return await this.#unpack(found, position);
+    return found.subarray(this.#contentStart(found, 0, bytes, position));
   }
 
-  #unpack(packed: Buffer): Buffer | Promise<Buffer> {
-    const content = (found: Buffer): Buffer => found.subarray(this.#contentStart(found, 0, found.length));
-    try {
-      const unpacked = (this.#valueCodec as PackCodec).unpack(packed, this.#limits.valueBytesMax);
-      if (!(unpacked instanceof Promise)) return content(unpacked);
-      return unpacked.then(content).catch((error: unknown) => {
-        throw this.#named(error);
-      });
-    } catch (error) {
-      throw this.#named(error);
-    }
+  #unpack(packed: Buffer, position: number): Buffer | Promise<Buffer> {
+    const content = (found: Buffer): Buffer => found.subarray(this.#contentStart(found, 0, found.length, position));
+    const unpacked = this.#located(position, () =>
+      (this.#valueCodec as PackCodec).unpack(packed, this.#limits.valueBytesMax),
+    );
+    if (!(unpacked instanceof Promise)) return content(unpacked);
+    return unpacked.then(content, (error: unknown) => {
+      throw this.file.locate(position, error);
+    });
   }
 
-  #contentStart(bytes: Buffer, start: number, end: number): number {
+  #contentStart(bytes: Buffer, start: number, end: number, position: number): number {
     try {
       return this.#contentOf(bytes, start, end);
     } catch (error) {
-      throw this.#named(error);
+      throw this.file.locate(position, error);
     }
   }
 
-  #named(error: unknown): unknown {
-    if (!(error instanceof DamagedShard) || error.message.startsWith(this.file.name)) return error;
-    return new DamagedShard(`${this.file.name} is damaged: a value: ${error.message}`);
+  #located<T>(position: number, work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      throw this.file.locate(position, error);
+    }
   }
 
   close(): Promise<void> {

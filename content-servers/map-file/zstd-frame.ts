@@ -1,5 +1,5 @@
-// Checks that Zstandard frames are complete. The decompressors of some runtimes return what a cut off frame has, without
-// an error. RFC 8878, section 3.1.1.
+// Checks that Zstandard frames are complete, RFC 8878 section 3.1.1. The decompressors of some runtimes return what a
+// frame has that is cut off, without an error.
 
 const MAGIC = 0xfd2fb528;
 /** Bytes of the content size by its flag; with flag 0 there is one byte if the frame is a single segment. */

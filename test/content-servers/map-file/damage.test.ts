@@ -1,6 +1,7 @@
 // Damaged and hostile MapFiles: refused when they are opened, or an error of the look-up that meets the damage. No
 // length in a file makes the reader allocate what it says.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import * as fc from 'fast-check';
 import { DamagedShard } from '../../../chassis-sdk/typescript/mod.ts';
 import { MAP_FILE_LIMITS, MapFile, SegmentCache } from '../../../content-servers/map-file/mod.ts';
 import { type MapFileStyle, mapFileBytes, type Pair, vint } from '../../kit/content/map-file-writer.ts';
@@ -144,7 +145,7 @@ describe('A MapFile with one wrong byte', () => {
       for (let length = 0; length < data.length; length++) {
         const found = await outcomes({ data: data.subarray(0, length), index });
         if (found === 'refused') continue;
-        // The format has no number of records: records that are wholly cut off behind the last index entry are not missed.
+        // The format has no number of records. Those wholly cut off behind the last index entry are not missed.
         const whole = found.indexOf('none');
         expect(whole).toBeGreaterThan(8);
         expect(found).toEqual([...right.slice(0, whole), ...right.slice(whole).map(() => 'none')]);
@@ -280,6 +281,52 @@ describe('A damaged MapFile', () => {
     const error = await errorOf(files);
     expect([error instanceof DamagedShard, error?.message]).toEqual([true, expect.stringMatching(why)]);
   });
+
+  test('whose keys are out of order between two pages is damaged where a look-up or the opening meets them', async () => {
+    const cache = new SegmentCache(1_000_000);
+    const limits = { ...MAP_FILE_LIMITS, pageBytes: 28 };
+    const pairs = (keys: string): Pair[] => keys.split('').map((key): Pair => [Buffer.from(key), Buffer.from(key)]);
+    write(mapFileBytes(pairs('acbde'), { indexInterval: 3 }));
+    const file = await MapFile.open(folder, cache, limits);
+    expect(await file.find(Buffer.from('c'))).toEqual(Buffer.from('c'));
+    await expect(file.find(Buffer.from('d'))).rejects.toThrow(
+      /data is damaged at byte \d+: its keys are below those before/,
+    );
+    expect(await file.find(Buffer.from('e'))).toEqual(Buffer.from('e'));
+    await file.close();
+    write(mapFileBytes(pairs('abcdfe'), { indexInterval: 3 }));
+    await expect(MapFile.open(folder, cache, limits)).rejects.toThrow(/its keys are below those before/);
+  });
+
+  test('is refused or answers with an error that says what is wrong, whatever the damage is', async () => {
+    const original = { NONE: none, RECORD: record, BLOCK: block };
+    const change = fc.record({ at: fc.nat(2_000), remove: fc.nat(12), insert: fc.uint8Array({ maxLength: 12 }) });
+    const damage = fc.record({
+      compression: fc.constantFrom('NONE', 'RECORD', 'BLOCK' as const),
+      data: fc.array(change, { maxLength: 3 }),
+      index: fc.array(change, { maxLength: 3 }),
+    });
+    const damaged = (bytes: Buffer, changes: readonly { at: number; remove: number; insert: Uint8Array }[]): Buffer => {
+      let changed = bytes;
+      for (const { at, remove, insert } of changes) {
+        const place = at % bytes.length;
+        changed = Buffer.concat([changed.subarray(0, place), insert, changed.subarray(place + remove)]);
+      }
+      return changed;
+    };
+    await fc.assert(
+      fc.asyncProperty(damage, async ({ compression, data, index }) => {
+        const files = original[compression];
+        const error = await errorOf({ data: damaged(files.data, data), index: damaged(files.index, index) }, 'k05');
+        if (error !== undefined)
+          expect([error.name, error.message]).toEqual([
+            expect.stringMatching(/^(DamagedShard|Error)$/),
+            expect.stringMatching(/damaged at byte|cannot be|version|no file/),
+          ]);
+      }),
+      { numRuns: 400 },
+    );
+  }, 60_000);
 
   test('whose packed value unpacks to too much is an error of the look-up', async () => {
     const bomb = zlib.deflateSync(Buffer.alloc(40_000_000));

@@ -1,5 +1,6 @@
 // The program MapFileLookup as a process under a resource manager, which opens and closes its shards and calls it.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { getMany, MapFile, SegmentCache } from '../../../content-servers/map-file/mod.ts';
 import { decodeResult, encodeParams, parseIdl, readIdlFile } from '../../../core/idl/mod.ts';
 import { DEFAULT_LIMITS, scriptCommand, systemClock } from '../../../core/mod.ts';
 import { contentInterface, createCall, type Dispatch, dispatchOf } from '../../../core/rpc/mod.ts';
@@ -146,7 +147,7 @@ describe('MapFileLookup', () => {
     data[data.indexOf('k000100') + 12] = 0;
     writeFileSync(path.join(at, 'data'), data);
     await expect(lookup('get', { key: base64('k000100') })).rejects.toThrow(
-      /i@1.0.0\/a: data is damaged: a value: zlib/,
+      /i@1.0.0\/a: data is damaged at byte \d+: zlib/,
     );
     expect(await lookup('get', { key: base64('k000900') })).toEqual(
       answer(1, entry('a', 'k000900', 'value of k000900')),
@@ -168,6 +169,28 @@ describe('MapFileLookup', () => {
     await expect(lookup('get', { shards: ['i@1.0.0/n'], key: base64('k1') })).rejects.toThrow(
       'i@1.0.0/n: The key has 2 bytes; keys of this index are numbers or hashes of 8 bytes',
     );
+  }, 60_000);
+
+  test('answers a call with many keys, and gives it up when its time is over', async () => {
+    const entries = pairs('k', 3_000);
+    await open('a', shard('a', entries));
+    const keys = entries.map(([key]) => key.toString('base64'));
+    const { entries: found } = (await lookup('getMany', { keys })) as { entries: { value: string }[] };
+    expect(found.map(({ value }) => value)).toEqual(entries.map(([, value]) => value.toString('base64')));
+    const file = await MapFile.open(path.join(folder, 'a'), new SegmentCache(1_000_000));
+    const limits = { keysMax: 10_000, answerBytesMax: 1_000_000 };
+    let checks = 0;
+    const late = getMany(
+      new Map([['a', file]]),
+      entries.map(([key]) => key),
+      limits,
+      () => (++checks === 3 ? 0 : 1),
+    );
+    await expect(late).rejects.toMatchObject({
+      code: 'timeout',
+      message: '768 look-ups took all the time of the call',
+    });
+    await file.close();
   }, 60_000);
 
   test('answers 15 callers at once', async () => {

@@ -169,7 +169,7 @@ function serialize(name: string, content: Buffer): Buffer {
   return content;
 }
 
-function pack(codec: string, bytes: Buffer): Buffer {
+export function pack(codec: string, bytes: Buffer): Buffer {
   if (codec === 'GzipCodec') return zlib.gzipSync(bytes);
   if (codec === 'ZStandardCodec')
     return (zlib as unknown as { zstdCompressSync: (bytes: Buffer) => Buffer }).zstdCompressSync(bytes);
