@@ -1,6 +1,6 @@
-// Serves `katamari.Content` (idl/content.thrift), by which the mesh opens and closes the shards of a content server. The
-// calls of one shard run one after the other, in the order in which they arrive; those of different shards run in
-// threads of their own, at most contentThreadsMax. So a slow open holds up neither pings nor handlers nor other shards.
+// Serves `katamari.Content` (idl/content.thrift), by which the mesh opens and closes the shards of a content server.
+// The calls of one shard run one after the other, in the order in which they arrive. Those of different shards run in
+// threads of their own, at most contentThreadsMax. So pings, handlers and other shards do not wait for a slow open.
 
 #pragma once
 

@@ -1,6 +1,6 @@
 """Serves `katamari.Content`, by which the mesh opens and closes the shards of a content server. The calls of one shard
 run one after the other, in the order in which they arrive; those of different shards run in threads of their own, at
-most THREADS_MAX. So a slow open holds up neither pings nor handlers nor the other shards.
+most THREADS_MAX. So pings, handlers and other shards do not wait for a slow open.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ async function runChecks(
   for (const group of rest) await run.runGroup(group, test);
 }
 
-/** Returns a function that returns the checks of content servers: none unless --content or its service asks for them. */
+/** Returns a function that makes the checks of content servers, if --content or the service asks for them. */
 function contentGroups(
   { cwd }: CliContext,
   { content, damaged }: ConformOptions,

@@ -102,7 +102,7 @@ export function namesOf(reply: TestReply): readonly string[] {
 export async function checkOpen(test: TestContext, expected: readonly string[], when: string): Promise<void> {
   const found = await openShards(test);
   if (found.join('\n') !== [...expected].sort().join('\n'))
-    throw new CheckFailed(`shards ${shown(expected)} ${when}`, `shards ${shown(found)}`);
+    throw new CheckFailed(`${when}: shards ${shown(expected)}`, `shards ${shown(found)}`);
 }
 
 /** Returns the facts in a reply to open. @throws CheckFailed */

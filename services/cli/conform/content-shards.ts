@@ -48,6 +48,6 @@ function linked(folder: string, target: string): string {
   return link;
 }
 
-export const SLOW_MS = 500;
+const SLOW_MS = 1_000;
 export const WHY_DAMAGED = 'the checksum of page 7 differs';
 export const WHY_REFUSED = 'version 9, this server reads 1 to 8';

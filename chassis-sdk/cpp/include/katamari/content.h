@@ -1,4 +1,4 @@
-// Content servers: a chassis whose methods take a parameter `shards`, and which the mesh has open the shards of indices.
+// Content servers: chassis whose methods take a parameter `shards`. The mesh has them open the shards of indices.
 //
 //   auto content = std::make_shared<katamari::Content<Lines>>([](const std::string& path, const std::string& name) {
 //     auto lines = std::make_unique<Lines>(path);

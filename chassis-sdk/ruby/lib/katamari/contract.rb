@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-# The structs of idl/chassis.thrift, idl/content.thrift and idl/katamari.thrift that a chassis needs, written by hand on the library's
-# Struct. Generated code would add the whole admin interface to the module Katamari. A change of the IDL must be
-# repeated here.
+# The structs of idl/chassis.thrift, idl/content.thrift and idl/katamari.thrift that a chassis needs, written by hand on
+# the library's Struct. Generated code would add the whole admin interface to the module Katamari. A change of the IDL
+# must be repeated here.
 
 module Katamari
   module Contract
