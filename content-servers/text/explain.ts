@@ -1,8 +1,9 @@
 // Explains a score for people: what each term adds, and the numbers behind it.
 
-import { type QueryTree } from './query.ts';
+import { planQuery } from './plan.ts';
+import type { QueryTree } from './query.ts';
 import { Scorer } from './score.ts';
-import { matchesOf, planOf } from './search.ts';
+import { matchesOf } from './search.ts';
 import type { TextShard } from './shard.ts';
 import type { SoftEnd } from './soft-end.ts';
 import { DOCUMENTS, type TextStatistics, TOKENS } from './statistics.ts';
@@ -17,7 +18,7 @@ export function explainScore(
 ): string {
   const place = shard.placeOf(document);
   if (place < 0) return `The shard has no document ${document}.`;
-  const plan = planOf(shard, { query });
+  const plan = planQuery({ query }, shard.analyzer, shard.schema.indexed);
   const { places, looked } = matchesOf(shard, plan, end);
   const scorer = Scorer.of(shard, plan, statistics, end);
   if (looked < shard.documents || scorer === undefined) return '';

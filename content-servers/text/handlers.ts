@@ -6,7 +6,7 @@ import { TEXT_LIMITS } from './limits.ts';
 import { checkSort, type TextSortKey } from './order.ts';
 import type { QueryPlan } from './plan.ts';
 import { badQuery, parseQuery, type QueryTree } from './query.ts';
-import { matchesOf, type OpenShards, planOf, searchShards, shownFields, sumStatistics } from './search.ts';
+import { matchesOf, plansOf, searchShards, shownFields, sumStatistics } from './search.ts';
 import type { TextShard } from './shard.ts';
 import { SoftEnd } from './soft-end.ts';
 import type { TextStatistics } from './statistics.ts';
@@ -36,7 +36,7 @@ export function textHandlers(content: Pick<Content<TextShard>, 'use'>): Handlers
     statistics: ({ shards, query }: QueryArguments, context: HandlerContext) => {
       const parsed = parseQuery(query);
       const end = new SoftEnd(context.timeLeftMs());
-      return content.use(shards, (open) => sumStatistics(open, plansOf(open, parsed), end) ?? late(end));
+      return content.use(shards, (open) => sumStatistics(open, plansOf(open, { query: parsed }), end) ?? late(end));
     },
 
     search: (args: SearchArguments, context: HandlerContext) => {
@@ -62,8 +62,9 @@ export function textHandlers(content: Pick<Content<TextShard>, 'use'>): Handlers
       const end = new SoftEnd(context.timeLeftMs());
       return content.use(shards, (open) => {
         let total = 0;
-        for (const shard of open.values()) {
-          const { places, looked } = matchesOf(shard, planOf(shard, request), end);
+        const plans = plansOf(open, request);
+        for (const [name, shard] of open) {
+          const { places, looked } = matchesOf(shard, plans.get(name) as QueryPlan, end);
           // A number cannot say that it is too low.
           if (looked < shard.documents) return late(end);
           total += places.length;
@@ -98,15 +99,12 @@ export function textHandlers(content: Pick<Content<TextShard>, 'use'>): Handlers
       return content.use(args.shards, (open) => {
         const shard = open.get(args.id.shard);
         if (shard === undefined) return '';
-        const statistics = statisticsIn(args.statistics) ?? sumStatistics(open, plansOf(open, query), end) ?? late(end);
+        const statistics =
+          statisticsIn(args.statistics) ?? sumStatistics(open, plansOf(open, { query }), end) ?? late(end);
         return explainScore(shard, query, Number(args.id.document), statistics, end) || late(end);
       });
     },
   };
-}
-
-function plansOf(open: OpenShards, query: QueryTree): ReadonlyMap<string, QueryPlan> {
-  return new Map([...open].map(([name, shard]) => [name, planOf(shard, { query })]));
 }
 
 function parseFilter(filter: string): QueryTree | undefined {

@@ -34,7 +34,7 @@ export const TEXT_LIMITS: Readonly<Record<TextLimit, number>> = {
   /** Columns of the table `documents`. */
   fieldsMax: 500,
   /** Documents in a shard. */
-  shardDocumentsMax: 10_000_000,
+  shardDocumentsMax: 5_000_000,
   /** Bytes of postings, matches and sort columns that a process keeps for all its shards. */
   cacheBytesMax: 128 * 1024 * 1024,
   /** Words whose tokens are kept for each analyzer. */

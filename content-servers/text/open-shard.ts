@@ -77,7 +77,7 @@ function sumOfVarints(hex: string): number {
   let sum = 0;
   let value = 0;
   for (let i = 0; i < hex.length; i += 2) {
-    const byte = Number.parseInt(hex.slice(i, i + 2), 16);
+    const byte = hexDigit(hex.charCodeAt(i)) * 16 + hexDigit(hex.charCodeAt(i + 1));
     value = value * 128 + (byte & 0x7f);
     if (byte < 0x80) {
       sum += value;
@@ -85,4 +85,9 @@ function sumOfVarints(hex: string): number {
     }
   }
   return sum;
+}
+
+/** The value of a digit that SQLite wrote: 0 to 9, A to F. */
+function hexDigit(code: number): number {
+  return code < 0x3a ? code - 0x30 : code - 0x37;
 }

@@ -59,7 +59,7 @@ export interface SearchAnswer {
 export function searchShards(shards: OpenShards, request: SearchRequest, end: SoftEnd): SearchAnswer {
   const search = new ShardSearch(request, end);
   const names = [...shards.keys()].sort(compareText);
-  const plans = new Map(names.map((name) => [name, planOf(shards.get(name) as TextShard, request)]));
+  const plans = plansOf(shards, request);
   const hasStatistics = search.findStatistics(shards, plans);
   for (const name of names) {
     if (hasStatistics) search.run(name, shards.get(name) as TextShard, plans.get(name) as QueryPlan);
@@ -68,8 +68,19 @@ export function searchShards(shards: OpenShards, request: SearchRequest, end: So
   return search.answer(shards);
 }
 
-export function planOf(shard: TextShard, request: PlanRequest): QueryPlan {
-  return planQuery(request, shard.analyzer, shard.schema.indexed);
+/** The plan of each shard. Shards with the same analyzer and fields, which is all of an index, share one. */
+export function plansOf(shards: OpenShards, request: PlanRequest): ReadonlyMap<string, QueryPlan> {
+  const made = new Map<string, QueryPlan>();
+  return new Map(
+    [...shards].map(([name, shard]) => {
+      let plan = made.get(shard.planKey);
+      if (plan === undefined) {
+        plan = planQuery(request, shard.analyzer, shard.schema.indexed);
+        made.set(shard.planKey, plan);
+      }
+      return [name, plan];
+    }),
+  );
 }
 
 /** Matches of a plan, from the postings where they say it all. */

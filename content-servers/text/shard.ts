@@ -50,6 +50,8 @@ export class TextShard {
   readonly lengths: Uint32Array;
   /** Terms of all documents. */
   readonly tokens: number;
+  /** Equal in shards for which a query means the same. */
+  readonly planKey: string;
   readonly #database: SqlDatabase;
   readonly #cache: ShardCache;
   readonly #cacheKey: string;
@@ -61,6 +63,7 @@ export class TextShard {
     this.#database = database;
     this.schema = schema;
     this.analyzer = pool.analyzers.of(schema.tokenizer);
+    this.planKey = JSON.stringify([schema.tokenizer, schema.indexed]);
     this.ids = sizes.ids;
     this.lengths = sizes.lengths;
     this.tokens = sizes.lengths.reduce((sum, length) => sum + length, 0);
@@ -130,9 +133,10 @@ export class TextShard {
   matches(expression: string, end: SoftEnd): Matches {
     const known = this.#cache.get(this.#keyOf(`m ${expression}`)) as Matches | undefined;
     if (known !== undefined) return known;
+    // FTS5 takes only integers as edges. Some drivers pass every number as REAL, and it would read all documents.
     const sql =
-      'SELECT json_group_array(rowid) AS ids FROM ' +
-      '(SELECT rowid FROM t WHERE t MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid)';
+      'SELECT json_group_array(rowid) AS ids FROM (SELECT rowid FROM t WHERE t MATCH ? ' +
+      'AND rowid BETWEEN CAST(? AS INTEGER) AND CAST(? AS INTEGER) ORDER BY rowid)';
     const statement = this.#prepare(sql);
     const places: number[] = [];
     let looked = 0;

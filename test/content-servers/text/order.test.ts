@@ -20,7 +20,7 @@ describe('compareText()', () => {
       property(text, text, (a, b) => {
         expect(Math.sign(compareText(a, b))).toBe(Buffer.compare(Buffer.from(a), Buffer.from(b)));
       }),
-      { numRuns: 2_000 },
+      { numRuns: 500 },
     );
     expect(compareText('\u{10000}', '\u{ffff}')).toBeGreaterThan(0);
   });

@@ -155,11 +155,11 @@ describe('planQuery()', () => {
     };
     holds(
       property(array(part, { maxLength: 12 }), (parts) => check(parts.join(' '))),
-      { numRuns: 2_000 },
+      { numRuns: 700 },
     );
     holds(
       property(array(part, { maxLength: 12 }), (parts) => check(parts.join(''))),
-      { numRuns: 2_000 },
+      { numRuns: 700 },
     );
     holds(property(string({ unit: 'binary', maxLength: 30 }), check), { numRuns: 500 });
     const deep = (depth: number): string => (depth === 0 ? 'a' : `(a OR b NOT (c ${deep(depth - 1)}))`);

@@ -100,6 +100,10 @@ export class ContentServerProcess {
     }
   }
 
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
   open(shard: string, at: string): Promise<ShardFactsSeen> {
     return this.#control('open', { shard, path: at }) as Promise<ShardFactsSeen>;
   }
