@@ -54,6 +54,7 @@ const onNodeOnly = [
   'test/kit-self/',
   'test/tidy/',
   'test/chassis-sdk/cpp.test.ts',
+  'test/chassis-sdk/java.test.ts',
   'test/chassis-sdk/python',
   'test/chassis-sdk/ruby.test.ts',
   'test/acceptance/cost-of-a-call.test.ts',
