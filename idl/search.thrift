@@ -15,6 +15,8 @@ union Value {
   2: i64 whole
   3: double real
   4: binary bytes
+  /** Only in `sortValues`, and true: the document does not have the field. */
+  5: bool missing
 }
 
 struct SortKey {
@@ -29,7 +31,7 @@ struct Hit {
   2: i64 document
   /** NaN when sorted by fields alone. */
   3: double score
-  /** The values that the hits are sorted by; unset for a document without the field. */
+  /** The values that the hits are sorted by, one for each sort key; empty without sort keys. */
   4: list<Value> sortValues
   /** The stored fields that were asked for. */
   5: optional map<string, list<Value>> fields
@@ -41,7 +43,10 @@ struct Found {
   /** The best ones: by score or sort values, then by shard, then by document. Missing sort values come last. */
   2: list<Hit> hits
   3: content.Coverage coverage
-  /** The `after` of the call for the next hits; '' after the last hit. */
+  /**
+   * The `after` of the call for the next hits; '' after the last hit, and when `count` is 0. It is the last hit without
+   * its fields, in strict binary and then base64url without padding, so whoever merges answers can make it.
+   */
   4: string cursor
 }
 

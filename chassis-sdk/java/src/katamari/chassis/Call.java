@@ -24,6 +24,9 @@ final class Call {
   /** Offset of the arguments in the frame, after the context. */
   private int start;
 
+  /** Number among the calls of a content server. */
+  long number;
+
   // The context of the call. Absent parts are "", 0 or empty.
   long deadlineNs = System.nanoTime() + TIMEOUT_WITHOUT_MESH_NS;
   String key = "";

@@ -111,6 +111,11 @@ public final class CallContext {
     isRetiring = true;
   }
 
+  /** Number of the call, in the order in which calls of a content server came. */
+  long number() {
+    return call.number;
+  }
+
   boolean isRetiring() {
     return isRetiring;
   }

@@ -115,6 +115,7 @@ public final class Chassis {
     } else if (content != null && call.service().equals(ContentControl.NAME)) {
       content.serve(call);
     } else if (call.service().isEmpty() || call.service().equals(service.name())) {
+      if (content != null) content.begin(call);
       waiting.add(new Work(call));
     } else {
       refuse(call, KatamariException.Code.NO_POOL, "This is " + id + "; it does not offer " + call.service());
@@ -146,7 +147,11 @@ public final class Chassis {
   /** Runs calls one after the other until the chassis has drained. */
   private void work() throws InterruptedException {
     for (Work next = waiting.take(); next.call() != null; next = waiting.take()) {
-      serve(next.call());
+      try {
+        serve(next.call());
+      } finally {
+        if (content != null) content.end(next.call());
+      }
       // A handler may have left its thread interrupted.
       Thread.interrupted();
     }

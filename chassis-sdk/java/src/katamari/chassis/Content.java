@@ -11,6 +11,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.Executor;
@@ -53,8 +54,11 @@ public final class Content<S> {
   private final Opener<S> opener;
   private final Closer<S> closer;
   private final Map<String, Entry<S>> entries = new TreeMap<>();
-  /** Shards that are being closed, by name. */
-  private final Map<String, CompletableFuture<Void>> closing = new HashMap<>();
+  /** Shards that are being closed, by name. Calls that came before may still use them. */
+  private final Map<String, Entry<S>> closing = new HashMap<>();
+  /** Numbers of the calls that have not ended, and the last number. */
+  private final TreeSet<Long> calls = new TreeSet<>();
+  private long lastCall;
 
   /** A shard from the first `open` until no call uses it. */
   private static final class Entry<S> {
@@ -63,8 +67,11 @@ public final class Content<S> {
     /** null while it is being opened. */
     OpenedShard<S> opened;
     int uses;
+    /** Number of the last call that came before it was closed. */
+    long closedAfter;
+    /** When no call that came before uses it, and when it is closed. */
     final CompletableFuture<Void> unused = new CompletableFuture<>();
-    boolean isClosing;
+    final CompletableFuture<Void> closed = new CompletableFuture<>();
 
     Entry(Path path) {
       this.path = path;
@@ -110,10 +117,14 @@ public final class Content<S> {
   }
 
   private synchronized Map<String, Entry<S>> take(List<String> names) throws KatamariException {
+    CallContext context = CallContext.currentOrNull();
+    long call = context == null ? Long.MAX_VALUE : context.number();
     Map<String, Entry<S>> used = new LinkedHashMap<>();
     for (String name : names == null || names.isEmpty() ? names() : names) {
       Entry<S> entry = entries.get(name);
-      if (entry == null || entry.opened == null)
+      if (entry == null || entry.opened == null) entry = closing.get(name);
+      boolean isUsable = entry != null && entry.opened != null && (entries.get(name) == entry || call <= entry.closedAfter);
+      if (!isUsable)
         throw KatamariException.notRun(
             KatamariException.Code.NO_POOL, "Shard " + name + " is not open here; open are " + listed());
       used.put(name, entry);
@@ -123,11 +134,32 @@ public final class Content<S> {
   }
 
   private void release(Entry<S> entry) {
-    boolean isLast;
     synchronized (this) {
-      isLast = --entry.uses == 0 && entry.isClosing;
+      entry.uses--;
     }
-    if (isLast) entry.unused.complete(null);
+    completeUnused();
+  }
+
+  /** Numbers a call that has come. Calls of before a `close` may use the shard, even if they start after it. */
+  synchronized long begin() {
+    calls.add(++lastCall);
+    return lastCall;
+  }
+
+  void end(long call) {
+    synchronized (this) {
+      calls.remove(call);
+    }
+    completeUnused();
+  }
+
+  private void completeUnused() {
+    List<Entry<S>> unused = new ArrayList<>();
+    synchronized (this) {
+      for (Entry<S> entry : closing.values())
+        if (entry.uses == 0 && (calls.isEmpty() || calls.first() > entry.closedAfter)) unused.add(entry);
+    }
+    for (Entry<S> entry : unused) entry.unused.complete(null);
   }
 
   private String listed() {
@@ -142,9 +174,9 @@ public final class Content<S> {
   CompletableFuture<OpenedShard<S>> open(String name, Path path, Executor executor) {
     Entry<S> entry;
     synchronized (this) {
-      CompletableFuture<Void> before = closing.get(name);
+      Entry<S> before = closing.get(name);
       if (before != null)
-        return before.handle((closed, failed) -> null).thenCompose(nothing -> open(name, path, executor));
+        return before.closed.handle((closed, failed) -> null).thenCompose(nothing -> open(name, path, executor));
       Entry<S> known = entries.get(name);
       if (known != null && known.path.equals(path)) return known.opening;
       if (known != null)
@@ -176,22 +208,22 @@ public final class Content<S> {
 
   /** Closes a shard on a thread of the executor when it is open and no call uses it. */
   CompletableFuture<Void> close(String name, Executor executor) {
-    CompletableFuture<Void> closed = new CompletableFuture<>();
     Entry<S> entry;
-    boolean isUnused;
     synchronized (this) {
       entry = entries.remove(name);
-      if (entry == null) return closing.getOrDefault(name, CompletableFuture.completedFuture(null));
-      closing.put(name, closed);
-      entry.isClosing = true;
-      isUnused = entry.uses == 0;
+      if (entry == null) {
+        Entry<S> before = closing.get(name);
+        return before == null ? CompletableFuture.completedFuture(null) : before.closed;
+      }
+      entry.closedAfter = lastCall;
+      closing.put(name, entry);
     }
-    if (isUnused) entry.unused.complete(null);
     entry.opening
         .handle((opened, refused) -> opened)
         .thenCombineAsync(entry.unused, (opened, nothing) -> close(opened, name), executor)
-        .whenComplete((nothing, failed) -> endClosing(name, closed, failed));
-    return closed;
+        .whenComplete((nothing, failed) -> endClosing(name, entry, failed));
+    completeUnused();
+    return entry.closed;
   }
 
   /** @param opened null if it could not be opened */
@@ -204,11 +236,11 @@ public final class Content<S> {
     }
   }
 
-  private void endClosing(String name, CompletableFuture<Void> closed, Throwable failed) {
+  private void endClosing(String name, Entry<S> entry, Throwable failed) {
     synchronized (this) {
       closing.remove(name);
     }
-    if (failed == null) closed.complete(null);
-    else closed.completeExceptionally(failed);
+    if (failed == null) entry.closed.complete(null);
+    else entry.closed.completeExceptionally(failed);
   }
 }

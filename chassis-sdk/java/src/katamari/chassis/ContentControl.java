@@ -38,6 +38,15 @@ final class ContentControl<S> {
     executor.allowCoreThreadTimeOut(true);
   }
 
+  /** Notes a call of the service itself. Every call that begins must end. */
+  void begin(Call call) {
+    call.number = content.begin();
+  }
+
+  void end(Call call) {
+    content.end(call.number);
+  }
+
   void serve(Call call) {
     try {
       String shard = argument(call, 1);

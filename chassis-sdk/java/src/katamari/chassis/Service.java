@@ -77,7 +77,8 @@ final class Service<H> {
     } catch (Throwable error) {
       if (error instanceof VirtualMachineError && !(error instanceof StackOverflowError))
         CallContext.current().retireAfterReply();
-      Log.error(label + " failed", error);
+      if (error instanceof KatamariException) Log.warning(label + " failed: " + error.getMessage());
+      else Log.error(label + " failed", error);
       String message = error.getMessage();
       boolean hasMessage = message != null && !message.isEmpty();
       return Reply.failed(label + " failed: " + (hasMessage ? message : error.getClass().getSimpleName()));
