@@ -20,7 +20,7 @@ have_python_thrift() { [ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import th
 have_ruby_thrift() { have ruby && ruby -e 'require "thrift"' >/dev/null 2>&1; }
 # The headers of the library include Boost headers, which its Debian package does not install.
 have_cpp_thrift() { have g++ && have cmake && have make && [ -f /usr/include/thrift/Thrift.h ] && [ -f /usr/include/boost/scoped_array.hpp ]; }
-have_java_thrift() { have javac && [ -f /usr/share/java/thrift.jar ] && [ -f /usr/share/java/slf4j-api.jar ]; }
+have_java_thrift() { have javac && [ -f /usr/share/java/thrift.jar ] && [ -f /usr/share/java/slf4j-nop.jar ]; }
 # The library needs Bit::Vector and its generated code needs Class::Accessor. Its Debian package installs neither.
 have_perl_thrift() { have perl && perl -MThrift::BinaryProtocol -MClass::Accessor -e 1 >/dev/null 2>&1; }
 

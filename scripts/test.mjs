@@ -55,6 +55,7 @@ const onNodeOnly = [
   'test/tidy/',
   'test/chassis-sdk/cpp.test.ts',
   'test/examples/content-servers.test.ts',
+  'test/chassis-sdk/java.test.ts',
   'test/chassis-sdk/python',
   'test/chassis-sdk/ruby.test.ts',
   'test/acceptance/cost-of-a-call.test.ts',

@@ -13,7 +13,7 @@ const commented = [
   ...[...MODULE_FOLDERS, 'test', 'scripts', 'bench', 'idl', 'deploy'].flatMap(filesBelow),
   'Dockerfile',
   'compose.yaml',
-].filter((file) => /\.(ts|js|mjs|cjs|py|rb|cc|cpp|h|thrift|sh|yaml|yml)$|Dockerfile$/.test(file) && file !== THIS);
+].filter((file) => /\.(ts|js|mjs|cjs|py|rb|cc|cpp|h|java|thrift|sh|yaml|yml)$|Dockerfile$/.test(file) && file !== THIS);
 
 const comments: readonly Line[] = commented.flatMap((file) => commentsOf(file, read(file)));
 const prose: readonly Line[] = [...comments, ...pages().flatMap((page) => proseOfPage(page, read(page)))];

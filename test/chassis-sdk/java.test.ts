@@ -1,0 +1,418 @@
+// The Java kit, built as a user does: its examples and the service of `katamari conform` in a real mesh, its control
+// services as a manager calls them, and `katamari conform` itself. Properties that conform checks are not tested again.
+
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { decodeResult, encodeParams, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
+import { Link } from '../../core/link/mod.ts';
+import { systemClock } from '../../core/mod.ts';
+import { chassisInterface, contentInterface, createCall } from '../../core/rpc/mod.ts';
+import { readApplicationException, type Interface, type Method } from '../../core/thrift/mod.ts';
+import { isAlive, startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
+import { JAVA_BUILD_MS, JAVA_EXAMPLES, javaPrograms } from '../kit/tools/java-kit.ts';
+import { REPOSITORY } from '../kit/tools/repository.ts';
+import { runKatamari } from '../kit/tools/run.ts';
+import { until } from '../kit/tools/wait.ts';
+
+const CONFORMANCE = path.join(REPOSITORY, 'idl', 'conformance.thrift');
+const WORDS = path.join(REPOSITORY, 'test', 'fixtures', 'chassis', 'words.thrift');
+const START_MS = 60_000;
+
+let command: (name: string) => string[];
+let mesh: TestMesh;
+beforeAll(async () => {
+  command = await javaPrograms();
+  const conformance = (version: string, concurrency: number) => ({
+    service: 'Conformance',
+    version: '1.0.0',
+    command: command('ConformanceChassis'),
+    env: { CONFORMANCE_IDL: CONFORMANCE, CONFORMANCE_CONCURRENCY: String(concurrency) },
+  });
+  const example = (service: string) => ({
+    service,
+    version: '1.0.0',
+    command: command(`${service}Chassis`),
+    cwd: JAVA_EXAMPLES,
+  });
+  mesh = await startTestMesh([conformance('1.0.0', 3), example('Shop'), example('Speller')], { timeout: '20s' });
+  await mesh.mesh.whenReady;
+}, JAVA_BUILD_MS);
+afterAll(async () => {
+  await mesh?.end();
+});
+
+const pidOf = (pool: string): number => mesh.pool(pool).resources[0]?.pid ?? 0;
+
+describe('A chassis in Java', () => {
+  test('describes itself, and its interface', async () => {
+    const pools = mesh.mesh.status().pools.map(({ id, alive, tags }) => [id, alive, tags]);
+    expect(pools).toEqual(expect.arrayContaining([['Shop@1.0.0', 1, []]]));
+    const idl = await (await fetch(`${mesh.mesh.addresses.jsonRpc}/idl/Shop.thrift`)).text();
+    expect(idl).toContain('exception OutOfStock');
+  });
+
+  test('returns values and declared exceptions', async () => {
+    expect((await mesh.call('Shop.order', { item: 'tea', pieces: 2 })).result).toBe(500);
+    expect((await mesh.call('Shop.order', { item: 'ink', pieces: 1 })).error).toMatchObject({
+      code: -32_050,
+      data: { exception: 'OutOfStock', item: 'ink', left: 0 },
+    });
+  });
+
+  test('calls others within its deadline, and gets the errors of the mesh', async () => {
+    expect((await mesh.call('Shop.search', ['teh tea'])).result).toEqual(['teh tea', 'the tea']);
+    const { error } = await mesh.call('Conformance.relay', ['x'], { 'katamari-roles': 'exam' });
+    expect(error?.message).toMatch(/^Conformance\.relay failed: /);
+  });
+
+  const EXAM = { 'katamari-roles': 'exam' };
+
+  test('reports an undeclared exception with its message, logs its stack, and survives', async () => {
+    const before = pidOf('Conformance@1.0.0');
+    const { error } = await mesh.call('Conformance.collapse', ['the roof fell in'], EXAM);
+    expect(error?.message).toBe('Conformance.collapse failed: the roof fell in');
+    const none = await mesh.call('Conformance.collapse', ['null'], EXAM);
+    expect(none.error?.message).toBe('Conformance.collapse failed: it returned null, but the IDL declares a result');
+    await until('its stack in the log', () =>
+      mesh.lines.some((line) => /Conformance@1\.0\.0\/1 .*at ConformanceChassis\.collapse/.test(line)),
+    );
+    expect(pidOf('Conformance@1.0.0')).toBe(before);
+  });
+
+  test('gives handlers the context of a call', async () => {
+    const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+    const headers = { ...EXAM, traceparent, 'katamari-key': 'k', 'katamari-timeout-ms': '5000' };
+    const { result } = await mesh.call('Conformance.report', [], headers);
+    expect(result).toMatchObject({ key: 'k', attempt: 0 });
+    const { timeLeftMs, caller } = result as { timeLeftMs: number; caller: string };
+    expect(timeLeftMs > 0 && timeLeftMs <= 5000).toBe(true);
+    expect(caller).toContain('json-rpc');
+  });
+
+  test('runs as many concurrent calls as it declares', async () => {
+    const calls = [1, 2, 3].map(() => mesh.call('Conformance.work', [1_000], EXAM));
+    await until('three calls in one process', () => mesh.pool('Conformance@1.0.0').resources[0]?.inFlight === 3);
+    expect((await Promise.all(calls)).map(({ result }) => result)).toEqual([1_000, 1_000, 1_000]);
+  });
+
+  test('is replaced after its reply on request of a handler', async () => {
+    const before = pidOf('Conformance@1.0.0');
+    expect((await mesh.call('Conformance.retire', [], EXAM)).error).toBe(undefined);
+    await until('its end', () => !isAlive(before));
+    await until('the next one', () => mesh.pool('Conformance@1.0.0').alive === 1);
+    expect(mesh.pool('Conformance@1.0.0').restartsByReason).toEqual({ retired: 1 });
+  });
+});
+
+/** A program as its manager has it: a link, the control services, and the lifeline. */
+interface Managed {
+  /** Calls a method and returns its value, its declared exception, or `{ error }`. */
+  readonly ask: (
+    iface: Interface,
+    service: string,
+    name: string,
+    params?: Readonly<Record<string, unknown>>,
+  ) => Promise<unknown>;
+  readonly child: ChildProcess;
+  readonly ended: Promise<number | null>;
+}
+
+async function managed(
+  program: string,
+  env: Readonly<Record<string, string>>,
+  use: (chassis: Managed) => Promise<void>,
+): Promise<void> {
+  const folder = mkdtempSync(path.join(tmpdir(), 'katamari-java-'));
+  const socket = path.join(folder, 'sock');
+  const [java = '', ...args] = command(program);
+  const child = spawn(java, args, {
+    cwd: folder,
+    env: { ...env, KATAMARI_LISTEN: `unix:${socket}`, KATAMARI_LIFELINE: 'stdin' },
+    stdio: ['pipe', 'ignore', 'ignore'],
+  });
+  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  try {
+    const connected = await until('it to listen', () => connectedTo(socket));
+    const limits = { frameBytesMax: 64 * 2 ** 20, nestingMax: 1_000 };
+    const link = new Link(connected, { peer: 'the chassis', limits });
+    await use({
+      child,
+      ended,
+      ask: async (iface, service, name, params = {}) => {
+        const method = iface.methods.get(name) as Method;
+        const call = { service, method: name, args: encodeParams(method, params) };
+        const reply = await link.dispatch(systemClock)(
+          createCall({ ...call, deadlineMs: systemClock.nowMs() + 30_000 }),
+        );
+        if (reply.isException) return { error: readApplicationException(reply.body).message };
+        const result = decodeResult(method, reply.body);
+        return result.ok ? result.value : { exception: result.exception, ...result.fields };
+      },
+    });
+    link.close();
+  } finally {
+    child.kill('SIGKILL');
+    await ended;
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** A connection; undefined while nothing listens there. */
+function connectedTo(at: string): Promise<Socket | undefined> {
+  return new Promise((resolve) => {
+    const socket = connect(at);
+    socket.once('connect', () => resolve(socket));
+    socket.once('error', () => resolve(undefined));
+  });
+}
+
+const control = (chassis: Managed, name: string): Promise<unknown> =>
+  chassis.ask(chassisInterface(), 'katamari.Chassis', name);
+
+describe('The Java kit', () => {
+  test.each(['1', '4'])(
+    'conforms with concurrency %s',
+    async (concurrency) => {
+      const { code, stdout, stderr } = await runKatamari(['conform', '--tcp', '--', ...command('ConformanceChassis')], {
+        env: { CONFORMANCE_IDL: CONFORMANCE, CONFORMANCE_CONCURRENCY: concurrency },
+      });
+      expect([code, /(\d+) checks, \1 ok\.\n$/.test(stdout) || stdout + stderr]).toEqual([0, true]);
+    },
+    120_000,
+  );
+
+  test(
+    'describes every configured property',
+    async () => {
+      const env = { CONFORMANCE_IDL: CONFORMANCE, CONFORMANCE_CONCURRENCY: '3' };
+      await managed('ConformanceChassis', env, async (chassis) => {
+        expect(await control(chassis, 'describe')).toEqual({
+          serviceName: 'Conformance',
+          version: '1.0.0',
+          roles: ['exam'],
+          tags: ['java', 'fixture'],
+          more: { language: 'Java' },
+          idlMain: 'conformance.thrift',
+          idlFiles: { 'conformance.thrift': readFileSync(CONFORMANCE, 'utf8') },
+          concurrency: 3,
+          sdk: expect.stringMatching(/^java 0\.1\.0 on /),
+        });
+      });
+    },
+    START_MS,
+  );
+
+  test(
+    'finds includes in folders after that of the including file',
+    async () => {
+      const folder = mkdtempSync(path.join(tmpdir(), 'katamari-java-includes-'));
+      const files = {
+        'idl/main.thrift': 'include "deep/a.thrift"\nservice Conformance {}',
+        'idl/b.thrift': 'wrong',
+        'one/deep/a.thrift': 'include "b.thrift" include "../a.thrift"',
+        'one/a.thrift': '',
+        'one/b.thrift': 'include "c.thrift" include "../outside.thrift"',
+        'one/c.thrift': '',
+        'outside.thrift': '',
+      };
+      try {
+        for (const [name, text] of Object.entries(files)) {
+          mkdirSync(path.dirname(path.join(folder, name)), { recursive: true });
+          writeFileSync(path.join(folder, name), text);
+        }
+        const env = {
+          CONFORMANCE_IDL: path.join(folder, 'idl', 'main.thrift'),
+          CONFORMANCE_INCLUDES: path.join(folder, 'one'),
+        };
+        await managed('ConformanceChassis', env, async (chassis) => {
+          const { idlFiles } = (await control(chassis, 'describe')) as { idlFiles: object };
+          expect(Object.keys(idlFiles).sort()).toEqual([
+            '-I2/../outside.thrift',
+            '-I2/a.thrift',
+            '-I2/b.thrift',
+            '-I2/c.thrift',
+            '-I2/deep/a.thrift',
+            'main.thrift',
+          ]);
+        });
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    },
+    START_MS,
+  );
+
+  test(
+    'answers pings while its only thread is busy, and still ends with its manager',
+    async () => {
+      await managed('ConformanceChassis', { CONFORMANCE_IDL: CONFORMANCE }, async (chassis) => {
+        const conformance = parseIdl(readIdlFile(CONFORMANCE)).services.get('Conformance') as Interface;
+        let isAnswered = false;
+        const working = chassis.ask(conformance, '', 'work', { ms: 1_000_000 }).finally(() => (isAnswered = true));
+        working.catch(() => undefined);
+        expect(await control(chassis, 'ping')).toBe(null);
+        expect(isAnswered).toBe(false);
+        chassis.child.stdin?.end();
+        expect(await chassis.ended).toBe(0);
+      });
+    },
+    START_MS,
+  );
+
+  const started = (env: Readonly<Record<string, string>>): Promise<{ code: number | null; said: string }> =>
+    new Promise((resolve) => {
+      const [java = '', ...args] = command('ConformanceChassis');
+      const child = spawn(java, args, { env: { CONFORMANCE_IDL: CONFORMANCE, KATAMARI_LIFELINE: 'stdin', ...env } });
+      let said = '';
+      child.stderr.on('data', (part: Buffer) => (said += part.toString()));
+      child.once('close', (code) => resolve({ code, said }));
+    });
+
+  test.each([
+    ['an IDL file that is not there', { CONFORMANCE_IDL: 'gone.thrift' }, 'Cannot read the IDL file "gone.thrift"'],
+    ['an IDL without its service', { CONFORMANCE_IDL: WORDS }, 'has no service "Conformance"; it has Words'],
+    ['a limit that is none', { KATAMARI_NESTING_MAX: 'deep' }, 'KATAMARI_NESTING_MAX is "deep", expected a whole'],
+    ['no call at a time', { CONFORMANCE_CONCURRENCY: '0' }, 'concurrency is 0; it must be at least 1'],
+  ])(
+    'says in one line why it cannot start: %s',
+    async (_what, env, why) => {
+      const { code, said } = await started(env);
+      expect([code, said.includes(why), said.split('\n').length]).toEqual([78, true, 2]);
+      expect(said).toMatch(/^This chassis cannot start with \//);
+    },
+    START_MS,
+  );
+});
+
+describe('A content server in Java', () => {
+  const words = parseIdl(readIdlFile(WORDS)).services.get('Words') as Interface;
+
+  /** A content server, folders to open, and what it was told. */
+  async function withShards(
+    use: (server: {
+      open: (shard: string, folder: string) => Promise<unknown>;
+      close: (shard: string) => Promise<unknown>;
+      shards: () => Promise<unknown>;
+      call: (method: string, params: Readonly<Record<string, unknown>>) => Promise<unknown>;
+      folder: (name: string, files: Readonly<Record<string, string>>) => string;
+      told: () => string[];
+    }) => Promise<void>,
+  ): Promise<void> {
+    const root = mkdtempSync(path.join(tmpdir(), 'katamari-java-shards-'));
+    const ledger = path.join(root, 'ledger');
+    writeFileSync(ledger, '');
+    try {
+      await managed('WordsChassis', { WORDS_IDL: WORDS, WORDS_LEDGER: ledger }, async (chassis) => {
+        expect(await control(chassis, 'describe')).toMatchObject({ holdsShards: true, concurrency: 8 });
+        const ask = (name: string, params = {}): Promise<unknown> =>
+          chassis.ask(contentInterface(), 'katamari.Content', name, params);
+        await use({
+          open: (shard, at) => ask('open', { shard, path: at }),
+          close: (shard) => ask('close', { shard }),
+          shards: () => ask('shards'),
+          call: (method, params) => chassis.ask(words, 'Words', method, params),
+          folder: (name, files) => {
+            const at = path.join(root, name);
+            mkdirSync(at);
+            for (const [file, text] of Object.entries(files)) writeFileSync(path.join(at, file), text);
+            return at;
+          },
+          told: () =>
+            readFileSync(ledger, 'utf8')
+              .split('\n')
+              .filter(Boolean)
+              .map((line) => line.replace(/ \d+$/, '')),
+        });
+      });
+    } finally {
+      rmSync(root, { recursive: true, force: true });
+    }
+  }
+
+  test(
+    'opens a shard once, gives calls the shards that they name or all, and closes',
+    async () => {
+      await withShards(async ({ open, close, shards, call, folder, told }) => {
+        const [a, b] = [folder('a', { 'words.txt': 'tea for two', slow: '300' }), folder('b', { 'words.txt': 'tea' })];
+        const facts = { entries: 3, more: { format: 'text' } };
+        expect(await Promise.all([open('i@1.0.0/a', a), open('i@1.0.0/a', a)])).toEqual([facts, facts]);
+        expect(await open('i@1.0.0/a', a)).toEqual(facts);
+        await open('i@1.0.0/b', b);
+        expect(told()).toEqual(['open i@1.0.0/a', 'open i@1.0.0/b']);
+        expect(await shards()).toEqual(['i@1.0.0/a', 'i@1.0.0/b']);
+        const both = { 'i@1.0.0/a': 1, 'i@1.0.0/b': 1 };
+        expect(await call('count', { word: 'tea' })).toEqual(both);
+        expect(await call('count', { shards: [], word: 'tea' })).toEqual(both);
+        expect(await call('count', { shards: ['i@1.0.0/b'], word: 'tea' })).toEqual({ 'i@1.0.0/b': 1 });
+        await close('i@1.0.0/a');
+        await close('i@1.0.0/a');
+        await close('i@1.0.0/never');
+        expect(told().slice(2)).toEqual(['close i@1.0.0/a']);
+        expect(await call('count', { shards: ['i@1.0.0/a'], word: 'tea' })).toEqual({
+          error: 'Words.count failed: Shard i@1.0.0/a is not open here; open are i@1.0.0/b',
+        });
+      });
+    },
+    START_MS,
+  );
+
+  test(
+    'refuses what is damaged, of another version, or open from another path; then opens it when it is mended',
+    async () => {
+      await withShards(async ({ open, shards, folder }) => {
+        const refusal = (why: string, isDamaged: boolean) => ({ exception: 'ShardRefused', why, isDamaged });
+        const bad = folder('bad', { 'words.txt': 'tea', damaged: '' });
+        expect(await open('i@1.0.0/a', bad)).toEqual(refusal('words.txt ends too early', true));
+        const old = folder('old', { 'words.txt': 'tea', refused: '' });
+        expect(await open('i@1.0.0/a', old)).toEqual(
+          refusal('words.txt has version 9, this server reads 1 to 8', false),
+        );
+        expect(await shards()).toEqual([]);
+        rmSync(path.join(bad, 'damaged'));
+        expect(await open('i@1.0.0/a', bad)).toMatchObject({ entries: 1 });
+        expect(await open('i@1.0.0/a', old)).toEqual(refusal(`i@1.0.0/a is open from ${bad}; close it first`, false));
+      });
+    },
+    START_MS,
+  );
+
+  test(
+    'closes a shard when the calls that use it have ended, and a shard that opens when it is open',
+    async () => {
+      await withShards(async ({ open, close, shards, call, folder, told }) => {
+        const [a, slow] = [folder('a', { 'words.txt': 'a' }), folder('slow', { 'words.txt': 'a', slow: '400' })];
+        await open('i@1.0.0/a', a);
+        const held = call('hold', { shards: ['i@1.0.0/a'], ms: 800 });
+        // A call on the same connection, so that the other one has begun.
+        await call('count', { word: 'a' });
+        const closed = close('i@1.0.0/a');
+        expect(await shards()).toEqual([]);
+        expect(told()).toEqual(['open i@1.0.0/a']);
+        const opening = open('i@1.0.0/slow', slow);
+        await Promise.all([close('i@1.0.0/slow'), opening]);
+        expect(told()).toEqual(expect.arrayContaining(['open i@1.0.0/slow', 'close i@1.0.0/slow']));
+        expect(await held).toEqual(['i@1.0.0/a']);
+        await closed;
+        expect(told().at(-1)).toBe('close i@1.0.0/a');
+      });
+    },
+    START_MS,
+  );
+
+  test(
+    'that cannot close a shard says so, and can open it again',
+    async () => {
+      await withShards(async ({ open, close, folder }) => {
+        const stuck = folder('stuck', { 'words.txt': 'a', stuck: '' });
+        await open('i@1.0.0/a', stuck);
+        expect(await close('i@1.0.0/a')).toEqual({ error: 'katamari.Content.close failed: the file is locked' });
+        expect(await open('i@1.0.0/a', stuck)).toMatchObject({ entries: 1 });
+      });
+    },
+    START_MS,
+  );
+});
