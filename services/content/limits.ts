@@ -4,6 +4,9 @@
 export const SHARD_FILES_MAX = 10_000;
 /** Depth of nested folders in one shard. */
 export const SHARD_DEPTH_MAX = 16;
+/** Bytes of the files of one zip archive: what it unpacks to, and how many times its own size that may be. */
+export const UNZIPPED_BYTES_MAX: number = 64 * 1024 * 1024 * 1024;
+export const UNZIPPED_RATIO_MAX = 100;
 /** Characters of the name of a shard. */
 export const SHARD_NAME_MAX = 128;
 /** Shards that one manager fetches at the same time. */

@@ -239,12 +239,15 @@ function isDirectory(folder: string): boolean {
 }
 
 /**
- * The environment of this process without the tokens, addresses and settings of the mesh, which a chassis must not
- * see.
+ * The environment of this process without what a chassis must not see: the tokens, addresses and settings of the mesh,
+ * and the credentials with which it fetches shards.
  */
 function inheritedEnv(): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(KATAMARI|CONSUL)_/.test(name)));
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !PRIVATE_VARIABLE.test(name)));
 }
+
+const PRIVATE_VARIABLE =
+  /^(KATAMARI_.*|CONSUL_.*|AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|CONTAINER_AUTHORIZATION_TOKEN)|WEBHDFS_DELEGATION_TOKEN)$/s;
 
 /** An exit as text: `exited with status 1`. */
 export function describeExit(exit: Exit): string {
