@@ -5,7 +5,8 @@ import path from 'node:path';
 import { copyShard } from '../../../services/content/fetch/copy-shard.ts';
 import { inspect } from '../../../services/content/fetch/inspect.ts';
 import { sourceFor } from '../../../services/content/fetch/sources/choose.ts';
-import { fetchFrom, inspectSource, ShardStore } from '../../../services/content/mod.ts';
+import { fetchFrom, inspectSource } from '../../../services/content/fetch/fetcher.ts';
+import { ShardStore } from '../../../services/content/mod.ts';
 
 export interface FetchedShard {
   /** Text by path. */
