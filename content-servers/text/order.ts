@@ -2,6 +2,7 @@
 // name of the shard, then the id of the document. Values of a field are in the order of SQLite: numbers, text by its
 // UTF-8 bytes, bytes. Documents without the field come last, whichever the direction.
 
+import { compareUtf8 } from '../../core/thrift/mod.ts';
 import { badQuery } from './query.ts';
 import { TEXT_LIMITS } from './limits.ts';
 import type { SqlValue } from './sqlite.ts';
@@ -40,7 +41,7 @@ export function needsScores(sort: readonly TextSortKey[]): boolean {
 
 /** @param sort empty for the order by score */
 export function orderOf(sort: readonly TextSortKey[]): HitOrder {
-  if (sort.length === 0) return (a, b) => b.score - a.score || compareText(a.shard, b.shard) || a.document - b.document;
+  if (sort.length === 0) return (a, b) => b.score - a.score || compareUtf8(a.shard, b.shard) || a.document - b.document;
   return (a, b) => {
     for (let i = 0; i < sort.length; i++) {
       const [one, other] = [a.values[i] ?? null, b.values[i] ?? null];
@@ -51,7 +52,7 @@ export function orderOf(sort: readonly TextSortKey[]): HitOrder {
       const order = compareValues(one, other);
       if (order !== 0) return (sort[i] as TextSortKey).descending ? -order : order;
     }
-    return compareText(a.shard, b.shard) || a.document - b.document;
+    return compareUtf8(a.shard, b.shard) || a.document - b.document;
   };
 }
 
@@ -60,7 +61,7 @@ type PresentValue = NonNullable<SqlValue>;
 function compareValues(a: PresentValue, b: PresentValue): number {
   const [rankA, rankB] = [rankOf(a), rankOf(b)];
   if (rankA !== rankB) return rankA - rankB;
-  if (typeof a === 'string') return compareText(a, b as string);
+  if (typeof a === 'string') return compareUtf8(a, b as string);
   if (typeof a === 'object') return Buffer.compare(a, b as Uint8Array);
   // A number and a bigint are compared exactly.
   return a < (b as number | bigint) ? -1 : a > (b as number | bigint) ? 1 : 0;
@@ -68,19 +69,4 @@ function compareValues(a: PresentValue, b: PresentValue): number {
 
 function rankOf(value: PresentValue): number {
   return typeof value === 'string' ? 1 : typeof value === 'object' ? 2 : 0;
-}
-
-/** By characters, as UTF-8 bytes are. JavaScript compares UTF-16, where U+10000 is below U+E000. */
-export function compareText(a: string, b: string): number {
-  if (a === b) return 0;
-  const length = Math.min(a.length, b.length);
-  let at = 0;
-  while (at < length && a.charCodeAt(at) === b.charCodeAt(at)) at++;
-  if (at === length) return a.length - b.length;
-  return utf8Rank(a.charCodeAt(at)) - utf8Rank(b.charCodeAt(at));
-}
-
-/** Moves surrogates behind all other code units. */
-function utf8Rank(unit: number): number {
-  return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
 }

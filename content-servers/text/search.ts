@@ -2,15 +2,8 @@
 // their stored fields. When the time is up it answers with what it has: a document is in the answer with its whole
 // score or not at all, and shards that were not searched to their end are named in the coverage.
 
-import {
-  compareText,
-  DOCUMENT_KEY,
-  needsScores,
-  orderOf,
-  type RankedHit,
-  SCORE_KEY,
-  type TextSortKey,
-} from './order.ts';
+import { compareUtf8 } from '../../core/thrift/mod.ts';
+import { DOCUMENT_KEY, needsScores, orderOf, type RankedHit, SCORE_KEY, type TextSortKey } from './order.ts';
 import { planQuery, type PlanRequest, type QueryPlan } from './plan.ts';
 import { badQuery } from './query.ts';
 import { Scorer } from './score.ts';
@@ -58,7 +51,7 @@ export interface SearchAnswer {
 /** @throws ThriftException BadQuery */
 export function searchShards(shards: OpenShards, request: SearchRequest, end: SoftEnd): SearchAnswer {
   const search = new ShardSearch(request, end);
-  const names = [...shards.keys()].sort(compareText);
+  const names = [...shards.keys()].sort(compareUtf8);
   const plans = plansOf(shards, request);
   const hasStatistics = search.findStatistics(shards, plans);
   for (const name of names) {

@@ -29,5 +29,5 @@ export type { Annotations, EnumType, Field, Gather, IdlSource, Interface, Method
 export { readCachedString, writeCachedString } from './string-cache.ts';
 export { declaredSize, tooDeep, tooLarge } from './struct-limits.ts';
 export { StructScanner, WIRE_TYPE } from './struct-scanner.ts';
-export { bytesOfText, hasEscapes, strictText, textOfBytes, textOfLatin1, trimSpaces } from './text.ts';
+export { bytesOfText, compareUtf8, hasEscapes, strictText, textOfBytes, textOfLatin1, trimSpaces } from './text.ts';
 export { declaredException, ThriftException } from './thrift-exception.ts';

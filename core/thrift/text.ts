@@ -84,3 +84,18 @@ const ESCAPE = /[\udc80-\udcff]/u;
 const ESCAPES = /([\udc80-\udcff]+)/u;
 // oxlint-disable-next-line no-control-regex -- ASCII begins with control characters
 const BEYOND_ASCII = /[^\u0000-\u007f]/;
+
+/** Compares texts by characters, as their UTF-8 bytes would be. JavaScript compares UTF-16, where U+10000 is below U+E000. */
+export function compareUtf8(a: string, b: string): number {
+  if (a === b) return 0;
+  const length = Math.min(a.length, b.length);
+  let at = 0;
+  while (at < length && a.charCodeAt(at) === b.charCodeAt(at)) at++;
+  if (at === length) return a.length - b.length;
+  return utf8Rank(a.charCodeAt(at)) - utf8Rank(b.charCodeAt(at));
+}
+
+/** Moves surrogates behind all other code units. */
+function utf8Rank(unit: number): number {
+  return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
+}

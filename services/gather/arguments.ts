@@ -1,8 +1,9 @@
 // The arguments of a gathered call. Only the shards and the coverage that the caller asks for are read; everything else
 // passes as it is. The shards of a request are appended before the stop byte: of a repeated field the last one counts.
 
+import { decodeStruct } from '../../core/idl/mod.ts';
 import { KatamariError } from '../../core/mod.ts';
-import { BinaryReader, BinaryWriter, WIRE_OF_KIND, WireError, type Method } from '../../core/thrift/mod.ts';
+import { BinaryReader, BinaryWriter, WIRE_OF_KIND, WireError, type Method, type Type } from '../../core/thrift/mod.ts';
 
 /** What the mesh reads of the arguments. */
 export interface GatherArguments {
@@ -33,6 +34,15 @@ export function readArguments(method: Method, args: Uint8Array): GatherArguments
   throw new KatamariError('bad_request', `minCoverage is ${minCoverage}, expected a share from 0 to 1`);
 }
 
+/** The shards of the documents that a call names by DocumentId (idl/search.thrift); none for other methods. */
+export function shardsOfDocuments(method: Method, args: Uint8Array): readonly string[] {
+  const { idsName } = fieldsOf(method);
+  if (idsName === '') return [];
+  const value = decodeStruct(method.args, args)[idsName];
+  const ids = (Array.isArray(value) ? value : [value]) as readonly ({ readonly shard?: string } | undefined)[];
+  return [...new Set(ids.flatMap((id) => id?.shard ?? []))];
+}
+
 /** Returns the arguments with the shards to look at. */
 export function withShards(method: Method, args: Uint8Array, names: readonly string[]): Buffer {
   const out = new BinaryWriter(args.length + names.reduce((sum, { length }) => sum + length + 4, 64));
@@ -50,6 +60,8 @@ interface GatherFields {
   /** 0 when the method has no such parameter. */
   readonly coverageId: number;
   readonly defaultCoverage: number;
+  /** Name of the parameter with document ids; '' for none. */
+  readonly idsName: string;
 }
 
 const known = new WeakMap<Method, GatherFields>();
@@ -62,10 +74,15 @@ function fieldsOf(method: Method): GatherFields {
   const read: GatherFields = {
     shardsId: fields.find(({ name }) => name === 'shards')?.id ?? 0,
     coverageId: coverage?.id ?? 0,
+    idsName: fields.find(({ type }) => isDocumentId(type.kind === 'list' ? type.element : type))?.name ?? '',
     defaultCoverage: typeof coverage?.defaultValue === 'number' ? coverage.defaultValue : 1,
   };
   known.set(method, read);
   return read;
+}
+
+function isDocumentId(type: Type): boolean {
+  return type.kind === 'struct' && /(^|\.)DocumentId$/.test(type.struct.name);
 }
 
 function readNames(reader: BinaryReader): readonly string[] {

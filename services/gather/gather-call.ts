@@ -4,7 +4,7 @@ import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
 import { asKatamariError, KatamariError } from '../../core/mod.ts';
 import { NO_REPLY_CONTEXT, withCall, type Call, type CallSink, type Reply } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
-import { readArguments, withShards } from './arguments.ts';
+import { readArguments, shardsOfDocuments, withShards } from './arguments.ts';
 import { type Coverage, coverageFieldOf, coverageOf, missingText, type MissingShard } from './coverage.ts';
 import { RESERVE_MS, RESERVE_SHARE } from './limits.ts';
 import { isEmptyResult, mergeResults } from './merge.ts';
@@ -15,10 +15,9 @@ import type { ServedIndex } from './shard-map.ts';
 export function gatherCall(tools: GatherTools, index: ServedIndex, method: Method, call: Call, sink: CallSink): void {
   try {
     const { shards, minCoverage } = readArguments(method, call.args);
-    const places = placesOf(index, shards);
-    const nowMs = tools.clock.nowMs();
-    const leftMs = call.deadlineMs - nowMs;
-    const deadlineMs = call.deadlineMs - Math.max(RESERVE_MS, leftMs * RESERVE_SHARE);
+    const named = shards.length > 0 ? shards : shardsOfDocuments(method, call.args);
+    const places = placesOf(index, named);
+    const deadlineMs = reserved(call.deadlineMs, tools.clock.nowMs());
     const scatter = new Scatter(tools, {
       index,
       method,
@@ -39,6 +38,11 @@ export function gatherCall(tools: GatherTools, index: ServedIndex, method: Metho
   } catch (error) {
     sink.fail(asKatamariError(error));
   }
+}
+
+/** The deadline of the requests: it leaves time for merging. */
+export function reserved(deadlineMs: number, nowMs: number): number {
+  return deadlineMs - Math.max(RESERVE_MS, (deadlineMs - nowMs) * RESERVE_SHARE);
 }
 
 interface GatherFacts {

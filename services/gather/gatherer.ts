@@ -9,10 +9,11 @@ import type { DeployedService, IndexRecord, Offer, Peer } from '../mesh/mod.ts';
 import { HedgeBudget } from './hedge-budget.ts';
 import { HoldingsFollower, type ReadHoldings } from './holdings-follower.ts';
 import { IndexCatalog, type IndexCatalogOptions } from './index-catalog.ts';
-import { IndexOffer } from './index-offer.ts';
+import { IndexOffer, type IndexOfferOptions } from './index-offer.ts';
 import { RequestLatencies } from './latencies.ts';
 import type { GatherTools } from './scatter.ts';
 import { ShardMap } from './shard-map.ts';
+import { StatisticsCache } from './statistics-cache.ts';
 
 export interface GathererOptions extends Omit<IndexCatalogOptions, 'onChange'> {
   /** Name of this process. */
@@ -21,6 +22,7 @@ export interface GathererOptions extends Omit<IndexCatalogOptions, 'onChange'> {
   readonly peers: () => readonly Peer[];
   /** Called when the offers have changed. */
   readonly onChange: () => void;
+  readonly mayCall: IndexOfferOptions['mayCall'];
 }
 
 export class Gatherer {
@@ -41,6 +43,7 @@ export class Gatherer {
       retries: new RetryBudget(clock),
       hedges: new HedgeBudget(clock),
       latencies: new RequestLatencies(),
+      statistics: new StatisticsCache(),
     };
     this.#catalog = new IndexCatalog({ ...options, onChange: () => this.#catalogChanged() });
     this.#follower = new HoldingsFollower(clock, (manager, holdings) => {
@@ -110,7 +113,14 @@ export class Gatherer {
   }
 
   #addOffer(id: string, iface: Interface): IndexOffer {
-    const offer = new IndexOffer(id, iface, this.#options.self, this.#tools, this.#map);
+    const { self, mayCall } = this.#options;
+    const offer = new IndexOffer(id, iface, {
+      self,
+      tools: this.#tools,
+      map: this.#map,
+      offerOf: (other) => this.#offers.get(other),
+      mayCall,
+    });
     this.#offers.set(id, offer);
     return offer;
   }

@@ -1,13 +1,26 @@
 // An index version as a pool of the router: a service whose calls are gathered from its shards. So versions, ranges,
 // weights, sticky keys, statistics and access rules hold for indices as they do for services.
 
-import { KatamariError } from '../../core/mod.ts';
-import { NONE, type PoolDetails, type Send } from '../../core/rpc/mod.ts';
-import type { Interface } from '../../core/thrift/mod.ts';
+import { asKatamariError, KatamariError } from '../../core/mod.ts';
+import { NONE, type Call, type CallerIdentity, type PoolDetails, type Send } from '../../core/rpc/mod.ts';
+import type { Interface, Method } from '../../core/thrift/mod.ts';
 import type { Offer } from '../mesh/mod.ts';
+import { shardsOfDocuments } from './arguments.ts';
 import { gatherCall } from './gather-call.ts';
+import { searchCall } from './search-call.ts';
 import type { GatherTools } from './scatter.ts';
-import type { ShardMap } from './shard-map.ts';
+import type { ServedIndex, ShardMap } from './shard-map.ts';
+
+export interface IndexOfferOptions {
+  /** Name of this process, which gathers. */
+  readonly self: string;
+  readonly tools: GatherTools;
+  readonly map: ShardMap;
+  /** The offer of another index version. */
+  readonly offerOf: (id: string) => Offer | undefined;
+  /** Whether the access policy allows a call of a pool. */
+  readonly mayCall: (identity: CallerIdentity, pool: Offer, method: string) => boolean;
+}
 
 export class IndexOffer implements Offer {
   readonly id: string;
@@ -16,23 +29,20 @@ export class IndexOffer implements Offer {
   readonly interface: Interface;
   readonly isReachable = true;
   readonly queued = 0;
-  readonly #tools: GatherTools;
-  readonly #map: ShardMap;
+  readonly #options: IndexOfferOptions;
 
-  /** @param self name of this process, which gathers */
-  constructor(id: string, iface: Interface, self: string, tools: GatherTools, map: ShardMap) {
+  constructor(id: string, iface: Interface, options: IndexOfferOptions) {
     const at = id.indexOf('@');
     this.id = id;
-    this.manager = self;
+    this.manager = options.self;
     this.details = { service: id.slice(0, at), version: id.slice(at + 1), roles: NONE, tags: NONE, more: {} };
     this.interface = iface;
-    this.#tools = tools;
-    this.#map = map;
+    this.#options = options;
   }
 
   /** Managers that serve its shards. */
   get alive(): number {
-    const { managers = [] } = this.#map.get(this.id) ?? {};
+    const { managers = [] } = this.#options.map.get(this.id) ?? {};
     return managers.reduce((count, { isReachable }) => (isReachable ? count + 1 : count), 0);
   }
 
@@ -42,14 +52,39 @@ export class IndexOffer implements Offer {
   }
 
   readonly send: Send = (call, sink) => {
-    const index = this.#map.get(this.id);
-    if (index === undefined)
-      return sink.fail(new KatamariError('no_pool', `${this.id} has been removed`, { notRun: true }));
-    const method = this.interface.methods.get(call.method);
-    if (method?.gather === undefined) {
-      const why = `${call.method} of ${this.interface.service} cannot be called through an index: it has no katamari.gather`;
-      return sink.fail(new KatamariError('bad_request', why, { notRun: true }));
+    try {
+      const method = this.interface.methods.get(call.method);
+      if (method?.gather === undefined) {
+        const why = `${call.method} of ${this.interface.service} cannot be called through an index: it has no katamari.gather`;
+        throw new KatamariError('bad_request', why, { notRun: true });
+      }
+      const { tools } = this.#options;
+      const index = this.#indexFor(call, method);
+      if (method.gather === 'search') searchCall(tools, index, this.interface, call, sink);
+      else gatherCall(tools, index, method, call, sink);
+    } catch (error) {
+      sink.fail(asKatamariError(error));
     }
-    gatherCall(this.#tools, index, method, call, sink);
   };
+
+  /**
+   * The index version that the call is about. Documents of an earlier answer may be of another version than the one that
+   * gets the calls now.
+   * @throws KatamariError no_pool
+   */
+  #indexFor({ args, identity }: Call, method: Method): ServedIndex {
+    const { map, offerOf, mayCall } = this.#options;
+    const [named] = shardsOfDocuments(method, args);
+    const id = named === undefined ? this.id : named.slice(0, named.indexOf('/'));
+    const offer = id === this.id ? this : offerOf(id);
+    const isAllowed =
+      offer === this ||
+      (offer !== undefined &&
+        offer.details.service === this.details.service &&
+        offer.interface.methods.has(method.name) &&
+        mayCall(identity, offer, method.name));
+    const index = isAllowed ? map.get(id) : undefined;
+    if (index !== undefined) return index;
+    throw new KatamariError('no_pool', `There is no ${id} here, or this caller may not call it`, { notRun: true });
+  }
 }

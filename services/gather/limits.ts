@@ -13,6 +13,11 @@ export const EXTRA_WAIT_SHARE = 0.2;
 export const HEDGE_MIN_MS = 5;
 /** The preferred manager of a shard is left when its load is more than this times that of another one. */
 export const UNEVEN_LOAD_RATIO = 1.5;
+/** Hits that a search may ask for, and those of all its requests together. */
+export const COUNT_MAX = 10_000;
+export const HITS_MAX = 200_000;
+/** Terms of a query. */
+export const TERMS_MAX = 1_024;
 /** Bytes of all answers of one call together. */
 export const ANSWER_BYTES_MAX: number = 256 * 1024 * 1024;
 /** Shards that an error names. */

@@ -13,6 +13,7 @@ import type { RequestLatencies } from './latencies.ts';
 import { ANSWER_BYTES_MAX, EXTRA_WAIT_SHARE, HEDGE_MIN_MS, TRIES_MAX } from './limits.ts';
 import { planRequests, type PlannedRequest } from './plan.ts';
 import type { ShardServer, ServedIndex } from './shard-map.ts';
+import type { StatisticsCache } from './statistics-cache.ts';
 
 /** What all gathered calls of a process share. */
 export interface GatherTools {
@@ -21,6 +22,7 @@ export interface GatherTools {
   readonly retries: RetryBudget;
   readonly hedges: HedgeBudget;
   readonly latencies: RequestLatencies;
+  readonly statistics: StatisticsCache;
 }
 
 export interface ScatterOptions {

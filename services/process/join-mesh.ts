@@ -57,6 +57,7 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
     clock,
     peers: () => fleet.peers,
     onChange: () => offers.changed(),
+    mayCall: (identity, pool, method) => router.mayCall(identity, pool, method),
   });
   components.register({ stage: 'fleet', close: () => gatherer.close() });
   offers.addSource(() => fleet.offers());

@@ -2,9 +2,10 @@
 
 import { assert as holds, array, integer, property, string } from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { compareText, orderOf, type RankedHit } from '../../../content-servers/text/order.ts';
+import { orderOf, type RankedHit } from '../../../content-servers/text/order.ts';
 import type { SqlValue } from '../../../content-servers/text/sqlite.ts';
 import { TopHits } from '../../../content-servers/text/top-hits.ts';
+import { compareUtf8 } from '../../../core/thrift/mod.ts';
 
 const hit = (document: number, values: readonly SqlValue[], score = Number.NaN, shard = 's'): RankedHit => ({
   shard,
@@ -13,16 +14,16 @@ const hit = (document: number, values: readonly SqlValue[], score = Number.NaN, 
   values,
 });
 
-describe('compareText()', () => {
+describe('compareUtf8()', () => {
   test('orders text as its UTF-8 bytes are', () => {
     const text = string({ unit: 'binary', maxLength: 4 });
     holds(
       property(text, text, (a, b) => {
-        expect(Math.sign(compareText(a, b))).toBe(Buffer.compare(Buffer.from(a), Buffer.from(b)));
+        expect(Math.sign(compareUtf8(a, b))).toBe(Buffer.compare(Buffer.from(a), Buffer.from(b)));
       }),
       { numRuns: 500 },
     );
-    expect(compareText('\u{10000}', '\u{ffff}')).toBeGreaterThan(0);
+    expect(compareUtf8('\u{10000}', '\u{ffff}')).toBeGreaterThan(0);
   });
 });
 

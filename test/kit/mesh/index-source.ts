@@ -15,7 +15,7 @@ export function writeWords(folder: string, texts: Readonly<Record<string, string
   }
 }
 
-/** Writes the documents of `wiki@version` to Consul. */
+/** Writes the documents of `name@version` to Consul; the name is `wiki` unless it is changed. */
 export async function addIndex(
   client: ConsulClient,
   folder: string,
@@ -45,5 +45,5 @@ export async function addIndex(
     ...change,
   };
   await client.put(`${keys.manifests}${manifestHash(manifest)}`, manifest);
-  await client.put(`${keys.indices}wiki/${version}`, JSON.stringify(record));
+  await client.put(`${keys.indices}${record.name}/${version}`, JSON.stringify(record));
 }

@@ -1,0 +1,203 @@
+// One search over the shards of an index version (idl/search.thrift). First the statistics of the query are added up
+// over all shards, so that scores are those of one big index; then every shard is searched with the sums; then the hits
+// are merged. The first trip is left out when the sums are kept from before, or the order does not depend on scores.
+
+import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
+import { asKatamariError, KatamariError } from '../../core/mod.ts';
+import { withCall, type Call, type CallSink } from '../../core/rpc/mod.ts';
+import type { Interface, Method, StructType } from '../../core/thrift/mod.ts';
+import { withShards } from './arguments.ts';
+import { coverageOf, type Coverage, type MissingShard } from './coverage.ts';
+import { placesOf, replyOf, requireCoverage, reserved, valueOf } from './gather-call.ts';
+import { compareHits, type Hit, type SortKey } from './hit-order.ts';
+import { COUNT_MAX, HITS_MAX, TERMS_MAX } from './limits.ts';
+import { mergeResults } from './merge.ts';
+import { type GatherTools, Scatter, type ScatterEnd } from './scatter.ts';
+import type { ServedIndex } from './shard-map.ts';
+import type { Statistics } from './statistics-cache.ts';
+
+/** The arguments of `search`, as decoded. */
+interface SearchArguments {
+  readonly shards?: readonly string[];
+  readonly query: string;
+  readonly count: number;
+  readonly sort?: readonly SortKey[];
+  readonly statistics?: Statistics;
+  readonly minCoverage: number;
+}
+
+/** Struct Found, as decoded. */
+interface Found {
+  readonly total?: bigint;
+  readonly hits?: readonly Hit[];
+  readonly coverage?: Coverage;
+  readonly cursor?: string;
+}
+
+export function searchCall(tools: GatherTools, index: ServedIndex, iface: Interface, call: Call, sink: CallSink): void {
+  try {
+    new SearchCall(tools, index, iface, call, sink).start();
+  } catch (error) {
+    sink.fail(asKatamariError(error));
+  }
+}
+
+class SearchCall {
+  readonly #tools: GatherTools;
+  readonly #index: ServedIndex;
+  readonly #method: Method;
+  readonly #statistics: Method | undefined;
+  /** With a deadline that leaves time for merging. */
+  readonly #call: Call;
+  readonly #sink: CallSink;
+  readonly #args: SearchArguments;
+  readonly #places: readonly number[];
+  /** What the first trip has cost. */
+  #repeats = { retried: 0, hedged: 0 };
+
+  constructor(tools: GatherTools, index: ServedIndex, iface: Interface, call: Call, sink: CallSink) {
+    this.#tools = tools;
+    this.#index = index;
+    this.#method = iface.methods.get(call.method) as Method;
+    this.#statistics = iface.methods.get('statistics');
+    this.#call = withCall(call, { deadlineMs: reserved(call.deadlineMs, tools.clock.nowMs()) });
+    this.#sink = sink;
+    this.#args = decodeStruct(this.#method.args, call.args) as unknown as SearchArguments;
+    this.#places = placesOf(index, this.#args.shards ?? []);
+    checkSearch(this.#args, index);
+  }
+
+  start(): void {
+    const { statistics, query, sort = [], shards = [] } = this.#args;
+    const needsSums = sort.length === 0 || sort.some(({ field }) => field === SCORE_FIELD);
+    if (!needsSums || (statistics?.size ?? 0) > 0) return this.#search(undefined);
+    const server = serverOf(this.#index);
+    const known = shards.length === 0 ? this.#tools.statistics.get(this.#index.id, server, query) : undefined;
+    if (known !== undefined) return this.#search(known);
+    this.#count((sums, isWhole) => {
+      if (isWhole && shards.length === 0) this.#tools.statistics.set(this.#index.id, server, query, sums);
+      this.#search(sums);
+    });
+  }
+
+  /** Adds up the statistics of the query. */
+  #count(onSums: (sums: Statistics, isWhole: boolean) => void): void {
+    const method = this.#statistics;
+    if (method?.gather !== 'sum') {
+      const why = `${this.#method.name} has katamari.gather "search", so its service needs a method statistics with "sum"`;
+      throw new KatamariError('bad_request', why, { notRun: true });
+    }
+    const args = encodeStruct(method.args, { query: this.#args.query });
+    this.#scatter(method, args, (end) => {
+      const { answers, missing } = end;
+      const coverage = coverageOf(this.#places.length, missing, end);
+      requireCoverage({ index: this.#index, minCoverage: this.#args.minCoverage }, coverage, answers.length > 0);
+      this.#repeats = { retried: end.retried, hedged: end.hedged };
+      const sums = mergeResults(
+        method,
+        answers.map((answer) => valueOf(method, answer)),
+      ) as Statistics;
+      if (sums.size > TERMS_MAX * NUMBERS_PER_TERM) {
+        const why = `The query has statistics of ${sums.size} numbers, limit is ${TERMS_MAX * NUMBERS_PER_TERM}; use fewer terms or prefixes`;
+        throw new KatamariError('bad_request', why);
+      }
+      onSums(sums, missing.length === 0);
+    });
+  }
+
+  #search(sums: Statistics | undefined): void {
+    const { args } = this.#call;
+    const withSums = sums === undefined ? args : appended(this.#method.args, args, { statistics: sums });
+    this.#scatter(this.#method, withSums, (end) => this.#merge(end));
+  }
+
+  #scatter(
+    method: Method,
+    args: Uint8Array,
+    onAnswers: (end: ScatterEnd & { readonly kind: 'answered' }) => void,
+  ): void {
+    const call = withCall(this.#call, { method: method.name });
+    new Scatter(this.#tools, {
+      index: this.#index,
+      method,
+      places: this.#places,
+      call,
+      argsFor: (names) => withShards(method, args, names),
+      minCoverage: this.#args.minCoverage,
+      onEnd: (end) => {
+        try {
+          if (end.kind === 'failed') this.#sink.fail(end.error);
+          else if (end.kind === 'exception') this.#sink.reply(end.reply);
+          else onAnswers(end);
+        } catch (error) {
+          this.#sink.fail(asKatamariError(error));
+        }
+      },
+    }).start();
+  }
+
+  #merge(end: ScatterEnd & { readonly kind: 'answered' }): void {
+    const { sort = [], count, minCoverage } = this.#args;
+    const { answers } = end;
+    const found = answers.map((answer) => valueOf(this.#method, answer) as Found);
+    const missing: MissingShard[] = [...end.missing, ...found.flatMap(({ coverage }) => coverage?.missing ?? [])];
+    const coverage = coverageOf(this.#places.length, missing, {
+      retried: end.retried + this.#repeats.retried,
+      hedged: end.hedged + this.#repeats.hedged,
+    });
+    requireCoverage({ index: this.#index, minCoverage }, coverage, answers.length > 0);
+    const all = found.flatMap(({ hits = [] }) => hits);
+    all.sort((a, b) => compareHits(a, b, sort));
+    const hits = all.slice(0, count);
+    const hasMore = all.length > count || found.some(({ cursor = '' }) => cursor !== '');
+    const last = hits.at(-1);
+    const success = {
+      total: found.reduce((sum, { total = 0n }) => sum + total, 0n),
+      hits,
+      coverage,
+      cursor: hasMore && last !== undefined ? cursorOf(this.#method, last) : '',
+    };
+    const body = encodeStruct(this.#method.result, { success });
+    this.#sink.reply(replyOf(this.#index, answers, body, coverage));
+  }
+}
+
+/** The cursor behind a hit: the hit without its fields, as idl/search.thrift says. */
+function cursorOf({ returns, name }: Method, { fields: _, ...hit }: Hit): string {
+  const hits =
+    returns.kind === 'struct' ? returns.struct.fields.find((field) => field.name === 'hits')?.type : undefined;
+  if (hits?.kind !== 'list' || hits.element.kind !== 'struct')
+    throw new KatamariError('internal', `The result of ${name} has no list of hits`);
+  return encodeStruct(hits.element.struct, { ...hit }).toString('base64url');
+}
+
+/** Adds fields to an encoded struct. Of a repeated field the last one counts. */
+function appended(struct: StructType, args: Uint8Array, fields: Readonly<Record<string, unknown>>): Buffer {
+  const added = struct.fields.filter(({ name }) => Object.hasOwn(fields, name));
+  const more = encodeStruct({ ...struct, fields: added }, { ...fields });
+  return Buffer.concat([args.subarray(0, -1), more]);
+}
+
+/** `Service@version` of the content server. */
+function serverOf({ managers }: ServedIndex): string {
+  const details = managers[0]?.offer.details;
+  return details === undefined ? '' : `${details.service}@${details.version}`;
+}
+
+/** @throws KatamariError bad_request */
+function checkSearch({ count, minCoverage }: SearchArguments, { managers, names }: ServedIndex): void {
+  const requests = Math.max(1, Math.min(names.length, managers.length));
+  const most = Math.min(COUNT_MAX, Math.floor(HITS_MAX / requests));
+  if (!(count >= 0 && count <= most))
+    throw new KatamariError('bad_request', `count is ${count}, expected 0 to ${most}; page with the cursor for more`, {
+      notRun: true,
+    });
+  if (!(minCoverage >= 0 && minCoverage <= 1))
+    throw new KatamariError('bad_request', `minCoverage is ${minCoverage}, expected a share from 0 to 1`, {
+      notRun: true,
+    });
+}
+
+const SCORE_FIELD = '_score';
+/** An engine may count some numbers for each term, and some for each field. */
+const NUMBERS_PER_TERM = 8;

@@ -1,0 +1,29 @@
+// Keeps the sums of statistics of index versions, which never change: a search that was made before takes one round
+// trip. Limited by the memory of its entries.
+
+import { LRUCache } from 'lru-cache';
+
+export type Statistics = ReadonlyMap<string, bigint>;
+
+export class StatisticsCache {
+  readonly #sums = new LRUCache<string, Statistics>({
+    maxSize: BYTES_MAX,
+    sizeCalculation: (sums, key) =>
+      key.length * 2 + [...sums.keys()].reduce((sum, { length }) => sum + length * 2 + 64, 64),
+  });
+
+  /** @param server `Service@version` of the content server, which may count otherwise in another version */
+  get(index: string, server: string, query: string): Statistics | undefined {
+    return this.#sums.get(keyOf(index, server, query));
+  }
+
+  set(index: string, server: string, query: string, sums: Statistics): void {
+    this.#sums.set(keyOf(index, server, query), sums);
+  }
+}
+
+function keyOf(index: string, server: string, query: string): string {
+  return `${index} ${server} ${query}`;
+}
+
+const BYTES_MAX = 8 * 1024 * 1024;
