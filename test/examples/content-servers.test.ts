@@ -2,10 +2,11 @@
 // content servers, and all find the same lines.
 
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { decodeResult, encodeParams, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
 import { Link } from '../../core/link/mod.ts';
@@ -13,6 +14,10 @@ import { DEFAULT_LIMITS, KatamariError, systemClock } from '../../core/mod.ts';
 import { contentInterface, createCall } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
 import type { Summary } from '../../services/cli/conform/report.ts';
+import { consulClient } from '../../services/consul/mod.ts';
+import { documentSigner } from '../../services/mesh/mod.ts';
+import { addIndex } from '../kit/mesh/index-source.ts';
+import { startMeshProcess } from '../kit/mesh/mesh-process.ts';
 import { REPOSITORY } from '../kit/tools/repository.ts';
 import { runKatamari } from '../kit/tools/run.ts';
 import { toolPath } from '../kit/tools/tools.ts';
@@ -52,8 +57,7 @@ beforeAll(() => {
   for (const name of ['@types', 'undici-types'])
     symlinkSync(path.join(REPOSITORY, 'node_modules', name), at('node_modules', name));
   writeFileSync(at('package.json'), '{ "type": "module" }');
-  const tsc = path.join(REPOSITORY, 'node_modules/typescript/bin/tsc');
-  execFileSync('node', [tsc, ...STRICT, 'server.ts'], { cwd: folder });
+  compile(['server.ts']);
   mkdirSync(at('book'));
   writeFileSync(at('book', '1'), 'a cat\na dog\n');
   writeFileSync(at('book', '2'), 'two cats\n');
@@ -68,6 +72,11 @@ beforeAll(() => {
   };
 });
 afterAll(() => rmSync(folder, { recursive: true }));
+
+function compile(files: readonly string[]): void {
+  const tsc = path.join(REPOSITORY, 'node_modules/typescript/bin/tsc');
+  execFileSync('node', [tsc, ...STRICT, ...files], { cwd: folder });
+}
 
 describe('The content servers of docs/content-servers.md', () => {
   test.each(Object.keys(PROGRAMS))(
@@ -103,6 +112,59 @@ describe('The content servers of docs/content-servers.md', () => {
     },
     120_000,
   );
+
+  test('serve an index in a mesh, and a call of it returns the lines of all its shards', async () => {
+    const source = path.join(folder, 'source');
+    mkdirSync(source);
+    for (const name of ['poem', 'book']) cpSync(path.join(folder, name), path.join(source, name), { recursive: true });
+    // Versions of one service, so that each index version has the server of one language.
+    const versions = Object.entries(PROGRAMS).map(([language, { file }], i) => {
+      const program = readFileSync(path.join(folder, file), 'utf8').replace('1.0.0', `${i + 1}.0.0`);
+      return { language, file: `v${i + 1}-${file}`, version: `${i + 1}.0.0`, program };
+    });
+    for (const { file, program } of versions) writeFileSync(path.join(folder, file), program);
+    compile(versions.map(({ file }) => file).filter((file) => file.endsWith('.ts')));
+    const directory = path.join(folder, 'mesh');
+    mkdirSync(directory);
+    const mesh = await startMeshProcess({
+      directory,
+      settings: { content: { sources: [pathToFileURL(source).href] } },
+      deployments: versions.map(({ language, file, version }) => ({
+        service: 'Grep',
+        version,
+        command: [...(commands[language] ?? []).slice(0, -1), path.join(folder, file.replace(/ts$/, 'js'))],
+        env: { ...env },
+        count: 2,
+      })),
+    });
+    try {
+      const secret = readFileSync(path.join(directory, 'data/link-secret'), 'utf8').trim();
+      const signer = documentSigner('test', () => [secret]);
+      const client = consulClient({ address: mesh.addresses.consul, token: mesh.consulToken, signer });
+      for (const { version } of versions)
+        await addIndex(client, source, version, { contentService: 'Grep', contentRange: version });
+      for (const { version } of versions) {
+        const grepped = async (params: object): Promise<unknown> =>
+          (await mesh.call(`wiki@${version}.grep`, params)).result;
+        const lines = [
+          `wiki@${version}/book:1: a cat`,
+          `wiki@${version}/book:3: two cats`,
+          `wiki@${version}/poem:1: no cat`,
+        ];
+        await until(
+          `wiki@${version} to be served`,
+          async () => JSON.stringify(await grepped({ pattern: 'cats?$' })) === JSON.stringify(lines),
+        );
+        expect(await grepped({ pattern: 'all', shards: [`wiki@${version}/poem`] })).toEqual([
+          `wiki@${version}/poem:2: at all`,
+        ]);
+        const { error } = await mesh.call(`wiki@${version}.grep`, { pattern: '(' });
+        expect(error?.data).toMatchObject({ exception: 'BadPattern' });
+      }
+    } finally {
+      await mesh.end();
+    }
+  }, 120_000);
 
   test('include the sample of the Python kit, unchanged', () => {
     for (const [heading, file] of [
