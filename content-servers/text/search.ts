@@ -22,7 +22,7 @@ import type { SqlValue } from './sqlite.ts';
 import { TopHits } from './top-hits.ts';
 import { cursorBehind, wireFields, wireValue, type WireHit, type WireValue } from './values.ts';
 
-export type OpenShards = ReadonlyMap<string, TextShard>;
+export type TextShards = ReadonlyMap<string, TextShard>;
 
 export interface SearchRequest extends PlanRequest {
   readonly count: number;
@@ -35,7 +35,7 @@ export interface SearchRequest extends PlanRequest {
 }
 
 /** `Missing` of idl/content.thrift. */
-export interface MissingShard {
+export interface CutShard {
   readonly shard: string;
   readonly lack: typeof CUT_SHORT;
   readonly why: string;
@@ -48,7 +48,7 @@ export interface SearchAnswer {
   readonly coverage: {
     readonly shards: number;
     readonly complete: number;
-    readonly missing: readonly MissingShard[];
+    readonly missing: readonly CutShard[];
     readonly retried: number;
     readonly hedged: number;
   };
@@ -56,7 +56,7 @@ export interface SearchAnswer {
 }
 
 /** @throws ThriftException BadQuery */
-export function searchShards(shards: OpenShards, request: SearchRequest, end: SoftEnd): SearchAnswer {
+export function searchShards(shards: TextShards, request: SearchRequest, end: SoftEnd): SearchAnswer {
   const search = new ShardSearch(request, end);
   const names = [...shards.keys()].sort(compareText);
   const plans = plansOf(shards, request);
@@ -69,7 +69,7 @@ export function searchShards(shards: OpenShards, request: SearchRequest, end: So
 }
 
 /** The plan of each shard. Shards with the same analyzer and fields, which is all of an index, share one. */
-export function plansOf(shards: OpenShards, request: PlanRequest): ReadonlyMap<string, QueryPlan> {
+export function plansOf(shards: TextShards, request: PlanRequest): ReadonlyMap<string, QueryPlan> {
   const made = new Map<string, QueryPlan>();
   return new Map(
     [...shards].map(([name, shard]) => {
@@ -92,7 +92,7 @@ export function matchesOf(shard: TextShard, plan: QueryPlan, end: SoftEnd): Matc
 
 /** Adds the statistics of shards up. undefined when the time is up. */
 export function sumStatistics(
-  shards: OpenShards,
+  shards: TextShards,
   plans: ReadonlyMap<string, QueryPlan>,
   end: SoftEnd,
 ): TextStatistics | undefined {
@@ -110,7 +110,7 @@ class ShardSearch {
   readonly #end: SoftEnd;
   readonly #top: TopHits;
   readonly #isScored: boolean;
-  readonly #missing: MissingShard[] = [];
+  readonly #missing: CutShard[] = [];
   readonly #columns = new Map<string, ReadonlyMap<string, SortColumn>>();
   #statistics: TextStatistics = new Map();
   #total = 0;
@@ -123,7 +123,7 @@ class ShardSearch {
   }
 
   /** @returns false when the time was up before the statistics were known */
-  findStatistics(shards: OpenShards, plans: ReadonlyMap<string, QueryPlan>): boolean {
+  findStatistics(shards: TextShards, plans: ReadonlyMap<string, QueryPlan>): boolean {
     if (!this.#isScored) return true;
     const found = this.#request.statistics ?? sumStatistics(shards, plans, this.#end);
     this.#statistics = found ?? this.#statistics;
@@ -164,7 +164,7 @@ class ShardSearch {
     this.#missing.push({ shard, lack: CUT_SHORT, why });
   }
 
-  answer(shards: OpenShards): SearchAnswer {
+  answer(shards: TextShards): SearchAnswer {
     const { count, fields } = this.#request;
     const best = this.#top.best();
     const hits = best.map((hit) => this.#wireHit(hit, shards.get(hit.shard) as TextShard, fields));

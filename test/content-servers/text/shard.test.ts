@@ -261,6 +261,35 @@ describe('searchShards()', () => {
     expect([...seen].sort()).toEqual([0, 1, 2]);
   });
 
+  test('gives finite scores, whatever statistics the caller sends', async () => {
+    const shard = await open(sqlFile(`${META}${DOCUMENTS}INSERT INTO documents VALUES(1, 'rabbit');${INDEX}${FILL}`));
+    for (const [docs, tokens, df] of [
+      [0, 0, 0],
+      [-5, -5, -5],
+      [1, 2 ** 63, 2 ** 63],
+      [2 ** 63, 1, 1],
+    ] as const) {
+      const statistics = new Map(Object.entries({ docs, tokens, 'df:rabbit': df }));
+      const { hits } = search({ ...request('rabbit'), statistics, open: new Map([['s', shard]]) });
+      expect(hits.length).toBe(1);
+      expect(hits[0]?.score).toBeGreaterThanOrEqual(0);
+      expect(Number.isFinite(hits[0]?.score)).toBe(true);
+    }
+    shard.close();
+  });
+
+  test('refuses to score a prefix of too many words, and finds its documents all the same', async () => {
+    const words = Array.from({ length: 1_025 }, (_, i) => `w${i}`);
+    const rows = `(1, '${words.slice(0, 1_000).join(' ')}'), (2, '${words.slice(1_000).join(' ')}')`;
+    const shard = await open(sqlFile(`${META}${DOCUMENTS}INSERT INTO documents VALUES ${rows};${INDEX}${FILL}`));
+    const shards = new Map([['s', shard]]);
+    expect(() => search({ ...request('w*'), open: shards })).toThrow('"w*" stands for too many words to score');
+    expect(search({ ...request('w*'), sort: [{ field: '_document', descending: false }], open: shards }).total).toBe(2);
+    expect(search({ ...request('w1'), filter: parseQuery('w*'), open: shards }).total).toBe(1);
+    expect(search({ ...request('w10*'), open: shards })).toMatchObject({ total: 2 });
+    shard.close();
+  });
+
   test('goes on with a field that it could not read to its end', async () => {
     const file = path.join(folder, 'field.ndjson');
     writeFileSync(file, Array.from({ length: 40_000 }, (_, i) => `{"body":"x","n":${i}}\n`).join(''));
