@@ -16,6 +16,7 @@ import { badQuery } from './query.ts';
 import { Scorer } from './score.ts';
 import type { Matches, SortColumn, TextShard } from './shard.ts';
 import { TEXT_LIMITS } from './limits.ts';
+import { setOfTree } from './set-tree.ts';
 import type { SoftEnd } from './soft-end.ts';
 import { statisticsOf, sumOfStatistics, type TextStatistics } from './statistics.ts';
 import type { SqlValue } from './sqlite.ts';
@@ -84,10 +85,12 @@ export function plansOf(shards: TextShards, request: PlanRequest): ReadonlyMap<s
 }
 
 /** Matches of a plan, from the postings where they say it all. */
-export function matchesOf(shard: TextShard, plan: QueryPlan, end: SoftEnd): Matches {
-  if (plan.only === undefined) return shard.matches(plan.expression, end);
-  if (end.isReached()) return { places: new Uint32Array(0), looked: 0 };
-  return { places: shard.postings(plan.only.term, plan.only.field).places, looked: shard.documents };
+export function matchesOf(shard: TextShard, { expression, sets }: QueryPlan, end: SoftEnd): Matches {
+  if (sets === undefined) return shard.matches(expression, end);
+  const places = setOfTree(sets, ({ term, field }) =>
+    end.isReached() ? undefined : shard.postings(term, field).places,
+  );
+  return places === undefined ? { places: new Uint32Array(0), looked: 0 } : { places, looked: shard.documents };
 }
 
 /** Adds the statistics of shards up. undefined when the time is up. */

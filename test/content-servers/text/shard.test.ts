@@ -21,9 +21,17 @@ import { Analyzers } from '../../../content-servers/text/analyzer.ts';
 import { buildShards } from '../../../content-servers/text/mod.ts';
 import { openTextShard } from '../../../content-servers/text/open-shard.ts';
 import { parseQuery } from '../../../content-servers/text/query.ts';
-import { type SearchAnswer, type SearchRequest, searchShards } from '../../../content-servers/text/search.ts';
+import { planQuery } from '../../../content-servers/text/plan.ts';
+import {
+  matchesOf,
+  type SearchAnswer,
+  type SearchRequest,
+  searchShards,
+} from '../../../content-servers/text/search.ts';
 import { SoftEnd } from '../../../content-servers/text/soft-end.ts';
 import { createSqlFile } from '../../../content-servers/text/sqlite.ts';
+import { Corpus } from '../../kit/content/corpus.ts';
+import { Random } from '../../kit/tools/random.ts';
 import { REPOSITORY } from '../../kit/tools/repository.ts';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'katamari-shards-'));
@@ -207,6 +215,43 @@ describe('openTextShard()', () => {
     writeFileSync(path.join(at, 'b'), '');
     await expect(open(at)).rejects.toThrow('the folder has 2 files: a, b; expected one');
     await expect(open(path.join(folder, 'nowhere'))).rejects.toThrow('ENOENT');
+  });
+});
+
+describe('matchesOf()', () => {
+  test('finds with sets of documents what FTS5 finds', async () => {
+    const random = new Random(Date.now());
+    const corpus = new Corpus(random);
+    const file = path.join(folder, 'corpus.ndjson');
+    writeFileSync(
+      file,
+      corpus
+        .documents(800)
+        .map((document) => `${JSON.stringify(document)}\n`)
+        .join(''),
+    );
+    const output = path.join(folder, 'corpus');
+    await buildShards({ inputs: [file], output, shards: 1 });
+    const shard = await open(path.join(output, 'part-00000'));
+    const part = (depth: number): string => {
+      const word = `${random.pick(['', '', '', 'title:', 'body:'])}${corpus.word()}`;
+      if (depth === 0 || random.chance(0.3)) return word;
+      const parts = Array.from({ length: random.between(1, 4) }, () => part(depth - 1));
+      const joined = parts.join(random.pick([' ', ' OR ', ' AND ']));
+      return `(${joined}${random.chance(0.4) ? ` NOT ${part(depth - 1)}` : ''})`;
+    };
+    let sets = 0;
+    for (let i = 0; i < 400; i++) {
+      const [query, filter] = [part(3), random.chance(0.3) ? part(1) : undefined];
+      const trees = { query: parseQuery(query), filter: filter === undefined ? undefined : parseQuery(filter) };
+      const plan = planQuery(trees, shard.analyzer, shard.schema.indexed);
+      const end = new SoftEnd(60_000);
+      const expected = shard.matches(plan.expression, end);
+      expect([...matchesOf(shard, plan, end).places], `seed ${random.seed}: ${query}`).toEqual([...expected.places]);
+      sets += plan.sets === undefined ? 0 : expected.places.length;
+    }
+    expect(sets).toBeGreaterThan(1_000);
+    shard.close();
   });
 });
 
