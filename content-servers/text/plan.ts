@@ -5,6 +5,7 @@
 import type { Analyzer } from './analyzer.ts';
 import { TEXT_LIMITS } from './limits.ts';
 import { badQuery, type QueryTree, type QueryWords } from './query.ts';
+import type { SetTree } from './set-tree.ts';
 
 /** A term that scores documents. */
 export interface ScoringTerm {
@@ -19,8 +20,8 @@ export interface QueryPlan {
   /** For `MATCH`. */
   readonly expression: string;
   readonly terms: readonly ScoringTerm[];
-  /** Set when the documents that match are simply those with this one term. */
-  readonly only: ScoringTerm | undefined;
+  /** The same as sets of documents; undefined when the query has a phrase or a prefix. */
+  readonly sets: SetTree<ScoringTerm> | undefined;
 }
 
 export interface PlanRequest {
@@ -34,10 +35,17 @@ export function planQuery({ query, filter }: PlanRequest, analyzer: Analyzer, fi
   const planner = new Planner(analyzer, fields);
   const found = planner.expressionOf(query, true);
   if (found === undefined) throw badQuery('the query has no letter or digit to search', 0);
-  if (filter === undefined) return { expression: found, terms: planner.terms, only: planner.onlyTerm(query) };
+  const sets = planner.setsOf(query);
+  if (filter === undefined) return { expression: found, terms: planner.terms, sets };
   const kept = planner.expressionOf(filter, false);
   if (kept === undefined) throw badQuery('the filter has no letter or digit to search', 0);
-  return { expression: `(${found}) AND (${kept})`, terms: planner.terms, only: undefined };
+  const keptSets = planner.setsOf(filter);
+  const isSets = sets !== undefined && keptSets !== undefined;
+  return {
+    expression: `(${found}) AND (${kept})`,
+    terms: planner.terms,
+    sets: isSets ? { kind: 'both', all: [sets, keptSets], none: [] } : undefined,
+  };
 }
 
 class Planner {
@@ -64,11 +72,33 @@ class Planner {
     return all === undefined || none === undefined ? all : `(${all} NOT ${none})`;
   }
 
-  /** The term of a query that is one word. */
-  onlyTerm(tree: QueryTree): ScoringTerm | undefined {
-    const [first, second] = this.terms;
-    const isOne = tree.kind === 'words' && second === undefined && first?.isPrefix === false;
-    return isOne && this.#analyzer.terms(tree.text).length === 1 ? first : undefined;
+  /** The tree as sets of documents; undefined when there is nothing left of it, or more than single words. */
+  setsOf(tree: QueryTree): SetTree<ScoringTerm> | undefined {
+    const found = this.#sets(tree);
+    return found === 'no sets' ? undefined : found;
+  }
+
+  /** @returns undefined when nothing of the tree is left, as in `expressionOf` */
+  #sets(tree: QueryTree): SetTree<ScoringTerm> | 'no sets' | undefined {
+    if (tree.kind === 'words') {
+      const [term, second] = this.#analyzer.terms(tree.text);
+      if (term === undefined) return undefined;
+      if (second !== undefined || tree.isPrefix) return 'no sets';
+      return { kind: 'leaf', leaf: { field: tree.field, term, isPrefix: false } };
+    }
+    const parts = (trees: readonly QueryTree[]): SetTree<ScoringTerm>[] | undefined => {
+      const found = trees.map((one) => this.#sets(one)).filter((one) => one !== undefined);
+      const sets = found.filter((one) => one !== 'no sets');
+      return sets.length < found.length ? undefined : sets;
+    };
+    if (tree.kind === 'either') {
+      const any = parts(tree.any);
+      if (any === undefined) return 'no sets';
+      return any.length === 0 ? undefined : { kind: 'either', any };
+    }
+    const [all, none] = [parts(tree.all), parts(tree.none)];
+    if (all === undefined || none === undefined) return 'no sets';
+    return all.length === 0 ? undefined : { kind: 'both', all, none };
   }
 
   #words({ text, field, isPrefix, at }: QueryWords, isScoring: boolean): string | undefined {

@@ -9,13 +9,14 @@ import { badQuery } from './query.ts';
 import { Scorer } from './score.ts';
 import type { Matches, SortColumn, TextShard } from './shard.ts';
 import { TEXT_LIMITS } from './limits.ts';
+import { setOfTree } from './set-tree.ts';
 import type { SoftEnd } from './soft-end.ts';
 import { statisticsOf, sumOfStatistics, type TextStatistics } from './statistics.ts';
 import type { SqlValue } from './sqlite.ts';
 import { TopHits } from './top-hits.ts';
 import { cursorBehind, wireFields, wireValue, type WireHit, type WireValue } from './values.ts';
 
-export type OpenShards = ReadonlyMap<string, TextShard>;
+export type TextShards = ReadonlyMap<string, TextShard>;
 
 export interface SearchRequest extends PlanRequest {
   readonly count: number;
@@ -28,7 +29,7 @@ export interface SearchRequest extends PlanRequest {
 }
 
 /** `Missing` of idl/content.thrift. */
-export interface MissingShard {
+export interface CutShard {
   readonly shard: string;
   readonly lack: typeof CUT_SHORT;
   readonly why: string;
@@ -41,7 +42,7 @@ export interface SearchAnswer {
   readonly coverage: {
     readonly shards: number;
     readonly complete: number;
-    readonly missing: readonly MissingShard[];
+    readonly missing: readonly CutShard[];
     readonly retried: number;
     readonly hedged: number;
   };
@@ -49,7 +50,7 @@ export interface SearchAnswer {
 }
 
 /** @throws ThriftException BadQuery */
-export function searchShards(shards: OpenShards, request: SearchRequest, end: SoftEnd): SearchAnswer {
+export function searchShards(shards: TextShards, request: SearchRequest, end: SoftEnd): SearchAnswer {
   const search = new ShardSearch(request, end);
   const names = [...shards.keys()].sort(compareUtf8);
   const plans = plansOf(shards, request);
@@ -62,7 +63,7 @@ export function searchShards(shards: OpenShards, request: SearchRequest, end: So
 }
 
 /** The plan of each shard. Shards with the same analyzer and fields, which is all of an index, share one. */
-export function plansOf(shards: OpenShards, request: PlanRequest): ReadonlyMap<string, QueryPlan> {
+export function plansOf(shards: TextShards, request: PlanRequest): ReadonlyMap<string, QueryPlan> {
   const made = new Map<string, QueryPlan>();
   return new Map(
     [...shards].map(([name, shard]) => {
@@ -77,15 +78,17 @@ export function plansOf(shards: OpenShards, request: PlanRequest): ReadonlyMap<s
 }
 
 /** Matches of a plan, from the postings where they say it all. */
-export function matchesOf(shard: TextShard, plan: QueryPlan, end: SoftEnd): Matches {
-  if (plan.only === undefined) return shard.matches(plan.expression, end);
-  if (end.isReached()) return { places: new Uint32Array(0), looked: 0 };
-  return { places: shard.postings(plan.only.term, plan.only.field).places, looked: shard.documents };
+export function matchesOf(shard: TextShard, { expression, sets }: QueryPlan, end: SoftEnd): Matches {
+  if (sets === undefined) return shard.matches(expression, end);
+  const places = setOfTree(sets, ({ term, field }) =>
+    end.isReached() ? undefined : shard.postings(term, field).places,
+  );
+  return places === undefined ? { places: new Uint32Array(0), looked: 0 } : { places, looked: shard.documents };
 }
 
 /** Adds the statistics of shards up. undefined when the time is up. */
 export function sumStatistics(
-  shards: OpenShards,
+  shards: TextShards,
   plans: ReadonlyMap<string, QueryPlan>,
   end: SoftEnd,
 ): TextStatistics | undefined {
@@ -103,7 +106,7 @@ class ShardSearch {
   readonly #end: SoftEnd;
   readonly #top: TopHits;
   readonly #isScored: boolean;
-  readonly #missing: MissingShard[] = [];
+  readonly #missing: CutShard[] = [];
   readonly #columns = new Map<string, ReadonlyMap<string, SortColumn>>();
   #statistics: TextStatistics = new Map();
   #total = 0;
@@ -116,7 +119,7 @@ class ShardSearch {
   }
 
   /** @returns false when the time was up before the statistics were known */
-  findStatistics(shards: OpenShards, plans: ReadonlyMap<string, QueryPlan>): boolean {
+  findStatistics(shards: TextShards, plans: ReadonlyMap<string, QueryPlan>): boolean {
     if (!this.#isScored) return true;
     const found = this.#request.statistics ?? sumStatistics(shards, plans, this.#end);
     this.#statistics = found ?? this.#statistics;
@@ -157,7 +160,7 @@ class ShardSearch {
     this.#missing.push({ shard, lack: CUT_SHORT, why });
   }
 
-  answer(shards: OpenShards): SearchAnswer {
+  answer(shards: TextShards): SearchAnswer {
     const { count, fields } = this.#request;
     const best = this.#top.best();
     const hits = best.map((hit) => this.#wireHit(hit, shards.get(hit.shard) as TextShard, fields));

@@ -7,11 +7,10 @@
 // folder `FILE.lock`, for readers too, and a killed process leaves that folder behind for ever. So there each process
 // opens the file through a link in a folder of its own, and locks nobody else out.
 
-import { mkdtempSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
+import { realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import os from 'node:os';
-import path from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { PrivateLinks } from './private-links.ts';
 
 /** A value in SQLite. Whole numbers that a double cannot hold are bigint. */
 export type SqlValue = number | bigint | string | Uint8Array | null;
@@ -128,19 +127,7 @@ function webAssemblyDriver(): SqlDriver {
   const load = createRequire(import.meta.url);
   const { Database } = load('node-sqlite3-wasm') as typeof import('node-sqlite3-wasm');
   type Handle = InstanceType<typeof Database>;
-  let links: string | undefined;
-  let lastLink = 0;
-  /** The folder of this process for links. It is removed when the process exits; a killed one leaves it in /tmp. */
-  const linkTo = (file: string): string => {
-    if (links === undefined) {
-      const folder = mkdtempSync(path.join(os.tmpdir(), 'katamari-text-'));
-      links = folder;
-      process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-    }
-    const link = path.join(links, `${++lastLink}`);
-    symlinkSync(file, link);
-    return link;
-  };
+  const links = new PrivateLinks('katamari-text-');
   const wrap = (database: Handle, afterClose: () => void): SqlDatabase => {
     const statements: ReturnType<Handle['prepare']>[] = [];
     return {
@@ -165,17 +152,16 @@ function webAssemblyDriver(): SqlDriver {
   };
   return {
     openFile: (file) => {
-      const link = linkTo(file);
-      const remove = (): void => {
-        for (const rest of ['', '-wal', '-shm', '-journal', '.lock'])
-          rmSync(`${link}${rest}`, { recursive: true, force: true });
-      };
+      const link = links.linkTo(file);
+      const remove = (): void => links.remove(link, ['-wal', '-shm', '-journal', '.lock']);
+      let handle: Handle | undefined;
       try {
-        const database = wrap(new Database(link, { readOnly: true }), remove);
+        handle = new Database(link, { readOnly: true });
         // A file that was last written with a write-ahead log can be read without shared memory only so.
-        database.exec('PRAGMA locking_mode = EXCLUSIVE');
-        return database;
+        handle.exec('PRAGMA locking_mode = EXCLUSIVE');
+        return wrap(handle, remove);
       } catch (error) {
+        handle?.close();
         remove();
         throw error;
       }

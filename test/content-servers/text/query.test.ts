@@ -67,14 +67,21 @@ describe('planQuery()', () => {
     expect(plan('rabbit', 'title:hole')).toEqual({
       expression: '("rabbit") AND ("title" : "hole")',
       terms: [{ field: undefined, term: 'rabbit', isPrefix: false }],
-      only: undefined,
+      sets: {
+        kind: 'both',
+        all: [
+          { kind: 'leaf', leaf: { field: undefined, term: 'rabbit', isPrefix: false } },
+          { kind: 'leaf', leaf: { field: 'title', term: 'hole', isPrefix: false } },
+        ],
+        none: [],
+      },
     });
   });
 
-  test('names the one term of a query that is a word', () => {
-    expect(plan('title:Rabbit').only).toEqual({ field: 'title', term: 'rabbit', isPrefix: false });
-    for (const query of ["don't", 'rab*', 'a b', 'a NOT b', '"a b"', '(a OR a)'])
-      expect(plan(query).only).toBeUndefined();
+  test('makes sets of queries of single words only', () => {
+    for (const query of ['a', 'a b', 'a NOT (b OR title:c) -', '- OR a']) expect(plan(query).sets).toBeDefined();
+    for (const query of ["don't", 'rab*', 'a "b c"', 'a NOT b*']) expect(plan(query).sets).toBeUndefined();
+    expect(plan('a', 'b*').sets).toBeUndefined();
   });
 
   test.each([

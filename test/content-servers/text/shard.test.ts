@@ -21,9 +21,17 @@ import { Analyzers } from '../../../content-servers/text/analyzer.ts';
 import { buildShards } from '../../../content-servers/text/mod.ts';
 import { openTextShard } from '../../../content-servers/text/open-shard.ts';
 import { parseQuery } from '../../../content-servers/text/query.ts';
-import { type SearchAnswer, type SearchRequest, searchShards } from '../../../content-servers/text/search.ts';
+import { planQuery } from '../../../content-servers/text/plan.ts';
+import {
+  matchesOf,
+  type SearchAnswer,
+  type SearchRequest,
+  searchShards,
+} from '../../../content-servers/text/search.ts';
 import { SoftEnd } from '../../../content-servers/text/soft-end.ts';
 import { createSqlFile } from '../../../content-servers/text/sqlite.ts';
+import { Corpus } from '../../kit/content/corpus.ts';
+import { Random } from '../../kit/tools/random.ts';
 import { REPOSITORY } from '../../kit/tools/repository.ts';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'katamari-shards-'));
@@ -210,6 +218,43 @@ describe('openTextShard()', () => {
   });
 });
 
+describe('matchesOf()', () => {
+  test('finds with sets of documents what FTS5 finds', async () => {
+    const random = new Random(Date.now());
+    const corpus = new Corpus(random);
+    const file = path.join(folder, 'corpus.ndjson');
+    writeFileSync(
+      file,
+      corpus
+        .documents(800)
+        .map((document) => `${JSON.stringify(document)}\n`)
+        .join(''),
+    );
+    const output = path.join(folder, 'corpus');
+    await buildShards({ inputs: [file], output, shards: 1 });
+    const shard = await open(path.join(output, 'part-00000'));
+    const part = (depth: number): string => {
+      const word = `${random.pick(['', '', '', 'title:', 'body:'])}${corpus.word()}`;
+      if (depth === 0 || random.chance(0.3)) return word;
+      const parts = Array.from({ length: random.between(1, 4) }, () => part(depth - 1));
+      const joined = parts.join(random.pick([' ', ' OR ', ' AND ']));
+      return `(${joined}${random.chance(0.4) ? ` NOT ${part(depth - 1)}` : ''})`;
+    };
+    let sets = 0;
+    for (let i = 0; i < 400; i++) {
+      const [query, filter] = [part(3), random.chance(0.3) ? part(1) : undefined];
+      const trees = { query: parseQuery(query), filter: filter === undefined ? undefined : parseQuery(filter) };
+      const plan = planQuery(trees, shard.analyzer, shard.schema.indexed);
+      const end = new SoftEnd(60_000);
+      const expected = shard.matches(plan.expression, end);
+      expect([...matchesOf(shard, plan, end).places], `seed ${random.seed}: ${query}`).toEqual([...expected.places]);
+      sets += plan.sets === undefined ? 0 : expected.places.length;
+    }
+    expect(sets).toBeGreaterThan(1_000);
+    shard.close();
+  });
+});
+
 describe('searchShards()', () => {
   test('stops when 90 % of the time is used, with whole scores and the shards that it cut', async () => {
     const file = path.join(folder, 'many.ndjson');
@@ -259,6 +304,35 @@ describe('searchShards()', () => {
       for (const shard of open.values()) shard.close();
     }
     expect([...seen].sort()).toEqual([0, 1, 2]);
+  });
+
+  test('gives finite scores, whatever statistics the caller sends', async () => {
+    const shard = await open(sqlFile(`${META}${DOCUMENTS}INSERT INTO documents VALUES(1, 'rabbit');${INDEX}${FILL}`));
+    for (const [docs, tokens, df] of [
+      [0, 0, 0],
+      [-5, -5, -5],
+      [1, 2 ** 63, 2 ** 63],
+      [2 ** 63, 1, 1],
+    ] as const) {
+      const statistics = new Map(Object.entries({ docs, tokens, 'df:rabbit': df }));
+      const { hits } = search({ ...request('rabbit'), statistics, open: new Map([['s', shard]]) });
+      expect(hits.length).toBe(1);
+      expect(hits[0]?.score).toBeGreaterThanOrEqual(0);
+      expect(Number.isFinite(hits[0]?.score)).toBe(true);
+    }
+    shard.close();
+  });
+
+  test('refuses to score a prefix of too many words, and finds its documents all the same', async () => {
+    const words = Array.from({ length: 1_025 }, (_, i) => `w${i}`);
+    const rows = `(1, '${words.slice(0, 1_000).join(' ')}'), (2, '${words.slice(1_000).join(' ')}')`;
+    const shard = await open(sqlFile(`${META}${DOCUMENTS}INSERT INTO documents VALUES ${rows};${INDEX}${FILL}`));
+    const shards = new Map([['s', shard]]);
+    expect(() => search({ ...request('w*'), open: shards })).toThrow('"w*" stands for too many words to score');
+    expect(search({ ...request('w*'), sort: [{ field: '_document', descending: false }], open: shards }).total).toBe(2);
+    expect(search({ ...request('w1'), filter: parseQuery('w*'), open: shards }).total).toBe(1);
+    expect(search({ ...request('w10*'), open: shards })).toMatchObject({ total: 2 });
+    shard.close();
   });
 
   test('goes on with a field that it could not read to its end', async () => {
