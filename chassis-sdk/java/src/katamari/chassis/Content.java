@@ -68,7 +68,9 @@ public final class Content<S> {
   /** A shard from the first `open` until no call uses it. */
   private static final class Entry<S> {
     final Path path;
-    CompletableFuture<OpenedShard<S>> opening;
+    final CompletableFuture<OpenedShard<S>> opening = new CompletableFuture<>();
+    /** When the callers of `open` have their answer, so that the shard may be closed. */
+    final CompletableFuture<Void> settled = new CompletableFuture<>();
     /** null while it is being opened. */
     OpenedShard<S> opened;
     int uses;
@@ -208,7 +210,6 @@ public final class Content<S> {
         return CompletableFuture.failedFuture(
             new IllegalStateException(name + " is open from " + known.path + "; close it first"));
       entry = new Entry<>(path);
-      entry.opening = new CompletableFuture<>();
       entries.put(name, entry);
     }
     executor.execute(() -> open(name, entry));
@@ -228,6 +229,8 @@ public final class Content<S> {
         entries.remove(name, entry);
       }
       entry.opening.completeExceptionally(refused);
+    } finally {
+      entry.settled.complete(null);
     }
   }
 
@@ -243,9 +246,8 @@ public final class Content<S> {
       entry.closedAfter = lastCall;
       closing.put(name, entry);
     }
-    entry.opening
-        .handle((opened, refused) -> opened)
-        .thenCombineAsync(entry.unused, (opened, nothing) -> close(opened, name), executor)
+    entry.settled
+        .thenCombineAsync(entry.unused, (settled, unused) -> close(entry.opened, name), executor)
         .whenComplete((nothing, failed) -> endClosing(name, entry, failed));
     completeUnused();
     return entry.closed;
