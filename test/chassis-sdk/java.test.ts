@@ -12,6 +12,7 @@ import { Link } from '../../core/link/mod.ts';
 import { systemClock } from '../../core/mod.ts';
 import { chassisInterface, contentInterface, createCall } from '../../core/rpc/mod.ts';
 import { readApplicationException, type Interface, type Method } from '../../core/thrift/mod.ts';
+import { CONTENT_CONFORMANCE, expectContentConformance } from '../kit/tools/content-exam.ts';
 import { isAlive, startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
 import { JAVA_BUILD_MS, JAVA_EXAMPLES, javaPrograms } from '../kit/tools/java-kit.ts';
 import { REPOSITORY } from '../kit/tools/repository.ts';
@@ -19,7 +20,6 @@ import { runKatamari } from '../kit/tools/run.ts';
 import { until } from '../kit/tools/wait.ts';
 
 const CONFORMANCE = path.join(REPOSITORY, 'idl', 'conformance.thrift');
-const WORDS = path.join(REPOSITORY, 'test', 'fixtures', 'chassis', 'words.thrift');
 const START_MS = 60_000;
 
 let command: (name: string) => string[];
@@ -274,7 +274,11 @@ describe('The Java kit', () => {
 
   test.each([
     ['an IDL file that is not there', { CONFORMANCE_IDL: 'gone.thrift' }, 'Cannot read the IDL file "gone.thrift"'],
-    ['an IDL without its service', { CONFORMANCE_IDL: WORDS }, 'has no service "Conformance"; it has Words'],
+    [
+      'an IDL without its service',
+      { CONFORMANCE_IDL: CONTENT_CONFORMANCE },
+      'has no service "Conformance"; it has Con',
+    ],
     ['a limit that is none', { KATAMARI_NESTING_MAX: 'deep' }, 'KATAMARI_NESTING_MAX is "deep", expected a whole'],
     ['no call at a time', { CONFORMANCE_CONCURRENCY: '0' }, 'concurrency is 0; it must be at least 1'],
   ])(
@@ -289,129 +293,41 @@ describe('The Java kit', () => {
 });
 
 describe('A content server in Java', () => {
-  const words = parseIdl(readIdlFile(WORDS)).services.get('Words') as Interface;
+  const env = { CONFORMANCE_IDL: CONTENT_CONFORMANCE };
 
-  /** A content server, folders to open, and what it was told. */
-  async function withShards(
-    use: (server: {
-      open: (shard: string, folder: string) => Promise<unknown>;
-      close: (shard: string) => Promise<unknown>;
-      shards: () => Promise<unknown>;
-      call: (method: string, params: Readonly<Record<string, unknown>>) => Promise<unknown>;
-      folder: (name: string, files: Readonly<Record<string, string>>) => string;
-      told: () => string[];
-    }) => Promise<void>,
-  ): Promise<void> {
-    const root = mkdtempSync(path.join(tmpdir(), 'katamari-java-shards-'));
-    const ledger = path.join(root, 'ledger');
-    writeFileSync(ledger, '');
-    try {
-      await managed('WordsChassis', { WORDS_IDL: WORDS, WORDS_LEDGER: ledger }, async (chassis) => {
-        expect(await control(chassis, 'describe')).toMatchObject({ holdsShards: true, concurrency: 8 });
-        const ask = (name: string, params = {}): Promise<unknown> =>
-          chassis.ask(contentInterface(), 'katamari.Content', name, params);
-        await use({
-          open: (shard, at) => ask('open', { shard, path: at }),
-          close: (shard) => ask('close', { shard }),
-          shards: () => ask('shards'),
-          call: (method, params) => chassis.ask(words, 'Words', method, params),
-          folder: (name, files) => {
-            const at = path.join(root, name);
-            mkdirSync(at);
-            for (const [file, text] of Object.entries(files)) writeFileSync(path.join(at, file), text);
-            return at;
-          },
-          told: () =>
-            readFileSync(ledger, 'utf8')
-              .split('\n')
-              .filter(Boolean)
-              .map((line) => line.replace(/ \d+$/, '')),
-        });
-      });
-    } finally {
-      rmSync(root, { recursive: true, force: true });
-    }
-  }
-
-  test(
-    'opens a shard once, gives calls the shards that they name or all, and closes',
-    async () => {
-      await withShards(async ({ open, close, shards, call, folder, told }) => {
-        const [a, b] = [folder('a', { 'words.txt': 'tea for two', slow: '300' }), folder('b', { 'words.txt': 'tea' })];
-        const facts = { entries: 3, more: { format: 'text' } };
-        expect(await Promise.all([open('i@1.0.0/a', a), open('i@1.0.0/a', a)])).toEqual([facts, facts]);
-        expect(await open('i@1.0.0/a', a)).toEqual(facts);
-        await open('i@1.0.0/b', b);
-        expect(told()).toEqual(['open i@1.0.0/a', 'open i@1.0.0/b']);
-        expect(await shards()).toEqual(['i@1.0.0/a', 'i@1.0.0/b']);
-        const both = { 'i@1.0.0/a': 1, 'i@1.0.0/b': 1 };
-        expect(await call('count', { word: 'tea' })).toEqual(both);
-        expect(await call('count', { shards: [], word: 'tea' })).toEqual(both);
-        expect(await call('count', { shards: ['i@1.0.0/b'], word: 'tea' })).toEqual({ 'i@1.0.0/b': 1 });
-        await close('i@1.0.0/a');
-        await close('i@1.0.0/a');
-        await close('i@1.0.0/never');
-        expect(told().slice(2)).toEqual(['close i@1.0.0/a']);
-        expect(await call('count', { shards: ['i@1.0.0/a'], word: 'tea' })).toEqual({
-          error: 'Words.count failed: Shard i@1.0.0/a is not open here; open are i@1.0.0/b',
-        });
-      });
-    },
-    START_MS,
+  test.each(['1', '3'])(
+    'conforms with concurrency %s',
+    (concurrency) => expectContentConformance(command('ContentConformanceChassis'), concurrency, env),
+    120_000,
   );
 
   test(
-    'refuses what is damaged, of another version, or open from another path; then opens it when it is mended',
+    'lets calls that came before a close use the shard, even if they start after it',
     async () => {
-      await withShards(async ({ open, shards, folder }) => {
-        const refusal = (why: string, isDamaged: boolean) => ({ exception: 'ShardRefused', why, isDamaged });
-        const bad = folder('bad', { 'words.txt': 'tea', damaged: '' });
-        expect(await open('i@1.0.0/a', bad)).toEqual(refusal('words.txt ends too early', true));
-        const old = folder('old', { 'words.txt': 'tea', refused: '' });
-        expect(await open('i@1.0.0/a', old)).toEqual(
-          refusal('words.txt has version 9, this server reads 1 to 8', false),
-        );
-        expect(await shards()).toEqual([]);
-        rmSync(path.join(bad, 'damaged'));
-        expect(await open('i@1.0.0/a', bad)).toMatchObject({ entries: 1 });
-        expect(await open('i@1.0.0/a', old)).toEqual(refusal(`i@1.0.0/a is open from ${bad}; close it first`, false));
-      });
-    },
-    START_MS,
-  );
-
-  test(
-    'closes a shard when the calls that use it have ended, and a shard that opens when it is open',
-    async () => {
-      await withShards(async ({ open, close, shards, call, folder, told }) => {
-        const [a, slow] = [folder('a', { 'words.txt': 'a' }), folder('slow', { 'words.txt': 'a', slow: '400' })];
-        await open('i@1.0.0/a', a);
-        const held = call('hold', { shards: ['i@1.0.0/a'], ms: 800 });
-        // A call on the same connection, so that the other one has begun.
-        await call('count', { word: 'a' });
-        const closed = close('i@1.0.0/a');
-        expect(await shards()).toEqual([]);
-        expect(told()).toEqual(['open i@1.0.0/a']);
-        const opening = open('i@1.0.0/slow', slow);
-        await Promise.all([close('i@1.0.0/slow'), opening]);
-        expect(told()).toEqual(expect.arrayContaining(['open i@1.0.0/slow', 'close i@1.0.0/slow']));
-        expect(await held).toEqual(['i@1.0.0/a']);
+      const folder = mkdtempSync(path.join(tmpdir(), 'katamari-java-shards-'));
+      const shard = path.join(folder, 'shard');
+      writeFileSync(shard, 'entries 3');
+      const service = parseIdl(readIdlFile(CONTENT_CONFORMANCE)).services.get('ContentConformance') as Interface;
+      await managed('ContentConformanceChassis', env, async (chassis) => {
+        const ask = (name: string, params: object = {}): Promise<unknown> =>
+          chassis.ask(contentInterface(), 'katamari.Content', name, { ...params });
+        const hold = (): Promise<unknown> => chassis.ask(service, '', 'hold', { shards: ['i@1.0.0/a'], ms: 100 });
+        expect(await ask('open', { shard: 'i@1.0.0/a', path: shard })).toEqual({
+          entries: 3,
+          more: { format: 'lines' },
+        });
+        // It runs one call at a time, so most of these start after the close.
+        const calls = Array.from({ length: 5 }, hold);
+        const closed = ask('close', { shard: 'i@1.0.0/a' });
+        const late = expect(hold()).rejects.toMatchObject({
+          code: 'no_pool',
+          message: 'Shard i@1.0.0/a is not open here; open are none',
+        });
+        expect(await Promise.all(calls)).toEqual(calls.map(() => ['i@1.0.0/a']));
         await closed;
-        expect(told().at(-1)).toBe('close i@1.0.0/a');
+        await late;
       });
-    },
-    START_MS,
-  );
-
-  test(
-    'that cannot close a shard says so, and can open it again',
-    async () => {
-      await withShards(async ({ open, close, folder }) => {
-        const stuck = folder('stuck', { 'words.txt': 'a', stuck: '' });
-        await open('i@1.0.0/a', stuck);
-        expect(await close('i@1.0.0/a')).toEqual({ error: 'katamari.Content.close failed: the file is locked' });
-        expect(await open('i@1.0.0/a', stuck)).toMatchObject({ entries: 1 });
-      });
+      rmSync(folder, { recursive: true });
     },
     START_MS,
   );

@@ -12,16 +12,16 @@ export const JAVA_BUILD_MS = 240_000;
 
 export const JAVA_EXAMPLES: string = path.join(REPOSITORY, 'chassis-sdk', 'java', 'examples');
 
-/** Returns the command that starts a program of the tests: `ConformanceChassis`, `WordsChassis`, `ShopChassis`... */
+/** Returns the command that starts a program of the tests: `ConformanceChassis`, `ShopChassis`... */
 export async function javaPrograms(): Promise<(name: string) => string[]> {
   const fixtures = 'test/fixtures/chassis';
-  const idl = ['idl/conformance.thrift', `${fixtures}/words.thrift`];
+  const idl = ['idl/conformance.thrift', 'idl/content_conformance.thrift'];
   const folder = await builtOnce('java', ['chassis-sdk/java', `${fixtures}/java`, ...idl], async (into) => {
     const generated = ['--gen', 'java:generated_annotations=suppress', '-o', into];
     for (const file of idl) await run('thrift', [...generated, path.join(REPOSITORY, file)]);
     await run('sh', [path.join(JAVA_EXAMPLES, 'build.sh'), into], { THRIFT: toolPath('thrift') });
     const compiler = ['-nowarn', '-encoding', 'UTF-8', '-cp', path.join(into, 'katamari-chassis.jar')];
-    const sources = ['ConformanceChassis', 'WordsChassis'].map((name) => `${fixtures}/java/${name}.java`);
+    const sources = ['ConformanceChassis', 'ContentConformanceChassis'].map((name) => `${fixtures}/java/${name}.java`);
     const places = ['-sourcepath', path.join(into, 'gen-java'), '-d', path.join(into, 'classes')];
     await run('javac', [...compiler, ...places, ...sources.map((file) => path.join(REPOSITORY, file))]);
   });

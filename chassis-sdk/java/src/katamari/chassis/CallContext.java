@@ -111,9 +111,8 @@ public final class CallContext {
     isRetiring = true;
   }
 
-  /** Number of the call, in the order in which calls of a content server came. */
-  long number() {
-    return call.number;
+  Call call() {
+    return call;
   }
 
   boolean isRetiring() {

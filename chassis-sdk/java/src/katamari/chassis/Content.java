@@ -5,11 +5,14 @@ package katamari.chassis;
 
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.Collections;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
@@ -56,22 +59,29 @@ public final class Content<S> {
   private final Map<String, Entry<S>> entries = new TreeMap<>();
   /** Shards that are being closed, by name. Calls that came before may still use them. */
   private final Map<String, Entry<S>> closing = new HashMap<>();
-  /** Numbers of the calls that have not ended, and the last number. */
-  private final TreeSet<Long> calls = new TreeSet<>();
+  /** Numbers of calls that have come and used no shard yet, and the last number. */
+  private final TreeSet<Long> notStarted = new TreeSet<>();
   private long lastCall;
+  /** The shards that calls use, by their numbers. */
+  private final Map<Long, Set<Entry<S>>> usesOfCalls = new HashMap<>();
 
   /** A shard from the first `open` until no call uses it. */
   private static final class Entry<S> {
     final Path path;
-    CompletableFuture<OpenedShard<S>> opening;
+    final CompletableFuture<OpenedShard<S>> opening = new CompletableFuture<>();
+    /** When the callers of `open` have their answer, so that the shard may be closed. */
+    final CompletableFuture<Void> settled = new CompletableFuture<>();
     /** null while it is being opened. */
     OpenedShard<S> opened;
     int uses;
     /** Number of the last call that came before it was closed. */
     long closedAfter;
     /** When no call that came before uses it, and when it is closed. */
+    boolean isUnused;
     final CompletableFuture<Void> unused = new CompletableFuture<>();
     final CompletableFuture<Void> closed = new CompletableFuture<>();
+    /** When the callers of `close` have their answer, so that the shard may be opened again. */
+    final CompletableFuture<Void> gone = new CompletableFuture<>();
 
     Entry(Path path) {
       this.path = path;
@@ -100,64 +110,81 @@ public final class Content<S> {
   }
 
   /**
-   * Calls `work` with open shards by name. They stay open until it returns.
+   * Calls `work` with open shards by name. They stay open until it returns; in a handler, until the call is answered.
    *
    * @param names the shards of the call; null or empty means all that are open
-   * @throws KatamariException NO_POOL when one of them is not open
+   * @throws ShardNotOpenException when one of them is not open
    */
   public <T, E extends Exception> T use(List<String> names, Work<S, T, E> work) throws E, TException {
-    Map<String, Entry<S>> used = take(names);
+    CallContext context = CallContext.currentOrNull();
+    Call call = context == null ? null : context.call();
+    Map<String, Entry<S>> used = take(names, call);
     try {
       Map<String, S> shards = new LinkedHashMap<>();
       used.forEach((name, entry) -> shards.put(name, entry.opened.shard()));
       return work.with(Collections.unmodifiableMap(shards));
     } finally {
-      for (Entry<S> entry : used.values()) release(entry);
+      if (call == null) release(used.values());
     }
   }
 
-  private synchronized Map<String, Entry<S>> take(List<String> names) throws KatamariException {
-    CallContext context = CallContext.currentOrNull();
-    long call = context == null ? Long.MAX_VALUE : context.number();
+  /** @param call null outside of a handler. The shards of a call stay in use until it is answered. */
+  private synchronized Map<String, Entry<S>> take(List<String> names, Call call) throws ShardNotOpenException {
     Map<String, Entry<S>> used = new LinkedHashMap<>();
     for (String name : names == null || names.isEmpty() ? names() : names) {
       Entry<S> entry = entries.get(name);
-      if (entry == null || entry.opened == null) entry = closing.get(name);
-      boolean isUsable = entry != null && entry.opened != null && (entries.get(name) == entry || call <= entry.closedAfter);
-      if (!isUsable)
-        throw KatamariException.notRun(
-            KatamariException.Code.NO_POOL, "Shard " + name + " is not open here; open are " + listed());
+      if (entry == null && call != null) entry = closingFor(name, call);
+      if (entry == null || entry.opened == null)
+        throw new ShardNotOpenException("Shard " + name + " is not open here; open are " + listed());
       used.put(name, entry);
     }
-    for (Entry<S> entry : used.values()) entry.uses++;
+    if (call == null) {
+      for (Entry<S> entry : used.values()) entry.uses++;
+      return used;
+    }
+    Set<Entry<S>> ofCall = usesOfCalls.computeIfAbsent(call.number, number -> new HashSet<>());
+    for (Entry<S> entry : used.values()) if (ofCall.add(entry)) entry.uses++;
+    notStarted.remove(call.number);
     return used;
   }
 
-  private void release(Entry<S> entry) {
+  private Entry<S> closingFor(String name, Call call) {
+    Entry<S> entry = closing.get(name);
+    return entry != null && !entry.isUnused && call.number <= entry.closedAfter ? entry : null;
+  }
+
+  private void release(Collection<Entry<S>> used) {
     synchronized (this) {
-      entry.uses--;
+      for (Entry<S> entry : used) entry.uses--;
     }
     completeUnused();
   }
 
   /** Numbers a call that has come. Calls of before a `close` may use the shard, even if they start after it. */
   synchronized long begin() {
-    calls.add(++lastCall);
+    notStarted.add(++lastCall);
     return lastCall;
   }
 
+  /** Ends a call that has been answered. */
   void end(long call) {
+    Set<Entry<S>> used;
     synchronized (this) {
-      calls.remove(call);
+      notStarted.remove(call);
+      used = usesOfCalls.remove(call);
     }
-    completeUnused();
+    release(used == null ? Set.of() : used);
   }
 
   private void completeUnused() {
     List<Entry<S>> unused = new ArrayList<>();
     synchronized (this) {
-      for (Entry<S> entry : closing.values())
-        if (entry.uses == 0 && (calls.isEmpty() || calls.first() > entry.closedAfter)) unused.add(entry);
+      for (Entry<S> entry : closing.values()) {
+        boolean mayBeUsed = !notStarted.isEmpty() && notStarted.first() <= entry.closedAfter;
+        if (entry.uses > 0 || mayBeUsed) continue;
+        entry.isUnused = true;
+        unused.add(entry);
+      }
     }
     for (Entry<S> entry : unused) entry.unused.complete(null);
   }
@@ -176,14 +203,13 @@ public final class Content<S> {
     synchronized (this) {
       Entry<S> before = closing.get(name);
       if (before != null)
-        return before.closed.handle((closed, failed) -> null).thenCompose(nothing -> open(name, path, executor));
+        return before.gone.thenCompose(nothing -> open(name, path, executor));
       Entry<S> known = entries.get(name);
       if (known != null && known.path.equals(path)) return known.opening;
       if (known != null)
         return CompletableFuture.failedFuture(
             new IllegalStateException(name + " is open from " + known.path + "; close it first"));
       entry = new Entry<>(path);
-      entry.opening = new CompletableFuture<>();
       entries.put(name, entry);
     }
     executor.execute(() -> open(name, entry));
@@ -203,6 +229,8 @@ public final class Content<S> {
         entries.remove(name, entry);
       }
       entry.opening.completeExceptionally(refused);
+    } finally {
+      entry.settled.complete(null);
     }
   }
 
@@ -218,9 +246,8 @@ public final class Content<S> {
       entry.closedAfter = lastCall;
       closing.put(name, entry);
     }
-    entry.opening
-        .handle((opened, refused) -> opened)
-        .thenCombineAsync(entry.unused, (opened, nothing) -> close(opened, name), executor)
+    entry.settled
+        .thenCombineAsync(entry.unused, (settled, unused) -> close(entry.opened, name), executor)
         .whenComplete((nothing, failed) -> endClosing(name, entry, failed));
     completeUnused();
     return entry.closed;
@@ -242,5 +269,6 @@ public final class Content<S> {
     }
     if (failed == null) entry.closed.complete(null);
     else entry.closed.completeExceptionally(failed);
+    entry.gone.complete(null);
   }
 }

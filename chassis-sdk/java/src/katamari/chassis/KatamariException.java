@@ -7,7 +7,7 @@ import org.apache.thrift.TApplicationException;
 import org.apache.thrift.protocol.TType;
 
 /** The mesh refused a call or could not finish it. The message says why and what to do. */
-public final class KatamariException extends TApplicationException {
+public class KatamariException extends TApplicationException {
   private static final long serialVersionUID = 1L;
 
   /** Codes of the error table; the numbers are those of ErrorCode in idl/katamari.thrift. */
@@ -23,7 +23,8 @@ public final class KatamariException extends TApplicationException {
     BAD_REQUEST(9, PROTOCOL_ERROR),
     INTERNAL(10, INTERNAL_ERROR),
     CANCELLED(11, INTERNAL_ERROR),
-    REFUSED_AS_POISON(12, INTERNAL_ERROR);
+    REFUSED_AS_POISON(12, INTERNAL_ERROR),
+    INCOMPLETE(13, INTERNAL_ERROR);
 
     final int wire;
     final int thrift;
@@ -55,7 +56,7 @@ public final class KatamariException extends TApplicationException {
     this(code, message, 0, 0, false);
   }
 
-  private KatamariException(Code code, String message, long retryAfterMs, int stage, boolean isNotRun) {
+  KatamariException(Code code, String message, long retryAfterMs, int stage, boolean isNotRun) {
     super(code.thrift, message);
     this.code = code;
     this.retryAfterMs = retryAfterMs;
