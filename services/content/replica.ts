@@ -230,7 +230,7 @@ export class Replica {
     const onBytes = (bytesDone: number): void => void (this.#bytesDone = bytesDone);
     const { signal } = this.#unwanted;
     await turns.take(async () => {
-      await this.#askForSpace(order.bytes);
+      await this.#askForSpace(order.bytes - (await store.partBytes(order)));
       await fetch(job, onBytes, signal);
     }, signal);
     // Nothing may be waited for between this look and the start of the rename.

@@ -50,6 +50,18 @@ export class ShardStore {
     return this.#at('part', shard);
   }
 
+  /** Bytes that an interrupted fetch has left. */
+  async partBytes(shard: ShardId): Promise<number> {
+    const folder = this.partPath(shard);
+    const names = await readdir(folder, { recursive: true }).catch(() => []);
+    let bytes = 0;
+    for (const name of names) {
+      const found = await stat(path.join(folder, name)).catch(() => undefined);
+      if (found?.isFile() === true) bytes += found.size;
+    }
+    return bytes;
+  }
+
   /** Whether the shard is here whole, with these files. */
   has(order: ShardId & Pick<ShardOrder, 'digest'>): boolean {
     return this.#recordAt(this.#live(order))?.digest === order.digest;

@@ -1,4 +1,4 @@
-// Keeps a fetch to a number of bytes per second: a token bucket that holds half a second.
+// Keeps a fetch to a number of bytes per second: a token bucket that holds half a second, or a chunk.
 
 import { sleep } from '../../../core/mod.ts';
 
@@ -14,6 +14,8 @@ export class ByteRate {
   /** Bytes that may pass now; below 0 after a large chunk. */
   #tokens = 0;
   #filledAtMs: number;
+  /** Bytes of the largest chunk so far: while one is read, the next may be paid for. */
+  #chunkBytesMax = 0;
 
   /** @param bytesPerS 0 for no limit */
   constructor(bytesPerS: number, clock: RateClock = { nowMs: () => performance.now(), sleep }) {
@@ -25,10 +27,11 @@ export class ByteRate {
   /** Resolves when these bytes, which have passed, are paid for. @param onWait called each second of a wait */
   async spend(bytes: number, onWait: () => void): Promise<void> {
     if (this.#bytesPerS === 0) return;
+    this.#chunkBytesMax = Math.max(this.#chunkBytesMax, bytes);
     this.#fill();
     this.#tokens -= bytes;
     while (this.#tokens < 0) {
-      await this.#clock.sleep(Math.min((-this.#tokens / this.#bytesPerS) * 1_000, 1_000));
+      await this.#clock.sleep(Math.max(1, Math.min((-this.#tokens / this.#bytesPerS) * 1_000, 1_000)));
       onWait();
       this.#fill();
     }
@@ -38,7 +41,7 @@ export class ByteRate {
     const now = this.#clock.nowMs();
     const earned = ((now - this.#filledAtMs) / 1_000) * this.#bytesPerS;
     // Time in which the source sent nothing is not made up for by a burst.
-    this.#tokens = Math.min(this.#tokens + earned, this.#bytesPerS * BURST_S);
+    this.#tokens = Math.min(this.#tokens + earned, Math.max(this.#bytesPerS * BURST_S, this.#chunkBytesMax));
     this.#filledAtMs = now;
   }
 }

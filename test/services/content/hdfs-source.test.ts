@@ -54,9 +54,9 @@ describe('An HDFS source', () => {
   });
 
   test('of which a connection breaks at every tenth of a file goes on where it broke', async () => {
-    const content = randomBytes(100_000);
+    const content = randomBytes(1_000_000);
     hdfs.write('/user/wiki/b/large.bin', content);
-    hdfs.breaks = [1, 2, 3, 4, 5, 6, 7, 8, 9].map((tenth) => tenth * 10_000);
+    hdfs.breaks = [1, 2, 3, 4, 5, 6, 7, 8, 9].map((tenth) => tenth * 100_000);
     const { files } = await fetching.fetch(source, 'b');
     expect(files['large.bin'] === content.toString('latin1')).toBe(true);
     expect(hdfs.breaks).toEqual([]);

@@ -66,6 +66,15 @@ describe('A shard on the disk', () => {
     expect(existsSync(path.join(root, 'part/lost+found/x'))).toBe(true);
   });
 
+  test('that was fetched in part has the bytes of all its files', async () => {
+    expect(await store.partBytes(shard('a'))).toBe(0);
+    mkdirSync(path.join(store.partPath(shard('a')), 'content/deep'), { recursive: true });
+    writeFileSync(path.join(store.partPath(shard('a')), 'content/deep/x'), 'hello');
+    writeFileSync(path.join(store.partPath(shard('a')), 'unfinished-1'), 'hi');
+    expect(await store.partBytes(shard('a'))).toBe(7);
+    expect(await store.partBytes(shard('b'))).toBe(0);
+  });
+
   test('with a record that cannot be read is not there', async () => {
     await fetched('a');
     writeFileSync(path.join(root, 'live/wiki@1.0.0/a/shard.json'), '{"digest":');

@@ -2,6 +2,7 @@
 // them `spawn` throws for.
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../../core/mod.ts';
+import { TestEnvironment } from '../../kit/content/environment.ts';
 import { ChassisProcess, describeExit, type Launch } from '../../../services/resource-manager/chassis-process.ts';
 import { Reaper } from '../../../services/resource-manager/reaper.ts';
 
@@ -58,4 +59,26 @@ test.each<[string, () => Partial<Launch>, () => string]>([
   expect(exits).toEqual([describeExit(exit)]);
   expect([child.pid, child.hasExited, child.rssBytes()]).toEqual([0, true, 0]);
   expect(await child.stop(10)).toBe(exit);
+});
+
+test('a chassis inherits the environment of the mesh without its secrets', async () => {
+  const secrets = ['KATAMARI_TOKEN', 'CONSUL_HTTP_TOKEN', 'AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'];
+  secrets.push('AWS_SESSION_TOKEN', 'AWS_CONTAINER_AUTHORIZATION_TOKEN', 'WEBHDFS_DELEGATION_TOKEN');
+  const others = ['AWS_REGION', 'MY_KATAMARI_TOKEN'];
+  const environment = new TestEnvironment();
+  environment.set(Object.fromEntries([...secrets, ...others].map((name) => [name, 'told'])));
+  const lines: string[] = [];
+  const child = new ChassisProcess({
+    ...ok,
+    command: ['env'],
+    env: { AWS_SESSION_TOKEN: 'own' },
+    reaper,
+    clock: systemClock,
+    onLine: (line) => lines.push(line),
+    onExit: () => undefined,
+  });
+  environment.restore();
+  await child.exited;
+  const found = lines.filter((line) => /=(told|own)$/.test(line)).sort();
+  expect(found).toEqual(['AWS_REGION=told', 'AWS_SESSION_TOKEN=own', 'MY_KATAMARI_TOKEN=told']);
 });
