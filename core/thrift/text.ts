@@ -85,7 +85,10 @@ const ESCAPES = /([\udc80-\udcff]+)/u;
 // oxlint-disable-next-line no-control-regex -- ASCII begins with control characters
 const BEYOND_ASCII = /[^\u0000-\u007f]/;
 
-/** Compares texts by characters, as their UTF-8 bytes would be. JavaScript compares UTF-16, where U+10000 is below U+E000. */
+/**
+ * Compares texts by characters, as their UTF-8 bytes would be. JavaScript compares UTF-16, where U+10000 is below
+ * U+E000.
+ */
 export function compareUtf8(a: string, b: string): number {
   if (a === b) return 0;
   const length = Math.min(a.length, b.length);

@@ -68,8 +68,8 @@ export class IndexOffer implements Offer {
   };
 
   /**
-   * The index version that the call is about. Documents of an earlier answer may be of another version than the one that
-   * gets the calls now.
+   * The index version that the call is about. Documents of an earlier answer may be of another version than the one
+   * that gets the calls now.
    * @throws KatamariError no_pool
    */
   #indexFor({ args, identity }: Call, method: Method): ServedIndex {

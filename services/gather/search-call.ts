@@ -17,7 +17,7 @@ import type { ServedIndex } from './shard-map.ts';
 import type { Statistics } from './statistics-cache.ts';
 
 /** The arguments of `search`, as decoded. */
-interface SearchArguments {
+interface GatheredSearch {
   readonly shards?: readonly string[];
   readonly query: string;
   readonly count: number;
@@ -27,7 +27,7 @@ interface SearchArguments {
 }
 
 /** Struct Found, as decoded. */
-interface Found {
+interface GatheredHits {
   readonly total?: bigint;
   readonly hits?: readonly Hit[];
   readonly coverage?: Coverage;
@@ -50,7 +50,7 @@ class SearchCall {
   /** With a deadline that leaves time for merging. */
   readonly #call: Call;
   readonly #sink: CallSink;
-  readonly #args: SearchArguments;
+  readonly #args: GatheredSearch;
   readonly #places: readonly number[];
   /** What the first trip has cost. */
   #repeats = { retried: 0, hedged: 0 };
@@ -62,7 +62,7 @@ class SearchCall {
     this.#statistics = iface.methods.get('statistics');
     this.#call = withCall(call, { deadlineMs: reserved(call.deadlineMs, tools.clock.nowMs()) });
     this.#sink = sink;
-    this.#args = decodeStruct(this.#method.args, call.args) as unknown as SearchArguments;
+    this.#args = decodeStruct(this.#method.args, call.args) as unknown as GatheredSearch;
     this.#places = placesOf(index, this.#args.shards ?? []);
     checkSearch(this.#args, index);
   }
@@ -139,7 +139,7 @@ class SearchCall {
   #merge(end: ScatterEnd & { readonly kind: 'answered' }): void {
     const { sort = [], count, minCoverage } = this.#args;
     const { answers } = end;
-    const found = answers.map((answer) => valueOf(this.#method, answer) as Found);
+    const found = answers.map((answer) => valueOf(this.#method, answer) as GatheredHits);
     const missing: MissingShard[] = [...end.missing, ...found.flatMap(({ coverage }) => coverage?.missing ?? [])];
     const coverage = coverageOf(this.#places.length, missing, {
       retried: end.retried + this.#repeats.retried,
@@ -163,12 +163,12 @@ class SearchCall {
 }
 
 /** The cursor behind a hit: the hit without its fields, as idl/search.thrift says. */
-function cursorOf({ returns, name }: Method, { fields: _, ...hit }: Hit): string {
+function cursorOf({ returns, name }: Method, { shard, document, score, sortValues = [] }: Hit): string {
   const hits =
     returns.kind === 'struct' ? returns.struct.fields.find((field) => field.name === 'hits')?.type : undefined;
   if (hits?.kind !== 'list' || hits.element.kind !== 'struct')
     throw new KatamariError('internal', `The result of ${name} has no list of hits`);
-  return encodeStruct(hits.element.struct, { ...hit }).toString('base64url');
+  return encodeStruct(hits.element.struct, { shard, document, score, sortValues }).toString('base64url');
 }
 
 /** Adds fields to an encoded struct. Of a repeated field the last one counts. */
@@ -185,7 +185,7 @@ function serverOf({ managers }: ServedIndex): string {
 }
 
 /** @throws KatamariError bad_request */
-function checkSearch({ count, minCoverage }: SearchArguments, { managers, names }: ServedIndex): void {
+function checkSearch({ count, minCoverage }: GatheredSearch, { managers, names }: ServedIndex): void {
   const requests = Math.max(1, Math.min(names.length, managers.length));
   const most = Math.min(COUNT_MAX, Math.floor(HITS_MAX / requests));
   if (!(count >= 0 && count <= most))

@@ -99,7 +99,7 @@ export function adminOffers(options: AdminOptions): readonly Offer[] {
   return [
     guardedOffer(options, guard, { file: 'katamari.thrift', service: 'Katamari', methods: methodsOf(options) }),
     guardedOffer(options, guard, {
-      file: 'index-admin.thrift',
+      file: 'indices.thrift',
       service: 'KatamariIndices',
       methods: indexMethods(options.actions.indices),
     }),

@@ -1,4 +1,4 @@
-// The methods of the admin service for indices, in the shapes of idl/index-admin.thrift. It checks what it is given
+// The methods of the admin service for indices, in the shapes of idl/indices.thrift. It checks what it is given
 // before anything is written: the name, the source as a manager sees it, the managers that could serve it.
 
 import type { Clock } from '../../core/mod.ts';

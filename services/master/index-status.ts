@@ -14,7 +14,7 @@ export interface IndexFacts {
   readonly share: number;
 }
 
-/** Struct IndexStatus of idl/index-admin.thrift. */
+/** Struct IndexStatus of idl/indices.thrift. */
 export interface ThriftIndexStatus {
   readonly name: string;
   readonly version: string;

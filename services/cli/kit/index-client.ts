@@ -1,4 +1,4 @@
-// The admin service for indices (idl/index-admin.thrift) for commands.
+// The admin service for indices (idl/indices.thrift) for commands.
 
 import type { AdminClient } from './admin-client.ts';
 

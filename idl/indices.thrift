@@ -129,7 +129,9 @@ service KatamariIndices {
   PlacementReport planIndex(1: string token, 2: NewIndex index) throws (1: katamari.AdminRefused refused)
     (katamari.timeout = "90s")
 
-  /** Inspects the source and adds the version. The same again changes nothing; a version with another source is refused. */
+  /**
+   * Inspects the source and adds the version. The same again changes nothing; a version with another source is refused.
+   */
   AddedIndex addIndex(1: string token, 2: NewIndex index) throws (1: katamari.AdminRefused refused)
     (katamari.timeout = "90s")
 
