@@ -76,6 +76,8 @@ struct IndexStatus {
   /** Bytes that the managers have fetched, of those that they are to hold. */
   18: i64 bytesDone
   19: i64 bytesWanted
+  /** SHA-256 of the list of its shards. */
+  20: string manifest
 }
 
 struct NewIndex {
@@ -98,6 +100,8 @@ struct SourceReport {
   4: list<string> warnings
   /** The manager that has looked. */
   5: string manager
+  /** SHA-256 of the list of shards: equal lists of equal files have the same one. */
+  6: string manifest
 }
 
 struct AddedIndex {

@@ -2,6 +2,8 @@
 
 import type { Command } from 'commander';
 import type { IndexAddOptions } from './commands/index-admin.ts';
+import type { IndexBuildOptions } from './commands/index-build.ts';
+import type { IndexSearchOptions } from './commands/index-search.ts';
 import type { IndexStatusOptions } from './commands/index-status.ts';
 import { command, examples, type SetExitCode, withMesh, withWait } from './kit/command-options.ts';
 import type { ClientOptions, CliContext } from './kit/context.ts';
@@ -15,10 +17,47 @@ export function addIndexCommands(program: Command, context: CliContext, setExitC
       'katamari index remove wiki@2.0.0',
     ),
   );
+  addBuild(group, context, setExitCode);
+  addSearch(group, context, setExitCode);
   addAdd(group, context, setExitCode);
   addPlan(group, context, setExitCode);
   addStatus(group, context, setExitCode);
   addChanges(group, context, setExitCode);
+}
+
+function addBuild(group: Command, context: CliContext, setExitCode: SetExitCode): void {
+  command(group, 'build', 'make the shards of a text index from files')
+    .argument('<files...>', 'files that end in .ndjson, .jsonl, .txt or .md, or folders with such files')
+    .requiredOption('--out <folder>', 'folder for the shards; it must not exist, or be empty')
+    .option('--shards <count>', 'number of shards', '4')
+    .option('--tokenizer <text>', 'the option tokenize of SQLite FTS5, such as "porter unicode61"')
+    .option('--json', 'print JSON')
+    .action(async (files: string[], options: IndexBuildOptions) =>
+      setExitCode(await (await import('./commands/index-build.ts')).runIndexBuild(context, files, options)),
+    )
+    .addHelpText('after', examples('katamari index build books/ --out ./wiki', 'katamari up --index wiki=./wiki'));
+}
+
+function addSearch(group: Command, context: CliContext, setExitCode: SetExitCode): void {
+  withMesh(command(group, 'search', 'search a text index'))
+    .argument('<index>', 'name, or name and version')
+    .argument('<query>', 'words, "a phrase", AND OR NOT, field:word, prefix*')
+    .option('--count <hits>', 'number of hits', '10')
+    .option('--fields <fields>', 'stored fields to print, comma separated (default: all)')
+    .option('--filter <query>', 'a query that documents must match too, without influence on scores')
+    .option('--sort <fields>', 'fields to sort by, comma separated; -field for descending (default: by score)')
+    .option('--after <cursor>', 'the hits after those of an earlier search')
+    .option('--json', 'print JSON')
+    .action(async (index: string, query: string, options: IndexSearchOptions) =>
+      setExitCode(await (await import('./commands/index-search.ts')).runIndexSearch(context, index, query, options)),
+    )
+    .addHelpText(
+      'after',
+      examples(
+        "katamari index search wiki 'rabbit hole'",
+        "katamari index search wiki@1.0.0 'queen' --sort -line --count 3",
+      ),
+    );
 }
 
 function withIndexOptions(of: Command): Command {
@@ -100,4 +139,16 @@ function addChanges(group: Command, context: CliContext, setExitCode: SetExitCod
       setExitCode(await (await import('./commands/index-admin.ts')).runIndexRemove(context, index, options)),
     )
     .addHelpText('after', examples('katamari index remove wiki@2.0.0'));
+}
+
+/** `katamari content-server`, the command of deployments that serve indices. */
+export function addContentServer(program: Command, setExitCode: SetExitCode): void {
+  command(program, 'content-server', 'run a content server, as the command of a deployment')
+    .argument('<name>', 'TextSearch or MapFileLookup')
+    .action(async (name: string) => {
+      const { contentServerOf, runContentServer } = await import('./kit/content-servers.ts');
+      await runContentServer(contentServerOf(name));
+      setExitCode(await new Promise<never>(() => undefined));
+    })
+    .addHelpText('after', examples('katamari content-server TextSearch'));
 }

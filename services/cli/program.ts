@@ -22,7 +22,7 @@ import type { TokenCreateOptions, TokenListOptions } from './commands/token.ts';
 import type { TypesCommandOptions } from './commands/types.ts';
 import type { ConformOptions } from './conform/conform.ts';
 import type { DoctorOptions } from './doctor/doctor.ts';
-import { addIndexCommands } from './index-commands.ts';
+import { addContentServer, addIndexCommands } from './index-commands.ts';
 import { command, examples, type SetExitCode, withMesh, withSettings, withWait } from './kit/command-options.ts';
 import type { ClientOptions, CliContext } from './kit/context.ts';
 import { paint, printable } from './kit/terminal.ts';
@@ -83,6 +83,7 @@ function describeProgram(context: CliContext, setExitCode: SetExitCode): Command
   addDrain(program, context, setExitCode);
   addUndrain(program, context, setExitCode);
   addIndexCommands(program, context, setExitCode);
+  addContentServer(program, setExitCode);
   addToken(program, context, setExitCode);
   addAudit(program, context, setExitCode);
   addConfig(program, context, setExitCode);
@@ -99,7 +100,8 @@ function addUp(program: Command, context: CliContext, setExitCode: SetExitCode):
   withSettings(command(program, 'up', 'run the whole mesh in this process'), flags)
     .option('--log <format>', 'how to log: pretty, json', 'pretty')
     .option('--log-level <level>', 'what to log: debug, info, warn, error', 'info')
-    .action(async (options: { config?: string; log: string; logLevel: string }) =>
+    .option('--index <name=folder...>', 'serve a folder of shards as an index, with the content server that it needs')
+    .action(async (options: { config?: string; log: string; logLevel: string; index?: string[] }) =>
       setExitCode(await (await import('./commands/up.ts')).runUp(context, { ...options, flags })),
     )
     .addHelpText(
@@ -108,6 +110,7 @@ function addUp(program: Command, context: CliContext, setExitCode: SetExitCode):
         'katamari up',
         'katamari up --config mesh/katamari.yaml --thrift-port 0',
         'katamari up --set limits.frame=32MiB --log json',
+        'katamari up --index wiki=./wiki',
       ),
     );
 }

@@ -134,6 +134,15 @@ export interface ConfigSources {
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
   readonly flags: readonly FlagValue[];
+  /** What a command adds to the file. */
+  readonly more?: MoreSettings | undefined;
+}
+
+export interface MoreSettings {
+  /** In the form of the file. */
+  readonly deployments: readonly Readonly<Record<string, unknown>>[];
+  /** Prefixes for `content.sources`. */
+  readonly sources: readonly string[];
 }
 
 /** One line of `katamari config`. */
@@ -164,7 +173,8 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   const requested = sources.file ?? sources.env['KATAMARI_CONFIG'];
   const file = findConfigFile(requested, sources.cwd);
   const text = file === undefined ? undefined : readConfigFile(file, sources.cwd);
-  const { values, origins, warnings } = layer(text, sources.env, sources.flags);
+  const { values: given, origins, warnings } = layer(text, sources.env, sources.flags);
+  const values = withMore(given, sources.more);
   const originOf = (path: readonly PropertyKey[]): string =>
     origins.get(keyText(path)) ??
     (text !== undefined && has(values, path) ? `${text.shown}:${text.lineOf(path)}` : 'default');
@@ -186,12 +196,25 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   const settings: EffectiveSetting[] = [];
   listEffective(configSchema, filled, [], originOf, settings);
   return {
-    config: resolve(filled, checked.data, text?.directory ?? sources.cwd, where),
+    config: withSources(resolve(filled, checked.data, text?.directory ?? sources.cwd, where), sources.more),
     file: text?.shown,
     settings,
     warnings,
     where,
   };
+}
+
+function withMore(values: Record<string, unknown>, more: MoreSettings | undefined): Record<string, unknown> {
+  if (more === undefined || more.deployments.length === 0) return values;
+  const { deployments = [] } = values;
+  // A wrong value is told by the schema.
+  return Array.isArray(deployments) ? { ...values, deployments: [...deployments, ...more.deployments] } : values;
+}
+
+function withSources(config: Config, more: MoreSettings | undefined): Config {
+  if (more === undefined) return config;
+  const { content } = config;
+  return { ...config, content: { ...content, sources: [...content.sources, ...more.sources] } };
 }
 
 function configurationError(

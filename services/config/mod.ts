@@ -4,7 +4,14 @@ export type { AddedFaceplate } from './added-faceplate.ts';
 export { isDataDirectory, prepareDirectories } from './directories.ts';
 export { compareConfigs, type ConfigChanges } from './changes.ts';
 export { portsOf } from './check.ts';
-export { type Config, type EffectiveSetting, loadConfig, type LoadedConfig, type TlsFiles } from './config.ts';
+export {
+  type Config,
+  type EffectiveSetting,
+  loadConfig,
+  type LoadedConfig,
+  type MoreSettings,
+  type TlsFiles,
+} from './config.ts';
 export { type ConfiguredDeployment, desiredDeployment } from './deployment.ts';
 export { ExitError, EXIT, type ExitCode } from './exit-error.ts';
 export { CONFIG_FILE_NAMES, describeValue, keyText } from './file.ts';

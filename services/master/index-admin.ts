@@ -6,6 +6,7 @@ import { valid } from 'semver';
 import {
   INDEX_NAME,
   isVersionRange,
+  manifestHash,
   parsePlaces,
   type AssignmentRecord,
   type HoldingsRecord,
@@ -20,7 +21,7 @@ import {
 import { refused, type AdminMethod, type TokenArgs } from './admin-guard.ts';
 import { IndexLeader, type IndexPlan } from './index-leader.ts';
 import { indexStatus, type ThriftIndexStatus } from './index-status.ts';
-import { type IndexStore, unknownIndex } from './index-store.ts';
+import { type IndexStore, manifestText, unknownIndex } from './index-store.ts';
 import { type ContentChoice, hasContentService } from './placement.ts';
 
 /** What the mesh orders and holds. */
@@ -132,6 +133,7 @@ class IndexAdmin {
       names: facts.shards.map(({ name }) => name),
       warnings: facts.warnings,
       manager,
+      manifest: manifestHash(manifestText(facts)),
     };
   }
 

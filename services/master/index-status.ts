@@ -85,6 +85,7 @@ export function indexStatus(
     addedBy: record.by,
     bytesDone: wanted.reduce((sum, { bytes, bytesDone }) => sum + Math.min(bytes, bytesDone), 0),
     bytesWanted: wanted.reduce((sum, { bytes }) => sum + bytes, 0),
+    manifest: record.manifest,
     shardList: withShards
       ? shards.map(({ name, bytes, own }) => ({
           name,

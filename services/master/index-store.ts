@@ -49,7 +49,7 @@ export class IndexStore {
   ): Promise<IndexRecord> {
     const { client, events } = this.#options;
     const { shards } = manifest;
-    const text = JSON.stringify({ shards: shards.map(({ name, bytes, digest }) => ({ name, bytes, digest })) });
+    const text = manifestText(manifest);
     const bytes = Buffer.byteLength(text);
     if (bytes > MANIFEST_BYTES_MAX) {
       const why = `The list of the ${shards.length} shards has ${bytes} bytes, limit is ${MANIFEST_BYTES_MAX}; use fewer shards, or shorter names`;
@@ -115,6 +115,11 @@ export class IndexStore {
 interface StoredIndex {
   readonly record: IndexRecord;
   readonly modifyIndex: number;
+}
+
+/** The text of a manifest; its hash is its name. */
+export function manifestText({ shards }: ManifestRecord): string {
+  return JSON.stringify({ shards: shards.map(({ name, bytes, digest }) => ({ name, bytes, digest })) });
 }
 
 /** The error for a version that is not there, with those that are. */

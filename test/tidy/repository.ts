@@ -66,6 +66,7 @@ export const MODULES: Readonly<Record<string, readonly string[]>> = {
   ],
   'services/cli': [
     ...CORE,
+    'content-servers/text',
     'services/access',
     'services/audit',
     'services/consul',

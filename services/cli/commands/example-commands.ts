@@ -17,21 +17,25 @@ export interface ExampleCommand {
 }
 
 /**
- * Returns the example commands. `file` is the path of the configuration, which admin commands need to find the token.
+ * Returns the example commands, first those for text indices. `file` is the path of the configuration, which admin
+ * commands need to find the token.
  */
 export async function exampleCommands(
   context: CliContext,
   mesh: MeshHandle,
   config: Config,
   file: string,
+  indices: readonly string[] = [],
 ): Promise<readonly ExampleCommand[]> {
   const program = howToRun(context);
-  const isUsual = CONFIG_FILE_NAMES.some((name) => name === file);
+  // Without a file there is nothing to name.
+  const isUsual = file === '' || CONFIG_FILE_NAMES.some((name) => name === file);
   const status = {
     what: 'Show pools and resources in this terminal',
     line: [...program, 'status', '-v', ...meshWords(mesh), ...(isUsual ? [] : ['--config', shellWord(file)])].join(' '),
   };
   const stats = { what: 'Live pools, queues and rates: open in a browser', line: `${httpUrl(mesh.addresses.stats)}/` };
+  const searches = indices.slice(0, 1).flatMap((name) => searchLines(program, mesh, name));
   const web = config.web.sites.slice(0, 1).map(({ prefix }) => ({
     what: 'Web: open in a browser',
     line: `${httpUrl(mesh.addresses.web)}${prefix === '/' ? '' : prefix}/`,
@@ -39,9 +43,24 @@ export async function exampleCommands(
   for (const service of new Set(config.deployments.map((deployment) => deployment.service))) {
     const iface = await interfaceOf(mesh, service);
     const method = iface === undefined ? undefined : exampleMethod(iface);
-    if (method !== undefined) return [...callLines(program, mesh, config, service, method), ...web, status, stats];
+    if (method !== undefined)
+      return [...searches, ...callLines(program, mesh, config, service, method), ...web, status, stats];
   }
-  return [...web, status, stats];
+  return [...searches, ...web, status, stats];
+}
+
+function searchLines(program: readonly string[], mesh: MeshHandle, index: string): ExampleCommand[] {
+  const body = { jsonrpc: '2.0', id: 1, method: `${index}.search`, params: { query: 'some words', fields: ['*'] } };
+  return [
+    {
+      what: `Search ${index}`,
+      line: [...program, 'index', 'search', index, "'some words'", ...meshWords(mesh)].join(' '),
+    },
+    {
+      what: 'The same with JSON-RPC',
+      line: `curl -s ${httpUrl(mesh.addresses.jsonRpc)}/rpc -H 'content-type: application/json' -d ${shellWord(JSON.stringify(body))}`,
+    },
+  ];
 }
 
 /** Returns an address with a scheme, given as a URL or as `host:port`. */

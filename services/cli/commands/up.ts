@@ -18,9 +18,10 @@ import {
   didYouMean,
 } from '../../config/mod.ts';
 import type { MeshHooks } from '../../process/mod.ts';
-import { loadFor, type ConfigOptions, type MeshHandle, type CliContext } from '../kit/context.ts';
+import { connect, loadFor, type ConfigOptions, type MeshHandle, type CliContext } from '../kit/context.ts';
 import { LOG_LEVELS } from '../kit/event-lines.ts';
 import { paint, printable } from '../kit/terminal.ts';
+import { readUpIndices, serveUpIndices, settingsFor, type UpIndex } from '../kit/up-indices.ts';
 import { httpUrl, exampleCommands } from './example-commands.ts';
 import { formatPools } from './status.ts';
 import { jsonLog, prettyLog, type UpLog } from './up-log.ts';
@@ -29,19 +30,25 @@ import { UpProgress } from './up-progress.ts';
 export interface UpOptions extends ConfigOptions {
   readonly log: string;
   readonly logLevel: string;
+  /** Values of `--index`. */
+  readonly index?: readonly string[] | undefined;
 }
 
 export async function runUp(context: CliContext, options: UpOptions): Promise<ExitCode> {
-  const load = (): LoadedConfig => loadFor(context, options);
+  const indices = await readUpIndices(context.cwd, options.index ?? []);
+  const load = (): LoadedConfig => {
+    const { config } = loadFor(context, options);
+    return loadFor(context, options, settingsFor(indices, new Set(config.deployments.map(({ service }) => service))));
+  };
   const first = load();
-  if (first.file === undefined) {
+  if (first.file === undefined && indices.length === 0) {
     throw new ExitError(
       EXIT.badConfiguration,
       `No katamari.yaml in ${context.cwd}: write one, or name one with --config FILE or KATAMARI_CONFIG. A minimal example:\n\n` +
         'deployments:\n  - service: Calculator\n    version: "1.0.0"\n    script: calculator.ts\n    count: 2',
     );
   }
-  return await runProcess(context, { first, load, roles: undefined }, options);
+  return await runProcess(context, { first, load, roles: undefined, indices }, options);
 }
 
 /** @param role the first role; `options.also` lists more */
@@ -55,7 +62,7 @@ export async function runRole(
   // Separate processes find each other through a Consul server that all can reach.
   const flags = [{ flag: `katamari ${role}`, key: 'consul.embedded', value: 'false' }, ...options.flags];
   const load = (): LoadedConfig => loadFor(context, { config: options.config, flags });
-  return await runProcess(context, { first: load(), load, roles }, options);
+  return await runProcess(context, { first: load(), load, roles, indices: [] }, options);
 }
 
 interface Loaded {
@@ -64,6 +71,8 @@ interface Loaded {
   readonly load: () => LoadedConfig;
   /** Undefined means all roles. */
   readonly roles: readonly Role[] | undefined;
+  /** Indices to serve. */
+  readonly indices: readonly UpIndex[];
 }
 
 async function runProcess(
@@ -119,6 +128,7 @@ async function run(context: CliContext, loaded: Loaded, log: UpLog): Promise<Exi
   await Promise.race([waitUntilReady(mesh, config, progress, stop.isRequested), stop.requested, failed]);
   progress.end();
   if (!stop.isRequested()) {
+    await serveIndices(context, mesh, loaded, log);
     const seconds = (performance.now() - startedAt) / 1_000;
     await log.up(mesh, () => announce(context, mesh, loaded, seconds));
     await stop.requested;
@@ -127,6 +137,19 @@ async function run(context: CliContext, loaded: Loaded, log: UpLog): Promise<Exi
   await mesh.close();
   log.info('Stopped.');
   return exitCode;
+}
+
+/** Serves the indices of `--index`. A failure leaves the mesh up: the services of the file may be needed. */
+async function serveIndices(context: CliContext, mesh: MeshHandle, loaded: Loaded, log: UpLog): Promise<void> {
+  if (loaded.indices.length === 0) return;
+  const { admin } = loaded.first.config;
+  const options = { mesh: httpUrl(mesh.addresses.jsonRpc), ...(admin.token === '' ? {} : { token: admin.token }) };
+  try {
+    const lines = await serveUpIndices(connect(context, { ...options, config: loaded.first.file }), loaded.indices);
+    for (const line of lines) log.info(line);
+  } catch (error) {
+    log.warn(`--index: ${(error as Error).message}`);
+  }
 }
 
 /** SIGHUP applies the changed file. It never ends the process; one that comes before the mesh has started waits. */
@@ -256,7 +279,7 @@ async function waitUntilReady(
 async function announce(
   context: CliContext,
   mesh: MeshHandle,
-  { first: { config, file = '' }, roles }: Loaded,
+  { first: { config, file = '' }, roles, indices }: Loaded,
   seconds: number,
 ): Promise<void> {
   const { terminal } = context;
@@ -287,7 +310,8 @@ async function announce(
     );
     return;
   }
-  const commands = await exampleCommands(context, mesh, config, file);
+  const texts = indices.filter(({ server }) => server === 'TextSearch').map(({ name }) => name);
+  const commands = await exampleCommands(context, mesh, config, file, texts);
   const lines = [
     '',
     took,

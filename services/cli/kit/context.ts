@@ -6,6 +6,7 @@ import {
   type Config,
   loadConfig,
   type LoadedConfig,
+  type MoreSettings,
   ExitError,
   EXIT,
   type FlagValue,
@@ -65,9 +66,9 @@ export interface ClientOptions {
   readonly token?: string | undefined;
 }
 
-export function loadFor(context: CliContext, options: ConfigOptions): LoadedConfig {
+export function loadFor(context: CliContext, options: ConfigOptions, more?: MoreSettings): LoadedConfig {
   const { env, cwd } = context;
-  return loadConfig({ file: options.config, env, cwd, flags: options.flags });
+  return loadConfig({ file: options.config, env, cwd, flags: options.flags, more });
 }
 
 /** Returns a client of the mesh at `--mesh`, else at KATAMARI_URL, else at the address in the configuration. */

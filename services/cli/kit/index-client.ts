@@ -34,6 +34,8 @@ export interface IndexSummary {
   readonly addedBy: string;
   readonly bytesDone: number;
   readonly bytesWanted: number;
+  /** Equal for versions with the same shards. */
+  readonly manifest: string;
   readonly shardList: readonly ShardSummary[];
 }
 
@@ -68,6 +70,13 @@ export class IndexClient {
     index: NewIndex,
   ): Promise<{ readonly status: IndexSummary; readonly isNew: boolean; readonly warnings: readonly string[] }> {
     return (await this.#client.indices('addIndex', { index }, INSPECT_MS)) as Awaited<ReturnType<IndexClient['add']>>;
+  }
+
+  /** Looks at a source on a manager. */
+  async inspect(source: string, contentService: string): Promise<{ readonly manifest: string }> {
+    return (await this.#client.indices('inspectSource', { source, contentService }, INSPECT_MS)) as {
+      manifest: string;
+    };
   }
 
   async plan(
