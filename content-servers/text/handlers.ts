@@ -22,7 +22,7 @@ interface QueryArguments {
   readonly query: string;
 }
 
-interface SearchArguments extends QueryArguments {
+interface TextSearchArguments extends QueryArguments {
   readonly count: number;
   readonly sort?: readonly TextSortKey[];
   readonly filter: string;
@@ -39,7 +39,7 @@ export function textHandlers(content: Pick<Content<TextShard>, 'use'>): Handlers
       return content.use(shards, (open) => sumStatistics(open, plansOf(open, { query: parsed }), end) ?? late(end));
     },
 
-    search: (args: SearchArguments, context: HandlerContext) => {
+    search: (args: TextSearchArguments, context: HandlerContext) => {
       const { shards, query, count, sort = [], filter, fields = [], after, statistics } = args;
       if (count < 0 || count > TEXT_LIMITS.countMax)
         throw badQuery(`count is ${count}, expected 0 to ${TEXT_LIMITS.countMax}`);
