@@ -6,7 +6,8 @@ import { inspectSource } from '../../../services/content/fetch/fetcher.ts';
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import fc from 'fast-check';
 
 const ALLOWED = [
   'file:/srv/indices/',
@@ -89,6 +90,47 @@ describe('A source', () => {
     const found = whyNotAllowed(source, ALLOWED) ?? '';
     expect(found).toContain(why);
     expect(found).not.toContain('secret');
+  });
+
+  test('that is allowed leads below the prefix, for whoever reads it', () => {
+    const piece = fc.constantFrom(
+      ...['/', '//', '.', '..', '%2e', '%2E%2e', '%2f', '%5c', '\\', '@', ':', '?', '#', '%', '%00', '%25', ' ', '\t'],
+      ...[
+        'a',
+        'wiki',
+        'srv',
+        'indices',
+        'evil',
+        'host.example',
+        ';',
+        '&',
+        '%c3%bc',
+        'ü',
+        '\u2024',
+        '\uff0e',
+        '~',
+        '[',
+        '|',
+      ],
+    );
+    const prefix = fc.constantFrom('file:///srv/indices/', 'file:/srv/indices', 'https://host.example/indices/');
+    const source = fc.tuple(prefix, fc.array(piece, { maxLength: 8 })).map(([start, more]) => start + more.join(''));
+    let allowed = 0;
+    fc.assert(
+      fc.property(source, (url) => {
+        if (whyNotAllowed(url, ALLOWED) !== undefined) return;
+        allowed++;
+        if (url.startsWith('file:')) {
+          expect(`${path.resolve(fileURLToPath(url))}/`.startsWith('/srv/indices/')).toBe(true);
+        } else {
+          const { origin, pathname, username, search, hash } = new URL(url);
+          expect([origin, username, search, hash]).toEqual(['https://host.example', '', '', '']);
+          expect(`${path.posix.resolve(decodeURIComponent(pathname))}/`.startsWith('/indices/')).toBe(true);
+        }
+      }),
+      { numRuns: 5_000 },
+    );
+    expect(allowed).toBeGreaterThan(100);
   });
 
   test('is refused by an empty list, which is named', () => {
