@@ -7,7 +7,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 
 const ALLOWED = [
   'file:/srv/indices/',
@@ -16,6 +16,15 @@ const ALLOWED = [
   'http://127.0.0.1:8080/',
   'hdfs://name-node/indices',
 ];
+
+/** Where a URL leads: the path of a file, or the server and the path with nothing left to resolve. */
+function placeOf(url: string): string {
+  if (url.startsWith('file:')) return `${path.resolve(fileURLToPath(url))}/`;
+  const { href, origin, pathname } = new URL(url);
+  // A user, a query or a fragment would be in the rest.
+  const isPlain = href === `${origin}${pathname}`;
+  return isPlain ? `${origin}${path.posix.resolve(decodeURIComponent(pathname))}/` : href;
+}
 
 describe('A source', () => {
   test.each([
@@ -93,43 +102,18 @@ describe('A source', () => {
   });
 
   test('that is allowed leads below the prefix, for whoever reads it', () => {
-    const piece = fc.constantFrom(
-      ...['/', '//', '.', '..', '%2e', '%2E%2e', '%2f', '%5c', '\\', '@', ':', '?', '#', '%', '%00', '%25', ' ', '\t'],
-      ...[
-        'a',
-        'wiki',
-        'srv',
-        'indices',
-        'evil',
-        'host.example',
-        ';',
-        '&',
-        '%c3%bc',
-        'ü',
-        '\u2024',
-        '\uff0e',
-        '~',
-        '[',
-        '|',
-      ],
-    );
+    const plain = ['/', 'a', 'wiki', 'srv', 'indices', 'evil', 'host.example', '%c3%bc', 'ü', '~', ';', '&'];
+    const tricks = ['//', '.', '..', '%2e', '%2E%2e', '%2f', '%5c', '\\', '@', ':', '?', '#', '%', '%00', '%25', ' '];
+    const piece = fc.constantFrom(...plain, ...tricks, '\t', '\u2024', '\uff0e', '[', '|');
     const prefix = fc.constantFrom('file:///srv/indices/', 'file:/srv/indices', 'https://host.example/indices/');
     const source = fc.tuple(prefix, fc.array(piece, { maxLength: 8 })).map(([start, more]) => start + more.join(''));
     let allowed = 0;
-    fc.assert(
-      fc.property(source, (url) => {
-        if (whyNotAllowed(url, ALLOWED) !== undefined) return;
-        allowed++;
-        if (url.startsWith('file:')) {
-          expect(`${path.resolve(fileURLToPath(url))}/`.startsWith('/srv/indices/')).toBe(true);
-        } else {
-          const { origin, pathname, username, search, hash } = new URL(url);
-          expect([origin, username, search, hash]).toEqual(['https://host.example', '', '', '']);
-          expect(`${path.posix.resolve(decodeURIComponent(pathname))}/`.startsWith('/indices/')).toBe(true);
-        }
-      }),
-      { numRuns: 5_000 },
-    );
+    const isSafe = (url: string): boolean => {
+      if (whyNotAllowed(url, ALLOWED) !== undefined) return true;
+      allowed++;
+      return placeOf(url).startsWith(url.startsWith('file:') ? '/srv/indices/' : 'https://host.example/indices/');
+    };
+    fc.assert(fc.property(source, isSafe), { numRuns: 5_000 });
     expect(allowed).toBeGreaterThan(100);
   });
 
