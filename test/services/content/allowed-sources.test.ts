@@ -6,7 +6,8 @@ import { inspectSource } from '../../../services/content/fetch/fetcher.ts';
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import * as fc from 'fast-check';
 
 const ALLOWED = [
   'file:/srv/indices/',
@@ -15,6 +16,15 @@ const ALLOWED = [
   'http://127.0.0.1:8080/',
   'hdfs://name-node/indices',
 ];
+
+/** Where a URL leads: the path of a file, or the server and the path with nothing left to resolve. */
+function placeOf(url: string): string {
+  if (url.startsWith('file:')) return `${path.resolve(fileURLToPath(url))}/`;
+  const { href, origin, pathname } = new URL(url);
+  // A user, a query or a fragment would be in the rest.
+  const isPlain = href === `${origin}${pathname}`;
+  return isPlain ? `${origin}${path.posix.resolve(decodeURIComponent(pathname))}/` : href;
+}
 
 describe('A source', () => {
   test.each([
@@ -89,6 +99,22 @@ describe('A source', () => {
     const found = whyNotAllowed(source, ALLOWED) ?? '';
     expect(found).toContain(why);
     expect(found).not.toContain('secret');
+  });
+
+  test('that is allowed leads below the prefix, for whoever reads it', () => {
+    const plain = ['/', 'a', 'wiki', 'srv', 'indices', 'evil', 'host.example', '%c3%bc', 'ü', '~', ';', '&'];
+    const tricks = ['//', '.', '..', '%2e', '%2E%2e', '%2f', '%5c', '\\', '@', ':', '?', '#', '%', '%00', '%25', ' '];
+    const piece = fc.constantFrom(...plain, ...tricks, '\t', '\u2024', '\uff0e', '[', '|');
+    const prefix = fc.constantFrom('file:///srv/indices/', 'file:/srv/indices', 'https://host.example/indices/');
+    const source = fc.tuple(prefix, fc.array(piece, { maxLength: 8 })).map(([start, more]) => start + more.join(''));
+    let allowed = 0;
+    const isSafe = (url: string): boolean => {
+      if (whyNotAllowed(url, ALLOWED) !== undefined) return true;
+      allowed++;
+      return placeOf(url).startsWith(url.startsWith('file:') ? '/srv/indices/' : 'https://host.example/indices/');
+    };
+    fc.assert(fc.property(source, isSafe), { numRuns: 5_000 });
+    expect(allowed).toBeGreaterThan(100);
   });
 
   test('is refused by an empty list, which is named', () => {

@@ -5,7 +5,6 @@ import { Fetching } from '../../kit/content/fetching.ts';
 import { SmallDisk } from '../../kit/cluster/small-disk.ts';
 import { Random } from '../../kit/tools/random.ts';
 import { until } from '../../kit/tools/wait.ts';
-import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import {
   existsSync,
@@ -42,12 +41,27 @@ function unfinishedBytes(part: string): number {
   return name === undefined ? 0 : (statSync(path.join(part, name), { throwIfNoEntry: false })?.size ?? 0);
 }
 
-/** The process that fetches into a folder. */
+/** The fetch process of this one. */
 function fetchProcess(): number | undefined {
-  const children = execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(process.pid)], { encoding: 'utf8' });
-  const line = children.split('\n').find((one) => /content\/fetch\/main\.[jt]s/.test(one));
-  return line === undefined ? undefined : Number(line.trim().split(' ')[0]);
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .find((pid) => {
+      const [stat = '', command = ''] = ['stat', 'cmdline'].map((name) => procFile(pid, name));
+      return Number(stat.replace(/^.*\) . /s, '').split(' ')[0]) === process.pid && FETCH.test(command);
+    });
 }
+
+/** '' when the process has ended. */
+function procFile(pid: number, name: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${name}`, 'latin1');
+  } catch {
+    return '';
+  }
+}
+
+const FETCH = /content\/fetch\/main\.[jt]s/;
 
 describe('A fetch', () => {
   test('whose process is killed at any point goes on where it was, and never leaves half a shard', async () => {
