@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs the tools that the tests need beyond npm: a Consul server, the Thrift compiler, the official Thrift
-# libraries of Python, Ruby, C++, Java and Perl with their interpreters and compilers, promtool, chromium, ip (network
-# namespaces), fsfreeze (a disk that does not answer), openssl (certificates) and HAProxy. The script looks for each
-# tool in .tools/bin and on PATH. As root on Debian, it installs missing tools with apt-get. Otherwise it lists them
-# and exits with 1. If nothing is missing, it takes a fraction of a second and prints nothing.
+# libraries of Python, Ruby, C++, Java and Perl with their interpreters and compilers, Lucene 8 and 3.6, promtool,
+# chromium, ip (network namespaces), fsfreeze (a disk that does not answer), openssl (certificates) and HAProxy. The
+# script looks for each tool in .tools/bin and on PATH. As root on Debian, it installs missing tools with apt-get.
+# Otherwise it lists them and exits with 1. If nothing is missing, it takes a fraction of a second and prints nothing.
 #
 # Debian dropped Consul after bullseye. The script downloads the bullseye package through a private apt configuration
 # under .tools/, derived from the apt sources of this machine. It unpacks only the binary, to .tools/bin/consul, and
@@ -21,6 +21,8 @@ have_ruby_thrift() { have ruby && ruby -e 'require "thrift"' >/dev/null 2>&1; }
 # The headers of the library include Boost headers, which its Debian package does not install.
 have_cpp_thrift() { have g++ && have cmake && have make && [ -f /usr/include/thrift/Thrift.h ] && [ -f /usr/include/boost/scoped_array.hpp ]; }
 have_java_thrift() { have javac && [ -f /usr/share/java/thrift.jar ] && [ -f /usr/share/java/slf4j-nop.jar ]; }
+have_lucene8() { [ -n "$(ls /usr/share/java/lucene-core-8*.jar 2>/dev/null)" ] && [ -n "$(ls /usr/share/java/lucene-queryparser-8*.jar 2>/dev/null)" ]; }
+have_lucene3() { [ -f /usr/share/java/lucene3-core.jar ]; }
 # The library needs Bit::Vector and its generated code needs Class::Accessor. Its Debian package installs neither.
 have_perl_thrift() { have perl && perl -MThrift::BinaryProtocol -MClass::Accessor -e 1 >/dev/null 2>&1; }
 
@@ -52,6 +54,16 @@ look() {
     have javac || packages="$packages default-jdk-headless"
     missing="$missing
   a Java compiler and the Java Thrift library (Debian packages default-jdk-headless, libthrift-java, libslf4j-java)"
+  fi
+  if ! have_lucene8; then
+    packages="$packages liblucene8-java"
+    missing="$missing
+  Lucene 8 (Debian package liblucene8-java)"
+  fi
+  if ! have_lucene3; then
+    packages="$packages liblucene3-java"
+    missing="$missing
+  Lucene 3.6 (Debian package liblucene3-java)"
   fi
   if ! have_perl_thrift; then
     packages="$packages perl libthrift-perl libbit-vector-perl libclass-accessor-perl"

@@ -58,6 +58,7 @@ const onNodeOnly = [
   'test/chassis-sdk/java.test.ts',
   'test/chassis-sdk/python',
   'test/chassis-sdk/ruby.test.ts',
+  'test/content-servers/',
   'test/acceptance/cost-of-a-call.test.ts',
   'test/acceptance/matrix.test.ts',
   'test/acceptance/clients.test.ts',

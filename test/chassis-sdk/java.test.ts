@@ -1,20 +1,18 @@
 // The Java kit, built as a user does: its examples and the service of `katamari conform` in a real mesh, its control
 // services as a manager calls them, and `katamari conform` itself. Properties that conform checks are not tested again.
 
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { decodeResult, encodeParams, parseIdl, readIdlFile } from '../../core/idl/mod.ts';
-import { Link } from '../../core/link/mod.ts';
-import { systemClock } from '../../core/mod.ts';
-import { chassisInterface, contentInterface, createCall } from '../../core/rpc/mod.ts';
-import { readApplicationException, type Interface, type Method } from '../../core/thrift/mod.ts';
+import { parseIdl, readIdlFile } from '../../core/idl/mod.ts';
+import { chassisInterface, contentInterface } from '../../core/rpc/mod.ts';
+import type { Interface } from '../../core/thrift/mod.ts';
 import { CONTENT_CONFORMANCE, expectContentConformance } from '../kit/tools/content-exam.ts';
 import { isAlive, startTestMesh, type TestMesh } from '../kit/mesh/mesh.ts';
 import { JAVA_BUILD_MS, JAVA_EXAMPLES, javaPrograms } from '../kit/tools/java-kit.ts';
+import { type ManagedChassis, withManagedChassis } from '../kit/tools/managed-chassis.ts';
 import { REPOSITORY } from '../kit/tools/repository.ts';
 import { runKatamari } from '../kit/tools/run.ts';
 import { until } from '../kit/tools/wait.ts';
@@ -108,69 +106,13 @@ describe('A chassis in Java', () => {
   });
 });
 
-/** A program as its manager has it: a link, the control services, and the lifeline. */
-interface Managed {
-  /** Calls a method and returns its value, its declared exception, or `{ error }`. */
-  readonly ask: (
-    iface: Interface,
-    service: string,
-    name: string,
-    params?: Readonly<Record<string, unknown>>,
-  ) => Promise<unknown>;
-  readonly child: ChildProcess;
-  readonly ended: Promise<number | null>;
-}
-
-async function managed(
+const managed = (
   program: string,
   env: Readonly<Record<string, string>>,
-  use: (chassis: Managed) => Promise<void>,
-): Promise<void> {
-  const folder = mkdtempSync(path.join(tmpdir(), 'katamari-java-'));
-  const socket = path.join(folder, 'sock');
-  const [java = '', ...args] = command(program);
-  const child = spawn(java, args, {
-    cwd: folder,
-    env: { ...env, KATAMARI_LISTEN: `unix:${socket}`, KATAMARI_LIFELINE: 'stdin' },
-    stdio: ['pipe', 'ignore', 'ignore'],
-  });
-  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
-  try {
-    const connected = await until('it to listen', () => connectedTo(socket));
-    const limits = { frameBytesMax: 64 * 2 ** 20, nestingMax: 1_000 };
-    const link = new Link(connected, { peer: 'the chassis', limits });
-    await use({
-      child,
-      ended,
-      ask: async (iface, service, name, params = {}) => {
-        const method = iface.methods.get(name) as Method;
-        const call = { service, method: name, args: encodeParams(method, params) };
-        const reply = await link.dispatch(systemClock)(
-          createCall({ ...call, deadlineMs: systemClock.nowMs() + 30_000 }),
-        );
-        if (reply.isException) return { error: readApplicationException(reply.body).message };
-        const result = decodeResult(method, reply.body);
-        return result.ok ? result.value : { exception: result.exception, ...result.fields };
-      },
-    });
-    link.close();
-  } finally {
-    child.kill('SIGKILL');
-    await ended;
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
+  use: (chassis: ManagedChassis) => Promise<void>,
+): Promise<void> => withManagedChassis(command(program), env, use);
 
-/** A connection; undefined while nothing listens there. */
-function connectedTo(at: string): Promise<Socket | undefined> {
-  return new Promise((resolve) => {
-    const socket = connect(at);
-    socket.once('connect', () => resolve(socket));
-    socket.once('error', () => resolve(undefined));
-  });
-}
-
-const control = (chassis: Managed, name: string): Promise<unknown> =>
+const control = (chassis: ManagedChassis, name: string): Promise<unknown> =>
   chassis.ask(chassisInterface(), 'katamari.Chassis', name);
 
 describe('The Java kit', () => {

@@ -44,7 +44,7 @@ function isInPlace(file: string): boolean {
   if (BY_KIND.includes(folder.split('/')[0] ?? '')) return true;
   return (
     Object.keys(MODULES).some((module) => folder === module || folder.startsWith(`${module}/`)) ||
-    folder === 'chassis-sdk'
+    ['chassis-sdk', 'content-servers'].includes(folder)
   );
 }
 

@@ -36,6 +36,11 @@ final class Lucene3Parser extends QueryParser {
   }
 
   @Override
+  protected BooleanQuery newBooleanQuery(boolean isCoordDisabled) {
+    return new ExactBooleanQuery(isCoordDisabled);
+  }
+
+  @Override
   protected Query newFuzzyQuery(Term term, float similarity, int prefixLength) {
     return new FuzzyQuery(term, similarity, prefixLength, SearchLimits.TERMS_MAX);
   }

@@ -16,6 +16,7 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Supplier;
 import katamari.chassis.DamagedShardException;
 import katamari.chassis.OpenedShard;
 import katamari_search.BadQuery;
@@ -38,6 +39,7 @@ import org.apache.lucene.search.BooleanClause;
 import org.apache.lucene.search.BooleanQuery;
 import org.apache.lucene.search.CollectionStatistics;
 import org.apache.lucene.search.Explanation;
+import org.apache.lucene.search.MultiTermQuery;
 import org.apache.lucene.search.Query;
 import org.apache.lucene.search.QueryVisitor;
 import org.apache.lucene.search.Scorable;
@@ -48,6 +50,7 @@ import org.apache.lucene.store.NoLockFactory;
 import org.apache.lucene.util.Bits;
 import org.apache.lucene.util.BytesRef;
 import org.apache.lucene.util.Version;
+import org.apache.lucene.util.automaton.ByteRunAutomaton;
 
 final class Lucene8Shard implements TextShard {
   private static final String READS = "Lucene " + Version.LATEST + ", which reads indexes of Lucene 7 and 8";
@@ -136,19 +139,16 @@ final class Lucene8Shard implements TextShard {
   @Override
   public void addStatistics(String query, Map<String, Long> sums) throws BadQuery, IOException {
     GlobalSearcher searcher = new GlobalSearcher(reader, null);
-    Set<Term> terms = new HashSet<>();
-    rewritten(searcher, query, true)
-        .visit(
-            new QueryVisitor() {
-              @Override
-              public void consumeTerms(Query of, Term... found) {
-                terms.addAll(List.of(found));
-              }
-            });
+    // The fields of the query as it is: a pattern that matches nothing here counts by the documents here, too.
+    NotingVisitor asked = new NotingVisitor();
+    Lucene8Parser.parse(query, field, analyzer, true).visit(asked);
+    NotingVisitor expanded = new NotingVisitor();
+    rewritten(searcher, query, true).visit(expanded);
+    Set<Term> terms = expanded.terms;
     if (terms.size() >= SearchLimits.TERMS_MAX) throw Queries.tooManyTerms();
-    Set<String> fields = new HashSet<>();
+    Set<String> fields = asked.fields;
+    fields.addAll(expanded.fields);
     for (Term term : terms) {
-      fields.add(term.field());
       int documents = reader.docFreq(term);
       if (documents == 0) continue;
       add(sums, "df:" + GlobalSearcher.nameOf(term), documents);
@@ -161,6 +161,30 @@ final class Lucene8Shard implements TextShard {
       add(sums, "docs:" + one, collection.docCount());
       add(sums, "sumtf:" + one, collection.sumTotalTermFreq());
       add(sums, "sumdf:" + one, collection.sumDocFreq());
+    }
+  }
+
+  /** Notes the terms and the fields of a query. */
+  private static final class NotingVisitor extends QueryVisitor {
+    final Set<Term> terms = new HashSet<>();
+    final Set<String> fields = new HashSet<>();
+
+    @Override
+    public void consumeTerms(Query of, Term... found) {
+      for (Term term : found) {
+        terms.add(term);
+        fields.add(term.field());
+      }
+    }
+
+    @Override
+    public void consumeTermsMatching(Query of, String name, Supplier<ByteRunAutomaton> automaton) {
+      fields.add(name);
+    }
+
+    @Override
+    public void visitLeaf(Query leaf) {
+      if (leaf instanceof MultiTermQuery) fields.add(((MultiTermQuery) leaf).getField());
     }
   }
 
