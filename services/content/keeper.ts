@@ -50,6 +50,7 @@ export class Keeper {
   readonly #replicas = new Map<string, Replica>();
   /** The pass over the disk for shards without an order; replicas wait for it. */
   #strays: Promise<void> = Promise.resolve();
+  #fetchedBytes = 0;
   #isClosed = false;
   #hasOrders = false;
   #tellingEndMs = 0;
@@ -80,6 +81,12 @@ export class Keeper {
   /** The state of every replica, in order of the names. */
   status(): readonly ReplicaStatus[] {
     return [...this.#replicas.values()].map((replica) => replica.status()).sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** Bytes that were fetched since the start, and fetches (and checks of files) that run or wait for their turn. */
+  fetches(): { readonly bytes: number; readonly running: number; readonly waiting: number } {
+    const { running, waiting } = this.#fetchTurns;
+    return { bytes: this.#fetchedBytes, running, waiting };
   }
 
   /** Whether a shard was ever ordered. */
@@ -153,6 +160,7 @@ export class Keeper {
       fetch: (job, onBytes, signal) =>
         fetch({ ...job, bytesPerS: Math.ceil(fetchBytesPerS / FETCHES_MAX) }, onBytes, signal),
       onChanged: () => this.#changed(),
+      onFetched: (bytes) => (this.#fetchedBytes += bytes),
       strays: () => this.#strays,
       onFailed: (why) => this.#tellFailure(name, why),
     });

@@ -48,6 +48,8 @@ export interface ReplicaOptions {
   readonly timeoutMs: () => number;
   /** Called when the shard starts or stops being served, is on the disk, or has failed. */
   readonly onChanged: () => void;
+  /** Called with the bytes that were fetched since the last time. */
+  readonly onFetched: (bytes: number) => void;
   /** Called for a failure whose reason differs from that of the last one. */
   readonly onFailed: (why: string) => void;
 }
@@ -216,7 +218,7 @@ export class Replica {
   }
 
   async #fetch(): Promise<void> {
-    const { store, copies, fetch, turns } = this.#options;
+    const { store, copies, fetch, turns, onFetched } = this.#options;
     const order = this.#order;
     this.#isOnDisk = store.has(order) || (await store.restore(order));
     if (this.#isOnDisk) return;
@@ -227,10 +229,15 @@ export class Replica {
     await copies.close(this.name);
     if (!this.#isCurrent) return;
     const job = { shard: this.name, source: order.source, digest: order.digest, into: store.partPath(order) };
-    const onBytes = (bytesDone: number): void => void (this.#bytesDone = bytesDone);
+    const onBytes = (bytesDone: number): void => {
+      onFetched(Math.max(0, bytesDone - this.#bytesDone));
+      this.#bytesDone = bytesDone;
+    };
     const { signal } = this.#unwanted;
     await turns.take(async () => {
-      await this.#askForSpace(order.bytes - (await store.partBytes(order)));
+      // A fetch that goes on counts from what an earlier one has left.
+      this.#bytesDone = await store.partBytes(order);
+      await this.#askForSpace(order.bytes - this.#bytesDone);
       await fetch(job, onBytes, signal);
     }, signal);
     // Nothing may be waited for between this look and the start of the rename.

@@ -9,6 +9,14 @@ export class Turns {
     this.#max = max;
   }
 
+  get running(): number {
+    return this.#running;
+  }
+
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
   /** Runs the task when it is its turn. Settles with the task, or rejects when the signal is aborted before. */
   async take<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (this.#running >= this.#max) await this.#turn(signal);

@@ -6,6 +6,7 @@ import { NO_REPLY_CONTEXT, withCall, type Call, type CallSink, type Reply } from
 import type { Method } from '../../core/thrift/mod.ts';
 import { readArguments, shardsOfDocuments, withShards } from './arguments.ts';
 import { type Coverage, coverageFieldOf, coverageOf, missingText, type MissingShard } from './coverage.ts';
+import type { GatherCounts } from './gather-counts.ts';
 import { RESERVE_MS, RESERVE_SHARE } from './limits.ts';
 import { isEmptyResult, mergeResults } from './merge.ts';
 import { type GatherTools, Scatter, type ScatterEnd, type ShardAnswer } from './scatter.ts';
@@ -28,7 +29,7 @@ export function gatherCall(tools: GatherTools, index: ServedIndex, method: Metho
       ...(method.gather === 'first' ? { isEnough: (answer) => !isEmptyResult(valueOf(method, answer)) } : {}),
       onEnd: (end) => {
         try {
-          finish({ index, method, places, minCoverage }, end, sink);
+          finish({ counts: tools.counts, index, method, places, minCoverage }, end, sink);
         } catch (error) {
           sink.fail(asKatamariError(error));
         }
@@ -46,6 +47,7 @@ export function reserved(deadlineMs: number, nowMs: number): number {
 }
 
 interface GatherFacts {
+  readonly counts: GatherCounts;
   readonly index: ServedIndex;
   readonly method: Method;
   readonly places: readonly number[];
@@ -78,8 +80,9 @@ function finish(facts: GatherFacts, end: ScatterEnd, sink: CallSink): void {
   const isAsItIs = answers.length === 1 && end.missing.length === 0 && coverageField === undefined;
   const values = isAsItIs ? [] : answers.map((answer) => valueOf(method, answer));
   // A result that is enough says nothing about the other shards.
-  const isEnough = method.gather === 'first' && values.some((value) => !isEmptyResult(value));
-  const missing = isEnough ? [] : [...end.missing, ...values.flatMap((value) => missingIn(value, coverageField))];
+  const isFound = method.gather === 'first' && values.some((value) => !isEmptyResult(value));
+  const missing = isFound ? [] : [...end.missing, ...values.flatMap((value) => missingIn(value, coverageField))];
+  facts.counts.missed(missing);
   const coverage = coverageOf(places.length, missing, end);
   requireCoverage(facts, coverage, answers.length > 0);
   const body = isAsItIs
@@ -105,13 +108,19 @@ export function replyOf(
   return { isException: false, body, context };
 }
 
+/** Whether an answer has the shards that its caller wants. */
+export function isEnough(minCoverage: number, { shards, complete }: Coverage, hasAnswer: boolean): boolean {
+  return hasAnswer && complete >= minCoverage * shards;
+}
+
 /** @throws KatamariError incomplete */
 export function requireCoverage(
   { index, minCoverage }: Pick<GatherFacts, 'index' | 'minCoverage'>,
-  { shards, complete, missing }: Coverage,
+  coverage: Coverage,
   hasAnswer: boolean,
 ): void {
-  if (hasAnswer && complete >= minCoverage * shards) return;
+  if (isEnough(minCoverage, coverage, hasAnswer)) return;
+  const { shards, complete, missing } = coverage;
   const why =
     `${complete} of ${shards} shards of ${index.id} are in the answer, and minCoverage is ${minCoverage}: ` +
     `${missingText(missing)}. See katamari index status ${index.id.split('@')[0]}, or ask with a lower minCoverage`;

@@ -6,6 +6,7 @@ import { RetryBudget } from '../../core/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
 import type { WatchStats } from '../consul/mod.ts';
 import type { DeployedService, IndexRecord, Offer, Peer } from '../mesh/mod.ts';
+import { GatherCounts } from './gather-counts.ts';
 import { HedgeBudget } from './hedge-budget.ts';
 import { HoldingsFollower, type ReadHoldings } from './holdings-follower.ts';
 import { IndexCatalog, type IndexCatalogOptions } from './index-catalog.ts';
@@ -26,6 +27,7 @@ export interface GathererOptions extends Omit<IndexCatalogOptions, 'onChange'> {
 }
 
 export class Gatherer {
+  readonly counts: GatherCounts = new GatherCounts();
   readonly #options: GathererOptions;
   readonly #catalog: IndexCatalog;
   readonly #follower: HoldingsFollower;
@@ -44,6 +46,7 @@ export class Gatherer {
       hedges: new HedgeBudget(clock),
       latencies: new RequestLatencies(),
       statistics: new StatisticsCache(),
+      counts: this.counts,
     };
     this.#catalog = new IndexCatalog({ ...options, onChange: () => this.#catalogChanged() });
     this.#follower = new HoldingsFollower(clock, (manager, holdings) => {
@@ -83,7 +86,11 @@ export class Gatherer {
    */
   offers(pools: readonly Offer[]): readonly Offer[] {
     const { records, indices } = this.#catalog;
-    for (const id of this.#offers.keys()) if (!records.has(id)) this.#offers.delete(id);
+    for (const id of this.#offers.keys()) {
+      if (records.has(id)) continue;
+      this.#offers.delete(id);
+      this.counts.forget(id);
+    }
     if (records.size === 0) return [];
     this.#follow();
     this.#map.setOffers(pools);
@@ -105,6 +112,12 @@ export class Gatherer {
       const failure = `${id} is being loaded: ${served} of ${shards} shards are served`;
       return { ...common, failure, isLoading: true };
     });
+  }
+
+  /** Shards of an index version that a manager serves that can be reached from here. */
+  servedShards(id: string): number {
+    const { holders = [] } = this.#map.get(id) ?? {};
+    return holders.filter((own) => own.some(({ isReachable }) => isReachable)).length;
   }
 
   close(): void {

@@ -6,6 +6,7 @@ import { NONE, type Call, type CallerIdentity, type PoolDetails, type Send } fro
 import type { Interface, Method } from '../../core/thrift/mod.ts';
 import type { Offer } from '../mesh/mod.ts';
 import { shardsOfDocuments } from './arguments.ts';
+import { CountedSink } from './gather-counts.ts';
 import { gatherCall } from './gather-call.ts';
 import { searchCall } from './search-call.ts';
 import type { GatherTools } from './scatter.ts';
@@ -51,7 +52,8 @@ export class IndexOffer implements Offer {
     return this.alive;
   }
 
-  readonly send: Send = (call, sink) => {
+  readonly send: Send = (call, caller) => {
+    let sink = caller;
     try {
       const method = this.interface.methods.get(call.method);
       if (method?.gather === undefined) {
@@ -59,6 +61,7 @@ export class IndexOffer implements Offer {
         throw new KatamariError('bad_request', why, { notRun: true });
       }
       const { tools } = this.#options;
+      sink = new CountedSink(caller, tools.counts.of(this.id, method.name));
       const index = this.#indexFor(call, method);
       if (method.gather === 'search') searchCall(tools, index, this.interface, call, sink);
       else gatherCall(tools, index, method, call, sink);

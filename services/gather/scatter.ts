@@ -8,6 +8,7 @@ import { NO_DETAILS, NONE, type Call, type CallSink, type Reply } from '../../co
 import { readApplicationException, type Method } from '../../core/thrift/mod.ts';
 import { Alarm } from './alarm.ts';
 import { type Lack, LACK, type MissingShard } from './coverage.ts';
+import type { GatherCounts } from './gather-counts.ts';
 import type { HedgeBudget } from './hedge-budget.ts';
 import type { RequestLatencies } from './latencies.ts';
 import { ANSWER_BYTES_MAX, EXTRA_WAIT_SHARE, HEDGE_MIN_MS, TRIES_MAX } from './limits.ts';
@@ -23,6 +24,7 @@ export interface GatherTools {
   readonly hedges: HedgeBudget;
   readonly latencies: RequestLatencies;
   readonly statistics: StatisticsCache;
+  readonly counts: GatherCounts;
 }
 
 export interface ScatterOptions {
@@ -154,6 +156,7 @@ export class Scatter {
     if (unplaced.length > 0 || !this.tools.hedges.take(requests.length)) return;
     group.isHedged = true;
     this.#hedged += requests.length;
+    this.tools.counts.requests.hedge += requests.length;
     for (const planned of requests) this.#send(planned, group, false);
   }
 
@@ -186,6 +189,7 @@ export class Scatter {
     }
     const requests = [...plan.requests, ...again.requests];
     this.tools.hedges.sent(requests.length);
+    this.tools.counts.requests[before === undefined ? 'first' : 'retry'] += requests.length;
     for (const planned of requests) {
       const group = new ShardGroup(planned.places, (before?.tries ?? 0) + 1);
       this.#groups.add(group);

@@ -8,7 +8,7 @@ import { withCall, type Call, type CallSink } from '../../core/rpc/mod.ts';
 import type { Interface, Method, StructType } from '../../core/thrift/mod.ts';
 import { withShards } from './arguments.ts';
 import { coverageOf, type Coverage, type MissingShard } from './coverage.ts';
-import { placesOf, replyOf, requireCoverage, reserved, valueOf } from './gather-call.ts';
+import { isEnough, placesOf, replyOf, requireCoverage, reserved, valueOf } from './gather-call.ts';
 import { compareHits, type Hit, type SortKey } from './hit-order.ts';
 import { COUNT_MAX, HITS_MAX, TERMS_MAX } from './limits.ts';
 import { mergeResults } from './merge.ts';
@@ -91,6 +91,8 @@ class SearchCall {
     this.#scatter(method, args, (end) => {
       const { answers, missing } = end;
       const coverage = coverageOf(this.#places.length, missing, end);
+      // The search that follows misses the same shards, and counts them.
+      if (!isEnough(this.#args.minCoverage, coverage, answers.length > 0)) this.#tools.counts.missed(missing);
       requireCoverage({ index: this.#index, minCoverage: this.#args.minCoverage }, coverage, answers.length > 0);
       this.#repeats = { retried: end.retried, hedged: end.hedged };
       const sums = mergeResults(
@@ -145,6 +147,7 @@ class SearchCall {
       retried: end.retried + this.#repeats.retried,
       hedged: end.hedged + this.#repeats.hedged,
     });
+    this.#tools.counts.missed(missing);
     requireCoverage({ index: this.#index, minCoverage }, coverage, answers.length > 0);
     const all = found.flatMap(({ hits = [] }) => hits);
     all.sort((a, b) => compareHits(a, b, sort));

@@ -145,6 +145,11 @@ export class ManagerRole {
     return replicasOf(this.#keeper, index);
   }
 
+  /** The fetches of this manager; see Keeper. */
+  fetches(): ReturnType<Keeper['fetches']> {
+    return this.#keeper.fetches();
+  }
+
   /** Lists the shards of a source. Rejects with an error that says what is wrong with it. */
   inspect(source: string): Promise<SourceFacts> {
     return this.#inspector.inspect(source);

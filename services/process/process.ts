@@ -12,6 +12,7 @@ import type { Presence } from '../mesh/mod.ts';
 import { auditedAccess } from './audit-refusals.ts';
 import { portCredentials } from './port-credentials.ts';
 import { auditFamilies } from './audit-metrics.ts';
+import { indexFamilies } from './index-metrics.ts';
 import { recordConfiguration } from './record-configuration.ts';
 import { announceProcess } from './announce-process.ts';
 import { openConsul, type OpenConsul } from './consul.ts';
@@ -122,7 +123,13 @@ async function openStats(
     events: (afterSeq) => events.after(afterSeq),
     callStats: callStats,
     poolStats: () => manager?.manager.poolStats() ?? [],
-    extra: () => [...consulMetrics.families(), ...auditFamilies(audit), ...access.families(policy), defects.family()],
+    extra: () => [
+      ...consulMetrics.families(),
+      ...auditFamilies(audit),
+      ...access.families(policy),
+      ...indexFamilies(base.gatherer, manager),
+      defects.family(),
+    ],
     authenticator: access.authenticator,
     mayRead: (identity) => !policy.isBroken && policy.policy?.mayReadStats(identity) !== false,
     tls: portCredentials(config, 'stats', credentials),

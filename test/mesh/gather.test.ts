@@ -6,6 +6,7 @@ import { documentSigner, keysOf } from '../../services/mesh/mod.ts';
 import { addIndex, writeWords } from '../kit/mesh/index-source.ts';
 import { startMeshProcess, type MeshProcess } from '../kit/mesh/mesh-process.ts';
 import { fixture, work, type JsonRpcAnswer } from '../kit/mesh/mesh.ts';
+import { promtool } from '../kit/tools/promtool.ts';
 import { until } from '../kit/tools/wait.ts';
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -136,6 +137,50 @@ describe('A call of an index', () => {
     if (error === undefined) expect(shards).toEqual(['wiki@1.0.0/a', 'wiki@1.0.0/b', 'wiki@1.0.0/c']);
     else expect(error.data?.['code']).toBe('incomplete');
     await until('the index to be whole again', async () => (await result('wiki.total', { word: 'the' })) === 3);
+  });
+});
+
+describe('The metrics of a process', () => {
+  /** Values by name and labels. */
+  async function scrape(): Promise<ReadonlyMap<string, number>> {
+    const text = await (await fetch(`${mesh.addresses.stats}/metrics`)).text();
+    expect(await promtool(text)).toEqual({ code: 0, said: '' });
+    const lines = text.split('\n').filter((line) => /^katamari_(gather|index|shards|fetch)/.test(line));
+    return new Map(
+      lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]),
+    );
+  }
+
+  test('count gathered calls by result, requests, missing shards, and what the manager holds', async () => {
+    await until('three shards to be served', async () => (await result('wiki.total', { word: 'the' })) === 3);
+    const before = await scrape();
+    const calls = (method: string, of: string): string =>
+      `katamari_gather_calls_total{index="wiki",version="1.0.0",method="${method}",result="${of}"}`;
+    await call('wiki.total', { word: 'the' });
+    await call('wiki.total', { word: 'no word' });
+    await call('wiki.total', { word: 'the', shards: ['wiki@1.0.0/z'] });
+    await lagging('b', 10_000, async () => {
+      await call('wiki.total', { word: 'the', shards: ['wiki@1.0.0/b'] });
+      // One copy, and so one request, is busy with b.
+      await call('wiki.texts', { minCoverage: 0.3, shards: ['wiki@1.0.0/a', 'wiki@1.0.0/b'] });
+    });
+    const after = await scrape();
+    const rise = (name: string): number => (after.get(name) ?? Number.NaN) - (before.get(name) ?? 0);
+    const names = ['whole', 'partial', 'exception', 'incomplete', 'failed'];
+    expect(names.map((name) => rise(calls('total', name)))).toEqual([1, 0, 1, 1, 1]);
+    expect(rise(calls('texts', 'whole')) + rise(calls('texts', 'partial')) + rise(calls('texts', 'incomplete'))).toBe(
+      1,
+    );
+    expect(rise('katamari_gather_requests_total{kind="first"}')).toBeGreaterThanOrEqual(4);
+    expect(rise('katamari_gather_missing_shards_total{lack="timed_out"}')).toBeGreaterThanOrEqual(1);
+    const version = 'index="wiki",version="1.0.0"';
+    expect(after.get(`katamari_index_shards{${version}}`)).toBe(3);
+    expect(after.get(`katamari_index_shards_served{${version}}`)).toBe(3);
+    expect(after.get(`katamari_shards{${version},state="serving"}`)).toBe(3);
+    expect(after.get(`katamari_shards{${version},state="fetching"}`)).toBe(0);
+    expect(after.get('katamari_fetch_bytes_total')).toBeGreaterThan(0);
+    expect(after.get('katamari_fetches{state="running"}')).toBe(0);
+    expect(after.get('katamari_fetches{state="waiting"}')).toBe(0);
   });
 });
 
