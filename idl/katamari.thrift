@@ -317,6 +317,8 @@ struct Deployment {
   19: optional string healthCheck
   /** User and limits of its processes. If absent, they run as the mesh itself does. */
   20: optional Isolation isolation
+  /** Whether each manager that is not drained runs `count` copies, instead of all together. */
+  21: optional bool perManager
 }
 
 /** An admin token, without its value. */

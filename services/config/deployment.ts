@@ -19,6 +19,7 @@ export interface ConfiguredDeployment {
   /** Program and arguments. */
   readonly command: readonly string[];
   readonly count: number;
+  readonly perManager: boolean;
   readonly cwd: string;
   /** Added to the environment that a chassis inherits from the mesh. */
   readonly env: Readonly<Record<string, string>>;
@@ -72,6 +73,7 @@ export function resolveDeployment(entry: DeploymentEntry, directory: string): Co
     version: entry.version,
     command: entry.script === undefined ? (entry.command ?? []) : scriptCommand(from(entry.script)),
     count: entry.count,
+    perManager: entry.perManager,
     cwd: from(entry.cwd),
     env: entry.env,
     tags: entry.tags,
@@ -136,6 +138,7 @@ export function desiredDeployment(deployment: ConfiguredDeployment): Deployment 
     service,
     version,
     count,
+    ...(deployment.perManager ? { perManager: true } : {}),
     command,
     cwd,
     env,

@@ -120,6 +120,7 @@ export interface DeploymentEntry {
   command?: string[] | undefined;
   script?: string | undefined;
   count: number;
+  perManager: boolean;
   cwd: string;
   env: Record<string, string>;
   tags: string[];
@@ -240,6 +241,7 @@ const deploymentSchema = z.strictObject({
   ).optional(),
   script: text('a file').optional(),
   count: count(0, 10_000).prefault(1),
+  perManager: bool().prefault(false),
   cwd: text('a directory').prefault('.'),
   env: textMap().prefault({}),
   tags: texts().prefault([]),

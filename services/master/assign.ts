@@ -5,7 +5,8 @@
 // its share by capacity, rounded down or up. A copy that remains after rounding goes to a machine or manager that
 // already runs it, so that running copies stay; otherwise to the one with the lowest excess over its share. Finally,
 // such copies move from overloaded to underloaded machines or managers, so that a returning manager gets its share.
-// Two or more copies are never all on one machine while there is another.
+// Two or more copies are never all on one machine while there is another. A deployment with `perManager` has its copies
+// on every manager instead.
 
 import type { Deployment } from '../mesh/mod.ts';
 
@@ -33,7 +34,8 @@ export function assign(
   managers: readonly ManagerView[],
   current: AssignedCopies,
 ): Map<string, Map<string, number>> {
-  const items = [...deployments].map(([id, { count }]) => ({ id, count })).sort((a, b) => compare(a.id, b.id));
+  const shared = [...deployments].filter(([, { perManager = false }]) => !perManager);
+  const items = shared.map(([id, { count }]) => ({ id, count })).sort((a, b) => compare(a.id, b.id));
   const open = managers.filter(({ isDrained }) => !isDrained).sort((a, b) => compare(a.name, b.name));
   const machines = new Map<string, ManagerView[]>();
   for (const manager of open) {
@@ -61,6 +63,9 @@ export function assign(
         if (count > 0) target.get(manager.name)?.set(id, count);
       }
     }
+  }
+  for (const [id, { count, perManager = false }] of deployments) {
+    if (perManager && count > 0) for (const { name } of open) target.get(name)?.set(id, count);
   }
   return target;
 }

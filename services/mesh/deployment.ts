@@ -75,6 +75,8 @@ export interface Deployment {
   readonly version: string;
   /** Replicas: on one machine in a configuration or an assignment, in the whole mesh in Consul. */
   readonly count: number;
+  /** Whether each manager that is not drained runs `count` replicas, instead of all together. */
+  readonly perManager?: boolean | undefined;
   /**
    * Program and arguments. Here and in `env`, `{listen}`, `{path}`, `{host}` and `{port}` are replaced by the address
    * to listen at and its parts.
@@ -166,6 +168,7 @@ export const DEPLOYMENT: z.ZodType<Deployment> = z
       .regex(/^\d+(\.\d+){0,2}([-+][0-9A-Za-z.+-]+)?$/)
       .max(100),
     count: z.int().min(0).max(10_000),
+    perManager: z.boolean().optional(),
     command: texts().min(1),
     cwd: z.string().max(4_096),
     env: textMap(),

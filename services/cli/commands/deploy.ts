@@ -6,6 +6,7 @@ import type { MeshStatus } from '../../../core/rpc/mod.ts';
 import { ExitError, EXIT, type ExitCode, desiredDeployment, CONFIG_FILE_NAMES, didYouMean } from '../../config/mod.ts';
 import { changedFields, describeChange, type DeployOutcome } from '../../master/mod.ts';
 import { deploymentId, type Deployment } from '../../mesh/mod.ts';
+import type { AdminClient } from '../kit/admin-client.ts';
 import { connect, loadFor, type ClientOptions, type CliContext } from '../kit/context.ts';
 import { copiesOf, placeOf, startStep } from '../kit/rollout.ts';
 import { parseTargetName } from '../kit/target-name.ts';
@@ -44,12 +45,21 @@ export async function runDeploy(
   }
   if (waitMs === 0) return EXIT.done;
   const old = new Map(deployments.map((one) => [one, oldPlaces(status, before.get(deploymentId(one)), one)]));
+  const managers = deployments.some(({ perManager }) => perManager === true) ? await openManagers(client, status) : 0;
+  const copiesWanted = ({ count: each, perManager }: Deployment): number =>
+    perManager === true ? each * managers : each;
   await waitForRollout(terminal, client, waitMs, (now) =>
-    deployments.map((one) => startStep(now, one, one.count, old.get(one))),
+    deployments.map((one) => startStep(now, one, copiesWanted(one), old.get(one))),
   );
-  const copies = deployments.reduce((sum, one) => sum + one.count, 0);
+  const copies = deployments.reduce((sum, one) => sum + copiesWanted(one), 0);
   terminal.write(`${describeCount(copies, 'copy is', 'copies are')} alive.\n`);
   return EXIT.done;
+}
+
+/** The number of managers that may run copies. */
+async function openManagers(client: AdminClient, { processes }: MeshStatus): Promise<number> {
+  const drained = new Set(await client.drained());
+  return processes.filter(({ role, name, state }) => role === 'manager' && state === 'up' && !drained.has(name)).length;
 }
 
 /** Parses a number of copies; `what` names the flag or argument in the error. */

@@ -150,6 +150,11 @@ export class AdminClient {
     await this.#admin('undrain', { manager });
   }
 
+  /** Names of the managers that an operator has drained. */
+  drained(): Promise<string[]> {
+    return this.#admin('getDrained', {}) as Promise<string[]>;
+  }
+
   routes(): Promise<ServiceRoute[]> {
     return this.#admin('getRoutes', {}) as Promise<ServiceRoute[]>;
   }

@@ -84,6 +84,7 @@ describe('loadConfig()', () => {
       version: '1.0.0',
       command: ['calc'],
       count: 1,
+      perManager: false,
       cwd: path.join(directory, 'work'),
       env: {},
       tags: [],

@@ -110,6 +110,15 @@ describe('assign()', () => {
     expect(shown(assign(deployments, [{ ...one, isDrained: true }], new Map()))).toEqual({ m1: {} });
   });
 
+  test('gives each manager that is not drained its own copies of a deployment for every manager', () => {
+    const deployments = deploymentsOf({ a: 3 });
+    deployments.set('index@1.0.0', deploymentFor({ service: 'index', count: 2, perManager: true }));
+    const managers = managersOf('m1', 'm2', 'm3').map((one) => ({ ...one, isDrained: one.name === 'm3' }));
+    const target = assign(deployments, managers, new Map());
+    expect(Object.fromEntries(countsOf(target, 'index@1.0.0'))).toEqual({ m1: 2, m2: 2, m3: 0 });
+    expect(sum(countsOf(target, 'a@1.0.0').values())).toBe(3);
+  });
+
   test('leaves running copies in place while the shares allow it', () => {
     const current = new Map([
       ['m1', new Map([['A@1.0.0', 1]])],
