@@ -8,7 +8,7 @@ import type { Offer } from '../mesh/mod.ts';
 import { shardsOfDocuments } from './arguments.ts';
 import { CountedSink } from './gather-counts.ts';
 import { gatherCall } from './gather-call.ts';
-import { searchCall } from './search-call.ts';
+import { searchCall, takesStatistics } from './search-call.ts';
 import type { GatherTools } from './scatter.ts';
 import type { ServedIndex, ShardMap } from './shard-map.ts';
 
@@ -63,7 +63,7 @@ export class IndexOffer implements Offer {
       const { tools } = this.#options;
       sink = new CountedSink(caller, tools.counts.of(this.id, method.name));
       const index = this.#indexFor(call, method);
-      if (method.gather === 'search') searchCall(tools, index, this.interface, call, sink);
+      if (takesStatistics(method)) searchCall(tools, index, this.interface, call, sink);
       else gatherCall(tools, index, method, call, sink);
     } catch (error) {
       sink.fail(asKatamariError(error));

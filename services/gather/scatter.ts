@@ -53,15 +53,18 @@ export interface ShardAnswer {
   readonly serviceUs: number;
 }
 
+/** How a scatter ends with what the shards have answered. */
+export interface AnsweredScatter {
+  readonly kind: 'answered';
+  readonly answers: readonly ShardAnswer[];
+  /** Shards without an answer. */
+  readonly missing: readonly MissingShard[];
+  readonly retried: number;
+  readonly hedged: number;
+}
+
 export type ScatterEnd =
-  | {
-      readonly kind: 'answered';
-      readonly answers: readonly ShardAnswer[];
-      /** Shards without an answer. */
-      readonly missing: readonly MissingShard[];
-      readonly retried: number;
-      readonly hedged: number;
-    }
+  | AnsweredScatter
   /** A content server threw a declared exception: the reply for the caller. */
   | { readonly kind: 'exception'; readonly reply: Reply }
   | { readonly kind: 'failed'; readonly error: KatamariError };

@@ -1,18 +1,19 @@
 // One search over the shards of an index version (idl/search.thrift). First the statistics of the query are added up
 // over all shards, so that scores are those of one big index; then every shard is searched with the sums; then the hits
 // are merged. The first trip is left out when the sums are kept from before, or the order does not depend on scores.
+// Other methods with a parameter `statistics`, such as `explain`, get the sums in the same way.
 
 import { decodeStruct, encodeStruct } from '../../core/idl/mod.ts';
 import { asKatamariError, KatamariError } from '../../core/mod.ts';
 import { withCall, type Call, type CallSink } from '../../core/rpc/mod.ts';
 import type { Interface, Method, StructType } from '../../core/thrift/mod.ts';
-import { withShards } from './arguments.ts';
+import { shardsOfDocuments, withShards } from './arguments.ts';
 import { coverageOf, type Coverage, type MissingShard } from './coverage.ts';
 import { isEnough, placesOf, replyOf, requireCoverage, reserved, valueOf } from './gather-call.ts';
 import { compareHits, type Hit, type SortKey } from './hit-order.ts';
 import { COUNT_MAX, HITS_MAX, TERMS_MAX } from './limits.ts';
-import { mergeResults } from './merge.ts';
-import { type GatherTools, Scatter, type ScatterEnd } from './scatter.ts';
+import { isEmptyResult, mergeResults } from './merge.ts';
+import { type AnsweredScatter, type GatherTools, Scatter } from './scatter.ts';
 import type { ServedIndex } from './shard-map.ts';
 import type { Statistics } from './statistics-cache.ts';
 
@@ -20,10 +21,11 @@ import type { Statistics } from './statistics-cache.ts';
 interface GatheredSearch {
   readonly shards?: readonly string[];
   readonly query: string;
-  readonly count: number;
+  /** Absent in methods that return no hits. */
+  readonly count?: number;
   readonly sort?: readonly SortKey[];
   readonly statistics?: Statistics;
-  readonly minCoverage: number;
+  readonly minCoverage?: number;
 }
 
 /** Struct Found, as decoded. */
@@ -32,6 +34,11 @@ interface GatheredHits {
   readonly hits?: readonly Hit[];
   readonly coverage?: Coverage;
   readonly cursor?: string;
+}
+
+/** Whether the mesh adds up the statistics of the query for a method. */
+export function takesStatistics({ gather, args }: Method): boolean {
+  return gather === 'search' || args.fields.some(({ name, type }) => name === 'statistics' && type.kind === 'map');
 }
 
 export function searchCall(tools: GatherTools, index: ServedIndex, iface: Interface, call: Call, sink: CallSink): void {
@@ -51,7 +58,10 @@ class SearchCall {
   readonly #call: Call;
   readonly #sink: CallSink;
   readonly #args: GatheredSearch;
+  readonly #minCoverage: number;
+  /** Shards whose statistics count, and those that are searched. */
   readonly #places: readonly number[];
+  readonly #searched: readonly number[];
   /** What the first trip has cost. */
   #repeats = { retried: 0, hedged: 0 };
 
@@ -63,7 +73,11 @@ class SearchCall {
     this.#call = withCall(call, { deadlineMs: reserved(call.deadlineMs, tools.clock.nowMs()) });
     this.#sink = sink;
     this.#args = decodeStruct(this.#method.args, call.args) as unknown as GatheredSearch;
-    this.#places = placesOf(index, this.#args.shards ?? []);
+    const { shards = [], minCoverage = 1 } = this.#args;
+    this.#minCoverage = minCoverage;
+    this.#places = placesOf(index, shards);
+    const named = shardsOfDocuments(this.#method, call.args);
+    this.#searched = named.length > 0 ? placesOf(index, named) : this.#places;
     checkSearch(this.#args, index);
   }
 
@@ -88,12 +102,12 @@ class SearchCall {
       throw new KatamariError('bad_request', why, { notRun: true });
     }
     const args = encodeStruct(method.args, { query: this.#args.query });
-    this.#scatter(method, args, (end) => {
+    this.#scatter(method, args, this.#places, (end) => {
       const { answers, missing } = end;
       const coverage = coverageOf(this.#places.length, missing, end);
       // The search that follows misses the same shards, and counts them.
-      if (!isEnough(this.#args.minCoverage, coverage, answers.length > 0)) this.#tools.counts.missed(missing);
-      requireCoverage({ index: this.#index, minCoverage: this.#args.minCoverage }, coverage, answers.length > 0);
+      if (!isEnough(this.#minCoverage, coverage, answers.length > 0)) this.#tools.counts.missed(missing);
+      requireCoverage({ index: this.#index, minCoverage: this.#minCoverage }, coverage, answers.length > 0);
       this.#repeats = { retried: end.retried, hedged: end.hedged };
       const sums = mergeResults(
         method,
@@ -110,22 +124,23 @@ class SearchCall {
   #search(sums: Statistics | undefined): void {
     const { args } = this.#call;
     const withSums = sums === undefined ? args : appended(this.#method.args, args, { statistics: sums });
-    this.#scatter(this.#method, withSums, (end) => this.#merge(end));
+    this.#scatter(this.#method, withSums, this.#searched, (end) => this.#merge(end));
   }
 
   #scatter(
     method: Method,
     args: Uint8Array,
-    onAnswers: (end: ScatterEnd & { readonly kind: 'answered' }) => void,
+    places: readonly number[],
+    onAnswers: (end: AnsweredScatter) => void,
   ): void {
     const call = withCall(this.#call, { method: method.name });
     new Scatter(this.#tools, {
       index: this.#index,
       method,
-      places: this.#places,
+      places,
       call,
       argsFor: (names) => withShards(method, args, names),
-      minCoverage: this.#args.minCoverage,
+      minCoverage: this.#minCoverage,
       onEnd: (end) => {
         try {
           if (end.kind === 'failed') this.#sink.fail(end.error);
@@ -138,17 +153,27 @@ class SearchCall {
     }).start();
   }
 
-  #merge(end: ScatterEnd & { readonly kind: 'answered' }): void {
-    const { sort = [], count, minCoverage } = this.#args;
+  /** The reply of `explain`: that of the first shard that says something. */
+  #replyFirst(end: AnsweredScatter): void {
+    const { answers, missing } = end;
+    const said = answers.find((answer) => !isEmptyResult(valueOf(this.#method, answer))) ?? answers[0];
+    const coverage = coverageOf(this.#searched.length, missing, end);
+    requireCoverage({ index: this.#index, minCoverage: this.#minCoverage }, coverage, said !== undefined);
+    if (said !== undefined) this.#sink.reply(replyOf(this.#index, answers, said.body, coverage));
+  }
+
+  #merge(end: AnsweredScatter): void {
+    const { sort = [], count = 0 } = this.#args;
     const { answers } = end;
+    if (this.#method.gather !== 'search') return this.#replyFirst(end);
     const found = answers.map((answer) => valueOf(this.#method, answer) as GatheredHits);
     const missing: MissingShard[] = [...end.missing, ...found.flatMap(({ coverage }) => coverage?.missing ?? [])];
-    const coverage = coverageOf(this.#places.length, missing, {
+    const coverage = coverageOf(this.#searched.length, missing, {
       retried: end.retried + this.#repeats.retried,
       hedged: end.hedged + this.#repeats.hedged,
     });
     this.#tools.counts.missed(missing);
-    requireCoverage({ index: this.#index, minCoverage }, coverage, answers.length > 0);
+    requireCoverage({ index: this.#index, minCoverage: this.#minCoverage }, coverage, answers.length > 0);
     const all = found.flatMap(({ hits = [] }) => hits);
     all.sort((a, b) => compareHits(a, b, sort));
     const hits = all.slice(0, count);
@@ -188,7 +213,7 @@ function serverOf({ managers }: ServedIndex): string {
 }
 
 /** @throws KatamariError bad_request */
-function checkSearch({ count, minCoverage }: GatheredSearch, { managers, names }: ServedIndex): void {
+function checkSearch({ count = 0, minCoverage = 1 }: GatheredSearch, { managers, names }: ServedIndex): void {
   const requests = Math.max(1, Math.min(names.length, managers.length));
   const most = Math.min(COUNT_MAX, Math.floor(HITS_MAX / requests));
   if (!(count >= 0 && count <= most))
