@@ -116,3 +116,28 @@ service TextContent {
     4: optional map<string, i64> statistics
   ) throws (1: BadQuery bad) (katamari.readonly = "true", katamari.gather = "first")
 }
+
+/**
+ * Searches in several indices at once, served by every faceplate of a mesh with indices. Scores are those of one index
+ * with all their documents.
+ */
+service KatamariSearch {
+  /**
+   * @param indices names of indices, with a version or a range where the one that gets the calls is not meant:
+   *   `wiki`, `wiki@^3`, `news_*`
+   */
+  Found search(
+    1: list<string> indices
+    2: string query
+    3: i32 count = 10
+    4: optional list<SortKey> sort
+    5: string filter = ""
+    6: optional list<string> fields
+    7: string after = ""
+    9: double minCoverage = 1.0
+  ) throws (1: BadQuery bad) (katamari.readonly = "true")
+
+  /** Returns the number of documents that match in all the indices. */
+  i64 count(1: list<string> indices, 2: string query, 3: string filter = "", 4: double minCoverage = 1.0)
+    throws (1: BadQuery bad) (katamari.readonly = "true")
+}

@@ -40,7 +40,7 @@ function addBuild(group: Command, context: CliContext, setExitCode: SetExitCode)
 
 function addSearch(group: Command, context: CliContext, setExitCode: SetExitCode): void {
   withMesh(command(group, 'search', 'search a text index'))
-    .argument('<index>', 'name, or name and version')
+    .argument('<index>', 'name, or name and version; several with commas, patterns with *')
     .argument('<query>', 'words, "a phrase", AND OR NOT, field:word, prefix*')
     .option('--count <hits>', 'number of hits', '10')
     .option('--fields <fields>', 'stored fields to print, comma separated (default: all)')
@@ -56,6 +56,7 @@ function addSearch(group: Command, context: CliContext, setExitCode: SetExitCode
       examples(
         "katamari index search wiki 'rabbit hole'",
         "katamari index search wiki@1.0.0 'queen' --sort -line --count 3",
+        "katamari index search 'wiki,news_*' 'rabbit'",
       ),
     );
 }

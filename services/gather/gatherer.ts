@@ -2,7 +2,8 @@
 // offered from the first time that all its shards were served.
 
 import { DeadlineWheel } from '../../core/link/mod.ts';
-import { RetryBudget } from '../../core/mod.ts';
+import { KatamariError, RetryBudget } from '../../core/mod.ts';
+import { NONE, type Call, type PoolQuery, type PoolView } from '../../core/rpc/mod.ts';
 import type { Interface } from '../../core/thrift/mod.ts';
 import type { WatchStats } from '../consul/mod.ts';
 import type { DeployedService, IndexRecord, Offer, Peer } from '../mesh/mod.ts';
@@ -13,6 +14,7 @@ import { IndexCatalog, type IndexCatalogOptions } from './index-catalog.ts';
 import { IndexOffer, type IndexOfferOptions } from './index-offer.ts';
 import { RequestLatencies } from './latencies.ts';
 import type { GatherTools } from './scatter.ts';
+import { SearchOffer } from './search-offer.ts';
 import { ShardMap } from './shard-map.ts';
 import { StatisticsCache } from './statistics-cache.ts';
 
@@ -24,6 +26,10 @@ export interface GathererOptions extends Omit<IndexCatalogOptions, 'onChange'> {
   /** Called when the offers have changed. */
   readonly onChange: () => void;
   readonly mayCall: IndexOfferOptions['mayCall'];
+  /** Version of Katamari, which is that of the service KatamariSearch. */
+  readonly version: string;
+  /** The pool that a call gets now. @throws KatamariError no_pool, denied */
+  readonly choose: (query: PoolQuery) => PoolView;
 }
 
 export class Gatherer {
@@ -34,6 +40,7 @@ export class Gatherer {
   readonly #map = new ShardMap();
   readonly #tools: GatherTools;
   readonly #offers = new Map<string, IndexOffer>();
+  readonly #search: SearchOffer;
   #readOwn: ReadHoldings | undefined;
 
   constructor(options: GathererOptions) {
@@ -48,6 +55,14 @@ export class Gatherer {
       statistics: new StatisticsCache(),
       counts: this.counts,
     };
+    this.#search = new SearchOffer({
+      self: options.self,
+      version: options.version,
+      tools: this.#tools,
+      map: this.#map,
+      names: () => [...new Set([...this.#offers.values()].map(({ details }) => details.service))],
+      choose: (call, name, version) => this.#choose(call, name, version),
+    });
     this.#catalog = new IndexCatalog({ ...options, onChange: () => this.#catalogChanged() });
     this.#follower = new HoldingsFollower(clock, (manager, holdings) => {
       this.#map.setHoldings(manager, holdings);
@@ -94,13 +109,14 @@ export class Gatherer {
     if (records.size === 0) return [];
     this.#follow();
     this.#map.setOffers(pools);
-    return [...records].flatMap(([id, { readyAtMs }]) => {
+    const offers = [...records].flatMap(([id, { readyAtMs }]): Offer[] => {
       if (readyAtMs === 0 || !indices.has(id)) return [];
       const known = this.#offers.get(id);
       const iface = this.#map.offerOf(id)?.interface ?? known?.interface;
       if (iface === undefined) return [];
       return [known?.interface.id === iface.id ? known : this.#addOffer(id, iface)];
     });
+    return offers.length === 0 ? [] : [...offers, this.#search];
   }
 
   /** The index versions without an offer: calls for them wait, or fail with the state of the loading. */
@@ -123,6 +139,15 @@ export class Gatherer {
   close(): void {
     this.#catalog.close();
     this.#follower.close();
+  }
+
+  /** The version of an index that a call gets. */
+  #choose(call: Call, name: string, version: string): IndexOffer {
+    const { method, tags, details, key, identity } = call;
+    const { id } = this.#options.choose({ service: name, method, version, roles: NONE, tags, details, key, identity });
+    const offer = this.#offers.get(id);
+    if (offer !== undefined) return offer;
+    throw new KatamariError('no_pool', `${name} is a service and no index, so it cannot be searched`, { notRun: true });
   }
 
   #addOffer(id: string, iface: Interface): IndexOffer {

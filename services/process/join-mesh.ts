@@ -2,6 +2,7 @@
 // answer in time, the process starts with the snapshot that it wrote before.
 
 import { PolicyStore } from '../access/mod.ts';
+import { VERSION } from '../config/mod.ts';
 import { Gatherer } from '../gather/mod.ts';
 import { Fleet, ManifestCache, Reachability, SharedState, SnapshotFile, type Snapshot } from '../mesh/mod.ts';
 import { ConsulMetrics, type OpenConsul } from './consul.ts';
@@ -58,6 +59,8 @@ export async function joinMesh(context: ProcessContext, consul: OpenConsul): Pro
     peers: () => fleet.peers,
     onChange: () => offers.changed(),
     mayCall: (identity, pool, method) => router.mayCall(identity, pool, method),
+    version: VERSION,
+    choose: (query) => router.choose(query),
   });
   components.register({ stage: 'fleet', close: () => gatherer.close() });
   offers.addSource(() => fleet.offers());

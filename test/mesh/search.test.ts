@@ -169,6 +169,37 @@ describe('A search over seven shards', () => {
   });
 });
 
+describe('A search in several indices', () => {
+  const inAll = (indices: readonly string[], more = {}): Promise<Found> =>
+    ask('KatamariSearch', { indices, query: 'rabbit OR queen', count: DOCUMENTS * 2, fields: ['id'], ...more });
+
+  test('finds the documents of all with scores as in one', async () => {
+    const [one, both] = [
+      await ask('one', { query: 'rabbit OR queen', count: DOCUMENTS }),
+      await inAll(['one', 'many']),
+    ];
+    expect(both.total).toBe(one.total * 2);
+    expect(both.coverage).toMatchObject({ shards: 8, complete: 8 });
+    // Both have the same documents, so each score is there twice.
+    const scores = both.hits.map(({ score }) => score);
+    expect(scores.filter((_, at) => at % 2 === 0)).toEqual(scores.filter((_, at) => at % 2 === 1));
+    expect(await inAll(['*'])).toEqual(both);
+    expect((await inAll(['m*y'])).coverage.shards).toBe(7);
+    expect((await inAll(['one@1.0.0', 'one@^1', 'one'])).coverage.shards).toBe(1);
+    expect((await mesh.call('KatamariSearch.count', { indices: ['*'], query: 'rabbit OR queen' })).result).toBe(
+      both.total,
+    );
+  });
+
+  test('says which index is not there, or cannot be searched', async () => {
+    const failure = async (indices: readonly string[]): Promise<unknown> =>
+      (await mesh.call('KatamariSearch.search', { indices, query: 'rabbit' })).error?.message;
+    expect(await failure(['x*'])).toBe('No index is called x*; indices are many, one');
+    expect(await failure(['TextSearch'])).toBe('TextSearch is a service and no index, so it cannot be searched');
+    expect(await failure(['absent'])).toMatch(/^No pool offers absent/);
+  });
+});
+
 describe('Documents of an earlier version', () => {
   test('are found after another version got the calls', async () => {
     const { hits } = await ask('many', { query: 'queen', count: 3 });

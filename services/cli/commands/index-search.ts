@@ -37,11 +37,13 @@ export async function runIndexSearch(
   options: IndexSearchOptions,
 ): Promise<ExitCode> {
   const { terminal } = context;
-  const [name = '', version] = index.split('@');
+  const isMany = /[,*]/.test(index);
+  const [name = '', version] = isMany ? ['KatamariSearch'] : index.split('@');
   const count = /^\d{1,5}$/.test(options.count) ? Number(options.count) : -1;
   if (count < 0)
     throw new ExitError(EXIT.usage, `--count: found ${JSON.stringify(options.count)}, expected 0 to 10000`);
   const params = {
+    ...(isMany ? { indices: index.split(',') } : {}),
     query,
     count,
     fields: (options.fields ?? '*').split(','),
