@@ -23,6 +23,8 @@ const seed = Number(process.env['KATAMARI_SEED'] ?? Date.now() % 1_000_000);
 const kattaData = process.env['KATTA_DATA'] ?? path.join(REPOSITORY, '../shared/katta-data');
 const alice = path.join(kattaData, 'alice.txt');
 const CUT_SHORT = 5;
+/** An engine in another language is compiled first. */
+const BUILD_MS = 240_000;
 
 describe.each(CONTENT_ENGINES)('$name', (engine) => {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'katamari-exam-'));
@@ -34,10 +36,10 @@ describe.each(CONTENT_ENGINES)('$name', (engine) => {
 
   beforeAll(async () => {
     console.log(`${engine.name}: KATAMARI_SEED=${seed}`);
-    server = await ContentServerProcess.start(engine.command());
+    server = await ContentServerProcess.start(await engine.command());
     one = await ShardSet.build(engine, folder, [documents]);
     await one.openIn(server);
-  });
+  }, BUILD_MS);
   afterAll(async () => {
     await server?.stop();
     rmSync(folder, { recursive: true, force: true });
@@ -109,7 +111,7 @@ describe.each(CONTENT_ENGINES)('$name', (engine) => {
     test('has 100 shards open, and a second process opens the same files', async () => {
       const spread = split(documents, 100, (_, i) => i % 100);
       const set = await ShardSet.build(engine, folder, spread);
-      const second = await ContentServerProcess.start(engine.command());
+      const second = await ContentServerProcess.start(await engine.command());
       try {
         await Promise.all([set.openIn(server), set.openIn(second)]);
         const params = { shards: set.names, query: 'ka OR lo', count: 1_000 };
@@ -118,7 +120,7 @@ describe.each(CONTENT_ENGINES)('$name', (engine) => {
         expect(answers[1]).toEqual(answers[0]);
         expect(answers[0].total).toBe(await server.count('ka OR lo', '', one.names));
         await second.kill();
-        const third = await ContentServerProcess.start(engine.command());
+        const third = await ContentServerProcess.start(await engine.command());
         await set.openIn(third);
         expect(await third.search(params)).toEqual(answers[0]);
         await third.stop();

@@ -4,7 +4,8 @@
 import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { buildShards } from '../../../content-servers/text/mod.ts';
-import { scriptCommand } from '../../../core/mod.ts';
+import { runtimeName, scriptCommand } from '../../../core/mod.ts';
+import { buildLuceneShards, luceneCommand, luceneFileOf, type LuceneName } from '../tools/lucene.ts';
 import { CORPUS_OTHER_FIELDS, CORPUS_TEXT_FIELDS } from './corpus.ts';
 
 /** A shard to build. */
@@ -17,7 +18,7 @@ export interface ShardJob {
 
 export interface ContentEngine {
   readonly name: string;
-  readonly command: () => readonly string[];
+  readonly command: () => readonly string[] | Promise<readonly string[]>;
   readonly build: (jobs: readonly ShardJob[]) => Promise<void>;
   /** A file of a shard that is there for each engine to damage. */
   readonly fileOf: (shard: string) => string;
@@ -26,6 +27,22 @@ export interface ContentEngine {
   /** Splits that the property tests try. */
   readonly runs: number;
 }
+
+const lucene = (name: string, program: LuceneName): ContentEngine => ({
+  name,
+  command: () => luceneCommand(program),
+  build: (jobs) => buildLuceneShards(program, jobs),
+  fileOf: luceneFileOf,
+  badQueries: [
+    ['', 0],
+    ['ka AND', 6],
+    ['(ka OR lo', 9],
+    ['ka "lo mi', 9],
+    ['ka )', 3],
+  ],
+  // Each starts a JVM to build its shards.
+  runs: 4,
+});
 
 export const CONTENT_ENGINES: readonly ContentEngine[] = [
   {
@@ -56,4 +73,6 @@ export const CONTENT_ENGINES: readonly ContentEngine[] = [
     ],
     runs: 12,
   },
+  // The runtime makes no difference to programs in Java.
+  ...(runtimeName() === 'node' ? [lucene('Lucene', 'lucene'), lucene('Lucene3', 'lucene3')] : []),
 ];
