@@ -91,7 +91,7 @@ export class IndexLeader {
       })),
       ordered: placesOf([...ordered].map(([name, own]) => [name, own.map((one) => [one.indexVersion, one.places])])),
       serving,
-      onDisk: placesOf([...holdings].map(([name, { onDisk }]) => [name, Object.entries(onDisk)])),
+      onDisk: placesOf([...managers.keys()].map((name) => [name, this.#onDisk(name, state, nowMs)])),
       isAvoided: (manager, index, place) => this.#isAvoided(manager, index, place, nowMs),
       mayReturn: (manager, index) => this.#mayReturn(manager, index, nowMs),
     });
@@ -127,7 +127,19 @@ export class IndexLeader {
    */
   #unknownUntilMs({ managers, ordered, holdings }: IndexState): number {
     const unknown = [...managers.keys()].filter((name) => ordered.get(name) === undefined && !holdings.has(name));
-    return Math.max(0, ...unknown.map((name) => (this.#presentSinceMs.get(name) ?? 0) + TELLING_MS));
+    return Math.max(0, ...unknown.map((name) => this.#tellingEndMs(name)));
+  }
+
+  /** What has its files on a manager. One that has just come has those of its order, as long as it has not told. */
+  #onDisk(manager: string, { holdings, ordered }: IndexState, nowMs: number): readonly (readonly [string, string])[] {
+    const told = holdings.get(manager);
+    if (told !== undefined) return Object.entries(told.onDisk);
+    if (this.#tellingEndMs(manager) <= nowMs) return [];
+    return (ordered.get(manager) ?? []).map(({ indexVersion, places }) => [indexVersion, places]);
+  }
+
+  #tellingEndMs(manager: string): number {
+    return (this.#presentSinceMs.get(manager) ?? 0) + TELLING_MS;
   }
 
   #mayReturn(manager: string, index: IndexToPlace, nowMs: number): boolean {

@@ -74,8 +74,8 @@ interface Holder {
   readonly held: Map<string, Set<number>>;
   bytes: number;
   freeBytes: number;
-  /** It is to get a shard that it does not serve yet. */
-  isGetting: boolean;
+  /** Shards that it is to hold and does not serve yet. */
+  getting: number;
 }
 
 class ShardPlacer {
@@ -97,7 +97,7 @@ class ShardPlacer {
         held: new Map(),
         bytes: 0,
         freeBytes: manager.freeBytes,
-        isGetting: false,
+        getting: 0,
       }));
   }
 
@@ -168,7 +168,7 @@ class ShardPlacer {
     let bestRank: readonly number[] = [];
     for (const bin of open) {
       if (holders.includes(bin) || this.#input.isAvoided(bin.manager.name, index.id, place)) continue;
-      const isHere = this.#input.onDisk.get(bin.manager.name)?.get(index.id)?.has(place) === true;
+      const isHere = this.#isHere(bin, index, place);
       if (!isHere && bin.freeBytes < bytes) continue;
       const rank = [machines.has(bin.machine) ? 1 : 0, isHere ? 0 : 1, loadOf(bin)];
       if (best === undefined || compareRanks(rank, bestRank) < 0) [best, bestRank] = [bin, rank];
@@ -186,14 +186,22 @@ class ShardPlacer {
       const needed = Math.min(index.replicas, own.filter((bin) => this.#isServing(bin, index, place)).length);
       for (const bin of own) {
         if (kept.includes(bin)) continue;
-        if (this.#isServing(bin, index, place) && serving < needed) continue;
+        if (this.#isServing(bin, index, place) ? serving < needed : this.#isReturning(bin, index, place)) continue;
         this.#take(bin, index, place);
       }
       holders[place] = own.filter((bin) => bin.held.get(index.id)?.has(place) === true);
     }
   }
 
-  /** The holders that are to stay: on different machines, serving, and then the emptiest. */
+  /**
+   * Whether a holder does not serve the shard yet and needs no bytes for it. It may have been away for a while, and is
+   * counted once it serves.
+   */
+  #isReturning(bin: Holder, index: IndexToPlace, place: number): boolean {
+    return this.#mayKeep(bin, index) && this.#isHere(bin, index, place);
+  }
+
+  /** The holders that are to stay: on different machines, serving, with the files, and then the emptiest. */
   #best(index: IndexToPlace, place: number, own: readonly Holder[]): readonly Holder[] {
     const left = own.filter((bin) => this.#mayKeep(bin, index));
     const kept: Holder[] = [];
@@ -201,6 +209,7 @@ class ShardPlacer {
       const rankOf = (bin: Holder): readonly number[] => [
         kept.some(({ machine }) => machine === bin.machine) ? 1 : 0,
         this.#isServing(bin, index, place) ? 0 : 1,
+        this.#isHere(bin, index, place) ? 0 : 1,
         loadOf(bin),
       ];
       left.sort((a, b) => compareRanks(rankOf(a), rankOf(b)));
@@ -209,14 +218,20 @@ class ShardPlacer {
     return kept;
   }
 
-  /** Adds a second holder in an emptier manager. When it serves, the fuller one gives the shard up. */
+  /**
+   * Adds one more holder in an emptier manager. When it serves, the fuller one gives the shard up. Until then every pass
+   * makes the same move again: it was dropped as surplus before.
+   */
   #balance(indices: readonly IndexToPlace[], holders: ReadonlyMap<string, readonly Holder[][]>): void {
     const byLoad = this.#bins.filter(({ manager }) => !manager.isDrained).sort((a, b) => loadOf(a) - loadOf(b));
-    for (const to of byLoad) {
-      if (to.isGetting) continue;
-      for (const from of byLoad.toReversed()) {
-        if (loadOf(from) <= loadOf(to) * UNEVEN_RATIO) break;
-        if (this.#moveOne(indices, holders, from, to)) break;
+    // Moves that have begun go on.
+    for (const hasBegun of [true, false]) {
+      for (const to of byLoad) {
+        if (to.getting > 0) continue;
+        for (const from of byLoad.toReversed()) {
+          if (loadOf(from) <= loadOf(to) * UNEVEN_RATIO) break;
+          if (this.#moveOne(indices, holders, from, to, hasBegun)) break;
+        }
       }
     }
   }
@@ -226,10 +241,13 @@ class ShardPlacer {
     holders: ReadonlyMap<string, readonly Holder[][]>,
     from: Holder,
     to: Holder,
+    hasBegun: boolean,
   ): boolean {
     for (const index of indices) {
       if (!this.#isOpen(to, index)) continue;
+      const ordered = this.#input.ordered.get(to.manager.name)?.get(index.id);
       for (const place of [...(from.held.get(index.id) ?? [])].sort((a, b) => a - b)) {
+        if (hasBegun && ordered?.has(place) !== true) continue;
         const own = holders.get(index.id)?.[place] as Holder[];
         const bytes = index.shardBytes[place] as number;
         const gain = loadOf(from) - (to.bytes + bytes) / to.manager.capacity;
@@ -252,19 +270,28 @@ class ShardPlacer {
     else held.add(place);
     bin.bytes += bytes;
     if (isServing) return;
-    bin.isGetting = true;
-    if (this.#input.onDisk.get(bin.manager.name)?.get(index.id)?.has(place) !== true) bin.freeBytes -= bytes;
+    bin.getting++;
+    if (!this.#isHere(bin, index, place)) bin.freeBytes -= bytes;
   }
 
   #take(bin: Holder, index: IndexToPlace, place: number): void {
     const held = bin.held.get(index.id);
     held?.delete(place);
     if (held?.size === 0) bin.held.delete(index.id);
-    bin.bytes -= index.shardBytes[place] as number;
+    const bytes = index.shardBytes[place] as number;
+    bin.bytes -= bytes;
+    if (this.#isServing(bin, index, place)) return;
+    bin.getting--;
+    if (!this.#isHere(bin, index, place)) bin.freeBytes += bytes;
   }
 
   #isServing({ manager }: Holder, { id }: IndexToPlace, place: number): boolean {
     return this.#input.serving.get(manager.name)?.get(id)?.has(place) === true;
+  }
+
+  /** Whether the files of the shard are on the disk of the manager. */
+  #isHere({ manager }: Holder, { id }: IndexToPlace, place: number): boolean {
+    return this.#input.onDisk.get(manager.name)?.get(id)?.has(place) === true;
   }
 
   /** Whether the manager may hold the shards of the index that it holds. */

@@ -3,6 +3,7 @@
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { Random } from '../../kit/tools/random.ts';
 import {
   type IndexToPlace,
   type PlacementInput,
@@ -122,6 +123,37 @@ describe('Shards', () => {
     expect(gained(before, after)).toBe(countOf(after, 'm3'));
     expect(countOf(after, 'm3')).toBeGreaterThanOrEqual(17);
     expect(countOf(after, 'm3')).toBeLessThanOrEqual(20);
+  });
+
+  test('go on with the move that has begun, however often they are placed until it is done', () => {
+    const indices = [indexOf('w', 4)];
+    const managers = managersOf('a', 'b', 'c');
+    const all = new Map([['w', new Set([0, 1, 2, 3])]]);
+    const served = new Map([
+      ['a', all],
+      ['b', all],
+    ]);
+    const first = place({ indices, managers }, served).orders;
+    expect(shown(first)['c']).toEqual(['w: 0']);
+    // Another manager comes meanwhile, and gets another shard.
+    const more = { indices, managers: managersOf('A', 'a', 'b', 'c'), serving: served, onDisk: served };
+    for (let pass = 0, ordered = first; pass < 3; pass++) {
+      ordered = place({ ...more, ordered }).orders;
+      expect(shown(ordered)).toEqual({ a: ['w: 0 1 2 3'], b: ['w: 0 1 2 3'], c: ['w: 0'], A: ['w: 1'] });
+    }
+  });
+
+  test('stay with a manager that comes back with their files, until it serves and one holder is too many', () => {
+    const indices = [indexOf('w', 4)];
+    const all = new Map([['w', new Set([0, 1, 2, 3])]]);
+    const three = new Map(['a', 'b', 'c'].map((name) => [name, all]));
+    const served = new Map([...three].filter(([name]) => name !== 'b'));
+    const managers = managersOf('a', 'b', 'c');
+    const back = place({ indices, managers, ordered: three, serving: served, onDisk: three }).orders;
+    expect(shown(back)['b']).toEqual(['w: 0 1 2 3']);
+    const [, after] = converge({ indices, managers }, three);
+    expect([...(after?.values() ?? [])].reduce((sum, own) => sum + (own.get('w')?.size ?? 0), 0)).toBe(8);
+    expect(after?.get('b')?.get('w')?.size).toBeGreaterThan(1);
   });
 
   test('do not move while one is missing', () => {
@@ -273,6 +305,38 @@ describe('In any mesh', () => {
             expect(still.length).toBeGreaterThanOrEqual(Math.min(replicas, served.length));
           }
         }
+      }),
+      RUNS,
+    );
+  });
+
+  test('placement comes to the same end when managers are slow, and never takes back an order for no reason', () => {
+    fc.assert(
+      fc.property(anyIndices, anyManagers, fc.integer({ min: 1 }), (indices, managers, seed) => {
+        const random = new Random(seed);
+        let [ordered, serving] = [NOTHING, NOTHING];
+        for (let step = 0; step < 2_000; step++) {
+          const next = place({ indices, managers, ordered, serving, onDisk: serving }).orders;
+          const again = place({ indices, managers, ordered: next, serving, onDisk: serving }).orders;
+          expect(shown(again)).toEqual(shown(next));
+          if (JSON.stringify(shown(next)) === JSON.stringify(shown(serving))) return;
+          ordered = next;
+          // Some of what is ordered is served from now on, and what is not ordered any more is not.
+          serving = new Map(
+            [...next].map(([name, own]) => [
+              name,
+              new Map(
+                [...own].map(([id, places]) => [
+                  id,
+                  new Set(
+                    [...places].filter((at) => serving.get(name)?.get(id)?.has(at) === true || random.chance(0.3)),
+                  ),
+                ]),
+              ),
+            ]),
+          );
+        }
+        throw new Error('2,000 steps and no end');
       }),
       RUNS,
     );
