@@ -29,6 +29,8 @@ const PAGE_FILES = [
   'pools.js',
   'resources.js',
   'processes.js',
+  'indices.js',
+  'shard-grid.js',
   'charts.js',
   'events.js',
   'format.js',

@@ -2,4 +2,11 @@
 // from here.
 
 export { startStatsFaceplate } from './faceplate.ts';
+export {
+  runLengths,
+  SHARD_LETTERS,
+  type IndexOverview,
+  type IndicesOverview,
+  type ManagerShards,
+} from './index-overview.ts';
 export type { MetricFamily } from './metric-family.ts';

@@ -2,12 +2,14 @@
 // merged over its roles. `katamari status` shows the same. Pure functions of a MeshStatus.
 
 import { mergePools, type MergedPool, type MeshStatus, type ProcessStatus } from '../../core/rpc/mod.ts';
+import type { IndicesOverview } from './index-overview.ts';
 
-/** A MeshStatus with pools merged over their managers and processes merged over their roles. */
+/** A MeshStatus with pools merged over their managers and processes merged over their roles, and the indices. */
 export interface MeshOverview extends Omit<MeshStatus, 'pools' | 'processes'> {
   readonly pools: readonly MergedPool[];
   /** Empty if this process knows no other. */
   readonly processes: readonly ProcessOverview[];
+  readonly indices: IndicesOverview;
 }
 
 /** One process with all of its roles. */
@@ -18,8 +20,8 @@ export interface ProcessOverview extends Omit<ProcessStatus, 'role'> {
   readonly isThis: boolean;
 }
 
-export function overviewOf(status: MeshStatus): MeshOverview {
-  return { ...status, pools: mergePools(status.pools), processes: gatherProcesses(status) };
+export function overviewOf(status: MeshStatus, indices: IndicesOverview): MeshOverview {
+  return { ...status, indices, pools: mergePools(status.pools), processes: gatherProcesses(status) };
 }
 
 /**

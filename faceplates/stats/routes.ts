@@ -6,6 +6,7 @@ import { DURATION_BOUNDS_S, type DurationHistogram, type MeshStatus } from '../.
 import type { Asset } from './assets.ts';
 import { METRICS_CONTENT_TYPE, writeMetrics } from './exposition.ts';
 import { healthOf, poolsOf, readServiceName, readiness, sum, type Health } from './health.ts';
+import type { IndicesOverview } from './index-overview.ts';
 import { readMetrics } from './metrics.ts';
 import { overviewOf } from './overview.ts';
 import type { StatsSources } from './sources.ts';
@@ -34,7 +35,16 @@ export function statsRoutes(sources: StatsSources, assets: ReadonlyMap<string, A
 
   const meshStatus = (): Promise<MeshStatus> => sources.meshStatus?.() ?? Promise.resolve(sources.status());
   app.get('/status', async (context) => context.json(await meshStatus()));
-  app.get('/mesh', async (context) => context.json(overviewOf(await meshStatus())));
+  const indices = (): Promise<IndicesOverview> => sources.indices?.() ?? Promise.resolve(NO_INDICES);
+  app.get('/mesh', async (context) => context.json(overviewOf(...(await Promise.all([meshStatus(), indices()])))));
+  app.get('/indices', async (context) => context.json(await indices()));
+  app.get('/indices/:id/shards', async (context) => {
+    const id = context.req.param('id');
+    const names = await sources.shardNames?.(id);
+    return names === undefined
+      ? context.text(`There is no ${id}; GET /indices lists all versions\n`, 404)
+      : context.json(names);
+  });
   app.get('/status/:service', async (context) => {
     const name = context.req.param('service');
     const pools = poolsOf(await meshStatus(), readServiceName(name));
@@ -66,13 +76,15 @@ export function statsRoutes(sources: StatsSources, assets: ReadonlyMap<string, A
 
   app.notFound((context) =>
     context.text(
-      'Nothing here. Try /, /status, /mesh, /status/Service, /status/Service/2, /events, /metrics, /livez, /readyz\n',
+      'Nothing here. Try /, /status, /mesh, /status/Service, /status/Service/2, /indices, /events, /metrics, /livez, /readyz\n',
       404,
     ),
   );
   app.onError((error, context) => context.text(`Cannot answer: ${error.message}\n`, 500));
   return app;
 }
+
+const NO_INDICES: IndicesOverview = { versions: [], requests: {}, missing: {} };
 
 const SECURITY_HEADERS: readonly (readonly [string, string])[] = [
   [

@@ -2,6 +2,7 @@
 // client asks (a scrape, a health check, an open page), never during a call.
 
 import type { CallStats, StatsTable, MeshEvent, MeshStatus } from '../../core/rpc/mod.ts';
+import type { IndicesOverview } from './index-overview.ts';
 import type { MetricFamily } from './metric-family.ts';
 
 /** Call statistics of one pool, including calls in its queue. */
@@ -18,6 +19,10 @@ export interface StatsSources {
   readonly status: () => MeshStatus;
   /** Status of the whole mesh. Absent if this process knows no other; `status` is then used. */
   readonly meshStatus?: () => Promise<MeshStatus>;
+  /** State of all indices of the mesh. Absent if this process knows no other. */
+  readonly indices?: () => Promise<IndicesOverview>;
+  /** Names of the shards of `index@version`; undefined for an unknown one. */
+  readonly shardNames?: (indexVersion: string) => Promise<readonly string[] | undefined>;
   /** Returns the events after a sequence number, oldest first; 0 for all that are kept. */
   readonly events: (afterSeq: number) => readonly MeshEvent[];
   /** Statistics of the calls that faceplates of this process accepted. */

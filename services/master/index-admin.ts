@@ -117,6 +117,17 @@ export function indexMethods(actions: IndexActions): Readonly<Record<string, Adm
   };
 }
 
+/**
+ * The state of index versions with their shards.
+ * @param records as last read from Consul, which may not answer
+ */
+export function readIndices(
+  actions: IndexActions,
+  records: readonly IndexRecord[],
+): Promise<readonly ThriftIndexStatus[]> {
+  return new IndexAdmin(actions).look(records);
+}
+
 class IndexAdmin {
   readonly #actions: IndexActions;
 
@@ -205,6 +216,18 @@ class IndexAdmin {
     return await this.#statuses(asked, name, withShards);
   }
 
+  /** The state of these versions, with what is wrong as a condition where Consul does not answer. */
+  async look(records: readonly IndexRecord[]): Promise<readonly ThriftIndexStatus[]> {
+    return await this.#statuses(records, '', true, async () => {
+      try {
+        return (await this.#plan(new Map())).conditions;
+      } catch (error) {
+        const why = `whether anything hinders its placement is not known: ${(error as Error).message}`;
+        return new Map(records.map((record) => [idOf(record), [why]]));
+      }
+    });
+  }
+
   async #one(record: IndexRecord): Promise<ThriftIndexStatus> {
     const [status] = await this.#statuses([record], record.name, false);
     return status as ThriftIndexStatus;
@@ -214,9 +237,10 @@ class IndexAdmin {
     records: readonly IndexRecord[],
     name: string,
     withShards: boolean,
+    readConditions: () => Promise<IndexPlan['conditions']> = async () => (await this.#plan(new Map())).conditions,
   ): Promise<readonly ThriftIndexStatus[]> {
     if (records.length === 0) return [];
-    const [replicas, { conditions }] = await Promise.all([this.#actions.replicas(name), this.#plan(new Map())]);
+    const [replicas, conditions] = await Promise.all([this.#actions.replicas(name), readConditions()]);
     return await Promise.all(
       records.map(async (record) => {
         const manifest = await this.#actions.manifest(record.manifest).catch(() => undefined);

@@ -18,18 +18,34 @@ export interface IndexFacts {
 export interface ThriftIndexStatus {
   readonly name: string;
   readonly version: string;
+  readonly contentService: string;
   readonly state: number;
+  readonly conditions: readonly string[];
+  readonly share: number;
+  readonly entries: number;
+  readonly bytes: number;
   readonly shards: number;
   readonly served: number;
+  readonly replicas: number;
+  readonly shardList: readonly ThriftShardStatus[];
   readonly [field: string]: unknown;
+}
+
+/** Struct ShardStatus; the state of a replica is a number of enum ReplicaState. */
+interface ThriftShardStatus {
+  readonly name: string;
+  readonly bytes: number;
+  readonly entries: number;
+  readonly replicas: readonly { readonly manager: string; readonly state: number; readonly bytesDone: number }[];
 }
 
 /** Enum IndexState. */
 const INDEX_STATE = { loading: 1, complete: 2, degraded: 3, incomplete: 4 } as const;
 
+const FETCHING = 1;
 /** Enum ReplicaState, by the names of idl/manager.thrift. */
 const REPLICA_STATES: Readonly<Record<string, number>> = {
-  fetching: 1,
+  fetching: FETCHING,
   opening: 2,
   serving: 3,
   leaving: 4,
@@ -93,7 +109,7 @@ export function indexStatus(
           entries: Math.max(0, ...own.map(({ entries }) => entries)),
           replicas: own.map(({ manager, state, bytesDone, why, tries, nextTryInMs }) => ({
             manager,
-            state: REPLICA_STATES[state] ?? REPLICA_STATES['fetching'],
+            state: REPLICA_STATES[state] ?? FETCHING,
             bytesDone,
             why,
             tries,

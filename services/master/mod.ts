@@ -2,7 +2,8 @@
 
 export type { AccessActions } from './access-handlers.ts';
 export { adminOffers } from './admin-service.ts';
-export type { IndexActions, MeshHoldings } from './index-admin.ts';
+export { readIndices, type IndexActions, type MeshHoldings } from './index-admin.ts';
+export type { ThriftIndexStatus } from './index-status.ts';
 export { IndexStore } from './index-store.ts';
 export { changedFields, DeploymentStore, type DeployOutcome, describeChange } from './deployment-store.ts';
 export { Election } from './election.ts';

@@ -19,6 +19,7 @@ import { startWebFaceplate, type Site } from '../../faceplates/web/mod.ts';
 import { EXIT, ExitError, VERSION } from '../config/mod.ts';
 import { adminOffers, DeploymentStore } from '../master/mod.ts';
 import { indexActions } from './index-actions.ts';
+import { IndexGatherer } from './index-gatherer.ts';
 import { EventGatherer, TokenStore } from '../mesh/mod.ts';
 import { auditedAccess } from './audit-refusals.ts';
 import { portCredentials } from './port-credentials.ts';
@@ -44,6 +45,7 @@ export interface FaceplateRole {
   readonly addresses: ReadonlyMap<string, FaceplateAddress>;
   /** Status of the whole mesh. */
   meshStatus(): Promise<MeshStatus>;
+  readonly indices: IndexGatherer;
 }
 
 /** Opens all faceplates of the configuration. @throws ExitError when an added faceplate or a site is wrong */
@@ -53,6 +55,7 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
   components.register({ stage: 'fleet', close: () => gatherer.close() });
   const statusGatherer = new StatusGatherer(base);
   const meshStatus = (): Promise<MeshStatus> => statusGatherer.status();
+  const actions = indexActions(base, manager);
   const rootTokens = openAdminTokens(config, base.credentials);
   access.addRootTokens(rootTokens);
   const tokens = openTokens(base);
@@ -80,13 +83,13 @@ export async function openFaceplateRole(base: ProcessBase, manager: ManagerRole 
       routes: () => shared.routes,
       setRoute: (service, route) => shared.setRoute(service, route),
       access: accessActionsOf(base),
-      indices: indexActions(base, manager),
+      indices: actions,
     },
   });
   const addresses = await openFaceplates(base);
   offers.addSource(() => admin);
   offers.onChange(() => gatherer.changed());
-  return { adminToken: rootTokens()[0], addresses, meshStatus };
+  return { adminToken: rootTokens()[0], addresses, meshStatus, indices: new IndexGatherer(base, actions) };
 }
 
 /** Follows the admin tokens of the mesh. */

@@ -119,7 +119,13 @@ async function openStats(
   const { host, ports, limits } = config;
   const stats = await startStatsFaceplate({
     status: () => status.read(),
-    ...(faceplate === undefined ? {} : { meshStatus: () => faceplate.meshStatus() }),
+    ...(faceplate === undefined
+      ? {}
+      : {
+          meshStatus: () => faceplate.meshStatus(),
+          indices: () => faceplate.indices.overview(),
+          shardNames: (id: string) => faceplate.indices.shardNames(id),
+        }),
     events: (afterSeq) => events.after(afterSeq),
     callStats: callStats,
     poolStats: () => manager?.manager.poolStats() ?? [],

@@ -184,6 +184,48 @@ describe('The metrics of a process', () => {
   });
 });
 
+describe('The stats port', () => {
+  const read = async (what: string): Promise<Response> => await fetch(`${mesh.addresses.stats}/${what}`);
+
+  test('tells the state of the shards by manager, and their names', async () => {
+    await until('three shards to be served', async () => (await result('wiki.total', { word: 'the' })) === 3);
+    const { name } = await mesh.status();
+    const { versions } = (await (await read('indices')).json()) as { versions: readonly object[] };
+    expect(versions).toEqual([
+      {
+        name: 'wiki',
+        version: '1.0.0',
+        contentService: 'Words@^1',
+        state: 'complete',
+        share: 1,
+        entries: 8,
+        bytes: expect.any(Number),
+        shards: 3,
+        served: 3,
+        replicas: 1,
+        conditions: [],
+        managers: [
+          {
+            name,
+            isReachable: true,
+            states: '3s',
+            bytesDone: expect.any(Number),
+            bytesWanted: expect.any(Number),
+          },
+        ],
+        calls: expect.objectContaining({ whole: expect.any(Number) }),
+      },
+    ]);
+    expect(((await (await read('mesh')).json()) as { indices: object }).indices).toMatchObject({ versions: [{}] });
+    expect(await (await read('indices/wiki@1.0.0/shards')).json()).toEqual(['a', 'b', 'c']);
+    const unknown = await read('indices/wiki@9.0.0/shards');
+    expect([unknown.status, await unknown.text()]).toEqual([
+      404,
+      'There is no wiki@9.0.0; GET /indices lists all versions\n',
+    ]);
+  });
+});
+
 describe('A second version of an index', () => {
   test('is offered when it is whole, gets the calls, and both can be named', async () => {
     expect(failure(await call('wiki.total', { word: 'the' }, { 'katamari-version': '2.0.0' }))).toEqual([

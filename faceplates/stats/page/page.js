@@ -5,6 +5,7 @@
 import { Charts } from './charts.js';
 import { EventList } from './events.js';
 import { Rise, age, arrange, byId, bytes, count, duration, make, mark, rate, say } from './format.js';
+import { IndexList } from './indices.js';
 import { PoolTable } from './pools.js';
 import { ProcessList, summary } from './processes.js';
 
@@ -12,6 +13,7 @@ const INTERVAL_MS = 1000;
 const TIMEOUT_MS = 5000;
 
 const pools = new PoolTable();
+const indices = new IndexList();
 const processes = new ProcessList();
 const charts = new Charts();
 const events = new EventList();
@@ -84,6 +86,7 @@ function show(status, durations, isRestarted) {
   sums(status, isRestarted);
   charts.sample(status, durations);
   pools.update(status.pools, status.processes);
+  indices.update(status.indices);
   processes.update(status);
   const isMany = status.processes.length > 1;
   // Calls are counted by the process that accepts them, pools by their managers.

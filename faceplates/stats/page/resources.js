@@ -246,25 +246,16 @@ function walk(event) {
 }
 
 /**
- * One tooltip for all squares, shown below the hovered or focused square. Its text is the square's accessible name.
+ * One tooltip for all squares and pictures of shards, shown below what is hovered or focused. Its text is the accessible
+ * name of the element.
  */
 export function startTips() {
   const tip = byId('tip');
   /** @param {Event} event */
   const show = (event) => {
     const target = /** @type {Element} */ (event.target);
-    if (!target.hasAttribute('data-tip')) {
-      tip.hidden = true;
-      return;
-    }
-    say(tip, target.getAttribute('aria-label') ?? '');
-    tip.hidden = false;
-    const box = target.getBoundingClientRect();
-    const left = Math.min(box.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
-    const below = box.bottom + 6;
-    const top = below + tip.offsetHeight > window.innerHeight ? box.top - tip.offsetHeight - 6 : below;
-    tip.style.left = `${Math.max(8, left)}px`;
-    tip.style.top = `${top}px`;
+    if (target.hasAttribute('data-tip')) showTip(target);
+    else tip.hidden = true;
   };
   const hide = () => {
     tip.hidden = true;
@@ -276,4 +267,17 @@ export function startTips() {
   document.addEventListener('keydown', (event) => {
     if (event.key === 'Escape') hide();
   });
+}
+
+/** @param {Element} target what the tooltip names @param {Element} [place] where it is shown */
+export function showTip(target, place = target) {
+  const tip = byId('tip');
+  say(tip, target.getAttribute('aria-label') ?? '');
+  tip.hidden = false;
+  const box = place.getBoundingClientRect();
+  const left = Math.min(box.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
+  const below = box.bottom + 6;
+  const top = below + tip.offsetHeight > window.innerHeight ? box.top - tip.offsetHeight - 6 : below;
+  tip.style.left = `${Math.max(8, left)}px`;
+  tip.style.top = `${top}px`;
 }

@@ -14,7 +14,13 @@ import {
   type ResourceStatus,
 } from '../../../core/rpc/mod.ts';
 import type { StatsFaceplate } from '../../../faceplates/stats/faceplate.ts';
-import { startStatsFaceplate, type MetricFamily } from '../../../faceplates/stats/mod.ts';
+import {
+  runLengths,
+  startStatsFaceplate,
+  type IndexOverview,
+  type IndicesOverview,
+  type MetricFamily,
+} from '../../../faceplates/stats/mod.ts';
 import type { PoolCallStats } from '../../../faceplates/stats/sources.ts';
 
 export class FakeMesh {
@@ -26,6 +32,7 @@ export class FakeMesh {
   elsewhere: PoolStatus[] = [];
   processes: ProcessStatus[] = [];
   change: Partial<MeshStatus> = {};
+  indices: IndicesOverview = { versions: [], requests: { first: 0, retry: 0, hedge: 0 }, missing: {} };
   readonly #poolStats = new Map<string, PoolCallStats>();
   readonly #startedMs = performance.now();
 
@@ -60,16 +67,25 @@ export class FakeMesh {
     return Promise.resolve({ ...own, pools: [...own.pools, ...this.elsewhere], processes: this.processes });
   };
 
+  /** Names of shards: `part-00017`. */
+  readonly shardNames = (id: string): Promise<readonly string[] | undefined> => {
+    const index = this.indices.versions.find(({ name, version }) => `${name}@${version}` === id);
+    const names = Array.from({ length: index?.shards ?? 0 }, (_, place) => `part-${String(place).padStart(5, '0')}`);
+    return Promise.resolve(index === undefined ? undefined : names);
+  };
+
   readonly events = (afterSeq: number): readonly MeshEvent[] => this.happened.filter(({ seq }) => seq > afterSeq);
   readonly poolStats = (): Iterable<PoolCallStats> => this.#poolStats.values();
   readonly extra = (): Iterable<MetricFamily> => this.families;
 
   /** A stats faceplate for this mesh; port 0 for any. */
   serve(port = 0): Promise<StatsFaceplate> {
-    const { status, meshStatus, events, callStats, poolStats, extra } = this;
+    const { status, meshStatus, shardNames, events, callStats, poolStats, extra } = this;
     return startStatsFaceplate({
       status,
       meshStatus,
+      indices: () => Promise.resolve(this.indices),
+      shardNames,
       events,
       callStats,
       poolStats,
@@ -138,6 +154,40 @@ export function madeProcess(
 ): ProcessStatus {
   const stats = `http://${machine}.example:9081`;
   return { name, role, machine, stats, state: 'up', capacity: 0, resources: 0, isLeader: false, ...change };
+}
+
+/** A version of an index whose shards are in the given states, by manager: a letter for each shard. */
+export function madeIndex(
+  name: string,
+  version: string,
+  letters: Readonly<Record<string, string>>,
+  change: Partial<IndexOverview> = {},
+): IndexOverview {
+  const all = Object.values(letters);
+  const shards = all[0]?.length ?? 0;
+  const served = Array.from({ length: shards }, (_, place) => all.some((own) => own[place] === 's'));
+  return {
+    name,
+    version,
+    contentService: 'TextSearch@^1',
+    state: 'complete',
+    share: 1,
+    entries: 1_234_567,
+    bytes: 5 * 1024 ** 3,
+    shards,
+    served: served.filter(Boolean).length,
+    replicas: 2,
+    conditions: [],
+    managers: Object.entries(letters).map(([manager, own]) => ({
+      name: manager,
+      isReachable: true,
+      states: runLengths(own),
+      bytesDone: 1024 ** 3,
+      bytesWanted: own.includes('f') ? 4 * 1024 ** 3 : 1024 ** 3,
+    })),
+    calls: { whole: 0, partial: 0, exception: 0, incomplete: 0, failed: 0 },
+    ...change,
+  };
 }
 
 /** A pool whose resources are in the given states, with consistent figures. */

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { toolPath } from '../../kit/tools/tools.ts';
 import { until } from '../../kit/tools/wait.ts';
 import type { StatsFaceplate } from '../../../faceplates/stats/faceplate.ts';
-import { FakeMesh, madeFleet, madePool, madeProcess } from './fake-mesh.ts';
+import { FakeMesh, madeFleet, madeIndex, madePool, madeProcess } from './fake-mesh.ts';
 
 const FLAGS = [
   '--no-sandbox',
@@ -227,6 +227,101 @@ describe('the status page', () => {
         '.pool-note',
         'refuses hash of <b>10.0.0.7 as poison for 1 min 1 s: it has cost 2 copies · refuses once of <b>10.0.0.7 as poison for 1 min 1 s: it has cost 1 copy',
       );
+      expect(complaints).toEqual([]);
+    },
+    PATIENCE_MS,
+  );
+
+  test(
+    'shows each version of an index: state, figures, what is missing, and the shards of each manager',
+    async () => {
+      await open();
+      expect(await page.locator('#indices-section').isVisible()).toBe(false);
+      const hostile = 'wiki@2.0.0/part-00002 on worker-2: <b>no space left</b> (3 tries)';
+      mesh.indices = {
+        versions: [
+          madeIndex(
+            'wiki',
+            '2.0.0',
+            { 'worker-1': 'ssss-', 'worker-2': 'sfbol' },
+            {
+              state: 'incomplete',
+              share: 0.05,
+              conditions: [hostile],
+              calls: { whole: 1200, partial: 30, exception: 4, incomplete: 2, failed: 0 },
+            },
+          ),
+          madeIndex('wiki', '1.0.0', { 'worker-1': 'sss' }, { share: 0.95, replicas: 1 }),
+        ],
+        requests: { first: 5000, retry: 12, hedge: 3 },
+        missing: { noReplica: 0, timedOut: 31 },
+      };
+      await showsText('#indices-count', '1 in 2 versions, 1 not complete');
+      await showsText(
+        '#gathered',
+        'Requests to managers from here: 5,015, 12 retried, 3 hedged. Shards missing in answers: 31 timed out.',
+      );
+      const card = page.locator('.index').first();
+      const text = await card.innerText();
+      for (const part of ['4 of 5 shards served', '2 replicas wanted', '5 % of calls', '1,234,567 entries', '5.0 GiB'])
+        expect(text).toContain(part);
+      expect(text).toContain('1,236 calls from here, 30 partial, 2 incomplete');
+      expect(await card.locator('.conditions li').allInnerTexts()).toEqual([hostile]);
+      expect(await card.locator('.index-manager b').allInnerTexts()).toEqual(['worker-1', 'worker-2']);
+      const pictures = card.locator('.shards');
+      expect(await pictures.nth(1).getAttribute('aria-label')).toBe(
+        'wiki@2.0.0 on worker-2: 1 serving, 1 fetching, 1 opening, 1 backing off, 1 leaving',
+      );
+      expect(await card.locator('progress').nth(1).getAttribute('aria-label')).toBe(
+        'wiki@2.0.0 on worker-2: 1.0 GiB of 4.0 GiB fetched',
+      );
+      expect(await card.locator('progress').first().isVisible()).toBe(false);
+      // Each state is drawn with a path of its own.
+      const drawn = await pictures.nth(1).locator('path[data-shard]:not([d=""])').count();
+      expect(drawn).toBe(5);
+
+      await pictures.nth(1).focus();
+      for (const key of ['Home', 'ArrowRight', 'ArrowRight']) await page.keyboard.press(key);
+      expect(await page.locator('#tip').innerText()).toBe('part-00002: backing off');
+      expect(await pictures.nth(1).getAttribute('aria-label')).toBe('part-00002: backing off');
+      await pictures.first().hover({ position: { x: 4 * 14 + 5, y: 5 } });
+      await until('the tip of a cell', async () => (await page.locator('#tip').innerText()) === 'part-00004: not here');
+
+      mesh.indices = { ...mesh.indices, versions: mesh.indices.versions.slice(1) };
+      await showsText('#indices-count', '1 in 1 version, all complete');
+      expect(await page.locator('.index').count()).toBe(1);
+      expect({ complaints, strayRequests }).toEqual({ complaints: [], strayRequests: [] });
+    },
+    PATIENCE_MS,
+  );
+
+  test(
+    'fits with four thousand shards on three managers from 360 px up',
+    async () => {
+      const letters = (missing: number): string =>
+        Array.from({ length: 4_000 }, (_, place) => (place % 3 === missing ? '-' : place % 97 === 5 ? 'f' : 's')).join(
+          '',
+        );
+      const managers = { 'worker-1': letters(0), 'worker-2': letters(1), 'worker-3': letters(2) };
+      mesh.indices = {
+        ...mesh.indices,
+        requests: { first: 0, retry: 0, hedge: 0 },
+        versions: [madeIndex('wiki', '1.0.0', managers)],
+      };
+      const response = await fetch(`http://127.0.0.1:${faceplate.port}/mesh`);
+      expect((await response.text()).length).toBeLessThan(40_000);
+      for (const [width, colorScheme] of [
+        [360, 'dark'],
+        [1280, 'light'],
+      ] as const) {
+        await page.setViewportSize({ width, height: 800 });
+        await page.emulateMedia({ colorScheme });
+        await open();
+        await showsText('#indices-count', '1 in 1 version, all complete');
+        await until('the pictures to be drawn', () => page.locator('.shards[width]').count());
+        const over = await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
+        expect([width, over]).toEqual([width, 0]);
+      }
       expect(complaints).toEqual([]);
     },
     PATIENCE_MS,
