@@ -75,6 +75,9 @@ struct ReplyContext {
   11: optional bool retire
   /** True if the call may have cost a copy its connection or its life, so that it must not be sent again. */
   12: optional bool isSuspect
+  /** Shards of an index that the call was about, and those of them that are wholly in the answer. */
+  13: optional i32 shards
+  14: optional i32 completeShards
 }
 
 /** The admin service refused a call: wrong token, unknown name or invalid value. */

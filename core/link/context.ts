@@ -202,6 +202,10 @@ export function writeReplyContext(context: ReplyContext, error?: KatamariError, 
     if (error.facts.isSuspect === true) out.bool(12, true);
   }
   if (retire) out.bool(11, true);
+  if (context.coverage !== undefined) {
+    out.i32(13, context.coverage.shards);
+    out.i32(14, context.coverage.complete);
+  }
   return out.finish();
 }
 
@@ -210,6 +214,7 @@ export function readReplyContext(bytes: Buffer, at: number): { context: WireRepl
   const found = new FieldReader(bytes, at + 3);
   let [version, queueUs, serviceUs, freeNow, queuedNow, resource, retire] = ['', 0, 0, -1, -1, '', false];
   let [code, retryAfterMs, stage, notRun, isSuspect] = [0, -1, 0, false, false];
+  let [shards, complete] = [0, 0];
   while (found.next()) {
     switch (found.id) {
       case 1:
@@ -248,12 +253,20 @@ export function readReplyContext(bytes: Buffer, at: number): { context: WireRepl
       case 12:
         isSuspect = found.bool();
         break;
+      case 13:
+        shards = found.i32();
+        break;
+      case 14:
+        complete = found.i32();
+        break;
       default:
         found.skip();
     }
   }
   const error = code === 0 ? undefined : { code, retryAfterMs, stage, notRun, isSuspect };
-  return { context: { version, queueUs, serviceUs, freeNow, queuedNow, resource, retire, error }, end: found.at };
+  const context = { version, queueUs, serviceUs, freeNow, queuedNow, resource, retire, error };
+  // Few replies are of an index. The others keep their one hidden class.
+  return { context: shards === 0 ? context : { ...context, coverage: { shards, complete } }, end: found.at };
 }
 
 /** Returns the error of the mesh in a ReplyContext, with the message of the TApplicationException after it. */

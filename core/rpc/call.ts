@@ -60,6 +60,11 @@ export interface ShardCoverage {
   readonly complete: number;
 }
 
+/** Formats a coverage for the header `katamari-coverage`: `39/40`. */
+export function coverageText({ shards, complete }: ShardCoverage): string {
+  return `${complete}/${shards}`;
+}
+
 /**
  * The reply to a call: the result struct (a value or a declared exception), or a TApplicationException that the
  * chassis sent. Errors of the mesh are not replies: the Dispatch rejects with a KatamariError.

@@ -6,6 +6,7 @@ export {
   type Call,
   type CallResult,
   type CallSink,
+  coverageText,
   createCall,
   type Dispatch,
   dispatchOf,
@@ -17,6 +18,7 @@ export {
   type Reply,
   type ReplyContext,
   type Send,
+  type ShardCoverage,
   sendOf,
   withCall,
 } from './call.ts';

@@ -3,7 +3,7 @@
 
 import type { Logger } from 'pino';
 import { asKatamariError, type KatamariError, type FaceplateLimits } from '../../core/mod.ts';
-import type { CallerIdentity } from '../../core/rpc/mod.ts';
+import { coverageText, type CallerIdentity } from '../../core/rpc/mod.ts';
 import { challengeOf, type PartedBody } from '../../core/http/mod.ts';
 import type { JsonRpcCalls, Exchange } from './calls.ts';
 import { errorAnswer, httpStatusOf, retryAfterOf } from './rpc-error.ts';
@@ -89,11 +89,12 @@ export class Posts {
       if (error.code === 'internal') this.#options.log?.error({ err: error }, 'json-rpc: internal error in a call');
       return { status: errorStatus ? httpStatusOf(error) : 200, type: JSON_TYPE, fields: remedyFields(error), body };
     }
-    const { queueUs, serviceUs } = ending.context;
-    const fields = {
+    const { queueUs, serviceUs, coverage } = ending.context;
+    const fields: Record<string, string> = {
       'katamari-version': ending.version,
       'server-timing': `queue;dur=${msOf(queueUs)}, service;dur=${msOf(serviceUs)}`,
     };
+    if (coverage !== undefined) fields['katamari-coverage'] = coverageText(coverage);
     return { status: 200, type: JSON_TYPE, fields, body };
   }
 

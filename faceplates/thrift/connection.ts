@@ -31,6 +31,7 @@ import {
 } from '../../core/mod.ts';
 import {
   ANONYMOUS,
+  coverageText,
   createCall,
   PeerIdentity,
   withCall,
@@ -38,6 +39,7 @@ import {
   type CallerIdentity,
   type MeshAccess,
   type Reply,
+  type ShardCoverage,
 } from '../../core/rpc/mod.ts';
 import { type CheckHead, type Encoding, type MessageFacts, FramedBinary } from '../../core/thrift/encodings/mod.ts';
 import type { HttpGuard } from '../../core/http/mod.ts';
@@ -99,6 +101,8 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
   #callOptions: ThriftCallOptions | undefined;
   /** Headers of replies from one version. The same object is reused, so that it is encoded once. */
   #versionHeaders: Readonly<Record<string, string>> | undefined;
+  /** The same for replies of an index, with its coverage. */
+  #indexHeaders: Readonly<Record<string, string>> | undefined;
   /** Aborted when the client disconnects; created for the first call. */
   #gone: CallSignal | undefined;
   #caller = '';
@@ -131,6 +135,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     stats.settle('ok', this.clock.nowMs() - call.acceptedAtMs, reply.context.queueUs);
     if (reply.isException || isDeclaredException(reply.body)) stats.exceptions++;
     call.version = reply.context.version;
+    call.coverage = reply.context.coverage;
     this.#settle(call, reply.isException ? MESSAGE_TYPE.exception : MESSAGE_TYPE.reply, reply.body);
   }
 
@@ -405,7 +410,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
   }
 
   protected writeReply(call: ThriftCall): void {
-    const { target, seqId, isSilent, isAnyOrder, body, version, error } = call;
+    const { target, seqId, isSilent, isAnyOrder, body } = call;
     const type = call.type as 2 | 3;
     if (!isAnyOrder) this.waitingBytes -= body.length;
     if (call.transportReply !== undefined) {
@@ -415,7 +420,7 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     }
     const encoding: Encoding = (this.#encoding ??= new FramedBinary(this.#host.limits));
     const { method, schema } = target;
-    const headers = encoding.carriesHeaders === true ? this.#headersOf(version, error) : undefined;
+    const headers = encoding.carriesHeaders === true ? this.#headersOf(call) : undefined;
     const result = type === MESSAGE_TYPE.reply ? schema?.result : undefined;
     const before = this.#output.length;
     try {
@@ -433,11 +438,20 @@ export class ThriftConnection extends OrderedConnection<ThriftCall> implements T
     return this.#encoding?.replyStart;
   }
 
-  #headersOf(version: string, error: KatamariError | undefined): Readonly<Record<string, string>> | undefined {
+  #headersOf({ version, coverage, error }: ThriftCall): Readonly<Record<string, string>> | undefined {
     if (error !== undefined) return headersOfError(error);
     if (version === '') return undefined;
+    if (coverage !== undefined) return this.#indexHeadersOf(version, coverage);
     if (this.#versionHeaders?.['katamari-version'] !== version) this.#versionHeaders = { 'katamari-version': version };
     return this.#versionHeaders;
+  }
+
+  #indexHeadersOf(version: string, coverage: ShardCoverage): Readonly<Record<string, string>> {
+    const text = coverageText(coverage);
+    const known = this.#indexHeaders;
+    if (known?.['katamari-version'] === version && known['katamari-coverage'] === text) return known;
+    this.#indexHeaders = { 'katamari-version': version, 'katamari-coverage': text };
+    return this.#indexHeaders;
   }
 
   protected writeOut(): void {

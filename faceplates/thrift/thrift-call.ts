@@ -2,7 +2,7 @@
 
 import type { DenseSetEntry, QueuedCall } from '../../core/link/mod.ts';
 import type { KatamariError } from '../../core/mod.ts';
-import type { CallSink, Reply, CallStats } from '../../core/rpc/mod.ts';
+import type { CallSink, Reply, CallStats, ShardCoverage } from '../../core/rpc/mod.ts';
 import { NOTHING } from '../../core/thrift/mod.ts';
 import type { MethodTarget } from './method-targets.ts';
 
@@ -29,6 +29,8 @@ export class ThriftCall implements CallSink, DenseSetEntry, QueuedCall<ThriftCal
   isSilent = false;
   /** Version of the pool that replied; '' if unknown. */
   version = '';
+  /** Shards in the reply of an index. */
+  coverage: ShardCoverage | undefined;
   /** Error of the mesh; transports with headers carry its code and facts there. */
   error: KatamariError | undefined;
   /** The whole reply, if the transport itself replies. */
@@ -88,6 +90,7 @@ export class ThriftCallPool {
   free(call: ThriftCall): void {
     call.type = 0;
     call.body = NOTHING;
+    call.coverage = undefined;
     call.error = undefined;
     call.transportReply = undefined;
     if (this.#freeCount >= FREE_MAX) return;

@@ -72,7 +72,7 @@ export function placesOf({ id, names, placeOf }: ServedIndex, shards: readonly s
 
 function finish(facts: GatherFacts, end: ScatterEnd, sink: CallSink): void {
   if (end.kind === 'failed') return sink.fail(end.error);
-  if (end.kind === 'exception') return sink.reply(end.reply);
+  if (end.kind === 'exception') return sink.reply(exceptionOf(facts.index, end.reply));
   const { index, method, places } = facts;
   const { answers } = end;
   const coverageField = coverageFieldOf(method);
@@ -100,12 +100,21 @@ export function replyOf(
 ): Reply {
   const context = {
     ...NO_REPLY_CONTEXT,
-    version: index.id.slice(index.id.indexOf('@') + 1),
+    version: versionOf(index),
     queueUs: answers.reduce((most, { queueUs }) => Math.max(most, queueUs), 0),
     serviceUs: answers.reduce((most, { serviceUs }) => Math.max(most, serviceUs), 0),
     coverage: { shards, complete },
   };
   return { isException: false, body, context };
+}
+
+/** The declared exception of a content server, as a reply of the index. */
+export function exceptionOf(index: ServedIndex, { isException, body, context }: Reply): Reply {
+  return { isException, body, context: { ...context, version: versionOf(index) } };
+}
+
+function versionOf({ id }: ServedIndex): string {
+  return id.slice(id.indexOf('@') + 1);
 }
 
 /** Whether an answer has the shards that its caller wants. */

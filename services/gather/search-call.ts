@@ -9,7 +9,7 @@ import { withCall, type Call, type CallSink } from '../../core/rpc/mod.ts';
 import type { Interface, Method, StructType } from '../../core/thrift/mod.ts';
 import { shardsOfDocuments, withShards } from './arguments.ts';
 import { coverageOf, type Coverage, type MissingShard } from './coverage.ts';
-import { isEnough, placesOf, replyOf, requireCoverage, reserved, valueOf } from './gather-call.ts';
+import { exceptionOf, isEnough, placesOf, replyOf, requireCoverage, reserved, valueOf } from './gather-call.ts';
 import { compareHits, type Hit, type SortKey } from './hit-order.ts';
 import { COUNT_MAX, HITS_MAX, TERMS_MAX } from './limits.ts';
 import { isEmptyResult, mergeResults } from './merge.ts';
@@ -144,7 +144,7 @@ class SearchCall {
       onEnd: (end) => {
         try {
           if (end.kind === 'failed') this.#sink.fail(end.error);
-          else if (end.kind === 'exception') this.#sink.reply(end.reply);
+          else if (end.kind === 'exception') this.#sink.reply(exceptionOf(this.#index, end.reply));
           else onAnswers(end);
         } catch (error) {
           this.#sink.fail(asKatamariError(error));

@@ -115,6 +115,7 @@ describe('The contexts in field 32767', () => {
     freeNow: 2,
     queuedNow: 5,
     resource: 'Ranker@1.2.3/1',
+    coverage: { shards: 40, complete: 39 },
   };
   const error = new KatamariError('overloaded', 'x', {
     retryAfterMs: 250,
@@ -123,7 +124,9 @@ describe('The contexts in field 32767', () => {
     isSuspect: true,
   });
   const told = { retryAfterMs: 250, stage: 2, notRun: true, isSuspect: true };
-  const replyFields = { ...reply, errorCode: 2, ...told, retire: true };
+  const { coverage, ...plain } = reply;
+  const shards = { shards: coverage?.shards, completeShards: coverage?.complete };
+  const replyFields = { ...plain, ...shards, errorCode: 2, ...told, retire: true };
 
   test('are written with every field of struct ReplyContext', () => {
     const bytes = writeReplyContext(reply, error, true);

@@ -184,9 +184,13 @@ async function interfaceOf(client: AdminClient, { service, version }: CallTarget
   }
 }
 
-function describeContext({ version, timing }: RpcAnswer): string {
+function describeContext({ version, timing, coverage }: RpcAnswer): string {
   const times = [...timing.matchAll(/([A-Za-z]+);dur=([\d.]+)/g)];
-  return `version ${version === '' ? 'unknown' : printable(version)}${times.map(([, name, ms]) => `, ${name} ${Number(ms).toFixed(1)} ms`).join('')}`;
+  return [
+    `version ${version === '' ? 'unknown' : printable(version)}`,
+    ...(coverage === '' ? [] : [`shards ${printable(coverage)}`]),
+    ...times.map(([, name, ms]) => `${name} ${Number(ms).toFixed(1)} ms`),
+  ].join(', ');
 }
 
 /** Quotes a word for a POSIX shell if needed. */

@@ -38,6 +38,8 @@ export interface RpcAnswer {
   readonly version: string;
   /** Header `Server-Timing`, unparsed; '' without one. */
   readonly timing: string;
+  /** Header `katamari-coverage`: `39/40`; '' without one. */
+  readonly coverage: string;
 }
 
 export interface AdminRpcError {
@@ -230,6 +232,7 @@ export class AdminClient {
       ...reply,
       version: response.headers.get('katamari-version') ?? '',
       timing: response.headers.get('server-timing') ?? '',
+      coverage: response.headers.get('katamari-coverage') ?? '',
     };
   }
 

@@ -277,11 +277,12 @@ describe('katamari call', () => {
     async () => {
       server = await startRpcServer(() => ({ result: { a: [1] } }), {
         'katamari-version': '2.0.0',
+        'katamari-coverage': '39/40',
         'server-timing': 'queue;dur=0.066479, service;dur=5.528674999999566',
       });
       const once = await runKatamari(['call', 'E.say', '--mesh', server.url, '-v']);
       expect(once.stdout).toBe('{\n  "a": [\n    1\n  ]\n}\n');
-      expect(once.stderr).toBe('version 2.0.0, queue 0.1 ms, service 5.5 ms\n');
+      expect(once.stderr).toBe('version 2.0.0, shards 39/40, queue 0.1 ms, service 5.5 ms\n');
       expect((await runKatamari(['call', 'E.say', '--mesh', server.url, '--repeat', '3'])).stdout).toBe(
         '{"a":[1]}\n'.repeat(3),
       );
