@@ -32,8 +32,6 @@ export interface KeeperOptions {
   readonly timeoutMs: () => number;
   /** Time limit for a copy of a content server to open a shard. */
   readonly openTimeoutMs: number;
-  /** Limit of the bytes per second of all fetches together; 0: no limit. */
-  readonly fetchBytesPerS?: number;
   /** Called when `record` has changed. */
   readonly onRecord?: () => void;
 }
@@ -149,7 +147,7 @@ export class Keeper {
   }
 
   #add(name: string, order: ShardOrder): void {
-    const { store, fetch, verify, clock, timeoutMs, fetchBytesPerS = 0 } = this.#options;
+    const { store, fetch, verify, clock, timeoutMs } = this.#options;
     const replica = new Replica(order, {
       store,
       clock,
@@ -157,8 +155,7 @@ export class Keeper {
       timeoutMs,
       turns: this.#fetchTurns,
       verify,
-      fetch: (job, onBytes, signal) =>
-        fetch({ ...job, bytesPerS: Math.ceil(fetchBytesPerS / FETCHES_MAX) }, onBytes, signal),
+      fetch,
       onChanged: () => this.#changed(),
       onFetched: (bytes) => (this.#fetchedBytes += bytes),
       strays: () => this.#strays,

@@ -1,6 +1,6 @@
 // Sharded content: the shards of indices on this manager. Other modules import only from here.
 
-export { type Fetch, fetchFrom, type Verify, verifyInProcess } from './fetch/fetcher.ts';
+export { Fetcher } from './fetch/fetcher.ts';
 export { SourceInspector } from './source-inspector.ts';
 export { ShardOrders } from './shard-orders.ts';
 export { Keeper, type KeeperOptions } from './keeper.ts';

@@ -5,8 +5,7 @@ import { Backoff, type Clock } from '../../core/mod.ts';
 import { pause } from '../consul/mod.ts';
 import { ShardRefusal, type ShardFacts } from './content-client.ts';
 import type { Copies, Copy } from './copies.ts';
-import type { Verify } from './fetch/fetcher.ts';
-import type { FetchJob } from './fetch/job.ts';
+import type { Fetch, Verify } from './fetch/fetcher.ts';
 import { DISK_RESERVE_BYTES, RETRY_FIRST_MS, RETRY_MAX_MS } from './limits.ts';
 import { fullNameOf, isServedBy, type ShardOrder } from './shard.ts';
 import type { ShardStore } from './shard-store.ts';
@@ -35,11 +34,7 @@ export interface ReplicaOptions {
   readonly store: ShardStore;
   readonly copies: Copies;
   readonly clock: Clock;
-  readonly fetch: (
-    job: Omit<FetchJob, 'bytesPerS'>,
-    onBytes: (bytesDone: number) => void,
-    signal: AbortSignal,
-  ) => Promise<void>;
+  readonly fetch: Fetch;
   readonly verify: Verify;
   /** Turns of the fetches of this manager. */
   readonly turns: Turns;

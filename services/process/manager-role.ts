@@ -18,7 +18,7 @@ import {
   type ReplicaFacts,
   type SourceFacts,
 } from '../mesh/mod.ts';
-import { fetchFrom, Keeper, SourceInspector, verifyInProcess, ShardOrders, ShardStore } from '../content/mod.ts';
+import { Fetcher, Keeper, SourceInspector, ShardOrders, ShardStore } from '../content/mod.ts';
 import { Orders, ResourceManager, type KnownInterface } from '../resource-manager/mod.ts';
 import { auditBadPeer } from './audit-refusals.ts';
 import { ChassisSockets } from './chassis-sockets.ts';
@@ -61,15 +61,15 @@ export class ManagerRole {
     const { name, mesh, dataDir, limits } = config;
     const shardsDir = path.join(dataDir, 'shards');
     let role: ManagerRole | undefined;
+    const fetcher = new Fetcher(config.content.sources, config.content.fetchBytesPerS);
     const keeper = new Keeper({
       store: new ShardStore(shardsDir),
-      fetch: fetchFrom(config.content.sources),
-      verify: verifyInProcess,
+      fetch: fetcher.fetch,
+      verify: fetcher.verify,
       events,
       clock,
       timeoutMs: () => shared.timeoutMs,
       openTimeoutMs: config.content.openTimeoutMs,
-      fetchBytesPerS: config.content.fetchBytesPerS,
       onRecord: () => role?.announceHoldings(),
     });
     const inspector = new SourceInspector(config.content.sources);
@@ -92,7 +92,17 @@ export class ManagerRole {
       knownInterfaces: (service, version) => interfacesElsewhere(base, service, version),
     });
     components.register({ stage: 'manager', drain: () => manager.drain(), close: () => manager.close() });
-    components.register({ stage: 'link', drain: async () => keeper.drain(), close: () => keeper.close() });
+    components.register({
+      stage: 'link',
+      drain: async () => {
+        keeper.drain();
+        fetcher.close();
+      },
+      close: async () => {
+        await keeper.close();
+        fetcher.close();
+      },
+    });
     const sockets = await ChassisSockets.open(base, manager.socketDir);
     const link = await ManagerLink.open(base, manager, keeper, inspector);
     const orders = new Orders({

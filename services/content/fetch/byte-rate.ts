@@ -9,7 +9,7 @@ export interface RateClock {
 }
 
 export class ByteRate {
-  readonly #bytesPerS: number;
+  #bytesPerS: number;
   readonly #clock: RateClock;
   /** Bytes that may pass now; below 0 after a large chunk. */
   #tokens = 0;
@@ -22,6 +22,12 @@ export class ByteRate {
     this.#bytesPerS = bytesPerS;
     this.#clock = clock;
     this.#filledAtMs = clock.nowMs();
+  }
+
+  /** Changes the limit, but not from or to none. What has been earned stays. */
+  change(bytesPerS: number): void {
+    this.#fill();
+    this.#bytesPerS = bytesPerS;
   }
 
   /** Resolves when these bytes, which have passed, are paid for. @param onWait called each second of a wait */

@@ -22,12 +22,12 @@ export async function copyShard(
   job: FetchJob,
   source: ShardSource,
   onBytes: (bytesDone: number) => void,
+  rate: ByteRate = new ByteRate(job.bytesPerS),
 ): Promise<void> {
   const { files } = await listUnchanged(job, source);
   await prepareFolder(job, files);
   const content = path.join(job.into, CONTENT);
   const spool = path.join(job.into, 'spool.zip');
-  const rate = new ByteRate(job.bytesPerS);
   const records: FileRecord[] = [];
   let bytesDone = 0;
   const added = (bytes: number): void => onBytes((bytesDone += bytes));

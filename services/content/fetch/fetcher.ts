@@ -1,40 +1,122 @@
-// Runs a fetch in a process of its own.
+// Fetches and verifies shards in processes of their own, and keeps all fetches together to one rate. A process that has
+// nothing to do for some seconds ends.
 
-import { spawn, type ChildProcess } from 'node:child_process';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
-import { scriptCommand } from '../../../core/mod.ts';
 import { whySourceRefused } from '../allowed-sources.ts';
-import {
-  parseReport,
-  type FetchJob,
-  type FetchReport,
-  type SourceJob,
-  type SourceListing,
-  type VerifyJob,
-} from './job.ts';
+import { FetchWorker } from './fetch-worker.ts';
+import type { FetchJob, JobResult, SourceJob, SourceListing, VerifyJob } from './job.ts';
 
 /** Fetches a shard. Rejects with an error whose message tells an operator what is wrong. */
-export type Fetch = (job: FetchJob, onBytes: (bytesDone: number) => void, signal: AbortSignal) => Promise<void>;
+export type Fetch = (
+  job: Omit<FetchJob, 'bytesPerS'>,
+  onBytes: (bytesDone: number) => void,
+  signal: AbortSignal,
+) => Promise<void>;
 
 /** Whether the files in the folder of a shard are as they were fetched. */
 export type Verify = (folder: string, signal: AbortSignal) => Promise<boolean>;
 
-/** Returns a fetch that reads only the sources below these URL prefixes. */
-export function fetchFrom(allowed: readonly string[]): Fetch {
-  return async (job, onBytes, signal) => {
-    await refuseOthers(job.source, allowed);
-    await runJob({ ...job, allowed }, onBytes, signal);
+export class Fetcher {
+  readonly #allowed: readonly string[];
+  readonly #bytesPerS: number;
+  /** Every process that has not been ended. There are as many as jobs run at a time, which the keeper limits. */
+  readonly #workers = new Set<FetchWorker>();
+  /** Processes without a job, and the timers of their ends. */
+  readonly #idle = new Map<FetchWorker, NodeJS.Timeout>();
+  /** Processes that share the rate. */
+  readonly #fetching = new Set<FetchWorker>();
+  #isClosed = false;
+
+  /**
+   * @param allowed URL prefixes of the sources that may be read
+   * @param bytesPerS limit of all fetches together; 0 for none
+   */
+  constructor(allowed: readonly string[], bytesPerS = 0) {
+    this.#allowed = allowed;
+    this.#bytesPerS = bytesPerS;
+  }
+
+  readonly fetch: Fetch = async (job, onBytes, signal) => {
+    await refuseOthers(job.source, this.#allowed);
+    const start = (worker: FetchWorker): SourceJob => {
+      this.#shareRate(() => this.#fetching.add(worker), worker);
+      return { ...job, bytesPerS: this.#share, allowed: this.#allowed };
+    };
+    await this.#run(start, onBytes, signal);
   };
+
+  readonly verify: Verify = async (folder, signal) => {
+    const result = await this.#run(
+      () => ({ verify: folder }),
+      () => undefined,
+      signal,
+    );
+    return 'done' in result && result.done;
+  };
+
+  /** Ends all processes and their jobs. */
+  close(): void {
+    this.#isClosed = true;
+    for (const worker of this.#workers) this.#end(worker);
+  }
+
+  async #run(
+    start: (worker: FetchWorker) => SourceJob | VerifyJob,
+    onBytes: (bytesDone: number) => void,
+    signal: AbortSignal,
+  ): Promise<JobResult> {
+    signal.throwIfAborted();
+    if (this.#isClosed) throw new Error(CLOSED);
+    const worker = this.#take();
+    try {
+      return await worker.run(() => start(worker), onBytes, signal);
+    } finally {
+      this.#shareRate(() => this.#fetching.delete(worker));
+      if (worker.isReady && !this.#isClosed) this.#keep(worker);
+      else this.#end(worker);
+    }
+  }
+
+  #take(): FetchWorker {
+    for (const [worker, timer] of this.#idle) {
+      clearTimeout(timer);
+      this.#idle.delete(worker);
+      if (worker.isReady) return worker;
+      this.#end(worker);
+    }
+    const worker = new FetchWorker();
+    this.#workers.add(worker);
+    return worker;
+  }
+
+  #keep(worker: FetchWorker): void {
+    const timer = setTimeout(() => this.#end(worker), IDLE_MS);
+    timer.unref();
+    this.#idle.set(worker, timer);
+  }
+
+  #end(worker: FetchWorker): void {
+    clearTimeout(this.#idle.get(worker));
+    this.#idle.delete(worker);
+    this.#workers.delete(worker);
+    worker.kill(new Error(CLOSED));
+  }
+
+  /** Bytes per second for each fetch that runs. */
+  get #share(): number {
+    return Math.ceil(this.#bytesPerS / Math.max(1, this.#fetching.size));
+  }
+
+  /** Tells the fetches that run, but for one that starts, when a change has given them another share. */
+  #shareRate(change: () => void, starting?: FetchWorker): void {
+    const before = this.#share;
+    change();
+    if (this.#share === before) return;
+    for (const worker of this.#fetching) if (worker !== starting) worker.changeRate(this.#share);
+  }
 }
 
-export const verifyInProcess: Verify = async (folder, signal) => {
-  const result = await runJob({ verify: folder }, () => undefined, signal);
-  return 'done' in result && result.done;
-};
-
 /**
- * Lists the shards of a source, within a minute.
+ * Lists the shards of a source in a process of its own, within a minute.
  * @param allowed URL prefixes of the sources that may be read
  * @throws Error whose message tells an operator what is wrong with the source
  */
@@ -44,18 +126,23 @@ export async function inspectSource(
   signal: AbortSignal,
 ): Promise<SourceListing> {
   await refuseOthers(source, allowed);
+  signal.throwIfAborted();
   const late = new Error(
     `the source did not list its shards within ${INSPECT_MS / 1_000} s; see whether it can be read`,
   );
-  const timeout = new AbortController();
-  const timer = setTimeout(() => timeout.abort(late), INSPECT_MS);
+  const worker = new FetchWorker();
+  const timer = setTimeout(() => worker.kill(late), INSPECT_MS);
   try {
-    const job: SourceJob = { inspect: source, allowed };
-    const result = await runJob(job, () => undefined, AbortSignal.any([signal, timeout.signal]));
+    const result = await worker.run(
+      () => ({ inspect: source, allowed }),
+      () => undefined,
+      signal,
+    );
     if ('listing' in result) return result.listing;
     throw new Error('the fetch process ended without a list');
   } finally {
     clearTimeout(timer);
+    worker.kill(late);
   }
 }
 
@@ -64,91 +151,7 @@ async function refuseOthers(source: string, allowed: readonly string[]): Promise
   if (why !== undefined) throw new Error(why);
 }
 
-type JobResult = Exclude<FetchReport, { readonly bytesDone: number } | { readonly failed: string }>;
-
-async function runJob(
-  job: SourceJob | VerifyJob,
-  onBytes: (bytesDone: number) => void,
-  signal: AbortSignal,
-): Promise<JobResult> {
-  signal.throwIfAborted();
-  const [program = '', ...args] = scriptCommand(MAIN);
-  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], env: fetchEnv() });
-  const stop = new AbortController();
-  const onAbort = (): void => stop.abort(signal.reason);
-  signal.addEventListener('abort', onAbort, { once: true });
-  const onStall = (): void =>
-    stop.abort(new Error(`the source has sent nothing for ${STALL_MS / 1_000} s; see whether it can be read`));
-  let stall = setTimeout(onStall, STALL_MS);
-  const onProgress = (bytesDone: number): void => {
-    clearTimeout(stall);
-    stall = setTimeout(onStall, STALL_MS);
-    onBytes(bytesDone);
-  };
-  try {
-    return await resultOf(child, job, onProgress, stop.signal);
-  } finally {
-    clearTimeout(stall);
-    signal.removeEventListener('abort', onAbort);
-    child.kill('SIGKILL');
-    child.stdin?.destroy();
-  }
-}
-
-function resultOf(
-  child: Pick<ChildProcess, 'on' | 'stdin' | 'stdout' | 'stderr'>,
-  job: SourceJob | VerifyJob,
-  onBytes: (bytesDone: number) => void,
-  signal: AbortSignal,
-): Promise<JobResult> {
-  return new Promise((resolve, reject) => {
-    let result: JobResult | undefined;
-    let failure = 'the fetch process ended without a result';
-    let said = '';
-    child.on('error', (error) => reject(new Error(`The fetch process cannot be started: ${error.message}`)));
-    // A process that hangs on its disk ends when the disk answers: nobody waits for it.
-    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
-    child.on('close', (code, killedBy) => {
-      if (code !== 0) reject(new Error(`The fetch process ended with ${killedBy ?? `status ${code}`}: ${said.trim()}`));
-      else if (result === undefined) reject(new Error(failure));
-      else resolve(result);
-    });
-    // Without file descriptors there are no streams, and `error` follows.
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => (said = `${said}${text}`.slice(-SAID_MAX)));
-    if (child.stdout !== null) {
-      let unread = 0;
-      child.stdout.on('data', (chunk: Buffer) => {
-        unread = (chunk.includes(0x0a) ? 0 : unread) + chunk.length;
-        if (unread > LINE_BYTES_MAX)
-          reject(new Error(`the fetch process wrote a line of more than ${LINE_BYTES_MAX} bytes`));
-      });
-      createInterface({ input: child.stdout }).on('line', (line) => {
-        const report = parseReport(line);
-        if (report === undefined) return;
-        if ('bytesDone' in report) onBytes(report.bytesDone);
-        else if ('failed' in report) failure = report.failed;
-        else result = report;
-      });
-    }
-    // Ignores EPIPE of a process that has ended; `close` tells why.
-    child.stdin?.on('error', () => undefined);
-    child.stdin?.write(`${JSON.stringify(job)}\n`);
-  });
-}
-
-/**
- * The environment of this process without the tokens and settings of the mesh. Credentials of sources stay: they reach
- * the fetch process in no other way.
- */
-function fetchEnv(): NodeJS.ProcessEnv {
-  const isKept = (name: string): boolean => !/^(KATAMARI|CONSUL)_/.test(name) || name === 'KATAMARI_FAMILY';
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => isKept(name)));
-}
-
-const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
-const SAID_MAX = 2_000;
-/** Room for a list of 4,000 shards. */
-const LINE_BYTES_MAX = 4 * 1024 * 1024;
-/** A fetch that makes no progress for so long is ended. */
-const STALL_MS = 120_000;
+const CLOSED = 'this manager is stopping';
+/** A process without a job ends after this time. */
+const IDLE_MS = 10_000;
 const INSPECT_MS = 60_000;

@@ -1,5 +1,5 @@
-// Protocol between a manager and its fetch process: one JSON value per line. The manager writes the job and keeps stdin
-// open; the process exits when stdin closes.
+// Protocol between a manager and a fetch process: one JSON value per line. The process says when it is ready. Then the
+// manager writes a job, the process reports on it, and says again when it is ready. It exits when stdin closes.
 
 import { SHARDS_MAX } from '../../mesh/mod.ts';
 import { SHARD_NAME_MAX } from '../limits.ts';
@@ -14,7 +14,7 @@ export interface FetchJob {
   readonly digest: string;
   /** Folder that gets `content` and `shard.json`. */
   readonly into: string;
-  /** Limit of the rate; 0 for none. */
+  /** Limit of the rate, which may change; 0 for none, which stays. */
   readonly bytesPerS: number;
 }
 
@@ -33,6 +33,14 @@ export interface InspectJob {
 /** A job that reads a source, with the prefixes of the sources that may be read. */
 export type SourceJob = (FetchJob | InspectJob) & { readonly allowed: readonly string[] };
 
+/** Changes the rate of the fetch that runs. */
+export interface RateChange {
+  readonly newBytesPerS: number;
+}
+
+/** What a manager writes. */
+export type FetchOrder = SourceJob | VerifyJob | RateChange;
+
 /** The shards of a source, in order of their names. */
 export interface SourceListing {
   readonly shards: readonly { readonly name: string; readonly bytes: number; readonly digest: string }[];
@@ -40,11 +48,14 @@ export interface SourceListing {
   readonly warnings: readonly string[];
 }
 
+export type JobResult = { readonly done: boolean } | { readonly listing: SourceListing };
+
 export type FetchReport =
+  | JobResult
   | { readonly bytesDone: number }
   | { readonly failed: string }
-  | { readonly done: boolean }
-  | { readonly listing: SourceListing };
+  /** The last report on a job, and the first one of a process. */
+  | { readonly isReady: true };
 
 /** Returns undefined for a line that is no report, for example a warning of the runtime. */
 export function parseReport(line: string): FetchReport | undefined {
@@ -66,5 +77,6 @@ const REPORT: z.ZodType<FetchReport> = z.union([
   z.object({ bytesDone: z.int().nonnegative() }),
   z.object({ failed: z.string() }),
   z.object({ done: z.boolean() }),
+  z.object({ isReady: z.literal(true) }),
   z.object({ listing: LISTING }),
 ]);

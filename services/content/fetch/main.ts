@@ -1,12 +1,13 @@
-// The process that fetches one shard, or lists a source. Copying and hashing must not block the event loop that routes
-// calls, so it is a process of its own, at a lower priority. It exits when its manager does.
+// The process that fetches and verifies shards, one at a time, or lists a source. Copying and hashing must not block the
+// event loop that routes calls, so it is a process of its own, at a lower priority. It exits when its manager does.
 
 import { setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
 import { whySourceRefused } from '../allowed-sources.ts';
+import { ByteRate } from './byte-rate.ts';
 import { copyShard, isIntact } from './copy-shard.ts';
 import { inspect } from './inspect.ts';
-import type { FetchReport, SourceJob, VerifyJob } from './job.ts';
+import type { FetchOrder, FetchReport, SourceJob, VerifyJob } from './job.ts';
 import { SourceError } from './shard-source.ts';
 import { sourceFor } from './sources/choose.ts';
 
@@ -15,6 +16,11 @@ const NICE = 10;
 /** A listing has millions of names at most, and files pass in chunks. */
 const MEMORY_BYTES_MAX = 1024 * 1024 * 1024;
 const MEMORY_EVERY_MS = 250;
+/** A process that holds more after a job takes no other. */
+const MEMORY_KEPT_BYTES_MAX = 256 * 1024 * 1024;
+
+/** The rate of the last fetch. */
+let rate: ByteRate | undefined;
 
 function report(what: FetchReport): Promise<void> {
   return new Promise((resolve) => process.stdout.write(`${JSON.stringify(what)}\n`, () => resolve()));
@@ -29,18 +35,19 @@ async function resultOf(job: SourceJob | VerifyJob): Promise<FetchReport> {
   };
   if ('verify' in job) return { done: await isIntact(job.verify, progress) };
   const url = 'inspect' in job ? job.inspect : job.source;
+  if (!('inspect' in job)) rate = new ByteRate(job.bytesPerS);
   const why = await whySourceRefused(url, job.allowed);
   if (why !== undefined) throw new SourceError(why);
   const source = sourceFor(url, job.allowed);
   if ('inspect' in job) return { listing: await inspect(url, source) };
-  await copyShard(job, source, progress);
+  await copyShard(job, source, progress, rate);
   return { done: true };
 }
 
-async function run(line: string): Promise<void> {
-  await report(
-    await resultOf(JSON.parse(line) as SourceJob | VerifyJob).catch((error: Error) => ({ failed: error.message })),
-  );
+async function run(job: SourceJob | VerifyJob): Promise<void> {
+  await report(await resultOf(job).catch((error: Error) => ({ failed: error.message })));
+  if (process.memoryUsage().rss > MEMORY_KEPT_BYTES_MAX) process.exit(0);
+  await report({ isReady: true });
 }
 
 setPriority(NICE);
@@ -49,11 +56,11 @@ setInterval(() => {
   const why = `the fetch process needs more than ${MEMORY_BYTES_MAX / 1024 / 1024} MiB of memory for this source`;
   void report({ failed: why }).then(() => process.exit(0));
 }, MEMORY_EVERY_MS).unref();
-let isStarted = false;
 const lines = createInterface({ input: process.stdin });
 lines.on('line', (line) => {
-  if (isStarted) return;
-  isStarted = true;
-  void run(line).then(() => process.exit(0));
+  const order = JSON.parse(line) as FetchOrder;
+  if ('newBytesPerS' in order) rate?.change(order.newBytesPerS);
+  else void run(order);
 });
 lines.on('close', () => process.exit(0));
+void report({ isReady: true });

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { copyShard } from '../../../services/content/fetch/copy-shard.ts';
 import { inspect } from '../../../services/content/fetch/inspect.ts';
 import { sourceFor } from '../../../services/content/fetch/sources/choose.ts';
-import { fetchFrom, inspectSource } from '../../../services/content/fetch/fetcher.ts';
+import { Fetcher, inspectSource } from '../../../services/content/fetch/fetcher.ts';
 import { ShardStore } from '../../../services/content/mod.ts';
 
 export interface FetchedShard {
@@ -49,14 +49,22 @@ export class Fetching {
       source: `${source.replace(/\/$/, '')}/${name}`,
       digest: digest ?? (await this.inspect(source)).get(name) ?? 'none',
       into: this.partPath(name),
-      bytesPerS,
     };
     const onBytes = (done: number): void => void progress.push(done);
-    if (this.#isHere) await copyShard(job, sourceFor(job.source, this.#allowed), onBytes);
-    else await fetchFrom(this.#allowed)(job, onBytes, signal);
+    if (this.#isHere) await copyShard({ ...job, bytesPerS }, sourceFor(job.source, this.#allowed), onBytes);
+    else await this.#inProcess(bytesPerS, (fetcher) => fetcher.fetch(job, onBytes, signal));
     await this.store.commit(id);
     const folder = this.store.contentPath(id);
     return { files: textsIn(folder), folder, progress };
+  }
+
+  async #inProcess(bytesPerS: number, work: (fetcher: Fetcher) => Promise<void>): Promise<void> {
+    const fetcher = new Fetcher(this.#allowed, bytesPerS);
+    try {
+      await work(fetcher);
+    } finally {
+      fetcher.close();
+    }
   }
 
   partPath(name: string): string {

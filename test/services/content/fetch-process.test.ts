@@ -9,7 +9,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { text } from 'node:stream/consumers';
+import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 import { ZipFile } from 'yazl';
 
@@ -24,14 +24,17 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** What the process writes for a job. */
+/** What the process writes about a job, without that it is ready. */
 async function reportsFor(job: object): Promise<string> {
   const [program = '', ...args] = scriptCommand(MAIN);
   const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   child.stdin.write(`${JSON.stringify(job)}\n`);
-  const said = await text(child.stdout);
-  child.stdin.destroy();
-  return said.trim();
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (line === '{"isReady":true}') continue;
+    child.stdin.destroy();
+    return line;
+  }
+  throw new Error('the process ended without a report');
 }
 
 const MAIN = path.join(REPOSITORY, 'services/content/fetch/main.ts');

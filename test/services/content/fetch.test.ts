@@ -1,6 +1,7 @@
 // Listing a source, and fetching a shard from it in the real fetch process.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { fetchFrom, type Fetch } from '../../../services/content/fetch/fetcher.ts';
+import { Fetcher } from '../../../services/content/fetch/fetcher.ts';
+import type { FetchJob } from '../../../services/content/fetch/job.ts';
 import { listSource, type ListedShard } from '../../../services/content/fetch/source-listing.ts';
 import { ShardStore } from '../../../services/content/shard-store.ts';
 import { until } from '../../kit/tools/wait.ts';
@@ -26,7 +27,19 @@ let folder: string;
 beforeEach(() => (folder = mkdtempSync(path.join(tmpdir(), 'katamari-fetch-'))));
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-const fetchInProcess: Fetch = (job, onBytes, signal) => fetchFrom([url()])(job, onBytes, signal);
+async function fetchInProcess(
+  { bytesPerS, ...job }: FetchJob,
+  onBytes: (bytesDone: number) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const fetcher = new Fetcher([url()], bytesPerS);
+  try {
+    await fetcher.fetch(job, onBytes, signal);
+  } finally {
+    fetcher.close();
+  }
+}
+
 const at = (...parts: string[]): string => path.join(folder, ...parts);
 const url = (...parts: string[]): string => pathToFileURL(at(...parts)).href;
 

@@ -6,7 +6,7 @@ import { systemClock } from '../../../core/mod.ts';
 import { createCall, dispatchOf } from '../../../core/rpc/mod.ts';
 import type { Interface, Method } from '../../../core/thrift/mod.ts';
 import { listSource } from '../../../services/content/fetch/source-listing.ts';
-import { fetchFrom, Keeper, type ShardOrder, ShardStore, verifyInProcess } from '../../../services/content/mod.ts';
+import { Fetcher, Keeper, type ShardOrder, ShardStore } from '../../../services/content/mod.ts';
 import { EventLog, type Holding } from '../../../services/mesh/mod.ts';
 import { ManagerBench, workDeployment } from '../../kit/mesh/manager-fixture.ts';
 import { fixture } from '../../kit/mesh/mesh.ts';
@@ -24,6 +24,7 @@ const TIMEOUT_MS = 300;
 
 let folder: string;
 let keeper: Keeper;
+let fetcher: Fetcher;
 let bench: ManagerBench;
 let events: EventLog;
 let fetches: string[];
@@ -31,11 +32,13 @@ beforeEach(() => {
   folder = mkdtempSync(path.join(tmpdir(), 'katamari-keeper-'));
   fetches = [];
   events = new EventLog('one');
+  fetcher = new Fetcher([pathToFileURL(folder).href]);
   keeper = newKeeper();
   bench = new ManagerBench({ prepare: (chassis) => keeper.prepare(chassis) });
 });
 afterEach(async () => {
   await keeper.close();
+  fetcher.close();
   await bench.end();
   rmSync(folder, { recursive: true, force: true });
 });
@@ -47,9 +50,9 @@ function newKeeper(): Keeper {
     store: new ShardStore(at('shards')),
     fetch: (job, onBytes, signal) => {
       fetches.push(job.shard);
-      return fetchFrom([pathToFileURL(folder).href])(job, onBytes, signal);
+      return fetcher.fetch(job, onBytes, signal);
     },
-    verify: verifyInProcess,
+    verify: fetcher.verify,
     events,
     clock: systemClock,
     timeoutMs: () => TIMEOUT_MS,
