@@ -23,15 +23,44 @@ export interface Coverage {
   readonly hedged: number;
 }
 
-/** Returns the coverage of an answer. @param missing all shards that are not wholly in it */
+/** Shards that are not wholly in an answer. */
+export interface MissingShards {
+  /** All of them, or as many as are known by name. */
+  readonly named: readonly MissingShard[];
+  readonly count: number;
+}
+
+/** Returns the coverage of an answer. */
 export function coverageOf(
   shards: number,
-  missing: readonly MissingShard[],
+  missing: readonly MissingShards[],
   { retried, hedged }: Pick<Coverage, 'retried' | 'hedged'>,
 ): Coverage {
-  const named = [...missing].sort((a, b) => (a.shard < b.shard ? -1 : 1)).slice(0, MISSING_MAX);
-  return { shards, complete: shards - missing.length, missing: named, retried, hedged };
+  const named = missing
+    .flatMap((one) => one.named)
+    .sort((a, b) => (a.shard < b.shard ? -1 : 1))
+    .slice(0, MISSING_MAX);
+  const count = missing.reduce((sum, one) => sum + one.count, 0);
+  return { shards, complete: Math.max(0, shards - count), missing: named, retried, hedged };
 }
+
+/**
+ * The shards that a content server says are not wholly in its answer. It may say wrong things: only shards that it was
+ * asked for count, each once.
+ * @param names the shards that it was asked for
+ */
+export function missingIn(value: unknown, field: string | undefined, names: readonly string[]): MissingShards {
+  const coverage = (value as Readonly<Record<string, Partial<Coverage> | undefined>> | undefined)?.[field ?? ''];
+  if (field === undefined || coverage === undefined) return NOTHING_MISSING;
+  const { shards = 0, complete = 0, missing = [] } = coverage;
+  const asked = new Set(names);
+  const named = missing.slice(0, MISSING_MAX).filter(({ shard }) => asked.delete(shard));
+  // A server names some of the shards, and counts all.
+  const count = Math.min(names.length, Math.max(named.length, shards - complete));
+  return count === 0 ? NOTHING_MISSING : { named, count };
+}
+
+export const NOTHING_MISSING: MissingShards = { named: [], count: 0 };
 
 /** Says which shards are missing and why: `part-1 TIMED_OUT (m2 did not answer), and 3 more`. */
 export function missingText(missing: readonly MissingShard[]): string {

@@ -5,11 +5,11 @@ import { asKatamariError, KatamariError } from '../../core/mod.ts';
 import { NO_REPLY_CONTEXT, withCall, type Call, type CallSink, type Reply } from '../../core/rpc/mod.ts';
 import type { Method } from '../../core/thrift/mod.ts';
 import { readArguments, shardsOfDocuments, withShards } from './arguments.ts';
-import { type Coverage, coverageFieldOf, coverageOf, missingText, type MissingShard } from './coverage.ts';
+import { type Coverage, coverageFieldOf, coverageOf, missingIn, missingText, type MissingShards } from './coverage.ts';
 import type { GatherCounts } from './gather-counts.ts';
-import { RESERVE_MS, RESERVE_SHARE } from './limits.ts';
+import { REQUEST_BYTES_MAX, RESERVE_MS, RESERVE_SHARE } from './limits.ts';
 import { isEmptyResult, mergeResults } from './merge.ts';
-import { type GatherTools, Scatter, type ScatterEnd, type ShardAnswer } from './scatter.ts';
+import { type AnsweredScatter, type GatherTools, Scatter, type ScatterEnd, type ShardAnswer } from './scatter.ts';
 import type { ServedIndex } from './shard-map.ts';
 
 /** Sends a call of a method with `katamari.gather` to the shards of an index version, and replies once. */
@@ -19,6 +19,7 @@ export function gatherCall(tools: GatherTools, index: ServedIndex, method: Metho
     const named = shards.length > 0 ? shards : shardsOfDocuments(method, call.args);
     const places = placesOf(index, named);
     const deadlineMs = reserved(call.deadlineMs, tools.clock.nowMs());
+    const isPassedOn = method.gather !== 'first' && coverageFieldOf(method) === undefined;
     const scatter = new Scatter(tools, {
       index,
       method,
@@ -26,7 +27,10 @@ export function gatherCall(tools: GatherTools, index: ServedIndex, method: Metho
       call: withCall(call, { deadlineMs }),
       argsFor: (names) => withShards(method, call.args, names),
       minCoverage,
-      ...(method.gather === 'first' ? { isEnough: (answer) => !isEmptyResult(valueOf(method, answer)) } : {}),
+      checkRequests: (count) => checkRequestBytes(call.args.length, count),
+      // The reply of one manager for all shards is passed on as it is.
+      decode: (body, isWhole) => (isWhole && isPassedOn ? undefined : valueOf(method, body)),
+      ...(method.gather === 'first' ? { isEnough: (value) => !isEmptyResult(value) } : {}),
       onEnd: (end) => {
         try {
           finish({ counts: tools.counts, index, method, places, minCoverage }, end, sink);
@@ -39,6 +43,13 @@ export function gatherCall(tools: GatherTools, index: ServedIndex, method: Metho
   } catch (error) {
     sink.fail(asKatamariError(error));
   }
+}
+
+/** @throws KatamariError too_large when the arguments of all requests are too many bytes together */
+export function checkRequestBytes(bytes: number, requests: number): void {
+  if (bytes * requests <= REQUEST_BYTES_MAX) return;
+  const why = `The arguments have ${bytes} bytes and go to ${requests} managers or copies: limit is ${REQUEST_BYTES_MAX} bytes together`;
+  throw new KatamariError('too_large', why, { notRun: true });
 }
 
 /** The deadline of the requests: it leaves time for merging. */
@@ -76,13 +87,12 @@ function finish(facts: GatherFacts, end: ScatterEnd, sink: CallSink): void {
   const { index, method, places } = facts;
   const { answers } = end;
   const coverageField = coverageFieldOf(method);
-  // The reply of one manager for all shards is passed on as it is.
-  const isAsItIs = answers.length === 1 && end.missing.length === 0 && coverageField === undefined;
-  const values = isAsItIs ? [] : answers.map((answer) => valueOf(method, answer));
+  const values = answers.map(({ value }) => value);
+  const isAsItIs = answers.length === 1 && values[0] === undefined;
   // A result that is enough says nothing about the other shards.
   const isFound = method.gather === 'first' && values.some((value) => !isEmptyResult(value));
-  const missing = isFound ? [] : [...end.missing, ...values.flatMap((value) => missingIn(value, coverageField))];
-  facts.counts.missed(missing);
+  const missing = isFound ? [] : allMissing(index, end, coverageField);
+  facts.counts.missed(missing.flatMap(({ named }) => named));
   const coverage = coverageOf(places.length, missing, end);
   requireCoverage(facts, coverage, answers.length > 0);
   const body = isAsItIs
@@ -141,25 +151,33 @@ function mergedOf(method: Method, values: readonly unknown[]): unknown {
   return mergeResults(method, values);
 }
 
-/** The value of a result. @throws KatamariError resource_failed when it is malformed */
-export function valueOf(method: Method, { body }: ShardAnswer): unknown {
-  try {
-    return decodeStruct(method.result, body)['success'];
-  } catch (error) {
-    const why = `A content server sent a reply of ${method.name} that cannot be decoded: ${(error as Error).message}`;
-    throw new KatamariError('resource_failed', why, { isSuspect: true }, error);
-  }
+/** The value of a result. @throws KatamariError bad_request when it is malformed */
+export function valueOf(method: Method, body: Uint8Array): unknown {
+  return decodeStruct(method.result, body)['success'];
 }
 
 function withCoverage(value: unknown, field: string | undefined, coverage: Coverage): unknown {
   return field === undefined ? value : { ...(value as object), [field]: coverage };
 }
 
-/** The shards that a content server says are not wholly in its answer. */
-export function missingIn(value: unknown, field: string | undefined): readonly MissingShard[] {
-  if (field === undefined) return [];
-  const coverage = (value as Readonly<Record<string, Partial<Coverage> | undefined>> | undefined)?.[field];
-  return coverage?.missing ?? [];
+/** The shards that have not answered, and those that are not wholly in an answer. */
+export function allMissing(
+  { names }: ServedIndex,
+  { answers, missing }: AnsweredScatter,
+  coverageField: string | undefined,
+): readonly MissingShards[] {
+  const unanswered = { named: missing, count: missing.length };
+  if (coverageField === undefined) return [unanswered];
+  return [
+    unanswered,
+    ...answers.map(({ value, places }) =>
+      missingIn(
+        value,
+        coverageField,
+        places.map((place) => names[place] as string),
+      ),
+    ),
+  ];
 }
 
 const NAMES_SHOWN_MAX = 5;

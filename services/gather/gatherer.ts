@@ -60,7 +60,7 @@ export class Gatherer {
       version: options.version,
       tools: this.#tools,
       map: this.#map,
-      names: () => [...new Set([...this.#offers.values()].map(({ details }) => details.service))],
+      names: () => [...new Set([...this.#offers.values()].map(({ details }) => details.service))].sort(),
       choose: (call, name, version) => this.#choose(call, name, version),
     });
     this.#catalog = new IndexCatalog({ ...options, onChange: () => this.#catalogChanged() });

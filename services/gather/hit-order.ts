@@ -23,7 +23,12 @@ export interface Hit {
 
 /** @param sort empty for the order by score */
 export function compareHits(a: Hit, b: Hit, sort: readonly SortKey[]): number {
-  if (sort.length === 0 && a.score !== b.score) return b.score - a.score;
+  if (sort.length === 0 && a.score !== b.score) {
+    // A content server may say that a score is no number.
+    const [isNone, isOtherNone] = [Number.isNaN(a.score), Number.isNaN(b.score)];
+    if (isNone !== isOtherNone) return isNone ? 1 : -1;
+    if (!isNone) return b.score - a.score;
+  }
   for (const [at, { descending }] of sort.entries()) {
     const [one, other] = [plainOf(a.sortValues?.[at]), plainOf(b.sortValues?.[at])];
     if (one === undefined || other === undefined) {

@@ -8,7 +8,7 @@ import type { Offer } from '../mesh/mod.ts';
 import { shardsOfDocuments } from './arguments.ts';
 import { CountedSink } from './gather-counts.ts';
 import { gatherCall } from './gather-call.ts';
-import { searchCall, takesStatistics } from './search-call.ts';
+import { searchCall, shardOfCursor, takesStatistics } from './search-call.ts';
 import type { GatherTools } from './scatter.ts';
 import type { ServedIndex, ShardMap } from './shard-map.ts';
 
@@ -71,13 +71,13 @@ export class IndexOffer implements Offer {
   };
 
   /**
-   * The index version that the call is about. Documents of an earlier answer may be of another version than the one
-   * that gets the calls now.
+   * The index version that the call is about. Documents and cursors of an earlier answer may be of another version than
+   * the one that gets the calls now.
    * @throws KatamariError no_pool
    */
   #indexFor({ args, identity }: Call, method: Method): ServedIndex {
     const { map, offerOf, mayCall } = this.#options;
-    const [named] = shardsOfDocuments(method, args);
+    const named = shardOfCursor(method, args) ?? shardsOfDocuments(method, args)[0];
     const id = named === undefined ? this.id : named.slice(0, named.indexOf('/'));
     const offer = id === this.id ? this : offerOf(id);
     const isAllowed =

@@ -18,6 +18,8 @@ export const COUNT_MAX = 10_000;
 export const HITS_MAX = 200_000;
 /** Terms of a query. */
 export const TERMS_MAX = 1_024;
+/** Bytes of the arguments of all requests of one call together. */
+export const REQUEST_BYTES_MAX: number = 256 * 1024 * 1024;
 /** Bytes of all answers of one call together. */
 export const ANSWER_BYTES_MAX: number = 256 * 1024 * 1024;
 /** Shards that an error names. */

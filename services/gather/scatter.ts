@@ -3,7 +3,7 @@
 // answered or cannot, when the caller has enough, or a little before the deadline with what there is.
 
 import type { DeadlineWheel } from '../../core/link/mod.ts';
-import { KatamariError, type Clock, type RetryBudget } from '../../core/mod.ts';
+import { asKatamariError, KatamariError, type Clock, type RetryBudget } from '../../core/mod.ts';
 import { NO_DETAILS, NONE, type Call, type CallSink, type Reply } from '../../core/rpc/mod.ts';
 import { readApplicationException, type Method } from '../../core/thrift/mod.ts';
 import { Alarm } from './alarm.ts';
@@ -38,8 +38,15 @@ export interface ScatterOptions {
   readonly argsFor: (names: readonly string[]) => Uint8Array;
   /** Share of the shards with which it may end before all have answered. */
   readonly minCoverage: number;
-  /** Whether a reply is enough for the whole call. */
-  readonly isEnough?: (answer: ShardAnswer) => boolean;
+  /**
+   * Reads the value of a result. A reply that cannot be read counts as a failure of its manager.
+   * @param isWhole whether the reply is of all shards of the call
+   */
+  readonly decode: (body: Uint8Array, isWhole: boolean) => unknown;
+  /** Whether a value is enough for the whole call. */
+  readonly isEnough?: (value: unknown) => boolean;
+  /** Refuses a call that needs too many requests. @throws KatamariError */
+  readonly checkRequests?: (count: number) => void;
   readonly onEnd: (end: ScatterEnd) => void;
 }
 
@@ -49,6 +56,7 @@ export interface ShardAnswer {
   readonly places: readonly number[];
   /** Result struct with a value. */
   readonly body: Uint8Array;
+  readonly value: unknown;
   readonly queueUs: number;
   readonly serviceUs: number;
 }
@@ -99,27 +107,38 @@ export class Scatter {
     if (call.signal?.aborted === true) return this.#fail(callerLeft());
     call.signal?.addEventListener('abort', this.#onCallerGone);
     this.tools.deadlines.add(this.#endAlarm);
-    this.#request(places, undefined);
-    this.#check();
+    try {
+      this.#request(places, undefined);
+      this.#check();
+    } catch (error) {
+      this.#fail(asKatamariError(error));
+    }
   }
 
   /** A request has been answered. */
   answered(request: ShardRequest, reply: Reply): void {
     if (this.#isEnded) return;
     const { body, isException } = reply;
-    if (isException) {
-      return this.lost(request, LACK.failed, readApplicationException(body).message, false);
-    }
+    if (isException) return this.lost(request, { lack: LACK.failed, why: messageOf(body), mayRetry: false });
     const hasValue = body[0] !== 0;
     if (hasValue && (body[1] !== 0 || body[2] !== 0)) return this.#end({ kind: 'exception', reply });
-    if (!hasValue) return this.lost(request, LACK.failed, `${request.holder.manager} returned no value`, false);
+    const { manager } = request.holder;
+    if (!hasValue)
+      return this.lost(request, { lack: LACK.failed, why: `${manager} returned no value`, mayRetry: false });
     this.#answerBytes += body.length;
     if (this.#answerBytes > ANSWER_BYTES_MAX) {
       const why = `The answers of the shards have more than ${ANSWER_BYTES_MAX} bytes, limit is ${ANSWER_BYTES_MAX}; ask for less`;
       return this.#fail(new KatamariError('too_large', why));
     }
+    let value: unknown;
+    try {
+      value = this.options.decode(body, request.places.length === this.options.places.length);
+    } catch (error) {
+      const why = `the reply of ${manager} cannot be decoded: ${(error as Error).message}`;
+      return this.lost(request, { lack: LACK.failed, why, mayRetry: true });
+    }
     const { queueUs, serviceUs } = reply.context;
-    const answer = { places: request.places, body, queueUs, serviceUs };
+    const answer = { places: request.places, body, value, queueUs, serviceUs };
     const answers = request.group.answered(request, answer);
     if (answers === undefined) return;
     this.#groups.delete(request.group);
@@ -128,7 +147,7 @@ export class Scatter {
       this.#open -= one.places.length;
       this.#answered += one.places.length;
     }
-    if (this.options.isEnough?.(answer) === true) return this.#finish();
+    if (this.options.isEnough?.(value) === true) return this.#finish();
     this.#check();
   }
 
@@ -137,15 +156,16 @@ export class Scatter {
     if (this.#isEnded) return;
     const { code, message, facts } = error;
     if (CALLERS_FAULT.has(code)) return this.#fail(error);
-    if (code === 'timeout') return this.lost(request, LACK.timedOut, message, false);
+    if (code === 'timeout') return this.lost(request, { lack: LACK.timedOut, why: message, mayRetry: false });
     // A query that costs a copy its life may cost the next one its life too, so it gets one more try only.
     const isSuspect = facts.isSuspect === true && request.group.tries > 1;
-    this.lost(
-      request,
-      code === 'overloaded' ? LACK.overloaded : LACK.failed,
-      message,
-      code !== 'internal' && !isSuspect,
-    );
+    this.lost(request, {
+      lack: code === 'overloaded' ? LACK.overloaded : LACK.failed,
+      why: message,
+      mayRetry: code !== 'internal' && !isSuspect,
+      isFree: facts.notRun === true,
+      isOfCopy: code === 'resource_failed' && request.holder.isReachable,
+    });
   }
 
   /** A request is slower than most: its shards are asked for at other managers too. */
@@ -160,18 +180,19 @@ export class Scatter {
     group.isHedged = true;
     this.#hedged += requests.length;
     this.tools.counts.requests.hedge += requests.length;
-    for (const planned of requests) this.#send(planned, group, false);
+    // All of them are in the group before one may fail.
+    for (const one of requests.map((planned) => this.#prepare(planned, group))) one.send(false);
   }
 
-  /** @param isOfCopy whether another copy of the same manager may answer */
-  lost(request: ShardRequest, lack: Lack, why: string, mayRetry: boolean, isOfCopy = false): void {
+  /** A request has brought nothing. Its shards are asked for again, or are missing. */
+  lost(request: ShardRequest, { lack, why, mayRetry, isFree = false, isOfCopy = false }: RequestLoss): void {
     if (this.#isEnded) return;
     const { group } = request;
     if (!group.lost(request)) return;
     this.#groups.delete(group);
     const { clock, retries } = this.tools;
     const hasTime = clock.nowMs() < this.options.call.deadlineMs;
-    if (mayRetry && hasTime && group.tries < TRIES_MAX && retries.take()) {
+    if (mayRetry && hasTime && group.tries < TRIES_MAX && (isFree || retries.take())) {
       this.#retried++;
       this.#request(group.places, { lack, why, tries: group.tries, isOfCopy });
     } else this.#giveUp(group.places, lack, why);
@@ -191,23 +212,26 @@ export class Scatter {
       this.#giveUp(again.unplaced, lack, why);
     }
     const requests = [...plan.requests, ...again.requests];
+    if (before === undefined) this.options.checkRequests?.(requests.length);
     this.tools.hedges.sent(requests.length);
     this.tools.counts.requests[before === undefined ? 'first' : 'retry'] += requests.length;
-    for (const planned of requests) {
+    // Every shard is in a group before one may fail, so that none is forgotten at the end.
+    const prepared = requests.map((planned) => {
+      this.tools.retries.called();
       const group = new ShardGroup(planned.places, (before?.tries ?? 0) + 1);
       this.#groups.add(group);
-      this.#send(planned, group, true);
-      if (this.#isEnded) return;
-    }
+      return this.#prepare(planned, group);
+    });
+    for (const one of prepared) one.send(true);
   }
 
-  #send(planned: PlannedRequest, group: ShardGroup, mayHedge: boolean): void {
+  #prepare(planned: PlannedRequest, group: ShardGroup): ShardRequest {
     for (const place of planned.places) {
       const asked = this.#asked.get(place);
       if (asked === undefined) this.#asked.set(place, new Set([planned.holder]));
       else asked.add(planned.holder);
     }
-    new ShardRequest(this, group, planned).send(mayHedge);
+    return new ShardRequest(this, group, planned);
   }
 
   #mayAsk(holder: ShardServer, place: number): boolean {
@@ -222,10 +246,10 @@ export class Scatter {
   /** Ends when nothing more can come, and soon after the caller has enough. */
   #check(): void {
     if (this.#isEnded) return;
-    const { minCoverage, places, call } = this.options;
+    const { minCoverage, places, call, isEnough } = this.options;
     const wanted = minCoverage * places.length;
-    // Enough cannot be reached any more.
-    const isLost = this.#answered + this.#open < wanted;
+    // So many shards cannot be reached any more, unless one of them is enough.
+    const isLost = isEnough === undefined && this.#answered + this.#open < wanted;
     if (this.#open === 0 || isLost) return this.#finish();
     if (this.#extraAlarm !== undefined || this.#answered === 0 || this.#answered < wanted) return;
     const { clock, deadlines } = this.tools;
@@ -268,6 +292,16 @@ export class Scatter {
   }
 
   readonly #onCallerGone = (): void => this.#fail(callerLeft());
+}
+
+interface RequestLoss {
+  readonly lack: Lack;
+  readonly why: string;
+  readonly mayRetry: boolean;
+  /** Whether it certainly did not run, so that another try needs no budget. */
+  readonly isFree?: boolean;
+  /** Whether another copy of the same manager may answer. */
+  readonly isOfCopy?: boolean;
 }
 
 /** A try that has failed. */
@@ -358,10 +392,13 @@ class ShardRequest implements CallSink {
     this.holder = holder;
     this.places = places;
     this.#sentMs = scatter.tools.clock.nowMs();
+    holder.inFlight++;
     group.add(this);
   }
 
   send(mayHedge: boolean): void {
+    // Another one may have ended the call, or lost this group.
+    if (this.#isSettled) return;
     const { tools, options } = this.#scatter;
     const { offer } = this.holder;
     const p95Ms = mayHedge ? tools.latencies.p95Ms(this.#key) : undefined;
@@ -369,10 +406,13 @@ class ShardRequest implements CallSink {
       this.#alarm = new Alarm(this.#sentMs + Math.max(HEDGE_MIN_MS, p95Ms), () => this.#scatter.hedge(this));
       tools.deadlines.add(this.#alarm);
     }
-    this.holder.inFlight++;
     const { index, argsFor, call, method } = options;
-    const args = argsFor(this.places.map((place) => index.names[place] as string));
-    offer.send(requestCall(call, method.name, offer.details, args, this.#end.signal), this);
+    try {
+      const args = argsFor(this.places.map((place) => index.names[place] as string));
+      offer.send(requestCall(call, method.name, offer.details, args, this.#end.signal), this);
+    } catch (error) {
+      this.fail(asKatamariError(error));
+    }
   }
 
   reply(reply: Reply): void {
@@ -435,6 +475,15 @@ function requestCall(
     doNotQueue: call.doNotQueue,
     signal,
   };
+}
+
+/** The message of a TApplicationException, which a content server may have written wrongly. */
+function messageOf(body: Uint8Array): string {
+  try {
+    return readApplicationException(body).message;
+  } catch {
+    return 'it sent an exception that cannot be decoded';
+  }
 }
 
 function callerLeft(): KatamariError {

@@ -8,8 +8,18 @@ import { asKatamariError, KatamariError } from '../../core/mod.ts';
 import { withCall, type Call, type CallSink } from '../../core/rpc/mod.ts';
 import type { Interface, Method, StructType } from '../../core/thrift/mod.ts';
 import { shardsOfDocuments, withShards } from './arguments.ts';
-import { coverageOf, type Coverage, type MissingShard } from './coverage.ts';
-import { exceptionOf, isEnough, placesOf, replyOf, requireCoverage, reserved, valueOf } from './gather-call.ts';
+import { coverageOf, type Coverage } from './coverage.ts';
+import {
+  allMissing,
+  checkRequestBytes,
+  exceptionOf,
+  isEnough,
+  placesOf,
+  replyOf,
+  requireCoverage,
+  reserved,
+  valueOf,
+} from './gather-call.ts';
 import { compareHits, type Hit, type SortKey } from './hit-order.ts';
 import { COUNT_MAX, HITS_MAX, TERMS_MAX } from './limits.ts';
 import { isEmptyResult, mergeResults } from './merge.ts';
@@ -78,7 +88,7 @@ class SearchCall {
     this.#places = placesOf(index, shards);
     const named = shardsOfDocuments(this.#method, call.args);
     this.#searched = named.length > 0 ? placesOf(index, named) : this.#places;
-    checkSearch(this.#args, index);
+    checkSearch(this.#args);
   }
 
   start(): void {
@@ -104,19 +114,16 @@ class SearchCall {
     const args = encodeStruct(method.args, { query: this.#args.query });
     this.#scatter(method, args, this.#places, (end) => {
       const { answers, missing } = end;
-      const coverage = coverageOf(this.#places.length, missing, end);
+      const coverage = coverageOf(this.#places.length, allMissing(this.#index, end, undefined), end);
       // The search that follows misses the same shards, and counts them.
       if (!isEnough(this.#minCoverage, coverage, answers.length > 0)) this.#tools.counts.missed(missing);
       requireCoverage({ index: this.#index, minCoverage: this.#minCoverage }, coverage, answers.length > 0);
       this.#repeats = { retried: end.retried, hedged: end.hedged };
       const sums = mergeResults(
         method,
-        answers.map((answer) => valueOf(method, answer)),
+        answers.map(({ value }) => value),
       ) as Statistics;
-      if (sums.size > TERMS_MAX * NUMBERS_PER_TERM) {
-        const why = `The query has statistics of ${sums.size} numbers, limit is ${TERMS_MAX * NUMBERS_PER_TERM}; use fewer terms or prefixes`;
-        throw new KatamariError('bad_request', why);
-      }
+      checkStatistics(sums);
       onSums(sums, missing.length === 0);
     });
   }
@@ -141,6 +148,8 @@ class SearchCall {
       call,
       argsFor: (names) => withShards(method, args, names),
       minCoverage: this.#minCoverage,
+      decode: (body) => valueOf(method, body),
+      checkRequests: (count) => this.#checkRequests(method, args, count),
       onEnd: (end) => {
         try {
           if (end.kind === 'failed') this.#sink.fail(end.error);
@@ -153,11 +162,21 @@ class SearchCall {
     }).start();
   }
 
+  /** @throws KatamariError bad_request when the requests would carry too much together */
+  #checkRequests(method: Method, args: Uint8Array, requests: number): void {
+    const { count = 0 } = this.#args;
+    if (method === this.#method && count * requests > HITS_MAX) {
+      const why = `count is ${count}, and ${requests} requests are needed: more than ${HITS_MAX} hits together; page with the cursor`;
+      throw new KatamariError('bad_request', why, { notRun: true });
+    }
+    checkRequestBytes(args.length, requests);
+  }
+
   /** The reply of `explain`: that of the first shard that says something. */
   #replyFirst(end: AnsweredScatter): void {
-    const { answers, missing } = end;
-    const said = answers.find((answer) => !isEmptyResult(valueOf(this.#method, answer))) ?? answers[0];
-    const coverage = coverageOf(this.#searched.length, missing, end);
+    const { answers } = end;
+    const said = answers.find(({ value }) => !isEmptyResult(value)) ?? answers[0];
+    const coverage = coverageOf(this.#searched.length, allMissing(this.#index, end, undefined), end);
     requireCoverage({ index: this.#index, minCoverage: this.#minCoverage }, coverage, said !== undefined);
     if (said !== undefined) this.#sink.reply(replyOf(this.#index, answers, said.body, coverage));
   }
@@ -166,13 +185,13 @@ class SearchCall {
     const { sort = [], count = 0 } = this.#args;
     const { answers } = end;
     if (this.#method.gather !== 'search') return this.#replyFirst(end);
-    const found = answers.map((answer) => valueOf(this.#method, answer) as GatheredHits);
-    const missing: MissingShard[] = [...end.missing, ...found.flatMap(({ coverage }) => coverage?.missing ?? [])];
+    const found = answers.map(({ value }) => value as GatheredHits);
+    const missing = allMissing(this.#index, end, 'coverage');
     const coverage = coverageOf(this.#searched.length, missing, {
       retried: end.retried + this.#repeats.retried,
       hedged: end.hedged + this.#repeats.hedged,
     });
-    this.#tools.counts.missed(missing);
+    this.#tools.counts.missed(missing.flatMap(({ named }) => named));
     requireCoverage({ index: this.#index, minCoverage: this.#minCoverage }, coverage, answers.length > 0);
     const all = found.flatMap(({ hits = [] }) => hits);
     all.sort((a, b) => compareHits(a, b, sort));
@@ -191,12 +210,10 @@ class SearchCall {
 }
 
 /** The cursor behind a hit: the hit without its fields, as idl/search.thrift says. */
-function cursorOf({ returns, name }: Method, { shard, document, score, sortValues = [] }: Hit): string {
-  const hits =
-    returns.kind === 'struct' ? returns.struct.fields.find((field) => field.name === 'hits')?.type : undefined;
-  if (hits?.kind !== 'list' || hits.element.kind !== 'struct')
-    throw new KatamariError('internal', `The result of ${name} has no list of hits`);
-  return encodeStruct(hits.element.struct, { shard, document, score, sortValues }).toString('base64url');
+function cursorOf(method: Method, { shard, document, score, sortValues = [] }: Hit): string {
+  const hit = hitStructOf(method);
+  if (hit === undefined) throw new KatamariError('internal', `The result of ${method.name} has no list of hits`);
+  return encodeStruct(hit, { shard, document, score, sortValues }).toString('base64url');
 }
 
 /** Adds fields to an encoded struct. Of a repeated field the last one counts. */
@@ -213,17 +230,42 @@ function serverOf({ managers }: ServedIndex): string {
 }
 
 /** @throws KatamariError bad_request */
-function checkSearch({ count = 0, minCoverage = 1 }: GatheredSearch, { managers, names }: ServedIndex): void {
-  const requests = Math.max(1, Math.min(names.length, managers.length));
-  const most = Math.min(COUNT_MAX, Math.floor(HITS_MAX / requests));
-  if (!(count >= 0 && count <= most))
-    throw new KatamariError('bad_request', `count is ${count}, expected 0 to ${most}; page with the cursor for more`, {
-      notRun: true,
-    });
+function checkSearch({ count = 0, minCoverage = 1, statistics }: GatheredSearch): void {
+  if (statistics !== undefined) checkStatistics(statistics);
+  if (!(count >= 0 && count <= COUNT_MAX)) {
+    const why = `count is ${count}, expected 0 to ${COUNT_MAX}; page with the cursor for more`;
+    throw new KatamariError('bad_request', why, { notRun: true });
+  }
   if (!(minCoverage >= 0 && minCoverage <= 1))
     throw new KatamariError('bad_request', `minCoverage is ${minCoverage}, expected a share from 0 to 1`, {
       notRun: true,
     });
+}
+
+/** @throws KatamariError bad_request */
+function checkStatistics({ size }: Statistics): void {
+  if (size <= TERMS_MAX * NUMBERS_PER_TERM) return;
+  const why = `The query has statistics of ${size} numbers, limit is ${TERMS_MAX * NUMBERS_PER_TERM}; use fewer terms or prefixes`;
+  throw new KatamariError('bad_request', why, { notRun: true });
+}
+
+/** The shard of the hit that a cursor is behind; undefined without a cursor, and for one that cannot be read. */
+export function shardOfCursor(method: Method, args: Uint8Array): string | undefined {
+  if (method.gather !== 'search') return undefined;
+  const { after = '' } = decodeStruct(method.args, args) as { after?: string };
+  const hit = hitStructOf(method);
+  if (after === '' || hit === undefined) return undefined;
+  try {
+    return decodeStruct(hit, Buffer.from(after, 'base64url'))['shard'] as string | undefined;
+  } catch {
+    // The content server says what is wrong with it.
+    return undefined;
+  }
+}
+
+function hitStructOf({ returns }: Method): StructType | undefined {
+  const hits = returns.kind === 'struct' ? returns.struct.fields.find(({ name }) => name === 'hits')?.type : undefined;
+  return hits?.kind === 'list' && hits.element.kind === 'struct' ? hits.element.struct : undefined;
 }
 
 const SCORE_FIELD = '_score';
