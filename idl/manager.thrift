@@ -15,6 +15,8 @@ struct Holding {
   /** The content service that has them open, an exact version. */
   3: string serviceName
   4: string serviceVersion
+  /** SHA-256 of the list of all shards of the version: a version that was removed and added anew has another one. */
+  5: string manifest
 }
 
 /** All holdings of a manager at one moment. */

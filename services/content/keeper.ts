@@ -99,6 +99,7 @@ export class Keeper {
     return {
       serving: placesOf(replicas.filter(({ isAnnounced }) => isAnnounced)),
       onDisk: placesOf(replicas.filter(({ isOnDisk }) => isOnDisk)),
+      manifests: Object.fromEntries(replicas.map(({ indexVersion, manifest }) => [indexVersion, manifest])),
       failed: failed.map((replica, at) => {
         const { indexVersion, place } = replica;
         const { tries, why } = replica.status();
@@ -223,7 +224,8 @@ export class Keeper {
       const server = newest.get(indexVersion)?.newestServer();
       if (server === undefined) return [];
       const { service: serviceName, version: serviceVersion } = server;
-      return [{ indexVersion, places, serviceName, serviceVersion }];
+      const { manifest = '' } = newest.get(indexVersion) ?? {};
+      return [{ indexVersion, places, serviceName, serviceVersion, manifest }];
     });
   }
 

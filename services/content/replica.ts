@@ -70,6 +70,8 @@ export class Replica {
   #tries = 0;
   #nextTryAtMs = 0;
   #isAnnounced = false;
+  /** The manifest of the order that was announced; a new order may be in force already. */
+  #announcedManifest = '';
   /** When callers may last have heard that it is served here. */
   #withdrawnAtMs = Number.NEGATIVE_INFINITY;
   /** A copy has refused the shard while it was announced. */
@@ -102,6 +104,11 @@ export class Replica {
   /** Whether its files are on the disk, whole. */
   get isOnDisk(): boolean {
     return this.#isOnDisk;
+  }
+
+  /** SHA-256 of the list of shards that what is announced, or else ordered, belongs to. */
+  get manifest(): string {
+    return this.#isAnnounced ? this.#announcedManifest : this.#order.manifest;
   }
 
   /** Whether callers may be sent to the shard here. */
@@ -358,6 +365,7 @@ export class Replica {
     this.#tries = 0;
     this.#backoff.reset();
     this.#isAnnounced = true;
+    this.#announcedManifest = this.#order.manifest;
     this.#options.onChanged();
   }
 

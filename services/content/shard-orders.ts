@@ -74,7 +74,7 @@ export class ShardOrders {
       if (shard === undefined)
         throw new Error(`its manifest has ${shards.length} shards, and place ${place} is ordered`);
       const url = `${source.replace(/\/$/, '')}/${shard.name}`;
-      return { ...shard, indexVersion, place, source: url, contentService, contentRange };
+      return { ...shard, indexVersion, manifest, place, source: url, contentService, contentRange };
     });
   }
 }

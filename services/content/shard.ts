@@ -9,7 +9,9 @@ export interface ShardOrder {
   readonly indexVersion: string;
   /** Name of the shard within the version. */
   readonly name: string;
-  /** Its place in the list of all shards of the version, from 0. */
+  /** SHA-256 of the list of all shards of the version. */
+  readonly manifest: string;
+  /** Its place in this list, from 0. */
   readonly place: number;
   /** URL of the folder or file of the shard. */
   readonly source: string;

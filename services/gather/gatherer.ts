@@ -42,6 +42,7 @@ export class Gatherer {
   readonly #offers = new Map<string, IndexOffer>();
   readonly #search: SearchOffer;
   #readOwn: ReadHoldings | undefined;
+  #stopChange: (() => void) | undefined;
 
   constructor(options: GathererOptions) {
     this.#options = options;
@@ -66,7 +67,7 @@ export class Gatherer {
     this.#catalog = new IndexCatalog({ ...options, onChange: () => this.#catalogChanged() });
     this.#follower = new HoldingsFollower(clock, (manager, holdings) => {
       this.#map.setHoldings(manager, holdings);
-      options.onChange();
+      this.#changedSoon();
     });
   }
 
@@ -106,8 +107,8 @@ export class Gatherer {
       this.#offers.delete(id);
       this.counts.forget(id);
     }
-    if (records.size === 0) return [];
     this.#follow();
+    if (records.size === 0) return [];
     this.#map.setOffers(pools);
     const offers = [...records].flatMap(([id, { readyAtMs }]): Offer[] => {
       if (readyAtMs === 0 || !indices.has(id)) return [];
@@ -124,7 +125,7 @@ export class Gatherer {
     return [...this.#catalog.records].map(([id, { name, version, readyAtMs, shards }]) => {
       const common = { service: name, version, roles: [], queueMax: WAITING_MAX };
       if (readyAtMs > 0) return { ...common, failure: '' };
-      const served = this.#map.get(id)?.holders.filter((holders) => holders.length > 0).length ?? 0;
+      const served = this.#map.servedCount(id);
       const failure = `${id} is being loaded: ${served} of ${shards} shards are served`;
       return { ...common, failure, isLoading: true };
     });
@@ -136,7 +137,16 @@ export class Gatherer {
     return holders.filter((own) => own.some(({ isReachable }) => isReachable)).length;
   }
 
+  /** While an index loads, every manager tells a change every few milliseconds, and each rebuilds the router. */
+  #changedSoon(): void {
+    this.#stopChange ??= this.#options.clock.after(CHANGE_AFTER_MS, () => {
+      this.#stopChange = undefined;
+      this.#options.onChange();
+    });
+  }
+
   close(): void {
+    this.#stopChange?.();
     this.#catalog.close();
     this.#follower.close();
   }
@@ -170,11 +180,16 @@ export class Gatherer {
 
   /** A mesh without indices needs no polls. */
   #follow(): void {
-    if (this.#catalog.records.size === 0) return;
+    if (this.#catalog.records.size === 0) {
+      this.#follower.close();
+      return;
+    }
     this.#follower.follow(this.#options.peers());
     if (this.#readOwn !== undefined) this.#follower.followOwn(this.#options.self, this.#readOwn);
   }
 }
 
+/** Changes of holdings within this time rebuild the router once. */
+const CHANGE_AFTER_MS = 50;
 /** Calls that may wait for the first manager of an index version. */
 const WAITING_MAX = 256;

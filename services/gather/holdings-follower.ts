@@ -43,6 +43,7 @@ export class HoldingsFollower {
     if (!this.#loops.has(name)) this.#start(name, undefined, read);
   }
 
+  /** Follows nobody any more. What the managers said last stays. */
   close(): void {
     for (const { end } of this.#loops.values()) end.abort();
     this.#loops.clear();
@@ -58,12 +59,16 @@ export class HoldingsFollower {
     const backoff = new Backoff({ firstMs: RETRY_FIRST_MS, maxMs: RETRY_MAX_MS, random: Math.random });
     let [start, seq] = ['', 0];
     while (!signal.aborted) {
+      const askedMs = this.#clock.nowMs();
       try {
         const found = await read(start, seq, WAIT_MS);
         if (signal.aborted) return;
         backoff.reset();
-        if (found.start !== start || found.seq !== seq) this.#onHoldings(name, found.holdings);
+        const isNew = found.start !== start || found.seq !== seq;
+        if (isNew) this.#onHoldings(name, found.holdings);
         [start, seq] = [found.start, found.seq];
+        // A manager that answers at once with nothing new drains, or is at fault.
+        if (!isNew && this.#clock.nowMs() - askedMs < SOON_MS) await pause(this.#clock, SOON_MS, signal);
       } catch {
         // The link is down; its events say so.
         await pause(this.#clock, backoff.next(), signal);
@@ -73,5 +78,6 @@ export class HoldingsFollower {
 }
 
 const WAIT_MS = 25_000;
+const SOON_MS = 1_000;
 const RETRY_FIRST_MS = 100;
 const RETRY_MAX_MS = 2_000;

@@ -137,10 +137,10 @@ export class IndexCatalog {
   #take(read: ReadonlyMap<string, readonly string[]> = new Map()): void {
     const next = new Map<string, KnownIndex>();
     for (const [id, record] of this.#records) {
-      const { manifest } = record;
+      const { manifest, contentService, contentRange } = record;
       const shards = read.get(manifest);
       if (this.#isKnown(record)) next.set(id, this.#indices.get(id) as KnownIndex);
-      else if (shards !== undefined) next.set(id, { id, manifest, shards });
+      else if (shards !== undefined) next.set(id, { id, manifest, shards, contentService, contentRange });
     }
     this.#indices = next;
     this.#options.onChange();

@@ -96,10 +96,10 @@ class SearchCall {
     const needsSums = sort.length === 0 || sort.some(({ field }) => field === SCORE_FIELD);
     if (!needsSums || (statistics?.size ?? 0) > 0) return this.#search(undefined);
     const server = serverOf(this.#index);
-    const known = shards.length === 0 ? this.#tools.statistics.get(this.#index.id, server, query) : undefined;
+    const known = shards.length === 0 ? this.#tools.statistics.get(this.#index.manifest, server, query) : undefined;
     if (known !== undefined) return this.#search(known);
     this.#count((sums, isWhole) => {
-      if (isWhole && shards.length === 0) this.#tools.statistics.set(this.#index.id, server, query, sums);
+      if (isWhole && shards.length === 0) this.#tools.statistics.set(this.#index.manifest, server, query, sums);
       this.#search(sums);
     });
   }

@@ -95,6 +95,7 @@ export class SearchOffer implements Offer {
     }
     return {
       id: views.map(({ id }) => id).join(', '),
+      manifest: views.map(({ manifest }) => manifest).join(' '),
       names,
       placeOf: new Map(names.map((name, place) => [name, place])),
       holders: views.flatMap(({ holders }) => holders),

@@ -1,7 +1,7 @@
 // Which managers serve which shards, as this process knows it: index versions from Consul, holdings from the links of
 // the managers, pools from the fleet. A view of an index version is computed at first use after a change.
 
-import { parsePlaces, type Holdings, type Offer } from '../mesh/mod.ts';
+import { isVersionMatch, parsePlaces, type Holding, type Holdings, type Offer } from '../mesh/mod.ts';
 
 /** An index version and its shards. */
 export interface KnownIndex {
@@ -9,6 +9,9 @@ export interface KnownIndex {
   readonly id: string;
   /** SHA-256 of its manifest. */
   readonly manifest: string;
+  /** The content service that serves it, and the SemVer range of its versions. */
+  readonly contentService: string;
+  readonly contentRange: string;
   /** Names of the shards, by place. */
   readonly shards: readonly string[];
 }
@@ -39,6 +42,8 @@ export class ShardServer {
 /** Where the shards of an index version are. */
 export interface ServedIndex {
   readonly id: string;
+  /** SHA-256 of its manifest: a version that was removed and added anew has another one. */
+  readonly manifest: string;
   /** Full names by place: `index@version/shard`. */
   readonly names: readonly string[];
   readonly placeOf: ReadonlyMap<string, number>;
@@ -102,42 +107,67 @@ export class ShardMap {
 
   /** A pool of the content service that serves the index version; undefined while none is known. */
   offerOf(id: string): Offer | undefined {
+    const index = this.#indices.get(id);
+    if (index === undefined) return undefined;
     for (const [manager, holdings] of this.#holdings) {
-      const found = holdings.find(({ indexVersion }) => indexVersion === id);
-      if (found === undefined) continue;
-      const holder = this.#holders.get(holderKey(manager, found.serviceName, found.serviceVersion));
-      if (holder !== undefined) return holder.offer;
+      const server = this.#serverOf(manager, holdingOf(holdings, index));
+      if (server !== undefined) return server.offer;
     }
     return undefined;
   }
 
-  #view({ id, shards }: KnownIndex): ServedIndex {
+  /** The number of shards of an index version that some manager serves. Costs less than a view. */
+  servedCount(id: string): number {
+    const index = this.#indices.get(id);
+    if (index === undefined) return 0;
+    const served = new Set<number>();
+    for (const holdings of this.#holdings.values())
+      for (const place of placesOf(holdingOf(holdings, index)?.places ?? '')) served.add(place);
+    return served.size;
+  }
+
+  #view(index: KnownIndex): ServedIndex {
+    const { id, manifest, shards } = index;
     const names = shards.map((name) => `${id}/${name}`);
     const holders: ShardServer[][] = shards.map(() => []);
     for (const [manager, holdings] of this.#holdings) {
-      for (const { indexVersion, places, serviceName, serviceVersion } of holdings) {
-        const holder =
-          indexVersion === id ? this.#holders.get(holderKey(manager, serviceName, serviceVersion)) : undefined;
-        if (holder === undefined) continue;
-        for (const place of placesOf(places)) holders[place]?.push(holder);
-      }
+      const holding = holdingOf(holdings, index);
+      const server = this.#serverOf(manager, holding);
+      if (server !== undefined) for (const place of placesOf(holding?.places ?? '')) holders[place]?.push(server);
     }
+    const bases = new Map(holders.flat().map((server) => [server, rankOf(`${id} ${server.manager}`)]));
     for (const [place, own] of holders.entries()) {
-      const ranks = new Map(own.map((holder) => [holder, rankOf(`${id} ${place} ${holder.manager}`)]));
-      own.sort((a, b) => (ranks.get(b) as number) - (ranks.get(a) as number));
+      if (own.length < 2) continue;
+      const rank = (server: ShardServer): number =>
+        mixed((bases.get(server) as number) ^ Math.imul(place + 1, 0x9e3779b1));
+      own.sort((a, b) => rank(b) - rank(a));
     }
-    return {
-      id,
-      names,
-      placeOf: new Map(names.map((name, place) => [name, place])),
-      holders,
-      managers: [...new Set(holders.flat())],
-    };
+    const placeOf = new Map(names.map((name, place) => [name, place]));
+    return { id, manifest, names, placeOf, holders, managers: [...bases.keys()] };
+  }
+
+  #serverOf(manager: string, holding: Holding | undefined): ShardServer | undefined {
+    if (holding === undefined) return undefined;
+    return this.#holders.get(holderKey(manager, holding.serviceName, holding.serviceVersion));
   }
 
   #forgetViewsOf(manager: string): void {
     for (const { indexVersion } of this.#holdings.get(manager) ?? []) this.#views.delete(indexVersion);
   }
+}
+
+/** What a manager says about an index version: of this manifest, and served by its content service. */
+function holdingOf(
+  holdings: readonly Holding[],
+  { id, manifest, contentService, contentRange }: KnownIndex,
+): Holding | undefined {
+  return holdings.find(
+    (one) =>
+      one.indexVersion === id &&
+      one.manifest === manifest &&
+      one.serviceName === contentService &&
+      isVersionMatch(one.serviceVersion, contentRange),
+  );
 }
 
 /** Places that a manager sent; none when it sent something else. */
@@ -158,5 +188,11 @@ export function rankOf(text: string): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
   hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  return (hash ^ (hash >>> 13)) >>> 0;
+}
+
+/** Shuffles the bits of a number, so that neighbors differ in all of them. */
+function mixed(value: number): number {
+  const hash = Math.imul(value ^ (value >>> 16), 0x85ebca6b);
   return (hash ^ (hash >>> 13)) >>> 0;
 }

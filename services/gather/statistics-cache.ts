@@ -13,17 +13,17 @@ export class StatisticsCache {
   });
 
   /** @param server `Service@version` of the content server, which may count otherwise in another version */
-  get(index: string, server: string, query: string): Statistics | undefined {
-    return this.#sums.get(keyOf(index, server, query));
+  get(manifest: string, server: string, query: string): Statistics | undefined {
+    return this.#sums.get(keyOf(manifest, server, query));
   }
 
-  set(index: string, server: string, query: string, sums: Statistics): void {
-    this.#sums.set(keyOf(index, server, query), sums);
+  set(manifest: string, server: string, query: string, sums: Statistics): void {
+    this.#sums.set(keyOf(manifest, server, query), sums);
   }
 }
 
-function keyOf(index: string, server: string, query: string): string {
-  return `${index} ${server} ${query}`;
+function keyOf(manifest: string, server: string, query: string): string {
+  return `${manifest} ${server} ${query}`;
 }
 
 const BYTES_MAX = 8 * 1024 * 1024;

@@ -59,7 +59,8 @@ export class IndexLeader {
   }
 
   plan(state: IndexState): IndexPlan {
-    const { indices, unreadable, manifests, managers, drained, holdings } = state;
+    const { indices, unreadable, manifests, managers, drained } = state;
+    const holdings = new Map([...state.holdings].map(([name, held]) => [name, ofThese(held, indices)]));
     const nowMs = this.#clock.nowMs();
     this.#noteFailures(holdings, nowMs);
     this.observe(state);
@@ -198,6 +199,20 @@ export class IndexLeader {
 
 /** Shards of an index version, as an order or the holdings of a manager name them. */
 type HeldShards = Pick<ShardsOrder, 'indexVersion' | 'places'>;
+
+/** Holdings without versions that were removed and added anew with other shards: what is held is of the earlier one. */
+function ofThese(held: HoldingsRecord, indices: IndexState['indices']): HoldingsRecord {
+  const { manifests = {} } = held;
+  const isOther = ([id]: readonly [string, unknown]): boolean => {
+    const [wanted, own] = [indices.get(id)?.manifest, manifests[id]];
+    return wanted !== undefined && own !== undefined && wanted !== own;
+  };
+  if (!Object.entries(manifests).some(isOther)) return held;
+  const without = (places: Readonly<Record<string, string>>): Record<string, string> =>
+    Object.fromEntries(Object.entries(places).filter((entry) => !isOther(entry)));
+  const failed = held.failed.filter(({ indexVersion }) => !isOther([indexVersion, undefined]));
+  return { ...held, serving: without(held.serving), onDisk: without(held.onDisk), failed };
+}
 
 /** What a manager has on its disk or serves. */
 function heldBy(holdings: HoldingsRecord | undefined): readonly HeldShards[] {

@@ -1,6 +1,6 @@
 // Two moments in the life of an index version. When every shard is served for the first time, callers can reach it.
 // When every shard has enough replicas, it gets the calls that name no version. Each is recorded once, with a
-// check-and-set of the record, so that a later choice of a person stands.
+// check-and-set of the record, and a route that was set after the version was added stands.
 
 import type { ConsulClient } from '../consul/mod.ts';
 import { INDEX, keysOf, readEntry, type EventLog, type IndexRecord } from '../mesh/mod.ts';
@@ -32,15 +32,17 @@ export async function recordProgress(
     return { kind: 'unchanged' };
   const nowMs = Date.now();
   const isReady = record.readyAtMs === 0;
-  const isPromoted = isToBePromoted(record, fewest);
+  const isDue = isToBePromoted(record, fewest);
   const next: IndexRecord = {
     ...record,
     readyAtMs: isReady ? nowMs : record.readyAtMs,
-    promotedAtMs: isPromoted ? nowMs : record.promotedAtMs,
+    promotedAtMs: isDue ? nowMs : record.promotedAtMs,
   };
   const route = JSON.stringify({ weights: { [record.version]: 100 } });
   const routeKey = keys.routes + record.name;
-  const routeIndex = isPromoted ? ((await client.get(routeKey, signal))?.modifyIndex ?? 0) : 0;
+  const routeIndex = isDue ? ((await client.get(routeKey, signal))?.modifyIndex ?? 0) : 0;
+  // Whoever has set the route since the version was added has chosen.
+  const isPromoted = isDue && routeIndex < entry.createIndex;
   const steps = [
     { verb: 'cas', key, value: JSON.stringify(next), index: entry.modifyIndex } as const,
     ...(isPromoted ? [{ verb: 'cas', key: routeKey, value: route, index: routeIndex } as const] : []),

@@ -117,7 +117,8 @@ class ShardPlacer {
     for (const bin of this.#bins) {
       for (const place of this.#input.ordered.get(bin.manager.name)?.get(index.id) ?? []) {
         const bytes = index.shardBytes[place];
-        if (bytes === undefined || this.#isLost(bin, index, place)) continue;
+        const isLost = !this.#isServing(bin, index, place) && !this.#mayKeep(bin, index);
+        if (bytes === undefined || isLost) continue;
         this.#give(bin, index, place, this.#isServing(bin, index, place));
         (holders[place] as Holder[]).push(bin);
       }
@@ -125,10 +126,9 @@ class ShardPlacer {
     return holders;
   }
 
-  /** Whether an order is of no use: the manager does not serve the shard, and will not. */
-  #isLost(bin: Holder, index: IndexToPlace, place: number): boolean {
-    if (this.#isServing(bin, index, place)) return false;
-    return !this.#mayKeep(bin, index) || this.#input.isAvoided(bin.manager.name, index.id, place);
+  /** Whether a holder has failed. It keeps the shard, and what it has fetched, until another manager takes it. */
+  #isFailing(bin: Holder, index: IndexToPlace, place: number): boolean {
+    return !this.#isServing(bin, index, place) && this.#input.isAvoided(bin.manager.name, index.id, place);
   }
 
   #addMissing(index: IndexToPlace, holders: Holder[][]): void {
@@ -136,7 +136,10 @@ class ShardPlacer {
     if (open.length === 0 && holders.every((own) => own.length === 0))
       this.#condition(index, this.#noManagerText(index));
     const missing = holders
-      .map((own, place) => ({ place, good: own.filter((bin) => this.#mayKeep(bin, index)) }))
+      .map((own, place) => ({
+        place,
+        good: own.filter((bin) => this.#mayKeep(bin, index) && !this.#isFailing(bin, index, place)),
+      }))
       .filter(({ good }) => good.length < index.replicas)
       // Those with the fewest holders first.
       .sort((a, b) => a.good.length - b.good.length || a.place - b.place);
@@ -198,7 +201,7 @@ class ShardPlacer {
    * counted once it serves.
    */
   #isReturning(bin: Holder, index: IndexToPlace, place: number): boolean {
-    return this.#mayKeep(bin, index) && this.#isHere(bin, index, place);
+    return this.#mayKeep(bin, index) && this.#isHere(bin, index, place) && !this.#isFailing(bin, index, place);
   }
 
   /** The holders that are to stay: on different machines, serving, with the files, and then the emptiest. */
@@ -208,6 +211,7 @@ class ShardPlacer {
     while (kept.length < index.replicas && left.length > 0) {
       const rankOf = (bin: Holder): readonly number[] => [
         kept.some(({ machine }) => machine === bin.machine) ? 1 : 0,
+        this.#isFailing(bin, index, place) ? 1 : 0,
         this.#isServing(bin, index, place) ? 0 : 1,
         this.#isHere(bin, index, place) ? 0 : 1,
         loadOf(bin),

@@ -59,6 +59,8 @@ export interface HoldingsRecord {
   readonly serving: Readonly<Record<string, string>>;
   /** Shards whose files are on its disk. */
   readonly onDisk: Readonly<Record<string, string>>;
+  /** SHA-256 of the list of all shards of each version; absent in records of older managers. */
+  readonly manifests?: Readonly<Record<string, string>> | undefined;
   /** Shards that fail. */
   readonly failed: readonly FailedShard[];
   /** Bytes that it can still fetch. */
@@ -114,6 +116,7 @@ export const SHARDS_ORDER: z.ZodType<ShardsOrder> = z.object({
 export const HOLDINGS: z.ZodType<HoldingsRecord> = z.object({
   serving: z.record(text(), z.string().max(65_536)),
   onDisk: z.record(text(), z.string().max(65_536)),
+  manifests: z.record(text(), sha256()).optional(),
   failed: z.array(
     z.object({ indexVersion: text(), place: count(SHARDS_MAX - 1), tries: z.int().min(1), why: z.string().max(4_096) }),
   ),

@@ -26,6 +26,8 @@ export interface Holding {
   readonly places: string;
   readonly serviceName: string;
   readonly serviceVersion: string;
+  /** SHA-256 of the list of all shards of the version. */
+  readonly manifest: string;
 }
 
 /** All holdings of a manager at one moment. */

@@ -22,6 +22,7 @@ const WORDS = parseIdl(
 ).services.get('Words') as Interface;
 const TIMEOUT_MS = 300;
 
+const MANIFEST = 'a'.repeat(64);
 let folder: string;
 let keeper: Keeper;
 let fetcher: Fetcher;
@@ -71,6 +72,7 @@ async function orders(change: Partial<ShardOrder> = {}): Promise<ShardOrder[]> {
   const shards = await listSource(pathToFileURL(at('source')).href);
   return shards.map(({ name, source, bytes, digest }, place) => ({
     indexVersion: 'wiki@1.0.0',
+    manifest: MANIFEST,
     name,
     place,
     source,
@@ -137,7 +139,7 @@ describe('Ordered shards', () => {
     keeper.setOrders(await orders());
     await served('wiki@1.0.0 0-1');
     expect(await holdings()).toEqual([
-      { indexVersion: 'wiki@1.0.0', places: '0-1', serviceName: 'Words', serviceVersion: '1.0.0' },
+      { indexVersion: 'wiki@1.0.0', places: '0-1', serviceName: 'Words', serviceVersion: '1.0.0', manifest: MANIFEST },
     ]);
     expect(openPids('a').sort()).toEqual(bench.alive().sort());
     expect(keeper.status()).toMatchObject([
@@ -209,7 +211,15 @@ describe('Ordered shards', () => {
     await keeper.close();
     rmSync(at('source'), { recursive: true });
     const [only] = [
-      { indexVersion: 'wiki@1.0.0', name: 'a', place: 0, bytes: 5, contentService: 'Words', contentRange: '^1' },
+      {
+        indexVersion: 'wiki@1.0.0',
+        manifest: MANIFEST,
+        name: 'a',
+        place: 0,
+        bytes: 5,
+        contentService: 'Words',
+        contentRange: '^1',
+      },
     ];
     const { digest } = JSON.parse(readFileSync(at('shards/live/wiki@1.0.0/a/shard.json'), 'utf8')) as {
       digest: string;
