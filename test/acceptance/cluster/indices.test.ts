@@ -12,7 +12,7 @@ import { IndexCallers } from '../../kit/cluster/index-callers.ts';
 import { holdingsOf, indexKeys, katamariIndex, liveFiles, servedOf } from '../../kit/cluster/index-view.ts';
 import { LinkRelay } from '../../kit/cluster/link-relay.ts';
 import type { ClusterProcess } from '../../kit/cluster/process.ts';
-import { seconds } from '../../kit/cluster/view.ts';
+import { seconds, untilSpread } from '../../kit/cluster/view.ts';
 import { writeWords } from '../../kit/mesh/index-source.ts';
 import { fixture, jsonRpc } from '../../kit/mesh/mesh.ts';
 import { Random } from '../../kit/tools/random.ts';
@@ -53,6 +53,7 @@ beforeAll(async () => {
     deployments: [{ service: 'Words', version: '1.0.0', command: fixture('words.ts'), count: 1 }],
   });
   relay.setTarget(manager(1).host.address, LINK_PORT);
+  await untilSpread(cluster, { 'manager-1': 1, 'manager-2': 1, 'manager-3': 1, 'manager-4': 1 });
   await Promise.all([manager(3).stop(), manager(4).stop()]);
 }, BUSY_MS);
 afterAll(async () => {
