@@ -13,9 +13,9 @@ export class RetryBudget {
     this.#refilledAtMs = clock.nowMs();
   }
 
-  /** Records a call, which adds a fifth of a retry to the budget. */
-  called(): void {
-    if (this.#tokens < TOKENS_MAX) this.#tokens += PER_CALL;
+  /** Records calls, each of which adds a fifth of a retry to the budget. */
+  called(count: number = 1): void {
+    if (this.#tokens < TOKENS_MAX) this.#tokens += count * PER_CALL;
   }
 
   /** Takes one retry from the budget. Returns false when the budget is empty. */

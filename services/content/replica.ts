@@ -222,8 +222,13 @@ export class Replica {
   async #fetch(): Promise<void> {
     const { store, copies, fetch, turns, onFetched } = this.#options;
     const order = this.#order;
+    const wasOnDisk = this.#isOnDisk;
     this.#isOnDisk = store.has(order) || (await store.restore(order));
-    if (this.#isOnDisk) return;
+    if (this.#isOnDisk) {
+      // The leader leaves it here, though it may take a while until a copy serves it.
+      if (!wasOnDisk) this.#options.onChanged();
+      return;
+    }
     this.#state = 'fetching';
     this.#bytesDone = 0;
     // A copy must not have files open that are replaced.

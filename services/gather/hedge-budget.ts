@@ -20,10 +20,10 @@ export class HedgeBudget {
   /** Whether `count` requests may be sent twice; takes them if so. */
   take(count: number): boolean {
     const nowMs = this.#clock.nowMs();
-    // The second that refills one starts when one was missing.
-    if (this.#tokens < 1 && nowMs - this.#refilledAtMs >= 1_000) this.#tokens = 1;
-    if (this.#tokens < 1) return false;
+    // At least one a second, also when few requests are sent. A debt is paid back first.
+    if (this.#tokens < 1) this.#tokens = Math.min(1, this.#tokens + (nowMs - this.#refilledAtMs) / 1_000);
     this.#refilledAtMs = nowMs;
+    if (this.#tokens < 1) return false;
     this.#tokens -= count;
     return true;
   }

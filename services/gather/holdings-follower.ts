@@ -79,5 +79,6 @@ export class HoldingsFollower {
 
 const WAIT_MS = 25_000;
 const SOON_MS = 1_000;
-const RETRY_FIRST_MS = 100;
-const RETRY_MAX_MS = 2_000;
+const RETRY_FIRST_MS = 50;
+/** A manager that comes back after a crash may serve nothing yet: until it is asked, callers try it in vain. */
+const RETRY_MAX_MS = 250;

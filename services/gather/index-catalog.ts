@@ -74,10 +74,16 @@ export class IndexCatalog {
           cache: this.#cache,
           onInvalid: (name, error) => events.add('consul_lost', `indices/${name}`, `ignored: ${error.message}`),
         });
-        // A record whose key names another version would replace that one.
-        this.#set(
-          new Map([...found].flatMap(([name, one]) => (name === keyOf(one) ? [[idOf(one), one] as const] : []))),
-        );
+        const valid = [...entries.keys()].flatMap((key): [string, IndexRecord][] => {
+          const name = key.slice(prefix.length);
+          const one = found.get(name);
+          // A record whose key names another version would replace that one.
+          if (one !== undefined && name === keyOf(one)) return [[idOf(one), one]];
+          // One that was damaged in Consul stays as it was.
+          const before = this.#records.get(name.replace('/', '@'));
+          return before === undefined ? [] : [[idOf(before), before]];
+        });
+        this.#set(new Map(valid));
       },
       { signal: this.#end.signal, onAnswer: reachability.answered, onError: reachability.failed, clock },
     );

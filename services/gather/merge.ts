@@ -3,11 +3,17 @@
 import { KatamariError } from '../../core/mod.ts';
 import type { Method, Type } from '../../core/thrift/mod.ts';
 
-/** @param results values of the method's type, in order of their shards; at least one */
+/**
+ * Of `concat` and `union`, the order is that of the first shard of each reply: a manager answers for several shards at
+ * once. Elements that name their shard are ordered by it.
+ * @param results values of the method's type, in order of their first shards; at least one
+ */
 export function mergeResults({ gather, returns, name }: Method, results: readonly unknown[]): unknown {
   if (results.length === 1) return results[0];
   if (gather === 'sum')
-    return returns.kind === 'map' ? sumMaps(results as MapOf<number | bigint>[]) : sum(results, name);
+    return returns.kind === 'map'
+      ? sumMaps(results as MapOf<number | bigint>[], returns.value, name)
+      : sum(results, returns, name);
   if (gather === 'union') return union(results);
   if (gather === 'concat') return concat(returns, results);
   return results[0];
@@ -22,25 +28,35 @@ export function isEmptyResult(value: unknown): boolean {
 
 type MapOf<Value> = ReadonlyMap<unknown, Value>;
 
-function sum(results: readonly unknown[], method: string): number | bigint {
+function sum(results: readonly unknown[], type: Type, method: string): number | bigint {
   const total = results.reduce<number | bigint>(
     (all, one) => add(all, one as number | bigint),
     typeof results[0] === 'bigint' ? 0n : 0,
   );
-  if (typeof total !== 'bigint' || (total <= I64_MAX && total >= -I64_MAX - 1n)) return total;
-  throw new KatamariError('internal', `The sum of the results of ${method} does not fit into 64 bits: ${total}`);
+  return checkedSum(total, type, method);
 }
+
+/** @throws KatamariError internal when a sum does not fit the type of the result */
+function checkedSum(total: number | bigint, { kind }: Type, method: string): number | bigint {
+  const bits = BITS[kind];
+  if (bits === undefined) return total;
+  const max = 2n ** BigInt(bits - 1);
+  if (BigInt(total) < max && BigInt(total) >= -max) return total;
+  throw new KatamariError('internal', `The sum of the results of ${method} does not fit into ${bits} bits: ${total}`);
+}
+
+const BITS: Readonly<Partial<Record<Type['kind'], number>>> = { i8: 8, i16: 16, i32: 32, i64: 64 };
 
 function add(a: number | bigint, b: number | bigint): number | bigint {
   return typeof a === 'bigint' && typeof b === 'bigint' ? a + b : Number(a) + Number(b);
 }
 
-function sumMaps(results: readonly MapOf<number | bigint>[]): MapOf<number | bigint> {
+function sumMaps(results: readonly MapOf<number | bigint>[], type: Type, method: string): MapOf<number | bigint> {
   const sums = new Map(results[0]);
   for (const result of results.slice(1)) {
     for (const [key, value] of result) {
       const before = sums.get(key);
-      sums.set(key, before === undefined ? value : add(before, value));
+      sums.set(key, before === undefined ? value : checkedSum(add(before, value), type, method));
     }
   }
   return sums;
@@ -76,5 +92,3 @@ function inOrder(type: Type, elements: unknown[]): unknown[] {
   const shardOf = (element: unknown): string => (element as { shard?: string }).shard ?? '';
   return elements.sort((a, b) => (shardOf(a) < shardOf(b) ? -1 : shardOf(a) > shardOf(b) ? 1 : 0));
 }
-
-const I64_MAX = 2n ** 63n - 1n;

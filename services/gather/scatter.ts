@@ -214,6 +214,7 @@ export class Scatter {
     const requests = [...plan.requests, ...again.requests];
     if (before === undefined) this.options.checkRequests?.(requests.length);
     this.tools.hedges.sent(requests.length);
+    if (before === undefined) this.tools.retries.called(requests.length);
     this.tools.counts.requests[before === undefined ? 'first' : 'retry'] += requests.length;
     // Every shard is in a group before one may fail, so that none is forgotten at the end.
     const prepared = requests.map((planned) => {

@@ -178,9 +178,10 @@ export class IndexLeader {
   #noteFailures(holdings: ReadonlyMap<string, HoldingsRecord>, nowMs: number): void {
     for (const [manager, { failed }] of holdings) {
       for (const { indexVersion, place, tries } of failed) {
-        if (tries < TRIES_MAX) continue;
         const key = keyOf(manager, indexVersion, place);
         const known = this.#avoided.get(key);
+        // One that was placed here again is new to the manager, and has had its tries.
+        if (tries < (known === undefined ? TRIES_MAX : 1)) continue;
         if (known !== undefined && known.untilMs > nowMs) continue;
         const times = (known?.times ?? 0) + 1;
         const pauseMs = Math.min(AVOID_MAX_MS, AVOID_FIRST_MS * 2 ** (times - 1));

@@ -62,8 +62,14 @@ export class IndexStore {
       bytes: shards.reduce((sum, shard) => sum + shard.bytes, 0),
     };
     // Its name is its hash: one that is there is the same.
-    await client.put(`${this.#keys.manifests}${whole.manifest}`, text, { cas: 0 });
-    if (!(await client.put(this.#keyOf(whole), JSON.stringify(whole), { cas: 0 }))) throw contention(idOf(whole));
+    const manifestKey = `${this.#keys.manifests}${whole.manifest}`;
+    await client.put(manifestKey, text, { cas: 0 });
+    if (!(await client.put(this.#keyOf(whole), JSON.stringify(whole), { cas: 0 }))) {
+      await this.#deleteUnused(whole.manifest);
+      throw contention(idOf(whole));
+    }
+    // The last version with this manifest may have been removed meanwhile.
+    await client.put(manifestKey, text, { cas: 0 });
     events.add('deployment_changed', idOf(whole), `index added: ${shards.length} shards from ${whole.source}`);
     return whole;
   }
@@ -88,9 +94,22 @@ export class IndexStore {
     const { record, modifyIndex } = await this.#known(name, version);
     if (!(await client.delete(this.#keyOf(record), { cas: modifyIndex }))) throw contention(idOf(record));
     events.add('deployment_changed', idOf(record), 'index removed');
-    const others = await this.list();
-    if (others.every(({ manifest }) => manifest !== record.manifest))
-      await client.delete(`${this.#keys.manifests}${record.manifest}`);
+    await this.#deleteUnused(record.manifest);
+  }
+
+  /**
+   * Deletes a manifest that no version has. A version that was written meanwhile gets it back: either its writer misses
+   * the manifest, or the version is seen here.
+   */
+  async #deleteUnused(manifest: string): Promise<void> {
+    const { client } = this.#options;
+    const key = `${this.#keys.manifests}${manifest}`;
+    const isUsed = async (): Promise<boolean> => (await this.list()).some((one) => one.manifest === manifest);
+    if (await isUsed()) return;
+    const entry = await client.get(key);
+    if (entry === undefined) return;
+    await client.delete(key);
+    if (await isUsed()) await client.put(key, entry.value, { cas: 0 });
   }
 
   async #known(name: string, version: string): Promise<StoredIndex> {

@@ -53,8 +53,9 @@ export class ManifestCache {
     const manifest = readRecord(MANIFEST, text);
     if (manifest instanceof Error)
       throw new Error(`the manifest ${sha256.slice(0, 12)} is invalid: ${manifest.message}`);
-    if (folder !== '' && text !== saved) await replaceFile(file, text);
     this.#known.set(sha256, manifest);
+    // On a full disk the next start needs Consul; this one does not.
+    if (folder !== '' && text !== saved) await replaceFile(file, text).catch(() => undefined);
     return manifest;
   }
 }

@@ -5,7 +5,7 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { inc } from 'semver';
+import { inc, rcompare } from 'semver';
 import { EXIT, ExitError, type MoreSettings } from '../../config/mod.ts';
 import type { AdminClient } from './admin-client.ts';
 import { contentServerCommand, type ContentServerName, serverOfFolder } from './content-servers.ts';
@@ -63,24 +63,48 @@ export async function serveUpIndices(admin: AdminClient, indices: readonly UpInd
 async function serveOne(client: IndexClient, { name, source, server }: UpIndex): Promise<string> {
   const { manifest } = await client.inspect(source, server);
   const versions = (await client.status('', false)).filter((one) => one.name === name);
-  const newest = versions.sort((a, b) => a.addedAtMs - b.addedAtMs).at(-1);
-  if (newest?.manifest === manifest && newest.source === source) return `${name}@${newest.version} is served`;
-  const version = newest === undefined ? FIRST_VERSION : (inc(newest.version, 'patch') ?? FIRST_VERSION);
-  await client.add({ name, version, source, contentService: server, promoteAtReplicas: 1 });
+  // Versions that a person has added have other sources, and stay.
+  const own = versions.filter((one) => one.source === source);
+  const current = own.find((one) => one.manifest === manifest);
+  const version = current?.version ?? nextVersion(versions.map((one) => one.version));
+  if (current === undefined) await client.add({ name, version, source, contentService: server, promoteAtReplicas: 1 });
   const end = performance.now() + LOAD_MS;
+  let completeAtMs: number | undefined;
   for (;;) {
     const [status] = (await client.status(name, false)).filter((one) => one.version === version);
-    if (status !== undefined && status.state === 'COMPLETE' && status.share === 1) {
-      for (const old of versions) await client.remove(name, old.version);
+    if (status === undefined) return `${name}@${version} was removed`;
+    // It gets the calls a moment later, unless somebody has set the route.
+    if (status.state === 'COMPLETE') completeAtMs ??= performance.now();
+    if (completeAtMs !== undefined && (status.share === 1 || performance.now() > completeAtMs + PROMOTION_MS)) {
+      const old = status.share === 1 ? own.filter((one) => one.version !== version) : [];
+      for (const one of old) await removeQuietly(client, name, one.version);
       return `${name}@${version} is served: ${status.entries} entries in ${status.shards} shards`;
     }
-    if (performance.now() > end)
-      return `${name}@${version} is still being loaded, see katamari index status ${name}${status?.conditions.map((text) => `\n  ${text}`).join('') ?? ''}`;
+    if (performance.now() > end) {
+      const why = status.conditions.map((text) => `\n  ${text}`).join('');
+      return `${name}@${version} is still being loaded, see katamari index status ${name}${why}`;
+    }
     await sleep(POLL_EVERY_MS);
+  }
+}
+
+/** A version above all others. */
+function nextVersion(versions: readonly string[]): string {
+  const [highest] = [...versions].sort(rcompare);
+  return highest === undefined ? FIRST_VERSION : (inc(highest, 'patch') ?? FIRST_VERSION);
+}
+
+/** Another `up` may have removed it. */
+async function removeQuietly(client: IndexClient, name: string, version: string): Promise<void> {
+  try {
+    await client.remove(name, version);
+  } catch (error) {
+    if (!(error as Error).message.includes('There is no index')) throw error;
   }
 }
 
 const COPIES = 2;
 const FIRST_VERSION = '1.0.0';
 const LOAD_MS = 300_000;
+const PROMOTION_MS = 5_000;
 const POLL_EVERY_MS = 200;

@@ -12,10 +12,11 @@ import { IndexCallers } from '../../kit/cluster/index-callers.ts';
 import { holdingsOf, indexKeys, katamariIndex, liveFiles, servedOf } from '../../kit/cluster/index-view.ts';
 import { LinkRelay } from '../../kit/cluster/link-relay.ts';
 import type { ClusterProcess } from '../../kit/cluster/process.ts';
-import { seconds } from '../../kit/cluster/view.ts';
+import { seconds, untilSpread } from '../../kit/cluster/view.ts';
 import { writeWords } from '../../kit/mesh/index-source.ts';
 import { fixture, jsonRpc } from '../../kit/mesh/mesh.ts';
 import { Random } from '../../kit/tools/random.ts';
+import type { RunResult } from '../../kit/tools/run.ts';
 import { until } from '../../kit/tools/wait.ts';
 
 const BUSY_MS = 120_000;
@@ -53,6 +54,7 @@ beforeAll(async () => {
     deployments: [{ service: 'Words', version: '1.0.0', command: fixture('words.ts'), count: 1 }],
   });
   relay.setTarget(manager(1).host.address, LINK_PORT);
+  await untilSpread(cluster, { 'manager-1': 1, 'manager-2': 1, 'manager-3': 1, 'manager-4': 1 });
   await Promise.all([manager(3).stop(), manager(4).stop()]);
 }, BUSY_MS);
 afterAll(async () => {
@@ -78,6 +80,11 @@ function writeIndex(name: string): number {
 
 const manager = (number: number): ClusterProcess => cluster.process(`manager-${number}`);
 
+/** `katamari index add` */
+function add(index: string, source: string, ...options: readonly string[]): Promise<RunResult> {
+  return katamariIndex(cluster, 'add', index, path.join(folder, source), '--service', 'Words', ...options);
+}
+
 async function total(): Promise<unknown> {
   const url = `${cluster.faceplates[0]?.addresses.jsonRpc}/rpc`;
   const { result, error } = await jsonRpc(url, 'wiki.total', { word: 'the' });
@@ -87,7 +94,7 @@ async function total(): Promise<unknown> {
 function startCallers(...versions: readonly string[]): IndexCallers {
   return (callers = new IndexCallers({
     urls: cluster.doors.map(({ host, jsonRpcPort }) => `http://${host}:${jsonRpcPort}`),
-    clients: 4,
+    clients: 8,
     method: 'wiki.total',
     params: { word: 'the' },
     answers: versions.map((version) => String(totals[version])),
@@ -145,16 +152,13 @@ describe('An index on two managers', () => {
   test(
     'is complete with every shard on both when the command says so',
     async () => {
-      const added = await katamariIndex(
-        cluster,
-        ...['add', WIKI, path.join(folder, 'one'), '--service', 'Words', '--replicas', '2', '--wait', '60s'],
-      );
+      const added = await add(WIKI, 'one', '--replicas', '2', '--wait', '60s');
       expect([added.stderr, added.code]).toEqual(['', 0]);
       await untilServed({ 'manager-1': '0-3', 'manager-2': '0-3' });
       const status = await katamariIndex(cluster, 'status', 'wiki', '--json');
       expect(JSON.parse(status.stdout)).toMatchObject([{ state: 'COMPLETE', shards: 4, served: 4, share: 1 }]);
       expect(await total()).toBe(totals['one']);
-      const again = await katamariIndex(cluster, 'add', WIKI, path.join(folder, 'two'), '--service', 'Words');
+      const again = await add(WIKI, 'two');
       expect([again.code, again.stderr]).toEqual([1, expect.stringContaining('a version never changes')]);
     },
     BUSY_MS,
@@ -176,10 +180,7 @@ describe('An index on two managers', () => {
         ),
       );
       expect(await total()).toMatchObject({ data: { code: 'no_pool' } });
-      const added = await katamariIndex(
-        cluster,
-        ...['add', WIKI, path.join(folder, 'one'), '--service', 'Words', '--replicas', '2', '--wait', '60s'],
-      );
+      const added = await add(WIKI, 'one', '--replicas', '2', '--wait', '60s');
       expect([added.stderr, added.code]).toEqual(['', 0]);
       expect(liveFiles(cluster, 'manager-1')).toEqual(before);
     },
@@ -300,10 +301,7 @@ describe('An index on more managers', () => {
     'answers every call while another version gets them and the first one is removed',
     async () => {
       startCallers('one', 'two');
-      const added = await katamariIndex(
-        cluster,
-        ...['add', 'wiki@2.0.0', path.join(folder, 'two'), '--service', 'Words', '--no-promote', '--wait', '60s'],
-      );
+      const added = await add('wiki@2.0.0', 'two', '--no-promote', '--wait', '60s');
       expect([added.stderr, added.code]).toEqual(['', 0]);
       await more(500);
       expect((await katamariIndex(cluster, 'promote', 'wiki@2.0.0')).code).toBe(0);
@@ -325,20 +323,7 @@ describe('An index on more managers', () => {
   test(
     'with a broken shard stays incomplete, and says which one, where and why',
     async () => {
-      const added = await katamariIndex(
-        cluster,
-        ...[
-          'add',
-          'broken@1.0.0',
-          path.join(folder, 'broken'),
-          '--service',
-          'Words',
-          '--replicas',
-          '2',
-          '--wait',
-          '3s',
-        ],
-      );
+      const added = await add('broken@1.0.0', 'broken', '--replicas', '2', '--wait', '3s');
       expect([added.code, added.stderr]).toEqual([
         1,
         expect.stringContaining('broken@1.0.0 is not complete after 3.0s'),

@@ -1,5 +1,5 @@
 // An HTTP proxy in front of one Consul server. While it lies, it answers every request with status 200 and a body that
-// Consul never sends.
+// Consul never sends. It can also hold a transaction, so that a test kills the process that wrote it.
 
 import {
   createServer,
@@ -11,7 +11,17 @@ import {
 import type { AddressInfo } from 'node:net';
 import { parseAddress } from '../../../core/mod.ts';
 
+/** What happens to one transaction: its client never gets the answer. */
+export interface TransactionFault {
+  /** Whether Consul gets the transaction. */
+  readonly isApplied: boolean;
+  /** Called when Consul has answered, or in place of that. */
+  readonly act: () => Promise<void>;
+}
+
 export class ConsulProxy {
+  /** Decides about every transaction, by its body. */
+  onTransaction: ((body: string) => TransactionFault | undefined) | undefined;
   readonly #target: string;
   readonly #server: Server;
   #lies = 0;
@@ -21,7 +31,9 @@ export class ConsulProxy {
     this.#target = target;
     this.#server = createServer((request, response) => {
       if (this.#isLying) this.#lie(request, response);
-      else this.#forward(request, response);
+      else if (this.onTransaction === undefined || !request.url?.startsWith('/v1/txn'))
+        this.#forward(request, response);
+      else void this.#intercept(request, response);
     });
   }
 
@@ -58,6 +70,30 @@ export class ConsulProxy {
     response.end(body);
   }
 
+  async #intercept(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      const parts: Buffer[] = [];
+      for await (const part of request) parts.push(part as Buffer);
+      const body = Buffer.concat(parts);
+      const fault = this.onTransaction?.(body.toString());
+      const { method = '', url = '', headers } = request;
+      const answer =
+        fault?.isApplied === false
+          ? undefined
+          : await fetch(`http://${this.#target}${url}`, { method, body, headers: plainHeaders(headers) });
+      const text = await answer?.text();
+      if (fault === undefined) {
+        response.writeHead(answer?.status ?? 502, plainHeaders(Object.fromEntries(answer?.headers ?? [])));
+        response.end(text);
+        return;
+      }
+      await fault.act();
+      response.destroy();
+    } catch {
+      response.destroy();
+    }
+  }
+
   #forward(request: IncomingMessage, response: ServerResponse): void {
     const { method, url = '/', headers } = request;
     const { host, port } = parseAddress(this.#target) ?? { host: '', port: 0 };
@@ -71,6 +107,24 @@ export class ConsulProxy {
     request.pipe(onward);
   }
 }
+
+/** Without those of one connection. */
+function plainHeaders(headers: IncomingMessage['headers']): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(headers).flatMap(([name, value]) =>
+      typeof value === 'string' && !OF_CONNECTION.has(name) ? [[name, value]] : [],
+    ),
+  );
+}
+
+const OF_CONNECTION: ReadonlySet<string> = new Set([
+  'connection',
+  'content-encoding',
+  'content-length',
+  'host',
+  'keep-alive',
+  'transfer-encoding',
+]);
 
 const NONSENSE: readonly string[] = [
   'null',

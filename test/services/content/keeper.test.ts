@@ -46,8 +46,9 @@ afterEach(async () => {
 
 const at = (...parts: string[]): string => path.join(folder, ...parts);
 
-function newKeeper(): Keeper {
+function newKeeper(onRecord: () => void = () => undefined): Keeper {
   return new Keeper({
+    onRecord,
     store: new ShardStore(at('shards')),
     fetch: (job, onBytes, signal) => {
       fetches.push(job.shard);
@@ -200,6 +201,20 @@ describe('Ordered shards', () => {
     expect(await places()).toBe('wiki@1.0.0 0-2');
     expect(new Set(openPids('c'))).toEqual(new Set([victim, ...bench.alive()]));
     expect(fetches.length).toBe(3);
+  });
+
+  test('are told to be on the disk before a copy serves them', async () => {
+    writeShard('a', 'the cat');
+    deploy();
+    keeper.setOrders(await orders());
+    await served('wiki@1.0.0 0');
+    await keeper.close();
+    const told: string[] = [];
+    // No copy joins the next keeper.
+    keeper = newKeeper(() => told.push(JSON.stringify(keeper.record())));
+    keeper.setOrders(await orders());
+    await until('the record', () => told.length > 0);
+    expect(JSON.parse(told.at(-1) ?? '')).toMatchObject({ serving: {}, onDisk: { 'wiki@1.0.0': '0' } });
   });
 
   test('are served from the disk by the next keeper, without a fetch', async () => {

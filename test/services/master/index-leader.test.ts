@@ -149,6 +149,39 @@ describe('The leader', () => {
     expect(leader.plan(failing(4)).nextAtMs - clock.nowMs()).toBe(60_000);
   });
 
+  test('lets a shard that can never be opened be tried at most 10 times in 5 minutes by each manager', () => {
+    const clock = new ManualClock();
+    const leader = new IndexLeader(clock);
+    const names = ['m1', 'm2'];
+    /** Replicas that fail, by manager: they try again after growing pauses, as managers do. */
+    const failing = new Map<string, { tries: number; nextAtMs: number }>();
+    const tries = { m1: 0, m2: 0 };
+    let ordered = new Map<string, readonly ShardsOrder[]>(names.map((name) => [name, []]));
+    for (const startMs = clock.nowMs(); clock.nowMs() - startMs < 300_000; clock.advance(500)) {
+      const holdings = names.map((name): [string, HoldingsRecord] => {
+        const found = failing.get(name)?.tries ?? 0;
+        const failed = { indexVersion: 'wiki@1.0.0', place: 0, tries: found, why: 'damaged' };
+        return [name, holdingOf({ serving: { 'wiki@1.0.0': '1-3' }, failed: found === 0 ? [] : [failed] })];
+      });
+      const indices = new Map([indexOf('1.0.0', { replicas: 2 })]);
+      ordered = new Map([
+        ...ordered,
+        ...leader.plan(stateOf({ indices, ordered, holdings: new Map(holdings) })).orders,
+      ]);
+      for (const name of names) {
+        const isOrdered = ordered.get(name)?.some(({ places }) => places.startsWith('0')) === true;
+        if (!isOrdered) failing.delete(name);
+        else if ((failing.get(name)?.nextAtMs ?? 0) <= clock.nowMs()) {
+          const before = failing.get(name)?.tries ?? 0;
+          failing.set(name, { tries: before + 1, nextAtMs: clock.nowMs() + 1_000 * 2 ** before });
+          tries[name as 'm1' | 'm2']++;
+        }
+      }
+    }
+    expect(Math.max(tries.m1, tries.m2)).toBeLessThanOrEqual(10);
+    expect(Math.min(tries.m1, tries.m2)).toBeGreaterThan(3);
+  });
+
   test('lets a manager keep its shards while its copies come back, and for a minute at most', () => {
     const clock = new ManualClock();
     const leader = new IndexLeader(clock);

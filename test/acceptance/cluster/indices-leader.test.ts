@@ -1,0 +1,149 @@
+// The leader is killed at each of its writes while an index is added and removed, before Consul gets the write and
+// after. Whoever leads next brings it to the same end.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startCluster, type Cluster } from '../../kit/cluster/cluster.ts';
+import { holdingsOf, indexKeys, liveFiles, servedOf } from '../../kit/cluster/index-view.ts';
+import { leadOf, ordersOf, seconds, untilSpread } from '../../kit/cluster/view.ts';
+import { writeWords } from '../../kit/mesh/index-source.ts';
+import { fixture, jsonRpc, type JsonRpcAnswer } from '../../kit/mesh/mesh.ts';
+import { until } from '../../kit/tools/wait.ts';
+
+const BUSY_MS = 240_000;
+/** More writes than the leader makes for one change. */
+const WRITES_MAX = 12;
+let folder: string;
+let cluster: Cluster;
+beforeAll(async () => {
+  folder = mkdtempSync(path.join(tmpdir(), 'katamari-indices-'));
+  writeWords(folder, { a: 'the cat', b: 'the dog and the end' });
+  cluster = await startCluster({
+    consuls: 1,
+    masters: 2,
+    managers: 2,
+    faceplates: 1,
+    hasProxies: true,
+    settings: { timeout: '4s', content: { sources: [pathToFileURL(folder).href] } },
+    deployments: [{ service: 'Words', version: '1.0.0', command: fixture('words.ts'), count: 1 }],
+  });
+  await untilSpread(cluster, { 'manager-1': 1, 'manager-2': 1 });
+}, BUSY_MS);
+afterAll(async () => {
+  await cluster?.end();
+  rmSync(folder, { recursive: true, force: true });
+}, BUSY_MS);
+
+function ask(method: string, params: Readonly<Record<string, unknown>>): Promise<JsonRpcAnswer> {
+  return jsonRpc(`${cluster.faceplates[0]?.addresses.jsonRpc}/rpc`, method, params);
+}
+
+const asAdmin = async (method: string, params: object): Promise<void> => {
+  const { error } = await ask(`KatamariIndices.${method}`, { token: cluster.adminToken, ...params });
+  expect(error).toBeUndefined();
+};
+
+const add = (version: string): Promise<void> =>
+  asAdmin('addIndex', {
+    index: {
+      name: 'wiki',
+      version,
+      source: pathToFileURL(folder).href,
+      contentService: 'Words',
+      replicas: 2,
+      promoteAtReplicas: 2,
+    },
+  });
+const remove = (version: string): Promise<void> => asAdmin('removeIndex', { name: 'wiki', version });
+
+/** Waits until the version is served as it is to be, and gets the calls. */
+async function untilAdded(version: string): Promise<void> {
+  const id = `wiki@${version}`;
+  await until(`${id} on both managers`, async () => {
+    const served = await servedOf(cluster, id);
+    return served['manager-1'] === '0-1' && served['manager-2'] === '0-1';
+  });
+  await until('the right answer', async () => (await ask('wiki.total', { word: 'the' })).result === 3);
+  await until('the route', async () => (await indexKeys(cluster)).some((key) => key.endsWith('routes/wiki')));
+}
+
+async function untilRemoved(): Promise<void> {
+  await until('its keys to go', async () => (await indexKeys(cluster)).length === 0);
+  await until('its orders to go', async () =>
+    [...(await ordersOf(cluster)).values()].every(({ shards = [] }) => shards.length === 0),
+  );
+  await until('no manager to serve it', async () =>
+    [...(await holdingsOf(cluster)).values()].every(({ serving }) => Object.keys(serving).length === 0),
+  );
+}
+
+async function untilNoFiles(): Promise<void> {
+  await until('all files to go', () =>
+    cluster.managers.every(({ name }) => Object.keys(liveFiles(cluster, name)).length === 0),
+  );
+  await until('the managers to say so', async () =>
+    [...(await holdingsOf(cluster)).values()].every(({ onDisk }) => Object.keys(onDisk).length === 0),
+  );
+}
+
+/** Kills the leader at its write number `number` from now on. Returns the name of the killed process, if any. */
+function armKill(number: number, isApplied: boolean): () => string | undefined {
+  let writes = 0;
+  let killed: string | undefined;
+  for (const proxy of cluster.liars) {
+    proxy.onTransaction = (body) => {
+      if (!body.includes('/assignments/') && !body.includes('/indices/')) return undefined;
+      if (++writes !== number) return undefined;
+      return {
+        isApplied,
+        act: async () => {
+          const lead = await leadOf(cluster);
+          if (lead === undefined) return;
+          killed = lead.name;
+          await cluster.process(lead.name).kill();
+        },
+      };
+    };
+  }
+  return () => {
+    for (const proxy of cluster.liars) proxy.onTransaction = undefined;
+    return killed;
+  };
+}
+
+describe('A leader that is killed', () => {
+  for (const isApplied of [false, true]) {
+    test(
+      `at each of its writes, ${isApplied ? 'after' : 'before'} Consul has it, changes no end`,
+      async () => {
+        const kills: string[] = [];
+        for (let number = 1, isLast = false; !isLast; number++) {
+          expect(number).toBeLessThan(WRITES_MAX);
+          const version = `1.0.${number}`;
+          isLast = true;
+          for (const [what, change, end] of [
+            ['add', () => add(version), () => untilAdded(version)],
+            ['remove', () => remove(version), untilRemoved],
+          ] as const) {
+            const disarm = armKill(number, isApplied);
+            const startedAt = performance.now();
+            await change();
+            await end();
+            const killed = disarm();
+            if (killed === undefined) continue;
+            isLast = false;
+            kills.push(`${what} ${number}: ${seconds(performance.now() - startedAt)}`);
+            await cluster.process(killed).restart();
+          }
+        }
+        console.log(`leader killed ${isApplied ? 'after' : 'before'} write ${kills.join(', ')}`);
+        expect(kills.length).toBeGreaterThan(2);
+        await untilNoFiles();
+      },
+      BUSY_MS,
+    );
+  }
+});

@@ -1,0 +1,104 @@
+// Index versions in Consul: two versions may have the same manifest, and two operators may change them at the same
+// time.
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { consulClient, type ConsulClient } from '../../../services/consul/mod.ts';
+import { IndexStore } from '../../../services/master/index-store.ts';
+import { EventLog, keysOf, type IndexRecord, type ManifestRecord } from '../../../services/mesh/mod.ts';
+import { startConsul, type TestConsul } from '../../kit/consul/consul.ts';
+
+const BUSY_MS = 60_000;
+const MANIFEST: ManifestRecord = { shards: [{ name: 'a', bytes: 1, digest: 'd' }] };
+
+function newIndex(version: string): Omit<IndexRecord, 'manifest' | 'shards' | 'bytes'> {
+  return {
+    name: 'wiki',
+    version,
+    source: 'file:///srv/wiki',
+    contentService: 'Words',
+    contentRange: '',
+    replicas: 1,
+    promoteAtReplicas: 1,
+    by: 'the test',
+    atMs: 0,
+    readyAtMs: 0,
+    promotedAtMs: 0,
+  };
+}
+
+describe('IndexStore', () => {
+  let consul: TestConsul;
+  let client: ConsulClient;
+  let meshes = 0;
+  beforeAll(async () => {
+    consul = await startConsul('embedded');
+    client = consulClient({ address: consul.address });
+  }, BUSY_MS);
+  afterAll(() => consul.close());
+
+  const storeOf = (mesh: string, one: ConsulClient = client): IndexStore =>
+    new IndexStore({ client: one, mesh, events: new EventLog('tests') });
+  const manifestsOf = async (mesh: string): Promise<string[]> =>
+    (await client.list(keysOf(mesh).manifests)).entries.map(({ value }) => value);
+
+  /** The client, which does something else before it changes a key below `prefix` for the first time. */
+  function interrupted(verb: 'put' | 'delete', prefix: string, act: () => Promise<unknown>): ConsulClient {
+    let isDone = false;
+    const changed = async (key: string): Promise<void> => {
+      if (isDone || !key.startsWith(prefix)) return;
+      isDone = true;
+      await act();
+    };
+    return new Proxy(client, {
+      get: (target, name) => {
+        const value = Reflect.get(target, name) as unknown;
+        if (typeof value !== 'function') return value;
+        return async (...args: unknown[]) => {
+          if (name === verb) await changed(args[0] as string);
+          return (await Reflect.apply(value, target, args)) as unknown;
+        };
+      },
+    });
+  }
+
+  test('remove() deletes the manifest with the last version that has it', async () => {
+    const mesh = `m${++meshes}`;
+    const store = storeOf(mesh);
+    await store.add(newIndex('1.0.0'), MANIFEST);
+    await store.add(newIndex('2.0.0'), MANIFEST);
+    await store.remove('wiki', '1.0.0');
+    expect(await manifestsOf(mesh)).toEqual([JSON.stringify(MANIFEST)]);
+    await store.remove('wiki', '2.0.0');
+    expect(await manifestsOf(mesh)).toEqual([]);
+  });
+
+  test('remove() leaves the manifest to a version that is added before it deletes it', async () => {
+    const mesh = `m${++meshes}`;
+    const other = storeOf(mesh);
+    await other.add(newIndex('1.0.0'), MANIFEST);
+    const add = (): Promise<unknown> => other.add(newIndex('2.0.0'), MANIFEST);
+    await storeOf(mesh, interrupted('delete', keysOf(mesh).manifests, add)).remove('wiki', '1.0.0');
+    expect((await other.list()).map(({ version }) => version)).toEqual(['2.0.0']);
+    expect(await manifestsOf(mesh)).toEqual([JSON.stringify(MANIFEST)]);
+  });
+
+  test('add() has its manifest when the last other version is removed before it writes the record', async () => {
+    const mesh = `m${++meshes}`;
+    const other = storeOf(mesh);
+    await other.add(newIndex('1.0.0'), MANIFEST);
+    const remove = (): Promise<void> => other.remove('wiki', '1.0.0');
+    await storeOf(mesh, interrupted('put', keysOf(mesh).indices, remove)).add(newIndex('2.0.0'), MANIFEST);
+    expect((await other.list()).map(({ version }) => version)).toEqual(['2.0.0']);
+    expect(await manifestsOf(mesh)).toEqual([JSON.stringify(MANIFEST)]);
+  });
+
+  test('add() of a version that another operator adds at the same time fails, and leaves no manifest', async () => {
+    const mesh = `m${++meshes}`;
+    const theirs: ManifestRecord = { shards: [{ name: 'b', bytes: 2, digest: 'e' }] };
+    const add = (): Promise<unknown> => storeOf(mesh).add(newIndex('1.0.0'), theirs);
+    const mine = storeOf(mesh, interrupted('put', keysOf(mesh).indices, add));
+    await expect(mine.add(newIndex('1.0.0'), MANIFEST)).rejects.toThrow(
+      'wiki@1.0.0 was changed by another client at the same time; try again',
+    );
+    expect(await manifestsOf(mesh)).toEqual([JSON.stringify(theirs)]);
+  });
+});
