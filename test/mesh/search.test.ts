@@ -162,8 +162,8 @@ describe('A search over seven shards', () => {
   });
 
   test('is called with the client library by the name of the index', async () => {
-    const library = connect({ addresses: [mesh.addresses.thrift], i64: 'number' });
-    const index = library.service<{ search(params: object): Promise<Found> }>('many');
+    const library = connect({ addresses: [mesh.addresses.thrift] });
+    const index = library.service<{ search(params: object): Promise<Found> }>('many', { i64: 'number' });
     const params = { query: 'rabbit', count: 3 };
     const { total, hits } = await index.search(params);
     await library.drain();
