@@ -43,7 +43,7 @@ class Fixture {
   readonly clock = new ManualClock();
   readonly records = new Map<string, IndexRecord>([['wiki@1.0.0', RECORD]]);
   readonly managers = new Map(['m1', 'm2', 'm3'].map((name, at) => [name, replicasOf(at)]));
-  readonly registered = new Map<string, unknown>([...this.managers]);
+  readonly registered = new Map<string, unknown>(this.managers);
   isConsulAway = false;
   asked = 0;
 
